@@ -1,1 +1,20 @@
-//! x
+//! Weir's decisions: everything that can be said about an event without touching anything.
+//!
+//! Nothing here reads a clock, a file, a socket or a random source, and nothing awaits except the one trait
+//! that others implement ([`state::StateReader`]). Time and randomness are arguments. The modules follow the
+//! path of an event: verify, identify, route, then the life of its deliveries.
+
+// The words: what travels the path.
+pub mod bounds;
+pub mod event;
+pub mod id;
+pub mod name;
+pub mod payload;
+pub mod time;
+
+// The path.
+pub mod delivery;
+pub mod effect;
+pub mod retry;
+pub mod route;
+pub mod state;

@@ -1,0 +1,320 @@
+//! The life of a delivery: its states, and the decision after each attempt.
+//!
+//! ```text
+//! pending -> processing -> processed
+//!               |  ^
+//!               v  |  (due again)
+//!            retrying            -> dead_letter        -> cancelled
+//! ```
+//! `processing` is a claim held by a running host; where one process owns the store it is never written.
+
+use std::fmt;
+use std::time::Duration;
+
+use rand::Rng;
+use serde::Serialize;
+
+use crate::retry::RetryPolicy;
+
+/// The stored state of a delivery. The numbers are written to disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum DeliveryState {
+    /// Waiting for its first attempt.
+    Pending = 0,
+    /// Claimed by a host.
+    Processing = 1,
+    /// Failed, and due again later.
+    Retrying = 2,
+    /// Done.
+    Processed = 3,
+    /// Given up; kept until a person acts or retention ends.
+    DeadLetter = 4,
+    /// Withdrawn before it ran.
+    Cancelled = 5,
+}
+
+impl DeliveryState {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Pending,
+        Self::Processing,
+        Self::Retrying,
+        Self::Processed,
+        Self::DeadLetter,
+        Self::Cancelled,
+    ];
+
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Processing => "processing",
+            Self::Retrying => "retrying",
+            Self::Processed => "processed",
+            Self::DeadLetter => "dead_letter",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// The state of a stored number.
+    #[must_use]
+    pub fn from_stored(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+
+    /// Whether nothing more happens to it by itself.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Processed | Self::DeadLetter | Self::Cancelled)
+    }
+}
+
+impl fmt::Display for DeliveryState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Proof of a claim: what settling compares with the stored row (INV-4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fence {
+    /// Rises when an operator replays or requeues the delivery.
+    pub generation: u32,
+    /// The attempt that this claim makes, from 1 in each generation.
+    pub attempt: u32,
+}
+
+macro_rules! outcomes {
+    ($($(#[$doc:meta])* $variant:ident = $text:literal,)*) => {
+        /// How an attempt ended, as a stable word.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Outcome { $($(#[$doc])* $variant,)* }
+
+        impl Outcome {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The word.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+
+            /// The outcome of that word.
+            #[must_use]
+            pub fn parse(text: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|o| o.as_str() == text)
+            }
+        }
+    };
+}
+
+outcomes! {
+    /// It worked.
+    Ok = "ok",
+    /// The handler asked to be run again.
+    Retry = "retry",
+    /// The handler gave the event up.
+    Reject = "reject",
+    /// The handler passed on a refusal of the host's.
+    Refused = "refused",
+    /// It ran past its deadline.
+    Timeout = "timeout",
+    /// It asked for more memory than it may have.
+    OutOfMemory = "out_of_memory",
+    /// It ran out of stack.
+    StackOverflow = "stack_overflow",
+    /// More crossed between host and guest than is allowed.
+    TooMuchData = "too_much_data",
+    /// It crashed: a panic, an uncaught exception, an illegal instruction.
+    Crashed = "crashed",
+    /// What a command printed could not be understood.
+    BadOutput = "bad_output",
+    /// The handler's module is not loaded.
+    NotLoaded = "not_loaded",
+    /// The endpoint answered with a failure.
+    Status = "status",
+    /// The endpoint could not be reached, or broke off.
+    Network = "network",
+    /// The address is not one that messages may go to.
+    Blocked = "blocked",
+    /// The host died during the attempt.
+    HostLost = "host_lost",
+    /// The host itself failed.
+    Internal = "internal",
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Serialize for Outcome {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.as_str())
+    }
+}
+
+/// What an attempt's end says about trying again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It worked.
+    Done,
+    /// It may work later, not before the given wait if there is one.
+    TryAgain {
+        /// The least wait that was asked for: `Retry-After`, or `context.retry-after`.
+        at_least: Option<Duration>,
+    },
+    /// It will never work.
+    GiveUp,
+}
+
+/// What becomes of a delivery after an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// It is done.
+    Processed,
+    /// It is due again after this wait. The store counts it from its own now.
+    Retry {
+        /// The wait.
+        delay: Duration,
+    },
+    /// It is given up.
+    DeadLetter,
+}
+
+/// Decides what follows attempt number `attempt`. A wait that was asked for lengthens the planned one, up to
+/// `longest_wait`, and never shortens it.
+pub fn decide(
+    verdict: Verdict,
+    attempt: u32,
+    policy: &RetryPolicy,
+    longest_wait: Duration,
+    random: &mut impl Rng,
+) -> Next {
+    match verdict {
+        Verdict::Done => Next::Processed,
+        Verdict::GiveUp => Next::DeadLetter,
+        Verdict::TryAgain { at_least } => match policy.delay_after(attempt, random) {
+            None => Next::DeadLetter,
+            Some(planned) => {
+                let asked = at_least.unwrap_or_default().min(longest_wait);
+                Next::Retry { delay: planned.max(asked) }
+            }
+        },
+    }
+}
+
+/// An event's status is the worst of its deliveries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventStatus {
+    /// All its deliveries are done, or were cancelled.
+    Processed,
+    /// One waits for its first attempt.
+    Pending,
+    /// One is being tried.
+    Processing,
+    /// One is due but on hold.
+    Held,
+    /// One failed and is due again.
+    Retrying,
+    /// One was given up.
+    DeadLetter,
+    /// It matched no subscription and no route.
+    Unrouted,
+}
+
+impl EventStatus {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Processed => "processed",
+            Self::Pending => "pending",
+            Self::Processing => "processing",
+            Self::Held => "held",
+            Self::Retrying => "retrying",
+            Self::DeadLetter => "dead_letter",
+            Self::Unrouted => "unrouted",
+        }
+    }
+
+    /// The status that these deliveries give; `held` says that the delivery is under a hold.
+    pub fn of(deliveries: impl IntoIterator<Item = (DeliveryState, bool)>) -> Self {
+        let rank = |(state, held)| match state {
+            DeliveryState::Processed | DeliveryState::Cancelled => Self::Processed,
+            DeliveryState::DeadLetter => Self::DeadLetter,
+            DeliveryState::Retrying => Self::Retrying,
+            DeliveryState::Pending if held => Self::Held,
+            DeliveryState::Pending => Self::Pending,
+            DeliveryState::Processing => Self::Processing,
+        };
+        deliveries.into_iter().map(rank).max().unwrap_or(Self::Unrouted)
+    }
+}
+
+impl fmt::Display for EventStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+    use crate::retry::Backoff;
+
+    fn policy(attempts: u32) -> RetryPolicy {
+        let wait = Backoff::List(vec![Duration::from_secs(10)]);
+        RetryPolicy::try_new(wait, attempts, 0.0).unwrap()
+    }
+
+    fn decided(verdict: Verdict, attempt: u32) -> Next {
+        let cap = Duration::from_secs(3600);
+        decide(verdict, attempt, &policy(3), cap, &mut StdRng::seed_from_u64(0))
+    }
+
+    #[test]
+    fn the_last_failed_attempt_makes_a_dead_letter() {
+        let again = Verdict::TryAgain { at_least: None };
+        assert_eq!(decided(again, 2), Next::Retry { delay: Duration::from_secs(10) });
+        assert_eq!(decided(again, 3), Next::DeadLetter);
+    }
+
+    #[test]
+    fn a_wait_that_was_asked_for_only_ever_lengthens_and_has_an_end() {
+        let wait =
+            |secs| decided(Verdict::TryAgain { at_least: Some(Duration::from_secs(secs)) }, 1);
+        assert_eq!(wait(3), Next::Retry { delay: Duration::from_secs(10) });
+        assert_eq!(wait(60), Next::Retry { delay: Duration::from_secs(60) });
+        assert_eq!(wait(999_999), Next::Retry { delay: Duration::from_secs(3600) });
+    }
+
+    #[test]
+    fn an_event_is_as_bad_as_its_worst_delivery() {
+        use DeliveryState as D;
+        let of = |states: &[D]| EventStatus::of(states.iter().map(|s| (*s, false)));
+        assert_eq!(of(&[]), EventStatus::Unrouted);
+        assert_eq!(of(&[D::Processed, D::Cancelled]), EventStatus::Processed);
+        assert_eq!(of(&[D::Processed, D::Pending]), EventStatus::Pending);
+        assert_eq!(of(&[D::Retrying, D::DeadLetter, D::Processed]), EventStatus::DeadLetter);
+        assert_eq!(EventStatus::of([(D::Pending, true)]), EventStatus::Held);
+    }
+
+    #[test]
+    fn stored_numbers_never_move() {
+        for (number, state) in DeliveryState::ALL.into_iter().enumerate() {
+            assert_eq!(state as usize, number);
+            assert_eq!(DeliveryState::from_stored(state as u8), Some(state));
+        }
+        assert_eq!(DeliveryState::from_stored(6), None);
+    }
+}

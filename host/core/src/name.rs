@@ -1,0 +1,240 @@
+//! Names that an operator gives: sources, handlers, destinations, and the target of a delivery.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use thiserror::Error;
+
+/// The hub's own source: alerts come by it.
+pub const HUB_SOURCE: &str = "weir";
+
+/// A name that breaks the rule for its kind.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error(
+    "`{text}` is not a {kind} name: use 1 to 63 of a-z, 0-9, `-`{extra}, starting with a letter or digit"
+)]
+pub struct InvalidName {
+    text: String,
+    kind: &'static str,
+    extra: &'static str,
+}
+
+fn valid(text: &str, underscore: bool) -> bool {
+    let ok = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    !text.is_empty()
+        && text.len() <= 63
+        && ok(text.as_bytes()[0])
+        && text.bytes().all(|b| ok(b) || b == b'-' || (underscore && b == b'_'))
+}
+
+macro_rules! names {
+    ($($(#[$doc:meta])* $name:ident, $kind:literal, $underscore:literal, $extra:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Checks and takes a name.
+            pub fn new(text: &str) -> Result<Self, InvalidName> {
+                if valid(text, $underscore) {
+                    Ok(Self(text.into()))
+                } else {
+                    let text = text.chars().take(80).collect();
+                    Err(InvalidName { text, kind: $kind, extra: $extra })
+                }
+            }
+
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&*self.0, f)
+            }
+        }
+
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidName;
+
+            fn from_str(text: &str) -> Result<Self, InvalidName> {
+                Self::new(text)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+                Self::new(&text).map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+
+names! {
+    /// A handler: the stem of its file. It owns state and history, so it is one word everywhere.
+    HandlerName, "handler", false, "";
+    /// A named way out.
+    DestinationName, "destination", true, " or `_`";
+}
+
+/// Where an event came in: a configured source (`github`), a handler that emitted it (`@payments`), or the hub
+/// itself (`weir`).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceName(Arc<str>);
+
+impl SourceName {
+    /// A source that an operator configures. `weir` is the hub's own, `category` begins another kind of pattern.
+    pub fn configured(text: &str) -> Result<Self, InvalidName> {
+        if valid(text, true) && text != HUB_SOURCE && text != "category" {
+            Ok(Self(text.into()))
+        } else {
+            let text = text.chars().take(80).collect();
+            let extra = " or `_` (`weir` and `category` are taken)";
+            Err(InvalidName { text, kind: "source", extra })
+        }
+    }
+
+    /// The source of what `handler` emits.
+    #[must_use]
+    pub fn emitted_by(handler: &HandlerName) -> Self {
+        Self(format!("@{handler}").into())
+    }
+
+    /// The hub's own source.
+    #[must_use]
+    pub fn hub() -> Self {
+        Self(HUB_SOURCE.into())
+    }
+
+    /// Reads a name that was stored.
+    #[must_use]
+    pub fn stored(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// Whether a wildcard may match it: what handlers emit and what the hub says must be named.
+    #[must_use]
+    pub fn must_be_named(&self) -> bool {
+        self.0.starts_with('@') || &*self.0 == HUB_SOURCE
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SourceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for SourceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+impl std::borrow::Borrow<str> for SourceName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Serialize for SourceName {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&self.0)
+    }
+}
+
+/// Who a delivery is for. Its text form is `handler:orders` or `destination:ops`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Target {
+    /// A handler runs it.
+    Handler(HandlerName),
+    /// It is sent to a destination.
+    Destination(DestinationName),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Handler(name) => write!(f, "handler:{name}"),
+            Self::Destination(name) => write!(f, "destination:{name}"),
+        }
+    }
+}
+
+impl FromStr for Target {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        match text.split_once(':') {
+            Some(("handler", name)) => HandlerName::new(name).map(Self::Handler),
+            Some(("destination", name)) => DestinationName::new(name).map(Self::Destination),
+            _ => Err(InvalidName {
+                text: text.chars().take(80).collect(),
+                kind: "target",
+                extra: "",
+            }),
+        }
+    }
+}
+
+impl Serialize for Target {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_keeps_to_its_alphabet() {
+        for bad in ["", "-a", "A", "a b", "a/b", "a_b", &"a".repeat(64)] {
+            assert!(HandlerName::new(bad).is_err(), "{bad:?}");
+        }
+        assert!(HandlerName::new("orders-2").is_ok() && DestinationName::new("a_b").is_ok());
+    }
+
+    #[test]
+    fn nobody_may_take_the_hubs_own_source_or_a_handlers() {
+        assert!(SourceName::configured("weir").is_err());
+        assert!(SourceName::configured("@orders").is_err());
+        assert!(SourceName::configured("category").is_err());
+    }
+
+    #[test]
+    fn a_target_survives_its_text_form() {
+        let target = Target::Destination(DestinationName::new("ops").unwrap());
+        assert_eq!(target.to_string().parse::<Target>().unwrap(), target);
+    }
+}
