@@ -1,1 +1,153 @@
-//! x
+//! Weir's store: what must survive, behind one trait that engines implement.
+//!
+//! Rules that keep an engine from leaking:
+//! - `Ok` means durable. A batch is a hint for group commit; atomicity is per item.
+//! - The store owns time: it stamps what it stores, `claim` returns its `now`, settling passes waits.
+//! - Conflicts are values, not errors. Errors say whose fault and whether to try again.
+//! - Wake-ups and in-memory hand-offs are hints that pass the same checks as anything else.
+//! - Cursors are opaque. No engine types, no transactions that a caller could hold.
+//!
+//! What may not live here: business rules, HTTP, routing, retry decisions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use weir_core::name::HandlerName;
+use weir_core::route::{RouteTable, TableHash};
+use weir_core::state::StateReader;
+
+pub mod error;
+pub mod hold;
+pub mod hot;
+pub mod query;
+pub mod registry;
+pub mod upkeep;
+
+pub mod sqlite;
+
+pub use error::StoreError;
+
+use hold::{Hold, HoldId, NewHold};
+use hot::{ClaimRequest, Claimed, Ingested, NewRequest, Settled, Settlement};
+use query::{
+    CountRow, CountsFilter, DeliveryDetail, DeliveryFilter, EventDetail, EventFilter, Page, PageOf,
+    StoredRequest,
+};
+use registry::{CasOutcome, Entry, Kind};
+use upkeep::{CheckReport, Pruned, Redrive, Redriven, Retention};
+use weir_core::id::{DeliveryId, EventId, RequestId};
+
+/// Where events, deliveries, attempts, handler state and the registry live.
+#[async_trait]
+pub trait Store: Send + Sync + std::fmt::Debug {
+    // --- the hot path
+
+    /// Stores requests with their events, dedup keys and deliveries, each request whole or not at all. One
+    /// answer per request, in order, once it is durable; a duplicate is answered only after the first is durable.
+    async fn ingest(&self, batch: Vec<NewRequest>) -> Vec<Result<Ingested, StoreError>>;
+
+    /// Takes up to `limit` due deliveries per entry, heads of order keys only, skipping what is on hold. A claim
+    /// ends when it is settled or dropped; what is dropped is due again at once, with no attempt spent.
+    async fn claim(&self, wanted: &[ClaimRequest]) -> Result<Vec<Claimed>, StoreError>;
+
+    /// Keeps claims of a long run from ending. False where the claim is gone already.
+    async fn extend(&self, claims: &[&Claimed]) -> Result<Vec<bool>, StoreError>;
+
+    /// Records the end of attempts with their effects and state, each whole or not at all. The fence is compared
+    /// with the stored row and every read is validated, whatever the outcome.
+    async fn settle(&self, batch: Vec<Settlement>) -> Vec<Result<Settled, StoreError>>;
+
+    /// Returns when something may be due, or after `at_most`. A hint: it may return early.
+    async fn wait_due(&self, at_most: Duration);
+
+    // --- handler state, written only through `settle`
+
+    /// Reads the committed state of one handler.
+    fn state(&self, handler: &HandlerName) -> Arc<dyn StateReader>;
+
+    // --- control: one small versioned registry
+
+    /// One entry.
+    async fn get(&self, kind: Kind, key: &str) -> Result<Option<Entry>, StoreError>;
+
+    /// Writes (`Some`) or removes (`None`) an entry if its version is still `expected`; `None` expects absence.
+    async fn cas(
+        &self,
+        kind: Kind,
+        key: &str,
+        expected: Option<u64>,
+        value: Option<Vec<u8>>,
+    ) -> Result<CasOutcome, StoreError>;
+
+    /// All entries of a kind, by key, without values larger than 64 KiB (their `value` is `None`).
+    async fn list(&self, kind: Kind) -> Result<Vec<(String, Entry)>, StoreError>;
+
+    /// Rises whenever an entry of the kind changes, by this host or, as far as it has heard, another.
+    fn watch(&self, kind: Kind) -> tokio::sync::watch::Receiver<u64>;
+
+    /// Stores a routing table under its hash, so that events can refer to it. Idempotent.
+    async fn keep_table(&self, table: &RouteTable) -> Result<(), StoreError>;
+
+    /// The text of a stored routing table.
+    async fn table(&self, hash: TableHash) -> Result<Option<String>, StoreError>;
+
+    // --- questions
+
+    /// Events, newest first.
+    async fn events(
+        &self,
+        filter: EventFilter,
+        page: Page,
+    ) -> Result<PageOf<EventDetail>, StoreError>;
+
+    /// One event with its deliveries and their attempts, by row id or outward id.
+    async fn event(&self, id: EventId) -> Result<Option<EventDetail>, StoreError>;
+
+    /// The request that carried an event, as it was received.
+    async fn request(&self, id: RequestId) -> Result<Option<StoredRequest>, StoreError>;
+
+    /// Deliveries, newest first.
+    async fn deliveries(
+        &self,
+        filter: DeliveryFilter,
+        page: Page,
+    ) -> Result<PageOf<DeliveryDetail>, StoreError>;
+
+    /// One delivery with its attempts.
+    async fn delivery(&self, id: DeliveryId) -> Result<Option<DeliveryDetail>, StoreError>;
+
+    /// Totals of deliveries by target and state, and of events by source; cheap enough for every scrape.
+    async fn counts(&self, filter: CountsFilter) -> Result<Vec<CountRow>, StoreError>;
+
+    // --- acts
+
+    /// Makes finished or dead deliveries due again, in a new generation; idempotent by request.
+    async fn redrive(&self, redrive: Redrive) -> Result<Redriven, StoreError>;
+
+    /// Places a hold. Deliveries keep their state, time and attempts under it.
+    async fn hold(&self, hold: NewHold) -> Result<HoldId, StoreError>;
+
+    /// Ends a hold. False if there is none by that id.
+    async fn release(&self, id: HoldId) -> Result<bool, StoreError>;
+
+    /// The holds that are in force.
+    async fn holds(&self) -> Result<Vec<Hold>, StoreError>;
+
+    // --- upkeep
+
+    /// Removes one chunk of what retention lets go, never unfinished work; call again while `more`.
+    async fn prune(&self, retention: &Retention) -> Result<Pruned, StoreError>;
+
+    /// Verifies the store: structure, durability settings, and that what must agree does.
+    async fn check(&self) -> Result<CheckReport, StoreError>;
+
+    /// Writes a consistent copy to a file that does not exist yet.
+    async fn backup(&self, to: &std::path::Path) -> Result<(), StoreError>;
+
+    /// Commits what is queued and lets go of the engine. Later calls answer [`StoreError::Closed`].
+    async fn close(&self) -> Result<(), StoreError>;
+
+    /// Why the store takes no more writes, if so. Never resets in this process.
+    fn poisoned(&self) -> Option<String>;
+}

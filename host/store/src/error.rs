@@ -1,0 +1,62 @@
+//! What can go wrong with a store, by what the caller can do about it.
+
+use thiserror::Error;
+
+/// A call that did not happen. Nothing of it is stored unless `Unknown` says so.
+#[derive(Debug, Clone, Error)]
+pub enum StoreError {
+    /// The write queue is full. The hub's fault, passing: try again shortly.
+    #[error("store is overloaded: {queued} writes are waiting")]
+    Overloaded {
+        /// Writes in the queue.
+        queued: usize,
+    },
+    /// The disk is full. Passing: the store recovers by itself when there is room.
+    #[error("disk is full")]
+    DiskFull,
+    /// A write or sync failed in a way that leaves what is on disk unknown. Final for this process.
+    #[error("store takes no more writes since an earlier failure: {reason}")]
+    Poisoned {
+        /// The failure.
+        reason: String,
+    },
+    /// The caller asked for something that makes no sense. Final.
+    #[error("{0}")]
+    Invalid(String),
+    /// What is stored contradicts itself. Needs a person.
+    #[error("store is damaged: {0}")]
+    Damaged(String),
+    /// Another process owns the file. Final until it stops.
+    #[error("another process is using {path}")]
+    InUse {
+        /// The file.
+        path: String,
+    },
+    /// The stored format is newer than this program. Final: update the program.
+    #[error("store has format {found}, this program knows up to {known}; update weir")]
+    TooNew {
+        /// What is on disk.
+        found: u32,
+        /// What this program knows.
+        known: u32,
+    },
+    /// The store was closed. Final.
+    #[error("store is closed")]
+    Closed,
+    /// Any other failure of the engine.
+    #[error("{doing}: {cause}")]
+    Engine {
+        /// What was being done.
+        doing: &'static str,
+        /// The engine's own words.
+        cause: String,
+    },
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later in this process.
+    #[must_use]
+    pub const fn passing(&self) -> bool {
+        matches!(self, Self::Overloaded { .. } | Self::DiskFull)
+    }
+}

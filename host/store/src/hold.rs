@@ -1,0 +1,77 @@
+//! Holds: rows that keep deliveries from being claimed, whatever their number.
+
+use std::fmt;
+
+use serde::Serialize;
+use weir_core::name::{DestinationName, HandlerName, SourceName, Target};
+use weir_core::time::Timestamp;
+
+/// A hold's number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct HoldId(pub u64);
+
+impl fmt::Display for HoldId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// What a hold covers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum HoldScope {
+    /// Deliveries of this source's events, to handlers and by routes.
+    Source(SourceName),
+    /// Deliveries for this handler.
+    Handler(HandlerName),
+    /// Deliveries for this destination.
+    Destination(DestinationName),
+}
+
+impl HoldScope {
+    /// Whether a delivery is covered.
+    #[must_use]
+    pub fn covers(&self, source: &SourceName, target: &Target) -> bool {
+        match (self, target) {
+            (Self::Source(held), _) => held == source,
+            (Self::Handler(held), Target::Handler(name)) => held == name,
+            (Self::Destination(held), Target::Destination(name)) => held == name,
+            _ => false,
+        }
+    }
+}
+
+/// `source:github`, `handler:orders`, `destination:ops`.
+impl fmt::Display for HoldScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source(name) => write!(f, "source:{name}"),
+            Self::Handler(name) => write!(f, "handler:{name}"),
+            Self::Destination(name) => write!(f, "destination:{name}"),
+        }
+    }
+}
+
+/// A hold to place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewHold {
+    /// What it covers.
+    pub scope: HoldScope,
+    /// A stable word, such as `missing`, `operator`, `breaker`.
+    pub reason: Box<str>,
+    /// Who placed it.
+    pub by: Box<str>,
+    /// When it ends by itself.
+    pub until: Option<Timestamp>,
+}
+
+/// A hold in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    /// Its number.
+    pub id: HoldId,
+    /// What was placed.
+    pub hold: NewHold,
+    /// When.
+    pub at: Timestamp,
+}

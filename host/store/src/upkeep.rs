@@ -1,0 +1,78 @@
+//! Retention, checks and redriving.
+
+use std::time::Duration;
+
+use weir_core::id::{DeliveryId, EventId};
+use weir_core::name::Target;
+
+/// How long finished things are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Requests, events and payloads.
+    pub payload_life: Duration,
+    /// Attempts with their logs.
+    pub attempt_life: Duration,
+    /// Dedup keys: a duplicate within this is recognised.
+    pub dedup_life: Duration,
+}
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { payload_life: 30 * DAY, attempt_life: 30 * DAY, dedup_life: 35 * DAY }
+    }
+}
+
+/// What one call of `prune` removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Events, with their requests, payloads, deliveries and attempts.
+    pub events: u64,
+    /// Dedup keys.
+    pub keys: u64,
+    /// Whether there is more to do now.
+    pub more: bool,
+}
+
+/// What to make due again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redrive {
+    /// Which.
+    pub what: RedriveWhat,
+    /// At most so many in one call.
+    pub limit: usize,
+    /// Two redrives with the same name are one.
+    pub request: String,
+}
+
+/// Which deliveries to make due again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RedriveWhat {
+    /// One delivery, dead or processed.
+    Delivery(DeliveryId),
+    /// All dead letters of an event.
+    Event(EventId),
+    /// Dead letters, of one target or of all.
+    DeadLetters(Option<Target>),
+}
+
+/// What became of a redrive.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Redriven {
+    /// Deliveries that are due again.
+    pub deliveries: Vec<DeliveryId>,
+    /// Whether the limit left some.
+    pub more: bool,
+}
+
+/// What a check found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CheckReport {
+    /// What is wrong, a sentence each; empty when all is well.
+    pub problems: Vec<String>,
+    /// Deliveries looked at.
+    pub deliveries: u64,
+    /// Bytes of the store's files.
+    pub bytes: u64,
+}
