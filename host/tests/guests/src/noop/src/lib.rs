@@ -1,0 +1,20 @@
+//! Handles an event and does nothing: what is left is the cost of a run itself.
+
+wit_bindgen::generate!({ world: "handler", path: "../../../../../wit" });
+
+use weir::handler::manifest;
+
+struct Noop;
+
+impl Guest for Noop {
+    fn describe() {
+        manifest::subscribe("bench:*");
+        manifest::subscribe("github:*");
+    }
+
+    fn handle(_event: Event) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+export!(Noop);
