@@ -1,1 +1,8 @@
-//! x
+//! Weir's host: the network, the people, and the wiring between the packages.
+//!
+//! The modules stand in the order of an event's path. `host/README.md` tells that path from end to end.
+
+// The base: the only places that spawn, stop and ask the time.
+pub mod clock;
+pub mod shutdown;
+pub mod tasks;
