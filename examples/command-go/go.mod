@@ -1,0 +1,3 @@
+module weir.example/pushes
+
+go 1.24
