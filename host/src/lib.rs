@@ -2,6 +2,9 @@
 //!
 //! The modules stand in the order of an event's path. `host/README.md` tells that path from end to end.
 
+// 7 observe: what the hub tells about itself.
+pub mod observe;
+
 // The base: the only places that spawn, stop and ask the time.
 pub mod clock;
 pub mod shutdown;

@@ -1,0 +1,126 @@
+//! Whether the process is alive, whether it takes webhooks, and a summary for people.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use serde_json::{Map, Value, json};
+use weir_store::query::CountsFilter;
+use weir_store::{Store, StoreError};
+
+use super::exposition::Scraped;
+use super::metrics::Metrics;
+use crate::shutdown::Drain;
+
+/// Why webhooks are not taken: the store takes no more writes.
+pub const STORE_POISONED: &str = "store_poisoned";
+/// Why webhooks are not taken: it is not yet known who gets them.
+pub const ROUTING_MISSING: &str = "routing_missing";
+/// Why webhooks are not taken: the process is on its way out.
+pub const DRAINING: &str = "draining";
+
+/// The health of the process.
+#[derive(Debug)]
+pub struct Health {
+    store: Arc<dyn Store>,
+    drain: Drain,
+    routing_ready: AtomicBool,
+    started: Instant,
+}
+
+impl Health {
+    /// Alive, and ready once there is a routing table.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, drain: Drain) -> Arc<Self> {
+        let routing_ready = AtomicBool::new(false);
+        Arc::new(Self { store, drain, routing_ready, started: Instant::now() })
+    }
+
+    /// There is a routing table.
+    pub fn set_routing_ready(&self) {
+        self.routing_ready.store(true, Ordering::Release);
+    }
+
+    /// Whether a supervisor should leave the process alone. A poisoned store heals only by a restart.
+    #[must_use]
+    pub fn live(&self) -> bool {
+        self.store.poisoned().is_none()
+    }
+
+    /// Whether webhooks are taken, or one of [`STORE_POISONED`], [`DRAINING`], [`ROUTING_MISSING`].
+    pub fn ready(&self) -> Result<(), &'static str> {
+        if self.store.poisoned().is_some() {
+            Err(STORE_POISONED)
+        } else if self.drain.is_draining() {
+            Err(DRAINING)
+        } else if !self.routing_ready.load(Ordering::Acquire) {
+            Err(ROUTING_MISSING)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The state of the process in a few words; asks the store for nothing.
+    #[must_use]
+    pub fn summary(&self) -> Value {
+        let ready = self.ready();
+        let store = match self.store.poisoned() {
+            None => json!({ "status": "ok" }),
+            Some(reason) => json!({ "status": "poisoned", "reason": reason }),
+        };
+        json!({
+            "status": if ready.is_ok() { "ok" } else { "unavailable" },
+            "reason": ready.err(),
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptime_seconds": self.started.elapsed().as_secs(),
+            "store": store,
+        })
+    }
+
+    /// What the store and this have to add to the metrics. Without the totals if the store cannot tell them: a
+    /// scrape must work best when something is wrong.
+    pub async fn scrape(&self) -> Scraped {
+        let totals = async |filter| {
+            self.store.counts(filter).await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "store does not tell its totals");
+                Vec::new()
+            })
+        };
+        Scraped {
+            ready: self.ready().is_ok(),
+            poisoned: self.store.poisoned().is_some(),
+            deliveries: totals(CountsFilter::Deliveries).await,
+            events: totals(CountsFilter::Events).await,
+        }
+    }
+
+    /// The summary with queues by target and state, sources, and the handlers as their keeper describes them.
+    pub async fn report(&self, metrics: &Metrics, handlers: Value) -> Result<Value, StoreError> {
+        let mut queues = Map::new();
+        for row in self.store.counts(CountsFilter::Deliveries).await? {
+            let of = queues.entry(row.of).or_insert_with(|| json!({}));
+            of[row.what] = row.count.into();
+        }
+        let mut report = self.summary();
+        report["queues"] = queues.into();
+        report["sources"] = sources(metrics);
+        report["handlers"] = handlers;
+        Ok(report)
+    }
+}
+
+fn sources(metrics: &Metrics) -> Value {
+    let of = metrics.sources().into_iter().map(|(name, source)| {
+        let (received, refused) = source.answers();
+        let facts = json!({
+            "received": received,
+            "stored": source.stored.get(),
+            "duplicate": source.duplicate.get(),
+            "unrouted": source.unrouted.get(),
+            "refused": refused,
+            "last_received_seconds_ago": source.silent_for().map(|d| d.as_secs()),
+        });
+        (name.into(), facts)
+    });
+    Value::Object(of.collect())
+}

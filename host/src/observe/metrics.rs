@@ -1,0 +1,325 @@
+//! What is counted, and the handles by which it is.
+//!
+//! A caller fetches the handle of its source or target once and keeps it: counting is then an atomic addition.
+//! Names and help texts are in [`super::exposition`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use parking_lot::RwLock;
+use weir_core::delivery::Outcome;
+use weir_core::name::{SourceName, Target};
+
+use super::exposition::{self, Scraped};
+use super::series::{ByCode, Counter, Durations, Gauge, OTHER};
+
+/// The codes of answers that took a request in. Every other code is a refusal.
+pub const TAKEN: [&str; 3] = ["accepted", "duplicate", "handshake"];
+
+/// Sources, and targets, that are counted apart; further ones share the handle of [`OTHER`].
+pub const NAMES_MAX: usize = 2_000;
+
+/// Everything that is counted. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Metrics(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    started: Instant,
+    sources: RwLock<BTreeMap<Box<str>, Arc<SourceMetrics>>>,
+    targets: RwLock<BTreeMap<Box<str>, Arc<TargetMetrics>>>,
+    refused: ByCode,
+    reloads: ByCode,
+    connections: Gauge,
+    body_bytes: Gauge,
+    running: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Nothing counted yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Arc::new(Inner {
+            started: Instant::now(),
+            sources: RwLock::default(),
+            targets: RwLock::default(),
+            refused: ByCode::default(),
+            reloads: ByCode::default(),
+            connections: Gauge::default(),
+            body_bytes: Gauge::default(),
+            running: Gauge::default(),
+        }))
+    }
+
+    /// The handle of a configured source. Fetch it once and keep it.
+    #[must_use]
+    pub fn source(&self, name: &SourceName) -> Arc<SourceMetrics> {
+        let started = self.0.started;
+        handle(&self.0.sources, name.as_str(), || SourceMetrics::new(started))
+    }
+
+    /// The handle of a target. Fetch it once and keep it.
+    #[must_use]
+    pub fn target(&self, name: &Target) -> Arc<TargetMetrics> {
+        handle(&self.0.targets, &name.to_string(), TargetMetrics::default)
+    }
+
+    /// A request for a source that is not configured was refused.
+    pub fn refused_unknown_source(&self) {
+        self.refused("unknown_source");
+    }
+
+    /// A request was refused before its source was known.
+    pub fn refused(&self, code: &'static str) {
+        self.0.refused.inc(code);
+    }
+
+    /// A module was looked at: `loaded`, `rejected`, `retired`.
+    pub fn reload(&self, result: &'static str) {
+        self.0.reloads.inc(result);
+    }
+
+    /// Connections that are open.
+    #[must_use]
+    pub fn connections(&self) -> &Gauge {
+        &self.0.connections
+    }
+
+    /// Bytes of request bodies in memory.
+    #[must_use]
+    pub fn body_bytes(&self) -> &Gauge {
+        &self.0.body_bytes
+    }
+
+    /// Attempts that are running.
+    #[must_use]
+    pub fn running(&self) -> &Gauge {
+        &self.0.running
+    }
+
+    /// How long ago this was made, which is how long the process has run.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        self.0.started.elapsed()
+    }
+
+    /// All sources that have a handle, by name.
+    #[must_use]
+    pub fn sources(&self) -> Vec<(Box<str>, Arc<SourceMetrics>)> {
+        all(&self.0.sources)
+    }
+
+    /// All targets that have a handle, by name.
+    #[must_use]
+    pub fn targets(&self) -> Vec<(Box<str>, Arc<TargetMetrics>)> {
+        all(&self.0.targets)
+    }
+
+    /// What was refused before a source was known.
+    #[must_use]
+    pub fn refusals(&self) -> &ByCode {
+        &self.0.refused
+    }
+
+    /// Results of reloads.
+    #[must_use]
+    pub fn reloads(&self) -> &ByCode {
+        &self.0.reloads
+    }
+
+    /// What this process counted, as OpenMetrics text.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        self.encode_with(&Scraped::default())
+    }
+
+    /// The same with what was asked of others at the moment of the scrape.
+    #[must_use]
+    pub fn encode_with(&self, scraped: &Scraped) -> String {
+        exposition::encode(self, scraped)
+    }
+}
+
+fn handle<T>(
+    of: &RwLock<BTreeMap<Box<str>, Arc<T>>>,
+    name: &str,
+    new: impl FnOnce() -> T,
+) -> Arc<T> {
+    if let Some(known) = of.read().get(name) {
+        return known.clone();
+    }
+    let mut map = of.write();
+    let name = if map.len() < NAMES_MAX || map.contains_key(name) { name } else { OTHER };
+    map.entry(name.into()).or_insert_with(|| Arc::new(new())).clone()
+}
+
+fn all<T>(of: &RwLock<BTreeMap<Box<str>, Arc<T>>>) -> Vec<(Box<str>, Arc<T>)> {
+    of.read().iter().map(|(name, handle)| (name.clone(), handle.clone())).collect()
+}
+
+/// What is counted of one source.
+#[derive(Debug)]
+pub struct SourceMetrics {
+    process_started: Instant,
+    pub(super) answers: ByCode,
+    pub(super) taken: Durations,
+    pub(super) refused: Durations,
+    pub(super) stored: Counter,
+    pub(super) duplicate: Counter,
+    pub(super) id_reused: Counter,
+    pub(super) unrouted: Counter,
+    /// Milliseconds between the start of the process and the last request taken, plus one; 0 for never.
+    last_taken: AtomicU64,
+}
+
+impl SourceMetrics {
+    fn new(process_started: Instant) -> Self {
+        Self {
+            process_started,
+            answers: ByCode::default(),
+            taken: Durations::default(),
+            refused: Durations::default(),
+            stored: Counter::default(),
+            duplicate: Counter::default(),
+            id_reused: Counter::default(),
+            unrouted: Counter::default(),
+            last_taken: AtomicU64::new(0),
+        }
+    }
+
+    /// A request was answered with one of [`TAKEN`] or the code of a refusal, `took` after its head was read.
+    pub fn answered(&self, code: &'static str, took: Duration) {
+        self.answers.inc(code);
+        if TAKEN.contains(&code) {
+            self.taken.observe(took);
+            self.last_taken.store(self.since_start() + 1, Relaxed);
+        } else {
+            self.refused.observe(took);
+        }
+    }
+
+    /// An event was stored.
+    pub fn stored(&self) {
+        self.stored.inc();
+    }
+
+    /// An event was stored already.
+    pub fn duplicate(&self) {
+        self.duplicate.inc();
+    }
+
+    /// An event was stored whose sender's id was seen before with another body.
+    pub fn id_reused(&self) {
+        self.id_reused.inc();
+    }
+
+    /// A stored event goes to nobody.
+    pub fn unrouted(&self) {
+        self.unrouted.inc();
+    }
+
+    /// Requests taken and requests refused, since the process started.
+    #[must_use]
+    pub fn answers(&self) -> (u64, u64) {
+        let taken = |code: &str| TAKEN.contains(&code);
+        (self.answers.total(taken), self.answers.total(|code| !taken(code)))
+    }
+
+    /// How long ago the last request was taken; none if there was none in this process.
+    #[must_use]
+    pub fn silent_for(&self) -> Option<Duration> {
+        let at = self.last_taken.load(Relaxed).checked_sub(1)?;
+        Some(Duration::from_millis(self.since_start().saturating_sub(at)))
+    }
+
+    fn since_start(&self) -> u64 {
+        weir_core::time::millis(self.process_started.elapsed())
+    }
+}
+
+/// What is counted of one target.
+#[derive(Debug, Default)]
+pub struct TargetMetrics {
+    pub(super) attempts: ByCode,
+    pub(super) took: Durations,
+    pub(super) retries: Counter,
+    pub(super) dead_letters: Counter,
+    pub(super) state_conflicts: Counter,
+    pub(super) superseded: Counter,
+}
+
+impl TargetMetrics {
+    /// An attempt ended.
+    pub fn attempt(&self, outcome: Outcome, took: Duration) {
+        self.attempts.inc(outcome.as_str());
+        self.took.observe(took);
+    }
+
+    /// It will be tried again.
+    pub fn retry_scheduled(&self) {
+        self.retries.inc();
+    }
+
+    /// It was given up.
+    pub fn dead_letter(&self) {
+        self.dead_letters.inc();
+    }
+
+    /// What a run read had changed when it settled, so it ran again.
+    pub fn state_conflict(&self) {
+        self.state_conflicts.inc();
+    }
+
+    /// An attempt's result was refused, for another had overtaken it.
+    pub fn superseded(&self) {
+        self.superseded.inc();
+    }
+
+    /// Attempts that worked and attempts that did not, since the process started.
+    #[must_use]
+    pub fn attempts(&self) -> (u64, u64) {
+        let ok = |code: &str| code == Outcome::Ok.as_str();
+        (self.attempts.total(ok), self.attempts.total(|code| !ok(code)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_no_sign_of_life_of_a_source() {
+        let metrics = Metrics::new();
+        let github = metrics.source(&SourceName::configured("github").unwrap());
+        github.answered("signature_mismatch", Duration::from_micros(80));
+        assert_eq!((github.answers(), github.silent_for()), ((0, 1), None));
+        github.answered("accepted", Duration::from_millis(2));
+        assert_eq!(github.answers(), (1, 1));
+        assert!(github.silent_for().is_some());
+    }
+
+    #[test]
+    fn names_past_the_limit_share_one_handle() {
+        let metrics = Metrics::new();
+        let name = |i: usize| SourceName::configured(&format!("s{i}")).unwrap();
+        for i in 0..NAMES_MAX {
+            let _ = metrics.source(&name(i));
+        }
+        metrics.source(&name(NAMES_MAX)).stored();
+        metrics.source(&name(NAMES_MAX + 1)).stored();
+        let sources = metrics.sources();
+        assert_eq!(sources.len(), NAMES_MAX + 1);
+        let (_, other) = sources.iter().find(|(name, _)| &**name == OTHER).unwrap();
+        assert_eq!(other.stored.get(), 2);
+        metrics.source(&name(3)).stored();
+        assert_eq!(other.stored.get(), 2, "a known name keeps its handle");
+    }
+}

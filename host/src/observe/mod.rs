@@ -1,0 +1,9 @@
+//! Stage 7, observe: what the hub tells about itself.
+//!
+//! Labels come from closed sets only: configured names, stable codes, outcomes. Never an id, an address or a URL.
+//! What may not live here: decisions about events.
+
+pub mod exposition;
+pub mod health;
+pub mod metrics;
+pub mod series;
