@@ -13,6 +13,13 @@ pub mod payload;
 pub mod time;
 
 // The path.
+pub mod handshake;
+pub mod identify;
+pub mod json_pointer;
+pub mod provider;
+pub mod sample;
+pub mod verify;
+
 pub mod delivery;
 pub mod effect;
 pub mod retry;

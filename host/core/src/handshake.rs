@@ -1,0 +1,320 @@
+//! Handshakes: requests that want an answer and are no events, such as Slack's `url_verification`.
+//!
+//! Decides what to answer and what the provider wants done besides; does none of it. An echo is capped, is
+//! escaped for the body it goes into, and goes out with `nosniff`, because what is echoed may be a stranger's.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use thiserror::Error;
+
+use crate::identify::Facts;
+use crate::json_pointer::Pointer;
+use crate::provider::{InvalidSource, Piece, Provider, Source, Unclosed, pieces};
+use crate::verify::{Encoding, Secret, Verified, Verifier};
+
+/// Longest value that is echoed, in bytes.
+pub const ECHO_BYTES_MAX: usize = 1024;
+
+/// A handshake as a provider file describes it, checked.
+#[derive(Debug, Clone)]
+pub struct Handshake {
+    /// Its name.
+    pub name: String,
+    pub(crate) method: String,
+    pub(crate) present: Vec<Source>,
+    pub(crate) equal: Vec<(Source, String)>,
+    pub(crate) after: After,
+    pub(crate) status: u16,
+    pub(crate) content_type: Option<String>,
+    pub(crate) headers: Vec<(String, ReplyTemplate)>,
+    pub(crate) body: ReplyTemplate,
+    pub(crate) effect: HandshakeRule,
+}
+
+/// What must hold before a handshake is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum After {
+    /// The signature.
+    Verify,
+    /// Nothing: anyone may ask.
+    Nothing,
+    /// The value at `from` equals the source's parameter `param`.
+    Token { from: Source, param: String },
+}
+
+/// What a handshake's file wants done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum HandshakeRule {
+    None,
+    StoreSecret(Source),
+    FetchUrl { from: Source, hosts: Vec<String> },
+    Notice(String),
+}
+
+/// A reply with placeholders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ReplyTemplate(Vec<ReplyPart>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum ReplyPart {
+    Literal(String),
+    Echo(Source),
+    /// The keyed hash of what stands there, under the source's first secret.
+    Keyed(Encoding, Source),
+}
+
+/// A text that describes no reply.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(crate) enum InvalidReply {
+    #[error(transparent)]
+    Unclosed(#[from] Unclosed),
+    #[error(transparent)]
+    Source(#[from] InvalidSource),
+}
+
+/// What a source knows that a handshake may need.
+#[derive(Debug, Clone, Copy)]
+pub struct HandshakeKeys<'a> {
+    /// The source's keys.
+    pub verifier: &'a Verifier,
+    /// Parameters that the source was given, by name.
+    pub params: &'a BTreeMap<String, Secret>,
+}
+
+/// The answer to a handshake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandshakeAnswer {
+    /// Which handshake it was.
+    pub name: String,
+    /// HTTP status.
+    pub status: u16,
+    /// Headers, `content-type` and `x-content-type-options` among them.
+    pub headers: Vec<(String, String)>,
+    /// Body.
+    pub body: String,
+    /// What else the provider wants.
+    pub effect: HandshakeEffect,
+}
+
+/// What a handshake wants done besides an answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum HandshakeEffect {
+    /// Nothing.
+    None,
+    /// Keep this as the source's secret; only while an operator has opened a window, never over another.
+    StoreSecret(Secret),
+    /// Fetch this URL, whose host is one that the file allows, through the guarded client.
+    FetchUrl {
+        /// The URL, a stranger's word.
+        url: String,
+        /// The hosts that are allowed.
+        hosts: Vec<String>,
+    },
+    /// Tell the operator.
+    Notice(String),
+}
+
+/// A handshake that is not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum HandshakeRefusal {
+    /// The token is not the one that the source was given.
+    #[error("the handshake's token is wrong")]
+    TokenMismatch,
+    /// A field of the reply is missing, too long, or cannot stand in a header.
+    #[error("the handshake's challenge is missing or unusable")]
+    ChallengeUnusable,
+}
+
+impl HandshakeRefusal {
+    /// The stable code.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::TokenMismatch => "handshake_token_mismatch",
+            Self::ChallengeUnusable => "handshake_challenge_unusable",
+        }
+    }
+}
+
+impl Provider {
+    /// The answer, if this request is a handshake: before verification (`verified` is none) only those that
+    /// need no signature, after it only those that do. `None` means that the request is no handshake.
+    pub fn handshake(
+        &self,
+        facts: &Facts<'_>,
+        verified: Option<&Verified>,
+        keys: HandshakeKeys<'_>,
+    ) -> Option<Result<HandshakeAnswer, HandshakeRefusal>> {
+        let family = verified.map_or(0, |v| v.family);
+        let handshake = self.handshakes.iter().find(|h| {
+            (h.after == After::Verify) == verified.is_some() && h.is_meant(facts, family)
+        })?;
+        Some(handshake.answer(facts, family, keys))
+    }
+
+    /// True if there may be handshakes before verification, also by other methods than `POST`.
+    #[must_use]
+    pub fn has_unsigned_handshakes(&self) -> bool {
+        self.handshakes.iter().any(|h| h.after != After::Verify)
+    }
+}
+
+impl Handshake {
+    fn is_meant(&self, facts: &Facts<'_>, family: usize) -> bool {
+        let text = |source| facts.text(source, family, None);
+        facts.request().method == self.method
+            && self.equal.iter().all(|(source, value)| text(source).as_deref() == Some(value))
+            && self.present.iter().all(|source| text(source).is_some())
+    }
+
+    fn answer(
+        &self,
+        facts: &Facts<'_>,
+        family: usize,
+        keys: HandshakeKeys<'_>,
+    ) -> Result<HandshakeAnswer, HandshakeRefusal> {
+        let text = |source: &Source| facts.text(source, family, None);
+        if let After::Token { from, param } = &self.after {
+            let given = keys.params.get(param).ok_or(HandshakeRefusal::TokenMismatch)?;
+            let token = text(from).unwrap_or_default();
+            let [given, token] = [given.expose(), token.as_bytes()].map(Sha256::digest);
+            if !bool::from(given.as_slice().ct_eq(token.as_slice())) {
+                return Err(HandshakeRefusal::TokenMismatch);
+            }
+        }
+        let usable = HandshakeRefusal::ChallengeUnusable;
+        let json = self.content_type.as_deref().is_some_and(|t| t.starts_with("application/json"));
+        let escape = if json { Escape::Json } else { Escape::Text };
+        let body = self.body.fill(&text, keys.verifier, escape)?.ok_or(usable)?;
+        let mut headers = vec![("x-content-type-options".to_owned(), "nosniff".to_owned())];
+        headers.extend(self.content_type.iter().map(|t| ("content-type".to_owned(), t.clone())));
+        for (name, template) in &self.headers {
+            // A header whose field is missing was not asked for.
+            if let Some(value) = template.fill(&text, keys.verifier, Escape::Header)? {
+                headers.push((name.clone(), value));
+            }
+        }
+        let effect = match &self.effect {
+            HandshakeRule::None => HandshakeEffect::None,
+            HandshakeRule::Notice(notice) => HandshakeEffect::Notice(notice.clone()),
+            HandshakeRule::StoreSecret(from) => {
+                let secret = text(from).filter(|t| !t.is_empty() && t.len() <= ECHO_BYTES_MAX);
+                HandshakeEffect::StoreSecret(Secret::new(secret.ok_or(usable)?.as_bytes()))
+            }
+            HandshakeRule::FetchUrl { from, hosts } => HandshakeEffect::FetchUrl {
+                url: text(from).ok_or(usable)?.into_owned(),
+                hosts: hosts.clone(),
+            },
+        };
+        Ok(HandshakeAnswer { name: self.name.clone(), status: self.status, headers, body, effect })
+    }
+
+    /// Pointers into the body that it reads.
+    pub(crate) fn pointers(&self) -> Vec<Pointer> {
+        let replies = self.headers.iter().map(|(_, template)| template).chain([&self.body]);
+        let mut sources: Vec<&Source> = replies.flat_map(ReplyTemplate::sources).collect();
+        sources.extend(&self.present);
+        sources.extend(self.equal.iter().map(|(source, _)| source));
+        match &self.after {
+            After::Token { from, .. } => sources.push(from),
+            After::Verify | After::Nothing => {}
+        }
+        match &self.effect {
+            HandshakeRule::StoreSecret(from) | HandshakeRule::FetchUrl { from, .. } => {
+                sources.push(from)
+            }
+            HandshakeRule::None | HandshakeRule::Notice(_) => {}
+        }
+        sources
+            .into_iter()
+            .filter_map(|source| match source {
+                Source::Json(pointer) | Source::Body(pointer) => Some(pointer.clone()),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Escape {
+    Json,
+    Text,
+    Header,
+}
+
+impl ReplyTemplate {
+    pub(crate) fn parse(text: &str) -> Result<Self, InvalidReply> {
+        let parts = pieces(text)?
+            .into_iter()
+            .map(|piece| match piece {
+                Piece::Literal(text) => Ok(ReplyPart::Literal(text)),
+                Piece::Placeholder(name) => {
+                    if let Some(source) = name.strip_prefix("keyed-hex:") {
+                        return Ok(ReplyPart::Keyed(Encoding::Hex, Source::parse(source)?));
+                    }
+                    if let Some(source) = name.strip_prefix("keyed-base64:") {
+                        return Ok(ReplyPart::Keyed(Encoding::Base64, Source::parse(source)?));
+                    }
+                    Ok(ReplyPart::Echo(Source::parse(&name)?))
+                }
+            })
+            .collect::<Result<Vec<_>, InvalidSource>>()?;
+        Ok(Self(parts))
+    }
+
+    fn sources(&self) -> impl Iterator<Item = &Source> {
+        self.0.iter().filter_map(|part| match part {
+            ReplyPart::Literal(_) => None,
+            ReplyPart::Echo(source) | ReplyPart::Keyed(_, source) => Some(source),
+        })
+    }
+
+    /// The text; `None` if a source has no value.
+    fn fill<'a>(
+        &self,
+        text: &impl Fn(&Source) -> Option<Cow<'a, str>>,
+        verifier: &Verifier,
+        escape: Escape,
+    ) -> Result<Option<String>, HandshakeRefusal> {
+        let mut out = String::new();
+        for part in &self.0 {
+            let (value, literal) = match part {
+                ReplyPart::Literal(literal) => (Some(Cow::Borrowed(literal.as_str())), true),
+                ReplyPart::Echo(source) => (text(source), false),
+                ReplyPart::Keyed(encoding, source) => {
+                    let value = text(source).map(|value| keyed_hash(verifier, &value, *encoding));
+                    (value.transpose()?, false)
+                }
+            };
+            let Some(value) = value else { return Ok(None) };
+            if !literal && value.len() > ECHO_BYTES_MAX {
+                return Err(HandshakeRefusal::ChallengeUnusable);
+            }
+            match escape {
+                Escape::Json if !literal => {
+                    let quoted = serde_json::Value::from(&*value).to_string();
+                    out.push_str(&quoted[1..quoted.len() - 1]);
+                }
+                Escape::Header if !value.bytes().all(|b| matches!(b, b' '..=b'~')) => {
+                    return Err(HandshakeRefusal::ChallengeUnusable);
+                }
+                Escape::Json | Escape::Text | Escape::Header => out.push_str(&value),
+            }
+        }
+        Ok(Some(out))
+    }
+}
+
+fn keyed_hash(
+    verifier: &Verifier,
+    value: &str,
+    encoding: Encoding,
+) -> Result<Cow<'static, str>, HandshakeRefusal> {
+    let key = verifier.handshake_key().ok_or(HandshakeRefusal::ChallengeUnusable)?;
+    let mut room = [0; 64];
+    let hash = key.digest(&[Cow::Borrowed(value.as_bytes())], &mut room);
+    Ok(Cow::Owned(encoding.encode(hash)))
+}

@@ -1,0 +1,174 @@
+//! Identify: what happened, under which id, and what makes two requests the same.
+//!
+//! Works on a request that is verified. JSON is read only where the provider's file asks for it, and once.
+//! Looks nothing up, judges nothing but the form of what it finds.
+
+mod category;
+mod dedup;
+mod facts;
+mod rules;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::bounds::{DELIVERY_ID_BYTES_MAX, EVENTS_PER_REQUEST_MAX};
+use crate::event::{Category, EventType, InvalidEventType};
+use crate::json_pointer::{JsonError, PointerSet, array_items};
+use crate::provider::Provider;
+use crate::verify::Verified;
+
+pub use category::CategoryMap;
+pub use dedup::{DedupMaterial, DedupRule};
+pub use facts::Facts;
+pub(crate) use facts::Item;
+pub use rules::{FactTemplate, IdentityRules, InvalidTemplate};
+
+/// The type of an event whose request says none.
+pub const TYPE_UNKNOWN: &str = "unknown";
+
+/// What a request carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identified {
+    /// One event, or those of a batch in its order, or none.
+    pub events: Vec<EventIdentity>,
+    /// The request is a batch: events are parts of its body.
+    pub is_batch: bool,
+}
+
+/// Who an event is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventIdentity {
+    /// The sender's word for what happened; [`TYPE_UNKNOWN`] if it says none.
+    pub kind: EventType,
+    /// The common word for it.
+    pub category: Category,
+    /// The sender's id. One that is empty, too long to keep or holds control characters is none.
+    pub delivery_id: Option<Arc<str>>,
+    /// What the dedup key is made from; `None` never counts as a duplicate.
+    pub dedup: Option<DedupMaterial>,
+    /// Its bytes within the request's body.
+    pub span: Range<usize>,
+}
+
+/// A verified request whose events cannot be taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum IdentifyError {
+    /// A type that cannot be a column and a label.
+    #[error("the event's type is not usable")]
+    Type(#[source] InvalidEventType),
+    /// More events than one commit takes.
+    #[error("request carries more than {EVENTS_PER_REQUEST_MAX} events")]
+    TooManyEvents,
+}
+
+impl IdentifyError {
+    /// The stable code.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Type(_) => "event_type_invalid",
+            Self::TooManyEvents => "too_many_events",
+        }
+    }
+}
+
+impl Provider {
+    /// Identifies what a verified request carries. A body that is not the JSON it should be is no error: the
+    /// sender is genuine, so the event is kept, with the type `unknown` unless a header says it.
+    pub fn identify<'a>(
+        &'a self,
+        facts: &Facts<'a>,
+        verified: &Verified,
+    ) -> Result<Identified, IdentifyError> {
+        let rules = &self.identity;
+        let whole = 0..facts.request().body.len();
+        let Some(array) = rules.fan_out.as_ref().and_then(|p| facts.json_at(p)) else {
+            let event = rules.event(facts, verified.family, None, 0, whole)?;
+            return Ok(Identified { events: vec![event], is_batch: false });
+        };
+        let items = match array_items(array, EVENTS_PER_REQUEST_MAX) {
+            Ok(items) => items,
+            Err(JsonError::TooMany(_)) => return Err(IdentifyError::TooManyEvents),
+            Err(JsonError::NotArray | JsonError::Malformed) => {
+                let event = rules.event(facts, verified.family, None, 0, whole)?;
+                return Ok(Identified { events: vec![event], is_batch: false });
+            }
+        };
+        let events = items
+            .into_iter()
+            .enumerate()
+            .map(|(index, item)| {
+                let json = item.get().as_bytes();
+                let start = json.as_ptr().addr() - facts.request().body.as_ptr().addr();
+                let item = Item::new(&rules.item_pointers, json);
+                rules.event(facts, verified.family, Some(&item), index, start..start + json.len())
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Identified { events, is_batch: true })
+    }
+}
+
+impl IdentityRules {
+    fn event<'a>(
+        &self,
+        facts: &Facts<'a>,
+        family: usize,
+        item: Option<&Item<'a>>,
+        index: usize,
+        span: Range<usize>,
+    ) -> Result<EventIdentity, IdentifyError> {
+        let first = |templates: &[FactTemplate]| {
+            templates
+                .iter()
+                .find_map(|t| t.fill(facts, family, item).filter(|text| !text.is_empty()))
+        };
+        let kind = first(&self.kinds);
+        let kind = EventType::new(kind.as_deref().unwrap_or(TYPE_UNKNOWN));
+        let kind = kind.map_err(IdentifyError::Type)?;
+        let id = first(&self.ids);
+        let body = &facts.request().body[span.clone()];
+        let dedup = self.dedup.material(id.as_deref(), body, |template| {
+            template.fill(facts, family, item).map(std::borrow::Cow::into_owned)
+        });
+        // An id that stands outside the items is the same for all of them.
+        let shared = item.is_some() && !self.ids.iter().any(FactTemplate::reads_item);
+        let dedup = if shared { dedup.map(|d| d.numbered(index)) } else { dedup };
+        let keepable =
+            |id: &str| id.len() <= DELIVERY_ID_BYTES_MAX && !id.chars().any(char::is_control);
+        Ok(EventIdentity {
+            category: self.categories.of(kind.as_str()),
+            kind,
+            delivery_id: id.as_deref().filter(|id| keepable(id)).map(Into::into),
+            dedup,
+            span,
+        })
+    }
+}
+
+impl IdentityRules {
+    /// The pointers of these templates, split by what they point into.
+    pub(crate) fn collect_pointers(
+        &mut self,
+        extra: impl IntoIterator<Item = crate::json_pointer::Pointer>,
+    ) {
+        let mut of_item = Vec::new();
+        let mut of_body: Vec<_> = extra.into_iter().collect();
+        let fields = match &self.dedup {
+            DedupRule::Fields(fields) => fields.as_slice(),
+            _ => &[],
+        };
+        for template in self.kinds.iter().chain(&self.ids).chain(fields) {
+            template.pointers(&mut of_item, &mut of_body);
+        }
+        match &self.fan_out {
+            Some(pointer) => {
+                of_body.push(pointer.clone());
+                self.item_pointers = PointerSet::new(of_item);
+            }
+            None => of_body.append(&mut of_item),
+        }
+        self.body_pointers = PointerSet::new(of_body);
+    }
+}

@@ -1,0 +1,119 @@
+//! The identity part of a provider file, checked: templates over sources, and what they need to be read.
+
+use std::borrow::Cow;
+
+use thiserror::Error;
+
+use super::{CategoryMap, DedupRule, Facts, Item};
+use crate::json_pointer::{Pointer, PointerSet};
+use crate::provider::{InvalidSource, Piece, Source, Unclosed, pieces};
+
+/// How events of a provider are identified.
+#[derive(Debug, Clone)]
+pub struct IdentityRules {
+    /// The type: the first template whose parts are all there.
+    pub kinds: Vec<FactTemplate>,
+    /// The delivery's id, likewise.
+    pub ids: Vec<FactTemplate>,
+    /// What makes two requests the same.
+    pub dedup: DedupRule,
+    /// Types and their categories.
+    pub categories: CategoryMap,
+    /// An array whose items are events of their own.
+    pub fan_out: Option<Pointer>,
+    pub(crate) body_pointers: PointerSet,
+    pub(crate) item_pointers: PointerSet,
+}
+
+/// A fact as text: one source, or several with text between them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FactTemplate {
+    parts: Vec<FactPart>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum FactPart {
+    Literal(String),
+    Field(Source),
+}
+
+/// A text that describes no fact.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum InvalidTemplate {
+    /// A placeholder without an end.
+    #[error(transparent)]
+    Unclosed(#[from] Unclosed),
+    /// Not a source.
+    #[error(transparent)]
+    Source(#[from] InvalidSource),
+    /// A source with several values, or of the signature header only.
+    #[error("{0} has no one value outside a signature")]
+    Plural(Source),
+}
+
+impl FactTemplate {
+    /// Parses a source such as `/type`, or a template such as `{header:X-Resource}.{/action}`.
+    pub fn parse(text: &str) -> Result<Self, InvalidTemplate> {
+        let parts = if text.contains('{') {
+            pieces(text)?
+                .into_iter()
+                .map(|piece| match piece {
+                    Piece::Literal(text) => Ok(FactPart::Literal(text)),
+                    Piece::Placeholder(source) => Ok(FactPart::Field(Source::parse(&source)?)),
+                })
+                .collect::<Result<_, InvalidSource>>()?
+        } else {
+            vec![FactPart::Field(Source::parse(text)?)]
+        };
+        let template = Self { parts };
+        let plural =
+            |s: &&Source| matches!(s, Source::Headers(_) | Source::Each(_) | Source::Pair(_));
+        if let Some(plural) = template.sources().find(plural) {
+            return Err(InvalidTemplate::Plural(plural.clone()));
+        }
+        Ok(template)
+    }
+
+    /// The sources it reads.
+    pub fn sources(&self) -> impl Iterator<Item = &Source> {
+        self.parts.iter().filter_map(|part| match part {
+            FactPart::Field(source) => Some(source),
+            FactPart::Literal(_) => None,
+        })
+    }
+
+    /// The text, if every source has a value.
+    pub(crate) fn fill<'a>(
+        &self,
+        facts: &Facts<'a>,
+        family: usize,
+        item: Option<&Item<'a>>,
+    ) -> Option<Cow<'a, str>> {
+        if let [FactPart::Field(source)] = self.parts.as_slice() {
+            return facts.text(source, family, item);
+        }
+        let mut out = String::new();
+        for part in &self.parts {
+            match part {
+                FactPart::Literal(text) => out.push_str(text),
+                FactPart::Field(source) => out.push_str(&facts.text(source, family, item)?),
+            }
+        }
+        Some(Cow::Owned(out))
+    }
+
+    /// True if it reads the event's own JSON.
+    pub(crate) fn reads_item(&self) -> bool {
+        self.sources().any(|s| matches!(s, Source::Json(_)))
+    }
+
+    pub(super) fn pointers(&self, of_item: &mut Vec<Pointer>, of_body: &mut Vec<Pointer>) {
+        for source in self.sources() {
+            match source {
+                Source::Json(pointer) => of_item.push(pointer.clone()),
+                Source::Body(pointer) => of_body.push(pointer.clone()),
+                _ => {}
+            }
+        }
+    }
+}

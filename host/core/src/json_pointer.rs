@@ -1,0 +1,434 @@
+//! JSON pointers (RFC 6901), looked up in raw bytes in one pass and without building the document.
+//!
+//! What is found stays a slice of the body as received: exact numbers keep their digits. Where a key occurs
+//! twice the last one counts, as in the languages that handlers are written in. No knowledge of providers.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use thiserror::Error;
+
+/// Longest pointer accepted, in segments; deeper facts are not identities.
+const SEGMENTS_MAX: usize = 16;
+
+/// A parsed pointer such as `/data/object/id`; `""` is the whole document.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Pointer {
+    text: Box<str>,
+    segments: Vec<Box<str>>,
+}
+
+/// A text that is not a pointer.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum InvalidPointer {
+    /// RFC 6901 wants a slash first.
+    #[error("a JSON pointer starts with a slash, as in /data/id")]
+    NoSlash,
+    /// `~` not followed by `0` or `1`.
+    #[error("in a JSON pointer ~ is written ~0 and a slash inside a key ~1")]
+    Escape,
+    /// More than sixteen segments.
+    #[error("a JSON pointer has at most {SEGMENTS_MAX} segments")]
+    TooDeep,
+}
+
+/// The bytes are not the JSON that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum JsonError {
+    /// Not one well-formed JSON document.
+    #[error("body is not well-formed JSON")]
+    Malformed,
+    /// An array was expected.
+    #[error("body holds no array at that place")]
+    NotArray,
+    /// More items than allowed.
+    #[error("body holds more than {0} items")]
+    TooMany(usize),
+}
+
+impl Pointer {
+    /// Parses the text of a pointer.
+    pub fn parse(text: &str) -> Result<Self, InvalidPointer> {
+        if text.is_empty() {
+            return Ok(Self { text: "".into(), segments: Vec::new() });
+        }
+        let rest = text.strip_prefix('/').ok_or(InvalidPointer::NoSlash)?;
+        let segments = rest.split('/').map(unescape).collect::<Result<Vec<_>, _>>()?;
+        if segments.len() > SEGMENTS_MAX {
+            return Err(InvalidPointer::TooDeep);
+        }
+        Ok(Self { text: text.into(), segments })
+    }
+
+    /// The pointer as written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// What the pointer names in `json`, or nothing.
+    pub fn find<'a>(&self, json: &'a [u8]) -> Result<Option<&'a RawValue>, JsonError> {
+        let set = PointerSet::new([self.clone()]);
+        Ok(set.lookup(json)?.pop().flatten())
+    }
+
+    /// What the pointer names in each item of the array where it has the segment `*`. An item that lacks it
+    /// is a `None`, so that a check over all items cannot be passed by leaving the field out.
+    pub fn find_each<'a>(&self, json: &'a [u8]) -> Result<Vec<Option<&'a RawValue>>, JsonError> {
+        let star = self.segments.iter().position(|s| &**s == "*").unwrap_or(self.segments.len());
+        let (head, tail) = self.segments.split_at(star);
+        let array = Self { text: "".into(), segments: head.to_vec() };
+        let rest = Self { text: "".into(), segments: tail.get(1..).unwrap_or_default().to_vec() };
+        let Some(array) = array.find(json)? else { return Ok(Vec::new()) };
+        let rest = PointerSet::new([rest]);
+        let items = array_items(array.get().as_bytes(), crate::bounds::EVENTS_PER_REQUEST_MAX)?;
+        items
+            .into_iter()
+            .map(|item| Ok(rest.lookup(item.get().as_bytes())?.pop().flatten()))
+            .collect()
+    }
+
+    /// True if one of the segments is `*`.
+    #[must_use]
+    pub fn has_star(&self) -> bool {
+        self.segments.iter().any(|s| &**s == "*")
+    }
+}
+
+impl fmt::Display for Pointer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+fn unescape(segment: &str) -> Result<Box<str>, InvalidPointer> {
+    let mut out = String::with_capacity(segment.len());
+    let mut chars = segment.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '~' => match chars.next() {
+                Some('0') => out.push('~'),
+                Some('1') => out.push('/'),
+                _ => return Err(InvalidPointer::Escape),
+            },
+            c => out.push(c),
+        }
+    }
+    Ok(out.into())
+}
+
+/// The text of a scalar: a string without its quotes, a number or boolean as written. Null, objects and
+/// arrays have none.
+#[must_use]
+pub fn scalar_text(raw: &RawValue) -> Option<Cow<'_, str>> {
+    let text = raw.get();
+    match text.as_bytes().first()? {
+        b'"' if !text.contains('\\') => text.get(1..text.len() - 1).map(Cow::Borrowed),
+        b'"' => serde_json::from_str::<String>(text).ok().map(Cow::Owned),
+        b'n' | b'{' | b'[' => None,
+        _ => Some(Cow::Borrowed(text)),
+    }
+}
+
+/// The items of a JSON array, each as it stands in the bytes; at most `max`.
+pub fn array_items(json: &[u8], max: usize) -> Result<Vec<&RawValue>, JsonError> {
+    struct Items(usize);
+    impl<'de> Visitor<'de> for Items {
+        type Value = Result<Vec<&'de RawValue>, JsonError>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an array")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut items = Vec::new();
+            while let Some(item) = seq.next_element::<&'de RawValue>()? {
+                if items.len() == self.0 {
+                    while seq.next_element::<IgnoredAny>()?.is_some() {}
+                    return Ok(Err(JsonError::TooMany(self.0)));
+                }
+                items.push(item);
+            }
+            Ok(Ok(items))
+        }
+    }
+    if first_byte(json) != Some(b'[') {
+        return Err(JsonError::NotArray);
+    }
+    let mut reader = serde_json::Deserializer::from_slice(json);
+    let items = reader.deserialize_seq(Items(max)).map_err(|_| JsonError::Malformed)?;
+    reader.end().map_err(|_| JsonError::Malformed)?;
+    items
+}
+
+/// The first byte that is not JSON whitespace.
+#[must_use]
+pub fn first_byte(json: &[u8]) -> Option<u8> {
+    json.iter().copied().find(|b| !matches!(b, b' ' | b'\t' | b'\r' | b'\n'))
+}
+
+/// Several pointers looked up together in one pass.
+#[derive(Debug, Clone, Default)]
+pub struct PointerSet {
+    pointers: Vec<Pointer>,
+    root: Node,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Node {
+    /// Index of the pointer that ends here.
+    slot: Option<usize>,
+    children: Vec<(Box<str>, Node)>,
+}
+
+impl PointerSet {
+    /// A set of these pointers; the same one twice takes one place.
+    #[must_use]
+    pub fn new(pointers: impl IntoIterator<Item = Pointer>) -> Self {
+        let mut set = Self::default();
+        for pointer in pointers {
+            set.insert(pointer);
+        }
+        set
+    }
+
+    fn insert(&mut self, pointer: Pointer) {
+        let slot = self.pointers.len();
+        let mut node = &mut self.root;
+        for segment in &pointer.segments {
+            let at = match node.children.iter().position(|(key, _)| key == segment) {
+                Some(at) => at,
+                None => {
+                    node.children.push((segment.clone(), Node::default()));
+                    node.children.len() - 1
+                }
+            };
+            node = &mut node.children[at].1;
+        }
+        if node.slot.is_none() {
+            node.slot = Some(slot);
+            self.pointers.push(pointer);
+        }
+    }
+
+    /// Where `pointer` stands in the answer of [`PointerSet::lookup`].
+    #[must_use]
+    pub fn index_of(&self, pointer: &Pointer) -> Option<usize> {
+        self.pointers.iter().position(|p| p == pointer)
+    }
+
+    /// True if there is nothing to look up.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.pointers.is_empty()
+    }
+
+    /// Walks the document once and returns what each pointer names, in the set's order.
+    pub fn lookup<'a>(&self, json: &'a [u8]) -> Result<Vec<Option<&'a RawValue>>, JsonError> {
+        let mut found = vec![None; self.pointers.len()];
+        let mut reader = serde_json::Deserializer::from_slice(json);
+        Walk { node: &self.root, found: &mut found }
+            .deserialize(&mut reader)
+            .map_err(|_| JsonError::Malformed)?;
+        reader.end().map_err(|_| JsonError::Malformed)?;
+        Ok(found)
+    }
+}
+
+/// Reads one value: keeps it if a pointer ends here, descends if one goes on, else skips it.
+struct Walk<'n, 'f, 'de> {
+    node: &'n Node,
+    found: &'f mut Vec<Option<&'de RawValue>>,
+}
+
+impl<'de> DeserializeSeed<'de> for Walk<'_, '_, 'de> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        use serde::Deserialize;
+        let Some(slot) = self.node.slot else {
+            return deserializer.deserialize_any(self);
+        };
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        self.found[slot] = Some(raw);
+        if !self.node.children.is_empty() {
+            let mut inner = serde_json::Deserializer::from_str(raw.get());
+            inner.deserialize_any(self).map_err(serde::de::Error::custom)?;
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Visitor<'de> for Walk<'_, '_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Self { node, found } = self;
+        while let Some(child) = map.next_key_seed(ChildKey(node))? {
+            match child {
+                Some(node) => map.next_value_seed(Walk { node, found: &mut *found })?,
+                None => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        let Self { node, found } = self;
+        let mut digits = String::new();
+        for index in 0usize.. {
+            use fmt::Write;
+            digits.clear();
+            let _ = write!(digits, "{index}");
+            let child = node.children.iter().find(|(key, _)| **key == *digits);
+            let more = match child {
+                Some((_, node)) => {
+                    seq.next_element_seed(Walk { node, found: &mut *found })?.is_some()
+                }
+                None => seq.next_element::<IgnoredAny>()?.is_some(),
+            };
+            if !more {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+}
+
+/// Reads a key and says which child it names, without keeping it.
+struct ChildKey<'n>(&'n Node);
+
+impl<'de, 'n> DeserializeSeed<'de> for ChildKey<'n> {
+    type Value = Option<&'n Node>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'n> Visitor<'_> for ChildKey<'n> {
+    type Value = Option<&'n Node>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object key")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
+        Ok(self.0.children.iter().find(|(name, _)| **name == *key).map(|(_, node)| node))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn found(pointer: &str, json: &str) -> Option<String> {
+        let pointer = Pointer::parse(pointer).unwrap();
+        pointer.find(json.as_bytes()).unwrap().and_then(scalar_text).map(Cow::into_owned)
+    }
+
+    #[test]
+    fn pointers_reach_through_objects_arrays_and_escapes() {
+        let json = r#"{"a":{"b/c":[10,{"~":"x\ny"}]},"n":12345678901234567890123,"a2":null}"#;
+        assert_eq!(found("/a/b~1c/1/~0", json).as_deref(), Some("x\ny"));
+        assert_eq!(found("/a/b~1c/0", json).as_deref(), Some("10"));
+        assert_eq!(found("/n", json).as_deref(), Some("12345678901234567890123"));
+        assert_eq!(found("/a2", json), None);
+        assert_eq!(found("/a", json), None);
+        assert_eq!(found("/missing/deeper", json), None);
+    }
+
+    #[test]
+    fn the_last_of_two_equal_keys_counts() {
+        assert_eq!(found("/id", r#"{"id":"first","id":"last"}"#).as_deref(), Some("last"));
+    }
+
+    #[test]
+    fn a_pointer_and_one_below_it_are_found_together() {
+        let set = PointerSet::new(["/event", "/event/type"].map(|p| Pointer::parse(p).unwrap()));
+        let found = set.lookup(br#"{"event":{"type":"message"}}"#).unwrap();
+        assert_eq!(found[0].unwrap().get(), r#"{"type":"message"}"#);
+        assert_eq!(found[1].unwrap().get(), r#""message""#);
+    }
+
+    #[test]
+    fn text_after_the_document_makes_it_malformed() {
+        let pointer = Pointer::parse("/id").unwrap();
+        assert_eq!(pointer.find(br#"{"id":1} {"id":2}"#).err(), Some(JsonError::Malformed));
+    }
+
+    #[test]
+    fn an_item_without_the_field_is_reported_as_lacking_it() {
+        let pointer = Pointer::parse("/value/*/state").unwrap();
+        let found = pointer.find_each(br#"{"value":[{"state":"a"},{}]}"#).unwrap();
+        assert_eq!(found.iter().map(|f| f.is_some()).collect::<Vec<_>>(), [true, false]);
+    }
+
+    #[test]
+    fn more_items_than_allowed_are_refused_not_cut() {
+        assert_eq!(array_items(b"[1,2,3]", 2).err(), Some(JsonError::TooMany(2)));
+        assert_eq!(array_items(b"{}", 2).err(), Some(JsonError::NotArray));
+        assert_eq!(array_items(b" [1, 2]\r\n", 2).unwrap().len(), 2);
+    }
+
+    fn json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            "[a-c\\\\\"é/~]{0,4}".prop_map(Into::into),
+        ];
+        leaf.prop_recursive(4, 32, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Into::into),
+                prop::collection::hash_map("[a-c~/]{0,2}", inner, 0..4)
+                    .prop_map(|m| serde_json::Value::Object(m.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn lookups_agree_with_the_full_document(doc in json(), path in "(/[a-c0-2]{0,2}){0,4}") {
+            let text = serde_json::to_string(&doc).unwrap();
+            let pointer = Pointer::parse(&path).unwrap();
+            let found = pointer.find(text.as_bytes()).unwrap();
+            let found = found.map(|raw| serde_json::from_str::<serde_json::Value>(raw.get()).unwrap());
+            prop_assert_eq!(found.as_ref(), doc.pointer(&path));
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            let _ = Pointer::parse("/a/0").unwrap().find(&bytes);
+            let _ = Pointer::parse("/a/*/b").unwrap().find_each(&bytes);
+        }
+    }
+}

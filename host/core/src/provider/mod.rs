@@ -1,0 +1,166 @@
+//! Providers: who sends, as data. A file says how to verify, identify, acknowledge and shake hands.
+//!
+//! `table` is the file as written, `compile` turns it into a checked [`Provider`] and reports every problem
+//! with its path, `overrides` lays a source's changes over it. The format is a released contract: version 1
+//! stays readable. No name of a provider appears in code; the built-in ones are files like any other.
+
+mod catalog;
+mod compile;
+mod overrides;
+mod source;
+mod table;
+mod template;
+mod units;
+mod vectors;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::handshake::Handshake;
+use crate::identify::IdentityRules;
+use crate::sample::Sample;
+use crate::verify::{NamedSecret, Scheme, SchemePolicy, SecretError, Verifier};
+
+pub use catalog::Catalog;
+pub use overrides::ProviderOverrides;
+pub(crate) use source::into_bytes;
+pub use source::{HeaderPattern, InvalidSource, Source};
+pub use table::{
+    AlgorithmName, AnswerTable, BodyDigestTable, BodyKind, OnRedelivery, SchemeTable,
+    TimestampTable,
+};
+pub use template::{Piece, Unclosed, pieces};
+pub use units::{OneOrMore, Size, Span};
+
+/// The version of the format that this host reads.
+pub const FORMAT: u32 = 1;
+
+/// A provider, checked and ready.
+#[derive(Debug, Clone)]
+pub struct Provider {
+    table: Arc<table::ProviderTable>,
+    /// The name that a source gives.
+    pub name: Arc<str>,
+    /// One line about who sends.
+    pub about: String,
+    /// The provider's own documentation.
+    pub docs: String,
+    /// What an operator has to give.
+    pub params: Vec<Param>,
+    /// Which of the schemes a source accepts.
+    pub policy: SchemePolicy,
+    /// Its schemes, strongest first.
+    pub schemes: Vec<Arc<Scheme>>,
+    /// Where type, id and the rest of an event's identity stand.
+    pub identity: IdentityRules,
+    /// What bodies are.
+    pub body: BodyKind,
+    /// Requests that want an answer and are no events.
+    pub handshakes: Vec<Handshake>,
+    /// Fields that hold secrets: static tokens and what the file adds. To be replaced before anything is stored.
+    pub secret_fields: Vec<Source>,
+    /// Largest body, in bytes; `None` leaves it to the host's limit.
+    pub body_limit: Option<usize>,
+    /// How long the provider tries again.
+    pub retry_window: Option<Duration>,
+    /// How soon it wants its answer.
+    pub ack_deadline: Option<Duration>,
+    /// What a redelivery of an event that failed here does.
+    pub on_redelivery: OnRedelivery,
+    /// Header values are Latin-1, not UTF-8.
+    pub latin1_headers: bool,
+    /// Status of a refused signature.
+    pub failure_status: u16,
+    /// The answer to an accepted request, where the provider wants a certain one.
+    pub acknowledge: Option<AnswerTable>,
+    /// The answer when a responder is late.
+    pub default_answer: Option<AnswerTable>,
+    /// Requests as the provider would send them.
+    pub samples: Vec<Sample>,
+    /// The public URL, where the source states one.
+    pub public_url: Option<String>,
+}
+
+/// What an operator has to give.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Param {
+    /// Its name.
+    pub name: String,
+    /// What it is and where to find it.
+    pub about: String,
+    /// The source does not work without it.
+    pub required: bool,
+    /// To be kept secret.
+    pub secret: bool,
+}
+
+/// One thing that is wrong with a provider file or a source's changes to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Where, such as `schemes.v1.timestamp`.
+    pub path: String,
+    /// What.
+    pub message: String,
+}
+
+/// A provider file that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ProviderError {
+    /// Not the format at all: a line that TOML does not read, an unknown key, a missing one.
+    #[error("not a provider file: {message}")]
+    Format {
+        /// What the parser says, with line and column.
+        message: String,
+    },
+    /// Read, but wrong: every problem at once.
+    #[error("{}", list(.0))]
+    Invalid(Vec<Problem>),
+}
+
+fn list(problems: &[Problem]) -> String {
+    let lines: Vec<_> = problems.iter().map(|p| format!("{}: {}", p.path, p.message)).collect();
+    lines.join("; ")
+}
+
+impl Provider {
+    /// Reads a provider file, checks it, and tries its own vectors: a file that does not tell a genuine
+    /// request from a forged one is not used.
+    pub fn load(text: &str) -> Result<Self, ProviderError> {
+        let table: table::ProviderTable = toml::from_str(text)
+            .map_err(|error| ProviderError::Format { message: error.to_string() })?;
+        let provider = compile::compile(Arc::new(table))?;
+        let failures = provider.check_vectors();
+        if failures.is_empty() { Ok(provider) } else { Err(ProviderError::Invalid(failures)) }
+    }
+
+    /// This provider as a source has it.
+    pub fn with_overrides(&self, overrides: &ProviderOverrides) -> Result<Self, ProviderError> {
+        let mut table = (*self.table).clone();
+        overrides
+            .apply(&mut table)
+            .map_err(|(path, message)| ProviderError::Invalid(vec![Problem { path, message }]))?;
+        let mut provider = compile::compile(Arc::new(table))?;
+        provider.public_url.clone_from(&overrides.public_url);
+        Ok(provider)
+    }
+
+    /// Prepares the keys of a source.
+    pub fn verifier(&self, secrets: &[NamedSecret]) -> Result<Verifier, SecretError> {
+        Verifier::new(&self.schemes, self.policy, secrets)
+    }
+
+    /// The scheme of that name, or the first.
+    #[must_use]
+    pub fn scheme(&self, name: Option<&str>) -> Option<&Arc<Scheme>> {
+        self.schemes.iter().find(|s| name.is_none_or(|name| *s.name == *name))
+    }
+
+    /// True if a scheme signs the public URL, so that the source must know it.
+    #[must_use]
+    pub fn signs_url(&self) -> bool {
+        use crate::verify::Part;
+        self.schemes.iter().any(|s| s.message.parts().iter().any(|p| matches!(p, Part::Url(_))))
+    }
+}

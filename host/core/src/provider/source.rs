@@ -1,0 +1,291 @@
+//! Where in a request a fact stands: the small notation that provider files use for it.
+//!
+//! | text | meaning |
+//! |---|---|
+//! | `/data/id` | JSON pointer into the event (under fan-out its item, else the body) |
+//! | `body:/data/id` | JSON pointer into the whole body, also under fan-out |
+//! | `each:/value/*/state` | the same field of every item of an array |
+//! | `header:X-Name` | a header that may occur once; `header:a\|b` has one name per family |
+//! | `headers:X-Sig-*\|X-Old` | every such header; `*` stands for digits at the end |
+//! | `form:field` | a field of a form body; `form:field#/pointer` looks into JSON inside it |
+//! | `query:name` | a parameter of the public URL |
+//! | `pair:t` | a value from the signature header's own key-value list |
+
+use std::borrow::Cow;
+use std::fmt;
+
+use thiserror::Error;
+
+use crate::json_pointer::{InvalidPointer, Pointer, scalar_text};
+use crate::verify::{Refusal, RequestView};
+
+/// A parsed source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// One header, under one name or one name per family of the signature header.
+    Header(Vec<Box<str>>),
+    /// All headers with one of these names.
+    Headers(Vec<HeaderPattern>),
+    /// A JSON pointer into the event.
+    Json(Pointer),
+    /// A JSON pointer into the whole body.
+    Body(Pointer),
+    /// A JSON pointer with a `*`, into the body.
+    Each(Pointer),
+    /// A form field, perhaps with a pointer into JSON inside it.
+    Form(Box<str>, Option<Pointer>),
+    /// A query parameter of the public URL.
+    Query(Box<str>),
+    /// A value from the signature header's key-value list.
+    Pair(Box<str>),
+}
+
+/// A header name, or its beginning when digits follow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeaderPattern {
+    /// The name, or the part before the digits.
+    pub name: Box<str>,
+    /// Digits follow.
+    pub numbered: bool,
+}
+
+impl HeaderPattern {
+    fn matches(&self, name: &str) -> bool {
+        if !self.numbered {
+            return name.eq_ignore_ascii_case(&self.name);
+        }
+        let Some((head, digits)) = name.split_at_checked(self.name.len()) else { return false };
+        head.eq_ignore_ascii_case(&self.name)
+            && !digits.is_empty()
+            && digits.bytes().all(|b| b.is_ascii_digit())
+    }
+}
+
+/// A text that names no place in a request.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum InvalidSource {
+    /// Unknown or missing word before the colon.
+    #[error(
+        "{0:?} names no place in a request: write /pointer, header:NAME, headers:NAME, body:/pointer, \
+         each:/pointer, form:FIELD, query:NAME or pair:KEY"
+    )]
+    Unknown(String),
+    /// Nothing after the colon.
+    #[error("{0:?} names nothing after the colon")]
+    Empty(String),
+    /// Not the name of a header.
+    #[error("{0:?} is no header name")]
+    Header(String),
+    /// `each:` without exactly one `*`, or another source with one.
+    #[error("{0:?}: each: wants a pointer with one * segment")]
+    Star(String),
+    /// A broken pointer.
+    #[error("{text:?} holds no JSON pointer")]
+    Pointer {
+        /// The source.
+        text: String,
+        /// What is wrong with it.
+        #[source]
+        cause: InvalidPointer,
+    },
+}
+
+impl Source {
+    /// Parses the notation above.
+    pub fn parse(text: &str) -> Result<Self, InvalidSource> {
+        let pointer = |p: &str| {
+            Pointer::parse(p)
+                .map_err(|cause| InvalidSource::Pointer { text: text.to_owned(), cause })
+        };
+        if text.starts_with('/') {
+            return Ok(Self::Json(pointer(text)?));
+        }
+        let unknown = || InvalidSource::Unknown(text.to_owned());
+        let (kind, rest) = text.split_once(':').ok_or_else(unknown)?;
+        if rest.is_empty() {
+            return Err(InvalidSource::Empty(text.to_owned()));
+        }
+        Ok(match kind {
+            "header" => Self::Header(header_names(rest)?),
+            "headers" => Self::Headers(header_patterns(rest)?),
+            "body" => Self::Body(pointer(rest)?),
+            "each" => {
+                let pointer = pointer(rest)?;
+                if rest.split('/').filter(|s| *s == "*").count() != 1 {
+                    return Err(InvalidSource::Star(text.to_owned()));
+                }
+                Self::Each(pointer)
+            }
+            "form" => match rest.split_once('#') {
+                Some((field, inside)) => Self::Form(field.into(), Some(pointer(inside)?)),
+                None => Self::Form(rest.into(), None),
+            },
+            "query" => Self::Query(rest.into()),
+            "pair" => Self::Pair(rest.into()),
+            _ => return Err(unknown()),
+        })
+    }
+
+    /// A header under these names, one per family, separated by `|`.
+    pub fn header(names: &str) -> Result<Self, InvalidSource> {
+        Ok(Self::Header(header_names(names)?))
+    }
+
+    /// Names that differ by family, if this is such a header: their number.
+    #[must_use]
+    pub fn families(&self) -> usize {
+        match self {
+            Self::Header(names) => names.len(),
+            _ => 1,
+        }
+    }
+
+    /// True if reading it means parsing the body.
+    #[must_use]
+    pub fn reads_body(&self) -> bool {
+        matches!(self, Self::Json(_) | Self::Body(_) | Self::Each(_) | Self::Form(..))
+    }
+
+    /// The one value that stands there in a request that is not yet verified. `Pair` is the signature
+    /// header's own and read where that header is taken apart; the plural sources have no one value.
+    pub(crate) fn read<'a>(
+        &self,
+        request: &RequestView<'a>,
+        family: usize,
+    ) -> Result<Option<Cow<'a, [u8]>>, Refusal> {
+        Ok(match self {
+            Self::Header(names) => match names.get(family).or_else(|| names.first()) {
+                Some(name) => request.single_header(name)?.map(Cow::Borrowed),
+                None => None,
+            },
+            Self::Json(pointer) | Self::Body(pointer) => {
+                let raw = pointer.find(request.body).ok().flatten();
+                raw.and_then(scalar_text).map(into_bytes)
+            }
+            Self::Form(field, inside) => {
+                let text = request.form_field(field);
+                match inside {
+                    None => text.map(into_bytes),
+                    Some(pointer) => text.and_then(|text| {
+                        let raw = pointer.find(text.as_bytes()).ok().flatten()?;
+                        scalar_text(raw).map(|t| Cow::Owned(t.into_owned().into_bytes()))
+                    }),
+                }
+            }
+            Self::Query(name) => request.query_parameter(name).map(into_bytes),
+            Self::Pair(_) | Self::Headers(_) | Self::Each(_) => None,
+        })
+    }
+
+    /// Every value that stands there, of the sources that have several.
+    pub(crate) fn read_all<'a>(&self, request: &RequestView<'a>) -> Vec<Cow<'a, [u8]>> {
+        match self {
+            Self::Headers(patterns) => request
+                .headers
+                .iter()
+                .filter(|(name, _)| patterns.iter().any(|p| p.matches(name)))
+                .map(|(_, value)| Cow::Borrowed(*value))
+                .collect(),
+            Self::Each(pointer) => {
+                let found = pointer.find_each(request.body).unwrap_or_default();
+                let text = |raw: Option<_>| {
+                    raw.and_then(scalar_text).map_or_else(Cow::default, into_bytes)
+                };
+                found.into_iter().map(text).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// The source as it is written in a file.
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(names) => write!(f, "header:{}", names.join("|")),
+            Self::Headers(patterns) => {
+                f.write_str("headers:")?;
+                for (i, p) in patterns.iter().enumerate() {
+                    let bar = if i == 0 { "" } else { "|" };
+                    write!(f, "{bar}{}{}", p.name, if p.numbered { "*" } else { "" })?;
+                }
+                Ok(())
+            }
+            Self::Json(pointer) => write!(f, "{pointer}"),
+            Self::Body(pointer) => write!(f, "body:{pointer}"),
+            Self::Each(pointer) => write!(f, "each:{pointer}"),
+            Self::Form(field, None) => write!(f, "form:{field}"),
+            Self::Form(field, Some(pointer)) => write!(f, "form:{field}#{pointer}"),
+            Self::Query(name) => write!(f, "query:{name}"),
+            Self::Pair(key) => write!(f, "pair:{key}"),
+        }
+    }
+}
+
+pub(crate) fn into_bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+    }
+}
+
+fn header_names(text: &str) -> Result<Vec<Box<str>>, InvalidSource> {
+    text.split('|').map(|name| header_name(name).map(Into::into)).collect()
+}
+
+fn header_patterns(text: &str) -> Result<Vec<HeaderPattern>, InvalidSource> {
+    let pattern = |text: &str| {
+        let (name, numbered) = text.strip_suffix('*').map_or((text, false), |name| (name, true));
+        Ok(HeaderPattern { name: header_name(name)?.into(), numbered })
+    };
+    text.split('|').map(pattern).collect()
+}
+
+/// A header name by the token rule of RFC 9110.
+fn header_name(name: &str) -> Result<&str, InvalidSource> {
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'+-.^_`~".contains(&b);
+    let good = !name.is_empty() && name.len() <= 128 && name.bytes().all(token);
+    if good { Ok(name) } else { Err(InvalidSource::Header(name.to_owned())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_notation_prints_as_it_was_written() {
+        for text in [
+            "/data/id",
+            "body:/data/id",
+            "each:/value/*/state",
+            "header:X-Name",
+            "header:webhook-id|svix-id",
+            "headers:x-sig-*|x-old",
+            "form:payload",
+            "form:payload#/type",
+            "query:token",
+            "pair:t",
+        ] {
+            assert_eq!(Source::parse(text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_typing_error_is_named() {
+        assert!(matches!(Source::parse("heder:X"), Err(InvalidSource::Unknown(_))));
+        assert!(matches!(Source::parse("header:"), Err(InvalidSource::Empty(_))));
+        assert!(matches!(Source::parse("header:X Y"), Err(InvalidSource::Header(_))));
+        assert!(matches!(Source::parse("each:/a/b"), Err(InvalidSource::Star(_))));
+        assert!(matches!(Source::parse("/a~2"), Err(InvalidSource::Pointer { .. })));
+    }
+
+    #[test]
+    fn a_numbered_header_wants_digits_after_its_name() {
+        let pattern = HeaderPattern { name: "x-sig-".into(), numbered: true };
+        assert!(
+            pattern.matches("X-Sig-12")
+                && !pattern.matches("x-sig-")
+                && !pattern.matches("x-sig-a")
+        );
+    }
+}

@@ -1,0 +1,428 @@
+//! A provider file as it is written: the released format, unknown keys refused, nothing judged yet.
+//!
+//! [`SchemeTable`] is also what a source writes under `signature` to change its provider's scheme, so that
+//! both are the same words.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::units::{OneOrMore, Size, Span};
+use crate::verify::{
+    Algorithm, CandidateRule, Direction, Encoding, KeyForm, SchemePolicy, TimeUnit,
+};
+
+/// A provider file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProviderTable {
+    /// Version of the format: 1.
+    pub(super) format: u32,
+    /// The name that a source gives under `provider`.
+    pub(super) name: String,
+    /// One line about who sends.
+    pub(super) about: String,
+    /// The provider's own documentation.
+    pub(super) docs: String,
+    /// What an operator has to give.
+    #[serde(default)]
+    pub(super) params: Vec<ParamTable>,
+    /// Which schemes a source accepts.
+    #[serde(default = "strongest", with = "policy_word")]
+    pub(super) policy: SchemePolicy,
+    /// The schemes, strongest first.
+    pub(super) schemes: Vec<SchemeTable>,
+
+    /// Where the event's type stands.
+    #[serde(default, rename = "type")]
+    pub(super) kind: OneOrMore,
+    /// Where the delivery's id stands.
+    #[serde(default)]
+    pub(super) id: OneOrMore,
+    /// What makes two requests the same: `id`, `id+body`, `body`, `none`, or a list of fields.
+    pub(super) dedup: OneOrMore,
+    /// Where an array stands whose items are events of their own.
+    pub(super) fan_out: Option<String>,
+    /// What bodies are.
+    #[serde(default, with = "body_word")]
+    pub(super) body: BodyKind,
+    /// The provider's types (with `*`) and the common category of each.
+    #[serde(default)]
+    pub(super) categories: BTreeMap<String, String>,
+    /// Fields that hold secrets, besides static tokens.
+    #[serde(default)]
+    pub(super) secret_fields: Vec<String>,
+
+    /// Largest body.
+    pub(super) body_limit: Option<Size>,
+    /// How long the provider tries again.
+    pub(super) retry_window: Option<Span>,
+    /// How soon the provider wants its answer.
+    pub(super) ack_deadline: Option<Span>,
+    /// What a redelivery of an event that failed here does.
+    #[serde(default, with = "redelivery_word")]
+    pub(super) on_redelivery: OnRedelivery,
+    /// Header values are Latin-1.
+    #[serde(default)]
+    pub(super) latin1_headers: bool,
+    /// Status of a refused signature.
+    pub(super) failure_status: Option<u16>,
+    /// The answer to an accepted request, where the provider wants a certain one.
+    pub(super) acknowledge: Option<AnswerTable>,
+    /// The answer when a responder is late.
+    pub(super) default_answer: Option<AnswerTable>,
+
+    #[serde(default)]
+    pub(super) handshakes: Vec<HandshakeTable>,
+    #[serde(default)]
+    pub(super) samples: Vec<SampleTable>,
+    #[serde(default)]
+    pub(super) vectors: Vec<VectorTable>,
+}
+
+/// What an operator has to give.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ParamTable {
+    pub(super) name: String,
+    pub(super) about: String,
+    #[serde(default)]
+    pub(super) required: bool,
+    #[serde(default)]
+    pub(super) secret: bool,
+}
+
+/// A scheme, or a source's changes to one. What is left out keeps its default, or the provider's word.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SchemeTable {
+    /// Name of the scheme; in a source, which one is changed (the only one if there is no other).
+    pub name: Option<String>,
+    /// Header of the signature, with `|` between the names that it has in different families.
+    pub header: Option<String>,
+    /// Places of the signature, where it is not simply in one header.
+    pub from: Option<OneOrMore>,
+    /// What stands before the signature.
+    pub prefix: Option<String>,
+    /// Characters that separate several signatures in one value.
+    pub separator: Option<String>,
+    /// In a list of `key=value`, the key of a signature.
+    pub pair: Option<String>,
+    /// How a signature is written; hex if not said.
+    #[serde(default, with = "encoding_word")]
+    pub encoding: Option<Encoding>,
+    /// How a signature is made.
+    #[serde(default, with = "algorithm_word")]
+    pub algorithm: Option<AlgorithmName>,
+    /// How the secret becomes a key; its bytes if not said.
+    #[serde(default, with = "key_word")]
+    pub key: Option<KeyForm>,
+    /// What is signed; `{body}` if not said.
+    pub message: Option<String>,
+    /// The signed time.
+    pub timestamp: Option<TimestampTable>,
+    /// Headers with one exact value.
+    pub require: Option<BTreeMap<String, String>>,
+    /// How many of several signatures must be right: `any` or `all`.
+    #[serde(default, with = "candidates_word")]
+    pub candidates: Option<CandidateRule>,
+    /// A digest of the body among the signed fields.
+    pub body_digest: Option<BodyDigestTable>,
+}
+
+/// The signed time.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TimestampTable {
+    /// Header of the time.
+    pub header: Option<String>,
+    /// Places of the time, where it is not simply in one header.
+    pub from: Option<OneOrMore>,
+    /// How it is written; seconds if not said.
+    #[serde(default, with = "unit_word")]
+    pub unit: Option<TimeUnit>,
+    /// How far it may be from our clock.
+    pub tolerance: Option<Span>,
+    /// Which way it is limited; both if not said.
+    #[serde(default, with = "direction_word")]
+    pub direction: Option<Direction>,
+}
+
+/// A digest of the body among the signed fields.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BodyDigestTable {
+    /// Where it stands.
+    pub from: String,
+    /// How it is written; hex if not said.
+    #[serde(default, with = "encoding_word")]
+    pub encoding: Option<Encoding>,
+}
+
+/// An algorithm, or the name of one that takes code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AlgorithmName {
+    /// One that the interpreter knows.
+    Known(Algorithm),
+    /// `hook:NAME`, reserved for schemes that need code of their own.
+    Hook(String),
+}
+
+/// What bodies are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BodyKind {
+    /// A JSON document.
+    #[default]
+    Json,
+    /// A URL-encoded form.
+    Form,
+    /// JSON or a form, as the content type says.
+    Auto,
+    /// Text of another kind.
+    Text,
+    /// Bytes.
+    Opaque,
+}
+
+/// What a redelivery does when the first delivery's event ended as a dead letter or without a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnRedelivery {
+    /// It is a duplicate like any other.
+    #[default]
+    Duplicate,
+    /// It puts the event back to work, for providers that deliver again only when a person asks.
+    Requeue,
+}
+
+/// A fixed answer.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnswerTable {
+    /// HTTP status.
+    pub status: u16,
+    /// Content type; none if not said.
+    pub content_type: Option<String>,
+    /// Body; empty if not said.
+    #[serde(default)]
+    pub body: String,
+}
+
+/// A handshake: a request that wants an answer and is no event.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HandshakeTable {
+    pub(super) name: String,
+    pub(super) when: WhenTable,
+    /// `verify`, `nothing`, or a parameter's name: the value at `token` must equal it.
+    pub(super) after: String,
+    /// Where the token of `after` stands.
+    pub(super) token: Option<String>,
+    pub(super) reply: ReplyTable,
+    #[serde(default)]
+    pub(super) effect: EffectTable,
+}
+
+/// Which requests are the handshake.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WhenTable {
+    pub(super) method: String,
+    /// Sources that must be there.
+    #[serde(default)]
+    pub(super) present: Vec<String>,
+    /// Sources that must have this value.
+    #[serde(default)]
+    pub(super) equal: BTreeMap<String, String>,
+}
+
+/// The answer to a handshake, with placeholders.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReplyTable {
+    pub(super) status: u16,
+    pub(super) content_type: Option<String>,
+    #[serde(default)]
+    pub(super) headers: BTreeMap<String, String>,
+    #[serde(default)]
+    pub(super) body: String,
+}
+
+/// What a handshake asks for besides an answer.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EffectTable {
+    /// Keep the secret that stands there.
+    pub(super) store_secret: Option<String>,
+    /// Fetch the URL that stands there, if its host is one of `hosts`.
+    pub(super) fetch_url: Option<String>,
+    #[serde(default)]
+    pub(super) hosts: Vec<String>,
+    /// Tell the operator.
+    pub(super) notice: Option<String>,
+}
+
+/// A request as the provider would send it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SampleTable {
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) about: String,
+    pub(super) content_type: String,
+    #[serde(default)]
+    pub(super) headers: BTreeMap<String, String>,
+    pub(super) body: String,
+}
+
+/// A request whose verdict is known.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct VectorTable {
+    pub(super) name: String,
+    /// Where it is from: the provider's documentation, a test suite, or computed.
+    pub(super) origin: String,
+    /// The code of the refusal; left out if the request is genuine.
+    pub(super) refused: Option<String>,
+    pub(super) secret: OneOrMore,
+    /// The clock to verify by, in Unix seconds.
+    #[serde(default)]
+    pub(super) now: u64,
+    #[serde(default = "post")]
+    pub(super) method: String,
+    #[serde(default = "example_url")]
+    pub(super) url: String,
+    #[serde(default)]
+    pub(super) headers: BTreeMap<String, String>,
+    /// The body as text.
+    pub(super) body: Option<String>,
+    /// The body as base64, where it is no text or its line ends matter.
+    pub(super) body_base64: Option<String>,
+    /// The types of its events, in order, where that is to be checked too.
+    pub(super) types: Option<Vec<String>>,
+    /// The delivery ids of its events, in order.
+    pub(super) ids: Option<Vec<String>>,
+}
+
+fn post() -> String {
+    "POST".to_owned()
+}
+
+fn example_url() -> String {
+    "https://example.com/webhook".to_owned()
+}
+
+fn strongest() -> SchemePolicy {
+    SchemePolicy::Strongest
+}
+
+/// Gives an enum its words in a file. The `option` form is for fields that a source may leave to its provider.
+macro_rules! words {
+    ($module:ident: Option<$type:ty> { $($text:literal => $value:expr,)* }) => {
+        words!(@module $module, $type, Option<$type>, Some, $($text => $value,)*);
+    };
+    ($module:ident: $type:ty { $($text:literal => $value:expr,)* }) => {
+        words!(@module $module, $type, $type, std::convert::identity, $($text => $value,)*);
+    };
+    (@module $module:ident, $type:ty, $out:ty, $wrap:expr, $($text:literal => $value:expr,)*) => {
+        mod $module {
+            use super::*;
+
+            const WORDS: &[&str] = &[$($text),*];
+
+            pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(d: D) -> Result<$out, D::Error> {
+                let text = String::deserialize(d)?;
+                let value: $type = match text.as_str() {
+                    $($text => $value,)*
+                    _ => return Err(serde::de::Error::unknown_variant(&text, WORDS)),
+                };
+                Ok(($wrap)(value))
+            }
+        }
+    };
+}
+
+words!(policy_word: SchemePolicy {
+    "strongest" => SchemePolicy::Strongest,
+    "any" => SchemePolicy::Any,
+});
+words!(body_word: BodyKind {
+    "json" => BodyKind::Json,
+    "form" => BodyKind::Form,
+    "auto" => BodyKind::Auto,
+    "text" => BodyKind::Text,
+    "opaque" => BodyKind::Opaque,
+});
+words!(redelivery_word: OnRedelivery {
+    "duplicate" => OnRedelivery::Duplicate,
+    "requeue" => OnRedelivery::Requeue,
+});
+words!(encoding_word: Option<Encoding> {
+    "hex" => Encoding::Hex,
+    "hex-any-case" => Encoding::HexAnyCase,
+    "base64" => Encoding::Base64,
+    "base64url" => Encoding::Base64Url,
+    "plain" => Encoding::Plain,
+});
+words!(key_word: Option<KeyForm> {
+    "utf8" => KeyForm::Utf8,
+    "base64" => KeyForm::Base64,
+    "hex" => KeyForm::Hex,
+    "whsec" => KeyForm::Whsec,
+    "whpk" => KeyForm::Whpk,
+    "nfkd" => KeyForm::Nfkd,
+});
+words!(unit_word: Option<TimeUnit> {
+    "seconds" => TimeUnit::Seconds,
+    "millis" => TimeUnit::Millis,
+    "rfc3339" => TimeUnit::Rfc3339,
+});
+words!(direction_word: Option<Direction> {
+    "both" => Direction::Both,
+    "past" => Direction::Past,
+});
+words!(candidates_word: Option<CandidateRule> {
+    "any" => CandidateRule::Any,
+    "all" => CandidateRule::All,
+});
+
+mod algorithm_word {
+    use super::*;
+
+    const WORDS: &[&str] = &[
+        "hmac-sha1",
+        "hmac-sha256",
+        "hmac-sha512",
+        "sha256-secret-prefix",
+        "ed25519",
+        "ecdsa-p256-sha256-der",
+        "rsa-pkcs1-sha1",
+        "rsa-pkcs1-sha256",
+        "static-equals",
+    ];
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(
+        d: D,
+    ) -> Result<Option<AlgorithmName>, D::Error> {
+        let text = String::deserialize(d)?;
+        let known = match text.as_str() {
+            "hmac-sha1" => Algorithm::HmacSha1,
+            "hmac-sha256" => Algorithm::HmacSha256,
+            "hmac-sha512" => Algorithm::HmacSha512,
+            "sha256-secret-prefix" => Algorithm::Sha256SecretPrefix,
+            "ed25519" => Algorithm::Ed25519,
+            "ecdsa-p256-sha256-der" => Algorithm::EcdsaP256Sha256Der,
+            "rsa-pkcs1-sha1" => Algorithm::RsaPkcs1Sha1,
+            "rsa-pkcs1-sha256" => Algorithm::RsaPkcs1Sha256,
+            "static-equals" => Algorithm::StaticEquals,
+            _ => match text.strip_prefix("hook:") {
+                Some(name) => return Ok(Some(AlgorithmName::Hook(name.to_owned()))),
+                None => return Err(serde::de::Error::unknown_variant(&text, WORDS)),
+            },
+        };
+        Ok(Some(AlgorithmName::Known(known)))
+    }
+}
+
+pub(super) fn redelivery<'de, D: serde::Deserializer<'de>>(d: D) -> Result<OnRedelivery, D::Error> {
+    redelivery_word::deserialize(d)
+}

@@ -1,0 +1,95 @@
+//! The small value forms of provider files: durations, sizes, and "one or several".
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+/// A duration written with its unit, such as `5m` or `1h 30m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let span: jiff::SignedDuration = text.parse().map_err(|_| {
+            D::Error::custom(format_args!("{text:?} is no duration such as 30s or 5m"))
+        })?;
+        Duration::try_from(span)
+            .map(Self)
+            .map_err(|_| D::Error::custom(format_args!("duration {text:?} is negative")))
+    }
+}
+
+/// A size written with its unit, such as `25MiB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse::<bytesize::ByteSize>().map(|size| Self(size.as_u64())).map_err(|_| {
+            D::Error::custom(format_args!("{text:?} is no size such as 512KiB or 25MiB"))
+        })
+    }
+}
+
+/// A text, or a list of texts of which the first that is present counts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OneOrMore(pub Vec<String>);
+
+impl<'de> Deserialize<'de> for OneOrMore {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = OneOrMore;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or a list of texts")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<OneOrMore, E> {
+                Ok(OneOrMore(vec![text.to_owned()]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<OneOrMore, A::Error> {
+                let mut texts = Vec::new();
+                while let Some(text) = seq.next_element()? {
+                    texts.push(text);
+                }
+                Ok(OneOrMore(texts))
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Doc {
+        span: Option<Span>,
+        size: Option<Size>,
+        texts: Option<OneOrMore>,
+    }
+
+    #[test]
+    fn values_are_written_with_their_units() {
+        let doc: Doc = toml::from_str("span = '1h 30m'\nsize = '25MiB'\ntexts = 'a'").unwrap();
+        assert_eq!(doc.span, Some(Span(Duration::from_secs(5400))));
+        assert_eq!(doc.size, Some(Size(25 * 1024 * 1024)));
+        assert_eq!(doc.texts, Some(OneOrMore(vec!["a".into()])));
+        let doc: Doc = toml::from_str("texts = ['a', 'b']").unwrap();
+        assert_eq!(doc.texts.unwrap().0.len(), 2);
+    }
+
+    #[test]
+    fn a_value_without_a_unit_or_below_zero_is_refused() {
+        for text in ["span = '300'", "span = 300", "span = '-5m'", "size = 'big'"] {
+            assert!(toml::from_str::<Doc>(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! A provider file's own proof: requests whose verdict is known, tried whenever the file is read.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::table::VectorTable;
+use super::{Problem, Provider};
+use crate::identify::Facts;
+use crate::time::Timestamp;
+use crate::verify::{NamedSecret, RequestView, Secret, Verification};
+
+impl Provider {
+    /// Tries every vector; what does not come out as it says is a problem. A file needs a genuine request
+    /// and a forged one, or it proves nothing.
+    #[must_use]
+    pub fn check_vectors(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut problem = |path: &str, message: String| {
+            problems.push(Problem { path: format!("vectors.{path}"), message });
+        };
+        for (what, refused) in [("genuine", false), ("refused", true)] {
+            if !self.table.vectors.iter().any(|v| v.refused.is_some() == refused) {
+                problem("*", format!("at least one {what} request is needed"));
+            }
+        }
+        for vector in &self.table.vectors {
+            if let Err(failure) = self.check_vector(vector) {
+                let message = format!("{failure} (from {})", vector.origin);
+                problem(&vector.name, message);
+            }
+        }
+        problems
+    }
+
+    fn check_vector(&self, vector: &VectorTable) -> Result<(), String> {
+        let secrets: Vec<_> = vector
+            .secret
+            .0
+            .iter()
+            .map(|s| NamedSecret::new("vector", Secret::new(s.as_str())))
+            .collect();
+        let verifier = self.verifier(&secrets).map_err(|error| error.to_string())?;
+        let body = match (&vector.body, &vector.body_base64) {
+            (Some(text), None) => text.clone().into_bytes(),
+            (None, Some(text)) => STANDARD.decode(text).map_err(|_| "body_base64 is not base64")?,
+            _ => return Err("give either body or body_base64".into()),
+        };
+        let headers: Vec<_> =
+            vector.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        let request = RequestView {
+            method: &vector.method,
+            url: &vector.url,
+            headers: &headers,
+            body: &body,
+        };
+        let now = Timestamp::from_millis(vector.now.saturating_mul(1000));
+        match (verifier.verify(&request, now), &vector.refused) {
+            (Verification::Verified(verified), None) => {
+                let facts = Facts::new(self, request);
+                let found = self.identify(&facts, &verified).map_err(|error| error.to_string())?;
+                let types = found.events.iter().map(|e| e.kind.as_str()).collect::<Vec<_>>();
+                same("types", vector.types.as_deref(), &types)?;
+                let ids = found.events.iter().map(|e| e.delivery_id.as_deref().unwrap_or(""));
+                same("ids", vector.ids.as_deref(), &ids.collect::<Vec<_>>())
+            }
+            (Verification::Refused(refusal), Some(code)) if refusal.code() == code => Ok(()),
+            (Verification::Refused(refusal), _) => Err(format!("was refused: {}", refusal.code())),
+            (Verification::Verified(_), Some(_)) => Err("was accepted".into()),
+            (Verification::NeedKey(_), _) => Err("wants a key from elsewhere".into()),
+        }
+    }
+}
+
+fn same(what: &str, expected: Option<&[String]>, found: &[&str]) -> Result<(), String> {
+    match expected {
+        Some(expected) if expected != found => Err(format!("{what} are {found:?}")),
+        _ => Ok(()),
+    }
+}

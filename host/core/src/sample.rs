@@ -1,0 +1,202 @@
+//! Sample events: requests as a provider would send them, with fresh ids and times.
+//!
+//! Randomness and time are arguments. Unsigned: `sign` puts the signature on.
+
+use std::collections::BTreeMap;
+
+use rand::Rng;
+use thiserror::Error;
+
+use crate::provider::{Piece, Provider, Unclosed, pieces};
+use crate::time::Timestamp;
+
+/// Longest fresh text in a sample, in characters.
+const FRESH_CHARS_MAX: usize = 128;
+
+/// A sample, checked.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    /// Its name: the event's type, or near it.
+    pub name: String,
+    /// One line about it.
+    pub about: String,
+    content_type: String,
+    headers: Vec<(String, SampleText)>,
+    body: SampleText,
+}
+
+/// A sample with its placeholders filled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RenderedSample {
+    /// Headers, `content-type` among them, without the signature's.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: String,
+}
+
+/// A text that describes no sample.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(crate) enum InvalidSample {
+    #[error(transparent)]
+    Unclosed(#[from] Unclosed),
+    #[error("{{{0}}} is no placeholder of a sample")]
+    Unknown(String),
+}
+
+#[derive(Debug, Clone)]
+struct SampleText(Vec<SamplePart>);
+
+#[derive(Debug, Clone)]
+enum SamplePart {
+    Literal(String),
+    /// The kind of value, and a label under which it stays the same within one request.
+    Fresh(Fresh, Option<String>),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Fresh {
+    Uuid,
+    Hex(usize),
+    Digits(usize),
+    Letters(usize),
+    Seconds,
+    Millis,
+    Rfc3339,
+}
+
+impl Provider {
+    /// The sample of that name.
+    #[must_use]
+    pub fn sample(&self, name: &str) -> Option<&Sample> {
+        self.samples.iter().find(|sample| sample.name == name)
+    }
+}
+
+impl Sample {
+    pub(crate) fn parse(
+        name: &str,
+        about: &str,
+        content_type: &str,
+        headers: &BTreeMap<String, String>,
+        body: &str,
+    ) -> Result<Self, InvalidSample> {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| Ok((name.clone(), SampleText::parse(value)?)))
+            .collect::<Result<_, InvalidSample>>()?;
+        Ok(Self {
+            name: name.to_owned(),
+            about: about.to_owned(),
+            content_type: content_type.to_owned(),
+            headers,
+            body: SampleText::parse(body)?,
+        })
+    }
+
+    /// Fills the placeholders: ids from `random`, times from `now`.
+    #[must_use]
+    pub fn render(&self, random: &mut impl Rng, now: Timestamp) -> RenderedSample {
+        let mut labels = BTreeMap::new();
+        let mut headers = vec![("content-type".to_owned(), self.content_type.clone())];
+        for (name, text) in &self.headers {
+            headers.push((name.clone(), text.fill(&mut labels, random, now)));
+        }
+        RenderedSample { headers, body: self.body.fill(&mut labels, random, now) }
+    }
+}
+
+impl SampleText {
+    fn parse(text: &str) -> Result<Self, InvalidSample> {
+        let parts = pieces(text)?
+            .into_iter()
+            .map(|piece| match piece {
+                Piece::Literal(text) => Ok(SamplePart::Literal(text)),
+                Piece::Placeholder(name) => {
+                    let (kind, label) = match name.split_once('#') {
+                        Some((kind, label)) => (kind, Some(label.to_owned())),
+                        None => (name.as_str(), None),
+                    };
+                    let kind =
+                        Fresh::parse(kind).ok_or_else(|| InvalidSample::Unknown(name.clone()))?;
+                    Ok(SamplePart::Fresh(kind, label))
+                }
+            })
+            .collect::<Result<_, InvalidSample>>()?;
+        Ok(Self(parts))
+    }
+
+    fn fill(
+        &self,
+        labels: &mut BTreeMap<String, String>,
+        random: &mut impl Rng,
+        now: Timestamp,
+    ) -> String {
+        let mut out = String::new();
+        for part in &self.0 {
+            match part {
+                SamplePart::Literal(text) => out.push_str(text),
+                SamplePart::Fresh(fresh, None) => out.push_str(&fresh.make(random, now)),
+                SamplePart::Fresh(fresh, Some(label)) => {
+                    out.push_str(
+                        labels.entry(label.clone()).or_insert_with(|| fresh.make(random, now)),
+                    );
+                }
+            }
+        }
+        out
+    }
+}
+
+impl Fresh {
+    fn parse(text: &str) -> Option<Self> {
+        let (word, length) = match text.split_once(':') {
+            Some((word, length)) => {
+                (word, Some(length.parse().ok().filter(|n| *n <= FRESH_CHARS_MAX)?))
+            }
+            None => (text, None),
+        };
+        Some(match (word, length) {
+            ("uuid", None) => Self::Uuid,
+            ("now", None) => Self::Seconds,
+            ("now-ms", None) => Self::Millis,
+            ("now-rfc3339", None) => Self::Rfc3339,
+            ("hex", Some(n)) => Self::Hex(n),
+            ("digits", Some(n)) => Self::Digits(n),
+            ("letters", Some(n)) => Self::Letters(n),
+            _ => return None,
+        })
+    }
+
+    fn make(self, random: &mut impl Rng, now: Timestamp) -> String {
+        match self {
+            Self::Uuid => uuid(random),
+            Self::Hex(n) => pick(random, b"0123456789abcdef", n),
+            // No leading zero: the value may stand as a JSON number.
+            Self::Digits(n) => pick(random, b"123456789", n),
+            Self::Letters(n) => {
+                pick(random, b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789", n)
+            }
+            Self::Seconds => now.as_secs().to_string(),
+            Self::Millis => now.as_millis().to_string(),
+            Self::Rfc3339 => now.to_string(),
+        }
+    }
+}
+
+fn pick(random: &mut impl Rng, alphabet: &[u8], length: usize) -> String {
+    let mut one = || {
+        // The slight unevenness of a remainder does not matter in a sample.
+        let at = random.next_u32() as usize % alphabet.len();
+        char::from(alphabet[at])
+    };
+    (0..length).map(|_| one()).collect()
+}
+
+fn uuid(random: &mut impl Rng) -> String {
+    let mut b = [0u8; 16];
+    random.fill_bytes(&mut b);
+    b[6] = b[6] & 0x0f | 0x40;
+    b[8] = b[8] & 0x3f | 0x80;
+    let hex = hex::encode(b);
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}

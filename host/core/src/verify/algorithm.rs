@@ -1,0 +1,123 @@
+//! The arithmetic: does one of these signatures fit this message under this key?
+//!
+//! Comparisons take the same time wherever the first difference is.
+
+use std::borrow::Cow;
+
+use hmac::Mac;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::encoding::SIGNATURE_BYTES_MAX;
+use super::key::PreparedKey;
+use super::scheme::{CandidateRule, Encoding};
+
+/// Largest output of a keyed hash, in bytes.
+const MAC_BYTES_MAX: usize = 64;
+
+/// What came of trying a list of signatures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Match,
+    Mismatch,
+    /// Not one of them could be decoded.
+    Malformed,
+}
+
+impl PreparedKey {
+    /// Tries `candidates` against the message made of `parts`.
+    pub(super) fn check(
+        &self,
+        parts: &[Cow<'_, [u8]>],
+        candidates: &[Cow<'_, [u8]>],
+        encoding: Encoding,
+        rule: CandidateRule,
+    ) -> Outcome {
+        match self {
+            Self::Public(key) => {
+                let whole = join(parts);
+                judge(candidates, encoding, rule, |sig| key.verify(&whole, sig).is_ok())
+            }
+            Self::Static(expected) => {
+                judge(candidates, encoding, rule, |sig| equal(&Sha256::digest(sig), expected))
+            }
+            _ => {
+                let mut room = [0; MAC_BYTES_MAX];
+                let expected = self.digest(parts, &mut room);
+                judge(candidates, encoding, rule, |sig| equal(sig, expected))
+            }
+        }
+    }
+
+    /// The keyed hash of the message; empty for keys that are none.
+    pub(crate) fn digest<'r>(
+        &self,
+        parts: &[Cow<'_, [u8]>],
+        room: &'r mut [u8; MAC_BYTES_MAX],
+    ) -> &'r [u8] {
+        match self {
+            Self::HmacSha1(keyed) => mac(keyed, parts, room),
+            Self::HmacSha256(keyed) => mac(keyed, parts, room),
+            Self::HmacSha512(keyed) => mac(keyed, parts, room),
+            Self::Sha256SecretPrefix(keyed) => {
+                let mut hash = keyed.clone();
+                parts.iter().for_each(|part| hash.update(part));
+                put(room, &hash.finalize())
+            }
+            Self::Public(_) | Self::Static(_) => &[],
+        }
+    }
+}
+
+fn mac<'r, M: Mac + Clone>(
+    keyed: &M,
+    parts: &[Cow<'_, [u8]>],
+    room: &'r mut [u8; MAC_BYTES_MAX],
+) -> &'r [u8] {
+    let mut mac = keyed.clone();
+    parts.iter().for_each(|part| mac.update(part));
+    put(room, &mac.finalize().into_bytes())
+}
+
+fn put<'r>(room: &'r mut [u8; MAC_BYTES_MAX], bytes: &[u8]) -> &'r [u8] {
+    let length = bytes.len().min(MAC_BYTES_MAX);
+    room[..length].copy_from_slice(&bytes[..length]);
+    &room[..length]
+}
+
+/// The parts as one message.
+pub(crate) fn join<'a>(parts: &'a [Cow<'_, [u8]>]) -> Cow<'a, [u8]> {
+    match parts {
+        [only] => Cow::Borrowed(only),
+        parts => Cow::Owned(parts.concat()),
+    }
+}
+
+fn equal(a: &[u8], b: &[u8]) -> bool {
+    a.ct_eq(b).into()
+}
+
+fn judge(
+    candidates: &[Cow<'_, [u8]>],
+    encoding: Encoding,
+    rule: CandidateRule,
+    fits: impl Fn(&[u8]) -> bool,
+) -> Outcome {
+    let mut room = [0; SIGNATURE_BYTES_MAX];
+    let mut decoded = 0;
+    let mut right = 0;
+    for candidate in candidates {
+        let Some(signature) = encoding.decode(candidate, &mut room) else { continue };
+        decoded += 1;
+        right += usize::from(fits(signature));
+    }
+    let enough = match rule {
+        CandidateRule::Any => right > 0,
+        CandidateRule::All => right > 0 && right == candidates.len(),
+    };
+    match (enough, decoded) {
+        (true, _) => Outcome::Match,
+        (false, 0) => Outcome::Malformed,
+        (false, _) => Outcome::Mismatch,
+    }
+}

@@ -1,0 +1,240 @@
+//! From a configured secret to a key that is ready to use: decoded and scheduled once per source.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_PAD_INDIFFERENT;
+use hmac::{Hmac, KeyInit};
+use ring::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
+use sha1::Sha1;
+use sha2::{Digest, Sha256, Sha512};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use super::scheme::{Algorithm, KeyForm, Scheme};
+use super::secret::Secret;
+
+/// A secret that cannot be a key of a scheme. Says nothing about its content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum KeyError {
+    /// Nothing there: anyone could sign with that.
+    #[error("secret is empty")]
+    Empty,
+    /// Not base64.
+    #[error("secret is not base64")]
+    NotBase64,
+    /// Not hexadecimal.
+    #[error("secret is not hexadecimal")]
+    NotHex,
+    /// Not text.
+    #[error("secret is not UTF-8 text")]
+    NotText,
+    /// A key of the Ed25519 kind where a shared secret is meant.
+    #[error("secret is an Ed25519 key (whpk_ or whsk_), not a shared whsec_ secret")]
+    NotShared,
+    /// A shared secret where an Ed25519 public key is meant.
+    #[error("secret is not an Ed25519 key, which starts with whpk_")]
+    NotWhpk,
+    /// The private half where the public one belongs.
+    #[error("secret is a private key; verifying takes the public one")]
+    Private,
+    /// Not a public key of this algorithm.
+    #[error("secret is not a public key of the scheme's algorithm")]
+    NotPublicKey,
+}
+
+impl KeyForm {
+    /// The bytes of the key.
+    pub(crate) fn decode(self, secret: &Secret) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        let bytes = secret.expose();
+        let key = match self {
+            Self::Utf8 => bytes.to_vec(),
+            Self::Nfkd => {
+                use unicode_normalization::UnicodeNormalization;
+                let text = std::str::from_utf8(bytes).map_err(|_| KeyError::NotText)?;
+                text.nfkd().collect::<String>().into_bytes()
+            }
+            Self::Hex => hex::decode(bytes.trim_ascii()).map_err(|_| KeyError::NotHex)?,
+            Self::Base64 => base64_key(&without_armour(bytes))?,
+            Self::Whsec => {
+                let bytes = bytes.trim_ascii();
+                if bytes.starts_with(b"whpk_") || bytes.starts_with(b"whsk_") {
+                    return Err(KeyError::NotShared);
+                }
+                base64_key(bytes.strip_prefix(b"whsec_").unwrap_or(bytes))?
+            }
+            Self::Whpk => {
+                let bytes = bytes.trim_ascii();
+                let rest = bytes.strip_prefix(b"whpk_").or_else(|| bytes.strip_prefix(b"whsk_"));
+                base64_key(rest.ok_or(KeyError::NotWhpk)?)?
+            }
+        };
+        if key.is_empty() {
+            return Err(KeyError::Empty);
+        }
+        Ok(Zeroizing::new(key))
+    }
+}
+
+fn base64_key(text: &[u8]) -> Result<Vec<u8>, KeyError> {
+    STANDARD_PAD_INDIFFERENT.decode(text).map_err(|_| KeyError::NotBase64)
+}
+
+/// Base64 text without white space and without the first and last lines of a PEM file.
+fn without_armour(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
+    let lines = bytes.split(|b| *b == b'\n').filter(|line| !line.starts_with(b"-----"));
+    Zeroizing::new(lines.flatten().copied().filter(|b| !b.is_ascii_whitespace()).collect())
+}
+
+/// A key with its schedule computed, to be cloned per request.
+#[derive(Clone)]
+pub(crate) enum PreparedKey {
+    HmacSha1(Hmac<Sha1>),
+    HmacSha256(Hmac<Sha256>),
+    HmacSha512(Hmac<Sha512>),
+    /// SHA-256 that has taken the secret in.
+    Sha256SecretPrefix(Sha256),
+    Public(UnparsedPublicKey<Vec<u8>>),
+    /// The SHA-256 of the token, so that comparing does not tell its length.
+    Static([u8; 32]),
+}
+
+impl fmt::Debug for PreparedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PreparedKey(…)")
+    }
+}
+
+impl PreparedKey {
+    /// Makes the key of `scheme` from a configured secret.
+    pub(crate) fn new(scheme: &Scheme, secret: &Secret) -> Result<Self, KeyError> {
+        if secret.is_empty() {
+            return Err(KeyError::Empty);
+        }
+        if scheme.key == KeyForm::Whpk && secret.expose().trim_ascii().starts_with(b"whsk_") {
+            return Err(KeyError::Private);
+        }
+        let key = scheme.key.decode(secret)?;
+        Ok(match scheme.algorithm {
+            Algorithm::HmacSha1 => Self::HmacSha1(keyed(&key)?),
+            Algorithm::HmacSha256 => Self::HmacSha256(keyed(&key)?),
+            Algorithm::HmacSha512 => Self::HmacSha512(keyed(&key)?),
+            Algorithm::Sha256SecretPrefix => {
+                Self::Sha256SecretPrefix(Sha256::new_with_prefix(key.as_slice()))
+            }
+            Algorithm::StaticEquals => Self::Static(Sha256::digest(key.as_slice()).into()),
+            Algorithm::Ed25519 => Self::public(&signature::ED25519, ed25519_public(&key)?),
+            Algorithm::EcdsaP256Sha256Der => {
+                Self::public(&signature::ECDSA_P256_SHA256_ASN1, p256_public(&key)?)
+            }
+            Algorithm::RsaPkcs1Sha1 => Self::public(
+                &signature::RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY,
+                rsa_public(&key)?,
+            ),
+            Algorithm::RsaPkcs1Sha256 => {
+                Self::public(&signature::RSA_PKCS1_2048_8192_SHA256, rsa_public(&key)?)
+            }
+        })
+    }
+
+    fn public(algorithm: &'static dyn VerificationAlgorithm, key: &[u8]) -> Self {
+        Self::Public(UnparsedPublicKey::new(algorithm, key.to_vec()))
+    }
+}
+
+pub(crate) fn keyed<M: KeyInit>(key: &[u8]) -> Result<M, KeyError> {
+    M::new_from_slice(key).map_err(|_| KeyError::Empty)
+}
+
+/// DER of a SubjectPublicKeyInfo for P-256 up to the point itself.
+const P256_SPKI: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+/// The same for Ed25519.
+const ED25519_SPKI: [u8; 12] =
+    [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+/// The algorithm of an RSA SubjectPublicKeyInfo.
+const RSA_ALGORITHM: [u8; 15] =
+    [0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00];
+
+/// Writes the SubjectPublicKeyInfo of a P-256 point.
+pub(crate) fn p256_spki(point: &[u8]) -> Vec<u8> {
+    [&P256_SPKI[..], point].concat()
+}
+
+fn p256_public(key: &[u8]) -> Result<&[u8], KeyError> {
+    let point = key.strip_prefix(&P256_SPKI[..]).unwrap_or(key);
+    if point.len() == 65 && point[0] == 4 { Ok(point) } else { Err(KeyError::NotPublicKey) }
+}
+
+fn ed25519_public(key: &[u8]) -> Result<&[u8], KeyError> {
+    let point = key.strip_prefix(&ED25519_SPKI[..]).unwrap_or(key);
+    if point.len() == 32 { Ok(point) } else { Err(KeyError::NotPublicKey) }
+}
+
+/// The RSAPublicKey inside a SubjectPublicKeyInfo, or the bytes themselves if they are one.
+fn rsa_public(key: &[u8]) -> Result<&[u8], KeyError> {
+    let (0x30, inner, []) = der_value(key).ok_or(KeyError::NotPublicKey)? else {
+        return Err(KeyError::NotPublicKey);
+    };
+    let Some(bits) = inner.strip_prefix(&RSA_ALGORITHM[..]) else { return Ok(key) };
+    match der_value(bits) {
+        Some((0x03, [0, public @ ..], [])) => Ok(public),
+        _ => Err(KeyError::NotPublicKey),
+    }
+}
+
+/// The tag and content of the first DER value, and what follows it.
+fn der_value(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (tag, rest) = bytes.split_first()?;
+    let (first, rest) = rest.split_first()?;
+    let (length, rest) = match first {
+        0..=0x7f => (usize::from(*first), rest),
+        0x81..=0x83 => {
+            let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+            (digits.iter().fold(0, |n, d| n << 8 | usize::from(*d)), rest)
+        }
+        _ => return None,
+    };
+    let (content, rest) = rest.split_at_checked(length)?;
+    Some((*tag, content, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decoded(form: KeyForm, text: &str) -> Result<Vec<u8>, KeyError> {
+        form.decode(&Secret::new(text)).map(|key| key.to_vec())
+    }
+
+    #[test]
+    fn a_whsec_secret_is_base64_with_or_without_its_prefix() {
+        assert_eq!(decoded(KeyForm::Whsec, "whsec_AAE="), Ok(vec![0, 1]));
+        assert_eq!(decoded(KeyForm::Whsec, "AAE"), Ok(vec![0, 1]));
+        assert_eq!(decoded(KeyForm::Whsec, "whpk_AAE="), Err(KeyError::NotShared));
+        assert_eq!(decoded(KeyForm::Whpk, "whsec_AAE="), Err(KeyError::NotWhpk));
+        assert_eq!(decoded(KeyForm::Whsec, "whsec_"), Err(KeyError::Empty));
+    }
+
+    #[test]
+    fn a_pem_file_is_its_base64() {
+        let pem = "-----BEGIN PUBLIC KEY-----\r\nAA\r\nE=\r\n-----END PUBLIC KEY-----\r\n";
+        assert_eq!(decoded(KeyForm::Base64, pem), Ok(vec![0, 1]));
+    }
+
+    #[test]
+    fn composed_letters_are_taken_apart_by_nfkd() {
+        assert_eq!(decoded(KeyForm::Nfkd, "é"), Ok("e\u{301}".as_bytes().to_vec()));
+    }
+
+    #[test]
+    fn an_rsa_key_is_found_inside_its_wrapping() {
+        let bare = [0x30, 0x03, 0x02, 0x01, 0x05];
+        let wrapped = [&[0x30, 0x17][..], &RSA_ALGORITHM, &[0x03, 0x06, 0x00], &bare].concat();
+        assert_eq!(rsa_public(&wrapped), Ok(&bare[..]));
+        assert_eq!(rsa_public(&bare), Ok(&bare[..]));
+        assert_eq!(rsa_public(&wrapped[1..]), Err(KeyError::NotPublicKey));
+    }
+}

@@ -1,0 +1,92 @@
+//! Why a request was not believed: a stable code for machines, a sentence for people, never the signature
+//! that was expected.
+
+use thiserror::Error;
+
+/// A refusal. The code is part of the released interface; the sentence may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// No signature where the scheme has it.
+    #[error("request carries no signature")]
+    SignatureMissing,
+    /// A header that the signature depends on occurs twice.
+    #[error("a header of the signature occurs more than once")]
+    HeaderDuplicated,
+    /// A header that the signature depends on is too long.
+    #[error("a header of the signature is longer than {max} bytes", max = super::SIGNED_HEADER_BYTES_MAX)]
+    HeaderTooLong,
+    /// A header that must have one exact value has another.
+    #[error("a header that the scheme requires has another value")]
+    HeaderUnexpected,
+    /// More signatures than are tried.
+    #[error("request carries more than {max} signatures", max = super::CANDIDATES_MAX)]
+    TooManySignatures,
+    /// Signatures, but none of a version that the scheme accepts.
+    #[error("request carries no signature of an accepted version")]
+    SignatureUnsupported,
+    /// Not of the form that the scheme prescribes.
+    #[error("signature is malformed")]
+    SignatureMalformed,
+    /// A part of what is signed is not in the request.
+    #[error("a field that the signature covers is missing")]
+    SignedFieldMissing,
+    /// The scheme signs a time and there is none.
+    #[error("timestamp is missing")]
+    TimestampMissing,
+    /// A time that is not written as the scheme prescribes.
+    #[error("timestamp is malformed")]
+    TimestampMalformed,
+    /// The signature does not cover the body and nothing else does.
+    #[error("body is not covered by the signature")]
+    BodyNotSigned,
+    /// The digest of the body is not the signed one.
+    #[error("body does not match its signed digest")]
+    BodyDigestMismatch,
+    /// Wrong key, or changed bytes.
+    #[error("signature does not match")]
+    SignatureMismatch,
+    /// Rightly signed, but too long ago, or too far ahead.
+    #[error("signed time and our clock are {skew_s} s apart")]
+    TimestampStale {
+        /// Our clock minus the signed time, in seconds; negative if the signed time lies ahead.
+        skew_s: i64,
+    },
+}
+
+impl Refusal {
+    /// The stable code.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::SignatureMissing => "signature_missing",
+            Self::HeaderDuplicated => "header_duplicated",
+            Self::HeaderTooLong => "header_too_long",
+            Self::HeaderUnexpected => "header_unexpected",
+            Self::TooManySignatures => "too_many_signatures",
+            Self::SignatureUnsupported => "signature_unsupported",
+            Self::SignatureMalformed => "signature_malformed",
+            Self::SignedFieldMissing => "signed_field_missing",
+            Self::TimestampMissing => "timestamp_missing",
+            Self::TimestampMalformed => "timestamp_malformed",
+            Self::BodyNotSigned => "body_not_signed",
+            Self::BodyDigestMismatch => "body_digest_mismatch",
+            Self::SignatureMismatch => "signature_mismatch",
+            Self::TimestampStale { .. } => "timestamp_stale",
+        }
+    }
+
+    /// How far verification came, so that of several schemes the most telling refusal is reported.
+    pub(super) const fn progress(self) -> u8 {
+        match self {
+            Self::SignatureMissing => 0,
+            Self::SignatureUnsupported => 1,
+            Self::HeaderDuplicated | Self::HeaderTooLong | Self::HeaderUnexpected => 2,
+            Self::TooManySignatures | Self::SignatureMalformed => 3,
+            Self::SignedFieldMissing | Self::TimestampMissing | Self::TimestampMalformed => 4,
+            Self::BodyNotSigned | Self::BodyDigestMismatch => 5,
+            Self::SignatureMismatch => 6,
+            Self::TimestampStale { .. } => 7,
+        }
+    }
+}

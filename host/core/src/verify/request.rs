@@ -1,0 +1,98 @@
+//! A request as verification sees it: borrowed bytes, nothing decoded.
+
+use std::borrow::Cow;
+
+use super::Refusal;
+
+/// Longest value of a header that a signature depends on, in bytes.
+pub const SIGNED_HEADER_BYTES_MAX: usize = 8 * 1024;
+
+/// A request as it arrived.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestView<'a> {
+    /// The method, such as `POST`.
+    pub method: &'a str,
+    /// The *public* URL with path and query, as the sender was given it.
+    pub url: &'a str,
+    /// Headers in the order they came; names in any case, values as bytes.
+    pub headers: &'a [(&'a str, &'a [u8])],
+    /// The raw body.
+    pub body: &'a [u8],
+}
+
+impl<'a> RequestView<'a> {
+    /// The first value of a header.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&'a [u8]> {
+        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
+    }
+
+    /// The one value of a header that must not occur twice.
+    pub fn single_header(&self, name: &str) -> Result<Option<&'a [u8]>, Refusal> {
+        let mut values = self.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
+        let Some((_, value)) = values.next() else { return Ok(None) };
+        if values.next().is_some() {
+            return Err(Refusal::HeaderDuplicated);
+        }
+        if value.len() > SIGNED_HEADER_BYTES_MAX {
+            return Err(Refusal::HeaderTooLong);
+        }
+        Ok(Some(value))
+    }
+
+    /// True if the body is declared as a URL-encoded form.
+    #[must_use]
+    pub fn is_form(&self) -> bool {
+        const FORM: &[u8] = b"application/x-www-form-urlencoded";
+        self.header("content-type")
+            .and_then(|value| value.split(|b| *b == b';').next())
+            .is_some_and(|media| media.trim_ascii().eq_ignore_ascii_case(FORM))
+    }
+
+    /// The first field of that name in a form body; nothing if the body is no form.
+    #[must_use]
+    pub fn form_field(&self, name: &str) -> Option<Cow<'a, str>> {
+        if !self.is_form() {
+            return None;
+        }
+        form_urlencoded::parse(self.body).find(|(n, _)| n == name).map(|(_, value)| value)
+    }
+
+    /// The first parameter of that name in the URL's query.
+    #[must_use]
+    pub fn query_parameter(&self, name: &str) -> Option<Cow<'a, str>> {
+        let (_, query) = self.url.split_once('?')?;
+        let query = query.split_once('#').map_or(query, |(query, _)| query);
+        form_urlencoded::parse(query.as_bytes()).find(|(n, _)| n == name).map(|(_, value)| value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view<'a>(headers: &'a [(&'a str, &'a [u8])]) -> RequestView<'a> {
+        RequestView {
+            method: "POST",
+            url: "https://h.example/in?a=1%202&a=3#f",
+            headers,
+            body: b"x=1&y=%2B",
+        }
+    }
+
+    #[test]
+    fn a_header_sent_twice_is_refused_where_one_is_meant() {
+        let headers: &[(&str, &[u8])] = &[("X-Sig", b"1"), ("x-sig", b"2")];
+        assert_eq!(view(headers).single_header("X-SIG"), Err(Refusal::HeaderDuplicated));
+        assert_eq!(view(headers).single_header("other"), Ok(None));
+    }
+
+    #[test]
+    fn fields_are_read_only_from_a_declared_form() {
+        assert_eq!(view(&[]).form_field("y"), None);
+        let form: &[(&str, &[u8])] =
+            &[("Content-Type", b"Application/X-WWW-form-urlencoded ; charset=utf-8")];
+        assert_eq!(view(form).form_field("y").as_deref(), Some("+"));
+        assert_eq!(view(form).query_parameter("a").as_deref(), Some("1 2"));
+    }
+}

@@ -1,0 +1,173 @@
+//! The signatures that a request carries: found, taken apart, counted. Not judged.
+
+use std::borrow::Cow;
+
+use super::scheme::{Format, Scheme};
+use super::{Refusal, RequestView};
+use crate::provider::Source;
+
+/// Most signatures that are looked at in one request, of whatever version.
+pub const CANDIDATES_MAX: usize = 32;
+
+/// The signatures of a request, still encoded.
+#[derive(Debug)]
+pub(super) struct Candidates<'a> {
+    /// Those of the right version.
+    pub(super) items: Vec<Cow<'a, [u8]>>,
+    /// Which family of header names the signature header is of.
+    pub(super) family: usize,
+    /// The signature header where it is a key-value list, for what else stands in it.
+    header: Option<&'a [u8]>,
+}
+
+impl<'a> Candidates<'a> {
+    /// Finds the signatures of `scheme` in the request.
+    pub(super) fn find(scheme: &Scheme, request: &RequestView<'a>) -> Result<Self, Refusal> {
+        for source in &scheme.signature {
+            match source {
+                Source::Headers(_) | Source::Each(_) => {
+                    let items = source.read_all(request);
+                    if !items.is_empty() {
+                        return Self::of_many(&scheme.format, items);
+                    }
+                }
+                Source::Header(names) => {
+                    for (family, name) in names.iter().enumerate() {
+                        if let Some(value) = request.single_header(name)? {
+                            return Self::of_header(&scheme.format, value, family);
+                        }
+                    }
+                }
+                _ => {
+                    if let Some(value) = source.read(request, 0)? {
+                        return Self::of_many(&scheme.format, vec![value]);
+                    }
+                }
+            }
+        }
+        Err(Refusal::SignatureMissing)
+    }
+
+    fn of_header(format: &Format, value: &'a [u8], family: usize) -> Result<Self, Refusal> {
+        let value = value.trim_ascii();
+        if value.is_empty() {
+            return Err(Refusal::SignatureMissing);
+        }
+        let (separators, header) = match format {
+            Format::Prefix(prefix) => {
+                let item = value.strip_prefix(prefix.as_bytes());
+                let item = item.ok_or(Refusal::SignatureMalformed)?;
+                return Ok(Self { items: vec![Cow::Borrowed(item)], family, header: None });
+            }
+            Format::List { separators, .. } => (separators, None),
+            Format::Pairs { separators, .. } => (separators, Some(value)),
+        };
+        let mut items = Vec::new();
+        for (count, item) in split(value, separators).enumerate() {
+            if count == CANDIDATES_MAX {
+                return Err(Refusal::TooManySignatures);
+            }
+            let signature = match format {
+                Format::Pairs { key, .. } => {
+                    pair(item).filter(|(k, _)| *k == key.as_bytes()).map(|p| p.1)
+                }
+                Format::List { prefix, .. } | Format::Prefix(prefix) => {
+                    item.strip_prefix(prefix.as_bytes())
+                }
+            };
+            items.extend(signature.map(Cow::Borrowed));
+        }
+        if items.is_empty() {
+            return Err(Refusal::SignatureUnsupported);
+        }
+        Ok(Self { items, family, header })
+    }
+
+    fn of_many(format: &Format, mut items: Vec<Cow<'a, [u8]>>) -> Result<Self, Refusal> {
+        let most = match format {
+            Format::Prefix(_) => items.len(),
+            // Lists inside several headers are no known scheme; `provider` refuses to describe one.
+            Format::List { .. } | Format::Pairs { .. } => 0,
+        };
+        if most > CANDIDATES_MAX {
+            return Err(Refusal::TooManySignatures);
+        }
+        items.truncate(most);
+        if let Format::Prefix(prefix) = format
+            && !prefix.is_empty()
+        {
+            items.retain_mut(|item| match item.strip_prefix(prefix.as_bytes()) {
+                Some(rest) => {
+                    *item = Cow::Owned(rest.to_vec());
+                    true
+                }
+                None => false,
+            });
+        }
+        if items.is_empty() {
+            return Err(Refusal::SignatureUnsupported);
+        }
+        Ok(Self { items, family: 0, header: None })
+    }
+
+    /// The one value under `key` in a key-value signature header; two of them are refused.
+    pub(super) fn pair(&self, format: &Format, key: &str) -> Result<Option<&'a [u8]>, Refusal> {
+        let (Some(header), Format::Pairs { separators, .. }) = (self.header, format) else {
+            return Ok(None);
+        };
+        let mut values =
+            split(header, separators).filter_map(pair).filter(|(k, _)| *k == key.as_bytes());
+        let value = values.next();
+        if values.next().is_some() {
+            return Err(Refusal::HeaderDuplicated);
+        }
+        Ok(value.map(|(_, value)| value))
+    }
+}
+
+fn split<'a>(value: &'a [u8], separators: &str) -> impl Iterator<Item = &'a [u8]> {
+    value
+        .split(move |b| separators.as_bytes().contains(b))
+        .map(<[u8]>::trim_ascii)
+        .filter(|item| !item.is_empty())
+}
+
+fn pair(item: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = memchr::memchr(b'=', item)?;
+    Some((&item[..at], &item[at + 1..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs() -> Format {
+        Format::Pairs { separators: ",".into(), key: "v1".into() }
+    }
+
+    #[test]
+    fn only_the_right_version_is_a_candidate() {
+        let found = Candidates::of_header(&pairs(), b"t=1, v1=aa,v0=bb,v1=cc", 0).unwrap();
+        assert_eq!(found.items, [&b"aa"[..], b"cc"]);
+        assert_eq!(found.pair(&pairs(), "t"), Ok(Some(&b"1"[..])));
+        assert_eq!(
+            Candidates::of_header(&pairs(), b"t=1,v0=bb", 0).err(),
+            Some(Refusal::SignatureUnsupported)
+        );
+    }
+
+    #[test]
+    fn two_times_in_one_header_are_refused() {
+        let found = Candidates::of_header(&pairs(), b"t=1,t=2,v1=aa", 0).unwrap();
+        assert_eq!(found.pair(&pairs(), "t"), Err(Refusal::HeaderDuplicated));
+    }
+
+    #[test]
+    fn a_flood_of_signatures_is_refused_before_any_is_tried() {
+        let flood = "v9=a,".repeat(CANDIDATES_MAX + 1);
+        assert_eq!(
+            Candidates::of_header(&pairs(), flood.as_bytes(), 0).err(),
+            Some(Refusal::TooManySignatures)
+        );
+    }
+}

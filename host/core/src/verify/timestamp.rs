@@ -1,0 +1,96 @@
+//! The signed time: reading it strictly, judging its distance from our clock.
+
+use crate::time::{Timestamp, millis};
+
+use super::Refusal;
+use super::scheme::{Direction, TimeUnit, TimestampRule};
+
+/// Longest text of a time, in bytes.
+const TEXT_BYTES_MAX: usize = 40;
+
+impl TimestampRule {
+    /// Reads the time. Digits only, no sign, no fraction, no space: what is checked must be what is signed.
+    pub(super) fn parse(&self, text: &[u8]) -> Result<Timestamp, Refusal> {
+        self.unit.parse(text).ok_or(Refusal::TimestampMalformed)
+    }
+
+    /// Refuses a time too far from `now`.
+    pub(super) fn judge(&self, signed: Timestamp, now: Timestamp) -> Result<(), Refusal> {
+        let Some(tolerance) = self.tolerance else { return Ok(()) };
+        // A scheme that counts seconds is judged in seconds, or 300.4 s would be more than 300.
+        let grain = if self.unit == TimeUnit::Seconds { 1000 } else { 1 };
+        let (signed_at, now_at) = (signed.as_millis() / grain, now.as_millis() / grain);
+        let limit = millis(tolerance) / grain;
+        let too_old = now_at.saturating_sub(signed_at) > limit;
+        let too_new = self.direction == Direction::Both && signed_at.saturating_sub(now_at) > limit;
+        if too_old || too_new {
+            return Err(Refusal::TimestampStale { skew_s: skew_s(now, signed) });
+        }
+        Ok(())
+    }
+}
+
+fn skew_s(now: Timestamp, signed: Timestamp) -> i64 {
+    let seconds = |t: Timestamp| i64::try_from(t.as_secs()).unwrap_or(i64::MAX);
+    seconds(now).saturating_sub(seconds(signed))
+}
+
+impl TimeUnit {
+    fn parse(self, text: &[u8]) -> Option<Timestamp> {
+        if text.is_empty() || text.len() > TEXT_BYTES_MAX {
+            return None;
+        }
+        let text = std::str::from_utf8(text).ok()?;
+        let digits = || text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u64>().ok());
+        let ms = match self {
+            Self::Seconds => digits()??.checked_mul(1000)?,
+            Self::Millis => digits()??,
+            Self::Rfc3339 => {
+                u64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_millisecond()).ok()?
+            }
+        };
+        Some(Timestamp::from_millis(ms))
+    }
+
+    /// Writes a time in this form.
+    pub(crate) fn write(self, at: Timestamp) -> String {
+        match self {
+            Self::Seconds => at.as_secs().to_string(),
+            Self::Millis => at.as_millis().to_string(),
+            Self::Rfc3339 => at.to_string(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn rule(direction: Direction) -> TimestampRule {
+        let tolerance = Some(Duration::from_secs(300));
+        TimestampRule { from: Vec::new(), unit: TimeUnit::Seconds, tolerance, direction }
+    }
+
+    #[test]
+    fn only_digits_are_a_time() {
+        for text in ["", " 1", "+1", "-1", "1.0", "0x1", "1e3", "١", "99999999999999999999999"] {
+            assert_eq!(TimeUnit::Seconds.parse(text.as_bytes()), None, "{text}");
+        }
+        let at = Timestamp::from_millis(1_614_265_330_000);
+        assert_eq!(TimeUnit::Seconds.parse(b"1614265330"), Some(at));
+        assert_eq!(TimeUnit::Millis.parse(b"1614265330000"), Some(at));
+        assert_eq!(TimeUnit::Rfc3339.parse(b"2021-02-25T15:02:10Z"), Some(at));
+        assert_eq!(TimeUnit::Rfc3339.parse(b"2021-02-25T07:02:10-08:00"), Some(at));
+    }
+
+    #[test]
+    fn a_stale_time_says_how_far_the_clocks_are_apart() {
+        let at = |s: u64| Timestamp::from_millis(s * 1000 + 400);
+        let both = rule(Direction::Both);
+        assert_eq!(both.judge(at(1000), at(1300)), Ok(()));
+        assert_eq!(both.judge(at(1000), at(1301)), Err(Refusal::TimestampStale { skew_s: 301 }));
+        assert_eq!(both.judge(at(1301), at(1000)), Err(Refusal::TimestampStale { skew_s: -301 }));
+        assert_eq!(rule(Direction::Past).judge(at(9000), at(1000)), Ok(()));
+    }
+}

@@ -1,0 +1,179 @@
+//! What a stranger may try.
+
+use hmac::{Hmac, KeyInit, Mac};
+use proptest::prelude::*;
+use sha2::Sha256;
+use weir_core::verify::Verification;
+
+use crate::support::{CATALOG, NOW, Request, changed, code, provider, verified, verifier};
+
+fn hmac_hex(key: &[u8], message: &[u8]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
+    mac.update(message);
+    hex::encode(mac.finalize().into_bytes())
+}
+
+fn stripe(header: &str) -> &'static str {
+    let verifier = verifier(provider("stripe"), &["whsec_x"]);
+    code(Request::new("{}").header("stripe-signature", header).verify(&verifier))
+}
+
+fn stripe_signed(seconds: &str) -> String {
+    format!("t={seconds},v1={}", hmac_hex(b"whsec_x", format!("{seconds}.{{}}").as_bytes()))
+}
+
+#[test]
+fn a_header_sent_twice_is_refused_even_if_one_is_right() {
+    let right = format!("sha256={}", hmac_hex(b"k", b"{}"));
+    let verifier = verifier(provider("github"), &["k"]);
+    let request = Request::new("{}").header("X-Hub-Signature-256", right.as_str());
+    verified(request.verify(&verifier));
+    let twice = request.header("x-hub-signature-256", "sha256=00");
+    assert_eq!(code(twice.verify(&verifier)), "header_duplicated");
+}
+
+#[test]
+fn each_way_of_being_wrong_has_its_code() {
+    let now = NOW.as_secs().to_string();
+    assert_eq!(stripe(""), "signature_missing");
+    assert_eq!(stripe("v1=00"), "timestamp_missing");
+    assert_eq!(stripe(&format!("t={now}")), "signature_unsupported");
+    assert_eq!(stripe(&format!("t={now},v1=zz")), "signature_malformed");
+    assert_eq!(stripe(&format!("t={now},v1=00")), "signature_mismatch");
+    assert_eq!(stripe(&format!("t={now},{}", "v1=00,".repeat(40))), "too_many_signatures");
+    assert_eq!(stripe(&format!("t={now},t=1,v1=00")), "header_duplicated");
+    assert_eq!(stripe(&"a".repeat(9000)), "header_too_long");
+    assert_eq!(stripe(&stripe_signed("+1760000000")), "timestamp_malformed");
+    assert_eq!(stripe(&stripe_signed("1760000000.5")), "timestamp_malformed");
+    assert_eq!(stripe(&stripe_signed("1759999699")), "timestamp_stale");
+    assert_eq!(stripe(&stripe_signed("1760000301")), "timestamp_stale");
+}
+
+#[test]
+fn only_an_authentic_request_is_told_that_it_is_stale() {
+    assert_eq!(stripe("t=1,v1=00"), "signature_mismatch");
+}
+
+#[test]
+fn a_strong_scheme_is_not_escaped_by_sending_the_weak_one() {
+    let file = include_str!("../../providers/github.toml").replace(
+        "[categories]",
+        "[[schemes]]\nname = \"token\"\nheader = \"X-Token\"\nalgorithm = \"static-equals\"\n\n[categories]",
+    );
+    let both = weir_core::provider::Provider::load(&file).unwrap();
+    let request = Request::new("{}").header("X-Token", "k");
+    assert_eq!(code(request.verify(&verifier(&both, &["k"]))), "signature_missing");
+    let weak: weir_core::provider::ProviderOverrides =
+        toml::from_str("schemes = ['token']").unwrap();
+    verified(request.verify(&verifier(&both.with_overrides(&weak).unwrap(), &["k"])));
+}
+
+#[test]
+fn names_of_two_families_cannot_be_mixed() {
+    let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let verifier = verifier(provider("standard-webhooks"), &[secret]);
+    let signed = Request::new(r#"{"test": 2432232314}"#)
+        .header("svix-id", "msg_p5jXN8AQM9LWM0D4loKWxJek")
+        .header("svix-timestamp", "1614265330")
+        .header("svix-signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    let then = weir_core::time::Timestamp::from_millis(1_614_265_330_000);
+    let id = |request: &Request| {
+        request.with(|view| {
+            let verified = verified(verifier.verify(&view, then));
+            let provider = provider("standard-webhooks");
+            let facts = weir_core::identify::Facts::new(provider, view);
+            provider.identify(&facts, &verified).unwrap().events.remove(0).delivery_id
+        })
+    };
+    // A replay that adds an unsigned id of the other family must not look like a new delivery.
+    assert_eq!(id(&signed), id(&signed.clone().header("webhook-id", "another")));
+}
+
+#[test]
+fn a_body_outside_the_signature_is_refused() {
+    let verifier = verifier(provider("twilio"), &["12345"]);
+    let request = Request::new("{}")
+        .header("content-type", "application/json")
+        .header("x-twilio-signature", "AAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+    assert_eq!(code(request.verify(&verifier)), "body_not_signed");
+}
+
+#[test]
+fn every_item_must_carry_the_token_where_all_must() {
+    let graph = changed(
+        "custom",
+        "schemes = ['signature']\n[signature]\nfrom = 'each:/value/*/clientState'\nprefix = ''\n\
+         encoding = 'plain'\nalgorithm = 'static-equals'\ncandidates = 'all'",
+    );
+    let verifier = verifier(&graph, &["token"]);
+    let outcome = |body: &str| Request::new(body).verify(&verifier);
+    verified(outcome(r#"{"value":[{"clientState":"token"},{"clientState":"token"}]}"#));
+    for body in [
+        r#"{"value":[{"clientState":"token"},{"clientState":"other"}]}"#,
+        r#"{"value":[{"clientState":"token"},{}]}"#,
+    ] {
+        assert_eq!(code(outcome(body)), "signature_mismatch");
+    }
+    assert_eq!(code(outcome(r#"{"value":[]}"#)), "signature_missing");
+}
+
+#[test]
+fn noise_is_told_from_failed_webhooks() {
+    let verifier = verifier(provider("github"), &["k"]);
+    assert!(!Request::new("x").with(|view| verifier.is_claimed_by(&view)));
+    assert!(
+        Request::new("x")
+            .header("X-Hub-Signature-256", "?")
+            .with(|view| verifier.is_claimed_by(&view))
+    );
+}
+
+/// A usable secret for any of the built-in providers.
+fn any_secret(name: &str) -> &'static str {
+    match name {
+        "sendgrid" => {
+            "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE83T4O/n84iotIvIW4mdBgQ/7dAfSmpqIM8kF9mN1flpVKS3GRqe62gw+2fNNRaINXvVpiglSI8eNEc6wEA3F+g=="
+        }
+        _ => "c2VjcmV0LXNlY3JldC1zZWNyZXQ=",
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_header_or_body_makes_verification_panic(
+        values in prop::collection::vec(
+            prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..80),
+                "(t=[0-9]{0,12},)?(v[01]a?[=,][a-zA-Z0-9+/=]{0,90}[, ]?){0,5}".prop_map(String::into_bytes),
+                "sha256=[0-9a-f]{60,66}".prop_map(String::into_bytes),
+                "[0-9]{1,22}".prop_map(String::into_bytes),
+            ],
+            8,
+        ),
+        body in prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..200),
+            "[\\[\\]{}\":,a-e0-9]{0,60}".prop_map(String::into_bytes),
+        ],
+        form in any::<bool>(),
+    ) {
+        for provider in CATALOG.iter() {
+            let verifier = verifier(provider, &[any_secret(&provider.name)]);
+            let names = [
+                "x-hub-signature-256", "stripe-signature", "x-slack-signature", "x-twilio-signature",
+                "webhook-signature", "webhook-timestamp", "webhook-id", "x-slack-request-timestamp",
+            ];
+            let mut request = Request::new(body.clone());
+            for (name, value) in names.iter().zip(&values) {
+                request = request.header(name, value.clone());
+            }
+            request = request
+                .header("x-twilio-email-event-webhook-signature", values[0].clone())
+                .header("x-twilio-email-event-webhook-timestamp", values[7].clone());
+            if form {
+                request = request.header("content-type", "application/x-www-form-urlencoded");
+            }
+            let outcome = request.verify(&verifier);
+            prop_assert!(!matches!(outcome, Verification::Verified(_)));
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What a source changes about its provider.
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use weir_core::provider::{OnRedelivery, ProviderError, ProviderOverrides};
+
+use crate::support::{NOW, Request, changed, code, provider, verified, verifier};
+
+fn problem(name: &str, toml: &str) -> String {
+    let overrides: ProviderOverrides = toml::from_str(toml).unwrap();
+    let ProviderError::Invalid(problems) = provider(name).with_overrides(&overrides).unwrap_err()
+    else {
+        panic!()
+    };
+    let lines: Vec<_> = problems.iter().map(|p| format!("{}: {}", p.path, p.message)).collect();
+    lines.join("\n")
+}
+
+#[test]
+fn a_partners_scheme_is_described_in_the_source() {
+    let partner = changed(
+        "custom",
+        "body_limit = '2MiB'\non_redelivery = 'requeue'\n[signature]\nheader = 'X-Partner-Signature'\n\
+         encoding = 'base64'\nprefix = 'v1:'\nmessage = '{timestamp}.{body}'\n\
+         timestamp = { header = 'X-Partner-Time', tolerance = '1m' }",
+    );
+    assert_eq!(
+        (partner.body_limit, partner.on_redelivery),
+        (Some(2 * 1024 * 1024), OnRedelivery::Requeue)
+    );
+    let mut mac = Hmac::<Sha256>::new_from_slice(b"k").unwrap();
+    mac.update(format!("{}.hello", NOW.as_secs()).as_bytes());
+    use base64::Engine;
+    let signature = base64::engine::general_purpose::STANDARD.encode(mac.finalize().into_bytes());
+    let request = Request::new("hello")
+        .header("x-partner-signature", format!("v1:{signature}"))
+        .header("x-partner-time", NOW.as_secs().to_string());
+    assert_eq!(verified(request.verify(&verifier(&partner, &["k"]))).timestamp, Some(NOW));
+}
+
+#[test]
+fn a_tolerance_widens_and_narrows_the_window() {
+    let mut mac = Hmac::<Sha256>::new_from_slice(b"k").unwrap();
+    mac.update(format!("{}.{{}}", NOW.as_secs() - 400).as_bytes());
+    let header =
+        format!("t={},v1={}", NOW.as_secs() - 400, hex::encode(mac.finalize().into_bytes()));
+    let request = Request::new("{}").header("Stripe-Signature", header);
+    assert_eq!(code(request.verify(&verifier(provider("stripe"), &["k"]))), "timestamp_stale");
+    let wide = changed("stripe", "tolerance = '10m'");
+    verified(request.verify(&verifier(&wide, &["k"])));
+    assert!(problem("github", "tolerance = '10m'").starts_with("tolerance: "));
+}
+
+#[test]
+fn freshness_by_a_time_that_nobody_signed_is_refused() {
+    let said =
+        problem("github", "[signature]\ntimestamp = { header = 'X-Time', tolerance = '5m' }");
+    assert!(said.starts_with("schemes.sha256.timestamp.tolerance: "), "{said}");
+}
+
+#[test]
+fn deduplication_by_an_id_that_nobody_signed_is_refused() {
+    let said = problem("github", "dedup = 'id'");
+    assert_eq!(
+        said,
+        "dedup: header:X-GitHub-Delivery is not covered by scheme sha256; use id+body"
+    );
+}
+
+#[test]
+fn a_change_must_say_which_of_several_schemes_it_means() {
+    let said = problem("standard-webhooks", "[signature]\nkey = 'utf8'");
+    assert_eq!(said, "signature.name: say which scheme is meant: v1a, v1");
+    let polar = changed("standard-webhooks", "schemes = ['v1']\n[signature]\nkey = 'utf8'");
+    assert_eq!(polar.schemes.len(), 1);
+}
+
+#[test]
+fn a_hook_that_this_host_has_not_is_refused() {
+    let said = problem("custom", "[signature]\nalgorithm = 'hook:paypal'");
+    assert_eq!(said, "schemes.signature.algorithm: this host has no hook \"paypal\"");
+}
+
+#[test]
+fn a_token_is_a_secret_field_without_being_listed() {
+    let token = changed(
+        "custom",
+        "dedup = 'none'\n[signature]\nheader = 'X-Token'\nprefix = ''\nencoding = 'plain'\nalgorithm = 'static-equals'",
+    );
+    let fields: Vec<_> = token.secret_fields.iter().map(ToString::to_string).collect();
+    assert_eq!(fields, ["header:X-Token"]);
+}

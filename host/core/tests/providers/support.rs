@@ -1,0 +1,70 @@
+//! Requests and sources in a few words.
+
+use std::sync::LazyLock;
+
+use weir_core::provider::{Catalog, Provider, ProviderOverrides};
+use weir_core::time::Timestamp;
+use weir_core::verify::{NamedSecret, RequestView, Secret, Verification, Verified, Verifier};
+
+pub(crate) static CATALOG: LazyLock<Catalog> = LazyLock::new(|| Catalog::built_in().unwrap());
+
+pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_760_000_000_000);
+pub(crate) const URL: &str = "https://hooks.example.com/webhook/in?x=1";
+
+pub(crate) fn provider(name: &str) -> &'static Provider {
+    CATALOG.get(name).unwrap()
+}
+
+/// A provider with changes written as in a configuration.
+pub(crate) fn changed(name: &str, toml: &str) -> Provider {
+    let overrides: ProviderOverrides = toml::from_str(toml).unwrap();
+    provider(name).with_overrides(&overrides).unwrap()
+}
+
+pub(crate) fn verifier(provider: &Provider, secrets: &[&str]) -> Verifier {
+    let named = |(n, s): (usize, &&str)| NamedSecret::new(&format!("s{n}"), Secret::new(*s));
+    let secrets: Vec<_> = secrets.iter().enumerate().map(named).collect();
+    provider.verifier(&secrets).unwrap()
+}
+
+/// A request that owns its parts.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Request {
+    pub(crate) headers: Vec<(String, Vec<u8>)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Request {
+    pub(crate) fn new(body: impl Into<Vec<u8>>) -> Self {
+        Self { headers: Vec::new(), body: body.into() }
+    }
+
+    pub(crate) fn header(mut self, name: &str, value: impl Into<Vec<u8>>) -> Self {
+        self.headers.push((name.to_owned(), value.into()));
+        self
+    }
+
+    pub(crate) fn with<T>(&self, see: impl FnOnce(RequestView<'_>) -> T) -> T {
+        let headers: Vec<_> =
+            self.headers.iter().map(|(n, v)| (n.as_str(), v.as_slice())).collect();
+        see(RequestView { method: "POST", url: URL, headers: &headers, body: &self.body })
+    }
+
+    pub(crate) fn verify(&self, verifier: &Verifier) -> Verification {
+        self.with(|view| verifier.verify(&view, NOW))
+    }
+}
+
+pub(crate) fn verified(outcome: Verification) -> Verified {
+    match outcome {
+        Verification::Verified(verified) => verified,
+        other => panic!("expected a verified request, got {other:?}"),
+    }
+}
+
+pub(crate) fn code(outcome: Verification) -> &'static str {
+    match outcome {
+        Verification::Refused(refusal) => refusal.code(),
+        other => panic!("expected a refusal, got {other:?}"),
+    }
+}

@@ -1,0 +1,45 @@
+//! Every file's vectors, and proof that a file which fails its own vectors is not used.
+
+use weir_core::provider::{Provider, ProviderError};
+
+use crate::support::CATALOG;
+
+const GITHUB: &str = include_str!("../../providers/github.toml");
+
+#[test]
+fn every_built_in_provider_proves_itself() {
+    assert!(CATALOG.iter().count() >= 8);
+    for provider in CATALOG.iter() {
+        assert_eq!(provider.check_vectors(), [], "{}", provider.name);
+    }
+}
+
+#[test]
+fn a_file_that_takes_a_forged_request_for_genuine_is_refused() {
+    let blind = GITHUB.replace("refused = \"signature_mismatch\"\n", "");
+    let ProviderError::Invalid(problems) = Provider::load(&blind).unwrap_err() else { panic!() };
+    assert!(problems.iter().any(|p| p.path == "vectors.docs-hello-tampered"), "{problems:?}");
+    assert!(problems.iter().any(|p| p.path == "vectors.*"), "{problems:?}");
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_line() {
+    let ProviderError::Format { message } =
+        Provider::load(&format!("colour = 1\n{GITHUB}")).unwrap_err()
+    else {
+        panic!()
+    };
+    assert!(message.contains("line 1") && message.contains("colour"), "{message}");
+}
+
+#[test]
+fn every_problem_is_reported_at_once() {
+    let broken = GITHUB
+        .replace("name = \"github\"", "name = \"Git Hub\"")
+        .replace("header:X-GitHub-Event\"\nid", "heder:X\"\nid")
+        .replace("create = \"created\"", "create = \"born\"")
+        .replace("dedup = \"id+body\"", "dedup = \"id\"");
+    let ProviderError::Invalid(problems) = Provider::load(&broken).unwrap_err() else { panic!() };
+    let paths: Vec<_> = problems.iter().map(|p| p.path.as_str()).collect();
+    assert_eq!(paths, ["name", "type", "dedup", "categories.\"create\""]);
+}
