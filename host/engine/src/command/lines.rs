@@ -1,0 +1,331 @@
+//! What a command prints on stdout: one JSON object a line, each an effect, recorded in order.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::value::RawValue;
+use weir_core::bounds::RETRY_AFTER_SECONDS_MAX;
+use weir_core::delivery::Outcome;
+
+use crate::reason;
+use crate::recorder::{JSON, Recorder};
+use crate::refusal::Refusal;
+use crate::run::End;
+use crate::state_view::StateView;
+use crate::stop::{Fault, Stop};
+
+/// Why what was printed cannot be recorded, and on which line, from 1.
+#[derive(Debug)]
+pub(crate) struct BadLine {
+    number: usize,
+    why: Why,
+}
+
+#[derive(Debug)]
+enum Why {
+    Unreadable(String),
+    Refused(Refusal),
+    Stop(Stop),
+}
+
+impl BadLine {
+    pub(crate) fn into_end(self) -> End {
+        let number = self.number;
+        match self.why {
+            Why::Unreadable(what) => {
+                reason::again(Outcome::BadOutput, &format!("line {number} of stdout: {what}"))
+            }
+            Why::Refused(Refusal { code, message }) => {
+                let message = format!("line {number} of stdout: {message}");
+                reason::refused(&Refusal { code, message })
+            }
+            Why::Stop(stop) => reason::of_stop(&stop),
+        }
+    }
+}
+
+impl From<Refusal> for Why {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Stop> for Why {
+    fn from(stop: Stop) -> Self {
+        Self::Stop(stop)
+    }
+}
+
+impl From<Fault> for Why {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Refused(refusal) => Self::Refused(refusal),
+            Fault::Stop(stop) => Self::Stop(stop),
+        }
+    }
+}
+
+/// Which effect a line is; the rest of it is read when that is known.
+#[derive(Deserialize)]
+struct Named {
+    effect: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Send {
+    #[serde(rename = "effect")]
+    _effect: IgnoredAny,
+    destination: String,
+    content_type: Option<String>,
+    body: Option<String>,
+    json: Option<Box<RawValue>>,
+    body_base64: Option<String>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    delay: Option<u32>,
+    key: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Forward {
+    #[serde(rename = "effect")]
+    _effect: IgnoredAny,
+    destination: String,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    delay: Option<u32>,
+    key: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Emit {
+    #[serde(rename = "effect")]
+    _effect: IgnoredAny,
+    #[serde(rename = "type")]
+    kind: String,
+    content_type: Option<String>,
+    body: Option<String>,
+    json: Option<Box<RawValue>>,
+    body_base64: Option<String>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    delay: Option<u32>,
+    key: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cancel {
+    #[serde(rename = "effect")]
+    _effect: IgnoredAny,
+    key: String,
+    ahead: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StateSet {
+    #[serde(rename = "effect")]
+    _effect: IgnoredAny,
+    key: String,
+    value: String,
+    expire: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StateRemove {
+    #[serde(rename = "effect")]
+    _effect: IgnoredAny,
+    key: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StateAdd {
+    #[serde(rename = "effect")]
+    _effect: IgnoredAny,
+    key: String,
+    delta: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RetryAfter {
+    #[serde(rename = "effect")]
+    _effect: IgnoredAny,
+    seconds: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reply {
+    #[serde(rename = "effect")]
+    _effect: IgnoredAny,
+    status: Option<u16>,
+    content_type: Option<String>,
+    body: Option<String>,
+    json: Option<Box<RawValue>>,
+    body_base64: Option<String>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+}
+
+/// Records every line; gives the wait before another attempt, if one was asked for.
+pub(crate) async fn record(
+    printed: &[u8],
+    recorder: &mut Recorder,
+    state: &mut StateView,
+) -> Result<Option<Duration>, BadLine> {
+    let mut retry_after = None;
+    for (index, line) in printed.split(|b| *b == b'\n').enumerate() {
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        let recorded = one(line, recorder, state).await;
+        let wait = recorded.map_err(|why| BadLine { number: index + 1, why })?;
+        retry_after = wait.or(retry_after);
+    }
+    Ok(retry_after)
+}
+
+/// The wait asked for by a program that failed; all else that it printed is not looked at.
+pub(crate) fn retry_after(printed: &[u8]) -> Option<Duration> {
+    let asked = |line: &[u8]| {
+        let named: Named = serde_json::from_slice(line).ok()?;
+        (named.effect == "retry-after").then(|| serde_json::from_slice(line).ok()).flatten()
+    };
+    printed.rsplit(|b| *b == b'\n').find_map(asked).map(wait)
+}
+
+fn wait(RetryAfter { seconds, .. }: RetryAfter) -> Duration {
+    Duration::from_secs(u64::from(seconds.min(RETRY_AFTER_SECONDS_MAX)))
+}
+
+async fn one(
+    line: &[u8],
+    recorder: &mut Recorder,
+    state: &mut StateView,
+) -> Result<Option<Duration>, Why> {
+    let line = std::str::from_utf8(line).map_err(|error| {
+        Why::Unreadable(format!("not UTF-8 from byte {} on", error.valid_up_to()))
+    })?;
+    let Named { effect } = parsed(line)?;
+    match effect.as_str() {
+        "send" | "forward" | "emit" => outward(&effect, line, recorder)?,
+        "cancel" => {
+            let Cancel { key, ahead, .. } = parsed(line)?;
+            recorder.cancel(&key, ahead.unwrap_or(0))?;
+        }
+        "reply" => reply(parsed(line)?, recorder)?,
+        "state.set" => {
+            let StateSet { key, value, expire, .. } = parsed(line)?;
+            state.set(&key, &value).await?;
+            if let Some(seconds) = expire {
+                state.expire(&key, seconds).await?;
+            }
+        }
+        "state.remove" => state.remove(&parsed::<StateRemove>(line)?.key)?,
+        "state.add" => {
+            let StateAdd { key, delta, .. } = parsed(line)?;
+            state.add(&key, delta).await?;
+        }
+        "retry-after" => return Ok(Some(wait(parsed(line)?))),
+        other => {
+            let other = crate::headers::quoted(other);
+            return Err(Why::Unreadable(format!(
+                "{other} is no effect; there are send, forward, emit, cancel, reply, state.set, state.remove, state.add and retry-after"
+            )));
+        }
+    }
+    Ok(None)
+}
+
+fn outward(effect: &str, line: &str, recorder: &mut Recorder) -> Result<(), Why> {
+    let (id, headers, delay, key) = match effect {
+        "forward" => {
+            let Forward { destination, headers, delay, key, .. } = parsed(line)?;
+            (recorder.forward(&destination)?.to_string(), headers, delay, key)
+        }
+        "emit" => {
+            let Emit { kind, content_type, body, json, body_base64, headers, delay, key, .. } =
+                parsed(line)?;
+            let (content_type, body) = content(content_type, body, json, body_base64)?;
+            let id = recorder.emit(&kind, &content_type, body)?;
+            (id.to_string(), headers, delay, key)
+        }
+        _ => {
+            let Send {
+                destination,
+                content_type,
+                body,
+                json,
+                body_base64,
+                headers,
+                delay,
+                key,
+                ..
+            } = parsed(line)?;
+            let (content_type, body) = content(content_type, body, json, body_base64)?;
+            let id = recorder.send(&destination, &content_type, body)?;
+            (id.to_string(), headers, delay, key)
+        }
+    };
+    for (name, value) in &headers {
+        recorder.set_header(&id, name, value)?;
+    }
+    if let Some(seconds) = delay {
+        recorder.set_delay(&id, seconds)?;
+    }
+    if let Some(key) = key {
+        recorder.set_key(&id, &key)?;
+    }
+    Ok(())
+}
+
+fn reply(reply: Reply, recorder: &mut Recorder) -> Result<(), Why> {
+    let Reply { status, content_type, body, json, body_base64, headers, .. } = reply;
+    let (content_type, body) = content(content_type, body, json, body_base64)?;
+    recorder.reply(status.unwrap_or(200), &content_type, body)?;
+    for (name, value) in &headers {
+        recorder.reply_header(name, value)?;
+    }
+    Ok(())
+}
+
+/// The content type and body of a line: at most one of the three forms.
+fn content(
+    content_type: Option<String>,
+    body: Option<String>,
+    json: Option<Box<RawValue>>,
+    body_base64: Option<String>,
+) -> Result<(String, Bytes), Why> {
+    let (usual, body) = match (body, json, body_base64) {
+        (None, None, None) => ("", Bytes::new()),
+        (Some(text), None, None) => ("text/plain; charset=utf-8", text.into()),
+        (None, Some(json), None) => (JSON, Bytes::from(Box::<str>::from(json).into_string())),
+        (None, None, Some(text)) => {
+            let bytes = STANDARD
+                .decode(text)
+                .map_err(|error| Why::Unreadable(format!("body_base64 is not base64: {error}")))?;
+            ("application/octet-stream", bytes.into())
+        }
+        _ => {
+            let both = "give one of body, json and body_base64, not several";
+            return Err(Why::Unreadable(both.to_owned()));
+        }
+    };
+    Ok((content_type.unwrap_or_else(|| usual.to_owned()), body))
+}
+
+fn parsed<T: DeserializeOwned>(line: &str) -> Result<T, Why> {
+    serde_json::from_str(line).map_err(|error| Why::Unreadable(error.to_string()))
+}

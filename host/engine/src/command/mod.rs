@@ -1,0 +1,188 @@
+//! Commands: WASI programs that read the event on stdin and print one effect a line on stdout.
+//!
+//! They log on stderr and end with 0 for done, 75 for retry, 65 for reject. What they print is recorded by the same
+//! recorder as a component's calls, after the program has ended well; one bad line fails the run.
+
+mod document;
+mod lines;
+mod preview1;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use wasmtime::{ExternType, InstancePre};
+use wasmtime_wasi::I32Exit;
+use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::p2::pipe::MemoryInputPipe;
+use weir_core::bounds::MIB;
+use weir_core::delivery::Outcome;
+use weir_core::time::Timestamp;
+
+use crate::clock::SteppingClock;
+use crate::guard::{self, Guard, Guarded};
+use crate::instance::kept;
+use crate::log::Logbook;
+use crate::module::LoadError;
+use crate::reason;
+use crate::recorder::Recorder;
+use crate::run::{End, Run, RunReport};
+use crate::state_view::StateView;
+use crate::stdio::Printed;
+use crate::wasi;
+
+/// Bytes of stdout: all effects of a run at their largest, as base64 in JSON.
+const STDOUT_BYTES_MAX: usize = 48 * MIB;
+
+/// Where a WASI command begins.
+const START: &str = "_start";
+
+/// Exit codes with a meaning, from sysexits.h.
+const EX_OK: i32 = 0;
+const EX_DATAERR: i32 = 65;
+const EX_TEMPFAIL: i32 = 75;
+
+/// A store's data.
+pub(crate) struct CommandState {
+    wasi: WasiP1Ctx,
+    clock: SteppingClock,
+    /// The wall clock, which stands still.
+    wall: Timestamp,
+    guard: Guard,
+}
+
+impl Guarded for CommandState {
+    fn guard(&mut self) -> &mut Guard {
+        &mut self.guard
+    }
+}
+
+pub(crate) use preview1::linker;
+
+/// Refuses what is no command.
+pub(crate) fn check(module: &wasmtime::Module) -> Result<(), LoadError> {
+    let foreign = module.imports().find(|import| import.module() != preview1::MODULE);
+    if let Some(import) = foreign {
+        return Err(LoadError::ForeignImport(format!("{}.{}", import.module(), import.name())));
+    }
+    match module.get_export(START) {
+        Some(ExternType::Func(ty)) if ty.params().len() == 0 && ty.results().len() == 0 => {}
+        _ => return Err(LoadError::NotACommand("_start function")),
+    }
+    match module.get_export("memory") {
+        Some(ExternType::Memory(_)) => Ok(()),
+        _ => Err(LoadError::NotACommand("memory")),
+    }
+}
+
+/// Runs a command once.
+pub(crate) async fn run(
+    engine: &wasmtime::Engine,
+    command: &InstancePre<CommandState>,
+    run: Run,
+    memory_max: usize,
+) -> RunReport {
+    let began = Instant::now();
+    let time = run.limits.time;
+    let log = Arc::new(Mutex::new(Logbook::new(run.limits.log_bytes)));
+    let stdout = Arc::new(Mutex::new(Vec::new()));
+    let mut store =
+        guard::store(engine, command_state(&run, memory_max, &log, Arc::clone(&stdout)), time);
+    let ended = guard::within(time, async {
+        let instance = command.instantiate_async(&mut store).await?;
+        let start = instance.get_typed_func::<(), ()>(&mut store, START)?;
+        start.call_async(&mut store, ()).await
+    })
+    .await;
+    let guard = store.into_data().guard;
+    let printed = std::mem::take(&mut *stdout.lock());
+    let left = left(run, &log, &guard, ended, &printed, time.saturating_sub(began.elapsed())).await;
+    let (effects, reads) = kept(&left.end, left.recorder, left.state);
+    let mut log = log.lock();
+    RunReport {
+        end: left.end,
+        effects,
+        reads,
+        retry_after: left.retry_after,
+        log: log.finish(),
+        stderr_tail: log.stderr_tail(),
+        duration: began.elapsed(),
+        memory_peak: guard.memory_peak(),
+    }
+}
+
+fn command_state(
+    run: &Run,
+    memory_max: usize,
+    log: &Arc<Mutex<Logbook>>,
+    stdout: Arc<Mutex<Vec<u8>>>,
+) -> CommandState {
+    let clock = SteppingClock::default();
+    let mut builder = wasi::builder(&run.config, run.now, run.seed, &clock, log);
+    builder
+        .arg(run.handler.as_str())
+        .stdin(MemoryInputPipe::new(document::of(run)))
+        .stdout(Printed::Kept(stdout, STDOUT_BYTES_MAX));
+    CommandState {
+        wasi: builder.build_p1(),
+        clock,
+        wall: run.now,
+        guard: Guard::new(run.limits.memory.min(memory_max)),
+    }
+}
+
+/// What a program's end comes to.
+struct Left {
+    end: End,
+    recorder: Recorder,
+    state: StateView,
+    retry_after: Option<Duration>,
+}
+
+async fn left(
+    run: Run,
+    log: &Mutex<Logbook>,
+    guard: &Guard,
+    ended: wasmtime::Result<()>,
+    printed: &[u8],
+    time_left: Duration,
+) -> Left {
+    let recorder = Recorder::new(run.handler, run.event, run.grants, run.limits.effects);
+    let state = StateView::new(run.state, run.now);
+    let mut left = Left { end: End::Ok, recorder, state, retry_after: None };
+    let exit = match ended {
+        Ok(()) => Ok(EX_OK),
+        Err(error) => error.downcast::<I32Exit>().map(|I32Exit(code)| code),
+    };
+    left.end = match exit {
+        Ok(EX_OK) => {
+            let record = lines::record(printed, &mut left.recorder, &mut left.state);
+            match tokio::time::timeout(time_left, record).await {
+                Ok(Ok(retry_after)) => {
+                    left.retry_after = retry_after;
+                    return left;
+                }
+                Ok(Err(bad)) => bad.into_end(),
+                Err(_) => reason::again(Outcome::Timeout, "ran past its time limit"),
+            }
+        }
+        Ok(code) => of_exit(code, &log.lock()),
+        Err(error) => reason::of_trap(&error, guard, &log.lock()),
+    };
+    left.retry_after = lines::retry_after(printed);
+    left
+}
+
+fn of_exit(code: i32, log: &Logbook) -> End {
+    let said = reason::last_words(log);
+    let or_code = || format!("exited with code {code} and said nothing on stderr");
+    match code {
+        EX_TEMPFAIL => reason::again(Outcome::Retry, &said.unwrap_or_else(or_code)),
+        EX_DATAERR => reason::for_good(Outcome::Reject, &said.unwrap_or_else(or_code)),
+        _ => {
+            let reason =
+                said.map_or_else(or_code, |said| format!("exited with code {code}: {said}"));
+            reason::again(Outcome::Crashed, &reason)
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Which headers a handler may set, and which of an event's headers it may see. Pure.
+
+use bytes::Bytes;
+use weir_core::bounds::{
+    EFFECT_HEADER_NAME_BYTES_MAX, EFFECT_HEADER_VALUE_BYTES_MAX, EFFECT_HEADERS_MAX,
+};
+
+use crate::refusal::Refusal;
+
+/// A header as effects carry it.
+pub(crate) type Header = (Box<str>, Bytes);
+
+/// Headers that frame the message, sign it, route it or trace it: the host's to set. `content-type` is an argument.
+const HOSTS_OWN: &[&str] = &[
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "date",
+    "expect",
+    "forwarded",
+    "host",
+    "keep-alive",
+    "signature",
+    "signature-input",
+    "te",
+    "traceparent",
+    "tracestate",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+];
+
+/// The same, by what they begin with.
+const HOSTS_OWN_PREFIXES: &[&str] =
+    &["proxy-", "webhook-", "x-forwarded-", "x-hub-signature", "x-webhook-signature", "x-weir-"];
+
+/// Credentials of the sender. Other tokens were replaced when the event came in; these never reach a handler.
+const CREDENTIALS: &[&str] = &["authorization", "cookie", "proxy-authorization", "set-cookie"];
+
+/// Whether a handler may see this header of an event; `name` in lower case.
+pub(crate) fn visible(name: &str) -> bool {
+    !CREDENTIALS.contains(&name)
+}
+
+/// Checks a header that a handler adds to something that has `already` headers.
+pub(crate) fn checked(already: usize, name: &str, value: &str) -> Result<Header, Refusal> {
+    if already >= EFFECT_HEADERS_MAX {
+        return Err(Refusal::too_many(format!(
+            "One message or reply may have {EFFECT_HEADERS_MAX} headers, and this would be one more; put the rest into the body."
+        )));
+    }
+    if name.is_empty() || name.len() > EFFECT_HEADER_NAME_BYTES_MAX || !name.bytes().all(token) {
+        return Err(Refusal::invalid(format!(
+            "The header name {} is not valid; use 1 to {EFFECT_HEADER_NAME_BYTES_MAX} letters, digits and hyphens.",
+            quoted(name)
+        )));
+    }
+    let name = name.to_ascii_lowercase();
+    if HOSTS_OWN.contains(&name.as_str()) || HOSTS_OWN_PREFIXES.iter().any(|p| name.starts_with(p))
+    {
+        return Err(Refusal::invalid(format!(
+            "The header `{name}` is set by the host, because it frames, signs or routes the message; leave it out or use another name."
+        )));
+    }
+    if value.len() > EFFECT_HEADER_VALUE_BYTES_MAX {
+        return Err(Refusal::invalid(format!(
+            "The value of the header `{name}` has {} bytes, and may have {EFFECT_HEADER_VALUE_BYTES_MAX}; put it into the body.",
+            value.len()
+        )));
+    }
+    if !printable(value) {
+        return Err(Refusal::invalid(format!(
+            "The value of the header `{name}` holds a control character; encode it first."
+        )));
+    }
+    Ok((name.into(), Bytes::copy_from_slice(value.as_bytes())))
+}
+
+/// Checks a content type. Empty is none.
+pub(crate) fn checked_content_type(text: &str) -> Result<(), Refusal> {
+    if text.len() > EFFECT_HEADER_VALUE_BYTES_MAX || !printable(text) {
+        return Err(Refusal::invalid(format!(
+            "The content type {} is not valid; write one such as application/json.",
+            quoted(text)
+        )));
+    }
+    Ok(())
+}
+
+/// Someone else's text in a message: short, and without control characters.
+pub(crate) fn quoted(text: &str) -> String {
+    let short: String = text.chars().take(80).collect();
+    format!("{short:?}")
+}
+
+fn printable(value: &str) -> bool {
+    value.bytes().all(|b| b == b'\t' || (b >= b' ' && b != 0x7f))
+}
+
+fn token(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_that_frames_signs_or_routes_is_refused_whatever_its_case() {
+        for name in
+            ["Host", "content-length", "Webhook-Signature", "X-Forwarded-For", "Content-Type"]
+        {
+            assert!(
+                checked(0, name, "x").unwrap_err().message.contains("set by the host"),
+                "{name}"
+            );
+        }
+        assert_eq!(&*checked(0, "X-Order", "7").unwrap().0, "x-order");
+    }
+
+    #[test]
+    fn a_value_cannot_smuggle_another_header() {
+        assert!(checked(0, "x-a", "1\r\nhost: evil").is_err());
+        assert!(checked(0, "x a", "1").is_err() && checked(0, "", "1").is_err());
+        assert!(checked_content_type("text/plain\r\nhost: evil").is_err());
+    }
+
+    #[test]
+    fn there_is_room_for_so_many_and_no_more() {
+        assert!(checked(EFFECT_HEADERS_MAX - 1, "x-a", "1").is_ok());
+        assert!(checked(EFFECT_HEADERS_MAX, "x-a", "1").is_err());
+    }
+}

@@ -1,0 +1,67 @@
+//! The functions a component may call, one file per interface of the contract. Each is a thin conversion between
+//! the contract's types and what does the work: the recorder, the state view, the log.
+
+mod config;
+mod context;
+mod log;
+mod manifest;
+mod outbox;
+mod reply;
+mod request;
+mod state;
+
+use crate::bindings::weir::handler::types::{self, Failure, RefusalCode};
+use crate::instance::RunState;
+use crate::refusal::{Code, Refusal};
+use crate::stop::Fault;
+
+/// What a host call gives that may be refused.
+type Answer<T> = wasmtime::Result<Result<T, Failure>>;
+
+impl types::Host for RunState {}
+
+impl From<Refusal> for Failure {
+    fn from(Refusal { code, message }: Refusal) -> Self {
+        let code = match code {
+            Code::NotGranted => RefusalCode::NotGranted,
+            Code::NotFound => RefusalCode::NotFound,
+            Code::Invalid => RefusalCode::Invalid,
+            Code::TooLarge => RefusalCode::TooLarge,
+            Code::TooMany => RefusalCode::TooMany,
+            Code::Quota => RefusalCode::Quota,
+            Code::Unavailable => RefusalCode::Unavailable,
+            Code::Other => RefusalCode::Other,
+        };
+        Self::Refused(types::Refusal { code, message })
+    }
+}
+
+impl From<types::Refusal> for Refusal {
+    fn from(types::Refusal { code, message }: types::Refusal) -> Self {
+        let code = match code {
+            RefusalCode::NotGranted => Code::NotGranted,
+            RefusalCode::NotFound => Code::NotFound,
+            RefusalCode::Invalid => Code::Invalid,
+            RefusalCode::TooLarge => Code::TooLarge,
+            RefusalCode::TooMany => Code::TooMany,
+            RefusalCode::Quota => Code::Quota,
+            RefusalCode::Unavailable => Code::Unavailable,
+            RefusalCode::Other => Code::Other,
+        };
+        Self { code, message }
+    }
+}
+
+/// A refusal goes to the guest.
+fn answer<T>(done: Result<T, Refusal>) -> Answer<T> {
+    Ok(done.map_err(Failure::from))
+}
+
+/// A refusal goes to the guest, a stop ends the run.
+fn answer_or_stop<T>(done: Result<T, Fault>) -> Answer<T> {
+    match done {
+        Ok(value) => Ok(Ok(value)),
+        Err(Fault::Refused(refusal)) => Ok(Err(refusal.into())),
+        Err(Fault::Stop(stop)) => Err(stop.into()),
+    }
+}

@@ -1,0 +1,42 @@
+//! `request`: headers and body of the event, copied into the guest only when it asks.
+
+use crate::bindings::weir::handler::request::Host;
+use crate::headers::visible;
+use crate::host_calls::{Answer, answer};
+use crate::instance::RunState;
+use crate::refusal::Refusal;
+
+impl Host for RunState {
+    fn text(&mut self) -> Answer<String> {
+        let text = self.try_handling().and_then(|handling| {
+            let body = &handling.run.event.payload.body;
+            std::str::from_utf8(body).map(str::to_owned).map_err(|error| {
+                Refusal::invalid(format!(
+                    "The body is not UTF-8 from byte {} on; take it with `bytes`.",
+                    error.valid_up_to()
+                ))
+            })
+        });
+        answer(text)
+    }
+
+    fn bytes(&mut self) -> wasmtime::Result<Vec<u8>> {
+        let handling = self.try_handling();
+        Ok(handling.map(|h| h.run.event.payload.body.to_vec()).unwrap_or_default())
+    }
+
+    fn header(&mut self, name: String) -> wasmtime::Result<Option<String>> {
+        let name = name.to_ascii_lowercase();
+        let Ok(handling) = self.try_handling() else { return Ok(None) };
+        let value = handling.run.event.payload.header(&name).filter(|_| visible(&name));
+        Ok(value.map(|v| String::from_utf8_lossy(v).into_owned()))
+    }
+
+    fn headers(&mut self) -> wasmtime::Result<Vec<(String, String)>> {
+        let Ok(handling) = self.try_handling() else { return Ok(Vec::new()) };
+        let seen = handling.run.event.payload.headers.iter().filter(|(name, _)| visible(name));
+        Ok(seen
+            .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value).into_owned()))
+            .collect())
+    }
+}

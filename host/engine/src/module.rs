@@ -1,0 +1,290 @@
+//! A module: one version of a handler, compiled, checked and linked, ready to run.
+
+use std::fmt;
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+use wasmtime::component::types::ComponentItem;
+use weir_core::bounds::MODULE_BYTES_MAX;
+
+use crate::bindings::HandlerPre;
+use crate::command::{self, CommandState};
+use crate::contract::{self, ContractMismatch, ContractVersion};
+use crate::engine::Engine;
+use crate::instance::{self, RunState};
+use crate::precompiled;
+use crate::run::{Run, RunReport};
+
+/// The SHA-256 of a module's bytes. Its `Display` is the first twelve hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(pub [u8; 32]);
+
+impl Version {
+    /// The version of a file with these bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// All 64 hex digits.
+    #[must_use]
+    pub fn to_hex(&self) -> String {
+        hex::encode(self.0)
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(&self.0[..6]))
+    }
+}
+
+impl fmt::Debug for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The two kinds of module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A component for the world `handler`.
+    Component,
+    /// A WASI command: JSON on stdin, effects on stdout.
+    Command,
+}
+
+impl Kind {
+    /// The word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Component => "component",
+            Self::Command => "command",
+        }
+    }
+
+    /// By the first eight bytes: the magic number, then the layer.
+    fn of(bytes: &[u8]) -> Result<Self, LoadError> {
+        match bytes {
+            [] => Err(LoadError::Empty),
+            [b'\0', b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Ok(Self::Component),
+            [b'\0', b'a', b's', b'm', 1, 0, 0, 0, ..] => Ok(Self::Command),
+            _ => Err(LoadError::NotWasm),
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Bytes that cannot serve as a handler.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// Nothing there, perhaps not yet.
+    #[error("the file is empty")]
+    Empty,
+    /// Something else than WebAssembly, or a version of it that is not known.
+    #[error("the file is not a WebAssembly component or module")]
+    NotWasm,
+    /// Over the limit.
+    #[error("the file has {0} bytes, at most {MODULE_BYTES_MAX} are allowed")]
+    TooLarge(usize),
+    /// Damaged, or with features that are not enabled.
+    #[error("the {kind} does not compile")]
+    Compile {
+        /// What it is.
+        kind: Kind,
+        /// wasmtime's words.
+        #[source]
+        cause: wasmtime::Error,
+    },
+    /// Built for something that this host does not serve.
+    #[error(transparent)]
+    Contract(#[from] ContractMismatch),
+    /// A component for another world.
+    #[error(
+        "the component does not export `{0}`: it is not a handler; build it for the world `handler` of weir:handler"
+    )]
+    MissingExport(&'static str),
+    /// A core module that is no command.
+    #[error(
+        "the module has no {0}: it is neither a component nor a WASI command; build a component, or a program with a main function for wasm32-wasip1"
+    )]
+    NotACommand(&'static str),
+    /// A command that wants more than WASI.
+    #[error("the command imports {0}, and may import only wasi_snapshot_preview1")]
+    ForeignImport(String),
+    /// Its imports or exports have other types than the contract's.
+    #[error("the {kind} does not link")]
+    Link {
+        /// What it is.
+        kind: Kind,
+        /// wasmtime's words.
+        #[source]
+        cause: wasmtime::Error,
+    },
+}
+
+/// One version of a handler. Cheap to clone.
+#[derive(Clone)]
+pub struct Module {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    version: Version,
+    contract: Option<ContractVersion>,
+    code: Code,
+    engine: Engine,
+}
+
+/// Linked code.
+pub(crate) enum Code {
+    Component(HandlerPre<RunState>),
+    Command(wasmtime::InstancePre<CommandState>),
+}
+
+impl fmt::Debug for Module {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Module")
+            .field("version", &self.inner.version)
+            .field("kind", &self.kind())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Module {
+    pub(crate) fn load(engine: &Engine, bytes: &[u8]) -> Result<Self, LoadError> {
+        if bytes.len() > MODULE_BYTES_MAX {
+            return Err(LoadError::TooLarge(bytes.len()));
+        }
+        let kind = Kind::of(bytes)?;
+        let version = Version::of(bytes);
+        let (code, contract) = match kind {
+            Kind::Component => {
+                let (component, contract) = load_component(engine, version, bytes)?;
+                (Code::Component(component), Some(contract))
+            }
+            Kind::Command => (Code::Command(load_command(engine, version, bytes)?), None),
+        };
+        Ok(Self { inner: Arc::new(Inner { version, contract, code, engine: engine.clone() }) })
+    }
+
+    /// Which bytes it was made of.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.inner.version
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match &self.inner.code {
+            Code::Component(_) => Kind::Component,
+            Code::Command(_) => Kind::Command,
+        }
+    }
+
+    /// The contract that it was built for; a command has none.
+    #[must_use]
+    pub fn contract(&self) -> Option<ContractVersion> {
+        self.inner.contract
+    }
+
+    pub(crate) fn code(&self) -> &Code {
+        &self.inner.code
+    }
+
+    /// Handles one event in a fresh instance. Waits for a free slot first; its time limit counts from then on.
+    ///
+    /// Must be called on a tokio runtime with time enabled. Dropping the future ends the run and frees its slot.
+    pub async fn run(&self, run: Run) -> RunReport {
+        let engine = &self.inner.engine;
+        let _slot = engine.run_slot().await;
+        let max_memory = engine.inner.max_memory;
+        match &self.inner.code {
+            Code::Component(component) => {
+                instance::run(&engine.inner.wasmtime, component, run, max_memory).await
+            }
+            Code::Command(command) => {
+                command::run(&engine.inner.wasmtime, command, run, max_memory).await
+            }
+        }
+    }
+}
+
+fn load_component(
+    engine: &Engine,
+    version: Version,
+    bytes: &[u8],
+) -> Result<(HandlerPre<RunState>, ContractVersion), LoadError> {
+    use wasmtime::component::Component;
+    let kind = Kind::Component;
+    let wasmtime = &engine.inner.wasmtime;
+    let cached = engine.inner.cache.as_ref().and_then(|cache| {
+        let code = cache.get(version, kind)?;
+        precompiled::component(wasmtime, &code).ok()
+    });
+    let component = match cached {
+        Some(component) => component,
+        None => {
+            let compiled = Component::from_binary(wasmtime, bytes)
+                .map_err(|cause| LoadError::Compile { kind, cause })?;
+            keep(engine, version, kind, || compiled.serialize());
+            compiled
+        }
+    };
+    let ty = component.component_type();
+    let contract = contract::check(&ty, wasmtime)?;
+    for export in ["describe", "handle"] {
+        let found = ty.get_export(wasmtime, export);
+        if !found.is_some_and(|e| matches!(e.ty, ComponentItem::ComponentFunc(_))) {
+            return Err(LoadError::MissingExport(export));
+        }
+    }
+    let linked = engine.inner.components.instantiate_pre(&component).and_then(HandlerPre::new);
+    Ok((linked.map_err(|cause| LoadError::Link { kind, cause })?, contract))
+}
+
+fn load_command(
+    engine: &Engine,
+    version: Version,
+    bytes: &[u8],
+) -> Result<wasmtime::InstancePre<CommandState>, LoadError> {
+    let kind = Kind::Command;
+    let wasmtime = &engine.inner.wasmtime;
+    let cached = engine.inner.cache.as_ref().and_then(|cache| {
+        let code = cache.get(version, kind)?;
+        precompiled::module(wasmtime, &code).ok()
+    });
+    let module = match cached {
+        Some(module) => module,
+        None => {
+            let compiled = wasmtime::Module::from_binary(wasmtime, bytes)
+                .map_err(|cause| LoadError::Compile { kind, cause })?;
+            keep(engine, version, kind, || compiled.serialize());
+            compiled
+        }
+    };
+    command::check(&module)?;
+    let linked = engine.inner.commands.instantiate_pre(&module);
+    linked.map_err(|cause| LoadError::Link { kind, cause })
+}
+
+fn keep(
+    engine: &Engine,
+    version: Version,
+    kind: Kind,
+    serialize: impl FnOnce() -> wasmtime::Result<Vec<u8>>,
+) {
+    let Some(cache) = &engine.inner.cache else { return };
+    match serialize() {
+        Ok(code) => cache.put(version, kind, &code),
+        Err(error) => tracing::warn!(%version, %error, "cannot serialize compiled code"),
+    }
+}

@@ -1,0 +1,292 @@
+//! A handler's state as one run sees it: what was there when it looked, with its own changes on top.
+//!
+//! Every answer taken from the store is remembered, with its version, as a read that settling must prove; own
+//! writes are answered from here and prove nothing. Expiry is judged at the run's frozen time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use weir_core::bounds::{
+    STATE_BYTES_PER_HANDLER_MAX, STATE_CALLS_PER_RUN_MAX, STATE_EXPIRY_SECONDS_MAX,
+    STATE_KEY_BYTES_MAX, STATE_KEYS_PER_CALL_MAX, STATE_VALUE_BYTES_MAX,
+};
+use weir_core::effect::StateWrite;
+use weir_core::state::{RangeRead, ReadSet, StateEntry, StateReader, StateUnavailable};
+use weir_core::time::Timestamp;
+
+use crate::headers::quoted;
+use crate::refusal::{Code, Refusal};
+use crate::stop::{Fault, Stop};
+
+/// Keys that the listings of one run may name in all: each is kept until the run has settled.
+const LISTED_KEYS_MAX: usize = 100_000;
+
+/// A key as the run left it.
+#[derive(Debug, Clone, Default)]
+struct Own {
+    value: Option<Box<str>>,
+    expires_at: Option<Timestamp>,
+}
+
+/// One run's view.
+pub(crate) struct StateView {
+    reader: Arc<dyn StateReader>,
+    now: Timestamp,
+    calls: usize,
+    listed: usize,
+    /// What the store said, so that a run sees one value however often it asks.
+    stored: BTreeMap<Box<str>, Option<StateEntry>>,
+    /// The keys of `stored` whose value the guest has seen, or that a decision was made on.
+    read: BTreeSet<Box<str>>,
+    ranges: Vec<RangeRead>,
+    own: BTreeMap<Box<str>, Own>,
+    size: Option<u64>,
+}
+
+impl fmt::Debug for StateView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StateView").field("calls", &self.calls).finish_non_exhaustive()
+    }
+}
+
+impl StateView {
+    pub(crate) fn new(reader: Arc<dyn StateReader>, now: Timestamp) -> Self {
+        Self {
+            reader,
+            now,
+            calls: 0,
+            listed: 0,
+            stored: BTreeMap::new(),
+            read: BTreeSet::new(),
+            ranges: Vec::new(),
+            own: BTreeMap::new(),
+            size: None,
+        }
+    }
+
+    /// The value of a key.
+    pub(crate) async fn get(&mut self, key: &str) -> Result<Option<String>, Stop> {
+        self.spend()?;
+        Ok(self.current(key).await?.value.map(Into::into))
+    }
+
+    /// Stores a value, with no expiry.
+    pub(crate) async fn set(&mut self, key: &str, value: &str) -> Result<(), Fault> {
+        self.spend_or_refuse()?;
+        checked_key(key)?;
+        if value.len() > STATE_VALUE_BYTES_MAX {
+            return Err(Fault::Refused(Refusal::too_large(format!(
+                "The value for {} has {} bytes, and may have {STATE_VALUE_BYTES_MAX}; split it over several keys.",
+                quoted(key),
+                value.len()
+            ))));
+        }
+        self.write(key, Own { value: Some(value.into()), expires_at: None }).await
+    }
+
+    /// Adds to a whole number, keeping its expiry; gives the sum.
+    pub(crate) async fn add(&mut self, key: &str, delta: i64) -> Result<i64, Fault> {
+        self.spend_or_refuse()?;
+        checked_key(key)?;
+        let Own { value, expires_at } = self.current(key).await?;
+        let number = value.as_deref().map_or(Ok(0), str::parse::<i64>).map_err(|_| {
+            Refusal::invalid(format!(
+                "The value of {} is not a whole number of 64 bits, so nothing can be added to it.",
+                quoted(key)
+            ))
+        })?;
+        let sum = number.checked_add(delta).ok_or_else(|| {
+            Refusal::invalid(format!("The sum for {} is beyond 64 bits.", quoted(key)))
+        })?;
+        self.write(key, Own { value: Some(sum.to_string().into()), expires_at }).await?;
+        Ok(sum)
+    }
+
+    /// Makes a key forget itself; 0 takes its expiry away.
+    pub(crate) async fn expire(&mut self, key: &str, seconds: u32) -> Result<(), Stop> {
+        self.spend()?;
+        let mut current = self.current(key).await?;
+        if current.value.is_some() {
+            let life = Duration::from_secs(u64::from(seconds.min(STATE_EXPIRY_SECONDS_MAX)));
+            current.expires_at = (seconds > 0).then(|| self.now.after(life));
+            self.own.insert(key.into(), current);
+        }
+        Ok(())
+    }
+
+    /// Forgets a key.
+    pub(crate) fn remove(&mut self, key: &str) -> Result<(), Stop> {
+        self.spend()?;
+        if checked_key(key).is_ok() {
+            self.own.insert(key.into(), Own::default());
+        }
+        Ok(())
+    }
+
+    /// The keys that start with `prefix` and come after `after`, in byte order.
+    pub(crate) async fn keys(
+        &mut self,
+        prefix: &str,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<String>, Stop> {
+        self.spend()?;
+        let limit = limit.min(STATE_KEYS_PER_CALL_MAX);
+        if limit == 0 || prefix.len() > STATE_KEY_BYTES_MAX {
+            return Ok(Vec::new());
+        }
+        let wanted = limit as usize;
+        let removed = self.own.values().filter(|own| own.value.is_none()).count();
+        // Enough that what this run removed does not make a page look like the last one.
+        let page = u32::try_from(wanted + removed)
+            .unwrap_or(STATE_KEYS_PER_CALL_MAX)
+            .min(STATE_KEYS_PER_CALL_MAX);
+        let mut found: BTreeSet<Box<str>> = BTreeSet::new();
+        let mut from: Box<str> = after.into();
+        loop {
+            let keys = self.reader.keys(prefix, &from, page, self.now).await?;
+            let full = keys.len() >= page as usize;
+            self.listed += keys.len();
+            if self.listed > LISTED_KEYS_MAX {
+                return Err(Stop::TooMuch(format!(
+                    "listed more than {LISTED_KEYS_MAX} keys of its state in one run"
+                )));
+            }
+            let last = keys.last().cloned();
+            let gone = |key: &str| self.own.get(key).is_some_and(|own| own.value.is_none());
+            found.extend(keys.iter().filter(|key| !gone(key)).cloned());
+            self.ranges.push(RangeRead { prefix: prefix.into(), after: from, limit: page, keys });
+            match last {
+                Some(last) if full && found.len() < wanted => from = last,
+                _ => break,
+            }
+        }
+        let own = self
+            .own
+            .iter()
+            .filter(|(key, own)| own.value.is_some() && key.starts_with(prefix) && ***key > *after);
+        found.extend(own.map(|(key, _)| key.clone()));
+        Ok(found.into_iter().take(wanted).map(Into::into).collect())
+    }
+
+    /// What settling must prove, whatever the run's end.
+    pub(crate) fn reads(&self) -> ReadSet {
+        let version = |key: &str| {
+            let entry = self.stored.get(key).and_then(Option::as_ref);
+            (key.into(), entry.filter(|e| e.live(self.now)).map(|e| e.version))
+        };
+        ReadSet {
+            at: self.now,
+            keys: self.read.iter().map(|key| version(key)).collect(),
+            ranges: self.ranges.clone(),
+        }
+    }
+
+    /// The keys as the run left them.
+    pub(crate) fn into_writes(self) -> Vec<StateWrite> {
+        let write = |(key, own): (Box<str>, Own)| StateWrite {
+            key,
+            value: own.value,
+            expires_at: own.expires_at,
+        };
+        self.own.into_iter().map(write).collect()
+    }
+
+    /// A key as the run sees it: its own write, or what is stored, which makes it a read.
+    async fn current(&mut self, key: &str) -> Result<Own, StateUnavailable> {
+        if checked_key(key).is_err() {
+            return Ok(Own::default());
+        }
+        if let Some(own) = self.own.get(key) {
+            return Ok(own.clone());
+        }
+        self.read.insert(key.into());
+        let now = self.now;
+        let entry = self.stored_entry(key).await?.as_ref().filter(|entry| entry.live(now));
+        Ok(entry.map_or_else(Own::default, |entry| Own {
+            value: Some(entry.value.clone()),
+            expires_at: entry.expires_at,
+        }))
+    }
+
+    async fn stored_entry(&mut self, key: &str) -> Result<&Option<StateEntry>, StateUnavailable> {
+        if !self.stored.contains_key(key) {
+            let entry = self.reader.get(key).await?;
+            self.stored.insert(key.into(), entry);
+        }
+        Ok(&self.stored[key])
+    }
+
+    async fn write(&mut self, key: &str, own: Own) -> Result<(), Fault> {
+        let before = self.own.insert(key.into(), own);
+        if self.over_quota().await? {
+            match before {
+                Some(before) => self.own.insert(key.into(), before),
+                None => self.own.remove(key),
+            };
+            return Err(Fault::Refused(Refusal::new(
+                Code::Quota,
+                format!(
+                    "This handler's state would be over {STATE_BYTES_PER_HANDLER_MAX} bytes; remove keys, or let them expire."
+                ),
+            )));
+        }
+        Ok(())
+    }
+
+    /// Whether what is stored and what this run writes are too much together. First as if every write were new;
+    /// only where that is too much are the values that it replaces looked up, which is not a read of the guest's.
+    async fn over_quota(&mut self) -> Result<bool, StateUnavailable> {
+        let stored = match self.size {
+            Some(size) => size,
+            None => *self.size.insert(self.reader.size().await?),
+        };
+        let max = STATE_BYTES_PER_HANDLER_MAX as u64;
+        let bytes = |key: &str, value: &str| (key.len() + value.len()) as u64;
+        let written: u64 = self
+            .own
+            .iter()
+            .filter_map(|(key, own)| own.value.as_ref().map(|value| bytes(key, value)))
+            .sum();
+        if stored + written <= max {
+            return Ok(false);
+        }
+        let mut replaced = 0;
+        let keys: Vec<Box<str>> = self.own.keys().cloned().collect();
+        for key in keys {
+            let entry = self.stored_entry(&key).await?;
+            replaced += entry.as_ref().map_or(0, |entry| bytes(&key, &entry.value));
+        }
+        Ok((stored + written).saturating_sub(replaced) > max)
+    }
+
+    fn spend(&mut self) -> Result<(), Stop> {
+        self.calls += 1;
+        if self.calls > STATE_CALLS_PER_RUN_MAX {
+            return Err(Stop::TooMuch(format!(
+                "made more than {STATE_CALLS_PER_RUN_MAX} state calls in one run; keep less state, or more of it in each key"
+            )));
+        }
+        Ok(())
+    }
+
+    fn spend_or_refuse(&mut self) -> Result<(), Refusal> {
+        self.spend().map_err(|_| {
+            Refusal::too_many(format!(
+                "A run may make {STATE_CALLS_PER_RUN_MAX} state calls, and this was one more; keep more in each key."
+            ))
+        })
+    }
+}
+
+fn checked_key(key: &str) -> Result<(), Refusal> {
+    if key.is_empty() || key.len() > STATE_KEY_BYTES_MAX {
+        return Err(Refusal::invalid(format!(
+            "The state key {} is not valid; use 1 to {STATE_KEY_BYTES_MAX} bytes.",
+            quoted(key)
+        )));
+    }
+    Ok(())
+}

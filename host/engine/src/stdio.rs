@@ -1,0 +1,73 @@
+//! Where a guest's stdout and stderr go: into the log, or for a command's stdout into a bounded buffer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::io::AsyncWrite;
+use wasmtime_wasi::async_trait;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
+
+use crate::log::{Level, Logbook};
+use crate::stop::Stop;
+
+/// Bytes a guest may write in one go; WASI asks for a number.
+const WRITE_BYTES_MAX: usize = 64 * 1024;
+
+/// A stream that a guest prints on. Clones go to the same place.
+#[derive(Debug, Clone)]
+pub(crate) enum Printed {
+    /// Into the log, as lines of this level.
+    Log(Level, Arc<Mutex<Logbook>>),
+    /// Kept whole, up to so many bytes; more ends the run.
+    Kept(Arc<Mutex<Vec<u8>>>, usize),
+}
+
+impl IsTerminal for Printed {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Printed {
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+
+    /// Only WASI 0.3 asks for this form, and it is not linked.
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(tokio::io::sink())
+    }
+}
+
+#[async_trait]
+impl Pollable for Printed {
+    async fn ready(&mut self) {}
+}
+
+#[async_trait]
+impl OutputStream for Printed {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        match self {
+            Self::Log(level, book) => book.lock().printed(*level, &bytes),
+            Self::Kept(kept, max) => {
+                let mut kept = kept.lock();
+                if kept.len() + bytes.len() > *max {
+                    let stop = Stop::TooMuch(format!("printed more than {max} bytes on stdout"));
+                    return Err(StreamError::Trap(stop.into()));
+                }
+                kept.extend_from_slice(&bytes);
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(WRITE_BYTES_MAX)
+    }
+}
