@@ -5,6 +5,9 @@
 // 7 observe: what the hub tells about itself.
 pub mod observe;
 
+// The people's side: an API beside the path.
+pub mod admin;
+
 // The base: the only places that spawn, stop and ask the time.
 pub mod clock;
 pub mod shutdown;

@@ -340,7 +340,7 @@ mod tests {
             assert!(metric.name.starts_with("weir_"), "{}", metric.name);
             assert_eq!(metric.kind == Kind::Counter, metric.name.ends_with("_total"));
             assert_eq!(metric.kind == Kind::Histogram, metric.name.ends_with("_duration_seconds"));
-            assert!(!metric.help.ends_with('.'), "the encoder adds one: {}", metric.name);
+            assert!(!metric.help.ends_with('.'), "help texts have no full stop: {}", metric.name);
         }
         names.sort_unstable();
         names.dedup();

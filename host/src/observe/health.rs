@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use serde_json::{Map, Value, json};
-use weir_store::query::CountsFilter;
-use weir_store::{Store, StoreError};
+use weir_store::Store;
+use weir_store::query::{CountRow, CountsFilter};
 
 use super::exposition::Scraped;
 use super::metrics::Metrics;
@@ -94,19 +94,33 @@ impl Health {
         }
     }
 
-    /// The summary with queues by target and state, sources, and the handlers as their keeper describes them.
-    pub async fn report(&self, metrics: &Metrics, handlers: Value) -> Result<Value, StoreError> {
-        let mut queues = Map::new();
-        for row in self.store.counts(CountsFilter::Deliveries).await? {
-            let of = queues.entry(row.of).or_insert_with(|| json!({}));
-            of[row.what] = row.count.into();
-        }
+    /// The summary with queues by target and state, sources, and the handlers as their keeper describes them. The
+    /// queues are null if the store does not tell them.
+    pub async fn report(&self, metrics: &Metrics, handlers: Value) -> Value {
         let mut report = self.summary();
-        report["queues"] = queues.into();
+        match self.store.counts(CountsFilter::Deliveries).await {
+            Ok(rows) => report["queues"] = queues(rows),
+            Err(error) => {
+                tracing::warn!(%error, "store does not tell its totals");
+                report["queues"] = Value::Null;
+                if self.live() {
+                    report["store"] = json!({ "status": "failing", "reason": error.to_string() });
+                }
+            }
+        }
         report["sources"] = sources(metrics);
         report["handlers"] = handlers;
-        Ok(report)
+        report
     }
+}
+
+fn queues(rows: Vec<CountRow>) -> Value {
+    let mut queues = Map::new();
+    for row in rows {
+        let of = queues.entry(row.of).or_insert_with(|| json!({}));
+        of[row.what] = row.count.into();
+    }
+    queues.into()
 }
 
 fn sources(metrics: &Metrics) -> Value {

@@ -94,7 +94,7 @@ impl Durations {
     /// Sum in seconds, and per bucket its end in seconds and how many fell into it; the last has no end.
     #[must_use]
     pub fn read(&self) -> (f64, Vec<(f64, u64)>) {
-        let ends = BUCKETS_US.iter().map(|us| seconds(*us)).chain([f64::MAX]);
+        let ends = BUCKETS_US.iter().map(|us| seconds(*us)).chain([f64::INFINITY]);
         let buckets = ends.zip(self.buckets.iter().map(|n| n.load(Relaxed))).collect();
         (seconds(self.sum_us.load(Relaxed)), buckets)
     }

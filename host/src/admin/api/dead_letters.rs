@@ -1,0 +1,53 @@
+//! `/api/v1/dead-letters`: deliveries that were given up, and making them due again.
+
+use serde_json::json;
+use weir_core::delivery::DeliveryState;
+use weir_core::id::DeliveryId;
+use weir_store::query::DeliveryDetail;
+use weir_store::upkeep::{Redrive, RedriveWhat};
+
+use super::{Answer, Hub, Id, Problem, Shared, StatusCode, Uri, id, json, query};
+
+/// Dead letters, newest first.
+pub(in crate::admin) async fn list(hub: Hub, uri: Uri) -> Answer {
+    let (filter, page) = query::dead_letters(uri.query())?;
+    json::answer(StatusCode::OK, &hub.store.deliveries(filter, page).await?)
+}
+
+/// One dead letter with its attempts.
+pub(in crate::admin) async fn show(hub: Hub, path: Id, uri: Uri) -> Answer {
+    query::none(uri.query())?;
+    let delivery = find(&hub, id(path)?).await?;
+    json::answer(StatusCode::OK, &json!({ "delivery": delivery }))
+}
+
+/// Makes one dead letter due again, with all its attempts before it.
+pub(in crate::admin) async fn requeue(hub: Hub, path: Id, uri: Uri) -> Answer {
+    query::none(uri.query())?;
+    let delivery = find(&hub, id(path)?).await?;
+    // The generation that is dead names the act, so that two people who press at once do it once.
+    let request = format!("requeue:{}:{}", delivery.id, delivery.generation);
+    let what = RedriveWhat::Delivery(delivery.id);
+    let redriven = hub.store.redrive(Redrive { what, limit: 1, request }).await?;
+    if !redriven.deliveries.contains(&delivery.id) {
+        return Err(not_dead("it is being requeued already"));
+    }
+    tracing::info!(delivery = %delivery.id, target = %delivery.target, "dead letter requeued");
+    json::answer(StatusCode::OK, &json!({ "status": "requeued", "delivery_id": delivery.id }))
+}
+
+async fn find(hub: &Shared, id: DeliveryId) -> Result<DeliveryDetail, Problem> {
+    let Some(delivery) = hub.store.delivery(id).await? else {
+        let detail = "there is no delivery with this id; it may be past its retention";
+        return Err(Problem::not_found("dead_letter_not_found", detail));
+    };
+    match delivery.state {
+        DeliveryState::DeadLetter => Ok(delivery),
+        state => Err(not_dead(&format!("it is {state}"))),
+    }
+}
+
+fn not_dead(why: &str) -> Problem {
+    let detail = format!("this delivery is not a dead letter: {why}");
+    Problem::new(StatusCode::CONFLICT, "not_a_dead_letter", detail)
+}

@@ -1,0 +1,28 @@
+//! The answers, by what is asked about. Each function is one route: read the request, ask, show.
+
+pub(super) mod dead_letters;
+pub(super) mod events;
+pub(super) mod health;
+pub(super) mod parts;
+
+use std::sync::Arc;
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use http::{StatusCode, Uri};
+use weir_core::id::InvalidId;
+
+use super::problem::Problem;
+use super::{Shared, json, query, views};
+
+type Answer = Result<Response, Problem>;
+type Hub = State<Arc<Shared>>;
+type Id = Result<Path<String>, PathRejection>;
+
+/// The id in a path.
+fn id<T: std::str::FromStr<Err = InvalidId>>(path: Id) -> Result<T, Problem> {
+    // An encoding that is no UTF-8 is no id either.
+    let text = path.map(|Path(text)| text).unwrap_or_default();
+    text.parse().map_err(|error| Problem::invalid_id(&error))
+}

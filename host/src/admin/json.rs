@@ -1,0 +1,86 @@
+//! JSON as it leaves the admin API: payloads are strangers' text and end up on terminals.
+
+use std::io::{self, Write};
+
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use serde::Serialize;
+use serde_json::ser::{Formatter, Serializer};
+
+use super::problem::Problem;
+
+/// An answer of JSON.
+pub(super) fn answer(status: StatusCode, value: &impl Serialize) -> Result<Response, Problem> {
+    Ok(response(status, bytes(value)?))
+}
+
+/// An answer of bytes that are JSON.
+pub(super) fn response(status: StatusCode, json: Bytes) -> Response {
+    (status, [(CONTENT_TYPE, "application/json")], json).into_response()
+}
+
+/// The bytes of an answer.
+pub(super) fn bytes(value: &impl Serialize) -> Result<Bytes, Problem> {
+    encode(value).map(Bytes::from).map_err(|error| {
+        tracing::error!(%error, "an answer cannot be written as JSON");
+        Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR)
+    })
+}
+
+/// JSON with every character escaped that a terminal might act on.
+pub(super) fn encode(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(256);
+    value.serialize(&mut Serializer::with_formatter(&mut out, Escaping))?;
+    out.push(b'\n');
+    Ok(out)
+}
+
+struct Escaping;
+
+impl Formatter for Escaping {
+    /// JSON itself escapes the controls below a space only.
+    fn write_string_fragment<W: ?Sized + Write>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let mut plain_from = 0;
+        for (at, c) in fragment.char_indices().filter(|(_, c)| acts(*c)) {
+            writer.write_all(&fragment.as_bytes()[plain_from..at])?;
+            write!(writer, "\\u{:04x}", u32::from(c))?;
+            plain_from = at + c.len_utf8();
+        }
+        writer.write_all(&fragment.as_bytes()[plain_from..])
+    }
+}
+
+/// Controls of the second kind, line ends by other names, and what turns the direction of text.
+fn acts(c: char) -> bool {
+    matches!(c, '\u{7f}'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn text_survives_and_nothing_in_it_acts_on_a_terminal(text in any::<String>()) {
+            let json = String::from_utf8(encode(&text).unwrap()).unwrap();
+            let body = json.strip_suffix('\n').unwrap();
+            prop_assert!(!body.chars().any(|c| c.is_control() || acts(c)));
+            prop_assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn controls_are_escaped() {
+        let text = "a\u{1b}[2J\u{9b}31m\u{202e}é";
+        let json = encode(&text).unwrap();
+        assert_eq!(json, "\"a\\u001b[2J\\u009b31m\\u202eé\"\n".as_bytes());
+    }
+}

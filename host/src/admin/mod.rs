@@ -1,0 +1,145 @@
+//! The admin listener: what operators, the CLI and scrapers ask and do, apart from where webhooks come in.
+//!
+//! `serve` takes connections, `guard` stands before every request, `access` decides who may, `api` answers.
+//! What may not live here: SQL, decisions about events, anything that a handler or a sender can reach.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use weir_core::time::Clock;
+use weir_store::Store;
+
+use crate::observe::health::Health;
+use crate::observe::metrics::Metrics;
+use crate::shutdown::Drain;
+
+mod access;
+mod api;
+mod guard;
+mod json;
+mod problem;
+mod query;
+mod serve;
+pub mod token;
+mod views;
+
+use access::Access;
+use token::Token;
+
+/// Requests that are worked on at once; more are told to come back.
+const REQUESTS_MAX: usize = 32;
+/// Whole payloads in memory at once; each may be 25 MiB.
+const WHOLE_PAYLOADS_MAX: usize = 4;
+
+/// Tells the state of something that others keep.
+pub type Tell = Arc<dyn Fn() -> Value + Send + Sync>;
+
+/// What the admin listener is made of.
+pub struct AdminParts {
+    /// Host names that are accepted besides loopback and the address, in lower case and without a port.
+    pub allowed_hosts: BTreeSet<String>,
+    /// What writes need.
+    pub token: Token,
+    /// Where events are.
+    pub store: Arc<dyn Store>,
+    /// What is scraped.
+    pub metrics: Metrics,
+    /// Whether all is well.
+    pub health: Arc<Health>,
+    /// The handlers, an array.
+    pub handlers: Tell,
+    /// What was sent to inboxes, an array.
+    pub inbox: Tell,
+    /// For times that are said as "so long ago".
+    pub clock: Arc<dyn Clock>,
+    /// When to stop.
+    pub drain: Drain,
+}
+
+impl fmt::Debug for AdminParts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminParts")
+            .field("allowed_hosts", &self.allowed_hosts)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The admin listener, not yet listening.
+#[derive(Debug)]
+pub struct Admin {
+    parts: AdminParts,
+}
+
+impl Admin {
+    /// Takes its parts.
+    #[must_use]
+    pub fn new(parts: AdminParts) -> Self {
+        Self { parts }
+    }
+
+    /// Serves until claiming stops, then lets requests that are being answered finish.
+    pub async fn run(self, listener: std::net::TcpListener) {
+        let drain = self.parts.drain.clone();
+        match serve::Listening::on(listener) {
+            Ok(listening) => {
+                let router = self.router(listening.address());
+                serve::serve(listening, router, drain).await;
+            }
+            Err(error) => tracing::error!(%error, "admin listener cannot be used"),
+        }
+    }
+
+    /// The routes, for a listener at this address.
+    fn router(self, listen: SocketAddr) -> Router {
+        let parts = self.parts;
+        let shared = Arc::new(Shared {
+            access: Access::new(listen, parts.allowed_hosts, parts.token),
+            store: parts.store,
+            metrics: parts.metrics,
+            health: parts.health,
+            handlers: parts.handlers,
+            inbox: parts.inbox,
+            clock: parts.clock,
+            requests: Semaphore::new(REQUESTS_MAX),
+            whole_payloads: Arc::new(Semaphore::new(WHOLE_PAYLOADS_MAX)),
+        });
+        Router::new()
+            .route("/health", get(api::health::health))
+            .route("/health/live", get(api::health::live))
+            .route("/health/ready", get(api::health::ready))
+            .route("/metrics", get(api::health::metrics))
+            .route("/api/v1/events", get(api::events::list))
+            .route("/api/v1/events/{id}", get(api::events::show))
+            .route("/api/v1/events/{id}/body", get(api::events::body))
+            .route("/api/v1/dead-letters", get(api::dead_letters::list))
+            .route("/api/v1/dead-letters/{id}", get(api::dead_letters::show))
+            .route("/api/v1/dead-letters/{id}/requeue", post(api::dead_letters::requeue))
+            .route("/api/v1/handlers", get(api::parts::handlers))
+            .route("/api/v1/holds", get(api::parts::holds))
+            .route("/api/v1/inbox", get(api::parts::inbox))
+            .method_not_allowed_fallback(guard::method_not_allowed)
+            .fallback(guard::not_found)
+            .layer(from_fn_with_state(shared.clone(), guard::guard))
+            .with_state(shared)
+    }
+}
+
+/// What every request sees.
+struct Shared {
+    access: Access,
+    store: Arc<dyn Store>,
+    metrics: Metrics,
+    health: Arc<Health>,
+    handlers: Tell,
+    inbox: Tell,
+    clock: Arc<dyn Clock>,
+    requests: Semaphore,
+    whole_payloads: Arc<Semaphore>,
+}

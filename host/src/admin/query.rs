@@ -1,0 +1,255 @@
+//! What follows the `?`: read strictly, so that a filter with a slip of the pen never shows everything. Pure.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use thiserror::Error;
+use weir_core::delivery::{DeliveryState, EventStatus};
+use weir_core::event::EventType;
+use weir_core::name::{HUB_SOURCE, HandlerName, SourceName, Target};
+use weir_core::time::Timestamp;
+use weir_store::query::{DeliveryFilter, EventFilter, Page};
+
+/// Most entries of a page.
+pub(super) const LIMIT_MAX: usize = 500;
+/// Entries of a page for which no limit was asked.
+const LIMIT_DEFAULT: usize = 50;
+/// Longest cursor that is handed to the store, in bytes.
+const CURSOR_BYTES_MAX: usize = 512;
+/// Most parameters of a request.
+const PARAMETERS_MAX: usize = 16;
+/// As much of what was sent is said back, in characters.
+const SAID_BACK_CHARS_MAX: usize = 60;
+
+/// A query that is not answered.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(super) enum BadQuery {
+    /// More than [`PARAMETERS_MAX`].
+    #[error("more than {PARAMETERS_MAX} parameters")]
+    TooMany,
+    /// A parameter that is not known here.
+    #[error("`{key}` is not a parameter here; {known}")]
+    Unknown { key: String, known: String },
+    /// A parameter given twice.
+    #[error("`{key}` is given more than once")]
+    Repeated { key: &'static str },
+    /// A value that makes no sense.
+    #[error("`{key}`: {why}")]
+    Invalid { key: &'static str, why: String },
+}
+
+impl BadQuery {
+    /// The stable code.
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            Self::Unknown { .. } => "unknown_parameter",
+            Self::TooMany | Self::Repeated { .. } | Self::Invalid { .. } => "invalid_parameter",
+        }
+    }
+}
+
+/// The parameters of a request, taken out one by one; what is left at the end is unknown.
+#[derive(Debug)]
+pub(super) struct Query<'a> {
+    left: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    known: Vec<&'static str>,
+}
+
+impl<'a> Query<'a> {
+    /// Reads the query of a URI.
+    pub(super) fn parse(raw: Option<&'a str>) -> Result<Self, BadQuery> {
+        let pairs = form_urlencoded::parse(raw.unwrap_or("").as_bytes());
+        let left: Vec<_> = pairs.take(PARAMETERS_MAX + 1).collect();
+        if left.len() > PARAMETERS_MAX {
+            return Err(BadQuery::TooMany);
+        }
+        Ok(Self { left, known: Vec::new() })
+    }
+
+    /// Takes a parameter out.
+    pub(super) fn take<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Result<Option<T>, BadQuery> {
+        self.known.push(key);
+        let Some(at) = self.left.iter().position(|(k, _)| k == key) else { return Ok(None) };
+        let (_, value) = self.left.swap_remove(at);
+        if self.left.iter().any(|(k, _)| k == key) {
+            return Err(BadQuery::Repeated { key });
+        }
+        read(&value).map(Some).map_err(|why| BadQuery::Invalid { key, why })
+    }
+
+    /// Refuses what is left.
+    pub(super) fn finish(self) -> Result<(), BadQuery> {
+        let Some((key, _)) = self.left.first() else { return Ok(()) };
+        let known = match &self.known[..] {
+            [] => "there are none".to_owned(),
+            known => format!("there are {}", known.join(", ")),
+        };
+        Err(BadQuery::Unknown { key: said_back(key), known })
+    }
+}
+
+fn said_back(text: &str) -> String {
+    text.chars().take(SAID_BACK_CHARS_MAX).collect()
+}
+
+/// Refuses every parameter.
+pub(super) fn none(raw: Option<&str>) -> Result<(), BadQuery> {
+    Query::parse(raw)?.finish()
+}
+
+/// `source`, `type`, `status`, `since`, `until`, `limit`, `cursor`.
+pub(super) fn events(raw: Option<&str>, now: Timestamp) -> Result<(EventFilter, Page), BadQuery> {
+    let mut query = Query::parse(raw)?;
+    let filter = EventFilter {
+        source: query.take("source", source)?,
+        kind: query.take("type", |t| EventType::new(t).map_err(|e| e.to_string()))?,
+        status: query.take("status", status)?,
+        since: query.take("since", |t| time(t, now))?,
+        until: query.take("until", |t| time(t, now))?,
+    };
+    let page = page(&mut query)?;
+    query.finish()?;
+    Ok((filter, page))
+}
+
+/// `target`, `limit`, `cursor`.
+pub(super) fn dead_letters(raw: Option<&str>) -> Result<(DeliveryFilter, Page), BadQuery> {
+    let mut query = Query::parse(raw)?;
+    let target = query.take("target", |t| {
+        t.parse::<Target>()
+            .map_err(|_| format!("`{}` is not `handler:NAME` or `destination:NAME`", said_back(t)))
+    })?;
+    let page = page(&mut query)?;
+    query.finish()?;
+    Ok((DeliveryFilter { state: Some(DeliveryState::DeadLetter), target }, page))
+}
+
+/// `full`: the whole payload and not its first bytes.
+pub(super) fn full(raw: Option<&str>) -> Result<bool, BadQuery> {
+    let mut query = Query::parse(raw)?;
+    let full = query.take("full", |t| t.parse().map_err(|_| "write true or false".to_owned()))?;
+    query.finish()?;
+    Ok(full.unwrap_or(false))
+}
+
+fn page(query: &mut Query<'_>) -> Result<Page, BadQuery> {
+    let limit = query.take("limit", |t| match t.parse() {
+        Ok(limit @ 1..=LIMIT_MAX) => Ok(limit),
+        _ => Err(format!("write a number from 1 to {LIMIT_MAX}")),
+    })?;
+    let after = query.take("cursor", |t| {
+        if t.is_empty() || t.len() > CURSOR_BYTES_MAX || !t.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err("not a cursor that was given out".to_owned());
+        }
+        Ok(t.to_owned())
+    })?;
+    Ok(Page { limit: limit.unwrap_or(LIMIT_DEFAULT), after })
+}
+
+fn source(text: &str) -> Result<SourceName, String> {
+    let emitted = |name: &str| HandlerName::new(name).map(|name| SourceName::emitted_by(&name));
+    let name = match text.strip_prefix('@') {
+        Some(handler) => emitted(handler),
+        None if text == HUB_SOURCE => Ok(SourceName::hub()),
+        None => SourceName::configured(text),
+    };
+    name.map_err(|error| error.to_string())
+}
+
+fn status(text: &str) -> Result<EventStatus, String> {
+    use EventStatus as S;
+    let all =
+        [S::Processed, S::Pending, S::Processing, S::Held, S::Retrying, S::DeadLetter, S::Unrouted];
+    all.into_iter().find(|status| status.as_str() == text).ok_or_else(|| {
+        let words: Vec<&str> = all.iter().map(|status| status.as_str()).collect();
+        format!("write one of {}", words.join(", "))
+    })
+}
+
+/// An instant: RFC 3339, milliseconds since 1970, or how long ago, such as `90m`.
+fn time(text: &str, now: Timestamp) -> Result<Timestamp, String> {
+    if let Ok(ms) = text.parse() {
+        return Ok(Timestamp::from_millis(ms));
+    }
+    if let Ok(at) = text.parse::<jiff::Timestamp>() {
+        let ms = u64::try_from(at.as_millisecond()).map_err(|_| "lies before 1970".to_owned())?;
+        return Ok(Timestamp::from_millis(ms));
+    }
+    let ago: Duration = humantime::parse_duration(text).map_err(|_| {
+        "write a time such as 2026-11-23T15:52:19Z, or how long ago, such as 90m".to_owned()
+    })?;
+    let ms = now.as_millis().saturating_sub(weir_core::time::millis(ago));
+    Ok(Timestamp::from_millis(ms))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_760_000_000_000);
+
+    #[test]
+    fn a_full_query_is_read() {
+        let (filter, page) = events(
+            Some("source=%40orders&type=a%2Fb&status=dead_letter&since=1h&until=2025-10-09T08:53:20Z&limit=500&cursor=abc"),
+            NOW,
+        )
+        .unwrap();
+        assert_eq!(filter.source.unwrap().as_str(), "@orders");
+        assert_eq!(filter.kind.unwrap().as_str(), "a/b");
+        assert_eq!(filter.status, Some(EventStatus::DeadLetter));
+        assert_eq!(filter.since, Some(Timestamp::from_millis(1_759_996_400_000)));
+        assert_eq!(filter.until, Some(NOW));
+        assert_eq!(page, Page { limit: 500, after: Some("abc".to_owned()) });
+    }
+
+    #[test]
+    fn no_query_asks_for_the_newest_page() {
+        let (filter, page) = events(None, NOW).unwrap();
+        assert_eq!(filter, EventFilter::default());
+        assert_eq!(page, Page { limit: LIMIT_DEFAULT, after: None });
+    }
+
+    #[test]
+    fn a_slip_of_the_pen_is_refused() {
+        for (query, code) in [
+            ("sorce=github", "unknown_parameter"),
+            ("source=github&source=stripe", "invalid_parameter"),
+            ("source=Git Hub", "invalid_parameter"),
+            ("source=", "invalid_parameter"),
+            ("type=a%0Ab", "invalid_parameter"),
+            ("status=dead", "invalid_parameter"),
+            ("since=yesterday", "invalid_parameter"),
+            ("since=1960-01-01T00:00:00Z", "invalid_parameter"),
+            ("limit=0", "invalid_parameter"),
+            ("limit=501", "invalid_parameter"),
+            ("limit=-1", "invalid_parameter"),
+            ("cursor=", "invalid_parameter"),
+            ("cursor=a%00b", "invalid_parameter"),
+            ("target=handler:orders", "unknown_parameter"),
+        ] {
+            assert_eq!(events(Some(query), NOW).unwrap_err().code(), code, "{query}");
+        }
+        assert!(none(Some("x")).is_err() && none(Some("")).is_ok() && none(None).is_ok());
+        assert!(full(Some("full=yes")).is_err() && full(Some("full=true")).unwrap());
+        assert!(dead_letters(Some("target=orders")).is_err());
+        assert!(dead_letters(Some("target=handler:orders&limit=3")).is_ok());
+        let many = "a=1&".repeat(PARAMETERS_MAX + 1);
+        assert_eq!(none(Some(&many)), Err(BadQuery::TooMany));
+    }
+
+    proptest! {
+        #[test]
+        fn no_query_makes_a_page_larger_than_the_limit(raw in "[a-z0-9=&%+.@:]{0,80}") {
+            if let Ok((_, page)) = events(Some(&raw), NOW) {
+                prop_assert!((1..=LIMIT_MAX).contains(&page.limit));
+            }
+        }
+    }
+}

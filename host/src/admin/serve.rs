@@ -1,0 +1,129 @@
+//! Connections to the admin listener: taken, bounded in number and time, and let go in a drain.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tower_service::Service as _;
+use weir_core::bounds::KIB;
+
+use crate::shutdown::Drain;
+
+/// Connections at once; more wait to be taken.
+const CONNECTIONS_MAX: usize = 64;
+/// Longest time to send the head of a request.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+/// Longest life of a connection: whoever reads slowly must come back.
+const CONNECTION_TIME_MAX: Duration = Duration::from_secs(600);
+/// Longest time to finish the answer under way when a connection ends.
+const LAST_ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
+/// Longest head of a request, in bytes.
+const HEAD_BYTES_MAX: usize = 32 * KIB;
+/// Most headers of a request.
+const HEADERS_MAX: usize = 64;
+/// Pause after the system gave no connection, for want of file descriptors as a rule.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A listener that is ready to be served, with its address.
+#[derive(Debug)]
+pub(super) struct Listening {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listening {
+    /// Needs a runtime.
+    pub(super) fn on(listener: std::net::TcpListener) -> std::io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        Ok(Self { address: listener.local_addr()?, listener })
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Serves until claiming stops, then waits for answers under way.
+pub(super) async fn serve(listening: Listening, router: Router, drain: Drain) {
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    loop {
+        // A slot comes before a connection: whoever waits does so in the system's queue and costs nothing.
+        let accepted = async {
+            let slot = slots.clone().acquire_owned().await;
+            (slot, listening.listener.accept().await)
+        };
+        tokio::select! {
+            () = drain.claiming_stopped() => break,
+            Some(ended) = connections.join_next(), if !connections.is_empty() => report(ended),
+            (slot, accepted) = accepted => match accepted {
+                Ok((stream, _)) => {
+                    let connection = connection(stream, router.clone(), drain.clone());
+                    connections.spawn(async move {
+                        let _slot = slot;
+                        connection.await;
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "admin listener got no connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+    drop(listening);
+    while let Some(ended) = connections.join_next().await {
+        report(ended);
+    }
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "an admin request crashed");
+    }
+}
+
+async fn connection(stream: TcpStream, router: Router, drain: Drain) {
+    // Answers are small and go out whole; waiting for more only delays them.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        let mut router = router.clone();
+        async move { Ok::<_, Infallible>(router.call(request).await.unwrap_or_else(|e| match e {})) }
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME_MAX)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = tokio::time::sleep(CONNECTION_TIME_MAX) => finish(serving).await,
+        () = drain.claiming_stopped() => finish(serving).await,
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "admin connection broke off");
+    }
+}
+
+async fn finish<F>(mut serving: std::pin::Pin<&mut F>) -> hyper::Result<()>
+where
+    F: GracefulConnection<Error = hyper::Error>,
+{
+    serving.as_mut().graceful_shutdown();
+    tokio::time::timeout(LAST_ANSWER_TIME_MAX, serving).await.unwrap_or(Ok(()))
+}
