@@ -18,6 +18,7 @@ pub mod identify;
 pub mod json_pointer;
 pub mod provider;
 pub mod sample;
+pub mod sign;
 pub mod verify;
 
 pub mod delivery;

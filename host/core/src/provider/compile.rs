@@ -201,12 +201,8 @@ fn judge_scheme(check: &mut Check, path: &str, scheme: &Scheme) {
         format_args!("{path}.from"),
         "pair: is for what stands beside the signature",
     );
-    let fields = scheme.message.parts().iter().filter_map(|part| match part {
-        crate::verify::Part::Field(source) => Some(source),
-        _ => None,
-    });
     let times = scheme.timestamp.iter().flat_map(|t| &t.from);
-    for source in fields.chain(times) {
+    for source in scheme.message.fields().chain(times) {
         check.demand(
             matches!(source.families(), 1) || source.families() == families,
             path,

@@ -38,6 +38,9 @@ pub enum KeyError {
     /// The private half where the public one belongs.
     #[error("secret is a private key; verifying takes the public one")]
     Private,
+    /// Not a private key where one is needed to sign.
+    #[error("secret is not a private key of the scheme's algorithm")]
+    NotPrivate,
     /// Not a public key of this algorithm.
     #[error("secret is not a public key of the scheme's algorithm")]
     NotPublicKey,

@@ -88,6 +88,14 @@ impl Message {
         &self.parts
     }
 
+    /// The fields of the request among the parts.
+    pub fn fields(&self) -> impl Iterator<Item = &Source> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Field(source) => Some(source),
+            _ => None,
+        })
+    }
+
     /// True if the raw body is a part.
     #[must_use]
     pub fn covers_body(&self) -> bool {
@@ -112,7 +120,7 @@ impl Message {
     }
 
     /// The forms of the public URL, each of which may be the signed one.
-    pub(super) fn url_forms<'a>(&self, url: &'a str) -> Vec<Cow<'a, str>> {
+    pub(crate) fn url_forms<'a>(&self, url: &'a str) -> Vec<Cow<'a, str>> {
         let form = self.parts.iter().find_map(|p| match p {
             Part::Url(form) => Some(*form),
             _ => None,

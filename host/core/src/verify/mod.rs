@@ -28,8 +28,9 @@ use crate::time::Timestamp;
 use algorithm::Outcome;
 use signature::Candidates;
 
+pub(crate) use algorithm::join;
 pub use key::KeyError;
-use key::PreparedKey;
+pub(crate) use key::{PreparedKey, keyed, p256_spki};
 pub use message::{InvalidMessage, Message, Part, UrlForm};
 pub use refusal::Refusal;
 pub use request::{RequestView, SIGNED_HEADER_BYTES_MAX};
@@ -287,7 +288,7 @@ impl Scheme {
 
     /// Where the message does not hold the body, a digest of it must: as a rule the sender's form fields are
     /// signed one by one and any other body by its digest.
-    fn check_body_covered(&self, request: &RequestView<'_>) -> Result<(), Refusal> {
+    pub(crate) fn check_body_covered(&self, request: &RequestView<'_>) -> Result<(), Refusal> {
         let Some(digest) = &self.body_digest else { return Ok(()) };
         let Some(text) = digest.from.read(request, 0)? else {
             let covered = request.is_form() || request.body.is_empty();

@@ -3,9 +3,11 @@
 
 mod support;
 
+mod declarative;
 mod forgery;
 mod handshakes;
 mod identities;
 mod overrides;
 mod secrets;
+mod signing;
 mod vectors;

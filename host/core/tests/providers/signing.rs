@@ -1,0 +1,225 @@
+//! Signing is verifying run backwards: what `sign` makes, the same file's verifier accepts.
+
+use proptest::prelude::*;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use ring::rand::SystemRandom;
+use weir_core::identify::Facts;
+use weir_core::provider::Provider;
+use weir_core::sign::{RequestDraft, SignError, StandardWebhooksSigner};
+use weir_core::verify::{NamedSecret, RequestView, Secret, Verification, Verifier};
+
+use crate::support::{CATALOG, NOW, Request, changed, provider, verified};
+
+fn draft(provider: &Provider, sample: &str, seed: u64) -> RequestDraft {
+    let sample = provider.sample(sample).unwrap().render(&mut ChaCha8Rng::seed_from_u64(seed), NOW);
+    RequestDraft {
+        method: "POST".into(),
+        url: crate::support::URL.into(),
+        headers: sample.headers,
+        body: sample.body.into_bytes(),
+    }
+}
+
+/// The draft with its signature, and a verifier of the other side of the secret.
+fn signed(provider: &Provider, scheme: Option<&str>, draft: &RequestDraft) -> (Request, Verifier) {
+    let random = SystemRandom::new();
+    let pair = provider.generate_secret(scheme, &random).unwrap();
+    let added = provider.sign(&pair.sending, draft, NOW, &random).unwrap();
+    let mut request = Request::new(draft.body.clone());
+    for (name, value) in draft.headers.iter().chain(&added) {
+        request = request.header(name, value.as_str());
+    }
+    (request, provider.verifier(&[NamedSecret::new("fresh", pair.verifying)]).unwrap())
+}
+
+#[test]
+fn every_sample_of_every_provider_is_accepted_as_its_own() {
+    for provider in CATALOG.iter() {
+        assert!(!provider.samples.is_empty(), "{}", provider.name);
+        for sample in &provider.samples {
+            let (request, verifier) = signed(provider, None, &draft(provider, &sample.name, 7));
+            let proof = verified(request.verify(&verifier));
+            let found = request
+                .with(|view| provider.identify(&Facts::new(provider, view), &proof))
+                .unwrap();
+            let kinds: Vec<_> = found.events.iter().map(|e| e.kind.as_str()).collect();
+            match sample.name.as_str() {
+                "events" => assert_eq!(kinds, ["delivered", "open", "click"]),
+                name => assert_eq!(kinds, [name], "{}", provider.name),
+            }
+            let handshake = sample.name == "url_verification";
+            assert!(
+                handshake || found.events.iter().all(|e| e.dedup.is_some()),
+                "{}",
+                provider.name
+            );
+        }
+    }
+}
+
+#[test]
+fn the_samples_that_everybody_knows_exist() {
+    for (name, samples) in [
+        ("github", &["push", "issues", "pull_request", "ping"][..]),
+        ("stripe", &["payment_intent.succeeded", "invoice.payment_failed", "customer.created"]),
+        ("slack", &["message", "url_verification"]),
+        ("shopify", &["orders/create"]),
+        ("twilio", &["delivered"]),
+        ("sendgrid", &["events"]),
+        ("standard-webhooks", &["user.created", "payment.success", "order.created", "user.signup"]),
+        ("custom", &["payment.success", "order.created", "user.signup"]),
+    ] {
+        for sample in samples {
+            assert!(provider(name).sample(sample).is_some(), "{name} {sample}");
+        }
+    }
+}
+
+#[test]
+fn samples_are_well_formed_and_differ_by_seed() {
+    for provider in CATALOG.iter() {
+        for sample in &provider.samples {
+            let [one, same, other] = [1, 1, 2].map(|seed| draft(provider, &sample.name, seed));
+            assert_eq!(one, same, "{} {}", provider.name, sample.name);
+            assert_ne!(one, other, "{} {}", provider.name, sample.name);
+            if one.headers.contains(&("content-type".into(), "application/json".into())) {
+                serde_json::from_slice::<serde_json::Value>(&one.body).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn both_versions_of_standard_webhooks_can_be_signed() {
+    let provider = provider("standard-webhooks");
+    for version in ["v1", "v1a"] {
+        let (request, verifier) =
+            signed(provider, Some(version), &draft(provider, "user.created", 1));
+        assert_eq!(&*verified(request.verify(&verifier)).scheme, version);
+    }
+}
+
+#[test]
+fn the_other_family_of_headers_is_signed_if_the_draft_has_it() {
+    let provider = provider("standard-webhooks");
+    let mut draft = draft(provider, "user.created", 1);
+    for (name, _) in &mut draft.headers {
+        *name = name.replace("webhook-id", "svix-id");
+    }
+    let (request, verifier) = signed(provider, None, &draft);
+    assert!(request.headers.iter().any(|(name, _)| name == "svix-signature"));
+    verified(request.verify(&verifier));
+}
+
+#[test]
+fn what_egress_signs_our_own_ingress_accepts() {
+    let provider = provider("standard-webhooks");
+    let random = SystemRandom::new();
+    let [old, new, pair] = [Some("v1"), None, Some("v1a")]
+        .map(|scheme| provider.generate_secret(scheme, &random).unwrap());
+    let sending = [old.sending, new.sending, pair.sending];
+    let value = StandardWebhooksSigner::new(&sending).unwrap().sign("msg_1", NOW, b"{}");
+    assert_eq!(value.split(' ').count(), 3);
+    let request = Request::new("{}")
+        .header("webhook-id", "msg_1")
+        .header("webhook-timestamp", NOW.as_secs().to_string())
+        .header("webhook-signature", value);
+    for secret in [old.verifying, new.verifying, pair.verifying] {
+        verified(request.verify(&provider.verifier(&[NamedSecret::new("s", secret)]).unwrap()));
+    }
+}
+
+#[test]
+fn a_draft_without_what_is_signed_is_refused() {
+    let provider = provider("standard-webhooks");
+    let random = SystemRandom::new();
+    let pair = provider.generate_secret(None, &random).unwrap();
+    let error = provider.sign(&pair.sending, &RequestDraft::default(), NOW, &random).unwrap_err();
+    assert!(matches!(error, SignError::Draft { .. }), "{error:?}");
+}
+
+#[test]
+fn a_source_of_any_shape_can_be_sent_to() {
+    for toml in [
+        "[signature]\nalgorithm = 'hmac-sha1'\nencoding = 'base64'\nprefix = ''",
+        "[signature]\nalgorithm = 'hmac-sha512'\nencoding = 'base64url'",
+        "[signature]\nalgorithm = 'sha256-secret-prefix'\nmessage = '{method}{url}{body}'",
+        "[signature]\nprefix = ''\nseparator = ';'\npair = 'h1'\nmessage = '{timestamp}:{body}'\n\
+         timestamp = { from = 'pair:ts', unit = 'millis', tolerance = '5s' }",
+        "[signature]\nmessage = '{body}{timestamp}'\n\
+         timestamp = { header = 'X-Time', unit = 'rfc3339', tolerance = '10m', direction = 'past' }",
+        "[signature]\nfrom = 'headers:X-Sig-*'\nkey = 'base64'\nrequire = { X-Sig-Version = '1' }",
+        "[signature]\nalgorithm = 'ed25519'\nkey = 'hex'\nmessage = '{timestamp}|{body}'\n\
+         timestamp = { header = 'X-Time', tolerance = '5m' }",
+        "dedup = 'none'\n[signature]\nheader = 'Authorization'\nprefix = 'Basic '\nencoding = 'base64'\n\
+         algorithm = 'static-equals'",
+    ] {
+        let partner = changed("custom", toml);
+        let (request, verifier) = signed(&partner, None, &draft(&partner, "order.created", 3));
+        assert!(matches!(request.verify(&verifier), Verification::Verified(_)), "{toml}");
+    }
+}
+
+#[test]
+fn a_secret_pair_does_not_print() {
+    let pair = provider("sendgrid").generate_secret(None, &SystemRandom::new()).unwrap();
+    assert_ne!(pair.sending, pair.verifying);
+    let text = String::from_utf8(pair.sending.expose().to_vec()).unwrap();
+    assert!(!format!("{pair:?}").contains(&text[..8]));
+    assert!(
+        provider("sendgrid").verifier(&[NamedSecret::new("private", Secret::new(text))]).is_err()
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn one_flipped_bit_of_the_body_refuses(seed in any::<u64>(), at in any::<prop::sample::Index>(), bit in 0..8u32) {
+        for provider in CATALOG.iter() {
+            let sample = &provider.samples[0].name;
+            let draft = draft(provider, sample, seed);
+            let (mut request, verifier) = signed(provider, None, &draft);
+            let at = at.index(request.body.len());
+            request.body[at] ^= 1 << bit;
+            // A form is signed by what it says, and two texts may say the same.
+            let says = |body: &[u8]| {
+                let mut fields: Vec<_> = form_urlencoded::parse(body).into_owned().collect();
+                fields.sort();
+                fields.dedup();
+                fields.concat_pairs()
+            };
+            let same = &*provider.name == "twilio" && says(&request.body) == says(&draft.body);
+            let outcome = request.verify(&verifier);
+            prop_assert_eq!(matches!(outcome, Verification::Verified(_)), same, "{}", provider.name);
+        }
+    }
+
+    #[test]
+    fn one_flipped_bit_of_a_signature_refuses(seed in any::<u64>(), at in any::<prop::sample::Index>(), bit in 0..7u32) {
+        for provider in CATALOG.iter() {
+            let draft = draft(provider, &provider.samples[0].name, seed);
+            let (mut request, verifier) = signed(provider, None, &draft);
+            let (_, value) = request.headers.last_mut().unwrap();
+            let at = at.index(value.len());
+            let before = value[at];
+            value[at] ^= 1 << bit;
+            // White space around a list's items, and padding, are not part of a signature.
+            let harmless = [before, value[at]].iter().any(|b| b.is_ascii_whitespace() || *b == b'=');
+            let outcome = request.with(|view: RequestView<'_>| verifier.verify(&view, NOW));
+            prop_assert!(harmless || matches!(outcome, Verification::Refused(_)), "{}", provider.name);
+        }
+    }
+}
+
+/// Names and values run together, as that scheme signs them.
+trait ConcatPairs {
+    fn concat_pairs(&self) -> String;
+}
+
+impl ConcatPairs for Vec<(String, String)> {
+    fn concat_pairs(&self) -> String {
+        self.iter().map(|(name, value)| format!("{name}{value}")).collect()
+    }
+}
