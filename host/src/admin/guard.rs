@@ -12,9 +12,10 @@ use http::header::{
     REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use rand::RngExt as _;
+use tokio::sync::Semaphore;
 use weir_core::bounds::KIB;
 
-use super::Shared;
+use super::access::Access;
 use super::problem::Problem;
 
 /// Largest body that a request may announce. None is read today.
@@ -31,15 +32,30 @@ const HEADERS: [(HeaderName, &str); 5] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
+/// Requests that are worked on at once; more are told to come back.
+const REQUESTS_MAX: usize = 32;
+
+/// Who may pass, and how many at once.
+#[derive(Debug)]
+pub(super) struct Gate {
+    access: Access,
+    slots: Semaphore,
+    time_max: Duration,
+}
+
+impl Gate {
+    /// A gate with these rules.
+    pub(super) fn new(access: Access) -> Arc<Self> {
+        let slots = Semaphore::new(REQUESTS_MAX);
+        Arc::new(Self { access, slots, time_max: REQUEST_TIME_MAX })
+    }
+}
+
 /// The way of a request through the admin listener.
-pub(super) async fn guard(
-    State(shared): State<Arc<Shared>>,
-    request: Request,
-    next: Next,
-) -> Response {
+pub(super) async fn guard(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
     let id = format!("adm_{}", hex::encode(rand::rng().random::<[u8; 12]>()));
     let method = request.method().clone();
-    let mut response = answer(&shared, request, next).await.into_response();
+    let mut response = answer(&gate, request, next).await.into_response();
     if let Some(problem) = problem_of(&mut response) {
         // Paths and queries may hold what is nobody's business, so they are not logged.
         tracing::info!(request_id = id, %method, code = problem.code(), "admin request refused");
@@ -51,18 +67,18 @@ pub(super) async fn guard(
     response
 }
 
-async fn answer(shared: &Shared, request: Request, next: Next) -> Result<Response, Problem> {
+async fn answer(gate: &Gate, request: Request, next: Next) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
-    shared.access.check(&head)?;
+    gate.access.check(&head)?;
     let announced = head.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
     if announced.is_some_and(|bytes: u64| bytes > BODY_BYTES_MAX) {
         return Err(Problem::of_status(StatusCode::PAYLOAD_TOO_LARGE));
     }
-    let Ok(_permit) = shared.requests.try_acquire() else {
+    let Ok(_permit) = gate.slots.try_acquire() else {
         return Err(Problem::passing("busy", "as many requests as allowed are being answered"));
     };
     let request = Request::from_parts(head, body);
-    tokio::time::timeout(REQUEST_TIME_MAX, next.run(request)).await.map_err(|_| {
+    tokio::time::timeout(gate.time_max, next.run(request)).await.map_err(|_| {
         let detail = "the answer took too long; ask for less at once";
         Problem::new(StatusCode::GATEWAY_TIMEOUT, "timeout", detail)
     })
@@ -86,4 +102,139 @@ pub(super) async fn not_found() -> Problem {
 pub(super) async fn method_not_allowed() -> Problem {
     let detail = "this path does not take this method; `Allow` says which it takes";
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use axum::Router;
+    use axum::body::Body;
+    use axum::middleware::from_fn_with_state;
+    use axum::routing::{get, post};
+    use http_body_util::BodyExt as _;
+    use serde_json::Value;
+    use tower_service::Service as _;
+
+    use super::*;
+    use crate::admin::token::Token;
+
+    const TOKEN: &str = "0123456789abcdef";
+
+    /// Behind the gate: a path that answers, one that never does, one where the framework refuses.
+    fn behind(gate: &Arc<Gate>) -> Router {
+        Router::new()
+            .route("/ok", get(async || "fine").post(async || "done"))
+            .route("/never", get(std::future::pending::<String>))
+            .route("/text", post(async |_text: axum::extract::RawQuery, _: String| "read"))
+            .method_not_allowed_fallback(method_not_allowed)
+            .fallback(not_found)
+            .layer(from_fn_with_state(gate.clone(), guard))
+    }
+
+    fn gate() -> Arc<Gate> {
+        let listen = "127.0.0.1:8081".parse().unwrap();
+        let token = Token::given(TOKEN.as_bytes());
+        Gate::new(Access::new(listen, BTreeSet::new(), token))
+    }
+
+    fn request(method: &str, path: &str) -> http::request::Builder {
+        let bearer = format!("Bearer {TOKEN}");
+        let request = http::Request::builder().method(method).uri(path);
+        request.header("host", "localhost:8081").header("authorization", bearer)
+    }
+
+    async fn ask(
+        gate: &Arc<Gate>,
+        request: http::request::Builder,
+        body: &'static [u8],
+    ) -> Response {
+        behind(gate).call(request.body(Body::from(body)).unwrap()).await.unwrap()
+    }
+
+    async fn problem(response: Response) -> (u16, String, Value) {
+        assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let document: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(document["status"], status);
+        assert!(document["request_id"].as_str().unwrap().starts_with("adm_"));
+        assert!(!document["title"].as_str().unwrap().is_empty());
+        (status, document["code"].as_str().unwrap().to_owned(), document)
+    }
+
+    #[tokio::test]
+    async fn every_refusal_is_a_problem_document_with_a_code() {
+        let gate = gate();
+        let host = |name| http::Request::builder().uri("/ok").header("host", name);
+        let mut bad_host = http::Request::builder().uri("/ok");
+        bad_host = bad_host.header("host", "");
+        let open_write =
+            http::Request::builder().method("POST").uri("/ok").header("host", "localhost:8081");
+        for (asked, body, status, code) in [
+            (request("GET", "/nowhere"), &b""[..], 404, "not_found"),
+            (request("DELETE", "/ok"), b"", 405, "method_not_allowed"),
+            (host("attacker.example:8081"), b"", 421, "host_not_allowed"),
+            (bad_host, b"", 400, "host_malformed"),
+            (open_write, b"", 401, "token_missing"),
+            (
+                request("POST", "/ok").header("origin", "http://x.example"),
+                b"",
+                403,
+                "origin_not_allowed",
+            ),
+            (request("POST", "/ok").header("content-length", "65537"), b"", 413, "body_too_large"),
+            (request("POST", "/text"), b"\xff", 400, "malformed"),
+        ] {
+            let (found, found_code, _) = problem(ask(&gate, asked, body).await).await;
+            assert_eq!((found, &*found_code), (status, code));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_wrong_method_is_told_the_right_ones() {
+        let response = ask(&gate(), request("DELETE", "/ok"), b"").await;
+        let allow = response.headers()["allow"].to_str().unwrap().to_owned();
+        assert!(["GET", "HEAD", "POST"].iter().all(|m| allow.contains(m)), "{allow}");
+    }
+
+    #[tokio::test]
+    async fn every_answer_forbids_running_framing_keeping_and_guessing() {
+        let gate = gate();
+        for path in ["/ok", "/nowhere"] {
+            let response = ask(&gate, request("GET", path), b"").await;
+            for (name, value) in HEADERS {
+                assert_eq!(response.headers()[&name], value, "{path}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_takes_too_long_is_given_up() {
+        let mut gate = gate();
+        Arc::get_mut(&mut gate).unwrap().time_max = Duration::ZERO;
+        let (status, code, _) = problem(ask(&gate, request("GET", "/never"), b"").await).await;
+        assert_eq!((status, &*code), (504, "timeout"));
+    }
+
+    #[tokio::test]
+    async fn past_its_places_the_gate_says_when_to_come_back_and_frees_them_again() {
+        let gate = gate();
+        let taken: Vec<_> = (0..REQUESTS_MAX).map(|_| gate.slots.try_acquire().unwrap()).collect();
+        let response = ask(&gate, request("GET", "/ok"), b"").await;
+        assert_eq!(response.headers()["retry-after"], "1");
+        assert_eq!(problem(response).await.1, "busy");
+        drop(taken);
+        for _ in 0..2 * REQUESTS_MAX {
+            assert_eq!(ask(&gate, request("GET", "/ok"), b"").await.status(), 200);
+        }
+    }
+
+    #[tokio::test]
+    async fn two_refusals_have_two_ids() {
+        let gate = gate();
+        let (.., first) = problem(ask(&gate, request("GET", "/nowhere"), b"").await).await;
+        let (.., second) = problem(ask(&gate, request("GET", "/nowhere"), b"").await).await;
+        assert_ne!(first["request_id"], second["request_id"]);
+    }
 }

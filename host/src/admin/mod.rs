@@ -31,10 +31,9 @@ pub mod token;
 mod views;
 
 use access::Access;
+use guard::Gate;
 use token::Token;
 
-/// Requests that are worked on at once; more are told to come back.
-const REQUESTS_MAX: usize = 32;
 /// Whole payloads in memory at once; each may be 25 MiB.
 const WHOLE_PAYLOADS_MAX: usize = 4;
 
@@ -99,15 +98,14 @@ impl Admin {
     /// The routes, for a listener at this address.
     fn router(self, listen: SocketAddr) -> Router {
         let parts = self.parts;
+        let gate = Gate::new(Access::new(listen, parts.allowed_hosts, parts.token));
         let shared = Arc::new(Shared {
-            access: Access::new(listen, parts.allowed_hosts, parts.token),
             store: parts.store,
             metrics: parts.metrics,
             health: parts.health,
             handlers: parts.handlers,
             inbox: parts.inbox,
             clock: parts.clock,
-            requests: Semaphore::new(REQUESTS_MAX),
             whole_payloads: Arc::new(Semaphore::new(WHOLE_PAYLOADS_MAX)),
         });
         Router::new()
@@ -126,20 +124,18 @@ impl Admin {
             .route("/api/v1/inbox", get(api::parts::inbox))
             .method_not_allowed_fallback(guard::method_not_allowed)
             .fallback(guard::not_found)
-            .layer(from_fn_with_state(shared.clone(), guard::guard))
+            .layer(from_fn_with_state(gate, guard::guard))
             .with_state(shared)
     }
 }
 
-/// What every request sees.
+/// What every answer is made of.
 struct Shared {
-    access: Access,
     store: Arc<dyn Store>,
     metrics: Metrics,
     health: Arc<Health>,
     handlers: Tell,
     inbox: Tell,
     clock: Arc<dyn Clock>,
-    requests: Semaphore,
     whole_payloads: Arc<Semaphore>,
 }

@@ -127,3 +127,71 @@ where
     serving.as_mut().graceful_shutdown();
     tokio::time::timeout(LAST_ANSWER_TIME_MAX, serving).await.unwrap_or(Ok(()))
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
+
+    fn listening() -> Listening {
+        Listening::on(std::net::TcpListener::bind("127.0.0.1:0").unwrap()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_answer_under_way_is_finished_in_a_drain() {
+        let (drain, listening) = (Drain::new(), listening());
+        let address = listening.address();
+        let (asked, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (tell, wait) = (asked.clone(), go_on.clone());
+        let answer = async move || {
+            tell.notify_one();
+            wait.notified().await;
+            "finished"
+        };
+        let router = Router::new().route("/", get(answer));
+        let serving = tokio::spawn(serve(listening, router, drain.clone()));
+
+        let mut idle = TcpStream::connect(address).await.unwrap();
+        let mut busy = TcpStream::connect(address).await.unwrap();
+        busy.write_all(REQUEST).await.unwrap();
+        asked.notified().await;
+        drain.stop_claiming();
+        let mut nothing = Vec::new();
+        idle.read_to_end(&mut nothing).await.unwrap();
+        assert!(nothing.is_empty(), "a connection with no request is closed at once");
+        go_on.notify_one();
+        let mut answer = String::new();
+        busy.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("finished"), "{answer}");
+        serving.await.unwrap();
+        assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_head_past_the_limit_is_refused_and_the_next_caller_served() {
+        let (drain, listening) = (Drain::new(), listening());
+        let address = listening.address();
+        let router = Router::new().route("/", get(async || "served"));
+        let serving = tokio::spawn(serve(listening, router, drain.clone()));
+
+        let mut large = TcpStream::connect(address).await.unwrap();
+        let head = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "a".repeat(2 * HEAD_BYTES_MAX));
+        let _ = large.write_all(head.as_bytes()).await;
+        let mut answer = Vec::new();
+        let _ = large.read_to_end(&mut answer).await;
+        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 431"), "{answer:?}");
+
+        let mut next = TcpStream::connect(address).await.unwrap();
+        next.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        next.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("served"), "{answer}");
+        drain.stop_claiming();
+        serving.await.unwrap();
+    }
+}
