@@ -19,6 +19,9 @@ use crate::run::End;
 use crate::state_view::StateView;
 use crate::stop::{Fault, Stop};
 
+/// Lines read of one run's output: room for every effect and state call there may be, and for talk between them.
+const LINES_MAX: usize = 10_000;
+
 /// Why what was printed cannot be recorded, and on which line, from 1.
 #[derive(Debug)]
 pub(crate) struct BadLine {
@@ -187,6 +190,10 @@ pub(crate) async fn record(
 ) -> Result<Option<Duration>, BadLine> {
     let mut retry_after = None;
     for (index, line) in printed.split(|b| *b == b'\n').enumerate() {
+        if index >= LINES_MAX {
+            let stop = Stop::TooMuch(format!("printed more than {LINES_MAX} lines on stdout"));
+            return Err(BadLine { number: index + 1, why: stop.into() });
+        }
         if line.trim_ascii().is_empty() {
             continue;
         }
@@ -203,7 +210,7 @@ pub(crate) fn retry_after(printed: &[u8]) -> Option<Duration> {
         let named: Named = serde_json::from_slice(line).ok()?;
         (named.effect == "retry-after").then(|| serde_json::from_slice(line).ok()).flatten()
     };
-    printed.rsplit(|b| *b == b'\n').find_map(asked).map(wait)
+    printed.rsplit(|b| *b == b'\n').take(LINES_MAX).find_map(asked).map(wait)
 }
 
 fn wait(RetryAfter { seconds, .. }: RetryAfter) -> Duration {

@@ -157,6 +157,17 @@ async fn a_command_that_loops_is_stopped() {
     assert_eq!(lines(&report), ["stderr begun"]);
 }
 
+#[tokio::test]
+async fn lines_without_end_are_not_read_to_their_end() {
+    let endless = command(
+        1,
+        "(memory.fill (i32.const 64) (i32.const 10) (i32.const 20000)) (call $print (i32.const 20000))",
+    );
+    let report = Try::of(endless, "").run().await;
+    assert_eq!(report.outcome(), Outcome::TooMuchData);
+    assert!(report.reason().unwrap().contains("10000 lines"), "{:?}", report.reason());
+}
+
 /// A command as text: `$print` writes so many bytes from 64 on, to stdout.
 fn command(memory: u32, start: &str) -> weir_engine::Module {
     text(&format!(

@@ -61,6 +61,7 @@ async fn the_log_is_cut_and_the_record_says_so() {
 async fn a_flood_of_log_lines_ends_at_the_deadline_and_is_cut() {
     let mut flood = Try::steps(&json!([{ "op": "flood" }]));
     flood.limits.time = Duration::from_millis(200);
+    flood.limits.log_bytes = 1_000;
     let report = flood.run().await;
     assert_eq!(report.outcome(), Outcome::Timeout);
     assert!(report.log.truncated);

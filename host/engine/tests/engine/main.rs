@@ -5,6 +5,7 @@ mod commands;
 mod deadlines;
 mod effects;
 mod ends;
+mod languages;
 mod limits;
 mod loading;
 mod repeats;
