@@ -38,6 +38,24 @@ use registry::{CasOutcome, Entry, Kind};
 use upkeep::{CheckReport, Pruned, Redrive, Redriven, Retention};
 use weir_core::id::{DeliveryId, EventId, RequestId};
 
+/// Opens the store that a URL names: `sqlite:data/weir.db`.
+///
+/// # Errors
+/// [`StoreError::Invalid`] for a URL that names no engine of this version, and whatever the engine says.
+pub fn open(url: &str, options: sqlite::Options) -> Result<Arc<dyn Store>, StoreError> {
+    match url.split_once(':') {
+        Some(("sqlite", path)) if !path.is_empty() && path != "//" => {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            Ok(Arc::new(sqlite::open(std::path::Path::new(path), options)?))
+        }
+        Some(("postgres" | "postgresql", _)) => Err(StoreError::Invalid(
+            "PostgreSQL is not in this version of weir; use sqlite:PATH".into(),
+        )),
+        // The URL is not repeated: it may hold a password.
+        _ => Err(StoreError::Invalid("the store's URL must be sqlite:PATH".into())),
+    }
+}
+
 /// Where events, deliveries, attempts, handler state and the registry live.
 #[async_trait]
 pub trait Store: Send + Sync + std::fmt::Debug {
@@ -137,7 +155,13 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     // --- upkeep
 
     /// Removes one chunk of what retention lets go, never unfinished work; call again while `more`.
+    ///
+    /// Refused as `Invalid` while the clock is more than a day from the latest time that the store has seen:
+    /// see [`Store::confirm_time`].
     async fn prune(&self, retention: &Retention) -> Result<Pruned, StoreError>;
+
+    /// A person says that the clock is right, so that `prune` may go by it.
+    async fn confirm_time(&self) -> Result<(), StoreError>;
 
     /// Verifies the store: structure, durability settings, and that what must agree does.
     async fn check(&self) -> Result<CheckReport, StoreError>;

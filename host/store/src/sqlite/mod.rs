@@ -1,1 +1,449 @@
-//! The SQLite engine.
+//! The SQLite engine: one file, one process, one thread that writes.
+//!
+//! Callers prepare (pack, hash) on their own threads and queue; the writer commits whole groups and tells memory
+//! afterwards. What is due is claimed from memory. Read `schema.sql` first; then `writer`, the path of a write.
+//!
+//! What may not live here: business rules, HTTP types, SQL outside this folder.
+
+mod checkpoint;
+mod claim;
+mod control;
+mod dedup;
+mod due;
+mod effects;
+mod failure;
+mod feed;
+mod group;
+mod holds;
+mod ids;
+mod ingest;
+mod marks;
+mod names;
+mod num;
+mod payloads;
+mod prune;
+mod query;
+mod queue;
+mod readers;
+mod redrive;
+mod schema;
+mod settle;
+mod state;
+mod stats;
+mod store;
+mod upkeep;
+mod writer;
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, RwLock};
+use rustc_hash::FxHashMap;
+use tokio::sync::{Notify, oneshot};
+use weir_core::payload::Payload;
+use weir_core::route::TableHash;
+use weir_core::time::Clock;
+
+pub use stats::Stats;
+
+use crate::error::StoreError;
+use crate::hot::{Ingested, NewRequest, Settled, Settlement};
+use checkpoint::Checkpointer;
+use failure::Failure;
+use group::{Job, JobEnd, JobError, Writing};
+use queue::{Bounds, IngestOp, Queue, SettleOp};
+
+const MIB: usize = 1024 * 1024;
+/// The writer's page cache. Four times as much was measured to gain nothing but memory.
+const WRITER_CACHE_KIB: u32 = 16 * 1024;
+
+/// How a store runs. The defaults are the measured ones.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Writes that may wait; more are refused as overload.
+    pub queue_items: usize,
+    /// Bytes of writes that may wait.
+    pub queue_bytes: usize,
+    /// Requests in one commit, at most.
+    pub group_items: usize,
+    /// Bytes in one commit, about.
+    pub group_bytes: usize,
+    /// How long a settlement may wait to ride with requests, while requests are flowing.
+    pub settle_hold: Duration,
+    /// Settlements in one commit; so many are written without waiting.
+    pub settle_items: usize,
+    /// Deliveries per target and source that wait in memory; the rest waits on disk.
+    pub due_window: usize,
+    /// Bytes of events that are handed on to claims without being read back.
+    pub handoff_bytes: usize,
+    /// Dedup keys in memory before they are written behind as a run.
+    pub keys_per_run: usize,
+    /// Payloads of a source to train its dictionary on; 0 for no dictionaries.
+    pub dictionary_after: usize,
+    /// Connections that only read.
+    pub readers: usize,
+    /// Pages in the log that call for a checkpoint.
+    pub checkpoint_pages: u32,
+    /// Pages (of 4 KiB) that the database file may have; beyond, it is a full disk. None for no limit.
+    pub max_pages: Option<u32>,
+}
+
+impl Options {
+    /// The defaults, with this clock.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            queue_items: 8_192,
+            queue_bytes: 128 * MIB,
+            group_items: 256,
+            group_bytes: MIB,
+            settle_hold: Duration::from_millis(20),
+            settle_items: 512,
+            due_window: 16_384,
+            handoff_bytes: 64 * MIB,
+            keys_per_run: 131_072,
+            dictionary_after: 500,
+            readers: 4,
+            checkpoint_pages: 4_000,
+            max_pages: None,
+        }
+    }
+}
+
+/// What the threads and callers of one store share.
+pub(crate) struct Shared {
+    clock: Arc<dyn Clock>,
+    place: schema::Place,
+    ids: ids::Ids,
+    keys: schema::Keys,
+    names: names::Names,
+    packer: payloads::Packer,
+    routings: RwLock<FxHashMap<TableHash, i64>>,
+    due: Mutex<due::Due>,
+    holds: Mutex<holds::Holds>,
+    totals: Mutex<marks::Totals>,
+    readers: readers::Readers,
+    queue: Queue,
+    bounds: Bounds,
+    wake: Notify,
+    watchers: control::Watchers,
+    poisoned: OnceLock<String>,
+    stats: stats::Counters,
+}
+
+/// A store in one SQLite file. Closed when dropped, though [`crate::Store::close`] tells how that went.
+pub struct SqliteStore {
+    shared: Arc<Shared>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl std::fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqliteStore")
+            .field("file", &self.shared.place.path())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Opens the store in a file, making it if it is not there. Called inside a tokio runtime, answers are sent from
+/// it; the store's reads run on its blocking threads.
+///
+/// # Errors
+/// [`StoreError::InUse`] if another process has it, [`StoreError::TooNew`] if a newer weir wrote it, and
+/// `Invalid`, `Damaged` or `Engine` for what else is wrong with the file.
+pub fn open(path: &Path, options: Options) -> Result<SqliteStore, StoreError> {
+    let place = schema::Place::new(path);
+    let owner = place.take()?;
+    let mut conn = place.writer(WRITER_CACHE_KIB).map_err(engine("open the store"))?;
+    let keys = schema::prepare(&conn)?;
+    if let Some(pages) = options.max_pages {
+        conn.execute_batch(&format!("PRAGMA max_page_count = {pages}"))
+            .map_err(engine("limit the store's size"))?;
+    }
+    let loaded = load(&conn, place, keys, &options).map_err(engine("load the store"))?;
+    let Loaded { shared, dedup, next, marks } = loaded;
+    let shared = Arc::new(shared);
+    let told = shared.clone();
+    let on_failure = Box::new(move |e: &rusqlite::Error| told.checkpoint_failed(e));
+    let place = shared.place.clone();
+    let checkpointer = Checkpointer::start(&place, &mut conn, options.checkpoint_pages, on_failure)
+        .map_err(|e| StoreError::Engine { doing: "start checkpoints", cause: e.to_string() })?;
+    let runtime = tokio::runtime::Handle::try_current().ok();
+    let writer = writer::Writer {
+        shared: shared.clone(),
+        conn,
+        dedup,
+        next,
+        marks,
+        checkpointer,
+        runtime,
+        owner,
+    };
+    let thread = std::thread::Builder::new()
+        .name("weir-store".into())
+        .spawn(move || writer.run())
+        .map_err(|e| StoreError::Engine { doing: "start the writer", cause: e.to_string() })?;
+    Ok(SqliteStore { shared, writer: Mutex::new(Some(thread)) })
+}
+
+fn engine(doing: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
+    move |e| failure::told_reader(doing, &e)
+}
+
+struct Loaded {
+    shared: Shared,
+    dedup: dedup::Dedup,
+    next: group::Next,
+    marks: marks::Marks,
+}
+
+fn load(
+    conn: &rusqlite::Connection,
+    place: schema::Place,
+    keys: schema::Keys,
+    options: &Options,
+) -> rusqlite::Result<Loaded> {
+    let now = options.clock.now();
+    let names = names::Names::load(conn)?;
+    let packer = payloads::Packer::load(conn, |id| names.text(id), options.dictionary_after)?;
+    let mut due = due::Due::new(options.due_window, options.handoff_bytes);
+    let mut totals = marks::Totals::load(conn)?;
+    let mut marks = marks::Marks::load(conn, now)?;
+    feed::rebuild(conn, &mut due, &mut totals, &mut marks)?;
+    let holds = holds::Holds::load(conn, &names, &mut due)?;
+    let bounds = Bounds {
+        items: options.queue_items.max(1),
+        bytes: options.queue_bytes,
+        group_items: options.group_items.max(1),
+        group_bytes: options.group_bytes,
+        settle_items: options.settle_items.max(1),
+        settle_hold: options.settle_hold,
+    };
+    let shared = Shared {
+        clock: options.clock.clone(),
+        readers: readers::Readers::new(place.clone(), options.readers),
+        place,
+        ids: ids::Ids::new(&keys),
+        keys,
+        names,
+        packer,
+        routings: RwLock::new(control::routings(conn)?),
+        due: Mutex::new(due),
+        holds: Mutex::new(holds),
+        totals: Mutex::new(totals),
+        queue: Queue::new(bounds),
+        bounds,
+        wake: Notify::new(),
+        watchers: control::Watchers::default(),
+        poisoned: OnceLock::new(),
+        stats: stats::Counters::default(),
+    };
+    Ok(Loaded {
+        shared,
+        dedup: dedup::Dedup::load(conn, options.keys_per_run)?,
+        next: group::Next::load(conn)?,
+        marks,
+    })
+}
+
+impl Shared {
+    /// Refuses when nothing is written any more.
+    fn writable(&self) -> Result<(), StoreError> {
+        match self.poisoned.get() {
+            Some(reason) => Err(StoreError::Poisoned { reason: reason.clone() }),
+            None if self.queue.is_closed() => Err(StoreError::Closed),
+            None => Ok(()),
+        }
+    }
+
+    /// No write is answered with success in this process again.
+    fn poison(&self, reason: String) {
+        tracing::error!(
+            reason,
+            "a write or sync failed; the store takes no more writes until the next start"
+        );
+        let _first_reason_stays = self.poisoned.set(reason);
+    }
+
+    fn checkpoint_failed(&self, e: &rusqlite::Error) {
+        match Failure::of(e) {
+            Failure::Fatal(reason) => self.poison(reason),
+            _ => tracing::warn!(error = %e, "checkpoint failed; the log grows until one succeeds"),
+        }
+    }
+
+    /// The row of a routing table.
+    fn routing(&self, hash: TableHash) -> Result<i64, StoreError> {
+        let known = self.routings.read().get(&hash).copied();
+        known.ok_or_else(|| {
+            StoreError::Invalid(format!("routing table {hash} was never given to the store"))
+        })
+    }
+
+    /// Packs what a source sent; now and then that starts the training of a dictionary.
+    fn pack(self: &Arc<Self>, source: &str, payload: &Payload) -> payloads::Packed {
+        let (packed, samples) = self.packer.pack(source, payload);
+        if let Some(samples) = samples {
+            self.train(samples);
+        }
+        packed
+    }
+
+    fn train(self: &Arc<Self>, samples: payloads::Samples) {
+        let shared = self.clone();
+        let spawned = std::thread::Builder::new().name("weir-train".into()).spawn(move || {
+            let Some(data) = samples.train() else {
+                tracing::debug!(source = %samples.source, "payloads are too different for a dictionary");
+                return;
+            };
+            let (run, _) = shared.job_run("keep a dictionary", move |writing| {
+                control::keep_dictionary(writing, &samples.source, data)
+            });
+            if let Err(e) = shared.queue.put_job(Job { run, bytes: 0 }) {
+                tracing::debug!(error = %e, "a dictionary was not kept");
+            }
+        });
+        if let Err(e) = spawned {
+            tracing::warn!(error = %e, "could not start a thread to train a dictionary");
+        }
+    }
+
+    /// Runs a write in the next group and waits for its commit.
+    async fn job<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        bytes: usize,
+        work: impl FnOnce(&mut Writing<'_>) -> Result<T, JobError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.writable()?;
+        let (run, answer) = self.job_run(doing, work);
+        self.queue.put_job(Job { run, bytes })?;
+        answer.await.unwrap_or_else(|_| Err(self.gone()))
+    }
+
+    fn job_run<T: Send + 'static>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(&mut Writing<'_>) -> Result<T, JobError> + Send + 'static,
+    ) -> (group::Run, oneshot::Receiver<Result<T, StoreError>>) {
+        let (tell, answer) = oneshot::channel();
+        let run: group::Run = Box::new(move |writing| {
+            let done = writing.map(work);
+            let keep = matches!(done, Some(Ok(_)));
+            let (value, failed) = match done {
+                None => (Err(StoreError::Closed), None),
+                Some(Ok(value)) => (Ok(value), None),
+                Some(Err(JobError::Refused(e))) => (Err(e), None),
+                Some(Err(JobError::Engine(e))) => (Err(Failure::of(&e).told(doing)), Some(e)),
+            };
+            let answer = Box::new(move |end: Result<(), StoreError>| {
+                // A caller that went away does not want to know.
+                let _gone = tell.send(end.and(value));
+            });
+            JobEnd { keep, failed, answer }
+        });
+        (run, answer)
+    }
+
+    /// What an answer that never comes means.
+    fn gone(&self) -> StoreError {
+        self.writable().err().unwrap_or(StoreError::Closed)
+    }
+
+    /// Runs a question on a thread that may wait for the disk.
+    async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        doing: &'static str,
+        question: impl FnOnce(Arc<Self>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        if self.queue.is_closed() {
+            return Err(StoreError::Closed);
+        }
+        let shared = self.clone();
+        match tokio::task::spawn_blocking(move || question(shared)).await {
+            Ok(answer) => answer.map_err(|e| failure::told_reader(doing, &e)),
+            Err(e) => Err(StoreError::Engine { doing, cause: e.to_string() }),
+        }
+    }
+
+    async fn ingest(
+        self: &Arc<Self>,
+        batch: Vec<NewRequest>,
+    ) -> Result<Vec<Result<Ingested, StoreError>>, StoreError> {
+        self.writable()?;
+        let mut requests = Vec::with_capacity(batch.len());
+        let mut refused = Vec::new();
+        for (index, request) in batch.into_iter().enumerate() {
+            match ingest::prepare(self, request) {
+                Ok(prepared) => requests.push(prepared),
+                Err(e) => refused.push((index, e)),
+            }
+        }
+        let bytes = requests.iter().map(ingest::PreparedRequest::bytes).sum();
+        let (reply, answer) = oneshot::channel();
+        self.queue.put_ingest(IngestOp { requests, bytes, reply })?;
+        let mut answers = answer.await.map_err(|_| self.gone())?;
+        for (index, e) in refused {
+            answers.insert(index, Err(e));
+        }
+        Ok(answers)
+    }
+
+    async fn settle(
+        self: &Arc<Self>,
+        batch: Vec<Settlement>,
+    ) -> Result<Vec<Result<Settled, StoreError>>, StoreError> {
+        self.writable()?;
+        let mut settlements = Vec::with_capacity(batch.len());
+        let mut refused = Vec::new();
+        for (index, settlement) in batch.into_iter().enumerate() {
+            match settle::prepare(self, settlement) {
+                Ok(prepared) => settlements.push(prepared),
+                Err(e) => refused.push((index, e)),
+            }
+        }
+        let bytes = settlements.iter().map(settle::PreparedSettlement::bytes).sum();
+        let (reply, answer) = oneshot::channel();
+        self.queue.put_settle(SettleOp { settlements, bytes, reply, since: Instant::now() })?;
+        let mut answers = answer.await.map_err(|_| self.gone())?;
+        for (index, e) in refused {
+            answers.insert(index, Err(e));
+        }
+        Ok(answers)
+    }
+}
+
+impl SqliteStore {
+    /// What the writer has done so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.shared.stats.read(self.shared.queue.len())
+    }
+
+    /// Commits that changed something, since the store was opened.
+    #[must_use]
+    pub fn commits(&self) -> u64 {
+        self.stats().commits
+    }
+
+    fn stop(&self) {
+        self.shared.queue.close();
+        self.shared.wake.notify_waiters();
+        if let Some(thread) = self.writer.lock().take()
+            && thread.join().is_err()
+        {
+            self.shared.poison("the writer panicked".into());
+        }
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,288 @@
+//! Claiming: taking due deliveries out of the queues in memory, and reading back what was not handed on.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use rusqlite::{Connection, OptionalExtension};
+use std::time::Duration;
+use weir_core::event::{Category, Event, EventType, Lineage};
+use weir_core::id::{EventId, MessageId};
+use weir_core::name::{HandlerName, SourceName, Target};
+use weir_core::payload::Payload;
+use weir_core::time::Timestamp;
+
+use super::due::{Entry, Refill, Taken};
+use super::effects::forwarded;
+use super::settle::Delivery;
+use super::{Shared, feed, num};
+use crate::error::StoreError;
+use crate::hot::{ClaimGuard, ClaimRequest, Claimed, ClaimedMessage};
+
+/// A claim whose delivery must be read back.
+struct Unread {
+    target: Target,
+    taken: Taken,
+    guard: ClaimGuard,
+}
+
+/// Claims what is wanted and due.
+pub(super) async fn claim(
+    shared: &Arc<Shared>,
+    wanted: &[ClaimRequest],
+) -> Result<Vec<Claimed>, StoreError> {
+    shared.writable()?;
+    let now = shared.clock.now();
+    let mut claimed = Vec::new();
+    for wish in wanted {
+        let mut unread = Vec::new();
+        let before = claimed.len();
+        let refills = take(shared, wish, wish.limit, now, &mut claimed, &mut unread);
+        if !refills.is_empty() {
+            refill(shared, refills).await?;
+            let got = claimed.len() - before + unread.len();
+            take(shared, wish, wish.limit.saturating_sub(got), now, &mut claimed, &mut unread);
+        }
+        if !unread.is_empty() {
+            claimed.extend(read_back(shared, unread, now).await?);
+        }
+    }
+    Ok(claimed)
+}
+
+/// Takes from memory: what was handed on is complete, the rest has to be read.
+fn take(
+    shared: &Arc<Shared>,
+    wish: &ClaimRequest,
+    limit: usize,
+    now: Timestamp,
+    claimed: &mut Vec<Claimed>,
+    unread: &mut Vec<Unread>,
+) -> Vec<Refill> {
+    let Some(target) = shared.names.find(&wish.target.to_string()) else { return Vec::new() };
+    let (taken, refills) = shared.due.lock().take(target, wish.lane, limit, now);
+    for taken in taken {
+        let guard = guard(shared, &taken);
+        let target = wish.target.clone();
+        match taken.entry.handoff.clone() {
+            Some(handoff) => claimed.push(Claimed {
+                delivery: shared.ids.delivery(handoff.event.received_at, taken.entry.n),
+                target,
+                fence: taken.entry.fence,
+                event: handoff.event.clone(),
+                message: handoff.message.clone(),
+                now,
+                guard,
+            }),
+            None => unread.push(Unread { target, taken, guard }),
+        }
+    }
+    refills
+}
+
+fn guard(shared: &Arc<Shared>, taken: &Taken) -> ClaimGuard {
+    let (shared, n, token) = (shared.clone(), taken.entry.n, taken.token);
+    ClaimGuard::new(move || {
+        if shared.due.lock().give_back(n, token) {
+            shared.wake.notify_waiters();
+        }
+    })
+}
+
+async fn refill(shared: &Arc<Shared>, refills: Vec<Refill>) -> Result<(), StoreError> {
+    shared
+        .blocking("read in waiting deliveries", move |shared| {
+            for refill in refills {
+                let found = shared.readers.with(|conn| feed::refill(conn, &refill))?;
+                shared.due.lock().refilled(refill, found);
+            }
+            Ok(())
+        })
+        .await
+}
+
+async fn read_back(
+    shared: &Arc<Shared>,
+    unread: Vec<Unread>,
+    now: Timestamp,
+) -> Result<Vec<Claimed>, StoreError> {
+    shared
+        .blocking("read back claimed deliveries", move |shared| {
+            let mut claimed = Vec::with_capacity(unread.len());
+            for Unread { target, taken, guard } in unread {
+                let n = taken.entry.n;
+                let found = match shared.readers.with(|conn| read(&shared, conn, &taken)) {
+                    Err(e @ rusqlite::Error::FromSqlConversionFailure(..)) => {
+                        Read::Damaged(e.to_string())
+                    }
+                    found => found?,
+                };
+                match found {
+                    Read::Ready(delivery, event, message) => {
+                        shared.due.lock().note_event(n, taken.token, &event);
+                        let fence = taken.entry.fence;
+                        claimed.push(Claimed {
+                            delivery,
+                            target,
+                            fence,
+                            event,
+                            message,
+                            now,
+                            guard,
+                        });
+                    }
+                    Read::Stale(now_waiting) => {
+                        let mut due = shared.due.lock();
+                        due.end_claim(n, Some(taken.entry.fence));
+                        if let Some(entry) = now_waiting {
+                            due.feed(taken.place, entry);
+                        }
+                    }
+                    // Left claimed until the next start: handing it out again would only fail again.
+                    Read::Damaged(why) => {
+                        tracing::error!(
+                            delivery = n,
+                            why,
+                            "a delivery cannot be read and is left aside"
+                        );
+                        shared.due.lock().set_aside(n, taken.token);
+                    }
+                }
+            }
+            Ok(claimed)
+        })
+        .await
+}
+
+enum Read {
+    Ready(weir_core::id::DeliveryId, Arc<Event>, Option<ClaimedMessage>),
+    /// The row says something else by now; how it waits, if it does.
+    Stale(Option<Entry>),
+    Damaged(String),
+}
+
+fn read(shared: &Shared, conn: &Connection, taken: &Taken) -> rusqlite::Result<Read> {
+    let Some(delivery) = Delivery::read(conn, taken.entry.n)? else {
+        return Ok(Read::Stale(None));
+    };
+    if !delivery.waits() || delivery.fence() != taken.entry.fence {
+        let entry = delivery.waits().then(|| delivery.entry());
+        return Ok(Read::Stale(entry));
+    }
+    let event = match event(shared, conn, delivery.event)? {
+        Some(Ok(event)) => Arc::new(event),
+        Some(Err(why)) => return Ok(Read::Damaged(why)),
+        None => return Ok(Read::Damaged("its event is missing".into())),
+    };
+    let message = match message(shared, conn, &delivery, &event)? {
+        Ok(message) => message,
+        Err(why) => return Ok(Read::Damaged(why)),
+    };
+    Ok(Read::Ready(shared.ids.delivery(delivery.event_at, delivery.n), event, message))
+}
+
+/// Reads an event with its payload; an error says what cannot be read.
+pub(super) fn event(
+    shared: &Shared,
+    conn: &Connection,
+    n: i64,
+) -> rusqlite::Result<Option<Result<Event, String>>> {
+    let found = conn
+        .prepare_cached(
+            "SELECT at, source, type, category, delivery_id, payload, outward, root, parent, depth
+             FROM event WHERE n = ?1",
+        )?
+        .query_row([n], |row| {
+            let at = num::time(row.get(0)?);
+            let id = shared.ids.event(at, n);
+            let bits = |column| -> rusqlite::Result<Option<EventId>> {
+                let stored: Option<[u8; 16]> = row.get(column)?;
+                Ok(stored.and_then(|b| num::id_bits(&b)).map(EventId::from_bits))
+            };
+            let lineage = match (bits(7)?, bits(8)?, row.get::<_, Option<u8>>(9)?) {
+                (Some(root), Some(parent), Some(depth)) => Some(Lineage { root, parent, depth }),
+                _ => None,
+            };
+            let event = Event {
+                id,
+                public_id: bits(6)?.unwrap_or(id),
+                source: SourceName::stored(&shared.names.text(row.get(1)?)),
+                kind: event_type(&row.get::<_, String>(2)?)?,
+                category: row.get::<_, Option<String>>(3)?.and_then(|c| Category::parse(&c)),
+                delivery_id: row.get::<_, Option<String>>(4)?.map(Into::into),
+                received_at: at,
+                lineage,
+                payload: Arc::new(Payload::default()),
+            };
+            Ok((event, row.get::<_, i64>(5)?))
+        })
+        .optional()?;
+    let Some((event, payload)) = found else { return Ok(None) };
+    let payload = shared.packer.read(conn, payload)?;
+    Ok(Some(match payload {
+        Ok(payload) => Ok(Event { payload: Arc::new(payload), ..event }),
+        Err(damaged) => Err(damaged.to_string()),
+    }))
+}
+
+/// A stored type.
+pub(super) fn event_type(stored: &str) -> rusqlite::Result<EventType> {
+    EventType::new(stored).map_err(unreadable)
+}
+
+/// What was checked before it was stored and is not valid now.
+pub(super) fn unreadable(e: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(e))
+}
+
+fn message(
+    shared: &Shared,
+    conn: &Connection,
+    delivery: &Delivery,
+    event: &Event,
+) -> rusqlite::Result<Result<Option<ClaimedMessage>, String>> {
+    type Columns = (Option<[u8; 16]>, Option<i64>, Option<i64>);
+    let (id, payload, headers): Columns = conn
+        .prepare_cached("SELECT message, payload, headers FROM delivery WHERE n = ?1")?
+        .query_row([delivery.n], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let Some(id) = id else { return Ok(Ok(None)) };
+    let source = shared.names.text(delivery.place.source);
+    let Some(handler) = source.strip_prefix('@').and_then(|name| HandlerName::new(name).ok())
+    else {
+        return Ok(Err(format!("its sender `{source}` is not a handler")));
+    };
+    let payload = match (payload, headers) {
+        (Some(row), _) => shared.packer.read(conn, row)?,
+        (None, Some(row)) => {
+            shared.packer.read(conn, row)?.map(|set| forwarded(&event.payload, &set.headers))
+        }
+        (None, None) => Ok(forwarded(&event.payload, &[])),
+    };
+    Ok(payload.map_err(|damaged| damaged.to_string()).map(|payload| {
+        let id = MessageId::from_bits(num::id_bits(&id).unwrap_or_default());
+        Some(ClaimedMessage { id, handler, payload: Arc::new(payload) })
+    }))
+}
+
+/// Waits until something may be due.
+pub(super) async fn wait_due(shared: &Shared, at_most: Duration) {
+    let end = Instant::now() + at_most;
+    loop {
+        let woken = shared.wake.notified();
+        tokio::pin!(woken);
+        // From here on no wake-up is missed, so looking now is enough.
+        woken.as_mut().enable();
+        let now = shared.clock.now();
+        let next = shared.due.lock().next_due(now);
+        if next.is_some_and(|at| at <= now) {
+            return;
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        let wait = next.map_or(left, |at| at.since(now).min(left));
+        if wait.is_zero() {
+            return;
+        }
+        if tokio::time::timeout(wait, woken).await.is_ok() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Public row ids: made from a row's time and number, and taken apart again without an index.
+//!
+//! 48 bits of time, 32 bits that only the store's key explains, and the 48-bit row number mixed with a keyed hash
+//! of the other 80 bits: the id tells when and nothing else, and a made-up one is refused before any look-up.
+
+use std::hash::Hasher;
+
+use siphasher::sip128::{Hasher128, SipHasher13};
+use weir_core::id::{AttemptId, DeliveryId, EventId, RequestId};
+use weir_core::time::Timestamp;
+
+use super::schema::Keys;
+
+const NUMBER_BITS: u32 = 48;
+const NUMBER_MASK: u64 = (1 << NUMBER_BITS) - 1;
+
+/// What a row is; part of what is hashed, so that ids of different kinds share no pattern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum RowKind {
+    Request = 1,
+    Event = 2,
+    Delivery = 3,
+    Attempt = 4,
+}
+
+/// A row's number with the time that its id carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) at: Timestamp,
+    pub(super) n: i64,
+}
+
+/// Makes ids and takes them apart.
+#[derive(Clone)]
+pub(super) struct Ids {
+    key: [u8; 16],
+}
+
+impl std::fmt::Debug for Ids {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ids")
+    }
+}
+
+impl Ids {
+    pub(super) fn new(keys: &Keys) -> Self {
+        Self { key: keys.ids }
+    }
+
+    /// The id of a row. The time is cut to 48 bits, which lasts until the year 10889.
+    pub(super) fn make(&self, kind: RowKind, row: Row) -> u128 {
+        let ms = row.at.as_millis() & NUMBER_MASK;
+        let n = row.n.unsigned_abs() & NUMBER_MASK;
+        let proof = self.proof(kind, ms, n);
+        let mixed = n ^ self.mask(kind, ms, proof);
+        u128::from(ms) << 80 | u128::from(proof) << NUMBER_BITS | u128::from(mixed)
+    }
+
+    /// The row that an id names, if this store made the id.
+    pub(super) fn open(&self, kind: RowKind, id: u128) -> Option<Row> {
+        let [.., low] = [(id >> 64) as u64, id as u64];
+        let ms = (id >> 80) as u64 & NUMBER_MASK;
+        let proof = (id >> NUMBER_BITS) as u32;
+        let n = (low & NUMBER_MASK) ^ self.mask(kind, ms, proof);
+        let row = Row { at: Timestamp::from_millis(ms), n: n.cast_signed() };
+        (self.proof(kind, ms, n) == proof).then_some(row)
+    }
+
+    pub(super) fn request(&self, at: Timestamp, n: i64) -> RequestId {
+        RequestId::from_bits(self.make(RowKind::Request, Row { at, n }))
+    }
+
+    pub(super) fn event(&self, at: Timestamp, n: i64) -> EventId {
+        EventId::from_bits(self.make(RowKind::Event, Row { at, n }))
+    }
+
+    /// A delivery's id carries the time of its event.
+    pub(super) fn delivery(&self, event_at: Timestamp, n: i64) -> DeliveryId {
+        DeliveryId::from_bits(self.make(RowKind::Delivery, Row { at: event_at, n }))
+    }
+
+    pub(super) fn attempt(&self, started_at: Timestamp, n: i64) -> AttemptId {
+        AttemptId::from_bits(self.make(RowKind::Attempt, Row { at: started_at, n }))
+    }
+
+    fn proof(&self, kind: RowKind, ms: u64, n: u64) -> u32 {
+        let mut hash = SipHasher13::new_with_key(&self.key);
+        hash.write_u8(kind as u8);
+        hash.write_u64(ms);
+        hash.write_u64(n);
+        low_bits(hash.finish128().h1)
+    }
+
+    fn mask(&self, kind: RowKind, ms: u64, proof: u32) -> u64 {
+        let mut hash = SipHasher13::new_with_key(&self.key);
+        hash.write_u8(kind as u8 | 0x80);
+        hash.write_u64(ms);
+        hash.write_u32(proof);
+        hash.finish128().h1 & NUMBER_MASK
+    }
+}
+
+fn low_bits(wide: u64) -> u32 {
+    u32::try_from(wide & u64::from(u32::MAX)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn ids(key: u8) -> Ids {
+        Ids { key: [key; 16] }
+    }
+
+    proptest! {
+        #[test]
+        fn an_id_leads_back_to_its_row(ms in 0u64..1 << 48, n in 1i64..1 << 48) {
+            let row = Row { at: Timestamp::from_millis(ms), n };
+            for kind in [RowKind::Request, RowKind::Event, RowKind::Delivery, RowKind::Attempt] {
+                let id = ids(1).make(kind, row);
+                prop_assert_eq!(ids(1).open(kind, id), Some(row));
+            }
+        }
+
+        #[test]
+        fn an_id_with_one_bit_changed_is_refused(ms in 0u64..1 << 48, n in 1i64..1 << 48, bit in 0u32..128) {
+            let row = Row { at: Timestamp::from_millis(ms), n };
+            let id = ids(1).make(RowKind::Event, row);
+            prop_assert_ne!(ids(1).open(RowKind::Event, id ^ (1 << bit)), Some(row));
+        }
+
+        #[test]
+        fn ids_begin_with_their_time(a in 0u64..1 << 47, later in 1u64..1 << 40, n in 1i64..1 << 48) {
+            let id = |ms| ids(1).make(RowKind::Event, Row { at: Timestamp::from_millis(ms), n });
+            prop_assert!(id(a) < id(a + later));
+        }
+    }
+
+    #[test]
+    fn an_id_of_another_store_or_kind_is_refused() {
+        let row = Row { at: Timestamp::from_millis(1_760_000_000_000), n: 42 };
+        let id = ids(1).make(RowKind::Event, row);
+        assert_eq!(ids(2).open(RowKind::Event, id), None);
+        assert_eq!(ids(1).open(RowKind::Delivery, id), None);
+    }
+
+    #[test]
+    fn neighbouring_rows_have_ids_that_do_not_tell_it() {
+        let at = Timestamp::from_millis(1_760_000_000_000);
+        let number = |n| ids(1).make(RowKind::Event, Row { at, n }) as u64 & NUMBER_MASK;
+        let steps: std::collections::HashSet<u64> =
+            (1..1000).map(|n| number(n + 1).abs_diff(number(n))).collect();
+        assert!(steps.len() > 900, "only {} distinct steps", steps.len());
+    }
+}

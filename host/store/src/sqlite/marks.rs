@@ -1,0 +1,174 @@
+//! What the store knows about itself without looking: totals, which deliveries are surely finished, and the
+//! latest time it has seen. Written now and then, in a commit that happens anyway; rebuilt from there at open.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, params};
+use rustc_hash::FxHashMap;
+use weir_core::delivery::DeliveryState;
+use weir_core::time::Timestamp;
+
+use super::due::Place;
+use super::group::{Counted, Learned, Next};
+use super::names::NameId;
+use super::{num, schema};
+
+/// How often marks are written, at most.
+const WRITTEN_EVERY: Duration = Duration::from_secs(1);
+/// Deliveries counted together.
+const BLOCK: i64 = 4096;
+/// A clock that is further away than this from what was seen last is not believed by upkeep.
+const TIME_STEP_MAX: Duration = Duration::from_secs(86_400);
+
+/// Totals that anybody may read.
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    /// Deliveries that wait or are dead, by where they wait and state.
+    pub(super) states: FxHashMap<(Place, DeliveryState), i64>,
+    /// Events since the store was made.
+    pub(super) events: FxHashMap<(NameId, Counted), u64>,
+}
+
+impl Totals {
+    pub(super) fn load(conn: &Connection) -> rusqlite::Result<Self> {
+        let mut totals = Self::default();
+        let mut statement = conn.prepare("SELECT source, what, count FROM total")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let what: String = row.get(1)?;
+            if let Some(what) = Counted::ALL.into_iter().find(|c| c.as_str() == what) {
+                totals.events.insert((row.get(0)?, what), num::count(row.get(2)?));
+            }
+        }
+        let below: i64 = schema::meta(conn, "counted_below")?.unwrap_or(1);
+        let mut statement = conn.prepare(
+            "SELECT source, count(*), sum(deliveries = 0) FROM event WHERE n >= ?1 GROUP BY source",
+        )?;
+        let mut rows = statement.query([below])?;
+        while let Some(row) = rows.next()? {
+            let source: NameId = row.get(0)?;
+            for (what, column) in [(Counted::Stored, 1), (Counted::Unrouted, 2)] {
+                *totals.events.entry((source, what)).or_insert(0) += num::count(row.get(column)?);
+            }
+        }
+        let mut statement = conn.prepare(
+            "SELECT target, source, count(*) FROM delivery WHERE state = 4 GROUP BY target, source",
+        )?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let place = Place { target: row.get(0)?, source: row.get(1)? };
+            totals.states.insert((place, DeliveryState::DeadLetter), row.get(2)?);
+        }
+        Ok(totals)
+    }
+
+    /// Counts what a commit changed. Finished deliveries are not kept count of.
+    pub(super) fn learn(&mut self, learned: &Learned) {
+        for ((place, state), by) in &learned.states {
+            if !matches!(state, DeliveryState::Processed | DeliveryState::Cancelled) {
+                *self.states.entry((*place, *state)).or_insert(0) += by;
+            }
+        }
+        for (key, by) in &learned.events {
+            *self.events.entry(*key).or_insert(0) += by;
+        }
+    }
+}
+
+/// The writer's marks.
+pub(super) struct Marks {
+    /// How many fresh deliveries wait in each block of numbers.
+    fresh: BTreeMap<i64, i64>,
+    written: Instant,
+    stale: bool,
+    /// The latest time seen, as far as it is believed.
+    latest: Timestamp,
+}
+
+impl Marks {
+    pub(super) fn load(conn: &Connection, now: Timestamp) -> rusqlite::Result<Self> {
+        let latest = schema::meta::<i64>(conn, "latest_at")?.map_or(now, num::time);
+        Ok(Self { fresh: BTreeMap::new(), written: Instant::now(), stale: false, latest })
+    }
+
+    /// The number from which on fresh deliveries may wait, as it was written last.
+    pub(super) fn first_fresh(conn: &Connection) -> rusqlite::Result<i64> {
+        Ok(schema::meta(conn, "finished_below")?.unwrap_or(1))
+    }
+
+    /// Counts a fresh delivery in (1) or out (-1).
+    pub(super) fn fresh(&mut self, n: i64, by: i64) {
+        let count = self.fresh.entry(n / BLOCK).or_insert(0);
+        *count += by;
+        if *count == 0 {
+            self.fresh.remove(&(n / BLOCK));
+        }
+        self.stale = true;
+    }
+
+    /// Notes that totals changed.
+    pub(super) fn touch(&mut self) {
+        self.stale = true;
+    }
+
+    /// Whether anything changed since they were written.
+    pub(super) fn is_stale(&self) -> bool {
+        self.stale
+    }
+
+    /// Whether they should be written with this commit.
+    pub(super) fn due(&self) -> bool {
+        self.stale && self.written.elapsed() >= WRITTEN_EVERY
+    }
+
+    /// Writes them as they were before the group that writes them: behind, never ahead.
+    pub(super) fn write(
+        &mut self,
+        conn: &Connection,
+        totals: &Totals,
+        before: &Next,
+        now: Timestamp,
+    ) -> rusqlite::Result<()> {
+        before.save(conn)?;
+        let finished = self.fresh.first_key_value().map(|(block, _)| block * BLOCK);
+        schema::set_meta(conn, "finished_below", &finished.unwrap_or(before.delivery))?;
+        for ((source, what), count) in &totals.events {
+            conn.prepare_cached(
+                "INSERT INTO total (source, what, count) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (source, what) DO UPDATE SET count = ?3",
+            )?
+            .execute(params![
+                source,
+                what.as_str(),
+                i64::try_from(*count).unwrap_or(i64::MAX)
+            ])?;
+        }
+        schema::set_meta(conn, "counted_below", &before.event)?;
+        if self.believes(now) {
+            self.latest = self.latest.max(now);
+        }
+        schema::set_meta(conn, "latest_at", &num::stored_time(self.latest))
+    }
+
+    /// The commit that wrote them held.
+    pub(super) fn written(&mut self) {
+        self.written = Instant::now();
+        self.stale = false;
+    }
+
+    /// Whether `now` is near enough to the latest time seen for old things to be removed by it.
+    pub(super) fn believes(&self, now: Timestamp) -> bool {
+        now.since(self.latest) <= TIME_STEP_MAX && self.latest.since(now) <= TIME_STEP_MAX
+    }
+
+    /// A person says that the clock is right.
+    pub(super) fn confirm(&mut self, now: Timestamp) {
+        self.latest = now;
+        self.stale = true;
+    }
+
+    pub(super) fn latest(&self) -> Timestamp {
+        self.latest
+    }
+}

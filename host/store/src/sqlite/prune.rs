@@ -1,0 +1,199 @@
+//! Retention: removing what is old, a bounded piece a call, and never what is unfinished.
+
+use rusqlite::{Connection, params};
+use weir_core::time::Timestamp;
+
+use super::group::{JobError, Writing};
+use super::redrive::{attempts_of, of_event};
+use super::{effects, holds, num, redrive, schema, state};
+use crate::error::StoreError;
+use crate::upkeep::{Pruned, Retention};
+
+/// Events removed in one call.
+const EVENTS_PER_CALL: usize = 512;
+/// Events looked at in one call, unfinished ones included.
+const LOOKED_AT_MAX: i64 = 8_192;
+const VALUES_PER_CALL: i64 = 4_096;
+/// Pages given back to the file system in one call.
+const PAGES_PER_CALL: usize = 2_048;
+/// A run may still hold a value as read for this long after it expired.
+const EXPIRED_KEPT: std::time::Duration = std::time::Duration::from_secs(3600);
+
+pub(super) fn prune(writing: &mut Writing<'_>, retention: &Retention) -> Result<Pruned, JobError> {
+    let now = writing.now;
+    if !writing.marks.believes(now) {
+        return Err(JobError::Refused(StoreError::Invalid(format!(
+            "the clock says {now}, more than a day from {}, the latest time that the store has seen; nothing \
+             is removed until a person confirms the time",
+            writing.marks.latest()
+        ))));
+    }
+    // Marks count rows that are about to go, so they are written first.
+    let before = *writing.next;
+    writing.marks.write(writing.conn, &writing.shared.totals.lock(), &before, now)?;
+    let conn = writing.conn;
+    let mut pruned = Pruned::default();
+    let (events, more_events) = prune_events(writing, retention)?;
+    pruned.events = events;
+    let more_requests = prune_requests(conn, num::stored_time_before(now, retention.payload_life))?;
+    if retention.attempt_life < retention.payload_life {
+        strip_attempts(conn, num::stored_time_before(now, retention.attempt_life))?;
+    }
+    let keys_before = num::stored_time_before(now, retention.dedup_life);
+    let (keys, more_keys) = writing.dedup.prune(conn, keys_before)?;
+    pruned.keys = keys;
+    writing.dedup.forget(keys_before);
+    let expired = num::stored_time_before(now, EXPIRED_KEPT);
+    let values = state::remove_expired(conn, expired, VALUES_PER_CALL)?;
+    effects::forget_cancellations(conn, now)?;
+    redrive::forget(conn, keys_before)?;
+    holds::remove_ended(conn, now)?;
+    pruned.more =
+        more_events || more_requests || more_keys || values >= num::count(VALUES_PER_CALL);
+    give_back_pages(conn)?;
+    Ok(pruned)
+}
+
+/// Removes finished events past their time, oldest first. What is unfinished is stepped over, and looked at again
+/// in the next round.
+fn prune_events(writing: &mut Writing<'_>, retention: &Retention) -> rusqlite::Result<(u64, bool)> {
+    let conn = writing.conn;
+    let old = num::stored_time_before(writing.now, retention.payload_life);
+    let keys_old = num::stored_time_before(writing.now, retention.dedup_life);
+    let from: i64 = schema::meta(conn, "pruned_to")?.unwrap_or(0);
+    let mut statement = conn.prepare_cached(
+        "SELECT n, at, payload, request, key IS NOT NULL FROM event WHERE n > ?1 ORDER BY n LIMIT ?2",
+    )?;
+    let mut rows = statement.query([from, LOOKED_AT_MAX])?;
+    let (mut last, mut gone, mut looked, mut end) = (from, Vec::new(), 0, false);
+    while gone.len() < EVENTS_PER_CALL {
+        let Some(row) = rows.next()? else {
+            end = looked < LOOKED_AT_MAX;
+            break;
+        };
+        let (n, at): (i64, i64) = (row.get(0)?, row.get(1)?);
+        if at >= old {
+            end = true;
+            break;
+        }
+        (last, looked) = (n, looked + 1);
+        // The only record of a key that is in no run yet is its event.
+        let only_record: bool = row.get(4)?;
+        if only_record && !writing.dedup.in_a_run(n) && at >= keys_old {
+            continue;
+        }
+        gone.push(Old { n, at: num::time(at), payload: row.get(2)?, request: row.get(3)? });
+    }
+    drop(rows);
+    let mut removed = 0;
+    for event in &gone {
+        removed += u64::from(remove_event(conn, event)?);
+    }
+    schema::set_meta(conn, "pruned_to", &if end { 0 } else { last })?;
+    Ok((removed, !end))
+}
+
+struct Old {
+    n: i64,
+    at: Timestamp,
+    payload: i64,
+    request: Option<i64>,
+}
+
+/// Removes an event with all that belongs to it, unless some of that is unfinished.
+fn remove_event(conn: &Connection, event: &Old) -> rusqlite::Result<bool> {
+    let deliveries = of_event(conn, event.n, event.at)?;
+    for n in &deliveries {
+        let waits: bool = conn
+            .prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM delivery WHERE n = ?1 AND state IN (0, 1, 2))",
+            )?
+            .query_row([n], |row| row.get(0))?;
+        if waits {
+            return Ok(false);
+        }
+    }
+    for n in &deliveries {
+        for (attempt, _) in attempts_of(conn, *n)? {
+            conn.prepare_cached("DELETE FROM attempt WHERE n = ?1")?.execute([attempt])?;
+        }
+        conn.prepare_cached(
+            "DELETE FROM payload WHERE n IN (SELECT payload FROM delivery WHERE n = ?1
+               UNION ALL SELECT headers FROM delivery WHERE n = ?1)",
+        )?
+        .execute([n])?;
+        conn.prepare_cached("DELETE FROM delivery WHERE n = ?1")?.execute([n])?;
+    }
+    conn.prepare_cached("DELETE FROM event WHERE n = ?1")?.execute([event.n])?;
+    match event.request {
+        Some(request) => remove_from_request(conn, request, event.payload)?,
+        None => remove_payload(conn, event.payload)?,
+    }
+    Ok(true)
+}
+
+fn remove_payload(conn: &Connection, n: i64) -> rusqlite::Result<()> {
+    conn.prepare_cached("DELETE FROM payload WHERE n = ?1")?.execute([n])?;
+    Ok(())
+}
+
+/// Removes an event's part of a batch, and the request with its last event.
+fn remove_from_request(conn: &Connection, request: i64, payload: i64) -> rusqlite::Result<()> {
+    let (whole, empty): (i64, bool) = conn
+        .prepare_cached(
+            "SELECT r.payload, NOT EXISTS (SELECT 1 FROM event e WHERE e.n >= r.first_event
+               AND e.n < r.first_event + r.events) FROM request r WHERE r.n = ?1",
+        )?
+        .query_row([request], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if payload != whole {
+        remove_payload(conn, payload)?;
+    }
+    if empty {
+        conn.prepare_cached("DELETE FROM request WHERE n = ?1")?.execute([request])?;
+        remove_payload(conn, whole)?;
+    }
+    Ok(())
+}
+
+/// Removes requests that carried no event.
+fn prune_requests(conn: &Connection, before: i64) -> rusqlite::Result<bool> {
+    let mut statement = conn.prepare_cached(
+        "SELECT n, payload FROM request WHERE events = 0 AND received_at < ?1 LIMIT ?2",
+    )?;
+    let old = statement
+        .query_map(params![before, num::column(EVENTS_PER_CALL)], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?
+        .collect::<rusqlite::Result<Vec<(i64, i64)>>>()?;
+    for (n, payload) in &old {
+        conn.prepare_cached("DELETE FROM request WHERE n = ?1")?.execute([n])?;
+        remove_payload(conn, *payload)?;
+    }
+    Ok(old.len() >= EVENTS_PER_CALL)
+}
+
+/// Takes the words out of attempts that are older than their events may get: the bare facts stay with the event.
+fn strip_attempts(conn: &Connection, before: i64) -> rusqlite::Result<()> {
+    let from: i64 = schema::meta(conn, "stripped_to")?.unwrap_or(0);
+    let to: Option<i64> = conn.query_row(
+        "SELECT max(n) FROM (SELECT n, started_at FROM attempt WHERE n > ?1 ORDER BY n LIMIT ?2)
+         WHERE started_at < ?3",
+        params![from, LOOKED_AT_MAX, before],
+        |row| row.get(0),
+    )?;
+    let Some(to) = to else { return Ok(()) };
+    conn.execute(
+        "UPDATE attempt SET reason = NULL, log = NULL, log_size = NULL, snippet = NULL
+         WHERE n > ?1 AND n <= ?2 AND started_at < ?3",
+        [from, to, before],
+    )?;
+    schema::set_meta(conn, "stripped_to", &to)
+}
+
+/// Each step of the statement frees one page.
+fn give_back_pages(conn: &Connection) -> rusqlite::Result<()> {
+    let mut statement = conn.prepare(&format!("PRAGMA incremental_vacuum({PAGES_PER_CALL})"))?;
+    let mut rows = statement.query([])?;
+    while rows.next()?.is_some() {}
+    Ok(())
+}

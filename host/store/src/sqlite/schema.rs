@@ -1,0 +1,212 @@
+//! Opening the file: one owner, its settings, its format, and the secrets that belong to it.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rand::TryRng;
+use rand::rngs::SysRng;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+
+use crate::error::StoreError;
+
+/// The format that this program writes, kept in `user_version`.
+pub(super) const FORMAT: u32 = 1;
+/// The oldest program that may write to what this one wrote.
+const MINIMUM_HOST: &str = "0.1.0";
+const SCHEMA: &str = include_str!("schema.sql");
+/// `WEIR` as a number: tells `file` and a curious person whose database this is.
+const APPLICATION_ID: i64 = 0x5745_4952;
+const STATEMENTS_CACHED: usize = 128;
+
+/// Secrets of one store, made with it.
+#[derive(Clone)]
+pub(super) struct Keys {
+    /// Mixes row numbers into public ids.
+    pub(super) ids: [u8; 16],
+    /// Hashes dedup material.
+    pub(super) dedup: [u8; 16],
+}
+
+/// The right to use a store's file. Ends when dropped, or with the process.
+#[derive(Debug)]
+pub(super) struct Owner {
+    _lock: File,
+}
+
+/// Where a store's file is.
+#[derive(Debug, Clone)]
+pub(super) struct Place(PathBuf);
+
+impl Place {
+    pub(super) fn new(path: &Path) -> Self {
+        Self(path.to_path_buf())
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    fn beside(&self, suffix: &str) -> PathBuf {
+        let mut name = self.0.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    }
+
+    /// Bytes of the file and its log.
+    pub(super) fn bytes(&self) -> u64 {
+        let size = |path: &Path| path.metadata().map_or(0, |m| m.len());
+        size(&self.0) + size(&self.beside("-wal"))
+    }
+
+    /// Takes the file for this process, making folder and file if need be, for their owner's eyes only.
+    pub(super) fn take(&self) -> Result<Owner, StoreError> {
+        if let Some(folder) = self.0.parent().filter(|f| !f.as_os_str().is_empty() && !f.exists()) {
+            private_folder(folder).map_err(|e| self.failed("make the store's folder", &e))?;
+        }
+        let lock = private_file(&self.beside(".lock"))
+            .map_err(|e| self.failed("open the store's lock file", &e))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(StoreError::InUse { path: self.0.display().to_string() });
+            }
+            Err(TryLockError::Error(e)) => return Err(self.failed("lock the store", &e)),
+        }
+        private_file(&self.0).map_err(|e| self.failed("open the store's file", &e))?;
+        Ok(Owner { _lock: lock })
+    }
+
+    fn failed(&self, doing: &'static str, e: &std::io::Error) -> StoreError {
+        StoreError::Engine { doing, cause: format!("{}: {e}", self.0.display()) }
+    }
+
+    /// A connection that writes. `cache_kib` bounds its page cache.
+    pub(super) fn writer(&self, cache_kib: u32) -> rusqlite::Result<Connection> {
+        let conn = Connection::open_with_flags(
+            &self.0,
+            OpenFlags::SQLITE_OPEN_READ_WRITE
+                | OpenFlags::SQLITE_OPEN_CREATE
+                | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?;
+        conn.busy_timeout(Duration::from_secs(5))?;
+        conn.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+        // The first two only take hold in a new file, before anything is written.
+        conn.execute_batch(&format!(
+            "PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;
+             PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA temp_store = MEMORY;
+             PRAGMA trusted_schema = OFF; PRAGMA cache_size = -{cache_kib};"
+        ))?;
+        Ok(conn)
+    }
+
+    /// A connection that only reads.
+    pub(super) fn reader(&self) -> rusqlite::Result<Connection> {
+        let conn = Connection::open_with_flags(
+            &self.0,
+            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?;
+        conn.busy_timeout(Duration::from_secs(5))?;
+        conn.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+        conn.execute_batch(
+            "PRAGMA query_only = ON; PRAGMA cache_size = -4096; PRAGMA temp_store = MEMORY;",
+        )?;
+        Ok(conn)
+    }
+}
+
+fn private_folder(folder: &Path) -> std::io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
+/// SQLite gives its log and index files the mode of the database, so making that one private is enough.
+pub(super) fn private_file(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// Makes the tables in a new file, refuses a newer format, and returns the store's secrets.
+pub(super) fn prepare(conn: &Connection) -> Result<Keys, StoreError> {
+    let failed = |cause: rusqlite::Error| StoreError::Engine {
+        doing: "open the store",
+        cause: cause.to_string(),
+    };
+    let format: u32 = conn.query_row("PRAGMA user_version", [], |r| r.get(0)).map_err(failed)?;
+    if format > FORMAT {
+        return Err(StoreError::TooNew { found: format, known: FORMAT });
+    }
+    if format == 0 {
+        let strangers: i64 = conn
+            .query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))
+            .map_err(failed)?;
+        if strangers > 0 {
+            return Err(StoreError::Invalid("the file is some other program's database".into()));
+        }
+        create(conn, &new_keys()?).map_err(failed)?;
+    }
+    read_keys(conn)
+        .map_err(failed)?
+        .ok_or_else(|| StoreError::Damaged("its secrets are missing".into()))
+}
+
+fn new_keys() -> Result<Keys, StoreError> {
+    let mut keys = Keys { ids: [0; 16], dedup: [0; 16] };
+    for key in [&mut keys.ids, &mut keys.dedup] {
+        SysRng.try_fill_bytes(key).map_err(|e| StoreError::Engine {
+            doing: "make the store's secrets",
+            cause: e.to_string(),
+        })?;
+    }
+    Ok(keys)
+}
+
+fn create(conn: &Connection, keys: &Keys) -> rusqlite::Result<()> {
+    let tx = conn.unchecked_transaction()?;
+    tx.execute_batch(SCHEMA)?;
+    set_meta(&tx, "minimum_host", &MINIMUM_HOST)?;
+    set_meta(&tx, "id_key", &keys.ids)?;
+    set_meta(&tx, "dedup_key", &keys.dedup)?;
+    tx.execute_batch(&format!(
+        "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT};"
+    ))?;
+    tx.commit()
+}
+
+fn read_keys(conn: &Connection) -> rusqlite::Result<Option<Keys>> {
+    let key = |name: &str| -> rusqlite::Result<Option<[u8; 16]>> {
+        let stored: Option<Vec<u8>> = meta(conn, name)?;
+        Ok(stored.and_then(|bytes| bytes.try_into().ok()))
+    };
+    let (Some(ids), Some(dedup)) = (key("id_key")?, key("dedup_key")?) else { return Ok(None) };
+    Ok(Some(Keys { ids, dedup }))
+}
+
+/// One fact about the store.
+pub(super) fn meta<T: rusqlite::types::FromSql>(
+    conn: &Connection,
+    key: &str,
+) -> rusqlite::Result<Option<T>> {
+    conn.prepare_cached("SELECT value FROM meta WHERE key = ?1")?
+        .query_row([key], |row| row.get(0))
+        .optional()
+}
+
+/// Writes one fact about the store.
+pub(super) fn set_meta(
+    conn: &Connection,
+    key: &str,
+    value: &dyn rusqlite::ToSql,
+) -> rusqlite::Result<()> {
+    conn.prepare_cached(
+        "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2",
+    )?
+    .execute(params![key, value])?;
+    Ok(())
+}

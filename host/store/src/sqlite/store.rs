@@ -1,0 +1,219 @@
+//! The trait, each method handed to the module that knows it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use weir_core::id::{DeliveryId, EventId, RequestId};
+use weir_core::name::HandlerName;
+use weir_core::route::{RouteTable, TableHash};
+use weir_core::state::StateReader;
+
+use super::{SqliteStore, claim, control, holds, prune, query, redrive, state, upkeep};
+use crate::Store;
+use crate::error::StoreError;
+use crate::hold::{Hold, HoldId, NewHold};
+use crate::hot::{ClaimRequest, Claimed, Ingested, NewRequest, Settled, Settlement};
+use crate::query::{
+    CountRow, CountsFilter, DeliveryDetail, DeliveryFilter, EventDetail, EventFilter, Page, PageOf,
+    StoredRequest,
+};
+use crate::registry::{CasOutcome, Entry, Kind};
+use crate::upkeep::{CheckReport, Pruned, Redrive, Redriven, Retention};
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn ingest(&self, batch: Vec<NewRequest>) -> Vec<Result<Ingested, StoreError>> {
+        let items = batch.len();
+        match self.shared.ingest(batch).await {
+            Ok(answers) => answers,
+            Err(e) => vec![Err(e); items],
+        }
+    }
+
+    async fn claim(&self, wanted: &[ClaimRequest]) -> Result<Vec<Claimed>, StoreError> {
+        self.shared.end_holds(self.shared.clock.now());
+        claim::claim(&self.shared, wanted).await
+    }
+
+    async fn extend(&self, claims: &[&Claimed]) -> Result<Vec<bool>, StoreError> {
+        self.shared.writable()?;
+        let due = self.shared.due.lock();
+        let held = |claimed: &&Claimed| {
+            let row = self.shared.ids.open(super::ids::RowKind::Delivery, claimed.delivery.bits());
+            row.is_some_and(|row| due.is_claimed_for(row.n, claimed.fence))
+        };
+        Ok(claims.iter().map(held).collect())
+    }
+
+    async fn settle(&self, batch: Vec<Settlement>) -> Vec<Result<Settled, StoreError>> {
+        let items = batch.len();
+        match self.shared.settle(batch).await {
+            Ok(answers) => answers,
+            Err(e) => vec![Err(e); items],
+        }
+    }
+
+    async fn wait_due(&self, at_most: Duration) {
+        let now = self.shared.clock.now();
+        self.shared.end_holds(now);
+        let hold_ends = self.shared.next_hold_end().map_or(at_most, |end| end.since(now));
+        claim::wait_due(&self.shared, at_most.min(hold_ends)).await;
+    }
+
+    fn state(&self, handler: &HandlerName) -> Arc<dyn StateReader> {
+        Arc::new(state::Reader::new(self.shared.clone(), handler))
+    }
+
+    async fn get(&self, kind: Kind, key: &str) -> Result<Option<Entry>, StoreError> {
+        let key = key.to_owned();
+        self.shared
+            .blocking("read the registry", move |s| s.readers.with(|c| control::get(c, kind, &key)))
+            .await
+    }
+
+    async fn cas(
+        &self,
+        kind: Kind,
+        key: &str,
+        expected: Option<u64>,
+        value: Option<Vec<u8>>,
+    ) -> Result<CasOutcome, StoreError> {
+        control::check_key(key)?;
+        let key = key.to_owned();
+        let bytes = value.as_ref().map_or(0, Vec::len);
+        self.shared
+            .job("write to the registry", bytes, move |w| {
+                control::cas(w, kind, &key, expected, value)
+            })
+            .await
+    }
+
+    async fn list(&self, kind: Kind) -> Result<Vec<(String, Entry)>, StoreError> {
+        self.shared
+            .blocking("list the registry", move |s| s.readers.with(|c| control::list(c, kind)))
+            .await
+    }
+
+    fn watch(&self, kind: Kind) -> tokio::sync::watch::Receiver<u64> {
+        self.shared.watchers.subscribe(kind)
+    }
+
+    async fn keep_table(&self, table: &RouteTable) -> Result<(), StoreError> {
+        let hash = table.hash();
+        if self.shared.routing(hash).is_ok() {
+            return Ok(());
+        }
+        let text = control::text_of(table);
+        self.shared
+            .job("keep a routing table", text.len(), move |w| control::keep_table(w, hash, &text))
+            .await
+    }
+
+    async fn table(&self, hash: TableHash) -> Result<Option<String>, StoreError> {
+        self.shared
+            .blocking("read a routing table", move |s| s.readers.with(|c| control::table(c, hash)))
+            .await
+    }
+
+    async fn events(
+        &self,
+        filter: EventFilter,
+        page: Page,
+    ) -> Result<PageOf<EventDetail>, StoreError> {
+        let after = query::cursor(&page)?;
+        self.shared
+            .blocking("list events", move |s| query::events(&s, &filter, page.limit, after))
+            .await
+    }
+
+    async fn event(&self, id: EventId) -> Result<Option<EventDetail>, StoreError> {
+        self.shared.blocking("read an event", move |s| query::event(&s, id)).await
+    }
+
+    async fn request(&self, id: RequestId) -> Result<Option<StoredRequest>, StoreError> {
+        let found = self.shared.blocking("read a request", move |s| query::request(&s, id)).await?;
+        found.transpose().map_err(StoreError::Damaged)
+    }
+
+    async fn deliveries(
+        &self,
+        filter: DeliveryFilter,
+        page: Page,
+    ) -> Result<PageOf<DeliveryDetail>, StoreError> {
+        let after = query::cursor(&page)?;
+        self.shared
+            .blocking("list deliveries", move |s| query::deliveries(&s, &filter, page.limit, after))
+            .await
+    }
+
+    async fn delivery(&self, id: DeliveryId) -> Result<Option<DeliveryDetail>, StoreError> {
+        self.shared.blocking("read a delivery", move |s| query::delivery(&s, id)).await
+    }
+
+    async fn counts(&self, filter: CountsFilter) -> Result<Vec<CountRow>, StoreError> {
+        Ok(query::counts(&self.shared, filter))
+    }
+
+    async fn redrive(&self, redrive: Redrive) -> Result<Redriven, StoreError> {
+        self.shared.job("redrive", 0, move |w| redrive::redrive(w, &redrive)).await
+    }
+
+    async fn hold(&self, hold: NewHold) -> Result<HoldId, StoreError> {
+        self.shared.job("place a hold", 0, move |w| holds::place(w, hold)).await
+    }
+
+    async fn release(&self, id: HoldId) -> Result<bool, StoreError> {
+        self.shared.job("release a hold", 0, move |w| holds::release(w, id)).await
+    }
+
+    async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
+        self.shared.end_holds(self.shared.clock.now());
+        Ok(self.shared.holds_in_force())
+    }
+
+    async fn prune(&self, retention: &Retention) -> Result<Pruned, StoreError> {
+        let retention = *retention;
+        self.shared.job("prune", 0, move |w| prune::prune(w, &retention)).await
+    }
+
+    async fn confirm_time(&self) -> Result<(), StoreError> {
+        let confirm = |w: &mut super::group::Writing<'_>| {
+            let now = w.now;
+            w.marks.confirm(now);
+            super::schema::set_meta(w.conn, "latest_at", &super::num::stored_time(now))?;
+            Ok(())
+        };
+        self.shared.job("confirm the time", 0, confirm).await
+    }
+
+    async fn check(&self) -> Result<CheckReport, StoreError> {
+        upkeep::check(&self.shared).await
+    }
+
+    async fn backup(&self, to: &Path) -> Result<(), StoreError> {
+        upkeep::backup(&self.shared, to).await
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        // Joining waits for the last commit, so not on a thread that others need.
+        let writer = self.writer.lock().take();
+        self.shared.queue.close();
+        self.shared.wake.notify_waiters();
+        if let Some(thread) = writer {
+            let joined = tokio::task::spawn_blocking(move || thread.join()).await;
+            if !matches!(joined, Ok(Ok(()))) {
+                self.shared.poison("the writer panicked".into());
+            }
+        }
+        match self.shared.poisoned.get() {
+            Some(reason) => Err(StoreError::Poisoned { reason: reason.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    fn poisoned(&self) -> Option<String> {
+        self.shared.poisoned.get().cloned()
+    }
+}

@@ -1,0 +1,297 @@
+//! The one thread that writes: drains the queue, commits once per group, and answers when the commit has held.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use super::checkpoint::Checkpointer;
+use super::dedup::Dedup;
+use super::failure::Failure;
+use super::group::{Answer, Job, JobEnd, Learned, Next, Writing};
+use super::marks::Marks;
+use super::queue::{Answers, Batch};
+use super::schema::Owner;
+use super::{Shared, feed, ingest, settle};
+use crate::error::StoreError;
+use crate::hot::{Ingested, Settled};
+
+const IDLE: Duration = Duration::from_secs(60);
+
+/// The writer's own things.
+pub(super) struct Writer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) conn: Connection,
+    pub(super) dedup: Dedup,
+    pub(super) next: Next,
+    pub(super) marks: Marks,
+    pub(super) checkpointer: Checkpointer,
+    /// Where answers are sent from; without one the writer sends them itself.
+    pub(super) runtime: Option<Handle>,
+    /// Held until everything above is let go.
+    pub(super) owner: Owner,
+}
+
+/// Who waits for an answer, with it.
+#[derive(Default)]
+struct Waiters {
+    ingests: Vec<(oneshot::Sender<Answers<Ingested>>, Answers<Ingested>)>,
+    settles: Vec<(oneshot::Sender<Answers<Settled>>, Answers<Settled>)>,
+    jobs: Vec<Answer>,
+}
+
+impl Writer {
+    /// Writes until the queue is closed and empty.
+    pub(super) fn run(mut self) {
+        let hold = self.shared.bounds.settle_hold;
+        let mut ingested: Option<Instant> = None;
+        loop {
+            let busy = ingested.is_some_and(|at| at.elapsed() < hold);
+            let Some(batch) = self.shared.queue.take(busy, IDLE) else { continue };
+            if !batch.ingests.is_empty() {
+                ingested = Some(Instant::now());
+            }
+            let last = batch.last;
+            self.write(batch, last);
+            if let Err(e) = self.checkpointer.tick(&self.conn) {
+                self.shared.checkpoint_failed(&e);
+            }
+            self.shared.stats.log_pages.store(self.checkpointer.pages(), Ordering::Relaxed);
+            if last {
+                break;
+            }
+        }
+        self.finish();
+    }
+
+    /// Leaves the file tidy: everything in the database, nothing in the log.
+    fn finish(self) {
+        let Self { shared, conn, checkpointer, owner, .. } = self;
+        drop(checkpointer);
+        shared.readers.close();
+        if shared.poisoned.get().is_none()
+            && let Err(e) = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        {
+            tracing::warn!(error = %e, "last checkpoint failed; the next start does it");
+        }
+        drop(conn);
+        drop(owner);
+    }
+
+    fn write(&mut self, batch: Batch, last: bool) {
+        let mut waiters = Waiters::default();
+        if let Some(reason) = self.shared.poisoned.get() {
+            let error = StoreError::Poisoned { reason: reason.clone() };
+            return refuse(&self.shared, batch, &error);
+        }
+        let before = (self.next, self.shared.names.mark());
+        let mut learned = Learned::default();
+        let changes = self.conn.total_changes();
+        let started = Instant::now();
+        let written = self.transact(batch, last, &mut learned, &mut waiters);
+        match written {
+            Ok(marks_written) => {
+                let changed = self.conn.total_changes() != changes;
+                self.shared.stats.committed(changed, started.elapsed());
+                self.committed(learned, marks_written);
+                answer(&self.shared, self.runtime.as_ref(), waiters, None);
+            }
+            Err(e) => {
+                let failure = Failure::of(&e);
+                self.rolled_back(before, learned, &failure);
+                answer(&self.shared, self.runtime.as_ref(), waiters, Some(failure.told("write")));
+            }
+        }
+    }
+
+    /// Everything of a group in one transaction. Returns whether marks were written with it. Requests and
+    /// settlements not reached when something fails are still given to `waiters`, so that all are answered.
+    fn transact(
+        &mut self,
+        batch: Batch,
+        last: bool,
+        learned: &mut Learned,
+        waiters: &mut Waiters,
+    ) -> rusqlite::Result<bool> {
+        let mut result = self.conn.execute_batch("BEGIN IMMEDIATE");
+        let before = self.next;
+        let mut writing = Writing {
+            conn: &self.conn,
+            shared: &self.shared,
+            dedup: &mut self.dedup,
+            next: &mut self.next,
+            learned,
+            marks: &mut self.marks,
+            now: self.shared.clock.now(),
+        };
+        for op in batch.ingests {
+            let mut answers = Vec::with_capacity(op.requests.len());
+            for request in &op.requests {
+                if result.is_err() {
+                    break;
+                }
+                match ingest::store(&mut writing, request) {
+                    Ok(ingested) => answers.push(Ok(ingested)),
+                    Err(e) => result = Err(e),
+                }
+            }
+            pad(&mut answers, op.requests.len());
+            waiters.ingests.push((op.reply, answers));
+        }
+        for op in batch.settles {
+            let mut answers = Vec::with_capacity(op.settlements.len());
+            for settlement in &op.settlements {
+                if result.is_err() {
+                    break;
+                }
+                match settle::apply(&mut writing, settlement) {
+                    Ok(settled) => answers.push(settled),
+                    Err(e) => result = Err(e),
+                }
+            }
+            pad(&mut answers, op.settlements.len());
+            waiters.settles.push((op.reply, answers));
+        }
+        for job in batch.jobs {
+            if result.is_ok() {
+                result = run_job(&mut writing, job, waiters);
+            } else {
+                waiters.jobs.push((job.run)(None).answer);
+            }
+        }
+        result?;
+        self.dedup.write_behind(&self.conn)?;
+        let marks_written = self.marks.due() || (last && self.marks.is_stale());
+        if marks_written {
+            let now = self.shared.clock.now();
+            self.marks.write(&self.conn, &self.shared.totals.lock(), &before, now)?;
+        }
+        self.conn.execute_batch("COMMIT")?;
+        Ok(marks_written)
+    }
+
+    fn committed(&mut self, learned: Learned, marks_written: bool) {
+        self.dedup.committed();
+        if marks_written {
+            self.marks.written();
+        }
+        for (n, by) in &learned.fresh {
+            self.marks.fresh(*n, *by);
+        }
+        if !learned.events.is_empty() {
+            self.marks.touch();
+        }
+        self.shared.totals.lock().learn(&learned);
+        self.shared.stats.key_runs.store(self.dedup.runs(), Ordering::Relaxed);
+        let Learned { fed, settled, turns_ended, seized, registry, then, .. } = learned;
+        let wake = feed::commit(&self.shared, &self.conn, fed, &settled, &turns_ended, &seized);
+        if wake {
+            self.shared.wake.notify_waiters();
+        }
+        for kind in registry {
+            self.shared.watchers.changed(kind);
+        }
+        for then in then {
+            then(&self.shared);
+        }
+    }
+
+    fn rolled_back(&mut self, before: (Next, usize), learned: Learned, failure: &Failure) {
+        if !self.conn.is_autocommit()
+            && let Err(e) = self.conn.execute_batch("ROLLBACK")
+        {
+            self.shared.poison(format!("rollback failed: {e}"));
+        }
+        if let Failure::Fatal(reason) = failure {
+            self.shared.poison(reason.clone());
+        }
+        let (next, names) = before;
+        self.next = next;
+        self.shared.names.forget_after(names);
+        self.dedup.rolled_back();
+        let mut due = self.shared.due.lock();
+        for (n, token) in learned.seized {
+            due.give_back(n, token);
+        }
+    }
+}
+
+/// Items after one that failed get no answer of their own: the whole group's failure is theirs.
+fn pad<T>(answers: &mut Answers<T>, wanted: usize) {
+    while answers.len() < wanted {
+        answers.push(Err(StoreError::Closed));
+    }
+}
+
+fn run_job(writing: &mut Writing<'_>, job: Job, waiters: &mut Waiters) -> rusqlite::Result<()> {
+    writing.conn.execute_batch("SAVEPOINT job")?;
+    let JobEnd { keep, failed, answer } = (job.run)(Some(&mut *writing));
+    if !keep {
+        writing.conn.execute_batch("ROLLBACK TO job")?;
+    }
+    waiters.jobs.push(answer);
+    if let Some(e) = failed
+        && !matches!(Failure::of(&e), Failure::Group(_))
+    {
+        return Err(e);
+    }
+    writing.conn.execute_batch("RELEASE job")
+}
+
+fn answer(
+    shared: &Arc<Shared>,
+    runtime: Option<&Handle>,
+    waiters: Waiters,
+    failed: Option<StoreError>,
+) {
+    let waiting = waiters.ingests.len() + waiters.settles.len() + waiters.jobs.len();
+    let deliver = move || {
+        send_all(waiters.ingests, failed.as_ref());
+        send_all(waiters.settles, failed.as_ref());
+        for answer in waiters.jobs {
+            answer(failed.clone().map_or(Ok(()), Err));
+        }
+    };
+    // Waking many tasks costs the writer a system call each; one task that wakes the others costs it one.
+    match runtime.filter(|_| waiting > 1 && !shared.queue.is_closed()) {
+        Some(runtime) => {
+            runtime.spawn(async move { deliver() });
+        }
+        None => deliver(),
+    }
+}
+
+fn send_all<T>(
+    waiters: Vec<(oneshot::Sender<Answers<T>>, Answers<T>)>,
+    failed: Option<&StoreError>,
+) {
+    for (reply, mut answers) in waiters {
+        if let Some(failed) = failed {
+            for answer in &mut answers {
+                *answer = Err(failed.clone());
+            }
+        }
+        // A caller that went away does not want to know.
+        let _gone = reply.send(answers);
+    }
+}
+
+/// Answers a whole batch with why nothing can be written.
+fn refuse(shared: &Arc<Shared>, batch: Batch, error: &StoreError) {
+    let mut waiters = Waiters::default();
+    for op in batch.ingests {
+        waiters.ingests.push((op.reply, op.requests.iter().map(|_| Err(error.clone())).collect()));
+    }
+    for op in batch.settles {
+        waiters
+            .settles
+            .push((op.reply, op.settlements.iter().map(|_| Err(error.clone())).collect()));
+    }
+    for job in batch.jobs {
+        waiters.jobs.push((job.run)(None).answer);
+    }
+    answer(shared, None, waiters, Some(error.clone()));
+}

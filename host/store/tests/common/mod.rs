@@ -1,0 +1,243 @@
+//! What the tests of a store have at hand: a clock that they move, a store in a folder, and short words.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use weir_core::delivery::{Fence, Next, Outcome};
+use weir_core::effect::{Content, StateWrite};
+use weir_core::event::EventType;
+use weir_core::id::{DeliveryId, EventId, MessageId};
+use weir_core::name::{DestinationName, HandlerName, SourceName, Target};
+use weir_core::payload::Payload;
+use weir_core::route::{Pattern, RouteTable, Subscription};
+use weir_core::state::ReadSet;
+use weir_core::time::{Clock, Timestamp};
+use weir_store::Store;
+use weir_store::hot::{
+    AttemptRecord, ClaimRequest, Claimed, DedupKey, EventIngested, Ingested, Lane, NewDelivery,
+    NewEmit, NewEvent, NewMessage, NewRequest, Routed, RoutedEffects, Settled, Settlement,
+};
+use weir_store::sqlite::{Options, SqliteStore};
+
+pub const START: u64 = 1_760_000_000_000;
+
+/// A clock that stands still until it is moved.
+#[derive(Debug)]
+pub struct ManualClock(AtomicU64);
+
+impl ManualClock {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self(AtomicU64::new(START)))
+    }
+
+    pub fn forward(&self, by: Duration) {
+        self.0.fetch_add(u64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// A store in a folder of its own.
+pub struct Bed {
+    pub dir: tempfile::TempDir,
+    pub clock: Arc<ManualClock>,
+    pub options: Options,
+    pub sqlite: Arc<SqliteStore>,
+}
+
+impl Bed {
+    pub async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    pub async fn with(change: impl FnOnce(&mut Options)) -> Self {
+        let clock = ManualClock::new();
+        let mut options = Options::new(clock.clone());
+        change(&mut options);
+        let dir = tempfile::tempdir().unwrap();
+        let sqlite =
+            weir_store::sqlite::open(&dir.path().join("weir.db"), options.clone()).unwrap();
+        let bed = Self { dir, clock, options, sqlite: Arc::new(sqlite) };
+        bed.store().keep_table(&table()).await.unwrap();
+        bed
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.dir.path().join("weir.db")
+    }
+
+    pub fn store(&self) -> &dyn Store {
+        &*self.sqlite
+    }
+
+    pub async fn reopen(&mut self) {
+        self.sqlite.close().await.unwrap();
+        self.sqlite =
+            Arc::new(weir_store::sqlite::open(&self.path(), self.options.clone()).unwrap());
+    }
+
+    /// Stores one event for these targets.
+    pub async fn post(&self, id: &str, targets: &[Target]) -> EventId {
+        stored(&self.ingest(request(id, targets)).await)
+    }
+
+    pub async fn ingest(&self, request: NewRequest) -> Ingested {
+        self.store().ingest(vec![request]).await.remove(0).unwrap()
+    }
+
+    pub async fn claim(&self, target: &Target, lane: Lane, limit: usize) -> Vec<Claimed> {
+        let wish = ClaimRequest { target: target.clone(), lane, limit };
+        self.store().claim(&[wish]).await.unwrap()
+    }
+
+    /// Claims the one delivery that is due.
+    pub async fn claim_one(&self, target: &Target, lane: Lane) -> Claimed {
+        let mut claimed = self.claim(target, lane, 10).await;
+        assert_eq!(claimed.len(), 1, "one delivery should be due for {target}");
+        claimed.remove(0)
+    }
+
+    pub async fn settle(&self, settlement: Settlement) -> Settled {
+        self.store().settle(vec![settlement]).await.remove(0).unwrap()
+    }
+
+    pub async fn state_of(&self, id: DeliveryId) -> weir_core::delivery::DeliveryState {
+        self.store().delivery(id).await.unwrap().unwrap().state
+    }
+
+    pub async fn assert_sound(&self) {
+        let report = self.store().check().await.unwrap();
+        assert_eq!(report.problems, Vec::<String>::new());
+    }
+}
+
+pub fn table() -> RouteTable {
+    let target = handler("orders");
+    let patterns = vec![Pattern::parse("*:*").unwrap()];
+    RouteTable::new([Subscription { target, patterns }])
+}
+
+pub fn handler(name: &str) -> Target {
+    Target::Handler(HandlerName::new(name).unwrap())
+}
+
+pub fn destination(name: &str) -> Target {
+    Target::Destination(DestinationName::new(name).unwrap())
+}
+
+pub fn routed(targets: &[Target]) -> Routed {
+    let delivery = |target: &Target| NewDelivery { target: target.clone(), order_key: None };
+    Routed { table: table().hash(), deliveries: targets.iter().map(delivery).collect() }
+}
+
+pub fn payload(text: &str) -> Payload {
+    Payload::new("application/json", Bytes::copy_from_slice(text.as_bytes()))
+}
+
+pub fn event(id: &str, targets: &[Target]) -> NewEvent {
+    NewEvent {
+        kind: EventType::new("push").unwrap(),
+        category: None,
+        delivery_id: Some(id.into()),
+        dedup: Some(DedupKey { material: Bytes::copy_from_slice(id.as_bytes()), body_tag: 1 }),
+        part: None,
+        routed: routed(targets),
+    }
+}
+
+pub fn request_from(source: &str, id: &str, targets: &[Target]) -> NewRequest {
+    NewRequest {
+        source: SourceName::stored(source),
+        scheme: "hmac".into(),
+        secret: "main".into(),
+        remote: Some([192, 0, 2, 7].into()),
+        payload: payload(&format!(r#"{{"id":"{id}"}}"#)),
+        events: vec![event(id, targets)],
+    }
+}
+
+pub fn request(id: &str, targets: &[Target]) -> NewRequest {
+    request_from("github", id, targets)
+}
+
+pub fn stored(ingested: &Ingested) -> EventId {
+    match ingested.events[..] {
+        [EventIngested::Stored { id, .. }] => id,
+        ref other => panic!("expected one stored event, got {other:?}"),
+    }
+}
+
+pub fn duplicate_of(ingested: &Ingested) -> EventId {
+    match ingested.events[..] {
+        [EventIngested::Duplicate { first }] => first,
+        ref other => panic!("expected a duplicate, got {other:?}"),
+    }
+}
+
+pub fn record(claimed: &Claimed, outcome: Outcome) -> AttemptRecord {
+    AttemptRecord {
+        started_at: claimed.now,
+        duration: Duration::from_millis(3),
+        outcome,
+        reason: (outcome != Outcome::Ok).then(|| "the world is not ready".into()),
+        version: Some([7; 32]),
+        log: Some("info\thello".into()),
+        response: None,
+    }
+}
+
+pub fn settlement(claimed: &Claimed, next: Next) -> Settlement {
+    let outcome = if next == Next::Processed { Outcome::Ok } else { Outcome::Retry };
+    Settlement {
+        delivery: claimed.delivery,
+        fence: claimed.fence,
+        attempt: record(claimed, outcome),
+        next,
+        effects: RoutedEffects::default(),
+        reads: ReadSet { at: claimed.now, ..ReadSet::default() },
+    }
+}
+
+pub fn with_effects(claimed: &Claimed, effects: RoutedEffects) -> Settlement {
+    Settlement { effects, ..settlement(claimed, Next::Processed) }
+}
+
+pub fn retry_in(claimed: &Claimed, seconds: u64) -> Settlement {
+    settlement(claimed, Next::Retry { delay: Duration::from_secs(seconds) })
+}
+
+pub fn write(key: &str, value: &str) -> StateWrite {
+    StateWrite { key: key.into(), value: Some(value.into()), expires_at: None }
+}
+
+pub fn message(n: u128, key: Option<&str>, delay: u64) -> NewMessage {
+    NewMessage {
+        id: MessageId::from_bits(n),
+        destination: DestinationName::new("ops").unwrap(),
+        content: Content::Own(Arc::new(payload("a message"))),
+        delay: Duration::from_secs(delay),
+        key: key.map(Into::into),
+    }
+}
+
+pub fn emit(n: u128, key: Option<&str>, delay: u64, targets: &[Target]) -> NewEmit {
+    NewEmit {
+        id: EventId::from_bits(n),
+        kind: EventType::new("late").unwrap(),
+        payload: Arc::new(payload("an emitted event")),
+        delay: Duration::from_secs(delay),
+        key: key.map(Into::into),
+        routed: routed(targets),
+    }
+}
+
+pub const fn fence(generation: u32, attempt: u32) -> Fence {
+    Fence { generation, attempt }
+}
