@@ -30,6 +30,9 @@ mod serve;
 pub mod token;
 mod views;
 
+#[cfg(test)]
+mod tests;
+
 use access::Access;
 use guard::Gate;
 use token::Token;

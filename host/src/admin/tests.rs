@@ -1,0 +1,460 @@
+//! The admin API as operators meet it: the real router over a real store.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use http::StatusCode;
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+use tower_service::Service as _;
+use weir_core::delivery::{Next, Outcome};
+use weir_core::event::EventType;
+use weir_core::id::{DeliveryId, EventId};
+use weir_core::name::{SourceName, Target};
+use weir_core::payload::Payload;
+use weir_core::route::{Pattern, RouteTable, Subscription};
+use weir_core::state::ReadSet;
+use weir_store::hold::{HoldScope, NewHold};
+use weir_store::hot::{
+    AttemptRecord, ClaimRequest, EventIngested, Lane, NewDelivery, NewEvent, NewRequest, Routed,
+    RoutedEffects, Settled, Settlement,
+};
+use weir_store::sqlite;
+
+use super::*;
+use crate::clock::SystemClock;
+
+const TOKEN: &str = "0123456789abcdef";
+const HOST: &str = "127.0.0.1:8081";
+
+/// A store with a routing table, and the admin API over it.
+struct Desk {
+    store: Arc<dyn Store>,
+    health: Arc<Health>,
+    metrics: Metrics,
+    drain: Drain,
+    table: RouteTable,
+    router: Router,
+    _folder: tempfile::TempDir,
+}
+
+fn orders() -> Target {
+    "handler:orders".parse().unwrap()
+}
+
+impl Desk {
+    async fn open() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let options = sqlite::Options::new(clock.clone());
+        let store: Arc<dyn Store> =
+            Arc::new(sqlite::open(&folder.path().join("weir.db"), options).unwrap());
+        let patterns = vec![Pattern::parse("github:*").unwrap()];
+        let table = RouteTable::new([Subscription { target: orders(), patterns }]);
+        store.keep_table(&table).await.unwrap();
+        let (drain, metrics) = (Drain::new(), Metrics::new());
+        let health = Health::new(store.clone(), drain.clone());
+        let admin = Admin::new(AdminParts {
+            allowed_hosts: BTreeSet::new(),
+            token: Token::given(TOKEN.as_bytes()),
+            store: store.clone(),
+            metrics: metrics.clone(),
+            health: health.clone(),
+            handlers: Arc::new(|| json!([{ "name": "orders" }])),
+            inbox: Arc::new(|| json!([])),
+            clock,
+            drain: drain.clone(),
+        });
+        let router = admin.router(HOST.parse().unwrap());
+        Self { store, health, metrics, drain, table, router, _folder: folder }
+    }
+
+    /// Stores an event for `orders`, as ingress would.
+    async fn receive(&self, source: &str, kind: &str, body: &[u8]) -> EventId {
+        let mut payload = Payload::new("application/json", Bytes::copy_from_slice(body));
+        payload.headers.push(("x-odd".into(), Bytes::from_static(b"caf\xe9")));
+        let event = NewEvent {
+            kind: EventType::new(kind).unwrap(),
+            category: None,
+            delivery_id: None,
+            dedup: None,
+            part: None,
+            routed: Routed {
+                table: self.table.hash(),
+                deliveries: vec![NewDelivery { target: orders(), order_key: None }],
+            },
+        };
+        let request = NewRequest {
+            source: SourceName::configured(source).unwrap(),
+            scheme: "github-sha256".into(),
+            secret: "current".into(),
+            remote: Some("203.0.113.9".parse().unwrap()),
+            payload,
+            events: vec![event],
+        };
+        let ingested = self.store.ingest(vec![request]).await.remove(0).unwrap();
+        match ingested.events[0] {
+            EventIngested::Stored { id, .. } => id,
+            EventIngested::Duplicate { .. } => panic!("nothing said that it is a duplicate"),
+        }
+    }
+
+    /// Fails the one delivery that waits for good, as the invoker would.
+    async fn give_up(&self) -> DeliveryId {
+        let wanted = [ClaimRequest { target: orders(), lane: Lane::Fresh, limit: 1 }];
+        let claimed = self.store.claim(&wanted).await.unwrap().remove(0);
+        let settlement = Settlement {
+            delivery: claimed.delivery,
+            fence: claimed.fence,
+            attempt: AttemptRecord {
+                started_at: claimed.now,
+                duration: Duration::from_millis(3),
+                outcome: Outcome::Reject,
+                reason: Some("no such customer".into()),
+                version: Some([7; 32]),
+                log: Some("error\tlooked everywhere".into()),
+                response: None,
+            },
+            next: Next::DeadLetter,
+            effects: RoutedEffects::default(),
+            reads: ReadSet::default(),
+        };
+        let settled = self.store.settle(vec![settlement]).await.remove(0).unwrap();
+        assert!(matches!(settled, Settled::Applied { .. }));
+        claimed.delivery
+    }
+
+    async fn ask(&self, method: &str, path: &str) -> Response {
+        let request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", HOST)
+            .header("authorization", format!("Bearer {TOKEN}"));
+        self.router.clone().call(request.body(Body::empty()).unwrap()).await.unwrap()
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let (status, value) = read(self.ask("GET", path).await).await;
+        assert_eq!(status, StatusCode::OK, "{path}: {value}");
+        value
+    }
+
+    /// The status and code of a refusal.
+    async fn refused(&self, method: &str, path: &str) -> (u16, String) {
+        let response = self.ask(method, path).await;
+        assert_eq!(response.headers()["content-type"], "application/problem+json", "{path}");
+        let (status, problem) = read(response).await;
+        assert!(problem["request_id"].is_string() && problem["detail"].is_string(), "{problem}");
+        (status.as_u16(), problem["code"].as_str().unwrap().to_owned())
+    }
+}
+
+async fn bytes(response: Response) -> Bytes {
+    response.into_body().collect().await.unwrap().to_bytes()
+}
+
+async fn read(response: Response) -> (StatusCode, Value) {
+    let status = response.status();
+    (status, serde_json::from_slice(&bytes(response).await).unwrap())
+}
+
+fn ids(page: &Value) -> Vec<String> {
+    let id = |item: &Value| item["id"].as_str().unwrap().to_owned();
+    page["items"].as_array().unwrap().iter().map(id).collect()
+}
+
+#[tokio::test]
+async fn events_are_listed_newest_first_by_filter_and_page_by_page() {
+    let desk = Desk::open().await;
+    let mut all = Vec::new();
+    for n in 0..5 {
+        let (source, kind) = if n % 2 == 0 { ("github", "push") } else { ("stripe", "paid") };
+        all.insert(0, desk.receive(source, kind, b"{}").await.to_string());
+    }
+    assert_eq!(ids(&desk.get("/api/v1/events").await), all);
+    assert_eq!(ids(&desk.get("/api/v1/events?source=stripe").await), [&*all[1], &all[3]]);
+    assert_eq!(ids(&desk.get("/api/v1/events?type=push&limit=1").await), [&*all[0]]);
+    assert_eq!(ids(&desk.get("/api/v1/events?status=pending").await).len(), 5);
+    assert!(ids(&desk.get("/api/v1/events?status=dead_letter").await).is_empty());
+    assert!(ids(&desk.get("/api/v1/events?until=1h").await).is_empty());
+    assert_eq!(ids(&desk.get("/api/v1/events?since=1h").await).len(), 5);
+
+    let (mut seen, mut path) = (Vec::new(), "/api/v1/events?limit=2".to_owned());
+    loop {
+        let page = desk.get(&path).await;
+        assert!(ids(&page).len() <= 2);
+        seen.extend(ids(&page));
+        let Some(next) = page["next"].as_str() else { break };
+        let cursor: String = form_urlencoded::byte_serialize(next.as_bytes()).collect();
+        path = format!("/api/v1/events?limit=2&cursor={cursor}");
+    }
+    assert_eq!(seen, all, "every event once");
+}
+
+#[tokio::test]
+async fn an_event_is_shown_with_its_request_payload_and_attempts() {
+    let desk = Desk::open().await;
+    let event = desk.receive("github", "push", br#"{"n":1}"#).await;
+    desk.give_up().await;
+    let shown = desk.get(&format!("/api/v1/events/{event}")).await;
+    assert_eq!(shown["event"]["id"], event.to_string());
+    assert_eq!(shown["event"]["status"], "dead_letter");
+    let attempt = &shown["event"]["deliveries"][0]["history"][0];
+    assert_eq!(attempt["outcome"], "reject");
+    assert_eq!(attempt["reason"], "no such customer");
+    assert_eq!(attempt["log"], "error\tlooked everywhere");
+    assert_eq!(shown["request"]["scheme"], "github-sha256");
+    assert_eq!(shown["request"]["secret"], "current");
+    assert_eq!(shown["request"]["remote"], "203.0.113.9");
+    let headers = json!([
+        { "name": "content-type", "text": "application/json" },
+        { "name": "x-odd", "base64": "Y2Fm6Q==" },
+    ]);
+    assert_eq!(shown["payload"]["headers"], headers);
+    let body = json!({ "size": 7, "truncated": false, "text": "{\"n\":1}" });
+    assert_eq!(shown["payload"]["body"], body);
+}
+
+#[tokio::test]
+async fn a_large_body_is_previewed_shown_whole_when_asked_and_saved_byte_for_byte() {
+    let desk = Desk::open().await;
+    let mut large = b"\x1b]0;owned\x07\"".repeat(20_000);
+    large.extend_from_slice(&[0xff, 0x00]);
+    let event = desk.receive("github", "push", &large).await;
+    let preview = desk.get(&format!("/api/v1/events/{event}")).await;
+    assert_eq!(preview["payload"]["body"]["truncated"], true);
+    assert_eq!(preview["payload"]["body"]["size"], large.len());
+    let shown = preview["payload"]["body"]["text"].as_str().unwrap();
+    assert_eq!(shown.len(), views::PREVIEW_BYTES);
+
+    let raw = bytes(desk.ask("GET", &format!("/api/v1/events/{event}")).await).await;
+    assert!(raw.iter().all(|b| *b >= b' ' || *b == b'\n'), "controls are escaped");
+
+    let whole = desk.get(&format!("/api/v1/events/{event}?full=true")).await;
+    assert_eq!(whole["payload"]["body"]["truncated"], false);
+    assert!(whole["payload"]["body"]["base64"].is_string());
+
+    let saved = desk.ask("GET", &format!("/api/v1/events/{event}/body")).await;
+    let header = |name| saved.headers()[name].to_str().unwrap().to_owned();
+    assert_eq!(header("content-type"), "application/octet-stream");
+    assert_eq!(header("content-disposition"), format!("attachment; filename=\"{event}.bin\""));
+    assert_eq!(header("x-content-type-options"), "nosniff");
+    assert_eq!(bytes(saved).await, large);
+}
+
+#[tokio::test]
+async fn whole_payloads_in_memory_are_few_and_make_room_when_sent() {
+    let desk = Desk::open().await;
+    let event = desk.receive("github", "push", b"{}").await;
+    let path = format!("/api/v1/events/{event}/body");
+    let mut unread = Vec::new();
+    for _ in 0..WHOLE_PAYLOADS_MAX {
+        unread.push(desk.ask("GET", &path).await);
+    }
+    assert_eq!(desk.refused("GET", &path).await, (503, "busy".to_owned()));
+    let full = format!("/api/v1/events/{event}?full=true");
+    assert_eq!(desk.refused("GET", &full).await, (503, "busy".to_owned()));
+    drop(unread.pop());
+    assert_eq!(desk.ask("GET", &path).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_listed_shown_and_requeued_once() {
+    let desk = Desk::open().await;
+    desk.receive("github", "push", b"{}").await;
+    let dead = desk.give_up().await;
+    assert_eq!(ids(&desk.get("/api/v1/dead-letters").await), [dead.to_string()]);
+    let other = "/api/v1/dead-letters?target=destination:ops";
+    assert!(ids(&desk.get(other).await).is_empty());
+    let path = format!("/api/v1/dead-letters/{dead}");
+    assert_eq!(desk.get(&path).await["delivery"]["history"][0]["outcome"], "reject");
+
+    let requeue = format!("{path}/requeue");
+    assert_eq!(desk.refused("GET", &requeue).await.0, 405);
+    let (status, said) = read(desk.ask("POST", &requeue).await).await;
+    assert_eq!((status, &said["delivery_id"]), (StatusCode::OK, &json!(dead)));
+    let again = (409, "not_a_dead_letter".to_owned());
+    assert_eq!(desk.refused("POST", &requeue).await, again);
+    assert_eq!(desk.refused("GET", &path).await, again);
+    assert!(ids(&desk.get("/api/v1/dead-letters").await).is_empty());
+    let delivery = desk.store.delivery(dead).await.unwrap().unwrap();
+    assert!(delivery.generation > 0 && !delivery.state.is_final());
+}
+
+#[tokio::test]
+async fn two_who_requeue_at_once_do_it_once() {
+    let desk = Desk::open().await;
+    desk.receive("github", "push", b"{}").await;
+    let dead = desk.give_up().await;
+    let path = format!("/api/v1/dead-letters/{dead}/requeue");
+    let asks = (0..8).map(|_| desk.ask("POST", &path));
+    let answers = futures_util::future::join_all(asks).await;
+    assert!(answers.iter().any(|a| a.status() == StatusCode::OK));
+    assert!(answers.iter().all(|a| [200, 409].contains(&a.status().as_u16())));
+    assert_eq!(desk.store.delivery(dead).await.unwrap().unwrap().generation, 1);
+    let wanted = [ClaimRequest { target: orders(), lane: Lane::Late, limit: 10 }];
+    assert_eq!(desk.store.claim(&wanted).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn without_the_token_nothing_is_requeued() {
+    let desk = Desk::open().await;
+    desk.receive("github", "push", b"{}").await;
+    let dead = desk.give_up().await;
+    let path = format!("/api/v1/dead-letters/{dead}/requeue");
+    let request = http::Request::builder().method("POST").uri(path).header("host", HOST);
+    let response = desk.router.clone().call(request.body(Body::empty()).unwrap()).await.unwrap();
+    assert_eq!(response.headers()["www-authenticate"], "Bearer");
+    let (status, problem) = read(response).await;
+    assert_eq!((status.as_u16(), &problem["code"]), (401, &json!("token_missing")));
+    let delivery = desk.store.delivery(dead).await.unwrap().unwrap();
+    assert_eq!((delivery.state.as_str(), delivery.generation), ("dead_letter", 0));
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_is_refused_with_a_code() {
+    let desk = Desk::open().await;
+    let event = EventId::from_bits(7);
+    let delivery = DeliveryId::from_bits(7);
+    for (method, path, status, code) in [
+        ("GET", "/".to_owned(), 404, "not_found"),
+        ("GET", "/api/v1/events/".to_owned(), 404, "not_found"),
+        ("GET", "/api/v2/events".to_owned(), 404, "not_found"),
+        ("POST", "/api/v1/events".to_owned(), 405, "method_not_allowed"),
+        ("GET", format!("/api/v1/dead-letters/{delivery}/requeue"), 405, "method_not_allowed"),
+        ("GET", "/api/v1/events/7".to_owned(), 400, "invalid_id"),
+        ("GET", "/api/v1/events/%ff".to_owned(), 400, "invalid_id"),
+        ("GET", format!("/api/v1/events/{delivery}"), 400, "invalid_id"),
+        ("GET", format!("/api/v1/dead-letters/{event}"), 400, "invalid_id"),
+        ("GET", format!("/api/v1/events/{event}"), 404, "event_not_found"),
+        ("GET", format!("/api/v1/events/{event}/body"), 404, "event_not_found"),
+        ("GET", format!("/api/v1/dead-letters/{delivery}"), 404, "dead_letter_not_found"),
+        ("POST", format!("/api/v1/dead-letters/{delivery}/requeue"), 404, "dead_letter_not_found"),
+        ("GET", "/api/v1/events?sorce=github".to_owned(), 400, "unknown_parameter"),
+        ("GET", "/api/v1/events?limit=501".to_owned(), 400, "invalid_parameter"),
+        ("GET", "/api/v1/events?cursor=made-up".to_owned(), 400, "invalid_parameter"),
+        ("GET", "/api/v1/handlers?x=1".to_owned(), 400, "unknown_parameter"),
+        ("GET", "/api/v1/holds?x=1".to_owned(), 400, "unknown_parameter"),
+        ("GET", "/api/v1/inbox?x=1".to_owned(), 400, "unknown_parameter"),
+    ] {
+        assert_eq!(desk.refused(method, &path).await, (status, code.to_owned()), "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn readiness_follows_routing_and_drain() {
+    let desk = Desk::open().await;
+    assert_eq!(desk.get("/health/live").await["status"], "ok");
+    assert_eq!(desk.refused("GET", "/health/ready").await, (503, "routing_missing".to_owned()));
+    desk.health.set_routing_ready();
+    assert_eq!(desk.get("/health/ready").await["status"], "ok");
+    desk.drain.stop_accepting();
+    assert_eq!(desk.refused("GET", "/health/ready").await, (503, "draining".to_owned()));
+    let (status, report) = read(desk.ask("GET", "/health").await).await;
+    assert_eq!((status.as_u16(), &report["reason"]), (503, &json!("draining")));
+    assert_eq!(desk.get("/health/live").await["status"], "ok");
+}
+
+#[tokio::test]
+async fn health_tells_queues_sources_and_handlers() {
+    let desk = Desk::open().await;
+    desk.health.set_routing_ready();
+    desk.receive("github", "push", b"{}").await;
+    desk.receive("github", "push", b"{}").await;
+    desk.give_up().await;
+    let github = desk.metrics.source(&SourceName::configured("github").unwrap());
+    github.answered("accepted", Duration::from_millis(1));
+    github.answered("signature_mismatch", Duration::from_millis(1));
+    let report = desk.get("/health").await;
+    assert_eq!(report["store"]["status"], "ok");
+    assert_eq!(report["queues"]["handler:orders"]["pending"], 1);
+    assert_eq!(report["queues"]["handler:orders"]["dead_letter"], 1);
+    assert_eq!(report["sources"]["github"]["received"], 1);
+    assert_eq!(report["sources"]["github"]["refused"], 1);
+    assert!(report["sources"]["github"]["last_received_seconds_ago"].is_u64());
+    assert_eq!(report["handlers"][0]["name"], "orders");
+    assert_eq!(report["version"], env!("CARGO_PKG_VERSION"));
+}
+
+#[tokio::test]
+async fn a_scrape_has_what_the_store_knows() {
+    let desk = Desk::open().await;
+    desk.receive("github", "push", b"{}").await;
+    desk.give_up().await;
+    let response = desk.ask("GET", "/metrics").await;
+    let kind = response.headers()["content-type"].to_str().unwrap().to_owned();
+    assert!(kind.starts_with("application/openmetrics-text"), "{kind}");
+    let text = String::from_utf8(bytes(response).await.to_vec()).unwrap();
+    for line in [
+        "weir_deliveries{target=\"handler:orders\",state=\"dead_letter\"} 1",
+        "weir_store_events_total{source=\"github\",what=\"stored\"} 1",
+        "weir_ready 0",
+        "# EOF",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
+    }
+}
+
+#[tokio::test]
+async fn holds_handlers_and_inbox_are_listed_whole() {
+    let desk = Desk::open().await;
+    let scope = HoldScope::Handler("orders".parse().unwrap());
+    let hold = NewHold { scope, reason: "operator".into(), by: "ada".into(), until: None };
+    let id = desk.store.hold(hold).await.unwrap();
+    let held = desk.get("/api/v1/holds").await;
+    assert_eq!(held["items"][0]["id"], json!(id));
+    assert_eq!(held["items"][0]["scope"], "handler:orders");
+    assert_eq!(held["items"][0]["by"], "ada");
+    assert_eq!(desk.get("/api/v1/handlers").await["items"], json!([{ "name": "orders" }]));
+    assert_eq!(desk.get("/api/v1/inbox").await["items"], json!([]));
+}
+
+#[tokio::test]
+async fn a_store_that_is_gone_is_said_and_the_scrape_goes_on() {
+    let desk = Desk::open().await;
+    let dead = DeliveryId::from_bits(7);
+    desk.store.close().await.unwrap();
+    let gone = (503, "store_unavailable".to_owned());
+    assert_eq!(desk.refused("GET", "/api/v1/events").await, gone);
+    let requeue = format!("/api/v1/dead-letters/{dead}/requeue");
+    assert_eq!(desk.refused("POST", &requeue).await, gone);
+    assert_eq!(desk.ask("GET", "/metrics").await.status(), StatusCode::OK);
+    let (_, report) = read(desk.ask("GET", "/health").await).await;
+    assert!(report["sources"].is_object() && report["uptime_seconds"].is_u64(), "{report}");
+}
+
+#[tokio::test]
+async fn over_a_socket_the_port_that_was_bound_is_the_one_that_counts() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let desk = Desk::open().await;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let admin = Admin::new(AdminParts {
+        allowed_hosts: BTreeSet::new(),
+        token: Token::given(TOKEN.as_bytes()),
+        store: desk.store.clone(),
+        metrics: desk.metrics.clone(),
+        health: desk.health.clone(),
+        handlers: Arc::new(|| json!([])),
+        inbox: Arc::new(|| json!([])),
+        clock: Arc::new(SystemClock),
+        drain: desk.drain.clone(),
+    });
+    let running = tokio::spawn(admin.run(listener));
+    for (host, expected) in
+        [(address.to_string(), "HTTP/1.1 200"), ("127.0.0.1:1".to_owned(), "HTTP/1.1 421")]
+    {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let ask =
+            format!("GET /api/v1/events HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        stream.write_all(ask.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with(expected), "{host}: {answer}");
+    }
+    desk.drain.stop_claiming();
+    running.await.unwrap();
+}
