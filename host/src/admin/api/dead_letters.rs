@@ -18,7 +18,7 @@ pub(in crate::admin) async fn list(hub: Hub, uri: Uri) -> Answer {
 pub(in crate::admin) async fn show(hub: Hub, path: Id, uri: Uri) -> Answer {
     query::none(uri.query())?;
     let delivery = find(&hub, id(path)?).await?;
-    json::answer(StatusCode::OK, &json!({ "delivery": delivery }))
+    json::answer(StatusCode::OK, &delivery)
 }
 
 /// Makes one dead letter due again, with all its attempts before it.
@@ -33,7 +33,7 @@ pub(in crate::admin) async fn requeue(hub: Hub, path: Id, uri: Uri) -> Answer {
         return Err(not_dead("it is being requeued already"));
     }
     tracing::info!(delivery = %delivery.id, target = %delivery.target, "dead letter requeued");
-    json::answer(StatusCode::OK, &json!({ "status": "requeued", "delivery_id": delivery.id }))
+    json::answer(StatusCode::OK, &json!({ "requeued": redriven.deliveries }))
 }
 
 async fn find(hub: &Shared, id: DeliveryId) -> Result<DeliveryDetail, Problem> {
