@@ -88,10 +88,10 @@ impl Payload {
 
 fn put_length(out: &mut BytesMut, mut n: usize) {
     while n >= 0x80 {
-        out.put_u8((n & 0x7f) as u8 | 0x80);
+        out.put_u8(n.to_le_bytes()[0] | 0x80);
         n >>= 7;
     }
-    out.put_u8((n & 0x7f) as u8);
+    out.put_u8(n.to_le_bytes()[0]);
 }
 
 fn take_length(from: &Bytes, at: &mut usize) -> Result<usize, DamagedPayload> {
