@@ -3,14 +3,25 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Milliseconds since 1970-01-01 UTC.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
-)]
-#[serde(transparent)]
+/// Milliseconds since 1970-01-01 UTC. In JSON it is text, as [`fmt::Display`] writes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(u64);
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+        let time: jiff::Timestamp = text.parse().map_err(serde::de::Error::custom)?;
+        u64::try_from(time.as_millisecond()).map(Self).map_err(serde::de::Error::custom)
+    }
+}
 
 impl Timestamp {
     /// From milliseconds since the epoch.
@@ -77,6 +88,14 @@ mod tests {
             Timestamp::from_millis(1_760_000_000_007).to_string(),
             "2025-10-09T08:53:20.007Z"
         );
+    }
+
+    #[test]
+    fn a_timestamp_survives_json() {
+        let t = Timestamp::from_millis(1_760_000_000_007);
+        let json = serde_json::to_string(&t).unwrap();
+        assert_eq!(json, "\"2025-10-09T08:53:20.007Z\"");
+        assert_eq!(serde_json::from_str::<Timestamp>(&json).unwrap(), t);
     }
 
     #[test]

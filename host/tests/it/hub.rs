@@ -1,0 +1,370 @@
+//! A hub in a process of its own, in a folder of its own.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hmac::{Hmac, KeyInit, Mac};
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
+use sha2::Sha256;
+use tempfile::TempDir;
+
+use crate::sink::Sink;
+
+/// Past this a state that was waited for is not coming.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The secret of every source that `github` makes.
+pub const SECRET: &str = "a secret that only GitHub and we know";
+
+/// The committed test handlers.
+pub fn guest(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/guests/{name}.wasm"))
+}
+
+/// What to start.
+pub struct TestHub {
+    folder: TempDir,
+    config: String,
+}
+
+impl TestHub {
+    /// Nothing but the listeners.
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("plugins")).unwrap();
+        let config = r#"
+[server]
+listen = "127.0.0.1:0"
+[admin]
+listen = "127.0.0.1:0"
+[log]
+format = "json"
+[plugins]
+settle = "20ms"
+rescan = "200ms"
+grace = "200ms"
+"#;
+        Self { folder, config: config.into() }
+    }
+
+    /// Adds to the configuration.
+    pub fn config(mut self, toml: &str) -> Self {
+        self.config.push_str(toml);
+        self.config.push('\n');
+        self
+    }
+
+    /// Writes a file into the hub's folder.
+    pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
+        std::fs::write(self.folder.path().join(name), content).unwrap();
+        self
+    }
+
+    /// A source with a secret of its own.
+    pub fn source(self, name: &str, provider: &str, secret: &str) -> Self {
+        self.file(&format!("{name}.secret"), secret).config(&format!(
+            "[sources.{name}]\nprovider = \"{provider}\"\nsecrets = [{{ file = \"{name}.secret\" }}]"
+        ))
+    }
+
+    /// The source `github`.
+    pub fn github(self) -> Self {
+        self.source("github", "github", SECRET)
+    }
+
+    /// A handler from the committed test handlers, under a name of its own.
+    pub fn handler(self, name: &str, module: &str) -> Self {
+        std::fs::copy(guest(module), self.plugin_path(name)).unwrap();
+        self
+    }
+
+    /// What is granted, configured and limited for a handler.
+    pub fn sidecar(self, name: &str, toml: &str) -> Self {
+        std::fs::write(self.plugin_path(name).with_extension("toml"), toml).unwrap();
+        self
+    }
+
+    /// A destination that leads to a sink.
+    pub fn destination(self, name: &str, sink: &Sink, more: &str) -> Self {
+        self.config(&format!(
+            "[destinations.{name}]\nkind = \"webhook\"\nurl = \"{}\"\nallow = [\"@private\"]\n{more}",
+            sink.url()
+        ))
+    }
+
+    fn plugin_path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(format!("plugins/{name}.wasm"))
+    }
+
+    /// Runs it and waits until it says that it is ready.
+    pub async fn start(self) -> RunningHub {
+        std::fs::write(self.folder.path().join("weir.toml"), &self.config).unwrap();
+        RunningHub::start(self.folder).await
+    }
+
+    /// Runs it, expecting that it refuses: its exit code and what it said.
+    pub fn refused(self) -> (i32, String) {
+        let file = self.folder.path().join("weir.toml");
+        std::fs::write(&file, &self.config).unwrap();
+        let out = weir().arg("serve").arg("--config").arg(file).output().unwrap();
+        (out.status.code().unwrap_or(-1), String::from_utf8_lossy(&out.stderr).into_owned())
+    }
+}
+
+/// The real binary.
+pub fn weir() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+    command.env_remove("WEIR_ADMIN_TOKEN").env_remove("RUST_LOG").stdin(Stdio::null());
+    command
+}
+
+/// What the process has logged so far.
+#[derive(Clone, Default)]
+pub struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    fn follow(&self, from: impl std::io::Read + Send + 'static) {
+        let lines = self.0.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(from).lines().map_while(Result::ok) {
+                lines.lock().unwrap().push(line);
+            }
+        });
+    }
+
+    /// The lines that contain all of these.
+    pub fn having(&self, parts: &[&str]) -> Vec<String> {
+        let lines = self.0.lock().unwrap();
+        lines.iter().filter(|l| parts.iter().all(|p| l.contains(p))).cloned().collect()
+    }
+
+    /// Everything.
+    pub fn all(&self) -> String {
+        self.0.lock().unwrap().join("\n")
+    }
+}
+
+/// A hub that runs.
+pub struct RunningHub {
+    pub folder: TempDir,
+    pub log: Log,
+    pub ingress: SocketAddr,
+    pub admin: SocketAddr,
+    process: Child,
+    client: Client<HttpConnector, Full<Bytes>>,
+}
+
+impl RunningHub {
+    async fn start(folder: TempDir) -> Self {
+        let mut process = weir()
+            .arg("serve")
+            .arg("--config")
+            .arg(folder.path().join("weir.toml"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Log::default();
+        log.follow(process.stderr.take().unwrap());
+        let ready = until("the hub to be ready", async || {
+            log.having(&["\"message\":\"ready\""]).pop().ok_or_else(|| log.all())
+        })
+        .await;
+        let ready: Value = serde_json::from_str(&ready).unwrap();
+        let address = |key: &str| ready[key].as_str().unwrap().parse().unwrap();
+        let (ingress, admin) = (address("ingress"), address("admin"));
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        Self { folder, log, ingress, admin, process, client }
+    }
+
+    /// Kills it as a power cut would, and starts it again on the same folder.
+    pub async fn kill_and_restart(mut self) -> Self {
+        self.kill();
+        let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
+        drop(self);
+        Self::start(folder).await
+    }
+
+    /// Kills it as a power cut would.
+    pub fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// Asks it to stop as a service manager would; its exit code.
+    pub async fn stop(mut self) -> i32 {
+        let pid = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let process = &mut self.process;
+        until("the hub to stop", async || {
+            process.try_wait().unwrap().ok_or_else(|| "still running".into())
+        })
+        .await
+        .code()
+        .unwrap_or(-1)
+    }
+
+    /// The process's id.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Puts a handler into the watched folder, as a person would who copies a file and then renames it.
+    pub fn put_handler(&self, name: &str, module: impl AsRef<Path>) {
+        let plugins = self.folder.path().join("plugins");
+        let partial = plugins.join(format!("{name}.wasm.tmp"));
+        std::fs::copy(module, &partial).unwrap();
+        std::fs::rename(partial, plugins.join(format!("{name}.wasm"))).unwrap();
+    }
+
+    /// Sends a request as it is.
+    pub async fn send(&self, request: Request<Full<Bytes>>) -> (StatusCode, Bytes) {
+        let response = self.client.request(request).await.unwrap();
+        let status = response.status();
+        (status, response.into_body().collect().await.unwrap().to_bytes())
+    }
+
+    /// Posts to a source with these headers.
+    pub async fn post(&self, source: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(format!("http://{}/webhook/{source}", self.ingress));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let body = Full::new(Bytes::copy_from_slice(body));
+        let (status, body) = self.send(request.body(body).unwrap()).await;
+        Answer { status, body: serde_json::from_slice(&body).unwrap_or(Value::Null) }
+    }
+
+    /// Posts a signed GitHub event to the source `github`.
+    pub async fn push(&self, kind: &str, delivery: &str, body: &[u8]) -> Answer {
+        let signature = github_signature(body);
+        let headers = [
+            ("content-type", "application/json"),
+            ("x-github-event", kind),
+            ("x-github-delivery", delivery),
+            ("x-hub-signature-256", &signature),
+        ];
+        self.post("github", &headers, body).await
+    }
+
+    /// Asks the admin API.
+    pub async fn api(&self, path: &str) -> Value {
+        let request = Request::builder()
+            .uri(format!("http://{}{path}", self.admin))
+            .body(Full::default())
+            .unwrap();
+        let (status, body) = self.send(request).await;
+        assert!(status.is_success(), "{path}: {status} {}", String::from_utf8_lossy(&body));
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    /// The metrics page.
+    pub async fn metrics(&self) -> String {
+        let request = Request::builder()
+            .uri(format!("http://{}/metrics", self.admin))
+            .body(Full::default())
+            .unwrap();
+        String::from_utf8(self.send(request).await.1.to_vec()).unwrap()
+    }
+
+    /// Runs a command of the CLI against this hub.
+    pub fn cli(&self, args: &[&str]) -> std::process::Output {
+        weir().args(args).current_dir(self.folder.path()).output().unwrap()
+    }
+
+    /// An event with its deliveries and attempts.
+    pub async fn event(&self, id: &str) -> Value {
+        self.api(&format!("/api/v1/events/{id}")).await["event"].take()
+    }
+
+    /// Waits until an event has this status; the event then.
+    pub async fn until_status(&self, event: &str, status: &str) -> Value {
+        until(&format!("{event} to be {status}"), async || {
+            let found = self.event(event).await;
+            if found["status"] == status { Ok(found) } else { Err(found.to_string()) }
+        })
+        .await
+    }
+
+    /// Waits until a handler's version is in force; its status then.
+    pub async fn until_handler(&self, name: &str, ready: impl Fn(&Value) -> bool) -> Value {
+        until(&format!("handler {name}"), async || {
+            let handlers = self.api("/api/v1/handlers").await;
+            let all = handlers["items"].as_array().unwrap();
+            match all.iter().find(|h| h["name"] == name) {
+                Some(handler) if ready(handler) => Ok(handler.clone()),
+                _ => Err(format!("{handlers}\n{}", self.log.all())),
+            }
+        })
+        .await
+    }
+
+    /// Waits until a handler serves.
+    pub async fn until_ready(&self, name: &str) -> Value {
+        self.until_handler(name, |h| h["state"] == "ready").await
+    }
+}
+
+impl Drop for RunningHub {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+        if std::thread::panicking() {
+            eprintln!("--- log of the hub\n{}", self.log.all());
+        }
+    }
+}
+
+/// What a source answered.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub body: Value,
+}
+
+impl Answer {
+    /// The id of the event that was accepted.
+    pub fn accepted(&self) -> String {
+        assert_eq!(self.status, 200, "{self:?}");
+        assert_eq!(self.body["status"], "accepted", "{self:?}");
+        self.body["event_id"].as_str().unwrap().to_owned()
+    }
+
+    /// The stable code of a refusal.
+    pub fn refused(&self) -> (u16, String) {
+        (self.status.as_u16(), self.body["code"].as_str().unwrap_or("no code").to_owned())
+    }
+}
+
+/// GitHub's signature, worked out here and not by the hub's own code.
+pub fn github_signature(body: &[u8]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
+    mac.update(body);
+    format!("sha256={}", hex::encode(mac.finalize().into_bytes()))
+}
+
+/// Waits until `state` answers, looking again and again; when it does not, says what it saw last.
+pub async fn until<T>(what: &str, mut state: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let mut look = tokio::time::interval(Duration::from_millis(20));
+    let started = tokio::time::Instant::now();
+    loop {
+        look.tick().await;
+        match state().await {
+            Ok(found) => return found,
+            Err(seen) if started.elapsed() > PATIENCE => panic!("waited for {what}; saw {seen}"),
+            Err(_) => {}
+        }
+    }
+}
