@@ -5,8 +5,9 @@
 // 7 observe: what the hub tells about itself.
 pub mod observe;
 
-// The people's side: an API beside the path.
+// The people's side: an API beside the path, the command line, and what both are told.
 pub mod admin;
+pub mod config;
 
 // The base: the only places that spawn, stop and ask the time.
 pub mod clock;

@@ -1,0 +1,51 @@
+//! `[admin]`: where operators look.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use weir_core::verify::Secret;
+
+use super::secret;
+use super::surroundings::Surroundings;
+use super::tree::Section;
+
+/// Shortest token that an operator may choose, in bytes: below it, guessing over a network becomes thinkable.
+const TOKEN_BYTES_MIN: usize = 16;
+
+/// Where operators look.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// The address to listen on.
+    pub listen: SocketAddr,
+    /// The token for writes, if the operator gave one.
+    pub token: Option<Secret>,
+    /// Host names that are accepted besides loopback and the address, in lower case.
+    pub allowed_hosts: BTreeSet<String>,
+}
+
+pub(super) fn read(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<Admin> {
+    let listen = section.must("listen");
+    let token = secret::one(&mut section, "token", around);
+    if let Some(token) = &token {
+        let bytes = token.expose();
+        if bytes.len() < TOKEN_BYTES_MIN {
+            section.problem("token", format!("is shorter than {TOKEN_BYTES_MIN} bytes"));
+        } else if !bytes.iter().all(u8::is_ascii_graphic) {
+            section.problem(
+                "token",
+                "may hold only printable ASCII with no spaces: it travels in a header",
+            );
+        }
+    }
+    let hosts = section.list::<String>("allowed_hosts");
+    for (index, host) in hosts.iter().flatten().enumerate() {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+        if host.is_empty() || !host.bytes().all(plain) {
+            let key = format!("allowed_hosts[{index}]");
+            section.problem(&key, "write a host name alone, with no scheme, port or wildcard");
+        }
+    }
+    section.finish();
+    let allowed_hosts = hosts?.iter().map(|host| host.to_ascii_lowercase()).collect();
+    Some(Admin { listen: listen?, token, allowed_hosts })
+}

@@ -1,0 +1,285 @@
+//! `[destinations.NAME]` and `[defaults.destination]`: ways out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use http::{HeaderName, HeaderValue};
+use weir_core::name::DestinationName;
+use weir_core::retry::RetryPolicy;
+use weir_core::verify::Secret;
+
+use super::retry::RawRetry;
+use super::secret;
+use super::server::at_most;
+use super::surroundings::Surroundings;
+use super::tree::Section;
+use super::url::endpoint;
+
+/// Most requests to one destination at once.
+const CONCURRENCY_MAX: usize = 1_024;
+/// Longest wait for an answer: past it a slot is better used for a retry.
+const TIMEOUT_MAX: Duration = Duration::from_secs(300);
+/// Most fixed headers on a message.
+const HEADERS_MAX: usize = 64;
+/// The word that lets an address be a private one.
+const PRIVATE: &str = "@private";
+
+/// A way out.
+#[derive(Debug)]
+pub struct Destination {
+    /// Its name.
+    pub name: DestinationName,
+    /// How it is reached.
+    pub kind: DestinationKind,
+    /// When to try again.
+    pub retry: RetryPolicy,
+    /// Requests at once.
+    pub concurrency: usize,
+}
+
+/// How a destination is reached.
+#[derive(Debug)]
+pub enum DestinationKind {
+    /// An HTTP endpoint.
+    Webhook(Box<Webhook>),
+    /// Kept here, for development.
+    Inbox,
+}
+
+/// An HTTP endpoint.
+#[derive(Debug)]
+pub struct Webhook {
+    /// Where.
+    pub url: http::Uri,
+    /// How messages are signed; with no secrets they are not.
+    pub signing: Signing,
+    /// Current first; all of them sign, so that a receiver can rotate.
+    pub secrets: Vec<Secret>,
+    /// Added to every message.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// For the whole answer.
+    pub timeout: Duration,
+    /// Whether the address may be a private one.
+    pub allow_private: bool,
+}
+
+/// How messages to an endpoint are signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signing {
+    /// `webhook-id`, `webhook-timestamp`, `webhook-signature`, by the Standard Webhooks specification.
+    Standard,
+    /// `X-Webhook-Signature: sha256=` and the hex HMAC of the body, beside `webhook-id` and `webhook-timestamp`.
+    Sha256Header,
+}
+
+/// What a destination gets that says nothing else.
+#[derive(Debug, Clone)]
+pub(super) struct DestinationDefaults {
+    pub(super) timeout: Duration,
+    pub(super) concurrency: usize,
+    pub(super) retry: RetryPolicy,
+    raw_retry: RawRetry,
+    growing: RawRetry,
+}
+
+/// Reads `[defaults.destination]`. `growing` has the waits to fall back on where only some of them are said.
+pub(super) fn defaults(
+    mut section: Section<'_>,
+    growing: &RawRetry,
+) -> Option<DestinationDefaults> {
+    let timeout = section.checked("timeout", |d| timeout_ok(*d));
+    let concurrency = section.checked("concurrency", |n| at_most(*n, CONCURRENCY_MAX));
+    let raw_retry = RawRetry::read(&mut section.section("retry")).growing_as(growing);
+    let noted = |(key, what): (&str, String)| section.problem(&format!("retry.{key}"), what);
+    let retry = raw_retry.policy().map_err(noted).ok();
+    section.finish();
+    Some(DestinationDefaults {
+        timeout: timeout?,
+        concurrency: concurrency?,
+        retry: retry?,
+        raw_retry,
+        growing: growing.clone(),
+    })
+}
+
+/// The built-in destination of development mode.
+pub(super) fn inbox(defaults: &DestinationDefaults) -> Option<Destination> {
+    Some(Destination {
+        name: DestinationName::new("inbox").ok()?,
+        kind: DestinationKind::Inbox,
+        retry: defaults.retry.clone(),
+        concurrency: defaults.concurrency,
+    })
+}
+
+/// Reads every `[destinations.NAME]`.
+pub(super) fn read(
+    sections: Vec<(&str, Section<'_>)>,
+    defaults: &DestinationDefaults,
+    around: &Surroundings<'_>,
+) -> BTreeMap<DestinationName, Arc<Destination>> {
+    let mut destinations = BTreeMap::new();
+    for (name, section) in sections {
+        match DestinationName::new(name) {
+            Err(error) => section.problem("", error),
+            Ok(name) => {
+                if let Some(destination) = one(name.clone(), section, defaults, around) {
+                    destinations.insert(name, Arc::new(destination));
+                }
+            }
+        }
+    }
+    destinations
+}
+
+fn one(
+    name: DestinationName,
+    mut section: Section<'_>,
+    defaults: &DestinationDefaults,
+    around: &Surroundings<'_>,
+) -> Option<Destination> {
+    let kind = section.checked("kind", |word: &String| match word.as_str() {
+        "webhook" | "inbox" => Ok(()),
+        _ => Err("must be \"webhook\" or \"inbox\"".into()),
+    });
+    let concurrency = match section.has("concurrency") {
+        true => section.checked("concurrency", |n| at_most(*n, CONCURRENCY_MAX)),
+        false => section.maybe("concurrency").or(Some(defaults.concurrency)),
+    };
+    let mut retry = section.section("retry");
+    let said = RawRetry::read(&mut retry);
+    let retry = if retry.is_given() {
+        let raw = said.over(&defaults.raw_retry).growing_as(&defaults.growing);
+        let noted = |(key, what): (&str, String)| section.problem(&format!("retry.{key}"), what);
+        raw.policy().map_err(noted).ok()
+    } else {
+        Some(defaults.retry.clone())
+    };
+    let kind = match kind?.as_str() {
+        "inbox" => Some(DestinationKind::Inbox),
+        _ => webhook(&mut section, defaults, around).map(|w| DestinationKind::Webhook(Box::new(w))),
+    };
+    section.finish();
+    Some(Destination { name, kind: kind?, retry: retry?, concurrency: concurrency? })
+}
+
+fn webhook(
+    section: &mut Section<'_>,
+    defaults: &DestinationDefaults,
+    around: &Surroundings<'_>,
+) -> Option<Webhook> {
+    let url = section.must::<String>("url").and_then(|text| match endpoint(&text) {
+        Ok(url) => Some(url),
+        Err(what) => {
+            section.problem("url", what);
+            None
+        }
+    });
+    let signing = match section.maybe::<String>("signing").as_deref() {
+        None | Some("standard") => Signing::Standard,
+        Some("sha256-header") => Signing::Sha256Header,
+        Some(_) => {
+            section.problem("signing", "must be \"standard\" or \"sha256-header\"");
+            return None;
+        }
+    };
+    let secrets = match section.has("secrets") {
+        true => secret::list(section, "secrets", around),
+        false => {
+            section.items("secrets");
+            Some(Vec::new())
+        }
+    };
+    for (index, secret) in secrets.iter().flatten().enumerate() {
+        if signing == Signing::Standard && !is_standard(&secret.value) {
+            let what = "is no Standard Webhooks secret, which is `whsec_` and base64; \
+                        `weir secret generate` makes one, or say signing = \"sha256-header\"";
+            section.problem(&format!("secrets[{index}]"), what);
+        }
+    }
+    let headers = headers(section, around);
+    let timeout = match section.has("timeout") {
+        true => section.checked("timeout", |d| timeout_ok(*d)),
+        false => section.maybe("timeout").or(Some(defaults.timeout)),
+    };
+    let allow = section.list::<String>("allow").unwrap_or_default();
+    for (index, word) in allow.iter().enumerate() {
+        if word != PRIVATE {
+            section.problem(
+                &format!("allow[{index}]"),
+                format!("the only word known here is \"{PRIVATE}\""),
+            );
+        }
+    }
+    Some(Webhook {
+        url: url?,
+        signing,
+        secrets: secrets?.into_iter().map(|secret| secret.value).collect(),
+        headers,
+        timeout: timeout?,
+        allow_private: !allow.is_empty(),
+    })
+}
+
+fn headers(section: &mut Section<'_>, around: &Surroundings<'_>) -> Vec<(HeaderName, HeaderValue)> {
+    let given = section.entries("headers").unwrap_or_default();
+    if given.len() > HEADERS_MAX {
+        section.problem("headers", format!("has more than {HEADERS_MAX} entries"));
+    }
+    let mut headers = Vec::with_capacity(given.len());
+    for (text, _, value) in given {
+        let key = format!("headers.{text}");
+        let Ok(name) = HeaderName::try_from(text) else {
+            section.problem(&key, "is not the name of a header");
+            continue;
+        };
+        if is_ours(&name) {
+            section.problem(&key, "is set by the host and cannot be configured");
+            continue;
+        }
+        let bytes = secret::text_or_reference(section, "headers", text, value, around);
+        match bytes.map(HeaderValue::try_from) {
+            Some(Ok(mut value)) => {
+                // It may be a credential, and nothing here can tell.
+                value.set_sensitive(true);
+                headers.push((name, value));
+            }
+            Some(Err(_)) => section.problem(&key, "a header value may not hold control characters"),
+            None => {}
+        }
+    }
+    headers
+}
+
+/// Headers that make the message what it is: its framing, and what its signature says.
+fn is_ours(name: &HeaderName) -> bool {
+    const FRAMING: [&str; 7] = [
+        "host",
+        "content-length",
+        "content-type",
+        "transfer-encoding",
+        "connection",
+        "te",
+        "upgrade",
+    ];
+    FRAMING.contains(&name.as_str())
+        || name.as_str().starts_with("webhook-")
+        || name.as_str() == "x-webhook-signature"
+}
+
+fn is_standard(secret: &Secret) -> bool {
+    let lenient =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let engine = GeneralPurpose::new(&base64::alphabet::STANDARD, lenient);
+    let text = secret.expose().trim_ascii();
+    let text = text.strip_prefix(b"whsec_").unwrap_or(text);
+    engine.decode(text).is_ok_and(|key| !key.is_empty())
+}
+
+fn timeout_ok(timeout: Duration) -> Result<(), String> {
+    if timeout > TIMEOUT_MAX { Err("must be at most 5m".into()) } else { Ok(()) }
+}

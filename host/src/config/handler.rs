@@ -1,0 +1,251 @@
+//! `[handlers.NAME]`, `NAME.toml` beside a module, and `[defaults]` for both: what the operator says about handlers.
+//!
+//! Both files use the same keys. They are laid over each other key by key, the configuration winning, and only
+//! then completed with the defaults and judged.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use weir_core::bounds::SUBSCRIPTIONS_MAX;
+use weir_core::name::DestinationName;
+use weir_core::retry::RetryPolicy;
+use weir_core::route::Pattern;
+
+use super::retry::RawRetry;
+use super::route::warn_of_unknown_sources;
+use super::tree::Section;
+use super::units::show_size;
+use super::value::Size;
+
+/// Most entries of a handler's `config`, so that it fits a guest's environment.
+const CONFIG_ENTRIES_MAX: usize = 256;
+/// The longest that a run may take: a slot held longer starves every other handler.
+const RUN_TIME_MAX: Duration = Duration::from_secs(600);
+
+/// What a handler gets that says nothing else.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HandlerDefaults {
+    /// Bounds of a run.
+    pub limits: Limits,
+    /// When to try again.
+    pub retry: RetryPolicy,
+    pub(super) raw_retry: RawRetry,
+}
+
+/// Bounds of one handler's runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Guest memory in bytes.
+    pub memory: usize,
+    /// Wall-clock time of a run.
+    pub time: Duration,
+    /// Runs at once.
+    pub concurrency: usize,
+}
+
+/// What the operator says about one handler, in `[handlers.NAME]` or `NAME.toml`. None: nothing said.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct HandlerSettings {
+    /// Replaces what the module asks for.
+    pub on: Option<Vec<Pattern>>,
+    /// What the module reads.
+    pub config: Option<BTreeMap<String, String>>,
+    /// What it may do.
+    pub grant: Option<Grant>,
+    /// Bounds, complete with defaults.
+    pub limits: Option<Limits>,
+    /// When to try again, complete with defaults.
+    pub retry: Option<RetryPolicy>,
+    /// As written, to be laid over a sidecar.
+    pub(crate) raw: RawHandler,
+}
+
+/// What a handler may do. Nothing unless granted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Grant {
+    /// Destinations it may send to.
+    pub destinations: BTreeSet<DestinationName>,
+    /// Whether it may emit events.
+    pub emit: bool,
+}
+
+/// The keys of one handler as one file has them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct RawHandler {
+    on: Option<Vec<Pattern>>,
+    config: Option<BTreeMap<String, String>>,
+    destinations: Option<BTreeSet<DestinationName>>,
+    emit: Option<bool>,
+    memory: Option<usize>,
+    time: Option<Duration>,
+    concurrency: Option<usize>,
+    retry: Option<RawRetry>,
+}
+
+/// What a handler's settings are judged against.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds<'a> {
+    pub(super) defaults: &'a HandlerDefaults,
+    pub(super) memory_ceiling: usize,
+    pub(super) slots: usize,
+    pub(super) destinations: &'a BTreeSet<DestinationName>,
+    pub(super) sources: &'a BTreeSet<String>,
+}
+
+/// Reads `[defaults.limits]` and `[defaults.retry]`.
+pub(super) fn defaults(
+    mut limits: Section<'_>,
+    mut retry: Section<'_>,
+    memory_ceiling: usize,
+    slots: usize,
+) -> Option<HandlerDefaults> {
+    let memory = limits.must::<Size>("memory");
+    let time = limits.must("time");
+    let concurrency = limits.maybe("concurrency");
+    let read = memory.zip(time).map(|(memory, time)| Limits {
+        memory: memory.0,
+        time,
+        concurrency: concurrency.unwrap_or(slots),
+    });
+    if let Some(read) = &read {
+        judge_limits(read, memory_ceiling, slots, |key, what| limits.problem(key, what));
+    }
+    limits.finish();
+    let raw_retry = RawRetry::read(&mut retry);
+    let policy = raw_retry.policy().map_err(|(key, what)| retry.problem(key, what)).ok();
+    Some(HandlerDefaults { limits: read?, retry: policy?, raw_retry })
+}
+
+/// Reads `[handlers.NAME]`, or a sidecar's whole file: its keys over those of `above`, if there are any.
+///
+/// `may_grant` is false where only the configuration may grant.
+pub(super) fn read(
+    mut section: Section<'_>,
+    bounds: &Bounds<'_>,
+    above: Option<&HandlerSettings>,
+    may_grant: bool,
+) -> HandlerSettings {
+    let mut raw = read_raw(&mut section, bounds);
+    if !may_grant {
+        (raw.destinations, raw.emit) = (None, None);
+    }
+    if let Some(above) = above {
+        raw = above.raw.over(raw);
+    }
+    let settings = complete(&section, raw, bounds);
+    section.finish();
+    settings
+}
+
+fn read_raw(section: &mut Section<'_>, bounds: &Bounds<'_>) -> RawHandler {
+    let on = section.list::<Pattern>("on");
+    if on.as_ref().is_some_and(|on| on.len() > SUBSCRIPTIONS_MAX) {
+        section.problem("on", format!("lists more than {SUBSCRIPTIONS_MAX} patterns"));
+    }
+    warn_of_unknown_sources(section, on.as_deref().unwrap_or_default(), bounds.sources);
+    let config = section.texts("config");
+    if config.as_ref().is_some_and(|config| config.len() > CONFIG_ENTRIES_MAX) {
+        section.problem("config", format!("has more than {CONFIG_ENTRIES_MAX} entries"));
+    }
+    let mut grant = section.section("grant");
+    let destinations = grant.list::<DestinationName>("destinations");
+    for (index, name) in destinations.iter().flatten().enumerate() {
+        if !bounds.destinations.contains(name) {
+            let what = no_destination(name.as_str(), bounds.destinations);
+            grant.problem(&format!("destinations[{index}]"), what);
+        }
+    }
+    let emit = grant.maybe("emit");
+    grant.finish();
+    let mut limits = section.section("limits");
+    let memory = limits.maybe::<Size>("memory").map(|size| size.0);
+    let time = limits.maybe("time");
+    let concurrency = limits.maybe("concurrency");
+    limits.finish();
+    let mut retry = section.section("retry");
+    let said = RawRetry::read(&mut retry);
+    let retry = retry.is_given().then_some(said);
+    let destinations = destinations.map(BTreeSet::from_iter);
+    RawHandler { on, config, destinations, emit, memory, time, concurrency, retry }
+}
+
+impl RawHandler {
+    /// Each key of this one; where it says nothing, the key of `below`.
+    fn over(&self, below: Self) -> Self {
+        let config = match (&self.config, below.config) {
+            (Some(above), Some(mut entries)) => {
+                entries.extend(above.clone());
+                Some(entries)
+            }
+            (above, below) => above.clone().or(below),
+        };
+        let retry = match (&self.retry, &below.retry) {
+            (Some(above), Some(below)) => Some(above.over(below)),
+            (above, below) => above.clone().or_else(|| below.clone()),
+        };
+        Self {
+            on: self.on.clone().or(below.on),
+            config,
+            destinations: self.destinations.clone().or(below.destinations),
+            emit: self.emit.or(below.emit),
+            memory: self.memory.or(below.memory),
+            time: self.time.or(below.time),
+            concurrency: self.concurrency.or(below.concurrency),
+            retry,
+        }
+    }
+}
+
+fn complete(section: &Section<'_>, raw: RawHandler, bounds: &Bounds<'_>) -> HandlerSettings {
+    let says_limits = raw.memory.is_some() || raw.time.is_some() || raw.concurrency.is_some();
+    let limits = says_limits.then(|| {
+        let defaults = &bounds.defaults.limits;
+        let limits = Limits {
+            memory: raw.memory.unwrap_or(defaults.memory),
+            time: raw.time.unwrap_or(defaults.time),
+            concurrency: raw.concurrency.unwrap_or(defaults.concurrency),
+        };
+        let noted = |key: &str, what: String| section.problem(&format!("limits.{key}"), what);
+        judge_limits(&limits, bounds.memory_ceiling, bounds.slots, noted);
+        limits
+    });
+    let retry = raw.retry.as_ref().and_then(|retry| {
+        let policy = retry.over(&bounds.defaults.raw_retry).policy();
+        let noted = |(key, what): (&str, String)| section.problem(&format!("retry.{key}"), what);
+        policy.map_err(noted).ok()
+    });
+    let grant = (raw.destinations.is_some() || raw.emit.is_some()).then(|| Grant {
+        destinations: raw.destinations.clone().unwrap_or_default(),
+        emit: raw.emit.unwrap_or(false),
+    });
+    HandlerSettings { on: raw.on.clone(), config: raw.config.clone(), grant, limits, retry, raw }
+}
+
+fn judge_limits(
+    limits: &Limits,
+    memory_ceiling: usize,
+    slots: usize,
+    problem: impl Fn(&str, String),
+) {
+    if limits.memory > memory_ceiling {
+        let (asked, ceiling) = (show_size(limits.memory), show_size(memory_ceiling));
+        problem("memory", format!("{asked} is more than runs.memory_ceiling ({ceiling})"));
+    }
+    if limits.time > RUN_TIME_MAX {
+        problem("time", "must be at most 10m: a run holds a slot".into());
+    }
+    if limits.concurrency > slots {
+        let what =
+            format!("{} is more than there are slots (runs.slots: {slots})", limits.concurrency);
+        problem("concurrency", what);
+    }
+}
+
+/// What to say of a destination that is not there.
+pub(super) fn no_destination(name: &str, known: &BTreeSet<DestinationName>) -> String {
+    if known.is_empty() {
+        return format!("no destination `{name}`: there is no [destinations.…] at all");
+    }
+    let known: Vec<_> = known.iter().map(DestinationName::as_str).collect();
+    format!("no destination `{name}`; there is: {}", known.join(", "))
+}

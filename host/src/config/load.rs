@@ -1,0 +1,260 @@
+//! From a file to a [`Config`], or to everything that is wrong with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use toml::de::DeTable;
+use weir_core::name::{DestinationName, HandlerName, SourceName};
+use weir_core::provider::Catalog;
+
+use super::handler::{self, Bounds, HandlerDefaults, HandlerSettings};
+use super::plugins::Runs;
+use super::problem::{ConfigErrors, Problem};
+use super::retry::RawRetry;
+use super::surroundings::Surroundings;
+use super::tree::{Report, Section, parse};
+use super::{
+    Config, DEFAULTS, admin, destination, development, log, plugins, route, server, source, store,
+};
+
+/// The file that is read if none is named.
+pub const FILE: &str = "weir.toml";
+
+/// The data folder of development mode with no file.
+const DATA: &str = "data";
+
+/// Largest configuration file, in bytes.
+const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// A configuration with what there is to say about it.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// The file it came from; none in development mode with no file.
+    pub file: Option<PathBuf>,
+    /// What works, but deserves a look.
+    pub warnings: Vec<Problem>,
+}
+
+/// Loads a configuration: the file that is named, else [`FILE`] in the process's folder, else development mode
+/// with its data in `data/`. With `development`, secrets may stand in the file and there is an inbox.
+pub fn load(path: Option<&Path>, development: bool) -> Result<Loaded, ConfigErrors> {
+    let path = match path {
+        Some(path) => path,
+        None if Path::new(FILE).exists() => Path::new(FILE),
+        None => return development::development(Path::new(DATA)),
+    };
+    let text = read_file(path)?;
+    let folder = path.parent().unwrap_or_else(|| Path::new(""));
+    let mut loaded = load_text(&path.display().to_string(), &text, folder, development)?;
+    loaded.file = Some(path.to_owned());
+    Ok(loaded)
+}
+
+/// Loads a configuration from its text. `name` stands for the file in errors, `folder` is where relative paths
+/// start; secrets come from the process's environment.
+pub fn load_text(
+    name: &str,
+    text: &str,
+    folder: &Path,
+    development: bool,
+) -> Result<Loaded, ConfigErrors> {
+    let variable = |name: &str| std::env::var_os(name);
+    let (config, warnings) = from_text(name, text, folder, &variable, development)?;
+    Ok(Loaded { config, file: None, warnings })
+}
+
+/// The text of a configuration file.
+pub(super) fn read_file(path: &Path) -> Result<String, ConfigErrors> {
+    let failed = |what: String| ConfigErrors::of_file(&path.display().to_string(), what);
+    let unreadable = |error: std::io::Error| failed(format!("cannot be read: {error}"));
+    if std::fs::metadata(path).map_err(unreadable)?.len() > FILE_BYTES_MAX {
+        return Err(failed("is larger than 8MiB and hardly a configuration".into()));
+    }
+    std::fs::read_to_string(path).map_err(unreadable)
+}
+
+/// Reads a configuration from text, with what surrounds it passed in.
+pub(super) fn from_text(
+    file: &str,
+    text: &str,
+    folder: &Path,
+    variable: &dyn Fn(&str) -> Option<OsString>,
+    development: bool,
+) -> Result<(Config, Vec<Problem>), ConfigErrors> {
+    let catalog = Catalog::built_in()
+        .map_err(|error| ConfigErrors::of_file("built-in providers", error.to_string()))?;
+    let report = Report::new(file, text);
+    let tree = parse(text, &report);
+    if !report.is_clean() {
+        // Half a tree would only give problems that are none.
+        return Err(report.close().err().unwrap_or_else(|| no_reason(file)));
+    }
+    let around = Surroundings { folder, variable, development };
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let config = read(&report, tree.get_ref(), &catalog, &around, cores);
+    let warnings = report.close()?;
+    config.map(|config| (config, warnings)).ok_or_else(|| no_reason(file))
+}
+
+/// What cannot happen is still refused: a configuration is complete or has a problem.
+fn no_reason(file: &str) -> ConfigErrors {
+    ConfigErrors::of_file(
+        file,
+        "cannot be used, and the reason was not recorded; please report this",
+    )
+}
+
+/// Reads the whole tree. `None` only if a problem was noted.
+pub(super) fn read<'t>(
+    report: &'t Report,
+    tree: &'t DeTable<'t>,
+    catalog: &Catalog,
+    around: &Surroundings<'_>,
+    cores: usize,
+) -> Option<Config> {
+    let defaults_report = Report::new("defaults", DEFAULTS);
+    let defaults = parse(DEFAULTS, &defaults_report);
+    let defaults = defaults.get_ref();
+    let mut built_in = Section::root(&defaults_report, None, Some(defaults));
+    let mut root = Section::root(report, Some(tree), Some(defaults));
+
+    let server = server::read(root.section("server"));
+    let admin = admin::read(root.section("admin"), around);
+    if let (Some(server), Some(admin)) = (&server, &admin)
+        && server.listen == admin.listen
+        && server.listen.port() != 0
+    {
+        root.problem(
+            "admin.listen",
+            "is the same address as server.listen; give each its own port",
+        );
+    }
+    let place = store::read(root.section("store"), around);
+    let plugins = plugins::read(root.section("plugins"), around);
+    let runs = plugins::runs(root.section("runs"), cores);
+    let retention = store::retention(root.section("retention"));
+    let shutdown_grace = log::shutdown_grace(root.section("shutdown"));
+    let log = log::read(root.section("log"));
+
+    // Where a section is wrong, what depends on it is judged by the built-in one, so that its problems show too.
+    let judged = runs.clone().or_else(|| plugins::runs(built_in.section("runs"), cores))?;
+    let defaults = read_defaults(root.section("defaults"), &judged);
+    let fallback = read_defaults(built_in.section("defaults"), &judged);
+    let handler_defaults = defaults.handler.or(fallback.handler)?;
+    let destination_defaults = defaults.destination.or(fallback.destination)?;
+
+    let bounds = Judged {
+        handlers: &handler_defaults,
+        destinations: &destination_defaults,
+        runs: &judged,
+        server: server.as_ref(),
+    };
+    let ways = read_ways(&mut root, &bounds, catalog, around);
+    root.finish();
+    let place = place?;
+    Some(Config {
+        server: server?,
+        admin: admin?,
+        store_url: place.url,
+        data_dir: place.folder,
+        plugins: plugins?,
+        runs: runs?,
+        handler_defaults,
+        retention: retention?,
+        shutdown_grace: shutdown_grace?,
+        log: log?,
+        sources: ways.sources,
+        destinations: ways.destinations,
+        routes: ways.routes,
+        handlers: ways.handlers,
+        development: around.development,
+    })
+}
+
+/// What the named parts of a file are judged against.
+struct Judged<'a> {
+    handlers: &'a HandlerDefaults,
+    destinations: &'a destination::DestinationDefaults,
+    runs: &'a Runs,
+    server: Option<&'a server::Server>,
+}
+
+/// The parts of a file that the operator names.
+struct Ways {
+    sources: BTreeMap<SourceName, Arc<source::Source>>,
+    destinations: BTreeMap<DestinationName, Arc<destination::Destination>>,
+    routes: Vec<route::Route>,
+    handlers: BTreeMap<HandlerName, HandlerSettings>,
+}
+
+/// Reads what is named, and checks that what refers to a name finds it.
+fn read_ways(
+    root: &mut Section<'_>,
+    judged: &Judged<'_>,
+    catalog: &Catalog,
+    around: &Surroundings<'_>,
+) -> Ways {
+    let sections = root.named("destinations");
+    let mut names = names(&sections);
+    let mut destinations = destination::read(sections, judged.destinations, around);
+    if around.development
+        && let Some(inbox) = destination::inbox(judged.destinations)
+    {
+        names.insert(inbox.name.clone());
+        destinations.entry(inbox.name.clone()).or_insert_with(|| Arc::new(inbox));
+    }
+    let sections = root.named("sources");
+    let source_names = sections.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let sources = source::read(sections, catalog, judged.server, around);
+    let routes = route::read(root.tables("route"), &names, &source_names);
+    let bounds = Bounds {
+        defaults: judged.handlers,
+        memory_ceiling: judged.runs.memory_ceiling,
+        slots: judged.runs.slots,
+        destinations: &names,
+        sources: &source_names,
+    };
+    let handlers = read_handlers(root.named("handlers"), &bounds);
+    Ways { sources, destinations, routes, handlers }
+}
+
+struct Defaults {
+    handler: Option<HandlerDefaults>,
+    destination: Option<destination::DestinationDefaults>,
+}
+
+fn read_defaults(mut section: Section<'_>, runs: &Runs) -> Defaults {
+    let limits = section.section("limits");
+    let retry = section.section("retry");
+    let handler = handler::defaults(limits, retry, runs.memory_ceiling, runs.slots);
+    let growing = handler.as_ref().map_or_else(RawRetry::default, |h| h.raw_retry.clone());
+    let destination = destination::defaults(section.section("destination"), &growing);
+    section.finish();
+    Defaults { handler, destination }
+}
+
+/// The names of destinations that a file declares, whether or not all is well with them.
+fn names(sections: &[(&str, Section<'_>)]) -> BTreeSet<DestinationName> {
+    sections.iter().filter_map(|(name, _)| DestinationName::new(name).ok()).collect()
+}
+
+fn read_handlers(
+    sections: Vec<(&str, Section<'_>)>,
+    bounds: &Bounds<'_>,
+) -> BTreeMap<HandlerName, HandlerSettings> {
+    let mut handlers = BTreeMap::new();
+    for (name, section) in sections {
+        match HandlerName::new(name) {
+            Err(error) => section.problem("", error),
+            Ok(name) => {
+                handlers.insert(name, handler::read(section, bounds, None, true));
+            }
+        }
+    }
+    handlers
+}

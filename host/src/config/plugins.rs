@@ -1,0 +1,71 @@
+//! `[plugins]` and `[runs]`: the watched folder, and how runs of what lies in it are bounded.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::server::{at_most, size_at_most};
+use super::surroundings::Surroundings;
+use super::tree::Section;
+use super::value::Size;
+
+/// Most runs at once: each slot reserves address space in the pool.
+const SLOTS_MAX: usize = 1_024;
+/// The most memory that a 32-bit guest can address, in bytes.
+const GUEST_MEMORY_BYTES_MAX: usize = 4 << 30;
+
+/// The watched folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plugins {
+    /// The folder.
+    pub dir: PathBuf,
+    /// Whether a sidecar file may grant.
+    pub sidecar_grants: bool,
+    /// A changed file is read once it has not changed for so long.
+    pub settle: Duration,
+    /// Look again after this long.
+    pub rescan: Duration,
+    /// A handler whose file is gone keeps running for so long.
+    pub grace: Duration,
+}
+
+/// How runs are bounded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Runs {
+    /// Runs at once.
+    pub slots: usize,
+    /// The most memory that any handler may be given, in bytes.
+    pub memory_ceiling: usize,
+}
+
+pub(super) fn read(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<Plugins> {
+    let dir = section.must::<PathBuf>("dir");
+    let grants = section.checked("grants", |word: &String| match word.as_str() {
+        "sidecar" | "config" => Ok(()),
+        _ => Err("must be \"sidecar\" or \"config\"".into()),
+    });
+    let settle = section.must("settle");
+    let rescan = section.must("rescan");
+    let grace = section.must("grace");
+    section.finish();
+    Some(Plugins {
+        dir: around.resolve(&dir?),
+        sidecar_grants: grants? == "sidecar",
+        settle: settle?,
+        rescan: rescan?,
+        grace: grace?,
+    })
+}
+
+/// `cores` decides how many slots there are if the file does not.
+pub(super) fn runs(mut section: Section<'_>, cores: usize) -> Option<Runs> {
+    let slots = if section.has("slots") {
+        section.checked("slots", |n| at_most(*n, SLOTS_MAX))
+    } else {
+        section.maybe::<usize>("slots");
+        Some((2 * cores).clamp(1, SLOTS_MAX))
+    };
+    let memory_ceiling =
+        section.checked("memory_ceiling", |s: &Size| size_at_most(*s, GUEST_MEMORY_BYTES_MAX));
+    section.finish();
+    Some(Runs { slots: slots?, memory_ceiling: memory_ceiling?.0 })
+}

@@ -1,0 +1,73 @@
+//! `[[route]]`: straight ways from sources to a destination.
+
+use std::collections::BTreeSet;
+
+use weir_core::bounds::SUBSCRIPTIONS_MAX;
+use weir_core::name::{DestinationName, SourceName};
+use weir_core::route::Pattern;
+
+use super::handler::no_destination;
+use super::tree::Section;
+
+/// A straight way from sources to a destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Which events.
+    pub on: Vec<Pattern>,
+    /// Where to.
+    pub to: DestinationName,
+}
+
+pub(super) fn read(
+    sections: Vec<Section<'_>>,
+    destinations: &BTreeSet<DestinationName>,
+    sources: &BTreeSet<String>,
+) -> Vec<Route> {
+    sections.into_iter().filter_map(|section| one(section, destinations, sources)).collect()
+}
+
+fn one(
+    mut section: Section<'_>,
+    destinations: &BTreeSet<DestinationName>,
+    sources: &BTreeSet<String>,
+) -> Option<Route> {
+    let given = section.has("on");
+    let on = section.list::<Pattern>("on");
+    match &on {
+        None if !given => section.problem("on", "is missing"),
+        Some(on) if on.len() > SUBSCRIPTIONS_MAX => {
+            section.problem("on", format!("lists more than {SUBSCRIPTIONS_MAX} patterns"));
+        }
+        Some(on) if on.is_empty() && section.items("on").is_some_and(|list| list.is_empty()) => {
+            section.problem("on", "lists no pattern, so nothing would match");
+        }
+        _ => {}
+    }
+    warn_of_unknown_sources(&section, on.as_deref().unwrap_or_default(), sources);
+    let to = section.checked("to", |name: &DestinationName| {
+        if destinations.contains(name) {
+            Ok(())
+        } else {
+            Err(no_destination(name.as_str(), destinations))
+        }
+    });
+    section.finish();
+    Some(Route { on: on?, to: to? })
+}
+
+/// A pattern under `on` that names a source that is not there may be ahead of its time, or misspelt.
+pub(super) fn warn_of_unknown_sources(
+    section: &Section<'_>,
+    patterns: &[Pattern],
+    sources: &BTreeSet<String>,
+) {
+    for pattern in patterns {
+        let Some(source) = pattern.exact_source() else { continue };
+        if !sources.contains(source) && !SourceName::stored(source).must_be_named() {
+            section.warning(
+                "on",
+                format!("`{pattern}` matches nothing: there is no [sources.{source}]"),
+            );
+        }
+    }
+}

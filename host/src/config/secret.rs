@@ -1,0 +1,212 @@
+//! Secrets as a file refers to them: `{ env = "NAME" }` or `{ file = "path" }`. No error here holds a value.
+
+use std::io::Read as _;
+use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::DeValue;
+use weir_core::verify::{NamedSecret, Secret};
+
+use super::surroundings::Surroundings;
+use super::tree::Section;
+use super::value::kind;
+
+/// Longest secret in bytes: a PEM file with a large key is a tenth of it.
+const SECRET_BYTES_MAX: u64 = 64 * 1024;
+/// Most live secrets of one source or destination; each is tried on every request.
+const SECRETS_MAX: usize = 16;
+
+/// What to write instead of whatever was found.
+const REFERENCE: &str = "{ env = \"NAME\" } or { file = \"path\" }";
+
+/// The secrets under a key, in the file's order, each with a name of its own.
+pub(super) fn list(
+    section: &mut Section<'_>,
+    key: &'static str,
+    around: &Surroundings<'_>,
+) -> Option<Vec<NamedSecret>> {
+    let items = section.items(key)?;
+    if items.len() > SECRETS_MAX {
+        section.problem(key, format!("more than {SECRETS_MAX} secrets at once"));
+        return None;
+    }
+    let mut secrets: Vec<NamedSecret> = Vec::with_capacity(items.len());
+    let mut complete = true;
+    for (index, item) in items.iter().enumerate() {
+        let place = format!("{key}[{index}]");
+        let read = match item.get_ref() {
+            DeValue::String(text) => literal(section, &place, index, text, around),
+            DeValue::Table(_) => {
+                section.item(key, index, item).and_then(|reference| referred(reference, around))
+            }
+            other => {
+                section.problem(&place, format!("expected {REFERENCE}, found {}", kind(other)));
+                None
+            }
+        };
+        match read {
+            Some(secret) if secrets.iter().any(|s| s.name == secret.name) => {
+                let what =
+                    format!("a second secret named `{}`; give it a name = \"…\"", secret.name);
+                section.problem(&place, what);
+                complete = false;
+            }
+            Some(secret) => secrets.push(secret),
+            None => complete = false,
+        }
+    }
+    complete.then_some(secrets)
+}
+
+/// The one secret under a key, if the key is there.
+pub(super) fn one(
+    section: &mut Section<'_>,
+    key: &'static str,
+    around: &Surroundings<'_>,
+) -> Option<Secret> {
+    if !section.has(key) {
+        return None;
+    }
+    let reference = section.section(key);
+    reference.is_given().then(|| referred(reference, around))?.map(|secret| secret.value)
+}
+
+/// A text that stands in the file, or that a reference leads to.
+pub(super) fn text_or_reference<'t>(
+    section: &Section<'t>,
+    key: &str,
+    name: &str,
+    value: &'t Spanned<DeValue<'t>>,
+    around: &Surroundings<'_>,
+) -> Option<Vec<u8>> {
+    match value.get_ref() {
+        DeValue::String(text) => Some(text.as_bytes().to_vec()),
+        DeValue::Table(_) => {
+            let secret = referred(section.entry(key, name, value)?, around)?;
+            Some(secret.value.expose().to_vec())
+        }
+        other => {
+            let what = format!("expected text in \"quotes\" or {REFERENCE}, found {}", kind(other));
+            section.problem(&format!("{key}.{name}"), what);
+            None
+        }
+    }
+}
+
+fn literal(
+    section: &Section<'_>,
+    place: &str,
+    index: usize,
+    text: &str,
+    around: &Surroundings<'_>,
+) -> Option<NamedSecret> {
+    if !around.development {
+        section.problem(
+            place,
+            format!(
+                "a secret may not stand in the file itself; write {REFERENCE}, or start with --dev"
+            ),
+        );
+        return None;
+    }
+    if text.is_empty() {
+        section.problem(place, "the secret is empty");
+        return None;
+    }
+    Some(NamedSecret::new(&format!("literal-{index}"), Secret::new(text)))
+}
+
+fn referred(mut reference: Section<'_>, around: &Surroundings<'_>) -> Option<NamedSecret> {
+    let variable = reference.maybe::<String>("env");
+    let file = reference.maybe::<PathBuf>("file");
+    let name = reference.maybe::<String>("name");
+    let scheme = reference.maybe::<String>("scheme");
+    let found = match (variable, file) {
+        (Some(variable), None) => from_variable(&reference, &variable, around),
+        (None, Some(file)) => from_file(&reference, &file, around),
+        (None, None) if reference.has("env") || reference.has("file") => None,
+        _ => {
+            reference.problem("", format!("expected {REFERENCE}: one of the two"));
+            None
+        }
+    };
+    if name
+        .as_ref()
+        .is_some_and(|n| n.is_empty() || n.len() > 63 || n.chars().any(char::is_control))
+    {
+        reference.problem("name", "use 1 to 63 printable characters");
+        return None;
+    }
+    reference.finish();
+    let (value, default) = found?;
+    let mut secret = NamedSecret::new(&name.unwrap_or(default), value);
+    secret.scheme = scheme.map(String::into_boxed_str);
+    Some(secret)
+}
+
+fn from_variable(
+    reference: &Section<'_>,
+    variable: &str,
+    around: &Surroundings<'_>,
+) -> Option<(Secret, String)> {
+    match (around.variable)(variable) {
+        None => {
+            reference.problem("env", format!("environment variable {variable} is not set"));
+            None
+        }
+        Some(value) if value.is_empty() => {
+            reference.problem("env", format!("environment variable {variable} is empty"));
+            None
+        }
+        Some(value) => Some((Secret::new(value.into_vec()), variable.into())),
+    }
+}
+
+fn from_file(
+    reference: &Section<'_>,
+    file: &Path,
+    around: &Surroundings<'_>,
+) -> Option<(Secret, String)> {
+    let path = around.resolve(file);
+    let shown = path.display();
+    match contents(&path) {
+        Ok((bytes, _)) if bytes.is_empty() => {
+            reference.problem("file", format!("{shown} is empty"));
+            None
+        }
+        Ok((bytes, _)) if bytes.len() as u64 > SECRET_BYTES_MAX => {
+            reference.problem("file", format!("{shown} is longer than 64KiB and hardly a secret"));
+            None
+        }
+        Ok((bytes, mode)) => {
+            if mode & 0o004 != 0 {
+                let what =
+                    format!("{shown} can be read by every user of this machine; chmod 600 it");
+                reference.warning("file", what);
+            }
+            let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+            Some((Secret::new(bytes), name.into_owned()))
+        }
+        Err(error) => {
+            reference.problem("file", format!("{shown} cannot be read: {error}"));
+            None
+        }
+    }
+}
+
+/// The bytes of a secret's file without the line break that editors leave at the end, and its mode.
+fn contents(path: &Path) -> std::io::Result<(Vec<u8>, u32)> {
+    let file = std::fs::File::open(path)?;
+    let mode = file.metadata()?.permissions().mode();
+    let mut bytes = Vec::new();
+    file.take(SECRET_BYTES_MAX + 3).read_to_end(&mut bytes)?;
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+        if bytes.last() == Some(&b'\r') {
+            bytes.pop();
+        }
+    }
+    Ok((bytes, mode))
+}

@@ -1,0 +1,180 @@
+//! `[sources.NAME]`: ways in. A source is its provider with some of the provider's words changed, and secrets.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use weir_core::bounds::BODY_BYTES_MAX;
+use weir_core::name::SourceName;
+use weir_core::provider::{Catalog, Provider, ProviderError, ProviderOverrides};
+use weir_core::verify::{NamedSecret, Part, Secret, SecretError, Verifier};
+
+use super::secret;
+use super::server::Server;
+use super::surroundings::Surroundings;
+use super::tree::Section;
+use super::units::show_size;
+use super::url::public_base;
+
+/// A way in.
+#[derive(Debug)]
+pub struct Source {
+    /// Its name.
+    pub name: SourceName,
+    /// The provider, with what the source changes about it.
+    pub provider: Arc<Provider>,
+    /// Its secrets, ready to verify with.
+    pub verifier: Verifier,
+    /// Its secrets as configured, current first.
+    pub secrets: Vec<NamedSecret>,
+    /// What a sample is signed with: the current secret, or in development mode its private half.
+    pub signing: Secret,
+    /// Bytes of a body.
+    pub body_limit: usize,
+    /// The URL that senders are given, where it is known. Schemes that sign the URL sign this one.
+    pub public_url: Option<String>,
+}
+
+/// Reads every `[sources.NAME]`.
+pub(super) fn read(
+    sections: Vec<(&str, Section<'_>)>,
+    catalog: &Catalog,
+    server: Option<&Server>,
+    around: &Surroundings<'_>,
+) -> BTreeMap<SourceName, Arc<Source>> {
+    let mut sources = BTreeMap::new();
+    for (name, section) in sections {
+        match SourceName::configured(name) {
+            Err(error) => section.problem("", error),
+            Ok(name) => {
+                if let Some(source) = one(name.clone(), section, catalog, server, around) {
+                    sources.insert(name, Arc::new(source));
+                }
+            }
+        }
+    }
+    sources
+}
+
+fn one(
+    name: SourceName,
+    mut section: Section<'_>,
+    catalog: &Catalog,
+    server: Option<&Server>,
+    around: &Surroundings<'_>,
+) -> Option<Source> {
+    let base = section.must::<String>("provider").and_then(|word| {
+        let found = catalog.get(&word);
+        if found.is_none() {
+            section.problem("provider", no_provider(&word, catalog));
+        }
+        found
+    });
+    let secrets = secret::list(&mut section, "secrets", around);
+    if !section.has("secrets") {
+        section.problem("secrets", needs_secrets(base.map(Arc::as_ref)));
+    }
+    let overrides = section.foreign::<ProviderOverrides>(ProviderOverrides::KEYS);
+    let limit = overrides.as_ref().and_then(|overrides| overrides.body_limit);
+    if limit.is_some_and(|limit| limit.0 > BODY_BYTES_MAX as u64) {
+        section.problem("body_limit", format!("must be at most {}", show_size(BODY_BYTES_MAX)));
+    }
+    let own_url = own_url(&section, overrides.as_ref());
+    let provider = base.zip(overrides.as_ref()).and_then(|(base, overrides)| {
+        let changed = base.with_overrides(overrides);
+        changed.map_err(|error| refused(&section, &error)).ok()
+    });
+    let verifier = provider.as_ref().zip(secrets.as_ref()).and_then(|(provider, secrets)| {
+        let made = provider.verifier(secrets);
+        made.map_err(|error| unusable(&section, secrets, &error)).ok()
+    });
+    let listen_url = server.and_then(|server| server.public_url.as_ref());
+    let public_url = own_url.or_else(|| Some(format!("{}/webhook/{name}", listen_url?)));
+    if let (Some(provider), Some(verifier), None) = (&provider, &verifier, &public_url)
+        && signs_url(provider, verifier)
+    {
+        let what = format!(
+            "is missing: {} signs the URL that it was given, so say it here or as server.public_url",
+            provider.name
+        );
+        section.problem("public_url", what);
+    }
+    section.finish();
+    let (provider, server, secrets) = (provider?, server?, secrets?);
+    Some(Source {
+        name,
+        body_limit: provider.body_limit.unwrap_or(server.body_limit).min(BODY_BYTES_MAX),
+        provider: Arc::new(provider),
+        verifier: verifier?,
+        signing: secrets.first()?.value.clone(),
+        secrets,
+        public_url,
+    })
+}
+
+fn own_url(section: &Section<'_>, overrides: Option<&ProviderOverrides>) -> Option<String> {
+    let url = overrides?.public_url.as_ref()?;
+    // Unlike server.public_url it is whole, so a slash at its end is part of it.
+    match public_base(url) {
+        Ok(_) => Some(url.clone()),
+        Err(what) => {
+            section.problem("public_url", what);
+            None
+        }
+    }
+}
+
+/// Whether a scheme that the source accepts signs the URL.
+fn signs_url(provider: &Provider, verifier: &Verifier) -> bool {
+    let accepted: Vec<_> = verifier.schemes().collect();
+    provider.schemes.iter().any(|scheme| {
+        accepted.contains(&&scheme.name)
+            && scheme.message.parts().iter().any(|part| matches!(part, Part::Url(_)))
+    })
+}
+
+fn no_provider(word: &str, catalog: &Catalog) -> String {
+    let known: Vec<_> = catalog.iter().map(|provider| &*provider.name).collect();
+    let word = super::units::shortened(word);
+    format!(
+        "no provider `{word}`; there is: {}. For another sender, write \"custom\" and a [….signature] table",
+        known.join(", ")
+    )
+}
+
+fn needs_secrets(provider: Option<&Provider>) -> String {
+    let secret = provider.and_then(|p| p.params.iter().find(|param| param.secret));
+    let about = secret.map_or_else(String::new, |param| format!(" ({})", param.about));
+    format!("is missing{about}; write [{{ env = \"NAME\" }}] or [{{ file = \"path\" }}]")
+}
+
+/// Notes what the provider says about a source's changes, in the source's words.
+fn refused(section: &Section<'_>, error: &ProviderError) {
+    match error {
+        ProviderError::Format { message } => section.problem("", message),
+        ProviderError::Invalid(problems) => {
+            for problem in problems {
+                let of_scheme =
+                    problem.path.strip_prefix("schemes.").filter(|_| section.has("signature"));
+                let path = match of_scheme {
+                    Some(rest) => match rest.split_once('.') {
+                        Some((_, field)) => format!("signature.{field}"),
+                        None => "signature".into(),
+                    },
+                    None => problem.path.clone(),
+                };
+                section.problem(&path, &problem.message);
+            }
+        }
+    }
+}
+
+fn unusable(section: &Section<'_>, secrets: &[NamedSecret], error: &SecretError) {
+    let (name, what) = match error {
+        SecretError::None => (None, error.to_string()),
+        SecretError::UnknownScheme { secret, .. } => (Some(secret), error.to_string()),
+        SecretError::Unusable { secret, cause, .. } => (Some(secret), format!("{error}: {cause}")),
+    };
+    let index = secrets.iter().position(|s| Some(&s.name) == name);
+    let key = index.map_or_else(|| "secrets".into(), |index| format!("secrets[{index}]"));
+    section.problem(&key, what);
+}

@@ -1,0 +1,56 @@
+//! `[store]` and `[retention]`: where everything is kept and for how long.
+
+use std::path::{Path, PathBuf};
+
+use weir_store::upkeep::Retention;
+
+use super::surroundings::Surroundings;
+use super::tree::Section;
+
+/// The store's URL with an absolute path, and its folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct StorePlace {
+    pub(super) url: String,
+    pub(super) folder: PathBuf,
+}
+
+pub(super) fn read(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<StorePlace> {
+    let url = section.must::<String>("url");
+    let place = url.and_then(|url| match place(&url, around) {
+        Ok(place) => Some(place),
+        Err(what) => {
+            section.problem("url", what);
+            None
+        }
+    });
+    section.finish();
+    place
+}
+
+fn place(url: &str, around: &Surroundings<'_>) -> Result<StorePlace, String> {
+    let file = match url.split_once(':') {
+        Some(("sqlite", file)) if !file.is_empty() && !file.ends_with('/') => file,
+        Some(("postgres" | "postgresql", _)) => {
+            return Err(
+                "this version keeps its data in SQLite only; write \"sqlite:data/weir.db\"".into(),
+            );
+        }
+        _ => return Err("is not a store; write one such as \"sqlite:data/weir.db\"".into()),
+    };
+    let file = around.resolve(Path::new(file));
+    let folder = file.parent().unwrap_or(around.folder).to_owned();
+    let file = file.to_str().ok_or("the path is not UTF-8")?;
+    Ok(StorePlace { url: format!("sqlite:{file}"), folder })
+}
+
+pub(super) fn retention(mut section: Section<'_>) -> Option<Retention> {
+    let payload_life = section.must("payload_life");
+    let attempt_life = section.must("attempt_life");
+    let dedup_life = section.must("dedup_life");
+    section.finish();
+    Some(Retention {
+        payload_life: payload_life?,
+        attempt_life: attempt_life?,
+        dedup_life: dedup_life?,
+    })
+}

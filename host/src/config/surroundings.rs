@@ -1,0 +1,33 @@
+//! What reading a file needs besides its text, passed in so that tests need neither variables nor a home.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Where a file stands and what surrounds the process.
+#[derive(Clone, Copy)]
+pub(super) struct Surroundings<'a> {
+    /// The folder that relative paths start from: the file's own.
+    pub(super) folder: &'a Path,
+    /// Environment variables.
+    pub(super) variable: &'a dyn Fn(&str) -> Option<OsString>,
+    /// Secrets may stand in the file.
+    pub(super) development: bool,
+}
+
+impl Surroundings<'_> {
+    /// A path of the file as one that holds wherever the process runs.
+    pub(super) fn resolve(&self, path: &Path) -> PathBuf {
+        self.folder.join(path)
+    }
+}
+
+impl fmt::Debug for Surroundings<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { folder, development, .. } = self;
+        f.debug_struct("Surroundings")
+            .field("folder", folder)
+            .field("development", development)
+            .finish_non_exhaustive()
+    }
+}

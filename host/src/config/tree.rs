@@ -1,0 +1,457 @@
+//! The file as written: a tree of tables that knows the place of every key.
+//!
+//! A [`Section`] is read key by key. What is wrong is noted in the [`Report`] and reading goes on, so that one pass
+//! finds every problem; `None` always means that a problem was noted or that the key is not there. Keys that
+//! nobody asked for are problems too. What values mean is for the files beside this one.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+use std::ops::Range;
+
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::{DeArray, DeTable, DeValue, Deserializer};
+
+use super::problem::{ConfigErrors, Problem};
+use super::value::Value;
+
+/// What is found while one file is read.
+#[derive(Debug)]
+pub(super) struct Report {
+    file: String,
+    /// The byte at which each line starts.
+    lines: Vec<usize>,
+    problems: RefCell<Vec<Problem>>,
+    warnings: RefCell<Vec<Problem>>,
+    asked: RefCell<BTreeSet<String>>,
+}
+
+impl Report {
+    pub(super) fn new(file: &str, text: &str) -> Self {
+        let breaks = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1);
+        Self {
+            file: file.into(),
+            lines: std::iter::once(0).chain(breaks).collect(),
+            problems: RefCell::default(),
+            warnings: RefCell::default(),
+            asked: RefCell::default(),
+        }
+    }
+
+    /// The line, from 1, of a byte.
+    fn line(&self, at: usize) -> usize {
+        self.lines.partition_point(|start| *start <= at)
+    }
+
+    fn place(&self, at: Option<usize>, path: String, what: String) -> Problem {
+        let line = at.map(|at| self.line(at));
+        Problem { file: self.file.clone(), line, path, what }
+    }
+
+    pub(super) fn problem(&self, at: Option<usize>, path: impl Into<String>, what: impl Display) {
+        let problem = self.place(at, path.into(), what.to_string());
+        self.problems.borrow_mut().push(problem);
+    }
+
+    fn warning(&self, at: Option<usize>, path: impl Into<String>, what: impl Display) {
+        let warning = self.place(at, path.into(), what.to_string());
+        self.warnings.borrow_mut().push(warning);
+    }
+
+    pub(super) fn is_clean(&self) -> bool {
+        self.problems.borrow().is_empty()
+    }
+
+    /// The warnings, or else every problem in the order of the file.
+    pub(super) fn close(self) -> Result<Vec<Problem>, ConfigErrors> {
+        let mut problems = self.problems.into_inner();
+        if problems.is_empty() {
+            return Ok(self.warnings.into_inner());
+        }
+        problems.sort_by_key(|p| p.line.unwrap_or(usize::MAX));
+        Err(ConfigErrors { problems })
+    }
+
+    /// Every key that was asked for, with `*` for names that are the operator's own.
+    #[cfg(test)]
+    pub(super) fn asked(&self) -> BTreeSet<String> {
+        self.asked.borrow().clone()
+    }
+}
+
+/// Reads a text as a tree, or notes every line that is no TOML.
+pub(super) fn parse<'t>(text: &'t str, report: &Report) -> Spanned<DeTable<'t>> {
+    let (tree, errors) = DeTable::parse_recoverable(text);
+    // What follows the first mistake on a line is as a rule its echo.
+    let mut last = None;
+    for error in errors {
+        let at = error.span().map(|span| span.start);
+        let line = at.map(|at| report.line(at));
+        if line.is_none() || line != last {
+            report.problem(at, "", error.message());
+        }
+        last = line;
+    }
+    tree
+}
+
+/// A table of the file, over a table of defaults where there is one.
+#[derive(Debug)]
+pub(super) struct Section<'t> {
+    report: &'t Report,
+    path: String,
+    /// The path with `*` for names that are the operator's own.
+    shape: String,
+    at: Option<usize>,
+    given: Option<&'t DeTable<'t>>,
+    default: Option<&'t DeTable<'t>>,
+    asked: BTreeSet<&'static str>,
+}
+
+impl<'t> Section<'t> {
+    pub(super) fn root(
+        report: &'t Report,
+        given: Option<&'t DeTable<'t>>,
+        default: Option<&'t DeTable<'t>>,
+    ) -> Self {
+        let path = String::new();
+        let shape = String::new();
+        Self { report, path, shape, at: None, given, default, asked: BTreeSet::new() }
+    }
+
+    /// The path of a key in here.
+    pub(super) fn path_of(&self, key: &str) -> String {
+        join(&self.path, key)
+    }
+
+    /// Whether the file says anything here.
+    pub(super) fn is_given(&self) -> bool {
+        self.given.is_some()
+    }
+
+    /// Whether the file itself has this key, a default aside.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.given.is_some_and(|table| table.contains_key(key))
+    }
+
+    fn note_asked(&mut self, key: &'static str) {
+        if self.asked.insert(key) {
+            self.report.asked.borrow_mut().insert(join(&self.shape, key));
+        }
+    }
+
+    fn given(&self, key: &str) -> Option<(usize, &'t Spanned<DeValue<'t>>)> {
+        let (key, value) = self.given?.get_key_value(key)?;
+        Some((key.span().start, value))
+    }
+
+    /// Notes a problem with a key, at its line or else at the section's.
+    pub(super) fn problem(&self, key: &str, what: impl Display) {
+        let base = key.split(['[', '.']).next().unwrap_or(key);
+        let at = self.given(base).map(|(at, _)| at).or(self.at);
+        let path = if key.is_empty() { self.path.clone() } else { self.path_of(key) };
+        self.report.problem(at, path, what);
+    }
+
+    /// Notes a warning about a key.
+    pub(super) fn warning(&self, key: &str, what: impl Display) {
+        let base = key.split(['[', '.']).next().unwrap_or(key);
+        let at = self.given(base).map(|(at, _)| at).or(self.at);
+        self.report.warning(at, self.path_of(key), what);
+    }
+
+    /// A value, from the file or else from the defaults.
+    pub(super) fn maybe<T: Value>(&mut self, key: &'static str) -> Option<T> {
+        self.note_asked(key);
+        let (at, value) = match self.given(key) {
+            Some((at, value)) => (Some(at), value),
+            None => (None, self.default?.get(key)?),
+        };
+        let read = T::read(value.get_ref());
+        read.map_err(|what| self.report.problem(at, self.path_of(key), what)).ok()
+    }
+
+    /// A value that must be there.
+    pub(super) fn must<T: Value>(&mut self, key: &'static str) -> Option<T> {
+        let there = self.has(key) || self.default.is_some_and(|table| table.contains_key(key));
+        let value = self.maybe(key);
+        if !there {
+            self.problem(key, "is missing");
+        }
+        value
+    }
+
+    /// A value that must be there and pass a check.
+    pub(super) fn checked<T: Value>(
+        &mut self,
+        key: &'static str,
+        check: impl FnOnce(&T) -> Result<(), String>,
+    ) -> Option<T> {
+        let value = self.must(key)?;
+        match check(&value) {
+            Ok(()) => Some(value),
+            Err(what) => {
+                self.problem(key, what);
+                None
+            }
+        }
+    }
+
+    /// A list of values; each bad item is a problem of its own.
+    pub(super) fn list<T: Value>(&mut self, key: &'static str) -> Option<Vec<T>> {
+        let items = self.items(key)?;
+        let read = items.iter().enumerate().filter_map(|(index, item)| {
+            let path = format!("{}[{index}]", self.path_of(key));
+            let noted = |what| self.report.problem(Some(item.span().start), path, what);
+            T::read(item.get_ref()).map_err(noted).ok()
+        });
+        Some(read.collect())
+    }
+
+    /// The items of a list as they stand.
+    pub(super) fn items(&mut self, key: &'static str) -> Option<&'t DeArray<'t>> {
+        self.note_asked(key);
+        let (at, value) = match self.given(key) {
+            Some((at, value)) => (Some(at), value),
+            None => (None, self.default?.get(key)?),
+        };
+        let items = value.get_ref().as_array();
+        if items.is_none() {
+            let found = super::value::kind(value.get_ref());
+            let path = self.path_of(key);
+            self.report.problem(at, path, format!("expected a list in [brackets], found {found}"));
+        }
+        items
+    }
+
+    /// Texts by names of the operator's choice.
+    pub(super) fn texts(&mut self, key: &'static str) -> Option<BTreeMap<String, String>> {
+        let entries = self.entries(key)?;
+        let read = entries.into_iter().filter_map(|(name, at, value)| {
+            let path = join(&self.path_of(key), name);
+            let noted = |what| self.report.problem(Some(at), path, what);
+            let text = String::read(value.get_ref()).map_err(noted).ok()?;
+            Some((name.to_owned(), text))
+        });
+        Some(read.collect())
+    }
+
+    /// Values by names of the operator's choice, with the place of each.
+    pub(super) fn entries(
+        &mut self,
+        key: &'static str,
+    ) -> Option<Vec<(&'t str, usize, &'t Spanned<DeValue<'t>>)>> {
+        self.note_asked(key);
+        let (at, value) = self.given(key)?;
+        let Some(table) = value.get_ref().as_table() else {
+            let found = super::value::kind(value.get_ref());
+            let what = format!("expected a table such as {{ key = \"value\" }}, found {found}");
+            self.report.problem(Some(at), self.path_of(key), what);
+            return None;
+        };
+        let entry = |(name, value): (&'t Spanned<_>, _)| {
+            let text: &'t std::borrow::Cow<'t, str> = name.get_ref();
+            (&**text, name.span().start, value)
+        };
+        Some(table.iter().map(entry).collect())
+    }
+
+    /// A table in here; an absent one reads as empty.
+    pub(super) fn section(&mut self, key: &'static str) -> Section<'t> {
+        self.note_asked(key);
+        let default = self.default.and_then(|table| table.get(key)?.get_ref().as_table());
+        let (at, given) = match self.given(key) {
+            Some((at, value)) => (Some(at), self.as_table(at, &self.path_of(key), value)),
+            None => (self.at, None),
+        };
+        Section {
+            report: self.report,
+            path: self.path_of(key),
+            shape: join(&self.shape, key),
+            at,
+            given,
+            default,
+            asked: BTreeSet::new(),
+        }
+    }
+
+    /// The tables in here by names of the operator's choice, with the name of each.
+    pub(super) fn named(&mut self, key: &'static str) -> Vec<(&'t str, Section<'t>)> {
+        self.note_asked(key);
+        let Some((at, value)) = self.given(key) else { return Vec::new() };
+        let path = self.path_of(key);
+        let Some(tables) = self.as_table(at, &path, value) else { return Vec::new() };
+        let shape = format!("{}.*", join(&self.shape, key));
+        let sections = tables.iter().filter_map(|(name, value)| {
+            let path = join(&path, name.get_ref());
+            let given = self.as_table(name.span().start, &path, value)?;
+            let section = self.child(path, shape.clone(), name.span().start, given);
+            Some((&**name.get_ref(), section))
+        });
+        sections.collect()
+    }
+
+    /// The tables of an array of tables.
+    pub(super) fn tables(&mut self, key: &'static str) -> Vec<Section<'t>> {
+        let shape = format!("{}.*", join(&self.shape, key));
+        let Some(items) = self.items(key) else { return Vec::new() };
+        let sections = items.iter().enumerate().filter_map(|(index, value)| {
+            let path = format!("{}[{index}]", self.path_of(key));
+            let at = value.span().start;
+            let given = self.as_table(at, &path, value)?;
+            Some(self.child(path, shape.clone(), at, given))
+        });
+        sections.collect()
+    }
+
+    /// A table that stands in a list, as a section of its own.
+    pub(super) fn item(
+        &self,
+        key: &str,
+        index: usize,
+        value: &'t Spanned<DeValue<'t>>,
+    ) -> Option<Section<'t>> {
+        let path = format!("{}[{index}]", self.path_of(key));
+        let given = value.get_ref().as_table()?;
+        let shape = format!("{}.*", join(&self.shape, key));
+        Some(self.child(path, shape, value.span().start, given))
+    }
+
+    /// A table that stands under a name of the operator's choice, as a section of its own.
+    pub(super) fn entry(
+        &self,
+        key: &str,
+        name: &str,
+        value: &'t Spanned<DeValue<'t>>,
+    ) -> Option<Section<'t>> {
+        let path = join(&self.path_of(key), name);
+        let given = value.get_ref().as_table()?;
+        let shape = format!("{}.*", join(&self.shape, key));
+        Some(self.child(path, shape, value.span().start, given))
+    }
+
+    fn child(&self, path: String, shape: String, at: usize, given: &'t DeTable<'t>) -> Section<'t> {
+        let (report, asked) = (self.report, BTreeSet::new());
+        Section { report, path, shape, at: Some(at), given: Some(given), default: None, asked }
+    }
+
+    fn as_table(
+        &self,
+        at: usize,
+        path: &str,
+        value: &'t Spanned<DeValue<'t>>,
+    ) -> Option<&'t DeTable<'t>> {
+        let table = value.get_ref().as_table();
+        if table.is_none() {
+            let what = format!("expected a table, found {}", super::value::kind(value.get_ref()));
+            self.report.problem(Some(at), path, what);
+        }
+        table
+    }
+
+    /// The keys that belong to another format, each tried alone so that each can be a problem of its own.
+    pub(super) fn foreign<T: DeserializeOwned>(&mut self, keys: &[&'static str]) -> Option<T> {
+        let mut all = DeTable::new();
+        let mut clean = true;
+        for key in keys {
+            self.asked.insert(key);
+            let Some((key, value)) = self.given.and_then(|table| table.get_key_value(*key)) else {
+                continue;
+            };
+            let one = DeTable::from_iter([(key.clone(), value.clone())]);
+            if let Err(error) = T::deserialize(Deserializer::from(Spanned::new(0..0, one))) {
+                let at = error.span().map_or(key.span().start, |span: Range<usize>| span.start);
+                let at = if at == 0 { key.span().start } else { at };
+                let path = join(&join(&self.path, key.get_ref()), &inner_path(value.get_ref(), at));
+                self.report.problem(Some(at), path, error.message());
+                clean = false;
+            }
+            all.insert(key.clone(), value.clone());
+        }
+        if !clean {
+            return None;
+        }
+        let read = T::deserialize(Deserializer::from(Spanned::new(0..0, all)));
+        read.map_err(|error| self.problem("", error.message())).ok()
+    }
+
+    /// Ends the reading: what is there and was not asked for is a problem.
+    pub(super) fn finish(&self) {
+        let Some(table) = self.given else { return };
+        for key in table.keys() {
+            let name: &str = key.get_ref();
+            if self.asked.contains(name) {
+                continue;
+            }
+            let what = match self.asked.iter().min_by_key(|known| distance(known, name)) {
+                Some(near) if distance(near, name) <= 2 => {
+                    format!("unknown key; did you mean `{near}`?")
+                }
+                _ => {
+                    let known: Vec<_> = self.asked.iter().copied().collect();
+                    format!("unknown key; known here: {}", known.join(", "))
+                }
+            };
+            self.report.problem(Some(key.span().start), self.path_of(name), what);
+        }
+    }
+}
+
+fn join(path: &str, key: &str) -> String {
+    match (path, key) {
+        ("", key) => key.into(),
+        (path, "") => path.into(),
+        (path, key) => format!("{path}.{key}"),
+    }
+}
+
+/// The path, below `value`, of what stands at a byte of the file.
+fn inner_path(value: &DeValue<'_>, at: usize) -> String {
+    if let Some(table) = value.as_table() {
+        for (key, value) in table {
+            if key.span().contains(&at) || value.span().contains(&at) {
+                return join(key.get_ref(), &inner_path(value.get_ref(), at));
+            }
+        }
+    }
+    String::new()
+}
+
+/// Edits between two words, letters swapped counting as two.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().take(64).collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut before = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let substituted = before + usize::from(x != *y);
+            before = row[j + 1];
+            row[j + 1] = substituted.min(before + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nearby_words_are_few_edits_apart() {
+        assert_eq!(distance("listen", "listen"), 0);
+        assert_eq!(distance("listen", "lisen"), 1);
+        assert_eq!(distance("listen", "lisetn"), 2);
+        assert_eq!(distance("", "abc"), 3);
+    }
+
+    #[test]
+    fn every_line_that_is_no_toml_is_a_problem_with_its_line() {
+        let text = "[server]\nlisten = \n[admin]\nlisten = 3..4\n";
+        let report = Report::new("weir.toml", text);
+        parse(text, &report);
+        let problems = report.close().unwrap_err().problems;
+        assert_eq!(problems.iter().map(|p| p.line).collect::<Vec<_>>(), [Some(2), Some(4)]);
+    }
+}

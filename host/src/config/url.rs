@@ -1,0 +1,65 @@
+//! The shapes of URLs that a file may name. Looks nothing up.
+
+use http::Uri;
+
+/// A URL to send to.
+pub(super) fn endpoint(text: &str) -> Result<Uri, String> {
+    absolute(text, "https://ops.example.com/hook")
+}
+
+/// A URL that senders are given, or the beginning of one; returned with no slash at its end.
+pub(super) fn public_base(text: &str) -> Result<String, String> {
+    let example = "https://hooks.example.com";
+    absolute(text, example)?;
+    if text.contains(['?', '#']) {
+        return Err(format!("may have no query or fragment; write one such as \"{example}\""));
+    }
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+fn absolute(text: &str, example: &str) -> Result<Uri, String> {
+    let wrong = |what: &str| format!("{what}; write one such as \"{example}\"");
+    let uri: Uri = text.parse().map_err(|_| wrong("is not a URL"))?;
+    let Some(authority) = uri.authority() else { return Err(wrong("has no host")) };
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err(wrong("must start with http:// or https://"));
+    }
+    if authority.as_str().contains('@') {
+        return Err("holds a password, which logs would show".into());
+    }
+    let text = authority.as_str();
+    let says_port = text.rfind(':') > text.rfind(']');
+    if authority.host().is_empty() || says_port && authority.port_u16().is_none() {
+        return Err(wrong("has no usable host and port"));
+    }
+    Ok(uri)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_absolute_and_holds_no_password() {
+        for good in ["https://ops.example.com/hook?x=1", "http://[::1]:8080/", "http://10.0.0.1"] {
+            assert!(endpoint(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "ops.example.com",
+            "/hook",
+            "ftp://x/",
+            "https://",
+            "http://h:99999/",
+            "http://u:p@h/",
+        ] {
+            assert!(endpoint(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_public_url_can_be_extended() {
+        assert_eq!(public_base("https://h.example/in/"), Ok("https://h.example/in".into()));
+        assert!(public_base("https://h.example/?a=b").is_err());
+    }
+}
