@@ -7,9 +7,12 @@ pub mod observe;
 
 // The people's side: an API beside the path, the command line, and what both are told.
 pub mod admin;
+pub mod cli;
 pub mod config;
 
 // The base: the only places that spawn, stop and ask the time.
 pub mod clock;
+pub mod logging;
+pub mod printable;
 pub mod shutdown;
 pub mod tasks;

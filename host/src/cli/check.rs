@@ -1,0 +1,108 @@
+//! `weir check`: is the configuration right, the sidecars of the plugins folder among it?
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use weir_core::name::HandlerName;
+
+use super::error::CommandError;
+use super::output::Output;
+use crate::config::{self, Config, ConfigErrors, Loaded, Problem};
+
+/// Check the configuration and say everything that is wrong with it.
+#[derive(Debug, Clone, clap::Args)]
+pub struct CheckArgs {
+    /// The configuration; weir.toml if not said
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Secrets may stand in the configuration
+    #[arg(long)]
+    pub dev: bool,
+}
+
+pub(super) fn run(args: &CheckArgs, output: Output) -> Result<(), CommandError> {
+    let checked = config::load(args.config.as_deref(), args.dev).and_then(|loaded| {
+        let problems = sidecar_problems(&loaded.config);
+        if problems.is_empty() { Ok(loaded) } else { Err(ConfigErrors { problems }) }
+    });
+    match checked {
+        Err(errors) if output.json => {
+            output.value(&json!({ "ok": false, "problems": values(&errors.problems) }));
+            Err(errors.into())
+        }
+        Err(errors) => Err(errors.into()),
+        Ok(loaded) => {
+            say(&loaded, output);
+            Ok(())
+        }
+    }
+}
+
+/// What is wrong with the files beside the modules. A folder that is not there yet has none.
+fn sidecar_problems(config: &Config) -> Vec<Problem> {
+    let entries = fs::read_dir(&config.plugins.dir).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    paths.sort();
+    let beside_a_module = |path: &PathBuf| {
+        path.extension().is_some_and(|end| end == "toml") && path.with_extension("wasm").exists()
+    };
+    let mut problems = Vec::new();
+    for path in paths.iter().filter(|path| beside_a_module(path)) {
+        let file = path.display().to_string();
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let checked = match (HandlerName::new(&stem), fs::read_to_string(path)) {
+            (Err(error), _) => Err(ConfigErrors::of_file(&file, error.to_string())),
+            (_, Err(error)) => {
+                Err(ConfigErrors::of_file(&file, format!("cannot be read: {error}")))
+            }
+            (Ok(name), Ok(text)) => config.settings_for(&name, Some((&file, &text))).map(|_| ()),
+        };
+        problems.extend(checked.err().map(|errors| errors.problems).unwrap_or_default());
+    }
+    problems
+}
+
+fn say(loaded: &Loaded, output: Output) {
+    let Loaded { config, file, warnings } = loaded;
+    let name = file.as_ref().map(|file| file.display().to_string());
+    if output.json {
+        output.value(&json!({
+            "ok": true,
+            "file": name,
+            "listen": config.server.listen.to_string(),
+            "admin": config.admin.listen.to_string(),
+            "store": config.store_url,
+            "plugins": config.plugins.dir.display().to_string(),
+            "sources": config.sources.keys().map(ToString::to_string).collect::<Vec<_>>(),
+            "destinations": config.destinations.keys().map(ToString::to_string).collect::<Vec<_>>(),
+            "routes": config.routes.len(),
+            "handlers": config.handlers.keys().map(ToString::to_string).collect::<Vec<_>>(),
+            "warnings": values(warnings),
+        }));
+        return;
+    }
+    for warning in warnings {
+        output.problem(&format!("warning: {warning}"));
+    }
+    let list = |names: Vec<String>| if names.is_empty() { "none".into() } else { names.join(", ") };
+    let sources = config.sources.values().map(|s| format!("{} ({})", s.name, s.provider.name));
+    let destinations = config.destinations.keys().map(ToString::to_string);
+    output.text(&format!(
+        "{}: OK\nsources       {}\ndestinations  {}\nroutes        {}\nplugins       {}\nstore         {}",
+        name.as_deref().unwrap_or("no weir.toml, so development mode"),
+        list(sources.collect()),
+        list(destinations.collect()),
+        config.routes.len(),
+        config.plugins.dir.display(),
+        config.store_url,
+    ));
+}
+
+fn values(problems: &[Problem]) -> Vec<Value> {
+    let value = |problem: &Problem| {
+        let Problem { file, line, path, what } = problem;
+        json!({ "file": file, "line": line, "path": path, "what": what })
+    };
+    problems.iter().map(value).collect()
+}

@@ -1,0 +1,381 @@
+//! Talking to a running hub and to endpoints over HTTP. Knows no command and prints nothing.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, HeaderValue};
+use http::{Method, Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
+use thiserror::Error;
+use weir_core::bounds::MIB;
+
+use super::exit::Exit;
+use crate::config::{ConfigErrors, Place};
+
+/// The file of the admin token in the data folder.
+const TOKEN_FILE: &str = "admin-token";
+/// How long a hub or an endpoint may take for its whole answer.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Largest answer that is read, in bytes.
+const ANSWER_BYTES_MAX: usize = 64 * MIB;
+
+/// Why the other side did not do what was asked.
+#[derive(Debug, Error)]
+pub(super) enum ClientError {
+    /// Nobody there.
+    #[error("cannot reach {at}: {cause}{hint}", hint = .hint.map(|h| format!("; {h}")).unwrap_or_default())]
+    Unreachable { at: String, cause: String, hint: Option<&'static str> },
+    /// The hub said no.
+    #[error("{}", refusal(.status, .problem))]
+    Refused { status: StatusCode, problem: Box<Problem> },
+    /// The answer is not what a hub says.
+    #[error("{at} answered {status} with something that is no JSON; is it a weir hub?")]
+    Unreadable { at: String, status: StatusCode },
+    /// What is here does not let anything be asked.
+    #[error("{0}")]
+    Unusable(String),
+}
+
+impl ClientError {
+    /// How the process ends.
+    pub(super) fn exit(&self) -> Exit {
+        match self {
+            Self::Unreachable { .. } => Exit::Unreachable,
+            Self::Refused { status, .. } if *status == StatusCode::NOT_FOUND => Exit::NotFound,
+            Self::Unusable(_) => Exit::Usage,
+            Self::Refused { .. } | Self::Unreadable { .. } => Exit::Failure,
+        }
+    }
+}
+
+/// What a problem document says.
+#[derive(Debug, Default)]
+pub(super) struct Problem {
+    code: String,
+    detail: String,
+    request_id: String,
+}
+
+impl Problem {
+    fn of(document: &Value) -> Self {
+        let text = |key: &str| document[key].as_str().unwrap_or_default().to_owned();
+        Self { code: text("code"), detail: text("detail"), request_id: text("request_id") }
+    }
+}
+
+fn refusal(status: &StatusCode, problem: &Problem) -> String {
+    let Problem { code, detail, request_id } = problem;
+    let code = if code.is_empty() { "refused" } else { code };
+    let mut text = format!("the hub answered {}, {code}", status.as_u16());
+    if !detail.is_empty() {
+        text.push_str(&format!(": {detail}"));
+    }
+    if !request_id.is_empty() {
+        text.push_str(&format!(" ({request_id})"));
+    }
+    if *status == StatusCode::UNAUTHORIZED {
+        text.push_str("; give the token with --token or WEIR_ADMIN_TOKEN");
+    }
+    text
+}
+
+type Connector = HttpsConnector<HttpConnector>;
+
+/// A client for HTTP and HTTPS.
+#[derive(Debug, Clone)]
+pub(super) struct Http {
+    client: Client<Connector, Full<Bytes>>,
+}
+
+/// An answer, whole.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: http::HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl Http {
+    pub(super) fn new() -> Result<Self, ClientError> {
+        let crypto = rustls::crypto::ring::default_provider();
+        let connector = HttpsConnectorBuilder::new()
+            .with_provider_and_webpki_roots(crypto)
+            .map_err(|error| ClientError::Unusable(format!("TLS cannot be set up: {error}")))?
+            .https_or_http()
+            .enable_http1()
+            .build();
+        Ok(Self { client: Client::builder(TokioExecutor::new()).build(connector) })
+    }
+
+    /// Sends a request and reads the whole answer.
+    pub(super) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Answer, ClientError> {
+        let at = address(request.uri());
+        let unreachable =
+            |cause: String| ClientError::Unreachable { at: at.clone(), cause, hint: None };
+        let exchange = async {
+            let answer = self.client.request(request).await;
+            let answer = answer.map_err(|error| unreachable(super::error::chain(&error)))?;
+            let (parts, body) = answer.into_parts();
+            let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+            let body = body.map_err(|error| unreachable(format!("answer broke off: {error}")))?;
+            Ok(Answer { status: parts.status, headers: parts.headers, body: body.to_bytes() })
+        };
+        let late = |_| unreachable(format!("no answer within {} s", TIMEOUT.as_secs()));
+        tokio::time::timeout(TIMEOUT, exchange).await.map_err(late)?
+    }
+}
+
+/// The part of a URL that may be shown: paths and queries may hold secrets.
+fn address(uri: &Uri) -> String {
+    let scheme = uri.scheme_str().unwrap_or("http");
+    let host = uri.host().unwrap_or_default();
+    let port = uri.port_u16().map_or_else(String::new, |port| format!(":{port}"));
+    format!("{scheme}://{host}{port}")
+}
+
+/// The admin API of a running hub.
+#[derive(Debug)]
+pub(super) struct Hub {
+    http: Http,
+    base: String,
+    token: Option<HeaderValue>,
+}
+
+/// Which hub is meant.
+#[derive(Debug, Clone, clap::Args)]
+pub struct HubArgs {
+    /// The configuration of the hub
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Address of the hub's admin API, such as http://127.0.0.1:8081
+    #[arg(long, value_name = "URL", env = "WEIR_ADMIN_URL")]
+    pub admin: Option<String>,
+    /// The admin token; else the one in the data folder
+    #[arg(long, value_name = "TOKEN", env = "WEIR_ADMIN_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+}
+
+impl Hub {
+    /// Finds the hub that is meant and its token. Reaches for nothing yet.
+    pub(super) fn find(args: &HubArgs) -> Result<Self, super::error::CommandError> {
+        // The file is asked only for what was not said: it may not even be on this machine.
+        let place = match (&args.admin, &args.token) {
+            (Some(_), Some(_)) => Err(ConfigErrors::of_file("", "not needed")),
+            _ => Place::find(args.config.as_deref()),
+        };
+        let base = match (&args.admin, &place) {
+            (Some(url), _) => url.trim_end_matches('/').to_owned(),
+            (None, Ok(place)) => local_base(place),
+            (None, Err(errors)) => return Err(errors.clone().into()),
+        };
+        let parsed: Option<Uri> = base.parse().ok();
+        if parsed.is_none_or(|uri| !matches!(uri.scheme_str(), Some("http" | "https"))) {
+            let what = "--admin takes a URL such as http://127.0.0.1:8081".to_owned();
+            return Err(super::error::CommandError::Usage(what));
+        }
+        let token = match &args.token {
+            Some(token) => Some(token.as_bytes().to_vec()),
+            None => place.ok().and_then(|place| match &place.token {
+                Some(token) => Some(token.expose().to_vec()),
+                None => token_of(&place.data_dir),
+            }),
+        };
+        let token = token.map(|token| bearer(&token)).transpose()?;
+        Ok(Self { http: Http::new()?, base, token })
+    }
+
+    /// Asks. `parameters` with no value are left out.
+    pub(super) async fn get(
+        &self,
+        path: &str,
+        parameters: &[(&str, Option<&str>)],
+    ) -> Result<Value, ClientError> {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        for (name, value) in parameters {
+            if let Some(value) = value {
+                query.append_pair(name, value);
+            }
+        }
+        let query = query.finish();
+        let mark = if query.is_empty() { "" } else { "?" };
+        self.ask(Method::GET, &format!("{path}{mark}{query}")).await
+    }
+
+    /// Tells.
+    pub(super) async fn post(&self, path: &str) -> Result<Value, ClientError> {
+        self.ask(Method::POST, path).await
+    }
+
+    async fn ask(&self, method: Method, path: &str) -> Result<Value, ClientError> {
+        let url = format!("{}{path}", self.base);
+        let mut request =
+            Request::builder().method(method).uri(&url).header(ACCEPT, "application/json");
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, token);
+        }
+        let request = request.body(Full::default()).map_err(|_| ClientError::Unreachable {
+            at: self.base.clone(),
+            cause: "that is no URL".into(),
+            hint: None,
+        })?;
+        let answer = self.http.send(request).await.map_err(|error| match error {
+            ClientError::Unreachable { at, cause, .. } => {
+                let hint = Some("is `weir serve` running there?");
+                ClientError::Unreachable { at, cause, hint }
+            }
+            other => other,
+        })?;
+        let status = answer.status;
+        let document = serde_json::from_slice::<Value>(&answer.body);
+        match document {
+            Ok(document) if status.is_success() => Ok(document),
+            Ok(document) => {
+                Err(ClientError::Refused { status, problem: Box::new(Problem::of(&document)) })
+            }
+            Err(_) => Err(ClientError::Unreadable { at: self.base.clone(), status }),
+        }
+    }
+}
+
+/// The address at which a hub on this machine is reached: one that listens everywhere is on loopback too.
+fn local_base(place: &Place) -> String {
+    let mut address = place.admin;
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() {
+            std::net::Ipv4Addr::LOCALHOST.into()
+        } else {
+            std::net::Ipv6Addr::LOCALHOST.into()
+        });
+    }
+    format!("http://{address}")
+}
+
+/// The token that the hub made. Without one reading may still be allowed, so none is no error here.
+fn token_of(data_dir: &Path) -> Option<Vec<u8>> {
+    let text = std::fs::read(data_dir.join(TOKEN_FILE)).ok()?;
+    Some(text.trim_ascii().to_vec()).filter(|token| !token.is_empty())
+}
+
+fn bearer(token: &[u8]) -> Result<HeaderValue, ClientError> {
+    let value = HeaderValue::from_bytes(&[b"Bearer ", token].concat());
+    let mut value = value.map_err(|_| {
+        ClientError::Unusable("the admin token holds characters that no token has".into())
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// An id as it may stand in a path. One with other characters is no id, and is not sent.
+pub(super) fn id(text: &str) -> Result<&str, super::error::CommandError> {
+    let good = !text.is_empty()
+        && text.len() <= 64
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if good {
+        Ok(text)
+    } else {
+        let what = "an id looks like evt_01JD… or dlv_01JD…".to_owned();
+        Err(super::error::CommandError::Usage(what))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::extract::Path as Segment;
+    use axum::routing::get;
+
+    use super::super::events::pages;
+    use super::*;
+
+    /// A hub's API that has five events, two a page, and shows each token that it is sent.
+    async fn api() -> String {
+        let list = |uri: Uri| async move {
+            let query = uri.query().unwrap_or_default();
+            let page: u64 = query.split("cursor=").nth(1).and_then(|c| c.parse().ok()).unwrap_or(0);
+            let items: Vec<_> = (2 * page..5.min(2 * page + 2)).collect();
+            let next = (page < 2).then(|| (page + 1).to_string());
+            axum::Json(serde_json::json!({ "items": items, "next": next }))
+        };
+        let one = |Segment(id): Segment<String>, headers: http::HeaderMap| async move {
+            if id == "evt_0" {
+                let problem = serde_json::json!({ "code": "not_found", "detail": "no such event" });
+                return (StatusCode::NOT_FOUND, axum::Json(problem));
+            }
+            let token = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+            (StatusCode::OK, axum::Json(serde_json::json!({ "token": token })))
+        };
+        let router =
+            Router::new().route("/api/v1/events", get(list)).route("/api/v1/events/{id}", get(one));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        base
+    }
+
+    fn hub(admin: String) -> Hub {
+        let token = Some("a-token".into());
+        Hub::find(&HubArgs { config: None, admin: Some(admin), token }).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_list_is_read_page_by_page_up_to_its_limit() {
+        let hub = hub(api().await);
+        for (limit, wanted) in [(3, vec![0, 1, 2]), (50, vec![0, 1, 2, 3, 4])] {
+            let items = pages(&hub, "/api/v1/events", &[("source", None)], limit).await.unwrap();
+            assert_eq!(items.iter().filter_map(Value::as_u64).collect::<Vec<_>>(), wanted);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_token_travels_and_what_is_not_there_has_its_own_exit_code() {
+        let hub = hub(api().await);
+        assert_eq!(hub.get("/api/v1/events/evt_1", &[]).await.unwrap()["token"], "Bearer a-token");
+        let error = hub.get("/api/v1/events/evt_0", &[]).await.unwrap_err();
+        assert_eq!(error.exit(), Exit::NotFound);
+    }
+
+    #[tokio::test]
+    async fn a_hub_that_is_not_there_is_said_to_be_unreachable() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        drop(listener);
+        let error = hub(base.clone()).get("/api/v1/events", &[]).await.unwrap_err();
+        assert_eq!(error.exit(), Exit::Unreachable);
+        let said = error.to_string();
+        assert!(said.starts_with(&format!("cannot reach {base}: ")), "{said}");
+        assert!(said.ends_with("; is `weir serve` running there?"), "{said}");
+    }
+
+    #[test]
+    fn an_error_names_the_host_and_not_the_path() {
+        let uri: Uri = "https://hooks.example.com:8443/services/T0/SECRET?token=x".parse().unwrap();
+        assert_eq!(address(&uri), "https://hooks.example.com:8443");
+    }
+
+    #[test]
+    fn a_refusal_is_one_line_with_its_code_and_request_id() {
+        let document = serde_json::json!({
+            "code": "not_found", "detail": "no such event", "request_id": "req_1", "title": "Not Found"
+        });
+        let error = ClientError::Refused {
+            status: StatusCode::NOT_FOUND,
+            problem: Box::new(Problem::of(&document)),
+        };
+        assert_eq!(error.to_string(), "the hub answered 404, not_found: no such event (req_1)");
+        assert_eq!(error.exit(), Exit::NotFound);
+    }
+
+    #[test]
+    fn what_is_no_id_is_not_put_into_a_path() {
+        assert!(id("evt_01JD8QZ3").is_ok());
+        for bad in ["", "../metrics", "evt_1?x", "évt", &"e".repeat(65)] {
+            assert!(id(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The command line: one binary, one file a command. What two commands need is a module; what they print goes
+//! through `output`, and how they end is in [`exit`].
+//!
+//! `serve` and `demo` run a hub, which is none of the command line's business: whoever calls [`run`] brings them.
+
+mod check;
+mod client;
+mod dead_letters;
+mod error;
+mod events;
+pub mod exit;
+mod output;
+mod providers;
+mod secret;
+mod send;
+pub mod signed;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::config::DEFAULTS;
+use error::CommandError;
+use exit::Exit;
+use output::Output;
+
+pub use client::HubArgs;
+pub use error::chain;
+
+/// Verify, store and route webhooks to sandboxed handlers.
+#[derive(Debug, Clone, clap::Parser)]
+#[command(name = "weir", version, about, after_help = exit_codes())]
+pub struct Cli {
+    /// Results as JSON, one document a line
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum Command {
+    Serve(ServeArgs),
+    Demo(DemoArgs),
+    Check(check::CheckArgs),
+    Send(send::SendArgs),
+    Events(events::EventsArgs),
+    DeadLetters(dead_letters::DeadLettersArgs),
+    Secret(secret::SecretArgs),
+    Config(ConfigArgs),
+    /// List the providers with their samples
+    Providers,
+}
+
+/// Run the hub; with no weir.toml, in development mode on loopback.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ServeArgs {
+    /// The configuration; weir.toml if not said
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Secrets may stand in the configuration, and there is an inbox
+    #[arg(long)]
+    pub dev: bool,
+}
+
+/// Run a hub of its own and send it a signed sample from each main provider.
+#[derive(Debug, Clone, clap::Args)]
+pub struct DemoArgs {}
+
+/// About the configuration.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ConfigArgs {
+    #[command(subcommand)]
+    pub act: ConfigAct,
+}
+
+/// What to do.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum ConfigAct {
+    /// Print the commented file of all settings and their defaults
+    Defaults,
+}
+
+/// The commands that run a hub.
+#[derive(Clone, Copy)]
+pub struct Hosting {
+    /// `weir serve`; the flag asks for JSON.
+    pub serve: fn(ServeArgs, bool) -> ExitCode,
+    /// `weir demo`; the flag asks for JSON.
+    pub demo: fn(DemoArgs, bool) -> ExitCode,
+}
+
+impl fmt::Debug for Hosting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hosting")
+    }
+}
+
+/// Reads the command line and does what it says. A command line that makes no sense ends the process here.
+#[must_use]
+pub fn run(hosting: Hosting) -> ExitCode {
+    let Cli { json, command } = Cli::parse();
+    let output = Output { json };
+    let done = match command {
+        Command::Serve(args) => return (hosting.serve)(args, json),
+        Command::Demo(args) => return (hosting.demo)(args, json),
+        Command::Check(args) => check::run(&args, output),
+        Command::Secret(args) => secret::run(&args, output),
+        Command::Providers => providers::run(output),
+        Command::Config(ConfigArgs { act: ConfigAct::Defaults }) => {
+            output.text(DEFAULTS.trim_end());
+            Ok(())
+        }
+        Command::Send(args) => wait_for(send::run(&args, output)),
+        Command::Events(args) => wait_for(events::run(&args, output)),
+        Command::DeadLetters(args) => wait_for(dead_letters::run(&args, output)),
+    };
+    match done {
+        Ok(()) => Exit::Success.into(),
+        Err(error) => {
+            report(&error);
+            error.exit().into()
+        }
+    }
+}
+
+/// Says on standard error why a command failed, a line each where there are many reasons.
+pub fn report(error: &dyn std::error::Error) {
+    for line in chain(error).lines() {
+        Output { json: false }.problem(&format!("error: {line}"));
+    }
+}
+
+fn wait_for(command: impl Future<Output = Result<(), CommandError>>) -> Result<(), CommandError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime =
+        runtime.map_err(|error| CommandError::Failed(format!("cannot start: {error}")))?;
+    runtime.block_on(command)
+}
+
+fn exit_codes() -> String {
+    let line = |(exit, what): &(Exit, &str)| format!("  {:<3} {what}", exit.code());
+    let lines: Vec<_> = Exit::ALL.iter().map(line).collect();
+    format!("Exit codes:\n{}", lines.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_states_every_exit_code() {
+        let help = Cli::command().render_help().to_string();
+        for (exit, what) in Exit::ALL {
+            assert!(help.contains(&format!("  {:<3} {what}", exit.code())), "{help}");
+        }
+    }
+}

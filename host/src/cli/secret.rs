@@ -1,0 +1,50 @@
+//! `weir secret`: fresh secrets in the form in which each provider hands them out.
+
+use ring::rand::SystemRandom;
+use serde_json::json;
+use weir_core::verify::Secret;
+
+use super::error::{CommandError, chain};
+use super::output::Output;
+
+/// Make secrets.
+#[derive(Debug, Clone, clap::Args)]
+pub struct SecretArgs {
+    #[command(subcommand)]
+    pub act: SecretAct,
+}
+
+/// What to do.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum SecretAct {
+    /// Print a fresh secret
+    Generate {
+        /// For this provider; by Standard Webhooks if not said
+        #[arg(default_value = "standard-webhooks")]
+        provider: String,
+        /// For this scheme of the provider, such as v1a
+        #[arg(long)]
+        scheme: Option<String>,
+    },
+}
+
+pub(super) fn run(args: &SecretArgs, output: Output) -> Result<(), CommandError> {
+    let SecretAct::Generate { provider: name, scheme } = &args.act;
+    let catalog = super::providers::catalog()?;
+    let provider = catalog.get(name).ok_or_else(|| {
+        let known: Vec<_> = catalog.iter().map(|provider| &*provider.name).collect();
+        CommandError::Usage(format!("no provider `{name}`; there is: {}", known.join(", ")))
+    })?;
+    let pair = provider.generate_secret(scheme.as_deref(), &SystemRandom::new());
+    let pair = pair.map_err(|error| CommandError::Failed(chain(&error)))?;
+    let text = |secret: &Secret| String::from_utf8_lossy(secret.expose()).into_owned();
+    let (sending, verifying) = (text(&pair.sending), text(&pair.verifying));
+    if output.json {
+        output.value(&json!({ "provider": name, "signs": sending, "verifies": verifying }));
+    } else if sending == verifying {
+        output.text(&verifying);
+    } else {
+        output.text(&format!("signs     {sending}\nverifies  {verifying}"));
+    }
+    Ok(())
+}

@@ -1,0 +1,191 @@
+//! `weir send`: a signed sample of a provider's event to a hub or to any URL, over real HTTP.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use rand::SeedableRng as _;
+use rand::rngs::{StdRng, SysRng};
+use serde_json::{Value, json};
+use weir_core::provider::{Catalog, Provider};
+use weir_core::time::Clock as _;
+use weir_core::verify::Secret;
+
+use super::client::{Answer, Http};
+use super::error::{CommandError, chain};
+use super::output::Output;
+use super::signed::SignedSample;
+use crate::clock::SystemClock;
+use crate::config::{self, Config, Source};
+
+/// Most samples that one call sends: this shows a path, it does not load it.
+const COUNT_MAX: u32 = 100_000;
+
+/// Send a signed sample of a provider's event.
+#[derive(Debug, Clone, clap::Args)]
+pub struct SendArgs {
+    /// A provider, or the name of a source (see `weir providers`)
+    #[arg(value_name = "PROVIDER")]
+    pub provider: String,
+    /// Which sample, such as push or payment.success (see `weir providers`)
+    #[arg(value_name = "TYPE")]
+    pub kind: String,
+    /// Where to; the source at the configured hub if not said
+    #[arg(long)]
+    pub url: Option<String>,
+    /// What to sign with: env:NAME, file:PATH, or the secret itself; the source's own if not said
+    #[arg(long, value_name = "SECRET")]
+    pub secret: Option<String>,
+    /// The configuration whose source and secret are used
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Secrets may stand in the configuration
+    #[arg(long)]
+    pub dev: bool,
+    /// Print a curl command instead of sending
+    #[arg(long)]
+    pub print: bool,
+    /// Send so many, one after the other
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(COUNT_MAX)))]
+    pub count: u32,
+}
+
+/// Everything that has to be known before a sample can be signed.
+#[derive(Debug)]
+struct Plan {
+    provider: Arc<Provider>,
+    signing: Secret,
+    /// Where the request goes.
+    to: String,
+    /// Where the sender believes it goes: schemes that sign the URL sign this one.
+    signed_url: String,
+}
+
+pub(super) async fn run(args: &SendArgs, output: Output) -> Result<(), CommandError> {
+    let plan = plan(args)?;
+    let mut random = StdRng::try_from_rng(&mut SysRng)
+        .map_err(|_| CommandError::Failed("the system gave no randomness".into()))?;
+    let mut make = || {
+        let Plan { provider, signing, signed_url, .. } = &plan;
+        let now = SystemClock.now();
+        let made = SignedSample::make(provider, &args.kind, signing, signed_url, now, &mut random);
+        made.map_err(|error| CommandError::Usage(chain(&error)))
+    };
+    if args.print {
+        output.text(&make()?.curl(&plan.to));
+        return Ok(());
+    }
+    let http = Http::new()?;
+    let mut refused = 0_u32;
+    for _ in 0..args.count {
+        let answer = http.send(request(&make()?, &plan.to)?).await?;
+        refused += u32::from(!answer.status.is_success());
+        show(&answer, output);
+    }
+    if refused == 0 {
+        return Ok(());
+    }
+    Err(CommandError::Failed(format!("{refused} of {} refused", args.count)))
+}
+
+fn plan(args: &SendArgs) -> Result<Plan, CommandError> {
+    let given = args.secret.as_deref().map(secret).transpose()?;
+    if let (Some(signing), Some(url)) = (&given, &args.url) {
+        // Nothing of a configuration is needed, and there may be none.
+        return Ok(Plan {
+            provider: provider(&args.provider)?,
+            signing: signing.clone(),
+            to: url.clone(),
+            signed_url: url.clone(),
+        });
+    }
+    let config = config::load(args.config.as_deref(), args.dev)?.config;
+    let source = source(&config, &args.provider)?;
+    let here = format!("{}/webhook/{}", local(&config), source.name);
+    let to = args.url.clone().unwrap_or_else(|| here.clone());
+    let public = source.public_url.clone().filter(|_| args.url.is_none());
+    Ok(Plan {
+        provider: Arc::clone(&source.provider),
+        signing: given.unwrap_or_else(|| source.signing.clone()),
+        signed_url: public.unwrap_or_else(|| to.clone()),
+        to,
+    })
+}
+
+/// The source of that name, or else the first one of that provider.
+fn source<'c>(config: &'c Config, word: &str) -> Result<&'c Arc<Source>, CommandError> {
+    let named = config.sources.get(word);
+    let of_provider = || config.sources.values().find(|source| *source.provider.name == *word);
+    named.or_else(of_provider).ok_or_else(|| {
+        let known: Vec<_> = config.sources.keys().map(ToString::to_string).collect();
+        let known = if known.is_empty() { "none".into() } else { known.join(", ") };
+        CommandError::Usage(format!(
+            "no source is `{word}` or of that provider; sources: {known}. \
+             With --url and --secret no source is needed"
+        ))
+    })
+}
+
+fn provider(word: &str) -> Result<Arc<Provider>, CommandError> {
+    let catalog = super::providers::catalog()?;
+    catalog.get(word).cloned().ok_or_else(|| {
+        let known: Vec<_> = Catalog::iter(&catalog).map(|provider| &*provider.name).collect();
+        CommandError::Usage(format!("no provider `{word}`; there is: {}", known.join(", ")))
+    })
+}
+
+/// A hub on this machine that listens everywhere is on loopback too.
+fn local(config: &Config) -> String {
+    let mut address = config.server.listen;
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() {
+            std::net::Ipv4Addr::LOCALHOST.into()
+        } else {
+            std::net::Ipv6Addr::LOCALHOST.into()
+        });
+    }
+    format!("http://{address}")
+}
+
+/// `env:NAME`, `file:PATH`, or the secret itself.
+fn secret(text: &str) -> Result<Secret, CommandError> {
+    let failed = |what: String| CommandError::Usage(format!("--secret: {what}"));
+    let secret = if let Some(name) = text.strip_prefix("env:") {
+        let value =
+            std::env::var(name).map_err(|_| failed(format!("{name} is not set to text")))?;
+        Secret::new(value)
+    } else if let Some(path) = text.strip_prefix("file:") {
+        let bytes =
+            std::fs::read(path).map_err(|e| failed(format!("{path} cannot be read: {e}")))?;
+        let bytes = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+        Secret::new(bytes.strip_suffix(b"\r").unwrap_or(bytes))
+    } else {
+        Secret::new(text)
+    };
+    if secret.is_empty() { Err(failed("it is empty".into())) } else { Ok(secret) }
+}
+
+fn request(sample: &SignedSample, to: &str) -> Result<Request<Full<Bytes>>, CommandError> {
+    let mut request = Request::post(to);
+    for (name, value) in &sample.headers {
+        request = request.header(name, value);
+    }
+    let body = Full::new(Bytes::from(sample.body.clone()));
+    let request = request.body(body).ok().filter(|request| request.uri().host().is_some());
+    request.ok_or_else(|| CommandError::Usage(format!("--url: `{to}` is not a URL with a host")))
+}
+
+fn show(answer: &Answer, output: Output) {
+    let status = answer.status.as_u16();
+    let request_id = answer.headers.get("x-request-id").and_then(|id| id.to_str().ok());
+    let text = String::from_utf8_lossy(&answer.body);
+    if output.json {
+        let body = serde_json::from_slice(&answer.body).unwrap_or(Value::String(text.into_owned()));
+        output.value(&json!({ "status": status, "request_id": request_id, "body": body }));
+    } else {
+        let id = request_id.map_or_else(String::new, |id| format!(" ({id})"));
+        output.text(format!("{status}{id} {text}").trim_end());
+    }
+}
