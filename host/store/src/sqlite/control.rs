@@ -83,10 +83,14 @@ pub(super) fn cas(
                  ON CONFLICT (kind, key) DO UPDATE SET version = ?3, written_at = ?4, value = ?5",
             )?
             .execute(params![kind.as_str(), key, version, num::stored_time(writing.now), value])?,
-        None => writing
-            .conn
-            .prepare_cached("DELETE FROM registry WHERE kind = ?1 AND key = ?2")?
-            .execute(params![kind.as_str(), key])?,
+        None => {
+            // The row that showed how far versions have come may be the one that goes.
+            writing.next.save(writing.conn)?;
+            writing
+                .conn
+                .prepare_cached("DELETE FROM registry WHERE kind = ?1 AND key = ?2")?
+                .execute(params![kind.as_str(), key])?
+        }
     };
     writing.learned.registry.push(kind);
     Ok(CasOutcome::Written { version: num::count(version) })

@@ -130,6 +130,9 @@ impl Counted {
     }
 }
 
+/// Something to do once the commit has held.
+pub(super) type Then = Box<dyn FnOnce(&Shared) + Send>;
+
 /// What memory learns when the commit has held.
 #[derive(Default)]
 pub(super) struct Learned {
@@ -148,7 +151,7 @@ pub(super) struct Learned {
     pub(super) events: FxHashMap<(NameId, Counted), u64>,
     pub(super) registry: Vec<Kind>,
     /// What else is to be done, such as taking a dictionary into use.
-    pub(super) then: Vec<Box<dyn FnOnce(&Shared) + Send>>,
+    pub(super) then: Vec<Then>,
 }
 
 impl Learned {

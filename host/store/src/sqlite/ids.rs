@@ -59,10 +59,10 @@ impl Ids {
 
     /// The row that an id names, if this store made the id.
     pub(super) fn open(&self, kind: RowKind, id: u128) -> Option<Row> {
-        let [.., low] = [(id >> 64) as u64, id as u64];
-        let ms = (id >> 80) as u64 & NUMBER_MASK;
-        let proof = (id >> NUMBER_BITS) as u32;
-        let n = (low & NUMBER_MASK) ^ self.mask(kind, ms, proof);
+        let number = |bits: u128, width: u32| u64::try_from(bits & ((1 << width) - 1)).unwrap_or(0);
+        let ms = number(id >> 80, NUMBER_BITS);
+        let proof = low_bits(number(id >> NUMBER_BITS, 32));
+        let n = number(id, NUMBER_BITS) ^ self.mask(kind, ms, proof);
         let row = Row { at: Timestamp::from_millis(ms), n: n.cast_signed() };
         (self.proof(kind, ms, n) == proof).then_some(row)
     }
@@ -150,8 +150,9 @@ mod tests {
     #[test]
     fn neighbouring_rows_have_ids_that_do_not_tell_it() {
         let at = Timestamp::from_millis(1_760_000_000_000);
-        let number = |n| ids(1).make(RowKind::Event, Row { at, n }) as u64 & NUMBER_MASK;
-        let steps: std::collections::HashSet<u64> =
+        let low = u128::from(NUMBER_MASK);
+        let number = |n| ids(1).make(RowKind::Event, Row { at, n }) & low;
+        let steps: std::collections::HashSet<u128> =
             (1..1000).map(|n| number(n + 1).abs_diff(number(n))).collect();
         assert!(steps.len() > 900, "only {} distinct steps", steps.len());
     }

@@ -122,7 +122,7 @@ impl Marks {
         self.stale && self.written.elapsed() >= WRITTEN_EVERY
     }
 
-    /// Writes them as they were before the group that writes them: behind, never ahead.
+    /// Writes them as they were `before` the group that writes them: behind, never ahead.
     pub(super) fn write(
         &mut self,
         conn: &Connection,
@@ -130,7 +130,6 @@ impl Marks {
         before: &Next,
         now: Timestamp,
     ) -> rusqlite::Result<()> {
-        before.save(conn)?;
         let finished = self.fresh.first_key_value().map(|(block, _)| block * BLOCK);
         schema::set_meta(conn, "finished_below", &finished.unwrap_or(before.delivery))?;
         for ((source, what), count) in &totals.events {

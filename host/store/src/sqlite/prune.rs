@@ -1,10 +1,12 @@
 //! Retention: removing what is old, a bounded piece a call, and never what is unfinished.
 
 use rusqlite::{Connection, params};
+use weir_core::delivery::DeliveryState;
 use weir_core::time::Timestamp;
 
 use super::group::{JobError, Writing};
 use super::redrive::{attempts_of, of_event};
+use super::settle::Delivery;
 use super::{effects, holds, num, redrive, schema, state};
 use crate::error::StoreError;
 use crate::upkeep::{Pruned, Retention};
@@ -28,8 +30,9 @@ pub(super) fn prune(writing: &mut Writing<'_>, retention: &Retention) -> Result<
             writing.marks.latest()
         ))));
     }
-    // Marks count rows that are about to go, so they are written first.
+    // Totals and numbers are read off rows that are about to go, so they are written first.
     let before = *writing.next;
+    before.save(writing.conn)?;
     writing.marks.write(writing.conn, &writing.shared.totals.lock(), &before, now)?;
     let conn = writing.conn;
     let mut pruned = Pruned::default();
@@ -87,7 +90,7 @@ fn prune_events(writing: &mut Writing<'_>, retention: &Retention) -> rusqlite::R
     drop(rows);
     let mut removed = 0;
     for event in &gone {
-        removed += u64::from(remove_event(conn, event)?);
+        removed += u64::from(remove_event(writing, event)?);
     }
     schema::set_meta(conn, "pruned_to", &if end { 0 } else { last })?;
     Ok((removed, !end))
@@ -101,20 +104,22 @@ struct Old {
 }
 
 /// Removes an event with all that belongs to it, unless some of that is unfinished.
-fn remove_event(conn: &Connection, event: &Old) -> rusqlite::Result<bool> {
+fn remove_event(writing: &mut Writing<'_>, event: &Old) -> rusqlite::Result<bool> {
+    let conn = writing.conn;
     let deliveries = of_event(conn, event.n, event.at)?;
-    for n in &deliveries {
-        let waits: bool = conn
-            .prepare_cached(
-                "SELECT EXISTS (SELECT 1 FROM delivery WHERE n = ?1 AND state IN (0, 1, 2))",
-            )?
-            .query_row([n], |row| row.get(0))?;
-        if waits {
-            return Ok(false);
+    let mut found = Vec::with_capacity(deliveries.len());
+    for n in deliveries {
+        match Delivery::read(conn, n)? {
+            Some(delivery) if !delivery.state.is_some_and(DeliveryState::is_final) => {
+                return Ok(false);
+            }
+            delivery => found.extend(delivery),
         }
     }
-    for n in &deliveries {
-        for (attempt, _) in attempts_of(conn, *n)? {
+    for delivery in &found {
+        let n = delivery.n;
+        writing.learned.moved(delivery.place, delivery.state, None);
+        for (attempt, _) in attempts_of(conn, n)? {
             conn.prepare_cached("DELETE FROM attempt WHERE n = ?1")?.execute([attempt])?;
         }
         conn.prepare_cached(

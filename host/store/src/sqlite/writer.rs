@@ -167,6 +167,7 @@ impl Writer {
         let marks_written = self.marks.due() || (last && self.marks.is_stale());
         if marks_written {
             let now = self.shared.clock.now();
+            self.next.save(&self.conn)?;
             self.marks.write(&self.conn, &self.shared.totals.lock(), &before, now)?;
         }
         self.conn.execute_batch("COMMIT")?;

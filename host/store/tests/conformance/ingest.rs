@@ -1,12 +1,10 @@
 //! Storing: duplicates, restarts, batches, limits.
 
-mod common;
-
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use crate::common::*;
 use bytes::Bytes;
-use common::*;
 use weir_core::route::TableHash;
 use weir_store::hot::{DedupKey, EventIngested, NewRequest};
 use weir_store::{Store, StoreError};

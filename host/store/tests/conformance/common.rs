@@ -22,18 +22,18 @@ use weir_store::hot::{
 };
 use weir_store::sqlite::{Options, SqliteStore};
 
-pub const START: u64 = 1_760_000_000_000;
+pub(crate) const START: u64 = 1_760_000_000_000;
 
 /// A clock that stands still until it is moved.
 #[derive(Debug)]
-pub struct ManualClock(AtomicU64);
+pub(crate) struct ManualClock(AtomicU64);
 
 impl ManualClock {
-    pub fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self(AtomicU64::new(START)))
     }
 
-    pub fn forward(&self, by: Duration) {
+    pub(crate) fn forward(&self, by: Duration) {
         self.0.fetch_add(u64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
 }
@@ -45,19 +45,19 @@ impl Clock for ManualClock {
 }
 
 /// A store in a folder of its own.
-pub struct Bed {
-    pub dir: tempfile::TempDir,
-    pub clock: Arc<ManualClock>,
-    pub options: Options,
-    pub sqlite: Arc<SqliteStore>,
+pub(crate) struct Bed {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) options: Options,
+    pub(crate) sqlite: Arc<SqliteStore>,
 }
 
 impl Bed {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(|_| {}).await
     }
 
-    pub async fn with(change: impl FnOnce(&mut Options)) -> Self {
+    pub(crate) async fn with(change: impl FnOnce(&mut Options)) -> Self {
         let clock = ManualClock::new();
         let mut options = Options::new(clock.clone());
         change(&mut options);
@@ -69,79 +69,79 @@ impl Bed {
         bed
     }
 
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.dir.path().join("weir.db")
     }
 
-    pub fn store(&self) -> &dyn Store {
+    pub(crate) fn store(&self) -> &dyn Store {
         &*self.sqlite
     }
 
-    pub async fn reopen(&mut self) {
+    pub(crate) async fn reopen(&mut self) {
         self.sqlite.close().await.unwrap();
         self.sqlite =
             Arc::new(weir_store::sqlite::open(&self.path(), self.options.clone()).unwrap());
     }
 
     /// Stores one event for these targets.
-    pub async fn post(&self, id: &str, targets: &[Target]) -> EventId {
+    pub(crate) async fn post(&self, id: &str, targets: &[Target]) -> EventId {
         stored(&self.ingest(request(id, targets)).await)
     }
 
-    pub async fn ingest(&self, request: NewRequest) -> Ingested {
+    pub(crate) async fn ingest(&self, request: NewRequest) -> Ingested {
         self.store().ingest(vec![request]).await.remove(0).unwrap()
     }
 
-    pub async fn claim(&self, target: &Target, lane: Lane, limit: usize) -> Vec<Claimed> {
+    pub(crate) async fn claim(&self, target: &Target, lane: Lane, limit: usize) -> Vec<Claimed> {
         let wish = ClaimRequest { target: target.clone(), lane, limit };
         self.store().claim(&[wish]).await.unwrap()
     }
 
     /// Claims the one delivery that is due.
-    pub async fn claim_one(&self, target: &Target, lane: Lane) -> Claimed {
+    pub(crate) async fn claim_one(&self, target: &Target, lane: Lane) -> Claimed {
         let mut claimed = self.claim(target, lane, 10).await;
         assert_eq!(claimed.len(), 1, "one delivery should be due for {target}");
         claimed.remove(0)
     }
 
-    pub async fn settle(&self, settlement: Settlement) -> Settled {
+    pub(crate) async fn settle(&self, settlement: Settlement) -> Settled {
         self.store().settle(vec![settlement]).await.remove(0).unwrap()
     }
 
-    pub async fn state_of(&self, id: DeliveryId) -> weir_core::delivery::DeliveryState {
+    pub(crate) async fn state_of(&self, id: DeliveryId) -> weir_core::delivery::DeliveryState {
         self.store().delivery(id).await.unwrap().unwrap().state
     }
 
-    pub async fn assert_sound(&self) {
+    pub(crate) async fn assert_sound(&self) {
         let report = self.store().check().await.unwrap();
         assert_eq!(report.problems, Vec::<String>::new());
     }
 }
 
-pub fn table() -> RouteTable {
+pub(crate) fn table() -> RouteTable {
     let target = handler("orders");
     let patterns = vec![Pattern::parse("*:*").unwrap()];
     RouteTable::new([Subscription { target, patterns }])
 }
 
-pub fn handler(name: &str) -> Target {
+pub(crate) fn handler(name: &str) -> Target {
     Target::Handler(HandlerName::new(name).unwrap())
 }
 
-pub fn destination(name: &str) -> Target {
+pub(crate) fn destination(name: &str) -> Target {
     Target::Destination(DestinationName::new(name).unwrap())
 }
 
-pub fn routed(targets: &[Target]) -> Routed {
+pub(crate) fn routed(targets: &[Target]) -> Routed {
     let delivery = |target: &Target| NewDelivery { target: target.clone(), order_key: None };
     Routed { table: table().hash(), deliveries: targets.iter().map(delivery).collect() }
 }
 
-pub fn payload(text: &str) -> Payload {
+pub(crate) fn payload(text: &str) -> Payload {
     Payload::new("application/json", Bytes::copy_from_slice(text.as_bytes()))
 }
 
-pub fn event(id: &str, targets: &[Target]) -> NewEvent {
+pub(crate) fn event(id: &str, targets: &[Target]) -> NewEvent {
     NewEvent {
         kind: EventType::new("push").unwrap(),
         category: None,
@@ -152,7 +152,7 @@ pub fn event(id: &str, targets: &[Target]) -> NewEvent {
     }
 }
 
-pub fn request_from(source: &str, id: &str, targets: &[Target]) -> NewRequest {
+pub(crate) fn request_from(source: &str, id: &str, targets: &[Target]) -> NewRequest {
     NewRequest {
         source: SourceName::stored(source),
         scheme: "hmac".into(),
@@ -163,25 +163,25 @@ pub fn request_from(source: &str, id: &str, targets: &[Target]) -> NewRequest {
     }
 }
 
-pub fn request(id: &str, targets: &[Target]) -> NewRequest {
+pub(crate) fn request(id: &str, targets: &[Target]) -> NewRequest {
     request_from("github", id, targets)
 }
 
-pub fn stored(ingested: &Ingested) -> EventId {
+pub(crate) fn stored(ingested: &Ingested) -> EventId {
     match ingested.events[..] {
         [EventIngested::Stored { id, .. }] => id,
         ref other => panic!("expected one stored event, got {other:?}"),
     }
 }
 
-pub fn duplicate_of(ingested: &Ingested) -> EventId {
+pub(crate) fn duplicate_of(ingested: &Ingested) -> EventId {
     match ingested.events[..] {
         [EventIngested::Duplicate { first }] => first,
         ref other => panic!("expected a duplicate, got {other:?}"),
     }
 }
 
-pub fn record(claimed: &Claimed, outcome: Outcome) -> AttemptRecord {
+pub(crate) fn record(claimed: &Claimed, outcome: Outcome) -> AttemptRecord {
     AttemptRecord {
         started_at: claimed.now,
         duration: Duration::from_millis(3),
@@ -193,7 +193,7 @@ pub fn record(claimed: &Claimed, outcome: Outcome) -> AttemptRecord {
     }
 }
 
-pub fn settlement(claimed: &Claimed, next: Next) -> Settlement {
+pub(crate) fn settlement(claimed: &Claimed, next: Next) -> Settlement {
     let outcome = if next == Next::Processed { Outcome::Ok } else { Outcome::Retry };
     Settlement {
         delivery: claimed.delivery,
@@ -205,19 +205,19 @@ pub fn settlement(claimed: &Claimed, next: Next) -> Settlement {
     }
 }
 
-pub fn with_effects(claimed: &Claimed, effects: RoutedEffects) -> Settlement {
+pub(crate) fn with_effects(claimed: &Claimed, effects: RoutedEffects) -> Settlement {
     Settlement { effects, ..settlement(claimed, Next::Processed) }
 }
 
-pub fn retry_in(claimed: &Claimed, seconds: u64) -> Settlement {
+pub(crate) fn retry_in(claimed: &Claimed, seconds: u64) -> Settlement {
     settlement(claimed, Next::Retry { delay: Duration::from_secs(seconds) })
 }
 
-pub fn write(key: &str, value: &str) -> StateWrite {
+pub(crate) fn write(key: &str, value: &str) -> StateWrite {
     StateWrite { key: key.into(), value: Some(value.into()), expires_at: None }
 }
 
-pub fn message(n: u128, key: Option<&str>, delay: u64) -> NewMessage {
+pub(crate) fn message(n: u128, key: Option<&str>, delay: u64) -> NewMessage {
     NewMessage {
         id: MessageId::from_bits(n),
         destination: DestinationName::new("ops").unwrap(),
@@ -227,7 +227,7 @@ pub fn message(n: u128, key: Option<&str>, delay: u64) -> NewMessage {
     }
 }
 
-pub fn emit(n: u128, key: Option<&str>, delay: u64, targets: &[Target]) -> NewEmit {
+pub(crate) fn emit(n: u128, key: Option<&str>, delay: u64, targets: &[Target]) -> NewEmit {
     NewEmit {
         id: EventId::from_bits(n),
         kind: EventType::new("late").unwrap(),
@@ -238,6 +238,6 @@ pub fn emit(n: u128, key: Option<&str>, delay: u64, targets: &[Target]) -> NewEm
     }
 }
 
-pub const fn fence(generation: u32, attempt: u32) -> Fence {
+pub(crate) const fn fence(generation: u32, attempt: u32) -> Fence {
     Fence { generation, attempt }
 }

@@ -1,0 +1,12 @@
+//! What every engine must do, asked through the trait. Where a test looks into the file itself, its name says so
+//! or it is about files.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod claims;
+mod common;
+mod crash;
+mod effects;
+mod ingest;
+mod settling;
+mod upkeep;

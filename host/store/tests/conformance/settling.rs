@@ -1,0 +1,236 @@
+//! Settling: fences, state, atomicity, commits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use weir_core::delivery::{DeliveryState, Next, Outcome};
+use weir_core::effect::StateWrite;
+use weir_core::name::{HandlerName, Target};
+use weir_core::state::{RangeRead, ReadSet, StateReader};
+use weir_core::time::Timestamp;
+use weir_store::hot::{Claimed, Lane, ResponseRecord, RoutedEffects, Settled};
+
+use crate::common::*;
+
+async fn two_claims(bed: &Bed) -> (Claimed, Claimed) {
+    let orders = handler("orders");
+    for id in ["one", "two"] {
+        bed.post(&format!("{id} {:?}", std::time::Instant::now()), std::slice::from_ref(&orders))
+            .await;
+    }
+    let mut claims = bed.claim(&orders, Lane::Fresh, 2).await;
+    let second = claims.pop().unwrap();
+    (claims.pop().unwrap(), second)
+}
+
+fn state(bed: &Bed) -> Arc<dyn StateReader> {
+    bed.store().state(&HandlerName::new("orders").unwrap())
+}
+
+async fn version(bed: &Bed, key: &str) -> Option<u64> {
+    state(bed).get(key).await.unwrap().map(|entry| entry.version)
+}
+
+fn writes(writes: Vec<StateWrite>) -> RoutedEffects {
+    RoutedEffects { state: writes, ..RoutedEffects::default() }
+}
+
+fn reads(claimed: &Claimed, keys: &[(&str, Option<u64>)]) -> ReadSet {
+    let keys = keys.iter().map(|(key, version)| ((*key).into(), *version)).collect();
+    ReadSet { at: claimed.now, keys, ranges: Vec::new() }
+}
+
+fn assert_applied(settled: &Settled) {
+    assert!(matches!(settled, Settled::Applied { .. }), "{settled:?}");
+}
+
+#[tokio::test]
+async fn an_attempt_is_recorded_with_all_that_is_known_of_it() {
+    let bed = Bed::new().await;
+    let orders = handler("orders");
+    bed.post("a", std::slice::from_ref(&orders)).await;
+    let claimed = bed.claim_one(&orders, Lane::Fresh).await;
+    let mut failed = retry_in(&claimed, 1);
+    let log = "info\tline\n".repeat(1000);
+    failed.attempt.log = Some(log.clone().into());
+    failed.attempt.response = Some(ResponseRecord { status: 503, snippet: "busy".into() });
+    bed.settle(failed).await;
+    bed.clock.forward(Duration::from_secs(1));
+    let claimed = bed.claim_one(&orders, Lane::Late).await;
+    let Settled::Applied { attempt, .. } = bed.settle(settlement(&claimed, Next::Processed)).await
+    else {
+        panic!("not applied");
+    };
+    let delivery = bed.store().delivery(claimed.delivery).await.unwrap().unwrap();
+    assert_eq!((delivery.state, delivery.attempts), (DeliveryState::Processed, 2));
+    let [first, second] = &delivery.history[..] else { panic!("{:?}", delivery.history) };
+    assert_eq!((first.number, second.number, second.id), (1, 2, attempt));
+    assert_eq!((first.outcome, second.outcome), (Outcome::Retry, Outcome::Ok));
+    assert_eq!(first.log.as_deref(), Some(log.as_str()));
+    assert_eq!(
+        (first.response_status, first.response_snippet.as_deref()),
+        (Some(503), Some("busy"))
+    );
+    assert_eq!(first.reason.as_deref(), Some("the world is not ready"));
+    assert_eq!(first.version.as_deref(), Some("07".repeat(32).as_str()));
+}
+
+#[tokio::test]
+async fn a_settled_run_is_one_commit_whatever_it_asked_for() {
+    let bed = Bed::new().await;
+    let orders = handler("orders");
+    bed.post("a", std::slice::from_ref(&orders)).await;
+    let claimed = bed.claim_one(&orders, Lane::Fresh).await;
+    let effects = RoutedEffects {
+        messages: vec![message(1, None, 0), message(2, None, 0)],
+        emits: vec![emit(3, None, 0, std::slice::from_ref(&orders))],
+        state: vec![write("count", "1"), write("seen", "a")],
+        ..RoutedEffects::default()
+    };
+    let before = bed.sqlite.commits();
+    assert_applied(&bed.settle(with_effects(&claimed, effects)).await);
+    assert_eq!(bed.sqlite.commits(), before + 1);
+}
+
+#[tokio::test]
+async fn a_read_that_has_changed_refuses_the_settlement_and_stores_nothing_of_it() {
+    let bed = Bed::new().await;
+    let (first, second) = two_claims(&bed).await;
+    assert_applied(&bed.settle(with_effects(&first, writes(vec![write("count", "1")]))).await);
+    let mut stale = with_effects(&second, writes(vec![write("count", "1"), write("other", "x")]));
+    stale.effects.messages.push(message(1, None, 0));
+    stale.reads = reads(&second, &[("count", None)]);
+    assert_eq!(bed.settle(stale).await, Settled::StateConflict { key: "count".into() });
+    assert_eq!(state(&bed).get("other").await.unwrap(), None);
+    assert!(bed.claim(&destination("ops"), Lane::Fresh, 10).await.is_empty());
+    // The claim still holds, and no attempt was spent.
+    assert_eq!(bed.store().extend(&[&second]).await.unwrap(), [true]);
+    let mut fresh = with_effects(&second, writes(vec![write("count", "2")]));
+    fresh.reads = reads(&second, &[("count", version(&bed, "count").await)]);
+    assert_applied(&bed.settle(fresh).await);
+    assert_eq!(&*state(&bed).get("count").await.unwrap().unwrap().value, "2");
+    bed.assert_sound().await;
+}
+
+#[tokio::test]
+async fn write_skew_over_two_keys_is_refused() {
+    let bed = Bed::new().await;
+    let (setup, other) = two_claims(&bed).await;
+    assert_applied(
+        &bed.settle(with_effects(&setup, writes(vec![write("a", "1"), write("b", "1")]))).await,
+    );
+    drop(other);
+    let (first, second) = two_claims(&bed).await;
+    let seen = [("a", version(&bed, "a").await), ("b", version(&bed, "b").await)];
+    let mut one = with_effects(&first, writes(vec![write("a", "0")]));
+    one.reads = reads(&first, &seen);
+    let mut two = with_effects(&second, writes(vec![write("b", "0")]));
+    two.reads = reads(&second, &seen);
+    let answers = bed.store().settle(vec![one, two]).await;
+    assert_applied(answers[0].as_ref().unwrap());
+    assert_eq!(answers[1].as_ref().unwrap(), &Settled::StateConflict { key: "a".into() });
+}
+
+#[tokio::test]
+async fn a_failed_run_is_judged_by_what_it_read_too() {
+    let bed = Bed::new().await;
+    let (first, second) = two_claims(&bed).await;
+    assert_applied(&bed.settle(with_effects(&first, writes(vec![write("count", "1")]))).await);
+    for next in [Next::DeadLetter, Next::Retry { delay: Duration::ZERO }] {
+        let mut failed = settlement(&second, next);
+        failed.reads = reads(&second, &[("count", None)]);
+        assert_eq!(bed.settle(failed).await, Settled::StateConflict { key: "count".into() });
+    }
+}
+
+#[tokio::test]
+async fn a_listing_is_a_read_of_its_whole_range() {
+    let bed = Bed::new().await;
+    let (first, second) = two_claims(&bed).await;
+    let listed = state(&bed).keys("cart/", "", 10, first.now).await.unwrap();
+    assert_applied(&bed.settle(with_effects(&first, writes(vec![write("cart/7", "x")]))).await);
+    let mut stale = settlement(&second, Next::Processed);
+    let range = RangeRead { prefix: "cart/".into(), after: "".into(), limit: 10, keys: listed };
+    stale.reads.ranges.push(range);
+    assert_eq!(bed.settle(stale).await, Settled::StateConflict { key: "cart/".into() });
+}
+
+#[tokio::test]
+async fn expiry_is_judged_by_the_runs_own_time() {
+    let bed = Bed::new().await;
+    let (first, second) = two_claims(&bed).await;
+    let expires_at = Some(Timestamp::from_millis(START + 1_000));
+    let expiring = StateWrite { key: "k".into(), value: Some("v".into()), expires_at };
+    assert_applied(&bed.settle(with_effects(&first, writes(vec![expiring]))).await);
+    let listed = |at| {
+        let state = state(&bed);
+        async move { state.keys("", "", 10, Timestamp::from_millis(at)).await.unwrap().len() }
+    };
+    assert_eq!((listed(START + 999).await, listed(START + 1_000).await), (1, 0));
+    // A run that began later found nothing there, and that still holds.
+    let mut later = settlement(&second, Next::Processed);
+    later.reads = reads(&second, &[("k", None)]);
+    later.reads.at = Timestamp::from_millis(START + 2_000);
+    assert_applied(&bed.settle(later).await);
+}
+
+#[tokio::test]
+async fn keys_come_in_order_of_bytes_by_prefix_and_page() {
+    let bed = Bed::new().await;
+    let (first, _second) = two_claims(&bed).await;
+    let all = ["a", "b/1", "b/2", "b/3", "b\u{7f}", "c", "é", "z"];
+    let stored = all.iter().map(|key| write(key, "1")).collect();
+    assert_applied(&bed.settle(with_effects(&first, writes(stored))).await);
+    let keys = |prefix: &'static str, after: &'static str, limit| {
+        let (state, now) = (state(&bed), first.now);
+        async move { state.keys(prefix, after, limit, now).await.unwrap() }
+    };
+    let text = |keys: Vec<Box<str>>| keys.into_iter().map(String::from).collect::<Vec<_>>();
+    assert_eq!(text(keys("b/", "", 2).await), ["b/1", "b/2"]);
+    assert_eq!(text(keys("b/", "b/2", 10).await), ["b/3"]);
+    assert_eq!(text(keys("", "b/3", 10).await), ["b\u{7f}", "c", "z", "é"]);
+    assert_eq!(text(keys("é", "", 10).await), ["é"]);
+}
+
+#[tokio::test]
+async fn state_is_one_handlers_own_and_its_size_is_kept() {
+    let bed = Bed::new().await;
+    let (first, second) = two_claims(&bed).await;
+    assert_eq!(state(&bed).size().await.unwrap(), 0);
+    let stored = vec![write("key", "12345"), write("gone", "x")];
+    assert_applied(&bed.settle(with_effects(&first, writes(stored))).await);
+    assert_eq!(state(&bed).size().await.unwrap(), 13);
+    let forget = StateWrite { key: "gone".into(), value: None, expires_at: None };
+    assert_applied(
+        &bed.settle(with_effects(&second, writes(vec![forget, write("key", "1")]))).await,
+    );
+    assert_eq!(state(&bed).size().await.unwrap(), 4);
+    let other = bed.store().state(&HandlerName::new("other").unwrap());
+    assert_eq!(other.get("key").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn only_a_handlers_processed_delivery_has_effects() {
+    let bed = Bed::new().await;
+    let ops: Target = destination("ops");
+    bed.post("a", &[ops.clone(), handler("orders")]).await;
+    let sent = bed.claim_one(&ops, Lane::Fresh).await;
+    let answer = bed.store().settle(vec![with_effects(&sent, writes(vec![write("k", "v")]))]).await;
+    assert!(answer[0].is_err(), "{answer:?}");
+    let run = bed.claim_one(&handler("orders"), Lane::Fresh).await;
+    let mut failed = with_effects(&run, writes(vec![write("k", "v")]));
+    failed.next = Next::DeadLetter;
+    assert!(bed.store().settle(vec![failed]).await[0].is_err());
+    assert_eq!(bed.state_of(run.delivery).await, DeliveryState::Processing);
+}
+
+#[tokio::test]
+async fn a_lone_settlement_does_not_wait_for_company() {
+    let mut bed = Bed::with(|o| o.settle_hold = Duration::from_secs(3600)).await;
+    let orders = handler("orders");
+    bed.post("a", std::slice::from_ref(&orders)).await;
+    // Nothing was ingested since this store was opened, so there is nothing to ride with.
+    bed.reopen().await;
+    let claimed = bed.claim_one(&orders, Lane::Fresh).await;
+    assert_applied(&bed.settle(settlement(&claimed, Next::Processed)).await);
+}
