@@ -1,6 +1,7 @@
 //! Talking to a running hub and to endpoints over HTTP. Knows no command and prints nothing.
 
-use std::path::{Path, PathBuf};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,11 +16,11 @@ use serde_json::Value;
 use thiserror::Error;
 use weir_core::bounds::MIB;
 
+use super::error::{CommandError, chain};
 use super::exit::Exit;
+use crate::admin::token;
 use crate::config::{ConfigErrors, Place};
 
-/// The file of the admin token in the data folder.
-const TOKEN_FILE: &str = "admin-token";
 /// How long a hub or an endpoint may take for its whole answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest answer that is read, in bytes.
@@ -97,7 +98,6 @@ pub(super) struct Http {
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
-    pub(super) headers: http::HeaderMap,
     pub(super) body: Bytes,
 }
 
@@ -120,15 +120,24 @@ impl Http {
             |cause: String| ClientError::Unreachable { at: at.clone(), cause, hint: None };
         let exchange = async {
             let answer = self.client.request(request).await;
-            let answer = answer.map_err(|error| unreachable(super::error::chain(&error)))?;
+            let answer = answer.map_err(|error| unreachable(innermost(&error)))?;
             let (parts, body) = answer.into_parts();
             let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
             let body = body.map_err(|error| unreachable(format!("answer broke off: {error}")))?;
-            Ok(Answer { status: parts.status, headers: parts.headers, body: body.to_bytes() })
+            Ok(Answer { status: parts.status, body: body.to_bytes() })
         };
         let late = |_| unreachable(format!("no answer within {} s", TIMEOUT.as_secs()));
         tokio::time::timeout(TIMEOUT, exchange).await.map_err(late)?
     }
+}
+
+/// The cause at the bottom of an error: what is above it only says that a connection was tried.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut bottom = error;
+    while let Some(cause) = bottom.source() {
+        bottom = cause;
+    }
+    bottom.to_string()
 }
 
 /// The part of a URL that may be shown: paths and queries may hold secrets.
@@ -163,7 +172,7 @@ pub struct HubArgs {
 
 impl Hub {
     /// Finds the hub that is meant and its token. Reaches for nothing yet.
-    pub(super) fn find(args: &HubArgs) -> Result<Self, super::error::CommandError> {
+    pub(super) fn find(args: &HubArgs) -> Result<Self, CommandError> {
         // The file is asked only for what was not said: it may not even be on this machine.
         let place = match (&args.admin, &args.token) {
             (Some(_), Some(_)) => Err(ConfigErrors::of_file("", "not needed")),
@@ -171,20 +180,22 @@ impl Hub {
         };
         let base = match (&args.admin, &place) {
             (Some(url), _) => url.trim_end_matches('/').to_owned(),
-            (None, Ok(place)) => local_base(place),
+            (None, Ok(place)) => local_base(place.admin),
             (None, Err(errors)) => return Err(errors.clone().into()),
         };
         let parsed: Option<Uri> = base.parse().ok();
         if parsed.is_none_or(|uri| !matches!(uri.scheme_str(), Some("http" | "https"))) {
             let what = "--admin takes a URL such as http://127.0.0.1:8081".to_owned();
-            return Err(super::error::CommandError::Usage(what));
+            return Err(CommandError::Usage(what));
         }
-        let token = match &args.token {
-            Some(token) => Some(token.as_bytes().to_vec()),
-            None => place.ok().and_then(|place| match &place.token {
-                Some(token) => Some(token.expose().to_vec()),
-                None => token_of(&place.data_dir),
-            }),
+        let token = match (&args.token, place) {
+            (Some(token), _) => Some(token.as_bytes().to_vec()),
+            (None, Ok(Place { token: Some(token), .. })) => Some(token.expose().to_vec()),
+            // With none there, the hub says what may be done without.
+            (None, Ok(Place { data_dir, .. })) => token::read(&data_dir)
+                .map_err(|error| ClientError::Unusable(chain(&error)))?
+                .map(String::into_bytes),
+            (None, Err(_)) => None,
         };
         let token = token.map(|token| bearer(&token)).transpose()?;
         Ok(Self { http: Http::new()?, base, token })
@@ -243,23 +254,15 @@ impl Hub {
     }
 }
 
-/// The address at which a hub on this machine is reached: one that listens everywhere is on loopback too.
-fn local_base(place: &Place) -> String {
-    let mut address = place.admin;
-    if address.ip().is_unspecified() {
-        address.set_ip(if address.is_ipv4() {
-            std::net::Ipv4Addr::LOCALHOST.into()
-        } else {
-            std::net::Ipv6Addr::LOCALHOST.into()
+/// The URL at which something on this machine is reached: what listens everywhere is on loopback too.
+pub(super) fn local_base(mut listens: SocketAddr) -> String {
+    if listens.ip().is_unspecified() {
+        listens.set_ip(match listens {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
         });
     }
-    format!("http://{address}")
-}
-
-/// The token that the hub made. Without one reading may still be allowed, so none is no error here.
-fn token_of(data_dir: &Path) -> Option<Vec<u8>> {
-    let text = std::fs::read(data_dir.join(TOKEN_FILE)).ok()?;
-    Some(text.trim_ascii().to_vec()).filter(|token| !token.is_empty())
+    format!("http://{listens}")
 }
 
 fn bearer(token: &[u8]) -> Result<HeaderValue, ClientError> {
@@ -272,7 +275,7 @@ fn bearer(token: &[u8]) -> Result<HeaderValue, ClientError> {
 }
 
 /// An id as it may stand in a path. One with other characters is no id, and is not sent.
-pub(super) fn id(text: &str) -> Result<&str, super::error::CommandError> {
+pub(super) fn id(text: &str) -> Result<&str, CommandError> {
     let good = !text.is_empty()
         && text.len() <= 64
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
@@ -280,7 +283,7 @@ pub(super) fn id(text: &str) -> Result<&str, super::error::CommandError> {
         Ok(text)
     } else {
         let what = "an id looks like evt_01JD… or dlv_01JD…".to_owned();
-        Err(super::error::CommandError::Usage(what))
+        Err(CommandError::Usage(what))
     }
 }
 
@@ -348,8 +351,15 @@ mod tests {
         let error = hub(base.clone()).get("/api/v1/events", &[]).await.unwrap_err();
         assert_eq!(error.exit(), Exit::Unreachable);
         let said = error.to_string();
-        assert!(said.starts_with(&format!("cannot reach {base}: ")), "{said}");
+        assert!(said.starts_with(&format!("cannot reach {base}: Connection refused")), "{said}");
         assert!(said.ends_with("; is `weir serve` running there?"), "{said}");
+    }
+
+    #[test]
+    fn what_listens_everywhere_is_reached_on_loopback() {
+        assert_eq!(local_base("0.0.0.0:80".parse().unwrap()), "http://127.0.0.1:80");
+        assert_eq!(local_base("[::]:80".parse().unwrap()), "http://[::1]:80");
+        assert_eq!(local_base("10.0.0.1:80".parse().unwrap()), "http://10.0.0.1:80");
     }
 
     #[test]

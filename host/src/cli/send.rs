@@ -13,7 +13,7 @@ use weir_core::provider::{Catalog, Provider};
 use weir_core::time::Clock as _;
 use weir_core::verify::Secret;
 
-use super::client::{Answer, Http};
+use super::client::{Answer, Http, local_base};
 use super::error::{CommandError, chain};
 use super::output::Output;
 use super::signed::SignedSample;
@@ -103,7 +103,7 @@ fn plan(args: &SendArgs) -> Result<Plan, CommandError> {
     }
     let config = config::load(args.config.as_deref(), args.dev)?.config;
     let source = source(&config, &args.provider)?;
-    let here = format!("{}/webhook/{}", local(&config), source.name);
+    let here = format!("{}/webhook/{}", local_base(config.server.listen), source.name);
     let to = args.url.clone().unwrap_or_else(|| here.clone());
     let public = source.public_url.clone().filter(|_| args.url.is_none());
     Ok(Plan {
@@ -136,19 +136,6 @@ fn provider(word: &str) -> Result<Arc<Provider>, CommandError> {
     })
 }
 
-/// A hub on this machine that listens everywhere is on loopback too.
-fn local(config: &Config) -> String {
-    let mut address = config.server.listen;
-    if address.ip().is_unspecified() {
-        address.set_ip(if address.is_ipv4() {
-            std::net::Ipv4Addr::LOCALHOST.into()
-        } else {
-            std::net::Ipv6Addr::LOCALHOST.into()
-        });
-    }
-    format!("http://{address}")
-}
-
 /// `env:NAME`, `file:PATH`, or the secret itself.
 fn secret(text: &str) -> Result<Secret, CommandError> {
     let failed = |what: String| CommandError::Usage(format!("--secret: {what}"));
@@ -177,15 +164,14 @@ fn request(sample: &SignedSample, to: &str) -> Result<Request<Full<Bytes>>, Comm
     request.ok_or_else(|| CommandError::Usage(format!("--url: `{to}` is not a URL with a host")))
 }
 
+/// The answer as it came: ids and problems are in its body.
 fn show(answer: &Answer, output: Output) {
     let status = answer.status.as_u16();
-    let request_id = answer.headers.get("x-request-id").and_then(|id| id.to_str().ok());
     let text = String::from_utf8_lossy(&answer.body);
     if output.json {
         let body = serde_json::from_slice(&answer.body).unwrap_or(Value::String(text.into_owned()));
-        output.value(&json!({ "status": status, "request_id": request_id, "body": body }));
+        output.value(&json!({ "status": status, "body": body }));
     } else {
-        let id = request_id.map_or_else(String::new, |id| format!(" ({id})"));
-        output.text(format!("{status}{id} {text}").trim_end());
+        output.text(format!("{status} {text}").trim_end());
     }
 }

@@ -24,7 +24,12 @@ pub struct Admin {
 }
 
 pub(super) fn read(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<Admin> {
-    let listen = section.must("listen");
+    let listen = section.must::<SocketAddr>("listen");
+    if listen.is_some_and(|address| !address.ip().is_loopback()) {
+        let what = "is reached from beyond this machine without TLS: put a proxy that has it before it, \
+                    or the token can be read on its way";
+        section.warning("listen", what);
+    }
     let token = secret::one(&mut section, "token", around);
     if let Some(token) = &token {
         let bytes = token.expose();

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use proptest::prelude::*;
 use weir_core::name::{DestinationName, HandlerName};
 use weir_core::provider::Catalog;
 use weir_core::retry::RetryPolicy;
@@ -315,6 +316,32 @@ fn each_mistake_is_said_in_one_line() {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// A wrong line in an otherwise right file is named, and never the cause of a panic.
+    #[test]
+    fn a_line_of_nonsense_is_a_problem_that_is_told(
+        at in any::<prop::sample::Index>(),
+        nonsense in prop_oneof![
+            "\\PC{0,40}",
+            "[a-z_]{1,12} = (\"[a-z0-9:@*/.]{0,20}\"|-?[0-9]{1,20}|\\[\\]|\\{\\}|true|nan|1979-05-27)",
+            "\\[{1,2}(sources|destinations|handlers|route|server|defaults)(\\.[a-z]{1,4}){0,2}\\]{1,2}",
+        ],
+    ) {
+        let text = documented();
+        let mut lines: Vec<&str> = text.lines().collect();
+        let at = at.index(lines.len());
+        lines[at] = &nonsense;
+        let text = lines.join("\n");
+        if let Err(errors) = from_text("weir.toml", &text, Path::new("no"), &variable, false) {
+            prop_assert!(!errors.problems.is_empty());
+            let told = errors.to_string();
+            prop_assert!(!told.contains("the reason was not recorded"), "{}\n{}", told, text);
+        }
+    }
+}
+
 #[test]
 fn a_secret_comes_from_its_file_without_the_line_break_and_an_open_file_is_warned_of() {
     let folder = tempfile::tempdir().unwrap();
@@ -373,6 +400,14 @@ fn a_source_may_change_any_word_of_its_provider() {
     assert_eq!(tolerance, Some(Duration::from_secs(600)));
     assert_eq!(source.body_limit, 2 * 1024 * 1024);
     assert_eq!(source.public_url.as_deref(), Some("https://h.example/webhook/a"));
+}
+
+#[test]
+fn an_admin_listener_that_others_can_reach_is_warned_of() {
+    let (_, warnings) = loaded("[admin]\nlisten = \"0.0.0.0:8081\"");
+    assert!(
+        warnings[0].to_string().starts_with("weir.toml:2: admin.listen: is reached from beyond")
+    );
 }
 
 #[test]
