@@ -2,6 +2,19 @@
 //!
 //! The modules stand in the order of an event's path. `host/README.md` tells that path from end to end.
 
+// 3 route: the table in force.
+pub mod routes;
+
+// 4-5 claim, run, settle, for handlers; 6 claim, send, settle, for destinations.
+pub mod egress;
+pub mod invoker;
+
+// What both of them do with claims.
+mod claims;
+mod seed;
+#[cfg(test)]
+mod testbed;
+
 // 7 observe: what the hub tells about itself.
 pub mod observe;
 

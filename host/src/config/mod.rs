@@ -13,7 +13,6 @@ mod log;
 mod place;
 mod plugins;
 mod problem;
-mod providers;
 mod retry;
 mod route;
 mod secret;

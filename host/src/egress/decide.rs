@@ -1,0 +1,212 @@
+//! What an endpoint's answer means. Pure: from what happened to the outcome, and whether to try again.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use rand::Rng;
+use weir_core::delivery::{self, Next, Outcome, Verdict};
+use weir_core::retry::RetryPolicy;
+use weir_core::time::Timestamp;
+use weir_store::hot::{AttemptRecord, ResponseRecord};
+
+/// How sending ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// It was taken, by a destination that gives no status.
+    Taken,
+    /// The endpoint answered.
+    Status {
+        status: StatusCode,
+        /// The wait that it asked for.
+        retry_after: Option<Duration>,
+        /// The first bytes of its body.
+        snippet: Box<str>,
+    },
+    /// It did not answer within the limit.
+    TimedOut { limit: Duration },
+    /// It could not be reached, or broke off.
+    Unreachable { reason: String },
+    /// The guard did not let the message go there.
+    Blocked { reason: String },
+}
+
+/// One attempt to send, ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Sent {
+    pub(crate) answer: Answer,
+    pub(crate) started_at: Timestamp,
+    pub(crate) duration: Duration,
+}
+
+/// What to record of an attempt, and what becomes of the delivery.
+pub(crate) fn decide(
+    sent: Sent,
+    attempt: u32,
+    policy: &RetryPolicy,
+    random: &mut impl Rng,
+) -> (AttemptRecord, Next) {
+    let Sent { answer, started_at, duration } = sent;
+    let (outcome, verdict) = judge(&answer);
+    let next = delivery::decide(verdict, attempt, policy, policy.longest(), random);
+    let record = AttemptRecord {
+        started_at,
+        duration,
+        outcome,
+        reason: reason(&answer).map(Into::into),
+        version: None,
+        log: None,
+        response: match answer {
+            Answer::Status { status, snippet, .. } => {
+                Some(ResponseRecord { status: status.as_u16(), snippet })
+            }
+            _ => None,
+        },
+    };
+    (record, next)
+}
+
+fn judge(answer: &Answer) -> (Outcome, Verdict) {
+    let again = Verdict::TryAgain { at_least: None };
+    match answer {
+        Answer::Taken => (Outcome::Ok, Verdict::Done),
+        Answer::Status { status, .. } if status.is_success() => (Outcome::Ok, Verdict::Done),
+        // About the message: it will be the same next time.
+        Answer::Status { status, .. } if matches!(status.as_u16(), 400 | 413 | 415 | 422) => {
+            (Outcome::Status, Verdict::GiveUp)
+        }
+        // About the endpoint (401, 403, 404, 405, 410), its load (429, 5xx), or a redirect, which is not followed:
+        // people and time can change all of these.
+        Answer::Status { retry_after, .. } => {
+            (Outcome::Status, Verdict::TryAgain { at_least: *retry_after })
+        }
+        Answer::TimedOut { .. } => (Outcome::Timeout, again),
+        Answer::Unreachable { .. } => (Outcome::Network, again),
+        Answer::Blocked { .. } => (Outcome::Blocked, again),
+    }
+}
+
+fn reason(answer: &Answer) -> Option<String> {
+    match answer {
+        Answer::Taken => None,
+        Answer::Status { status, .. } if status.is_success() => None,
+        Answer::Status { status, .. } if status.is_redirection() => {
+            Some(format!("answered {status}; redirects are not followed, so name the final URL"))
+        }
+        Answer::Status { status, .. } => Some(format!("answered {status}")),
+        Answer::TimedOut { limit } => {
+            Some(format!("no answer within {}", humantime::format_duration(*limit)))
+        }
+        Answer::Unreachable { reason } | Answer::Blocked { reason } => Some(reason.clone()),
+    }
+}
+
+/// The wait that a `Retry-After` header asks for: seconds, or an HTTP date. Nonsense asks for nothing.
+pub(crate) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
+    let value = value.trim();
+    if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX / 1000)));
+    }
+    let at = httpdate::parse_http_date(value).ok()?;
+    let at = at.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(at.saturating_sub(Duration::from_millis(now.as_millis())))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+    use weir_core::retry::Backoff;
+
+    use super::*;
+
+    fn decided(answer: Answer, attempt: u32) -> (Outcome, Next, Option<Box<str>>) {
+        let (first, max) = (Duration::from_secs(10), Duration::from_secs(100));
+        let backoff = Backoff::Exponential { first, factor: 10.0, max };
+        let policy = RetryPolicy::try_new(backoff, 3, 0.0).unwrap();
+        let sent = Sent {
+            answer,
+            started_at: Timestamp::from_millis(1),
+            duration: Duration::from_secs(1),
+        };
+        let (record, next) = decide(sent, attempt, &policy, &mut StdRng::seed_from_u64(0));
+        (record.outcome, next, record.reason)
+    }
+
+    fn status(code: u16, retry_after: Option<u64>) -> Answer {
+        Answer::Status {
+            status: StatusCode::from_u16(code).unwrap(),
+            retry_after: retry_after.map(Duration::from_secs),
+            snippet: "".into(),
+        }
+    }
+
+    fn retry(seconds: u64) -> Next {
+        Next::Retry { delay: Duration::from_secs(seconds) }
+    }
+
+    #[test]
+    fn every_status_has_its_consequence() {
+        for code in 200..300 {
+            assert_eq!(decided(status(code, None), 1), (Outcome::Ok, Next::Processed, None));
+        }
+        for code in [400, 413, 415, 422] {
+            assert_eq!(decided(status(code, None), 1).1, Next::DeadLetter, "{code}");
+        }
+        let endpoint = [401, 403, 404, 405, 410];
+        let passing = [408, 409, 425, 429, 500, 501, 502, 503, 504, 599];
+        for code in endpoint.into_iter().chain(passing).chain(300..309) {
+            let (outcome, next, reason) = decided(status(code, None), 1);
+            assert_eq!((outcome, next), (Outcome::Status, retry(10)), "{code}");
+            assert!(reason.unwrap().contains(&code.to_string()));
+        }
+    }
+
+    #[test]
+    fn the_last_attempt_makes_a_dead_letter() {
+        assert_eq!(decided(status(503, None), 2).1, retry(100));
+        assert_eq!(decided(status(503, None), 3).1, Next::DeadLetter);
+    }
+
+    #[test]
+    fn retry_after_lengthens_the_wait_up_to_the_longest_planned_and_never_shortens_it() {
+        assert_eq!(decided(status(429, Some(3)), 1).1, retry(10));
+        assert_eq!(decided(status(429, Some(60)), 1).1, retry(60));
+        assert_eq!(decided(status(503, Some(9_999_999)), 1).1, retry(100));
+    }
+
+    #[test]
+    fn failures_without_an_answer_are_tried_again_under_their_own_names() {
+        let reason = || "connection refused".to_owned();
+        for (answer, outcome) in [
+            (Answer::TimedOut { limit: Duration::from_secs(15) }, Outcome::Timeout),
+            (Answer::Unreachable { reason: reason() }, Outcome::Network),
+            (Answer::Blocked { reason: reason() }, Outcome::Blocked),
+        ] {
+            let (found, next, reason) = decided(answer, 1);
+            assert_eq!((found, next), (outcome, retry(10)));
+            assert!(reason.is_some());
+        }
+    }
+
+    #[test]
+    fn retry_after_is_read_as_seconds_or_as_a_date() {
+        let now = Timestamp::from_millis(784_111_777_000);
+        let read = |text| retry_after(text, now).map(|d| d.as_secs());
+        assert_eq!(read(" 120 "), Some(120));
+        assert_eq!(read("Sun, 06 Nov 1994 08:50:37 GMT"), Some(60));
+        assert_eq!(read("Sun, 06 Nov 1994 08:49:00 GMT"), Some(0));
+        for nonsense in ["", "-5", "soon", "1.5"] {
+            assert_eq!(read(nonsense), None, "{nonsense:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_breaks_the_reading_of_a_wait(text in ".{0,40}", digits in "[0-9]{1,40}") {
+            let now = Timestamp::from_millis(1);
+            let _ = retry_after(&text, now);
+            prop_assert!(retry_after(&digits, now).is_some());
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What goes out for a claimed delivery, whatever the kind of destination. Pure.
+
+use bytes::Bytes;
+use weir_core::effect::routed_message_id;
+use weir_core::id::{DeliveryId, EventId, MessageId};
+use weir_core::name::{DestinationName, HandlerName, SourceName};
+use weir_store::hot::Claimed;
+
+/// Says which source a forwarded event came in by; for people and routers, not signed.
+const SOURCE_HEADER: &str = "weir-source";
+/// Says the type of a forwarded event; for people and routers, not signed.
+const TYPE_HEADER: &str = "weir-event-type";
+
+/// A message, or an event that a route sends.
+#[derive(Debug, Clone)]
+pub(crate) struct Outgoing {
+    /// Its outward id: the same whenever the same thing is sent again (INV-5).
+    pub(crate) id: MessageId,
+    pub(crate) delivery: DeliveryId,
+    pub(crate) event: EventId,
+    pub(crate) source: SourceName,
+    /// None for an event that a route sends.
+    pub(crate) handler: Option<HandlerName>,
+    pub(crate) content_type: String,
+    /// Beside the content type.
+    pub(crate) headers: Vec<(Box<str>, Bytes)>,
+    pub(crate) body: Bytes,
+}
+
+impl Outgoing {
+    /// What a claim asks to send.
+    pub(crate) fn of(claim: &Claimed, to: &DestinationName) -> Self {
+        let event = &claim.event;
+        let (id, handler, payload) = match &claim.message {
+            Some(message) => (message.id, Some(message.handler.clone()), &message.payload),
+            None => (routed_message_id(event.public_id, to), None, &event.payload),
+        };
+        let headers = match &claim.message {
+            // The sender's own headers stay behind: they were meant for us, and may hold credentials.
+            None => vec![
+                (SOURCE_HEADER.into(), Bytes::copy_from_slice(event.source.as_str().as_bytes())),
+                (TYPE_HEADER.into(), Bytes::copy_from_slice(event.kind.as_str().as_bytes())),
+            ],
+            Some(_) => payload
+                .headers
+                .iter()
+                .filter(|(name, _)| &**name != "content-type")
+                .cloned()
+                .collect(),
+        };
+        Self {
+            id,
+            delivery: claim.delivery,
+            event: event.public_id,
+            source: event.source.clone(),
+            handler,
+            content_type: payload.content_type().to_owned(),
+            headers,
+            body: payload.body.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use weir_core::delivery::Fence;
+    use weir_core::event::{Event, EventType};
+    use weir_core::name::Target;
+    use weir_core::payload::Payload;
+    use weir_core::time::Timestamp;
+    use weir_store::hot::{ClaimGuard, ClaimedMessage};
+
+    use super::*;
+
+    fn claim(message: Option<ClaimedMessage>) -> Claimed {
+        let mut payload = Payload::new("application/json", Bytes::from_static(b"{}"));
+        payload.headers.push(("authorization".into(), Bytes::from_static(b"Bearer x")));
+        let event = Event {
+            id: EventId::from_bits(1),
+            public_id: EventId::from_bits(2),
+            source: SourceName::stored("github"),
+            kind: EventType::new("push").unwrap(),
+            category: None,
+            delivery_id: None,
+            received_at: Timestamp::from_millis(1),
+            lineage: None,
+            payload: Arc::new(payload),
+        };
+        Claimed {
+            delivery: DeliveryId::from_bits(3),
+            target: Target::Destination(ops()),
+            fence: Fence { generation: 0, attempt: 1 },
+            event: Arc::new(event),
+            message,
+            now: Timestamp::from_millis(2),
+            guard: ClaimGuard::new(|| {}),
+        }
+    }
+
+    fn ops() -> DestinationName {
+        DestinationName::new("ops").unwrap()
+    }
+
+    #[test]
+    fn a_routed_event_goes_out_with_its_body_and_type_and_none_of_the_senders_headers() {
+        let out = Outgoing::of(&claim(None), &ops());
+        assert_eq!(out.id, routed_message_id(EventId::from_bits(2), &ops()));
+        assert_eq!((out.content_type.as_str(), &*out.body), ("application/json", &b"{}"[..]));
+        let names: Vec<_> = out.headers.iter().map(|(name, _)| &**name).collect();
+        assert_eq!(names, ["weir-source", "weir-event-type"]);
+    }
+
+    #[test]
+    fn a_message_goes_out_as_its_handler_wrote_it() {
+        let mut payload = Payload::new("text/plain", Bytes::from_static(b"hello"));
+        payload.headers.push(("x-team".into(), Bytes::from_static(b"ops")));
+        let message = ClaimedMessage {
+            id: MessageId::from_bits(9),
+            handler: HandlerName::new("orders").unwrap(),
+            payload: Arc::new(payload),
+        };
+        let out = Outgoing::of(&claim(Some(message)), &ops());
+        assert_eq!(out.id, MessageId::from_bits(9));
+        assert_eq!(out.content_type, "text/plain");
+        assert_eq!(out.headers, [("x-team".into(), Bytes::from_static(b"ops"))]);
+    }
+}

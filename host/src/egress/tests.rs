@@ -1,0 +1,134 @@
+//! Messages from the store to endpoints: retries, dead letters, and what is recorded of them.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use serde_json::json;
+use tokio::net::TcpListener;
+use weir_core::delivery::{DeliveryState, Outcome};
+use weir_core::effect::routed_message_id;
+use weir_core::name::DestinationName;
+
+use crate::testbed::Place;
+
+/// An endpoint that gives these statuses in turn, and the last one from then on.
+struct Endpoint {
+    url: String,
+    ids: Arc<Mutex<Vec<String>>>,
+}
+
+async fn answering(statuses: &'static [u16]) -> Endpoint {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let (ids, count): (Arc<Mutex<Vec<String>>>, _) =
+        (Arc::default(), Arc::new(AtomicUsize::new(0)));
+    let record = Arc::clone(&ids);
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (record, count) = (Arc::clone(&record), Arc::clone(&count));
+            let service = service_fn(move |request: Request<Incoming>| {
+                let (record, count) = (Arc::clone(&record), Arc::clone(&count));
+                async move {
+                    let id = request.headers()["webhook-id"].to_str().unwrap().to_owned();
+                    request.into_body().collect().await.unwrap();
+                    record.lock().push(id);
+                    let turn = count.fetch_add(1, Ordering::SeqCst).min(statuses.len() - 1);
+                    let answer = Response::builder().status(statuses[turn]);
+                    Ok::<_, Infallible>(
+                        answer.body(Full::new(Bytes::from_static(b"told"))).unwrap(),
+                    )
+                }
+            });
+            let http = hyper::server::conn::http1::Builder::new();
+            tokio::spawn(http.serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    Endpoint { url, ids }
+}
+
+fn routed_to(url: &str, more: &str) -> Place {
+    Place::new(&format!(
+        "[destinations.ops]\nkind = \"webhook\"\nurl = \"{url}\"\n{more}\n\
+         [[route]]\non = [\"github:*\"]\nto = \"ops\"\n"
+    ))
+}
+
+const PRIVATE: &str = "allow = [\"@private\"]";
+
+#[tokio::test]
+async fn a_message_is_sent_again_under_the_same_id_until_it_is_taken() {
+    let endpoint = answering(&[503, 500, 200]).await;
+    let bed = routed_to(&endpoint.url, PRIVATE);
+    let bed = bed.start().await;
+    let event = bed.post("github", "push", &json!({})).await;
+    let delivery = bed.settled(event).await;
+    assert_eq!((delivery.state, delivery.history.len()), (DeliveryState::Processed, 3));
+    let told: Vec<_> = delivery.history.iter().map(|a| (a.outcome, a.response_status)).collect();
+    let status = |code| (Outcome::Status, Some(code));
+    assert_eq!(told, [status(503), status(500), (Outcome::Ok, Some(200))]);
+    assert_eq!(delivery.history[0].response_snippet.as_deref(), Some("told"));
+    let id = routed_message_id(event, &DestinationName::new("ops").unwrap()).to_string();
+    assert_eq!(*endpoint.ids.lock(), [id.clone(), id.clone(), id]);
+    bed.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_that_the_endpoint_calls_wrong_is_a_dead_letter_at_once() {
+    let endpoint = answering(&[422]).await;
+    let place = routed_to(&endpoint.url, PRIVATE);
+    let bed = place.start().await;
+    let event = bed.post("github", "push", &json!({})).await;
+    let delivery = bed.settled(event).await;
+    assert_eq!((delivery.state, delivery.history.len()), (DeliveryState::DeadLetter, 1));
+    assert_eq!(delivery.history[0].reason.as_deref(), Some("answered 422 Unprocessable Entity"));
+    bed.stop().await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_keeps_failing_makes_a_dead_letter_after_the_last_attempt() {
+    let endpoint = answering(&[500]).await;
+    let place = routed_to(&endpoint.url, PRIVATE);
+    let bed = place.start().await;
+    let event = bed.post("github", "push", &json!({})).await;
+    let delivery = bed.settled(event).await;
+    assert_eq!((delivery.state, delivery.history.len()), (DeliveryState::DeadLetter, 4));
+    assert_eq!(endpoint.ids.lock().len(), 4);
+    bed.stop().await;
+}
+
+#[tokio::test]
+async fn an_address_that_is_not_allowed_gets_nothing_and_the_record_says_what_to_do() {
+    let endpoint = answering(&[200]).await;
+    let place = routed_to(&endpoint.url, "");
+    let bed = place.start().await;
+    let event = bed.post("github", "push", &json!({})).await;
+    let delivery = bed.settled(event).await;
+    assert_eq!(delivery.history[0].outcome, Outcome::Blocked);
+    assert!(delivery.history[0].reason.as_deref().unwrap().contains("@private"));
+    assert!(endpoint.ids.lock().is_empty());
+    bed.stop().await;
+}
+
+#[tokio::test]
+async fn an_inbox_keeps_what_it_gets() {
+    let place = Place::new(
+        "[destinations.sink]\nkind = \"inbox\"\n[[route]]\non = [\"github:*\"]\nto = \"sink\"\n",
+    );
+    let bed = place.start().await;
+    let event = bed.post("github", "push", &json!({ "n": 1 })).await;
+    assert_eq!(bed.settled(event).await.state, DeliveryState::Processed);
+    let messages = bed.inbox.messages();
+    assert_eq!((&*messages[0].body, messages[0].event), (r#"{"n":1}"#, event));
+    assert_eq!(*bed.inbox.arrived().borrow(), 1);
+    assert!(bed.inbox.after(1).is_empty());
+    bed.stop().await;
+}

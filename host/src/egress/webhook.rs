@@ -1,0 +1,165 @@
+//! The `webhook` destination: an HTTP endpoint, reached through the guard, its connections reused.
+//!
+//! What may not live here: what an answer means for the delivery.
+
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use thiserror::Error;
+use tokio::time::{Instant, timeout_at};
+use weir_core::sign::SignError;
+use weir_core::time::Timestamp;
+
+use super::connect::{ConnectError, Connector};
+use super::decide::{Answer, retry_after};
+use super::outgoing::Outgoing;
+use super::signing::Signer;
+use crate::config::Webhook;
+
+const AGENT: HeaderValue = HeaderValue::from_static("Weir/0.1");
+/// Bytes of an answer's body that are kept.
+const SNIPPET_BYTES_MAX: usize = 1024;
+/// Bytes of an answer's body that are read, so that its connection can be used again; past it, it is closed.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// An unused connection is kept for so long.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+/// On an HTTP/2 connection, how often a silent endpoint is asked whether it is still there.
+const PING_EVERY: Duration = Duration::from_secs(20);
+
+/// An endpoint that cannot be sent to as it is configured.
+#[derive(Debug, Error)]
+pub enum EndpointError {
+    /// TLS cannot be set up.
+    #[error("cannot set up tls")]
+    Tls(#[source] rustls::Error),
+    /// Its secret is none to sign with.
+    #[error("cannot sign")]
+    Sign(#[source] SignError),
+}
+
+/// Sends to one endpoint.
+pub(crate) struct Endpoint {
+    client: Client<HttpsConnector<Connector>, Full<Bytes>>,
+    signer: Signer,
+    url: Uri,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    timeout: Duration,
+}
+
+impl fmt::Debug for Endpoint {
+    /// Without the URL, whose path and query may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint").field("host", &self.url.host()).finish_non_exhaustive()
+    }
+}
+
+impl Endpoint {
+    /// Sets up a client of its own for an endpoint that keeps up to `connections` unused ones.
+    pub(crate) fn new(webhook: &Webhook, connections: usize) -> Result<Self, EndpointError> {
+        let https = HttpsConnectorBuilder::new()
+            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
+            .map_err(EndpointError::Tls)?
+            .https_or_http()
+            .enable_all_versions()
+            .wrap_connector(Connector::new(webhook.allow_private));
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_MAX)
+            .pool_max_idle_per_host(connections)
+            .http2_keep_alive_interval(PING_EVERY)
+            .build(https);
+        Ok(Self {
+            client,
+            signer: Signer::new(webhook).map_err(EndpointError::Sign)?,
+            url: webhook.url.clone(),
+            headers: webhook.headers.clone(),
+            timeout: webhook.timeout,
+        })
+    }
+
+    /// Signs and sends, and waits for the answer.
+    pub(crate) async fn send(&self, out: &Outgoing, now: Timestamp) -> Answer {
+        let deadline = Instant::now() + self.timeout;
+        let mut request = Request::new(Full::new(out.body.clone()));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.url.clone();
+        *request.headers_mut() = self.headers(out, now);
+        match timeout_at(deadline, self.client.request(request)).await {
+            Err(_) => Answer::TimedOut { limit: self.timeout },
+            Ok(Err(error)) => unreachable_because(&error),
+            Ok(Ok(response)) => answered(response, deadline, now).await,
+        }
+    }
+
+    /// Later ones win: the message's own, the destination's, then those that identify and sign.
+    fn headers(&self, out: &Outgoing, now: Timestamp) -> HeaderMap {
+        let mut headers = HeaderMap::with_capacity(out.headers.len() + self.headers.len() + 6);
+        let own = out.headers.iter().map(|(name, value)| (name.as_bytes(), &value[..]));
+        let typed = (!out.content_type.is_empty())
+            .then_some((CONTENT_TYPE.as_str().as_bytes(), out.content_type.as_bytes()));
+        for (name, value) in own.chain(typed) {
+            // What cannot be a header was refused when a handler set it.
+            let name = HeaderName::from_bytes(name);
+            if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(value)) {
+                headers.append(name, value);
+            }
+        }
+        headers.insert(USER_AGENT, AGENT);
+        for (name, value) in &self.headers {
+            headers.insert(name.clone(), value.clone());
+        }
+        for (name, value) in self.signer.headers(out.id, now, &out.body) {
+            headers.insert(name, value);
+        }
+        headers
+    }
+}
+
+async fn answered(response: Response<Incoming>, deadline: Instant, now: Timestamp) -> Answer {
+    let asked = response.headers().get(RETRY_AFTER);
+    let retry_after =
+        asked.and_then(|value| value.to_str().ok()).and_then(|text| retry_after(text, now));
+    let status = response.status();
+    let snippet = snippet(response.into_body(), deadline).await;
+    Answer::Status { status, retry_after, snippet }
+}
+
+/// The beginning of a body. The status has been given: whatever goes wrong from here on changes nothing.
+async fn snippet(mut body: Incoming, deadline: Instant) -> Box<str> {
+    let (mut kept, mut read) = (Vec::new(), 0);
+    while read < ANSWER_BYTES_MAX {
+        let Ok(Some(Ok(frame))) = timeout_at(deadline, body.frame()).await else { break };
+        let Ok(data) = frame.into_data() else { continue };
+        read += data.len();
+        let room = SNIPPET_BYTES_MAX - kept.len();
+        kept.extend_from_slice(&data[..data.len().min(room)]);
+    }
+    let text = String::from_utf8_lossy(&kept);
+    text[..text.floor_char_boundary(SNIPPET_BYTES_MAX)].into()
+}
+
+fn unreachable_because(error: &hyper_util::client::legacy::Error) -> Answer {
+    let mut reason = String::new();
+    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        if let Some(ConnectError::Blocked(blocked)) = error.downcast_ref() {
+            return Answer::Blocked { reason: blocked.to_string() };
+        }
+        if !reason.is_empty() {
+            reason.push_str(": ");
+        }
+        reason.push_str(&error.to_string());
+        next = error.source();
+    }
+    Answer::Unreachable { reason }
+}

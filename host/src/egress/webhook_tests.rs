@@ -1,0 +1,244 @@
+//! Messages sent over real connections to an endpoint that records what it gets.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use weir_core::id::{DeliveryId, EventId, MessageId};
+use weir_core::name::{HandlerName, SourceName};
+use weir_core::provider::Catalog;
+use weir_core::time::Timestamp;
+use weir_core::verify::{NamedSecret, RequestView, Secret, Verification};
+
+use super::decide::Answer;
+use super::outgoing::Outgoing;
+use super::webhook::Endpoint;
+use crate::config::{Signing, Webhook};
+
+const NOW: Timestamp = Timestamp::from_millis(1_760_000_000_000);
+
+/// A request as an endpoint got it.
+#[derive(Debug, Clone)]
+struct Received {
+    connection: usize,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// An endpoint that gives the same answer to everything and records what it got.
+struct Recorder {
+    url: String,
+    received: Arc<Mutex<Vec<Received>>>,
+}
+
+impl Recorder {
+    async fn answering(status: u16, headers: &[(&'static str, &str)], body: &'static str) -> Self {
+        let answer =
+            headers.iter().fold(Response::builder().status(status), |b, (n, v)| b.header(*n, *v));
+        let answer = answer.body(Full::new(Bytes::from_static(body.as_bytes()))).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hook?token=hidden", listener.local_addr().unwrap());
+        let received: Arc<Mutex<Vec<Received>>> = Arc::default();
+        let record = Arc::clone(&received);
+        tokio::spawn(async move {
+            for connection in 0.. {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (record, answer) = (Arc::clone(&record), answer.clone());
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let (record, answer) = (Arc::clone(&record), answer.clone());
+                    async move {
+                        let (head, body) = request.into_parts();
+                        let body = body.collect().await.unwrap().to_bytes();
+                        record.lock().push(Received { connection, headers: head.headers, body });
+                        Ok::<_, Infallible>(answer)
+                    }
+                });
+                let serving = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service);
+                tokio::spawn(serving);
+            }
+        });
+        Self { url, received }
+    }
+
+    fn received(&self) -> Vec<Received> {
+        self.received.lock().clone()
+    }
+}
+
+fn webhook(url: &str) -> Webhook {
+    Webhook {
+        url: url.parse().unwrap(),
+        signing: Signing::Standard,
+        secrets: vec![],
+        headers: vec![],
+        timeout: Duration::from_secs(10),
+        allow_private: true,
+    }
+}
+
+fn outgoing() -> Outgoing {
+    Outgoing {
+        id: MessageId::from_bits(77),
+        delivery: DeliveryId::from_bits(1),
+        event: EventId::from_bits(2),
+        source: SourceName::stored("github"),
+        handler: Some(HandlerName::new("orders").unwrap()),
+        content_type: "application/json".into(),
+        headers: vec![("x-team".into(), Bytes::from_static(b"ops"))],
+        body: Bytes::from_static(b"{\"n\":1}"),
+    }
+}
+
+async fn send(webhook: &Webhook) -> Answer {
+    Endpoint::new(webhook, 4).unwrap().send(&outgoing(), NOW).await
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
+    headers.get(name).unwrap_or_else(|| panic!("no {name}")).to_str().unwrap()
+}
+
+#[tokio::test]
+async fn a_message_arrives_signed_so_that_a_standard_webhooks_receiver_accepts_it() {
+    let recorder = Recorder::answering(204, &[], "").await;
+    let secrets = [
+        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+    ];
+    let secrets: Vec<Secret> = secrets.into_iter().map(Secret::new).collect();
+    let answer = send(&Webhook { secrets: secrets.clone(), ..webhook(&recorder.url) }).await;
+    assert!(matches!(answer, Answer::Status { status: StatusCode::NO_CONTENT, .. }), "{answer:?}");
+    let [got] = &recorder.received()[..] else { panic!("one request") };
+    assert_eq!(&got.body[..], b"{\"n\":1}");
+    assert_eq!(text(&got.headers, "content-type"), "application/json");
+    assert_eq!(text(&got.headers, "x-team"), "ops");
+    assert_eq!(text(&got.headers, "user-agent"), "Weir/0.1");
+    assert_eq!(text(&got.headers, "webhook-id"), MessageId::from_bits(77).to_string());
+
+    let provider = Arc::clone(Catalog::built_in().unwrap().get("standard-webhooks").unwrap());
+    let headers: Vec<(&str, &[u8])> =
+        got.headers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
+    for secret in secrets {
+        let verifier = provider.verifier(&[NamedSecret::new("current", secret)]).unwrap();
+        let verify = |body| {
+            let request =
+                RequestView { method: "POST", url: &recorder.url, headers: &headers, body };
+            verifier.verify(&request, NOW)
+        };
+        assert!(matches!(verify(&got.body), Verification::Verified(_)));
+        assert!(matches!(verify(b"{\"n\":2}"), Verification::Refused(_)));
+    }
+}
+
+#[tokio::test]
+async fn a_destination_can_ask_for_a_plain_hmac_header() {
+    let recorder = Recorder::answering(200, &[], "").await;
+    let secrets = vec![Secret::new("current"), Secret::new("older")];
+    let webhook = Webhook { secrets, signing: Signing::Sha256Header, ..webhook(&recorder.url) };
+    send(&webhook).await;
+    let [got] = &recorder.received()[..] else { panic!("one request") };
+    let expected = weir_core::sign::sign_sha256_header(&got.body, &Secret::new("current")).unwrap();
+    assert_eq!(text(&got.headers, "x-webhook-signature"), expected);
+    assert!(
+        got.headers.contains_key("webhook-id") && !got.headers.contains_key("webhook-signature")
+    );
+}
+
+#[tokio::test]
+async fn without_a_secret_a_message_is_identified_and_not_signed() {
+    let recorder = Recorder::answering(200, &[], "").await;
+    let headers = vec![("x-team".parse().unwrap(), "platform".parse().unwrap())];
+    send(&Webhook { headers, ..webhook(&recorder.url) }).await;
+    let [got] = &recorder.received()[..] else { panic!("one request") };
+    assert!(
+        got.headers.contains_key("webhook-id") && !got.headers.contains_key("webhook-signature")
+    );
+    assert_eq!(text(&got.headers, "webhook-timestamp"), "1760000000");
+    assert_eq!(text(&got.headers, "x-team"), "platform", "the destination's word wins");
+}
+
+#[tokio::test]
+async fn the_answer_is_told_with_its_status_its_wait_and_a_short_snippet() {
+    let long = Box::leak("é".repeat(4_000).into_boxed_str());
+    let recorder = Recorder::answering(503, &[("retry-after", "120")], long).await;
+    let Answer::Status { status, retry_after, snippet } = send(&webhook(&recorder.url)).await
+    else {
+        panic!("no status")
+    };
+    assert_eq!((status.as_u16(), retry_after), (503, Some(Duration::from_secs(120))));
+    assert!(snippet.len() <= 1024 && snippet.starts_with("éé"), "{}", snippet.len());
+}
+
+#[tokio::test]
+async fn a_redirect_is_an_answer_and_is_not_followed() {
+    let target = Recorder::answering(200, &[], "").await;
+    let recorder = Recorder::answering(307, &[("location", &target.url)], "").await;
+    let answer = send(&webhook(&recorder.url)).await;
+    assert!(matches!(answer, Answer::Status { status: StatusCode::TEMPORARY_REDIRECT, .. }));
+    assert_eq!((recorder.received().len(), target.received().len()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again() {
+    let recorder = Recorder::answering(200, &[], "ok").await;
+    let endpoint = Endpoint::new(&webhook(&recorder.url), 4).unwrap();
+    for _ in 0..3 {
+        endpoint.send(&outgoing(), NOW).await;
+    }
+    let connections: Vec<_> = recorder.received().iter().map(|r| r.connection).collect();
+    assert_eq!(connections, [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn an_endless_answer_is_cut_off() {
+    let endless = Box::leak("x".repeat(1 << 20).into_boxed_str());
+    let recorder = Recorder::answering(200, &[], endless).await;
+    let Answer::Status { snippet, .. } = send(&webhook(&recorder.url)).await else { panic!() };
+    assert_eq!(snippet.len(), 1024);
+}
+
+#[tokio::test]
+async fn a_private_address_is_blocked_and_the_way_out_is_named() {
+    let recorder = Recorder::answering(200, &[], "").await;
+    let port = recorder.url.parse::<http::Uri>().unwrap().port_u16().unwrap();
+    for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "2130706433", "0177.0.0.1"] {
+        let url = format!("http://{host}:{port}/");
+        let answer = send(&Webhook { allow_private: false, ..webhook(&url) }).await;
+        let Answer::Blocked { reason } = answer else { panic!("{url}: {answer:?}") };
+        assert!(reason.contains("allow = [\"@private\"]"), "{reason}");
+    }
+    assert!(recorder.received().is_empty());
+}
+
+#[tokio::test]
+async fn a_metadata_address_is_blocked_whatever_is_allowed() {
+    let answer = send(&webhook("http://169.254.169.254/latest/meta-data")).await;
+    let Answer::Blocked { reason } = answer else { panic!("{answer:?}") };
+    assert!(!reason.contains("@private"), "{reason}");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_not_there_is_unreachable_and_its_path_is_not_told() {
+    // Bound and dropped: nobody listens there now.
+    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let answer = send(&webhook(&format!("http://{address}/secret-path?token=1"))).await;
+    let Answer::Unreachable { reason } = answer else { panic!("{answer:?}") };
+    assert!(reason.contains("refused") && !reason.contains("secret-path"), "{reason}");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_says_nothing_times_out() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let timeout = Duration::from_millis(50);
+    let answer = send(&Webhook { timeout, ..webhook(&url) }).await;
+    assert_eq!(answer, Answer::TimedOut { limit: timeout });
+}

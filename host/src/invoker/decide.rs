@@ -1,0 +1,305 @@
+//! What a run's report means: the attempt to record, what becomes of the delivery, and effects with their routes.
+//! Pure.
+
+use std::time::Duration;
+
+use rand::Rng;
+use weir_core::bounds::RETRY_AFTER_SECONDS_MAX;
+use weir_core::delivery::{self, Next, Outcome, Verdict};
+use weir_core::effect::{Effects, Emit, Message};
+use weir_core::name::{HandlerName, SourceName};
+use weir_core::retry::RetryPolicy;
+use weir_core::route::RouteTable;
+use weir_core::time::Timestamp;
+use weir_engine::{Log, RunReport, Version};
+use weir_store::hot::{
+    AttemptRecord, Claimed, NewDelivery, NewEmit, NewMessage, Routed, RoutedEffects, Settlement,
+};
+
+/// A handler may ask for a wait this long, beyond what its policy plans.
+const LONGEST_WAIT: Duration = Duration::from_secs(RETRY_AFTER_SECONDS_MAX as u64);
+
+/// What decides, beside the report.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Facts<'a> {
+    pub(crate) claim: &'a Claimed,
+    pub(crate) handler: &'a HandlerName,
+    pub(crate) version: Version,
+    pub(crate) started_at: Timestamp,
+    pub(crate) policy: &'a RetryPolicy,
+    pub(crate) routes: &'a RouteTable,
+}
+
+/// The settlement of a run.
+pub(crate) fn decide(facts: Facts<'_>, report: RunReport, random: &mut impl Rng) -> Settlement {
+    let Facts { claim, policy, .. } = facts;
+    let attempt = claim.fence.attempt;
+    let next = delivery::decide(report.verdict(), attempt, policy, LONGEST_WAIT, random);
+    let record = AttemptRecord {
+        started_at: facts.started_at,
+        duration: report.duration,
+        outcome: report.outcome(),
+        reason: report.reason().map(Into::into),
+        version: Some(facts.version.0),
+        log: log_text(&report.log),
+        response: None,
+    };
+    let effects = match next {
+        Next::Processed => routed(report.effects, facts.handler, facts.routes),
+        Next::Retry { .. } | Next::DeadLetter => RoutedEffects::default(),
+    };
+    Settlement {
+        delivery: claim.delivery,
+        fence: claim.fence,
+        attempt: record,
+        next,
+        effects,
+        reads: report.reads,
+    }
+}
+
+/// What to settle instead where the store finds a settlement impossible: the host's own failure, with no effects.
+pub(crate) fn impossible(
+    settlement: Settlement,
+    why: &str,
+    policy: &RetryPolicy,
+    random: &mut impl Rng,
+) -> Settlement {
+    let again = Verdict::TryAgain { at_least: None };
+    let attempt = settlement.fence.attempt;
+    let next = delivery::decide(again, attempt, policy, LONGEST_WAIT, random);
+    let reason = Some(format!("the store could not take what the run asked for: {why}").into());
+    let attempt = AttemptRecord { outcome: Outcome::Internal, reason, ..settlement.attempt };
+    Settlement { attempt, next, effects: RoutedEffects::default(), ..settlement }
+}
+
+fn routed(effects: Effects, handler: &HandlerName, routes: &RouteTable) -> RoutedEffects {
+    let source = SourceName::emitted_by(handler);
+    RoutedEffects {
+        cancels: effects.cancels,
+        messages: effects.messages.into_iter().map(message).collect(),
+        emits: effects.emits.into_iter().map(|emit| routed_emit(emit, &source, routes)).collect(),
+        state: effects.state,
+    }
+}
+
+fn message(message: Message) -> NewMessage {
+    let Message { id, destination, content, timing } = message;
+    let delay = Duration::from_secs(timing.delay_seconds.into());
+    NewMessage { id, destination, content, delay, key: timing.key }
+}
+
+fn routed_emit(emit: Emit, source: &SourceName, routes: &RouteTable) -> NewEmit {
+    let Emit { id, kind, payload, timing } = emit;
+    let deliveries = routes
+        .route(source, &kind, None)
+        .into_iter()
+        .map(|found| NewDelivery { target: found.target.clone(), order_key: None })
+        .collect();
+    let routed = Routed { table: routes.hash(), deliveries };
+    let delay = Duration::from_secs(timing.delay_seconds.into());
+    NewEmit { id, kind, payload, delay, key: timing.key, routed }
+}
+
+/// One line a line, each with its level: a message of several lines becomes several.
+fn log_text(log: &Log) -> Option<Box<str>> {
+    let mut text = String::new();
+    let mut line = |level: &str, message: &str| {
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        text.push_str(level);
+        text.push('\t');
+        text.push_str(message);
+    };
+    for entry in &log.lines {
+        for part in entry.message.split('\n') {
+            line(entry.level.as_str(), part);
+        }
+    }
+    if log.truncated {
+        line("warn", "(the log was cut here or before, at its limit)");
+    }
+    (!text.is_empty()).then(|| text.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+    use weir_core::delivery::Fence;
+    use weir_core::effect::{Content, StateWrite, Timing};
+    use weir_core::event::{Event, EventType};
+    use weir_core::id::{DeliveryId, EventId, MessageId};
+    use weir_core::name::{DestinationName, Target};
+    use weir_core::payload::Payload;
+    use weir_core::retry::Backoff;
+    use weir_core::route::{Pattern, Subscription};
+    use weir_core::state::ReadSet;
+    use weir_engine::{End, Level, LogLine};
+    use weir_store::hot::ClaimGuard;
+
+    use super::*;
+
+    fn orders() -> HandlerName {
+        HandlerName::new("orders").unwrap()
+    }
+
+    fn claim(attempt: u32) -> Claimed {
+        let event = Event {
+            id: EventId::from_bits(1),
+            public_id: EventId::from_bits(1),
+            source: SourceName::stored("github"),
+            kind: EventType::new("push").unwrap(),
+            category: None,
+            delivery_id: None,
+            received_at: Timestamp::from_millis(1),
+            lineage: None,
+            payload: Arc::new(Payload::default()),
+        };
+        Claimed {
+            delivery: DeliveryId::from_bits(3),
+            target: Target::Handler(orders()),
+            fence: Fence { generation: 0, attempt },
+            event: Arc::new(event),
+            message: None,
+            now: Timestamp::from_millis(2),
+            guard: ClaimGuard::new(|| {}),
+        }
+    }
+
+    fn effects() -> Effects {
+        let payload = Arc::new(Payload::new("application/json", Bytes::from_static(b"{}")));
+        Effects {
+            messages: vec![Message {
+                id: MessageId::from_bits(7),
+                destination: DestinationName::new("ops").unwrap(),
+                content: Content::Own(Arc::clone(&payload)),
+                timing: Timing { delay_seconds: 90, key: Some("late".into()) },
+            }],
+            emits: vec![Emit {
+                id: EventId::from_bits(8),
+                kind: EventType::new("late").unwrap(),
+                payload,
+                timing: Timing::default(),
+            }],
+            cancels: vec![],
+            state: vec![StateWrite { key: "n".into(), value: Some("1".into()), expires_at: None }],
+            reply: None,
+        }
+    }
+
+    fn report(end: End) -> RunReport {
+        RunReport {
+            end,
+            effects: effects(),
+            reads: ReadSet { keys: vec![("n".into(), None)], ..ReadSet::default() },
+            retry_after: None,
+            log: Log::default(),
+            stderr_tail: String::new(),
+            duration: Duration::from_millis(3),
+            memory_peak: 1,
+        }
+    }
+
+    fn failed(outcome: Outcome, again: bool) -> End {
+        End::Failed { outcome, again, reason: "because".into() }
+    }
+
+    fn policy() -> RetryPolicy {
+        RetryPolicy::try_new(Backoff::List(vec![Duration::from_secs(10)]), 3, 0.0).unwrap()
+    }
+
+    fn decided(report: RunReport, attempt: u32) -> Settlement {
+        let watching = |name: &str, pattern: &str| Subscription {
+            target: Target::Handler(HandlerName::new(name).unwrap()),
+            patterns: vec![Pattern::parse(pattern).unwrap()],
+        };
+        let routes = RouteTable::new([watching("watch", "@orders:late"), watching("all", "*:*")]);
+        let facts = Facts {
+            claim: &claim(attempt),
+            handler: &orders(),
+            version: Version([7; 32]),
+            started_at: Timestamp::from_millis(2),
+            policy: &policy(),
+            routes: &routes,
+        };
+        decide(facts, report, &mut StdRng::seed_from_u64(0))
+    }
+
+    #[test]
+    fn a_run_that_went_well_settles_with_all_it_asked_for() {
+        let settlement = decided(report(End::Ok), 1);
+        assert_eq!(settlement.next, Next::Processed);
+        assert_eq!(settlement.attempt.outcome, Outcome::Ok);
+        assert_eq!(settlement.attempt.version, Some([7; 32]));
+        let message = &settlement.effects.messages[0];
+        assert_eq!((message.delay.as_secs(), message.key.as_deref()), (90, Some("late")));
+        assert_eq!(settlement.effects.state.len(), 1);
+    }
+
+    #[test]
+    fn what_a_handler_emits_is_routed_as_its_own_source() {
+        let settlement = decided(report(End::Ok), 1);
+        let routed = &settlement.effects.emits[0].routed;
+        let targets: Vec<_> = routed.deliveries.iter().map(|d| d.target.to_string()).collect();
+        assert_eq!(targets, ["handler:watch"], "a wildcard does not see it");
+    }
+
+    #[test]
+    fn every_end_has_its_consequence_and_a_failure_has_no_effects_but_its_reads() {
+        let retry = Next::Retry { delay: Duration::from_secs(10) };
+        for (end, attempt, next) in [
+            (failed(Outcome::Retry, true), 1, retry),
+            (failed(Outcome::Crashed, true), 2, retry),
+            (failed(Outcome::Timeout, true), 3, Next::DeadLetter),
+            (failed(Outcome::Reject, false), 1, Next::DeadLetter),
+            (failed(Outcome::Refused, false), 1, Next::DeadLetter),
+        ] {
+            let settlement = decided(report(end.clone()), attempt);
+            assert_eq!(settlement.next, next, "{end:?}");
+            assert_eq!(settlement.attempt.reason.as_deref(), Some("because"));
+            let effects = &settlement.effects;
+            assert!(effects.messages.is_empty() && effects.emits.is_empty());
+            assert!(effects.state.is_empty() && effects.cancels.is_empty());
+            assert_eq!(settlement.reads.keys.len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_wait_that_a_handler_asks_for_lengthens_the_planned_one() {
+        let asked = |seconds| {
+            let mut report = report(failed(Outcome::Retry, true));
+            report.retry_after = Some(Duration::from_secs(seconds));
+            decided(report, 1).next
+        };
+        assert_eq!(asked(3), Next::Retry { delay: Duration::from_secs(10) });
+        assert_eq!(asked(3_600), Next::Retry { delay: Duration::from_secs(3_600) });
+        assert_eq!(asked(999_999), Next::Retry { delay: Duration::from_secs(86_400) });
+    }
+
+    #[test]
+    fn an_impossible_settlement_is_the_hosts_failure_and_leaves_nothing_behind() {
+        let settlement = decided(report(End::Ok), 1);
+        let random = &mut StdRng::seed_from_u64(0);
+        let settlement = impossible(settlement, "key is empty", &policy(), random);
+        assert_eq!(settlement.attempt.outcome, Outcome::Internal);
+        assert!(settlement.attempt.reason.unwrap().ends_with("key is empty"));
+        assert!(settlement.effects.messages.is_empty() && settlement.effects.state.is_empty());
+        assert_eq!(settlement.next, Next::Retry { delay: Duration::from_secs(10) });
+    }
+
+    #[test]
+    fn each_line_of_the_log_carries_its_level() {
+        let line = |level, message: &str| LogLine { level, message: message.into() };
+        let lines = vec![line(Level::Info, "one"), line(Level::Error, "two\nthree")];
+        let text = log_text(&Log { lines, truncated: true }).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[..3], ["info\tone", "error\ttwo", "error\tthree"]);
+        assert!(lines[3].starts_with("warn\t(the log was cut"));
+        assert_eq!(log_text(&Log::default()), None);
+    }
+}

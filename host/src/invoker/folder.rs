@@ -1,0 +1,256 @@
+//! Looks at the watched folder and reads files from it. No decisions beyond which files are none of ours.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use thiserror::Error;
+use weir_core::bounds::{KIB, MODULE_BYTES_MAX};
+use weir_core::name::{HandlerName, InvalidName};
+
+use super::tracker::{Stamp, Stamps};
+
+/// Largest sidecar file, in bytes.
+const SIDECAR_BYTES_MAX: usize = 64 * KIB;
+/// Most handlers in the folder; far more than a person keeps apart.
+const HANDLERS_MAX: usize = 1_000;
+
+/// Which folder it is: a folder that was deleted and made again is another one.
+pub(crate) type FolderId = (u64, u64);
+
+/// What lies in the folder.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshot {
+    /// None if there is no folder.
+    pub(crate) id: Option<FolderId>,
+    /// Handlers by name.
+    pub(crate) handlers: BTreeMap<HandlerName, Stamps>,
+    /// Files that look like handlers and cannot be, by file name.
+    pub(crate) odd: BTreeMap<String, Odd>,
+}
+
+/// Why a file in the folder is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(crate) enum Odd {
+    /// Its stem is no handler's name.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    /// Its name is not even text.
+    #[error("the file's name is not UTF-8")]
+    NotText,
+    /// A link to somewhere else: whoever may write there could put handlers here.
+    #[error("the file is a link that leads out of the plugins folder")]
+    LinkOutside,
+    /// A folder, a socket or the like, or a link to nothing.
+    #[error("it is not a regular file")]
+    NotAFile,
+    /// Over the limit.
+    #[error("the file has {0} bytes, at most {MODULE_BYTES_MAX} are allowed")]
+    TooLarge(u64),
+    /// Over the limit.
+    #[error("its sidecar file has {0} bytes, at most {SIDECAR_BYTES_MAX} are allowed")]
+    SidecarTooLarge(u64),
+    /// Too many handlers.
+    #[error("there are more than {HANDLERS_MAX} handlers in the folder")]
+    TooMany,
+}
+
+/// Looks at the folder. A folder that is not there is an empty one; one that cannot be read is an error, and says
+/// nothing about what is in it.
+pub(crate) fn look(dir: &Path) -> io::Result<Snapshot> {
+    let root = match dir.canonicalize() {
+        Ok(root) => root,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Snapshot::default()),
+        Err(error) => return Err(error),
+    };
+    let about = fs::metadata(&root)?;
+    let mut snapshot = Snapshot { id: Some((about.dev(), about.ino())), ..Snapshot::default() };
+    for entry in fs::read_dir(&root)? {
+        let path = entry?.path();
+        if path.extension() != Some(OsStr::new("wasm")) || ignored(&path) {
+            continue;
+        }
+        match handler(&root, &path) {
+            Ok(Some((name, stamps))) if snapshot.handlers.len() < HANDLERS_MAX => {
+                snapshot.handlers.insert(name, stamps);
+            }
+            Ok(Some(_)) => {
+                snapshot.odd.insert(shown(&path), Odd::TooMany);
+            }
+            Ok(None) => {}
+            Err(odd) => {
+                snapshot.odd.insert(shown(&path), odd);
+            }
+        }
+    }
+    Ok(snapshot)
+}
+
+/// Editors' and copiers' own files.
+fn ignored(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
+fn shown(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.chars().take(100).flat_map(char::escape_debug).collect()
+}
+
+/// One handler's files; none if they went away meanwhile.
+fn handler(root: &Path, module: &Path) -> Result<Option<(HandlerName, Stamps)>, Odd> {
+    let stem = module.file_stem().and_then(OsStr::to_str).ok_or(Odd::NotText)?;
+    let name = HandlerName::new(stem)?;
+    let Some(about) = regular(root, module)? else { return Ok(None) };
+    if about.len() > MODULE_BYTES_MAX as u64 {
+        return Err(Odd::TooLarge(about.len()));
+    }
+    let beside = regular(root, &module.with_extension("toml"))?;
+    if let Some(beside) = beside.as_ref().filter(|b| b.len() > SIDECAR_BYTES_MAX as u64) {
+        return Err(Odd::SidecarTooLarge(beside.len()));
+    }
+    Ok(Some((name, Stamps { module: stamp(&about), sidecar: beside.as_ref().map(stamp) })))
+}
+
+/// A regular file in the folder, directly or by a link within it. None if it is not there.
+fn regular(root: &Path, path: &Path) -> Result<Option<Metadata>, Odd> {
+    let Ok(itself) = fs::symlink_metadata(path) else { return Ok(None) };
+    if !itself.is_symlink() {
+        return if itself.is_file() { Ok(Some(itself)) } else { Err(Odd::NotAFile) };
+    }
+    let Ok(target) = path.canonicalize() else { return Err(Odd::NotAFile) };
+    if !target.starts_with(root) {
+        return Err(Odd::LinkOutside);
+    }
+    let about = fs::metadata(&target).ok().filter(Metadata::is_file);
+    about.map(Some).ok_or(Odd::NotAFile)
+}
+
+fn stamp(about: &Metadata) -> Stamp {
+    let modified = about.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
+    Stamp {
+        length: about.len(),
+        modified: modified.unwrap_or_default().as_nanos(),
+        inode: about.ino(),
+    }
+}
+
+/// The content of one handler's files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Content {
+    pub(crate) module: Vec<u8>,
+    pub(crate) sidecar: Option<String>,
+}
+
+/// What became of reading a handler's files.
+#[derive(Debug)]
+pub(crate) enum Read {
+    /// All of them, as one state of the folder.
+    Whole(Content),
+    /// They changed meanwhile, or are no longer as they should be: look again.
+    Changed,
+    /// The sidecar is not text.
+    SidecarNotText,
+}
+
+/// Reads a handler's files, and takes care that they did not change meanwhile.
+pub(crate) fn read(dir: &Path, name: &HandlerName) -> io::Result<Read> {
+    let root = dir.canonicalize()?;
+    let module = root.join(format!("{name}.wasm"));
+    let Ok(Some((_, before))) = handler(&root, &module) else { return Ok(Read::Changed) };
+    let bytes = bounded(&module, MODULE_BYTES_MAX)?;
+    let sidecar: Option<PathBuf> = before.sidecar.map(|_| module.with_extension("toml"));
+    let sidecar = sidecar.map(|path| bounded(&path, SIDECAR_BYTES_MAX)).transpose()?;
+    match handler(&root, &module) {
+        Ok(Some((_, after))) if after == before => {}
+        _ => return Ok(Read::Changed),
+    }
+    match sidecar.map(String::from_utf8).transpose() {
+        Ok(sidecar) => Ok(Read::Whole(Content { module: bytes, sidecar })),
+        Err(_) => Ok(Read::SidecarNotText),
+    }
+}
+
+fn bounded(path: &Path, max: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(max as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn names(snapshot: &Snapshot) -> Vec<&str> {
+        snapshot.handlers.keys().map(HandlerName::as_str).collect()
+    }
+
+    #[test]
+    fn only_handlers_are_seen_and_odd_ones_are_named_with_their_reason() {
+        let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let write = |name: &str| fs::write(dir.path().join(name), b"x").unwrap();
+        for name in [
+            "a.wasm",
+            "a.toml",
+            "b.wasm",
+            ".hidden.wasm",
+            "c.wasm.tmp",
+            "d.wasm~",
+            "Bad Name.wasm",
+            "notes.md",
+        ] {
+            write(name);
+        }
+        fs::create_dir(dir.path().join("folder.wasm")).unwrap();
+        fs::write(outside.path().join("real"), b"x").unwrap();
+        symlink(outside.path().join("real"), dir.path().join("out.wasm")).unwrap();
+        symlink(dir.path().join("b.wasm"), dir.path().join("link.wasm")).unwrap();
+        symlink("nowhere", dir.path().join("dangling.wasm")).unwrap();
+        let snapshot = look(dir.path()).unwrap();
+        assert_eq!(names(&snapshot), ["a", "b", "link"]);
+        assert!(snapshot.handlers[&HandlerName::new("a").unwrap()].sidecar.is_some());
+        let odd = |name: &str| snapshot.odd[name].clone();
+        assert_eq!(odd("out.wasm"), Odd::LinkOutside);
+        assert_eq!(odd("folder.wasm"), Odd::NotAFile);
+        assert_eq!(odd("dangling.wasm"), Odd::NotAFile);
+        assert!(matches!(odd("Bad Name.wasm"), Odd::Name(_)));
+        assert_eq!(snapshot.odd.len(), 4);
+    }
+
+    #[test]
+    fn a_file_over_the_limit_is_refused_unread() {
+        let dir = tempfile::tempdir().unwrap();
+        let length = MODULE_BYTES_MAX as u64 + 1;
+        File::create(dir.path().join("big.wasm")).unwrap().set_len(length).unwrap();
+        assert_eq!(look(dir.path()).unwrap().odd["big.wasm"], Odd::TooLarge(length));
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_empty_and_a_new_one_is_another_one() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("plugins");
+        assert_eq!(look(&dir).unwrap().id, None);
+        fs::create_dir(&dir).unwrap();
+        assert!(look(&dir).unwrap().id.is_some());
+    }
+
+    #[test]
+    fn reading_gives_module_and_sidecar() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a.wasm"), b"module").unwrap();
+        fs::write(dir.path().join("a.toml"), b"on = []").unwrap();
+        let name = HandlerName::new("a").unwrap();
+        let Read::Whole(content) = read(dir.path(), &name).unwrap() else { panic!("not whole") };
+        assert_eq!(content.module, b"module");
+        assert_eq!(content.sidecar.as_deref(), Some("on = []"));
+        let other = HandlerName::new("b").unwrap();
+        assert!(matches!(read(dir.path(), &other).unwrap(), Read::Changed));
+        fs::write(dir.path().join("a.toml"), b"\xff").unwrap();
+        assert!(matches!(read(dir.path(), &name).unwrap(), Read::SidecarNotText));
+    }
+}

@@ -1,0 +1,238 @@
+//! Invoker: permit, claim, run, decide, settle; for every handler. And which version of each that is.
+//!
+//! `run` sees a batch of claims through, `decide` says what a report means, `pace` how much to take on. `tracker`
+//! says what to do about the plugins folder, `watch` looks at it, `reload` carries it out, `versions` holds what
+//! serves, `archive` keeps it across restarts.
+//!
+//! What may not live here: wasmtime's types (the engine hides them) and SQL.
+
+mod archive;
+mod decide;
+mod folder;
+mod manifest;
+mod pace;
+mod reload;
+mod run;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod tracker;
+mod versions;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch as tokio_watch};
+use weir_core::name::{HandlerName, Target};
+use weir_core::route::Pattern;
+use weir_core::time::Clock;
+use weir_engine::Engine;
+use weir_store::hot::{ClaimRequest, Claimed};
+use weir_store::{Store, StoreError};
+
+pub use versions::{HandlerState, HandlerStatus};
+
+use crate::claims::{self, Idle};
+use crate::config::Config;
+use crate::observe::metrics::Metrics;
+use crate::routes::Routes;
+use crate::shutdown::Drain;
+use crate::tasks::{OnFailure, Tasks};
+use reload::Reloader;
+use run::{Batch, Runner};
+use versions::{Handler, Versions};
+
+/// What the invoker is made of.
+#[derive(Debug)]
+pub struct InvokerParts {
+    /// The configuration: the plugins folder, and what the operator says about handlers.
+    pub config: Arc<Config>,
+    /// Where deliveries wait, and versions are kept.
+    pub store: Arc<dyn Store>,
+    /// What runs modules.
+    pub engine: Engine,
+    /// The routing table, which handlers change.
+    pub routes: Arc<Routes>,
+    /// For records.
+    pub clock: Arc<dyn Clock>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// When to stop.
+    pub drain: Drain,
+    /// Where batches are spawned.
+    pub tasks: Tasks,
+    /// The runtime that guests run and compile on, so that they never hold up an answer.
+    pub guests: Handle,
+}
+
+/// Runs handlers on what is due to them, and keeps them up to date with the plugins folder.
+#[derive(Debug)]
+pub struct Invoker {
+    runner: Arc<Runner>,
+    reloader: Reloader,
+    tasks: Tasks,
+    guests: Handle,
+    slots: usize,
+}
+
+/// Asks about handlers. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct InvokerHandle {
+    versions: Arc<Versions>,
+}
+
+impl InvokerHandle {
+    /// How it stands with every handler that is known, in the order of their names.
+    #[must_use]
+    pub fn handlers(&self) -> Vec<HandlerStatus> {
+        self.versions.statuses()
+    }
+
+    /// Rises with every change of what [`InvokerHandle::handlers`] says, but for runs.
+    #[must_use]
+    pub fn changes(&self) -> tokio_watch::Receiver<u64> {
+        self.versions.changes()
+    }
+
+    /// Resolves when every module that lay in the folder has been loaded or refused once.
+    pub async fn looked(&self) {
+        // An error says that the invoker is gone, and there is nothing to wait for.
+        let _ = self.versions.has_looked().wait_for(|looked| *looked).await;
+    }
+}
+
+/// The subscriptions of the handlers that served when the process ended, for a routing table that stands before any
+/// of them is loaded.
+pub async fn restore(
+    store: &dyn Store,
+    config: &Config,
+) -> Result<BTreeMap<HandlerName, Vec<Pattern>>, StoreError> {
+    Versions::restore(store, config).await
+}
+
+impl Invoker {
+    /// Puts the parts together; nothing is loaded and nothing runs yet.
+    #[must_use]
+    pub fn new(parts: InvokerParts) -> Self {
+        let InvokerParts { config, store, engine, routes, clock, metrics, drain, tasks, guests } =
+            parts;
+        let versions = Arc::new(Versions::new(Arc::clone(&store), metrics.clone()));
+        let slots = config.runs.slots;
+        let reloader = Reloader {
+            config,
+            store: Arc::clone(&store),
+            engine,
+            routes: Arc::clone(&routes),
+            clock: Arc::clone(&clock),
+            metrics: metrics.clone(),
+            versions: Arc::clone(&versions),
+            guests: guests.clone(),
+        };
+        let freed = Arc::new(Notify::new());
+        let runner = Arc::new(Runner { store, routes, clock, metrics, drain, versions, freed });
+        Self { runner, reloader, tasks, guests, slots }
+    }
+
+    /// Asks about handlers, from anywhere.
+    #[must_use]
+    pub fn handle(&self) -> InvokerHandle {
+        InvokerHandle { versions: Arc::clone(&self.runner.versions) }
+    }
+
+    /// Loads, claims and runs until the drain stops claiming, then waits for what runs until it stops waiting.
+    pub async fn run(self) {
+        let Runner { drain, freed, versions, .. } = &*self.runner;
+        tokio::select! {
+            () = self.claim_and_run() => {}
+            () = watch::run(&self.reloader) => {}
+            () = drain.claiming_stopped() => {}
+        }
+        let busy = || versions.desks().iter().any(|desk| desk.in_hand.count() > 0);
+        while busy() {
+            tokio::select! {
+                () = freed.notified() => {}
+                () = drain.waiting_stopped() => return,
+            }
+        }
+    }
+
+    async fn claim_and_run(&self) {
+        let Runner { store, freed, versions, .. } = &*self.runner;
+        let mut changes = versions.changes();
+        let mut idle = Idle::default();
+        loop {
+            let handlers = versions.current();
+            let wanted: Vec<ClaimRequest> =
+                handlers.values().filter_map(|h| self.wanted(h)).flatten().collect();
+            if wanted.is_empty() {
+                tokio::select! {
+                    () = freed.notified() => {}
+                    _ = changes.changed() => {}
+                }
+                continue;
+            }
+            match store.claim(&wanted).await {
+                Ok(claims) if claims.is_empty() => {
+                    tokio::select! {
+                        () = idle.wait(&**store, freed) => {}
+                        _ = changes.changed() => {}
+                    }
+                }
+                Ok(claims) => {
+                    idle.worked();
+                    self.hand_out(&handlers, claims);
+                }
+                Err(error) => idle.failed("claim events to handle", &error).await,
+            }
+        }
+    }
+
+    /// What a handler has room for: a batch for each run that may start.
+    fn wanted(&self, handler: &Handler) -> Option<[ClaimRequest; 2]> {
+        let desk = &handler.desk;
+        let (batch, window) = {
+            let pace = desk.pace.lock();
+            (pace.batch(), pace.window())
+        };
+        let free = self.free(handler);
+        let limit = (free * batch).min(window.saturating_sub(desk.in_hand.count()));
+        (limit > 0).then(|| claims::both_lanes(&desk.target, limit))
+    }
+
+    /// Batches of a handler that may start.
+    fn free(&self, handler: &Handler) -> usize {
+        let most = handler.serving.settings.concurrency.min(self.slots);
+        most.saturating_sub(handler.desk.batches.count())
+    }
+
+    /// Spreads claims over as many batches as may start.
+    fn hand_out(&self, handlers: &BTreeMap<HandlerName, Handler>, claims: Vec<Claimed>) {
+        let mut by_handler: BTreeMap<&HandlerName, Vec<Claimed>> = BTreeMap::new();
+        for claim in claims {
+            let Target::Handler(name) = &claim.target else { continue };
+            let Some((name, _)) = handlers.get_key_value(name) else { continue };
+            by_handler.entry(name).or_default().push(claim);
+        }
+        for (name, claims) in by_handler {
+            let handler = &handlers[name];
+            let size = claims.len().div_ceil(self.free(handler).max(1));
+            let mut claims = claims.into_iter().peekable();
+            while claims.peek().is_some() {
+                let claims: Vec<Claimed> = claims.by_ref().take(size).collect();
+                self.start(handler, claims);
+            }
+        }
+    }
+
+    fn start(&self, handler: &Handler, claims: Vec<Claimed>) {
+        let freed = &self.runner.freed;
+        let desk = Arc::clone(&handler.desk);
+        let in_hand = desk.in_hand.take(claims.len(), freed);
+        let running = desk.batches.take(1, freed);
+        let batch = Batch { desk, claims, in_hand, running };
+        let attending = Arc::clone(&self.runner).attend(batch);
+        self.tasks.spawn_on("batch", OnFailure::Log, &self.guests, attending);
+    }
+}

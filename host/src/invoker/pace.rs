@@ -1,0 +1,144 @@
+//! How much of one handler's work to take at once. Pure: what happened so far, to a number.
+//!
+//! Claims are made in batches worth a few milliseconds, so that a quick handler costs few claims and commits and
+//! a slow one keeps nothing waiting behind it. Runs of one handler that read what others of them write conflict;
+//! the more they do, the fewer are taken on at a time, down to one.
+
+use std::time::Duration;
+
+/// What one batch should take to run.
+const BATCH_TIME_US: f64 = 2_000.0;
+/// Claims in a batch, whatever they take.
+const BATCH_MAX: f64 = 64.0;
+/// Claims in hand: being run, or waiting to be settled.
+const WINDOW_MAX: f64 = 1_024.0;
+/// Bytes of the events in hand, about.
+const BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The weight of the newest run in the average.
+const NEWEST: f64 = 0.2;
+/// How much of what went well is added to the window.
+const GROWTH: f64 = 0.125;
+
+/// The pace of one handler.
+#[derive(Debug, Clone)]
+pub(crate) struct Pace {
+    run_us: f64,
+    window: f64,
+    event_bytes: f64,
+}
+
+impl Default for Pace {
+    /// Careful until something is known.
+    fn default() -> Self {
+        Self { run_us: BATCH_TIME_US, window: WINDOW_MAX, event_bytes: 1.0 }
+    }
+}
+
+impl Pace {
+    /// A run of an event of this size took so long.
+    pub(crate) fn ran(&mut self, took: Duration, event_bytes: usize) {
+        let us = took.as_secs_f64() * 1e6;
+        self.run_us += (us - self.run_us) * NEWEST;
+        #[expect(clippy::cast_precision_loss, reason = "a size in memory is far below 2^52")]
+        let bytes = event_bytes as f64;
+        // Up at once, down slowly: it guards memory.
+        self.event_bytes = bytes.max(self.event_bytes * 0.95);
+    }
+
+    /// So many settled well, and so many were found to have read what has changed.
+    pub(crate) fn settled(&mut self, well: usize, conflicts: usize) {
+        let (well, conflicts) = (share(well), share(conflicts));
+        if conflicts > 0.0 {
+            self.window *= 1.0 - 0.5 * conflicts / (well + conflicts);
+        }
+        self.window = (self.window + well * GROWTH).clamp(1.0, WINDOW_MAX);
+    }
+
+    /// How many claims to run one after another.
+    pub(crate) fn batch(&self) -> usize {
+        whole((BATCH_TIME_US / self.run_us.max(1.0)).clamp(1.0, BATCH_MAX))
+    }
+
+    /// How many claims may be in hand.
+    pub(crate) fn window(&self) -> usize {
+        let fitting = BYTES_MAX / whole(self.event_bytes.max(1.0));
+        whole(self.window).min(fitting).max(1)
+    }
+}
+
+fn share(count: usize) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "clamped to between 1 and the size of memory"
+)]
+fn whole(number: f64) -> usize {
+    number as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quick_handler_gets_large_batches_and_a_slow_one_single_events() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.batch(), 1);
+        for _ in 0..50 {
+            pace.ran(Duration::from_micros(50), 2_000);
+        }
+        assert!((30..=64).contains(&pace.batch()), "{}", pace.batch());
+        for _ in 0..50 {
+            pace.ran(Duration::from_secs(2), 2_000);
+        }
+        assert_eq!(pace.batch(), 1);
+    }
+
+    #[test]
+    fn runs_that_always_conflict_are_soon_taken_on_one_or_two_at_a_time() {
+        let mut pace = Pace::default();
+        for _ in 0..200 {
+            let taken = pace.window();
+            pace.settled(1, taken - 1);
+        }
+        assert!(pace.window() <= 2, "{}", pace.window());
+    }
+
+    #[test]
+    fn a_few_conflicts_among_many_runs_slow_nothing_down() {
+        let mut pace = Pace { window: 40.0, ..Pace::default() };
+        for _ in 0..100 {
+            let conflicts = pace.window() / 20;
+            pace.settled(pace.window() - conflicts, conflicts);
+        }
+        assert!(pace.window() > 1_000, "{}", pace.window());
+    }
+
+    #[test]
+    fn the_window_opens_again_when_conflicts_end() {
+        let mut pace = Pace::default();
+        for _ in 0..50 {
+            pace.settled(0, 10);
+        }
+        assert_eq!(pace.window(), 1);
+        for _ in 0..100 {
+            let taken = pace.window();
+            pace.settled(taken, 0);
+        }
+        assert_eq!(pace.window(), 1_024);
+    }
+
+    #[test]
+    fn large_events_are_taken_on_a_few_at_a_time() {
+        let mut pace = Pace::default();
+        pace.ran(Duration::from_millis(1), 25 * 1024 * 1024);
+        assert_eq!(pace.window(), 2);
+        for _ in 0..500 {
+            pace.ran(Duration::from_millis(1), 2_000);
+        }
+        assert_eq!(pace.window(), 1_024);
+    }
+}

@@ -1,0 +1,381 @@
+//! Carries out what the tracker asks for: load beside, check, store, then swap; or retire.
+//!
+//! Whatever fails leaves the last good version serving (INV-7). What may not live here: looking at the folder, and
+//! deciding when to act.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use weir_core::name::{DestinationName, HandlerName};
+use weir_core::time::Clock;
+use weir_engine::{
+    self as engine, DescribeError, Destinations, Engine, LoadError, Module, Version,
+};
+use weir_store::{Store, StoreError};
+
+use super::archive::{self, ArchiveError};
+use super::folder::{self, Content, Read};
+use super::manifest::{DamagedManifest, Manifest};
+use super::settings::{self, Asks, Settings};
+use super::tracker::Act;
+use super::versions::{Serving, Versions};
+use crate::config::{Config, ConfigErrors};
+use crate::observe::metrics::Metrics;
+use crate::routes::Routes;
+
+/// Why a handler's files do not serve.
+#[derive(Debug, Error)]
+enum Refusal {
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Describe(#[from] DescribeError),
+    #[error("its sidecar file is not right")]
+    Sidecar(#[from] ConfigErrors),
+    #[error("its sidecar file is not UTF-8 text")]
+    SidecarNotText,
+    #[error("the compiler failed; this is a fault of the host")]
+    Compiler,
+}
+
+/// Why an act was not carried out.
+#[derive(Debug, Error)]
+enum Trouble {
+    /// The files are at fault. Nothing more happens until they change.
+    #[error("refused")]
+    Refused { content: Version, refusal: Refusal },
+    /// They are changing just now.
+    #[error("files are changing")]
+    Changing,
+    /// They cannot be read. May pass.
+    #[error("cannot read the files")]
+    Unreadable(#[from] std::io::Error),
+    /// The registry is not available. May pass.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        Self::Archive(error.into())
+    }
+}
+
+/// Loads and retires handlers.
+#[derive(Debug)]
+pub(crate) struct Reloader {
+    pub(crate) config: Arc<Config>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) engine: Engine,
+    pub(crate) routes: Arc<Routes>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Metrics,
+    pub(crate) versions: Arc<Versions>,
+    /// Where guests run, and compile.
+    pub(crate) guests: Handle,
+}
+
+impl Reloader {
+    /// Puts the versions into service that served when the process ended; gives the names of their handlers.
+    pub(crate) async fn restore(&self) -> Result<Vec<HandlerName>, StoreError> {
+        let mut names = Vec::new();
+        for (name, manifest) in archive::all(&*self.store).await? {
+            let now = self.clock.now();
+            if manifest.retired {
+                archive::hold_missing(&*self.store, &name).await?;
+                self.versions.retire(&name, now);
+                continue;
+            }
+            self.versions.loading(&name, now);
+            match self.restored(&name, &manifest).await {
+                Ok(serving) => {
+                    let (version, since) = (serving.version(), serving.since);
+                    self.versions.swap(&name, serving);
+                    self.versions.agree(&name, now);
+                    tracing::info!(handler = %name, %version, %since, "handler restored");
+                }
+                Err(error) => {
+                    let reason = chain(&error);
+                    tracing::error!(handler = %name, reason, "last good version cannot be restored");
+                    let content = manifest.version().unwrap_or_else(|_| Version::of(b""));
+                    self.versions.refuse(&name, content, reason, now);
+                }
+            }
+            names.push(name);
+        }
+        Ok(names)
+    }
+
+    async fn restored(
+        &self,
+        name: &HandlerName,
+        manifest: &Manifest,
+    ) -> Result<Serving, NotRestored> {
+        let bytes = archive::module(&*self.store, manifest.version()?).await?;
+        let bytes = bytes.ok_or(NotRestored::Gone)?;
+        let module = self.compile(bytes).await.map_err(NotRestored::Refused)?;
+        let asks = manifest.patterns()?;
+        let (settings, permits) = self
+            .settings(name, &module, &asks, manifest.sidecar.as_deref())
+            .map_err(NotRestored::Refused)?;
+        let (about, sidecar) = (manifest.about.clone(), manifest.sidecar.clone());
+        let since = manifest.since;
+        Ok(Serving { module, about, asks, sidecar, settings, permits, since })
+    }
+
+    /// Carries out an act. False if it has to be asked for again.
+    pub(crate) async fn carry_out(&self, act: &Act) -> bool {
+        let (name, done) = match act {
+            Act::Load(name) => (name, self.load(name).await),
+            Act::Miss(name) => (name, self.miss(name)),
+            Act::Retire(name) => (name, self.retire(name).await),
+        };
+        match done {
+            Ok(()) => true,
+            Err(Trouble::Refused { content, refusal }) => {
+                self.refuse(name, content, &refusal);
+                true
+            }
+            Err(Trouble::Changing) => false,
+            Err(trouble) => {
+                tracing::warn!(handler = %name, reason = chain(&trouble), "cannot reload now, trying again");
+                false
+            }
+        }
+    }
+
+    async fn load(&self, name: &HandlerName) -> Result<(), Trouble> {
+        let (dir, read_name): (PathBuf, _) = (self.config.plugins.dir.clone(), name.clone());
+        let read = self.guests.spawn_blocking(move || folder::read(&dir, &read_name)).await;
+        let content = match read.unwrap_or_else(|error| Err(std::io::Error::other(error)))? {
+            Read::Whole(content) => content,
+            Read::Changed => return Err(Trouble::Changing),
+            Read::SidecarNotText => {
+                let content = Version::of(b"a sidecar that is not text");
+                return Err(Trouble::Refused { content, refusal: Refusal::SidecarNotText });
+            }
+        };
+        let id = identity(&content);
+        if self.versions.is_refused(name, id, self.clock.now()) {
+            return Ok(());
+        }
+        let before = self.versions.serving(name);
+        let same = before.as_ref().filter(|s| identity_of(s.version(), s.sidecar.as_deref()) == id);
+        if let Some(same) = same {
+            return self.confirm(name, same).await;
+        }
+        self.versions.loading(name, self.clock.now());
+        let bytes = content.module.clone();
+        let serving = self
+            .checked(name, content, before.as_deref())
+            .await
+            .map_err(|refusal| Trouble::Refused { content: id, refusal })?;
+        self.take_over(name, before.as_deref(), serving, &bytes).await
+    }
+
+    /// Loads files into something that could serve. Touches nothing.
+    async fn checked(
+        &self,
+        name: &HandlerName,
+        content: Content,
+        before: Option<&Serving>,
+    ) -> Result<Serving, Refusal> {
+        let Content { module: bytes, sidecar } = content;
+        // A mistake in the sidecar is found before a second of compiling.
+        settings::said(name, sidecar.as_deref(), &self.config)?;
+        let version = Version::of(&bytes);
+        let (module, about, asks) = match before.filter(|s| s.version() == version) {
+            Some(known) => (known.module.clone(), known.about.clone(), known.asks.clone()),
+            None => {
+                let module = self.compile(bytes).await?;
+                let engine::Manifest { about, subscriptions } = self.describe(&module).await?;
+                (module, about, subscriptions)
+            }
+        };
+        let (settings, fresh) = self.settings(name, &module, &asks, sidecar.as_deref())?;
+        // Runs of the version before count against the same permits, unless their number changed.
+        let permits = match before.filter(|s| s.settings.concurrency == settings.concurrency) {
+            Some(before) => Arc::clone(&before.permits),
+            None => fresh,
+        };
+        Ok(Serving { module, about, asks, sidecar, settings, permits, since: self.clock.now() })
+    }
+
+    fn settings(
+        &self,
+        name: &HandlerName,
+        module: &Module,
+        subscriptions: &[weir_core::route::Pattern],
+        sidecar: Option<&str>,
+    ) -> Result<(Settings, Arc<Semaphore>), Refusal> {
+        let asks = Asks { kind: module.kind(), subscriptions };
+        let settings = settings::settle(name, asks, sidecar, &self.config)?;
+        let permits = Arc::new(Semaphore::new(settings.concurrency));
+        Ok((settings, permits))
+    }
+
+    async fn compile(&self, bytes: Vec<u8>) -> Result<Module, Refusal> {
+        let engine = self.engine.clone();
+        let compiled = self.guests.spawn_blocking(move || engine.load(&bytes)).await;
+        Ok(compiled.map_err(|_| Refusal::Compiler)??)
+    }
+
+    async fn describe(&self, module: &Module) -> Result<engine::Manifest, Refusal> {
+        let (engine, module) = (self.engine.clone(), module.clone());
+        let described = self.guests.spawn(async move { engine.describe(&module).await }).await;
+        Ok(described.map_err(|_| Refusal::Compiler)??)
+    }
+
+    /// Stores a version as the current one, then puts it into service.
+    async fn take_over(
+        &self,
+        name: &HandlerName,
+        before: Option<&Serving>,
+        serving: Serving,
+        bytes: &[u8],
+    ) -> Result<(), Trouble> {
+        let store = &*self.store;
+        let version = serving.version();
+        archive::keep_module(store, version, bytes).await?;
+        let known = archive::manifest(store, name).await?;
+        let manifest = manifest_of(&serving, known.as_ref());
+        let serving = Serving { since: manifest.since, ..serving };
+        archive::keep_manifest(store, name, &manifest).await?;
+        self.warn_of_oddities(name, &serving.settings);
+        let on = serving.settings.on.clone();
+        self.versions.swap(name, serving);
+        self.metrics.reload("loaded");
+        match before.map(Serving::version) {
+            None => tracing::info!(handler = %name, %version, "handler loaded"),
+            Some(old) if old == version => {
+                tracing::info!(handler = %name, %version, "handler settings changed");
+            }
+            Some(old) => tracing::info!(handler = %name, %old, new = %version, "handler changed"),
+        }
+        self.routes.set_handler(name, Some(on)).await?;
+        archive::release_missing(store, name).await?;
+        self.versions.agree(name, self.clock.now());
+        archive::prune_modules(store).await?;
+        Ok(())
+    }
+
+    /// What lies in the folder is what serves. Makes sure that everything else agrees, for an earlier act may have
+    /// got only half way.
+    async fn confirm(&self, name: &HandlerName, serving: &Serving) -> Result<(), Trouble> {
+        let store = &*self.store;
+        let known = archive::manifest(store, name).await?;
+        if known.as_ref().is_none_or(|m| m.retired) {
+            archive::keep_manifest(store, name, &manifest_of(serving, known.as_ref())).await?;
+        }
+        self.routes.set_handler(name, Some(serving.settings.on.clone())).await?;
+        archive::release_missing(store, name).await?;
+        self.versions.agree(name, self.clock.now());
+        Ok(())
+    }
+
+    fn refuse(&self, name: &HandlerName, content: Version, refusal: &Refusal) {
+        let reason = chain(refusal);
+        let serving = self.versions.serving(name).map(|s| s.version());
+        self.versions.refuse(name, content, reason.clone(), self.clock.now());
+        self.metrics.reload("rejected");
+        match serving {
+            Some(version) => {
+                tracing::warn!(handler = %name, reason, still_serving = %version, "handler refused");
+            }
+            None => tracing::warn!(handler = %name, reason, "handler refused"),
+        }
+    }
+
+    fn miss(&self, name: &HandlerName) -> Result<(), Trouble> {
+        if self.versions.serving(name).is_some() {
+            self.versions.miss(name, self.clock.now());
+            let grace: Duration = self.config.plugins.grace;
+            tracing::warn!(handler = %name, ?grace, "handler's file is gone, retiring it unless it comes back");
+        }
+        Ok(())
+    }
+
+    async fn retire(&self, name: &HandlerName) -> Result<(), Trouble> {
+        let store = &*self.store;
+        let Some(manifest) = archive::manifest(store, name).await? else {
+            self.versions.forget(name);
+            return Ok(());
+        };
+        archive::keep_manifest(store, name, &Manifest { retired: true, ..manifest }).await?;
+        self.routes.set_handler(name, None).await?;
+        archive::hold_missing(store, name).await?;
+        self.versions.retire(name, self.clock.now());
+        self.metrics.reload("retired");
+        tracing::warn!(handler = %name, "handler retired, its deliveries wait until its file comes back");
+        Ok(())
+    }
+
+    fn warn_of_oddities(&self, name: &HandlerName, settings: &Settings) {
+        if settings.on.is_empty() {
+            tracing::warn!(handler = %name, "handler asks for no events; set on = [\"source:type\"] beside it");
+        }
+        let Destinations::These(granted) = &settings.grants.destinations else { return };
+        let unknown = |to: &&DestinationName| !settings.grants.known.contains(*to);
+        for destination in granted.iter().filter(unknown) {
+            tracing::warn!(handler = %name, %destination, "handler may send to a destination that does not exist");
+        }
+    }
+}
+
+/// Why a stored version does not serve.
+#[derive(Debug, Error)]
+enum NotRestored {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Damaged(#[from] DamagedManifest),
+    #[error("its bytes are not in the registry")]
+    Gone,
+    #[error(transparent)]
+    Refused(Refusal),
+}
+
+fn manifest_of(serving: &Serving, known: Option<&Manifest>) -> Manifest {
+    let version = serving.version().to_hex();
+    let since = known.filter(|m| m.version == version).map_or(serving.since, |m| m.since);
+    Manifest {
+        kind: serving.module.kind().as_str().into(),
+        about: serving.about.clone(),
+        subscriptions: serving.asks.iter().map(ToString::to_string).collect(),
+        sidecar: serving.sidecar.clone(),
+        since,
+        retired: false,
+        kept: Manifest::kept_with(known, &version),
+        version,
+    }
+}
+
+/// Tells contents apart: the module's bytes with the sidecar's text.
+fn identity(content: &Content) -> Version {
+    identity_of(Version::of(&content.module), content.sidecar.as_deref())
+}
+
+fn identity_of(module: Version, sidecar: Option<&str>) -> Version {
+    let beside = sidecar.map_or_else(String::new, |text| format!("\n{text}"));
+    Version::of(format!("{}{beside}", module.to_hex()).as_bytes())
+}
+
+/// An error with its causes, once, for the log and the API.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        next = cause.source();
+    }
+    text
+}

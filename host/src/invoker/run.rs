@@ -1,0 +1,226 @@
+//! A batch of claims of one handler: run each, decide, settle them together, and run again what conflicted.
+
+use std::sync::Arc;
+
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use tokio::sync::Notify;
+use weir_core::delivery::{Next, Outcome};
+use weir_core::time::Clock;
+use weir_engine::Run;
+use weir_store::hot::{Claimed, Settled, Settlement};
+use weir_store::{Store, StoreError};
+
+use super::decide::{self, Facts};
+use super::versions::{Desk, Serving, Versions};
+use crate::claims::{self, Held};
+use crate::observe::metrics::Metrics;
+use crate::routes::Routes;
+use crate::seed;
+use crate::shutdown::Drain;
+
+/// Conflicts of one delivery before it runs alone.
+const CONFLICTS_IN_COMPANY: u32 = 3;
+/// Conflicts when alone, which only another host can cause, before it is given back.
+const CONFLICTS_ALONE: u32 = 8;
+
+/// What every batch works with.
+#[derive(Debug)]
+pub(crate) struct Runner {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) routes: Arc<Routes>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Metrics,
+    pub(crate) drain: Drain,
+    pub(crate) versions: Arc<Versions>,
+    pub(crate) freed: Arc<Notify>,
+}
+
+/// Claims of one handler, to be run one after another and settled together.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) claims: Vec<Claimed>,
+    /// Until all of it is settled.
+    pub(crate) in_hand: Held,
+    /// Until its runs have ended.
+    pub(crate) running: Held,
+}
+
+/// A run that ended, ready to settle.
+struct Ended<'a> {
+    claim: &'a Claimed,
+    serving: Arc<Serving>,
+    settlement: Settlement,
+}
+
+impl Runner {
+    /// Sees a batch through, unless the drain stops waiting first: what is unsettled then is given back.
+    pub(crate) async fn attend(self: Arc<Self>, batch: Batch) {
+        let Batch { desk, claims, in_hand, running } = batch;
+        tokio::select! {
+            () = self.see_through(&desk, &claims, running) => {}
+            () = self.drain.waiting_stopped() => {}
+        }
+        drop(claims);
+        drop(in_hand);
+    }
+
+    async fn see_through(&self, desk: &Desk, claims: &[Claimed], running: Held) {
+        let company = desk.company.read().await;
+        let mut open: Vec<&Claimed> = claims.iter().collect();
+        let mut running = Some(running);
+        for _ in 0..CONFLICTS_IN_COMPANY {
+            let ended = self.run_all(desk, &open).await;
+            // The next batch may begin while this one is being settled.
+            running.take();
+            open = self.settle(desk, ended).await;
+            if open.is_empty() {
+                return;
+            }
+        }
+        drop(company);
+        for claim in open {
+            let _alone = desk.company.write().await;
+            let mut open = vec![claim];
+            for _ in 0..CONFLICTS_ALONE {
+                let ended = self.run_all(desk, &open).await;
+                open = self.settle(desk, ended).await;
+                if open.is_empty() {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Runs claims one after another, as long as a version serves.
+    async fn run_all<'a>(&self, desk: &Desk, claims: &[&'a Claimed]) -> Vec<Ended<'a>> {
+        let mut ended = Vec::with_capacity(claims.len());
+        let Some(first) = self.versions.serving(&desk.name) else { return ended };
+        // Never closed. Without a permit the engine's own slots still bound what runs.
+        let _permit = first.permits.acquire().await.ok();
+        for claim in claims {
+            let Some(serving) = self.versions.serving(&desk.name) else { break };
+            ended.push(self.run(desk, claim, serving).await);
+        }
+        ended
+    }
+
+    async fn run<'a>(&self, desk: &Desk, claim: &'a Claimed, serving: Arc<Serving>) -> Ended<'a> {
+        let settings = &serving.settings;
+        let seed = seed::of(claim.delivery, claim.fence);
+        let run = Run {
+            event: Arc::clone(&claim.event),
+            handler: desk.name.clone(),
+            config: Arc::clone(&settings.config),
+            grants: Arc::clone(&settings.grants),
+            limits: settings.limits,
+            attempt: claim.fence.attempt,
+            now: claim.now,
+            seed,
+            state: Arc::clone(&desk.state),
+        };
+        let counted = (desk.running.take(1, &self.freed), self.metrics.running().inc());
+        let started_at = self.clock.now();
+        let report = Box::pin(serving.module.run(run)).await;
+        drop(counted);
+        desk.pace.lock().ran(report.duration, claim.event.payload.size());
+        let facts = Facts {
+            claim,
+            handler: &desk.name,
+            version: serving.version(),
+            started_at,
+            policy: &settings.retry,
+            routes: &self.routes.current(),
+        };
+        let settlement = decide::decide(facts, report, &mut StdRng::from_seed(seed));
+        Ended { claim, serving, settlement }
+    }
+
+    /// Settles what ended; gives the claims whose reads no longer hold.
+    async fn settle<'a>(&self, desk: &Desk, ended: Vec<Ended<'a>>) -> Vec<&'a Claimed> {
+        let (rest, settlements): (Vec<_>, Vec<_>) =
+            ended.into_iter().map(|e| ((e.claim, e.serving), e.settlement)).unzip();
+        let answers = claims::settle(&*self.store, &self.drain, &settlements).await;
+        let (mut conflicts, mut well) = (Vec::new(), 0);
+        for (((claim, serving), settlement), answer) in
+            rest.into_iter().zip(settlements).zip(answers)
+        {
+            let answer = match answer {
+                Err(StoreError::Invalid(why)) => {
+                    self.settle_as_impossible(claim, &serving, settlement, &why).await
+                }
+                answer => answer.map(|settled| (settled, told(&settlement))),
+            };
+            match answer {
+                Ok((Settled::StateConflict { key }, _)) => {
+                    desk.metrics.state_conflict();
+                    tracing::debug!(delivery = %claim.delivery, key, "state changed meanwhile, running again");
+                    conflicts.push(claim);
+                }
+                Ok((settled, told)) => {
+                    well += 1;
+                    record(desk, claim, &settled, told);
+                }
+                Err(error) => claims::gave_up_settling(&desk.target, &error, &self.drain).await,
+            }
+        }
+        desk.pace.lock().settled(well, conflicts.len());
+        conflicts
+    }
+
+    /// The store says that a settlement makes no sense. Left at that, it would be run for ever.
+    async fn settle_as_impossible(
+        &self,
+        claim: &Claimed,
+        serving: &Serving,
+        settlement: Settlement,
+        why: &str,
+    ) -> Result<(Settled, Told), StoreError> {
+        tracing::error!(delivery = %claim.delivery, why, "the store refuses a settlement");
+        let seed = seed::of(claim.delivery, claim.fence);
+        let random = &mut StdRng::from_seed(seed);
+        let settlement = decide::impossible(settlement, why, &serving.settings.retry, random);
+        let told = told(&settlement);
+        let answer = claims::settle(&*self.store, &self.drain, &[settlement]).await.pop();
+        answer.unwrap_or(Err(StoreError::Closed)).map(|settled| (settled, told))
+    }
+}
+
+/// What is told of a settlement once it is stored.
+#[derive(Debug)]
+struct Told {
+    outcome: Outcome,
+    took: std::time::Duration,
+    next: Next,
+    reason: Option<Box<str>>,
+}
+
+fn told(settlement: &Settlement) -> Told {
+    Told {
+        outcome: settlement.attempt.outcome,
+        took: settlement.attempt.duration,
+        next: settlement.next,
+        reason: settlement.attempt.reason.clone(),
+    }
+}
+
+fn record(desk: &Desk, claim: &Claimed, settled: &Settled, told: Told) {
+    let Told { outcome, took, next, reason } = told;
+    let metrics = &desk.metrics;
+    if *settled == Settled::Superseded {
+        metrics.superseded();
+        tracing::debug!(delivery = %claim.delivery, "overtaken, its result is dropped");
+        return;
+    }
+    metrics.attempt(outcome, took);
+    match next {
+        Next::Processed => {}
+        Next::Retry { .. } => metrics.retry_scheduled(),
+        Next::DeadLetter => metrics.dead_letter(),
+    }
+    tracing::debug!(
+        event = %claim.event.public_id, delivery = %claim.delivery, handler = %desk.name,
+        attempt = claim.fence.attempt, %outcome, ?took, reason = reason.as_deref(), "run settled"
+    );
+}

@@ -1,0 +1,306 @@
+//! Handlers at work and replaced at work: real modules, store and folder.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use weir_core::delivery::{DeliveryState, Outcome};
+use weir_core::id::EventId;
+use weir_core::name::HandlerName;
+use weir_engine::Version;
+use weir_store::registry::Kind;
+
+use super::versions::HandlerState;
+use crate::testbed::{Bed, Place, guest, until};
+
+const INBOX: &str = "[destinations.sink]\nkind = \"inbox\"\n[destinations.ops]\nkind = \"inbox\"\n";
+const GRANT: &[u8] = b"[grant]\ndestinations = [\"sink\"]\nemit = true\n";
+
+async fn with(name: &str, guest_name: &str) -> (Place, Bed) {
+    let place = Place::new(INBOX);
+    place.put(&format!("{name}.toml"), GRANT);
+    place.put(&format!("{name}.wasm"), &guest(guest_name));
+    let bed = place.start().await;
+    bed.ready(name).await;
+    (place, bed)
+}
+
+/// Which version handled each event, as the messages of `version-a` and `version-b` say.
+fn versions_by_event(bed: &Bed) -> Vec<(String, String)> {
+    let told = |body: &str| {
+        let body: Value = serde_json::from_str(body).unwrap();
+        (body["event"].as_str().unwrap().to_owned(), body["version"].as_str().unwrap().to_owned())
+    };
+    bed.inbox.messages().iter().map(|m| told(&m.body)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_is_handled_and_what_its_handler_asked_for_is_carried_out() {
+    let (_place, bed) = with("probe", "probe").await;
+    let event = bed
+        .steps(json!([
+            { "op": "add", "key": "n", "delta": 1 },
+            { "op": "log", "message": "hello" },
+            { "op": "send", "destination": "sink", "json": { "n": 1 } },
+        ]))
+        .await;
+    let delivery = bed.settled(event).await;
+    assert_eq!(delivery.state, DeliveryState::Processed);
+    let attempt = &delivery.history[0];
+    assert_eq!(attempt.outcome, Outcome::Ok);
+    assert_eq!(attempt.version, Some(Version::of(&guest("probe")).to_hex()));
+    assert_eq!(attempt.log.as_deref(), Some("info\thello"));
+    assert_eq!(attempt.messages[0].state, DeliveryState::Processed);
+    let messages = bed.inbox.messages();
+    assert_eq!((messages.len(), &*messages[0].body), (1, r#"{"n":1}"#));
+    let state = bed.store.state(&HandlerName::new("probe").unwrap());
+    assert_eq!(&*state.get("n").await.unwrap().unwrap().value, "1");
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_attempt_leaves_nothing_behind_and_the_next_one_succeeds() {
+    let (_place, bed) = with("probe", "probe").await;
+    let event = bed
+        .steps(json!([
+            { "op": "add", "key": "n", "delta": 1 },
+            { "op": "send", "destination": "sink", "json": {} },
+            { "op": "panic", "message": "half way", "on_attempt": 1 },
+            { "op": "retry", "reason": "not yet", "on_attempt": 2 },
+        ]))
+        .await;
+    let delivery = bed.settled(event).await;
+    let outcomes: Vec<_> = delivery.history.iter().map(|a| a.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Crashed, Outcome::Retry, Outcome::Ok]);
+    assert!(delivery.history[0].reason.as_deref().unwrap().contains("half way"));
+    assert_eq!(bed.inbox.messages().len(), 1);
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rejected_event_is_a_dead_letter_at_once_and_a_failing_one_after_its_attempts() {
+    let (_place, bed) = with("probe", "probe").await;
+    let rejected = bed.steps(json!([{ "op": "reject" }])).await;
+    let failing = bed.steps(json!([{ "op": "abort" }])).await;
+    let rejected = bed.settled(rejected).await;
+    assert_eq!((rejected.state, rejected.attempts), (DeliveryState::DeadLetter, 1));
+    let failing = bed.settled(failing).await;
+    assert_eq!((failing.state, failing.history.len()), (DeliveryState::DeadLetter, 4));
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_handler_emits_is_handled_by_who_asks_for_it() {
+    let (place, bed) = with("probe", "probe").await;
+    place.put("listener.toml", b"on = [\"@probe:late\"]\n[grant]\ndestinations = [\"sink\"]\n");
+    place.put("listener.wasm", &guest("version-a"));
+    bed.ready("listener").await;
+    let event = bed.steps(json!([{ "op": "emit", "type": "late", "json": {} }])).await;
+    let delivery = bed.settled(event).await;
+    let emitted = delivery.history[0].emitted[0];
+    assert_eq!(bed.settled(emitted).await.state, DeliveryState::Processed);
+    assert_eq!(bed.inbox.messages().len(), 1);
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runs_that_write_the_same_state_lose_no_update() {
+    let (_place, bed) = with("probe", "probe").await;
+    let mut events = Vec::new();
+    for _ in 0..60 {
+        events.push(bed.steps(json!([{ "op": "add", "key": "n", "delta": 1 }])).await);
+    }
+    for event in events {
+        let delivery = bed.settled(event).await;
+        assert_eq!((delivery.state, delivery.history.len()), (DeliveryState::Processed, 1));
+    }
+    let state = bed.store.state(&HandlerName::new("probe").unwrap());
+    assert_eq!(&*state.get("n").await.unwrap().unwrap().value, "60");
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_module_replaced_under_load_handles_every_event_by_exactly_one_version() {
+    let (place, bed) = with("ver", "version-a").await;
+    let mut events = BTreeSet::new();
+    for n in 0..400 {
+        if n == 150 {
+            place.put("ver.wasm", &guest("version-b"));
+        }
+        if n == 300 {
+            let b = Version::of(&guest("version-b")).to_hex();
+            bed.handler_is("ver", |h| h.version.as_deref() == Some(&b)).await;
+        }
+        events.insert(bed.post("github", "push", &json!({})).await);
+    }
+    for event in &events {
+        assert_eq!(bed.settled(*event).await.state, DeliveryState::Processed);
+    }
+    let told = versions_by_event(&bed);
+    let handled: BTreeSet<EventId> = told.iter().map(|(e, _)| e.parse().unwrap()).collect();
+    assert_eq!((told.len(), handled), (400, events));
+    for version in ["a", "b"] {
+        assert!(told.iter().filter(|(_, v)| v == version).count() >= 100, "{version}");
+    }
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_module_is_refused_with_its_reason_and_the_old_one_serves_on_also_after_a_restart() {
+    let (place, bed) = with("ver", "version-a").await;
+    let good = bed.handler("ver").unwrap().version;
+    for (bad, reason) in [
+        (&b"garbage"[..], "not a WebAssembly"),
+        (&b""[..], "empty"),
+        (&guest("contract-0-2-0"), "contract"),
+    ] {
+        place.put("ver.wasm", bad);
+        let refused = |error: &str| error.contains(reason);
+        let status = bed.handler_is("ver", |h| h.last_error.as_deref().is_some_and(refused)).await;
+        assert_eq!((status.state, &status.version), (HandlerState::Ready, &good));
+    }
+    let event = bed.post("github", "push", &json!({})).await;
+    assert_eq!(bed.settled(event).await.state, DeliveryState::Processed);
+    bed.stop().await;
+
+    let bed = place.start().await;
+    let event = bed.post("github", "push", &json!({})).await;
+    assert_eq!(bed.settled(event).await.state, DeliveryState::Processed);
+    let status = bed.handler_is("ver", |h| h.last_error.is_some()).await;
+    assert_eq!((status.state, status.version), (HandlerState::Ready, good));
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_that_cannot_describe_itself_never_serves() {
+    let place = Place::new(INBOX);
+    place.put("trap.wasm", &guest("describe-traps"));
+    place.put("loop.wasm", &guest("describe-loops"));
+    let bed = place.start().await;
+    bed.handle.looked().await;
+    for name in ["trap", "loop"] {
+        let status = bed.handler(name).unwrap();
+        assert_eq!((status.state, status.version), (HandlerState::Failed, None), "{name}");
+        assert!(status.last_error.unwrap().contains("describe failed"));
+    }
+    assert!(bed.routes.current().subscriptions().is_empty());
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removed_handler_retires_its_events_wait_and_are_handled_when_it_comes_back() {
+    let (place, bed) = with("ver", "version-a").await;
+    place.remove("ver.wasm");
+    bed.handler_is("ver", |h| h.state == HandlerState::Missing && h.version.is_some()).await;
+    let caught = bed.post("github", "push", &json!({})).await;
+    assert_eq!(bed.settled(caught).await.state, DeliveryState::Processed, "within its grace");
+    let table = bed.routes.current();
+    bed.handler_is("ver", |h| h.version.is_none()).await;
+    assert!(bed.routes.current().subscriptions().is_empty());
+
+    // As if it had come in just before: routed by the table that held then.
+    let holds = bed.store.holds().await.unwrap();
+    assert_eq!((holds.len(), &*holds[0].hold.reason), (1, "missing"));
+    bed.routes
+        .set_handler(
+            &HandlerName::new("ver").unwrap(),
+            Some(table.subscriptions()[0].patterns.clone()),
+        )
+        .await
+        .unwrap();
+    let waiting = bed.post("github", "push", &json!({})).await;
+    let delivery = bed.event(waiting).await.deliveries.remove(0);
+    assert_eq!((delivery.state, delivery.held), (DeliveryState::Pending, true));
+    bed.stop().await;
+
+    // It stays retired across a restart.
+    let bed = place.start().await;
+    bed.handler_is("ver", |h| h.state == HandlerState::Missing).await;
+    assert!(bed.routes.current().subscriptions().is_empty());
+    place.put("ver.wasm", &guest("version-a"));
+    bed.ready("ver").await;
+    assert_eq!(bed.settled(waiting).await.state, DeliveryState::Processed);
+    assert!(bed.store.holds().await.unwrap().is_empty());
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_that_is_deleted_and_made_again_is_watched_on() {
+    let (place, bed) = with("ver", "version-a").await;
+    std::fs::remove_dir_all(place.plugins()).unwrap();
+    bed.handler_is("ver", |h| h.state == HandlerState::Missing).await;
+    std::fs::create_dir(place.plugins()).unwrap();
+    place.put("ver.toml", GRANT);
+    place.put("ver.wasm", &guest("version-b"));
+    let b = Version::of(&guest("version-b")).to_hex();
+    bed.handler_is("ver", |h| h.state == HandlerState::Ready && h.version.as_deref() == Some(&b))
+        .await;
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sidecar_changes_a_handler_and_a_bad_one_changes_nothing() {
+    let (place, bed) = with("ver", "version-a").await;
+    place.put("ver.toml", b"on = [\"stripe:*\"]\n[grant]\ndestinations = [\"sink\"]\n");
+    bed.handler_is("ver", |h| h.subscriptions == ["stripe:*"]).await;
+    place.put("ver.toml", b"onn = [\"stripe:*\"]\n");
+    let status = bed.handler_is("ver", |h| h.last_error.is_some()).await;
+    assert_eq!(status.subscriptions, ["stripe:*"]);
+    assert!(status.last_error.unwrap().contains("onn"));
+    bed.stop().await;
+
+    let bed = place.start().await;
+    let subscriptions = bed.routes.current().subscriptions().to_vec();
+    assert_eq!(subscriptions[0].patterns[0].as_str(), "stripe:*");
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_with_no_word_from_anyone_gets_the_source_it_is_named_after() {
+    let place = Place::new(INBOX);
+    place.put("github.wasm", &guest("command"));
+    let bed = place.start().await;
+    assert_eq!(bed.ready("github").await.subscriptions, ["github:*"]);
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_the_last_few_versions_are_kept() {
+    let (place, bed) = with("ver", "version-a").await;
+    let padded = |n: u8| {
+        // A custom section: the same module, other bytes.
+        let mut bytes = guest("version-a");
+        bytes.extend([0, 3, 1, b'x', n]);
+        bytes
+    };
+    for n in 0..7 {
+        place.put("ver.wasm", &padded(n));
+        let version = Version::of(&padded(n)).to_hex();
+        bed.handler_is("ver", |h| h.version.as_deref() == Some(&version)).await;
+    }
+    let kept = async || {
+        let modules = bed.store.list(Kind::Module).await.unwrap();
+        (modules.len() == 5).then_some(modules)
+    };
+    let kept = until("five versions are kept", kept).await;
+    assert!(kept.iter().any(|(key, _)| *key == Version::of(&padded(6)).to_hex()));
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_still_runs_when_the_drain_stops_waiting_is_given_back_with_no_attempt_spent() {
+    let place = Place::new(INBOX);
+    place.put("probe.toml", b"[limits]\ntime = \"4s\"\n");
+    place.put("probe.wasm", &guest("probe"));
+    let bed = place.start().await;
+    bed.ready("probe").await;
+    let event = bed.steps(json!([{ "op": "loop" }])).await;
+    bed.handler_is("probe", |h| h.running > 0).await;
+    bed.drain.stop_claiming();
+    bed.drain.stop_waiting();
+    let store = bed.store.clone();
+    let idle = async || bed.handler("probe").filter(|h| h.running == 0);
+    until("nothing runs", idle).await;
+    let delivery = store.event(event).await.unwrap().unwrap().deliveries.remove(0);
+    assert_eq!((delivery.state, delivery.attempts), (DeliveryState::Pending, 0));
+    bed.stop().await;
+}

@@ -1,0 +1,290 @@
+//! What to do about what lies in the watched folder. Pure: snapshots and the time go in, acts come out.
+//!
+//! A file is acted on once it has looked the same for long enough, whatever the file system reported in between;
+//! a handler whose file is gone is given time to come back.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use weir_core::name::HandlerName;
+
+/// What changes when a file's content does, as far as can be told without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    /// Bytes.
+    pub(crate) length: u64,
+    /// Nanoseconds since the epoch.
+    pub(crate) modified: u128,
+    /// Another file by the same name has another one.
+    pub(crate) inode: u64,
+}
+
+/// The files of one handler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamps {
+    /// `NAME.wasm`.
+    pub(crate) module: Stamp,
+    /// `NAME.toml`, if there is one.
+    pub(crate) sidecar: Option<Stamp>,
+}
+
+/// Something to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Act {
+    /// Its files are new or have changed, and have settled.
+    Load(HandlerName),
+    /// Its file is gone; there is time to put it back.
+    Miss(HandlerName),
+    /// Its file has been gone for too long.
+    Retire(HandlerName),
+}
+
+/// What is known about the folder. Times are since any fixed moment.
+#[derive(Debug)]
+pub(crate) struct Tracker {
+    settle: Duration,
+    grace: Duration,
+    handlers: BTreeMap<HandlerName, Tracked>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Tracked {
+    /// Its files have looked like this since; `loaded` once they were acted on.
+    There { stamps: Stamps, since: Duration, loaded: bool },
+    /// It served, and its file is gone.
+    Gone { since: Option<Duration> },
+}
+
+impl Tracker {
+    /// Nothing has been seen yet; `serving` are the handlers that served when the process ended.
+    pub(crate) fn new(
+        settle: Duration,
+        grace: Duration,
+        serving: impl IntoIterator<Item = HandlerName>,
+    ) -> Self {
+        let handlers = serving.into_iter().map(|n| (n, Tracked::Gone { since: None })).collect();
+        Self { settle, grace, handlers }
+    }
+
+    /// Takes in what lies in the folder now.
+    pub(crate) fn observe(
+        &mut self,
+        folder: &BTreeMap<HandlerName, Stamps>,
+        now: Duration,
+    ) -> Vec<Act> {
+        let mut acts = Vec::new();
+        for (name, stamps) in folder {
+            let tracked = self.handlers.entry(name.clone()).or_insert(Tracked::There {
+                stamps: *stamps,
+                since: now,
+                loaded: false,
+            });
+            match tracked {
+                Tracked::There { stamps: seen, since, loaded } if seen == stamps => {
+                    if !*loaded && now >= *since + self.settle {
+                        *loaded = true;
+                        acts.push(Act::Load(name.clone()));
+                    }
+                }
+                changed => *changed = Tracked::There { stamps: *stamps, since: now, loaded: false },
+            }
+        }
+        let grace = self.grace;
+        self.handlers.retain(|name, tracked| {
+            if folder.contains_key(name) {
+                return true;
+            }
+            match tracked {
+                // It never served as far as is known here, but its files may have been acted on before they changed.
+                Tracked::There { .. } | Tracked::Gone { since: None } => {
+                    *tracked = Tracked::Gone { since: Some(now) };
+                    acts.push(Act::Miss(name.clone()));
+                    true
+                }
+                Tracked::Gone { since: Some(since) } if now >= *since + grace => {
+                    acts.push(Act::Retire(name.clone()));
+                    false
+                }
+                Tracked::Gone { .. } => true,
+            }
+        });
+        acts
+    }
+
+    /// An act could not be carried out for now: it will be asked for again.
+    pub(crate) fn again(&mut self, act: &Act, now: Duration) {
+        match act {
+            Act::Load(name) => {
+                if let Some(Tracked::There { since, loaded, .. }) = self.handlers.get_mut(name) {
+                    (*since, *loaded) = (now, false);
+                }
+            }
+            Act::Miss(_) => {}
+            Act::Retire(name) => {
+                let since = Some(now.saturating_sub(self.grace));
+                self.handlers.entry(name.clone()).or_insert(Tracked::Gone { since });
+            }
+        }
+    }
+
+    /// How long until there may be something to do although nothing changes.
+    pub(crate) fn next(&self, now: Duration) -> Option<Duration> {
+        let due = self.handlers.values().filter_map(|tracked| match tracked {
+            Tracked::There { since, loaded: false, .. } => Some(*since + self.settle),
+            Tracked::Gone { since: Some(since) } => Some(*since + self.grace),
+            _ => None,
+        });
+        due.min().map(|at| at.saturating_sub(now))
+    }
+
+    /// Whether every file seen has been acted on.
+    pub(crate) fn is_quiet(&self) -> bool {
+        !self.handlers.values().any(|t| matches!(t, Tracked::There { loaded: false, .. }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SETTLE: Duration = Duration::from_millis(150);
+    const GRACE: Duration = Duration::from_secs(10);
+
+    fn name(text: &str) -> HandlerName {
+        HandlerName::new(text).unwrap()
+    }
+
+    fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    fn folder(files: &[(&str, u64)]) -> BTreeMap<HandlerName, Stamps> {
+        let stamps =
+            |length| Stamps { module: Stamp { length, modified: 0, inode: 1 }, sidecar: None };
+        files.iter().map(|(n, length)| (name(n), stamps(*length))).collect()
+    }
+
+    fn tracker() -> Tracker {
+        Tracker::new(SETTLE, GRACE, [])
+    }
+
+    fn load(text: &str) -> Vec<Act> {
+        vec![Act::Load(name(text))]
+    }
+
+    #[test]
+    fn a_new_file_is_loaded_once_when_it_has_settled() {
+        let mut tracker = tracker();
+        let there = folder(&[("a", 1)]);
+        assert_eq!(tracker.observe(&there, ms(0)), []);
+        assert_eq!(tracker.next(ms(0)), Some(SETTLE));
+        assert_eq!(tracker.observe(&there, ms(149)), []);
+        assert!(!tracker.is_quiet());
+        assert_eq!(tracker.observe(&there, ms(150)), load("a"));
+        assert!(tracker.is_quiet());
+        assert_eq!(tracker.observe(&there, ms(9_000)), []);
+        assert_eq!(tracker.next(ms(9_000)), None);
+    }
+
+    #[test]
+    fn a_file_that_keeps_growing_is_left_alone_until_it_stops() {
+        let mut tracker = tracker();
+        for n in 0..20 {
+            assert_eq!(tracker.observe(&folder(&[("a", n)]), ms(n * 100)), []);
+        }
+        assert_eq!(tracker.observe(&folder(&[("a", 19)]), ms(2_100)), load("a"));
+    }
+
+    #[test]
+    fn any_difference_is_a_change() {
+        let mut tracker = tracker();
+        let mut there = folder(&[("a", 1)]);
+        tracker.observe(&there, ms(0));
+        assert_eq!(tracker.observe(&there, ms(200)), load("a"));
+        let changes: [fn(&mut Stamps); 4] = [
+            |s| s.module.modified = 5,
+            |s| s.module.inode = 9,
+            |s| s.sidecar = Some(s.module),
+            |s| s.sidecar = None,
+        ];
+        let mut now = 1_000;
+        for change in changes {
+            change(there.get_mut(&name("a")).unwrap());
+            assert_eq!(tracker.observe(&there, ms(now)), []);
+            assert_eq!(tracker.observe(&there, ms(now + 150)), load("a"));
+            now += 1_000;
+        }
+    }
+
+    #[test]
+    fn a_handler_whose_file_is_gone_retires_after_its_grace_and_not_before() {
+        let mut tracker = tracker();
+        tracker.observe(&folder(&[("a", 1)]), ms(0));
+        tracker.observe(&folder(&[("a", 1)]), ms(200));
+        assert_eq!(tracker.observe(&folder(&[]), ms(1_000)), [Act::Miss(name("a"))]);
+        assert_eq!(tracker.observe(&folder(&[]), ms(10_999)), []);
+        assert_eq!(tracker.next(ms(10_999)), Some(ms(1)));
+        assert_eq!(tracker.observe(&folder(&[]), ms(11_000)), [Act::Retire(name("a"))]);
+        assert_eq!(tracker.observe(&folder(&[]), ms(99_000)), []);
+    }
+
+    #[test]
+    fn a_file_that_comes_back_in_time_is_loaded_and_nothing_retires() {
+        let mut tracker = tracker();
+        tracker.observe(&folder(&[("a", 1)]), ms(0));
+        tracker.observe(&folder(&[("a", 1)]), ms(200));
+        tracker.observe(&folder(&[]), ms(1_000));
+        assert_eq!(tracker.observe(&folder(&[("a", 1)]), ms(2_000)), []);
+        assert_eq!(tracker.observe(&folder(&[("a", 1)]), ms(2_150)), load("a"));
+        assert_eq!(tracker.observe(&folder(&[("a", 1)]), ms(30_000)), []);
+    }
+
+    #[test]
+    fn a_handler_that_served_before_the_restart_gets_its_grace_from_the_first_look() {
+        let mut tracker = Tracker::new(SETTLE, GRACE, [name("a")]);
+        assert_eq!(tracker.observe(&folder(&[]), ms(5)), [Act::Miss(name("a"))]);
+        assert_eq!(tracker.observe(&folder(&[]), ms(10_005)), [Act::Retire(name("a"))]);
+    }
+
+    #[test]
+    fn what_could_not_be_done_is_asked_for_again() {
+        let mut tracker = tracker();
+        let there = folder(&[("a", 1)]);
+        tracker.observe(&there, ms(0));
+        let acts = tracker.observe(&there, ms(150));
+        tracker.again(&acts[0], ms(150));
+        assert_eq!(tracker.observe(&there, ms(300)), load("a"));
+        tracker.observe(&folder(&[]), ms(1_000));
+        let acts = tracker.observe(&folder(&[]), ms(20_000));
+        tracker.again(&acts[0], ms(20_000));
+        assert_eq!(tracker.observe(&folder(&[]), ms(20_001)), [Act::Retire(name("a"))]);
+    }
+
+    proptest! {
+        /// Whatever happens to a file, once it stays as it is for long enough the last act is the right one.
+        #[test]
+        fn the_end_of_any_history_is_acted_on(
+            history in prop::collection::vec((prop::option::of(0u64..4), 0u64..20_000), 1..40),
+        ) {
+            let mut tracker = tracker();
+            let (mut now, mut last, mut served) = (0, None, false);
+            let end = history.last().unwrap().0;
+            let quiet = [(end, 10_000), (end, 10_000), (end, 0)];
+            for (file, pause) in history.into_iter().chain(quiet) {
+                let there = file.map(|length| ("a", length));
+                for act in tracker.observe(&folder(there.as_slice()), ms(now)) {
+                    match act {
+                        Act::Load(_) => (served, last) = (true, file),
+                        Act::Miss(_) => {}
+                        Act::Retire(_) => last = None,
+                    }
+                }
+                now += pause;
+            }
+            prop_assert!(tracker.is_quiet());
+            if served { prop_assert_eq!(last, end); }
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! A hub without its network side, for tests: a real store and engine, the invoker and egress, in a folder of its own.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::runtime::Handle;
+use weir_core::event::EventType;
+use weir_core::id::EventId;
+use weir_core::name::SourceName;
+use weir_core::payload::Payload;
+use weir_engine::{Engine, Options};
+use weir_store::Store;
+use weir_store::hot::{EventIngested, NewDelivery, NewEvent, NewRequest, Routed};
+use weir_store::query::{DeliveryDetail, EventDetail};
+use weir_store::sqlite;
+
+use crate::clock::SystemClock;
+use crate::config::{self, Config};
+use crate::egress::{Egress, EgressParts, Inbox};
+use crate::invoker::{self, HandlerState, HandlerStatus, Invoker, InvokerHandle, InvokerParts};
+use crate::observe::metrics::Metrics;
+use crate::routes::Routes;
+use crate::shutdown::Drain;
+use crate::tasks::{OnFailure, Tasks};
+
+/// Far longer than anything here takes: a test that gets there has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The committed test handler of that name.
+pub(crate) fn guest(name: &str) -> Vec<u8> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests");
+    std::fs::read(folder.join(format!("{name}.wasm"))).unwrap()
+}
+
+/// The folder of a hub, which outlives it.
+pub(crate) struct Place {
+    root: TempDir,
+    config: String,
+}
+
+impl Place {
+    /// With this at the end of the configuration. Files settle and handlers retire fast.
+    pub(crate) fn new(config: &str) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("plugins")).unwrap();
+        let config = format!(
+            "[plugins]\nsettle = \"20ms\"\nrescan = \"100ms\"\ngrace = \"300ms\"\n\
+             [defaults.retry]\nfirst = \"1ms\"\nmax = \"20ms\"\nmax_attempts = 4\n\
+             [defaults.destination.retry]\nschedule = [\"1ms\"]\nmax_attempts = 4\n{config}"
+        );
+        Self { root, config }
+    }
+
+    pub(crate) fn plugins(&self) -> PathBuf {
+        self.root.path().join("plugins")
+    }
+
+    /// Puts a handler into the folder, as a careful copier does.
+    pub(crate) fn put(&self, name: &str, bytes: &[u8]) {
+        let partial = self.plugins().join(format!(".{name}"));
+        std::fs::write(&partial, bytes).unwrap();
+        std::fs::rename(partial, self.plugins().join(name)).unwrap();
+    }
+
+    pub(crate) fn remove(&self, name: &str) {
+        std::fs::remove_file(self.plugins().join(name)).unwrap();
+    }
+
+    /// Starts a hub here.
+    pub(crate) async fn start(&self) -> Bed {
+        let clock = Arc::new(SystemClock);
+        let config = config::load_text("weir.toml", &self.config, self.root.path(), true);
+        let config: Arc<Config> = Arc::new(config.unwrap().config);
+        let file = self.root.path().join("weir.db");
+        let store: Arc<dyn Store> =
+            Arc::new(sqlite::open(&file, sqlite::Options::new(clock.clone())).unwrap());
+        let handlers = invoker::restore(&*store, &config).await.unwrap();
+        let routes = Routes::build(Arc::clone(&store), &config.routes, handlers).await.unwrap();
+        let routes = Arc::new(routes);
+        let options =
+            Options { cache_dir: Some(self.root.path().join("cache")), ..Options::default() };
+        let (metrics, drain, tasks) = (Metrics::new(), Drain::new(), Tasks::new());
+        let invoker = Invoker::new(InvokerParts {
+            config: Arc::clone(&config),
+            store: Arc::clone(&store),
+            engine: Engine::new(options).unwrap(),
+            routes: Arc::clone(&routes),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            drain: drain.clone(),
+            tasks: tasks.clone(),
+            guests: Handle::current(),
+        });
+        let egress = Egress::new(EgressParts {
+            config,
+            store: Arc::clone(&store),
+            clock,
+            metrics,
+            drain: drain.clone(),
+            tasks: tasks.clone(),
+        });
+        let egress = egress.unwrap();
+        let (handle, inbox) = (invoker.handle(), egress.inbox());
+        tasks.spawn("invoker", OnFailure::Stop, invoker.run());
+        tasks.spawn("egress", OnFailure::Stop, egress.run());
+        Bed { store, routes, handle, inbox, drain, tasks }
+    }
+}
+
+/// A running hub.
+pub(crate) struct Bed {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) routes: Arc<Routes>,
+    pub(crate) handle: InvokerHandle,
+    pub(crate) inbox: Inbox,
+    pub(crate) drain: Drain,
+    tasks: Tasks,
+}
+
+impl Bed {
+    /// Stores an event as ingress does, routed as now.
+    pub(crate) async fn post(&self, source: &str, kind: &str, body: &Value) -> EventId {
+        let request = self.request(source, kind, body);
+        let mut ingested = self.store.ingest(vec![request]).await;
+        match ingested.pop().unwrap().unwrap().events[0] {
+            EventIngested::Stored { id, .. } => id,
+            EventIngested::Duplicate { .. } => panic!("nothing here deduplicates"),
+        }
+    }
+
+    /// An event with steps for the probe.
+    pub(crate) async fn steps(&self, steps: Value) -> EventId {
+        self.post("github", "push", &json!({ "steps": steps })).await
+    }
+
+    fn request(&self, source: &str, kind: &str, body: &Value) -> NewRequest {
+        let (source, kind) = (SourceName::stored(source), EventType::new(kind).unwrap());
+        let table = self.routes.current();
+        let deliveries = table.route(&source, &kind, None).into_iter();
+        let deliveries =
+            deliveries.map(|m| NewDelivery { target: m.target.clone(), order_key: None }).collect();
+        let routed = Routed { table: table.hash(), deliveries };
+        let event =
+            NewEvent { kind, category: None, delivery_id: None, dedup: None, part: None, routed };
+        NewRequest {
+            source,
+            scheme: "test".into(),
+            secret: "test".into(),
+            remote: None,
+            payload: Payload::new("application/json", Bytes::from(body.to_string())),
+            events: vec![event],
+        }
+    }
+
+    pub(crate) async fn event(&self, id: EventId) -> EventDetail {
+        self.store.event(id).await.unwrap().unwrap()
+    }
+
+    /// The deliveries of an event, once all of them and of the messages they sent are final.
+    pub(crate) async fn finished(&self, id: EventId) -> Vec<DeliveryDetail> {
+        let all_final = |deliveries: &[DeliveryDetail]| {
+            let sent = deliveries.iter().flat_map(|d| &d.history).flat_map(|a| &a.messages);
+            deliveries.iter().chain(sent).all(|d| d.state.is_final())
+        };
+        let found = async || {
+            let deliveries = self.event(id).await.deliveries;
+            (!deliveries.is_empty() && all_final(&deliveries)).then_some(deliveries)
+        };
+        until(&format!("{id} is finished"), found).await
+    }
+
+    /// The only delivery of an event, once it is final.
+    pub(crate) async fn settled(&self, id: EventId) -> DeliveryDetail {
+        let mut deliveries = self.finished(id).await;
+        assert_eq!(deliveries.len(), 1, "{deliveries:?}");
+        deliveries.remove(0)
+    }
+
+    pub(crate) fn handler(&self, name: &str) -> Option<HandlerStatus> {
+        self.handle.handlers().into_iter().find(|h| h.name.as_str() == name)
+    }
+
+    /// A handler's status, once it is as wanted.
+    pub(crate) async fn handler_is(
+        &self,
+        name: &str,
+        wanted: impl Fn(&HandlerStatus) -> bool,
+    ) -> HandlerStatus {
+        let found = async || self.handler(name).filter(&wanted);
+        until(&format!("{name} is as wanted"), found).await
+    }
+
+    pub(crate) async fn ready(&self, name: &str) -> HandlerStatus {
+        self.handler_is(name, |h| h.state == HandlerState::Ready && h.last_error.is_none()).await
+    }
+
+    /// Stops as the process does.
+    pub(crate) async fn stop(self) {
+        self.drain.stop_accepting();
+        self.drain.stop_claiming();
+        self.tasks.finished().await;
+        self.store.close().await.unwrap();
+    }
+}
+
+/// Asks until there is an answer.
+pub(crate) async fn until<T, F>(what: &str, mut found: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    let asking = async {
+        loop {
+            if let Some(answer) = found().await {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    match tokio::time::timeout(PATIENCE, asking).await {
+        Ok(answer) => answer,
+        Err(_) => panic!("waited in vain until {what}"),
+    }
+}
