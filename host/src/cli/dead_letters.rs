@@ -1,5 +1,7 @@
 //! `weir dead-letters`: deliveries that were given up, and putting one back to work.
 
+use std::num::NonZeroUsize;
+
 use serde_json::Value;
 
 use super::client::{Hub, HubArgs, id};
@@ -26,8 +28,8 @@ pub enum DeadLettersAct {
         #[arg(long)]
         target: Option<String>,
         /// At most so many
-        #[arg(long, default_value_t = 50)]
-        limit: usize,
+        #[arg(long, default_value = "50")]
+        limit: NonZeroUsize,
         #[command(flatten)]
         hub: HubArgs,
     },
@@ -52,7 +54,7 @@ pub(super) async fn run(args: &DeadLettersArgs, output: Output) -> Result<(), Co
         DeadLettersAct::List { target, limit, hub } => {
             let hub = Hub::find(hub)?;
             let filter = [("target", target.as_deref())];
-            let limit = (*limit).min(LIMIT_MAX);
+            let limit = limit.get().min(LIMIT_MAX);
             let items = pages(&hub, "/api/v1/dead-letters", &filter, limit).await?;
             list(&items, output);
         }

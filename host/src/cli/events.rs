@@ -1,5 +1,7 @@
 //! `weir events`: what came in and what became of it, from a running hub.
 
+use std::num::NonZeroUsize;
+
 use serde_json::Value;
 
 use super::client::{Hub, HubArgs, id};
@@ -28,9 +30,15 @@ pub struct EventsArgs {
     /// Only with this status: pending, processing, retrying, held, processed, dead_letter, unrouted
     #[arg(long, conflicts_with = "id")]
     pub status: Option<String>,
+    /// Only received since, such as 1h or 2026-11-23T15:00:00Z
+    #[arg(long, conflicts_with = "id")]
+    pub since: Option<String>,
+    /// Only received before, such as 1h or 2026-11-23T15:00:00Z
+    #[arg(long, conflicts_with = "id")]
+    pub until: Option<String>,
     /// At most so many
-    #[arg(long, default_value_t = 20, conflicts_with = "id")]
-    pub limit: usize,
+    #[arg(long, default_value = "20")]
+    pub limit: NonZeroUsize,
     #[command(flatten)]
     pub hub: HubArgs,
 }
@@ -50,8 +58,11 @@ pub(super) async fn run(args: &EventsArgs, output: Output) -> Result<(), Command
         ("source", args.source.as_deref()),
         ("type", args.kind.as_deref()),
         ("status", args.status.as_deref()),
+        ("since", args.since.as_deref()),
+        ("until", args.until.as_deref()),
     ];
-    let items = pages(&hub, "/api/v1/events", &filter, args.limit.min(LIMIT_MAX)).await?;
+    let limit = args.limit.get().min(LIMIT_MAX);
+    let items = pages(&hub, "/api/v1/events", &filter, limit).await?;
     if output.json {
         items.iter().for_each(|item| output.value(item));
     } else if items.is_empty() {

@@ -17,7 +17,8 @@ use super::retry::RawRetry;
 use super::surroundings::Surroundings;
 use super::tree::{Report, Section, parse};
 use super::{
-    Config, DEFAULTS, admin, destination, development, log, plugins, route, server, source, store,
+    Config, DEFAULTS, admin, destination, development, log, plugins, providers, route, server,
+    source, store,
 };
 
 /// The file that is read if none is named.
@@ -86,7 +87,7 @@ pub(super) fn from_text(
     variable: &dyn Fn(&str) -> Option<OsString>,
     development: bool,
 ) -> Result<(Config, Vec<Problem>), ConfigErrors> {
-    let catalog = Catalog::built_in()
+    let mut catalog = Catalog::built_in()
         .map_err(|error| ConfigErrors::of_file("built-in providers", error.to_string()))?;
     let report = Report::new(file, text);
     let tree = parse(text, &report);
@@ -96,7 +97,7 @@ pub(super) fn from_text(
     }
     let around = Surroundings { folder, variable, development };
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let config = read(&report, tree.get_ref(), &catalog, &around, cores);
+    let config = read(&report, tree.get_ref(), &mut catalog, &around, cores);
     let warnings = report.close()?;
     config.map(|config| (config, warnings)).ok_or_else(|| no_reason(file))
 }
@@ -113,7 +114,7 @@ fn no_reason(file: &str) -> ConfigErrors {
 pub(super) fn read<'t>(
     report: &'t Report,
     tree: &'t DeTable<'t>,
-    catalog: &Catalog,
+    catalog: &mut Catalog,
     around: &Surroundings<'_>,
     cores: usize,
 ) -> Option<Config> {
@@ -140,6 +141,7 @@ pub(super) fn read<'t>(
     let retention = store::retention(root.section("retention"));
     let shutdown_grace = log::shutdown_grace(root.section("shutdown"));
     let log = log::read(root.section("log"));
+    providers::read(root.section("providers"), catalog, around);
 
     // Where a section is wrong, what depends on it is judged by the built-in one, so that its problems show too.
     let judged = runs.clone().or_else(|| plugins::runs(built_in.section("runs"), cores))?;

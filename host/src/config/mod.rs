@@ -13,6 +13,7 @@ mod log;
 mod place;
 mod plugins;
 mod problem;
+mod providers;
 mod retry;
 mod route;
 mod secret;

@@ -93,8 +93,8 @@ fn every_key_that_is_read_is_documented_and_every_example_is_right() {
         variable: &|_| Some("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".into()),
         development: false,
     };
-    let catalog = Catalog::built_in().unwrap();
-    let config = read(&report, tree.get_ref(), &catalog, &around, 2);
+    let mut catalog = Catalog::built_in().unwrap();
+    let config = read(&report, tree.get_ref(), &mut catalog, &around, 2);
     let asked = report.asked();
     let result = report.close();
     assert!(result.is_ok(), "{}\n{text}", result.unwrap_err());
@@ -362,6 +362,29 @@ fn a_secret_comes_from_its_file_without_the_line_break_and_an_open_file_is_warne
         "{warning}"
     );
     assert!(!format!("{config:?} {warnings:?}").contains("s3cr3t"));
+}
+
+#[test]
+fn an_operator_may_add_providers_and_cannot_take_a_known_ones_place() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["acme", "github"] {
+        let custom = include_str!("../../core/providers/custom.toml");
+        let text = custom.replacen("\"custom\"", &format!("\"{name}\""), 1);
+        fs::write(folder.path().join(format!("{name}.toml")), text).unwrap();
+    }
+    let text = "[providers]\nfiles = [\"acme.toml\"]\n[sources.a]\nprovider = \"acme\"\n\
+                secrets = [{ env = \"GITHUB_SECRET\" }]";
+    let (config, _) = from_text("weir.toml", text, folder.path(), &variable, false).unwrap();
+    assert_eq!(&*config.sources["a"].provider.name, "acme");
+
+    let text = "[providers]\nfiles = [\"github.toml\", \"nowhere.toml\"]";
+    let said =
+        from_text("weir.toml", text, folder.path(), &variable, false).unwrap_err().to_string();
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(lines.len(), 2, "{said}");
+    assert!(lines[0].starts_with("weir.toml:2: providers.files[0]: "), "{said}");
+    assert!(lines[0].ends_with("there is a provider \"github\" already"), "{said}");
+    assert!(lines[1].contains("nowhere.toml: cannot be read: No such file"), "{said}");
 }
 
 #[test]
