@@ -2,6 +2,9 @@
 //!
 //! The modules stand in the order of an event's path. `host/README.md` tells that path from end to end.
 
+// 1 accept: webhooks come in, verified and stored before they are answered.
+pub mod ingress;
+
 // 3 route: the table in force.
 pub mod routes;
 

@@ -1,0 +1,136 @@
+//! Reads a body: as one piece where it arrives as one, within the source's limit, a deadline and the budget.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
+use http_body_util::BodyExt;
+use hyper::body::Body;
+
+use super::budget::{Budget, Share};
+use super::refused::Refused;
+
+/// How much of a body, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BodyLimits {
+    /// Bytes.
+    pub(super) bytes: usize,
+    /// From the head to the last byte.
+    pub(super) time: Duration,
+}
+
+/// Reads the whole body. Its share of the budget is held until the caller drops it.
+pub(super) async fn read<B>(
+    body: B,
+    limits: BodyLimits,
+    budget: &Budget,
+) -> Result<(Bytes, Share), Refused>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let announced = body.size_hint().lower();
+    if announced > limits.bytes as u64 {
+        return Err(Refused::TooLarge { limit: limits.bytes });
+    }
+    let mut reading = pin!(collect(body, limits.bytes, budget.share()));
+    // Most bodies arrive together with their head; those need no timer.
+    if let Some(read) = reading.as_mut().now_or_never() {
+        return read;
+    }
+    tokio::time::timeout(limits.time, reading).await.unwrap_or(Err(Refused::Timeout))
+}
+
+async fn collect<B>(mut body: B, limit: usize, mut share: Share) -> Result<(Bytes, Share), Refused>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let mut whole = Bytes::new();
+    let mut joined = BytesMut::new();
+    let mut length = 0;
+    while !body.is_end_stream() {
+        let Some(frame) = body.frame().await else { break };
+        let Ok(data) = frame.map_err(|_| Refused::BodyIncomplete)?.into_data() else { continue };
+        length += data.len();
+        if length > limit {
+            return Err(Refused::TooLarge { limit });
+        }
+        share.grow(data.len()).map_err(|_| Refused::Overloaded)?;
+        if whole.is_empty() && joined.is_empty() {
+            whole = data;
+        } else {
+            joined.extend_from_slice(&std::mem::take(&mut whole));
+            joined.extend_from_slice(&data);
+        }
+    }
+    let body = if joined.is_empty() { whole } else { joined.freeze() };
+    Ok((body, share))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use http_body_util::{Full, StreamBody};
+    use hyper::body::Frame;
+
+    use super::*;
+    use crate::observe::metrics::Metrics;
+
+    const LIMITS: BodyLimits = BodyLimits { bytes: 10, time: Duration::from_secs(5) };
+
+    fn budget(bytes: usize) -> Budget {
+        Budget::new(bytes, Metrics::new().body_bytes().clone())
+    }
+
+    fn pieces(
+        texts: &'static [&'static str],
+    ) -> impl Body<Data = Bytes, Error = std::io::Error> + Unpin {
+        let frames = texts.iter().map(|t| Ok(Frame::data(Bytes::from_static(t.as_bytes()))));
+        StreamBody::new(stream::iter(frames))
+    }
+
+    #[tokio::test]
+    async fn a_body_that_comes_as_one_piece_is_not_copied() {
+        let sent = Bytes::from_static(b"0123456789");
+        let (read, _share) = read(Full::new(sent.clone()), LIMITS, &budget(10)).await.unwrap();
+        assert_eq!(read.as_ptr(), sent.as_ptr());
+    }
+
+    #[tokio::test]
+    async fn pieces_are_joined_in_their_order() {
+        let (read, _share) =
+            read(pieces(&["ab", "", "cd", "e"]), LIMITS, &budget(10)).await.unwrap();
+        assert_eq!(&read[..], b"abcde");
+    }
+
+    #[tokio::test]
+    async fn a_body_over_the_limit_is_refused_by_its_announced_length_or_on_the_way() {
+        let announced =
+            read(Full::new(Bytes::from_static(b"01234567890")), LIMITS, &budget(100)).await;
+        assert!(matches!(announced, Err(Refused::TooLarge { limit: 10 })));
+        let budget = budget(10);
+        let counted = read(pieces(&["01234567", "890"]), LIMITS, &budget).await;
+        assert!(matches!(counted, Err(Refused::TooLarge { limit: 10 })));
+        assert!(read(pieces(&["0123456789"]), LIMITS, &budget).await.is_ok(), "all was given back");
+    }
+
+    #[tokio::test]
+    async fn a_spent_budget_refuses_until_a_share_is_dropped() {
+        let budget = budget(10);
+        let first = read(pieces(&["012345"]), LIMITS, &budget).await.unwrap();
+        assert!(matches!(
+            read(pieces(&["01234"]), LIMITS, &budget).await,
+            Err(Refused::Overloaded)
+        ));
+        drop(first);
+        assert!(read(pieces(&["01234"]), LIMITS, &budget).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_body_that_never_ends_is_given_up_at_its_deadline() {
+        let endless = stream::pending::<Result<Frame<Bytes>, std::io::Error>>();
+        let soon = BodyLimits { time: Duration::from_millis(5), ..LIMITS };
+        let read = read(StreamBody::new(endless), soon, &budget(10)).await;
+        assert!(matches!(read, Err(Refused::Timeout)));
+    }
+}

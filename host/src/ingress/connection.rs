@@ -1,0 +1,179 @@
+//! One connection from its first byte to its last: served by hyper, held to its pace, and told when to end.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+
+use super::Ingress;
+use super::limits::{HEAD_BUFFER_BYTES_MIN, LINGER, LINGER_BYTES_MAX, LOOK_AGAIN};
+use super::wire::{Pace, Phase, Wire};
+use crate::config::Server;
+
+const LATE: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// How hyper is to serve connections.
+pub(super) fn http(server: &Server) -> http1::Builder {
+    let mut http = http1::Builder::new();
+    // The pace of a connection is kept here, with one lazy timer for all its phases. Not `pipeline_flush`: it loses
+    // an answer that is not yet out when what follows it on the connection is no HTTP.
+    http.header_read_timeout(None)
+        .max_header_size(server.max_header_bytes)
+        .max_buf_size(server.max_header_bytes.max(HEAD_BUFFER_BYTES_MIN));
+    // Naming hyper's own limit again would move its header table from the stack to the heap.
+    if server.max_headers != 100 {
+        http.max_headers(server.max_headers);
+    }
+    http
+}
+
+/// How a connection ended.
+enum End {
+    Closed(hyper::Result<()>),
+    /// The other side let a phase run out.
+    Late(Phase),
+    /// The process no longer waits.
+    Abandoned,
+}
+
+/// Serves one connection until it ends. `stream` is what comes off the listener, or out of TLS.
+pub(super) async fn serve<S>(
+    ingress: Arc<Ingress>,
+    stream: S,
+    peer: Option<IpAddr>,
+    slot: OwnedSemaphorePermit,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let _open = ingress.metrics.connections().inc();
+    let pace = Arc::new(Pace::new(ingress.patience, Instant::now()));
+    let service = service_fn(|request| {
+        let one_length = pace.serving();
+        let (ingress, pace) = (&ingress, &pace);
+        async move {
+            let (answer, unread) = ingress.receive(request, peer, one_length).await;
+            pace.answered(unread, Instant::now());
+            Ok::<_, Infallible>(answer)
+        }
+    });
+    let wire = TokioIo::new(Wire::new(stream, Arc::clone(&pace)));
+    let mut connection = ingress.http.serve_connection(wire, service);
+    let end = drive(&ingress, &pace, &mut connection).await;
+    let mut stream = connection.into_parts().io.into_inner().into_inner();
+    match end {
+        End::Closed(Ok(())) => {}
+        End::Closed(Err(error)) => note(&ingress, &error),
+        End::Late(Phase::Head) => {
+            ingress.metrics.refused("head_timeout");
+            // Whoever is too slow to ask may also be gone: this is a courtesy.
+            let _ = timeout(LINGER, stream.write_all(LATE)).await;
+        }
+        End::Late(_) | End::Abandoned => {}
+    }
+    if pace.lingers() {
+        let mut rest = stream.take(LINGER_BYTES_MAX as u64);
+        let _ = timeout(LINGER, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
+    }
+    drop(slot);
+}
+
+async fn drive<C>(ingress: &Ingress, pace: &Pace, connection: &mut C) -> End
+where
+    C: Future<Output = hyper::Result<()>> + Graceful + Unpin,
+{
+    let drain = &ingress.drain;
+    let mut stopping = pin!(drain.accepting_stopped());
+    let mut abandoning = pin!(drain.waiting_stopped());
+    let mut is_stopping = false;
+    let mut alarm = Alarm::new(Instant::now() + ingress.patience.head);
+    poll_fn(|cx| {
+        loop {
+            if let Poll::Ready(result) = Pin::new(&mut *connection).poll(cx) {
+                return Poll::Ready(End::Closed(result));
+            }
+            if is_stopping || stopping.as_mut().poll(cx).is_pending() {
+                break;
+            }
+            is_stopping = true;
+            Pin::new(&mut *connection).finish();
+        }
+        if is_stopping && abandoning.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(End::Abandoned);
+        }
+        let (phase, deadline) = pace.stand();
+        if alarm.poll_late(cx, deadline) { Poll::Ready(End::Late(phase)) } else { Poll::Pending }
+    })
+    .await
+}
+
+/// One timer for the deadlines of a connection. It is moved only where a deadline comes nearer; one that has gone
+/// further away is noticed when it rings.
+struct Alarm {
+    at: Instant,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl Alarm {
+    fn new(at: Instant) -> Self {
+        Self { at, sleep: Box::pin(sleep_until(at)) }
+    }
+
+    fn set(&mut self, at: Instant) {
+        self.at = at;
+        self.sleep.as_mut().reset(at);
+    }
+
+    /// True once `deadline` has passed; asks to be polled again when it has.
+    fn poll_late(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> bool {
+        if let Some(deadline) = deadline.filter(|deadline| *deadline < self.at) {
+            self.set(deadline);
+        }
+        while self.sleep.as_mut().poll(cx).is_ready() {
+            match deadline {
+                Some(deadline) if deadline <= Instant::now() => return true,
+                Some(deadline) => self.set(deadline),
+                None => self.set(Instant::now() + LOOK_AGAIN),
+            }
+        }
+        false
+    }
+}
+
+/// A connection that can be asked to end after what it is doing.
+trait Graceful {
+    fn finish(self: Pin<&mut Self>);
+}
+
+impl<I, B, S> Graceful for http1::Connection<I, S>
+where
+    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin,
+    B: hyper::body::Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    fn finish(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+/// hyper answers by itself what it cannot read; that is counted here.
+fn note(ingress: &Ingress, error: &hyper::Error) {
+    if error.is_parse_too_large() {
+        ingress.metrics.refused("head_too_large");
+    } else if error.is_parse() {
+        ingress.metrics.refused("malformed");
+    } else {
+        tracing::trace!(%error, "connection ended early");
+    }
+}

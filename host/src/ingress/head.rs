@@ -1,0 +1,174 @@
+//! The head of a request, judged before anything of its body is read. Pure.
+
+use http::header::{CONTENT_ENCODING, HOST, HeaderMap, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::{Uri, Version};
+
+use super::refused::Refused;
+
+/// What a request is for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Purpose<'a> {
+    /// A webhook for the source of this name.
+    Webhook(&'a str),
+    /// Is the process alive?
+    Live,
+    /// Does it take webhooks?
+    Ready,
+}
+
+/// Reads the path. What follows the source is for schemes that sign the URL and means nothing to us.
+pub(super) fn purpose(uri: &Uri) -> Result<Purpose<'_>, Refused> {
+    let path = uri.path();
+    let Some(rest) = path.strip_prefix("/webhook/") else {
+        return match path {
+            "/health/live" => Ok(Purpose::Live),
+            "/health/ready" => Ok(Purpose::Ready),
+            _ => Err(Refused::UnknownPath),
+        };
+    };
+    let source = rest.split_once('/').map_or(rest, |(source, _)| source);
+    if source.contains('%') {
+        // A proxy before us may have decoded `%2f` and decided by another path than this one.
+        return Err(Refused::Malformed("the name of the source must not be percent-encoded"));
+    }
+    Ok(Purpose::Webhook(source))
+}
+
+/// Checks everything about the head that does not depend on the source.
+///
+/// `one_length` says that the head, as it came over the wire, did not announce its length in two ways.
+pub(super) fn check(head: &Parts, one_length: bool) -> Result<(), Refused> {
+    let headers = &head.headers;
+    if let Some(coding) = headers.get(TRANSFER_ENCODING) {
+        if !one_length {
+            return Err(Refused::Malformed(
+                "Content-Length and Transfer-Encoding contradict each other",
+            ));
+        }
+        let several = headers.get_all(TRANSFER_ENCODING).iter().nth(1).is_some();
+        if several || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+            return Err(Refused::Malformed(
+                "no other Transfer-Encoding than chunked is understood",
+            ));
+        }
+    }
+    match (headers.get_all(HOST).iter().count(), head.version) {
+        (1, _) | (0, Version::HTTP_10) => {}
+        (0, _) => return Err(Refused::Malformed("the Host header is missing")),
+        _ => return Err(Refused::Malformed("the Host header occurs more than once")),
+    }
+    let mut codings = headers.get_all(CONTENT_ENCODING).iter().map(|v| v.as_bytes().trim_ascii());
+    if !codings.all(|c| c.is_empty() || c.eq_ignore_ascii_case(b"identity")) {
+        return Err(Refused::Encoding);
+    }
+    Ok(())
+}
+
+/// Checks that header values are UTF-8, where the provider does not say that they are Latin-1.
+pub(super) fn check_text(headers: &HeaderMap) -> Result<(), Refused> {
+    let is_text = |value: &[u8]| value.is_ascii() || std::str::from_utf8(value).is_ok();
+    if headers.values().all(|value| is_text(value.as_bytes())) {
+        Ok(())
+    } else {
+        Err(Refused::Malformed("a header value is not UTF-8"))
+    }
+}
+
+/// The URL that the sender was given: the source's own with the request's query, or the server's with the
+/// request's path and query as received, or what the request itself says.
+pub(super) fn public_url(of_source: Option<&str>, of_server: Option<&str>, head: &Parts) -> String {
+    let asked = head.uri.path_and_query().map_or("/", |p| p.as_str());
+    match (of_source, of_server) {
+        (Some(url), _) => match head.uri.query() {
+            Some(query) => [url, "?", query].concat(),
+            None => url.to_owned(),
+        },
+        (None, Some(url)) => [url, asked].concat(),
+        (None, None) => {
+            let host = head.headers.get(HOST).and_then(|h| h.to_str().ok()).unwrap_or("");
+            let host = head.uri.authority().map_or(host, |a| a.as_str());
+            ["http://", host, asked].concat()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, StatusCode};
+
+    use super::*;
+
+    fn head(uri: &str, headers: &[(&str, &str)]) -> Parts {
+        let mut request = Request::post(uri);
+        for (name, value) in headers {
+            request =
+                request.header(*name, http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn refused(headers: &[(&str, &str)]) -> Option<StatusCode> {
+        check(&head("/webhook/a", headers), true).err().map(|r| r.status())
+    }
+
+    #[test]
+    fn the_source_is_the_second_part_of_the_path() {
+        let of = |path: &'static str| {
+            purpose(&path.parse::<Uri>().unwrap()).map(|p| format!("{p:?}")).ok()
+        };
+        assert_eq!(of("/webhook/github").unwrap(), r#"Webhook("github")"#);
+        assert_eq!(of("/webhook/github/a%2fb/c?x=1").unwrap(), r#"Webhook("github")"#);
+        assert_eq!(of("/webhook/").unwrap(), r#"Webhook("")"#, "which no source is called");
+        assert_eq!(of("/health/ready?x").unwrap(), "Ready");
+        assert_eq!(of("/webhook"), None);
+        assert_eq!(of("/webhooks/github"), None);
+    }
+
+    #[test]
+    fn an_encoded_slash_in_the_source_is_refused_as_malformed() {
+        let uri: Uri = "/webhook/github%2Fother".parse().unwrap();
+        assert_eq!(purpose(&uri).unwrap_err().code(), "malformed");
+    }
+
+    #[test]
+    fn a_length_announced_in_two_ways_is_refused() {
+        let head = head("/webhook/a", &[("host", "h"), ("transfer-encoding", "chunked")]);
+        assert!(check(&head, true).is_ok());
+        assert_eq!(check(&head, false).unwrap_err().code(), "malformed");
+        assert_eq!(refused(&[("host", "h"), ("transfer-encoding", "gzip, chunked")]).unwrap(), 400);
+    }
+
+    #[test]
+    fn one_host_and_no_more() {
+        assert_eq!(refused(&[("host", "h")]), None);
+        assert_eq!(refused(&[("host", "h"), ("host", "h")]).unwrap(), 400);
+        assert_eq!(refused(&[]).unwrap(), 400);
+    }
+
+    #[test]
+    fn a_compressed_body_is_refused() {
+        assert_eq!(refused(&[("host", "h"), ("content-encoding", "gzip")]).unwrap(), 415);
+        assert_eq!(refused(&[("host", "h"), ("content-encoding", "Identity")]), None);
+    }
+
+    #[test]
+    fn header_values_are_utf_8() {
+        let mut headers = head("/", &[("x-name", "J\u{f6}rg")]).headers;
+        assert!(check_text(&headers).is_ok());
+        headers.insert("x-name", http::HeaderValue::from_bytes(b"J\xf6rg").unwrap());
+        assert_eq!(check_text(&headers).unwrap_err().code(), "malformed");
+    }
+
+    #[test]
+    fn the_url_that_was_signed_is_the_one_the_sender_knows() {
+        let head = head("/webhook/twilio/sms?a=%20b", &[("host", "inner:8080")]);
+        let url = |source, server| public_url(source, server, &head);
+        assert_eq!(url(None, None), "http://inner:8080/webhook/twilio/sms?a=%20b");
+        assert_eq!(
+            url(None, Some("https://x.example")),
+            "https://x.example/webhook/twilio/sms?a=%20b"
+        );
+        assert_eq!(url(Some("https://y.example/in"), Some("z")), "https://y.example/in?a=%20b");
+    }
+}

@@ -1,0 +1,164 @@
+//! Stage 1, accept: webhooks come in here, and leave again as stored events or as refusals.
+//!
+//! [`receive`] reads from top to bottom as the path of a request. What is decided about a request is decided by pure
+//! functions (here `head`, `redact`, `answer`, `problem`; in the core verify, identify and route); what keeps a
+//! stranger's appetite in bounds stands around them (`listener`, `connection`, `wire`, `body`, `budget`).
+//!
+//! What may not live here: running handlers, SQL, the name of a provider.
+
+mod answer;
+mod body;
+mod budget;
+mod connection;
+mod head;
+mod limits;
+mod listener;
+mod problem;
+mod receive;
+mod redact;
+mod refusal_log;
+mod refused;
+mod way;
+mod wire;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use hyper::server::conn::http1;
+use rand::TryRng;
+use rand::rngs::SysRng;
+use rustc_hash::FxHashMap;
+use weir_core::time::Clock;
+use weir_store::registry::{CasOutcome, Kind};
+use weir_store::{Store, StoreError};
+
+use crate::config::Config;
+use crate::observe::health::{Health, ROUTING_MISSING};
+use crate::observe::metrics::Metrics;
+use crate::routes::Routes;
+use crate::shutdown::Drain;
+
+use budget::Budget;
+use redact::Fingerprints;
+use refusal_log::RefusalLog;
+use way::Way;
+use wire::Patience;
+
+/// The registry's key for what fingerprints are made with.
+const FINGERPRINT_KEY: &str = "fingerprint";
+
+/// What ingress is made of.
+#[derive(Debug)]
+pub struct IngressParts {
+    /// Sources and limits.
+    pub config: Arc<Config>,
+    /// Where requests go.
+    pub store: Arc<dyn Store>,
+    /// Who gets events.
+    pub routes: Arc<Routes>,
+    /// The time that signatures are judged by.
+    pub clock: Arc<dyn Clock>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Whether webhooks are taken.
+    pub health: Arc<Health>,
+    /// When to stop.
+    pub drain: Drain,
+}
+
+/// The way in for webhooks.
+#[derive(Debug)]
+pub struct Ingress {
+    ways: FxHashMap<Box<str>, Way>,
+    public_url: Option<String>,
+    http: http1::Builder,
+    max_connections: usize,
+    patience: Patience,
+    budget: Budget,
+    refusals: RefusalLog,
+    fingerprints: OnceLock<Fingerprints>,
+    open: AtomicBool,
+    store: Arc<dyn Store>,
+    routes: Arc<Routes>,
+    clock: Arc<dyn Clock>,
+    metrics: Metrics,
+    health: Arc<Health>,
+    drain: Drain,
+}
+
+impl Ingress {
+    /// Prepares every source; nothing is accepted yet.
+    #[must_use]
+    pub fn new(parts: IngressParts) -> Self {
+        let IngressParts { config, store, routes, clock, metrics, health, drain } = parts;
+        let server = &config.server;
+        let way = |source| Way::new(source, server.body_timeout, &metrics);
+        let ways = config.sources.values().map(|source| (source.name.as_str().into(), way(source)));
+        let patience = Patience { head: server.header_timeout, idle: server.idle_timeout };
+        Self {
+            ways: ways.collect(),
+            public_url: server.public_url.clone(),
+            http: connection::http(server),
+            max_connections: server.max_connections,
+            patience,
+            budget: Budget::new(server.body_budget, metrics.body_bytes().clone()),
+            refusals: RefusalLog::new(u64::from_le_bytes(random())),
+            fingerprints: OnceLock::new(),
+            open: AtomicBool::new(false),
+            store,
+            routes,
+            clock,
+            metrics,
+            health,
+            drain,
+        }
+    }
+
+    /// Accepts connections until draining begins, and returns when the last of them has ended or draining no longer
+    /// waits. Runs on the current runtime.
+    pub async fn run(self: Arc<Self>, listener: std::net::TcpListener) {
+        match fingerprint_key(&*self.store).await {
+            Ok(key) => {
+                let _ = self.fingerprints.set(Fingerprints::new(key));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "fingerprints of secrets will not be the same after a restart");
+            }
+        }
+        listener::run(self, listener).await;
+    }
+
+    /// Whether it is known who gets events. Once it is, it stays so.
+    fn is_open(&self) -> bool {
+        if !self.open.load(Ordering::Relaxed) && self.health.ready() != Err(ROUTING_MISSING) {
+            self.open.store(true, Ordering::Relaxed);
+        }
+        self.open.load(Ordering::Relaxed)
+    }
+
+    fn fingerprints(&self) -> &Fingerprints {
+        self.fingerprints.get_or_init(|| Fingerprints::new(random()))
+    }
+}
+
+/// The key of this installation's fingerprints, made at its first start.
+async fn fingerprint_key(store: &dyn Store) -> Result<[u8; 32], StoreError> {
+    let made: [u8; 32] = random();
+    let written = store.cas(Kind::Secret, FINGERPRINT_KEY, None, Some(made.to_vec())).await?;
+    if let CasOutcome::Written { .. } = written {
+        return Ok(made);
+    }
+    let entry = store.get(Kind::Secret, FINGERPRINT_KEY).await?;
+    let key = entry.and_then(|entry| entry.value).and_then(|value| value.try_into().ok());
+    key.ok_or_else(|| StoreError::Damaged("the key of fingerprints is not 32 bytes long".into()))
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "a system without randomness cannot run this program safely"
+)]
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    SysRng.try_fill_bytes(&mut bytes).expect("the system gives no random bytes");
+    bytes
+}

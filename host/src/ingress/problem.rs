@@ -1,0 +1,47 @@
+//! Refusals as problem documents (RFC 9457), with a stable `code` and the id under which the log has it.
+
+use bytes::Bytes;
+use http::Response;
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http_body_util::Full;
+use serde::Serialize;
+
+use super::refused::Refused;
+
+/// A problem document.
+#[derive(Debug, Serialize)]
+struct Problem<'a> {
+    title: &'a str,
+    status: u16,
+    code: &'a str,
+    detail: &'a str,
+    request_id: &'a str,
+}
+
+/// The answer to a refused request. `allow` is what a source takes besides.
+pub(super) fn answer(
+    refused: &Refused,
+    request_id: &str,
+    allow: &'static str,
+) -> Response<Full<Bytes>> {
+    let status = refused.status();
+    let problem = Problem {
+        title: status.canonical_reason().unwrap_or("Refused"),
+        status: status.as_u16(),
+        code: refused.code(),
+        detail: &refused.sentence(),
+        request_id,
+    };
+    let body = serde_json::to_vec(&problem).unwrap_or_default();
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    if let Some(seconds) = refused.retry_after_s() {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if matches!(refused, Refused::Method) {
+        headers.insert(ALLOW, HeaderValue::from_static(allow));
+    }
+    response
+}

@@ -1,0 +1,277 @@
+//! The path of one request, from its head to its answer.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Method, Request};
+use hyper::body::Incoming;
+use weir_core::handshake::{HandshakeAnswer, HandshakeEffect, HandshakeKeys};
+use weir_core::identify::{EventIdentity, Facts, Identified};
+use weir_core::payload::Payload;
+use weir_core::time::Timestamp;
+use weir_core::verify::{RequestView, Verification, Verified};
+use weir_store::StoreError;
+use weir_store::hot::{DedupKey, EventIngested, NewDelivery, NewEvent, NewRequest, Routed};
+
+use super::answer::{self, Answer};
+use super::head::{self, Purpose};
+use super::redact::{self, Redacted};
+use super::refused::Refused;
+use super::way::Way;
+use super::{Ingress, body, problem};
+
+/// What a verified request turned out to be.
+enum Understood {
+    /// It wants an answer and is no event.
+    Handshake(HandshakeAnswer),
+    /// It carries events.
+    Events { request: NewRequest, is_batch: bool },
+}
+
+/// A request that is taken in, with the word that it is counted by.
+struct Taken {
+    word: &'static str,
+    answer: Answer,
+}
+
+impl Ingress {
+    /// Takes one request in or refuses it. Says too whether the answer goes out with the body unread.
+    ///
+    /// `one_length` is false unless the head is known to announce its body's length in one way.
+    pub(super) async fn receive(
+        &self,
+        request: Request<Incoming>,
+        peer: Option<IpAddr>,
+        one_length: bool,
+    ) -> (Answer, bool) {
+        let started = Instant::now();
+        let (head, body) = request.into_parts();
+        let way = match head::purpose(&head.uri) {
+            Ok(Purpose::Live) => return (self.live(), false),
+            Ok(Purpose::Ready) => return (answer::health(self.health.ready().err()), false),
+            Ok(Purpose::Webhook(source)) => self.ways.get(source).ok_or(Refused::UnknownSource),
+            Err(refused) => Err(refused),
+        };
+        let way = match way {
+            Ok(way) => way,
+            Err(refused) => return self.refuse(None, &refused),
+        };
+        match self.take_in(way, &head, body, peer, one_length).await {
+            Ok(Taken { word, answer }) => {
+                way.metrics.answered(word, started.elapsed());
+                (answer, false)
+            }
+            Err(refused) => {
+                way.metrics.answered(refused.code(), started.elapsed());
+                self.refuse(Some(way), &refused)
+            }
+        }
+    }
+
+    /// The path: limits, body, verify, identify, route, store, answer.
+    async fn take_in(
+        &self,
+        way: &Way,
+        head: &Parts,
+        body: Incoming,
+        peer: Option<IpAddr>,
+        one_length: bool,
+    ) -> Result<Taken, Refused> {
+        head::check(head, one_length)?;
+        if !way.source.provider.latin1_headers {
+            head::check_text(&head.headers)?;
+        }
+        if !way.takes(&head.method) {
+            return Err(Refused::Method);
+        }
+        if !self.is_open() {
+            return Err(Refused::NotReady);
+        }
+        let (body, _share) = body::read(body, way.limits, &self.budget).await?;
+        match self.understand(way, head, body, peer)? {
+            Understood::Handshake(reply) => shake_hands(way, reply),
+            Understood::Events { request, is_batch } => self.store(way, request, is_batch).await,
+        }
+    }
+
+    /// Everything between reading a request and storing it: no waiting, no disk.
+    fn understand(
+        &self,
+        way: &Way,
+        head: &Parts,
+        body: Bytes,
+        peer: Option<IpAddr>,
+    ) -> Result<Understood, Refused> {
+        let provider = &*way.source.provider;
+        let url =
+            head::public_url(provider.public_url.as_deref(), self.public_url.as_deref(), head);
+        let headers: Vec<_> =
+            head.headers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
+        let view =
+            RequestView { method: head.method.as_str(), url: &url, headers: &headers, body: &body };
+        let facts = Facts::new(provider, view);
+        if let Some(reply) = unsigned_handshake(way, &facts) {
+            return reply;
+        }
+        let verified = verify(way, &view, self.clock.now())?;
+        if let Some(reply) = handshake(way, &facts, Some(&verified)) {
+            return reply;
+        }
+        let identified = provider.identify(&facts, &verified).map_err(Refused::Unusable)?;
+        drop(facts);
+        let Identified { events, is_batch } = identified;
+        let spans = events.iter().map(|event| event.span.clone());
+        let kept =
+            Redacted::new(&body, &head.headers, spans, &way.secret_fields, self.fingerprints());
+        let request = NewRequest {
+            source: way.source.name.clone(),
+            scheme: verified.scheme,
+            secret: verified.secret,
+            remote: peer,
+            payload: Payload {
+                headers: redact::headers(&head.headers, &way.secret_fields, self.fingerprints()),
+                body: kept.part(0..body.len()),
+            },
+            events: self.route(way, events, is_batch, &body, &kept),
+        };
+        Ok(Understood::Events { request, is_batch })
+    }
+
+    fn route(
+        &self,
+        way: &Way,
+        events: Vec<EventIdentity>,
+        is_batch: bool,
+        body: &Bytes,
+        kept: &Redacted<'_>,
+    ) -> Vec<NewEvent> {
+        let table = self.routes.current();
+        let new = |event: EventIdentity| {
+            let category = Some(event.category);
+            let matches = table.route(&way.source.name, &event.kind, category);
+            let delivery = |target: &weir_core::name::Target| NewDelivery {
+                target: target.clone(),
+                order_key: None,
+            };
+            let deliveries = matches.iter().map(|m| delivery(m.target)).collect();
+            NewEvent {
+                category,
+                delivery_id: event.delivery_id,
+                dedup: event.dedup.map(|material| DedupKey {
+                    material: Bytes::copy_from_slice(material.as_bytes()),
+                    body_tag: crc32fast::hash(&body[event.span.clone()]),
+                }),
+                part: is_batch.then(|| Payload::new("application/json", kept.part(event.span))),
+                routed: Routed { table: table.hash(), deliveries },
+                kind: event.kind,
+            }
+        };
+        events.into_iter().map(new).collect()
+    }
+
+    async fn store(
+        &self,
+        way: &Way,
+        request: NewRequest,
+        is_batch: bool,
+    ) -> Result<Taken, Refused> {
+        let result = self.store.ingest(vec![request]).await.pop();
+        let ingested = result.unwrap_or(Err(StoreError::Closed)).map_err(Refused::Store)?;
+        for event in &ingested.events {
+            count(way, event);
+        }
+        let word = answer::word(&ingested.events);
+        let (source, events) = (way.source.name.as_str(), ingested.events.len());
+        tracing::debug!(source, events, word, "request taken in");
+        let answer = match &way.acknowledgement {
+            Some(acknowledgement) => acknowledgement.answer(),
+            None => answer::stored(&ingested.events, is_batch),
+        };
+        Ok(Taken { word, answer })
+    }
+
+    fn refuse(&self, way: Option<&Way>, refused: &Refused) -> (Answer, bool) {
+        if way.is_none() {
+            match refused {
+                Refused::UnknownSource => self.metrics.refused_unknown_source(),
+                other => self.metrics.refused(other.code()),
+            }
+        }
+        let now = self.clock.now();
+        let id = self.refusals.next_id(now);
+        self.refusals.note(now, &id, way.map(|way| way.source.name.as_str()), refused);
+        let allow = if way.is_some_and(|way| way.has_unsigned_handshakes) {
+            "POST, GET, HEAD, OPTIONS"
+        } else {
+            "POST"
+        };
+        (problem::answer(refused, &id, allow), refused.leaves_body_unread())
+    }
+
+    fn live(&self) -> Answer {
+        answer::health((!self.health.live()).then_some("store_poisoned"))
+    }
+}
+
+fn verify(way: &Way, view: &RequestView<'_>, now: Timestamp) -> Result<Verified, Refused> {
+    match way.source.verifier.verify(view, now) {
+        Verification::Verified(verified) if view.method == Method::POST.as_str() => Ok(verified),
+        // A signature says who sends, not that a GET carries an event.
+        Verification::Verified(_) => Err(Refused::Method),
+        Verification::Refused(refusal) => {
+            Err(Refused::Unverified { refusal, status: way.failure_status })
+        }
+        Verification::NeedKey(_) => Err(Refused::KeyUnavailable),
+    }
+}
+
+fn unsigned_handshake(way: &Way, facts: &Facts<'_>) -> Option<Result<Understood, Refused>> {
+    if way.has_unsigned_handshakes { handshake(way, facts, None) } else { None }
+}
+
+fn handshake(
+    way: &Way,
+    facts: &Facts<'_>,
+    verified: Option<&Verified>,
+) -> Option<Result<Understood, Refused>> {
+    let keys = HandshakeKeys { verifier: &way.source.verifier, params: &way.params };
+    let reply = way.source.provider.handshake(facts, verified, keys)?;
+    Some(reply.map(Understood::Handshake).map_err(Refused::Handshake))
+}
+
+/// Answers a handshake whose effect can be had; one that cannot is refused, for an answer would be a promise.
+fn shake_hands(way: &Way, reply: HandshakeAnswer) -> Result<Taken, Refused> {
+    let (source, handshake) = (way.source.name.as_str(), &*reply.name);
+    match &reply.effect {
+        HandshakeEffect::None => tracing::info!(source, handshake, "handshake answered"),
+        HandshakeEffect::Notice(notice) => {
+            tracing::warn!(
+                source,
+                handshake,
+                notice,
+                "handshake answered; the provider asks for attention"
+            );
+        }
+        HandshakeEffect::StoreSecret(_) | HandshakeEffect::FetchUrl { .. } => {
+            return Err(Refused::HandshakeClosed);
+        }
+    }
+    Ok(Taken { word: "handshake", answer: answer::handshake(reply) })
+}
+
+fn count(way: &Way, event: &EventIngested) {
+    match event {
+        EventIngested::Stored { id_reused, unrouted, .. } => {
+            way.metrics.stored();
+            if *id_reused {
+                way.metrics.id_reused();
+            }
+            if *unrouted {
+                way.metrics.unrouted();
+            }
+        }
+        EventIngested::Duplicate { .. } => way.metrics.duplicate(),
+    }
+}

@@ -1,0 +1,389 @@
+//! What is kept of a request: its headers and body with credentials replaced by fingerprints, so that a secret
+//! that travels in a request is never stored or handed on. Pure.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderMap};
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+use weir_core::json_pointer::{Pointer, scalar_text};
+use weir_core::provider::{HeaderPattern, Source as Place};
+
+/// Turns a secret into something that tells two of them apart and tells nothing else.
+#[derive(Clone)]
+pub(super) struct Fingerprints {
+    key: [u8; 32],
+}
+
+impl std::fmt::Debug for Fingerprints {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Fingerprints(…)")
+    }
+}
+
+impl Fingerprints {
+    /// Fingerprints under a key, without which a weak secret could be guessed from them.
+    pub(super) fn new(key: [u8; 32]) -> Self {
+        Self { key }
+    }
+
+    /// The fingerprint of a secret.
+    fn of(&self, secret: &[u8]) -> String {
+        let digest = Sha256::new().chain_update(self.key).chain_update(secret).finalize();
+        format!("fingerprint-{}", hex::encode(&digest[..6]))
+    }
+}
+
+/// Where the secrets of one source's requests stand. Made once per source.
+#[derive(Debug, Default)]
+pub(super) struct SecretFields {
+    headers: Vec<HeaderPattern>,
+    places: Vec<Place>,
+}
+
+impl SecretFields {
+    /// Sorts the fields that a provider names.
+    pub(super) fn new(fields: &[Place]) -> Self {
+        let mut sorted = Self::default();
+        for field in fields {
+            match field {
+                Place::Header(names) => sorted.headers.extend(
+                    names.iter().map(|name| HeaderPattern { name: name.clone(), numbered: false }),
+                ),
+                Place::Headers(patterns) => sorted.headers.extend(patterns.iter().cloned()),
+                // Neither URLs nor parts of a signature header on their own are kept.
+                Place::Query(_) | Place::Pair(_) => {}
+                Place::Json(_) | Place::Body(_) | Place::Each(_) | Place::Form(..) => {
+                    sorted.places.push(field.clone());
+                }
+            }
+        }
+        sorted
+    }
+
+    fn holds(&self, name: &str) -> bool {
+        matches!(name, "authorization" | "proxy-authorization" | "cookie")
+            || self.headers.iter().any(|pattern| is_named(pattern, name))
+    }
+}
+
+fn is_named(pattern: &HeaderPattern, name: &str) -> bool {
+    let Some((start, rest)) = name.split_at_checked(pattern.name.len()) else { return false };
+    let digits = !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit());
+    start.eq_ignore_ascii_case(&pattern.name)
+        && if pattern.numbered { digits } else { rest.is_empty() }
+}
+
+/// The headers to keep, in their order. Those that speak of the connection, and the body's length, are not.
+pub(super) fn headers(
+    headers: &HeaderMap,
+    secret: &SecretFields,
+    fingerprints: &Fingerprints,
+) -> Vec<(Box<str>, Bytes)> {
+    let named = |name: &str| {
+        let mut lists = headers.get_all(CONNECTION).iter().filter_map(|v| v.to_str().ok());
+        lists.any(|list| list.split(',').any(|token| token.trim().eq_ignore_ascii_case(name)))
+    };
+    // One allocation for all values: what is kept of a request lives and dies together.
+    let size = headers.values().map(|value| value.len() + 8).sum();
+    let mut values = BytesMut::with_capacity(size);
+    let mut kept = Vec::with_capacity(headers.len());
+    for (name, value) in headers {
+        let name = name.as_str();
+        if of_the_connection(name) || named(name) {
+            continue;
+        }
+        if secret.holds(name) {
+            values.put_slice(fingerprints.of(value.as_bytes()).as_bytes());
+        } else {
+            values.put_slice(value.as_bytes());
+        }
+        kept.push((name.into(), values.split().freeze()));
+    }
+    kept
+}
+
+fn of_the_connection(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "expect"
+            | "content-length"
+    )
+}
+
+/// A body with what is to be replaced in it.
+#[derive(Debug)]
+pub(super) struct Redacted<'a> {
+    body: &'a Bytes,
+    /// In order, none touching another.
+    cuts: Vec<(Range<usize>, String)>,
+}
+
+impl<'a> Redacted<'a> {
+    /// Finds the secrets in a body; `events` are the parts of it that are events of their own.
+    pub(super) fn new(
+        body: &'a Bytes,
+        headers: &HeaderMap,
+        events: impl Iterator<Item = Range<usize>>,
+        secret: &SecretFields,
+        fingerprints: &Fingerprints,
+    ) -> Self {
+        let mut cuts = Vec::new();
+        if !secret.places.is_empty() {
+            let whole = 0..body.len();
+            for event in events {
+                let inside = secret.places.iter().filter(|p| matches!(p, Place::Json(_)));
+                inside.for_each(|place| find(place, body, event.clone(), fingerprints, &mut cuts));
+            }
+            let outside = secret.places.iter().filter(|p| !matches!(p, Place::Json(_)));
+            let is_form = is_form(headers);
+            outside
+                .filter(|place| is_form || !matches!(place, Place::Form(..)))
+                .for_each(|place| find(place, body, whole.clone(), fingerprints, &mut cuts));
+            cuts.sort_by_key(|(range, _)| (range.start, std::cmp::Reverse(range.end)));
+            let mut end = 0;
+            cuts.retain(|(range, _)| {
+                let apart = range.start >= end;
+                end = end.max(range.end);
+                apart
+            });
+        }
+        Self { body, cuts }
+    }
+
+    /// A part of the body as it may be kept; without a copy where there is nothing to hide.
+    pub(super) fn part(&self, of: Range<usize>) -> Bytes {
+        let first = self.cuts.partition_point(|(cut, _)| cut.start < of.start);
+        if let Some((cut, text)) = self.cuts[..first].last()
+            && cut.end > of.start
+        {
+            return Bytes::copy_from_slice(text.as_bytes());
+        }
+        let inside = self.cuts[first..].iter().take_while(|(cut, _)| cut.end <= of.end);
+        let mut out = Vec::new();
+        let mut at = of.start;
+        for (cut, text) in inside {
+            out.extend_from_slice(&self.body[at..cut.start]);
+            out.extend_from_slice(text.as_bytes());
+            at = cut.end;
+        }
+        if at == of.start {
+            return self.body.slice(of);
+        }
+        out.extend_from_slice(&self.body[at..of.end]);
+        out.into()
+    }
+}
+
+fn is_form(headers: &HeaderMap) -> bool {
+    const FORM: &[u8] = b"application/x-www-form-urlencoded";
+    let media = headers.get(CONTENT_TYPE).and_then(|v| v.as_bytes().split(|b| *b == b';').next());
+    media.is_some_and(|media| media.trim_ascii().eq_ignore_ascii_case(FORM))
+}
+
+fn find(
+    place: &Place,
+    body: &Bytes,
+    within: Range<usize>,
+    fingerprints: &Fingerprints,
+    cuts: &mut Vec<(Range<usize>, String)>,
+) {
+    let part = &body[within.clone()];
+    let mut cut = |found: &RawValue| {
+        let start = found.get().as_ptr().addr() - body.as_ptr().addr();
+        cuts.push((start..start + found.get().len(), quoted(found, fingerprints)));
+    };
+    match place {
+        Place::Json(pointer) | Place::Body(pointer) => {
+            pointer.find(part).ok().flatten().into_iter().for_each(&mut cut);
+        }
+        Place::Each(pointer) => {
+            let found = pointer.find_each(part).unwrap_or_default();
+            found.into_iter().flatten().for_each(&mut cut);
+        }
+        Place::Form(field, inside) => {
+            for (value, decoded) in form_values(part, field) {
+                let text = form_text(&decoded, inside.as_ref(), fingerprints);
+                cuts.push((within.start + value.start..within.start + value.end, text));
+            }
+        }
+        Place::Header(_) | Place::Headers(_) | Place::Query(_) | Place::Pair(_) => {}
+    }
+}
+
+fn quoted(found: &RawValue, fingerprints: &Fingerprints) -> String {
+    let text = scalar_text(found).unwrap_or(Cow::Borrowed(found.get()));
+    format!("\"{}\"", fingerprints.of(text.as_bytes()))
+}
+
+/// The values of a form's field: where they stand, and decoded.
+fn form_values(form: &[u8], field: &str) -> Vec<(Range<usize>, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    for pair in form.split(|b| *b == b'&') {
+        if let Some((name, value)) = form_urlencoded::parse(pair).next()
+            && name == field
+            && let Some(equals) = pair.iter().position(|b| *b == b'=')
+        {
+            found.push((at + equals + 1..at + pair.len(), value.into_owned().into_bytes()));
+        }
+        at += pair.len() + 1;
+    }
+    found
+}
+
+fn form_text(value: &[u8], inside: Option<&Pointer>, fingerprints: &Fingerprints) -> String {
+    let Some(pointer) = inside else { return fingerprints.of(value) };
+    let Ok(Some(found)) = pointer.find(value) else {
+        return form_urlencoded::byte_serialize(value).collect();
+    };
+    let start = found.get().as_ptr().addr() - value.as_ptr().addr();
+    let end = start + found.get().len();
+    let text = quoted(found, fingerprints);
+    let json = [&value[..start], text.as_bytes(), &value[end..]].concat();
+    form_urlencoded::byte_serialize(&json).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECRET: &str = "s3cr3t";
+
+    fn fingerprints() -> Fingerprints {
+        Fingerprints::new([7; 32])
+    }
+
+    fn fields(texts: &[&str]) -> SecretFields {
+        SecretFields::new(&texts.iter().map(|t| Place::parse(t).unwrap()).collect::<Vec<_>>())
+    }
+
+    fn header_map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in pairs {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        map
+    }
+
+    fn kept(body: &str, content_type: &'static str, places: &[&str]) -> String {
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        let headers = header_map(&[("content-type", content_type)]);
+        let whole = 0..body.len();
+        let redacted = Redacted::new(
+            &body,
+            &headers,
+            [whole.clone()].into_iter(),
+            &fields(places),
+            &fingerprints(),
+        );
+        String::from_utf8(redacted.part(whole).to_vec()).unwrap()
+    }
+
+    #[test]
+    fn credentials_are_kept_as_fingerprints_and_connection_headers_not_at_all() {
+        let map = header_map(&[
+            ("host", "h"),
+            ("authorization", SECRET),
+            ("x-gitlab-token", SECRET),
+            ("x-event", "push"),
+            ("connection", "keep-alive, X-Hop"),
+            ("x-hop", "1"),
+            ("content-length", "3"),
+            ("x-event", "again"),
+        ]);
+        let kept = headers(&map, &fields(&["header:X-Gitlab-Token"]), &fingerprints());
+        let names: Vec<&str> = kept.iter().map(|(name, _)| &**name).collect();
+        assert_eq!(names, ["host", "authorization", "x-gitlab-token", "x-event", "x-event"]);
+        assert_eq!(kept[1].1, kept[2].1, "one secret, one fingerprint");
+        assert!(kept[1].1.starts_with(b"fingerprint-"));
+        assert_eq!((&kept[3].1[..], &kept[4].1[..]), (&b"push"[..], &b"again"[..]));
+    }
+
+    #[test]
+    fn numbered_headers_are_secret_by_their_pattern() {
+        let secret = fields(&["headers:X-Token-*|X-Key"]);
+        assert!(secret.holds("x-token-12") && secret.holds("x-key"));
+        assert!(!secret.holds("x-token-") && !secret.holds("x-token-a") && !secret.holds("x-keys"));
+    }
+
+    #[test]
+    fn a_secret_in_json_is_replaced_where_it_stands_and_nothing_else_changes() {
+        let body = r#"{ "token": "s3cr3t", "event": {"n": 1.0} }"#;
+        let kept = kept(body, "application/json", &["/token"]);
+        assert!(!kept.contains(SECRET) && kept.ends_with(r#", "event": {"n": 1.0} }"#), "{kept}");
+        assert!(serde_json::from_str::<serde_json::Value>(&kept).is_ok());
+    }
+
+    #[test]
+    fn a_secret_in_a_form_is_replaced_also_inside_its_json() {
+        const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
+        let plain = kept("a=1&token=s3cr%33t&b=2", FORM, &["form:token"]);
+        assert!(plain.starts_with("a=1&token=fingerprint-") && plain.ends_with("&b=2"), "{plain}");
+        let inside =
+            kept("payload=%7B%22token%22%3A%22s3cr3t%22%7D", FORM, &["form:payload#/token"]);
+        let (_, json) = form_urlencoded::parse(inside.as_bytes()).next().unwrap();
+        assert!(json.starts_with(r#"{"token":"fingerprint-"#), "{json}");
+        assert_eq!(kept("token=s3cr3t", "text/plain", &["form:token"]), "token=s3cr3t", "no form");
+    }
+
+    #[test]
+    fn a_batch_hides_the_secrets_of_each_event_and_of_the_whole() {
+        let items = [r#"{"t":"s3cr3t"}"#, r#"{"t":"other"}"#, "{}"];
+        let body = format!(r#"{{"key":"s3cr3t","items":[{}]}}"#, items.join(","));
+        let spans = items.map(|item| body.find(item).map(|at| at..at + item.len()).unwrap());
+        let body = Bytes::from(body);
+        let secret = fields(&["/t", "body:/key"]);
+        let redacted = Redacted::new(
+            &body,
+            &HeaderMap::new(),
+            spans.iter().cloned(),
+            &secret,
+            &fingerprints(),
+        );
+        let text = |of| String::from_utf8(redacted.part(of).to_vec()).unwrap();
+        let whole = text(0..body.len());
+        assert!(!whole.contains(SECRET) && !whole.contains("other"), "{whole}");
+        let [first, second, third] = spans.map(text);
+        assert!(whole.contains(&first) && whole.contains(&second));
+        assert!(first.starts_with(r#"{"t":"fingerprint-"#) && first != second);
+        assert_eq!(third, "{}");
+    }
+
+    #[test]
+    fn what_holds_no_secret_is_not_copied() {
+        let body = Bytes::from_static(b"{}");
+        let redacted = Redacted::new(
+            &body,
+            &HeaderMap::new(),
+            std::iter::once(0..2),
+            &fields(&["/token"]),
+            &fingerprints(),
+        );
+        assert_eq!(redacted.part(0..2).as_ptr(), body.as_ptr());
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_survives_the_search(body in prop::collection::vec(any::<u8>(), 0..200)) {
+            let body = Bytes::from(body);
+            let headers = header_map(&[("content-type", "application/x-www-form-urlencoded")]);
+            let all = 0..body.len();
+            let secret = fields(&["/a", "body:/b/0", "each:/c/*/d", "form:e", "form:f#/g"]);
+            let redacted = Redacted::new(&body, &headers, [all.clone()].into_iter(), &secret, &fingerprints());
+            let _ = redacted.part(all);
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Why a request is not taken in: one value per reason, with its status, its stable code, a sentence for the
+//! sender and, apart from it, what only the operator may know.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use http::StatusCode;
+use weir_core::handshake::HandshakeRefusal;
+use weir_core::identify::IdentifyError;
+use weir_core::verify::Refusal;
+use weir_store::StoreError;
+
+use super::limits::{RETRY_AFTER_BROKEN_S, RETRY_AFTER_BUSY_S};
+
+/// A reason not to take a request in. The codes are part of the released interface, the sentences are not.
+#[derive(Debug, Clone)]
+pub(super) enum Refused {
+    /// Not a request as HTTP or we want it; says what about it.
+    Malformed(&'static str),
+    /// Neither a webhook nor a health check.
+    UnknownPath,
+    /// No source of that name.
+    UnknownSource,
+    /// A method that the source has no use for.
+    Method,
+    /// The body did not come in time.
+    Timeout,
+    /// The body broke off, or is no body by the rules of HTTP.
+    BodyIncomplete,
+    /// The body is larger than the source takes.
+    TooLarge {
+        /// Bytes that it takes.
+        limit: usize,
+    },
+    /// The body is compressed.
+    Encoding,
+    /// Verification refused.
+    Unverified {
+        /// Why.
+        refusal: Refusal,
+        /// The status that the provider wants for it.
+        status: StatusCode,
+    },
+    /// A key that verification needs cannot be had now.
+    KeyUnavailable,
+    /// A handshake that proves nothing or asks for nothing usable.
+    Handshake(HandshakeRefusal),
+    /// A handshake that wants more than an answer, while nobody has allowed that.
+    HandshakeClosed,
+    /// Verified, but its events cannot be taken in.
+    Unusable(IdentifyError),
+    /// The bodies in memory leave no room.
+    Overloaded,
+    /// The store did not take it.
+    Store(StoreError),
+    /// It is not yet known who gets events.
+    NotReady,
+}
+
+impl Refused {
+    /// The stable code.
+    pub(super) const fn code(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "malformed",
+            Self::UnknownPath => "not_found",
+            Self::UnknownSource => "unknown_source",
+            Self::Method => "method_not_allowed",
+            Self::Timeout => "request_timeout",
+            Self::BodyIncomplete => "body_incomplete",
+            Self::TooLarge { .. } => "body_too_large",
+            Self::Encoding => "content_encoding_unsupported",
+            Self::Unverified { refusal, .. } => refusal.code(),
+            Self::KeyUnavailable => "key_unavailable",
+            Self::Handshake(refusal) => refusal.code(),
+            Self::HandshakeClosed => "handshake_closed",
+            Self::Unusable(error) => error.code(),
+            Self::Overloaded | Self::Store(StoreError::Overloaded { .. }) => "overloaded",
+            Self::Store(_) => "store_unavailable",
+            Self::NotReady => "starting",
+        }
+    }
+
+    /// The status.
+    pub(super) const fn status(&self) -> StatusCode {
+        match self {
+            Self::Malformed(_) | Self::BodyIncomplete => StatusCode::BAD_REQUEST,
+            Self::UnknownPath | Self::UnknownSource => StatusCode::NOT_FOUND,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Timeout => StatusCode::REQUEST_TIMEOUT,
+            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Encoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Unverified { status, .. } => *status,
+            Self::Handshake(_) | Self::HandshakeClosed => StatusCode::FORBIDDEN,
+            Self::Unusable(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::KeyUnavailable | Self::Overloaded | Self::Store(_) | Self::NotReady => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+        }
+    }
+
+    /// Seconds after which it may work, where waiting helps.
+    pub(super) const fn retry_after_s(&self) -> Option<u32> {
+        match self {
+            Self::Overloaded | Self::NotReady | Self::Store(StoreError::Overloaded { .. }) => {
+                Some(RETRY_AFTER_BUSY_S)
+            }
+            Self::KeyUnavailable | Self::Store(_) => Some(RETRY_AFTER_BROKEN_S),
+            _ => None,
+        }
+    }
+
+    /// Whether the answer goes out with the body unread, so that the connection cannot be used again.
+    pub(super) const fn leaves_body_unread(&self) -> bool {
+        !matches!(
+            self,
+            Self::Unverified { .. }
+                | Self::KeyUnavailable
+                | Self::Handshake(_)
+                | Self::HandshakeClosed
+                | Self::Unusable(_)
+                | Self::Store(_)
+        )
+    }
+
+    /// Whether the hub is to blame, rather than the sender.
+    pub(super) const fn is_ours(&self) -> bool {
+        matches!(self, Self::Overloaded | Self::Store(_) | Self::KeyUnavailable)
+    }
+
+    /// A sentence for the sender. Says nothing that only the operator may know.
+    pub(super) fn sentence(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::Malformed(what) => what,
+            Self::UnknownPath => "nothing answers at this path; webhooks go to /webhook/SOURCE",
+            Self::UnknownSource => "there is no such source",
+            Self::Method => "this source takes no requests of this method",
+            Self::Timeout => "the body did not arrive in time",
+            Self::BodyIncomplete => "the body broke off or is malformed",
+            Self::TooLarge { limit } => {
+                return format!("the body is larger than the {limit} bytes that this source takes")
+                    .into();
+            }
+            Self::Encoding => "the body must not be compressed",
+            Self::Unverified { refusal, .. } => return refusal.to_string().into(),
+            Self::KeyUnavailable => "the key to verify with cannot be had at the moment",
+            Self::Handshake(refusal) => return refusal.to_string().into(),
+            Self::HandshakeClosed => "this handshake is not accepted at the moment",
+            Self::Unusable(error) => return error.to_string().into(),
+            Self::Overloaded => "too much is being received at the moment",
+            Self::Store(_) => "the request cannot be stored at the moment",
+            Self::NotReady => "the hub is starting",
+        })
+    }
+}
+
+/// The sentence for the operator: with the cause.
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store(error) => fmt::Display::fmt(error, f),
+            Self::Unusable(error) => match std::error::Error::source(error) {
+                Some(cause) => write!(f, "{error}: {cause}"),
+                None => fmt::Display::fmt(error, f),
+            },
+            other => f.write_str(&other.sentence()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_disk_says_is_for_the_operator_only() {
+        let reason = "fdatasync /srv/weir.db: input/output error".to_owned();
+        let refused = Refused::Store(StoreError::Poisoned { reason });
+        assert!(refused.to_string().contains("/srv/weir.db"));
+        assert!(!refused.sentence().contains("/srv"));
+        assert_eq!(
+            (refused.status(), refused.code(), refused.retry_after_s()),
+            (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", Some(RETRY_AFTER_BROKEN_S))
+        );
+    }
+
+    #[test]
+    fn a_provider_chooses_the_status_of_a_refused_signature_but_not_its_code() {
+        let refusal = Refusal::SignatureMismatch;
+        let refused = Refused::Unverified { refusal, status: StatusCode::NOT_ACCEPTABLE };
+        assert_eq!((refused.status().as_u16(), refused.code()), (406, "signature_mismatch"));
+    }
+
+    #[test]
+    fn a_stale_timestamp_says_how_far_the_clocks_are_apart() {
+        let refusal = Refusal::TimestampStale { skew_s: 4000 };
+        let refused = Refused::Unverified { refusal, status: StatusCode::UNAUTHORIZED };
+        assert!(refused.to_string().contains("4000 s"));
+    }
+}

@@ -1,0 +1,56 @@
+//! A source made ready: everything that its requests need and that does not change from one to the next.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use weir_core::verify::Secret;
+
+use super::answer::Acknowledgement;
+use super::body::BodyLimits;
+use super::redact::SecretFields;
+use crate::config::Source;
+use crate::observe::metrics::{Metrics, SourceMetrics};
+
+/// A source, ready.
+#[derive(Debug)]
+pub(super) struct Way {
+    pub(super) source: Arc<Source>,
+    pub(super) metrics: Arc<SourceMetrics>,
+    pub(super) limits: BodyLimits,
+    pub(super) secret_fields: SecretFields,
+    /// What the provider demands as an answer.
+    pub(super) acknowledgement: Option<Acknowledgement>,
+    /// The status of a refused signature.
+    pub(super) failure_status: StatusCode,
+    /// Whether some requests are answered before verification.
+    pub(super) has_unsigned_handshakes: bool,
+    /// Parameters of handshakes, by name.
+    pub(super) params: BTreeMap<String, Secret>,
+}
+
+impl Way {
+    /// Makes a source ready.
+    pub(super) fn new(source: &Arc<Source>, body_timeout: Duration, metrics: &Metrics) -> Self {
+        let provider = &source.provider;
+        Self {
+            metrics: metrics.source(&source.name),
+            limits: BodyLimits { bytes: source.body_limit, time: body_timeout },
+            secret_fields: SecretFields::new(&provider.secret_fields),
+            acknowledgement: provider.acknowledge.as_ref().and_then(Acknowledgement::new),
+            failure_status: StatusCode::from_u16(provider.failure_status)
+                .unwrap_or(StatusCode::UNAUTHORIZED),
+            has_unsigned_handshakes: provider.has_unsigned_handshakes(),
+            params: BTreeMap::new(),
+            source: Arc::clone(source),
+        }
+    }
+
+    /// Whether a request of this method can mean anything.
+    pub(super) fn takes(&self, method: &Method) -> bool {
+        method == Method::POST
+            || (self.has_unsigned_handshakes
+                && [Method::GET, Method::HEAD, Method::OPTIONS].contains(method))
+    }
+}

@@ -1,0 +1,295 @@
+//! A connection's bytes on their way to hyper: how long it may take to send what is expected of it now, and what
+//! of a request's head hyper does not tell.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+/// How long each phase of a connection may last.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// From the first byte of a head to its last, or to the first head at all.
+    pub(super) head: Duration,
+    /// Between requests.
+    pub(super) idle: Duration,
+}
+
+/// Where a connection stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The head of a request is on its way.
+    Head,
+    /// A request is being served. How long its body may take is the reader's business.
+    Serving,
+    /// Nothing is asked.
+    Idle,
+}
+
+/// The pace of one connection, shared by its bytes, its service and its driver.
+#[derive(Debug)]
+pub(super) struct Pace {
+    patience: Patience,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    deadline: Option<Instant>,
+    head: HeadLines,
+    linger: bool,
+}
+
+impl Pace {
+    /// Of a connection that was just opened: a head is due.
+    pub(super) fn new(patience: Patience, now: Instant) -> Self {
+        let deadline = Some(now + patience.head);
+        let head = HeadLines::default();
+        Self {
+            patience,
+            state: Mutex::new(State { phase: Phase::Head, deadline, head, linger: false }),
+        }
+    }
+
+    /// The head is here. Says whether it is known to announce its length in no more than one way.
+    pub(super) fn serving(&self) -> bool {
+        let mut state = self.state.lock();
+        state.phase = Phase::Serving;
+        state.deadline = None;
+        let head = std::mem::take(&mut state.head);
+        head.ended && !head.content_length
+    }
+
+    /// The answer is on its way. `linger` says that it goes out before the body was read.
+    pub(super) fn answered(&self, linger: bool, now: Instant) {
+        let mut state = self.state.lock();
+        state.phase = Phase::Idle;
+        state.deadline = Some(now + self.patience.idle);
+        state.linger = linger;
+    }
+
+    /// The phase and when it must end.
+    pub(super) fn stand(&self) -> (Phase, Option<Instant>) {
+        let state = self.state.lock();
+        (state.phase, state.deadline)
+    }
+
+    /// Whether unread bytes may be on their way although the last answer is out.
+    pub(super) fn lingers(&self) -> bool {
+        self.state.lock().linger
+    }
+
+    fn arrived(&self, bytes: &[u8], now: Instant) {
+        let mut state = self.state.lock();
+        match state.phase {
+            Phase::Serving => return,
+            Phase::Idle => {
+                state.phase = Phase::Head;
+                state.deadline = Some(now + self.patience.head);
+            }
+            Phase::Head => {}
+        }
+        state.head.feed(bytes);
+    }
+}
+
+const CONTENT_LENGTH: &[u8] = b"content-length:";
+
+/// Looks through the lines of a head for `Content-Length`: of a request with both lengths, hyper shows only
+/// `Transfer-Encoding`. A head that came together with the end of the request before is not looked through.
+#[derive(Debug, Default)]
+struct HeadLines {
+    start: [u8; CONTENT_LENGTH.len()],
+    length: usize,
+    any: bool,
+    content_length: bool,
+    ended: bool,
+}
+
+impl HeadLines {
+    fn feed(&mut self, mut bytes: &[u8]) {
+        while !self.ended && !bytes.is_empty() {
+            let (line, rest, whole) = match memchr::memchr(b'\n', bytes) {
+                Some(end) => (&bytes[..end], &bytes[end + 1..], true),
+                None => (bytes, &[][..], false),
+            };
+            self.begin(line);
+            if whole {
+                self.end();
+            }
+            bytes = rest;
+        }
+    }
+
+    /// Keeps so much of the line's start as it takes to know it.
+    fn begin(&mut self, part: &[u8]) {
+        let room = self.start.len() - self.length;
+        let part = &part[..part.len().min(room)];
+        self.start[self.length..self.length + part.len()].copy_from_slice(part);
+        self.length += part.len();
+    }
+
+    fn end(&mut self) {
+        match &self.start[..self.length] {
+            // Empty lines before the request line are allowed.
+            b"" | b"\r" => self.ended = self.any,
+            line => {
+                self.any = true;
+                self.content_length |= line.eq_ignore_ascii_case(CONTENT_LENGTH);
+            }
+        }
+        self.length = 0;
+    }
+}
+
+/// A stream whose pace is kept.
+#[derive(Debug)]
+pub(super) struct Wire<S> {
+    stream: S,
+    pace: Arc<Pace>,
+}
+
+impl<S> Wire<S> {
+    /// Keeps the pace of `stream`.
+    pub(super) fn new(stream: S, pace: Arc<Pace>) -> Self {
+        Self { stream, pace }
+    }
+
+    /// The stream alone.
+    pub(super) fn into_inner(self) -> S {
+        self.stream
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+        let new = &buf.filled()[before..];
+        if !new.is_empty() {
+            this.pace.arrived(new, Instant::now());
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PATIENCE: Patience =
+        Patience { head: Duration::from_secs(10), idle: Duration::from_secs(75) };
+
+    fn seen(head: &str, cuts: &[usize]) -> (bool, bool) {
+        let mut lines = HeadLines::default();
+        let mut rest = head.as_bytes();
+        for cut in cuts {
+            let (part, after) = rest.split_at(*cut.min(&rest.len()));
+            lines.feed(part);
+            rest = after;
+        }
+        lines.feed(rest);
+        (lines.content_length, lines.ended)
+    }
+
+    #[test]
+    fn a_content_length_is_seen_whatever_its_case_and_only_as_a_header_of_this_head() {
+        assert_eq!(
+            seen("POST / HTTP/1.1\r\nHost: h\r\ncOntent-Length: 3\r\n\r\n", &[]),
+            (true, true)
+        );
+        assert_eq!(seen("\r\nPOST / HTTP/1.1\nContent-Length: 3\n\n", &[]), (true, true));
+        assert_eq!(
+            seen("POST / HTTP/1.1\r\nHost: h\r\n\r\nContent-Length: 3\r\n", &[]),
+            (false, true)
+        );
+        assert_eq!(seen("POST / HTTP/1.1\r\nX-Content-Length: 3\r\n\r\n", &[]), (false, true));
+        assert_eq!(seen("POST / HTTP/1.1\r\nHost: h\r\n", &[]), (false, false));
+    }
+
+    proptest! {
+        #[test]
+        fn how_a_head_is_cut_into_packets_makes_no_difference(cuts in prop::collection::vec(0usize..20, 0..12)) {
+            let head = "POST /webhook/a HTTP/1.1\r\nHost: h\r\nCONTENT-LENGTH:10\r\nX: y\r\n\r\nbody\n\n";
+            prop_assert_eq!(seen(head, &cuts), (true, true));
+        }
+    }
+
+    #[test]
+    fn each_phase_has_its_own_deadline() {
+        let start = Instant::now();
+        let pace = Pace::new(PATIENCE, start);
+        assert_eq!(
+            pace.stand(),
+            (Phase::Head, Some(start + PATIENCE.head)),
+            "the first head is due"
+        );
+        pace.arrived(b"POST / HTTP/1.1\r\n\r\n", start);
+        assert!(pace.serving(), "it announced no length");
+        pace.arrived(b"body", start);
+        assert_eq!(pace.stand(), (Phase::Serving, None));
+        pace.answered(false, start);
+        assert_eq!(pace.stand(), (Phase::Idle, Some(start + PATIENCE.idle)));
+        let later = start + Duration::from_secs(60);
+        pace.arrived(b"P", later);
+        pace.arrived(b"O", later + Duration::from_secs(5));
+        let due = later + PATIENCE.head;
+        assert_eq!(pace.stand(), (Phase::Head, Some(due)), "more bytes buy no more time");
+    }
+
+    #[test]
+    fn a_head_that_was_not_looked_through_is_not_vouched_for() {
+        let now = Instant::now();
+        let pace = Pace::new(PATIENCE, now);
+        pace.arrived(b"POST / HTTP/1.1\r\n\r\n", now);
+        assert!(pace.serving());
+        let second =
+            b"POST /second HTTP/1.1\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n";
+        pace.arrived(second, now);
+        pace.answered(false, now);
+        assert!(!pace.serving());
+    }
+}
