@@ -25,9 +25,16 @@ pub mod observe;
 pub mod admin;
 pub mod cli;
 pub mod config;
+pub mod demo;
+
+// Wiring.
+pub mod hub;
+pub mod serve;
+pub mod upkeep;
 
 // The base: the only places that spawn, stop and ask the time.
 pub mod clock;
+pub mod keys;
 pub mod logging;
 pub mod printable;
 pub mod shutdown;

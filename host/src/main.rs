@@ -1,1 +1,9 @@
-fn main() {}
+//! The binary. What it does is in the library: the command line first, then `serve`.
+
+use std::process::ExitCode;
+
+use weir::cli::Hosting;
+
+fn main() -> ExitCode {
+    weir::cli::run(Hosting { serve: weir::serve::serve, demo: weir::demo::demo })
+}

@@ -28,7 +28,7 @@ const ANSWER_BYTES_MAX: usize = 64 * MIB;
 
 /// Why the other side did not do what was asked.
 #[derive(Debug, Error)]
-pub(super) enum ClientError {
+pub(crate) enum ClientError {
     /// Nobody there.
     #[error("cannot reach {at}: {cause}{hint}", hint = .hint.map(|h| format!("; {h}")).unwrap_or_default())]
     Unreachable { at: String, cause: String, hint: Option<&'static str> },
@@ -90,19 +90,19 @@ type Connector = HttpsConnector<HttpConnector>;
 
 /// A client for HTTP and HTTPS.
 #[derive(Debug, Clone)]
-pub(super) struct Http {
+pub(crate) struct Http {
     client: Client<Connector, Full<Bytes>>,
 }
 
 /// An answer, whole.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) body: Bytes,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Bytes,
 }
 
 impl Http {
-    pub(super) fn new() -> Result<Self, ClientError> {
+    pub(crate) fn new() -> Result<Self, ClientError> {
         let crypto = rustls::crypto::ring::default_provider();
         let connector = HttpsConnectorBuilder::new()
             .with_provider_and_webpki_roots(crypto)
@@ -114,7 +114,7 @@ impl Http {
     }
 
     /// Sends a request and reads the whole answer.
-    pub(super) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Answer, ClientError> {
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Answer, ClientError> {
         let at = address(request.uri());
         let unreachable =
             |cause: String| ClientError::Unreachable { at: at.clone(), cause, hint: None };

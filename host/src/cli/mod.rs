@@ -4,18 +4,19 @@
 //! `serve` and `demo` run a hub, which is none of the command line's business: whoever calls [`run`] brings them.
 
 mod check;
-mod client;
+pub(crate) mod client;
 mod dead_letters;
 mod error;
 mod events;
 pub mod exit;
-mod output;
+pub(crate) mod output;
 mod providers;
 mod secret;
 mod send;
 pub mod signed;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -68,7 +69,20 @@ pub struct ServeArgs {
 
 /// Run a hub of its own and send it a signed sample from each main provider.
 #[derive(Debug, Clone, clap::Args)]
-pub struct DemoArgs {}
+pub struct DemoArgs {
+    /// Where to take webhooks; a free port if the usual one is taken
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+    /// Where to serve the API
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin_listen: Option<SocketAddr>,
+    /// The folder of the handlers; plugins if not said
+    #[arg(long, value_name = "FOLDER")]
+    pub plugins: Option<PathBuf>,
+    /// Keep the data in this folder; otherwise it goes when the demo ends
+    #[arg(long, value_name = "FOLDER")]
+    pub data: Option<PathBuf>,
+}
 
 /// About the configuration.
 #[derive(Debug, Clone, clap::Args)]

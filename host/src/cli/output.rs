@@ -10,24 +10,24 @@ use crate::printable;
 
 /// Where a command prints, and how.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Output {
+pub(crate) struct Output {
     /// JSON for programs instead of text for people.
-    pub(super) json: bool,
+    pub(crate) json: bool,
 }
 
 impl Output {
     /// Lines for people.
-    pub(super) fn text(self, text: &str) {
+    pub(crate) fn text(self, text: &str) {
         write_to(io::stdout().lock(), &printable::block(text));
     }
 
     /// A result as JSON, on one line so that many can be read one by one.
-    pub(super) fn value(self, value: &Value) {
+    pub(crate) fn value(self, value: &Value) {
         write_to(io::stdout().lock(), &printable::line(&value.to_string()));
     }
 
     /// A problem, for people also where results are JSON.
-    pub(super) fn problem(self, text: &str) {
+    pub(crate) fn problem(self, text: &str) {
         write_to(io::stderr().lock(), &printable::block(text));
     }
 }

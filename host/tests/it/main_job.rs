@@ -86,7 +86,8 @@ async fn an_event_that_nobody_wants_is_kept_and_visible() {
 #[tokio::test(flavor = "multi_thread")]
 async fn state_outlives_runs_and_restarts() {
     let sink = Sink::start().await;
-    let count = br#"{"steps":[{"op":"add","key":"n","delta":1},{"op":"report","destination":"sink"}]}"#;
+    let count =
+        br#"{"steps":[{"op":"add","key":"n","delta":1},{"op":"report","destination":"sink"}]}"#;
     let hub = signed(&sink, TestHub::new().github())
         .handler("counter", "probe")
         .sidecar("counter", TO_SINK)
@@ -218,8 +219,10 @@ async fn a_client_sees_its_event_and_can_requeue_a_dead_letter() {
         .start()
         .await;
     hub.until_ready("strict").await;
-    let event =
-        hub.push("push", "one", br#"{"steps":[{"op":"reject","reason":"not today"}]}"#).await.accepted();
+    let event = hub
+        .push("push", "one", br#"{"steps":[{"op":"reject","reason":"not today"}]}"#)
+        .await
+        .accepted();
     hub.until_status(&event, "dead_letter").await;
 
     let list = hub.cli(&["dead-letters", "list", "--json"]);
@@ -228,7 +231,8 @@ async fn a_client_sees_its_event_and_can_requeue_a_dead_letter() {
     assert!(list["items"][0]["reason"].as_str().unwrap().contains("not today"), "{list}");
 
     hub.put_handler("strict", guest("noop"));
-    hub.until_handler("strict", |h| h["about"].as_str().is_some_and(|a| !a.contains("probe"))).await;
+    hub.until_handler("strict", |h| h["about"].as_str().is_some_and(|a| !a.contains("probe")))
+        .await;
     let done = hub.cli(&["dead-letters", "requeue", &id]);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     let stored = hub.until_status(&event, "processed").await;

@@ -78,11 +78,13 @@ async fn a_handler_says_how_long_to_wait() {
         .start()
         .await;
     hub.until_ready("waits").await;
-    let steps = br#"{"steps":[{"op":"retry-after","seconds":3600},{"op":"retry","reason":"later"}]}"#;
+    let steps =
+        br#"{"steps":[{"op":"retry-after","seconds":3600},{"op":"retry","reason":"later"}]}"#;
     let event = hub.push("push", "one", steps).await.accepted();
     let stored = hub.until_status(&event, "retrying").await;
     let delivery = &stored["deliveries"][0];
-    let time = |value: &serde_json::Value| value.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    let time =
+        |value: &serde_json::Value| value.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
     let wait = time(&delivery["due_at"]) - time(&delivery["history"][0]["started_at"]);
     let seconds = wait.total(jiff::Unit::Second).unwrap();
     assert!((3_600.0..3_660.0).contains(&seconds), "{stored}");
@@ -97,7 +99,8 @@ async fn a_retry_keeps_its_time_across_a_crash() {
         .start()
         .await;
     hub.until_ready("waits").await;
-    let steps = br#"{"steps":[{"op":"retry-after","seconds":3600},{"op":"retry","reason":"later"}]}"#;
+    let steps =
+        br#"{"steps":[{"op":"retry-after","seconds":3600},{"op":"retry","reason":"later"}]}"#;
     let event = hub.push("push", "one", steps).await.accepted();
     let before = hub.until_status(&event, "retrying").await;
     let hub = hub.kill_and_restart().await;

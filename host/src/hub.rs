@@ -1,0 +1,344 @@
+//! The hub: everything wired together, started in the order of the path and drained in that order too.
+
+use std::fs::DirBuilder;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use thiserror::Error;
+use tokio::runtime::Handle;
+use weir_core::time::Clock;
+use weir_engine::Engine;
+use weir_store::Store;
+use weir_store::sqlite::Options;
+
+use crate::admin::token::Token;
+use crate::admin::{Admin, AdminParts, Tell};
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::egress::{Egress, EgressParts, Inbox};
+use crate::ingress::{Ingress, IngressParts};
+use crate::invoker::{self, Invoker, InvokerHandle, InvokerParts};
+use crate::keys;
+use crate::observe::health::Health;
+use crate::observe::metrics::Metrics;
+use crate::routes::Routes;
+use crate::shutdown::Drain;
+use crate::tasks::{OnFailure, Tasks};
+use crate::upkeep::Upkeep;
+
+/// Bound sockets. Binding comes first, so that a taken port fails before anything is touched.
+#[derive(Debug)]
+pub struct Listeners {
+    /// Where webhooks come in.
+    pub ingress: TcpListener,
+    /// Where operators look.
+    pub admin: TcpListener,
+}
+
+/// An address that cannot be listened on.
+#[derive(Debug, Error)]
+#[error("{setting}: cannot listen on {address}: {}", why(cause))]
+pub struct BindError {
+    setting: &'static str,
+    address: SocketAddr,
+    // Not `source`: the message says it already, in words that help.
+    cause: std::io::Error,
+}
+
+impl BindError {
+    /// Whether another program has the port.
+    #[must_use]
+    pub fn in_use(&self) -> bool {
+        self.cause.kind() == std::io::ErrorKind::AddrInUse
+    }
+}
+
+fn why(cause: &std::io::Error) -> String {
+    match cause.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "it is in use; stop the program that uses it, or set another".into()
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            "not permitted; ports below 1024 need a privilege, set another".into()
+        }
+        std::io::ErrorKind::AddrNotAvailable => "this machine has no such address".into(),
+        _ => cause.to_string(),
+    }
+}
+
+impl Listeners {
+    /// Binds both.
+    pub fn bind(config: &Config) -> Result<Self, BindError> {
+        let bind = |setting, address| {
+            listen(address).map_err(|cause| BindError { setting, address, cause })
+        };
+        Ok(Self {
+            ingress: bind("server.listen", config.server.listen)?,
+            admin: bind("admin.listen", config.admin.listen)?,
+        })
+    }
+}
+
+/// Connections that the kernel keeps for us while we are busy.
+const BACKLOG: i32 = 4_096;
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let domain = socket2::Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None)?;
+    // A restart must not wait for the connections of the process before it to time out.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// The threads: requests have their own, so that a guest never holds an answer up.
+#[derive(Debug, Clone)]
+pub struct Threads {
+    /// Accepts, verifies, answers.
+    pub ingress: Handle,
+    /// Runs guests, sends, serves the API.
+    pub work: Handle,
+}
+
+/// A hub that is built and serves nothing yet.
+#[derive(Debug)]
+pub struct Hub {
+    listeners: Listeners,
+    threads: Threads,
+    store: Arc<dyn Store>,
+    ingress: Arc<Ingress>,
+    invoker: Invoker,
+    egress: Egress,
+    admin: Admin,
+    upkeep: Upkeep,
+    drain: Drain,
+    tasks: Tasks,
+    handlers: InvokerHandle,
+    inbox: Inbox,
+}
+
+impl Hub {
+    /// Opens the store, restores the last good handlers' routes, and wires everything.
+    pub async fn build(
+        config: Arc<Config>,
+        listeners: Listeners,
+        threads: Threads,
+    ) -> anyhow::Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let (drain, tasks, metrics) = (Drain::new(), Tasks::new(), Metrics::new());
+        prepare_data_dir(&config.data_dir)?;
+        let store = open_store(&config, clock.clone()).await?;
+        let health = Health::new(store.clone(), drain.clone());
+
+        let last_good = invoker::restore(&*store, &config).await?;
+        let routes = Arc::new(Routes::build(store.clone(), &config.routes, last_good).await?);
+        health.set_routing_ready();
+
+        let ingress = Arc::new(Ingress::new(IngressParts {
+            config: config.clone(),
+            store: store.clone(),
+            routes: routes.clone(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            health: health.clone(),
+            drain: drain.clone(),
+        }));
+        let invoker = Invoker::new(InvokerParts {
+            config: config.clone(),
+            store: store.clone(),
+            engine: engine(&config)?,
+            routes,
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            drain: drain.clone(),
+            tasks: tasks.clone(),
+            guests: threads.work.clone(),
+        });
+        let egress = Egress::new(EgressParts {
+            config: config.clone(),
+            store: store.clone(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            drain: drain.clone(),
+            tasks: tasks.clone(),
+        })?;
+        let (handlers, inbox) = (invoker.handle(), egress.inbox());
+        let admin = Admin::new(AdminParts {
+            allowed_hosts: config.admin.allowed_hosts.clone(),
+            token: token(&config)?,
+            store: store.clone(),
+            metrics,
+            health,
+            handlers: telling(&handlers, InvokerHandle::handlers),
+            inbox: telling(&inbox, Inbox::messages),
+            clock,
+            drain: drain.clone(),
+        });
+        let upkeep = Upkeep::new(store.clone(), config.retention, drain.clone());
+        Ok(Self {
+            listeners,
+            threads,
+            store,
+            ingress,
+            invoker,
+            egress,
+            admin,
+            upkeep,
+            drain,
+            tasks,
+            handlers,
+            inbox,
+        })
+    }
+
+    /// Starts everything.
+    pub fn start(self) -> std::io::Result<Running> {
+        let addresses = Addresses {
+            ingress: self.listeners.ingress.local_addr()?,
+            admin: self.listeners.admin.local_addr()?,
+        };
+        let Threads { ingress, work } = &self.threads;
+        let tasks = &self.tasks;
+        tasks.spawn_on("egress", OnFailure::Stop, work, self.egress.run());
+        tasks.spawn_on("invoker", OnFailure::Stop, work, self.invoker.run());
+        tasks.spawn_on("admin", OnFailure::Stop, work, self.admin.run(self.listeners.admin));
+        tasks.spawn_on("upkeep", OnFailure::Log, work, self.upkeep.run());
+        let accepting = self.ingress.run(self.listeners.ingress);
+        tasks.spawn_on("ingress", OnFailure::Stop, ingress, accepting);
+        Ok(Running {
+            addresses,
+            store: self.store,
+            drain: self.drain,
+            tasks: self.tasks,
+            handlers: self.handlers,
+            inbox: self.inbox,
+        })
+    }
+}
+
+/// Where a hub listens.
+#[derive(Debug, Clone, Copy)]
+pub struct Addresses {
+    /// Where webhooks come in.
+    pub ingress: SocketAddr,
+    /// Where operators look.
+    pub admin: SocketAddr,
+}
+
+/// A hub that serves.
+#[derive(Debug)]
+pub struct Running {
+    /// Where it listens.
+    pub addresses: Addresses,
+    /// Its store.
+    pub store: Arc<dyn Store>,
+    /// Its handlers.
+    pub handlers: InvokerHandle,
+    /// What was sent to the development inbox.
+    pub inbox: Inbox,
+    drain: Drain,
+    tasks: Tasks,
+}
+
+/// How long the process may outlive its store. No request is answered 2xx in that time.
+const LOOK_AT_STORE: Duration = Duration::from_secs(1);
+
+/// Why a hub stopped by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Broken {
+    /// The store takes no more writes. The next start checks it before anything is accepted.
+    #[error("the store takes no more writes: {0}")]
+    Store(String),
+    /// A part that the hub cannot do without has crashed.
+    #[error("a part of the hub crashed; the log says which")]
+    Task,
+}
+
+impl Running {
+    /// Resolves when the hub cannot go on.
+    pub async fn broken(&self) -> Broken {
+        tokio::select! {
+            () = self.tasks.failed() => Broken::Task,
+            reason = self.poisoned() => Broken::Store(reason),
+        }
+    }
+
+    async fn poisoned(&self) -> String {
+        let mut look = tokio::time::interval(LOOK_AT_STORE);
+        loop {
+            look.tick().await;
+            if let Some(reason) = self.store.poisoned() {
+                return reason;
+            }
+        }
+    }
+
+    /// Stops in order: accepting, claiming, then what runs, which has until `enough` resolves. Nothing is lost if
+    /// that is at once: what did not settle is still due.
+    pub async fn stop(self, enough: impl Future<Output = ()>) {
+        self.drain.stop_accepting();
+        self.drain.stop_claiming();
+        tokio::select! {
+            () = self.tasks.finished() => {}
+            () = enough => {
+                self.drain.stop_waiting();
+                self.tasks.finished().await;
+            }
+        }
+        if let Err(error) = self.store.close().await {
+            tracing::error!(%error, "store did not close cleanly; the next start recovers it");
+        }
+    }
+}
+
+/// Keys, tokens and strangers' payloads live here: nobody else looks in.
+fn prepare_data_dir(dir: &Path) -> anyhow::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .with_context(|| format!("store.url: cannot make the data folder {}", dir.display()))
+}
+
+/// Opening may rebuild what a crash left behind, which takes as long as there is of it.
+async fn open_store(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Store>> {
+    let url = config.store_url.clone();
+    let opened =
+        tokio::task::spawn_blocking(move || weir_store::open(&url, Options::new(clock))).await?;
+    opened.with_context(|| format!("store.url: cannot open {}", config.store_url))
+}
+
+fn engine(config: &Config) -> anyhow::Result<Engine> {
+    let options = weir_engine::Options {
+        slots: config.runs.slots,
+        max_memory: config.runs.memory_ceiling,
+        cache_dir: Some(config.data_dir.join("compiled")),
+        cache_key: keys::load_or_make(&config.data_dir.join("compiled.key"))?,
+        ..weir_engine::Options::default()
+    };
+    Engine::new(options).context("cannot start the engine")
+}
+
+fn token(config: &Config) -> anyhow::Result<Token> {
+    Ok(match &config.admin.token {
+        Some(given) => Token::given(given.expose()),
+        None => Token::load_or_make(&config.data_dir)?,
+    })
+}
+
+/// How the API asks `keeper` for a list.
+fn telling<K, T>(keeper: &K, list: fn(&K) -> Vec<T>) -> Tell
+where
+    K: Clone + Send + Sync + 'static,
+    T: serde::Serialize + 'static,
+{
+    let keeper = keeper.clone();
+    // Plain data always serialises; an empty answer is better than none.
+    Arc::new(move || serde_json::to_value(list(&keeper)).unwrap_or_default())
+}

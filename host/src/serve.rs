@@ -1,0 +1,108 @@
+//! `weir serve`: load, log, bind, build, announce, run, drain.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::cli::exit::Exit;
+use crate::cli::{ServeArgs, report};
+use crate::config::{self, Config, Loaded};
+use crate::hub::{Broken, Hub, Listeners, Running, Threads};
+use crate::logging;
+use crate::shutdown::Signals;
+
+/// Runs a hub until it is asked to stop, or cannot go on.
+pub fn serve(args: ServeArgs, _json: bool) -> ExitCode {
+    let exit = match load(&args) {
+        Ok((config, listeners)) => host(config, listeners, async |running, grace| {
+            let mut signals = Signals::listen()?;
+            let stopped = until_stopped(&running, &mut signals).await;
+            drain(running, &mut signals, grace).await;
+            Ok(stopped)
+        }),
+        Err(exit) => exit,
+    };
+    exit.into()
+}
+
+fn load(args: &ServeArgs) -> Result<(Config, Listeners), Exit> {
+    let usage = |error: &dyn std::error::Error| {
+        report(error);
+        Exit::Usage
+    };
+    let Loaded { config, file, warnings } =
+        config::load(args.config.as_deref(), args.dev).map_err(|error| usage(&error))?;
+    logging::start(&config.log).map_err(|error| usage(&error))?;
+    for warning in warnings {
+        tracing::warn!(%warning, "configuration");
+    }
+    if file.is_none() {
+        tracing::info!("no weir.toml here: development mode, on loopback, with generated secrets");
+    }
+    let listeners = Listeners::bind(&config).map_err(|error| usage(&error))?;
+    Ok((config, listeners))
+}
+
+/// Builds a hub, starts it, and gives it to `work` with the grace that it has to stop. Used by `demo` too.
+pub(crate) fn host(
+    config: Config,
+    listeners: Listeners,
+    work: impl AsyncFnOnce(Running, Duration) -> anyhow::Result<Exit>,
+) -> Exit {
+    let hosted = || -> anyhow::Result<Exit> {
+        let (ingress, guests) = (runtime("ingress")?, runtime("work")?);
+        let threads = Threads { ingress: ingress.handle().clone(), work: guests.handle().clone() };
+        let grace = config.shutdown_grace;
+        let exit = guests.block_on(async {
+            let running = Hub::build(Arc::new(config), listeners, threads).await?.start()?;
+            let crate::hub::Addresses { ingress, admin } = running.addresses;
+            tracing::info!(%ingress, %admin, "ready");
+            work(running, grace).await
+        });
+        // Nothing is waited for any more: what has not settled is still due.
+        ingress.shutdown_background();
+        guests.shutdown_background();
+        exit
+    };
+    hosted().unwrap_or_else(|error| {
+        report(&*error);
+        Exit::Failure
+    })
+}
+
+fn runtime(name: &'static str) -> anyhow::Result<Runtime> {
+    let runtime = Builder::new_multi_thread().thread_name(name).enable_all().build();
+    runtime.with_context(|| format!("cannot start the {name} threads"))
+}
+
+/// Waits until somebody asks for the end, or the hub cannot go on; how the process is to exit.
+pub(crate) async fn until_stopped(running: &Running, signals: &mut Signals) -> Exit {
+    tokio::select! {
+        signal = signals.next() => {
+            tracing::info!(signal, "stopping: nothing new is accepted, what runs is finished");
+            Exit::Success
+        }
+        broken = running.broken() => {
+            tracing::error!(reason = %broken, "the hub cannot go on");
+            match broken {
+                Broken::Store(_) => Exit::Store,
+                Broken::Task => Exit::Failure,
+            }
+        }
+    }
+}
+
+/// Stops a hub, within its grace.
+pub(crate) async fn drain(running: Running, signals: &mut Signals, grace: Duration) {
+    let enough = async {
+        tokio::select! {
+            signal = signals.next() => tracing::warn!(signal, "not waiting any longer"),
+            () = tokio::time::sleep(grace) => tracing::warn!("grace is over: not waiting any longer"),
+        }
+    };
+    running.stop(enough).await;
+    tracing::info!("stopped");
+}

@@ -1,0 +1,71 @@
+//! Retention: what has been finished long enough is let go, a chunk at a time, out of everybody's way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+use weir_store::Store;
+use weir_store::upkeep::Retention;
+
+use crate::shutdown::Drain;
+
+/// Between looks at what is old enough.
+const EVERY: Duration = Duration::from_secs(600);
+
+/// Between chunks of one look, so that the writer is never busy with the past for long.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Prunes the store now and then.
+#[derive(Debug)]
+pub struct Upkeep {
+    store: Arc<dyn Store>,
+    retention: Retention,
+    drain: Drain,
+}
+
+impl Upkeep {
+    /// For a store, by these lives.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, retention: Retention, drain: Drain) -> Self {
+        Self { store, retention, drain }
+    }
+
+    /// Until claims stop.
+    pub async fn run(self) {
+        let mut due = interval(EVERY);
+        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.drain.claiming_stopped() => return,
+                _ = due.tick() => {}
+            }
+            tokio::select! {
+                () = self.drain.claiming_stopped() => return,
+                () = self.prune() => {}
+            }
+        }
+    }
+
+    async fn prune(&self) {
+        let (mut events, mut keys) = (0, 0);
+        loop {
+            match self.store.prune(&self.retention).await {
+                Ok(pruned) => {
+                    events += pruned.events;
+                    keys += pruned.keys;
+                    if !pruned.more {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "retention stopped; it goes on later");
+                    break;
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        if events + keys > 0 {
+            tracing::info!(events, keys, "retention let go of what is old");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What strangers and tired operators send: a clear refusal each, and nothing is lost or stored by mistake.
+
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::Full;
+
+use crate::hub::{RunningHub, TestHub, github_signature};
+
+async fn hub() -> RunningHub {
+    TestHub::new().github().source("slack", "slack", "slack's secret").start().await
+}
+
+async fn stored(hub: &RunningHub) -> usize {
+    hub.api("/api/v1/events").await["items"].as_array().unwrap().len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_cannot_be_trusted_are_refused_and_not_stored() {
+    let hub = hub().await;
+    let good = github_signature(b"{}");
+    let event = ("x-github-event", "push");
+    let wrong = github_signature(b"other");
+    let table: [(&str, &[(&str, &str)], u16, &str); 5] = [
+        ("nobody", &[], 404, "unknown_source"),
+        ("github", &[event], 401, "signature_missing"),
+        ("github", &[event, ("x-hub-signature-256", "sha256=zz")], 401, "signature_malformed"),
+        ("github", &[event, ("x-hub-signature-256", &wrong)], 401, "signature_mismatch"),
+        (
+            "github",
+            &[("content-encoding", "gzip"), ("x-hub-signature-256", &good)],
+            415,
+            "unsupported_encoding",
+        ),
+    ];
+    for (source, headers, status, code) in table {
+        let answer = hub.post(source, headers, b"{}").await;
+        assert_eq!(answer.refused(), (status, code.to_owned()), "{source} {headers:?} {answer:?}");
+        assert!(answer.body["request_id"].is_string(), "{answer:?}");
+        assert!(!answer.body.to_string().contains(&good[7..]), "the expected signature leaks");
+    }
+    assert_eq!(stored(&hub).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stale_timestamp_is_refused_and_the_log_says_how_far_the_clocks_are_apart() {
+    let hub = hub().await;
+    let headers = [
+        ("x-slack-request-timestamp", "1531420618"),
+        (
+            "x-slack-signature",
+            "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503",
+        ),
+    ];
+    let answer = hub.post("slack", &headers, b"{}").await;
+    assert_eq!(answer.refused(), (401, "timestamp_stale".into()), "{answer:?}");
+    assert_eq!(stored(&hub).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_over_the_limit_is_refused() {
+    let hub = TestHub::new().github().config("body_limit = \"1KiB\"").start().await;
+    let body = vec![b'x'; 2000];
+    let signature = github_signature(&body);
+    let answer = hub.post("github", &[("x-hub-signature-256", &signature)], &body).await;
+    assert_eq!(answer.refused(), (413, "body_too_large".into()), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_method_is_refused() {
+    let hub = hub().await;
+    let request = Request::builder()
+        .method(Method::PUT)
+        .uri(format!("http://{}/webhook/github", hub.ingress))
+        .body(Full::<Bytes>::default())
+        .unwrap();
+    assert_eq!(hub.send(request).await.0, 405);
+}
+
+#[test]
+fn a_mistake_in_the_file_is_named_with_its_place_and_exit_code_2() {
+    let (code, said) = TestHub::new().config("[sources.x]\nprovidr = \"github\"").refused();
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("weir.toml") && said.contains("providr"), "{said}");
+}
+
+#[test]
+fn a_missing_secret_is_named_by_its_path_in_the_file() {
+    let toml =
+        "[sources.x]\nprovider = \"github\"\nsecrets = [{ env = \"NO_SUCH_VARIABLE_HERE\" }]";
+    let (code, said) = TestHub::new().config(toml).refused();
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("sources.x.secrets") && said.contains("NO_SUCH_VARIABLE_HERE"), "{said}");
+}
+
+#[test]
+fn every_mistake_is_reported_at_once() {
+    let toml =
+        "[sources.x]\nprovider = \"nobody\"\n[[route]]\non = [\"nonsense\"]\nto = \"nowhere\"";
+    let (code, said) = TestHub::new().config(toml).refused();
+    assert_eq!(code, 2, "{said}");
+    for part in ["nobody", "nonsense", "nowhere"] {
+        assert!(said.contains(part), "{part} is not in: {said}");
+    }
+}
+
+#[test]
+fn a_port_in_use_is_one_clear_message() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let hub = TestHub::new();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    drop(hub);
+    std::fs::write(
+        file.path(),
+        format!("[server]\nlisten = \"{address}\"\n[admin]\nlisten = \"127.0.0.1:0\""),
+    )
+    .unwrap();
+    let out = crate::hub::weir().arg("serve").arg("--config").arg(file.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(2), "{said}");
+    assert!(said.contains("server.listen") && said.contains("in use"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn modules_that_cannot_serve_are_refused_with_a_reason_and_the_old_one_goes_on() {
+    let hub = TestHub::new().github().handler("keeper", "noop").start().await;
+    let before = hub.until_ready("keeper").await;
+    let folder = tempfile::tempdir().unwrap();
+    let bad = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    let wat = |text: &str| wat::parse_str(text).unwrap();
+    let modules = [
+        (bad("garbage", b"this is not WebAssembly"), "not a WebAssembly"),
+        (bad("empty", b""), "empty"),
+        (bad("core", &wat("(module (func (export \"f\")))")), "_start"),
+        (bad("world", &wat("(component)")), "handle"),
+        (crate::hub::guest("describe-traps"), "describe"),
+        (crate::hub::guest("describe-loops"), "describe"),
+    ];
+    for (module, reason) in modules {
+        hub.put_handler("keeper", &module);
+        let status = hub
+            .until_handler("keeper", |h| {
+                h["last_error"].as_str().is_some_and(|e| e.contains(reason))
+            })
+            .await;
+        assert_eq!(status["version"], before["version"], "{module:?} replaced a good version");
+    }
+    let event = hub.push("push", "after", b"{}").await.accepted();
+    hub.until_status(&event, "processed").await;
+}

@@ -1,0 +1,69 @@
+//! `kill -9` under load: what was answered is processed, and its effect is one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::hub::{TestHub, until};
+use crate::load::Load;
+use crate::sink::Sink;
+
+/// Rounds of kill and restart; more by hand, `WEIR_CRASH_ROUNDS=100`.
+fn rounds() -> u64 {
+    std::env::var("WEIR_CRASH_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(5)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_request_answered_before_a_kill_has_exactly_one_effect_after_it() {
+    let sink = Sink::start().await;
+    let mut hub = TestHub::new()
+        .github()
+        .destination("sink", &sink, "retry = { schedule = [\"50ms\"], max_attempts = 20 }")
+        .handler("teller", "version-a")
+        .sidecar("teller", "[grant]\ndestinations = [\"sink\"]\n")
+        .start()
+        .await;
+    hub.until_ready("teller").await;
+
+    let (mut acked, mut in_flight) = (BTreeSet::new(), 0);
+    for round in 0..rounds() {
+        let load = Load::start(hub.ingress, &format!("round-{round}"), 16);
+        // A different moment each time, told by the work done and not by the clock.
+        let enough = 200 + (round * 137) % 400;
+        until("answers before the kill", async || {
+            let answered = load.answered();
+            if answered >= enough { Ok(()) } else { Err(answered.to_string()) }
+        })
+        .await;
+        hub.kill();
+        let sent = load.finish().await;
+        assert!(sent.refused.is_empty(), "{:?}", sent.refused);
+        in_flight += sent.in_flight.len();
+        acked.extend(sent.acked.into_values());
+        hub = hub.kill_and_restart().await;
+    }
+
+    let effects = until("the effect of every answered request", async || {
+        let effects = effects(&sink);
+        let missing = acked.iter().filter(|e| !effects.contains_key(*e)).count();
+        if missing == 0 {
+            Ok(effects)
+        } else {
+            Err(format!("{missing} of {} missing", acked.len()))
+        }
+    })
+    .await;
+    for (event, messages) in &effects {
+        assert_eq!(messages.len(), 1, "{event} had several effects: {messages:?}");
+    }
+    let unasked = effects.keys().filter(|e| !acked.contains(*e)).count();
+    assert!(unasked <= in_flight, "{unasked} effects nobody was told of, {in_flight} in flight");
+}
+
+/// Distinct outward ids of messages, by the event they came of. A message sent twice under one id is one effect.
+fn effects(sink: &Sink) -> BTreeMap<String, BTreeSet<String>> {
+    let mut effects: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for message in sink.received() {
+        let event = message.json()["event"].as_str().unwrap().to_owned();
+        effects.entry(event).or_default().insert(message.header("webhook-id").to_owned());
+    }
+    effects
+}

@@ -1,0 +1,50 @@
+//! The first command of the README.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use crate::hub::weir;
+
+#[test]
+fn the_demo_shows_the_whole_path_for_six_providers_and_stays_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let plugins = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins");
+    let mut demo = weir()
+        .arg("demo")
+        .arg("--listen")
+        .arg("127.0.0.1:0")
+        .arg("--admin-listen")
+        .arg("127.0.0.1:0")
+        .arg("--plugins")
+        .arg(plugins)
+        .current_dir(folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut said = Vec::new();
+    for line in BufReader::new(demo.stdout.take().unwrap()).lines() {
+        let line = line.unwrap();
+        let last = line.contains("Press Ctrl-C");
+        said.push(line);
+        if last {
+            break;
+        }
+    }
+    let running = demo.try_wait().unwrap().is_none();
+    demo.kill().unwrap();
+    demo.wait().unwrap();
+    let all = said.join("\n");
+    for provider in ["github", "stripe", "slack", "shopify", "twilio", "sendgrid"] {
+        let at = said.iter().position(|line| line.starts_with(provider));
+        let told = &said[at.unwrap_or_else(|| panic!("{provider} is missing:\n{all}")) + 1];
+        for word in ["verified", "stored evt_", "handled by", "effect: "] {
+            let batch = provider == "sendgrid" && told.contains("stored 3 events");
+            assert!(told.contains(word) || batch, "{provider} was not {word}:\n{all}");
+        }
+        assert!(!told.contains("nobody") && !told.contains("effect: none"), "{all}");
+    }
+    assert!(all.contains("3 failed payments"), "the third failure raises an alert:\n{all}");
+    assert!(running, "it must stay up:\n{all}");
+    assert!(all.contains("/webhook/") && all.contains("127.0.0.1:"), "{all}");
+}

@@ -1,0 +1,17 @@
+//! The hub as users meet it: the real binary, real handlers, real sockets.
+//!
+//! Each file is a part of the main job. `hub` and `sink` are the small language that the tests are written in:
+//! tests say what they start, what they send, and which state they wait for. None waits for time.
+
+mod hub;
+mod load;
+mod sink;
+
+mod bad_input;
+mod crash;
+mod demo;
+mod hostile;
+mod main_job;
+mod reload;
+mod retries;
+mod sdks;

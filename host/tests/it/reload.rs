@@ -1,0 +1,137 @@
+//! Handlers change while events flow, and nobody notices but the log.
+
+use std::collections::HashMap;
+
+use crate::hub::{TestHub, guest, until};
+use crate::load::Load;
+use crate::sink::Sink;
+
+const TO_SINK: &str = "[grant]\ndestinations = [\"sink\"]\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replacing_a_module_under_load_loses_nothing_and_each_event_meets_one_version() {
+    let sink = Sink::start().await;
+    let hub = TestHub::new()
+        .github()
+        .destination("sink", &sink, "")
+        .handler("teller", "version-a")
+        .sidecar("teller", TO_SINK)
+        .start()
+        .await;
+    let first = hub.until_ready("teller").await;
+
+    let load = Load::start(hub.ingress, "reload", 8);
+    until("a first thousand answers", async || enough(&load, 1_000)).await;
+    hub.put_handler("teller", guest("version-b"));
+    let second = hub.until_handler("teller", |h| h["version"] != first["version"]).await;
+    until("a second thousand answers", async || enough(&load, 2_000)).await;
+    let sent = load.finish().await;
+
+    assert!(sent.refused.is_empty() && sent.in_flight.is_empty(), "{:?}", sent.refused);
+    let messages = sink.until_received(sent.acked.len()).await;
+    let mut versions: HashMap<String, Vec<String>> = HashMap::new();
+    for message in &messages {
+        let said = message.json();
+        let text = |key: &str| said[key].as_str().unwrap().to_owned();
+        versions.entry(text("event")).or_default().push(text("version"));
+    }
+    for event in sent.acked.values() {
+        let by = versions.get(event).map_or(0, Vec::len);
+        assert_eq!(by, 1, "{event} was handled by {:?}", versions.get(event));
+    }
+    let by = |v: &str| versions.values().filter(|x| x[0] == v).count();
+    assert!(by("a") > 0 && by("b") > 0, "{} by a, {} by b", by("a"), by("b"));
+    let short = second["version"].as_str().unwrap();
+    assert!(!hub.log.having(&["handler changed", short]).is_empty(), "{}", hub.log.all());
+}
+
+fn enough(load: &Load, count: u64) -> Result<(), String> {
+    let answered = load.answered();
+    if answered >= count { Ok(()) } else { Err(format!("{answered} answers")) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_that_is_dropped_in_starts_to_serve() {
+    let sink = Sink::start().await;
+    let hub = TestHub::new()
+        .github()
+        .destination("sink", &sink, "")
+        .config("[handlers.late]\ngrant = { destinations = [\"sink\"] }")
+        .start()
+        .await;
+    hub.put_handler("late", guest("version-a"));
+    hub.until_ready("late").await;
+    hub.push("push", "one", b"{}").await.accepted();
+    sink.until_received(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_good_version_serves_after_a_restart_with_a_bad_file() {
+    let sink = Sink::start().await;
+    let hub = TestHub::new()
+        .github()
+        .destination("sink", &sink, "")
+        .handler("teller", "version-a")
+        .sidecar("teller", TO_SINK)
+        .start()
+        .await;
+    let good = hub.until_ready("teller").await;
+    let plugins = hub.folder.path().join("plugins");
+    std::fs::write(plugins.join("teller.wasm"), b"half a fi").unwrap();
+    let cache = hub.folder.path().join("data/compiled");
+    if cache.exists() {
+        std::fs::remove_dir_all(cache).unwrap();
+    }
+    let hub = hub.kill_and_restart().await;
+    hub.push("push", "one", b"{}").await.accepted();
+    let said = sink.until_received(1).await.remove(0).json();
+    assert_eq!(said["version"], "a");
+    let status = hub.until_ready("teller").await;
+    assert_eq!(status["version"], good["version"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_handler_retires_and_its_waiting_work_is_held_until_it_is_back() {
+    let sink = Sink::start().await;
+    let hub = TestHub::new()
+        .github()
+        .destination("sink", &sink, "")
+        .handler("teller", "probe")
+        .sidecar("teller", &format!("{TO_SINK}[retry]\nfirst = \"2s\"\nmax = \"2s\"\n"))
+        .start()
+        .await;
+    hub.until_ready("teller").await;
+    let event =
+        hub.push("push", "one", br#"{"steps":[{"op":"retry","on_attempt":1},{"op":"send","destination":"sink","json":1}]}"#).await.accepted();
+    hub.until_status(&event, "retrying").await;
+    let file = hub.folder.path().join("plugins/teller.wasm");
+    std::fs::remove_file(&file).unwrap();
+    hub.until_handler("teller", |h| h["state"] == "missing").await;
+    let holds = hub.api("/api/v1/holds").await;
+    assert_eq!(holds["items"][0]["reason"], "missing", "{holds}");
+    hub.put_handler("teller", guest("probe"));
+    hub.until_status(&event, "processed").await;
+    sink.until_received(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugins_folder_that_is_deleted_and_made_again_is_watched_again() {
+    let sink = Sink::start().await;
+    let hub = TestHub::new()
+        .github()
+        .destination("sink", &sink, "")
+        .handler("teller", "version-a")
+        .config("[handlers.teller]\ngrant = { destinations = [\"sink\"] }")
+        .start()
+        .await;
+    let first = hub.until_ready("teller").await;
+    let plugins = hub.folder.path().join("plugins");
+    std::fs::remove_dir_all(&plugins).unwrap();
+    hub.until_handler("teller", |h| h["state"] == "missing").await;
+    std::fs::create_dir(&plugins).unwrap();
+    hub.put_handler("teller", guest("version-b"));
+    hub.until_handler("teller", |h| h["state"] == "ready" && h["version"] != first["version"])
+        .await;
+    hub.push("push", "one", b"{}").await.accepted();
+    assert_eq!(sink.until_received(1).await[0].json()["version"], "b");
+}

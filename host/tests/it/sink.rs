@@ -1,0 +1,113 @@
+//! An endpoint that records what it is sent, and fails when told to.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+use crate::hub::until;
+
+/// A recorded request.
+#[derive(Debug, Clone)]
+pub struct Received {
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Received {
+    /// A header as text.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |v| v.to_str().unwrap())
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
+type Planned = (u16, Vec<(&'static str, String)>);
+
+#[derive(Default)]
+struct Inner {
+    received: Mutex<Vec<Received>>,
+    planned: Mutex<VecDeque<Planned>>,
+}
+
+/// An endpoint on a port of its own.
+#[derive(Clone)]
+pub struct Sink {
+    address: SocketAddr,
+    inner: Arc<Inner>,
+}
+
+impl Sink {
+    /// Answers 200 to everything.
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let inner = Arc::<Inner>::default();
+        let shared = inner.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let inner = shared.clone();
+                let service = service_fn(move |request| answer(inner.clone(), request));
+                tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+            }
+        });
+        Self { address, inner }
+    }
+
+    /// Answers these first, in order, each a status with headers.
+    pub async fn answering(planned: impl IntoIterator<Item = Planned>) -> Self {
+        let sink = Self::start().await;
+        sink.inner.planned.lock().unwrap().extend(planned);
+        sink
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}/hook", self.address)
+    }
+
+    /// What came so far.
+    pub fn received(&self) -> Vec<Received> {
+        self.inner.received.lock().unwrap().clone()
+    }
+
+    /// Waits until at least so many requests came; all of them.
+    pub async fn until_received(&self, count: usize) -> Vec<Received> {
+        until(&format!("{count} requests at the sink"), async || {
+            let received = self.received();
+            let seen = received.len();
+            if seen >= count { Ok(received) } else { Err(format!("{seen}")) }
+        })
+        .await
+    }
+}
+
+async fn answer(
+    inner: Arc<Inner>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (parts, body) = request.into_parts();
+    let Ok(body) = body.collect().await else {
+        return Ok(Response::builder().status(400).body(Full::default()).unwrap());
+    };
+    inner.received.lock().unwrap().push(Received { headers: parts.headers, body: body.to_bytes() });
+    let (status, headers) = inner.planned.lock().unwrap().pop_front().unwrap_or((200, Vec::new()));
+    let mut response = Response::builder().status(status);
+    for (name, value) in headers {
+        response = response.header(name, value);
+    }
+    Ok(response.body(Full::from("recorded")).unwrap())
+}
