@@ -160,8 +160,13 @@ fn request(sample: &SignedSample, to: &str) -> Result<Request<Full<Bytes>>, Comm
         request = request.header(name, value);
     }
     let body = Full::new(Bytes::from(sample.body.clone()));
-    let request = request.body(body).ok().filter(|request| request.uri().host().is_some());
-    request.ok_or_else(|| CommandError::Usage(format!("--url: `{to}` is not a URL with a host")))
+    let request = request.body(body).ok().filter(|request| {
+        let uri = request.uri();
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
+    });
+    // Not repeated here: a path may hold a secret.
+    request
+        .ok_or_else(|| CommandError::Usage("--url takes one such as https://example.com/in".into()))
 }
 
 /// The answer as it came: ids and problems are in its body.
