@@ -11,12 +11,13 @@ use weir_core::name::{HandlerName, SourceName, Target};
 use weir_core::payload::Payload;
 use weir_core::time::Timestamp;
 
-use super::due::{Entry, Refill, Taken};
+use super::due::{Entry, Taken};
 use super::effects::forwarded;
+use super::names::NameId;
 use super::settle::Delivery;
 use super::{Shared, feed, num};
 use crate::error::StoreError;
-use crate::hot::{ClaimGuard, ClaimRequest, Claimed, ClaimedMessage};
+use crate::hot::{ClaimGuard, ClaimRequest, Claimed, ClaimedMessage, Lane};
 
 /// A claim whose delivery must be read back.
 struct Unread {
@@ -34,13 +35,13 @@ pub(super) async fn claim(
     let now = shared.clock.now();
     let mut claimed = Vec::new();
     for wish in wanted {
+        let Some(target) = shared.names.find(&wish.target.to_string()) else { continue };
         let mut unread = Vec::new();
         let before = claimed.len();
-        let refills = take(shared, wish, wish.limit, now, &mut claimed, &mut unread);
-        if !refills.is_empty() {
-            refill(shared, refills).await?;
-            let got = claimed.len() - before + unread.len();
-            take(shared, wish, wish.limit.saturating_sub(got), now, &mut claimed, &mut unread);
+        take(shared, target, wish, wish.limit, now, &mut claimed, &mut unread);
+        let left = wish.limit - (claimed.len() - before + unread.len()).min(wish.limit);
+        if left > 0 && refill(shared, target, wish.lane).await? {
+            take(shared, target, wish, left, now, &mut claimed, &mut unread);
         }
         if !unread.is_empty() {
             claimed.extend(read_back(shared, unread, now).await?);
@@ -52,14 +53,14 @@ pub(super) async fn claim(
 /// Takes from memory: what was handed on is complete, the rest has to be read.
 fn take(
     shared: &Arc<Shared>,
+    name: NameId,
     wish: &ClaimRequest,
     limit: usize,
     now: Timestamp,
     claimed: &mut Vec<Claimed>,
     unread: &mut Vec<Unread>,
-) -> Vec<Refill> {
-    let Some(target) = shared.names.find(&wish.target.to_string()) else { return Vec::new() };
-    let (taken, refills) = shared.due.lock().take(target, wish.lane, limit, now);
+) {
+    let taken = shared.due.lock().take(name, wish.lane, limit, now);
     for taken in taken {
         let guard = guard(shared, &taken);
         let target = wish.target.clone();
@@ -76,7 +77,6 @@ fn take(
             None => unread.push(Unread { target, taken, guard }),
         }
     }
-    refills
 }
 
 fn guard(shared: &Arc<Shared>, taken: &Taken) -> ClaimGuard {
@@ -88,14 +88,33 @@ fn guard(shared: &Arc<Shared>, taken: &Taken) -> ClaimGuard {
     })
 }
 
-async fn refill(shared: &Arc<Shared>, refills: Vec<Refill>) -> Result<(), StoreError> {
+/// Reads in what waits on disk only. False if nothing does.
+async fn refill(shared: &Arc<Shared>, target: NameId, lane: Lane) -> Result<bool, StoreError> {
+    let waits_on_disk = shared.due.lock().waits_on_disk(target, lane);
+    if !waits_on_disk {
+        return Ok(false);
+    }
     shared
         .blocking("read in waiting deliveries", move |shared| {
+            // Planned here, where it is also carried out whatever becomes of who asked.
+            let refills = shared.due.lock().refills(target, lane);
+            let mut failed = None;
             for refill in refills {
-                let found = shared.readers.with(|conn| feed::refill(conn, &refill))?;
-                shared.due.lock().refilled(refill, found);
+                // After a failure the rest is not read either, but each is told.
+                let found = match &failed {
+                    None => shared.readers.with(|conn| feed::refill(conn, &refill)),
+                    Some(_) => Err(rusqlite::Error::InvalidQuery),
+                };
+                let mut due = shared.due.lock();
+                match found {
+                    Ok(found) => due.refilled(refill, found),
+                    Err(e) => {
+                        due.refill_failed(refill);
+                        failed.get_or_insert(e);
+                    }
+                }
             }
-            Ok(())
+            failed.map_or(Ok(true), Err)
         })
         .await
 }

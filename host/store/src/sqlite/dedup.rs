@@ -18,6 +18,10 @@ use crate::hot::DedupKey;
 const KEYS_PER_COMMIT: usize = 512;
 /// Rows of a dropped run deleted in one call.
 const DELETED_PER_CALL: i64 = 4096;
+/// Every so many runs, the next ones are twice as long.
+const RUNS_BEFORE_LONGER: usize = 48;
+/// So often, for longer runs take more memory: 2^3 times 131,072 keys are some 50 MB.
+const LONGER_AT_MOST: usize = 3;
 const BLOOM_BITS_PER_KEY: usize = 16;
 const BLOOM_PROBES: u64 = 8;
 
@@ -240,7 +244,10 @@ impl Dedup {
     }
 
     fn seal_if_full(&mut self) {
-        if self.newest.len() < self.keys_per_run || self.sealed.is_some() {
+        // Each look-up asks every run's filter, so a store with many keys makes longer runs instead of more.
+        let longer = (self.runs.len() / RUNS_BEFORE_LONGER).min(LONGER_AT_MOST);
+        let keys = self.keys_per_run << longer;
+        if self.newest.len() < keys || self.sealed.is_some() {
             return;
         }
         let mut entries: Vec<_> = self.newest.drain().collect();
@@ -255,8 +262,8 @@ impl Dedup {
         event < self.floor
     }
 
-    /// Forgets runs whose newest key is older than `before`, some rows a call. Returns how many rows went, and
-    /// whether there are more. The runs in memory change only with [`Dedup::forget`], after the commit.
+    /// Removes runs whose newest key is older than `before`, some rows a call. Returns how many rows went, and
+    /// whether there are more. In memory they go with [`Dedup::forget`].
     pub(super) fn prune(&self, conn: &Connection, before: i64) -> rusqlite::Result<(u64, bool)> {
         conn.execute("DELETE FROM key_run_info WHERE newest_at < ?1", [before])?;
         let writing = self.sealed.as_ref().map_or(-1, |s| s.run);
@@ -284,7 +291,7 @@ impl Dedup {
         }
     }
 
-    /// Takes runs that [`Dedup::prune`] dropped out of memory.
+    /// Takes runs that old out of memory: their keys count no more, whatever becomes of their rows.
     pub(super) fn forget(&mut self, before: i64) {
         self.runs.retain(|run| run.newest_at >= before);
     }

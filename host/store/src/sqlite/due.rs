@@ -108,6 +108,8 @@ struct Line {
     late: BTreeMap<(Timestamp, i64), Entry>,
     /// Deliveries due after this are on disk only.
     late_boundary: Option<(Timestamp, i64)>,
+    /// While late work is being read in: what came past the boundary meanwhile, which the reading may have missed.
+    late_came: Option<Vec<Entry>>,
     left_on_disk: u64,
 }
 
@@ -249,27 +251,33 @@ impl Due {
                 fit.push(entry);
             }
         }
-        for entry in &fit {
-            if let Some(key) = &entry.order_key {
-                self.heads.insert((target, key.clone()), entry.n);
-            }
-        }
+        let keys: Vec<_> = fit
+            .iter()
+            .filter_map(|e| e.order_key.clone().map(|key| ((target, key), e.n)))
+            .collect();
         let line = self.targets.entry(target).or_default().line(refill.place.source);
-        line.take_in(refill, fit, found.stopped);
+        if line.take_in(refill, fit, found.stopped) {
+            self.heads.extend(keys);
+        }
+    }
+
+    /// A refill could not be read; the next claim asks for it again.
+    pub(super) fn refill_failed(&mut self, refill: Refill) {
+        let line = self.targets.entry(refill.place.target).or_default().line(refill.place.source);
+        line.late_came = None;
     }
 
     // --- claiming
 
-    /// Takes up to `limit` due deliveries of a target, one source after the other, and what to read in if its
-    /// window ran dry.
+    /// Takes up to `limit` due deliveries of a target, one source after the other.
     pub(super) fn take(
         &mut self,
         target: NameId,
         lane: Lane,
         limit: usize,
         now: Timestamp,
-    ) -> (Vec<Taken>, Vec<Refill>) {
-        let (mut taken, mut refills) = (Vec::new(), Vec::new());
+    ) -> Vec<Taken> {
+        let mut taken = Vec::new();
         let target_held = self.held.contains_key(&Held::Target(target));
         let queue = self.targets.entry(target).or_default();
         let lines = queue.lines.len();
@@ -284,7 +292,9 @@ impl Due {
                 line.pop(lane, now)
             };
             match entry {
-                Some(entry) if self.claims.contains_key(&entry.n) => {}
+                Some(entry) if self.claims.contains_key(&entry.n) => {
+                    self.handoff_room += entry.handoff.as_ref().map_or(0, |h| h.bytes());
+                }
                 Some(entry) => {
                     dry = 0;
                     let place = Place { target, source: *source };
@@ -297,20 +307,38 @@ impl Due {
         let index = lane_index(lane);
         queue.hungry[index] = taken.len() < limit;
         queue.announced[index] = 0;
-        if queue.hungry[index] && !target_held {
-            for (source, line) in &queue.lines {
-                if !self.held.contains_key(&Held::Source(*source)) {
-                    let place = Place { target, source: *source };
-                    refills.extend(line.refill(place, lane, self.window));
-                }
-            }
-        }
         for Taken { place, entry, token } in &taken {
             let event = entry.handoff.as_ref().map(|h| h.event.clone());
             let claim = Claim { token: *token, place: *place, entry: entry.clone(), event };
             self.claims.insert(entry.n, claim);
         }
-        (taken, refills)
+        taken
+    }
+
+    /// Whether some of a target's lines have nothing in memory and more on disk.
+    pub(super) fn waits_on_disk(&self, target: NameId, lane: Lane) -> bool {
+        let lines = self.targets.get(&target).map_or(&[][..], |queue| &queue.lines);
+        lines.iter().any(|(_, line)| match lane {
+            Lane::Fresh => line.fresh.is_empty() && line.fresh_boundary.is_some(),
+            Lane::Late => line.late.is_empty() && line.late_boundary.is_some(),
+        })
+    }
+
+    /// What to read in for a target whose windows ran dry. Each must end with [`Due::refilled`] or
+    /// [`Due::refill_failed`].
+    pub(super) fn refills(&mut self, target: NameId, lane: Lane) -> Vec<Refill> {
+        let Some(queue) = self.targets.get_mut(&target) else { return Vec::new() };
+        if self.held.contains_key(&Held::Target(target)) {
+            return Vec::new();
+        }
+        let mut refills = Vec::new();
+        for (source, line) in &mut queue.lines {
+            if !self.held.contains_key(&Held::Source(*source)) {
+                let place = Place { target, source: *source };
+                refills.extend(line.refill(place, lane, self.window));
+            }
+        }
+        refills
     }
 
     /// Notes the event of a claim that was read back, for what settling it will make.
@@ -474,6 +502,9 @@ impl Line {
             }
             Some(at) => {
                 if self.late_boundary.is_some_and(|boundary| (at, entry.n) > boundary) {
+                    if let Some(came) = &mut self.late_came {
+                        came.push(Entry { handoff: None, ..entry.clone() });
+                    }
                     self.left_on_disk += 1;
                     return Some(entry);
                 }
@@ -508,11 +539,12 @@ impl Line {
         }
     }
 
-    fn refill(&self, place: Place, lane: Lane, window: usize) -> Option<Refill> {
+    fn refill(&mut self, place: Place, lane: Lane, window: usize) -> Option<Refill> {
         let from = match lane {
             Lane::Fresh if self.fresh.is_empty() => RefillFrom::Fresh(self.fresh_boundary?),
-            Lane::Late if self.late.is_empty() => {
+            Lane::Late if self.late.is_empty() && self.late_came.is_none() => {
                 let (at, n) = self.late_boundary?;
+                self.late_came = Some(Vec::new());
                 RefillFrom::Late(at, n)
             }
             _ => return None,
@@ -520,13 +552,19 @@ impl Line {
         Some(Refill { place, from, limit: window, seen: self.left_on_disk })
     }
 
-    fn take_in(&mut self, refill: Refill, entries: Vec<Entry>, stopped: Option<RefillFrom>) {
+    /// Takes in what a refill read. False if another refill came first: this one is dropped.
+    fn take_in(
+        &mut self,
+        refill: Refill,
+        entries: Vec<Entry>,
+        stopped: Option<RefillFrom>,
+    ) -> bool {
         // More was left on disk while the refill was read, so its end may not be the end.
         let more_came = self.left_on_disk != refill.seen;
         match refill.from {
             RefillFrom::Fresh(after) => {
                 if self.fresh_boundary != Some(after) {
-                    return;
+                    return false;
                 }
                 let reached = entries.last().map_or(after, |e| e.n);
                 self.fresh.extend(entries);
@@ -538,21 +576,24 @@ impl Line {
             }
             RefillFrom::Late(at, n) => {
                 if self.late_boundary != Some((at, n)) {
-                    return;
+                    self.late_came = None;
+                    return false;
                 }
-                let last = entries.last().and_then(|e| Some((e.due_at?, e.n)));
-                for entry in entries {
-                    if let Some(at) = entry.due_at {
+                let boundary = match stopped {
+                    Some(RefillFrom::Late(at, n)) => Some((at, n)),
+                    _ => None,
+                };
+                let came = self.late_came.take().unwrap_or_default();
+                for entry in entries.into_iter().chain(came) {
+                    let Some(at) = entry.due_at else { continue };
+                    if boundary.is_none_or(|boundary| (at, entry.n) <= boundary) {
                         self.late.insert((at, entry.n), entry);
                     }
                 }
-                self.late_boundary = match stopped {
-                    Some(RefillFrom::Late(at, n)) => Some((at, n)),
-                    _ if more_came => Some(last.unwrap_or((at, n))),
-                    _ => None,
-                };
+                self.late_boundary = boundary;
             }
         }
+        true
     }
 
     fn has_fresh(&self) -> bool {
@@ -564,3 +605,6 @@ impl Line {
         first.or(self.late_boundary.map(|(at, _)| at))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -84,7 +84,7 @@ pub struct Options {
     pub keys_per_run: usize,
     /// Payloads of a source to train its dictionary on; 0 for no dictionaries.
     pub dictionary_after: usize,
-    /// Connections that only read.
+    /// Connections that only read: so many for handlers' state, and as many for everything else.
     pub readers: usize,
     /// Pages in the log that call for a checkpoint.
     pub checkpoint_pages: u32,
@@ -128,6 +128,8 @@ pub(crate) struct Shared {
     holds: Mutex<holds::Holds>,
     totals: Mutex<marks::Totals>,
     readers: readers::Readers,
+    /// Apart, so that a long list never keeps a run waiting for its state.
+    state_readers: readers::Readers,
     queue: Queue,
     bounds: Bounds,
     wake: Notify,
@@ -227,6 +229,7 @@ fn load(
     let shared = Shared {
         clock: options.clock.clone(),
         readers: readers::Readers::new(place.clone(), options.readers),
+        state_readers: readers::Readers::new(place.clone(), options.readers),
         place,
         ids: ids::Ids::new(&keys),
         keys,

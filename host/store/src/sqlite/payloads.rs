@@ -30,6 +30,8 @@ const SAMPLES_BYTES_MAX: usize = 32 * 1024 * 1024;
 const PACKED_BYTES_MIN: usize = 48;
 /// Prepared dictionaries kept by one thread; past it the oldest is prepared again when needed.
 const CONTEXTS_PER_THREAD_MAX: usize = 16;
+/// The buffer that a thread keeps for packing; a larger one is let go after use.
+const BUFFER_BYTES_KEPT: usize = 1024 * 1024;
 /// Nothing that is stored is larger when unpacked; a damaged size cannot ask for more memory.
 const UNPACKED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -270,12 +272,7 @@ fn with_dictionary(dictionary: &Dictionary, encoded: Bytes) -> Packed {
         && let Ok(data) = contexts(|contexts| contexts.pack(dictionary, &encoded))
         && data.len() < size
     {
-        return Packed {
-            codec: Codec::Zstd,
-            dictionary: Some(dictionary.n),
-            size,
-            data: data.into(),
-        };
+        return Packed { codec: Codec::Zstd, dictionary: Some(dictionary.n), size, data };
     }
     without_dictionary(encoded)
 }
@@ -305,6 +302,7 @@ pub(super) fn unpack_text(data: &[u8], size: Option<usize>) -> Option<Box<str>> 
 struct Contexts {
     packers: Vec<(u64, Compressor<'static>)>,
     unpackers: Vec<(u64, Decompressor<'static>)>,
+    buffer: Vec<u8>,
 }
 
 fn contexts<T>(with: impl FnOnce(&mut Contexts) -> T) -> T {
@@ -313,12 +311,18 @@ fn contexts<T>(with: impl FnOnce(&mut Contexts) -> T) -> T {
 }
 
 impl Contexts {
-    fn pack(&mut self, dictionary: &Dictionary, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    /// Packs by way of a buffer that the thread keeps, so that a row's bytes are one allocation of their size.
+    fn pack(&mut self, dictionary: &Dictionary, bytes: &[u8]) -> std::io::Result<Bytes> {
         let make = || Compressor::with_dictionary(LEVEL, &dictionary.data);
-        kept(&mut self.packers, dictionary.serial, make)?.compress(bytes).map(|mut packed| {
-            packed.shrink_to_fit();
-            packed
-        })
+        let packer = kept(&mut self.packers, dictionary.serial, make)?;
+        self.buffer.clear();
+        self.buffer.reserve(zstd::zstd_safe::compress_bound(bytes.len()));
+        packer.compress_to_buffer(bytes, &mut self.buffer)?;
+        let packed = Bytes::copy_from_slice(&self.buffer);
+        if self.buffer.capacity() > BUFFER_BYTES_KEPT {
+            self.buffer = Vec::new();
+        }
+        Ok(packed)
     }
 
     fn unpack(

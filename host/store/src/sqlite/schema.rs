@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rand::TryRng;
 use rand::rngs::SysRng;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use crate::error::StoreError;
@@ -89,8 +90,7 @@ impl Place {
                 | OpenFlags::SQLITE_OPEN_CREATE
                 | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
-        conn.busy_timeout(Duration::from_secs(5))?;
-        conn.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+        prepare_once(&conn)?;
         // The first two only take hold in a new file, before anything is written.
         conn.execute_batch(&format!(
             "PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;
@@ -106,13 +106,21 @@ impl Place {
             &self.0,
             OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
-        conn.busy_timeout(Duration::from_secs(5))?;
-        conn.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+        prepare_once(&conn)?;
         conn.execute_batch(
             "PRAGMA query_only = ON; PRAGMA cache_size = -4096; PRAGMA temp_store = MEMORY;",
         )?;
         Ok(conn)
     }
+}
+
+/// Statements are prepared once and kept. Without the planner's promise SQLite prepares a statement again whenever
+/// a bound value could make a partial index usable: that was a fifth of all time spent.
+fn prepare_once(conn: &Connection) -> rusqlite::Result<()> {
+    conn.busy_timeout(Duration::from_secs(5))?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 fn private_folder(folder: &Path) -> std::io::Result<()> {

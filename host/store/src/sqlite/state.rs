@@ -33,7 +33,7 @@ impl Reader {
     ) -> Result<T, StateUnavailable> {
         let Some(handler) = self.shared.names.find(&self.handler) else { return Ok(empty) };
         self.shared
-            .readers
+            .state_readers
             .with(|conn| question(conn, handler))
             .map_err(|e| StateUnavailable(e.to_string()))
     }

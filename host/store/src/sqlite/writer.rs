@@ -72,6 +72,7 @@ impl Writer {
         let Self { shared, conn, checkpointer, owner, .. } = self;
         drop(checkpointer);
         shared.readers.close();
+        shared.state_readers.close();
         if shared.poisoned.get().is_none()
             && let Err(e) = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
         {
