@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::Full;
 
-use crate::hub::{RunningHub, TestHub, github_signature};
+use crate::hub::{RunningHub, TestHub, github_signature, hmac_hex, until};
 
 async fn hub() -> RunningHub {
     TestHub::new().github().source("slack", "slack", "slack's secret").start().await
@@ -29,7 +29,7 @@ async fn requests_that_cannot_be_trusted_are_refused_and_not_stored() {
             "github",
             &[("content-encoding", "gzip"), ("x-hub-signature-256", &good)],
             415,
-            "unsupported_encoding",
+            "content_encoding_unsupported",
         ),
     ];
     for (source, headers, status, code) in table {
@@ -44,15 +44,15 @@ async fn requests_that_cannot_be_trusted_are_refused_and_not_stored() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stale_timestamp_is_refused_and_the_log_says_how_far_the_clocks_are_apart() {
     let hub = hub().await;
-    let headers = [
-        ("x-slack-request-timestamp", "1531420618"),
-        (
-            "x-slack-signature",
-            "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503",
-        ),
-    ];
+    let signature = format!("v0={}", hmac_hex(b"slack's secret", b"v0:1531420618:{}"));
+    let headers = [("x-slack-request-timestamp", "1531420618"), ("x-slack-signature", &*signature)];
     let answer = hub.post("slack", &headers, b"{}").await;
     assert_eq!(answer.refused(), (401, "timestamp_stale".into()), "{answer:?}");
+    let log = until("the refusal in the log", async || {
+        hub.log.having(&["timestamp_stale"]).pop().ok_or_else(|| hub.log.all())
+    })
+    .await;
+    assert!(log.contains(" s apart"), "{log}");
     assert_eq!(stored(&hub).await, 0);
 }
 

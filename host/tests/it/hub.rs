@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -26,9 +27,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The secret of every source that `github` makes.
 pub const SECRET: &str = "a secret that only GitHub and we know";
 
-/// The committed test handlers.
+/// A test handler: the committed one, or what its source makes today if `WEIR_TEST_HANDLERS` names a folder that
+/// has it.
 pub fn guest(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/guests/{name}.wasm"))
+    let built = std::env::var_os("WEIR_TEST_HANDLERS")
+        .map(|dir| Path::new(&dir).join(format!("{name}.wasm")));
+    built.filter(|path| path.exists()).unwrap_or_else(|| {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/guests/{name}.wasm"))
+    })
 }
 
 /// What to start.
@@ -66,7 +72,9 @@ grace = "200ms"
 
     /// Writes a file into the hub's folder.
     pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
-        std::fs::write(self.folder.path().join(name), content).unwrap();
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         self
     }
 
@@ -281,7 +289,13 @@ impl RunningHub {
 
     /// Runs a command of the CLI against this hub.
     pub fn cli(&self, args: &[&str]) -> std::process::Output {
-        weir().args(args).current_dir(self.folder.path()).output().unwrap()
+        let admin = format!("http://{}", self.admin);
+        weir()
+            .args(args)
+            .env("WEIR_ADMIN_URL", admin)
+            .current_dir(self.folder.path())
+            .output()
+            .unwrap()
     }
 
     /// An event with its deliveries and attempts.
@@ -348,11 +362,16 @@ impl Answer {
     }
 }
 
-/// GitHub's signature, worked out here and not by the hub's own code.
+/// An HMAC, worked out here and not by the hub's own code.
+pub fn hmac_hex(secret: &[u8], message: &[u8]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).unwrap();
+    mac.update(message);
+    hex::encode(mac.finalize().into_bytes())
+}
+
+/// GitHub's signature of a body.
 pub fn github_signature(body: &[u8]) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
-    mac.update(body);
-    format!("sha256={}", hex::encode(mac.finalize().into_bytes()))
+    format!("sha256={}", hmac_hex(SECRET.as_bytes(), body))
 }
 
 /// Waits until `state` answers, looking again and again; when it does not, says what it saw last.
