@@ -56,10 +56,10 @@ use group::{Job, JobEnd, JobError, Writing};
 use queue::{Bounds, IngestOp, Queue, SettleOp};
 
 const MIB: usize = 1024 * 1024;
-/// The writer's page cache. Four times as much was measured to gain nothing but memory.
+/// The writer's page cache: the ends of all tables, and the pages that settlements come back to.
 const WRITER_CACHE_KIB: u32 = 16 * 1024;
 
-/// How a store runs. The defaults are the measured ones.
+/// How a store runs. The defaults suit one machine of a few cores.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Where time comes from.
