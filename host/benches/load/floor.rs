@@ -27,7 +27,7 @@ const SPACE: u64 = 256 << 20;
 const GROUP: usize = 1_024;
 
 /// Serves until it is killed; prints its address.
-pub fn serve(folder: &Path) {
+pub(crate) fn serve(folder: &Path) {
     let (queue, items) = mpsc::channel::<Item>();
     let mut file = OpenOptions::new()
         .create(true)

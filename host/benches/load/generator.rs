@@ -12,31 +12,31 @@ use tokio::task::JoinSet;
 
 use crate::process::Usage;
 
-pub const SECRET: &str = "a secret for measuring";
+pub(crate) const SECRET: &str = "a secret for measuring";
 const BODIES: usize = 256;
 const BODY_BYTES: usize = 2_048;
 
 /// What one load did.
 #[derive(Default)]
-pub struct Load {
-    pub answered: u64,
-    pub refused: u64,
-    pub latencies_us: Vec<u32>,
-    pub payload_bytes: u64,
+pub(crate) struct Load {
+    pub(crate) answered: u64,
+    pub(crate) refused: u64,
+    pub(crate) latencies_us: Vec<u32>,
+    pub(crate) payload_bytes: u64,
 }
 
 /// One server's figures.
-pub struct Measured {
-    pub per_second: f64,
-    pub p50_ms: f64,
-    pub p99_ms: f64,
-    pub cpu_us: f64,
-    pub written: f64,
+pub(crate) struct Measured {
+    pub(crate) per_second: f64,
+    pub(crate) p50_ms: f64,
+    pub(crate) p99_ms: f64,
+    pub(crate) cpu_us: f64,
+    pub(crate) written: f64,
     drain: Duration,
 }
 
 impl Measured {
-    pub fn new(load: &Load, used: &Usage, drain: Duration, seconds: u64) -> Self {
+    pub(crate) fn new(load: &Load, used: &Usage, drain: Duration, seconds: u64) -> Self {
         let mut sorted = load.latencies_us.clone();
         sorted.sort_unstable();
         let at = |share: f64| {
@@ -70,7 +70,12 @@ impl fmt::Display for Measured {
 }
 
 /// Runs for so long over so many connections.
-pub async fn run(to: SocketAddr, name: &'static str, seconds: u64, connections: usize) -> Load {
+pub(crate) async fn run(
+    to: SocketAddr,
+    name: &'static str,
+    seconds: u64,
+    connections: usize,
+) -> Load {
     let bodies = std::sync::Arc::new(bodies());
     let until = Instant::now() + Duration::from_secs(seconds);
     let mut tasks = JoinSet::new();

@@ -6,6 +6,13 @@
 //!
 //! `LOAD_ROUNDS` (3), `LOAD_SECONDS` (5), `LOAD_CONNECTIONS` (64), `LOAD_HANDLER` (a module; the no-op test handler).
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    reason = "a program that measures, whose figures are printed and whose failures are panics"
+)]
+
 mod floor;
 mod generator;
 mod process;

@@ -11,26 +11,26 @@ use tempfile::TempDir;
 use crate::generator::SECRET;
 
 /// CPU time and bytes written so far.
-pub struct Usage {
-    pub cpu: Duration,
-    pub written: u64,
+pub(crate) struct Usage {
+    pub(crate) cpu: Duration,
+    pub(crate) written: u64,
 }
 
 impl Usage {
-    pub fn since(&self, before: &Self) -> Self {
+    pub(crate) fn since(&self, before: &Self) -> Self {
         Self { cpu: self.cpu - before.cpu, written: self.written - before.written }
     }
 }
 
 /// A server that is measured.
-pub struct Server {
+pub(crate) struct Server {
     process: Child,
     admin: Option<SocketAddr>,
     _folder: TempDir,
 }
 
 impl Server {
-    pub fn floor() -> Self {
+    pub(crate) fn floor() -> Self {
         let folder = folder();
         let process = Command::new(std::env::current_exe().unwrap())
             .env("LOAD_FLOOR_IN", folder.path())
@@ -40,7 +40,7 @@ impl Server {
         Self { process, admin: None, _folder: folder }
     }
 
-    pub fn hub(handler: &Path) -> Self {
+    pub(crate) fn hub(handler: &Path) -> Self {
         let folder = folder();
         let path = |name: &str| folder.path().join(name);
         std::fs::create_dir(path("plugins")).unwrap();
@@ -61,7 +61,7 @@ impl Server {
     }
 
     /// Waits until it serves; where.
-    pub fn ready(&mut self) -> SocketAddr {
+    pub(crate) fn ready(&mut self) -> SocketAddr {
         if let Some(out) = self.process.stdout.take() {
             let mut line = String::new();
             BufReader::new(out).read_line(&mut line).unwrap();
@@ -87,7 +87,7 @@ impl Server {
     }
 
     /// Waits until everything that was stored is settled; how long that took.
-    pub fn settled(&self) -> Duration {
+    pub(crate) fn settled(&self) -> Duration {
         let started = Instant::now();
         if self.admin.is_some() {
             self.until("/metrics", |metrics| {
@@ -121,7 +121,7 @@ impl Server {
     }
 
     /// What it used so far, from /proc.
-    pub fn usage(&self) -> Usage {
+    pub(crate) fn usage(&self) -> Usage {
         let pid = self.process.id();
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
         let fields: Vec<&str> = stat[stat.rfind(')').unwrap() + 2..].split(' ').collect();

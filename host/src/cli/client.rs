@@ -57,7 +57,7 @@ impl ClientError {
 
 /// What a problem document says.
 #[derive(Debug, Default)]
-pub(super) struct Problem {
+pub(crate) struct Problem {
     code: String,
     detail: String,
     request_id: String,

@@ -20,7 +20,8 @@ async fn requests_that_cannot_be_trusted_are_refused_and_not_stored() {
     let good = github_signature(b"{}");
     let event = ("x-github-event", "push");
     let wrong = github_signature(b"other");
-    let table: [(&str, &[(&str, &str)], u16, &str); 5] = [
+    type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], u16, &'a str);
+    let table: [Row<'_>; 5] = [
         ("nobody", &[], 404, "unknown_source"),
         ("github", &[event], 401, "signature_missing"),
         ("github", &[event, ("x-hub-signature-256", "sha256=zz")], 401, "signature_malformed"),

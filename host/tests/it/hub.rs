@@ -25,11 +25,11 @@ use crate::sink::Sink;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The secret of every source that `github` makes.
-pub const SECRET: &str = "a secret that only GitHub and we know";
+pub(crate) const SECRET: &str = "a secret that only GitHub and we know";
 
 /// A test handler: the committed one, or what its source makes today if `WEIR_TEST_HANDLERS` names a folder that
 /// has it.
-pub fn guest(name: &str) -> PathBuf {
+pub(crate) fn guest(name: &str) -> PathBuf {
     let built = std::env::var_os("WEIR_TEST_HANDLERS")
         .map(|dir| Path::new(&dir).join(format!("{name}.wasm")));
     built.filter(|path| path.exists()).unwrap_or_else(|| {
@@ -38,14 +38,14 @@ pub fn guest(name: &str) -> PathBuf {
 }
 
 /// What to start.
-pub struct TestHub {
+pub(crate) struct TestHub {
     folder: TempDir,
     config: String,
 }
 
 impl TestHub {
     /// Nothing but the listeners.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("plugins")).unwrap();
         let config = r#"
@@ -64,14 +64,14 @@ grace = "200ms"
     }
 
     /// Adds to the configuration.
-    pub fn config(mut self, toml: &str) -> Self {
+    pub(crate) fn config(mut self, toml: &str) -> Self {
         self.config.push_str(toml);
         self.config.push('\n');
         self
     }
 
     /// Writes a file into the hub's folder.
-    pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
         let path = self.folder.path().join(name);
         std::fs::write(&path, content).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -79,31 +79,31 @@ grace = "200ms"
     }
 
     /// A source with a secret of its own.
-    pub fn source(self, name: &str, provider: &str, secret: &str) -> Self {
+    pub(crate) fn source(self, name: &str, provider: &str, secret: &str) -> Self {
         self.file(&format!("{name}.secret"), secret).config(&format!(
             "[sources.{name}]\nprovider = \"{provider}\"\nsecrets = [{{ file = \"{name}.secret\" }}]"
         ))
     }
 
     /// The source `github`.
-    pub fn github(self) -> Self {
+    pub(crate) fn github(self) -> Self {
         self.source("github", "github", SECRET)
     }
 
     /// A handler from the committed test handlers, under a name of its own.
-    pub fn handler(self, name: &str, module: &str) -> Self {
+    pub(crate) fn handler(self, name: &str, module: &str) -> Self {
         std::fs::copy(guest(module), self.plugin_path(name)).unwrap();
         self
     }
 
     /// What is granted, configured and limited for a handler.
-    pub fn sidecar(self, name: &str, toml: &str) -> Self {
+    pub(crate) fn sidecar(self, name: &str, toml: &str) -> Self {
         std::fs::write(self.plugin_path(name).with_extension("toml"), toml).unwrap();
         self
     }
 
     /// A destination that leads to a sink.
-    pub fn destination(self, name: &str, sink: &Sink, more: &str) -> Self {
+    pub(crate) fn destination(self, name: &str, sink: &Sink, more: &str) -> Self {
         self.config(&format!(
             "[destinations.{name}]\nkind = \"webhook\"\nurl = \"{}\"\nallow = [\"@private\"]\n{more}",
             sink.url()
@@ -115,13 +115,13 @@ grace = "200ms"
     }
 
     /// Runs it and waits until it says that it is ready.
-    pub async fn start(self) -> RunningHub {
+    pub(crate) async fn start(self) -> RunningHub {
         std::fs::write(self.folder.path().join("weir.toml"), &self.config).unwrap();
         RunningHub::start(self.folder).await
     }
 
     /// Runs it, expecting that it refuses: its exit code and what it said.
-    pub fn refused(self) -> (i32, String) {
+    pub(crate) fn refused(self) -> (i32, String) {
         let file = self.folder.path().join("weir.toml");
         std::fs::write(&file, &self.config).unwrap();
         let out = weir().arg("serve").arg("--config").arg(file).output().unwrap();
@@ -130,7 +130,7 @@ grace = "200ms"
 }
 
 /// The real binary.
-pub fn weir() -> Command {
+pub(crate) fn weir() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
     command.env_remove("WEIR_ADMIN_TOKEN").env_remove("RUST_LOG").stdin(Stdio::null());
     command
@@ -138,7 +138,7 @@ pub fn weir() -> Command {
 
 /// What the process has logged so far.
 #[derive(Clone, Default)]
-pub struct Log(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
 
 impl Log {
     fn follow(&self, from: impl std::io::Read + Send + 'static) {
@@ -151,23 +151,23 @@ impl Log {
     }
 
     /// The lines that contain all of these.
-    pub fn having(&self, parts: &[&str]) -> Vec<String> {
+    pub(crate) fn having(&self, parts: &[&str]) -> Vec<String> {
         let lines = self.0.lock().unwrap();
         lines.iter().filter(|l| parts.iter().all(|p| l.contains(p))).cloned().collect()
     }
 
     /// Everything.
-    pub fn all(&self) -> String {
+    pub(crate) fn all(&self) -> String {
         self.0.lock().unwrap().join("\n")
     }
 }
 
 /// A hub that runs.
-pub struct RunningHub {
-    pub folder: TempDir,
-    pub log: Log,
-    pub ingress: SocketAddr,
-    pub admin: SocketAddr,
+pub(crate) struct RunningHub {
+    pub(crate) folder: TempDir,
+    pub(crate) log: Log,
+    pub(crate) ingress: SocketAddr,
+    pub(crate) admin: SocketAddr,
     process: Child,
     client: Client<HttpConnector, Full<Bytes>>,
 }
@@ -196,7 +196,7 @@ impl RunningHub {
     }
 
     /// Kills it as a power cut would, and starts it again on the same folder.
-    pub async fn kill_and_restart(mut self) -> Self {
+    pub(crate) async fn kill_and_restart(mut self) -> Self {
         self.kill();
         let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
         drop(self);
@@ -204,13 +204,13 @@ impl RunningHub {
     }
 
     /// Kills it as a power cut would.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
 
     /// Asks it to stop as a service manager would; its exit code.
-    pub async fn stop(mut self) -> i32 {
+    pub(crate) async fn stop(mut self) -> i32 {
         let pid = self.process.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         let process = &mut self.process;
@@ -222,13 +222,8 @@ impl RunningHub {
         .unwrap_or(-1)
     }
 
-    /// The process's id.
-    pub fn pid(&self) -> u32 {
-        self.process.id()
-    }
-
     /// Puts a handler into the watched folder, as a person would who copies a file and then renames it.
-    pub fn put_handler(&self, name: &str, module: impl AsRef<Path>) {
+    pub(crate) fn put_handler(&self, name: &str, module: impl AsRef<Path>) {
         let plugins = self.folder.path().join("plugins");
         let partial = plugins.join(format!("{name}.wasm.tmp"));
         std::fs::copy(module, &partial).unwrap();
@@ -236,14 +231,14 @@ impl RunningHub {
     }
 
     /// Sends a request as it is.
-    pub async fn send(&self, request: Request<Full<Bytes>>) -> (StatusCode, Bytes) {
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> (StatusCode, Bytes) {
         let response = self.client.request(request).await.unwrap();
         let status = response.status();
         (status, response.into_body().collect().await.unwrap().to_bytes())
     }
 
     /// Posts to a source with these headers.
-    pub async fn post(&self, source: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub(crate) async fn post(&self, source: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         let mut request = Request::builder()
             .method(Method::POST)
             .uri(format!("http://{}/webhook/{source}", self.ingress));
@@ -256,7 +251,7 @@ impl RunningHub {
     }
 
     /// Posts a signed GitHub event to the source `github`.
-    pub async fn push(&self, kind: &str, delivery: &str, body: &[u8]) -> Answer {
+    pub(crate) async fn push(&self, kind: &str, delivery: &str, body: &[u8]) -> Answer {
         let signature = github_signature(body);
         let headers = [
             ("content-type", "application/json"),
@@ -268,7 +263,7 @@ impl RunningHub {
     }
 
     /// Asks the admin API.
-    pub async fn api(&self, path: &str) -> Value {
+    pub(crate) async fn api(&self, path: &str) -> Value {
         let request = Request::builder()
             .uri(format!("http://{}{path}", self.admin))
             .body(Full::default())
@@ -278,17 +273,8 @@ impl RunningHub {
         serde_json::from_slice(&body).unwrap()
     }
 
-    /// The metrics page.
-    pub async fn metrics(&self) -> String {
-        let request = Request::builder()
-            .uri(format!("http://{}/metrics", self.admin))
-            .body(Full::default())
-            .unwrap();
-        String::from_utf8(self.send(request).await.1.to_vec()).unwrap()
-    }
-
     /// Runs a command of the CLI against this hub.
-    pub fn cli(&self, args: &[&str]) -> std::process::Output {
+    pub(crate) fn cli(&self, args: &[&str]) -> std::process::Output {
         let admin = format!("http://{}", self.admin);
         weir()
             .args(args)
@@ -299,12 +285,12 @@ impl RunningHub {
     }
 
     /// An event with its deliveries and attempts.
-    pub async fn event(&self, id: &str) -> Value {
+    pub(crate) async fn event(&self, id: &str) -> Value {
         self.api(&format!("/api/v1/events/{id}")).await["event"].take()
     }
 
     /// Waits until an event has this status; the event then.
-    pub async fn until_status(&self, event: &str, status: &str) -> Value {
+    pub(crate) async fn until_status(&self, event: &str, status: &str) -> Value {
         until(&format!("{event} to be {status}"), async || {
             let found = self.event(event).await;
             if found["status"] == status { Ok(found) } else { Err(found.to_string()) }
@@ -313,7 +299,7 @@ impl RunningHub {
     }
 
     /// Waits until a handler's version is in force; its status then.
-    pub async fn until_handler(&self, name: &str, ready: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn until_handler(&self, name: &str, ready: impl Fn(&Value) -> bool) -> Value {
         until(&format!("handler {name}"), async || {
             let handlers = self.api("/api/v1/handlers").await;
             let all = handlers["items"].as_array().unwrap();
@@ -326,7 +312,7 @@ impl RunningHub {
     }
 
     /// Waits until a handler serves.
-    pub async fn until_ready(&self, name: &str) -> Value {
+    pub(crate) async fn until_ready(&self, name: &str) -> Value {
         self.until_handler(name, |h| h["state"] == "ready").await
     }
 }
@@ -343,39 +329,39 @@ impl Drop for RunningHub {
 
 /// What a source answered.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub body: Value,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Value,
 }
 
 impl Answer {
     /// The id of the event that was accepted.
-    pub fn accepted(&self) -> String {
+    pub(crate) fn accepted(&self) -> String {
         assert_eq!(self.status, 200, "{self:?}");
         assert_eq!(self.body["status"], "accepted", "{self:?}");
         self.body["event_id"].as_str().unwrap().to_owned()
     }
 
     /// The stable code of a refusal.
-    pub fn refused(&self) -> (u16, String) {
+    pub(crate) fn refused(&self) -> (u16, String) {
         (self.status.as_u16(), self.body["code"].as_str().unwrap_or("no code").to_owned())
     }
 }
 
 /// An HMAC, worked out here and not by the hub's own code.
-pub fn hmac_hex(secret: &[u8], message: &[u8]) -> String {
+pub(crate) fn hmac_hex(secret: &[u8], message: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret).unwrap();
     mac.update(message);
     hex::encode(mac.finalize().into_bytes())
 }
 
 /// GitHub's signature of a body.
-pub fn github_signature(body: &[u8]) -> String {
+pub(crate) fn github_signature(body: &[u8]) -> String {
     format!("sha256={}", hmac_hex(SECRET.as_bytes(), body))
 }
 
 /// Waits until `state` answers, looking again and again; when it does not, says what it saw last.
-pub async fn until<T>(what: &str, mut state: impl AsyncFnMut() -> Result<T, String>) -> T {
+pub(crate) async fn until<T>(what: &str, mut state: impl AsyncFnMut() -> Result<T, String>) -> T {
     let mut look = tokio::time::interval(Duration::from_millis(20));
     let started = tokio::time::Instant::now();
     loop {

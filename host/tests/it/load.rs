@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use crate::hub::github_signature;
 
 /// Pushes GitHub events over several connections until told to stop, or until the hub is gone.
-pub struct Load {
+pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
     connections: JoinSet<Sent>,
@@ -24,18 +24,18 @@ pub struct Load {
 
 /// What one load did.
 #[derive(Default, Debug)]
-pub struct Sent {
+pub(crate) struct Sent {
     /// Delivery ids that were answered 2xx, with the event's id.
-    pub acked: HashMap<String, String>,
+    pub(crate) acked: HashMap<String, String>,
     /// Requests sent whose answer never came.
-    pub in_flight: Vec<String>,
+    pub(crate) in_flight: Vec<String>,
     /// Answers that were not 2xx.
-    pub refused: Vec<String>,
+    pub(crate) refused: Vec<String>,
 }
 
 impl Load {
     /// Starts. Delivery ids begin with `run`, so that loads don't meet.
-    pub fn start(to: std::net::SocketAddr, run: &str, connections: usize) -> Self {
+    pub(crate) fn start(to: std::net::SocketAddr, run: &str, connections: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let answered = Arc::new(AtomicU64::new(0));
         let mut tasks = JoinSet::new();
@@ -47,12 +47,12 @@ impl Load {
     }
 
     /// Answers so far.
-    pub fn answered(&self) -> u64 {
+    pub(crate) fn answered(&self) -> u64 {
         self.answered.load(Ordering::Relaxed)
     }
 
     /// Stops and tells.
-    pub async fn finish(mut self) -> Sent {
+    pub(crate) async fn finish(mut self) -> Sent {
         self.stop.store(true, Ordering::Relaxed);
         let mut all = Sent::default();
         while let Some(sent) = self.connections.join_next().await {

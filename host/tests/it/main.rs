@@ -3,6 +3,12 @@
 //! Each file is a part of the main job. `hub` and `sink` are the small language that the tests are written in:
 //! tests say what they start, what they send, and which state they wait for. None waits for time.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test says what it expects by panicking"
+)]
+
 mod hub;
 mod load;
 mod sink;

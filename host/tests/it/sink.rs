@@ -19,19 +19,19 @@ use crate::hub::until;
 
 /// A recorded request.
 #[derive(Debug, Clone)]
-pub struct Received {
-    pub headers: HeaderMap,
-    pub body: Bytes,
+pub(crate) struct Received {
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Received {
     /// A header as text.
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |v| v.to_str().unwrap())
     }
 
     /// The body as JSON.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 }
@@ -46,14 +46,14 @@ struct Inner {
 
 /// An endpoint on a port of its own.
 #[derive(Clone)]
-pub struct Sink {
+pub(crate) struct Sink {
     address: SocketAddr,
     inner: Arc<Inner>,
 }
 
 impl Sink {
     /// Answers 200 to everything.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let inner = Arc::<Inner>::default();
@@ -69,23 +69,23 @@ impl Sink {
     }
 
     /// Answers these first, in order, each a status with headers.
-    pub async fn answering(planned: impl IntoIterator<Item = Planned>) -> Self {
+    pub(crate) async fn answering(planned: impl IntoIterator<Item = Planned>) -> Self {
         let sink = Self::start().await;
         sink.inner.planned.lock().unwrap().extend(planned);
         sink
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}/hook", self.address)
     }
 
     /// What came so far.
-    pub fn received(&self) -> Vec<Received> {
+    pub(crate) fn received(&self) -> Vec<Received> {
         self.inner.received.lock().unwrap().clone()
     }
 
     /// Waits until at least so many requests came; all of them.
-    pub async fn until_received(&self, count: usize) -> Vec<Received> {
+    pub(crate) async fn until_received(&self, count: usize) -> Vec<Received> {
         until(&format!("{count} requests at the sink"), async || {
             let received = self.received();
             let seen = received.len();
