@@ -15,7 +15,9 @@ use weir_core::name::SourceName;
 use weir_core::payload::Payload;
 use weir_engine::{Engine, Options};
 use weir_store::Store;
-use weir_store::hot::{EventIngested, NewDelivery, NewEvent, NewRequest, Routed};
+use weir_store::hot::{
+    ClaimRequest, Claimed, EventIngested, Lane, NewDelivery, NewEvent, NewRequest, Routed,
+};
 use weir_store::query::{DeliveryDetail, EventDetail};
 use weir_store::sqlite;
 
@@ -179,6 +181,14 @@ impl Bed {
         let mut deliveries = self.finished(id).await;
         assert_eq!(deliveries.len(), 1, "{deliveries:?}");
         deliveries.remove(0)
+    }
+
+    /// A claim for that target, once somebody else's has ended.
+    pub(crate) async fn claimed(&self, target: &str) -> Claimed {
+        let target = target.parse().unwrap();
+        let wanted = [ClaimRequest { target, lane: Lane::Fresh, limit: 1 }];
+        let claim = async || self.store.claim(&wanted).await.unwrap().pop();
+        until("there is something to claim", claim).await
     }
 
     pub(crate) fn handler(&self, name: &str) -> Option<HandlerStatus> {

@@ -132,3 +132,19 @@ async fn an_inbox_keeps_what_it_gets() {
     assert!(bed.inbox.after(1).is_empty());
     bed.stop().await;
 }
+
+#[tokio::test]
+async fn what_is_still_being_sent_when_the_drain_stops_waiting_is_given_back_with_no_attempt_spent()
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let place = routed_to(&format!("http://{}/", listener.local_addr().unwrap()), PRIVATE);
+    let bed = place.start().await;
+    let event = bed.post("github", "push", &json!({})).await;
+    let _never_answered = listener.accept().await.unwrap();
+    bed.drain.stop_claiming();
+    bed.drain.stop_waiting();
+    let claimed = bed.claimed("destination:ops").await;
+    assert_eq!((claimed.event.id, claimed.fence.attempt), (event, 1));
+    drop(claimed);
+    bed.stop().await;
+}

@@ -96,7 +96,8 @@ impl InvokerHandle {
         self.versions.changes()
     }
 
-    /// Resolves when every module that lay in the folder has been loaded or refused once.
+    /// Resolves when every module that lay in the folder has been loaded or refused once. While the folder cannot be
+    /// read, or files in it keep changing, it does not: wait for it with a limit.
     pub async fn looked(&self) {
         // An error says that the invoker is gone, and there is nothing to wait for.
         let _ = self.versions.has_looked().wait_for(|looked| *looked).await;

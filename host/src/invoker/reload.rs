@@ -150,17 +150,7 @@ impl Reloader {
     }
 
     async fn load(&self, name: &HandlerName) -> Result<(), Trouble> {
-        let (dir, read_name): (PathBuf, _) = (self.config.plugins.dir.clone(), name.clone());
-        let read = self.guests.spawn_blocking(move || folder::read(&dir, &read_name)).await;
-        let content = match read.unwrap_or_else(|error| Err(std::io::Error::other(error)))? {
-            Read::Whole(content) => content,
-            Read::Changed => return Err(Trouble::Changing),
-            Read::SidecarNotText => {
-                let content = Version::of(b"a sidecar that is not text");
-                return Err(Trouble::Refused { content, refusal: Refusal::SidecarNotText });
-            }
-        };
-        let id = identity(&content);
+        let (id, content) = self.read(name).await?;
         if self.versions.is_refused(name, id, self.clock.now()) {
             return Ok(());
         }
@@ -176,6 +166,21 @@ impl Reloader {
             .await
             .map_err(|refusal| Trouble::Refused { content: id, refusal })?;
         self.take_over(name, before.as_deref(), serving, &bytes).await
+    }
+
+    /// Reads a handler's files, and what tells this content from others.
+    async fn read(&self, name: &HandlerName) -> Result<(Version, Content), Trouble> {
+        let (dir, name): (PathBuf, _) = (self.config.plugins.dir.clone(), name.clone());
+        // Hashing 64 MiB takes as long as reading them.
+        let reading = self.guests.spawn_blocking(move || match folder::read(&dir, &name)? {
+            Read::Whole(content) => Ok((identity(&content), content)),
+            Read::Changed => Err(Trouble::Changing),
+            Read::SidecarNotText => {
+                let content = Version::of(b"a sidecar that is not text");
+                Err(Trouble::Refused { content, refusal: Refusal::SidecarNotText })
+            }
+        });
+        reading.await.unwrap_or_else(|error| Err(std::io::Error::other(error).into()))
     }
 
     /// Loads files into something that could serve. Touches nothing.

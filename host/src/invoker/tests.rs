@@ -297,10 +297,8 @@ async fn what_still_runs_when_the_drain_stops_waiting_is_given_back_with_no_atte
     bed.handler_is("probe", |h| h.running > 0).await;
     bed.drain.stop_claiming();
     bed.drain.stop_waiting();
-    let store = bed.store.clone();
-    let idle = async || bed.handler("probe").filter(|h| h.running == 0);
-    until("nothing runs", idle).await;
-    let delivery = store.event(event).await.unwrap().unwrap().deliveries.remove(0);
-    assert_eq!((delivery.state, delivery.attempts), (DeliveryState::Pending, 0));
+    let claimed = bed.claimed("handler:probe").await;
+    assert_eq!((claimed.event.id, claimed.fence.attempt), (event, 1));
+    drop(claimed);
     bed.stop().await;
 }
