@@ -46,6 +46,10 @@ fn load(args: &ServeArgs) -> Result<(Config, Listeners), Exit> {
     Ok((config, listeners))
 }
 
+/// How far guests and sends step back for requests and the writer, as `nice` counts: a sender who waits for an
+/// answer must not wait for a handler, and what is stored is not lost by running a little later.
+const WORK_NICENESS: i32 = 10;
+
 /// Builds a hub, starts it, and gives it to `work` with the grace that it has to stop. Used by `demo` too.
 pub(crate) fn host(
     config: Config,
@@ -53,7 +57,7 @@ pub(crate) fn host(
     work: impl AsyncFnOnce(Running, Duration) -> anyhow::Result<Exit>,
 ) -> Exit {
     let hosted = || -> anyhow::Result<Exit> {
-        let (ingress, guests) = (runtime("ingress")?, runtime("work")?);
+        let (ingress, guests) = (runtime("ingress", 0)?, runtime("work", WORK_NICENESS)?);
         let threads = Threads { ingress: ingress.handle().clone(), work: guests.handle().clone() };
         let grace = config.shutdown_grace;
         let exit = guests.block_on(async {
@@ -73,8 +77,16 @@ pub(crate) fn host(
     })
 }
 
-fn runtime(name: &'static str) -> anyhow::Result<Runtime> {
-    let runtime = Builder::new_multi_thread().thread_name(name).enable_all().build();
+fn runtime(name: &'static str, niceness: i32) -> anyhow::Result<Runtime> {
+    let courteous = move || {
+        if niceness != 0
+            && let Err(error) = rustix::process::nice(niceness)
+        {
+            tracing::debug!(%error, "threads keep the usual priority");
+        }
+    };
+    let runtime =
+        Builder::new_multi_thread().thread_name(name).on_thread_start(courteous).enable_all().build();
     runtime.with_context(|| format!("cannot start the {name} threads"))
 }
 

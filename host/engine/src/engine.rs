@@ -214,6 +214,11 @@ fn config() -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
+        // Bounds are checked in code and not by page protection. A guest that allocates grows its memory, and the
+        // next instance in its slot would have to protect the growth again: two system calls that interrupt every
+        // core, in each run, for handlers that mostly run for microseconds.
+        .signals_based_traps(false)
+        .memory_guard_size(0)
         .memory_init_cow(true)
         .max_wasm_stack(GUEST_STACK_BYTES)
         .async_stack_size(FIBRE_STACK_BYTES)
