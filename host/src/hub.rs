@@ -117,11 +117,17 @@ pub struct Hub {
     egress: Egress,
     admin: Admin,
     upkeep: Upkeep,
+    health: Arc<Health>,
+    first_start: bool,
     drain: Drain,
     tasks: Tasks,
     handlers: InvokerHandle,
     inbox: Inbox,
 }
+
+/// The first start of a hub knows no subscriptions yet. It looks at the plugins folder before it takes webhooks, so
+/// that none is `unrouted`, but no longer than this: a module that compiles for minutes must not keep senders out.
+const FIRST_LOOK: Duration = Duration::from_secs(60);
 
 impl Hub {
     /// Opens the store, restores the last good handlers' routes, and wires everything.
@@ -133,12 +139,12 @@ impl Hub {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (drain, tasks, metrics) = (Drain::new(), Tasks::new(), Metrics::new());
         prepare_data_dir(&config.data_dir)?;
-        let store = open_store(&config, clock.clone()).await?;
+        let store = open_store(&config, clock.clone(), &threads.ingress).await?;
         let health = Health::new(store.clone(), drain.clone());
 
         let last_good = invoker::restore(&*store, &config).await?;
+        let first_start = last_good.is_empty();
         let routes = Arc::new(Routes::build(store.clone(), &config.routes, last_good).await?);
-        health.set_routing_ready();
 
         let ingress = Arc::new(Ingress::new(IngressParts {
             config: config.clone(),
@@ -174,7 +180,7 @@ impl Hub {
             token: token(&config)?,
             store: store.clone(),
             metrics,
-            health,
+            health: health.clone(),
             handlers: telling(&handlers, InvokerHandle::handlers),
             inbox: telling(&inbox, Inbox::messages),
             clock,
@@ -190,6 +196,8 @@ impl Hub {
             egress,
             admin,
             upkeep,
+            health,
+            first_start,
             drain,
             tasks,
             handlers,
@@ -197,8 +205,8 @@ impl Hub {
         })
     }
 
-    /// Starts everything.
-    pub fn start(self) -> std::io::Result<Running> {
+    /// Starts everything, and returns once webhooks are taken.
+    pub async fn start(self) -> std::io::Result<Running> {
         let addresses = Addresses {
             ingress: self.listeners.ingress.local_addr()?,
             admin: self.listeners.admin.local_addr()?,
@@ -211,6 +219,11 @@ impl Hub {
         tasks.spawn_on("upkeep", OnFailure::Log, work, self.upkeep.run());
         let accepting = self.ingress.run(self.listeners.ingress);
         tasks.spawn_on("ingress", OnFailure::Stop, ingress, accepting);
+        if self.first_start {
+            // Late or not, there is a table now.
+            let _late = tokio::time::timeout(FIRST_LOOK, self.handlers.looked()).await;
+        }
+        self.health.set_routing_ready();
         Ok(Running {
             addresses,
             store: self.store,
@@ -306,11 +319,15 @@ fn prepare_data_dir(dir: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("store.url: cannot make the data folder {}", dir.display()))
 }
 
-/// Opening may rebuild what a crash left behind, which takes as long as there is of it.
-async fn open_store(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Store>> {
+/// Opening may rebuild what a crash left behind, which takes as long as there is of it. The store answers from the
+/// threads that it is opened on: those of requests, so that no answer waits behind a guest.
+async fn open_store(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    on: &Handle,
+) -> anyhow::Result<Arc<dyn Store>> {
     let url = config.store_url.clone();
-    let opened =
-        tokio::task::spawn_blocking(move || weir_store::open(&url, Options::new(clock))).await?;
+    let opened = on.spawn_blocking(move || weir_store::open(&url, Options::new(clock))).await?;
     opened.with_context(|| format!("store.url: cannot open {}", config.store_url))
 }
 

@@ -61,7 +61,7 @@ pub(crate) fn host(
         let threads = Threads { ingress: ingress.handle().clone(), work: guests.handle().clone() };
         let grace = config.shutdown_grace;
         let exit = guests.block_on(async {
-            let running = Hub::build(Arc::new(config), listeners, threads).await?.start()?;
+            let running = Hub::build(Arc::new(config), listeners, threads).await?.start().await?;
             let crate::hub::Addresses { ingress, admin } = running.addresses;
             tracing::info!(%ingress, %admin, "ready");
             work(running, grace).await
@@ -85,8 +85,11 @@ fn runtime(name: &'static str, niceness: i32) -> anyhow::Result<Runtime> {
             tracing::debug!(%error, "threads keep the usual priority");
         }
     };
-    let runtime =
-        Builder::new_multi_thread().thread_name(name).on_thread_start(courteous).enable_all().build();
+    let runtime = Builder::new_multi_thread()
+        .thread_name(name)
+        .on_thread_start(courteous)
+        .enable_all()
+        .build();
     runtime.with_context(|| format!("cannot start the {name} threads"))
 }
 

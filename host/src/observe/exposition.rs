@@ -295,6 +295,12 @@ mod tests {
     }
 
     #[test]
+    fn the_documents_list_every_metric() {
+        let readme = include_str!("../../README.md");
+        assert!(readme.contains(&table()), "host/README.md should have:\n{}", table());
+    }
+
+    #[test]
     fn every_metric_is_exposed_under_its_name_with_its_kind() {
         let text = busy();
         for metric in ALL {
