@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -120,11 +121,7 @@ fn prepare(args: &DemoArgs) -> anyhow::Result<(Config, Listeners, Option<TempDir
     Ok((config, listeners, folder))
 }
 
-async fn show(
-    running: &Running,
-    sources: &[std::sync::Arc<Source>],
-    output: Output,
-) -> anyhow::Result<()> {
+async fn show(running: &Running, sources: &[Arc<Source>], output: Output) -> anyhow::Result<()> {
     let looked = tokio::time::timeout(PATIENCE, running.handlers.looked()).await;
     looked.context("the handlers took too long to load")?;
     if !output.json {
@@ -133,7 +130,7 @@ async fn show(
         output.text(&format!("handlers  {}\n", list_or_none(&names)));
     }
     let http = Http::new()?;
-    let mut random = StdRng::try_from_rng(&mut SysRng).context("the system gave no randomness")?;
+    let mut random = randomness()?;
     let mut seen = Vec::new();
     for (source, sample) in SAMPLES {
         let source = sources.iter().find(|s| s.name.as_str() == source);
@@ -271,7 +268,7 @@ fn effects(running: &Running, events: &[EventDetail]) -> Vec<String> {
 
 fn close(
     running: &Running,
-    sources: &[std::sync::Arc<Source>],
+    sources: &[Arc<Source>],
     random: &mut StdRng,
     output: Output,
 ) -> anyhow::Result<()> {
@@ -283,19 +280,28 @@ fn close(
     let mut text = format!(
         "\nwebhooks  http://{ingress}/webhook/SOURCE\nevents    http://{admin}/api/v1/events\nmessages  http://{admin}/api/v1/inbox\nmetrics   http://{admin}/metrics\n"
     );
-    if let Some(source) = sources.iter().find(|s| s.name.as_str() == "custom") {
-        let (url, now) = (url(ingress, source), SystemClock.now());
-        let sample = SignedSample::make(
-            &source.provider,
-            "user.signup",
-            &source.signing,
-            &url,
-            now,
-            random,
-        )?;
-        text.push_str(&format!("\nA signed request to try by hand:\n{}\n", sample.curl(&url)));
-    }
+    text.push_str(&by_hand(ingress, sources, random)?);
     text.push_str("\nPress Ctrl-C to stop.");
     output.text(&text);
     Ok(())
+}
+
+/// A signed request to the source `custom`, as a command to paste; empty if there is no such source.
+pub(crate) fn by_hand(
+    ingress: SocketAddr,
+    sources: &[Arc<Source>],
+    random: &mut StdRng,
+) -> anyhow::Result<String> {
+    let Some(source) = sources.iter().find(|s| s.name.as_str() == "custom") else {
+        return Ok(String::new());
+    };
+    let (url, now) = (url(ingress, source), SystemClock.now());
+    let sample =
+        SignedSample::make(&source.provider, "user.signup", &source.signing, &url, now, random)?;
+    Ok(format!("\nA signed request to try by hand:\n{}\n", sample.curl(&url)))
+}
+
+/// Randomness for samples.
+pub(crate) fn randomness() -> anyhow::Result<StdRng> {
+    StdRng::try_from_rng(&mut SysRng).context("the system gave no randomness")
 }

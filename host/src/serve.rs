@@ -8,27 +8,37 @@ use anyhow::Context as _;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::cli::exit::Exit;
+use crate::cli::output::Output;
 use crate::cli::{ServeArgs, report};
 use crate::config::{self, Config, Loaded};
 use crate::hub::{Broken, Hub, Listeners, Running, Threads};
-use crate::logging;
 use crate::shutdown::Signals;
+use crate::{demo, logging};
 
 /// Runs a hub until it is asked to stop, or cannot go on.
-pub fn serve(args: ServeArgs, _json: bool) -> ExitCode {
+pub fn serve(args: ServeArgs, json: bool) -> ExitCode {
     let exit = match load(&args) {
-        Ok((config, listeners)) => host(config, listeners, async |running, grace| {
-            let mut signals = Signals::listen()?;
-            let stopped = until_stopped(&running, &mut signals).await;
-            drain(running, &mut signals, grace).await;
-            Ok(stopped)
-        }),
+        Ok((config, listeners, no_file)) => {
+            let sources: Vec<_> = config.sources.values().cloned().collect();
+            host(config, listeners, async |running, grace| {
+                let mut signals = Signals::listen()?;
+                if no_file && !json {
+                    let ingress = running.addresses.ingress;
+                    let text = demo::by_hand(ingress, &sources, &mut demo::randomness()?)?;
+                    Output { json }.text(&text);
+                }
+                let stopped = until_stopped(&running, &mut signals).await;
+                drain(running, &mut signals, grace).await;
+                Ok(stopped)
+            })
+        }
         Err(exit) => exit,
     };
     exit.into()
 }
 
-fn load(args: &ServeArgs) -> Result<(Config, Listeners), Exit> {
+/// The configuration, bound sockets, and whether there is no file: development mode out of the box.
+fn load(args: &ServeArgs) -> Result<(Config, Listeners, bool), Exit> {
     let usage = |error: &dyn std::error::Error| {
         report(error);
         Exit::Usage
@@ -43,7 +53,7 @@ fn load(args: &ServeArgs) -> Result<(Config, Listeners), Exit> {
         tracing::info!("no weir.toml here: development mode, on loopback, with generated secrets");
     }
     let listeners = Listeners::bind(&config).map_err(|error| usage(&error))?;
-    Ok((config, listeners))
+    Ok((config, listeners, file.is_none()))
 }
 
 /// How far guests and sends step back for requests and the writer, as `nice` counts: a sender who waits for an
