@@ -8,7 +8,7 @@ use crate::sink::Sink;
 
 /// Rounds of kill and restart; more by hand, `WEIR_CRASH_ROUNDS=100`.
 fn rounds() -> u64 {
-    std::env::var("WEIR_CRASH_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(5)
+    std::env::var("WEIR_CRASH_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(20)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use weir_core::delivery::{DeliveryState, Next};
 use weir_core::effect::StateWrite;
+use weir_core::id::{DeliveryId, EventId};
 use weir_core::name::HandlerName;
 use weir_store::Store;
 use weir_store::hot::{ClaimRequest, EventIngested, Lane, RoutedEffects, Settled};
@@ -97,6 +98,47 @@ fn acknowledged(child: &mut Child, kill_after: usize) -> Vec<String> {
     lines
 }
 
+/// What the children that worked on a store were told, over all of their lives.
+#[derive(Default)]
+struct Acknowledged {
+    stored: Vec<(String, EventId)>,
+    settled: Vec<DeliveryId>,
+}
+
+impl Acknowledged {
+    /// Lets a child work and kills it once it was told so many things.
+    fn round(&mut self, test: &str, path: &Path, kill_after: usize) {
+        let mut child = child(test, path).spawn().unwrap();
+        for line in acknowledged(&mut child, kill_after) {
+            let words: Vec<&str> = line.split(' ').collect();
+            match words[..] {
+                ["stored", id, event] => self.stored.push((id.to_owned(), event.parse().unwrap())),
+                ["settled", delivery] => self.settled.push(delivery.parse().unwrap()),
+                _ => panic!("{line}"),
+            }
+        }
+    }
+
+    /// All of it is there, once, and the store is sound.
+    async fn assert_kept(&self, path: &Path) {
+        let store = weir_store::sqlite::open(path, options()).unwrap();
+        assert_eq!(store.check().await.unwrap().problems, Vec::<String>::new());
+        for (id, event) in &self.stored {
+            let found = store.event(*event).await.unwrap().expect("an acknowledged event is gone");
+            let body = found.payload.unwrap().body.clone();
+            assert_eq!(body, format!(r#"{{"id":"{id}"}}"#).as_bytes());
+            let again = store.ingest(vec![request(id, &[])]).await.remove(0).unwrap();
+            assert_eq!(duplicate_of(&again), *event);
+        }
+        for delivery in &self.settled {
+            let found =
+                store.delivery(*delivery).await.unwrap().expect("a settled delivery is gone");
+            assert_eq!(found.state, DeliveryState::Processed);
+        }
+        assert_effects_agree(&store, path, self.settled.len()).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_survives_a_kill() {
     if let Some(path) = std::env::var_os(CHILD) {
@@ -104,34 +146,35 @@ async fn what_was_acknowledged_survives_a_kill() {
     }
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("weir.db");
-    let (mut stored, mut settled) = (Vec::new(), Vec::new());
+    let mut acknowledged = Acknowledged::default();
     for round in 0..6 {
-        let mut child =
-            child("crash::what_was_acknowledged_survives_a_kill", &path).spawn().unwrap();
-        for line in acknowledged(&mut child, 150 + 97 * round) {
-            let words: Vec<&str> = line.split(' ').collect();
-            match words[..] {
-                ["stored", id, event] => stored.push((id.to_owned(), event.parse().unwrap())),
-                ["settled", delivery] => settled.push(delivery.parse().unwrap()),
-                _ => panic!("{line}"),
-            }
+        acknowledged.round(
+            "crash::what_was_acknowledged_survives_a_kill",
+            &path,
+            150 + 97 * round,
+        );
+    }
+    let Acknowledged { stored, settled } = &acknowledged;
+    assert!(stored.len() > 500 && settled.len() > 100, "{} {}", stored.len(), settled.len());
+    acknowledged.assert_kept(&path).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_500_times_state_messages_and_emitted_events_agree() {
+    if let Some(path) = std::env::var_os(CHILD) {
+        return work(Path::new(&path)).await;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("weir.db");
+    let mut acknowledged = Acknowledged::default();
+    let test = "crash::killed_500_times_state_messages_and_emitted_events_agree";
+    // Spread over the first few hundred acknowledgements by a step that shares no factor with the range.
+    for round in 0..500 {
+        acknowledged.round(test, &path, 2 + (round * 37) % 101);
+        if round % 100 == 99 {
+            acknowledged.assert_kept(&path).await;
         }
     }
-    assert!(stored.len() > 500 && settled.len() > 100, "{} {}", stored.len(), settled.len());
-    let store = weir_store::sqlite::open(&path, options()).unwrap();
-    assert_eq!(store.check().await.unwrap().problems, Vec::<String>::new());
-    for (id, event) in &stored {
-        let found = store.event(*event).await.unwrap().expect("an acknowledged event is gone");
-        let body = found.payload.unwrap().body.clone();
-        assert_eq!(body, format!(r#"{{"id":"{id}"}}"#).as_bytes());
-        let again = store.ingest(vec![request(id, &[])]).await.remove(0).unwrap();
-        assert_eq!(duplicate_of(&again), *event);
-    }
-    for delivery in &settled {
-        let found = store.delivery(*delivery).await.unwrap().expect("a settled delivery is gone");
-        assert_eq!(found.state, DeliveryState::Processed);
-    }
-    assert_effects_agree(&store, &path, settled.len()).await;
 }
 
 /// Each settled run counted one, sent two and emitted one: all of it or none of it (INV-3).

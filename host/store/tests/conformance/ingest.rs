@@ -69,6 +69,25 @@ async fn a_duplicate_is_recognised_across_many_runs_of_keys_and_restarts() {
 }
 
 #[tokio::test]
+async fn an_id_is_known_after_a_million_others_and_a_restart() {
+    const OTHERS: usize = 1_000_000;
+    const BATCH: usize = 5_000;
+    let mut bed = Bed::new().await;
+    let first = bed.post("the first", &[]).await;
+    for batch in 0..OTHERS / BATCH {
+        let mut others = request("others", &[]);
+        others.events = (0..BATCH).map(|n| event(&format!("{batch}/{n}"), &[])).collect();
+        let stored = bed.ingest(others).await;
+        let new = |e: &EventIngested| matches!(e, EventIngested::Stored { .. });
+        assert!(stored.events.len() == BATCH && stored.events.iter().all(new));
+    }
+    assert!(bed.sqlite.stats().key_runs > 0, "the first key is only in memory");
+    bed.reopen().await;
+    assert_eq!(duplicate_of(&bed.ingest(request("the first", &[])).await), first);
+    assert_ne!(duplicate_of(&bed.ingest(request("7/7", &[])).await), first);
+}
+
+#[tokio::test]
 async fn the_same_id_from_another_source_is_another_event() {
     let bed = Bed::new().await;
     let one = stored(&bed.ingest(request_from("github", "a", &[])).await);
