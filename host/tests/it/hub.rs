@@ -273,6 +273,16 @@ impl RunningHub {
         serde_json::from_slice(&body).unwrap()
     }
 
+    /// The sum of a metric over its labels.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        let uri = format!("http://{}/metrics", self.admin);
+        let (_, page) = self.send(Request::builder().uri(uri).body(Full::default()).unwrap()).await;
+        let page = String::from_utf8(page.into()).unwrap();
+        let of_metric = |line: &&str| line.split(['{', ' ']).next() == Some(name);
+        let values = page.lines().filter(of_metric).filter_map(|line| line.rsplit(' ').next());
+        values.map(|value| value.parse::<f64>().unwrap()).sum()
+    }
+
     /// Runs a command of the CLI against this hub.
     pub(crate) fn cli(&self, args: &[&str]) -> std::process::Output {
         let admin = format!("http://{}", self.admin);

@@ -14,6 +14,7 @@ mod load;
 mod sink;
 
 mod bad_input;
+mod contention;
 mod crash;
 mod demo;
 mod hostile;

@@ -148,11 +148,7 @@ async fn what_was_acknowledged_survives_a_kill() {
     let path = dir.path().join("weir.db");
     let mut acknowledged = Acknowledged::default();
     for round in 0..6 {
-        acknowledged.round(
-            "crash::what_was_acknowledged_survives_a_kill",
-            &path,
-            150 + 97 * round,
-        );
+        acknowledged.round("crash::what_was_acknowledged_survives_a_kill", &path, 150 + 97 * round);
     }
     let Acknowledged { stored, settled } = &acknowledged;
     assert!(stored.len() > 500 && settled.len() > 100, "{} {}", stored.len(), settled.len());
