@@ -155,6 +155,15 @@ pub(crate) async fn gave_up_settling(target: &Target, error: &StoreError, drain:
     }
 }
 
+/// A run could not be begun. As with [`gave_up_settling`], its claim is held a little longer.
+pub(crate) async fn gave_up_running(target: &Target, error: &StoreError, drain: &Drain) {
+    tracing::error!(%target, %error, "cannot begin a run, the delivery is given back");
+    tokio::select! {
+        () = sleep(FAILED_PAUSE) => {}
+        () = drain.waiting_stopped() => {}
+    }
+}
+
 /// Payloads are shared, so this costs little beside the commit.
 fn copy(settlement: &Settlement) -> Settlement {
     Settlement {

@@ -327,7 +327,8 @@ async fn open_store(
     on: &Handle,
 ) -> anyhow::Result<Arc<dyn Store>> {
     let url = config.store_url.clone();
-    let opened = on.spawn_blocking(move || weir_store::open(&url, Options::new(clock))).await?;
+    let options = Options { run_slots: config.runs.slots, ..Options::new(clock) };
+    let opened = on.spawn_blocking(move || weir_store::open(&url, options)).await?;
     opened.with_context(|| format!("store.url: cannot open {}", config.store_url))
 }
 

@@ -18,6 +18,10 @@ pub const EVENTS_PER_REQUEST_MAX: usize = 10_000;
 /// Longest reason kept with an attempt, in bytes.
 pub const REASON_BYTES_MAX: usize = 4 * KIB;
 
+/// Runs of one delivery, in one generation, that the host may not survive before it is given up: the first may have
+/// been its neighbour's fault, and from then on it runs alone.
+pub const HOST_LOST_MAX: u32 = 2;
+
 /// Most effects one run may ask for.
 pub const EFFECTS_PER_RUN_MAX: usize = 1_000;
 /// Largest single message or emitted event, in bytes.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use rand::Rng;
 use serde::Serialize;
 
+use crate::bounds::HOST_LOST_MAX;
 use crate::retry::RetryPolicy;
 
 /// The stored state of a delivery. The numbers are written to disk.
@@ -209,6 +210,18 @@ pub fn decide(
     }
 }
 
+/// Decides what follows an attempt that the host did not survive; `lost_before` counts such attempts before it, in
+/// the same generation. Others may have run beside the first one, so it is tried again at once, alone; the next one
+/// had no company.
+#[must_use]
+pub fn after_host_lost(lost_before: u32) -> Next {
+    if lost_before.saturating_add(1) >= HOST_LOST_MAX {
+        Next::DeadLetter
+    } else {
+        Next::Retry { delay: Duration::ZERO }
+    }
+}
+
 /// An event's status is the worst of its deliveries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -296,6 +309,13 @@ mod tests {
         assert_eq!(wait(3), Next::Retry { delay: Duration::from_secs(10) });
         assert_eq!(wait(60), Next::Retry { delay: Duration::from_secs(60) });
         assert_eq!(wait(999_999), Next::Retry { delay: Duration::from_secs(3600) });
+    }
+
+    #[test]
+    fn what_the_host_did_not_survive_is_tried_once_more_and_then_given_up() {
+        assert_eq!(after_host_lost(0), Next::Retry { delay: Duration::ZERO });
+        assert_eq!(after_host_lost(1), Next::DeadLetter);
+        assert_eq!(after_host_lost(u32::MAX), Next::DeadLetter);
     }
 
     #[test]

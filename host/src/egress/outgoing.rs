@@ -95,6 +95,7 @@ mod tests {
             event: Arc::new(event),
             message,
             now: Timestamp::from_millis(2),
+            suspect: false,
             guard: ClaimGuard::new(|| {}),
         }
     }

@@ -167,6 +167,7 @@ mod tests {
             event: Arc::new(event),
             message: None,
             now: Timestamp::from_millis(2),
+            suspect: false,
             guard: ClaimGuard::new(|| {}),
         }
     }

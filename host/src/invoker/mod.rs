@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, watch as tokio_watch};
+use tokio::sync::{Notify, RwLock, Semaphore, watch as tokio_watch};
 use weir_core::name::{HandlerName, Target};
 use weir_core::route::Pattern;
 use weir_core::time::Clock;
@@ -132,7 +132,17 @@ impl Invoker {
             guests: guests.clone(),
         };
         let freed = Arc::new(Notify::new());
-        let runner = Arc::new(Runner { store, routes, clock, metrics, drain, versions, freed });
+        let runner = Arc::new(Runner {
+            store,
+            routes,
+            clock,
+            metrics,
+            drain,
+            versions,
+            freed,
+            slots: Semaphore::new(slots),
+            quarters: RwLock::default(),
+        });
         Self { runner, reloader, tasks, guests, slots }
     }
 

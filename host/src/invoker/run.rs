@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, SemaphorePermit};
 use weir_core::delivery::{Next, Outcome};
 use weir_core::time::Clock;
 use weir_engine::Run;
-use weir_store::hot::{Claimed, Settled, Settlement};
+use weir_store::hot::{Claimed, Running, Settled, Settlement};
 use weir_store::{Store, StoreError};
 
 use super::decide::{self, Facts};
@@ -34,6 +34,10 @@ pub(crate) struct Runner {
     pub(crate) drain: Drain,
     pub(crate) versions: Arc<Versions>,
     pub(crate) freed: Arc<Notify>,
+    /// Runs of all handlers together, as many as the store keeps account of.
+    pub(crate) slots: Semaphore,
+    /// Held by every run; whole by a suspect's, so that nothing runs beside it.
+    pub(crate) quarters: RwLock<()>,
 }
 
 /// Claims of one handler, to be run one after another and settled together.
@@ -52,6 +56,18 @@ struct Ended<'a> {
     claim: &'a Claimed,
     serving: Arc<Serving>,
     settlement: Settlement,
+}
+
+/// A run that has its place, until dropped.
+struct Begun<'a> {
+    _noted: Running,
+    _slot: Option<SemaphorePermit<'a>>,
+    _quarters: Quarters<'a>,
+}
+
+enum Quarters<'a> {
+    Shared(#[expect(dead_code, reason = "held until dropped")] RwLockReadGuard<'a, ()>),
+    Whole(#[expect(dead_code, reason = "held until dropped")] RwLockWriteGuard<'a, ()>),
 }
 
 impl Runner {
@@ -101,9 +117,29 @@ impl Runner {
         let _permit = first.permits.acquire().await.ok();
         for claim in claims {
             let Some(serving) = self.versions.serving(&desk.name) else { break };
-            ended.push(self.run(desk, claim, serving).await);
+            match self.begin(claim).await {
+                Ok(begun) => {
+                    ended.push(self.run(desk, claim, serving).await);
+                    drop(begun);
+                }
+                Err(error) => claims::gave_up_running(&desk.target, &error, &self.drain).await,
+            }
         }
         ended
+    }
+
+    /// Waits for its turn to run, and notes that it runs.
+    async fn begin(&self, claim: &Claimed) -> Result<Begun<'_>, StoreError> {
+        // Quarters first: who waits for a slot then never keeps one from somebody who waits for quarters.
+        let quarters = if claim.suspect {
+            Quarters::Whole(self.quarters.write().await)
+        } else {
+            Quarters::Shared(self.quarters.read().await)
+        };
+        // Never closed.
+        let slot = self.slots.acquire().await.ok();
+        let noted = self.store.begin(claim)?;
+        Ok(Begun { _noted: noted, _slot: slot, _quarters: quarters })
     }
 
     async fn run<'a>(&self, desk: &Desk, claim: &'a Claimed, serving: Arc<Serving>) -> Ended<'a> {

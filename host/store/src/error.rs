@@ -11,6 +11,12 @@ pub enum StoreError {
         /// Writes in the queue.
         queued: usize,
     },
+    /// As many runs as the store keeps account of are under way. Passing: one of them will end.
+    #[error("all {slots} slots for runs are taken; end a run first, or open the store with more")]
+    SlotsTaken {
+        /// How many there are.
+        slots: usize,
+    },
     /// The disk is full. Passing: the store recovers by itself when there is room.
     #[error("disk is full")]
     DiskFull,
@@ -57,6 +63,6 @@ impl StoreError {
     /// Whether the same call may succeed later in this process.
     #[must_use]
     pub const fn passing(&self) -> bool {
-        matches!(self, Self::Overloaded { .. } | Self::DiskFull)
+        matches!(self, Self::Overloaded { .. } | Self::SlotsTaken { .. } | Self::DiskFull)
     }
 }

@@ -144,6 +144,9 @@ pub struct Claimed {
     pub message: Option<ClaimedMessage>,
     /// The store's time at the claim.
     pub now: Timestamp,
+    /// The host did not survive its last run. No other handler's delivery is claimed until this claim has ended, and
+    /// nothing should run beside it.
+    pub suspect: bool,
     /// Ends the claim when dropped.
     pub guard: ClaimGuard,
 }
@@ -191,6 +194,18 @@ impl Drop for ClaimGuard {
 impl fmt::Debug for ClaimGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ClaimGuard")
+    }
+}
+
+/// Says that a delivery runs, until dropped: should the process die before that, the next start charges the run.
+#[derive(Debug)]
+pub struct Running(#[expect(dead_code, reason = "what counts is when it is dropped")] ClaimGuard);
+
+impl Running {
+    /// Calls `end` when dropped.
+    #[must_use]
+    pub fn new(end: impl FnOnce() + Send + Sync + 'static) -> Self {
+        Self(ClaimGuard::new(end))
     }
 }
 

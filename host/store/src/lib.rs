@@ -29,7 +29,7 @@ pub mod sqlite;
 pub use error::StoreError;
 
 use hold::{Hold, HoldId, NewHold};
-use hot::{ClaimRequest, Claimed, Ingested, NewRequest, Settled, Settlement};
+use hot::{ClaimRequest, Claimed, Ingested, NewRequest, Running, Settled, Settlement};
 use query::{
     CountRow, CountsFilter, DeliveryDetail, DeliveryFilter, EventDetail, EventFilter, Page, PageOf,
     StoredRequest,
@@ -71,6 +71,16 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Keeps claims of a long run from ending. False where the claim is gone already.
     async fn extend(&self, claims: &[&Claimed]) -> Result<Vec<bool>, StoreError>;
+
+    /// Notes that a handler's run of a claimed delivery begins, until what is returned is dropped. Not durable
+    /// against power loss, only against the death of the process: what was running then is charged an attempt
+    /// `host_lost` at the next start, is claimed alone and before other work, and becomes a dead letter when it
+    /// happens again. Cheap; call it when the guest starts, not when the run is only planned.
+    ///
+    /// # Errors
+    /// [`StoreError::SlotsTaken`] past the number of runs at once that the store was opened for, and `Invalid` for
+    /// a destination's delivery: a send that was cut short is simply sent again.
+    fn begin(&self, claimed: &Claimed) -> Result<Running, StoreError>;
 
     /// Records the end of attempts with their effects and state, each whole or not at all. The fence is compared
     /// with the stored row and every read is validated, whatever the outcome.

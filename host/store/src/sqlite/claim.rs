@@ -1,6 +1,7 @@
 //! Claiming: taking due deliveries out of the queues in memory, and reading back what was not handed on.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use rusqlite::{Connection, OptionalExtension};
@@ -11,7 +12,7 @@ use weir_core::name::{HandlerName, SourceName, Target};
 use weir_core::payload::Payload;
 use weir_core::time::Timestamp;
 
-use super::due::{Entry, Taken};
+use super::due::{Entry, Taken, Turn};
 use super::effects::forwarded;
 use super::names::NameId;
 use super::settle::Delivery;
@@ -24,6 +25,7 @@ struct Unread {
     target: Target,
     taken: Taken,
     guard: ClaimGuard,
+    suspect: bool,
 }
 
 /// Claims what is wanted and due.
@@ -34,7 +36,20 @@ pub(super) async fn claim(
     shared.writable()?;
     let now = shared.clock.now();
     let mut claimed = Vec::new();
+    let turn = handlers_turn(shared, wanted, now);
+    let handlers_wait = !matches!(turn, Turn::Anybodys);
+    if let Turn::Suspects(taken) = turn {
+        let guard = guard(shared, &taken);
+        let target = shared.names.text(taken.place.target).parse::<Target>();
+        if let Ok(target) = target {
+            let suspect = Unread { target, taken: *taken, guard, suspect: true };
+            claimed.extend(read_back(shared, vec![suspect], now).await?);
+        }
+    }
     for wish in wanted {
+        if handlers_wait && matches!(wish.target, Target::Handler(_)) {
+            continue;
+        }
         let Some(target) = shared.names.find(&wish.target.to_string()) else { continue };
         let mut unread = Vec::new();
         let before = claimed.len();
@@ -48,6 +63,17 @@ pub(super) async fn claim(
         }
     }
     Ok(claimed)
+}
+
+/// Whether handlers' work is to be had, or a suspect of theirs.
+fn handlers_turn(shared: &Shared, wanted: &[ClaimRequest], now: Timestamp) -> Turn {
+    if shared.suspects.load(Ordering::Relaxed) == 0 {
+        return Turn::Anybodys;
+    }
+    let handlers = wanted.iter().filter(|w| matches!(w.target, Target::Handler(_)) && w.limit > 0);
+    let asking: Vec<NameId> =
+        handlers.filter_map(|w| shared.names.find(&w.target.to_string())).collect();
+    shared.due.lock().turn(&asking, now)
 }
 
 /// Takes from memory: what was handed on is complete, the rest has to be read.
@@ -72,9 +98,10 @@ fn take(
                 event: handoff.event.clone(),
                 message: handoff.message.clone(),
                 now,
+                suspect: false,
                 guard,
             }),
-            None => unread.push(Unread { target, taken, guard }),
+            None => unread.push(Unread { target, taken, guard, suspect: false }),
         }
     }
 }
@@ -127,7 +154,7 @@ async fn read_back(
     shared
         .blocking("read back claimed deliveries", move |shared| {
             let mut claimed = Vec::with_capacity(unread.len());
-            for Unread { target, taken, guard } in unread {
+            for Unread { target, taken, guard, suspect } in unread {
                 let n = taken.entry.n;
                 let found = match shared.readers.with(|conn| read(&shared, conn, &taken)) {
                     Err(e @ rusqlite::Error::FromSqlConversionFailure(..)) => {
@@ -146,12 +173,16 @@ async fn read_back(
                             event,
                             message,
                             now,
+                            suspect,
                             guard,
                         });
                     }
                     Read::Stale(now_waiting) => {
                         let mut due = shared.due.lock();
                         due.end_claim(n, Some(taken.entry.fence));
+                        if due.clear_suspect(n) {
+                            shared.suspects.store(due.suspects(), Ordering::Relaxed);
+                        }
                         if let Some(entry) = now_waiting {
                             due.feed(taken.place, entry);
                         }

@@ -4,6 +4,8 @@
 //! is on disk only, behind a boundary, and is read in when the window runs dry. Nothing here is the truth: what a
 //! claim hands out is checked against the stored row when it is read back, and again when it settles.
 
+mod suspects;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -14,6 +16,8 @@ use weir_core::time::Timestamp;
 
 use super::names::NameId;
 use crate::hot::{ClaimedMessage, Lane};
+use suspects::Suspects;
+pub(super) use suspects::Turn;
 
 /// How often a waiter is told at once about work that nobody came to claim.
 const ANNOUNCED_MAX: u32 = 8;
@@ -163,6 +167,7 @@ pub(super) struct Due {
     /// The delivery whose turn it is, by target and order key.
     heads: FxHashMap<(NameId, Arc<str>), i64>,
     held: FxHashMap<Held, u32>,
+    suspects: Suspects,
     window: usize,
     handoff_room: usize,
 }
@@ -182,6 +187,7 @@ impl Due {
             next_token: 1,
             heads: FxHashMap::default(),
             held: FxHashMap::default(),
+            suspects: Suspects::new(),
             window: window.max(1),
             handoff_room: handoff_bytes,
         }
@@ -390,6 +396,9 @@ impl Due {
         let dropped = queue.line(claim.place.source).put_back(claim.entry, window);
         if let Some(dropped) = dropped {
             self.let_go(claim.place.target, &dropped);
+        }
+        if self.suspects.contains_key(&n) {
+            self.announce_again();
         }
         true
     }

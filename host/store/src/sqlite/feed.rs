@@ -1,11 +1,12 @@
 //! Telling the due queues what a commit changed, and filling them at open.
 
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rusqlite::{Connection, OptionalExtension, params};
 use weir_core::delivery::{DeliveryState, Fence};
 
 use super::due::{Due, Entry, Place, Refill, RefillFrom, Refilled};
+use super::group::Learned;
 use super::marks::{Marks, Totals};
 use super::names::NameId;
 use super::settle::Delivery;
@@ -15,26 +16,25 @@ use super::{Shared, num};
 const LOOKED_AT_MAX: i64 = 65_536;
 
 /// Applies a commit. Returns whether somebody may be waiting for what came.
-pub(super) fn commit(
-    shared: &Shared,
-    conn: &Connection,
-    fed: Vec<(Place, Entry)>,
-    settled: &[(i64, Fence)],
-    turns_ended: &[(NameId, Arc<str>, i64)],
-    seized: &[(i64, u64)],
-) -> bool {
+pub(super) fn commit(shared: &Shared, conn: &Connection, learned: &mut Learned) -> bool {
     let mut due = shared.due.lock();
-    for (n, fence) in settled {
+    for (n, fence) in &learned.settled {
         due.end_claim(*n, Some(*fence));
     }
-    for (n, _) in seized {
+    for (n, _) in &learned.seized {
         due.end_claim(*n, None);
     }
     let mut wake = false;
-    for (place, entry) in fed {
+    for n in &learned.cleared {
+        wake |= due.clear_suspect(*n);
+    }
+    if wake {
+        shared.suspects.store(due.suspects(), Ordering::Relaxed);
+    }
+    for (place, entry) in learned.fed.drain(..) {
         wake |= feed(conn, &mut due, place, entry);
     }
-    for (target, key, n) in turns_ended {
+    for (target, key, n) in &learned.turns_ended {
         due.end_turn(*target, key, *n);
         match next_in_order(conn, *target, key) {
             Ok(Some((place, entry))) => wake |= feed(conn, &mut due, place, entry),

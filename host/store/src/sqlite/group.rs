@@ -142,6 +142,8 @@ pub(super) struct Learned {
     pub(super) settled: Vec<(i64, Fence)>,
     /// Ordered deliveries that are finished.
     pub(super) turns_ended: Vec<(NameId, Arc<str>, i64)>,
+    /// Suspects of which an attempt has ended.
+    pub(super) cleared: Vec<i64>,
     /// Deliveries that the writer took away from claims.
     pub(super) seized: Vec<(i64, u64)>,
     /// Deliveries that came into (+1) or left (-1) a state.

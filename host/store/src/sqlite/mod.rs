@@ -17,6 +17,7 @@ mod group;
 mod holds;
 mod ids;
 mod ingest;
+mod lost;
 mod marks;
 mod names;
 mod num;
@@ -28,6 +29,7 @@ mod readers;
 mod redrive;
 mod schema;
 mod settle;
+mod slots;
 mod state;
 mod stats;
 mod store;
@@ -35,6 +37,7 @@ mod upkeep;
 mod writer;
 
 use std::path::Path;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -54,6 +57,7 @@ use checkpoint::Checkpointer;
 use failure::Failure;
 use group::{Job, JobEnd, JobError, Writing};
 use queue::{Bounds, IngestOp, Queue, SettleOp};
+use slots::LastEnd;
 
 const MIB: usize = 1024 * 1024;
 /// The writer's page cache: the ends of all tables, and the pages that settlements come back to.
@@ -86,6 +90,8 @@ pub struct Options {
     pub dictionary_after: usize,
     /// Connections that only read: so many for handlers' state, and as many for everything else.
     pub readers: usize,
+    /// Runs of handlers at once that are kept account of, in case the process dies.
+    pub run_slots: usize,
     /// Pages in the log that call for a checkpoint.
     pub checkpoint_pages: u32,
     /// Pages (of 4 KiB) that the database file may have; beyond, it is a full disk. None for no limit.
@@ -109,6 +115,7 @@ impl Options {
             keys_per_run: 131_072,
             dictionary_after: 500,
             readers: 4,
+            run_slots: 2 * std::thread::available_parallelism().map_or(2, usize::from),
             checkpoint_pages: 4_000,
             max_pages: None,
         }
@@ -133,6 +140,9 @@ pub(crate) struct Shared {
     queue: Queue,
     bounds: Bounds,
     wake: Notify,
+    slots: slots::Slots,
+    /// How many suspects `due` has, so that settling need not ask it.
+    suspects: AtomicUsize,
     watchers: control::Watchers,
     poisoned: OnceLock<String>,
     stats: stats::Counters,
@@ -161,13 +171,21 @@ impl std::fmt::Debug for SqliteStore {
 pub fn open(path: &Path, options: Options) -> Result<SqliteStore, StoreError> {
     let place = schema::Place::new(path);
     let owner = place.take()?;
+    let left = slots::open(&place)?;
+    let last_end = if place.has_log() { left.end.at_best(LastEnd::Unclean) } else { left.end };
     let mut conn = place.writer(WRITER_CACHE_KIB).map_err(engine("open the store"))?;
     let keys = schema::prepare(&conn)?;
+    if last_end != LastEnd::Clean {
+        upkeep::check_after(last_end, &conn)?;
+    }
     if let Some(pages) = options.max_pages {
         conn.execute_batch(&format!("PRAGMA max_page_count = {pages}"))
             .map_err(engine("limit the store's size"))?;
     }
-    let loaded = load(&conn, place, keys, &options).map_err(engine("load the store"))?;
+    let lost = lost::charge(&conn, &left.runs(&keys), options.clock.now());
+    let _charged = lost.map_err(engine("charge the runs that the host did not survive"))?;
+    let slots = left.take_over(&keys, options.run_slots)?;
+    let loaded = load(&conn, place, keys, slots, &options).map_err(engine("load the store"))?;
     let Loaded { shared, dedup, next, marks } = loaded;
     let shared = Arc::new(shared);
     let told = shared.clone();
@@ -208,6 +226,7 @@ fn load(
     conn: &rusqlite::Connection,
     place: schema::Place,
     keys: schema::Keys,
+    slots: slots::Slots,
     options: &Options,
 ) -> rusqlite::Result<Loaded> {
     let now = options.clock.now();
@@ -217,6 +236,9 @@ fn load(
     let mut totals = marks::Totals::load(conn)?;
     let mut marks = marks::Marks::load(conn, now)?;
     feed::rebuild(conn, &mut due, &mut totals, &mut marks)?;
+    for delivery in lost::suspects(conn)? {
+        due.suspect(delivery.place, delivery.entry());
+    }
     let holds = holds::Holds::load(conn, &names, &mut due)?;
     let bounds = Bounds {
         items: options.queue_items.max(1),
@@ -236,6 +258,8 @@ fn load(
         names,
         packer,
         routings: RwLock::new(control::routings(conn)?),
+        slots,
+        suspects: AtomicUsize::new(due.suspects()),
         due: Mutex::new(due),
         holds: Mutex::new(holds),
         totals: Mutex::new(totals),
@@ -271,6 +295,7 @@ impl Shared {
             "a write or sync failed; the store takes no more writes until the next start"
         );
         let _first_reason_stays = self.poisoned.set(reason);
+        self.slots.end(LastEnd::Poisoned);
     }
 
     fn checkpoint_failed(&self, e: &rusqlite::Error) {

@@ -9,6 +9,7 @@ use rand::rngs::SysRng;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
+use super::failure;
 use crate::error::StoreError;
 
 /// The format that this program writes, kept in `user_version`.
@@ -16,6 +17,7 @@ pub(super) const FORMAT: u32 = 1;
 /// The oldest program that may write to what this one wrote.
 const MINIMUM_HOST: &str = "0.1.0";
 const SCHEMA: &str = include_str!("schema.sql");
+const EXPANSION: &str = include_str!("expand.sql");
 /// `WEIR` as a number: tells `file` and a curious person whose database this is.
 const APPLICATION_ID: i64 = 0x5745_4952;
 const STATEMENTS_CACHED: usize = 128;
@@ -46,6 +48,16 @@ impl Place {
 
     pub(super) fn path(&self) -> &Path {
         &self.0
+    }
+
+    /// Where the slots file is.
+    pub(super) fn slots(&self) -> PathBuf {
+        self.beside("-slots")
+    }
+
+    /// Whether there is a log that nobody moved into the database: the last process did not close it.
+    pub(super) fn has_log(&self) -> bool {
+        self.beside("-wal").metadata().is_ok_and(|m| m.len() > 0)
     }
 
     fn beside(&self, suffix: &str) -> PathBuf {
@@ -142,10 +154,7 @@ pub(super) fn private_file(path: &Path) -> std::io::Result<File> {
 
 /// Makes the tables in a new file, refuses a newer format, and returns the store's secrets.
 pub(super) fn prepare(conn: &Connection) -> Result<Keys, StoreError> {
-    let failed = |cause: rusqlite::Error| StoreError::Engine {
-        doing: "open the store",
-        cause: cause.to_string(),
-    };
+    let failed = |cause: rusqlite::Error| failure::told_reader("open the store", &cause);
     let format: u32 = conn.query_row("PRAGMA user_version", [], |r| r.get(0)).map_err(failed)?;
     if format > FORMAT {
         return Err(StoreError::TooNew { found: format, known: FORMAT });
@@ -159,6 +168,7 @@ pub(super) fn prepare(conn: &Connection) -> Result<Keys, StoreError> {
         }
         create(conn, &new_keys()?).map_err(failed)?;
     }
+    conn.execute_batch(EXPANSION).map_err(failed)?;
     read_keys(conn)
         .map_err(failed)?
         .ok_or_else(|| StoreError::Damaged("its secrets are missing".into()))

@@ -3,6 +3,7 @@
 //! First everything is checked, then everything is written, so that a refused settlement has written nothing.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use rusqlite::{OptionalExtension, params};
@@ -16,7 +17,7 @@ use super::effects::{self, Cause, Made, PreparedEffects};
 use super::group::{Writing, take};
 use super::ids::{Row, RowKind};
 use super::names::NameId;
-use super::{num, payloads, state};
+use super::{lost, num, payloads, state};
 use crate::error::StoreError;
 use crate::hot::{AttemptRecord, Settled, Settlement};
 
@@ -228,6 +229,10 @@ fn move_on(
         ])?;
     left_waiting(writing, delivery, to);
     writing.learned.settled.push((delivery.n, delivery.fence()));
+    if writing.shared.suspects.load(Ordering::Relaxed) > 0 {
+        lost::forget(writing.conn, delivery.n)?;
+        writing.learned.cleared.push(delivery.n);
+    }
     match due_at {
         Some(due_at) => {
             let fence = Fence { generation: delivery.generation, attempt: delivery.attempts + 2 };

@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use weir_core::id::{DeliveryId, EventId, RequestId};
-use weir_core::name::HandlerName;
+use weir_core::name::{HandlerName, Target};
 use weir_core::route::{RouteTable, TableHash};
 use weir_core::state::StateReader;
 
+use super::slots::Run;
 use super::{SqliteStore, claim, control, holds, prune, query, redrive, state, upkeep};
 use crate::Store;
 use crate::error::StoreError;
 use crate::hold::{Hold, HoldId, NewHold};
-use crate::hot::{ClaimRequest, Claimed, Ingested, NewRequest, Settled, Settlement};
+use crate::hot::{ClaimRequest, Claimed, Ingested, NewRequest, Running, Settled, Settlement};
 use crate::query::{
     CountRow, CountsFilter, DeliveryDetail, DeliveryFilter, EventDetail, EventFilter, Page, PageOf,
     StoredRequest,
@@ -45,6 +46,23 @@ impl Store for SqliteStore {
             row.is_some_and(|row| due.is_claimed_for(row.n, claimed.fence))
         };
         Ok(claims.iter().map(held).collect())
+    }
+
+    fn begin(&self, claimed: &Claimed) -> Result<Running, StoreError> {
+        let row = self.shared.ids.open(super::ids::RowKind::Delivery, claimed.delivery.bits());
+        match (&claimed.target, row) {
+            (Target::Handler(_), Some(row)) => {
+                let started_at = self.shared.clock.now();
+                self.shared.slots.begin(&Run { n: row.n, fence: claimed.fence, started_at })
+            }
+            (Target::Destination(_), _) => {
+                Err(StoreError::Invalid("only a handler's delivery is run".into()))
+            }
+            (_, None) => {
+                let problem = format!("there is no delivery {}", claimed.delivery);
+                Err(StoreError::Invalid(problem))
+            }
+        }
     }
 
     async fn settle(&self, batch: Vec<Settlement>) -> Vec<Result<Settled, StoreError>> {

@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use rusqlite::Connection;
 use weir_core::delivery::DeliveryState;
 
 use super::schema::private_file;
-use super::{Shared, engine, num};
+use super::slots::LastEnd;
+use super::{Shared, engine, failure, num};
 use crate::error::StoreError;
 use crate::upkeep::CheckReport;
 
@@ -62,7 +64,7 @@ pub(super) async fn check(shared: &Arc<Shared>) -> Result<CheckReport, StoreErro
         .blocking("check the store", |shared| {
             shared.readers.with(|conn| {
                 let mut report = CheckReport::default();
-                structure(conn, &mut report.problems)?;
+                structure(conn, "integrity_check", &mut report.problems)?;
                 for (problem, sql) in CONTRADICTIONS {
                     contradictions(conn, problem, sql, &mut report.problems)?;
                 }
@@ -76,6 +78,37 @@ pub(super) async fn check(shared: &Arc<Shared>) -> Result<CheckReport, StoreErro
         .await?;
     report.problems.splice(0..0, settings);
     Ok(report)
+}
+
+/// Looks the file over before anything is taken in, when the process before this one did not close it: a file that
+/// contradicts itself is refused rather than written to. After a failed write or sync every index is compared with
+/// its table too, which takes several times as long.
+pub(super) fn check_after(end: LastEnd, conn: &Connection) -> Result<(), StoreError> {
+    let started = Instant::now();
+    let looked = || -> rusqlite::Result<Vec<String>> {
+        let mut problems = Vec::new();
+        let pragma = if end == LastEnd::Poisoned { "integrity_check" } else { "quick_check" };
+        structure(conn, pragma, &mut problems)?;
+        for (problem, sql) in CONTRADICTIONS {
+            contradictions(conn, problem, sql, &mut problems)?;
+        }
+        Ok(problems)
+    };
+    let problems = looked().map_err(|e| failure::told_reader("check the store", &e))?;
+    tracing::info!(
+        after_failure = end == LastEnd::Poisoned,
+        problems = problems.len(),
+        took = ?started.elapsed(),
+        "the store was not closed by the process before this one, and was checked"
+    );
+    let Some(first) = problems.first() else { return Ok(()) };
+    let more = match problems.len() - 1 {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    };
+    Err(StoreError::Damaged(format!(
+        "{first}{more}; move its files aside and put a backup in their place, or repair them with sqlite3"
+    )))
 }
 
 /// What makes `Ok` mean durable.
@@ -110,8 +143,8 @@ fn totals(shared: &Shared, conn: &Connection) -> rusqlite::Result<Vec<String>> {
     Ok(problems)
 }
 
-fn structure(conn: &Connection, problems: &mut Vec<String>) -> rusqlite::Result<()> {
-    let mut statement = conn.prepare(&format!("PRAGMA integrity_check({PROBLEMS_MAX})"))?;
+fn structure(conn: &Connection, pragma: &str, problems: &mut Vec<String>) -> rusqlite::Result<()> {
+    let mut statement = conn.prepare(&format!("PRAGMA {pragma}({PROBLEMS_MAX})"))?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let line: String = row.get(0)?;

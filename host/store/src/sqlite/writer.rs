@@ -15,6 +15,7 @@ use super::group::{Answer, Job, JobEnd, Learned, Next, Writing};
 use super::marks::Marks;
 use super::queue::{Answers, Batch};
 use super::schema::Owner;
+use super::slots::LastEnd;
 use super::{Shared, feed, ingest, settle};
 use crate::error::StoreError;
 use crate::hot::{Ingested, Settled};
@@ -79,6 +80,9 @@ impl Writer {
             tracing::warn!(error = %e, "last checkpoint failed; the next start does it");
         }
         drop(conn);
+        if shared.poisoned.get().is_none() {
+            shared.slots.end(LastEnd::Clean);
+        }
         drop(owner);
     }
 
@@ -175,7 +179,7 @@ impl Writer {
         Ok(marks_written)
     }
 
-    fn committed(&mut self, learned: Learned, marks_written: bool) {
+    fn committed(&mut self, mut learned: Learned, marks_written: bool) {
         self.dedup.committed();
         if marks_written {
             self.marks.written();
@@ -188,8 +192,8 @@ impl Writer {
         }
         self.shared.totals.lock().learn(&learned);
         self.shared.stats.key_runs.store(self.dedup.runs(), Ordering::Relaxed);
-        let Learned { fed, settled, turns_ended, seized, registry, then, .. } = learned;
-        let wake = feed::commit(&self.shared, &self.conn, fed, &settled, &turns_ended, &seized);
+        let wake = feed::commit(&self.shared, &self.conn, &mut learned);
+        let Learned { registry, then, .. } = learned;
         if wake {
             self.shared.wake.notify_waiters();
         }

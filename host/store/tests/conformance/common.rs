@@ -15,12 +15,12 @@ use weir_core::payload::Payload;
 use weir_core::route::{Pattern, RouteTable, Subscription};
 use weir_core::state::ReadSet;
 use weir_core::time::{Clock, Timestamp};
-use weir_store::Store;
 use weir_store::hot::{
     AttemptRecord, ClaimRequest, Claimed, DedupKey, EventIngested, Ingested, Lane, NewDelivery,
     NewEmit, NewEvent, NewMessage, NewRequest, Routed, RoutedEffects, Settled, Settlement,
 };
 use weir_store::sqlite::{Options, SqliteStore};
+use weir_store::{Store, StoreError};
 
 pub(crate) const START: u64 = 1_760_000_000_000;
 
@@ -81,6 +81,32 @@ impl Bed {
         self.sqlite.close().await.unwrap();
         self.sqlite =
             Arc::new(weir_store::sqlite::open(&self.path(), self.options.clone()).unwrap());
+    }
+
+    /// What a killed process would leave, opened by the next one.
+    pub(crate) async fn crash(&mut self) {
+        self.crash_after(|_| {}).await.unwrap();
+    }
+
+    /// The same, with something done to the files meanwhile. The store stays as it was if they cannot be opened.
+    pub(crate) async fn crash_after(
+        &mut self,
+        meanwhile: impl FnOnce(&std::path::Path),
+    ) -> Result<(), StoreError> {
+        let dir = tempfile::tempdir().unwrap();
+        for entry in std::fs::read_dir(self.dir.path()).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap();
+            // The index of the log is memory, and a lock ends with its process.
+            if name != "weir.db-shm" && name != "weir.db.lock" {
+                std::fs::copy(&path, dir.path().join(name)).unwrap();
+            }
+        }
+        let path = dir.path().join("weir.db");
+        meanwhile(&path);
+        self.sqlite = Arc::new(weir_store::sqlite::open(&path, self.options.clone())?);
+        self.dir = dir;
+        Ok(())
     }
 
     /// Stores one event for these targets.

@@ -11,9 +11,9 @@ use weir_core::delivery::{DeliveryState, Next};
 use weir_core::effect::StateWrite;
 use weir_core::id::{DeliveryId, EventId};
 use weir_core::name::HandlerName;
-use weir_store::Store;
 use weir_store::hot::{ClaimRequest, EventIngested, Lane, RoutedEffects, Settled};
 use weir_store::sqlite::Options;
+use weir_store::{Store, StoreError};
 
 use crate::common::*;
 
@@ -207,7 +207,7 @@ async fn work_until_a_write_fails(path: &Path) {
         }
         assert!(n < 100_000, "no write failed");
     };
-    assert!(matches!(failed, weir_store::StoreError::Poisoned { .. }), "{failed}");
+    assert!(matches!(failed, StoreError::Poisoned { .. }), "{failed}");
     assert!(store.poisoned().is_some());
     assert!(store.ingest(vec![request("1", &[])]).await.remove(0).is_err(), "not even a duplicate");
     assert!(store.settle(vec![settlement(&claimed, Next::Processed)]).await.remove(0).is_err());
@@ -248,4 +248,41 @@ async fn after_a_failed_write_nothing_is_acknowledged_until_the_next_start() {
     for n in 1..n {
         duplicate_of(&store.ingest(vec![request(&n.to_string(), &[])]).await.remove(0).unwrap());
     }
+}
+
+#[tokio::test]
+async fn a_file_that_was_damaged_in_a_crash_is_refused_with_what_is_wrong() {
+    let damage = |path: &Path| {
+        let conn = rusqlite::Connection::open(path).unwrap();
+        conn.execute_batch("DELETE FROM payload; UPDATE delivery SET state = 2").unwrap();
+    };
+    let mut bed = Bed::new().await;
+    bed.post("a", &[handler("orders")]).await;
+    let refused = bed.crash_after(damage).await.unwrap_err();
+    let StoreError::Damaged(why) = refused else { panic!("{refused}") };
+    assert!(
+        why.contains("event 1 has a payload that is missing") && why.contains("1 more"),
+        "{why}"
+    );
+    assert!(why.contains("backup"), "says what to do: {why}");
+    bed.crash().await;
+    bed.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_file_whose_pages_were_damaged_in_a_crash_is_refused() {
+    let mut bed = Bed::new().await;
+    for n in 0..50 {
+        bed.post(&n.to_string(), &[handler("orders")]).await;
+    }
+    let refused = bed.crash_after(|path| {
+        let moved = rusqlite::Connection::open(path).unwrap();
+        moved.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+        drop(moved);
+        let mut bytes = std::fs::read(path).unwrap();
+        let (from, to) = (bytes.len() / 2, bytes.len() - 4096);
+        bytes[from..to].fill(0x5a);
+        std::fs::write(path, bytes).unwrap();
+    });
+    assert!(matches!(refused.await, Err(StoreError::Damaged(_))));
 }

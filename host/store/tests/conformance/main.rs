@@ -8,5 +8,6 @@ mod common;
 mod crash;
 mod effects;
 mod ingest;
+mod lost;
 mod settling;
 mod upkeep;

@@ -1,0 +1,123 @@
+//! Host lost: what was running when the process before this one died is charged an attempt, before anything can be
+//! claimed, and is kept apart as suspect until an attempt has ended.
+
+use rusqlite::{Connection, OptionalExtension, params};
+use weir_core::delivery::{DeliveryState, Next as Decided, Outcome, after_host_lost};
+use weir_core::time::Timestamp;
+
+use super::group::{Next, take};
+use super::settle::Delivery;
+use super::slots::Run;
+use super::{effects, num};
+
+const REASON: &str = "the host died while it ran";
+
+/// Charges runs in one commit. Returns how many there were to charge: one whose settlement was committed is not
+/// among them.
+pub(super) fn charge(conn: &Connection, runs: &[Run], now: Timestamp) -> rusqlite::Result<usize> {
+    if runs.is_empty() {
+        return Ok(0);
+    }
+    let tx = conn.unchecked_transaction()?;
+    let mut next = Next::load(&tx)?;
+    let mut charged = 0;
+    for run in runs {
+        let Some(delivery) = Delivery::read(&tx, run.n)? else { continue };
+        if delivery.waits() && delivery.fence() == run.fence {
+            charge_one(&tx, &delivery, run, take(&mut next.attempt), now)?;
+            charged += 1;
+        }
+    }
+    next.save(&tx)?;
+    tx.commit()?;
+    Ok(charged)
+}
+
+fn charge_one(
+    conn: &Connection,
+    delivery: &Delivery,
+    run: &Run,
+    attempt: i64,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    let decided = after_host_lost(lost_before(conn, delivery)?);
+    tracing::warn!(
+        delivery = delivery.n,
+        attempt = run.fence.attempt,
+        given_up = decided == Decided::DeadLetter,
+        "the host died while this delivery ran"
+    );
+    conn.execute(
+        "INSERT INTO attempt (n, delivery, previous, generation, number, started_at, duration_us, outcome, reason)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?8)",
+        params![
+            attempt,
+            delivery.n,
+            delivery.last_attempt,
+            run.fence.generation,
+            run.fence.attempt,
+            num::stored_time(run.started_at),
+            Outcome::HostLost.as_str(),
+            REASON
+        ],
+    )?;
+    let (state, due_at) = match decided {
+        Decided::Retry { delay } => (DeliveryState::Retrying, Some(now.after(delay))),
+        Decided::Processed | Decided::DeadLetter => (DeliveryState::DeadLetter, None),
+    };
+    conn.execute(
+        "UPDATE delivery SET state = ?2, attempts = ?3, due_at = ?4, last_attempt = ?5 WHERE n = ?1",
+        params![
+            delivery.n,
+            state as u8,
+            delivery.attempts + 1,
+            due_at.map(num::stored_time),
+            attempt
+        ],
+    )?;
+    if due_at.is_some() {
+        conn.execute("INSERT OR IGNORE INTO suspect (delivery) VALUES (?1)", [delivery.n])?;
+    } else {
+        forget(conn, delivery.n)?;
+    }
+    match delivery.keyed {
+        Some(keyed) => effects::tidy_key(conn, keyed),
+        None => Ok(()),
+    }
+}
+
+/// Attempts of the delivery's generation that the host did not survive.
+fn lost_before(conn: &Connection, delivery: &Delivery) -> rusqlite::Result<u32> {
+    let (mut lost, mut next) = (0, delivery.last_attempt);
+    while let Some(n) = next {
+        let row: Option<(u32, String, Option<i64>)> = conn
+            .prepare_cached("SELECT generation, outcome, previous FROM attempt WHERE n = ?1")?
+            .query_row([n], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .optional()?;
+        let Some((generation, outcome, previous)) = row else { break };
+        if generation != delivery.generation {
+            break;
+        }
+        lost += u32::from(outcome == Outcome::HostLost.as_str());
+        next = previous;
+    }
+    Ok(lost)
+}
+
+/// The suspects that wait.
+pub(super) fn suspects(conn: &Connection) -> rusqlite::Result<Vec<Delivery>> {
+    let mut statement = conn.prepare("SELECT delivery FROM suspect ORDER BY delivery")?;
+    let numbers =
+        statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
+    let mut found = Vec::with_capacity(numbers.len());
+    for n in numbers {
+        found.extend(Delivery::read(conn, n)?.filter(Delivery::waits));
+    }
+    Ok(found)
+}
+
+/// An attempt of it has ended, or there will be none.
+pub(super) fn forget(conn: &Connection, n: i64) -> rusqlite::Result<()> {
+    conn.prepare_cached("DELETE FROM suspect WHERE delivery = ?1")?.execute([n])?;
+    Ok(())
+}
