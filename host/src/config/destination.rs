@@ -25,8 +25,6 @@ const CONCURRENCY_MAX: usize = 1_024;
 const TIMEOUT_MAX: Duration = Duration::from_secs(300);
 /// Most fixed headers on a message.
 const HEADERS_MAX: usize = 64;
-/// The word that lets an address be a private one.
-const PRIVATE: &str = "@private";
 
 /// A way out.
 #[derive(Debug)]
@@ -63,8 +61,39 @@ pub struct Webhook {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// For the whole answer.
     pub timeout: Duration,
-    /// Whether the address may be a private one.
-    pub allow_private: bool,
+    /// Which addresses it may have beside the internet's.
+    pub allow: Allow,
+}
+
+/// Which addresses an endpoint may have beside the internet's. No word implies another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Allow {
+    /// `@private`: this machine, private networks, what lies behind a carrier's address translation.
+    pub private: bool,
+    /// `@linklocal`: the link itself.
+    pub link_local: bool,
+    /// `@metadata`: where a cloud answers with the machine's credentials.
+    pub metadata: bool,
+}
+
+impl Allow {
+    /// The word for private addresses.
+    pub const PRIVATE: &str = "@private";
+    /// The word for link-local addresses.
+    pub const LINK_LOCAL: &str = "@linklocal";
+    /// The word for metadata addresses.
+    pub const METADATA: &str = "@metadata";
+
+    /// Takes a word in. False if it is none.
+    fn add(&mut self, word: &str) -> bool {
+        match word {
+            Self::PRIVATE => self.private = true,
+            Self::LINK_LOCAL => self.link_local = true,
+            Self::METADATA => self.metadata = true,
+            _ => return false,
+        }
+        true
+    }
 }
 
 /// How messages to an endpoint are signed.
@@ -206,13 +235,12 @@ fn webhook(
         true => section.checked("timeout", |d| timeout_ok(*d)),
         false => section.maybe("timeout").or(Some(defaults.timeout)),
     };
-    let allow = section.list::<String>("allow").unwrap_or_default();
-    for (index, word) in allow.iter().enumerate() {
-        if word != PRIVATE {
-            section.problem(
-                &format!("allow[{index}]"),
-                format!("the only word known here is \"{PRIVATE}\""),
-            );
+    let mut allow = Allow::default();
+    for (index, word) in section.list::<String>("allow").iter().flatten().enumerate() {
+        if !allow.add(word) {
+            let [private, link, metadata] = [Allow::PRIVATE, Allow::LINK_LOCAL, Allow::METADATA];
+            let known = format!("must be \"{private}\", \"{link}\" or \"{metadata}\"");
+            section.problem(&format!("allow[{index}]"), known);
         }
     }
     Some(Webhook {
@@ -221,7 +249,7 @@ fn webhook(
         secrets: secrets?.into_iter().map(|secret| secret.value).collect(),
         headers,
         timeout: timeout?,
-        allow_private: !allow.is_empty(),
+        allow,
     })
 }
 

@@ -40,7 +40,7 @@ pub use weir_core::verify::{NamedSecret, Secret};
 use weir_store::upkeep::Retention;
 
 pub use admin::Admin;
-pub use destination::{Destination, DestinationKind, Signing, Webhook};
+pub use destination::{Allow, Destination, DestinationKind, Signing, Webhook};
 pub use development::{DEVELOPMENT_SECRETS_FILE, development};
 pub use handler::{Grant, HandlerDefaults, HandlerSettings, Limits};
 pub use load::{FILE, Loaded, load, load_text};

@@ -281,8 +281,8 @@ fn each_mistake_is_said_in_one_line() {
             "weir.toml:4: destinations.ops.headers.Host: is set by the host and cannot be configured",
         ),
         (
-            "[destinations.ops]\nkind = \"webhook\"\nurl = \"https://h/\"\nallow = [\"@metadata\"]",
-            "weir.toml:4: destinations.ops.allow[0]: the only word known here is \"@private\"",
+            "[destinations.ops]\nkind = \"webhook\"\nurl = \"https://h/\"\nallow = [\"@public\"]",
+            "weir.toml:4: destinations.ops.allow[0]: must be \"@private\", \"@linklocal\" or \"@metadata\"",
         ),
         (
             "[[route]]\nto = \"ops\"\n[destinations.ops]\nkind = \"inbox\"",

@@ -2,6 +2,7 @@
 //!
 //! It knows no environment proxies: a connection goes where the guard looked, and nowhere else.
 
+use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -17,9 +18,13 @@ use tokio::time::timeout;
 use tower_service::Service;
 
 use super::guard::{self, Blocked};
+use crate::config::Allow;
 
-/// For one address, before the next is tried. The whole answer has a limit of its own.
+/// For one address, before the next is tried.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// For looking up the name, connecting and TLS together. A connection that nobody waits for any more, because another
+/// became free, ends by this too.
+const REACH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Addresses of one host that are tried.
 const ADDRESSES_MAX: usize = 8;
 
@@ -50,17 +55,20 @@ pub(crate) enum ConnectError {
         #[source]
         cause: io::Error,
     },
+    /// It took too long. May pass.
+    #[error("no connection within {} s", REACH_TIMEOUT.as_secs())]
+    TooSlow,
 }
 
 /// Connects to addresses that the guard lets through. Cheap to clone.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Connector {
-    allow_private: bool,
+    allow: Allow,
 }
 
 impl Connector {
-    pub(crate) fn new(allow_private: bool) -> Self {
-        Self { allow_private }
+    pub(crate) fn new(allow: Allow) -> Self {
+        Self { allow }
     }
 }
 
@@ -74,15 +82,45 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        Box::pin(connect(uri, self.allow_private))
+        Box::pin(connect(uri, self.allow))
     }
 }
 
-async fn connect(uri: Uri, allow_private: bool) -> Result<TokioIo<TcpStream>, ConnectError> {
+/// A connector whose connections are made in time or not at all.
+#[derive(Debug, Clone)]
+pub(crate) struct Timed<C>(pub(crate) C);
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+impl<C> Service<Uri> for Timed<C>
+where
+    C: Service<Uri, Error = BoxError>,
+    C::Response: 'static,
+    C::Future: Send + 'static,
+{
+    type Response = C::Response;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<C::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let reaching = self.0.call(uri);
+        Box::pin(async move {
+            timeout(REACH_TIMEOUT, reaching)
+                .await
+                .unwrap_or_else(|_| Err(ConnectError::TooSlow.into()))
+        })
+    }
+}
+
+async fn connect(uri: Uri, allow: Allow) -> Result<TokioIo<TcpStream>, ConnectError> {
     let host = uri.host().ok_or(ConnectError::NoHost)?;
     let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
     let port = uri.port_u16().unwrap_or(default);
-    let addresses = permitted(host, resolve(host, port).await?, allow_private)?;
+    let addresses = permitted(host, resolve(host, port).await?, allow)?;
     let mut last = ConnectError::NoHost;
     for address in addresses {
         match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
@@ -116,12 +154,12 @@ async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError>
 fn permitted(
     host: &str,
     found: Vec<SocketAddr>,
-    allow_private: bool,
+    allow: Allow,
 ) -> Result<Vec<SocketAddr>, ConnectError> {
     let mut refusal = None;
     let mut permitted = Vec::new();
     for address in found.into_iter().take(ADDRESSES_MAX) {
-        match guard::check(host, address.ip(), allow_private) {
+        match guard::check(host, address.ip(), allow) {
             Ok(()) => permitted.push(address),
             Err(blocked) => refusal = refusal.or(Some(blocked)),
         }
@@ -149,14 +187,17 @@ mod tests {
     #[test]
     fn a_name_with_a_private_and_a_public_address_leads_to_the_public_one_only() {
         let found = addresses(&["10.0.0.1:443", "8.8.8.8:443"]);
-        assert_eq!(permitted("x", found, false).unwrap(), addresses(&["8.8.8.8:443"]));
+        assert_eq!(permitted("x", found, Allow::default()).unwrap(), addresses(&["8.8.8.8:443"]));
     }
 
     #[test]
     fn a_name_with_no_permitted_address_is_blocked() {
         let found = addresses(&["10.0.0.1:443", "[::1]:443"]);
-        assert!(matches!(permitted("x", found, false), Err(ConnectError::Blocked(_))));
-        assert!(matches!(permitted("x", vec![], false), Err(ConnectError::Resolve { .. })));
+        assert!(matches!(permitted("x", found, Allow::default()), Err(ConnectError::Blocked(_))));
+        assert!(matches!(
+            permitted("x", vec![], Allow::default()),
+            Err(ConnectError::Resolve { .. })
+        ));
     }
 
     #[tokio::test]
@@ -166,8 +207,14 @@ mod tests {
             "http://[::1]:1/",
             "http://[::ffff:7f00:1]:1/",
             "http://2130706433:1/",
+            "http://0x7f000001:1/",
+            "http://0x7f.1:1/",
+            "http://0177.0.0.1:1/",
+            "http://127.1:1/",
+            "http://0:1/",
+            "http://localhost:1/",
         ] {
-            let error = connect(url.parse().unwrap(), false).await.unwrap_err();
+            let error = connect(url.parse().unwrap(), Allow::default()).await.unwrap_err();
             assert!(matches!(error, ConnectError::Blocked(_)), "{url}: {error}");
         }
     }

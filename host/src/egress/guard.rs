@@ -7,6 +7,26 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use thiserror::Error;
 
+use crate::config::Allow;
+
+/// Where cloud providers answer with a machine's credentials: AWS, Google, Azure and those who do as they do; ECS and
+/// EKS; Tencent; Alibaba, inside the carriers' block; Oracle, inside a reserved one; Azure's own, which looks public.
+const METADATA_V4: [[u8; 4]; 7] = [
+    [169, 254, 169, 254],
+    [169, 254, 170, 2],
+    [169, 254, 170, 23],
+    [169, 254, 0, 23],
+    [100, 100, 100, 200],
+    [192, 0, 0, 192],
+    [168, 63, 129, 16],
+];
+/// The same on IPv6, beside AWS's fd00:ec2::/32: Google, Scaleway, OpenStack.
+const METADATA_V6: [[u16; 8]; 3] = [
+    [0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254],
+    [0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42],
+    [0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe],
+];
+
 /// What an address is, if it is none that anybody on the internet could have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Special {
@@ -47,10 +67,24 @@ impl Special {
         }
     }
 
-    /// Whether `allow = ["@private"]` covers it. Link-local and metadata addresses are never implied.
+    /// The word of `allow` that lets messages go there; none if nothing does. No word implies another.
     #[must_use]
-    pub const fn is_private(self) -> bool {
-        matches!(self, Self::Loopback | Self::Private | Self::Carrier)
+    pub const fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Loopback | Self::Private | Self::Carrier => Some(Allow::PRIVATE),
+            Self::LinkLocal => Some(Allow::LINK_LOCAL),
+            Self::Metadata => Some(Allow::METADATA),
+            Self::Unspecified | Self::Multicast | Self::Reserved | Self::Tunnel => None,
+        }
+    }
+
+    const fn is_allowed(self, allow: Allow) -> bool {
+        match self {
+            Self::Loopback | Self::Private | Self::Carrier => allow.private,
+            Self::LinkLocal => allow.link_local,
+            Self::Metadata => allow.metadata,
+            Self::Unspecified | Self::Multicast | Self::Reserved | Self::Tunnel => false,
+        }
     }
 }
 
@@ -66,20 +100,20 @@ pub struct Blocked {
     pub special: Special,
 }
 
-fn way_out(special: Special) -> &'static str {
-    if special.is_private() {
-        "; if that is meant, set allow = [\"@private\"] on the destination"
-    } else {
-        ", where no message may go"
+fn way_out(special: Special) -> String {
+    match special.word() {
+        Some(word) => format!("; if that is meant, set allow = [\"{word}\"] on the destination"),
+        None => ", where no message may go".into(),
     }
 }
 
-/// Refuses an address that is special, unless it is a private one and those are allowed.
-pub fn check(host: &str, address: IpAddr, allow_private: bool) -> Result<(), Blocked> {
+/// Refuses an address that is special, unless the operator allowed its kind.
+pub fn check(host: &str, address: IpAddr, allow: Allow) -> Result<(), Blocked> {
     match special(address) {
-        None => Ok(()),
-        Some(special) if allow_private && special.is_private() => Ok(()),
-        Some(special) => Err(Blocked { host: host.into(), address, special }),
+        Some(special) if !special.is_allowed(allow) => {
+            Err(Blocked { host: host.into(), address, special })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -94,10 +128,10 @@ pub fn special(address: IpAddr) -> Option<Special> {
 
 fn special_v4(v4: Ipv4Addr) -> Option<Special> {
     let [a, b, c, _] = v4.octets();
+    if METADATA_V4.contains(&v4.octets()) {
+        return Some(Special::Metadata);
+    }
     Some(match (a, b, c) {
-        // Alibaba's metadata service, inside the carriers' block; Oracle's, inside a reserved one.
-        (100, 100, 100) if v4.octets()[3] == 200 => Special::Metadata,
-        (192, 0, 0) if v4.octets()[3] == 192 => Special::Metadata,
         (0, ..) => Special::Unspecified,
         (10, ..) | (172, 16..=31, _) | (192, 168, _) => Special::Private,
         (127, ..) => Special::Loopback,
@@ -127,9 +161,10 @@ fn special_v6(v6: Ipv6Addr) -> Option<Special> {
     if s[..6] == [0x64, 0xff9b, 0, 0, 0, 0] {
         return special_v4(low_v4(v6));
     }
+    if METADATA_V6.contains(&s) || s[..2] == [0xfd00, 0xec2] {
+        return Some(Special::Metadata);
+    }
     Some(match s[0] {
-        // AWS, at an address of its own inside the private block.
-        0xfd00 if s[1..] == [0xec2, 0, 0, 0, 0, 0, 0x254] => Special::Metadata,
         0xfc00..=0xfdff => Special::Private,
         0xfe80..=0xfebf => Special::LinkLocal,
         0xfec0..=0xfeff => Special::Private,
@@ -183,7 +218,13 @@ mod tests {
             ("fd12::1", Special::Private),
             ("fec0::1", Special::Private),
             ("100.64.0.1", Special::Carrier),
-            ("169.254.169.254", Special::LinkLocal),
+            ("169.254.169.254", Special::Metadata),
+            ("169.254.170.2", Special::Metadata),
+            ("168.63.129.16", Special::Metadata),
+            ("fd20:ce::254", Special::Metadata),
+            ("fd00:ec2::23", Special::Metadata),
+            ("fe80::a9fe:a9fe", Special::Metadata),
+            ("169.254.1.1", Special::LinkLocal),
             ("fe80::1", Special::LinkLocal),
             ("fd00:ec2::254", Special::Metadata),
             ("100.100.100.200", Special::Metadata),
@@ -204,7 +245,7 @@ mod tests {
     #[test]
     fn an_embedded_address_is_judged_by_what_it_leads_to_or_not_followed() {
         assert_eq!(what("::ffff:127.0.0.1"), Some(Special::Loopback));
-        assert_eq!(what("::ffff:169.254.169.254"), Some(Special::LinkLocal));
+        assert_eq!(what("::ffff:169.254.169.254"), Some(Special::Metadata));
         assert_eq!(what("::ffff:8.8.8.8"), None);
         assert_eq!(what("64:ff9b::10.0.0.1"), Some(Special::Private));
         assert_eq!(what("64:ff9b::8.8.8.8"), None);
@@ -220,30 +261,140 @@ mod tests {
         }
     }
 
+    const NOTHING: Allow = Allow { private: false, link_local: false, metadata: false };
+    const PRIVATE: Allow = Allow { private: true, ..NOTHING };
+    const EVERYTHING: Allow = Allow { private: true, link_local: true, metadata: true };
+
+    fn allowed(address: &str, allow: Allow) -> bool {
+        check("x", address.parse().unwrap(), allow).is_ok()
+    }
+
     #[test]
     fn allowing_private_addresses_never_allows_link_local_and_metadata() {
-        let allowed = |address: &str| check("x", address.parse().unwrap(), true).is_ok();
         for address in ["127.0.0.1", "10.1.1.1", "100.64.0.1", "fd12::1", "::ffff:10.0.0.1"] {
-            assert!(allowed(address), "{address}");
+            assert!(allowed(address, PRIVATE) && !allowed(address, NOTHING), "{address}");
         }
-        for address in
-            ["169.254.169.254", "fe80::1", "fd00:ec2::254", "0.0.0.0", "224.0.0.1", "2002:7f00:1::"]
+        for address in [
+            "169.254.169.254",
+            "169.254.1.1",
+            "fe80::1",
+            "fd00:ec2::254",
+            "100.100.100.200",
+            "64:ff9b::169.254.169.254",
+        ] {
+            assert!(!allowed(address, PRIVATE) && allowed(address, EVERYTHING), "{address}");
+        }
+    }
+
+    #[test]
+    fn allowing_link_local_addresses_never_allows_metadata() {
+        let allow = Allow { link_local: true, ..NOTHING };
+        assert!(allowed("169.254.1.1", allow) && allowed("fe80::1", allow));
+        assert!(!allowed("169.254.169.254", allow) && !allowed("fe80::a9fe:a9fe", allow));
+        assert!(!allowed("10.0.0.1", allow));
+    }
+
+    #[test]
+    fn no_word_allows_what_is_no_place_to_send_to() {
+        for address in ["0.0.0.0", "0.1.2.3", "224.0.0.1", "255.255.255.255", "2002:7f00:1::", "::"]
         {
-            assert!(!allowed(address), "{address}");
+            assert!(!allowed(address, EVERYTHING), "{address}");
         }
     }
 
     #[test]
     fn the_refusal_names_the_way_out_only_where_there_is_one() {
-        let text = |a: &str| check("ops.test", a.parse().unwrap(), false).unwrap_err().to_string();
+        let refusal = |a: &str| check("ops.test", a.parse().unwrap(), NOTHING).unwrap_err();
+        let text = |a: &str| refusal(a).to_string();
         assert_eq!(
             text("10.0.0.1"),
             "ops.test is at 10.0.0.1, a private address; if that is meant, set allow = [\"@private\"] on the destination"
         );
-        assert!(!text("169.254.169.254").contains("@private"));
+        assert!(text("169.254.1.1").contains("@linklocal"));
+        assert!(text("169.254.169.254").contains("@metadata"));
+        assert!(!text("224.0.0.1").contains("allow"));
+    }
+
+    /// The blocks of the IANA registry of special-purpose IPv4 addresses that are not globally reachable, the
+    /// multicast block, and Azure's address.
+    const BLOCKS_V4: &[(&str, u32)] = &[
+        ("0.0.0.0", 8),
+        ("10.0.0.0", 8),
+        ("100.64.0.0", 10),
+        ("127.0.0.0", 8),
+        ("169.254.0.0", 16),
+        ("172.16.0.0", 12),
+        ("192.0.0.0", 24),
+        ("192.0.2.0", 24),
+        ("192.88.99.0", 24),
+        ("192.168.0.0", 16),
+        ("198.18.0.0", 15),
+        ("198.51.100.0", 24),
+        ("203.0.113.0", 24),
+        ("224.0.0.0", 4),
+        ("240.0.0.0", 4),
+        ("168.63.129.16", 32),
+    ];
+
+    fn in_block(v4: Ipv4Addr, (start, bits): (&str, u32)) -> bool {
+        let start: Ipv4Addr = start.parse().unwrap();
+        (u32::from(v4) ^ u32::from(start)).checked_shr(32 - bits).is_none_or(|apart| apart == 0)
+    }
+
+    /// Every way that is known of writing an IPv4 address as an IPv6 one.
+    fn embedded(v4: Ipv4Addr) -> Vec<Ipv6Addr> {
+        let [a, b, c, d] = v4.octets().map(u16::from);
+        let (high, low) = (a << 8 | b, c << 8 | d);
+        let at = |s: [u16; 8]| Ipv6Addr::from(s);
+        vec![
+            at([0, 0, 0, 0, 0, 0xffff, high, low]),
+            at([0, 0, 0, 0, 0, 0, high, low]),
+            at([0, 0, 0, 0, 0xffff, 0, high, low]),
+            at([0x64, 0xff9b, 0, 0, 0, 0, high, low]),
+            at([0x64, 0xff9b, 1, 0, 0, 0, high, low]),
+            at([0x2002, high, low, 0, 0, 0, 0, 1]),
+            at([0x2001, 0, 0x4136, 0xe378, 0x8000, 0x63bf, !high, !low]),
+            at([0x2001, 0, high, low, 0, 0, 0, 0]),
+            at([0x2a00, 0, 0, 0, 0, 0x5efe, high, low]),
+            at([0xfe80, 0, 0, 0, 0x200, 0x5efe, high, low]),
+        ]
+    }
+
+    /// Half of them inside a block, half anywhere.
+    fn v4() -> impl Strategy<Value = Ipv4Addr> {
+        let anywhere = any::<u32>().prop_map(Ipv4Addr::from);
+        let inside = (0..BLOCKS_V4.len(), any::<u32>()).prop_map(|(block, bits)| {
+            let (start, length) = BLOCKS_V4[block];
+            let start = u32::from(start.parse::<Ipv4Addr>().unwrap());
+            Ipv4Addr::from(start | bits.checked_shr(length).unwrap_or(0))
+        });
+        prop_oneof![anywhere, inside]
     }
 
     proptest! {
+        #[test]
+        fn exactly_the_blocks_that_nobody_on_the_internet_has_are_special(v4 in v4()) {
+            let expected = BLOCKS_V4.iter().any(|block| in_block(v4, *block));
+            prop_assert_eq!(special(v4.into()).is_some(), expected, "{}", v4);
+        }
+
+        #[test]
+        fn no_way_of_writing_a_refused_address_gets_it_through(v4 in v4(), private: bool) {
+            let allow = Allow { private, ..NOTHING };
+            if check("x", v4.into(), allow).is_err() {
+                for v6 in embedded(v4) {
+                    prop_assert!(check("x", v6.into(), allow).is_err(), "{} as {}", v4, v6);
+                }
+            }
+        }
+
+        #[test]
+        fn an_ipv6_address_gets_through_only_from_the_internets_block(bits: u128) {
+            let v6 = Ipv6Addr::from(bits);
+            let global = bits >> 125 == 0b001 || v6.to_ipv4_mapped().is_some() || bits >> 32 == 0x64_ff9b << 64;
+            prop_assert!(global || check("x", v6.into(), NOTHING).is_err(), "{}", v6);
+        }
+
         #[test]
         fn mapping_an_address_into_v6_changes_nothing(bits in any::<u32>()) {
             let v4 = Ipv4Addr::from(bits);

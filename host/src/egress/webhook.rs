@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use weir_core::sign::SignError;
 use weir_core::time::Timestamp;
 
-use super::connect::{ConnectError, Connector};
+use super::connect::{ConnectError, Connector, Timed};
 use super::decide::{Answer, retry_after};
 use super::outgoing::Outgoing;
 use super::signing::Signer;
@@ -30,6 +30,14 @@ const AGENT: HeaderValue = HeaderValue::from_static("Weir/0.1");
 const SNIPPET_BYTES_MAX: usize = 1024;
 /// Bytes of an answer's body that are read, so that its connection can be used again; past it, it is closed.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// How long the body is read once the status is known: nothing hangs on it, and a slot does.
+const BODY_WAIT_MAX: Duration = Duration::from_secs(2);
+/// Bytes of an answer's head, and of its single pieces.
+const HEAD_BYTES_MAX: u32 = 64 * 1024;
+/// Headers of an answer.
+const HEADERS_MAX: usize = 128;
+/// Bytes that an HTTP/2 endpoint may send ahead of being read, on one answer and on all of a connection.
+const AHEAD_BYTES_MAX: (u32, u32) = (64 * 1024, 1024 * 1024);
 /// An unused connection is kept for so long.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 /// On an HTTP/2 connection, how often a silent endpoint is asked whether it is still there.
@@ -48,7 +56,7 @@ pub enum EndpointError {
 
 /// Sends to one endpoint.
 pub(crate) struct Endpoint {
-    client: Client<HttpsConnector<Connector>, Full<Bytes>>,
+    client: Client<Timed<HttpsConnector<Connector>>, Full<Bytes>>,
     signer: Signer,
     url: Uri,
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -70,14 +78,19 @@ impl Endpoint {
             .map_err(EndpointError::Tls)?
             .https_or_http()
             .enable_all_versions()
-            .wrap_connector(Connector::new(webhook.allow_private));
+            .wrap_connector(Connector::new(webhook.allow));
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_MAX)
             .pool_max_idle_per_host(connections)
+            .http1_max_buf_size(HEAD_BYTES_MAX as usize)
+            .http1_max_headers(HEADERS_MAX)
+            .http2_max_header_list_size(HEAD_BYTES_MAX)
+            .http2_initial_stream_window_size(AHEAD_BYTES_MAX.0)
+            .http2_initial_connection_window_size(AHEAD_BYTES_MAX.1)
             .http2_keep_alive_interval(PING_EVERY)
-            .build(https);
+            .build(Timed(https));
         Ok(Self {
             client,
             signer: Signer::new(webhook).map_err(EndpointError::Sign)?,
@@ -130,7 +143,8 @@ async fn answered(response: Response<Incoming>, deadline: Instant, now: Timestam
     let retry_after =
         asked.and_then(|value| value.to_str().ok()).and_then(|text| retry_after(text, now));
     let status = response.status();
-    let snippet = snippet(response.into_body(), deadline).await;
+    let read_until = deadline.min(Instant::now() + BODY_WAIT_MAX);
+    let snippet = snippet(response.into_body(), read_until).await;
     Answer::Status { status, retry_after, snippet }
 }
 

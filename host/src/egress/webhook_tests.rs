@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use weir_core::id::{DeliveryId, EventId, MessageId};
 use weir_core::name::{HandlerName, SourceName};
@@ -21,7 +22,7 @@ use weir_core::verify::{NamedSecret, RequestView, Secret, Verification};
 use super::decide::Answer;
 use super::outgoing::Outgoing;
 use super::webhook::Endpoint;
-use crate::config::{Signing, Webhook};
+use crate::config::{Allow, Signing, Webhook};
 
 const NOW: Timestamp = Timestamp::from_millis(1_760_000_000_000);
 
@@ -81,7 +82,7 @@ fn webhook(url: &str) -> Webhook {
         secrets: vec![],
         headers: vec![],
         timeout: Duration::from_secs(10),
-        allow_private: true,
+        allow: Allow { private: true, ..Allow::default() },
     }
 }
 
@@ -209,9 +210,11 @@ async fn an_endless_answer_is_cut_off() {
 async fn a_private_address_is_blocked_and_the_way_out_is_named() {
     let recorder = Recorder::answering(200, &[], "").await;
     let port = recorder.url.parse::<http::Uri>().unwrap().port_u16().unwrap();
-    for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "2130706433", "0177.0.0.1"] {
+    for host in
+        ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "2130706433", "0177.0.0.1", "0x7f.1"]
+    {
         let url = format!("http://{host}:{port}/");
-        let answer = send(&Webhook { allow_private: false, ..webhook(&url) }).await;
+        let answer = send(&Webhook { allow: Allow::default(), ..webhook(&url) }).await;
         let Answer::Blocked { reason } = answer else { panic!("{url}: {answer:?}") };
         assert!(reason.contains("allow = [\"@private\"]"), "{reason}");
     }
@@ -219,7 +222,7 @@ async fn a_private_address_is_blocked_and_the_way_out_is_named() {
 }
 
 #[tokio::test]
-async fn a_metadata_address_is_blocked_whatever_is_allowed() {
+async fn a_metadata_address_is_blocked_though_private_ones_are_allowed() {
     let answer = send(&webhook("http://169.254.169.254/latest/meta-data")).await;
     let Answer::Blocked { reason } = answer else { panic!("{answer:?}") };
     assert!(!reason.contains("@private"), "{reason}");
@@ -241,4 +244,68 @@ async fn an_endpoint_that_says_nothing_times_out() {
     let timeout = Duration::from_millis(50);
     let answer = send(&Webhook { timeout, ..webhook(&url) }).await;
     assert_eq!(answer, Answer::TimedOut { limit: timeout });
+}
+
+/// An endpoint that reads a request and then writes these bytes, and the last of them again and again.
+async fn dripping(beginning: &'static [u8], again: &'static [u8], every: Duration) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request).await;
+                let mut written = stream.write_all(beginning).await;
+                let mut pace = tokio::time::interval(every.max(Duration::from_nanos(1)));
+                while written.is_ok() {
+                    if !every.is_zero() {
+                        pace.tick().await;
+                    }
+                    written = stream.write_all(again).await;
+                }
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn a_head_that_never_ends_times_out_when_it_drips_and_breaks_off_when_it_floods() {
+    const BEGINNING: &[u8] = b"HTTP/1.1 200 OK\r\n";
+    const HEADER: &[u8] = b"x-more: and more\r\n";
+    let timeout = Duration::from_millis(200);
+    let url = dripping(BEGINNING, HEADER, Duration::from_millis(10)).await;
+    let answer = send(&Webhook { timeout, ..webhook(&url) }).await;
+    assert!(matches!(answer, Answer::TimedOut { .. } | Answer::Unreachable { .. }), "{answer:?}");
+
+    let url = dripping(BEGINNING, HEADER, Duration::ZERO).await;
+    let answer = send(&webhook(&url)).await;
+    assert!(matches!(answer, Answer::Unreachable { .. }), "{answer:?}");
+}
+
+#[tokio::test]
+async fn one_header_that_never_ends_is_not_gathered_for_ever() {
+    let url =
+        dripping(b"HTTP/1.1 200 OK\r\nx: ", b"aaaaaaaaaaaaaaaaaaaaaaaa", Duration::ZERO).await;
+    let answer = send(&webhook(&url)).await;
+    assert!(matches!(answer, Answer::Unreachable { .. }), "{answer:?}");
+}
+
+#[tokio::test]
+async fn announcing_an_answer_for_ever_times_out() {
+    let timeout = Duration::from_millis(300);
+    let url = dripping(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n", Duration::from_millis(5)).await;
+    let answer = send(&Webhook { timeout, ..webhook(&url) }).await;
+    assert_eq!(answer, Answer::TimedOut { limit: timeout });
+}
+
+#[tokio::test]
+async fn a_body_that_drips_for_ever_is_left_after_a_moment_and_the_status_counts() {
+    const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n";
+    let url = dripping(HEAD, b"x", Duration::from_millis(20)).await;
+    let started = std::time::Instant::now();
+    let answer = send(&webhook(&url)).await;
+    let Answer::Status { status, snippet, .. } = answer else { panic!("{answer:?}") };
+    assert!(status.is_success() && snippet.starts_with('x') && snippet.len() < 1024);
+    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
 }
