@@ -34,6 +34,7 @@ pub mod upkeep;
 
 // The base: the only places that spawn, stop and ask the time.
 pub mod clock;
+pub mod files;
 pub mod keys;
 pub mod logging;
 pub mod printable;

@@ -13,7 +13,7 @@ use crate::cli::{ServeArgs, report};
 use crate::config::{self, Config, Loaded};
 use crate::hub::{Broken, Hub, Listeners, Running, Threads};
 use crate::shutdown::Signals;
-use crate::{demo, logging};
+use crate::{demo, files, logging};
 
 /// Runs a hub until it is asked to stop, or cannot go on.
 pub fn serve(args: ServeArgs, json: bool) -> ExitCode {
@@ -62,10 +62,21 @@ const WORK_NICENESS: i32 = 10;
 
 /// Builds a hub, starts it, and gives it to `work` with the grace that it has to stop. Used by `demo` too.
 pub(crate) fn host(
-    config: Config,
+    mut config: Config,
     listeners: Listeners,
     work: impl AsyncFnOnce(Running, Duration) -> anyhow::Result<Exit>,
 ) -> Exit {
+    let limit = files::raise_limit();
+    if let Some(fewer) = files::connections(limit, config.server.max_connections) {
+        let wanted = std::mem::replace(&mut config.server.max_connections, fewer);
+        tracing::warn!(
+            limit,
+            wanted,
+            taken = fewer,
+            "the system allows this process too few open files for server.max_connections: raise its hard limit \
+             (ulimit -Hn, LimitNOFILE=) or lower the setting; fewer connections are taken"
+        );
+    }
     let hosted = || -> anyhow::Result<Exit> {
         let (ingress, guests) = (runtime("ingress", 0)?, runtime("work", WORK_NICENESS)?);
         let threads = Threads { ingress: ingress.handle().clone(), work: guests.handle().clone() };

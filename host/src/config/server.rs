@@ -17,6 +17,9 @@ const HEADER_BYTES_MAX: usize = MIB;
 /// Most connections at once; past it a process runs out of files and memory before anything else.
 const CONNECTIONS_MAX: usize = 1_000_000;
 
+/// Most refusals of one address that may be allowed, at once or in a second: more is no limit.
+const REFUSALS_MAX: usize = 1_000_000;
+
 /// Where webhooks come in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
@@ -40,6 +43,23 @@ pub struct Server {
     pub body_limit: usize,
     /// Bytes of bodies in memory at once.
     pub body_budget: usize,
+    /// Bytes a second that a body must come at, at least.
+    pub body_pace: usize,
+    /// What one client address may cost.
+    pub per_address: PerAddress,
+}
+
+/// What one client address may cost before it has proven who it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PerAddress {
+    /// Connections at once.
+    pub connections: usize,
+    /// Refused requests at once, after a time without any.
+    pub refusals: u32,
+    /// Refused requests that are forgiven in a second.
+    pub refusals_per_second: u32,
+    /// Whether addresses of this machine are held to it too.
+    pub loopback: bool,
 }
 
 pub(super) fn read(mut section: Section<'_>) -> Option<Server> {
@@ -58,6 +78,8 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Server> {
         section.checked("max_header_bytes", |s: &Size| size_at_most(*s, HEADER_BYTES_MAX));
     let body_limit = section.checked("body_limit", |s: &Size| size_at_most(*s, BODY_BYTES_MAX));
     let body_budget = section.must::<Size>("body_budget");
+    let body_pace = section.checked("body_pace", |s: &Size| size_at_most(*s, BODY_BYTES_MAX));
+    let per_address = per_address(section.section("per_address"));
     if let (Some(limit), Some(budget)) = (body_limit, body_budget)
         && budget < limit
     {
@@ -77,6 +99,22 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Server> {
         max_header_bytes: max_header_bytes?.0,
         body_limit: body_limit?.0,
         body_budget: body_budget?.0,
+        body_pace: body_pace?.0,
+        per_address: per_address?,
+    })
+}
+
+fn per_address(mut section: Section<'_>) -> Option<PerAddress> {
+    let connections = section.checked("connections", |n| at_most(*n, CONNECTIONS_MAX));
+    let refusals = section.checked("refusals", |n| at_most(*n, REFUSALS_MAX));
+    let per_second = section.checked("refusals_per_second", |n| at_most(*n, REFUSALS_MAX));
+    let loopback = section.must("loopback");
+    section.finish();
+    Some(PerAddress {
+        connections: connections?,
+        refusals: u32::try_from(refusals?).ok()?,
+        refusals_per_second: u32::try_from(per_second?).ok()?,
+        loopback: loopback?,
     })
 }
 

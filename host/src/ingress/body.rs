@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use hyper::body::Body;
+use tokio::time::Instant;
 
 use super::budget::{Budget, Share};
 use super::refused::Refused;
@@ -18,6 +19,19 @@ pub(super) struct BodyLimits {
     pub(super) bytes: usize,
     /// From the head to the last byte.
     pub(super) time: Duration,
+    /// Bytes a second that it must come at, once it has got going.
+    pub(super) pace: usize,
+    /// How long that may take.
+    pub(super) start: Duration,
+}
+
+impl BodyLimits {
+    /// How long after the head the next byte is due, so many having come: who sends drop by drop is let go long
+    /// before who sends much.
+    fn due(&self, received: usize) -> Duration {
+        let paced = Duration::from_secs_f64(received as f64 / self.pace.max(1) as f64);
+        self.start.saturating_add(paced).min(self.time)
+    }
 }
 
 /// Reads the whole body. Its share of the budget is held until the caller drops it.
@@ -33,27 +47,28 @@ where
     if announced > limits.bytes as u64 {
         return Err(Refused::TooLarge { limit: limits.bytes });
     }
-    let mut reading = pin!(collect(body, limits.bytes, budget.share()));
-    // Most bodies arrive together with their head; those need no timer.
-    if let Some(read) = reading.as_mut().now_or_never() {
-        return read;
-    }
-    tokio::time::timeout(limits.time, reading).await.unwrap_or(Err(Refused::Timeout))
-}
-
-async fn collect<B>(mut body: B, limit: usize, mut share: Share) -> Result<(Bytes, Share), Refused>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
+    let mut share = budget.share();
+    let mut body = body;
     let mut whole = Bytes::new();
     let mut joined = BytesMut::new();
     let mut length = 0;
+    // Most bodies arrive together with their head; those need no timer and no look at the time.
+    let mut started = None;
     while !body.is_end_stream() {
-        let Some(frame) = body.frame().await else { break };
+        let mut frame = pin!(body.frame());
+        let frame = match frame.as_mut().now_or_never() {
+            Some(frame) => frame,
+            None => {
+                let started = *started.get_or_insert_with(Instant::now);
+                let due = started + limits.due(length);
+                tokio::time::timeout_at(due, frame).await.map_err(|_| Refused::Timeout)?
+            }
+        };
+        let Some(frame) = frame else { break };
         let Ok(data) = frame.map_err(|_| Refused::BodyIncomplete)?.into_data() else { continue };
         length += data.len();
-        if length > limit {
-            return Err(Refused::TooLarge { limit });
+        if length > limits.bytes {
+            return Err(Refused::TooLarge { limit: limits.bytes });
         }
         share.grow(data.len()).map_err(|_| Refused::Overloaded)?;
         if whole.is_empty() && joined.is_empty() {
@@ -76,7 +91,12 @@ mod tests {
     use super::*;
     use crate::observe::metrics::Metrics;
 
-    const LIMITS: BodyLimits = BodyLimits { bytes: 10, time: Duration::from_secs(5) };
+    const LIMITS: BodyLimits = BodyLimits {
+        bytes: 10,
+        time: Duration::from_secs(30),
+        pace: 1_000,
+        start: Duration::from_secs(5),
+    };
 
     fn budget(bytes: usize) -> Budget {
         Budget::new(bytes, Metrics::new().body_bytes().clone())
@@ -124,6 +144,33 @@ mod tests {
         ));
         drop(first);
         assert!(read(pieces(&["01234"]), LIMITS, &budget).await.is_ok());
+    }
+
+    #[test]
+    fn the_next_byte_is_due_by_the_pace_and_the_last_by_the_deadline() {
+        assert_eq!(LIMITS.due(0), LIMITS.start);
+        assert_eq!(LIMITS.due(10_000), LIMITS.start + Duration::from_secs(10));
+        assert_eq!(LIMITS.due(25_000_000), LIMITS.time);
+        let short = BodyLimits { time: Duration::from_secs(1), ..LIMITS };
+        assert_eq!(short.due(0), short.time);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_comes_drop_by_drop_is_given_up_long_before_its_deadline() {
+        let drops = stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            Some((Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(b"x"))), ()))
+        });
+        let limits = BodyLimits {
+            bytes: 1_000_000,
+            start: Duration::from_millis(20),
+            pace: 1_000_000,
+            ..LIMITS
+        };
+        let started = Instant::now();
+        let read = read(StreamBody::new(Box::pin(drops)), limits, &budget(1_000_000)).await;
+        assert!(matches!(read, Err(Refused::Timeout)));
+        assert!(started.elapsed() < limits.time / 2, "{:?}", started.elapsed());
     }
 
     #[tokio::test]

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,12 +14,16 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::Ingress;
+use super::client::Client;
 use super::limits::{HEAD_BUFFER_BYTES_MIN, LINGER, LINGER_BYTES_MAX, LOOK_AGAIN};
+use super::roll::Enrolled;
 use super::wire::{Pace, Phase, Wire};
 use crate::config::Server;
 
 const LATE: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+/// To whom has as many connections as one address may.
+pub(super) const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// How hyper is to serve connections.
 pub(super) fn http(server: &Server) -> http1::Builder {
@@ -37,31 +40,36 @@ pub(super) fn http(server: &Server) -> http1::Builder {
     http
 }
 
+/// What a connection holds while it is open: one of the places there are, and its line in the roll.
+pub(super) struct Place {
+    pub(super) enrolled: Enrolled,
+    pub(super) _slot: OwnedSemaphorePermit,
+}
+
 /// How a connection ended.
 enum End {
     Closed(hyper::Result<()>),
     /// The other side let a phase run out.
     Late(Phase),
+    /// Another needs its place.
+    Crowded,
     /// The process no longer waits.
     Abandoned,
 }
 
 /// Serves one connection until it ends. `stream` is what comes off the listener, or out of TLS.
-pub(super) async fn serve<S>(
-    ingress: Arc<Ingress>,
-    stream: S,
-    peer: Option<IpAddr>,
-    slot: OwnedSemaphorePermit,
-) where
+pub(super) async fn serve<S>(ingress: Arc<Ingress>, stream: S, client: Client, mut place: Place)
+where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let _open = ingress.metrics.connections().inc();
     let pace = Arc::new(Pace::new(ingress.patience, Instant::now()));
+    place.enrolled.seat(&pace);
     let service = service_fn(|request| {
         let one_length = pace.serving();
-        let (ingress, pace) = (&ingress, &pace);
+        let (ingress, client, pace) = (&ingress, &client, &pace);
         async move {
-            let (answer, unread) = ingress.receive(request, peer, one_length).await;
+            let (answer, unread) = ingress.receive(request, client, one_length).await;
             pace.answered(unread, Instant::now());
             Ok::<_, Infallible>(answer)
         }
@@ -72,19 +80,23 @@ pub(super) async fn serve<S>(
     let mut stream = connection.into_parts().io.into_inner().into_inner();
     match end {
         End::Closed(Ok(())) => {}
-        End::Closed(Err(error)) => note(&ingress, &error),
-        End::Late(Phase::Head) => {
+        End::Closed(Err(error)) => note(&ingress, &client, &error),
+        End::Late(phase @ (Phase::Head | Phase::Silent)) => {
             ingress.metrics.refused("head_timeout");
+            if phase == Phase::Head {
+                ingress.charge(&client, None);
+            }
             // Whoever is too slow to ask may also be gone: this is a courtesy.
             let _ = timeout(LINGER, stream.write_all(LATE)).await;
         }
+        End::Crowded => ingress.metrics.refused("crowded_out"),
         End::Late(_) | End::Abandoned => {}
     }
     if pace.lingers() {
         let mut rest = stream.take(LINGER_BYTES_MAX as u64);
         let _ = timeout(LINGER, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
     }
-    drop(slot);
+    drop(place);
 }
 
 async fn drive<C>(ingress: &Ingress, pace: &Pace, connection: &mut C) -> End
@@ -109,6 +121,9 @@ where
         }
         if is_stopping && abandoning.as_mut().poll(cx).is_ready() {
             return Poll::Ready(End::Abandoned);
+        }
+        if pace.must_end(cx) {
+            return Poll::Ready(End::Crowded);
         }
         let (phase, deadline) = pace.stand();
         if alarm.poll_late(cx, deadline) { Poll::Ready(End::Late(phase)) } else { Poll::Pending }
@@ -168,11 +183,13 @@ where
 }
 
 /// hyper answers by itself what it cannot read; that is counted here.
-fn note(ingress: &Ingress, error: &hyper::Error) {
+fn note(ingress: &Ingress, client: &Client, error: &hyper::Error) {
     if error.is_parse_too_large() {
         ingress.metrics.refused("head_too_large");
+        ingress.charge(client, None);
     } else if error.is_parse() {
         ingress.metrics.refused("malformed");
+        ingress.charge(client, None);
     } else {
         tracing::trace!(%error, "connection ended early");
     }

@@ -25,3 +25,25 @@ pub(super) const RETRY_AFTER_BROKEN_S: u32 = 30;
 
 /// How often a connection is looked at while no deadline of its own runs.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
+/// Addresses whose debts are kept, in rows: a row is looked through whole. 65,536 in 1 MiB.
+pub(super) const DEBT_ROWS: usize = 8_192;
+/// Addresses in a row.
+pub(super) const DEBTORS_PER_ROW: usize = 8;
+
+/// How many refusals a connection that has carried verified requests may have on their account. A sender that shares
+/// its address with a flood is heard on a connection that it has proven itself on.
+pub(super) const CREDIT_MAX: u32 = 16;
+
+/// Once there is no place for a connection, one in so many of those that are idle makes place, so that looking
+/// through all of them is rarely needed.
+pub(super) const MAKE_ROOM_SHARE: usize = 64;
+/// How long a connection must have been idle, or silent since it was opened, before it can be asked to make place.
+pub(super) const IDLE_TIME_MIN: Duration = Duration::from_millis(100);
+/// The same for one whose request head has begun and does not end: a head is one packet, or a few.
+pub(super) const HEAD_TIME_MIN: Duration = Duration::from_secs(1);
+/// How often it is looked for place again, when there was none.
+pub(super) const ROOM_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a body may take before its pace counts: a connection has to get going first.
+pub(super) const BODY_PACE_AFTER: Duration = Duration::from_secs(5);

@@ -1,15 +1,19 @@
-//! The accept loop: no connection is taken before there is a place for it, and none after draining began.
+//! The accept loop: no connection is served before there is a place for it, and none after draining began. Where there
+//! is no place, the idlest connections are asked to make it; one that came waits here, the others with the system.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::limits::ACCEPT_PAUSE;
-use super::{Ingress, connection};
+use super::Ingress;
+use super::client::{Client, accountable};
+use super::connection::{self, Place, TOO_MANY};
+use super::limits::{ACCEPT_PAUSE, ROOM_PAUSE};
 
 /// Accepts and serves until draining begins, then waits for the connections that are open.
 pub(super) async fn run(ingress: Arc<Ingress>, listener: std::net::TcpListener) {
@@ -19,11 +23,20 @@ pub(super) async fn run(ingress: Arc<Ingress>, listener: std::net::TcpListener) 
     };
     let slots = Arc::new(Semaphore::new(ingress.max_connections));
     let connections = TaskTracker::new();
-    while let Some((stream, peer, slot)) = next(&ingress, &listener, &slots).await {
+    while let Some((stream, peer)) = next(&ingress, &listener).await {
         // An answer is one small packet; holding it back for more gains nothing and costs the sender a delay.
         let _ = stream.set_nodelay(true);
-        let peer = Some(peer.ip().to_canonical());
-        connections.spawn(connection::serve(Arc::clone(&ingress), stream, peer, slot));
+        let network = accountable(peer, ingress.loopback_accountable);
+        let Some(enrolled) = ingress.roll.enter(network) else {
+            ingress.metrics.refused("too_many_connections");
+            // A courtesy: there is room for it in the system's buffer, or there is not.
+            let _ = stream.try_write(TOO_MANY);
+            continue;
+        };
+        let Some(slot) = place(&ingress, &slots).await else { break };
+        let place = Place { enrolled, _slot: slot };
+        let client = Client::new(peer, network);
+        connections.spawn(connection::serve(Arc::clone(&ingress), stream, client, place));
     }
     drop(listener);
     connections.close();
@@ -35,17 +48,12 @@ fn listen(listener: std::net::TcpListener) -> io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
-/// The next connection with its place, or none once draining has begun.
-async fn next(
-    ingress: &Ingress,
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+/// The next connection, or none once draining has begun.
+async fn next(ingress: &Ingress, listener: &TcpListener) -> Option<(TcpStream, IpAddr)> {
     let accepted = async {
-        let slot = Arc::clone(slots).acquire_owned().await.ok()?;
         loop {
             match listener.accept().await {
-                Ok((stream, peer)) => return Some((stream, peer, slot)),
+                Ok((stream, peer)) => return (stream, peer.ip().to_canonical()),
                 Err(error) if is_the_peers(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept connections");
@@ -57,7 +65,28 @@ async fn next(
     tokio::select! {
         biased;
         () = ingress.drain.accepting_stopped() => None,
-        accepted = accepted => accepted,
+        accepted = accepted => Some(accepted),
+    }
+}
+
+/// A place for one connection, or none once draining has begun.
+async fn place(ingress: &Ingress, slots: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
+        return Some(slot);
+    }
+    let made = async {
+        loop {
+            ingress.roll.make_room(Instant::now());
+            let slot = tokio::time::timeout(ROOM_PAUSE, Arc::clone(slots).acquire_owned()).await;
+            if let Ok(slot) = slot {
+                return slot.ok();
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = ingress.drain.accepting_stopped() => None,
+        slot = made => slot,
     }
 }
 

@@ -2,14 +2,17 @@
 //!
 //! [`receive`] reads from top to bottom as the path of a request. What is decided about a request is decided by pure
 //! functions (here `head`, `redact`, `answer`, `problem`; in the core verify, identify and route); what keeps a
-//! stranger's appetite in bounds stands around them (`listener`, `connection`, `wire`, `body`, `budget`).
+//! stranger's appetite in bounds stands around them (`listener`, `roll`, `connection`, `wire`, `body`, `budget`, `client`,
+//! `debts`).
 //!
 //! What may not live here: running handlers, SQL, the name of a provider.
 
 mod answer;
 mod body;
 mod budget;
+mod client;
 mod connection;
+mod debts;
 mod head;
 mod limits;
 mod listener;
@@ -18,13 +21,17 @@ mod receive;
 mod redact;
 mod refusal_log;
 mod refused;
+mod roll;
+mod to_the_end;
 mod way;
 mod wire;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use hyper::server::conn::http1;
+use parking_lot::Mutex;
 use rand::TryRng;
 use rand::rngs::SysRng;
 use rustc_hash::FxHashMap;
@@ -39,8 +46,10 @@ use crate::routes::Routes;
 use crate::shutdown::Drain;
 
 use budget::Budget;
+use debts::{Debts, Terms};
 use redact::Fingerprints;
 use refusal_log::RefusalLog;
+use roll::Roll;
 use way::Way;
 use wire::Patience;
 
@@ -74,6 +83,10 @@ pub struct Ingress {
     http: http1::Builder,
     max_connections: usize,
     patience: Patience,
+    loopback_accountable: bool,
+    roll: Arc<Roll>,
+    debts: Mutex<Debts>,
+    started: Instant,
     budget: Budget,
     refusals: RefusalLog,
     fingerprints: OnceLock<Fingerprints>,
@@ -92,7 +105,7 @@ impl Ingress {
     pub fn new(parts: IngressParts) -> Self {
         let IngressParts { config, store, routes, clock, metrics, health, drain } = parts;
         let server = &config.server;
-        let way = |source| Way::new(source, server.body_timeout, &metrics);
+        let way = |source| Way::new(source, server, &metrics);
         let ways = config.sources.values().map(|source| (source.name.as_str().into(), way(source)));
         let patience = Patience { head: server.header_timeout, idle: server.idle_timeout };
         Self {
@@ -101,6 +114,13 @@ impl Ingress {
             http: connection::http(server),
             max_connections: server.max_connections,
             patience,
+            loopback_accountable: server.per_address.loopback,
+            roll: Roll::new(server.per_address.connections),
+            debts: Mutex::new(Debts::new(Terms {
+                burst: server.per_address.refusals,
+                per_second: server.per_address.refusals_per_second,
+            })),
+            started: Instant::now(),
             budget: Budget::new(server.body_budget, metrics.body_bytes().clone()),
             refusals: RefusalLog::new(u64::from_le_bytes(random())),
             fingerprints: OnceLock::new(),

@@ -1,7 +1,7 @@
 //! The path of one request, from its head to its answer.
 
-use std::net::IpAddr;
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -16,11 +16,14 @@ use weir_store::StoreError;
 use weir_store::hot::{DedupKey, EventIngested, NewDelivery, NewEvent, NewRequest, Routed};
 
 use super::answer::{self, Answer};
+use super::client::Client;
 use super::head::{self, Purpose};
 use super::redact::{self, Redacted};
 use super::refused::Refused;
+use super::to_the_end::ToTheEnd;
 use super::way::Way;
 use super::{Ingress, body, problem};
+use crate::observe::metrics::SourceMetrics;
 
 /// What a verified request turned out to be.
 enum Understood {
@@ -43,7 +46,7 @@ impl Ingress {
     pub(super) async fn receive(
         &self,
         request: Request<Incoming>,
-        peer: Option<IpAddr>,
+        client: &Client,
         one_length: bool,
     ) -> (Answer, bool) {
         let started = Instant::now();
@@ -56,18 +59,40 @@ impl Ingress {
         };
         let way = match way {
             Ok(way) => way,
-            Err(refused) => return self.refuse(None, &refused),
+            Err(refused) => {
+                let refused = self.in_debt(client, None, started).err().unwrap_or(refused);
+                return self.refuse(client, None, &refused);
+            }
         };
-        match self.take_in(way, &head, body, peer, one_length).await {
+        match self.take_in(way, &head, body, client, one_length).await {
             Ok(Taken { word, answer }) => {
                 way.metrics.answered(word, started.elapsed());
                 (answer, false)
             }
             Err(refused) => {
                 way.metrics.answered(refused.code(), started.elapsed());
-                self.refuse(Some(way), &refused)
+                self.refuse(client, Some(way), &refused)
             }
         }
+    }
+
+    /// Refuses whoever's address owes too much, except on a connection that has proven itself.
+    fn in_debt(&self, client: &Client, source: Option<&str>, now: Instant) -> Result<(), Refused> {
+        let Some(network) = client.network.filter(|_| !client.is_proven()) else { return Ok(()) };
+        let wait = self.debts.lock().wait(network, source, self.since_start(now));
+        wait.map_or(Ok(()), |wait| Err(Refused::TooMany { wait }))
+    }
+
+    /// Charges a stranger's address with a refusal.
+    pub(super) fn charge(&self, client: &Client, source: Option<&str>) {
+        client.refused();
+        if let Some(network) = client.network {
+            self.debts.lock().charge(network, source, self.since_start(Instant::now()));
+        }
+    }
+
+    fn since_start(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.started)
     }
 
     /// The path: limits, body, verify, identify, route, store, answer.
@@ -76,9 +101,10 @@ impl Ingress {
         way: &Way,
         head: &Parts,
         body: Incoming,
-        peer: Option<IpAddr>,
+        client: &Client,
         one_length: bool,
     ) -> Result<Taken, Refused> {
+        self.in_debt(client, Some(way.source.name.as_str()), Instant::now())?;
         head::check(head, one_length)?;
         if !way.source.provider.latin1_headers {
             head::check_text(&head.headers)?;
@@ -90,9 +116,12 @@ impl Ingress {
             return Err(Refused::NotReady);
         }
         let (body, _share) = body::read(body, way.limits, &self.budget).await?;
-        match self.understand(way, head, body, peer)? {
+        match self.understand(way, head, body, client)? {
             Understood::Handshake(reply) => shake_hands(way, reply),
-            Understood::Events { request, is_batch } => self.store(way, request, is_batch).await,
+            Understood::Events { request, is_batch } => {
+                client.verified();
+                self.store(way, request, is_batch).await
+            }
         }
     }
 
@@ -102,7 +131,7 @@ impl Ingress {
         way: &Way,
         head: &Parts,
         body: Bytes,
-        peer: Option<IpAddr>,
+        client: &Client,
     ) -> Result<Understood, Refused> {
         let provider = &*way.source.provider;
         let url =
@@ -129,7 +158,7 @@ impl Ingress {
             source: way.source.name.clone(),
             scheme: verified.scheme,
             secret: verified.secret,
-            remote: peer,
+            remote: Some(client.address),
             payload: Payload {
                 headers: redact::headers(&head.headers, &way.secret_fields, self.fingerprints()),
                 body: kept.part(0..body.len()),
@@ -177,11 +206,16 @@ impl Ingress {
         request: NewRequest,
         is_batch: bool,
     ) -> Result<Taken, Refused> {
-        let result = self.store.ingest(vec![request]).await.pop();
-        let ingested = result.unwrap_or(Err(StoreError::Closed)).map_err(Refused::Store)?;
-        for event in &ingested.events {
-            count(way, event);
-        }
+        let (store, metrics) = (Arc::clone(&self.store), Arc::clone(&way.metrics));
+        // Counted where it is known, even if the sender has gone by then.
+        let stored = ToTheEnd::new(async move {
+            let result = store.ingest(vec![request]).await.pop();
+            for event in result.iter().flatten().flat_map(|ingested| &ingested.events) {
+                count(&metrics, event);
+            }
+            result
+        });
+        let ingested = stored.await.unwrap_or(Err(StoreError::Closed)).map_err(Refused::Store)?;
         let word = answer::word(&ingested.events);
         let (source, events) = (way.source.name.as_str(), ingested.events.len());
         tracing::debug!(source, events, word, "request taken in");
@@ -192,7 +226,10 @@ impl Ingress {
         Ok(Taken { word, answer })
     }
 
-    fn refuse(&self, way: Option<&Way>, refused: &Refused) -> (Answer, bool) {
+    fn refuse(&self, client: &Client, way: Option<&Way>, refused: &Refused) -> (Answer, bool) {
+        if refused.is_a_strangers() {
+            self.charge(client, way.map(|way| way.source.name.as_str()));
+        }
         if way.is_none() {
             match refused {
                 Refused::UnknownSource => self.metrics.refused_unknown_source(),
@@ -261,17 +298,17 @@ fn shake_hands(way: &Way, reply: HandshakeAnswer) -> Result<Taken, Refused> {
     Ok(Taken { word: "handshake", answer: answer::handshake(reply) })
 }
 
-fn count(way: &Way, event: &EventIngested) {
+fn count(metrics: &SourceMetrics, event: &EventIngested) {
     match event {
         EventIngested::Stored { id_reused, unrouted, .. } => {
-            way.metrics.stored();
+            metrics.stored();
             if *id_reused {
-                way.metrics.id_reused();
+                metrics.id_reused();
             }
             if *unrouted {
-                way.metrics.unrouted();
+                metrics.unrouted();
             }
         }
-        EventIngested::Duplicate { .. } => way.metrics.duplicate(),
+        EventIngested::Duplicate { .. } => metrics.duplicate(),
     }
 }

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use http::StatusCode;
 use weir_core::handshake::HandshakeRefusal;
@@ -55,6 +56,11 @@ pub(super) enum Refused {
     Store(StoreError),
     /// It is not yet known who gets events.
     NotReady,
+    /// Too much from this address was refused before.
+    TooMany {
+        /// Until it may try again.
+        wait: Duration,
+    },
 }
 
 impl Refused {
@@ -77,6 +83,7 @@ impl Refused {
             Self::Overloaded | Self::Store(StoreError::Overloaded { .. }) => "overloaded",
             Self::Store(_) => "store_unavailable",
             Self::NotReady => "starting",
+            Self::TooMany { .. } => "too_many_refusals",
         }
     }
 
@@ -92,6 +99,7 @@ impl Refused {
             Self::Unverified { status, .. } => *status,
             Self::Handshake(_) | Self::HandshakeClosed => StatusCode::FORBIDDEN,
             Self::Unusable(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::KeyUnavailable | Self::Overloaded | Self::Store(_) | Self::NotReady => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -99,8 +107,11 @@ impl Refused {
     }
 
     /// Seconds after which it may work, where waiting helps.
-    pub(super) const fn retry_after_s(&self) -> Option<u32> {
+    pub(super) fn retry_after_s(&self) -> Option<u32> {
         match self {
+            Self::TooMany { wait } => {
+                Some(u32::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX).max(1))
+            }
             Self::Overloaded | Self::NotReady | Self::Store(StoreError::Overloaded { .. }) => {
                 Some(RETRY_AFTER_BUSY_S)
             }
@@ -120,6 +131,30 @@ impl Refused {
                 | Self::Unusable(_)
                 | Self::Store(_)
         )
+    }
+
+    /// Whether the request, for all that is known, came from a stranger, whose address is charged with it. One that
+    /// was verified is not, and neither is what went wrong here.
+    pub(super) const fn is_a_strangers(&self) -> bool {
+        match self {
+            Self::Malformed(_)
+            | Self::UnknownPath
+            | Self::UnknownSource
+            | Self::Method
+            | Self::Timeout
+            | Self::BodyIncomplete
+            | Self::TooLarge { .. }
+            | Self::Encoding
+            | Self::Unverified { .. }
+            | Self::Handshake(_)
+            | Self::HandshakeClosed => true,
+            Self::KeyUnavailable
+            | Self::Unusable(_)
+            | Self::Overloaded
+            | Self::Store(_)
+            | Self::NotReady
+            | Self::TooMany { .. } => false,
+        }
     }
 
     /// Whether the hub is to blame, rather than the sender.
@@ -149,6 +184,7 @@ impl Refused {
             Self::Overloaded => "too much is being received at the moment",
             Self::Store(_) => "the request cannot be stored at the moment",
             Self::NotReady => "the hub is starting",
+            Self::TooMany { .. } => "too many requests from this address were refused",
         })
     }
 }
@@ -188,6 +224,12 @@ mod tests {
         let refusal = Refusal::SignatureMismatch;
         let refused = Refused::Unverified { refusal, status: StatusCode::NOT_ACCEPTABLE };
         assert_eq!((refused.status().as_u16(), refused.code()), (406, "signature_mismatch"));
+    }
+
+    #[test]
+    fn who_is_told_to_wait_is_told_whole_seconds_and_never_none() {
+        let after = |ms| Refused::TooMany { wait: Duration::from_millis(ms) }.retry_after_s();
+        assert_eq!((after(1), after(1_000), after(1_001)), (Some(1), Some(1), Some(2)));
     }
 
     #[test]

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::{Method, StatusCode};
 use weir_core::verify::Secret;
 
 use super::answer::Acknowledgement;
 use super::body::BodyLimits;
+use super::limits::BODY_PACE_AFTER;
 use super::redact::SecretFields;
-use crate::config::Source;
+use crate::config::{Server, Source};
 use crate::observe::metrics::{Metrics, SourceMetrics};
 
 /// A source, ready.
@@ -32,11 +32,16 @@ pub(super) struct Way {
 
 impl Way {
     /// Makes a source ready.
-    pub(super) fn new(source: &Arc<Source>, body_timeout: Duration, metrics: &Metrics) -> Self {
+    pub(super) fn new(source: &Arc<Source>, server: &Server, metrics: &Metrics) -> Self {
         let provider = &source.provider;
         Self {
             metrics: metrics.source(&source.name),
-            limits: BodyLimits { bytes: source.body_limit, time: body_timeout },
+            limits: BodyLimits {
+                bytes: source.body_limit,
+                time: server.body_timeout,
+                pace: server.body_pace,
+                start: BODY_PACE_AFTER,
+            },
             secret_fields: SecretFields::new(&provider.secret_fields),
             acknowledgement: provider.acknowledge.as_ref().and_then(Acknowledgement::new),
             failure_status: StatusCode::from_u16(provider.failure_status)

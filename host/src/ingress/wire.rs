@@ -4,7 +4,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -23,6 +23,8 @@ pub(super) struct Patience {
 /// Where a connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// It was opened, and nothing has come yet.
+    Silent,
     /// The head of a request is on its way.
     Head,
     /// A request is being served. How long its body may take is the reader's business.
@@ -41,27 +43,44 @@ pub(super) struct Pace {
 #[derive(Debug)]
 struct State {
     phase: Phase,
+    since: Instant,
     deadline: Option<Instant>,
     head: HeadLines,
     linger: bool,
+    asked_to_end: bool,
+    driver: Option<Waker>,
+}
+
+impl State {
+    fn enter(&mut self, phase: Phase, now: Instant, patience: Option<Duration>) {
+        self.phase = phase;
+        self.since = now;
+        self.deadline = patience.map(|patience| now + patience);
+    }
 }
 
 impl Pace {
     /// Of a connection that was just opened: a head is due.
     pub(super) fn new(patience: Patience, now: Instant) -> Self {
-        let deadline = Some(now + patience.head);
-        let head = HeadLines::default();
-        Self {
-            patience,
-            state: Mutex::new(State { phase: Phase::Head, deadline, head, linger: false }),
-        }
+        let state = State {
+            phase: Phase::Silent,
+            since: now,
+            deadline: Some(now + patience.head),
+            head: HeadLines::default(),
+            linger: false,
+            asked_to_end: false,
+            driver: None,
+        };
+        Self { patience, state: Mutex::new(state) }
     }
 
     /// The head is here. Says whether it is known to announce its length in no more than one way.
     pub(super) fn serving(&self) -> bool {
         let mut state = self.state.lock();
-        state.phase = Phase::Serving;
-        state.deadline = None;
+        let since = state.since;
+        state.enter(Phase::Serving, since, None);
+        // It has found something to do, so another has to make place.
+        state.asked_to_end = false;
         let head = std::mem::take(&mut state.head);
         head.ended && !head.content_length
     }
@@ -69,8 +88,7 @@ impl Pace {
     /// The answer is on its way. `linger` says that it goes out before the body was read.
     pub(super) fn answered(&self, linger: bool, now: Instant) {
         let mut state = self.state.lock();
-        state.phase = Phase::Idle;
-        state.deadline = Some(now + self.patience.idle);
+        state.enter(Phase::Idle, now, Some(self.patience.idle));
         state.linger = linger;
     }
 
@@ -80,18 +98,56 @@ impl Pace {
         (state.phase, state.deadline)
     }
 
+    /// How long the other side has been waited for, and for what; none for a connection that is asked to end.
+    pub(super) fn waiting(&self, now: Instant) -> Option<(Phase, Duration)> {
+        let state = self.state.lock();
+        (!state.asked_to_end).then(|| (state.phase, now.saturating_duration_since(state.since)))
+    }
+
+    /// Asks the connection to make place for another.
+    pub(super) fn ask_to_end(&self) {
+        let driver = {
+            let mut state = self.state.lock();
+            state.asked_to_end = true;
+            state.driver.take()
+        };
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+    }
+
+    /// Whether it was asked to.
+    #[cfg(test)]
+    pub(super) fn is_asked_to_end(&self) -> bool {
+        self.state.lock().asked_to_end
+    }
+
+    /// Whether it was asked to. The driver, who asks this, is woken when that changes.
+    pub(super) fn must_end(&self, cx: &Context<'_>) -> bool {
+        let mut state = self.state.lock();
+        if !state.asked_to_end
+            && !state.driver.as_ref().is_some_and(|known| known.will_wake(cx.waker()))
+        {
+            state.driver = Some(cx.waker().clone());
+        }
+        state.asked_to_end
+    }
+
     /// Whether unread bytes may be on their way although the last answer is out.
     pub(super) fn lingers(&self) -> bool {
         self.state.lock().linger
     }
 
-    fn arrived(&self, bytes: &[u8], now: Instant) {
+    /// Bytes came in.
+    pub(super) fn arrived(&self, bytes: &[u8], now: Instant) {
         let mut state = self.state.lock();
         match state.phase {
             Phase::Serving => return,
-            Phase::Idle => {
+            Phase::Idle => state.enter(Phase::Head, now, Some(self.patience.head)),
+            Phase::Silent => {
+                // The first head is due from the start: a byte in between buys no more time.
                 state.phase = Phase::Head;
-                state.deadline = Some(now + self.patience.head);
+                state.since = now;
             }
             Phase::Head => {}
         }
@@ -264,7 +320,7 @@ mod tests {
         let pace = Pace::new(PATIENCE, start);
         assert_eq!(
             pace.stand(),
-            (Phase::Head, Some(start + PATIENCE.head)),
+            (Phase::Silent, Some(start + PATIENCE.head)),
             "the first head is due"
         );
         pace.arrived(b"POST / HTTP/1.1\r\n\r\n", start);
@@ -278,6 +334,17 @@ mod tests {
         pace.arrived(b"O", later + Duration::from_secs(5));
         let due = later + PATIENCE.head;
         assert_eq!(pace.stand(), (Phase::Head, Some(due)), "more bytes buy no more time");
+    }
+
+    #[test]
+    fn who_is_asked_to_make_place_and_has_something_to_do_stays() {
+        let now = Instant::now();
+        let pace = Pace::new(PATIENCE, now);
+        pace.ask_to_end();
+        pace.arrived(b"POST / HTTP/1.1\r\n\r\n", now);
+        assert!(pace.is_asked_to_end(), "a head that may never end is nothing to do");
+        pace.serving();
+        assert!(!pace.is_asked_to_end());
     }
 
     #[test]

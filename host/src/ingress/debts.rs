@@ -1,0 +1,230 @@
+//! What refused requests cost the address that they came from: a bucket an address, in a table of fixed size. Pure:
+//! the time is an argument.
+//!
+//! Only refusals are charged, so a sender whose requests verify never comes to owe anything. A debt is to one source:
+//! junk for one costs its address nothing at another.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::limits::{DEBT_ROWS, DEBTORS_PER_ROW};
+
+/// The addresses that one client is taken to have: one of IPv4, or a /64 of IPv6, which is the least that is given
+/// to anybody and as many addresses as anybody could want.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Network {
+    V4([u8; 4]),
+    V6([u8; 8]),
+}
+
+impl Network {
+    /// Where an address belongs. IPv4 in the clothes of IPv6 is IPv4.
+    pub(super) fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(v4) => Self::V4(v4.octets()),
+            IpAddr::V6(v6) => {
+                let [a, b, c, d, e, f, g, h, ..] = v6.octets();
+                Self::V6([a, b, c, d, e, f, g, h])
+            }
+        }
+    }
+}
+
+/// How many refusals an address may have.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    /// At once, after a time without any.
+    pub(super) burst: u32,
+    /// Forgiven in a second.
+    pub(super) per_second: u32,
+}
+
+/// One entry: who, and the moment at which nothing is owed any more, in nanoseconds. An entry whose moment has
+/// passed says no more than an empty one.
+#[derive(Debug, Clone, Copy, Default)]
+struct Debtor {
+    who: u64,
+    paid_at: u64,
+}
+
+/// Who owes what. Its memory is taken once: where a row is full, who owes least is forgotten, which is the one that
+/// was idle the longest.
+#[derive(Debug)]
+pub(super) struct Debts {
+    rows: Box<[[Debtor; DEBTORS_PER_ROW]]>,
+    keyed: RandomState,
+    /// Nanoseconds in which one refusal is forgiven.
+    each: u64,
+    /// Nanoseconds that may be owed.
+    most: u64,
+}
+
+impl Debts {
+    /// Nobody owes anything.
+    pub(super) fn new(terms: Terms) -> Self {
+        let each = 1_000_000_000 / u64::from(terms.per_second.max(1));
+        Self {
+            rows: vec![[Debtor::default(); DEBTORS_PER_ROW]; DEBT_ROWS].into(),
+            // A stranger who knew the hash could choose addresses that push others out of their row.
+            keyed: RandomState::new(),
+            each,
+            most: each.saturating_mul(u64::from(terms.burst.max(1))),
+        }
+    }
+
+    /// How long an address has to wait until another refusal of its could be borne; none if it may go on.
+    pub(super) fn wait(
+        &self,
+        of: Network,
+        source: Option<&str>,
+        now: Duration,
+    ) -> Option<Duration> {
+        let (who, now) = (self.who(of, source), nanos(now));
+        let debtor = self.rows[row(who)].iter().find(|debtor| debtor.who == who)?;
+        let borne_at = debtor.paid_at.saturating_add(self.each).saturating_sub(self.most);
+        (borne_at > now).then(|| Duration::from_nanos(borne_at - now))
+    }
+
+    /// Charges an address with a refusal. More than all that may be owed is not charged: those that were on their
+    /// way when the bucket ran dry cannot keep an address out for longer.
+    pub(super) fn charge(&mut self, to: Network, source: Option<&str>, now: Duration) {
+        let (who, now) = (self.who(to, source), nanos(now));
+        let (each, most) = (self.each, self.most);
+        let debtor = place(&mut self.rows[row(who)], who);
+        let owed_until = debtor.paid_at.max(now).saturating_add(each);
+        debtor.paid_at = owed_until.min(now.saturating_add(most));
+    }
+
+    fn who(&self, network: Network, source: Option<&str>) -> u64 {
+        self.keyed.hash_one((network, source))
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the low bits of a hash are as good as all")]
+const fn row(who: u64) -> usize {
+    who as usize % DEBT_ROWS
+}
+
+/// The entry of `who`, made in the place of the one that owes least if there is none.
+fn place(row: &mut [Debtor; DEBTORS_PER_ROW], who: u64) -> &mut Debtor {
+    let known = row.iter().position(|debtor| debtor.who == who);
+    let at = known.unwrap_or_else(|| {
+        let least = row.iter().enumerate().min_by_key(|(_, debtor)| debtor.paid_at);
+        let at = least.map_or(0, |(at, _)| at);
+        row[at] = Debtor { who, paid_at: 0 };
+        at
+    });
+    &mut row[at]
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TERMS: Terms = Terms { burst: 5, per_second: 10 };
+
+    fn v4(n: u32) -> Network {
+        Network::of(Ipv4Addr::from_bits(n).into())
+    }
+
+    #[test]
+    fn an_ipv6_client_is_its_64_and_ipv4_is_ipv4_however_it_is_written() {
+        let of = |text: &str| Network::of(text.parse().unwrap());
+        assert_eq!(of("2001:db8:0:1::1"), of("2001:db8:0:1:ffff:ffff:ffff:ffff"));
+        assert_ne!(of("2001:db8:0:1::1"), of("2001:db8:0:2::1"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+    }
+
+    #[test]
+    fn a_debt_to_one_source_is_none_to_another() {
+        let mut debts = Debts::new(TERMS);
+        for _ in 0..5 {
+            debts.charge(v4(1), Some("github"), Duration::ZERO);
+        }
+        assert!(debts.wait(v4(1), Some("github"), Duration::ZERO).is_some());
+        assert_eq!(debts.wait(v4(1), Some("stripe"), Duration::ZERO), None);
+        assert_eq!(debts.wait(v4(1), None, Duration::ZERO), None);
+    }
+
+    #[test]
+    fn who_owes_least_makes_place_in_a_full_row() {
+        let mut row = [Debtor::default(); DEBTORS_PER_ROW];
+        for (n, debtor) in (1u64..).zip(&mut row) {
+            *debtor = Debtor { who: n, paid_at: 100 + n };
+        }
+        row[3].paid_at = 7;
+        place(&mut row, 99).paid_at = 50;
+        assert_eq!((row[3].who, row[3].paid_at), (99, 50));
+        assert_eq!(place(&mut row, 1).paid_at, 101, "and nobody else was touched");
+    }
+
+    #[test]
+    fn a_million_addresses_need_no_more_memory_than_none() {
+        let mut debts = Debts::new(TERMS);
+        let before = (debts.rows.len(), debts.rows.as_ptr());
+        for n in 0..1_000_000u32 {
+            let address = Ipv6Addr::from_bits(u128::from(n) << 64);
+            debts.charge(Network::of(address.into()), None, Duration::from_micros(n.into()));
+        }
+        assert_eq!((debts.rows.len(), debts.rows.as_ptr()), before);
+    }
+
+    proptest! {
+        #[test]
+        fn in_any_stretch_of_time_an_address_has_no_more_refusals_than_its_terms(
+            gaps_ms in prop::collection::vec(0u64..400, 1..200),
+        ) {
+            let mut debts = Debts::new(TERMS);
+            let (mut now, mut had) = (Duration::ZERO, Vec::new());
+            for gap in gaps_ms {
+                now += Duration::from_millis(gap);
+                if debts.wait(v4(1), None, now).is_none() {
+                    debts.charge(v4(1), None, now);
+                    had.push(now);
+                }
+            }
+            for (first, from) in had.iter().enumerate() {
+                for (n, until) in (1u32..).zip(&had[first..]) {
+                    let forgiven = (*until - *from).as_secs_f64() * f64::from(TERMS.per_second);
+                    prop_assert!(f64::from(n) <= f64::from(TERMS.burst) + forgiven + 1e-6);
+                }
+            }
+        }
+
+        #[test]
+        fn who_waits_as_long_as_told_may_go_on(charges in 1usize..50, after_ms in 0u64..3_000) {
+            let mut debts = Debts::new(TERMS);
+            for _ in 0..charges {
+                debts.charge(v4(1), None, Duration::from_secs(1));
+            }
+            let now = Duration::from_millis(1_000 + after_ms);
+            if let Some(wait) = debts.wait(v4(1), None, now) {
+                prop_assert!(wait <= Duration::from_millis(100), "one refusal is forgiven in that time");
+                prop_assert_eq!(debts.wait(v4(1), None, now + wait), None);
+            }
+        }
+
+        #[test]
+        fn who_was_refused_nothing_is_kept_waiting_by_nobody(
+            charges in prop::collection::vec((1u32..5_000, 0u64..10), 0..2_000),
+        ) {
+            let mut debts = Debts::new(TERMS);
+            let mut now = Duration::ZERO;
+            for (who, gap) in charges {
+                now += Duration::from_millis(gap);
+                debts.charge(v4(who), Some("github"), now);
+                prop_assert_eq!(debts.wait(v4(0), Some("github"), now), None);
+            }
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! A hub's ingress over real TCP, with a real store, and requests that are genuine or not.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ring::rand::SystemRandom;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use weir::config::{self, Config};
+use weir::ingress::{Ingress, IngressParts};
+use weir::observe::health::Health;
+use weir::observe::metrics::Metrics;
+use weir::routes::Routes;
+use weir::shutdown::Drain;
+use weir_core::sign::RequestDraft;
+use weir_core::time::{Clock, Timestamp};
+use weir_store::Store;
+use weir_store::query::{EventFilter, Page, StoredRequest};
+use weir_store::sqlite::{self, Options};
+
+pub(crate) const NOW_MS: u64 = 1_760_000_000_000;
+
+const SOURCES: &str = r#"
+[sources.github]
+provider = "github"
+secrets = [{ file = "secret", name = "current" }]
+[sources.slack]
+provider = "slack"
+secrets = [{ file = "secret" }]
+[sources.stripe]
+provider = "stripe"
+secrets = [{ file = "secret" }]
+[sources.small]
+provider = "custom"
+secrets = [{ file = "secret" }]
+body_limit = "100B"
+failure_status = 406
+acknowledge = { status = 202, content_type = "text/plain", body = "[accepted]" }
+[sources.batch]
+provider = "custom"
+secrets = [{ file = "secret" }]
+fan_out = "/items"
+id = "/id"
+type = "/type"
+secret_fields = ["/token"]
+"#;
+
+/// A clock that stands still unless it is moved.
+#[derive(Debug)]
+struct HandClock(AtomicU64);
+
+impl Clock for HandClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.load(Ordering::Relaxed))
+    }
+}
+
+pub(crate) struct Hub {
+    pub(crate) addr: SocketAddr,
+    pub(crate) config: Arc<Config>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) metrics: Metrics,
+    pub(crate) drain: Drain,
+    pub(crate) running: JoinHandle<()>,
+    _dir: TempDir,
+}
+
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Reply {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// Status and code of a problem document.
+    pub(crate) fn problem(&self) -> (u16, String) {
+        assert!(self.head.contains("content-type: application/problem+json"), "{}", self.head);
+        let problem = self.json();
+        assert!(problem["request_id"].as_str().unwrap().starts_with("refused_"));
+        assert_eq!(problem["status"], self.status);
+        (self.status, problem["code"].as_str().unwrap().to_owned())
+    }
+}
+
+impl Hub {
+    pub(crate) async fn start() -> Self {
+        Self::with("", |_| {}).await
+    }
+
+    pub(crate) async fn with(server: &str, change: impl FnOnce(&mut Options)) -> Self {
+        let hub = Self::closed(server, change).await;
+        hub.health.set_routing_ready();
+        hub
+    }
+
+    /// A hub that does not know yet who gets events.
+    pub(crate) async fn closed(server: &str, change: impl FnOnce(&mut Options)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("secret"), "a secret of some length").unwrap();
+        let text = format!("[server]\n{server}\n{SOURCES}");
+        let config = config::load_text("weir.toml", &text, dir.path(), false);
+        let config = Arc::new(config.unwrap_or_else(|e| panic!("{e}")).config);
+        let clock = Arc::new(HandClock(AtomicU64::new(NOW_MS)));
+        let mut options = Options::new(clock.clone());
+        change(&mut options);
+        let store: Arc<dyn Store> =
+            Arc::new(sqlite::open(&dir.path().join("weir.db"), options).unwrap());
+        let routes = Routes::build(store.clone(), &config.routes, [].into()).await.unwrap();
+        let (metrics, drain) = (Metrics::new(), Drain::new());
+        let health = Health::new(store.clone(), drain.clone());
+        let ingress = Arc::new(Ingress::new(IngressParts {
+            config: config.clone(),
+            store: store.clone(),
+            routes: Arc::new(routes),
+            clock,
+            metrics: metrics.clone(),
+            health: health.clone(),
+            drain: drain.clone(),
+        }));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let running = tokio::spawn(ingress.run(listener));
+        Self { addr, config, store, health, metrics, drain, running, _dir: dir }
+    }
+
+    pub(crate) async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.addr).await.unwrap()
+    }
+
+    /// Sends bytes on a connection of their own.
+    pub(crate) async fn raw(&self, request: impl AsRef<[u8]>) -> Reply {
+        let mut stream = self.connect().await;
+        // The answer may come, and the connection end, before all is sent.
+        let _ = stream.write_all(request.as_ref()).await;
+        reply(&mut stream).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
+        self.raw(request(path, headers, body)).await
+    }
+
+    /// A request with the headers that make it genuine, `skew_s` seconds old.
+    pub(crate) fn signed(
+        &self,
+        source: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+        skew_s: u64,
+    ) -> String {
+        let path = format!("/webhook/{source}");
+        let source = &self.config.sources[source];
+        let draft = RequestDraft {
+            method: "POST".into(),
+            url: format!("http://hub{path}"),
+            headers: headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
+            body: body.into(),
+        };
+        let now = Timestamp::from_millis(NOW_MS - 1000 * skew_s);
+        let secret = &source.secrets[0].value;
+        let signed = source.provider.sign(secret, &draft, now, &SystemRandom::new()).unwrap();
+        let all: Vec<_> = headers
+            .iter()
+            .copied()
+            .chain(signed.iter().map(|(n, v)| (n.as_str(), v.as_str())))
+            .collect();
+        request(&path, &all, body)
+    }
+
+    pub(crate) fn push(&self, id: &str, body: &str) -> String {
+        self.signed("github", &[("x-github-event", "push"), ("x-github-delivery", id)], body, 0)
+    }
+
+    pub(crate) async fn stored(&self) -> Vec<weir_store::query::EventDetail> {
+        let page = Page { limit: 100, after: None };
+        self.store.events(EventFilter::default(), page).await.unwrap().items
+    }
+
+    pub(crate) async fn only_request(&self) -> StoredRequest {
+        let [event] = &*self.stored().await else { panic!("not one event") };
+        let detail = self.store.event(event.id).await.unwrap().unwrap();
+        self.store.request(detail.request.unwrap()).await.unwrap().unwrap()
+    }
+}
+
+pub(crate) fn request(path: &str, headers: &[(&str, &str)], body: &str) -> String {
+    let headers: String = headers.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();
+    let length = body.len();
+    format!("POST {path} HTTP/1.1\r\nHost: hub\r\n{headers}Content-Length: {length}\r\n\r\n{body}")
+}
+
+/// Reads one answer, or what there is of it if the connection ends before.
+pub(crate) async fn reply(stream: &mut TcpStream) -> Reply {
+    let mut bytes = Vec::new();
+    loop {
+        if let Some(end) = bytes.windows(4).position(|w| w == b"\r\n\r\n") {
+            let head = String::from_utf8(bytes[..end].to_vec()).unwrap().to_lowercase();
+            let length = head.lines().find_map(|l| l.strip_prefix("content-length: "));
+            let length: usize = length.map_or(0, |l| l.parse().unwrap());
+            if bytes.len() >= end + 4 + length {
+                let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+                return Reply { status, head, body: bytes[end + 4..][..length].to_vec() };
+            }
+        }
+        assert!(stream.read_buf(&mut bytes).await.unwrap() > 0, "connection ended: {bytes:?}");
+    }
+}
+
+/// Resolves when the other side has closed.
+pub(crate) async fn closed(stream: &mut TcpStream) -> usize {
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).await.unwrap_or(0)
+}

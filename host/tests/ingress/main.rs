@@ -1,0 +1,8 @@
+//! Ingress over real TCP, with a real store: what is taken in, what is refused, and what a connection may cost.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where something it builds on fails")]
+
+mod bed;
+
+mod overload;
+mod requests;

@@ -1,0 +1,225 @@
+//! What is taken in and what is refused.
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use crate::bed::{Hub, closed, reply};
+
+#[tokio::test]
+async fn a_signed_request_is_stored_before_it_is_answered_with_its_id() {
+    let hub = Hub::start().await;
+    let body = r#"{"ref":"refs/heads/main"}"#;
+    let headers = [
+        ("x-github-event", "push"),
+        ("x-github-delivery", "d-1"),
+        ("authorization", "Basic c2VjcmV0"),
+        ("connection", "keep-alive"),
+    ];
+    let reply = hub.raw(hub.signed("github", &headers, body, 0)).await;
+    assert_eq!((reply.status, &reply.json()["status"]), (200, &"accepted".into()));
+    let [event] = &*hub.stored().await else { panic!("not one event") };
+    assert_eq!(reply.json()["event_id"], event.id.to_string());
+    assert_eq!((event.source.as_str(), event.kind.as_str()), ("github", "push"));
+    let request = hub.only_request().await;
+    assert_eq!((&*request.scheme, &*request.secret), ("sha256", "current"));
+    assert_eq!(&request.payload.body[..], body.as_bytes());
+    let kept: Vec<&str> = request.payload.headers.iter().map(|(n, _)| &**n).collect();
+    assert_eq!(
+        kept,
+        ["host", "x-github-event", "x-github-delivery", "authorization", "x-hub-signature-256"]
+    );
+    assert!(request.payload.header("authorization").unwrap().starts_with(b"fingerprint-"));
+}
+
+#[tokio::test]
+async fn the_same_delivery_again_is_told_the_first_ones_id() {
+    let hub = Hub::start().await;
+    let push = hub.push("d-1", "{}");
+    let mut stream = hub.connect().await;
+    stream.write_all(push.as_bytes()).await.unwrap();
+    let first = reply(&mut stream).await.json();
+    stream.write_all(push.as_bytes()).await.unwrap();
+    let second = reply(&mut stream).await.json();
+    assert_eq!((&first["status"], &second["status"]), (&"accepted".into(), &"duplicate".into()));
+    assert_eq!(first["event_id"], second["event_id"]);
+    assert_eq!(hub.stored().await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_not_signed_rightly_is_refused_and_not_stored() {
+    let hub = Hub::start().await;
+    let flipped = hub.push("d-1", "{}").replace("\r\n\r\n{}", "\r\n\r\n[]");
+    assert_eq!(hub.raw(flipped).await.problem(), (401, "signature_mismatch".into()));
+    let unsigned = hub.post("/webhook/github", &[("x-github-event", "push")], "{}").await;
+    assert_eq!(unsigned.problem(), (401, "signature_missing".into()));
+    let stale = hub.raw(hub.signed("stripe", &[], r#"{"id":"evt_1","type":"a"}"#, 4000)).await;
+    assert_eq!(stale.problem(), (401, "timestamp_stale".into()));
+    let elsewhere = hub.post("/webhook/small", &[("x-webhook-signature", "sha256=00")], "{}").await;
+    assert_eq!(elsewhere.status, 406, "as the provider wants it");
+    assert!(hub.stored().await.is_empty());
+    assert_eq!(hub.metrics.source(&hub.config.sources["github"].name).answers(), (0, 2));
+}
+
+#[tokio::test]
+async fn what_nobody_configured_is_not_found() {
+    let hub = Hub::start().await;
+    let unknown = hub.post("/webhook/nobody", &[], "{}").await;
+    assert_eq!(unknown.problem(), (404, "unknown_source".into()));
+    assert_eq!(hub.post("/admin", &[], "").await.problem(), (404, "not_found".into()));
+    let get = hub.raw("GET /webhook/github HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    assert_eq!(get.problem(), (405, "method_not_allowed".into()));
+    assert!(get.head.contains("\nallow: post"), "{}", get.head);
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_refused_however_it_is_announced() {
+    let hub = Hub::start().await;
+    let long = hub.post("/webhook/small", &[], &"x".repeat(101)).await;
+    assert_eq!(long.problem(), (413, "body_too_large".into()));
+    let mut unsent = hub.connect().await;
+    unsent
+        .write_all(b"POST /webhook/small HTTP/1.1\r\nHost: h\r\nContent-Length: 101\r\n\r\n")
+        .await
+        .unwrap();
+    assert_eq!(reply(&mut unsent).await.status, 413, "before any of it is read");
+    let chunk = format!("65\r\n{}\r\n0\r\n\r\n", "x".repeat(101));
+    let head = "POST /webhook/small HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+    assert_eq!(hub.raw(format!("{head}{chunk}")).await.status, 413);
+    let huge = hub.post("/webhook/small", &[], &"x".repeat(3_000_000)).await;
+    assert_eq!(huge.status, 413, "the answer is not lost to a reset");
+}
+
+#[tokio::test]
+async fn a_chunked_body_is_taken_in_like_any_other() {
+    let hub = Hub::start().await;
+    let push = hub.push("d-1", "{\"a\":1}");
+    let (head, _) = push.split_once("Content-Length").unwrap();
+    let chunked =
+        format!("{head}Transfer-Encoding: chunked\r\n\r\n3\r\n{{\"a\r\n4\r\n\":1}}\r\n0\r\n\r\n");
+    assert_eq!(hub.raw(chunked).await.json()["status"], "accepted");
+    assert_eq!(&hub.only_request().await.payload.body[..], b"{\"a\":1}");
+}
+
+#[tokio::test]
+async fn ambiguous_requests_are_refused_as_malformed() {
+    let hub = Hub::start().await;
+    let malformed = (400, "malformed".to_owned());
+    for heads in [
+        "Host: h\r\nContent-Length: 2\r\nTransfer-Encoding: chunked",
+        "Host: h\r\nTransfer-Encoding: chunked\r\ncontent-length: 2",
+        "Host: h\r\nHost: h\r\nContent-Length: 0",
+        "Content-Length: 0",
+    ] {
+        let text = format!("POST /webhook/github HTTP/1.1\r\n{heads}\r\n\r\n0\r\n\r\n");
+        assert_eq!(hub.raw(text).await.problem(), malformed, "{heads}");
+    }
+    assert_eq!(hub.post("/webhook/github%2Fx", &[], "").await.problem(), malformed);
+    let latin1 =
+        b"POST /webhook/github HTTP/1.1\r\nHost: h\r\nX: J\xf6rg\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(hub.raw(latin1).await.problem(), malformed);
+    let gzip = hub.post("/webhook/github", &[("content-encoding", "gzip")], "x").await;
+    assert_eq!(gzip.problem(), (415, "content_encoding_unsupported".into()));
+    assert_eq!(hub.raw("nonsense\r\n\r\n").await.status, 400);
+    let long = format!("GET /health/live HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(70_000));
+    assert_eq!(hub.raw(long).await.status, 431);
+}
+
+#[tokio::test]
+async fn a_batch_is_stored_event_by_event_without_its_secrets() {
+    let hub = Hub::start().await;
+    let item = |id: &str| format!(r#"{{"id":"{id}","type":"t.{id}","token":"hunter2"}}"#);
+    let body = |a: &str, b: &str| format!(r#"{{"items":[{},{}]}}"#, item(a), item(b));
+    let first = hub.raw(hub.signed("batch", &[], &body("a", "b"), 0)).await.json();
+    assert_eq!(first["event_ids"].as_array().unwrap().len(), 2);
+    let second = hub.raw(hub.signed("batch", &[], &body("b", "c"), 0)).await.json();
+    assert_eq!(second["status"], "accepted");
+    assert_eq!(second["duplicates"][0], first["event_ids"][1]);
+    let events = hub.stored().await;
+    let mut kinds: Vec<_> = events.iter().map(|e| e.kind.as_str()).collect();
+    kinds.sort_unstable();
+    assert_eq!(kinds, ["t.a", "t.b", "t.c"]);
+    for event in &events {
+        let detail = hub.store.event(event.id).await.unwrap().unwrap();
+        let request = hub.store.request(detail.request.unwrap()).await.unwrap().unwrap();
+        assert!(!String::from_utf8_lossy(&request.payload.body).contains("hunter2"));
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_is_answered_only_under_its_signature() {
+    let hub = Hub::start().await;
+    let body = r#"{"type":"url_verification","challenge":"c-1"}"#;
+    let reply =
+        hub.raw(hub.signed("slack", &[("content-type", "application/json")], body, 0)).await;
+    assert_eq!((reply.status, &reply.body[..]), (200, &b"c-1"[..]));
+    assert!(reply.head.contains("x-content-type-options: nosniff"));
+    assert_eq!(hub.post("/webhook/slack", &[], body).await.status, 401);
+    assert!(hub.stored().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_provider_gets_the_acknowledgement_that_it_demands() {
+    let hub = Hub::start().await;
+    let reply = hub.raw(hub.signed("small", &[("x-webhook-event", "a")], "{}", 0)).await;
+    assert_eq!((reply.status, &reply.body[..]), (202, &b"[accepted]"[..]));
+    assert_eq!(hub.stored().await.len(), 1);
+}
+
+#[tokio::test]
+async fn nothing_is_taken_in_before_it_is_known_who_gets_it() {
+    let hub = Hub::closed("", |_| {}).await;
+    let early = hub.raw(hub.push("d-1", "{}")).await;
+    assert_eq!(early.problem(), (503, "starting".into()));
+    let get = |path| format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!(hub.raw(get("/health/live")).await.status, 200);
+    let ready = hub.raw(get("/health/ready")).await;
+    assert_eq!((ready.status, &ready.json()["reason"]), (503, &"routing_missing".into()));
+    hub.health.set_routing_ready();
+    assert_eq!(hub.raw(get("/health/ready")).await.status, 200);
+    assert_eq!(hub.raw(hub.push("d-1", "{}")).await.status, 200);
+}
+
+#[tokio::test]
+async fn draining_finishes_what_has_begun_and_takes_nothing_new() {
+    let hub = Hub::start().await;
+    let push = hub.push("d-1", "{\"a\":1}");
+    let (begun, rest) = push.as_bytes().split_at(push.len() - 3);
+    let mut busy = hub.connect().await;
+    busy.write_all(begun).await.unwrap();
+    let mut idle = hub.connect().await;
+    idle.write_all(hub.push("d-2", "{}").as_bytes()).await.unwrap();
+    assert_eq!(reply(&mut idle).await.status, 200);
+    while hub.metrics.body_bytes().get() == 0 {
+        tokio::task::yield_now().await;
+    }
+    hub.drain.stop_accepting();
+    assert_eq!(closed(&mut idle).await, 0, "an idle connection ends at once");
+    busy.write_all(rest).await.unwrap();
+    let reply = reply(&mut busy).await;
+    assert_eq!(reply.json()["status"], "accepted");
+    assert_eq!(closed(&mut busy).await, 0);
+    hub.running.await.unwrap();
+    assert!(TcpStream::connect(hub.addr).await.is_err(), "the listener is gone");
+    assert_eq!(hub.metrics.connections().get(), 0);
+}
+
+#[tokio::test]
+async fn draining_does_not_wait_for_ever() {
+    let hub = Hub::start().await;
+    let mut stuck = hub.connect().await;
+    let head = b"POST /webhook/github HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nx";
+    stuck.write_all(head).await.unwrap();
+    while hub.metrics.body_bytes().get() == 0 {
+        tokio::task::yield_now().await;
+    }
+    hub.drain.stop_accepting();
+    hub.drain.stop_waiting();
+    hub.running.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_answer_is_not_lost_to_junk_that_follows_its_request() {
+    let hub = Hub::start().await;
+    let reply = hub.raw(format!("{}junk\r\n\r\n", hub.push("d-1", "{}"))).await;
+    assert_eq!(reply.json()["status"], "accepted");
+}
