@@ -16,7 +16,7 @@ use weir_store::Store;
 use weir_store::sqlite::Options;
 
 use crate::admin::token::Token;
-use crate::admin::{Admin, AdminParts, Tell};
+use crate::admin::{Admin, AdminParts, Known, Tell};
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::egress::{Egress, EgressParts, Inbox};
@@ -183,6 +183,7 @@ impl Hub {
             health: health.clone(),
             handlers: telling(&handlers, InvokerHandle::handlers),
             inbox: telling(&inbox, Inbox::messages),
+            known: known(&config),
             clock,
             drain: drain.clone(),
         });
@@ -348,6 +349,14 @@ fn token(config: &Config) -> anyhow::Result<Token> {
         Some(given) => Token::given(given.expose()),
         None => Token::load_or_make(&config.data_dir)?,
     })
+}
+
+/// The names that an operator may mean.
+fn known(config: &Config) -> Known {
+    Known {
+        sources: config.sources.keys().cloned().collect(),
+        destinations: config.destinations.keys().cloned().collect(),
+    }
 }
 
 /// How the API asks `keeper` for a list.

@@ -286,6 +286,31 @@ pub fn table_text(subscriptions: &[Subscription]) -> String {
     text
 }
 
+/// A stored table that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("line {line} of the stored routing table is no pattern and target")]
+pub struct DamagedTable {
+    /// From 1.
+    pub line: usize,
+}
+
+/// The subscriptions of a table from its text: the inverse of [`table_text`], but for targets with no patterns.
+pub fn read_table(text: &str) -> Result<Vec<Subscription>, DamagedTable> {
+    let mut subscriptions: Vec<Subscription> = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        // A type may hold an arrow; a target never does.
+        let parsed = line.rsplit_once(" -> ").and_then(|(pattern, target)| {
+            Some((Pattern::parse(pattern).ok()?, target.parse::<Target>().ok()?))
+        });
+        let (pattern, target) = parsed.ok_or(DamagedTable { line: index + 1 })?;
+        match subscriptions.last_mut().filter(|last| last.target == target) {
+            Some(last) => last.patterns.push(pattern),
+            None => subscriptions.push(Subscription { target, patterns: vec![pattern] }),
+        }
+    }
+    Ok(subscriptions)
+}
+
 fn hash(subscriptions: &[Subscription]) -> TableHash {
     let digest: [u8; 32] = Sha256::digest(table_text(subscriptions)).into();
     let mut short = [0; 16];
@@ -376,6 +401,18 @@ mod tests {
         let other = RouteTable::new([handler("a", &["y:*", "x:*"])]);
         assert_eq!(one.hash(), same.hash());
         assert_ne!(one.hash(), other.hash());
+    }
+
+    #[test]
+    fn a_stored_table_is_read_back_as_it_was() {
+        let ops = Target::Destination(DestinationName::new("ops").unwrap());
+        let arrow = vec![Pattern::parse("a:x -> handler:b").unwrap()];
+        let given = [
+            handler("git", &["github:issues", "category:created"]),
+            Subscription { target: ops, patterns: arrow },
+        ];
+        assert_eq!(read_table(&table_text(&given)).as_deref(), Ok(&given[..]));
+        assert_eq!(read_table("github:* -> handler:a\nnonsense"), Err(DamagedTable { line: 2 }));
     }
 
     proptest! {

@@ -18,8 +18,8 @@ use weir_core::bounds::KIB;
 use super::access::Access;
 use super::problem::Problem;
 
-/// Largest body that a request may announce. None is read today.
-const BODY_BYTES_MAX: u64 = 64 * KIB as u64;
+/// Largest body of a request, in bytes: what an operator asks for is a line or two.
+pub(super) const BODY_BYTES_MAX: usize = 64 * KIB;
 /// Longest time to work on a request.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(15);
 
@@ -71,7 +71,7 @@ async fn answer(gate: &Gate, request: Request, next: Next) -> Result<Response, P
     let (head, body) = request.into_parts();
     gate.access.check(&head)?;
     let announced = head.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|bytes: u64| bytes > BODY_BYTES_MAX) {
+    if announced.is_some_and(|bytes: u64| bytes > BODY_BYTES_MAX as u64) {
         return Err(Problem::of_status(StatusCode::PAYLOAD_TOO_LARGE));
     }
     let Ok(_permit) = gate.slots.try_acquire() else {

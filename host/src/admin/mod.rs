@@ -9,10 +9,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use serde_json::Value;
 use tokio::sync::Semaphore;
+use weir_core::name::{DestinationName, SourceName};
 use weir_core::time::Clock;
 use weir_store::Store;
 
@@ -26,6 +28,7 @@ mod guard;
 mod json;
 mod problem;
 mod query;
+mod scope;
 mod serve;
 pub mod token;
 mod views;
@@ -59,10 +62,21 @@ pub struct AdminParts {
     pub handlers: Tell,
     /// What was sent to inboxes, an array.
     pub inbox: Tell,
+    /// The names that an operator may mean.
+    pub known: Known,
     /// For times that are said as "so long ago".
     pub clock: Arc<dyn Clock>,
     /// When to stop.
     pub drain: Drain,
+}
+
+/// Names of the configuration. Handlers come and go, and are asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// Ways in.
+    pub sources: BTreeSet<SourceName>,
+    /// Ways out.
+    pub destinations: BTreeSet<DestinationName>,
 }
 
 impl fmt::Debug for AdminParts {
@@ -108,6 +122,7 @@ impl Admin {
             health: parts.health,
             handlers: parts.handlers,
             inbox: parts.inbox,
+            known: parts.known,
             clock: parts.clock,
             whole_payloads: Arc::new(Semaphore::new(WHOLE_PAYLOADS_MAX)),
         });
@@ -119,14 +134,17 @@ impl Admin {
             .route("/api/v1/events", get(api::events::list))
             .route("/api/v1/events/{id}", get(api::events::show))
             .route("/api/v1/events/{id}/body", get(api::events::body))
+            .route("/api/v1/events/{id}/why", get(api::why::why))
             .route("/api/v1/dead-letters", get(api::dead_letters::list))
             .route("/api/v1/dead-letters/{id}", get(api::dead_letters::show))
             .route("/api/v1/dead-letters/{id}/requeue", post(api::dead_letters::requeue))
             .route("/api/v1/handlers", get(api::parts::handlers))
-            .route("/api/v1/holds", get(api::parts::holds))
+            .route("/api/v1/holds", get(api::holds::list).post(api::holds::place))
+            .route("/api/v1/holds/{id}", delete(api::holds::release))
             .route("/api/v1/inbox", get(api::parts::inbox))
             .method_not_allowed_fallback(guard::method_not_allowed)
             .fallback(guard::not_found)
+            .layer(DefaultBodyLimit::max(guard::BODY_BYTES_MAX))
             .layer(from_fn_with_state(gate, guard::guard))
             .with_state(shared)
     }
@@ -139,6 +157,7 @@ struct Shared {
     health: Arc<Health>,
     handlers: Tell,
     inbox: Tell,
+    known: Known,
     clock: Arc<dyn Clock>,
     whole_payloads: Arc<Semaphore>,
 }

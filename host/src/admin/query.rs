@@ -150,7 +150,7 @@ fn page(query: &mut Query<'_>) -> Result<Page, BadQuery> {
     Ok(Page { limit: limit.unwrap_or(LIMIT_DEFAULT), after })
 }
 
-fn source(text: &str) -> Result<SourceName, String> {
+pub(super) fn source(text: &str) -> Result<SourceName, String> {
     let emitted = |name: &str| HandlerName::new(name).map(|name| SourceName::emitted_by(&name));
     let name = match text.strip_prefix('@') {
         Some(handler) => emitted(handler),
@@ -186,6 +186,17 @@ fn time(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     Ok(Timestamp::from_millis(ms))
 }
 
+/// An instant to come: RFC 3339, milliseconds since 1970, or in how long, such as `2h`.
+pub(super) fn time_to_come(text: &str, now: Timestamp) -> Result<Timestamp, String> {
+    let at = match humantime::parse_duration(text) {
+        Ok(wait) => now.after(wait),
+        Err(_) => time(text, now).map_err(|_| {
+            "write a time such as 2026-11-23T15:52:19Z, or in how long, such as 2h".to_owned()
+        })?,
+    };
+    if at > now { Ok(at) } else { Err("is past already".into()) }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -214,6 +225,16 @@ mod tests {
         let (filter, page) = events(None, NOW).unwrap();
         assert_eq!(filter, EventFilter::default());
         assert_eq!(page, Page { limit: LIMIT_DEFAULT, after: None });
+    }
+
+    #[test]
+    fn a_time_to_come_is_a_moment_or_a_wait_and_lies_ahead() {
+        let ms = NOW.as_millis();
+        assert_eq!(time_to_come("2h", NOW), Ok(Timestamp::from_millis(ms + 7_200_000)));
+        assert!(time_to_come("2027-01-01T00:00:00Z", NOW).is_ok());
+        for bad in ["0s", "2020-01-01T00:00:00Z", "tomorrow", "", "-1h"] {
+            assert!(time_to_come(bad, NOW).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -44,6 +44,13 @@ fn orders() -> Target {
     "handler:orders".parse().unwrap()
 }
 
+fn known() -> Known {
+    Known {
+        sources: [SourceName::configured("github").unwrap()].into(),
+        destinations: ["ops".parse().unwrap()].into(),
+    }
+}
+
 impl Desk {
     async fn open() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -64,6 +71,7 @@ impl Desk {
             health: health.clone(),
             handlers: Arc::new(|| json!([{ "name": "orders" }])),
             inbox: Arc::new(|| json!([])),
+            known: known(),
             clock,
             drain: drain.clone(),
         });
@@ -133,6 +141,18 @@ impl Desk {
             .header("host", HOST)
             .header("authorization", format!("Bearer {TOKEN}"));
         self.router.clone().call(request.body(Body::empty()).unwrap()).await.unwrap()
+    }
+
+    /// Asks with a body.
+    async fn tell(&self, path: &str, body: &str) -> (u16, Value) {
+        let request = http::Request::builder()
+            .method("POST")
+            .uri(path)
+            .header("host", HOST)
+            .header("authorization", format!("Bearer {TOKEN}"));
+        let request = request.body(Body::from(body.to_owned())).unwrap();
+        let (status, said) = read(self.router.clone().call(request).await.unwrap()).await;
+        (status.as_u16(), said)
     }
 
     async fn get(&self, path: &str) -> Value {
@@ -314,6 +334,84 @@ async fn without_the_token_nothing_is_requeued() {
 }
 
 #[tokio::test]
+async fn a_hold_is_placed_shown_on_what_waits_and_released() {
+    let desk = Desk::open().await;
+    let event = desk.receive("github", "push", b"{}").await;
+    let asked = r#"{"scope":"handler:orders","reason":"a bad release","until":"2h"}"#;
+    let (status, placed) = desk.tell("/api/v1/holds", asked).await;
+    assert_eq!((status, &placed["scope"]), (201, &json!("handler:orders")));
+    assert_eq!((&placed["reason"], &placed["by"]), (&json!("a bad release"), &json!("operator")));
+    assert!(placed["until"].as_str() > placed["at"].as_str(), "{placed}");
+    assert_eq!(desk.get("/api/v1/holds").await["items"], json!([placed]));
+    let shown = desk.get(&format!("/api/v1/events/{event}")).await;
+    assert_eq!(shown["event"]["status"], "held");
+    let wanted = [ClaimRequest { target: orders(), lane: Lane::Fresh, limit: 1 }];
+    assert!(desk.store.claim(&wanted).await.unwrap().is_empty());
+
+    let path = format!("/api/v1/holds/{}", placed["id"]);
+    let (status, released) = read(desk.ask("DELETE", &path).await).await;
+    assert_eq!((status, released), (StatusCode::OK, placed));
+    assert_eq!(desk.refused("DELETE", &path).await, (404, "hold_not_found".to_owned()));
+    let shown = desk.get(&format!("/api/v1/events/{event}")).await;
+    assert_eq!(shown["event"]["status"], "pending");
+}
+
+#[tokio::test]
+async fn a_hold_that_makes_no_sense_is_refused_with_what_exists() {
+    let desk = Desk::open().await;
+    let long = format!(r#"{{"scope":"source:github","reason":"{}"}}"#, "a".repeat(501));
+    for (asked, status, code) in [
+        ("", 400, "malformed"),
+        ("{}", 400, "malformed"),
+        (r#"{"scope":"source:github","untli":"2h"}"#, 400, "malformed"),
+        (r#"{"scope":"github"}"#, 400, "invalid_scope"),
+        (r#"{"scope":"source:gitlab"}"#, 404, "unknown_name"),
+        (r#"{"scope":"source:github","until":"1960-01-01T00:00:00Z"}"#, 400, "invalid_until"),
+        (r#"{"scope":"source:github","reason":"a\nb"}"#, 400, "invalid_reason"),
+        (&long, 400, "invalid_reason"),
+        (&"x".repeat(guard::BODY_BYTES_MAX + 1), 413, "body_too_large"),
+    ] {
+        let (found, problem) = desk.tell("/api/v1/holds", asked).await;
+        assert_eq!((found, &problem["code"]), (status, &json!(code)), "{asked}: {problem}");
+    }
+    let (_, problem) = desk.tell("/api/v1/holds", r#"{"scope":"handler:ghost"}"#).await;
+    assert_eq!(problem["detail"], "there is no handler `ghost`; there are orders");
+    assert_eq!(desk.get("/api/v1/holds").await["items"], json!([]));
+}
+
+#[tokio::test]
+async fn what_the_hub_holds_is_not_released_by_hand() {
+    let desk = Desk::open().await;
+    let scope = HoldScope::Handler("orders".parse().unwrap());
+    let hold = NewHold { scope, reason: "missing".into(), by: "weir".into(), until: None };
+    let id = desk.store.hold(hold).await.unwrap();
+    let refused = desk.refused("DELETE", &format!("/api/v1/holds/{id}")).await;
+    assert_eq!(refused, (409, "held_by_the_hub".to_owned()));
+    assert_eq!(desk.store.holds().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn why_tells_what_held_when_an_event_came_and_what_holds_it() {
+    let desk = Desk::open().await;
+    let event = desk.receive("github", "push", b"{}").await;
+    let later = RouteTable::new([Subscription {
+        target: orders(),
+        patterns: vec![Pattern::parse("stripe:*").unwrap()],
+    }]);
+    desk.store.keep_table(&later).await.unwrap();
+    desk.tell("/api/v1/holds", r#"{"scope":"source:github","reason":"flood"}"#).await;
+    let why = desk.get(&format!("/api/v1/events/{event}/why")).await;
+    let matched = json!({ "target": "handler:orders", "matched": "github:*", "refused": [] });
+    assert_eq!(why["considered"], json!([matched]));
+    assert_eq!(why["table"], desk.table.hash().to_string());
+    assert_eq!(why["deliveries"][0]["holds"][0]["reason"], "flood");
+    assert_eq!(why["status"], "held");
+    let nobody = EventId::from_bits(7);
+    let refused = desk.refused("GET", &format!("/api/v1/events/{nobody}/why")).await;
+    assert_eq!(refused, (404, "event_not_found".to_owned()));
+}
+
+#[tokio::test]
 async fn what_makes_no_sense_is_refused_with_a_code() {
     let desk = Desk::open().await;
     let event = EventId::from_bits(7);
@@ -440,6 +538,7 @@ async fn over_a_socket_the_port_that_was_bound_is_the_one_that_counts() {
         health: desk.health.clone(),
         handlers: Arc::new(|| json!([])),
         inbox: Arc::new(|| json!([])),
+        known: Known::default(),
         clock: Arc::new(SystemClock),
         drain: desk.drain.clone(),
     });

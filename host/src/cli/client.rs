@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, HeaderValue};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -215,22 +215,35 @@ impl Hub {
         }
         let query = query.finish();
         let mark = if query.is_empty() { "" } else { "?" };
-        self.ask(Method::GET, &format!("{path}{mark}{query}")).await
+        self.ask(Method::GET, &format!("{path}{mark}{query}"), Bytes::new()).await
     }
 
     /// Tells.
     pub(super) async fn post(&self, path: &str) -> Result<Value, ClientError> {
-        self.ask(Method::POST, path).await
+        self.ask(Method::POST, path, Bytes::new()).await
     }
 
-    async fn ask(&self, method: Method, path: &str) -> Result<Value, ClientError> {
+    /// Tells, with more to say.
+    pub(super) async fn post_json(&self, path: &str, said: &Value) -> Result<Value, ClientError> {
+        self.ask(Method::POST, path, said.to_string().into()).await
+    }
+
+    /// Takes away.
+    pub(super) async fn delete(&self, path: &str) -> Result<Value, ClientError> {
+        self.ask(Method::DELETE, path, Bytes::new()).await
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<Value, ClientError> {
         let url = format!("{}{path}", self.base);
         let mut request =
             Request::builder().method(method).uri(&url).header(ACCEPT, "application/json");
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, token);
         }
-        let request = request.body(Full::default()).map_err(|_| ClientError::Unreachable {
+        if !body.is_empty() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        let request = request.body(Full::new(body)).map_err(|_| ClientError::Unreachable {
             at: self.base.clone(),
             cause: "that is no URL".into(),
             hint: None,

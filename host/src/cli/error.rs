@@ -15,6 +15,9 @@ pub(super) enum CommandError {
     /// What was asked makes no sense.
     #[error("{0}")]
     Usage(String),
+    /// What was asked for is not there.
+    #[error("{0}")]
+    NotFound(String),
     /// The hub did not do it.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -28,6 +31,7 @@ impl CommandError {
     pub(super) fn exit(&self) -> Exit {
         match self {
             Self::Config(_) | Self::Usage(_) => Exit::Usage,
+            Self::NotFound(_) => Exit::NotFound,
             Self::Client(error) => error.exit(),
             Self::Failed(_) => Exit::Failure,
         }

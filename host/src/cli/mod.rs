@@ -9,11 +9,13 @@ mod dead_letters;
 mod error;
 mod events;
 pub mod exit;
+mod holds;
 pub(crate) mod output;
 mod providers;
 mod secret;
 mod send;
 pub mod signed;
+mod why;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -49,7 +51,11 @@ pub enum Command {
     Check(check::CheckArgs),
     Send(send::SendArgs),
     Events(events::EventsArgs),
+    Why(why::WhyArgs),
     DeadLetters(dead_letters::DeadLettersArgs),
+    Hold(holds::HoldArgs),
+    Release(holds::ReleaseArgs),
+    Holds(holds::HoldsArgs),
     Secret(secret::SecretArgs),
     Config(ConfigArgs),
     /// List the providers with their samples
@@ -130,7 +136,11 @@ pub fn run(hosting: Hosting) -> ExitCode {
         }
         Command::Send(args) => wait_for(send::run(&args, output)),
         Command::Events(args) => wait_for(events::run(&args, output)),
+        Command::Why(args) => wait_for(why::run(&args, output)),
         Command::DeadLetters(args) => wait_for(dead_letters::run(&args, output)),
+        Command::Hold(args) => wait_for(holds::hold(&args, output)),
+        Command::Release(args) => wait_for(holds::release(&args, output)),
+        Command::Holds(args) => wait_for(holds::holds(&args, output)),
     };
     match done {
         Ok(()) => Exit::Success.into(),

@@ -19,6 +19,7 @@ mod crash;
 mod demo;
 mod hostile;
 mod main_job;
+mod operator;
 mod reload;
 mod retries;
 mod sdks;

@@ -3,18 +3,21 @@
 pub(super) mod dead_letters;
 pub(super) mod events;
 pub(super) mod health;
+pub(super) mod holds;
 pub(super) mod parts;
+pub(super) mod why;
 
 use std::sync::Arc;
 
-use axum::extract::rejection::PathRejection;
+use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, State};
 use axum::response::Response;
+use bytes::Bytes;
 use http::{StatusCode, Uri};
 use weir_core::id::InvalidId;
 
 use super::problem::Problem;
-use super::{Shared, json, query, views};
+use super::{Shared, json, query, scope, views};
 
 type Answer = Result<Response, Problem>;
 type Hub = State<Arc<Shared>>;
@@ -25,4 +28,15 @@ fn id<T: std::str::FromStr<Err = InvalidId>>(path: Id) -> Result<T, Problem> {
     // An encoding that is no UTF-8 is no id either.
     let text = path.map(|Path(text)| text).unwrap_or_default();
     text.parse().map_err(|error| Problem::invalid_id(&error))
+}
+
+/// What is asked for, from the body: JSON, with no field that is not known.
+fn asked<T: serde::de::DeserializeOwned>(
+    body: Result<Bytes, BytesRejection>,
+) -> Result<T, Problem> {
+    let body = body.map_err(|rejection| Problem::of_status(rejection.status()))?;
+    serde_json::from_slice(&body).map_err(|error| {
+        let detail = format!("the body is not what is asked for here: {error}");
+        Problem::new(StatusCode::BAD_REQUEST, "malformed", detail)
+    })
 }

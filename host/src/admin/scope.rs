@@ -1,0 +1,118 @@
+//! What an operator may hold, by name: a name that nothing bears is refused with those that exist. Pure.
+
+use serde_json::Value;
+use weir_core::name::{HUB_SOURCE, Target};
+use weir_store::hold::HoldScope;
+
+use super::{Known, query};
+
+/// As many names are said back.
+const SAID_MAX: usize = 20;
+
+/// Why a text means nothing that can be held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum BadScope {
+    /// It is no scope at all.
+    Malformed(String),
+    /// It names something that is not there; what is there.
+    Unknown(String),
+}
+
+/// `source:NAME`, `handler:NAME` or `destination:NAME`, of names that exist. `handlers` are their statuses.
+pub(super) fn parse(text: &str, known: &Known, handlers: &Value) -> Result<HoldScope, BadScope> {
+    let handlers: Vec<&str> = handlers
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|handler| handler["name"].as_str())
+        .collect();
+    if let Some(name) = text.strip_prefix("source:") {
+        let source = query::source(name).map_err(BadScope::Malformed)?;
+        let emits = name.strip_prefix('@').is_some_and(|handler| handlers.contains(&handler));
+        if known.sources.contains(&source) || emits || name == HUB_SOURCE {
+            return Ok(HoldScope::Source(source));
+        }
+        let configured = known.sources.iter().map(ToString::to_string);
+        let emitted = handlers.iter().map(|handler| format!("@{handler}"));
+        return Err(unknown("source", name, configured.chain(emitted)));
+    }
+    let target = text.parse::<Target>().map_err(|_| {
+        let way = "write source:NAME, handler:NAME or destination:NAME";
+        BadScope::Malformed(format!("`{}` is no scope; {way}", cut(text)))
+    })?;
+    match target {
+        Target::Handler(name) if handlers.contains(&name.as_str()) => Ok(HoldScope::Handler(name)),
+        Target::Handler(name) => {
+            let all = handlers.iter().map(|handler| (*handler).to_owned());
+            Err(unknown("handler", name.as_str(), all))
+        }
+        Target::Destination(name) if known.destinations.contains(&name) => {
+            Ok(HoldScope::Destination(name))
+        }
+        Target::Destination(name) => {
+            let all = known.destinations.iter().map(ToString::to_string);
+            Err(unknown("destination", name.as_str(), all))
+        }
+    }
+}
+
+fn unknown(kind: &str, name: &str, all: impl Iterator<Item = String>) -> BadScope {
+    let all: Vec<String> = all.collect();
+    let there = match &all[..] {
+        [] => "there are none".to_owned(),
+        [..] if all.len() > SAID_MAX => {
+            format!("there are {} and {} more", all[..SAID_MAX].join(", "), all.len() - SAID_MAX)
+        }
+        all => format!("there are {}", all.join(", ")),
+    };
+    BadScope::Unknown(format!("there is no {kind} `{}`; {there}", cut(name)))
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use weir_core::name::{DestinationName, SourceName};
+
+    use super::*;
+
+    fn parsed(text: &str) -> Result<String, BadScope> {
+        let known = Known {
+            sources: [SourceName::configured("github").unwrap()].into(),
+            destinations: [DestinationName::new("ops").unwrap()].into(),
+        };
+        let handlers = json!([{ "name": "orders" }]);
+        parse(text, &known, &handlers).map(|scope| scope.to_string())
+    }
+
+    #[test]
+    fn a_scope_of_names_that_exist_is_read() {
+        for text in
+            ["source:github", "source:@orders", "source:weir", "handler:orders", "destination:ops"]
+        {
+            assert_eq!(parsed(text).as_deref(), Ok(text));
+        }
+    }
+
+    #[test]
+    fn a_name_that_nothing_bears_is_refused_with_those_that_exist() {
+        for (text, there) in [
+            ("source:gitlab", "there is no source `gitlab`; there are github, @orders"),
+            ("source:@ghost", "there is no source `@ghost`; there are github, @orders"),
+            ("handler:ghost", "there is no handler `ghost`; there are orders"),
+            ("destination:ghost", "there is no destination `ghost`; there are ops"),
+        ] {
+            assert_eq!(parsed(text), Err(BadScope::Unknown(there.into())));
+        }
+    }
+
+    #[test]
+    fn what_is_no_scope_says_how_one_is_written() {
+        for text in ["", "github", "source:", "source:Git Hub", "queue:ops", "handler:"] {
+            assert!(matches!(parsed(text), Err(BadScope::Malformed(_))), "{text}");
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! What an operator does while the hub runs: hold and release, ask why.
+
+use crate::hub::{RunningHub, TestHub, until};
+use crate::sink::Sink;
+
+const TO_SINK: &str = "[grant]\ndestinations = [\"sink\"]\n";
+
+/// A handler `teller` that tells the sink of each GitHub event.
+async fn hub_with_a_teller(sink: &Sink) -> RunningHub {
+    let hub = TestHub::new()
+        .github()
+        .destination("sink", sink, "")
+        .handler("teller", "version-a")
+        .sidecar("teller", TO_SINK)
+        .start()
+        .await;
+    hub.until_ready("teller").await;
+    hub
+}
+
+/// Runs a command that must succeed; what it printed.
+fn told(hub: &RunningHub, args: &[&str]) -> String {
+    let out = hub.cli(args);
+    let error = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(out.status.success(), "{args:?}: {error}");
+    String::from_utf8(out.stdout).unwrap()
+}
+
+/// Runs a command that must fail; its exit code and what it said.
+fn refused(hub: &RunningHub, args: &[&str]) -> (i32, String) {
+    let out = hub.cli(args);
+    assert!(!out.status.success(), "{args:?}");
+    (out.status.code().unwrap_or(-1), String::from_utf8(out.stderr).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_held_handler_survives_a_crash_and_goes_on_when_it_is_released() {
+    let sink = Sink::start().await;
+    let hub = hub_with_a_teller(&sink).await;
+    told(&hub, &["hold", "handler:teller", "--reason", "a bad release"]);
+    let event = hub.push("push", "one", b"{}").await.accepted();
+    assert_eq!(hub.event(&event).await["status"], "held");
+    assert!(told(&hub, &["events", "--status", "held"]).contains(&event));
+
+    let hub = hub.kill_and_restart().await;
+    hub.until_ready("teller").await;
+    let holds = told(&hub, &["holds"]);
+    assert!(holds.contains("handler:teller") && holds.contains("a bad release"), "{holds}");
+    let held = hub.event(&event).await;
+    assert_eq!((&held["status"], &held["deliveries"][0]["attempts"]), (&"held".into(), &0.into()));
+    assert!(told(&hub, &["why", &event]).contains("held by 1 on handler:teller: a bad release"));
+
+    told(&hub, &["release", "handler:teller"]);
+    hub.until_status(&event, "processed").await;
+    assert_eq!(sink.until_received(1).await.len(), 1);
+    assert_eq!(told(&hub, &["holds"]).trim(), "no holds");
+    assert_eq!(refused(&hub, &["release", "handler:teller"]).0, 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_source_waits_while_others_and_what_was_sent_already_go_on() {
+    let sink = Sink::answering([(503, vec![("retry-after", "1".into())])]).await;
+    let hub = TestHub::new()
+        .github()
+        .source("other", "github", crate::hub::SECRET)
+        .destination(
+            "sink",
+            &sink,
+            "[destinations.sink.retry]\nschedule = [\"1s\"]\njitter = 0.0\n",
+        )
+        .handler("teller", "version-a")
+        .sidecar("teller", &format!("on = [\"github:*\", \"other:*\"]\n{TO_SINK}"))
+        .start()
+        .await;
+    hub.until_ready("teller").await;
+    let sent = hub.push("push", "sent", b"{}").await.accepted();
+    // Its message has failed once and waits for its next attempt.
+    hub.until_status(&sent, "retrying").await;
+    told(&hub, &["hold", "source:github"]);
+    let waits = hub.push("push", "waits", b"{}").await.accepted();
+    let signature = crate::hub::github_signature(b"{}");
+    let headers = [
+        ("content-type", "application/json"),
+        ("x-github-event", "push"),
+        ("x-github-delivery", "elsewhere"),
+        ("x-hub-signature-256", &signature),
+    ];
+    let other = hub.post("other", &headers, b"{}").await.accepted();
+    hub.until_status(&other, "processed").await;
+    hub.until_status(&sent, "processed").await;
+    assert_eq!(hub.event(&waits).await["status"], "held");
+    told(&hub, &["release", "source:github"]);
+    hub.until_status(&waits, "processed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_with_an_end_ends_by_itself() {
+    let sink = Sink::start().await;
+    let hub = hub_with_a_teller(&sink).await;
+    told(&hub, &["hold", "destination:sink", "--until", "1s"]);
+    let event = hub.push("push", "one", b"{}").await.accepted();
+    hub.until_status(&event, "processed").await;
+    until("no holds", async || match told(&hub, &["holds"]).trim() {
+        "no holds" => Ok(()),
+        holds => Err(holds.to_owned()),
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_on_what_is_not_there_is_refused_with_what_is() {
+    let sink = Sink::start().await;
+    let hub = hub_with_a_teller(&sink).await;
+    let (exit, said) = refused(&hub, &["hold", "handler:tellar"]);
+    assert_eq!(exit, 4);
+    assert!(said.contains("there is no handler `tellar`; there are teller"), "{said}");
+    let (exit, said) = refused(&hub, &["hold", "teller"]);
+    assert_eq!(exit, 1);
+    assert!(said.contains("write source:NAME, handler:NAME or destination:NAME"), "{said}");
+    let (_, said) = refused(&hub, &["hold", "handler:teller", "--until", "yesterday"]);
+    assert!(said.contains("`until`: write a time"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_after_a_rule_was_changed_still_tells_what_held_then() {
+    let sink = Sink::start().await;
+    let hub = hub_with_a_teller(&sink).await;
+    let before = hub.push("push", "before", b"{}").await.accepted();
+    hub.until_status(&before, "processed").await;
+    let sidecar = hub.folder.path().join("plugins/teller.toml");
+    std::fs::write(sidecar, format!("on = [\"stripe:*\"]\n{TO_SINK}")).unwrap();
+    hub.until_handler("teller", |h| h["subscriptions"] == serde_json::json!(["stripe:*"])).await;
+    let after = until("an event by the rule that holds next", async || {
+        let id = format!("after-{}", hub.log.all().len());
+        let event = hub.push("push", &id, b"{}").await.accepted();
+        let found = hub.event(&event).await;
+        if found["status"] == "unrouted" { Ok(event) } else { Err(found.to_string()) }
+    })
+    .await;
+    let why = told(&hub, &["why", &before]);
+    assert!(why.contains("yes  handler:teller  matched"), "{why}");
+    assert!(!why.contains("stripe"), "{why}");
+    let why = told(&hub, &["why", &after]);
+    assert!(why.contains("no   handler:teller  none of stripe:*"), "{why}");
+}
