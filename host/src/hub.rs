@@ -11,12 +11,13 @@ use anyhow::Context as _;
 use thiserror::Error;
 use tokio::runtime::Handle;
 use weir_core::time::Clock;
-use weir_engine::Engine;
+use weir_engine::{CompileLimits, Compiler, Engine};
 use weir_store::Store;
 use weir_store::sqlite::Options;
 
 use crate::admin::token::Token;
 use crate::admin::{Admin, AdminParts, Known, Tell};
+use crate::cli::compile;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::egress::{Egress, EgressParts, Inbox};
@@ -333,10 +334,15 @@ async fn open_store(
     opened.with_context(|| format!("store.url: cannot open {}", config.store_url))
 }
 
+/// Compiles in children of this program, which has to be `weir`.
 fn engine(config: &Config) -> anyhow::Result<Engine> {
+    let limits =
+        CompileLimits { memory: config.plugins.compile_memory, time: config.plugins.compile_time };
+    let apart = compile::apart(limits).context("cannot find this program to compile with")?;
     let options = weir_engine::Options {
         slots: config.runs.slots,
         max_memory: config.runs.memory_ceiling,
+        compiler: Compiler::Apart(apart),
         cache_dir: Some(config.data_dir.join("compiled")),
         cache_key: keys::load_or_make(&config.data_dir.join("compiled.key"))?,
         ..weir_engine::Options::default()

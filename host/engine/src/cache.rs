@@ -5,7 +5,7 @@
 //! how, so an entry under another name is no entry. What does not verify is ignored and written anew.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::hash::{Hash as _, Hasher};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -16,22 +16,12 @@ use sha2::{Digest as _, Sha256};
 use tracing::warn;
 
 use crate::module::{Kind, Version};
+use crate::precompiled::Trusted;
 
 const MAC_BYTES: usize = 32;
 
 /// Entries kept; the oldest go. Some hundred versions of handlers, at up to 40 MB each.
 const ENTRIES_MAX: usize = 256;
-
-/// Compiled code that this host wrote.
-pub(crate) struct Verified {
-    entry: Vec<u8>,
-}
-
-impl Verified {
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.entry[MAC_BYTES..]
-    }
-}
 
 /// The folder and the key.
 pub(crate) struct Cache {
@@ -63,7 +53,7 @@ impl Cache {
     }
 
     /// The code of a version, if it is there and verifies.
-    pub(crate) fn get(&self, version: Version, kind: Kind) -> Option<Verified> {
+    pub(crate) fn get(&self, version: Version, kind: Kind) -> Option<Trusted> {
         let path = self.path(version);
         let entry = match fs::read(&path) {
             Ok(entry) => entry,
@@ -80,7 +70,7 @@ impl Cache {
             warn!(path = %path.display(), "compiled code is damaged or not ours; compiling again");
             return None;
         }
-        Some(Verified { entry })
+        Some(Trusted::authenticated(entry, MAC_BYTES))
     }
 
     /// Keeps the code of a version. A failure costs the next start some time, so it is only told.
@@ -102,7 +92,7 @@ impl Cache {
             std::process::id(),
             std::thread::current().id()
         ));
-        let written = File::create(&part).and_then(|mut file| {
+        let written = create(&part).and_then(|mut file| {
             file.write_all(&mac.finalize().into_bytes())?;
             file.write_all(code)
         });
@@ -137,6 +127,15 @@ impl Cache {
         mac.update(code);
         Some(mac)
     }
+}
+
+/// A file that nobody else reads or writes, wherever it is moved to.
+fn create(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
 }
 
 /// Feeds what is hashed into SHA-256, whose result, unlike the standard hasher's, is the same in every build.

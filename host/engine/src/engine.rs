@@ -15,6 +15,7 @@ use weir_core::bounds::{KIB, MIB};
 use crate::bindings::Handler;
 use crate::cache::Cache;
 use crate::command::{self, CommandState};
+use crate::compile::Compiler;
 use crate::describe::{self, DescribeError, Manifest};
 use crate::guard::{INSTANCES_MAX, MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX};
 use crate::instance::RunState;
@@ -43,6 +44,8 @@ pub struct Options {
     pub slots: usize,
     /// The most linear memory that any handler may be granted, in bytes.
     pub max_memory: usize,
+    /// Where modules are compiled.
+    pub compiler: Compiler,
     /// Where compiled code is kept; nowhere if none. Never a folder that others write.
     pub cache_dir: Option<PathBuf>,
     /// Authenticates what is kept there.
@@ -53,11 +56,12 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// Four slots, 512 MiB at most, no cache.
+    /// Four slots, 512 MiB at most, compiled in this process, no cache.
     fn default() -> Self {
         Self {
             slots: 4,
             max_memory: 512 * MIB,
+            compiler: Compiler::InProcess,
             cache_dir: None,
             cache_key: [0; 32],
             keep_resident: 2 * MIB,
@@ -71,6 +75,7 @@ impl fmt::Debug for Options {
         f.debug_struct("Options")
             .field("slots", &self.slots)
             .field("max_memory", &self.max_memory)
+            .field("compiler", &self.compiler)
             .field("cache_dir", &self.cache_dir)
             .field("keep_resident", &self.keep_resident)
             .finish_non_exhaustive()
@@ -110,6 +115,7 @@ pub(crate) struct Inner {
     pub(crate) wasmtime: wasmtime::Engine,
     pub(crate) components: Linker<RunState>,
     pub(crate) commands: wasmtime::Linker<CommandState>,
+    pub(crate) compiler: Compiler,
     pub(crate) cache: Option<Cache>,
     pub(crate) max_memory: usize,
     runs: Arc<Semaphore>,
@@ -152,6 +158,7 @@ impl Engine {
             wasmtime,
             components,
             commands,
+            compiler: options.compiler,
             cache,
             max_memory: options.max_memory,
             runs: Arc::new(Semaphore::new(options.slots)),
@@ -210,7 +217,8 @@ fn wasmtime_engine(options: &Options) -> wasmtime::Result<wasmtime::Engine> {
     })
 }
 
-fn config() -> Config {
+/// What code depends on. The pool is no part of it, so a compiler needs none.
+pub(crate) fn config() -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)

@@ -8,6 +8,7 @@
 
 // Once per process.
 mod cache;
+mod compile;
 mod engine;
 mod precompiled;
 mod ticker;
@@ -37,9 +38,10 @@ mod stdio;
 mod stop;
 mod wasi;
 
+pub use compile::{Apart, CompileLimits, Compiler, compile_child};
 pub use contract::{ContractMismatch, ContractVersion};
 pub use describe::{DescribeError, Manifest};
 pub use engine::{Engine, EngineError, Options};
 pub use log::{Level, Log, LogLine};
-pub use module::{Kind, LoadError, Module, Version};
+pub use module::{CompileLimit, Kind, LoadError, Module, Version};
 pub use run::{Destinations, End, Grants, Run, RunLimits, RunReport};

@@ -2,18 +2,20 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 use wasmtime::component::types::ComponentItem;
-use weir_core::bounds::MODULE_BYTES_MAX;
+use weir_core::bounds::{MIB, MODULE_BYTES_MAX};
 
 use crate::bindings::HandlerPre;
 use crate::command::{self, CommandState};
+use crate::compile::compile;
 use crate::contract::{self, ContractMismatch, ContractVersion};
 use crate::engine::Engine;
 use crate::instance::{self, RunState};
-use crate::precompiled;
+use crate::precompiled::{self, Trusted};
 use crate::run::{Run, RunReport};
 
 /// The SHA-256 of a module's bytes. Its `Display` is the first twelve hex digits.
@@ -103,6 +105,15 @@ pub enum LoadError {
         #[source]
         cause: wasmtime::Error,
     },
+    /// Compiling it needs more than it may.
+    #[error(transparent)]
+    CompilerLimit(#[from] CompileLimit),
+    /// Something in it makes the compiler fail, which the compiler should not.
+    #[error("the compiler crashed: {0}")]
+    CompilerCrashed(String),
+    /// There is no compiler to be had. Not the module's fault, and may pass.
+    #[error("cannot start a process to compile in")]
+    CompilerUnavailable(#[source] std::io::Error),
     /// Built for something that this host does not serve.
     #[error(transparent)]
     Contract(#[from] ContractMismatch),
@@ -128,6 +139,33 @@ pub enum LoadError {
         #[source]
         cause: wasmtime::Error,
     },
+}
+
+/// What compiling a module would have gone past.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum CompileLimit {
+    /// So many bytes.
+    #[error(
+        "compiling needs more than {} of memory; build a smaller module, or raise plugins.compile_memory",
+        in_words(*.0)
+    )]
+    Memory(usize),
+    /// So much processor time.
+    #[error(
+        "compiling needs more than {0:?} of processor time; build a smaller module, or raise plugins.compile_time"
+    )]
+    Time(Duration),
+    /// It came to no end.
+    #[error("compiling did not end within {0:?}; is the machine busy?")]
+    Patience(Duration),
+}
+
+fn in_words(bytes: usize) -> String {
+    match bytes {
+        n if n > 0 && n % (1024 * MIB) == 0 => format!("{} GiB", n / (1024 * MIB)),
+        n if n > 0 && n % MIB == 0 => format!("{} MiB", n / MIB),
+        n => format!("{n} bytes"),
+    }
 }
 
 /// One version of a handler. Cheap to clone.
@@ -223,22 +261,9 @@ fn load_component(
     version: Version,
     bytes: &[u8],
 ) -> Result<(HandlerPre<RunState>, ContractVersion), LoadError> {
-    use wasmtime::component::Component;
     let kind = Kind::Component;
     let wasmtime = &engine.inner.wasmtime;
-    let cached = engine.inner.cache.as_ref().and_then(|cache| {
-        let code = cache.get(version, kind)?;
-        precompiled::component(wasmtime, &code).ok()
-    });
-    let component = match cached {
-        Some(component) => component,
-        None => {
-            let compiled = Component::from_binary(wasmtime, bytes)
-                .map_err(|cause| LoadError::Compile { kind, cause })?;
-            keep(engine, version, kind, || compiled.serialize());
-            compiled
-        }
-    };
+    let component = compiled(engine, version, kind, bytes, precompiled::component)?;
     let ty = component.component_type();
     let contract = contract::check(&ty, wasmtime)?;
     for export in ["describe", "handle"] {
@@ -257,34 +282,30 @@ fn load_command(
     bytes: &[u8],
 ) -> Result<wasmtime::InstancePre<CommandState>, LoadError> {
     let kind = Kind::Command;
-    let wasmtime = &engine.inner.wasmtime;
-    let cached = engine.inner.cache.as_ref().and_then(|cache| {
-        let code = cache.get(version, kind)?;
-        precompiled::module(wasmtime, &code).ok()
-    });
-    let module = match cached {
-        Some(module) => module,
-        None => {
-            let compiled = wasmtime::Module::from_binary(wasmtime, bytes)
-                .map_err(|cause| LoadError::Compile { kind, cause })?;
-            keep(engine, version, kind, || compiled.serialize());
-            compiled
-        }
-    };
+    let module = compiled(engine, version, kind, bytes, precompiled::module)?;
     command::check(&module)?;
     let linked = engine.inner.commands.instantiate_pre(&module);
     linked.map_err(|cause| LoadError::Link { kind, cause })
 }
 
-fn keep(
+/// Takes code from the cache, or compiles and keeps it.
+fn compiled<C>(
     engine: &Engine,
     version: Version,
     kind: Kind,
-    serialize: impl FnOnce() -> wasmtime::Result<Vec<u8>>,
-) {
-    let Some(cache) = &engine.inner.cache else { return };
-    match serialize() {
-        Ok(code) => cache.put(version, kind, &code),
-        Err(error) => tracing::warn!(%version, %error, "cannot serialize compiled code"),
+    bytes: &[u8],
+    load: fn(&wasmtime::Engine, &Trusted) -> wasmtime::Result<C>,
+) -> Result<C, LoadError> {
+    let inner = &engine.inner;
+    let kept = inner.cache.as_ref().and_then(|cache| cache.get(version, kind));
+    if let Some(code) = kept.and_then(|code| load(&inner.wasmtime, &code).ok()) {
+        return Ok(code);
     }
+    let code = compile(&inner.compiler, &inner.wasmtime, kind, bytes)?;
+    let loaded =
+        load(&inner.wasmtime, &code).map_err(|cause| LoadError::Compile { kind, cause })?;
+    if let Some(cache) = &inner.cache {
+        cache.put(version, kind, code.bytes());
+    }
+    Ok(loaded)
 }

@@ -5,6 +5,7 @@
 
 mod check;
 pub(crate) mod client;
+pub mod compile;
 mod dead_letters;
 mod error;
 mod events;
@@ -60,6 +61,7 @@ pub enum Command {
     Config(ConfigArgs),
     /// List the providers with their samples
     Providers,
+    CompileModule(compile::CompileArgs),
 }
 
 /// Run the hub; with no weir.toml, in development mode on loopback.
@@ -127,6 +129,7 @@ pub fn run(hosting: Hosting) -> ExitCode {
     let done = match command {
         Command::Serve(args) => return (hosting.serve)(args, json),
         Command::Demo(args) => return (hosting.demo)(args, json),
+        Command::CompileModule(args) => return compile::run(&args),
         Command::Check(args) => check::run(&args, output),
         Command::Secret(args) => secret::run(&args, output),
         Command::Providers => providers::run(output),

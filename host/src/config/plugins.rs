@@ -3,15 +3,21 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use weir_core::bounds::MIB;
+
 use super::server::{at_most, size_at_most};
 use super::surroundings::Surroundings;
 use super::tree::Section;
+use super::units::show_size;
 use super::value::Size;
 
 /// Most runs at once: each slot reserves address space in the pool.
 const SLOTS_MAX: usize = 1_024;
 /// The most memory that a 32-bit guest can address, in bytes.
 const GUEST_MEMORY_BYTES_MAX: usize = 4 << 30;
+
+/// The least memory in which anything compiles, in bytes.
+const COMPILE_MEMORY_MIN: usize = 128 * MIB;
 
 /// The watched folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +32,10 @@ pub struct Plugins {
     pub rescan: Duration,
     /// A handler whose file is gone keeps running for so long.
     pub grace: Duration,
+    /// What compiling a module may take, in bytes.
+    pub compile_memory: usize,
+    /// What compiling a module may take, in processor time.
+    pub compile_time: Duration,
 }
 
 /// How runs are bounded.
@@ -46,6 +56,13 @@ pub(super) fn read(mut section: Section<'_>, around: &Surroundings<'_>) -> Optio
     let settle = section.must("settle");
     let rescan = section.must("rescan");
     let grace = section.must("grace");
+    let compile_memory = section.checked("compile_memory", |size: &Size| {
+        let enough = size.0 >= COMPILE_MEMORY_MIN;
+        enough
+            .then_some(())
+            .ok_or_else(|| format!("must be at least {}", show_size(COMPILE_MEMORY_MIN)))
+    });
+    let compile_time = section.must("compile_time");
     section.finish();
     Some(Plugins {
         dir: around.resolve(&dir?),
@@ -53,6 +70,8 @@ pub(super) fn read(mut section: Section<'_>, around: &Surroundings<'_>) -> Optio
         settle: settle?,
         rescan: rescan?,
         grace: grace?,
+        compile_memory: compile_memory?.0,
+        compile_time: compile_time?,
     })
 }
 

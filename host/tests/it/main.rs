@@ -12,8 +12,10 @@
 mod hub;
 mod load;
 mod sink;
+mod wat_guests;
 
 mod bad_input;
+mod compile;
 mod contention;
 mod crash;
 mod demo;

@@ -1,0 +1,168 @@
+//! The parent's side: starts the child, feeds it, and makes of its end an answer or a reason.
+
+use std::io::{self, Read, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread;
+
+use rustix::process::Signal;
+use weir_core::bounds::MIB;
+
+use super::{Apart, CompileLimits, answer};
+use crate::log::cut;
+use crate::module::{CompileLimit, Kind, LoadError};
+
+/// Most code that is taken from a child: some times the largest module.
+const CODE_BYTES_MAX: usize = 512 * MIB;
+/// Of what a dying child says.
+const STDERR_BYTES_MAX: usize = 4 * 1024;
+/// Of what it says is wrong with a module.
+const REASON_BYTES_MAX: usize = 4 * 1024;
+
+/// What the standard library says as it ends a process that asked for memory in vain.
+const NO_MEMORY: &str = "memory allocation of";
+
+/// Compiles in a child, and waits for it.
+pub(super) fn compile(apart: &Apart, kind: Kind, module: &[u8]) -> Result<Vec<u8>, LoadError> {
+    let child = start(apart, kind).map_err(LoadError::CompilerUnavailable)?;
+    let ended = attend(child, module, apart.limits).map_err(LoadError::CompilerUnavailable)?;
+    judge(ended, kind, apart.limits)
+}
+
+/// How a child ended.
+struct Ended {
+    /// None if it had to be killed for not ending.
+    status: Option<ExitStatus>,
+    answer: Vec<u8>,
+    stderr: Vec<u8>,
+}
+
+fn start(apart: &Apart, kind: Kind) -> io::Result<Child> {
+    let CompileLimits { memory, .. } = apart.limits;
+    Command::new(&apart.program)
+        .args(&apart.arguments)
+        .args(["--memory", &memory.to_string()])
+        .args(["--seconds", &apart.limits.seconds().to_string()])
+        .arg(kind.as_str())
+        .env_clear()
+        .envs(apart.environment.iter().map(|(name, value)| (name, value)))
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+}
+
+fn attend(mut child: Child, module: &[u8], limits: CompileLimits) -> io::Result<Ended> {
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    thread::scope(|threads| {
+        let (done, answered) = mpsc::channel();
+        threads.spawn(move || {
+            // A child that ended early says why elsewhere.
+            let _ = stdin.map(|mut to| to.write_all(module));
+        });
+        threads.spawn(move || {
+            let answer = stdout.map_or_else(Vec::new, |from| read(from, CODE_BYTES_MAX + 1));
+            // Nobody waits any more if this fails.
+            let _ = done.send(answer);
+        });
+        let complaint = threads
+            .spawn(move || stderr.map_or_else(Vec::new, |from| read(from, STDERR_BYTES_MAX)));
+        let answer = answered.recv_timeout(limits.patience());
+        if answer.is_err() {
+            child.kill()?;
+        }
+        let status = child.wait()?;
+        let stderr = complaint.join().unwrap_or_default();
+        let status = answer.is_ok().then_some(status);
+        Ok(Ended { status, answer: answer.unwrap_or_default(), stderr })
+    })
+}
+
+/// The beginning of what comes, until it ends.
+fn read(from: impl Read, max: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // What came before an error is all there is.
+    let _ = from.take(max as u64).read_to_end(&mut bytes);
+    bytes
+}
+
+fn judge(ended: Ended, kind: Kind, limits: CompileLimits) -> Result<Vec<u8>, LoadError> {
+    let Ended { status, mut answer, stderr } = ended;
+    let Some(status) = status else {
+        return Err(LoadError::CompilerLimit(CompileLimit::Patience(limits.patience())));
+    };
+    if status.success() && answer.len() <= CODE_BYTES_MAX {
+        let text = |answer: &[u8]| {
+            let text = String::from_utf8_lossy(answer.get(1..).unwrap_or_default());
+            cut(&text, REASON_BYTES_MAX).to_owned()
+        };
+        match answer.first() {
+            Some(&answer::CODE) => return Ok(answer.split_off(1)),
+            Some(&answer::MEMORY) => return Err(out_of_memory(limits)),
+            Some(&answer::REFUSED) => {
+                let cause = wasmtime::Error::msg(text(&answer));
+                return Err(LoadError::Compile { kind, cause });
+            }
+            _ => {}
+        }
+    }
+    let said = String::from_utf8_lossy(&stderr);
+    if status.signal() == Some(Signal::XCPU.as_raw()) {
+        return Err(LoadError::CompilerLimit(CompileLimit::Time(limits.time)));
+    }
+    if said.contains(NO_MEMORY) {
+        return Err(out_of_memory(limits));
+    }
+    let said = said.trim();
+    Err(LoadError::CompilerCrashed(if said.is_empty() {
+        status.to_string()
+    } else {
+        format!("{status}: {said}")
+    }))
+}
+
+fn out_of_memory(limits: CompileLimits) -> LoadError {
+    LoadError::CompilerLimit(CompileLimit::Memory(limits.memory))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const LIMITS: CompileLimits = CompileLimits { memory: 256 * MIB, time: Duration::from_secs(9) };
+
+    fn judged(raw_status: i32, answer: &[u8], stderr: &str) -> String {
+        let ended = Ended {
+            status: Some(ExitStatus::from_raw(raw_status)),
+            answer: answer.to_vec(),
+            stderr: stderr.into(),
+        };
+        match judge(ended, Kind::Component, LIMITS) {
+            Ok(code) => String::from_utf8(code).unwrap(),
+            Err(LoadError::Compile { cause, .. }) => cause.to_string(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_child_says_what_it_came_to() {
+        let abort = Signal::ABORT.as_raw();
+        for (status, answer, stderr, wanted) in [
+            (0, &b"Ccode"[..], "", "code"),
+            (0, b"Rfunction 7: bad", "", "function 7: bad"),
+            (0, b"M", "", "compiling needs more than 256 MiB of memory;"),
+            (abort, b"", "memory allocation of 88 bytes failed", "needs more than 256 MiB"),
+            (Signal::XCPU.as_raw(), b"", "", "compiling needs more than 9s of processor time"),
+            (abort, b"Ccode", "its stack is gone", "the compiler crashed: signal: 6 (SIGABRT)"),
+            (101 << 8, b"", "panicked at x.rs", "exit status: 101: panicked at x.rs"),
+            (0, b"", "", "the compiler crashed: exit status: 0"),
+        ] {
+            let said = judged(status, answer, stderr);
+            assert!(said.contains(wanted), "{said} does not say {wanted}");
+        }
+    }
+}
