@@ -124,15 +124,19 @@ impl Acknowledged {
         let store = weir_store::sqlite::open(path, options()).unwrap();
         assert_eq!(store.check().await.unwrap().problems, Vec::<String>::new());
         for (id, event) in &self.stored {
-            let found = store.event(*event).await.unwrap().expect("an acknowledged event is gone");
+            let found =
+                store.event(*event).await.unwrap().unwrap_or_else(|| panic!("{event} is gone"));
             let body = found.payload.unwrap().body.clone();
             assert_eq!(body, format!(r#"{{"id":"{id}"}}"#).as_bytes());
             let again = store.ingest(vec![request(id, &[])]).await.remove(0).unwrap();
             assert_eq!(duplicate_of(&again), *event);
         }
         for delivery in &self.settled {
-            let found =
-                store.delivery(*delivery).await.unwrap().expect("a settled delivery is gone");
+            let found = store
+                .delivery(*delivery)
+                .await
+                .unwrap()
+                .unwrap_or_else(|| panic!("{delivery} is gone"));
             assert_eq!(found.state, DeliveryState::Processed);
         }
         assert_effects_agree(&store, path, self.settled.len()).await;
