@@ -14,8 +14,6 @@ use super::group::{Counted, Learned, Next};
 use super::names::NameId;
 use super::{num, schema};
 
-/// How often marks are written, at most.
-const WRITTEN_EVERY: Duration = Duration::from_secs(1);
 /// Deliveries counted together.
 const BLOCK: i64 = 4096;
 /// A clock that is further away than this from what was seen last is not believed by upkeep.
@@ -81,15 +79,21 @@ pub(super) struct Marks {
     /// How many fresh deliveries wait in each block of numbers.
     fresh: BTreeMap<i64, i64>,
     written: Instant,
+    written_every: Duration,
     stale: bool,
     /// The latest time seen, as far as it is believed.
     latest: Timestamp,
 }
 
 impl Marks {
-    pub(super) fn load(conn: &Connection, now: Timestamp) -> rusqlite::Result<Self> {
+    pub(super) fn load(
+        conn: &Connection,
+        now: Timestamp,
+        written_every: Duration,
+    ) -> rusqlite::Result<Self> {
         let latest = schema::meta::<i64>(conn, "latest_at")?.map_or(now, num::time);
-        Ok(Self { fresh: BTreeMap::new(), written: Instant::now(), stale: false, latest })
+        let written = Instant::now();
+        Ok(Self { fresh: BTreeMap::new(), written, written_every, stale: false, latest })
     }
 
     /// The number from which on fresh deliveries may wait, as it was written last.
@@ -119,7 +123,7 @@ impl Marks {
 
     /// Whether they should be written with this commit.
     pub(super) fn due(&self) -> bool {
-        self.stale && self.written.elapsed() >= WRITTEN_EVERY
+        self.stale && self.written.elapsed() >= self.written_every
     }
 
     /// Writes them as they were `before` the group that writes them: behind, never ahead.

@@ -96,6 +96,11 @@ pub struct Options {
     pub checkpoint_pages: u32,
     /// Pages (of 4 KiB) that the database file may have; beyond, it is a full disk. None for no limit.
     pub max_pages: Option<u32>,
+    /// How often totals and marks are written, at most, by the machine's own time and not by `clock`.
+    pub marks_every: Duration,
+    /// The SQLite VFS that files are reached through, registered under this name; none for the machine's own. The
+    /// simulator puts a disk that fails here.
+    pub vfs: Option<String>,
 }
 
 impl Options {
@@ -118,6 +123,8 @@ impl Options {
             run_slots: 2 * std::thread::available_parallelism().map_or(2, usize::from),
             checkpoint_pages: 4_000,
             max_pages: None,
+            marks_every: Duration::from_secs(1),
+            vfs: None,
         }
     }
 }
@@ -169,7 +176,7 @@ impl std::fmt::Debug for SqliteStore {
 /// [`StoreError::InUse`] if another process has it, [`StoreError::TooNew`] if a newer weir wrote it, and
 /// `Invalid`, `Damaged` or `Engine` for what else is wrong with the file.
 pub fn open(path: &Path, options: Options) -> Result<SqliteStore, StoreError> {
-    let place = schema::Place::new(path);
+    let place = schema::Place::new(path, options.vfs.as_deref());
     let owner = place.take()?;
     let left = slots::open(&place)?;
     let last_end = if place.has_log() { left.end.at_best(LastEnd::Unclean) } else { left.end };
@@ -234,7 +241,7 @@ fn load(
     let packer = payloads::Packer::load(conn, |id| names.text(id), options.dictionary_after)?;
     let mut due = due::Due::new(options.due_window, options.handoff_bytes);
     let mut totals = marks::Totals::load(conn)?;
-    let mut marks = marks::Marks::load(conn, now)?;
+    let mut marks = marks::Marks::load(conn, now, options.marks_every)?;
     feed::rebuild(conn, &mut due, &mut totals, &mut marks)?;
     for delivery in lost::suspects(conn)? {
         due.suspect(delivery.place, delivery.entry());

@@ -37,17 +37,27 @@ pub(super) struct Owner {
     _lock: File,
 }
 
-/// Where a store's file is.
+/// Where a store's file is, and the VFS that it is reached through.
 #[derive(Debug, Clone)]
-pub(super) struct Place(PathBuf);
+pub(super) struct Place {
+    path: PathBuf,
+    vfs: Option<String>,
+}
 
 impl Place {
-    pub(super) fn new(path: &Path) -> Self {
-        Self(path.to_path_buf())
+    pub(super) fn new(path: &Path, vfs: Option<&str>) -> Self {
+        Self { path: path.to_path_buf(), vfs: vfs.map(str::to_owned) }
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.0
+        &self.path
+    }
+
+    fn connect(&self, flags: OpenFlags) -> rusqlite::Result<Connection> {
+        match self.vfs.as_deref() {
+            Some(vfs) => Connection::open_with_flags_and_vfs(&self.path, flags, vfs),
+            None => Connection::open_with_flags(&self.path, flags),
+        }
     }
 
     /// Where the slots file is.
@@ -61,7 +71,7 @@ impl Place {
     }
 
     fn beside(&self, suffix: &str) -> PathBuf {
-        let mut name = self.0.as_os_str().to_owned();
+        let mut name = self.path.as_os_str().to_owned();
         name.push(suffix);
         PathBuf::from(name)
     }
@@ -69,12 +79,14 @@ impl Place {
     /// Bytes of the file and its log.
     pub(super) fn bytes(&self) -> u64 {
         let size = |path: &Path| path.metadata().map_or(0, |m| m.len());
-        size(&self.0) + size(&self.beside("-wal"))
+        size(&self.path) + size(&self.beside("-wal"))
     }
 
     /// Takes the file for this process, making folder and file if need be, for their owner's eyes only.
     pub(super) fn take(&self) -> Result<Owner, StoreError> {
-        if let Some(folder) = self.0.parent().filter(|f| !f.as_os_str().is_empty() && !f.exists()) {
+        if let Some(folder) =
+            self.path.parent().filter(|f| !f.as_os_str().is_empty() && !f.exists())
+        {
             private_folder(folder).map_err(|e| self.failed("make the store's folder", &e))?;
         }
         let lock = private_file(&self.beside(".lock"))
@@ -82,22 +94,21 @@ impl Place {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(StoreError::InUse { path: self.0.display().to_string() });
+                return Err(StoreError::InUse { path: self.path.display().to_string() });
             }
             Err(TryLockError::Error(e)) => return Err(self.failed("lock the store", &e)),
         }
-        private_file(&self.0).map_err(|e| self.failed("open the store's file", &e))?;
+        private_file(&self.path).map_err(|e| self.failed("open the store's file", &e))?;
         Ok(Owner { _lock: lock })
     }
 
     fn failed(&self, doing: &'static str, e: &std::io::Error) -> StoreError {
-        StoreError::Engine { doing, cause: format!("{}: {e}", self.0.display()) }
+        StoreError::Engine { doing, cause: format!("{}: {e}", self.path.display()) }
     }
 
     /// A connection that writes. `cache_kib` bounds its page cache.
     pub(super) fn writer(&self, cache_kib: u32) -> rusqlite::Result<Connection> {
-        let conn = Connection::open_with_flags(
-            &self.0,
+        let conn = self.connect(
             OpenFlags::SQLITE_OPEN_READ_WRITE
                 | OpenFlags::SQLITE_OPEN_CREATE
                 | OpenFlags::SQLITE_OPEN_NO_MUTEX,
@@ -114,10 +125,8 @@ impl Place {
 
     /// A connection that only reads.
     pub(super) fn reader(&self) -> rusqlite::Result<Connection> {
-        let conn = Connection::open_with_flags(
-            &self.0,
-            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-        )?;
+        let conn =
+            self.connect(OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         prepare_once(&conn)?;
         conn.execute_batch(
             "PRAGMA query_only = ON; PRAGMA cache_size = -4096; PRAGMA temp_store = MEMORY;",

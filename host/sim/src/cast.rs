@@ -1,0 +1,126 @@
+//! Who plays: sources, handlers, destinations, the routes between them, and the time.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use weir_core::event::EventType;
+use weir_core::name::{DestinationName, HandlerName, SourceName, Target};
+use weir_core::route::{Pattern, RouteTable, Subscription};
+use weir_core::time::{Clock, Timestamp};
+use weir_store::hot::{NewDelivery, Routed};
+
+/// Sources; nobody wants what `lost` sends.
+pub const SOURCES: [&str; 3] = ["github", "stripe", "lost"];
+/// Types.
+pub const TYPES: [&str; 2] = ["push", "order.paid"];
+/// Handlers.
+pub const HANDLERS: [&str; 2] = ["orders", "billing"];
+/// Destinations.
+pub const DESTINATIONS: [&str; 2] = ["ops", "ledger"];
+/// Keys that effects wait under.
+pub const EFFECT_KEYS: [&str; 2] = ["alarm", "reminder"];
+
+/// Who gets what. What `orders` emits goes to `billing`, and what that emits to a destination, so lines end.
+const ROUTES: [(&str, &str); 7] = [
+    ("handler:orders", "github:*"),
+    ("handler:orders", "stripe:order.*"),
+    ("handler:billing", "stripe:*"),
+    ("handler:billing", "@orders:*"),
+    ("destination:ops", "github:push"),
+    ("destination:ops", "@billing:*"),
+    ("destination:ledger", "@billing:*"),
+];
+
+const START_MS: u64 = 1_760_000_000_000;
+
+/// A clock that stands still until it is moved.
+#[derive(Debug)]
+pub struct SimClock(AtomicU64);
+
+impl SimClock {
+    /// Some day in 2025.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(AtomicU64::new(START_MS))
+    }
+
+    /// Moves it to a time.
+    pub fn set(&self, to: Timestamp) {
+        self.0.store(to.as_millis(), Ordering::SeqCst);
+    }
+
+    /// Moves it on.
+    pub fn forward(&self, by: Duration) {
+        self.set(self.now().after(by));
+    }
+
+    /// Moves it back.
+    pub fn back(&self, by: Duration) {
+        let by = weir_core::time::millis(by);
+        self.set(Timestamp::from_millis(self.now().as_millis().saturating_sub(by)));
+    }
+}
+
+impl Default for SimClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SimClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// A handler by name.
+#[must_use]
+pub fn handler(name: &str) -> HandlerName {
+    #[expect(clippy::expect_used, reason = "the names of this file are valid")]
+    HandlerName::new(name).expect("a handler's name")
+}
+
+/// A destination by name.
+#[must_use]
+pub fn destination(name: &str) -> DestinationName {
+    #[expect(clippy::expect_used, reason = "the names of this file are valid")]
+    DestinationName::new(name).expect("a destination's name")
+}
+
+/// A type.
+#[must_use]
+pub fn event_type(name: &str) -> EventType {
+    #[expect(clippy::expect_used, reason = "the types of the simulator are valid")]
+    EventType::new(name).expect("a type")
+}
+
+/// All targets.
+#[must_use]
+pub fn targets() -> Vec<Target> {
+    let handlers = HANDLERS.iter().map(|name| Target::Handler(handler(name)));
+    let destinations = DESTINATIONS.iter().map(|name| Target::Destination(destination(name)));
+    handlers.chain(destinations).collect()
+}
+
+/// The routing table.
+#[must_use]
+pub fn table() -> RouteTable {
+    #[expect(clippy::expect_used, reason = "the routes of this file are valid")]
+    let subscription = |(target, pattern): &(&str, &str)| Subscription {
+        target: target.parse().expect("a target"),
+        patterns: vec![Pattern::parse(pattern).expect("a pattern")],
+    };
+    RouteTable::new(ROUTES.iter().map(subscription))
+}
+
+/// Who gets an event of this source and type; deliveries to handlers are in the order of `order_key`.
+#[must_use]
+pub fn routed(table: &RouteTable, source: &str, kind: &str, order_key: Option<&str>) -> Routed {
+    let matches = table.route(&SourceName::stored(source), &event_type(kind), None);
+    let delivery = |target: &Target| NewDelivery {
+        target: target.clone(),
+        order_key: order_key.filter(|_| matches!(target, Target::Handler(_))).map(Into::into),
+    };
+    let deliveries = matches.iter().map(|m| delivery(m.target)).collect();
+    Routed { table: table.hash(), deliveries }
+}

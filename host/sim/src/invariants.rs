@@ -1,0 +1,224 @@
+//! The promises, as predicates. Each says what broke, in a sentence; the simulator asserts them after every step,
+//! after every start, and at every moment at which the process might have ended.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use weir_core::delivery::DeliveryState;
+use weir_core::time::Timestamp;
+use weir_store::upkeep::CheckReport;
+
+use crate::model::{Settles, Stored};
+use crate::world::{Key, World};
+
+/// A promise that was broken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// Which: `INV-1` to `INV-6`, or what else must hold.
+    pub promise: &'static str,
+    /// How.
+    pub how: String,
+}
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} is broken: {}", self.promise, self.how)
+    }
+}
+
+/// Whether a promise holds.
+pub type Holds = Result<(), Broken>;
+
+/// Says that a promise is broken.
+///
+/// # Errors
+/// Always, with what it was given.
+pub fn broken(promise: &'static str, how: impl Into<String>) -> Holds {
+    Err(Broken { promise, how: how.into() })
+}
+
+/// INV-1: what was acknowledged is there, as it came, with its deliveries, whatever else happened. `may_go` is what
+/// retention may have removed.
+pub fn nothing_acknowledged_is_lost(
+    acknowledged: &World,
+    seen: &World,
+    may_go: &BTreeSet<Key>,
+) -> Holds {
+    for (key, event) in &acknowledged.events {
+        let Some(found) = seen.events.get(key) else {
+            if may_go.contains(key) {
+                continue;
+            }
+            return broken("INV-1", format!("event {key} was acknowledged and is gone"));
+        };
+        if found.body != event.body {
+            return broken("INV-1", format!("event {key} is not what came: {}", found.body));
+        }
+        for delivery in &event.deliveries {
+            if !seen.deliveries.contains_key(delivery) {
+                return broken("INV-1", format!("delivery {delivery} is gone"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// INV-1, the other half: what is not finished is handed out, or nobody would ever finish it.
+pub fn what_waits_is_handed_out(wanted: &BTreeSet<Key>, claimed: &BTreeSet<Key>) -> Holds {
+    match wanted.difference(claimed).next() {
+        Some(key) => broken("INV-1", format!("delivery {key} is due and nobody gets it")),
+        None => Ok(()),
+    }
+}
+
+/// INV-2: each delivery is in one state, `processing` if and only if somebody holds a claim, and rows agree with
+/// one another. `may` is what may be claimed, `must` what surely is; `oddities` is what the reading found.
+pub fn each_delivery_is_in_one_state(
+    seen: &World,
+    may: &BTreeSet<Key>,
+    must: &BTreeSet<Key>,
+    oddities: &[String],
+) -> Holds {
+    if let Some(oddity) = oddities.first() {
+        return broken("INV-2", oddity.clone());
+    }
+    for (key, row) in &seen.deliveries {
+        let processing = row.state == DeliveryState::Processing;
+        let claimed = if processing { may.contains(key) } else { must.contains(key) };
+        if processing != claimed && !row.state.is_final() {
+            let how = format!("delivery {key} is {} while claims are {may:?}", row.state);
+            return broken("INV-2", how);
+        }
+        if row.state.is_final() && row.due_at.is_some() {
+            return broken("INV-2", format!("delivery {key} is {} and due", row.state));
+        }
+        if row.state == DeliveryState::Retrying && row.due_at.is_none() {
+            return broken("INV-2", format!("delivery {key} is to be retried at no time"));
+        }
+    }
+    Ok(())
+}
+
+/// INV-3: the store shows one of the worlds that are possible, whole. Where an operation was under way there are
+/// several: with it, without it, and for a batch with each of its items on its own. Returns which.
+///
+/// # Errors
+/// [`Broken`] with what differs from the nearest of them.
+pub fn all_or_nothing(possible: &[World], seen: &World) -> Result<usize, Broken> {
+    if let Some(which) = possible.iter().position(|world| world == seen) {
+        return Ok(which);
+    }
+    let differences = possible.iter().map(|world| world.differences(seen));
+    let nearest = differences.min_by_key(Vec::len).unwrap_or_default();
+    let how = format!(
+        "what is stored is none of {} possible outcomes; from the nearest it differs by\n  {}",
+        possible.len(),
+        nearest.join("\n  ")
+    );
+    Err(Broken { promise: "INV-3", how })
+}
+
+/// INV-4: a claim that was overtaken settles nothing, and one that holds is not refused.
+pub fn fenced(delivery: &str, predicted: Settles, answered: Settles) -> Holds {
+    if predicted == answered {
+        return Ok(());
+    }
+    let how = format!("settling {delivery} was answered {answered:?} instead of {predicted:?}");
+    match (predicted, answered) {
+        (Settles::Conflict, _) | (_, Settles::Conflict) => broken("INV-3", how),
+        _ => broken("INV-4", how),
+    }
+}
+
+/// Everything that two sendings of one message have in common: the event handled, the handler, where it goes, what
+/// it says, and which of identical twins it is.
+pub type Saying = (u128, String, String, String, Vec<u8>, usize);
+
+/// INV-5: what was said under which outward id, over the whole life of a store.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger {
+    ids: BTreeMap<Saying, u128>,
+    sayings: BTreeMap<u128, Saying>,
+}
+
+impl Ledger {
+    /// Notes a message: the same one has the id that it had, and a changed one an id that nothing had.
+    ///
+    /// # Errors
+    /// [`Broken`] if that is not so.
+    pub fn note(&mut self, saying: Saying, id: u128) -> Holds {
+        let known = *self.ids.entry(saying.clone()).or_insert(id);
+        if known != id {
+            return broken("INV-5", format!("{saying:?} was {known:032x} and is {id:032x}"));
+        }
+        let first = self.sayings.entry(id).or_insert_with(|| saying.clone());
+        if *first != saying {
+            return broken("INV-5", format!("{id:032x} is both {first:?} and {saying:?}"));
+        }
+        Ok(())
+    }
+}
+
+/// INV-5, on the way out: a message carries the id that it was given, and says what it said.
+pub fn a_message_keeps_its_id(key: &str, given: (u128, &[u8]), carried: (u128, &[u8])) -> Holds {
+    if given == carried {
+        return Ok(());
+    }
+    let how = format!("message {key} was given {given:02x?} and carries {carried:02x?}");
+    broken("INV-5", how)
+}
+
+/// INV-6: within the life of a dedup key there is one event of it. `firsts` tells keys that are alive, by event.
+pub fn once_in(seen: &World, alive: &BTreeMap<Key, String>) -> Holds {
+    let mut first: BTreeMap<&str, &str> = BTreeMap::new();
+    for key in seen.events.keys() {
+        let Some(dedup) = alive.get(key) else { continue };
+        if let Some(other) = first.insert(dedup, key) {
+            let how = format!("{other} and {key} are both stored and have the same key {dedup}");
+            return broken("INV-6", how);
+        }
+    }
+    Ok(())
+}
+
+/// INV-6, as it was answered: new where it is new, and a duplicate of the very first where it is not.
+pub fn a_duplicate_names_the_first(predicted: &Stored, answered: &Stored) -> Holds {
+    if predicted == answered {
+        return Ok(());
+    }
+    broken("INV-6", format!("an event was answered {answered:?} instead of {predicted:?}"))
+}
+
+/// The store finds nothing wrong with itself: SQLite's integrity, durability settings, rows that must agree.
+pub fn sound(report: &CheckReport) -> Holds {
+    match report.problems.first() {
+        Some(problem) => broken("soundness", problem.clone()),
+        None => Ok(()),
+    }
+}
+
+/// Nothing is removed while the clock is not believed.
+pub fn a_doubted_clock_removes_nothing(doubted: bool, pruned: bool, now: Timestamp) -> Holds {
+    if doubted && pruned {
+        return broken(
+            "retention",
+            format!("at {now} the clock had jumped, and rows were removed"),
+        );
+    }
+    Ok(())
+}
+
+/// After a failed write or sync nothing is answered with success until the next start.
+pub fn poisoned_stays_poisoned(what: &str, succeeded: bool) -> Holds {
+    if succeeded {
+        return broken("poison", format!("{what} succeeded after a failed write or sync"));
+    }
+    Ok(())
+}
+
+/// A full disk is an answer and no more: the store works again once there is room.
+pub fn a_full_disk_passes(what: &str, error: Option<&weir_store::StoreError>) -> Holds {
+    match error {
+        None => Ok(()),
+        Some(error) => broken("full disk", format!("{what} with room on the disk: {error}")),
+    }
+}
