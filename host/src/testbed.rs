@@ -13,6 +13,7 @@ use weir_core::event::EventType;
 use weir_core::id::EventId;
 use weir_core::name::SourceName;
 use weir_core::payload::Payload;
+use weir_core::provider::OnRedelivery;
 use weir_engine::{Engine, Options};
 use weir_store::Store;
 use weir_store::hot::{
@@ -155,6 +156,7 @@ impl Bed {
             secret: "test".into(),
             remote: None,
             payload: Payload::new("application/json", Bytes::from(body.to_string())),
+            on_redelivery: OnRedelivery::Duplicate,
             events: vec![event],
         }
     }

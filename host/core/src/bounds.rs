@@ -42,6 +42,9 @@ pub const EFFECT_KEY_BYTES_MAX: usize = 256;
 pub const EFFECT_DELAY_SECONDS_MAX: u32 = 2_592_000;
 /// Emits between an event and the first of its line; more is refused, which stops circles.
 pub const EMIT_DEPTH_MAX: u8 = 16;
+/// Events that may be emitted, directly or not, in the line that begins with one event: a run that would go past it
+/// is refused, which stops avalanches.
+pub const DESCENDANTS_MAX: u64 = 10_000;
 /// Largest reply of a responder, in bytes.
 pub const REPLY_BYTES_MAX: usize = MIB;
 /// Longest wait a handler may ask for with `retry-after`, in seconds (a day).

@@ -14,7 +14,7 @@ use std::time::Duration;
 use rand::Rng;
 use serde::Serialize;
 
-use crate::bounds::HOST_LOST_MAX;
+use crate::bounds::{DESCENDANTS_MAX, HOST_LOST_MAX};
 use crate::retry::RetryPolicy;
 
 /// The stored state of a delivery. The numbers are written to disk.
@@ -142,6 +142,8 @@ outcomes! {
     Network = "network",
     /// The address is not one that messages may go to.
     Blocked = "blocked",
+    /// The line of events that it belongs to has led to as many as it may.
+    DescendantsExhausted = "descendants_exhausted",
     /// The host died during the attempt.
     HostLost = "host_lost",
     /// The host itself failed.
@@ -220,6 +222,12 @@ pub fn after_host_lost(lost_before: u32) -> Next {
     } else {
         Next::Retry { delay: Duration::ZERO }
     }
+}
+
+/// Whether a line of events that has led to `before` may lead to `more` (see [`DESCENDANTS_MAX`]).
+#[must_use]
+pub fn may_descend(before: u64, more: usize) -> bool {
+    before.saturating_add(more as u64) <= DESCENDANTS_MAX
 }
 
 /// An event's status is the worst of its deliveries.
@@ -316,6 +324,12 @@ mod tests {
         assert_eq!(after_host_lost(0), Next::Retry { delay: Duration::ZERO });
         assert_eq!(after_host_lost(1), Next::DeadLetter);
         assert_eq!(after_host_lost(u32::MAX), Next::DeadLetter);
+    }
+
+    #[test]
+    fn a_line_of_events_ends_at_its_limit_and_never_past_it() {
+        assert!(may_descend(0, 10_000) && may_descend(9_999, 1) && may_descend(10_000, 0));
+        assert!(!may_descend(9_999, 2) && !may_descend(u64::MAX, 1));
     }
 
     #[test]

@@ -124,13 +124,15 @@ pub struct OutwardIds {
 }
 
 impl OutwardIds {
-    /// For a run of `handler` on the event that handlers know as `event`.
+    /// For a run of `handler` on the event that handlers know as `event`. Another `round` gives other ids to the same
+    /// things: it rises when an operator asks for that.
     #[must_use]
-    pub fn new(event: EventId, handler: &HandlerName) -> Self {
+    pub fn new(event: EventId, handler: &HandlerName, round: u32) -> Self {
         let mut run = Sha256::new();
         run.update(b"weir outward 1\0");
         run.update(event.bits().to_be_bytes());
         field(&mut run, handler.as_str().as_bytes());
+        in_round(&mut run, round);
         Self { run, twins: HashMap::new() }
     }
 
@@ -160,14 +162,32 @@ impl OutwardIds {
     }
 }
 
-/// The outward id of an event that a route sends straight to a destination.
+/// The outward id of an event that a route sends straight to a destination; of `round` as [`OutwardIds::new`] says.
 #[must_use]
-pub fn routed_message_id(event: EventId, to: &DestinationName) -> MessageId {
+pub fn routed_message_id(event: EventId, to: &DestinationName, round: u32) -> MessageId {
     let mut hash = Sha256::new();
     hash.update(b"weir routed 1\0");
     hash.update(event.bits().to_be_bytes());
     field(&mut hash, to.as_str().as_bytes());
+    in_round(&mut hash, round);
     MessageId::from_bits(truncated(hash))
+}
+
+/// The outward id of a message that is sent once more and is to be taken for a new one.
+#[must_use]
+pub fn reissued(id: MessageId, generation: u32) -> MessageId {
+    let mut hash = Sha256::new();
+    hash.update(b"weir reissued 1\0");
+    hash.update(id.bits().to_be_bytes());
+    hash.update(generation.to_be_bytes());
+    MessageId::from_bits(truncated(hash))
+}
+
+/// The first round adds nothing to a hash.
+fn in_round(hash: &mut Sha256, round: u32) {
+    if round > 0 {
+        hash.update(round.to_be_bytes());
+    }
 }
 
 fn field(hash: &mut Sha256, bytes: &[u8]) {
@@ -185,7 +205,24 @@ mod tests {
     use super::*;
 
     fn ids() -> OutwardIds {
-        OutwardIds::new(EventId::from_bits(1), &HandlerName::new("orders").unwrap())
+        in_round(0)
+    }
+
+    fn in_round(round: u32) -> OutwardIds {
+        OutwardIds::new(EventId::from_bits(1), &HandlerName::new("orders").unwrap(), round)
+    }
+
+    #[test]
+    fn the_same_message_gets_a_new_id_in_another_round_and_keeps_it_there() {
+        let ops = DestinationName::new("ops").unwrap();
+        let ids: Vec<_> =
+            [0, 1, 2, 1].map(|round| in_round(round).message(&ops, "text/plain", b"a")).into();
+        assert!(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2]);
+        assert_eq!(ids[1], ids[3]);
+        let event = EventId::from_bits(1);
+        assert_ne!(routed_message_id(event, &ops, 0), routed_message_id(event, &ops, 1));
+        assert_ne!(reissued(ids[0], 1), ids[0]);
+        assert_ne!(reissued(ids[0], 1), reissued(ids[0], 2));
     }
 
     #[test]

@@ -66,6 +66,7 @@ fn run() -> Run {
         grants: Arc::new(Grants::default()),
         limits: RunLimits::default(),
         attempt: 1,
+        ids_round: 0,
         now: Timestamp::from_millis(1),
         seed: [0; 32],
         state: Arc::new(Empty),

@@ -71,6 +71,7 @@ impl RunState {
         let recorder = Recorder::new(
             run.handler.clone(),
             Arc::clone(&run.event),
+            run.ids_round,
             Arc::clone(&run.grants),
             limits.effects,
         );

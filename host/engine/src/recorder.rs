@@ -77,10 +77,11 @@ impl Recorder {
     pub(crate) fn new(
         handler: HandlerName,
         event: Arc<Event>,
+        ids_round: u32,
         grants: Arc<Grants>,
         effects_max: usize,
     ) -> Self {
-        let ids = OutwardIds::new(event.public_id, &handler);
+        let ids = OutwardIds::new(event.public_id, &handler, ids_round);
         Self {
             handler,
             event,

@@ -30,6 +30,8 @@ pub struct Run {
     pub limits: RunLimits,
     /// Which attempt this is, from 1.
     pub attempt: u32,
+    /// Part of the outward ids of what it asks for; 0 unless an operator asked for new ones.
+    pub ids_round: u32,
     /// The time it begins, which stands still for it.
     pub now: Timestamp,
     /// Where its randomness comes from. The same seed gives the same run.

@@ -222,7 +222,7 @@ pub async fn run(
     let Some(script) = Script::parse(&event.payload.body) else {
         return Ok(failed(Verdict::GiveUp, Outcome::Reject, reading));
     };
-    let ids = OutwardIds::new(event.public_id, handler);
+    let ids = OutwardIds::new(event.public_id, handler, 0);
     let mut asking = Asking { ids, script: &script, event, effects: Effects::default() };
     act(script.deed, &mut asking, &mut reading).await?;
     if script.deed == Deed::Reject {

@@ -14,6 +14,7 @@ use weir_core::event::EventType;
 use weir_core::id::{DeliveryId, EventId};
 use weir_core::name::{SourceName, Target};
 use weir_core::payload::Payload;
+use weir_core::provider::OnRedelivery;
 use weir_core::route::{Pattern, RouteTable, Subscription};
 use weir_core::state::ReadSet;
 use weir_store::hold::{HoldScope, NewHold};
@@ -100,6 +101,7 @@ impl Desk {
             secret: "current".into(),
             remote: Some("203.0.113.9".parse().unwrap()),
             payload,
+            on_redelivery: OnRedelivery::Duplicate,
             events: vec![event],
         };
         let ingested = self.store.ingest(vec![request]).await.remove(0).unwrap();

@@ -301,8 +301,8 @@ impl Shared {
                 }
             }
             Some(Ok(Settled::Superseded)) => outlet.metrics.superseded(),
-            // Sending reads no state.
-            Some(Ok(Settled::StateConflict { .. })) | None => {}
+            // Sending reads no state and emits nothing.
+            Some(Ok(Settled::StateConflict { .. } | Settled::Exhausted { .. })) | None => {}
             Some(Err(error)) => claims::gave_up_settling(&outlet.target, &error, &self.drain).await,
         }
     }

@@ -33,7 +33,7 @@ impl Outgoing {
         let event = &claim.event;
         let (id, handler, payload) = match &claim.message {
             Some(message) => (message.id, Some(message.handler.clone()), &message.payload),
-            None => (routed_message_id(event.public_id, to), None, &event.payload),
+            None => (routed_message_id(event.public_id, to, claim.ids_round), None, &event.payload),
         };
         let headers = match &claim.message {
             // The sender's own headers stay behind: they were meant for us, and may hold credentials.
@@ -95,6 +95,7 @@ mod tests {
             event: Arc::new(event),
             message,
             now: Timestamp::from_millis(2),
+            ids_round: 0,
             suspect: false,
             guard: ClaimGuard::new(|| {}),
         }
@@ -107,7 +108,7 @@ mod tests {
     #[test]
     fn a_routed_event_goes_out_with_its_body_and_type_and_none_of_the_senders_headers() {
         let out = Outgoing::of(&claim(None), &ops());
-        assert_eq!(out.id, routed_message_id(EventId::from_bits(2), &ops()));
+        assert_eq!(out.id, routed_message_id(EventId::from_bits(2), &ops(), 0));
         assert_eq!((out.content_type.as_str(), &*out.body), ("application/json", &b"{}"[..]));
         let names: Vec<_> = out.headers.iter().map(|(name, _)| &**name).collect();
         assert_eq!(names, ["weir-source", "weir-event-type"]);

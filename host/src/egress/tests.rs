@@ -76,7 +76,7 @@ async fn a_message_is_sent_again_under_the_same_id_until_it_is_taken() {
     let status = |code| (Outcome::Status, Some(code));
     assert_eq!(told, [status(503), status(500), (Outcome::Ok, Some(200))]);
     assert_eq!(delivery.history[0].response_snippet.as_deref(), Some("told"));
-    let id = routed_message_id(event, &DestinationName::new("ops").unwrap()).to_string();
+    let id = routed_message_id(event, &DestinationName::new("ops").unwrap(), 0).to_string();
     assert_eq!(*endpoint.ids.lock(), [id.clone(), id.clone(), id]);
     bed.stop().await;
 }

@@ -52,7 +52,10 @@ pub(super) fn stored(events: &[EventIngested], is_batch: bool) -> Answer {
     let mut body = String::with_capacity(48 + 34 * events.len());
     // Writing to a string cannot fail.
     let _ = match (events, is_batch) {
-        ([EventIngested::Stored { id, .. } | EventIngested::Duplicate { first: id }], false) => {
+        (
+            [EventIngested::Stored { id, .. } | EventIngested::Duplicate { first: id, .. }],
+            false,
+        ) => {
             write!(body, r#"{{"status":"{word}","event_id":"{id}"}}"#)
         }
         _ => write_batch(&mut body, word, events),
@@ -67,7 +70,7 @@ fn write_batch(body: &mut String, word: &str, events: &[EventIngested]) -> std::
         EventIngested::Duplicate { .. } => None,
     });
     let known = events.iter().filter_map(|e| match e {
-        EventIngested::Duplicate { first } => Some(first),
+        EventIngested::Duplicate { first, .. } => Some(first),
         EventIngested::Stored { .. } => None,
     });
     for (n, id) in new.enumerate() {
@@ -125,7 +128,7 @@ mod tests {
     }
 
     fn known(bits: u128) -> EventIngested {
-        EventIngested::Duplicate { first: EventId::from_bits(bits) }
+        EventIngested::Duplicate { first: EventId::from_bits(bits), requeued: false }
     }
 
     async fn told(events: &[EventIngested], is_batch: bool) -> serde_json::Value {

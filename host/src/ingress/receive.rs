@@ -163,6 +163,7 @@ impl Ingress {
                 headers: redact::headers(&head.headers, &way.secret_fields, self.fingerprints()),
                 body: kept.part(0..body.len()),
             },
+            on_redelivery: provider.on_redelivery,
             events: self.route(way, events, is_batch, &body, &kept),
         };
         Ok(Understood::Events { request, is_batch })

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use rand::Rng;
-use weir_core::bounds::RETRY_AFTER_SECONDS_MAX;
+use weir_core::bounds::{DESCENDANTS_MAX, RETRY_AFTER_SECONDS_MAX};
 use weir_core::delivery::{self, Next, Outcome, Verdict};
 use weir_core::effect::{Effects, Emit, Message};
 use weir_core::name::{HandlerName, SourceName};
@@ -71,6 +71,19 @@ pub(crate) fn impossible(
     let reason = Some(format!("the store could not take what the run asked for: {why}").into());
     let attempt = AttemptRecord { outcome: Outcome::Internal, reason, ..settlement.attempt };
     Settlement { attempt, next, effects: RoutedEffects::default(), ..settlement }
+}
+
+/// What to settle instead where a run emits more than its line of events may lead to: given up, with no effects.
+pub(crate) fn exhausted(settlement: Settlement, descendants: u64) -> Settlement {
+    let reason = format!(
+        "the line of events that this one belongs to has emitted {descendants} of at most {DESCENDANTS_MAX} and this \
+         run asked for {} more; look for a circle of handlers, then replay",
+        settlement.effects.emits.len()
+    );
+    let outcome = Outcome::DescendantsExhausted;
+    let attempt = AttemptRecord { outcome, reason: Some(reason.into()), ..settlement.attempt };
+    let effects = RoutedEffects::default();
+    Settlement { attempt, next: Next::DeadLetter, effects, ..settlement }
 }
 
 fn routed(effects: Effects, handler: &HandlerName, routes: &RouteTable) -> RoutedEffects {
@@ -167,6 +180,7 @@ mod tests {
             event: Arc::new(event),
             message: None,
             now: Timestamp::from_millis(2),
+            ids_round: 0,
             suspect: false,
             guard: ClaimGuard::new(|| {}),
         }
@@ -291,6 +305,17 @@ mod tests {
         assert!(settlement.attempt.reason.unwrap().ends_with("key is empty"));
         assert!(settlement.effects.messages.is_empty() && settlement.effects.state.is_empty());
         assert_eq!(settlement.next, Next::Retry { delay: Duration::from_secs(10) });
+    }
+
+    #[test]
+    fn a_run_that_emits_past_its_lines_limit_is_given_up_with_what_to_do() {
+        let settlement = exhausted(decided(report(End::Ok), 1), 10_000);
+        assert_eq!(settlement.next, Next::DeadLetter);
+        assert_eq!(settlement.attempt.outcome, Outcome::DescendantsExhausted);
+        let reason = settlement.attempt.reason.unwrap();
+        assert!(reason.contains("10000 of at most 10000") && reason.contains("1 more"), "{reason}");
+        assert!(settlement.effects.emits.is_empty() && settlement.effects.state.is_empty());
+        assert_eq!(settlement.reads.keys.len(), 1);
     }
 
     #[test]

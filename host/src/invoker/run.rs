@@ -152,6 +152,7 @@ impl Runner {
             grants: Arc::clone(&settings.grants),
             limits: settings.limits,
             attempt: claim.fence.attempt,
+            ids_round: claim.ids_round,
             now: claim.now,
             seed,
             state: Arc::clone(&desk.state),
@@ -186,6 +187,9 @@ impl Runner {
                 Err(StoreError::Invalid(why)) => {
                     self.settle_as_impossible(claim, &serving, settlement, &why).await
                 }
+                Ok(Settled::Exhausted { descendants }) => {
+                    self.settle_instead(decide::exhausted(settlement, descendants)).await
+                }
                 answer => answer.map(|settled| (settled, told(&settlement))),
             };
             match answer {
@@ -216,7 +220,11 @@ impl Runner {
         tracing::error!(delivery = %claim.delivery, why, "the store refuses a settlement");
         let seed = seed::of(claim.delivery, claim.fence);
         let random = &mut StdRng::from_seed(seed);
-        let settlement = decide::impossible(settlement, why, &serving.settings.retry, random);
+        let policy = &serving.settings.retry;
+        self.settle_instead(decide::impossible(settlement, why, policy, random)).await
+    }
+
+    async fn settle_instead(&self, settlement: Settlement) -> Result<(Settled, Told), StoreError> {
         let told = told(&settlement);
         let answer = claims::settle(&*self.store, &self.drain, &[settlement]).await.pop();
         answer.unwrap_or(Err(StoreError::Closed)).map(|settled| (settled, told))

@@ -24,6 +24,7 @@ use weir_core::delivery::{Next, Outcome};
 use weir_core::event::EventType;
 use weir_core::name::{HandlerName, SourceName, Target};
 use weir_core::payload::Payload;
+use weir_core::provider::OnRedelivery;
 use weir_core::route::{RouteTable, Subscription, TableHash};
 use weir_core::state::ReadSet;
 use weir_core::time::{Clock, Timestamp};
@@ -184,6 +185,7 @@ impl Load {
             secret: "main".into(),
             remote: Some([192, 0, 2, 7].into()),
             payload,
+            on_redelivery: OnRedelivery::Duplicate,
             events: vec![NewEvent {
                 kind: EventType::new("push").unwrap(),
                 category: None,

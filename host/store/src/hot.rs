@@ -12,6 +12,7 @@ use weir_core::event::{Category, Event, EventType};
 use weir_core::id::{AttemptId, DeliveryId, EventId, MessageId, RequestId};
 use weir_core::name::{DestinationName, HandlerName, SourceName, Target};
 use weir_core::payload::Payload;
+use weir_core::provider::OnRedelivery;
 use weir_core::route::TableHash;
 use weir_core::state::ReadSet;
 use weir_core::time::Timestamp;
@@ -31,6 +32,8 @@ pub struct NewRequest {
     pub remote: Option<IpAddr>,
     /// Headers and body, secret-bearing fields already replaced by fingerprints.
     pub payload: Payload,
+    /// What to do about those of its events that were stored before.
+    pub on_redelivery: OnRedelivery,
     /// What it carries: usually one event, many for a batch, none for a handshake.
     pub events: Vec<NewEvent>,
 }
@@ -105,6 +108,8 @@ pub enum EventIngested {
     Duplicate {
         /// The first one's id.
         first: EventId,
+        /// Whether this one put it back to work: it was dead or had gone to nobody, and the request asked for it.
+        requeued: bool,
     },
 }
 
@@ -140,6 +145,8 @@ pub struct Claimed {
     pub fence: Fence,
     /// The event it came of.
     pub event: Arc<Event>,
+    /// Part of the outward ids of what follows from it; above 0 where a replay asked for new ones.
+    pub ids_round: u32,
     /// For a message that a handler sent: what to send instead of the event.
     pub message: Option<ClaimedMessage>,
     /// The store's time at the claim.
@@ -320,5 +327,11 @@ pub enum Settled {
     StateConflict {
         /// What changed.
         key: Box<str>,
+    },
+    /// It emits more than the line of events may still lead to (`DESCENDANTS_MAX`). Nothing is stored; the claim
+    /// still holds, to be settled as given up.
+    Exhausted {
+        /// Events that the line has led to.
+        descendants: u64,
     },
 }

@@ -178,6 +178,8 @@ pub enum CountsFilter {
     Deliveries,
     /// Stored, duplicate and unrouted events by source since the store was made.
     Events,
+    /// Events by source that are `unrouted` now.
+    Unrouted,
 }
 
 /// One total.

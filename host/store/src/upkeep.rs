@@ -5,6 +5,8 @@ use std::time::Duration;
 use weir_core::id::{DeliveryId, EventId};
 use weir_core::name::Target;
 
+use crate::hot::Routed;
+
 /// How long finished things are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
@@ -44,6 +46,8 @@ pub struct Redrive {
     pub limit: usize,
     /// Two redrives with the same name are one.
     pub request: String,
+    /// Whether what follows from it gets new outward ids, so that receivers take it for something new.
+    pub new_ids: bool,
 }
 
 /// Which deliveries to make due again.
@@ -55,6 +59,20 @@ pub enum RedriveWhat {
     Event(EventId),
     /// Dead letters, of one target or of all.
     DeadLetters(Option<Target>),
+    /// Events, to whom the routes say now: a delivery that is over is raised to the next generation, one that there
+    /// was none of is made, and one that is not over yet is left alone.
+    Events(Vec<Rerouted>),
+    /// The same for those of these events that are `unrouted`; others are left alone.
+    Unrouted(Vec<Rerouted>),
+}
+
+/// An event with its routes as they are now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rerouted {
+    /// Which.
+    pub event: EventId,
+    /// Who gets it.
+    pub routed: Routed,
 }
 
 /// What became of a redrive.

@@ -147,7 +147,8 @@ async fn left(
     printed: &[u8],
     time_left: Duration,
 ) -> Left {
-    let recorder = Recorder::new(run.handler, run.event, run.grants, run.limits.effects);
+    let recorder =
+        Recorder::new(run.handler, run.event, run.ids_round, run.grants, run.limits.effects);
     let state = StateView::new(run.state, run.now);
     let mut left = Left { end: End::Ok, recorder, state, retry_after: None };
     let exit = match ended {

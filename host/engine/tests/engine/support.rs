@@ -179,6 +179,7 @@ impl Try {
             grants: Arc::new(self.grants),
             limits: self.limits,
             attempt: self.attempt,
+            ids_round: 0,
             now: NOW,
             seed: self.seed,
             state: self.state,

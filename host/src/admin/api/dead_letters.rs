@@ -28,7 +28,7 @@ pub(in crate::admin) async fn requeue(hub: Hub, path: Id, uri: Uri) -> Answer {
     // The generation that is dead names the act, so that two people who press at once do it once.
     let request = format!("requeue:{}:{}", delivery.id, delivery.generation);
     let what = RedriveWhat::Delivery(delivery.id);
-    let redriven = hub.store.redrive(Redrive { what, limit: 1, request }).await?;
+    let redriven = hub.store.redrive(Redrive { what, limit: 1, request, new_ids: false }).await?;
     if !redriven.deliveries.contains(&delivery.id) {
         return Err(not_dead("it is being requeued already"));
     }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use rusqlite::{Connection, OptionalExtension};
 use std::time::Duration;
 use weir_core::event::{Category, Event, EventType, Lineage};
-use weir_core::id::{EventId, MessageId};
+use weir_core::id::{DeliveryId, EventId, MessageId};
 use weir_core::name::{HandlerName, SourceName, Target};
 use weir_core::payload::Payload;
 use weir_core::time::Timestamp;
@@ -95,6 +95,8 @@ fn take(
                 delivery: shared.ids.delivery(handoff.event.received_at, taken.entry.n),
                 target,
                 fence: taken.entry.fence,
+                // What was just stored was never replayed.
+                ids_round: 0,
                 event: handoff.event.clone(),
                 message: handoff.message.clone(),
                 now,
@@ -163,13 +165,14 @@ async fn read_back(
                     found => found?,
                 };
                 match found {
-                    Read::Ready(delivery, event, message) => {
+                    Read::Ready { delivery, ids_round, event, message } => {
                         shared.due.lock().note_event(n, taken.token, &event);
                         let fence = taken.entry.fence;
                         claimed.push(Claimed {
                             delivery,
                             target,
                             fence,
+                            ids_round,
                             event,
                             message,
                             now,
@@ -204,7 +207,12 @@ async fn read_back(
 }
 
 enum Read {
-    Ready(weir_core::id::DeliveryId, Arc<Event>, Option<ClaimedMessage>),
+    Ready {
+        delivery: DeliveryId,
+        ids_round: u32,
+        event: Arc<Event>,
+        message: Option<ClaimedMessage>,
+    },
     /// The row says something else by now; how it waits, if it does.
     Stale(Option<Entry>),
     Damaged(String),
@@ -227,7 +235,8 @@ fn read(shared: &Shared, conn: &Connection, taken: &Taken) -> rusqlite::Result<R
         Ok(message) => message,
         Err(why) => return Ok(Read::Damaged(why)),
     };
-    Ok(Read::Ready(shared.ids.delivery(delivery.event_at, delivery.n), event, message))
+    let id = shared.ids.delivery(delivery.event_at, delivery.n);
+    Ok(Read::Ready { delivery: id, ids_round: delivery.ids_round, event, message })
 }
 
 /// Reads an event with its payload; an error says what cannot be read.

@@ -71,6 +71,11 @@ impl PreparedEffects {
                 .sum::<usize>()
     }
 
+    /// How many events they emit.
+    pub(super) fn emits(&self) -> usize {
+        self.emits.len()
+    }
+
     fn is_empty(&self) -> bool {
         self.cancels.is_empty()
             && self.messages.is_empty()
@@ -287,7 +292,7 @@ fn store_emit(
     let first = writing.next.delivery;
     let handoff = Arc::new(Handoff { event, message: None });
     for delivery in &emit.routed.deliveries {
-        store_delivery(writing, &born, delivery, &handoff)?;
+        store_delivery(writing, &born, delivery, Some(&handoff))?;
     }
     key.point_to(writing.conn, first, deliveries)?;
     writing
@@ -316,6 +321,7 @@ fn store_emit(
     writing.learned.counted(cause.source, Counted::Stored);
     if deliveries == 0 {
         writing.learned.counted(cause.source, Counted::Unrouted);
+        writing.learned.unrouted(cause.source, 1);
     }
     Ok(id)
 }

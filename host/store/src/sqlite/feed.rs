@@ -28,6 +28,10 @@ pub(super) fn commit(shared: &Shared, conn: &Connection, learned: &mut Learned) 
     for n in &learned.cleared {
         wake |= due.clear_suspect(*n);
     }
+    for (place, entry) in learned.suspected.drain(..) {
+        due.suspect(place, entry);
+        wake = true;
+    }
     if wake {
         shared.suspects.store(due.suspects(), Ordering::Relaxed);
     }

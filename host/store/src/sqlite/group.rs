@@ -142,6 +142,8 @@ pub(super) struct Learned {
     pub(super) settled: Vec<(i64, Fence)>,
     /// Ordered deliveries that are finished.
     pub(super) turns_ended: Vec<(NameId, Arc<str>, i64)>,
+    /// Deliveries that the host did not survive and that are due again.
+    pub(super) suspected: Vec<(Place, Entry)>,
     /// Suspects of which an attempt has ended.
     pub(super) cleared: Vec<i64>,
     /// Deliveries that the writer took away from claims.
@@ -151,6 +153,8 @@ pub(super) struct Learned {
     /// Fresh deliveries that came (+1) or went (-1), by number.
     pub(super) fresh: Vec<(i64, i64)>,
     pub(super) events: FxHashMap<(NameId, Counted), u64>,
+    /// Unrouted events that came (+1) or went (-1), by source.
+    pub(super) unrouted: FxHashMap<NameId, i64>,
     pub(super) registry: Vec<Kind>,
     /// What else is to be done, such as taking a dictionary into use.
     pub(super) then: Vec<Then>,
@@ -168,6 +172,10 @@ impl Learned {
                 *self.states.entry((place, state)).or_insert(0) += by;
             }
         }
+    }
+
+    pub(super) fn unrouted(&mut self, source: NameId, by: i64) {
+        *self.unrouted.entry(source).or_insert(0) += by;
     }
 
     pub(super) fn counted(&mut self, source: NameId, what: Counted) {

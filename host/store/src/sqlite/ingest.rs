@@ -7,14 +7,15 @@ use rusqlite::params;
 use weir_core::delivery::{DeliveryState, Fence};
 use weir_core::event::Event;
 use weir_core::payload::Payload;
+use weir_core::provider::OnRedelivery;
 use weir_core::time::Timestamp;
 
 use super::dedup::{First, HashedKey, Key, Seen};
 use super::due::{Entry, Handoff, Place};
 use super::group::{Counted, Writing, take};
 use super::names::NameId;
-use super::num;
 use super::payloads::Packed;
+use super::{num, replay};
 use crate::hot::{EventIngested, Ingested, NewDelivery, NewEvent, NewRequest, Routed};
 
 /// A request as far as it can be prepared without the writer: packed, hashed, its routing table looked up.
@@ -25,6 +26,7 @@ pub(super) struct PreparedRequest {
     pub(super) remote: Option<IpAddr>,
     pub(super) payload: Arc<Payload>,
     pub(super) packed: Packed,
+    pub(super) on_redelivery: OnRedelivery,
     pub(super) events: Vec<PreparedEvent>,
 }
 
@@ -62,8 +64,10 @@ pub(super) fn store(
             Ok(key) => key,
             Err(first) => {
                 writing.learned.counted(source, Counted::Duplicate);
+                let requeued = request.on_redelivery == OnRedelivery::Requeue
+                    && replay::redelivered(writing, first, &event.event.routed, event.routing)?;
                 let first = writing.shared.ids.event(num::time(first.at), first.event);
-                answers.push(EventIngested::Duplicate { first });
+                answers.push(EventIngested::Duplicate { first, requeued });
                 continue;
             }
         };
@@ -195,6 +199,7 @@ fn store_event(
     let unrouted = event.routed.deliveries.is_empty();
     if unrouted {
         writing.learned.counted(carrier.source, Counted::Unrouted);
+        writing.learned.unrouted(carrier.source, 1);
     }
     Ok(EventIngested::Stored { id, id_reused, unrouted })
 }
@@ -211,7 +216,7 @@ fn store_deliveries(
     let first = writing.next.delivery;
     let handoff = Arc::new(Handoff { event: stored.clone(), message: None });
     for delivery in &routed.deliveries {
-        store_delivery(writing, &born, delivery, &handoff)?;
+        store_delivery(writing, &born, delivery, Some(&handoff))?;
     }
     Ok((!routed.deliveries.is_empty()).then_some(first))
 }
@@ -231,7 +236,7 @@ pub(super) fn store_delivery(
     writing: &mut Writing<'_>,
     born: &Born,
     delivery: &NewDelivery,
-    handoff: &Arc<Handoff>,
+    handoff: Option<&Arc<Handoff>>,
 ) -> rusqlite::Result<()> {
     let n = take(&mut writing.next.delivery);
     let target = writing.name(&delivery.target.to_string())?;
@@ -262,7 +267,7 @@ pub(super) fn store_delivery(
             due_at,
             fence: Fence { generation: 0, attempt: 1 },
             order_key: delivery.order_key.as_deref().map(Arc::from),
-            handoff: Some(handoff.clone()),
+            handoff: handoff.cloned(),
         };
         writing.learned.fed.push((place, entry));
         if due_at.is_none() {
@@ -277,7 +282,7 @@ pub(super) fn prepare(
     shared: &Arc<super::Shared>,
     request: NewRequest,
 ) -> Result<PreparedRequest, crate::error::StoreError> {
-    let NewRequest { source, scheme, secret, remote, payload, events } = request;
+    let NewRequest { source, scheme, secret, remote, payload, on_redelivery, events } = request;
     let mut prepared = Vec::with_capacity(events.len());
     for mut event in events {
         let routing = shared.routing(event.routed.table)?;
@@ -293,7 +298,16 @@ pub(super) fn prepare(
     }
     let packed = shared.pack(source.as_str(), &payload);
     let payload = Arc::new(payload);
-    Ok(PreparedRequest { source, scheme, secret, remote, payload, packed, events: prepared })
+    Ok(PreparedRequest {
+        source,
+        scheme,
+        secret,
+        remote,
+        payload,
+        packed,
+        on_redelivery,
+        events: prepared,
+    })
 }
 
 impl PreparedRequest {

@@ -76,7 +76,7 @@ fn charge_one(
         ],
     )?;
     if due_at.is_some() {
-        conn.execute("INSERT OR IGNORE INTO suspect (delivery) VALUES (?1)", [delivery.n])?;
+        suspect(conn, delivery.n)?;
     } else {
         forget(conn, delivery.n)?;
     }
@@ -102,6 +102,22 @@ fn lost_before(conn: &Connection, delivery: &Delivery) -> rusqlite::Result<u32> 
         next = previous;
     }
     Ok(lost)
+}
+
+/// Whether the host did not survive the delivery's last attempt.
+pub(super) fn was_last(conn: &Connection, delivery: &Delivery) -> rusqlite::Result<bool> {
+    let Some(last) = delivery.last_attempt else { return Ok(false) };
+    let outcome: Option<String> = conn
+        .prepare_cached("SELECT outcome FROM attempt WHERE n = ?1")?
+        .query_row([last], |row| row.get(0))
+        .optional()?;
+    Ok(outcome.as_deref() == Some(Outcome::HostLost.as_str()))
+}
+
+/// Keeps a delivery apart until an attempt of it has ended.
+pub(super) fn suspect(conn: &Connection, n: i64) -> rusqlite::Result<()> {
+    conn.prepare_cached("INSERT OR IGNORE INTO suspect (delivery) VALUES (?1)")?.execute([n])?;
+    Ok(())
 }
 
 /// The suspects that wait.

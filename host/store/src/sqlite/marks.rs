@@ -26,6 +26,8 @@ pub(super) struct Totals {
     pub(super) states: FxHashMap<(Place, DeliveryState), i64>,
     /// Events since the store was made.
     pub(super) events: FxHashMap<(NameId, Counted), u64>,
+    /// Events that are unrouted now.
+    pub(super) unrouted: FxHashMap<NameId, i64>,
 }
 
 impl Totals {
@@ -58,6 +60,12 @@ impl Totals {
             let place = Place { target: row.get(0)?, source: row.get(1)? };
             totals.states.insert((place, DeliveryState::DeadLetter), row.get(2)?);
         }
+        let mut statement = conn
+            .prepare("SELECT source, count(*) FROM event WHERE deliveries = 0 GROUP BY source")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            totals.unrouted.insert(row.get(0)?, row.get(1)?);
+        }
         Ok(totals)
     }
 
@@ -67,6 +75,9 @@ impl Totals {
             if !matches!(state, DeliveryState::Processed | DeliveryState::Cancelled) {
                 *self.states.entry((*place, *state)).or_insert(0) += by;
             }
+        }
+        for (source, by) in &learned.unrouted {
+            *self.unrouted.entry(*source).or_insert(0) += by;
         }
         for (key, by) in &learned.events {
             *self.events.entry(*key).or_insert(0) += by;

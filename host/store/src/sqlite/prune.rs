@@ -5,6 +5,7 @@ use weir_core::delivery::DeliveryState;
 use weir_core::time::Timestamp;
 
 use super::group::{JobError, Writing};
+use super::names::NameId;
 use super::redrive::{attempts_of, of_event};
 use super::settle::Delivery;
 use super::{effects, holds, num, redrive, schema, state};
@@ -65,7 +66,7 @@ fn prune_events(writing: &mut Writing<'_>, retention: &Retention) -> rusqlite::R
     let keys_old = num::stored_time_before(writing.now, retention.dedup_life);
     let from: i64 = schema::meta(conn, "pruned_to")?.unwrap_or(0);
     let mut statement = conn.prepare_cached(
-        "SELECT n, at, payload, request, key IS NOT NULL FROM event WHERE n > ?1 ORDER BY n LIMIT ?2",
+        "SELECT n, at, payload, request, key IS NOT NULL, source, deliveries = 0 FROM event WHERE n > ?1 ORDER BY n LIMIT ?2",
     )?;
     let mut rows = statement.query([from, LOOKED_AT_MAX])?;
     let (mut last, mut gone, mut looked, mut end) = (from, Vec::new(), 0, false);
@@ -85,7 +86,14 @@ fn prune_events(writing: &mut Writing<'_>, retention: &Retention) -> rusqlite::R
         if only_record && !writing.dedup.in_a_run(n) && at >= keys_old {
             continue;
         }
-        gone.push(Old { n, at: num::time(at), payload: row.get(2)?, request: row.get(3)? });
+        gone.push(Old {
+            n,
+            at: num::time(at),
+            payload: row.get(2)?,
+            request: row.get(3)?,
+            source: row.get(5)?,
+            unrouted: row.get(6)?,
+        });
     }
     drop(rows);
     let mut removed = 0;
@@ -101,6 +109,8 @@ struct Old {
     at: Timestamp,
     payload: i64,
     request: Option<i64>,
+    source: NameId,
+    unrouted: bool,
 }
 
 /// Removes an event with all that belongs to it, unless some of that is unfinished.
@@ -130,6 +140,9 @@ fn remove_event(writing: &mut Writing<'_>, event: &Old) -> rusqlite::Result<bool
         conn.prepare_cached("DELETE FROM delivery WHERE n = ?1")?.execute([n])?;
     }
     conn.prepare_cached("DELETE FROM event WHERE n = ?1")?.execute([event.n])?;
+    if event.unrouted {
+        writing.learned.unrouted(event.source, -1);
+    }
     match event.request {
         Some(request) => remove_from_request(conn, request, event.payload)?,
         None => remove_payload(conn, event.payload)?,

@@ -18,7 +18,7 @@ use super::due::Place;
 use super::ids::RowKind;
 use super::names::NameId;
 use super::redrive::attempts_of;
-use super::{Shared, num, payloads};
+use super::{Shared, num, payloads, replay};
 use crate::error::StoreError;
 use crate::query::{
     AttemptDetail, CountRow, CountsFilter, DeliveryDetail, DeliveryFilter, EventDetail,
@@ -49,13 +49,12 @@ fn cursor_text(n: i64) -> String {
 }
 
 const EVENT_COLUMNS: &str = "n, at, request, source, type, category, delivery_id, id_reused, payload, size, \
-     routing, first_delivery, deliveries, outward, parent";
+     routing, outward, parent";
 
 struct EventRow {
     n: i64,
     payload: i64,
     detail: EventDetail,
-    direct: std::ops::Range<i64>,
 }
 
 fn event_row(shared: &Shared, conn: &Connection, row: &Row<'_>) -> rusqlite::Result<EventRow> {
@@ -69,10 +68,9 @@ fn event_row(shared: &Shared, conn: &Connection, row: &Row<'_>) -> rusqlite::Res
         .prepare_cached("SELECT hash FROM routing WHERE n = ?1")?
         .query_row([row.get::<_, i64>(10)?], |r| r.get(0))
         .optional()?;
-    let first: i64 = row.get::<_, Option<i64>>(11)?.unwrap_or(0);
     let detail = EventDetail {
         id: shared.ids.event(at, n),
-        outward_id: bits(13)?,
+        outward_id: bits(11)?,
         source: SourceName::stored(&shared.names.text(row.get(3)?)),
         kind: event_type(&row.get::<_, String>(4)?)?,
         category: row.get::<_, Option<String>>(5)?.and_then(|c| Category::parse(&c)),
@@ -82,13 +80,13 @@ fn event_row(shared: &Shared, conn: &Connection, row: &Row<'_>) -> rusqlite::Res
         id_reused: row.get::<_, Option<bool>>(7)?.unwrap_or(false),
         // A request is stored with its events, at the same time.
         request: request.map(|n| shared.ids.request(at, n)),
-        parent: bits(14)?,
+        parent: bits(12)?,
         table: table.map(hex::encode).unwrap_or_default(),
         size: num::count(row.get(9)?),
         deliveries: Vec::new(),
         payload: None,
     };
-    Ok(EventRow { n, payload: row.get(8)?, detail, direct: first..first + row.get::<_, i64>(12)? })
+    Ok(EventRow { n, payload: row.get(8)?, detail })
 }
 
 impl EventRow {
@@ -100,7 +98,7 @@ impl EventRow {
         with_history: bool,
     ) -> rusqlite::Result<EventDetail> {
         let mut states = Vec::new();
-        for n in self.direct.clone() {
+        for n in replay::direct(conn, self.n)? {
             let Some(found) = delivery_row(shared, conn, n)? else { continue };
             let mut delivery = found.detail;
             states.push((delivery.state, delivery.held));
@@ -140,6 +138,9 @@ pub(super) fn events(
         None => None,
     };
     shared.readers.with(|conn| {
+        if filter.status == Some(EventStatus::Unrouted) {
+            return unrouted(shared, conn, filter, source, limit.min(PAGE_MAX), below);
+        }
         let sql =
             format!("SELECT {EVENT_COLUMNS} FROM event WHERE n < ?1 ORDER BY n DESC LIMIT ?2");
         let mut statement = conn.prepare_cached(&sql)?;
@@ -152,12 +153,7 @@ pub(super) fn events(
             }
             last = row.get(0)?;
             looked += 1;
-            let at = num::time(row.get(1)?);
-            if filter.until.is_some_and(|until| at >= until)
-                || filter.since.is_some_and(|since| at < since)
-                || source.is_some_and(|source| row.get(3) != Ok(source))
-                || filter.kind.as_ref().is_some_and(|kind| !is_type(row, kind.as_str()))
-            {
+            if !wanted(row, filter)? || source.is_some_and(|source| row.get(3) != Ok(source)) {
                 continue;
             }
             let event = event_row(shared, conn, row)?.complete(shared, conn, false)?;
@@ -168,6 +164,62 @@ pub(super) fn events(
         page.next = (looked >= LOOKED_AT_MAX).then(|| cursor_text(last));
         Ok(page)
     })
+}
+
+/// A page of unrouted events, from an index that has nothing else in it: of each source the newest, merged.
+fn unrouted(
+    shared: &Shared,
+    conn: &Connection,
+    filter: &EventFilter,
+    source: Option<NameId>,
+    limit: usize,
+    below: i64,
+) -> rusqlite::Result<PageOf<EventDetail>> {
+    let sources = match source {
+        Some(source) => vec![source],
+        None => shared.totals.lock().unrouted.keys().copied().collect(),
+    };
+    let sql = format!(
+        "SELECT {EVENT_COLUMNS} FROM event WHERE deliveries = 0 AND source = ?1 AND n < ?2
+         ORDER BY n DESC LIMIT ?3"
+    );
+    let (mut found, mut looked_to) = (Vec::new(), 0);
+    for source in sources {
+        let mut statement = conn.prepare_cached(&sql)?;
+        let mut rows = statement.query(params![source, below, num::column(LOOKED_AT_MAX)])?;
+        let (mut last, mut looked, mut matching) = (below, 0, 0);
+        while matching <= limit
+            && let Some(row) = rows.next()?
+        {
+            last = row.get(0)?;
+            looked += 1;
+            if wanted(row, filter)? {
+                matching += 1;
+                found.push(event_row(shared, conn, row)?);
+            }
+        }
+        // Below this, the source may have more.
+        if matching > limit || looked >= LOOKED_AT_MAX {
+            looked_to = looked_to.max(last);
+        }
+    }
+    found.retain(|row| row.n >= looked_to);
+    found.sort_unstable_by_key(|row| std::cmp::Reverse(row.n));
+    let next = match found.get(limit.saturating_sub(1)) {
+        Some(last) if found.len() > limit => Some(last.n),
+        _ => (looked_to > 0).then_some(looked_to),
+    };
+    found.truncate(limit);
+    let items = found.into_iter().map(|row| row.detail).collect();
+    Ok(PageOf { items, next: next.map(cursor_text) })
+}
+
+/// Whether an event is of the time and type asked for.
+fn wanted(row: &Row<'_>, filter: &EventFilter) -> rusqlite::Result<bool> {
+    let at = num::time(row.get(1)?);
+    Ok(filter.until.is_none_or(|until| at < until)
+        && filter.since.is_none_or(|since| at >= since)
+        && filter.kind.as_ref().is_none_or(|kind| is_type(row, kind.as_str())))
 }
 
 fn is_type(row: &Row<'_>, wanted: &str) -> bool {
@@ -432,6 +484,11 @@ pub(super) fn counts(shared: &Shared, filter: CountsFilter) -> Vec<CountRow> {
             for ((source, what), count) in &shared.totals.lock().events {
                 let count = i64::try_from(*count).unwrap_or(i64::MAX);
                 *rows.entry((*source, what.as_str())).or_insert(0) += count;
+            }
+        }
+        CountsFilter::Unrouted => {
+            for (source, count) in &shared.totals.lock().unrouted {
+                *rows.entry((*source, "unrouted")).or_insert(0) += count;
             }
         }
         CountsFilter::Deliveries => {

@@ -2,15 +2,17 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 use weir_core::delivery::{DeliveryState, Fence};
+use weir_core::effect::reissued;
+use weir_core::id::MessageId;
 use weir_core::time::Timestamp;
 
 use super::due::Entry;
 use super::group::{JobError, Writing};
 use super::ids::RowKind;
-use super::num;
 use super::settle::Delivery;
+use super::{lines, lost, num, replay};
 use crate::error::StoreError;
-use crate::upkeep::{Redrive, RedriveWhat, Redriven};
+use crate::upkeep::{Redrive, RedriveWhat, Redriven, Rerouted};
 
 /// Most deliveries that one call may make due again.
 const LIMIT_MAX: usize = 10_000;
@@ -24,12 +26,15 @@ pub(super) fn redrive(writing: &mut Writing<'_>, redrive: &Redrive) -> Result<Re
         return Ok(done);
     }
     let limit = redrive.limit.min(LIMIT_MAX);
-    let found = candidates(writing, &redrive.what, limit + 1)?;
-    let mut redriven = Redriven { deliveries: Vec::new(), more: found.len() > limit };
-    let mut numbers = Vec::with_capacity(8 * found.len());
-    for n in found.into_iter().take(limit) {
+    let (due, more) = match &redrive.what {
+        RedriveWhat::Events(events) => reroute(writing, redrive, events, limit, false)?,
+        RedriveWhat::Unrouted(events) => reroute(writing, redrive, events, limit, true)?,
+        what => requeue(writing, redrive, what, limit)?,
+    };
+    let mut redriven = Redriven { deliveries: Vec::new(), more };
+    let mut numbers = Vec::with_capacity(8 * due.len());
+    for n in due {
         let Some(delivery) = Delivery::read(writing.conn, n)? else { continue };
-        due_again(writing, &delivery)?;
         numbers.extend(n.to_le_bytes());
         redriven.deliveries.push(writing.shared.ids.delivery(delivery.event_at, n));
     }
@@ -40,6 +45,58 @@ pub(super) fn redrive(writing: &mut Writing<'_>, redrive: &Redrive) -> Result<Re
         )?
         .execute(params![redrive.request, num::stored_time(writing.now), numbers, redriven.more])?;
     Ok(redriven)
+}
+
+/// Makes deliveries due again as they were filed. Returns them, and whether the limit left some.
+fn requeue(
+    writing: &mut Writing<'_>,
+    redrive: &Redrive,
+    what: &RedriveWhat,
+    limit: usize,
+) -> Result<(Vec<i64>, bool), JobError> {
+    let mut found = candidates(writing, what, limit + 1)?;
+    let more = found.len() > limit;
+    found.truncate(limit);
+    for n in &found {
+        if let Some(delivery) = Delivery::read(writing.conn, *n)? {
+            due_again(writing, &delivery, redrive.new_ids)?;
+        }
+    }
+    Ok((found, more))
+}
+
+/// Routes events again, each whole or not at all. The limit is one of deliveries, but one event always gets through.
+fn reroute(
+    writing: &mut Writing<'_>,
+    redrive: &Redrive,
+    events: &[Rerouted],
+    limit: usize,
+    only_unrouted: bool,
+) -> Result<(Vec<i64>, bool), JobError> {
+    let mut due = Vec::new();
+    for (index, Rerouted { event: id, routed }) in events.iter().enumerate() {
+        if index > 0 && due.len() + routed.deliveries.len() > limit {
+            return Ok((due, true));
+        }
+        let routing = writing.shared.routing(routed.table).map_err(JobError::Refused)?;
+        let event = match writing.shared.ids.open(RowKind::Event, id.bits()) {
+            Some(row) => replay::Event::read(writing.conn, row.n, num::stored_time(row.at))?,
+            None => None,
+        };
+        let Some(event) = event else {
+            // In a long list some may have been removed by retention since it was read.
+            if events.len() > 1 {
+                continue;
+            }
+            let problem = format!("there is no event {id}");
+            return Err(JobError::Refused(StoreError::Invalid(problem)));
+        };
+        if only_unrouted && !event.is_unrouted() {
+            continue;
+        }
+        due.extend(replay::route_again(writing, &event, routed, routing, redrive.new_ids)?);
+    }
+    Ok((due, false))
 }
 
 /// What a redrive of the same name did.
@@ -109,10 +166,12 @@ fn candidates(
             let rows = statement.query_map(params![target, limit], |row| row.get(0))?;
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         }
+        // They are routed again, not requeued.
+        RedriveWhat::Events(_) | RedriveWhat::Unrouted(_) => Ok(Vec::new()),
     }
 }
 
-fn is_dead(conn: &Connection, n: i64) -> rusqlite::Result<bool> {
+pub(super) fn is_dead(conn: &Connection, n: i64) -> rusqlite::Result<bool> {
     conn.prepare_cached("SELECT state = 4 FROM delivery WHERE n = ?1")?
         .query_row([n], |row| row.get(0))
         .optional()
@@ -121,13 +180,12 @@ fn is_dead(conn: &Connection, n: i64) -> rusqlite::Result<bool> {
 
 /// An event's deliveries with the messages that their attempts sent.
 pub(super) fn of_event(conn: &Connection, event: i64, at: Timestamp) -> rusqlite::Result<Vec<i64>> {
-    let range: Option<(Option<i64>, i64)> = conn
-        .prepare_cached("SELECT first_delivery, deliveries FROM event WHERE n = ?1 AND at = ?2")?
-        .query_row([event, num::stored_time(at)], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    let Some((Some(first), count)) = range else { return Ok(Vec::new()) };
-    let mut all: Vec<i64> = (first..first + count).collect();
-    for delivery in first..first + count {
+    if replay::Event::read(conn, event, num::stored_time(at))?.is_none() {
+        return Ok(Vec::new());
+    }
+    let direct = replay::direct(conn, event)?;
+    let mut all = direct.clone();
+    for delivery in direct {
         for (_, messages) in attempts_of(conn, delivery)? {
             all.extend(messages);
         }
@@ -162,14 +220,22 @@ pub(super) fn attempts_of(
     Ok(attempts)
 }
 
-fn due_again(writing: &mut Writing<'_>, delivery: &Delivery) -> rusqlite::Result<()> {
+/// Raises a delivery to its next generation, due now. Its line may lead to as many events as a new one.
+pub(super) fn due_again(
+    writing: &mut Writing<'_>,
+    delivery: &Delivery,
+    new_ids: bool,
+) -> rusqlite::Result<()> {
+    let conn = writing.conn;
     let generation = delivery.generation + 1;
-    writing
-        .conn
-        .prepare_cached(
-            "UPDATE delivery SET state = 0, generation = ?2, attempts = 0, due_at = ?3 WHERE n = ?1",
-        )?
-        .execute(params![delivery.n, generation, num::stored_time(writing.now)])?;
+    conn.prepare_cached(
+        "UPDATE delivery SET state = 0, generation = ?2, attempts = 0, due_at = ?3 WHERE n = ?1",
+    )?
+    .execute(params![delivery.n, generation, num::stored_time(writing.now)])?;
+    if new_ids {
+        reissue(conn, delivery)?;
+    }
+    lines::restart(conn, &writing.shared.ids, delivery.event)?;
     writing.learned.moved(delivery.place, delivery.state, Some(DeliveryState::Pending));
     let entry = Entry {
         n: delivery.n,
@@ -178,7 +244,27 @@ fn due_again(writing: &mut Writing<'_>, delivery: &Delivery) -> rusqlite::Result
         order_key: delivery.order_key.clone(),
         handoff: None,
     };
+    if lost::was_last(conn, delivery)? {
+        lost::suspect(conn, delivery.n)?;
+        writing.learned.suspected.push((delivery.place, entry.clone()));
+    }
     writing.learned.fed.push((delivery.place, entry));
+    Ok(())
+}
+
+/// Gives what follows from a delivery new outward ids; a message has its own in its row.
+fn reissue(conn: &Connection, delivery: &Delivery) -> rusqlite::Result<()> {
+    let round = delivery.ids_round + 1;
+    let message: Option<[u8; 16]> = conn
+        .prepare_cached("SELECT message FROM delivery WHERE n = ?1")?
+        .query_row([delivery.n], |row| row.get(0))?;
+    let message = message.and_then(|bytes| num::id_bits(&bytes)).map(|bits| {
+        num::stored_id(reissued(MessageId::from_bits(bits), delivery.generation + 1).bits())
+    });
+    conn.prepare_cached(
+        "UPDATE delivery SET ids_round = ?2, message = ifnull(?3, message) WHERE n = ?1",
+    )?
+    .execute(params![delivery.n, round, message])?;
     Ok(())
 }
 

@@ -17,7 +17,9 @@ pub(super) const FORMAT: u32 = 1;
 /// The oldest program that may write to what this one wrote.
 const MINIMUM_HOST: &str = "0.1.0";
 const SCHEMA: &str = include_str!("schema.sql");
-const EXPANSION: &str = include_str!("expand.sql");
+/// What the format has gained since it was first written, in order. Each is carried out once, in a new store too;
+/// how many were is in `meta.expansions`. A program that does not know them reads and writes around them.
+const EXPANSIONS: [&str; 1] = [include_str!("expansion-1.sql")];
 /// `WEIR` as a number: tells `file` and a curious person whose database this is.
 const APPLICATION_ID: i64 = 0x5745_4952;
 const STATEMENTS_CACHED: usize = 128;
@@ -177,10 +179,21 @@ pub(super) fn prepare(conn: &Connection) -> Result<Keys, StoreError> {
         }
         create(conn, &new_keys()?).map_err(failed)?;
     }
-    conn.execute_batch(EXPANSION).map_err(failed)?;
+    expand(conn).map_err(failed)?;
     read_keys(conn)
         .map_err(failed)?
         .ok_or_else(|| StoreError::Damaged("its secrets are missing".into()))
+}
+
+fn expand(conn: &Connection) -> rusqlite::Result<()> {
+    let done: usize = meta::<i64>(conn, "expansions")?.map_or(0, super::num::length);
+    for (index, expansion) in EXPANSIONS.iter().enumerate().skip(done) {
+        let tx = conn.unchecked_transaction()?;
+        tx.execute_batch(expansion)?;
+        set_meta(&tx, "expansions", &super::num::column(index + 1))?;
+        tx.commit()?;
+    }
+    Ok(())
 }
 
 fn new_keys() -> Result<Keys, StoreError> {

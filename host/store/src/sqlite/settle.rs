@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use rusqlite::{OptionalExtension, params};
-use weir_core::delivery::{DeliveryState, Fence, Next};
+use weir_core::delivery::{DeliveryState, Fence, Next, may_descend};
 use weir_core::id::DeliveryId;
 use weir_core::state::ReadSet;
 use weir_core::time::Timestamp;
@@ -17,7 +17,7 @@ use super::effects::{self, Cause, Made, PreparedEffects};
 use super::group::{Writing, take};
 use super::ids::{Row, RowKind};
 use super::names::NameId;
-use super::{lost, num, payloads, state};
+use super::{lines, lost, num, payloads, state};
 use crate::error::StoreError;
 use crate::hot::{AttemptRecord, Settled, Settlement};
 
@@ -75,13 +75,14 @@ pub(super) struct Delivery {
     pub(super) last_attempt: Option<i64>,
     pub(super) order_key: Option<Arc<str>>,
     pub(super) keyed: Option<i64>,
+    pub(super) ids_round: u32,
 }
 
 impl Delivery {
     pub(super) fn read(conn: &rusqlite::Connection, n: i64) -> rusqlite::Result<Option<Self>> {
         conn.prepare_cached(
             "SELECT d.event, e.at, d.target, d.source, d.state, d.generation, d.attempts, d.due_at,
-               d.last_attempt, d.order_key, d.keyed
+               d.last_attempt, d.order_key, d.keyed, d.ids_round
              FROM delivery d JOIN event e ON e.n = d.event WHERE d.n = ?1",
         )?
         .query_row([n], |row| {
@@ -97,6 +98,7 @@ impl Delivery {
                 last_attempt: row.get(8)?,
                 order_key: row.get::<_, Option<String>>(9)?.map(Into::into),
                 keyed: row.get(10)?,
+                ids_round: row.get::<_, Option<u32>>(11)?.unwrap_or(0),
             })
         })
         .optional()
@@ -147,6 +149,15 @@ pub(super) fn apply(
     };
     if let Some(key) = state::conflict(writing.conn, delivery.place.target, &settlement.reads)? {
         return Ok(Ok(Settled::StateConflict { key }));
+    }
+    let emits = settlement.effects.emits();
+    if emits > 0 {
+        let ids = &writing.shared.ids;
+        let descendants = lines::descendants(writing.conn, ids, delivery.event)?;
+        if !may_descend(descendants, emits) {
+            return Ok(Ok(Settled::Exhausted { descendants }));
+        }
+        lines::add(writing.conn, ids, delivery.event, emits)?;
     }
     let attempt = take(&mut writing.next.attempt);
     let made = effects::apply(writing, &cause, attempt, &settlement.effects)?;

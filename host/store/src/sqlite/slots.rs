@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn what_runs_is_read_back_after_an_unclean_end_and_only_then() {
         let dir = tempfile::tempdir().unwrap();
-        let place = Place::new(&dir.path().join("weir.db"));
+        let place = Place::new(&dir.path().join("weir.db"), None);
         let slots = open(&place).unwrap().take_over(&keys(), 4).unwrap();
         let _kept = slots.begin(&some_run(7)).unwrap();
         drop(slots.begin(&some_run(8)).unwrap());
@@ -277,7 +277,7 @@ mod tests {
     #[test]
     fn a_process_that_comes_after_is_not_disturbed_by_one_before() {
         let dir = tempfile::tempdir().unwrap();
-        let place = Place::new(&dir.path().join("weir.db"));
+        let place = Place::new(&dir.path().join("weir.db"), None);
         let old = open(&place).unwrap().take_over(&keys(), 1).unwrap();
         let late = old.begin(&some_run(7)).unwrap();
         old.end(LastEnd::Clean);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode, ffi};
 use weir_core::delivery::DeliveryState;
 
 use super::schema::private_file;
@@ -148,11 +148,23 @@ fn structure(conn: &Connection, pragma: &str, problems: &mut Vec<String>) -> rus
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let line: String = row.get(0)?;
+        if let Some(failed) = unread(&line) {
+            return Err(failed);
+        }
         if line != "ok" {
             problems.push(line);
         }
     }
     Ok(())
+}
+
+/// A page that could not be read says nothing about the file: the disk failed, and may not the next time.
+fn unread(line: &str) -> Option<rusqlite::Error> {
+    let (_, code) = line.rsplit_once("unable to get the page. error code=")?;
+    let digits = code.find(|c: char| !c.is_ascii_digit()).map_or(code, |end| &code[..end]);
+    let error = ffi::Error::new(digits.parse().ok()?);
+    let damaged = matches!(error.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase);
+    (!damaged).then(|| rusqlite::Error::SqliteFailure(error, Some(line.to_owned())))
 }
 
 fn contradictions(
@@ -196,5 +208,20 @@ pub(super) async fn backup(shared: &Arc<Shared>, to: &Path) -> Result<(), StoreE
             Err(e)
         }
         Err(e) => Err(StoreError::Engine { doing: "copy the store", cause: e.to_string() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_that_could_not_be_read_is_a_failure_of_the_disk_and_no_damage() {
+        let line = |code: i32| {
+            unread(&format!("Tree 26 page 26: unable to get the page. error code={code}"))
+        };
+        assert!(line(ffi::SQLITE_IOERR_READ).is_some() && line(ffi::SQLITE_FULL).is_some());
+        assert!(line(ffi::SQLITE_CORRUPT).is_none());
+        assert!(unread("row 7 missing from index delivery_due").is_none());
     }
 }

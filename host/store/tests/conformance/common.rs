@@ -12,6 +12,7 @@ use weir_core::event::EventType;
 use weir_core::id::{DeliveryId, EventId, MessageId};
 use weir_core::name::{DestinationName, HandlerName, SourceName, Target};
 use weir_core::payload::Payload;
+use weir_core::provider::OnRedelivery;
 use weir_core::route::{Pattern, RouteTable, Subscription};
 use weir_core::state::ReadSet;
 use weir_core::time::{Clock, Timestamp};
@@ -185,6 +186,7 @@ pub(crate) fn request_from(source: &str, id: &str, targets: &[Target]) -> NewReq
         secret: "main".into(),
         remote: Some([192, 0, 2, 7].into()),
         payload: payload(&format!(r#"{{"id":"{id}"}}"#)),
+        on_redelivery: OnRedelivery::Duplicate,
         events: vec![event(id, targets)],
     }
 }
@@ -202,7 +204,7 @@ pub(crate) fn stored(ingested: &Ingested) -> EventId {
 
 pub(crate) fn duplicate_of(ingested: &Ingested) -> EventId {
     match ingested.events[..] {
-        [EventIngested::Duplicate { first }] => first,
+        [EventIngested::Duplicate { first, .. }] => first,
         ref other => panic!("expected a duplicate, got {other:?}"),
     }
 }

@@ -24,7 +24,7 @@ async fn of_64_twins_at_once_one_is_stored_and_63_are_told_its_id() {
     for twin in twins {
         match twin.await.unwrap().events[0] {
             EventIngested::Stored { id, .. } => first.push(id),
-            EventIngested::Duplicate { first } => told.push(first),
+            EventIngested::Duplicate { first, .. } => told.push(first),
         }
     }
     assert_eq!((first.len(), told.len()), (1, 63));
@@ -130,8 +130,8 @@ async fn a_batch_answers_for_each_event_in_its_place() {
     let answer = bed.ingest(batch).await;
     let [
         EventIngested::Stored { id: one, .. },
-        EventIngested::Duplicate { first: second },
-        EventIngested::Duplicate { first: third },
+        EventIngested::Duplicate { first: second, .. },
+        EventIngested::Duplicate { first: third, .. },
         EventIngested::Stored { id: two, .. },
     ] = answer.events[..]
     else {

@@ -9,5 +9,6 @@ mod crash;
 mod effects;
 mod ingest;
 mod lost;
+mod replay;
 mod settling;
 mod upkeep;

@@ -28,7 +28,7 @@ async fn dead_letter(bed: &Bed, id: &str) -> DeliveryId {
 }
 
 fn redrive(what: RedriveWhat, request: &str) -> Redrive {
-    Redrive { what, limit: 100, request: request.into() }
+    Redrive { what, limit: 100, request: request.into(), new_ids: false }
 }
 
 async fn prune_all(bed: &Bed, retention: &Retention) -> Pruned {
