@@ -310,3 +310,42 @@ async fn a_superseded_claim_is_refused_and_does_not_come_back() {
     assert!(matches!(applied, Settled::Applied { .. }));
     assert_eq!(bed.settle(settlement(&claimed, Next::Processed)).await, Settled::Superseded);
 }
+
+/// Easy road 3 of the design: a crash keeps a retry's time.
+#[tokio::test]
+async fn a_retry_comes_at_its_time_after_a_crash_not_at_once_and_not_never() {
+    let mut bed = Bed::new().await;
+    let orders = handler("orders");
+    bed.post("a", std::slice::from_ref(&orders)).await;
+    let claimed = bed.claim_one(&orders, Lane::Fresh).await;
+    bed.settle(retry_in(&claimed, 60)).await;
+    bed.clock.forward(Duration::from_secs(5));
+    bed.crash().await;
+    bed.clock.forward(Duration::from_secs(5));
+    let both = async |bed: &Bed| {
+        let mut claimed = bed.claim(&orders, Lane::Fresh, 10).await;
+        claimed.extend(bed.claim(&orders, Lane::Late, 10).await);
+        claimed
+    };
+    assert!(both(&bed).await.is_empty(), "at 10 s");
+    bed.clock.forward(Duration::from_millis(49_999));
+    assert!(both(&bed).await.is_empty(), "a moment before");
+    bed.clock.forward(Duration::from_millis(1));
+    let again = both(&bed).await;
+    assert_eq!(again.len(), 1);
+    assert_eq!((again[0].fence, again[0].suspect), (fence(0, 2), false));
+}
+
+#[tokio::test]
+async fn a_clock_that_jumps_ahead_makes_everything_due_and_loses_nothing() {
+    let mut bed = Bed::new().await;
+    let orders = handler("orders");
+    for (id, wait) in [("soon", 60), ("late", 86_400 * 20)] {
+        bed.post(id, std::slice::from_ref(&orders)).await;
+        let claimed = bed.claim_one(&orders, Lane::Fresh).await;
+        bed.settle(retry_in(&claimed, wait)).await;
+    }
+    bed.clock.forward(Duration::from_secs(86_400 * 365));
+    bed.crash().await;
+    assert_eq!(bed.claim(&orders, Lane::Late, 10).await.len(), 2);
+}

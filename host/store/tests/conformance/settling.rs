@@ -8,6 +8,7 @@ use weir_core::effect::StateWrite;
 use weir_core::name::{HandlerName, Target};
 use weir_core::state::{RangeRead, ReadSet, StateReader};
 use weir_core::time::Timestamp;
+use weir_store::Store as _;
 use weir_store::hot::{Claimed, Lane, ResponseRecord, RoutedEffects, Settled};
 
 use crate::common::*;
@@ -233,4 +234,119 @@ async fn a_lone_settlement_does_not_wait_for_company() {
     bed.reopen().await;
     let claimed = bed.claim_one(&orders, Lane::Fresh).await;
     assert_applied(&bed.settle(settlement(&claimed, Next::Processed)).await);
+}
+
+/// Reads both keys, and takes from one if what both hold allows it; again until nothing changed meanwhile.
+async fn withdraw(
+    store: Arc<weir_store::sqlite::SqliteStore>,
+    claimed: Claimed,
+    from: &str,
+) -> u32 {
+    let state = store.state(&HandlerName::new("orders").unwrap());
+    let mut conflicts = 0;
+    loop {
+        let (mut sum, mut seen, mut own) = (0, Vec::new(), 0);
+        for key in ["a", "b"] {
+            let entry = state.get(key).await.unwrap().unwrap();
+            let value: i64 = entry.value.parse().unwrap();
+            sum += value;
+            if key == from {
+                own = value;
+            }
+            seen.push((key, Some(entry.version)));
+        }
+        tokio::task::yield_now().await;
+        // A run that finds nothing left rejects; that answer is judged by what it read as well.
+        let mut settlement = if sum > 0 {
+            with_effects(&claimed, writes(vec![write(from, &(own - 1).to_string())]))
+        } else {
+            settlement(&claimed, Next::DeadLetter)
+        };
+        settlement.reads = reads(&claimed, &seen);
+        match store.settle(vec![settlement]).await.remove(0).unwrap() {
+            Settled::Applied { .. } => return conflicts,
+            Settled::StateConflict { .. } => conflicts += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Easy road 6 of the design, at the store: both keys together never go below zero, though each run writes one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn write_skew_over_two_keys_is_refused_at_concurrency_8() {
+    let bed = Bed::new().await;
+    let orders = handler("orders");
+    for n in 0..41 {
+        bed.post(&n.to_string(), std::slice::from_ref(&orders)).await;
+    }
+    let setup = bed.claim(&orders, Lane::Fresh, 1).await.remove(0);
+    let begin = writes(vec![write("a", "10"), write("b", "10")]);
+    assert_applied(&bed.settle(with_effects(&setup, begin)).await);
+    let mut conflicts = 0;
+    loop {
+        let claims = bed.claim(&orders, Lane::Fresh, 8).await;
+        if claims.is_empty() {
+            break;
+        }
+        let from = ["a", "b"].into_iter().cycle();
+        let runs: Vec<_> = claims
+            .into_iter()
+            .zip(from)
+            .map(|(claimed, from)| tokio::spawn(withdraw(bed.sqlite.clone(), claimed, from)))
+            .collect();
+        for run in runs {
+            conflicts += run.await.unwrap();
+        }
+    }
+    let mut sum = 0;
+    for key in ["a", "b"] {
+        sum += state(&bed).get(key).await.unwrap().unwrap().value.parse::<i64>().unwrap();
+    }
+    assert_eq!(sum, 0, "20 of 40 got one each, after {conflicts} conflicts");
+    let dead =
+        weir_store::query::DeliveryFilter { state: Some(DeliveryState::DeadLetter), target: None };
+    let page = weir_store::query::Page { limit: 100, after: None };
+    assert_eq!(bed.store().deliveries(dead, page).await.unwrap().items.len(), 20);
+    assert!(conflicts > 0, "nothing ran side by side");
+}
+
+#[tokio::test]
+async fn runs_on_distinct_keys_settle_side_by_side() {
+    let bed = Bed::new().await;
+    let orders = handler("orders");
+    for n in 0..8 {
+        bed.post(&n.to_string(), std::slice::from_ref(&orders)).await;
+    }
+    let claims = bed.claim(&orders, Lane::Fresh, 8).await;
+    let settlements = claims.iter().enumerate().map(|(n, claimed)| {
+        let key = format!("k{n}");
+        let mut settlement = with_effects(claimed, writes(vec![write(&key, "1")]));
+        settlement.reads = reads(claimed, &[(&key, None)]);
+        settlement
+    });
+    for answer in bed.store().settle(settlements.collect()).await {
+        assert_applied(&answer.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn an_absence_and_an_empty_listing_are_reads_whatever_the_outcome() {
+    let bed = Bed::new().await;
+    let (first, second) = two_claims(&bed).await;
+    assert_applied(&bed.settle(with_effects(&first, writes(vec![write("cart/1", "x")]))).await);
+    let outcomes =
+        [Next::Processed, Next::DeadLetter, Next::Retry { delay: Duration::from_secs(1) }];
+    for next in outcomes {
+        let mut absent = settlement(&second, next);
+        absent.reads = reads(&second, &[("cart/1", None)]);
+        assert_eq!(bed.settle(absent).await, Settled::StateConflict { key: "cart/1".into() });
+        let mut empty = settlement(&second, next);
+        empty.reads.ranges.push(RangeRead {
+            prefix: "cart/".into(),
+            after: "".into(),
+            limit: 10,
+            keys: Vec::new(),
+        });
+        assert_eq!(bed.settle(empty).await, Settled::StateConflict { key: "cart/".into() });
+    }
 }
