@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, RwLock, Semaphore, watch as tokio_watch};
+use tokio::sync::{Mutex, Notify, RwLock, Semaphore, watch as tokio_watch};
 use weir_core::name::{HandlerName, Target};
 use weir_core::route::Pattern;
 use weir_core::time::Clock;
@@ -40,7 +40,7 @@ use crate::observe::metrics::Metrics;
 use crate::routes::Routes;
 use crate::shutdown::Drain;
 use crate::tasks::{OnFailure, Tasks};
-use reload::Reloader;
+use reload::{COMPILERS, Reloader};
 use run::{Batch, Runner};
 use versions::{Handler, Versions};
 
@@ -130,6 +130,8 @@ impl Invoker {
             metrics: metrics.clone(),
             versions: Arc::clone(&versions),
             guests: guests.clone(),
+            compilers: Semaphore::new(COMPILERS),
+            registry: Mutex::default(),
         };
         let freed = Arc::new(Notify::new());
         let runner = Arc::new(Runner {

@@ -3,6 +3,7 @@
 //! Whatever fails leaves the last good version serving (INV-7). What may not live here: looking at the folder, and
 //! deciding when to act.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +11,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
+use tokio::time::sleep;
 use weir_core::name::{DestinationName, HandlerName};
 use weir_core::time::Clock;
 use weir_engine::{
@@ -58,6 +60,9 @@ enum Trouble {
     /// The registry is not available. May pass.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    /// There is no process to compile in. May pass.
+    #[error("cannot start a process to compile in")]
+    Compiler(#[source] std::io::Error),
 }
 
 impl From<StoreError> for Trouble {
@@ -78,37 +83,54 @@ pub(crate) struct Reloader {
     pub(crate) versions: Arc<Versions>,
     /// Where guests run, and compile.
     pub(crate) guests: Handle,
+    /// Modules being compiled at once: more than one, so that a slow one holds nobody up.
+    pub(crate) compilers: Semaphore,
+    /// Held while the registry and what is in force are made to agree, and unused bytes are removed.
+    pub(crate) registry: Mutex<()>,
 }
 
+/// See [`Reloader::compilers`].
+pub(crate) const COMPILERS: usize = 2;
+
+/// Before an act is tried again that failed for a reason that may pass.
+const AGAIN: Duration = Duration::from_secs(1);
+
 impl Reloader {
-    /// Puts the versions into service that served when the process ended; gives the names of their handlers.
-    pub(crate) async fn restore(&self) -> Result<Vec<HandlerName>, StoreError> {
-        let mut names = Vec::new();
-        for (name, manifest) in archive::all(&*self.store).await? {
-            let now = self.clock.now();
-            if manifest.retired {
-                archive::hold_missing(&*self.store, &name).await?;
-                self.versions.retire(&name, now);
-                continue;
-            }
-            self.versions.loading(&name, now);
-            match self.restored(&name, &manifest).await {
+    /// The versions that served when the process ended, to be put into service again.
+    pub(crate) async fn last_good(&self) -> Result<BTreeMap<HandlerName, Manifest>, StoreError> {
+        let mut serving = archive::all(&*self.store).await?;
+        let now = self.clock.now();
+        for (name, _) in serving.extract_if(.., |_, manifest| manifest.retired) {
+            archive::hold_missing(&*self.store, &name).await?;
+            self.versions.retire(&name, now);
+        }
+        for name in serving.keys() {
+            self.versions.loading(name, now);
+        }
+        Ok(serving)
+    }
+
+    /// Puts the version into service that served when the process ended.
+    pub(crate) async fn restore(&self, name: &HandlerName, manifest: &Manifest) {
+        loop {
+            let (reason, passes) = match self.restored(name, manifest).await {
                 Ok(serving) => {
                     let (version, since) = (serving.version(), serving.since);
-                    self.versions.swap(&name, serving);
-                    self.versions.agree(&name, now);
+                    self.versions.swap(name, serving);
+                    self.versions.agree(name, self.clock.now());
                     tracing::info!(handler = %name, %version, %since, "handler restored");
+                    return;
                 }
-                Err(error) => {
-                    let reason = chain(&error);
-                    tracing::error!(handler = %name, reason, "last good version cannot be restored");
-                    let content = manifest.version().unwrap_or_else(|_| Version::of(b""));
-                    self.versions.refuse(&name, content, reason, now);
-                }
+                Err(error) => (chain(&error), error.passes()),
+            };
+            tracing::error!(handler = %name, reason, "last good version cannot be restored");
+            let content = manifest.version().unwrap_or_else(|_| Version::of(b""));
+            self.versions.refuse(name, content, reason, self.clock.now());
+            if !passes {
+                return;
             }
-            names.push(name);
+            sleep(AGAIN).await;
         }
-        Ok(names)
     }
 
     async fn restored(
@@ -143,7 +165,13 @@ impl Reloader {
             }
             Err(Trouble::Changing) => false,
             Err(trouble) => {
-                tracing::warn!(handler = %name, reason = chain(&trouble), "cannot reload now, trying again");
+                let reason = chain(&trouble);
+                tracing::warn!(handler = %name, reason, "cannot reload now, trying again");
+                if let Trouble::Compiler(_) = trouble {
+                    // Nothing in the folder is at fault, so the reason is told of no content in it.
+                    self.versions.refuse(name, Version::of(b""), reason, self.clock.now());
+                }
+                sleep(AGAIN).await;
                 false
             }
         }
@@ -161,10 +189,15 @@ impl Reloader {
         }
         self.versions.loading(name, self.clock.now());
         let bytes = content.module.clone();
-        let serving = self
-            .checked(name, content, before.as_deref())
-            .await
-            .map_err(|refusal| Trouble::Refused { content: id, refusal })?;
+        let serving =
+            self.checked(name, content, before.as_deref()).await.map_err(
+                |refusal| match refusal {
+                    Refusal::Load(LoadError::CompilerUnavailable(cause)) => {
+                        Trouble::Compiler(cause)
+                    }
+                    refusal => Trouble::Refused { content: id, refusal },
+                },
+            )?;
         self.take_over(name, before.as_deref(), serving, &bytes).await
     }
 
@@ -225,6 +258,8 @@ impl Reloader {
     }
 
     async fn compile(&self, bytes: Vec<u8>) -> Result<Module, Refusal> {
+        // Never closed.
+        let _turn = self.compilers.acquire().await.ok();
         let engine = self.engine.clone();
         let compiled = self.guests.spawn_blocking(move || engine.load(&bytes)).await;
         Ok(compiled.map_err(|_| Refusal::Compiler)??)
@@ -245,6 +280,7 @@ impl Reloader {
         bytes: &[u8],
     ) -> Result<(), Trouble> {
         let store = &*self.store;
+        let _registry = self.registry.lock().await;
         let version = serving.version();
         archive::keep_module(store, version, bytes).await?;
         let known = archive::manifest(store, name).await?;
@@ -273,6 +309,7 @@ impl Reloader {
     /// got only half way.
     async fn confirm(&self, name: &HandlerName, serving: &Serving) -> Result<(), Trouble> {
         let store = &*self.store;
+        let _registry = self.registry.lock().await;
         let known = archive::manifest(store, name).await?;
         if known.as_ref().is_none_or(|m| m.retired) {
             archive::keep_manifest(store, name, &manifest_of(serving, known.as_ref())).await?;
@@ -307,6 +344,7 @@ impl Reloader {
 
     async fn retire(&self, name: &HandlerName) -> Result<(), Trouble> {
         let store = &*self.store;
+        let _registry = self.registry.lock().await;
         let Some(manifest) = archive::manifest(store, name).await? else {
             self.versions.forget(name);
             return Ok(());
@@ -343,6 +381,18 @@ enum NotRestored {
     Gone,
     #[error(transparent)]
     Refused(Refusal),
+}
+
+impl NotRestored {
+    /// Whether it is the host's trouble, and not the version's.
+    fn passes(&self) -> bool {
+        match self {
+            Self::Store(_) | Self::Refused(Refusal::Load(LoadError::CompilerUnavailable(_))) => {
+                true
+            }
+            Self::Damaged(_) | Self::Gone | Self::Refused(_) => false,
+        }
+    }
 }
 
 fn manifest_of(serving: &Serving, known: Option<&Manifest>) -> Manifest {

@@ -39,6 +39,15 @@ pub(crate) enum Act {
     Retire(HandlerName),
 }
 
+impl Act {
+    /// Whom it is about.
+    pub(crate) fn handler(&self) -> &HandlerName {
+        match self {
+            Self::Load(name) | Self::Miss(name) | Self::Retire(name) => name,
+        }
+    }
+}
+
 /// What is known about the folder. Times are since any fixed moment.
 #[derive(Debug)]
 pub(crate) struct Tracker {

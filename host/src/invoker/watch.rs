@@ -8,14 +8,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
+use weir_core::name::HandlerName;
 
 use super::folder::{self, FolderId, Odd, Snapshot};
+use super::manifest::Manifest;
 use super::reload::Reloader;
-use super::tracker::{Stamps, Tracker};
-use weir_core::name::HandlerName;
+use super::tracker::{Act, Stamps, Tracker};
 
 /// Reports within this time are one reason to look.
 const GATHER: Duration = Duration::from_millis(20);
@@ -24,13 +28,13 @@ const ABSENT: Duration = Duration::from_millis(500);
 /// After the registry could not be read.
 const FAILED: Duration = Duration::from_secs(1);
 
-/// Restores, then looks and acts for ever. Cancel it by dropping it: an act that is cut off is taken up again by the
+/// Restores, looks and acts for ever. Cancel it by dropping it: an act that is cut off is taken up again by the
 /// next process.
 pub(crate) async fn run(reloader: &Reloader) {
     let plugins = &reloader.config.plugins;
-    let serving = loop {
-        match reloader.restore().await {
-            Ok(names) => break names,
+    let last_good = loop {
+        match reloader.last_good().await {
+            Ok(manifests) => break manifests,
             Err(error) => {
                 tracing::error!(%error, "cannot read the registry of handlers, trying again");
                 sleep(FAILED).await;
@@ -38,37 +42,91 @@ pub(crate) async fn run(reloader: &Reloader) {
         }
     };
     let begun = Instant::now();
-    let mut tracker = Tracker::new(plugins.settle, plugins.grace, serving);
+    let mut tracker = Tracker::new(plugins.settle, plugins.grace, last_good.keys().cloned());
     let mut watch = Watch::new(plugins.dir.clone());
+    let mut under_way = UnderWay::new(reloader);
+    for (name, manifest) in last_good {
+        under_way.restore(name, manifest);
+    }
+    let mut pause = Duration::ZERO;
     loop {
-        let pause = match watch.look(reloader).await {
+        tokio::select! {
+            () = watch.reported.notified() => sleep(GATHER).await,
+            () = sleep(pause) => {}
+            Some((act, done)) = under_way.next() => if !done {
+                tracker.again(&act, begun.elapsed());
+            },
+        }
+        pause = match watch.look(reloader).await {
             None => plugins.rescan,
             Some(folder) => {
-                act(reloader, &mut tracker, &folder, begun).await;
-                if tracker.is_quiet() {
-                    reloader.versions.looked();
+                for act in tracker.observe(&folder, begun.elapsed()) {
+                    under_way.begin(act);
                 }
                 let next = tracker.next(begun.elapsed()).unwrap_or(plugins.rescan);
                 let absent = if watch.watched.is_none() { ABSENT } else { plugins.rescan };
                 next.max(Duration::from_millis(1)).min(plugins.rescan).min(absent)
             }
         };
-        tokio::select! {
-            () = watch.reported.notified() => sleep(GATHER).await,
-            () = sleep(pause) => {}
+        if tracker.is_quiet() && under_way.is_empty() && !watch.unreadable {
+            reloader.versions.looked();
         }
     }
 }
 
-async fn act(
-    reloader: &Reloader,
-    tracker: &mut Tracker,
-    folder: &BTreeMap<HandlerName, Stamps>,
-    begun: Instant,
-) {
-    for act in tracker.observe(folder, begun.elapsed()) {
-        if !reloader.carry_out(&act).await {
-            tracker.again(&act, begun.elapsed());
+/// What is being done about handlers: one thing at a time for each, and nobody waits for another's.
+struct UnderWay<'r> {
+    reloader: &'r Reloader,
+    acts: FuturesUnordered<BoxFuture<'r, (HandlerName, Option<(Act, bool)>)>>,
+    /// What is to be done next about a handler that is being dealt with. The last word counts: each act makes of the
+    /// folder as it is then what is in force.
+    next: BTreeMap<HandlerName, Option<Act>>,
+}
+
+impl<'r> UnderWay<'r> {
+    fn new(reloader: &'r Reloader) -> Self {
+        Self { reloader, acts: FuturesUnordered::new(), next: BTreeMap::new() }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.next.is_empty()
+    }
+
+    fn restore(&mut self, name: HandlerName, manifest: Manifest) {
+        let reloader = self.reloader;
+        self.next.insert(name.clone(), None);
+        self.acts.push(Box::pin(async move {
+            reloader.restore(&name, &manifest).await;
+            (name, None)
+        }));
+    }
+
+    fn begin(&mut self, act: Act) {
+        let name = act.handler().clone();
+        if let Some(next) = self.next.get_mut(&name) {
+            *next = Some(act);
+            return;
+        }
+        self.next.insert(name.clone(), None);
+        let reloader = self.reloader;
+        self.acts.push(Box::pin(async move {
+            let done = reloader.carry_out(&act).await;
+            (name, Some((act, done)))
+        }));
+    }
+
+    /// Waits until something has been done; says what, and whether it need not be asked for again. None when there is
+    /// nothing under way.
+    async fn next(&mut self) -> Option<(Act, bool)> {
+        loop {
+            let (name, done) = self.acts.next().await?;
+            if let Some(act) = self.next.remove(&name).flatten() {
+                self.begin(act);
+                continue;
+            }
+            if done.is_some() {
+                return done;
+            }
         }
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use weir::cli::compile::apart;
 use weir_engine::{Apart, CompileLimit, CompileLimits, Compiler, Engine, LoadError, Options};
 
-use crate::hub::guest;
-use crate::wat_guests::costly;
+use crate::hub::{TestHub, guest};
+use crate::wat_guests::{costly, write};
 
 const MIB: usize = 1 << 20;
 
@@ -40,7 +40,7 @@ fn a_module_that_does_not_compile_is_told_in_the_compilers_words() {
 
 #[test]
 fn a_module_whose_compiling_takes_too_much_is_refused_by_what_it_took() {
-    let module = costly(0);
+    let module = costly();
     let error = engine(256 * MIB, Duration::from_secs(60)).load(&module).unwrap_err();
     assert!(
         error.to_string().starts_with("compiling needs more than 256 MiB of memory"),
@@ -58,4 +58,28 @@ fn without_a_program_to_compile_with_the_fault_is_the_hosts() {
     let error =
         Engine::new(options).unwrap().load(&std::fs::read(guest("noop")).unwrap()).unwrap_err();
     assert!(matches!(error, LoadError::CompilerUnavailable(_)), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_costly_module_is_compiled_and_refused_everybody_else_goes_on() {
+    let hub = TestHub::new()
+        .config("compile_memory = \"1GiB\"\ncompile_time = \"3s\"")
+        .github()
+        .handler("keeper", "noop")
+        .start()
+        .await;
+    hub.until_ready("keeper").await;
+    let folder = tempfile::tempdir().unwrap();
+    hub.put_handler("costly", write(folder.path(), "costly", &costly()));
+    hub.until_handler("costly", |h| h["state"] == "loading").await;
+    hub.put_handler("late", guest("probe"));
+    let late = hub.until_ready("late").await;
+    let costly = hub.until_handler("costly", |h| h["state"] != "loading").await;
+    let since = |handler: &serde_json::Value| handler["since"].as_str().unwrap().to_owned();
+    assert!(since(&late) < since(&costly), "{late} waited for {costly}");
+    assert_eq!(costly["state"], "failed");
+    let reason = costly["last_error"].as_str().unwrap();
+    assert!(reason.starts_with("compiling needs more than 3s of processor time"), "{reason}");
+    let event = hub.push("push", "after", b"{}").await.accepted();
+    hub.until_status(&event, "processed").await;
 }

@@ -2,9 +2,12 @@
 
 use std::collections::HashMap;
 
+use serde_json::Value;
+
 use crate::hub::{TestHub, guest, until};
 use crate::load::Load;
 use crate::sink::Sink;
+use crate::wat_guests::{slow, write};
 
 const TO_SINK: &str = "[grant]\ndestinations = [\"sink\"]\n";
 
@@ -78,10 +81,7 @@ async fn the_last_good_version_serves_after_a_restart_with_a_bad_file() {
     let good = hub.until_ready("teller").await;
     let plugins = hub.folder.path().join("plugins");
     std::fs::write(plugins.join("teller.wasm"), b"half a fi").unwrap();
-    let cache = hub.folder.path().join("data/compiled");
-    if cache.exists() {
-        std::fs::remove_dir_all(cache).unwrap();
-    }
+    std::fs::remove_dir_all(hub.folder.path().join("data/compiled")).unwrap();
     let hub = hub.kill_and_restart().await;
     hub.push("push", "one", b"{}").await.accepted();
     let said = sink.until_received(1).await.remove(0).json();
@@ -137,4 +137,31 @@ async fn a_plugins_folder_that_is_deleted_and_made_again_is_watched_again() {
         .await;
     hub.push("push", "one", b"{}").await.accepted();
     assert_eq!(sink.until_received(1).await[0].json()["version"], "b");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_a_handler_that_compiles_slowly_at_start_wait_and_none_is_unrouted() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = TestHub::new().github().handler("quick", "noop").start().await;
+    // A command that is named after a source gets what comes in there.
+    hub.put_handler("github", write(folder.path(), "slow", &slow()));
+    hub.until_ready("quick").await;
+    hub.until_ready("github").await;
+    std::fs::remove_dir_all(hub.folder.path().join("data/compiled")).unwrap();
+    let hub = hub.kill_and_restart().await;
+
+    let event = hub.push("push", "early", b"{}").await.accepted();
+    let target = |event: &Value, name: &str| {
+        let deliveries = event["deliveries"].as_array().unwrap().clone();
+        let target = format!("handler:{name}");
+        deliveries.into_iter().find(|d| d["target"] == *target).unwrap()
+    };
+    let seen = until("the quick one to be done", async || {
+        let seen = hub.event(&event).await;
+        let done = target(&seen, "quick")["state"] == "processed";
+        if done { Ok(seen) } else { Err(seen.to_string()) }
+    })
+    .await;
+    assert_eq!(target(&seen, "github")["state"], "pending", "it is not slow: {seen}");
+    hub.until_status(&event, "processed").await;
 }

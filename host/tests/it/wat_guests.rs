@@ -2,9 +2,22 @@
 //! types around them.
 
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// Puts a module into a folder.
+pub(crate) fn write(folder: &Path, name: &str, module: &[u8]) -> PathBuf {
+    let path = folder.join(format!("{name}.wasm"));
+    std::fs::write(&path, module).unwrap();
+    path
+}
 
 /// A command with this body; `$print` writes so many bytes from 64 on to stdout.
 pub(crate) fn command(body: &str) -> Vec<u8> {
+    command_with("", body)
+}
+
+/// The same, with more functions.
+fn command_with(functions: &str, body: &str) -> Vec<u8> {
     let text = format!(
         r#"(module
             (import "wasi_snapshot_preview1" "fd_write"
@@ -14,33 +27,42 @@ pub(crate) fn command(body: &str) -> Vec<u8> {
                 (i32.store (i32.const 0) (i32.const 64))
                 (i32.store (i32.const 4) (local.get $size))
                 (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))
+            {functions}
             (func (export "_start") {body}))"#
     );
     wat::parse_str(text).unwrap()
 }
 
-/// A command of some hundred kilobytes whose one function has thousands of values alive through thousands of blocks:
-/// what a compiler does about that grows with the product of both. `salt` makes modules differ.
-pub(crate) fn costly(salt: u32) -> Vec<u8> {
-    const VALUES: u32 = 3_000;
-    const BLOCKS: u32 = 30_000;
+/// A command that takes gigabytes and many seconds to compile.
+pub(crate) fn costly() -> Vec<u8> {
+    command(&woven(3_000, 30_000))
+}
+
+/// A command that takes seconds to compile and a little memory, and does nothing.
+pub(crate) fn slow() -> Vec<u8> {
+    command_with(&format!("(func {})", woven(200, 1_000)).repeat(60), "")
+}
+
+/// A body with so many values alive through so many blocks: what a compiler does about that grows with the product
+/// of both, the module only with their sum.
+fn woven(values: u32, blocks: u32) -> String {
     let mut body = String::new();
-    for n in 0..VALUES {
+    for n in 0..values {
         write!(body, "(local $v{n} i64)").unwrap();
     }
-    for n in 0..VALUES {
+    for n in 0..values {
         write!(body, "(local.set $v{n} (i64.load (i32.const {})))", 8 * n).unwrap();
     }
-    for n in 0..BLOCKS {
-        let (from, to) = (n % VALUES, (n * 7 + 1) % VALUES);
+    for n in 0..blocks {
+        let (from, to) = (n % values, (n * 7 + 1) % values);
         write!(
             body,
             "(if (i32.load (i32.const {n})) (then (local.set $v{to} (i64.add (local.get $v{from}) (local.get $v{to})))))"
         )
         .unwrap();
     }
-    for n in 0..VALUES {
-        write!(body, "(i64.store (i32.const {}) (local.get $v{n}))", 8 * n + salt % 8).unwrap();
+    for n in 0..values {
+        write!(body, "(i64.store (i32.const {}) (local.get $v{n}))", 8 * n).unwrap();
     }
-    command(&body)
+    body
 }
