@@ -4,7 +4,6 @@
 //! escaped for the body it goes into, and goes out with `nosniff`, because what is echoed may be a stranger's.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -12,8 +11,10 @@ use thiserror::Error;
 
 use crate::identify::Facts;
 use crate::json_pointer::Pointer;
-use crate::provider::{InvalidSource, Piece, Provider, Source, Unclosed, pieces};
-use crate::verify::{Encoding, Secret, Verified, Verifier};
+use crate::provider::{InvalidSource, Piece, Provider, Shape, Source, Unclosed, pieces};
+use crate::verify::{
+    Encoding, HostPattern, Params, PreparedKey, Secret, Verified, Verifier, is_allowed_url,
+};
 
 /// Longest value that is echoed, in bytes.
 pub const ECHO_BYTES_MAX: usize = 1024;
@@ -25,13 +26,16 @@ pub struct Handshake {
     pub name: String,
     pub(crate) method: String,
     pub(crate) present: Vec<Source>,
+    pub(crate) absent: Vec<Source>,
     pub(crate) equal: Vec<(Source, String)>,
+    pub(crate) shapes: Vec<(Source, Shape)>,
     pub(crate) after: After,
     pub(crate) status: u16,
     pub(crate) content_type: Option<String>,
     pub(crate) headers: Vec<(String, ReplyTemplate)>,
     pub(crate) body: ReplyTemplate,
     pub(crate) effect: HandshakeRule,
+    pub(crate) notice: Option<String>,
 }
 
 /// What must hold before a handshake is answered.
@@ -50,8 +54,7 @@ pub(crate) enum After {
 pub(crate) enum HandshakeRule {
     None,
     StoreSecret(Source),
-    FetchUrl { from: Source, hosts: Vec<String> },
-    Notice(String),
+    FetchUrl { from: Source, hosts: Vec<HostPattern> },
 }
 
 /// A reply with placeholders.
@@ -62,6 +65,8 @@ pub(crate) struct ReplyTemplate(Vec<ReplyPart>);
 enum ReplyPart {
     Literal(String),
     Echo(Source),
+    /// A parameter of the source that is no secret.
+    Param(String),
     /// The keyed hash of what stands there, under the source's first secret.
     Keyed(Encoding, Source),
 }
@@ -81,7 +86,7 @@ pub struct HandshakeKeys<'a> {
     /// The source's keys.
     pub verifier: &'a Verifier,
     /// Parameters that the source was given, by name.
-    pub params: &'a BTreeMap<String, Secret>,
+    pub params: &'a Params,
 }
 
 /// The answer to a handshake.
@@ -97,6 +102,8 @@ pub struct HandshakeAnswer {
     pub body: String,
     /// What else the provider wants.
     pub effect: HandshakeEffect,
+    /// What the operator has to do now, once the effect is had.
+    pub notice: Option<String>,
 }
 
 /// What a handshake wants done besides an answer.
@@ -110,8 +117,8 @@ pub enum HandshakeEffect {
     FetchUrl {
         /// The URL, a stranger's word.
         url: String,
-        /// The hosts that are allowed.
-        hosts: Vec<String>,
+        /// The hosts that are allowed; the URL's is one of them.
+        hosts: Vec<HostPattern>,
     },
     /// Tell the operator.
     Notice(String),
@@ -149,10 +156,11 @@ impl Provider {
         keys: HandshakeKeys<'_>,
     ) -> Option<Result<HandshakeAnswer, HandshakeRefusal>> {
         let family = verified.map_or(0, |v| v.family);
+        let key = || keys.verifier.handshake_key(verified);
         let handshake = self.handshakes.iter().find(|h| {
             (h.after == After::Verify) == verified.is_some() && h.is_meant(facts, family)
         })?;
-        Some(handshake.answer(facts, family, keys))
+        Some(handshake.answer(facts, family, Means { params: keys.params, key: &key }))
     }
 
     /// True if there may be handshakes before verification, also by other methods than `POST`.
@@ -163,22 +171,32 @@ impl Provider {
 }
 
 impl Handshake {
+    /// True if it hands over the source's secret.
+    pub(crate) fn stores_secret(&self) -> bool {
+        matches!(self.effect, HandshakeRule::StoreSecret(_))
+    }
+
     fn is_meant(&self, facts: &Facts<'_>, family: usize) -> bool {
         let text = |source| facts.text(source, family, None);
         facts.request().method == self.method
             && self.equal.iter().all(|(source, value)| text(source).as_deref() == Some(value))
             && self.present.iter().all(|source| text(source).is_some())
+            && self.absent.iter().all(|source| match source {
+                // A header that occurs twice has no one text, but is there.
+                Source::Header(names) => names.iter().all(|n| facts.request().header(n).is_none()),
+                source => text(source).is_none(),
+            })
     }
 
     fn answer(
         &self,
         facts: &Facts<'_>,
         family: usize,
-        keys: HandshakeKeys<'_>,
+        means: Means<'_>,
     ) -> Result<HandshakeAnswer, HandshakeRefusal> {
         let text = |source: &Source| facts.text(source, family, None);
         if let After::Token { from, param } = &self.after {
-            let given = keys.params.get(param).ok_or(HandshakeRefusal::TokenMismatch)?;
+            let given = means.params.get(param).ok_or(HandshakeRefusal::TokenMismatch)?;
             let token = text(from).unwrap_or_default();
             let [given, token] = [given.expose(), token.as_bytes()].map(Sha256::digest);
             if !bool::from(given.as_slice().ct_eq(token.as_slice())) {
@@ -186,37 +204,47 @@ impl Handshake {
             }
         }
         let usable = HandshakeRefusal::ChallengeUnusable;
+        for (source, shape) in &self.shapes {
+            if !text(source).is_some_and(|text| shape.fits(text.as_bytes())) {
+                return Err(usable);
+            }
+        }
         let json = self.content_type.as_deref().is_some_and(|t| t.starts_with("application/json"));
         let escape = if json { Escape::Json } else { Escape::Text };
-        let body = self.body.fill(&text, keys.verifier, escape)?.ok_or(usable)?;
+        let body = self.body.fill(&text, means, escape)?.ok_or(usable)?;
         let mut headers = vec![("x-content-type-options".to_owned(), "nosniff".to_owned())];
         headers.extend(self.content_type.iter().map(|t| ("content-type".to_owned(), t.clone())));
         for (name, template) in &self.headers {
             // A header whose field is missing was not asked for.
-            if let Some(value) = template.fill(&text, keys.verifier, Escape::Header)? {
+            if let Some(value) = template.fill(&text, means, Escape::Header)? {
                 headers.push((name.clone(), value));
             }
         }
         let effect = match &self.effect {
-            HandshakeRule::None => HandshakeEffect::None,
-            HandshakeRule::Notice(notice) => HandshakeEffect::Notice(notice.clone()),
+            HandshakeRule::None => {
+                let notice = self.notice.clone();
+                notice.map_or(HandshakeEffect::None, HandshakeEffect::Notice)
+            }
             HandshakeRule::StoreSecret(from) => {
                 let secret = text(from).filter(|t| !t.is_empty() && t.len() <= ECHO_BYTES_MAX);
                 HandshakeEffect::StoreSecret(Secret::new(secret.ok_or(usable)?.as_bytes()))
             }
-            HandshakeRule::FetchUrl { from, hosts } => HandshakeEffect::FetchUrl {
-                url: text(from).ok_or(usable)?.into_owned(),
-                hosts: hosts.clone(),
-            },
+            HandshakeRule::FetchUrl { from, hosts } => {
+                let url = text(from).filter(|url| is_allowed_url(url, hosts, ""));
+                let url = url.ok_or(usable)?.into_owned();
+                HandshakeEffect::FetchUrl { url, hosts: hosts.clone() }
+            }
         };
-        Ok(HandshakeAnswer { name: self.name.clone(), status: self.status, headers, body, effect })
+        let (name, notice) = (self.name.clone(), self.notice.clone());
+        Ok(HandshakeAnswer { name, status: self.status, headers, body, effect, notice })
     }
 
     /// Pointers into the body that it reads.
     pub(crate) fn pointers(&self) -> Vec<Pointer> {
         let replies = self.headers.iter().map(|(_, template)| template).chain([&self.body]);
         let mut sources: Vec<&Source> = replies.flat_map(ReplyTemplate::sources).collect();
-        sources.extend(&self.present);
+        sources.extend(self.present.iter().chain(&self.absent));
+        sources.extend(self.shapes.iter().map(|(source, _)| source));
         sources.extend(self.equal.iter().map(|(source, _)| source));
         match &self.after {
             After::Token { from, .. } => sources.push(from),
@@ -226,7 +254,7 @@ impl Handshake {
             HandshakeRule::StoreSecret(from) | HandshakeRule::FetchUrl { from, .. } => {
                 sources.push(from)
             }
-            HandshakeRule::None | HandshakeRule::Notice(_) => {}
+            HandshakeRule::None => {}
         }
         sources
             .into_iter()
@@ -236,6 +264,13 @@ impl Handshake {
             })
             .collect()
     }
+}
+
+/// What a reply may be made from besides the request.
+#[derive(Clone, Copy)]
+struct Means<'a> {
+    params: &'a Params,
+    key: &'a dyn Fn() -> Option<&'a PreparedKey>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -258,6 +293,9 @@ impl ReplyTemplate {
                     if let Some(source) = name.strip_prefix("keyed-base64:") {
                         return Ok(ReplyPart::Keyed(Encoding::Base64, Source::parse(source)?));
                     }
+                    if let Some(param) = name.strip_prefix("param:") {
+                        return Ok(ReplyPart::Param(param.to_owned()));
+                    }
                     Ok(ReplyPart::Echo(Source::parse(&name)?))
                 }
             })
@@ -267,7 +305,7 @@ impl ReplyTemplate {
 
     fn sources(&self) -> impl Iterator<Item = &Source> {
         self.0.iter().filter_map(|part| match part {
-            ReplyPart::Literal(_) => None,
+            ReplyPart::Literal(_) | ReplyPart::Param(_) => None,
             ReplyPart::Echo(source) | ReplyPart::Keyed(_, source) => Some(source),
         })
     }
@@ -276,7 +314,7 @@ impl ReplyTemplate {
     fn fill<'a>(
         &self,
         text: &impl Fn(&Source) -> Option<Cow<'a, str>>,
-        verifier: &Verifier,
+        means: Means<'_>,
         escape: Escape,
     ) -> Result<Option<String>, HandshakeRefusal> {
         let mut out = String::new();
@@ -284,8 +322,13 @@ impl ReplyTemplate {
             let (value, literal) = match part {
                 ReplyPart::Literal(literal) => (Some(Cow::Borrowed(literal.as_str())), true),
                 ReplyPart::Echo(source) => (text(source), false),
+                ReplyPart::Param(name) => {
+                    let value = means.params.get(name);
+                    let value = value.ok_or(HandshakeRefusal::ChallengeUnusable)?;
+                    (Some(String::from_utf8_lossy(value.expose())), false)
+                }
                 ReplyPart::Keyed(encoding, source) => {
-                    let value = text(source).map(|value| keyed_hash(verifier, &value, *encoding));
+                    let value = text(source).map(|value| keyed_hash(means, &value, *encoding));
                     (value.transpose()?, false)
                 }
             };
@@ -309,11 +352,11 @@ impl ReplyTemplate {
 }
 
 fn keyed_hash(
-    verifier: &Verifier,
+    means: Means<'_>,
     value: &str,
     encoding: Encoding,
 ) -> Result<Cow<'static, str>, HandshakeRefusal> {
-    let key = verifier.handshake_key().ok_or(HandshakeRefusal::ChallengeUnusable)?;
+    let key = (means.key)().ok_or(HandshakeRefusal::ChallengeUnusable)?;
     let mut room = [0; 64];
     let hash = key.digest(&[Cow::Borrowed(value.as_bytes())], &mut room);
     Ok(Cow::Owned(encoding.encode(hash)))

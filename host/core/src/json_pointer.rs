@@ -62,6 +62,31 @@ impl Pointer {
         Ok(Self { text: text.into(), segments })
     }
 
+    /// A pointer to one key of the document.
+    #[must_use]
+    pub(crate) fn of_key(key: &str) -> Self {
+        let text = format!("/{}", key.replace('~', "~0").replace('/', "~1"));
+        Self { text: text.into(), segments: vec![key.into()] }
+    }
+
+    /// True if it points to this key of the document.
+    pub(crate) fn is_key(&self, key: &str) -> bool {
+        matches!(self.segments.as_slice(), [only] if **only == *key)
+    }
+
+    /// What stands before the first segment `*` and after it, if there is one.
+    pub(crate) fn split_at_star(&self) -> Option<(Self, Self)> {
+        let star = self.segments.iter().position(|s| &**s == "*")?;
+        let of = |segments: &[Box<str>]| {
+            let text: String = segments
+                .iter()
+                .map(|s| format!("/{}", s.replace('~', "~0").replace('/', "~1")))
+                .collect();
+            Self { text: text.into(), segments: segments.to_vec() }
+        };
+        Some((of(&self.segments[..star]), of(&self.segments[star + 1..])))
+    }
+
     /// The pointer as written.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -77,10 +102,7 @@ impl Pointer {
     /// What the pointer names in each item of the array where it has the segment `*`. An item that lacks it
     /// is a `None`, so that a check over all items cannot be passed by leaving the field out.
     pub fn find_each<'a>(&self, json: &'a [u8]) -> Result<Vec<Option<&'a RawValue>>, JsonError> {
-        let star = self.segments.iter().position(|s| &**s == "*").unwrap_or(self.segments.len());
-        let (head, tail) = self.segments.split_at(star);
-        let array = Self { text: "".into(), segments: head.to_vec() };
-        let rest = Self { text: "".into(), segments: tail.get(1..).unwrap_or_default().to_vec() };
+        let Some((array, rest)) = self.split_at_star() else { return Ok(vec![self.find(json)?]) };
         let Some(array) = array.find(json)? else { return Ok(Vec::new()) };
         let rest = PointerSet::new([rest]);
         let items = array_items(array.get().as_bytes(), crate::bounds::EVENTS_PER_REQUEST_MAX)?;
@@ -161,6 +183,33 @@ pub fn array_items(json: &[u8], max: usize) -> Result<Vec<&RawValue>, JsonError>
     let items = reader.deserialize_seq(Items(max)).map_err(|_| JsonError::Malformed)?;
     reader.end().map_err(|_| JsonError::Malformed)?;
     items
+}
+
+/// The first key of a JSON object that `wanted` picks.
+pub(crate) fn first_key(json: &[u8], wanted: impl Fn(&str) -> bool) -> Option<String> {
+    struct Keys<F>(F);
+    impl<'de, F: Fn(&str) -> bool> Visitor<'de> for Keys<F> {
+        type Value = Option<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut found = None;
+            while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+                if found.is_none() && (self.0)(&key) {
+                    found = Some(key.into_owned());
+                }
+                map.next_value::<IgnoredAny>()?;
+            }
+            Ok(found)
+        }
+    }
+    let mut reader = serde_json::Deserializer::from_slice(json);
+    let found = reader.deserialize_map(Keys(wanted)).ok()?;
+    reader.end().ok()?;
+    found
 }
 
 /// The first byte that is not JSON whitespace.

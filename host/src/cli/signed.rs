@@ -7,9 +7,9 @@ use rand::Rng;
 use ring::rand::SystemRandom;
 use thiserror::Error;
 use weir_core::provider::Provider;
-use weir_core::sign::{RequestDraft, SignError};
+use weir_core::sign::{RequestDraft, SignError, Signing};
 use weir_core::time::Timestamp;
-use weir_core::verify::Secret;
+use weir_core::verify::{Params, Secret};
 
 /// A signed sample, ready to be sent.
 #[derive(Debug, Clone)]
@@ -64,11 +64,11 @@ impl SignedSample {
             headers: rendered.headers,
             body: rendered.body.into_bytes(),
         };
-        let signed = provider.sign(signing, &draft, now, &SystemRandom::new())?;
-        let mut headers = draft.headers;
-        headers.extend(signed);
-        let body = String::from_utf8_lossy(&draft.body).into_owned();
-        Ok(Self { headers, body })
+        let params = Params::new();
+        let signing = Signing { secret: signing, params: &params, scheme: None };
+        let signed = provider.sign_request(signing, &draft, now, &SystemRandom::new())?;
+        let body = String::from_utf8_lossy(&signed.body).into_owned();
+        Ok(Self { headers: signed.headers, body })
     }
 
     /// The command that sends it, to be pasted into a shell.
@@ -115,13 +115,19 @@ mod tests {
 
     use super::*;
 
+    /// Those that sign with more than a secret, or with an RSA key, are tried in weir-core.
     #[test]
-    fn every_sample_of_every_provider_verifies() {
+    fn every_sample_of_every_provider_that_needs_only_a_secret_verifies() {
         let catalog = Catalog::built_in().unwrap();
         let now = Timestamp::from_millis(1_760_000_000_000);
         let url = "https://hooks.example.com/webhook/x";
         for provider in catalog.iter() {
-            let pair = provider.generate_secret(None, &SystemRandom::new()).unwrap();
+            let more = provider.params.iter().any(|p| p.required && p.name != "secret");
+            let pair = match provider.generate_secret(None, &SystemRandom::new()) {
+                Err(SignError::KeyPairWanted { .. }) => continue,
+                _ if more => continue,
+                pair => pair.unwrap(),
+            };
             let verifier = provider.verifier(&[NamedSecret::new("a", pair.verifying)]).unwrap();
             assert!(!provider.samples.is_empty(), "{}", provider.name);
             for sample in &provider.samples {

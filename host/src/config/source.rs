@@ -6,7 +6,7 @@ use std::sync::Arc;
 use weir_core::bounds::BODY_BYTES_MAX;
 use weir_core::name::SourceName;
 use weir_core::provider::{Catalog, Provider, ProviderError, ProviderOverrides};
-use weir_core::verify::{NamedSecret, Part, Secret, SecretError, Verifier};
+use weir_core::verify::{NamedSecret, Secret, SecretError, Verifier};
 
 use super::secret;
 use super::server::Server;
@@ -126,10 +126,7 @@ fn own_url(section: &Section<'_>, overrides: Option<&ProviderOverrides>) -> Opti
 /// Whether a scheme that the source accepts signs the URL.
 fn signs_url(provider: &Provider, verifier: &Verifier) -> bool {
     let accepted: Vec<_> = verifier.schemes().collect();
-    provider.schemes.iter().any(|scheme| {
-        accepted.contains(&&scheme.name)
-            && scheme.message.parts().iter().any(|part| matches!(part, Part::Url(_)))
-    })
+    provider.schemes.iter().any(|scheme| accepted.contains(&&scheme.name) && scheme.signs_url())
 }
 
 fn no_provider(word: &str, catalog: &Catalog) -> String {
@@ -170,7 +167,7 @@ fn refused(section: &Section<'_>, error: &ProviderError) {
 
 fn unusable(section: &Section<'_>, secrets: &[NamedSecret], error: &SecretError) {
     let (name, what) = match error {
-        SecretError::None => (None, error.to_string()),
+        SecretError::None | SecretError::ParamMissing { .. } => (None, error.to_string()),
         SecretError::UnknownScheme { secret, .. } => (Some(secret), error.to_string()),
         SecretError::Unusable { secret, cause, .. } => (Some(secret), format!("{error}: {cause}")),
     };

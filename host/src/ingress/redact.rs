@@ -58,6 +58,8 @@ impl SecretFields {
                 Place::Json(_) | Place::Body(_) | Place::Each(_) | Place::Form(..) => {
                     sorted.places.push(field.clone());
                 }
+                // Names of what happened; a provider file may not list them.
+                Place::Outer(_) | Place::KeyBesides(_) | Place::FormXml(..) => {}
             }
         }
         sorted
@@ -216,7 +218,13 @@ fn find(
                 cuts.push((within.start + value.start..within.start + value.end, text));
             }
         }
-        Place::Header(_) | Place::Headers(_) | Place::Query(_) | Place::Pair(_) => {}
+        Place::Header(_)
+        | Place::Headers(_)
+        | Place::Query(_)
+        | Place::Pair(_)
+        | Place::Outer(_)
+        | Place::KeyBesides(_)
+        | Place::FormXml(..) => {}
     }
 }
 

@@ -15,8 +15,8 @@ pub enum DedupRule {
     IdAndBody,
     /// The body alone.
     Body,
-    /// Certain fields.
-    Fields(Vec<FactTemplate>),
+    /// Certain fields, each with the places of which the first that has it counts.
+    Fields(Vec<Vec<FactTemplate>>),
     /// Nothing: every request is new.
     None,
 }
@@ -67,8 +67,8 @@ impl DedupRule {
             }
             Self::Fields(fields) => {
                 out.push(b'f');
-                for field in fields {
-                    put(&mut out, &fill(field)?);
+                for places in fields {
+                    put(&mut out, &places.iter().find_map(&mut fill)?);
                 }
             }
             Self::None => return None,
@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn fields_cannot_run_into_one_another() {
         let field = FactTemplate::parse("/x").unwrap();
-        let rule = DedupRule::Fields(vec![field.clone(), field]);
+        let rule = DedupRule::Fields(vec![vec![field.clone()], vec![field]]);
         let of = |a: &str, b: &str| {
             let mut values = [b.to_owned(), a.to_owned()].to_vec();
             rule.material(None, b"", |_| values.pop())

@@ -3,12 +3,13 @@
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
+use std::rc::Rc;
 
 use serde_json::value::RawValue;
 
 use crate::json_pointer::{Pointer, PointerSet, first_byte, scalar_text};
-use crate::provider::{BodyKind, Provider, Source};
-use crate::verify::RequestView;
+use crate::provider::{BodyKind, Provider, Source, first_key_besides, xml_text};
+use crate::verify::{FORM_FIELDS_MAX, RequestView};
 
 /// What stands in one request.
 #[derive(Debug)]
@@ -25,12 +26,25 @@ pub struct Facts<'a> {
 #[derive(Debug)]
 pub(crate) struct Item<'a> {
     pointers: &'a PointerSet,
+    raw: &'a RawValue,
     found: Vec<Option<&'a RawValue>>,
+    /// The item of the outer array that it stands in.
+    outer: Option<Rc<Item<'a>>>,
 }
 
 impl<'a> Item<'a> {
-    pub(crate) fn new(pointers: &'a PointerSet, json: &'a [u8]) -> Self {
-        Self { pointers, found: pointers.lookup(json).unwrap_or_default() }
+    pub(crate) fn new(
+        pointers: &'a PointerSet,
+        raw: &'a RawValue,
+        outer: Option<Rc<Self>>,
+    ) -> Self {
+        let found = pointers.lookup(raw.get().as_bytes()).unwrap_or_default();
+        Self { pointers, raw, found, outer }
+    }
+
+    /// Its bytes, as they stand in the body.
+    pub(crate) fn json(&self) -> &'a [u8] {
+        self.raw.get().as_bytes()
     }
 
     fn get(&self, pointer: &Pointer) -> Option<&'a RawValue> {
@@ -44,7 +58,7 @@ impl<'a> Facts<'a> {
     pub fn new(provider: &'a Provider, request: RequestView<'a>) -> Self {
         Self {
             request,
-            pointers: &provider.identity.body_pointers,
+            pointers: &provider.identity.pointers.body,
             reads_json: matches!(provider.body, BodyKind::Json | BodyKind::Auto),
             latin1: provider.latin1_headers,
             json: OnceCell::new(),
@@ -80,7 +94,7 @@ impl<'a> Facts<'a> {
     fn field(&self, name: &str) -> Option<Cow<'a, str>> {
         let form = self.form.get_or_init(|| {
             let body = if self.request.is_form() { self.request.body } else { &[] };
-            form_urlencoded::parse(body).collect()
+            form_urlencoded::parse(body).take(FORM_FIELDS_MAX).collect()
         });
         form.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone())
     }
@@ -110,6 +124,14 @@ impl<'a> Facts<'a> {
                 scalar_text(raw).map(|text| Cow::Owned(text.into_owned()))
             }
             Source::Query(name) => self.request.query_parameter(name),
+            Source::Outer(pointer) => item?.outer.as_ref()?.get(pointer).and_then(scalar_text),
+            Source::KeyBesides(keys) => {
+                let json = item.map_or(self.request.body, Item::json);
+                first_key_besides(json, keys).map(Cow::Owned)
+            }
+            Source::FormXml(field, path) => {
+                xml_text(self.field(field)?.as_bytes(), path).map(Cow::Owned)
+            }
             Source::Headers(_) | Source::Each(_) | Source::Pair(_) => None,
         }
     }

@@ -6,6 +6,7 @@
 mod category;
 mod dedup;
 mod facts;
+mod fan_out;
 mod rules;
 
 use std::ops::Range;
@@ -15,7 +16,7 @@ use thiserror::Error;
 
 use crate::bounds::{DELIVERY_ID_BYTES_MAX, EVENTS_PER_REQUEST_MAX};
 use crate::event::{Category, EventType, InvalidEventType};
-use crate::json_pointer::{JsonError, PointerSet, array_items};
+use crate::json_pointer::PointerSet;
 use crate::provider::Provider;
 use crate::verify::Verified;
 
@@ -23,7 +24,9 @@ pub use category::CategoryMap;
 pub use dedup::{DedupMaterial, DedupRule};
 pub use facts::Facts;
 pub(crate) use facts::Item;
-pub use rules::{FactTemplate, IdentityRules, InvalidTemplate};
+pub use fan_out::FanOut;
+use rules::PointerLists;
+pub use rules::{FactTemplate, IdentityPointers, IdentityRules, InvalidTemplate};
 
 /// The type of an event whose request says none.
 pub const TYPE_UNKNOWN: &str = "unknown";
@@ -83,27 +86,19 @@ impl Provider {
         verified: &Verified,
     ) -> Result<Identified, IdentifyError> {
         let rules = &self.identity;
-        let whole = 0..facts.request().body.len();
-        let Some(array) = rules.fan_out.as_ref().and_then(|p| facts.json_at(p)) else {
-            let event = rules.event(facts, verified.family, None, 0, whole)?;
+        let body = facts.request().body;
+        let pointers = &rules.pointers;
+        let Some(items) = rules.fan_out.items(facts, &pointers.item, &pointers.outer)? else {
+            let event = rules.event(facts, verified.family, None, 0, 0..body.len())?;
             return Ok(Identified { events: vec![event], is_batch: false });
         };
-        let items = match array_items(array, EVENTS_PER_REQUEST_MAX) {
-            Ok(items) => items,
-            Err(JsonError::TooMany(_)) => return Err(IdentifyError::TooManyEvents),
-            Err(JsonError::NotArray | JsonError::Malformed) => {
-                let event = rules.event(facts, verified.family, None, 0, whole)?;
-                return Ok(Identified { events: vec![event], is_batch: false });
-            }
-        };
         let events = items
-            .into_iter()
+            .iter()
             .enumerate()
             .map(|(index, item)| {
-                let json = item.get().as_bytes();
-                let start = json.as_ptr().addr() - facts.request().body.as_ptr().addr();
-                let item = Item::new(&rules.item_pointers, json);
-                rules.event(facts, verified.family, Some(&item), index, start..start + json.len())
+                let json = item.json();
+                let start = json.as_ptr().addr() - body.as_ptr().addr();
+                rules.event(facts, verified.family, Some(item), index, start..start + json.len())
             })
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Identified { events, is_batch: true })
@@ -132,8 +127,12 @@ impl IdentityRules {
         let dedup = self.dedup.material(id.as_deref(), body, |template| {
             template.fill(facts, family, item).map(std::borrow::Cow::into_owned)
         });
-        // An id that stands outside the items is the same for all of them.
-        let shared = item.is_some() && !self.ids.iter().any(FactTemplate::reads_item);
+        // What stands outside the items is the same for all of them.
+        let told_by_item = match &self.dedup {
+            DedupRule::Fields(fields) => fields.iter().flatten().any(FactTemplate::reads_item),
+            _ => self.ids.iter().any(FactTemplate::reads_item),
+        };
+        let shared = item.is_some() && !told_by_item;
         let dedup = if shared { dedup.map(|d| d.numbered(index)) } else { dedup };
         let keepable =
             |id: &str| id.len() <= DELIVERY_ID_BYTES_MAX && !id.chars().any(char::is_control);
@@ -153,22 +152,21 @@ impl IdentityRules {
         &mut self,
         extra: impl IntoIterator<Item = crate::json_pointer::Pointer>,
     ) {
-        let mut of_item = Vec::new();
-        let mut of_body: Vec<_> = extra.into_iter().collect();
+        let mut found = PointerLists { body: extra.into_iter().collect(), ..Default::default() };
         let fields = match &self.dedup {
             DedupRule::Fields(fields) => fields.as_slice(),
             _ => &[],
         };
-        for template in self.kinds.iter().chain(&self.ids).chain(fields) {
-            template.pointers(&mut of_item, &mut of_body);
+        for template in self.kinds.iter().chain(&self.ids).chain(fields.iter().flatten()) {
+            template.pointers(&mut found);
         }
-        match &self.fan_out {
-            Some(pointer) => {
-                of_body.push(pointer.clone());
-                self.item_pointers = PointerSet::new(of_item);
-            }
-            None => of_body.append(&mut of_item),
-        }
-        self.body_pointers = PointerSet::new(of_body);
+        found.body.extend(self.fan_out.pointers().cloned());
+        // A body that should be a batch and is not is one event: its facts are read where an item's would be.
+        found.body.extend(found.item.iter().cloned());
+        self.pointers = IdentityPointers {
+            body: PointerSet::new(found.body),
+            item: PointerSet::new(found.item),
+            outer: PointerSet::new(found.outer),
+        };
     }
 }

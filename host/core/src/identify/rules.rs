@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use thiserror::Error;
 
-use super::{CategoryMap, DedupRule, Facts, Item};
+use super::{CategoryMap, DedupRule, Facts, FanOut, Item};
 use crate::json_pointer::{Pointer, PointerSet};
 use crate::provider::{InvalidSource, Piece, Source, Unclosed, pieces};
 
@@ -19,10 +19,25 @@ pub struct IdentityRules {
     pub dedup: DedupRule,
     /// Types and their categories.
     pub categories: CategoryMap,
-    /// An array whose items are events of their own.
-    pub fan_out: Option<Pointer>,
-    pub(crate) body_pointers: PointerSet,
-    pub(crate) item_pointers: PointerSet,
+    /// Where the events of a batch stand.
+    pub fan_out: FanOut,
+    pub(crate) pointers: IdentityPointers,
+}
+
+/// The pointers of all templates, by what they point into.
+#[derive(Debug, Clone, Default)]
+pub struct IdentityPointers {
+    pub(crate) body: PointerSet,
+    pub(crate) item: PointerSet,
+    pub(crate) outer: PointerSet,
+}
+
+/// The same, while they are collected.
+#[derive(Debug, Default)]
+pub(super) struct PointerLists {
+    pub(super) body: Vec<Pointer>,
+    pub(super) item: Vec<Pointer>,
+    pub(super) outer: Vec<Pointer>,
 }
 
 /// A fact as text: one source, or several with text between them.
@@ -107,11 +122,12 @@ impl FactTemplate {
         self.sources().any(|s| matches!(s, Source::Json(_)))
     }
 
-    pub(super) fn pointers(&self, of_item: &mut Vec<Pointer>, of_body: &mut Vec<Pointer>) {
+    pub(super) fn pointers(&self, found: &mut PointerLists) {
         for source in self.sources() {
             match source {
-                Source::Json(pointer) => of_item.push(pointer.clone()),
-                Source::Body(pointer) => of_body.push(pointer.clone()),
+                Source::Json(pointer) => found.item.push(pointer.clone()),
+                Source::Body(pointer) => found.body.push(pointer.clone()),
+                Source::Outer(pointer) => found.outer.push(pointer.clone()),
                 _ => {}
             }
         }

@@ -5,17 +5,94 @@ use std::sync::Arc;
 
 use super::{Problem, Provider, ProviderError};
 
-/// The files compiled into the host.
-const BUILT_IN: &[(&str, &str)] = &[
-    ("custom", include_str!("../../providers/custom.toml")),
-    ("github", include_str!("../../providers/github.toml")),
-    ("sendgrid", include_str!("../../providers/sendgrid.toml")),
-    ("shopify", include_str!("../../providers/shopify.toml")),
-    ("slack", include_str!("../../providers/slack.toml")),
-    ("standard-webhooks", include_str!("../../providers/standard-webhooks.toml")),
-    ("stripe", include_str!("../../providers/stripe.toml")),
-    ("twilio", include_str!("../../providers/twilio.toml")),
-];
+/// The files compiled into the host, by the name of each.
+macro_rules! built_in {
+    ($($name:literal)*) => {
+        &[$(($name, include_str!(concat!("../../providers/", $name, ".toml")))),*]
+    };
+}
+
+const BUILT_IN: &[(&str, &str)] = built_in! {
+    "adyen"
+    "airtable"
+    "asana"
+    "auth0"
+    "bitbucket"
+    "box"
+    "braintree"
+    "calendly"
+    "clerk"
+    "cloudevents"
+    "cloudflare-notifications"
+    "cloudflare-stream"
+    "coinbase-cdp"
+    "coinbase-commerce"
+    "contentful"
+    "custom"
+    "discord"
+    "docusign"
+    "dropbox"
+    "easypost"
+    "elevenlabs"
+    "forgejo"
+    "gitea"
+    "github"
+    "gitlab"
+    "gocardless"
+    "google-pubsub"
+    "hook0"
+    "hubspot"
+    "intercom"
+    "jira"
+    "lemonsqueezy"
+    "line"
+    "linear"
+    "livekit"
+    "mailgun"
+    "mandrill"
+    "messagebird"
+    "meta"
+    "msgraph"
+    "mux"
+    "notion"
+    "okta"
+    "openai"
+    "paddle"
+    "paddle-classic"
+    "pagerduty"
+    "paypal"
+    "paystack"
+    "plaid"
+    "polar"
+    "postmark"
+    "quickbooks"
+    "razorpay"
+    "resend"
+    "sanity"
+    "sendgrid"
+    "sentry"
+    "shopify"
+    "slack"
+    "sns"
+    "square"
+    "standard-webhooks"
+    "stripe"
+    "svix"
+    "telegram"
+    "telnyx"
+    "trello"
+    "twilio"
+    "twitch"
+    "typeform"
+    "vercel"
+    "vonage"
+    "woocommerce"
+    "workos"
+    "x"
+    "xero"
+    "zendesk"
+    "zoom"
+};
 
 /// Providers by name.
 #[derive(Debug, Clone, Default)]

@@ -1,38 +1,31 @@
 //! From the file as written to a provider that works, or to the list of everything wrong with it.
 
-use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
 
-use super::table::{
-    AlgorithmName, HandshakeTable, ProviderTable, SchemeTable, TimestampTable, WhenTable,
-};
-use super::units::OneOrMore;
-use super::{FORMAT, Param, Problem, Provider, ProviderError, Source};
+use super::compile_scheme::{judge_params, schemes};
+use super::table::{HandshakeTable, ProviderTable, WhenTable};
+use super::{FORMAT, Param, Problem, Provider, ProviderError, Shape, Source};
 use crate::bounds::BODY_BYTES_MAX;
 use crate::event::Category;
 use crate::handshake::{After, Handshake, HandshakeRule, ReplyTemplate};
-use crate::identify::{CategoryMap, DedupRule, FactTemplate, IdentityRules};
-use crate::json_pointer::{Pointer, PointerSet};
+use crate::identify::{CategoryMap, DedupRule, FactTemplate, FanOut, IdentityRules};
 use crate::sample::Sample;
-use crate::verify::{
-    Algorithm, BodyDigest, CandidateRule, Direction, Encoding, Format, KeyForm, Message, Scheme,
-    TimeUnit, TimestampRule,
-};
+use crate::verify::{Algorithm, HostPattern, Scheme};
 
 /// Collects problems, so that one reading reports them all.
 #[derive(Default)]
-struct Check {
+pub(super) struct Check {
     problems: Vec<Problem>,
 }
 
 impl Check {
-    fn problem(&mut self, path: impl Display, message: impl Display) {
+    pub(super) fn problem(&mut self, path: impl Display, message: impl Display) {
         self.problems.push(Problem { path: path.to_string(), message: message.to_string() });
     }
 
     /// The value, or a problem with the whole chain of its causes.
-    fn ok<T, E: std::error::Error>(
+    pub(super) fn ok<T, E: std::error::Error>(
         &mut self,
         path: impl Display,
         result: Result<T, E>,
@@ -51,7 +44,7 @@ impl Check {
             .ok()
     }
 
-    fn demand(&mut self, holds: bool, path: impl Display, message: impl Display) {
+    pub(super) fn demand(&mut self, holds: bool, path: impl Display, message: impl Display) {
         if !holds {
             self.problem(path, message);
         }
@@ -65,6 +58,7 @@ pub(super) fn compile(table: Arc<ProviderTable>) -> Result<Provider, ProviderErr
         && table.name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'));
     check.demand(name_ok, "name", "a name is 1 to 63 of a-z, 0-9 and -");
     let schemes = schemes(&mut check, &table.schemes);
+    judge_params(&mut check, &table, &schemes);
     let handshakes: Vec<_> =
         table.handshakes.iter().filter_map(|h| handshake(&mut check, h, &table)).collect();
     let mut identity = identity(&mut check, &table, &schemes);
@@ -125,188 +119,6 @@ fn answers(check: &mut Check, table: &ProviderTable) {
     }
 }
 
-fn schemes(check: &mut Check, tables: &[SchemeTable]) -> Vec<Arc<Scheme>> {
-    check.demand(!tables.is_empty(), "schemes", "at least one is needed");
-    let mut seen = BTreeMap::new();
-    let mut out = Vec::new();
-    for (index, table) in tables.iter().enumerate() {
-        let name = table.name.clone().unwrap_or_else(|| format!("{index}"));
-        let path = format!("schemes.{name}");
-        check.demand(table.name.is_some(), &path, "a scheme needs a name");
-        check.demand(seen.insert(name.clone(), ()).is_none(), &path, "there are two of that name");
-        out.extend(scheme(check, &path, &name, table).map(Arc::new));
-    }
-    out
-}
-
-fn scheme(check: &mut Check, path: &str, name: &str, table: &SchemeTable) -> Option<Scheme> {
-    let signature = places(check, path, table.header.as_ref(), table.from.as_ref());
-    let algorithm = match &table.algorithm {
-        Some(AlgorithmName::Known(algorithm)) => Some(*algorithm),
-        Some(AlgorithmName::Hook(hook)) => {
-            check.problem(
-                format_args!("{path}.algorithm"),
-                format_args!("this host has no hook {hook:?}"),
-            );
-            None
-        }
-        None => {
-            check.problem(format_args!("{path}.algorithm"), "is missing");
-            None
-        }
-    };
-    let format = format(check, path, table);
-    let message = table.message.as_deref().unwrap_or("{body}");
-    let message = check.ok(format_args!("{path}.message"), Message::parse(message));
-    let timestamp = table.timestamp.as_ref().map(|t| timestamp(check, path, t));
-    let body_digest = match &table.body_digest {
-        None => None,
-        Some(digest) => check
-            .ok(format_args!("{path}.body_digest.from"), Source::parse(&digest.from))
-            .map(|from| BodyDigest { from, encoding: digest.encoding.unwrap_or(Encoding::Hex) }),
-    };
-    let plain = algorithm == Some(Algorithm::StaticEquals);
-    let encoding = table.encoding.unwrap_or(if plain { Encoding::Plain } else { Encoding::Hex });
-    let require = table.require.iter().flatten();
-    let scheme = Scheme {
-        name: name.into(),
-        signature,
-        format: format?,
-        encoding,
-        algorithm: algorithm?,
-        key: table.key.unwrap_or(KeyForm::Utf8),
-        message: message?,
-        timestamp,
-        require: require
-            .map(|(name, value)| (name.as_str().into(), value.as_str().into()))
-            .collect(),
-        candidates: table.candidates.unwrap_or(CandidateRule::Any),
-        body_digest,
-    };
-    judge_scheme(check, path, &scheme);
-    Some(scheme)
-}
-
-/// What must hold between the fields of a scheme.
-fn judge_scheme(check: &mut Check, path: &str, scheme: &Scheme) {
-    let families = scheme.families();
-    let plural = |s: &Source| matches!(s, Source::Headers(_) | Source::Each(_));
-    check.demand(
-        matches!(scheme.format, Format::Prefix(_)) || !scheme.signature.iter().any(plural),
-        format_args!("{path}.separator"),
-        "one value with several signatures, or several values, not both",
-    );
-    check.demand(
-        !scheme.signature.iter().any(|s| matches!(s, Source::Pair(_))),
-        format_args!("{path}.from"),
-        "pair: is for what stands beside the signature",
-    );
-    let times = scheme.timestamp.iter().flat_map(|t| &t.from);
-    for source in scheme.message.fields().chain(times) {
-        check.demand(
-            matches!(source.families(), 1) || source.families() == families,
-            path,
-            format_args!(
-                "{source} must have as many names as the signature header has ({families})"
-            ),
-        );
-    }
-    if let Some(timestamp) = &scheme.timestamp {
-        judge_timestamp(check, path, scheme, timestamp);
-    } else {
-        check.demand(
-            !scheme.message.covers_timestamp(),
-            format_args!("{path}.timestamp"),
-            "the message holds {timestamp}, so say where it stands",
-        );
-    }
-    if let Some(digest) = &scheme.body_digest {
-        check.demand(
-            scheme.message.covers(&digest.from),
-            format_args!("{path}.body_digest.from"),
-            "is not covered by the signature and would prove nothing",
-        );
-    }
-}
-
-/// Freshness is worth something only if the time is signed: whoever can change it can always look fresh.
-fn judge_timestamp(check: &mut Check, path: &str, scheme: &Scheme, timestamp: &TimestampRule) {
-    let path = format!("{path}.timestamp");
-    check.demand(!timestamp.from.is_empty(), format_args!("{path}.from"), "is missing");
-    let pairs = matches!(scheme.format, Format::Pairs { .. });
-    for source in &timestamp.from {
-        let pair = matches!(source, Source::Pair(_));
-        check.demand(pairs || !pair, &path, "pair: needs a signature header of key=value items");
-        let plural = matches!(source, Source::Headers(_) | Source::Each(_));
-        check.demand(!plural, &path, format_args!("{source} has several values"));
-        let signed = scheme.message.covers_timestamp() || scheme.message.covers(source);
-        check.demand(
-            signed || timestamp.tolerance.is_none(),
-            format_args!("{path}.tolerance"),
-            format_args!("{source} is not covered by the signature, so its age proves nothing"),
-        );
-    }
-}
-
-fn places(
-    check: &mut Check,
-    path: &str,
-    header: Option<&String>,
-    from: Option<&OneOrMore>,
-) -> Vec<Source> {
-    match (header, from) {
-        (Some(header), None) => {
-            check.ok(format_args!("{path}.header"), Source::header(header)).into_iter().collect()
-        }
-        (None, Some(OneOrMore(from))) if !from.is_empty() => from
-            .iter()
-            .filter_map(|text| check.ok(format_args!("{path}.from"), Source::parse(text)))
-            .collect(),
-        (Some(_), Some(_)) => {
-            check.problem(path, "give header or from, not both");
-            Vec::new()
-        }
-        (None, _) => {
-            check.problem(path, "say where it stands: header = … or from = …");
-            Vec::new()
-        }
-    }
-}
-
-fn format(check: &mut Check, path: &str, table: &SchemeTable) -> Option<Format> {
-    let prefix: Box<str> = table.prefix.as_deref().unwrap_or("").into();
-    match (table.separator.as_deref().filter(|s| !s.is_empty()), &table.pair) {
-        (None, None) => Some(Format::Prefix(prefix)),
-        (Some(separators), _) if !separators.is_ascii() => {
-            check.problem(format_args!("{path}.separator"), "is made of ASCII characters");
-            None
-        }
-        (Some(separators), None) => Some(Format::List { separators: separators.into(), prefix }),
-        (Some(separators), Some(key)) => {
-            check.demand(
-                prefix.is_empty(),
-                format_args!("{path}.prefix"),
-                "has no place beside pair",
-            );
-            Some(Format::Pairs { separators: separators.into(), key: key.as_str().into() })
-        }
-        (None, Some(_)) => {
-            check.problem(format_args!("{path}.pair"), "needs a separator");
-            None
-        }
-    }
-}
-
-fn timestamp(check: &mut Check, path: &str, table: &TimestampTable) -> TimestampRule {
-    let path = format!("{path}.timestamp");
-    TimestampRule {
-        from: places(check, &path, table.header.as_ref(), table.from.as_ref()),
-        unit: table.unit.unwrap_or(TimeUnit::Seconds),
-        tolerance: table.tolerance.map(|span| span.0),
-        direction: table.direction.unwrap_or(Direction::Both),
-    }
-}
-
 fn templates(check: &mut Check, path: &str, texts: &[String]) -> Vec<FactTemplate> {
     texts.iter().filter_map(|text| check.ok(path, FactTemplate::parse(text))).collect()
 }
@@ -332,7 +144,13 @@ fn identity(check: &mut Check, table: &ProviderTable, schemes: &[Arc<Scheme>]) -
             check.problem("dedup", "is id, id+body, body, none, or a list of fields");
             DedupRule::None
         }
-        fields => DedupRule::Fields(templates(check, "dedup", fields)),
+        fields => DedupRule::Fields(
+            fields
+                .iter()
+                .map(|field| field.split(" | ").map(str::to_owned).collect::<Vec<_>>())
+                .map(|alternatives| templates(check, "dedup", &alternatives))
+                .collect(),
+        ),
     };
     if matches!(dedup, DedupRule::Id | DedupRule::IdAndBody) {
         check.demand(!ids.is_empty(), "dedup", "goes by the id, so say where the id stands");
@@ -353,16 +171,40 @@ fn identity(check: &mut Check, table: &ProviderTable, schemes: &[Arc<Scheme>]) -
             Some((kind.as_str(), category?))
         })
         .collect();
-    let fan_out = table.fan_out.as_deref();
+    let fan_out = check.ok("fan_out", FanOut::parse(&table.fan_out.0)).unwrap_or_default();
     IdentityRules {
         kinds,
         ids,
         dedup,
         categories: CategoryMap::new(categories),
-        fan_out: fan_out.and_then(|text| check.ok("fan_out", Pointer::parse(text))),
-        body_pointers: PointerSet::default(),
-        item_pointers: PointerSet::default(),
+        fan_out,
+        pointers: Default::default(),
     }
+}
+
+pub(super) fn shapes(
+    check: &mut Check,
+    path: &str,
+    table: &std::collections::BTreeMap<String, String>,
+) -> Vec<(Source, Shape)> {
+    let path = format!("{path}.shapes");
+    let shape = |(from, text): (&String, &String)| {
+        let source = check.ok(&path, Source::parse(from));
+        let shape = Shape::parse(text);
+        check.demand(shape.is_some(), &path, format_args!("{text:?} is no shape"));
+        source.zip(shape)
+    };
+    table.iter().filter_map(shape).collect()
+}
+
+pub(super) fn hosts(check: &mut Check, path: &str, texts: &[String]) -> Vec<HostPattern> {
+    let host = |text: &String| {
+        let pattern = HostPattern::parse(text);
+        let message = format_args!("{text:?} is no host name, with one * at most");
+        check.demand(pattern.is_some(), format_args!("{path}.hosts"), message);
+        pattern
+    };
+    texts.iter().filter_map(host).collect()
 }
 
 /// An id that is not signed can be changed by whoever replays a request, and the replay would look new.
@@ -370,7 +212,7 @@ fn judge_signed_ids(check: &mut Check, ids: &[FactTemplate], schemes: &[Arc<Sche
     for scheme in schemes.iter().filter(|s| s.algorithm != Algorithm::StaticEquals) {
         for source in ids.iter().flat_map(FactTemplate::sources) {
             check.demand(
-                scheme.message.covers(source),
+                scheme.covers(source),
                 "dedup",
                 format_args!("{source} is not covered by scheme {}; use id+body", scheme.name),
             );
@@ -382,7 +224,13 @@ fn secret_fields(check: &mut Check, table: &ProviderTable, schemes: &[Arc<Scheme
     let tokens = schemes.iter().filter(|s| s.algorithm == Algorithm::StaticEquals);
     let mut fields: Vec<Source> = tokens.flat_map(|s| s.signature.iter().cloned()).collect();
     for text in &table.secret_fields {
-        fields.extend(check.ok("secret_fields", Source::parse(text)));
+        let field = check.ok("secret_fields", Source::parse(text));
+        let odd = matches!(
+            field,
+            Some(Source::Outer(_) | Source::KeyBesides(_) | Source::FormXml(..) | Source::Pair(_))
+        );
+        check.demand(!odd, "secret_fields", format_args!("{text} cannot be hidden"));
+        fields.extend(field);
     }
     fields
 }
@@ -402,8 +250,9 @@ fn handshake(
 ) -> Option<Handshake> {
     let path = format!("handshakes.{}", table.name);
     let source = |check: &mut Check, text: &str| check.ok(&path, Source::parse(text));
-    let WhenTable { method, present, equal } = &table.when;
-    let present: Vec<_> = present.iter().filter_map(|text| source(check, text)).collect();
+    let WhenTable { method, present, absent, equal } = &table.when;
+    let [present, absent] = [present, absent]
+        .map(|texts| texts.iter().filter_map(|text| source(check, text)).collect::<Vec<_>>());
     let equal: Vec<_> = equal
         .iter()
         .filter_map(|(text, value)| Some((source(check, text)?, value.clone())))
@@ -444,15 +293,18 @@ fn handshake(
             );
             HandshakeRule::FetchUrl {
                 from: source(check, e.fetch_url.as_deref()?)?,
-                hosts: e.hosts.clone(),
+                hosts: hosts(check, &path, &e.hosts),
             }
         }
-        e => e.notice.clone().map_or(HandshakeRule::None, HandshakeRule::Notice),
+        _ => HandshakeRule::None,
     };
+    let shapes = shapes(check, &path, &table.shapes);
     Some(Handshake {
         name: table.name.clone(),
         method: method.clone(),
         present,
+        absent,
+        shapes,
         equal,
         after,
         status: reply.status,
@@ -460,5 +312,6 @@ fn handshake(
         headers,
         body,
         effect,
+        notice: table.effect.notice.clone(),
     })
 }

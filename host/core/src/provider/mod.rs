@@ -6,7 +6,9 @@
 
 mod catalog;
 mod compile;
+mod compile_scheme;
 mod overrides;
+mod shape;
 mod source;
 mod table;
 mod template;
@@ -21,15 +23,16 @@ use thiserror::Error;
 use crate::handshake::Handshake;
 use crate::identify::IdentityRules;
 use crate::sample::Sample;
-use crate::verify::{NamedSecret, Scheme, SchemePolicy, SecretError, Verifier};
+use crate::verify::{NamedSecret, Params, Scheme, SchemePolicy, SecretError, Verifier};
 
 pub use catalog::Catalog;
 pub use overrides::ProviderOverrides;
-pub(crate) use source::into_bytes;
+pub use shape::Shape;
 pub use source::{HeaderPattern, InvalidSource, Source};
+pub(crate) use source::{first_key_besides, into_bytes, xml_text};
 pub use table::{
-    AlgorithmName, AnswerTable, BodyDigestTable, BodyKind, OnRedelivery, SchemeTable,
-    TimestampTable,
+    AlgorithmName, AnswerTable, BodyDigestTable, BodyKind, ClaimedDigestTable, FetchedKeyTable,
+    JwtTable, OnRedelivery, SchemeTable, TimestampTable,
 };
 pub use template::{Piece, Unclosed, pieces};
 pub use units::{OneOrMore, Size, Span};
@@ -146,9 +149,27 @@ impl Provider {
         Ok(provider)
     }
 
-    /// Prepares the keys of a source.
+    /// Prepares the keys of a source that was given no parameters.
     pub fn verifier(&self, secrets: &[NamedSecret]) -> Result<Verifier, SecretError> {
-        Verifier::new(&self.schemes, self.policy, secrets)
+        self.verifier_with(secrets, &Params::new())
+    }
+
+    /// Prepares the keys of a source.
+    pub fn verifier_with(
+        &self,
+        secrets: &[NamedSecret],
+        params: &Params,
+    ) -> Result<Verifier, SecretError> {
+        if secrets.is_empty() && self.learns_secret() {
+            return Ok(Verifier::awaiting_secret());
+        }
+        Verifier::new(&self.schemes, self.policy, secrets, params)
+    }
+
+    /// True if a handshake hands over the secret, so that a source may start without one.
+    #[must_use]
+    pub fn learns_secret(&self) -> bool {
+        self.handshakes.iter().any(Handshake::stores_secret)
     }
 
     /// The scheme of that name, or the first.
@@ -160,7 +181,6 @@ impl Provider {
     /// True if a scheme signs the public URL, so that the source must know it.
     #[must_use]
     pub fn signs_url(&self) -> bool {
-        use crate::verify::Part;
-        self.schemes.iter().any(|s| s.message.parts().iter().any(|p| matches!(p, Part::Url(_))))
+        self.schemes.iter().any(|scheme| scheme.signs_url())
     }
 }

@@ -27,7 +27,7 @@ pub struct ProviderOverrides {
     /// What makes two requests the same.
     pub dedup: Option<OneOrMore>,
     /// Where an array stands whose items are events of their own.
-    pub fan_out: Option<String>,
+    pub fan_out: Option<OneOrMore>,
     /// Largest body.
     pub body_limit: Option<Size>,
     /// What a redelivery of an event that failed here does.
@@ -103,7 +103,7 @@ impl ProviderOverrides {
         set(&mut table.id, self.id.as_ref());
         set(&mut table.dedup, self.dedup.as_ref());
         set(&mut table.on_redelivery, self.on_redelivery.as_ref());
-        table.fan_out = self.fan_out.clone().or(table.fan_out.take());
+        set(&mut table.fan_out, self.fan_out.as_ref());
         table.body_limit = self.body_limit.or(table.body_limit);
         table.acknowledge = self.acknowledge.clone().or(table.acknowledge.take());
         table.default_answer = self.default_answer.clone().or(table.default_answer.take());
@@ -158,6 +158,10 @@ fn merge(scheme: &mut SchemeTable, change: &SchemeTable) {
     over(&mut scheme.require, &change.require);
     over(&mut scheme.candidates, &change.candidates);
     over(&mut scheme.body_digest, &change.body_digest);
+    over(&mut scheme.shapes, &change.shapes);
+    over(&mut scheme.items, &change.items);
+    over(&mut scheme.jwt, &change.jwt);
+    over(&mut scheme.fetched_key, &change.fetched_key);
     match (&mut scheme.timestamp, &change.timestamp) {
         (Some(timestamp), Some(change)) => {
             if change.header.is_some() || change.from.is_some() {

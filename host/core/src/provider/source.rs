@@ -9,6 +9,9 @@
 //! | `headers:X-Sig-*\|X-Old` | every such header; `*` stands for digits at the end |
 //! | `form:field` | a field of a form body; `form:field#/pointer` looks into JSON inside it |
 //! | `query:name` | a parameter of the public URL |
+//! | `outer:/id` | JSON pointer into the item of the outer array, where fan-out has two |
+//! | `key-besides:a,b` | the first key of the body's object that is none of these |
+//! | `xml:form-base64:field#/a/b` | the text of an element in XML, base64 in a form field |
 //! | `pair:t` | a value from the signature header's own key-value list |
 
 use std::borrow::Cow;
@@ -30,6 +33,12 @@ pub enum Source {
     Json(Pointer),
     /// A JSON pointer into the whole body.
     Body(Pointer),
+    /// A JSON pointer into the item of the outer of two arrays.
+    Outer(Pointer),
+    /// The first key of the body's object that is none of these.
+    KeyBesides(Vec<Box<str>>),
+    /// The path of an element in XML that stands in a form field as base64.
+    FormXml(Box<str>, Vec<Box<str>>),
     /// A JSON pointer with a `*`, into the body.
     Each(Pointer),
     /// A form field, perhaps with a pointer into JSON inside it.
@@ -67,7 +76,7 @@ pub enum InvalidSource {
     /// Unknown or missing word before the colon.
     #[error(
         "{0:?} names no place in a request: write /pointer, header:NAME, headers:NAME, body:/pointer, \
-         each:/pointer, form:FIELD, query:NAME or pair:KEY"
+         outer:/pointer, each:/pointer, key-besides:KEY, form:FIELD, query:NAME or pair:KEY"
     )]
     Unknown(String),
     /// Nothing after the colon.
@@ -109,6 +118,13 @@ impl Source {
             "header" => Self::Header(header_names(rest)?),
             "headers" => Self::Headers(header_patterns(rest)?),
             "body" => Self::Body(pointer(rest)?),
+            "outer" => Self::Outer(pointer(rest)?),
+            "key-besides" => Self::KeyBesides(rest.split(',').map(Into::into).collect()),
+            "xml" => {
+                let field = rest.strip_prefix("form-base64:").and_then(|r| r.split_once("#/"));
+                let (field, path) = field.ok_or_else(unknown)?;
+                Self::FormXml(field.into(), path.split('/').map(Into::into).collect())
+            }
             "each" => {
                 let pointer = pointer(rest)?;
                 if rest.split('/').filter(|s| *s == "*").count() != 1 {
@@ -143,7 +159,7 @@ impl Source {
     /// True if reading it means parsing the body.
     #[must_use]
     pub fn reads_body(&self) -> bool {
-        matches!(self, Self::Json(_) | Self::Body(_) | Self::Each(_) | Self::Form(..))
+        !matches!(self, Self::Header(_) | Self::Headers(_) | Self::Query(_) | Self::Pair(_))
     }
 
     /// The one value that stands there in a request that is not yet verified. `Pair` is the signature
@@ -173,7 +189,16 @@ impl Source {
                 }
             }
             Self::Query(name) => request.query_parameter(name).map(into_bytes),
-            Self::Pair(_) | Self::Headers(_) | Self::Each(_) => None,
+            Self::KeyBesides(keys) => {
+                let key = first_key_besides(request.body, keys);
+                key.map(|key| Cow::Owned(key.into_bytes()))
+            }
+            Self::FormXml(field, path) => {
+                let text = request.form_field(field);
+                let text = text.and_then(|text| xml_text(text.as_bytes(), path));
+                text.map(|text| Cow::Owned(text.into_bytes()))
+            }
+            Self::Pair(_) | Self::Headers(_) | Self::Each(_) | Self::Outer(_) => None,
         })
     }
 
@@ -213,11 +238,57 @@ impl fmt::Display for Source {
             }
             Self::Json(pointer) => write!(f, "{pointer}"),
             Self::Body(pointer) => write!(f, "body:{pointer}"),
+            Self::Outer(pointer) => write!(f, "outer:{pointer}"),
+            Self::KeyBesides(keys) => write!(f, "key-besides:{}", keys.join(",")),
+            Self::FormXml(field, path) => write!(f, "xml:form-base64:{field}#/{}", path.join("/")),
             Self::Each(pointer) => write!(f, "each:{pointer}"),
             Self::Form(field, None) => write!(f, "form:{field}"),
             Self::Form(field, Some(pointer)) => write!(f, "form:{field}#{pointer}"),
             Self::Query(name) => write!(f, "query:{name}"),
             Self::Pair(key) => write!(f, "pair:{key}"),
+        }
+    }
+}
+
+/// The first key of a JSON object that is none of `besides`.
+pub(crate) fn first_key_besides(json: &[u8], besides: &[Box<str>]) -> Option<String> {
+    crate::json_pointer::first_key(json, |key| !besides.iter().any(|b| **b == *key))
+}
+
+/// The text of the first element at `path` in XML written as base64. Entities other than XML's own five are not
+/// expanded, nor is a document type read.
+pub(crate) fn xml_text(base64: &[u8], path: &[Box<str>]) -> Option<String> {
+    use base64::Engine;
+    use quick_xml::events::Event;
+    let dense: Vec<u8> = base64.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
+    let xml = base64::engine::general_purpose::STANDARD_PAD_INDIFFERENT.decode(dense).ok()?;
+    let mut reader = quick_xml::Reader::from_reader(xml.as_slice());
+    // How many elements are open, and how many of them from the outside in are the path's.
+    let (mut depth, mut on_path) = (0usize, 0usize);
+    let mut text = String::new();
+    loop {
+        match reader.read_event().ok()? {
+            Event::Start(element) => {
+                let next = path.get(on_path).filter(|_| depth == on_path);
+                if next.is_some_and(|name| **name == *element.name().as_ref()) {
+                    on_path += 1;
+                }
+                depth += 1;
+            }
+            Event::Text(more) if on_path == path.len() && depth == on_path => text.push_str(&more),
+            Event::GeneralRef(entity) if on_path == path.len() && depth == on_path => {
+                text.push_str(quick_xml::escape::resolve_predefined_entity(&entity)?);
+            }
+            Event::End(_) if on_path == path.len() && depth == on_path => {
+                let text = text.trim();
+                return (!text.is_empty()).then(|| text.to_owned());
+            }
+            Event::End(_) => {
+                depth = depth.checked_sub(1)?;
+                on_path = on_path.min(depth);
+            }
+            Event::Eof => return None,
+            _ => {}
         }
     }
 }
@@ -265,6 +336,9 @@ mod tests {
             "form:payload#/type",
             "query:token",
             "pair:t",
+            "outer:/id",
+            "key-besides:update_id,x",
+            "xml:form-base64:bt_payload#/notification/kind",
         ] {
             assert_eq!(Source::parse(text).unwrap().to_string(), text);
         }
@@ -277,6 +351,33 @@ mod tests {
         assert!(matches!(Source::parse("header:X Y"), Err(InvalidSource::Header(_))));
         assert!(matches!(Source::parse("each:/a/b"), Err(InvalidSource::Star(_))));
         assert!(matches!(Source::parse("/a~2"), Err(InvalidSource::Pointer { .. })));
+    }
+
+    #[test]
+    fn a_key_is_found_beside_those_that_are_always_there() {
+        let of = |json: &str| first_key_besides(json.as_bytes(), &["id".into(), "x".into()]);
+        assert_eq!(of(r#"{"id":{"a":1},"message":{},"other":1}"#).as_deref(), Some("message"));
+        assert_eq!(of(r#"{"id":1,"x":2}"#), None);
+        assert_eq!((of("[1]"), of("{"), of(r#"{"a":1} x"#)), (None, None, None));
+    }
+
+    #[test]
+    fn an_element_is_found_in_xml_by_its_path() {
+        use base64::Engine;
+        let of = |xml: &str| {
+            let base64 = base64::engine::general_purpose::STANDARD.encode(xml);
+            xml_text(base64.as_bytes(), &["n".into(), "kind".into()])
+        };
+        assert_eq!(
+            of("<?xml version='1.0'?><n><o><kind>no</kind></o><kind> a&amp;b </kind></n>")
+                .as_deref(),
+            Some("a&b")
+        );
+        assert_eq!(of("<m><kind>no</kind></m>"), None);
+        assert_eq!(of("<n><kind/></n>"), None);
+        assert_eq!(of("<!DOCTYPE n [<!ENTITY x 'y'>]><n><kind>&x;</kind></n>"), None);
+        assert_eq!(of(&"<n>".repeat(100_000)), None);
+        assert_eq!(xml_text(b"no base64", &["n".into()]), None);
     }
 
     #[test]

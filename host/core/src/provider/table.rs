@@ -41,8 +41,9 @@ pub(super) struct ProviderTable {
     pub(super) id: OneOrMore,
     /// What makes two requests the same: `id`, `id+body`, `body`, `none`, or a list of fields.
     pub(super) dedup: OneOrMore,
-    /// Where an array stands whose items are events of their own.
-    pub(super) fan_out: Option<String>,
+    /// Where an array stands whose items are events of their own; several where senders differ.
+    #[serde(default)]
+    pub(super) fan_out: OneOrMore,
     /// What bodies are.
     #[serde(default, with = "body_word")]
     pub(super) body: BodyKind,
@@ -117,17 +118,77 @@ pub struct SchemeTable {
     /// How the secret becomes a key; its bytes if not said.
     #[serde(default, with = "key_word")]
     pub key: Option<KeyForm>,
-    /// What is signed; `{body}` if not said.
-    pub message: Option<String>,
+    /// What is signed; `{body}` if not said. Of several, any may be.
+    pub message: Option<OneOrMore>,
     /// The signed time.
     pub timestamp: Option<TimestampTable>,
-    /// Headers with one exact value.
-    pub require: Option<BTreeMap<String, String>>,
+    /// Headers, or fields in the notation of sources, with an exact value or one of several.
+    pub require: Option<BTreeMap<String, OneOrMore>>,
+    /// Fields and the shape that each must have.
+    pub shapes: Option<BTreeMap<String, String>>,
     /// How many of several signatures must be right: `any` or `all`.
     #[serde(default, with = "candidates_word")]
     pub candidates: Option<CandidateRule>,
     /// A digest of the body among the signed fields.
     pub body_digest: Option<BodyDigestTable>,
+    /// An array in the body, each item of which is signed as if it were the body.
+    pub items: Option<String>,
+    /// The signature is a JSON Web Token that must say this.
+    pub jwt: Option<JwtTable>,
+    /// Where keys are published that no secret gives.
+    pub fetched_key: Option<FetchedKeyTable>,
+}
+
+/// What a JSON Web Token must say.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JwtTable {
+    /// Claims with the value, or the values of which one must be there; `{url}` and `{param:NAME}` stand for
+    /// the public URL and a parameter.
+    #[serde(default)]
+    pub claims: BTreeMap<String, OneOrMore>,
+    /// How old the token may be by its `iat`.
+    pub max_age: Option<Span>,
+    /// A claim that holds the SHA-256 of the body.
+    pub body_digest: Option<ClaimedDigestTable>,
+    /// A claim that holds the SHA-256 of the public URL.
+    pub url_digest: Option<ClaimedDigestTable>,
+}
+
+/// A digest among the claims.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClaimedDigestTable {
+    /// The claim.
+    pub claim: String,
+    /// How it is written; hex if not said.
+    #[serde(default, with = "encoding_word")]
+    pub encoding: Option<Encoding>,
+    /// It may be missing where the body is empty.
+    #[serde(default)]
+    pub optional_if_empty: bool,
+}
+
+/// Where keys are published.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FetchedKeyTable {
+    /// Always this address; may hold `{param:NAME}`.
+    pub url: Option<String>,
+    /// The address that stands there in the request.
+    pub from: Option<String>,
+    /// Hosts that keys are taken from.
+    pub hosts: Vec<String>,
+    /// What the address's path must end with.
+    #[serde(default)]
+    pub path_suffix: String,
+    /// Names one of which a certificate must be for.
+    #[serde(default)]
+    pub names: Vec<String>,
+    /// A body to post, with `{key-id}` and `{param:NAME}`.
+    pub post: Option<String>,
+    /// Where in the answer the key stands.
+    pub inside: Option<String>,
 }
 
 /// The signed time.
@@ -220,6 +281,9 @@ pub(super) struct HandshakeTable {
     pub(super) reply: ReplyTable,
     #[serde(default)]
     pub(super) effect: EffectTable,
+    /// Sources and the shape that each must have, or the handshake is refused.
+    #[serde(default)]
+    pub(super) shapes: BTreeMap<String, String>,
 }
 
 /// Which requests are the handshake.
@@ -230,6 +294,9 @@ pub(super) struct WhenTable {
     /// Sources that must be there.
     #[serde(default)]
     pub(super) present: Vec<String>,
+    /// Sources that must not be there.
+    #[serde(default)]
+    pub(super) absent: Vec<String>,
     /// Sources that must have this value.
     #[serde(default)]
     pub(super) equal: BTreeMap<String, String>,
@@ -283,7 +350,11 @@ pub(super) struct VectorTable {
     pub(super) origin: String,
     /// The code of the refusal; left out if the request is genuine.
     pub(super) refused: Option<String>,
+    #[serde(default)]
     pub(super) secret: OneOrMore,
+    /// Parameters of the source.
+    #[serde(default)]
+    pub(super) params: BTreeMap<String, String>,
     /// The clock to verify by, in Unix seconds.
     #[serde(default)]
     pub(super) now: u64,
@@ -343,6 +414,7 @@ macro_rules! words {
 
 words!(policy_word: SchemePolicy {
     "strongest" => SchemePolicy::Strongest,
+    "strongest-present" => SchemePolicy::StrongestPresent,
     "any" => SchemePolicy::Any,
 });
 words!(body_word: BodyKind {
@@ -369,6 +441,10 @@ words!(key_word: Option<KeyForm> {
     "hex" => KeyForm::Hex,
     "whsec" => KeyForm::Whsec,
     "whpk" => KeyForm::Whpk,
+    "whsec-only" => KeyForm::WhsecOnly,
+    "html-text" => KeyForm::HtmlText,
+    "sha1" => KeyForm::Sha1,
+    "public-key" => KeyForm::PublicKey,
     "nfkd" => KeyForm::Nfkd,
 });
 words!(unit_word: Option<TimeUnit> {
@@ -383,6 +459,7 @@ words!(direction_word: Option<Direction> {
 words!(candidates_word: Option<CandidateRule> {
     "any" => CandidateRule::Any,
     "all" => CandidateRule::All,
+    "one" => CandidateRule::One,
 });
 
 mod algorithm_word {
@@ -397,6 +474,9 @@ mod algorithm_word {
         "ecdsa-p256-sha256-der",
         "rsa-pkcs1-sha1",
         "rsa-pkcs1-sha256",
+        "rsa-pss-sha512",
+        "ecdsa-p256-sha256",
+        "ecdsa-p384-sha384",
         "static-equals",
     ];
 
@@ -413,6 +493,9 @@ mod algorithm_word {
             "ecdsa-p256-sha256-der" => Algorithm::EcdsaP256Sha256Der,
             "rsa-pkcs1-sha1" => Algorithm::RsaPkcs1Sha1,
             "rsa-pkcs1-sha256" => Algorithm::RsaPkcs1Sha256,
+            "rsa-pss-sha512" => Algorithm::RsaPssSha512,
+            "ecdsa-p256-sha256" => Algorithm::EcdsaP256Sha256,
+            "ecdsa-p384-sha384" => Algorithm::EcdsaP384Sha384,
             "static-equals" => Algorithm::StaticEquals,
             _ => match text.strip_prefix("hook:") {
                 Some(name) => return Ok(Some(AlgorithmName::Hook(name.to_owned()))),

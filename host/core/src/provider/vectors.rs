@@ -39,7 +39,13 @@ impl Provider {
             .iter()
             .map(|s| NamedSecret::new("vector", Secret::new(s.as_str())))
             .collect();
-        let verifier = self.verifier(&secrets).map_err(|error| error.to_string())?;
+        let params = vector
+            .params
+            .iter()
+            .map(|(name, value)| (name.clone(), Secret::new(value.as_str())))
+            .collect();
+        let verifier = self.verifier_with(&secrets, &params);
+        let verifier = verifier.map_err(|error| error.to_string())?;
         let body = match (&vector.body, &vector.body_base64) {
             (Some(text), None) => text.clone().into_bytes(),
             (None, Some(text)) => STANDARD.decode(text).map_err(|_| "body_base64 is not base64")?,

@@ -7,13 +7,16 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{
-    ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256,
-    RsaKeyPair,
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED_SIGNING,
+    ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair,
+    RSA_PKCS1_SHA256, RSA_PSS_SHA512, RsaEncoding, RsaKeyPair,
 };
 use zeroize::Zeroizing;
 
 use super::SignError;
-use crate::verify::{Algorithm, KeyError, KeyForm, PreparedKey, Scheme, Secret, join, p256_spki};
+use crate::verify::{
+    Algorithm, KeyError, KeyForm, PreparedKey, Scheme, Secret, join, p256_spki, p384_spki,
+};
 
 /// Bytes of a fresh shared secret: as many as the hash's output, and what Standard Webhooks allows.
 const SHARED_BYTES: usize = 32;
@@ -25,7 +28,7 @@ pub(super) enum SigningKey {
     Token(Zeroizing<Vec<u8>>),
     Ed25519(Ed25519KeyPair),
     Ecdsa(EcdsaKeyPair),
-    Rsa(RsaKeyPair),
+    Rsa(RsaKeyPair, &'static dyn RsaEncoding),
 }
 
 impl fmt::Debug for SigningKey {
@@ -41,7 +44,20 @@ impl SigningKey {
         random: &SystemRandom,
     ) -> Result<Self, SignError> {
         let wrong = |cause| SignError::Key { scheme: scheme.name.to_string(), cause };
-        let decoded = || scheme.key.decode(secret).map_err(wrong);
+        // The private half of a published key is PEM or base64.
+        let form = match scheme.key {
+            KeyForm::PublicKey if scheme.algorithm.has_key_pair() => KeyForm::Base64,
+            form => form,
+        };
+        let decoded = || form.decode(secret).map_err(wrong);
+        let ecdsa = |algorithm| {
+            let pair = EcdsaKeyPair::from_pkcs8(algorithm, &decoded()?, random);
+            Ok(Self::Ecdsa(pair.map_err(|_| wrong(KeyError::NotPrivate))?))
+        };
+        let rsa = |encoding| {
+            let pair = RsaKeyPair::from_pkcs8(&decoded()?);
+            Ok(Self::Rsa(pair.map_err(|_| wrong(KeyError::NotPrivate))?, encoding))
+        };
         Ok(match scheme.algorithm {
             Algorithm::HmacSha1
             | Algorithm::HmacSha256
@@ -53,15 +69,12 @@ impl SigningKey {
             Algorithm::Ed25519 => {
                 Self::Ed25519(ed25519(&decoded()?).ok_or(wrong(KeyError::NotPrivate))?)
             }
-            Algorithm::EcdsaP256Sha256Der => {
-                let pair =
-                    EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &decoded()?, random);
-                Self::Ecdsa(pair.map_err(|_| wrong(KeyError::NotPrivate))?)
-            }
-            Algorithm::RsaPkcs1Sha256 => {
-                let pair = RsaKeyPair::from_pkcs8(&decoded()?);
-                Self::Rsa(pair.map_err(|_| wrong(KeyError::NotPrivate))?)
-            }
+            Algorithm::EcdsaP256Sha256Der => ecdsa(&ECDSA_P256_SHA256_ASN1_SIGNING)?,
+            Algorithm::EcdsaP256Sha256 => ecdsa(&ECDSA_P256_SHA256_FIXED_SIGNING)?,
+            Algorithm::EcdsaP384Sha384 => ecdsa(&ECDSA_P384_SHA384_FIXED_SIGNING)?,
+            Algorithm::RsaPkcs1Sha256 => rsa(&RSA_PKCS1_SHA256)?,
+            Algorithm::RsaPssSha512 => rsa(&RSA_PSS_SHA512)?,
+            // Nobody should make signatures with SHA-1 under RSA any more, and ring does not.
             Algorithm::RsaPkcs1Sha1 => {
                 return Err(SignError::Unsupported { scheme: scheme.name.to_string() });
             }
@@ -81,9 +94,9 @@ impl SigningKey {
                 let signature = pair.sign(random, &join(parts));
                 signature.map_err(|_| SignError::NoRandomness)?.as_ref().to_vec()
             }
-            Self::Rsa(pair) => {
+            Self::Rsa(pair, encoding) => {
                 let mut signature = vec![0; pair.public().modulus_len()];
-                pair.sign(&RSA_PKCS1_SHA256, random, &join(parts), &mut signature)
+                pair.sign(*encoding, random, &join(parts), &mut signature)
                     .map_err(|_| SignError::NoRandomness)?;
                 signature
             }
@@ -127,17 +140,16 @@ impl SecretPair {
                 })
             }
             Algorithm::EcdsaP256Sha256Der => {
-                let algorithm = &ECDSA_P256_SHA256_ASN1_SIGNING;
-                let private = EcdsaKeyPair::generate_pkcs8(algorithm, random).map_err(none)?;
-                let pair = EcdsaKeyPair::from_pkcs8(algorithm, private.as_ref(), random)
-                    .map_err(|_| SignError::NoRandomness)?;
-                Ok(Self {
-                    sending: write(scheme.key, "", private.as_ref()),
-                    verifying: write(scheme.key, "", &p256_spki(pair.public_key().as_ref())),
-                })
+                Self::ecdsa(scheme, &ECDSA_P256_SHA256_ASN1_SIGNING, p256_spki, random)
             }
-            Algorithm::RsaPkcs1Sha1 | Algorithm::RsaPkcs1Sha256 => {
-                Err(SignError::Unsupported { scheme: scheme.name.to_string() })
+            Algorithm::EcdsaP256Sha256 => {
+                Self::ecdsa(scheme, &ECDSA_P256_SHA256_FIXED_SIGNING, p256_spki, random)
+            }
+            Algorithm::EcdsaP384Sha384 => {
+                Self::ecdsa(scheme, &ECDSA_P384_SHA384_FIXED_SIGNING, p384_spki, random)
+            }
+            Algorithm::RsaPkcs1Sha1 | Algorithm::RsaPkcs1Sha256 | Algorithm::RsaPssSha512 => {
+                Err(SignError::KeyPairWanted { scheme: scheme.name.to_string() })
             }
             _ => {
                 let mut bytes = Zeroizing::new([0; SHARED_BYTES]);
@@ -149,12 +161,32 @@ impl SecretPair {
     }
 }
 
+impl SecretPair {
+    fn ecdsa(
+        scheme: &Scheme,
+        algorithm: &'static EcdsaSigningAlgorithm,
+        spki: fn(&[u8]) -> Vec<u8>,
+        random: &SystemRandom,
+    ) -> Result<Self, SignError> {
+        let none = |_| SignError::NoRandomness;
+        let private = EcdsaKeyPair::generate_pkcs8(algorithm, random).map_err(none)?;
+        let pair = EcdsaKeyPair::from_pkcs8(algorithm, private.as_ref(), random)
+            .map_err(|_| SignError::NoRandomness)?;
+        Ok(Self {
+            sending: write(scheme.key, "", private.as_ref()),
+            verifying: write(scheme.key, "", &spki(pair.public_key().as_ref())),
+        })
+    }
+}
+
 /// Writes a key in the form that `form` reads; `prefix` is for the forms that have one.
 fn write(form: KeyForm, prefix: &str, key: &[u8]) -> Secret {
     match form {
-        KeyForm::Utf8 | KeyForm::Nfkd | KeyForm::Hex => Secret::new(hex::encode(key)),
-        KeyForm::Base64 => Secret::new(STANDARD.encode(key)),
-        KeyForm::Whsec | KeyForm::Whpk => {
+        KeyForm::Utf8 | KeyForm::Nfkd | KeyForm::HtmlText | KeyForm::Sha1 | KeyForm::Hex => {
+            Secret::new(hex::encode(key))
+        }
+        KeyForm::Base64 | KeyForm::PublicKey => Secret::new(STANDARD.encode(key)),
+        KeyForm::Whsec | KeyForm::WhsecOnly | KeyForm::Whpk => {
             let text = Zeroizing::new(STANDARD.encode(key));
             Secret::new(format!("{prefix}{}", *text))
         }

@@ -5,15 +5,16 @@
 
 mod key;
 mod outgoing;
+mod place;
+mod scheme;
+mod token;
 
 use ring::rand::SystemRandom;
 use thiserror::Error;
 
-use crate::provider::{Provider, Source};
+use crate::provider::Provider;
 use crate::time::Timestamp;
-use crate::verify::{Format, KeyError, Refusal, RequestView, Scheme, Secret};
-
-use key::SigningKey;
+use crate::verify::{KeyError, Params, Refusal, RequestView, Secret};
 
 pub use key::SecretPair;
 pub use outgoing::{StandardWebhooksSigner, sign_sha256_header, sign_standard_webhooks};
@@ -29,6 +30,34 @@ pub struct RequestDraft {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
+}
+
+impl RequestDraft {
+    fn has_header(&self, name: &str) -> bool {
+        self.headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name))
+    }
+
+    fn view<T>(&self, see: impl FnOnce(RequestView<'_>) -> T) -> T {
+        let headers: Vec<(&str, &[u8])> =
+            self.headers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
+        see(RequestView {
+            method: &self.method,
+            url: &self.url,
+            headers: &headers,
+            body: &self.body,
+        })
+    }
+}
+
+/// What a sender signs with.
+#[derive(Debug, Clone, Copy)]
+pub struct Signing<'a> {
+    /// The shared secret, or the private key.
+    pub secret: &'a Secret,
+    /// What the source was given besides, and signs as well.
+    pub params: &'a Params,
+    /// The one scheme to sign by; `None` takes the strongest that fits.
+    pub scheme: Option<&'a str>,
 }
 
 /// A draft that cannot be signed.
@@ -52,6 +81,23 @@ pub enum SignError {
         #[source]
         cause: Refusal,
     },
+    /// A parameter is signed and was not given.
+    #[error("parameter {param} is not given, and scheme {scheme} signs it")]
+    ParamMissing {
+        /// The scheme.
+        scheme: String,
+        /// Name of the parameter.
+        param: String,
+    },
+    /// A fresh RSA key cannot be made here: the sender brings its own.
+    #[error(
+        "scheme {scheme} signs with an RSA key, which is not made here: give a private key in PEM (PKCS #8), \
+         as openssl genpkey -algorithm RSA writes it, and its public half to the source"
+    )]
+    KeyPairWanted {
+        /// The scheme.
+        scheme: String,
+    },
     /// Signing by this algorithm is not supported.
     #[error("signing by scheme {scheme} is not supported")]
     Unsupported {
@@ -67,23 +113,33 @@ pub enum SignError {
 }
 
 impl Provider {
-    /// The headers that make `draft` a genuine request of this provider, signed by the strongest scheme that
-    /// `secret` is a signing key of. They are to be added to the draft's own.
-    pub fn sign(
+    /// `draft` as a genuine request of this provider: with the headers of its signature, or with the signature in
+    /// its body, where the draft must have a place for it. Signed by the first scheme that the secret is a key of
+    /// and whose fields the draft has.
+    pub fn sign_request(
         &self,
-        secret: &Secret,
+        signing: Signing<'_>,
         draft: &RequestDraft,
         now: Timestamp,
         random: &SystemRandom,
-    ) -> Result<Vec<(String, String)>, SignError> {
-        let mut refused = Err(SignError::NoSecret);
+    ) -> Result<RequestDraft, SignError> {
+        let mut refused = None;
         for scheme in &self.schemes {
-            match SigningKey::new(scheme, secret, random) {
-                Ok(key) => return scheme.sign(&key, draft, now, random),
-                Err(error) => refused = Err(error),
+            if signing.scheme.is_some_and(|name| name != &*scheme.name) {
+                continue;
+            }
+            let signed = scheme::signed(scheme, signing, draft, now, random);
+            match signed {
+                Ok(signed) => return Ok(signed),
+                // What the strongest scheme lacks is told, unless a later one has got further.
+                Err(error @ SignError::Key { .. }) => drop(refused.get_or_insert(error)),
+                Err(error) => {
+                    let told = matches!(refused, None | Some(SignError::Key { .. }));
+                    refused = if told { Some(error) } else { refused };
+                }
             }
         }
-        refused
+        Err(refused.unwrap_or(SignError::NoSecret))
     }
 
     /// A fresh secret for a scheme of this provider: the named one, or else the first that shares a secret,
@@ -102,122 +158,5 @@ impl Provider {
             scheme: scheme.unwrap_or_default().to_owned(),
         })?;
         SecretPair::generate(chosen, random)
-    }
-}
-
-impl Scheme {
-    fn sign(
-        &self,
-        key: &SigningKey,
-        draft: &RequestDraft,
-        now: Timestamp,
-        random: &SystemRandom,
-    ) -> Result<Vec<(String, String)>, SignError> {
-        let family = self.family_of(draft);
-        let name = self.header_name(family)?;
-        let mut added: Vec<(String, String)> =
-            self.require.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
-        let time = self.time_to_sign(draft, now, family, &mut added)?;
-
-        let headers = draft.headers.iter().chain(&added);
-        let headers: Vec<(&str, &[u8])> =
-            headers.map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
-        let request = RequestView {
-            method: &draft.method,
-            url: &draft.url,
-            headers: &headers,
-            body: &draft.body,
-        };
-        let lacking = |cause| SignError::Draft { scheme: self.name.to_string(), cause };
-        self.check_body_covered(&request).map_err(lacking)?;
-        let url = self.message.url_forms(&draft.url).swap_remove(0);
-        let parts = self
-            .message
-            .resolve(&request, time.as_deref().map(str::as_bytes), family, &url)
-            .map_err(lacking)?;
-        let signature = self.encoding.encode(&key.sign(&parts, random)?);
-
-        added.push((name, self.write(&signature, time.as_deref())));
-        Ok(added)
-    }
-
-    /// The family whose headers the draft has.
-    fn family_of(&self, draft: &RequestDraft) -> usize {
-        let has = |name: &str| draft.headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
-        let fields = self.message.fields().filter_map(|source| match source {
-            Source::Header(names) if names.len() > 1 => Some(names),
-            _ => None,
-        });
-        fields
-            .filter_map(|names| names.iter().position(|name| has(name)))
-            .next()
-            .unwrap_or_default()
-    }
-
-    fn header_name(&self, family: usize) -> Result<String, SignError> {
-        match self.signature.first() {
-            Some(Source::Header(names)) => {
-                names.get(family).or(names.first()).map(|n| n.to_string())
-            }
-            Some(Source::Headers(patterns)) => {
-                patterns.first().map(|p| format!("{}{}", p.name, if p.numbered { "1" } else { "" }))
-            }
-            _ => None,
-        }
-        .ok_or_else(|| SignError::Unsupported { scheme: self.name.to_string() })
-    }
-
-    /// The text of the time to sign: the draft's own where it has one, else now, put where the scheme has it.
-    fn time_to_sign(
-        &self,
-        draft: &RequestDraft,
-        now: Timestamp,
-        family: usize,
-        added: &mut Vec<(String, String)>,
-    ) -> Result<Option<String>, SignError> {
-        let Some(rule) = &self.timestamp else { return Ok(None) };
-        let headers: Vec<(&str, &[u8])> =
-            draft.headers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
-        let request = RequestView {
-            method: &draft.method,
-            url: &draft.url,
-            headers: &headers,
-            body: &draft.body,
-        };
-        for source in &rule.from {
-            if let Ok(Some(text)) = source.read(&request, family) {
-                return Ok(Some(String::from_utf8_lossy(&text).into_owned()));
-            }
-        }
-        let text = rule.unit.write(now);
-        for source in &rule.from {
-            match source {
-                Source::Pair(_) => return Ok(Some(text)),
-                Source::Header(names) => {
-                    let name = names.get(family).or(names.first());
-                    added.extend(name.map(|name| (name.to_string(), text.clone())));
-                    return Ok(Some(text));
-                }
-                _ => {}
-            }
-        }
-        let cause = Refusal::TimestampMissing;
-        Err(SignError::Draft { scheme: self.name.to_string(), cause })
-    }
-
-    fn write(&self, signature: &str, time: Option<&str>) -> String {
-        match &self.format {
-            Format::Prefix(prefix) | Format::List { prefix, .. } => format!("{prefix}{signature}"),
-            Format::Pairs { separators, key } => {
-                let from = self.timestamp.iter().flat_map(|rule| &rule.from);
-                let beside = from.filter_map(|source| match source {
-                    Source::Pair(key) => time.map(|time| format!("{key}={time}")),
-                    _ => None,
-                });
-                let mut items: Vec<_> = beside.collect();
-                items.push(format!("{key}={signature}"));
-                items.join(separators.get(..1).unwrap_or(","))
-            }
-        }
     }
 }

@@ -38,6 +38,10 @@ impl PreparedKey {
                 let whole = join(parts);
                 judge(candidates, encoding, rule, |sig| key.verify(&whole, sig).is_ok())
             }
+            Self::Published(algorithm, keys) => {
+                let whole = join(parts);
+                judge(candidates, encoding, rule, |sig| keys.verify(*algorithm, &whole, sig))
+            }
             Self::Static(expected) => {
                 judge(candidates, encoding, rule, |sig| equal(&Sha256::digest(sig), expected))
             }
@@ -64,7 +68,7 @@ impl PreparedKey {
                 parts.iter().for_each(|part| hash.update(part));
                 put(room, &hash.finalize())
             }
-            Self::Public(_) | Self::Static(_) => &[],
+            Self::Public(_) | Self::Published(..) | Self::Static(_) => &[],
         }
     }
 }
@@ -113,7 +117,7 @@ fn judge(
     }
     let enough = match rule {
         CandidateRule::Any => right > 0,
-        CandidateRule::All => right > 0 && right == candidates.len(),
+        CandidateRule::All | CandidateRule::One => right > 0 && right == candidates.len(),
     };
     match (enough, decoded) {
         (true, _) => Outcome::Match,

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256, Sha512};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use super::public_key::KeySet;
 use super::scheme::{Algorithm, KeyForm, Scheme};
 use super::secret::Secret;
 
@@ -38,6 +39,9 @@ pub enum KeyError {
     /// The private half where the public one belongs.
     #[error("secret is a private key; verifying takes the public one")]
     Private,
+    /// Not a signing secret in the one form that this scheme has.
+    #[error("secret is not whsec_ and the base64 of 32 bytes")]
+    NotWhsec,
     /// Not a private key where one is needed to sign.
     #[error("secret is not a private key of the scheme's algorithm")]
     NotPrivate,
@@ -57,6 +61,10 @@ impl KeyForm {
                 let text = std::str::from_utf8(bytes).map_err(|_| KeyError::NotText)?;
                 text.nfkd().collect::<String>().into_bytes()
             }
+            Self::HtmlText => unescape_html(bytes),
+            Self::Sha1 if bytes.is_empty() => Vec::new(),
+            Self::Sha1 => Sha1::digest(bytes).to_vec(),
+            Self::PublicKey => bytes.to_vec(),
             Self::Hex => hex::decode(bytes.trim_ascii()).map_err(|_| KeyError::NotHex)?,
             Self::Base64 => base64_key(&without_armour(bytes))?,
             Self::Whsec => {
@@ -65,6 +73,14 @@ impl KeyForm {
                     return Err(KeyError::NotShared);
                 }
                 base64_key(bytes.strip_prefix(b"whsec_").unwrap_or(bytes))?
+            }
+            Self::WhsecOnly => {
+                let rest = bytes.trim_ascii().strip_prefix(b"whsec_").ok_or(KeyError::NotWhsec)?;
+                let key = base64_key(rest)?;
+                if key.len() != 32 {
+                    return Err(KeyError::NotWhsec);
+                }
+                key
             }
             Self::Whpk => {
                 let bytes = bytes.trim_ascii();
@@ -83,8 +99,43 @@ fn base64_key(text: &[u8]) -> Result<Vec<u8>, KeyError> {
     STANDARD_PAD_INDIFFERENT.decode(text).map_err(|_| KeyError::NotBase64)
 }
 
+/// Text with the escapes of HTML's five characters undone, once, as web shops store their secrets. The numbers of
+/// numeric escapes may have zeros before them.
+fn unescape_html(bytes: &[u8]) -> Vec<u8> {
+    fn escape(rest: &[u8]) -> Option<(u8, usize)> {
+        let end = memchr::memchr(b';', &rest[..rest.len().min(16)])?;
+        let name = std::str::from_utf8(rest.get(1..end)?).ok()?;
+        let code = match name {
+            "amp" => b'&',
+            "lt" => b'<',
+            "gt" => b'>',
+            "quot" => b'"',
+            _ => {
+                let number = name.strip_prefix('#')?;
+                let code = match number.strip_prefix(['x', 'X']) {
+                    Some(hex) => u8::from_str_radix(hex, 16).ok()?,
+                    None => number.parse().ok()?,
+                };
+                Some(code).filter(|code| b"&<>\"'".contains(code))?
+            }
+        };
+        Some((code, end + 1))
+    }
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some(first) = rest.first() {
+        let (byte, length) = match first {
+            b'&' => escape(rest).unwrap_or((b'&', 1)),
+            other => (*other, 1),
+        };
+        out.push(byte);
+        rest = &rest[length..];
+    }
+    out
+}
+
 /// Base64 text without white space and without the first and last lines of a PEM file.
-fn without_armour(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
+pub(super) fn without_armour(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
     let lines = bytes.split(|b| *b == b'\n').filter(|line| !line.starts_with(b"-----"));
     Zeroizing::new(lines.flatten().copied().filter(|b| !b.is_ascii_whitespace()).collect())
 }
@@ -98,6 +149,8 @@ pub(crate) enum PreparedKey {
     /// SHA-256 that has taken the secret in.
     Sha256SecretPrefix(Sha256),
     Public(UnparsedPublicKey<Vec<u8>>),
+    /// Keys as the sender publishes them, for one algorithm.
+    Published(Algorithm, KeySet),
     /// The SHA-256 of the token, so that comparing does not tell its length.
     Static([u8; 32]),
 }
@@ -118,6 +171,16 @@ impl PreparedKey {
             return Err(KeyError::Private);
         }
         let key = scheme.key.decode(secret)?;
+        if scheme.key == KeyForm::PublicKey && scheme.algorithm.has_key_pair() {
+            if memchr::memmem::find(&key, b"PRIVATE KEY-----").is_some() {
+                return Err(KeyError::Private);
+            }
+            let set = KeySet::parse(&key)?;
+            if !set.suits(scheme.algorithm) {
+                return Err(KeyError::NotPublicKey);
+            }
+            return Ok(Self::Published(scheme.algorithm, set));
+        }
         Ok(match scheme.algorithm {
             Algorithm::HmacSha1 => Self::HmacSha1(keyed(&key)?),
             Algorithm::HmacSha256 => Self::HmacSha256(keyed(&key)?),
@@ -137,6 +200,14 @@ impl PreparedKey {
             Algorithm::RsaPkcs1Sha256 => {
                 Self::public(&signature::RSA_PKCS1_2048_8192_SHA256, rsa_public(&key)?)
             }
+            Algorithm::RsaPssSha512 => {
+                Self::public(&signature::RSA_PSS_2048_8192_SHA512, rsa_public(&key)?)
+            }
+            Algorithm::EcdsaP256Sha256 => {
+                Self::public(&signature::ECDSA_P256_SHA256_FIXED, p256_public(&key)?)
+            }
+            // A point of this curve is taken only as the sender publishes it.
+            Algorithm::EcdsaP384Sha384 => return Err(KeyError::NotPublicKey),
         })
     }
 
@@ -166,18 +237,18 @@ pub(crate) fn p256_spki(point: &[u8]) -> Vec<u8> {
     [&P256_SPKI[..], point].concat()
 }
 
-fn p256_public(key: &[u8]) -> Result<&[u8], KeyError> {
+pub(super) fn p256_public(key: &[u8]) -> Result<&[u8], KeyError> {
     let point = key.strip_prefix(&P256_SPKI[..]).unwrap_or(key);
     if point.len() == 65 && point[0] == 4 { Ok(point) } else { Err(KeyError::NotPublicKey) }
 }
 
-fn ed25519_public(key: &[u8]) -> Result<&[u8], KeyError> {
+pub(super) fn ed25519_public(key: &[u8]) -> Result<&[u8], KeyError> {
     let point = key.strip_prefix(&ED25519_SPKI[..]).unwrap_or(key);
     if point.len() == 32 { Ok(point) } else { Err(KeyError::NotPublicKey) }
 }
 
 /// The RSAPublicKey inside a SubjectPublicKeyInfo, or the bytes themselves if they are one.
-fn rsa_public(key: &[u8]) -> Result<&[u8], KeyError> {
+pub(super) fn rsa_public(key: &[u8]) -> Result<&[u8], KeyError> {
     let (0x30, inner, []) = der_value(key).ok_or(KeyError::NotPublicKey)? else {
         return Err(KeyError::NotPublicKey);
     };
@@ -230,6 +301,29 @@ mod tests {
     #[test]
     fn composed_letters_are_taken_apart_by_nfkd() {
         assert_eq!(decoded(KeyForm::Nfkd, "é"), Ok("e\u{301}".as_bytes().to_vec()));
+    }
+
+    #[test]
+    fn a_token_is_no_signing_secret() {
+        let of = |text: &str| decoded(KeyForm::WhsecOnly, text).map(|key| key.len());
+        let base64 = STANDARD_PAD_INDIFFERENT.encode([7; 32]);
+        assert_eq!(of(&format!("whsec_{base64}")), Ok(32));
+        assert_eq!(of(&base64), Err(KeyError::NotWhsec));
+        assert_eq!(of("whsec_AAE="), Err(KeyError::NotWhsec));
+    }
+
+    #[test]
+    fn escapes_of_html_are_undone_once() {
+        let of = |text: &str| String::from_utf8(decoded(KeyForm::HtmlText, text).unwrap()).unwrap();
+        assert_eq!(of("a&amp;b&lt;&gt;&quot;&#039;&#x26;"), "a&b<>\"'&");
+        assert_eq!(of("&amp;amp;"), "&amp;");
+        assert_eq!(of("&nbsp;&#65;& &amp"), "&nbsp;&#65;& &amp");
+    }
+
+    #[test]
+    fn the_hash_of_a_key_can_be_the_key() {
+        assert_eq!(decoded(KeyForm::Sha1, "abc").unwrap().len(), 20);
+        assert_eq!(decoded(KeyForm::Sha1, ""), Err(KeyError::Empty));
     }
 
     #[test]

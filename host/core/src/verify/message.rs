@@ -2,16 +2,23 @@
 
 use std::borrow::Cow;
 
+use serde_json::value::RawValue;
 use thiserror::Error;
 
-use crate::provider::{InvalidSource, Piece, Source, Unclosed, pieces};
+use crate::json_pointer::{PointerSet, scalar_text};
+use crate::provider::{InvalidSource, Piece, Source, Unclosed, into_bytes, pieces};
 
-use super::{Refusal, RequestView};
+use super::canonical::{self, UrlForm};
+use super::scheme::Format;
+use super::signature::Candidates;
+use super::{Params, Refusal, RequestView};
 
 /// A signed message as a list of parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     parts: Vec<Part>,
+    /// Pointers of the parts, so that a body is walked once for all of them.
+    pointers: Vec<crate::json_pointer::Pointer>,
 }
 
 /// One part of a signed message.
@@ -29,6 +36,22 @@ pub enum Part {
     Url(UrlForm),
     /// A field of the request.
     Field(Source),
+    /// A field of the request, or nothing where it is missing.
+    Optional(Source),
+    /// A parameter of the source.
+    Param(Box<str>),
+    /// The CRC-32 (IEEE) of the body, in decimal.
+    BodyCrc32,
+    /// Of a JSON object, each of these keys, a line end, its text, a line end; those marked with `?` may be
+    /// missing.
+    JsonLines(Vec<(Box<str>, bool)>),
+    /// Every form field but this one, sorted, as PHP serialises an array of strings.
+    FormPhp(Box<str>),
+    /// The values of the headers whose names, with spaces between, stand there; joined with full stops.
+    HeaderValues(Source),
+    /// The headers whose names, with commas between, stand there, certain ones among them; as sorted
+    /// `name:value` with semicolons.
+    HeaderPairs(Source, Vec<Box<str>>),
     /// Every form field, sorted by name, name and value with nothing between; nothing if the body is no form.
     FormSorted {
         /// Equal values of one name count once, and values are sorted.
@@ -36,17 +59,6 @@ pub enum Part {
     },
     /// A decoded field of a form body, or the raw body if it is no form.
     BodyOrField(Box<str>),
-}
-
-/// Which form of the public URL is signed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum UrlForm {
-    /// As configured.
-    AsIs,
-    /// With the port, without it, or with the default one: any may be right.
-    AnyPort,
-    /// With the escapes that `HubSpot` decodes decoded.
-    Hubspot,
 }
 
 /// A text that describes no message.
@@ -79,7 +91,39 @@ impl Message {
         if parts.is_empty() {
             return Err(InvalidMessage::Empty);
         }
-        Ok(Self { parts })
+        Ok(Self::of(parts))
+    }
+
+    fn of(parts: Vec<Part>) -> Self {
+        let pointers = parts
+            .iter()
+            .filter_map(|part| match part {
+                Part::Field(Source::Json(p) | Source::Body(p))
+                | Part::Optional(Source::Json(p) | Source::Body(p)) => Some(p.clone()),
+                _ => None,
+            })
+            .collect();
+        Self { parts, pointers }
+    }
+
+    /// The same with the source's parameters in place of their names; `Err` is the first that is not given.
+    pub(crate) fn with_params(&self, params: &Params) -> Result<Self, Box<str>> {
+        let part = |part: &Part| match part {
+            Part::Param(name) => match params.get(&**name) {
+                Some(value) => Ok(Part::Literal(value.expose().into())),
+                None => Err(name.clone()),
+            },
+            other => Ok(other.clone()),
+        };
+        Ok(Self::of(self.parts.iter().map(part).collect::<Result<_, _>>()?))
+    }
+
+    /// The names of the parameters among the parts.
+    pub fn params(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Param(name) => Some(&**name),
+            _ => None,
+        })
     }
 
     /// The parts.
@@ -91,7 +135,10 @@ impl Message {
     /// The fields of the request among the parts.
     pub fn fields(&self) -> impl Iterator<Item = &Source> {
         self.parts.iter().filter_map(|part| match part {
-            Part::Field(source) => Some(source),
+            Part::Field(source)
+            | Part::Optional(source)
+            | Part::HeaderValues(source)
+            | Part::HeaderPairs(source, _) => Some(source),
             _ => None,
         })
     }
@@ -106,10 +153,26 @@ impl Message {
     #[must_use]
     pub fn covers(&self, source: &Source) -> bool {
         self.parts.iter().any(|part| match part {
-            Part::Body | Part::FormSorted { .. } | Part::BodyOrField(_) => source.reads_body(),
+            Part::Body | Part::FormSorted { .. } | Part::BodyOrField(_) | Part::FormPhp(_) => {
+                source.reads_body()
+            }
             Part::Url(_) => matches!(source, Source::Query(_)),
-            Part::Field(field) => field == source,
-            Part::Literal(_) | Part::Timestamp | Part::Method => false,
+            Part::Field(field) | Part::Optional(field) => field == source,
+            Part::JsonLines(keys) => match source {
+                Source::Json(pointer) | Source::Body(pointer) => {
+                    keys.iter().any(|(key, _)| pointer.is_key(key))
+                }
+                _ => false,
+            },
+            // A checksum is no hash: another body with the same one is easily made.
+            Part::BodyCrc32 | Part::HeaderValues(_) => false,
+            Part::HeaderPairs(_, listed) => match source {
+                Source::Header(names) => {
+                    names.iter().all(|name| listed.iter().any(|l| l.eq_ignore_ascii_case(name)))
+                }
+                _ => false,
+            },
+            Part::Literal(_) | Part::Param(_) | Part::Timestamp | Part::Method => false,
         })
     }
 
@@ -126,41 +189,62 @@ impl Message {
             _ => None,
         });
         match form {
-            None | Some(UrlForm::AsIs) => vec![Cow::Borrowed(url)],
-            Some(UrlForm::AnyPort) => port_forms(url),
-            Some(UrlForm::Hubspot) => vec![Cow::Owned(hubspot_url(url))],
+            None => vec![Cow::Borrowed(url)],
+            Some(form) => form.of(url),
         }
     }
 
-    /// The bytes of each part in order, with `url` as the public URL.
+    /// The bytes of each part in order.
     pub(crate) fn resolve<'a>(
         &'a self,
         request: &RequestView<'a>,
-        timestamp: Option<&'a [u8]>,
-        family: usize,
-        url: &'a str,
+        around: &Around<'a, '_>,
     ) -> Result<Vec<Cow<'a, [u8]>>, Refusal> {
-        self.parts
-            .iter()
-            .map(|part| {
-                Ok(match part {
-                    Part::Literal(bytes) => Cow::Borrowed(&**bytes),
-                    Part::Body => Cow::Borrowed(request.body),
-                    Part::Timestamp => Cow::Borrowed(timestamp.ok_or(Refusal::TimestampMissing)?),
-                    Part::Method => Cow::Borrowed(request.method.as_bytes()),
-                    Part::Url(_) => Cow::Borrowed(url.as_bytes()),
-                    Part::Field(source) => {
-                        source.read(request, family)?.ok_or(Refusal::SignedFieldMissing)?
-                    }
-                    Part::FormSorted { dedupe } => Cow::Owned(form_sorted(request, *dedupe)),
-                    Part::BodyOrField(field) if request.is_form() => {
-                        let value = request.form_field(field).ok_or(Refusal::SignedFieldMissing)?;
-                        crate::provider::into_bytes(value)
-                    }
-                    Part::BodyOrField(_) => Cow::Borrowed(request.body),
-                })
-            })
-            .collect()
+        let mut json = JsonFields { message: self, body: request.body, found: None };
+        self.parts.iter().map(|part| part.resolve(request, around, &mut json)).collect()
+    }
+}
+
+/// What the parts of a message may need besides the request.
+pub(crate) struct Around<'a, 'f> {
+    timestamp: Option<&'a [u8]>,
+    family: usize,
+    url: &'a str,
+    beside: Option<(&'f Candidates<'a>, &'f Format)>,
+}
+
+impl<'a, 'f> Around<'a, 'f> {
+    /// The text of the time, the family of header names, and the form of the public URL that is tried.
+    pub(crate) fn new(timestamp: Option<&'a [u8]>, family: usize, url: &'a str) -> Self {
+        Self { timestamp, family, url, beside: None }
+    }
+
+    /// With the signature header, for what stands beside the signature in it.
+    pub(super) fn beside(self, candidates: &'f Candidates<'a>, format: &'f Format) -> Self {
+        Self { beside: Some((candidates, format)), ..self }
+    }
+
+    fn pair(&self, key: &str) -> Result<Option<&'a [u8]>, Refusal> {
+        self.beside.map_or(Ok(None), |(candidates, format)| candidates.pair(format, key))
+    }
+}
+
+/// The JSON fields of a message, found in one walk when the first is asked for.
+struct JsonFields<'m, 'a> {
+    message: &'m Message,
+    body: &'a [u8],
+    found: Option<(PointerSet, Vec<Option<&'a RawValue>>)>,
+}
+
+impl<'a> JsonFields<'_, 'a> {
+    fn get(&mut self, pointer: &crate::json_pointer::Pointer) -> Option<Cow<'a, [u8]>> {
+        let (set, found) = self.found.get_or_insert_with(|| {
+            let set = PointerSet::new(self.message.pointers.iter().cloned());
+            let found = set.lookup(self.body).unwrap_or_default();
+            (set, found)
+        });
+        let raw = (*found.get(set.index_of(pointer)?)?)?;
+        scalar_text(raw).map(into_bytes)
     }
 }
 
@@ -173,132 +257,90 @@ impl Part {
             "url" => Self::Url(UrlForm::AsIs),
             "url:any-port" => Self::Url(UrlForm::AnyPort),
             "url:hubspot" => Self::Url(UrlForm::Hubspot),
+            "url:escaped-path" => Self::Url(UrlForm::EscapedPath),
+            "body-crc32" => Self::BodyCrc32,
             "form-sorted" => Self::FormSorted { dedupe: false },
             "form-sorted:dedupe" => Self::FormSorted { dedupe: true },
-            _ => match name.strip_prefix("body-or-form:") {
-                Some(field) if !field.is_empty() => Self::BodyOrField(field.into()),
-                _ => match Source::parse(name)? {
-                    Source::Headers(_) | Source::Each(_) | Source::Pair(_) => {
-                        return Err(InvalidMessage::Plural(name.to_owned()));
-                    }
-                    source => Self::Field(source),
+            _ => match name.split_once(':') {
+                Some(("body-or-form", field)) if !field.is_empty() => {
+                    Self::BodyOrField(field.into())
+                }
+                Some(("form-php", field)) if !field.is_empty() => Self::FormPhp(field.into()),
+                Some(("param", param)) if !param.is_empty() => Self::Param(param.into()),
+                Some(("json-lines", keys)) if !keys.is_empty() => Self::JsonLines(
+                    keys.split(' ')
+                        .map(|key| match key.strip_suffix('?') {
+                            Some(key) => (key.into(), true),
+                            None => (key.into(), false),
+                        })
+                        .collect(),
+                ),
+                Some(("header-values", from)) => Self::HeaderValues(single(from)?),
+                Some(("header-pairs", from)) => {
+                    let (from, listed) = from.split_once('!').unwrap_or((from, ""));
+                    let listed = listed.split(',').filter(|name| !name.is_empty());
+                    Self::HeaderPairs(single(from)?, listed.map(Into::into).collect())
+                }
+                _ => match name.strip_suffix('?') {
+                    Some(name) => Self::Optional(single(name)?),
+                    None => Self::Field(single(name)?),
                 },
             },
         })
     }
-}
 
-fn form_sorted(request: &RequestView<'_>, dedupe: bool) -> Vec<u8> {
-    if !request.is_form() {
-        return Vec::new();
-    }
-    let mut fields: Vec<_> = form_urlencoded::parse(request.body).collect();
-    if dedupe {
-        fields.sort();
-        fields.dedup();
-    } else {
-        // Stable, so values of one name keep the order in which they came.
-        fields.sort_by(|(a, _), (b, _)| a.cmp(b));
-    }
-    let mut out = Vec::with_capacity(request.body.len());
-    for (name, value) in fields {
-        out.extend_from_slice(name.as_bytes());
-        out.extend_from_slice(value.as_bytes());
-    }
-    out
-}
-
-/// The URL as it is, without its port, and with the scheme's default port; each once.
-fn port_forms(url: &str) -> Vec<Cow<'_, str>> {
-    let mut forms = vec![Cow::Borrowed(url)];
-    let Some((scheme, rest)) = url.split_once("://") else { return forms };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, tail) = rest.split_at(end);
-    let host_at = authority.rfind('@').map_or(0, |at| at + 1);
-    // A colon inside brackets belongs to an IPv6 address.
-    let port_at = authority[host_at..].rfind(':').map(|at| at + host_at);
-    let port_at = port_at.filter(|at| !authority[*at..].contains(']'));
-    match port_at {
-        Some(at) => forms.push(Cow::Owned(format!("{scheme}://{}{tail}", &authority[..at]))),
-        None => {
-            let port = if scheme.eq_ignore_ascii_case("http") { 80 } else { 443 };
-            forms.push(Cow::Owned(format!("{scheme}://{authority}:{port}{tail}")));
-        }
-    }
-    forms
-}
-
-/// `HubSpot` signs the URL with these escapes decoded and all others left as they are.
-fn hubspot_url(url: &str) -> String {
-    const DECODED: [(&str, char); 12] = [
-        ("3A", ':'),
-        ("2F", '/'),
-        ("3F", '?'),
-        ("40", '@'),
-        ("21", '!'),
-        ("24", '$'),
-        ("27", '\''),
-        ("28", '('),
-        ("29", ')'),
-        ("2A", '*'),
-        ("2C", ','),
-        ("3B", ';'),
-    ];
-    let mut out = String::with_capacity(url.len());
-    let mut rest = url;
-    while let Some(at) = rest.find('%') {
-        let (head, tail) = rest.split_at(at);
-        out.push_str(head);
-        let code = tail.get(1..3).unwrap_or("");
-        match DECODED.iter().find(|(hex, _)| hex.eq_ignore_ascii_case(code)) {
-            Some((_, plain)) => {
-                out.push(*plain);
-                rest = &tail[3..];
+    fn resolve<'a>(
+        &'a self,
+        request: &RequestView<'a>,
+        around: &Around<'a, '_>,
+        json: &mut JsonFields<'_, 'a>,
+    ) -> Result<Cow<'a, [u8]>, Refusal> {
+        let missing = Refusal::SignedFieldMissing;
+        let mut field = |source: &Source| match source {
+            Source::Json(pointer) | Source::Body(pointer) => Ok(json.get(pointer)),
+            Source::Pair(key) => Ok(around.pair(key)?.map(Cow::Borrowed)),
+            source => source.read(request, around.family),
+        };
+        Ok(match self {
+            Self::Literal(bytes) => Cow::Borrowed(&**bytes),
+            Self::Body => Cow::Borrowed(request.body),
+            Self::Timestamp => Cow::Borrowed(around.timestamp.ok_or(Refusal::TimestampMissing)?),
+            Self::Method => Cow::Borrowed(request.method.as_bytes()),
+            Self::Url(_) => Cow::Borrowed(around.url.as_bytes()),
+            Self::Field(source) => field(source)?.ok_or(missing)?,
+            Self::Optional(source) => field(source)?.unwrap_or_default(),
+            // Put in place of the name when the keys were made.
+            Self::Param(_) => return Err(missing),
+            Self::BodyCrc32 => Cow::Owned(crc32fast::hash(request.body).to_string().into_bytes()),
+            Self::JsonLines(keys) => Cow::Owned(canonical::json_lines(request.body, keys)?),
+            Self::FormSorted { dedupe } => Cow::Owned(canonical::form_sorted(request, *dedupe)?),
+            Self::FormPhp(besides) => Cow::Owned(canonical::form_php(request, besides)?),
+            Self::HeaderValues(names) => {
+                Cow::Owned(canonical::header_values(request, &field(names)?.ok_or(missing)?)?)
             }
-            None => {
-                out.push('%');
-                rest = &tail[1..];
+            Self::HeaderPairs(names, listed) => {
+                let names = field(names)?.ok_or(missing)?;
+                Cow::Owned(canonical::header_pairs(request, &names, listed)?)
             }
-        }
+            Self::BodyOrField(field) if request.is_form() => {
+                into_bytes(request.form_field(field).ok_or(missing)?)
+            }
+            Self::BodyOrField(_) => Cow::Borrowed(request.body),
+        })
     }
-    out.push_str(rest);
-    out
+}
+
+/// A source that has one value.
+fn single(text: &str) -> Result<Source, InvalidMessage> {
+    match Source::parse(text)? {
+        Source::Headers(_) | Source::Each(_) => Err(InvalidMessage::Plural(text.to_owned())),
+        source => Ok(source),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_url_is_tried_with_and_without_its_port() {
-        assert_eq!(
-            port_forms("https://h.example/in?a=b:c"),
-            ["https://h.example/in?a=b:c", "https://h.example:443/in?a=b:c"]
-        );
-        assert_eq!(
-            port_forms("http://h.example:8080/in"),
-            ["http://h.example:8080/in", "http://h.example/in"]
-        );
-        assert_eq!(
-            port_forms("https://u:p@h.example?x"),
-            ["https://u:p@h.example?x", "https://u:p@h.example:443?x"]
-        );
-        assert_eq!(port_forms("https://[::1]/"), ["https://[::1]/", "https://[::1]:443/"]);
-        assert_eq!(port_forms("nonsense"), ["nonsense"]);
-    }
-
-    #[test]
-    fn hubspot_decodes_some_escapes_and_no_others() {
-        assert_eq!(hubspot_url("https://h/a%2Fb%20c%3a%zz%"), "https://h/a/b%20c:%zz%");
-    }
-
-    #[test]
-    fn form_fields_are_sorted_and_twins_count_once() {
-        let headers: &[(&str, &[u8])] = &[("content-type", b"application/x-www-form-urlencoded")];
-        let request = RequestView { method: "POST", url: "", headers, body: b"b=2&a=2&b=1&a=2" };
-        assert_eq!(form_sorted(&request, true), b"a2b1b2");
-        assert_eq!(form_sorted(&request, false), b"a2a2b2b1");
-    }
 
     #[test]
     fn what_a_message_covers_is_read_off_its_parts() {

@@ -5,9 +5,14 @@
 //! source, no store; says in a refusal what was wrong and never what would have been right.
 
 mod algorithm;
+mod canonical;
 mod encoding;
+mod fetched;
+mod jwt;
 mod key;
+mod keyed_scheme;
 mod message;
+mod public_key;
 mod refusal;
 mod request;
 mod scheme;
@@ -15,31 +20,40 @@ mod secret;
 mod signature;
 mod timestamp;
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 use thiserror::Error;
 
-use crate::provider::Source;
 use crate::time::Timestamp;
 
-use algorithm::Outcome;
-use signature::Candidates;
+use keyed_scheme::{KeyedScheme, Unverified};
 
 pub(crate) use algorithm::join;
+pub use canonical::UrlForm;
+pub use fetched::{
+    FetchedKeyRule, HostPattern, KEY_LIFE, KEY_REFRESH_AFTER, KeyAddress, KeyRef, KeyRing,
+    is_allowed_url,
+};
+pub use jwt::{ClaimedDigest, Digested, JwtRule};
 pub use key::KeyError;
 pub(crate) use key::{PreparedKey, keyed, p256_spki};
-pub use message::{InvalidMessage, Message, Part, UrlForm};
+pub(crate) use message::Around;
+pub use message::{InvalidMessage, Message, Part};
+pub(crate) use public_key::p384_spki;
+pub use public_key::{KEY_DOCUMENT_BYTES_MAX, KeySet};
 pub use refusal::Refusal;
 pub use request::{RequestView, SIGNED_HEADER_BYTES_MAX};
 pub use scheme::{
-    Algorithm, BodyDigest, CandidateRule, Direction, Encoding, Format, KeyForm, Scheme, TimeUnit,
-    TimestampRule,
+    Algorithm, BodyDigest, CandidateRule, Direction, Encoding, Format, KeyForm, Requirement,
+    Scheme, TimeUnit, TimestampRule,
 };
-pub use secret::{NamedSecret, Secret};
+pub use secret::{NamedSecret, Params, Secret};
 pub use signature::CANDIDATES_MAX;
+
+/// Most fields of a form that is read for a signature.
+pub const FORM_FIELDS_MAX: usize = 10_000;
+/// Most headers that a request may list as signed.
+pub const LISTED_HEADERS_MAX: usize = 64;
 
 /// Which of a provider's schemes a source accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +61,10 @@ pub enum SchemePolicy {
     /// The first one, in the file's order, that a secret is configured for, and no other: a request cannot
     /// choose a weaker one.
     Strongest,
+    /// The first one, in the file's order, that a secret is configured for and that the request carries: for
+    /// senders whose products sign differently, or several times. A weaker signature does not save a request
+    /// whose stronger one is wrong.
+    StrongestPresent,
     /// Every one that a secret is configured for.
     Any,
 }
@@ -75,15 +93,6 @@ pub struct Verified {
     pub(crate) family: usize,
 }
 
-/// A key to be fetched: which scheme asks, and what the request calls the key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyRef {
-    /// The scheme's name.
-    pub scheme: Arc<str>,
-    /// The key's name or address, as the request gives it: a stranger's word.
-    pub key: String,
-}
-
 /// Secrets that cannot protect a source.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SecretError {
@@ -97,6 +106,14 @@ pub enum SecretError {
         secret: Arc<str>,
         /// The scheme it names.
         scheme: Box<str>,
+    },
+    /// A parameter that the provider's scheme needs was not given.
+    #[error("parameter {param} is not given, and scheme {scheme} needs it")]
+    ParamMissing {
+        /// The scheme.
+        scheme: Arc<str>,
+        /// Name of the parameter.
+        param: Box<str>,
     },
     /// No scheme can use it.
     #[error("secret {secret} cannot be used with scheme {scheme}")]
@@ -115,37 +132,49 @@ pub enum SecretError {
 #[derive(Debug, Clone)]
 pub struct Verifier {
     schemes: Vec<KeyedScheme>,
-}
-
-#[derive(Debug, Clone)]
-struct KeyedScheme {
-    scheme: Arc<Scheme>,
-    keys: Vec<(Arc<str>, PreparedKey)>,
+    policy: SchemePolicy,
 }
 
 impl Verifier {
     /// Decodes every secret for the schemes it is for. A secret that is empty, or that no scheme can use, is
-    /// an error: a source that looks protected and is not would be worse than none.
+    /// an error: a source that looks protected and is not would be worse than none. Schemes whose keys are
+    /// published by the sender need no secret.
     pub fn new(
         schemes: &[Arc<Scheme>],
         policy: SchemePolicy,
         secrets: &[NamedSecret],
+        params: &Params,
     ) -> Result<Self, SecretError> {
-        if secrets.is_empty() {
-            return Err(SecretError::None);
+        let mut keyed = Vec::new();
+        let mut missing = None;
+        for scheme in schemes {
+            match scheme.with_params(params) {
+                Ok(scheme) => keyed.push(KeyedScheme::new(scheme)),
+                Err(param) => {
+                    let scheme = Arc::clone(&scheme.name);
+                    missing.get_or_insert(SecretError::ParamMissing { scheme, param });
+                }
+            }
         }
-        let mut keyed: Vec<KeyedScheme> = schemes
-            .iter()
-            .map(|s| KeyedScheme { scheme: Arc::clone(s), keys: Vec::new() })
-            .collect();
         for secret in secrets {
-            offer(secret, &mut keyed)?;
+            if let Err(error) = offer(secret, &mut keyed) {
+                return Err(missing.unwrap_or(error));
+            }
         }
-        keyed.retain(|k| !k.keys.is_empty());
+        keyed.retain(KeyedScheme::is_ready);
+        if keyed.is_empty() {
+            let unfetchable = schemes.iter().find_map(|s| keyed_scheme::lacking(s, params));
+            return Err(missing.or(unfetchable).unwrap_or(SecretError::None));
+        }
         if policy == SchemePolicy::Strongest {
             keyed.truncate(1);
         }
-        Ok(Self { schemes: keyed })
+        Ok(Self { schemes: keyed, policy })
+    }
+
+    /// A verifier that refuses every request, for a source whose secret is yet to be handed over.
+    pub(crate) fn awaiting_secret() -> Self {
+        Self { schemes: Vec::new(), policy: SchemePolicy::Strongest }
     }
 
     /// The names of the schemes that are accepted.
@@ -153,32 +182,69 @@ impl Verifier {
         self.schemes.iter().map(|k| &k.scheme.name)
     }
 
-    /// Verifies a request as of `now`.
+    /// True if a scheme takes keys that the sender publishes, so that [`Verifier::verify_with`] and a ring that
+    /// is kept are wanted.
+    #[must_use]
+    pub fn fetches_keys(&self) -> bool {
+        self.schemes.iter().any(KeyedScheme::fetches)
+    }
+
+    /// Verifies a request as of `now`, with configured keys only.
     #[must_use]
     pub fn verify(&self, request: &RequestView<'_>, now: Timestamp) -> Verification {
+        self.verify_with(request, now, &KeyRing::default())
+    }
+
+    /// Verifies a request as of `now`. On [`Verification::NeedKey`] fetch the key, put it into the ring, and ask
+    /// again; a second `NeedKey` for the same key means that it cannot be had.
+    #[must_use]
+    pub fn verify_with(
+        &self,
+        request: &RequestView<'_>,
+        now: Timestamp,
+        ring: &KeyRing,
+    ) -> Verification {
         let mut refusal = Refusal::SignatureMissing;
+        let mut needed = None;
         for keyed in &self.schemes {
-            match keyed.verify(request, now) {
+            let absent = match keyed.verify(request, now, ring) {
                 Ok(verified) => return Verification::Verified(verified),
-                Err(why) if why.progress() >= refusal.progress() => refusal = why,
-                Err(_) => {}
+                Err(Unverified::NeedKey(key)) => {
+                    needed.get_or_insert(key);
+                    false
+                }
+                Err(Unverified::Refused(why)) => {
+                    if why.progress() >= refusal.progress() {
+                        refusal = why;
+                    }
+                    why.is_absence()
+                }
+            };
+            if self.policy == SchemePolicy::StrongestPresent && !absent {
+                break;
             }
         }
-        Verification::Refused(refusal)
+        match needed {
+            Some(key) => Verification::NeedKey(*key),
+            None => Verification::Refused(refusal),
+        }
     }
 
     /// True if the request carries something where an accepted scheme has its signature. What does not is no
     /// failed webhook but noise.
     #[must_use]
     pub fn is_claimed_by(&self, request: &RequestView<'_>) -> bool {
-        self.schemes.iter().any(|k| {
-            !matches!(Candidates::find(&k.scheme, request), Err(Refusal::SignatureMissing))
-        })
+        self.schemes.iter().any(|keyed| keyed.is_claimed_by(request))
     }
 
-    /// The keyed hash of `text` under the first secret, for the handshakes that ask for one.
-    pub(crate) fn handshake_key(&self) -> Option<&PreparedKey> {
-        self.schemes.first()?.keys.first().map(|(_, key)| key)
+    /// The key for the handshakes that ask for a keyed hash: the one that verified the request, else the first.
+    pub(crate) fn handshake_key(&self, verified: Option<&Verified>) -> Option<&PreparedKey> {
+        let fitting = verified.and_then(|proof| {
+            let keyed = self.schemes.iter().find(|k| k.scheme.name == proof.scheme)?;
+            keyed.keys.iter().find(|(name, _)| *name == proof.secret)
+        });
+        let first = || self.schemes.first()?.keys.first();
+        fitting.or_else(first).map(|(_, key)| key)
     }
 }
 
@@ -210,97 +276,5 @@ fn offer(secret: &NamedSecret, schemes: &mut [KeyedScheme]) -> Result<(), Secret
             scheme: scheme.clone(),
         }),
         (false, None, None) => Err(SecretError::None),
-    }
-}
-
-impl KeyedScheme {
-    fn verify(&self, request: &RequestView<'_>, now: Timestamp) -> Result<Verified, Refusal> {
-        let scheme = &*self.scheme;
-        let candidates = Candidates::find(scheme, request)?;
-        for (header, expected) in &scheme.require {
-            if request.single_header(header)? != Some(expected.as_bytes()) {
-                return Err(Refusal::HeaderUnexpected);
-            }
-        }
-        // The body is parsed for a time only once the signature holds; what the message needs comes first.
-        let early = scheme.message.covers_timestamp();
-        let text = if early { scheme.timestamp_text(request, &candidates)? } else { None };
-        scheme.check_body_covered(request)?;
-        let secret = self.fitting_secret(request, &candidates, text.as_deref())?;
-        let timestamp = match &scheme.timestamp {
-            None => None,
-            Some(rule) => {
-                let text =
-                    if early { text } else { scheme.timestamp_text(request, &candidates)? };
-                let signed = rule.parse(&text.ok_or(Refusal::TimestampMissing)?)?;
-                rule.judge(signed, now)?;
-                Some(signed)
-            }
-        };
-        Ok(Verified {
-            scheme: Arc::clone(&scheme.name),
-            secret,
-            timestamp,
-            family: candidates.family,
-        })
-    }
-
-    fn fitting_secret(
-        &self,
-        request: &RequestView<'_>,
-        candidates: &Candidates<'_>,
-        timestamp: Option<&[u8]>,
-    ) -> Result<Arc<str>, Refusal> {
-        let scheme = &*self.scheme;
-        let mut refusal = Refusal::SignatureMismatch;
-        for url in scheme.message.url_forms(request.url) {
-            let parts = scheme.message.resolve(request, timestamp, candidates.family, &url)?;
-            for (name, key) in &self.keys {
-                match key.check(&parts, &candidates.items, scheme.encoding, scheme.candidates) {
-                    Outcome::Match => return Ok(Arc::clone(name)),
-                    Outcome::Mismatch => {}
-                    Outcome::Malformed => refusal = Refusal::SignatureMalformed,
-                }
-            }
-        }
-        Err(refusal)
-    }
-}
-
-impl Scheme {
-    fn timestamp_text<'a>(
-        &self,
-        request: &RequestView<'a>,
-        candidates: &Candidates<'a>,
-    ) -> Result<Option<Cow<'a, [u8]>>, Refusal> {
-        let Some(rule) = &self.timestamp else { return Ok(None) };
-        for source in &rule.from {
-            let text = match source {
-                Source::Pair(key) => candidates.pair(&self.format, key)?.map(Cow::Borrowed),
-                source => source.read(request, candidates.family)?,
-            };
-            if let Some(text) = text {
-                return Ok(Some(text));
-            }
-        }
-        Err(Refusal::TimestampMissing)
-    }
-
-    /// Where the message does not hold the body, a digest of it must: as a rule the sender's form fields are
-    /// signed one by one and any other body by its digest.
-    pub(crate) fn check_body_covered(&self, request: &RequestView<'_>) -> Result<(), Refusal> {
-        let Some(digest) = &self.body_digest else { return Ok(()) };
-        let Some(text) = digest.from.read(request, 0)? else {
-            let covered = request.is_form() || request.body.is_empty();
-            return if covered { Ok(()) } else { Err(Refusal::BodyNotSigned) };
-        };
-        let mut room = [0; 64];
-        let claimed = digest.encoding.decode(&text, &mut room);
-        let claimed = claimed.ok_or(Refusal::BodyDigestMismatch)?;
-        if bool::from(Sha256::digest(request.body).as_slice().ct_eq(claimed)) {
-            Ok(())
-        } else {
-            Err(Refusal::BodyDigestMismatch)
-        }
     }
 }

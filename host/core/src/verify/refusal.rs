@@ -16,12 +16,15 @@ pub enum Refusal {
     /// A header that the signature depends on is too long.
     #[error("a header of the signature is longer than {max} bytes", max = super::SIGNED_HEADER_BYTES_MAX)]
     HeaderTooLong,
-    /// A header that must have one exact value has another.
-    #[error("a header that the scheme requires has another value")]
+    /// A header or field that must have one exact value has another.
+    #[error("a field that the scheme requires has another value")]
     HeaderUnexpected,
     /// More signatures than are tried.
     #[error("request carries more than {max} signatures", max = super::CANDIDATES_MAX)]
     TooManySignatures,
+    /// More form fields or signed headers than are looked at.
+    #[error("request has more fields than are looked at for a signature")]
+    TooManyFields,
     /// Signatures, but none of a version that the scheme accepts.
     #[error("request carries no signature of an accepted version")]
     SignatureUnsupported,
@@ -43,6 +46,13 @@ pub enum Refusal {
     /// The digest of the body is not the signed one.
     #[error("body does not match its signed digest")]
     BodyDigestMismatch,
+    /// A key that the request refers to is not to be believed: its place, its name or its time is wrong, or the
+    /// place has no such key.
+    #[error("the key that the request refers to is not to be trusted")]
+    KeyUntrusted,
+    /// A token that says something else than it must.
+    #[error("a claim of the token is not what it must be")]
+    ClaimMismatch,
     /// Wrong key, or changed bytes.
     #[error("signature does not match")]
     SignatureMismatch,
@@ -64,6 +74,7 @@ impl Refusal {
             Self::HeaderTooLong => "header_too_long",
             Self::HeaderUnexpected => "header_unexpected",
             Self::TooManySignatures => "too_many_signatures",
+            Self::TooManyFields => "too_many_fields",
             Self::SignatureUnsupported => "signature_unsupported",
             Self::SignatureMalformed => "signature_malformed",
             Self::SignedFieldMissing => "signed_field_missing",
@@ -71,9 +82,16 @@ impl Refusal {
             Self::TimestampMalformed => "timestamp_malformed",
             Self::BodyNotSigned => "body_not_signed",
             Self::BodyDigestMismatch => "body_digest_mismatch",
+            Self::KeyUntrusted => "key_untrusted",
+            Self::ClaimMismatch => "claim_mismatch",
             Self::SignatureMismatch => "signature_mismatch",
             Self::TimestampStale { .. } => "timestamp_stale",
         }
+    }
+
+    /// True if the request does not carry what the scheme looks for, so that another scheme may be meant.
+    pub(super) const fn is_absence(self) -> bool {
+        matches!(self, Self::SignatureMissing | Self::SignatureUnsupported | Self::HeaderUnexpected)
     }
 
     /// How far verification came, so that of several schemes the most telling refusal is reported.
@@ -82,11 +100,12 @@ impl Refusal {
             Self::SignatureMissing => 0,
             Self::SignatureUnsupported => 1,
             Self::HeaderDuplicated | Self::HeaderTooLong | Self::HeaderUnexpected => 2,
-            Self::TooManySignatures | Self::SignatureMalformed => 3,
+            Self::TooManySignatures | Self::TooManyFields | Self::SignatureMalformed => 3,
             Self::SignedFieldMissing | Self::TimestampMissing | Self::TimestampMalformed => 4,
-            Self::BodyNotSigned | Self::BodyDigestMismatch => 5,
+            Self::KeyUntrusted => 5,
             Self::SignatureMismatch => 6,
-            Self::TimestampStale { .. } => 7,
+            Self::BodyNotSigned | Self::BodyDigestMismatch | Self::ClaimMismatch => 7,
+            Self::TimestampStale { .. } => 8,
         }
     }
 }

@@ -6,7 +6,12 @@ use std::time::Duration;
 
 use crate::provider::Source;
 
-use super::message::Message;
+use super::Params;
+use super::fetched::FetchedKeyRule;
+use super::jwt::JwtRule;
+use super::message::{Message, Part};
+use crate::json_pointer::Pointer;
+use crate::provider::Shape;
 
 /// One way in which a provider signs.
 #[derive(Debug, Clone)]
@@ -25,14 +30,33 @@ pub struct Scheme {
     pub key: KeyForm,
     /// What is signed.
     pub message: Message,
+    /// What may be signed instead, where senders differ.
+    pub message_variants: Vec<Message>,
     /// The signed time, if the scheme has one.
     pub timestamp: Option<TimestampRule>,
-    /// Headers that must have exactly this value.
-    pub require: Vec<(Box<str>, Box<str>)>,
+    /// Fields that must have one of these values.
+    pub require: Vec<Requirement>,
+    /// Fields that must be of this form.
+    pub shapes: Vec<(Source, Shape)>,
     /// How many of the signatures found must be right.
     pub candidates: CandidateRule,
     /// A digest of the body among the signed fields, for messages that do not hold the body itself.
     pub body_digest: Option<BodyDigest>,
+    /// An array in the body, each item of which is signed as if it were the body.
+    pub items: Option<Pointer>,
+    /// The signature is a JSON Web Token, which must say this.
+    pub jwt: Option<JwtRule>,
+    /// Where the key is published, for schemes whose key is not configured.
+    pub fetched_key: Option<FetchedKeyRule>,
+}
+
+/// A field and the values it may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Requirement {
+    /// Where it stands.
+    pub from: Source,
+    /// The values; one of them must be there to the letter.
+    pub any_of: Vec<Box<str>>,
 }
 
 /// How signatures stand in a text.
@@ -90,6 +114,12 @@ pub enum Algorithm {
     RsaPkcs1Sha1,
     /// RSA PKCS #1 v1.5 with SHA-256.
     RsaPkcs1Sha256,
+    /// RSA PSS with SHA-512.
+    RsaPssSha512,
+    /// ECDSA on P-256 with SHA-256, signature as its two numbers of 32 bytes.
+    EcdsaP256Sha256,
+    /// ECDSA on P-384 with SHA-384, signature as its two numbers of 48 bytes.
+    EcdsaP384Sha384,
     /// The secret itself stands in the request.
     StaticEquals,
 }
@@ -98,9 +128,13 @@ impl Algorithm {
     /// True if signing takes another key than verifying.
     #[must_use]
     pub const fn has_key_pair(self) -> bool {
-        matches!(
+        !matches!(
             self,
-            Self::Ed25519 | Self::EcdsaP256Sha256Der | Self::RsaPkcs1Sha1 | Self::RsaPkcs1Sha256
+            Self::HmacSha1
+                | Self::HmacSha256
+                | Self::HmacSha512
+                | Self::Sha256SecretPrefix
+                | Self::StaticEquals
         )
     }
 }
@@ -118,8 +152,16 @@ pub enum KeyForm {
     Whsec,
     /// Base64 after `whpk_`, or `whsk_` for signing.
     Whpk,
+    /// Base64 of 32 bytes after `whsec_`, which must be there: where a plain token may stand instead.
+    WhsecOnly,
     /// Its bytes after Unicode normalisation NFKD.
     Nfkd,
+    /// Its bytes after the escapes of HTML are undone, as in `&amp;`.
+    HtmlText,
+    /// The SHA-1 of its bytes.
+    Sha1,
+    /// A public key: PEM, a certificate, a JSON Web Key or a set of them.
+    PublicKey,
 }
 
 /// Where the time is and how far it may be from ours.
@@ -162,6 +204,8 @@ pub enum CandidateRule {
     Any,
     /// Every one, as where each item of a batch carries the token.
     All,
+    /// The one that there is; two are refused.
+    One,
 }
 
 /// Where the SHA-256 of the body stands among the signed fields.
@@ -180,9 +224,113 @@ impl Scheme {
         self.signature.iter().map(Source::families).max().unwrap_or(1)
     }
 
+    /// True if the signature covers the public URL, so that the source must know it.
+    #[must_use]
+    pub fn signs_url(&self) -> bool {
+        let url = |message: &Message| message.parts().iter().any(|p| matches!(p, Part::Url(_)));
+        std::iter::once(&self.message).chain(&self.message_variants).any(url)
+            || self.jwt.as_ref().is_some_and(JwtRule::names_url)
+    }
+
+    /// True if a change of what stands at `source` breaks the signature.
+    #[must_use]
+    pub(crate) fn covers(&self, source: &Source) -> bool {
+        match &self.jwt {
+            None => self.message.covers(source),
+            Some(jwt) => source.reads_body() && jwt.covers_body(),
+        }
+    }
+
     /// True if changing the body always breaks the signature.
     #[must_use]
     pub fn covers_body(&self) -> bool {
-        self.algorithm != Algorithm::StaticEquals && self.message.covers_body()
+        let covered = match &self.jwt {
+            None => self.message.covers_body(),
+            Some(jwt) => jwt.covers_body(),
+        };
+        self.algorithm != Algorithm::StaticEquals && covered
+    }
+
+    /// The texts that may hold `{param:NAME}`.
+    fn texts(&mut self) -> impl Iterator<Item = &mut Box<str>> {
+        let format = match &mut self.format {
+            Format::Prefix(prefix) | Format::List { prefix, .. } => Some(prefix),
+            Format::Pairs { .. } => None,
+        };
+        let required = self.require.iter_mut().flat_map(|r| &mut r.any_of);
+        let claims = self.jwt.iter_mut().flat_map(JwtRule::texts);
+        format.into_iter().chain(required).chain(claims)
+    }
+
+    /// The scheme with a source's parameters in place of their names; `Err` is the first that is not given.
+    pub(crate) fn with_params(self: &Arc<Self>, params: &Params) -> Result<Arc<Self>, Box<str>> {
+        let mut filled = (**self).clone();
+        filled.message = self.message.with_params(params)?;
+        filled.message_variants = self
+            .message_variants
+            .iter()
+            .map(|message| message.with_params(params))
+            .collect::<Result<_, _>>()?;
+        let mut changed = filled.message != self.message;
+        for text in filled.texts().filter(|text| text.contains("{param:")) {
+            *text = fill_params(text, params)?.into();
+            changed = true;
+        }
+        if let Some(fetched) = &mut filled.fetched_key {
+            changed |= fetched.take_params(params);
+        }
+        Ok(if changed { Arc::new(filled) } else { Arc::clone(self) })
+    }
+
+    /// The names of the parameters that it cannot do without.
+    pub(crate) fn params(&self) -> Vec<String> {
+        let mut copy = self.clone();
+        let messages = std::iter::once(&self.message).chain(&self.message_variants);
+        let mut names: Vec<_> = messages.flat_map(Message::params).map(str::to_owned).collect();
+        names.extend(copy.texts().flat_map(|text| param_names(text)));
+        names
+    }
+}
+
+/// `text` with the values of its `{param:NAME}`; in `{param:NAME|url}` another placeholder stands in for a
+/// parameter that is not given. `Err` is the first that is not given.
+pub(crate) fn fill_params(text: &str, params: &Params) -> Result<String, Box<str>> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("{param:") {
+        let (name, tail) = after.split_once('}').ok_or_else(|| Box::<str>::from(after))?;
+        out.push_str(before);
+        let (name, fallback) = name.split_once('|').map_or((name, None), |(n, f)| (n, Some(f)));
+        match (params.get(name), fallback) {
+            (Some(value), _) => out.push_str(&String::from_utf8_lossy(value.expose())),
+            (None, Some(fallback)) => out.extend(["{", fallback, "}"]),
+            (None, None) => return Err(name.into()),
+        }
+        rest = tail;
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+/// The names in the `{param:NAME}` of a text.
+pub(crate) fn param_names(text: &str) -> Vec<String> {
+    let names = text.split("{param:").skip(1);
+    let names = names.filter_map(|rest| rest.split_once(['}', '|']));
+    names.map(|(name, _)| name.to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Secret;
+    use super::*;
+
+    #[test]
+    fn a_parameter_takes_the_place_of_its_name() {
+        let params = Params::from([("id".to_owned(), Secret::new("7"))]);
+        assert_eq!(fill_params("a{param:id}b{param:id}", &params).unwrap(), "a7b7");
+        assert_eq!(fill_params("a{param:other}", &params), Err("other".into()));
+        assert_eq!(fill_params("{param:other|url}!", &params).unwrap(), "{url}!");
+        assert_eq!(fill_params("{param:id|url}", &params).unwrap(), "7");
+        assert_eq!(param_names("{param:a}|{param:b|url}"), ["a", "b"]);
     }
 }

@@ -1,5 +1,6 @@
 //! Secrets in memory: wiped when dropped, and nothing prints them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -34,6 +35,10 @@ impl fmt::Debug for Secret {
         f.write_str("Secret(…)")
     }
 }
+
+/// What a source was given besides its secrets, by the names of its provider's parameters. Some are secret, so
+/// all are kept like secrets.
+pub type Params = BTreeMap<String, Secret>;
 
 /// A live secret of a source. Its name is what is recorded with a request.
 #[derive(Debug, Clone)]

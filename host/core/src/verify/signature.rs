@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::scheme::{Format, Scheme};
+use super::request::SIGNED_HEADER_BYTES_MAX;
+use super::scheme::{CandidateRule, Format, Scheme};
 use super::{Refusal, RequestView};
+use crate::bounds::EVENTS_PER_REQUEST_MAX;
 use crate::provider::Source;
 
 /// Most signatures that are looked at in one request, of whatever version.
@@ -23,12 +25,25 @@ pub(super) struct Candidates<'a> {
 impl<'a> Candidates<'a> {
     /// Finds the signatures of `scheme` in the request.
     pub(super) fn find(scheme: &Scheme, request: &RequestView<'a>) -> Result<Self, Refusal> {
+        let found = Self::find_any(scheme, request)?;
+        if scheme.candidates == CandidateRule::One && found.items.len() > 1 {
+            return Err(Refusal::TooManySignatures);
+        }
+        Ok(found)
+    }
+
+    fn find_any(scheme: &Scheme, request: &RequestView<'a>) -> Result<Self, Refusal> {
+        // Where each item of a batch carries the token there are as many as there are items.
+        let most = match scheme.candidates {
+            CandidateRule::All => EVENTS_PER_REQUEST_MAX,
+            CandidateRule::Any | CandidateRule::One => CANDIDATES_MAX,
+        };
         for source in &scheme.signature {
             match source {
                 Source::Headers(_) | Source::Each(_) => {
                     let items = source.read_all(request);
                     if !items.is_empty() {
-                        return Self::of_many(&scheme.format, items);
+                        return Self::of_many(&scheme.format, items, most);
                     }
                 }
                 Source::Header(names) => {
@@ -40,7 +55,7 @@ impl<'a> Candidates<'a> {
                 }
                 _ => {
                     if let Some(value) = source.read(request, 0)? {
-                        return Self::of_many(&scheme.format, vec![value]);
+                        return Self::of_one(&scheme.format, value);
                     }
                 }
             }
@@ -83,16 +98,40 @@ impl<'a> Candidates<'a> {
         Ok(Self { items, family, header })
     }
 
-    fn of_many(format: &Format, mut items: Vec<Cow<'a, [u8]>>) -> Result<Self, Refusal> {
-        let most = match format {
-            Format::Prefix(_) => items.len(),
-            // Lists inside several headers are no known scheme; `provider` refuses to describe one.
-            Format::List { .. } | Format::Pairs { .. } => 0,
+    /// One value from elsewhere than a header, which may hold a list.
+    fn of_one(format: &Format, value: Cow<'a, [u8]>) -> Result<Self, Refusal> {
+        let Format::List { separators, prefix } = format else {
+            return Self::of_many(format, vec![value], 1);
         };
-        if most > CANDIDATES_MAX {
+        let mut items = Vec::new();
+        for (count, item) in split(&value, separators).enumerate() {
+            if count == CANDIDATES_MAX {
+                return Err(Refusal::TooManySignatures);
+            }
+            let signature = item.strip_prefix(prefix.as_bytes());
+            items.extend(signature.map(|signature| Cow::Owned(signature.to_vec())));
+        }
+        if items.is_empty() {
+            return Err(Refusal::SignatureUnsupported);
+        }
+        Ok(Self { items, family: 0, header: None })
+    }
+
+    fn of_many(
+        format: &Format,
+        mut items: Vec<Cow<'a, [u8]>>,
+        most: usize,
+    ) -> Result<Self, Refusal> {
+        if items.len() > most {
             return Err(Refusal::TooManySignatures);
         }
-        items.truncate(most);
+        if items.iter().any(|item| item.len() > SIGNED_HEADER_BYTES_MAX) {
+            return Err(Refusal::HeaderTooLong);
+        }
+        // Lists inside several values are no known scheme; `provider` refuses to describe one.
+        if !matches!(format, Format::Prefix(_)) {
+            return Err(Refusal::SignatureUnsupported);
+        }
         if let Format::Prefix(prefix) = format
             && !prefix.is_empty()
         {

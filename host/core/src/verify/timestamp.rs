@@ -7,6 +7,10 @@ use super::scheme::{Direction, TimeUnit, TimestampRule};
 
 /// Longest text of a time, in bytes.
 const TEXT_BYTES_MAX: usize = 40;
+/// Latest time in seconds (the year 5138): what is later counts milliseconds.
+const SECONDS_MAX: u64 = 99_999_999_999;
+/// Earliest time in milliseconds (September 2001): what is earlier counts seconds.
+const MILLIS_MIN: u64 = 1_000_000_000_000;
 
 impl TimestampRule {
     /// Reads the time. Digits only, no sign, no fraction, no space: what is checked must be what is signed.
@@ -43,8 +47,8 @@ impl TimeUnit {
         let text = std::str::from_utf8(text).ok()?;
         let digits = || text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u64>().ok());
         let ms = match self {
-            Self::Seconds => digits()??.checked_mul(1000)?,
-            Self::Millis => digits()??,
+            Self::Seconds => Some(digits()??).filter(|s| *s <= SECONDS_MAX)? * 1000,
+            Self::Millis => Some(digits()??).filter(|ms| *ms >= MILLIS_MIN)?,
             Self::Rfc3339 => {
                 u64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_millisecond()).ok()?
             }
@@ -82,6 +86,12 @@ mod tests {
         assert_eq!(TimeUnit::Millis.parse(b"1614265330000"), Some(at));
         assert_eq!(TimeUnit::Rfc3339.parse(b"2021-02-25T15:02:10Z"), Some(at));
         assert_eq!(TimeUnit::Rfc3339.parse(b"2021-02-25T07:02:10-08:00"), Some(at));
+    }
+
+    #[test]
+    fn a_time_in_the_wrong_unit_is_no_time() {
+        assert_eq!(TimeUnit::Seconds.parse(b"1614265330000"), None);
+        assert_eq!(TimeUnit::Millis.parse(b"1614265330"), None);
     }
 
     #[test]

@@ -5,11 +5,11 @@
 
 mod support;
 
-mod declarative;
 mod forgery;
 mod handshakes;
 mod identities;
 mod overrides;
+mod published;
 mod secrets;
 mod signing;
 mod vectors;

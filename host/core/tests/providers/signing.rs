@@ -4,12 +4,12 @@ use proptest::prelude::*;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use ring::rand::SystemRandom;
-use weir_core::identify::Facts;
+use weir_core::identify::{DedupRule, Facts};
 use weir_core::provider::Provider;
-use weir_core::sign::{RequestDraft, SignError, StandardWebhooksSigner};
-use weir_core::verify::{NamedSecret, RequestView, Secret, Verification, Verifier};
+use weir_core::sign::{RequestDraft, SignError, Signing, StandardWebhooksSigner};
+use weir_core::verify::{NamedSecret, Params, RequestView, Secret, Verification, Verifier};
 
-use crate::support::{CATALOG, NOW, Request, changed, provider, verified};
+use crate::support::{CATALOG, NOW, Request, changed, fresh, provider, verified};
 
 fn draft(provider: &Provider, sample: &str, seed: u64) -> RequestDraft {
     let sample = provider.sample(sample).unwrap().render(&mut ChaCha8Rng::seed_from_u64(seed), NOW);
@@ -23,19 +23,26 @@ fn draft(provider: &Provider, sample: &str, seed: u64) -> RequestDraft {
 
 /// The draft with its signature, and a verifier of the other side of the secret.
 fn signed(provider: &Provider, scheme: Option<&str>, draft: &RequestDraft) -> (Request, Verifier) {
-    let random = SystemRandom::new();
-    let pair = provider.generate_secret(scheme, &random).unwrap();
-    let added = provider.sign(&pair.sending, draft, NOW, &random).unwrap();
-    let mut request = Request::new(draft.body.clone());
-    for (name, value) in draft.headers.iter().chain(&added) {
+    let (pair, params) = fresh(provider, scheme);
+    let signing = Signing { secret: &pair.sending, params: &params, scheme };
+    let signed = provider.sign_request(signing, draft, NOW, &SystemRandom::new());
+    let signed = signed.unwrap_or_else(|error| panic!("{}: {error:?}", provider.name));
+    let mut request = Request::new(signed.body);
+    for (name, value) in &signed.headers {
         request = request.header(name, value.as_str());
     }
-    (request, provider.verifier(&[NamedSecret::new("fresh", pair.verifying)]).unwrap())
+    let secrets = [NamedSecret::new("fresh", pair.verifying)];
+    (request, provider.verifier_with(&secrets, &params).unwrap())
+}
+
+/// Providers that can be signed like: all but one, whose only scheme is RSA with SHA-1, which ring does not make.
+fn signable() -> impl Iterator<Item = &'static std::sync::Arc<Provider>> {
+    CATALOG.iter().filter(|provider| &*provider.name != "paddle-classic")
 }
 
 #[test]
 fn every_sample_of_every_provider_is_accepted_as_its_own() {
-    for provider in CATALOG.iter() {
+    for provider in signable() {
         assert!(!provider.samples.is_empty(), "{}", provider.name);
         for sample in &provider.samples {
             let (request, verifier) = signed(provider, None, &draft(provider, &sample.name, 7));
@@ -49,8 +56,9 @@ fn every_sample_of_every_provider_is_accepted_as_its_own() {
                 name => assert_eq!(kinds, [name], "{}", provider.name),
             }
             let handshake = sample.name == "url_verification";
+            let never = provider.identity.dedup == DedupRule::None;
             assert!(
-                handshake || found.events.iter().all(|e| e.dedup.is_some()),
+                handshake || never || found.events.iter().all(|e| e.dedup.is_some()),
                 "{}",
                 provider.name
             );
@@ -134,8 +142,10 @@ fn what_egress_signs_our_own_ingress_accepts() {
 fn a_draft_without_what_is_signed_is_refused() {
     let provider = provider("standard-webhooks");
     let random = SystemRandom::new();
-    let pair = provider.generate_secret(None, &random).unwrap();
-    let error = provider.sign(&pair.sending, &RequestDraft::default(), NOW, &random).unwrap_err();
+    let (pair, params) = fresh(provider, None);
+    let signing = Signing { secret: &pair.sending, params: &params, scheme: None };
+    let draft = RequestDraft::default();
+    let error = provider.sign_request(signing, &draft, NOW, &random).unwrap_err();
     assert!(matches!(error, SignError::Draft { .. }), "{error:?}");
 }
 
@@ -172,15 +182,79 @@ fn a_secret_pair_does_not_print() {
     );
 }
 
+#[test]
+fn an_rsa_key_is_the_senders_own_to_bring() {
+    let random = SystemRandom::new();
+    let error = provider("paypal").generate_secret(None, &random).unwrap_err();
+    assert!(error.to_string().contains("openssl genpkey"), "{error}");
+    let params = Params::from([("webhook_id".to_owned(), Secret::new("w"))]);
+    let secret = Secret::new(include_str!("rsa-private.pem"));
+    let signing = Signing { secret: &secret, params: &params, scheme: None };
+    let signed = provider("paddle-classic").sign_request(
+        signing,
+        &draft(provider("paddle-classic"), "payment_succeeded", 1),
+        NOW,
+        &random,
+    );
+    assert!(matches!(signed, Err(SignError::Unsupported { .. })), "{signed:?}");
+}
+
+#[test]
+fn what_is_signed_besides_must_be_given() {
+    let (pair, _) = fresh(provider("paypal"), None);
+    let none = Params::new();
+    let signing = Signing { secret: &pair.sending, params: &none, scheme: None };
+    let draft = draft(provider("paypal"), "PAYMENT.CAPTURE.COMPLETED", 1);
+    let error = provider("paypal").sign_request(signing, &draft, NOW, &SystemRandom::new());
+    let error = error.unwrap_err().to_string();
+    assert_eq!(error, "parameter webhook_id is not given, and scheme rsa signs it");
+}
+
+#[test]
+fn every_scheme_of_every_provider_can_be_signed() {
+    let mut tried = 0;
+    for provider in signable() {
+        for scheme in &provider.schemes {
+            // Made for another product or another age; the sample is the product's that is signed first.
+            let other = matches!(
+                (&*provider.name, &*scheme.name),
+                ("hook0" | "coinbase-cdp", "v1")
+                    | ("mailgun", "form")
+                    | ("sns", "notification-v1" | "confirmation-v1" | "confirmation-v2")
+                    | ("cloudevents", "query")
+                    | ("adyen", "payload")
+            );
+            if !other {
+                let draft = draft(provider, &provider.samples[0].name, 5);
+                let (request, verifier) = signed(provider, Some(&scheme.name), &draft);
+                let outcome = request.verify(&verifier);
+                assert!(
+                    matches!(&outcome, Verification::Verified(v) if v.scheme == scheme.name),
+                    "{} {}: {outcome:?}",
+                    provider.name,
+                    scheme.name
+                );
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried >= 80, "{tried}");
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
     fn one_flipped_bit_of_the_body_refuses(seed in any::<u64>(), at in any::<prop::sample::Index>(), bit in 0..8u32) {
-        for provider in CATALOG.iter() {
-            let sample = &provider.samples[0].name;
-            let draft = draft(provider, sample, seed);
+        for provider in signable() {
+            let draft = draft(provider, &provider.samples[0].name, seed);
             let (mut request, verifier) = signed(provider, None, &draft);
+            let scheme = verified(request.verify(&verifier)).scheme;
+            let covered = provider.scheme(Some(&scheme)).unwrap().covers_body();
+            let twilio = &*provider.name == "twilio";
+            if !covered && !twilio {
+                continue;
+            }
             let at = at.index(request.body.len());
             request.body[at] ^= 1 << bit;
             // A form is signed by what it says, and two texts may say the same.
@@ -190,7 +264,7 @@ proptest! {
                 fields.dedup();
                 fields.concat_pairs()
             };
-            let same = &*provider.name == "twilio" && says(&request.body) == says(&draft.body);
+            let same = twilio && says(&request.body) == says(&draft.body);
             let outcome = request.verify(&verifier);
             prop_assert_eq!(matches!(outcome, Verification::Verified(_)), same, "{}", provider.name);
         }
@@ -198,17 +272,28 @@ proptest! {
 
     #[test]
     fn one_flipped_bit_of_a_signature_refuses(seed in any::<u64>(), at in any::<prop::sample::Index>(), bit in 0..7u32) {
-        for provider in CATALOG.iter() {
+        for provider in signable() {
             let draft = draft(provider, &provider.samples[0].name, seed);
             let (mut request, verifier) = signed(provider, None, &draft);
+            if request.body != draft.body {
+                // The signature stands in the body, whose flipped bits are the other test's.
+                continue;
+            }
             let (_, value) = request.headers.last_mut().unwrap();
             let at = at.index(value.len());
             let before = value[at];
             value[at] ^= 1 << bit;
-            // White space around a list's items, and padding, are not part of a signature.
-            let harmless = [before, value[at]].iter().any(|b| b.is_ascii_whitespace() || *b == b'=');
+            // White space around a list's items, and padding, are not part of a signature; two providers write
+            // hexadecimal in either case.
+            let padding = [before, value[at]].iter().any(|b| b.is_ascii_whitespace() || *b == b'=');
+            let any_case = ["pagerduty", "notion"].contains(&&*provider.name)
+                && before.eq_ignore_ascii_case(&value[at]);
             let outcome = request.with(|view: RequestView<'_>| verifier.verify(&view, NOW));
-            prop_assert!(harmless || matches!(outcome, Verification::Refused(_)), "{}", provider.name);
+            prop_assert!(
+                padding || any_case || matches!(outcome, Verification::Refused(_)),
+                "{}",
+                provider.name
+            );
         }
     }
 }

@@ -2,9 +2,13 @@
 
 use std::sync::LazyLock;
 
+use ring::rand::SystemRandom;
 use weir_core::provider::{Catalog, Provider, ProviderOverrides};
+use weir_core::sign::{SecretPair, SignError};
 use weir_core::time::Timestamp;
-use weir_core::verify::{NamedSecret, RequestView, Secret, Verification, Verified, Verifier};
+use weir_core::verify::{
+    NamedSecret, Params, RequestView, Secret, Verification, Verified, Verifier,
+};
 
 pub(crate) static CATALOG: LazyLock<Catalog> = LazyLock::new(|| Catalog::built_in().unwrap());
 
@@ -25,6 +29,26 @@ pub(crate) fn verifier(provider: &Provider, secrets: &[&str]) -> Verifier {
     let named = |(n, s): (usize, &&str)| NamedSecret::new(&format!("s{n}"), Secret::new(*s));
     let secrets: Vec<_> = secrets.iter().enumerate().map(named).collect();
     provider.verifier(&secrets).unwrap()
+}
+
+/// A fresh secret of a provider, and parameters that a source could have been given. RSA keys are not made here,
+/// so those are always the same: made for these tests and used nowhere else.
+pub(crate) fn fresh(provider: &Provider, scheme: Option<&str>) -> (SecretPair, Params) {
+    let pair = match provider.generate_secret(scheme, &SystemRandom::new()) {
+        Err(SignError::KeyPairWanted { .. }) => SecretPair {
+            sending: Secret::new(include_str!("rsa-private.pem")),
+            verifying: Secret::new(include_str!("rsa-public.pem")),
+        },
+        pair => pair.unwrap(),
+    };
+    let value = |name: &str| match name {
+        "topic_arn" => "arn:aws:sns:us-west-2:123456789012:MyTopic".to_owned(),
+        "environment" => "sandbox".to_owned(),
+        name => format!("the-{name}"),
+    };
+    let named = provider.params.iter().filter(|param| param.name != "secret");
+    let params = named.map(|param| (param.name.clone(), Secret::new(value(&param.name))));
+    (pair, params.collect())
 }
 
 /// A request that owns its parts.

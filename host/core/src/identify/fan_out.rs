@@ -1,0 +1,171 @@
+//! Batches: where in a body the events are that one request carries.
+//!
+//! Nothing of a batch is left out: where there are two arrays, one inside the other, an outer item without any
+//! of the inner arrays is an event itself.
+
+use std::rc::Rc;
+
+use serde_json::value::RawValue;
+
+use super::{Facts, IdentifyError, Item};
+use crate::bounds::EVENTS_PER_REQUEST_MAX;
+use crate::json_pointer::{InvalidPointer, JsonError, Pointer, PointerSet, array_items};
+
+/// How a provider's requests are cut into events; the first way that fits a body counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FanOut(Vec<Way>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Way {
+    /// The items of an array.
+    Array(Pointer),
+    /// The items of the inner arrays of each item of an outer one.
+    Nested { outer: Pointer, inner: Vec<Pointer> },
+    /// JSON documents one after the other.
+    Lines,
+}
+
+/// The word for JSON documents one after the other.
+const LINES: &str = "lines";
+
+impl FanOut {
+    /// Parses pointers, of which `*` marks an outer array, and the word `lines`. Those with the same outer array
+    /// belong together.
+    pub fn parse(texts: &[String]) -> Result<Self, InvalidPointer> {
+        let mut ways: Vec<Way> = Vec::new();
+        for text in texts {
+            if text == LINES {
+                ways.push(Way::Lines);
+                continue;
+            }
+            let pointer = Pointer::parse(text)?;
+            let Some((array, rest)) = pointer.split_at_star() else {
+                ways.push(Way::Array(pointer));
+                continue;
+            };
+            match ways.last_mut() {
+                Some(Way::Nested { outer, inner }) if *outer == array => inner.push(rest),
+                _ => ways.push(Way::Nested { outer: array, inner: vec![rest] }),
+            }
+        }
+        Ok(Self(ways))
+    }
+
+    /// True if requests are never batches.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The arrays that are looked up in the body.
+    pub(super) fn pointers(&self) -> impl Iterator<Item = &Pointer> {
+        self.0.iter().filter_map(|way| match way {
+            Way::Array(pointer) | Way::Nested { outer: pointer, .. } => Some(pointer),
+            Way::Lines => None,
+        })
+    }
+
+    /// The events of a batch in their order; `None` if the body is none.
+    pub(super) fn items<'a>(
+        &self,
+        facts: &Facts<'a>,
+        item: &'a PointerSet,
+        outer: &'a PointerSet,
+    ) -> Result<Option<Vec<Item<'a>>>, IdentifyError> {
+        for way in &self.0 {
+            let found = match way {
+                Way::Array(pointer) => array(facts, pointer)?,
+                Way::Lines => lines(facts.request().body)?,
+                Way::Nested { outer: pointer, inner } => {
+                    let Some(outers) = array(facts, pointer)? else { continue };
+                    return nested(outers, inner, item, outer).map(Some);
+                }
+            };
+            if let Some(found) = found {
+                return Ok(Some(found.into_iter().map(|raw| Item::new(item, raw, None)).collect()));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn array<'a>(
+    facts: &Facts<'a>,
+    pointer: &Pointer,
+) -> Result<Option<Vec<&'a RawValue>>, IdentifyError> {
+    facts.json_at(pointer).map_or(Ok(None), items_of)
+}
+
+fn items_of(json: &[u8]) -> Result<Option<Vec<&RawValue>>, IdentifyError> {
+    match array_items(json, EVENTS_PER_REQUEST_MAX) {
+        Ok(items) => Ok(Some(items)),
+        Err(JsonError::TooMany(_)) => Err(IdentifyError::TooManyEvents),
+        Err(JsonError::NotArray | JsonError::Malformed) => Ok(None),
+    }
+}
+
+/// Several documents; one alone, or anything else between them, is no batch.
+fn lines(body: &[u8]) -> Result<Option<Vec<&RawValue>>, IdentifyError> {
+    let mut found = Vec::new();
+    for document in serde_json::Deserializer::from_slice(body).into_iter::<&RawValue>() {
+        let Ok(document) = document else { return Ok(None) };
+        if found.len() == EVENTS_PER_REQUEST_MAX {
+            return Err(IdentifyError::TooManyEvents);
+        }
+        found.push(document);
+    }
+    Ok((found.len() > 1).then_some(found))
+}
+
+fn nested<'a>(
+    outers: Vec<&'a RawValue>,
+    inner: &[Pointer],
+    item: &'a PointerSet,
+    outer: &'a PointerSet,
+) -> Result<Vec<Item<'a>>, IdentifyError> {
+    let arrays = PointerSet::new(inner.iter().cloned());
+    let mut events = Vec::new();
+    for raw in outers {
+        let around = Rc::new(Item::new(outer, raw, None));
+        let found = arrays.lookup(raw.get().as_bytes()).unwrap_or_default();
+        let mut any = false;
+        for array in found.into_iter().flatten() {
+            let Some(items) = items_of(array.get().as_bytes())? else { continue };
+            any = true;
+            events.extend(
+                items.into_iter().map(|raw| Item::new(item, raw, Some(Rc::clone(&around)))),
+            );
+        }
+        if !any {
+            events.push(Item::new(item, raw, Some(around)));
+        }
+        if events.len() > EVENTS_PER_REQUEST_MAX {
+            return Err(IdentifyError::TooManyEvents);
+        }
+    }
+    Ok(events)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pointers_into_one_outer_array_belong_together() {
+        let texts = ["/entry/*/changes", "/entry/*/messaging", "", "lines"].map(str::to_owned);
+        let fan_out = FanOut::parse(&texts).unwrap();
+        assert_eq!(fan_out.0.len(), 3);
+        assert!(matches!(&fan_out.0[0], Way::Nested { inner, .. } if inner.len() == 2));
+        assert!(FanOut::parse(&["x".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn one_document_is_no_batch_and_neither_is_a_broken_second() {
+        let count = |body: &str| lines(body.as_bytes()).unwrap().map(|found| found.len());
+        assert_eq!(count("{\"a\":1}\n{\"b\":2}\n"), Some(2));
+        assert_eq!(count("{\n\"a\":1\n}\n"), None);
+        assert_eq!(count("{}\n{"), None);
+        assert_eq!(count(""), None);
+        assert!(lines("1 ".repeat(EVENTS_PER_REQUEST_MAX + 1).as_bytes()).is_err());
+    }
+}

@@ -1,0 +1,321 @@
+//! The schemes of a provider file, checked: what each field says, and what must hold between them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Source;
+use super::compile::{Check, hosts, shapes};
+use super::table::{
+    AlgorithmName, ClaimedDigestTable, FetchedKeyTable, JwtTable, ProviderTable, SchemeTable,
+    TimestampTable,
+};
+use super::units::OneOrMore;
+use crate::json_pointer::Pointer;
+use crate::verify::{
+    Algorithm, BodyDigest, CandidateRule, ClaimedDigest, Digested, Direction, Encoding,
+    FetchedKeyRule, Format, JwtRule, KeyAddress, KeyForm, Message, Requirement, Scheme, TimeUnit,
+    TimestampRule,
+};
+
+pub(super) fn schemes(check: &mut Check, tables: &[SchemeTable]) -> Vec<Arc<Scheme>> {
+    check.demand(!tables.is_empty(), "schemes", "at least one is needed");
+    let mut seen = BTreeMap::new();
+    let mut out = Vec::new();
+    for (index, table) in tables.iter().enumerate() {
+        let name = table.name.clone().unwrap_or_else(|| format!("{index}"));
+        let path = format!("schemes.{name}");
+        check.demand(table.name.is_some(), &path, "a scheme needs a name");
+        check.demand(seen.insert(name.clone(), ()).is_none(), &path, "there are two of that name");
+        out.extend(scheme(check, &path, &name, table).map(Arc::new));
+    }
+    out
+}
+
+fn scheme(check: &mut Check, path: &str, name: &str, table: &SchemeTable) -> Option<Scheme> {
+    let signature = places(check, path, table.header.as_ref(), table.from.as_ref());
+    let algorithm = match &table.algorithm {
+        Some(AlgorithmName::Known(algorithm)) => Some(*algorithm),
+        Some(AlgorithmName::Hook(hook)) => {
+            check.problem(
+                format_args!("{path}.algorithm"),
+                format_args!("this host has no hook {hook:?}"),
+            );
+            None
+        }
+        None => {
+            check.problem(format_args!("{path}.algorithm"), "is missing");
+            None
+        }
+    };
+    let format = format(check, path, table);
+    let texts = table.message.as_ref().map_or(&[][..], |texts| &texts.0);
+    let parse = |text: &String| check.ok(format_args!("{path}.message"), Message::parse(text));
+    let mut messages: Vec<_> = texts.iter().filter_map(parse).collect();
+    if texts.is_empty() {
+        messages.extend(Message::parse("{body}").ok());
+    }
+    let message_variants = messages.split_off(messages.len().min(1));
+    let timestamp = table.timestamp.as_ref().map(|t| timestamp(check, path, t));
+    let body_digest = match &table.body_digest {
+        None => None,
+        Some(digest) => check
+            .ok(format_args!("{path}.body_digest.from"), Source::parse(&digest.from))
+            .map(|from| BodyDigest { from, encoding: digest.encoding.unwrap_or(Encoding::Hex) }),
+    };
+    let plain = algorithm == Some(Algorithm::StaticEquals);
+    let encoding = table.encoding.unwrap_or(if plain { Encoding::Plain } else { Encoding::Hex });
+    let require = require(check, path, table);
+    let shapes = table.shapes.as_ref().map(|table| shapes(check, path, table));
+    let items = table.items.as_deref();
+    let items = items.and_then(|text| check.ok(format_args!("{path}.items"), Pointer::parse(text)));
+    let jwt = table.jwt.as_ref().map(|table| jwt(check, path, table));
+    let fetched_key = table.fetched_key.as_ref().and_then(|table| fetched_key(check, path, table));
+    let scheme = Scheme {
+        name: name.into(),
+        signature,
+        format: format?,
+        encoding,
+        algorithm: algorithm?,
+        key: table.key.unwrap_or(KeyForm::Utf8),
+        message: messages.pop()?,
+        message_variants,
+        timestamp,
+        require,
+        shapes: shapes.unwrap_or_default(),
+        candidates: table.candidates.unwrap_or(CandidateRule::Any),
+        body_digest,
+        items,
+        jwt,
+        fetched_key,
+    };
+    judge_scheme(check, path, &scheme);
+    Some(scheme)
+}
+
+/// What must hold between the fields of a scheme.
+fn judge_scheme(check: &mut Check, path: &str, scheme: &Scheme) {
+    let families = scheme.families();
+    let plural = |s: &Source| matches!(s, Source::Headers(_) | Source::Each(_));
+    check.demand(
+        matches!(scheme.format, Format::Prefix(_)) || !scheme.signature.iter().any(plural),
+        format_args!("{path}.separator"),
+        "one value with several signatures, or several values, not both",
+    );
+    check.demand(
+        !scheme.signature.iter().any(|s| matches!(s, Source::Pair(_))),
+        format_args!("{path}.from"),
+        "pair: is for what stands beside the signature",
+    );
+    let times = scheme.timestamp.iter().flat_map(|t| &t.from);
+    let required = scheme.require.iter().map(|r| &r.from);
+    for source in scheme.message.fields().chain(times).chain(required) {
+        check.demand(
+            matches!(source.families(), 1) || source.families() == families,
+            path,
+            format_args!(
+                "{source} must have as many names as the signature header has ({families})"
+            ),
+        );
+    }
+    if let Some(timestamp) = &scheme.timestamp {
+        judge_timestamp(check, path, scheme, timestamp);
+    } else {
+        check.demand(
+            !scheme.message.covers_timestamp(),
+            format_args!("{path}.timestamp"),
+            "the message holds {timestamp}, so say where it stands",
+        );
+    }
+    judge_keys(check, path, scheme);
+    if let Some(digest) = &scheme.body_digest {
+        check.demand(
+            scheme.message.covers(&digest.from),
+            format_args!("{path}.body_digest.from"),
+            "is not covered by the signature and would prove nothing",
+        );
+    }
+}
+
+/// Freshness is worth something only if the time is signed: whoever can change it can always look fresh.
+fn judge_timestamp(check: &mut Check, path: &str, scheme: &Scheme, timestamp: &TimestampRule) {
+    let path = format!("{path}.timestamp");
+    check.demand(!timestamp.from.is_empty(), format_args!("{path}.from"), "is missing");
+    let pairs = matches!(scheme.format, Format::Pairs { .. });
+    for source in &timestamp.from {
+        let pair = matches!(source, Source::Pair(_));
+        check.demand(pairs || !pair, &path, "pair: needs a signature header of key=value items");
+        let plural = matches!(source, Source::Headers(_) | Source::Each(_));
+        check.demand(!plural, &path, format_args!("{source} has several values"));
+        let signed = scheme.message.covers_timestamp() || scheme.message.covers(source);
+        check.demand(
+            signed || timestamp.tolerance.is_none(),
+            format_args!("{path}.tolerance"),
+            format_args!("{source} is not covered by the signature, so its age proves nothing"),
+        );
+    }
+}
+
+fn places(
+    check: &mut Check,
+    path: &str,
+    header: Option<&String>,
+    from: Option<&OneOrMore>,
+) -> Vec<Source> {
+    match (header, from) {
+        (Some(header), None) => {
+            check.ok(format_args!("{path}.header"), Source::header(header)).into_iter().collect()
+        }
+        (None, Some(OneOrMore(from))) if !from.is_empty() => from
+            .iter()
+            .filter_map(|text| check.ok(format_args!("{path}.from"), Source::parse(text)))
+            .collect(),
+        (Some(_), Some(_)) => {
+            check.problem(path, "give header or from, not both");
+            Vec::new()
+        }
+        (None, _) => {
+            check.problem(path, "say where it stands: header = … or from = …");
+            Vec::new()
+        }
+    }
+}
+
+fn format(check: &mut Check, path: &str, table: &SchemeTable) -> Option<Format> {
+    let prefix: Box<str> = table.prefix.as_deref().unwrap_or("").into();
+    match (table.separator.as_deref().filter(|s| !s.is_empty()), &table.pair) {
+        (None, None) => Some(Format::Prefix(prefix)),
+        (Some(separators), _) if !separators.is_ascii() => {
+            check.problem(format_args!("{path}.separator"), "is made of ASCII characters");
+            None
+        }
+        (Some(separators), None) => Some(Format::List { separators: separators.into(), prefix }),
+        (Some(separators), Some(key)) => {
+            check.demand(
+                prefix.is_empty(),
+                format_args!("{path}.prefix"),
+                "has no place beside pair",
+            );
+            Some(Format::Pairs { separators: separators.into(), key: key.as_str().into() })
+        }
+        (None, Some(_)) => {
+            check.problem(format_args!("{path}.pair"), "needs a separator");
+            None
+        }
+    }
+}
+
+fn timestamp(check: &mut Check, path: &str, table: &TimestampTable) -> TimestampRule {
+    let path = format!("{path}.timestamp");
+    TimestampRule {
+        from: places(check, &path, table.header.as_ref(), table.from.as_ref()),
+        unit: table.unit.unwrap_or(TimeUnit::Seconds),
+        tolerance: table.tolerance.map(|span| span.0),
+        direction: table.direction.unwrap_or(Direction::Both),
+    }
+}
+
+fn require(check: &mut Check, path: &str, table: &SchemeTable) -> Vec<Requirement> {
+    let path = format!("{path}.require");
+    let one = |(from, values): (&String, &OneOrMore)| {
+        // A bare word is the name of a header.
+        let notation = from.starts_with('/') || from.contains(':');
+        let source = if notation { Source::parse(from) } else { Source::header(from) };
+        let any_of = values.0.iter().map(|value| value.as_str().into()).collect();
+        Some(Requirement { from: check.ok(&path, source)?, any_of })
+    };
+    table.require.iter().flatten().filter_map(one).collect()
+}
+
+fn jwt(check: &mut Check, path: &str, table: &JwtTable) -> JwtRule {
+    let digest = |digest: &Option<ClaimedDigestTable>, of| {
+        digest.as_ref().map(|digest| ClaimedDigest {
+            claim: digest.claim.as_str().into(),
+            of,
+            encoding: digest.encoding.unwrap_or(Encoding::Hex),
+            optional_if_empty: digest.optional_if_empty,
+        })
+    };
+    let claims = table.claims.iter().map(|(claim, values)| {
+        let values = values.0.iter().map(|value| value.as_str().into()).collect::<Vec<_>>();
+        check.demand(!values.is_empty(), format_args!("{path}.jwt.claims.{claim}"), "has no value");
+        (claim.as_str().into(), values)
+    });
+    JwtRule {
+        claims: claims.collect(),
+        max_age: table.max_age.map(|span| span.0),
+        digests: [
+            digest(&table.body_digest, Digested::Body),
+            digest(&table.url_digest, Digested::Url),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
+    }
+}
+
+fn fetched_key(check: &mut Check, path: &str, table: &FetchedKeyTable) -> Option<FetchedKeyRule> {
+    let path = format!("{path}.fetched_key");
+    let at = match (&table.url, &table.from) {
+        (Some(url), None) => Some(KeyAddress::Fixed(url.as_str().into())),
+        (None, Some(from)) => check.ok(&path, Source::parse(from)).map(KeyAddress::InRequest),
+        _ => {
+            check.problem(&path, "say where keys are: url = … or from = …");
+            None
+        }
+    };
+    let inside = table.inside.as_deref();
+    let inside =
+        inside.and_then(|text| check.ok(format_args!("{path}.inside"), Pointer::parse(text)));
+    check.demand(!table.hosts.is_empty(), format_args!("{path}.hosts"), "name the hosts");
+    let names = hosts(check, &format!("{path}.names"), &table.names);
+    Some(FetchedKeyRule {
+        at: at?,
+        hosts: hosts(check, &path, &table.hosts),
+        path_suffix: table.path_suffix.as_str().into(),
+        names,
+        post: table.post.as_deref().map(Into::into),
+        inside,
+    })
+}
+
+/// What must hold of keys, tokens and where they come from.
+fn judge_keys(check: &mut Check, path: &str, scheme: &Scheme) {
+    if scheme.fetched_key.is_some() {
+        check.demand(
+            scheme.key == KeyForm::PublicKey && scheme.algorithm.has_key_pair(),
+            format_args!("{path}.key"),
+            "keys that are fetched are public: key = \"public-key\" with an algorithm of key pairs",
+        );
+    }
+    if scheme.jwt.is_some() {
+        check.demand(
+            scheme.algorithm.jws_name().is_some(),
+            format_args!("{path}.algorithm"),
+            "no token is signed by it",
+        );
+        check.demand(
+            matches!(scheme.format, Format::Prefix(_)),
+            format_args!("{path}.separator"),
+            "a token stands alone",
+        );
+    }
+    check.demand(
+        scheme.items.is_none() || scheme.jwt.is_none(),
+        format_args!("{path}.items"),
+        "has no place beside jwt",
+    );
+}
+
+/// Every `{param:NAME}` must be one of the file's params.
+pub(super) fn judge_params(check: &mut Check, table: &ProviderTable, schemes: &[Arc<Scheme>]) {
+    for scheme in schemes {
+        let fetched = scheme.fetched_key.iter().flat_map(FetchedKeyRule::params);
+        for name in scheme.params().into_iter().chain(fetched) {
+            check.demand(
+                table.params.iter().any(|param| param.name == name),
+                format_args!("schemes.{}", scheme.name),
+                format_args!("{{param:{name}}} is none of the params"),
+            );
+        }
+    }
+}

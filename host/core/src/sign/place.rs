@@ -1,0 +1,77 @@
+//! Signatures that stand in the body: the draft has a place for them, and they are put there.
+
+use crate::json_pointer::{Pointer, array_items};
+use crate::provider::Source;
+
+/// The body with `text` at `source`; `None` if it has no such place.
+pub(super) fn in_body(source: &Source, body: &[u8], text: &str) -> Option<Vec<u8>> {
+    match source {
+        Source::Json(pointer) | Source::Body(pointer) => {
+            let found = pointer.find(body).ok().flatten()?;
+            Some(spliced(body, &[found.get()], text))
+        }
+        Source::Each(pointer) => each(pointer, body, text),
+        Source::Form(field, None) => form(field, body, text),
+        _ => None,
+    }
+}
+
+/// The body with each of these slices of it replaced by a JSON string.
+fn spliced(body: &[u8], places: &[&str], text: &str) -> Vec<u8> {
+    let quoted = serde_json::Value::from(text).to_string();
+    let mut out = body.to_vec();
+    for place in places.iter().rev() {
+        let at = place.as_ptr().addr() - body.as_ptr().addr();
+        out.splice(at..at + place.len(), quoted.bytes());
+    }
+    out
+}
+
+fn each(pointer: &Pointer, body: &[u8], text: &str) -> Option<Vec<u8>> {
+    let (array, rest) = pointer.split_at_star()?;
+    let array = array.find(body).ok().flatten()?;
+    let items = array_items(array.get().as_bytes(), crate::bounds::EVENTS_PER_REQUEST_MAX).ok()?;
+    let places = items
+        .into_iter()
+        .map(|item| Some(rest.find(item.get().as_bytes()).ok().flatten()?.get()))
+        .collect::<Option<Vec<_>>>()?;
+    Some(spliced(body, &places, text))
+}
+
+/// The form with this value of a field that it has.
+fn form(field: &str, body: &[u8], text: &str) -> Option<Vec<u8>> {
+    let mut out = form_urlencoded::Serializer::new(String::new());
+    let mut any = false;
+    for (name, value) in form_urlencoded::parse(body) {
+        let here = name == field;
+        any |= here;
+        out.append_pair(&name, if here { text } else { &value });
+    }
+    any.then(|| out.finish().into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn placed(source: &str, body: &str) -> Option<String> {
+        let source = Source::parse(source).unwrap();
+        in_body(&source, body.as_bytes(), "a\"b").map(|out| String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn a_signature_is_put_where_the_draft_has_room_for_it() {
+        assert_eq!(
+            placed("/s/v", r#"{"s":{"v":"","w":1}}"#).as_deref(),
+            Some(r#"{"s":{"v":"a\"b","w":1}}"#)
+        );
+        assert_eq!(placed("/s", "{}"), None);
+        assert_eq!(
+            placed("each:/v/*/s", r#"{"v":[{"s":1},{"s":""}]}"#).as_deref(),
+            Some(r#"{"v":[{"s":"a\"b"},{"s":"a\"b"}]}"#)
+        );
+        assert_eq!(placed("each:/v/*/s", r#"{"v":[{"s":1},{}]}"#), None);
+        assert_eq!(placed("form:s", "a=1&s=&b=%2B").as_deref(), Some("a=1&s=a%22b&b=%2B"));
+        assert_eq!(placed("form:s", "a=1"), None);
+    }
+}

@@ -1,0 +1,187 @@
+//! One scheme run backwards: what is read when verifying is written here.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use ring::rand::SystemRandom;
+
+use super::key::SigningKey;
+use super::{RequestDraft, SignError, Signing, place, token};
+use crate::bounds::EVENTS_PER_REQUEST_MAX;
+use crate::json_pointer::array_items;
+use crate::provider::Source;
+use crate::time::Timestamp;
+use crate::verify::{Around, Format, Refusal, Scheme};
+
+/// The draft, signed by `scheme`.
+pub(super) fn signed(
+    scheme: &Arc<Scheme>,
+    signing: Signing<'_>,
+    draft: &RequestDraft,
+    now: Timestamp,
+    random: &SystemRandom,
+) -> Result<RequestDraft, SignError> {
+    let name = scheme.name.to_string();
+    let missing = |param: Box<str>| SignError::ParamMissing { scheme: name, param: param.into() };
+    let scheme = scheme.with_params(signing.params).map_err(missing)?;
+    let key = SigningKey::new(&scheme, signing.secret, random)?;
+    let signer = Signer { scheme: &scheme, key: &key, now, random };
+    if scheme.items.is_some() { signer.sign_items(draft) } else { signer.sign(draft) }
+}
+
+struct Signer<'a> {
+    scheme: &'a Scheme,
+    key: &'a SigningKey,
+    now: Timestamp,
+    random: &'a SystemRandom,
+}
+
+impl Signer<'_> {
+    fn lacking(&self, cause: Refusal) -> SignError {
+        SignError::Draft { scheme: self.scheme.name.to_string(), cause }
+    }
+
+    /// Every item of the array, signed as if it were the body; from the last to the first, so that the places of
+    /// those before stay where they are.
+    fn sign_items(&self, draft: &RequestDraft) -> Result<RequestDraft, SignError> {
+        let lacking = || self.lacking(Refusal::SignedFieldMissing);
+        let items = self.scheme.items.as_ref().ok_or_else(lacking)?;
+        let array = items.find(&draft.body).ok().flatten().ok_or_else(lacking)?;
+        let items = array_items(array.get().as_bytes(), EVENTS_PER_REQUEST_MAX);
+        let start = draft.body.as_ptr().addr();
+        let spans: Vec<_> = items
+            .map_err(|_| lacking())?
+            .into_iter()
+            .map(|item| {
+                let at = item.get().as_ptr().addr() - start;
+                at..at + item.get().len()
+            })
+            .collect();
+        let mut out = draft.clone();
+        for span in spans.into_iter().rev() {
+            let item = RequestDraft { body: draft.body[span.clone()].to_vec(), ..draft.clone() };
+            out.body.splice(span, self.sign(&item)?.body);
+        }
+        Ok(out)
+    }
+
+    fn sign(&self, draft: &RequestDraft) -> Result<RequestDraft, SignError> {
+        let scheme = self.scheme;
+        let mut out = draft.clone();
+        let family = scheme.family_of(draft);
+        for requirement in &scheme.require {
+            if let (Source::Header(names), Some(value)) =
+                (&requirement.from, requirement.any_of.first())
+                && let Some(header) = names.get(family).or(names.first())
+                && !out.has_header(header)
+            {
+                out.headers.push((header.to_string(), value.to_string()));
+            }
+        }
+        if let Some(rule) = &scheme.jwt {
+            let text = token::make(scheme, rule, self.key, &out, self.now, self.random)?;
+            self.put(&mut out, family, &text, None)?;
+            return Ok(out);
+        }
+        let time = self.time_to_sign(&mut out, family)?;
+        let signature = out.view(|request| {
+            scheme.check_body_covered(&request).map_err(|cause| self.lacking(cause))?;
+            let url = scheme.message.url_forms(&out.url).swap_remove(0);
+            let around = Around::new(time.as_deref().map(str::as_bytes), family, &url);
+            let parts = scheme.message.resolve(&request, &around);
+            self.key.sign(&parts.map_err(|cause| self.lacking(cause))?, self.random)
+        })?;
+        let signature = scheme.encoding.encode(&signature);
+        self.put(&mut out, family, &signature, time.as_deref())?;
+        Ok(out)
+    }
+
+    /// Puts the signature where the scheme has it.
+    fn put(
+        &self,
+        draft: &mut RequestDraft,
+        family: usize,
+        signature: &str,
+        time: Option<&str>,
+    ) -> Result<(), SignError> {
+        let text = self.scheme.write(signature, time);
+        let source = self.scheme.signature.first();
+        let header = match source {
+            Some(Source::Header(names)) => {
+                names.get(family).or(names.first()).map(ToString::to_string)
+            }
+            Some(Source::Headers(patterns)) => {
+                patterns.first().map(|p| format!("{}{}", p.name, if p.numbered { "1" } else { "" }))
+            }
+            _ => None,
+        };
+        if let Some(header) = header {
+            draft.headers.push((header, text));
+            return Ok(());
+        }
+        let placed = source.and_then(|source| place::in_body(source, &draft.body, &text));
+        draft.body = placed.ok_or_else(|| self.lacking(Refusal::SignatureMissing))?;
+        Ok(())
+    }
+
+    /// The text of the time to sign: the draft's own where it has one, else now, put where the scheme has it.
+    fn time_to_sign(
+        &self,
+        draft: &mut RequestDraft,
+        family: usize,
+    ) -> Result<Option<String>, SignError> {
+        let Some(rule) = &self.scheme.timestamp else { return Ok(None) };
+        for source in &rule.from {
+            let text = draft.view(|request| match source.read(&request, family) {
+                Ok(Some(text)) => Some(String::from_utf8_lossy(&text).into_owned()),
+                _ => None,
+            });
+            if text.is_some() {
+                return Ok(text);
+            }
+        }
+        let text = rule.unit.write(self.now);
+        for source in &rule.from {
+            match source {
+                Source::Pair(_) => return Ok(Some(text)),
+                Source::Header(names) => {
+                    let name = names.get(family).or(names.first());
+                    draft.headers.extend(name.map(|name| (name.to_string(), text.clone())));
+                    return Ok(Some(text));
+                }
+                _ => {}
+            }
+        }
+        Err(self.lacking(Refusal::TimestampMissing))
+    }
+}
+
+impl Scheme {
+    /// The family whose headers the draft has.
+    fn family_of(&self, draft: &RequestDraft) -> usize {
+        let fields = self.message.fields().filter_map(|source| match source {
+            Source::Header(names) if names.len() > 1 => Some(names),
+            _ => None,
+        });
+        fields
+            .filter_map(|names| names.iter().position(|name| draft.has_header(name)))
+            .next()
+            .unwrap_or_default()
+    }
+
+    fn write(&self, signature: &str, time: Option<&str>) -> String {
+        match &self.format {
+            Format::Prefix(prefix) | Format::List { prefix, .. } => format!("{prefix}{signature}"),
+            Format::Pairs { separators, key } => {
+                let from = self.timestamp.iter().flat_map(|rule| &rule.from);
+                let beside = from.filter_map(|source| match source {
+                    Source::Pair(key) => time.map(|time| Cow::Owned(format!("{key}={time}"))),
+                    _ => None,
+                });
+                let mut items: Vec<Cow<'_, str>> = beside.collect();
+                items.push(Cow::Owned(format!("{key}={signature}")));
+                items.join(separators.get(..1).unwrap_or(","))
+            }
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! JSON Web Tokens made as their provider would make them.
+
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::rand::SystemRandom;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use super::key::SigningKey;
+use super::{RequestDraft, SignError};
+use crate::time::Timestamp;
+use crate::verify::{Digested, JwtRule, Scheme};
+
+/// How long a token is good for, in seconds.
+const LIFE_S: u64 = 300;
+
+/// A token that says what `rule` wants.
+pub(super) fn make(
+    scheme: &Scheme,
+    rule: &JwtRule,
+    key: &SigningKey,
+    draft: &RequestDraft,
+    now: Timestamp,
+    random: &SystemRandom,
+) -> Result<String, SignError> {
+    let unsupported = || SignError::Unsupported { scheme: scheme.name.to_string() };
+    let algorithm = scheme.algorithm.jws_name().ok_or_else(unsupported)?;
+    let mut claims = Map::new();
+    for (name, values) in &rule.claims {
+        let value = values.first().map(|value| value.replace("{url}", &draft.url));
+        let value = value.unwrap_or_default();
+        // What reads as a truth value is one: a claim is compared by its text.
+        let value = match value.as_str() {
+            "true" => Value::Bool(true),
+            "false" => Value::Bool(false),
+            _ => Value::String(value),
+        };
+        claims.insert(name.to_string(), value);
+    }
+    for digest in &rule.digests {
+        let bytes = match digest.of {
+            Digested::Body => draft.body.as_slice(),
+            Digested::Url => draft.url.as_bytes(),
+        };
+        let text = digest.encoding.encode(&Sha256::digest(bytes));
+        claims.insert(digest.claim.to_string(), Value::String(text));
+    }
+    let now = now.as_secs();
+    claims.extend([("iat", now), ("exp", now + LIFE_S)].map(|(n, v)| (n.to_owned(), v.into())));
+    let header = json!({ "alg": algorithm, "typ": "JWT" });
+    let [header, claims] =
+        [header, Value::Object(claims)].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
+    let message = format!("{header}.{claims}");
+    let signature = key.sign(&[Cow::Borrowed(message.as_bytes())], random)?;
+    Ok(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)))
+}

@@ -1,0 +1,339 @@
+//! Canonical forms: the ways in which senders rewrite parts of a request before they sign them.
+//!
+//! Each is named in the notation of signed messages and knows no provider. Lists that a request may make as long
+//! as it likes are bounded here.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::json_pointer::{Pointer, PointerSet, scalar_text};
+
+use super::{FORM_FIELDS_MAX, LISTED_HEADERS_MAX, Refusal, RequestView};
+
+/// Which form of the public URL is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UrlForm {
+    /// As configured.
+    AsIs,
+    /// With the port, without it, or with the default one: any may be right.
+    AnyPort,
+    /// With the escapes that `HubSpot` decodes decoded.
+    Hubspot,
+    /// Path and query without the origin; the query escaped as one value, then the whole once more.
+    EscapedPath,
+}
+
+impl UrlForm {
+    /// The forms of `url`, each of which may be the signed one.
+    pub(super) fn of(self, url: &str) -> Vec<Cow<'_, str>> {
+        match self {
+            Self::AsIs => vec![Cow::Borrowed(url)],
+            Self::AnyPort => port_forms(url),
+            Self::Hubspot => vec![Cow::Owned(hubspot_url(url))],
+            Self::EscapedPath => vec![Cow::Owned(escaped_path(url))],
+        }
+    }
+}
+
+/// A form's fields in their order, decoded.
+type Fields<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+
+fn form_fields<'a>(request: &RequestView<'a>) -> Result<Fields<'a>, Refusal> {
+    if !request.is_form() {
+        return Ok(Vec::new());
+    }
+    let fields: Vec<_> = form_urlencoded::parse(request.body).take(FORM_FIELDS_MAX + 1).collect();
+    if fields.len() > FORM_FIELDS_MAX { Err(Refusal::TooManyFields) } else { Ok(fields) }
+}
+
+/// Every form field, sorted by name, name and value with nothing between; nothing if the body is no form.
+pub(super) fn form_sorted(request: &RequestView<'_>, dedupe: bool) -> Result<Vec<u8>, Refusal> {
+    let mut fields = form_fields(request)?;
+    if dedupe {
+        fields.sort();
+        fields.dedup();
+    } else {
+        // Stable, so values of one name keep the order in which they came.
+        fields.sort_by(|(a, _), (b, _)| a.cmp(b));
+    }
+    let mut out = Vec::with_capacity(request.body.len());
+    for (name, value) in fields {
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(value.as_bytes());
+    }
+    Ok(out)
+}
+
+/// The URL as it is, without its port, and with the scheme's default port; each once.
+fn port_forms(url: &str) -> Vec<Cow<'_, str>> {
+    let mut forms = vec![Cow::Borrowed(url)];
+    let Some((scheme, rest)) = url.split_once("://") else { return forms };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, tail) = rest.split_at(end);
+    let host_at = authority.rfind('@').map_or(0, |at| at + 1);
+    // A colon inside brackets belongs to an IPv6 address.
+    let port_at = authority[host_at..].rfind(':').map(|at| at + host_at);
+    let port_at = port_at.filter(|at| !authority[*at..].contains(']'));
+    match port_at {
+        Some(at) => forms.push(Cow::Owned(format!("{scheme}://{}{tail}", &authority[..at]))),
+        None => {
+            let port = if scheme.eq_ignore_ascii_case("http") { 80 } else { 443 };
+            forms.push(Cow::Owned(format!("{scheme}://{authority}:{port}{tail}")));
+        }
+    }
+    forms
+}
+
+/// `HubSpot` signs the URL with these escapes decoded and all others left as they are.
+fn hubspot_url(url: &str) -> String {
+    const DECODED: [(&str, char); 12] = [
+        ("3A", ':'),
+        ("2F", '/'),
+        ("3F", '?'),
+        ("40", '@'),
+        ("21", '!'),
+        ("24", '$'),
+        ("27", '\''),
+        ("28", '('),
+        ("29", ')'),
+        ("2A", '*'),
+        ("2C", ','),
+        ("3B", ';'),
+    ];
+    let mut out = String::with_capacity(url.len());
+    let mut rest = url;
+    while let Some(at) = rest.find('%') {
+        let (head, tail) = rest.split_at(at);
+        out.push_str(head);
+        let code = tail.get(1..3).unwrap_or("");
+        match DECODED.iter().find(|(hex, _)| hex.eq_ignore_ascii_case(code)) {
+            Some((_, plain)) => {
+                out.push(*plain);
+                rest = &tail[3..];
+            }
+            None => {
+                out.push('%');
+                rest = &tail[1..];
+            }
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// What JavaScript's `encodeURIComponent` leaves alone.
+const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'!')
+    .remove(b'~')
+    .remove(b'*')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')');
+/// What `encodeURI` leaves alone.
+const WHOLE: &AsciiSet = &COMPONENT
+    .remove(b';')
+    .remove(b'/')
+    .remove(b'?')
+    .remove(b':')
+    .remove(b'@')
+    .remove(b'&')
+    .remove(b'=')
+    .remove(b'+')
+    .remove(b'$')
+    .remove(b',')
+    .remove(b'#');
+
+/// `/a?b=1` becomes `/a?b%253D1`: the query is escaped as one value, then everything once more.
+fn escaped_path(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let path = rest.find(['/', '?', '#']).map_or("", |at| &rest[at..]);
+    let path = path.split_once('#').map_or(path, |(path, _)| path);
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let path = if path.is_empty() { "/" } else { path };
+    if query.is_empty() {
+        return utf8_percent_encode(path, WHOLE).to_string();
+    }
+    let once = format!("{path}?{}", utf8_percent_encode(query, COMPONENT));
+    utf8_percent_encode(&once, WHOLE).to_string()
+}
+
+/// Of the JSON object in `body`, each key, a line end, its text, a line end.
+pub(super) fn json_lines(body: &[u8], keys: &[(Box<str>, bool)]) -> Result<Vec<u8>, Refusal> {
+    let pointers: Vec<_> = keys.iter().map(|(key, _)| Pointer::of_key(key)).collect();
+    let found = PointerSet::new(pointers).lookup(body).unwrap_or_default();
+    let mut out = Vec::with_capacity(body.len());
+    for ((key, optional), raw) in keys.iter().zip(found.into_iter().chain(std::iter::repeat(None)))
+    {
+        let Some(text) = raw.and_then(scalar_text) else {
+            if *optional {
+                continue;
+            }
+            return Err(Refusal::SignedFieldMissing);
+        };
+        for line in [&**key, &*text] {
+            out.extend_from_slice(line.as_bytes());
+            out.push(b'\n');
+        }
+    }
+    Ok(out)
+}
+
+/// What PHP's `serialize` makes of the form's fields but one, sorted by name, every value a string. Lengths are
+/// in bytes; of two fields of one name the last counts.
+pub(super) fn form_php(request: &RequestView<'_>, besides: &str) -> Result<Vec<u8>, Refusal> {
+    let fields: BTreeMap<_, _> =
+        form_fields(request)?.into_iter().filter(|(name, _)| name != besides).collect();
+    let mut out = format!("a:{}:{{", fields.len());
+    for text in fields.iter().flat_map(|(name, value)| [name, value]) {
+        out.push_str(&format!("s:{}:\"{text}\";", text.len()));
+    }
+    out.push('}');
+    Ok(out.into_bytes())
+}
+
+/// The headers of a list that the request gives, in its order.
+fn listed<'n, 'a>(
+    request: &RequestView<'a>,
+    names: impl Iterator<Item = &'n str>,
+) -> Result<Vec<(&'n str, &'a [u8])>, Refusal> {
+    let mut out = Vec::new();
+    for name in names {
+        if out.len() == LISTED_HEADERS_MAX {
+            return Err(Refusal::TooManyFields);
+        }
+        let value = request.single_header(name)?.ok_or(Refusal::SignedFieldMissing)?;
+        out.push((name, value));
+    }
+    Ok(out)
+}
+
+fn names(list: &[u8]) -> Result<&str, Refusal> {
+    std::str::from_utf8(list).map_err(|_| Refusal::SignatureMalformed)
+}
+
+/// The values of the headers listed with spaces between, joined with full stops.
+pub(super) fn header_values(request: &RequestView<'_>, list: &[u8]) -> Result<Vec<u8>, Refusal> {
+    let headers = listed(request, names(list)?.split(' ').filter(|name| !name.is_empty()))?;
+    let values: Vec<_> = headers.into_iter().map(|(_, value)| value).collect();
+    Ok(values.join(&b'.'))
+}
+
+/// The headers listed with commas between as `name:value`, names in lower case, sorted, with semicolons between.
+/// A list without one of `wanted` is refused: what it leaves out is not signed.
+pub(super) fn header_pairs(
+    request: &RequestView<'_>,
+    list: &[u8],
+    wanted: &[Box<str>],
+) -> Result<Vec<u8>, Refusal> {
+    let list = names(list)?.to_ascii_lowercase();
+    let list = list.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let mut headers = listed(request, list)?;
+    if !wanted.iter().all(|w| headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(w))) {
+        return Err(Refusal::SignedFieldMissing);
+    }
+    headers.sort_by_key(|(name, _)| *name);
+    let pairs: Vec<_> = headers
+        .into_iter()
+        .map(|(name, value)| [name.as_bytes(), b":", value.trim_ascii()].concat())
+        .collect();
+    Ok(pairs.join(&b';'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_tried_with_and_without_its_port() {
+        assert_eq!(
+            port_forms("https://h.example/in?a=b:c"),
+            ["https://h.example/in?a=b:c", "https://h.example:443/in?a=b:c"]
+        );
+        assert_eq!(
+            port_forms("http://h.example:8080/in"),
+            ["http://h.example:8080/in", "http://h.example/in"]
+        );
+        assert_eq!(
+            port_forms("https://u:p@h.example?x"),
+            ["https://u:p@h.example?x", "https://u:p@h.example:443?x"]
+        );
+        assert_eq!(port_forms("https://[::1]/"), ["https://[::1]/", "https://[::1]:443/"]);
+        assert_eq!(port_forms("nonsense"), ["nonsense"]);
+    }
+
+    #[test]
+    fn hubspot_decodes_some_escapes_and_no_others() {
+        assert_eq!(hubspot_url("https://h/a%2Fb%20c%3a%zz%"), "https://h/a/b%20c:%zz%");
+    }
+
+    #[test]
+    fn form_fields_are_sorted_and_twins_count_once() {
+        let headers: &[(&str, &[u8])] = &[("content-type", b"application/x-www-form-urlencoded")];
+        let request = RequestView { method: "POST", url: "", headers, body: b"b=2&a=2&b=1&a=2" };
+        assert_eq!(form_sorted(&request, true).unwrap(), b"a2b1b2");
+        assert_eq!(form_sorted(&request, false).unwrap(), b"a2a2b2b1");
+    }
+
+    #[test]
+    fn a_query_is_escaped_twice_and_a_path_once() {
+        for (url, path) in [
+            ("https://h.example/api/1", "/api/1"),
+            ("https://h.example/api?q=1&w=2", "/api?q%253D1%2526w%253D2"),
+            ("https://h.example", "/"),
+            ("https://h.example/a b?", "/a%20b"),
+            ("https://h.example/a#f?x", "/a"),
+        ] {
+            assert_eq!(escaped_path(url), path);
+        }
+    }
+
+    #[test]
+    fn lines_of_json_leave_out_what_may_be_missing() {
+        let keys = [("a".into(), false), ("b".into(), true), ("c".into(), false)];
+        assert_eq!(json_lines(br#"{"c":1,"a":"x\ny"}"#, &keys).unwrap(), b"a\nx\ny\nc\n1\n");
+        assert_eq!(json_lines(br#"{"a":"x"}"#, &keys), Err(Refusal::SignedFieldMissing));
+        assert_eq!(json_lines(b"no json", &keys), Err(Refusal::SignedFieldMissing));
+    }
+
+    fn form<'a>(body: &'a [u8], headers: &'a [(&'a str, &'a [u8])]) -> RequestView<'a> {
+        RequestView { method: "POST", url: "", headers, body }
+    }
+
+    const FORM: &[(&str, &[u8])] = &[("content-type", b"application/x-www-form-urlencoded")];
+
+    #[test]
+    fn php_counts_bytes_and_sorts_by_name() {
+        assert_eq!(
+            form_php(&form("b=%C3%85sa&sig=x&a=&b=%C3%85".as_bytes(), FORM), "sig").unwrap(),
+            "a:2:{s:1:\"a\";s:0:\"\";s:1:\"b\";s:2:\"Å\";}".as_bytes()
+        );
+    }
+
+    #[test]
+    fn a_form_of_too_many_fields_is_refused() {
+        let bomb = "a&".repeat(FORM_FIELDS_MAX + 1);
+        let request = form(bomb.as_bytes(), FORM);
+        assert_eq!(form_sorted(&request, true), Err(Refusal::TooManyFields));
+        assert_eq!(form_php(&request, "b"), Err(Refusal::TooManyFields));
+    }
+
+    #[test]
+    fn listed_headers_must_be_there_once_and_few() {
+        let headers: &[(&str, &[u8])] =
+            &[("X-B", b" 2 "), ("x-a", b"1"), ("x-c", b"3"), ("X-C", b"4")];
+        let request = form(b"", headers);
+        assert_eq!(header_values(&request, b"x-b x-a").unwrap(), b" 2 .1");
+        assert_eq!(header_pairs(&request, b"X-B, x-a", &["X-A".into()]).unwrap(), b"x-a:1;x-b:2");
+        let left_out = header_pairs(&request, b"x-b", &["x-a".into()]);
+        assert_eq!(left_out, Err(Refusal::SignedFieldMissing));
+        assert_eq!(header_values(&request, b"x-d"), Err(Refusal::SignedFieldMissing));
+        assert_eq!(header_values(&request, b"x-c"), Err(Refusal::HeaderDuplicated));
+        let long = "x-a ".repeat(LISTED_HEADERS_MAX + 1);
+        assert_eq!(header_values(&request, long.as_bytes()), Err(Refusal::TooManyFields));
+    }
+}

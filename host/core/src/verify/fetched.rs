@@ -1,0 +1,432 @@
+//! Keys that a request refers to and that must be had from elsewhere: where they may come from, and how long
+//! they are believed. Fetches nothing: it says what to fetch, and judges what was fetched.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::key::KeyError;
+use super::public_key::{KeySet, PublishedKey};
+use super::scheme::{fill_params, param_names};
+use super::{Params, Refusal, RequestView, Secret};
+use crate::json_pointer::Pointer;
+use crate::provider::Source;
+use crate::time::{Timestamp, millis};
+
+/// How long a fetched key is believed. Providers rotate within days and say so beforehand.
+pub const KEY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+/// How old a set must be before a key that it lacks is a reason to fetch it again; else a stranger who names
+/// keys at random could make us fetch without end.
+pub const KEY_REFRESH_AFTER: Duration = Duration::from_secs(60);
+/// Longest address of a key, in bytes.
+const URL_BYTES_MAX: usize = 1024;
+
+/// Where the keys of a scheme are published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchedKeyRule {
+    /// The address.
+    pub at: KeyAddress,
+    /// Hosts that keys are taken from. A `*` stands for one label or part of one.
+    pub hosts: Vec<HostPattern>,
+    /// What the address's path must end with.
+    pub path_suffix: Box<str>,
+    /// Names one of which a certificate must be for; empty if keys come without certificates.
+    pub names: Vec<HostPattern>,
+    /// A body to post for a key, with `{param:NAME}` and `{key-id}`; the key is got without one.
+    pub post: Option<Box<str>>,
+    /// Where in the answer the key stands.
+    pub inside: Option<Pointer>,
+}
+
+/// The address of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyAddress {
+    /// Always this one; may hold `{param:NAME}`.
+    Fixed(Box<str>),
+    /// What stands there in the request: a stranger's word.
+    InRequest(Source),
+}
+
+/// A host name in which `*` stands for one or more of letters, digits and hyphens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPattern(Box<str>);
+
+impl HostPattern {
+    /// Takes a pattern such as `sns.*.amazonaws.com`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let good = |b: u8| b.is_ascii_alphanumeric() || b"-.*".contains(&b);
+        let sound = !text.is_empty() && text.bytes().all(good) && text.matches('*').count() <= 1;
+        sound.then(|| Self(text.to_ascii_lowercase().into()))
+    }
+
+    /// True if `host` fits.
+    #[must_use]
+    pub fn matches(&self, host: &str) -> bool {
+        let host = host.to_ascii_lowercase();
+        let Some((before, after)) = self.0.split_once('*') else { return *self.0 == *host };
+        let middle = host.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
+        middle.is_some_and(|label| {
+            !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        })
+    }
+
+    /// The pattern as written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// True if `url` is `https`, without credentials, port or fragment, on one of these hosts, and its path ends so.
+#[must_use]
+pub fn is_allowed_url(url: &str, hosts: &[HostPattern], path_suffix: &str) -> bool {
+    let plain = url.len() <= URL_BYTES_MAX && url.bytes().all(|b| b.is_ascii_graphic());
+    let Some(rest) = url.strip_prefix("https://").filter(|_| plain) else { return false };
+    if rest.contains(['#', '\\', '@']) {
+        return false;
+    }
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (host, tail) = rest.split_at(end);
+    let path = tail.split('?').next().unwrap_or("");
+    hosts.iter().any(|pattern| pattern.matches(host)) && path.ends_with(path_suffix)
+}
+
+/// A key to be fetched. What it says to do, the shell does: through the guarded client, within the time and size
+/// that keys may take, following no redirect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRef {
+    /// The scheme's name.
+    pub scheme: Arc<str>,
+    /// The address, `https` and on one of the hosts that the provider's file allows.
+    pub url: String,
+    /// A JSON body to post; the key is got without one.
+    pub post: Option<Secret>,
+    /// Which key is wanted, where keys have names.
+    pub key_id: Option<String>,
+    inside: Option<Pointer>,
+}
+
+impl KeyRef {
+    /// Under what the answer is kept: two references with the same name want the same document.
+    #[must_use]
+    pub fn cache_key(&self) -> String {
+        match (&self.post, &self.key_id) {
+            (Some(_), Some(id)) => format!("{}#{id}", self.url),
+            _ => self.url.clone(),
+        }
+    }
+
+    /// Reads the answer.
+    pub fn read(&self, document: &[u8]) -> Result<KeySet, KeyError> {
+        match &self.inside {
+            None => KeySet::parse(document),
+            Some(pointer) => {
+                let found = pointer.find(document).ok().flatten();
+                KeySet::parse(found.ok_or(KeyError::NotPublicKey)?.get().as_bytes())
+            }
+        }
+    }
+}
+
+/// The keys fetched so far, with the time of each. A snapshot to verify with: cheap to clone, changed by
+/// replacing it.
+#[derive(Debug, Clone, Default)]
+pub struct KeyRing {
+    sets: BTreeMap<String, (Timestamp, Arc<KeySet>)>,
+}
+
+impl KeyRing {
+    /// The ring with a document that was fetched at `at`.
+    pub fn insert(&mut self, reference: &KeyRef, set: KeySet, at: Timestamp) {
+        self.sets.insert(reference.cache_key(), (at, Arc::new(set)));
+    }
+
+    /// Number of documents.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.sets.len()
+    }
+
+    /// True if there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sets.is_empty()
+    }
+
+    /// Drops documents that are no longer believed, and the oldest of those beyond `most`: the addresses are
+    /// partly strangers' words.
+    pub fn prune(&mut self, now: Timestamp, most: usize) {
+        self.sets.retain(|_, (at, _)| is_believed(*at, now));
+        while self.sets.len() > most {
+            let oldest =
+                self.sets.iter().min_by_key(|(_, (at, _))| *at).map(|(key, _)| key.clone());
+            let Some(oldest) = oldest else { return };
+            self.sets.remove(&oldest);
+        }
+    }
+
+    fn get(&self, key: &str, now: Timestamp) -> Option<(Timestamp, &Arc<KeySet>)> {
+        let (at, set) = self.sets.get(key)?;
+        is_believed(*at, now).then_some((*at, set))
+    }
+}
+
+fn age(at: Timestamp, now: Timestamp) -> u64 {
+    now.as_millis().saturating_sub(at.as_millis())
+}
+
+fn is_believed(at: Timestamp, now: Timestamp) -> bool {
+    age(at, now) <= millis(KEY_LIFE)
+}
+
+/// A key that a request refers to.
+pub(super) enum Lookup {
+    Found(Arc<KeySet>),
+    Needed(KeyRef),
+}
+
+impl FetchedKeyRule {
+    /// Puts parameters in; true if there were any. One that is missing leaves its place, and the fetch is then
+    /// refused for want of it.
+    pub(super) fn take_params(&mut self, params: &Params) -> bool {
+        let mut changed = false;
+        let address = match &mut self.at {
+            KeyAddress::Fixed(url) => Some(url),
+            KeyAddress::InRequest(_) => None,
+        };
+        for text in address.into_iter().chain(&mut self.post) {
+            if let Ok(filled) = fill_params(text, params)
+                && *filled != **text
+            {
+                *text = filled.into();
+                changed = true;
+            }
+        }
+        changed
+    }
+
+    /// The names of the parameters that a fetch needs.
+    pub(crate) fn params(&self) -> Vec<String> {
+        let address = match &self.at {
+            KeyAddress::Fixed(url) => Some(url),
+            KeyAddress::InRequest(_) => None,
+        };
+        address.into_iter().chain(&self.post).flat_map(|text| param_names(text)).collect()
+    }
+
+    /// Where the key of this request is; refused unless the provider's file allows the place.
+    pub(super) fn url(&self, request: &RequestView<'_>) -> Result<String, Refusal> {
+        let url = match &self.at {
+            KeyAddress::Fixed(url) => url.to_string(),
+            KeyAddress::InRequest(source) => {
+                let text = source.read(request, 0)?.ok_or(Refusal::SignedFieldMissing)?;
+                String::from_utf8(text.into_owned()).map_err(|_| Refusal::KeyUntrusted)?
+            }
+        };
+        if is_allowed_url(&url, &self.hosts, &self.path_suffix) {
+            Ok(url)
+        } else {
+            Err(Refusal::KeyUntrusted)
+        }
+    }
+
+    /// The key at `url`, if it is there.
+    pub(super) fn look_up(
+        &self,
+        scheme: &Arc<str>,
+        url: String,
+        key_id: Option<&str>,
+        ring: &KeyRing,
+        now: Timestamp,
+    ) -> Result<Lookup, Refusal> {
+        let post = match (&self.post, key_id) {
+            (None, _) => None,
+            (Some(text), Some(id)) if is_key_id(id) => {
+                Some(Secret::new(text.replace("{key-id}", id)))
+            }
+            (Some(_), _) => return Err(Refusal::KeyUntrusted),
+        };
+        let reference = KeyRef {
+            scheme: Arc::clone(scheme),
+            url,
+            post,
+            key_id: key_id.map(str::to_owned),
+            inside: self.inside.clone(),
+        };
+        let Some((at, set)) = ring.get(&reference.cache_key(), now) else {
+            return Ok(Lookup::Needed(reference));
+        };
+        if set.named(key_id).next().is_none() {
+            if age(at, now) >= millis(KEY_REFRESH_AFTER) {
+                return Ok(Lookup::Needed(reference));
+            }
+            return Err(Refusal::KeyUntrusted);
+        }
+        Ok(Lookup::Found(Arc::clone(set)))
+    }
+
+    /// Refuses a certificate that is for another name or another time. The chain is not followed: the document
+    /// came over TLS from a host that the file names, which is what is trusted.
+    pub(super) fn judge(&self, key: &PublishedKey, now: Timestamp) -> Result<(), Refusal> {
+        let Some(certified) = &key.certified else {
+            return if self.names.is_empty() { Ok(()) } else { Err(Refusal::KeyUntrusted) };
+        };
+        let named = certified
+            .names
+            .iter()
+            .any(|name| self.names.iter().any(|pattern| pattern.covers_name(name)));
+        let current = certified.not_before <= now && now <= certified.not_after;
+        if named && current { Ok(()) } else { Err(Refusal::KeyUntrusted) }
+    }
+}
+
+impl HostPattern {
+    /// True if a certificate for `name` is for a host of this pattern: the name fits, or is the pattern itself.
+    fn covers_name(&self, name: &str) -> bool {
+        self.matches(name) || self.0.eq_ignore_ascii_case(name)
+    }
+}
+
+/// A key's name that can stand in a JSON text as it is.
+fn is_key_id(id: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.:".contains(&b);
+    !id.is_empty() && id.len() <= 128 && id.bytes().all(plain)
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn hosts(patterns: &[&str]) -> Vec<HostPattern> {
+        patterns.iter().map(|p| HostPattern::parse(p).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_star_stands_for_one_label() {
+        let sns = HostPattern::parse("sns.*.amazonaws.com").unwrap();
+        assert!(
+            sns.matches("sns.us-east-1.amazonaws.com")
+                && sns.matches("SNS.EU-WEST-1.amazonaws.com")
+        );
+        for host in [
+            "sns.amazonaws.com",
+            "sns..amazonaws.com",
+            "sns.a.b.amazonaws.com",
+            "sns.us-east-1.amazonaws.com.evil.example",
+            "evil-sns.us-east-1.amazonaws.com",
+            "sns.x@y.amazonaws.com",
+        ] {
+            assert!(!sns.matches(host), "{host}");
+        }
+        assert!(HostPattern::parse("*.*.com").is_none() && HostPattern::parse("a b").is_none());
+    }
+
+    #[test]
+    fn only_plain_https_addresses_on_allowed_hosts_are_fetched() {
+        let hosts = hosts(&["api.paypal.com", "sns.*.amazonaws.com"]);
+        let allowed = |url: &str| is_allowed_url(url, &hosts, ".pem");
+        assert!(allowed("https://api.paypal.com/certs/a.pem"));
+        assert!(allowed("https://sns.eu-west-1.amazonaws.com/a.pem?x=1"));
+        for url in [
+            "http://api.paypal.com/a.pem",
+            "https://api.paypal.com/a.txt",
+            "https://api.paypal.com/a.txt?x=.pem",
+            "https://api.paypal.com.evil.example/a.pem",
+            "https://user@api.paypal.com/a.pem",
+            "https://evil.example/@api.paypal.com/a.pem",
+            "https://api.paypal.com:8443/a.pem",
+            "https://evil.example\\.api.paypal.com/a.pem",
+            "https://evil.example#api.paypal.com/a.pem",
+            "https://api.paypal.com /a.pem",
+            "HTTPS://api.paypal.com/a.pem",
+            "https:///a.pem",
+            "",
+        ] {
+            assert!(!allowed(url), "{url}");
+        }
+    }
+
+    fn rule() -> FetchedKeyRule {
+        FetchedKeyRule {
+            at: KeyAddress::Fixed("https://keys.example/set".into()),
+            hosts: hosts(&["keys.example"]),
+            path_suffix: "".into(),
+            names: Vec::new(),
+            post: None,
+            inside: None,
+        }
+    }
+
+    const KEY: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"JrQLj5P_89iXES9-vFgrIy29clF9CC_oPPsw3c5D0bs"}]}"#;
+
+    fn look_up(ring: &KeyRing, id: &str, now_s: u64) -> Result<Lookup, Refusal> {
+        let url = "https://keys.example/set".to_owned();
+        rule().look_up(&"s".into(), url, Some(id), ring, Timestamp::from_millis(now_s * 1000))
+    }
+
+    #[test]
+    fn a_key_that_a_set_lacks_is_asked_for_again_only_after_a_while() {
+        let mut ring = KeyRing::default();
+        let Ok(Lookup::Needed(reference)) = look_up(&ring, "a", 0) else { panic!() };
+        let set = reference.read(KEY.as_bytes()).unwrap();
+        ring.insert(&reference, set, Timestamp::from_millis(0));
+        assert!(matches!(look_up(&ring, "a", 30), Ok(Lookup::Found(_))));
+        assert!(matches!(look_up(&ring, "b", 30), Err(Refusal::KeyUntrusted)));
+        assert!(matches!(look_up(&ring, "b", 61), Ok(Lookup::Needed(_))));
+        assert!(matches!(look_up(&ring, "a", 86_401), Ok(Lookup::Needed(_))));
+    }
+
+    #[test]
+    fn a_ring_forgets_the_old_and_what_is_too_much() {
+        let mut ring = KeyRing::default();
+        for n in 0..4 {
+            let url = format!("https://keys.example/{n}");
+            let at = Timestamp::from_millis(n * 1000);
+            let Ok(Lookup::Needed(reference)) = rule().look_up(&"s".into(), url, None, &ring, at)
+            else {
+                panic!()
+            };
+            let set = reference.read(KEY.as_bytes()).unwrap();
+            ring.insert(&reference, set, at);
+        }
+        ring.prune(Timestamp::from_millis(4000), 3);
+        assert_eq!(ring.len(), 3);
+        ring.prune(Timestamp::from_millis(2000 + 86_400_000), 3);
+        assert_eq!(ring.len(), 2);
+    }
+
+    #[test]
+    fn a_key_that_is_asked_for_by_post_cannot_name_itself_into_the_question() {
+        let mut rule = rule();
+        rule.post = Some(r#"{"key_id":"{key-id}","secret":"{param:api_secret}"}"#.into());
+        let params = Params::from([("api_secret".to_owned(), Secret::new("s3"))]);
+        assert!(rule.take_params(&params));
+        let ask = |id| {
+            let url = "https://keys.example/get".to_owned();
+            rule.look_up(&"s".into(), url, Some(id), &KeyRing::default(), Timestamp::from_millis(0))
+        };
+        let Ok(Lookup::Needed(reference)) = ask("k-1") else { panic!() };
+        let post = reference.post.clone().unwrap();
+        assert_eq!(post.expose(), br#"{"key_id":"k-1","secret":"s3"}"#);
+        assert!(!format!("{reference:?}").contains("s3\""));
+        assert!(matches!(ask("k\",\"secret\":\""), Err(Refusal::KeyUntrusted)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_address_escapes_its_hosts(url in "https?://[a-z@:/?#.\\\\%\\[\\]-]{0,40}(api.paypal.com)?[a-z@:/?#.\\\\-]{0,20}") {
+            if is_allowed_url(&url, &hosts(&["api.paypal.com"]), "") {
+                let rest = url.strip_prefix("https://api.paypal.com").unwrap();
+                prop_assert!(rest.is_empty() || rest.starts_with(['/', '?']));
+            }
+        }
+    }
+}

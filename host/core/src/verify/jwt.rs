@@ -1,0 +1,349 @@
+//! Signatures that are JSON Web Tokens (RFC 7519): what the token must say, and how the body hangs on it.
+//!
+//! One scheme takes one algorithm, which its file names: a token that names another, or none, is refused
+//! whatever its signature.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::scheme::{Algorithm, Encoding};
+use super::{Refusal, RequestView};
+use crate::time::{Timestamp, millis};
+
+/// How far a sender's clock may be ahead of ours.
+const AHEAD_MAX: Duration = Duration::from_secs(60);
+
+/// What a token must say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JwtRule {
+    /// Claims and the values of which each must have one. `{url}` is the public URL, `{param:NAME}` a parameter.
+    pub claims: Vec<(Box<str>, Vec<Box<str>>)>,
+    /// How old the token may be by its `iat`; without it the token must have an `exp`.
+    pub max_age: Option<Duration>,
+    /// SHA-256 digests among the claims.
+    pub digests: Vec<ClaimedDigest>,
+}
+
+/// A digest among the claims.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimedDigest {
+    /// The claim.
+    pub claim: Box<str>,
+    /// Of what.
+    pub of: Digested,
+    /// How it is written.
+    pub encoding: Encoding,
+    /// It may be missing where what it is of is empty.
+    pub optional_if_empty: bool,
+}
+
+/// What a digest is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Digested {
+    /// The raw body.
+    Body,
+    /// The public URL.
+    Url,
+}
+
+/// A token taken apart, not yet believed.
+#[derive(Debug)]
+pub(super) struct Token<'a> {
+    /// What is signed.
+    pub(super) message: &'a [u8],
+    pub(super) signature: Vec<u8>,
+    pub(super) key_id: Option<String>,
+    claims: &'a [u8],
+}
+
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    kid: Option<String>,
+    crit: Option<Value>,
+}
+
+impl Algorithm {
+    /// Its name in a token's header; none if tokens are not signed by it.
+    pub(crate) const fn jws_name(self) -> Option<&'static str> {
+        Some(match self {
+            Self::HmacSha256 => "HS256",
+            Self::HmacSha512 => "HS512",
+            Self::RsaPkcs1Sha256 => "RS256",
+            Self::RsaPssSha512 => "PS512",
+            Self::EcdsaP256Sha256 => "ES256",
+            Self::EcdsaP384Sha384 => "ES384",
+            Self::Ed25519 => "EdDSA",
+            _ => return None,
+        })
+    }
+}
+
+impl<'a> Token<'a> {
+    /// Takes a compact token apart.
+    pub(super) fn parse(text: &'a [u8], algorithm: Algorithm) -> Result<Self, Refusal> {
+        let malformed = Refusal::SignatureMalformed;
+        let mut parts = text.split(|b| *b == b'.');
+        let (Some(header), Some(claims), Some(signature), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(malformed);
+        };
+        let decoded = |part| URL_SAFE_NO_PAD.decode(part).map_err(|_| malformed);
+        let signature = decoded(signature)?;
+        let header: Header = serde_json::from_slice(&decoded(header)?).map_err(|_| malformed)?;
+        // What must be understood and is not understood is not to be accepted (RFC 7515, 4.1.11).
+        if Some(header.alg.as_str()) != algorithm.jws_name() || header.crit.is_some() {
+            return Err(Refusal::SignatureUnsupported);
+        }
+        let message =
+            &text[..text.len() - text.rsplit(|b| *b == b'.').next().map_or(0, <[u8]>::len) - 1];
+        Ok(Self { message, signature, key_id: header.kid, claims })
+    }
+
+    /// The claims. To be asked for once the signature holds.
+    pub(super) fn claims(&self) -> Result<Map<String, Value>, Refusal> {
+        let bytes = URL_SAFE_NO_PAD.decode(self.claims).ok();
+        let claims = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        claims.ok_or(Refusal::SignatureMalformed)
+    }
+}
+
+impl JwtRule {
+    /// True if the token names the public URL.
+    pub(super) fn names_url(&self) -> bool {
+        let named = |value: &str| value.contains("{url}") || value.contains("|url}");
+        self.digests.iter().any(|digest| digest.of == Digested::Url)
+            || self.claims.iter().flat_map(|(_, values)| values).any(|value| named(value))
+    }
+
+    /// True if the token holds a digest of the body.
+    pub(super) fn covers_body(&self) -> bool {
+        self.digests.iter().any(|digest| digest.of == Digested::Body)
+    }
+
+    pub(super) fn texts(&mut self) -> impl Iterator<Item = &mut Box<str>> {
+        self.claims.iter_mut().flat_map(|(_, values)| values)
+    }
+
+    /// Judges the claims of a token whose signature holds; returns when it was made.
+    pub(super) fn judge(
+        &self,
+        claims: &Map<String, Value>,
+        request: &RequestView<'_>,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, Refusal> {
+        for (name, values) in &self.claims {
+            let value = claims.get(&**name).ok_or(Refusal::ClaimMismatch)?;
+            let fits = |wanted: &str| says(value, &wanted.replace("{url}", request.url));
+            if !values.iter().any(|wanted| fits(wanted)) {
+                return Err(Refusal::ClaimMismatch);
+            }
+        }
+        for digest in &self.digests {
+            digest.judge(claims, request)?;
+        }
+        self.judge_times(claims, now)
+    }
+
+    fn judge_times(
+        &self,
+        claims: &Map<String, Value>,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, Refusal> {
+        let time = |name: &str| match claims.get(name) {
+            None => Ok(None),
+            Some(value) => seconds(value).map(Some).ok_or(Refusal::TimestampMalformed),
+        };
+        let (issued, from, until) = (time("iat")?, time("nbf")?, time("exp")?);
+        let stale = |at: Timestamp| {
+            let seconds = |t: Timestamp| i64::try_from(t.as_secs()).unwrap_or(i64::MAX);
+            Refusal::TimestampStale { skew_s: seconds(now).saturating_sub(seconds(at)) }
+        };
+        if until.is_none() && (self.max_age.is_none() || issued.is_none()) {
+            return Err(Refusal::TimestampMissing);
+        }
+        if let Some(until) = until.filter(|until| *until <= now) {
+            return Err(stale(until));
+        }
+        for start in issued.into_iter().chain(from) {
+            if start.as_millis().saturating_sub(now.as_millis()) > millis(AHEAD_MAX) {
+                return Err(stale(start));
+            }
+        }
+        if let (Some(issued), Some(most)) = (issued, self.max_age)
+            && now.as_secs().saturating_sub(issued.as_secs()) > most.as_secs()
+        {
+            return Err(stale(issued));
+        }
+        Ok(issued.or(from))
+    }
+}
+
+/// True if a claim says `wanted`: as text, number or boolean, or as one of a list (as `aud` may be).
+fn says(value: &Value, wanted: &str) -> bool {
+    match value {
+        Value::String(text) => text == wanted,
+        Value::Bool(_) | Value::Number(_) => {
+            let text = value.to_string();
+            text == wanted
+        }
+        Value::Array(values) => values.iter().any(|v| v.as_str() == Some(wanted)),
+        Value::Null | Value::Object(_) => false,
+    }
+}
+
+/// A time as RFC 7519 has it: seconds, perhaps with a fraction.
+fn seconds(value: &Value) -> Option<Timestamp> {
+    let whole = match value.as_u64() {
+        Some(whole) => whole,
+        // A fraction is cut off: what is checked differs from what is meant by less than a second.
+        None => value.as_number()?.to_string().split_once('.')?.0.parse().ok()?,
+    };
+    Some(Timestamp::from_millis(whole.checked_mul(1000)?))
+}
+
+impl ClaimedDigest {
+    fn judge(&self, claims: &Map<String, Value>, request: &RequestView<'_>) -> Result<(), Refusal> {
+        let bytes = match self.of {
+            Digested::Body => request.body,
+            Digested::Url => request.url.as_bytes(),
+        };
+        let Some(text) = claims.get(&*self.claim).and_then(Value::as_str) else {
+            let missing = self.optional_if_empty && bytes.is_empty();
+            return if missing { Ok(()) } else { Err(Refusal::BodyNotSigned) };
+        };
+        let mut room = [0; 64];
+        let claimed = self.encoding.decode(text.as_bytes(), &mut room);
+        let claimed = claimed.ok_or(Refusal::BodyDigestMismatch)?;
+        if bool::from(Sha256::digest(bytes).as_slice().ct_eq(claimed)) {
+            Ok(())
+        } else {
+            Err(Refusal::BodyDigestMismatch)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn token(header: &str, claims: &str) -> String {
+        let [header, claims] = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part));
+        format!("{header}.{claims}.AAAA")
+    }
+
+    fn parsed(header: &str) -> Result<(), Refusal> {
+        Token::parse(token(header, "{}").as_bytes(), Algorithm::HmacSha256).map(|_| ())
+    }
+
+    #[test]
+    fn the_token_does_not_choose_its_algorithm() {
+        assert_eq!(parsed(r#"{"alg":"HS256"}"#), Ok(()));
+        for header in [
+            r#"{"alg":"none"}"#,
+            r#"{"alg":"NONE"}"#,
+            r#"{"alg":"hs256"}"#,
+            r#"{"alg":"RS256"}"#,
+            r#"{"alg":"HS256","crit":["exp"]}"#,
+        ] {
+            assert_eq!(parsed(header), Err(Refusal::SignatureUnsupported), "{header}");
+        }
+        for header in ["{}", "[]", "", r#"{"alg":5}"#] {
+            assert_eq!(parsed(header), Err(Refusal::SignatureMalformed), "{header}");
+        }
+        for text in ["", ".", "a.b", "a.b.c.d", "e30.e30.=", "{}.{}.x"] {
+            let parsed = Token::parse(text.as_bytes(), Algorithm::HmacSha256);
+            assert_eq!(parsed.err(), Some(Refusal::SignatureMalformed), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_signed_is_the_text_as_received() {
+        let text = token(r#"{"alg":"HS256","kid":"k"}"#, r#"{"a":1}"#);
+        let token = Token::parse(text.as_bytes(), Algorithm::HmacSha256).unwrap();
+        assert_eq!(token.message, text.strip_suffix(".AAAA").unwrap().as_bytes());
+        assert_eq!(
+            (token.key_id.as_deref(), token.signature.as_slice()),
+            (Some("k"), &[0, 0, 0][..])
+        );
+    }
+
+    fn judged(rule: &JwtRule, claims: Value, now_s: u64) -> Result<Option<Timestamp>, Refusal> {
+        let request =
+            RequestView { method: "POST", url: "https://h.example/in", headers: &[], body: b"{}" };
+        let Value::Object(claims) = claims else { panic!() };
+        rule.judge(&claims, &request, Timestamp::from_millis(now_s * 1000))
+    }
+
+    #[test]
+    fn claims_must_say_what_the_file_says() {
+        let rule = JwtRule {
+            claims: vec![("aud".into(), vec!["{url}".into(), "other".into()])],
+            ..JwtRule::default()
+        };
+        let of = |aud: Value| judged(&rule, serde_json::json!({"aud": aud, "exp": 200}), 100);
+        assert_eq!(of("https://h.example/in".into()), Ok(None));
+        assert_eq!(of(serde_json::json!(["x", "other"])), Ok(None));
+        assert_eq!(of("https://h.example/in2".into()), Err(Refusal::ClaimMismatch));
+        assert_eq!(of(Value::Null), Err(Refusal::ClaimMismatch));
+        assert_eq!(
+            judged(&rule, serde_json::json!({"exp": 200}), 100),
+            Err(Refusal::ClaimMismatch)
+        );
+    }
+
+    #[test]
+    fn a_token_is_good_for_its_time_only() {
+        let exp = JwtRule::default();
+        let of = |rule: &JwtRule, claims, now| judged(rule, claims, now).map(|_| ());
+        let stale = |skew_s| Err(Refusal::TimestampStale { skew_s });
+        assert_eq!(of(&exp, serde_json::json!({"exp": 200}), 199), Ok(()));
+        assert_eq!(of(&exp, serde_json::json!({"exp": 200}), 200), stale(0));
+        assert_eq!(of(&exp, serde_json::json!({"exp": 900, "nbf": 200}), 140), Ok(()));
+        assert_eq!(of(&exp, serde_json::json!({"exp": 900, "nbf": 200}), 139), stale(-61));
+        assert_eq!(of(&exp, serde_json::json!({}), 1), Err(Refusal::TimestampMissing));
+        assert_eq!(of(&exp, serde_json::json!({"iat": 1}), 1), Err(Refusal::TimestampMissing));
+        for odd in [serde_json::json!("200"), serde_json::json!(-1), serde_json::json!(1e300)] {
+            let claims = serde_json::json!({"exp": odd});
+            assert_eq!(of(&exp, claims, 1), Err(Refusal::TimestampMalformed));
+        }
+        let age = JwtRule { max_age: Some(Duration::from_secs(300)), ..JwtRule::default() };
+        assert_eq!(of(&age, serde_json::json!({"iat": 1000.5}), 1300), Ok(()));
+        assert_eq!(of(&age, serde_json::json!({"iat": 1000}), 1301), stale(301));
+    }
+
+    #[test]
+    fn the_body_hangs_on_its_digest() {
+        let digest = ClaimedDigest {
+            claim: "h".into(),
+            of: Digested::Body,
+            encoding: Encoding::Hex,
+            optional_if_empty: true,
+        };
+        let rule = JwtRule { digests: vec![digest], ..JwtRule::default() };
+        let right = hex::encode(Sha256::digest(b"{}"));
+        let of = |h: Value| judged(&rule, serde_json::json!({"exp": 9, "h": h}), 1).map(|_| ());
+        assert_eq!(of(right.clone().into()), Ok(()));
+        assert_eq!(of(right.to_uppercase().into()), Err(Refusal::BodyDigestMismatch));
+        assert_eq!(of("00".into()), Err(Refusal::BodyDigestMismatch));
+        assert_eq!(of(Value::Null), Err(Refusal::BodyNotSigned));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_a_token_panic(text in prop::collection::vec(any::<u8>(), 0..120), json in "[\\[\\]{}\":,a-z0-9.-]{0,60}") {
+            let _ = Token::parse(&text, Algorithm::HmacSha256);
+            let text = token(r#"{"alg":"HS256"}"#, &json);
+            let token = Token::parse(text.as_bytes(), Algorithm::HmacSha256).unwrap();
+            let _ = token.claims();
+        }
+    }
+}

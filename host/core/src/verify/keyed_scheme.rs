@@ -1,0 +1,274 @@
+//! One scheme with the keys of one source: the order in which a request is judged.
+//!
+//! What costs little comes first, and nothing that a stranger wrote is parsed for its own sake before the
+//! signature holds, except where the scheme signs parts of it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::algorithm::Outcome;
+use super::fetched::{FetchedKeyRule, KeyAddress, KeyRing, Lookup};
+use super::jwt::{JwtRule, Token};
+use super::scheme::{CandidateRule, Encoding, Requirement, Scheme};
+use super::signature::Candidates;
+use super::{Around, KeyRef, Params, PreparedKey, Refusal, RequestView, SecretError, Verified};
+use crate::bounds::EVENTS_PER_REQUEST_MAX;
+use crate::json_pointer::{JsonError, array_items};
+use crate::provider::Source;
+use crate::time::Timestamp;
+
+/// Under which name a key is recorded that the sender published.
+const PUBLISHED: &str = "published";
+
+/// A scheme, its parameters filled in, and its keys.
+#[derive(Debug, Clone)]
+pub(super) struct KeyedScheme {
+    pub(super) scheme: Arc<Scheme>,
+    pub(super) keys: Vec<(Arc<str>, PreparedKey)>,
+}
+
+/// Why a request is not verified, or not yet.
+#[derive(Debug)]
+pub(super) enum Unverified {
+    Refused(Refusal),
+    NeedKey(Box<KeyRef>),
+}
+
+impl From<Refusal> for Unverified {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// What a scheme lacks to fetch its keys.
+pub(super) fn lacking(scheme: &Scheme, params: &Params) -> Option<SecretError> {
+    let names = scheme.fetched_key.as_ref()?.params();
+    let missing = names.into_iter().find(|name| !params.contains_key(name))?;
+    Some(SecretError::ParamMissing { scheme: Arc::clone(&scheme.name), param: missing.into() })
+}
+
+impl KeyedScheme {
+    pub(super) fn new(scheme: Arc<Scheme>) -> Self {
+        Self { scheme, keys: Vec::new() }
+    }
+
+    /// True if there is a key, or a place to get one from.
+    pub(super) fn is_ready(&self) -> bool {
+        !self.keys.is_empty() || self.fetches()
+    }
+
+    /// True if its keys are fetched: what an operator gave comes first.
+    pub(super) fn fetches(&self) -> bool {
+        let complete = |rule: &FetchedKeyRule| rule.params().is_empty();
+        self.keys.is_empty() && self.scheme.fetched_key.as_ref().is_some_and(complete)
+    }
+
+    pub(super) fn is_claimed_by(&self, request: &RequestView<'_>) -> bool {
+        match &self.scheme.items {
+            Some(items) => matches!(items.find(request.body), Ok(Some(_))),
+            None => {
+                let found = Candidates::find(&self.scheme, request);
+                !matches!(found, Err(Refusal::SignatureMissing))
+            }
+        }
+    }
+
+    pub(super) fn verify(
+        &self,
+        request: &RequestView<'_>,
+        now: Timestamp,
+        ring: &KeyRing,
+    ) -> Result<Verified, Unverified> {
+        let Some(items) = &self.scheme.items else { return self.verify_one(request, now, ring) };
+        let array = items.find(request.body).ok().flatten().ok_or(Refusal::SignatureMissing)?;
+        let items = match array_items(array.get().as_bytes(), EVENTS_PER_REQUEST_MAX) {
+            Ok(items) => items,
+            Err(JsonError::TooMany(_)) => return Err(Refusal::TooManySignatures.into()),
+            Err(_) => return Err(Refusal::SignatureMissing.into()),
+        };
+        let mut first = None;
+        for item in items {
+            let part = RequestView { body: item.get().as_bytes(), ..*request };
+            let verified = self.verify_one(&part, now, ring)?;
+            first.get_or_insert(verified);
+        }
+        first.ok_or(Refusal::SignatureMissing.into())
+    }
+
+    fn verify_one(
+        &self,
+        request: &RequestView<'_>,
+        now: Timestamp,
+        ring: &KeyRing,
+    ) -> Result<Verified, Unverified> {
+        let scheme = &*self.scheme;
+        let candidates = Candidates::find(scheme, request)?;
+        for requirement in &scheme.require {
+            requirement.judge(request, candidates.family)?;
+        }
+        for (source, shape) in &scheme.shapes {
+            let text = source.read(request, candidates.family)?;
+            if !text.is_some_and(|text| shape.fits(&text)) {
+                return Err(Refusal::SignatureMalformed.into());
+            }
+        }
+        if let Some(rule) = &scheme.jwt {
+            return self.verify_token(rule, &candidates, request, now, ring);
+        }
+        // The body is parsed for a time only once the signature holds; what the message needs comes first.
+        let early = scheme.message.covers_timestamp();
+        let text = if early { scheme.timestamp_text(request, &candidates)? } else { None };
+        scheme.check_body_covered(request)?;
+        let fetched = self.fetched(request, None, now, ring)?;
+        let keys = fetched.as_ref().map_or(&self.keys[..], std::slice::from_ref);
+        let secret = scheme.fitting_secret(keys, request, &candidates, text.as_deref())?;
+        let timestamp = match &scheme.timestamp {
+            None => None,
+            Some(rule) => {
+                let text =
+                    if early { text } else { scheme.timestamp_text(request, &candidates)? };
+                let signed = rule.parse(&text.ok_or(Refusal::TimestampMissing)?)?;
+                rule.judge(signed, now)?;
+                Some(signed)
+            }
+        };
+        Ok(self.verified(secret, timestamp, candidates.family))
+    }
+
+    fn verified(&self, secret: Arc<str>, timestamp: Option<Timestamp>, family: usize) -> Verified {
+        Verified { scheme: Arc::clone(&self.scheme.name), secret, timestamp, family }
+    }
+
+    fn verify_token(
+        &self,
+        rule: &JwtRule,
+        candidates: &Candidates<'_>,
+        request: &RequestView<'_>,
+        now: Timestamp,
+        ring: &KeyRing,
+    ) -> Result<Verified, Unverified> {
+        let text = candidates.items.first().ok_or(Refusal::SignatureMissing)?;
+        let token = Token::parse(text, self.scheme.algorithm)?;
+        let fetched = self.fetched(request, token.key_id.as_deref(), now, ring)?;
+        let keys = fetched.as_ref().map_or(&self.keys[..], std::slice::from_ref);
+        let signature = [Cow::Borrowed(token.signature.as_slice())];
+        let fits = |key: &PreparedKey| match key {
+            PreparedKey::Published(algorithm, set) => set
+                .named(token.key_id.as_deref())
+                .any(|key| key.verify(*algorithm, token.message, &token.signature)),
+            key => {
+                let message = [Cow::Borrowed(token.message)];
+                let rule = CandidateRule::Any;
+                key.check(&message, &signature, Encoding::Plain, rule) == Outcome::Match
+            }
+        };
+        let secret = keys.iter().find(|(_, key)| fits(key));
+        let (secret, _) = secret.ok_or(Refusal::SignatureMismatch)?;
+        let timestamp = rule.judge(&token.claims()?, request, now)?;
+        Ok(self.verified(Arc::clone(secret), timestamp, candidates.family))
+    }
+
+    /// The key that the sender published, where the scheme has such keys and none is configured. The place is
+    /// judged even where its key is not needed: a request that points elsewhere is not the sender's.
+    fn fetched(
+        &self,
+        request: &RequestView<'_>,
+        key_id: Option<&str>,
+        now: Timestamp,
+        ring: &KeyRing,
+    ) -> Result<Option<(Arc<str>, PreparedKey)>, Unverified> {
+        let Some(rule) = &self.scheme.fetched_key else { return Ok(None) };
+        let configured = !self.keys.is_empty();
+        if configured && matches!(rule.at, KeyAddress::Fixed(_)) {
+            return Ok(None);
+        }
+        let url = rule.url(request)?;
+        if configured {
+            return Ok(None);
+        }
+        match rule.look_up(&self.scheme.name, url, key_id, ring, now)? {
+            Lookup::Needed(key) => Err(Unverified::NeedKey(Box::new(key))),
+            Lookup::Found(set) => {
+                for key in set.named(key_id) {
+                    rule.judge(key, now)?;
+                }
+                let key = PreparedKey::Published(self.scheme.algorithm, (*set).clone());
+                Ok(Some((PUBLISHED.into(), key)))
+            }
+        }
+    }
+}
+
+impl Requirement {
+    fn judge(&self, request: &RequestView<'_>, family: usize) -> Result<(), Refusal> {
+        let text = self.from.read(request, family)?;
+        let fits = text.is_some_and(|text| self.any_of.iter().any(|v| v.as_bytes() == &*text));
+        if fits { Ok(()) } else { Err(Refusal::HeaderUnexpected) }
+    }
+}
+
+impl Scheme {
+    fn fitting_secret(
+        &self,
+        keys: &[(Arc<str>, PreparedKey)],
+        request: &RequestView<'_>,
+        candidates: &Candidates<'_>,
+        timestamp: Option<&[u8]>,
+    ) -> Result<Arc<str>, Refusal> {
+        let mut refusal = Refusal::SignatureMismatch;
+        for message in std::iter::once(&self.message).chain(&self.message_variants) {
+            for url in message.url_forms(request.url) {
+                let around = Around::new(timestamp, candidates.family, &url);
+                let around = around.beside(candidates, &self.format);
+                let parts = message.resolve(request, &around)?;
+                for (name, key) in keys {
+                    match key.check(&parts, &candidates.items, self.encoding, self.candidates) {
+                        Outcome::Match => return Ok(Arc::clone(name)),
+                        Outcome::Mismatch => {}
+                        Outcome::Malformed => refusal = Refusal::SignatureMalformed,
+                    }
+                }
+            }
+        }
+        Err(refusal)
+    }
+
+    fn timestamp_text<'a>(
+        &self,
+        request: &RequestView<'a>,
+        candidates: &Candidates<'a>,
+    ) -> Result<Option<Cow<'a, [u8]>>, Refusal> {
+        let Some(rule) = &self.timestamp else { return Ok(None) };
+        for source in &rule.from {
+            let text = match source {
+                Source::Pair(key) => candidates.pair(&self.format, key)?.map(Cow::Borrowed),
+                source => source.read(request, candidates.family)?,
+            };
+            if let Some(text) = text {
+                return Ok(Some(text));
+            }
+        }
+        Err(Refusal::TimestampMissing)
+    }
+
+    /// Where the message does not hold the body, a digest of it must: as a rule the sender's form fields are
+    /// signed one by one and any other body by its digest.
+    pub(crate) fn check_body_covered(&self, request: &RequestView<'_>) -> Result<(), Refusal> {
+        let Some(digest) = &self.body_digest else { return Ok(()) };
+        let Some(text) = digest.from.read(request, 0)? else {
+            let covered = request.is_form() || request.body.is_empty();
+            return if covered { Ok(()) } else { Err(Refusal::BodyNotSigned) };
+        };
+        let mut room = [0; 64];
+        let claimed = digest.encoding.decode(&text, &mut room);
+        let claimed = claimed.ok_or(Refusal::BodyDigestMismatch)?;
+        if bool::from(Sha256::digest(request.body).as_slice().ct_eq(claimed)) {
+            Ok(())
+        } else {
+            Err(Refusal::BodyDigestMismatch)
+        }
+    }
+}

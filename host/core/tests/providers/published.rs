@@ -1,0 +1,208 @@
+//! The published vectors: every request in `vectors.json` against the built-in file of its provider, and every
+//! handshake. The data says what it is from; nothing in it was made by this crate.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::Value;
+use weir_core::handshake::{HandshakeAnswer, HandshakeKeys};
+use weir_core::identify::Facts;
+use weir_core::provider::Provider;
+use weir_core::time::Timestamp;
+use weir_core::verify::{NamedSecret, Params, RequestView, Secret, Verification, Verifier};
+
+use crate::support::{CATALOG, provider};
+
+#[derive(Deserialize)]
+struct Published {
+    vectors: Vec<Vector>,
+    handshakes: Vec<Exchange>,
+}
+
+#[derive(Deserialize)]
+struct Vector {
+    id: String,
+    provider: String,
+    valid: bool,
+    secret: Option<Value>,
+    #[serde(default)]
+    extra: BTreeMap<String, Value>,
+    now: Option<u64>,
+    method: String,
+    url: String,
+    headers: BTreeMap<String, String>,
+    body: String,
+}
+
+#[derive(Deserialize)]
+struct Exchange {
+    id: String,
+    provider: String,
+    secret: Option<String>,
+    request: Asked,
+    response: Answered,
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    method: String,
+    url: String,
+    headers: BTreeMap<String, String>,
+    body: String,
+}
+
+#[derive(Deserialize)]
+struct Answered {
+    status: u16,
+    headers: BTreeMap<String, String>,
+    body: String,
+    body_match: String,
+}
+
+fn published() -> Published {
+    serde_json::from_str(include_str!("vectors.json")).unwrap()
+}
+
+/// A clock for vectors whose scheme has no time.
+const ANY_TIME: u64 = 1_760_000_000;
+
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// What a source would be given to take this vector's requests.
+fn given(vector: &Vector, body: &[u8]) -> (Vec<NamedSecret>, Params) {
+    let mut secrets = match &vector.secret {
+        None => Vec::new(),
+        Some(Value::Array(several)) => several.iter().map(text).collect(),
+        Some(one) => vec![text(one)],
+    };
+    // A certificate or a public key takes the place of a secret.
+    for name in ["certificate_pem", "jwk"] {
+        secrets.extend(vector.extra.get(name).map(text));
+    }
+    let named = |s: &String| NamedSecret::new("published", Secret::new(s.as_str()));
+    let mut params: Params =
+        vector.extra.iter().map(|(name, v)| (name.clone(), Secret::new(text(v)))).collect();
+    if vector.provider == "sns" {
+        let body: Value = serde_json::from_slice(body).unwrap();
+        params.insert("topic_arn".to_owned(), Secret::new(text(&body["TopicArn"])));
+    }
+    (secrets.iter().map(named).collect(), params)
+}
+
+fn outcome(vector: &Vector) -> Verification {
+    let body = STANDARD.decode(&vector.body).unwrap();
+    let (secrets, params) = given(vector, &body);
+    let provider = CATALOG.get(&vector.provider).unwrap_or_else(|| panic!("{}", vector.id));
+    let verifier = provider
+        .verifier_with(&secrets, &params)
+        .unwrap_or_else(|error| panic!("{}: {error}", vector.id));
+    let headers: Vec<_> = vector.headers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
+    let request =
+        RequestView { method: &vector.method, url: &vector.url, headers: &headers, body: &body };
+    verifier.verify(&request, Timestamp::from_millis(vector.now.unwrap_or(ANY_TIME) * 1000))
+}
+
+#[test]
+fn every_published_vector_has_its_verdict() {
+    let vectors = published().vectors;
+    assert!(vectors.len() >= 133);
+    let mut wrong = Vec::new();
+    for vector in &vectors {
+        let outcome = outcome(vector);
+        if matches!(outcome, Verification::Verified(_)) != vector.valid {
+            wrong.push(format!("{}: {outcome:?}", vector.id));
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
+#[test]
+fn every_provider_that_is_published_has_a_file() {
+    let published = published();
+    let mut names: Vec<_> = published.vectors.iter().map(|v| v.provider.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert!(names.len() >= 75, "{}", names.len());
+    for name in names {
+        assert!(CATALOG.get(name).is_some(), "{name}");
+    }
+}
+
+/// A verifier of the exchange's secret, or of any where it has none.
+fn keys(provider: &Provider, secret: Option<&str>) -> (Verifier, Params) {
+    let value = Secret::new(secret.unwrap_or("any"));
+    // The one exchange whose secret is a parameter names it so; the others' are not looked up under that name.
+    let params = Params::from([
+        ("verify_token".to_owned(), value.clone()),
+        ("public_key".to_owned(), Secret::new("integration_public_key")),
+    ]);
+    let verifier = provider.verifier_with(&[NamedSecret::new("published", value)], &params);
+    (verifier.unwrap(), params)
+}
+
+fn shake(exchange: &Exchange) -> Result<HandshakeAnswer, u16> {
+    let provider = provider(&exchange.provider);
+    let (verifier, params) = keys(provider, exchange.secret.as_deref());
+    let body = STANDARD.decode(&exchange.request.body).unwrap();
+    let headers: Vec<_> =
+        exchange.request.headers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
+    let request = RequestView {
+        method: &exchange.request.method,
+        url: &exchange.request.url,
+        headers: &headers,
+        body: &body,
+    };
+    let facts = Facts::new(provider, request);
+    let keys = HandshakeKeys { verifier: &verifier, params: &params };
+    if let Some(answer) = provider.handshake(&facts, None, keys) {
+        return Ok(answer.unwrap());
+    }
+    let mut headers = exchange.request.headers.iter();
+    let at = headers.find(|(name, _)| name.to_ascii_lowercase().ends_with("timestamp"));
+    let at = at.map(|(_, value)| value.as_str());
+    let at = at.map_or(ANY_TIME, |at| match at.parse() {
+        Ok(seconds) => seconds,
+        Err(_) => at.parse::<jiff::Timestamp>().unwrap().as_second().try_into().unwrap(),
+    });
+    match verifier.verify(&request, Timestamp::from_millis(at * 1000)) {
+        Verification::Verified(proof) => match provider.handshake(&facts, Some(&proof), keys) {
+            Some(answer) => Ok(answer.unwrap()),
+            // No handshake but an ordinary request, which the file says how to answer.
+            None => Err(provider.acknowledge.as_ref().map_or(200, |answer| answer.status)),
+        },
+        _ => Err(provider.failure_status),
+    }
+}
+
+#[test]
+fn every_published_handshake_is_answered_as_published() {
+    let exchanges = published().handshakes;
+    assert!(exchanges.len() >= 16);
+    for exchange in &exchanges {
+        let (id, wanted) = (&exchange.id, &exchange.response);
+        let answer = match shake(exchange) {
+            Ok(answer) => answer,
+            Err(status) => {
+                assert_eq!((status, ""), (wanted.status, wanted.body.as_str()), "{id}");
+                continue;
+            }
+        };
+        assert_eq!(answer.status, wanted.status, "{id}");
+        for (name, value) in &wanted.headers {
+            let found = answer.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
+            assert_eq!(found.map(|(_, v)| v.as_str()), Some(value.as_str()), "{id} {name}");
+        }
+        assert!(answer.headers.contains(&("x-content-type-options".into(), "nosniff".into())));
+        if wanted.body_match == "json" {
+            let [found, wanted] = [&answer.body, &wanted.body]
+                .map(|text| serde_json::from_str::<Value>(text).unwrap());
+            assert_eq!(found, wanted, "{id}");
+        } else {
+            assert_eq!(answer.body, wanted.body, "{id}");
+        }
+    }
+}
