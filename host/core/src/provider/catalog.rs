@@ -68,6 +68,7 @@ const BUILT_IN: &[(&str, &str)] = built_in! {
     "quickbooks"
     "razorpay"
     "resend"
+    "rfc9421"
     "sanity"
     "sendgrid"
     "sentry"

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use super::Source;
 use super::compile::{Check, hosts, shapes};
 use super::table::{
-    AlgorithmName, ClaimedDigestTable, FetchedKeyTable, JwtTable, ProviderTable, SchemeTable,
-    TimestampTable,
+    AlgorithmName, ClaimedDigestTable, FetchedKeyTable, HttpMessageTable, JwtTable, ProviderTable,
+    SchemeTable, TimestampTable,
 };
 use super::units::OneOrMore;
 use crate::json_pointer::Pointer;
 use crate::verify::{
     Algorithm, BodyDigest, CandidateRule, ClaimedDigest, Digested, Direction, Encoding,
-    FetchedKeyRule, Format, JwtRule, KeyAddress, KeyForm, Message, Requirement, Scheme, TimeUnit,
-    TimestampRule,
+    FetchedKeyRule, Format, HttpMessageRule, JwtRule, KeyAddress, KeyForm, Message, Requirement,
+    Scheme, TimeUnit, TimestampRule,
 };
 
 pub(super) fn schemes(check: &mut Check, tables: &[SchemeTable]) -> Vec<Arc<Scheme>> {
@@ -86,6 +86,7 @@ fn scheme(check: &mut Check, path: &str, name: &str, table: &SchemeTable) -> Opt
         body_digest,
         items,
         jwt,
+        http_message: table.http_message.as_ref().map(http_message),
         fetched_key,
     };
     judge_scheme(check, path, &scheme);
@@ -253,6 +254,14 @@ fn jwt(check: &mut Check, path: &str, table: &JwtTable) -> JwtRule {
     }
 }
 
+fn http_message(table: &HttpMessageTable) -> HttpMessageRule {
+    HttpMessageRule {
+        components: table.components.iter().map(|name| name.as_str().into()).collect(),
+        max_age: table.max_age.map(|span| span.0),
+        tag: table.tag.as_deref().map(Into::into),
+    }
+}
+
 fn fetched_key(check: &mut Check, path: &str, table: &FetchedKeyTable) -> Option<FetchedKeyRule> {
     let path = format!("{path}.fetched_key");
     let at = match (&table.url, &table.from) {
@@ -299,10 +308,23 @@ fn judge_keys(check: &mut Check, path: &str, scheme: &Scheme) {
             "a token stands alone",
         );
     }
+    if scheme.http_message.is_some() {
+        check.demand(
+            scheme.algorithm.http_name().is_some(),
+            format_args!("{path}.algorithm"),
+            "no HTTP message is signed by it",
+        );
+    }
+    let kinds = [
+        scheme.items.is_some(),
+        scheme.jwt.is_some(),
+        scheme.http_message.is_some(),
+        scheme.timestamp.is_some() && (scheme.jwt.is_some() || scheme.http_message.is_some()),
+    ];
     check.demand(
-        scheme.items.is_none() || scheme.jwt.is_none(),
-        format_args!("{path}.items"),
-        "has no place beside jwt",
+        kinds.into_iter().filter(|is| *is).count() <= 1,
+        path,
+        "is one of items, jwt and http_message, and the latter two have their own times",
     );
 }
 

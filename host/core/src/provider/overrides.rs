@@ -161,6 +161,7 @@ fn merge(scheme: &mut SchemeTable, change: &SchemeTable) {
     over(&mut scheme.shapes, &change.shapes);
     over(&mut scheme.items, &change.items);
     over(&mut scheme.jwt, &change.jwt);
+    over(&mut scheme.http_message, &change.http_message);
     over(&mut scheme.fetched_key, &change.fetched_key);
     match (&mut scheme.timestamp, &change.timestamp) {
         (Some(timestamp), Some(change)) => {

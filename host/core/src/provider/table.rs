@@ -135,8 +135,23 @@ pub struct SchemeTable {
     pub items: Option<String>,
     /// The signature is a JSON Web Token that must say this.
     pub jwt: Option<JwtTable>,
+    /// The signature is one of RFC 9421 that must cover this.
+    pub http_message: Option<HttpMessageTable>,
     /// Where keys are published that no secret gives.
     pub fetched_key: Option<FetchedKeyTable>,
+}
+
+/// What a signature of RFC 9421 must cover.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpMessageTable {
+    /// Components that it must cover, such as `@method` and `content-digest`.
+    #[serde(default)]
+    pub components: Vec<String>,
+    /// How old it may be by its `created`.
+    pub max_age: Option<Span>,
+    /// What its `tag` must say.
+    pub tag: Option<String>,
 }
 
 /// What a JSON Web Token must say.

@@ -15,7 +15,8 @@ use zeroize::Zeroizing;
 
 use super::SignError;
 use crate::verify::{
-    Algorithm, KeyError, KeyForm, PreparedKey, Scheme, Secret, join, p256_spki, p384_spki,
+    Algorithm, KeyError, KeyForm, PreparedKey, Scheme, Secret, ed25519_spki, join, p256_spki,
+    p384_spki,
 };
 
 /// Bytes of a fresh shared secret: as many as the hash's output, and what Standard Webhooks allows.
@@ -67,7 +68,11 @@ impl SigningKey {
             }
             Algorithm::StaticEquals => Self::Token(decoded()?),
             Algorithm::Ed25519 => {
-                Self::Ed25519(ed25519(&decoded()?).ok_or(wrong(KeyError::NotPrivate))?)
+                let key = decoded()?;
+                // Where a shared secret may stand instead, a bare seed cannot be told from one.
+                let bare = scheme.key == KeyForm::PublicKey && key.len() == 32;
+                let pair = if bare { None } else { ed25519(&key) };
+                Self::Ed25519(pair.ok_or(wrong(KeyError::NotPrivate))?)
             }
             Algorithm::EcdsaP256Sha256Der => ecdsa(&ECDSA_P256_SHA256_ASN1_SIGNING)?,
             Algorithm::EcdsaP256Sha256 => ecdsa(&ECDSA_P256_SHA256_FIXED_SIGNING)?,
@@ -134,9 +139,13 @@ impl SecretPair {
                     .map_err(|_| SignError::NoRandomness)?;
                 let public = pair.public_key().as_ref();
                 let private = Zeroizing::new([&seed[..], public].concat());
+                let public = match scheme.key {
+                    KeyForm::PublicKey => ed25519_spki(public),
+                    _ => public.to_vec(),
+                };
                 Ok(Self {
                     sending: write(scheme.key, "whsk_", &private),
-                    verifying: write(scheme.key, "whpk_", public),
+                    verifying: write(scheme.key, "whpk_", &public),
                 })
             }
             Algorithm::EcdsaP256Sha256Der => {

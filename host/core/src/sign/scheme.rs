@@ -11,7 +11,9 @@ use crate::bounds::EVENTS_PER_REQUEST_MAX;
 use crate::json_pointer::array_items;
 use crate::provider::Source;
 use crate::time::Timestamp;
-use crate::verify::{Around, Format, Refusal, Scheme};
+use crate::verify::{
+    Around, Encoding, Format, HttpMessageRule, Refusal, Scheme, draft_http_message,
+};
 
 /// The draft, signed by `scheme`.
 pub(super) fn signed(
@@ -83,6 +85,9 @@ impl Signer<'_> {
             self.put(&mut out, family, &text, None)?;
             return Ok(out);
         }
+        if let Some(rule) = &scheme.http_message {
+            return self.sign_http_message(rule, out);
+        }
         let time = self.time_to_sign(&mut out, family)?;
         let signature = out.view(|request| {
             scheme.check_body_covered(&request).map_err(|cause| self.lacking(cause))?;
@@ -93,6 +98,25 @@ impl Signer<'_> {
         })?;
         let signature = scheme.encoding.encode(&signature);
         self.put(&mut out, family, &signature, time.as_deref())?;
+        Ok(out)
+    }
+
+    fn sign_http_message(
+        &self,
+        rule: &HttpMessageRule,
+        mut out: RequestDraft,
+    ) -> Result<RequestDraft, SignError> {
+        let unsupported = || SignError::Unsupported { scheme: self.scheme.name.to_string() };
+        let algorithm = self.scheme.algorithm.http_name().ok_or_else(unsupported)?;
+        let draft = out.view(|request| draft_http_message(rule, algorithm, &request, self.now));
+        let draft = draft.map_err(|cause| self.lacking(cause))?;
+        let signature = self.key.sign(&[Cow::Owned(draft.base)], self.random)?;
+        out.headers.retain(|(name, _)| !name.eq_ignore_ascii_case("content-digest"));
+        out.headers.extend([
+            ("Content-Digest".to_owned(), draft.content_digest),
+            ("Signature-Input".to_owned(), format!("weir={}", draft.input)),
+            ("Signature".to_owned(), format!("weir=:{}:", Encoding::Base64.encode(&signature))),
+        ]);
         Ok(out)
     }
 

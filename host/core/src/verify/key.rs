@@ -39,6 +39,11 @@ pub enum KeyError {
     /// The private half where the public one belongs.
     #[error("secret is a private key; verifying takes the public one")]
     Private,
+    /// A key of a key pair where a shared secret is meant: the public half is no secret at all.
+    #[error(
+        "secret is a PEM file or a JSON Web Key, which belongs to a key pair and is not shared"
+    )]
+    KeyPair,
     /// Not a signing secret in the one form that this scheme has.
     #[error("secret is not whsec_ and the base64 of 32 bytes")]
     NotWhsec,
@@ -170,6 +175,11 @@ impl PreparedKey {
         if scheme.key == KeyForm::Whpk && secret.expose().trim_ascii().starts_with(b"whsk_") {
             return Err(KeyError::Private);
         }
+        let text = secret.expose().trim_ascii();
+        let of_a_pair = text.starts_with(b"-----BEGIN ") || text.starts_with(b"{\"kty\"");
+        if of_a_pair && !scheme.algorithm.has_key_pair() {
+            return Err(KeyError::KeyPair);
+        }
         let key = scheme.key.decode(secret)?;
         if scheme.key == KeyForm::PublicKey && scheme.algorithm.has_key_pair() {
             if memchr::memmem::find(&key, b"PRIVATE KEY-----").is_some() {
@@ -231,6 +241,16 @@ const ED25519_SPKI: [u8; 12] =
 /// The algorithm of an RSA SubjectPublicKeyInfo.
 const RSA_ALGORITHM: [u8; 15] =
     [0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00];
+
+/// Writes the SubjectPublicKeyInfo of an Ed25519 point.
+pub(crate) fn ed25519_spki(point: &[u8]) -> Vec<u8> {
+    [&ED25519_SPKI[..], point].concat()
+}
+
+/// True if `key` is a point of a curve with its wrapping.
+pub(super) fn is_wrapped_point(key: &[u8]) -> bool {
+    key.starts_with(&P256_SPKI) || key.starts_with(&ED25519_SPKI)
+}
 
 /// Writes the SubjectPublicKeyInfo of a P-256 point.
 pub(crate) fn p256_spki(point: &[u8]) -> Vec<u8> {

@@ -11,6 +11,7 @@ use subtle::ConstantTimeEq;
 
 use super::algorithm::Outcome;
 use super::fetched::{FetchedKeyRule, KeyAddress, KeyRing, Lookup};
+use super::http_message::{self, HttpMessageRule};
 use super::jwt::{JwtRule, Token};
 use super::scheme::{CandidateRule, Encoding, Requirement, Scheme};
 use super::signature::Candidates;
@@ -105,6 +106,9 @@ impl KeyedScheme {
         ring: &KeyRing,
     ) -> Result<Verified, Unverified> {
         let scheme = &*self.scheme;
+        if let Some(rule) = &scheme.http_message {
+            return self.verify_http_message(rule, request, now);
+        }
         let candidates = Candidates::find(scheme, request)?;
         for requirement in &scheme.require {
             requirement.judge(request, candidates.family)?;
@@ -169,6 +173,32 @@ impl KeyedScheme {
         let (secret, _) = secret.ok_or(Refusal::SignatureMismatch)?;
         let timestamp = rule.judge(&token.claims()?, request, now)?;
         Ok(self.verified(Arc::clone(secret), timestamp, candidates.family))
+    }
+
+    fn verify_http_message(
+        &self,
+        rule: &HttpMessageRule,
+        request: &RequestView<'_>,
+        now: Timestamp,
+    ) -> Result<Verified, Unverified> {
+        let header = |name| http_message::joined(request, name)?.ok_or(Refusal::SignatureMissing);
+        let (inputs, signatures) = (header("signature-input")?, header("signature")?);
+        let found = rule.signatures(&inputs, &signatures, self.scheme.algorithm, request)?;
+        let fits = |key: &PreparedKey, base: &[u8], signature: &[u8]| {
+            let (message, signature) = ([Cow::Borrowed(base)], [Cow::Borrowed(signature)]);
+            let any = CandidateRule::Any;
+            key.check(&message, &signature, Encoding::Plain, any) == Outcome::Match
+        };
+        for signature in found {
+            let mut keys = self.keys.iter();
+            let fitting = keys.find(|(_, key)| fits(key, &signature.base, &signature.signature));
+            if let Some((secret, _)) = fitting {
+                http_message::check_content_digest(request)?;
+                let timestamp = signature.judge(rule, now)?;
+                return Ok(self.verified(Arc::clone(secret), timestamp, 0));
+            }
+        }
+        Err(Refusal::SignatureMismatch.into())
     }
 
     /// The key that the sender published, where the scheme has such keys and none is configured. The place is

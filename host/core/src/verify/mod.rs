@@ -8,6 +8,7 @@ mod algorithm;
 mod canonical;
 mod encoding;
 mod fetched;
+mod http_message;
 mod jwt;
 mod key;
 mod keyed_scheme;
@@ -34,9 +35,11 @@ pub use fetched::{
     FetchedKeyRule, HostPattern, KEY_LIFE, KEY_REFRESH_AFTER, KeyAddress, KeyRef, KeyRing,
     is_allowed_url,
 };
+pub use http_message::HttpMessageRule;
+pub(crate) use http_message::draft as draft_http_message;
 pub use jwt::{ClaimedDigest, Digested, JwtRule};
 pub use key::KeyError;
-pub(crate) use key::{PreparedKey, keyed, p256_spki};
+pub(crate) use key::{PreparedKey, ed25519_spki, keyed, p256_spki};
 pub(crate) use message::Around;
 pub use message::{InvalidMessage, Message, Part};
 pub(crate) use public_key::p384_spki;

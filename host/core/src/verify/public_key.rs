@@ -16,7 +16,9 @@ use x509_cert::der::{Decode, Encode};
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
-use super::key::{KeyError, ed25519_public, p256_public, rsa_public, without_armour};
+use super::key::{
+    KeyError, ed25519_public, is_wrapped_point, p256_public, rsa_public, without_armour,
+};
 use super::scheme::Algorithm;
 use crate::time::{Timestamp, millis};
 
@@ -137,13 +139,15 @@ enum Fitting {
 
 impl PublicKey {
     fn from_der(der: &[u8]) -> Result<Self, KeyError> {
-        if let Ok(point) = p256_public(der) {
+        // A bare point could be any 32 or 65 bytes, a shared secret among them.
+        let wrapped = is_wrapped_point(der);
+        if let (true, Ok(point)) = (wrapped, p256_public(der)) {
             return Ok(Self::P256(point.to_vec()));
         }
         if let Some(point) = der.strip_prefix(&P384_SPKI[..]).filter(|p| p.len() == 97) {
             return Ok(Self::P384(point.to_vec()));
         }
-        if let Ok(point) = ed25519_public(der) {
+        if let (true, Ok(point)) = (wrapped, ed25519_public(der)) {
             return Ok(Self::Ed25519(point.to_vec()));
         }
         Ok(Self::Rsa(rsa_public(der)?.to_vec()))
@@ -314,6 +318,8 @@ mod tests {
         ] {
             assert_eq!(KeySet::parse(document), Err(KeyError::NotPublicKey));
         }
+        let bare_point = STANDARD_PAD_INDIFFERENT.encode([7; 32]);
+        assert_eq!(KeySet::parse(bare_point.as_bytes()), Err(KeyError::NotPublicKey));
         let short = P256.replace("fCUDBePK", "");
         assert_eq!(KeySet::parse(short.as_bytes()), Err(KeyError::NotPublicKey));
     }

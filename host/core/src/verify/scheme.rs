@@ -8,6 +8,7 @@ use crate::provider::Source;
 
 use super::Params;
 use super::fetched::FetchedKeyRule;
+use super::http_message::HttpMessageRule;
 use super::jwt::JwtRule;
 use super::message::{Message, Part};
 use crate::json_pointer::Pointer;
@@ -46,6 +47,8 @@ pub struct Scheme {
     pub items: Option<Pointer>,
     /// The signature is a JSON Web Token, which must say this.
     pub jwt: Option<JwtRule>,
+    /// The signature is one of RFC 9421, which must cover this.
+    pub http_message: Option<HttpMessageRule>,
     /// Where the key is published, for schemes whose key is not configured.
     pub fetched_key: Option<FetchedKeyRule>,
 }
@@ -230,23 +233,26 @@ impl Scheme {
         let url = |message: &Message| message.parts().iter().any(|p| matches!(p, Part::Url(_)));
         std::iter::once(&self.message).chain(&self.message_variants).any(url)
             || self.jwt.as_ref().is_some_and(JwtRule::names_url)
+            || self.http_message.is_some()
     }
 
     /// True if a change of what stands at `source` breaks the signature.
     #[must_use]
     pub(crate) fn covers(&self, source: &Source) -> bool {
-        match &self.jwt {
-            None => self.message.covers(source),
-            Some(jwt) => source.reads_body() && jwt.covers_body(),
+        match (&self.jwt, &self.http_message) {
+            (None, None) => self.message.covers(source),
+            (Some(jwt), _) => source.reads_body() && jwt.covers_body(),
+            (None, Some(rule)) => source.reads_body() && rule.covers_body(),
         }
     }
 
     /// True if changing the body always breaks the signature.
     #[must_use]
     pub fn covers_body(&self) -> bool {
-        let covered = match &self.jwt {
-            None => self.message.covers_body(),
-            Some(jwt) => jwt.covers_body(),
+        let covered = match (&self.jwt, &self.http_message) {
+            (None, None) => self.message.covers_body(),
+            (Some(jwt), _) => jwt.covers_body(),
+            (None, Some(rule)) => rule.covers_body(),
         };
         self.algorithm != Algorithm::StaticEquals && covered
     }

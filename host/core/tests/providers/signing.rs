@@ -31,7 +31,8 @@ fn signed(provider: &Provider, scheme: Option<&str>, draft: &RequestDraft) -> (R
     for (name, value) in &signed.headers {
         request = request.header(name, value.as_str());
     }
-    let secrets = [NamedSecret::new("fresh", pair.verifying)];
+    let only = scheme.map(Into::into);
+    let secrets = [NamedSecret { scheme: only, ..NamedSecret::new("fresh", pair.verifying) }];
     (request, provider.verifier_with(&secrets, &params).unwrap())
 }
 

@@ -1,0 +1,534 @@
+//! HTTP Message Signatures (RFC 9421): which parts of a request a signature says it covers, and the text that is
+//! signed for them. With the digest of the body that such a signature may cover (RFC 9530).
+//!
+//! The request chooses what is signed, so the scheme's rule says what must be. Parameters are signed byte for
+//! byte as received. Of the component parameters only `name` of `@query-param` is known; a signature that uses
+//! another is refused as unsupported.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use sha2::{Digest, Sha256, Sha512};
+use subtle::ConstantTimeEq;
+
+use super::request::SIGNED_HEADER_BYTES_MAX;
+use super::scheme::Algorithm;
+use super::signature::CANDIDATES_MAX;
+use super::{LISTED_HEADERS_MAX, Refusal, RequestView};
+use crate::time::{Timestamp, millis};
+
+/// How far a sender's clock may be ahead of ours.
+const AHEAD_MAX: Duration = Duration::from_secs(60);
+
+/// What a signature must cover and how old it may be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HttpMessageRule {
+    /// Components that it must cover.
+    pub components: Vec<Box<str>>,
+    /// How old it may be by its `created`.
+    pub max_age: Option<Duration>,
+    /// The application that it must be for, by its `tag`.
+    pub tag: Option<Box<str>>,
+}
+
+/// One signature of a request, with the text that it is over.
+#[derive(Debug)]
+pub(super) struct HttpSignature<'a> {
+    input: Input<'a>,
+    pub(super) base: Vec<u8>,
+    pub(super) signature: Vec<u8>,
+}
+
+/// What a request says of one of its signatures.
+#[derive(Debug)]
+struct Input<'a> {
+    /// The components and parameters as received.
+    text: &'a str,
+    components: Vec<Component<'a>>,
+    parameters: Vec<(&'a str, &'a str)>,
+}
+
+#[derive(Debug)]
+struct Component<'a> {
+    /// Name and parameters as received.
+    text: &'a str,
+    name: Cow<'a, str>,
+    parameters: Vec<(&'a str, &'a str)>,
+}
+
+impl Algorithm {
+    /// Its name in RFC 9421; none if it has none there.
+    pub(crate) const fn http_name(self) -> Option<&'static str> {
+        Some(match self {
+            Self::HmacSha256 => "hmac-sha256",
+            Self::Ed25519 => "ed25519",
+            Self::EcdsaP256Sha256 => "ecdsa-p256-sha256",
+            Self::EcdsaP384Sha384 => "ecdsa-p384-sha384",
+            Self::RsaPkcs1Sha256 => "rsa-v1_5-sha256",
+            Self::RsaPssSha512 => "rsa-pss-sha512",
+            _ => return None,
+        })
+    }
+}
+
+impl HttpMessageRule {
+    /// True if a signature must cover the digest of the body.
+    pub(super) fn covers_body(&self) -> bool {
+        self.components.iter().any(|component| **component == *"content-digest")
+    }
+
+    /// The signatures of a request that are of this algorithm and cover what they must, and when each was made.
+    pub(super) fn signatures<'a>(
+        &self,
+        inputs: &'a str,
+        signatures: &str,
+        algorithm: Algorithm,
+        request: &RequestView<'_>,
+    ) -> Result<Vec<HttpSignature<'a>>, Refusal> {
+        let signatures = members(signatures)?;
+        let mut found = Vec::new();
+        for (label, text) in members(inputs)? {
+            let Some((_, value)) = signatures.iter().find(|(l, _)| *l == label) else { continue };
+            let input = Input::parse(text).ok_or(Refusal::SignatureMalformed)?;
+            let other = |alg: &str| Some(alg) != algorithm.http_name();
+            let tag = input.string("tag");
+            if input.string("alg").is_some_and(other)
+                || self.tag.as_deref().is_some_and(|wanted| tag != Some(wanted))
+            {
+                continue;
+            }
+            for wanted in &self.components {
+                if !input.components.iter().any(|c| *c.name == **wanted) {
+                    return Err(Refusal::SignedFieldMissing);
+                }
+            }
+            let signature = bytes(value).ok_or(Refusal::SignatureMalformed)?;
+            let base = input.base(request)?;
+            found.push(HttpSignature { input, base, signature });
+        }
+        if found.is_empty() { Err(Refusal::SignatureUnsupported) } else { Ok(found) }
+    }
+}
+
+impl HttpSignature<'_> {
+    /// Judges the times of a signature that holds; returns when it was made.
+    pub(super) fn judge(
+        &self,
+        rule: &HttpMessageRule,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, Refusal> {
+        let stale = |at: Timestamp| {
+            let seconds = |t: Timestamp| i64::try_from(t.as_secs()).unwrap_or(i64::MAX);
+            Refusal::TimestampStale { skew_s: seconds(now).saturating_sub(seconds(at)) }
+        };
+        let (created, expires) = (self.input.time("created")?, self.input.time("expires")?);
+        if let Some(at) = expires.filter(|at| *at < now) {
+            return Err(stale(at));
+        }
+        let ahead = |at: &Timestamp| at.as_millis().saturating_sub(now.as_millis());
+        if let Some(at) = created.filter(|at| ahead(at) > millis(AHEAD_MAX)) {
+            return Err(stale(at));
+        }
+        if let Some(most) = rule.max_age {
+            let at = created.ok_or(Refusal::TimestampMissing)?;
+            if now.as_secs().saturating_sub(at.as_secs()) > most.as_secs() {
+                return Err(stale(at));
+            }
+        }
+        Ok(created)
+    }
+}
+
+/// All values of a header as one, as RFC 9110 joins them.
+pub(super) fn joined(request: &RequestView<'_>, name: &str) -> Result<Option<String>, Refusal> {
+    let values = request.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
+    let mut out: Option<String> = None;
+    for (_, value) in values {
+        let text = std::str::from_utf8(value).map_err(|_| Refusal::SignatureMalformed)?.trim();
+        // A line end would let one component pass for two.
+        if text.contains(['\r', '\n']) {
+            return Err(Refusal::SignatureMalformed);
+        }
+        match &mut out {
+            Some(out) => {
+                out.push_str(", ");
+                out.push_str(text);
+            }
+            None => out = Some(text.to_owned()),
+        }
+        if out.as_ref().is_some_and(|out| out.len() > SIGNED_HEADER_BYTES_MAX) {
+            return Err(Refusal::HeaderTooLong);
+        }
+    }
+    Ok(out)
+}
+
+/// The members of a dictionary (RFC 8941), their values as they stand. Of the same name there may be one.
+fn members(text: &str) -> Result<Vec<(&str, &str)>, Refusal> {
+    let mut out: Vec<(&str, &str)> = Vec::new();
+    for member in split(text, b',') {
+        let member = member.trim();
+        let (key, value) = member.split_once('=').ok_or(Refusal::SignatureMalformed)?;
+        if out.iter().any(|(known, _)| *known == key) {
+            return Err(Refusal::HeaderDuplicated);
+        }
+        if out.len() == CANDIDATES_MAX {
+            return Err(Refusal::TooManySignatures);
+        }
+        out.push((key, value));
+    }
+    Ok(out)
+}
+
+/// The parts between separators that stand neither in a string nor in parentheses.
+fn split(text: &str, separator: u8) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let (mut quoted, mut escaped, mut depth) = (false, false, 0usize);
+        for (at, byte) in text.bytes().enumerate() {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if quoted => escaped = true,
+                b'"' => quoted = !quoted,
+                _ if byte == separator && !quoted && depth == 0 => {
+                    rest = Some(&text[at + 1..]);
+                    return Some(&text[..at]);
+                }
+                b'(' if !quoted => depth += 1,
+                b')' if !quoted => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+        rest = None;
+        Some(text)
+    })
+}
+
+/// `;key=value;flag` as pairs; nothing may stand before the first semicolon.
+fn parameters(text: &str) -> Option<Vec<(&str, &str)>> {
+    let mut parts = split(text, b';');
+    if !parts.next()?.is_empty() {
+        return None;
+    }
+    let pairs: Vec<_> = parts
+        .map(|part| {
+            let part = part.trim_start_matches(' ');
+            part.split_once('=').unwrap_or((part, "?1"))
+        })
+        .collect();
+    let twice = |(at, (key, _)): (usize, &(&str, &str))| pairs[..at].iter().any(|(k, _)| k == key);
+    (pairs.len() <= CANDIDATES_MAX && !pairs.iter().enumerate().any(twice)).then_some(pairs)
+}
+
+/// The content of a string, if it needs no unescaping.
+fn plain_string(text: &str) -> Option<&str> {
+    let inner = text.strip_prefix('"')?.strip_suffix('"')?;
+    (!inner.contains(['"', '\\'])).then_some(inner)
+}
+
+/// The bytes of `:base64:`.
+fn bytes(text: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(text.trim().strip_prefix(':')?.strip_suffix(':')?).ok()
+}
+
+impl<'a> Input<'a> {
+    /// Parses `("name";p "other");created=1`.
+    fn parse(text: &'a str) -> Option<Self> {
+        let text = text.trim();
+        let inner = text.strip_prefix('(')?;
+        // The end of the list: the first closing parenthesis outside of a string.
+        let (list, rest) = split(inner, b')').next().map(|list| inner.split_at(list.len()))?;
+        let parameters = parameters(rest.strip_prefix(')')?)?;
+        let mut components: Vec<Component<'a>> = Vec::new();
+        for item in split(list, b' ').filter(|item| !item.is_empty()) {
+            let component = Component::parse(item)?;
+            let twice = components.iter().any(|c| c.text == component.text);
+            if twice || components.len() == LISTED_HEADERS_MAX {
+                return None;
+            }
+            components.push(component);
+        }
+        Some(Self { text, components, parameters })
+    }
+
+    fn string(&self, name: &str) -> Option<&'a str> {
+        let (_, value) = self.parameters.iter().find(|(key, _)| *key == name)?;
+        plain_string(value)
+    }
+
+    fn time(&self, name: &str) -> Result<Option<Timestamp>, Refusal> {
+        let Some((_, value)) = self.parameters.iter().find(|(key, _)| *key == name) else {
+            return Ok(None);
+        };
+        let digits = value.len() <= 12 && value.bytes().all(|b| b.is_ascii_digit());
+        let seconds = digits.then(|| value.parse::<u64>().ok()).flatten();
+        let seconds = seconds.ok_or(Refusal::TimestampMalformed)?;
+        Ok(Some(Timestamp::from_millis(seconds * 1000)))
+    }
+
+    /// The text that is signed.
+    fn base(&self, request: &RequestView<'_>) -> Result<Vec<u8>, Refusal> {
+        let mut out = String::new();
+        for component in &self.components {
+            let value = component.value(request)?;
+            out.push_str(component.text);
+            out.push_str(": ");
+            out.push_str(&value);
+            out.push('\n');
+        }
+        out.push_str("\"@signature-params\": ");
+        out.push_str(self.text);
+        Ok(out.into_bytes())
+    }
+}
+
+/// What stays as it is in a query parameter that is written anew.
+const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'*').remove(b'-').remove(b'.').remove(b'_');
+
+impl<'a> Component<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let end = text.strip_prefix('"')?.find('"')? + 2;
+        let (name, rest) = text.split_at(end);
+        let name = plain_string(name)?;
+        let lower = !name.is_empty() && !name.bytes().any(|b| b.is_ascii_uppercase());
+        let parameters = if rest.is_empty() { Vec::new() } else { parameters(rest)? };
+        lower.then_some(Self { text, name: Cow::Borrowed(name), parameters })
+    }
+
+    fn value(&self, request: &RequestView<'_>) -> Result<String, Refusal> {
+        let url = Url::of(request.url);
+        if &*self.name == "@query-param" {
+            let [("name", name)] = self.parameters[..] else {
+                return Err(Refusal::SignatureUnsupported);
+            };
+            let name = plain_string(name).ok_or(Refusal::SignatureMalformed)?;
+            return url.parameter(name).ok_or(Refusal::SignedFieldMissing);
+        }
+        if !self.parameters.is_empty() {
+            return Err(Refusal::SignatureUnsupported);
+        }
+        let path = if url.path.is_empty() { "/" } else { url.path };
+        let query = url.query.map_or(String::new(), |query| format!("?{query}"));
+        Ok(match &*self.name {
+            "@method" => request.method.to_owned(),
+            "@target-uri" => request.url.to_owned(),
+            "@authority" => url.authority(),
+            "@scheme" => url.scheme.to_ascii_lowercase(),
+            "@request-target" => format!("{path}{query}"),
+            "@path" => path.to_owned(),
+            "@query" if query.is_empty() => "?".to_owned(),
+            "@query" => query,
+            name if name.starts_with('@') => return Err(Refusal::SignatureUnsupported),
+            name => joined(request, name)?.ok_or(Refusal::SignedFieldMissing)?,
+        })
+    }
+}
+
+/// The public URL taken apart.
+struct Url<'a> {
+    scheme: &'a str,
+    authority: &'a str,
+    path: &'a str,
+    query: Option<&'a str>,
+}
+
+impl<'a> Url<'a> {
+    fn of(url: &'a str) -> Self {
+        let url = url.split('#').next().unwrap_or("");
+        let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, tail) = rest.split_at(end);
+        let (path, query) = tail.split_once('?').map_or((tail, None), |(p, q)| (p, Some(q)));
+        Self { scheme, authority, path, query }
+    }
+
+    /// Host and port in lower case; the scheme's own port is left out.
+    fn authority(&self) -> String {
+        let authority = self.authority.to_ascii_lowercase();
+        let port = if self.scheme.eq_ignore_ascii_case("http") { ":80" } else { ":443" };
+        authority.strip_suffix(port).map_or(authority.clone(), str::to_owned)
+    }
+
+    /// A parameter that occurs once, escaped anew.
+    fn parameter(&self, name: &str) -> Option<String> {
+        let wanted = form_urlencoded::parse(name.as_bytes()).next().map(|(name, _)| name)?;
+        let mut found =
+            form_urlencoded::parse(self.query?.as_bytes()).filter(|(n, _)| *n == wanted);
+        let (_, value) = found.next()?;
+        found.next().is_none().then(|| utf8_percent_encode(&value, QUERY).to_string())
+    }
+}
+
+/// Refuses a body whose `Content-Digest` is another's. Every digest of a kind that is known must be right, and
+/// one must be known; without the header there is nothing to refuse.
+pub(super) fn check_content_digest(request: &RequestView<'_>) -> Result<(), Refusal> {
+    let Some(text) = joined(request, "content-digest")? else { return Ok(()) };
+    let mismatch = Refusal::BodyDigestMismatch;
+    let mut known = false;
+    for (name, value) in members(&text).map_err(|_| mismatch)? {
+        let digest = match name {
+            "sha-256" => Sha256::digest(request.body).to_vec(),
+            "sha-512" => Sha512::digest(request.body).to_vec(),
+            _ => continue,
+        };
+        known = true;
+        let claimed = bytes(value).ok_or(mismatch)?;
+        if !bool::from(digest.as_slice().ct_eq(&claimed)) {
+            return Err(mismatch);
+        }
+    }
+    if known { Ok(()) } else { Err(mismatch) }
+}
+
+/// `Content-Digest`, `Signature-Input` without its label, and the text to be signed, for a sender of our own.
+pub(crate) struct Draft {
+    pub(crate) content_digest: String,
+    pub(crate) input: String,
+    pub(crate) base: Vec<u8>,
+}
+
+/// What a sender would sign of a request: what the rule wants, and in any case where it goes and its body.
+pub(crate) fn draft(
+    rule: &HttpMessageRule,
+    algorithm: &str,
+    request: &RequestView<'_>,
+    now: Timestamp,
+) -> Result<Draft, Refusal> {
+    let digest = STANDARD.encode(Sha256::digest(request.body));
+    let content_digest = format!("sha-256=:{digest}:");
+    let mut names = vec!["@method", "@authority", "@path", "content-digest"];
+    for name in &rule.components {
+        if !names.contains(&&**name) {
+            names.push(name);
+        }
+    }
+    let names: Vec<_> = names.into_iter().map(|name| format!("\"{name}\"")).collect();
+    let tag = rule.tag.as_ref().map_or(String::new(), |tag| format!(";tag=\"{tag}\""));
+    let created = now.as_secs();
+    let input = format!("({});created={created};alg=\"{algorithm}\"{tag}", names.join(" "));
+    let mut headers = request.headers.to_vec();
+    headers.retain(|(name, _)| !name.eq_ignore_ascii_case("content-digest"));
+    headers.push(("content-digest", content_digest.as_bytes()));
+    let request = RequestView { headers: &headers, ..*request };
+    let parsed = Input::parse(&input).ok_or(Refusal::SignatureMalformed)?;
+    let base = parsed.base(&request)?;
+    Ok(Draft { content_digest, base, input })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const HEADERS: &[(&str, &[u8])] =
+        &[("Host", b"x"), ("X-A", b" 1 "), ("x-a", b"2"), ("Content-Type", b"text/plain")];
+
+    fn request() -> RequestView<'static> {
+        let url = "https://Example.com:443/foo?param=Value&Pet=dog&a=%20b&two=1&two=2";
+        RequestView { method: "POST", url, headers: HEADERS, body: b"{}" }
+    }
+
+    fn base(input: &str) -> Result<String, Refusal> {
+        let input = Input::parse(input).ok_or(Refusal::SignatureMalformed)?;
+        Ok(String::from_utf8(input.base(&request())?).unwrap())
+    }
+
+    #[test]
+    fn the_text_is_the_components_and_then_the_parameters_as_received() {
+        let input = r#"("@method"  "@authority" "@path" "@query" "@scheme" "@request-target" "x-a" "@query-param";name="a");created=1;x="a,b;c)""#;
+        assert_eq!(
+            base(input).unwrap(),
+            format!(
+                "\"@method\": POST\n\"@authority\": example.com\n\"@path\": /foo\n\
+                 \"@query\": ?param=Value&Pet=dog&a=%20b&two=1&two=2\n\"@scheme\": https\n\
+                 \"@request-target\": /foo?param=Value&Pet=dog&a=%20b&two=1&two=2\n\"x-a\": 1, 2\n\
+                 \"@query-param\";name=\"a\": %20b\n\"@signature-params\": {input}"
+            )
+        );
+        assert_eq!(base("();created=1").unwrap(), "\"@signature-params\": ();created=1");
+    }
+
+    #[test]
+    fn what_cannot_be_read_or_is_not_there_is_refused() {
+        for (input, refusal) in [
+            (r#"("x-b")"#, Refusal::SignedFieldMissing),
+            (r#"("@query-param";name="two")"#, Refusal::SignedFieldMissing),
+            (r#"("@query-param")"#, Refusal::SignatureUnsupported),
+            (r#"("@status")"#, Refusal::SignatureUnsupported),
+            (r#"("x-a";sf)"#, Refusal::SignatureUnsupported),
+            (r#"("X-A")"#, Refusal::SignatureMalformed),
+            (r#"("x-a" "x-a")"#, Refusal::SignatureMalformed),
+            (r#"("x-a""#, Refusal::SignatureMalformed),
+            (r#"("x-a) "#, Refusal::SignatureMalformed),
+            (r#"();created=1;created=2"#, Refusal::SignatureMalformed),
+            ("x-a", Refusal::SignatureMalformed),
+            ("", Refusal::SignatureMalformed),
+        ] {
+            assert_eq!(base(input), Err(refusal), "{input}");
+        }
+        assert_eq!(members("a=1, a=2"), Err(Refusal::HeaderDuplicated));
+        assert_eq!(members("a=1,"), Err(Refusal::SignatureMalformed));
+        let many: Vec<_> = (0..=CANDIDATES_MAX).map(|n| format!("a{n}=1")).collect();
+        assert_eq!(members(&many.join(",")), Err(Refusal::TooManySignatures));
+    }
+
+    #[test]
+    fn a_line_end_in_a_header_cannot_add_a_component() {
+        let headers: &[(&str, &[u8])] = &[("x-a", b"1\n\"x-b\": 2")];
+        let request = RequestView { headers, ..request() };
+        assert_eq!(joined(&request, "x-a"), Err(Refusal::SignatureMalformed));
+    }
+
+    #[test]
+    fn every_digest_that_is_known_must_be_right() {
+        let of = |text: &str| {
+            let headers: &[(&str, &[u8])] = &[("content-digest", text.as_bytes())];
+            check_content_digest(&RequestView { headers, ..request() })
+        };
+        let right = format!("sha-256=:{}:", STANDARD.encode(Sha256::digest(b"{}")));
+        assert_eq!(of(&right), Ok(()));
+        assert_eq!(of(&format!("md5=:AAAA:, {right}")), Ok(()));
+        for wrong in ["sha-256=:AAAA:", "md5=:AAAA:", "sha-256=x", "", "sha-256"] {
+            assert_eq!(of(wrong), Err(Refusal::BodyDigestMismatch), "{wrong}");
+        }
+        assert_eq!(of(&format!("{right}, sha-512=:AAAA:")), Err(Refusal::BodyDigestMismatch));
+        assert_eq!(check_content_digest(&request()), Ok(()));
+    }
+
+    #[test]
+    fn times_are_judged_where_they_are_given() {
+        let at = |input: &'static str, rule: &HttpMessageRule, now_s: u64| {
+            let input = Input::parse(input).unwrap();
+            let signature = HttpSignature { input, base: Vec::new(), signature: Vec::new() };
+            signature.judge(rule, Timestamp::from_millis(now_s * 1000)).map(|_| ())
+        };
+        let (lax, strict) = (
+            HttpMessageRule::default(),
+            HttpMessageRule { max_age: Some(Duration::from_secs(300)), ..Default::default() },
+        );
+        let stale = |skew_s| Err(Refusal::TimestampStale { skew_s });
+        assert_eq!(at("()", &lax, 1), Ok(()));
+        assert_eq!(at("()", &strict, 1), Err(Refusal::TimestampMissing));
+        assert_eq!(at("();created=1000", &strict, 1300), Ok(()));
+        assert_eq!(at("();created=1000", &strict, 1301), stale(301));
+        assert_eq!(at("();created=1000", &lax, 939), stale(-61));
+        assert_eq!(at("();expires=1000", &lax, 1001), stale(1));
+        for odd in ["();created=-1", "();created=1.5", "();created=\"1\"", "();created"] {
+            assert_eq!(at(odd, &lax, 1), Err(Refusal::TimestampMalformed), "{odd}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_makes_a_panic(text in "[()\";=:a@\\\\, ,0-9A-Z*-]{0,60}", more in any::<String>()) {
+            for text in [text.as_str(), more.as_str()] {
+                let _ = members(text);
+                let _ = base(text);
+            }
+        }
+    }
+}
