@@ -132,7 +132,7 @@ fn noise_is_told_from_failed_webhooks() {
 }
 
 /// A verifier of each built-in provider.
-static VERIFIERS: LazyLock<Vec<(&'static Provider, Verifier)>> = LazyLock::new(|| {
+pub(crate) static VERIFIERS: LazyLock<Vec<(&'static Provider, Verifier)>> = LazyLock::new(|| {
     let verifier = |provider: &'static std::sync::Arc<Provider>| {
         let (pair, params) = fresh(provider, None);
         let secrets = [NamedSecret::new("fresh", pair.verifying)];
@@ -142,7 +142,7 @@ static VERIFIERS: LazyLock<Vec<(&'static Provider, Verifier)>> = LazyLock::new(|
 });
 
 /// The headers that a provider's schemes read.
-fn header_names(provider: &Provider) -> Vec<String> {
+pub(crate) fn header_names(provider: &Provider) -> Vec<String> {
     let mut names = Vec::new();
     for scheme in &provider.schemes {
         let times = scheme.timestamp.iter().flat_map(|rule| &rule.from);

@@ -7,7 +7,9 @@ mod support;
 
 mod forgery;
 mod handshakes;
+mod hostile;
 mod identities;
+mod keys;
 mod overrides;
 mod published;
 mod secrets;
