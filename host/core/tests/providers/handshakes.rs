@@ -99,6 +99,124 @@ fn a_keyed_answer_is_escaped_into_its_json() {
     assert_eq!(parsed["echo"], "\"}\n");
 }
 
+/// An exchange with a built-in provider, before verification.
+fn asked(name: &str, method: &str, url: &str, headers: &[(&str, &[u8])], body: &[u8]) -> Outcome {
+    let provider = provider(name);
+    let params = BTreeMap::from([
+        ("verify_token".to_owned(), Secret::new("meatyhamhock")),
+        ("public_key".to_owned(), Secret::new("pub")),
+    ]);
+    let secrets = [weir_core::verify::NamedSecret::new("s", Secret::new("secret"))];
+    let verifier = provider.verifier_with(&secrets, &params).unwrap();
+    let keys = HandshakeKeys { verifier: &verifier, params: &params };
+    let view = RequestView { method, url, headers, body };
+    provider.handshake(&Facts::new(provider, view), None, keys)
+}
+
+#[test]
+fn a_challenge_must_have_its_shape() {
+    let challenge = |text: &str| {
+        let url = format!("https://h/in?bt_challenge={text}");
+        asked("braintree", "GET", &url, &[], b"").unwrap().map(|answer| answer.body)
+    };
+    let answer = challenge("20f9f8ed05f77439fe955c977e4c8a53").unwrap();
+    assert!(answer.starts_with("pub|") && answer.len() == 44, "{answer}");
+    for odd in ["20f9", "20F9F8ED05F77439FE955C977E4C8A53", "%3Cscript%3Ealert(1)%3C", ""] {
+        assert_eq!(challenge(odd), Err(HandshakeRefusal::ChallengeUnusable), "{odd}");
+    }
+}
+
+#[test]
+fn a_signed_request_is_not_taken_for_the_handshake_that_it_resembles() {
+    let token = br#"{"verification_token":"secret_x"}"#;
+    let asked =
+        |name, headers: &[(&str, &[u8])], body| asked(name, "POST", "https://h/in", headers, body);
+    assert!(asked("notion", &[], token).is_some());
+    assert_eq!(asked("notion", &[("X-Notion-Signature", b"sha256=00")], token), None);
+    let twice: &[(&str, &[u8])] = &[("X-Notion-Signature", b"a"), ("x-notion-signature", b"b")];
+    assert_eq!(asked("notion", twice, token), None);
+    assert!(asked("asana", &[("X-Hook-Secret", b"s")], b"{}").is_some());
+    assert_eq!(asked("asana", &[("X-Hook-Secret", b"s"), ("X-Hook-Signature", b"0")], b"{}"), None);
+    assert_eq!(asked("woocommerce", &[], b"webhook_id=4"), None, "no form, no ping");
+}
+
+#[test]
+fn a_secret_is_handed_over_once_and_the_operator_told_what_to_do() {
+    let body = br#"{"verification_token":"secret_x"}"#;
+    let answer = asked("notion", "POST", "https://h/in", &[], body).unwrap().unwrap();
+    assert_eq!(answer.effect, HandshakeEffect::StoreSecret(Secret::new("secret_x")));
+    assert!(answer.notice.unwrap().contains("paste") && answer.body.is_empty());
+    let long = format!(r#"{{"verification_token":"{}"}}"#, "a".repeat(ECHO_BYTES_MAX + 1));
+    let refused = asked("notion", "POST", "https://h/in", &[], long.as_bytes());
+    assert_eq!(refused, Some(Err(HandshakeRefusal::ChallengeUnusable)));
+    let split: &[(&str, &[u8])] = &[("X-Hook-Secret", b"a\r\nSet-Cookie: x")];
+    let refused = asked("asana", "POST", "https://h/in", split, b"{}");
+    assert_eq!(refused, Some(Err(HandshakeRefusal::ChallengeUnusable)));
+}
+
+#[test]
+fn discords_event_is_no_ping_though_it_has_its_number() {
+    let discord = provider("discord");
+    let key = "bc6e397641761bb314ed3ddc21a4995d50a1aab33c2dd1a115d85688504c5861";
+    let status = |body: &str| {
+        Request::new(body)
+            .with(|view| ask(discord, view, key, Some(&proof())))
+            .map(|answer| answer.unwrap().status)
+    };
+    assert_eq!(status(r#"{"type":1}"#), Some(200));
+    assert_eq!(status(r#"{"type":0}"#), Some(204));
+    assert_eq!(status(r#"{"type":1,"event":{"type":"APPLICATION_AUTHORIZED"}}"#), None);
+    assert_eq!(status(r#"{"type":2}"#), None);
+}
+
+#[test]
+fn an_address_is_confirmed_only_on_amazons_hosts() {
+    let sns = provider("sns");
+    let (pair, params) = crate::support::fresh(sns, None);
+    let secrets = [weir_core::verify::NamedSecret::new("s", pair.verifying)];
+    let verifier = sns.verifier_with(&secrets, &params).unwrap();
+    let keys = HandshakeKeys { verifier: &verifier, params: &params };
+    let effect = |url: &str| {
+        let body = format!(r#"{{"Type":"SubscriptionConfirmation","SubscribeURL":"{url}"}}"#);
+        Request::new(body).with(|view| sns.handshake(&Facts::new(sns, view), Some(&proof()), keys))
+    };
+    let url = "https://sns.us-east-1.amazonaws.com/?Action=ConfirmSubscription&Token=t";
+    let answer = effect(url).unwrap().unwrap();
+    assert!(matches!(&answer.effect, HandshakeEffect::FetchUrl { url: u, .. } if u == url));
+    for elsewhere in
+        ["https://evil.example/", "http://sns.us-east-1.amazonaws.com/", "file:///etc/passwd"]
+    {
+        assert_eq!(
+            effect(elsewhere),
+            Some(Err(HandshakeRefusal::ChallengeUnusable)),
+            "{elsewhere}"
+        );
+    }
+}
+
+#[test]
+fn the_answer_is_keyed_by_the_secret_that_verified() {
+    use hmac::{Hmac, KeyInit, Mac};
+    let mac = |key: &str, text: &str| {
+        let mut mac = Hmac::<sha2::Sha256>::new_from_slice(key.as_bytes()).unwrap();
+        mac.update(text.as_bytes());
+        hex::encode(mac.finalize().into_bytes())
+    };
+    let zoom = provider("zoom");
+    let verifier = verifier(zoom, &["new", "old"]);
+    let body = r#"{"event":"endpoint.url_validation","payload":{"plainToken":"p"}}"#;
+    let now = crate::support::NOW.as_secs();
+    let request = Request::new(body)
+        .header("x-zm-request-timestamp", now.to_string())
+        .header("x-zm-signature", format!("v0={}", mac("old", &format!("v0:{now}:{body}"))));
+    let proof = verified(request.verify(&verifier));
+    let params = BTreeMap::new();
+    let keys = HandshakeKeys { verifier: &verifier, params: &params };
+    let answer = request.with(|view| zoom.handshake(&Facts::new(zoom, view), Some(&proof), keys));
+    let answer = answer.unwrap().unwrap();
+    assert!(answer.body.contains(&mac("old", "p")), "{}", answer.body);
+}
+
 #[test]
 fn a_secret_that_is_handed_over_is_kept_from_print() {
     let asana = with_handshake(

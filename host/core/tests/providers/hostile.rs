@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use weir_core::identify::Facts;
-use weir_core::verify::{CANDIDATES_MAX, FORM_FIELDS_MAX, SIGNED_HEADER_BYTES_MAX, Verification};
+use weir_core::verify::{FORM_FIELDS_MAX, SIGNED_HEADER_BYTES_MAX, Verification};
 
 use crate::forgery::{VERIFIERS, header_names};
 use crate::support::{CATALOG, NOW, Request, code, fresh, provider, verified, verifier};
@@ -89,7 +89,6 @@ fn thousands_of_signatures_are_not_tried() {
     let form = format!("bt_signature={}&bt_payload=AA", flood("the-public_key%7C00", "%26"));
     let request = Request::new(form).header("content-type", "application/x-www-form-urlencoded");
     assert_eq!(code(request.verify(&verifier("braintree").1)), "too_many_signatures");
-    assert!(CANDIDATES_MAX < 100);
 }
 
 #[test]

@@ -91,6 +91,130 @@ fn a_batch_is_cut_into_its_events() {
     assert_ne!(found.events[0].dedup, found.events[1].dedup);
 }
 
+/// Type and id of each event, as `type id`.
+fn told(name: &str, body: &str) -> Vec<String> {
+    let found = identify(provider(name), &Request::new(body)).unwrap();
+    let id = |e: &weir_core::identify::EventIdentity| e.delivery_id.clone().unwrap_or_default();
+    let mut keys: Vec<_> = found.events.iter().filter_map(|e| e.dedup.clone()).collect();
+    keys.sort_by(|a, b| a.as_bytes().cmp(b.as_bytes()));
+    keys.dedup();
+    assert_eq!(keys.len(), found.events.len(), "{name}: each event has a dedup key of its own");
+    found.events.iter().map(|e| format!("{} {}", e.kind, id(e))).collect()
+}
+
+#[test]
+fn every_batching_provider_is_cut_into_events_of_their_own() {
+    for (name, body, events) in [
+        (
+            "hubspot",
+            r#"[{"eventId":1,"subscriptionId":7,"occurredAt":5,"subscriptionType":"contact.creation"},{"eventId":1,"subscriptionId":8,"occurredAt":5,"subscriptionType":"contact.deletion"}]"#,
+            &["contact.creation 1", "contact.deletion 1"][..],
+        ),
+        (
+            "xero",
+            r#"{"events":[{"resourceId":"r","eventDateUtc":"d","eventType":"UPDATE","eventCategory":"CONTACT"},{"resourceId":"r","eventDateUtc":"d","eventType":"CREATE","eventCategory":"CONTACT"}]}"#,
+            &["CONTACT.UPDATE ", "CONTACT.CREATE "],
+        ),
+        (
+            "asana",
+            r#"{"events":[{"action":"changed","resource":{"resource_type":"task"}},{"action":"changed","resource":{"resource_type":"task"}}]}"#,
+            &["task.changed ", "task.changed "],
+        ),
+        ("asana", r#"{"events":[]}"#, &[]),
+        ("line", r#"{"destination":"x","events":[]}"#, &[]),
+        (
+            "adyen",
+            r#"{"notificationItems":[{"NotificationRequestItem":{"eventCode":"CAPTURE","pspReference":"p"}},{"NotificationRequestItem":{"eventCode":"REFUND","pspReference":"p"}}]}"#,
+            &["CAPTURE p.CAPTURE", "REFUND p.REFUND"],
+        ),
+        (
+            "adyen",
+            r#"{"type":"merchant.created","data":{"id":"m"}}"#,
+            &["merchant.created merchant.created.m"],
+        ),
+        (
+            "meta",
+            r#"{"object":"page","entry":[{"id":"1","messaging":[{"sender":{},"message":{"mid":"m1"}},{"sender":{},"read":{}}],"standby":[{"message":{"mid":"m2"}}]},{"id":"2","changes":[{"field":"feed","value":{}}]},{"id":"3","time":4,"changed_fields":["x"]}]}"#,
+            &[
+                "page.message m1",
+                "page.read ",
+                "page.message m2",
+                "page.feed ",
+                "page.changed_fields ",
+            ],
+        ),
+        (
+            "quickbooks",
+            r#"{"eventNotifications":[{"realmId":"1","dataChangeEvent":{"entities":[{"name":"Customer","id":"9","operation":"Create","lastUpdated":"t"}]}},{"realmId":"2","dataChangeEvent":{"entities":[{"name":"Customer","id":"9","operation":"Create","lastUpdated":"t"}]}}]}"#,
+            &["Customer.Create 1.Customer.9.Create.t", "Customer.Create 2.Customer.9.Create.t"],
+        ),
+        (
+            "quickbooks",
+            r#"[{"specversion":"1.0","id":"a","type":"qbo.customer.created.v1"}]"#,
+            &["qbo.customer.created.v1 qbo.customer.created.v1#a"],
+        ),
+        (
+            "auth0",
+            "{\"log_id\":\"1\",\"data\":{\"type\":\"s\"}}\n{\"log_id\":\"2\",\"data\":{\"type\":\"f\"}}\n",
+            &["s 1", "f 2"],
+        ),
+        ("auth0", r#"[{"log_id":"1","data":{"type":"s"}}]"#, &["s 1"]),
+        ("auth0", r#"{"log_id":"1","data":{"type":"s"}}"#, &["s 1"]),
+        (
+            "okta",
+            r#"{"eventType":"com.okta.event_hook","data":{"events":[{"uuid":"u","eventType":"user.lifecycle.create"}]}}"#,
+            &["user.lifecycle.create u"],
+        ),
+        (
+            "cloudevents",
+            r#"[{"type":"a","source":"/s","id":"1"},{"type":"b","source":"/s","id":"2"}]"#,
+            &["a /s#1", "b /s#2"],
+        ),
+        ("telegram", r#"{"update_id":5,"edited_message":{"text":"x"}}"#, &["edited_message 5"]),
+    ] {
+        assert_eq!(told(name, body), events, "{name} {body}");
+    }
+}
+
+#[test]
+fn a_batch_inside_a_batch_is_bounded_too() {
+    let entry = format!("{{\"changes\":[{}1]}}", "1,".repeat(5_000));
+    let body = format!("{{\"entry\":[{entry},{entry}]}}");
+    let found = identify(provider("meta"), &Request::new(body));
+    assert_eq!(found, Err(IdentifyError::TooManyEvents));
+}
+
+#[test]
+fn a_token_that_is_good_once_makes_a_duplicate_whatever_comes_with_it() {
+    let of = |body: &str| {
+        identify(provider("mailgun"), &Request::new(body)).unwrap().events.remove(0).dedup
+    };
+    let one = of(r#"{"signature":{"token":"t"},"event-data":{"event":"opened","id":"1"}}"#);
+    assert!(one.is_some());
+    assert_eq!(one, of(r#"{"signature":{"token":"t"},"event-data":{"event":"failed","id":"2"}}"#));
+    assert_ne!(one, of(r#"{"signature":{"token":"u"},"event-data":{"event":"opened","id":"1"}}"#));
+}
+
+#[test]
+fn the_great_payment_senders_share_their_categories() {
+    for (name, kind, category) in [
+        ("stripe", "payment_intent.succeeded", Category::PaymentReceived),
+        ("paypal", "PAYMENT.CAPTURE.COMPLETED", Category::PaymentReceived),
+        ("paypal", "PAYMENT.CAPTURE.DENIED", Category::PaymentFailed),
+        ("square", "invoice.payment_made", Category::PaymentReceived),
+        ("square", "order.created", Category::OrderPlaced),
+        ("paddle", "transaction.completed", Category::PaymentReceived),
+        ("paddle", "transaction.payment_failed", Category::PaymentFailed),
+        ("woocommerce", "order.created", Category::OrderPlaced),
+        ("woocommerce", "customer.created", Category::UserSignup),
+        ("gitlab", "Note Hook", Category::MessageReceived),
+        ("twilio", "received", Category::MessageReceived),
+        ("sendgrid", "bounce", Category::StatusChanged),
+    ] {
+        assert_eq!(provider(name).identity.categories.of(kind), category, "{name} {kind}");
+    }
+}
+
 #[test]
 fn a_batch_may_be_empty_but_not_endless() {
     assert_eq!(identify(provider("sendgrid"), &Request::new("[]")).unwrap().events.len(), 0);
