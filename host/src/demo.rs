@@ -137,8 +137,15 @@ async fn show(running: &Running, sources: &[Arc<Source>], output: Output) -> any
         let source = source.context("development mode has no such source")?;
         let url = url(running.addresses.ingress, source);
         let now = SystemClock.now();
-        let signed =
-            SignedSample::make(&source.provider, sample, &source.signing, &url, now, &mut random)?;
+        let signed = SignedSample::make(
+            &source.provider,
+            sample,
+            &source.signing,
+            &source.params,
+            &url,
+            now,
+            &mut random,
+        )?;
         let answer = http.send(request(&signed, &url)?).await?;
         if !answer.status.is_success() {
             bail!("{} refused its sample: {}", source.name, text(&answer));
@@ -296,8 +303,15 @@ pub(crate) fn by_hand(
         return Ok(String::new());
     };
     let (url, now) = (url(ingress, source), SystemClock.now());
-    let sample =
-        SignedSample::make(&source.provider, "user.signup", &source.signing, &url, now, random)?;
+    let sample = SignedSample::make(
+        &source.provider,
+        "user.signup",
+        &source.signing,
+        &source.params,
+        &url,
+        now,
+        random,
+    )?;
     Ok(format!("\nA signed request to try by hand:\n{}\n", sample.curl(&url)))
 }
 

@@ -11,7 +11,7 @@ use rand::rngs::{StdRng, SysRng};
 use serde_json::{Value, json};
 use weir_core::provider::{Catalog, Provider};
 use weir_core::time::Clock as _;
-use weir_core::verify::Secret;
+use weir_core::verify::{Params, Secret};
 
 use super::client::{Answer, Http, local_base};
 use super::error::{CommandError, chain};
@@ -57,6 +57,7 @@ pub struct SendArgs {
 struct Plan {
     provider: Arc<Provider>,
     signing: Secret,
+    params: Params,
     /// Where the request goes.
     to: String,
     /// Where the sender believes it goes: schemes that sign the URL sign this one.
@@ -68,9 +69,10 @@ pub(super) async fn run(args: &SendArgs, output: Output) -> Result<(), CommandEr
     let mut random = StdRng::try_from_rng(&mut SysRng)
         .map_err(|_| CommandError::Failed("the system gave no randomness".into()))?;
     let mut make = || {
-        let Plan { provider, signing, signed_url, .. } = &plan;
+        let Plan { provider, signing, params, signed_url, .. } = &plan;
         let now = SystemClock.now();
-        let made = SignedSample::make(provider, &args.kind, signing, signed_url, now, &mut random);
+        let made =
+            SignedSample::make(provider, &args.kind, signing, params, signed_url, now, &mut random);
         made.map_err(|error| CommandError::Usage(chain(&error)))
     };
     if args.print {
@@ -97,6 +99,7 @@ fn plan(args: &SendArgs) -> Result<Plan, CommandError> {
         return Ok(Plan {
             provider: provider(&args.provider)?,
             signing: signing.clone(),
+            params: Params::new(),
             to: url.clone(),
             signed_url: url.clone(),
         });
@@ -109,6 +112,7 @@ fn plan(args: &SendArgs) -> Result<Plan, CommandError> {
     Ok(Plan {
         provider: Arc::clone(&source.provider),
         signing: given.unwrap_or_else(|| source.signing.clone()),
+        params: source.params.clone(),
         signed_url: public.unwrap_or_else(|| to.clone()),
         to,
     })

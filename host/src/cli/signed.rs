@@ -44,6 +44,7 @@ impl SignedSample {
         provider: &Provider,
         name: &str,
         signing: &Secret,
+        params: &Params,
         url: &str,
         now: Timestamp,
         random: &mut impl Rng,
@@ -64,8 +65,7 @@ impl SignedSample {
             headers: rendered.headers,
             body: rendered.body.into_bytes(),
         };
-        let params = Params::new();
-        let signing = Signing { secret: signing, params: &params, scheme: None };
+        let signing = Signing { secret: signing, params, scheme: None };
         let signed = provider.sign_request(signing, &draft, now, &SystemRandom::new())?;
         let body = String::from_utf8_lossy(&signed.body).into_owned();
         Ok(Self { headers: signed.headers, body })
@@ -133,8 +133,16 @@ mod tests {
             for sample in &provider.samples {
                 let mut random = StdRng::seed_from_u64(7);
                 let name = &sample.name;
-                let made = SignedSample::make(provider, name, &pair.sending, url, now, &mut random)
-                    .unwrap();
+                let made = SignedSample::make(
+                    provider,
+                    name,
+                    &pair.sending,
+                    &Params::new(),
+                    url,
+                    now,
+                    &mut random,
+                )
+                .unwrap();
                 let headers: Vec<(&str, &[u8])> =
                     made.headers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
                 let body = made.body.as_bytes();
@@ -145,6 +153,11 @@ mod tests {
                     "{} {name}: {verdict:?}",
                     provider.name
                 );
+                let scheme =
+                    provider.scheme(Some(&verifier.schemes().next().unwrap()[..])).unwrap();
+                if !scheme.covers_body() && !scheme.signs_url() {
+                    continue;
+                }
                 let tampered = [body, b" "].concat();
                 let request = RequestView { body: &tampered, ..request };
                 let verdict = verifier.verify(&request, now);
@@ -159,7 +172,15 @@ mod tests {
         let provider = catalog.get("custom").unwrap();
         let mut random = StdRng::seed_from_u64(7);
         let (secret, now) = (Secret::new("s"), Timestamp::from_millis(0));
-        let error = SignedSample::make(provider, "nonsense", &secret, "u", now, &mut random);
+        let error = SignedSample::make(
+            provider,
+            "nonsense",
+            &secret,
+            &Params::new(),
+            "u",
+            now,
+            &mut random,
+        );
         assert_eq!(
             error.unwrap_err().to_string(),
             "custom has no sample `nonsense`; there is: payment.success, order.created, user.signup"

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use weir_core::bounds::BODY_BYTES_MAX;
 use weir_core::name::SourceName;
 use weir_core::provider::{Catalog, Provider, ProviderError, ProviderOverrides};
-use weir_core::verify::{NamedSecret, Secret, SecretError, Verifier};
+use weir_core::verify::{NamedSecret, Params, Secret, SecretError, Verifier};
 
 use super::secret;
 use super::server::Server;
 use super::surroundings::Surroundings;
-use super::tree::Section;
+use super::tree::{Section, distance};
 use super::units::show_size;
 use super::url::public_base;
 
@@ -24,6 +24,8 @@ pub struct Source {
     pub provider: Arc<Provider>,
     /// Its secrets, ready to verify with.
     pub verifier: Verifier,
+    /// What its provider asks for besides secrets, by name.
+    pub params: Params,
     /// Its secrets as configured, current first.
     pub secrets: Vec<NamedSecret>,
     /// What a sample is signed with: the current secret, or in development mode its private half.
@@ -73,6 +75,7 @@ fn one(
     if !section.has("secrets") {
         section.problem("secrets", needs_secrets(base.map(Arc::as_ref)));
     }
+    let params = params(&mut section, base.map(Arc::as_ref), around);
     let overrides = section.foreign::<ProviderOverrides>(ProviderOverrides::KEYS);
     let limit = overrides.as_ref().and_then(|overrides| overrides.body_limit);
     if limit.is_some_and(|limit| limit.0 > BODY_BYTES_MAX as u64) {
@@ -84,7 +87,7 @@ fn one(
         changed.map_err(|error| refused(&section, &error)).ok()
     });
     let verifier = provider.as_ref().zip(secrets.as_ref()).and_then(|(provider, secrets)| {
-        let made = provider.verifier(secrets);
+        let made = provider.verifier_with(secrets, params.as_ref()?);
         made.map_err(|error| unusable(&section, secrets, &error)).ok()
     });
     let listen_url = server.and_then(|server| server.public_url.as_ref());
@@ -99,16 +102,50 @@ fn one(
         section.problem("public_url", what);
     }
     section.finish();
-    let (provider, server, secrets) = (provider?, server?, secrets?);
+    let (provider, server, secrets, params) = (provider?, server?, secrets?, params?);
     Some(Source {
         name,
         body_limit: provider.body_limit.unwrap_or(server.body_limit).min(BODY_BYTES_MAX),
         provider: Arc::new(provider),
         verifier: verifier?,
+        params,
         signing: secrets.first()?.value.clone(),
         secrets,
         public_url,
     })
+}
+
+/// What the provider asks for besides secrets: each of its params that is needed, and none that it has not.
+fn params(
+    section: &mut Section<'_>,
+    provider: Option<&Provider>,
+    around: &Surroundings<'_>,
+) -> Option<Params> {
+    let asked: Vec<_> = provider?.params.iter().filter(|param| param.name != "secret").collect();
+    let given = section.entries("params").unwrap_or_default();
+    let mut params = Params::new();
+    let mut complete = true;
+    for (name, _, value) in given {
+        if !asked.iter().any(|param| param.name == *name) {
+            let known: Vec<_> = asked.iter().map(|param| param.name.as_str()).collect();
+            let known = if known.is_empty() { "none".into() } else { known.join(", ") };
+            section.problem(&format!("params.{name}"), format!("the provider asks for {known}"));
+            complete = false;
+            continue;
+        }
+        match secret::text_or_reference(section, "params", name, value, around) {
+            Some(bytes) => drop(params.insert(name.to_owned(), Secret::new(bytes))),
+            None => complete = false,
+        }
+    }
+    for param in asked.iter().filter(|param| param.required && !params.contains_key(&param.name)) {
+        if complete {
+            section
+                .problem(&format!("params.{}", param.name), format!("is missing: {}", param.about));
+        }
+        complete = false;
+    }
+    complete.then_some(params)
 }
 
 fn own_url(section: &Section<'_>, overrides: Option<&ProviderOverrides>) -> Option<String> {
@@ -130,11 +167,13 @@ fn signs_url(provider: &Provider, verifier: &Verifier) -> bool {
 }
 
 fn no_provider(word: &str, catalog: &Catalog) -> String {
-    let known: Vec<_> = catalog.iter().map(|provider| &*provider.name).collect();
+    let names = catalog.iter().map(|provider| &*provider.name);
+    let near = names.min_by_key(|name| distance(name, word)).filter(|n| distance(n, word) <= 2);
+    let meant = near.map_or_else(String::new, |near| format!("did you mean `{near}`? "));
     let word = super::units::shortened(word);
     format!(
-        "no provider `{word}`; there is: {}. For another sender, write \"custom\" and a [….signature] table",
-        known.join(", ")
+        "no provider `{word}`; {meant}`weir providers` lists them. For another sender, write \"custom\" and a \
+         [….signature] table"
     )
 }
 

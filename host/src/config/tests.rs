@@ -183,8 +183,8 @@ weir.toml:6: server.max_connections: must be at least 1
 weir.toml:7: server.header_timeout: expected a duration such as \"30s\", found a number
 weir.toml:10: admin.token: is shorter than 16 bytes
 weir.toml:11: admin.allowed_hosts[0]: write a host name alone, with no scheme, port or wildcard
-weir.toml:14: sources.github.provider: no provider `githb`; there is: custom, github, sendgrid, shopify, slack, \
-standard-webhooks, stripe, twilio. For another sender, write \"custom\" and a [….signature] table
+weir.toml:14: sources.github.provider: no provider `githb`; did you mean `github`? `weir providers` lists them. \
+For another sender, write \"custom\" and a [….signature] table
 weir.toml:15: sources.github.secrets[0]: a secret may not stand in the file itself; \
 write { env = \"NAME\" } or { file = \"path\" }, or start with --dev
 weir.toml:15: sources.github.secrets[1].env: environment variable NOPE is not set
@@ -340,6 +340,29 @@ proptest! {
             prop_assert!(!told.contains("the reason was not recorded"), "{}\n{}", told, text);
         }
     }
+}
+
+#[test]
+fn a_source_is_asked_for_what_its_provider_needs_besides_a_secret() {
+    let source = |params: &str| {
+        format!(
+            "[sources.a]\nprovider = \"meta\"\nsecrets = [{{ env = \"GITHUB_SECRET\" }}]\n{params}"
+        )
+    };
+    let (config, _) = loaded(&source("params = { verify_token = { env = \"SHORT\" } }"));
+    assert_eq!(config.sources["a"].params["verify_token"].expose(), b"x");
+    let (config, _) = loaded(&source("params.verify_token = \"y\""));
+    assert_eq!(config.sources["a"].params["verify_token"].expose(), b"y");
+    let missing = problems(&source(""));
+    assert!(
+        missing.contains("sources.a.params.verify_token: is missing: the verify token"),
+        "{missing}"
+    );
+    let unknown = problems(&source("params = { verify_tokn = \"y\" }"));
+    assert!(
+        unknown.contains("params.verify_tokn: the provider asks for verify_token"),
+        "{unknown}"
+    );
 }
 
 #[test]

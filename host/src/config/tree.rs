@@ -419,7 +419,7 @@ fn inner_path(value: &DeValue<'_>, at: usize) -> String {
 }
 
 /// Edits between two words, letters swapped counting as two.
-fn distance(a: &str, b: &str) -> usize {
+pub(super) fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().take(64).collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.chars().enumerate() {

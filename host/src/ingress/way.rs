@@ -1,10 +1,9 @@
 //! A source made ready: everything that its requests need and that does not change from one to the next.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::{Method, StatusCode};
-use weir_core::verify::Secret;
+use weir_core::verify::Params;
 
 use super::answer::Acknowledgement;
 use super::body::BodyLimits;
@@ -27,7 +26,7 @@ pub(super) struct Way {
     /// Whether some requests are answered before verification.
     pub(super) has_unsigned_handshakes: bool,
     /// Parameters of handshakes, by name.
-    pub(super) params: BTreeMap<String, Secret>,
+    pub(super) params: Params,
 }
 
 impl Way {
@@ -47,7 +46,7 @@ impl Way {
             failure_status: StatusCode::from_u16(provider.failure_status)
                 .unwrap_or(StatusCode::UNAUTHORIZED),
             has_unsigned_handshakes: provider.has_unsigned_handshakes(),
-            params: BTreeMap::new(),
+            params: source.params.clone(),
             source: Arc::clone(source),
         }
     }

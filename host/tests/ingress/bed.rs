@@ -16,7 +16,7 @@ use weir::observe::health::Health;
 use weir::observe::metrics::Metrics;
 use weir::routes::Routes;
 use weir::shutdown::Drain;
-use weir_core::sign::RequestDraft;
+use weir_core::sign::{RequestDraft, Signing};
 use weir_core::time::{Clock, Timestamp};
 use weir_store::Store;
 use weir_store::query::{EventFilter, Page, StoredRequest};
@@ -165,14 +165,12 @@ impl Hub {
             body: body.into(),
         };
         let now = Timestamp::from_millis(NOW_MS - 1000 * skew_s);
-        let secret = &source.secrets[0].value;
-        let signed = source.provider.sign(secret, &draft, now, &SystemRandom::new()).unwrap();
-        let all: Vec<_> = headers
-            .iter()
-            .copied()
-            .chain(signed.iter().map(|(n, v)| (n.as_str(), v.as_str())))
-            .collect();
-        request(&path, &all, body)
+        let (secret, params) = (&source.secrets[0].value, &source.params);
+        let signing = Signing { secret, params, scheme: None };
+        let signed = source.provider.sign_request(signing, &draft, now, &SystemRandom::new());
+        let signed = signed.unwrap();
+        let all: Vec<_> = signed.headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        request(&path, &all, std::str::from_utf8(&signed.body).unwrap())
     }
 
     pub(crate) fn push(&self, id: &str, body: &str) -> String {

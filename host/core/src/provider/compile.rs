@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use super::compile_scheme::{judge_params, schemes};
-use super::table::{HandshakeTable, ProviderTable, WhenTable};
+use super::table::{EffectTable, HandshakeTable, ProviderTable, WhenTable};
 use super::{FORMAT, Param, Problem, Provider, ProviderError, Shape, Source};
 use crate::bounds::BODY_BYTES_MAX;
 use crate::event::Category;
@@ -182,6 +182,21 @@ fn identity(check: &mut Check, table: &ProviderTable, schemes: &[Arc<Scheme>]) -
     }
 }
 
+fn effect(check: &mut Check, path: &str, table: &EffectTable) -> Option<HandshakeRule> {
+    Some(match (&table.store_secret, &table.fetch_url) {
+        (Some(from), _) => HandshakeRule::StoreSecret(check.ok(path, Source::parse(from))?),
+        (None, Some(from)) => {
+            let named = !table.hosts.is_empty();
+            check.demand(named, format_args!("{path}.effect.hosts"), "name the hosts");
+            HandshakeRule::FetchUrl {
+                from: check.ok(path, Source::parse(from))?,
+                hosts: hosts(check, path, &table.hosts),
+            }
+        }
+        (None, None) => HandshakeRule::None,
+    })
+}
+
 pub(super) fn shapes(
     check: &mut Check,
     path: &str,
@@ -281,23 +296,7 @@ fn handshake(
         .filter_map(|(name, text)| Some((name.clone(), template(check, text)?)))
         .collect();
     let body = template(check, &reply.body)?;
-    let effect = match &table.effect {
-        e if e.store_secret.is_some() => {
-            HandshakeRule::StoreSecret(source(check, e.store_secret.as_deref()?)?)
-        }
-        e if e.fetch_url.is_some() => {
-            check.demand(
-                !e.hosts.is_empty(),
-                format_args!("{path}.effect.hosts"),
-                "name the hosts",
-            );
-            HandshakeRule::FetchUrl {
-                from: source(check, e.fetch_url.as_deref()?)?,
-                hosts: hosts(check, &path, &e.hosts),
-            }
-        }
-        _ => HandshakeRule::None,
-    };
+    let effect = effect(check, &path, &table.effect)?;
     let shapes = shapes(check, &path, &table.shapes);
     Some(Handshake {
         name: table.name.clone(),

@@ -14,7 +14,7 @@ use crate::json_pointer::Pointer;
 use crate::verify::{
     Algorithm, BodyDigest, CandidateRule, ClaimedDigest, Digested, Direction, Encoding,
     FetchedKeyRule, Format, HttpMessageRule, JwtRule, KeyAddress, KeyForm, Message, Requirement,
-    Scheme, TimeUnit, TimestampRule,
+    Scheme, TimeUnit, TimestampRule, param_names,
 };
 
 pub(super) fn schemes(check: &mut Check, tables: &[SchemeTable]) -> Vec<Arc<Scheme>> {
@@ -330,6 +330,16 @@ fn judge_keys(check: &mut Check, path: &str, scheme: &Scheme) {
 
 /// Every `{param:NAME}` must be one of the file's params.
 pub(super) fn judge_params(check: &mut Check, table: &ProviderTable, schemes: &[Arc<Scheme>]) {
+    for handshake in &table.handshakes {
+        let texts = handshake.reply.headers.values().chain([&handshake.reply.body]);
+        for name in texts.flat_map(|text| param_names(text)) {
+            check.demand(
+                table.params.iter().any(|param| param.name == name),
+                format_args!("handshakes.{}.reply", handshake.name),
+                format_args!("{{param:{name}}} is none of the params"),
+            );
+        }
+    }
     for scheme in schemes {
         let fetched = scheme.fetched_key.iter().flat_map(FetchedKeyRule::params);
         for name in scheme.params().into_iter().chain(fetched) {

@@ -46,6 +46,7 @@ pub(crate) use public_key::p384_spki;
 pub use public_key::{KEY_DOCUMENT_BYTES_MAX, KeySet};
 pub use refusal::Refusal;
 pub use request::{RequestView, SIGNED_HEADER_BYTES_MAX};
+pub(crate) use scheme::param_names;
 pub use scheme::{
     Algorithm, BodyDigest, CandidateRule, Direction, Encoding, Format, KeyForm, Requirement,
     Scheme, TimeUnit, TimestampRule,
