@@ -55,7 +55,7 @@ impl Sim<'_> {
         self.note(format!("{} {faults:?}", brief(&op)));
         self.disk.watch(Some(self.settings.moments_one_in));
         self.disk.set_faults(faults);
-        let answers = self.call(&*store, &op).await;
+        let answers = self.call(&store, &op).await;
         let struck = can_poison && !self.disk.fault_is_ahead();
         self.disk.watch(None);
         self.disk.set_faults(self.faults());
@@ -79,7 +79,7 @@ impl Sim<'_> {
             if !struck {
                 return broken("soundness", format!("the store gave up by itself: {reason}"));
             }
-            self.stays_poisoned(&*store).await?;
+            self.stays_poisoned(&store).await?;
             drop(store);
             // After a failed sync the kernel may show what it never wrote, so only a machine that starts anew tells.
             return self.crashed(Death::PowerLoss, &before, under_way).await;
@@ -99,7 +99,7 @@ impl Sim<'_> {
     pub(crate) async fn operate_quietly(&mut self, op: Op) -> Holds {
         let before = self.model.clone();
         let store = self.store()?;
-        let answers: Answers = self.call(&*store, &op).await.into_iter().map(|(a, _)| a).collect();
+        let answers: Answers = self.call(&store, &op).await.into_iter().map(|(a, _)| a).collect();
         self.check_errors(&op, &answers, false)?;
         self.compare(&*store, &before, Some((&op, Some(&answers)))).await
     }

@@ -723,9 +723,9 @@ impl Model {
                 self.world.deliveries.remove(&delivery);
                 self.hidden.remove(&delivery);
                 let of = format!("{delivery}#");
-                self.world.attempts.retain(|name, _| {
-                    !name.strip_prefix(&of).is_some_and(|rest| !rest.contains('+'))
-                });
+                self.world
+                    .attempts
+                    .retain(|name, _| name.strip_prefix(&of).is_none_or(|rest| rest.contains('+')));
             }
             self.world.events.remove(event);
         }

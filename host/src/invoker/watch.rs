@@ -74,10 +74,13 @@ pub(crate) async fn run(reloader: &Reloader) {
     }
 }
 
+/// An act with whose it is, and what came of it: nothing where it was no act but a restored version.
+type Acting<'r> = BoxFuture<'r, (HandlerName, Option<(Act, bool)>)>;
+
 /// What is being done about handlers: one thing at a time for each, and nobody waits for another's.
 struct UnderWay<'r> {
     reloader: &'r Reloader,
-    acts: FuturesUnordered<BoxFuture<'r, (HandlerName, Option<(Act, bool)>)>>,
+    acts: FuturesUnordered<Acting<'r>>,
     /// What is to be done next about a handler that is being dealt with. The last word counts: each act makes of the
     /// folder as it is then what is in force.
     next: BTreeMap<HandlerName, Option<Act>>,

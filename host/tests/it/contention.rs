@@ -80,7 +80,7 @@ async fn eight_runs_on_distinct_keys_go_side_by_side() {
     let hub = eight_at_once(&sink).await;
     let bodies = (0..8).map(|n| {
         let key = format!("key-{n}");
-        with_work(&[get(&key)], 20_000, &[json!({ "op": "add", "key": key, "delta": 1 })])
+        with_work(&[get(&key)], 60_000, &[json!({ "op": "add", "key": key, "delta": 1 })])
     });
     let settled = post_all(&hub, bodies).await;
     let attempts: Vec<&Value> =
