@@ -36,10 +36,10 @@ fn with_work(first: &[Value], work: usize, last: &[Value]) -> Vec<u8> {
 }
 
 async fn post_all(hub: &RunningHub, bodies: impl IntoIterator<Item = Vec<u8>>) -> Vec<Value> {
-    let mut events = Vec::new();
-    for (n, body) in bodies.into_iter().enumerate() {
-        events.push(hub.push("push", &format!("run-{n}"), &body).await.accepted());
-    }
+    let post = async |(n, body): (usize, Vec<u8>)| {
+        hub.push("push", &format!("run-{n}"), &body).await.accepted()
+    };
+    let events = futures_util::future::join_all(bodies.into_iter().enumerate().map(post)).await;
     let mut settled = Vec::new();
     for event in events {
         settled.push(hub.until_status(&event, "processed").await);
@@ -80,7 +80,7 @@ async fn eight_runs_on_distinct_keys_go_side_by_side() {
     let hub = eight_at_once(&sink).await;
     let bodies = (0..8).map(|n| {
         let key = format!("key-{n}");
-        with_work(&[get(&key)], 60_000, &[json!({ "op": "add", "key": key, "delta": 1 })])
+        with_work(&[get(&key)], 25_000, &[json!({ "op": "add", "key": key, "delta": 1 })])
     });
     let settled = post_all(&hub, bodies).await;
     let attempts: Vec<&Value> =
