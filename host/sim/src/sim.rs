@@ -28,6 +28,8 @@ use crate::world::Key;
 
 /// The store's file in its folder.
 const FILE: &str = "weir.db";
+/// Claims in a row after which what was not handed out never will be.
+const CLAIMS_MAX: usize = 50;
 
 /// How a life is simulated.
 #[derive(Debug, Clone)]
@@ -467,8 +469,8 @@ async fn hands_out(
         }
     }
     let (mut claims, mut handed) = (Vec::new(), BTreeSet::new());
-    loop {
-        let before = claims.len();
+    // With a small window a claim may look at nothing but what has to wait its turn; the next one looks further.
+    for _ in 0..CLAIMS_MAX {
         for target in cast::targets() {
             for lane in [Lane::Fresh, Lane::Late] {
                 let wish = ClaimRequest { target: target.clone(), lane, limit: 100 };
@@ -486,7 +488,7 @@ async fn hands_out(
                 }
             }
         }
-        if claims.len() == before {
+        if handed.is_superset(&wanted) {
             break;
         }
     }

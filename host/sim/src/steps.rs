@@ -124,7 +124,7 @@ impl Sim<'_> {
             claimed.len(),
             wanted.len()
         ));
-        let complete = if self.window_is_large() { wanted.len() } else { wanted.len().min(1) };
+        let complete = if self.window_is_large() { wanted.len() } else { 0 };
         let mut keys = BTreeSet::new();
         for claimed in claimed {
             keys.insert(self.take_in(claimed, &wanted)?);
