@@ -29,7 +29,7 @@ pub(crate) struct Snapshot {
     pub(crate) id: Option<FolderId>,
     /// Handlers by name.
     pub(crate) handlers: BTreeMap<HandlerName, Stamps>,
-    /// Files that look like handlers and cannot be, by file name.
+    /// Files that could be no handler's, by file name.
     pub(crate) odd: BTreeMap<String, Odd>,
 }
 
@@ -74,17 +74,27 @@ pub(crate) fn look(dir: &Path) -> io::Result<Snapshot> {
         if path.extension() != Some(OsStr::new("wasm")) || ignored(&path) {
             continue;
         }
-        match handler(&root, &path) {
-            Ok(Some((name, stamps))) if snapshot.handlers.len() < HANDLERS_MAX => {
-                snapshot.handlers.insert(name, stamps);
-            }
-            Ok(Some(_)) => {
-                snapshot.odd.insert(shown(&path), Odd::TooMany);
-            }
-            Ok(None) => {}
+        let name = match name_of(&path) {
+            Ok(name) => name,
             Err(odd) => {
                 snapshot.odd.insert(shown(&path), odd);
+                continue;
             }
+        };
+        let stamps = match handler(&root, &path) {
+            Ok(stamps) => stamps,
+            // It is there, and reading it will say what is wrong with it: a handler whose file has become something
+            // else is not a handler whose file is gone.
+            Err(_) => as_it_is(&path),
+        };
+        match stamps {
+            Some(stamps) if snapshot.handlers.len() < HANDLERS_MAX => {
+                snapshot.handlers.insert(name, stamps);
+            }
+            Some(_) => {
+                snapshot.odd.insert(shown(&path), Odd::TooMany);
+            }
+            None => {}
         }
     }
     Ok(snapshot)
@@ -100,10 +110,19 @@ fn shown(path: &Path) -> String {
     name.chars().take(100).flat_map(char::escape_debug).collect()
 }
 
-/// One handler's files; none if they went away meanwhile.
-fn handler(root: &Path, module: &Path) -> Result<Option<(HandlerName, Stamps)>, Odd> {
+fn name_of(module: &Path) -> Result<HandlerName, Odd> {
     let stem = module.file_stem().and_then(OsStr::to_str).ok_or(Odd::NotText)?;
-    let name = HandlerName::new(stem)?;
+    Ok(HandlerName::new(stem)?)
+}
+
+/// The stamps of what is not as it should be, so that a change is noticed.
+fn as_it_is(module: &Path) -> Option<Stamps> {
+    let itself = |path: &Path| fs::symlink_metadata(path).ok().as_ref().map(stamp);
+    Some(Stamps { module: itself(module)?, sidecar: itself(&module.with_extension("toml")) })
+}
+
+/// One handler's files; none if they went away meanwhile.
+fn handler(root: &Path, module: &Path) -> Result<Option<Stamps>, Odd> {
     let Some(about) = regular(root, module)? else { return Ok(None) };
     if about.len() > MODULE_BYTES_MAX as u64 {
         return Err(Odd::TooLarge(about.len()));
@@ -112,7 +131,7 @@ fn handler(root: &Path, module: &Path) -> Result<Option<(HandlerName, Stamps)>, 
     if let Some(beside) = beside.as_ref().filter(|b| b.len() > SIDECAR_BYTES_MAX as u64) {
         return Err(Odd::SidecarTooLarge(beside.len()));
     }
-    Ok(Some((name, Stamps { module: stamp(&about), sidecar: beside.as_ref().map(stamp) })))
+    Ok(Some(Stamps { module: stamp(&about), sidecar: beside.as_ref().map(stamp) }))
 }
 
 /// A regular file in the folder, directly or by a link within it. None if it is not there.
@@ -150,8 +169,10 @@ pub(crate) struct Content {
 pub(crate) enum Read {
     /// All of them, as one state of the folder.
     Whole(Content),
-    /// They changed meanwhile, or are no longer as they should be: look again.
+    /// They changed meanwhile, or are gone: look again.
     Changed,
+    /// They are not what may be read.
+    Odd(Odd),
     /// The sidecar is not text.
     SidecarNotText,
 }
@@ -160,12 +181,16 @@ pub(crate) enum Read {
 pub(crate) fn read(dir: &Path, name: &HandlerName) -> io::Result<Read> {
     let root = dir.canonicalize()?;
     let module = root.join(format!("{name}.wasm"));
-    let Ok(Some((_, before))) = handler(&root, &module) else { return Ok(Read::Changed) };
+    let before = match handler(&root, &module) {
+        Ok(Some(before)) => before,
+        Ok(None) => return Ok(Read::Changed),
+        Err(odd) => return Ok(Read::Odd(odd)),
+    };
     let bytes = bounded(&module, MODULE_BYTES_MAX)?;
     let sidecar: Option<PathBuf> = before.sidecar.map(|_| module.with_extension("toml"));
     let sidecar = sidecar.map(|path| bounded(&path, SIDECAR_BYTES_MAX)).transpose()?;
     match handler(&root, &module) {
-        Ok(Some((_, after))) if after == before => {}
+        Ok(Some(after)) if after == before => {}
         _ => return Ok(Read::Changed),
     }
     match sidecar.map(String::from_utf8).transpose() {
@@ -212,14 +237,33 @@ mod tests {
         symlink(dir.path().join("b.wasm"), dir.path().join("link.wasm")).unwrap();
         symlink("nowhere", dir.path().join("dangling.wasm")).unwrap();
         let snapshot = look(dir.path()).unwrap();
-        assert_eq!(names(&snapshot), ["a", "b", "link"]);
+        assert_eq!(names(&snapshot), ["a", "b", "dangling", "folder", "link", "out"]);
         assert!(snapshot.handlers[&HandlerName::new("a").unwrap()].sidecar.is_some());
-        let odd = |name: &str| snapshot.odd[name].clone();
-        assert_eq!(odd("out.wasm"), Odd::LinkOutside);
-        assert_eq!(odd("folder.wasm"), Odd::NotAFile);
-        assert_eq!(odd("dangling.wasm"), Odd::NotAFile);
-        assert!(matches!(odd("Bad Name.wasm"), Odd::Name(_)));
-        assert_eq!(snapshot.odd.len(), 4);
+        assert_eq!(odd(dir.path(), "out"), Odd::LinkOutside);
+        assert_eq!(odd(dir.path(), "folder"), Odd::NotAFile);
+        assert_eq!(odd(dir.path(), "dangling"), Odd::NotAFile);
+        assert!(matches!(snapshot.odd["Bad Name.wasm"], Odd::Name(_)));
+        assert_eq!(snapshot.odd.len(), 1);
+    }
+
+    /// What reading a handler's files says is wrong with them.
+    fn odd(dir: &Path, name: &str) -> Odd {
+        match read(dir, &HandlerName::new(name).unwrap()).unwrap() {
+            Read::Odd(odd) => odd,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_looked_at_again_when_the_file_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let stamps = || look(dir.path()).unwrap().handlers.into_values().next().unwrap();
+        symlink("nowhere", dir.path().join("a.wasm")).unwrap();
+        let dangling = stamps();
+        assert_eq!(stamps(), dangling);
+        fs::write(dir.path().join("nowhere"), b"x").unwrap();
+        assert_ne!(stamps(), dangling);
+        assert!(matches!(read(dir.path(), &HandlerName::new("a").unwrap()), Ok(Read::Whole(_))));
     }
 
     #[test]
@@ -227,7 +271,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let length = MODULE_BYTES_MAX as u64 + 1;
         File::create(dir.path().join("big.wasm")).unwrap().set_len(length).unwrap();
-        assert_eq!(look(dir.path()).unwrap().odd["big.wasm"], Odd::TooLarge(length));
+        assert_eq!(names(&look(dir.path()).unwrap()), ["big"]);
+        assert_eq!(odd(dir.path(), "big"), Odd::TooLarge(length));
     }
 
     #[test]

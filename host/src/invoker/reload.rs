@@ -21,7 +21,7 @@ use weir_engine::{
 use weir_store::{Store, StoreError};
 
 use super::archive::{self, ArchiveError};
-use super::folder::{self, Content, Read};
+use super::folder::{self, Content, Odd, Read};
 use super::manifest::{DamagedManifest, Manifest};
 use super::settings::{self, Asks, Settings};
 use super::tracker::Act;
@@ -37,6 +37,8 @@ enum Refusal {
     Load(#[from] LoadError),
     #[error(transparent)]
     Describe(#[from] DescribeError),
+    #[error(transparent)]
+    Odd(#[from] Odd),
     #[error("its sidecar file is not right")]
     Sidecar(#[from] ConfigErrors),
     #[error("its sidecar file is not UTF-8 text")]
@@ -208,6 +210,10 @@ impl Reloader {
         let reading = self.guests.spawn_blocking(move || match folder::read(&dir, &name)? {
             Read::Whole(content) => Ok((identity(&content), content)),
             Read::Changed => Err(Trouble::Changing),
+            Read::Odd(odd) => {
+                let content = Version::of(odd.to_string().as_bytes());
+                Err(Trouble::Refused { content, refusal: odd.into() })
+            }
             Read::SidecarNotText => {
                 let content = Version::of(b"a sidecar that is not text");
                 Err(Trouble::Refused { content, refusal: Refusal::SidecarNotText })

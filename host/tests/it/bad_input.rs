@@ -5,6 +5,7 @@ use http::{Method, Request};
 use http_body_util::Full;
 
 use crate::hub::{RunningHub, TestHub, github_signature, hmac_hex, until};
+use crate::wat_guests::{IDLE, component};
 
 async fn hub() -> RunningHub {
     TestHub::new().github().source("slack", "slack", "slack's secret").start().await
@@ -135,11 +136,22 @@ async fn modules_that_cannot_serve_are_refused_with_a_reason_and_the_old_one_goe
     let wat = |text: &str| wat::parse_str(text).unwrap();
     let modules = [
         (bad("garbage", b"this is not WebAssembly"), "not a WebAssembly"),
+        (
+            bad("half", &std::fs::read(crate::hub::guest("noop")).unwrap()[..5_000]),
+            "does not compile",
+        ),
         (bad("empty", b""), "empty"),
         (bad("core", &wat("(module (func (export \"f\")))")), "_start"),
-        (bad("world", &wat("(component)")), "handle"),
-        (crate::hub::guest("describe-traps"), "describe"),
-        (crate::hub::guest("describe-loops"), "describe"),
+        (bad("world", &wat("(component)")), "world `handler`"),
+        (bad("import", &wat("(component (import \"acme:db/sql@1.0.0\" (instance)))")), "acme:db"),
+        (crate::hub::guest("contract-0-1-1"), "needs contract 0.1.1 (state.get-bytes)"),
+        (crate::hub::guest("contract-0-2-0"), "needs contract 0.2.0"),
+        (
+            bad("start", &component(&format!("(func $s (loop (br 0))) (start $s) {IDLE}"))),
+            "limit of 1s",
+        ),
+        (crate::hub::guest("describe-traps"), "describe failed: "),
+        (crate::hub::guest("describe-loops"), "describe failed: ran past its limit of 1s"),
     ];
     for (module, reason) in modules {
         hub.put_handler("keeper", &module);
@@ -152,4 +164,68 @@ async fn modules_that_cannot_serve_are_refused_with_a_reason_and_the_old_one_goe
     }
     let event = hub.push("push", "after", b"{}").await.accepted();
     hub.until_status(&event, "processed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_are_no_modules_are_refused_unread_and_the_old_one_goes_on() {
+    let hub = TestHub::new().github().handler("keeper", "noop").start().await;
+    let before = hub.until_ready("keeper").await;
+    let plugins = hub.folder.path().join("plugins");
+    let (file, beside) = (plugins.join("keeper.wasm"), plugins.join("beside"));
+    let elsewhere = tempfile::tempdir().unwrap();
+    std::fs::copy(crate::hub::guest("version-a"), elsewhere.path().join("a.wasm")).unwrap();
+    let refused = async |reason: &str| {
+        let status = hub
+            .until_handler("keeper", |h| {
+                h["last_error"].as_str().is_some_and(|e| e.contains(reason))
+            })
+            .await;
+        assert_eq!((&status["version"], &status["state"]), (&before["version"], &"ready".into()));
+    };
+
+    std::fs::File::create(&beside).unwrap().set_len(200_000_000).unwrap();
+    std::fs::rename(&beside, &file).unwrap();
+    refused("200000000 bytes").await;
+    std::os::unix::fs::symlink(elsewhere.path().join("a.wasm"), &beside).unwrap();
+    std::fs::rename(&beside, &file).unwrap();
+    refused("out of the plugins folder").await;
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    refused("not a regular file").await;
+
+    let event = hub.push("push", "after", b"{}").await.accepted();
+    hub.until_status(&event, "processed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_file_names_are_told_of_once_and_harm_nobody() {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let hub = TestHub::new().github().handler("keeper", "noop").start().await;
+    hub.until_ready("keeper").await;
+    // A name that begins with a dot is somebody's own.
+    let odd: [&[u8]; 6] = [
+        b"Upper.wasm",
+        b"with space.wasm",
+        b"two\nlines\x1b[2J.wasm",
+        b"\xff\xfe.wasm",
+        b".wasm.wasm",
+        "caf\u{e9}.wasm".as_bytes(),
+    ];
+    let long = format!("{}.wasm", "x".repeat(200));
+    let plugins = hub.folder.path().join("plugins");
+    for name in odd.into_iter().chain([long.as_bytes()]) {
+        let path = plugins.join(std::ffi::OsStr::from_bytes(name));
+        std::fs::copy(crate::hub::guest("version-a"), path).unwrap();
+    }
+    hub.put_handler("late", crate::hub::guest("noop"));
+    hub.until_ready("late").await;
+    let told = until("every odd name to be told of", async || {
+        let told = hub.log.having(&["file in the plugins folder is refused"]);
+        if told.len() == 6 { Ok(told) } else { Err(hub.log.all()) }
+    })
+    .await;
+    assert!(told.iter().all(|line| !line.contains(char::is_control)), "{told:?}");
+    let handlers = hub.api("/api/v1/handlers").await;
+    assert_eq!(handlers["items"].as_array().unwrap().len(), 2, "{handlers}");
 }

@@ -92,7 +92,12 @@ grace = "200ms"
 
     /// A handler from the committed test handlers, under a name of its own.
     pub(crate) fn handler(self, name: &str, module: &str) -> Self {
-        std::fs::copy(guest(module), self.plugin_path(name)).unwrap();
+        self.module(name, &guest(module))
+    }
+
+    /// A handler from a file.
+    pub(crate) fn module(self, name: &str, module: &Path) -> Self {
+        std::fs::copy(module, self.plugin_path(name)).unwrap();
         self
     }
 

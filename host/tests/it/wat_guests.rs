@@ -11,13 +11,52 @@ pub(crate) fn write(folder: &Path, name: &str, module: &[u8]) -> PathBuf {
     path
 }
 
+/// A handler with this core module inside, which must export a memory, `cabi_realloc`, `describe` and `handle`.
+pub(crate) fn component(core: &str) -> Vec<u8> {
+    let text = format!(
+        r#"(component
+            (type $types (instance
+                (type $event (record (field "id" string) (field "source" string) (field "type" string)
+                    (field "category" (option string)) (field "delivery-id" (option string))
+                    (field "received-at" u64) (field "content-type" string)))
+                (export "event" (type (eq $event)))
+                (type $code (enum "not-granted" "not-found" "invalid" "too-large" "too-many" "quota"
+                    "unavailable" "other"))
+                (export "refusal-code" (type $known-code (eq $code)))
+                (type $refusal (record (field "code" $known-code) (field "message" string)))
+                (export "refusal" (type $known-refusal (eq $refusal)))
+                (type $failure (variant (case "retry" string) (case "reject" string)
+                    (case "refused" $known-refusal)))
+                (export "failure" (type (eq $failure)))))
+            (import "weir:handler/types@0.1.0" (instance $known (type $types)))
+            (alias export $known "event" (type $event))
+            (alias export $known "failure" (type $failure))
+            (core module $core {core})
+            (core instance $made (instantiate $core))
+            (func (export "describe") (canon lift (core func $made "describe")))
+            (func (export "handle") (param "event" $event) (result (result (error $failure)))
+                (canon lift (core func $made "handle") (memory (core memory $made "memory"))
+                    (realloc (core func $made "cabi_realloc")))))"#
+    );
+    wat::parse_str(text).unwrap()
+}
+
+/// The exports that a handler must have, doing nothing.
+pub(crate) const IDLE: &str = r#"
+    (memory (export "memory") 1)
+    (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024))
+    (func (export "describe"))
+    (func (export "handle")
+        (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i64 i32 i32) (result i32)
+        (i32.const 16))"#;
+
 /// A command with this body; `$print` writes so many bytes from 64 on to stdout.
 pub(crate) fn command(body: &str) -> Vec<u8> {
     command_with("", body)
 }
 
-/// The same, with more functions.
-fn command_with(functions: &str, body: &str) -> Vec<u8> {
+/// The same, with more in the module.
+fn command_with(more: &str, body: &str) -> Vec<u8> {
     let text = format!(
         r#"(module
             (import "wasi_snapshot_preview1" "fd_write"
@@ -27,10 +66,27 @@ fn command_with(functions: &str, body: &str) -> Vec<u8> {
                 (i32.store (i32.const 0) (i32.const 64))
                 (i32.store (i32.const 4) (local.get $size))
                 (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))
-            {functions}
+            {more}
             (func (export "_start") {body}))"#
     );
     wat::parse_str(text).unwrap()
+}
+
+/// A command that prints a line so many thousand times.
+pub(crate) fn printing(line: &str, thousands: u32) -> Vec<u8> {
+    let thousand = format!("{line}\n").repeat(1_000);
+    let escaped = thousand.replace('"', "\\22").replace('\n', "\\0a");
+    command_with(
+        &format!(
+            r#"(data (i32.const 64) "{escaped}") (global $left (mut i32) (i32.const {thousands}))"#
+        ),
+        &format!(
+            "(loop (call $print (i32.const {}))
+                (global.set $left (i32.sub (global.get $left) (i32.const 1)))
+                (br_if 0 (global.get $left)))",
+            thousand.len()
+        ),
+    )
 }
 
 /// A command that takes gigabytes and many seconds to compile.
