@@ -30,6 +30,8 @@ pub mod vfs;
 pub mod world;
 
 use std::fmt;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use sim::{Bench, Settings, Tally};
 
@@ -41,8 +43,8 @@ use sim::Sim;
 pub struct Failure {
     /// The seed.
     pub seed: u64,
-    /// Steps of the life.
-    pub steps: u32,
+    /// How it was simulated.
+    pub settings: Settings,
     /// What broke.
     pub broken: Broken,
     /// What was done, oldest first.
@@ -56,8 +58,12 @@ impl fmt::Display for Failure {
         for (n, line) in self.log.iter().enumerate().skip(last) {
             writeln!(f, "  {n:3} {line}")?;
         }
-        let Self { seed, steps, .. } = self;
-        write!(f, "replay it with: cargo run -p weir-sim -- --seed {seed} --steps {steps}")
+        let Settings { steps, moments_one_in, .. } = self.settings;
+        write!(
+            f,
+            "replay it with: cargo run --release -p weir-sim -- --seed {} --steps {steps} --moments {moments_one_in}",
+            self.seed
+        )
     }
 }
 
@@ -73,6 +79,49 @@ pub async fn live(bench: &Bench, seed: u64, settings: &Settings) -> Result<Tally
     let (log, tally) = (std::mem::take(&mut sim.log), sim.tally);
     match lived {
         Ok(()) => Ok(tally),
-        Err(broken) => Err(Box::new(Failure { seed, steps: settings.steps, broken, log })),
+        Err(broken) => Err(Box::new(Failure { seed, settings: settings.clone(), broken, log })),
     }
+}
+
+/// Lives a life for each seed, several at a time, and stops at the first failure. `told` hears of each that held.
+///
+/// # Errors
+/// [`Failure`] of one of the seeds, or a sentence if there is no place for the lock files.
+pub fn live_many(
+    seeds: Range<u64>,
+    settings: &Settings,
+    threads: usize,
+    told: &(dyn Fn(u64) + Sync),
+) -> Result<Tally, Box<dyn std::error::Error + Send + Sync>> {
+    let next = AtomicU64::new(seeds.start);
+    let work = || -> Result<Tally, Box<dyn std::error::Error + Send + Sync>> {
+        let bench = Bench::new()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        let mut sum = Tally::default();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return Ok(sum);
+            }
+            match runtime.block_on(live(&bench, seed, settings)) {
+                Ok(tally) => sum.add(&tally),
+                Err(failure) => {
+                    next.store(seeds.end, Ordering::Relaxed);
+                    return Err(failure);
+                }
+            }
+            told(seed);
+        }
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
+        let mut sum = Tally::default();
+        for worker in workers {
+            match worker.join() {
+                Ok(tally) => sum.add(&tally?),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        Ok(sum)
+    })
 }

@@ -42,11 +42,13 @@ pub struct Settings {
     pub lying_disk: bool,
     /// Faults other than crashes are left out.
     pub only_crashes: bool,
+    /// Done to the store's rows after each step, behind its back. For proving that the simulator notices.
+    pub tamper: Option<&'static str>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { steps: 40, moments_one_in: 10, lying_disk: false, only_crashes: false }
+        Self { steps: 40, moments_one_in: 10, lying_disk: false, only_crashes: false, tamper: None }
     }
 }
 
@@ -65,6 +67,18 @@ pub struct Tally {
     pub acts: u64,
     /// A fingerprint of them all.
     pub trace: u64,
+}
+
+impl Tally {
+    /// Adds another life's.
+    pub fn add(&mut self, other: &Self) {
+        self.steps += other.steps;
+        self.starts += other.starts;
+        self.crashes += other.crashes;
+        self.moments += other.moments;
+        self.acts += other.acts;
+        self.trace ^= other.trace;
+    }
 }
 
 /// A claim in hand, and what its run came to.
@@ -228,13 +242,15 @@ impl<'b> Sim<'b> {
     ) -> Holds {
         let mut faults = faults.unwrap_or_else(|| self.faults());
         let before = before.restarted();
-        for attempt in 0..4 {
+        for _ in 0..4 {
             self.tally.starts += 1;
             self.disk = Disk::holding(std::mem::take(&mut image), self.random.random());
             vfs::mount(&self.bench.life.to_string_lossy(), self.disk.clone());
+            let reads_fail = faults.read_fails_in.is_some();
             self.disk.set_faults(faults);
             let started = self.open_store().await;
             let struck = self.disk.is_dead();
+            let explained = struck || reads_fail && !self.disk.fault_is_ahead();
             faults = self.faults();
             let store = match started {
                 Ok(store) if !struck => store,
@@ -242,7 +258,7 @@ impl<'b> Sim<'b> {
                     image = self.end(Death::PowerLoss);
                     continue;
                 }
-                Err(e) if struck || attempt == 0 && !matches!(e, StoreError::Damaged(_)) => {
+                Err(e) if explained => {
                     self.note(format!("the start failed: {e}"));
                     image = self.end(Death::PowerLoss);
                     continue;
@@ -333,6 +349,15 @@ impl<'b> Sim<'b> {
             _ => {}
         }
         self.start(image, before, under_way, Some(faults)).await
+    }
+
+    /// Changes rows behind the store's back, as far as that can be done.
+    pub(crate) fn tamper(&mut self, sql: &str) {
+        let path = self.bench.life.join(FILE);
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE;
+        if let Ok(conn) = rusqlite::Connection::open_with_flags_and_vfs(path, flags, vfs::NAME) {
+            let _as_far_as_it_goes = conn.execute_batch(sql);
+        }
     }
 
     /// Moves the log into the database, as the checkpoint thread does, with a connection of its own.

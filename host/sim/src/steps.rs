@@ -35,6 +35,9 @@ impl Sim<'_> {
         for _ in 0..self.settings.steps {
             self.tally.steps += 1;
             self.step().await?;
+            if let Some(sql) = self.settings.tamper {
+                self.tamper(sql);
+            }
         }
         self.finish().await
     }

@@ -1,18 +1,52 @@
-//! A few hundred lives, each from its seed.
+//! A few hundred lives in every test run; a seed is a life; a lying disk is found out.
 
-use weir_sim::{Bench, Settings};
+use weir_sim::{Bench, Failure, Settings, Tally, live_many};
+
+/// Seeds of one run of this test, unless `WEIR_SIM_SEEDS` says another number.
+const SEEDS: u64 = 300;
+
+fn lives(seed: u64, settings: &Settings) -> Result<Tally, Box<Failure>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(weir_sim::live(&Bench::new().unwrap(), seed, settings))
+}
 
 #[test]
-fn one() {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let bench = Bench::new().unwrap();
-    let from: u64 = std::env::var("FROM").map_or(0, |n| n.parse().unwrap());
-    let n: u64 = std::env::var("N").map_or(20, |n| n.parse().unwrap());
-    for seed in from..from + n {
-        let t = std::time::Instant::now();
-        match runtime.block_on(weir_sim::live(&bench, seed, &Settings::default())) {
-            Ok(tally) => println!("{seed} {tally:?} {:?}", t.elapsed()),
-            Err(e) => panic!("{e}"),
+fn the_promises_hold_in_every_life() {
+    let seeds = std::env::var("WEIR_SIM_SEEDS").map_or(SEEDS, |n| n.parse().unwrap());
+    match live_many(0..seeds, &Settings::default(), 2, &|_| {}) {
+        Ok(tally) => {
+            println!("{tally:?}");
+            assert!(tally.crashes > seeds && tally.moments > 5 * seeds, "{tally:?}");
         }
+        Err(failure) => panic!("{failure}"),
     }
+}
+
+#[test]
+fn one_life_holds_at_every_disk_operation() {
+    for seed in 0..4 {
+        let settings = Settings { moments_one_in: 1, steps: 25, ..Settings::default() };
+        let tally = lives(seed, &settings).unwrap_or_else(|failure| panic!("{failure}"));
+        assert!(tally.moments > 60, "{tally:?}");
+    }
+}
+
+#[test]
+fn a_seed_is_always_the_same_life() {
+    for seed in 0..6 {
+        let once = lives(seed, &Settings::default()).unwrap_or_else(|failure| panic!("{failure}"));
+        let again = lives(seed, &Settings::default()).unwrap_or_else(|failure| panic!("{failure}"));
+        assert_eq!(once, again, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_disk_that_lies_about_syncs_is_found_out() {
+    let settings = Settings { lying_disk: true, only_crashes: true, ..Settings::default() };
+    let failures: Vec<_> = (0..20).filter_map(|seed| lives(seed, &settings).err()).collect();
+    let lost = failures.iter().filter(|f| f.broken.promise == "INV-1").count();
+    let other: Vec<_> = failures.iter().map(|f| f.broken.promise).collect();
+    assert!(failures.len() >= 18 && lost >= 5, "{other:?}");
+    let text = failures[0].to_string();
+    assert!(text.contains(&format!("--seed {} --steps 40", failures[0].seed)), "{text}");
 }

@@ -51,15 +51,26 @@ pub(super) async fn claim(
             continue;
         }
         let Some(target) = shared.names.find(&wish.target.to_string()) else { continue };
-        let mut unread = Vec::new();
-        let before = claimed.len();
-        take(shared, target, wish, wish.limit, now, &mut claimed, &mut unread);
-        let left = wish.limit - (claimed.len() - before + unread.len()).min(wish.limit);
-        if left > 0 && refill(shared, target, wish.lane).await? {
+        let enough = claimed.len() + wish.limit;
+        // What was read back may have been settled since it was queued; there may be others behind it.
+        while claimed.len() < enough {
+            let mut unread = Vec::new();
+            let missing = |claimed: &[Claimed], unread: &[Unread]| {
+                enough.saturating_sub(claimed.len() + unread.len())
+            };
+            let left = missing(&claimed, &unread);
             take(shared, target, wish, left, now, &mut claimed, &mut unread);
-        }
-        if !unread.is_empty() {
-            claimed.extend(read_back(shared, unread, now).await?);
+            let left = missing(&claimed, &unread);
+            if left > 0 && refill(shared, target, wish.lane).await? {
+                take(shared, target, wish, left, now, &mut claimed, &mut unread);
+            }
+            let asked = unread.len();
+            let read = if asked > 0 { read_back(shared, unread, now).await? } else { Vec::new() };
+            let all_stand = read.len() == asked;
+            claimed.extend(read);
+            if all_stand {
+                break;
+            }
         }
     }
     Ok(claimed)

@@ -233,16 +233,20 @@ fn pad<T>(answers: &mut Answers<T>, wanted: usize) {
 }
 
 fn run_job(writing: &mut Writing<'_>, job: Job, waiters: &mut Waiters) -> rusqlite::Result<()> {
-    writing.conn.execute_batch("SAVEPOINT job")?;
-    let JobEnd { keep, failed, answer } = (job.run)(Some(&mut *writing));
-    if !keep {
-        writing.conn.execute_batch("ROLLBACK TO job")?;
+    if let Err(e) = writing.conn.execute_batch("SAVEPOINT job") {
+        waiters.jobs.push((job.run)(None).answer);
+        return Err(e);
     }
+    let JobEnd { keep, failed, answer } = (job.run)(Some(&mut *writing));
     waiters.jobs.push(answer);
+    // After a full disk or a failed read SQLite has ended the transaction itself, savepoint and all.
     if let Some(e) = failed
         && !matches!(Failure::of(&e), Failure::Group(_))
     {
         return Err(e);
+    }
+    if !keep {
+        writing.conn.execute_batch("ROLLBACK TO job")?;
     }
     writing.conn.execute_batch("RELEASE job")
 }
