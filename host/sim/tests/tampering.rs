@@ -1,5 +1,7 @@
 //! The checks can fail: for each promise a store that breaks it, and the promise that the simulator names.
 
+#![expect(clippy::unwrap_used, reason = "a test says what it expects by panicking")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use weir_sim::invariants::{self, Ledger};
