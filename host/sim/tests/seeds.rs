@@ -1,5 +1,7 @@
 //! A few hundred lives in every test run; a seed is a life; a lying disk is found out.
 
+#![expect(clippy::unwrap_used, reason = "a test says what it expects by panicking")]
+
 use weir_sim::{Bench, Failure, Settings, Tally, live_many};
 
 /// Seeds of one run of this test, unless `WEIR_SIM_SEEDS` says another number.
