@@ -1,6 +1,9 @@
-//! `kill -9` under load: what was answered is processed, and its effect is one.
+//! `kill -9`. Under load: what was answered is processed, and its effect is one. While one handler's run goes on that
+//! does not let the process live: it is given up, and nobody else is.
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
 
 use crate::hub::{RunningHub, TestHub, until};
 use crate::load::Load;
@@ -84,4 +87,51 @@ fn effects(sink: &Sink) -> BTreeMap<String, BTreeSet<String>> {
         effects.entry(event).or_default().insert(message.header("webhook-id").to_owned());
     }
     effects
+}
+
+/// No module can bring the process down by itself, so the test does it as soon as the run has begun. What a run does
+/// to its host is the same to everybody who comes after.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_the_process_dies_in_twice_is_given_up_and_its_neighbour_goes_through() {
+    let hub = TestHub::new()
+        .github()
+        .config("[runs]\nslots = 1")
+        .handler("poison", "probe")
+        .sidecar("poison", "on = [\"github:poison\"]\n[limits]\ntime = \"5m\"\n")
+        .handler("neighbour", "noop")
+        .sidecar("neighbour", "on = [\"github:push\"]\n")
+        .start()
+        .await;
+    hub.until_ready("poison").await;
+    hub.until_ready("neighbour").await;
+    let poison = hub.push("poison", "the-poison", br#"{"steps":[{"op":"loop"}]}"#).await.accepted();
+    until_it_runs(&hub).await;
+    // The only slot is taken, so this one waits.
+    let neighbour = hub.push("push", "the-neighbour", b"{}").await.accepted();
+
+    let hub = hub.kill_and_restart().await;
+    until_it_runs(&hub).await;
+    assert_eq!(outcomes(&hub.event(&poison).await), ["host_lost"]);
+
+    let hub = hub.kill_and_restart().await;
+    let given_up = hub.until_status(&poison, "dead_letter").await;
+    assert_eq!(outcomes(&given_up), ["host_lost", "host_lost"]);
+    assert_eq!(outcomes(&hub.until_status(&neighbour, "processed").await), ["ok"]);
+
+    let hub = hub.kill_and_restart().await;
+    hub.until_ready("poison").await;
+    let later = hub.push("push", "a-later-one", b"{}").await.accepted();
+    hub.until_status(&later, "processed").await;
+    assert_eq!(hub.event(&poison).await, given_up, "it was tried again");
+}
+
+/// Waits until the run that the process is to die in has begun.
+async fn until_it_runs(hub: &RunningHub) {
+    hub.until_handler("poison", |handler| handler["running"] == 1).await;
+}
+
+/// How the attempts at an event's only delivery ended, the first one first.
+fn outcomes(event: &Value) -> Vec<String> {
+    let history = event["deliveries"][0]["history"].as_array().unwrap();
+    history.iter().map(|attempt| attempt["outcome"].as_str().unwrap().to_owned()).collect()
 }
