@@ -280,6 +280,7 @@ impl Sim<'_> {
             },
             next: spec.next,
             effects: RoutedEffects {
+                reply: None,
                 cancels: effects.cancels.clone(),
                 messages: messages.collect(),
                 emits: emits.collect(),

@@ -267,6 +267,8 @@ pub struct ResponseRecord {
 /// Effects with the routes of what they emit, ready to be stored.
 #[derive(Debug, Clone, Default)]
 pub struct RoutedEffects {
+    /// The answer to the sender, where the handler is its source's responder.
+    pub reply: Option<NewReply>,
     /// Keys whose waiting effects are dropped, before anything is added.
     pub cancels: Vec<Cancel>,
     /// Messages.
@@ -275,6 +277,17 @@ pub struct RoutedEffects {
     pub emits: Vec<NewEmit>,
     /// State.
     pub state: Vec<StateWrite>,
+}
+
+/// The answer of a responder, kept for whoever repeats the request.
+#[derive(Debug, Clone)]
+pub struct NewReply {
+    /// HTTP status.
+    pub status: u16,
+    /// Headers and body.
+    pub payload: Payload,
+    /// For so long from the commit on.
+    pub keep: Duration,
 }
 
 /// A message to store.

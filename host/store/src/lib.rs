@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use weir_core::name::HandlerName;
+use weir_core::name::{HandlerName, Target};
 use weir_core::route::{RouteTable, TableHash};
 use weir_core::state::StateReader;
 
@@ -32,7 +32,7 @@ use hold::{Hold, HoldId, NewHold};
 use hot::{ClaimRequest, Claimed, Ingested, NewRequest, Running, Settled, Settlement};
 use query::{
     CountRow, CountsFilter, DeliveryDetail, DeliveryFilter, EventDetail, EventFilter, Page, PageOf,
-    StoredRequest,
+    StoredReply, StoredRequest,
 };
 use registry::{CasOutcome, Entry, Kind};
 use upkeep::{CheckReport, Pruned, Redrive, Redriven, Retention};
@@ -65,6 +65,15 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// answer per request, in order, once it is durable; a duplicate is answered only after the first is durable.
     async fn ingest(&self, batch: Vec<NewRequest>) -> Vec<Result<Ingested, StoreError>>;
 
+    /// Stores one request as [`Store::ingest`] does, and claims the delivery of its event to `target` in the same
+    /// step, so that nobody else gets it first. No claim if nothing of the request was new, if the delivery is on
+    /// hold, or while a suspect waits: then it is due like any other. The request must carry one event.
+    async fn ingest_claiming(
+        &self,
+        request: NewRequest,
+        target: &Target,
+    ) -> Result<(Ingested, Option<Claimed>), StoreError>;
+
     /// Takes up to `limit` due deliveries per entry, heads of order keys only, skipping what is on hold. A claim
     /// ends when it is settled or dropped; what is dropped is due again at once, with no attempt spent.
     async fn claim(&self, wanted: &[ClaimRequest]) -> Result<Vec<Claimed>, StoreError>;
@@ -88,6 +97,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Returns when something may be due, or after `at_most`. A hint: it may return early.
     async fn wait_due(&self, at_most: Duration);
+
+    /// What was answered to the sender of an event by its source's responder, while that is kept.
+    async fn reply(&self, event: EventId) -> Result<Option<StoredReply>, StoreError>;
 
     // --- handler state, written only through `settle`
 

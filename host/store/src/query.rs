@@ -171,6 +171,17 @@ pub struct StoredRequest {
     pub payload: Payload,
 }
 
+/// What a responder answered a sender.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredReply {
+    /// HTTP status.
+    pub status: u16,
+    /// Headers and body.
+    pub payload: Payload,
+    /// Until when it is kept.
+    pub until: Timestamp,
+}
+
 /// Which totals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CountsFilter {

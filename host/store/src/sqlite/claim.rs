@@ -39,7 +39,7 @@ pub(super) async fn claim(
     let turn = handlers_turn(shared, wanted, now);
     let handlers_wait = !matches!(turn, Turn::Anybodys);
     if let Turn::Suspects(taken) = turn {
-        let guard = guard(shared, &taken);
+        let guard = guard(shared, taken.entry.n, taken.token);
         let target = shared.names.text(taken.place.target).parse::<Target>();
         if let Ok(target) = target {
             let suspect = Unread { target, taken: *taken, guard, suspect: true };
@@ -99,7 +99,7 @@ fn take(
 ) {
     let taken = shared.due.lock().take(name, wish.lane, limit, now);
     for taken in taken {
-        let guard = guard(shared, &taken);
+        let guard = guard(shared, taken.entry.n, taken.token);
         let target = wish.target.clone();
         match taken.entry.handoff.clone() {
             Some(handoff) => claimed.push(Claimed {
@@ -119,8 +119,9 @@ fn take(
     }
 }
 
-fn guard(shared: &Arc<Shared>, taken: &Taken) -> ClaimGuard {
-    let (shared, n, token) = (shared.clone(), taken.entry.n, taken.token);
+/// What gives a delivery back, if it is still claimed by that token.
+pub(super) fn guard(shared: &Arc<Shared>, n: i64, token: u64) -> ClaimGuard {
+    let shared = shared.clone();
     ClaimGuard::new(move || {
         if shared.due.lock().give_back(n, token) {
             shared.wake.notify_waiters();

@@ -4,6 +4,7 @@
 //! is on disk only, behind a boundary, and is read in when the window runs dry. Nothing here is the truth: what a
 //! claim hands out is checked against the stored row when it is read back, and again when it settles.
 
+mod at_once;
 mod suspects;
 
 use std::collections::{BTreeMap, VecDeque};

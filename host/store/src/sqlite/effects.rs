@@ -17,6 +17,7 @@ use super::group::{Counted, Writing, take};
 use super::ingest::{Born, store_delivery};
 use super::names::NameId;
 use super::payloads::{Packed, Packer};
+use super::replies::{self, PreparedReply};
 use super::settle::{Delivery, end_turn, left_waiting};
 use super::{num, state};
 use crate::error::StoreError;
@@ -28,6 +29,7 @@ pub(super) struct PreparedEffects {
     messages: Vec<(NewMessage, Option<Packed>)>,
     emits: Vec<(NewEmit, Packed, i64)>,
     state: Vec<StateWrite>,
+    reply: Option<PreparedReply>,
 }
 
 /// Packs what effects say.
@@ -35,7 +37,7 @@ pub(super) fn prepare(
     shared: &super::Shared,
     effects: RoutedEffects,
 ) -> Result<PreparedEffects, StoreError> {
-    let RoutedEffects { cancels, messages, emits, state } = effects;
+    let RoutedEffects { reply, cancels, messages, emits, state } = effects;
     let pack = |message: NewMessage| {
         let packed = match &message.content {
             Content::Own(payload) => Some(Packer::pack_plain(payload)),
@@ -56,7 +58,8 @@ pub(super) fn prepare(
             Ok((emit, packed, routing))
         })
         .collect::<Result<_, StoreError>>()?;
-    Ok(PreparedEffects { cancels, messages, emits, state })
+    let reply = reply.map(PreparedReply::new);
+    Ok(PreparedEffects { cancels, messages, emits, state, reply })
 }
 
 impl PreparedEffects {
@@ -69,6 +72,7 @@ impl PreparedEffects {
                 .iter()
                 .map(|w| w.value.as_ref().map_or(64, |v| v.len() + 64))
                 .sum::<usize>()
+            + self.reply.as_ref().map_or(0, PreparedReply::bytes)
     }
 
     /// How many events they emit.
@@ -81,6 +85,7 @@ impl PreparedEffects {
             && self.messages.is_empty()
             && self.emits.is_empty()
             && self.state.is_empty()
+            && self.reply.is_none()
     }
 }
 
@@ -179,6 +184,9 @@ pub(super) fn apply(
         }
     }
     state::write(writing, cause.handler, &effects.state)?;
+    if let Some(reply) = &effects.reply {
+        replies::keep(writing, cause.event, reply)?;
+    }
     Ok(made)
 }
 

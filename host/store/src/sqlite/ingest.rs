@@ -3,9 +3,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rusqlite::params;
 use weir_core::delivery::{DeliveryState, Fence};
 use weir_core::event::Event;
+use weir_core::name::Target;
 use weir_core::payload::Payload;
 use weir_core::provider::OnRedelivery;
 use weir_core::time::Timestamp;
@@ -15,8 +17,8 @@ use super::due::{Entry, Handoff, Place};
 use super::group::{Counted, Writing, take};
 use super::names::NameId;
 use super::payloads::Packed;
-use super::{num, replay};
-use crate::hot::{EventIngested, Ingested, NewDelivery, NewEvent, NewRequest, Routed};
+use super::{claim, num, replay};
+use crate::hot::{Claimed, EventIngested, Ingested, NewDelivery, NewEvent, NewRequest, Routed};
 
 /// A request as far as it can be prepared without the writer: packed, hashed, its routing table looked up.
 pub(super) struct PreparedRequest {
@@ -28,6 +30,14 @@ pub(super) struct PreparedRequest {
     pub(super) packed: Packed,
     pub(super) on_redelivery: OnRedelivery,
     pub(super) events: Vec<PreparedEvent>,
+    pub(super) claiming: Option<Claiming>,
+}
+
+/// A wish to claim the delivery to a target with the commit that stores it.
+pub(super) struct Claiming {
+    pub(super) target: Target,
+    /// Where the claim is put once the commit has held, and before the request is answered.
+    pub(super) place: Arc<Mutex<Option<Claimed>>>,
 }
 
 /// An event of a prepared request.
@@ -166,7 +176,7 @@ fn store_event(
         lineage: None,
         payload: payload.clone(),
     });
-    let first_delivery = store_deliveries(writing, &event.routed, carrier.source, n, &stored)?;
+    let first_delivery = store_deliveries(writing, &event.routed, carrier, n, &stored)?;
     let body_tag = prepared.key.map(|k| k.body_tag);
     writing
         .conn
@@ -208,17 +218,48 @@ fn store_event(
 fn store_deliveries(
     writing: &mut Writing<'_>,
     routed: &Routed,
-    source: NameId,
+    carrier: &Carrier<'_>,
     event: i64,
     stored: &Arc<Event>,
 ) -> rusqlite::Result<Option<i64>> {
+    let source = carrier.source;
+    let claiming = carrier.request.claiming.as_ref();
     let born = Born { source, event, due_at: None, keyed: None, cancelled: false };
     let first = writing.next.delivery;
     let handoff = Arc::new(Handoff { event: stored.clone(), message: None });
     for delivery in &routed.deliveries {
         store_delivery(writing, &born, delivery, Some(&handoff))?;
+        if let Some(claiming) = claiming.filter(|claiming| claiming.target == delivery.target) {
+            claim_at_once(writing, claiming, stored);
+        }
     }
     Ok((!routed.deliveries.is_empty()).then_some(first))
+}
+
+/// Makes a claim of the delivery that was stored just now, instead of a place in its queue.
+fn claim_at_once(writing: &mut Writing<'_>, claiming: &Claiming, event: &Arc<Event>) {
+    let Some((place, entry)) = writing.learned.fed.pop() else { return };
+    let Some(token) = writing.shared.due.lock().may_claim_at_once(place) else {
+        writing.learned.fed.push((place, entry));
+        return;
+    };
+    let claimed = Claimed {
+        delivery: writing.shared.ids.delivery(event.received_at, entry.n),
+        target: claiming.target.clone(),
+        fence: entry.fence,
+        event: event.clone(),
+        ids_round: 0,
+        message: None,
+        now: writing.now,
+        suspect: false,
+        // Without effect if the commit fails, for then there is no claim by this token.
+        guard: claim::guard(writing.shared, entry.n, token),
+    };
+    let to = claiming.place.clone();
+    writing.learned.then.push(Box::new(move |shared| {
+        shared.due.lock().claim_at_once(place, entry, token);
+        *to.lock() = Some(claimed);
+    }));
 }
 
 /// How the deliveries of one event begin.
@@ -307,6 +348,7 @@ pub(super) fn prepare(
         packed,
         on_redelivery,
         events: prepared,
+        claiming: None,
     })
 }
 

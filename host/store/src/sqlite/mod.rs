@@ -29,6 +29,7 @@ mod queue;
 mod readers;
 mod redrive;
 mod replay;
+mod replies;
 mod schema;
 mod settle;
 mod slots;
@@ -58,6 +59,7 @@ use crate::hot::{Ingested, NewRequest, Settled, Settlement};
 use checkpoint::Checkpointer;
 use failure::Failure;
 use group::{Job, JobEnd, JobError, Writing};
+use ingest::{Claiming, PreparedRequest};
 use queue::{Bounds, IngestOp, Queue, SettleOp};
 use slots::LastEnd;
 
@@ -411,17 +413,21 @@ impl Shared {
     async fn ingest(
         self: &Arc<Self>,
         batch: Vec<NewRequest>,
+        mut claiming: Option<Claiming>,
     ) -> Result<Vec<Result<Ingested, StoreError>>, StoreError> {
         self.writable()?;
         let mut requests = Vec::with_capacity(batch.len());
         let mut refused = Vec::new();
         for (index, request) in batch.into_iter().enumerate() {
             match ingest::prepare(self, request) {
-                Ok(prepared) => requests.push(prepared),
+                Ok(prepared) => {
+                    let claiming = claiming.take();
+                    requests.push(PreparedRequest { claiming, ..prepared });
+                }
                 Err(e) => refused.push((index, e)),
             }
         }
-        let bytes = requests.iter().map(ingest::PreparedRequest::bytes).sum();
+        let bytes = requests.iter().map(PreparedRequest::bytes).sum();
         let (reply, answer) = oneshot::channel();
         self.queue.put_ingest(IngestOp { requests, bytes, reply })?;
         let mut answers = answer.await.map_err(|_| self.gone())?;

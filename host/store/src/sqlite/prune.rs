@@ -8,7 +8,7 @@ use super::group::{JobError, Writing};
 use super::names::NameId;
 use super::redrive::{attempts_of, of_event};
 use super::settle::Delivery;
-use super::{effects, holds, num, redrive, schema, state};
+use super::{effects, holds, num, redrive, replies, schema, state};
 use crate::error::StoreError;
 use crate::upkeep::{Pruned, Retention};
 
@@ -52,8 +52,12 @@ pub(super) fn prune(writing: &mut Writing<'_>, retention: &Retention) -> Result<
     effects::forget_cancellations(conn, now)?;
     redrive::forget(conn, keys_before)?;
     holds::remove_ended(conn, now)?;
-    pruned.more =
-        more_events || more_requests || more_keys || values >= num::count(VALUES_PER_CALL);
+    let more_replies = replies::forget(conn, now)?;
+    pruned.more = more_replies
+        || more_events
+        || more_requests
+        || more_keys
+        || values >= num::count(VALUES_PER_CALL);
     give_back_pages(conn)?;
     Ok(pruned)
 }

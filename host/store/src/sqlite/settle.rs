@@ -46,7 +46,8 @@ pub(super) fn prepare(
     let asked = !effects.cancels.is_empty()
         || !effects.messages.is_empty()
         || !effects.emits.is_empty()
-        || !effects.state.is_empty();
+        || !effects.state.is_empty()
+        || effects.reply.is_some();
     if asked && next != Next::Processed {
         return Err(StoreError::Invalid("only a processed delivery can have effects".into()));
     }

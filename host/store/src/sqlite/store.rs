@@ -5,20 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use weir_core::id::{DeliveryId, EventId, RequestId};
 use weir_core::name::{HandlerName, Target};
 use weir_core::route::{RouteTable, TableHash};
 use weir_core::state::StateReader;
 
+use super::ingest::Claiming;
 use super::slots::Run;
-use super::{SqliteStore, claim, control, holds, prune, query, redrive, state, upkeep};
+use super::{SqliteStore, claim, control, holds, prune, query, redrive, replies, state, upkeep};
 use crate::Store;
 use crate::error::StoreError;
 use crate::hold::{Hold, HoldId, NewHold};
 use crate::hot::{ClaimRequest, Claimed, Ingested, NewRequest, Running, Settled, Settlement};
 use crate::query::{
     CountRow, CountsFilter, DeliveryDetail, DeliveryFilter, EventDetail, EventFilter, Page, PageOf,
-    StoredRequest,
+    StoredReply, StoredRequest,
 };
 use crate::registry::{CasOutcome, Entry, Kind};
 use crate::upkeep::{CheckReport, Pruned, Redrive, Redriven, Retention};
@@ -27,10 +29,27 @@ use crate::upkeep::{CheckReport, Pruned, Redrive, Redriven, Retention};
 impl Store for SqliteStore {
     async fn ingest(&self, batch: Vec<NewRequest>) -> Vec<Result<Ingested, StoreError>> {
         let items = batch.len();
-        match self.shared.ingest(batch).await {
+        match self.shared.ingest(batch, None).await {
             Ok(answers) => answers,
             Err(e) => vec![Err(e); items],
         }
+    }
+
+    async fn ingest_claiming(
+        &self,
+        request: NewRequest,
+        target: &Target,
+    ) -> Result<(Ingested, Option<Claimed>), StoreError> {
+        if request.events.len() != 1 {
+            return Err(StoreError::Invalid("only a request with one event can be claimed".into()));
+        }
+        self.shared.end_holds(self.shared.clock.now());
+        let place = Arc::new(Mutex::new(None));
+        let claiming = Claiming { target: target.clone(), place: place.clone() };
+        let mut answers = self.shared.ingest(vec![request], Some(claiming)).await?;
+        let ingested = answers.pop().unwrap_or(Err(StoreError::Closed))?;
+        let claimed = place.lock().take();
+        Ok((ingested, claimed))
     }
 
     async fn claim(&self, wanted: &[ClaimRequest]) -> Result<Vec<Claimed>, StoreError> {
@@ -78,6 +97,11 @@ impl Store for SqliteStore {
         self.shared.end_holds(now);
         let hold_ends = self.shared.next_hold_end().map_or(at_most, |end| end.since(now));
         claim::wait_due(&self.shared, at_most.min(hold_ends)).await;
+    }
+
+    async fn reply(&self, event: EventId) -> Result<Option<StoredReply>, StoreError> {
+        let found = self.shared.blocking("read a reply", move |s| replies::find(&s, event)).await?;
+        found.transpose().map_err(StoreError::Damaged)
     }
 
     fn state(&self, handler: &HandlerName) -> Arc<dyn StateReader> {

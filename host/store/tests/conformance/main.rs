@@ -10,5 +10,6 @@ mod effects;
 mod ingest;
 mod lost;
 mod replay;
+mod replies;
 mod settling;
 mod upkeep;
