@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::Full;
 
+use crate::fixtures;
 use crate::hub::{RunningHub, TestHub, github_signature, hmac_hex, until};
-use crate::wat_guests::{IDLE, component};
 
 async fn hub() -> RunningHub {
     TestHub::new().github().source("slack", "slack", "slack's secret").start().await
@@ -127,72 +127,17 @@ fn a_port_in_use_is_one_clear_message() {
 async fn modules_that_cannot_serve_are_refused_with_a_reason_and_the_old_one_goes_on() {
     let hub = TestHub::new().github().handler("keeper", "noop").start().await;
     let before = hub.until_ready("keeper").await;
-    let folder = tempfile::tempdir().unwrap();
-    let bad = |name: &str, bytes: &[u8]| {
-        let path = folder.path().join(name);
-        std::fs::write(&path, bytes).unwrap();
-        path
-    };
-    let wat = |text: &str| wat::parse_str(text).unwrap();
-    let modules = [
-        (bad("garbage", b"this is not WebAssembly"), "not a WebAssembly"),
-        (
-            bad("half", &std::fs::read(crate::hub::guest("noop")).unwrap()[..5_000]),
-            "does not compile",
-        ),
-        (bad("empty", b""), "empty"),
-        (bad("core", &wat("(module (func (export \"f\")))")), "_start"),
-        (bad("world", &wat("(component)")), "world `handler`"),
-        (bad("import", &wat("(component (import \"acme:db/sql@1.0.0\" (instance)))")), "acme:db"),
-        (crate::hub::guest("contract-0-1-1"), "needs contract 0.1.1 (state.get-bytes)"),
-        (crate::hub::guest("contract-0-2-0"), "needs contract 0.2.0"),
-        (
-            bad("start", &component(&format!("(func $s (loop (br 0))) (start $s) {IDLE}"))),
-            "limit of 1s",
-        ),
-        (crate::hub::guest("describe-traps"), "describe failed: "),
-        (crate::hub::guest("describe-loops"), "describe failed: ran past its limit of 1s"),
-    ];
-    for (module, reason) in modules {
-        hub.put_handler("keeper", &module);
+    let file = hub.folder.path().join("plugins/keeper.wasm");
+    for fixture in fixtures::refused() {
+        fixture.put(&file);
         let status = hub
             .until_handler("keeper", |h| {
-                h["last_error"].as_str().is_some_and(|e| e.contains(reason))
+                h["last_error"].as_str().is_some_and(|e| e.contains(fixture.reason))
             })
             .await;
-        assert_eq!(status["version"], before["version"], "{module:?} replaced a good version");
+        let served = (&status["version"], &status["state"]);
+        assert_eq!(served, (&before["version"], &"ready".into()), "{}", fixture.name);
     }
-    let event = hub.push("push", "after", b"{}").await.accepted();
-    hub.until_status(&event, "processed").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn files_that_are_no_modules_are_refused_unread_and_the_old_one_goes_on() {
-    let hub = TestHub::new().github().handler("keeper", "noop").start().await;
-    let before = hub.until_ready("keeper").await;
-    let plugins = hub.folder.path().join("plugins");
-    let (file, beside) = (plugins.join("keeper.wasm"), plugins.join("beside"));
-    let elsewhere = tempfile::tempdir().unwrap();
-    std::fs::copy(crate::hub::guest("version-a"), elsewhere.path().join("a.wasm")).unwrap();
-    let refused = async |reason: &str| {
-        let status = hub
-            .until_handler("keeper", |h| {
-                h["last_error"].as_str().is_some_and(|e| e.contains(reason))
-            })
-            .await;
-        assert_eq!((&status["version"], &status["state"]), (&before["version"], &"ready".into()));
-    };
-
-    std::fs::File::create(&beside).unwrap().set_len(200_000_000).unwrap();
-    std::fs::rename(&beside, &file).unwrap();
-    refused("200000000 bytes").await;
-    std::os::unix::fs::symlink(elsewhere.path().join("a.wasm"), &beside).unwrap();
-    std::fs::rename(&beside, &file).unwrap();
-    refused("out of the plugins folder").await;
-    std::fs::remove_file(&file).unwrap();
-    std::fs::create_dir(&file).unwrap();
-    refused("not a regular file").await;
-
     let event = hub.push("push", "after", b"{}").await.accepted();
     hub.until_status(&event, "processed").await;
 }

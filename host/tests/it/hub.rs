@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -237,9 +237,25 @@ impl RunningHub {
 
     /// Sends a request as it is.
     pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> (StatusCode, Bytes) {
-        let response = self.client.request(request).await.unwrap();
-        let status = response.status();
-        (status, response.into_body().collect().await.unwrap().to_bytes())
+        let response = self.exchange(request).await;
+        (response.status(), response.into_body())
+    }
+
+    /// Sends a request as it is; the answer with its headers.
+    pub(crate) async fn exchange(&self, request: Request<Full<Bytes>>) -> Response<Bytes> {
+        self.exchanging(request).await
+    }
+
+    /// The same, to be waited for elsewhere.
+    pub(crate) fn exchanging(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> impl Future<Output = Response<Bytes>> + Send + use<> {
+        let client = self.client.clone();
+        async move {
+            let (head, body) = client.request(request).await.unwrap().into_parts();
+            Response::from_parts(head, body.collect().await.unwrap().to_bytes())
+        }
     }
 
     /// Posts to a source with these headers.
@@ -257,14 +273,24 @@ impl RunningHub {
 
     /// Posts a signed GitHub event to the source `github`.
     pub(crate) async fn push(&self, kind: &str, delivery: &str, body: &[u8]) -> Answer {
-        let signature = github_signature(body);
-        let headers = [
-            ("content-type", "application/json"),
-            ("x-github-event", kind),
-            ("x-github-delivery", delivery),
-            ("x-hub-signature-256", &signature),
-        ];
-        self.post("github", &headers, body).await
+        let (status, body) = self.send(self.push_request(kind, delivery, body)).await;
+        Answer { status, body: serde_json::from_slice(&body).unwrap_or(Value::Null) }
+    }
+
+    /// A signed GitHub event for the source `github`.
+    pub(crate) fn push_request(
+        &self,
+        kind: &str,
+        delivery: &str,
+        body: &[u8],
+    ) -> Request<Full<Bytes>> {
+        Request::post(format!("http://{}/webhook/github", self.ingress))
+            .header("content-type", "application/json")
+            .header("x-github-event", kind)
+            .header("x-github-delivery", delivery)
+            .header("x-hub-signature-256", github_signature(body))
+            .body(Full::new(Bytes::copy_from_slice(body)))
+            .unwrap()
     }
 
     /// Asks the admin API.
@@ -280,12 +306,17 @@ impl RunningHub {
 
     /// The sum of a metric over its labels.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
+        self.series(name).await.iter().sum()
+    }
+
+    /// The values of a metric, one for each of its labels that has been met.
+    pub(crate) async fn series(&self, name: &str) -> Vec<f64> {
         let uri = format!("http://{}/metrics", self.admin);
         let (_, page) = self.send(Request::builder().uri(uri).body(Full::default()).unwrap()).await;
         let page = String::from_utf8(page.into()).unwrap();
         let of_metric = |line: &&str| line.split(['{', ' ']).next() == Some(name);
         let values = page.lines().filter(of_metric).filter_map(|line| line.rsplit(' ').next());
-        values.map(|value| value.parse::<f64>().unwrap()).sum()
+        values.map(|value| value.parse::<f64>().unwrap()).collect()
     }
 
     /// Runs a command of the CLI against this hub.

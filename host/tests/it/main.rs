@@ -9,6 +9,7 @@
     reason = "a test says what it expects by panicking"
 )]
 
+mod fixtures;
 mod hub;
 mod load;
 mod sink;
