@@ -145,28 +145,29 @@ impl Hub {
 
         let last_good = invoker::restore(&*store, &config).await?;
         let first_start = last_good.is_empty();
-        let routes = Arc::new(Routes::build(store.clone(), &config.routes, last_good).await?);
+        let routes = Arc::new(Routes::build(store.clone(), &config, last_good).await?);
 
-        let ingress = Arc::new(Ingress::new(IngressParts {
-            config: config.clone(),
-            store: store.clone(),
-            routes: routes.clone(),
-            clock: clock.clone(),
-            metrics: metrics.clone(),
-            health: health.clone(),
-            drain: drain.clone(),
-        }));
         let invoker = Invoker::new(InvokerParts {
             config: config.clone(),
             store: store.clone(),
             engine: engine(&config)?,
-            routes,
+            routes: routes.clone(),
             clock: clock.clone(),
             metrics: metrics.clone(),
             drain: drain.clone(),
             tasks: tasks.clone(),
             guests: threads.work.clone(),
         });
+        let ingress = Arc::new(Ingress::new(IngressParts {
+            config: config.clone(),
+            store: store.clone(),
+            routes,
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            health: health.clone(),
+            drain: drain.clone(),
+            responders: Some(invoker.responders()),
+        }));
         let egress = Egress::new(EgressParts {
             config: config.clone(),
             store: store.clone(),

@@ -1,4 +1,5 @@
-//! The routing table in force, made of the configured routes and the handlers' subscriptions.
+//! The routing table in force, made of the handlers' subscriptions and of what is configured: routes, and who answers for
+//! a source.
 //!
 //! Readers take a snapshot; a change builds a new table, stores it so that events can refer to it, then swaps.
 
@@ -11,7 +12,7 @@ use weir_core::name::{HandlerName, Target};
 use weir_core::route::{Pattern, RouteTable, Subscription};
 use weir_store::{Store, StoreError};
 
-use crate::config::Route;
+use crate::config::{Config, Route, Source};
 
 /// The routing table in force.
 #[derive(Debug)]
@@ -31,16 +32,15 @@ impl Routes {
     /// A table of the configured routes and of the handlers that are known already.
     pub async fn build(
         store: Arc<dyn Store>,
-        routes: &[Route],
+        config: &Config,
         handlers: BTreeMap<HandlerName, Vec<Pattern>>,
     ) -> Result<Self, StoreError> {
-        let routes = routes
-            .iter()
-            .map(|r| Subscription {
-                target: Target::Destination(r.to.clone()),
-                patterns: r.on.clone(),
-            })
-            .collect();
+        let to_destination = |route: &Route| Subscription {
+            target: Target::Destination(route.to.clone()),
+            patterns: route.on.clone(),
+        };
+        let responders = config.sources.values().filter_map(|source| to_responder(source));
+        let routes = responders.chain(config.routes.iter().map(to_destination)).collect();
         let parts = Parts { routes, handlers };
         let table = parts.table();
         store.keep_table(&table).await?;
@@ -78,6 +78,14 @@ impl Routes {
         self.current.store(Arc::new(table));
         Ok(true)
     }
+}
+
+/// Whoever answers for a source gets all that comes in there, whatever it asks for itself and also while it is missing.
+fn to_responder(source: &Source) -> Option<Subscription> {
+    let target = Target::Handler(source.responder.as_ref()?.handler.clone());
+    // The name of a source is always a pattern.
+    let all = Pattern::parse(&format!("{}:*", source.name)).ok()?;
+    Some(Subscription { target, patterns: vec![all] })
 }
 
 impl Parts {

@@ -83,7 +83,7 @@ impl Place {
         let store: Arc<dyn Store> =
             Arc::new(sqlite::open(&file, sqlite::Options::new(clock.clone())).unwrap());
         let handlers = invoker::restore(&*store, &config).await.unwrap();
-        let routes = Routes::build(Arc::clone(&store), &config.routes, handlers).await.unwrap();
+        let routes = Routes::build(Arc::clone(&store), &config, handlers).await.unwrap();
         let routes = Arc::new(routes);
         let options =
             Options { cache_dir: Some(self.root.path().join("cache")), ..Options::default() };

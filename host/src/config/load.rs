@@ -14,11 +14,12 @@ use super::handler::{self, Bounds, HandlerDefaults, HandlerSettings};
 use super::plugins::Runs;
 use super::problem::{ConfigErrors, Problem};
 use super::retry::RawRetry;
+use super::source::Beside;
 use super::surroundings::Surroundings;
 use super::tree::{Report, Section, parse};
 use super::{
-    Config, DEFAULTS, admin, destination, development, log, plugins, providers, route, server,
-    source, store,
+    Config, DEFAULTS, admin, destination, development, log, plugins, providers, responder, route,
+    server, source, store,
 };
 
 /// The file that is read if none is named.
@@ -138,6 +139,7 @@ pub(super) fn read<'t>(
     let place = store::read(root.section("store"), around);
     let plugins = plugins::read(root.section("plugins"), around);
     let runs = plugins::runs(root.section("runs"), cores);
+    let responders = responder::read(root.section("responders"));
     let retention = store::retention(root.section("retention"));
     let shutdown_grace = log::shutdown_grace(root.section("shutdown"));
     let log = log::read(root.section("log"));
@@ -155,6 +157,7 @@ pub(super) fn read<'t>(
         destinations: &destination_defaults,
         runs: &judged,
         server: server.as_ref(),
+        responders: responders.as_ref(),
     };
     let ways = read_ways(&mut root, &bounds, catalog, around);
     root.finish();
@@ -166,6 +169,7 @@ pub(super) fn read<'t>(
         data_dir: place.folder,
         plugins: plugins?,
         runs: runs?,
+        responders: responders?,
         handler_defaults,
         retention: retention?,
         shutdown_grace: shutdown_grace?,
@@ -184,6 +188,7 @@ struct Judged<'a> {
     destinations: &'a destination::DestinationDefaults,
     runs: &'a Runs,
     server: Option<&'a server::Server>,
+    responders: Option<&'a responder::Responders>,
 }
 
 /// The parts of a file that the operator names.
@@ -212,7 +217,8 @@ fn read_ways(
     }
     let sections = root.named("sources");
     let source_names = sections.iter().map(|(name, _)| (*name).to_owned()).collect();
-    let sources = source::read(sections, catalog, judged.server, around);
+    let beside = Beside { catalog, server: judged.server, responders: judged.responders };
+    let sources = source::read(sections, &beside, around);
     let routes = route::read(root.tables("route"), &names, &source_names);
     let bounds = Bounds {
         defaults: judged.handlers,

@@ -14,6 +14,7 @@ mod place;
 mod plugins;
 mod problem;
 mod providers;
+mod responder;
 mod retry;
 mod route;
 mod secret;
@@ -48,6 +49,7 @@ pub use log::Log;
 pub use place::Place;
 pub use plugins::{Plugins, Runs};
 pub use problem::{ConfigErrors, Problem};
+pub use responder::{Responder, Responders};
 pub use route::Route;
 pub use server::Server;
 pub use source::Source;
@@ -70,6 +72,8 @@ pub struct Config {
     pub plugins: Plugins,
     /// How runs are bounded.
     pub runs: Runs,
+    /// Handlers whose reply is the answer to the sender.
+    pub responders: Responders,
     /// What a handler gets that says nothing else.
     pub handler_defaults: HandlerDefaults,
     /// How long things are kept.

@@ -8,6 +8,7 @@ use weir_core::name::SourceName;
 use weir_core::provider::{Catalog, Provider, ProviderError, ProviderOverrides};
 use weir_core::verify::{NamedSecret, Params, Secret, SecretError, Verifier};
 
+use super::responder::{self, Responder, Responders};
 use super::secret;
 use super::server::Server;
 use super::surroundings::Surroundings;
@@ -34,13 +35,21 @@ pub struct Source {
     pub body_limit: usize,
     /// The URL that senders are given, where it is known. Schemes that sign the URL sign this one.
     pub public_url: Option<String>,
+    /// Who answers the sender, if it is not the hub itself.
+    pub responder: Option<Responder>,
+}
+
+/// What sources are judged against.
+pub(super) struct Beside<'a> {
+    pub(super) catalog: &'a Catalog,
+    pub(super) server: Option<&'a Server>,
+    pub(super) responders: Option<&'a Responders>,
 }
 
 /// Reads every `[sources.NAME]`.
 pub(super) fn read(
     sections: Vec<(&str, Section<'_>)>,
-    catalog: &Catalog,
-    server: Option<&Server>,
+    beside: &Beside<'_>,
     around: &Surroundings<'_>,
 ) -> BTreeMap<SourceName, Arc<Source>> {
     let mut sources = BTreeMap::new();
@@ -48,7 +57,7 @@ pub(super) fn read(
         match SourceName::configured(name) {
             Err(error) => section.problem("", error),
             Ok(name) => {
-                if let Some(source) = one(name.clone(), section, catalog, server, around) {
+                if let Some(source) = one(name.clone(), section, beside, around) {
                     sources.insert(name, Arc::new(source));
                 }
             }
@@ -60,8 +69,7 @@ pub(super) fn read(
 fn one(
     name: SourceName,
     mut section: Section<'_>,
-    catalog: &Catalog,
-    server: Option<&Server>,
+    &Beside { catalog, server, responders }: &Beside<'_>,
     around: &Surroundings<'_>,
 ) -> Option<Source> {
     let base = section.must::<String>("provider").and_then(|word| {
@@ -101,6 +109,7 @@ fn one(
         );
         section.problem("public_url", what);
     }
+    let responder = responder::of_source(&mut section, responders);
     section.finish();
     let (provider, server, secrets, params) = (provider?, server?, secrets?, params?);
     Some(Source {
@@ -112,6 +121,7 @@ fn one(
         signing: secrets.first()?.value.clone(),
         secrets,
         public_url,
+        responder,
     })
 }
 

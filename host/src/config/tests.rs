@@ -520,3 +520,26 @@ fn without_a_sidecar_the_configuration_alone_holds() {
     let other = HandlerName::new("other").unwrap();
     assert_eq!(config.settings_for(&other, None).unwrap(), HandlerSettings::default());
 }
+
+#[test]
+fn a_source_may_name_who_answers_for_it_and_how_long_a_sender_waits() {
+    let source = |more: &str| {
+        format!(
+            "[sources.a]\nprovider = \"github\"\nsecrets = [{{ env = \"GITHUB_SECRET\" }}]\n{more}"
+        )
+    };
+    let responder = |more: &str| loaded(&source(more)).0.sources["a"].responder.clone();
+    assert_eq!(responder(""), None);
+    let named = responder("responder = \"commands\"").unwrap();
+    assert_eq!((named.handler.as_str(), named.deadline), ("commands", Duration::from_millis(2500)));
+    let quick = responder("responder = \"commands\"\nresponder_deadline = \"1s\"").unwrap();
+    assert_eq!(quick.deadline, Duration::from_secs(1));
+    assert_eq!(
+        problems(&source("responder = \"commands\"\nresponder_deadline = \"5m\"")),
+        "weir.toml:5: sources.a.responder_deadline: must be at most 30s"
+    );
+    assert_eq!(
+        problems(&source("responder_deadline = \"1s\"")),
+        "weir.toml:4: sources.a.responder_deadline: is of no use without a responder"
+    );
+}

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::de::DeValue;
-use weir_core::name::DestinationName;
+use weir_core::name::{DestinationName, HandlerName};
 use weir_core::route::Pattern;
 
 use super::units;
@@ -117,6 +117,12 @@ impl Value for SocketAddr {
 impl Value for Pattern {
     fn read(value: &DeValue<'_>) -> Result<Self, String> {
         Self::parse(&String::read(value)?).map_err(|e| e.to_string())
+    }
+}
+
+impl Value for HandlerName {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        Self::new(&String::read(value)?).map_err(|e| e.to_string())
     }
 }
 

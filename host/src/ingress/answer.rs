@@ -3,10 +3,11 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use weir_core::handshake::HandshakeAnswer;
+use weir_core::payload::Payload;
 use weir_core::provider::AnswerTable;
 use weir_store::hot::EventIngested;
 
@@ -93,6 +94,24 @@ pub(super) fn handshake(reply: HandshakeAnswer) -> Answer {
             response.headers_mut().insert(name, value);
         }
     }
+    response
+}
+
+/// What a handler answers. Its parts were checked when the handler said them; what is no HTTP is left out all the same.
+pub(super) fn reply(status: u16, payload: &Payload) -> Answer {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
+    let bodiless = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status);
+    let body = if bodiless { Bytes::new() } else { payload.body.clone() };
+    let mut response = answer(status, None, body);
+    for (name, value) in &payload.headers {
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::try_from(&**name), HeaderValue::from_bytes(value))
+        {
+            response.headers_mut().append(name, value);
+        }
+    }
+    // A handler's words are data to whoever asked, and no page of this host.
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 

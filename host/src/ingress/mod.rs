@@ -5,6 +5,8 @@
 //! stranger's appetite in bounds stands around them (`listener`, `roll`, `connection`, `wire`, `body`, `budget`, `client`,
 //! `debts`).
 //!
+//! `respond` waits, within a deadline, for a source whose answer is a handler's reply.
+//!
 //! What may not live here: running handlers, SQL, the name of a provider.
 
 mod answer;
@@ -21,6 +23,7 @@ mod receive;
 mod redact;
 mod refusal_log;
 mod refused;
+mod respond;
 mod roll;
 mod to_the_end;
 mod way;
@@ -40,6 +43,7 @@ use weir_store::registry::{CasOutcome, Kind};
 use weir_store::{Store, StoreError};
 
 use crate::config::Config;
+use crate::invoker::Responders;
 use crate::observe::health::{Health, ROUTING_MISSING};
 use crate::observe::metrics::Metrics;
 use crate::routes::Routes;
@@ -73,6 +77,8 @@ pub struct IngressParts {
     pub health: Arc<Health>,
     /// When to stop.
     pub drain: Drain,
+    /// Runs the handlers that answer for a source; without it every source gives its usual answer.
+    pub responders: Option<Responders>,
 }
 
 /// The way in for webhooks.
@@ -97,13 +103,15 @@ pub struct Ingress {
     metrics: Metrics,
     health: Arc<Health>,
     drain: Drain,
+    responders: Option<Responders>,
 }
 
 impl Ingress {
     /// Prepares every source; nothing is accepted yet.
     #[must_use]
     pub fn new(parts: IngressParts) -> Self {
-        let IngressParts { config, store, routes, clock, metrics, health, drain } = parts;
+        let IngressParts { config, store, routes, clock, metrics, health, drain, responders } =
+            parts;
         let server = &config.server;
         let way = |source| Way::new(source, server, &metrics);
         let ways = config.sources.values().map(|source| (source.name.as_str().into(), way(source)));
@@ -131,6 +139,7 @@ impl Ingress {
             metrics,
             health,
             drain,
+            responders,
         }
     }
 

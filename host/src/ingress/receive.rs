@@ -34,9 +34,9 @@ enum Understood {
 }
 
 /// A request that is taken in, with the word that it is counted by.
-struct Taken {
-    word: &'static str,
-    answer: Answer,
+pub(super) struct Taken {
+    pub(super) word: &'static str,
+    pub(super) answer: Answer,
 }
 
 impl Ingress {
@@ -115,12 +115,15 @@ impl Ingress {
         if !self.is_open() {
             return Err(Refused::NotReady);
         }
-        let (body, _share) = body::read(body, way.limits, &self.budget).await?;
+        let (body, share) = body::read(body, way.limits, &self.budget).await?;
         match self.understand(way, head, body, client)? {
             Understood::Handshake(reply) => shake_hands(way, reply),
             Understood::Events { request, is_batch } => {
                 client.verified();
-                self.store(way, request, is_batch).await
+                match self.respondent(way, &request, is_batch) {
+                    Some(respondent) => self.respond(way, respondent, request, share).await,
+                    None => self.store(way, request, is_batch).await,
+                }
             }
         }
     }
@@ -299,7 +302,7 @@ fn shake_hands(way: &Way, reply: HandshakeAnswer) -> Result<Taken, Refused> {
     Ok(Taken { word: "handshake", answer: answer::handshake(reply) })
 }
 
-fn count(metrics: &SourceMetrics, event: &EventIngested) {
+pub(super) fn count(metrics: &SourceMetrics, event: &EventIngested) {
     match event {
         EventIngested::Stored { id_reused, unrouted, .. } => {
             metrics.stored();

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use http::{Method, StatusCode};
 use weir_core::verify::Params;
+use weir_store::hot::EventIngested;
 
-use super::answer::Acknowledgement;
+use super::answer::{self, Acknowledgement, Answer};
 use super::body::BodyLimits;
 use super::limits::BODY_PACE_AFTER;
 use super::redact::SecretFields;
@@ -21,6 +22,8 @@ pub(super) struct Way {
     pub(super) secret_fields: SecretFields,
     /// What the provider demands as an answer.
     pub(super) acknowledgement: Option<Acknowledgement>,
+    /// What the provider wants to hear where a handler was to answer and has not.
+    unanswered: Option<Acknowledgement>,
     /// The status of a refused signature.
     pub(super) failure_status: StatusCode,
     /// Whether some requests are answered before verification.
@@ -43,11 +46,20 @@ impl Way {
             },
             secret_fields: SecretFields::new(&provider.secret_fields),
             acknowledgement: provider.acknowledge.as_ref().and_then(Acknowledgement::new),
+            unanswered: provider.default_answer.as_ref().and_then(Acknowledgement::new),
             failure_status: StatusCode::from_u16(provider.failure_status)
                 .unwrap_or(StatusCode::UNAUTHORIZED),
             has_unsigned_handshakes: provider.has_unsigned_handshakes(),
             params: source.params.clone(),
             source: Arc::clone(source),
+        }
+    }
+
+    /// What is answered where a handler was to answer and has not.
+    pub(super) fn default_answer(&self, events: &[EventIngested]) -> Answer {
+        match self.unanswered.as_ref().or(self.acknowledgement.as_ref()) {
+            Some(words) => words.answer(),
+            None => answer::stored(events, false),
         }
     }
 

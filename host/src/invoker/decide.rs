@@ -11,10 +11,13 @@ use weir_core::name::{HandlerName, SourceName};
 use weir_core::retry::RetryPolicy;
 use weir_core::route::RouteTable;
 use weir_core::time::Timestamp;
-use weir_engine::{Log, RunReport, Version};
+use weir_engine::{Level, Log, LogLine, RunReport, Version};
 use weir_store::hot::{
-    AttemptRecord, Claimed, NewDelivery, NewEmit, NewMessage, Routed, RoutedEffects, Settlement,
+    AttemptRecord, Claimed, NewDelivery, NewEmit, NewMessage, NewReply, Routed, RoutedEffects,
+    Settlement,
 };
+
+use super::responders::{self, REPLY_HEADERS};
 
 /// A handler may ask for a wait this long, beyond what its policy plans.
 const LONGEST_WAIT: Duration = Duration::from_secs(RETRY_AFTER_SECONDS_MAX as u64);
@@ -28,12 +31,15 @@ pub(crate) struct Facts<'a> {
     pub(crate) started_at: Timestamp,
     pub(crate) policy: &'a RetryPolicy,
     pub(crate) routes: &'a RouteTable,
+    /// For how long a reply is kept, where the handler is the responder of the event's source.
+    pub(crate) keeps_reply: Option<Duration>,
 }
 
 /// The settlement of a run.
-pub(crate) fn decide(facts: Facts<'_>, report: RunReport, random: &mut impl Rng) -> Settlement {
+pub(crate) fn decide(facts: Facts<'_>, mut report: RunReport, random: &mut impl Rng) -> Settlement {
     let Facts { claim, policy, .. } = facts;
     let attempt = claim.fence.attempt;
+    let reply = reply(&mut report, facts.keeps_reply);
     let next = delivery::decide(report.verdict(), attempt, policy, LONGEST_WAIT, random);
     let record = AttemptRecord {
         started_at: facts.started_at,
@@ -45,7 +51,7 @@ pub(crate) fn decide(facts: Facts<'_>, report: RunReport, random: &mut impl Rng)
         response: None,
     };
     let effects = match next {
-        Next::Processed => routed(report.effects, facts.handler, facts.routes),
+        Next::Processed => routed(report.effects, reply, facts.handler, facts.routes),
         Next::Retry { .. } | Next::DeadLetter => RoutedEffects::default(),
     };
     Settlement {
@@ -86,9 +92,28 @@ pub(crate) fn exhausted(settlement: Settlement, descendants: u64) -> Settlement 
     Settlement { attempt, next: Next::DeadLetter, effects, ..settlement }
 }
 
-fn routed(effects: Effects, handler: &HandlerName, routes: &RouteTable) -> RoutedEffects {
+/// The reply as it goes out. A reply to nobody is dropped, so that a replay runs like the first time.
+fn reply(report: &mut RunReport, keep: Option<Duration>) -> Option<NewReply> {
+    let (reply, left_out) = responders::kept(report.effects.reply.take()?, keep?);
+    for name in left_out {
+        let message = format!(
+            "the reply's header `{name}` is left out; a reply may have content-type, {}",
+            REPLY_HEADERS.join(", ")
+        );
+        report.log.lines.push(LogLine { level: Level::Warn, message: message.into() });
+    }
+    Some(reply)
+}
+
+fn routed(
+    effects: Effects,
+    reply: Option<NewReply>,
+    handler: &HandlerName,
+    routes: &RouteTable,
+) -> RoutedEffects {
     let source = SourceName::emitted_by(handler);
     RoutedEffects {
+        reply,
         cancels: effects.cancels,
         messages: effects.messages.into_iter().map(message).collect(),
         emits: effects.emits.into_iter().map(|emit| routed_emit(emit, &source, routes)).collect(),
@@ -144,7 +169,7 @@ mod tests {
     use rand::SeedableRng;
     use rand::rngs::StdRng;
     use weir_core::delivery::Fence;
-    use weir_core::effect::{Content, StateWrite, Timing};
+    use weir_core::effect::{Content, Reply, StateWrite, Timing};
     use weir_core::event::{Event, EventType};
     use weir_core::id::{DeliveryId, EventId, MessageId};
     use weir_core::name::{DestinationName, Target};
@@ -152,7 +177,7 @@ mod tests {
     use weir_core::retry::Backoff;
     use weir_core::route::{Pattern, Subscription};
     use weir_core::state::ReadSet;
-    use weir_engine::{End, Level, LogLine};
+    use weir_engine::End;
     use weir_store::hot::ClaimGuard;
 
     use super::*;
@@ -229,6 +254,10 @@ mod tests {
     }
 
     fn decided(report: RunReport, attempt: u32) -> Settlement {
+        decided_for(None, report, attempt)
+    }
+
+    fn decided_for(keeps_reply: Option<Duration>, report: RunReport, attempt: u32) -> Settlement {
         let watching = |name: &str, pattern: &str| Subscription {
             target: Target::Handler(HandlerName::new(name).unwrap()),
             patterns: vec![Pattern::parse(pattern).unwrap()],
@@ -241,6 +270,7 @@ mod tests {
             started_at: Timestamp::from_millis(2),
             policy: &policy(),
             routes: &routes,
+            keeps_reply,
         };
         decide(facts, report, &mut StdRng::seed_from_u64(0))
     }
@@ -282,6 +312,31 @@ mod tests {
             assert!(effects.state.is_empty() && effects.cancels.is_empty());
             assert_eq!(settlement.reads.keys.len(), 1);
         }
+    }
+
+    #[test]
+    fn a_reply_is_kept_only_where_somebody_waits_for_it_and_with_few_headers() {
+        let replying = || {
+            let mut report = report(End::Ok);
+            let mut payload = Payload::new("application/json", Bytes::from_static(b"{}"));
+            for name in ["retry-after", "set-cookie", "x-accel-redirect"] {
+                payload.headers.push((name.into(), Bytes::from_static(b"1")));
+            }
+            report.effects.reply = Some(Reply { status: 201, payload });
+            report
+        };
+        assert!(decided(replying(), 1).effects.reply.is_none());
+        let hour = Duration::from_secs(3600);
+        let settlement = decided_for(Some(hour), replying(), 1);
+        let reply = settlement.effects.reply.unwrap();
+        let names: Vec<_> = reply.payload.headers.iter().map(|(name, _)| &**name).collect();
+        assert_eq!((reply.status, reply.keep), (201, hour));
+        assert_eq!(names, ["content-type", "retry-after"]);
+        let log = settlement.attempt.log.unwrap();
+        assert!(log.contains("`set-cookie`") && log.contains("`x-accel-redirect`"), "{log}");
+        let mut failing = replying();
+        failing.end = failed(Outcome::Crashed, true);
+        assert!(decided_for(Some(hour), failing, 1).effects.reply.is_none());
     }
 
     #[test]

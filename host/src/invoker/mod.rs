@@ -2,16 +2,18 @@
 //!
 //! `run` sees a batch of claims through, `decide` says what a report means, `pace` how much to take on. `tracker`
 //! says what to do about the plugins folder, `watch` looks at it, `reload` carries it out, `versions` holds what
-//! serves, `archive` keeps it across restarts.
+//! serves, `archive` keeps it across restarts. `responders` runs those that a sender waits for, and `awaited` tells it.
 //!
 //! What may not live here: wasmtime's types (the engine hides them) and SQL.
 
 mod archive;
+mod awaited;
 mod decide;
 mod folder;
 mod manifest;
 mod pace;
 mod reload;
+mod responders;
 mod run;
 mod settings;
 #[cfg(test)]
@@ -32,6 +34,8 @@ use weir_engine::Engine;
 use weir_store::hot::{ClaimRequest, Claimed};
 use weir_store::{Store, StoreError};
 
+pub use awaited::{Expectation, Part, Said};
+pub use responders::{Responders, Seat};
 pub use versions::{HandlerState, HandlerStatus};
 
 use crate::claims::{self, Idle};
@@ -40,7 +44,9 @@ use crate::observe::metrics::Metrics;
 use crate::routes::Routes;
 use crate::shutdown::Drain;
 use crate::tasks::{OnFailure, Tasks};
+use awaited::Awaited;
 use reload::{COMPILERS, Reloader};
+use responders::Answering;
 use run::{Batch, Runner};
 use versions::{Handler, Versions};
 
@@ -75,6 +81,7 @@ pub struct Invoker {
     tasks: Tasks,
     guests: Handle,
     slots: usize,
+    awaited: Awaited,
 }
 
 /// Asks about handlers. Cheap to clone.
@@ -121,6 +128,7 @@ impl Invoker {
             parts;
         let versions = Arc::new(Versions::new(Arc::clone(&store), metrics.clone()));
         let slots = config.runs.slots;
+        let answering = Answering::new(&config);
         let reloader = Reloader {
             config,
             store: Arc::clone(&store),
@@ -142,16 +150,28 @@ impl Invoker {
             drain,
             versions,
             freed,
+            answering,
             slots: Semaphore::new(slots),
             quarters: RwLock::default(),
         });
-        Self { runner, reloader, tasks, guests, slots }
+        Self { runner, reloader, tasks, guests, slots, awaited: Awaited::default() }
     }
 
     /// Asks about handlers, from anywhere.
     #[must_use]
     pub fn handle(&self) -> InvokerHandle {
         InvokerHandle { versions: Arc::clone(&self.runner.versions) }
+    }
+
+    /// Runs responders, for ingress.
+    #[must_use]
+    pub fn responders(&self) -> Responders {
+        Responders {
+            runner: Arc::clone(&self.runner),
+            tasks: self.tasks.clone(),
+            guests: self.guests.clone(),
+            awaited: self.awaited.clone(),
+        }
     }
 
     /// Loads, claims and runs until the drain stops claiming, then waits for what runs until it stops waiting.
@@ -244,7 +264,7 @@ impl Invoker {
         let desk = Arc::clone(&handler.desk);
         let in_hand = desk.in_hand.take(claims.len(), freed);
         let running = desk.batches.take(1, freed);
-        let batch = Batch { desk, claims, in_hand, running };
+        let batch = Batch { desk, claims, in_hand, running, part: None };
         let attending = Arc::clone(&self.runner).attend(batch);
         self.tasks.spawn_on("batch", OnFailure::Log, &self.guests, attending);
     }

@@ -8,10 +8,12 @@ use tokio::sync::{Notify, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, 
 use weir_core::delivery::{Next, Outcome};
 use weir_core::time::Clock;
 use weir_engine::Run;
-use weir_store::hot::{Claimed, Running, Settled, Settlement};
+use weir_store::hot::{Claimed, NewReply, Running, Settled, Settlement};
 use weir_store::{Store, StoreError};
 
+use super::awaited::{Part, Said};
 use super::decide::{self, Facts};
+use super::responders::Answering;
 use super::versions::{Desk, Serving, Versions};
 use crate::claims::{self, Held};
 use crate::observe::metrics::Metrics;
@@ -34,6 +36,7 @@ pub(crate) struct Runner {
     pub(crate) drain: Drain,
     pub(crate) versions: Arc<Versions>,
     pub(crate) freed: Arc<Notify>,
+    pub(crate) answering: Answering,
     /// Runs of all handlers together, as many as the store keeps account of.
     pub(crate) slots: Semaphore,
     /// Held by every run; whole by a suspect's, so that nothing runs beside it.
@@ -49,6 +52,8 @@ pub(crate) struct Batch {
     pub(crate) in_hand: Held,
     /// Until its runs have ended.
     pub(crate) running: Held,
+    /// In what a sender is answered with, if one waits for it.
+    pub(crate) part: Option<Part>,
 }
 
 /// A run that ended, ready to settle.
@@ -73,16 +78,22 @@ enum Quarters<'a> {
 impl Runner {
     /// Sees a batch through, unless the drain stops waiting first: what is unsettled then is given back.
     pub(crate) async fn attend(self: Arc<Self>, batch: Batch) {
-        let Batch { desk, claims, in_hand, running } = batch;
+        let Batch { desk, claims, in_hand, running, part } = batch;
         tokio::select! {
-            () = self.see_through(&desk, &claims, running) => {}
+            () = self.see_through(&desk, &claims, running, part.as_ref()) => {}
             () = self.drain.waiting_stopped() => {}
         }
         drop(claims);
         drop(in_hand);
     }
 
-    async fn see_through(&self, desk: &Desk, claims: &[Claimed], running: Held) {
+    async fn see_through(
+        &self,
+        desk: &Desk,
+        claims: &[Claimed],
+        running: Held,
+        part: Option<&Part>,
+    ) {
         let company = desk.company.read().await;
         let mut open: Vec<&Claimed> = claims.iter().collect();
         let mut running = Some(running);
@@ -90,7 +101,7 @@ impl Runner {
             let ended = self.run_all(desk, &open).await;
             // The next batch may begin while this one is being settled.
             running.take();
-            open = self.settle(desk, ended).await;
+            open = self.settle(desk, ended, part).await;
             if open.is_empty() {
                 return;
             }
@@ -101,7 +112,7 @@ impl Runner {
             let mut open = vec![claim];
             for _ in 0..CONFLICTS_ALONE {
                 let ended = self.run_all(desk, &open).await;
-                open = self.settle(desk, ended).await;
+                open = self.settle(desk, ended, part).await;
                 if open.is_empty() {
                     break;
                 }
@@ -169,13 +180,19 @@ impl Runner {
             started_at,
             policy: &settings.retry,
             routes: &self.routes.current(),
+            keeps_reply: self.answering.keeps(&claim.event.source, &desk.name),
         };
         let settlement = decide::decide(facts, report, &mut StdRng::from_seed(seed));
         Ended { claim, serving, settlement }
     }
 
     /// Settles what ended; gives the claims whose reads no longer hold.
-    async fn settle<'a>(&self, desk: &Desk, ended: Vec<Ended<'a>>) -> Vec<&'a Claimed> {
+    async fn settle<'a>(
+        &self,
+        desk: &Desk,
+        ended: Vec<Ended<'a>>,
+        part: Option<&Part>,
+    ) -> Vec<&'a Claimed> {
         let (rest, settlements): (Vec<_>, Vec<_>) =
             ended.into_iter().map(|e| ((e.claim, e.serving), e.settlement)).unzip();
         let answers = claims::settle(&*self.store, &self.drain, &settlements).await;
@@ -200,6 +217,9 @@ impl Runner {
                 }
                 Ok((settled, told)) => {
                     well += 1;
+                    if let Some(part) = part {
+                        part.say(said(&settled, &told));
+                    }
                     record(desk, claim, &settled, told);
                 }
                 Err(error) => claims::gave_up_settling(&desk.target, &error, &self.drain).await,
@@ -238,6 +258,7 @@ struct Told {
     took: std::time::Duration,
     next: Next,
     reason: Option<Box<str>>,
+    reply: Option<NewReply>,
 }
 
 fn told(settlement: &Settlement) -> Told {
@@ -246,11 +267,23 @@ fn told(settlement: &Settlement) -> Told {
         took: settlement.attempt.duration,
         next: settlement.next,
         reason: settlement.attempt.reason.clone(),
+        reply: settlement.effects.reply.clone(),
+    }
+}
+
+/// What a sender who waits is told of a settlement.
+fn said(settled: &Settled, told: &Told) -> Said {
+    match (settled, told.next, &told.reply) {
+        (Settled::Applied { .. }, Next::Processed, Some(NewReply { status, payload, .. })) => {
+            Said::Reply { status: *status, payload: Arc::new(payload.clone()) }
+        }
+        (Settled::Applied { .. }, Next::Processed, None) => Said::Nothing,
+        _ => Said::Failed,
     }
 }
 
 fn record(desk: &Desk, claim: &Claimed, settled: &Settled, told: Told) {
-    let Told { outcome, took, next, reason } = told;
+    let Told { outcome, took, next, reason, .. } = told;
     let metrics = &desk.metrics;
     if *settled == Settled::Superseded {
         metrics.superseded();

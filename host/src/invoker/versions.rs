@@ -185,6 +185,11 @@ impl Versions {
         self.serving.load().get(name).map(|handler| Arc::clone(&handler.serving))
     }
 
+    /// The desk of a handler that serves now.
+    pub(crate) fn desk_of(&self, name: &HandlerName) -> Option<Arc<Desk>> {
+        self.serving.load().get(name).map(|handler| Arc::clone(&handler.desk))
+    }
+
     /// Puts a version into service. Runs that have started finish on the one before. It is not called ready until
     /// events are routed to it too: see [`Versions::agree`].
     pub(crate) fn swap(&self, name: &HandlerName, serving: Serving) {

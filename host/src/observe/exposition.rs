@@ -67,6 +67,7 @@ metrics! {
     DUPLICATE = Counter "weir_events_duplicate_total" ["source"] "Events that were stored already";
     ID_REUSED = Counter "weir_events_id_reused_total" ["source"] "Events stored whose sender's id was seen before with another body";
     UNROUTED = Counter "weir_events_unrouted_total" ["source"] "Events stored that go to nobody";
+    REPLIES = Counter "weir_replies_total" ["source", "result"] "Requests of sources with a responder, by where their answer came from";
     RUNNING = Gauge "weir_attempts_running" [] "Attempts under way, of handlers and destinations";
     ATTEMPTS = Counter "weir_attempts_total" ["target", "outcome"] "Attempts ended";
     TOOK = Histogram "weir_attempt_duration_seconds" ["target"] "How long attempts took";
@@ -166,7 +167,10 @@ impl Collect {
         counters(STORED, |s| &s.stored)?;
         counters(DUPLICATE, |s| &s.duplicate)?;
         counters(ID_REUSED, |s| &s.id_reused)?;
-        counters(UNROUTED, |s| &s.unrouted)
+        counters(UNROUTED, |s| &s.unrouted)?;
+        out.begin(REPLIES, |m| {
+            sources.iter().try_for_each(|(name, s)| m.by_code(Some(name), &s.replies))
+        })
     }
 
     fn of_targets(&self, out: &mut Out<'_>) -> fmt::Result {

@@ -176,6 +176,7 @@ pub struct SourceMetrics {
     pub(super) duplicate: Counter,
     pub(super) id_reused: Counter,
     pub(super) unrouted: Counter,
+    pub(super) replies: ByCode,
     /// Milliseconds between the start of the process and the last request taken, plus one; 0 for never.
     last_taken: AtomicU64,
 }
@@ -191,6 +192,7 @@ impl SourceMetrics {
             duplicate: Counter::default(),
             id_reused: Counter::default(),
             unrouted: Counter::default(),
+            replies: ByCode::default(),
             last_taken: AtomicU64::new(0),
         }
     }
@@ -224,6 +226,12 @@ impl SourceMetrics {
     /// A stored event goes to nobody.
     pub fn unrouted(&self) {
         self.unrouted.inc();
+    }
+
+    /// A request of a source with a responder was answered: `replied`, or why with the provider's default answer
+    /// (`silent`, `failed`, `late`, `not_run`, `not_kept`).
+    pub fn replied(&self, result: &'static str) {
+        self.replies.inc(result);
     }
 
     /// Requests taken and requests refused, since the process started.

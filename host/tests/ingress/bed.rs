@@ -114,7 +114,7 @@ impl Hub {
         change(&mut options);
         let store: Arc<dyn Store> =
             Arc::new(sqlite::open(&dir.path().join("weir.db"), options).unwrap());
-        let routes = Routes::build(store.clone(), &config.routes, [].into()).await.unwrap();
+        let routes = Routes::build(store.clone(), &config, [].into()).await.unwrap();
         let (metrics, drain) = (Metrics::new(), Drain::new());
         let health = Health::new(store.clone(), drain.clone());
         let ingress = Arc::new(Ingress::new(IngressParts {
@@ -125,6 +125,7 @@ impl Hub {
             metrics: metrics.clone(),
             health: health.clone(),
             drain: drain.clone(),
+            responders: None,
         }));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();

@@ -24,5 +24,6 @@ mod hostile;
 mod main_job;
 mod operator;
 mod reload;
+mod responders;
 mod retries;
 mod sdks;

@@ -1,0 +1,59 @@
+//! `[responders]`, and `responder` of a source: handlers whose reply is the answer to the sender.
+
+use std::time::Duration;
+
+use weir_core::name::HandlerName;
+
+use super::tree::Section;
+
+/// The longest that a sender may be kept waiting: no provider waits longer, and each wait holds a connection.
+const DEADLINE_MAX: Duration = Duration::from_secs(30);
+/// The longest that replies may be kept; they lie beside the payloads that they answer.
+const KEEP_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// What holds for every responder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Responders {
+    /// How long a sender is kept waiting, unless the source says otherwise.
+    pub deadline: Duration,
+    /// How long a reply is kept for whoever repeats the request.
+    pub keep: Duration,
+}
+
+/// The handler that answers for a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Responder {
+    /// Its name.
+    pub handler: HandlerName,
+    /// How long the sender is kept waiting.
+    pub deadline: Duration,
+}
+
+pub(super) fn read(mut section: Section<'_>) -> Option<Responders> {
+    let deadline = section.checked("deadline", deadline);
+    let keep = section.checked("keep", |keep: &Duration| {
+        if *keep > KEEP_MAX { Err("must be at most 7d".into()) } else { Ok(()) }
+    });
+    section.finish();
+    Some(Responders { deadline: deadline?, keep: keep? })
+}
+
+/// Reads `responder` and `responder_deadline` of a source.
+pub(super) fn of_source(
+    section: &mut Section<'_>,
+    defaults: Option<&Responders>,
+) -> Option<Responder> {
+    let handler = section.maybe::<HandlerName>("responder");
+    let own = section.maybe::<Duration>("responder_deadline");
+    if own.is_some() && !section.has("responder") {
+        section.problem("responder_deadline", "is of no use without a responder");
+    }
+    if let Some(Err(what)) = own.as_ref().map(deadline) {
+        section.problem("responder_deadline", what);
+    }
+    Some(Responder { handler: handler?, deadline: own.or(defaults.map(|all| all.deadline))? })
+}
+
+fn deadline(deadline: &Duration) -> Result<(), String> {
+    if *deadline > DEADLINE_MAX { Err("must be at most 30s".into()) } else { Ok(()) }
+}

@@ -1,0 +1,106 @@
+//! Responders: handlers whose reply is the answer to the sender. A run of one is a run like any other, begun at once
+//! with a claim that was made with the commit of its event, and somebody waits for what it says.
+//!
+//! What may not live here: what a sender is told when nobody says anything, which is ingress's to know.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use weir_core::effect::Reply;
+use weir_core::name::{HandlerName, SourceName};
+use weir_core::payload::Payload;
+use weir_store::hot::{Claimed, DedupKey, NewReply};
+
+use super::awaited::{Awaited, Expectation, Part};
+use super::run::{Batch, Runner};
+use super::versions::Desk;
+use crate::claims::Held;
+use crate::config::Config;
+use crate::tasks::{OnFailure, Tasks};
+
+/// The headers that a reply may have beside its content type. The list is short because an answer goes through proxies,
+/// some of which take orders from headers (`x-accel-redirect`), and comes from a name that cookies may belong to.
+pub(crate) const REPLY_HEADERS: [&str; 6] =
+    ["cache-control", "content-language", "etag", "location", "retry-after", "vary"];
+
+/// Which handler answers for which source, and for how long its answers are kept.
+#[derive(Debug)]
+pub(crate) struct Answering {
+    handlers: BTreeMap<SourceName, HandlerName>,
+    keep: Duration,
+}
+
+impl Answering {
+    pub(crate) fn new(config: &Config) -> Self {
+        let of = |source: &crate::config::Source| {
+            Some((source.name.clone(), source.responder.as_ref()?.handler.clone()))
+        };
+        let handlers = config.sources.values().filter_map(|source| of(source)).collect();
+        Self { handlers, keep: config.responders.keep }
+    }
+
+    /// For how long the reply of this handler to an event of this source is kept; none if it is not the one to reply.
+    pub(crate) fn keeps(&self, source: &SourceName, handler: &HandlerName) -> Option<Duration> {
+        (self.handlers.get(source) == Some(handler)).then_some(self.keep)
+    }
+}
+
+/// A reply as it is kept and sent, and the names of headers that are left out of it.
+pub(crate) fn kept(reply: Reply, keep: Duration) -> (NewReply, Vec<Box<str>>) {
+    let Reply { status, payload: Payload { headers, body } } = reply;
+    let allowed = |name: &str| name == "content-type" || REPLY_HEADERS.contains(&name);
+    let (headers, left_out): (Vec<_>, Vec<_>) =
+        headers.into_iter().partition(|(name, _)| allowed(name));
+    let left_out = left_out.into_iter().map(|(name, _)| name).collect();
+    (NewReply { status, payload: Payload { headers, body }, keep }, left_out)
+}
+
+/// Runs responders for ingress. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Responders {
+    pub(super) runner: Arc<Runner>,
+    pub(super) tasks: Tasks,
+    pub(super) guests: Handle,
+    pub(super) awaited: Awaited,
+}
+
+/// Room for one more event of a handler, until dropped or run with.
+#[derive(Debug)]
+pub struct Seat {
+    desk: Arc<Desk>,
+    in_hand: Held,
+}
+
+impl Responders {
+    /// A part in what a request is answered with. Join before storing it: whoever repeats it meanwhile then waits for the
+    /// same word.
+    #[must_use]
+    pub fn join(&self, source: &SourceName, dedup: Option<&DedupKey>) -> (Part, Expectation) {
+        self.awaited.join(dedup.map(|key| (source.clone(), key.material.clone())))
+    }
+
+    /// Room for one more event; none if no version of the handler serves, or so many of its events are in hand already
+    /// that this one had better wait its turn.
+    #[must_use]
+    pub fn seat(&self, handler: &HandlerName) -> Option<Seat> {
+        let Runner { versions, freed, drain, .. } = &*self.runner;
+        let desk = versions.desk_of(handler)?;
+        let room = desk.pace.lock().window().saturating_sub(desk.in_hand.count());
+        if room == 0 || drain.is_draining() {
+            return None;
+        }
+        let in_hand = desk.in_hand.take(1, freed);
+        Some(Seat { desk, in_hand })
+    }
+
+    /// Runs a claimed event and sees it through, whoever still waits for it.
+    pub fn run(&self, seat: Seat, claim: Claimed, part: Part) {
+        let Seat { desk, in_hand } = seat;
+        let running = desk.batches.take(1, &self.runner.freed);
+        let batch = Batch { desk, claims: vec![claim], in_hand, running, part: Some(part) };
+        let attending = Arc::clone(&self.runner).attend(batch);
+        self.tasks.spawn_on("responder", OnFailure::Log, &self.guests, attending);
+    }
+}

@@ -1,0 +1,223 @@
+//! Senders who want the answer in the reply: a handler gives it, within a deadline, and nobody else waits for it.
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use serde_json::{Value, json};
+
+use crate::hub::{RunningHub, TestHub, hmac_hex, until};
+use crate::sink::Sink;
+
+const SECRET: &str = "what Slack signs with";
+
+/// A slash command; one with the same trigger is the same one again.
+fn command(trigger: &str) -> String {
+    format!("command=%2Fweather&text=lisbon&trigger_id={trigger}")
+}
+
+fn slack(hub: &RunningHub, body: &str) -> Request<Full<Bytes>> {
+    let now = jiff::Timestamp::now().as_second();
+    let signature = hmac_hex(SECRET.as_bytes(), format!("v0:{now}:{body}").as_bytes());
+    Request::post(format!("http://{}/webhook/slack", hub.ingress))
+        .header("content-type", "application/x-www-form-urlencoded")
+        .header("x-slack-request-timestamp", now)
+        .header("x-slack-signature", format!("v0={signature}"))
+        .body(Full::from(body.to_owned()))
+        .unwrap()
+}
+
+/// Sends a slash command; what is answered.
+async fn send(hub: &RunningHub, trigger: &str) -> Response<Bytes> {
+    hub.exchange(slack(hub, &command(trigger))).await
+}
+
+/// A hub whose source `slack` is answered by a probe that takes these steps, each time.
+fn answered_by(steps: &Value, sink: &Sink) -> TestHub {
+    TestHub::new()
+        .source("slack", "slack", SECRET)
+        .config("responder = \"commands\"")
+        .destination("sink", sink, "")
+        .handler("commands", "probe")
+        .sidecar(
+            "commands",
+            &format!(
+                "on = []\n[config]\nsteps = '''{steps}'''\n[limits]\ntime = \"60s\"\n[retry]\nfirst = \"10ms\"\n\
+                 [grant]\ndestinations = [\"sink\"]\n"
+            ),
+        )
+}
+
+async fn started(hub: TestHub) -> RunningHub {
+    let hub = hub.start().await;
+    hub.until_ready("commands").await;
+    hub
+}
+
+/// Tells the sink, and answers.
+fn forecast() -> [Value; 2] {
+    [
+        json!({ "op": "send", "destination": "sink", "json": { "asked": true } }),
+        json!({ "op": "reply", "json": { "text": "sunny" } }),
+    ]
+}
+
+/// Work that takes many times the shortest deadline, and then the forecast.
+fn slow_forecast() -> Value {
+    let work = json!({ "op": "log", "message": "still at it", "times": 100_000 });
+    std::iter::once(work).chain(forecast()).collect()
+}
+
+/// The only event that came from Slack.
+async fn only_event(hub: &RunningHub) -> String {
+    let events = hub.api("/api/v1/events?source=slack").await;
+    let [event] = &events["items"].as_array().unwrap()[..] else { panic!("not one: {events}") };
+    event["id"].as_str().unwrap().to_owned()
+}
+
+#[track_caller]
+fn assert_is_the_forecast(answer: &Response<Bytes>) {
+    assert_eq!(answer.status(), 200, "{answer:?}");
+    assert_eq!(answer.headers()["content-type"], "application/json");
+    assert_eq!(&answer.body()[..], br#"{"text":"sunny"}"#);
+}
+
+/// What Slack is told when there is nothing to say.
+#[track_caller]
+fn assert_is_the_default(answer: &Response<Bytes>) {
+    assert_eq!((answer.status().as_u16(), &answer.body()[..]), (200, &b""[..]), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slack_command_gets_its_reply_and_a_repeat_the_same_one_after_a_crash_too() {
+    let sink = Sink::start().await;
+    let hub = started(answered_by(&json!(forecast()), &sink)).await;
+    assert_is_the_forecast(&send(&hub, "one").await);
+    let event = only_event(&hub).await;
+    let stored = hub.until_status(&event, "processed").await;
+    assert_eq!(stored["deliveries"][0]["attempts"], 1, "{stored}");
+
+    assert_is_the_forecast(&send(&hub, "one").await);
+    let hub = hub.kill_and_restart().await;
+    assert_is_the_forecast(&send(&hub, "one").await);
+    assert_eq!(only_event(&hub).await, event);
+    assert_eq!(sink.until_received(1).await.len(), 1, "it ran once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_twins_at_once_one_runs_and_all_get_its_reply() {
+    let sink = Sink::start().await;
+    let hub = started(answered_by(&json!(forecast()), &sink)).await;
+    let twins = (0..32).map(|_| send(&hub, "twin"));
+    for answer in futures_util::future::join_all(twins).await {
+        assert_is_the_forecast(&answer);
+    }
+    hub.until_status(&only_event(&hub).await, "processed").await;
+    assert_eq!(sink.until_received(1).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_that_is_too_slow_leaves_the_default_answer_and_its_effect_still_happens_once() {
+    let sink = Sink::start().await;
+    let hub = answered_by(&slow_forecast(), &sink);
+    let hub = started(hub.config("[responders]\ndeadline = \"1ms\"")).await;
+    assert_is_the_default(&send(&hub, "one").await);
+    let stored = hub.until_status(&only_event(&hub).await, "processed").await;
+    assert_eq!(stored["deliveries"][0]["attempts"], 1, "it was not begun again: {stored}");
+    assert_eq!(sink.until_received(1).await.len(), 1);
+    assert!(hub.metric("weir_replies_total").await >= 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_is_told_what_the_run_said_after_its_deadline() {
+    let sink = Sink::start().await;
+    let hub = answered_by(&json!(forecast()), &sink);
+    let hub = started(hub).await;
+    // Held, it cannot run within any deadline.
+    assert!(hub.cli(&["hold", "handler:commands"]).status.success());
+    assert_is_the_default(&send(&hub, "one").await);
+    let event = only_event(&hub).await;
+    assert_eq!(hub.event(&event).await["status"], "held");
+    assert!(hub.cli(&["release", "handler:commands"]).status.success());
+    hub.until_status(&event, "processed").await;
+    assert_is_the_forecast(&send(&hub, "one").await);
+    assert_eq!(sink.until_received(1).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trap_leaves_the_default_answer_and_the_next_attempt_has_the_effect() {
+    let sink = Sink::start().await;
+    let steps: Value = forecast()
+        .into_iter()
+        .chain([json!({ "op": "panic", "message": "half way", "on_attempt": 1 })])
+        .collect();
+    let hub = started(answered_by(&steps, &sink)).await;
+    assert_is_the_default(&send(&hub, "one").await);
+    let stored = hub.until_status(&only_event(&hub).await, "processed").await;
+    let history = stored["deliveries"][0]["history"].as_array().unwrap();
+    assert_eq!((&history[0]["outcome"], &history[1]["outcome"]), (&"crashed".into(), &"ok".into()));
+    assert_eq!(sink.until_received(1).await.len(), 1, "the first attempt's message must not leave");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_handler_is_missing_the_default_answer_goes_out_and_the_event_waits_for_it() {
+    let sink = Sink::start().await;
+    let hub = TestHub::new()
+        .source("slack", "slack", SECRET)
+        .config("responder = \"commands\"")
+        .destination("sink", &sink, "")
+        .start()
+        .await;
+    assert_is_the_default(&send(&hub, "one").await);
+    let event = only_event(&hub).await;
+    assert_eq!(hub.event(&event).await["status"], "pending");
+    hub.put_handler("commands", crate::hub::guest("noop"));
+    hub.until_status(&event, "processed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_with_nothing_to_say_leaves_the_default_answer() {
+    let sink = Sink::start().await;
+    let hub = started(answered_by(&json!([]), &sink)).await;
+    assert_is_the_default(&send(&hub, "one").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_replies_by_printing_an_effect() {
+    let hub = TestHub::new()
+        .github()
+        .config("responder = \"greeter\"")
+        .handler("greeter", "command")
+        .start()
+        .await;
+    hub.until_ready("greeter").await;
+    let reply = json!({
+        "effect": "reply", "status": 202, "json": { "hello": "sender" },
+        "headers": { "retry-after": "7", "set-cookie": "a=b" },
+    });
+    let body = json!({ "stdout": [reply.to_string()] }).to_string();
+    let answer = hub.exchange(hub.push_request("push", "one", body.as_bytes())).await;
+    assert_eq!(answer.status(), 202, "{answer:?}");
+    assert_eq!(&answer.body()[..], br#"{"hello":"sender"}"#);
+    assert_eq!(answer.headers()["retry-after"], "7");
+    assert!(!answer.headers().contains_key("set-cookie"), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_responder_that_never_ends_keeps_no_other_source_waiting() {
+    let sink = Sink::start().await;
+    let hub = answered_by(&json!([{ "op": "loop" }]), &sink);
+    let hub = started(hub.config("[responders]\ndeadline = \"30s\"").github()).await;
+    let slow: Vec<_> = (0..8)
+        .map(|n| tokio::spawn(hub.exchanging(slack(&hub, &command(&n.to_string())))))
+        .collect();
+    until("responders to run", async || {
+        let running = hub.metric("weir_attempts_running").await;
+        if running >= 1.0 { Ok(()) } else { Err(running.to_string()) }
+    })
+    .await;
+    for n in 0..50 {
+        hub.push("push", &format!("meanwhile-{n}"), b"{}").await.accepted();
+    }
+    assert!(slow.iter().all(|request| !request.is_finished()), "they are waited for still");
+    slow.iter().for_each(tokio::task::JoinHandle::abort);
+}
