@@ -137,10 +137,11 @@ async fn show(running: &Running, sources: &[Arc<Source>], output: Output) -> any
         let source = source.context("development mode has no such source")?;
         let url = url(running.addresses.ingress, source);
         let now = SystemClock.now();
+        let signing = source.signing.as_ref().context("a source of development has no secret")?;
         let signed = SignedSample::make(
             &source.provider,
             sample,
-            &source.signing,
+            signing,
             &source.params,
             &url,
             now,
@@ -303,10 +304,11 @@ pub(crate) fn by_hand(
         return Ok(String::new());
     };
     let (url, now) = (url(ingress, source), SystemClock.now());
+    let signing = source.signing.as_ref().context("a custom source has no secret")?;
     let sample = SignedSample::make(
         &source.provider,
         "user.signup",
-        &source.signing,
+        signing,
         &source.params,
         &url,
         now,

@@ -20,6 +20,7 @@ use crate::admin::{Admin, AdminParts, Known, Tell};
 use crate::cli::compile;
 use crate::clock::SystemClock;
 use crate::config::Config;
+use crate::egress::fetch::Fetcher;
 use crate::egress::{Egress, EgressParts, Inbox};
 use crate::ingress::{Ingress, IngressParts};
 use crate::invoker::{self, Invoker, InvokerHandle, InvokerParts};
@@ -167,6 +168,7 @@ impl Hub {
             health: health.clone(),
             drain: drain.clone(),
             responders: Some(invoker.responders()),
+            fetcher: Arc::new(Fetcher::new(&config.fetch).context("cannot set up TLS")?),
         }));
         let egress = Egress::new(EgressParts {
             config: config.clone(),

@@ -111,11 +111,19 @@ fn plan(args: &SendArgs) -> Result<Plan, CommandError> {
     let public = source.public_url.clone().filter(|_| args.url.is_none());
     Ok(Plan {
         provider: Arc::clone(&source.provider),
-        signing: given.unwrap_or_else(|| source.signing.clone()),
+        signing: given.or_else(|| source.signing.clone()).ok_or_else(|| no_secret(source))?,
         params: source.params.clone(),
         signed_url: public.unwrap_or_else(|| to.clone()),
         to,
     })
+}
+
+fn no_secret(source: &Source) -> CommandError {
+    let (name, provider) = (&source.name, &source.provider.name);
+    CommandError::Usage(format!(
+        "source {name} has no secret: {provider} publishes the keys that it signs with, or hands its secret over. \
+         To sign as it does, say with what: --secret"
+    ))
 }
 
 /// The source of that name, or else the first one of that provider.

@@ -84,6 +84,19 @@ impl Allow {
     /// The word for metadata addresses.
     pub const METADATA: &str = "@metadata";
 
+    /// The words under `allow`.
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        let mut allow = Self::default();
+        for (index, word) in section.list::<String>("allow").iter().flatten().enumerate() {
+            if !allow.add(word) {
+                let [private, link, metadata] = [Self::PRIVATE, Self::LINK_LOCAL, Self::METADATA];
+                let known = format!("must be \"{private}\", \"{link}\" or \"{metadata}\"");
+                section.problem(&format!("allow[{index}]"), known);
+            }
+        }
+        allow
+    }
+
     /// Takes a word in. False if it is none.
     fn add(&mut self, word: &str) -> bool {
         match word {
@@ -235,14 +248,7 @@ fn webhook(
         true => section.checked("timeout", |d| timeout_ok(*d)),
         false => section.maybe("timeout").or(Some(defaults.timeout)),
     };
-    let mut allow = Allow::default();
-    for (index, word) in section.list::<String>("allow").iter().flatten().enumerate() {
-        if !allow.add(word) {
-            let [private, link, metadata] = [Allow::PRIVATE, Allow::LINK_LOCAL, Allow::METADATA];
-            let known = format!("must be \"{private}\", \"{link}\" or \"{metadata}\"");
-            section.problem(&format!("allow[{index}]"), known);
-        }
-    }
+    let allow = Allow::read(section);
     Some(Webhook {
         url: url?,
         signing,

@@ -65,7 +65,7 @@ pub fn development(data: &Path) -> Result<Loaded, ConfigErrors> {
     for (name, source) in &mut config.sources {
         let sign = secrets.get(name.as_str()).and_then(|secret| secret.sign.as_ref());
         if let (Some(sign), Some(source)) = (sign, Arc::get_mut(source)) {
-            source.signing = Secret::new(sign.as_str());
+            source.signing = Some(Secret::new(sign.as_str()));
         }
     }
     Ok(Loaded { config, file: None, warnings })

@@ -18,8 +18,8 @@ use super::source::Beside;
 use super::surroundings::Surroundings;
 use super::tree::{Report, Section, parse};
 use super::{
-    Config, DEFAULTS, admin, destination, development, log, plugins, providers, responder, route,
-    server, source, store,
+    Config, DEFAULTS, admin, destination, development, fetch, log, plugins, providers, responder,
+    route, server, source, store,
 };
 
 /// The file that is read if none is named.
@@ -143,6 +143,7 @@ pub(super) fn read<'t>(
     let retention = store::retention(root.section("retention"));
     let shutdown_grace = log::shutdown_grace(root.section("shutdown"));
     let log = log::read(root.section("log"));
+    let fetch = fetch::read(root.section("fetch"));
     providers::read(root.section("providers"), catalog, around);
 
     // Where a section is wrong, what depends on it is judged by the built-in one, so that its problems show too.
@@ -174,6 +175,7 @@ pub(super) fn read<'t>(
         retention: retention?,
         shutdown_grace: shutdown_grace?,
         log: log?,
+        fetch: fetch?,
         sources: ways.sources,
         destinations: ways.destinations,
         routes: ways.routes,

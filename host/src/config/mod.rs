@@ -7,6 +7,7 @@
 mod admin;
 mod destination;
 mod development;
+mod fetch;
 mod handler;
 mod load;
 mod log;
@@ -43,6 +44,7 @@ use weir_store::upkeep::Retention;
 pub use admin::Admin;
 pub use destination::{Allow, Destination, DestinationKind, Signing, Webhook};
 pub use development::{DEVELOPMENT_SECRETS_FILE, development};
+pub use fetch::Fetch;
 pub use handler::{Grant, HandlerDefaults, HandlerSettings, Limits};
 pub use load::{FILE, Loaded, load, load_text};
 pub use log::Log;
@@ -82,6 +84,8 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// How to log.
     pub log: Log,
+    /// What the hub gets by itself.
+    pub fetch: Fetch,
     /// Ways in.
     pub sources: BTreeMap<SourceName, Arc<Source>>,
     /// Ways out.

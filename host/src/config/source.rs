@@ -29,8 +29,9 @@ pub struct Source {
     pub params: Params,
     /// Its secrets as configured, current first.
     pub secrets: Vec<NamedSecret>,
-    /// What a sample is signed with: the current secret, or in development mode its private half.
-    pub signing: Secret,
+    /// What a sample is signed with: the current secret, or in development mode its private half. None where the
+    /// sender publishes its keys or hands its secret over.
+    pub signing: Option<Secret>,
     /// Bytes of a body.
     pub body_limit: usize,
     /// The URL that senders are given, where it is known. Schemes that sign the URL sign this one.
@@ -79,10 +80,13 @@ fn one(
         }
         found
     });
-    let secrets = secret::list(&mut section, "secrets", around);
-    if !section.has("secrets") {
-        section.problem("secrets", needs_secrets(base.map(Arc::as_ref)));
-    }
+    let secrets = match section.has("secrets") {
+        true => secret::list(&mut section, "secrets", around),
+        false => {
+            section.items("secrets");
+            Some(Vec::new())
+        }
+    };
     let params = params(&mut section, base.map(Arc::as_ref), around);
     let overrides = section.foreign::<ProviderOverrides>(ProviderOverrides::KEYS);
     let limit = overrides.as_ref().and_then(|overrides| overrides.body_limit);
@@ -94,6 +98,13 @@ fn one(
         let changed = base.with_overrides(overrides);
         changed.map_err(|error| refused(&section, &error)).ok()
     });
+    let secrets = match provider.as_ref().or(base.map(Arc::as_ref)) {
+        known if !section.has("secrets") && !known.is_some_and(needs_none) => {
+            section.problem("secrets", needs_secrets(known));
+            None
+        }
+        _ => secrets,
+    };
     let verifier = provider.as_ref().zip(secrets.as_ref()).and_then(|(provider, secrets)| {
         let made = provider.verifier_with(secrets, params.as_ref()?);
         made.map_err(|error| unusable(&section, secrets, &error)).ok()
@@ -101,7 +112,7 @@ fn one(
     let listen_url = server.and_then(|server| server.public_url.as_ref());
     let public_url = own_url.or_else(|| Some(format!("{}/webhook/{name}", listen_url?)));
     if let (Some(provider), Some(verifier), None) = (&provider, &verifier, &public_url)
-        && signs_url(provider, verifier)
+        && verifier.signs_url()
     {
         let what = format!(
             "is missing: {} signs the URL that it was given, so say it here or as server.public_url",
@@ -118,7 +129,7 @@ fn one(
         provider: Arc::new(provider),
         verifier: verifier?,
         params,
-        signing: secrets.first()?.value.clone(),
+        signing: secrets.first().map(|secret| secret.value.clone()),
         secrets,
         public_url,
         responder,
@@ -170,12 +181,6 @@ fn own_url(section: &Section<'_>, overrides: Option<&ProviderOverrides>) -> Opti
     }
 }
 
-/// Whether a scheme that the source accepts signs the URL.
-fn signs_url(provider: &Provider, verifier: &Verifier) -> bool {
-    let accepted: Vec<_> = verifier.schemes().collect();
-    provider.schemes.iter().any(|scheme| accepted.contains(&&scheme.name) && scheme.signs_url())
-}
-
 fn no_provider(word: &str, catalog: &Catalog) -> String {
     let names = catalog.iter().map(|provider| &*provider.name);
     let near = names.min_by_key(|name| distance(name, word)).filter(|n| distance(n, word) <= 2);
@@ -185,6 +190,11 @@ fn no_provider(word: &str, catalog: &Catalog) -> String {
         "no provider `{word}`; {meant}`weir providers` lists them. For another sender, write \"custom\" and a \
          [….signature] table"
     )
+}
+
+/// Whether its sender publishes its keys, or hands its secret over.
+fn needs_none(provider: &Provider) -> bool {
+    provider.learns_secret() || provider.schemes.iter().any(|s| s.fetched_key.is_some())
 }
 
 fn needs_secrets(provider: Option<&Provider>) -> String {
@@ -216,7 +226,10 @@ fn refused(section: &Section<'_>, error: &ProviderError) {
 
 fn unusable(section: &Section<'_>, secrets: &[NamedSecret], error: &SecretError) {
     let (name, what) = match error {
-        SecretError::None | SecretError::ParamMissing { .. } => (None, error.to_string()),
+        SecretError::None => (None, error.to_string()),
+        SecretError::ParamMissing { param, .. } => {
+            return section.problem(&format!("params.{param}"), error);
+        }
         SecretError::UnknownScheme { secret, .. } => (Some(secret), error.to_string()),
         SecretError::Unusable { secret, cause, .. } => (Some(secret), format!("{error}: {cause}")),
     };

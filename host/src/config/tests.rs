@@ -346,23 +346,17 @@ proptest! {
 fn a_source_is_asked_for_what_its_provider_needs_besides_a_secret() {
     let source = |params: &str| {
         format!(
-            "[sources.a]\nprovider = \"meta\"\nsecrets = [{{ env = \"GITHUB_SECRET\" }}]\n{params}"
+            "[sources.a]\nprovider = \"braintree\"\nsecrets = [{{ env = \"GITHUB_SECRET\" }}]\n{params}"
         )
     };
-    let (config, _) = loaded(&source("params = { verify_token = { env = \"SHORT\" } }"));
-    assert_eq!(config.sources["a"].params["verify_token"].expose(), b"x");
-    let (config, _) = loaded(&source("params.verify_token = \"y\""));
-    assert_eq!(config.sources["a"].params["verify_token"].expose(), b"y");
+    let (config, _) = loaded(&source("params = { public_key = { env = \"SHORT\" } }"));
+    assert_eq!(config.sources["a"].params["public_key"].expose(), b"x");
+    let (config, _) = loaded(&source("params.public_key = \"y\""));
+    assert_eq!(config.sources["a"].params["public_key"].expose(), b"y");
     let missing = problems(&source(""));
-    assert!(
-        missing.contains("sources.a.params.verify_token: is missing: the verify token"),
-        "{missing}"
-    );
-    let unknown = problems(&source("params = { verify_tokn = \"y\" }"));
-    assert!(
-        unknown.contains("params.verify_tokn: the provider asks for verify_token"),
-        "{unknown}"
-    );
+    assert!(missing.contains("sources.a.params.public_key: is missing: "), "{missing}");
+    let unknown = problems(&source("params = { public_ky = \"y\" }"));
+    assert!(unknown.contains("params.public_ky: the provider asks for public_key"), "{unknown}");
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! Egress: permit, claim, sign, send, decide, settle; for every destination.
 //!
 //! Each kind of destination has a file: `webhook`, `inbox`. `guard` says which addresses may be reached, `connect`
-//! asks it, `decide` says what an answer means.
+//! asks it, `decide` says what an answer means. `fetch` gets, by the same way, what the hub itself needs to know.
 //!
 //! What may not live here: choosing delays (the retry policy does), editing rows (the store does).
 
 mod connect;
 mod decide;
+pub mod fetch;
 pub mod guard;
 mod inbox;
 mod outgoing;

@@ -25,7 +25,7 @@ use super::outgoing::Outgoing;
 use super::signing::Signer;
 use crate::config::Webhook;
 
-const AGENT: HeaderValue = HeaderValue::from_static("Weir/0.1");
+pub(super) const AGENT: HeaderValue = HeaderValue::from_static("Weir/0.1");
 /// Bytes of an answer's body that are kept.
 const SNIPPET_BYTES_MAX: usize = 1024;
 /// Bytes of an answer's body that are read, so that its connection can be used again; past it, it is closed.

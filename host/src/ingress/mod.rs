@@ -19,6 +19,7 @@ mod head;
 mod limits;
 mod listener;
 mod problem;
+mod published;
 mod receive;
 mod redact;
 mod refusal_log;
@@ -43,6 +44,7 @@ use weir_store::registry::{CasOutcome, Kind};
 use weir_store::{Store, StoreError};
 
 use crate::config::Config;
+use crate::egress::fetch::Fetcher;
 use crate::invoker::Responders;
 use crate::observe::health::{Health, ROUTING_MISSING};
 use crate::observe::metrics::Metrics;
@@ -79,6 +81,8 @@ pub struct IngressParts {
     pub drain: Drain,
     /// Runs the handlers that answer for a source; without it every source gives its usual answer.
     pub responders: Option<Responders>,
+    /// Gets the keys that senders publish.
+    pub fetcher: Arc<Fetcher>,
 }
 
 /// The way in for webhooks.
@@ -110,10 +114,19 @@ impl Ingress {
     /// Prepares every source; nothing is accepted yet.
     #[must_use]
     pub fn new(parts: IngressParts) -> Self {
-        let IngressParts { config, store, routes, clock, metrics, health, drain, responders } =
-            parts;
+        let IngressParts {
+            config,
+            store,
+            routes,
+            clock,
+            metrics,
+            health,
+            drain,
+            responders,
+            fetcher,
+        } = parts;
         let server = &config.server;
-        let way = |source| Way::new(source, server, &metrics);
+        let way = |source| Way::new(source, server, &metrics, &fetcher);
         let ways = config.sources.values().map(|source| (source.name.as_str().into(), way(source)));
         let patience = Patience { head: server.header_timeout, idle: server.idle_timeout };
         Self {

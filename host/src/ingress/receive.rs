@@ -11,7 +11,7 @@ use weir_core::handshake::{HandshakeAnswer, HandshakeEffect, HandshakeKeys};
 use weir_core::identify::{EventIdentity, Facts, Identified};
 use weir_core::payload::Payload;
 use weir_core::time::Timestamp;
-use weir_core::verify::{RequestView, Verification, Verified};
+use weir_core::verify::{KeyRef, RequestView, Verification, Verified};
 use weir_store::StoreError;
 use weir_store::hot::{DedupKey, EventIngested, NewDelivery, NewEvent, NewRequest, Routed};
 
@@ -23,14 +23,17 @@ use super::refused::Refused;
 use super::to_the_end::ToTheEnd;
 use super::way::Way;
 use super::{Ingress, body, problem};
+use crate::cli::chain;
 use crate::observe::metrics::SourceMetrics;
 
-/// What a verified request turned out to be.
+/// What a request turned out to be.
 enum Understood {
     /// It wants an answer and is no event.
     Handshake(HandshakeAnswer),
     /// It carries events.
     Events { request: NewRequest, is_batch: bool },
+    /// Nothing yet: this key is wanted first.
+    Unkeyed(KeyRef),
 }
 
 /// A request that is taken in, with the word that it is counted by.
@@ -116,8 +119,14 @@ impl Ingress {
             return Err(Refused::NotReady);
         }
         let (body, share) = body::read(body, way.limits, &self.budget).await?;
-        match self.understand(way, head, body, client)? {
-            Understood::Handshake(reply) => shake_hands(way, reply),
+        let mut understood = self.understand(way, head, &body, client)?;
+        if let Understood::Unkeyed(key) = &understood {
+            Box::pin(self.get_key(way, key)).await?;
+            understood = self.understand(way, head, &body, client)?;
+        }
+        match understood {
+            Understood::Unkeyed(_) => Err(Refused::KeyUnavailable),
+            Understood::Handshake(reply) => Box::pin(shake_hands(way, reply)).await,
             Understood::Events { request, is_batch } => {
                 client.verified();
                 match self.respondent(way, &request, is_batch) {
@@ -133,7 +142,7 @@ impl Ingress {
         &self,
         way: &Way,
         head: &Parts,
-        body: Bytes,
+        body: &Bytes,
         client: &Client,
     ) -> Result<Understood, Refused> {
         let provider = &*way.source.provider;
@@ -141,13 +150,15 @@ impl Ingress {
             head::public_url(provider.public_url.as_deref(), self.public_url.as_deref(), head);
         let headers: Vec<_> =
             head.headers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
-        let view =
-            RequestView { method: head.method.as_str(), url: &url, headers: &headers, body: &body };
+        let view = RequestView { method: head.method.as_str(), url: &url, headers: &headers, body };
         let facts = Facts::new(provider, view);
         if let Some(reply) = unsigned_handshake(way, &facts) {
             return reply;
         }
-        let verified = verify(way, &view, self.clock.now())?;
+        let verified = match verify(way, &view, self.clock.now())? {
+            Proof::Given(verified) => verified,
+            Proof::NeedsKey(key) => return Ok(Understood::Unkeyed(key)),
+        };
         if let Some(reply) = handshake(way, &facts, Some(&verified)) {
             return reply;
         }
@@ -156,7 +167,7 @@ impl Ingress {
         let Identified { events, is_batch } = identified;
         let spans = events.iter().map(|event| event.span.clone());
         let kept =
-            Redacted::new(&body, &head.headers, spans, &way.secret_fields, self.fingerprints());
+            Redacted::new(body, &head.headers, spans, &way.secret_fields, self.fingerprints());
         let request = NewRequest {
             source: way.source.name.clone(),
             scheme: verified.scheme,
@@ -167,9 +178,18 @@ impl Ingress {
                 body: kept.part(0..body.len()),
             },
             on_redelivery: provider.on_redelivery,
-            events: self.route(way, events, is_batch, &body, &kept),
+            events: self.route(way, events, is_batch, body, &kept),
         };
         Ok(Understood::Events { request, is_batch })
+    }
+
+    async fn get_key(&self, way: &Way, key: &KeyRef) -> Result<(), Refused> {
+        let got = way.published.get(key, &*self.clock).await;
+        got.map_err(|error| {
+            let source = way.source.name.as_str();
+            tracing::warn!(source, error = chain(&error), "a published key cannot be had");
+            Refused::KeyUnavailable
+        })
     }
 
     fn route(
@@ -256,15 +276,23 @@ impl Ingress {
     }
 }
 
-fn verify(way: &Way, view: &RequestView<'_>, now: Timestamp) -> Result<Verified, Refused> {
-    match way.source.verifier.verify(view, now) {
-        Verification::Verified(verified) if view.method == Method::POST.as_str() => Ok(verified),
+/// What a request that is not refused proves.
+enum Proof {
+    Given(Verified),
+    NeedsKey(KeyRef),
+}
+
+fn verify(way: &Way, view: &RequestView<'_>, now: Timestamp) -> Result<Proof, Refused> {
+    match way.source.verifier.verify_with(view, now, &way.published.ring()) {
+        Verification::Verified(verified) if view.method == Method::POST.as_str() => {
+            Ok(Proof::Given(verified))
+        }
         // A signature says who sends, not that a GET carries an event.
         Verification::Verified(_) => Err(Refused::Method),
         Verification::Refused(refusal) => {
             Err(Refused::Unverified { refusal, status: way.failure_status })
         }
-        Verification::NeedKey(_) => Err(Refused::KeyUnavailable),
+        Verification::NeedKey(key) => Ok(Proof::NeedsKey(key)),
     }
 }
 
@@ -283,7 +311,7 @@ fn handshake(
 }
 
 /// Answers a handshake whose effect can be had; one that cannot is refused, for an answer would be a promise.
-fn shake_hands(way: &Way, reply: HandshakeAnswer) -> Result<Taken, Refused> {
+async fn shake_hands(way: &Way, reply: HandshakeAnswer) -> Result<Taken, Refused> {
     let (source, handshake) = (way.source.name.as_str(), &*reply.name);
     match &reply.effect {
         HandshakeEffect::None => tracing::info!(source, handshake, "handshake answered"),
@@ -295,9 +323,14 @@ fn shake_hands(way: &Way, reply: HandshakeAnswer) -> Result<Taken, Refused> {
                 "handshake answered; the provider asks for attention"
             );
         }
-        HandshakeEffect::StoreSecret(_) | HandshakeEffect::FetchUrl { .. } => {
-            return Err(Refused::HandshakeClosed);
+        HandshakeEffect::FetchUrl { url, .. } => {
+            way.published.confirm(url).await.map_err(|error| {
+                tracing::warn!(source, handshake, error = chain(&error), "cannot confirm");
+                Refused::HandshakeUnconfirmed
+            })?;
+            tracing::info!(source, handshake, "handshake confirmed");
         }
+        HandshakeEffect::StoreSecret(_) => return Err(Refused::HandshakeClosed),
     }
     Ok(Taken { word: "handshake", answer: answer::handshake(reply) })
 }

@@ -48,6 +48,8 @@ pub(super) enum Refused {
     Handshake(HandshakeRefusal),
     /// A handshake that wants more than an answer, while nobody has allowed that.
     HandshakeClosed,
+    /// A handshake whose confirmation did not get through.
+    HandshakeUnconfirmed,
     /// Verified, but its events cannot be taken in.
     Unusable(IdentifyError),
     /// The bodies in memory leave no room.
@@ -79,6 +81,7 @@ impl Refused {
             Self::KeyUnavailable => "key_unavailable",
             Self::Handshake(refusal) => refusal.code(),
             Self::HandshakeClosed => "handshake_closed",
+            Self::HandshakeUnconfirmed => "handshake_unconfirmed",
             Self::Unusable(error) => error.code(),
             Self::Overloaded | Self::Store(StoreError::Overloaded { .. }) => "overloaded",
             Self::Store(_) => "store_unavailable",
@@ -100,9 +103,11 @@ impl Refused {
             Self::Handshake(_) | Self::HandshakeClosed => StatusCode::FORBIDDEN,
             Self::Unusable(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::KeyUnavailable | Self::Overloaded | Self::Store(_) | Self::NotReady => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::KeyUnavailable
+            | Self::HandshakeUnconfirmed
+            | Self::Overloaded
+            | Self::Store(_)
+            | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -115,7 +120,9 @@ impl Refused {
             Self::Overloaded | Self::NotReady | Self::Store(StoreError::Overloaded { .. }) => {
                 Some(RETRY_AFTER_BUSY_S)
             }
-            Self::KeyUnavailable | Self::Store(_) => Some(RETRY_AFTER_BROKEN_S),
+            Self::KeyUnavailable | Self::HandshakeUnconfirmed | Self::Store(_) => {
+                Some(RETRY_AFTER_BROKEN_S)
+            }
             _ => None,
         }
     }
@@ -128,6 +135,7 @@ impl Refused {
                 | Self::KeyUnavailable
                 | Self::Handshake(_)
                 | Self::HandshakeClosed
+                | Self::HandshakeUnconfirmed
                 | Self::Unusable(_)
                 | Self::Store(_)
         )
@@ -149,6 +157,7 @@ impl Refused {
             | Self::Handshake(_)
             | Self::HandshakeClosed => true,
             Self::KeyUnavailable
+            | Self::HandshakeUnconfirmed
             | Self::Unusable(_)
             | Self::Overloaded
             | Self::Store(_)
@@ -159,7 +168,10 @@ impl Refused {
 
     /// Whether the hub is to blame, rather than the sender.
     pub(super) const fn is_ours(&self) -> bool {
-        matches!(self, Self::Overloaded | Self::Store(_) | Self::KeyUnavailable)
+        matches!(
+            self,
+            Self::Overloaded | Self::Store(_) | Self::KeyUnavailable | Self::HandshakeUnconfirmed
+        )
     }
 
     /// A sentence for the sender. Says nothing that only the operator may know.
@@ -180,6 +192,7 @@ impl Refused {
             Self::KeyUnavailable => "the key to verify with cannot be had at the moment",
             Self::Handshake(refusal) => return refusal.to_string().into(),
             Self::HandshakeClosed => "this handshake is not accepted at the moment",
+            Self::HandshakeUnconfirmed => "the address that confirms this cannot be reached",
             Self::Unusable(error) => return error.to_string().into(),
             Self::Overloaded => "too much is being received at the moment",
             Self::Store(_) => "the request cannot be stored at the moment",

@@ -9,8 +9,10 @@ use weir_store::hot::EventIngested;
 use super::answer::{self, Acknowledgement, Answer};
 use super::body::BodyLimits;
 use super::limits::BODY_PACE_AFTER;
+use super::published::PublishedKeys;
 use super::redact::SecretFields;
 use crate::config::{Server, Source};
+use crate::egress::fetch::Fetcher;
 use crate::observe::metrics::{Metrics, SourceMetrics};
 
 /// A source, ready.
@@ -30,11 +32,18 @@ pub(super) struct Way {
     pub(super) has_unsigned_handshakes: bool,
     /// Parameters of handshakes, by name.
     pub(super) params: Params,
+    /// The keys that its sender publishes.
+    pub(super) published: PublishedKeys,
 }
 
 impl Way {
     /// Makes a source ready.
-    pub(super) fn new(source: &Arc<Source>, server: &Server, metrics: &Metrics) -> Self {
+    pub(super) fn new(
+        source: &Arc<Source>,
+        server: &Server,
+        metrics: &Metrics,
+        fetcher: &Arc<Fetcher>,
+    ) -> Self {
         let provider = &source.provider;
         Self {
             metrics: metrics.source(&source.name),
@@ -51,6 +60,7 @@ impl Way {
                 .unwrap_or(StatusCode::UNAUTHORIZED),
             has_unsigned_handshakes: provider.has_unsigned_handshakes(),
             params: source.params.clone(),
+            published: PublishedKeys::new(Arc::clone(fetcher)),
             source: Arc::clone(source),
         }
     }

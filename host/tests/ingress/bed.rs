@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use weir::config::{self, Config};
+use weir::egress::fetch::Fetcher;
 use weir::ingress::{Ingress, IngressParts};
 use weir::observe::health::Health;
 use weir::observe::metrics::Metrics;
@@ -51,7 +52,17 @@ secret_fields = ["/token"]
 
 /// A clock that stands still unless it is moved.
 #[derive(Debug)]
-struct HandClock(AtomicU64);
+pub(crate) struct HandClock(AtomicU64);
+
+impl HandClock {
+    pub(crate) fn at(ms: u64) -> Arc<Self> {
+        Arc::new(Self(AtomicU64::new(ms)))
+    }
+
+    pub(crate) fn set(&self, ms: u64) {
+        self.0.store(ms, Ordering::Relaxed);
+    }
+}
 
 impl Clock for HandClock {
     fn now(&self) -> Timestamp {
@@ -67,6 +78,8 @@ pub(crate) struct Hub {
     pub(crate) metrics: Metrics,
     pub(crate) drain: Drain,
     pub(crate) running: JoinHandle<()>,
+    /// The time that signatures are judged by; the store has its own.
+    pub(crate) clock: Arc<HandClock>,
     _dir: TempDir,
 }
 
@@ -108,9 +121,23 @@ impl Hub {
         std::fs::write(dir.path().join("secret"), "a secret of some length").unwrap();
         let text = format!("[server]\n{server}\n{SOURCES}");
         let config = config::load_text("weir.toml", &text, dir.path(), false);
-        let config = Arc::new(config.unwrap_or_else(|e| panic!("{e}")).config);
-        let clock = Arc::new(HandClock(AtomicU64::new(NOW_MS)));
-        let mut options = Options::new(clock.clone());
+        Self::build(dir, config.unwrap_or_else(|e| panic!("{e}")).config, change).await
+    }
+
+    /// A hub of this configuration, in which secrets may stand.
+    pub(crate) async fn of(text: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config::load_text("weir.toml", text, dir.path(), true);
+        let config = config.unwrap_or_else(|e| panic!("{e}")).config;
+        let hub = Self::build(dir, config, |_| {}).await;
+        hub.health.set_routing_ready();
+        hub
+    }
+
+    async fn build(dir: TempDir, config: Config, change: impl FnOnce(&mut Options)) -> Self {
+        let config = Arc::new(config);
+        let clock = HandClock::at(NOW_MS);
+        let mut options = Options::new(HandClock::at(NOW_MS));
         change(&mut options);
         let store: Arc<dyn Store> =
             Arc::new(sqlite::open(&dir.path().join("weir.db"), options).unwrap());
@@ -121,16 +148,17 @@ impl Hub {
             config: config.clone(),
             store: store.clone(),
             routes: Arc::new(routes),
-            clock,
+            clock: clock.clone(),
             metrics: metrics.clone(),
             health: health.clone(),
             drain: drain.clone(),
             responders: None,
+            fetcher: Arc::new(Fetcher::new(&config.fetch).unwrap()),
         }));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         let running = tokio::spawn(ingress.run(listener));
-        Self { addr, config, store, health, metrics, drain, running, _dir: dir }
+        Self { addr, config, store, health, metrics, drain, running, clock, _dir: dir }
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {

@@ -4,5 +4,7 @@
 
 mod bed;
 
+mod keys;
 mod overload;
+mod published;
 mod requests;

@@ -177,10 +177,4 @@ impl Provider {
     pub fn scheme(&self, name: Option<&str>) -> Option<&Arc<Scheme>> {
         self.schemes.iter().find(|s| name.is_none_or(|name| *s.name == *name))
     }
-
-    /// True if a scheme signs the public URL, so that the source must know it.
-    #[must_use]
-    pub fn signs_url(&self) -> bool {
-        self.schemes.iter().any(|scheme| scheme.signs_url())
-    }
 }

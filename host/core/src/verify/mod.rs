@@ -186,6 +186,12 @@ impl Verifier {
         self.schemes.iter().map(|k| &k.scheme.name)
     }
 
+    /// True if an accepted scheme needs the public URL, so that the source must know it.
+    #[must_use]
+    pub fn signs_url(&self) -> bool {
+        self.schemes.iter().any(|keyed| keyed.scheme.signs_url())
+    }
+
     /// True if a scheme takes keys that the sender publishes, so that [`Verifier::verify_with`] and a ring that
     /// is kept are wanted.
     #[must_use]

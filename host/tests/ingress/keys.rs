@@ -1,0 +1,308 @@
+//! Keys that senders publish: fetched from a server of our own that stands in for theirs, by the operator's word.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use parking_lot::Mutex;
+use ring::rand::SystemRandom;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use weir_core::sign::{RequestDraft, Signing};
+use weir_core::time::Timestamp;
+use weir_core::verify::Secret;
+
+use crate::bed::{Hub, NOW_MS, Reply, request};
+
+/// A server that answers every request alike and remembers what it was asked.
+struct KeyServer {
+    addr: SocketAddr,
+    asked: Arc<Mutex<Vec<String>>>,
+    answer: Arc<Mutex<String>>,
+    /// Answers wait for this once it is set.
+    gate: Arc<Mutex<Option<Arc<Notify>>>>,
+}
+
+fn ok(document: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{document}", document.len())
+}
+
+impl KeyServer {
+    async fn start(answer: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (answer, gate) = (Arc::new(Mutex::new(answer)), Arc::default());
+        let server = Self { addr, asked, answer, gate };
+        let (asked, answer) = (Arc::clone(&server.asked), Arc::clone(&server.answer));
+        let gate: Arc<Mutex<Option<Arc<Notify>>>> = Arc::clone(&server.gate);
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let (asked, answer, gate) =
+                    (Arc::clone(&asked), Arc::clone(&answer), Arc::clone(&gate));
+                tokio::spawn(async move {
+                    let mut bytes = Vec::new();
+                    while !is_whole(&bytes) {
+                        if stream.read_buf(&mut bytes).await.unwrap() == 0 {
+                            return;
+                        }
+                    }
+                    asked.lock().push(String::from_utf8(bytes).unwrap());
+                    let wait = gate.lock().clone();
+                    if let Some(wait) = wait {
+                        wait.notified().await;
+                    }
+                    let answer = answer.lock().clone();
+                    // Whoever asked may be gone, which is its right.
+                    let _ = stream.write_all(answer.as_bytes()).await;
+                });
+            }
+        });
+        server
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.asked.lock().clone()
+    }
+}
+
+fn is_whole(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes).to_lowercase();
+    let Some(end) = text.find("\r\n\r\n") else { return false };
+    let length = text.lines().find_map(|l| l.strip_prefix("content-length: "));
+    text.len() >= end + 4 + length.map_or(0, |l| l.parse::<usize>().unwrap())
+}
+
+/// A published vector by its id.
+fn vector(id: &str) -> Value {
+    let all: Value =
+        serde_json::from_str(include_str!("../../core/tests/providers/vectors.json")).unwrap();
+    let vectors = all["vectors"].as_array().unwrap();
+    vectors.iter().find(|v| v["id"] == id).unwrap().clone()
+}
+
+fn body(vector: &Value) -> String {
+    String::from_utf8(STANDARD.decode(vector["body"].as_str().unwrap()).unwrap()).unwrap()
+}
+
+async fn post(hub: &Hub, vector: &Value) -> Reply {
+    let name = vector["provider"].as_str().unwrap();
+    let headers = vector["headers"].as_object().unwrap();
+    let headers: Vec<_> = headers.iter().map(|(n, v)| (n.as_str(), v.as_str().unwrap())).collect();
+    hub.raw(request(&format!("/webhook/{name}"), &headers, &body(vector))).await
+}
+
+/// The keys of a token's issuer, as it publishes them.
+fn key_set(vector: &Value) -> String {
+    format!("{{\"keys\":[{}]}}", vector["extra"]["jwk"])
+}
+
+fn fetching(instead_of: &str, server: &KeyServer) -> String {
+    let addr = server.addr;
+    format!(
+        "[fetch]\ninstead = {{ \"{instead_of}\" = \"http://{addr}/\" }}\nallow = [\"@private\"]\n"
+    )
+}
+
+const PUBSUB: &str = r#"
+[sources.google-pubsub]
+provider = "google-pubsub"
+params = { audience = "https://example.com/webhooks/in", service_account_email = "push@example-project.iam.gserviceaccount.com" }
+"#;
+const GOOGLE: &str = "https://www.googleapis.com/";
+
+async fn pubsub(server: &KeyServer) -> Hub {
+    Hub::of(&format!("{}{PUBSUB}", fetching(GOOGLE, server))).await
+}
+
+#[tokio::test]
+async fn a_key_is_fetched_when_a_request_needs_it_and_then_used_for_a_day() {
+    let oidc = vector("google-pubsub/oidc");
+    let server = KeyServer::start(ok(&key_set(&oidc))).await;
+    let hub = pubsub(&server).await;
+    assert_eq!(post(&hub, &oidc).await.status, 204);
+    assert_eq!(post(&hub, &oidc).await.status, 204);
+    let asked = server.asked();
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    assert!(asked[0].starts_with("GET /oauth2/v3/certs HTTP/1.1\r\n"), "{asked:?}");
+    assert_eq!(hub.stored().await.len(), 1, "the second was a duplicate");
+    let secret = hub.only_request().await.secret;
+    assert_eq!(&*secret, "published");
+}
+
+#[tokio::test]
+async fn many_who_need_the_same_key_wait_for_one_fetch() {
+    let oidc = vector("google-pubsub/oidc");
+    let server = KeyServer::start(ok(&key_set(&oidc))).await;
+    let gate = Arc::new(Notify::new());
+    *server.gate.lock() = Some(Arc::clone(&gate));
+    let hub = Arc::new(pubsub(&server).await);
+    let sending: Vec<_> = (0..20)
+        .map(|_| {
+            let (hub, oidc) = (Arc::clone(&hub), oidc.clone());
+            tokio::spawn(async move { post(&hub, &oidc).await.status })
+        })
+        .collect();
+    while server.asked().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    gate.notify_one();
+    for one in sending {
+        assert_eq!(one.await.unwrap(), 204);
+    }
+    assert_eq!(server.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn a_key_that_cannot_be_had_is_a_503_and_is_not_asked_for_again_at_once() {
+    let oidc = vector("google-pubsub/oidc");
+    for answer in [
+        "HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n".to_owned(),
+        "HTTP/1.1 302 Found\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n".to_owned(),
+        ok("no keys here"),
+        ok(&" ".repeat(weir_core::verify::KEY_DOCUMENT_BYTES_MAX + 1)),
+        "not HTTP at all".to_owned(),
+    ] {
+        let server = KeyServer::start(answer.clone()).await;
+        let hub = pubsub(&server).await;
+        for _ in 0..3 {
+            let reply = post(&hub, &oidc).await;
+            assert_eq!(reply.problem(), (503, "key_unavailable".into()), "{answer:.40}");
+            assert!(reply.head.contains("\r\nretry-after: "), "{}", reply.head);
+        }
+        assert_eq!(server.asked().len(), 1, "{answer:.40}");
+        assert!(hub.stored().await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_the_one_named_refuses_the_request_and_is_not_fetched_in_a_loop() {
+    let oidc = vector("google-pubsub/oidc");
+    let other = key_set(&oidc).replace("\"k1\"", "\"k2\"");
+    let server = KeyServer::start(ok(&other)).await;
+    let hub = pubsub(&server).await;
+    for _ in 0..3 {
+        assert_eq!(post(&hub, &oidc).await.problem(), (401, "key_untrusted".into()));
+    }
+    assert_eq!(server.asked().len(), 1);
+    // The issuer has a new key a minute later: one more look finds it.
+    *server.answer.lock() = ok(&key_set(&oidc));
+    hub.clock.set(NOW_MS + 61_000);
+    assert_eq!(post(&hub, &oidc).await.status, 204);
+    assert_eq!(server.asked().len(), 2);
+}
+
+#[tokio::test]
+async fn an_address_inside_is_asked_only_if_the_operator_allows_it() {
+    let oidc = vector("google-pubsub/oidc");
+    let server = KeyServer::start(ok(&key_set(&oidc))).await;
+    let config = fetching(GOOGLE, &server).replace("allow = [\"@private\"]", "");
+    let hub = Hub::of(&format!("{config}{PUBSUB}")).await;
+    assert_eq!(post(&hub, &oidc).await.problem(), (503, "key_unavailable".into()));
+    assert!(server.asked().is_empty());
+}
+
+#[tokio::test]
+async fn a_certificate_is_fetched_from_where_the_request_says_if_the_sender_may_say_so() {
+    let paypal = vector("paypal/own-cert");
+    let certificate = paypal["extra"]["certificate_pem"].as_str().unwrap();
+    let server = KeyServer::start(ok(certificate)).await;
+    let config = fetching("https://api.sandbox.paypal.com/", &server);
+    let source = "[sources.paypal]\nprovider = \"paypal\"\nparams = { webhook_id = \"6HY79521VR978045E\" }\n";
+    let hub = Hub::of(&format!("{config}{source}")).await;
+    assert_eq!(post(&hub, &paypal).await.status, 200);
+    assert!(server.asked()[0].starts_with("GET /v1/notifications/certs/CERT-"));
+    let mut elsewhere = paypal.clone();
+    elsewhere["headers"]["PAYPAL-CERT-URL"] = "https://evil.example/cert.pem".into();
+    assert_eq!(post(&hub, &elsewhere).await.problem(), (401, "key_untrusted".into()));
+    assert_eq!(server.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn a_key_that_must_be_asked_for_by_name_is_asked_for_with_the_operators_credentials() {
+    let plaid = vector("plaid/es256");
+    let server = KeyServer::start(ok(&format!("{{\"key\":{}}}", plaid["extra"]["jwk"]))).await;
+    let config = fetching("https://sandbox.plaid.com/", &server);
+    let source = "[sources.plaid]\nprovider = \"plaid\"\n\
+                  params = { client_id = \"me\", api_secret = \"s3cret\", environment = \"sandbox\" }\n";
+    let hub = Hub::of(&format!("{config}{source}")).await;
+    hub.clock.set(plaid["now"].as_u64().unwrap() * 1000);
+    assert_eq!(post(&hub, &plaid).await.status, 200);
+    let asked = server.asked();
+    assert!(asked[0].starts_with("POST /webhook_verification_key/get HTTP/1.1"), "{asked:?}");
+    assert!(asked[0].contains("\"secret\":\"s3cret\""), "{asked:?}");
+    assert!(asked[0].contains("\"key_id\":\"bfbd5111-8e33-4643-8ced-b2e642a72f3c\""), "{asked:?}");
+}
+
+#[tokio::test]
+async fn strangers_who_name_keys_without_end_make_us_ask_for_a_few_only() {
+    let sns = vector("sns/notification-v1");
+    let server =
+        KeyServer::start("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".into()).await;
+    let (config, body) = (fetching("https://sns.us-east-1.amazonaws.com/", &server), body(&sns));
+    let topic: Value = serde_json::from_str(&body).unwrap();
+    let source = format!(
+        "[sources.sns]\nprovider = \"sns\"\nparams = {{ topic_arn = {} }}\n",
+        topic["TopicArn"]
+    );
+    let hub = Hub::of(&format!("{config}{source}")).await;
+    for n in 0..50 {
+        let other = body.replace(".pem", &format!("{n}.pem"));
+        assert_ne!(other, body);
+        let reply = hub.post("/webhook/sns", &[("content-type", "text/plain")], &other).await;
+        assert_eq!(reply.problem(), (503, "key_unavailable".into()));
+    }
+    assert_eq!(server.asked().len(), 10);
+}
+
+/// A confirmation of an SNS subscription, signed with the tests' own key.
+fn confirmation(hub: &Hub, subscribe: &str) -> String {
+    let body = serde_json::json!({
+        "Type": "SubscriptionConfirmation", "MessageId": "m", "Token": "t", "Message": "x",
+        "TopicArn": "arn:aws:sns:us-west-2:123456789012:MyTopic", "SubscribeURL": subscribe,
+        "Timestamp": "2012-05-02T00:54:06.655Z", "SignatureVersion": "2", "Signature": "",
+        "SigningCertURL": "https://sns.us-west-2.amazonaws.com/a.pem",
+    });
+    let source = &hub.config.sources["sns"];
+    let draft = RequestDraft {
+        method: "POST".into(),
+        url: "https://hub/".into(),
+        headers: vec![("content-type".into(), "text/plain".into())],
+        body: body.to_string().into_bytes(),
+    };
+    let secret = Secret::new(include_str!("../../core/tests/providers/rsa-private.pem"));
+    let scheme = Some("confirmation-v2");
+    let signing = Signing { secret: &secret, params: &source.params, scheme };
+    let now = Timestamp::from_millis(NOW_MS);
+    let signed = source.provider.sign_request(signing, &draft, now, &SystemRandom::new()).unwrap();
+    request("/webhook/sns", &[], std::str::from_utf8(&signed.body).unwrap())
+}
+
+#[tokio::test]
+async fn a_subscription_is_confirmed_by_visiting_its_address_before_the_answer() {
+    let server = KeyServer::start(ok("")).await;
+    let source = format!(
+        "[sources.sns]\nprovider = \"sns\"\nsecrets = ['''{}''']\n\
+         params = {{ topic_arn = \"arn:aws:sns:us-west-2:123456789012:MyTopic\" }}\n",
+        include_str!("../../core/tests/providers/rsa-public.pem")
+    );
+    let config = fetching("https://sns.us-west-2.amazonaws.com/", &server);
+    let hub = Hub::of(&format!("{config}{source}")).await;
+    let confirm = "https://sns.us-west-2.amazonaws.com/?Action=ConfirmSubscription&Token=t";
+    assert_eq!(hub.raw(confirmation(&hub, confirm)).await.status, 200);
+    let asked = server.asked();
+    assert_eq!(asked.len(), 1);
+    assert!(asked[0].starts_with("GET /?Action=ConfirmSubscription&Token=t HTTP/1.1\r\n"));
+    assert!(hub.stored().await.is_empty(), "a handshake is no event");
+
+    *server.answer.lock() = "HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n".into();
+    let reply = hub.raw(confirmation(&hub, confirm)).await;
+    assert_eq!(reply.problem(), (503, "handshake_unconfirmed".into()));
+    let reply = hub.raw(confirmation(&hub, "https://evil.example/?x")).await;
+    assert_eq!(reply.problem(), (403, "handshake_challenge_unusable".into()));
+    assert_eq!(server.asked().len(), 2);
+}
