@@ -21,12 +21,13 @@ use crate::cli::compile;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::egress::fetch::Fetcher;
-use crate::egress::{Egress, EgressParts, Inbox};
+use crate::egress::{Egress, EgressHandle, EgressParts, Inbox};
 use crate::ingress::{Ingress, IngressParts};
 use crate::invoker::{self, Invoker, InvokerHandle, InvokerParts};
 use crate::keys;
 use crate::observe::health::Health;
 use crate::observe::metrics::Metrics;
+use crate::observe::notice::Notices;
 use crate::routes::Routes;
 use crate::shutdown::Drain;
 use crate::tasks::{OnFailure, Tasks};
@@ -140,6 +141,7 @@ impl Hub {
     ) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (drain, tasks, metrics) = (Drain::new(), Tasks::new(), Metrics::new());
+        let notices = Notices::new();
         prepare_data_dir(&config.data_dir)?;
         let store = open_store(&config, clock.clone(), &threads.ingress).await?;
         let health = Health::new(store.clone(), drain.clone());
@@ -175,6 +177,7 @@ impl Hub {
             store: store.clone(),
             clock: clock.clone(),
             metrics: metrics.clone(),
+            notices,
             drain: drain.clone(),
             tasks: tasks.clone(),
         })?;
@@ -186,6 +189,7 @@ impl Hub {
             metrics,
             health: health.clone(),
             handlers: telling(&handlers, InvokerHandle::handlers),
+            destinations: telling(&egress.handle(), EgressHandle::destinations),
             inbox: telling(&inbox, Inbox::messages),
             known: known(&config),
             clock,

@@ -24,9 +24,10 @@ use weir_store::sqlite;
 
 use crate::clock::SystemClock;
 use crate::config::{self, Config};
-use crate::egress::{Egress, EgressParts, Inbox};
+use crate::egress::{Egress, EgressHandle, EgressParts, Inbox};
 use crate::invoker::{self, HandlerState, HandlerStatus, Invoker, InvokerHandle, InvokerParts};
 use crate::observe::metrics::Metrics;
+use crate::observe::notice::Notices;
 use crate::routes::Routes;
 use crate::shutdown::Drain;
 use crate::tasks::{OnFailure, Tasks};
@@ -54,7 +55,8 @@ impl Place {
         let config = format!(
             "[plugins]\nsettle = \"20ms\"\nrescan = \"100ms\"\ngrace = \"300ms\"\n\
              [defaults.retry]\nfirst = \"1ms\"\nmax = \"20ms\"\nmax_attempts = 4\n\
-             [defaults.destination.retry]\nschedule = [\"1ms\"]\nmax_attempts = 4\n{config}"
+             [defaults.destination.retry]\nschedule = [\"1ms\"]\nmax_attempts = 4\n\
+             [defaults.destination.breaker]\npause = \"1ms\"\nmax_pause = \"2ms\"\n{config}"
         );
         Self { root, config }
     }
@@ -88,6 +90,7 @@ impl Place {
         let options =
             Options { cache_dir: Some(self.root.path().join("cache")), ..Options::default() };
         let (metrics, drain, tasks) = (Metrics::new(), Drain::new(), Tasks::new());
+        let notices = Notices::new();
         let invoker = Invoker::new(InvokerParts {
             config: Arc::clone(&config),
             store: Arc::clone(&store),
@@ -104,14 +107,15 @@ impl Place {
             store: Arc::clone(&store),
             clock,
             metrics,
+            notices: notices.clone(),
             drain: drain.clone(),
             tasks: tasks.clone(),
         });
         let egress = egress.unwrap();
-        let (handle, inbox) = (invoker.handle(), egress.inbox());
+        let (handle, inbox, destinations) = (invoker.handle(), egress.inbox(), egress.handle());
         tasks.spawn("invoker", OnFailure::Stop, invoker.run());
         tasks.spawn("egress", OnFailure::Stop, egress.run());
-        Bed { store, routes, handle, inbox, drain, tasks }
+        Bed { store, routes, handle, inbox, destinations, notices, drain, tasks }
     }
 }
 
@@ -121,6 +125,8 @@ pub(crate) struct Bed {
     pub(crate) routes: Arc<Routes>,
     pub(crate) handle: InvokerHandle,
     pub(crate) inbox: Inbox,
+    pub(crate) destinations: EgressHandle,
+    pub(crate) notices: Notices,
     pub(crate) drain: Drain,
     tasks: Tasks,
 }

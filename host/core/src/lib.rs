@@ -21,8 +21,10 @@ pub mod sample;
 pub mod sign;
 pub mod verify;
 
+pub mod breaker;
 pub mod delivery;
 pub mod effect;
 pub mod retry;
 pub mod route;
 pub mod state;
+pub mod throttle;

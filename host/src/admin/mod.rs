@@ -60,6 +60,8 @@ pub struct AdminParts {
     pub health: Arc<Health>,
     /// The handlers, an array.
     pub handlers: Tell,
+    /// The destinations, an array.
+    pub destinations: Tell,
     /// What was sent to inboxes, an array.
     pub inbox: Tell,
     /// The names that an operator may mean.
@@ -121,6 +123,7 @@ impl Admin {
             metrics: parts.metrics,
             health: parts.health,
             handlers: parts.handlers,
+            destinations: parts.destinations,
             inbox: parts.inbox,
             known: parts.known,
             clock: parts.clock,
@@ -139,6 +142,7 @@ impl Admin {
             .route("/api/v1/dead-letters/{id}", get(api::dead_letters::show))
             .route("/api/v1/dead-letters/{id}/requeue", post(api::dead_letters::requeue))
             .route("/api/v1/handlers", get(api::parts::handlers))
+            .route("/api/v1/destinations", get(api::parts::destinations))
             .route("/api/v1/holds", get(api::holds::list).post(api::holds::place))
             .route("/api/v1/holds/{id}", delete(api::holds::release))
             .route("/api/v1/inbox", get(api::parts::inbox))
@@ -156,6 +160,7 @@ struct Shared {
     metrics: Metrics,
     health: Arc<Health>,
     handlers: Tell,
+    destinations: Tell,
     inbox: Tell,
     known: Known,
     clock: Arc<dyn Clock>,

@@ -71,6 +71,7 @@ impl Desk {
             metrics: metrics.clone(),
             health: health.clone(),
             handlers: Arc::new(|| json!([{ "name": "orders" }])),
+            destinations: Arc::new(|| json!([{ "name": "ops" }])),
             inbox: Arc::new(|| json!([])),
             known: known(),
             clock,
@@ -393,6 +394,17 @@ async fn what_the_hub_holds_is_not_released_by_hand() {
 }
 
 #[tokio::test]
+async fn a_persons_release_ends_the_hold_of_an_open_breaker() {
+    let desk = Desk::open().await;
+    let scope = HoldScope::Destination("ops".parse().unwrap());
+    let hold = NewHold { scope, reason: "breaker".into(), by: "weir".into(), until: None };
+    let id = desk.store.hold(hold).await.unwrap();
+    let released = desk.ask("DELETE", &format!("/api/v1/holds/{id}")).await;
+    assert_eq!(released.status(), StatusCode::OK);
+    assert!(desk.store.holds().await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn why_tells_what_held_when_an_event_came_and_what_holds_it() {
     let desk = Desk::open().await;
     let event = desk.receive("github", "push", b"{}").await;
@@ -508,6 +520,7 @@ async fn holds_handlers_and_inbox_are_listed_whole() {
     assert_eq!(held["items"][0]["scope"], "handler:orders");
     assert_eq!(held["items"][0]["by"], "ada");
     assert_eq!(desk.get("/api/v1/handlers").await["items"], json!([{ "name": "orders" }]));
+    assert_eq!(desk.get("/api/v1/destinations").await["items"], json!([{ "name": "ops" }]));
     assert_eq!(desk.get("/api/v1/inbox").await["items"], json!([]));
 }
 
@@ -539,6 +552,7 @@ async fn over_a_socket_the_port_that_was_bound_is_the_one_that_counts() {
         metrics: desk.metrics.clone(),
         health: desk.health.clone(),
         handlers: Arc::new(|| json!([])),
+        destinations: Arc::new(|| json!([])),
         inbox: Arc::new(|| json!([])),
         known: Known::default(),
         clock: Arc::new(SystemClock),

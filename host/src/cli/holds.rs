@@ -26,7 +26,9 @@ pub struct HoldArgs {
     pub hub: HubArgs,
 }
 
-/// End every hold that a person placed on a source, a handler or a destination.
+/// End every hold that a person placed on a source, a handler or a destination
+///
+/// A destination that is left alone because it failed (`breaker`) is tried with one message at once.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ReleaseArgs {
     /// source:NAME, handler:NAME or destination:NAME; or the number of one hold
@@ -69,8 +71,8 @@ pub(super) async fn release(args: &ReleaseArgs, output: Output) -> Result<(), Co
     let all = listed["items"].as_array().map_or(&[][..], Vec::as_slice);
     let meant = meant(all, &args.scope);
     // With none of a person's to end, asking for one of the hub's says why it cannot be.
-    let asked = if meant.iter().any(by_a_person) {
-        meant.into_iter().filter(by_a_person).collect()
+    let asked = if meant.iter().any(is_a_persons_to_end) {
+        meant.into_iter().filter(is_a_persons_to_end).collect()
     } else {
         meant
     };
@@ -95,8 +97,8 @@ fn meant<'a>(holds: &'a [Value], scope: &str) -> Vec<&'a Value> {
     holds.iter().filter(named).collect()
 }
 
-fn by_a_person(held: &&Value) -> bool {
-    held["by"] != "weir"
+fn is_a_persons_to_end(held: &&Value) -> bool {
+    held["by"] != "weir" || held["reason"] == "breaker"
 }
 
 pub(super) async fn holds(args: &HoldsArgs, output: Output) -> Result<(), CommandError> {

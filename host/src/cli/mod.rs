@@ -7,6 +7,7 @@ mod check;
 pub(crate) mod client;
 pub mod compile;
 mod dead_letters;
+mod destinations;
 mod error;
 mod events;
 pub mod exit;
@@ -54,6 +55,7 @@ pub enum Command {
     Events(events::EventsArgs),
     Why(why::WhyArgs),
     DeadLetters(dead_letters::DeadLettersArgs),
+    Destinations(destinations::DestinationsArgs),
     Hold(holds::HoldArgs),
     Release(holds::ReleaseArgs),
     Holds(holds::HoldsArgs),
@@ -141,6 +143,7 @@ pub fn run(hosting: Hosting) -> ExitCode {
         Command::Events(args) => wait_for(events::run(&args, output)),
         Command::Why(args) => wait_for(why::run(&args, output)),
         Command::DeadLetters(args) => wait_for(dead_letters::run(&args, output)),
+        Command::Destinations(args) => wait_for(destinations::list(&args, output)),
         Command::Hold(args) => wait_for(holds::hold(&args, output)),
         Command::Release(args) => wait_for(holds::release(&args, output)),
         Command::Holds(args) => wait_for(holds::holds(&args, output)),

@@ -8,11 +8,13 @@ use base64::Engine;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use http::{HeaderName, HeaderValue};
+use weir_core::breaker::BreakerPolicy;
 use weir_core::name::DestinationName;
 use weir_core::retry::RetryPolicy;
 use weir_core::verify::Secret;
 
-use super::retry::RawRetry;
+use super::breaker::RawBreaker;
+use super::retry::{RawRetry, Unusable};
 use super::secret;
 use super::server::at_most;
 use super::surroundings::Surroundings;
@@ -35,6 +37,8 @@ pub struct Destination {
     pub kind: DestinationKind,
     /// When to try again.
     pub retry: RetryPolicy,
+    /// When to leave it alone.
+    pub breaker: BreakerPolicy,
     /// Requests at once.
     pub concurrency: usize,
 }
@@ -124,7 +128,9 @@ pub(super) struct DestinationDefaults {
     pub(super) timeout: Duration,
     pub(super) concurrency: usize,
     pub(super) retry: RetryPolicy,
+    pub(super) breaker: BreakerPolicy,
     raw_retry: RawRetry,
+    raw_breaker: RawBreaker,
     growing: RawRetry,
 }
 
@@ -136,14 +142,19 @@ pub(super) fn defaults(
     let timeout = section.checked("timeout", |d| timeout_ok(*d));
     let concurrency = section.checked("concurrency", |n| at_most(*n, CONCURRENCY_MAX));
     let raw_retry = RawRetry::read(&mut section.section("retry")).growing_as(growing);
-    let noted = |(key, what): (&str, String)| section.problem(&format!("retry.{key}"), what);
+    let noted = |(key, what): Unusable| section.problem(&format!("retry.{key}"), what);
     let retry = raw_retry.policy().map_err(noted).ok();
+    let raw_breaker = RawBreaker::read(&mut section.section("breaker"));
+    let noted = |(key, what): Unusable| section.problem(&format!("breaker.{key}"), what);
+    let breaker = raw_breaker.policy().map_err(noted).ok();
     section.finish();
     Some(DestinationDefaults {
         timeout: timeout?,
         concurrency: concurrency?,
         retry: retry?,
+        breaker: breaker?,
         raw_retry,
+        raw_breaker,
         growing: growing.clone(),
     })
 }
@@ -154,6 +165,7 @@ pub(super) fn inbox(defaults: &DestinationDefaults) -> Option<Destination> {
         name: DestinationName::new("inbox").ok()?,
         kind: DestinationKind::Inbox,
         retry: defaults.retry.clone(),
+        breaker: defaults.breaker.clone(),
         concurrency: defaults.concurrency,
     })
 }
@@ -196,17 +208,26 @@ fn one(
     let said = RawRetry::read(&mut retry);
     let retry = if retry.is_given() {
         let raw = said.over(&defaults.raw_retry).growing_as(&defaults.growing);
-        let noted = |(key, what): (&str, String)| section.problem(&format!("retry.{key}"), what);
+        let noted = |(key, what): Unusable| section.problem(&format!("retry.{key}"), what);
         raw.policy().map_err(noted).ok()
     } else {
         Some(defaults.retry.clone())
     };
+    let said = RawBreaker::read(&mut section.section("breaker"));
+    let noted = |(key, what): Unusable| section.problem(&format!("breaker.{key}"), what);
+    let breaker = said.over(&defaults.raw_breaker).policy().map_err(noted).ok();
     let kind = match kind?.as_str() {
         "inbox" => Some(DestinationKind::Inbox),
         _ => webhook(&mut section, defaults, around).map(|w| DestinationKind::Webhook(Box::new(w))),
     };
     section.finish();
-    Some(Destination { name, kind: kind?, retry: retry?, concurrency: concurrency? })
+    Some(Destination {
+        name,
+        kind: kind?,
+        retry: retry?,
+        breaker: breaker?,
+        concurrency: concurrency?,
+    })
 }
 
 fn webhook(

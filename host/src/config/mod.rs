@@ -5,6 +5,7 @@
 //! place. Nothing outside this module sees a value that is not already right.
 
 mod admin;
+mod breaker;
 mod destination;
 mod development;
 mod fetch;

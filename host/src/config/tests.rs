@@ -274,7 +274,7 @@ fn each_mistake_is_said_in_one_line() {
         ),
         (
             "[destinations.ops]\nkind = \"inbox\"\nurl = \"https://h/\"",
-            "weir.toml:3: destinations.ops.url: unknown key; known here: concurrency, kind, retry",
+            "weir.toml:3: destinations.ops.url: unknown key; known here: breaker, concurrency, kind, retry",
         ),
         (
             "[destinations.ops]\nkind = \"webhook\"\nurl = \"https://h/\"\nheaders = { Host = \"x\" }",

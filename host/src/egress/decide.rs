@@ -1,9 +1,10 @@
-//! What an endpoint's answer means. Pure: from what happened to the outcome, and whether to try again.
+//! What an endpoint's answer means: for the delivery, and for the endpoint. Pure.
 
 use std::time::Duration;
 
 use http::StatusCode;
 use rand::Rng;
+use weir_core::breaker::Mark;
 use weir_core::delivery::{self, Next, Outcome, Verdict};
 use weir_core::retry::RetryPolicy;
 use weir_core::time::Timestamp;
@@ -38,50 +39,72 @@ pub(crate) struct Sent {
     pub(crate) duration: Duration,
 }
 
-/// What to record of an attempt, and what becomes of the delivery.
+/// What an attempt comes to.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Decided {
+    /// What to record of it.
+    pub(crate) attempt: AttemptRecord,
+    /// What becomes of the delivery.
+    pub(crate) next: Next,
+    /// What it says about the endpoint.
+    pub(crate) mark: Mark,
+    /// Whether it is to be sent less at once, and after which wait if it asked for one.
+    pub(crate) slows: Option<Option<Duration>>,
+}
+
+/// Decides what an attempt comes to.
 pub(crate) fn decide(
     sent: Sent,
     attempt: u32,
     policy: &RetryPolicy,
     random: &mut impl Rng,
-) -> (AttemptRecord, Next) {
+) -> Decided {
     let Sent { answer, started_at, duration } = sent;
-    let (outcome, verdict) = judge(&answer);
+    let (outcome, verdict, mark) = judge(&answer);
     let next = delivery::decide(verdict, attempt, policy, policy.longest(), random);
-    let record = AttemptRecord {
-        started_at,
-        duration,
-        outcome,
-        reason: reason(&answer).map(Into::into),
-        version: None,
-        log: None,
-        response: match answer {
-            Answer::Status { status, snippet, .. } => {
-                Some(ResponseRecord { status: status.as_u16(), snippet })
-            }
-            _ => None,
-        },
+    let (reason, slows) = (reason(&answer).map(Into::into), slows(&answer));
+    let response = match answer {
+        Answer::Status { status, snippet, .. } => {
+            Some(ResponseRecord { status: status.as_u16(), snippet })
+        }
+        _ => None,
     };
-    (record, next)
+    let attempt =
+        AttemptRecord { started_at, duration, outcome, reason, version: None, log: None, response };
+    Decided { attempt, next, mark, slows }
 }
 
-fn judge(answer: &Answer) -> (Outcome, Verdict) {
+fn judge(answer: &Answer) -> (Outcome, Verdict, Mark) {
     let again = Verdict::TryAgain { at_least: None };
-    match answer {
-        Answer::Taken => (Outcome::Ok, Verdict::Done),
-        Answer::Status { status, .. } if status.is_success() => (Outcome::Ok, Verdict::Done),
+    let (status, retry_after) = match answer {
+        Answer::Taken => return (Outcome::Ok, Verdict::Done, Mark::Well),
+        Answer::TimedOut { .. } => return (Outcome::Timeout, again, Mark::Failed),
+        Answer::Unreachable { .. } => return (Outcome::Network, again, Mark::Failed),
+        // A matter of the configuration, the same for every message.
+        Answer::Blocked { .. } => return (Outcome::Blocked, again, Mark::AtFault),
+        Answer::Status { status, retry_after, .. } => (*status, *retry_after),
+    };
+    let again = Verdict::TryAgain { at_least: retry_after };
+    match status.as_u16() {
+        200..300 => (Outcome::Ok, Verdict::Done, Mark::Well),
         // About the message: it will be the same next time.
-        Answer::Status { status, .. } if matches!(status.as_u16(), 400 | 413 | 415 | 422) => {
-            (Outcome::Status, Verdict::GiveUp)
+        400 | 413 | 415 | 422 => (Outcome::Status, Verdict::GiveUp, Mark::AboutTheMessage),
+        // About the endpoint: it will be the same for every message, until people change it.
+        401 | 403 | 404 | 405 | 410 => (Outcome::Status, again, Mark::AtFault),
+        429 => (Outcome::Status, again, Mark::Busy),
+        // Time can change all of these; and a redirect, which is not followed, people.
+        _ => (Outcome::Status, again, Mark::Failed),
+    }
+}
+
+fn slows(answer: &Answer) -> Option<Option<Duration>> {
+    match answer {
+        Answer::Status { status, retry_after, .. }
+            if matches!(status.as_u16(), 429 | 502 | 503 | 504) =>
+        {
+            Some(*retry_after)
         }
-        // About the endpoint (401, 403, 404, 405, 410), its load (429, 5xx), or a redirect, which is not followed:
-        // people and time can change all of these.
-        Answer::Status { retry_after, .. } => {
-            (Outcome::Status, Verdict::TryAgain { at_least: *retry_after })
-        }
-        Answer::TimedOut { .. } => (Outcome::Timeout, again),
-        Answer::Unreachable { .. } => (Outcome::Network, again),
-        Answer::Blocked { .. } => (Outcome::Blocked, again),
+        _ => None,
     }
 }
 
@@ -129,8 +152,8 @@ mod tests {
             started_at: Timestamp::from_millis(1),
             duration: Duration::from_secs(1),
         };
-        let (record, next) = decide(sent, attempt, &policy, &mut StdRng::seed_from_u64(0));
-        (record.outcome, next, record.reason)
+        let decided = decide(sent, attempt, &policy, &mut StdRng::seed_from_u64(0));
+        (decided.attempt.outcome, decided.next, decided.attempt.reason)
     }
 
     fn status(code: u16, retry_after: Option<u64>) -> Answer {
@@ -160,6 +183,29 @@ mod tests {
             assert_eq!((outcome, next), (Outcome::Status, retry(10)), "{code}");
             assert!(reason.unwrap().contains(&code.to_string()));
         }
+    }
+
+    #[test]
+    fn every_status_says_something_about_the_endpoint_too() {
+        use Mark::{AboutTheMessage, AtFault, Busy, Failed, Well};
+        for (codes, mark) in [
+            (&[200, 204, 299][..], Well),
+            (&[400, 413, 415, 422], AboutTheMessage),
+            (&[401, 403, 404, 405, 410], AtFault),
+            (&[429], Busy),
+            (&[301, 308, 402, 408, 409, 425, 500, 501, 502, 503, 504, 599], Failed),
+        ] {
+            for code in codes {
+                assert_eq!(judge(&status(*code, None)).2, mark, "{code}");
+                let slowing = [429, 502, 503, 504].contains(code);
+                assert_eq!(slows(&status(*code, None)).is_some(), slowing, "{code}");
+            }
+        }
+        assert_eq!(slows(&status(429, Some(7))), Some(Some(Duration::from_secs(7))));
+        let timeout = Answer::TimedOut { limit: Duration::from_secs(15) };
+        assert_eq!((judge(&timeout).2, slows(&timeout)), (Failed, None));
+        assert_eq!(judge(&Answer::Blocked { reason: String::new() }).2, AtFault);
+        assert_eq!(judge(&Answer::Taken).2, Well);
     }
 
     #[test]

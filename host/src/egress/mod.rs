@@ -1,16 +1,22 @@
 //! Egress: permit, claim, sign, send, decide, settle; for every destination.
 //!
-//! Each kind of destination has a file: `webhook`, `inbox`. `guard` says which addresses may be reached, `connect`
-//! asks it, `decide` says what an answer means. `fetch` gets, by the same way, what the hub itself needs to know.
+//! Each kind of destination has a file: `webhook`, `inbox`. `outlet` is one destination at work and `send` sees one
+//! claim through. `gate` says whether a destination is sent to at all, `keeper` keeps that across restarts. `guard`
+//! says which addresses may be reached, `connect` asks it, `decide` says what an answer means. `fetch` gets, by the
+//! same way, what the hub itself needs to know.
 //!
 //! What may not live here: choosing delays (the retry policy does), editing rows (the store does).
 
 mod connect;
 mod decide;
 pub mod fetch;
+mod gate;
 pub mod guard;
 mod inbox;
+mod keeper;
 mod outgoing;
+mod outlet;
+mod send;
 mod signing;
 #[cfg(test)]
 mod tests;
@@ -19,36 +25,30 @@ mod webhook;
 mod webhook_tests;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
 
-use rand::SeedableRng as _;
-use rand::rngs::StdRng;
 use thiserror::Error;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use weir_core::delivery::{Next, Outcome};
+use tokio::sync::{Mutex, Notify};
+use weir_core::id::DeliveryId;
 use weir_core::name::{DestinationName, Target};
-use weir_core::state::ReadSet;
 use weir_core::time::Clock;
-use weir_store::hot::{ClaimRequest, Claimed, RoutedEffects, Settled, Settlement};
-use weir_store::{Store, StoreError};
+use weir_store::Store;
+use weir_store::hot::{ClaimRequest, Claimed};
 
 pub use inbox::{Inbox, InboxMessage, MESSAGES_MAX as INBOX_MESSAGES_MAX};
+pub use keeper::is_breakers;
+pub use outlet::DestinationStatus;
 pub use webhook::EndpointError;
 
-use crate::claims::{self, Held, Idle, InHand};
-use crate::config::{Config, Destination, DestinationKind};
-use crate::observe::metrics::{Metrics, TargetMetrics};
-use crate::seed;
+use crate::claims::Idle;
+use crate::config::Config;
+use crate::observe::metrics::Metrics;
+use crate::observe::notice::Notices;
 use crate::shutdown::Drain;
 use crate::tasks::{OnFailure, Tasks};
-use decide::{Answer, Sent};
-use outgoing::Outgoing;
-use webhook::Endpoint;
-
-/// Claims of one destination that are sent but not yet settled, beside those being sent.
-const UNSETTLED_MAX: usize = 512;
+use keeper::Keeper;
+use outlet::Outlet;
+use send::{Sending, Shared};
 
 /// A destination that cannot be sent to as it is configured.
 #[derive(Debug, Error)]
@@ -72,6 +72,8 @@ pub struct EgressParts {
     pub clock: Arc<dyn Clock>,
     /// What is counted.
     pub metrics: Metrics,
+    /// Who is told when a destination opens or closes.
+    pub notices: Notices,
     /// When to stop.
     pub drain: Drain,
     /// Where sends are spawned.
@@ -83,62 +85,44 @@ pub struct EgressParts {
 pub struct Egress {
     shared: Arc<Shared>,
     outlets: Vec<Arc<Outlet>>,
+    keeper: Arc<Keeper>,
     tasks: Tasks,
 }
 
-#[derive(Debug)]
-struct Shared {
-    store: Arc<dyn Store>,
+/// Asks about destinations. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct EgressHandle {
+    outlets: Arc<[Arc<Outlet>]>,
     clock: Arc<dyn Clock>,
-    drain: Drain,
-    metrics: Metrics,
-    inbox: Inbox,
-    freed: Arc<Notify>,
 }
 
-/// One destination at work.
-struct Outlet {
-    destination: Arc<Destination>,
-    target: Target,
-    /// None for an inbox.
-    endpoint: Option<Endpoint>,
-    permits: Arc<Semaphore>,
-    in_hand: Arc<InHand>,
-    metrics: Arc<TargetMetrics>,
-}
-
-impl fmt::Debug for Outlet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outlet").field("target", &self.target).finish_non_exhaustive()
+impl EgressHandle {
+    /// How it stands with every destination, in the order of their names.
+    #[must_use]
+    pub fn destinations(&self) -> Vec<DestinationStatus> {
+        let now = self.clock.now();
+        self.outlets.iter().map(|outlet| outlet.status(now)).collect()
     }
 }
 
 impl Egress {
     /// Sets up a client for every destination; nothing is sent yet.
     pub fn new(parts: EgressParts) -> Result<Self, EgressError> {
-        let EgressParts { config, store, clock, metrics, drain, tasks } = parts;
-        let outlet = |(name, destination): (&DestinationName, &Arc<Destination>)| {
-            let target = Target::Destination(name.clone());
-            let endpoint = match &destination.kind {
-                DestinationKind::Webhook(webhook) => {
-                    let refused = |cause| EgressError { destination: name.clone(), cause };
-                    Some(Endpoint::new(webhook, destination.concurrency).map_err(refused)?)
-                }
-                DestinationKind::Inbox => None,
-            };
-            Ok(Arc::new(Outlet {
-                destination: Arc::clone(destination),
-                endpoint,
-                permits: Arc::new(Semaphore::new(destination.concurrency)),
-                in_hand: Arc::default(),
-                metrics: metrics.target(&target),
-                target,
-            }))
-        };
-        let outlets = config.destinations.iter().map(outlet).collect::<Result<_, _>>()?;
-        let (inbox, freed) = (Inbox::new(), Arc::default());
-        let shared = Arc::new(Shared { store, clock, drain, metrics, inbox, freed });
-        Ok(Self { shared, outlets, tasks })
+        let EgressParts { config, store, clock, metrics, notices, drain, tasks } = parts;
+        let outlet = |destination| Outlet::new(destination, &metrics).map(Arc::new);
+        let outlets: Vec<_> = config.destinations.values().map(outlet).collect::<Result<_, _>>()?;
+        let (inbox, freed, changed) = (Inbox::new(), Arc::<Notify>::default(), Arc::default());
+        let keeper = Arc::new(Keeper {
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
+            drain: drain.clone(),
+            outlets: outlets.clone(),
+            changed: Arc::clone(&changed),
+            freed: Arc::clone(&freed),
+            rows: Mutex::default(),
+        });
+        let shared = Shared { store, clock, drain, metrics, notices, inbox, freed, changed };
+        Ok(Self { shared: Arc::new(shared), outlets, keeper, tasks })
     }
 
     /// What `inbox` destinations got.
@@ -147,11 +131,18 @@ impl Egress {
         self.shared.inbox.clone()
     }
 
+    /// Asks about destinations, from anywhere.
+    #[must_use]
+    pub fn handle(&self) -> EgressHandle {
+        let clock = Arc::clone(&self.shared.clock);
+        EgressHandle { outlets: self.outlets.as_slice().into(), clock }
+    }
+
     /// Claims and sends until the drain stops claiming, then waits for what is being sent until it stops waiting.
     pub async fn run(self) {
         let claiming_stopped = self.shared.drain.clone();
         tokio::select! {
-            () = self.claim_and_send() => {}
+            () = self.work() => {}
             () = claiming_stopped.claiming_stopped() => {}
         }
         let drain = &self.shared.drain;
@@ -161,6 +152,14 @@ impl Egress {
                 () = drain.waiting_stopped() => return,
             }
         }
+        self.keeper.keep().await;
+    }
+
+    async fn work(&self) {
+        self.keeper.restore().await;
+        let keeper = Arc::clone(&self.keeper);
+        self.tasks.spawn("breakers", OnFailure::Stop, async move { keeper.run().await });
+        self.claim_and_send().await;
     }
 
     async fn claim_and_send(&self) {
@@ -168,8 +167,9 @@ impl Egress {
             self.outlets.iter().map(|outlet| (&outlet.target, outlet)).collect();
         let mut idle = Idle::default();
         loop {
+            let now = self.shared.clock.now();
             let wanted: Vec<ClaimRequest> =
-                self.outlets.iter().flat_map(|outlet| outlet.wanted()).flatten().collect();
+                self.outlets.iter().flat_map(|outlet| outlet.wanted(now)).flatten().collect();
             if wanted.is_empty() {
                 self.shared.freed.notified().await;
                 continue;
@@ -186,125 +186,31 @@ impl Egress {
                 }
             };
             idle.worked();
+            let mut by_outlet: BTreeMap<&Target, Vec<Claimed>> = BTreeMap::new();
             for claim in claims {
-                let Some(outlet) = by_target.get(&claim.target) else { continue };
-                let held = outlet.in_hand.take(1, &self.shared.freed);
-                // There may be one claim more than permits: it waits for the next.
-                let permit = Arc::clone(&outlet.permits).try_acquire_owned().ok();
-                let (shared, outlet) = (Arc::clone(&self.shared), Arc::clone(outlet));
-                let sending = async move { shared.attend(&outlet, claim, permit, held).await };
-                self.tasks.spawn("send", OnFailure::Log, sending);
-            }
-        }
-    }
-}
-
-impl Outlet {
-    /// What it has room for: no more than can be sent at once, nor while too much waits to be settled.
-    fn wanted(&self) -> Option<[ClaimRequest; 2]> {
-        let unsettled = self.in_hand.count();
-        let permits = self.permits.available_permits();
-        let limit = permits.min(UNSETTLED_MAX.saturating_sub(unsettled));
-        (limit > 0).then(|| claims::both_lanes(&self.target, limit))
-    }
-}
-
-impl Shared {
-    /// Sends one claim and settles it, unless the drain stops waiting first: then it is given back.
-    async fn attend(
-        &self,
-        outlet: &Outlet,
-        claim: Claimed,
-        permit: Option<OwnedSemaphorePermit>,
-        held: Held,
-    ) {
-        tokio::select! {
-            () = self.send_and_settle(outlet, &claim, permit) => {}
-            () = self.drain.waiting_stopped() => {}
-        }
-        drop(claim);
-        drop(held);
-    }
-
-    async fn send_and_settle(
-        &self,
-        outlet: &Outlet,
-        claim: &Claimed,
-        permit: Option<OwnedSemaphorePermit>,
-    ) {
-        let permit = match permit {
-            Some(permit) => Some(permit),
-            // Never closed.
-            None => Arc::clone(&outlet.permits).acquire_owned().await.ok(),
-        };
-        let out = match &outlet.target {
-            Target::Destination(name) => Outgoing::of(claim, name),
-            Target::Handler(_) => return,
-        };
-        let sent = self.send(outlet, &out).await;
-        drop(permit);
-        self.freed.notify_one();
-        let took = sent.duration;
-        let seed = seed::of(claim.delivery, claim.fence);
-        let (attempt, next) = decide::decide(
-            sent,
-            claim.fence.attempt,
-            &outlet.destination.retry,
-            &mut StdRng::from_seed(seed),
-        );
-        let outcome = attempt.outcome;
-        tracing::debug!(
-            event = %claim.event.public_id, delivery = %claim.delivery, message = %out.id,
-            target = %outlet.target, attempt = claim.fence.attempt, %outcome,
-            reason = attempt.reason.as_deref(), "sent"
-        );
-        let settlement = Settlement {
-            delivery: claim.delivery,
-            fence: claim.fence,
-            attempt,
-            next,
-            effects: RoutedEffects::default(),
-            reads: ReadSet::default(),
-        };
-        let settled = claims::settle(&*self.store, &self.drain, &[settlement]).await.pop();
-        self.count(outlet, outcome, took, next, settled).await;
-    }
-
-    async fn send(&self, outlet: &Outlet, out: &Outgoing) -> Sent {
-        let _running = self.metrics.running().inc();
-        let started_at = self.clock.now();
-        let watch = Instant::now();
-        let answer = match &outlet.endpoint {
-            Some(endpoint) => endpoint.send(out, started_at).await,
-            None => {
-                self.inbox.put(&outlet.destination.name, out, started_at);
-                Answer::Taken
-            }
-        };
-        Sent { answer, started_at, duration: watch.elapsed() }
-    }
-
-    async fn count(
-        &self,
-        outlet: &Outlet,
-        outcome: Outcome,
-        took: std::time::Duration,
-        next: Next,
-        settled: Option<Result<Settled, StoreError>>,
-    ) {
-        match settled {
-            Some(Ok(Settled::Applied { .. })) => {
-                outlet.metrics.attempt(outcome, took);
-                match next {
-                    Next::Processed => {}
-                    Next::Retry { .. } => outlet.metrics.retry_scheduled(),
-                    Next::DeadLetter => outlet.metrics.dead_letter(),
+                if let Some((target, _)) = by_target.get_key_value(&claim.target) {
+                    by_outlet.entry(target).or_default().push(claim);
                 }
             }
-            Some(Ok(Settled::Superseded)) => outlet.metrics.superseded(),
-            // Sending reads no state and emits nothing.
-            Some(Ok(Settled::StateConflict { .. } | Settled::Exhausted { .. })) | None => {}
-            Some(Err(error)) => claims::gave_up_settling(&outlet.target, &error, &self.drain).await,
+            for (target, claims) in by_outlet {
+                self.start(by_target[target], claims);
+            }
+        }
+    }
+
+    /// Sends what the gate lets through; the rest is given back.
+    fn start(&self, outlet: &Arc<Outlet>, claims: Vec<Claimed>) {
+        let ids: Vec<DeliveryId> = claims.iter().map(|claim| claim.delivery).collect();
+        let mut admitted = outlet.gate.admit(&ids).into_iter().peekable();
+        for (index, claim) in claims.into_iter().enumerate() {
+            let Some((_, leave)) = admitted.next_if(|(at, _)| *at == index) else { continue };
+            let held = outlet.in_hand.take(1, &self.shared.freed);
+            // There may be one claim more than permits: it waits for the next.
+            let permit = Arc::clone(&outlet.permits).try_acquire_owned().ok();
+            let outlet = Arc::clone(outlet);
+            let sending = Sending { outlet, claim, leave, permit, held };
+            let sending = Arc::clone(&self.shared).attend(sending);
+            self.tasks.spawn("send", OnFailure::Log, sending);
         }
     }
 }

@@ -13,11 +13,14 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::net::TcpListener;
+use weir_core::breaker::Phase;
 use weir_core::delivery::{DeliveryState, Outcome};
 use weir_core::effect::routed_message_id;
 use weir_core::name::DestinationName;
+use weir_store::registry::Kind;
 
-use crate::testbed::Place;
+use crate::observe::notice::Notice;
+use crate::testbed::{Place, until};
 
 /// An endpoint that gives these statuses in turn, and the last one from then on.
 struct Endpoint {
@@ -115,6 +118,40 @@ async fn an_address_that_is_not_allowed_gets_nothing_and_the_record_says_what_to
     assert_eq!(delivery.history[0].outcome, Outcome::Blocked);
     assert!(delivery.history[0].reason.as_deref().unwrap().contains("@private"));
     assert!(endpoint.ids.lock().is_empty());
+    bed.stop().await;
+}
+
+#[tokio::test]
+async fn whoever_listens_is_told_once_that_a_destination_is_open_and_once_that_it_is_not() {
+    let endpoint = answering(&[410, 503, 410, 200]).await;
+    let place = routed_to(&endpoint.url, PRIVATE);
+    let bed = place.start().await;
+    let mut told = bed.notices.listen();
+    let event = bed.post("github", "push", &json!({})).await;
+    let delivery = bed.settled(event).await;
+    assert_eq!((delivery.state, delivery.history.len()), (DeliveryState::Processed, 4));
+    let ops = DestinationName::new("ops").unwrap();
+    match told.recv().await.unwrap() {
+        Notice::DestinationOpen { destination, reason, at, probe_at } => {
+            assert_eq!((destination, &*reason), (ops.clone(), "answered 410 Gone"));
+            assert!(probe_at > at);
+        }
+        other => panic!("{other:?}"),
+    }
+    match told.recv().await.unwrap() {
+        Notice::DestinationClosed { destination, .. } => assert_eq!(destination, ops),
+        other => panic!("{other:?}"),
+    }
+    assert!(told.try_recv().is_err());
+    let standing =
+        bed.destinations.destinations().into_iter().find(|d| d.name.as_str() == "ops").unwrap();
+    assert_eq!((standing.state, standing.opened), (Phase::Closed, 1));
+    until("nothing is kept of a breaker that is closed", async || {
+        let kept = bed.store.list(Kind::Breaker).await.unwrap();
+        let holds = bed.store.holds().await.unwrap();
+        (kept.is_empty() && holds.is_empty()).then_some(())
+    })
+    .await;
     bed.stop().await;
 }
 

@@ -75,6 +75,8 @@ metrics! {
     DEAD = Counter "weir_dead_letters_total" ["target"] "Deliveries given up";
     CONFLICTS = Counter "weir_state_conflicts_total" ["target"] "Runs done again because what they read had changed";
     SUPERSEDED = Counter "weir_attempts_superseded_total" ["target"] "Results refused because another attempt had overtaken theirs";
+    BREAKER = Gauge "weir_breaker_state" ["target"] "0 while it is sent to, 1 while one message is tried, 2 while messages wait";
+    OPENED = Counter "weir_breaker_opened_total" ["target"] "Times that failures made messages wait";
     RELOADS = Counter "weir_reloads_total" ["result"] "Modules looked at, by what came of it";
     DELIVERIES = Gauge "weir_deliveries" ["target", "state"] "Deliveries in the store that are not done";
     STORE_EVENTS = Counter "weir_store_events_total" ["source", "what"] "Events since the store was made";
@@ -189,7 +191,14 @@ impl Collect {
         counters(RETRIES, |t| &t.retries)?;
         counters(DEAD, |t| &t.dead_letters)?;
         counters(CONFLICTS, |t| &t.state_conflicts)?;
-        counters(SUPERSEDED, |t| &t.superseded)
+        counters(SUPERSEDED, |t| &t.superseded)?;
+        let breakers = || targets.iter().filter_map(|(name, t)| Some((name, t, t.phase()?)));
+        out.begin(BREAKER, |m| {
+            breakers().try_for_each(|(name, _, phase)| m.gauge(&[name], phase))
+        })?;
+        out.begin(OPENED, |m| {
+            breakers().try_for_each(|(name, t, _)| m.counter(&[name], t.opened.get()))
+        })
     }
 
     fn of_store(&self, out: &mut Out<'_>) -> fmt::Result {
@@ -272,6 +281,7 @@ impl Series<'_> {
 mod tests {
     use std::time::Duration;
 
+    use weir_core::breaker::Phase;
     use weir_core::delivery::Outcome;
     use weir_core::name::{SourceName, Target};
 
@@ -286,6 +296,9 @@ mod tests {
         let orders = metrics.target(&"handler:orders".parse::<Target>().unwrap());
         orders.attempt(Outcome::Crashed, Duration::from_secs(70));
         orders.dead_letter();
+        let ops = metrics.target(&"destination:ops".parse::<Target>().unwrap());
+        ops.breaker(Phase::Open);
+        ops.opened();
         metrics.refused_unknown_source();
         metrics.reload("loaded");
         let _open = metrics.connections().hold(2);
@@ -334,6 +347,8 @@ mod tests {
             "weir_attempt_duration_seconds_bucket{le=\"60.0\",target=\"handler:orders\"} 0",
             "weir_attempt_duration_seconds_bucket{le=\"+Inf\",target=\"handler:orders\"} 1",
             "weir_dead_letters_total{target=\"handler:orders\"} 1",
+            "weir_breaker_state{target=\"destination:ops\"} 2",
+            "weir_breaker_opened_total{target=\"destination:ops\"} 1",
             "weir_connections_open 2",
             "weir_deliveries{target=\"handler:orders\",state=\"dead_letter\"} 7",
             "weir_store_events_total{source=\"github\",what=\"stored\"} 41",

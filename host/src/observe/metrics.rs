@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
+use weir_core::breaker::Phase;
 use weir_core::delivery::Outcome;
 use weir_core::name::{SourceName, Target};
 
@@ -262,6 +263,9 @@ pub struct TargetMetrics {
     pub(super) dead_letters: Counter,
     pub(super) state_conflicts: Counter,
     pub(super) superseded: Counter,
+    pub(super) opened: Counter,
+    /// What [`TargetMetrics::phase`] says, plus one; 0 where there is no breaker.
+    phase: AtomicU64,
 }
 
 impl TargetMetrics {
@@ -289,6 +293,32 @@ impl TargetMetrics {
     /// An attempt's result was refused, for another had overtaken it.
     pub fn superseded(&self) {
         self.superseded.inc();
+    }
+
+    /// How its breaker stands.
+    pub fn breaker(&self, phase: Phase) {
+        let number = match phase {
+            Phase::Closed => 1,
+            Phase::HalfOpen => 2,
+            Phase::Open => 3,
+        };
+        self.phase.store(number, Relaxed);
+    }
+
+    /// 0 for a breaker that is closed, 1 half open, 2 open; none where there is none.
+    pub(super) fn phase(&self) -> Option<u64> {
+        self.phase.load(Relaxed).checked_sub(1)
+    }
+
+    /// Its breaker has opened.
+    pub fn opened(&self) {
+        self.opened.inc();
+    }
+
+    /// How often its breaker has opened since the process started.
+    #[must_use]
+    pub fn times_opened(&self) -> u64 {
+        self.opened.get()
     }
 
     /// Attempts that worked and attempts that did not, since the process started.

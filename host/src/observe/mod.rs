@@ -6,4 +6,5 @@
 pub mod exposition;
 pub mod health;
 pub mod metrics;
+pub mod notice;
 pub mod series;

@@ -16,6 +16,7 @@ mod sink;
 mod wat_guests;
 
 mod bad_input;
+mod breaker;
 mod compile;
 mod contention;
 mod crash;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -42,6 +43,8 @@ type Planned = (u16, Vec<(&'static str, String)>);
 struct Inner {
     received: Mutex<Vec<Received>>,
     planned: Mutex<VecDeque<Planned>>,
+    /// The status of every answer that is not planned; 0 stands for 200.
+    otherwise: AtomicU16,
 }
 
 /// An endpoint on a port of its own.
@@ -75,6 +78,11 @@ impl Sink {
         sink
     }
 
+    /// From here on it answers this to everything that nothing else is planned for.
+    pub(crate) fn answers(&self, status: u16) {
+        self.inner.otherwise.store(status, Ordering::Release);
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("http://{}/hook", self.address)
     }
@@ -104,7 +112,12 @@ async fn answer(
         return Ok(Response::builder().status(400).body(Full::default()).unwrap());
     };
     inner.received.lock().unwrap().push(Received { headers: parts.headers, body: body.to_bytes() });
-    let (status, headers) = inner.planned.lock().unwrap().pop_front().unwrap_or((200, Vec::new()));
+    let planned = inner.planned.lock().unwrap().pop_front();
+    let otherwise = || match inner.otherwise.load(Ordering::Acquire) {
+        0 => 200,
+        status => status,
+    };
+    let (status, headers) = planned.unwrap_or_else(|| (otherwise(), Vec::new()));
     let mut response = Response::builder().status(status);
     for (name, value) in headers {
         response = response.header(name, value);

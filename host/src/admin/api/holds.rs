@@ -7,6 +7,7 @@ use weir_store::hold::{Hold, HoldId, NewHold};
 
 use super::parts::items;
 use super::{Answer, Hub, Id, Problem, Shared, StatusCode, Uri, asked, json, query, scope, views};
+use crate::egress::is_breakers;
 use scope::BadScope;
 
 /// Most holds in force: each is looked at by whoever lists them.
@@ -73,14 +74,15 @@ fn read(hub: &Shared, asked: Asked) -> Result<NewHold, Problem> {
     Ok(NewHold { scope, reason: reason.into(), by: OPERATOR.into(), until })
 }
 
-/// Ends a hold. What the hub holds by itself ends when its cause does.
+/// Ends a hold. What the hub holds by itself ends when its cause does; where that is an endpoint that failed, a person
+/// may say that it is mended, and one message is tried.
 pub(in crate::admin) async fn release(hub: Hub, path: Id, uri: Uri) -> Answer {
     query::none(uri.query())?;
     let gone = || Problem::not_found("hold_not_found", "there is no hold by this number in force");
     let number = path.ok().and_then(|path| path.0.parse().ok()).map(HoldId).ok_or_else(gone)?;
     let held = hub.store.holds().await?.into_iter().find(|held| held.id == number);
     let held = held.ok_or_else(gone)?;
-    if &*held.hold.by != OPERATOR {
+    if &*held.hold.by != OPERATOR && !is_breakers(&held.hold) {
         let Hold { hold, .. } = &held;
         let detail = format!(
             "the hub itself holds {} ({}); it ends when that is mended",

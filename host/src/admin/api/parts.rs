@@ -1,4 +1,4 @@
-//! `/api/v1/handlers`, `/api/v1/inbox`: short lists, given whole.
+//! `/api/v1/handlers`, `/api/v1/destinations`, `/api/v1/inbox`: short lists, given whole.
 
 use serde_json::{Value, json};
 
@@ -8,6 +8,12 @@ use super::{Answer, Hub, StatusCode, Uri, json, query};
 pub(in crate::admin) async fn handlers(hub: Hub, uri: Uri) -> Answer {
     query::none(uri.query())?;
     items((hub.handlers)())
+}
+
+/// Destinations, and whether they are sent to.
+pub(in crate::admin) async fn destinations(hub: Hub, uri: Uri) -> Answer {
+    query::none(uri.query())?;
+    items((hub.destinations)())
 }
 
 /// What was sent to inboxes.

@@ -1,0 +1,392 @@
+//! A circuit breaker: whether anything is sent to a destination, by how it went of late. Pure.
+//!
+//! ```text
+//! closed --(too many failures, or the endpoint itself is wrong)--> open
+//! open --(the pause is over, or a person says so)--> half open --(its one probe went well)--> closed
+//!                                                              --(it did not)--> open, for twice as long
+//! ```
+//! Who wants to send asks for a [`Pass`] and brings it back with how it went. Passes of an earlier round say nothing
+//! any more: what was under way when it opened neither closes nor opens it again.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::id::DeliveryId;
+use crate::time::Timestamp;
+
+/// Parts of the window that are forgotten one after the other.
+const PARTS: usize = 10;
+
+/// When to open, and how long to leave an endpoint alone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BreakerPolicy {
+    window: Duration,
+    min_attempts: u32,
+    failure_rate: f64,
+    pause: Duration,
+    max_pause: Duration,
+}
+
+/// A policy that makes no sense.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum InvalidBreakerPolicy {
+    /// Nothing can be counted in no time.
+    #[error("window must be at least 10 ms")]
+    Window,
+    /// A rate of nothing.
+    #[error("min_attempts must be at least 1")]
+    NoAttempts,
+    /// A share must be a share, and a rate of zero would never close.
+    #[error("failure_rate must be above 0 and at most 1, not {0}")]
+    Rate(f64),
+    /// Pauses may not shrink.
+    #[error("max_pause ({max:?}) is shorter than pause ({first:?})")]
+    MaxBelowFirst {
+        /// The first pause.
+        first: Duration,
+        /// The longest.
+        max: Duration,
+    },
+}
+
+impl BreakerPolicy {
+    /// Checks and takes a policy: of at least `min_attempts` within `window`, the share `failure_rate` failed. Then
+    /// nothing is sent for `pause`, and for twice as long after each probe that fails too, up to `max_pause`.
+    pub fn try_new(
+        window: Duration,
+        min_attempts: u32,
+        failure_rate: f64,
+        (pause, max_pause): (Duration, Duration),
+    ) -> Result<Self, InvalidBreakerPolicy> {
+        if window.as_millis() < PARTS as u128 {
+            return Err(InvalidBreakerPolicy::Window);
+        }
+        if min_attempts == 0 {
+            return Err(InvalidBreakerPolicy::NoAttempts);
+        }
+        if !(failure_rate > 0.0 && failure_rate <= 1.0) {
+            return Err(InvalidBreakerPolicy::Rate(failure_rate));
+        }
+        if max_pause < pause {
+            return Err(InvalidBreakerPolicy::MaxBelowFirst { first: pause, max: max_pause });
+        }
+        Ok(Self { window, min_attempts, failure_rate, pause, max_pause })
+    }
+
+    /// What destinations get unless told otherwise: half of at least 10 attempts within a minute; pauses from 10 s
+    /// doubling to 10 min.
+    #[must_use]
+    pub fn for_destinations() -> Self {
+        Self {
+            window: Duration::from_secs(60),
+            min_attempts: 10,
+            failure_rate: 0.5,
+            pause: Duration::from_secs(10),
+            max_pause: Duration::from_secs(600),
+        }
+    }
+
+    fn pause_after(&self, failed_probes: u32) -> Duration {
+        let doubled = 2_u32.checked_pow(failed_probes).and_then(|n| self.pause.checked_mul(n));
+        doubled.unwrap_or(self.max_pause).min(self.max_pause)
+    }
+}
+
+/// What an attempt says about the endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// It works.
+    Well,
+    /// It failed; such things pass.
+    Failed,
+    /// The endpoint itself is wrong, for every message alike. Opens at once.
+    AtFault,
+    /// It works, and has too much to do. Says nothing about a rate of failures.
+    Busy,
+    /// It works, and this one message is wrong. Says nothing about a rate of failures either.
+    AboutTheMessage,
+}
+
+/// How it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Everything goes.
+    Closed,
+    /// Nothing goes.
+    Open,
+    /// One goes, to see how it is.
+    HalfOpen,
+}
+
+/// What may go now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Allowance {
+    /// As much as there is.
+    Everything,
+    /// One, chosen by [`Breaker::probe`].
+    Probe,
+    /// Nothing, until the pause is over or the probe is back.
+    Nothing,
+}
+
+/// Leave to send one thing, as of the round in which it was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pass {
+    round: u64,
+    probe: bool,
+}
+
+/// What a mark changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// It was closed and is open now.
+    Opened(Cause),
+    /// The probe failed: it is open again, for longer.
+    OpenAgain,
+    /// The probe went well: it is closed, and had been open since then.
+    Closed {
+        /// When it opened.
+        opened_at: Timestamp,
+    },
+}
+
+/// Why it opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// One answer was enough.
+    AtFault,
+    /// Too many failures.
+    Rate {
+        /// Attempts within the window that failed.
+        failed: u32,
+        /// Of so many.
+        of: u32,
+    },
+}
+
+/// What of an open breaker must survive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kept {
+    /// When it opened.
+    pub opened_at: Timestamp,
+    /// When the next probe may go.
+    pub probe_at: Timestamp,
+    /// Probes that failed since it opened.
+    pub failed_probes: u32,
+    /// The delivery that was sent last as a probe.
+    pub last_probe: Option<DeliveryId>,
+}
+
+/// A breaker.
+#[derive(Debug, Clone)]
+pub struct Breaker {
+    policy: BreakerPolicy,
+    state: State,
+    round: u64,
+    window: Window,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Closed,
+    Open(Kept),
+    HalfOpen { kept: Kept, probing: bool },
+}
+
+impl Breaker {
+    /// A closed one.
+    #[must_use]
+    pub fn new(policy: BreakerPolicy) -> Self {
+        let window = Window::new(policy.window);
+        Self { policy, state: State::Closed, round: 0, window }
+    }
+
+    /// Takes up what was kept.
+    pub fn restore(&mut self, kept: Kept) {
+        self.turn(State::Open(kept));
+    }
+
+    /// What must survive; nothing while it is closed.
+    #[must_use]
+    pub fn kept(&self) -> Option<Kept> {
+        match self.state {
+            State::Closed => None,
+            State::Open(kept) | State::HalfOpen { kept, .. } => Some(kept),
+        }
+    }
+
+    /// How it stands.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match self.state {
+            State::Closed => Phase::Closed,
+            State::Open(_) => Phase::Open,
+            State::HalfOpen { .. } => Phase::HalfOpen,
+        }
+    }
+
+    /// What may go at `now`. One whose pause is over is half open from here on.
+    pub fn allowance(&mut self, now: Timestamp) -> Allowance {
+        if let State::Open(kept) = self.state
+            && self.pause_is_over(&kept, now)
+        {
+            self.turn(State::HalfOpen { kept, probing: false });
+        }
+        match self.state {
+            State::Closed => Allowance::Everything,
+            State::HalfOpen { probing: false, .. } => Allowance::Probe,
+            State::Open(_) | State::HalfOpen { probing: true, .. } => Allowance::Nothing,
+        }
+    }
+
+    /// No pause is longer than the longest: past that, the clock was set back.
+    fn pause_is_over(&self, kept: &Kept, now: Timestamp) -> bool {
+        kept.probe_at <= now || kept.probe_at.since(now) > self.policy.max_pause
+    }
+
+    /// Leave to send, while it is closed.
+    #[must_use]
+    pub fn enter(&self) -> Option<Pass> {
+        matches!(self.state, State::Closed).then_some(Pass { round: self.round, probe: false })
+    }
+
+    /// Which of some deliveries goes as the probe, and leave to send it; none while no probe may go. Never the one
+    /// that was the last probe, unless it is all there is: a message that breaks its endpoint must not keep it open.
+    pub fn probe(&mut self, among: &[DeliveryId]) -> Option<(usize, Pass)> {
+        let State::HalfOpen { kept, probing: probing @ false } = &mut self.state else {
+            return None;
+        };
+        let another = among.iter().position(|id| Some(*id) != kept.last_probe);
+        let chosen = another.or((!among.is_empty()).then_some(0))?;
+        kept.last_probe = Some(among[chosen]);
+        *probing = true;
+        Some((chosen, Pass { round: self.round, probe: true }))
+    }
+
+    /// Whether what was given leave may still be sent.
+    #[must_use]
+    pub fn stands(&self, pass: Pass) -> bool {
+        pass.round == self.round
+    }
+
+    /// What was given leave was sent.
+    pub fn ended(&mut self, pass: Pass, mark: Mark, now: Timestamp) -> Option<Change> {
+        if pass.round != self.round {
+            return None;
+        }
+        match self.state {
+            State::Closed => self.count(mark, now),
+            State::Open(_) => None,
+            State::HalfOpen { .. } if !pass.probe => None,
+            State::HalfOpen { kept, .. } => Some(self.judge_probe(kept, mark, now)),
+        }
+    }
+
+    /// What was given leave was not sent after all.
+    pub fn abandoned(&mut self, pass: Pass) {
+        if let State::HalfOpen { probing, .. } = &mut self.state
+            && pass.probe
+            && pass.round == self.round
+        {
+            *probing = false;
+        }
+    }
+
+    /// A person says that it is mended: a probe may go at once.
+    pub fn released(&mut self, now: Timestamp) {
+        if let State::Open(kept) = self.state {
+            let kept = Kept { probe_at: now, ..kept };
+            self.turn(State::HalfOpen { kept, probing: false });
+        }
+    }
+
+    fn count(&mut self, mark: Mark, now: Timestamp) -> Option<Change> {
+        let cause = match mark {
+            Mark::Busy | Mark::AboutTheMessage => return None,
+            Mark::Well => {
+                self.window.add(now, false);
+                return None;
+            }
+            Mark::AtFault => Cause::AtFault,
+            Mark::Failed => {
+                self.window.add(now, true);
+                let (failed, of) = self.window.sum(now);
+                let rate = f64::from(failed) / f64::from(of.max(1));
+                if of < self.policy.min_attempts || rate < self.policy.failure_rate {
+                    return None;
+                }
+                Cause::Rate { failed, of }
+            }
+        };
+        let probe_at = now.after(self.policy.pause_after(0));
+        let kept = Kept { opened_at: now, probe_at, failed_probes: 0, last_probe: None };
+        self.turn(State::Open(kept));
+        Some(Change::Opened(cause))
+    }
+
+    fn judge_probe(&mut self, kept: Kept, mark: Mark, now: Timestamp) -> Change {
+        if matches!(mark, Mark::Well | Mark::AboutTheMessage) {
+            self.window = Window::new(self.policy.window);
+            self.turn(State::Closed);
+            return Change::Closed { opened_at: kept.opened_at };
+        }
+        let failed_probes = kept.failed_probes.saturating_add(1);
+        let probe_at = now.after(self.policy.pause_after(failed_probes));
+        self.turn(State::Open(Kept { probe_at, failed_probes, ..kept }));
+        Change::OpenAgain
+    }
+
+    fn turn(&mut self, state: State) {
+        self.state = state;
+        self.round += 1;
+    }
+}
+
+/// Attempts and failures of the last while, in parts that are forgotten whole.
+#[derive(Debug, Clone)]
+struct Window {
+    part: u64,
+    parts: [Part; PARTS],
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Part {
+    /// Which part of all time.
+    number: u64,
+    failed: u32,
+    of: u32,
+}
+
+impl Window {
+    fn new(length: Duration) -> Self {
+        let part = (crate::time::millis(length) / PARTS as u64).max(1);
+        Self { part, parts: [Part::default(); PARTS] }
+    }
+
+    fn add(&mut self, now: Timestamp, failed: bool) {
+        let number = now.as_millis() / self.part;
+        let slot = usize::try_from(number % PARTS as u64).unwrap_or_default();
+        let part = &mut self.parts[slot];
+        if part.number != number {
+            *part = Part { number, ..Part::default() };
+        }
+        part.of = part.of.saturating_add(1);
+        part.failed = part.failed.saturating_add(u32::from(failed));
+    }
+
+    /// Failures, and attempts. What lies ahead is of a clock that was set back.
+    fn sum(&self, now: Timestamp) -> (u32, u32) {
+        let number = now.as_millis() / self.part;
+        let counts = |part: &&Part| part.number <= number && number - part.number < PARTS as u64;
+        self.parts.iter().filter(counts).fold((0, 0), |(failed, of), part| {
+            (failed.saturating_add(part.failed), of.saturating_add(part.of))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

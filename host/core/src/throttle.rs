@@ -1,0 +1,171 @@
+//! How much at once a destination is sent that says it has too much to do. Pure.
+//!
+//! Places are halved when it says so, once for everything that was under way together, and come back one by one as
+//! sends go well. A single place is not halved: there are pauses instead, each twice the one before. A wait that the
+//! endpoint asks for is a pause for all.
+
+use std::time::Duration;
+
+use crate::time::Timestamp;
+
+/// The first pause, once one place is too many.
+const PAUSE_FIRST: Duration = Duration::from_secs(1);
+/// The longest pause, asked for or not: past it, the next answer tells better.
+const PAUSE_MAX: Duration = Duration::from_secs(300);
+
+/// The places of one destination.
+#[derive(Debug, Clone)]
+pub struct Throttle {
+    most: usize,
+    places: usize,
+    /// The next pause, if one is needed.
+    pause: Duration,
+    until: Timestamp,
+    /// When places or pause were last taken down: what began before that has been answered for.
+    lowered_at: Timestamp,
+}
+
+impl Throttle {
+    /// With `most` places, at least one, and all of them free to use.
+    #[must_use]
+    pub fn new(most: usize) -> Self {
+        let most = most.max(1);
+        let never = Timestamp::from_millis(0);
+        Self { most, places: most, pause: PAUSE_FIRST, until: never, lowered_at: never }
+    }
+
+    /// How many may be under way together at `now`.
+    #[must_use]
+    pub fn places(&self, now: Timestamp) -> usize {
+        if self.paused_until(now).is_some() { 0 } else { self.places }
+    }
+
+    /// The end of a pause that is not over. None is longer than the longest: past that, the clock was set back.
+    #[must_use]
+    pub fn paused_until(&self, now: Timestamp) -> Option<Timestamp> {
+        (self.until > now && self.until.since(now) <= PAUSE_MAX).then_some(self.until)
+    }
+
+    /// What began at `started_at` was answered with too much to do, and perhaps how long to wait.
+    pub fn slowed(&mut self, started_at: Timestamp, asked: Option<Duration>, now: Timestamp) {
+        let mut pause = asked.unwrap_or_default();
+        if started_at >= self.lowered_at {
+            if self.places > 1 {
+                self.places /= 2;
+            } else {
+                pause = pause.max(self.pause);
+                self.pause = (self.pause * 2).min(PAUSE_MAX);
+            }
+            // Later than what began in the same millisecond.
+            self.lowered_at = now.after(Duration::from_millis(1));
+        }
+        if !pause.is_zero() {
+            let until = now.after(pause.min(PAUSE_MAX));
+            self.until =
+                if self.paused_until(now).is_some() { self.until.max(until) } else { until };
+        }
+    }
+
+    /// Something went well.
+    pub fn went_well(&mut self) {
+        self.places = (self.places + 1).min(self.most);
+        self.pause = PAUSE_FIRST;
+    }
+
+    /// Begins with one place, as for an endpoint that has just come back.
+    pub fn start_slowly(&mut self) {
+        *self = Self { places: 1, ..Self::new(self.most) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(ms: u64) -> Timestamp {
+        Timestamp::from_millis(1_000_000 + ms)
+    }
+
+    const fn secs(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[test]
+    fn places_are_halved_once_for_all_that_was_under_way_together() {
+        let mut throttle = Throttle::new(16);
+        for _ in 0..16 {
+            throttle.slowed(at(0), None, at(50));
+        }
+        assert_eq!(throttle.places(at(50)), 8);
+        throttle.slowed(at(60), None, at(90));
+        assert_eq!(throttle.places(at(90)), 4);
+    }
+
+    #[test]
+    fn places_come_back_one_by_one_and_no_more_than_there_were() {
+        let mut throttle = Throttle::new(4);
+        throttle.slowed(at(0), None, at(1));
+        for places in [3, 4, 4] {
+            throttle.went_well();
+            assert_eq!(throttle.places(at(1)), places);
+        }
+        throttle.start_slowly();
+        assert_eq!(throttle.places(at(1)), 1);
+    }
+
+    #[test]
+    fn a_single_place_is_paused_twice_as_long_each_time_until_something_goes_well() {
+        let mut throttle = Throttle::new(1);
+        let mut now = 0;
+        for pause in [1_000, 2_000, 4_000] {
+            throttle.slowed(at(now), None, at(now));
+            assert_eq!(throttle.places(at(now + pause - 1)), 0);
+            assert_eq!(throttle.places(at(now + pause)), 1);
+            now += pause;
+        }
+        throttle.went_well();
+        throttle.slowed(at(now), None, at(now));
+        assert_eq!(throttle.paused_until(at(now)), Some(at(now + 1_000)));
+    }
+
+    #[test]
+    fn a_wait_that_was_asked_for_is_everybodys_and_has_an_end() {
+        let mut throttle = Throttle::new(8);
+        throttle.slowed(at(0), Some(secs(30)), at(1));
+        throttle.slowed(at(0), Some(secs(5)), at(2));
+        assert_eq!(throttle.paused_until(at(2)), Some(at(30_001)));
+        assert_eq!(throttle.places(at(30_001)), 4);
+        throttle.slowed(at(40_000), Some(secs(999_999)), at(40_000));
+        assert_eq!(throttle.paused_until(at(40_000)), Some(at(40_000).after(PAUSE_MAX)));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_ends_a_pause() {
+        let mut throttle = Throttle::new(1);
+        throttle.slowed(at(900_000), Some(secs(10)), at(900_000));
+        assert_eq!(throttle.places(at(0)), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn there_is_always_a_place_once_a_pause_is_over(
+            most in 1_usize..100,
+            steps in prop::collection::vec((any::<bool>(), 0_u64..5_000, 0_u64..9_000), 0..100),
+        ) {
+            let (mut throttle, mut now) = (Throttle::new(most), 0);
+            for (well, wait, asked) in steps {
+                if well {
+                    throttle.went_well();
+                } else {
+                    throttle.slowed(at(now), Some(Duration::from_millis(asked)), at(now));
+                }
+                now += wait;
+                prop_assert!(throttle.places(at(now)) <= most);
+                let later = at(now).after(PAUSE_MAX);
+                prop_assert!((1..=most).contains(&throttle.places(later)));
+            }
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! `weir destinations`: whether messages go out, and why not.
+
+use serde_json::Value;
+
+use super::client::{Hub, HubArgs};
+use super::error::CommandError;
+use super::events::text;
+use super::output::{Output, table};
+
+/// List the destinations and whether they are sent to
+///
+/// `open`: it failed, and its messages wait until one that is tried at PROBE AT goes well. Once it is mended,
+/// `weir release destination:NAME` tries one at once.
+#[derive(Debug, Clone, clap::Args)]
+pub struct DestinationsArgs {
+    #[command(flatten)]
+    pub hub: HubArgs,
+}
+
+pub(super) async fn list(args: &DestinationsArgs, output: Output) -> Result<(), CommandError> {
+    let listed = Hub::find(&args.hub)?.get("/api/v1/destinations", &[]).await?;
+    let items = listed["items"].as_array().map_or(&[][..], Vec::as_slice);
+    if output.json {
+        items.iter().for_each(|item| output.value(item));
+    } else if items.is_empty() {
+        output.text("no destinations");
+    } else {
+        let row = |item: &Value| {
+            let keys =
+                ["name", "kind", "state", "open_since", "probe_at", "sent", "failed", "reason"];
+            keys.map(|key| text(&item[key])).to_vec()
+        };
+        let rows: Vec<_> = items.iter().map(row).collect();
+        let head = ["NAME", "KIND", "STATE", "SINCE", "PROBE AT", "SENT", "FAILED", "REASON"];
+        output.text(&table(&head, &rows));
+    }
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! `breaker` tables: what one says, laid over what holds otherwise, and the policy that comes of both.
+
+use std::time::Duration;
+
+use weir_core::breaker::{BreakerPolicy, InvalidBreakerPolicy};
+
+use super::retry::Unusable;
+use super::tree::Section;
+use super::units::show_duration as show;
+
+/// What a `breaker` table says, each part perhaps nothing.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct RawBreaker {
+    window: Option<Duration>,
+    min_attempts: Option<u32>,
+    failure_rate: Option<f64>,
+    pause: Option<Duration>,
+    max_pause: Option<Duration>,
+}
+
+impl RawBreaker {
+    /// Reads a table and ends its reading.
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        let raw = Self {
+            window: section.maybe("window"),
+            min_attempts: section.maybe("min_attempts"),
+            failure_rate: section.maybe("failure_rate"),
+            pause: section.maybe("pause"),
+            max_pause: section.maybe("max_pause"),
+        };
+        section.finish();
+        raw
+    }
+
+    /// What this says, and where it says nothing, what `below` says.
+    pub(super) fn over(&self, below: &Self) -> Self {
+        Self {
+            window: self.window.or(below.window),
+            min_attempts: self.min_attempts.or(below.min_attempts),
+            failure_rate: self.failure_rate.or(below.failure_rate),
+            pause: self.pause.or(below.pause),
+            max_pause: self.max_pause.or(below.max_pause),
+        }
+    }
+
+    /// The policy, or the key that stands against it.
+    pub(super) fn policy(&self) -> Result<BreakerPolicy, Unusable> {
+        let missing = |key| (key, "is missing".to_owned());
+        let window = self.window.ok_or_else(|| missing("window"))?;
+        let min_attempts = self.min_attempts.ok_or_else(|| missing("min_attempts"))?;
+        let failure_rate = self.failure_rate.ok_or_else(|| missing("failure_rate"))?;
+        let pause = self.pause.ok_or_else(|| missing("pause"))?;
+        let max_pause = self.max_pause.ok_or_else(|| missing("max_pause"))?;
+        BreakerPolicy::try_new(window, min_attempts, failure_rate, (pause, max_pause))
+            .map_err(|error| unusable(&error))
+    }
+}
+
+fn unusable(error: &InvalidBreakerPolicy) -> Unusable {
+    match error {
+        InvalidBreakerPolicy::Window => ("window", "must be at least 10ms".into()),
+        InvalidBreakerPolicy::NoAttempts => ("min_attempts", "must be at least 1".into()),
+        InvalidBreakerPolicy::Rate(rate) => {
+            ("failure_rate", format!("must be above 0 and at most 1, not {rate}"))
+        }
+        InvalidBreakerPolicy::MaxBelowFirst { first, max } => {
+            ("max_pause", format!("{} is shorter than pause ({})", show(*max), show(*first)))
+        }
+    }
+}

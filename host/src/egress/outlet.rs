@@ -1,0 +1,192 @@
+//! One destination at work: how it is reached, its gate, what is under way, and how it stands for people.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+use tokio::sync::Semaphore;
+use weir_core::breaker::{Change, Phase};
+use weir_core::name::{DestinationName, Target};
+use weir_core::time::Timestamp;
+use weir_store::hot::ClaimRequest;
+
+use super::EgressError;
+use super::gate::{End, Gate, Leave, Room};
+use super::webhook::Endpoint;
+use crate::claims::{self, InHand};
+use crate::config::{Destination, DestinationKind};
+use crate::observe::metrics::{Metrics, TargetMetrics};
+use crate::observe::notice::{Notice, Notices};
+
+/// Claims of one destination that are sent but not yet settled, beside those being sent.
+const UNSETTLED_MAX: usize = 512;
+
+/// One destination at work.
+pub(super) struct Outlet {
+    pub(super) destination: Arc<Destination>,
+    pub(super) target: Target,
+    /// None for an inbox.
+    pub(super) endpoint: Option<Endpoint>,
+    pub(super) gate: Arc<Gate>,
+    pub(super) permits: Arc<Semaphore>,
+    pub(super) in_hand: Arc<InHand>,
+    pub(super) metrics: Arc<TargetMetrics>,
+}
+
+impl fmt::Debug for Outlet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outlet").field("target", &self.target).finish_non_exhaustive()
+    }
+}
+
+/// How it stands with a destination, for the API.
+#[derive(Debug, Clone, Serialize)]
+pub struct DestinationStatus {
+    /// Its name.
+    pub name: DestinationName,
+    /// `webhook` or `inbox`.
+    pub kind: &'static str,
+    /// `closed`: messages go out. `open`: they wait. `half_open`: one is tried.
+    pub state: Phase,
+    /// Since when it is not closed.
+    pub open_since: Option<Timestamp>,
+    /// Why it is not.
+    pub reason: Option<Box<str>>,
+    /// When one message is tried.
+    pub probe_at: Option<Timestamp>,
+    /// Messages that were tried in vain since it opened.
+    pub failed_probes: u32,
+    /// How often it has opened since the process started.
+    pub opened: u64,
+    /// Messages being sent.
+    pub sending: usize,
+    /// How many may be sent at once.
+    pub concurrency: usize,
+    /// How many may be just now, as far as it said that it has too much to do.
+    pub places: usize,
+    /// Until when it is sent nothing, for the same reason.
+    pub paused_until: Option<Timestamp>,
+    /// Attempts that worked since the process started.
+    pub sent: u64,
+    /// Attempts that did not.
+    pub failed: u64,
+}
+
+impl Outlet {
+    pub(super) fn new(
+        destination: &Arc<Destination>,
+        metrics: &Metrics,
+    ) -> Result<Self, EgressError> {
+        let target = Target::Destination(destination.name.clone());
+        let endpoint = match &destination.kind {
+            DestinationKind::Webhook(webhook) => {
+                let refused = |cause| EgressError { destination: destination.name.clone(), cause };
+                Some(Endpoint::new(webhook, destination.concurrency).map_err(refused)?)
+            }
+            DestinationKind::Inbox => None,
+        };
+        let target_metrics = metrics.target(&target);
+        target_metrics.breaker(Phase::Closed);
+        Ok(Self {
+            endpoint,
+            gate: Arc::new(Gate::new(destination)),
+            permits: Arc::new(Semaphore::new(destination.concurrency)),
+            in_hand: Arc::default(),
+            metrics: target_metrics,
+            target,
+            destination: Arc::clone(destination),
+        })
+    }
+
+    pub(super) fn name(&self) -> &DestinationName {
+        &self.destination.name
+    }
+
+    /// What it has room for: no more than can be sent at once, nor while too much waits to be settled, nor than its
+    /// gate lets through.
+    pub(super) fn wanted(&self, now: Timestamp) -> Option<[ClaimRequest; 2]> {
+        let unsettled = self.in_hand.count();
+        let permits = self.permits.available_permits();
+        let limit = permits.min(UNSETTLED_MAX.saturating_sub(unsettled));
+        if limit == 0 {
+            return None;
+        }
+        match self.gate.room(self.sending(), now)? {
+            Room::For(places) => Some(claims::both_lanes(&self.target, limit.min(places))),
+            Room::Probe(choice) => Some(
+                claims::both_lanes(&self.target, limit)
+                    .map(|c| ClaimRequest { limit: choice, ..c }),
+            ),
+        }
+    }
+
+    fn sending(&self) -> usize {
+        self.destination.concurrency.saturating_sub(self.permits.available_permits())
+    }
+
+    /// Sending has ended: tells the gate, and everybody else what that changed. True if there is something for the
+    /// keeper to do.
+    pub(super) fn ended(
+        &self,
+        leave: Leave,
+        end: &End<'_>,
+        notices: &Notices,
+        now: Timestamp,
+    ) -> bool {
+        let change = leave.ended(end, now);
+        if let Some(change) = change {
+            self.tell(change, notices, now);
+        }
+        change.is_some() || end.slows.is_some()
+    }
+
+    fn tell(&self, change: Change, notices: &Notices, now: Timestamp) {
+        let standing = self.gate.standing(now);
+        self.metrics.breaker(standing.phase);
+        let destination = self.name().clone();
+        match (change, standing.record) {
+            (Change::Opened(_), Some(record)) => {
+                self.metrics.opened();
+                let (reason, probe_at) = (record.reason, record.breaker.probe_at);
+                tracing::warn!(%destination, %reason, %probe_at, "destination open: its messages wait, on hold");
+                notices.tell(Notice::DestinationOpen { destination, reason, at: now, probe_at });
+            }
+            (Change::OpenAgain, Some(record)) => {
+                let (reason, probe_at) = (record.reason, record.breaker.probe_at);
+                tracing::info!(%destination, %reason, %probe_at, "destination still open");
+            }
+            (Change::Closed { opened_at }, _) => {
+                let open_for = now.since(opened_at);
+                tracing::info!(%destination, ?open_for, "destination closed: its messages go out again");
+                notices.tell(Notice::DestinationClosed { destination, at: now, open_for });
+            }
+            // It has been closed and opened by others in between, and they tell of it.
+            (_, None) => {}
+        }
+    }
+
+    pub(super) fn status(&self, now: Timestamp) -> DestinationStatus {
+        let standing = self.gate.standing(now);
+        let (sent, failed) = self.metrics.attempts();
+        let breaker = standing.record.as_ref().map(|record| record.breaker);
+        DestinationStatus {
+            name: self.name().clone(),
+            kind: match self.destination.kind {
+                DestinationKind::Webhook(_) => "webhook",
+                DestinationKind::Inbox => "inbox",
+            },
+            state: standing.phase,
+            open_since: breaker.map(|kept| kept.opened_at),
+            probe_at: breaker.map(|kept| kept.probe_at),
+            failed_probes: breaker.map_or(0, |kept| kept.failed_probes),
+            reason: standing.record.map(|record| record.reason),
+            opened: self.metrics.times_opened(),
+            sending: self.sending(),
+            concurrency: self.destination.concurrency,
+            places: standing.places,
+            paused_until: standing.paused_until,
+            sent,
+            failed,
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! One claim: sign, send, decide, settle.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
+use weir_core::delivery::{Next, Outcome};
+use weir_core::name::Target;
+use weir_core::state::ReadSet;
+use weir_core::time::Clock;
+use weir_store::hot::{Claimed, RoutedEffects, Settled, Settlement};
+use weir_store::{Store, StoreError};
+
+use super::decide::{self, Answer, Decided, Sent};
+use super::gate::{End, Leave};
+use super::inbox::Inbox;
+use super::outgoing::Outgoing;
+use super::outlet::Outlet;
+use crate::claims::{self, Held};
+use crate::observe::metrics::Metrics;
+use crate::observe::notice::Notices;
+use crate::seed;
+use crate::shutdown::Drain;
+
+/// What every send works with.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) drain: Drain,
+    pub(super) metrics: Metrics,
+    pub(super) notices: Notices,
+    pub(super) inbox: Inbox,
+    /// There may be room for more.
+    pub(super) freed: Arc<Notify>,
+    /// A gate has changed, for the keeper.
+    pub(super) changed: Arc<Notify>,
+}
+
+/// A claim that may be sent.
+pub(super) struct Sending {
+    pub(super) outlet: Arc<Outlet>,
+    pub(super) claim: Claimed,
+    pub(super) leave: Leave,
+    /// None if it has to wait for one.
+    pub(super) permit: Option<OwnedSemaphorePermit>,
+    pub(super) held: Held,
+}
+
+impl Shared {
+    /// Sends one claim and settles it, unless the drain stops waiting first: then it is given back.
+    pub(super) async fn attend(self: Arc<Self>, sending: Sending) {
+        let Sending { outlet, claim, leave, permit, held } = sending;
+        tokio::select! {
+            () = self.send_and_settle(&outlet, &claim, leave, permit) => {}
+            () = self.drain.waiting_stopped() => {}
+        }
+        drop(claim);
+        drop(held);
+    }
+
+    async fn send_and_settle(
+        &self,
+        outlet: &Outlet,
+        claim: &Claimed,
+        leave: Leave,
+        permit: Option<OwnedSemaphorePermit>,
+    ) {
+        let permit = match permit {
+            Some(permit) => Some(permit),
+            // Never closed.
+            None => Arc::clone(&outlet.permits).acquire_owned().await.ok(),
+        };
+        let out = match &outlet.target {
+            Target::Destination(name) => Outgoing::of(claim, name),
+            Target::Handler(_) => return,
+        };
+        if !leave.stands() {
+            return;
+        }
+        let sent = self.send(outlet, &out).await;
+        drop(permit);
+        let (took, started_at) = (sent.duration, sent.started_at);
+        let seed = seed::of(claim.delivery, claim.fence);
+        let retry = &outlet.destination.retry;
+        let random = &mut StdRng::from_seed(seed);
+        let Decided { attempt, next, mark, slows } =
+            decide::decide(sent, claim.fence.attempt, retry, random);
+        let end = End { mark, slows, started_at, reason: attempt.reason.as_deref() };
+        if outlet.ended(leave, &end, &self.notices, self.clock.now()) {
+            self.changed.notify_one();
+        }
+        self.freed.notify_one();
+        let outcome = attempt.outcome;
+        tracing::debug!(
+            event = %claim.event.public_id, delivery = %claim.delivery, message = %out.id,
+            target = %outlet.target, attempt = claim.fence.attempt, %outcome,
+            reason = attempt.reason.as_deref(), "sent"
+        );
+        let settlement = Settlement {
+            delivery: claim.delivery,
+            fence: claim.fence,
+            attempt,
+            next,
+            effects: RoutedEffects::default(),
+            reads: ReadSet::default(),
+        };
+        let settled = claims::settle(&*self.store, &self.drain, &[settlement]).await.pop();
+        self.count(outlet, outcome, took, next, settled).await;
+    }
+
+    async fn send(&self, outlet: &Outlet, out: &Outgoing) -> Sent {
+        let _running = self.metrics.running().inc();
+        let started_at = self.clock.now();
+        let watch = Instant::now();
+        let answer = match &outlet.endpoint {
+            Some(endpoint) => endpoint.send(out, started_at).await,
+            None => {
+                self.inbox.put(&outlet.destination.name, out, started_at);
+                Answer::Taken
+            }
+        };
+        Sent { answer, started_at, duration: watch.elapsed() }
+    }
+
+    async fn count(
+        &self,
+        outlet: &Outlet,
+        outcome: Outcome,
+        took: Duration,
+        next: Next,
+        settled: Option<Result<Settled, StoreError>>,
+    ) {
+        match settled {
+            Some(Ok(Settled::Applied { .. })) => {
+                outlet.metrics.attempt(outcome, took);
+                match next {
+                    Next::Processed => {}
+                    Next::Retry { .. } => outlet.metrics.retry_scheduled(),
+                    Next::DeadLetter => outlet.metrics.dead_letter(),
+                }
+            }
+            Some(Ok(Settled::Superseded)) => outlet.metrics.superseded(),
+            // Sending reads no state and emits nothing.
+            Some(Ok(Settled::StateConflict { .. } | Settled::Exhausted { .. })) | None => {}
+            Some(Err(error)) => claims::gave_up_settling(&outlet.target, &error, &self.drain).await,
+        }
+    }
+}

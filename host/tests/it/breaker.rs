@@ -1,0 +1,160 @@
+//! An endpoint that fails is left alone: what waits for it loses nothing, and goes out when it is mended.
+
+use serde_json::Value;
+
+use crate::hub::{RunningHub, TestHub, until};
+use crate::sink::Sink;
+
+const ROUTE: &str = "[[route]]\non = [\"github:*\"]\nto = \"sink\"";
+/// A breaker that nobody but a person probes within a test.
+const PATIENT: &str = "breaker = { pause = \"1h\", max_pause = \"1h\" }\nconcurrency = 1\n\
+                       retry = { schedule = [\"1h\"] }";
+
+async fn hub(sink: &Sink, more: &str) -> RunningHub {
+    TestHub::new().github().destination("sink", sink, more).config(ROUTE).start().await
+}
+
+/// Waits until the destination stands so; how it stands.
+async fn until_sink_is(hub: &RunningHub, state: &str) -> Value {
+    until(&format!("the destination to be {state}"), async || {
+        let sink = hub.api("/api/v1/destinations").await["items"][0].take();
+        if sink["state"] == state { Ok(sink) } else { Err(sink.to_string()) }
+    })
+    .await
+}
+
+/// Pushes events that are stored; their ids.
+async fn push(hub: &RunningHub, prefix: &str, count: usize) -> Vec<String> {
+    let mut events = Vec::new();
+    for n in 0..count {
+        events.push(hub.push("push", &format!("{prefix}-{n}"), b"{}").await.accepted());
+    }
+    events
+}
+
+fn told(hub: &RunningHub, args: &[&str]) -> String {
+    let out = hub.cli(args);
+    assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_is_gone_holds_its_messages_and_spends_no_attempts_of_theirs() {
+    let sink = Sink::start().await;
+    sink.answers(410);
+    let hub = hub(&sink, PATIENT).await;
+    let first = push(&hub, "first", 1).await.remove(0);
+    let open = until_sink_is(&hub, "open").await;
+    assert_eq!((&open["reason"], &open["opened"]), (&"answered 410 Gone".into(), &1.into()));
+    let more = push(&hub, "more", 20).await;
+    for event in &more {
+        let held = hub.until_status(event, "held").await;
+        assert_eq!(held["deliveries"][0]["attempts"], 0, "{held}");
+    }
+    assert_eq!(hub.event(&first).await["deliveries"][0]["attempts"], 1);
+    assert_eq!(sink.received().len(), 1);
+    let holds = told(&hub, &["holds"]);
+    assert!(holds.contains("destination:sink") && holds.contains("breaker"), "{holds}");
+    assert!(told(&hub, &["why", &more[0]]).contains("breaker"));
+    assert!(told(&hub, &["destinations"]).contains("answered 410 Gone"));
+    assert_eq!(hub.metric("weir_breaker_state").await, 2.0);
+    assert_eq!(hub.metric("weir_breaker_opened_total").await, 1.0);
+    let logged = ["destination open", "answered 410 Gone", "\"destination\":\"sink\""];
+    assert_eq!(hub.log.having(&logged).len(), 1, "{}", hub.log.all());
+
+    sink.answers(200);
+    told(&hub, &["release", "destination:sink"]);
+    for event in &more {
+        hub.until_status(event, "processed").await;
+    }
+    until_sink_is(&hub, "closed").await;
+    assert_eq!(told(&hub, &["holds"]).trim(), "no holds");
+    assert_eq!(hub.log.having(&["destination closed"]).len(), 1, "{}", hub.log.all());
+    // What was spent was the first one's, which waits for its own time.
+    assert_eq!(hub.event(&first).await["deliveries"][0]["attempts"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_endpoint_is_tried_with_another_message_each_time_until_it_is_mended() {
+    let sink = Sink::start().await;
+    sink.answers(500);
+    let quick = "retry = { schedule = [\"10ms\"], max_attempts = 1000 }\nconcurrency = 1\n\
+                 breaker = { min_attempts = 4, pause = \"40ms\", max_pause = \"80ms\" }";
+    let hub = hub(&sink, quick).await;
+    let events = push(&hub, "one", 6).await;
+    let open = until_sink_is(&hub, "open").await;
+    assert!(open["reason"].as_str().unwrap().contains("500"), "{open}");
+    let before = sink.received().len();
+    let received = sink.until_received(before + 6).await;
+    // The last one before the first probe is not known to be the one that opened it, so from that probe on.
+    let ids: Vec<_> = received[before..].iter().map(|r| r.header("webhook-id")).collect();
+    assert!(ids.windows(2).all(|pair| pair[0] != pair[1]), "{ids:?}");
+    assert_eq!(hub.metric("weir_breaker_opened_total").await, 1.0, "told once, not for each probe");
+
+    sink.answers(200);
+    for event in &events {
+        hub.until_status(event, "processed").await;
+    }
+    until_sink_is(&hub, "closed").await;
+    assert_eq!(hub.metric("weir_breaker_state").await, 0.0);
+    assert_eq!(told(&hub, &["holds"]).trim(), "no holds");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_breaker_is_still_open_after_a_crash() {
+    let sink = Sink::start().await;
+    sink.answers(404);
+    let hub = hub(&sink, PATIENT).await;
+    push(&hub, "first", 1).await;
+    let before = until_sink_is(&hub, "open").await;
+    until("the hold to be placed", async || match told(&hub, &["holds"]) {
+        holds if holds.contains("breaker") => Ok(()),
+        holds => Err(holds),
+    })
+    .await;
+    let hub = hub.kill_and_restart().await;
+    let after = until_sink_is(&hub, "open").await;
+    for key in ["open_since", "probe_at", "reason"] {
+        assert_eq!(after[key], before[key], "{key}");
+    }
+    let event = push(&hub, "later", 1).await.remove(0);
+    hub.until_status(&event, "held").await;
+    assert_eq!(sink.received().len(), 1, "nothing is sent to it");
+    sink.answers(200);
+    told(&hub, &["release", "destination:sink"]);
+    hub.until_status(&event, "processed").await;
+    until_sink_is(&hub, "closed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_about_a_message_says_nothing_about_its_endpoint() {
+    let sink = Sink::start().await;
+    sink.answers(422);
+    let eager =
+        "breaker = { min_attempts = 1, failure_rate = 0.01, pause = \"1h\", max_pause = \"1h\" }";
+    let hub = hub(&sink, eager).await;
+    for event in push(&hub, "one", 12).await {
+        let dead = hub.until_status(&event, "dead_letter").await;
+        assert_eq!(dead["deliveries"][0]["attempts"], 1, "{dead}");
+    }
+    until_sink_is(&hub, "closed").await;
+    assert_eq!(hub.metric("weir_breaker_opened_total").await, 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_has_too_much_to_do_is_left_in_peace_for_as_long_as_it_asks() {
+    let sink = Sink::answering([(429, vec![("retry-after", "4".into())])]).await;
+    let hub = hub(&sink, "retry = { schedule = [\"10ms\"] }\nconcurrency = 1").await;
+    let first = push(&hub, "first", 1).await.remove(0);
+    hub.until_status(&first, "retrying").await;
+    let later = push(&hub, "later", 3).await;
+    let paused = hub.api("/api/v1/destinations").await["items"][0].take();
+    assert_eq!((&paused["state"], &paused["places"]), (&"closed".into(), &0.into()), "{paused}");
+    for event in later.iter().chain([&first]) {
+        hub.until_status(event, "processed").await;
+    }
+    let until: jiff::Timestamp = paused["paused_until"].as_str().unwrap().parse().unwrap();
+    let event = hub.event(&later[0]).await;
+    let sent = event["deliveries"][0]["history"][0]["started_at"].as_str().unwrap();
+    assert!(sent.parse::<jiff::Timestamp>().unwrap() >= until, "{event}");
+}
