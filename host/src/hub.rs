@@ -192,6 +192,7 @@ impl Hub {
             destinations: telling(&egress.handle(), EgressHandle::destinations),
             inbox: telling(&inbox, Inbox::messages),
             known: known(&config),
+            routes,
             clock,
             drain: drain.clone(),
         });

@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
-use weir_core::name::{HandlerName, Target};
+use weir_core::event::{Category, EventType};
+use weir_core::name::{HandlerName, SourceName, Target};
 use weir_core::route::{Pattern, RouteTable, Subscription};
+use weir_store::hot::{NewDelivery, Routed};
 use weir_store::{Store, StoreError};
 
 use crate::config::{Config, Route, Source};
@@ -86,6 +88,20 @@ fn to_responder(source: &Source) -> Option<Subscription> {
     // The name of a source is always a pattern.
     let all = Pattern::parse(&format!("{}:*", source.name)).ok()?;
     Some(Subscription { target, patterns: vec![all] })
+}
+
+/// Who gets an event by a table, in the words of the store.
+#[must_use]
+pub fn routed(
+    table: &RouteTable,
+    source: &SourceName,
+    kind: &EventType,
+    category: Option<Category>,
+) -> Routed {
+    let matches = table.route(source, kind, category);
+    let delivery = |target: &Target| NewDelivery { target: target.clone(), order_key: None };
+    let deliveries = matches.into_iter().map(|found| delivery(found.target)).collect();
+    Routed { table: table.hash(), deliveries }
 }
 
 impl Parts {

@@ -20,6 +20,7 @@ use weir_store::Store;
 
 use crate::observe::health::Health;
 use crate::observe::metrics::Metrics;
+use crate::routes::Routes;
 use crate::shutdown::Drain;
 
 mod access;
@@ -66,6 +67,8 @@ pub struct AdminParts {
     pub inbox: Tell,
     /// The names that an operator may mean.
     pub known: Known,
+    /// Who gets what, for events that are routed again.
+    pub routes: Arc<Routes>,
     /// For times that are said as "so long ago".
     pub clock: Arc<dyn Clock>,
     /// When to stop.
@@ -126,6 +129,7 @@ impl Admin {
             destinations: parts.destinations,
             inbox: parts.inbox,
             known: parts.known,
+            routes: parts.routes,
             clock: parts.clock,
             whole_payloads: Arc::new(Semaphore::new(WHOLE_PAYLOADS_MAX)),
         });
@@ -146,6 +150,7 @@ impl Admin {
             .route("/api/v1/holds", get(api::holds::list).post(api::holds::place))
             .route("/api/v1/holds/{id}", delete(api::holds::release))
             .route("/api/v1/inbox", get(api::parts::inbox))
+            .route("/api/v1/replay", post(api::replay::replay))
             .method_not_allowed_fallback(guard::method_not_allowed)
             .fallback(guard::not_found)
             .layer(DefaultBodyLimit::max(guard::BODY_BYTES_MAX))
@@ -163,6 +168,7 @@ struct Shared {
     destinations: Tell,
     inbox: Tell,
     known: Known,
+    routes: Arc<Routes>,
     clock: Arc<dyn Clock>,
     whole_payloads: Arc<Semaphore>,
 }

@@ -171,7 +171,7 @@ fn status(text: &str) -> Result<EventStatus, String> {
 }
 
 /// An instant: RFC 3339, milliseconds since 1970, or how long ago, such as `90m`.
-fn time(text: &str, now: Timestamp) -> Result<Timestamp, String> {
+pub(super) fn time(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     if let Ok(ms) = text.parse() {
         return Ok(Timestamp::from_millis(ms));
     }

@@ -1,5 +1,6 @@
 //! The admin API as operators meet it: the real router over a real store.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -37,6 +38,7 @@ struct Desk {
     metrics: Metrics,
     drain: Drain,
     table: RouteTable,
+    routes: Arc<Routes>,
     router: Router,
     _folder: tempfile::TempDir,
 }
@@ -61,7 +63,11 @@ impl Desk {
             Arc::new(sqlite::open(&folder.path().join("weir.db"), options).unwrap());
         let patterns = vec![Pattern::parse("github:*").unwrap()];
         let table = RouteTable::new([Subscription { target: orders(), patterns }]);
-        store.keep_table(&table).await.unwrap();
+        let handlers = BTreeMap::from([(
+            "orders".parse().unwrap(),
+            table.subscriptions()[0].patterns.clone(),
+        )]);
+        let routes = Arc::new(Routes::build(store.clone(), &[], handlers).await.unwrap());
         let (drain, metrics) = (Drain::new(), Metrics::new());
         let health = Health::new(store.clone(), drain.clone());
         let admin = Admin::new(AdminParts {
@@ -74,11 +80,12 @@ impl Desk {
             destinations: Arc::new(|| json!([{ "name": "ops" }])),
             inbox: Arc::new(|| json!([])),
             known: known(),
+            routes: routes.clone(),
             clock,
             drain: drain.clone(),
         });
         let router = admin.router(HOST.parse().unwrap());
-        Self { store, health, metrics, drain, table, router, _folder: folder }
+        Self { store, health, metrics, drain, table, routes, router, _folder: folder }
     }
 
     /// Stores an event for `orders`, as ingress would.
@@ -322,6 +329,31 @@ async fn two_who_requeue_at_once_do_it_once() {
 }
 
 #[tokio::test]
+async fn a_replay_counts_first_and_moves_what_is_over_once_by_its_name() {
+    let desk = Desk::open().await;
+    let event = desk.receive("github", "push", b"{}").await;
+    let ask = |more: &str| format!("{{\"event\":\"{event}\"{more}}}");
+    let path = "/api/v1/replay";
+    assert_eq!(desk.tell(path, &ask("")).await.1["deliveries"], 0, "it waits already");
+    let dead = desk.give_up().await;
+    for _ in 0..2 {
+        let (status, said) = desk.tell(path, &ask(",\"dry_run\":true")).await;
+        assert_eq!((status, &said["deliveries"]), (200, &json!(1)), "{said}");
+    }
+    for _ in 0..2 {
+        let (_, said) = desk.tell(path, &ask(",\"request\":\"mine\"")).await;
+        assert_eq!((&said["routed"], &said["deliveries"]), (&json!(1), &json!(1)), "{said}");
+    }
+    let delivery = desk.store.delivery(dead).await.unwrap().unwrap();
+    assert_eq!(delivery.generation, 1);
+    for bad in ["{}", "{\"event\":\"evt\"}", &ask(",\"unrouted\":{}"), &ask(",\"request\":\"a b\"")]
+    {
+        assert_eq!(desk.tell(path, bad).await.0, 400, "{bad}");
+    }
+    assert_eq!(desk.refused("GET", path).await.0, 405);
+}
+
+#[tokio::test]
 async fn without_the_token_nothing_is_requeued() {
     let desk = Desk::open().await;
     desk.receive("github", "push", b"{}").await;
@@ -555,6 +587,7 @@ async fn over_a_socket_the_port_that_was_bound_is_the_one_that_counts() {
         destinations: Arc::new(|| json!([])),
         inbox: Arc::new(|| json!([])),
         known: Known::default(),
+        routes: desk.routes.clone(),
         clock: Arc::new(SystemClock),
         drain: desk.drain.clone(),
     });

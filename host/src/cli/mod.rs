@@ -14,6 +14,7 @@ pub mod exit;
 mod holds;
 pub(crate) mod output;
 mod providers;
+mod replay;
 mod secret;
 mod send;
 pub mod signed;
@@ -56,6 +57,7 @@ pub enum Command {
     Why(why::WhyArgs),
     DeadLetters(dead_letters::DeadLettersArgs),
     Destinations(destinations::DestinationsArgs),
+    Replay(replay::ReplayArgs),
     Hold(holds::HoldArgs),
     Release(holds::ReleaseArgs),
     Holds(holds::HoldsArgs),
@@ -144,6 +146,7 @@ pub fn run(hosting: Hosting) -> ExitCode {
         Command::Why(args) => wait_for(why::run(&args, output)),
         Command::DeadLetters(args) => wait_for(dead_letters::run(&args, output)),
         Command::Destinations(args) => wait_for(destinations::list(&args, output)),
+        Command::Replay(args) => wait_for(replay::run(&args, output)),
         Command::Hold(args) => wait_for(holds::hold(&args, output)),
         Command::Release(args) => wait_for(holds::release(&args, output)),
         Command::Holds(args) => wait_for(holds::holds(&args, output)),

@@ -13,7 +13,7 @@ use weir_core::payload::Payload;
 use weir_core::time::Timestamp;
 use weir_core::verify::{KeyRef, RequestView, Verification, Verified};
 use weir_store::StoreError;
-use weir_store::hot::{DedupKey, EventIngested, NewDelivery, NewEvent, NewRequest, Routed};
+use weir_store::hot::{DedupKey, EventIngested, NewEvent, NewRequest};
 
 use super::answer::{self, Answer};
 use super::client::Client;
@@ -25,6 +25,7 @@ use super::way::Way;
 use super::{Ingress, body, problem};
 use crate::cli::chain;
 use crate::observe::metrics::SourceMetrics;
+use crate::routes;
 
 /// What a request turned out to be.
 enum Understood {
@@ -203,12 +204,7 @@ impl Ingress {
         let table = self.routes.current();
         let new = |event: EventIdentity| {
             let category = Some(event.category);
-            let matches = table.route(&way.source.name, &event.kind, category);
-            let delivery = |target: &weir_core::name::Target| NewDelivery {
-                target: target.clone(),
-                order_key: None,
-            };
-            let deliveries = matches.iter().map(|m| delivery(m.target)).collect();
+            let routed = routes::routed(&table, &way.source.name, &event.kind, category);
             NewEvent {
                 category,
                 delivery_id: event.delivery_id,
@@ -217,7 +213,7 @@ impl Ingress {
                     body_tag: crc32fast::hash(&body[event.span.clone()]),
                 }),
                 part: is_batch.then(|| Payload::new("application/json", kept.part(event.span))),
-                routed: Routed { table: table.hash(), deliveries },
+                routed,
                 kind: event.kind,
             }
         };

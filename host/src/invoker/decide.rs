@@ -13,11 +13,11 @@ use weir_core::route::RouteTable;
 use weir_core::time::Timestamp;
 use weir_engine::{Level, Log, LogLine, RunReport, Version};
 use weir_store::hot::{
-    AttemptRecord, Claimed, NewDelivery, NewEmit, NewMessage, NewReply, Routed, RoutedEffects,
-    Settlement,
+    AttemptRecord, Claimed, NewEmit, NewMessage, NewReply, RoutedEffects, Settlement,
 };
 
 use super::responders::{self, REPLY_HEADERS};
+use crate::routes;
 
 /// A handler may ask for a wait this long, beyond what its policy plans.
 const LONGEST_WAIT: Duration = Duration::from_secs(RETRY_AFTER_SECONDS_MAX as u64);
@@ -129,12 +129,7 @@ fn message(message: Message) -> NewMessage {
 
 fn routed_emit(emit: Emit, source: &SourceName, routes: &RouteTable) -> NewEmit {
     let Emit { id, kind, payload, timing } = emit;
-    let deliveries = routes
-        .route(source, &kind, None)
-        .into_iter()
-        .map(|found| NewDelivery { target: found.target.clone(), order_key: None })
-        .collect();
-    let routed = Routed { table: routes.hash(), deliveries };
+    let routed = routes::routed(routes, source, &kind, None);
     let delay = Duration::from_secs(timing.delay_seconds.into());
     NewEmit { id, kind, payload, delay, key: timing.key, routed }
 }

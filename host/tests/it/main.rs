@@ -25,6 +25,7 @@ mod hostile;
 mod main_job;
 mod operator;
 mod reload;
+mod replay;
 mod responders;
 mod retries;
 mod sdks;

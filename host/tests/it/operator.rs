@@ -19,7 +19,7 @@ async fn hub_with_a_teller(sink: &Sink) -> RunningHub {
 }
 
 /// Runs a command that must succeed; what it printed.
-fn told(hub: &RunningHub, args: &[&str]) -> String {
+pub(crate) fn told(hub: &RunningHub, args: &[&str]) -> String {
     let out = hub.cli(args);
     let error = String::from_utf8_lossy(&out.stderr).into_owned();
     assert!(out.status.success(), "{args:?}: {error}");
@@ -27,7 +27,7 @@ fn told(hub: &RunningHub, args: &[&str]) -> String {
 }
 
 /// Runs a command that must fail; its exit code and what it said.
-fn refused(hub: &RunningHub, args: &[&str]) -> (i32, String) {
+pub(crate) fn refused(hub: &RunningHub, args: &[&str]) -> (i32, String) {
     let out = hub.cli(args);
     assert!(!out.status.success(), "{args:?}");
     (out.status.code().unwrap_or(-1), String::from_utf8(out.stderr).unwrap())

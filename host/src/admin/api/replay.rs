@@ -1,0 +1,239 @@
+//! `POST /api/v1/replay`: puts events and deliveries back to work. It moves what is there, and never copies.
+//!
+//! A call does a bounded part of the work and says where to go on: whoever asks sets the pace, and stops when they
+//! like. What may not live here: how a replay is carried out, which is the store's.
+
+use axum::extract::rejection::BytesRejection;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use weir_core::delivery::EventStatus;
+use weir_core::event::EventType;
+use weir_core::id::{DeliveryId, EventId};
+use weir_core::name::{SourceName, Target};
+use weir_core::route::RouteTable;
+use weir_core::time::Timestamp;
+use weir_store::query::{EventDetail, EventFilter, Page};
+use weir_store::upkeep::{Redrive, RedriveWhat, Rerouted};
+
+use super::{Answer, Hub, Problem, Shared, StatusCode, Uri, asked, json, query};
+use crate::routes;
+
+/// Most deliveries of one call; the store does as many in one commit.
+const DELIVERIES_MAX: usize = 10_000;
+/// Longest name of a replay, in bytes.
+const NAME_BYTES_MAX: usize = 64;
+
+/// What is asked for: one of `event`, `delivery` and `unrouted`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    /// An event, to whom the routes say now.
+    event: Option<String>,
+    /// A delivery, as it was filed.
+    delivery: Option<String>,
+    /// Events that went to nobody, to whom the routes say now.
+    unrouted: Option<Unrouted>,
+    /// Two replays by the same name are one.
+    request: Option<String>,
+    /// Receivers are to take what follows for something new.
+    #[serde(default)]
+    new_ids: bool,
+    /// Count, and change nothing.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// Which unrouted events, newest first.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Unrouted {
+    source: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    /// Received at or after: a time, or how long ago.
+    since: Option<String>,
+    /// Received before.
+    until: Option<String>,
+    /// How many events to look at in this call.
+    limit: Option<usize>,
+    /// Where the call before ended.
+    cursor: Option<String>,
+}
+
+/// What was done, or would be.
+#[derive(Debug, Default, Serialize)]
+struct Replayed {
+    dry_run: bool,
+    /// Events looked at.
+    events: usize,
+    /// Of them, those that somebody gets.
+    routed: usize,
+    /// Deliveries that are due now and were not before.
+    deliveries: usize,
+    /// Since when events were looked at: a later call that says so means the same moment.
+    since: Option<Timestamp>,
+    /// Until when.
+    until: Option<Timestamp>,
+    /// Where to go on; none at the end.
+    next: Option<String>,
+}
+
+/// Replays what is asked for.
+pub(in crate::admin) async fn replay(
+    hub: Hub,
+    uri: Uri,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer {
+    query::none(uri.query())?;
+    let asked: Asked = asked(body)?;
+    let how = How { name: name(asked.request)?, new_ids: asked.new_ids, dry_run: asked.dry_run };
+    let replayed = match (asked.event, asked.delivery, asked.unrouted) {
+        (Some(event), None, None) => one_event(&hub, &event, how).await?,
+        (None, Some(delivery), None) => one_delivery(&hub, &delivery, how).await?,
+        (None, None, Some(which)) => unrouted(&hub, which, how).await?,
+        _ => {
+            let detail = "say one of `event`, `delivery` and `unrouted`";
+            return Err(refuse("malformed", detail));
+        }
+    };
+    json::answer(StatusCode::OK, &replayed)
+}
+
+/// How it is done, whatever it is.
+struct How {
+    name: String,
+    new_ids: bool,
+    dry_run: bool,
+}
+
+fn name(given: Option<String>) -> Result<String, Problem> {
+    let Some(name) = given else { return Ok(hex::encode(rand::random::<[u8; 16]>())) };
+    if name.is_empty()
+        || name.len() > NAME_BYTES_MAX
+        || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    {
+        let detail = format!("`request` has 1 to {NAME_BYTES_MAX} of a-z, A-Z, 0-9, `-`, `_`, `.`");
+        return Err(refuse("invalid_request_name", detail));
+    }
+    Ok(name)
+}
+
+async fn one_event(hub: &Shared, id: &str, how: How) -> Result<Replayed, Problem> {
+    let id: EventId = id.parse().map_err(|error| Problem::invalid_id(&error))?;
+    let event = hub.store.event(id).await?.ok_or_else(|| {
+        let detail = "there is no event with this id; it may be past its retention";
+        Problem::not_found("event_not_found", detail)
+    })?;
+    let routed = route(&event, &hub.routes.current());
+    let is_routed = !routed.routed.deliveries.is_empty();
+    let deliveries = if how.dry_run {
+        due_again(&event, &routed)
+    } else {
+        let what = RedriveWhat::Events(vec![routed]);
+        carry_out(hub, what, &format!("replay:{}:{}", how.name, event.id), how.new_ids).await?
+    };
+    Ok(Replayed {
+        dry_run: how.dry_run,
+        events: 1,
+        routed: is_routed.into(),
+        deliveries,
+        ..Replayed::default()
+    })
+}
+
+async fn one_delivery(hub: &Shared, id: &str, how: How) -> Result<Replayed, Problem> {
+    let id: DeliveryId = id.parse().map_err(|error| Problem::invalid_id(&error))?;
+    let delivery = hub.store.delivery(id).await?.ok_or_else(|| {
+        let detail = "there is no delivery with this id; it may be past its retention";
+        Problem::not_found("delivery_not_found", detail)
+    })?;
+    let deliveries = if how.dry_run {
+        usize::from(delivery.state.is_final())
+    } else {
+        let what = RedriveWhat::Delivery(id);
+        carry_out(hub, what, &format!("replay:{}:{id}", how.name), how.new_ids).await?
+    };
+    if deliveries == 0 {
+        let detail = format!("this delivery is not over: it is {}", delivery.state);
+        return Err(Problem::new(StatusCode::CONFLICT, "not_over", detail));
+    }
+    Ok(Replayed { dry_run: how.dry_run, events: 1, routed: 1, deliveries, ..Replayed::default() })
+}
+
+async fn unrouted(hub: &Shared, which: Unrouted, how: How) -> Result<Replayed, Problem> {
+    let table = hub.routes.current();
+    let (filter, page) = read(hub, which, &table)?;
+    let (since, until) = (filter.since, filter.until);
+    let part = page.after.clone().unwrap_or_default();
+    // As with patterns: what the hub says of itself is meant only where it is named.
+    let any = filter.source.is_none();
+    let mut found = hub.store.events(filter, page).await?;
+    found.items.retain(|event| !any || event.source != SourceName::hub());
+    let events = found.items.len();
+    let routed: Vec<Rerouted> = found
+        .items
+        .iter()
+        .map(|event| route(event, &table))
+        .filter(|event| !event.routed.deliveries.is_empty())
+        .collect();
+    let count = routed.len();
+    let deliveries = if how.dry_run {
+        routed.iter().map(|event| event.routed.deliveries.len()).sum()
+    } else {
+        let what = RedriveWhat::Unrouted(routed);
+        carry_out(hub, what, &format!("replay:{}:unrouted:{part}", how.name), how.new_ids).await?
+    };
+    let next = found.next;
+    Ok(Replayed { dry_run: how.dry_run, events, routed: count, deliveries, since, until, next })
+}
+
+/// The filter, and a page of so few events that their deliveries can be made in one commit.
+fn read(hub: &Shared, which: Unrouted, table: &RouteTable) -> Result<(EventFilter, Page), Problem> {
+    let bad = |key: &'static str| move |why: String| query::BadQuery::Invalid { key, why };
+    let now = hub.clock.now();
+    let time = |text: Option<String>| text.map(|text| query::time(&text, now)).transpose();
+    let kind = |text: &str| EventType::new(text).map_err(|error| error.to_string());
+    let filter = EventFilter {
+        source: which.source.map(|text| query::source(&text)).transpose().map_err(bad("source"))?,
+        kind: which.kind.map(|text| kind(&text)).transpose().map_err(bad("type"))?,
+        status: Some(EventStatus::Unrouted),
+        since: time(which.since).map_err(bad("since"))?,
+        until: time(which.until).map_err(bad("until"))?,
+    };
+    let most = (DELIVERIES_MAX / table.subscriptions().len().max(1)).clamp(1, query::LIMIT_MAX);
+    let limit = which.limit.unwrap_or(query::LIMIT_MAX).clamp(1, most);
+    Ok((filter, Page { limit, after: which.cursor }))
+}
+
+fn route(event: &EventDetail, table: &RouteTable) -> Rerouted {
+    let routed = routes::routed(table, &event.source, &event.kind, event.category);
+    Rerouted { event: event.id, routed }
+}
+
+/// How many deliveries of an event would become due: those that are over, and those that are not there yet.
+fn due_again(event: &EventDetail, routed: &Rerouted) -> usize {
+    let waits = |target: &Target| {
+        event.deliveries.iter().any(|known| known.target == *target && !known.state.is_final())
+    };
+    routed.routed.deliveries.iter().filter(|delivery| !waits(&delivery.target)).count()
+}
+
+async fn carry_out(
+    hub: &Shared,
+    what: RedriveWhat,
+    request: &str,
+    new_ids: bool,
+) -> Result<usize, Problem> {
+    let request = request.to_owned();
+    let redrive = Redrive { what, limit: DELIVERIES_MAX, request, new_ids };
+    let redriven = hub.store.redrive(redrive).await?;
+    let deliveries = redriven.deliveries.len();
+    if deliveries > 0 {
+        tracing::info!(deliveries, new_ids, "replayed by an operator");
+    }
+    Ok(deliveries)
+}
+
+fn refuse(code: &'static str, detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, code, detail)
+}

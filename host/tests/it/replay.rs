@@ -1,0 +1,103 @@
+//! What went to nobody, or nowhere, is put back to work by a person, once.
+
+use serde_json::{Value, json};
+
+use crate::hub::{RunningHub, TestHub, guest};
+use crate::operator::{refused, told};
+use crate::sink::Sink;
+
+const TO_SINK: &str = "[grant]\ndestinations = [\"sink\"]\n";
+
+/// The last document that a command printed.
+fn counted(hub: &RunningHub, args: &[&str]) -> Value {
+    let said = told(hub, args);
+    serde_json::from_str(said.lines().last().unwrap()).unwrap()
+}
+
+async fn unrouted(hub: &RunningHub) -> usize {
+    let page = hub.api("/api/v1/events?status=unrouted&limit=500").await;
+    page["items"].as_array().unwrap().len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_nobody_got_go_to_a_handler_that_is_dropped_in_later_each_once() {
+    let sink = Sink::start().await;
+    let hub = TestHub::new().github().destination("sink", &sink, "").start().await;
+    let mut events = Vec::new();
+    for n in 0..25 {
+        let id = format!("early-{n}");
+        events.push(hub.push("push", &id, b"{}").await.accepted());
+    }
+    let nobody = counted(&hub, &["replay", "--unrouted", "--json"]);
+    assert_eq!(nobody, json!({"dry_run": false, "events": 25, "routed": 0, "deliveries": 0}));
+    let source = &hub.api("/health").await["sources"]["github"];
+    assert_eq!((&source["unrouted"], &source["stored"]), (&json!(25), &json!(25)));
+
+    std::fs::write(hub.folder.path().join("plugins/teller.toml"), TO_SINK).unwrap();
+    hub.put_handler("teller", guest("version-a"));
+    hub.until_ready("teller").await;
+    let dry = counted(&hub, &["replay", "--unrouted", "--dry-run", "--json"]);
+    assert_eq!(dry, json!({"dry_run": true, "events": 25, "routed": 25, "deliveries": 25}));
+    assert_eq!(unrouted(&hub).await, 25, "counting changes nothing");
+    let none = told(&hub, &["replay", "--unrouted", "--source", "github", "--type", "issues"]);
+    assert_eq!(none.trim(), "no unrouted events");
+
+    let done = counted(&hub, &["replay", "--unrouted", "--rate", "1000/s", "--json"]);
+    assert_eq!(done, json!({"dry_run": false, "events": 25, "routed": 25, "deliveries": 25}));
+    for event in &events {
+        let found = hub.until_status(event, "processed").await;
+        assert_eq!(found["deliveries"].as_array().unwrap().len(), 1, "{found}");
+    }
+    assert_eq!(sink.until_received(25).await.len(), 25);
+    assert_eq!(unrouted(&hub).await, 0);
+    assert_eq!(told(&hub, &["replay", "--unrouted"]).trim(), "no unrouted events");
+    assert_eq!(sink.received().len(), 25, "each once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_replayed_by_the_rules_of_now_and_a_delivery_as_it_was_filed() {
+    let sink = Sink::start().await;
+    let hub = TestHub::new()
+        .github()
+        .destination("sink", &sink, "")
+        .config("[[route]]\non = [\"github:*\"]\nto = \"sink\"")
+        .start()
+        .await;
+    let event = hub.push("push", "one", b"{}").await.accepted();
+    let first = hub.until_status(&event, "processed").await;
+    let delivery = first["deliveries"][0]["id"].as_str().unwrap().to_owned();
+
+    let dry = told(&hub, &["replay", "--delivery", &delivery, "--dry-run"]);
+    assert!(dry.contains("1 delivery would be due again"), "{dry}");
+    told(&hub, &["replay", "--delivery", &delivery, "--request", "mine"]);
+    sink.until_received(2).await;
+    hub.until_status(&event, "processed").await;
+    told(&hub, &["replay", "--delivery", &delivery, "--request", "mine"]);
+    assert_eq!(hub.event(&event).await["deliveries"][0]["generation"], 1, "once by one name");
+
+    told(&hub, &["replay", &event, "--new-ids"]);
+    let received = sink.until_received(3).await;
+    let ids: Vec<&str> = received.iter().map(|r| r.header("webhook-id")).collect();
+    assert!(ids[0] == ids[1] && ids[1] != ids[2], "{ids:?}");
+    let again = hub.until_status(&event, "processed").await;
+    assert_eq!(again["deliveries"].as_array().unwrap().len(), 1, "moved, not copied");
+
+    told(&hub, &["hold", "destination:sink"]);
+    told(&hub, &["replay", &event]);
+    assert!(told(&hub, &["replay", &event]).contains("wait already"));
+    let (exit, said) = refused(&hub, &["replay", "--delivery", &delivery]);
+    assert!(exit == 1 && said.contains("not_over"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_there_or_not_said_is_not_replayed() {
+    let hub = TestHub::new().github().start().await;
+    let event = hub.push("push", "one", b"{}").await.accepted();
+    assert!(told(&hub, &["replay", &event]).contains("nobody gets it"));
+    assert_eq!(refused(&hub, &["replay"]).0, 2);
+    assert_eq!(refused(&hub, &["replay", &event, "--unrouted"]).0, 2);
+    assert_eq!(refused(&hub, &["replay", "--unrouted", "--rate", "fast"]).0, 2);
+    assert_eq!(refused(&hub, &["replay", "evt_01JD0000000000000000000000"]).0, 4);
+    let (exit, said) = refused(&hub, &["replay", "--unrouted", "--since", "yesterday"]);
+    assert!(exit == 1 && said.contains("`since`"), "{said}");
+}
