@@ -25,6 +25,7 @@ use crate::egress::{Egress, EgressHandle, EgressParts, Inbox};
 use crate::ingress::{Ingress, IngressParts};
 use crate::invoker::{self, Invoker, InvokerHandle, InvokerParts};
 use crate::keys;
+use crate::missing::{Missing, MissingParts};
 use crate::observe::health::Health;
 use crate::observe::metrics::Metrics;
 use crate::observe::notice::Notices;
@@ -120,6 +121,7 @@ pub struct Hub {
     egress: Egress,
     admin: Admin,
     upkeep: Upkeep,
+    missing: Missing,
     health: Arc<Health>,
     first_start: bool,
     drain: Drain,
@@ -164,7 +166,7 @@ impl Hub {
         let ingress = Arc::new(Ingress::new(IngressParts {
             config: config.clone(),
             store: store.clone(),
-            routes,
+            routes: routes.clone(),
             clock: clock.clone(),
             metrics: metrics.clone(),
             health: health.clone(),
@@ -182,6 +184,15 @@ impl Hub {
             tasks: tasks.clone(),
         })?;
         let (handlers, inbox) = (invoker.handle(), egress.inbox());
+        let missing = Missing::new(MissingParts {
+            store: store.clone(),
+            handlers: handlers.clone(),
+            destinations: config.destinations.keys().cloned().collect(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            hold_life: config.hold_life,
+            drain: drain.clone(),
+        });
         let admin = Admin::new(AdminParts {
             allowed_hosts: config.admin.allowed_hosts.clone(),
             token: token(&config)?,
@@ -206,6 +217,7 @@ impl Hub {
             egress,
             admin,
             upkeep,
+            missing,
             health,
             first_start,
             drain,
@@ -226,6 +238,7 @@ impl Hub {
         tasks.spawn_on("egress", OnFailure::Stop, work, self.egress.run());
         tasks.spawn_on("invoker", OnFailure::Stop, work, self.invoker.run());
         tasks.spawn_on("admin", OnFailure::Stop, work, self.admin.run(self.listeners.admin));
+        tasks.spawn_on("missing", OnFailure::Log, work, self.missing.run());
         tasks.spawn_on("upkeep", OnFailure::Log, work, self.upkeep.run());
         let accepting = self.ingress.run(self.listeners.ingress);
         tasks.spawn_on("ingress", OnFailure::Stop, ingress, accepting);

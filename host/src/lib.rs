@@ -29,6 +29,7 @@ pub mod demo;
 
 // Wiring.
 pub mod hub;
+pub mod missing;
 pub mod serve;
 pub mod upkeep;
 

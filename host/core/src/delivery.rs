@@ -144,6 +144,8 @@ outcomes! {
     Blocked = "blocked",
     /// The line of events that it belongs to has led to as many as it may.
     DescendantsExhausted = "descendants_exhausted",
+    /// The handler or destination was gone for longer than deliveries wait for one.
+    Missing = "missing",
     /// The host died during the attempt.
     HostLost = "host_lost",
     /// The host itself failed.

@@ -67,7 +67,9 @@ impl Desk {
             "orders".parse().unwrap(),
             table.subscriptions()[0].patterns.clone(),
         )]);
-        let routes = Arc::new(Routes::build(store.clone(), &[], handlers).await.unwrap());
+        let config = crate::config::load_text("weir.toml", "", folder.path(), true).unwrap();
+        let routes = Routes::build(store.clone(), &config.config, handlers).await.unwrap();
+        let routes = Arc::new(routes);
         let (drain, metrics) = (Drain::new(), Metrics::new());
         let health = Health::new(store.clone(), drain.clone());
         let admin = Admin::new(AdminParts {
@@ -80,7 +82,7 @@ impl Desk {
             destinations: Arc::new(|| json!([{ "name": "ops" }])),
             inbox: Arc::new(|| json!([])),
             known: known(),
-            routes: routes.clone(),
+            routes: Arc::clone(&routes),
             clock,
             drain: drain.clone(),
         });

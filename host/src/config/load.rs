@@ -140,7 +140,7 @@ pub(super) fn read<'t>(
     let plugins = plugins::read(root.section("plugins"), around);
     let runs = plugins::runs(root.section("runs"), cores);
     let responders = responder::read(root.section("responders"));
-    let retention = store::retention(root.section("retention"));
+    let kept = store::retention(root.section("retention"));
     let shutdown_grace = log::shutdown_grace(root.section("shutdown"));
     let log = log::read(root.section("log"));
     let fetch = fetch::read(root.section("fetch"));
@@ -162,7 +162,7 @@ pub(super) fn read<'t>(
     };
     let ways = read_ways(&mut root, &bounds, catalog, around);
     root.finish();
-    let place = place?;
+    let (place, kept) = (place?, kept?);
     Some(Config {
         server: server?,
         admin: admin?,
@@ -172,7 +172,8 @@ pub(super) fn read<'t>(
         runs: runs?,
         responders: responders?,
         handler_defaults,
-        retention: retention?,
+        retention: kept.retention,
+        hold_life: kept.hold_life,
         shutdown_grace: shutdown_grace?,
         log: log?,
         fetch: fetch?,

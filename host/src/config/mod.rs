@@ -81,6 +81,8 @@ pub struct Config {
     pub handler_defaults: HandlerDefaults,
     /// How long things are kept.
     pub retention: Retention,
+    /// How long what waits for a handler or destination that is gone is kept waiting.
+    pub hold_life: Duration,
     /// How long to finish when asked to stop.
     pub shutdown_grace: Duration,
     /// How to log.

@@ -1,6 +1,7 @@
 //! `[store]` and `[retention]`: where everything is kept and for how long.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use weir_store::upkeep::Retention;
 
@@ -43,14 +44,23 @@ fn place(url: &str, around: &Surroundings<'_>) -> Result<StorePlace, String> {
     Ok(StorePlace { url: format!("sqlite:{file}"), folder })
 }
 
-pub(super) fn retention(mut section: Section<'_>) -> Option<Retention> {
+/// How long things are kept.
+pub(super) struct Kept {
+    pub(super) retention: Retention,
+    /// What waits for a handler or destination that is gone.
+    pub(super) hold_life: Duration,
+}
+
+pub(super) fn retention(mut section: Section<'_>) -> Option<Kept> {
     let payload_life = section.must("payload_life");
     let attempt_life = section.must("attempt_life");
     let dedup_life = section.must("dedup_life");
+    let hold_life = section.must("hold_life");
     section.finish();
-    Some(Retention {
+    let retention = Retention {
         payload_life: payload_life?,
         attempt_life: attempt_life?,
         dedup_life: dedup_life?,
-    })
+    };
+    Some(Kept { retention, hold_life: hold_life? })
 }

@@ -10,11 +10,8 @@ use weir_store::registry::{CasOutcome, Entry, Kind};
 use weir_store::{Store, StoreError};
 
 use super::manifest::{DamagedManifest, Manifest};
+use crate::missing::{BY, MISSING};
 
-/// The reason of the hold on a handler whose file is gone.
-pub(crate) const MISSING: &str = "missing";
-/// Who places it.
-const BY: &str = "weir";
 /// Tries to write an entry that others keep changing.
 const CAS_TRIES: usize = 8;
 

@@ -81,6 +81,14 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Keeps claims of a long run from ending. False where the claim is gone already.
     async fn extend(&self, claims: &[&Claimed]) -> Result<Vec<bool>, StoreError>;
 
+    /// Claims deliveries of one target whatever holds them and whenever they are due: for whoever gives up what waits
+    /// for a handler or destination that is gone for good.
+    async fn claim_abandoned(
+        &self,
+        target: &Target,
+        limit: usize,
+    ) -> Result<Vec<Claimed>, StoreError>;
+
     /// Notes that a handler's run of a claimed delivery begins, until what is returned is dropped. Not durable
     /// against power loss, only against the death of the process: what was running then is charged an attempt
     /// `host_lost` at the next start, is claimed alone and before other work, and becomes a dead letter when it

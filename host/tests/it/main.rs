@@ -23,6 +23,7 @@ mod crash;
 mod demo;
 mod hostile;
 mod main_job;
+mod missing;
 mod operator;
 mod reload;
 mod replay;

@@ -169,7 +169,8 @@ async fn while_the_handler_is_missing_the_default_answer_goes_out_and_the_event_
         .await;
     assert_is_the_default(&send(&hub, "one").await);
     let event = only_event(&hub).await;
-    assert_eq!(hub.event(&event).await["status"], "pending");
+    let waits = hub.until_status(&event, "held").await;
+    assert_eq!(waits["deliveries"][0]["attempts"], 0, "{waits}");
     hub.put_handler("commands", crate::hub::guest("noop"));
     hub.until_status(&event, "processed").await;
 }

@@ -12,7 +12,7 @@ use weir_core::name::{HandlerName, SourceName, Target};
 use weir_core::payload::Payload;
 use weir_core::time::Timestamp;
 
-use super::due::{Entry, Taken, Turn};
+use super::due::{Entry, Heed, Taken, Turn};
 use super::effects::forwarded;
 use super::names::NameId;
 use super::settle::Delivery;
@@ -50,30 +50,68 @@ pub(super) async fn claim(
         if handlers_wait && matches!(wish.target, Target::Handler(_)) {
             continue;
         }
-        let Some(target) = shared.names.find(&wish.target.to_string()) else { continue };
-        let enough = claimed.len() + wish.limit;
-        // What was read back may have been settled since it was queued; there may be others behind it.
-        while claimed.len() < enough {
-            let mut unread = Vec::new();
-            let missing = |claimed: &[Claimed], unread: &[Unread]| {
-                enough.saturating_sub(claimed.len() + unread.len())
-            };
-            let left = missing(&claimed, &unread);
-            take(shared, target, wish, left, now, &mut claimed, &mut unread);
-            let left = missing(&claimed, &unread);
-            if left > 0 && refill(shared, target, wish.lane).await? {
-                take(shared, target, wish, left, now, &mut claimed, &mut unread);
-            }
-            let asked = unread.len();
-            let read = if asked > 0 { read_back(shared, unread, now).await? } else { Vec::new() };
-            let all_stand = read.len() == asked;
-            claimed.extend(read);
-            if all_stand {
-                break;
-            }
-        }
+        claim_wish(shared, wish, Heed::Everything, now, &mut claimed).await?;
     }
     Ok(claimed)
+}
+
+/// Claims whatever waits for a target.
+pub(super) async fn claim_abandoned(
+    shared: &Arc<Shared>,
+    target: &Target,
+    limit: usize,
+) -> Result<Vec<Claimed>, StoreError> {
+    shared.writable()?;
+    let now = shared.clock.now();
+    let mut claimed = Vec::new();
+    for lane in [Lane::Fresh, Lane::Late] {
+        let limit = limit.saturating_sub(claimed.len());
+        let wish = ClaimRequest { target: target.clone(), lane, limit };
+        claim_wish(shared, &wish, Heed::Nothing, now, &mut claimed).await?;
+    }
+    Ok(claimed)
+}
+
+async fn claim_wish(
+    shared: &Arc<Shared>,
+    wish: &ClaimRequest,
+    heed: Heed,
+    now: Timestamp,
+    claimed: &mut Vec<Claimed>,
+) -> Result<(), StoreError> {
+    let Some(target) = shared.names.find(&wish.target.to_string()) else { return Ok(()) };
+    let enough = claimed.len() + wish.limit;
+    // What was read back may have been settled since it was queued; there may be others behind it.
+    while claimed.len() < enough {
+        let mut unread = Vec::new();
+        let missing = |claimed: &[Claimed], unread: &[Unread]| {
+            enough.saturating_sub(claimed.len() + unread.len())
+        };
+        let wanted = Wanted { target, wish, heed, now };
+        let left = missing(claimed, &unread);
+        take(shared, wanted, left, claimed, &mut unread);
+        let left = missing(claimed, &unread);
+        if left > 0 && refill(shared, target, wish.lane, heed).await? {
+            take(shared, wanted, left, claimed, &mut unread);
+        }
+        let asked = unread.len();
+        let read = if asked > 0 { read_back(shared, unread, now).await? } else { Vec::new() };
+        let all_stand = read.len() == asked;
+        claimed.extend(read);
+        if all_stand {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// A wish as memory sees it.
+#[derive(Clone, Copy)]
+struct Wanted<'w> {
+    target: NameId,
+    wish: &'w ClaimRequest,
+    heed: Heed,
+    now: Timestamp,
 }
 
 /// Whether handlers' work is to be had, or a suspect of theirs.
@@ -90,14 +128,13 @@ fn handlers_turn(shared: &Shared, wanted: &[ClaimRequest], now: Timestamp) -> Tu
 /// Takes from memory: what was handed on is complete, the rest has to be read.
 fn take(
     shared: &Arc<Shared>,
-    name: NameId,
-    wish: &ClaimRequest,
+    wanted: Wanted<'_>,
     limit: usize,
-    now: Timestamp,
     claimed: &mut Vec<Claimed>,
     unread: &mut Vec<Unread>,
 ) {
-    let taken = shared.due.lock().take(name, wish.lane, limit, now);
+    let Wanted { target: name, wish, heed, now } = wanted;
+    let taken = shared.due.lock().take(name, wish.lane, limit, now, heed);
     for taken in taken {
         let guard = guard(shared, taken.entry.n, taken.token);
         let target = wish.target.clone();
@@ -130,7 +167,12 @@ pub(super) fn guard(shared: &Arc<Shared>, n: i64, token: u64) -> ClaimGuard {
 }
 
 /// Reads in what waits on disk only. False if nothing does.
-async fn refill(shared: &Arc<Shared>, target: NameId, lane: Lane) -> Result<bool, StoreError> {
+async fn refill(
+    shared: &Arc<Shared>,
+    target: NameId,
+    lane: Lane,
+    heed: Heed,
+) -> Result<bool, StoreError> {
     let waits_on_disk = shared.due.lock().waits_on_disk(target, lane);
     if !waits_on_disk {
         return Ok(false);
@@ -138,7 +180,7 @@ async fn refill(shared: &Arc<Shared>, target: NameId, lane: Lane) -> Result<bool
     shared
         .blocking("read in waiting deliveries", move |shared| {
             // Planned here, where it is also carried out whatever becomes of who asked.
-            let refills = shared.due.lock().refills(target, lane);
+            let refills = shared.due.lock().refills(target, lane, heed);
             let mut failed = None;
             for refill in refills {
                 // After a failure the rest is not read either, but each is told.

@@ -180,6 +180,15 @@ pub(super) enum Held {
     Target(NameId),
 }
 
+/// What a claim heeds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heed {
+    /// Holds, and when something is due.
+    Everything,
+    /// Neither: what waits is given up.
+    Nothing,
+}
+
 impl Due {
     pub(super) fn new(window: usize, handoff_bytes: usize) -> Self {
         Self {
@@ -283,9 +292,12 @@ impl Due {
         lane: Lane,
         limit: usize,
         now: Timestamp,
+        heed: Heed,
     ) -> Vec<Taken> {
         let mut taken = Vec::new();
-        let target_held = self.held.contains_key(&Held::Target(target));
+        let heeds = heed == Heed::Everything;
+        let due_by = if heeds { now } else { Timestamp::from_millis(u64::MAX) };
+        let target_held = heeds && self.held.contains_key(&Held::Target(target));
         let queue = self.targets.entry(target).or_default();
         let lines = queue.lines.len();
         let turn = &mut queue.turn[lane_index(lane)];
@@ -293,10 +305,10 @@ impl Due {
         while taken.len() < limit && dry < lines && !target_held {
             *turn = (*turn + 1) % lines;
             let (source, line) = &mut queue.lines[*turn];
-            let entry = if self.held.contains_key(&Held::Source(*source)) {
+            let entry = if heeds && self.held.contains_key(&Held::Source(*source)) {
                 None
             } else {
-                line.pop(lane, now)
+                line.pop(lane, due_by)
             };
             match entry {
                 Some(entry) if self.claims.contains_key(&entry.n) => {
@@ -333,14 +345,15 @@ impl Due {
 
     /// What to read in for a target whose windows ran dry. Each must end with [`Due::refilled`] or
     /// [`Due::refill_failed`].
-    pub(super) fn refills(&mut self, target: NameId, lane: Lane) -> Vec<Refill> {
+    pub(super) fn refills(&mut self, target: NameId, lane: Lane, heed: Heed) -> Vec<Refill> {
         let Some(queue) = self.targets.get_mut(&target) else { return Vec::new() };
-        if self.held.contains_key(&Held::Target(target)) {
+        let heeds = heed == Heed::Everything;
+        if heeds && self.held.contains_key(&Held::Target(target)) {
             return Vec::new();
         }
         let mut refills = Vec::new();
         for (source, line) in &mut queue.lines {
-            if !self.held.contains_key(&Held::Source(*source)) {
+            if !heeds || !self.held.contains_key(&Held::Source(*source)) {
                 let place = Place { target, source: *source };
                 refills.extend(line.refill(place, lane, self.window));
             }

@@ -1,6 +1,6 @@
 //! Retention: removing what is old, a bounded piece a call, and never what is unfinished.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use weir_core::delivery::DeliveryState;
 use weir_core::time::Timestamp;
 
@@ -102,7 +102,7 @@ fn prune_events(writing: &mut Writing<'_>, retention: &Retention) -> rusqlite::R
     drop(rows);
     let mut removed = 0;
     for event in &gone {
-        removed += u64::from(remove_event(writing, event)?);
+        removed += u64::from(remove_event(writing, event, old)?);
     }
     schema::set_meta(conn, "pruned_to", &if end { 0 } else { last })?;
     Ok((removed, !end))
@@ -117,8 +117,21 @@ struct Old {
     unrouted: bool,
 }
 
+/// Whether a delivery is a dead letter, and its last attempt began at or after a time.
+fn given_up_since(conn: &Connection, delivery: &Delivery, time: i64) -> rusqlite::Result<bool> {
+    let (Some(DeliveryState::DeadLetter), Some(last)) = (delivery.state, delivery.last_attempt)
+    else {
+        return Ok(false);
+    };
+    let began: Option<i64> = conn
+        .prepare_cached("SELECT started_at FROM attempt WHERE n = ?1")?
+        .query_row([last], |row| row.get(0))
+        .optional()?;
+    Ok(began.is_some_and(|began| began >= time))
+}
+
 /// Removes an event with all that belongs to it, unless some of that is unfinished.
-fn remove_event(writing: &mut Writing<'_>, event: &Old) -> rusqlite::Result<bool> {
+fn remove_event(writing: &mut Writing<'_>, event: &Old, old: i64) -> rusqlite::Result<bool> {
     let conn = writing.conn;
     let deliveries = of_event(conn, event.n, event.at)?;
     let mut found = Vec::with_capacity(deliveries.len());
@@ -127,6 +140,8 @@ fn remove_event(writing: &mut Writing<'_>, event: &Old) -> rusqlite::Result<bool
             Some(delivery) if !delivery.state.is_some_and(DeliveryState::is_final) => {
                 return Ok(false);
             }
+            // What was given up is kept as long as what was received: its event may have waited all that time.
+            Some(delivery) if given_up_since(conn, &delivery, old)? => return Ok(false),
             delivery => found.extend(delivery),
         }
     }

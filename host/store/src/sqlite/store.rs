@@ -57,6 +57,14 @@ impl Store for SqliteStore {
         claim::claim(&self.shared, wanted).await
     }
 
+    async fn claim_abandoned(
+        &self,
+        target: &Target,
+        limit: usize,
+    ) -> Result<Vec<Claimed>, StoreError> {
+        claim::claim_abandoned(&self.shared, target, limit).await
+    }
+
     async fn extend(&self, claims: &[&Claimed]) -> Result<Vec<bool>, StoreError> {
         self.shared.writable()?;
         let due = self.shared.due.lock();

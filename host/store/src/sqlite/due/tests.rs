@@ -56,8 +56,8 @@ proptest! {
             let mut got = 0;
             let mut more = more.into_iter();
             for lane in [Lane::Fresh, Lane::Late] {
-                let mut taken = due.take(PLACE.target, lane, 3, now);
-                for refill in due.refills(PLACE.target, lane) {
+                let mut taken = due.take(PLACE.target, lane, 3, now, Heed::Everything);
+                for refill in due.refills(PLACE.target, lane, Heed::Everything) {
                     let found = read(disk, &refill);
                     // Committed after the table was read, before memory hears of it.
                     for entry in more.by_ref().take(2) {
@@ -66,7 +66,7 @@ proptest! {
                     }
                     due.refilled(refill, found);
                 }
-                taken.extend(due.take(PLACE.target, lane, 3, now));
+                taken.extend(due.take(PLACE.target, lane, 3, now, Heed::Everything));
                 for Taken { entry, token, .. } in taken {
                     got += 1;
                     assert!(entry.due_at.is_none_or(|at| at <= now), "claimed before its time");
@@ -123,13 +123,13 @@ fn what_the_writer_seized_cannot_be_claimed_nor_read_in() {
     let (in_memory, on_disk) = (due.seize(PLACE, 2, None), due.seize(PLACE, 6, None));
     assert!(in_memory.is_some() && on_disk.is_some());
     let now = Timestamp::from_millis(0);
-    let mut taken = due.take(PLACE.target, Lane::Fresh, 10, now);
-    let refill = due.refills(PLACE.target, Lane::Fresh).remove(0);
+    let mut taken = due.take(PLACE.target, Lane::Fresh, 10, now, Heed::Everything);
+    let refill = due.refills(PLACE.target, Lane::Fresh, Heed::Everything).remove(0);
     due.refilled(refill, read(&disk, &refill));
-    taken.extend(due.take(PLACE.target, Lane::Fresh, 10, now));
+    taken.extend(due.take(PLACE.target, Lane::Fresh, 10, now, Heed::Everything));
     let claimed: Vec<i64> = taken.iter().map(|t| t.entry.n).collect();
     assert_eq!(claimed, [1, 3, 4, 5]);
     assert!(due.seize(PLACE, 1, None).is_none(), "what is claimed cannot be seized");
     assert!(due.give_back(2, in_memory.unwrap()));
-    assert_eq!(due.take(PLACE.target, Lane::Fresh, 10, now)[0].entry.n, 2);
+    assert_eq!(due.take(PLACE.target, Lane::Fresh, 10, now, Heed::Everything)[0].entry.n, 2);
 }

@@ -1,0 +1,121 @@
+//! What waits for a handler or a destination that is gone waits, with its time and its attempts, and goes on by itself.
+
+use serde_json::Value;
+
+use crate::hub::{RunningHub, TestHub, guest, until};
+use crate::operator::{refused, told};
+use crate::sink::Sink;
+
+const TO_SINK: &str = "[grant]\ndestinations = [\"sink\"]\n";
+
+/// Waits until there is a hold on this for what is gone.
+async fn until_missing(hub: &RunningHub, scope: &str) {
+    until(&format!("{scope} to be held as missing"), async || {
+        let holds = hub.api("/api/v1/holds").await;
+        let all = holds["items"].as_array().unwrap();
+        match all.iter().any(|held| held["scope"] == scope && held["reason"] == "missing") {
+            true => Ok(()),
+            false => Err(holds.to_string()),
+        }
+    })
+    .await;
+}
+
+async fn until_no_holds(hub: &RunningHub) {
+    until("no holds", async || match told(hub, &["holds"]).trim() {
+        "no holds" => Ok(()),
+        holds => Err(holds.to_owned()),
+    })
+    .await;
+}
+
+fn hub_with_a_teller(sink: &Sink, retention: &str) -> TestHub {
+    TestHub::new()
+        .github()
+        .destination("sink", sink, "")
+        .config(retention)
+        .handler("teller", "version-a")
+        .sidecar("teller", TO_SINK)
+}
+
+/// Accepts an event for the teller that waits, then takes the teller's file away.
+async fn an_event_whose_handler_went(hub: &RunningHub) -> (String, Value) {
+    hub.until_ready("teller").await;
+    told(hub, &["hold", "handler:teller"]);
+    let event = hub.push("push", "one", b"{}").await.accepted();
+    let before = hub.event(&event).await;
+    std::fs::remove_file(hub.folder.path().join("plugins/teller.wasm")).unwrap();
+    until_missing(hub, "handler:teller").await;
+    told(hub, &["release", "handler:teller"]);
+    (event, before)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_handler_whose_file_is_gone_goes_on_when_the_file_is_back() {
+    let sink = Sink::start().await;
+    let hub = hub_with_a_teller(&sink, "").start().await;
+    let (event, before) = an_event_whose_handler_went(&hub).await;
+    let hub = hub.kill_and_restart().await;
+    until_missing(&hub, "handler:teller").await;
+    let waits = hub.event(&event).await;
+    assert_eq!(waits["status"], "held", "{waits}");
+    for what in ["attempts", "generation", "due_at", "state"] {
+        assert_eq!(waits["deliveries"][0][what], before["deliveries"][0][what], "{what}");
+    }
+    let (_, said) = refused(&hub, &["release", "handler:teller"]);
+    assert!(said.contains("held_by_the_hub"), "{said}");
+    let later = hub.push("push", "two", b"{}").await.accepted();
+    assert_eq!(hub.event(&later).await["status"], "unrouted", "what comes now is visible too");
+
+    hub.put_handler("teller", guest("version-a"));
+    hub.until_status(&event, "processed").await;
+    until_no_holds(&hub).await;
+    assert_eq!(sink.until_received(1).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_too_long_for_a_handler_is_given_up_with_the_reason_and_can_be_replayed() {
+    let sink = Sink::start().await;
+    let hub = hub_with_a_teller(&sink, "[retention]\nhold_life = \"1s\"").start().await;
+    let (event, _) = an_event_whose_handler_went(&hub).await;
+    let dead = hub.until_status(&event, "dead_letter").await;
+    let attempt = &dead["deliveries"][0]["history"][0];
+    assert_eq!(attempt["outcome"], "missing", "{dead}");
+    assert!(attempt["reason"].as_str().unwrap().contains("handler:teller has been gone"), "{dead}");
+    assert!(told(&hub, &["dead-letters", "list"]).contains("has been gone for 1s"));
+
+    hub.put_handler("teller", guest("version-a"));
+    until_no_holds(&hub).await;
+    told(&hub, &["replay", &event]);
+    hub.until_status(&event, "processed").await;
+    assert_eq!(sink.until_received(1).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_destination_that_left_the_configuration_goes_on_when_it_is_back() {
+    let sink = Sink::answering([(503, vec![("retry-after", "1".into())])]).await;
+    let hub = TestHub::new()
+        .github()
+        .destination("sink", &sink, "retry = { schedule = [\"1s\"], jitter = 0.0 }")
+        .config("[[route]]\non = [\"github:*\"]\nto = \"sink\"")
+        .start()
+        .await;
+    let file = hub.folder.path().join("weir.toml");
+    let with = std::fs::read_to_string(&file).unwrap();
+    let event = hub.push("push", "one", b"{}").await.accepted();
+    hub.until_status(&event, "retrying").await;
+    told(&hub, &["hold", "destination:sink"]);
+    std::fs::write(&file, &with[..with.find("[destinations.sink]").unwrap()]).unwrap();
+    let hub = hub.kill_and_restart().await;
+    until_missing(&hub, "destination:sink").await;
+    told(&hub, &["release", "destination:sink"]);
+    let waits = hub.event(&event).await;
+    assert_eq!(waits["deliveries"][0]["held"], true, "{waits}");
+    assert_eq!(waits["deliveries"][0]["attempts"], 1, "{waits}");
+
+    std::fs::write(hub.folder.path().join("weir.toml"), &with).unwrap();
+    let hub = hub.kill_and_restart().await;
+    hub.until_status(&event, "processed").await;
+    until_no_holds(&hub).await;
+    assert_eq!(sink.until_received(2).await.len(), 2);
+}
