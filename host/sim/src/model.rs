@@ -128,7 +128,7 @@ struct Keyed {
 /// What a world does not show of a delivery.
 #[derive(Debug, Clone)]
 struct Hidden {
-    /// When it was stored, among all.
+    /// When it joined its line, among all: when it was stored, or last requeued.
     n: u64,
     event: Key,
     source: String,
@@ -648,17 +648,23 @@ impl Model {
 
     // --- acts
 
-    /// Makes deliveries due again.
+    /// Makes deliveries due again, each behind all that are in its line.
     pub fn redrive(&mut self, request: &str, wanted: &[Key], now: Timestamp) -> Vec<Key> {
         if let Some(done) = self.redrives.get(request) {
             return done.clone();
         }
-        for key in wanted {
+        let mut in_line = wanted.to_vec();
+        in_line.sort_by_key(|key| self.hidden.get(key).map(|hidden| hidden.n));
+        for key in &in_line {
             if let Some(row) = self.world.deliveries.get_mut(key) {
                 row.state = DeliveryState::Pending;
                 row.generation += 1;
                 row.attempts = 0;
                 row.due_at = Some(now);
+            }
+            let n = self.take();
+            if let Some(hidden) = self.hidden.get_mut(key) {
+                hidden.n = n;
             }
         }
         self.redrives.insert(request.to_owned(), wanted.to_vec());

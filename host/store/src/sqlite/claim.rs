@@ -234,16 +234,18 @@ async fn read_back(
                             guard,
                         });
                     }
-                    Read::Stale(now_waiting) => {
+                    Read::Stale(now_waiting) => shared.readers.with(|conn| {
                         let mut due = shared.due.lock();
                         due.end_claim(n, Some(taken.entry.fence));
                         if due.clear_suspect(n) {
                             shared.suspects.store(due.suspects(), Ordering::Relaxed);
                         }
                         if let Some(entry) = now_waiting {
-                            due.feed(taken.place, entry);
+                            // It may have been requeued, and stand behind others now.
+                            feed::feed(conn, &mut due, taken.place, entry);
                         }
-                    }
+                        Ok(())
+                    })?,
                     // Left claimed until the next start: handing it out again would only fail again.
                     Read::Damaged(why) => {
                         tracing::error!(

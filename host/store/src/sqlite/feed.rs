@@ -51,7 +51,7 @@ pub(super) fn commit(shared: &Shared, conn: &Connection, learned: &mut Learned) 
 }
 
 /// Feeds one delivery, if it is the head of its order key.
-fn feed(conn: &Connection, due: &mut Due, place: Place, entry: Entry) -> bool {
+pub(super) fn feed(conn: &Connection, due: &mut Due, place: Place, entry: Entry) -> bool {
     if let Some(key) = &entry.order_key {
         match due.head(place.target, key) {
             Some(head) if head != entry.n => return false,
@@ -69,9 +69,11 @@ fn feed(conn: &Connection, due: &mut Due, place: Place, entry: Entry) -> bool {
     due.feed(place, entry)
 }
 
+/// The delivery whose turn it is: the first of its line, in which what was requeued stands at the end.
 fn head_on_disk(conn: &Connection, target: NameId, key: &str) -> rusqlite::Result<Option<i64>> {
     conn.prepare_cached(
-        "SELECT n FROM delivery WHERE target = ?1 AND order_key = ?2 AND state IN (0, 2) ORDER BY n LIMIT 1",
+        "SELECT n FROM delivery WHERE target = ?1 AND order_key = ?2 AND state IN (0, 2)
+         ORDER BY ifnull(turn, n) LIMIT 1",
     )?
     .query_row(params![target, key], |row| row.get(0))
     .optional()

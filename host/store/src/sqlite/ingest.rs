@@ -239,7 +239,10 @@ fn store_deliveries(
 /// Makes a claim of the delivery that was stored just now, instead of a place in its queue.
 fn claim_at_once(writing: &mut Writing<'_>, claiming: &Claiming, event: &Arc<Event>) {
     let Some((place, entry)) = writing.learned.fed.pop() else { return };
-    let Some(token) = writing.shared.due.lock().may_claim_at_once(place) else {
+    // One that stands in line waits for its turn.
+    let may = entry.order_key.is_none();
+    let token = may.then(|| writing.shared.due.lock().may_claim_at_once(place)).flatten();
+    let Some(token) = token else {
         writing.learned.fed.push((place, entry));
         return;
     };

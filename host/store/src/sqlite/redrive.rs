@@ -7,10 +7,10 @@ use weir_core::id::MessageId;
 use weir_core::time::Timestamp;
 
 use super::due::Entry;
-use super::group::{JobError, Writing};
+use super::group::{JobError, Writing, take};
 use super::ids::RowKind;
 use super::settle::Delivery;
-use super::{lines, lost, num, replay};
+use super::{lines, lost, num, replay, schema};
 use crate::error::StoreError;
 use crate::upkeep::{Redrive, RedriveWhat, Redriven, Rerouted};
 
@@ -57,11 +57,7 @@ fn requeue(
     let mut found = candidates(writing, what, limit + 1)?;
     let more = found.len() > limit;
     found.truncate(limit);
-    for n in &found {
-        if let Some(delivery) = Delivery::read(writing.conn, *n)? {
-            due_again(writing, &delivery, redrive.new_ids)?;
-        }
-    }
+    due_again(writing, &found, redrive.new_ids)?;
     Ok((found, more))
 }
 
@@ -220,14 +216,28 @@ pub(super) fn attempts_of(
     Ok(attempts)
 }
 
-/// Raises a delivery to its next generation, due now. Its line may lead to as many events as a new one.
+/// Raises deliveries to their next generation, due now. Those with an order key join the end of their line, in the
+/// order in which they stood.
 pub(super) fn due_again(
     writing: &mut Writing<'_>,
-    delivery: &Delivery,
+    numbers: &[i64],
     new_ids: bool,
 ) -> rusqlite::Result<()> {
+    let mut deliveries = Vec::with_capacity(numbers.len());
+    for n in numbers {
+        deliveries.extend(Delivery::read(writing.conn, *n)?);
+    }
+    deliveries.sort_by_key(|delivery| delivery.turn);
+    deliveries.iter().try_for_each(|delivery| raise(writing, delivery, new_ids))
+}
+
+/// Its line of events may lead to as many as a new one.
+fn raise(writing: &mut Writing<'_>, delivery: &Delivery, new_ids: bool) -> rusqlite::Result<()> {
     let conn = writing.conn;
     let generation = delivery.generation + 1;
+    if delivery.order_key.is_some() {
+        to_the_end(writing, delivery)?;
+    }
     conn.prepare_cached(
         "UPDATE delivery SET state = 0, generation = ?2, attempts = 0, due_at = ?3 WHERE n = ?1",
     )?
@@ -250,6 +260,17 @@ pub(super) fn due_again(
     }
     writing.learned.fed.push((delivery.place, entry));
     Ok(())
+}
+
+/// Takes the number that is next for a place in line: everything stored so far is before it, everything later behind.
+fn to_the_end(writing: &mut Writing<'_>, delivery: &Delivery) -> rusqlite::Result<()> {
+    let turn = take(&mut writing.next.delivery);
+    writing
+        .conn
+        .prepare_cached("UPDATE delivery SET turn = ?2 WHERE n = ?1")?
+        .execute([delivery.n, turn])?;
+    // No row has this number, so after a crash nothing else would tell that it was given out.
+    schema::set_meta(writing.conn, "next_delivery", &writing.next.delivery)
 }
 
 /// Gives what follows from a delivery new outward ids; a message has its own in its row.

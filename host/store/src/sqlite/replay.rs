@@ -48,16 +48,14 @@ pub(super) fn redelivered(
     if event.is_unrouted() {
         return Ok(!route_again(writing, &event, routed, routing, false)?.is_empty());
     }
-    let mut requeued = false;
+    let mut dead = Vec::new();
     for n in of_event(writing.conn, event.n, event.at)? {
-        if is_dead(writing.conn, n)?
-            && let Some(delivery) = Delivery::read(writing.conn, n)?
-        {
-            due_again(writing, &delivery, false)?;
-            requeued = true;
+        if is_dead(writing.conn, n)? {
+            dead.push(n);
         }
     }
-    Ok(requeued)
+    due_again(writing, &dead, false)?;
+    Ok(!dead.is_empty())
 }
 
 /// Gives an event its deliveries anew. Those that are not over yet stay as they are, and so do those to targets that
@@ -79,14 +77,12 @@ pub(super) fn route_again(
     for delivery in &routed.deliveries {
         let target = writing.name(&delivery.target.to_string())?;
         match known.iter().find(|d| d.place.target == target) {
-            Some(known) if known.state.is_some_and(DeliveryState::is_final) => {
-                due_again(writing, known, new_ids)?;
-                due.push(known.n);
-            }
+            Some(known) if known.state.is_some_and(DeliveryState::is_final) => due.push(known.n),
             Some(_) => {}
             None => missing.push(delivery),
         }
     }
+    due_again(writing, &due, new_ids)?;
     if missing.is_empty() {
         return Ok(due);
     }

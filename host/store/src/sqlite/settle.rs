@@ -75,6 +75,8 @@ pub(super) struct Delivery {
     pub(super) due_at: Option<Timestamp>,
     pub(super) last_attempt: Option<i64>,
     pub(super) order_key: Option<Arc<str>>,
+    /// Its place in line.
+    pub(super) turn: i64,
     pub(super) keyed: Option<i64>,
     pub(super) ids_round: u32,
 }
@@ -83,7 +85,7 @@ impl Delivery {
     pub(super) fn read(conn: &rusqlite::Connection, n: i64) -> rusqlite::Result<Option<Self>> {
         conn.prepare_cached(
             "SELECT d.event, e.at, d.target, d.source, d.state, d.generation, d.attempts, d.due_at,
-               d.last_attempt, d.order_key, d.keyed, d.ids_round
+               d.last_attempt, d.order_key, d.keyed, d.ids_round, ifnull(d.turn, d.n)
              FROM delivery d JOIN event e ON e.n = d.event WHERE d.n = ?1",
         )?
         .query_row([n], |row| {
@@ -100,6 +102,7 @@ impl Delivery {
                 order_key: row.get::<_, Option<String>>(9)?.map(Into::into),
                 keyed: row.get(10)?,
                 ids_round: row.get::<_, Option<u32>>(11)?.unwrap_or(0),
+                turn: row.get(12)?,
             })
         })
         .optional()

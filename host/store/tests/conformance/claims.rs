@@ -223,43 +223,6 @@ async fn a_hold_on_a_destination_leaves_handlers_of_that_name_alone() {
     assert!(bed.claim(&destination("same"), Lane::Fresh, 10).await.is_empty());
 }
 
-fn ordered(id: &str, key: &str) -> NewRequest {
-    let mut request = request(id, &[handler("orders")]);
-    request.events[0].routed.deliveries[0].order_key = Some(key.into());
-    request
-}
-
-#[tokio::test]
-async fn one_of_an_order_key_is_claimed_at_a_time_in_the_order_of_commits() {
-    let mut bed = Bed::new().await;
-    let orders = handler("orders");
-    for (id, key) in [("a1", "a"), ("a2", "a"), ("b1", "b"), ("a3", "a")] {
-        bed.ingest(ordered(id, key)).await;
-    }
-    let mut order = Vec::new();
-    let claims = bed.claim(&orders, Lane::Fresh, 10).await;
-    let ids = |claims: &[weir_store::hot::Claimed]| {
-        claims.iter().map(|c| c.event.delivery_id.clone().unwrap().to_string()).collect::<Vec<_>>()
-    };
-    assert_eq!(ids(&claims), ["a1", "b1"]);
-    // A head that is to be retried keeps the others waiting, across a restart too.
-    bed.settle(retry_in(&claims[0], 30)).await;
-    drop(claims);
-    bed.reopen().await;
-    assert_eq!(ids(&bed.claim(&orders, Lane::Fresh, 10).await), ["b1"]);
-    bed.clock.forward(Duration::from_secs(30));
-    let head = bed.claim_one(&orders, Lane::Late).await;
-    bed.settle(settlement(&head, Next::Processed)).await;
-    for _ in 0..2 {
-        for claimed in bed.claim(&orders, Lane::Fresh, 10).await {
-            order.extend(ids(std::slice::from_ref(&claimed)));
-            bed.settle(settlement(&claimed, Next::DeadLetter)).await;
-        }
-    }
-    order.retain(|id| id.starts_with('a'));
-    assert_eq!(order, ["a2", "a3"]);
-}
-
 #[tokio::test]
 async fn waiting_ends_when_work_comes_and_when_a_claim_is_given_back() {
     let bed = Bed::new().await;

@@ -10,6 +10,7 @@ mod crash;
 mod effects;
 mod ingest;
 mod lost;
+mod order;
 mod replay;
 mod replies;
 mod settling;
