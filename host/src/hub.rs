@@ -282,8 +282,11 @@ pub struct Running {
     tasks: Tasks,
 }
 
-/// How long the process may outlive its store. No request is answered 2xx in that time.
-const LOOK_AT_STORE: Duration = Duration::from_secs(1);
+/// Between looks at whether the store takes writes.
+const LOOK_AT_STORE: Duration = Duration::from_millis(250);
+/// How long the process outlives its store, so that a load balancer sees why it goes and senders are told to come
+/// back, instead of finding nobody. No request is answered 2xx in that time.
+const OUTLIVES_STORE: Duration = Duration::from_secs(2);
 
 /// Why a hub stopped by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -310,6 +313,7 @@ impl Running {
         loop {
             look.tick().await;
             if let Some(reason) = self.store.poisoned() {
+                tokio::time::sleep(OUTLIVES_STORE).await;
                 return reason;
             }
         }

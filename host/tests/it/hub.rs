@@ -19,6 +19,8 @@ use serde_json::Value;
 use sha2::Sha256;
 use tempfile::TempDir;
 
+use crate::launch::Launch;
+pub(crate) use crate::launch::weir;
 use crate::sink::Sink;
 
 /// Past this a state that was waited for is not coming.
@@ -39,8 +41,9 @@ pub(crate) fn guest(name: &str) -> PathBuf {
 
 /// What to start.
 pub(crate) struct TestHub {
-    folder: TempDir,
+    pub(crate) folder: TempDir,
     config: String,
+    launch: Launch,
 }
 
 impl TestHub {
@@ -60,13 +63,25 @@ settle = "20ms"
 rescan = "200ms"
 grace = "200ms"
 "#;
-        Self { folder, config: config.into() }
+        Self { folder, config: config.into(), launch: Launch::default() }
     }
 
     /// Adds to the configuration.
     pub(crate) fn config(mut self, toml: &str) -> Self {
         self.config.push_str(toml);
         self.config.push('\n');
+        self
+    }
+
+    /// A variable of the process's environment.
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.launch.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// Starts it by another program, which is given the hub's own command line and becomes the hub.
+    pub(crate) fn under(mut self, program: &[&str]) -> Self {
+        self.launch.under = program.iter().map(|word| (*word).to_owned()).collect();
         self
     }
 
@@ -122,7 +137,7 @@ grace = "200ms"
     /// Runs it and waits until it says that it is ready.
     pub(crate) async fn start(self) -> RunningHub {
         std::fs::write(self.folder.path().join("weir.toml"), &self.config).unwrap();
-        RunningHub::start(self.folder).await
+        RunningHub::start(self.folder, self.launch).await
     }
 
     /// Runs it, expecting that it refuses: its exit code and what it said.
@@ -132,13 +147,6 @@ grace = "200ms"
         let out = weir().arg("serve").arg("--config").arg(file).output().unwrap();
         (out.status.code().unwrap_or(-1), String::from_utf8_lossy(&out.stderr).into_owned())
     }
-}
-
-/// The real binary.
-pub(crate) fn weir() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
-    command.env_remove("WEIR_ADMIN_TOKEN").env_remove("RUST_LOG").stdin(Stdio::null());
-    command
 }
 
 /// What the process has logged so far.
@@ -174,12 +182,14 @@ pub(crate) struct RunningHub {
     pub(crate) ingress: SocketAddr,
     pub(crate) admin: SocketAddr,
     process: Child,
+    launch: Launch,
     client: Client<HttpConnector, Full<Bytes>>,
 }
 
 impl RunningHub {
-    async fn start(folder: TempDir) -> Self {
-        let mut process = weir()
+    async fn start(folder: TempDir, launch: Launch) -> Self {
+        let mut process = launch
+            .command()
             .arg("serve")
             .arg("--config")
             .arg(folder.path().join("weir.toml"))
@@ -197,15 +207,16 @@ impl RunningHub {
         let address = |key: &str| ready[key].as_str().unwrap().parse().unwrap();
         let (ingress, admin) = (address("ingress"), address("admin"));
         let client = Client::builder(TokioExecutor::new()).build_http();
-        Self { folder, log, ingress, admin, process, client }
+        Self { folder, log, ingress, admin, process, launch, client }
     }
 
     /// Kills it as a power cut would, and starts it again on the same folder.
     pub(crate) async fn kill_and_restart(mut self) -> Self {
         self.kill();
         let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
+        let launch = self.launch.clone();
         drop(self);
-        Self::start(folder).await
+        Self::start(folder, launch).await
     }
 
     /// Kills it as a power cut would.
@@ -216,8 +227,13 @@ impl RunningHub {
 
     /// Asks it to stop as a service manager would; its exit code.
     pub(crate) async fn stop(mut self) -> i32 {
-        let pid = self.process.id().to_string();
+        let pid = self.pid().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.until_stopped().await
+    }
+
+    /// Waits until it has ended; its exit code.
+    pub(crate) async fn until_stopped(&mut self) -> i32 {
         let process = &mut self.process;
         until("the hub to stop", async || {
             process.try_wait().unwrap().ok_or_else(|| "still running".into())
@@ -225,6 +241,11 @@ impl RunningHub {
         .await
         .code()
         .unwrap_or(-1)
+    }
+
+    /// The number of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     /// Puts a handler into the watched folder, as a person would who copies a file and then renames it.
@@ -244,6 +265,15 @@ impl RunningHub {
     /// Sends a request as it is; the answer with its headers.
     pub(crate) async fn exchange(&self, request: Request<Full<Bytes>>) -> Response<Bytes> {
         self.exchanging(request).await
+    }
+
+    /// The same; none where the hub is gone before it has answered.
+    pub(crate) async fn try_exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Option<Response<Bytes>> {
+        let (head, body) = self.client.request(request).await.ok()?.into_parts();
+        Some(Response::from_parts(head, body.collect().await.ok()?.to_bytes()))
     }
 
     /// The same, to be waited for elsewhere.

@@ -11,6 +11,7 @@
 
 mod fixtures;
 mod hub;
+mod launch;
 mod load;
 mod sink;
 mod wat_guests;
@@ -21,6 +22,7 @@ mod compile;
 mod contention;
 mod crash;
 mod demo;
+mod disk;
 mod hostile;
 mod main_job;
 mod missing;

@@ -1,0 +1,282 @@
+//! Disks that are slow, fail or are full: what is answered, and what is there afterwards.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http::{Request, Response};
+use http_body_util::Full;
+use serde_json::Value;
+
+use crate::hub::{Answer, RunningHub, TestHub, until};
+
+/// What stands between the hub and its disk, built once: `tests/faults/disk.c` tells what it can do.
+fn library() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let build = || {
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+        let (library, new) =
+            (folder.join("disk.so"), folder.join(format!("disk-{}.so", std::process::id())));
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/disk.c");
+        let mut cc = Command::new("cc");
+        cc.args(["-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o"])
+            .arg(&new)
+            .arg(source)
+            .arg("-ldl");
+        assert!(cc.status().unwrap().success(), "a C compiler, as the build needs one too");
+        std::fs::rename(new, &library).unwrap();
+        library
+    };
+    BUILT.get_or_init(build).clone()
+}
+
+/// A disk that does as it is told.
+struct Disk {
+    control: PathBuf,
+}
+
+impl Disk {
+    fn of(hub: TestHub) -> (TestHub, Self) {
+        let control = hub.folder.path().join("faults");
+        let library = library();
+        let hub = hub
+            .env("LD_PRELOAD", library.to_str().unwrap())
+            .env("WEIR_FAULTS", control.to_str().unwrap());
+        (hub, Self { control })
+    }
+
+    fn does(&self, order: &str) {
+        let new = self.control.with_extension("new");
+        std::fs::write(&new, order).unwrap();
+        std::fs::rename(new, &self.control).unwrap();
+    }
+
+    fn is_well(&self) {
+        std::fs::remove_file(&self.control).unwrap();
+    }
+
+    /// Slow syncs that are done.
+    fn synced(&self) -> u64 {
+        self.control.with_extension("synced").metadata().map_or(0, |m| m.len())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn during_a_sync_that_takes_2_s_nothing_is_answered_and_of_64_twins_63_are_told_the_firsts_id()
+ {
+    let (hub, disk) = Disk::of(TestHub::new().github());
+    let hub = hub.start().await;
+    hub.push("push", "before", b"{}").await.accepted();
+    disk.does("slow 2000");
+    let (synced, started) = (disk.synced(), Instant::now());
+    let twin = async |_| {
+        let answer = hub.push("push", "twin", b"{}").await;
+        (answer, disk.synced() - synced, started.elapsed())
+    };
+    let answers = join_all((0..64).map(twin)).await;
+    disk.is_well();
+
+    for (answer, synced, after) in &answers {
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert!(*synced > 0, "answered before a sync was done: {answer:?}");
+        assert!(*after >= Duration::from_secs(2), "answered after {after:?}: {answer:?}");
+    }
+    let first = answers.iter().filter(|(a, ..)| a.body["status"] == "accepted").count();
+    let repeats = answers.iter().filter(|(a, ..)| a.body["status"] == "duplicate").count();
+    assert_eq!((first, repeats), (1, 63));
+    let id = event(&answers[0].0);
+    assert!(answers.iter().all(|(answer, ..)| event(answer) == id), "{answers:?}");
+}
+
+/// The event that was stored, now or before.
+fn event(answer: &Answer) -> &str {
+    answer.body["event_id"].as_str().unwrap_or_else(|| panic!("{answer:?}"))
+}
+
+/// What `/health` says, as far as anybody is there.
+async fn health(hub: &RunningHub) -> Option<Value> {
+    let uri = format!("http://{}/health", hub.admin);
+    let answer = hub.try_exchange(Request::get(uri).body(Full::default()).unwrap()).await?;
+    Some(serde_json::from_slice(answer.body()).unwrap())
+}
+
+/// That it could not be stored, and when to send it again.
+fn assert_unavailable(answer: &Response<Bytes>) {
+    assert_eq!(answer.status(), 503, "{answer:?}");
+    let problem: Value = serde_json::from_slice(answer.body()).unwrap();
+    assert_eq!(problem["code"], "store_unavailable", "{answer:?}");
+    let wait: u32 = answer.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!(wait > 0, "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_sync_that_fails_once_with_eio_there_is_no_2xx_in_that_process_again() {
+    let (hub, disk) = Disk::of(TestHub::new().github());
+    let mut hub = hub.start().await;
+    let before = hub.push("push", "before", b"{}").await.accepted();
+    disk.does("fail");
+    assert_unavailable(&hub.exchange(hub.push_request("push", "failed", b"{}")).await);
+
+    // The disk is well again, and nothing is believed any more: neither what is new nor what was stored before.
+    let said = health(&hub).await.unwrap();
+    assert_eq!(
+        (&said["reason"], &said["store"]["status"]),
+        (&"store_poisoned".into(), &"poisoned".into())
+    );
+    let mut refused = 0;
+    for n in 0.. {
+        for id in ["before", "failed", &n.to_string()] {
+            if let Some(answer) = hub.try_exchange(hub.push_request("push", id, b"{}")).await {
+                assert_eq!(answer.status(), 503, "{answer:?}");
+                refused += 1;
+            }
+        }
+        if health(&hub).await.is_none() {
+            break;
+        }
+    }
+    assert!(refused > 3, "senders are told to come back: {refused}");
+    assert_eq!(hub.until_stopped().await, 74);
+
+    let hub = hub.kill_and_restart().await;
+    let log = hub.log.all();
+    let checked = log.find("\"after_failure\":true").unwrap();
+    assert!(
+        checked < log.find("\"message\":\"ready\"").unwrap(),
+        "before anything is taken in: {log}"
+    );
+    assert_eq!(event(&hub.push("push", "before", b"{}").await), before);
+    let again = hub.push("push", "failed", b"{}").await;
+    assert_eq!(again.status, 200, "{again:?}");
+}
+
+/// Where there is room or not: a file system of the test's own, or where the system allows none, a disk that says
+/// that it is full.
+enum Room {
+    Own { data: PathBuf },
+    Told(Disk),
+}
+
+impl Room {
+    /// Bytes of the file system: what a hub needs, and a little.
+    const SIZE: &str = "size=12m";
+
+    fn of(hub: TestHub) -> (TestHub, bool) {
+        let data = hub.folder.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        let mount = format!("mount -t tmpfs -o {} tmpfs \"$0\" && exec \"$@\"", Self::SIZE);
+        let data = data.to_str().unwrap();
+        // The first for who is root, the second for others, where they may.
+        for how in [&["--mount"][..], &["--mount", "--user", "--map-root-user"]] {
+            let words = [&["unshare"][..], how, &["sh", "-c", &mount, data]].concat();
+            let tried = Command::new(words[0]).args(&words[1..]).arg("true").output();
+            if tried.is_ok_and(|tried| tried.status.success()) {
+                return (hub.under(&words), true);
+            }
+        }
+        (hub, false)
+    }
+
+    /// Leaves no room.
+    fn fill(&self) {
+        match self {
+            Self::Told(disk) => disk.does("full"),
+            Self::Own { data } => {
+                let mut filler = std::fs::File::create(data.join("filler")).unwrap();
+                let full =
+                    (0..).find_map(|_| std::io::Write::write_all(&mut filler, &[1; 4096]).err());
+                assert_eq!(full.unwrap().kind(), std::io::ErrorKind::StorageFull);
+            }
+        }
+    }
+
+    fn empty(&self) {
+        match self {
+            Self::Told(disk) => disk.is_well(),
+            Self::Own { data } => std::fs::remove_file(data.join("filler")).unwrap(),
+        }
+    }
+}
+
+/// Fills the disk twice under a hub that takes webhooks. Returns what was answered with 2xx.
+async fn fill_twice(hub: &RunningHub, room: &Room) -> Vec<(String, String)> {
+    let mut accepted = Vec::new();
+    let mut post = async |id: String| {
+        let body = format!("{{\"pad\":\"{}\"}}", "x".repeat(20_000));
+        let answer = hub.exchange(hub.push_request("push", &id, body.as_bytes())).await;
+        if answer.status() == 200 {
+            let body: Value = serde_json::from_slice(answer.body()).unwrap();
+            accepted.push((id, body["event_id"].as_str().unwrap().to_owned()));
+        } else {
+            assert_unavailable(&answer);
+        }
+        answer.status().as_u16()
+    };
+    for round in 0..2 {
+        assert_eq!(post(format!("{round} before")).await, 200);
+        room.fill();
+        let mut refused = 0;
+        // What room the store had taken before is used up first.
+        for n in 0..2_000 {
+            refused += usize::from(post(format!("{round} full {n}")).await == 503);
+            if refused == 20 {
+                break;
+            }
+        }
+        assert_eq!(refused, 20, "the disk was never full");
+        room.empty();
+        // The very next one, with nobody's help.
+        assert_eq!(post(format!("{round} after")).await, 200);
+    }
+    accepted
+}
+
+async fn assert_kept(hub: &RunningHub, accepted: &[(String, String)]) {
+    for (id, event) in accepted {
+        assert_eq!(hub.event(event).await["delivery_id"], id.as_str());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_answers_503_with_retry_after_and_recovers_by_itself() {
+    let (hub, is_own) = Room::of(TestHub::new().github());
+    let (hub, room) = match is_own {
+        true => (hub.start().await, None),
+        false => {
+            let (hub, disk) = Disk::of(hub);
+            (hub.start().await, Some(Room::Told(disk)))
+        }
+    };
+    // Its own file system is seen by nobody else, except through the process.
+    let seen = format!("/proc/{}/root{}/data", hub.pid(), hub.folder.path().display());
+    let room = room.unwrap_or(Room::Own { data: seen.into() });
+    let accepted = fill_twice(&hub, &room).await;
+    assert_kept(&hub, &accepted).await;
+    assert_eq!(hub.metric("weir_store_poisoned").await, 0.0);
+    assert_eq!(hub.stop().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_answered_on_a_full_disk_is_there_after_a_kill() {
+    let (hub, disk) = Disk::of(TestHub::new().github());
+    let hub = hub.start().await;
+    let room = Room::Told(disk);
+    let accepted = fill_twice(&hub, &room).await;
+    room.fill();
+    let hub_is_full = hub.push("push", "last", b"{}").await;
+    assert_eq!(hub_is_full.status, 503);
+    room.empty();
+    let hub = hub.kill_and_restart().await;
+    assert_kept(&hub, &accepted).await;
+    let (id, first) = &accepted[0];
+    let body = format!("{{\"pad\":\"{}\"}}", "x".repeat(20_000));
+    assert_eq!(event(&hub.push("push", id, body.as_bytes()).await), first);
+    until("health", async || {
+        let said = health(&hub).await.unwrap();
+        if said["status"] == "ok" { Ok(()) } else { Err(said.to_string()) }
+    })
+    .await;
+}
