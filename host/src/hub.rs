@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use thiserror::Error;
 use tokio::runtime::Handle;
+use weir_core::hops::HopKey;
 use weir_core::time::Clock;
 use weir_engine::{CompileLimits, Compiler, Engine};
 use weir_store::Store;
@@ -145,6 +146,7 @@ impl Hub {
         let (drain, tasks, metrics) = (Drain::new(), Tasks::new(), Metrics::new());
         let notices = Notices::new();
         prepare_data_dir(&config.data_dir)?;
+        let hops = Arc::new(HopKey::new(&keys::load_or_make(&config.data_dir.join("hops.key"))?));
         let store = open_store(&config, clock.clone(), &threads.ingress).await?;
         let health = Health::new(store.clone(), drain.clone());
 
@@ -172,6 +174,7 @@ impl Hub {
             health: health.clone(),
             drain: drain.clone(),
             responders: Some(invoker.responders()),
+            hops: hops.clone(),
             fetcher: Arc::new(Fetcher::new(&config.fetch).context("cannot set up TLS")?),
         }));
         let egress = Egress::new(EgressParts {
@@ -179,6 +182,7 @@ impl Hub {
             store: store.clone(),
             clock: clock.clone(),
             metrics: metrics.clone(),
+            hops,
             notices,
             drain: drain.clone(),
             tasks: tasks.clone(),

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 use weir_core::event::EventType;
+use weir_core::hops::HopKey;
 use weir_core::id::EventId;
 use weir_core::name::SourceName;
 use weir_core::payload::Payload;
@@ -107,6 +108,7 @@ impl Place {
             store: Arc::clone(&store),
             clock,
             metrics,
+            hops: Arc::new(HopKey::new(&[7; 32])),
             notices: notices.clone(),
             drain: drain.clone(),
             tasks: tasks.clone(),

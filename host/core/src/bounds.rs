@@ -45,6 +45,9 @@ pub const EMIT_DEPTH_MAX: u8 = 16;
 /// Events that may be emitted, directly or not, in the line that begins with one event: a run that would go past it
 /// is refused, which stops avalanches.
 pub const DESCENDANTS_MAX: u64 = 10_000;
+/// Times that a line of messages may leave this hub: what comes back with so many behind it is refused, which stops
+/// circles that lead through the network.
+pub const HOPS_MAX: u8 = 8;
 /// Largest reply of a responder, in bytes.
 pub const REPLY_BYTES_MAX: usize = MIB;
 /// Longest wait a handler may ask for with `retry-after`, in seconds (a day).

@@ -24,6 +24,7 @@ pub mod verify;
 pub mod breaker;
 pub mod delivery;
 pub mod effect;
+pub mod hops;
 pub mod retry;
 pub mod route;
 pub mod state;

@@ -323,6 +323,7 @@ fn is_ours(name: &HeaderName) -> bool {
     ];
     FRAMING.contains(&name.as_str())
         || name.as_str().starts_with("webhook-")
+        || name.as_str().starts_with("x-weir-")
         || name.as_str() == "x-webhook-signature"
 }
 

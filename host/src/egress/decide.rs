@@ -89,6 +89,8 @@ fn judge(answer: &Answer) -> (Outcome, Verdict, Mark) {
         200..300 => (Outcome::Ok, Verdict::Done, Mark::Well),
         // About the message: it will be the same next time.
         400 | 413 | 415 | 422 => (Outcome::Status, Verdict::GiveUp, Mark::AboutTheMessage),
+        // It has gone in a circle, of hubs or of this one and others: again would only be once more.
+        508 => (Outcome::Status, Verdict::GiveUp, Mark::AboutTheMessage),
         // About the endpoint: it will be the same for every message, until people change it.
         401 | 403 | 404 | 405 | 410 => (Outcome::Status, again, Mark::AtFault),
         429 => (Outcome::Status, again, Mark::Busy),
@@ -115,6 +117,9 @@ fn reason(answer: &Answer) -> Option<String> {
         Answer::Status { status, .. } if status.is_redirection() => {
             Some(format!("answered {status}; redirects are not followed, so name the final URL"))
         }
+        Answer::Status { status, .. } if *status == StatusCode::LOOP_DETECTED => Some(format!(
+            "answered {status}: what is sent there comes back here; look for a route or handler that closes the circle"
+        )),
         Answer::Status { status, .. } => Some(format!("answered {status}")),
         Answer::TimedOut { limit } => {
             Some(format!("no answer within {}", humantime::format_duration(*limit)))
@@ -173,7 +178,7 @@ mod tests {
         for code in 200..300 {
             assert_eq!(decided(status(code, None), 1), (Outcome::Ok, Next::Processed, None));
         }
-        for code in [400, 413, 415, 422] {
+        for code in [400, 413, 415, 422, 508] {
             assert_eq!(decided(status(code, None), 1).1, Next::DeadLetter, "{code}");
         }
         let endpoint = [401, 403, 404, 405, 410];
@@ -190,7 +195,7 @@ mod tests {
         use Mark::{AboutTheMessage, AtFault, Busy, Failed, Well};
         for (codes, mark) in [
             (&[200, 204, 299][..], Well),
-            (&[400, 413, 415, 422], AboutTheMessage),
+            (&[400, 413, 415, 422, 508], AboutTheMessage),
             (&[401, 403, 404, 405, 410], AtFault),
             (&[429], Busy),
             (&[301, 308, 402, 408, 409, 425, 500, 501, 502, 503, 504, 599], Failed),

@@ -29,6 +29,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 use tokio::sync::{Mutex, Notify};
+use weir_core::hops::HopKey;
 use weir_core::id::DeliveryId;
 use weir_core::name::{DestinationName, Target};
 use weir_core::time::Clock;
@@ -72,6 +73,8 @@ pub struct EgressParts {
     pub clock: Arc<dyn Clock>,
     /// What is counted.
     pub metrics: Metrics,
+    /// What says, on the way out, how often a line of messages has left.
+    pub hops: Arc<HopKey>,
     /// Who is told when a destination opens or closes.
     pub notices: Notices,
     /// When to stop.
@@ -108,8 +111,8 @@ impl EgressHandle {
 impl Egress {
     /// Sets up a client for every destination; nothing is sent yet.
     pub fn new(parts: EgressParts) -> Result<Self, EgressError> {
-        let EgressParts { config, store, clock, metrics, notices, drain, tasks } = parts;
-        let outlet = |destination| Outlet::new(destination, &metrics).map(Arc::new);
+        let EgressParts { config, store, clock, metrics, hops, notices, drain, tasks } = parts;
+        let outlet = |destination| Outlet::new(destination, &metrics, &hops).map(Arc::new);
         let outlets: Vec<_> = config.destinations.values().map(outlet).collect::<Result<_, _>>()?;
         let (inbox, freed, changed) = (Inbox::new(), Arc::<Notify>::default(), Arc::default());
         let keeper = Arc::new(Keeper {

@@ -25,6 +25,8 @@ pub(crate) struct Outgoing {
     /// Beside the content type.
     pub(crate) headers: Vec<(Box<str>, Bytes)>,
     pub(crate) body: Bytes,
+    /// How often the line of messages that it belongs to has left this hub, this time counted.
+    pub(crate) hops: u8,
 }
 
 impl Outgoing {
@@ -57,6 +59,8 @@ impl Outgoing {
             content_type: payload.content_type().to_owned(),
             headers,
             body: payload.body.clone(),
+            // Of a message too this is what was handled: how that came counts.
+            hops: event.payload.hops().saturating_add(1),
         }
     }
 }
@@ -76,6 +80,7 @@ mod tests {
 
     fn claim(message: Option<ClaimedMessage>) -> Claimed {
         let mut payload = Payload::new("application/json", Bytes::from_static(b"{}"));
+        payload.set_hops(2);
         payload.headers.push(("authorization".into(), Bytes::from_static(b"Bearer x")));
         let event = Event {
             id: EventId::from_bits(1),
@@ -112,6 +117,7 @@ mod tests {
         assert_eq!((out.content_type.as_str(), &*out.body), ("application/json", &b"{}"[..]));
         let names: Vec<_> = out.headers.iter().map(|(name, _)| &**name).collect();
         assert_eq!(names, ["weir-source", "weir-event-type"]);
+        assert_eq!(out.hops, 3);
     }
 
     #[test]
@@ -125,7 +131,7 @@ mod tests {
         };
         let out = Outgoing::of(&claim(Some(message)), &ops());
         assert_eq!(out.id, MessageId::from_bits(9));
-        assert_eq!(out.content_type, "text/plain");
+        assert_eq!((out.content_type.as_str(), out.hops), ("text/plain", 3));
         assert_eq!(out.headers, [("x-team".into(), Bytes::from_static(b"ops"))]);
     }
 }

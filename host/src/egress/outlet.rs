@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use weir_core::breaker::{Change, Phase};
+use weir_core::hops::HopKey;
 use weir_core::name::{DestinationName, Target};
 use weir_core::time::Timestamp;
 use weir_store::hot::ClaimRequest;
@@ -76,12 +77,16 @@ impl Outlet {
     pub(super) fn new(
         destination: &Arc<Destination>,
         metrics: &Metrics,
+        hops: &Arc<HopKey>,
     ) -> Result<Self, EgressError> {
         let target = Target::Destination(destination.name.clone());
         let endpoint = match &destination.kind {
             DestinationKind::Webhook(webhook) => {
                 let refused = |cause| EgressError { destination: destination.name.clone(), cause };
-                Some(Endpoint::new(webhook, destination.concurrency).map_err(refused)?)
+                Some(
+                    Endpoint::new(webhook, destination.concurrency, Arc::clone(hops))
+                        .map_err(refused)?,
+                )
             }
             DestinationKind::Inbox => None,
         };

@@ -4,6 +4,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
+use weir_core::hops::{HOPS_HEADER, HopKey};
 use weir_core::sign::SignError;
 use weir_core::time::Timestamp;
 
@@ -58,6 +60,7 @@ pub enum EndpointError {
 pub(crate) struct Endpoint {
     client: Client<Timed<HttpsConnector<Connector>>, Full<Bytes>>,
     signer: Signer,
+    hops: Arc<HopKey>,
     url: Uri,
     headers: Vec<(HeaderName, HeaderValue)>,
     timeout: Duration,
@@ -72,7 +75,11 @@ impl fmt::Debug for Endpoint {
 
 impl Endpoint {
     /// Sets up a client of its own for an endpoint that keeps up to `connections` unused ones.
-    pub(crate) fn new(webhook: &Webhook, connections: usize) -> Result<Self, EndpointError> {
+    pub(crate) fn new(
+        webhook: &Webhook,
+        connections: usize,
+        hops: Arc<HopKey>,
+    ) -> Result<Self, EndpointError> {
         let https = HttpsConnectorBuilder::new()
             .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
             .map_err(EndpointError::Tls)?
@@ -94,6 +101,7 @@ impl Endpoint {
         Ok(Self {
             client,
             signer: Signer::new(webhook).map_err(EndpointError::Sign)?,
+            hops,
             url: webhook.url.clone(),
             headers: webhook.headers.clone(),
             timeout: webhook.timeout,
@@ -114,7 +122,7 @@ impl Endpoint {
         }
     }
 
-    /// Later ones win: the message's own, the destination's, then those that identify and sign.
+    /// Later ones win: the message's own, the destination's, then those that identify, sign and count.
     fn headers(&self, out: &Outgoing, now: Timestamp) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(out.headers.len() + self.headers.len() + 6);
         let own = out.headers.iter().map(|(name, value)| (name.as_bytes(), &value[..]));
@@ -133,6 +141,10 @@ impl Endpoint {
         }
         for (name, value) in self.signer.headers(out.id, now, &out.body) {
             headers.insert(name, value);
+        }
+        // Digits and hex: always a header value.
+        if let Ok(hops) = HeaderValue::try_from(self.hops.sign(out.hops, &out.body)) {
+            headers.insert(HOPS_HEADER, hops);
         }
         headers
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use weir_core::hops::{HOPS_HEADER, HopKey};
 use weir_core::id::{DeliveryId, EventId, MessageId};
 use weir_core::name::{HandlerName, SourceName};
 use weir_core::provider::Catalog;
@@ -96,11 +97,27 @@ fn outgoing() -> Outgoing {
         content_type: "application/json".into(),
         headers: vec![("x-team".into(), Bytes::from_static(b"ops"))],
         body: Bytes::from_static(b"{\"n\":1}"),
+        hops: 3,
     }
 }
 
+fn hop_key() -> Arc<HopKey> {
+    Arc::new(HopKey::new(&[7; 32]))
+}
+
 async fn send(webhook: &Webhook) -> Answer {
-    Endpoint::new(webhook, 4).unwrap().send(&outgoing(), NOW).await
+    Endpoint::new(webhook, 4, hop_key()).unwrap().send(&outgoing(), NOW).await
+}
+
+#[tokio::test]
+async fn a_message_says_how_often_its_line_has_left_and_nothing_configured_can_say_otherwise() {
+    let recorder = Recorder::answering(204, &[], "").await;
+    let lie = (HeaderName::from_static(HOPS_HEADER), HeaderValue::from_static("0;00"));
+    send(&Webhook { headers: vec![lie], ..webhook(&recorder.url) }).await;
+    let [got] = &recorder.received()[..] else { panic!("one request") };
+    let values = got.headers.get_all(HOPS_HEADER).iter().map(HeaderValue::as_bytes);
+    assert_eq!(hop_key().read(values, &got.body), 3);
+    assert_eq!(got.headers.get_all(HOPS_HEADER).iter().count(), 1);
 }
 
 fn text<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
@@ -190,7 +207,7 @@ async fn a_redirect_is_an_answer_and_is_not_followed() {
 #[tokio::test]
 async fn a_connection_is_used_again() {
     let recorder = Recorder::answering(200, &[], "ok").await;
-    let endpoint = Endpoint::new(&webhook(&recorder.url), 4).unwrap();
+    let endpoint = Endpoint::new(&webhook(&recorder.url), 4, hop_key()).unwrap();
     for _ in 0..3 {
         endpoint.send(&outgoing(), NOW).await;
     }

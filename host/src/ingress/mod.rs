@@ -39,6 +39,7 @@ use parking_lot::Mutex;
 use rand::TryRng;
 use rand::rngs::SysRng;
 use rustc_hash::FxHashMap;
+use weir_core::hops::HopKey;
 use weir_core::time::Clock;
 use weir_store::registry::{CasOutcome, Kind};
 use weir_store::{Store, StoreError};
@@ -81,6 +82,8 @@ pub struct IngressParts {
     pub drain: Drain,
     /// Runs the handlers that answer for a source; without it every source gives its usual answer.
     pub responders: Option<Responders>,
+    /// What tells how often a message has left this hub and come back.
+    pub hops: Arc<HopKey>,
     /// Gets the keys that senders publish.
     pub fetcher: Arc<Fetcher>,
 }
@@ -108,6 +111,7 @@ pub struct Ingress {
     health: Arc<Health>,
     drain: Drain,
     responders: Option<Responders>,
+    hops: Arc<HopKey>,
 }
 
 impl Ingress {
@@ -123,6 +127,7 @@ impl Ingress {
             health,
             drain,
             responders,
+            hops,
             fetcher,
         } = parts;
         let server = &config.server;
@@ -153,6 +158,7 @@ impl Ingress {
             health,
             drain,
             responders,
+            hops,
         }
     }
 

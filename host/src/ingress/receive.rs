@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Method, Request};
+use http::{HeaderValue, Method, Request};
 use hyper::body::Incoming;
+use weir_core::bounds::HOPS_MAX;
 use weir_core::handshake::{HandshakeAnswer, HandshakeEffect, HandshakeKeys};
+use weir_core::hops::HOPS_HEADER;
 use weir_core::identify::{EventIdentity, Facts, Identified};
 use weir_core::payload::Payload;
 use weir_core::time::Timestamp;
@@ -163,25 +165,35 @@ impl Ingress {
         if let Some(reply) = handshake(way, &facts, Some(&verified)) {
             return reply;
         }
+        let hops = self.hops(head, body)?;
         let identified = provider.identify(&facts, &verified).map_err(Refused::Unusable)?;
         drop(facts);
         let Identified { events, is_batch } = identified;
         let spans = events.iter().map(|event| event.span.clone());
         let kept =
             Redacted::new(body, &head.headers, spans, &way.secret_fields, self.fingerprints());
+        let mut payload = Payload {
+            headers: redact::headers(&head.headers, &way.secret_fields, self.fingerprints()),
+            body: kept.part(0..body.len()),
+        };
+        payload.set_hops(hops);
         let request = NewRequest {
             source: way.source.name.clone(),
             scheme: verified.scheme,
             secret: verified.secret,
             remote: Some(client.address),
-            payload: Payload {
-                headers: redact::headers(&head.headers, &way.secret_fields, self.fingerprints()),
-                body: kept.part(0..body.len()),
-            },
+            payload,
             on_redelivery: provider.on_redelivery,
-            events: self.route(way, events, is_batch, body, &kept),
+            events: self.route(way, events, is_batch.then_some(hops), body, &kept),
         };
         Ok(Understood::Events { request, is_batch })
+    }
+
+    /// How often what arrives has left this hub before; no more than it may.
+    fn hops(&self, head: &Parts, body: &[u8]) -> Result<u8, Refused> {
+        let values = head.headers.get_all(HOPS_HEADER).iter().map(HeaderValue::as_bytes);
+        let hops = self.hops.read(values, body);
+        if hops < HOPS_MAX { Ok(hops) } else { Err(Refused::InACircle) }
     }
 
     async fn get_key(&self, way: &Way, key: &KeyRef) -> Result<(), Refused> {
@@ -193,11 +205,12 @@ impl Ingress {
         })
     }
 
+    /// Who gets what. `batch` says, where each event is a part of its own, how often that has left this hub.
     fn route(
         &self,
         way: &Way,
         events: Vec<EventIdentity>,
-        is_batch: bool,
+        batch: Option<u8>,
         body: &Bytes,
         kept: &Redacted<'_>,
     ) -> Vec<NewEvent> {
@@ -212,7 +225,7 @@ impl Ingress {
                     material: Bytes::copy_from_slice(material.as_bytes()),
                     body_tag: crc32fast::hash(&body[event.span.clone()]),
                 }),
-                part: is_batch.then(|| Payload::new("application/json", kept.part(event.span))),
+                part: batch.map(|hops| part(kept.part(event.span), hops)),
                 routed,
                 kind: event.kind,
             }
@@ -276,6 +289,13 @@ impl Ingress {
 enum Proof {
     Given(Verified),
     NeedsKey(KeyRef),
+}
+
+/// An event's own part of a batch, which has come as often as the batch.
+fn part(body: Bytes, hops: u8) -> Payload {
+    let mut part = Payload::new("application/json", body);
+    part.set_hops(hops);
+    part
 }
 
 fn verify(way: &Way, view: &RequestView<'_>, now: Timestamp) -> Result<Proof, Refused> {

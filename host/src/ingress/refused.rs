@@ -6,6 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use http::StatusCode;
+use weir_core::bounds::HOPS_MAX;
 use weir_core::handshake::HandshakeRefusal;
 use weir_core::identify::IdentifyError;
 use weir_core::verify::Refusal;
@@ -52,6 +53,8 @@ pub(super) enum Refused {
     HandshakeUnconfirmed,
     /// Verified, but its events cannot be taken in.
     Unusable(IdentifyError),
+    /// It has left this hub and come back too often.
+    InACircle,
     /// The bodies in memory leave no room.
     Overloaded,
     /// The store did not take it.
@@ -83,6 +86,7 @@ impl Refused {
             Self::HandshakeClosed => "handshake_closed",
             Self::HandshakeUnconfirmed => "handshake_unconfirmed",
             Self::Unusable(error) => error.code(),
+            Self::InACircle => "loop_detected",
             Self::Overloaded | Self::Store(StoreError::Overloaded { .. }) => "overloaded",
             Self::Store(_) => "store_unavailable",
             Self::NotReady => "starting",
@@ -102,6 +106,7 @@ impl Refused {
             Self::Unverified { status, .. } => *status,
             Self::Handshake(_) | Self::HandshakeClosed => StatusCode::FORBIDDEN,
             Self::Unusable(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::InACircle => StatusCode::LOOP_DETECTED,
             Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::KeyUnavailable
             | Self::HandshakeUnconfirmed
@@ -137,6 +142,7 @@ impl Refused {
                 | Self::HandshakeClosed
                 | Self::HandshakeUnconfirmed
                 | Self::Unusable(_)
+                | Self::InACircle
                 | Self::Store(_)
         )
     }
@@ -159,6 +165,7 @@ impl Refused {
             Self::KeyUnavailable
             | Self::HandshakeUnconfirmed
             | Self::Unusable(_)
+            | Self::InACircle
             | Self::Overloaded
             | Self::Store(_)
             | Self::NotReady
@@ -194,6 +201,10 @@ impl Refused {
             Self::HandshakeClosed => "this handshake is not accepted at the moment",
             Self::HandshakeUnconfirmed => "the address that confirms this cannot be reached",
             Self::Unusable(error) => return error.to_string().into(),
+            Self::InACircle => return format!(
+                "this has left this hub {HOPS_MAX} times and come back each time; look for a circle of destinations"
+            )
+            .into(),
             Self::Overloaded => "too much is being received at the moment",
             Self::Store(_) => "the request cannot be stored at the moment",
             Self::NotReady => "the hub is starting",

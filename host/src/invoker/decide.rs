@@ -1,6 +1,7 @@
 //! What a run's report means: the attempt to record, what becomes of the delivery, and effects with their routes.
 //! Pure.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::Rng;
@@ -40,6 +41,7 @@ pub(crate) fn decide(facts: Facts<'_>, mut report: RunReport, random: &mut impl 
     let Facts { claim, policy, .. } = facts;
     let attempt = claim.fence.attempt;
     let reply = reply(&mut report, facts.keeps_reply);
+    carry_hops(&mut report.effects.emits, claim.event.payload.hops());
     let next = delivery::decide(report.verdict(), attempt, policy, LONGEST_WAIT, random);
     let record = AttemptRecord {
         started_at: facts.started_at,
@@ -105,6 +107,16 @@ fn reply(report: &mut RunReport, keep: Option<Duration>) -> Option<NewReply> {
     Some(reply)
 }
 
+/// What is emitted has come back to this hub as often as what was handled, so that a circle through handlers and the
+/// network ends too.
+fn carry_hops(emits: &mut [Emit], hops: u8) {
+    if hops > 0 {
+        for emit in emits {
+            Arc::make_mut(&mut emit.payload).set_hops(hops);
+        }
+    }
+}
+
 fn routed(
     effects: Effects,
     reply: Option<NewReply>,
@@ -158,8 +170,6 @@ fn log_text(log: &Log) -> Option<Box<str>> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use bytes::Bytes;
     use rand::SeedableRng;
     use rand::rngs::StdRng;
@@ -253,13 +263,17 @@ mod tests {
     }
 
     fn decided_for(keeps_reply: Option<Duration>, report: RunReport, attempt: u32) -> Settlement {
+        decided_of(&claim(attempt), keeps_reply, report)
+    }
+
+    fn decided_of(claim: &Claimed, keeps_reply: Option<Duration>, report: RunReport) -> Settlement {
         let watching = |name: &str, pattern: &str| Subscription {
             target: Target::Handler(HandlerName::new(name).unwrap()),
             patterns: vec![Pattern::parse(pattern).unwrap()],
         };
         let routes = RouteTable::new([watching("watch", "@orders:late"), watching("all", "*:*")]);
         let facts = Facts {
-            claim: &claim(attempt),
+            claim,
             handler: &orders(),
             version: Version([7; 32]),
             started_at: Timestamp::from_millis(2),
@@ -366,6 +380,18 @@ mod tests {
         assert!(reason.contains("10000 of at most 10000") && reason.contains("1 more"), "{reason}");
         assert!(settlement.effects.emits.is_empty() && settlement.effects.state.is_empty());
         assert_eq!(settlement.reads.keys.len(), 1);
+    }
+
+    #[test]
+    fn what_is_emitted_has_come_as_often_as_what_was_handled() {
+        let hops = |came: u8| {
+            let mut claim = claim(1);
+            let mut payload = Payload::default();
+            payload.set_hops(came);
+            Arc::make_mut(&mut claim.event).payload = Arc::new(payload);
+            decided_of(&claim, None, report(End::Ok)).effects.emits[0].payload.hops()
+        };
+        assert_eq!((hops(0), hops(7)), (0, 7));
     }
 
     #[test]

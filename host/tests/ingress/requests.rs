@@ -3,7 +3,9 @@
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::bed::{Hub, closed, reply};
+use weir_core::hops::{HOPS_HEADER, HopKey};
+
+use crate::bed::{Hub, closed, hop_key, reply};
 
 #[tokio::test]
 async fn a_signed_request_is_stored_before_it_is_answered_with_its_id() {
@@ -58,6 +60,51 @@ async fn what_is_not_signed_rightly_is_refused_and_not_stored() {
     assert_eq!(elsewhere.status, 406, "as the provider wants it");
     assert!(hub.stored().await.is_empty());
     assert_eq!(hub.metrics.source(&hub.config.sources["github"].name).answers(), (0, 2));
+}
+
+#[tokio::test]
+async fn what_has_left_this_hub_eight_times_is_refused_and_a_stranger_cannot_say_so() {
+    let hub = Hub::start().await;
+    let push = async |delivery: &str, hops: &str| {
+        let headers =
+            [("x-github-event", "push"), ("x-github-delivery", delivery), (HOPS_HEADER, hops)];
+        hub.raw(hub.signed("github", &headers, "{}", 0)).await
+    };
+    let refused = push("d-1", &hop_key().sign(8, b"{}")).await;
+    assert_eq!(refused.problem(), (508, "loop_detected".into()));
+    assert!(hub.stored().await.is_empty());
+    let stranger = HopKey::new(&[8; 32]);
+    for (n, (hops, counts)) in [
+        (hop_key().sign(7, b"{}"), 7),
+        (stranger.sign(8, b"{}"), 0),
+        (hop_key().sign(8, b"[]"), 0),
+        ("8".into(), 0),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let reply = push(&format!("d-2{n}"), &hops).await;
+        assert_eq!(reply.status, 200, "{hops}");
+        let newest = &hub.stored().await[0];
+        let request = hub.store.request(newest.request.unwrap()).await.unwrap().unwrap();
+        assert_eq!(request.payload.hops(), counts, "{hops}");
+        assert_eq!(request.payload.header(HOPS_HEADER).is_some(), counts > 0, "{hops}");
+    }
+}
+
+#[tokio::test]
+async fn each_event_of_a_batch_has_come_as_often_as_the_batch() {
+    let hub = Hub::start().await;
+    let body = r#"{"items":[{"id":"1","type":"a"},{"id":"2","type":"b"}]}"#;
+    let hops = hop_key().sign(3, body.as_bytes());
+    let reply = hub.raw(hub.signed("batch", &[(HOPS_HEADER, &hops)], body, 0)).await;
+    assert_eq!(reply.status, 200, "{}", reply.json());
+    let stored = hub.stored().await;
+    assert_eq!(stored.len(), 2);
+    for event in stored.iter() {
+        let event = hub.store.event(event.id).await.unwrap().unwrap();
+        assert_eq!(event.payload.unwrap().hops(), 3);
+    }
 }
 
 #[tokio::test]

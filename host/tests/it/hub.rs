@@ -66,6 +66,13 @@ grace = "200ms"
         Self { folder, config: config.into(), launch: Launch::default() }
     }
 
+    /// Takes webhooks at a port that is known before it starts; gives its address too.
+    pub(crate) fn at_a_known_port(mut self) -> (Self, SocketAddr) {
+        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        self.config = self.config.replacen("127.0.0.1:0", &address.to_string(), 1);
+        (self, address)
+    }
+
     /// Adds to the configuration.
     pub(crate) fn config(mut self, toml: &str) -> Self {
         self.config.push_str(toml);

@@ -18,6 +18,7 @@ mod wat_guests;
 
 mod bad_input;
 mod breaker;
+mod circle;
 mod compile;
 mod contention;
 mod crash;
