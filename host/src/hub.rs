@@ -22,11 +22,12 @@ use crate::cli::compile;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::egress::fetch::Fetcher;
-use crate::egress::{Egress, EgressHandle, EgressParts, Inbox};
+use crate::egress::{Direct, Egress, EgressHandle, EgressParts, Inbox};
 use crate::ingress::{Ingress, IngressParts};
 use crate::invoker::{self, Invoker, InvokerHandle, InvokerParts};
 use crate::keys;
 use crate::missing::{Missing, MissingParts};
+use crate::observe::alerts::{Alerts, AlertsParts};
 use crate::observe::health::Health;
 use crate::observe::metrics::Metrics;
 use crate::observe::notice::Notices;
@@ -123,6 +124,8 @@ pub struct Hub {
     admin: Admin,
     upkeep: Upkeep,
     missing: Missing,
+    alerts: Alerts,
+    unstored: Option<Arc<Direct>>,
     health: Arc<Health>,
     first_start: bool,
     drain: Drain,
@@ -161,6 +164,7 @@ impl Hub {
             routes: routes.clone(),
             clock: clock.clone(),
             metrics: metrics.clone(),
+            notices: notices.clone(),
             drain: drain.clone(),
             tasks: tasks.clone(),
             guests: threads.work.clone(),
@@ -182,8 +186,8 @@ impl Hub {
             store: store.clone(),
             clock: clock.clone(),
             metrics: metrics.clone(),
-            hops,
-            notices,
+            hops: hops.clone(),
+            notices: notices.clone(),
             drain: drain.clone(),
             tasks: tasks.clone(),
         })?;
@@ -194,7 +198,20 @@ impl Hub {
             destinations: config.destinations.keys().cloned().collect(),
             clock: clock.clone(),
             metrics: metrics.clone(),
+            notices: notices.clone(),
             hold_life: config.hold_life,
+            drain: drain.clone(),
+        });
+        let unstored = direct(&config, hops, &clock)?;
+        let alerts = Alerts::new(AlertsParts {
+            settings: config.alerts.clone(),
+            sources: config.sources.keys().cloned().collect(),
+            store: store.clone(),
+            routes: routes.clone(),
+            notices,
+            metrics: metrics.clone(),
+            clock: clock.clone(),
+            unstored: unstored.clone(),
             drain: drain.clone(),
         });
         let admin = Admin::new(AdminParts {
@@ -222,6 +239,8 @@ impl Hub {
             admin,
             upkeep,
             missing,
+            alerts,
+            unstored,
             health,
             first_start,
             drain,
@@ -242,6 +261,7 @@ impl Hub {
         tasks.spawn_on("egress", OnFailure::Stop, work, self.egress.run());
         tasks.spawn_on("invoker", OnFailure::Stop, work, self.invoker.run());
         tasks.spawn_on("admin", OnFailure::Stop, work, self.admin.run(self.listeners.admin));
+        tasks.spawn_on("alerts", OnFailure::Log, work, self.alerts.run());
         tasks.spawn_on("missing", OnFailure::Log, work, self.missing.run());
         tasks.spawn_on("upkeep", OnFailure::Log, work, self.upkeep.run());
         let accepting = self.ingress.run(self.listeners.ingress);
@@ -258,6 +278,7 @@ impl Hub {
             tasks: self.tasks,
             handlers: self.handlers,
             inbox: self.inbox,
+            unstored: self.unstored,
         })
     }
 }
@@ -282,6 +303,7 @@ pub struct Running {
     pub handlers: InvokerHandle,
     /// What was sent to the development inbox.
     pub inbox: Inbox,
+    unstored: Option<Arc<Direct>>,
     drain: Drain,
     tasks: Tasks,
 }
@@ -310,6 +332,17 @@ impl Running {
             () = self.tasks.failed() => Broken::Task,
             reason = self.poisoned() => Broken::Store(reason),
         }
+    }
+
+    /// Tells `alert_url` that the hub cannot go on, if there is one; the store may take nothing any more.
+    pub async fn tell(&self, broken: &Broken) {
+        let Some(unstored) = &self.unstored else { return };
+        let (kind, reason) = match broken {
+            Broken::Store(reason) => ("store.poisoned", reason.clone()),
+            Broken::Task => ("hub.broken", broken.to_string()),
+        };
+        let told = serde_json::json!({ "type": kind, "at": SystemClock.now(), "reason": reason });
+        unstored.post(told.to_string().into()).await;
     }
 
     async fn poisoned(&self) -> String {
@@ -384,6 +417,17 @@ fn token(config: &Config) -> anyhow::Result<Token> {
         Some(given) => Token::given(given.expose()),
         None => Token::load_or_make(&config.data_dir)?,
     })
+}
+
+/// Where is said what cannot be stored.
+fn direct(
+    config: &Config,
+    hops: Arc<HopKey>,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Option<Arc<Direct>>> {
+    let Some(webhook) = &config.alerts.unstored else { return Ok(None) };
+    let direct = Direct::new(webhook, hops, clock.clone()).context("alerts.alert_url")?;
+    Ok(Some(Arc::new(direct)))
 }
 
 /// The names that an operator may mean.

@@ -21,6 +21,7 @@ use weir_store::{Store, StoreError};
 use crate::claims;
 use crate::invoker::{HandlerState, InvokerHandle};
 use crate::observe::metrics::Metrics;
+use crate::observe::notice::{Notice, Notices};
 use crate::shutdown::Drain;
 
 /// The reason of a hold on what is gone.
@@ -45,6 +46,8 @@ pub struct MissingParts {
     pub clock: Arc<dyn Clock>,
     /// What is counted.
     pub metrics: Metrics,
+    /// Who is told of what is held for long, and of what is given up.
+    pub notices: Notices,
     /// How long what is gone is waited for.
     pub hold_life: Duration,
     /// When to stop.
@@ -55,6 +58,8 @@ pub struct MissingParts {
 #[derive(Debug)]
 pub struct Missing {
     parts: MissingParts,
+    /// The holds in force that were told of as old.
+    told: BTreeSet<HoldId>,
 }
 
 /// Something to do.
@@ -66,6 +71,8 @@ enum Act {
     Release(HoldId),
     /// It has been gone for too long.
     GiveUp(HoldId, Target),
+    /// It, or what a person holds, has been held for half of that time.
+    Tell(HoldId),
 }
 
 /// Who there is to work.
@@ -116,7 +123,14 @@ fn decide(
         let over = now.since(held.at) >= life && waiting.contains(target);
         over.then(|| Act::GiveUp(held.id, target.clone()))
     });
-    unheld.chain(of_held).collect()
+    // What a person holds for a time is their business; what is ours is nobody's while nothing waits.
+    let is_old = |held: &&Hold| {
+        let target = target_of(&held.hold.scope);
+        let waits = target.is_some_and(|target| waiting.contains(&target));
+        held.hold.until.is_none() && (waits || !is_ours(held)) && now.since(held.at) >= life / 2
+    };
+    let old = holds.iter().filter(is_old).map(|held| Act::Tell(held.id));
+    unheld.chain(of_held).chain(old).collect()
 }
 
 fn is_ours(held: &Hold) -> bool {
@@ -150,11 +164,11 @@ impl Missing {
     /// Takes its parts.
     #[must_use]
     pub fn new(parts: MissingParts) -> Self {
-        Self { parts }
+        Self { parts, told: BTreeSet::new() }
     }
 
     /// Looks now and then, until claims stop.
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         let drain = self.parts.drain.clone();
         tokio::select! {
             () = drain.claiming_stopped() => {}
@@ -162,7 +176,7 @@ impl Missing {
         }
     }
 
-    async fn keep(&self) {
+    async fn keep(&mut self) {
         // Before the folder has been looked at, handlers are not gone but not there yet.
         self.parts.handlers.looked().await;
         let mut look = interval(EVERY);
@@ -175,8 +189,8 @@ impl Missing {
         }
     }
 
-    async fn look(&self) -> Result<(), StoreError> {
-        let MissingParts { store, handlers, destinations, hold_life, .. } = &self.parts;
+    async fn look(&mut self) -> Result<(), StoreError> {
+        let MissingParts { store, handlers, destinations, hold_life, notices, .. } = &self.parts;
         let waiting = waiting(&store.counts(CountsFilter::Deliveries).await?);
         let holds = store.holds().await?;
         let there = There {
@@ -187,6 +201,7 @@ impl Missing {
                 .collect(),
             destinations: destinations.clone(),
         };
+        self.told.retain(|told| holds.iter().any(|held| held.id == *told));
         let now = self.parts.clock.now();
         for act in decide(&waiting, &holds, &there, now, *hold_life) {
             match act {
@@ -196,6 +211,13 @@ impl Missing {
                     tracing::info!(%hold, "what was missing is back, its deliveries go on");
                 }
                 Act::GiveUp(hold, target) => self.give_up(hold, &target).await?,
+                Act::Tell(id) => {
+                    let hold = holds.iter().find(|held| held.id == id);
+                    if let Some(hold) = hold.filter(|_| self.told.insert(id)) {
+                        let until = is_ours(hold).then(|| hold.at.after(*hold_life));
+                        notices.tell(Notice::HoldOld { hold: hold.clone(), until });
+                    }
+                }
             }
         }
         Ok(())
@@ -212,7 +234,7 @@ impl Missing {
 
     /// A piece at a time, as long as it is still gone.
     async fn give_up(&self, hold: HoldId, target: &Target) -> Result<(), StoreError> {
-        let MissingParts { store, drain, metrics, hold_life, .. } = &self.parts;
+        let MissingParts { store, drain, metrics, hold_life, notices, .. } = &self.parts;
         let life = humantime::format_duration(*hold_life);
         let reason = format!("{target} has been gone for {life}; when it is back, replay this");
         let counted = metrics.target(target);
@@ -223,10 +245,12 @@ impl Missing {
                 break;
             }
             let batch: Vec<_> = claims.iter().map(|claim| settlement(claim, &reason)).collect();
-            for settled in claims::settle(&**store, drain, &batch).await {
+            for (claim, settled) in claims.iter().zip(claims::settle(&**store, drain, &batch).await)
+            {
                 if let Settled::Applied { .. } = settled? {
                     counted.attempt(Outcome::Missing, Duration::ZERO);
                     counted.dead_letter();
+                    notices.tell(Notice::dead_letter(claim, Outcome::Missing, Some(&reason)));
                     given_up += 1;
                 }
             }
@@ -291,7 +315,7 @@ mod tests {
         let both = [gone("handler:gone"), gone("destination:gone")];
         assert_eq!(decided(&waiting, &[], 0), both);
         let holds = [held(1, "handler:gone", MISSING, 0), held(2, "destination:gone", MISSING, 0)];
-        assert_eq!(decided(&waiting, &holds, 99), []);
+        assert_eq!(decided(&waiting, &holds, 49), []);
         assert_eq!(decided(&[], &[], 0), [], "with nothing waiting there is nothing to hold");
     }
 
@@ -299,8 +323,10 @@ mod tests {
     fn it_is_given_up_when_its_time_is_over_and_not_before() {
         let holds = [held(1, "handler:gone", MISSING, 0)];
         let gone = "handler:gone".parse().unwrap();
-        assert_eq!(decided(&["handler:gone"], &holds, 99), []);
-        assert_eq!(decided(&["handler:gone"], &holds, 100), [Act::GiveUp(HoldId(1), gone)]);
+        let old = Act::Tell(HoldId(1));
+        assert_eq!(decided(&["handler:gone"], &holds, 49), []);
+        assert_eq!(decided(&["handler:gone"], &holds, 50), std::slice::from_ref(&old));
+        assert_eq!(decided(&["handler:gone"], &holds, 100), [Act::GiveUp(HoldId(1), gone), old]);
         assert_eq!(decided(&[], &holds, 1_000), [], "nothing waits");
     }
 
@@ -310,13 +336,24 @@ mod tests {
             held(1, "destination:ops", MISSING, 0),
             held(2, "destination:ops", "a bad day", 0),
             held(3, "destination:gone", "a bad day", 0),
-            held(4, "handler:orders", MISSING, 990),
-            held(5, "handler:late", MISSING, 990),
+            held(4, "handler:orders", MISSING, 0),
+            held(5, "handler:late", MISSING, 0),
         ];
         let waiting = ["destination:ops", "destination:gone", "handler:late"];
         let gone = "destination:gone".parse().unwrap();
         let [ops, orders] = [1, 4].map(|id| Act::Release(HoldId(id)));
-        assert_eq!(decided(&waiting, &holds, 1_000), [Act::Hold(gone), ops, orders]);
+        assert_eq!(decided(&waiting, &holds, 40), [Act::Hold(gone), ops, orders]);
+    }
+
+    #[test]
+    fn what_a_person_holds_without_an_end_is_told_of_and_what_ends_by_itself_is_not() {
+        let holds = [held(1, "destination:ops", "a bad day", 0)];
+        assert_eq!(decided(&[], &holds, 49), []);
+        assert_eq!(decided(&[], &holds, 50), [Act::Tell(HoldId(1))]);
+        let mut ends = held(1, "destination:ops", "a bad day", 0);
+        ends.hold.until = Some(Timestamp::from_millis(1_000_000));
+        assert_eq!(decided(&[], &[ends], 50), []);
+        assert_eq!(decided(&[], &[held(1, "handler:gone", MISSING, 0)], 50), []);
     }
 
     #[test]

@@ -123,6 +123,7 @@ pub(crate) async fn until_stopped(running: &Running, signals: &mut Signals) -> E
         }
         broken = running.broken() => {
             tracing::error!(reason = %broken, "the hub cannot go on");
+            running.tell(&broken).await;
             match broken {
                 Broken::Store(_) => Exit::Store,
                 Broken::Task => Exit::Failure,

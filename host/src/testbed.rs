@@ -99,6 +99,7 @@ impl Place {
             routes: Arc::clone(&routes),
             clock: clock.clone(),
             metrics: metrics.clone(),
+            notices: notices.clone(),
             drain: drain.clone(),
             tasks: tasks.clone(),
             guests: Handle::current(),

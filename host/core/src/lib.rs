@@ -12,6 +12,9 @@ pub mod name;
 pub mod payload;
 pub mod time;
 
+// What the hub tells of itself.
+pub mod alert;
+
 // The path.
 pub mod handshake;
 pub mod identify;

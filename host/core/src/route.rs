@@ -92,6 +92,15 @@ impl Pattern {
         }
     }
 
+    /// Whether it could match an event of this source, of whatever type and category.
+    #[must_use]
+    pub fn reaches(&self, source: &SourceName) -> bool {
+        match &self.matches {
+            Matches::Category(_) => !source.must_be_named(),
+            Matches::Typed { source: wanted, .. } => wanted.means(source),
+        }
+    }
+
     /// Whether an event with these facts matches.
     #[must_use]
     pub fn matches(
@@ -103,9 +112,7 @@ impl Pattern {
         match &self.matches {
             Matches::Category(wanted) => !source.must_be_named() && category == Some(*wanted),
             Matches::Typed { source: wanted, kind: wanted_kind } => {
-                (!source.must_be_named() || wanted.names(source.as_str()))
-                    && wanted.matches(source.as_str())
-                    && wanted_kind.matches(kind.as_str())
+                wanted.means(source) && wanted_kind.matches(kind.as_str())
             }
         }
     }
@@ -143,6 +150,11 @@ impl Glob {
             Self::Exact(text) => **text == *source,
             Self::Pieces(pieces) => source.starts_with('@') && pieces[0].starts_with('@'),
         }
+    }
+
+    /// Whether a source is meant.
+    fn means(&self, source: &SourceName) -> bool {
+        (!source.must_be_named() || self.names(source.as_str())) && self.matches(source.as_str())
     }
 
     fn matches(&self, text: &str) -> bool {
@@ -259,6 +271,18 @@ impl RouteTable {
             Some(Match { target, pattern })
         };
         candidates.into_iter().filter_map(matching).collect()
+    }
+
+    /// Everything that could bring an event of this source to somebody. Tables that agree in this route its events
+    /// alike.
+    #[must_use]
+    pub fn reaching(&self, source: &SourceName) -> Vec<Match<'_>> {
+        let mut found = Vec::new();
+        for Subscription { target, patterns } in &self.subscriptions {
+            let reaching = patterns.iter().filter(|pattern| pattern.reaches(source));
+            found.extend(reaching.map(|pattern| Match { target, pattern }));
+        }
+        found
     }
 
     /// The subscriptions it was made of.
@@ -392,6 +416,26 @@ mod tests {
             told,
             ["handler:all by *:*", "handler:git by github:pu*", "destination:ops by github:*"]
         );
+    }
+
+    #[test]
+    fn what_reaches_a_source_is_all_that_could_bring_its_events_to_somebody() {
+        let table = RouteTable::new([
+            handler("all", &["*:*"]),
+            handler("git", &["github:push", "gitlab:push", "git*:issues"]),
+            handler("paid", &["category:payment.received"]),
+            handler("told", &["weir:*"]),
+        ]);
+        let reaching = |source: &str| {
+            let source = SourceName::stored(source);
+            let found = table.reaching(&source);
+            found.iter().map(|m| m.pattern.to_string()).collect::<Vec<_>>()
+        };
+        let github = ["*:*", "github:push", "git*:issues", "category:payment.received"];
+        assert_eq!(reaching("github"), github);
+        assert_eq!(reaching("stripe"), ["*:*", "category:payment.received"]);
+        assert_eq!(reaching("weir"), ["weir:*"]);
+        assert!(reaching("@git").is_empty());
     }
 
     #[test]

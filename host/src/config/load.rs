@@ -18,8 +18,8 @@ use super::source::Beside;
 use super::surroundings::Surroundings;
 use super::tree::{Report, Section, parse};
 use super::{
-    Config, DEFAULTS, admin, destination, development, fetch, log, plugins, providers, responder,
-    route, server, source, store,
+    Config, DEFAULTS, admin, alerts, destination, development, fetch, log, plugins, providers,
+    responder, route, server, source, store,
 };
 
 /// The file that is read if none is named.
@@ -141,6 +141,7 @@ pub(super) fn read<'t>(
     let runs = plugins::runs(root.section("runs"), cores);
     let responders = responder::read(root.section("responders"));
     let kept = store::retention(root.section("retention"));
+    let alerts = alerts::read(root.section("alerts"));
     let shutdown_grace = log::shutdown_grace(root.section("shutdown"));
     let log = log::read(root.section("log"));
     let fetch = fetch::read(root.section("fetch"));
@@ -174,6 +175,7 @@ pub(super) fn read<'t>(
         handler_defaults,
         retention: kept.retention,
         hold_life: kept.hold_life,
+        alerts: Arc::new(alerts?),
         shutdown_grace: shutdown_grace?,
         log: log?,
         fetch: fetch?,

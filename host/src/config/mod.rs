@@ -5,6 +5,7 @@
 //! place. Nothing outside this module sees a value that is not already right.
 
 mod admin;
+mod alerts;
 mod breaker;
 mod destination;
 mod development;
@@ -43,6 +44,7 @@ pub use weir_core::verify::{NamedSecret, Secret};
 use weir_store::upkeep::Retention;
 
 pub use admin::Admin;
+pub use alerts::Alerts;
 pub use destination::{Allow, Destination, DestinationKind, Signing, Webhook};
 pub use development::{DEVELOPMENT_SECRETS_FILE, development};
 pub use fetch::Fetch;
@@ -83,6 +85,8 @@ pub struct Config {
     pub retention: Retention,
     /// How long what waits for a handler or destination that is gone is kept waiting.
     pub hold_life: Duration,
+    /// When the hub tells of itself.
+    pub alerts: Arc<Alerts>,
     /// How long to finish when asked to stop.
     pub shutdown_grace: Duration,
     /// How to log.

@@ -98,7 +98,7 @@ fn every_key_that_is_read_is_documented_and_every_example_is_right() {
     let asked = report.asked();
     let result = report.close();
     assert!(result.is_ok(), "{}\n{text}", result.unwrap_err());
-    assert_eq!(config.unwrap().routes.len(), 1);
+    assert_eq!(config.unwrap().routes.len(), 2);
 
     let documented = toml::Value::from(toml::from_str::<toml::Table>(&text).unwrap());
     let missing: Vec<_> = asked

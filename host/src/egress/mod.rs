@@ -9,6 +9,7 @@
 
 mod connect;
 mod decide;
+mod direct;
 pub mod fetch;
 mod gate;
 pub mod guard;
@@ -36,6 +37,7 @@ use weir_core::time::Clock;
 use weir_store::Store;
 use weir_store::hot::{ClaimRequest, Claimed};
 
+pub use direct::Direct;
 pub use inbox::{Inbox, InboxMessage, MESSAGES_MAX as INBOX_MESSAGES_MAX};
 pub use keeper::is_breakers;
 pub use outlet::DestinationStatus;

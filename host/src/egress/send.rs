@@ -20,7 +20,7 @@ use super::outgoing::Outgoing;
 use super::outlet::Outlet;
 use crate::claims::{self, Held};
 use crate::observe::metrics::Metrics;
-use crate::observe::notice::Notices;
+use crate::observe::notice::{Notice, Notices};
 use crate::seed;
 use crate::shutdown::Drain;
 
@@ -94,6 +94,7 @@ impl Shared {
         }
         self.freed.notify_one();
         let outcome = attempt.outcome;
+        let reason = attempt.reason.clone();
         tracing::debug!(
             event = %claim.event.public_id, delivery = %claim.delivery, message = %out.id,
             target = %outlet.target, attempt = claim.fence.attempt, %outcome,
@@ -108,6 +109,9 @@ impl Shared {
             reads: ReadSet::default(),
         };
         let settled = claims::settle(&*self.store, &self.drain, &[settlement]).await.pop();
+        if next == Next::DeadLetter && matches!(settled, Some(Ok(Settled::Applied { .. }))) {
+            self.notices.tell(Notice::dead_letter(claim, outcome, reason.as_deref()));
+        }
         self.count(outlet, outcome, took, next, settled).await;
     }
 

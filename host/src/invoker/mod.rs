@@ -41,6 +41,7 @@ pub use versions::{HandlerState, HandlerStatus};
 use crate::claims::{self, Idle};
 use crate::config::Config;
 use crate::observe::metrics::Metrics;
+use crate::observe::notice::Notices;
 use crate::routes::Routes;
 use crate::shutdown::Drain;
 use crate::tasks::{OnFailure, Tasks};
@@ -65,6 +66,8 @@ pub struct InvokerParts {
     pub clock: Arc<dyn Clock>,
     /// What is counted.
     pub metrics: Metrics,
+    /// Who is told of what was given up and what does not load.
+    pub notices: Notices,
     /// When to stop.
     pub drain: Drain,
     /// Where batches are spawned.
@@ -124,8 +127,9 @@ impl Invoker {
     /// Puts the parts together; nothing is loaded and nothing runs yet.
     #[must_use]
     pub fn new(parts: InvokerParts) -> Self {
-        let InvokerParts { config, store, engine, routes, clock, metrics, drain, tasks, guests } =
-            parts;
+        let InvokerParts { config, store, engine, routes, clock, metrics, .. } = parts;
+        let (notices, drain, tasks, guests) =
+            (parts.notices, parts.drain, parts.tasks, parts.guests);
         let versions = Arc::new(Versions::new(Arc::clone(&store), metrics.clone()));
         let slots = config.runs.slots;
         let answering = Answering::new(&config);
@@ -136,6 +140,7 @@ impl Invoker {
             routes: Arc::clone(&routes),
             clock: Arc::clone(&clock),
             metrics: metrics.clone(),
+            notices: notices.clone(),
             versions: Arc::clone(&versions),
             guests: guests.clone(),
             compilers: Semaphore::new(COMPILERS),
@@ -147,6 +152,7 @@ impl Invoker {
             routes,
             clock,
             metrics,
+            notices,
             drain,
             versions,
             freed,

@@ -28,6 +28,7 @@ use super::tracker::Act;
 use super::versions::{Serving, Versions};
 use crate::config::{Config, ConfigErrors};
 use crate::observe::metrics::Metrics;
+use crate::observe::notice::{self, Notice, Notices};
 use crate::routes::Routes;
 
 /// Why a handler's files do not serve.
@@ -82,6 +83,7 @@ pub(crate) struct Reloader {
     pub(crate) routes: Arc<Routes>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Metrics,
+    pub(crate) notices: Notices,
     pub(crate) versions: Arc<Versions>,
     /// Where guests run, and compile.
     pub(crate) guests: Handle,
@@ -127,6 +129,7 @@ impl Reloader {
             };
             tracing::error!(handler = %name, reason, "last good version cannot be restored");
             let content = manifest.version().unwrap_or_else(|_| Version::of(b""));
+            self.tell_failed(name, &reason);
             self.versions.refuse(name, content, reason, self.clock.now());
             if !passes {
                 return;
@@ -331,12 +334,21 @@ impl Reloader {
         let serving = self.versions.serving(name).map(|s| s.version());
         self.versions.refuse(name, content, reason.clone(), self.clock.now());
         self.metrics.reload("rejected");
+        self.tell_failed(name, &reason);
         match serving {
             Some(version) => {
                 tracing::warn!(handler = %name, reason, still_serving = %version, "handler refused");
             }
             None => tracing::warn!(handler = %name, reason, "handler refused"),
         }
+    }
+
+    fn tell_failed(&self, name: &HandlerName, reason: &str) {
+        self.notices.tell(Notice::LoadFailed {
+            handler: name.clone(),
+            reason: notice::cut(reason),
+            serves_on: self.versions.serving(name).is_some(),
+        });
     }
 
     fn miss(&self, name: &HandlerName) -> Result<(), Trouble> {

@@ -6,6 +6,7 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use tokio::sync::{Notify, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, SemaphorePermit};
 use weir_core::delivery::{Next, Outcome};
+use weir_core::name::SourceName;
 use weir_core::time::Clock;
 use weir_engine::Run;
 use weir_store::hot::{Claimed, NewReply, Running, Settled, Settlement};
@@ -17,6 +18,7 @@ use super::responders::Answering;
 use super::versions::{Desk, Serving, Versions};
 use crate::claims::{self, Held};
 use crate::observe::metrics::Metrics;
+use crate::observe::notice::{Notice, Notices};
 use crate::routes::Routes;
 use crate::seed;
 use crate::shutdown::Drain;
@@ -33,6 +35,7 @@ pub(crate) struct Runner {
     pub(crate) routes: Arc<Routes>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Metrics,
+    pub(crate) notices: Notices,
     pub(crate) drain: Drain,
     pub(crate) versions: Arc<Versions>,
     pub(crate) freed: Arc<Notify>,
@@ -220,7 +223,7 @@ impl Runner {
                     if let Some(part) = part {
                         part.say(said(&settled, &told));
                     }
-                    record(desk, claim, &settled, told);
+                    self.record(desk, claim, &settled, told);
                 }
                 Err(error) => claims::gave_up_settling(&desk.target, &error, &self.drain).await,
             }
@@ -248,6 +251,33 @@ impl Runner {
         let told = told(&settlement);
         let answer = claims::settle(&*self.store, &self.drain, &[settlement]).await.pop();
         answer.unwrap_or(Err(StoreError::Closed)).map(|settled| (settled, told))
+    }
+
+    /// Counts and tells what was settled.
+    fn record(&self, desk: &Desk, claim: &Claimed, settled: &Settled, told: Told) {
+        let Told { outcome, took, next, reason, .. } = told;
+        let metrics = &desk.metrics;
+        if *settled == Settled::Superseded {
+            metrics.superseded();
+            tracing::debug!(delivery = %claim.delivery, "overtaken, its result is dropped");
+            return;
+        }
+        metrics.attempt(outcome, took);
+        if claim.event.source == SourceName::hub() {
+            metrics.was_at_alert(outcome);
+        }
+        match next {
+            Next::Processed => {}
+            Next::Retry { .. } => metrics.retry_scheduled(),
+            Next::DeadLetter => {
+                metrics.dead_letter();
+                self.notices.tell(Notice::dead_letter(claim, outcome, reason.as_deref()));
+            }
+        }
+        tracing::debug!(
+            event = %claim.event.public_id, delivery = %claim.delivery, handler = %desk.name,
+            attempt = claim.fence.attempt, %outcome, ?took, reason = reason.as_deref(), "run settled"
+        );
     }
 }
 
@@ -280,24 +310,4 @@ fn said(settled: &Settled, told: &Told) -> Said {
         (Settled::Applied { .. }, Next::Processed, None) => Said::Nothing,
         _ => Said::Failed,
     }
-}
-
-fn record(desk: &Desk, claim: &Claimed, settled: &Settled, told: Told) {
-    let Told { outcome, took, next, reason, .. } = told;
-    let metrics = &desk.metrics;
-    if *settled == Settled::Superseded {
-        metrics.superseded();
-        tracing::debug!(delivery = %claim.delivery, "overtaken, its result is dropped");
-        return;
-    }
-    metrics.attempt(outcome, took);
-    match next {
-        Next::Processed => {}
-        Next::Retry { .. } => metrics.retry_scheduled(),
-        Next::DeadLetter => metrics.dead_letter(),
-    }
-    tracing::debug!(
-        event = %claim.event.public_id, delivery = %claim.delivery, handler = %desk.name,
-        attempt = claim.fence.attempt, %outcome, ?took, reason = reason.as_deref(), "run settled"
-    );
 }

@@ -78,6 +78,8 @@ metrics! {
     BREAKER = Gauge "weir_breaker_state" ["target"] "0 while it is sent to, 1 while one message is tried, 2 while messages wait";
     OPENED = Counter "weir_breaker_opened_total" ["target"] "Times that failures made messages wait";
     RELOADS = Counter "weir_reloads_total" ["result"] "Modules looked at, by what came of it";
+    ALERTS = Counter "weir_alerts_total" ["type"] "Alerts raised";
+    ALERTS_DROPPED = Counter "weir_alerts_dropped_total" [] "Alerts that were too many";
     DELIVERIES = Gauge "weir_deliveries" ["target", "state"] "Deliveries in the store that are not done";
     STORE_EVENTS = Counter "weir_store_events_total" ["source", "what"] "Events since the store was made";
 }
@@ -147,7 +149,10 @@ impl Collect {
         out.begin(BODIES, |m| m.gauge(&[], metrics.body_bytes().get()))?;
         out.begin(RUNNING, |m| m.gauge(&[], metrics.running().get()))?;
         out.begin(REFUSED, |m| m.by_code(None, metrics.refusals()))?;
-        out.begin(RELOADS, |m| m.by_code(None, metrics.reloads()))
+        out.begin(RELOADS, |m| m.by_code(None, metrics.reloads()))?;
+        let (alerts, dropped) = metrics.alerts();
+        out.begin(ALERTS, |m| m.by_code(None, alerts))?;
+        out.begin(ALERTS_DROPPED, |m| m.counter(&[], dropped.get()))
     }
 
     fn of_sources(&self, out: &mut Out<'_>) -> fmt::Result {

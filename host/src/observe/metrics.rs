@@ -33,6 +33,8 @@ struct Inner {
     targets: RwLock<BTreeMap<Box<str>, Arc<TargetMetrics>>>,
     refused: ByCode,
     reloads: ByCode,
+    alerts: ByCode,
+    alerts_dropped: Counter,
     connections: Gauge,
     body_bytes: Gauge,
     running: Gauge,
@@ -54,6 +56,8 @@ impl Metrics {
             targets: RwLock::default(),
             refused: ByCode::default(),
             reloads: ByCode::default(),
+            alerts: ByCode::default(),
+            alerts_dropped: Counter::default(),
             connections: Gauge::default(),
             body_bytes: Gauge::default(),
             running: Gauge::default(),
@@ -86,6 +90,22 @@ impl Metrics {
     /// A module was looked at: `loaded`, `rejected`, `retired`.
     pub fn reload(&self, result: &'static str) {
         self.0.reloads.inc(result);
+    }
+
+    /// An alert was raised, of this type.
+    pub fn alert(&self, kind: &'static str) {
+        self.0.alerts.inc(kind);
+    }
+
+    /// Alerts were too many.
+    pub fn alerts_dropped(&self, count: u64) {
+        self.0.alerts_dropped.add(count);
+    }
+
+    /// Alerts raised, by type, and how many were dropped.
+    #[must_use]
+    pub fn alerts(&self) -> (&ByCode, &Counter) {
+        (&self.0.alerts, &self.0.alerts_dropped)
     }
 
     /// Connections that are open.
@@ -242,6 +262,12 @@ impl SourceMetrics {
         (self.answers.total(taken), self.answers.total(|code| !taken(code)))
     }
 
+    /// Requests refused, by code, since the process started.
+    #[must_use]
+    pub fn refused_by_code(&self) -> Vec<(&'static str, u64)> {
+        self.answers.each().filter(|(code, _)| !TAKEN.contains(code)).collect()
+    }
+
     /// How long ago the last request was taken; none if there was none in this process.
     #[must_use]
     pub fn silent_for(&self) -> Option<Duration> {
@@ -258,6 +284,8 @@ impl SourceMetrics {
 #[derive(Debug, Default)]
 pub struct TargetMetrics {
     pub(super) attempts: ByCode,
+    /// Those of the attempts that were at an alert.
+    at_alerts: ByCode,
     pub(super) took: Durations,
     pub(super) retries: Counter,
     pub(super) dead_letters: Counter,
@@ -273,6 +301,11 @@ impl TargetMetrics {
     pub fn attempt(&self, outcome: Outcome, took: Duration) {
         self.attempts.inc(outcome.as_str());
         self.took.observe(took);
+    }
+
+    /// An attempt that ended, and was counted, was at an alert.
+    pub fn was_at_alert(&self, outcome: Outcome) {
+        self.at_alerts.inc(outcome.as_str());
     }
 
     /// It will be tried again.
@@ -324,9 +357,23 @@ impl TargetMetrics {
     /// Attempts that worked and attempts that did not, since the process started.
     #[must_use]
     pub fn attempts(&self) -> (u64, u64) {
-        let ok = |code: &str| code == Outcome::Ok.as_str();
-        (self.attempts.total(ok), self.attempts.total(|code| !ok(code)))
+        split(&self.attempts)
     }
+
+    /// The same without those at alerts.
+    #[must_use]
+    pub fn attempts_on_events(&self) -> (u64, u64) {
+        // Alerts first: what ends meanwhile is then counted as an event's, and next time as what it is.
+        let (good_alerts, bad_alerts) = split(&self.at_alerts);
+        let (good, bad) = split(&self.attempts);
+        (good.saturating_sub(good_alerts), bad.saturating_sub(bad_alerts))
+    }
+}
+
+/// Good ones and the others.
+fn split(outcomes: &ByCode) -> (u64, u64) {
+    let ok = |code: &str| code == Outcome::Ok.as_str();
+    (outcomes.total(ok), outcomes.total(|code| !ok(code)))
 }
 
 #[cfg(test)]

@@ -3,8 +3,10 @@
 //! Labels come from closed sets only: configured names, stable codes, outcomes. Never an id, an address or a URL.
 //! What may not live here: decisions about events.
 
+pub mod alerts;
 pub mod exposition;
 pub mod health;
+mod judge;
 pub mod metrics;
 pub mod notice;
 pub mod series;

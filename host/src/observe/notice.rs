@@ -1,19 +1,86 @@
-//! Notices: what happened that a person may want to be told of, for whoever turns such things into alerts.
+//! Notices: what happened that a person may want to be told of, posted where it happens and taken by [`super::alerts`].
 //!
-//! What may not live here: who is told, and how often.
+//! Posting never waits. What waits to be taken is counted by what it is about, so that a storm of dead letters takes as
+//! much room as one. What may not live here: who is told, and how often.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::broadcast;
-use weir_core::name::DestinationName;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use weir_core::alert::Tally;
+use weir_core::delivery::Outcome;
+use weir_core::id::{DeliveryId, EventId};
+use weir_core::name::{DestinationName, HandlerName, SourceName, Target};
 use weir_core::time::Timestamp;
+use weir_store::hold::Hold;
+use weir_store::hot::Claimed;
 
-/// Notices that wait for a slow listener; past it, it misses the oldest.
-const WAITING_MAX: usize = 256;
+/// Different things that wait to be taken; further ones are only counted.
+const WAITING_MAX: usize = 1_024;
+/// As much of a reason is told, in bytes.
+const REASON_BYTES_MAX: usize = 500;
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
+    /// A delivery was given up.
+    DeadLetter {
+        /// Who it was for.
+        target: Target,
+        /// Where its event came in.
+        source: SourceName,
+        /// Its event.
+        event: EventId,
+        /// Which.
+        delivery: DeliveryId,
+        /// How its last attempt ended.
+        outcome: Outcome,
+        /// Why.
+        reason: Option<Box<str>>,
+    },
+    /// A handler's files were refused.
+    LoadFailed {
+        /// Whose.
+        handler: HandlerName,
+        /// Why.
+        reason: Box<str>,
+        /// Whether an older version serves on.
+        serves_on: bool,
+    },
+    /// Too many attempts of a handler fail.
+    HandlerFailing {
+        /// Which.
+        handler: HandlerName,
+        /// Its attempts.
+        attempts: Tally,
+        /// In how long.
+        window: Duration,
+    },
+    /// A source's events go to nobody, and used to go to somebody.
+    SourceUnrouted {
+        /// Which.
+        source: SourceName,
+    },
+    /// Too many requests of a source are refused.
+    SourceRefusing {
+        /// Which.
+        source: SourceName,
+        /// Its requests.
+        requests: Tally,
+        /// The code that most of them were refused with.
+        code: &'static str,
+        /// In how long.
+        window: Duration,
+    },
+    /// Something is held for long.
+    HoldOld {
+        /// The hold.
+        hold: Hold,
+        /// When what waits will be given up, if it will.
+        until: Option<Timestamp>,
+    },
     /// A destination's breaker has opened: its messages wait. Told once, not again for each probe that fails.
     DestinationOpen {
         /// Which.
@@ -36,32 +103,189 @@ pub enum Notice {
     },
 }
 
-/// Where notices are told and heard. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Notices(broadcast::Sender<Notice>);
+impl Notice {
+    /// That a claimed delivery was given up.
+    #[must_use]
+    pub fn dead_letter(claim: &Claimed, outcome: Outcome, reason: Option<&str>) -> Self {
+        Self::DeadLetter {
+            target: claim.target.clone(),
+            source: claim.event.source.clone(),
+            event: claim.event.id,
+            delivery: claim.delivery,
+            outcome,
+            reason: reason.map(cut),
+        }
+    }
 
-impl Default for Notices {
-    fn default() -> Self {
-        Self(broadcast::Sender::new(WAITING_MAX))
+    /// The type of the event that tells it.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::DeadLetter { .. } => "dead_letter",
+            Self::LoadFailed { .. } => "handler.load_failed",
+            Self::HandlerFailing { .. } => "handler.failing",
+            Self::SourceUnrouted { .. } => "source.unrouted",
+            Self::SourceRefusing { .. } => "source.refusing",
+            Self::HoldOld { .. } => "hold.old",
+            Self::DestinationOpen { .. } => "destination.open",
+            Self::DestinationClosed { .. } => "destination.closed",
+        }
+    }
+
+    /// What it is about: `handler:orders`, `source:github`, `destination:ops`.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        match self {
+            Self::DeadLetter { target, .. } => target.to_string(),
+            Self::LoadFailed { handler, .. } | Self::HandlerFailing { handler, .. } => {
+                format!("handler:{handler}")
+            }
+            Self::SourceUnrouted { source } | Self::SourceRefusing { source, .. } => {
+                format!("source:{source}")
+            }
+            Self::HoldOld { hold, .. } => hold.hold.scope.to_string(),
+            Self::DestinationOpen { destination, .. }
+            | Self::DestinationClosed { destination, .. } => format!("destination:{destination}"),
+        }
+    }
+
+    /// What else there is to say, by name.
+    #[must_use]
+    pub fn facts(&self) -> Value {
+        let seconds = |d: &Duration| d.as_secs();
+        match self {
+            Self::DeadLetter { source, event, delivery, outcome, reason, .. } => json!({
+                "source": source, "event": event, "delivery": delivery, "outcome": outcome,
+                "reason": reason,
+            }),
+            Self::LoadFailed { reason, serves_on, .. } => {
+                json!({ "reason": reason, "serves_on": serves_on })
+            }
+            Self::HandlerFailing { attempts, window, .. } => json!({
+                "failed": attempts.bad, "attempts": attempts.total(), "seconds": seconds(window),
+            }),
+            Self::SourceUnrouted { .. } => json!({}),
+            Self::SourceRefusing { requests, code, window, .. } => json!({
+                "refused": requests.bad, "requests": requests.total(), "code": code,
+                "seconds": seconds(window),
+            }),
+            Self::HoldOld { hold, until } => json!({
+                "hold": hold.id, "reason": hold.hold.reason, "by": hold.hold.by, "since": hold.at,
+                "until": until,
+            }),
+            Self::DestinationOpen { reason, at, probe_at, .. } => {
+                json!({ "reason": reason, "since": at, "probe_at": probe_at })
+            }
+            Self::DestinationClosed { open_for, .. } => {
+                json!({ "open_seconds": seconds(open_for) })
+            }
+        }
+    }
+
+    /// Whether it is about an alert on its way: an alert about that would go the same way.
+    fn is_about_an_alert(&self) -> bool {
+        matches!(self, Self::DeadLetter { source, .. } if *source == SourceName::hub())
     }
 }
 
+/// The beginning of a reason.
+#[must_use]
+pub fn cut(reason: &str) -> Box<str> {
+    reason[..reason.floor_char_boundary(REASON_BYTES_MAX)].into()
+}
+
+/// Where notices are posted and taken. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Notices(Arc<Mutex<Waiting>>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    /// By kind and subject: how many, and the latest.
+    notices: BTreeMap<(&'static str, String), (u64, Notice)>,
+    missed: u64,
+}
+
 impl Notices {
-    /// Nobody listens yet.
+    /// Nothing has happened yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Tells whoever listens. Never waits.
+    /// Tells whoever takes it. Never waits.
     pub fn tell(&self, notice: Notice) {
-        // Nobody may be listening, which is their business.
-        let _ = self.0.send(notice);
+        if notice.is_about_an_alert() {
+            return;
+        }
+        let key = (notice.kind(), notice.subject());
+        let mut waiting = self.0.lock();
+        if let Some((count, latest)) = waiting.notices.get_mut(&key) {
+            *count += 1;
+            *latest = notice;
+        } else if waiting.notices.len() < WAITING_MAX {
+            waiting.notices.insert(key, (1, notice));
+        } else {
+            waiting.missed += 1;
+        }
     }
 
-    /// Hears what is told from now on.
+    /// What was told since the last call, each with how often, and how much had no room.
     #[must_use]
-    pub fn listen(&self) -> broadcast::Receiver<Notice> {
-        self.0.subscribe()
+    pub fn take(&self) -> (Vec<(u64, Notice)>, u64) {
+        let Waiting { notices, missed } = std::mem::take(&mut *self.0.lock());
+        (notices.into_values().collect(), missed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dead(target: &str, source: &str, delivery: u128) -> Notice {
+        Notice::DeadLetter {
+            target: target.parse().unwrap(),
+            source: SourceName::stored(source),
+            event: EventId::from_bits(1),
+            delivery: DeliveryId::from_bits(delivery),
+            outcome: Outcome::Reject,
+            reason: None,
+        }
+    }
+
+    #[test]
+    fn a_storm_takes_as_much_room_as_one_and_loses_no_count() {
+        let notices = Notices::new();
+        for n in 0..10_000 {
+            notices.tell(dead("handler:orders", "github", n));
+        }
+        notices.tell(dead("handler:other", "github", 1));
+        let (taken, missed) = notices.take();
+        assert_eq!(taken[0], (10_000, dead("handler:orders", "github", 9_999)));
+        assert_eq!((taken.len(), taken[1].0, missed), (2, 1, 0));
+        assert_eq!(notices.take(), (Vec::new(), 0));
+    }
+
+    #[test]
+    fn things_past_the_limit_are_counted() {
+        let notices = Notices::new();
+        for n in 0..WAITING_MAX + 5 {
+            notices.tell(dead(&format!("handler:h{n}"), "github", 1));
+        }
+        let (taken, missed) = notices.take();
+        assert_eq!((taken.len(), missed), (WAITING_MAX, 5));
+    }
+
+    #[test]
+    fn an_alert_that_fails_on_its_way_raises_none() {
+        let notices = Notices::new();
+        notices.tell(dead("destination:ops", "weir", 1));
+        assert_eq!(notices.take(), (Vec::new(), 0));
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_between_characters() {
+        assert_eq!(cut("short").as_ref(), "short");
+        let long = "é".repeat(REASON_BYTES_MAX);
+        assert_eq!(cut(&format!("a{long}")).len(), REASON_BYTES_MAX - 1);
     }
 }

@@ -16,6 +16,11 @@ impl Counter {
         self.0.fetch_add(1, Relaxed);
     }
 
+    /// So many more.
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Relaxed);
+    }
+
     /// How many so far.
     #[must_use]
     pub fn get(&self) -> u64 {

@@ -34,12 +34,12 @@ fn library() -> PathBuf {
 }
 
 /// A disk that does as it is told.
-struct Disk {
+pub(crate) struct Disk {
     control: PathBuf,
 }
 
 impl Disk {
-    fn of(hub: TestHub) -> (TestHub, Self) {
+    pub(crate) fn of(hub: TestHub) -> (TestHub, Self) {
         let control = hub.folder.path().join("faults");
         let library = library();
         let hub = hub
@@ -48,7 +48,7 @@ impl Disk {
         (hub, Self { control })
     }
 
-    fn does(&self, order: &str) {
+    pub(crate) fn does(&self, order: &str) {
         let new = self.control.with_extension("new");
         std::fs::write(&new, order).unwrap();
         std::fs::rename(new, &self.control).unwrap();

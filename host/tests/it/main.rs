@@ -16,6 +16,7 @@ mod load;
 mod sink;
 mod wat_guests;
 
+mod alerts;
 mod bad_input;
 mod breaker;
 mod circle;

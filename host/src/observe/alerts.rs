@@ -1,0 +1,309 @@
+//! Alerts: what happened and what was counted becomes events of the hub's own source, routed like any other.
+//!
+//! Nothing waits for this: it looks now and then at what others posted and counted, off the path of every event. What
+//! may not live here: deciding what is too much ([`super::judge`], and `alert` in the core).
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use serde_json::json;
+use tokio::time::{MissedTickBehavior, interval};
+use weir_core::alert::{Budget, Collapse, Tally};
+use weir_core::delivery::EventStatus;
+use weir_core::event::EventType;
+use weir_core::name::{SourceName, Target};
+use weir_core::payload::Payload;
+use weir_core::provider::OnRedelivery;
+use weir_core::route::RouteTable;
+use weir_core::time::Clock;
+use weir_store::hot::{NewEvent, NewRequest};
+use weir_store::query::{EventFilter, Page};
+use weir_store::{Store, StoreError};
+
+use super::judge::{Counted, Judge, OfSource, Rules};
+use super::metrics::Metrics;
+use super::notice::{Notice, Notices};
+use crate::config::Alerts as Settings;
+use crate::egress::Direct;
+use crate::routes::{self, Routes};
+use crate::shutdown::Drain;
+
+/// Between two looks.
+const EVERY: Duration = Duration::from_secs(1);
+/// Different things of which account is kept at once.
+const SUBJECTS_MAX: usize = 2_048;
+/// Alerts that wait for the store; past it the oldest are dropped.
+const WAITING_MAX: usize = 256;
+/// Events of a source by which it is judged whether its like are still wanted.
+const EVENTS_LOOKED_AT: usize = 50;
+/// In the record of an alert's event, where it says what let it in.
+const SCHEME: &str = "weir";
+
+/// What alerts are made of.
+#[derive(Debug)]
+pub struct AlertsParts {
+    /// What is too much, and how much is told.
+    pub settings: Arc<Settings>,
+    /// The sources that are configured.
+    pub sources: BTreeSet<SourceName>,
+    /// Where they are stored.
+    pub store: Arc<dyn Store>,
+    /// Who gets them, and who gets what the sources send.
+    pub routes: Arc<Routes>,
+    /// What happened.
+    pub notices: Notices,
+    /// What was counted.
+    pub metrics: Metrics,
+    /// For the time that they tell.
+    pub clock: Arc<dyn Clock>,
+    /// Where is said what cannot be stored.
+    pub unstored: Option<Arc<Direct>>,
+    /// When to stop.
+    pub drain: Drain,
+}
+
+/// Turns what happens into events of the source `weir`.
+#[derive(Debug)]
+pub struct Alerts {
+    parts: AlertsParts,
+    started: Instant,
+    judge: Judge,
+    collapse: Collapse<(&'static str, String), Notice>,
+    budget: Budget,
+    /// The routes that were looked at last.
+    table: Option<Arc<RouteTable>>,
+    /// To be stored.
+    waiting: VecDeque<Alert>,
+    /// Dropped since it was logged, and when that was.
+    dropped: (u64, Option<Duration>),
+    /// When it was last said that alerts cannot be stored.
+    unstored_at: Option<Duration>,
+}
+
+/// An alert on its way into the store.
+#[derive(Debug, Clone)]
+struct Alert {
+    kind: EventType,
+    body: Bytes,
+}
+
+impl Alerts {
+    /// Takes its parts.
+    #[must_use]
+    pub fn new(parts: AlertsParts) -> Self {
+        let Settings { per_hour, failing, refusing, .. } = *parts.settings;
+        Self {
+            parts,
+            started: Instant::now(),
+            judge: Judge::new(Rules { failing, refusing }),
+            collapse: Collapse::new(SUBJECTS_MAX),
+            budget: Budget::new(per_hour),
+            table: None,
+            waiting: VecDeque::new(),
+            dropped: (0, None),
+            unstored_at: None,
+        }
+    }
+
+    /// Looks now and then, until claims stop.
+    pub async fn run(mut self) {
+        let drain = self.parts.drain.clone();
+        let mut look = interval(EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = drain.claiming_stopped() => break,
+                _ = look.tick() => self.look().await,
+            }
+        }
+        // What happened last is told too.
+        self.look().await;
+    }
+
+    async fn look(&mut self) {
+        if self.parts.store.poisoned().is_some() {
+            // That is told by whoever ends the process for it.
+            return;
+        }
+        let now = self.started.elapsed();
+        let (mut happened, missed) = self.parts.notices.take();
+        self.drop_alerts(missed);
+        let counted = self.counted();
+        happened.extend(self.judge.look(&counted, now).into_iter().map(|notice| (1, notice)));
+        let unrouted = self.routes_changed().await;
+        happened.extend(unrouted.into_iter().map(|notice| (1, notice)));
+        let mut due = self.collapse.due(now);
+        for (count, notice) in happened {
+            let subject = (notice.kind(), notice.subject());
+            match self.collapse.happened(subject, count, notice, now) {
+                Ok(told) => due.extend(told),
+                Err(_) => self.drop_alerts(1),
+            }
+        }
+        for (count, notice) in due {
+            self.raise(count, &notice, now);
+        }
+        self.log_dropped(now);
+        self.store(now).await;
+    }
+
+    /// Makes an alert, if there is one left to be had.
+    fn raise(&mut self, count: u64, notice: &Notice, now: Duration) {
+        if !self.budget.take(now) {
+            self.drop_alerts(1);
+            return;
+        }
+        let (kind, subject, facts) = (notice.kind(), notice.subject(), notice.facts());
+        // Every word of ours is a type.
+        let Ok(event) = EventType::new(kind) else { return };
+        tracing::warn!(alert = kind, subject, count, %facts, "alert");
+        self.parts.metrics.alert(kind);
+        let mut body = json!({
+            "type": kind, "subject": subject, "count": count, "at": self.parts.clock.now(),
+        });
+        if let (Some(body), serde_json::Value::Object(facts)) = (body.as_object_mut(), facts) {
+            body.extend(facts);
+        }
+        if self.waiting.len() >= WAITING_MAX {
+            self.waiting.pop_front();
+            self.drop_alerts(1);
+        }
+        self.waiting.push_back(Alert { kind: event, body: body.to_string().into() });
+    }
+
+    fn drop_alerts(&mut self, count: u64) {
+        self.dropped.0 += count;
+        self.parts.metrics.alerts_dropped(count);
+    }
+
+    fn log_dropped(&mut self, now: Duration) {
+        let (count, logged) = self.dropped;
+        let recently = logged.is_some_and(|at| now < at + Collapse::<(), ()>::EVERY);
+        if count > 0 && !recently {
+            tracing::warn!(count, "alerts were too many and are dropped");
+            self.dropped = (0, Some(now));
+        }
+    }
+
+    /// Stores what waits. What fails in passing waits for the next look.
+    async fn store(&mut self, now: Duration) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let alerts: Vec<Alert> = self.waiting.drain(..).collect();
+        let table = self.parts.routes.current();
+        let requests = alerts.iter().map(|alert| request(alert, &table)).collect();
+        let answers = self.parts.store.ingest(requests).await;
+        let mut failed = None;
+        for (alert, answer) in alerts.into_iter().zip(answers) {
+            let Err(error) = answer else { continue };
+            if error.passing() {
+                self.waiting.push_back(alert);
+            } else {
+                self.drop_alerts(1);
+            }
+            failed = Some(error);
+        }
+        if let Some(error) = failed {
+            self.cannot_store(&error, now).await;
+        }
+    }
+
+    async fn cannot_store(&mut self, error: &StoreError, now: Duration) {
+        if self.unstored_at.is_some_and(|at| now < at + Collapse::<(), ()>::EVERY) {
+            return;
+        }
+        self.unstored_at = Some(now);
+        tracing::error!(%error, "alerts cannot be stored");
+        if let Some(unstored) = &self.parts.unstored {
+            let at = self.parts.clock.now();
+            let body = json!({ "type": "store.failing", "at": at, "reason": error.to_string() });
+            unstored.post(body.to_string().into()).await;
+        }
+    }
+
+    fn counted(&self) -> Counted {
+        let metrics = &self.parts.metrics;
+        let handler = |(name, of): (Box<str>, Arc<super::metrics::TargetMetrics>)| {
+            let Ok(Target::Handler(name)) = name.parse() else { return None };
+            let (good, bad) = of.attempts_on_events();
+            Some((name, Tally { good, bad }))
+        };
+        let source = |(name, of): (Box<str>, Arc<super::metrics::SourceMetrics>)| {
+            let name = SourceName::configured(&name).ok()?;
+            let (good, bad) = of.answers();
+            let (stored, unrouted) = (of.stored.get(), of.unrouted.get());
+            let counted = OfSource {
+                requests: Tally { good, bad },
+                refused: of.refused_by_code(),
+                events: Tally { good: stored.saturating_sub(unrouted), bad: unrouted },
+            };
+            Some((name, counted))
+        };
+        Counted {
+            handlers: metrics.targets().into_iter().filter_map(handler).collect(),
+            sources: metrics.sources().into_iter().filter_map(source).collect(),
+        }
+    }
+
+    /// Looks at the sources whose ways have changed since the last look; at all of them at first.
+    async fn routes_changed(&mut self) -> Vec<Notice> {
+        let table = self.parts.routes.current();
+        let before = self.table.replace(Arc::clone(&table));
+        if before.as_ref().is_some_and(|before| before.hash() == table.hash()) {
+            return Vec::new();
+        }
+        let mut notices = Vec::new();
+        for source in &self.parts.sources {
+            let same = |before: &Arc<RouteTable>| before.reaching(source) == table.reaching(source);
+            if before.as_ref().is_some_and(same) {
+                continue;
+            }
+            match self.ways_of(source, &table).await {
+                Ok((was, is)) => notices.extend(self.judge.routes_changed(source, was, is)),
+                Err(error) => {
+                    tracing::warn!(%source, %error, "cannot tell whether its events still go to somebody");
+                }
+            }
+        }
+        notices
+    }
+
+    /// Whether a source's latest events went to anybody, and whether their like do now.
+    async fn ways_of(
+        &self,
+        source: &SourceName,
+        table: &RouteTable,
+    ) -> Result<(bool, bool), StoreError> {
+        let filter = EventFilter { source: Some(source.clone()), ..EventFilter::default() };
+        let page = Page { limit: EVENTS_LOOKED_AT, after: None };
+        let latest = self.parts.store.events(filter, page).await?.items;
+        let was = latest.iter().any(|event| event.status != EventStatus::Unrouted);
+        let is =
+            latest.iter().any(|event| !table.route(source, &event.kind, event.category).is_empty());
+        Ok((was, is))
+    }
+}
+
+fn request(alert: &Alert, table: &RouteTable) -> NewRequest {
+    let hub = SourceName::hub();
+    let event = NewEvent {
+        routed: routes::routed(table, &hub, &alert.kind, None),
+        kind: alert.kind.clone(),
+        category: None,
+        delivery_id: None,
+        dedup: None,
+        part: None,
+    };
+    NewRequest {
+        source: hub,
+        scheme: SCHEME.into(),
+        secret: SCHEME.into(),
+        remote: None,
+        payload: Payload::new("application/json", alert.body.clone()),
+        on_redelivery: OnRedelivery::Duplicate,
+        events: vec![event],
+    }
+}

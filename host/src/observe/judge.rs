@@ -1,0 +1,244 @@
+//! Whether what was counted is worth telling. Pure: counts, routes and the time go in, notices come out.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use weir_core::alert::{Tally, TooMuch, Watch};
+use weir_core::name::{HandlerName, SourceName};
+
+use super::notice::Notice;
+
+/// What was counted since the process started. It only rises.
+#[derive(Debug, Default)]
+pub(super) struct Counted {
+    /// Attempts of handlers.
+    pub(super) handlers: Vec<(HandlerName, Tally)>,
+    pub(super) sources: Vec<(SourceName, OfSource)>,
+}
+
+/// What was counted of a source.
+#[derive(Debug, Default)]
+pub(super) struct OfSource {
+    /// Requests, taken and refused.
+    pub(super) requests: Tally,
+    /// The refused by their code.
+    pub(super) refused: Vec<(&'static str, u64)>,
+    /// Events, those that went to somebody and those that did not.
+    pub(super) events: Tally,
+}
+
+/// What is too much.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules {
+    pub(super) failing: TooMuch,
+    pub(super) refusing: TooMuch,
+}
+
+/// Judges what is counted, and remembers what it has told.
+#[derive(Debug)]
+pub(super) struct Judge {
+    rules: Rules,
+    handlers: BTreeMap<HandlerName, (Tally, Watch)>,
+    sources: BTreeMap<SourceName, Source>,
+}
+
+#[derive(Debug, Default)]
+struct Source {
+    requests: Tally,
+    refused: BTreeMap<&'static str, u64>,
+    refusing: Watch,
+    events: Tally,
+    unrouted: Watch,
+    /// Some of its events went to somebody.
+    was_routed: bool,
+    /// The routes lead none of its events to anybody any more, and that was told.
+    cut_off: bool,
+}
+
+impl Judge {
+    pub(super) fn new(rules: Rules) -> Self {
+        Self { rules, handlers: BTreeMap::new(), sources: BTreeMap::new() }
+    }
+
+    /// Looks at what came since the last look.
+    pub(super) fn look(&mut self, counted: &Counted, now: Duration) -> Vec<Notice> {
+        let Rules { failing, refusing } = self.rules;
+        let mut notices = Vec::new();
+        for (name, attempts) in &counted.handlers {
+            let (before, watch) = self.handlers.entry(name.clone()).or_default();
+            let came = attempts.since(std::mem::replace(before, *attempts));
+            if let Some(attempts) = watch.look(came, &failing, now) {
+                let (handler, window) = (name.clone(), failing.window);
+                notices.push(Notice::HandlerFailing { handler, attempts, window });
+            }
+        }
+        for (name, counted) in &counted.sources {
+            let source = self.sources.entry(name.clone()).or_default();
+            notices.extend(source.refusing(name, counted, &refusing, now));
+            notices.extend(source.unrouted(name, counted, &refusing, now));
+        }
+        notices
+    }
+
+    /// The routes of a source have changed: whether its latest events went to anybody, and whether events like them
+    /// do now.
+    pub(super) fn routes_changed(
+        &mut self,
+        name: &SourceName,
+        was_routed: bool,
+        is_routed: bool,
+    ) -> Option<Notice> {
+        let source = self.sources.entry(name.clone()).or_default();
+        source.was_routed |= was_routed;
+        if is_routed {
+            source.cut_off = false;
+            source.unrouted.restart(false);
+            return None;
+        }
+        let told = source.cut_off || source.unrouted.is_raised();
+        source.cut_off |= source.was_routed;
+        (was_routed && !told).then(|| Notice::SourceUnrouted { source: name.clone() })
+    }
+}
+
+impl Source {
+    fn refusing(
+        &mut self,
+        name: &SourceName,
+        counted: &OfSource,
+        too_much: &TooMuch,
+        now: Duration,
+    ) -> Option<Notice> {
+        let came = counted.requests.since(std::mem::replace(&mut self.requests, counted.requests));
+        let raised = self.refusing.look(came, too_much, now);
+        let since = |(code, count): &(&'static str, u64)| {
+            count.saturating_sub(self.refused.get(code).copied().unwrap_or(0))
+        };
+        let most = counted.refused.iter().max_by_key(|of_code| since(of_code));
+        let code = most.map_or("other", |(code, _)| code);
+        self.refused = counted.refused.iter().copied().collect();
+        raised.map(|requests| Notice::SourceRefusing {
+            source: name.clone(),
+            requests,
+            code,
+            window: too_much.window,
+        })
+    }
+
+    /// As many events in a row as are judged at all, and nobody got any of them.
+    fn unrouted(
+        &mut self,
+        name: &SourceName,
+        counted: &OfSource,
+        judged: &TooMuch,
+        now: Duration,
+    ) -> Option<Notice> {
+        let came = counted.events.since(std::mem::replace(&mut self.events, counted.events));
+        let told_before = self.cut_off || !(self.was_routed || came.good > 0);
+        self.was_routed |= came.good > 0;
+        let raised = self.unrouted.look(came, &TooMuch { per_mille: 1_000, ..*judged }, now);
+        raised.filter(|_| !told_before).map(|_| Notice::SourceUnrouted { source: name.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOO_MUCH: TooMuch =
+        TooMuch { window: Duration::from_secs(300), at_least: 10, per_mille: 500 };
+
+    fn judge() -> Judge {
+        Judge::new(Rules { failing: TOO_MUCH, refusing: TOO_MUCH })
+    }
+
+    fn github() -> SourceName {
+        SourceName::configured("github").unwrap()
+    }
+
+    fn tally(good: u64, bad: u64) -> Tally {
+        Tally { good, bad }
+    }
+
+    fn events(good: u64, bad: u64) -> Counted {
+        let of = OfSource { events: tally(good, bad), ..OfSource::default() };
+        Counted { sources: vec![(github(), of)], ..Counted::default() }
+    }
+
+    fn kinds(notices: &[Notice]) -> Vec<&'static str> {
+        notices.iter().map(Notice::kind).collect()
+    }
+
+    fn secs(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[test]
+    fn a_handler_whose_attempts_fail_is_told_of_once() {
+        let mut judge = judge();
+        let orders: HandlerName = "orders".parse().unwrap();
+        let counted = |good, bad| Counted {
+            handlers: vec![(orders.clone(), tally(good, bad))],
+            ..Counted::default()
+        };
+        assert!(judge.look(&counted(100, 0), secs(1)).is_empty());
+        let told = judge.look(&counted(100, 150), secs(2));
+        let attempts = tally(100, 150);
+        let (handler, window) = (orders.clone(), TOO_MUCH.window);
+        assert_eq!(told, [Notice::HandlerFailing { handler, attempts, window }]);
+        assert!(judge.look(&counted(100, 300), secs(3)).is_empty());
+    }
+
+    #[test]
+    fn a_source_that_refuses_is_told_of_with_the_code_of_late() {
+        let mut judge = judge();
+        let counted = |good, bad, refused: &[(&'static str, u64)]| {
+            let (requests, refused) = (tally(good, bad), refused.to_vec());
+            let of = OfSource { requests, refused, ..OfSource::default() };
+            Counted { sources: vec![(github(), of)], ..Counted::default() }
+        };
+        let old = counted(1_000, 400, &[("body_too_large", 400)]);
+        assert!(judge.look(&old, secs(1)).is_empty());
+        let new = counted(1_000, 1_001, &[("body_too_large", 401), ("signature_mismatch", 600)]);
+        match &judge.look(&new, secs(2))[..] {
+            [Notice::SourceRefusing { code, requests, .. }] => {
+                assert_eq!((*code, *requests), ("signature_mismatch", tally(1_000, 1_001)));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_source_that_is_cut_off_is_told_of_once_until_it_is_routed_again() {
+        let mut judge = judge();
+        assert_eq!(judge.routes_changed(&github(), false, false), None, "it never was routed");
+        assert_eq!(judge.routes_changed(&github(), true, true), None);
+        let cut_off = judge.routes_changed(&github(), true, false);
+        assert_eq!(cut_off, Some(Notice::SourceUnrouted { source: github() }));
+        assert_eq!(judge.routes_changed(&github(), true, false), None);
+        assert!(judge.look(&events(0, 500), secs(1)).is_empty(), "told already");
+        assert_eq!(judge.routes_changed(&github(), false, true), None);
+        assert!(judge.look(&events(5, 500), secs(2)).is_empty());
+        assert!(judge.routes_changed(&github(), true, false).is_some());
+    }
+
+    #[test]
+    fn a_source_that_sends_only_what_nobody_wants_is_told_of_if_it_was_routed_before() {
+        let mut judge = judge();
+        assert!(judge.look(&events(0, 50), secs(1)).is_empty(), "nobody ever wanted any");
+        let mut judge = self::judge();
+        assert!(judge.look(&events(5, 0), secs(1)).is_empty());
+        assert!(judge.look(&events(5, 9), secs(400)).is_empty());
+        assert_eq!(kinds(&judge.look(&events(5, 10), secs(401))), ["source.unrouted"]);
+        assert!(judge.look(&events(5, 90), secs(402)).is_empty());
+        assert_eq!(judge.routes_changed(&github(), true, false), None, "told already");
+    }
+
+    #[test]
+    fn a_source_of_which_some_events_are_wanted_is_not_told_of() {
+        let mut judge = judge();
+        for n in 1..500 {
+            assert!(judge.look(&events(n, 50 * n), secs(n)).is_empty());
+        }
+    }
+}

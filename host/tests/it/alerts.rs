@@ -1,0 +1,206 @@
+//! The hub tells of itself by events of its own source, which are routed like any other.
+
+use serde_json::Value;
+
+use crate::disk::Disk;
+use crate::hub::{RunningHub, TestHub, guest, until};
+use crate::operator::told;
+use crate::sink::Sink;
+
+/// A route of all alerts to a sink.
+const TO_ALARM: &str = "[[route]]\non = [\"weir:*\"]\nto = \"alarm\"";
+
+/// Waits until the sink has an alert of this type; all of that type by then.
+async fn until_told(alarm: &Sink, kind: &str) -> Vec<Value> {
+    until(&format!("an alert {kind}"), async || {
+        let all: Vec<Value> = alarm.received().iter().map(|r| r.json()).collect();
+        let found: Vec<Value> = all.iter().filter(|a| a["type"] == kind).cloned().collect();
+        if found.is_empty() { Err(format!("{all:?}")) } else { Ok(found) }
+    })
+    .await
+}
+
+/// The hub's own events of a type.
+async fn alerts(hub: &RunningHub, kind: &str) -> Vec<Value> {
+    let page = hub.api(&format!("/api/v1/events?source=weir&type={kind}")).await;
+    page["items"].as_array().unwrap().clone()
+}
+
+/// Until the hub has looked at what happened once more: it tells of this after all that was there before.
+async fn a_later_look(hub: &RunningHub, alarm: &Sink) {
+    std::fs::write(hub.folder.path().join("plugins/broken.wasm"), b"no module").unwrap();
+    until_told(alarm, "handler.load_failed").await;
+}
+
+fn probes() -> TestHub {
+    TestHub::new().github().handler("probe", "probe").sidecar("probe", "[retry]\nmax_attempts = 1")
+}
+
+const REJECT: &[u8] = br#"{"steps":[{"op":"reject","reason":"no such customer"}]}"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_are_told_once_a_minute_with_their_number_to_whom_a_route_names() {
+    let (alarm, all) = (Sink::start().await, Sink::start().await);
+    let hub = probes()
+        .destination("alarm", &alarm, "")
+        .destination("all", &all, "")
+        .config(TO_ALARM)
+        .config("[[route]]\non = [\"*:*\", \"category:custom\"]\nto = \"all\"")
+        .start()
+        .await;
+    hub.until_ready("probe").await;
+    let event = hub.push("push", "one", REJECT).await.accepted();
+    let dead = hub.until_status(&event, "dead_letter").await;
+    let delivery =
+        dead["deliveries"].as_array().unwrap().iter().find(|d| d["state"] == "dead_letter");
+    let told = &until_told(&alarm, "dead_letter").await[0];
+    assert_eq!(told["subject"], "handler:probe", "{told}");
+    assert_eq!((&told["count"], &told["event"]), (&1.into(), &event.as_str().into()), "{told}");
+    assert_eq!(told["delivery"], delivery.unwrap()["id"], "{told}");
+    assert_eq!((&told["outcome"], &told["reason"]), (&"reject".into(), &"no such customer".into()));
+
+    for n in 0..30 {
+        let id = format!("more-{n}");
+        let event = hub.push("push", &id, REJECT).await.accepted();
+        hub.until_status(&event, "dead_letter").await;
+    }
+    a_later_look(&hub, &alarm).await;
+    assert_eq!(alerts(&hub, "dead_letter").await.len(), 1, "the rest of the minute comes together");
+    assert!(all.received().iter().all(|r| r.header("weir-source") == "github"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_whose_handler_is_taken_away_is_told_of_once() {
+    let alarm = Sink::start().await;
+    let hub = TestHub::new()
+        .github()
+        .destination("alarm", &alarm, "")
+        .config(TO_ALARM)
+        .handler("teller", "noop")
+        .sidecar("teller", "on = [\"github:*\"]")
+        .handler("other", "noop")
+        .sidecar("other", "on = [\"github:never\"]")
+        .start()
+        .await;
+    hub.until_ready("teller").await;
+    let event = hub.push("push", "one", b"{}").await.accepted();
+    hub.until_status(&event, "processed").await;
+    let plugins = hub.folder.path().join("plugins");
+    std::fs::remove_file(plugins.join("teller.wasm")).unwrap();
+    let told = until_told(&alarm, "source.unrouted").await;
+    assert_eq!((told.len(), &told[0]["subject"]), (1, &"source:github".into()), "{told:?}");
+
+    // Another change of the routes, and events that nobody gets, are nothing new.
+    std::fs::write(plugins.join("other.toml"), "on = [\"github:nothing\"]").unwrap();
+    hub.until_handler("other", |h| h["subscriptions"][0] == "github:nothing").await;
+    let event = hub.push("push", "two", b"{}").await.accepted();
+    hub.until_status(&event, "unrouted").await;
+
+    hub.put_handler("teller", guest("noop"));
+    hub.until_ready("teller").await;
+    let event = hub.push("push", "three", b"{}").await.accepted();
+    hub.until_status(&event, "processed").await;
+    a_later_look(&hub, &alarm).await;
+    assert_eq!(alerts(&hub, "source.unrouted").await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_that_cannot_be_delivered_raises_none() {
+    let alarm = Sink::answering((0..99).map(|_| (422, vec![]))).await;
+    let hub = probes().destination("alarm", &alarm, "").config(TO_ALARM).start().await;
+    hub.until_ready("probe").await;
+    let event = hub.push("push", "one", REJECT).await.accepted();
+    hub.until_status(&event, "dead_letter").await;
+    alarm.until_received(1).await;
+    let alert = alerts(&hub, "dead_letter").await.remove(0);
+    hub.until_status(alert["id"].as_str().unwrap(), "dead_letter").await;
+    a_later_look(&hub, &alarm).await;
+    let (all, raised) = (alerts(&hub, "dead_letter").await, hub.metric("weir_alerts_total").await);
+    assert_eq!((all.len(), raised), (1, 2.0), "{all:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_module_that_does_not_load_and_a_handler_that_keeps_failing_are_told_of() {
+    let alarm = Sink::start().await;
+    let hub = probes()
+        .destination("alarm", &alarm, "")
+        .config(TO_ALARM)
+        .config("[alerts]\nat_least = 5\n")
+        .start()
+        .await;
+    let before = hub.until_ready("probe").await;
+    hub.put_handler("probe", hub.folder.path().join("weir.toml"));
+    let refused = &until_told(&alarm, "handler.load_failed").await[0];
+    assert_eq!(
+        (&refused["subject"], &refused["serves_on"]),
+        (&"handler:probe".into(), &true.into())
+    );
+    assert_eq!(hub.until_ready("probe").await["version"], before["version"]);
+    for n in 0..5 {
+        let id = format!("bad-{n}");
+        let event = hub.push("push", &id, REJECT).await.accepted();
+        hub.until_status(&event, "dead_letter").await;
+    }
+    let failing = &until_told(&alarm, "handler.failing").await[0];
+    assert_eq!((&failing["failed"], &failing["attempts"]), (&5.into(), &5.into()), "{failing}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_refuses_what_it_is_sent_is_told_of_with_the_reason() {
+    let alarm = Sink::start().await;
+    let hub = TestHub::new()
+        .github()
+        .destination("alarm", &alarm, "")
+        .config(TO_ALARM)
+        .config("[alerts]\nat_least = 5\n")
+        .start()
+        .await;
+    for _ in 0..5 {
+        let headers = [("x-github-event", "push"), ("x-hub-signature-256", "sha256=00")];
+        assert_eq!(hub.post("github", &headers, b"{}").await.status, 401);
+    }
+    let refusing = &until_told(&alarm, "source.refusing").await[0];
+    assert_eq!(refusing["subject"], "source:github", "{refusing}");
+    assert_eq!((&refusing["refused"], &refusing["requests"]), (&5.into(), &5.into()));
+    assert!(refusing["code"].as_str().unwrap().starts_with("signature"), "{refusing}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_is_left_alone_and_a_hold_that_is_old_are_told_of() {
+    let (alarm, bad) = (Sink::start().await, Sink::answering([(410, vec![])]).await);
+    let hub = TestHub::new()
+        .github()
+        .destination("alarm", &alarm, "")
+        .destination("bad", &bad, "")
+        .config(TO_ALARM)
+        .config("[[route]]\non = [\"github:*\"]\nto = \"bad\"")
+        .config("[retention]\nhold_life = \"2s\"")
+        .start()
+        .await;
+    hub.push("push", "one", b"{}").await.accepted();
+    let open = &until_told(&alarm, "destination.open").await[0];
+    assert_eq!(open["subject"], "destination:bad", "{open}");
+    assert!(open["reason"].as_str().unwrap().contains("410"), "{open}");
+    told(&hub, &["hold", "source:github", "--reason", "a bad day"]);
+    let old = until("an alert about that hold", async || {
+        let all = until_told(&alarm, "hold.old").await;
+        let ours = all.iter().find(|old| old["subject"] == "source:github").cloned();
+        ours.ok_or_else(|| format!("{all:?}"))
+    })
+    .await;
+    assert_eq!((&old["reason"], &old["by"]), (&"a bad day".into(), &"operator".into()), "{old}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_takes_nothing_any_more_is_told_of_past_the_store() {
+    let alarm = Sink::start().await;
+    let alerts = format!("[alerts]\nalert_url = \"{}\"\nallow = [\"@private\"]", alarm.url());
+    let (hub, disk) = Disk::of(TestHub::new().github().config(&alerts));
+    let mut hub = hub.start().await;
+    disk.does("fail");
+    assert_eq!(hub.push("push", "one", b"{}").await.status, 503);
+    let told = until_told(&alarm, "store.poisoned").await;
+    assert!(!told[0]["reason"].as_str().unwrap().is_empty(), "{told:?}");
+    assert_eq!(hub.until_stopped().await, 74);
+    assert_eq!(alarm.received().len(), 1);
+}
