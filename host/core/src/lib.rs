@@ -15,7 +15,11 @@ pub mod time;
 // What the hub tells of itself.
 pub mod alert;
 
-// The path.
+// The path. Before anything is verified: who may ask at all, and how often.
+pub mod address;
+pub mod rate;
+pub mod token;
+
 pub mod handshake;
 pub mod identify;
 pub mod json_pointer;

@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use weir_core::address::{ForwardedBy, TrustedProxies};
 use weir_core::bounds::{BODY_BYTES_MAX, MIB};
 
+use super::gate::blocks;
 use super::tree::Section;
 use super::units::show_size;
 use super::url::public_base;
@@ -27,6 +29,8 @@ pub struct Server {
     pub listen: SocketAddr,
     /// The address that senders use, with no slash at its end.
     pub public_url: Option<String>,
+    /// Who is believed about whom a request came from.
+    pub trusted_proxies: TrustedProxies,
     /// Connections at once.
     pub max_connections: usize,
     /// To send the head of a request.
@@ -69,6 +73,8 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Server> {
         let noted = |what| section.problem("public_url", what);
         public_base(&url).map_err(noted).ok()
     });
+    let proxies = blocks(&mut section, "trusted_proxies");
+    let forwarded_by = section.must::<ForwardedBy>("forwarded_by");
     let max_connections = section.checked("max_connections", |n| at_most(*n, CONNECTIONS_MAX));
     let header_timeout = section.must("header_timeout");
     let body_timeout = section.must("body_timeout");
@@ -91,6 +97,7 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Server> {
     Some(Server {
         listen: listen?,
         public_url,
+        trusted_proxies: TrustedProxies::new(proxies?, forwarded_by?),
         max_connections: max_connections?,
         header_timeout: header_timeout?,
         body_timeout: body_timeout?,

@@ -8,6 +8,7 @@ use weir_core::name::SourceName;
 use weir_core::provider::{Catalog, Provider, ProviderError, ProviderOverrides};
 use weir_core::verify::{NamedSecret, Params, Secret, SecretError, Verifier};
 
+use super::gate::{self, Gate};
 use super::responder::{self, Responder, Responders};
 use super::secret;
 use super::server::Server;
@@ -23,6 +24,8 @@ pub struct Source {
     pub name: SourceName,
     /// The provider, with what the source changes about it.
     pub provider: Arc<Provider>,
+    /// Who may send, before anything is verified, and how much.
+    pub gate: Gate,
     /// Its secrets, ready to verify with.
     pub verifier: Verifier,
     /// What its provider asks for besides secrets, by name.
@@ -88,6 +91,7 @@ fn one(
         }
     };
     let params = params(&mut section, base.map(Arc::as_ref), around);
+    let gate = gate::read(&mut section, around);
     let overrides = section.foreign::<ProviderOverrides>(ProviderOverrides::KEYS);
     let limit = overrides.as_ref().and_then(|overrides| overrides.body_limit);
     if limit.is_some_and(|limit| limit.0 > BODY_BYTES_MAX as u64) {
@@ -127,6 +131,7 @@ fn one(
         name,
         body_limit: provider.body_limit.unwrap_or(server.body_limit).min(BODY_BYTES_MAX),
         provider: Arc::new(provider),
+        gate,
         verifier: verifier?,
         params,
         signing: secrets.first().map(|secret| secret.value.clone()),

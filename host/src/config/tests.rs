@@ -82,7 +82,7 @@ fn the_commented_file_states_the_defaults_of_the_code() {
 fn every_key_that_is_read_is_documented_and_every_example_is_right() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("secrets")).unwrap();
-    for file in ["secrets/partner", "secrets/github-old"] {
+    for file in ["secrets/partner", "secrets/github-old", "secrets/partner-token-old"] {
         fs::write(folder.path().join(file), "a secret\n").unwrap();
     }
     let text = documented();
@@ -263,6 +263,46 @@ fn each_mistake_is_said_in_one_line() {
         (
             "[sources.a]\nprovider = \"github\"\nsecrets = [{ file = \"no/such\" }]",
             "weir.toml:3: sources.a.secrets[0].file: base/no/such cannot be read: No such file",
+        ),
+        (
+            "[server]\ntrusted_proxies = [\"10.0.0.1/8\"]",
+            "weir.toml:2: server.trusted_proxies[0]: `10.0.0.1/8` has address bits beyond its prefix; \
+             did you mean `10.0.0.0/8`?",
+        ),
+        (
+            "[server]\nforwarded_by = \"x-real-ip\"",
+            "weir.toml:2: server.forwarded_by: write \"x-forwarded-for\" or \"forwarded\"",
+        ),
+        (
+            "[sources.a]\nprovider = \"github\"\nsecrets = [{ env = \"GITHUB_SECRET\" }]\nallow_ips = [\"here\"]",
+            "weir.toml:4: sources.a.allow_ips[0]: `here` is no address or block, such as \"203.0.113.7\"",
+        ),
+        (
+            "[sources.a]\nprovider = \"github\"\nsecrets = [{ env = \"GITHUB_SECRET\" }]\nallow_ips = []",
+            "weir.toml:4: sources.a.allow_ips: is empty, so nobody could send",
+        ),
+        (
+            "[sources.a]\nprovider = \"github\"\nsecrets = [{ env = \"GITHUB_SECRET\" }]\nrate = \"100\"",
+            "weir.toml:4: sources.a.rate: `100` is no rate such as \"100/s\"",
+        ),
+        (
+            "[sources.a]\nprovider = \"github\"\nsecrets = [{ env = \"GITHUB_SECRET\" }]\nburst = 2",
+            "weir.toml:4: sources.a.burst: means nothing without `rate`",
+        ),
+        (
+            "[sources.a]\nprovider = \"github\"\nsecrets = [{ env = \"GITHUB_SECRET\" }]\n\
+             auth = { in = \"cookie:a\", tokens = [{ env = \"GITHUB_SECRET\" }] }",
+            "weir.toml:4: sources.a.auth.in: write \"bearer\", \"basic\", \"header:NAME\"",
+        ),
+        (
+            "[sources.a]\nprovider = \"github\"\nsecrets = [{ env = \"GITHUB_SECRET\" }]\n\
+             auth = { in = \"basic\", tokens = [{ env = \"GITHUB_SECRET\" }] }",
+            "weir.toml:4: sources.a.auth.tokens[0]: for \"basic\", the secret must be user:password",
+        ),
+        (
+            "[sources.a]\nprovider = \"github\"\nsecrets = [{ env = \"GITHUB_SECRET\" }]\n\
+             auth = { in = \"bearer\", tokens = [\"t0ken\"] }",
+            "weir.toml:4: sources.a.auth.tokens[0]: a secret may not stand in the file itself",
         ),
         (
             "[destinations.ops]\nkind = \"webhook\"\nurl = \"https://a:b@h/\"",

@@ -1,77 +1,179 @@
-//! The other side of a connection: whose address counts, and whether it has proven itself.
+//! The other side of a connection, and who asks over it: whose address counts, and whether it has proven itself.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use http::HeaderMap;
+use weir_core::address::TrustedProxies;
+
 use super::debts::Network;
 use super::limits::CREDIT_MAX;
 
-/// Whose address counts for what a connection costs: none where it would be a proxy's, which stands for everybody.
-/// This is the only place that knows; who is behind a trusted proxy would be told from a request's head here.
-pub(super) fn accountable(peer: IpAddr, loopback_too: bool) -> Option<Network> {
-    (loopback_too || !peer.to_canonical().is_loopback()).then(|| Network::of(peer))
+/// Whose words are believed about whose requests come over a connection.
+#[derive(Debug)]
+pub(super) struct Trust {
+    pub(super) proxies: TrustedProxies,
+    /// Whether addresses of this machine count: a proxy may stand behind them for everybody.
+    pub(super) loopback_accountable: bool,
 }
 
-/// One client, for the time of a connection.
+impl Trust {
+    /// Whose address counts for what is asked: none where it is a proxy's, which stands for everybody.
+    fn accountable(&self, address: IpAddr) -> Option<Network> {
+        let counts = self.loopback_accountable || !address.to_canonical().is_loopback();
+        (counts && !self.proxies.contain(address)).then(|| Network::of(address))
+    }
+}
+
+/// The other side, for the time of a connection.
 #[derive(Debug)]
 pub(super) struct Client {
-    /// The address that is stored with its requests.
+    peer: IpAddr,
+    network: Option<Network>,
+    is_proxy: bool,
+    credit: Credit,
+}
+
+/// Who sent one request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Caller<'a> {
+    /// The address that is stored with the request.
     pub(super) address: IpAddr,
     /// What its refusals are charged to, if to anything.
     pub(super) network: Option<Network>,
-    credit: AtomicU32,
+    /// Of the connection. One that a proxy uses for many has none.
+    credit: Option<&'a Credit>,
 }
 
 impl Client {
-    /// A client that has done nothing yet.
-    pub(super) fn new(address: IpAddr, network: Option<Network>) -> Self {
-        Self { address, network, credit: AtomicU32::new(0) }
+    /// One that has done nothing yet.
+    pub(super) fn new(peer: IpAddr, trust: &Trust) -> Self {
+        let is_proxy = trust.proxies.contain(peer);
+        Self { peer, network: trust.accountable(peer), is_proxy, credit: Credit::default() }
     }
 
+    /// What the connection itself is charged to, if to anything.
+    pub(super) fn network(&self) -> Option<Network> {
+        self.network
+    }
+
+    /// Who is answerable for what comes over the connection and is no request.
+    pub(super) fn itself(&self) -> Caller<'_> {
+        let credit = (!self.is_proxy).then_some(&self.credit);
+        Caller { address: self.peer, network: self.network, credit }
+    }
+
+    /// Who sent a request with these headers.
+    pub(super) fn caller(&self, headers: &HeaderMap, trust: &Trust) -> Caller<'_> {
+        if !self.is_proxy {
+            return self.itself();
+        }
+        let lines = headers.get_all(trust.proxies.header()).iter();
+        let address = trust.proxies.client(self.peer, lines.map(http::HeaderValue::as_bytes));
+        Caller { address, network: trust.accountable(address), credit: None }
+    }
+}
+
+impl Caller<'_> {
     /// A request of its was verified.
     pub(super) fn verified(&self) {
-        let more = |credit: u32| (credit < CREDIT_MAX).then_some(credit + 1);
-        let _full = self.credit.try_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        self.credit.inspect(|credit| credit.earn());
     }
 
     /// A request of its was refused.
     pub(super) fn refused(&self) {
-        let less = |credit: u32| credit.checked_sub(1);
-        let _none = self.credit.try_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        self.credit.inspect(|credit| credit.spend());
     }
 
     /// Whether it has earned to be heard, whatever its address owes: on this connection more was verified than
     /// refused of late.
     pub(super) fn is_proven(&self) -> bool {
-        self.credit.load(Ordering::Relaxed) > 0
+        self.credit.is_some_and(Credit::is_left)
+    }
+}
+
+/// What verified requests have earned on a connection.
+#[derive(Debug, Default)]
+struct Credit(AtomicU32);
+
+impl Credit {
+    fn earn(&self) {
+        let more = |credit: u32| (credit < CREDIT_MAX).then_some(credit + 1);
+        let _full = self.0.try_update(Ordering::Relaxed, Ordering::Relaxed, more);
+    }
+
+    fn spend(&self) {
+        let less = |credit: u32| credit.checked_sub(1);
+        let _none = self.0.try_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    fn is_left(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use weir_core::address::ForwardedBy;
+
     use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn trust(proxies: &[&str], loopback_accountable: bool) -> Trust {
+        let blocks = proxies.iter().map(|text| text.parse().unwrap()).collect();
+        let proxies = TrustedProxies::new(blocks, ForwardedBy::XForwardedFor);
+        Trust { proxies, loopback_accountable }
+    }
 
     #[test]
     fn this_machine_answers_for_itself_only_if_it_is_told_to() {
-        let here: IpAddr = "127.0.0.1".parse().unwrap();
-        assert_eq!(accountable(here, false), None);
-        assert_eq!(accountable("::ffff:127.0.0.1".parse().unwrap(), false), None);
-        assert_eq!(accountable("::1".parse().unwrap(), false), None);
-        assert_eq!(accountable(here, true), Some(Network::of(here)));
-        assert!(accountable("192.0.2.1".parse().unwrap(), false).is_some());
+        let of = |address, loopback| Client::new(ip(address), &trust(&[], loopback)).network();
+        assert_eq!(of("127.0.0.1", false), None);
+        assert_eq!(of("::ffff:127.0.0.1", false), None);
+        assert_eq!(of("::1", false), None);
+        assert_eq!(of("127.0.0.1", true), Some(Network::of(ip("127.0.0.1"))));
+        assert!(of("192.0.2.1", false).is_some());
+    }
+
+    #[test]
+    fn behind_a_trusted_proxy_everybody_answers_for_themselves_and_the_proxy_for_nobody() {
+        let trust = trust(&["10.0.0.0/8"], false);
+        let headers = |value| {
+            HeaderMap::from_iter([(
+                http::HeaderName::from_static("x-forwarded-for"),
+                http::HeaderValue::from_static(value),
+            )])
+        };
+        let proxy = Client::new(ip("10.0.0.1"), &trust);
+        assert_eq!(proxy.network(), None);
+        let caller = proxy.caller(&headers("192.0.2.7"), &trust);
+        assert_eq!(
+            (caller.address, caller.network),
+            (ip("192.0.2.7"), Some(Network::of(ip("192.0.2.7"))))
+        );
+        caller.verified();
+        assert!(!caller.is_proven(), "the next request may be a stranger's");
+        let silent = proxy.caller(&HeaderMap::new(), &trust);
+        assert_eq!((silent.address, silent.network), (ip("10.0.0.1"), None));
+        let stranger = Client::new(ip("192.0.2.1"), &trust);
+        assert_eq!(stranger.caller(&headers("192.0.2.7"), &trust).address, ip("192.0.2.1"));
     }
 
     #[test]
     fn credit_is_earned_by_verified_requests_and_lost_by_refused_ones() {
-        let client = Client::new("192.0.2.1".parse().unwrap(), None);
-        client.refused();
-        assert!(!client.is_proven());
-        client.verified();
-        assert!(client.is_proven());
-        client.refused();
-        assert!(!client.is_proven(), "and a refusal before it was no debt");
-        (0..1_000).for_each(|_| client.verified());
-        (0..CREDIT_MAX).for_each(|_| client.refused());
-        assert!(!client.is_proven(), "a long good life does not pay for a long flood");
+        let client = Client::new(ip("192.0.2.1"), &trust(&[], false));
+        let caller = client.itself();
+        caller.refused();
+        assert!(!caller.is_proven());
+        caller.verified();
+        assert!(caller.is_proven());
+        caller.refused();
+        assert!(!caller.is_proven(), "and a refusal before it was no debt");
+        (0..1_000).for_each(|_| caller.verified());
+        (0..CREDIT_MAX).for_each(|_| caller.refused());
+        assert!(!caller.is_proven(), "a long good life does not pay for a long flood");
     }
 }

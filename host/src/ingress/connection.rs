@@ -84,7 +84,7 @@ where
         End::Late(phase @ (Phase::Head | Phase::Silent)) => {
             ingress.metrics.refused("head_timeout");
             if phase == Phase::Head {
-                ingress.charge(&client, None);
+                ingress.charge(client.itself(), None);
             }
             // Whoever is too slow to ask may also be gone: this is a courtesy.
             let _ = timeout(LINGER, stream.write_all(LATE)).await;
@@ -186,10 +186,10 @@ where
 fn note(ingress: &Ingress, client: &Client, error: &hyper::Error) {
     if error.is_parse_too_large() {
         ingress.metrics.refused("head_too_large");
-        ingress.charge(client, None);
+        ingress.charge(client.itself(), None);
     } else if error.is_parse() {
         ingress.metrics.refused("malformed");
-        ingress.charge(client, None);
+        ingress.charge(client.itself(), None);
     } else {
         tracing::trace!(%error, "connection ended early");
     }

@@ -8,6 +8,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use weir_core::rate::{Bucket, Rate};
+
 use super::limits::{DEBT_ROWS, DEBTORS_PER_ROW};
 
 /// The addresses that one client is taken to have: one of IPv4, or a /64 of IPv6, which is the least that is given
@@ -31,21 +33,11 @@ impl Network {
     }
 }
 
-/// How many refusals an address may have.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Terms {
-    /// At once, after a time without any.
-    pub(super) burst: u32,
-    /// Forgiven in a second.
-    pub(super) per_second: u32,
-}
-
-/// One entry: who, and the moment at which nothing is owed any more, in nanoseconds. An entry whose moment has
-/// passed says no more than an empty one.
+/// One entry. One with nothing left to pay says no more than an empty one.
 #[derive(Debug, Clone, Copy, Default)]
 struct Debtor {
     who: u64,
-    paid_at: u64,
+    owed: Bucket,
 }
 
 /// Who owes what. Its memory is taken once: where a row is full, who owes least is forgotten, which is the one that
@@ -54,22 +46,17 @@ struct Debtor {
 pub(super) struct Debts {
     rows: Box<[[Debtor; DEBTORS_PER_ROW]]>,
     keyed: RandomState,
-    /// Nanoseconds in which one refusal is forgiven.
-    each: u64,
-    /// Nanoseconds that may be owed.
-    most: u64,
+    terms: Rate,
 }
 
 impl Debts {
-    /// Nobody owes anything.
-    pub(super) fn new(terms: Terms) -> Self {
-        let each = 1_000_000_000 / u64::from(terms.per_second.max(1));
+    /// Nobody owes anything. An address may have so many refusals as `terms` say.
+    pub(super) fn new(terms: Rate) -> Self {
         Self {
             rows: vec![[Debtor::default(); DEBTORS_PER_ROW]; DEBT_ROWS].into(),
             // A stranger who knew the hash could choose addresses that push others out of their row.
             keyed: RandomState::new(),
-            each,
-            most: each.saturating_mul(u64::from(terms.burst.max(1))),
+            terms,
         }
     }
 
@@ -80,20 +67,15 @@ impl Debts {
         source: Option<&str>,
         now: Duration,
     ) -> Option<Duration> {
-        let (who, now) = (self.who(of, source), nanos(now));
+        let who = self.who(of, source);
         let debtor = self.rows[row(who)].iter().find(|debtor| debtor.who == who)?;
-        let borne_at = debtor.paid_at.saturating_add(self.each).saturating_sub(self.most);
-        (borne_at > now).then(|| Duration::from_nanos(borne_at - now))
+        debtor.owed.wait(self.terms, now)
     }
 
-    /// Charges an address with a refusal. More than all that may be owed is not charged: those that were on their
-    /// way when the bucket ran dry cannot keep an address out for longer.
+    /// Charges an address with a refusal.
     pub(super) fn charge(&mut self, to: Network, source: Option<&str>, now: Duration) {
-        let (who, now) = (self.who(to, source), nanos(now));
-        let (each, most) = (self.each, self.most);
-        let debtor = place(&mut self.rows[row(who)], who);
-        let owed_until = debtor.paid_at.max(now).saturating_add(each);
-        debtor.paid_at = owed_until.min(now.saturating_add(most));
+        let (who, terms) = (self.who(to, source), self.terms);
+        place(&mut self.rows[row(who)], who).charge(terms, now);
     }
 
     fn who(&self, network: Network, source: Option<&str>) -> u64 {
@@ -106,20 +88,16 @@ const fn row(who: u64) -> usize {
     who as usize % DEBT_ROWS
 }
 
-/// The entry of `who`, made in the place of the one that owes least if there is none.
-fn place(row: &mut [Debtor; DEBTORS_PER_ROW], who: u64) -> &mut Debtor {
+/// What `who` owes, kept in the place of the one that owes least if it was not kept yet.
+fn place(row: &mut [Debtor; DEBTORS_PER_ROW], who: u64) -> &mut Bucket {
     let known = row.iter().position(|debtor| debtor.who == who);
     let at = known.unwrap_or_else(|| {
-        let least = row.iter().enumerate().min_by_key(|(_, debtor)| debtor.paid_at);
+        let least = row.iter().enumerate().min_by_key(|(_, debtor)| debtor.owed);
         let at = least.map_or(0, |(at, _)| at);
-        row[at] = Debtor { who, paid_at: 0 };
+        row[at] = Debtor { who, owed: Bucket::default() };
         at
     });
-    &mut row[at]
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+    &mut row[at].owed
 }
 
 #[cfg(test)]
@@ -130,7 +108,12 @@ mod tests {
 
     use super::*;
 
-    const TERMS: Terms = Terms { burst: 5, per_second: 10 };
+    const BURST: u32 = 5;
+    const PER_SECOND: u32 = 10;
+
+    fn debts() -> Debts {
+        Debts::new(Rate::new(PER_SECOND, Duration::from_secs(1), BURST))
+    }
 
     fn v4(n: u32) -> Network {
         Network::of(Ipv4Addr::from_bits(n).into())
@@ -147,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_debt_to_one_source_is_none_to_another() {
-        let mut debts = Debts::new(TERMS);
+        let mut debts = debts();
         for _ in 0..5 {
             debts.charge(v4(1), Some("github"), Duration::ZERO);
         }
@@ -158,19 +141,21 @@ mod tests {
 
     #[test]
     fn who_owes_least_makes_place_in_a_full_row() {
+        let rate = Rate::new(1, Duration::from_secs(1), 100);
         let mut row = [Debtor::default(); DEBTORS_PER_ROW];
-        for (n, debtor) in (1u64..).zip(&mut row) {
-            *debtor = Debtor { who: n, paid_at: 100 + n };
+        for n in 1..=DEBTORS_PER_ROW as u64 {
+            let debts = if n == 4 { 1 } else { 10 };
+            (0..debts).for_each(|_| place(&mut row, n).charge(rate, Duration::ZERO));
         }
-        row[3].paid_at = 7;
-        place(&mut row, 99).paid_at = 50;
-        assert_eq!((row[3].who, row[3].paid_at), (99, 50));
-        assert_eq!(place(&mut row, 1).paid_at, 101, "and nobody else was touched");
+        let before = row;
+        place(&mut row, 99).charge(rate, Duration::ZERO);
+        assert_eq!(row[3].who, 99);
+        assert_eq!(*place(&mut row, 1), before[0].owed, "and nobody else was touched");
     }
 
     #[test]
     fn a_million_addresses_need_no_more_memory_than_none() {
-        let mut debts = Debts::new(TERMS);
+        let mut debts = debts();
         let before = (debts.rows.len(), debts.rows.as_ptr());
         for n in 0..1_000_000u32 {
             let address = Ipv6Addr::from_bits(u128::from(n) << 64);
@@ -184,7 +169,7 @@ mod tests {
         fn in_any_stretch_of_time_an_address_has_no_more_refusals_than_its_terms(
             gaps_ms in prop::collection::vec(0u64..400, 1..200),
         ) {
-            let mut debts = Debts::new(TERMS);
+            let mut debts = debts();
             let (mut now, mut had) = (Duration::ZERO, Vec::new());
             for gap in gaps_ms {
                 now += Duration::from_millis(gap);
@@ -195,15 +180,15 @@ mod tests {
             }
             for (first, from) in had.iter().enumerate() {
                 for (n, until) in (1u32..).zip(&had[first..]) {
-                    let forgiven = (*until - *from).as_secs_f64() * f64::from(TERMS.per_second);
-                    prop_assert!(f64::from(n) <= f64::from(TERMS.burst) + forgiven + 1e-6);
+                    let forgiven = (*until - *from).as_secs_f64() * f64::from(PER_SECOND);
+                    prop_assert!(f64::from(n) <= f64::from(BURST) + forgiven + 1e-6);
                 }
             }
         }
 
         #[test]
         fn who_waits_as_long_as_told_may_go_on(charges in 1usize..50, after_ms in 0u64..3_000) {
-            let mut debts = Debts::new(TERMS);
+            let mut debts = debts();
             for _ in 0..charges {
                 debts.charge(v4(1), None, Duration::from_secs(1));
             }
@@ -218,7 +203,7 @@ mod tests {
         fn who_was_refused_nothing_is_kept_waiting_by_nobody(
             charges in prop::collection::vec((1u32..5_000, 0u64..10), 0..2_000),
         ) {
-            let mut debts = Debts::new(TERMS);
+            let mut debts = debts();
             let mut now = Duration::ZERO;
             for (who, gap) in charges {
                 now += Duration::from_millis(gap);

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::Ingress;
-use super::client::{Client, accountable};
+use super::client::Client;
 use super::connection::{self, Place, TOO_MANY};
 use super::limits::{ACCEPT_PAUSE, ROOM_PAUSE};
 
@@ -26,8 +26,8 @@ pub(super) async fn run(ingress: Arc<Ingress>, listener: std::net::TcpListener) 
     while let Some((stream, peer)) = next(&ingress, &listener).await {
         // An answer is one small packet; holding it back for more gains nothing and costs the sender a delay.
         let _ = stream.set_nodelay(true);
-        let network = accountable(peer, ingress.loopback_accountable);
-        let Some(enrolled) = ingress.roll.enter(network) else {
+        let client = Client::new(peer, &ingress.trust);
+        let Some(enrolled) = ingress.roll.enter(client.network()) else {
             ingress.metrics.refused("too_many_connections");
             // A courtesy: there is room for it in the system's buffer, or there is not.
             let _ = stream.try_write(TOO_MANY);
@@ -35,7 +35,6 @@ pub(super) async fn run(ingress: Arc<Ingress>, listener: std::net::TcpListener) 
         };
         let Some(slot) = place(&ingress, &slots).await else { break };
         let place = Place { enrolled, _slot: slot };
-        let client = Client::new(peer, network);
         connections.spawn(connection::serve(Arc::clone(&ingress), stream, client, place));
     }
     drop(listener);

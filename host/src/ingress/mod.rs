@@ -15,6 +15,7 @@ mod budget;
 mod client;
 mod connection;
 mod debts;
+mod gate;
 mod head;
 mod limits;
 mod listener;
@@ -32,7 +33,7 @@ mod wire;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hyper::server::conn::http1;
 use parking_lot::Mutex;
@@ -40,6 +41,7 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 use rustc_hash::FxHashMap;
 use weir_core::hops::HopKey;
+use weir_core::rate::Rate;
 use weir_core::time::Clock;
 use weir_store::registry::{CasOutcome, Kind};
 use weir_store::{Store, StoreError};
@@ -53,7 +55,8 @@ use crate::routes::Routes;
 use crate::shutdown::Drain;
 
 use budget::Budget;
-use debts::{Debts, Terms};
+use client::Trust;
+use debts::Debts;
 use redact::Fingerprints;
 use refusal_log::RefusalLog;
 use roll::Roll;
@@ -96,7 +99,7 @@ pub struct Ingress {
     http: http1::Builder,
     max_connections: usize,
     patience: Patience,
-    loopback_accountable: bool,
+    trust: Trust,
     roll: Arc<Roll>,
     debts: Mutex<Debts>,
     started: Instant,
@@ -140,12 +143,16 @@ impl Ingress {
             http: connection::http(server),
             max_connections: server.max_connections,
             patience,
-            loopback_accountable: server.per_address.loopback,
+            trust: Trust {
+                proxies: server.trusted_proxies.clone(),
+                loopback_accountable: server.per_address.loopback,
+            },
             roll: Roll::new(server.per_address.connections),
-            debts: Mutex::new(Debts::new(Terms {
-                burst: server.per_address.refusals,
-                per_second: server.per_address.refusals_per_second,
-            })),
+            debts: Mutex::new(Debts::new(Rate::new(
+                server.per_address.refusals_per_second,
+                Duration::from_secs(1),
+                server.per_address.refusals,
+            ))),
             started: Instant::now(),
             budget: Budget::new(server.body_budget, metrics.body_bytes().clone()),
             refusals: RefusalLog::new(u64::from_le_bytes(random())),

@@ -18,7 +18,7 @@ use weir_store::StoreError;
 use weir_store::hot::{DedupKey, EventIngested, NewEvent, NewRequest};
 
 use super::answer::{self, Answer};
-use super::client::Client;
+use super::client::{Caller, Client};
 use super::head::{self, Purpose};
 use super::redact::{self, Redacted};
 use super::refused::Refused;
@@ -57,6 +57,7 @@ impl Ingress {
     ) -> (Answer, bool) {
         let started = Instant::now();
         let (head, body) = request.into_parts();
+        let caller = client.caller(&head.headers, &self.trust);
         let way = match head::purpose(&head.uri) {
             Ok(Purpose::Live) => return (self.live(), false),
             Ok(Purpose::Ready) => return (answer::health(self.health.ready().err()), false),
@@ -66,33 +67,38 @@ impl Ingress {
         let way = match way {
             Ok(way) => way,
             Err(refused) => {
-                let refused = self.in_debt(client, None, started).err().unwrap_or(refused);
-                return self.refuse(client, None, &refused);
+                let refused = self.in_debt(caller, None, started).err().unwrap_or(refused);
+                return self.refuse(caller, None, &refused);
             }
         };
-        match self.take_in(way, &head, body, client, one_length).await {
+        match self.take_in(way, &head, body, caller, one_length).await {
             Ok(Taken { word, answer }) => {
                 way.metrics.answered(word, started.elapsed());
                 (answer, false)
             }
             Err(refused) => {
                 way.metrics.answered(refused.code(), started.elapsed());
-                self.refuse(client, Some(way), &refused)
+                self.refuse(caller, Some(way), &refused)
             }
         }
     }
 
     /// Refuses whoever's address owes too much, except on a connection that has proven itself.
-    fn in_debt(&self, client: &Client, source: Option<&str>, now: Instant) -> Result<(), Refused> {
-        let Some(network) = client.network.filter(|_| !client.is_proven()) else { return Ok(()) };
+    fn in_debt(
+        &self,
+        caller: Caller<'_>,
+        source: Option<&str>,
+        now: Instant,
+    ) -> Result<(), Refused> {
+        let Some(network) = caller.network.filter(|_| !caller.is_proven()) else { return Ok(()) };
         let wait = self.debts.lock().wait(network, source, self.since_start(now));
         wait.map_or(Ok(()), |wait| Err(Refused::TooMany { wait }))
     }
 
     /// Charges a stranger's address with a refusal.
-    pub(super) fn charge(&self, client: &Client, source: Option<&str>) {
-        client.refused();
-        if let Some(network) = client.network {
+    pub(super) fn charge(&self, caller: Caller<'_>, source: Option<&str>) {
+        caller.refused();
+        if let Some(network) = caller.network {
             self.debts.lock().charge(network, source, self.since_start(Instant::now()));
         }
     }
@@ -107,10 +113,10 @@ impl Ingress {
         way: &Way,
         head: &Parts,
         body: Incoming,
-        client: &Client,
+        caller: Caller<'_>,
         one_length: bool,
     ) -> Result<Taken, Refused> {
-        self.in_debt(client, Some(way.source.name.as_str()), Instant::now())?;
+        self.in_debt(caller, Some(way.source.name.as_str()), Instant::now())?;
         head::check(head, one_length)?;
         if !way.source.provider.latin1_headers {
             head::check_text(&head.headers)?;
@@ -118,20 +124,22 @@ impl Ingress {
         if !way.takes(&head.method) {
             return Err(Refused::Method);
         }
+        way.gate.admit(caller, head)?;
         if !self.is_open() {
             return Err(Refused::NotReady);
         }
         let (body, share) = body::read(body, way.limits, &self.budget).await?;
-        let mut understood = self.understand(way, head, &body, client)?;
+        let mut understood = self.understand(way, head, &body, caller)?;
         if let Understood::Unkeyed(key) = &understood {
             Box::pin(self.get_key(way, key)).await?;
-            understood = self.understand(way, head, &body, client)?;
+            understood = self.understand(way, head, &body, caller)?;
         }
         match understood {
             Understood::Unkeyed(_) => Err(Refused::KeyUnavailable),
             Understood::Handshake(reply) => Box::pin(shake_hands(way, reply)).await,
             Understood::Events { request, is_batch } => {
-                client.verified();
+                caller.verified();
+                way.gate.count(self.since_start(Instant::now()))?;
                 match self.respondent(way, &request, is_batch) {
                     Some(respondent) => self.respond(way, respondent, request, share).await,
                     None => self.store(way, request, is_batch).await,
@@ -146,7 +154,7 @@ impl Ingress {
         way: &Way,
         head: &Parts,
         body: &Bytes,
-        client: &Client,
+        caller: Caller<'_>,
     ) -> Result<Understood, Refused> {
         let provider = &*way.source.provider;
         let url =
@@ -181,7 +189,7 @@ impl Ingress {
             source: way.source.name.clone(),
             scheme: verified.scheme,
             secret: verified.secret,
-            remote: Some(client.address),
+            remote: Some(caller.address),
             payload,
             on_redelivery: provider.on_redelivery,
             events: self.route(way, events, is_batch.then_some(hops), body, &kept),
@@ -259,9 +267,9 @@ impl Ingress {
         Ok(Taken { word, answer })
     }
 
-    fn refuse(&self, client: &Client, way: Option<&Way>, refused: &Refused) -> (Answer, bool) {
+    fn refuse(&self, caller: Caller<'_>, way: Option<&Way>, refused: &Refused) -> (Answer, bool) {
         if refused.is_a_strangers() {
-            self.charge(client, way.map(|way| way.source.name.as_str()));
+            self.charge(caller, way.map(|way| way.source.name.as_str()));
         }
         if way.is_none() {
             match refused {

@@ -44,9 +44,11 @@ pub(super) struct SecretFields {
 }
 
 impl SecretFields {
-    /// Sorts the fields that a provider names.
-    pub(super) fn new(fields: &[Place]) -> Self {
+    /// Sorts the fields that a provider names, with the header in which a source has a token.
+    pub(super) fn new(fields: &[Place], token_header: Option<&str>) -> Self {
         let mut sorted = Self::default();
+        let whole = |name: &str| HeaderPattern { name: name.into(), numbered: false };
+        sorted.headers.extend(token_header.map(whole));
         for field in fields {
             match field {
                 Place::Header(names) => sorted.headers.extend(
@@ -275,7 +277,10 @@ mod tests {
     }
 
     fn fields(texts: &[&str]) -> SecretFields {
-        SecretFields::new(&texts.iter().map(|t| Place::parse(t).unwrap()).collect::<Vec<_>>())
+        SecretFields::new(
+            &texts.iter().map(|t| Place::parse(t).unwrap()).collect::<Vec<_>>(),
+            Some("x-token"),
+        )
     }
 
     fn header_map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {

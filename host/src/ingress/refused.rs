@@ -3,12 +3,14 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use http::StatusCode;
 use weir_core::bounds::HOPS_MAX;
 use weir_core::handshake::HandshakeRefusal;
 use weir_core::identify::IdentifyError;
+use weir_core::token::TokenRefusal;
 use weir_core::verify::Refusal;
 use weir_store::StoreError;
 
@@ -25,6 +27,10 @@ pub(super) enum Refused {
     UnknownSource,
     /// A method that the source has no use for.
     Method,
+    /// The source takes nothing from this address.
+    Address(IpAddr),
+    /// The token that the source wants besides is not there, or none of those that are live.
+    Token(TokenRefusal),
     /// The body did not come in time.
     Timeout,
     /// The body broke off, or is no body by the rules of HTTP.
@@ -55,6 +61,11 @@ pub(super) enum Refused {
     Unusable(IdentifyError),
     /// It has left this hub and come back too often.
     InACircle,
+    /// Verified, but the source takes no more for the moment.
+    TooFast {
+        /// Until it takes another.
+        wait: Duration,
+    },
     /// The bodies in memory leave no room.
     Overloaded,
     /// The store did not take it.
@@ -76,6 +87,8 @@ impl Refused {
             Self::UnknownPath => "not_found",
             Self::UnknownSource => "unknown_source",
             Self::Method => "method_not_allowed",
+            Self::Address(_) => "address_not_allowed",
+            Self::Token(refusal) => refusal.code(),
             Self::Timeout => "request_timeout",
             Self::BodyIncomplete => "body_incomplete",
             Self::TooLarge { .. } => "body_too_large",
@@ -87,6 +100,7 @@ impl Refused {
             Self::HandshakeUnconfirmed => "handshake_unconfirmed",
             Self::Unusable(error) => error.code(),
             Self::InACircle => "loop_detected",
+            Self::TooFast { .. } => "rate_limited",
             Self::Overloaded | Self::Store(StoreError::Overloaded { .. }) => "overloaded",
             Self::Store(_) => "store_unavailable",
             Self::NotReady => "starting",
@@ -104,10 +118,12 @@ impl Refused {
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Encoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Unverified { status, .. } => *status,
-            Self::Handshake(_) | Self::HandshakeClosed => StatusCode::FORBIDDEN,
+            Self::Address(_) | Self::Token(_) | Self::Handshake(_) | Self::HandshakeClosed => {
+                StatusCode::FORBIDDEN
+            }
             Self::Unusable(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::InACircle => StatusCode::LOOP_DETECTED,
-            Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooFast { .. } | Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::KeyUnavailable
             | Self::HandshakeUnconfirmed
             | Self::Overloaded
@@ -119,7 +135,7 @@ impl Refused {
     /// Seconds after which it may work, where waiting helps.
     pub(super) fn retry_after_s(&self) -> Option<u32> {
         match self {
-            Self::TooMany { wait } => {
+            Self::TooFast { wait } | Self::TooMany { wait } => {
                 Some(u32::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX).max(1))
             }
             Self::Overloaded | Self::NotReady | Self::Store(StoreError::Overloaded { .. }) => {
@@ -143,6 +159,7 @@ impl Refused {
                 | Self::HandshakeUnconfirmed
                 | Self::Unusable(_)
                 | Self::InACircle
+                | Self::TooFast { .. }
                 | Self::Store(_)
         )
     }
@@ -155,6 +172,8 @@ impl Refused {
             | Self::UnknownPath
             | Self::UnknownSource
             | Self::Method
+            | Self::Address(_)
+            | Self::Token(_)
             | Self::Timeout
             | Self::BodyIncomplete
             | Self::TooLarge { .. }
@@ -166,6 +185,7 @@ impl Refused {
             | Self::HandshakeUnconfirmed
             | Self::Unusable(_)
             | Self::InACircle
+            | Self::TooFast { .. }
             | Self::Overloaded
             | Self::Store(_)
             | Self::NotReady
@@ -188,6 +208,8 @@ impl Refused {
             Self::UnknownPath => "nothing answers at this path; webhooks go to /webhook/SOURCE",
             Self::UnknownSource => "there is no such source",
             Self::Method => "this source takes no requests of this method",
+            Self::Address(_) => "this source takes no requests from your address",
+            Self::Token(refusal) => return refusal.to_string().into(),
             Self::Timeout => "the body did not arrive in time",
             Self::BodyIncomplete => "the body broke off or is malformed",
             Self::TooLarge { limit } => {
@@ -205,6 +227,7 @@ impl Refused {
                 "this has left this hub {HOPS_MAX} times and come back each time; look for a circle of destinations"
             )
             .into(),
+            Self::TooFast { .. } => "this source takes no more requests for the moment",
             Self::Overloaded => "too much is being received at the moment",
             Self::Store(_) => "the request cannot be stored at the moment",
             Self::NotReady => "the hub is starting",
@@ -218,6 +241,7 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Store(error) => fmt::Display::fmt(error, f),
+            Self::Address(address) => write!(f, "{address} is not in the source's allow_ips"),
             Self::Unusable(error) => match std::error::Error::source(error) {
                 Some(cause) => write!(f, "{error}: {cause}"),
                 None => fmt::Display::fmt(error, f),

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use http::{Method, StatusCode};
+use weir_core::token::Tokens;
 use weir_core::verify::Params;
 use weir_store::hot::EventIngested;
 
 use super::answer::{self, Acknowledgement, Answer};
 use super::body::BodyLimits;
+use super::gate::Gate;
 use super::limits::BODY_PACE_AFTER;
 use super::published::PublishedKeys;
 use super::redact::SecretFields;
@@ -19,6 +21,7 @@ use crate::observe::metrics::{Metrics, SourceMetrics};
 #[derive(Debug)]
 pub(super) struct Way {
     pub(super) source: Arc<Source>,
+    pub(super) gate: Gate,
     pub(super) metrics: Arc<SourceMetrics>,
     pub(super) limits: BodyLimits,
     pub(super) secret_fields: SecretFields,
@@ -45,6 +48,7 @@ impl Way {
         fetcher: &Arc<Fetcher>,
     ) -> Self {
         let provider = &source.provider;
+        let token_header = source.gate.tokens.as_ref().and_then(Tokens::header);
         Self {
             metrics: metrics.source(&source.name),
             limits: BodyLimits {
@@ -53,7 +57,8 @@ impl Way {
                 pace: server.body_pace,
                 start: BODY_PACE_AFTER,
             },
-            secret_fields: SecretFields::new(&provider.secret_fields),
+            gate: Gate::new(&source.gate),
+            secret_fields: SecretFields::new(&provider.secret_fields, token_header),
             acknowledgement: provider.acknowledge.as_ref().and_then(Acknowledgement::new),
             unanswered: provider.default_answer.as_ref().and_then(Acknowledgement::new),
             failure_status: StatusCode::from_u16(provider.failure_status)

@@ -8,7 +8,7 @@ use ring::rand::SystemRandom;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use weir::config::{self, Config};
 use weir::egress::fetch::Fetcher;
@@ -25,6 +25,13 @@ use weir_store::query::{EventFilter, Page, StoredRequest};
 use weir_store::sqlite::{self, Options};
 
 pub(crate) const NOW_MS: u64 = 1_760_000_000_000;
+
+/// Files that a source may refer to.
+const SECRETS: [(&str, &str); 3] = [
+    ("secret", "a secret of some length"),
+    ("token", "user:t0ken-of-today"),
+    ("old-token", "user:t0ken-of-old"),
+];
 
 const SOURCES: &str = r#"
 [sources.github]
@@ -86,7 +93,7 @@ pub(crate) struct Hub {
     pub(crate) running: JoinHandle<()>,
     /// The time that signatures are judged by; the store has its own.
     pub(crate) clock: Arc<HandClock>,
-    _dir: TempDir,
+    pub(crate) dir: TempDir,
 }
 
 pub(crate) struct Reply {
@@ -124,7 +131,9 @@ impl Hub {
     /// A hub that does not know yet who gets events.
     pub(crate) async fn closed(server: &str, change: impl FnOnce(&mut Options)) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("secret"), "a secret of some length").unwrap();
+        for (name, secret) in SECRETS {
+            std::fs::write(dir.path().join(name), secret).unwrap();
+        }
         let text = format!("[server]\n{server}\n{SOURCES}");
         let config = config::load_text("weir.toml", &text, dir.path(), false);
         Self::build(dir, config.unwrap_or_else(|e| panic!("{e}")).config, change).await
@@ -165,11 +174,24 @@ impl Hub {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         let running = tokio::spawn(ingress.run(listener));
-        Self { addr, config, store, health, metrics, drain, running, clock, _dir: dir }
+        Self { addr, config, store, health, metrics, drain, running, clock, dir }
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.addr).await.unwrap()
+    }
+
+    /// A connection from this address, which has to be one of this machine's.
+    pub(crate) async fn connect_from(&self, address: [u8; 4]) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from((address, 0))).unwrap();
+        socket.connect(self.addr).await.unwrap()
+    }
+
+    pub(crate) async fn raw_from(&self, address: [u8; 4], bytes: &str) -> Reply {
+        let mut stream = self.connect_from(address).await;
+        stream.write_all(bytes.as_bytes()).await.unwrap();
+        reply(&mut stream).await
     }
 
     /// Sends bytes on a connection of their own.
@@ -223,6 +245,12 @@ impl Hub {
         let detail = self.store.event(event.id).await.unwrap().unwrap();
         self.store.request(detail.request.unwrap()).await.unwrap().unwrap()
     }
+}
+
+/// A request that nobody signed.
+pub(crate) fn junk(source: &str) -> String {
+    let signature = format!("sha256={}", "00".repeat(32));
+    request(&format!("/webhook/{source}"), &[("x-hub-signature-256", &signature)], "{}")
 }
 
 pub(crate) fn request(path: &str, headers: &[(&str, &str)], body: &str) -> String {

@@ -4,6 +4,7 @@
 
 mod bed;
 
+mod gates;
 mod keys;
 mod overload;
 mod published;

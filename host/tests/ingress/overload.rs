@@ -1,14 +1,12 @@
 //! What a connection and an address may cost, and what holds when too many want too much.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpSocket, TcpStream};
 
-use crate::bed::{Hub, Reply, closed, reply, request};
+use crate::bed::{Hub, Reply, closed, junk, reply, request};
 
 #[tokio::test]
 async fn who_sends_too_slowly_is_told_and_let_go() {
@@ -81,30 +79,12 @@ async fn whoever_opens_connections_and_says_nothing_keeps_nobody_out() {
 const TEN_REFUSALS: &str =
     "[server.per_address]\nrefusals = 10\nrefusals_per_second = 1\nloopback = true";
 
-async fn connect_from(hub: &Hub, address: [u8; 4]) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind(SocketAddr::from((address, 0))).unwrap();
-    socket.connect(hub.addr).await.unwrap()
-}
-
-async fn raw_from(hub: &Hub, address: [u8; 4], bytes: &str) -> Reply {
-    let mut stream = connect_from(hub, address).await;
-    stream.write_all(bytes.as_bytes()).await.unwrap();
-    reply(&mut stream).await
-}
-
 const FLOODER: [u8; 4] = [127, 0, 0, 9];
-
-/// A request that nobody signed.
-fn junk(source: &str) -> String {
-    let signature = format!("sha256={}", "00".repeat(32));
-    request(&format!("/webhook/{source}"), &[("x-hub-signature-256", &signature)], "{}")
-}
 
 async fn flood(hub: &Hub, source: &str) -> Vec<Reply> {
     let mut replies = Vec::new();
     for _ in 0..30 {
-        replies.push(raw_from(hub, FLOODER, &junk(source)).await);
+        replies.push(hub.raw_from(FLOODER, &junk(source)).await);
     }
     replies
 }
@@ -118,13 +98,13 @@ async fn an_address_that_was_refused_too_often_is_told_to_wait() {
     assert_eq!(last.problem(), (429, "too_many_refusals".into()));
     assert!(last.head.contains("\nretry-after: 1"), "{}", last.head);
     // Neither the body nor the rest of the head is waited for: the answer comes after a head that promises more.
-    let mut unsent = connect_from(&hub, FLOODER).await;
+    let mut unsent = hub.connect_from(FLOODER).await;
     let head = b"POST /webhook/github HTTP/1.1\r\nHost: h\r\nContent-Length: 99999\r\n\r\n";
     unsent.write_all(head).await.unwrap();
     assert_eq!(reply(&mut unsent).await.status, 429);
     let paths = async |n: usize| {
         let path = request(&format!("/nothing/{n}"), &[], "");
-        raw_from(&hub, FLOODER, &path).await.status
+        hub.raw_from(FLOODER, &path).await.status
     };
     for n in 0..10 {
         assert_eq!(paths(n).await, 404);
@@ -136,22 +116,22 @@ async fn an_address_that_was_refused_too_often_is_told_to_wait() {
 async fn a_flood_costs_nobody_at_another_address_and_no_other_source_at_its_own() {
     let hub = Hub::with(TEN_REFUSALS, |_| {}).await;
     flood(&hub, "github").await;
-    let elsewhere = raw_from(&hub, [127, 0, 0, 10], &hub.push("d-1", "{}")).await;
+    let elsewhere = hub.raw_from([127, 0, 0, 10], &hub.push("d-1", "{}")).await;
     assert_eq!(elsewhere.status, 200);
     let other_source = hub.signed("small", &[("x-webhook-event", "a")], "{}", 0);
-    assert_eq!(raw_from(&hub, FLOODER, &other_source).await.status, 202);
+    assert_eq!(hub.raw_from(FLOODER, &other_source).await.status, 202);
 }
 
 #[tokio::test]
 async fn a_sender_that_has_proven_itself_is_heard_through_a_flood_from_its_own_address() {
     let hub = Hub::with(TEN_REFUSALS, |_| {}).await;
-    let mut proven = connect_from(&hub, FLOODER).await;
+    let mut proven = hub.connect_from(FLOODER).await;
     for n in 0..30 {
         proven.write_all(hub.push(&format!("early-{n}"), "{}").as_bytes()).await.unwrap();
         assert_eq!(reply(&mut proven).await.status, 200, "verified requests cost nothing");
     }
     flood(&hub, "github").await;
-    assert_eq!(raw_from(&hub, FLOODER, &hub.push("d-1", "{}")).await.status, 429);
+    assert_eq!(hub.raw_from(FLOODER, &hub.push("d-1", "{}")).await.status, 429);
     for n in 0..30 {
         proven.write_all(hub.push(&format!("late-{n}"), "{}").as_bytes()).await.unwrap();
         assert_eq!(reply(&mut proven).await.status, 200);
@@ -170,9 +150,9 @@ async fn this_machine_is_not_held_to_what_strangers_may_cost() {
     let hub = Hub::with("[server.per_address]\nrefusals = 10\nconnections = 2", |_| {}).await;
     let replies = flood(&hub, "github").await;
     assert!(replies.iter().all(|reply| reply.status == 401), "a proxy stands for everybody");
-    let _held = [connect_from(&hub, FLOODER).await, connect_from(&hub, FLOODER).await];
+    let _held = [hub.connect_from(FLOODER).await, hub.connect_from(FLOODER).await];
     until(|| hub.metrics.connections().get() == 2).await;
-    assert_eq!(raw_from(&hub, FLOODER, &hub.push("d-1", "{}")).await.status, 200);
+    assert_eq!(hub.raw_from(FLOODER, &hub.push("d-1", "{}")).await.status, 200);
 }
 
 #[tokio::test]
@@ -180,17 +160,17 @@ async fn an_address_has_so_many_connections_and_no_more() {
     let hub = Hub::with("[server.per_address]\nconnections = 3\nloopback = true", |_| {}).await;
     let mut held = Vec::new();
     for _ in 0..3 {
-        held.push(connect_from(&hub, FLOODER).await);
+        held.push(hub.connect_from(FLOODER).await);
     }
     until(|| hub.metrics.connections().get() == 3).await;
-    let mut fourth = connect_from(&hub, FLOODER).await;
+    let mut fourth = hub.connect_from(FLOODER).await;
     let refused = reply(&mut fourth).await;
     assert_eq!(refused.status, 429);
     assert!(refused.head.contains("\nretry-after: "), "{}", refused.head);
-    assert_eq!(raw_from(&hub, [127, 0, 0, 10], &hub.push("d-1", "{}")).await.status, 200);
+    assert_eq!(hub.raw_from([127, 0, 0, 10], &hub.push("d-1", "{}")).await.status, 200);
     held.pop();
     until(|| hub.metrics.connections().get() == 2).await;
-    assert_eq!(raw_from(&hub, FLOODER, &hub.push("d-2", "{}")).await.status, 200);
+    assert_eq!(hub.raw_from(FLOODER, &hub.push("d-2", "{}")).await.status, 200);
 }
 
 #[tokio::test]

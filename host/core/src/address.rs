@@ -1,0 +1,415 @@
+//! Addresses: blocks of them, and whose address a request really came from when proxies stand between.
+//!
+//! What a proxy says about the one before it is believed of proxies that the operator trusts and of nobody else, and
+//! only in the one header that they are known to write: whatever a sender makes up stands to the left of that.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+use ipnet::{IpNet, Ipv4Net};
+use thiserror::Error;
+
+/// Proxies in a row that may be trusted. A longer chain is read no further.
+const HOPS_MAX: usize = 32;
+
+/// A block of addresses, such as `203.0.113.0/24`, `2001:db8::/32`, or one address alone. Blocks of IPv4 in the clothes
+/// of IPv6 are blocks of IPv4, and so are the addresses that are looked for in them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Block(IpNet);
+
+/// A text that is no block. The operator's to mend.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum InvalidBlock {
+    /// Not of the form at all.
+    #[error("is no address or block, such as \"203.0.113.7\" or \"2001:db8::/32\"")]
+    Form,
+    /// The address has bits that its prefix leaves out: one of the two is a mistake.
+    #[error("has address bits beyond its prefix; did you mean `{0}`?")]
+    Beyond(Block),
+}
+
+impl Block {
+    /// True if the address is in the block.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.0.contains(&address.to_canonical())
+    }
+}
+
+impl FromStr for Block {
+    type Err = InvalidBlock;
+
+    fn from_str(text: &str) -> Result<Self, InvalidBlock> {
+        let net = match text.parse::<IpNet>() {
+            Ok(net) => net,
+            Err(_) => text.parse::<IpAddr>().map_err(|_| InvalidBlock::Form)?.into(),
+        };
+        let canonical = canonical(net);
+        let whole = canonical.trunc();
+        if whole == canonical { Ok(Self(whole)) } else { Err(InvalidBlock::Beyond(Self(whole))) }
+    }
+}
+
+fn canonical(net: IpNet) -> IpNet {
+    const MAPPED_BITS: u8 = 96;
+    let IpNet::V6(v6) = net else { return net };
+    match (v6.addr().to_ipv4_mapped(), v6.prefix_len().checked_sub(MAPPED_BITS)) {
+        // A prefix of at most 32 bits is right for IPv4.
+        (Some(v4), Some(prefix)) => Ipv4Net::new(v4, prefix).map_or(net, IpNet::V4),
+        _ => net,
+    }
+}
+
+impl fmt::Display for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// The header in which an operator's proxies say for whom they speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForwardedBy {
+    /// `X-Forwarded-For: 203.0.113.7, 198.51.100.2`
+    XForwardedFor,
+    /// `Forwarded: for=203.0.113.7, for="[2001:db8::1]:4711"` (RFC 7239)
+    Forwarded,
+}
+
+impl ForwardedBy {
+    /// The header's name, in lower case.
+    #[must_use]
+    pub const fn header(self) -> &'static str {
+        match self {
+            Self::XForwardedFor => "x-forwarded-for",
+            Self::Forwarded => "forwarded",
+        }
+    }
+
+    /// What stands before the last entry of a line, if anything does, and that entry.
+    fn split_last(self, line: &[u8]) -> (Option<&[u8]>, &[u8]) {
+        let comma = match self {
+            Self::XForwardedFor => line.iter().rposition(|b| *b == b','),
+            Self::Forwarded => last_comma(line),
+        };
+        comma.map_or((None, line), |at| (Some(&line[..at]), &line[at + 1..]))
+    }
+
+    fn address(self, entry: &[u8]) -> Option<IpAddr> {
+        let entry = std::str::from_utf8(entry).ok()?.trim_matches([' ', '\t']);
+        match self {
+            Self::XForwardedFor => node(entry),
+            Self::Forwarded => forwarded_for(entry),
+        }
+    }
+}
+
+/// The proxies that an operator trusts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrustedProxies {
+    blocks: Vec<Block>,
+    by: ForwardedBy,
+}
+
+impl TrustedProxies {
+    /// Proxies at these addresses, which write this header.
+    #[must_use]
+    pub fn new(blocks: Vec<Block>, by: ForwardedBy) -> Self {
+        Self { blocks, by }
+    }
+
+    /// Whether a proxy of this address is trusted.
+    #[must_use]
+    pub fn contain(&self, address: IpAddr) -> bool {
+        self.blocks.iter().any(|block| block.contains(address))
+    }
+
+    /// The header to hand to [`Self::client`], in lower case.
+    #[must_use]
+    pub const fn header(&self) -> &'static str {
+        self.by.header()
+    }
+
+    /// Who a request came from: the right-most address in the chain that is no trusted proxy's. `lines` are the values
+    /// of [`Self::header`] in their order. An entry that names no address ends the walk, and the request then counts
+    /// as the last trusted proxy's own: whoever stands to the left of it was vouched for by nobody.
+    #[must_use]
+    pub fn client<'a>(
+        &self,
+        peer: IpAddr,
+        lines: impl DoubleEndedIterator<Item = &'a [u8]>,
+    ) -> IpAddr {
+        let mut client = peer.to_canonical();
+        let mut lines = lines.rev();
+        let mut line = None;
+        for _ in 0..HOPS_MAX {
+            if !self.contain(client) {
+                break;
+            }
+            let Some(rest) = line.take().or_else(|| lines.next()) else { break };
+            let (before, entry) = self.by.split_last(rest);
+            let Some(address) = self.by.address(entry) else { break };
+            line = before;
+            client = address.to_canonical();
+        }
+        client
+    }
+}
+
+/// An address as proxies write it: with a port or without, IPv6 in brackets or bare.
+fn node(text: &str) -> Option<IpAddr> {
+    if let Some(rest) = text.strip_prefix('[') {
+        let (address, port) = rest.split_once(']')?;
+        let named = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
+        return named.then(|| address.parse::<Ipv6Addr>().ok())?.map(IpAddr::V6);
+    }
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some(address);
+    }
+    let (address, port) = text.split_once(':')?;
+    is_port(port).then(|| address.parse::<Ipv4Addr>().ok())?.map(IpAddr::V4)
+}
+
+fn is_port(text: &str) -> bool {
+    (1..=5).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// The last comma that stands outside quotation marks. Read from the right, because the left is where a sender may have
+/// left a mark open.
+fn last_comma(line: &[u8]) -> Option<usize> {
+    let mut quoted = false;
+    for (at, byte) in line.iter().enumerate().rev() {
+        match byte {
+            b'"' if !is_escaped(line, at) => quoted = !quoted,
+            b',' if !quoted => return Some(at),
+            _ => {}
+        }
+    }
+    None
+}
+
+fn is_escaped(line: &[u8], at: usize) -> bool {
+    line[..at].iter().rev().take_while(|b| **b == b'\\').count() % 2 == 1
+}
+
+/// The address in the `for` of one element of `Forwarded`. None for a name that hides it, and for what is no element.
+fn forwarded_for(element: &str) -> Option<IpAddr> {
+    let mut found = None;
+    let mut rest = Some(element);
+    while let Some(text) = rest {
+        let (name, text) = text.trim_start_matches([' ', '\t']).split_once('=')?;
+        if name.is_empty() || !name.bytes().all(is_token) {
+            return None;
+        }
+        let (value, after) = value(text)?;
+        let after = after.trim_matches([' ', '\t']);
+        rest = match after.strip_prefix(';') {
+            Some(more) => Some(more),
+            None if after.is_empty() => None,
+            None => return None,
+        };
+        if name.eq_ignore_ascii_case("for") {
+            let second = found.replace(node(&value)?).is_some();
+            if second {
+                return None;
+            }
+        }
+    }
+    found
+}
+
+/// A token or a quoted text at the start, and what follows it.
+fn value(text: &str) -> Option<(Cow<'_, str>, &str)> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let end = text.bytes().position(|b| !is_token(b)).unwrap_or(text.len());
+        return (end > 0).then(|| (text[..end].into(), &text[end..]));
+    };
+    let mut plain = String::new();
+    let mut chars = quoted.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return Some((plain.into(), &quoted[at + 1..])),
+            '\\' => plain.push(chars.next()?.1),
+            c => plain.push(c),
+        }
+    }
+    None
+}
+
+const fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn block(text: &str) -> Block {
+        text.parse().unwrap()
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    const PEER: &str = "10.0.0.1";
+
+    /// Behind proxies in 10/8 and 2001:db8::/32; the peer is one of them.
+    fn client(by: ForwardedBy, lines: &[&str]) -> String {
+        let proxies = TrustedProxies::new(vec![block("10.0.0.0/8"), block("2001:db8::/32")], by);
+        proxies.client(ip(PEER), lines.iter().map(|line| line.as_bytes())).to_string()
+    }
+
+    fn x(lines: &[&str]) -> String {
+        client(ForwardedBy::XForwardedFor, lines)
+    }
+
+    fn f(lines: &[&str]) -> String {
+        client(ForwardedBy::Forwarded, lines)
+    }
+
+    #[test]
+    fn a_block_holds_its_addresses_however_they_are_written() {
+        assert!(block("203.0.113.0/24").contains(ip("203.0.113.255")));
+        assert!(block("203.0.113.0/24").contains(ip("::ffff:203.0.113.9")));
+        assert!(!block("203.0.113.0/24").contains(ip("203.0.114.0")));
+        assert!(block("::ffff:203.0.113.0/120").contains(ip("203.0.113.9")));
+        assert!(block("203.0.113.7").contains(ip("203.0.113.7")));
+        assert!(!block("203.0.113.7").contains(ip("203.0.113.8")));
+        assert!(block("2001:db8::/32").contains(ip("2001:db8:ffff::1")));
+        assert!(!block("2001:db8::/32").contains(ip("2001:db9::1")));
+        assert!(!block("::/0").contains(ip("203.0.113.7")), "all of IPv6 is nothing of IPv4");
+        assert!(!block("0.0.0.0/0").contains(ip("2001:db8::1")));
+    }
+
+    #[test]
+    fn a_block_that_is_none_is_refused_with_what_was_meant() {
+        for text in ["", "203.0.113", "203.0.113.0/33", "example.com", "203.0.113.0/24 ", "::g"] {
+            assert_eq!(text.parse::<Block>(), Err(InvalidBlock::Form), "{text}");
+        }
+        let beyond = "203.0.113.7/24".parse::<Block>().unwrap_err();
+        assert_eq!(beyond, InvalidBlock::Beyond(block("203.0.113.0/24")));
+        assert!(beyond.to_string().contains("203.0.113.0/24"), "{beyond}");
+    }
+
+    #[test]
+    fn the_client_is_the_right_most_address_that_is_no_trusted_proxys() {
+        assert_eq!(x(&["192.0.2.1"]), "192.0.2.1");
+        assert_eq!(x(&["192.0.2.1, 10.0.0.2"]), "192.0.2.1");
+        assert_eq!(x(&["192.0.2.1", "2001:db8::7, 10.0.0.2"]), "192.0.2.1", "lines are one list");
+        assert_eq!(f(&["for=192.0.2.1;proto=https;by=10.0.0.9"]), "192.0.2.1");
+        assert_eq!(f(&[r#"for=192.0.2.1, For="[2001:db8::7]:4711""#]), "192.0.2.1");
+        assert_eq!(f(&[r#"for="[2a00::1]:4711";host="a, b""#]), "2a00::1");
+    }
+
+    #[test]
+    fn what_a_sender_makes_up_stands_to_the_left_and_is_not_read() {
+        assert_eq!(x(&["198.51.100.7, 192.0.2.1"]), "192.0.2.1");
+        assert_eq!(x(&["10.0.0.7, 192.0.2.1, 10.0.0.2"]), "192.0.2.1");
+        assert_eq!(x(&["nonsense,,\u{fffd}, 192.0.2.1"]), "192.0.2.1");
+        assert_eq!(f(&["for=198.51.100.7, for=192.0.2.1"]), "192.0.2.1");
+        assert_eq!(f(&[r#"for="198.51.100.7, for=192.0.2.1"#]), "192.0.2.1", "a mark left open");
+        assert_eq!(f(&[r#"for=1;a="\"#, "for=192.0.2.1"]), "192.0.2.1");
+    }
+
+    #[test]
+    fn a_peer_that_is_not_trusted_speaks_for_itself_alone() {
+        let proxies = TrustedProxies::new(vec![block("10.0.0.0/8")], ForwardedBy::XForwardedFor);
+        let lines = ["198.51.100.7".as_bytes()];
+        assert_eq!(proxies.client(ip("192.0.2.1"), lines.into_iter()), ip("192.0.2.1"));
+        assert_eq!(proxies.client(ip("::ffff:10.0.0.1"), lines.into_iter()), ip("198.51.100.7"));
+        let nobody = TrustedProxies::new(vec![], ForwardedBy::XForwardedFor);
+        assert_eq!(nobody.client(ip("10.0.0.1"), lines.into_iter()), ip("10.0.0.1"));
+    }
+
+    #[test]
+    fn an_entry_that_names_no_address_ends_the_walk_at_the_last_trusted_one() {
+        for entry in
+            ["unknown", "", "_hidden", "192.0.2.1:", "192.0.2.1:x", "192.0.2", "[192.0.2.1]"]
+        {
+            assert_eq!(x(&[&format!("198.51.100.7, {entry}, 10.0.0.2")]), "10.0.0.2", "{entry}");
+        }
+        for element in [
+            "for=unknown",
+            "for=_hidden",
+            "by=192.0.2.1",
+            "for=192.0.2.1;for=192.0.2.2",
+            "for=192.0.2.1;",
+            "for=192.0.2.1 x",
+            "for =192.0.2.1",
+            "for=[2a00::1]",
+            "192.0.2.1",
+            "",
+            r#"for="192.0.2.1"#,
+            r#"for=192.0.2.1;host=\"a"#,
+        ] {
+            let line = format!("for=198.51.100.7, {element}, for=10.0.0.2");
+            assert_eq!(f(&[&line]), "10.0.0.2", "{element}");
+        }
+        assert_eq!(x(&[]), PEER);
+        assert_eq!(x(&["10.0.0.3, 10.0.0.2"]), "10.0.0.3", "all of it is ours");
+    }
+
+    #[test]
+    fn a_chain_of_proxies_without_end_is_read_so_far_and_no_further() {
+        let endless = format!("192.0.2.1{}", ", 10.0.0.2".repeat(1_000_000));
+        assert_eq!(x(&[&endless]), "10.0.0.2");
+    }
+
+    fn headers() -> impl Strategy<Value = ForwardedBy> {
+        prop_oneof![Just(ForwardedBy::XForwardedFor), Just(ForwardedBy::Forwarded)]
+    }
+
+    fn written(by: ForwardedBy, address: IpAddr, port: Option<u16>, quoted: bool) -> String {
+        let node = match (address, port) {
+            (IpAddr::V4(v4), None) => v4.to_string(),
+            (IpAddr::V4(v4), Some(port)) => format!("{v4}:{port}"),
+            (IpAddr::V6(v6), None) => format!("[{v6}]"),
+            (IpAddr::V6(v6), Some(port)) => format!("[{v6}]:{port}"),
+        };
+        let plain = !quoted && node.bytes().all(is_token);
+        match by {
+            ForwardedBy::XForwardedFor => node,
+            ForwardedBy::Forwarded if plain => format!("for={node}"),
+            ForwardedBy::Forwarded => format!("proto=https; for=\"{node}\""),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_without_a_panic(
+            by in headers(),
+            lines in prop::collection::vec("([0-9a-f.:,;=\"\\\\ \\[\\]for]|for=|\\PC){0,60}", 0..4),
+        ) {
+            client(by, &lines.iter().map(String::as_str).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn whatever_a_sender_sends_the_address_that_our_proxy_saw_counts(
+            by in headers(),
+            made_up in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 0..3),
+            address: IpAddr,
+            port: Option<u16>,
+            quoted: bool,
+            same_line: bool,
+        ) {
+            let proxies = TrustedProxies::new(vec![block("10.0.0.0/8")], by);
+            prop_assume!(!proxies.contain(address));
+            let mut lines = made_up;
+            let entry = written(by, address, port, quoted);
+            match lines.last_mut() {
+                Some(last) if same_line => {
+                    last.extend_from_slice(b", ");
+                    last.extend_from_slice(entry.as_bytes());
+                }
+                _ => lines.push(entry.into_bytes()),
+            }
+            let found = proxies.client(ip(PEER), lines.iter().map(Vec::as_slice));
+            prop_assert_eq!(found, address.to_canonical());
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! How often something may happen: a bucket that is emptied by what happens and fills again at a steady rate. Pure: the
+//! time is an argument.
+
+use std::time::Duration;
+
+/// So many in a time, and so many at once after a time without any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Nanoseconds in which one more may happen.
+    each: u64,
+    /// Nanoseconds that may be owed.
+    most: u64,
+}
+
+impl Rate {
+    /// `count` in `per`, and `burst` at once. Of neither less than one.
+    #[must_use]
+    pub fn new(count: u32, per: Duration, burst: u32) -> Self {
+        let each = (nanos(per) / u64::from(count.max(1))).max(1);
+        Self { each, most: each.saturating_mul(u64::from(burst.max(1))) }
+    }
+}
+
+/// What has happened of late, as the moment at which nothing of it counts any more, in nanoseconds. A bucket whose
+/// moment has passed says no more than a new one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bucket {
+    paid_at: u64,
+}
+
+impl Bucket {
+    /// How long until one more can be borne; none if it can be now.
+    #[must_use]
+    pub fn wait(self, rate: Rate, now: Duration) -> Option<Duration> {
+        let now = nanos(now);
+        let borne_at = self.paid_at.saturating_add(rate.each).saturating_sub(rate.most);
+        (borne_at > now).then(|| Duration::from_nanos(borne_at - now))
+    }
+
+    /// One more has happened, whether or not it could be borne. More than all that may be owed is not charged: what was
+    /// on its way when the bucket ran dry makes nobody wait for longer.
+    pub fn charge(&mut self, rate: Rate, now: Duration) {
+        let now = nanos(now);
+        let owed_until = self.paid_at.max(now).saturating_add(rate.each);
+        self.paid_at = owed_until.min(now.saturating_add(rate.most));
+    }
+
+    /// Lets one more happen if it can be borne, or says how long it has to wait.
+    pub fn take(&mut self, rate: Rate, now: Duration) -> Result<(), Duration> {
+        match self.wait(rate, now) {
+            Some(wait) => Err(wait),
+            None => {
+                self.charge(rate, now);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_burst_goes_through_at_once_and_then_one_at_a_time() {
+        let rate = Rate::new(100, Duration::from_secs(1), 3);
+        let mut bucket = Bucket::default();
+        let mut at = |ms| bucket.take(rate, Duration::from_millis(ms));
+        assert_eq!((at(0), at(0), at(0)), (Ok(()), Ok(()), Ok(())));
+        assert_eq!(at(0), Err(Duration::from_millis(10)));
+        assert_eq!(at(4), Err(Duration::from_millis(6)), "asking costs nothing");
+        assert_eq!((at(10), at(10)), (Ok(()), Err(Duration::from_millis(10))));
+        assert_eq!((at(1_000), at(1_000), at(1_000)), (Ok(()), Ok(()), Ok(())));
+    }
+
+    #[test]
+    fn the_smallest_rate_is_one() {
+        assert_eq!(
+            Rate::new(0, Duration::from_secs(1), 0),
+            Rate::new(1, Duration::from_secs(1), 1)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn in_any_stretch_of_time_no_more_happens_than_the_rate_and_a_burst(
+            count in 1u32..50,
+            burst in 1u32..20,
+            gaps_ms in prop::collection::vec(0u64..400, 1..200),
+        ) {
+            let rate = Rate::new(count, Duration::from_secs(1), burst);
+            let (mut bucket, mut now, mut had) = (Bucket::default(), Duration::ZERO, Vec::new());
+            for gap in gaps_ms {
+                now += Duration::from_millis(gap);
+                match bucket.take(rate, now) {
+                    Ok(()) => had.push(now),
+                    Err(wait) => prop_assert_eq!(bucket.wait(rate, now + wait), None),
+                }
+            }
+            for (first, from) in had.iter().enumerate() {
+                for (n, until) in (1u32..).zip(&had[first..]) {
+                    let forgiven = (*until - *from).as_secs_f64() * f64::from(count);
+                    prop_assert!(f64::from(n) <= f64::from(burst) + forgiven + 1e-4);
+                }
+            }
+        }
+    }
+}

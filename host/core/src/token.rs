@@ -1,0 +1,231 @@
+//! A token that senders show besides their signature, or where they have none. Only digests of the tokens are kept.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest as _, Sha256};
+use subtle::{Choice, ConstantTimeEq as _};
+use thiserror::Error;
+
+use crate::verify::Secret;
+
+/// Where a request has its token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenPlace {
+    /// `Authorization: Bearer TOKEN`
+    Bearer,
+    /// `Authorization: Basic …`; the token is `user:password`.
+    Basic,
+    /// A header of its own, by its name in lower case.
+    Header(Box<str>),
+    /// A parameter of the URL's query.
+    Query(Box<str>),
+}
+
+/// A text that is no place. The operator's to mend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("write \"bearer\", \"basic\", \"header:NAME\" or \"query:NAME\"")]
+pub struct InvalidTokenPlace;
+
+impl FromStr for TokenPlace {
+    type Err = InvalidTokenPlace;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTokenPlace> {
+        let is_name = |name: &str| {
+            !name.is_empty()
+                && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        };
+        match text.split_once(':') {
+            None if text == "bearer" => Ok(Self::Bearer),
+            None if text == "basic" => Ok(Self::Basic),
+            Some(("header", name)) if is_name(name) => {
+                Ok(Self::Header(name.to_ascii_lowercase().into()))
+            }
+            Some(("query", name)) if is_name(name) => Ok(Self::Query(name.into())),
+            _ => Err(InvalidTokenPlace),
+        }
+    }
+}
+
+/// Why a request is not let through. The sender's fault; trying again does not help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum TokenRefusal {
+    /// There is none where it belongs.
+    #[error("the token is missing")]
+    Missing,
+    /// There are several, and no saying which is meant.
+    #[error("the token is there more than once")]
+    Several,
+    /// It is none of those that are live.
+    #[error("the token is wrong")]
+    Wrong,
+}
+
+impl TokenRefusal {
+    /// The stable code.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Missing => "token_missing",
+            Self::Several => "token_repeated",
+            Self::Wrong => "token_wrong",
+        }
+    }
+}
+
+/// The tokens that are live, and where a request has to have one of them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Tokens {
+    place: TokenPlace,
+    digests: Vec<[u8; 32]>,
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokens").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+impl Tokens {
+    /// These tokens, of which any is good.
+    #[must_use]
+    pub fn new<'a>(place: TokenPlace, live: impl IntoIterator<Item = &'a Secret>) -> Self {
+        let digests = live.into_iter().map(|token| Sha256::digest(token.expose()).into());
+        Self { place, digests: digests.collect() }
+    }
+
+    /// The header that tokens come in, in lower case; it must not be kept with a request.
+    #[must_use]
+    pub fn header(&self) -> Option<&str> {
+        match &self.place {
+            TokenPlace::Bearer | TokenPlace::Basic => Some("authorization"),
+            TokenPlace::Header(name) => Some(name),
+            TokenPlace::Query(_) => None,
+        }
+    }
+
+    /// Whether a request shows one of the tokens. `values` are those of [`Self::header`], `query` is the URL's.
+    ///
+    /// The time that it takes tells nothing of the live ones.
+    pub fn check<'a>(
+        &self,
+        values: impl Iterator<Item = &'a [u8]>,
+        query: Option<&'a str>,
+    ) -> Result<(), TokenRefusal> {
+        let given: Cow<'a, [u8]> = match &self.place {
+            TokenPlace::Header(_) => only(values)?.trim_ascii().into(),
+            TokenPlace::Bearer => credentials(only(values)?, b"bearer")?.into(),
+            TokenPlace::Basic => {
+                let login = credentials(only(values)?, b"basic")?;
+                STANDARD.decode(login).map_err(|_| TokenRefusal::Wrong)?.into()
+            }
+            TokenPlace::Query(name) => {
+                let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+                let value = only(pairs.filter(|(n, _)| n == &**name).map(|(_, value)| value))?;
+                value.into_owned().into_bytes().into()
+            }
+        };
+        let given: [u8; 32] = Sha256::digest(&given).into();
+        let no = Choice::from(0);
+        let right = self.digests.iter().fold(no, |right, live| right | live.ct_eq(&given));
+        if right.into() { Ok(()) } else { Err(TokenRefusal::Wrong) }
+    }
+}
+
+fn only<T>(mut values: impl Iterator<Item = T>) -> Result<T, TokenRefusal> {
+    let value = values.next().ok_or(TokenRefusal::Missing)?;
+    if values.next().is_some() { Err(TokenRefusal::Several) } else { Ok(value) }
+}
+
+/// What follows the name of the scheme in `Authorization`.
+fn credentials<'a>(value: &'a [u8], scheme: &[u8]) -> Result<&'a [u8], TokenRefusal> {
+    let (named, rest) = value.split_at_checked(scheme.len()).ok_or(TokenRefusal::Missing)?;
+    if !named.eq_ignore_ascii_case(scheme) || !rest.starts_with(b" ") {
+        return Err(TokenRefusal::Missing);
+    }
+    Ok(rest.trim_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn tokens(place: &str, live: &[&str]) -> Tokens {
+        let live: Vec<_> = live.iter().map(|token| Secret::new(*token)).collect();
+        Tokens::new(place.parse().unwrap(), &live)
+    }
+
+    fn check(place: &str, values: &[&str], query: Option<&str>) -> Result<(), TokenRefusal> {
+        let tokens = tokens(place, &["old:t0ken", "new:t0ken"]);
+        tokens.check(values.iter().map(|value| value.as_bytes()), query)
+    }
+
+    #[test]
+    fn every_live_token_is_good_in_its_place_and_no_other_is() {
+        use TokenRefusal::{Missing, Wrong};
+        for token in ["old:t0ken", "new:t0ken"] {
+            let login = STANDARD.encode(token);
+            assert_eq!(check("bearer", &[&format!("bEARER {token}")], None), Ok(()));
+            assert_eq!(check("basic", &[&format!("Basic {login}")], None), Ok(()));
+            assert_eq!(check("header:X-Key", &[token], None), Ok(()));
+            assert_eq!(check("query:key", &[], Some(&format!("a=b&key={token}"))), Ok(()));
+            assert_eq!(check("basic", &[&format!("Bearer {token}")], None), Err(Missing));
+        }
+        assert_eq!(check("query:key", &[], Some("key=old%3At0ken")), Ok(()));
+        for wrong in ["", "old:t0ke", "old:t0ken2", "OLD:T0KEN"] {
+            let login = STANDARD.encode(wrong);
+            assert_eq!(check("bearer", &[&format!("Bearer {wrong}")], None), Err(Wrong));
+            assert_eq!(check("basic", &[&format!("Basic {login}")], None), Err(Wrong));
+            assert_eq!(check("header:X-Key", &[wrong], None), Err(Wrong));
+            assert_eq!(check("query:key", &[], Some(&format!("key={wrong}"))), Err(Wrong));
+        }
+        assert_eq!(check("basic", &["Basic *"], None), Err(Wrong));
+    }
+
+    #[test]
+    fn none_is_missing_and_two_are_too_many() {
+        use TokenRefusal::{Missing, Several};
+        for place in ["bearer", "basic", "header:x-key", "query:key"] {
+            assert_eq!(check(place, &[], None), Err(Missing));
+        }
+        assert_eq!(check("bearer", &["old:t0ken"], None), Err(Missing));
+        assert_eq!(check("bearer", &["Bearer"], None), Err(Missing));
+        assert_eq!(check("bearer", &["Bearer old:t0ken", "Bearer x"], None), Err(Several));
+        assert_eq!(check("query:key", &[], Some("key=old:t0ken&key=x")), Err(Several));
+    }
+
+    #[test]
+    fn a_place_is_one_of_four() {
+        assert_eq!(tokens("header:X-Key", &[]).header(), Some("x-key"));
+        assert_eq!(tokens("bearer", &[]).header(), Some("authorization"));
+        assert_eq!(tokens("query:key", &[]).header(), None);
+        for text in ["", "Bearer", "header", "header:", "header:a b", "cookie:a", "bearer:a"] {
+            assert_eq!(text.parse::<TokenPlace>(), Err(InvalidTokenPlace), "{text}");
+        }
+    }
+
+    #[test]
+    fn tokens_do_not_print() {
+        let printed = format!("{:?}", tokens("bearer", &["hunter2"]));
+        let digest: [u8; 32] = Sha256::digest("hunter2").into();
+        assert!(!printed.contains("hunter2") && !printed.contains(&format!("{}", digest[0])));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_else_is_a_token_and_nothing_makes_a_panic(
+            value in prop::collection::vec(any::<u8>(), 0..60),
+            query in "\\PC{0,60}",
+        ) {
+            for place in ["bearer", "basic", "header:x-key", "query:key"] {
+                let tokens = tokens(place, &["a token that nobody guesses"]);
+                prop_assert!(tokens.check([&value[..]].into_iter(), Some(&query)).is_err());
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What stands before a source besides its signatures: `allow_ips`, `auth`, and `rate` with its `burst`.
+
+use std::time::Duration;
+
+use toml::de::DeValue;
+use weir_core::address::{Block, ForwardedBy};
+use weir_core::rate::Rate;
+use weir_core::token::{TokenPlace, Tokens};
+
+use super::secret;
+use super::surroundings::Surroundings;
+use super::tree::Section;
+use super::units::shortened;
+use super::value::Value;
+
+/// Most blocks of addresses in one list; each is looked at for every request. The lists that providers publish are
+/// shorter.
+const BLOCKS_MAX: usize = 1_000;
+
+/// What stands before a source.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Gate {
+    /// Where requests may come from; from anywhere if it is not said.
+    pub allow_ips: Option<Vec<Block>>,
+    /// A token that they must show.
+    pub tokens: Option<Tokens>,
+    /// How many verified ones are taken.
+    pub rate: Option<Rate>,
+}
+
+/// Takes the keys of a gate out of a source's section. What is wrong with them is noted, and missing here.
+pub(super) fn read(section: &mut Section<'_>, around: &Surroundings<'_>) -> Gate {
+    let allow_ips = blocks(section, "allow_ips");
+    if section.items("allow_ips").is_some_and(|blocks| blocks.is_empty()) {
+        section.problem("allow_ips", "is empty, so nobody could send; leave it out to allow all");
+    }
+    let auth = section.section("auth");
+    let tokens = if auth.is_given() { tokens(auth, around) } else { None };
+    Gate { allow_ips, tokens, rate: rate(section) }
+}
+
+/// A list of blocks, if there is one.
+pub(super) fn blocks(section: &mut Section<'_>, key: &'static str) -> Option<Vec<Block>> {
+    let blocks = section.list::<Block>(key)?;
+    if blocks.len() > BLOCKS_MAX {
+        section.problem(key, format!("more than {BLOCKS_MAX} blocks of addresses"));
+    }
+    Some(blocks)
+}
+
+fn tokens(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<Tokens> {
+    let place = section.must::<TokenPlace>("in");
+    let live = secret::list(&mut section, "tokens", around);
+    if !section.has("tokens") || live.as_ref().is_some_and(Vec::is_empty) {
+        section
+            .problem("tokens", "is missing; write [{ env = \"NAME\" }] or [{ file = \"path\" }]");
+    }
+    section.finish();
+    let (place, live) = (place?, live?);
+    for (index, token) in live.iter().enumerate() {
+        let key = format!("tokens[{index}]");
+        if token.scheme.is_some() {
+            section.problem(&key, "a token is for no scheme; leave `scheme` out");
+        }
+        if place == TokenPlace::Basic && !token.value.expose().contains(&b':') {
+            section.problem(&key, "for \"basic\", the secret must be user:password");
+        }
+    }
+    Some(Tokens::new(place, live.iter().map(|token| &token.value)))
+}
+
+/// So many in a second, minute or hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct PerTime {
+    count: u32,
+    time: Duration,
+}
+
+fn rate(section: &mut Section<'_>) -> Option<Rate> {
+    let per_time = section.maybe::<PerTime>("rate");
+    let burst = section.maybe::<u32>("burst");
+    if section.has("burst") && !section.has("rate") {
+        section.problem("burst", "means nothing without `rate`");
+    }
+    let PerTime { count, time } = per_time?;
+    Some(Rate::new(count, time, burst.unwrap_or(count)))
+}
+
+impl Value for PerTime {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        let text = String::read(value)?;
+        let read = || {
+            let (count, unit) = text.split_once('/')?;
+            let seconds = match unit.trim_start() {
+                "s" => 1,
+                "m" => 60,
+                "h" => 3_600,
+                _ => return None,
+            };
+            let count = count.trim_end().parse().ok().filter(|count| *count > 0)?;
+            Some(Self { count, time: Duration::from_secs(seconds) })
+        };
+        read().ok_or_else(|| {
+            format!("`{}` is no rate such as \"100/s\", \"6000/m\" or \"10/h\"", shortened(&text))
+        })
+    }
+}
+
+impl Value for Block {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        let text = String::read(value)?;
+        text.parse().map_err(|error| format!("`{}` {error}", shortened(&text)))
+    }
+}
+
+impl Value for TokenPlace {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        String::read(value)?
+            .parse()
+            .map_err(|error: weir_core::token::InvalidTokenPlace| error.to_string())
+    }
+}
+
+impl Value for ForwardedBy {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        let text = String::read(value)?;
+        let all = [Self::XForwardedFor, Self::Forwarded];
+        let known = all.into_iter().find(|by| by.header().eq_ignore_ascii_case(&text));
+        known.ok_or_else(|| "write \"x-forwarded-for\" or \"forwarded\"".into())
+    }
+}

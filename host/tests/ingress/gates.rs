@@ -1,0 +1,199 @@
+//! What stands before a source: addresses, tokens, rates, and whose word about an address is believed.
+
+use tokio::io::AsyncWriteExt;
+
+use crate::bed::{Hub, Reply, junk, reply};
+
+const FRIEND: [u8; 4] = [127, 0, 0, 8];
+const STRANGER: [u8; 4] = [127, 0, 0, 9];
+
+/// A source that takes nothing from elsewhere than the friend, 192.0.2.0/24 and one network of IPv6.
+const FENCED: &str = "[sources.fenced]\nprovider = \"custom\"\nsecrets = [{ file = \"secret\" }]\n\
+    allow_ips = [\"127.0.0.8\", \"192.0.2.0/24\", \"2001:db8::/32\"]";
+
+async fn stored_from(hub: &Hub) -> Vec<u8> {
+    hub.only_request().await.remote.unwrap().to_vec()
+}
+
+#[tokio::test]
+async fn a_source_hears_the_addresses_that_it_allows_and_no_others() {
+    let hub = Hub::with(FENCED, |_| {}).await;
+    let signed = hub.signed("fenced", &[("x-webhook-event", "a")], "{}", 0);
+    let not_allowed = (403, "address_not_allowed".to_owned());
+    assert_eq!(hub.raw_from(STRANGER, &signed).await.problem(), not_allowed);
+    let lying = signed.replace("Host: hub", "Host: hub\r\nX-Forwarded-For: 127.0.0.8");
+    assert_eq!(
+        hub.raw_from(STRANGER, &lying).await.problem(),
+        not_allowed,
+        "who asked a stranger?"
+    );
+    // Not for the body's sake: the answer comes after a head that promises more.
+    let mut unsent = hub.connect_from(STRANGER).await;
+    let head = b"POST /webhook/fenced HTTP/1.1\r\nHost: h\r\nContent-Length: 999\r\n\r\n";
+    unsent.write_all(head).await.unwrap();
+    assert_eq!(reply(&mut unsent).await.problem(), not_allowed);
+    assert!(hub.stored().await.is_empty());
+    assert_eq!(hub.raw_from(FRIEND, &signed).await.status, 200);
+    assert_eq!(stored_from(&hub).await, FRIEND);
+}
+
+/// Behind a proxy at 127.0.0.1, where the tests connect from.
+async fn behind(forwarded_by: &str, more: &str) -> Hub {
+    let server = format!(
+        "trusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\"]\nforwarded_by = \"{forwarded_by}\"\n{more}"
+    );
+    Hub::with(&server, |_| {}).await
+}
+
+/// A genuine request for a source, with a header of the proxy.
+fn through(hub: &Hub, source: &str, header: &str, id: &str) -> String {
+    let signed = hub.signed(source, &[("x-webhook-event", id)], &format!("{{\"n\":\"{id}\"}}"), 0);
+    signed.replace("Host: hub", &format!("Host: hub\r\n{header}"))
+}
+
+#[tokio::test]
+async fn behind_a_trusted_proxy_the_right_most_untrusted_address_counts() {
+    let hub = behind("x-forwarded-for", FENCED).await;
+    let ask = async |header: &str| hub.raw(through(&hub, "fenced", header, "a")).await.status;
+    for refused in [
+        "X-Forwarded-For: 198.51.100.1",
+        "X-Forwarded-For: 192.0.2.7, 198.51.100.1",
+        "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-For: 198.51.100.1, 10.0.0.2",
+        "X-Forwarded-For: 192.0.2.7, unknown",
+        "X-Forwarded-For: 192.0.2.7, 198.51.100.1, 10.0.0.2",
+        "Forwarded: for=192.0.2.7",
+        "X-Other: 192.0.2.7",
+    ] {
+        assert_eq!(ask(refused).await, 403, "{refused}");
+    }
+    assert_eq!(ask("X-Forwarded-For: 198.51.100.1, 192.0.2.7:4711, 10.0.0.2").await, 200);
+    assert_eq!(stored_from(&hub).await, [192, 0, 2, 7]);
+}
+
+#[tokio::test]
+async fn a_proxy_that_speaks_rfc_7239_is_read_so_and_in_no_other_way() {
+    let hub = behind("forwarded", FENCED).await;
+    let ask = async |header: &str| hub.raw(through(&hub, "fenced", header, "a")).await.status;
+    for refused in [
+        "X-Forwarded-For: 192.0.2.7",
+        "Forwarded: for=192.0.2.7, for=198.51.100.1",
+        "Forwarded: for=\"192.0.2.7, for=198.51.100.1",
+        "Forwarded: for=192.0.2.7, for=_hidden",
+    ] {
+        assert_eq!(ask(refused).await, 403, "{refused}");
+    }
+    assert_eq!(ask("Forwarded: for=x, for=\"[2001:db8::7]:4711\";proto=https").await, 200);
+}
+
+#[tokio::test]
+async fn behind_a_proxy_a_flood_is_charged_to_the_flooder_and_to_nobody_else() {
+    let per_address = "[server.per_address]\nrefusals = 10\nrefusals_per_second = 1";
+    let hub = behind("x-forwarded-for", per_address).await;
+    // One connection, as a proxy keeps it, carries everybody.
+    let mut proxy = hub.connect().await;
+    let good = through(&hub, "batch", "X-Forwarded-For: 192.0.2.7", "good");
+    proxy.write_all(good.as_bytes()).await.unwrap();
+    assert_eq!(reply(&mut proxy).await.status, 200);
+    let flood = junk("github").replace("Host: hub", "Host: hub\r\nX-Forwarded-For: 198.51.100.1");
+    for _ in 0..10 {
+        proxy.write_all(flood.as_bytes()).await.unwrap();
+        assert_eq!(reply(&mut proxy).await.status, 401);
+    }
+    assert_eq!(hub.raw(&flood).await.problem(), (429, "too_many_refusals".into()));
+    for id in ["d-1", "d-2"] {
+        let push =
+            hub.push(id, "{}").replace("Host: hub", "Host: hub\r\nX-Forwarded-For: 192.0.2.7");
+        assert_eq!(hub.raw(push).await.status, 200);
+    }
+}
+
+const TOKENS: &str = "\
+    [sources.bearer]\nprovider = \"custom\"\nsecrets = [{ file = \"secret\" }]\n\
+    auth = { in = \"bearer\", tokens = [{ file = \"token\" }, { file = \"old-token\" }] }\n\
+    [sources.basic]\nprovider = \"custom\"\nsecrets = [{ file = \"secret\" }]\n\
+    auth = { in = \"basic\", tokens = [{ file = \"token\" }, { file = \"old-token\" }] }\n\
+    [sources.header]\nprovider = \"custom\"\nsecrets = [{ file = \"secret\" }]\n\
+    auth = { in = \"header:X-Partner-Token\", tokens = [{ file = \"token\" }, { file = \"old-token\" }] }\n\
+    [sources.query]\nprovider = \"custom\"\nsecrets = [{ file = \"secret\" }]\n\
+    auth = { in = \"query:key\", tokens = [{ file = \"token\" }, { file = \"old-token\" }] }\n";
+
+/// A genuine request that shows a token.
+fn showing(hub: &Hub, source: &str, token: &str) -> String {
+    use base64::Engine as _;
+    let login = base64::engine::general_purpose::STANDARD.encode(token);
+    let signed =
+        hub.signed(source, &[("x-webhook-event", "a")], &format!("{{\"t\":\"{source}\"}}"), 0);
+    match source {
+        "bearer" => {
+            signed.replace("Host: hub", &format!("Host: hub\r\nAuthorization: Bearer {token}"))
+        }
+        "basic" => {
+            signed.replace("Host: hub", &format!("Host: hub\r\nAuthorization: Basic {login}"))
+        }
+        "header" => signed.replace("Host: hub", &format!("Host: hub\r\nX-Partner-Token: {token}")),
+        _ => signed.replace("/webhook/query", &format!("/webhook/query?key={token}")),
+    }
+}
+
+#[tokio::test]
+async fn a_source_that_wants_a_token_hears_who_shows_a_live_one_in_its_place() {
+    let hub = Hub::with(TOKENS, |_| {}).await;
+    for source in ["bearer", "basic", "header", "query"] {
+        for token in ["user:t0ken-of-today", "user:t0ken-of-old"] {
+            assert_eq!(hub.raw(showing(&hub, source, token)).await.status, 200, "{source} {token}");
+        }
+        let wrong = hub.raw(showing(&hub, source, "user:t0ken-of-nobody")).await;
+        assert_eq!(wrong.problem(), (403, "token_wrong".into()), "{source}");
+        let none = hub.raw(hub.signed(source, &[], "{}", 0)).await;
+        assert_eq!(none.problem(), (403, "token_missing".into()), "{source}");
+        let unsigned = showing(&hub, source, "user:t0ken-of-today").replace("sha256=", "sha256=0");
+        assert_eq!(hub.raw(unsigned).await.status, 401, "a token is no signature: {source}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_found_nowhere_afterwards() {
+    let hub = Hub::with(TOKENS, |_| {}).await;
+    for source in ["bearer", "basic", "header", "query"] {
+        let taken = hub.raw(showing(&hub, source, "user:t0ken-of-today")).await;
+        assert_eq!(taken.status, 200);
+        assert!(!String::from_utf8(taken.body).unwrap().contains("t0ken"));
+    }
+    for event in hub.stored().await {
+        let detail = hub.store.event(event.id).await.unwrap().unwrap();
+        let request = hub.store.request(detail.request.unwrap()).await.unwrap().unwrap();
+        let kept = format!("{request:?}").to_lowercase();
+        assert!(!kept.contains("t0ken") && !kept.contains("dxnlcjp0mgtlbi"), "{kept}");
+        let fingerprint =
+            request.payload.headers.iter().any(|(_, v)| v.starts_with(b"fingerprint-"));
+        assert!(fingerprint || event.source.as_str() == "query");
+    }
+    for file in std::fs::read_dir(hub.dir.path()).unwrap().map(|file| file.unwrap().path()) {
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        let bytes = std::fs::read(&file).unwrap();
+        let found = bytes.windows(9).any(|part| part == b"t0ken-of-");
+        assert_eq!(found, name.ends_with("token"), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn of_verified_requests_so_many_are_taken_and_the_next_is_told_when() {
+    let limited = "[sources.limited]\nprovider = \"github\"\nsecrets = [{ file = \"secret\" }]\n\
+                   rate = \"60/h\"\nburst = 2";
+    let hub = Hub::with(limited, |_| {}).await;
+    let push = async |n: usize| -> Reply {
+        let id = format!("d-{n}");
+        let headers = [("x-github-event", "push"), ("x-github-delivery", &*id)];
+        hub.raw(hub.signed("limited", &headers, "{}", 0)).await
+    };
+    for _ in 0..20 {
+        assert_eq!(hub.raw(junk("limited")).await.status, 401, "a stranger uses nothing up");
+    }
+    assert_eq!((push(1).await.status, push(2).await.status), (200, 200));
+    let refused = push(3).await;
+    assert_eq!(refused.problem(), (429, "rate_limited".into()));
+    let after = refused.head.lines().find_map(|line| line.strip_prefix("retry-after: ")).unwrap();
+    assert!((55..=60).contains(&after.parse::<u32>().unwrap()), "{after}");
+    assert_eq!(hub.stored().await.len(), 2);
+    assert_eq!(hub.raw(hub.push("d-1", "{}")).await.status, 200, "another source has its own");
+}
