@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::Ingress;
 use super::client::Client;
-use super::limits::{HEAD_BUFFER_BYTES_MIN, LINGER, LINGER_BYTES_MAX, LOOK_AGAIN};
+use super::limits::{HEAD_BUFFER_BYTES_MIN, LINGER, LOOK_AGAIN};
 use super::roll::Enrolled;
 use super::wire::{Pace, Phase, Wire};
 use crate::config::Server;
@@ -92,8 +92,8 @@ where
         End::Crowded => ingress.metrics.refused("crowded_out"),
         End::Late(_) | End::Abandoned => {}
     }
-    if pace.lingers() {
-        let mut rest = stream.take(LINGER_BYTES_MAX as u64);
+    if let Some(bytes) = pace.lingers() {
+        let mut rest = stream.take(bytes as u64);
         let _ = timeout(LINGER, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
     }
     drop(place);

@@ -14,6 +14,8 @@ pub(super) const HEAD_BUFFER_BYTES_MIN: usize = 8 * 1024;
 pub(super) const LINGER: Duration = Duration::from_secs(2);
 /// The most bytes that are taken so.
 pub(super) const LINGER_BYTES_MAX: usize = weir_core::bounds::BODY_BYTES_MAX;
+/// The same for an address that was told to wait: enough for most bodies, and little to carry in a flood.
+pub(super) const LINGER_BYTES_MAX_IN_DEBT: usize = 64 * 1024;
 
 /// Wait after a failed accept: the usual cause is that the process has no file descriptors left.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -46,7 +46,8 @@ pub(super) struct Taken {
 }
 
 impl Ingress {
-    /// Takes one request in or refuses it. Says too whether the answer goes out with the body unread.
+    /// Takes one request in or refuses it. Says too, where the answer goes out with the body unread, how many bytes of
+    /// it to take off the wire after that.
     ///
     /// `one_length` is false unless the head is known to announce its body's length in one way.
     pub(super) async fn receive(
@@ -54,13 +55,13 @@ impl Ingress {
         request: Request<Incoming>,
         client: &Client,
         one_length: bool,
-    ) -> (Answer, bool) {
+    ) -> (Answer, Option<usize>) {
         let started = Instant::now();
         let (head, body) = request.into_parts();
         let caller = client.caller(&head.headers, &self.trust);
         let way = match head::purpose(&head.uri) {
-            Ok(Purpose::Live) => return (self.live(), false),
-            Ok(Purpose::Ready) => return (answer::health(self.health.ready().err()), false),
+            Ok(Purpose::Live) => return (self.live(), None),
+            Ok(Purpose::Ready) => return (answer::health(self.health.ready().err()), None),
             Ok(Purpose::Webhook(source)) => self.ways.get(source).ok_or(Refused::UnknownSource),
             Err(refused) => Err(refused),
         };
@@ -74,7 +75,7 @@ impl Ingress {
         match self.take_in(way, &head, body, caller, one_length).await {
             Ok(Taken { word, answer }) => {
                 way.metrics.answered(word, started.elapsed());
-                (answer, false)
+                (answer, None)
             }
             Err(refused) => {
                 way.metrics.answered(refused.code(), started.elapsed());
@@ -267,7 +268,12 @@ impl Ingress {
         Ok(Taken { word, answer })
     }
 
-    fn refuse(&self, caller: Caller<'_>, way: Option<&Way>, refused: &Refused) -> (Answer, bool) {
+    fn refuse(
+        &self,
+        caller: Caller<'_>,
+        way: Option<&Way>,
+        refused: &Refused,
+    ) -> (Answer, Option<usize>) {
         if refused.is_a_strangers() {
             self.charge(caller, way.map(|way| way.source.name.as_str()));
         }
@@ -285,7 +291,7 @@ impl Ingress {
         } else {
             "POST"
         };
-        (problem::answer(refused, &id, allow), refused.leaves_body_unread())
+        (problem::answer(refused, &id, allow), refused.linger_bytes())
     }
 
     fn live(&self) -> Answer {

@@ -14,7 +14,9 @@ use weir_core::token::TokenRefusal;
 use weir_core::verify::Refusal;
 use weir_store::StoreError;
 
-use super::limits::{RETRY_AFTER_BROKEN_S, RETRY_AFTER_BUSY_S};
+use super::limits::{
+    LINGER_BYTES_MAX, LINGER_BYTES_MAX_IN_DEBT, RETRY_AFTER_BROKEN_S, RETRY_AFTER_BUSY_S,
+};
 
 /// A reason not to take a request in. The codes are part of the released interface, the sentences are not.
 #[derive(Debug, Clone)]
@@ -148,20 +150,22 @@ impl Refused {
         }
     }
 
-    /// Whether the answer goes out with the body unread, so that the connection cannot be used again.
-    pub(super) const fn leaves_body_unread(&self) -> bool {
-        !matches!(
-            self,
+    /// How many bytes of the body to take off the wire after the answer, which goes out with the body unread, so that
+    /// the connection cannot be used again. None if the body was read.
+    pub(super) const fn linger_bytes(&self) -> Option<usize> {
+        match self {
             Self::Unverified { .. }
-                | Self::KeyUnavailable
-                | Self::Handshake(_)
-                | Self::HandshakeClosed
-                | Self::HandshakeUnconfirmed
-                | Self::Unusable(_)
-                | Self::InACircle
-                | Self::TooFast { .. }
-                | Self::Store(_)
-        )
+            | Self::KeyUnavailable
+            | Self::Handshake(_)
+            | Self::HandshakeClosed
+            | Self::HandshakeUnconfirmed
+            | Self::Unusable(_)
+            | Self::InACircle
+            | Self::TooFast { .. }
+            | Self::Store(_) => None,
+            Self::TooMany { .. } => Some(LINGER_BYTES_MAX_IN_DEBT),
+            _ => Some(LINGER_BYTES_MAX),
+        }
     }
 
     /// Whether the request, for all that is known, came from a stranger, whose address is charged with it. One that

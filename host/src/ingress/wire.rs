@@ -46,7 +46,7 @@ struct State {
     since: Instant,
     deadline: Option<Instant>,
     head: HeadLines,
-    linger: bool,
+    linger: Option<usize>,
     asked_to_end: bool,
     driver: Option<Waker>,
 }
@@ -67,7 +67,7 @@ impl Pace {
             since: now,
             deadline: Some(now + patience.head),
             head: HeadLines::default(),
-            linger: false,
+            linger: None,
             asked_to_end: false,
             driver: None,
         };
@@ -85,8 +85,9 @@ impl Pace {
         head.ended && !head.content_length
     }
 
-    /// The answer is on its way. `linger` says that it goes out before the body was read.
-    pub(super) fn answered(&self, linger: bool, now: Instant) {
+    /// The answer is on its way. `linger` says that it goes out before the body was read, and how many bytes of it are
+    /// still taken.
+    pub(super) fn answered(&self, linger: Option<usize>, now: Instant) {
         let mut state = self.state.lock();
         state.enter(Phase::Idle, now, Some(self.patience.idle));
         state.linger = linger;
@@ -133,8 +134,8 @@ impl Pace {
         state.asked_to_end
     }
 
-    /// Whether unread bytes may be on their way although the last answer is out.
-    pub(super) fn lingers(&self) -> bool {
+    /// How many bytes that may be on their way, although the last answer is out, are still taken.
+    pub(super) fn lingers(&self) -> Option<usize> {
         self.state.lock().linger
     }
 
@@ -327,7 +328,7 @@ mod tests {
         assert!(pace.serving(), "it announced no length");
         pace.arrived(b"body", start);
         assert_eq!(pace.stand(), (Phase::Serving, None));
-        pace.answered(false, start);
+        pace.answered(None, start);
         assert_eq!(pace.stand(), (Phase::Idle, Some(start + PATIENCE.idle)));
         let later = start + Duration::from_secs(60);
         pace.arrived(b"P", later);
@@ -356,7 +357,7 @@ mod tests {
         let second =
             b"POST /second HTTP/1.1\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n";
         pace.arrived(second, now);
-        pace.answered(false, now);
+        pace.answered(None, now);
         assert!(!pace.serving());
     }
 }
