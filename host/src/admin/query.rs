@@ -119,10 +119,7 @@ pub(super) fn events(raw: Option<&str>, now: Timestamp) -> Result<(EventFilter, 
 /// `target`, `limit`, `cursor`.
 pub(super) fn dead_letters(raw: Option<&str>) -> Result<(DeliveryFilter, Page), BadQuery> {
     let mut query = Query::parse(raw)?;
-    let target = query.take("target", |t| {
-        t.parse::<Target>()
-            .map_err(|_| format!("`{}` is not `handler:NAME` or `destination:NAME`", said_back(t)))
-    })?;
+    let target = query.take("target", target)?;
     let page = page(&mut query)?;
     query.finish()?;
     Ok((DeliveryFilter { state: Some(DeliveryState::DeadLetter), target }, page))
@@ -148,6 +145,11 @@ fn page(query: &mut Query<'_>) -> Result<Page, BadQuery> {
         Ok(t.to_owned())
     })?;
     Ok(Page { limit: limit.unwrap_or(LIMIT_DEFAULT), after })
+}
+
+pub(super) fn target(text: &str) -> Result<Target, String> {
+    text.parse()
+        .map_err(|_| format!("`{}` is not `handler:NAME` or `destination:NAME`", said_back(text)))
 }
 
 pub(super) fn source(text: &str) -> Result<SourceName, String> {

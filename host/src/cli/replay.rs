@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::client::{Hub, HubArgs, id};
 use super::error::CommandError;
@@ -16,13 +16,13 @@ const PAGE: u64 = 500;
 /// Longest pause between two pages.
 const PAUSE_MAX: Duration = Duration::from_secs(3_600);
 
-/// Put an event, a delivery, or all that went to nobody back to work
+/// Put an event, a delivery, all that went to nobody or all that was given up back to work
 ///
 /// An event is routed again, by the rules as they are now: to a target that it had gone to it goes again, to a new one
 /// for the first time, and where it still waits nothing changes. A delivery goes to its target again as it was filed.
 /// Nothing is copied, so what is replayed twice under one --request is replayed once.
 #[derive(Debug, Clone, clap::Args)]
-#[command(group(clap::ArgGroup::new("what").required(true).args(["event", "delivery", "unrouted"])))]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["event", "delivery", "unrouted", "dead_letters"])))]
 pub struct ReplayArgs {
     /// This event, evt_…
     #[arg(value_name = "EVENT")]
@@ -30,9 +30,15 @@ pub struct ReplayArgs {
     /// This delivery, dlv_…, as it was filed
     #[arg(long, value_name = "ID")]
     pub delivery: Option<String>,
-    /// Every event that nobody got
+    /// Every event that nobody got; what the hub says of itself only with --source weir
     #[arg(long)]
     pub unrouted: bool,
+    /// Every delivery that was given up, as it was filed
+    #[arg(long)]
+    pub dead_letters: bool,
+    /// Only for this target, such as handler:orders or destination:ops
+    #[arg(long, requires = "dead_letters")]
+    pub target: Option<String>,
     /// Only of this source
     #[arg(long, requires = "unrouted")]
     pub source: Option<String>,
@@ -48,8 +54,8 @@ pub struct ReplayArgs {
     /// Say what would be done, and change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Events to replay in a second, a minute or an hour, at most: 50/s, 600/m
-    #[arg(long, value_name = "N/s", value_parser = rate, requires = "unrouted")]
+    /// How many to replay in a second, a minute or an hour, at most: 50/s, 600/m
+    #[arg(long, value_name = "N/s", value_parser = rate, conflicts_with_all = ["event", "delivery"])]
     pub rate: Option<f64>,
     /// Let receivers take what follows for something new, by ids that they have not seen
     #[arg(long)]
@@ -93,7 +99,7 @@ pub(super) async fn run(args: &ReplayArgs, output: Output) -> Result<(), Command
     let (key, one) = match (&args.event, &args.delivery) {
         (Some(event), _) => ("event", id(event)?),
         (None, Some(delivery)) => ("delivery", id(delivery)?),
-        (None, None) => return unrouted(&hub, args, asked, output).await,
+        (None, None) => return many(&hub, args, asked, output).await,
     };
     asked[key] = one.into();
     let done = hub.post_json("/api/v1/replay", &asked).await?;
@@ -117,10 +123,10 @@ fn one_told(id: &str, sum: Sum, dry_run: bool) -> String {
 }
 
 /// Counts first: how many there are, and whether anybody gets them. Then moves them, page by page.
-async fn unrouted(
+async fn many(
     hub: &Hub,
     args: &ReplayArgs,
-    mut asked: Value,
+    asked: Value,
     output: Output,
 ) -> Result<(), CommandError> {
     let filter = [
@@ -128,27 +134,25 @@ async fn unrouted(
         ("type", &args.kind),
         ("since", &args.since),
         ("until", &args.until),
+        ("target", &args.target),
     ];
-    asked["unrouted"] = json!({});
-    for (key, said) in filter {
-        if let Some(said) = said {
-            asked["unrouted"][key] = said.as_str().into();
-        }
-    }
-    let (mut total, mut counting) = (Sum::default(), Pages::of(hub, asked.clone()));
+    let said = filter.into_iter().filter_map(|(key, said)| Some((key, said.as_deref()?)));
+    let filter: Map<String, Value> = said.map(|(key, said)| (key.into(), said.into())).collect();
+    let which = if args.unrouted { Which::Unrouted } else { Which::DeadLetters };
+    let mut counting = Pages::of(hub, which, asked.clone(), filter);
     counting.asked["dry_run"] = true.into();
+    let mut total = Sum::default();
     while let Some(page) = counting.next().await? {
         total.add(&page);
     }
     if args.dry_run || total.routed == 0 {
-        tell(total, args.dry_run, output);
+        tell(which, total, args.dry_run, output);
         return Ok(());
     }
-    for key in ["since", "until"] {
-        asked["unrouted"][key] = counting.asked["unrouted"][key].take();
-    }
-    let done = move_them(Pages::of(hub, asked), total, args.rate, output).await?;
-    tell(done, false, output);
+    // The filter as it was counted by: "an hour ago" is to mean the same moment.
+    let pages = Pages::of(hub, which, asked, counting.filter);
+    let done = move_them(pages, total, args.rate, output).await?;
+    tell(which, done, false, output);
     Ok(())
 }
 
@@ -160,8 +164,7 @@ async fn move_them(
 ) -> Result<Sum, CommandError> {
     let bar = bar(total.events, output);
     // A rate is kept by small pages, too, so that what comes is spread out.
-    let limit = rate.map_or(PAGE, |rate| PAGE.min(whole(rate).max(1)));
-    pages.asked["unrouted"]["limit"] = limit.into();
+    pages.limit = rate.map_or(PAGE, |rate| PAGE.min(whole(rate).max(1)));
     let mut done = Sum::default();
     let mut begun = Instant::now();
     while let Some(page) = pages.next().await? {
@@ -178,16 +181,43 @@ async fn move_them(
     Ok(done)
 }
 
-/// The calls of one replay of many events, a page each.
+/// What of many things is replayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    Unrouted,
+    DeadLetters,
+}
+
+impl Which {
+    fn key(self) -> &'static str {
+        match self {
+            Self::Unrouted => "unrouted",
+            Self::DeadLetters => "dead_letters",
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Unrouted => "unrouted event",
+            Self::DeadLetters => "dead letter",
+        }
+    }
+}
+
+/// The calls of one replay of many things, a page each.
 struct Pages<'a> {
     hub: &'a Hub,
+    which: Which,
     asked: Value,
+    filter: Map<String, Value>,
+    limit: u64,
+    cursor: Option<Value>,
     ended: bool,
 }
 
 impl<'a> Pages<'a> {
-    fn of(hub: &'a Hub, asked: Value) -> Self {
-        Self { hub, asked, ended: false }
+    fn of(hub: &'a Hub, which: Which, asked: Value, filter: Map<String, Value>) -> Self {
+        Self { hub, which, asked, filter, limit: PAGE, cursor: None, ended: false }
     }
 
     /// The next page. None once there is none left.
@@ -195,11 +225,15 @@ impl<'a> Pages<'a> {
         if self.ended {
             return Ok(None);
         }
+        let mut which = self.filter.clone();
+        which.insert("limit".into(), self.limit.into());
+        which.extend(self.cursor.take().map(|cursor| ("cursor".into(), cursor)));
+        self.asked[self.which.key()] = which.into();
         let page = self.hub.post_json("/api/v1/replay", &self.asked).await?;
         self.ended = page["next"].is_null();
-        // With where to go on, the moments: "an hour ago" is to mean the same one for every page.
-        for (said, key) in [("next", "cursor"), ("since", "since"), ("until", "until")] {
-            self.asked["unrouted"][key] = page[said].clone();
+        self.cursor = Some(page["next"].clone());
+        for moment in ["since", "until"].into_iter().filter(|moment| !page[*moment].is_null()) {
+            self.filter.insert(moment.into(), page[moment].clone());
         }
         Ok(Some(page))
     }
@@ -213,20 +247,20 @@ fn pause(routed: u64, rate: Option<f64>, took: Duration) -> Duration {
     due.saturating_sub(took).min(PAUSE_MAX)
 }
 
-fn bar(events: u64, output: Output) -> ProgressBar {
+fn bar(all: u64, output: Output) -> ProgressBar {
     if output.json {
         return ProgressBar::hidden();
     }
     // Hides itself where standard error is no terminal.
-    let bar = ProgressBar::new(events);
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} events, {per_sec}, {eta} left");
+    let bar = ProgressBar::new(all);
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len}, {per_sec}, {eta} left");
     if let Ok(style) = style {
         bar.set_style(style);
     }
     bar
 }
 
-fn tell(sum: Sum, dry_run: bool, output: Output) {
+fn tell(which: Which, sum: Sum, dry_run: bool, output: Output) {
     if output.json {
         output.value(&json!({
             "dry_run": dry_run,
@@ -235,16 +269,16 @@ fn tell(sum: Sum, dry_run: bool, output: Output) {
             "deliveries": sum.deliveries,
         }));
     } else {
-        output.text(&told(sum, dry_run));
+        output.text(&told(which, sum, dry_run));
     }
 }
 
-fn told(sum: Sum, dry_run: bool) -> String {
+fn told(which: Which, sum: Sum, dry_run: bool) -> String {
     let Sum { events, routed, deliveries } = sum;
     if events == 0 {
-        return "no unrouted events".to_owned();
+        return format!("no {}s", which.word());
     }
-    let events_told = counted(events, "unrouted event");
+    let events_told = counted(events, which.word());
     if routed == 0 {
         return format!("{events_told}; nobody gets any of them by the rules as they are now");
     }
@@ -315,16 +349,21 @@ mod tests {
     #[test]
     fn what_was_done_reads_as_a_sentence() {
         let sum = |events, routed, deliveries| Sum { events, routed, deliveries };
-        assert_eq!(told(sum(0, 0, 0), false), "no unrouted events");
+        assert_eq!(told(Which::Unrouted, sum(0, 0, 0), false), "no unrouted events");
         assert_eq!(
-            told(sum(3, 0, 0), false),
+            told(Which::Unrouted, sum(3, 0, 0), false),
             "3 unrouted events; nobody gets any of them by the rules as they are now"
         );
-        assert_eq!(told(sum(1, 1, 1), false), "1 unrouted event: 1 replayed in 1 delivery");
         assert_eq!(
-            told(sum(5, 3, 6), true),
+            told(Which::Unrouted, sum(1, 1, 1), false),
+            "1 unrouted event: 1 replayed in 1 delivery"
+        );
+        assert_eq!(
+            told(Which::Unrouted, sum(5, 3, 6), true),
             "5 unrouted events: 3 would be replayed in 6 deliveries; 2 still go to nobody"
         );
+        let dead = told(Which::DeadLetters, sum(2, 2, 2), false);
+        assert_eq!(dead, "2 dead letters: 2 replayed in 2 deliveries");
         assert_eq!(one_told("evt_1", sum(1, 1, 2), false), "evt_1: 2 deliveries due again");
         assert!(one_told("evt_1", sum(1, 0, 0), false).contains("nobody"));
     }

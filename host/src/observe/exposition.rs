@@ -81,6 +81,7 @@ metrics! {
     ALERTS = Counter "weir_alerts_total" ["type"] "Alerts raised";
     ALERTS_DROPPED = Counter "weir_alerts_dropped_total" [] "Alerts that were too many";
     DELIVERIES = Gauge "weir_deliveries" ["target", "state"] "Deliveries in the store that are not done";
+    UNROUTED_NOW = Gauge "weir_events_unrouted" ["source"] "Events in the store that went to nobody, until they are replayed";
     STORE_EVENTS = Counter "weir_store_events_total" ["source", "what"] "Events since the store was made";
 }
 
@@ -95,6 +96,8 @@ pub struct Scraped {
     pub deliveries: Vec<CountRow>,
     /// Events by source, from the same.
     pub events: Vec<CountRow>,
+    /// Those that are unrouted now, by source.
+    pub unrouted: Vec<CountRow>,
 }
 
 /// The table of all metrics as the documents have it.
@@ -207,9 +210,12 @@ impl Collect {
     }
 
     fn of_store(&self, out: &mut Out<'_>) -> fmt::Result {
-        let Scraped { deliveries, events, .. } = &self.scraped;
+        let Scraped { deliveries, events, unrouted, .. } = &self.scraped;
         out.begin(DELIVERIES, |m| {
             deliveries.iter().try_for_each(|row| m.gauge(&[&row.of, row.what], row.count))
+        })?;
+        out.begin(UNROUTED_NOW, |m| {
+            unrouted.iter().try_for_each(|row| m.gauge(&[&row.of], row.count))
         })?;
         out.begin(STORE_EVENTS, |m| {
             events.iter().try_for_each(|row| m.counter(&[&row.of, row.what], row.count))
@@ -313,6 +319,7 @@ mod tests {
             poisoned: false,
             deliveries: vec![row("handler:orders", "dead_letter", 7)],
             events: vec![row("github", "stored", 41)],
+            unrouted: vec![row("github", "unrouted", 3)],
         })
     }
 

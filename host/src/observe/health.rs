@@ -91,6 +91,7 @@ impl Health {
             poisoned: self.store.poisoned().is_some(),
             deliveries: totals(CountsFilter::Deliveries).await,
             events: totals(CountsFilter::Events).await,
+            unrouted: totals(CountsFilter::Unrouted).await,
         }
     }
 
@@ -108,7 +109,9 @@ impl Health {
                 }
             }
         }
-        report["sources"] = sources(metrics);
+        // Without them there is a word about the store already.
+        let unrouted = self.store.counts(CountsFilter::Unrouted).await.unwrap_or_default();
+        report["sources"] = sources(metrics, &unrouted);
         report["handlers"] = handlers;
         report
     }
@@ -123,14 +126,16 @@ fn queues(rows: Vec<CountRow>) -> Value {
     queues.into()
 }
 
-fn sources(metrics: &Metrics) -> Value {
+fn sources(metrics: &Metrics, unrouted: &[CountRow]) -> Value {
     let of = metrics.sources().into_iter().map(|(name, source)| {
         let (received, refused) = source.answers();
+        let unrouted_now = unrouted.iter().find(|row| row.of == *name).map_or(0, |row| row.count);
         let facts = json!({
             "received": received,
             "stored": source.stored.get(),
             "duplicate": source.duplicate.get(),
             "unrouted": source.unrouted.get(),
+            "unrouted_now": unrouted_now,
             "refused": refused,
             "last_received_seconds_ago": source.silent_for().map(|d| d.as_secs()),
         });

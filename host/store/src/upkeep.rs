@@ -55,6 +55,8 @@ pub struct Redrive {
 pub enum RedriveWhat {
     /// One delivery, dead or processed.
     Delivery(DeliveryId),
+    /// Those of these that are dead letters.
+    DeadOf(Vec<DeliveryId>),
     /// All dead letters of an event.
     Event(EventId),
     /// Dead letters, of one target or of all.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::hub::{RunningHub, TestHub, guest};
+use crate::hub::{RunningHub, TestHub, guest, until};
 use crate::operator::{refused, told};
 use crate::sink::Sink;
 
@@ -31,7 +31,8 @@ async fn events_that_nobody_got_go_to_a_handler_that_is_dropped_in_later_each_on
     let nobody = counted(&hub, &["replay", "--unrouted", "--json"]);
     assert_eq!(nobody, json!({"dry_run": false, "events": 25, "routed": 0, "deliveries": 0}));
     let source = &hub.api("/health").await["sources"]["github"];
-    assert_eq!((&source["unrouted"], &source["stored"]), (&json!(25), &json!(25)));
+    assert_eq!((&source["unrouted_now"], &source["stored"]), (&json!(25), &json!(25)));
+    assert_eq!(hub.metric("weir_events_unrouted").await, 25.0);
 
     std::fs::write(hub.folder.path().join("plugins/teller.toml"), TO_SINK).unwrap();
     hub.put_handler("teller", guest("version-a"));
@@ -50,6 +51,7 @@ async fn events_that_nobody_got_go_to_a_handler_that_is_dropped_in_later_each_on
     }
     assert_eq!(sink.until_received(25).await.len(), 25);
     assert_eq!(unrouted(&hub).await, 0);
+    assert_eq!(hub.api("/health").await["sources"]["github"]["unrouted_now"], 0);
     assert_eq!(told(&hub, &["replay", "--unrouted"]).trim(), "no unrouted events");
     assert_eq!(sink.received().len(), 25, "each once");
 }
@@ -100,4 +102,38 @@ async fn what_is_not_there_or_not_said_is_not_replayed() {
     assert_eq!(refused(&hub, &["replay", "evt_01JD0000000000000000000000"]).0, 4);
     let (exit, said) = refused(&hub, &["replay", "--unrouted", "--since", "yesterday"]);
     assert!(exit == 1 && said.contains("`since`"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_given_up_is_replayed_by_target_each_once() {
+    let sink = Sink::answering((0..12).map(|_| (422, vec![]))).await;
+    let hub = TestHub::new()
+        .github()
+        .destination("sink", &sink, "")
+        .config("[[route]]\non = [\"github:*\"]\nto = \"sink\"")
+        .start()
+        .await;
+    for n in 0..12 {
+        let id = format!("bad-{n}");
+        let event = hub.push("push", &id, b"{}").await.accepted();
+        hub.until_status(&event, "dead_letter").await;
+    }
+    let other = ["replay", "--dead-letters", "--target", "handler:nobody"];
+    assert_eq!(told(&hub, &other).trim(), "no dead letters");
+    let dry = ["replay", "--dead-letters", "--target", "destination:sink", "--dry-run", "--json"];
+    let twelve = json!({"dry_run": true, "events": 12, "routed": 12, "deliveries": 12});
+    assert_eq!(counted(&hub, &dry), twelve);
+    assert_eq!(sink.received().len(), 12, "counting changes nothing");
+
+    let all = told(&hub, &["replay", "--dead-letters", "--rate", "5/s", "--json"]);
+    let steps: Vec<Value> = all.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(steps[0], json!({"done": 5, "of": 12, "deliveries": 5}), "a page at a time");
+    assert_eq!(steps.last().unwrap()["deliveries"], 12, "{all}");
+    sink.until_received(24).await;
+    until("no dead letters", async || {
+        let said = told(&hub, &["dead-letters", "list"]);
+        if said.trim() == "no dead letters" { Ok(()) } else { Err(said) }
+    })
+    .await;
+    assert_eq!(sink.received().len(), 24, "each once");
 }

@@ -6,13 +6,13 @@
 use axum::extract::rejection::BytesRejection;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use weir_core::delivery::EventStatus;
+use weir_core::delivery::{DeliveryState, EventStatus};
 use weir_core::event::EventType;
 use weir_core::id::{DeliveryId, EventId};
 use weir_core::name::{SourceName, Target};
 use weir_core::route::RouteTable;
 use weir_core::time::Timestamp;
-use weir_store::query::{EventDetail, EventFilter, Page};
+use weir_store::query::{DeliveryFilter, EventDetail, EventFilter, Page};
 use weir_store::upkeep::{Redrive, RedriveWhat, Rerouted};
 
 use super::{Answer, Hub, Problem, Shared, StatusCode, Uri, asked, json, query};
@@ -23,7 +23,7 @@ const DELIVERIES_MAX: usize = 10_000;
 /// Longest name of a replay, in bytes.
 const NAME_BYTES_MAX: usize = 64;
 
-/// What is asked for: one of `event`, `delivery` and `unrouted`.
+/// What is asked for: one of `event`, `delivery`, `unrouted` and `dead_letters`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Asked {
@@ -33,6 +33,8 @@ struct Asked {
     delivery: Option<String>,
     /// Events that went to nobody, to whom the routes say now.
     unrouted: Option<Unrouted>,
+    /// Deliveries that were given up, as they were filed.
+    dead_letters: Option<DeadLetters>,
     /// Two replays by the same name are one.
     request: Option<String>,
     /// Receivers are to take what follows for something new.
@@ -60,11 +62,23 @@ struct Unrouted {
     cursor: Option<String>,
 }
 
+/// Which dead letters, newest first.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeadLetters {
+    /// `handler:NAME` or `destination:NAME`.
+    target: Option<String>,
+    /// How many to look at in this call.
+    limit: Option<usize>,
+    /// Where the call before ended.
+    cursor: Option<String>,
+}
+
 /// What was done, or would be.
 #[derive(Debug, Default, Serialize)]
 struct Replayed {
     dry_run: bool,
-    /// Events looked at.
+    /// Events looked at, or dead letters.
     events: usize,
     /// Of them, those that somebody gets.
     routed: usize,
@@ -87,12 +101,13 @@ pub(in crate::admin) async fn replay(
     query::none(uri.query())?;
     let asked: Asked = asked(body)?;
     let how = How { name: name(asked.request)?, new_ids: asked.new_ids, dry_run: asked.dry_run };
-    let replayed = match (asked.event, asked.delivery, asked.unrouted) {
-        (Some(event), None, None) => one_event(&hub, &event, how).await?,
-        (None, Some(delivery), None) => one_delivery(&hub, &delivery, how).await?,
-        (None, None, Some(which)) => unrouted(&hub, which, how).await?,
+    let replayed = match (asked.event, asked.delivery, asked.unrouted, asked.dead_letters) {
+        (Some(event), None, None, None) => one_event(&hub, &event, how).await?,
+        (None, Some(delivery), None, None) => one_delivery(&hub, &delivery, how).await?,
+        (None, None, Some(which), None) => unrouted(&hub, which, how).await?,
+        (None, None, None, Some(which)) => dead_letters(&hub, which, how).await?,
         _ => {
-            let detail = "say one of `event`, `delivery` and `unrouted`";
+            let detail = "say one of `event`, `delivery`, `unrouted` and `dead_letters`";
             return Err(refuse("malformed", detail));
         }
     };
@@ -185,6 +200,31 @@ async fn unrouted(hub: &Shared, which: Unrouted, how: How) -> Result<Replayed, P
     };
     let next = found.next;
     Ok(Replayed { dry_run: how.dry_run, events, routed: count, deliveries, since, until, next })
+}
+
+async fn dead_letters(hub: &Shared, which: DeadLetters, how: How) -> Result<Replayed, Problem> {
+    let target = which.target.map(|text| query::target(&text)).transpose();
+    let target = target.map_err(|why| query::BadQuery::Invalid { key: "target", why })?;
+    let limit = which.limit.unwrap_or(query::LIMIT_MAX).clamp(1, query::LIMIT_MAX);
+    let part = which.cursor.clone().unwrap_or_default();
+    let filter = DeliveryFilter { state: Some(DeliveryState::DeadLetter), target };
+    let found = hub.store.deliveries(filter, Page { limit, after: which.cursor }).await?;
+    let events = found.items.len();
+    let deliveries = if how.dry_run {
+        events
+    } else {
+        // What has died again meanwhile lies behind the cursor or before it: each is met once.
+        let what = RedriveWhat::DeadOf(found.items.iter().map(|dead| dead.id).collect());
+        carry_out(hub, what, &format!("replay:{}:dead:{part}", how.name), how.new_ids).await?
+    };
+    Ok(Replayed {
+        dry_run: how.dry_run,
+        events,
+        routed: events,
+        deliveries,
+        next: found.next,
+        ..Replayed::default()
+    })
 }
 
 /// The filter, and a page of so few events that their deliveries can be made in one commit.

@@ -134,6 +134,17 @@ fn candidates(
             let over = delivery.state.is_some_and(DeliveryState::is_final);
             Ok(if over { vec![delivery.n] } else { Vec::new() })
         }
+        RedriveWhat::DeadOf(ids) => {
+            let mut dead = Vec::new();
+            for row in
+                ids.iter().filter_map(|id| writing.shared.ids.open(RowKind::Delivery, id.bits()))
+            {
+                let found = Delivery::read(conn, row.n)?.filter(|d| d.event_at == row.at);
+                let found = found.filter(|d| d.state == Some(DeliveryState::DeadLetter));
+                dead.extend(found.map(|delivery| delivery.n));
+            }
+            Ok(dead)
+        }
         RedriveWhat::Event(id) => {
             let row = writing.shared.ids.open(RowKind::Event, id.bits());
             let Some(row) = row else {

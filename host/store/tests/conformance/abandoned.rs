@@ -7,9 +7,10 @@ use weir_core::delivery::{DeliveryState, Next};
 use weir_core::name::SourceName;
 use weir_store::hold::{HoldScope, NewHold};
 use weir_store::hot::{Lane, Settled};
+use weir_store::query::{DeliveryFilter, Page};
 use weir_store::upkeep::Retention;
 
-use crate::common::{Bed, destination, handler, retry_in, settlement};
+use crate::common::{Bed, destination, handler, request, retry_in, settlement};
 
 fn missing(scope: HoldScope) -> NewHold {
     NewHold { scope, reason: "missing".into(), by: "weir".into(), until: None }
@@ -86,5 +87,29 @@ async fn a_dead_letter_is_kept_as_long_from_when_it_was_given_up_as_an_event_fro
     bed.store().confirm_time().await.unwrap();
     while bed.store().prune(&Retention::default()).await.unwrap().more {}
     assert!(bed.store().delivery(dead).await.unwrap().is_none());
+    bed.assert_sound().await;
+}
+
+#[tokio::test]
+async fn ordered_deliveries_are_given_up_too_with_those_that_wait_behind_the_first() {
+    let bed = Bed::new().await;
+    let gone = handler("gone");
+    for n in 0..6 {
+        let mut request = request(&format!("e{n}"), std::slice::from_ref(&gone));
+        request.events[0].routed.deliveries[0].order_key = Some("customer".into());
+        bed.ingest(request).await;
+    }
+    loop {
+        let claimed = bed.store().claim_abandoned(&gone, 10).await.unwrap();
+        if claimed.is_empty() {
+            break;
+        }
+        for claimed in &claimed {
+            bed.settle(settlement(claimed, Next::DeadLetter)).await;
+        }
+    }
+    let dead = DeliveryFilter { state: Some(DeliveryState::DeadLetter), target: Some(gone) };
+    let dead = bed.store().deliveries(dead, Page { limit: 10, after: None }).await.unwrap();
+    assert_eq!(dead.items.len(), 6);
     bed.assert_sound().await;
 }

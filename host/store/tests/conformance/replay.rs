@@ -7,7 +7,7 @@ use weir_core::bounds::DESCENDANTS_MAX;
 use weir_core::delivery::{DeliveryState, EventStatus, Next, Outcome};
 use weir_core::effect::{OutwardIds, reissued};
 use weir_core::event::EventType;
-use weir_core::id::{EventId, MessageId};
+use weir_core::id::{DeliveryId, EventId, MessageId};
 use weir_core::name::{DestinationName, HandlerName, SourceName, Target};
 use weir_core::provider::OnRedelivery;
 use weir_core::time::Clock;
@@ -552,4 +552,28 @@ async fn an_ordered_event_that_is_routed_late_joins_at_the_tail() {
     let head = bed.claim_one(&orders, Lane::Fresh).await;
     bed.settle(settlement(&head, Next::Processed)).await;
     assert_eq!(bed.claim_one(&orders, Lane::Late).await.event.id, unrouted);
+}
+
+#[tokio::test]
+async fn of_a_list_of_deliveries_only_those_that_are_dead_are_due_again() {
+    let bed = Bed::new().await;
+    let orders = handler("orders");
+    let mut listed = Vec::new();
+    for (id, next) in [("done", Next::Processed), ("dead", Next::DeadLetter)] {
+        bed.post(id, std::slice::from_ref(&orders)).await;
+        let claimed = bed.claim_one(&orders, Lane::Fresh).await;
+        bed.settle(settlement(&claimed, next)).await;
+        listed.push(claimed.delivery);
+    }
+    bed.post("waits", std::slice::from_ref(&orders)).await;
+    let waits = bed.claim_one(&orders, Lane::Fresh).await;
+    listed.extend([waits.delivery, DeliveryId::from_bits(7)]);
+    drop(waits);
+    for _ in 0..2 {
+        let what = RedriveWhat::DeadOf(listed.clone());
+        let redriven = bed.store().redrive(redrive(what, "once")).await.unwrap();
+        assert_eq!(redriven.deliveries, [listed[1]]);
+    }
+    assert_eq!(bed.store().delivery(listed[1]).await.unwrap().unwrap().generation, 1);
+    bed.assert_sound().await;
 }
