@@ -205,7 +205,7 @@ impl Hub {
         let unstored = direct(&config, hops, &clock)?;
         let alerts = Alerts::new(AlertsParts {
             settings: config.alerts.clone(),
-            sources: config.sources.keys().cloned().collect(),
+            sources: config.sources.iter().map(|(n, s)| (n.clone(), s.max_silence)).collect(),
             store: store.clone(),
             routes: routes.clone(),
             notices,

@@ -5,6 +5,19 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+/// What the hub tells of: the types of the events of its source.
+pub const KINDS: [&str; 9] = [
+    "dead_letter",
+    "handler.load_failed",
+    "handler.failing",
+    "source.unrouted",
+    "source.refusing",
+    "source.silent",
+    "hold.old",
+    "destination.open",
+    "destination.closed",
+];
+
 /// Pieces that a window is kept in: as exact as the judgement on it.
 const PIECES: u32 = 30;
 

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use weir_core::alert::KINDS;
 use weir_core::bounds::SUBSCRIPTIONS_MAX;
-use weir_core::name::{DestinationName, SourceName};
+use weir_core::event::EventType;
+use weir_core::name::{DestinationName, HUB_SOURCE, SourceName};
 use weir_core::route::Pattern;
 
 use super::handler::no_destination;
@@ -63,6 +65,11 @@ pub(super) fn warn_of_unknown_sources(
 ) {
     for pattern in patterns {
         let Some(source) = pattern.exact_source() else { continue };
+        if source == HUB_SOURCE && !tells_of(pattern) {
+            let what =
+                format!("`{pattern}` matches nothing: the hub tells of {}", KINDS.join(", "));
+            section.warning("on", what);
+        }
         if !sources.contains(source) && !SourceName::stored(source).must_be_named() {
             section.warning(
                 "on",
@@ -70,4 +77,11 @@ pub(super) fn warn_of_unknown_sources(
             );
         }
     }
+}
+
+/// Whether the hub tells of anything that a pattern matches.
+fn tells_of(pattern: &Pattern) -> bool {
+    let hub = SourceName::hub();
+    let mut kinds = KINDS.iter().filter_map(|kind| EventType::new(kind).ok());
+    kinds.any(|kind| pattern.matches(&hub, &kind, None))
 }

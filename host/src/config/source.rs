@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use weir_core::bounds::BODY_BYTES_MAX;
 use weir_core::name::SourceName;
@@ -41,6 +42,8 @@ pub struct Source {
     pub public_url: Option<String>,
     /// Who answers the sender, if it is not the hub itself.
     pub responder: Option<Responder>,
+    /// Silence for longer than this is told of.
+    pub max_silence: Option<Duration>,
 }
 
 /// What sources are judged against.
@@ -125,6 +128,7 @@ fn one(
         section.problem("public_url", what);
     }
     let responder = responder::of_source(&mut section, responders);
+    let max_silence = section.maybe("max_silence");
     section.finish();
     let (provider, server, secrets, params) = (provider?, server?, secrets?, params?);
     Some(Source {
@@ -138,6 +142,7 @@ fn one(
         secrets,
         public_url,
         responder,
+        max_silence,
     })
 }
 

@@ -501,6 +501,15 @@ fn a_pattern_of_a_source_that_is_not_there_is_warned_of() {
 }
 
 #[test]
+fn an_alert_that_does_not_exist_is_warned_of() {
+    let text = "[[route]]\non = [\"weir:*\", \"weir:hold.old\", \"weir:dead_leter\"]\nto = \"ops\"\n\
+                [destinations.ops]\nkind = \"inbox\"";
+    let warnings: Vec<_> = loaded(text).1.iter().map(ToString::to_string).collect();
+    let wanted = "weir.toml:2: route[0].on: `weir:dead_leter` matches nothing: the hub tells of dead_letter, ";
+    assert!(warnings.len() == 1 && warnings[0].starts_with(wanted), "{warnings:?}");
+}
+
+#[test]
 fn the_configuration_wins_over_the_sidecar_key_by_key() {
     let text = "[destinations.ops]\nkind = \"inbox\"\n[destinations.other]\nkind = \"inbox\"\n\
                 [handlers.orders]\nconfig = { a = \"1\" }\nlimits = { time = \"2s\" }\n\

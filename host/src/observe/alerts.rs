@@ -3,7 +3,7 @@
 //! Nothing waits for this: it looks now and then at what others posted and counted, off the path of every event. What
 //! may not live here: deciding what is too much ([`super::judge`], and `alert` in the core).
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
 use weir_core::alert::{Budget, Collapse, Tally};
-use weir_core::delivery::EventStatus;
+use weir_core::delivery::{EventStatus, Outcome};
 use weir_core::event::EventType;
 use weir_core::name::{SourceName, Target};
 use weir_core::payload::Payload;
@@ -46,8 +46,8 @@ const SCHEME: &str = "weir";
 pub struct AlertsParts {
     /// What is too much, and how much is told.
     pub settings: Arc<Settings>,
-    /// The sources that are configured.
-    pub sources: BTreeSet<SourceName>,
+    /// The sources that are configured, with how long each may be silent.
+    pub sources: BTreeMap<SourceName, Option<Duration>>,
     /// Where they are stored.
     pub store: Arc<dyn Store>,
     /// Who gets them, and who gets what the sources send.
@@ -110,6 +110,9 @@ impl Alerts {
     /// Looks now and then, until claims stop.
     pub async fn run(mut self) {
         let drain = self.parts.drain.clone();
+        if let Err(error) = self.notice_lost().await {
+            tracing::warn!(%error, "cannot tell of what was given up at the start");
+        }
         let mut look = interval(EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -120,6 +123,24 @@ impl Alerts {
         }
         // What happened last is told too.
         self.look().await;
+    }
+
+    /// Notices what the store gave up when it was opened, for the process had died of it.
+    async fn notice_lost(&self) -> Result<(), StoreError> {
+        let AlertsParts { store, notices, .. } = &self.parts;
+        for id in store.given_up_at_open() {
+            let Some(delivery) = store.delivery(id).await? else { continue };
+            let Some(event) = store.event(delivery.event).await? else { continue };
+            notices.tell(Notice::DeadLetter {
+                target: delivery.target,
+                source: event.source,
+                event: event.id,
+                delivery: id,
+                outcome: Outcome::HostLost,
+                reason: delivery.reason,
+            });
+        }
+        Ok(())
     }
 
     async fn look(&mut self) {
@@ -239,6 +260,8 @@ impl Alerts {
                 requests: Tally { good, bad },
                 refused: of.refused_by_code(),
                 events: Tally { good: stored.saturating_sub(unrouted), bad: unrouted },
+                silent_for: of.silent_for().unwrap_or_else(|| metrics.uptime()),
+                max_silence: self.parts.sources.get(&name).copied().flatten(),
             };
             Some((name, counted))
         };
@@ -256,7 +279,7 @@ impl Alerts {
             return Vec::new();
         }
         let mut notices = Vec::new();
-        for source in &self.parts.sources {
+        for source in self.parts.sources.keys() {
             let same = |before: &Arc<RouteTable>| before.reaching(source) == table.reaching(source);
             if before.as_ref().is_some_and(same) {
                 continue;

@@ -25,6 +25,10 @@ pub(super) struct OfSource {
     pub(super) refused: Vec<(&'static str, u64)>,
     /// Events, those that went to somebody and those that did not.
     pub(super) events: Tally,
+    /// How long it has taken no request.
+    pub(super) silent_for: Duration,
+    /// How long it may.
+    pub(super) max_silence: Option<Duration>,
 }
 
 /// What is too much.
@@ -49,6 +53,8 @@ struct Source {
     refusing: Watch,
     events: Tally,
     unrouted: Watch,
+    /// Its silence was told of.
+    silent: bool,
     /// Some of its events went to somebody.
     was_routed: bool,
     /// The routes lead none of its events to anybody any more, and that was told.
@@ -76,6 +82,7 @@ impl Judge {
             let source = self.sources.entry(name.clone()).or_default();
             notices.extend(source.refusing(name, counted, &refusing, now));
             notices.extend(source.unrouted(name, counted, &refusing, now));
+            notices.extend(source.silent(name, counted));
         }
         notices
     }
@@ -123,6 +130,13 @@ impl Source {
             code,
             window: too_much.window,
         })
+    }
+
+    fn silent(&mut self, name: &SourceName, counted: &OfSource) -> Option<Notice> {
+        let OfSource { silent_for, max_silence, .. } = *counted;
+        let told =
+            std::mem::replace(&mut self.silent, max_silence.is_some_and(|max| silent_for > max));
+        (self.silent && !told).then(|| Notice::SourceSilent { source: name.clone(), silent_for })
     }
 
     /// As many events in a row as are judged at all, and nobody got any of them.
@@ -232,6 +246,22 @@ mod tests {
         assert_eq!(kinds(&judge.look(&events(5, 10), secs(401))), ["source.unrouted"]);
         assert!(judge.look(&events(5, 90), secs(402)).is_empty());
         assert_eq!(judge.routes_changed(&github(), true, false), None, "told already");
+    }
+
+    #[test]
+    fn silence_is_told_of_once_where_it_is_limited() {
+        let mut judge = judge();
+        let mut silent = |seconds, max: Option<u64>| {
+            let (silent_for, max_silence) = (secs(seconds), max.map(secs));
+            let of = OfSource { silent_for, max_silence, ..OfSource::default() };
+            let counted = Counted { sources: vec![(github(), of)], ..Counted::default() };
+            kinds(&judge.look(&counted, secs(1)))
+        };
+        assert!(silent(9_999, None).is_empty() && silent(60, Some(60)).is_empty());
+        assert_eq!(silent(61, Some(60)), ["source.silent"]);
+        assert!(silent(62, Some(60)).is_empty());
+        assert!(silent(1, Some(60)).is_empty());
+        assert_eq!(silent(61, Some(60)), ["source.silent"], "it was well between");
     }
 
     #[test]

@@ -74,6 +74,13 @@ pub enum Notice {
         /// In how long.
         window: Duration,
     },
+    /// A source has taken nothing for longer than it should.
+    SourceSilent {
+        /// Which.
+        source: SourceName,
+        /// How long it is silent.
+        silent_for: Duration,
+    },
     /// Something is held for long.
     HoldOld {
         /// The hold.
@@ -126,6 +133,7 @@ impl Notice {
             Self::HandlerFailing { .. } => "handler.failing",
             Self::SourceUnrouted { .. } => "source.unrouted",
             Self::SourceRefusing { .. } => "source.refusing",
+            Self::SourceSilent { .. } => "source.silent",
             Self::HoldOld { .. } => "hold.old",
             Self::DestinationOpen { .. } => "destination.open",
             Self::DestinationClosed { .. } => "destination.closed",
@@ -140,9 +148,9 @@ impl Notice {
             Self::LoadFailed { handler, .. } | Self::HandlerFailing { handler, .. } => {
                 format!("handler:{handler}")
             }
-            Self::SourceUnrouted { source } | Self::SourceRefusing { source, .. } => {
-                format!("source:{source}")
-            }
+            Self::SourceUnrouted { source }
+            | Self::SourceRefusing { source, .. }
+            | Self::SourceSilent { source, .. } => format!("source:{source}"),
             Self::HoldOld { hold, .. } => hold.hold.scope.to_string(),
             Self::DestinationOpen { destination, .. }
             | Self::DestinationClosed { destination, .. } => format!("destination:{destination}"),
@@ -165,6 +173,9 @@ impl Notice {
                 "failed": attempts.bad, "attempts": attempts.total(), "seconds": seconds(window),
             }),
             Self::SourceUnrouted { .. } => json!({}),
+            Self::SourceSilent { silent_for, .. } => {
+                json!({ "silent_seconds": seconds(silent_for) })
+            }
             Self::SourceRefusing { requests, code, window, .. } => json!({
                 "refused": requests.bad, "requests": requests.total(), "code": code,
                 "seconds": seconds(window),
@@ -239,6 +250,8 @@ impl Notices {
 
 #[cfg(test)]
 mod tests {
+    use weir_core::alert::KINDS;
+
     use super::*;
 
     fn dead(target: &str, source: &str, delivery: u128) -> Notice {
@@ -280,6 +293,14 @@ mod tests {
         let notices = Notices::new();
         notices.tell(dead("destination:ops", "weir", 1));
         assert_eq!(notices.take(), (Vec::new(), 0));
+    }
+
+    #[test]
+    fn what_is_told_has_a_type_that_patterns_may_name() {
+        let notice = dead("handler:orders", "github", 1);
+        assert!(KINDS.contains(&notice.kind()));
+        let source = SourceName::stored("github");
+        assert!(KINDS.contains(&Notice::SourceUnrouted { source }.kind()));
     }
 
     #[test]

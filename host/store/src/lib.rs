@@ -89,6 +89,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         limit: usize,
     ) -> Result<Vec<Claimed>, StoreError>;
 
+    /// The deliveries that were given up when this was opened: the host did not survive running them.
+    fn given_up_at_open(&self) -> Vec<DeliveryId>;
+
     /// Notes that a handler's run of a claimed delivery begins, until what is returned is dropped. Not durable
     /// against power loss, only against the death of the process: what was running then is charged an attempt
     /// `host_lost` at the next start, is claimed alone and before other work, and becomes a dead letter when it

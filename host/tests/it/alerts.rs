@@ -204,3 +204,41 @@ async fn a_store_that_takes_nothing_any_more_is_told_of_past_the_store() {
     assert_eq!(hub.until_stopped().await, 74);
     assert_eq!(alarm.received().len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_past_the_budget_is_counted_and_logged_and_not_told() {
+    let hub = probes().config("[alerts]\nper_hour = 1").start().await;
+    hub.until_ready("probe").await;
+    let event = hub.push("push", "one", REJECT).await.accepted();
+    hub.until_status(&event, "dead_letter").await;
+    until("the one alert", async || match alerts(&hub, "dead_letter").await.len() {
+        1 => Ok(()),
+        n => Err(n.to_string()),
+    })
+    .await;
+    std::fs::write(hub.folder.path().join("plugins/broken.wasm"), b"no module").unwrap();
+    until("an alert that is dropped", async || {
+        match hub.metric("weir_alerts_dropped_total").await {
+            1.0 => Ok(()),
+            n => Err(n.to_string()),
+        }
+    })
+    .await;
+    assert_eq!(hub.log.having(&["alerts were too many"]).len(), 1);
+    assert_eq!(alerts(&hub, "handler.load_failed").await, Vec::<Value>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_falls_silent_is_told_of_where_it_may_not() {
+    let alarm = Sink::start().await;
+    let hub = TestHub::new()
+        .github()
+        .config("max_silence = \"1s\"")
+        .destination("alarm", &alarm, "")
+        .config(TO_ALARM)
+        .start()
+        .await;
+    hub.push("push", "one", b"{}").await.accepted();
+    let told = until_told(&alarm, "source.silent").await;
+    assert_eq!((told.len(), &told[0]["subject"]), (1, &"source:github".into()), "{told:?}");
+}

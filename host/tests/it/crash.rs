@@ -116,6 +116,11 @@ async fn a_run_that_the_process_dies_in_twice_is_given_up_and_its_neighbour_goes
     let hub = hub.kill_and_restart().await;
     let given_up = hub.until_status(&poison, "dead_letter").await;
     assert_eq!(outcomes(&given_up), ["host_lost", "host_lost"]);
+    until("an alert about it", async || {
+        let alerts = hub.api("/api/v1/events?source=weir&type=dead_letter").await;
+        if alerts["items"][0].is_null() { Err(alerts.to_string()) } else { Ok(()) }
+    })
+    .await;
     assert_eq!(outcomes(&hub.until_status(&neighbour, "processed").await), ["ok"]);
 
     let hub = hub.kill_and_restart().await;

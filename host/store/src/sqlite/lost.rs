@@ -12,25 +12,31 @@ use super::{effects, num};
 
 const REASON: &str = "the host died while it ran";
 
-/// Charges runs in one commit. Returns how many there were to charge: one whose settlement was committed is not
-/// among them.
-pub(super) fn charge(conn: &Connection, runs: &[Run], now: Timestamp) -> rusqlite::Result<usize> {
+/// Charges runs in one commit; one whose settlement was committed is not among them. Returns the deliveries that are
+/// given up for it, with the times of their events.
+pub(super) fn charge(
+    conn: &Connection,
+    runs: &[Run],
+    now: Timestamp,
+) -> rusqlite::Result<Vec<(Timestamp, i64)>> {
     if runs.is_empty() {
-        return Ok(0);
+        return Ok(Vec::new());
     }
     let tx = conn.unchecked_transaction()?;
     let mut next = Next::load(&tx)?;
-    let mut charged = 0;
+    let mut given_up = Vec::new();
     for run in runs {
         let Some(delivery) = Delivery::read(&tx, run.n)? else { continue };
         if delivery.waits() && delivery.fence() == run.fence {
-            charge_one(&tx, &delivery, run, take(&mut next.attempt), now)?;
-            charged += 1;
+            let decided = charge_one(&tx, &delivery, run, take(&mut next.attempt), now)?;
+            if decided == Decided::DeadLetter {
+                given_up.push((delivery.event_at, delivery.n));
+            }
         }
     }
     next.save(&tx)?;
     tx.commit()?;
-    Ok(charged)
+    Ok(given_up)
 }
 
 fn charge_one(
@@ -39,7 +45,7 @@ fn charge_one(
     run: &Run,
     attempt: i64,
     now: Timestamp,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<Decided> {
     let decided = after_host_lost(lost_before(conn, delivery)?);
     tracing::warn!(
         delivery = delivery.n,
@@ -80,10 +86,10 @@ fn charge_one(
     } else {
         forget(conn, delivery.n)?;
     }
-    match delivery.keyed {
-        Some(keyed) => effects::tidy_key(conn, keyed),
-        None => Ok(()),
+    if let Some(keyed) = delivery.keyed {
+        effects::tidy_key(conn, keyed)?;
     }
+    Ok(decided)
 }
 
 /// Attempts of the delivery's generation that the host did not survive.

@@ -48,6 +48,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 use tokio::sync::{Notify, oneshot};
+use weir_core::id::DeliveryId;
 use weir_core::payload::Payload;
 use weir_core::route::TableHash;
 use weir_core::time::Clock;
@@ -163,6 +164,8 @@ pub(crate) struct Shared {
 pub struct SqliteStore {
     shared: Arc<Shared>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    /// When it was opened.
+    given_up: Vec<DeliveryId>,
 }
 
 impl std::fmt::Debug for SqliteStore {
@@ -194,7 +197,7 @@ pub fn open(path: &Path, options: Options) -> Result<SqliteStore, StoreError> {
             .map_err(engine("limit the store's size"))?;
     }
     let lost = lost::charge(&conn, &left.runs(&keys), options.clock.now());
-    let _charged = lost.map_err(engine("charge the runs that the host did not survive"))?;
+    let given_up = lost.map_err(engine("charge the runs that the host did not survive"))?;
     let slots = left.take_over(&keys, options.run_slots)?;
     let loaded = load(&conn, place, keys, slots, &options).map_err(engine("load the store"))?;
     let Loaded { shared, dedup, next, marks } = loaded;
@@ -219,7 +222,8 @@ pub fn open(path: &Path, options: Options) -> Result<SqliteStore, StoreError> {
         .name("weir-store".into())
         .spawn(move || writer.run())
         .map_err(|e| StoreError::Engine { doing: "start the writer", cause: e.to_string() })?;
-    Ok(SqliteStore { shared, writer: Mutex::new(Some(thread)) })
+    let given_up = given_up.into_iter().map(|(at, n)| shared.ids.delivery(at, n)).collect();
+    Ok(SqliteStore { shared, writer: Mutex::new(Some(thread)), given_up })
 }
 
 fn engine(doing: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {

@@ -65,6 +65,10 @@ impl Store for SqliteStore {
         claim::claim_abandoned(&self.shared, target, limit).await
     }
 
+    fn given_up_at_open(&self) -> Vec<DeliveryId> {
+        self.given_up.clone()
+    }
+
     async fn extend(&self, claims: &[&Claimed]) -> Result<Vec<bool>, StoreError> {
         self.shared.writable()?;
         let due = self.shared.due.lock();
