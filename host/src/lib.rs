@@ -14,6 +14,7 @@ pub mod invoker;
 
 // What both of them do with claims.
 mod claims;
+mod gate;
 mod seed;
 #[cfg(test)]
 mod testbed;

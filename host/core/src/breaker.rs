@@ -1,4 +1,5 @@
-//! A circuit breaker: whether anything is sent to a destination, by how it went of late. Pure.
+//! A circuit breaker: whether anything is sent to a destination, or run by a version of a handler, by how it went of
+//! late. Pure. What is said of an endpoint here holds for a version too.
 //!
 //! ```text
 //! closed --(too many failures, or the endpoint itself is wrong)--> open
@@ -88,6 +89,14 @@ impl BreakerPolicy {
         }
     }
 
+    /// What handlers get unless told otherwise: nine tenths of at least 10 events within five minutes; pauses from 10 s
+    /// doubling to 10 min. A handler is held only where it does hardly anything else than fail, for what it can do waits
+    /// too.
+    #[must_use]
+    pub fn for_handlers() -> Self {
+        Self { window: Duration::from_secs(300), failure_rate: 0.9, ..Self::for_destinations() }
+    }
+
     fn pause_after(&self, failed_probes: u32) -> Duration {
         let doubled = 2_u32.checked_pow(failed_probes).and_then(|n| self.pause.checked_mul(n));
         doubled.unwrap_or(self.max_pause).min(self.max_pause)
@@ -105,6 +114,8 @@ pub enum Mark {
     AtFault,
     /// It works, and has too much to do. Says nothing about a rate of failures.
     Busy,
+    /// It failed with what it failed with before, which says nothing new about a rate of failures.
+    FailedAgain,
     /// It works, and this one message is wrong. Says nothing about a rate of failures either.
     AboutTheMessage,
 }
@@ -203,6 +214,21 @@ impl Breaker {
     pub fn new(policy: BreakerPolicy) -> Self {
         let window = Window::new(policy.window);
         Self { policy, state: State::Closed, round: 0, window }
+    }
+
+    /// Closes and forgets, by another policy from now on: it is about something else now.
+    pub fn reset(&mut self, policy: BreakerPolicy) {
+        self.window = Window::new(policy.window);
+        self.policy = policy;
+        self.turn(State::Closed);
+    }
+
+    /// Judges by another policy from now on. What was counted by another window is forgotten.
+    pub fn set_policy(&mut self, policy: BreakerPolicy) {
+        if policy.window != self.policy.window {
+            self.window = Window::new(policy.window);
+        }
+        self.policy = policy;
     }
 
     /// Takes up what was kept.
@@ -306,7 +332,7 @@ impl Breaker {
 
     fn count(&mut self, mark: Mark, now: Timestamp) -> Option<Change> {
         let cause = match mark {
-            Mark::Busy | Mark::AboutTheMessage => return None,
+            Mark::Busy | Mark::FailedAgain | Mark::AboutTheMessage => return None,
             Mark::Well => {
                 self.window.add(now, false);
                 return None;

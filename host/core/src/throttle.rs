@@ -68,7 +68,7 @@ impl Throttle {
 
     /// Something went well.
     pub fn went_well(&mut self) {
-        self.places = (self.places + 1).min(self.most);
+        self.places = self.places.saturating_add(1).min(self.most);
         self.pause = PAUSE_FIRST;
     }
 

@@ -28,7 +28,7 @@ pub struct HoldArgs {
 
 /// End every hold that a person placed on a source, a handler or a destination
 ///
-/// A destination that is left alone because it failed (`breaker`) is tried with one message at once.
+/// A destination or handler that is left alone because it failed (`breaker`) is tried with one delivery at once.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ReleaseArgs {
     /// source:NAME, handler:NAME or destination:NAME; or the number of one hold

@@ -7,11 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use weir_core::bounds::SUBSCRIPTIONS_MAX;
+use weir_core::breaker::BreakerPolicy;
 use weir_core::name::DestinationName;
 use weir_core::retry::RetryPolicy;
 use weir_core::route::Pattern;
 
-use super::retry::RawRetry;
+use super::breaker::RawBreaker;
+use super::retry::{RawRetry, Unusable};
 use super::route::warn_of_unknown_sources;
 use super::tree::Section;
 use super::units::show_size;
@@ -29,7 +31,10 @@ pub struct HandlerDefaults {
     pub limits: Limits,
     /// When to try again.
     pub retry: RetryPolicy,
+    /// When to leave a version alone.
+    pub breaker: BreakerPolicy,
     pub(super) raw_retry: RawRetry,
+    raw_breaker: RawBreaker,
 }
 
 /// Bounds of one handler's runs.
@@ -56,6 +61,8 @@ pub struct HandlerSettings {
     pub limits: Option<Limits>,
     /// When to try again, complete with defaults.
     pub retry: Option<RetryPolicy>,
+    /// When to leave a version alone, complete with defaults.
+    pub breaker: Option<BreakerPolicy>,
     /// As written, to be laid over a sidecar.
     pub(crate) raw: RawHandler,
 }
@@ -80,6 +87,7 @@ pub(crate) struct RawHandler {
     time: Option<Duration>,
     concurrency: Option<usize>,
     retry: Option<RawRetry>,
+    breaker: Option<RawBreaker>,
 }
 
 /// What a handler's settings are judged against.
@@ -92,10 +100,11 @@ pub(super) struct Bounds<'a> {
     pub(super) sources: &'a BTreeSet<String>,
 }
 
-/// Reads `[defaults.limits]` and `[defaults.retry]`.
+/// Reads `[defaults.limits]`, `[defaults.retry]` and `[defaults.breaker]`.
 pub(super) fn defaults(
     mut limits: Section<'_>,
     mut retry: Section<'_>,
+    mut breaker: Section<'_>,
     memory_ceiling: usize,
     slots: usize,
 ) -> Option<HandlerDefaults> {
@@ -113,7 +122,15 @@ pub(super) fn defaults(
     limits.finish();
     let raw_retry = RawRetry::read(&mut retry);
     let policy = raw_retry.policy().map_err(|(key, what)| retry.problem(key, what)).ok();
-    Some(HandlerDefaults { limits: read?, retry: policy?, raw_retry })
+    let raw_breaker = RawBreaker::read(&mut breaker);
+    let judged = raw_breaker.policy().map_err(|(key, what)| breaker.problem(key, what)).ok();
+    Some(HandlerDefaults {
+        limits: read?,
+        retry: policy?,
+        breaker: judged?,
+        raw_retry,
+        raw_breaker,
+    })
 }
 
 /// Reads `[handlers.NAME]`, or a sidecar's whole file: its keys over those of `above`, if there are any.
@@ -166,7 +183,10 @@ fn read_raw(section: &mut Section<'_>, bounds: &Bounds<'_>) -> RawHandler {
     let said = RawRetry::read(&mut retry);
     let retry = retry.is_given().then_some(said);
     let destinations = destinations.map(BTreeSet::from_iter);
-    RawHandler { on, config, destinations, emit, memory, time, concurrency, retry }
+    let mut breaker = section.section("breaker");
+    let said = RawBreaker::read(&mut breaker);
+    let breaker = breaker.is_given().then_some(said);
+    RawHandler { on, config, destinations, emit, memory, time, concurrency, retry, breaker }
 }
 
 impl RawHandler {
@@ -183,6 +203,10 @@ impl RawHandler {
             (Some(above), Some(below)) => Some(above.over(below)),
             (above, below) => above.clone().or_else(|| below.clone()),
         };
+        let breaker = match (&self.breaker, &below.breaker) {
+            (Some(above), Some(below)) => Some(above.over(below)),
+            (above, below) => above.clone().or_else(|| below.clone()),
+        };
         Self {
             on: self.on.clone().or(below.on),
             config,
@@ -192,6 +216,7 @@ impl RawHandler {
             time: self.time.or(below.time),
             concurrency: self.concurrency.or(below.concurrency),
             retry,
+            breaker,
         }
     }
 }
@@ -211,14 +236,20 @@ fn complete(section: &Section<'_>, raw: RawHandler, bounds: &Bounds<'_>) -> Hand
     });
     let retry = raw.retry.as_ref().and_then(|retry| {
         let policy = retry.over(&bounds.defaults.raw_retry).policy();
-        let noted = |(key, what): (&str, String)| section.problem(&format!("retry.{key}"), what);
+        let noted = |(key, what): Unusable| section.problem(&format!("retry.{key}"), what);
+        policy.map_err(noted).ok()
+    });
+    let breaker = raw.breaker.as_ref().and_then(|breaker| {
+        let policy = breaker.over(&bounds.defaults.raw_breaker).policy();
+        let noted = |(key, what): Unusable| section.problem(&format!("breaker.{key}"), what);
         policy.map_err(noted).ok()
     });
     let grant = (raw.destinations.is_some() || raw.emit.is_some()).then(|| Grant {
         destinations: raw.destinations.clone().unwrap_or_default(),
         emit: raw.emit.unwrap_or(false),
     });
-    HandlerSettings { on: raw.on.clone(), config: raw.config.clone(), grant, limits, retry, raw }
+    let (on, config) = (raw.on.clone(), raw.config.clone());
+    HandlerSettings { on, config, grant, limits, retry, breaker, raw }
 }
 
 fn judge_limits(

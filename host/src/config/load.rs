@@ -244,7 +244,8 @@ struct Defaults {
 fn read_defaults(mut section: Section<'_>, runs: &Runs) -> Defaults {
     let limits = section.section("limits");
     let retry = section.section("retry");
-    let handler = handler::defaults(limits, retry, runs.memory_ceiling, runs.slots);
+    let breaker = section.section("breaker");
+    let handler = handler::defaults(limits, retry, breaker, runs.memory_ceiling, runs.slots);
     let growing = handler.as_ref().map_or_else(RawRetry::default, |h| h.raw_retry.clone());
     let destination = destination::defaults(section.section("destination"), &growing);
     section.finish();

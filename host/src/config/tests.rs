@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use weir_core::breaker::BreakerPolicy;
 use weir_core::name::{DestinationName, HandlerName};
 use weir_core::provider::Catalog;
 use weir_core::retry::RetryPolicy;
@@ -66,6 +67,7 @@ fn the_commented_file_states_the_defaults_of_the_code() {
     assert!(warnings.is_empty());
     assert_eq!(config.retention, Retention::default());
     assert_eq!(config.handler_defaults.retry, RetryPolicy::for_handlers());
+    assert_eq!(config.handler_defaults.breaker, BreakerPolicy::for_handlers());
     assert_eq!(config.server.listen.to_string(), "127.0.0.1:8080");
     assert!(config.server.listen.ip().is_loopback() && config.admin.listen.ip().is_loopback());
     assert_eq!(config.store_url, "sqlite:base/data/weir.db");
@@ -75,6 +77,7 @@ fn the_commented_file_states_the_defaults_of_the_code() {
     let (config, _) = loaded(text);
     let ops = &config.destinations["ops"];
     assert_eq!(ops.retry, RetryPolicy::for_destinations());
+    assert_eq!(ops.breaker, BreakerPolicy::for_destinations());
     assert_eq!(ops.concurrency, 16);
 }
 

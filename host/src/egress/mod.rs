@@ -1,8 +1,7 @@
 //! Egress: permit, claim, sign, send, decide, settle; for every destination.
 //!
 //! Each kind of destination has a file: `webhook`, `inbox`. `outlet` is one destination at work and `send` sees one
-//! claim through. `gate` says whether a destination is sent to at all, `keeper` keeps that across restarts. `guard`
-//! says which addresses may be reached, `connect` asks it, `decide` says what an answer means. `fetch` gets, by the
+//! claim through, past the gate that says whether a destination is sent to at all. `guard` says which addresses may be reached, `connect` asks it, `decide` says what an answer means. `fetch` gets, by the
 //! same way, what the hub itself needs to know.
 //!
 //! What may not live here: choosing delays (the retry policy does), editing rows (the store does).
@@ -11,10 +10,8 @@ mod connect;
 mod decide;
 mod direct;
 pub mod fetch;
-mod gate;
 pub mod guard;
 mod inbox;
-mod keeper;
 mod outgoing;
 mod outlet;
 mod send;
@@ -29,9 +26,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use thiserror::Error;
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Notify;
 use weir_core::hops::HopKey;
-use weir_core::id::DeliveryId;
 use weir_core::name::{DestinationName, Target};
 use weir_core::time::Clock;
 use weir_store::Store;
@@ -39,17 +35,16 @@ use weir_store::hot::{ClaimRequest, Claimed};
 
 pub use direct::Direct;
 pub use inbox::{Inbox, InboxMessage, MESSAGES_MAX as INBOX_MESSAGES_MAX};
-pub use keeper::is_breakers;
 pub use outlet::DestinationStatus;
 pub use webhook::EndpointError;
 
 use crate::claims::Idle;
 use crate::config::Config;
+use crate::gate::Keeper;
 use crate::observe::metrics::Metrics;
 use crate::observe::notice::Notices;
 use crate::shutdown::Drain;
 use crate::tasks::{OnFailure, Tasks};
-use keeper::Keeper;
 use outlet::Outlet;
 use send::{Sending, Shared};
 
@@ -90,7 +85,6 @@ pub struct EgressParts {
 pub struct Egress {
     shared: Arc<Shared>,
     outlets: Vec<Arc<Outlet>>,
-    keeper: Arc<Keeper>,
     tasks: Tasks,
 }
 
@@ -116,18 +110,12 @@ impl Egress {
         let EgressParts { config, store, clock, metrics, hops, notices, drain, tasks } = parts;
         let outlet = |destination| Outlet::new(destination, &metrics, &hops).map(Arc::new);
         let outlets: Vec<_> = config.destinations.values().map(outlet).collect::<Result<_, _>>()?;
-        let (inbox, freed, changed) = (Inbox::new(), Arc::<Notify>::default(), Arc::default());
-        let keeper = Arc::new(Keeper {
-            store: Arc::clone(&store),
-            clock: Arc::clone(&clock),
-            drain: drain.clone(),
-            outlets: outlets.clone(),
-            changed: Arc::clone(&changed),
-            freed: Arc::clone(&freed),
-            rows: Mutex::default(),
-        });
-        let shared = Shared { store, clock, drain, metrics, notices, inbox, freed, changed };
-        Ok(Self { shared: Arc::new(shared), outlets, keeper, tasks })
+        let (inbox, freed) = (Inbox::new(), Arc::<Notify>::default());
+        let keeper = Keeper::new(store.clone(), clock.clone(), drain.clone(), freed.clone());
+        let keeper = Arc::new(keeper);
+        outlets.iter().for_each(|outlet| keeper.watch(&outlet.gate));
+        let shared = Shared { store, clock, drain, metrics, notices, inbox, freed, keeper };
+        Ok(Self { shared: Arc::new(shared), outlets, tasks })
     }
 
     /// What `inbox` destinations got.
@@ -157,12 +145,12 @@ impl Egress {
                 () = drain.waiting_stopped() => return,
             }
         }
-        self.keeper.keep().await;
+        self.shared.keeper.keep().await;
     }
 
     async fn work(&self) {
-        self.keeper.restore().await;
-        let keeper = Arc::clone(&self.keeper);
+        let keeper = Arc::clone(&self.shared.keeper);
+        keeper.restore().await;
         self.tasks.spawn("breakers", OnFailure::Stop, async move { keeper.run().await });
         self.claim_and_send().await;
     }
@@ -205,10 +193,10 @@ impl Egress {
 
     /// Sends what the gate lets through; the rest is given back.
     fn start(&self, outlet: &Arc<Outlet>, claims: Vec<Claimed>) {
-        let ids: Vec<DeliveryId> = claims.iter().map(|claim| claim.delivery).collect();
-        let mut admitted = outlet.gate.admit(&ids).into_iter().peekable();
+        let ids: Vec<_> = claims.iter().map(|claim| claim.delivery).collect();
+        let mut admitted = outlet.gate.admit(&ids);
         for (index, claim) in claims.into_iter().enumerate() {
-            let Some((_, leave)) = admitted.next_if(|(at, _)| *at == index) else { continue };
+            let Some(leave) = admitted.leave(index, &outlet.gate) else { continue };
             let held = outlet.in_hand.take(1, &self.shared.freed);
             // There may be one claim more than permits: it waits for the next.
             let permit = Arc::clone(&outlet.permits).try_acquire_owned().ok();

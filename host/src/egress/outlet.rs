@@ -12,10 +12,10 @@ use weir_core::time::Timestamp;
 use weir_store::hot::ClaimRequest;
 
 use super::EgressError;
-use super::gate::{End, Gate, Leave, Room};
 use super::webhook::Endpoint;
-use crate::claims::{self, InHand};
+use crate::claims::InHand;
 use crate::config::{Destination, DestinationKind};
+use crate::gate::{End, Gate, Leave};
 use crate::observe::metrics::{Metrics, TargetMetrics};
 use crate::observe::notice::{Notice, Notices};
 
@@ -90,14 +90,15 @@ impl Outlet {
             }
             DestinationKind::Inbox => None,
         };
-        let target_metrics = metrics.target(&target);
-        target_metrics.breaker(Phase::Closed);
+        let metrics = metrics.target(&target);
+        let policy = destination.breaker.clone();
+        let gate = Gate::new(target.clone(), policy, destination.concurrency, Arc::clone(&metrics));
         Ok(Self {
             endpoint,
-            gate: Arc::new(Gate::new(destination)),
+            gate: Arc::new(gate),
             permits: Arc::new(Semaphore::new(destination.concurrency)),
             in_hand: Arc::default(),
-            metrics: target_metrics,
+            metrics,
             target,
             destination: Arc::clone(destination),
         })
@@ -113,16 +114,7 @@ impl Outlet {
         let unsettled = self.in_hand.count();
         let permits = self.permits.available_permits();
         let limit = permits.min(UNSETTLED_MAX.saturating_sub(unsettled));
-        if limit == 0 {
-            return None;
-        }
-        match self.gate.room(self.sending(), now)? {
-            Room::For(places) => Some(claims::both_lanes(&self.target, limit.min(places))),
-            Room::Probe(choice) => Some(
-                claims::both_lanes(&self.target, limit)
-                    .map(|c| ClaimRequest { limit: choice, ..c }),
-            ),
-        }
+        self.gate.wanted(limit, self.sending(), now)
     }
 
     fn sending(&self) -> usize {
@@ -147,11 +139,9 @@ impl Outlet {
 
     fn tell(&self, change: Change, notices: &Notices, now: Timestamp) {
         let standing = self.gate.standing(now);
-        self.metrics.breaker(standing.phase);
         let destination = self.name().clone();
         match (change, standing.record) {
             (Change::Opened(_), Some(record)) => {
-                self.metrics.opened();
                 let (reason, probe_at) = (record.reason, record.breaker.probe_at);
                 tracing::warn!(%destination, %reason, %probe_at, "destination open: its messages wait, on hold");
                 notices.tell(Notice::DestinationOpen { destination, reason, at: now, probe_at });

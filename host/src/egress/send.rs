@@ -14,11 +14,11 @@ use weir_store::hot::{Claimed, RoutedEffects, Settled, Settlement};
 use weir_store::{Store, StoreError};
 
 use super::decide::{self, Answer, Decided, Sent};
-use super::gate::{End, Leave};
 use super::inbox::Inbox;
 use super::outgoing::Outgoing;
 use super::outlet::Outlet;
 use crate::claims::{self, Held};
+use crate::gate::{End, Keeper, Leave};
 use crate::observe::metrics::Metrics;
 use crate::observe::notice::{Notice, Notices};
 use crate::seed;
@@ -35,8 +35,8 @@ pub(super) struct Shared {
     pub(super) inbox: Inbox,
     /// There may be room for more.
     pub(super) freed: Arc<Notify>,
-    /// A gate has changed, for the keeper.
-    pub(super) changed: Arc<Notify>,
+    /// Keeps the gates across restarts.
+    pub(super) keeper: Arc<Keeper>,
 }
 
 /// A claim that may be sent.
@@ -90,7 +90,7 @@ impl Shared {
             decide::decide(sent, claim.fence.attempt, retry, random);
         let end = End { mark, slows, started_at, reason: attempt.reason.as_deref() };
         if outlet.ended(leave, &end, &self.notices, self.clock.now()) {
-            self.changed.notify_one();
+            self.keeper.tell();
         }
         self.freed.notify_one();
         let outcome = attempt.outcome;

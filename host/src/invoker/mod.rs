@@ -10,6 +10,7 @@ mod archive;
 mod awaited;
 mod decide;
 mod folder;
+mod held;
 mod manifest;
 mod pace;
 mod reload;
@@ -38,8 +39,9 @@ pub use awaited::{Expectation, Part, Said};
 pub use responders::{Responders, Seat};
 pub use versions::{HandlerState, HandlerStatus};
 
-use crate::claims::{self, Idle};
+use crate::claims::Idle;
 use crate::config::Config;
+use crate::gate::{Admitted, Keeper, Leave};
 use crate::observe::metrics::Metrics;
 use crate::observe::notice::Notices;
 use crate::routes::Routes;
@@ -91,13 +93,14 @@ pub struct Invoker {
 #[derive(Debug, Clone)]
 pub struct InvokerHandle {
     versions: Arc<Versions>,
+    clock: Arc<dyn Clock>,
 }
 
 impl InvokerHandle {
     /// How it stands with every handler that is known, in the order of their names.
     #[must_use]
     pub fn handlers(&self) -> Vec<HandlerStatus> {
-        self.versions.statuses()
+        self.versions.statuses(self.clock.now())
     }
 
     /// Rises with every change of what [`InvokerHandle::handlers`] says, but for runs.
@@ -130,7 +133,11 @@ impl Invoker {
         let InvokerParts { config, store, engine, routes, clock, metrics, .. } = parts;
         let (notices, drain, tasks, guests) =
             (parts.notices, parts.drain, parts.tasks, parts.guests);
-        let versions = Arc::new(Versions::new(Arc::clone(&store), metrics.clone()));
+        let freed = Arc::new(Notify::new());
+        let keeper = Keeper::new(store.clone(), clock.clone(), drain.clone(), freed.clone());
+        let keeper = Arc::new(keeper);
+        let versions = Versions::new(Arc::clone(&store), metrics.clone(), Arc::clone(&keeper));
+        let versions = Arc::new(versions);
         let slots = config.runs.slots;
         let answering = Answering::new(&config);
         let reloader = Reloader {
@@ -146,7 +153,6 @@ impl Invoker {
             compilers: Semaphore::new(COMPILERS),
             registry: Mutex::default(),
         };
-        let freed = Arc::new(Notify::new());
         let runner = Arc::new(Runner {
             store,
             routes,
@@ -157,6 +163,7 @@ impl Invoker {
             versions,
             freed,
             answering,
+            keeper,
             slots: Semaphore::new(slots),
             quarters: RwLock::default(),
         });
@@ -166,7 +173,8 @@ impl Invoker {
     /// Asks about handlers, from anywhere.
     #[must_use]
     pub fn handle(&self) -> InvokerHandle {
-        InvokerHandle { versions: Arc::clone(&self.runner.versions) }
+        let clock = Arc::clone(&self.runner.clock);
+        InvokerHandle { versions: Arc::clone(&self.runner.versions), clock }
     }
 
     /// Runs responders, for ingress.
@@ -182,10 +190,9 @@ impl Invoker {
 
     /// Loads, claims and runs until the drain stops claiming, then waits for what runs until it stops waiting.
     pub async fn run(self) {
-        let Runner { drain, freed, versions, .. } = &*self.runner;
+        let Runner { drain, freed, versions, keeper, .. } = &*self.runner;
         tokio::select! {
-            () = self.claim_and_run() => {}
-            () = watch::run(&self.reloader) => {}
+            () = self.work() => {}
             () = drain.claiming_stopped() => {}
         }
         let busy = || versions.desks().iter().any(|desk| desk.in_hand.count() > 0);
@@ -194,6 +201,18 @@ impl Invoker {
                 () = freed.notified() => {}
                 () = drain.waiting_stopped() => return,
             }
+        }
+        keeper.keep().await;
+    }
+
+    async fn work(&self) {
+        // Before any version is loaded, for it may be one that is left alone.
+        self.runner.keeper.restore().await;
+        let keeper = Arc::clone(&self.runner.keeper);
+        self.tasks.spawn("breakers", OnFailure::Stop, async move { keeper.run().await });
+        tokio::select! {
+            () = self.claim_and_run() => {}
+            () = watch::run(&self.reloader) => {}
         }
     }
 
@@ -237,7 +256,7 @@ impl Invoker {
         };
         let free = self.free(handler);
         let limit = (free * batch).min(window.saturating_sub(desk.in_hand.count()));
-        (limit > 0).then(|| claims::both_lanes(&desk.target, limit))
+        desk.gate.wanted(limit, 0, self.runner.clock.now())
     }
 
     /// Batches of a handler that may start.
@@ -246,7 +265,8 @@ impl Invoker {
         most.saturating_sub(handler.desk.batches.count())
     }
 
-    /// Spreads claims over as many batches as may start.
+    /// Spreads claims over as many batches as may start. What a version that is left alone is not tried with is given
+    /// back.
     fn hand_out(&self, handlers: &BTreeMap<HandlerName, Handler>, claims: Vec<Claimed>) {
         let mut by_handler: BTreeMap<&HandlerName, Vec<Claimed>> = BTreeMap::new();
         for claim in claims {
@@ -256,21 +276,31 @@ impl Invoker {
         }
         for (name, claims) in by_handler {
             let handler = &handlers[name];
+            let ids: Vec<_> = claims.iter().map(|claim| claim.delivery).collect();
+            match handler.desk.gate.admit(&ids) {
+                Admitted::All => {}
+                Admitted::Probe(index, leave) => {
+                    let probe = claims.into_iter().nth(index).into_iter().collect();
+                    self.start(handler, probe, Some(leave));
+                    continue;
+                }
+                Admitted::Nothing => continue,
+            }
             let size = claims.len().div_ceil(self.free(handler).max(1));
             let mut claims = claims.into_iter().peekable();
             while claims.peek().is_some() {
                 let claims: Vec<Claimed> = claims.by_ref().take(size).collect();
-                self.start(handler, claims);
+                self.start(handler, claims, None);
             }
         }
     }
 
-    fn start(&self, handler: &Handler, claims: Vec<Claimed>) {
+    fn start(&self, handler: &Handler, claims: Vec<Claimed>, probe: Option<Leave>) {
         let freed = &self.runner.freed;
         let desk = Arc::clone(&handler.desk);
         let in_hand = desk.in_hand.take(claims.len(), freed);
         let running = desk.batches.take(1, freed);
-        let batch = Batch { desk, claims, in_hand, running, part: None };
+        let batch = Batch { desk, claims, in_hand, running, part: None, probe };
         let attending = Arc::clone(&self.runner).attend(batch);
         self.tasks.spawn_on("batch", OnFailure::Log, &self.guests, attending);
     }

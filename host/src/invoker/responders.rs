@@ -87,6 +87,8 @@ impl Responders {
     pub fn seat(&self, handler: &HandlerName) -> Option<Seat> {
         let Runner { versions, freed, drain, .. } = &*self.runner;
         let desk = versions.desk_of(handler)?;
+        // One that is left alone is tried with what waits longest.
+        desk.gate.enter()?;
         let room = desk.pace.lock().window().saturating_sub(desk.in_hand.count());
         if room == 0 || drain.is_draining() {
             return None;
@@ -99,7 +101,8 @@ impl Responders {
     pub fn run(&self, seat: Seat, claim: Claimed, part: Part) {
         let Seat { desk, in_hand } = seat;
         let running = desk.batches.take(1, &self.runner.freed);
-        let batch = Batch { desk, claims: vec![claim], in_hand, running, part: Some(part) };
+        let batch =
+            Batch { desk, claims: vec![claim], in_hand, running, part: Some(part), probe: None };
         let attending = Arc::clone(&self.runner).attend(batch);
         self.tasks.spawn_on("responder", OnFailure::Log, &self.guests, attending);
     }

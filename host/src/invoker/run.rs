@@ -17,6 +17,7 @@ use super::decide::{self, Facts};
 use super::responders::Answering;
 use super::versions::{Desk, Serving, Versions};
 use crate::claims::{self, Held};
+use crate::gate::{Keeper, Leave};
 use crate::observe::metrics::Metrics;
 use crate::observe::notice::{Notice, Notices};
 use crate::routes::Routes;
@@ -40,6 +41,8 @@ pub(crate) struct Runner {
     pub(crate) versions: Arc<Versions>,
     pub(crate) freed: Arc<Notify>,
     pub(crate) answering: Answering,
+    /// Keeps across restarts which versions are left alone.
+    pub(crate) keeper: Arc<Keeper>,
     /// Runs of all handlers together, as many as the store keeps account of.
     pub(crate) slots: Semaphore,
     /// Held by every run; whole by a suspect's, so that nothing runs beside it.
@@ -57,6 +60,8 @@ pub(crate) struct Batch {
     pub(crate) running: Held,
     /// In what a sender is answered with, if one waits for it.
     pub(crate) part: Option<Part>,
+    /// Leave for the only claim, where a version that is left alone is tried with it.
+    pub(crate) probe: Option<Leave>,
 }
 
 /// A run that ended, ready to settle.
@@ -81,9 +86,9 @@ enum Quarters<'a> {
 impl Runner {
     /// Sees a batch through, unless the drain stops waiting first: what is unsettled then is given back.
     pub(crate) async fn attend(self: Arc<Self>, batch: Batch) {
-        let Batch { desk, claims, in_hand, running, part } = batch;
+        let Batch { desk, claims, in_hand, running, part, probe } = batch;
         tokio::select! {
-            () = self.see_through(&desk, &claims, running, part.as_ref()) => {}
+            () = self.see_through(&desk, &claims, running, part.as_ref(), probe) => {}
             () = self.drain.waiting_stopped() => {}
         }
         drop(claims);
@@ -96,12 +101,13 @@ impl Runner {
         claims: &[Claimed],
         running: Held,
         part: Option<&Part>,
+        mut probe: Option<Leave>,
     ) {
         let company = desk.company.read().await;
         let mut open: Vec<&Claimed> = claims.iter().collect();
         let mut running = Some(running);
         for _ in 0..CONFLICTS_IN_COMPANY {
-            let ended = self.run_all(desk, &open).await;
+            let ended = self.run_all(desk, &open, &mut probe).await;
             // The next batch may begin while this one is being settled.
             running.take();
             open = self.settle(desk, ended, part).await;
@@ -114,7 +120,7 @@ impl Runner {
             let _alone = desk.company.write().await;
             let mut open = vec![claim];
             for _ in 0..CONFLICTS_ALONE {
-                let ended = self.run_all(desk, &open).await;
+                let ended = self.run_all(desk, &open, &mut probe).await;
                 open = self.settle(desk, ended, part).await;
                 if open.is_empty() {
                     break;
@@ -123,8 +129,13 @@ impl Runner {
         }
     }
 
-    /// Runs claims one after another, as long as a version serves.
-    async fn run_all<'a>(&self, desk: &Desk, claims: &[&'a Claimed]) -> Vec<Ended<'a>> {
+    /// Runs claims one after another, as long as a version serves that is not left alone.
+    async fn run_all<'a>(
+        &self,
+        desk: &Desk,
+        claims: &[&'a Claimed],
+        probe: &mut Option<Leave>,
+    ) -> Vec<Ended<'a>> {
         let mut ended = Vec::with_capacity(claims.len());
         let Some(first) = self.versions.serving(&desk.name) else { return ended };
         // Never closed. Without a permit the engine's own slots still bound what runs.
@@ -133,7 +144,9 @@ impl Runner {
             let Some(serving) = self.versions.serving(&desk.name) else { break };
             match self.begin(claim).await {
                 Ok(begun) => {
-                    ended.push(self.run(desk, claim, serving).await);
+                    let leave = probe.take().or_else(|| desk.gate.enter());
+                    let Some(leave) = leave else { break };
+                    ended.push(self.run(desk, claim, serving, leave).await);
                     drop(begun);
                 }
                 Err(error) => claims::gave_up_running(&desk.target, &error, &self.drain).await,
@@ -156,7 +169,13 @@ impl Runner {
         Ok(Begun { _noted: noted, _slot: slot, _quarters: quarters })
     }
 
-    async fn run<'a>(&self, desk: &Desk, claim: &'a Claimed, serving: Arc<Serving>) -> Ended<'a> {
+    async fn run<'a>(
+        &self,
+        desk: &Desk,
+        claim: &'a Claimed,
+        serving: Arc<Serving>,
+        leave: Leave,
+    ) -> Ended<'a> {
         let settings = &serving.settings;
         let seed = seed::of(claim.delivery, claim.fence);
         let run = Run {
@@ -175,6 +194,8 @@ impl Runner {
         let started_at = self.clock.now();
         let report = Box::pin(serving.module.run(run)).await;
         drop(counted);
+        let ended = (report.outcome(), claim.fence.attempt, report.reason());
+        self.passed(desk, leave, ended, started_at);
         desk.pace.lock().ran(report.duration, claim.event.payload.size());
         let facts = Facts {
             claim,

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use weir_core::breaker::BreakerPolicy;
 use weir_core::name::{DestinationName, HandlerName};
 use weir_core::retry::RetryPolicy;
 use weir_core::route::Pattern;
@@ -26,6 +27,8 @@ pub(crate) struct Settings {
     pub(crate) concurrency: usize,
     /// When to try again.
     pub(crate) retry: RetryPolicy,
+    /// When to leave it alone.
+    pub(crate) breaker: BreakerPolicy,
 }
 
 /// What a module itself has to say.
@@ -56,6 +59,7 @@ pub(crate) fn settle(
         limits: RunLimits { memory, time, ..RunLimits::default() },
         concurrency: concurrency.max(1),
         retry: said.retry.unwrap_or_else(|| config.handler_defaults.retry.clone()),
+        breaker: said.breaker.unwrap_or_else(|| config.handler_defaults.breaker.clone()),
     })
 }
 

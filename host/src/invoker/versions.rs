@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::{RwLock, Semaphore, watch};
+use weir_core::breaker::{BreakerPolicy, Phase};
 use weir_core::name::{HandlerName, Target};
 use weir_core::route::Pattern;
 use weir_core::state::StateReader;
@@ -21,6 +22,7 @@ use super::pace::Pace;
 use super::settings::{self, Asks, Settings};
 use crate::claims::InHand;
 use crate::config::Config;
+use crate::gate::{Gate, Keeper};
 use crate::observe::metrics::{Metrics, TargetMetrics};
 
 /// One version of a handler with its settings, serving. Immutable.
@@ -49,6 +51,8 @@ pub(crate) struct Desk {
     pub(crate) target: Target,
     pub(crate) state: Arc<dyn StateReader>,
     pub(crate) metrics: Arc<TargetMetrics>,
+    /// Whether it is run at all.
+    pub(crate) gate: Arc<Gate>,
     /// Claims made and neither settled nor given back.
     pub(crate) in_hand: Arc<InHand>,
     /// Batches whose runs have not ended.
@@ -108,6 +112,13 @@ pub struct HandlerStatus {
     pub last_error: Option<String>,
     /// Runs going on.
     pub running: usize,
+    /// `closed`: its events are handled. `open`: its version failed with nearly all of them, and they wait. `half_open`:
+    /// one is tried.
+    pub breaker: Phase,
+    /// Why it is not closed.
+    pub breaker_reason: Option<Box<str>>,
+    /// When one event is tried.
+    pub probe_at: Option<Timestamp>,
 }
 
 /// What is known about a handler beside the version that serves.
@@ -135,6 +146,7 @@ pub(crate) struct Versions {
     looked: watch::Sender<bool>,
     store: Arc<dyn Store>,
     metrics: Metrics,
+    keeper: Arc<Keeper>,
 }
 
 impl Versions {
@@ -163,7 +175,7 @@ impl Versions {
         Ok(subscriptions)
     }
 
-    pub(crate) fn new(store: Arc<dyn Store>, metrics: Metrics) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>, metrics: Metrics, keeper: Arc<Keeper>) -> Self {
         Self {
             serving: ArcSwap::default(),
             standing: Mutex::default(),
@@ -172,6 +184,7 @@ impl Versions {
             looked: watch::Sender::new(false),
             store,
             metrics,
+            keeper,
         }
     }
 
@@ -193,7 +206,12 @@ impl Versions {
     /// Puts a version into service. Runs that have started finish on the one before. It is not called ready until
     /// events are routed to it too: see [`Versions::agree`].
     pub(crate) fn swap(&self, name: &HandlerName, serving: Serving) {
-        let handler = Handler { desk: self.desk(name), serving: Arc::new(serving) };
+        let desk = self.desk(name);
+        let policy = serving.settings.breaker.clone();
+        if desk.gate.serves(&serving.version().to_hex(), policy) {
+            self.keeper.tell();
+        }
+        let handler = Handler { desk, serving: Arc::new(serving) };
         let mut next = BTreeMap::clone(&self.serving.load());
         next.insert(name.clone(), handler);
         self.serving.store(Arc::new(next));
@@ -273,10 +291,11 @@ impl Versions {
     }
 
     /// All handlers that are known, in the order of their names.
-    pub(crate) fn statuses(&self) -> Vec<HandlerStatus> {
+    pub(crate) fn statuses(&self, now: Timestamp) -> Vec<HandlerStatus> {
         let serving = self.serving.load_full();
         let standing = self.standing.lock();
-        standing.iter().map(|(name, standing)| status(name, standing, serving.get(name))).collect()
+        let status = |(name, standing)| status(name, standing, serving.get(name), now);
+        standing.iter().map(status).collect()
     }
 
     fn stand(
@@ -305,9 +324,16 @@ impl Versions {
         let mut desks = self.desks.lock();
         let desk = desks.entry(name.clone()).or_insert_with(|| {
             let target = Target::Handler(name.clone());
+            let metrics = self.metrics.target(&target);
+            // The policy comes with the version that serves; nothing else bounds what runs together here.
+            let policy = BreakerPolicy::for_handlers();
+            let gate = Gate::new(target.clone(), policy, usize::MAX, Arc::clone(&metrics));
+            let gate = Arc::new(gate);
+            self.keeper.watch(&gate);
             Arc::new(Desk {
                 state: self.store.state(name),
-                metrics: self.metrics.target(&target),
+                metrics,
+                gate,
                 name: name.clone(),
                 target,
                 in_hand: Arc::default(),
@@ -321,9 +347,16 @@ impl Versions {
     }
 }
 
-fn status(name: &HandlerName, standing: &Standing, handler: Option<&Handler>) -> HandlerStatus {
+fn status(
+    name: &HandlerName,
+    standing: &Standing,
+    handler: Option<&Handler>,
+    now: Timestamp,
+) -> HandlerStatus {
     let serving = handler.map(|h| &h.serving);
     let ready = standing.state == HandlerState::Ready;
+    let gate = handler.map(|h| h.desk.gate.standing(now));
+    let open = gate.as_ref().and_then(|gate| gate.record.clone());
     HandlerStatus {
         name: name.clone(),
         version: serving.map(|s| s.version().to_hex()),
@@ -336,5 +369,8 @@ fn status(name: &HandlerName, standing: &Standing, handler: Option<&Handler>) ->
         since: serving.filter(|_| ready).map_or(standing.since, |s| s.since),
         last_error: standing.refused.as_ref().map(|r| r.reason.clone()),
         running: handler.map_or(0, |h| h.desk.running.count()),
+        breaker: gate.map_or(Phase::Closed, |gate| gate.phase),
+        probe_at: open.as_ref().map(|record| record.breaker.probe_at),
+        breaker_reason: open.map(|record| record.reason),
     }
 }

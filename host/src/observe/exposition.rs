@@ -75,8 +75,8 @@ metrics! {
     DEAD = Counter "weir_dead_letters_total" ["target"] "Deliveries given up";
     CONFLICTS = Counter "weir_state_conflicts_total" ["target"] "Runs done again because what they read had changed";
     SUPERSEDED = Counter "weir_attempts_superseded_total" ["target"] "Results refused because another attempt had overtaken theirs";
-    BREAKER = Gauge "weir_breaker_state" ["target"] "0 while it is sent to, 1 while one message is tried, 2 while messages wait";
-    OPENED = Counter "weir_breaker_opened_total" ["target"] "Times that failures made messages wait";
+    BREAKER = Gauge "weir_breaker_state" ["target"] "0 while deliveries go on, 1 while one of them is tried, 2 while they wait";
+    OPENED = Counter "weir_breaker_opened_total" ["target"] "Times that failures made deliveries wait";
     RELOADS = Counter "weir_reloads_total" ["result"] "Modules looked at, by what came of it";
     ALERTS = Counter "weir_alerts_total" ["type"] "Alerts raised";
     ALERTS_DROPPED = Counter "weir_alerts_dropped_total" [] "Alerts that were too many";

@@ -88,6 +88,24 @@ pub enum Notice {
         /// When what waits will be given up, if it will.
         until: Option<Timestamp>,
     },
+    /// A version of a handler does little else than fail: its events wait. Told once, not again for each that is tried.
+    HandlerHeld {
+        /// Whose.
+        handler: HandlerName,
+        /// Why, for people.
+        reason: Box<str>,
+        /// When.
+        at: Timestamp,
+        /// When one event will be tried.
+        probe_at: Timestamp,
+    },
+    /// It went well with one: its events are handled again.
+    HandlerReleased {
+        /// Whose.
+        handler: HandlerName,
+        /// For how long they waited.
+        held_for: Duration,
+    },
     /// A destination's breaker has opened: its messages wait. Told once, not again for each probe that fails.
     DestinationOpen {
         /// Which.
@@ -131,6 +149,8 @@ impl Notice {
             Self::DeadLetter { .. } => "dead_letter",
             Self::LoadFailed { .. } => "handler.load_failed",
             Self::HandlerFailing { .. } => "handler.failing",
+            Self::HandlerHeld { .. } => "handler.held",
+            Self::HandlerReleased { .. } => "handler.released",
             Self::SourceUnrouted { .. } => "source.unrouted",
             Self::SourceRefusing { .. } => "source.refusing",
             Self::SourceSilent { .. } => "source.silent",
@@ -145,7 +165,10 @@ impl Notice {
     pub fn subject(&self) -> String {
         match self {
             Self::DeadLetter { target, .. } => target.to_string(),
-            Self::LoadFailed { handler, .. } | Self::HandlerFailing { handler, .. } => {
+            Self::LoadFailed { handler, .. }
+            | Self::HandlerFailing { handler, .. }
+            | Self::HandlerHeld { handler, .. }
+            | Self::HandlerReleased { handler, .. } => {
                 format!("handler:{handler}")
             }
             Self::SourceUnrouted { source }
@@ -184,8 +207,12 @@ impl Notice {
                 "hold": hold.id, "reason": hold.hold.reason, "by": hold.hold.by, "since": hold.at,
                 "until": until,
             }),
-            Self::DestinationOpen { reason, at, probe_at, .. } => {
+            Self::DestinationOpen { reason, at, probe_at, .. }
+            | Self::HandlerHeld { reason, at, probe_at, .. } => {
                 json!({ "reason": reason, "since": at, "probe_at": probe_at })
+            }
+            Self::HandlerReleased { held_for, .. } => {
+                json!({ "held_seconds": seconds(held_for) })
             }
             Self::DestinationClosed { open_for, .. } => {
                 json!({ "open_seconds": seconds(open_for) })

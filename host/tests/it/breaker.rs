@@ -158,3 +158,90 @@ async fn an_endpoint_that_has_too_much_to_do_is_left_in_peace_for_as_long_as_it_
     let sent = event["deliveries"][0]["history"][0]["started_at"].as_str().unwrap();
     assert!(sent.parse::<jiff::Timestamp>().unwrap() >= until, "{event}");
 }
+
+const CRASH: &[u8] = br#"{"steps":[{"op":"abort"}]}"#;
+const FINE: &[u8] = br#"{"steps":[]}"#;
+
+/// A hub with a handler that does what each event says, and is left alone after it crashed with three.
+async fn hub_with_a_handler() -> RunningHub {
+    let hub = TestHub::new()
+        .github()
+        .handler("shaky", "probe")
+        .sidecar(
+            "shaky",
+            "on = [\"github:*\"]\n[retry]\nmax_attempts = 1\n\
+             [breaker]\nmin_attempts = 3\npause = \"1h\"\nmax_pause = \"1h\"\n",
+        )
+        .start()
+        .await;
+    hub.until_ready("shaky").await;
+    for n in 0..3 {
+        let event = hub.push("push", &format!("crash-{n}"), CRASH).await.accepted();
+        hub.until_status(&event, "dead_letter").await;
+    }
+    hub.until_handler("shaky", |h| h["breaker"] == "open").await;
+    hub
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_crashes_with_everything_is_held_across_a_crash_until_another_one_comes() {
+    let hub = hub_with_a_handler().await;
+    let waits = hub.push("push", "waits", FINE).await.accepted();
+    let held = hub.until_status(&waits, "held").await;
+    assert_eq!(held["deliveries"][0]["attempts"], 0, "{held}");
+    let holds = told(&hub, &["holds"]);
+    assert!(holds.contains("handler:shaky") && holds.contains("breaker"), "{holds}");
+    assert_eq!(hub.log.having(&["handler held", "shaky"]).len(), 1, "{}", hub.log.all());
+
+    let hub = hub.kill_and_restart().await;
+    let handler = hub.until_ready("shaky").await;
+    assert_eq!(handler["breaker"], "open", "{handler}");
+    assert!(handler["breaker_reason"].as_str().unwrap().contains("3 of the last 3"), "{handler}");
+    hub.until_status(&waits, "held").await;
+
+    hub.put_handler("shaky", crate::hub::guest("noop"));
+    hub.until_status(&waits, "processed").await;
+    hub.until_handler("shaky", |h| h["breaker"] == "closed").await;
+    until("the hold to end", async || match told(&hub, &["holds"]).trim() {
+        "no holds" => Ok(()),
+        holds => Err(holds.to_owned()),
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_version_is_tried_with_one_event_when_a_person_says_so() {
+    let hub = hub_with_a_handler().await;
+    let mut waiting = Vec::new();
+    for n in 0..5 {
+        waiting.push(hub.push("push", &format!("fine-{n}"), FINE).await.accepted());
+    }
+    hub.until_status(&waiting[4], "held").await;
+    told(&hub, &["release", "handler:shaky"]);
+    for event in &waiting {
+        hub.until_status(event, "processed").await;
+    }
+    hub.until_handler("shaky", |h| h["breaker"] == "closed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_event_that_kills_every_run_is_given_up_and_holds_nobody_up() {
+    let hub = TestHub::new()
+        .github()
+        .handler("shaky", "probe")
+        .sidecar(
+            "shaky",
+            "on = [\"github:*\"]\n[retry]\nfirst = \"1ms\"\nmax = \"1ms\"\nmax_attempts = 12\n\
+             [breaker]\nmin_attempts = 2\nfailure_rate = 0.6\n",
+        )
+        .start()
+        .await;
+    hub.until_ready("shaky").await;
+    let poison = hub.push("push", "poison", CRASH).await.accepted();
+    let dead = hub.until_status(&poison, "dead_letter").await;
+    assert_eq!(dead["deliveries"][0]["attempts"], 12, "{dead}");
+    let fine = hub.push("push", "fine", FINE).await.accepted();
+    hub.until_status(&fine, "processed").await;
+    hub.until_handler("shaky", |h| h["breaker"] == "closed").await;
+    assert_eq!(hub.metric("weir_breaker_opened_total").await, 0.0);
+}

@@ -53,8 +53,9 @@ fn one_answer_that_the_endpoint_is_wrong_opens_at_once() {
 
 #[test]
 fn failures_open_by_their_rate_and_not_before_there_are_enough() {
-    use Mark::{AboutTheMessage, Busy, Failed, Well};
-    let cases: [(&[Mark], bool); 6] = [
+    use Mark::{AboutTheMessage, Busy, Failed, FailedAgain, Well};
+    let cases: [(&[Mark], bool); 7] = [
+        (&[FailedAgain, FailedAgain, FailedAgain, FailedAgain, Failed], false),
         (&[Failed; 3], false),
         (&[Failed; 4], true),
         (&[Well, Well, Failed, Failed], true),
@@ -99,9 +100,12 @@ fn a_probe_that_goes_well_closes_and_the_past_is_forgotten() {
 fn each_probe_that_fails_doubles_the_pause_up_to_the_longest() {
     let mut breaker = open();
     let mut now = PAUSE;
-    for (mark, pause) in
-        [(Mark::Failed, 2_000), (Mark::AtFault, 4_000), (Mark::Busy, 4_000), (Mark::Failed, 4_000)]
-    {
+    for (mark, pause) in [
+        (Mark::Failed, 2_000),
+        (Mark::AtFault, 4_000),
+        (Mark::Busy, 4_000),
+        (Mark::FailedAgain, 4_000),
+    ] {
         let (_, change) = probe(&mut breaker, &[id(1)], mark, now);
         assert_eq!(change, Change::OpenAgain, "{mark:?}");
         assert_eq!(breaker.allowance(at(now + pause - 1)), Allowance::Nothing, "{mark:?}");
@@ -157,6 +161,17 @@ fn a_person_may_have_it_probed_at_once() {
 }
 
 #[test]
+fn what_is_about_something_else_now_begins_closed_and_hears_nothing_of_what_went_before() {
+    let mut breaker = breaker(2, 0.5);
+    let before = breaker.enter().unwrap();
+    sent(&mut breaker, Mark::AtFault, 0).unwrap();
+    breaker.reset(breaker.policy.clone());
+    assert_eq!((breaker.phase(), breaker.kept()), (Phase::Closed, None));
+    assert_eq!(breaker.ended(before, Mark::AtFault, at(1)), None);
+    assert_eq!(sent(&mut breaker, Mark::Failed, 1), None);
+}
+
+#[test]
 fn a_clock_that_was_set_back_does_not_hold_it_open() {
     let mut breaker = open();
     let long_before = Timestamp::from_millis(1_000_000 - 2 * MAX_PAUSE);
@@ -191,8 +206,9 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    use Mark::{AboutTheMessage, AtFault, Busy, Failed, Well};
-    let mark = prop::sample::select(vec![Well, Failed, Failed, AtFault, Busy, AboutTheMessage]);
+    use Mark::{AboutTheMessage, AtFault, Busy, Failed, FailedAgain, Well};
+    let marks = vec![Well, Failed, Failed, AtFault, Busy, FailedAgain, AboutTheMessage];
+    let mark = prop::sample::select(marks);
     prop_oneof![
         (0_u64..3_000).prop_map(Step::Wait),
         Just(Step::Send),

@@ -7,7 +7,7 @@ use weir_store::hold::{Hold, HoldId, NewHold};
 
 use super::parts::items;
 use super::{Answer, Hub, Id, Problem, Shared, StatusCode, Uri, asked, json, query, scope, views};
-use crate::egress::is_breakers;
+use crate::gate::is_breakers;
 use scope::BadScope;
 
 /// Most holds in force: each is looked at by whoever lists them.
@@ -74,8 +74,8 @@ fn read(hub: &Shared, asked: Asked) -> Result<NewHold, Problem> {
     Ok(NewHold { scope, reason: reason.into(), by: OPERATOR.into(), until })
 }
 
-/// Ends a hold. What the hub holds by itself ends when its cause does; where that is an endpoint that failed, a person
-/// may say that it is mended, and one message is tried.
+/// Ends a hold. What the hub holds by itself ends when its cause does; where that is something that failed, a person
+/// may say that it is mended, and one delivery is tried.
 pub(in crate::admin) async fn release(hub: Hub, path: Id, uri: Uri) -> Answer {
     query::none(uri.query())?;
     let gone = || Problem::not_found("hold_not_found", "there is no hold by this number in force");

@@ -1,25 +1,25 @@
 //! Keeps what gates know in agreement with the store: an open breaker's state in the registry, so that it survives,
-//! and a hold on its destination, so that people see what waits and why. Also the gates' alarm clock.
+//! and a hold on its target, so that people see what waits and why. Also the gates' alarm clock.
 //!
-//! Sending never waits for this: a gate opens in memory, at once.
+//! Nothing waits for this: a gate opens in memory, at once.
 
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex as Lock;
 use thiserror::Error;
 use tokio::sync::{Mutex, Notify};
 use tokio::time::sleep;
 use weir_core::breaker::Phase;
-use weir_core::name::DestinationName;
+use weir_core::name::Target;
 use weir_core::time::{Clock, Timestamp};
 use weir_store::hold::{HoldId, HoldScope, NewHold};
 use weir_store::registry::{CasOutcome, Kind};
 use weir_store::{Store, StoreError};
 
-use super::gate::{Record, Standing};
-use super::outlet::Outlet;
+use super::{Gate, Record, Standing};
 use crate::shutdown::Drain;
 
 /// The reason of a hold that stands for an open breaker.
@@ -33,7 +33,7 @@ const FAILED_PAUSE: Duration = Duration::from_secs(1);
 /// Tries to write an entry that somebody else writes too.
 const CAS_TRIES: usize = 3;
 
-/// What was written could not be kept.
+/// What was to be written could not be kept.
 #[derive(Debug, Error)]
 enum KeepError {
     #[error(transparent)]
@@ -44,64 +44,102 @@ enum KeepError {
 
 /// Keeps gates and store in agreement.
 #[derive(Debug)]
-pub(super) struct Keeper {
-    pub(super) store: Arc<dyn Store>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) drain: Drain,
-    pub(super) outlets: Vec<Arc<Outlet>>,
+pub(crate) struct Keeper {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    drain: Drain,
+    /// Something may be claimed again.
+    freed: Arc<Notify>,
     /// A gate has changed.
-    pub(super) changed: Arc<Notify>,
-    /// Something may be sent again.
-    pub(super) freed: Arc<Notify>,
-    pub(super) rows: Mutex<BTreeMap<DestinationName, Rows>>,
+    changed: Notify,
+    gates: Lock<Vec<Arc<Gate>>>,
+    /// What was kept of targets that nobody has a gate for yet.
+    left: Lock<BTreeMap<String, Record>>,
+    /// What the store has, by target.
+    rows: Mutex<BTreeMap<String, Rows>>,
 }
 
 /// What the store has of one gate.
 #[derive(Debug, Default)]
-pub(super) struct Rows {
+struct Rows {
     record: Option<Record>,
     version: Option<u64>,
     hold: Option<(HoldId, Option<Timestamp>)>,
 }
 
 impl Keeper {
-    /// Takes up what the process before this one kept, as soon as the store tells it.
-    pub(super) async fn restore(&self) {
+    /// For no gates yet. Tells `freed` when something may be claimed again.
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        drain: Drain,
+        freed: Arc<Notify>,
+    ) -> Self {
+        Self {
+            store,
+            clock,
+            drain,
+            freed,
+            changed: Notify::new(),
+            gates: Lock::default(),
+            left: Lock::default(),
+            rows: Mutex::default(),
+        }
+    }
+
+    /// Keeps a gate too, and takes up what the process before this one kept of it.
+    pub(crate) fn watch(&self, gate: &Arc<Gate>) {
+        if let Some(record) = self.left.lock().remove(&gate.target.to_string()) {
+            gate.restore(record);
+        }
+        self.gates.lock().push(Arc::clone(gate));
+        self.changed.notify_one();
+    }
+
+    /// A gate has changed.
+    pub(crate) fn tell(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Takes up what the process before this one kept, as soon as the store tells it. Nothing should be claimed before.
+    pub(crate) async fn restore(&self) {
         while let Err(error) = self.try_restore().await {
-            tracing::warn!(%error, "cannot read the breakers of destinations yet");
+            tracing::warn!(%error, "cannot read the breakers yet");
             sleep(FAILED_PAUSE).await;
         }
     }
 
     async fn try_restore(&self) -> Result<(), StoreError> {
         let mut all = self.rows.lock().await;
-        let kept: BTreeMap<_, _> = self.store.list(Kind::Breaker).await?.into_iter().collect();
-        let holds = self.store.holds().await?;
-        for outlet in &self.outlets {
-            let rows = all.entry(outlet.name().clone()).or_default();
-            if let Some(entry) = kept.get(&outlet.target.to_string()) {
-                rows.version = Some(entry.version);
-                let text = entry.value.as_deref().unwrap_or_default();
-                match serde_json::from_slice::<Record>(text) {
-                    Ok(record) => {
-                        rows.record = Some(record.clone());
-                        outlet.gate.restore(record);
-                    }
-                    Err(error) => {
-                        tracing::warn!(target = %outlet.target, %error, "a breaker's state is unreadable and is dropped");
-                    }
+        let entries = self.store.list(Kind::Breaker).await?;
+        for held in self.store.holds().await?.iter().filter(|held| is_breakers(&held.hold)) {
+            let rows = all.entry(held.hold.scope.to_string()).or_default();
+            rows.hold = Some((held.id, held.hold.until));
+        }
+        let mut left = self.left.lock();
+        for (target, entry) in entries {
+            let rows = all.entry(target.clone()).or_default();
+            rows.version = Some(entry.version);
+            match serde_json::from_slice::<Record>(entry.value.as_deref().unwrap_or_default()) {
+                Ok(record) => {
+                    rows.record = Some(record.clone());
+                    left.insert(target, record);
+                }
+                Err(error) => {
+                    tracing::warn!(target, %error, "a breaker's state is unreadable and is dropped");
                 }
             }
-            let scope = scope(outlet);
-            let ours = |hold: &NewHold| hold.scope == scope && is_breakers(hold);
-            let held = holds.iter().find(|held| ours(&held.hold));
-            rows.hold = held.map(|held| (held.id, held.hold.until));
+        }
+        for gate in self.gates.lock().iter() {
+            if let Some(record) = left.remove(&gate.target.to_string()) {
+                gate.restore(record);
+            }
         }
         Ok(())
     }
 
     /// Until claiming stops.
-    pub(super) async fn run(&self) {
+    pub(crate) async fn run(&self) {
         loop {
             let next = self.keep().await;
             let alarm = async {
@@ -119,16 +157,17 @@ impl Keeper {
     }
 
     /// Writes what has changed. How long until there is something to look at by itself.
-    pub(super) async fn keep(&self) -> Option<Duration> {
+    pub(crate) async fn keep(&self) -> Option<Duration> {
         let mut all = self.rows.lock().await;
         let mut next: Option<Duration> = None;
         let mut by_then = |wait: Duration| next = Some(next.map_or(wait, |next| next.min(wait)));
-        for outlet in &self.outlets {
-            let rows = all.entry(outlet.name().clone()).or_default();
-            let standing = match self.agree(outlet, rows).await {
+        let gates = self.gates.lock().clone();
+        for gate in gates {
+            let rows = all.entry(gate.target.to_string()).or_default();
+            let standing = match self.agree(&gate, rows).await {
                 Ok(standing) => standing,
                 Err(error) => {
-                    tracing::warn!(target = %outlet.target, %error, "cannot keep a breaker's state, trying again");
+                    tracing::warn!(target = %gate.target, %error, "cannot keep a breaker's state, trying again");
                     by_then(FAILED_PAUSE);
                     continue;
                 }
@@ -145,23 +184,24 @@ impl Keeper {
     }
 
     /// Brings the rows of one gate in line with it.
-    async fn agree(&self, outlet: &Outlet, rows: &mut Rows) -> Result<Standing, KeepError> {
+    async fn agree(&self, gate: &Gate, rows: &mut Rows) -> Result<Standing, KeepError> {
         if let Some((id, Some(until))) = rows.hold
-            && outlet.gate.standing(self.clock.now()).phase == Phase::Open
+            && gate.standing(self.clock.now()).phase == Phase::Open
         {
             let released = !self.store.holds().await?.iter().any(|held| held.id == id);
             let now = self.clock.now();
             // Not over, and gone: a person has ended it.
             if released && now < until {
-                outlet.gate.released(now);
+                gate.released(now);
                 self.freed.notify_one();
-                tracing::info!(destination = %outlet.name(), "released, one message is tried now");
+                tracing::info!(target = %gate.target, "released, one is tried now");
             }
         }
-        let standing = outlet.gate.standing(self.clock.now());
-        outlet.metrics.breaker(standing.phase);
-        if standing.record != rows.record {
-            let key = outlet.target.to_string();
+        let standing = gate.standing(self.clock.now());
+        // An entry that could not be read goes too.
+        let left_over = standing.record.is_none() && rows.version.is_some();
+        if standing.record != rows.record || left_over {
+            let key = gate.target.to_string();
             self.write(&key, standing.record.as_ref(), rows).await?;
         }
         let open = standing.record.as_ref().filter(|_| standing.phase == Phase::Open);
@@ -170,7 +210,7 @@ impl Keeper {
             let placed = match until {
                 Some(until) => {
                     let (reason, by) = (BREAKER.into(), BY.into());
-                    let hold = NewHold { scope: scope(outlet), reason, by, until };
+                    let hold = NewHold { scope: scope(&gate.target), reason, by, until };
                     Some((self.store.hold(hold).await?, until))
                 }
                 None => None,
@@ -192,7 +232,8 @@ impl Keeper {
         let value = record.and_then(|record| serde_json::to_vec(record).ok());
         for _ in 0..CAS_TRIES {
             if value.is_none() && rows.version.is_none() {
-                break;
+                rows.record = None;
+                return Ok(());
             }
             match self.store.cas(Kind::Breaker, key, rows.version, value.clone()).await? {
                 CasOutcome::Written { version } => {
@@ -203,20 +244,19 @@ impl Keeper {
                 CasOutcome::Conflict { found } => rows.version = found,
             }
         }
-        if value.is_none() && rows.version.is_none() {
-            rows.record = None;
-            return Ok(());
-        }
         Err(KeepError::Contended(key.into()))
     }
 }
 
 /// Whether a hold stands for an open breaker.
 #[must_use]
-pub fn is_breakers(hold: &NewHold) -> bool {
+pub(crate) fn is_breakers(hold: &NewHold) -> bool {
     &*hold.by == BY && &*hold.reason == BREAKER
 }
 
-fn scope(outlet: &Outlet) -> HoldScope {
-    HoldScope::Destination(outlet.name().clone())
+fn scope(target: &Target) -> HoldScope {
+    match target {
+        Target::Handler(name) => HoldScope::Handler(name.clone()),
+        Target::Destination(name) => HoldScope::Destination(name.clone()),
+    }
 }

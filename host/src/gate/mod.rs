@@ -1,0 +1,356 @@
+//! The gate before a destination or a handler, in memory: its breaker and its throttle behind one lock. Claims ask it
+//! for leave before anything is sent or run, and tell it how it went.
+//!
+//! What may not live here: decisions (the core's), and the store (`keeper` writes down what must survive).
+
+mod keeper;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use weir_core::breaker::{
+    Allowance, Breaker, BreakerPolicy, Cause, Change, Kept, Mark, Pass, Phase,
+};
+use weir_core::id::DeliveryId;
+use weir_core::name::Target;
+use weir_core::throttle::Throttle;
+use weir_core::time::Timestamp;
+use weir_store::hot::ClaimRequest;
+
+use crate::claims;
+use crate::observe::metrics::TargetMetrics;
+
+pub(crate) use keeper::{Keeper, is_breakers};
+
+/// Deliveries of a lane that a probe is chosen from: enough that one of them is not the last one that was tried.
+const PROBE_CHOICE: usize = 2;
+/// Bytes of a reason that are kept.
+const REASON_BYTES_MAX: usize = 500;
+
+/// The gate of one target.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    pub(crate) target: Target,
+    metrics: Arc<TargetMetrics>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    breaker: Breaker,
+    throttle: Throttle,
+    /// The version of a handler that this is about.
+    version: Option<Box<str>>,
+    /// Why it is open.
+    reason: Box<str>,
+}
+
+/// What may be done with claims that were made.
+#[derive(Debug)]
+pub(crate) enum Admitted {
+    /// All of them may go, each with leave of its own: [`Gate::enter`].
+    All,
+    /// This one may go, to see how it is. The rest is given back.
+    Probe(usize, Leave),
+    /// None may.
+    Nothing,
+}
+
+impl Admitted {
+    /// Leave for the claim at this place; none if it is given back.
+    pub(crate) fn leave(&mut self, index: usize, gate: &Arc<Gate>) -> Option<Leave> {
+        match std::mem::replace(self, Self::Nothing) {
+            Self::All => {
+                *self = Self::All;
+                gate.enter()
+            }
+            Self::Probe(at, leave) if at == index => Some(leave),
+            probe => {
+                *self = probe;
+                None
+            }
+        }
+    }
+}
+
+/// How it ended, as far as the gate cares.
+#[derive(Debug)]
+pub(crate) struct End<'a> {
+    pub(crate) mark: Mark,
+    /// Whether there is to be less at once, and after which wait if one was asked for.
+    pub(crate) slows: Option<Option<Duration>>,
+    pub(crate) started_at: Timestamp,
+    pub(crate) reason: Option<&'a str>,
+}
+
+/// What must survive while it is open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) breaker: Kept,
+    pub(crate) reason: Box<str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) version: Option<Box<str>>,
+}
+
+/// How it stands, for people.
+#[derive(Debug, Clone)]
+pub(crate) struct Standing {
+    pub(crate) phase: Phase,
+    pub(crate) record: Option<Record>,
+    /// How many may be under way together now.
+    pub(crate) places: usize,
+    pub(crate) paused_until: Option<Timestamp>,
+}
+
+/// Leave to send or run one delivery. Dropped unused, it makes room for another.
+#[derive(Debug)]
+pub(crate) struct Leave {
+    gate: Arc<Gate>,
+    pass: Pass,
+}
+
+impl Leave {
+    /// Whether it is still good: what was claimed before the breaker opened is given back, not sent.
+    pub(crate) fn stands(&self) -> bool {
+        self.gate.inner.lock().breaker.stands(self.pass)
+    }
+
+    /// It was used.
+    pub(crate) fn ended(self, end: &End<'_>, now: Timestamp) -> Option<Change> {
+        self.gate.ended(self.pass, end, now)
+    }
+}
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        // After its end this does nothing: the probe that ended was of an earlier round.
+        self.gate.inner.lock().breaker.abandoned(self.pass);
+    }
+}
+
+impl Gate {
+    /// A gate that lets `places` through together.
+    pub(crate) fn new(
+        target: Target,
+        policy: BreakerPolicy,
+        places: usize,
+        metrics: Arc<TargetMetrics>,
+    ) -> Self {
+        metrics.breaker(Phase::Closed);
+        let (breaker, throttle) = (Breaker::new(policy), Throttle::new(places));
+        let inner = Inner { breaker, throttle, version: None, reason: "".into() };
+        Self { target, metrics, inner: Mutex::new(inner) }
+    }
+
+    /// What to claim: at most `limit`, beside `under_way` others; none if nothing may go.
+    pub(crate) fn wanted(
+        &self,
+        limit: usize,
+        under_way: usize,
+        now: Timestamp,
+    ) -> Option<[ClaimRequest; 2]> {
+        let mut inner = self.inner.lock();
+        let places = inner.throttle.places(now).saturating_sub(under_way);
+        let probing = match inner.breaker.allowance(now) {
+            Allowance::Everything => false,
+            Allowance::Probe => true,
+            Allowance::Nothing => return None,
+        };
+        drop(inner);
+        let limit = if probing { limit } else { limit.min(places) };
+        let wanted = (limit > 0).then(|| claims::both_lanes(&self.target, limit))?;
+        // A probe is chosen among a few, so that it is not the same one again.
+        Some(wanted.map(|w| if probing { ClaimRequest { limit: PROBE_CHOICE, ..w } } else { w }))
+    }
+
+    /// Which of some claimed deliveries may go.
+    pub(crate) fn admit(self: &Arc<Self>, among: &[DeliveryId]) -> Admitted {
+        let mut inner = self.inner.lock();
+        if inner.breaker.enter().is_some() {
+            return Admitted::All;
+        }
+        let probe = inner.breaker.probe(among);
+        drop(inner);
+        match probe {
+            Some((index, pass)) => Admitted::Probe(index, Leave { gate: Arc::clone(self), pass }),
+            None => Admitted::Nothing,
+        }
+    }
+
+    /// Leave for one more, while the breaker is closed.
+    pub(crate) fn enter(self: &Arc<Self>) -> Option<Leave> {
+        let pass = self.inner.lock().breaker.enter()?;
+        Some(Leave { gate: Arc::clone(self), pass })
+    }
+
+    fn ended(&self, pass: Pass, end: &End<'_>, now: Timestamp) -> Option<Change> {
+        let mut inner = self.inner.lock();
+        match end.slows {
+            Some(asked) => inner.throttle.slowed(end.started_at, asked, now),
+            None if end.mark == Mark::Well => inner.throttle.went_well(),
+            None => {}
+        }
+        let change = inner.breaker.ended(pass, end.mark, now)?;
+        let reason = || cut(end.reason.unwrap_or("it failed"));
+        match change {
+            Change::Opened(cause) => {
+                self.metrics.opened();
+                inner.reason = why(cause, reason());
+            }
+            Change::OpenAgain => inner.reason = reason().into(),
+            Change::Closed { .. } => inner.throttle.start_slowly(),
+        }
+        self.metrics.breaker(inner.breaker.phase());
+        Some(change)
+    }
+
+    /// From here on it is about this version of a handler, judged by this policy. Another one begins with a clean
+    /// slate. True if that changed anything.
+    pub(crate) fn serves(&self, version: &str, policy: BreakerPolicy) -> bool {
+        let mut inner = self.inner.lock();
+        let same = inner.version.as_deref().is_none_or(|before| before == version);
+        inner.version = Some(version.into());
+        if same {
+            inner.breaker.set_policy(policy);
+            return false;
+        }
+        let was_open = inner.breaker.phase() != Phase::Closed;
+        inner.breaker.reset(policy);
+        self.metrics.breaker(Phase::Closed);
+        was_open
+    }
+
+    /// Takes up what was kept.
+    fn restore(&self, record: Record) {
+        let mut inner = self.inner.lock();
+        inner.breaker.restore(record.breaker);
+        inner.version = record.version;
+        inner.reason = record.reason;
+        self.metrics.breaker(inner.breaker.phase());
+    }
+
+    /// A person says that it is mended.
+    fn released(&self, now: Timestamp) {
+        self.inner.lock().breaker.released(now);
+    }
+
+    /// How it stands.
+    pub(crate) fn standing(&self, now: Timestamp) -> Standing {
+        let mut inner = self.inner.lock();
+        // It may have become half open meanwhile.
+        let _ = inner.breaker.allowance(now);
+        let record = |breaker| {
+            let (reason, version) = (inner.reason.clone(), inner.version.clone());
+            Record { breaker, reason, version }
+        };
+        let phase = inner.breaker.phase();
+        self.metrics.breaker(phase);
+        Standing {
+            phase,
+            record: inner.breaker.kept().map(record),
+            places: inner.throttle.places(now),
+            paused_until: inner.throttle.paused_until(now),
+        }
+    }
+}
+
+fn why(cause: Cause, last: &str) -> Box<str> {
+    match cause {
+        Cause::AtFault => last.into(),
+        Cause::Rate { failed, of } => {
+            format!("{failed} of the last {of} attempts failed; the last one: {last}").into()
+        }
+    }
+}
+
+fn cut(reason: &str) -> &str {
+    &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_760_000_000_000);
+
+    fn gate(places: usize) -> Arc<Gate> {
+        let target = "destination:ops".parse().unwrap();
+        let policy = BreakerPolicy::for_destinations();
+        Arc::new(Gate::new(target, policy, places, Arc::default()))
+    }
+
+    fn later(seconds: u64) -> Timestamp {
+        NOW.after(Duration::from_secs(seconds))
+    }
+
+    fn end(leave: Leave, mark: Mark, now: Timestamp) -> Option<Change> {
+        let reason = Some("answered 410 Gone");
+        leave.ended(&End { mark, slows: None, started_at: now, reason }, now)
+    }
+
+    fn ids() -> [DeliveryId; 2] {
+        [1, 2].map(DeliveryId::from_bits)
+    }
+
+    fn limits(gate: &Gate, limit: usize, under_way: usize, now: Timestamp) -> Option<[usize; 2]> {
+        gate.wanted(limit, under_way, now).map(|wanted| wanted.map(|w| w.limit))
+    }
+
+    #[test]
+    fn what_was_let_through_before_it_opened_is_given_back() {
+        let gate = gate(4);
+        let (first, second) = (gate.enter().unwrap(), gate.enter().unwrap());
+        end(first, Mark::AtFault, NOW).unwrap();
+        assert!(!second.stands() && gate.enter().is_none());
+        assert!(matches!(gate.admit(&ids()), Admitted::Nothing));
+        assert_eq!(limits(&gate, 4, 0, NOW), None);
+        assert_eq!(gate.standing(NOW).record.unwrap().reason.as_ref(), "answered 410 Gone");
+    }
+
+    #[test]
+    fn one_goes_as_a_probe_and_another_if_that_one_never_went() {
+        let gate = gate(4);
+        end(gate.enter().unwrap(), Mark::AtFault, NOW).unwrap();
+        assert_eq!(limits(&gate, 4, 0, later(10)), Some([PROBE_CHOICE; 2]));
+        let Admitted::Probe(0, leave) = gate.admit(&ids()) else { panic!("no probe") };
+        assert_eq!(limits(&gate, 4, 0, later(10)), None);
+        drop(leave);
+        let Admitted::Probe(1, leave) = gate.admit(&ids()) else { panic!("no other probe") };
+        assert!(matches!(end(leave, Mark::Well, later(11)), Some(Change::Closed { .. })));
+        assert!(matches!(gate.admit(&ids()), Admitted::All));
+        assert_eq!(limits(&gate, 4, 0, later(11)), Some([1, 1]), "it begins slowly");
+    }
+
+    #[test]
+    fn there_is_room_for_as_many_as_the_throttle_lets_through() {
+        let gate = gate(8);
+        assert_eq!(limits(&gate, 100, 0, NOW), Some([6, 2]));
+        assert_eq!(limits(&gate, 100, 8, NOW), None);
+        let slowed = End { mark: Mark::Busy, slows: Some(None), started_at: NOW, reason: None };
+        gate.enter().unwrap().ended(&slowed, NOW);
+        assert_eq!(limits(&gate, 100, 0, NOW), Some([3, 1]));
+    }
+
+    #[test]
+    fn another_version_begins_with_a_clean_slate_and_the_same_one_does_not() {
+        let gate = gate(4);
+        let policy = BreakerPolicy::for_handlers;
+        assert!(!gate.serves("aa", policy()));
+        end(gate.enter().unwrap(), Mark::AtFault, NOW).unwrap();
+        assert!(!gate.serves("aa", policy()));
+        let kept = gate.standing(NOW).record.unwrap();
+        assert!(gate.serves("bb", policy()));
+        assert_eq!(gate.standing(NOW).phase, Phase::Closed);
+        gate.restore(kept);
+        assert!(!gate.serves("aa", policy()));
+        assert_eq!(gate.standing(NOW).phase, Phase::Open);
+    }
+
+    #[test]
+    fn a_reason_is_cut_between_characters() {
+        assert_eq!(cut(&"é".repeat(600)).len(), REASON_BYTES_MAX);
+        assert_eq!(cut("short"), "short");
+    }
+}

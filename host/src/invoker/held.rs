@@ -1,0 +1,88 @@
+//! Versions that are left alone: what a run's end says about its version, and who is told when that changes.
+//!
+//! What may not live here: when it is enough (the core's breaker says).
+
+use weir_core::breaker::{Change, Mark};
+use weir_core::delivery::Outcome;
+use weir_core::time::Timestamp;
+
+use super::run::Runner;
+use super::versions::Desk;
+use crate::gate::{End, Leave};
+use crate::observe::notice::Notice;
+
+/// What the end of attempt number `attempt` says about the version that ran; none if it says nothing.
+///
+/// A version is judged by the events that it fails with, not by how often it is run: one event that kills every run of
+/// it becomes a dead letter by its own attempts, and holds nobody up. What a handler says itself is no failure of its
+/// version: it did what it should.
+pub(super) fn mark(outcome: Outcome, attempt: u32) -> Option<Mark> {
+    match outcome {
+        Outcome::Ok => Some(Mark::Well),
+        Outcome::Retry | Outcome::Reject | Outcome::Refused => Some(Mark::AboutTheMessage),
+        Outcome::Timeout
+        | Outcome::OutOfMemory
+        | Outcome::StackOverflow
+        | Outcome::TooMuchData
+        | Outcome::Crashed
+        | Outcome::BadOutput => Some(if attempt == 1 { Mark::Failed } else { Mark::FailedAgain }),
+        _ => None,
+    }
+}
+
+impl Runner {
+    /// A run has ended: tells the gate, and everybody else what that changed.
+    pub(super) fn passed(
+        &self,
+        desk: &Desk,
+        leave: Leave,
+        (outcome, attempt, reason): (Outcome, u32, Option<&str>),
+        started_at: Timestamp,
+    ) {
+        let Some(mark) = mark(outcome, attempt) else { return };
+        let now = self.clock.now();
+        let end = End { mark, slows: None, started_at, reason };
+        let Some(change) = leave.ended(&end, now) else { return };
+        self.keeper.tell();
+        self.freed.notify_one();
+        let handler = desk.name.clone();
+        match (change, desk.gate.standing(now).record) {
+            (Change::Opened(_), Some(record)) => {
+                let (reason, probe_at) = (record.reason, record.breaker.probe_at);
+                tracing::error!(%handler, %reason, %probe_at, "handler held: its events wait");
+                self.notices.tell(Notice::HandlerHeld { handler, reason, at: now, probe_at });
+            }
+            (Change::OpenAgain, Some(record)) => {
+                let (reason, probe_at) = (record.reason, record.breaker.probe_at);
+                tracing::warn!(%handler, %reason, %probe_at, "handler still held");
+            }
+            (Change::Closed { opened_at }, _) => {
+                let held_for = now.since(opened_at);
+                tracing::info!(%handler, ?held_for, "handler released: its events are handled again");
+                self.notices.tell(Notice::HandlerReleased { handler, held_for });
+            }
+            // Another version has come in between.
+            (_, None) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_judged_by_the_events_that_it_crashes_with_and_once_by_each() {
+        use Mark::{AboutTheMessage, Failed, FailedAgain, Well};
+        for outcome in Outcome::ALL {
+            let expected = match outcome.as_str() {
+                "ok" => [Some(Well); 2],
+                "retry" | "reject" | "refused" => [Some(AboutTheMessage); 2],
+                "timeout" | "out_of_memory" | "stack_overflow" | "too_much_data" | "crashed"
+                | "bad_output" => [Some(Failed), Some(FailedAgain)],
+                _ => [None; 2],
+            };
+            assert_eq!([mark(*outcome, 1), mark(*outcome, 2)], expected, "{outcome}");
+        }
+    }
+}
