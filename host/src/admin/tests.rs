@@ -92,6 +92,18 @@ impl Desk {
 
     /// Stores an event for `orders`, as ingress would.
     async fn receive(&self, source: &str, kind: &str, body: &[u8]) -> EventId {
+        self.receive_for(&[orders()], source, kind, body).await
+    }
+
+    /// The same for others, or for nobody.
+    async fn receive_for(
+        &self,
+        targets: &[Target],
+        source: &str,
+        kind: &str,
+        body: &[u8],
+    ) -> EventId {
+        let delivery = |target: &Target| NewDelivery { target: target.clone(), order_key: None };
         let mut payload = Payload::new("application/json", Bytes::copy_from_slice(body));
         payload.headers.push(("x-odd".into(), Bytes::from_static(b"caf\xe9")));
         let event = NewEvent {
@@ -102,7 +114,7 @@ impl Desk {
             part: None,
             routed: Routed {
                 table: self.table.hash(),
-                deliveries: vec![NewDelivery { target: orders(), order_key: None }],
+                deliveries: targets.iter().map(delivery).collect(),
             },
         };
         let request = NewRequest {
@@ -353,6 +365,23 @@ async fn a_replay_counts_first_and_moves_what_is_over_once_by_its_name() {
         assert_eq!(desk.tell(path, bad).await.0, 400, "{bad}");
     }
     assert_eq!(desk.refused("GET", path).await.0, 405);
+}
+
+#[tokio::test]
+async fn a_replay_that_was_interrupted_goes_on_under_its_name() {
+    let desk = Desk::open().await;
+    for _ in 0..5 {
+        desk.receive_for(&[], "github", "push", b"{}").await;
+    }
+    let two = "{\"request\":\"mine\",\"unrouted\":{\"limit\":2}}";
+    for moved in [2, 2, 1, 0] {
+        let (status, said) = desk.tell("/api/v1/replay", two).await;
+        assert_eq!((status, &said["deliveries"]), (200, &json!(moved)), "{said}");
+    }
+    let wanted = [ClaimRequest { target: orders(), lane: Lane::Late, limit: 10 }];
+    assert_eq!(desk.store.claim(&wanted).await.unwrap().len(), 5);
+    let other = "{\"unrouted\":{\"source\":\"gitlab\"}}";
+    assert_eq!(desk.tell("/api/v1/replay", other).await.1["events"], 0);
 }
 
 #[tokio::test]

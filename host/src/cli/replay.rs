@@ -174,7 +174,9 @@ async fn move_them(
             let (of, deliveries) = (total.events.max(done.events), done.deliveries);
             output.value(&json!({ "done": done.events, "of": of, "deliveries": deliveries }));
         }
-        tokio::time::sleep(pause(moved.routed, rate, begun.elapsed())).await;
+        if !pages.ended {
+            tokio::time::sleep(pause(moved.routed, rate, begun.elapsed())).await;
+        }
         begun = Instant::now();
     }
     bar.finish_and_clear();
@@ -253,7 +255,7 @@ fn bar(all: u64, output: Output) -> ProgressBar {
     }
     // Hides itself where standard error is no terminal.
     let bar = ProgressBar::new(all);
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len}, {per_sec}, {eta} left");
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len}, {eta} left");
     if let Ok(style) = style {
         bar.set_style(style);
     }

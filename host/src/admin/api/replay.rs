@@ -6,6 +6,7 @@
 use axum::extract::rejection::BytesRejection;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use weir_core::delivery::{DeliveryState, EventStatus};
 use weir_core::event::EventType;
 use weir_core::id::{DeliveryId, EventId};
@@ -179,7 +180,6 @@ async fn unrouted(hub: &Shared, which: Unrouted, how: How) -> Result<Replayed, P
     let table = hub.routes.current();
     let (filter, page) = read(hub, which, &table)?;
     let (since, until) = (filter.since, filter.until);
-    let part = page.after.clone().unwrap_or_default();
     // As with patterns: what the hub says of itself is meant only where it is named.
     let any = filter.source.is_none();
     let mut found = hub.store.events(filter, page).await?;
@@ -192,11 +192,12 @@ async fn unrouted(hub: &Shared, which: Unrouted, how: How) -> Result<Replayed, P
         .filter(|event| !event.routed.deliveries.is_empty())
         .collect();
     let count = routed.len();
+    let request = request_for(&how.name, routed.iter().map(|event| event.event.bits()));
     let deliveries = if how.dry_run {
         routed.iter().map(|event| event.routed.deliveries.len()).sum()
     } else {
         let what = RedriveWhat::Unrouted(routed);
-        carry_out(hub, what, &format!("replay:{}:unrouted:{part}", how.name), how.new_ids).await?
+        carry_out(hub, what, &request, how.new_ids).await?
     };
     let next = found.next;
     Ok(Replayed { dry_run: how.dry_run, events, routed: count, deliveries, since, until, next })
@@ -206,16 +207,16 @@ async fn dead_letters(hub: &Shared, which: DeadLetters, how: How) -> Result<Repl
     let target = which.target.map(|text| query::target(&text)).transpose();
     let target = target.map_err(|why| query::BadQuery::Invalid { key: "target", why })?;
     let limit = which.limit.unwrap_or(query::LIMIT_MAX).clamp(1, query::LIMIT_MAX);
-    let part = which.cursor.clone().unwrap_or_default();
     let filter = DeliveryFilter { state: Some(DeliveryState::DeadLetter), target };
     let found = hub.store.deliveries(filter, Page { limit, after: which.cursor }).await?;
     let events = found.items.len();
+    let request = request_for(&how.name, found.items.iter().map(|dead| dead.id.bits()));
     let deliveries = if how.dry_run {
         events
     } else {
         // What has died again meanwhile lies behind the cursor or before it: each is met once.
         let what = RedriveWhat::DeadOf(found.items.iter().map(|dead| dead.id).collect());
-        carry_out(hub, what, &format!("replay:{}:dead:{part}", how.name), how.new_ids).await?
+        carry_out(hub, what, &request, how.new_ids).await?
     };
     Ok(Replayed {
         dry_run: how.dry_run,
@@ -256,6 +257,14 @@ fn due_again(event: &EventDetail, routed: &Rerouted) -> usize {
         event.deliveries.iter().any(|known| known.target == *target && !known.state.is_final())
     };
     routed.routed.deliveries.iter().filter(|delivery| !waits(&delivery.target)).count()
+}
+
+/// The name of a part of a replay. It is made of what is in it and not of its place: where a replay was interrupted,
+/// the next one by its name meets other parts.
+fn request_for(name: &str, ids: impl Iterator<Item = u128>) -> String {
+    let mut hash = Sha256::new();
+    ids.for_each(|id| hash.update(id.to_be_bytes()));
+    format!("replay:{name}:{}", hex::encode(hash.finalize()))
 }
 
 async fn carry_out(
