@@ -17,7 +17,7 @@ use weir_store::Store;
 use weir_store::sqlite::Options;
 
 use crate::admin::token::Token;
-use crate::admin::{Admin, AdminParts, Known, Tell};
+use crate::admin::{Admin, AdminParts, Tell};
 use crate::cli::compile;
 use crate::clock::SystemClock;
 use crate::config::Config;
@@ -31,7 +31,9 @@ use crate::observe::alerts::{Alerts, AlertsParts};
 use crate::observe::health::Health;
 use crate::observe::metrics::Metrics;
 use crate::observe::notice::Notices;
+use crate::reload::Reload;
 use crate::routes::Routes;
+use crate::seal::Seal;
 use crate::shutdown::Drain;
 use crate::tasks::{OnFailure, Tasks};
 use crate::upkeep::Upkeep;
@@ -126,6 +128,7 @@ pub struct Hub {
     missing: Missing,
     alerts: Alerts,
     unstored: Option<Arc<Direct>>,
+    reload: Reload,
     health: Arc<Health>,
     first_start: bool,
     drain: Drain,
@@ -180,6 +183,7 @@ impl Hub {
             responders: Some(invoker.responders()),
             hops: hops.clone(),
             fetcher: Arc::new(Fetcher::new(&config.fetch).context("cannot set up TLS")?),
+            seal: Arc::new(Seal::load_or_make(&config.data_dir)?),
         }));
         let egress = Egress::new(EgressParts {
             config: config.clone(),
@@ -218,16 +222,23 @@ impl Hub {
             allowed_hosts: config.admin.allowed_hosts.clone(),
             token: token(&config)?,
             store: store.clone(),
-            metrics,
+            metrics: metrics.clone(),
             health: health.clone(),
             handlers: telling(&handlers, InvokerHandle::handlers),
             destinations: telling(&egress.handle(), EgressHandle::destinations),
             inbox: telling(&inbox, Inbox::messages),
-            known: known(&config),
             routes,
+            ways_out: config.destinations.keys().cloned().collect(),
+            ingress: ingress.clone(),
             clock,
             drain: drain.clone(),
         });
+        let reload = Reload {
+            config: config.clone(),
+            ingress: ingress.clone(),
+            metrics,
+            drain: drain.clone(),
+        };
         let upkeep = Upkeep::new(store.clone(), config.retention, drain.clone());
         Ok(Self {
             listeners,
@@ -241,6 +252,7 @@ impl Hub {
             missing,
             alerts,
             unstored,
+            reload,
             health,
             first_start,
             drain,
@@ -264,6 +276,7 @@ impl Hub {
         tasks.spawn_on("alerts", OnFailure::Log, work, self.alerts.run());
         tasks.spawn_on("missing", OnFailure::Log, work, self.missing.run());
         tasks.spawn_on("upkeep", OnFailure::Log, work, self.upkeep.run());
+        tasks.spawn_on("configuration", OnFailure::Log, work, self.reload.run());
         let accepting = self.ingress.run(self.listeners.ingress);
         tasks.spawn_on("ingress", OnFailure::Stop, ingress, accepting);
         if self.first_start {
@@ -428,14 +441,6 @@ fn direct(
     let Some(webhook) = &config.alerts.unstored else { return Ok(None) };
     let direct = Direct::new(webhook, hops, clock.clone()).context("alerts.alert_url")?;
     Ok(Some(Arc::new(direct)))
-}
-
-/// The names that an operator may mean.
-fn known(config: &Config) -> Known {
-    Known {
-        sources: config.sources.keys().cloned().collect(),
-        destinations: config.destinations.keys().cloned().collect(),
-    }
 }
 
 /// How the API asks `keeper` for a list.

@@ -31,6 +31,7 @@ pub mod demo;
 // Wiring.
 pub mod hub;
 pub mod missing;
+mod reload;
 pub mod serve;
 pub mod upkeep;
 
@@ -40,5 +41,6 @@ pub mod files;
 pub mod keys;
 pub mod logging;
 pub mod printable;
+pub mod seal;
 pub mod shutdown;
 pub mod tasks;

@@ -18,6 +18,7 @@ use weir_core::name::{DestinationName, SourceName};
 use weir_core::time::Clock;
 use weir_store::Store;
 
+use crate::ingress::Ingress;
 use crate::observe::health::Health;
 use crate::observe::metrics::Metrics;
 use crate::routes::Routes;
@@ -65,23 +66,25 @@ pub struct AdminParts {
     pub destinations: Tell,
     /// What was sent to inboxes, an array.
     pub inbox: Tell,
-    /// The names that an operator may mean.
-    pub known: Known,
     /// Who gets what, for events that are routed again.
     pub routes: Arc<Routes>,
+    /// The ways out that an operator may mean.
+    pub ways_out: BTreeSet<DestinationName>,
+    /// The ways in, which may change.
+    pub ingress: Arc<Ingress>,
     /// For times that are said as "so long ago".
     pub clock: Arc<dyn Clock>,
     /// When to stop.
     pub drain: Drain,
 }
 
-/// Names of the configuration. Handlers come and go, and are asked for.
+/// The names that an operator may mean. Handlers are asked for apart.
 #[derive(Debug, Clone, Default)]
-pub struct Known {
+struct Known {
     /// Ways in.
-    pub sources: BTreeSet<SourceName>,
+    sources: BTreeSet<SourceName>,
     /// Ways out.
-    pub destinations: BTreeSet<DestinationName>,
+    destinations: BTreeSet<DestinationName>,
 }
 
 impl fmt::Debug for AdminParts {
@@ -128,8 +131,9 @@ impl Admin {
             handlers: parts.handlers,
             destinations: parts.destinations,
             inbox: parts.inbox,
-            known: parts.known,
             routes: parts.routes,
+            ways_out: parts.ways_out,
+            ingress: parts.ingress,
             clock: parts.clock,
             whole_payloads: Arc::new(Semaphore::new(WHOLE_PAYLOADS_MAX)),
         });
@@ -149,6 +153,12 @@ impl Admin {
             .route("/api/v1/destinations", get(api::parts::destinations))
             .route("/api/v1/holds", get(api::holds::list).post(api::holds::place))
             .route("/api/v1/holds/{id}", delete(api::holds::release))
+            .route("/api/v1/sources", get(api::sources::list))
+            .route(
+                "/api/v1/sources/{name}/secret-window",
+                post(api::sources::open_window).delete(api::sources::close_window),
+            )
+            .route("/api/v1/sources/{name}/secret", delete(api::sources::forget_secret))
             .route("/api/v1/inbox", get(api::parts::inbox))
             .route("/api/v1/replay", post(api::replay::replay))
             .method_not_allowed_fallback(guard::method_not_allowed)
@@ -167,8 +177,16 @@ struct Shared {
     handlers: Tell,
     destinations: Tell,
     inbox: Tell,
-    known: Known,
     routes: Arc<Routes>,
+    ways_out: BTreeSet<DestinationName>,
+    ingress: Arc<Ingress>,
     clock: Arc<dyn Clock>,
     whole_payloads: Arc<Semaphore>,
+}
+
+impl Shared {
+    /// The names that an operator may mean now.
+    fn known(&self) -> Known {
+        Known { sources: self.ingress.source_names(), destinations: self.ways_out.clone() }
+    }
 }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tower_service::Service as _;
 use weir_core::delivery::{Next, Outcome};
 use weir_core::event::EventType;
+use weir_core::hops::HopKey;
 use weir_core::id::{DeliveryId, EventId};
 use weir_core::name::{SourceName, Target};
 use weir_core::payload::Payload;
@@ -27,6 +28,11 @@ use weir_store::sqlite;
 
 use super::*;
 use crate::clock::SystemClock;
+use crate::config;
+use crate::egress::fetch::Fetcher;
+use crate::ingress::IngressParts;
+use crate::routes::Routes;
+use crate::seal::Seal;
 
 const TOKEN: &str = "0123456789abcdef";
 const HOST: &str = "127.0.0.1:8081";
@@ -40,18 +46,38 @@ struct Desk {
     table: RouteTable,
     routes: Arc<Routes>,
     router: Router,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 fn orders() -> Target {
     "handler:orders".parse().unwrap()
 }
 
-fn known() -> Known {
-    Known {
-        sources: [SourceName::configured("github").unwrap()].into(),
-        destinations: ["ops".parse().unwrap()].into(),
-    }
+/// The way in of this configuration, on which nothing listens.
+async fn ingress(
+    folder: &tempfile::TempDir,
+    store: &Arc<dyn Store>,
+    metrics: &Metrics,
+    health: &Arc<Health>,
+    drain: &Drain,
+) -> Arc<Ingress> {
+    let text = "[sources.github]\nprovider = \"github\"\nsecrets = [\"hunter2\"]\n\
+                [sources.notes]\nprovider = \"notion\"\n";
+    let config = config::load_text("weir.toml", text, folder.path(), true).unwrap().config;
+    let routes = Routes::build(store.clone(), &config, [].into()).await.unwrap();
+    Arc::new(Ingress::new(IngressParts {
+        fetcher: Arc::new(Fetcher::new(&config.fetch).unwrap()),
+        config: Arc::new(config),
+        store: store.clone(),
+        routes: Arc::new(routes),
+        clock: Arc::new(SystemClock),
+        metrics: metrics.clone(),
+        health: health.clone(),
+        drain: drain.clone(),
+        responders: None,
+        hops: Arc::new(HopKey::new(&[7; 32])),
+        seal: Arc::new(Seal::new(&[7; 32])),
+    }))
 }
 
 impl Desk {
@@ -81,13 +107,14 @@ impl Desk {
             handlers: Arc::new(|| json!([{ "name": "orders" }])),
             destinations: Arc::new(|| json!([{ "name": "ops" }])),
             inbox: Arc::new(|| json!([])),
-            known: known(),
             routes: Arc::clone(&routes),
+            ways_out: ["ops".parse().unwrap()].into(),
+            ingress: ingress(&folder, &store, &metrics, &health, &drain).await,
             clock,
             drain: drain.clone(),
         });
         let router = admin.router(HOST.parse().unwrap());
-        Self { store, health, metrics, drain, table, routes, router, _folder: folder }
+        Self { store, health, metrics, drain, table, routes, router, folder }
     }
 
     /// Stores an event for `orders`, as ingress would.
@@ -617,8 +644,9 @@ async fn over_a_socket_the_port_that_was_bound_is_the_one_that_counts() {
         handlers: Arc::new(|| json!([])),
         destinations: Arc::new(|| json!([])),
         inbox: Arc::new(|| json!([])),
-        known: Known::default(),
         routes: desk.routes.clone(),
+        ways_out: BTreeSet::new(),
+        ingress: ingress(&desk.folder, &desk.store, &desk.metrics, &desk.health, &desk.drain).await,
         clock: Arc::new(SystemClock),
         drain: desk.drain.clone(),
     });

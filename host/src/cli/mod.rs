@@ -18,6 +18,7 @@ mod replay;
 mod secret;
 mod send;
 pub mod signed;
+mod sources;
 mod why;
 
 use std::fmt;
@@ -61,10 +62,10 @@ pub enum Command {
     Hold(holds::HoldArgs),
     Release(holds::ReleaseArgs),
     Holds(holds::HoldsArgs),
+    Sources(sources::SourcesArgs),
     Secret(secret::SecretArgs),
     Config(ConfigArgs),
-    /// List the providers with their samples
-    Providers,
+    Providers(providers::ProvidersArgs),
     CompileModule(compile::CompileArgs),
 }
 
@@ -136,7 +137,7 @@ pub fn run(hosting: Hosting) -> ExitCode {
         Command::CompileModule(args) => return compile::run(&args),
         Command::Check(args) => check::run(&args, output),
         Command::Secret(args) => secret::run(&args, output),
-        Command::Providers => providers::run(output),
+        Command::Providers(args) => providers::run(&args, output),
         Command::Config(ConfigArgs { act: ConfigAct::Defaults }) => {
             output.text(DEFAULTS.trim_end());
             Ok(())
@@ -150,6 +151,7 @@ pub fn run(hosting: Hosting) -> ExitCode {
         Command::Hold(args) => wait_for(holds::hold(&args, output)),
         Command::Release(args) => wait_for(holds::release(&args, output)),
         Command::Holds(args) => wait_for(holds::holds(&args, output)),
+        Command::Sources(args) => wait_for(sources::run(&args, output)),
     };
     match done {
         Ok(()) => Exit::Success.into(),

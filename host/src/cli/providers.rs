@@ -1,37 +1,158 @@
-//! `weir providers`: who can send, and with which samples.
+//! `weir providers`: who can send, with which samples; what one of them takes; and whether a file of your own is right.
 
-use serde_json::json;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
 use weir_core::provider::{Catalog, Provider};
 
 use super::error::CommandError;
 use super::output::{Output, table};
+use crate::config;
 
-/// The providers that this binary knows.
-pub(super) fn catalog() -> Result<Catalog, CommandError> {
-    Catalog::built_in()
-        .map_err(|error| CommandError::Failed(format!("a built-in provider is damaged: {error}")))
+/// List the providers with their samples, show one, or try a provider file of your own.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ProvidersArgs {
+    #[command(subcommand)]
+    pub act: Option<ProvidersAct>,
+    /// The configuration that names files of your own; weir.toml if not said
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
 }
 
-pub(super) fn run(output: Output) -> Result<(), CommandError> {
-    let catalog = catalog()?;
-    if output.json {
-        for provider in catalog.iter() {
-            output.value(&json!({
-                "name": *provider.name,
-                "about": provider.about,
-                "docs": provider.docs,
-                "schemes": provider.schemes.iter().map(|scheme| scheme.name.to_string()).collect::<Vec<_>>(),
-                "samples": samples(provider),
-            }));
+/// What to do.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum ProvidersAct {
+    /// List them
+    List,
+    /// Show what one verifies, what it takes from you, and what it can send
+    Show {
+        /// The provider
+        name: String,
+        /// Print its file instead, as a start for one of your own
+        #[arg(long)]
+        file: bool,
+    },
+    /// Read a provider file, and send its vectors through the same code as the hub does
+    Test {
+        /// The file
+        file: PathBuf,
+    },
+}
+
+/// The providers that are known here: the built-in ones and those of the operator's configuration.
+pub(super) fn catalog(config: Option<&PathBuf>) -> Result<Catalog, CommandError> {
+    Ok(config::catalog(config.map(PathBuf::as_path))?)
+}
+
+/// The provider of that name.
+pub(super) fn find(catalog: &Catalog, name: &str) -> Result<Arc<Provider>, CommandError> {
+    catalog.get(name).cloned().ok_or_else(|| {
+        let known: Vec<_> = catalog.iter().map(|provider| &*provider.name).collect();
+        CommandError::NotFound(format!("no provider `{name}`; there is: {}", known.join(", ")))
+    })
+}
+
+pub(super) fn run(args: &ProvidersArgs, output: Output) -> Result<(), CommandError> {
+    match &args.act {
+        None | Some(ProvidersAct::List) => list(&catalog(args.config.as_ref())?, output),
+        Some(ProvidersAct::Show { name, file: false }) => {
+            show(&*find(&catalog(args.config.as_ref())?, name)?, output);
         }
-        return Ok(());
+        Some(ProvidersAct::Show { name, file: true }) => {
+            let text = Catalog::built_in_text(name).ok_or_else(|| {
+                CommandError::NotFound(format!("`{name}` is not built in, so its file is yours"))
+            })?;
+            output.text(text.trim_end());
+        }
+        Some(ProvidersAct::Test { file }) => {
+            let provider = config::provider_file(file)?;
+            let vectors: Vec<_> = provider.vectors().collect();
+            let refused = vectors.iter().filter(|(_, refused)| refused.is_some()).count();
+            if output.json {
+                output.value(&json!({
+                    "ok": true, "file": file.display().to_string(), "provider": *provider.name,
+                    "vectors": vectors.len(), "refused": refused,
+                }));
+            } else {
+                output.text(&format!(
+                    "{}: OK, provider {}: {} genuine requests accepted, {refused} others refused",
+                    file.display(),
+                    provider.name,
+                    vectors.len() - refused,
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn list(catalog: &Catalog, output: Output) {
+    if output.json {
+        catalog.iter().for_each(|provider| output.value(&value(provider)));
+        return;
     }
     let row = |provider: &Provider| {
         vec![provider.name.to_string(), provider.about.clone(), samples(provider).join(", ")]
     };
     let rows: Vec<_> = catalog.iter().map(|provider| row(provider)).collect();
     output.text(&table(&["PROVIDER", "ABOUT", "SAMPLES"], &rows));
-    Ok(())
+}
+
+fn value(provider: &Provider) -> Value {
+    let schemes: Vec<_> = provider.schemes.iter().map(|scheme| scheme.name.to_string()).collect();
+    let params = provider.params.iter().map(|param| {
+        json!({
+            "name": param.name, "about": param.about, "required": param.required,
+            "secret": param.secret,
+        })
+    });
+    json!({
+        "name": *provider.name,
+        "about": provider.about,
+        "docs": provider.docs,
+        "schemes": schemes,
+        "params": params.collect::<Vec<_>>(),
+        "handshakes": handshakes(provider),
+        "samples": samples(provider),
+    })
+}
+
+fn show(provider: &Provider, output: Output) {
+    if output.json {
+        output.value(&value(provider));
+        return;
+    }
+    let list = |names: Vec<String>| if names.is_empty() { "none".into() } else { names.join(", ") };
+    let schemes = provider.schemes.iter().map(|scheme| scheme.name.to_string()).collect();
+    let mut lines = vec![
+        format!("{}  {}", provider.name, provider.about),
+        provider.docs.clone(),
+        String::new(),
+        format!("schemes     {}", list(schemes)),
+        format!("handshakes  {}", list(handshakes(provider))),
+        format!("samples     {}", list(samples(provider))),
+        String::new(),
+        format!("[sources.{}]", provider.name),
+        format!("provider = \"{}\"", provider.name),
+    ];
+    let asks = provider.params.iter().filter(|param| param.name != "secret");
+    if let Some(secret) =
+        provider.params.iter().find(|param| param.name == "secret" || param.secret)
+    {
+        let optional = if secret.required { "" } else { "# " };
+        lines.push(format!("{optional}secrets = [{{ env = \"…\" }}]  # {}", secret.about));
+    }
+    for param in asks {
+        let optional = if param.required { "" } else { "# " };
+        let value = if param.secret { "{ env = \"…\" }" } else { "\"…\"" };
+        lines.push(format!("{optional}params.{} = {value}  # {}", param.name, param.about));
+    }
+    output.text(&lines.join("\n"));
+}
+
+fn handshakes(provider: &Provider) -> Vec<String> {
+    provider.handshakes.iter().map(|handshake| handshake.name.clone()).collect()
 }
 
 fn samples(provider: &Provider) -> Vec<String> {

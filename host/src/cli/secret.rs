@@ -1,11 +1,14 @@
 //! `weir secret`: fresh secrets in the form in which each provider hands them out.
 
+use std::path::PathBuf;
+
 use ring::rand::SystemRandom;
 use serde_json::json;
 use weir_core::verify::Secret;
 
 use super::error::{CommandError, chain};
 use super::output::Output;
+use super::providers::{catalog, find};
 
 /// Make secrets.
 #[derive(Debug, Clone, clap::Args)]
@@ -25,16 +28,15 @@ pub enum SecretAct {
         /// For this scheme of the provider, such as v1a
         #[arg(long)]
         scheme: Option<String>,
+        /// The configuration that names provider files of your own; weir.toml if not said
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
     },
 }
 
 pub(super) fn run(args: &SecretArgs, output: Output) -> Result<(), CommandError> {
-    let SecretAct::Generate { provider: name, scheme } = &args.act;
-    let catalog = super::providers::catalog()?;
-    let provider = catalog.get(name).ok_or_else(|| {
-        let known: Vec<_> = catalog.iter().map(|provider| &*provider.name).collect();
-        CommandError::Usage(format!("no provider `{name}`; there is: {}", known.join(", ")))
-    })?;
+    let SecretAct::Generate { provider: name, scheme, config } = &args.act;
+    let provider = find(&catalog(config.as_ref())?, name)?;
     let pair = provider.generate_secret(scheme.as_deref(), &SystemRandom::new());
     let pair = pair.map_err(|error| CommandError::Failed(chain(&error)))?;
     let text = |secret: &Secret| String::from_utf8_lossy(secret.expose()).into_owned();

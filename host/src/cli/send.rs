@@ -9,13 +9,14 @@ use http_body_util::Full;
 use rand::SeedableRng as _;
 use rand::rngs::{StdRng, SysRng};
 use serde_json::{Value, json};
-use weir_core::provider::{Catalog, Provider};
+use weir_core::provider::Provider;
 use weir_core::time::Clock as _;
 use weir_core::verify::{Params, Secret};
 
 use super::client::{Answer, Http, local_base};
 use super::error::{CommandError, chain};
 use super::output::Output;
+use super::providers::{catalog, find};
 use super::signed::SignedSample;
 use crate::clock::SystemClock;
 use crate::config::{self, Config, Source};
@@ -97,7 +98,7 @@ fn plan(args: &SendArgs) -> Result<Plan, CommandError> {
     if let (Some(signing), Some(url)) = (&given, &args.url) {
         // Nothing of a configuration is needed, and there may be none.
         return Ok(Plan {
-            provider: provider(&args.provider)?,
+            provider: find(&catalog(args.config.as_ref())?, &args.provider)?,
             signing: signing.clone(),
             params: Params::new(),
             to: url.clone(),
@@ -137,14 +138,6 @@ fn source<'c>(config: &'c Config, word: &str) -> Result<&'c Arc<Source>, Command
             "no source is `{word}` or of that provider; sources: {known}. \
              With --url and --secret no source is needed"
         ))
-    })
-}
-
-fn provider(word: &str) -> Result<Arc<Provider>, CommandError> {
-    let catalog = super::providers::catalog()?;
-    catalog.get(word).cloned().ok_or_else(|| {
-        let known: Vec<_> = Catalog::iter(&catalog).map(|provider| &*provider.name).collect();
-        CommandError::Usage(format!("no provider `{word}`; there is: {}", known.join(", ")))
     })
 }
 

@@ -1,5 +1,6 @@
 //! From a file to a [`Config`], or to everything that is wrong with it.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::num::NonZero;
@@ -31,6 +32,19 @@ const DATA: &str = "data";
 /// Largest configuration file, in bytes.
 const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
+/// Where a configuration was read, to read it again when something there changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The file.
+    pub file: PathBuf,
+    /// Whether secrets might stand in it.
+    pub development: bool,
+    /// It, the files that it names and the folders that it looks into, whether they are there or not.
+    pub files: BTreeSet<PathBuf>,
+    /// Everything but the sources, to be compared.
+    pub rest: String,
+}
+
 /// A configuration with what there is to say about it.
 #[derive(Debug)]
 pub struct Loaded {
@@ -52,9 +66,50 @@ pub fn load(path: Option<&Path>, development: bool) -> Result<Loaded, ConfigErro
     };
     let text = read_file(path)?;
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
-    let mut loaded = load_text(&path.display().to_string(), &text, folder, development)?;
-    loaded.file = Some(path.to_owned());
-    Ok(loaded)
+    let looked_into = RefCell::default();
+    let around = Surroundings {
+        folder,
+        variable: &|name: &str| std::env::var_os(name),
+        development,
+        looked_into: &looked_into,
+    };
+    let (mut config, warnings) = in_surroundings(&path.display().to_string(), &text, &around)?;
+    let mut files = looked_into.take();
+    files.insert(path.to_owned());
+    let rest = Config { sources: BTreeMap::new(), ..config.clone() };
+    let rest = format!("{rest:?}");
+    config.origin = Some(Origin { file: path.to_owned(), development, files, rest });
+    Ok(Loaded { config, file: Some(path.to_owned()), warnings })
+}
+
+/// The providers that are known here: the built-in ones and those that the file names, or that lie where it would
+/// have them if there is none.
+pub fn catalog(path: Option<&Path>) -> Result<Catalog, ConfigErrors> {
+    let file = path.unwrap_or_else(|| Path::new(FILE));
+    let text = match path.is_some() || file.exists() {
+        true => read_file(file)?,
+        false => String::new(),
+    };
+    let (report, looked_into) =
+        (Report::new(&file.display().to_string(), &text), RefCell::default());
+    let defaults_report = Report::new("defaults", DEFAULTS);
+    let (tree, defaults) = (parse(&text, &report), parse(DEFAULTS, &defaults_report));
+    let around = Surroundings {
+        folder: file.parent().unwrap_or_else(|| Path::new("")),
+        variable: &|_: &str| None,
+        development: false,
+        looked_into: &looked_into,
+    };
+    let mut catalog = built_in()?;
+    let mut root = Section::root(&report, Some(tree.get_ref()), Some(defaults.get_ref()));
+    providers::read(root.section("providers"), &mut catalog, &around);
+    report.close()?;
+    Ok(catalog)
+}
+
+fn built_in() -> Result<Catalog, ConfigErrors> {
+    Catalog::built_in()
+        .map_err(|error| ConfigErrors::of_file("built-in providers", error.to_string()))
 }
 
 /// Loads a configuration from its text. `name` stands for the file in errors, `folder` is where relative paths
@@ -88,17 +143,25 @@ pub(super) fn from_text(
     variable: &dyn Fn(&str) -> Option<OsString>,
     development: bool,
 ) -> Result<(Config, Vec<Problem>), ConfigErrors> {
-    let mut catalog = Catalog::built_in()
-        .map_err(|error| ConfigErrors::of_file("built-in providers", error.to_string()))?;
+    let looked_into = RefCell::default();
+    let around = Surroundings { folder, variable, development, looked_into: &looked_into };
+    in_surroundings(file, text, &around)
+}
+
+fn in_surroundings(
+    file: &str,
+    text: &str,
+    around: &Surroundings<'_>,
+) -> Result<(Config, Vec<Problem>), ConfigErrors> {
+    let mut catalog = built_in()?;
     let report = Report::new(file, text);
     let tree = parse(text, &report);
     if !report.is_clean() {
         // Half a tree would only give problems that are none.
         return Err(report.close().err().unwrap_or_else(|| no_reason(file)));
     }
-    let around = Surroundings { folder, variable, development };
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let config = read(&report, tree.get_ref(), &mut catalog, &around, cores);
+    let config = read(&report, tree.get_ref(), &mut catalog, around, cores);
     let warnings = report.close()?;
     config.map(|config| (config, warnings)).ok_or_else(|| no_reason(file))
 }
@@ -184,6 +247,7 @@ pub(super) fn read<'t>(
         routes: ways.routes,
         handlers: ways.handlers,
         development: around.development,
+        origin: None,
     })
 }
 

@@ -51,11 +51,12 @@ pub use development::{DEVELOPMENT_SECRETS_FILE, development};
 pub use fetch::Fetch;
 pub use gate::Gate;
 pub use handler::{Grant, HandlerDefaults, HandlerSettings, Limits};
-pub use load::{FILE, Loaded, load, load_text};
+pub use load::{FILE, Loaded, Origin, catalog, load, load_text};
 pub use log::Log;
 pub use place::Place;
 pub use plugins::{Plugins, Runs};
 pub use problem::{ConfigErrors, Problem};
+pub use providers::provider_file;
 pub use responder::{Responder, Responders};
 pub use route::Route;
 pub use server::Server;
@@ -105,4 +106,6 @@ pub struct Config {
     pub handlers: BTreeMap<HandlerName, HandlerSettings>,
     /// Secrets may stand in the file, and there is an inbox.
     pub development: bool,
+    /// Where it was read; none if there is no file.
+    pub origin: Option<Origin>,
 }

@@ -1,5 +1,6 @@
 //! Where a hub is, for commands that only talk to it: they must not need its secrets.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -40,8 +41,12 @@ impl Place {
         let silent = Report::new(name, text);
         let defaults_report = Report::new("defaults", DEFAULTS);
         let defaults = parse(DEFAULTS, &defaults_report);
-        let around =
-            Surroundings { folder, variable: &|name| std::env::var_os(name), development: true };
+        let around = Surroundings {
+            folder,
+            variable: &|name| std::env::var_os(name),
+            development: true,
+            looked_into: &RefCell::default(),
+        };
         let mut root = Section::root(&report, Some(tree.get_ref()), Some(defaults.get_ref()));
         let admin = root.section("admin").must::<SocketAddr>("listen");
         let store = store::read(root.section("store"), &around);

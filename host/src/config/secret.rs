@@ -170,6 +170,7 @@ fn from_file(
     around: &Surroundings<'_>,
 ) -> Option<(Secret, String)> {
     let path = around.resolve(file);
+    around.reading(&path);
     let shown = path.display();
     match contents(&path) {
         Ok((bytes, _)) if bytes.is_empty() => {

@@ -1,5 +1,7 @@
 //! What reading a file needs besides its text, passed in so that tests need neither variables nor a home.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -13,12 +15,19 @@ pub(super) struct Surroundings<'a> {
     pub(super) variable: &'a dyn Fn(&str) -> Option<OsString>,
     /// Secrets may stand in the file.
     pub(super) development: bool,
+    /// The files and folders that were looked into, for whoever waits for them to change.
+    pub(super) looked_into: &'a RefCell<BTreeSet<PathBuf>>,
 }
 
 impl Surroundings<'_> {
     /// A path of the file as one that holds wherever the process runs.
     pub(super) fn resolve(&self, path: &Path) -> PathBuf {
         self.folder.join(path)
+    }
+
+    /// Notes that a file or folder is being looked into.
+    pub(super) fn reading(&self, path: &Path) {
+        self.looked_into.borrow_mut().insert(path.to_path_buf());
     }
 }
 

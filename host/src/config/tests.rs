@@ -95,6 +95,7 @@ fn every_key_that_is_read_is_documented_and_every_example_is_right() {
         folder: folder.path(),
         variable: &|_| Some("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".into()),
         development: false,
+        looked_into: &std::cell::RefCell::default(),
     };
     let mut catalog = Catalog::built_in().unwrap();
     let config = read(&report, tree.get_ref(), &mut catalog, &around, 2);
@@ -442,9 +443,37 @@ fn an_operator_may_add_providers_and_cannot_take_a_known_ones_place() {
         from_text("weir.toml", text, folder.path(), &variable, false).unwrap_err().to_string();
     let lines: Vec<_> = said.lines().collect();
     assert_eq!(lines.len(), 2, "{said}");
-    assert!(lines[0].starts_with("weir.toml:2: providers.files[0]: "), "{said}");
-    assert!(lines[0].ends_with("there is a provider \"github\" already"), "{said}");
-    assert!(lines[1].contains("nowhere.toml: cannot be read: No such file"), "{said}");
+    let line = |name: &str, rest: &str| format!("{}{rest}", folder.path().join(name).display());
+    let there = line("github.toml", ":2: name: there is a provider \"github\" already");
+    assert_eq!(lines[0], there, "{said}");
+    assert!(
+        lines[1].starts_with(&line("nowhere.toml", ": cannot be read: No such file")),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_provider_files_mistakes_are_said_with_its_own_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("providers");
+    fs::create_dir(&dir).unwrap();
+    let said = |text: &str| {
+        fs::write(dir.join("acme.toml"), text).unwrap();
+        let loaded = from_text("weir.toml", "", folder.path(), &variable, false);
+        let said = loaded.map(|_| ()).unwrap_err().to_string();
+        said.replace(&dir.display().to_string(), "…")
+    };
+    let good = "format = 1\nname = \"acme\"\nabout = \"a\"\ndocs = \"d\"\ndedup = \"body\"\n[[schemes]]\nname = \"one\"\nheader = \"X-Sig\"\n\
+                algorithm = \"hmac-sha256\"\nencoding = \"hex\"\n";
+    assert_eq!(said("format = 1\nnam = \"acme\"\n").split(": ").next().unwrap(), "…/acme.toml:2");
+    assert_eq!(said("format = 1\nname = acme\n").split(": ").next().unwrap(), "…/acme.toml:2");
+    let wrong = said(&good.replace("\"X-Sig\"", "\"X Sig\""));
+    assert!(wrong.contains("…/acme.toml:8: schemes.one.header: "), "{wrong}");
+    let wrong = said(good);
+    assert!(
+        wrong.contains("…/acme.toml: vectors.*: at least one genuine request is needed"),
+        "{wrong}"
+    );
 }
 
 #[test]

@@ -69,7 +69,7 @@ impl Report {
         if problems.is_empty() {
             return Ok(self.warnings.into_inner());
         }
-        problems.sort_by_key(|p| p.line.unwrap_or(usize::MAX));
+        problems.sort_by_key(|p| (p.file != self.file, p.line.unwrap_or(usize::MAX)));
         Err(ConfigErrors { problems })
     }
 
@@ -152,6 +152,11 @@ impl<'t> Section<'t> {
         let at = self.given(base).map(|(at, _)| at).or(self.at);
         let path = if key.is_empty() { self.path.clone() } else { self.path_of(key) };
         self.report.problem(at, path, what);
+    }
+
+    /// Notes a problem of another file that this section names.
+    pub(super) fn problem_elsewhere(&self, problem: Problem) {
+        self.report.problems.borrow_mut().push(problem);
     }
 
     /// Notes a warning about a key.

@@ -5,7 +5,8 @@
 //! stranger's appetite in bounds stands around them (`listener`, `roll`, `connection`, `wire`, `body`, `budget`, `client`,
 //! `debts`).
 //!
-//! `respond` waits, within a deadline, for a source whose answer is a handler's reply.
+//! `ways` holds the sources in force, `published` the keys that their senders publish, and `hand_over` takes the secrets
+//! that some hand over. `respond` waits, within a deadline, for a source whose answer is a handler's reply.
 //!
 //! What may not live here: running handlers, SQL, the name of a provider.
 
@@ -16,6 +17,7 @@ mod client;
 mod connection;
 mod debts;
 mod gate;
+mod hand_over;
 mod head;
 mod limits;
 mod listener;
@@ -29,8 +31,10 @@ mod respond;
 mod roll;
 mod to_the_end;
 mod way;
+mod ways;
 mod wire;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -39,28 +43,34 @@ use hyper::server::conn::http1;
 use parking_lot::Mutex;
 use rand::TryRng;
 use rand::rngs::SysRng;
-use rustc_hash::FxHashMap;
 use weir_core::hops::HopKey;
+use weir_core::name::SourceName;
 use weir_core::rate::Rate;
 use weir_core::time::Clock;
 use weir_store::registry::{CasOutcome, Kind};
 use weir_store::{Store, StoreError};
 
-use crate::config::Config;
+use crate::config::{Config, Source};
 use crate::egress::fetch::Fetcher;
 use crate::invoker::Responders;
 use crate::observe::health::{Health, ROUTING_MISSING};
 use crate::observe::metrics::Metrics;
 use crate::routes::Routes;
+use crate::seal::Seal;
 use crate::shutdown::Drain;
+
+pub use hand_over::WindowRefused;
+pub use way::SourceStatus;
 
 use budget::Budget;
 use client::Trust;
 use debts::Debts;
+use hand_over::Windows;
 use redact::Fingerprints;
 use refusal_log::RefusalLog;
 use roll::Roll;
 use way::Way;
+use ways::Ways;
 use wire::Patience;
 
 /// The registry's key for what fingerprints are made with.
@@ -89,12 +99,16 @@ pub struct IngressParts {
     pub hops: Arc<HopKey>,
     /// Gets the keys that senders publish.
     pub fetcher: Arc<Fetcher>,
+    /// Seals what must be kept and not be read.
+    pub seal: Arc<Seal>,
 }
 
 /// The way in for webhooks.
 #[derive(Debug)]
 pub struct Ingress {
-    ways: FxHashMap<Box<str>, Way>,
+    ways: Ways,
+    windows: Windows,
+    seal: Arc<Seal>,
     public_url: Option<String>,
     http: http1::Builder,
     max_connections: usize,
@@ -132,13 +146,15 @@ impl Ingress {
             responders,
             hops,
             fetcher,
+            seal,
         } = parts;
         let server = &config.server;
-        let way = |source| Way::new(source, server, &metrics, &fetcher);
-        let ways = config.sources.values().map(|source| (source.name.as_str().into(), way(source)));
+        let ways = Ways::new(config.sources.clone(), server.clone(), metrics.clone(), fetcher);
         let patience = Patience { head: server.header_timeout, idle: server.idle_timeout };
         Self {
-            ways: ways.collect(),
+            ways,
+            windows: Windows::default(),
+            seal,
             public_url: server.public_url.clone(),
             http: connection::http(server),
             max_connections: server.max_connections,
@@ -180,7 +196,28 @@ impl Ingress {
                 tracing::warn!(%error, "fingerprints of secrets will not be the same after a restart");
             }
         }
+        if let Err(error) = self.recall_secrets().await {
+            tracing::error!(%error, "secrets that were handed over cannot be read; their sources refuse everything");
+        }
         listener::run(self, listener).await;
+    }
+
+    /// Puts other sources in force. Requests under way finish by those that they began with.
+    pub fn adopt(&self, sources: BTreeMap<SourceName, Arc<Source>>) {
+        self.ways.adopt(sources);
+    }
+
+    /// The names of the sources in force.
+    #[must_use]
+    pub fn source_names(&self) -> BTreeSet<SourceName> {
+        self.ways.all().iter().map(|way| way.source.name.clone()).collect()
+    }
+
+    /// The sources in force, by name.
+    #[must_use]
+    pub fn sources(&self) -> Vec<SourceStatus> {
+        let status = |way: &Arc<Way>| way.status(self.window(way.source.name.as_str()));
+        self.ways.all().iter().map(status).collect()
     }
 
     /// Whether it is known who gets events. Once it is, it stays so.

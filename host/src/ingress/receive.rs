@@ -72,14 +72,14 @@ impl Ingress {
                 return self.refuse(caller, None, &refused);
             }
         };
-        match self.take_in(way, &head, body, caller, one_length).await {
+        match self.take_in(&way, &head, body, caller, one_length).await {
             Ok(Taken { word, answer }) => {
                 way.metrics.answered(word, started.elapsed());
                 (answer, None)
             }
             Err(refused) => {
                 way.metrics.answered(refused.code(), started.elapsed());
-                self.refuse(caller, Some(way), &refused)
+                self.refuse(caller, Some(&way), &refused)
             }
         }
     }
@@ -137,7 +137,7 @@ impl Ingress {
         }
         match understood {
             Understood::Unkeyed(_) => Err(Refused::KeyUnavailable),
-            Understood::Handshake(reply) => Box::pin(shake_hands(way, reply)).await,
+            Understood::Handshake(reply) => Box::pin(self.shake_hands(way, reply)).await,
             Understood::Events { request, is_batch } => {
                 caller.verified();
                 way.gate.count(self.since_start(Instant::now()))?;
@@ -205,7 +205,37 @@ impl Ingress {
         if hops < HOPS_MAX { Ok(hops) } else { Err(Refused::InACircle) }
     }
 
-    async fn get_key(&self, way: &Way, key: &KeyRef) -> Result<(), Refused> {
+    /// Answers a handshake whose effect can be had; one that cannot is refused, for an answer would be a promise.
+    async fn shake_hands(&self, way: &Way, reply: HandshakeAnswer) -> Result<Taken, Refused> {
+        let (source, handshake) = (way.source.name.as_str(), &*reply.name);
+        match &reply.effect {
+            HandshakeEffect::None => tracing::info!(source, handshake, "handshake answered"),
+            HandshakeEffect::Notice(notice) => {
+                tracing::warn!(
+                    source,
+                    handshake,
+                    notice,
+                    "handshake answered; the provider asks for attention"
+                );
+            }
+            HandshakeEffect::FetchUrl { url, .. } => {
+                way.published.confirm(url).await.map_err(|error| {
+                    tracing::warn!(source, handshake, error = chain(&error), "cannot confirm");
+                    Refused::HandshakeUnconfirmed
+                })?;
+                tracing::info!(source, handshake, "handshake confirmed");
+            }
+            HandshakeEffect::StoreSecret(secret) => {
+                self.take_secret(way, secret).await?;
+                if let Some(notice) = &reply.notice {
+                    tracing::warn!(source, handshake, notice, "the provider asks for attention");
+                }
+            }
+        }
+        Ok(Taken { word: "handshake", answer: answer::handshake(reply) })
+    }
+
+    pub(super) async fn get_key(&self, way: &Way, key: &KeyRef) -> Result<(), Refused> {
         let got = way.published.get(key, &*self.clock).await;
         got.map_err(|error| {
             let source = way.source.name.as_str();
@@ -313,7 +343,7 @@ fn part(body: Bytes, hops: u8) -> Payload {
 }
 
 fn verify(way: &Way, view: &RequestView<'_>, now: Timestamp) -> Result<Proof, Refused> {
-    match way.source.verifier.verify_with(view, now, &way.published.ring()) {
+    match way.verifier.verify_with(view, now, &way.published.ring()) {
         Verification::Verified(verified) if view.method == Method::POST.as_str() => {
             Ok(Proof::Given(verified))
         }
@@ -335,34 +365,9 @@ fn handshake(
     facts: &Facts<'_>,
     verified: Option<&Verified>,
 ) -> Option<Result<Understood, Refused>> {
-    let keys = HandshakeKeys { verifier: &way.source.verifier, params: &way.params };
+    let keys = HandshakeKeys { verifier: &way.verifier, params: &way.params };
     let reply = way.source.provider.handshake(facts, verified, keys)?;
     Some(reply.map(Understood::Handshake).map_err(Refused::Handshake))
-}
-
-/// Answers a handshake whose effect can be had; one that cannot is refused, for an answer would be a promise.
-async fn shake_hands(way: &Way, reply: HandshakeAnswer) -> Result<Taken, Refused> {
-    let (source, handshake) = (way.source.name.as_str(), &*reply.name);
-    match &reply.effect {
-        HandshakeEffect::None => tracing::info!(source, handshake, "handshake answered"),
-        HandshakeEffect::Notice(notice) => {
-            tracing::warn!(
-                source,
-                handshake,
-                notice,
-                "handshake answered; the provider asks for attention"
-            );
-        }
-        HandshakeEffect::FetchUrl { url, .. } => {
-            way.published.confirm(url).await.map_err(|error| {
-                tracing::warn!(source, handshake, error = chain(&error), "cannot confirm");
-                Refused::HandshakeUnconfirmed
-            })?;
-            tracing::info!(source, handshake, "handshake confirmed");
-        }
-        HandshakeEffect::StoreSecret(_) => return Err(Refused::HandshakeClosed),
-    }
-    Ok(Taken { word: "handshake", answer: answer::handshake(reply) })
 }
 
 pub(super) fn count(metrics: &SourceMetrics, event: &EventIngested) {

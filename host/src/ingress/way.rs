@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use http::{Method, StatusCode};
+use serde::Serialize;
+use weir_core::name::SourceName;
+use weir_core::time::Timestamp;
 use weir_core::token::Tokens;
-use weir_core::verify::Params;
+use weir_core::verify::{NamedSecret, Params, Secret, Verifier};
 use weir_store::hot::EventIngested;
 
 use super::answer::{self, Acknowledgement, Answer};
@@ -14,14 +17,20 @@ use super::limits::BODY_PACE_AFTER;
 use super::published::PublishedKeys;
 use super::redact::SecretFields;
 use crate::config::{Server, Source};
-use crate::egress::fetch::Fetcher;
 use crate::observe::metrics::{Metrics, SourceMetrics};
+
+/// Under which name a secret is recorded that was handed over.
+const HANDED_OVER: &str = "handed-over";
 
 /// A source, ready.
 #[derive(Debug)]
 pub(super) struct Way {
     pub(super) source: Arc<Source>,
     pub(super) gate: Gate,
+    /// What verifies its requests: the configured secrets, or the one that was handed over.
+    pub(super) verifier: Verifier,
+    /// Whether that is one that was handed over.
+    pub(super) has_learned: bool,
     pub(super) metrics: Arc<SourceMetrics>,
     pub(super) limits: BodyLimits,
     pub(super) secret_fields: SecretFields,
@@ -36,20 +45,61 @@ pub(super) struct Way {
     /// Parameters of handshakes, by name.
     pub(super) params: Params,
     /// The keys that its sender publishes.
-    pub(super) published: PublishedKeys,
+    pub(super) published: Arc<PublishedKeys>,
+}
+
+/// A source as operators see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SourceStatus {
+    /// Its name.
+    pub name: SourceName,
+    /// Its provider's name.
+    pub provider: Arc<str>,
+    /// The schemes that are accepted.
+    pub schemes: Vec<Arc<str>>,
+    /// The names of what verifies: secrets, or what was handed over or is published.
+    pub secrets: Vec<Arc<str>>,
+    /// Whether everything is refused until the sender hands its secret over.
+    pub awaits_secret: bool,
+    /// Until when it may.
+    pub window_until: Option<Timestamp>,
 }
 
 impl Way {
+    /// What operators see of it.
+    pub(super) fn status(&self, window_until: Option<Timestamp>) -> SourceStatus {
+        let mut secrets: Vec<_> =
+            self.source.secrets.iter().map(|secret| Arc::clone(&secret.name)).collect();
+        if self.has_learned {
+            secrets.push(HANDED_OVER.into());
+        }
+        if self.verifier.fetches_keys() {
+            secrets.push("published".into());
+        }
+        SourceStatus {
+            name: self.source.name.clone(),
+            provider: Arc::clone(&self.source.provider.name),
+            schemes: self.verifier.schemes().map(Arc::clone).collect(),
+            awaits_secret: secrets.is_empty(),
+            secrets,
+            window_until,
+        }
+    }
+
     /// Makes a source ready.
     pub(super) fn new(
         source: &Arc<Source>,
         server: &Server,
         metrics: &Metrics,
-        fetcher: &Arc<Fetcher>,
+        published: Arc<PublishedKeys>,
+        learned: Option<&Secret>,
     ) -> Self {
         let provider = &source.provider;
         let token_header = source.gate.tokens.as_ref().and_then(Tokens::header);
+        let learned = learned.and_then(|secret| with_learned(source, secret));
         Self {
+            has_learned: learned.is_some(),
+            verifier: learned.unwrap_or_else(|| source.verifier.clone()),
             metrics: metrics.source(&source.name),
             limits: BodyLimits {
                 bytes: source.body_limit,
@@ -65,7 +115,7 @@ impl Way {
                 .unwrap_or(StatusCode::UNAUTHORIZED),
             has_unsigned_handshakes: provider.has_unsigned_handshakes(),
             params: source.params.clone(),
-            published: PublishedKeys::new(Arc::clone(fetcher)),
+            published,
             source: Arc::clone(source),
         }
     }
@@ -84,4 +134,19 @@ impl Way {
             || (self.has_unsigned_handshakes
                 && [Method::GET, Method::HEAD, Method::OPTIONS].contains(method))
     }
+}
+
+/// The verifier of a source whose secret was handed over; none if its secrets are configured: the operator's word
+/// counts.
+fn with_learned(source: &Source, secret: &Secret) -> Option<Verifier> {
+    if !source.secrets.is_empty() {
+        return None;
+    }
+    let secret = NamedSecret::new(HANDED_OVER, secret.clone());
+    let made = source.provider.verifier_with(&[secret], &source.params);
+    let unusable = |error| {
+        let source = source.name.as_str();
+        tracing::warn!(source, %error, "the secret that was handed over is of no use");
+    };
+    made.map_err(unusable).ok()
 }

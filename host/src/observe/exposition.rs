@@ -80,6 +80,7 @@ metrics! {
     RELOADS = Counter "weir_reloads_total" ["result"] "Modules looked at, by what came of it";
     ALERTS = Counter "weir_alerts_total" ["type"] "Alerts raised";
     ALERTS_DROPPED = Counter "weir_alerts_dropped_total" [] "Alerts that were too many";
+    CONFIG_RELOADS = Counter "weir_config_reloads_total" ["result"] "Times that the configuration was read again, by what came of it";
     DELIVERIES = Gauge "weir_deliveries" ["target", "state"] "Deliveries in the store that are not done";
     UNROUTED_NOW = Gauge "weir_events_unrouted" ["source"] "Events in the store that went to nobody, until they are replayed";
     STORE_EVENTS = Counter "weir_store_events_total" ["source", "what"] "Events since the store was made";
@@ -155,7 +156,8 @@ impl Collect {
         out.begin(RELOADS, |m| m.by_code(None, metrics.reloads()))?;
         let (alerts, dropped) = metrics.alerts();
         out.begin(ALERTS, |m| m.by_code(None, alerts))?;
-        out.begin(ALERTS_DROPPED, |m| m.counter(&[], dropped.get()))
+        out.begin(ALERTS_DROPPED, |m| m.counter(&[], dropped.get()))?;
+        out.begin(CONFIG_RELOADS, |m| m.by_code(None, metrics.config_reloads()))
     }
 
     fn of_sources(&self, out: &mut Out<'_>) -> fmt::Result {

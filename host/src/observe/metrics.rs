@@ -35,6 +35,7 @@ struct Inner {
     reloads: ByCode,
     alerts: ByCode,
     alerts_dropped: Counter,
+    config_reloads: ByCode,
     connections: Gauge,
     body_bytes: Gauge,
     running: Gauge,
@@ -58,6 +59,7 @@ impl Metrics {
             reloads: ByCode::default(),
             alerts: ByCode::default(),
             alerts_dropped: Counter::default(),
+            config_reloads: ByCode::default(),
             connections: Gauge::default(),
             body_bytes: Gauge::default(),
             running: Gauge::default(),
@@ -148,6 +150,17 @@ impl Metrics {
     #[must_use]
     pub fn refusals(&self) -> &ByCode {
         &self.0.refused
+    }
+
+    /// The configuration was read again: `accepted` or `refused`.
+    pub fn config_reloaded(&self, result: &'static str) {
+        self.0.config_reloads.inc(result);
+    }
+
+    /// Results of reading the configuration again.
+    #[must_use]
+    pub fn config_reloads(&self) -> &ByCode {
+        &self.0.config_reloads
     }
 
     /// Results of reloads.

@@ -16,6 +16,7 @@ use weir::ingress::{Ingress, IngressParts};
 use weir::observe::health::Health;
 use weir::observe::metrics::Metrics;
 use weir::routes::Routes;
+use weir::seal::Seal;
 use weir::shutdown::Drain;
 use weir_core::hops::HopKey;
 use weir_core::sign::{RequestDraft, Signing};
@@ -91,6 +92,7 @@ pub(crate) struct Hub {
     pub(crate) metrics: Metrics,
     pub(crate) drain: Drain,
     pub(crate) running: JoinHandle<()>,
+    pub(crate) ingress: Arc<Ingress>,
     /// The time that signatures are judged by; the store has its own.
     pub(crate) clock: Arc<HandClock>,
     pub(crate) dir: TempDir,
@@ -150,7 +152,14 @@ impl Hub {
     }
 
     async fn build(dir: TempDir, config: Config, change: impl FnOnce(&mut Options)) -> Self {
-        let config = Arc::new(config);
+        Self::again_in(dir, Arc::new(config), change).await
+    }
+
+    async fn again_in(
+        dir: TempDir,
+        config: Arc<Config>,
+        change: impl FnOnce(&mut Options),
+    ) -> Self {
         let clock = HandClock::at(NOW_MS);
         let mut options = Options::new(HandClock::at(NOW_MS));
         change(&mut options);
@@ -170,11 +179,30 @@ impl Hub {
             responders: None,
             hops: Arc::new(hop_key()),
             fetcher: Arc::new(Fetcher::new(&config.fetch).unwrap()),
+            seal: Arc::new(Seal::new(&[7; 32])),
         }));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
-        let running = tokio::spawn(ingress.run(listener));
-        Self { addr, config, store, health, metrics, drain, running, clock, dir }
+        let running = tokio::spawn(ingress.clone().run(listener));
+        Self { addr, config, store, health, metrics, drain, running, ingress, clock, dir }
+    }
+
+    /// The hub after a restart.
+    pub(crate) async fn restarted(self) -> Self {
+        self.drain.stop_accepting();
+        self.drain.stop_waiting();
+        self.running.await.unwrap();
+        self.store.close().await.unwrap();
+        let hub = Self::again_in(self.dir, self.config, |_| {}).await;
+        hub.health.set_routing_ready();
+        hub
+    }
+
+    /// Everything that is on the disk.
+    pub(crate) fn on_disk(&self) -> Vec<u8> {
+        let files = std::fs::read_dir(self.dir.path()).unwrap().map(|entry| entry.unwrap().path());
+        let files = files.filter(|path| path.is_file());
+        files.flat_map(|path| std::fs::read(path).unwrap()).collect()
     }
 
     pub(crate) async fn connect(&self) -> TcpStream {

@@ -5,6 +5,7 @@
 mod bed;
 
 mod gates;
+mod hand_over;
 mod keys;
 mod overload;
 mod published;

@@ -34,3 +34,4 @@ mod replay;
 mod responders;
 mod retries;
 mod sdks;
+mod sources;

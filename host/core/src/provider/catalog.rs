@@ -127,6 +127,12 @@ impl Catalog {
         Ok(provider)
     }
 
+    /// The text of a file compiled in: a start for one of your own.
+    #[must_use]
+    pub fn built_in_text(name: &str) -> Option<&'static str> {
+        BUILT_IN.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
+    }
+
     /// The provider of that name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Arc<Provider>> {

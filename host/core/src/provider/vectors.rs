@@ -32,6 +32,11 @@ impl Provider {
         problems
     }
 
+    /// The file's own requests: the name of each, and the code that it is to be refused with.
+    pub fn vectors(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        self.table.vectors.iter().map(|v| (v.name.as_str(), v.refused.as_deref()))
+    }
+
     fn check_vector(&self, vector: &VectorTable) -> Result<(), String> {
         let secrets: Vec<_> = vector
             .secret

@@ -59,7 +59,7 @@ pub(in crate::admin) async fn place(
 fn read(hub: &Shared, asked: Asked) -> Result<NewHold, Problem> {
     let refuse = |code, detail| Problem::new(StatusCode::BAD_REQUEST, code, detail);
     let scope =
-        scope::parse(&asked.scope, &hub.known, &(hub.handlers)()).map_err(|bad| match bad {
+        scope::parse(&asked.scope, &hub.known(), &(hub.handlers)()).map_err(|bad| match bad {
             BadScope::Malformed(detail) => refuse("invalid_scope", detail),
             BadScope::Unknown(detail) => Problem::not_found("unknown_name", detail),
         })?;

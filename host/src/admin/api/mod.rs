@@ -6,6 +6,7 @@ pub(super) mod health;
 pub(super) mod holds;
 pub(super) mod parts;
 pub(super) mod replay;
+pub(super) mod sources;
 pub(super) mod why;
 
 use std::sync::Arc;

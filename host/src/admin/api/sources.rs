@@ -1,0 +1,94 @@
+//! `/api/v1/sources`: the ways in as they are now, and the secrets that some of their senders hand over.
+
+use std::time::Duration;
+
+use axum::extract::rejection::BytesRejection;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::json;
+use weir_core::name::SourceName;
+
+use super::parts::items;
+use super::{Answer, Hub, Id, Problem, StatusCode, Uri, asked, json, query};
+use crate::ingress::WindowRefused;
+
+/// Longest time that a window may be open: anyone may hand a secret over meanwhile.
+const WINDOW_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A window that is asked for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::admin) struct Window {
+    /// When it closes by itself, or in how long.
+    until: String,
+}
+
+/// Sources in force, by name. Secrets by their names only.
+pub(in crate::admin) async fn list(hub: Hub, uri: Uri) -> Answer {
+    query::none(uri.query())?;
+    items(hub.ingress.sources().into_iter().map(|source| json!(source)).collect())
+}
+
+/// Lets the next handshake hand over the source's secret.
+pub(in crate::admin) async fn open_window(
+    hub: Hub,
+    path: Id,
+    uri: Uri,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer {
+    query::none(uri.query())?;
+    let source = name(path)?;
+    let Window { until } = asked(body)?;
+    let now = hub.clock.now();
+    let until = query::time_to_come(&until, now).and_then(|until| {
+        let close = now.after(WINDOW_MAX);
+        if until <= close { Ok(until) } else { Err("must be within a day".to_owned()) }
+    });
+    let until = until.map_err(|why| {
+        Problem::new(StatusCode::BAD_REQUEST, "invalid_until", format!("`until`: {why}"))
+    })?;
+    hub.ingress.open_window(source.as_str(), until).await.map_err(|refused| {
+        let code = match refused {
+            WindowRefused::Store(error) => return error.into(),
+            WindowRefused::UnknownSource => return unknown(&source),
+            WindowRefused::Configured => "secrets_configured",
+            WindowRefused::NotHandedOver => "not_handed_over",
+            WindowRefused::Known => "secret_known",
+        };
+        Problem::new(StatusCode::CONFLICT, code, refused.to_string())
+    })?;
+    tracing::info!(source = source.as_str(), %until, "an operator lets a secret be handed over");
+    json::answer(StatusCode::CREATED, &json!({ "source": source, "until": until }))
+}
+
+/// Closes the window again.
+pub(in crate::admin) async fn close_window(hub: Hub, path: Id, uri: Uri) -> Answer {
+    query::none(uri.query())?;
+    let source = name(path)?;
+    if !hub.ingress.close_window(source.as_str()) {
+        return Err(Problem::not_found("window_not_found", "no window is open for this source"));
+    }
+    json::answer(StatusCode::OK, &json!({ "source": source }))
+}
+
+/// Forgets the secret that was handed over.
+pub(in crate::admin) async fn forget_secret(hub: Hub, path: Id, uri: Uri) -> Answer {
+    query::none(uri.query())?;
+    let source = name(path)?;
+    if !hub.ingress.forget_secret(&source).await? {
+        let detail = "no secret was handed over for this source";
+        return Err(Problem::not_found("secret_not_found", detail));
+    }
+    tracing::info!(source = source.as_str(), "an operator had a secret forgotten");
+    json::answer(StatusCode::OK, &json!({ "source": source }))
+}
+
+fn name(path: Id) -> Result<SourceName, Problem> {
+    let text = path.map(|path| path.0).unwrap_or_default();
+    let of = |detail| Problem::new(StatusCode::BAD_REQUEST, "invalid_source", detail);
+    query::source(&text).map_err(of)
+}
+
+fn unknown(source: &SourceName) -> Problem {
+    Problem::not_found("source_not_found", format!("there is no source `{source}`"))
+}

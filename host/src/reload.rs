@@ -1,0 +1,135 @@
+//! The configuration while the hub runs: read again when a file that it is made of has changed, and its sources put in
+//! force. Mended secrets, new sources and changed provider files need no restart.
+//!
+//! A configuration that is wrong changes nothing, and says why. What else is configured than sources takes effect at
+//! the next start, and that is said too.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::config::{self, Config, ConfigErrors, Loaded};
+use crate::ingress::Ingress;
+use crate::observe::metrics::Metrics;
+use crate::shutdown::Drain;
+
+/// How often files are looked at. What has changed is read once it has stayed the same for one more look.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often a configuration that is wrong is tried again, though nothing that is known of has changed: what it lacks
+/// may be a file that was not there.
+const TRY_EVERY: Duration = Duration::from_secs(5);
+
+/// Keeps the sources as the files say.
+#[derive(Debug)]
+pub(crate) struct Reload {
+    pub(crate) config: Arc<Config>,
+    pub(crate) ingress: Arc<Ingress>,
+    pub(crate) metrics: Metrics,
+    pub(crate) drain: Drain,
+}
+
+/// What tells a file from what it was: its place on the disk, its length, and when it was last changed.
+type Sign = Option<(u64, u64, i64, i64, i64, i64)>;
+type Signs = BTreeMap<PathBuf, Sign>;
+
+impl Reload {
+    /// Looks until claiming stops.
+    pub(crate) async fn run(self) {
+        // Development mode with no file has nothing to read again.
+        let Some(origin) = &self.config.origin else { return };
+        let mut read = signs(&origin.files);
+        let (mut last, mut wrong) = (read.clone(), None::<Wrong>);
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = self.drain.claiming_stopped() => return,
+                _ = look.tick() => {}
+            }
+            let found: Signs = read.keys().map(|file| (file.clone(), sign(file))).collect();
+            let is_still = found == last;
+            last.clone_from(&found);
+            let again = wrong.as_ref().is_some_and(|wrong| wrong.at.elapsed() >= TRY_EVERY);
+            if !is_still || (found == read && !again) {
+                continue;
+            }
+            let (file, development) = (origin.file.clone(), origin.development);
+            let loading = move || config::load(Some(&file), development);
+            let Ok(loaded) = tokio::task::spawn_blocking(loading).await else { return };
+            read = found;
+            match loaded {
+                Ok(loaded) => {
+                    wrong = None;
+                    let files = loaded.config.origin.as_ref().map(|origin| &origin.files);
+                    // What was read may have changed since it was looked at; that is then found at the next look.
+                    let newer = signs(files.into_iter().flatten());
+                    read = newer
+                        .into_iter()
+                        .map(|(f, s)| (f.clone(), *read.get(&f).unwrap_or(&s)))
+                        .collect();
+                    last.clone_from(&read);
+                    self.adopt(loaded);
+                }
+                Err(errors) => wrong = Some(self.keep(&errors, wrong.as_ref())),
+            }
+        }
+    }
+
+    fn adopt(&self, Loaded { mut config, warnings, .. }: Loaded) {
+        for warning in warnings {
+            tracing::warn!(%warning, "configuration");
+        }
+        let rest = |config: &Config| config.origin.as_ref().map(|origin| origin.rest.clone());
+        let mut later = rest(&config) != rest(&self.config);
+        for (name, source) in &mut config.sources {
+            let before = self.config.sources.get(name).and_then(|s| s.responder.clone());
+            if source.responder != before
+                && let Some(source) = Arc::get_mut(source)
+            {
+                // Who answers is known to more than ingress.
+                source.responder = before;
+                later = true;
+            }
+        }
+        if later {
+            tracing::warn!(
+                "the configuration has changed in more than its sources; the rest takes effect at the next start"
+            );
+        }
+        let sources = config.sources.len();
+        tracing::info!(sources, "configuration read again, its sources are in force");
+        self.metrics.config_reloaded("accepted");
+        self.ingress.adopt(config.sources);
+    }
+
+    fn keep(&self, errors: &ConfigErrors, before: Option<&Wrong>) -> Wrong {
+        let said = errors.to_string();
+        if before.is_none_or(|before| before.said != said) {
+            self.metrics.config_reloaded("refused");
+            for problem in &errors.problems {
+                tracing::error!(%problem, "configuration is wrong; the sources stay as they were");
+            }
+        }
+        Wrong { said, at: Instant::now() }
+    }
+}
+
+/// A configuration that is wrong: what was said of it, and when it was last tried.
+struct Wrong {
+    said: String,
+    at: Instant,
+}
+
+fn signs<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> Signs {
+    files.into_iter().map(|file| (file.clone(), sign(file))).collect()
+}
+
+fn sign(file: &PathBuf) -> Sign {
+    let data = std::fs::metadata(file).ok()?;
+    let (changed, written) = ((data.ctime(), data.ctime_nsec()), (data.mtime(), data.mtime_nsec()));
+    Some((data.ino(), data.len(), written.0, written.1, changed.0, changed.1))
+}

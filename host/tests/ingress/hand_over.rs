@@ -1,0 +1,107 @@
+//! Secrets that a sender hands over: taken in a window that an operator has opened, once.
+
+use weir::ingress::WindowRefused;
+use weir_core::time::Timestamp;
+
+use crate::bed::{Hub, NOW_MS, Reply};
+
+const SECRET: &str = "b537207f20cbfa02357cf448134da559e8bd39d61597dcd5631b8012eae53e81";
+/// An event that is signed with it, and its signature, as published.
+const BODY: &str =
+    r#"{"events":[{"action":"changed","resource":{"gid":"1","resource_type":"task"}}]}"#;
+const SIGNATURE: &str = "9d011c08342193ed633bc26618fc8517e1c2176a886ff68a76428e7f27f45b81";
+
+const SOURCES: &str = "[sources.tasks]\nprovider = \"asana\"\n[sources.fixed]\nprovider = \"asana\"\n\
+                       secrets = [\"known beforehand\"]\n[sources.github]\nprovider = \"github\"\nsecrets = [\"x\"]\n";
+
+async fn hand_over(hub: &Hub, secret: &str) -> Reply {
+    hub.post("/webhook/tasks", &[("x-hook-secret", secret)], "").await
+}
+
+async fn event(hub: &Hub) -> Reply {
+    hub.post("/webhook/tasks", &[("x-hook-signature", SIGNATURE)], BODY).await
+}
+
+/// For a minute.
+async fn open(hub: &Hub, source: &str) -> Result<(), WindowRefused> {
+    hub.ingress.open_window(source, Timestamp::from_millis(NOW_MS + 60_000)).await
+}
+
+#[tokio::test]
+async fn a_secret_is_taken_while_the_window_is_open_and_verifies_at_once_and_after_a_restart() {
+    let hub = Hub::of(SOURCES).await;
+    assert_eq!(hand_over(&hub, SECRET).await.problem(), (403, "handshake_closed".into()));
+    assert_eq!(event(&hub).await.problem().0, 401);
+
+    open(&hub, "tasks").await.unwrap();
+    let reply = hand_over(&hub, SECRET).await;
+    assert_eq!(reply.status, 200);
+    assert!(reply.head.contains(&format!("x-hook-secret: {SECRET}")), "{}", reply.head);
+    assert_eq!(event(&hub).await.status, 200);
+    assert_eq!(&*hub.only_request().await.secret, "handed-over");
+
+    let hub = hub.restarted().await;
+    assert_eq!(event(&hub).await.json()["duplicates"].as_array().map(Vec::len), Some(1));
+    let kept = hub.on_disk();
+    let found = kept.windows(SECRET.len()).any(|bytes| bytes == SECRET.as_bytes());
+    assert!(!found, "the secret can be read off the disk");
+}
+
+#[tokio::test]
+async fn a_second_secret_never_takes_the_place_of_the_first() {
+    let hub = Hub::of(SOURCES).await;
+    open(&hub, "tasks").await.unwrap();
+    assert_eq!(hand_over(&hub, SECRET).await.status, 200);
+    assert_eq!(hand_over(&hub, "a stranger's").await.problem().1, "handshake_closed");
+    assert!(matches!(open(&hub, "tasks").await, Err(WindowRefused::Known)));
+    assert_eq!(event(&hub).await.status, 200);
+    let hub = hub.restarted().await;
+    assert!(matches!(open(&hub, "tasks").await, Err(WindowRefused::Known)));
+
+    let name = hub.config.sources["tasks"].name.clone();
+    assert!(hub.ingress.forget_secret(&name).await.unwrap());
+    assert!(!hub.ingress.forget_secret(&name).await.unwrap());
+    assert_eq!(event(&hub).await.problem().0, 401, "what is forgotten verifies nothing");
+    open(&hub, "tasks").await.unwrap();
+    assert_eq!(hand_over(&hub, SECRET).await.status, 200);
+}
+
+#[tokio::test]
+async fn of_many_who_hand_a_secret_over_at_once_one_is_heard() {
+    let hub = std::sync::Arc::new(Hub::of(SOURCES).await);
+    open(&hub, "tasks").await.unwrap();
+    let sending = (0..16).map(|n| {
+        let hub = hub.clone();
+        tokio::spawn(async move { hand_over(&hub, &format!("secret {n}")).await.status })
+    });
+    let mut heard = 0;
+    for one in sending.collect::<Vec<_>>() {
+        heard += u32::from(one.await.unwrap() == 200);
+    }
+    assert_eq!(heard, 1);
+}
+
+#[tokio::test]
+async fn a_window_closes_by_itself_and_when_it_is_told_to() {
+    let hub = Hub::of(SOURCES).await;
+    open(&hub, "tasks").await.unwrap();
+    hub.clock.set(NOW_MS + 60_000);
+    assert_eq!(hand_over(&hub, SECRET).await.problem().1, "handshake_closed");
+    let later = Timestamp::from_millis(NOW_MS + 120_000);
+    hub.ingress.open_window("tasks", later).await.unwrap();
+    assert!(hub.ingress.close_window("tasks") && !hub.ingress.close_window("tasks"));
+    assert_eq!(hand_over(&hub, SECRET).await.problem().1, "handshake_closed");
+}
+
+#[tokio::test]
+async fn no_window_opens_where_nothing_is_to_be_handed_over() {
+    let hub = Hub::of(SOURCES).await;
+    for name in ["fixed", "github"] {
+        assert!(matches!(open(&hub, name).await, Err(WindowRefused::Configured)));
+    }
+    assert!(matches!(open(&hub, "nobody").await, Err(WindowRefused::UnknownSource)));
+    let statuses = hub.ingress.sources();
+    let awaiting: Vec<_> =
+        statuses.iter().filter(|s| s.awaits_secret).map(|s| s.name.as_str()).collect();
+    assert_eq!(awaiting, ["tasks"]);
+}

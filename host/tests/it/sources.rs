@@ -1,0 +1,164 @@
+//! Sources that change while the hub runs: mended secrets, provider files of one's own, secrets that are handed over.
+
+use std::process::Output;
+
+use crate::hub::{RunningHub, TestHub, github_signature, until, weir};
+
+fn told(out: &Output) -> String {
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout.clone()).unwrap()
+}
+
+/// Puts a file in its place as an editor does.
+fn write(hub: &RunningHub, name: &str, content: &str) {
+    let path = hub.folder.path().join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let beside = path.with_extension("new");
+    std::fs::write(&beside, content).unwrap();
+    std::fs::rename(beside, path).unwrap();
+}
+
+async fn until_answered(hub: &RunningHub, id: &str, status: u16) {
+    until("the sources to be as the files say", async || {
+        let answer = hub.push("push", id, b"{}").await;
+        if answer.status == status { Ok(()) } else { Err(format!("{answer:?}")) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_is_mended_is_in_force_without_a_restart() {
+    let hub = TestHub::new().source("github", "github", "not the one").start().await;
+    assert_eq!(hub.push("push", "a", b"{}").await.refused().1, "signature_mismatch");
+    write(&hub, "github.secret", crate::hub::SECRET);
+    until_answered(&hub, "a", 200).await;
+    assert_eq!(hub.metric("weir_config_reloads_total").await, 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_is_wrong_changes_nothing_and_says_what_is_wrong() {
+    let hub = TestHub::new().github().start().await;
+    let right = std::fs::read_to_string(hub.folder.path().join("weir.toml")).unwrap();
+    write(&hub, "weir.toml", &format!("{right}\n[sources.other]\nprovider = \"github\"\n"));
+    until("the mistake to be said", async || {
+        let said = hub.log.having(&["configuration is wrong", "sources.other.secrets"]);
+        said.first().map(|_| ()).ok_or_else(|| hub.log.all())
+    })
+    .await;
+    assert_eq!(hub.push("push", "a", b"{}").await.status, 200);
+    // What it lacked may be a file elsewhere: it is tried again.
+    let other = format!(
+        "{right}\n[sources.other]\nprovider = \"github\"\nsecrets = [{{ file = \"other\" }}]\n"
+    );
+    write(&hub, "weir.toml", &other);
+    until("the missing file to be said", async || {
+        let said = hub.log.having(&["configuration is wrong", "other cannot be read"]);
+        said.first().map(|_| ()).ok_or_else(|| hub.log.all())
+    })
+    .await;
+    write(&hub, "other", crate::hub::SECRET);
+    until("the new source to be there", async || {
+        let headers = [("x-github-event", "push"), ("x-github-delivery", "b")];
+        let signature = github_signature(b"{}");
+        let headers = [headers[0], headers[1], ("x-hub-signature-256", signature.as_str())];
+        let answer = hub.post("other", &headers, b"{}").await;
+        if answer.status == 200 { Ok(()) } else { Err(format!("{answer:?}")) }
+    })
+    .await;
+    assert!(told(&hub.cli(&["sources", "list"])).contains("other"));
+}
+
+/// GitHub's file under another name, and with another header.
+fn acme() -> String {
+    let file = told(&weir().args(["providers", "show", "github", "--file"]).output().unwrap());
+    let file = file.replace("name = \"github\"", "name = \"acme\"");
+    assert!(file.contains("name = \"acme\""));
+    file.replace("X-Hub-Signature-256", "X-Acme-Signature")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_file_of_ones_own_is_used_and_its_last_good_version_kept() {
+    let hub = TestHub::new().github().start().await;
+    let right = std::fs::read_to_string(hub.folder.path().join("weir.toml")).unwrap();
+    write(&hub, "providers/acme.toml", &acme());
+    let acme_source =
+        "[sources.acme]\nprovider = \"acme\"\nsecrets = [{ file = \"github.secret\" }]\n";
+    write(&hub, "weir.toml", &format!("{right}\n{acme_source}"));
+    let post = async |header: &str, id: &str| {
+        let signature = github_signature(b"{}");
+        let headers =
+            [("x-github-event", "push"), ("x-github-delivery", id), (header, &*signature)];
+        hub.post("acme", &headers, b"{}").await
+    };
+    until("the new provider to be known", async || {
+        let answer = post("x-acme-signature", "a").await;
+        if answer.status == 200 { Ok(()) } else { Err(format!("{answer:?}")) }
+    })
+    .await;
+
+    write(&hub, "providers/acme.toml", &acme().replace("hmac-sha256", "hmac-sha3"));
+    until("the mistake to be said with its file and line", async || {
+        let said = hub.log.having(&["configuration is wrong", "providers/acme.toml:"]);
+        said.first().map(|_| ()).ok_or_else(|| hub.log.all())
+    })
+    .await;
+    assert_eq!(post("x-acme-signature", "b").await.status, 200, "the last good one serves");
+
+    write(&hub, "providers/acme.toml", &acme().replace("X-Acme-Signature", "X-Acme-Sig"));
+    until("the mended file to be in force", async || {
+        let answer = post("x-acme-sig", "c").await;
+        if answer.status == 200 { Ok(()) } else { Err(format!("{answer:?}")) }
+    })
+    .await;
+    assert_eq!(post("x-acme-signature", "d").await.status, 401);
+    let listed = told(&hub.cli(&["providers", "list"]));
+    assert!(listed.contains("acme") && listed.contains("stripe"), "{listed}");
+}
+
+#[test]
+fn a_provider_file_is_tried_before_it_is_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("acme.toml");
+    std::fs::write(&file, acme()).unwrap();
+    let test = || weir().args(["providers", "test"]).arg(&file).output().unwrap();
+    let said = told(&test());
+    assert!(said.contains("OK, provider acme: ") && said.contains("accepted"), "{said}");
+    // A file whose own vectors do not come out as it says.
+    let wrong = acme().replacen("sha256=", "sha1=", 1);
+    std::fs::write(&file, wrong).unwrap();
+    let out = test();
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(2), "{said}");
+    assert!(said.contains("acme.toml:") && said.contains("vectors."), "{said}");
+    let shown = told(&weir().args(["providers", "show", "paypal"]).output().unwrap());
+    assert!(shown.contains("params.webhook_id = "), "{shown}");
+    let none = weir().args(["providers", "show", "paypall"]).output().unwrap();
+    assert_eq!(none.status.code(), Some(4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_is_handed_over_once_and_outlives_a_crash() {
+    let hub = TestHub::new().config("[sources.tasks]\nprovider = \"asana\"").start().await;
+    let secret = "b537207f20cbfa02357cf448134da559e8bd39d61597dcd5631b8012eae53e81";
+    let (body, signature) =
+        (b"{\"events\":[]}", crate::hub::hmac_hex(secret.as_bytes(), b"{\"events\":[]}"));
+    let handed =
+        async |hub: &RunningHub| hub.post("tasks", &[("x-hook-secret", secret)], b"").await;
+    assert_eq!(handed(&hub).await.refused(), (403, "handshake_closed".into()));
+    let said = told(&hub.cli(&["sources", "accept-secret", "tasks", "--for", "5m"]));
+    assert!(said.starts_with("tasks takes a secret"), "{said}");
+    assert!(told(&hub.cli(&["sources", "list"])).contains("takes a secret until"));
+    assert_eq!(handed(&hub).await.status, 200);
+    assert_eq!(handed(&hub).await.refused(), (403, "handshake_closed".into()));
+
+    let hub = hub.kill_and_restart().await;
+    let headers = [("x-hook-signature", &*signature)];
+    assert_eq!(hub.post("tasks", &headers, body).await.status, 200);
+    let listed = told(&hub.cli(&["sources", "list", "--json"]));
+    assert!(listed.contains("\"handed-over\"") && !listed.contains(secret), "{listed}");
+    let out = hub.cli(&["sources", "accept-secret", "tasks"]);
+    assert!(String::from_utf8_lossy(&out.stderr).contains("secret_known"));
+    told(&hub.cli(&["sources", "forget-secret", "tasks"]));
+    assert_eq!(hub.post("tasks", &headers, body).await.status, 401);
+    assert!(!hub.log.all().contains(secret));
+}
