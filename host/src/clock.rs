@@ -1,7 +1,8 @@
 //! The operating system's clock. Nobody else asks it.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use rustix::time::{ClockId, clock_gettime};
 use weir_core::time::{Clock, Timestamp, millis};
 
 /// The wall clock of this machine.
@@ -14,4 +15,11 @@ impl Clock for SystemClock {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_millis(millis(since))
     }
+}
+
+/// The time for which the calling thread has had a core.
+pub(crate) fn core_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    // It counts up from nought, so that neither part is ever negative.
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }

@@ -105,13 +105,15 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// The threads: requests have their own, so that a guest never holds an answer up.
+/// The threads: requests have their own, and guests too, so that a guest never holds up an answer or a message.
 #[derive(Debug, Clone)]
 pub struct Threads {
     /// Accepts, verifies, answers.
     pub ingress: Handle,
-    /// Runs guests, sends, serves the API.
+    /// Hands out work, sends, serves the API.
     pub work: Handle,
+    /// Runs guests and compiles them.
+    pub guests: Handle,
 }
 
 /// A hub that is built and serves nothing yet.
@@ -170,7 +172,7 @@ impl Hub {
             notices: notices.clone(),
             drain: drain.clone(),
             tasks: tasks.clone(),
-            guests: threads.work.clone(),
+            guests: threads.guests.clone(),
         });
         let ingress = Arc::new(Ingress::new(IngressParts {
             config: config.clone(),
@@ -268,7 +270,7 @@ impl Hub {
             ingress: self.listeners.ingress.local_addr()?,
             admin: self.listeners.admin.local_addr()?,
         };
-        let Threads { ingress, work } = &self.threads;
+        let Threads { ingress, work, .. } = &self.threads;
         let tasks = &self.tasks;
         tasks.spawn_on("egress", OnFailure::Stop, work, self.egress.run());
         tasks.spawn_on("invoker", OnFailure::Stop, work, self.invoker.run());
@@ -404,7 +406,7 @@ async fn open_store(
     on: &Handle,
 ) -> anyhow::Result<Arc<dyn Store>> {
     let url = config.store_url.clone();
-    let options = Options { run_slots: config.runs.slots, ..Options::new(clock) };
+    let options = Options { run_slots: config.runs.places(), ..Options::new(clock) };
     let opened = on.spawn_blocking(move || weir_store::open(&url, options)).await?;
     opened.with_context(|| format!("store.url: cannot open {}", config.store_url))
 }
@@ -415,7 +417,7 @@ fn engine(config: &Config) -> anyhow::Result<Engine> {
         CompileLimits { memory: config.plugins.compile_memory, time: config.plugins.compile_time };
     let apart = compile::apart(limits).context("cannot find this program to compile with")?;
     let options = weir_engine::Options {
-        slots: config.runs.slots,
+        slots: config.runs.places(),
         max_memory: config.runs.memory_ceiling,
         compiler: Compiler::Apart(apart),
         cache_dir: Some(config.data_dir.join("compiled")),

@@ -1,5 +1,6 @@
 //! `weir serve`: load, log, bind, build, announce, run, drain.
 
+use std::num::NonZero;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,15 +57,18 @@ fn load(args: &ServeArgs) -> Result<(Config, Listeners, bool), Exit> {
     Ok((config, listeners, file.is_none()))
 }
 
-/// How far guests and sends step back for requests and the writer, as `nice` counts: a sender who waits for an
-/// answer must not wait for a handler, and what is stored is not lost by running a little later.
-const WORK_NICENESS: i32 = 10;
+/// How far sends and the API step back for requests and the writer, as `nice` counts: a sender waits for an answer, and
+/// what is stored is not lost by running a little later.
+const WORK_NICENESS: i32 = 5;
 
-/// Builds a hub, starts it, and gives it to `work` with the grace that it has to stop. Used by `demo` too.
+/// How far guests step back, for all else: some of them compute as long as they are let.
+const GUESTS_NICENESS: i32 = 10;
+
+/// Builds a hub, starts it, and gives it to `with` together with the grace that it has to stop. Used by `demo` too.
 pub(crate) fn host(
     mut config: Config,
     listeners: Listeners,
-    work: impl AsyncFnOnce(Running, Duration) -> anyhow::Result<Exit>,
+    with: impl AsyncFnOnce(Running, Duration) -> anyhow::Result<Exit>,
 ) -> Exit {
     let limit = files::raise_limit();
     if let Some(fewer) = files::connections(limit, config.server.max_connections) {
@@ -78,17 +82,27 @@ pub(crate) fn host(
         );
     }
     let hosted = || -> anyhow::Result<Exit> {
-        let (ingress, guests) = (runtime("ingress", 0)?, runtime("work", WORK_NICENESS)?);
-        let threads = Threads { ingress: ingress.handle().clone(), work: guests.handle().clone() };
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let ingress = runtime("ingress", cores, 0)?;
+        let work = runtime("work", cores, WORK_NICENESS)?;
+        // A thread for each run, so that one that does not yield, because the host works for it, is in nobody's way but
+        // as far as the system lets it.
+        let guests = runtime("guests", config.runs.places(), GUESTS_NICENESS)?;
+        let threads = Threads {
+            ingress: ingress.handle().clone(),
+            work: work.handle().clone(),
+            guests: guests.handle().clone(),
+        };
         let grace = config.shutdown_grace;
-        let exit = guests.block_on(async {
+        let exit = work.block_on(async {
             let running = Hub::build(Arc::new(config), listeners, threads).await?.start().await?;
             let crate::hub::Addresses { ingress, admin } = running.addresses;
             tracing::info!(%ingress, %admin, "ready");
-            work(running, grace).await
+            with(running, grace).await
         });
         // Nothing is waited for any more: what has not settled is still due.
         ingress.shutdown_background();
+        work.shutdown_background();
         guests.shutdown_background();
         exit
     };
@@ -98,7 +112,7 @@ pub(crate) fn host(
     })
 }
 
-fn runtime(name: &'static str, niceness: i32) -> anyhow::Result<Runtime> {
+fn runtime(name: &'static str, threads: usize, niceness: i32) -> anyhow::Result<Runtime> {
     let courteous = move || {
         if niceness != 0
             && let Err(error) = rustix::process::nice(niceness)
@@ -108,6 +122,7 @@ fn runtime(name: &'static str, niceness: i32) -> anyhow::Result<Runtime> {
     };
     let runtime = Builder::new_multi_thread()
         .thread_name(name)
+        .worker_threads(threads)
         .on_thread_start(courteous)
         .enable_all()
         .build();

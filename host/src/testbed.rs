@@ -83,13 +83,14 @@ impl Place {
         let config = config::load_text("weir.toml", &self.config, self.root.path(), true);
         let config: Arc<Config> = Arc::new(config.unwrap().config);
         let file = self.root.path().join("weir.db");
-        let store: Arc<dyn Store> =
-            Arc::new(sqlite::open(&file, sqlite::Options::new(clock.clone())).unwrap());
+        let places = config.runs.places();
+        let options = sqlite::Options { run_slots: places, ..sqlite::Options::new(clock.clone()) };
+        let store: Arc<dyn Store> = Arc::new(sqlite::open(&file, options).unwrap());
         let handlers = invoker::restore(&*store, &config).await.unwrap();
         let routes = Routes::build(Arc::clone(&store), &config, handlers).await.unwrap();
         let routes = Arc::new(routes);
-        let options =
-            Options { cache_dir: Some(self.root.path().join("cache")), ..Options::default() };
+        let cache_dir = Some(self.root.path().join("cache"));
+        let options = Options { cache_dir, slots: places, ..Options::default() };
         let (metrics, drain, tasks) = (Metrics::new(), Drain::new(), Tasks::new());
         let notices = Notices::new();
         let invoker = Invoker::new(InvokerParts {

@@ -47,6 +47,15 @@ pub struct Runs {
     pub memory_ceiling: usize,
 }
 
+impl Runs {
+    /// Runs at once in all: beside the slots half as many again, which only handlers that are quick may take. Slow and
+    /// stuck ones cannot keep those waiting then, whatever they do.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.slots + (self.slots / 2).max(1)
+    }
+}
+
 pub(super) fn read(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<Plugins> {
     let dir = section.must::<PathBuf>("dir");
     let grants = section.checked("grants", |word: &String| match word.as_str() {

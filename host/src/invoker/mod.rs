@@ -9,6 +9,7 @@
 mod archive;
 mod awaited;
 mod decide;
+mod effort;
 mod folder;
 mod held;
 mod manifest;
@@ -17,6 +18,7 @@ mod reload;
 mod responders;
 mod run;
 mod settings;
+mod slots;
 #[cfg(test)]
 mod tests;
 mod tracker;
@@ -51,6 +53,7 @@ use awaited::Awaited;
 use reload::{COMPILERS, Reloader};
 use responders::Answering;
 use run::{Batch, Runner};
+use slots::Slots;
 use versions::{Handler, Versions};
 
 /// What the invoker is made of.
@@ -138,7 +141,7 @@ impl Invoker {
         let keeper = Arc::new(keeper);
         let versions = Versions::new(Arc::clone(&store), metrics.clone(), Arc::clone(&keeper));
         let versions = Arc::new(versions);
-        let slots = config.runs.slots;
+        let (slots, places) = (config.runs.slots, config.runs.places());
         let answering = Answering::new(&config);
         let reloader = Reloader {
             config,
@@ -164,7 +167,7 @@ impl Invoker {
             freed,
             answering,
             keeper,
-            slots: Semaphore::new(slots),
+            slots: Slots::new(slots, places),
             quarters: RwLock::default(),
         });
         Self { runner, reloader, tasks, guests, slots, awaited: Awaited::default() }

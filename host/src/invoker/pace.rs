@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use super::slots::Manners;
+
 /// What one batch should take to run.
 const BATCH_TIME_US: f64 = 2_000.0;
 /// Claims in a batch, whatever they take.
@@ -14,6 +16,8 @@ const BATCH_MAX: f64 = 64.0;
 const WINDOW_MAX: f64 = 1_024.0;
 /// Bytes of the events in hand, about.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
+/// A handler whose runs have a core for longer, on average, is slow.
+const QUICK_US: f64 = 20_000.0;
 /// The weight of the newest run in the average.
 const NEWEST: f64 = 0.2;
 /// How much of what went well is added to the window.
@@ -23,20 +27,52 @@ const GROWTH: f64 = 0.125;
 #[derive(Debug, Clone)]
 pub(crate) struct Pace {
     run_us: f64,
+    core_us: f64,
     window: f64,
     event_bytes: f64,
+    last: Last,
+}
+
+/// A run that has ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ran {
+    /// How long it took.
+    pub(crate) took: Duration,
+    /// For how much of that it had a core.
+    pub(crate) core: Duration,
+    /// The size of its event.
+    pub(crate) event_bytes: usize,
+    /// Whether it was stopped at its deadline, and did not end by itself.
+    pub(crate) stopped: bool,
+}
+
+/// How the last run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Last {
+    None,
+    ByItself,
+    AtItsDeadline,
 }
 
 impl Default for Pace {
     /// Careful until something is known.
     fn default() -> Self {
-        Self { run_us: BATCH_TIME_US, window: WINDOW_MAX, event_bytes: 1.0 }
+        Self {
+            run_us: BATCH_TIME_US,
+            core_us: 0.0,
+            window: WINDOW_MAX,
+            event_bytes: 1.0,
+            last: Last::None,
+        }
     }
 }
 
 impl Pace {
-    /// A run of an event of this size took so long.
-    pub(crate) fn ran(&mut self, took: Duration, event_bytes: usize) {
+    /// A run of an event of this size has ended.
+    pub(crate) fn ran(&mut self, ran: Ran) {
+        let Ran { took, core, event_bytes, stopped } = ran;
+        self.last = if stopped { Last::AtItsDeadline } else { Last::ByItself };
+        self.core_us += (core.as_secs_f64() * 1e6 - self.core_us) * NEWEST;
         let us = took.as_secs_f64() * 1e6;
         self.run_us += (us - self.run_us) * NEWEST;
         #[expect(clippy::cast_precision_loss, reason = "a size in memory is far below 2^52")]
@@ -52,6 +88,15 @@ impl Pace {
             self.window *= 1.0 - 0.5 * conflicts / (well + conflicts);
         }
         self.window = (self.window + well * GROWTH).clamp(1.0, WINDOW_MAX);
+    }
+
+    /// How it behaves; `company` is whether another run of it goes on.
+    pub(crate) fn manners(&self, company: bool) -> Manners {
+        match self.last {
+            Last::AtItsDeadline => Manners::Stuck,
+            Last::ByItself if !company && self.core_us <= QUICK_US => Manners::Quick,
+            Last::ByItself | Last::None => Manners::Ordinary,
+        }
     }
 
     /// How many claims to run one after another.
@@ -83,18 +128,49 @@ fn whole(number: f64) -> usize {
 mod tests {
     use super::*;
 
+    fn ran(took: Duration, event_bytes: usize) -> Ran {
+        Ran { took, core: took, event_bytes, stopped: false }
+    }
+
     #[test]
     fn a_quick_handler_gets_large_batches_and_a_slow_one_single_events() {
         let mut pace = Pace::default();
         assert_eq!(pace.batch(), 1);
         for _ in 0..50 {
-            pace.ran(Duration::from_micros(50), 2_000);
+            pace.ran(ran(Duration::from_micros(50), 2_000));
         }
         assert!((30..=64).contains(&pace.batch()), "{}", pace.batch());
         for _ in 0..50 {
-            pace.ran(Duration::from_secs(2), 2_000);
+            pace.ran(ran(Duration::from_secs(2), 2_000));
         }
         assert_eq!(pace.batch(), 1);
+    }
+
+    #[test]
+    fn manners_follow_what_the_last_runs_did() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.manners(false), Manners::Ordinary);
+        let ran = |pace: &mut Pace, ms, stopped| {
+            pace.ran(Ran { stopped, ..ran(Duration::from_millis(ms), 2_000) });
+            (pace.manners(false), pace.manners(true))
+        };
+        assert_eq!(ran(&mut pace, 1, false), (Manners::Quick, Manners::Ordinary));
+        assert_eq!(ran(&mut pace, 5_000, true), (Manners::Stuck, Manners::Stuck));
+        assert_eq!(ran(&mut pace, 1, false), (Manners::Ordinary, Manners::Ordinary));
+        for _ in 0..20 {
+            ran(&mut pace, 1, false);
+        }
+        assert_eq!(pace.manners(false), Manners::Quick);
+    }
+
+    #[test]
+    fn who_had_to_wait_for_a_core_is_not_slow() {
+        let mut pace = Pace::default();
+        for _ in 0..20 {
+            let core = Duration::from_millis(1);
+            pace.ran(Ran { core, ..ran(Duration::from_secs(1), 2_000) });
+        }
+        assert_eq!(pace.manners(false), Manners::Quick);
     }
 
     #[test]
@@ -134,10 +210,10 @@ mod tests {
     #[test]
     fn large_events_are_taken_on_a_few_at_a_time() {
         let mut pace = Pace::default();
-        pace.ran(Duration::from_millis(1), 25 * 1024 * 1024);
+        pace.ran(ran(Duration::from_millis(1), 25 * 1024 * 1024));
         assert_eq!(pace.window(), 2);
         for _ in 0..500 {
-            pace.ran(Duration::from_millis(1), 2_000);
+            pace.ran(ran(Duration::from_millis(1), 2_000));
         }
         assert_eq!(pace.window(), 1_024);
     }

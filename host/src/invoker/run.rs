@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use tokio::sync::{Notify, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use weir_core::delivery::{Next, Outcome};
 use weir_core::name::SourceName;
 use weir_core::time::Clock;
@@ -14,7 +14,10 @@ use weir_store::{Store, StoreError};
 
 use super::awaited::{Part, Said};
 use super::decide::{self, Facts};
+use super::effort::Effort;
+use super::pace::Ran;
 use super::responders::Answering;
+use super::slots::{Slot, Slots};
 use super::versions::{Desk, Serving, Versions};
 use crate::claims::{self, Held};
 use crate::gate::{Keeper, Leave};
@@ -44,7 +47,7 @@ pub(crate) struct Runner {
     /// Keeps across restarts which versions are left alone.
     pub(crate) keeper: Arc<Keeper>,
     /// Runs of all handlers together, as many as the store keeps account of.
-    pub(crate) slots: Semaphore,
+    pub(crate) slots: Slots,
     /// Held by every run; whole by a suspect's, so that nothing runs beside it.
     pub(crate) quarters: RwLock<()>,
 }
@@ -74,7 +77,7 @@ struct Ended<'a> {
 /// A run that has its place, until dropped.
 struct Begun<'a> {
     _noted: Running,
-    _slot: Option<SemaphorePermit<'a>>,
+    _slot: Slot<'a>,
     _quarters: Quarters<'a>,
 }
 
@@ -142,7 +145,7 @@ impl Runner {
         let _permit = first.permits.acquire().await.ok();
         for claim in claims {
             let Some(serving) = self.versions.serving(&desk.name) else { break };
-            match self.begin(claim).await {
+            match self.begin(desk, claim).await {
                 Ok(begun) => {
                     let leave = probe.take().or_else(|| desk.gate.enter());
                     let Some(leave) = leave else { break };
@@ -156,15 +159,15 @@ impl Runner {
     }
 
     /// Waits for its turn to run, and notes that it runs.
-    async fn begin(&self, claim: &Claimed) -> Result<Begun<'_>, StoreError> {
+    async fn begin(&self, desk: &Desk, claim: &Claimed) -> Result<Begun<'_>, StoreError> {
         // Quarters first: who waits for a slot then never keeps one from somebody who waits for quarters.
         let quarters = if claim.suspect {
             Quarters::Whole(self.quarters.write().await)
         } else {
             Quarters::Shared(self.quarters.read().await)
         };
-        // Never closed.
-        let slot = self.slots.acquire().await.ok();
+        let manners = desk.pace.lock().manners(desk.batches.count() > 1);
+        let slot = self.slots.take(manners).await;
         let noted = self.store.begin(claim)?;
         Ok(Begun { _noted: noted, _slot: slot, _quarters: quarters })
     }
@@ -192,11 +195,16 @@ impl Runner {
         };
         let counted = (desk.running.take(1, &self.freed), self.metrics.running().inc());
         let started_at = self.clock.now();
-        let report = Box::pin(serving.module.run(run)).await;
+        let (report, core) = Effort::of(serving.module.run(run)).await;
         drop(counted);
         let ended = (report.outcome(), claim.fence.attempt, report.reason());
         self.passed(desk, leave, ended, started_at);
-        desk.pace.lock().ran(report.duration, claim.event.payload.size());
+        desk.pace.lock().ran(Ran {
+            took: report.duration,
+            core,
+            event_bytes: claim.event.payload.size(),
+            stopped: report.outcome() == Outcome::Timeout,
+        });
         let facts = Facts {
             claim,
             handler: &desk.name,

@@ -1,5 +1,7 @@
 //! What fails is tried again at its time, and given up in the end.
 
+use std::time::Duration;
+
 use crate::hub::TestHub;
 use crate::sink::Sink;
 
@@ -20,6 +22,9 @@ async fn a_message_is_sent_again_under_the_same_id_until_the_endpoint_takes_it()
     let id = received[0].header("webhook-id");
     assert!(received.iter().all(|r| r.header("webhook-id") == id), "{received:?}");
     assert_eq!(stored["deliveries"][0]["attempts"], 3, "{stored}");
+    // A tenth of the wait is drawn, and times are kept in whole milliseconds.
+    let waits = received.windows(2).map(|pair| pair[1].at - pair[0].at);
+    assert!(waits.min() >= Some(Duration::from_millis(8)), "{received:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

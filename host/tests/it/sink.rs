@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
@@ -23,6 +24,7 @@ use crate::hub::until;
 pub(crate) struct Received {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    pub(crate) at: Instant,
 }
 
 impl Received {
@@ -111,7 +113,8 @@ async fn answer(
     let Ok(body) = body.collect().await else {
         return Ok(Response::builder().status(400).body(Full::default()).unwrap());
     };
-    inner.received.lock().unwrap().push(Received { headers: parts.headers, body: body.to_bytes() });
+    let received = Received { headers: parts.headers, body: body.to_bytes(), at: Instant::now() };
+    inner.received.lock().unwrap().push(received);
     let planned = inner.planned.lock().unwrap().pop_front();
     let otherwise = || match inner.otherwise.load(Ordering::Acquire) {
         0 => 200,
