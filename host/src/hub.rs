@@ -241,7 +241,7 @@ impl Hub {
             metrics,
             drain: drain.clone(),
         };
-        let upkeep = Upkeep::new(store.clone(), config.retention, drain.clone());
+        let upkeep = Upkeep::new(store.clone(), config.retention, health.clone(), drain.clone());
         Ok(Self {
             listeners,
             threads,

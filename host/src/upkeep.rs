@@ -7,6 +7,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use weir_store::Store;
 use weir_store::upkeep::Retention;
 
+use crate::observe::health::Health;
 use crate::shutdown::Drain;
 
 /// Between looks at what is old enough.
@@ -20,14 +21,20 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub struct Upkeep {
     store: Arc<dyn Store>,
     retention: Retention,
+    health: Arc<Health>,
     drain: Drain,
 }
 
 impl Upkeep {
     /// For a store, by these lives.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, retention: Retention, drain: Drain) -> Self {
-        Self { store, retention, drain }
+    pub fn new(
+        store: Arc<dyn Store>,
+        retention: Retention,
+        health: Arc<Health>,
+        drain: Drain,
+    ) -> Self {
+        Self { store, retention, health, drain }
     }
 
     /// Until claims stop.
@@ -54,11 +61,13 @@ impl Upkeep {
                     events += pruned.events;
                     keys += pruned.keys;
                     if !pruned.more {
+                        self.health.set_retention(None);
                         break;
                     }
                 }
                 Err(error) => {
                     tracing::warn!(%error, "retention stopped; it goes on later");
+                    self.health.set_retention(Some(error.to_string()));
                     break;
                 }
             }

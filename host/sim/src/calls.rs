@@ -85,7 +85,7 @@ impl Sim<'_> {
             return self.crashed(Death::PowerLoss, &before, under_way).await;
         }
         self.check_errors(&op, &answers, struck)?;
-        self.compare(&*store, &before, under_way).await?;
+        self.compare(&store, &before, under_way).await?;
         drop(store);
         if self.random.random_ratio(1, self.settings.moments_one_in.clamp(1, 4)) {
             let image = self.disk.peek(death);
@@ -101,7 +101,7 @@ impl Sim<'_> {
         let store = self.store()?;
         let answers: Answers = self.call(&store, &op).await.into_iter().map(|(a, _)| a).collect();
         self.check_errors(&op, &answers, false)?;
-        self.compare(&*store, &before, Some((&op, Some(&answers)))).await
+        self.compare(&store, &before, Some((&op, Some(&answers)))).await
     }
 
     /// Errors that nothing explains.

@@ -35,29 +35,32 @@ const START_MS: u64 = 1_760_000_000_000;
 
 /// A clock that stands still until it is moved.
 #[derive(Debug)]
-pub struct SimClock(AtomicU64);
+pub struct SimClock {
+    wall: AtomicU64,
+    steady: AtomicU64,
+}
 
 impl SimClock {
     /// Some day in 2025.
     #[must_use]
     pub fn new() -> Self {
-        Self(AtomicU64::new(START_MS))
+        Self { wall: AtomicU64::new(START_MS), steady: AtomicU64::new(0) }
     }
 
-    /// Moves it to a time.
+    /// Somebody sets it, and no time goes by.
     pub fn set(&self, to: Timestamp) {
-        self.0.store(to.as_millis(), Ordering::SeqCst);
+        self.wall.store(to.as_millis(), Ordering::SeqCst);
     }
 
-    /// Moves it on.
+    /// Time goes by.
     pub fn forward(&self, by: Duration) {
         self.set(self.now().after(by));
+        self.steady.fetch_add(weir_core::time::millis(by), Ordering::SeqCst);
     }
 
-    /// Moves it back.
-    pub fn back(&self, by: Duration) {
-        let by = weir_core::time::millis(by);
-        self.set(Timestamp::from_millis(self.now().as_millis().saturating_sub(by)));
+    /// Somebody sets it back.
+    pub fn set_back(&self, by: Duration) {
+        self.set(self.now().before(by));
     }
 }
 
@@ -69,7 +72,11 @@ impl Default for SimClock {
 
 impl Clock for SimClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+        Timestamp::from_millis(self.wall.load(Ordering::SeqCst))
+    }
+
+    fn steady(&self) -> Duration {
+        Duration::from_millis(self.steady.load(Ordering::SeqCst))
     }
 }
 

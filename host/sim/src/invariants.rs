@@ -207,6 +207,17 @@ pub fn a_doubted_clock_removes_nothing(doubted: bool, pruned: bool, now: Timesta
     Ok(())
 }
 
+/// A clock that is set back makes nobody wait longer, but for the second that two clocks may be read apart.
+pub fn no_wait_is_longer(line_before: Timestamp, line_after: Timestamp) -> Holds {
+    if line_before.since(line_after) > std::time::Duration::from_secs(1) {
+        return broken(
+            "waits",
+            format!("due times stood at {line_before} and at {line_after} after"),
+        );
+    }
+    Ok(())
+}
+
 /// After a failed write or sync nothing is answered with success until the next start.
 pub fn poisoned_stays_poisoned(what: &str, succeeded: bool) -> Holds {
     if succeeded {

@@ -2,6 +2,7 @@
 //! show. Written from what is promised, with no look at how the store does it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use weir_core::delivery::{DeliveryState, Fence, Next, Outcome};
 use weir_core::effect::{Effects, Timing};
@@ -14,6 +15,8 @@ use weir_store::upkeep::Retention;
 use crate::cast;
 use crate::script::Script;
 use crate::world::{AttemptRow, DeliveryRow, EventRow, Key, World};
+
+mod keys;
 
 /// A request to store, one event an item.
 #[derive(Debug, Clone)]
@@ -162,6 +165,8 @@ pub struct Model {
     redrives: BTreeMap<String, Vec<Key>>,
     claims: BTreeMap<Key, Fence>,
     next: u64,
+    /// How far the line that due times stand on is ahead of the wall clock.
+    pub(crate) ahead: Duration,
 }
 
 impl Model {
@@ -170,10 +175,13 @@ impl Model {
         self.next
     }
 
-    /// What the store must show at this time.
+    /// What the store must show at this time, if its line of due times is so far ahead.
     #[must_use]
-    pub fn shows(&self, now: Timestamp) -> World {
+    pub fn shows(&self, now: Timestamp, ahead: Duration) -> World {
         let mut world = self.world.clone();
+        for row in world.deliveries.values_mut() {
+            row.due_at = row.due_at.map(|at| at.before(ahead));
+        }
         for key in self.claims.keys().filter(|key| self.world.waits(key)) {
             if let Some(row) = world.deliveries.get_mut(key) {
                 row.state = DeliveryState::Processing;
@@ -351,7 +359,7 @@ impl Model {
                 && self.world.waits(key)
                 && !self.claims.contains_key(*key)
                 && row.due_at.is_some() == late
-                && row.due_at.is_none_or(|at| at <= now)
+                && row.due_at.is_none_or(|at| at <= now.after(self.ahead))
                 && self.hidden.get(*key).is_some_and(|hidden| !held(hidden))
                 && self.is_head(key)
         });
@@ -475,7 +483,9 @@ impl Model {
             (row.state, row.due_at) = match spec.next {
                 Next::Processed => (DeliveryState::Processed, None),
                 Next::DeadLetter => (DeliveryState::DeadLetter, None),
-                Next::Retry { delay } => (DeliveryState::Retrying, Some(now.after(delay))),
+                Next::Retry { delay } => {
+                    (DeliveryState::Retrying, Some(now.after(self.ahead + delay)))
+                }
             };
         }
         self.claims.remove(&spec.delivery);
@@ -501,9 +511,10 @@ impl Model {
         for cancel in &effects.cancels {
             self.cancel(handler, &cancel.key, cancel.ahead_seconds, now);
         }
+        let line = now.after(self.ahead);
         let due = |timing: &Timing| {
-            let delay = std::time::Duration::from_secs(timing.delay_seconds.into());
-            (timing.delay_seconds > 0).then(|| now.after(delay))
+            let delay = Duration::from_secs(timing.delay_seconds.into());
+            (timing.delay_seconds > 0).then(|| line.after(delay))
         };
         let mut messages = Vec::new();
         for (n, message) in effects.messages.iter().enumerate() {
@@ -558,94 +569,6 @@ impl Model {
         (messages, emitted)
     }
 
-    // --- keys
-
-    fn is_untried(&self, delivery: &str) -> bool {
-        let row = self.world.deliveries.get(delivery);
-        row.is_some_and(|row| row.state == DeliveryState::Pending && row.attempts == 0)
-    }
-
-    fn drop_waiting(&mut self, place: &(String, String)) {
-        let Some(keyed) = self.keyed.get(place).cloned() else { return };
-        for delivery in &keyed.deliveries {
-            let still = self.hidden.get(delivery).is_some_and(|hidden| {
-                hidden.keyed.as_ref().is_some_and(|(_, _, id)| *id == keyed.id)
-            });
-            if still && self.is_untried(delivery) && !self.claims.contains_key(delivery) {
-                self.cancelled(delivery);
-            }
-        }
-    }
-
-    fn cancelled(&mut self, delivery: &str) {
-        if let Some(row) = self.world.deliveries.get_mut(delivery) {
-            row.state = DeliveryState::Cancelled;
-            row.due_at = None;
-        }
-    }
-
-    fn cancel(&mut self, handler: &str, key: &str, ahead_seconds: u32, now: Timestamp) {
-        let place = (handler.to_owned(), key.to_owned());
-        self.drop_waiting(&place);
-        if ahead_seconds == 0 {
-            self.tidy(handler, key);
-            return;
-        }
-        let until = now.after(std::time::Duration::from_secs(ahead_seconds.into()));
-        let id = self.take();
-        let keyed =
-            self.keyed.entry(place).or_insert(Keyed { id, deliveries: Vec::new(), until: None });
-        keyed.until = Some(keyed.until.map_or(until, |earlier| earlier.max(until)));
-        keyed.deliveries.clear();
-    }
-
-    /// Takes a key for something new. `Err` if a cancellation made ahead drops it.
-    fn take_key(
-        &mut self,
-        handler: &str,
-        key: Option<&str>,
-        now: Timestamp,
-    ) -> Result<Option<(String, String, u64)>, ()> {
-        let Some(key) = key else { return Ok(None) };
-        let place = (handler.to_owned(), key.to_owned());
-        if self.keyed.get(&place).and_then(|k| k.until).is_some_and(|until| until > now) {
-            return Err(());
-        }
-        self.drop_waiting(&place);
-        let id = self.take();
-        let fresh = Keyed { id, deliveries: Vec::new(), until: None };
-        let keyed = self.keyed.entry(place).or_insert(fresh);
-        (keyed.until, keyed.deliveries) = (None, Vec::new());
-        Ok(Some((handler.to_owned(), key.to_owned(), keyed.id)))
-    }
-
-    fn put_under(&mut self, under: &Result<Option<(String, String, u64)>, ()>, made: &[Key]) {
-        match under {
-            Ok(None) => {}
-            Ok(Some(under)) => {
-                for delivery in made {
-                    if let Some(hidden) = self.hidden.get_mut(delivery) {
-                        hidden.keyed = Some(under.clone());
-                    }
-                }
-                if let Some(keyed) = self.keyed.get_mut(&(under.0.clone(), under.1.clone())) {
-                    keyed.deliveries = made.to_vec();
-                }
-            }
-            Err(()) => made.iter().for_each(|delivery| self.cancelled(delivery)),
-        }
-    }
-
-    fn tidy(&mut self, handler: &str, key: &str) {
-        let place = (handler.to_owned(), key.to_owned());
-        let over = self.keyed.get(&place).is_some_and(|keyed| {
-            keyed.until.is_none() && !keyed.deliveries.iter().any(|d| self.is_untried(d))
-        });
-        if over {
-            self.keyed.remove(&place);
-        }
-    }
-
     // --- acts
 
     /// Makes deliveries due again, each behind all that are in its line.
@@ -660,7 +583,7 @@ impl Model {
                 row.state = DeliveryState::Pending;
                 row.generation += 1;
                 row.attempts = 0;
-                row.due_at = Some(now);
+                row.due_at = Some(now.after(self.ahead));
             }
             let n = self.take();
             if let Some(hidden) = self.hidden.get_mut(key) {
@@ -739,7 +662,7 @@ impl Model {
             attempt.emitted.retain(|event| !gone.contains(event));
         }
         let expired = |value: &Value| {
-            let hour = std::time::Duration::from_secs(3600);
+            let hour = Duration::from_secs(3600);
             value.expires_at.is_some_and(|at| now.since(at) > hour)
         };
         self.state.retain(|_, value| !expired(value));

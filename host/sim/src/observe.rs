@@ -1,11 +1,13 @@
 //! Reading a store into a [`World`], through the trait alone.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
 use weir_core::delivery::EventStatus;
 use weir_core::id::{DeliveryId, EventId};
 use weir_core::time::Timestamp;
 use weir_store::query::{DeliveryDetail, EventDetail, EventFilter, Page};
+use weir_store::sqlite::SqliteStore;
 use weir_store::{Store, StoreError};
 
 use crate::cast;
@@ -42,6 +44,8 @@ pub struct Seen {
     pub world: World,
     /// The names of what is there.
     pub names: Names,
+    /// How far the store's line of due times is ahead of the wall clock.
+    pub ahead: Duration,
     /// What cannot be: two rows of one name, an event that nobody asked for, a status that does not follow.
     pub oddities: Vec<String>,
 }
@@ -50,8 +54,12 @@ pub struct Seen {
 ///
 /// # Errors
 /// What the store says when it cannot answer.
-pub async fn observe(store: &dyn Store, known: &Names, now: Timestamp) -> Result<Seen, StoreError> {
-    let mut seen = Seen::default();
+pub async fn observe(
+    store: &SqliteStore,
+    known: &Names,
+    now: Timestamp,
+) -> Result<Seen, StoreError> {
+    let mut seen = Seen { ahead: store.stats().set_back, ..Seen::default() };
     let details = details(store).await?;
     let named = name_events(&details, known, &mut seen);
     for (key, detail) in &named {

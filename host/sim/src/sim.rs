@@ -269,7 +269,7 @@ impl<'b> Sim<'b> {
             self.store = Some(store.clone());
             let report = store.check().await.map_err(|e| self.unanswered("check", &e))?;
             invariants::sound(&report)?;
-            self.compare(&*store, &before, under_way).await?;
+            self.compare(&store, &before, under_way).await?;
             return Ok(());
         }
         broken("soundness", "the store does not start")
@@ -380,7 +380,7 @@ impl<'b> Sim<'b> {
     /// Compares what the store shows with what is possible, and goes on with the model that it shows.
     pub(crate) async fn compare(
         &mut self,
-        store: &dyn Store,
+        store: &SqliteStore,
         before: &Model,
         under_way: Option<(&Op, Option<&Answers>)>,
     ) -> Holds {
@@ -473,9 +473,11 @@ fn judge(
     let alive = dedup.iter().filter(|(_, (source, id, _))| !before.has_forgotten(source, id));
     let alive = alive.map(|(key, (source, id, tag))| (key.clone(), format!("{source}/{id}#{tag}")));
     invariants::once_in(&seen.world, &alive.collect())?;
-    let worlds: Vec<_> = models.iter().map(|model| model.shows(now)).collect();
+    let worlds: Vec<_> = models.iter().map(|model| model.shows(now, seen.ahead)).collect();
     let which = invariants::all_or_nothing(&worlds, &seen.world)?;
-    Ok(models.swap_remove(which))
+    let mut model = models.swap_remove(which);
+    model.ahead = seen.ahead;
+    Ok(model)
 }
 
 /// Everything that waits is handed out, once, as soon as its time has come.

@@ -10,8 +10,9 @@ use weir_core::effect::{Content, Effects};
 use weir_core::name::{SourceName, Target};
 use weir_core::retry::{Backoff, RetryPolicy};
 use weir_core::state::ReadSet;
+use weir_core::time::Timestamp;
 use weir_store::Store;
-use weir_store::hold::{HoldScope, NewHold};
+use weir_store::hold::{HoldId, HoldScope, NewHold};
 use weir_store::hot::{ClaimRequest, Claimed, Lane};
 use weir_store::upkeep::{RedriveWhat, Retention};
 
@@ -343,7 +344,7 @@ impl Sim<'_> {
         }
         drop(open);
         let model = self.model.clone();
-        self.compare(&*store, &model, None).await
+        self.compare(&store, &model, None).await
     }
 
     // --- acts
@@ -433,17 +434,16 @@ impl Sim<'_> {
                 let now = self.now();
                 let by = DAY * self.random.random_range(2..5);
                 self.doubted_since.get_or_insert(now);
-                by
+                self.note(format!("clock set ahead {by:?}"));
+                return self.set_clock(now.after(by)).await;
             }
             _ => {
                 let back = ms(self.random.random_range(1..5_000));
                 if self.model.has_ending_holds() {
                     return Ok(());
                 }
-                self.note(format!("clock back {back:?}"));
-                self.clock.back(back);
-                self.clock_moved = true;
-                return Ok(());
+                self.note(format!("clock set back {back:?}"));
+                return self.set_clock(self.now().before(back)).await;
             }
         };
         self.note(format!("clock on {by:?}"));
@@ -451,6 +451,24 @@ impl Sim<'_> {
         self.clock_moved = true;
         self.model.end_holds(self.now());
         Ok(())
+    }
+
+    /// Somebody sets the clock, and waits are no longer than they were meant to be.
+    async fn set_clock(&mut self, to: Timestamp) -> Holds {
+        let before = self.now().after(self.model.ahead);
+        self.clock.set(to);
+        self.clock_moved = true;
+        self.model.end_holds(to);
+        let store = self.store()?;
+        // It looks at the time and writes down what it finds, while nobody asks for anything else.
+        let looked = store.release(HoldId(u64::MAX)).await;
+        if let Err(e) = looked
+            && !self.full
+        {
+            return Err(self.unanswered("look at the time", &e));
+        }
+        self.model.ahead = store.stats().set_back;
+        invariants::no_wait_is_longer(before, to.after(self.model.ahead))
     }
 
     fn checkpoint(&mut self) -> Holds {

@@ -161,6 +161,7 @@ impl Admin {
             .route("/api/v1/sources/{name}/secret", delete(api::sources::forget_secret))
             .route("/api/v1/inbox", get(api::parts::inbox))
             .route("/api/v1/replay", post(api::replay::replay))
+            .route("/api/v1/time/confirm", post(api::parts::confirm_time))
             .method_not_allowed_fallback(guard::method_not_allowed)
             .fallback(guard::not_found)
             .layer(DefaultBodyLimit::max(guard::BODY_BYTES_MAX))

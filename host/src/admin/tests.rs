@@ -516,6 +516,20 @@ async fn why_tells_what_held_when_an_event_came_and_what_holds_it() {
 }
 
 #[tokio::test]
+async fn a_person_says_that_the_clock_is_right_and_health_tells_why_retention_stopped() {
+    let desk = Desk::open().await;
+    desk.health.set_routing_ready();
+    desk.health.set_retention(Some("the clock jumped".into()));
+    let health = desk.get("/health").await;
+    let stopped = json!({ "status": "stopped", "reason": "the clock jumped" });
+    assert_eq!(health["retention"], stopped);
+    let (status, confirmed) = desk.tell("/api/v1/time/confirm", "").await;
+    assert!(status == 200 && confirmed["time"].is_string(), "{confirmed}");
+    desk.health.set_retention(None);
+    assert_eq!(desk.get("/health").await["retention"], json!({ "status": "ok" }));
+}
+
+#[tokio::test]
 async fn what_makes_no_sense_is_refused_with_a_code() {
     let desk = Desk::open().await;
     let event = EventId::from_bits(7);

@@ -6,6 +6,7 @@
 mod check;
 pub(crate) mod client;
 pub mod compile;
+mod confirm_time;
 mod dead_letters;
 mod destinations;
 mod error;
@@ -63,6 +64,7 @@ pub enum Command {
     Release(holds::ReleaseArgs),
     Holds(holds::HoldsArgs),
     Sources(sources::SourcesArgs),
+    ConfirmTime(confirm_time::ConfirmTimeArgs),
     Secret(secret::SecretArgs),
     Config(ConfigArgs),
     Providers(providers::ProvidersArgs),
@@ -152,6 +154,7 @@ pub fn run(hosting: Hosting) -> ExitCode {
         Command::Release(args) => wait_for(holds::release(&args, output)),
         Command::Holds(args) => wait_for(holds::holds(&args, output)),
         Command::Sources(args) => wait_for(sources::run(&args, output)),
+        Command::ConfirmTime(args) => wait_for(confirm_time::run(&args, output)),
     };
     match done {
         Ok(()) => Exit::Success.into(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use weir_store::Store;
 use weir_store::query::{CountRow, CountsFilter};
@@ -25,6 +26,7 @@ pub struct Health {
     store: Arc<dyn Store>,
     drain: Drain,
     routing_ready: AtomicBool,
+    retention_stopped: Mutex<Option<String>>,
     started: Instant,
 }
 
@@ -32,8 +34,18 @@ impl Health {
     /// Alive, and ready once there is a routing table.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, drain: Drain) -> Arc<Self> {
-        let routing_ready = AtomicBool::new(false);
-        Arc::new(Self { store, drain, routing_ready, started: Instant::now() })
+        Arc::new(Self {
+            store,
+            drain,
+            routing_ready: AtomicBool::new(false),
+            retention_stopped: Mutex::new(None),
+            started: Instant::now(),
+        })
+    }
+
+    /// Why nothing old is let go, or none if it is.
+    pub fn set_retention(&self, stopped: Option<String>) {
+        *self.retention_stopped.lock() = stopped;
     }
 
     /// There is a routing table.
@@ -74,6 +86,10 @@ impl Health {
             "version": env!("CARGO_PKG_VERSION"),
             "uptime_seconds": self.started.elapsed().as_secs(),
             "store": store,
+            "retention": match &*self.retention_stopped.lock() {
+                None => json!({ "status": "ok" }),
+                Some(reason) => json!({ "status": "stopped", "reason": reason }),
+            },
         })
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::disk::Disk;
+use crate::faults::Faults;
 use crate::hub::{RunningHub, TestHub, guest, until};
 use crate::operator::told;
 use crate::sink::Sink;
@@ -195,7 +195,7 @@ async fn a_destination_that_is_left_alone_and_a_hold_that_is_old_are_told_of() {
 async fn a_store_that_takes_nothing_any_more_is_told_of_past_the_store() {
     let alarm = Sink::start().await;
     let alerts = format!("[alerts]\nalert_url = \"{}\"\nallow = [\"@private\"]", alarm.url());
-    let (hub, disk) = Disk::of(TestHub::new().github().config(&alerts));
+    let (hub, disk) = Faults::of(TestHub::new().github().config(&alerts));
     let mut hub = hub.start().await;
     disk.does("fail");
     assert_eq!(hub.push("push", "one", b"{}").await.status, 503);

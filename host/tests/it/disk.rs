@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -11,63 +10,13 @@ use http::{Request, Response};
 use http_body_util::Full;
 use serde_json::Value;
 
+use crate::faults::Faults;
 use crate::hub::{Answer, RunningHub, TestHub, until};
-
-/// What stands between the hub and its disk, built once: `tests/faults/disk.c` tells what it can do.
-fn library() -> PathBuf {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let build = || {
-        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-        let (library, new) =
-            (folder.join("disk.so"), folder.join(format!("disk-{}.so", std::process::id())));
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/disk.c");
-        let mut cc = Command::new("cc");
-        cc.args(["-O1", "-Wall", "-Werror", "-shared", "-fPIC", "-o"])
-            .arg(&new)
-            .arg(source)
-            .arg("-ldl");
-        assert!(cc.status().unwrap().success(), "a C compiler, as the build needs one too");
-        std::fs::rename(new, &library).unwrap();
-        library
-    };
-    BUILT.get_or_init(build).clone()
-}
-
-/// A disk that does as it is told.
-pub(crate) struct Disk {
-    control: PathBuf,
-}
-
-impl Disk {
-    pub(crate) fn of(hub: TestHub) -> (TestHub, Self) {
-        let control = hub.folder.path().join("faults");
-        let library = library();
-        let hub = hub
-            .env("LD_PRELOAD", library.to_str().unwrap())
-            .env("WEIR_FAULTS", control.to_str().unwrap());
-        (hub, Self { control })
-    }
-
-    pub(crate) fn does(&self, order: &str) {
-        let new = self.control.with_extension("new");
-        std::fs::write(&new, order).unwrap();
-        std::fs::rename(new, &self.control).unwrap();
-    }
-
-    fn is_well(&self) {
-        std::fs::remove_file(&self.control).unwrap();
-    }
-
-    /// Slow syncs that are done.
-    fn synced(&self) -> u64 {
-        self.control.with_extension("synced").metadata().map_or(0, |m| m.len())
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn during_a_sync_that_takes_2_s_nothing_is_answered_and_of_64_twins_63_are_told_the_firsts_id()
  {
-    let (hub, disk) = Disk::of(TestHub::new().github());
+    let (hub, disk) = Faults::of(TestHub::new().github());
     let hub = hub.start().await;
     hub.push("push", "before", b"{}").await.accepted();
     disk.does("slow 2000");
@@ -114,7 +63,7 @@ fn assert_unavailable(answer: &Response<Bytes>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_sync_that_fails_once_with_eio_there_is_no_2xx_in_that_process_again() {
-    let (hub, disk) = Disk::of(TestHub::new().github());
+    let (hub, disk) = Faults::of(TestHub::new().github());
     let mut hub = hub.start().await;
     let before = hub.push("push", "before", b"{}").await.accepted();
     disk.does("fail");
@@ -157,7 +106,7 @@ async fn after_a_sync_that_fails_once_with_eio_there_is_no_2xx_in_that_process_a
 /// that it is full.
 enum Room {
     Own { data: PathBuf },
-    Told(Disk),
+    Told(Faults),
 }
 
 impl Room {
@@ -246,7 +195,7 @@ async fn a_full_disk_answers_503_with_retry_after_and_recovers_by_itself() {
     let (hub, room) = match is_own {
         true => (hub.start().await, None),
         false => {
-            let (hub, disk) = Disk::of(hub);
+            let (hub, disk) = Faults::of(hub);
             (hub.start().await, Some(Room::Told(disk)))
         }
     };
@@ -261,7 +210,7 @@ async fn a_full_disk_answers_503_with_retry_after_and_recovers_by_itself() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_answered_on_a_full_disk_is_there_after_a_kill() {
-    let (hub, disk) = Disk::of(TestHub::new().github());
+    let (hub, disk) = Faults::of(TestHub::new().github());
     let hub = hub.start().await;
     let room = Room::Told(disk);
     let accepted = fill_twice(&hub, &room).await;

@@ -9,6 +9,7 @@
     reason = "a test says what it expects by panicking"
 )]
 
+mod faults;
 mod fixtures;
 mod hub;
 mod launch;
@@ -20,6 +21,7 @@ mod alerts;
 mod bad_input;
 mod breaker;
 mod circle;
+mod clock;
 mod compile;
 mod contention;
 mod crash;

@@ -1,4 +1,4 @@
-//! `/api/v1/handlers`, `/api/v1/destinations`, `/api/v1/inbox`: short lists, given whole.
+//! `/api/v1/handlers`, `/api/v1/destinations`, `/api/v1/inbox`: short lists, given whole; and `/api/v1/time/confirm`.
 
 use serde_json::{Value, json};
 
@@ -20,6 +20,15 @@ pub(in crate::admin) async fn destinations(hub: Hub, uri: Uri) -> Answer {
 pub(in crate::admin) async fn inbox(hub: Hub, uri: Uri) -> Answer {
     query::none(uri.query())?;
     items((hub.inbox)())
+}
+
+/// A person says that the clock of this machine is right, after it jumped or the hub was off for days.
+pub(in crate::admin) async fn confirm_time(hub: Hub, uri: Uri) -> Answer {
+    query::none(uri.query())?;
+    let now = hub.clock.now();
+    hub.store.confirm_time().await?;
+    tracing::info!(%now, "an operator says that the clock is right");
+    json::answer(StatusCode::OK, &json!({ "time": now }))
 }
 
 pub(super) fn items(items: Value) -> Answer {

@@ -16,6 +16,7 @@ use super::due::{Entry, Heed, Taken, Turn};
 use super::effects::forwarded;
 use super::names::NameId;
 use super::settle::Delivery;
+use super::time::Now;
 use super::{Shared, feed, num};
 use crate::error::StoreError;
 use crate::hot::{ClaimGuard, ClaimRequest, Claimed, ClaimedMessage, Lane};
@@ -34,9 +35,9 @@ pub(super) async fn claim(
     wanted: &[ClaimRequest],
 ) -> Result<Vec<Claimed>, StoreError> {
     shared.writable()?;
-    let now = shared.clock.now();
+    let now = shared.now();
     let mut claimed = Vec::new();
-    let turn = handlers_turn(shared, wanted, now);
+    let turn = handlers_turn(shared, wanted, now.due);
     let handlers_wait = !matches!(turn, Turn::Anybodys);
     if let Turn::Suspects(taken) = turn {
         let guard = guard(shared, taken.entry.n, taken.token);
@@ -62,7 +63,7 @@ pub(super) async fn claim_abandoned(
     limit: usize,
 ) -> Result<Vec<Claimed>, StoreError> {
     shared.writable()?;
-    let now = shared.clock.now();
+    let now = shared.now();
     let mut claimed = Vec::new();
     for lane in [Lane::Fresh, Lane::Late] {
         let limit = limit.saturating_sub(claimed.len());
@@ -76,7 +77,7 @@ async fn claim_wish(
     shared: &Arc<Shared>,
     wish: &ClaimRequest,
     heed: Heed,
-    now: Timestamp,
+    now: Now,
     claimed: &mut Vec<Claimed>,
 ) -> Result<(), StoreError> {
     let Some(target) = shared.names.find(&wish.target.to_string()) else { return Ok(()) };
@@ -111,7 +112,7 @@ struct Wanted<'w> {
     target: NameId,
     wish: &'w ClaimRequest,
     heed: Heed,
-    now: Timestamp,
+    now: Now,
 }
 
 /// Whether handlers' work is to be had, or a suspect of theirs.
@@ -134,7 +135,7 @@ fn take(
     unread: &mut Vec<Unread>,
 ) {
     let Wanted { target: name, wish, heed, now } = wanted;
-    let taken = shared.due.lock().take(name, wish.lane, limit, now, heed);
+    let taken = shared.due.lock().take(name, wish.lane, limit, now.due, heed);
     for taken in taken {
         let guard = guard(shared, taken.entry.n, taken.token);
         let target = wish.target.clone();
@@ -147,7 +148,7 @@ fn take(
                 ids_round: 0,
                 event: handoff.event.clone(),
                 message: handoff.message.clone(),
-                now,
+                now: now.wall,
                 suspect: false,
                 guard,
             }),
@@ -205,7 +206,7 @@ async fn refill(
 async fn read_back(
     shared: &Arc<Shared>,
     unread: Vec<Unread>,
-    now: Timestamp,
+    now: Now,
 ) -> Result<Vec<Claimed>, StoreError> {
     shared
         .blocking("read back claimed deliveries", move |shared| {
@@ -229,7 +230,7 @@ async fn read_back(
                             ids_round,
                             event,
                             message,
-                            now,
+                            now: now.wall,
                             suspect,
                             guard,
                         });
@@ -386,7 +387,7 @@ pub(super) async fn wait_due(shared: &Shared, at_most: Duration) {
         tokio::pin!(woken);
         // From here on no wake-up is missed, so looking now is enough.
         woken.as_mut().enable();
-        let now = shared.clock.now();
+        let now = shared.now().due;
         let next = shared.due.lock().next_due(now);
         if next.is_some_and(|at| at <= now) {
             return;

@@ -82,7 +82,7 @@ pub(super) fn cas(
                 "INSERT INTO registry (kind, key, version, written_at, value) VALUES (?1, ?2, ?3, ?4, ?5)
                  ON CONFLICT (kind, key) DO UPDATE SET version = ?3, written_at = ?4, value = ?5",
             )?
-            .execute(params![kind.as_str(), key, version, num::stored_time(writing.now), value])?,
+            .execute(params![kind.as_str(), key, version, num::stored_time(writing.now.wall), value])?,
         None => {
             // The row that showed how far versions have come may be the one that goes.
             writing.next.save(writing.conn)?;
@@ -118,7 +118,7 @@ pub(super) fn keep_table(
         .prepare_cached(
             "INSERT INTO routing (hash, made_at, text) VALUES (?1, ?2, ?3) ON CONFLICT (hash) DO NOTHING",
         )?
-        .execute(params![hash.0, num::stored_time(writing.now), text])?;
+        .execute(params![hash.0, num::stored_time(writing.now.wall), text])?;
     let n: i64 = writing
         .conn
         .prepare_cached("SELECT n FROM routing WHERE hash = ?1")?
@@ -144,7 +144,7 @@ pub(super) fn keep_dictionary(
     writing
         .conn
         .prepare_cached("INSERT INTO dictionary (source, made_at, data) VALUES (?1, ?2, ?3)")?
-        .execute(params![name, num::stored_time(writing.now), data])?;
+        .execute(params![name, num::stored_time(writing.now.wall), data])?;
     let n = writing.conn.last_insert_rowid();
     let source: Arc<str> = source.into();
     writing.learned.then.push(Box::new(move |shared: &super::Shared| {

@@ -210,7 +210,7 @@ fn store_message(
     let own = matches!(message.content, Content::Own(_));
     let target = writing.name(&Target::Destination(message.destination.clone()).to_string())?;
     let state = if key.cancelled { DeliveryState::Cancelled } else { DeliveryState::Pending };
-    let delayed = (!message.delay.is_zero()).then(|| writing.now.after(message.delay));
+    let delayed = (!message.delay.is_zero()).then(|| writing.now.due.after(message.delay));
     let due_at = delayed.filter(|_| !key.cancelled);
     writing
         .conn
@@ -274,7 +274,7 @@ fn store_emit(
     let n = take(&mut writing.next.event);
     let payload = take(&mut writing.next.payload);
     packed.insert(writing.conn, payload)?;
-    let id = writing.shared.ids.event(writing.now, n);
+    let id = writing.shared.ids.event(writing.now.wall, n);
     let event = Arc::new(Event {
         id,
         public_id: emit.id,
@@ -282,14 +282,14 @@ fn store_emit(
         kind: emit.kind.clone(),
         category: None,
         delivery_id: None,
-        received_at: writing.now,
+        received_at: writing.now.wall,
         lineage: Some(cause.lineage),
         payload: emit.payload.clone(),
     });
     let deliveries = num::column(emit.routed.deliveries.len());
     let has_key = emit.key.as_deref().filter(|_| deliveries > 0);
     let key = take_key(writing, cause, has_key)?;
-    let delayed = (!emit.delay.is_zero()).then(|| writing.now.after(emit.delay));
+    let delayed = (!emit.delay.is_zero()).then(|| writing.now.due.after(emit.delay));
     let born = Born {
         source: cause.source,
         event: n,
@@ -312,7 +312,7 @@ fn store_emit(
         )?
         .execute(params![
             n,
-            num::stored_time(writing.now),
+            num::stored_time(writing.now.wall),
             cause.source,
             emit.kind.as_str(),
             payload,
@@ -387,7 +387,7 @@ fn take_key(
 ) -> rusqlite::Result<KeyTaken> {
     let Some(key) = key else { return Ok(KeyTaken::default()) };
     match find_key(writing.conn, cause.handler, key)? {
-        Some(known) if known.until.is_some_and(|until| until > writing.now) => {
+        Some(known) if known.until.is_some_and(|until| until > writing.now.wall) => {
             Ok(KeyTaken { row: Some(known.n), cancelled: true })
         }
         Some(known) => {
@@ -411,7 +411,8 @@ fn cancel_key(writing: &mut Writing<'_>, cause: &Cause, cancel: &Cancel) -> rusq
         cancel_waiting(writing, known)?;
     }
     let until = (cancel.ahead_seconds > 0).then(|| {
-        let until = writing.now.after(std::time::Duration::from_secs(cancel.ahead_seconds.into()));
+        let until =
+            writing.now.wall.after(std::time::Duration::from_secs(cancel.ahead_seconds.into()));
         known.as_ref().and_then(|k| k.until).map_or(until, |earlier| earlier.max(until))
     });
     match (until, known) {

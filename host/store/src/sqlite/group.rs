@@ -9,13 +9,13 @@ use rusqlite::Connection;
 use rustc_hash::FxHashMap;
 use weir_core::delivery::{DeliveryState, Fence};
 use weir_core::name::SourceName;
-use weir_core::time::Timestamp;
 
 use super::Shared;
 use super::dedup::Dedup;
 use super::due::{Entry, Place};
 use super::marks::Marks;
 use super::names::NameId;
+use super::time::Now;
 use crate::error::StoreError;
 use crate::registry::Kind;
 
@@ -192,7 +192,7 @@ pub(super) struct Writing<'w> {
     pub(super) learned: &'w mut Learned,
     pub(super) marks: &'w mut Marks,
     /// The store's time for everything in this group.
-    pub(super) now: Timestamp,
+    pub(super) now: Now,
 }
 
 impl Writing<'_> {

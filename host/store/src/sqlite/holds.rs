@@ -108,12 +108,12 @@ pub(super) fn place(writing: &mut Writing<'_>, hold: NewHold) -> Result<HoldId, 
             hold.scope.to_string(),
             hold.reason,
             hold.by,
-            num::stored_time(writing.now),
+            num::stored_time(writing.now.wall),
             until
         ])?;
     let id = HoldId(num::count(writing.conn.last_insert_rowid()));
     let held = held(&hold.scope, name);
-    let hold = Hold { id, hold, at: writing.now };
+    let hold = Hold { id, hold, at: writing.now.wall };
     writing.learned.then.push(Box::new(move |shared: &Shared| {
         shared.holds.lock().in_force.insert(id, (hold, held));
         shared.due.lock().hold(held);

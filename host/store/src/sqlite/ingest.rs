@@ -90,7 +90,7 @@ pub(super) fn store(
     }
     let Some(carrier) = carrier else { return Ok(Ingested { request: None, events: answers }) };
     insert_request(writing, &carrier, first_event)?;
-    let id = writing.shared.ids.request(writing.now, carrier.n);
+    let id = writing.shared.ids.request(writing.now.wall, carrier.n);
     Ok(Ingested { request: Some(id), events: answers })
 }
 
@@ -136,7 +136,7 @@ fn insert_request(
         )?
         .execute(params![
             n,
-            num::stored_time(writing.now),
+            num::stored_time(writing.now.wall),
             source,
             writing.name(&request.scheme)?,
             writing.name(&request.secret)?,
@@ -164,7 +164,7 @@ fn store_event(
             (part, row)
         }
     };
-    let id = writing.shared.ids.event(writing.now, n);
+    let id = writing.shared.ids.event(writing.now.wall, n);
     let stored = Arc::new(Event {
         id,
         public_id: id,
@@ -172,7 +172,7 @@ fn store_event(
         kind: event.kind.clone(),
         category: event.category,
         delivery_id: event.delivery_id.clone(),
-        received_at: writing.now,
+        received_at: writing.now.wall,
         lineage: None,
         payload: payload.clone(),
     });
@@ -187,7 +187,7 @@ fn store_event(
         )?
         .execute(params![
             n,
-            num::stored_time(writing.now),
+            num::stored_time(writing.now.wall),
             carrier.n,
             carrier.source,
             event.kind.as_str(),
@@ -203,7 +203,9 @@ fn store_event(
             num::column(event.routed.deliveries.len())
         ])?;
     if let (Some(key), Some(body_tag)) = (key, body_tag) {
-        writing.dedup.add(key, First { event: n, at: num::stored_time(writing.now), body_tag });
+        writing
+            .dedup
+            .add(key, First { event: n, at: num::stored_time(writing.now.wall), body_tag });
     }
     writing.learned.counted(carrier.source, Counted::Stored);
     let unrouted = event.routed.deliveries.is_empty();
@@ -253,7 +255,7 @@ fn claim_at_once(writing: &mut Writing<'_>, claiming: &Claiming, event: &Arc<Eve
         event: event.clone(),
         ids_round: 0,
         message: None,
-        now: writing.now,
+        now: writing.now.wall,
         suspect: false,
         // Without effect if the commit fails, for then there is no claim by this token.
         guard: claim::guard(writing.shared, entry.n, token),

@@ -12,8 +12,8 @@ use super::{effects, num};
 
 const REASON: &str = "the host died while it ran";
 
-/// Charges runs in one commit; one whose settlement was committed is not among them. Returns the deliveries that are
-/// given up for it, with the times of their events.
+/// Charges runs in one commit; one whose settlement was committed is not among them. What is tried again is due from
+/// `now` on. Returns the deliveries that are given up for it, with the times of their events.
 pub(super) fn charge(
     conn: &Connection,
     runs: &[Run],

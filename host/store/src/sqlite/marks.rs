@@ -12,6 +12,7 @@ use weir_core::time::Timestamp;
 use super::due::Place;
 use super::group::{Counted, Learned, Next};
 use super::names::NameId;
+use super::time::Now;
 use super::{num, schema};
 
 /// Deliveries counted together.
@@ -92,19 +93,29 @@ pub(super) struct Marks {
     written: Instant,
     written_every: Duration,
     stale: bool,
-    /// The latest time seen, as far as it is believed.
-    latest: Timestamp,
+    /// The latest time seen, as far as it is believed, and what the steady clock said then. It is believed that time
+    /// goes by while the process lives, whether anything is written meanwhile or not.
+    latest: (Timestamp, Duration),
+    /// How far the line of due times is ahead of the wall clock, as it is on disk, and as this group writes it.
+    ahead: [Duration; 2],
 }
 
 impl Marks {
     pub(super) fn load(
         conn: &Connection,
-        now: Timestamp,
+        now: Now,
         written_every: Duration,
     ) -> rusqlite::Result<Self> {
-        let latest = schema::meta::<i64>(conn, "latest_at")?.map_or(now, num::time);
-        let written = Instant::now();
-        Ok(Self { fresh: BTreeMap::new(), written, written_every, stale: false, latest })
+        let latest = schema::meta::<i64>(conn, "latest_at")?.map_or(now.wall, num::time);
+        let kept = schema::meta::<i64>(conn, "due_ahead")?.map_or(0, num::count);
+        Ok(Self {
+            fresh: BTreeMap::new(),
+            written: Instant::now(),
+            written_every,
+            stale: false,
+            latest: (latest, now.steady),
+            ahead: [Duration::from_millis(kept); 2],
+        })
     }
 
     /// The number from which on fresh deliveries may wait, as it was written last.
@@ -143,7 +154,7 @@ impl Marks {
         conn: &Connection,
         totals: &Totals,
         before: &Next,
-        now: Timestamp,
+        now: Now,
     ) -> rusqlite::Result<()> {
         let finished = self.fresh.first_key_value().map(|(block, _)| block * BLOCK);
         schema::set_meta(conn, "finished_below", &finished.unwrap_or(before.delivery))?;
@@ -160,9 +171,26 @@ impl Marks {
         }
         schema::set_meta(conn, "counted_below", &before.event)?;
         if self.believes(now) {
-            self.latest = self.latest.max(now);
+            self.latest = (self.expected(now).max(now.wall), now.steady);
         }
-        schema::set_meta(conn, "latest_at", &num::stored_time(self.latest))
+        schema::set_meta(conn, "latest_due", &num::stored_time(now.due))?;
+        schema::set_meta(conn, "latest_at", &num::stored_time(self.latest.0))
+    }
+
+    /// Writes how far the line of due times is ahead, if it is not written: with the first of them that stands there.
+    pub(super) fn keep_ahead(&mut self, conn: &Connection, now: Now) -> rusqlite::Result<()> {
+        let [on_disk, written] = &mut self.ahead;
+        *written = now.due.since(now.wall);
+        if written == on_disk {
+            return Ok(());
+        }
+        let ahead = i64::try_from(written.as_millis()).unwrap_or(i64::MAX);
+        schema::set_meta(conn, "due_ahead", &ahead)
+    }
+
+    /// The commit held.
+    pub(super) fn committed(&mut self) {
+        self.ahead[0] = self.ahead[1];
     }
 
     /// The commit that wrote them held.
@@ -172,17 +200,20 @@ impl Marks {
     }
 
     /// Whether `now` is near enough to the latest time seen for old things to be removed by it.
-    pub(super) fn believes(&self, now: Timestamp) -> bool {
-        now.since(self.latest) <= TIME_STEP_MAX && self.latest.since(now) <= TIME_STEP_MAX
+    pub(super) fn believes(&self, now: Now) -> bool {
+        let expected = self.expected(now);
+        now.wall.since(expected) <= TIME_STEP_MAX && expected.since(now.wall) <= TIME_STEP_MAX
+    }
+
+    /// What the wall clock should say, by what it said when it was last believed.
+    pub(super) fn expected(&self, now: Now) -> Timestamp {
+        let (latest, then) = self.latest;
+        latest.after(now.steady.saturating_sub(then))
     }
 
     /// A person says that the clock is right.
-    pub(super) fn confirm(&mut self, now: Timestamp) {
-        self.latest = now;
+    pub(super) fn confirm(&mut self, now: Now) {
+        self.latest = (now.wall, now.steady);
         self.stale = true;
-    }
-
-    pub(super) fn latest(&self) -> Timestamp {
-        self.latest
     }
 }

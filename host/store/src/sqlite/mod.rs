@@ -36,6 +36,7 @@ mod slots;
 mod state;
 mod stats;
 mod store;
+mod time;
 mod upkeep;
 mod writer;
 
@@ -51,7 +52,7 @@ use tokio::sync::{Notify, oneshot};
 use weir_core::id::DeliveryId;
 use weir_core::payload::Payload;
 use weir_core::route::TableHash;
-use weir_core::time::Clock;
+use weir_core::time::{Clock, DueLine};
 
 pub use stats::Stats;
 
@@ -137,6 +138,7 @@ impl Options {
 /// What the threads and callers of one store share.
 pub(crate) struct Shared {
     clock: Arc<dyn Clock>,
+    line: Mutex<DueLine>,
     place: schema::Place,
     ids: ids::Ids,
     keys: schema::Keys,
@@ -196,10 +198,12 @@ pub fn open(path: &Path, options: Options) -> Result<SqliteStore, StoreError> {
         conn.execute_batch(&format!("PRAGMA max_page_count = {pages}"))
             .map_err(engine("limit the store's size"))?;
     }
-    let lost = lost::charge(&conn, &left.runs(&keys), options.clock.now());
+    let line = time::open(&conn, &*options.clock).map_err(engine("read the store's time"))?;
+    let lost = lost::charge(&conn, &left.runs(&keys), options.clock.now().after(line.ahead()));
     let given_up = lost.map_err(engine("charge the runs that the host did not survive"))?;
     let slots = left.take_over(&keys, options.run_slots)?;
-    let loaded = load(&conn, place, keys, slots, &options).map_err(engine("load the store"))?;
+    let loaded =
+        load(&conn, place, keys, slots, line, &options).map_err(engine("load the store"))?;
     let Loaded { shared, dedup, next, marks } = loaded;
     let shared = Arc::new(shared);
     let told = shared.clone();
@@ -242,9 +246,11 @@ fn load(
     place: schema::Place,
     keys: schema::Keys,
     slots: slots::Slots,
+    line: DueLine,
     options: &Options,
 ) -> rusqlite::Result<Loaded> {
-    let now = options.clock.now();
+    let (steady, wall) = (options.clock.steady(), options.clock.now());
+    let now = time::Now { wall, due: wall.after(line.ahead()), steady };
     let names = names::Names::load(conn)?;
     let packer = payloads::Packer::load(conn, |id| names.text(id), options.dictionary_after)?;
     let mut due = due::Due::new(options.due_window, options.handoff_bytes);
@@ -265,6 +271,7 @@ fn load(
     };
     let shared = Shared {
         clock: options.clock.clone(),
+        line: Mutex::new(line),
         readers: readers::Readers::new(place.clone(), options.readers),
         state_readers: readers::Readers::new(place.clone(), options.readers),
         place,
@@ -469,7 +476,8 @@ impl SqliteStore {
     /// What the writer has done so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.shared.stats.read(self.shared.queue.len())
+        let set_back = self.shared.line.lock().ahead();
+        Stats { set_back, ..self.shared.stats.read(self.shared.queue.len()) }
     }
 
     /// Commits that changed something, since the store was opened.

@@ -23,18 +23,18 @@ const PAGES_PER_CALL: usize = 2_048;
 const EXPIRED_KEPT: std::time::Duration = std::time::Duration::from_secs(3600);
 
 pub(super) fn prune(writing: &mut Writing<'_>, retention: &Retention) -> Result<Pruned, JobError> {
-    let now = writing.now;
-    if !writing.marks.believes(now) {
+    let now = writing.now.wall;
+    if !writing.marks.believes(writing.now) {
         return Err(JobError::Refused(StoreError::Invalid(format!(
-            "the clock says {now}, more than a day from {}, the latest time that the store has seen; nothing \
-             is removed until a person confirms the time",
-            writing.marks.latest()
+            "the clock says {now}, more than a day from {}, which it should say by the latest time that the store \
+             has seen; nothing is removed until a person says that the clock is right (weir confirm-time)",
+            writing.marks.expected(writing.now)
         ))));
     }
     // Totals and numbers are read off rows that are about to go, so they are written first.
     let before = *writing.next;
     before.save(writing.conn)?;
-    writing.marks.write(writing.conn, &writing.shared.totals.lock(), &before, now)?;
+    writing.marks.write(writing.conn, &writing.shared.totals.lock(), &before, writing.now)?;
     let conn = writing.conn;
     let mut pruned = Pruned::default();
     let (events, more_events) = prune_events(writing, retention)?;
@@ -66,8 +66,8 @@ pub(super) fn prune(writing: &mut Writing<'_>, retention: &Retention) -> Result<
 /// in the next round.
 fn prune_events(writing: &mut Writing<'_>, retention: &Retention) -> rusqlite::Result<(u64, bool)> {
     let conn = writing.conn;
-    let old = num::stored_time_before(writing.now, retention.payload_life);
-    let keys_old = num::stored_time_before(writing.now, retention.dedup_life);
+    let old = num::stored_time_before(writing.now.wall, retention.payload_life);
+    let keys_old = num::stored_time_before(writing.now.wall, retention.dedup_life);
     let from: i64 = schema::meta(conn, "pruned_to")?.unwrap_or(0);
     let mut statement = conn.prepare_cached(
         "SELECT n, at, payload, request, key IS NOT NULL, source, deliveries = 0 FROM event WHERE n > ?1 ORDER BY n LIMIT ?2",

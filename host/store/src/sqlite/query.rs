@@ -340,7 +340,7 @@ fn delivery_row(
             held,
             generation: row.get(5)?,
             attempts: row.get(6)?,
-            due_at: row.get::<_, Option<i64>>(7)?.map(num::time),
+            due_at: row.get::<_, Option<i64>>(7)?.map(|at| shared.wall_time(num::time(at))),
             reason: row.get::<_, Option<String>>(11)?.map(Into::into),
             history: Vec::new(),
         };

@@ -43,7 +43,12 @@ pub(super) fn redrive(writing: &mut Writing<'_>, redrive: &Redrive) -> Result<Re
         .prepare_cached(
             "INSERT INTO redrive (request, at, deliveries, more) VALUES (?1, ?2, ?3, ?4)",
         )?
-        .execute(params![redrive.request, num::stored_time(writing.now), numbers, redriven.more])?;
+        .execute(params![
+            redrive.request,
+            num::stored_time(writing.now.wall),
+            numbers,
+            redriven.more
+        ])?;
     Ok(redriven)
 }
 
@@ -252,7 +257,7 @@ fn raise(writing: &mut Writing<'_>, delivery: &Delivery, new_ids: bool) -> rusql
     conn.prepare_cached(
         "UPDATE delivery SET state = 0, generation = ?2, attempts = 0, due_at = ?3 WHERE n = ?1",
     )?
-    .execute(params![delivery.n, generation, num::stored_time(writing.now)])?;
+    .execute(params![delivery.n, generation, num::stored_time(writing.now.due)])?;
     if new_ids {
         reissue(conn, delivery)?;
     }
@@ -260,7 +265,7 @@ fn raise(writing: &mut Writing<'_>, delivery: &Delivery, new_ids: bool) -> rusql
     writing.learned.moved(delivery.place, delivery.state, Some(DeliveryState::Pending));
     let entry = Entry {
         n: delivery.n,
-        due_at: Some(writing.now),
+        due_at: Some(writing.now.due),
         fence: Fence { generation, attempt: 1 },
         order_key: delivery.order_key.clone(),
         handoff: None,

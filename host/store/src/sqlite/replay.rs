@@ -91,7 +91,7 @@ pub(super) fn route_again(
         source: event.source,
         event: event.n,
         // With the late work, whatever their number: fresh events go first.
-        due_at: Some(writing.now),
+        due_at: Some(writing.now.due),
         keyed: None,
         cancelled: false,
     };

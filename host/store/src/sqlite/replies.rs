@@ -46,7 +46,7 @@ pub(super) fn keep(
             "DELETE FROM payload WHERE n = (SELECT payload FROM reply WHERE event = ?1)",
         )?
         .execute([event])?;
-    let until = writing.now.after(prepared.reply.keep);
+    let until = writing.now.wall.after(prepared.reply.keep);
     writing
         .conn
         .prepare_cached(

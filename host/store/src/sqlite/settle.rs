@@ -228,7 +228,7 @@ fn move_on(
     let (to, due_at) = match next {
         Next::Processed => (DeliveryState::Processed, None),
         Next::DeadLetter => (DeliveryState::DeadLetter, None),
-        Next::Retry { delay } => (DeliveryState::Retrying, Some(writing.now.after(delay))),
+        Next::Retry { delay } => (DeliveryState::Retrying, Some(writing.now.due.after(delay))),
     };
     writing
         .conn

@@ -18,6 +18,8 @@ pub struct Stats {
     pub log_pages: u64,
     /// Runs of older dedup keys.
     pub key_runs: usize,
+    /// How far the wall clock was set back, in all: waits are measured as if it had not been.
+    pub set_back: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -49,6 +51,7 @@ impl Counters {
             queued,
             log_pages: u64::try_from(self.log_pages.load(Ordering::Relaxed)).unwrap_or(0),
             key_runs: self.key_runs.load(Ordering::Relaxed),
+            set_back: Duration::ZERO,
         }
     }
 }

@@ -234,9 +234,8 @@ impl Store for SqliteStore {
 
     async fn confirm_time(&self) -> Result<(), StoreError> {
         let confirm = |w: &mut super::group::Writing<'_>| {
-            let now = w.now;
-            w.marks.confirm(now);
-            super::schema::set_meta(w.conn, "latest_at", &super::num::stored_time(now))?;
+            w.marks.confirm(w.now);
+            super::schema::set_meta(w.conn, "latest_at", &super::num::stored_time(w.now.wall))?;
             Ok(())
         };
         self.shared.job("confirm the time", 0, confirm).await

@@ -122,7 +122,7 @@ impl Writer {
         waiters: &mut Waiters,
     ) -> rusqlite::Result<bool> {
         let mut result = self.conn.execute_batch("BEGIN IMMEDIATE");
-        let before = self.next;
+        let (before, now) = (self.next, self.shared.writers_now());
         let mut writing = Writing {
             conn: &self.conn,
             shared: &self.shared,
@@ -130,7 +130,7 @@ impl Writer {
             next: &mut self.next,
             learned,
             marks: &mut self.marks,
-            now: self.shared.clock.now(),
+            now,
         };
         for op in batch.ingests {
             let mut answers = Vec::with_capacity(op.requests.len());
@@ -171,16 +171,17 @@ impl Writer {
         self.dedup.write_behind(&self.conn)?;
         let marks_written = self.marks.due() || (last && self.marks.is_stale());
         if marks_written {
-            let now = self.shared.clock.now();
             self.next.save(&self.conn)?;
             self.marks.write(&self.conn, &self.shared.totals.lock(), &before, now)?;
         }
+        self.marks.keep_ahead(&self.conn, now)?;
         self.conn.execute_batch("COMMIT")?;
         Ok(marks_written)
     }
 
     fn committed(&mut self, mut learned: Learned, marks_written: bool) {
         self.dedup.committed();
+        self.marks.committed();
         if marks_written {
             self.marks.written();
         }

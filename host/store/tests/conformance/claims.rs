@@ -298,17 +298,3 @@ async fn a_retry_comes_at_its_time_after_a_crash_not_at_once_and_not_never() {
     assert_eq!(again.len(), 1);
     assert_eq!((again[0].fence, again[0].suspect), (fence(0, 2), false));
 }
-
-#[tokio::test]
-async fn a_clock_that_jumps_ahead_makes_everything_due_and_loses_nothing() {
-    let mut bed = Bed::new().await;
-    let orders = handler("orders");
-    for (id, wait) in [("soon", 60), ("late", 86_400 * 20)] {
-        bed.post(id, std::slice::from_ref(&orders)).await;
-        let claimed = bed.claim_one(&orders, Lane::Fresh).await;
-        bed.settle(retry_in(&claimed, wait)).await;
-    }
-    bed.clock.forward(Duration::from_secs(86_400 * 365));
-    bed.crash().await;
-    assert_eq!(bed.claim(&orders, Lane::Late, 10).await.len(), 2);
-}

@@ -27,21 +27,40 @@ pub(crate) const START: u64 = 1_760_000_000_000;
 
 /// A clock that stands still until it is moved.
 #[derive(Debug)]
-pub(crate) struct ManualClock(AtomicU64);
+pub(crate) struct ManualClock {
+    wall: AtomicU64,
+    steady: AtomicU64,
+}
 
 impl ManualClock {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self(AtomicU64::new(START)))
+        Arc::new(Self { wall: AtomicU64::new(START), steady: AtomicU64::new(0) })
     }
 
+    /// Time goes by.
     pub(crate) fn forward(&self, by: Duration) {
-        self.0.fetch_add(u64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+        self.wall.fetch_add(u64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+        self.steady.fetch_add(u64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
+    /// Somebody sets the wall clock ahead, and no time goes by.
+    pub(crate) fn set_ahead(&self, by: Duration) {
+        self.wall.fetch_add(u64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
+    /// Somebody sets the wall clock back.
+    pub(crate) fn set_back(&self, by: Duration) {
+        self.wall.fetch_sub(u64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+        Timestamp::from_millis(self.wall.load(Ordering::SeqCst))
+    }
+
+    fn steady(&self) -> Duration {
+        Duration::from_millis(self.steady.load(Ordering::SeqCst))
     }
 }
 
@@ -80,6 +99,11 @@ impl Bed {
 
     pub(crate) async fn reopen(&mut self) {
         self.sqlite.close().await.unwrap();
+        self.open_again();
+    }
+
+    /// Opens what was closed.
+    pub(crate) fn open_again(&mut self) {
         self.sqlite =
             Arc::new(weir_store::sqlite::open(&self.path(), self.options.clone()).unwrap());
     }

@@ -5,6 +5,7 @@
 
 mod abandoned;
 mod claims;
+mod clock;
 mod common;
 mod crash;
 mod effects;

@@ -9,11 +9,11 @@ use weir_core::event::EventType;
 use weir_core::id::DeliveryId;
 use weir_core::name::SourceName;
 use weir_core::time::{Clock, Timestamp};
+use weir_store::Store;
 use weir_store::hot::{Lane, RoutedEffects, Settled};
 use weir_store::query::{CountsFilter, DeliveryFilter, EventFilter, Page};
 use weir_store::registry::{CasOutcome, Kind};
 use weir_store::upkeep::{Pruned, Redrive, RedriveWhat, Retention};
-use weir_store::{Store, StoreError};
 
 use crate::common::*;
 
@@ -175,17 +175,6 @@ async fn a_duplicate_is_recognised_as_long_as_its_key_lives_though_its_event_is_
         }
         bed.assert_sound().await;
     }
-}
-
-#[tokio::test]
-async fn pruning_refuses_to_believe_a_clock_that_jumped() {
-    let bed = Bed::new().await;
-    bed.post("a", &[]).await;
-    bed.clock.forward(DAY * 40);
-    let refused = bed.store().prune(&Retention::default()).await;
-    assert!(matches!(refused, Err(StoreError::Invalid(_))), "{refused:?}");
-    bed.store().confirm_time().await.unwrap();
-    assert_eq!(prune_all(&bed, &Retention::default()).await.events, 1);
 }
 
 #[tokio::test]

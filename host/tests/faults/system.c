@@ -1,11 +1,14 @@
-/* A disk that is slow, fails or is full: preloaded into the hub, this stands between it and the system's calls.
+/* A disk that is slow, fails or is full, and a clock that is wrong: preloaded into the hub, this stands between it and
+ * the system's calls.
  *
- * WEIR_FAULTS names a control file, which a test writes and removes as it goes. What it says happens to the files of
- * the store (weir.db and its log), and to no others:
+ * WEIR_FAULTS names a control file, which a test writes and removes as it goes:
  *
  *   slow N   a sync takes N milliseconds longer; when it is done, a byte is added to the control file's name.synced
  *   fail     the next sync does nothing and answers EIO, and removes the control file: it fails once
  *   full     writes answer ENOSPC
+ *   clock N  the wall clock is N seconds off; the others are not
+ *
+ * The first three happen to the files of the store (weir.db and its log), and to no others.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -79,6 +82,19 @@ static int synced(int fd, sync_call real) {
 int fsync(int fd) { return synced(fd, (sync_call)next_of("fsync")); }
 
 int fdatasync(int fd) { return synced(fd, (sync_call)next_of("fdatasync")); }
+
+typedef int (*clock_call)(clockid_t, struct timespec *);
+
+int clock_gettime(clockid_t clock, struct timespec *time) {
+  int answer = ((clock_call)next_of("clock_gettime"))(clock, time);
+  char word[16];
+  long number;
+  if (answer == 0 && clock == CLOCK_REALTIME) {
+    ordered(word, &number);
+    if (!strcmp(word, "clock")) time->tv_sec += number;
+  }
+  return answer;
+}
 
 static int is_full(int fd) {
   char word[16];
