@@ -20,7 +20,7 @@ use crate::admin::token::Token;
 use crate::admin::{Admin, AdminParts, Tell};
 use crate::cli::compile;
 use crate::clock::SystemClock;
-use crate::config::Config;
+use crate::config::{Config, Tls as TlsFiles};
 use crate::egress::fetch::Fetcher;
 use crate::egress::{Direct, Egress, EgressHandle, EgressParts, Inbox};
 use crate::ingress::{Ingress, IngressParts};
@@ -36,6 +36,7 @@ use crate::routes::Routes;
 use crate::seal::Seal;
 use crate::shutdown::Drain;
 use crate::tasks::{OnFailure, Tasks};
+use crate::tls::{HTTP_1, HTTP_2_OR_1, Protocols, Tls};
 use crate::upkeep::Upkeep;
 
 /// Bound sockets. Binding comes first, so that a taken port fails before anything is touched.
@@ -162,6 +163,7 @@ impl Hub {
         let first_start = last_good.is_empty();
         let routes = Arc::new(Routes::build(store.clone(), &config, last_good).await?);
 
+        let certificates = Certificates { tasks: &tasks, on: &threads.work, drain: &drain };
         let invoker = Invoker::new(InvokerParts {
             config: config.clone(),
             store: store.clone(),
@@ -176,6 +178,7 @@ impl Hub {
         });
         let ingress = Arc::new(Ingress::new(IngressParts {
             config: config.clone(),
+            tls: certificates.load(&config.server.tls, HTTP_2_OR_1, "server.tls")?,
             store: store.clone(),
             routes: routes.clone(),
             clock: clock.clone(),
@@ -222,6 +225,7 @@ impl Hub {
         });
         let admin = Admin::new(AdminParts {
             allowed_hosts: config.admin.allowed_hosts.clone(),
+            tls: certificates.load(&config.admin.tls, HTTP_1, "admin.tls")?,
             token: token(&config)?,
             store: store.clone(),
             metrics: metrics.clone(),
@@ -386,6 +390,28 @@ impl Running {
         if let Err(error) = self.store.close().await {
             tracing::error!(%error, "store did not close cleanly; the next start recovers it");
         }
+    }
+}
+
+/// Certificates that are read, and from then on looked after.
+struct Certificates<'a> {
+    tasks: &'a Tasks,
+    on: &'a Handle,
+    drain: &'a Drain,
+}
+
+impl Certificates<'_> {
+    fn load(
+        &self,
+        files: &Option<TlsFiles>,
+        protocols: Protocols,
+        setting: &'static str,
+    ) -> anyhow::Result<Option<Arc<Tls>>> {
+        let Some(files) = files else { return Ok(None) };
+        let tls = Arc::new(Tls::load(files, protocols).context(setting)?);
+        let watching = tls.clone().watch(self.drain.clone());
+        self.tasks.spawn_on("certificates", OnFailure::Log, self.on, watching);
+        Ok(Some(tls))
     }
 }
 

@@ -35,7 +35,7 @@ mod reload;
 pub mod serve;
 pub mod upkeep;
 
-// The base: the only places that spawn, stop and ask the time.
+// The base: the only places that spawn, stop and ask the time, and what all that listens needs.
 pub mod clock;
 pub mod files;
 pub mod keys;
@@ -44,3 +44,4 @@ pub mod printable;
 pub mod seal;
 pub mod shutdown;
 pub mod tasks;
+pub mod tls;

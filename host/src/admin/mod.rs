@@ -23,6 +23,7 @@ use crate::observe::health::Health;
 use crate::observe::metrics::Metrics;
 use crate::routes::Routes;
 use crate::shutdown::Drain;
+use crate::tls::Tls;
 
 mod access;
 mod api;
@@ -52,6 +53,8 @@ pub type Tell = Arc<dyn Fn() -> Value + Send + Sync>;
 pub struct AdminParts {
     /// Host names that are accepted besides loopback and the address, in lower case and without a port.
     pub allowed_hosts: BTreeSet<String>,
+    /// What to serve TLS with; without it, plain HTTP is spoken.
+    pub tls: Option<Arc<Tls>>,
     /// What writes need.
     pub token: Token,
     /// Where events are.
@@ -110,11 +113,11 @@ impl Admin {
 
     /// Serves until claiming stops, then lets requests that are being answered finish.
     pub async fn run(self, listener: std::net::TcpListener) {
-        let drain = self.parts.drain.clone();
+        let (tls, drain) = (self.parts.tls.clone(), self.parts.drain.clone());
         match serve::Listening::on(listener) {
             Ok(listening) => {
                 let router = self.router(listening.address());
-                serve::serve(listening, router, drain).await;
+                serve::serve(listening, tls, router, drain).await;
             }
             Err(error) => tracing::error!(%error, "admin listener cannot be used"),
         }

@@ -11,13 +11,16 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tower_service::Service as _;
 use weir_core::bounds::KIB;
 
 use crate::shutdown::Drain;
+use crate::tls::Tls;
 
 /// Connections at once; more wait to be taken.
 const CONNECTIONS_MAX: usize = 64;
@@ -55,7 +58,12 @@ impl Listening {
 }
 
 /// Serves until claiming stops, then waits for answers under way.
-pub(super) async fn serve(listening: Listening, router: Router, drain: Drain) {
+pub(super) async fn serve(
+    listening: Listening,
+    tls: Option<Arc<Tls>>,
+    router: Router,
+    drain: Drain,
+) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
@@ -69,7 +77,7 @@ pub(super) async fn serve(listening: Listening, router: Router, drain: Drain) {
             Some(ended) = connections.join_next(), if !connections.is_empty() => report(ended),
             (slot, accepted) = accepted => match accepted {
                 Ok((stream, _)) => {
-                    let connection = connection(stream, router.clone(), drain.clone());
+                    let connection = open(stream, tls.clone(), router.clone(), drain.clone());
                     connections.spawn(async move {
                         let _slot = slot;
                         connection.await;
@@ -96,9 +104,26 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, drain: Drain) {
+async fn open(stream: TcpStream, tls: Option<Arc<Tls>>, router: Router, drain: Drain) {
     // Answers are small and go out whole; waiting for more only delays them.
     let _ = stream.set_nodelay(true);
+    let Some(tls) = tls else { return connection(stream, router, drain).await };
+    let shaking = TlsAcceptor::from(tls.current()).accept(stream);
+    let shaken = tokio::select! {
+        shaken = tokio::time::timeout(HEAD_TIME_MAX, shaking) => shaken,
+        () = drain.claiming_stopped() => return,
+    };
+    match shaken {
+        Ok(Ok(stream)) => connection(stream, router, drain).await,
+        Ok(Err(error)) => tracing::debug!(%error, "TLS handshake with the admin listener failed"),
+        Err(_) => tracing::debug!("TLS handshake with the admin listener took too long"),
+    }
+}
+
+async fn connection<S>(stream: S, router: Router, drain: Drain)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = service_fn(move |request: http::Request<Incoming>| {
         let mut router = router.clone();
         async move { Ok::<_, Infallible>(router.call(request).await.unwrap_or_else(|e| match e {})) }
@@ -135,6 +160,7 @@ mod tests {
     use tokio::sync::Notify;
 
     use super::*;
+    use crate::cli::client::Http;
 
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
@@ -154,7 +180,7 @@ mod tests {
             "finished"
         };
         let router = Router::new().route("/", get(answer));
-        let serving = tokio::spawn(serve(listening, router, drain.clone()));
+        let serving = tokio::spawn(serve(listening, None, router, drain.clone()));
 
         let mut idle = TcpStream::connect(address).await.unwrap();
         let mut busy = TcpStream::connect(address).await.unwrap();
@@ -177,7 +203,7 @@ mod tests {
         let (drain, listening) = (Drain::new(), listening());
         let address = listening.address();
         let router = Router::new().route("/", get(async || "served"));
-        let serving = tokio::spawn(serve(listening, router, drain.clone()));
+        let serving = tokio::spawn(serve(listening, None, router, drain.clone()));
 
         let mut large = TcpStream::connect(address).await.unwrap();
         let head = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "a".repeat(2 * HEAD_BYTES_MAX));
@@ -191,6 +217,41 @@ mod tests {
         let mut answer = String::new();
         next.read_to_string(&mut answer).await.unwrap();
         assert!(answer.ends_with("served"), "{answer}");
+        drain.stop_claiming();
+        serving.await.unwrap();
+    }
+
+    /// Files of a certificate that is made for this.
+    fn certificate(folder: &std::path::Path, name: &str) -> crate::config::Tls {
+        let made = rcgen::generate_simple_self_signed(["admin.example".to_owned()]).unwrap();
+        let (cert, key) = (folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")));
+        std::fs::write(&cert, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        crate::config::Tls { cert, key, client_ca: None }
+    }
+
+    #[tokio::test]
+    async fn over_tls_the_cli_trusts_the_certificate_of_the_configuration_and_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let (files, other) = (certificate(folder.path(), "a"), certificate(folder.path(), "b"));
+        let (drain, listening) = (Drain::new(), listening());
+        let address = listening.address();
+        let tls = Arc::new(Tls::load(&files, crate::tls::HTTP_1).unwrap());
+        let router = Router::new().route("/", get(async || "served"));
+        let serving = tokio::spawn(serve(listening, Some(tls), router, drain.clone()));
+        let ask = async |http: Http| {
+            let request = http::Request::get(format!("https://{address}/"));
+            http.send(request.body(Default::default()).unwrap()).await
+        };
+        let answer = ask(Http::trusting(Some(&files.cert)).unwrap()).await.unwrap();
+        assert_eq!(&answer.body[..], b"served");
+        assert!(ask(Http::trusting(Some(&other.cert)).unwrap()).await.is_err());
+        assert!(ask(Http::trusting(None).unwrap()).await.is_err());
+        let mut plain = TcpStream::connect(address).await.unwrap();
+        plain.write_all(REQUEST).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = plain.read_to_end(&mut answer).await;
+        assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
         drain.stop_claiming();
         serving.await.unwrap();
     }

@@ -66,6 +66,7 @@ async fn ingress(
     let config = config::load_text("weir.toml", text, folder.path(), true).unwrap().config;
     let routes = Routes::build(store.clone(), &config, [].into()).await.unwrap();
     Arc::new(Ingress::new(IngressParts {
+        tls: None,
         fetcher: Arc::new(Fetcher::new(&config.fetch).unwrap()),
         config: Arc::new(config),
         store: store.clone(),
@@ -100,6 +101,7 @@ impl Desk {
         let health = Health::new(store.clone(), drain.clone());
         let admin = Admin::new(AdminParts {
             allowed_hosts: BTreeSet::new(),
+            tls: None,
             token: Token::given(TOKEN.as_bytes()),
             store: store.clone(),
             metrics: metrics.clone(),
@@ -651,6 +653,7 @@ async fn over_a_socket_the_port_that_was_bound_is_the_one_that_counts() {
     let address = listener.local_addr().unwrap();
     let admin = Admin::new(AdminParts {
         allowed_hosts: BTreeSet::new(),
+        tls: None,
         token: Token::given(TOKEN.as_bytes()),
         store: desk.store.clone(),
         metrics: desk.metrics.clone(),

@@ -1,7 +1,7 @@
 //! Talking to a running hub and to endpoints over HTTP. Knows no command and prints nothing.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use weir_core::bounds::MIB;
 
 use super::error::{CommandError, chain};
 use super::exit::Exit;
+use super::pinned;
 use crate::admin::token;
 use crate::config::{ConfigErrors, Place};
 
@@ -102,15 +103,23 @@ pub(crate) struct Answer {
 }
 
 impl Http {
+    /// Trusts the public authorities.
     pub(crate) fn new() -> Result<Self, ClientError> {
         let crypto = rustls::crypto::ring::default_provider();
-        let connector = HttpsConnectorBuilder::new()
-            .with_provider_and_webpki_roots(crypto)
-            .map_err(|error| ClientError::Unusable(format!("TLS cannot be set up: {error}")))?
-            .https_or_http()
-            .enable_http1()
-            .build();
-        Ok(Self { client: Client::builder(TokioExecutor::new()).build(connector) })
+        let builder = HttpsConnectorBuilder::new().with_provider_and_webpki_roots(crypto);
+        let unusable = |error| ClientError::Unusable(format!("TLS cannot be set up: {error}"));
+        Ok(Self::over(builder.map_err(unusable)?.https_or_http().enable_http1().build()))
+    }
+
+    /// Trusts the certificate in this file and nobody else; without one, the public authorities.
+    pub(crate) fn trusting(certificate: Option<&Path>) -> Result<Self, ClientError> {
+        let Some(file) = certificate else { return Self::new() };
+        let builder = HttpsConnectorBuilder::new().with_tls_config(pinned::only(file)?);
+        Ok(Self::over(builder.https_or_http().enable_http1().build()))
+    }
+
+    fn over(connector: Connector) -> Self {
+        Self { client: Client::builder(TokioExecutor::new()).build(connector) }
     }
 
     /// Sends a request and reads the whole answer.
@@ -180,9 +189,11 @@ impl Hub {
         };
         let base = match (&args.admin, &place) {
             (Some(url), _) => url.trim_end_matches('/').to_owned(),
-            (None, Ok(place)) => local_base(place.admin),
+            (None, Ok(place)) => local_base(place.admin, place.certificate.is_some()),
             (None, Err(errors)) => return Err(errors.clone().into()),
         };
+        let here = place.as_ref().ok().filter(|_| args.admin.is_none());
+        let http = Http::trusting(here.and_then(|place| place.certificate.as_deref()))?;
         let parsed: Option<Uri> = base.parse().ok();
         if parsed.is_none_or(|uri| !matches!(uri.scheme_str(), Some("http" | "https"))) {
             let what = "--admin takes a URL such as http://127.0.0.1:8081".to_owned();
@@ -198,7 +209,7 @@ impl Hub {
             (None, Err(_)) => None,
         };
         let token = token.map(|token| bearer(&token)).transpose()?;
-        Ok(Self { http: Http::new()?, base, token })
+        Ok(Self { http, base, token })
     }
 
     /// Asks. `parameters` with no value are left out.
@@ -268,14 +279,14 @@ impl Hub {
 }
 
 /// The URL at which something on this machine is reached: what listens everywhere is on loopback too.
-pub(super) fn local_base(mut listens: SocketAddr) -> String {
+pub(super) fn local_base(mut listens: SocketAddr, has_tls: bool) -> String {
     if listens.ip().is_unspecified() {
         listens.set_ip(match listens {
             SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
             SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
         });
     }
-    format!("http://{listens}")
+    format!("{}://{listens}", if has_tls { "https" } else { "http" })
 }
 
 fn bearer(token: &[u8]) -> Result<HeaderValue, ClientError> {
@@ -370,9 +381,9 @@ mod tests {
 
     #[test]
     fn what_listens_everywhere_is_reached_on_loopback() {
-        assert_eq!(local_base("0.0.0.0:80".parse().unwrap()), "http://127.0.0.1:80");
-        assert_eq!(local_base("[::]:80".parse().unwrap()), "http://[::1]:80");
-        assert_eq!(local_base("10.0.0.1:80".parse().unwrap()), "http://10.0.0.1:80");
+        assert_eq!(local_base("0.0.0.0:80".parse().unwrap(), false), "http://127.0.0.1:80");
+        assert_eq!(local_base("[::]:80".parse().unwrap(), false), "http://[::1]:80");
+        assert_eq!(local_base("10.0.0.1:80".parse().unwrap(), true), "https://10.0.0.1:80");
     }
 
     #[test]

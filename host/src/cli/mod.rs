@@ -14,6 +14,7 @@ mod events;
 pub mod exit;
 mod holds;
 pub(crate) mod output;
+mod pinned;
 mod providers;
 mod replay;
 mod secret;

@@ -63,6 +63,8 @@ struct Plan {
     to: String,
     /// Where the sender believes it goes: schemes that sign the URL sign this one.
     signed_url: String,
+    /// Of the hub that it goes to, if its configuration is at hand and it speaks TLS.
+    certificate: Option<PathBuf>,
 }
 
 pub(super) async fn run(args: &SendArgs, output: Output) -> Result<(), CommandError> {
@@ -80,7 +82,7 @@ pub(super) async fn run(args: &SendArgs, output: Output) -> Result<(), CommandEr
         output.text(&make()?.curl(&plan.to));
         return Ok(());
     }
-    let http = Http::new()?;
+    let http = Http::trusting(plan.certificate.as_deref())?;
     let mut refused = 0_u32;
     for _ in 0..args.count {
         let answer = http.send(request(&make()?, &plan.to)?).await?;
@@ -103,11 +105,14 @@ fn plan(args: &SendArgs) -> Result<Plan, CommandError> {
             params: Params::new(),
             to: url.clone(),
             signed_url: url.clone(),
+            certificate: None,
         });
     }
     let config = config::load(args.config.as_deref(), args.dev)?.config;
     let source = source(&config, &args.provider)?;
-    let here = format!("{}/webhook/{}", local_base(config.server.listen), source.name);
+    let tls = config.server.tls.as_ref();
+    let here = local_base(config.server.listen, tls.is_some());
+    let here = format!("{here}/webhook/{}", source.name);
     let to = args.url.clone().unwrap_or_else(|| here.clone());
     let public = source.public_url.clone().filter(|_| args.url.is_none());
     Ok(Plan {
@@ -115,6 +120,7 @@ fn plan(args: &SendArgs) -> Result<Plan, CommandError> {
         signing: given.or_else(|| source.signing.clone()).ok_or_else(|| no_secret(source))?,
         params: source.params.clone(),
         signed_url: public.unwrap_or_else(|| to.clone()),
+        certificate: tls.filter(|_| args.url.is_none()).map(|tls| tls.cert.clone()),
         to,
     })
 }

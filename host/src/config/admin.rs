@@ -7,7 +7,9 @@ use weir_core::verify::Secret;
 
 use super::secret;
 use super::surroundings::Surroundings;
+use super::tls::{self, Tls};
 use super::tree::Section;
+use crate::tls::HTTP_1;
 
 /// Shortest token that an operator may choose, in bytes: below it, guessing over a network becomes thinkable.
 const TOKEN_BYTES_MIN: usize = 16;
@@ -17,6 +19,8 @@ const TOKEN_BYTES_MIN: usize = 16;
 pub struct Admin {
     /// The address to listen on.
     pub listen: SocketAddr,
+    /// What to serve TLS with; without it, plain HTTP is spoken.
+    pub tls: Option<Tls>,
     /// The token for writes, if the operator gave one.
     pub token: Option<Secret>,
     /// Host names that are accepted besides loopback and the address, in lower case.
@@ -25,9 +29,10 @@ pub struct Admin {
 
 pub(super) fn read(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<Admin> {
     let listen = section.must::<SocketAddr>("listen");
-    if listen.is_some_and(|address| !address.ip().is_loopback()) {
-        let what = "is reached from beyond this machine without TLS: put a proxy that has it before it, \
-                    or the token can be read on its way";
+    let tls = tls::read(&mut section, HTTP_1, around);
+    if listen.is_some_and(|address| !address.ip().is_loopback()) && !section.has("tls") {
+        let what = "is reached from beyond this machine without TLS: say [admin.tls], or put a proxy that has it \
+                    before it, or the token can be read on its way";
         section.warning("listen", what);
     }
     let token = secret::one(&mut section, "token", around);
@@ -52,5 +57,5 @@ pub(super) fn read(mut section: Section<'_>, around: &Surroundings<'_>) -> Optio
     }
     section.finish();
     let allowed_hosts = hosts?.iter().map(|host| host.to_ascii_lowercase()).collect();
-    Some(Admin { listen: listen?, token, allowed_hosts })
+    Some(Admin { listen: listen?, tls, token, allowed_hosts })
 }

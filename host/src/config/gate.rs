@@ -1,4 +1,5 @@
-//! What stands before a source besides its signatures: `allow_ips`, `auth`, and `rate` with its `burst`.
+//! What stands before a source besides its signatures: `allow_ips`, `require_client_cert`, `auth`, and `rate` with its
+//! `burst`.
 
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use weir_core::rate::Rate;
 use weir_core::token::{TokenPlace, Tokens};
 
 use super::secret;
+use super::server::Server;
 use super::surroundings::Surroundings;
 use super::tree::Section;
 use super::units::shortened;
@@ -22,6 +24,8 @@ const BLOCKS_MAX: usize = 1_000;
 pub struct Gate {
     /// Where requests may come from; from anywhere if it is not said.
     pub allow_ips: Option<Vec<Block>>,
+    /// Whether they must come over a connection whose client has shown a certificate.
+    pub client_cert: bool,
     /// A token that they must show.
     pub tokens: Option<Tokens>,
     /// How many verified ones are taken.
@@ -29,14 +33,24 @@ pub struct Gate {
 }
 
 /// Takes the keys of a gate out of a source's section. What is wrong with them is noted, and missing here.
-pub(super) fn read(section: &mut Section<'_>, around: &Surroundings<'_>) -> Gate {
+pub(super) fn read(
+    section: &mut Section<'_>,
+    server: Option<&Server>,
+    around: &Surroundings<'_>,
+) -> Gate {
     let allow_ips = blocks(section, "allow_ips");
     if section.items("allow_ips").is_some_and(|blocks| blocks.is_empty()) {
         section.problem("allow_ips", "is empty, so nobody could send; leave it out to allow all");
     }
+    let client_cert = section.maybe::<bool>("require_client_cert").unwrap_or(false);
+    let client_ca = server.and_then(|server| server.tls.as_ref()?.client_ca.as_ref());
+    if client_cert && server.is_some() && client_ca.is_none() {
+        let what = "needs client_ca in [server.tls]: else no client has a certificate";
+        section.problem("require_client_cert", what);
+    }
     let auth = section.section("auth");
     let tokens = if auth.is_given() { tokens(auth, around) } else { None };
-    Gate { allow_ips, tokens, rate: rate(section) }
+    Gate { allow_ips, client_cert, tokens, rate: rate(section) }
 }
 
 /// A list of blocks, if there is one.

@@ -188,7 +188,7 @@ pub(super) fn read<'t>(
     let mut built_in = Section::root(&defaults_report, None, Some(defaults));
     let mut root = Section::root(report, Some(tree), Some(defaults));
 
-    let server = server::read(root.section("server"));
+    let server = server::read(root.section("server"), around);
     let admin = admin::read(root.section("admin"), around);
     if let (Some(server), Some(admin)) = (&server, &admin)
         && server.listen == admin.listen

@@ -27,6 +27,7 @@ mod sidecar;
 mod source;
 mod store;
 mod surroundings;
+mod tls;
 mod tree;
 pub mod units;
 mod url;
@@ -61,6 +62,7 @@ pub use responder::{Responder, Responders};
 pub use route::Route;
 pub use server::Server;
 pub use source::Source;
+pub use tls::{ClientCa, Tls};
 
 /// The commented file that states every default; it is compiled in and is the documentation.
 pub const DEFAULTS: &str = include_str!("defaults.toml");

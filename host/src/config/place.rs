@@ -16,6 +16,8 @@ use super::{DEFAULTS, FILE, load, secret, store};
 pub struct Place {
     /// Its admin listener.
     pub admin: SocketAddr,
+    /// The file with the certificate that it has there, if it speaks TLS.
+    pub certificate: Option<PathBuf>,
     /// Its data folder.
     pub data_dir: PathBuf,
     /// The operator's own token, if the configuration names one that can be had here.
@@ -48,14 +50,19 @@ impl Place {
             looked_into: &RefCell::default(),
         };
         let mut root = Section::root(&report, Some(tree.get_ref()), Some(defaults.get_ref()));
-        let admin = root.section("admin").must::<SocketAddr>("listen");
+        let mut admin = root.section("admin");
+        let certificate = admin.section("tls").maybe::<PathBuf>("cert");
+        let certificate = certificate.map(|file| around.resolve(&file));
+        let admin = admin.must::<SocketAddr>("listen");
         let store = store::read(root.section("store"), &around);
         // A token that is not to be had here is no problem: there is the one in the data folder.
         let mut root = Section::root(&silent, Some(tree.get_ref()), None);
         let token = secret::one(&mut root.section("admin"), "token", &around);
         report.close()?;
         match (admin, store) {
-            (Some(admin), Some(store)) => Ok(Self { admin, data_dir: store.folder, token }),
+            (Some(admin), Some(store)) => {
+                Ok(Self { admin, certificate, data_dir: store.folder, token })
+            }
             _ => Err(ConfigErrors::of_file(name, "does not say where the hub is")),
         }
     }
@@ -68,10 +75,12 @@ mod tests {
     #[test]
     fn a_hub_is_found_though_its_secrets_are_not_to_be_had_here() {
         let text = "[admin]\nlisten = \"127.0.0.1:9\"\ntoken = { env = \"NO_SUCH_VARIABLE\" }\n\
+                    [admin.tls]\ncert = \"tls/a.pem\"\nkey = \"tls/not-for-us\"\n\
                     [store]\nurl = \"sqlite:d/weir.db\"\n[sources.github]\nprovider = \"nobody\"";
         let place = Place::of_text("weir.toml", text, Path::new("/srv")).unwrap();
         assert_eq!(place.admin.port(), 9);
         assert_eq!(place.data_dir, Path::new("/srv/d"));
+        assert_eq!(place.certificate.as_deref(), Some(Path::new("/srv/tls/a.pem")));
         assert!(place.token.is_none());
     }
 }

@@ -7,10 +7,13 @@ use weir_core::address::{ForwardedBy, TrustedProxies};
 use weir_core::bounds::{BODY_BYTES_MAX, MIB};
 
 use super::gate::blocks;
+use super::surroundings::Surroundings;
+use super::tls::{self, Tls};
 use super::tree::Section;
 use super::units::show_size;
 use super::url::public_base;
 use super::value::Size;
+use crate::tls::HTTP_2_OR_1;
 
 /// Most headers that one request may be allowed: more than any sender has, and little memory each.
 const HEADERS_MAX: usize = 1_000;
@@ -29,6 +32,8 @@ pub struct Server {
     pub listen: SocketAddr,
     /// The address that senders use, with no slash at its end.
     pub public_url: Option<String>,
+    /// What to serve TLS with; without it, plain HTTP is spoken.
+    pub tls: Option<Tls>,
     /// Who is believed about whom a request came from.
     pub trusted_proxies: TrustedProxies,
     /// Connections at once.
@@ -66,7 +71,7 @@ pub struct PerAddress {
     pub loopback: bool,
 }
 
-pub(super) fn read(mut section: Section<'_>) -> Option<Server> {
+pub(super) fn read(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<Server> {
     let listen = section.must("listen");
     let public_url = section.maybe::<String>("public_url");
     let public_url = public_url.and_then(|url| {
@@ -85,6 +90,7 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Server> {
     let body_limit = section.checked("body_limit", |s: &Size| size_at_most(*s, BODY_BYTES_MAX));
     let body_budget = section.must::<Size>("body_budget");
     let body_pace = section.checked("body_pace", |s: &Size| size_at_most(*s, BODY_BYTES_MAX));
+    let tls = tls::read(&mut section, HTTP_2_OR_1, around);
     let per_address = per_address(section.section("per_address"));
     if let (Some(limit), Some(budget)) = (body_limit, body_budget)
         && budget < limit
@@ -97,6 +103,7 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Server> {
     Some(Server {
         listen: listen?,
         public_url,
+        tls,
         trusted_proxies: TrustedProxies::new(proxies?, forwarded_by?),
         max_connections: max_connections?,
         header_timeout: header_timeout?,

@@ -94,7 +94,7 @@ fn one(
         }
     };
     let params = params(&mut section, base.map(Arc::as_ref), around);
-    let gate = gate::read(&mut section, around);
+    let gate = gate::read(&mut section, server, around);
     let overrides = section.foreign::<ProviderOverrides>(ProviderOverrides::KEYS);
     let limit = overrides.as_ref().and_then(|overrides| overrides.body_limit);
     if limit.is_some_and(|limit| limit.0 > BODY_BYTES_MAX as u64) {

@@ -88,7 +88,12 @@ fn every_key_that_is_read_is_documented_and_every_example_is_right() {
     for file in ["secrets/partner", "secrets/github-old", "secrets/partner-token-old"] {
         fs::write(folder.path().join(file), "a secret\n").unwrap();
     }
-    let text = documented();
+    let (text, path) = (documented(), |name: &str| folder.path().join(name));
+    fs::create_dir(path("tls")).unwrap();
+    let made = rcgen::generate_simple_self_signed(["hub".to_owned()]).unwrap();
+    fs::write(path("tls/hooks.pem"), made.cert.pem()).unwrap();
+    fs::write(path("tls/clients.pem"), made.cert.pem()).unwrap();
+    fs::write(path("tls/hooks.key"), made.signing_key.serialize_pem()).unwrap();
     let report = Report::new("weir.toml", &text);
     let tree = parse(&text, &report);
     let around = Surroundings {
@@ -125,6 +130,7 @@ fn homes(path: &str) -> Vec<String> {
     if path.contains(".headers.") {
         homes.push(format!("destinations.*.headers.*.{last}"));
     }
+    homes.extend(path.strip_prefix("admin.tls.").map(|rest| format!("server.tls.{rest}")));
     if ["env", "file", "name", "scheme"].contains(&last) {
         homes.push(format!("sources.*.secrets.*.{last}"));
     }

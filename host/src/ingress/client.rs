@@ -31,6 +31,7 @@ pub(super) struct Client {
     peer: IpAddr,
     network: Option<Network>,
     is_proxy: bool,
+    has_certificate: bool,
     credit: Credit,
 }
 
@@ -41,6 +42,8 @@ pub(super) struct Caller<'a> {
     pub(super) address: IpAddr,
     /// What its refusals are charged to, if to anything.
     pub(super) network: Option<Network>,
+    /// Whether the client of the connection has a certificate.
+    pub(super) has_certificate: bool,
     /// Of the connection. One that a proxy uses for many has none.
     credit: Option<&'a Credit>,
 }
@@ -49,7 +52,13 @@ impl Client {
     /// One that has done nothing yet.
     pub(super) fn new(peer: IpAddr, trust: &Trust) -> Self {
         let is_proxy = trust.proxies.contain(peer);
-        Self { peer, network: trust.accountable(peer), is_proxy, credit: Credit::default() }
+        let (has_certificate, credit) = (false, Credit::default());
+        Self { peer, network: trust.accountable(peer), is_proxy, has_certificate, credit }
+    }
+
+    /// The same, after the handshake of TLS.
+    pub(super) fn after_handshake(self, has_certificate: bool) -> Self {
+        Self { has_certificate, ..self }
     }
 
     /// What the connection itself is charged to, if to anything.
@@ -60,7 +69,8 @@ impl Client {
     /// Who is answerable for what comes over the connection and is no request.
     pub(super) fn itself(&self) -> Caller<'_> {
         let credit = (!self.is_proxy).then_some(&self.credit);
-        Caller { address: self.peer, network: self.network, credit }
+        let Self { peer, network, has_certificate, .. } = *self;
+        Caller { address: peer, network, has_certificate, credit }
     }
 
     /// Who sent a request with these headers.
@@ -70,7 +80,8 @@ impl Client {
         }
         let lines = headers.get_all(trust.proxies.header()).iter();
         let address = trust.proxies.client(self.peer, lines.map(http::HeaderValue::as_bytes));
-        Caller { address, network: trust.accountable(address), credit: None }
+        let network = trust.accountable(address);
+        Caller { address, network, has_certificate: self.has_certificate, credit: None }
     }
 }
 

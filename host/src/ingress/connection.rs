@@ -1,7 +1,7 @@
 //! One connection from its first byte to its last: served by hyper, held to its pace, and told when to end.
 
 use std::convert::Infallible;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -10,6 +10,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
@@ -17,6 +18,7 @@ use super::Ingress;
 use super::client::Client;
 use super::limits::{HEAD_BUFFER_BYTES_MIN, LINGER, LOOK_AGAIN};
 use super::roll::Enrolled;
+use super::secure;
 use super::wire::{Pace, Phase, Wire};
 use crate::config::Server;
 
@@ -25,8 +27,8 @@ const LATE: &[u8] =
 /// To whom has as many connections as one address may.
 pub(super) const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-/// How hyper is to serve connections.
-pub(super) fn http(server: &Server) -> http1::Builder {
+/// How hyper is to serve HTTP/1.
+pub(super) fn http1(server: &Server) -> http1::Builder {
     let mut http = http1::Builder::new();
     // The pace of a connection is kept here, with one lazy timer for all its phases. Not `pipeline_flush`: it loses
     // an answer that is not yet out when what follows it on the connection is no HTTP.
@@ -46,9 +48,9 @@ pub(super) struct Place {
     pub(super) _slot: OwnedSemaphorePermit,
 }
 
-/// How a connection ended.
-enum End {
-    Closed(hyper::Result<()>),
+/// How a connection, or its handshake, ended.
+pub(super) enum End<T> {
+    Closed(T),
     /// The other side let a phase run out.
     Late(Phase),
     /// Another needs its place.
@@ -57,30 +59,44 @@ enum End {
     Abandoned,
 }
 
-/// Serves one connection until it ends. `stream` is what comes off the listener, or out of TLS.
-pub(super) async fn serve<S>(ingress: Arc<Ingress>, stream: S, client: Client, mut place: Place)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+/// Serves one connection until it ends.
+pub(super) async fn serve(
+    ingress: Arc<Ingress>,
+    stream: TcpStream,
+    client: Client,
+    mut place: Place,
+) {
     let _open = ingress.metrics.connections().inc();
     let pace = Arc::new(Pace::new(ingress.patience, Instant::now()));
     place.enrolled.seat(&pace);
+    match ingress.tls.clone() {
+        None => over_http1(&ingress, &pace, stream, &client).await,
+        // Apart: most connections should not be as large as these.
+        Some(tls) => Box::pin(secure::serve(ingress, &tls, &pace, stream, client)).await,
+    }
+    drop(place);
+}
+
+/// Serves HTTP/1 on what comes off the listener, or out of TLS.
+pub(super) async fn over_http1<S>(ingress: &Ingress, pace: &Arc<Pace>, stream: S, client: &Client)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let service = service_fn(|request| {
         let one_length = pace.serving();
-        let (ingress, client, pace) = (&ingress, &client, &pace);
         async move {
             let (answer, unread) = ingress.receive(request, client, one_length).await;
             pace.answered(unread, Instant::now());
             Ok::<_, Infallible>(answer)
         }
     });
-    let wire = TokioIo::new(Wire::new(stream, Arc::clone(&pace)));
-    let mut connection = ingress.http.serve_connection(wire, service);
-    let end = drive(&ingress, &pace, &mut connection).await;
+    let wire = TokioIo::new(Wire::new(stream, Arc::clone(pace)));
+    let mut connection = ingress.http1.serve_connection(wire, service);
+    let end = drive(ingress, pace, &mut connection).await;
     let mut stream = connection.into_parts().io.into_inner().into_inner();
     match end {
         End::Closed(Ok(())) => {}
-        End::Closed(Err(error)) => note(&ingress, &client, &error),
+        End::Closed(Err(error)) => note(ingress, client, &error),
         End::Late(phase @ (Phase::Head | Phase::Silent)) => {
             ingress.metrics.refused("head_timeout");
             if phase == Phase::Head {
@@ -96,12 +112,12 @@ where
         let mut rest = stream.take(bytes as u64);
         let _ = timeout(LINGER, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
     }
-    drop(place);
 }
 
-async fn drive<C>(ingress: &Ingress, pace: &Pace, connection: &mut C) -> End
+/// Attends to a connection, or its handshake: it ends by itself, or when its pace or the process says so.
+pub(super) async fn drive<C>(ingress: &Ingress, pace: &Pace, connection: &mut C) -> End<C::Output>
 where
-    C: Future<Output = hyper::Result<()>> + Graceful + Unpin,
+    C: Graceful + Unpin,
 {
     let drain = &ingress.drain;
     let mut stopping = pin!(drain.accepting_stopped());
@@ -165,7 +181,8 @@ impl Alarm {
 }
 
 /// A connection that can be asked to end after what it is doing.
-trait Graceful {
+pub(super) trait Graceful: Future {
+    /// Asks it to.
     fn finish(self: Pin<&mut Self>);
 }
 

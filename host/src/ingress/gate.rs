@@ -34,6 +34,9 @@ impl Gate {
         if allowed.is_some_and(|blocks| !blocks.iter().any(|block| block.contains(address))) {
             return Err(Refused::Address(address));
         }
+        if self.rules.client_cert && !caller.has_certificate {
+            return Err(Refused::ClientCertificate);
+        }
         let Some(tokens) = &self.rules.tokens else { return Ok(()) };
         let name = tokens.header();
         let values = name.into_iter().flat_map(|name| head.headers.get_all(name));

@@ -54,7 +54,11 @@ pub(super) fn check(head: &Parts, one_length: bool) -> Result<(), Refused> {
         }
     }
     match (headers.get_all(HOST).iter().count(), head.version) {
+        (1, Version::HTTP_2) if !is_one_host(head) => {
+            return Err(Refused::Malformed("Host and :authority contradict each other"));
+        }
         (1, _) | (0, Version::HTTP_10) => {}
+        (0, Version::HTTP_2) if head.uri.authority().is_some() => {}
         (0, _) => return Err(Refused::Malformed("the Host header is missing")),
         _ => return Err(Refused::Malformed("the Host header occurs more than once")),
     }
@@ -63,6 +67,20 @@ pub(super) fn check(head: &Parts, one_length: bool) -> Result<(), Refused> {
         return Err(Refused::Encoding);
     }
     Ok(())
+}
+
+/// In HTTP/2 the authority is the host; one that is named besides has to be the same.
+fn is_one_host(head: &Parts) -> bool {
+    let (authority, host) = (head.uri.authority(), head.headers.get(HOST));
+    authority.is_none_or(|authority| {
+        host.is_some_and(|host| authority.as_str().as_bytes().eq_ignore_ascii_case(host.as_bytes()))
+    })
+}
+
+/// About how much memory headers take, in bytes.
+pub(super) fn bytes(headers: &HeaderMap) -> usize {
+    const OF_AN_ENTRY: usize = 64;
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + OF_AN_ENTRY).sum()
 }
 
 /// Checks that header values are UTF-8, where the provider does not say that they are Latin-1.
@@ -77,7 +95,12 @@ pub(super) fn check_text(headers: &HeaderMap) -> Result<(), Refused> {
 
 /// The URL that the sender was given: the source's own with the request's query, or the server's with the
 /// request's path and query as received, or what the request itself says.
-pub(super) fn public_url(of_source: Option<&str>, of_server: Option<&str>, head: &Parts) -> String {
+pub(super) fn public_url(
+    of_source: Option<&str>,
+    of_server: Option<&str>,
+    head: &Parts,
+    is_secure: bool,
+) -> String {
     let asked = head.uri.path_and_query().map_or("/", |p| p.as_str());
     match (of_source, of_server) {
         (Some(url), _) => match head.uri.query() {
@@ -88,7 +111,8 @@ pub(super) fn public_url(of_source: Option<&str>, of_server: Option<&str>, head:
         (None, None) => {
             let host = head.headers.get(HOST).and_then(|h| h.to_str().ok()).unwrap_or("");
             let host = head.uri.authority().map_or(host, |a| a.as_str());
-            ["http://", host, asked].concat()
+            let scheme = if is_secure { "https://" } else { "http://" };
+            [scheme, host, asked].concat()
         }
     }
 }
@@ -147,6 +171,20 @@ mod tests {
     }
 
     #[test]
+    fn in_http_2_the_authority_is_the_host_and_may_not_differ_from_it() {
+        let check = |uri: &str, headers: &[(&str, &str)]| {
+            let mut head = head(uri, headers);
+            head.version = Version::HTTP_2;
+            super::check(&head, true).map_err(|refused| refused.code())
+        };
+        assert_eq!(check("https://h:1/webhook/a", &[]), Ok(()));
+        assert_eq!(check("https://h:1/webhook/a", &[("host", "H:1")]), Ok(()));
+        assert_eq!(check("https://h:1/webhook/a", &[("host", "other:1")]), Err("malformed"));
+        assert_eq!(check("/webhook/a", &[("host", "h:1")]), Ok(()));
+        assert_eq!(check("/webhook/a", &[]), Err("malformed"));
+    }
+
+    #[test]
     fn a_compressed_body_is_refused() {
         assert_eq!(refused(&[("host", "h"), ("content-encoding", "gzip")]).unwrap(), 415);
         assert_eq!(refused(&[("host", "h"), ("content-encoding", "Identity")]), None);
@@ -163,8 +201,9 @@ mod tests {
     #[test]
     fn the_url_that_was_signed_is_the_one_the_sender_knows() {
         let head = head("/webhook/twilio/sms?a=%20b", &[("host", "inner:8080")]);
-        let url = |source, server| public_url(source, server, &head);
+        let url = |source, server| public_url(source, server, &head, false);
         assert_eq!(url(None, None), "http://inner:8080/webhook/twilio/sms?a=%20b");
+        assert!(public_url(None, None, &head, true).starts_with("https://inner:8080/"));
         assert_eq!(
             url(None, Some("https://x.example")),
             "https://x.example/webhook/twilio/sms?a=%20b"

@@ -49,3 +49,8 @@ pub(super) const ROOM_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long a body may take before its pace counts: a connection has to get going first.
 pub(super) const BODY_PACE_AFTER: Duration = Duration::from_secs(5);
+
+/// Requests at once on one connection of HTTP/2.
+pub(super) const STREAMS_MAX: u32 = 64;
+/// Bytes that such a connection, or a request on it, may have on their way unread. What is read counts to the budget.
+pub(super) const STREAM_WINDOW_BYTES: u32 = 256 * 1024;

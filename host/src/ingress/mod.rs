@@ -2,8 +2,8 @@
 //!
 //! [`receive`] reads from top to bottom as the path of a request. What is decided about a request is decided by pure
 //! functions (here `head`, `redact`, `answer`, `problem`; in the core verify, identify and route); what keeps a
-//! stranger's appetite in bounds stands around them (`listener`, `roll`, `connection`, `wire`, `body`, `budget`, `client`,
-//! `debts`).
+//! stranger's appetite in bounds stands around them (`listener`, `roll`, `connection`, `secure`, `wire`, `body`,
+//! `budget`, `client`, `debts`).
 //!
 //! `ways` holds the sources in force, `published` the keys that their senders publish, and `hand_over` takes the secrets
 //! that some hand over. `respond` waits, within a deadline, for a source whose answer is a handler's reply.
@@ -29,6 +29,7 @@ mod refusal_log;
 mod refused;
 mod respond;
 mod roll;
+mod secure;
 mod to_the_end;
 mod way;
 mod ways;
@@ -39,7 +40,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::TokioExecutor;
 use parking_lot::Mutex;
 use rand::TryRng;
 use rand::rngs::SysRng;
@@ -58,6 +60,7 @@ use crate::observe::metrics::Metrics;
 use crate::routes::Routes;
 use crate::seal::Seal;
 use crate::shutdown::Drain;
+use crate::tls::Tls;
 
 pub use hand_over::WindowRefused;
 pub use way::SourceStatus;
@@ -81,6 +84,8 @@ const FINGERPRINT_KEY: &str = "fingerprint";
 pub struct IngressParts {
     /// Sources and limits.
     pub config: Arc<Config>,
+    /// What to serve TLS with; without it, plain HTTP is spoken.
+    pub tls: Option<Arc<Tls>>,
     /// Where requests go.
     pub store: Arc<dyn Store>,
     /// Who gets events.
@@ -110,8 +115,11 @@ pub struct Ingress {
     windows: Windows,
     seal: Arc<Seal>,
     public_url: Option<String>,
-    http: http1::Builder,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+    tls: Option<Arc<Tls>>,
     max_connections: usize,
+    max_headers: usize,
     patience: Patience,
     trust: Trust,
     roll: Arc<Roll>,
@@ -137,6 +145,7 @@ impl Ingress {
     pub fn new(parts: IngressParts) -> Self {
         let IngressParts {
             config,
+            tls,
             store,
             routes,
             clock,
@@ -156,8 +165,11 @@ impl Ingress {
             windows: Windows::default(),
             seal,
             public_url: server.public_url.clone(),
-            http: connection::http(server),
+            http1: connection::http1(server),
+            http2: secure::http2(server),
+            tls,
             max_connections: server.max_connections,
+            max_headers: server.max_headers,
             patience,
             trust: Trust {
                 proxies: server.trusted_proxies.clone(),

@@ -85,7 +85,7 @@ impl Ingress {
     }
 
     /// Refuses whoever's address owes too much, except on a connection that has proven itself.
-    fn in_debt(
+    pub(super) fn in_debt(
         &self,
         caller: Caller<'_>,
         source: Option<&str>,
@@ -119,6 +119,9 @@ impl Ingress {
     ) -> Result<Taken, Refused> {
         self.in_debt(caller, Some(way.source.name.as_str()), Instant::now())?;
         head::check(head, one_length)?;
+        if head.headers.len() > self.max_headers {
+            return Err(Refused::HeadTooLarge);
+        }
         if !way.source.provider.latin1_headers {
             head::check_text(&head.headers)?;
         }
@@ -158,8 +161,8 @@ impl Ingress {
         caller: Caller<'_>,
     ) -> Result<Understood, Refused> {
         let provider = &*way.source.provider;
-        let url =
-            head::public_url(provider.public_url.as_deref(), self.public_url.as_deref(), head);
+        let (of_source, of_server) = (provider.public_url.as_deref(), self.public_url.as_deref());
+        let url = head::public_url(of_source, of_server, head, self.tls.is_some());
         let headers: Vec<_> =
             head.headers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
         let view = RequestView { method: head.method.as_str(), url: &url, headers: &headers, body };
@@ -298,7 +301,7 @@ impl Ingress {
         Ok(Taken { word, answer })
     }
 
-    fn refuse(
+    pub(super) fn refuse(
         &self,
         caller: Caller<'_>,
         way: Option<&Way>,

@@ -23,6 +23,8 @@ use super::limits::{
 pub(super) enum Refused {
     /// Not a request as HTTP or we want it; says what about it.
     Malformed(&'static str),
+    /// More headers than are read.
+    HeadTooLarge,
     /// Neither a webhook nor a health check.
     UnknownPath,
     /// No source of that name.
@@ -31,6 +33,8 @@ pub(super) enum Refused {
     Method,
     /// The source takes nothing from this address.
     Address(IpAddr),
+    /// The source wants a certificate of the client, who has none.
+    ClientCertificate,
     /// The token that the source wants besides is not there, or none of those that are live.
     Token(TokenRefusal),
     /// The body did not come in time.
@@ -86,10 +90,12 @@ impl Refused {
     pub(super) const fn code(&self) -> &'static str {
         match self {
             Self::Malformed(_) => "malformed",
+            Self::HeadTooLarge => "head_too_large",
             Self::UnknownPath => "not_found",
             Self::UnknownSource => "unknown_source",
             Self::Method => "method_not_allowed",
             Self::Address(_) => "address_not_allowed",
+            Self::ClientCertificate => "client_cert_missing",
             Self::Token(refusal) => refusal.code(),
             Self::Timeout => "request_timeout",
             Self::BodyIncomplete => "body_incomplete",
@@ -115,14 +121,17 @@ impl Refused {
         match self {
             Self::Malformed(_) | Self::BodyIncomplete => StatusCode::BAD_REQUEST,
             Self::UnknownPath | Self::UnknownSource => StatusCode::NOT_FOUND,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Timeout => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Encoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Unverified { status, .. } => *status,
-            Self::Address(_) | Self::Token(_) | Self::Handshake(_) | Self::HandshakeClosed => {
-                StatusCode::FORBIDDEN
-            }
+            Self::Address(_)
+            | Self::ClientCertificate
+            | Self::Token(_)
+            | Self::Handshake(_)
+            | Self::HandshakeClosed => StatusCode::FORBIDDEN,
             Self::Unusable(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::InACircle => StatusCode::LOOP_DETECTED,
             Self::TooFast { .. } | Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -173,10 +182,12 @@ impl Refused {
     pub(super) const fn is_a_strangers(&self) -> bool {
         match self {
             Self::Malformed(_)
+            | Self::HeadTooLarge
             | Self::UnknownPath
             | Self::UnknownSource
             | Self::Method
             | Self::Address(_)
+            | Self::ClientCertificate
             | Self::Token(_)
             | Self::Timeout
             | Self::BodyIncomplete
@@ -209,10 +220,12 @@ impl Refused {
     pub(super) fn sentence(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             Self::Malformed(what) => what,
+            Self::HeadTooLarge => "the request has too many headers",
             Self::UnknownPath => "nothing answers at this path; webhooks go to /webhook/SOURCE",
             Self::UnknownSource => "there is no such source",
             Self::Method => "this source takes no requests of this method",
             Self::Address(_) => "this source takes no requests from your address",
+            Self::ClientCertificate => "this source wants a client certificate",
             Self::Token(refusal) => return refusal.to_string().into(),
             Self::Timeout => "the body did not arrive in time",
             Self::BodyIncomplete => "the body broke off or is malformed",

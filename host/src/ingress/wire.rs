@@ -45,6 +45,8 @@ struct State {
     phase: Phase,
     since: Instant,
     deadline: Option<Instant>,
+    /// Requests that are being served: over HTTP/1 one at a time.
+    serving: usize,
     head: HeadLines,
     linger: Option<usize>,
     asked_to_end: bool,
@@ -66,6 +68,7 @@ impl Pace {
             phase: Phase::Silent,
             since: now,
             deadline: Some(now + patience.head),
+            serving: 0,
             head: HeadLines::default(),
             linger: None,
             asked_to_end: false,
@@ -79,6 +82,7 @@ impl Pace {
         let mut state = self.state.lock();
         let since = state.since;
         state.enter(Phase::Serving, since, None);
+        state.serving += 1;
         // It has found something to do, so another has to make place.
         state.asked_to_end = false;
         let head = std::mem::take(&mut state.head);
@@ -89,8 +93,17 @@ impl Pace {
     /// still taken.
     pub(super) fn answered(&self, linger: Option<usize>, now: Instant) {
         let mut state = self.state.lock();
-        state.enter(Phase::Idle, now, Some(self.patience.idle));
         state.linger = linger;
+        state.serving = state.serving.saturating_sub(1);
+        if state.serving == 0 {
+            state.enter(Phase::Idle, now, Some(self.patience.idle));
+        }
+    }
+
+    /// A request over HTTP/2, of which there may be others on the connection, until it is answered or given up.
+    pub(super) fn stream(self: &Arc<Self>) -> Stream {
+        self.serving();
+        Stream(Arc::clone(self))
     }
 
     /// The phase and when it must end.
@@ -153,6 +166,17 @@ impl Pace {
             Phase::Head => {}
         }
         state.head.feed(bytes);
+    }
+}
+
+/// One of several requests.
+#[derive(Debug)]
+pub(super) struct Stream(Arc<Pace>);
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // What is left of a stream's body is nobody else's on the connection.
+        self.0.answered(None, Instant::now());
     }
 }
 
@@ -335,6 +359,18 @@ mod tests {
         pace.arrived(b"O", later + Duration::from_secs(5));
         let due = later + PATIENCE.head;
         assert_eq!(pace.stand(), (Phase::Head, Some(due)), "more bytes buy no more time");
+    }
+
+    #[test]
+    fn a_connection_is_idle_when_the_last_of_its_requests_is_answered_or_given_up() {
+        let pace = Arc::new(Pace::new(PATIENCE, Instant::now()));
+        let (one, other) = (pace.stream(), pace.stream());
+        drop(one);
+        assert_eq!(pace.stand(), (Phase::Serving, None));
+        drop(other);
+        assert_eq!(pace.stand().0, Phase::Idle);
+        let _third = pace.stream();
+        assert_eq!(pace.stand(), (Phase::Serving, None));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ring::rand::SystemRandom;
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use weir::config::{self, Config};
@@ -18,6 +18,7 @@ use weir::observe::metrics::Metrics;
 use weir::routes::Routes;
 use weir::seal::Seal;
 use weir::shutdown::Drain;
+use weir::tls::{HTTP_2_OR_1, Tls};
 use weir_core::hops::HopKey;
 use weir_core::sign::{RequestDraft, Signing};
 use weir_core::time::{Clock, Timestamp};
@@ -132,7 +133,17 @@ impl Hub {
 
     /// A hub that does not know yet who gets events.
     pub(crate) async fn closed(server: &str, change: impl FnOnce(&mut Options)) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::closed_in(tempfile::tempdir().unwrap(), server, change).await
+    }
+
+    /// One whose configuration finds files in this folder.
+    pub(crate) async fn with_folder(dir: TempDir, server: &str) -> Self {
+        let hub = Self::closed_in(dir, server, |_| {}).await;
+        hub.health.set_routing_ready();
+        hub
+    }
+
+    async fn closed_in(dir: TempDir, server: &str, change: impl FnOnce(&mut Options)) -> Self {
         for (name, secret) in SECRETS {
             std::fs::write(dir.path().join(name), secret).unwrap();
         }
@@ -168,8 +179,14 @@ impl Hub {
         let routes = Routes::build(store.clone(), &config, [].into()).await.unwrap();
         let (metrics, drain) = (Metrics::new(), Drain::new());
         let health = Health::new(store.clone(), drain.clone());
+        let tls = config.server.tls.as_ref().map(|files| Tls::load(files, HTTP_2_OR_1));
+        let tls = tls.map(|tls| Arc::new(tls.unwrap()));
+        if let Some(tls) = tls.clone() {
+            tokio::spawn(tls.watch(drain.clone()));
+        }
         let ingress = Arc::new(Ingress::new(IngressParts {
             config: config.clone(),
+            tls,
             store: store.clone(),
             routes: Arc::new(routes),
             clock: clock.clone(),
@@ -288,7 +305,7 @@ pub(crate) fn request(path: &str, headers: &[(&str, &str)], body: &str) -> Strin
 }
 
 /// Reads one answer, or what there is of it if the connection ends before.
-pub(crate) async fn reply(stream: &mut TcpStream) -> Reply {
+pub(crate) async fn reply(stream: &mut (impl AsyncRead + Unpin)) -> Reply {
     let mut bytes = Vec::new();
     loop {
         if let Some(end) = bytes.windows(4).position(|w| w == b"\r\n\r\n") {
@@ -305,7 +322,7 @@ pub(crate) async fn reply(stream: &mut TcpStream) -> Reply {
 }
 
 /// Resolves when the other side has closed.
-pub(crate) async fn closed(stream: &mut TcpStream) -> usize {
+pub(crate) async fn closed(stream: &mut (impl AsyncRead + Unpin)) -> usize {
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).await.unwrap_or(0)
 }

@@ -10,3 +10,4 @@ mod keys;
 mod overload;
 mod published;
 mod requests;
+mod tls;

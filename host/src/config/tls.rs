@@ -1,0 +1,88 @@
+//! `[server.tls]` and `[admin.tls]`: certificates, by the files that they are in.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+use toml::de::DeValue;
+
+use super::surroundings::Surroundings;
+use super::tree::Section;
+use super::value::Value;
+use crate::tls::{Protocols, Tls as Serving};
+
+/// What to serve TLS with. The files are read again when they change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificate with those between it and its authority, PEM.
+    pub cert: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
+    /// Who vouches for clients, where clients have certificates.
+    pub client_ca: Option<ClientCa>,
+}
+
+/// Who vouches for clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCa {
+    /// The authorities' certificates, PEM.
+    pub file: PathBuf,
+    /// Whether a client without a certificate gets no connection.
+    pub required: bool,
+}
+
+/// Whether clients must have a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ClientCert {
+    Required,
+    Optional,
+}
+
+/// Reads the section `tls`, if the file has it, and tries its files.
+pub(super) fn read(
+    parent: &mut Section<'_>,
+    protocols: Protocols,
+    around: &Surroundings<'_>,
+) -> Option<Tls> {
+    let mut section = parent.section("tls");
+    let cert = section.maybe::<PathBuf>("cert");
+    let key = section.maybe::<PathBuf>("key");
+    let client_ca = section.maybe::<PathBuf>("client_ca");
+    let client_cert = section.maybe::<ClientCert>("client_cert");
+    section.finish();
+    if !section.is_given() {
+        return None;
+    }
+    for (name, value) in [("cert", &cert), ("key", &key)] {
+        if value.is_none() && !section.has(name) {
+            section.problem(name, "is missing; name a PEM file");
+        }
+    }
+    if client_cert.is_some() && client_ca.is_none() {
+        section.problem("client_cert", "means nothing without `client_ca`");
+    }
+    let required = client_cert.unwrap_or(ClientCert::Required) == ClientCert::Required;
+    let client_ca = client_ca.map(|file| ClientCa { file: around.resolve(&file), required });
+    let tls = Tls { cert: around.resolve(&cert?), key: around.resolve(&key?), client_ca };
+    if let Err(error) = Serving::load(&tls, protocols) {
+        section.problem("", error);
+        return None;
+    }
+    if std::fs::metadata(&tls.key).is_ok_and(|file| file.permissions().mode() & 0o004 != 0) {
+        let shown = tls.key.display();
+        section.warning(
+            "key",
+            format!("{shown} can be read by every user of this machine; chmod 600 it"),
+        );
+    }
+    Some(tls)
+}
+
+impl Value for ClientCert {
+    fn read(value: &DeValue<'_>) -> Result<Self, String> {
+        match &*String::read(value)? {
+            "required" => Ok(Self::Required),
+            "optional" => Ok(Self::Optional),
+            _ => Err("write \"required\" or \"optional\"".into()),
+        }
+    }
+}

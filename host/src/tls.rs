@@ -1,0 +1,280 @@
+//! TLS for what listens: a certificate, its key and whom to trust, read from files as a whole, and read again when they
+//! change. What does not hold together never replaces what does.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig};
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+use tokio::time::MissedTickBehavior;
+
+use crate::config::{ClientCa, Tls as Files};
+use crate::shutdown::Drain;
+
+/// How often it is looked whether the files have changed.
+const RESCAN: Duration = Duration::from_secs(2);
+/// Largest file of certificates, in bytes: a bundle of every public authority is a quarter of it.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// The protocols of a listener, most wanted first, as TLS names them.
+pub type Protocols = &'static [&'static [u8]];
+/// HTTP/2, and HTTP/1.1 for who does not know it.
+pub const HTTP_2_OR_1: Protocols = &[b"h2", b"http/1.1"];
+/// HTTP/1.1 alone.
+pub const HTTP_1: Protocols = &[b"http/1.1"];
+
+/// Why files cannot be served with. The operator's to mend.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// A file cannot be read.
+    #[error("{} cannot be read: {cause}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// A file is no PEM, or not of what it should hold.
+    #[error("{} holds no usable {what}: {cause}", path.display())]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// What it should hold.
+        what: &'static str,
+        /// What the parser said.
+        cause: pem::Error,
+    },
+    /// A certificate that nobody can be checked against.
+    #[error("{} holds a certificate that cannot be used to check clients: {cause}", path.display())]
+    Authority {
+        /// The file.
+        path: PathBuf,
+        /// What TLS said.
+        cause: rustls::Error,
+    },
+    /// No one to check clients against.
+    #[error("clients cannot be checked: {0}")]
+    Verifier(VerifierBuilderError),
+    /// Certificate and key do not belong together, or are of a kind that is not served with.
+    #[error("certificate and key cannot be served with: {0}")]
+    Unusable(rustls::Error),
+}
+
+/// What a listener serves with now.
+#[derive(Debug)]
+pub struct Tls {
+    files: Files,
+    protocols: Protocols,
+    current: ArcSwap<ServerConfig>,
+    /// Of the files as they were read last, good or not.
+    seen: Mutex<[u8; 32]>,
+}
+
+/// The files as read.
+struct Read {
+    cert: Vec<u8>,
+    key: Vec<u8>,
+    client_ca: Option<Vec<u8>>,
+}
+
+impl Tls {
+    /// Reads the files.
+    pub fn load(files: &Files, protocols: Protocols) -> Result<Self, TlsError> {
+        let read = Read::all(files)?;
+        Ok(Self {
+            current: ArcSwap::from_pointee(made(files, &read, protocols)?),
+            files: files.clone(),
+            protocols,
+            seen: Mutex::new(read.digest()),
+        })
+    }
+
+    /// What the next connection is served with.
+    #[must_use]
+    pub fn current(&self) -> Arc<ServerConfig> {
+        self.current.load_full()
+    }
+
+    /// Looks again and again whether the files have changed, until claiming stops.
+    pub async fn watch(self: Arc<Self>, drain: Drain) {
+        let mut tick = tokio::time::interval(RESCAN);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = drain.claiming_stopped() => return,
+                _ = tick.tick() => {}
+            }
+            let tls = self.clone();
+            // A file system that hangs must not hold up a thread that others need.
+            if let Err(error) = tokio::task::spawn_blocking(move || tls.look()).await {
+                tracing::error!(%error, "certificates were not looked at");
+            }
+        }
+    }
+
+    /// Takes the files over if they have changed and are good.
+    fn look(&self) {
+        let cert = self.files.cert.display();
+        let read = match Read::all(&self.files) {
+            Ok(read) => read,
+            // Said once: the files as they are not have a digest too.
+            Err(error) => return self.keep(&error, Sha256::digest(error.to_string()).into()),
+        };
+        let digest = read.digest();
+        if *self.seen.lock() == digest {
+            return;
+        }
+        match made(&self.files, &read, self.protocols) {
+            Ok(config) => {
+                self.current.store(Arc::new(config));
+                *self.seen.lock() = digest;
+                tracing::info!(%cert, "certificate replaced; the next connections get it");
+            }
+            Err(error) => self.keep(&error, digest),
+        }
+    }
+
+    fn keep(&self, error: &TlsError, digest: [u8; 32]) {
+        let before = std::mem::replace(&mut *self.seen.lock(), digest);
+        if before != digest {
+            let cert = self.files.cert.display();
+            tracing::error!(%cert, %error, "changed certificate files cannot be used; the last good ones are kept");
+        }
+    }
+}
+
+impl Read {
+    fn all(files: &Files) -> Result<Self, TlsError> {
+        let ca = files.client_ca.as_ref().map(|ca| contents(&ca.file));
+        Ok(Self {
+            cert: contents(&files.cert)?,
+            key: contents(&files.key)?,
+            client_ca: ca.transpose()?,
+        })
+    }
+
+    fn digest(&self) -> [u8; 32] {
+        let mut all = Sha256::new();
+        for file in [Some(&self.cert), Some(&self.key), self.client_ca.as_ref()].iter().flatten() {
+            all.update(file.len().to_le_bytes());
+            all.update(file);
+        }
+        all.finalize().into()
+    }
+}
+
+fn contents(path: &Path) -> Result<Vec<u8>, TlsError> {
+    let read = || {
+        if fs::metadata(path)?.len() > FILE_BYTES_MAX {
+            return Err(io::Error::other("larger than 1MiB"));
+        }
+        fs::read(path)
+    };
+    read().map_err(|cause| TlsError::Unreadable { path: path.into(), cause })
+}
+
+fn made(files: &Files, read: &Read, protocols: Protocols) -> Result<ServerConfig, TlsError> {
+    let crypto = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(crypto.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(TlsError::Unusable)?;
+    let builder = match files.client_ca.as_ref().zip(read.client_ca.as_ref()) {
+        None => builder.with_no_client_auth(),
+        Some((ClientCa { file, required }, pem)) => {
+            let mut roots = RootCertStore::empty();
+            for authority in certificates(file, pem)? {
+                let unusable = |cause| TlsError::Authority { path: file.clone(), cause };
+                roots.add(authority).map_err(unusable)?;
+            }
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), crypto);
+            let verifier = if *required { verifier } else { verifier.allow_unauthenticated() };
+            builder.with_client_cert_verifier(verifier.build().map_err(TlsError::Verifier)?)
+        }
+    };
+    let chain = certificates(&files.cert, &read.cert)?;
+    let key = PrivateKeyDer::from_pem_slice(&read.key).map_err(|cause| TlsError::Pem {
+        path: files.key.clone(),
+        what: "private key",
+        cause,
+    })?;
+    let mut config = builder.with_single_cert(chain, key).map_err(TlsError::Unusable)?;
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    Ok(config)
+}
+
+/// At least one.
+fn certificates(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let failed = |cause| TlsError::Pem { path: path.into(), what: "certificate", cause };
+    let all = CertificateDer::pem_slice_iter(text).collect::<Result<Vec<_>, _>>();
+    match all.map_err(failed)? {
+        none if none.is_empty() => Err(failed(pem::Error::NoItemsFound)),
+        all => Ok(all),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn write(folder: &TempDir, key_of: Option<&KeyPair>) -> KeyPair {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["hub".to_owned()]).unwrap();
+        let cert = params.self_signed(&key).unwrap();
+        fs::write(folder.path().join("cert"), cert.pem()).unwrap();
+        fs::write(folder.path().join("key"), key_of.unwrap_or(&key).serialize_pem()).unwrap();
+        key
+    }
+
+    fn files(folder: &TempDir) -> Files {
+        let path = |name| folder.path().join(name);
+        Files { cert: path("cert"), key: path("key"), client_ca: None }
+    }
+
+    #[test]
+    fn what_cannot_be_served_with_never_replaces_what_can() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = write(&folder, None);
+        let tls = Tls::load(&files(&folder), HTTP_1).unwrap();
+        let good = tls.current();
+        tls.look();
+        assert!(Arc::ptr_eq(&good, &tls.current()), "nothing has changed");
+        // A certificate that does not belong to its key, none at all, and no file.
+        write(&folder, Some(&first));
+        tls.look();
+        assert!(Arc::ptr_eq(&good, &tls.current()));
+        fs::write(folder.path().join("cert"), "garbage").unwrap();
+        tls.look();
+        fs::remove_file(folder.path().join("key")).unwrap();
+        tls.look();
+        assert!(Arc::ptr_eq(&good, &tls.current()));
+        write(&folder, None);
+        tls.look();
+        assert!(!Arc::ptr_eq(&good, &tls.current()), "and then a good one is taken");
+    }
+
+    #[test]
+    fn what_is_wrong_with_files_is_said_with_their_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let said = || Tls::load(&files(&folder), HTTP_1).unwrap_err().to_string();
+        assert!(said().contains("cert cannot be read: No such file"), "{}", said());
+        let other = KeyPair::generate().unwrap();
+        write(&folder, Some(&other));
+        assert!(said().starts_with("certificate and key cannot be served with"), "{}", said());
+        fs::write(folder.path().join("key"), "garbage").unwrap();
+        assert!(said().contains("key holds no usable private key"), "{}", said());
+        fs::write(folder.path().join("cert"), "garbage").unwrap();
+        assert!(said().contains("cert holds no usable certificate"), "{}", said());
+    }
+}
