@@ -14,6 +14,7 @@ use weir_core::hops::HopKey;
 use weir_core::time::Clock;
 use weir_engine::{CompileLimits, Compiler, Engine};
 use weir_store::Store;
+use weir_store::quarantine::Quarantine;
 use weir_store::sqlite::Options;
 
 use crate::admin::token::Token;
@@ -189,6 +190,7 @@ impl Hub {
             hops: hops.clone(),
             fetcher: Arc::new(Fetcher::new(&config.fetch).context("cannot set up TLS")?),
             seal: Arc::new(Seal::load_or_make(&config.data_dir)?),
+            quarantine: quarantine(&config, &clock)?,
         }));
         let egress = Egress::new(EgressParts {
             config: config.clone(),
@@ -469,6 +471,17 @@ fn direct(
     let Some(webhook) = &config.alerts.unstored else { return Ok(None) };
     let direct = Direct::new(webhook, hops, clock.clone()).context("alerts.alert_url")?;
     Ok(Some(Arc::new(direct)))
+}
+
+/// A file beside the store's, and never in its way.
+fn quarantine(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Option<Quarantine>> {
+    let settings = &config.quarantine;
+    if !settings.enabled {
+        return Ok(None);
+    }
+    let file = config.data_dir.join("quarantine.db");
+    let opened = Quarantine::open(&file, settings.budgets, settings.life, clock.clone());
+    opened.map(Some).with_context(|| format!("cannot open {}", file.display()))
 }
 
 /// How the API asks `keeper` for a list.

@@ -93,6 +93,8 @@ ids! {
     AttemptId, "att_", "attempt";
     /// A message to a destination; always an outward id.
     MessageId, "msg_", "message";
+    /// A request that was not believed and is kept apart.
+    QuarantineId, "qrt_", "quarantine";
 }
 
 #[cfg(test)]

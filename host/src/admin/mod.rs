@@ -156,6 +156,10 @@ impl Admin {
             .route("/api/v1/destinations", get(api::parts::destinations))
             .route("/api/v1/holds", get(api::holds::list).post(api::holds::place))
             .route("/api/v1/holds/{id}", delete(api::holds::release))
+            .route("/api/v1/quarantine", get(api::quarantine::list))
+            .route("/api/v1/quarantine/release", post(api::quarantine::release_all))
+            .route("/api/v1/quarantine/{id}", get(api::quarantine::show))
+            .route("/api/v1/quarantine/{id}/release", post(api::quarantine::release))
             .route("/api/v1/sources", get(api::sources::list))
             .route(
                 "/api/v1/sources/{name}/secret-window",

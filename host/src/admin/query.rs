@@ -8,6 +8,7 @@ use weir_core::delivery::{DeliveryState, EventStatus};
 use weir_core::event::EventType;
 use weir_core::name::{HUB_SOURCE, HandlerName, SourceName, Target};
 use weir_core::time::Timestamp;
+use weir_store::quarantine::Wanted;
 use weir_store::query::{DeliveryFilter, EventFilter, Page};
 
 /// Most entries of a page.
@@ -123,6 +124,26 @@ pub(super) fn dead_letters(raw: Option<&str>) -> Result<(DeliveryFilter, Page), 
     let page = page(&mut query)?;
     query.finish()?;
     Ok((DeliveryFilter { state: Some(DeliveryState::DeadLetter), target }, page))
+}
+
+/// `source`, `released`, `limit`, `cursor`.
+pub(super) fn quarantine(raw: Option<&str>) -> Result<Wanted, BadQuery> {
+    let mut query = Query::parse(raw)?;
+    let source = query.take("source", source)?;
+    let released =
+        query.take("released", |t| t.parse().map_err(|_| "write true or false".to_owned()))?;
+    let page = page(&mut query)?;
+    query.finish()?;
+    let after = page.after.map(|text| text.parse()).transpose();
+    let invalid =
+        |_| BadQuery::Invalid { key: "cursor", why: "not a cursor that was given out".into() };
+    Ok(Wanted {
+        source: source.map(|source| source.as_str().into()),
+        released_too: released.unwrap_or(false),
+        after: after.map_err(invalid)?,
+        oldest_first: false,
+        limit: page.limit,
+    })
 }
 
 /// `full`: the whole payload and not its first bytes.

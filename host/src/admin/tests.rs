@@ -78,6 +78,7 @@ async fn ingress(
         responders: None,
         hops: Arc::new(HopKey::new(&[7; 32])),
         seal: Arc::new(Seal::new(&[7; 32])),
+        quarantine: None,
     }))
 }
 

@@ -16,6 +16,7 @@ mod holds;
 pub(crate) mod output;
 mod pinned;
 mod providers;
+mod quarantine;
 mod replay;
 mod secret;
 mod send;
@@ -66,6 +67,7 @@ pub enum Command {
     Holds(holds::HoldsArgs),
     Sources(sources::SourcesArgs),
     ConfirmTime(confirm_time::ConfirmTimeArgs),
+    Quarantine(quarantine::QuarantineArgs),
     Secret(secret::SecretArgs),
     Config(ConfigArgs),
     Providers(providers::ProvidersArgs),
@@ -156,6 +158,7 @@ pub fn run(hosting: Hosting) -> ExitCode {
         Command::Holds(args) => wait_for(holds::holds(&args, output)),
         Command::Sources(args) => wait_for(sources::run(&args, output)),
         Command::ConfirmTime(args) => wait_for(confirm_time::run(&args, output)),
+        Command::Quarantine(args) => wait_for(quarantine::run(&args, output)),
     };
     match done {
         Ok(()) => Exit::Success.into(),

@@ -20,7 +20,7 @@ use super::surroundings::Surroundings;
 use super::tree::{Report, Section, parse};
 use super::{
     Config, DEFAULTS, admin, alerts, destination, development, fetch, log, plugins, providers,
-    responder, route, server, source, store,
+    quarantine, responder, route, server, source, store,
 };
 
 /// The file that is read if none is named.
@@ -208,6 +208,7 @@ pub(super) fn read<'t>(
     let shutdown_grace = log::shutdown_grace(root.section("shutdown"));
     let log = log::read(root.section("log"));
     let fetch = fetch::read(root.section("fetch"));
+    let quarantine = quarantine::read(root.section("quarantine"));
     providers::read(root.section("providers"), catalog, around);
 
     // Where a section is wrong, what depends on it is judged by the built-in one, so that its problems show too.
@@ -242,6 +243,7 @@ pub(super) fn read<'t>(
         shutdown_grace: shutdown_grace?,
         log: log?,
         fetch: fetch?,
+        quarantine: quarantine?,
         sources: ways.sources,
         destinations: ways.destinations,
         routes: ways.routes,

@@ -18,6 +18,7 @@ mod place;
 mod plugins;
 mod problem;
 mod providers;
+mod quarantine;
 mod responder;
 mod retry;
 mod route;
@@ -58,6 +59,7 @@ pub use place::Place;
 pub use plugins::{Plugins, Runs};
 pub use problem::{ConfigErrors, Problem};
 pub use providers::provider_file;
+pub use quarantine::Quarantine;
 pub use responder::{Responder, Responders};
 pub use route::Route;
 pub use server::Server;
@@ -98,6 +100,8 @@ pub struct Config {
     pub log: Log,
     /// What the hub gets by itself.
     pub fetch: Fetch,
+    /// What is kept of requests that were not believed.
+    pub quarantine: Quarantine,
     /// Ways in.
     pub sources: BTreeMap<SourceName, Arc<Source>>,
     /// Ways out.

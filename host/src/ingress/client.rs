@@ -86,6 +86,11 @@ impl Client {
 }
 
 impl Caller<'_> {
+    /// Who sent a request that was kept, and owes nothing for it any more.
+    pub(super) fn of_kept(address: IpAddr) -> Self {
+        Self { address, network: None, has_certificate: false, credit: None }
+    }
+
     /// A request of its was verified.
     pub(super) fn verified(&self) {
         self.credit.inspect(|credit| credit.earn());

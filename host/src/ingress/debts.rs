@@ -4,8 +4,9 @@
 //! Only refusals are charged, so a sender whose requests verify never comes to owe anything. A debt is to one source:
 //! junk for one costs its address nothing at another.
 
+use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use weir_core::rate::{Bucket, Rate};
@@ -28,6 +29,19 @@ impl Network {
             IpAddr::V6(v6) => {
                 let [a, b, c, d, e, f, g, h, ..] = v6.octets();
                 Self::V6([a, b, c, d, e, f, g, h])
+            }
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::V4(octets) => fmt::Display::fmt(&Ipv4Addr::from(*octets), f),
+            Self::V6(first) => {
+                let mut octets = [0; 16];
+                octets[..8].copy_from_slice(first);
+                write!(f, "{}/64", Ipv6Addr::from(octets))
             }
         }
     }

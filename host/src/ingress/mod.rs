@@ -5,7 +5,8 @@
 //! stranger's appetite in bounds stands around them (`listener`, `roll`, `connection`, `secure`, `wire`, `body`,
 //! `budget`, `client`, `debts`).
 //!
-//! `ways` holds the sources in force, `published` the keys that their senders publish, and `hand_over` takes the secrets
+//! `ways` holds the sources in force, `published` the keys that their senders publish, `quarantine` what was not
+//! believed, and `hand_over` takes the secrets
 //! that some hand over. `respond` waits, within a deadline, for a source whose answer is a handler's reply.
 //!
 //! What may not live here: running handlers, SQL, the name of a provider.
@@ -23,6 +24,7 @@ mod limits;
 mod listener;
 mod problem;
 mod published;
+mod quarantine;
 mod receive;
 mod redact;
 mod refusal_log;
@@ -49,6 +51,7 @@ use weir_core::hops::HopKey;
 use weir_core::name::SourceName;
 use weir_core::rate::Rate;
 use weir_core::time::Clock;
+use weir_store::quarantine::Quarantine;
 use weir_store::registry::{CasOutcome, Kind};
 use weir_store::{Store, StoreError};
 
@@ -63,6 +66,7 @@ use crate::shutdown::Drain;
 use crate::tls::Tls;
 
 pub use hand_over::WindowRefused;
+pub use quarantine::{Release, Shown};
 pub use way::SourceStatus;
 
 use budget::Budget;
@@ -106,6 +110,8 @@ pub struct IngressParts {
     pub fetcher: Arc<Fetcher>,
     /// Seals what must be kept and not be read.
     pub seal: Arc<Seal>,
+    /// Where requests are kept that were not believed; without it they are not.
+    pub quarantine: Option<Quarantine>,
 }
 
 /// The way in for webhooks.
@@ -114,6 +120,7 @@ pub struct Ingress {
     ways: Ways,
     windows: Windows,
     seal: Arc<Seal>,
+    quarantine: Option<Quarantine>,
     public_url: Option<String>,
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
@@ -156,6 +163,7 @@ impl Ingress {
             hops,
             fetcher,
             seal,
+            quarantine,
         } = parts;
         let server = &config.server;
         let ways = Ways::new(config.sources.clone(), server.clone(), metrics.clone(), fetcher);
@@ -164,6 +172,7 @@ impl Ingress {
             ways,
             windows: Windows::default(),
             seal,
+            quarantine,
             public_url: server.public_url.clone(),
             http1: connection::http1(server),
             http2: secure::http2(server),

@@ -15,7 +15,7 @@ use weir_core::payload::Payload;
 use weir_core::time::Timestamp;
 use weir_core::verify::{KeyRef, RequestView, Verification, Verified};
 use weir_store::StoreError;
-use weir_store::hot::{DedupKey, EventIngested, NewEvent, NewRequest};
+use weir_store::hot::{DedupKey, EventIngested, Ingested, NewEvent, NewRequest};
 
 use super::answer::{self, Answer};
 use super::client::{Caller, Client};
@@ -30,7 +30,7 @@ use crate::observe::metrics::SourceMetrics;
 use crate::routes;
 
 /// What a request turned out to be.
-enum Understood {
+pub(super) enum Understood {
     /// It wants an answer and is no event.
     Handshake(HandshakeAnswer),
     /// It carries events.
@@ -133,11 +133,10 @@ impl Ingress {
             return Err(Refused::NotReady);
         }
         let (body, share) = body::read(body, way.limits, &self.budget).await?;
-        let mut understood = self.understand(way, head, &body, caller)?;
-        if let Understood::Unkeyed(key) = &understood {
-            Box::pin(self.get_key(way, key)).await?;
-            understood = self.understand(way, head, &body, caller)?;
-        }
+        let understood = self.understand_with_keys(way, head, &body, caller, self.clock.now());
+        let understood = understood.await.inspect_err(|refused| {
+            self.put_aside(way, head, &body, caller, refused);
+        })?;
         match understood {
             Understood::Unkeyed(_) => Err(Refused::KeyUnavailable),
             Understood::Handshake(reply) => Box::pin(self.shake_hands(way, reply)).await,
@@ -152,6 +151,27 @@ impl Ingress {
         }
     }
 
+    /// Understands a request, with a key that its sender publishes if it takes one.
+    pub(super) async fn understand_with_keys(
+        &self,
+        way: &Way,
+        head: &Parts,
+        body: &Bytes,
+        caller: Caller<'_>,
+        now: Timestamp,
+    ) -> Result<Understood, Refused> {
+        let understood = self.understand(way, head, body, caller, now)?;
+        let Understood::Unkeyed(key) = &understood else { return Ok(understood) };
+        Box::pin(self.get_key(way, key)).await?;
+        self.understand(way, head, body, caller, now)
+    }
+
+    /// The URL that the sender believes it calls.
+    pub(super) fn signed_url(&self, way: &Way, head: &Parts) -> String {
+        let of_source = way.source.provider.public_url.as_deref();
+        head::public_url(of_source, self.public_url.as_deref(), head, self.tls.is_some())
+    }
+
     /// Everything between reading a request and storing it: no waiting, no disk.
     fn understand(
         &self,
@@ -159,10 +179,10 @@ impl Ingress {
         head: &Parts,
         body: &Bytes,
         caller: Caller<'_>,
+        now: Timestamp,
     ) -> Result<Understood, Refused> {
         let provider = &*way.source.provider;
-        let (of_source, of_server) = (provider.public_url.as_deref(), self.public_url.as_deref());
-        let url = head::public_url(of_source, of_server, head, self.tls.is_some());
+        let url = self.signed_url(way, head);
         let headers: Vec<_> =
             head.headers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
         let view = RequestView { method: head.method.as_str(), url: &url, headers: &headers, body };
@@ -170,7 +190,7 @@ impl Ingress {
         if let Some(reply) = unsigned_handshake(way, &facts) {
             return reply;
         }
-        let verified = match verify(way, &view, self.clock.now())? {
+        let verified = match verify(way, &view, now)? {
             Proof::Given(verified) => verified,
             Proof::NeedsKey(key) => return Ok(Understood::Unkeyed(key)),
         };
@@ -275,12 +295,8 @@ impl Ingress {
         events.into_iter().map(new).collect()
     }
 
-    async fn store(
-        &self,
-        way: &Way,
-        request: NewRequest,
-        is_batch: bool,
-    ) -> Result<Taken, Refused> {
+    /// Stores a request, and counts its events.
+    pub(super) async fn ingest(&self, way: &Way, request: NewRequest) -> Result<Ingested, Refused> {
         let (store, metrics) = (Arc::clone(&self.store), Arc::clone(&way.metrics));
         // Counted where it is known, even if the sender has gone by then.
         let stored = ToTheEnd::new(async move {
@@ -290,7 +306,16 @@ impl Ingress {
             }
             result
         });
-        let ingested = stored.await.unwrap_or(Err(StoreError::Closed)).map_err(Refused::Store)?;
+        stored.await.unwrap_or(Err(StoreError::Closed)).map_err(Refused::Store)
+    }
+
+    async fn store(
+        &self,
+        way: &Way,
+        request: NewRequest,
+        is_batch: bool,
+    ) -> Result<Taken, Refused> {
+        let ingested = self.ingest(way, request).await?;
         let word = answer::word(&ingested.events);
         let (source, events) = (way.source.name.as_str(), ingested.events.len());
         tracing::debug!(source, events, word, "request taken in");

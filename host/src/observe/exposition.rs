@@ -68,6 +68,7 @@ metrics! {
     ID_REUSED = Counter "weir_events_id_reused_total" ["source"] "Events stored whose sender's id was seen before with another body";
     UNROUTED = Counter "weir_events_unrouted_total" ["source"] "Events stored that go to nobody";
     REPLIES = Counter "weir_replies_total" ["source", "result"] "Requests of sources with a responder, by where their answer came from";
+    QUARANTINED = Counter "weir_quarantined_total" ["source", "result"] "Requests that were not believed, kept in the quarantine or dropped for want of room on the way there";
     RUNNING = Gauge "weir_attempts_running" [] "Attempts under way, of handlers and destinations";
     ATTEMPTS = Counter "weir_attempts_total" ["target", "outcome"] "Attempts ended";
     TOOK = Histogram "weir_attempt_duration_seconds" ["target"] "How long attempts took";
@@ -182,6 +183,9 @@ impl Collect {
         counters(UNROUTED, |s| &s.unrouted)?;
         out.begin(REPLIES, |m| {
             sources.iter().try_for_each(|(name, s)| m.by_code(Some(name), &s.replies))
+        })?;
+        out.begin(QUARANTINED, |m| {
+            sources.iter().try_for_each(|(name, s)| m.by_code(Some(name), &s.quarantined))
         })
     }
 

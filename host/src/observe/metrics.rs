@@ -210,6 +210,7 @@ pub struct SourceMetrics {
     pub(super) duplicate: Counter,
     pub(super) id_reused: Counter,
     pub(super) unrouted: Counter,
+    pub(super) quarantined: ByCode,
     pub(super) replies: ByCode,
     /// Milliseconds between the start of the process and the last request taken, plus one; 0 for never.
     last_taken: AtomicU64,
@@ -226,6 +227,7 @@ impl SourceMetrics {
             duplicate: Counter::default(),
             id_reused: Counter::default(),
             unrouted: Counter::default(),
+            quarantined: ByCode::default(),
             replies: ByCode::default(),
             last_taken: AtomicU64::new(0),
         }
@@ -255,6 +257,11 @@ impl SourceMetrics {
     /// An event was stored whose sender's id was seen before with another body.
     pub fn id_reused(&self) {
         self.id_reused.inc();
+    }
+
+    /// A request that was not believed was `kept` in the quarantine, or `dropped` for want of room on the way there.
+    pub fn quarantined(&self, result: &'static str) {
+        self.quarantined.inc(result);
     }
 
     /// A stored event goes to nobody.

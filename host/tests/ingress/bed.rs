@@ -23,6 +23,7 @@ use weir_core::hops::HopKey;
 use weir_core::sign::{RequestDraft, Signing};
 use weir_core::time::{Clock, Timestamp};
 use weir_store::Store;
+use weir_store::quarantine::Quarantine;
 use weir_store::query::{EventFilter, Page, StoredRequest};
 use weir_store::sqlite::{self, Options};
 
@@ -197,6 +198,7 @@ impl Hub {
             hops: Arc::new(hop_key()),
             fetcher: Arc::new(Fetcher::new(&config.fetch).unwrap()),
             seal: Arc::new(Seal::new(&[7; 32])),
+            quarantine: Some(quarantine(dir.path(), &config)),
         }));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
@@ -206,10 +208,17 @@ impl Hub {
 
     /// The hub after a restart.
     pub(crate) async fn restarted(self) -> Self {
+        self.restarted_after(|_| {}).await
+    }
+
+    /// The hub after a restart before which something happened to its folder.
+    pub(crate) async fn restarted_after(self, meanwhile: impl FnOnce(&std::path::Path)) -> Self {
         self.drain.stop_accepting();
         self.drain.stop_waiting();
         self.running.await.unwrap();
         self.store.close().await.unwrap();
+        drop(self.ingress);
+        meanwhile(self.dir.path());
         let hub = Self::again_in(self.dir, self.config, |_| {}).await;
         hub.health.set_routing_ready();
         hub
@@ -296,6 +305,12 @@ impl Hub {
 pub(crate) fn junk(source: &str) -> String {
     let signature = format!("sha256={}", "00".repeat(32));
     request(&format!("/webhook/{source}"), &[("x-hub-signature-256", &signature)], "{}")
+}
+
+fn quarantine(dir: &std::path::Path, config: &Config) -> Quarantine {
+    let settings = &config.quarantine;
+    let file = dir.join("quarantine.db");
+    Quarantine::open(&file, settings.budgets, settings.life, HandClock::at(NOW_MS)).unwrap()
 }
 
 pub(crate) fn request(path: &str, headers: &[(&str, &str)], body: &str) -> String {

@@ -9,5 +9,6 @@ mod hand_over;
 mod keys;
 mod overload;
 mod published;
+mod quarantine;
 mod requests;
 mod tls;

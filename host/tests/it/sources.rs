@@ -162,3 +162,36 @@ async fn a_secret_is_handed_over_once_and_outlives_a_crash() {
     assert_eq!(hub.post("tasks", &headers, body).await.status, 401);
     assert!(!hub.log.all().contains(secret));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_requests_that_a_wrong_secret_refused_come_in_once_when_it_is_mended() {
+    let hub = TestHub::new().source("github", "github", "not the one").start().await;
+    for n in 0..100 {
+        let refused = hub.push("push", &format!("q{n}"), b"{}").await.refused();
+        assert_eq!(refused, (401, "signature_mismatch".into()));
+    }
+    let listed = async || told(&hub.cli(&["quarantine", "list", "--limit", "1000", "--json"]));
+    until("all of them to be kept", async || {
+        let found = listed().await.lines().count();
+        if found == 100 { Ok(()) } else { Err(format!("{found} kept")) }
+    })
+    .await;
+    let said = told(&hub.cli(&["quarantine", "release"]));
+    assert!(said.starts_with("0 let in, 100 still refused"), "{said}");
+
+    write(&hub, "github.secret", crate::hub::SECRET);
+    until_answered(&hub, "another", 200).await;
+    let said = told(&hub.cli(&["quarantine", "release"]));
+    // Those that were sent while the secret was not yet in force are let in beside the hundred; a repeat is one event.
+    assert!(!said.starts_with("0 let in") && said.contains(", 0 still refused"), "{said}");
+    let events = || {
+        let args = ["events", "--source", "github", "--limit", "1000", "--json"];
+        told(&hub.cli(&args)).lines().count()
+    };
+    assert_eq!(events(), 101);
+    assert!(told(&hub.cli(&["quarantine", "release"])).starts_with("0 let in, 0 still refused"));
+    assert_eq!(told(&hub.cli(&["quarantine", "list"])).trim(), "nothing is in quarantine");
+    let shown = told(&hub.cli(&["quarantine", "list", "--released", "--limit", "1"]));
+    assert!(shown.contains("qrt_") && shown.contains("evt_"), "{shown}");
+    assert_eq!(events(), 101);
+}

@@ -5,6 +5,7 @@ pub(super) mod events;
 pub(super) mod health;
 pub(super) mod holds;
 pub(super) mod parts;
+pub(super) mod quarantine;
 pub(super) mod replay;
 pub(super) mod sources;
 pub(super) mod why;

@@ -1,0 +1,116 @@
+//! `/api/v1/quarantine`: requests that were not believed, and letting them in.
+
+use axum::extract::rejection::BytesRejection;
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use weir_core::id::QuarantineId;
+use weir_core::payload::Payload;
+use weir_store::quarantine::{Quarantined, Wanted};
+
+use super::{Answer, Hub, Id, Problem, StatusCode, Uri, asked, id, json, query, views};
+use crate::ingress::{Release, Shown};
+
+/// Requests that one call lets in: it is answered when all of them are.
+const RELEASED_MAX: usize = 100;
+
+/// Which requests to let in.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::admin) struct Which {
+    /// Of this source only.
+    source: Option<String>,
+    /// After this one, in the order in which they came: the `next` of the answer before.
+    after: Option<String>,
+}
+
+/// Kept requests, newest first.
+pub(in crate::admin) async fn list(hub: Hub, uri: Uri) -> Answer {
+    let wanted = query::quarantine(uri.query())?;
+    let limit = wanted.limit;
+    let found = hub.ingress.quarantined(wanted).await?;
+    let next = found.last().filter(|_| found.len() == limit).map(|last| last.id);
+    let items: Vec<_> = found.iter().map(view).collect();
+    json::answer(StatusCode::OK, &json!({ "items": items, "next": next }))
+}
+
+/// One with its headers and the beginning of its body.
+pub(in crate::admin) async fn show(hub: Hub, path: Id, uri: Uri) -> Answer {
+    query::none(uri.query())?;
+    let shown = hub.ingress.show_quarantined(id(path)?).await?.ok_or_else(gone)?;
+    let Shown { request, headers, body } = shown;
+    let payload = Payload { headers, body };
+    let mut shown = view(&request);
+    shown["payload"] = json!(views::PayloadView::of(&payload, views::PREVIEW_BYTES));
+    json::answer(StatusCode::OK, &shown)
+}
+
+/// Lets one in.
+pub(in crate::admin) async fn release(hub: Hub, path: Id, uri: Uri) -> Answer {
+    query::none(uri.query())?;
+    let id: QuarantineId = id(path)?;
+    match hub.ingress.release(id).await? {
+        Release::Unknown => Err(gone()),
+        Release::In(events) => {
+            tracing::info!(request = %id, "an operator let a request in from the quarantine");
+            json::answer(StatusCode::OK, &json!({ "id": id, "events": events }))
+        }
+        Release::StillRefused(code) => {
+            let detail = format!("it is still not believed: {code}");
+            Err(Problem::new(StatusCode::CONFLICT, "still_refused", detail))
+        }
+    }
+}
+
+/// Lets in what is believed now, the oldest first.
+pub(in crate::admin) async fn release_all(
+    hub: Hub,
+    uri: Uri,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer {
+    query::none(uri.query())?;
+    let Which { source, after } = asked(body)?;
+    let bad = |code, detail: String| Problem::new(StatusCode::BAD_REQUEST, code, detail);
+    let source = source.map(|text| query::source(&text)).transpose();
+    let source = source.map_err(|detail| bad("invalid_source", detail))?;
+    let after = after.map(|text| text.parse()).transpose();
+    let after = after.map_err(|error| Problem::invalid_id(&error))?;
+    let wanted = Wanted {
+        source: source.map(|source| source.as_str().into()),
+        released_too: false,
+        after,
+        oldest_first: true,
+        limit: RELEASED_MAX,
+    };
+    let found = hub.ingress.quarantined(wanted).await?;
+    let next = found.last().filter(|_| found.len() == RELEASED_MAX).map(|last| last.id);
+    let (mut released, mut refused) = (Vec::new(), Vec::new());
+    for Quarantined { id, .. } in found {
+        match hub.ingress.release(id).await? {
+            Release::In(events) => released.push(json!({ "id": id, "events": events })),
+            Release::StillRefused(code) => refused.push(json!({ "id": id, "code": code })),
+            // It was too old in the meantime.
+            Release::Unknown => {}
+        }
+    }
+    let counts = (released.len(), refused.len());
+    tracing::info!(
+        released = counts.0,
+        refused = counts.1,
+        "an operator let requests in from the quarantine"
+    );
+    json::answer(StatusCode::OK, &json!({ "released": released, "refused": refused, "next": next }))
+}
+
+fn gone() -> Problem {
+    let detail = "there is no request with this id in the quarantine; it may have had to make room";
+    Problem::not_found("quarantined_not_found", detail)
+}
+
+fn view(request: &Quarantined) -> Value {
+    let Quarantined { id, source, address, at, code, size, released } = request;
+    json!({
+        "id": id, "source": source, "address": address, "received_at": at, "code": code,
+        "size": size, "events": released,
+    })
+}

@@ -1,0 +1,160 @@
+//! `weir quarantine`: requests that were not believed, and letting them in once the reason is mended.
+
+use std::num::NonZeroUsize;
+
+use serde_json::{Value, json};
+
+use super::client::{Hub, HubArgs, id};
+use super::error::CommandError;
+use super::events::{pages, text};
+use super::output::{Output, table};
+
+/// Most requests that one call prints.
+const LIMIT_MAX: usize = 10_000;
+
+/// List, show and let in requests whose signature was wrong.
+#[derive(Debug, Clone, clap::Args)]
+pub struct QuarantineArgs {
+    #[command(subcommand)]
+    pub act: QuarantineAct,
+}
+
+/// What to do.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum QuarantineAct {
+    /// List them, newest first
+    List {
+        /// Only of this source
+        #[arg(long)]
+        source: Option<String>,
+        /// Those too that were let in
+        #[arg(long)]
+        released: bool,
+        /// At most so many
+        #[arg(long, default_value = "50")]
+        limit: NonZeroUsize,
+        #[command(flatten)]
+        hub: HubArgs,
+    },
+    /// Show one with its headers and body
+    Show {
+        /// Its id, qrt_…
+        id: String,
+        #[command(flatten)]
+        hub: HubArgs,
+    },
+    /// Verify them again, as of when they came and with the secrets of now, and let in those that are believed
+    Release {
+        /// Their ids; all of them if none is said
+        ids: Vec<String>,
+        /// Only of this source
+        #[arg(long, conflicts_with = "ids")]
+        source: Option<String>,
+        #[command(flatten)]
+        hub: HubArgs,
+    },
+}
+
+pub(super) async fn run(args: &QuarantineArgs, output: Output) -> Result<(), CommandError> {
+    match &args.act {
+        QuarantineAct::List { source, released, limit, hub } => {
+            let filter = [("source", source.as_deref()), ("released", released.then_some("true"))];
+            let limit = limit.get().min(LIMIT_MAX);
+            list(&pages(&Hub::find(hub)?, "/api/v1/quarantine", &filter, limit).await?, output);
+            Ok(())
+        }
+        QuarantineAct::Show { id: request, hub } => {
+            let path = format!("/api/v1/quarantine/{}", id(request)?);
+            let shown = Hub::find(hub)?.get(&path, &[]).await?;
+            show(&shown, output);
+            Ok(())
+        }
+        QuarantineAct::Release { ids, source, hub } if ids.is_empty() => {
+            release_all(&Hub::find(hub)?, source.as_deref(), output).await
+        }
+        QuarantineAct::Release { ids, hub, .. } => {
+            let hub = Hub::find(hub)?;
+            for request in ids {
+                let path = format!("/api/v1/quarantine/{}/release", id(request)?);
+                let released = hub.post(&path).await?;
+                if output.json {
+                    output.value(&released);
+                } else {
+                    output.text(&format!("{request} is in: {}", list_of(&released["events"])));
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn release_all(hub: &Hub, source: Option<&str>, output: Output) -> Result<(), CommandError> {
+    let (mut released, mut refused) = (0, Vec::new());
+    let mut asked = json!({ "source": source });
+    loop {
+        let answer = hub.post_json("/api/v1/quarantine/release", &asked).await?;
+        if output.json {
+            output.value(&answer);
+        }
+        released += answer["released"].as_array().map_or(0, Vec::len);
+        refused.extend(answer["refused"].as_array().into_iter().flatten().cloned());
+        match answer["next"].as_str() {
+            Some(next) => asked["after"] = next.into(),
+            None => break,
+        }
+    }
+    if output.json {
+        return Ok(());
+    }
+    output.text(&format!("{released} let in, {} still refused", refused.len()));
+    if !refused.is_empty() {
+        let rows: Vec<_> =
+            refused.iter().map(|item| vec![text(&item["id"]), text(&item["code"])]).collect();
+        output.text(&table(&["ID", "REASON"], &rows));
+    }
+    Ok(())
+}
+
+fn list(items: &[Value], output: Output) {
+    if output.json {
+        items.iter().for_each(|item| output.value(item));
+    } else if items.is_empty() {
+        output.text("nothing is in quarantine");
+    } else {
+        let row = |item: &Value| {
+            let mut row: Vec<_> = ["id", "received_at", "source", "address", "code"]
+                .map(|key| text(&item[key]))
+                .to_vec();
+            row.push(list_of(&item["events"]));
+            row
+        };
+        let rows: Vec<_> = items.iter().map(row).collect();
+        output.text(&table(&["ID", "RECEIVED", "SOURCE", "FROM", "REASON", "LET IN AS"], &rows));
+    }
+}
+
+fn show(shown: &Value, output: Output) {
+    if output.json {
+        return output.value(shown);
+    }
+    let mut lines = vec![
+        format!("{}  {}", text(&shown["id"]), text(&shown["code"])),
+        format!(
+            "for {} from {} at {}",
+            text(&shown["source"]),
+            text(&shown["address"]),
+            text(&shown["received_at"])
+        ),
+    ];
+    for header in shown["payload"]["headers"].as_array().into_iter().flatten() {
+        lines.push(format!("{}: {}", text(&header["name"]), text(&header["text"])));
+    }
+    lines.push(String::new());
+    lines.push(text(&shown["payload"]["body"]["text"]));
+    output.text(&lines.join("\n"));
+}
+
+fn list_of(ids: &Value) -> String {
+    let ids = ids.as_array().into_iter().flatten().filter_map(Value::as_str);
+    ids.collect::<Vec<_>>().join(" ")
+}

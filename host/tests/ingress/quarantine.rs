@@ -1,0 +1,187 @@
+//! Requests that are not believed: kept apart, bounded, and let in once the reason is mended.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use weir::config::{self, Source};
+use weir::ingress::Release;
+use weir_core::name::SourceName;
+use weir_store::quarantine::{Quarantined, Wanted};
+
+use crate::bed::{Hub, NOW_MS, request};
+
+const RIGHT: &str = "what the sender signs with";
+
+fn sources(secret: &str) -> String {
+    format!(
+        "[sources.stripe]\nprovider = \"stripe\"\nsecrets = [\"{secret}\"]\n\
+         [sources.github]\nprovider = \"github\"\nsecrets = [\"{secret}\"]\n"
+    )
+}
+
+/// The sources as they are once the secret is mended.
+fn mended() -> BTreeMap<SourceName, Arc<Source>> {
+    let folder = tempfile::tempdir().unwrap();
+    config::load_text("weir.toml", &sources(RIGHT), folder.path(), true).unwrap().config.sources
+}
+
+/// A hub whose secret is not the sender's, and the sender's requests.
+struct Wrong {
+    hub: Hub,
+    sender: Hub,
+}
+
+impl Wrong {
+    async fn start(more: &str) -> Self {
+        let hub = Hub::of(&format!("{}{more}", sources("not the sender's"))).await;
+        Self { hub, sender: Hub::of(&sources(RIGHT)).await }
+    }
+
+    /// A genuine request, `skew_s` seconds old.
+    fn stripe(&self, id: &str, skew_s: u64) -> String {
+        let body = format!("{{\"id\":\"{id}\",\"type\":\"charge.succeeded\"}}");
+        self.sender.signed("stripe", &[], &body, skew_s)
+    }
+
+    /// What is kept, once it is so many.
+    async fn kept(&self, count: usize) -> Vec<Quarantined> {
+        kept(&self.hub, count).await
+    }
+}
+
+async fn kept(hub: &Hub, count: usize) -> Vec<Quarantined> {
+    loop {
+        let wanted = Wanted { limit: 1_000, oldest_first: true, ..Wanted::default() };
+        let found = hub.ingress.quarantined(wanted).await.unwrap();
+        if found.len() >= count {
+            assert_eq!(found.len(), count);
+            return found;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_wrong_secret_refused_is_let_in_once_when_it_is_mended() {
+    let wrong = Wrong::start("").await;
+    for n in 0..100 {
+        let reply = wrong.hub.raw(wrong.stripe(&format!("evt_{n}"), 0)).await;
+        assert_eq!(reply.problem(), (401, "signature_mismatch".into()));
+    }
+    let held = wrong.kept(100).await;
+    for one in &held[..3] {
+        let release = wrong.hub.ingress.release(one.id).await.unwrap();
+        assert_eq!(release, Release::StillRefused("signature_mismatch".into()));
+    }
+    wrong.hub.ingress.adopt(mended());
+    let mut events = Vec::new();
+    for one in &held {
+        match wrong.hub.ingress.release(one.id).await.unwrap() {
+            Release::In(ids) => events.extend(ids),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(wrong.hub.stored().await.len(), 100);
+    events.sort();
+    events.dedup();
+    assert_eq!(events.len(), 100);
+    // Again, and once more by the sender itself.
+    for one in &held {
+        let again = wrong.hub.ingress.release(one.id).await.unwrap();
+        assert!(matches!(again, Release::In(ids) if events.contains(&ids[0])));
+    }
+    let reply = wrong.hub.raw(wrong.stripe("evt_0", 0)).await;
+    assert_eq!(reply.json()["status"], "duplicate");
+    assert_eq!(wrong.hub.stored().await.len(), 100);
+    assert!(kept(&wrong.hub, 0).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_was_stale_when_it_came_stays_out_and_what_was_fresh_then_comes_in_later() {
+    let wrong = Wrong::start("").await;
+    wrong.hub.raw(wrong.stripe("evt_stale", 3_600)).await;
+    wrong.hub.raw(wrong.stripe("evt_fresh", 0)).await;
+    let held = wrong.kept(2).await;
+    wrong.hub.ingress.adopt(mended());
+    // Hours later; what counts is when they came.
+    wrong.hub.clock.set(NOW_MS + 7_200_000);
+    let release = async |n: usize| wrong.hub.ingress.release(held[n].id).await.unwrap();
+    assert_eq!(release(0).await, Release::StillRefused("timestamp_stale".into()));
+    assert!(matches!(release(1).await, Release::In(ids) if ids.len() == 1));
+    assert_eq!(&*kept(&wrong.hub, 1).await[0].code, "timestamp_stale");
+}
+
+#[tokio::test]
+async fn what_carries_no_signature_is_noise_and_is_not_kept() {
+    let wrong = Wrong::start("").await;
+    wrong.hub.post("/webhook/stripe", &[], "{}").await;
+    wrong.hub.post("/webhook/stripe", &[("x-hub-signature-256", "sha256=00")], "{}").await;
+    wrong.hub.post("/webhook/github", &[("x-hub-signature-256", "sha256=00")], "{}").await;
+    let held = wrong.kept(1).await;
+    assert_eq!((&*held[0].source, &*held[0].address), ("github", "127.0.0.1"));
+    assert_eq!(
+        wrong.hub.ingress.release("qrt_01K742SG000004ZX8H03JR4MD1".parse().unwrap()).await.unwrap(),
+        Release::Unknown
+    );
+}
+
+#[tokio::test]
+async fn an_address_keeps_no_more_than_its_share_and_loses_its_own_oldest() {
+    let wrong = Wrong::start("[quarantine]\nper_address = 5\n").await;
+    for n in 0..12 {
+        wrong.hub.raw(wrong.stripe(&format!("evt_{n}"), 0)).await;
+    }
+    // The last one in is there once all before it are.
+    let newest = |held: &[Quarantined]| held.iter().map(|one| one.id).max();
+    let mut before = None;
+    let held = loop {
+        let wanted = Wanted { limit: 1_000, oldest_first: true, ..Wanted::default() };
+        let held = wrong.hub.ingress.quarantined(wanted).await.unwrap();
+        if held.len() == 5 && newest(&held) == before {
+            break held;
+        }
+        before = newest(&held);
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(held.len(), 5);
+}
+
+#[tokio::test]
+async fn what_is_kept_outlives_a_restart_and_cannot_be_read_off_the_disk() {
+    let wrong = Wrong::start("").await;
+    let secret = "a token that strayed into a header";
+    let body = "{\"a body\":\"of a stranger\"}";
+    let headers = [("x-hub-signature-256", "sha256=00"), ("authorization", secret)];
+    wrong.hub.raw(request("/webhook/github", &headers, body)).await;
+    let held = wrong.kept(1).await;
+    let shown = wrong.hub.ingress.show_quarantined(held[0].id).await.unwrap().unwrap();
+    assert_eq!(&shown.body[..], body.as_bytes());
+    let authorization = shown.headers.iter().find(|(name, _)| &**name == "authorization").unwrap();
+    assert!(authorization.1.starts_with(b"fingerprint-"), "{authorization:?}");
+
+    let kept_on_disk = wrong.hub.on_disk();
+    for plain in [secret, "of a stranger"] {
+        assert!(
+            !kept_on_disk.windows(plain.len()).any(|bytes| bytes == plain.as_bytes()),
+            "{plain}"
+        );
+    }
+    let hub = wrong.hub.restarted().await;
+    assert_eq!(kept(&hub, 1).await[0].id, held[0].id);
+    assert!(hub.ingress.show_quarantined(held[0].id).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_is_put_aside_and_nobody_waits_for_it() {
+    let wrong = Wrong::start("").await;
+    wrong.hub.raw(wrong.stripe("evt_1", 0)).await;
+    wrong.kept(1).await;
+    let hub = wrong.hub.restarted_after(|dir| {
+        std::fs::write(dir.join("quarantine.db"), "garbage that is no database at all").unwrap();
+    });
+    let hub = hub.await;
+    assert!(kept(&hub, 0).await.is_empty());
+    assert!(hub.dir.path().join("quarantine.db.damaged").exists());
+    hub.raw(wrong.sender.signed("stripe", &[], "{\"id\":\"evt_2\",\"type\":\"x\"}", 0)).await;
+    kept(&hub, 1).await;
+}
