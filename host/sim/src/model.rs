@@ -162,7 +162,8 @@ pub struct Model {
     pub(crate) tagged: BTreeMap<(String, String, u32), First>,
     /// Ids whose keys may be forgotten.
     forgotten: BTreeSet<(String, String)>,
-    redrives: BTreeMap<String, Vec<Key>>,
+    /// What each made due, and when.
+    redrives: BTreeMap<String, (Vec<Key>, Timestamp)>,
     claims: BTreeMap<Key, Fence>,
     next: u64,
     /// How far the line that due times stand on is ahead of the wall clock.
@@ -573,8 +574,10 @@ impl Model {
 
     /// Makes deliveries due again, each behind all that are in its line.
     pub fn redrive(&mut self, request: &str, wanted: &[Key], now: Timestamp) -> Vec<Key> {
-        if let Some(done) = self.redrives.get(request) {
-            return done.clone();
+        if let Some((done, _)) = self.redrives.get(request) {
+            // What retention has removed since is not named again.
+            let there = done.iter().filter(|key| self.world.deliveries.contains_key(*key));
+            return there.cloned().collect();
         }
         let mut in_line = wanted.to_vec();
         in_line.sort_by_key(|key| self.hidden.get(key).map(|hidden| hidden.n));
@@ -590,7 +593,7 @@ impl Model {
                 hidden.n = n;
             }
         }
-        self.redrives.insert(request.to_owned(), wanted.to_vec());
+        self.redrives.insert(request.to_owned(), (wanted.to_vec(), now));
         wanted.to_vec()
     }
 
@@ -675,12 +678,14 @@ impl Model {
         self.forget_keys(retention, now);
     }
 
-    /// Dedup keys past their life may be known or not from here on, so nobody asks for them any more.
+    /// Dedup keys and names of redrives past their life may be known or not from here on, so nobody asks for them any
+    /// more.
     pub fn forget_keys(&mut self, retention: &Retention, now: Timestamp) {
         let over = self.firsts.iter().filter(|(_, f)| now.since(f.at) > retention.dedup_life);
         let over: BTreeSet<_> = over.map(|(place, _)| place.clone()).collect();
         self.firsts.retain(|place, _| !over.contains(place));
         self.tagged.retain(|(source, id, _), _| !over.contains(&(source.clone(), id.clone())));
         self.forgotten.extend(over);
+        self.redrives.retain(|_, (_, at)| now.since(*at) <= retention.dedup_life);
     }
 }

@@ -530,6 +530,8 @@ async fn hands_out(
 fn options(random: &mut impl Rng, clock: Arc<SimClock>) -> Options {
     let mut options = Options::new(clock);
     options.vfs = Some(vfs::NAME.to_owned());
+    // Whole: what is looked at beside the work would read the disk at moments that no seed decides.
+    options.whole_check_bytes = u64::MAX;
     options.settle_hold = Duration::ZERO;
     options.dictionary_after = 0;
     options.checkpoint_pages = u32::MAX;

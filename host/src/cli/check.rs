@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use weir_core::name::HandlerName;
+use weir_store::upkeep::CheckReport;
 
 use super::error::CommandError;
 use super::output::Output;
@@ -19,9 +20,15 @@ pub struct CheckArgs {
     /// Secrets may stand in the configuration
     #[arg(long)]
     pub dev: bool,
+    /// Look over the whole store instead, also while a hub uses it; large ones take minutes
+    #[arg(long)]
+    pub store: bool,
 }
 
 pub(super) fn run(args: &CheckArgs, output: Output) -> Result<(), CommandError> {
+    if args.store {
+        return look_over(args, output);
+    }
     if args.config.is_none() && !Path::new(config::FILE).exists() {
         // Development mode would make a folder and secrets, and a check should leave nothing behind.
         let said = "no weir.toml here: `weir serve` would start in development mode";
@@ -47,6 +54,27 @@ pub(super) fn run(args: &CheckArgs, output: Output) -> Result<(), CommandError> 
             Ok(())
         }
     }
+}
+
+fn look_over(args: &CheckArgs, output: Output) -> Result<(), CommandError> {
+    let url = config::load(args.config.as_deref(), args.dev)?.config.store_url;
+    let failed = |error: weir_store::StoreError| CommandError::Failed(format!("{url}: {error}"));
+    let CheckReport { problems, deliveries, bytes } = weir_store::check(&url).map_err(failed)?;
+    let ok = problems.is_empty();
+    if output.json {
+        let said = json!({ "ok": ok, "store": url, "problems": problems, "deliveries": deliveries, "bytes": bytes });
+        output.value(&said);
+    } else {
+        problems.iter().for_each(|problem| output.problem(&format!("problem: {problem}")));
+    }
+    if !ok {
+        let advice = "stop the hub and put a backup in its place";
+        return Err(CommandError::Failed(format!("{url} is damaged; {advice}")));
+    }
+    if !output.json {
+        output.text(&format!("{url}: OK, {deliveries} deliveries, {bytes} bytes"));
+    }
+    Ok(())
 }
 
 /// What is wrong with the files beside the modules. A folder that is not there yet has none.

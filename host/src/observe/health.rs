@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use weir_store::Store;
 use weir_store::query::{CountRow, CountsFilter};
+use weir_store::upkeep::LookOver;
 
 use super::exposition::Scraped;
 use super::metrics::Metrics;
@@ -76,10 +77,11 @@ impl Health {
     #[must_use]
     pub fn summary(&self) -> Value {
         let ready = self.ready();
-        let store = match self.store.poisoned() {
+        let mut store = match self.store.poisoned() {
             None => json!({ "status": "ok" }),
             Some(reason) => json!({ "status": "poisoned", "reason": reason }),
         };
+        store["look_over"] = look_over(&self.store.look_over());
         json!({
             "status": if ready.is_ok() { "ok" } else { "unavailable" },
             "reason": ready.err(),
@@ -121,7 +123,8 @@ impl Health {
                 tracing::warn!(%error, "store does not tell its totals");
                 report["queues"] = Value::Null;
                 if self.live() {
-                    report["store"] = json!({ "status": "failing", "reason": error.to_string() });
+                    report["store"]["status"] = "failing".into();
+                    report["store"]["reason"] = error.to_string().into();
                 }
             }
         }
@@ -130,6 +133,16 @@ impl Health {
         report["sources"] = sources(metrics, &unrouted);
         report["handlers"] = handlers;
         report
+    }
+}
+
+/// Whether the store is looked over whole, after a process that did not close it.
+fn look_over(over: &LookOver) -> Value {
+    match over {
+        LookOver::Done => json!({ "status": "done" }),
+        LookOver::UnderWay { percent } => json!({ "status": "under_way", "percent": percent }),
+        LookOver::Damaged(reason) => json!({ "status": "damaged", "reason": reason }),
+        LookOver::Failed(reason) => json!({ "status": "failed", "reason": reason }),
     }
 }
 
@@ -158,4 +171,18 @@ fn sources(metrics: &Metrics, unrouted: &[CountRow]) -> Value {
         (name.into(), facts)
     });
     Value::Object(of.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_see_how_far_the_store_is_looked_over() {
+        let under_way = look_over(&LookOver::UnderWay { percent: 42 });
+        assert_eq!(under_way, json!({ "status": "under_way", "percent": 42 }));
+        assert_eq!(look_over(&LookOver::Done), json!({ "status": "done" }));
+        let damaged = look_over(&LookOver::Damaged("event 7".into()));
+        assert_eq!(damaged, json!({ "status": "damaged", "reason": "event 7" }));
+    }
 }

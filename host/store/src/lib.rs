@@ -36,7 +36,7 @@ use query::{
     StoredReply, StoredRequest,
 };
 use registry::{CasOutcome, Entry, Kind};
-use upkeep::{CheckReport, Pruned, Redrive, Redriven, Retention};
+use upkeep::{CheckReport, LookOver, Pruned, Redrive, Redriven, Retention};
 use weir_core::id::{DeliveryId, EventId, RequestId};
 
 /// Opens the store that a URL names: `sqlite:data/weir.db`.
@@ -54,6 +54,19 @@ pub fn open(url: &str, options: sqlite::Options) -> Result<Arc<dyn Store>, Store
         )),
         // The URL is not repeated: it may hold a password.
         _ => Err(StoreError::Invalid("the store's URL must be sqlite:PATH".into())),
+    }
+}
+
+/// Looks over the whole of the store that a URL names, whether a process uses it or not, and changes nothing.
+///
+/// # Errors
+/// As [`open`], and `Engine` if there is no such store.
+pub fn check(url: &str) -> Result<CheckReport, StoreError> {
+    match url.split_once(':') {
+        Some(("sqlite", path)) if !path.is_empty() && path != "//" => {
+            sqlite::check(std::path::Path::new(path.strip_prefix("//").unwrap_or(path)))
+        }
+        _ => Err(StoreError::Invalid("only a store in a file can be checked: sqlite:PATH".into())),
     }
 }
 
@@ -205,6 +218,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Commits what is queued and lets go of the engine. Later calls answer [`StoreError::Closed`].
     async fn close(&self) -> Result<(), StoreError>;
+
+    /// How far it has been looked over, where the process before this one did not close it.
+    fn look_over(&self) -> LookOver;
 
     /// Why the store takes no more writes, if so. Never resets in this process.
     fn poisoned(&self) -> Option<String>;

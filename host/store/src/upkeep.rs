@@ -86,6 +86,22 @@ pub struct Redriven {
     pub more: bool,
 }
 
+/// How far a store has been looked over since it was opened, where the process before this one did not close it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LookOver {
+    /// All of it, or there was no need.
+    Done,
+    /// What was written last, before anything was taken in; the rest is looked at while work goes on.
+    UnderWay {
+        /// Of the rest, 0 to 99.
+        percent: u8,
+    },
+    /// What was found to be wrong. The store takes no more writes.
+    Damaged(String),
+    /// Why the rest could not be looked at.
+    Failed(String),
+}
+
 /// What a check found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CheckReport {

@@ -229,3 +229,16 @@ async fn what_was_answered_on_a_full_disk_is_there_after_a_kill() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_whole_store_can_be_checked_while_the_hub_runs_and_health_says_that_it_is_looked_over()
+{
+    let hub = TestHub::new().github().start().await;
+    hub.push("push", "one", b"{}").await.accepted();
+    let hub = hub.kill_and_restart().await;
+    let said = health(&hub).await.unwrap();
+    assert_eq!(said["store"]["look_over"]["status"], "done", "it is small: {said}");
+    let checked = hub.cli(&["check", "--store", "--json"]);
+    let said: Value = serde_json::from_slice(&checked.stdout).unwrap();
+    assert!(checked.status.success() && said["ok"] == true, "{checked:?}");
+}

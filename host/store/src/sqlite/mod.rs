@@ -18,6 +18,7 @@ mod holds;
 mod ids;
 mod ingest;
 mod lines;
+mod look_over;
 mod lost;
 mod marks;
 mod names;
@@ -33,6 +34,7 @@ mod replies;
 mod schema;
 mod settle;
 mod slots;
+mod soundness;
 mod state;
 mod stats;
 mod store;
@@ -58,6 +60,7 @@ pub use stats::Stats;
 
 use crate::error::StoreError;
 use crate::hot::{Ingested, NewRequest, Settled, Settlement};
+use crate::upkeep::{CheckReport, LookOver};
 use checkpoint::Checkpointer;
 use failure::Failure;
 use group::{Job, JobEnd, JobError, Writing};
@@ -100,6 +103,10 @@ pub struct Options {
     pub run_slots: usize,
     /// Pages in the log that call for a checkpoint.
     pub checkpoint_pages: u32,
+    /// Bytes of a store that is looked over whole before it takes anything in, when the process before this one did
+    /// not close it. Of a larger one it is what was written last, and the rest while work goes on: a whole look takes a
+    /// second for every 60 MB that are not in memory.
+    pub whole_check_bytes: u64,
     /// Pages (of 4 KiB) that the database file may have; beyond, it is a full disk. None for no limit.
     pub max_pages: Option<u32>,
     /// How often totals and marks are written, at most, by the machine's own time and not by `clock`.
@@ -128,6 +135,7 @@ impl Options {
             readers: 4,
             run_slots: 2 * std::thread::available_parallelism().map_or(2, usize::from),
             checkpoint_pages: 4_000,
+            whole_check_bytes: 128 << 20,
             max_pages: None,
             marks_every: Duration::from_secs(1),
             vfs: None,
@@ -155,6 +163,7 @@ pub(crate) struct Shared {
     bounds: Bounds,
     wake: Notify,
     slots: slots::Slots,
+    look_over: look_over::Progress,
     /// How many suspects `due` has, so that settling need not ask it.
     suspects: AtomicUsize,
     watchers: control::Watchers,
@@ -166,6 +175,7 @@ pub(crate) struct Shared {
 pub struct SqliteStore {
     shared: Arc<Shared>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    looker: Mutex<Option<JoinHandle<()>>>,
     /// When it was opened.
     given_up: Vec<DeliveryId>,
 }
@@ -191,9 +201,7 @@ pub fn open(path: &Path, options: Options) -> Result<SqliteStore, StoreError> {
     let last_end = if place.has_log() { left.end.at_best(LastEnd::Unclean) } else { left.end };
     let mut conn = place.writer(WRITER_CACHE_KIB).map_err(engine("open the store"))?;
     let keys = schema::prepare(&conn)?;
-    if last_end != LastEnd::Clean {
-        upkeep::check_after(last_end, &conn)?;
-    }
+    let over = look_over::before_work(last_end, &conn, &place, options.whole_check_bytes)?;
     if let Some(pages) = options.max_pages {
         conn.execute_batch(&format!("PRAGMA max_page_count = {pages}"))
             .map_err(engine("limit the store's size"))?;
@@ -202,8 +210,8 @@ pub fn open(path: &Path, options: Options) -> Result<SqliteStore, StoreError> {
     let lost = lost::charge(&conn, &left.runs(&keys), options.clock.now().after(line.ahead()));
     let given_up = lost.map_err(engine("charge the runs that the host did not survive"))?;
     let slots = left.take_over(&keys, options.run_slots)?;
-    let loaded =
-        load(&conn, place, keys, slots, line, &options).map_err(engine("load the store"))?;
+    let loaded = load(&conn, place, keys, slots, (line, over), &options)
+        .map_err(engine("load the store"))?;
     let Loaded { shared, dedup, next, marks } = loaded;
     let shared = Arc::new(shared);
     let told = shared.clone();
@@ -227,7 +235,18 @@ pub fn open(path: &Path, options: Options) -> Result<SqliteStore, StoreError> {
         .spawn(move || writer.run())
         .map_err(|e| StoreError::Engine { doing: "start the writer", cause: e.to_string() })?;
     let given_up = given_up.into_iter().map(|(at, n)| shared.ids.delivery(at, n)).collect();
-    Ok(SqliteStore { shared, writer: Mutex::new(Some(thread)), given_up })
+    let looker = Mutex::new(look_over::start(&shared));
+    Ok(SqliteStore { shared, writer: Mutex::new(Some(thread)), looker, given_up })
+}
+
+/// Looks over the whole of a store, whether a process uses it or not, and changes nothing.
+///
+/// # Errors
+/// `Engine` if it is not there or cannot be read, `Damaged` if it is no database.
+pub fn check(path: &Path) -> Result<CheckReport, StoreError> {
+    let place = schema::Place::new(path, None);
+    let looked = place.reader().and_then(|conn| soundness::report(&conn, &place));
+    looked.map_err(engine("check the store"))
 }
 
 fn engine(doing: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
@@ -246,7 +265,7 @@ fn load(
     place: schema::Place,
     keys: schema::Keys,
     slots: slots::Slots,
-    line: DueLine,
+    (line, over): (DueLine, LookOver),
     options: &Options,
 ) -> rusqlite::Result<Loaded> {
     let (steady, wall) = (options.clock.steady(), options.clock.now());
@@ -281,6 +300,7 @@ fn load(
         packer,
         routings: RwLock::new(control::routings(conn)?),
         slots,
+        look_over: look_over::Progress::new(over),
         suspects: AtomicUsize::new(due.suspects()),
         due: Mutex::new(due),
         holds: Mutex::new(holds),
@@ -487,6 +507,10 @@ impl SqliteStore {
     }
 
     fn stop(&self) {
+        self.shared.look_over.stop();
+        if let Some(thread) = self.looker.lock().take() {
+            let _looked = thread.join();
+        }
         self.shared.queue.close();
         self.shared.wake.notify_waiters();
         if let Some(thread) = self.writer.lock().take()

@@ -39,6 +39,8 @@ type Record = [u8; RECORD_BYTES];
 pub(super) enum LastEnd {
     /// It closed the store.
     Clean,
+    /// It closed the store, and had not looked over all that an unclean end before it left.
+    Unlooked,
     /// It just ended.
     Unclean,
     /// A write or sync of it had failed.
@@ -51,11 +53,17 @@ impl LastEnd {
         self.max(best)
     }
 
+    /// Whether nothing was running.
+    pub(super) const fn is_clean(self) -> bool {
+        matches!(self, Self::Clean | Self::Unlooked)
+    }
+
     const fn stored(self) -> u32 {
         match self {
             Self::Clean => 0,
             Self::Unclean => 1,
             Self::Poisoned => 2,
+            Self::Unlooked => 3,
         }
     }
 }
@@ -99,7 +107,7 @@ fn last_end(header: &Record) -> LastEnd {
         return LastEnd::Unclean;
     }
     let state = &header[12..16];
-    [LastEnd::Clean, LastEnd::Poisoned]
+    [LastEnd::Clean, LastEnd::Poisoned, LastEnd::Unlooked]
         .into_iter()
         .find(|end| state == end.stored().to_le_bytes())
         .unwrap_or(LastEnd::Unclean)
@@ -116,7 +124,7 @@ fn header(end: LastEnd) -> Record {
 impl Left {
     /// The runs that were under way when the process before this one died.
     pub(super) fn runs(&self, keys: &Keys) -> Vec<Run> {
-        if self.end == LastEnd::Clean {
+        if self.end.is_clean() {
             return Vec::new();
         }
         self.records.iter().filter_map(|record| run(record, keys)).collect()
@@ -216,7 +224,7 @@ impl Slots {
     /// Says how this process ends. After a clean end nothing more is written: the file may be somebody else's.
     pub(super) fn end(&self, end: LastEnd) {
         self.0.write(0, &header(end));
-        self.0.inner.lock().ended = end == LastEnd::Clean;
+        self.0.inner.lock().ended = end.is_clean();
     }
 }
 

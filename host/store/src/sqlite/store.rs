@@ -23,7 +23,7 @@ use crate::query::{
     StoredReply, StoredRequest,
 };
 use crate::registry::{CasOutcome, Entry, Kind};
-use crate::upkeep::{CheckReport, Pruned, Redrive, Redriven, Retention};
+use crate::upkeep::{CheckReport, LookOver, Pruned, Redrive, Redriven, Retention};
 
 #[async_trait]
 impl Store for SqliteStore {
@@ -250,7 +250,12 @@ impl Store for SqliteStore {
     }
 
     async fn close(&self) -> Result<(), StoreError> {
-        // Joining waits for the last commit, so not on a thread that others need.
+        // Joining waits, so not on a thread that others need. Who still reads would keep the log from being emptied.
+        self.shared.look_over.stop();
+        let looker = self.looker.lock().take();
+        if let Some(thread) = looker {
+            let _looked = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
         let writer = self.writer.lock().take();
         self.shared.queue.close();
         self.shared.wake.notify_waiters();
@@ -264,6 +269,10 @@ impl Store for SqliteStore {
             Some(reason) => Err(StoreError::Poisoned { reason: reason.clone() }),
             None => Ok(()),
         }
+    }
+
+    fn look_over(&self) -> LookOver {
+        self.shared.look_over.told()
     }
 
     fn poisoned(&self) -> Option<String> {

@@ -19,6 +19,7 @@ use super::slots::LastEnd;
 use super::{Shared, feed, ingest, settle};
 use crate::error::StoreError;
 use crate::hot::{Ingested, Settled};
+use crate::upkeep::LookOver;
 
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -81,7 +82,8 @@ impl Writer {
         }
         drop(conn);
         if shared.poisoned.get().is_none() {
-            shared.slots.end(LastEnd::Clean);
+            let looked = shared.look_over.told() == LookOver::Done;
+            shared.slots.end(if looked { LastEnd::Clean } else { LastEnd::Unlooked });
         }
         drop(owner);
     }

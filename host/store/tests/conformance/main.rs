@@ -10,6 +10,7 @@ mod common;
 mod crash;
 mod effects;
 mod ingest;
+mod look_over;
 mod lost;
 mod order;
 mod replay;
