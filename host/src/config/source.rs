@@ -11,6 +11,7 @@ use weir_core::verify::{NamedSecret, Params, Secret, SecretError, Verifier};
 
 use super::gate::{self, Gate};
 use super::responder::{self, Responder, Responders};
+use super::schema::{self, CHECKED_BYTES_MAX, Schemas};
 use super::secret;
 use super::server::Server;
 use super::surroundings::Surroundings;
@@ -27,6 +28,8 @@ pub struct Source {
     pub provider: Arc<Provider>,
     /// Who may send, before anything is verified, and how much.
     pub gate: Gate,
+    /// What its events must look like.
+    pub schemas: Schemas,
     /// Its secrets, ready to verify with.
     pub verifier: Verifier,
     /// What its provider asks for besides secrets, by name.
@@ -95,10 +98,13 @@ fn one(
     };
     let params = params(&mut section, base.map(Arc::as_ref), around);
     let gate = gate::read(&mut section, server, around);
+    let schemas = schema::read(&mut section, &name, around);
     let overrides = section.foreign::<ProviderOverrides>(ProviderOverrides::KEYS);
     let limit = overrides.as_ref().and_then(|overrides| overrides.body_limit);
-    if limit.is_some_and(|limit| limit.0 > BODY_BYTES_MAX as u64) {
-        section.problem("body_limit", format!("must be at most {}", show_size(BODY_BYTES_MAX)));
+    let most = if schemas.is_empty() { BODY_BYTES_MAX } else { CHECKED_BYTES_MAX };
+    if limit.is_some_and(|limit| limit.0 > most as u64) {
+        let why = if schemas.is_empty() { "" } else { " where there are schemas" };
+        section.problem("body_limit", format!("must be at most {}{why}", show_size(most)));
     }
     let own_url = own_url(&section, overrides.as_ref());
     let provider = base.zip(overrides.as_ref()).and_then(|(base, overrides)| {
@@ -133,9 +139,10 @@ fn one(
     let (provider, server, secrets, params) = (provider?, server?, secrets?, params?);
     Some(Source {
         name,
-        body_limit: provider.body_limit.unwrap_or(server.body_limit).min(BODY_BYTES_MAX),
+        body_limit: provider.body_limit.unwrap_or(server.body_limit).min(most),
         provider: Arc::new(provider),
         gate,
+        schemas,
         verifier: verifier?,
         params,
         signing: secrets.first().map(|secret| secret.value.clone()),

@@ -90,6 +90,8 @@ fn every_key_that_is_read_is_documented_and_every_example_is_right() {
     }
     let (text, path) = (documented(), |name: &str| folder.path().join(name));
     fs::create_dir(path("tls")).unwrap();
+    fs::create_dir(path("schemas")).unwrap();
+    fs::write(path("schemas/order.json"), r#"{"type":"object"}"#).unwrap();
     let made = rcgen::generate_simple_self_signed(["hub".to_owned()]).unwrap();
     fs::write(path("tls/hooks.pem"), made.cert.pem()).unwrap();
     fs::write(path("tls/clients.pem"), made.cert.pem()).unwrap();
@@ -290,6 +292,11 @@ fn each_mistake_is_said_in_one_line() {
         (
             "[sources.a]\nprovider = \"github\"\nsecrets = [{ env = \"GITHUB_SECRET\" }]\nallow_ips = []",
             "weir.toml:4: sources.a.allow_ips: is empty, so nobody could send",
+        ),
+        (
+            "[sources.a]\nprovider = \"github\"\nsecrets = [{ env = \"GITHUB_SECRET\" }]\n\
+             schemas = { \"push\" = \"no/such\" }",
+            "weir.toml:4: sources.a.schemas.push: base/no/such cannot be read: No such file",
         ),
         (
             "[sources.a]\nprovider = \"github\"\nsecrets = [{ env = \"GITHUB_SECRET\" }]\nrate = \"100\"",

@@ -16,6 +16,8 @@ struct Problem<'a> {
     code: &'a str,
     detail: &'a str,
     request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'a str>,
 }
 
 /// The answer to a refused request. `allow` is what a source takes besides.
@@ -31,6 +33,7 @@ pub(super) fn answer(
         code: refused.code(),
         detail: &refused.sentence(),
         request_id,
+        path: refused.path(),
     };
     let body = serde_json::to_vec(&problem).unwrap_or_default();
     let mut response = Response::new(Full::new(body.into()));

@@ -26,6 +26,7 @@ use super::to_the_end::ToTheEnd;
 use super::way::Way;
 use super::{Ingress, body, problem};
 use crate::cli::chain;
+use crate::config::Source;
 use crate::observe::metrics::SourceMetrics;
 use crate::routes;
 
@@ -201,6 +202,7 @@ impl Ingress {
         let identified = provider.identify(&facts, &verified).map_err(Refused::Unusable)?;
         drop(facts);
         let Identified { events, is_batch } = identified;
+        hold_to_schemas(way, &events, body)?;
         let spans = events.iter().map(|event| event.span.clone());
         let kept =
             Redacted::new(body, &head.headers, spans, &way.secret_fields, self.fingerprints());
@@ -368,6 +370,15 @@ fn part(body: Bytes, hops: u8) -> Payload {
     let mut part = Payload::new("application/json", body);
     part.set_hops(hops);
     part
+}
+
+/// Holds each event to what the operator says that it must look like.
+fn hold_to_schemas(way: &Way, events: &[EventIdentity], body: &[u8]) -> Result<(), Refused> {
+    let Source { name, schemas, .. } = &*way.source;
+    let fits = |event: &EventIdentity| {
+        schemas.check(name, &event.kind, event.category, &body[event.span.clone()])
+    };
+    events.iter().try_for_each(fits).map_err(|mismatch| Refused::Schema(Box::new(mismatch)))
 }
 
 fn verify(way: &Way, view: &RequestView<'_>, now: Timestamp) -> Result<Proof, Refused> {

@@ -17,6 +17,7 @@ use weir_store::StoreError;
 use super::limits::{
     LINGER_BYTES_MAX, LINGER_BYTES_MAX_IN_DEBT, RETRY_AFTER_BROKEN_S, RETRY_AFTER_BUSY_S,
 };
+use crate::config::Mismatch;
 
 /// A reason not to take a request in. The codes are part of the released interface, the sentences are not.
 #[derive(Debug, Clone)]
@@ -65,6 +66,8 @@ pub(super) enum Refused {
     HandshakeUnconfirmed,
     /// Verified, but its events cannot be taken in.
     Unusable(IdentifyError),
+    /// Verified, but not what the operator says that it must look like.
+    Schema(Box<Mismatch>),
     /// It has left this hub and come back too often.
     InACircle,
     /// Verified, but the source takes no more for the moment.
@@ -107,6 +110,7 @@ impl Refused {
             Self::HandshakeClosed => "handshake_closed",
             Self::HandshakeUnconfirmed => "handshake_unconfirmed",
             Self::Unusable(error) => error.code(),
+            Self::Schema(_) => "schema_mismatch",
             Self::InACircle => "loop_detected",
             Self::TooFast { .. } => "rate_limited",
             Self::Overloaded | Self::Store(StoreError::Overloaded { .. }) => "overloaded",
@@ -132,7 +136,7 @@ impl Refused {
             | Self::Token(_)
             | Self::Handshake(_)
             | Self::HandshakeClosed => StatusCode::FORBIDDEN,
-            Self::Unusable(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Unusable(_) | Self::Schema(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::InACircle => StatusCode::LOOP_DETECTED,
             Self::TooFast { .. } | Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::KeyUnavailable
@@ -140,6 +144,14 @@ impl Refused {
             | Self::Overloaded
             | Self::Store(_)
             | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// A JSON Pointer to what does not fit, where that is the reason.
+    pub(super) fn path(&self) -> Option<&str> {
+        match self {
+            Self::Schema(mismatch) => Some(&mismatch.path),
+            _ => None,
         }
     }
 
@@ -169,6 +181,7 @@ impl Refused {
             | Self::HandshakeClosed
             | Self::HandshakeUnconfirmed
             | Self::Unusable(_)
+            | Self::Schema(_)
             | Self::InACircle
             | Self::TooFast { .. }
             | Self::Store(_) => None,
@@ -199,6 +212,7 @@ impl Refused {
             Self::KeyUnavailable
             | Self::HandshakeUnconfirmed
             | Self::Unusable(_)
+            | Self::Schema(_)
             | Self::InACircle
             | Self::TooFast { .. }
             | Self::Overloaded
@@ -240,6 +254,7 @@ impl Refused {
             Self::HandshakeClosed => "this handshake is not accepted at the moment",
             Self::HandshakeUnconfirmed => "the address that confirms this cannot be reached",
             Self::Unusable(error) => return error.to_string().into(),
+            Self::Schema(mismatch) => return mismatch.to_string().into(),
             Self::InACircle => return format!(
                 "this has left this hub {HOPS_MAX} times and come back each time; look for a circle of destinations"
             )

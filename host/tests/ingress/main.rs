@@ -11,4 +11,5 @@ mod overload;
 mod published;
 mod quarantine;
 mod requests;
+mod schemas;
 mod tls;

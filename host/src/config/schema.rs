@@ -1,0 +1,223 @@
+//! `schemas` of a source: what its events must look like, as JSON Schema, by their type. Compiled when they are read, from
+//! files alone: nothing is ever fetched.
+
+use std::path::{Path, PathBuf};
+
+use jsonschema::{PatternOptions, Validator};
+use serde_json::Value as Json;
+use thiserror::Error;
+use weir_core::bounds::{KIB, MIB};
+use weir_core::event::{Category, EventType};
+use weir_core::name::SourceName;
+use weir_core::route::Pattern;
+
+use super::surroundings::Surroundings;
+use super::tree::Section;
+use super::units::show_size;
+use super::value::Value;
+
+/// Largest body that is held to a schema, in bytes: it is parsed whole, on a thread that others wait for.
+pub(super) const CHECKED_BYTES_MAX: usize = MIB;
+/// Largest file of a schema, in bytes.
+const FILE_BYTES_MAX: usize = MIB;
+/// Most schemas of one source; each whose pattern matches is looked at.
+const SCHEMAS_MAX: usize = 100;
+/// Most memory that one regular expression of a schema may be compiled to, in bytes.
+const PATTERN_BYTES_MAX: usize = MIB;
+/// Longest sentence about what does not fit, in bytes.
+const SENTENCE_BYTES_MAX: usize = KIB;
+
+/// The schemas of one source.
+#[derive(Debug, Default)]
+pub struct Schemas {
+    by_type: Vec<(Pattern, Validator)>,
+}
+
+/// How an event does not fit. The sender's to mend.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("the event does not fit its schema at {}: {what}", place(path))]
+pub struct Mismatch {
+    /// A JSON Pointer to what does not fit.
+    pub path: String,
+    /// Why, with no value of the event in it.
+    pub what: String,
+}
+
+fn place(path: &str) -> &str {
+    if path.is_empty() { "its root" } else { path }
+}
+
+impl Schemas {
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_type.is_empty()
+    }
+
+    /// Holds an event to each schema that is for its type.
+    pub fn check(
+        &self,
+        source: &SourceName,
+        kind: &EventType,
+        category: Category,
+        event: &[u8],
+    ) -> Result<(), Mismatch> {
+        let is_for = |pattern: &Pattern| pattern.matches(source, kind, Some(category));
+        let mut schemas = self.by_type.iter().filter(|(pattern, _)| is_for(pattern)).peekable();
+        if schemas.peek().is_none() {
+            return Ok(());
+        }
+        let event: Json = serde_json::from_slice(event).map_err(|error| Mismatch {
+            path: String::new(),
+            what: format!(
+                "is no JSON that can be read (line {}, column {})",
+                error.line(),
+                error.column()
+            ),
+        })?;
+        for (_, schema) in schemas {
+            schema.validate(&event).map_err(|error| Mismatch {
+                path: shortened(error.instance_path().as_str()),
+                what: shortened(&error.masked().to_string()),
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Names of the event's own may be as long as it likes.
+fn shortened(text: &str) -> String {
+    let mut end = text.len().min(SENTENCE_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}
+
+/// Reads `schemas` of a source. What is wrong with them is noted, and missing here.
+pub(super) fn read(
+    section: &mut Section<'_>,
+    source: &SourceName,
+    around: &Surroundings<'_>,
+) -> Schemas {
+    let entries = section.entries("schemas").unwrap_or_default();
+    if entries.len() > SCHEMAS_MAX {
+        section.problem("schemas", format!("more than {SCHEMAS_MAX} schemas of one source"));
+    }
+    let mut by_type = Vec::new();
+    for (kind, _, value) in entries.into_iter().take(SCHEMAS_MAX) {
+        let compiled = || {
+            let pattern = Pattern::parse(&format!("{source}:{kind}"));
+            let pattern = pattern.map_err(|error| error.to_string())?;
+            let path = around.resolve(&PathBuf::read(value.get_ref())?);
+            around.reading(&path);
+            let schema = compiled(&path).map_err(|what| format!("{} {what}", path.display()))?;
+            Ok::<_, String>((pattern, schema))
+        };
+        match compiled() {
+            Ok(schema) => by_type.push(schema),
+            Err(what) => section.problem(&format!("schemas.{kind}"), what),
+        }
+    }
+    Schemas { by_type }
+}
+
+fn compiled(path: &Path) -> Result<Validator, String> {
+    let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
+    if std::fs::metadata(path).map_err(unreadable)?.len() > FILE_BYTES_MAX as u64 {
+        return Err(format!("is larger than {}", show_size(FILE_BYTES_MAX)));
+    }
+    let text = std::fs::read(path).map_err(unreadable)?;
+    let schema: Json =
+        serde_json::from_slice(&text).map_err(|error| format!("is no JSON: {error}"))?;
+    // An engine that takes linear time, whatever a pattern and a text are.
+    let patterns = PatternOptions::regex().size_limit(PATTERN_BYTES_MAX);
+    let options = jsonschema::options().with_pattern_options(patterns).offline();
+    options.build(&schema).map_err(|error| {
+        let at = shortened(error.instance_path().as_str());
+        format!("is no JSON Schema: at {}: {}", place(&at), shortened(&error.to_string()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn compile(schema: &Json) -> Result<Validator, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), schema.to_string()).unwrap();
+        compiled(file.path())
+    }
+
+    fn check(schema: &Json, event: &str) -> Result<(), Mismatch> {
+        let source = SourceName::configured("shop").unwrap();
+        let pattern = Pattern::parse("shop:order.*").unwrap();
+        let schemas = Schemas { by_type: vec![(pattern, compile(schema).unwrap())] };
+        let kind = EventType::new("order.paid").unwrap();
+        schemas.check(&source, &kind, Category::Custom, event.as_bytes())
+    }
+
+    fn order() -> Json {
+        json!({ "type": "object", "required": ["id"], "properties": {
+            "id": { "type": "string", "pattern": "^o-[0-9]+$" },
+            "lines": { "type": "array", "items": { "properties": { "n": { "minimum": 1 } } } },
+        } })
+    }
+
+    #[test]
+    fn what_does_not_fit_is_said_by_its_path_and_without_its_value() {
+        assert_eq!(check(&order(), r#"{"id":"o-1","lines":[{"n":1}]}"#), Ok(()));
+        let at = |event| check(&order(), event).unwrap_err();
+        assert_eq!(at(r#"{"id":"o-1","lines":[{"n":1},{"n":-4711}]}"#).path, "/lines/1/n");
+        let secret = at(r#"{"id":"hunter2"}"#);
+        assert_eq!(secret.path, "/id");
+        assert!(!secret.to_string().contains("hunter2"), "{secret}");
+        assert_eq!(at("{}").path, "");
+        assert!(at("{}").what.contains("\"id\""), "{}", at("{}"));
+        assert!(at("{\"id\":").what.starts_with("is no JSON"));
+    }
+
+    #[test]
+    fn nesting_without_end_is_no_json_that_can_be_read() {
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        assert!(check(&json!({ "items": { "$ref": "#" } }), &deep).is_err());
+    }
+
+    #[test]
+    fn a_schema_that_leads_back_to_itself_ends() {
+        for schema in [
+            json!({ "$ref": "#" }),
+            json!({ "$defs": { "a": { "$ref": "#/$defs/b" }, "b": { "$ref": "#/$defs/a" } }, "$ref": "#/$defs/a" }),
+            json!({ "allOf": [{ "$ref": "#" }] }),
+        ] {
+            if let Ok(schema) = compile(&schema) {
+                let _ = schema.is_valid(&json!({ "id": 1 }));
+                let _ = schema.validate(&json!({ "id": 1 }));
+            }
+        }
+    }
+
+    #[test]
+    fn a_schema_is_refused_that_is_none_or_lies_elsewhere() {
+        for (schema, wanted) in [
+            (json!({ "type": "strin" }), "is no JSON Schema: at /type"),
+            (json!(3), "is no JSON Schema"),
+            (json!({ "$ref": "https://schemas.example/order.json" }), "is no JSON Schema"),
+            (json!({ "$ref": "file:///etc/passwd" }), "is no JSON Schema"),
+            (json!({ "$ref": "other.json" }), "is no JSON Schema"),
+            (json!({ "pattern": "(?=a)" }), "is no JSON Schema: at /pattern"),
+        ] {
+            let said = compile(&schema).unwrap_err();
+            assert!(said.starts_with(wanted), "{schema} says {said}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_takes_linear_time() {
+        let event = format!("{{\"id\":\"{}!\"}}", "a".repeat(50_000));
+        let schema = json!({ "properties": { "id": { "pattern": "^(a+)+$" } } });
+        assert_eq!(check(&schema, &event).unwrap_err().path, "/id");
+    }
+}
