@@ -10,14 +10,15 @@ use rand::SeedableRng as _;
 use rand::rngs::{StdRng, SysRng};
 use serde_json::{Value, json};
 use weir_core::provider::Provider;
+use weir_core::sign::SignError;
 use weir_core::time::Clock as _;
-use weir_core::verify::{Params, Secret};
+use weir_core::verify::{KeyError, Params, Secret};
 
 use super::client::{Answer, Http, local_base};
 use super::error::{CommandError, chain};
 use super::output::Output;
 use super::providers::{catalog, find};
-use super::signed::SignedSample;
+use super::signed::{SampleError, SignedSample};
 use crate::clock::SystemClock;
 use crate::config::{self, Config, Source};
 
@@ -39,6 +40,9 @@ pub struct SendArgs {
     /// What to sign with: env:NAME, file:PATH, or the secret itself; the source's own if not said
     #[arg(long, value_name = "SECRET")]
     pub secret: Option<String>,
+    /// What the provider signs besides a secret, such as webhook_id=…; the source's own if not said
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = param)]
+    pub params: Vec<(String, String)>,
     /// The configuration whose source and secret are used
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -76,7 +80,7 @@ pub(super) async fn run(args: &SendArgs, output: Output) -> Result<(), CommandEr
         let now = SystemClock.now();
         let made =
             SignedSample::make(provider, &args.kind, signing, params, signed_url, now, &mut random);
-        made.map_err(|error| CommandError::Usage(chain(&error)))
+        made.map_err(|error| CommandError::Usage(explained(provider, &error)))
     };
     if args.print {
         output.text(&make()?.curl(&plan.to));
@@ -97,12 +101,17 @@ pub(super) async fn run(args: &SendArgs, output: Output) -> Result<(), CommandEr
 
 fn plan(args: &SendArgs) -> Result<Plan, CommandError> {
     let given = args.secret.as_deref().map(secret).transpose()?;
+    let given_params: Params = args
+        .params
+        .iter()
+        .map(|(name, value)| (name.clone(), Secret::new(value.as_str())))
+        .collect();
     if let (Some(signing), Some(url)) = (&given, &args.url) {
         // Nothing of a configuration is needed, and there may be none.
         return Ok(Plan {
             provider: find(&catalog(args.config.as_ref())?, &args.provider)?,
             signing: signing.clone(),
-            params: Params::new(),
+            params: given_params,
             to: url.clone(),
             signed_url: url.clone(),
             certificate: None,
@@ -118,7 +127,7 @@ fn plan(args: &SendArgs) -> Result<Plan, CommandError> {
     Ok(Plan {
         provider: Arc::clone(&source.provider),
         signing: given.or_else(|| source.signing.clone()).ok_or_else(|| no_secret(source))?,
-        params: source.params.clone(),
+        params: source.params.clone().into_iter().chain(given_params).collect(),
         signed_url: public.unwrap_or_else(|| to.clone()),
         certificate: tls.filter(|_| args.url.is_none()).map(|tls| tls.cert.clone()),
         to,
@@ -145,6 +154,27 @@ fn source<'c>(config: &'c Config, word: &str) -> Result<&'c Arc<Source>, Command
              With --url and --secret no source is needed"
         ))
     })
+}
+
+fn param(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// Why a sample cannot be made, and what to do about it.
+fn explained(provider: &Provider, error: &SampleError) -> String {
+    let why = chain(error);
+    match error {
+        SampleError::Sign(SignError::Key { cause: KeyError::NotPrivate, .. }) => format!(
+            "{why}; {} signs with a private key that nobody else has. To sign as it does, make a key pair of your \
+             own, give the private half here with --secret file:PATH, and the public half to the source",
+            provider.name
+        ),
+        SampleError::Sign(SignError::ParamMissing { param, .. }) => {
+            format!("{why}; give it with --param {param}=VALUE")
+        }
+        _ => why,
+    }
 }
 
 /// `env:NAME`, `file:PATH`, or the secret itself.

@@ -12,4 +12,5 @@ mod published;
 mod quarantine;
 mod requests;
 mod schemas;
+mod senders;
 mod tls;

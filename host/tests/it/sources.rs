@@ -195,3 +195,38 @@ async fn a_hundred_requests_that_a_wrong_secret_refused_come_in_once_when_it_is_
     assert!(shown.contains("qrt_") && shown.contains("evt_"), "{shown}");
     assert_eq!(events(), 101);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sample_is_signed_with_what_its_provider_signs_or_says_what_is_missing() {
+    let keys = concat!(env!("CARGO_MANIFEST_DIR"), "/core/tests/providers");
+    let public = std::fs::read_to_string(format!("{keys}/rsa-public.pem")).unwrap();
+    let hub = TestHub::new()
+        .source("paypal", "paypal", &public)
+        .config("params = { webhook_id = \"6HY79521VR978045E\" }")
+        .source("braintree", "braintree", "a private key that is a text")
+        .config("params = { public_key = \"the public key\" }")
+        .start()
+        .await;
+    let send = |args: &[&str]| {
+        let url = format!("http://{}/webhook/{}", hub.ingress, args[0]);
+        hub.cli(&[&["send", "--url", &*url], args].concat())
+    };
+    let failed = |args: &[&str]| {
+        let out = send(args);
+        assert_eq!(out.status.code(), Some(2), "{args:?}");
+        String::from_utf8(out.stderr).unwrap()
+    };
+    let sample = ["paypal", "PAYMENT.CAPTURE.COMPLETED"];
+    let said = failed(&sample);
+    assert!(
+        said.contains("paypal signs with a private key") && said.contains("--secret"),
+        "{said}"
+    );
+    let private = format!("file:{keys}/rsa-private.pem");
+    let said = failed(&[&sample[..], &["--secret", &private]].concat());
+    assert!(said.contains("--param webhook_id=VALUE"), "{said}");
+    let whole = ["--secret", &private, "--param", "webhook_id=6HY79521VR978045E"];
+    assert!(told(&send(&[&sample[..], &whole].concat())).contains("accepted"));
+    let said = told(&send(&["braintree", "check"]));
+    assert!(said.contains("accepted"), "{said}");
+}

@@ -1,0 +1,87 @@
+//! Every built-in provider's samples, signed as it signs them, over real HTTP.
+
+use std::fmt::Write as _;
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use ring::rand::SystemRandom;
+use weir::cli::signed::SignedSample;
+use weir_core::provider::{Catalog, Provider};
+use weir_core::sign::{SecretPair, SignError};
+use weir_core::time::Timestamp;
+use weir_core::verify::{Params, Secret};
+
+use crate::bed::{Hub, NOW_MS, request};
+
+/// What a source of this provider is given besides a secret.
+fn params(provider: &Provider) -> Params {
+    let value = |name: &str| match name {
+        "topic_arn" => "arn:aws:sns:us-west-2:123456789012:MyTopic".to_owned(),
+        "environment" => "sandbox".to_owned(),
+        name => format!("the-{name}"),
+    };
+    let asked = provider.params.iter().filter(|param| param.name != "secret");
+    asked.map(|param| (param.name.clone(), Secret::new(value(&param.name)))).collect()
+}
+
+/// Both sides of a fresh secret; of RSA the tests' own key, for none is made here.
+fn pair(provider: &Provider) -> SecretPair {
+    match provider.generate_secret(None, &SystemRandom::new()) {
+        Err(SignError::KeyPairWanted { .. }) => SecretPair {
+            sending: Secret::new(include_str!("../../core/tests/providers/rsa-private.pem")),
+            verifying: Secret::new(include_str!("../../core/tests/providers/rsa-public.pem")),
+        },
+        pair => pair.unwrap(),
+    }
+}
+
+fn text(secret: &Secret) -> String {
+    toml::Value::from(String::from_utf8(secret.expose().to_vec()).unwrap()).to_string()
+}
+
+/// All but one, which signs with RSA and SHA-1 only, as nobody should any more.
+fn signable(catalog: &Catalog) -> impl Iterator<Item = &Provider> {
+    catalog.iter().map(|provider| &**provider).filter(|p| &*p.name != "paddle-classic")
+}
+
+#[tokio::test]
+async fn every_sample_of_every_provider_is_taken_over_http() {
+    let catalog = Catalog::built_in().unwrap();
+    let mut config = String::new();
+    let mut senders = Vec::new();
+    for provider in signable(&catalog) {
+        let (name, pair, params) = (&provider.name, pair(provider), params(provider));
+        let given = params.iter().map(|(name, value)| format!("{name} = {}", text(value)));
+        let given = given.collect::<Vec<_>>().join(", ");
+        let _ = writeln!(
+            config,
+            "[sources.{name}]\nprovider = \"{name}\"\npublic_url = \"https://hooks.example.com/in/{name}\"\n\
+             secrets = [{}]\nparams = {{ {given} }}",
+            text(&pair.verifying)
+        );
+        senders.push((provider, pair.sending, params));
+    }
+    let hub = Hub::of(&config).await;
+    let mut random = StdRng::seed_from_u64(7);
+    let (mut wrong, mut count) = (Vec::new(), 0);
+    for (provider, secret, params) in &senders {
+        let url = format!("https://hooks.example.com/in/{}", provider.name);
+        for sample in &provider.samples {
+            let now = Timestamp::from_millis(NOW_MS);
+            let name = &sample.name;
+            let made = SignedSample::make(provider, name, secret, params, &url, now, &mut random);
+            let made = made.unwrap_or_else(|error| panic!("{} {name}: {error:?}", provider.name));
+            let headers: Vec<_> =
+                made.headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+            let path = format!("/webhook/{}", provider.name);
+            let reply = hub.raw(request(&path, &headers, &made.body)).await;
+            count += 1;
+            if !(200..300).contains(&reply.status) {
+                let said = String::from_utf8_lossy(&reply.body).into_owned();
+                wrong.push(format!("{} {name}: {} {said}", provider.name, reply.status));
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+    assert!(senders.len() >= 79 && count >= senders.len(), "{count}");
+}
