@@ -12,6 +12,7 @@ mod direct;
 pub mod fetch;
 pub mod guard;
 mod inbox;
+mod mask;
 mod outgoing;
 mod outlet;
 mod send;

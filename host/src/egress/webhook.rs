@@ -23,6 +23,7 @@ use weir_core::time::Timestamp;
 
 use super::connect::{ConnectError, Connector, Timed};
 use super::decide::{Answer, retry_after};
+use super::mask::Mask;
 use super::outgoing::Outgoing;
 use super::signing::Signer;
 use crate::config::Webhook;
@@ -63,6 +64,7 @@ pub(crate) struct Endpoint {
     hops: Arc<HopKey>,
     url: Uri,
     headers: Vec<(HeaderName, HeaderValue)>,
+    mask: Mask,
     timeout: Duration,
 }
 
@@ -104,6 +106,7 @@ impl Endpoint {
             hops,
             url: webhook.url.clone(),
             headers: webhook.headers.clone(),
+            mask: Mask::new(webhook),
             timeout: webhook.timeout,
         })
     }
@@ -118,8 +121,23 @@ impl Endpoint {
         match timeout_at(deadline, self.client.request(request)).await {
             Err(_) => Answer::TimedOut { limit: self.timeout },
             Ok(Err(error)) => unreachable_because(&error),
-            Ok(Ok(response)) => answered(response, deadline, now).await,
+            Ok(Ok(response)) => self.answered(response, deadline, now).await,
         }
+    }
+
+    async fn answered(
+        &self,
+        response: Response<Incoming>,
+        deadline: Instant,
+        now: Timestamp,
+    ) -> Answer {
+        let asked = response.headers().get(RETRY_AFTER);
+        let retry_after =
+            asked.and_then(|value| value.to_str().ok()).and_then(|text| retry_after(text, now));
+        let status = response.status();
+        let read_until = deadline.min(Instant::now() + BODY_WAIT_MAX);
+        let snippet = snippet(response.into_body(), read_until, &self.mask).await;
+        Answer::Status { status, retry_after, snippet }
     }
 
     /// Later ones win: the message's own, the destination's, then those that identify, sign and count.
@@ -150,26 +168,19 @@ impl Endpoint {
     }
 }
 
-async fn answered(response: Response<Incoming>, deadline: Instant, now: Timestamp) -> Answer {
-    let asked = response.headers().get(RETRY_AFTER);
-    let retry_after =
-        asked.and_then(|value| value.to_str().ok()).and_then(|text| retry_after(text, now));
-    let status = response.status();
-    let read_until = deadline.min(Instant::now() + BODY_WAIT_MAX);
-    let snippet = snippet(response.into_body(), read_until).await;
-    Answer::Status { status, retry_after, snippet }
-}
-
 /// The beginning of a body. The status has been given: whatever goes wrong from here on changes nothing.
-async fn snippet(mut body: Incoming, deadline: Instant) -> Box<str> {
+async fn snippet(mut body: Incoming, deadline: Instant, mask: &Mask) -> Box<str> {
     let (mut kept, mut read) = (Vec::new(), 0);
+    let enough = SNIPPET_BYTES_MAX + mask.longest();
     while read < ANSWER_BYTES_MAX {
         let Ok(Some(Ok(frame))) = timeout_at(deadline, body.frame()).await else { break };
         let Ok(data) = frame.into_data() else { continue };
         read += data.len();
-        let room = SNIPPET_BYTES_MAX - kept.len();
+        let room = enough - kept.len();
         kept.extend_from_slice(&data[..data.len().min(room)]);
     }
+    mask.cover(&mut kept);
+    kept.truncate(SNIPPET_BYTES_MAX);
     let text = String::from_utf8_lossy(&kept);
     text[..text.floor_char_boundary(SNIPPET_BYTES_MAX)].into()
 }

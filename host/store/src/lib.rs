@@ -20,6 +20,7 @@ use weir_core::state::StateReader;
 pub mod error;
 pub mod hold;
 pub mod hot;
+mod private;
 pub mod quarantine;
 pub mod query;
 pub mod registry;

@@ -80,6 +80,12 @@ grace = "200ms"
         self
     }
 
+    /// Says something of the configuration in another way.
+    pub(crate) fn replace(mut self, said: &str, instead: &str) -> Self {
+        self.config = self.config.replacen(said, instead, 1);
+        self
+    }
+
     /// A variable of the process's environment.
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.launch.env.push((name.into(), value.into()));
@@ -237,6 +243,13 @@ impl RunningHub {
         let pid = self.pid().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         self.until_stopped().await
+    }
+
+    /// Asks it to stop, and keeps its folder.
+    pub(crate) async fn keep_folder(mut self) -> TempDir {
+        let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
+        assert_eq!(self.stop().await, 0);
+        folder
     }
 
     /// Waits until it has ended; its exit code.

@@ -36,4 +36,5 @@ mod replay;
 mod responders;
 mod retries;
 mod sdks;
+mod secrets;
 mod sources;

@@ -47,6 +47,8 @@ struct Inner {
     planned: Mutex<VecDeque<Planned>>,
     /// The status of every answer that is not planned; 0 stands for 200.
     otherwise: AtomicU16,
+    /// What every answer says, if not `recorded`.
+    says: Mutex<Option<String>>,
 }
 
 /// An endpoint on a port of its own.
@@ -77,6 +79,13 @@ impl Sink {
     pub(crate) async fn answering(planned: impl IntoIterator<Item = Planned>) -> Self {
         let sink = Self::start().await;
         sink.inner.planned.lock().unwrap().extend(planned);
+        sink
+    }
+
+    /// Answers with these words.
+    pub(crate) async fn saying(words: &str) -> Self {
+        let sink = Self::start().await;
+        *sink.inner.says.lock().unwrap() = Some(words.to_owned());
         sink
     }
 
@@ -125,5 +134,6 @@ async fn answer(
     for (name, value) in headers {
         response = response.header(name, value);
     }
-    Ok(response.body(Full::from("recorded")).unwrap())
+    let says = inner.says.lock().unwrap().clone().unwrap_or_else(|| "recorded".into());
+    Ok(response.body(Full::from(says)).unwrap())
 }

@@ -265,6 +265,11 @@ type Kept = (String, String, usize);
 
 /// The file, and what is in it.
 fn connect(path: &Path) -> rusqlite::Result<(Connection, Vec<Kept>)> {
+    // Made before SQLite would make it with a wider mode.
+    if let Err(e) = crate::private::file(path) {
+        let failed = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
+        return Err(rusqlite::Error::SqliteFailure(failed, Some(e.to_string())));
+    }
     let file = Connection::open(path)?;
     let format: i64 = file.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let is_new = format == 0;

@@ -1,6 +1,6 @@
 //! Opening the file: one owner, its settings, its format, and the secrets that belong to it.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use super::failure;
 use crate::error::StoreError;
+use crate::private;
 
 /// The format that this program writes, kept in `user_version`.
 pub(super) const FORMAT: u32 = 1;
@@ -94,9 +95,9 @@ impl Place {
         if let Some(folder) =
             self.path.parent().filter(|f| !f.as_os_str().is_empty() && !f.exists())
         {
-            private_folder(folder).map_err(|e| self.failed("make the store's folder", &e))?;
+            private::folder(folder).map_err(|e| self.failed("make the store's folder", &e))?;
         }
-        let lock = private_file(&self.beside(".lock"))
+        let lock = private::file(&self.beside(".lock"))
             .map_err(|e| self.failed("open the store's lock file", &e))?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -105,7 +106,7 @@ impl Place {
             }
             Err(TryLockError::Error(e)) => return Err(self.failed("lock the store", &e)),
         }
-        private_file(&self.path).map_err(|e| self.failed("open the store's file", &e))?;
+        private::file(&self.path).map_err(|e| self.failed("open the store's file", &e))?;
         Ok(Owner { _lock: lock })
     }
 
@@ -149,23 +150,6 @@ fn prepare_once(conn: &Connection) -> rusqlite::Result<()> {
     conn.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
-}
-
-fn private_folder(folder: &Path) -> std::io::Result<()> {
-    let mut builder = DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
-}
-
-/// SQLite gives its log and index files the mode of the database, so making that one private is enough.
-pub(super) fn private_file(path: &Path) -> std::io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
 }
 
 /// Makes the tables in a new file, refuses a newer format, and returns the store's secrets.

@@ -20,9 +20,10 @@ use siphasher::sip::SipHasher13;
 use weir_core::delivery::Fence;
 use weir_core::time::Timestamp;
 
-use super::schema::{Keys, Place, private_file};
+use super::schema::{Keys, Place};
 use crate::error::StoreError;
 use crate::hot::Running;
+use crate::private;
 
 const RECORD_BYTES: usize = 32;
 const MAGIC: [u8; 8] = *b"weirslot";
@@ -89,7 +90,7 @@ pub(super) fn open(place: &Place) -> Result<Left, StoreError> {
         doing: "open the store's slots file",
         cause: e.to_string(),
     };
-    let mut file = private_file(&place.slots()).map_err(failed)?;
+    let mut file = private::file(&place.slots()).map_err(failed)?;
     let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(0)).map_err(failed)?;
     (&mut file).take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(failed)?;

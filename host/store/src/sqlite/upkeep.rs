@@ -6,9 +6,9 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use weir_core::delivery::DeliveryState;
 
-use super::schema::private_file;
 use super::{Shared, engine, soundness};
 use crate::error::StoreError;
+use crate::private;
 use crate::upkeep::CheckReport;
 
 /// Looks the whole store over.
@@ -72,7 +72,7 @@ pub(super) async fn backup(shared: &Arc<Shared>, to: &Path) -> Result<(), StoreE
     let io =
         |e: std::io::Error| StoreError::Engine { doing: "write the backup", cause: e.to_string() };
     // Made before SQLite would make it with a wider mode.
-    private_file(to).map_err(io)?;
+    private::file(to).map_err(io)?;
     let path: PathBuf = to.into();
     let place = shared.place.clone();
     let copied = tokio::task::spawn_blocking(move || {
