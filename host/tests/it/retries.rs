@@ -75,6 +75,22 @@ async fn a_private_address_needs_the_operators_word() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_the_environment_names_gets_nothing() {
+    let (sink, proxy) = (Sink::start().await, Sink::start().await);
+    let mut hub = TestHub::new()
+        .github()
+        .destination("sink", &sink, QUICK)
+        .config("[[route]]\non = [\"github:*\"]\nto = \"sink\"");
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+        hub = hub.env(name, &proxy.url()).env(&name.to_lowercase(), &proxy.url());
+    }
+    let hub = hub.start().await;
+    let event = hub.push("push", "one", b"{}").await.accepted();
+    hub.until_status(&event, "processed").await;
+    assert_eq!((sink.received().len(), proxy.received().len()), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_handler_says_how_long_to_wait() {
     let hub = TestHub::new()
         .github()
