@@ -13,6 +13,10 @@ use super::failure;
 use crate::error::StoreError;
 use crate::private;
 
+/// How often a lock is asked for again, and how long after.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(25);
+
 /// The format that this program writes, kept in `user_version`.
 pub(super) const FORMAT: u32 = 1;
 /// The oldest program that may write to what this one wrote.
@@ -99,7 +103,7 @@ impl Place {
         }
         let lock = private::file(&self.beside(".lock"))
             .map_err(|e| self.failed("open the store's lock file", &e))?;
-        match lock.try_lock() {
+        match lock_patiently(&lock) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 return Err(StoreError::InUse { path: self.path.display().to_string() });
@@ -141,6 +145,18 @@ impl Place {
         )?;
         Ok(conn)
     }
+}
+
+/// A process that has ended may have left its lock for a moment to a child that it was just starting, which holds every
+/// open file until it becomes another program. Who really owns the store does so for longer than this.
+fn lock_patiently(lock: &File) -> Result<(), TryLockError> {
+    for _ in 0..LOCK_TRIES {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            ended => return ended,
+        }
+    }
+    lock.try_lock()
 }
 
 /// Statements are prepared once and kept. Without the planner's promise SQLite prepares a statement again whenever
