@@ -10,15 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use bytes::Bytes;
-use http::Request;
-use http_body_util::Full;
 use rand::SeedableRng as _;
 use rand::rngs::{StdRng, SysRng};
 use serde_json::json;
 use tempfile::TempDir;
 use weir_core::id::EventId;
 use weir_core::name::{SourceName, Target};
+use weir_core::sign::Signing;
 use weir_core::time::Clock as _;
 use weir_store::query::{DeliveryDetail, EventDetail, EventFilter, Page};
 
@@ -138,16 +136,10 @@ async fn show(running: &Running, sources: &[Arc<Source>], output: Output) -> any
         let url = url(running.addresses.ingress, source);
         let now = SystemClock.now();
         let signing = source.signing.as_ref().context("a source of development has no secret")?;
-        let signed = SignedSample::make(
-            &source.provider,
-            sample,
-            signing,
-            &source.params,
-            &url,
-            now,
-            &mut random,
-        )?;
-        let answer = http.send(request(&signed, &url)?).await?;
+        let signing = Signing { secret: signing, params: &source.params, scheme: None };
+        let provider = &source.provider;
+        let signed = SignedSample::make(provider, sample, None, signing, &url, now, &mut random)?;
+        let answer = http.send(signed.request(&url)?).await?;
         if !answer.status.is_success() {
             bail!("{} refused its sample: {}", source.name, text(&answer));
         }
@@ -160,14 +152,6 @@ async fn show(running: &Running, sources: &[Arc<Source>], output: Output) -> any
 
 fn url(ingress: SocketAddr, source: &Source) -> String {
     format!("http://{ingress}/webhook/{}", source.name)
-}
-
-fn request(sample: &SignedSample, url: &str) -> anyhow::Result<Request<Full<Bytes>>> {
-    let mut request = Request::post(url);
-    for (name, value) in &sample.headers {
-        request = request.header(name, value);
-    }
-    Ok(request.body(Full::from(sample.body.clone()))?)
 }
 
 fn text(answer: &Answer) -> String {
@@ -305,15 +289,9 @@ pub(crate) fn by_hand(
     };
     let (url, now) = (url(ingress, source), SystemClock.now());
     let signing = source.signing.as_ref().context("a custom source has no secret")?;
-    let sample = SignedSample::make(
-        &source.provider,
-        "user.signup",
-        signing,
-        &source.params,
-        &url,
-        now,
-        random,
-    )?;
+    let signing = Signing { secret: signing, params: &source.params, scheme: None };
+    let (provider, name) = (&source.provider, "user.signup");
+    let sample = SignedSample::make(provider, name, None, signing, &url, now, random)?;
     Ok(format!("\nA signed request to try by hand:\n{}\n", sample.curl(&url)))
 }
 

@@ -20,6 +20,8 @@ pub struct Sample {
     pub name: String,
     /// One line about it.
     pub about: String,
+    /// How it is sent, where it is not by the first of the provider's methods.
+    pub method: Option<String>,
     content_type: String,
     headers: Vec<(String, SampleText)>,
     body: SampleText,
@@ -87,10 +89,22 @@ impl Sample {
         Ok(Self {
             name: name.to_owned(),
             about: about.to_owned(),
+            method: None,
             content_type: content_type.to_owned(),
             headers,
             body: SampleText::parse(body)?,
         })
+    }
+
+    /// Whether its body is a form, and can stand in a query.
+    #[must_use]
+    pub fn is_form(&self) -> bool {
+        self.content_type == "application/x-www-form-urlencoded"
+    }
+
+    /// The same, sent by a method of its own.
+    pub(crate) fn sent_by(self, method: Option<String>) -> Self {
+        Self { method, ..self }
     }
 
     /// Fills the placeholders: ids from `random`, times from `now`.

@@ -107,6 +107,15 @@ impl Tokens {
         }
     }
 
+    /// The parameter of the query that tokens come in; its value must not be kept where the query is.
+    #[must_use]
+    pub fn parameter(&self) -> Option<&str> {
+        match &self.place {
+            TokenPlace::Query(name) => Some(name),
+            TokenPlace::Bearer | TokenPlace::Basic | TokenPlace::Header(_) => None,
+        }
+    }
+
     /// Whether a request shows one of the tokens. `values` are those of [`Self::header`], `query` is the URL's.
     ///
     /// The time that it takes tells nothing of the live ones.
@@ -204,6 +213,8 @@ mod tests {
         assert_eq!(tokens("header:X-Key", &[]).header(), Some("x-key"));
         assert_eq!(tokens("bearer", &[]).header(), Some("authorization"));
         assert_eq!(tokens("query:key", &[]).header(), None);
+        assert_eq!(tokens("query:key", &[]).parameter(), Some("key"));
+        assert_eq!(tokens("bearer", &[]).parameter(), None);
         for text in ["", "Bearer", "header", "header:", "header:a b", "cookie:a", "bearer:a"] {
             assert_eq!(text.parse::<TokenPlace>(), Err(InvalidTokenPlace), "{text}");
         }

@@ -113,6 +113,7 @@ fn value(provider: &Provider) -> Value {
         "docs": provider.docs,
         "schemes": schemes,
         "params": params.collect::<Vec<_>>(),
+        "methods": provider.methods.iter().collect::<Vec<_>>(),
         "handshakes": handshakes(provider),
         "samples": samples(provider),
     })
@@ -130,6 +131,7 @@ fn show(provider: &Provider, output: Output) {
         provider.docs.clone(),
         String::new(),
         format!("schemes     {}", list(schemes)),
+        format!("methods     {}", provider.methods),
         format!("handshakes  {}", list(handshakes(provider))),
         format!("samples     {}", list(samples(provider))),
         String::new(),

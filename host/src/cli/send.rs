@@ -10,7 +10,7 @@ use rand::SeedableRng as _;
 use rand::rngs::{StdRng, SysRng};
 use serde_json::{Value, json};
 use weir_core::provider::Provider;
-use weir_core::sign::SignError;
+use weir_core::sign::{SignError, Signing};
 use weir_core::time::Clock as _;
 use weir_core::verify::{KeyError, Params, Secret};
 
@@ -34,6 +34,9 @@ pub struct SendArgs {
     /// Which sample, such as push or payment.success (see `weir providers`)
     #[arg(value_name = "TYPE")]
     pub kind: String,
+    /// By which of the provider's methods, such as GET; as the provider sends it if not said
+    #[arg(long)]
+    pub method: Option<String>,
     /// Where to; the source at the configured hub if not said
     #[arg(long)]
     pub url: Option<String>,
@@ -75,11 +78,14 @@ pub(super) async fn run(args: &SendArgs, output: Output) -> Result<(), CommandEr
     let plan = plan(args)?;
     let mut random = StdRng::try_from_rng(&mut SysRng)
         .map_err(|_| CommandError::Failed("the system gave no randomness".into()))?;
+    let method = args.method.as_deref().map(str::to_ascii_uppercase);
     let mut make = || {
         let Plan { provider, signing, params, signed_url, .. } = &plan;
-        let now = SystemClock.now();
+        let (now, method) = (SystemClock.now(), method.as_deref());
+        let signing = Signing { secret: signing, params, scheme: None };
+        let kind = &args.kind;
         let made =
-            SignedSample::make(provider, &args.kind, signing, params, signed_url, now, &mut random);
+            SignedSample::make(provider, kind, method, signing, signed_url, now, &mut random);
         made.map_err(|error| CommandError::Usage(explained(provider, &error)))
     };
     if args.print {
@@ -196,12 +202,7 @@ fn secret(text: &str) -> Result<Secret, CommandError> {
 }
 
 fn request(sample: &SignedSample, to: &str) -> Result<Request<Full<Bytes>>, CommandError> {
-    let mut request = Request::post(to);
-    for (name, value) in &sample.headers {
-        request = request.header(name, value);
-    }
-    let body = Full::new(Bytes::from(sample.body.clone()));
-    let request = request.body(body).ok().filter(|request| {
+    let request = sample.request(to).ok().filter(|request| {
         let uri = request.uri();
         matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
     });

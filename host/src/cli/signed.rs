@@ -3,17 +3,24 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
 use rand::Rng;
 use ring::rand::SystemRandom;
 use thiserror::Error;
 use weir_core::provider::Provider;
+use weir_core::sample::RenderedSample;
 use weir_core::sign::{RequestDraft, SignError, Signing};
 use weir_core::time::Timestamp;
-use weir_core::verify::{Params, Secret};
 
 /// A signed sample, ready to be sent.
 #[derive(Debug, Clone)]
 pub struct SignedSample {
+    /// The method.
+    pub method: String,
+    /// What follows the URL, where what it says stands there and not in the body.
+    pub query: Option<String>,
     /// Headers, the signature's among them.
     pub headers: Vec<(String, String)>,
     /// The body.
@@ -33,18 +40,37 @@ pub enum SampleError {
         /// What there is.
         known: String,
     },
+    /// The provider does not send by this method.
+    #[error("{provider} sends nothing by {method}; it does by: {known}")]
+    Method {
+        /// The provider.
+        provider: String,
+        /// What was asked for.
+        method: String,
+        /// How it sends.
+        known: String,
+    },
+    /// Nothing that could stand in a query.
+    #[error(
+        "sample `{name}` is no form, and a GET has what it says in its query; ask for another one"
+    )]
+    NoForm {
+        /// The sample.
+        name: String,
+    },
     /// The secret does not sign.
     #[error("sign the sample")]
     Sign(#[from] SignError),
 }
 
 impl SignedSample {
-    /// A sample of `provider` by name, signed as for `url`, which is what senders believe the address to be.
+    /// A sample of `provider` by name, signed as for `url`, which is what senders believe the address to be. Sent by
+    /// `method`, or as the provider sends it.
     pub fn make(
         provider: &Provider,
         name: &str,
-        signing: &Secret,
-        params: &Params,
+        method: Option<&str>,
+        signing: Signing<'_>,
         url: &str,
         now: Timestamp,
         random: &mut impl Rng,
@@ -58,30 +84,73 @@ impl SignedSample {
                 known: known.join(", "),
             }
         })?;
-        let rendered = sample.render(random, now);
-        let draft = RequestDraft {
-            method: "POST".into(),
-            url: url.into(),
-            headers: rendered.headers,
-            body: rendered.body.into_bytes(),
+        let first = provider.methods.iter().next().unwrap_or("POST");
+        let method = method.or(sample.method.as_deref()).unwrap_or(first);
+        if !provider.methods.contains(method) {
+            return Err(SampleError::Method {
+                provider: provider.name.to_string(),
+                method: method.into(),
+                known: provider.methods.to_string(),
+            });
+        }
+        let RenderedSample { mut headers, mut body } = sample.render(random, now);
+        let query = if method == "GET" {
+            if !sample.is_form() {
+                return Err(SampleError::NoForm { name: name.into() });
+            }
+            headers.retain(|(name, _)| name != "content-type");
+            Some(std::mem::take(&mut body))
+        } else {
+            None
         };
-        let signing = Signing { secret: signing, params, scheme: None };
+        let url = with_query(url, query.as_deref());
+        let draft = RequestDraft { method: method.into(), url, headers, body: body.into_bytes() };
         let signed = provider.sign_request(signing, &draft, now, &SystemRandom::new())?;
         let body = String::from_utf8_lossy(&signed.body).into_owned();
-        Ok(Self { headers: signed.headers, body })
+        Ok(Self { method: signed.method, query, headers: signed.headers, body })
+    }
+
+    /// The address that it goes to, where `url` is the receiver's.
+    #[must_use]
+    pub fn address(&self, url: &str) -> String {
+        with_query(url, self.query.as_deref())
+    }
+
+    /// It as a request to a receiver at `url`.
+    ///
+    /// # Errors
+    /// If that is no address.
+    pub fn request(&self, url: &str) -> Result<Request<Full<Bytes>>, http::Error> {
+        let mut request = Request::builder().method(&*self.method).uri(self.address(url));
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        request.body(Full::from(self.body.clone()))
     }
 
     /// The command that sends it, to be pasted into a shell.
     #[must_use]
     pub fn curl(&self, url: &str) -> String {
-        let mut command = format!("curl -i {}", quoted(url));
+        let mut command = format!("curl -i {}", quoted(&self.address(url)));
+        if self.method != "POST" && self.query.is_none() {
+            let _ = write!(command, " -X {}", self.method);
+        }
         for (name, value) in &self.headers {
             // Writing to a string cannot fail.
             let _ = write!(command, " \\\n  -H {}", quoted(&format!("{name}: {value}")));
         }
-        let _ = write!(command, " \\\n  --data-binary {}", quoted(&self.body));
+        if self.query.is_none() {
+            let _ = write!(command, " \\\n  --data-binary {}", quoted(&self.body));
+        }
         command
     }
+}
+
+/// A URL with more in its query.
+fn with_query(url: &str, query: Option<&str>) -> String {
+    let Some(query) = query else { return url.to_owned() };
+    let mark = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{mark}{query}")
 }
 
 /// A text as one word of a shell.
@@ -111,7 +180,7 @@ mod tests {
     use rand::SeedableRng;
     use rand::rngs::StdRng;
     use weir_core::provider::Catalog;
-    use weir_core::verify::{NamedSecret, RequestView, Verification};
+    use weir_core::verify::{NamedSecret, Params, RequestView, Secret, Verification};
 
     use super::*;
 
@@ -133,20 +202,15 @@ mod tests {
             for sample in &provider.samples {
                 let mut random = StdRng::seed_from_u64(7);
                 let name = &sample.name;
-                let made = SignedSample::make(
-                    provider,
-                    name,
-                    &pair.sending,
-                    &Params::new(),
-                    url,
-                    now,
-                    &mut random,
-                )
-                .unwrap();
+                let signing =
+                    Signing { secret: &pair.sending, params: &Params::new(), scheme: None };
+                let made = SignedSample::make(provider, name, None, signing, url, now, &mut random)
+                    .unwrap();
+                let (method, address) = (&*made.method, made.address(url));
                 let headers: Vec<(&str, &[u8])> =
                     made.headers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
                 let body = made.body.as_bytes();
-                let request = RequestView { method: "POST", url, headers: &headers, body };
+                let request = RequestView { method, url: &address, headers: &headers, body };
                 let verdict = verifier.verify(&request, now);
                 assert!(
                     matches!(verdict, Verification::Verified(_)),
@@ -172,15 +236,8 @@ mod tests {
         let provider = catalog.get("custom").unwrap();
         let mut random = StdRng::seed_from_u64(7);
         let (secret, now) = (Secret::new("s"), Timestamp::from_millis(0));
-        let error = SignedSample::make(
-            provider,
-            "nonsense",
-            &secret,
-            &Params::new(),
-            "u",
-            now,
-            &mut random,
-        );
+        let signing = Signing { secret: &secret, params: &Params::new(), scheme: None };
+        let error = SignedSample::make(provider, "nonsense", None, signing, "u", now, &mut random);
         assert_eq!(
             error.unwrap_err().to_string(),
             "custom has no sample `nonsense`; there is: payment.success, order.created, user.signup"
@@ -191,10 +248,47 @@ mod tests {
     fn a_command_survives_the_shell() {
         assert_eq!(quoted("it's"), "'it'\\''s'");
         assert_eq!(quoted("a\r\n'\\"), "$'a\\r\\n\\'\\\\'");
-        let sample = SignedSample { headers: vec![("A".into(), "b".into())], body: "{}".into() };
+        let mut sample = SignedSample {
+            method: "POST".into(),
+            query: None,
+            headers: vec![("A".into(), "b".into())],
+            body: "{}".into(),
+        };
         assert_eq!(
             sample.curl("http://h/"),
             "curl -i 'http://h/' \\\n  -H 'A: b' \\\n  --data-binary '{}'"
         );
+        sample.method = "PUT".into();
+        assert_eq!(
+            sample.curl("http://h/"),
+            "curl -i 'http://h/' -X PUT \\\n  -H 'A: b' \\\n  --data-binary '{}'"
+        );
+        sample.query = Some("a=b&c=d".into());
+        assert_eq!(sample.curl("http://h/?k=1"), "curl -i 'http://h/?k=1&a=b&c=d' \\\n  -H 'A: b'");
+    }
+
+    #[test]
+    fn a_sample_is_sent_as_its_provider_sends_it_and_in_no_other_way() {
+        let catalog = Catalog::built_in().unwrap();
+        let (secret, now) = (Secret::new("s"), Timestamp::from_millis(1_760_000_000_000));
+        let make = |provider: &str, name: &str, method: Option<&str>| {
+            let signing = Signing { secret: &secret, params: &Params::new(), scheme: None };
+            let (provider, url) = (catalog.get(provider).unwrap(), "https://h.example/in?k=1");
+            let mut random = StdRng::seed_from_u64(7);
+            SignedSample::make(provider, name, method, signing, url, now, &mut random)
+        };
+        let asked = make("twilio", "delivered", Some("GET")).unwrap();
+        assert!(asked.body.is_empty() && !asked.headers.iter().any(|(n, _)| n == "content-type"));
+        assert!(asked.address("http://h/").starts_with("http://h/?SmsSid=SM"), "{asked:?}");
+        assert_eq!(make("twilio", "ringing", None).unwrap().method, "GET", "as the file says");
+        assert!(make("twilio", "ringing", Some("POST")).unwrap().body.starts_with("CallSid="));
+        let deleted = make("zendesk", "zen:event-type:ticket.created", Some("DELETE")).unwrap();
+        assert!(deleted.query.is_none() && deleted.body.starts_with('{'));
+        let said = |made: Result<SignedSample, SampleError>| made.unwrap_err().to_string();
+        assert_eq!(
+            said(make("github", "push", Some("GET"))),
+            "github sends nothing by GET; it does by: POST"
+        );
+        assert!(said(make("hubspot", "contact.creation", Some("GET"))).contains("is no form"));
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use weir_core::handshake::HandshakeAnswer;
@@ -113,6 +113,13 @@ pub(super) fn reply(status: u16, payload: &Payload) -> Answer {
     // A handler's words are data to whoever asked, and no page of this host.
     response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
+}
+
+/// Asks caches on the way not to keep the answer to a `GET`: one that is served again for a like request would say of an
+/// event that never came here that it is stored. A handler's own word stands.
+pub(super) fn not_to_be_kept(mut answer: Answer) -> Answer {
+    answer.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    answer
 }
 
 /// The answer to a health check; `problem` says why not.

@@ -1,7 +1,7 @@
 //! Stage 1, accept: webhooks come in here, and leave again as stored events or as refusals.
 //!
 //! [`receive`] reads from top to bottom as the path of a request. What is decided about a request is decided by pure
-//! functions (here `head`, `redact`, `answer`, `problem`; in the core verify, identify and route); what keeps a
+//! functions (here `head`, `content`, `redact`, `answer`, `problem`; in the core verify, identify and route); what keeps a
 //! stranger's appetite in bounds stands around them (`listener`, `roll`, `connection`, `secure`, `wire`, `body`,
 //! `budget`, `client`, `debts`).
 //!
@@ -16,6 +16,7 @@ mod body;
 mod budget;
 mod client;
 mod connection;
+mod content;
 mod debts;
 mod gate;
 mod hand_over;

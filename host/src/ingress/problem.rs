@@ -20,11 +20,11 @@ struct Problem<'a> {
     path: Option<&'a str>,
 }
 
-/// The answer to a refused request. `allow` is what a source takes besides.
+/// The answer to a refused request. `allow` are the methods that its source takes.
 pub(super) fn answer(
     refused: &Refused,
     request_id: &str,
-    allow: &'static str,
+    allow: Option<&HeaderValue>,
 ) -> Response<Full<Bytes>> {
     let status = refused.status();
     let problem = Problem {
@@ -43,8 +43,8 @@ pub(super) fn answer(
     if let Some(seconds) = refused.retry_after_s() {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
-    if matches!(refused, Refused::Method) {
-        headers.insert(ALLOW, HeaderValue::from_static(allow));
+    if let (Refused::Method, Some(allow)) = (refused, allow) {
+        headers.insert(ALLOW, allow.clone());
     }
     response
 }

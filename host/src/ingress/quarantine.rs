@@ -21,6 +21,7 @@ use weir_store::quarantine::{Quarantined, Verdict, Wanted};
 
 use super::Ingress;
 use super::client::Caller;
+use super::content::Content;
 use super::debts::Network;
 use super::receive::Understood;
 use super::redact::{self, Redacted};
@@ -34,7 +35,7 @@ pub struct Shown {
     pub request: Quarantined,
     /// Its method and headers; none once it was let in.
     pub headers: Vec<(Box<str>, Bytes)>,
-    /// Its body.
+    /// Its body, or the query in the place of one.
     pub body: Bytes,
 }
 
@@ -50,7 +51,8 @@ pub enum Release {
 }
 
 impl Ingress {
-    /// Keeps a refused request, if it carries what the source's scheme looks for; else it is no webhook but noise.
+    /// Keeps a refused request, if it carries what the source's scheme looks for, by a method that events come by; else it
+    /// is no webhook but noise.
     pub(super) fn put_aside(
         &self,
         way: &Way,
@@ -67,7 +69,7 @@ impl Ingress {
         let headers: Vec<_> =
             head.headers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
         let view = RequestView { method: head.method.as_str(), url: &url, headers: &headers, body };
-        if !way.verifier.is_claimed_by(&view) {
+        if !way.verifier.is_claimed_by(&view) || !way.takes_events_by(view.method) {
             return;
         }
         let at = self.clock.now();
@@ -109,11 +111,17 @@ impl Ingress {
         if let Some((parts, whole, _)) = self.opened(id, &sealed)
             && let Some(way) = self.ways.get(&request.source)
         {
-            headers = redact::headers(&parts.headers, &way.secret_fields, self.fingerprints());
-            let all = std::iter::once(0..whole.len());
-            let fields = &way.secret_fields;
-            let kept = Redacted::new(&whole, &parts.headers, all, fields, self.fingerprints());
-            body = kept.part(0..whole.len());
+            let url = self.signed_url(&way, &parts);
+            let given: Vec<_> =
+                parts.headers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
+            let method = parts.method.as_str();
+            let view = RequestView { method, url: &url, headers: &given, body: &whole };
+            let (content, fields) = (Content::of(&view, &whole), &way.secret_fields);
+            let all = 0..content.bytes.len();
+            let events = std::iter::once(all.clone());
+            let kept = Redacted::new(&content, events, fields, self.fingerprints());
+            headers = redact::headers(&parts.headers, &content, fields, self.fingerprints());
+            body = kept.part(all);
         }
         Ok(Some(Shown { request, headers, body }))
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request};
+use http::{HeaderValue, Request};
 use hyper::body::Incoming;
 use weir_core::bounds::HOPS_MAX;
 use weir_core::handshake::{HandshakeAnswer, HandshakeEffect, HandshakeKeys};
@@ -19,6 +19,7 @@ use weir_store::hot::{DedupKey, EventIngested, Ingested, NewEvent, NewRequest};
 
 use super::answer::{self, Answer};
 use super::client::{Caller, Client};
+use super::content::Content;
 use super::head::{self, Purpose};
 use super::redact::{self, Redacted};
 use super::refused::Refused;
@@ -144,10 +145,14 @@ impl Ingress {
             Understood::Events { request, is_batch } => {
                 caller.verified();
                 way.gate.count(self.since_start(Instant::now()))?;
-                match self.respondent(way, &request, is_batch) {
-                    Some(respondent) => self.respond(way, respondent, request, share).await,
-                    None => self.store(way, request, is_batch).await,
+                let mut taken = match self.respondent(way, &request, is_batch) {
+                    Some(respondent) => self.respond(way, respondent, request, share).await?,
+                    None => self.store(way, request, is_batch).await?,
+                };
+                if head.method.is_safe() {
+                    taken.answer = answer::not_to_be_kept(taken.answer);
                 }
+                Ok(taken)
             }
         }
     }
@@ -202,13 +207,14 @@ impl Ingress {
         let identified = provider.identify(&facts, &verified).map_err(Refused::Unusable)?;
         drop(facts);
         let Identified { events, is_batch } = identified;
-        hold_to_schemas(way, &events, body)?;
+        let content = Content::of(&view, body);
+        hold_to_schemas(way, &events, &content.bytes)?;
         let spans = events.iter().map(|event| event.span.clone());
-        let kept =
-            Redacted::new(body, &head.headers, spans, &way.secret_fields, self.fingerprints());
+        let (secret, fingerprints) = (&way.secret_fields, self.fingerprints());
+        let kept = Redacted::new(&content, spans, secret, fingerprints);
         let mut payload = Payload {
-            headers: redact::headers(&head.headers, &way.secret_fields, self.fingerprints()),
-            body: kept.part(0..body.len()),
+            headers: redact::headers(&head.headers, &content, secret, fingerprints),
+            body: kept.part(0..content.bytes.len()),
         };
         payload.set_hops(hops);
         let request = NewRequest {
@@ -218,7 +224,7 @@ impl Ingress {
             remote: Some(caller.address),
             payload,
             on_redelivery: provider.on_redelivery,
-            events: self.route(way, events, is_batch.then_some(hops), body, &kept),
+            events: self.route(way, events, is_batch.then_some(hops), &content.bytes, &kept),
         };
         Ok(Understood::Events { request, is_batch })
     }
@@ -346,11 +352,7 @@ impl Ingress {
         let now = self.clock.now();
         let id = self.refusals.next_id(now);
         self.refusals.note(now, &id, way.map(|way| way.source.name.as_str()), refused);
-        let allow = if way.is_some_and(|way| way.has_unsigned_handshakes) {
-            "POST, GET, HEAD, OPTIONS"
-        } else {
-            "POST"
-        };
+        let allow = way.map(|way| &way.allow);
         (problem::answer(refused, &id, allow), refused.linger_bytes())
     }
 
@@ -383,10 +385,10 @@ fn hold_to_schemas(way: &Way, events: &[EventIdentity], body: &[u8]) -> Result<(
 
 fn verify(way: &Way, view: &RequestView<'_>, now: Timestamp) -> Result<Proof, Refused> {
     match way.verifier.verify_with(view, now, &way.published.ring()) {
-        Verification::Verified(verified) if view.method == Method::POST.as_str() => {
+        Verification::Verified(verified) if way.takes_events_by(view.method) => {
             Ok(Proof::Given(verified))
         }
-        // A signature says who sends, not that a GET carries an event.
+        // A signature says who sends, not that what comes by the method of a handshake is an event.
         Verification::Verified(_) => Err(Refused::Method),
         Verification::Refused(refusal) => {
             Err(Refused::Unverified { refusal, status: way.failure_status })

@@ -10,6 +10,9 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use weir_core::json_pointer::{Pointer, scalar_text};
 use weir_core::provider::{HeaderPattern, Source as Place};
+use weir_core::token::Tokens;
+
+use super::content::{self, Content};
 
 /// Turns a secret into something that tells two of them apart and tells nothing else.
 #[derive(Clone)]
@@ -41,22 +44,28 @@ impl Fingerprints {
 pub(super) struct SecretFields {
     headers: Vec<HeaderPattern>,
     places: Vec<Place>,
+    /// Parameters of the query, as the fields that they are where it stands in the place of a body.
+    parameters: Vec<Place>,
 }
 
 impl SecretFields {
-    /// Sorts the fields that a provider names, with the header in which a source has a token.
-    pub(super) fn new(fields: &[Place], token_header: Option<&str>) -> Self {
+    /// Sorts the fields that a provider names, with the place in which a source has a token.
+    pub(super) fn new(fields: &[Place], tokens: Option<&Tokens>) -> Self {
         let mut sorted = Self::default();
         let whole = |name: &str| HeaderPattern { name: name.into(), numbered: false };
-        sorted.headers.extend(token_header.map(whole));
+        let parameter = |name: &str| Place::Form(name.into(), None);
+        sorted.headers.extend(tokens.and_then(Tokens::header).map(whole));
+        sorted.parameters.extend(tokens.and_then(Tokens::parameter).map(parameter));
         for field in fields {
             match field {
                 Place::Header(names) => sorted.headers.extend(
                     names.iter().map(|name| HeaderPattern { name: name.clone(), numbered: false }),
                 ),
                 Place::Headers(patterns) => sorted.headers.extend(patterns.iter().cloned()),
-                // Neither URLs nor parts of a signature header on their own are kept.
-                Place::Query(_) | Place::Pair(_) => {}
+                // Of URLs nothing else is kept.
+                Place::Query(name) => sorted.parameters.push(parameter(name)),
+                // Parts of a signature header are not kept on their own.
+                Place::Pair(_) => {}
                 Place::Json(_) | Place::Body(_) | Place::Each(_) | Place::Form(..) => {
                     sorted.places.push(field.clone());
                 }
@@ -80,9 +89,11 @@ fn is_named(pattern: &HeaderPattern, name: &str) -> bool {
         && if pattern.numbered { digits } else { rest.is_empty() }
 }
 
-/// The headers to keep, in their order. Those that speak of the connection, and the body's length, are not.
+/// The headers to keep, in their order. Those that speak of the connection, and the body's length, are not. A query in
+/// the place of a body gets the content type that it has.
 pub(super) fn headers(
     headers: &HeaderMap,
+    content: &Content,
     secret: &SecretFields,
     fingerprints: &Fingerprints,
 ) -> Vec<(Box<str>, Bytes)> {
@@ -96,7 +107,8 @@ pub(super) fn headers(
     let mut kept = Vec::with_capacity(headers.len());
     for (name, value) in headers {
         let name = name.as_str();
-        if of_the_connection(name) || named(name) {
+        let replaced = content.is_undeclared_form() && name == CONTENT_TYPE.as_str();
+        if of_the_connection(name) || named(name) || replaced {
             continue;
         }
         if secret.holds(name) {
@@ -105,6 +117,10 @@ pub(super) fn headers(
             values.put_slice(value.as_bytes());
         }
         kept.push((name.into(), values.split().freeze()));
+    }
+    if content.is_undeclared_form() {
+        let form = Bytes::from_static(content::FORM.as_bytes());
+        kept.push((CONTENT_TYPE.as_str().into(), form));
     }
     kept
 }
@@ -124,7 +140,7 @@ fn of_the_connection(name: &str) -> bool {
     )
 }
 
-/// A body with what is to be replaced in it.
+/// What a request says with what is to be replaced in it.
 #[derive(Debug)]
 pub(super) struct Redacted<'a> {
     body: &'a Bytes,
@@ -133,24 +149,29 @@ pub(super) struct Redacted<'a> {
 }
 
 impl<'a> Redacted<'a> {
-    /// Finds the secrets in a body; `events` are the parts of it that are events of their own.
+    /// Finds the secrets in it; `events` are the parts of it that are events of their own.
     pub(super) fn new(
-        body: &'a Bytes,
-        headers: &HeaderMap,
+        content: &'a Content,
         events: impl Iterator<Item = Range<usize>>,
         secret: &SecretFields,
         fingerprints: &Fingerprints,
     ) -> Self {
+        let body = &content.bytes;
         let mut cuts = Vec::new();
-        if !secret.places.is_empty() {
+        let parameters = match content.place {
+            content::Place::Query => &secret.parameters[..],
+            content::Place::Body { .. } => &[],
+        };
+        if !secret.places.is_empty() || !parameters.is_empty() {
             let whole = 0..body.len();
             for event in events {
                 let inside = secret.places.iter().filter(|p| matches!(p, Place::Json(_)));
                 inside.for_each(|place| find(place, body, event.clone(), fingerprints, &mut cuts));
             }
             let outside = secret.places.iter().filter(|p| !matches!(p, Place::Json(_)));
-            let is_form = is_form(headers);
+            let is_form = content.is_form();
             outside
+                .chain(parameters)
                 .filter(|place| is_form || !matches!(place, Place::Form(..)))
                 .for_each(|place| find(place, body, whole.clone(), fingerprints, &mut cuts));
             cuts.sort_by_key(|(range, _)| (range.start, std::cmp::Reverse(range.end)));
@@ -164,7 +185,7 @@ impl<'a> Redacted<'a> {
         Self { body, cuts }
     }
 
-    /// A part of the body as it may be kept; without a copy where there is nothing to hide.
+    /// A part of it as it may be kept; without a copy where there is nothing to hide.
     pub(super) fn part(&self, of: Range<usize>) -> Bytes {
         let first = self.cuts.partition_point(|(cut, _)| cut.start < of.start);
         if let Some((cut, text)) = self.cuts[..first].last()
@@ -186,12 +207,6 @@ impl<'a> Redacted<'a> {
         out.extend_from_slice(&self.body[at..of.end]);
         out.into()
     }
-}
-
-fn is_form(headers: &HeaderMap) -> bool {
-    const FORM: &[u8] = b"application/x-www-form-urlencoded";
-    let media = headers.get(CONTENT_TYPE).and_then(|v| v.as_bytes().split(|b| *b == b';').next());
-    media.is_some_and(|media| media.trim_ascii().eq_ignore_ascii_case(FORM))
 }
 
 fn find(
@@ -267,6 +282,7 @@ fn form_text(value: &[u8], inside: Option<&Pointer>, fingerprints: &Fingerprints
 mod tests {
     use http::HeaderValue;
     use proptest::prelude::*;
+    use weir_core::token::TokenPlace;
 
     use super::*;
 
@@ -277,10 +293,30 @@ mod tests {
     }
 
     fn fields(texts: &[&str]) -> SecretFields {
-        SecretFields::new(
-            &texts.iter().map(|t| Place::parse(t).unwrap()).collect::<Vec<_>>(),
-            Some("x-token"),
-        )
+        with_token_in(texts, "header:x-token")
+    }
+
+    fn with_token_in(texts: &[&str], place: &str) -> SecretFields {
+        let tokens = Tokens::new(place.parse::<TokenPlace>().unwrap(), []);
+        let places: Vec<_> = texts.iter().map(|t| Place::parse(t).unwrap()).collect();
+        SecretFields::new(&places, Some(&tokens))
+    }
+
+    fn in_body(bytes: Bytes, is_form: bool) -> Content {
+        Content { bytes, place: content::Place::Body { is_form } }
+    }
+
+    fn in_query(query: &'static str) -> Content {
+        let bytes = Bytes::from_static(query.as_bytes());
+        Content { bytes, place: content::Place::Query }
+    }
+
+    /// All of it, as it is kept.
+    fn whole(content: &Content, secret: &SecretFields) -> String {
+        let all = 0..content.bytes.len();
+        let redacted =
+            Redacted::new(content, std::iter::once(all.clone()), secret, &fingerprints());
+        String::from_utf8(redacted.part(all).to_vec()).unwrap()
     }
 
     fn header_map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -291,18 +327,9 @@ mod tests {
         map
     }
 
-    fn kept(body: &str, content_type: &'static str, places: &[&str]) -> String {
-        let body = Bytes::copy_from_slice(body.as_bytes());
-        let headers = header_map(&[("content-type", content_type)]);
-        let whole = 0..body.len();
-        let redacted = Redacted::new(
-            &body,
-            &headers,
-            [whole.clone()].into_iter(),
-            &fields(places),
-            &fingerprints(),
-        );
-        String::from_utf8(redacted.part(whole).to_vec()).unwrap()
+    fn kept(body: &str, is_form: bool, places: &[&str]) -> String {
+        let content = in_body(Bytes::copy_from_slice(body.as_bytes()), is_form);
+        whole(&content, &fields(places))
     }
 
     #[test]
@@ -317,7 +344,8 @@ mod tests {
             ("content-length", "3"),
             ("x-event", "again"),
         ]);
-        let kept = headers(&map, &fields(&["header:X-Gitlab-Token"]), &fingerprints());
+        let secret = fields(&["header:X-Gitlab-Token"]);
+        let kept = headers(&map, &in_body(Bytes::new(), false), &secret, &fingerprints());
         let names: Vec<&str> = kept.iter().map(|(name, _)| &**name).collect();
         assert_eq!(names, ["host", "authorization", "x-gitlab-token", "x-event", "x-event"]);
         assert_eq!(kept[1].1, kept[2].1, "one secret, one fingerprint");
@@ -335,21 +363,46 @@ mod tests {
     #[test]
     fn a_secret_in_json_is_replaced_where_it_stands_and_nothing_else_changes() {
         let body = r#"{ "token": "s3cr3t", "event": {"n": 1.0} }"#;
-        let kept = kept(body, "application/json", &["/token"]);
+        let kept = kept(body, false, &["/token"]);
         assert!(!kept.contains(SECRET) && kept.ends_with(r#", "event": {"n": 1.0} }"#), "{kept}");
         assert!(serde_json::from_str::<serde_json::Value>(&kept).is_ok());
     }
 
     #[test]
     fn a_secret_in_a_form_is_replaced_also_inside_its_json() {
-        const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
-        let plain = kept("a=1&token=s3cr%33t&b=2", FORM, &["form:token"]);
+        let plain = kept("a=1&token=s3cr%33t&b=2", true, &["form:token"]);
         assert!(plain.starts_with("a=1&token=fingerprint-") && plain.ends_with("&b=2"), "{plain}");
         let inside =
-            kept("payload=%7B%22token%22%3A%22s3cr3t%22%7D", FORM, &["form:payload#/token"]);
+            kept("payload=%7B%22token%22%3A%22s3cr3t%22%7D", true, &["form:payload#/token"]);
         let (_, json) = form_urlencoded::parse(inside.as_bytes()).next().unwrap();
         assert!(json.starts_with(r#"{"token":"fingerprint-"#), "{json}");
-        assert_eq!(kept("token=s3cr3t", "text/plain", &["form:token"]), "token=s3cr3t", "no form");
+        assert_eq!(kept("token=s3cr3t", false, &["form:token"]), "token=s3cr3t", "no form");
+    }
+
+    #[test]
+    fn a_query_in_the_place_of_a_body_is_kept_as_the_form_that_it_is_without_its_secrets() {
+        let secret = with_token_in(&["query:sig", "form:pin"], "query:key");
+        let said = in_query("a=1&ke%79=s3cr3t&pin=s3cr3t&sig=s3cr3t&b=2");
+        let kept = whole(&said, &secret);
+        assert!(!kept.contains(SECRET), "{kept}");
+        let names: Vec<_> = kept.split('&').map(|pair| pair.split('=').next().unwrap()).collect();
+        assert_eq!(names, ["a", "ke%79", "pin", "sig", "b"]);
+        let map = header_map(&[("host", "h"), ("content-type", "text/plain")]);
+        let head = headers(&map, &said, &secret, &fingerprints());
+        let (name, value) = head.last().unwrap();
+        assert_eq!(
+            (head.len(), &**name, &value[..]),
+            (2, "content-type", content::FORM.as_bytes())
+        );
+        let nothing = headers(&map, &in_query(""), &secret, &fingerprints());
+        assert_eq!(&nothing[1].1[..], b"text/plain", "a query that is not there has no type");
+    }
+
+    #[test]
+    fn a_field_of_a_body_is_no_secret_for_being_called_like_one_in_the_query() {
+        let secret = with_token_in(&["query:sig"], "query:key");
+        let body = in_body(Bytes::from_static(b"key=1&sig=2"), true);
+        assert_eq!(whole(&body, &secret), "key=1&sig=2");
     }
 
     #[test]
@@ -357,17 +410,11 @@ mod tests {
         let items = [r#"{"t":"s3cr3t"}"#, r#"{"t":"other"}"#, "{}"];
         let body = format!(r#"{{"key":"s3cr3t","items":[{}]}}"#, items.join(","));
         let spans = items.map(|item| body.find(item).map(|at| at..at + item.len()).unwrap());
-        let body = Bytes::from(body);
+        let body = in_body(Bytes::from(body), false);
         let secret = fields(&["/t", "body:/key"]);
-        let redacted = Redacted::new(
-            &body,
-            &HeaderMap::new(),
-            spans.iter().cloned(),
-            &secret,
-            &fingerprints(),
-        );
+        let redacted = Redacted::new(&body, spans.iter().cloned(), &secret, &fingerprints());
         let text = |of| String::from_utf8(redacted.part(of).to_vec()).unwrap();
-        let whole = text(0..body.len());
+        let whole = text(0..body.bytes.len());
         assert!(!whole.contains(SECRET) && !whole.contains("other"), "{whole}");
         let [first, second, third] = spans.map(text);
         assert!(whole.contains(&first) && whole.contains(&second));
@@ -377,26 +424,24 @@ mod tests {
 
     #[test]
     fn what_holds_no_secret_is_not_copied() {
-        let body = Bytes::from_static(b"{}");
-        let redacted = Redacted::new(
-            &body,
-            &HeaderMap::new(),
-            std::iter::once(0..2),
-            &fields(&["/token"]),
-            &fingerprints(),
-        );
-        assert_eq!(redacted.part(0..2).as_ptr(), body.as_ptr());
+        let body = in_body(Bytes::from_static(b"{}"), false);
+        let secret = fields(&["/token"]);
+        let redacted = Redacted::new(&body, std::iter::once(0..2), &secret, &fingerprints());
+        assert_eq!(redacted.part(0..2).as_ptr(), body.bytes.as_ptr());
     }
 
     proptest! {
         #[test]
         fn any_body_survives_the_search(body in prop::collection::vec(any::<u8>(), 0..200)) {
-            let body = Bytes::from(body);
-            let headers = header_map(&[("content-type", "application/x-www-form-urlencoded")]);
-            let all = 0..body.len();
-            let secret = fields(&["/a", "body:/b/0", "each:/c/*/d", "form:e", "form:f#/g"]);
-            let redacted = Redacted::new(&body, &headers, [all.clone()].into_iter(), &secret, &fingerprints());
-            let _ = redacted.part(all);
+            let fields = ["/a", "body:/b/0", "each:/c/*/d", "form:e", "form:f#/g", "query:h"];
+            let secret = with_token_in(&fields, "query:i");
+            let bytes = Bytes::from(body);
+            for place in [content::Place::Body { is_form: true }, content::Place::Query] {
+                let content = Content { bytes: bytes.clone(), place };
+                let all = 0..bytes.len();
+                let redacted = Redacted::new(&content, std::iter::once(all.clone()), &secret, &fingerprints());
+                let _ = redacted.part(all);
+            }
         }
     }
 }

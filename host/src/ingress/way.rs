@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use serde::Serialize;
 use weir_core::name::SourceName;
 use weir_core::time::Timestamp;
-use weir_core::token::Tokens;
 use weir_core::verify::{NamedSecret, Params, Secret, Verifier};
 use weir_store::hot::EventIngested;
 
@@ -42,6 +41,8 @@ pub(super) struct Way {
     pub(super) failure_status: StatusCode,
     /// Whether some requests are answered before verification.
     pub(super) has_unsigned_handshakes: bool,
+    /// The methods of which a request can mean anything.
+    pub(super) allow: HeaderValue,
     /// Parameters of handshakes, by name.
     pub(super) params: Params,
     /// The keys that its sender publishes.
@@ -95,7 +96,6 @@ impl Way {
         learned: Option<&Secret>,
     ) -> Self {
         let provider = &source.provider;
-        let token_header = source.gate.tokens.as_ref().and_then(Tokens::header);
         let learned = learned.and_then(|secret| with_learned(source, secret));
         Self {
             has_learned: learned.is_some(),
@@ -108,12 +108,15 @@ impl Way {
                 start: BODY_PACE_AFTER,
             },
             gate: Gate::new(&source.gate),
-            secret_fields: SecretFields::new(&provider.secret_fields, token_header),
+            secret_fields: SecretFields::new(&provider.secret_fields, source.gate.tokens.as_ref()),
             acknowledgement: provider.acknowledge.as_ref().and_then(Acknowledgement::new),
             unanswered: provider.default_answer.as_ref().and_then(Acknowledgement::new),
             failure_status: StatusCode::from_u16(provider.failure_status)
                 .unwrap_or(StatusCode::UNAUTHORIZED),
             has_unsigned_handshakes: provider.has_unsigned_handshakes(),
+            // They are words of a provider file that was checked for what may stand there.
+            allow: HeaderValue::try_from(provider.allowed_methods())
+                .unwrap_or(HeaderValue::from_static("POST")),
             params: source.params.clone(),
             published,
             source: Arc::clone(source),
@@ -130,9 +133,12 @@ impl Way {
 
     /// Whether a request of this method can mean anything.
     pub(super) fn takes(&self, method: &Method) -> bool {
-        method == Method::POST
-            || (self.has_unsigned_handshakes
-                && [Method::GET, Method::HEAD, Method::OPTIONS].contains(method))
+        self.source.provider.takes(method.as_str())
+    }
+
+    /// Whether a request of this method can be an event.
+    pub(super) fn takes_events_by(&self, method: &str) -> bool {
+        self.source.provider.methods.contains(method)
     }
 }
 

@@ -314,9 +314,17 @@ fn quarantine(dir: &std::path::Path, config: &Config) -> Quarantine {
 }
 
 pub(crate) fn request(path: &str, headers: &[(&str, &str)], body: &str) -> String {
+    request_by("POST", path, headers, body)
+}
+
+/// A request of any method. What comes without a body says no length, except where one is expected.
+pub(crate) fn request_by(method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> String {
     let headers: String = headers.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();
-    let length = body.len();
-    format!("POST {path} HTTP/1.1\r\nHost: hub\r\n{headers}Content-Length: {length}\r\n\r\n{body}")
+    let length = match body.len() {
+        0 if matches!(method, "GET" | "DELETE" | "HEAD") => String::new(),
+        length => format!("Content-Length: {length}\r\n"),
+    };
+    format!("{method} {path} HTTP/1.1\r\nHost: hub\r\n{headers}{length}\r\n{body}")
 }
 
 /// Reads one answer, or what there is of it if the connection ends before.

@@ -7,6 +7,7 @@ mod bed;
 mod gates;
 mod hand_over;
 mod keys;
+mod methods;
 mod overload;
 mod published;
 mod quarantine;

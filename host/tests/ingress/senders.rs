@@ -7,11 +7,11 @@ use rand::rngs::StdRng;
 use ring::rand::SystemRandom;
 use weir::cli::signed::SignedSample;
 use weir_core::provider::{Catalog, Provider};
-use weir_core::sign::{SecretPair, SignError};
+use weir_core::sign::{SecretPair, SignError, Signing};
 use weir_core::time::Timestamp;
 use weir_core::verify::{Params, Secret};
 
-use crate::bed::{Hub, NOW_MS, request};
+use crate::bed::{Hub, NOW_MS, request_by};
 
 /// What a source of this provider is given besides a secret.
 fn params(provider: &Provider) -> Params {
@@ -69,12 +69,13 @@ async fn every_sample_of_every_provider_is_taken_over_http() {
         for sample in &provider.samples {
             let now = Timestamp::from_millis(NOW_MS);
             let name = &sample.name;
-            let made = SignedSample::make(provider, name, secret, params, &url, now, &mut random);
+            let signing = Signing { secret, params, scheme: None };
+            let made = SignedSample::make(provider, name, None, signing, &url, now, &mut random);
             let made = made.unwrap_or_else(|error| panic!("{} {name}: {error:?}", provider.name));
             let headers: Vec<_> =
                 made.headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-            let path = format!("/webhook/{}", provider.name);
-            let reply = hub.raw(request(&path, &headers, &made.body)).await;
+            let path = made.address(&format!("/webhook/{}", provider.name));
+            let reply = hub.raw(request_by(&made.method, &path, &headers, &made.body)).await;
             count += 1;
             if !(200..300).contains(&reply.status) {
                 let said = String::from_utf8_lossy(&reply.body).into_owned();

@@ -3,7 +3,15 @@
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
 use serde_json::{Value, json};
+use weir::cli::signed::SignedSample;
+use weir::clock::SystemClock;
+use weir_core::provider::Catalog;
+use weir_core::sign::Signing;
+use weir_core::time::Clock as _;
+use weir_core::verify::{Params, Secret};
 
 use crate::hub::{RunningHub, TestHub, hmac_hex, until};
 use crate::sink::Sink;
@@ -101,6 +109,36 @@ async fn a_slack_command_gets_its_reply_and_a_repeat_the_same_one_after_a_crash_
     assert_is_the_forecast(&send(&hub, "one").await);
     assert_eq!(only_event(&hub).await, event);
     assert_eq!(sink.until_received(1).await.len(), 1, "it ran once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_asks_by_get_is_told_what_to_say() {
+    let (words, public) = ("<Response><Say>High.</Say></Response>", "https://hooks.example.com/in");
+    let steps = json!([{ "op": "reply", "content_type": "text/xml", "body": words }]);
+    let hub = TestHub::new()
+        .source("calls", "twilio", SECRET)
+        .config(&format!("responder = \"commands\"\npublic_url = \"{public}\""))
+        .handler("commands", "probe")
+        .sidecar("commands", &format!("on = []\n[config]\nsteps = '''{steps}'''\n"));
+    let hub = started(hub).await;
+    let catalog = Catalog::built_in().unwrap();
+    let call = SignedSample::make(
+        catalog.get("twilio").unwrap(),
+        "ringing",
+        Some("GET"),
+        Signing { secret: &Secret::new(SECRET), params: &Params::new(), scheme: None },
+        public,
+        SystemClock.now(),
+        &mut StdRng::seed_from_u64(7),
+    );
+    let call = call.unwrap().request(&format!("http://{}/webhook/calls", hub.ingress)).unwrap();
+    assert_eq!(call.method(), "GET");
+    let answer = hub.exchange(call).await;
+    assert_eq!((answer.status().as_u16(), &answer.body()[..]), (200, words.as_bytes()));
+    assert_eq!(answer.headers()["content-type"], "text/xml");
+    assert_eq!(answer.headers()["cache-control"], "no-store");
+    let events = hub.api("/api/v1/events?source=calls").await;
+    assert_eq!(events["items"][0]["type"], "ringing", "{events}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -230,3 +230,26 @@ async fn a_sample_is_signed_with_what_its_provider_signs_or_says_what_is_missing
     let said = told(&send(&["braintree", "check"]));
     assert!(said.contains("accepted"), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sample_is_sent_by_the_method_that_is_asked_for_if_its_provider_uses_it() {
+    let hub = TestHub::new().github().source("zendesk", "zendesk", "a signing secret");
+    let hub = hub.start().await;
+    let send = |source: &str, kind: &str, more: &[&str]| {
+        let url = format!("http://{}/webhook/{source}", hub.ingress);
+        hub.cli(&[&["send", source, kind, "--url", &*url], more].concat())
+    };
+    for method in ["PUT", "delete"] {
+        let sent = send("zendesk", "zen:event-type:ticket.created", &["--method", method]);
+        assert!(told(&sent).contains("accepted"), "{method}");
+    }
+    let refused = send("github", "push", &["--method", "GET"]);
+    assert_eq!(refused.status.code(), Some(2));
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("github sends nothing by GET; it does by: POST"), "{said}");
+    let url = ["--url", "https://h.example/in", "--secret", "a token", "--method", "GET"];
+    let printed = hub.cli(&[&["send", "twilio", "delivered", "--print"], &url[..]].concat());
+    let printed = told(&printed);
+    assert!(printed.starts_with("curl -i 'https://h.example/in?SmsSid=SM"), "{printed}");
+    assert!(printed.contains("X-Twilio-Signature: ") && !printed.contains("--data"), "{printed}");
+}

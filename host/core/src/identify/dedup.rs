@@ -13,7 +13,7 @@ pub enum DedupRule {
     /// The sender's id and the body's hash, where the id is not signed: a forger who keeps a genuine body
     /// cannot make it look new, nor a new body look old.
     IdAndBody,
-    /// The body alone.
+    /// The body alone. One that is empty says nothing, and is nobody's twin.
     Body,
     /// Certain fields, each with the places of which the first that has it counts.
     Fields(Vec<Vec<FactTemplate>>),
@@ -61,6 +61,7 @@ impl DedupRule {
                 put(&mut out, id?);
                 out.extend_from_slice(&Sha256::digest(body));
             }
+            Self::Body if body.is_empty() => return None,
             Self::Body => {
                 out.push(b'b');
                 out.extend_from_slice(&Sha256::digest(body));
@@ -96,6 +97,13 @@ mod tests {
             rule.material(None, b"", |_| values.pop())
         };
         assert_ne!(of("ab", "c"), of("a", "bc"));
+    }
+
+    #[test]
+    fn two_that_say_nothing_are_not_the_same() {
+        let of = |body: &[u8]| DedupRule::Body.material(None, body, |_| None);
+        assert_eq!(of(b""), None);
+        assert!(of(b"a").is_some() && of(b"a") == of(b"a"));
     }
 
     #[test]

@@ -93,8 +93,8 @@ impl<'a> Facts<'a> {
 
     fn field(&self, name: &str) -> Option<Cow<'a, str>> {
         let form = self.form.get_or_init(|| {
-            let body = if self.request.is_form() { self.request.body } else { &[] };
-            form_urlencoded::parse(body).take(FORM_FIELDS_MAX).collect()
+            let form = if self.request.is_payload_form() { self.request.payload() } else { &[] };
+            form_urlencoded::parse(form).take(FORM_FIELDS_MAX).collect()
         });
         form.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone())
     }

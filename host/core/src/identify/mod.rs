@@ -51,7 +51,7 @@ pub struct EventIdentity {
     pub delivery_id: Option<Arc<str>>,
     /// What the dedup key is made from; `None` never counts as a duplicate.
     pub dedup: Option<DedupMaterial>,
-    /// Its bytes within the request's body.
+    /// Its bytes within the request's payload: its body, or the query in the place of one.
     pub span: Range<usize>,
 }
 
@@ -86,7 +86,8 @@ impl Provider {
         verified: &Verified,
     ) -> Result<Identified, IdentifyError> {
         let rules = &self.identity;
-        let body = facts.request().body;
+        // Batches are bodies: where the query stands in the place of one, these are the bytes of one event.
+        let body = facts.request().payload();
         let pointers = &rules.pointers;
         let Some(items) = rules.fan_out.items(facts, &pointers.item, &pointers.outer)? else {
             let event = rules.event(facts, verified.family, None, 0, 0..body.len())?;
@@ -123,7 +124,7 @@ impl IdentityRules {
         let kind = EventType::new(kind.as_deref().unwrap_or(TYPE_UNKNOWN));
         let kind = kind.map_err(IdentifyError::Type)?;
         let id = first(&self.ids);
-        let body = &facts.request().body[span.clone()];
+        let body = &facts.request().payload()[span.clone()];
         let dedup = self.dedup.material(id.as_deref(), body, |template| {
             template.fill(facts, family, item).map(std::borrow::Cow::into_owned)
         });

@@ -4,14 +4,15 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use super::compile_scheme::{judge_params, schemes};
+use super::methods::may_ask;
 use super::table::{EffectTable, HandshakeTable, ProviderTable, WhenTable};
-use super::{FORMAT, Param, Problem, Provider, ProviderError, Shape, Source};
+use super::{FORMAT, Methods, Param, Problem, Provider, ProviderError, Shape, Source};
 use crate::bounds::BODY_BYTES_MAX;
 use crate::event::Category;
 use crate::handshake::{After, Handshake, HandshakeRule, ReplyTemplate};
 use crate::identify::{CategoryMap, DedupRule, FactTemplate, FanOut, IdentityRules};
 use crate::sample::Sample;
-use crate::verify::{Algorithm, HostPattern, Scheme};
+use crate::verify::{Algorithm, HostPattern, Scheme, is_said_by_query};
 
 /// Collects problems, so that one reading reports them all.
 #[derive(Default)]
@@ -61,7 +62,8 @@ pub(super) fn compile(table: Arc<ProviderTable>) -> Result<Provider, ProviderErr
     judge_params(&mut check, &table, &schemes);
     let handshakes: Vec<_> =
         table.handshakes.iter().filter_map(|h| handshake(&mut check, h, &table)).collect();
-    let mut identity = identity(&mut check, &table, &schemes);
+    let methods = methods(&mut check, &table, &schemes);
+    let mut identity = identity(&mut check, &table, &schemes, &methods);
     identity.collect_pointers(handshakes.iter().flat_map(Handshake::pointers));
     let secret_fields = secret_fields(&mut check, &table, &schemes);
     let samples = samples(&mut check, &table);
@@ -81,6 +83,7 @@ pub(super) fn compile(table: Arc<ProviderTable>) -> Result<Provider, ProviderErr
         schemes,
         identity,
         body: table.body,
+        methods,
         handshakes,
         secret_fields,
         body_limit,
@@ -119,11 +122,36 @@ fn answers(check: &mut Check, table: &ProviderTable) {
     }
 }
 
+/// Reads the methods. Where a query may stand in the place of a body, some scheme has to sign more than bodies, or what
+/// it makes of every such request is the same signature.
+fn methods(check: &mut Check, table: &ProviderTable, schemes: &[Arc<Scheme>]) -> Methods {
+    let Some(names) = &table.methods else { return Methods::default() };
+    let methods = check.ok("methods", Methods::parse(&names.0)).unwrap_or_default();
+    let blind = methods.iter().find(|method| is_said_by_query(method, b""));
+    if let Some(method) =
+        blind.filter(|_| !schemes.iter().any(|scheme| scheme.tells_queries_apart()))
+    {
+        check.problem(
+            "methods",
+            format_args!(
+                "{method} may come without a body, of which the signature covers nothing: let its message hold {{url}} or \
+                 {{timestamp}}"
+            ),
+        );
+    }
+    methods
+}
+
 fn templates(check: &mut Check, path: &str, texts: &[String]) -> Vec<FactTemplate> {
     texts.iter().filter_map(|text| check.ok(path, FactTemplate::parse(text))).collect()
 }
 
-fn identity(check: &mut Check, table: &ProviderTable, schemes: &[Arc<Scheme>]) -> IdentityRules {
+fn identity(
+    check: &mut Check,
+    table: &ProviderTable,
+    schemes: &[Arc<Scheme>],
+    methods: &Methods,
+) -> IdentityRules {
     let kinds = templates(check, "type", &table.kind.0);
     let ids = templates(check, "id", &table.id.0);
     for source in kinds.iter().chain(&ids).flat_map(FactTemplate::sources) {
@@ -156,7 +184,7 @@ fn identity(check: &mut Check, table: &ProviderTable, schemes: &[Arc<Scheme>]) -
         check.demand(!ids.is_empty(), "dedup", "goes by the id, so say where the id stands");
     }
     if dedup == DedupRule::Id {
-        judge_signed_ids(check, &ids, schemes);
+        judge_signed_ids(check, &ids, schemes, methods);
     }
     let categories: Vec<_> = table
         .categories
@@ -223,11 +251,19 @@ pub(super) fn hosts(check: &mut Check, path: &str, texts: &[String]) -> Vec<Host
 }
 
 /// An id that is not signed can be changed by whoever replays a request, and the replay would look new.
-fn judge_signed_ids(check: &mut Check, ids: &[FactTemplate], schemes: &[Arc<Scheme>]) {
+fn judge_signed_ids(
+    check: &mut Check,
+    ids: &[FactTemplate],
+    schemes: &[Arc<Scheme>],
+    methods: &Methods,
+) {
+    let by_query = methods.iter().any(|method| is_said_by_query(method, b""));
     for scheme in schemes.iter().filter(|s| s.algorithm != Algorithm::StaticEquals) {
         for source in ids.iter().flat_map(FactTemplate::sources) {
+            // A form's field is looked for in the query too, where that stands in the place of a body.
+            let in_query = by_query && matches!(source, Source::Form(..) | Source::FormXml(..));
             check.demand(
-                scheme.covers(source),
+                scheme.covers(source) && (!in_query || scheme.covers_query()),
                 "dedup",
                 format_args!("{source} is not covered by scheme {}; use id+body", scheme.name),
             );
@@ -253,7 +289,11 @@ fn secret_fields(check: &mut Check, table: &ProviderTable, schemes: &[Arc<Scheme
 fn samples(check: &mut Check, table: &ProviderTable) -> Vec<Sample> {
     let sample = |s: &super::table::SampleTable| {
         let path = format!("samples.{}", s.name);
-        check.ok(path, Sample::parse(&s.name, &s.about, &s.content_type, &s.headers, &s.body))
+        if let Some(method) = &s.method {
+            check.ok(format_args!("{path}.method"), Methods::parse(std::slice::from_ref(method)));
+        }
+        let sample = Sample::parse(&s.name, &s.about, &s.content_type, &s.headers, &s.body);
+        check.ok(path, sample.map(|sample| sample.sent_by(s.method.clone())))
     };
     table.samples.iter().filter_map(sample).collect()
 }
@@ -266,6 +306,11 @@ fn handshake(
     let path = format!("handshakes.{}", table.name);
     let source = |check: &mut Check, text: &str| check.ok(&path, Source::parse(text));
     let WhenTable { method, present, absent, equal } = &table.when;
+    check.demand(
+        may_ask(method),
+        format_args!("{path}.when.method"),
+        format_args!("{method:?} is no method that a handshake comes by"),
+    );
     let [present, absent] = [present, absent]
         .map(|texts| texts.iter().filter_map(|text| source(check, text)).collect::<Vec<_>>());
     let equal: Vec<_> = equal

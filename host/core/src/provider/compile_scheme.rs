@@ -234,6 +234,7 @@ fn jwt(check: &mut Check, path: &str, table: &JwtTable) -> JwtRule {
             of,
             encoding: digest.encoding.unwrap_or(Encoding::Hex),
             optional_if_empty: digest.optional_if_empty,
+            query_as_json: digest.query_as_json,
         })
     };
     let claims = table.claims.iter().map(|(claim, values)| {

@@ -7,6 +7,7 @@
 mod catalog;
 mod compile;
 mod compile_scheme;
+mod methods;
 mod overrides;
 mod shape;
 mod source;
@@ -26,6 +27,7 @@ use crate::sample::Sample;
 use crate::verify::{NamedSecret, Params, Scheme, SchemePolicy, SecretError, Verifier};
 
 pub use catalog::Catalog;
+pub use methods::{InvalidMethods, Methods};
 pub use overrides::ProviderOverrides;
 pub use shape::Shape;
 pub use source::{HeaderPattern, InvalidSource, Source};
@@ -60,6 +62,8 @@ pub struct Provider {
     pub identity: IdentityRules,
     /// What bodies are.
     pub body: BodyKind,
+    /// The methods by which its events come.
+    pub methods: Methods,
     /// Requests that want an answer and are no events.
     pub handshakes: Vec<Handshake>,
     /// Fields that hold secrets: static tokens and what the file adds. To be replaced before anything is stored.
@@ -170,6 +174,24 @@ impl Provider {
     #[must_use]
     pub fn learns_secret(&self) -> bool {
         self.handshakes.iter().any(Handshake::stores_secret)
+    }
+
+    /// Whether a request of this method can mean anything: its events come by it, or one of its handshakes does.
+    #[must_use]
+    pub fn takes(&self, method: &str) -> bool {
+        self.methods.contains(method) || self.handshakes.iter().any(|h| h.method == method)
+    }
+
+    /// Every method that can mean anything, as the header `Allow` has them.
+    #[must_use]
+    pub fn allowed_methods(&self) -> String {
+        let mut names: Vec<&str> = self.methods.iter().collect();
+        for handshake in &self.handshakes {
+            if !names.contains(&&*handshake.method) {
+                names.push(&handshake.method);
+            }
+        }
+        names.join(", ")
     }
 
     /// The scheme of that name, or the first.

@@ -28,6 +28,8 @@ pub struct ProviderOverrides {
     pub dedup: Option<OneOrMore>,
     /// Where an array stands whose items are events of their own.
     pub fan_out: Option<OneOrMore>,
+    /// The methods by which events come.
+    pub methods: Option<OneOrMore>,
     /// Largest body.
     pub body_limit: Option<Size>,
     /// What a redelivery of an event that failed here does.
@@ -60,6 +62,7 @@ impl ProviderOverrides {
         "id",
         "dedup",
         "fan_out",
+        "methods",
         "body_limit",
         "on_redelivery",
         "categories",
@@ -104,6 +107,7 @@ impl ProviderOverrides {
         set(&mut table.dedup, self.dedup.as_ref());
         set(&mut table.on_redelivery, self.on_redelivery.as_ref());
         set(&mut table.fan_out, self.fan_out.as_ref());
+        table.methods = self.methods.clone().or(table.methods.take());
         table.body_limit = self.body_limit.or(table.body_limit);
         table.acknowledge = self.acknowledge.clone().or(table.acknowledge.take());
         table.default_answer = self.default_answer.clone().or(table.default_answer.take());

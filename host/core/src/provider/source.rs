@@ -7,7 +7,7 @@
 //! | `each:/value/*/state` | the same field of every item of an array |
 //! | `header:X-Name` | a header that may occur once; `header:a\|b` has one name per family |
 //! | `headers:X-Sig-*\|X-Old` | every such header; `*` stands for digits at the end |
-//! | `form:field` | a field of a form body; `form:field#/pointer` looks into JSON inside it |
+//! | `form:field` | a field of a form body, or of the query where that stands in the place of one; `form:field#/pointer` looks into JSON inside it |
 //! | `query:name` | a parameter of the public URL |
 //! | `outer:/id` | JSON pointer into the item of the outer array, where fan-out has two |
 //! | `key-besides:a,b` | the first key of the body's object that is none of these |

@@ -47,6 +47,9 @@ pub(super) struct ProviderTable {
     /// What bodies are.
     #[serde(default, with = "body_word")]
     pub(super) body: BodyKind,
+    /// The methods by which events come; `POST` if not said. What a `GET` or `DELETE` without a body says stands in its
+    /// query, which then is the event's payload, a form.
+    pub(super) methods: Option<OneOrMore>,
     /// The provider's types (with `*`) and the common category of each.
     #[serde(default)]
     pub(super) categories: BTreeMap<String, String>,
@@ -182,6 +185,10 @@ pub struct ClaimedDigestTable {
     /// It may be missing where the body is empty.
     #[serde(default)]
     pub optional_if_empty: bool,
+    /// Where the query stands in the place of a body, it is of the query's parameters, as a JSON object of texts in their
+    /// order.
+    #[serde(default)]
+    pub query_as_json: bool,
 }
 
 /// Where keys are published.
@@ -350,6 +357,8 @@ pub(super) struct SampleTable {
     pub(super) name: String,
     #[serde(default)]
     pub(super) about: String,
+    /// How it is sent; the first of the provider's methods if not said. By `GET`, the body goes into the query.
+    pub(super) method: Option<String>,
     pub(super) content_type: String,
     #[serde(default)]
     pub(super) headers: BTreeMap<String, String>,

@@ -66,6 +66,9 @@ impl Provider {
         };
         let now = Timestamp::from_millis(vector.now.saturating_mul(1000));
         match (verifier.verify(&request, now), &vector.refused) {
+            (Verification::Verified(_), None) if !self.methods.contains(&vector.method) => {
+                Err(format!("{} is none of methods", vector.method))
+            }
             (Verification::Verified(verified), None) => {
                 let facts = Facts::new(self, request);
                 let found = self.identify(&facts, &verified).map_err(|error| error.to_string())?;

@@ -70,6 +70,8 @@ impl Signer<'_> {
     fn sign(&self, draft: &RequestDraft) -> Result<RequestDraft, SignError> {
         let scheme = self.scheme;
         let mut out = draft.clone();
+        let told = out.view(|request| scheme.check_query_told(&request));
+        told.map_err(|cause| self.lacking(cause))?;
         let family = scheme.family_of(draft);
         for requirement in &scheme.require {
             if let (Source::Header(names), Some(value)) =

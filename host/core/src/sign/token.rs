@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::key::SigningKey;
 use super::{RequestDraft, SignError};
 use crate::time::Timestamp;
-use crate::verify::{Digested, JwtRule, Scheme};
+use crate::verify::{JwtRule, Scheme};
 
 /// How long a token is good for, in seconds.
 const LIFE_S: u64 = 300;
@@ -40,11 +40,9 @@ pub(super) fn make(
         claims.insert(name.to_string(), value);
     }
     for digest in &rule.digests {
-        let bytes = match digest.of {
-            Digested::Body => draft.body.as_slice(),
-            Digested::Url => draft.url.as_bytes(),
-        };
-        let text = digest.encoding.encode(&Sha256::digest(bytes));
+        let hash = draft.view(|request| digest.bytes(&request).map(Sha256::digest));
+        let lacking = |cause| SignError::Draft { scheme: scheme.name.to_string(), cause };
+        let text = digest.encoding.encode(&hash.map_err(lacking)?);
         claims.insert(digest.claim.to_string(), Value::String(text));
     }
     let now = now.as_secs();

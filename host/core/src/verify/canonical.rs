@@ -196,6 +196,21 @@ pub(super) fn form_php(request: &RequestView<'_>, besides: &str) -> Result<Vec<u
     Ok(out.into_bytes())
 }
 
+/// The parameters of a query as a JSON object of texts, in their order and with nothing between.
+pub(super) fn query_json(query: &str) -> Result<Vec<u8>, Refusal> {
+    let mut out = vec![b'{'];
+    for (n, (name, value)) in form_urlencoded::parse(query.as_bytes()).enumerate() {
+        if n == FORM_FIELDS_MAX {
+            return Err(Refusal::TooManyFields);
+        }
+        let [name, value] = [name, value].map(|text| serde_json::Value::from(text).to_string());
+        let comma = if n == 0 { "" } else { "," };
+        out.extend_from_slice(format!("{comma}{name}:{value}").as_bytes());
+    }
+    out.push(b'}');
+    Ok(out)
+}
+
 /// The headers of a list that the request gives, in its order.
 fn listed<'n, 'a>(
     request: &RequestView<'a>,
@@ -277,6 +292,15 @@ mod tests {
         let request = RequestView { method: "POST", url: "", headers, body: b"b=2&a=2&b=1&a=2" };
         assert_eq!(form_sorted(&request, true).unwrap(), b"a2b1b2");
         assert_eq!(form_sorted(&request, false).unwrap(), b"a2a2b2b1");
+    }
+
+    #[test]
+    fn a_query_is_an_object_of_texts_in_their_order() {
+        let of = |query| String::from_utf8(query_json(query).unwrap()).unwrap();
+        assert_eq!(of("b=2&a=%22x%22+y&c"), r#"{"b":"2","a":"\"x\" y","c":""}"#);
+        assert_eq!(of(""), "{}");
+        let bomb = "a&".repeat(FORM_FIELDS_MAX + 1);
+        assert_eq!(query_json(&bomb), Err(Refusal::TooManyFields));
     }
 
     #[test]

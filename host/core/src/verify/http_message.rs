@@ -80,6 +80,12 @@ impl HttpMessageRule {
         self.components.iter().any(|component| **component == *"content-digest")
     }
 
+    /// True if a signature must cover the query.
+    pub(super) fn covers_query(&self) -> bool {
+        let holds_it = |name: &str| matches!(name, "@query" | "@target-uri" | "@request-target");
+        self.components.iter().any(|component| holds_it(component))
+    }
+
     /// The signatures of a request that are of this algorithm and cover what they must, and when each was made.
     pub(super) fn signatures<'a>(
         &self,

@@ -3,6 +3,7 @@
 //! One scheme takes one algorithm, which its file names: a token that names another, or none, is refused
 //! whatever its signature.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use base64::Engine;
@@ -13,7 +14,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::scheme::{Algorithm, Encoding};
-use super::{Refusal, RequestView};
+use super::{Refusal, RequestView, canonical};
 use crate::time::{Timestamp, millis};
 
 /// How far a sender's clock may be ahead of ours.
@@ -41,6 +42,8 @@ pub struct ClaimedDigest {
     pub encoding: Encoding,
     /// It may be missing where what it is of is empty.
     pub optional_if_empty: bool,
+    /// Of a request that says in its query what others say in their bodies, it is of the query's parameters, as JSON.
+    pub query_as_json: bool,
 }
 
 /// What a digest is of.
@@ -128,6 +131,11 @@ impl JwtRule {
         self.digests.iter().any(|digest| digest.of == Digested::Body)
     }
 
+    /// True if the token changes with the query.
+    pub(super) fn covers_query(&self) -> bool {
+        self.names_url() || self.digests.iter().any(|digest| digest.query_as_json)
+    }
+
     pub(super) fn texts(&mut self) -> impl Iterator<Item = &mut Box<str>> {
         self.claims.iter_mut().flat_map(|(_, values)| values)
     }
@@ -211,21 +219,41 @@ fn seconds(value: &Value) -> Option<Timestamp> {
 
 impl ClaimedDigest {
     fn judge(&self, claims: &Map<String, Value>, request: &RequestView<'_>) -> Result<(), Refusal> {
-        let bytes = match self.of {
-            Digested::Body => request.body,
-            Digested::Url => request.url.as_bytes(),
-        };
         let Some(text) = claims.get(&*self.claim).and_then(Value::as_str) else {
-            let missing = self.optional_if_empty && bytes.is_empty();
+            let missing = self.optional_if_empty && self.is_of_nothing(request);
             return if missing { Ok(()) } else { Err(Refusal::BodyNotSigned) };
         };
+        let bytes = self.bytes(request)?;
         let mut room = [0; 64];
         let claimed = self.encoding.decode(text.as_bytes(), &mut room);
         let claimed = claimed.ok_or(Refusal::BodyDigestMismatch)?;
-        if bool::from(Sha256::digest(bytes).as_slice().ct_eq(claimed)) {
+        if bool::from(Sha256::digest(&bytes).as_slice().ct_eq(claimed)) {
             Ok(())
         } else {
             Err(Refusal::BodyDigestMismatch)
+        }
+    }
+
+    /// What it is of.
+    pub(crate) fn bytes<'a>(&self, request: &RequestView<'a>) -> Result<Cow<'a, [u8]>, Refusal> {
+        Ok(match self.of {
+            Digested::Url => Cow::Borrowed(request.url.as_bytes()),
+            Digested::Body if self.is_of_query(request) => {
+                Cow::Owned(canonical::query_json(request.query())?)
+            }
+            Digested::Body => Cow::Borrowed(request.body),
+        })
+    }
+
+    fn is_of_query(&self, request: &RequestView<'_>) -> bool {
+        self.query_as_json && request.is_said_by_query()
+    }
+
+    fn is_of_nothing(&self, request: &RequestView<'_>) -> bool {
+        match self.of {
+            Digested::Url => request.url.is_empty(),
+            Digested::Body if self.is_of_query(request) => request.query().is_empty(),
+            Digested::Body => request.body.is_empty(),
         }
     }
 }
@@ -327,6 +355,7 @@ mod tests {
             of: Digested::Body,
             encoding: Encoding::Hex,
             optional_if_empty: true,
+            query_as_json: false,
         };
         let rule = JwtRule { digests: vec![digest], ..JwtRule::default() };
         let right = hex::encode(Sha256::digest(b"{}"));
@@ -335,6 +364,40 @@ mod tests {
         assert_eq!(of(right.to_uppercase().into()), Err(Refusal::BodyDigestMismatch));
         assert_eq!(of("00".into()), Err(Refusal::BodyDigestMismatch));
         assert_eq!(of(Value::Null), Err(Refusal::BodyNotSigned));
+    }
+
+    #[test]
+    fn the_query_hangs_on_its_digest_where_it_stands_in_the_place_of_a_body() {
+        let digest = ClaimedDigest {
+            claim: "h".into(),
+            of: Digested::Body,
+            encoding: Encoding::Hex,
+            optional_if_empty: true,
+            query_as_json: true,
+        };
+        let rule = JwtRule { digests: vec![digest], ..JwtRule::default() };
+        let of = |method, query: &str, body: &[u8], hashed: Option<&str>| {
+            let url = format!("https://h.example/in{query}");
+            let request = RequestView { method, url: &url, headers: &[], body };
+            let mut claims = serde_json::json!({ "exp": 9 });
+            if let Some(text) = hashed {
+                claims["h"] = hex::encode(Sha256::digest(text)).into();
+            }
+            let now = Timestamp::from_millis(1_000);
+            rule.judge(claims.as_object().unwrap(), &request, now).map(|_| ())
+        };
+        let json = r#"{"to":"1","from":"2"}"#;
+        assert_eq!(of("GET", "?to=1&from=2", b"", Some(json)), Ok(()));
+        for (query, hashed, refusal) in [
+            ("?to=1&from=3", Some(json), Refusal::BodyDigestMismatch),
+            ("?from=2&to=1", Some(json), Refusal::BodyDigestMismatch),
+            ("?to=1&from=2", Some(""), Refusal::BodyDigestMismatch),
+            ("?to=1&from=2", None, Refusal::BodyNotSigned),
+        ] {
+            assert_eq!(of("GET", query, b"", hashed), Err(refusal), "{query} {hashed:?}");
+        }
+        assert_eq!((of("GET", "", b"", None), of("GET", "", b"", Some("{}"))), (Ok(()), Ok(())));
+        assert_eq!(of("POST", "?to=1", b"{}", Some("{}")), Ok(()), "a body is what it is of");
     }
 
     proptest! {

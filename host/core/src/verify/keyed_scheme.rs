@@ -110,6 +110,7 @@ impl KeyedScheme {
             return self.verify_http_message(rule, request, now);
         }
         let candidates = Candidates::find(scheme, request)?;
+        scheme.check_query_told(request)?;
         for requirement in &scheme.require {
             requirement.judge(request, candidates.family)?;
         }
@@ -183,6 +184,7 @@ impl KeyedScheme {
     ) -> Result<Verified, Unverified> {
         let header = |name| http_message::joined(request, name)?.ok_or(Refusal::SignatureMissing);
         let (inputs, signatures) = (header("signature-input")?, header("signature")?);
+        self.scheme.check_query_told(request)?;
         let found = rule.signatures(&inputs, &signatures, self.scheme.algorithm, request)?;
         let fits = |key: &PreparedKey, base: &[u8], signature: &[u8]| {
             let (message, signature) = ([Cow::Borrowed(base)], [Cow::Borrowed(signature)]);
@@ -282,6 +284,12 @@ impl Scheme {
             }
         }
         Err(Refusal::TimestampMissing)
+    }
+
+    /// Whoever has seen one signature that covers nothing but an empty body has seen them all.
+    pub(crate) fn check_query_told(&self, request: &RequestView<'_>) -> Result<(), Refusal> {
+        let told = !request.is_said_by_query() || self.tells_queries_apart();
+        if told { Ok(()) } else { Err(Refusal::QueryNotSigned) }
     }
 
     /// Where the message does not hold the body, a digest of it must: as a rule the sender's form fields are

@@ -57,7 +57,7 @@ pub enum Part {
         /// Equal values of one name count once, and values are sorted.
         dedupe: bool,
     },
-    /// A decoded field of a form body, or the raw body if it is no form.
+    /// A decoded field of a form, be it the body or the query in the place of one, or else the raw body.
     BodyOrField(Box<str>),
 }
 
@@ -173,6 +173,33 @@ impl Message {
                 _ => false,
             },
             Part::Literal(_) | Part::Param(_) | Part::Timestamp | Part::Method => false,
+        })
+    }
+
+    /// True if a change of the URL's query breaks the signature.
+    pub(super) fn covers_query(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Url(_)))
+    }
+
+    /// True if of two requests without a body the signed texts differ: something of their heads is a part.
+    pub(super) fn covers_head(&self) -> bool {
+        self.parts.iter().any(|part| match part {
+            Part::Timestamp
+            | Part::Url(_)
+            | Part::BodyOrField(_)
+            | Part::HeaderValues(_)
+            | Part::HeaderPairs(..) => true,
+            Part::Field(source) => !source.reads_body(),
+            // What may be left out tells nothing apart.
+            Part::Optional(_) => false,
+            Part::Literal(_)
+            | Part::Param(_)
+            | Part::Body
+            | Part::Method
+            | Part::BodyCrc32
+            | Part::JsonLines(_)
+            | Part::FormPhp(_)
+            | Part::FormSorted { .. } => false,
         })
     }
 
@@ -321,6 +348,9 @@ impl Part {
             Self::HeaderPairs(names, listed) => {
                 let names = field(names)?.ok_or(missing)?;
                 Cow::Owned(canonical::header_pairs(request, &names, listed)?)
+            }
+            Self::BodyOrField(field) if request.is_said_by_query() => {
+                into_bytes(request.query_parameter(field).ok_or(missing)?)
             }
             Self::BodyOrField(field) if request.is_form() => {
                 into_bytes(request.form_field(field).ok_or(missing)?)

@@ -45,7 +45,7 @@ pub use message::{InvalidMessage, Message, Part};
 pub(crate) use public_key::p384_spki;
 pub use public_key::{KEY_DOCUMENT_BYTES_MAX, KeySet};
 pub use refusal::Refusal;
-pub use request::{RequestView, SIGNED_HEADER_BYTES_MAX};
+pub use request::{RequestView, SIGNED_HEADER_BYTES_MAX, is_said_by_query};
 pub(crate) use scheme::param_names;
 pub use scheme::{
     Algorithm, BodyDigest, CandidateRule, Direction, Encoding, Format, KeyForm, Requirement,

@@ -43,6 +43,9 @@ pub enum Refusal {
     /// The signature does not cover the body and nothing else does.
     #[error("body is not covered by the signature")]
     BodyNotSigned,
+    /// What the request says stands in its query, and its signature covers nothing but bodies.
+    #[error("the signature covers nothing of a request without a body")]
+    QueryNotSigned,
     /// The digest of the body is not the signed one.
     #[error("body does not match its signed digest")]
     BodyDigestMismatch,
@@ -81,6 +84,7 @@ impl Refusal {
             Self::TimestampMissing => "timestamp_missing",
             Self::TimestampMalformed => "timestamp_malformed",
             Self::BodyNotSigned => "body_not_signed",
+            Self::QueryNotSigned => "query_not_signed",
             Self::BodyDigestMismatch => "body_digest_mismatch",
             Self::KeyUntrusted => "key_untrusted",
             Self::ClaimMismatch => "claim_mismatch",
@@ -104,7 +108,10 @@ impl Refusal {
             Self::SignedFieldMissing | Self::TimestampMissing | Self::TimestampMalformed => 4,
             Self::KeyUntrusted => 5,
             Self::SignatureMismatch => 6,
-            Self::BodyNotSigned | Self::BodyDigestMismatch | Self::ClaimMismatch => 7,
+            Self::BodyNotSigned
+            | Self::QueryNotSigned
+            | Self::BodyDigestMismatch
+            | Self::ClaimMismatch => 7,
             Self::TimestampStale { .. } => 8,
         }
     }

@@ -4,6 +4,13 @@ use std::borrow::Cow;
 
 use super::Refusal;
 
+/// Whether a request of this method says in its query what others say in their bodies: it is a `GET` or a `DELETE`, whose
+/// bodies mean nothing by the rules of HTTP (RFC 9110, 9.3), and has none. One that has a body says what stands there.
+#[must_use]
+pub fn is_said_by_query(method: &str, body: &[u8]) -> bool {
+    body.is_empty() && matches!(method, "GET" | "DELETE")
+}
+
 /// Longest value of a header that a signature depends on, in bytes.
 pub const SIGNED_HEADER_BYTES_MAX: usize = 8 * 1024;
 
@@ -58,12 +65,36 @@ impl<'a> RequestView<'a> {
         form_urlencoded::parse(self.body).find(|(n, _)| n == name).map(|(_, value)| value)
     }
 
+    /// The URL's query as received; empty if there is none.
+    #[must_use]
+    pub fn query(&self) -> &'a str {
+        let query = self.url.split_once('?').map_or("", |(_, query)| query);
+        query.split_once('#').map_or(query, |(query, _)| query)
+    }
+
     /// The first parameter of that name in the URL's query.
     #[must_use]
     pub fn query_parameter(&self, name: &str) -> Option<Cow<'a, str>> {
-        let (_, query) = self.url.split_once('?')?;
-        let query = query.split_once('#').map_or(query, |(query, _)| query);
-        form_urlencoded::parse(query.as_bytes()).find(|(n, _)| n == name).map(|(_, value)| value)
+        let parameters = form_urlencoded::parse(self.query().as_bytes());
+        parameters.into_iter().find(|(n, _)| n == name).map(|(_, value)| value)
+    }
+
+    /// True if its payload is its query.
+    #[must_use]
+    pub fn is_said_by_query(&self) -> bool {
+        is_said_by_query(self.method, self.body)
+    }
+
+    /// What it says, as its event has it: the body, or the query that stands in the place of one.
+    #[must_use]
+    pub fn payload(&self) -> &'a [u8] {
+        if self.is_said_by_query() { self.query().as_bytes() } else { self.body }
+    }
+
+    /// True if the payload is a form: a query is one, a body if it is declared as one.
+    #[must_use]
+    pub fn is_payload_form(&self) -> bool {
+        self.is_said_by_query() || self.is_form()
     }
 }
 
@@ -85,6 +116,22 @@ mod tests {
         let headers: &[(&str, &[u8])] = &[("X-Sig", b"1"), ("x-sig", b"2")];
         assert_eq!(view(headers).single_header("X-SIG"), Err(Refusal::HeaderDuplicated));
         assert_eq!(view(headers).single_header("other"), Ok(None));
+    }
+
+    #[test]
+    fn the_query_stands_in_the_place_of_a_body_where_there_is_none_and_none_is_expected() {
+        let of = |method, body| RequestView { method, body, ..view(&[]) };
+        for method in ["GET", "DELETE"] {
+            assert_eq!(of(method, b"").payload(), b"a=1%202&a=3");
+            assert!(of(method, b"").is_payload_form());
+            assert_eq!(of(method, b"x=1").payload(), b"x=1", "{method} with a body");
+        }
+        for method in ["POST", "PUT", "PATCH"] {
+            assert_eq!(of(method, b"").payload(), b"");
+            assert!(!of(method, b"").is_payload_form());
+        }
+        let bare = RequestView { url: "https://h.example/in", ..of("GET", b"") };
+        assert_eq!(bare.payload(), b"");
     }
 
     #[test]

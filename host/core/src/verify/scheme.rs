@@ -10,7 +10,7 @@ use super::Params;
 use super::fetched::FetchedKeyRule;
 use super::http_message::HttpMessageRule;
 use super::jwt::JwtRule;
-use super::message::{Message, Part};
+use super::message::Message;
 use crate::json_pointer::Pointer;
 use crate::provider::Shape;
 
@@ -230,8 +230,7 @@ impl Scheme {
     /// True if the signature covers the public URL, so that the source must know it.
     #[must_use]
     pub fn signs_url(&self) -> bool {
-        let url = |message: &Message| message.parts().iter().any(|p| matches!(p, Part::Url(_)));
-        std::iter::once(&self.message).chain(&self.message_variants).any(url)
+        self.messages().any(Message::covers_query)
             || self.jwt.as_ref().is_some_and(JwtRule::names_url)
             || self.http_message.is_some()
     }
@@ -255,6 +254,33 @@ impl Scheme {
             (None, Some(rule)) => rule.covers_body(),
         };
         self.algorithm != Algorithm::StaticEquals && covered
+    }
+
+    fn messages(&self) -> impl Iterator<Item = &Message> {
+        std::iter::once(&self.message).chain(&self.message_variants)
+    }
+
+    /// True if a change of the URL's query breaks the signature.
+    #[must_use]
+    pub(crate) fn covers_query(&self) -> bool {
+        match (&self.jwt, &self.http_message) {
+            (None, None) => self.messages().all(Message::covers_query),
+            (Some(jwt), _) => jwt.covers_query(),
+            (None, Some(rule)) => rule.covers_query(),
+        }
+    }
+
+    /// True if it can tell a request without a body from another: its signature covers the query, or something else that
+    /// differs, such as the time. A token signs nothing, and is what it is.
+    #[must_use]
+    pub(crate) fn tells_queries_apart(&self) -> bool {
+        let told = match (&self.jwt, &self.http_message) {
+            (None, None) => self.messages().all(Message::covers_head),
+            // Every token has its time.
+            (Some(_), _) => true,
+            (None, Some(rule)) => rule.max_age.is_some() || rule.covers_query(),
+        };
+        told || self.algorithm == Algorithm::StaticEquals
     }
 
     /// The texts that may hold `{param:NAME}`.
@@ -291,8 +317,8 @@ impl Scheme {
     /// The names of the parameters that it cannot do without.
     pub(crate) fn params(&self) -> Vec<String> {
         let mut copy = self.clone();
-        let messages = std::iter::once(&self.message).chain(&self.message_variants);
-        let mut names: Vec<_> = messages.flat_map(Message::params).map(str::to_owned).collect();
+        let mut names: Vec<_> =
+            self.messages().flat_map(Message::params).map(str::to_owned).collect();
         names.extend(copy.texts().flat_map(|text| param_names(text)));
         names
     }

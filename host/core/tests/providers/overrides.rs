@@ -82,6 +82,67 @@ fn a_hook_that_this_host_has_not_is_refused() {
 }
 
 #[test]
+fn a_source_says_by_which_methods_its_events_come() {
+    let methods = |name, toml| changed(name, toml).methods.to_string();
+    assert_eq!(provider("github").methods.to_string(), "POST");
+    assert_eq!(methods("github", "methods = ['PUT', 'POST']"), "PUT, POST");
+    assert_eq!(methods("twilio", "methods = 'GET'"), "GET");
+    for wrong in ["HEAD", "OPTIONS", "TRACE", "CONNECT", "get"] {
+        let said = problem("twilio", &format!("methods = ['POST', '{wrong}']"));
+        let told = "no method that events come by; write POST, GET, PUT, PATCH or DELETE";
+        assert_eq!(said, format!("methods: \"{wrong}\" is {told}"));
+    }
+    assert_eq!(problem("github", "methods = []"), "methods: name one method at least");
+}
+
+#[test]
+fn what_a_source_takes_are_its_events_and_its_handshakes() {
+    for (name, allowed) in [
+        ("github", "POST"),
+        ("twilio", "POST, GET"),
+        ("meta", "POST, GET"),
+        ("trello", "POST, HEAD"),
+        ("cloudevents", "POST, OPTIONS"),
+    ] {
+        assert_eq!(provider(name).allowed_methods(), allowed, "{name}");
+        for method in ["POST", "GET", "PUT", "HEAD", "OPTIONS"] {
+            let takes = allowed.split(", ").any(|one| one == method);
+            assert_eq!(provider(name).takes(method), takes, "{name} {method}");
+        }
+    }
+}
+
+#[test]
+fn a_source_whose_signature_covers_nothing_of_a_get_is_refused() {
+    for method in ["GET", "DELETE"] {
+        let said = problem("github", &format!("methods = ['POST', '{method}']"));
+        let why = "may come without a body, of which the signature covers nothing";
+        assert!(said.starts_with(&format!("methods: {method} {why}")), "{said}");
+    }
+    let signs = |message: &str| {
+        let toml = format!("methods = ['GET']\n[signature]\nmessage = {message}");
+        let overrides = toml::from_str::<ProviderOverrides>(&toml).unwrap();
+        provider("custom").with_overrides(&overrides).is_ok()
+    };
+    assert!(signs("'{method}{url}{body}'") && signs("'{header:X-Nonce}{body}'"));
+    assert!(!signs("'{method}{body}'") && !signs("'{form-sorted}'"));
+    assert!(!signs("['{url}', '{body}']"), "either is enough for a forger");
+}
+
+#[test]
+fn an_id_in_a_query_that_nobody_signed_is_no_id_to_go_by() {
+    let source = |message: &str| {
+        format!(
+            "methods = ['POST', 'GET']\nid = 'form:id'\ndedup = 'id'\n[signature]\nmessage = '{message}'\n\
+             timestamp = {{ header = 'X-Time' }}"
+        )
+    };
+    let said = problem("custom", &source("{timestamp}{body}"));
+    assert_eq!(said, "dedup: form:id is not covered by scheme signature; use id+body");
+    changed("custom", &source("{timestamp}{url}{body}"));
+}
+
+#[test]
 fn a_token_is_a_secret_field_without_being_listed() {
     let token = changed(
         "custom",

@@ -1,0 +1,363 @@
+//! Webhooks that come by other methods than POST. What they are signed with is made here, as the providers' documents say.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use ring::{digest, hmac};
+use serde_json::json;
+use weir::config;
+use weir::ingress::Release;
+use weir_store::quarantine::Wanted;
+use weir_store::query::StoredRequest;
+
+use crate::bed::{Hub, NOW_MS, Reply, request_by};
+
+const SECRET: &str = "what the sender signs with";
+const TOKEN: &str = "t0ken-that-nobody-guesses";
+
+/// A source for each of the senders, and one of a partner's who signs time and URL and shows a token in it.
+fn sources(secret: &str) -> String {
+    let source = |name: &str, provider: &str, more: &str| {
+        format!(
+            "[sources.{name}]\nprovider = \"{provider}\"\nsecrets = [\"{secret}\"]\n\
+             public_url = \"https://hooks.example.com/in/{name}\"\n{more}\n"
+        )
+    };
+    [
+        source("twilio", "twilio", ""),
+        source("vonage", "vonage", "params = { api_key = \"a1b2c3\" }"),
+        source("zendesk", "zendesk", ""),
+        source("hubspot", "hubspot", ""),
+        source("sanity", "sanity", ""),
+        source("github", "github", ""),
+        source("dropbox", "dropbox", ""),
+        source("okta", "okta", "methods = [\"POST\", \"GET\"]"),
+        source(
+            "partner",
+            "custom",
+            &format!(
+                "methods = [\"GET\"]\ntype = \"form:kind\"\nid = \"form:id\"\nsecret_fields = [\"form:pin\"]\n\
+                 auth = {{ in = \"query:key\", tokens = [\"{TOKEN}\"] }}\n\
+                 [sources.partner.signature]\nmessage = \"{{url}}\"\nprefix = \"\""
+            ),
+        ),
+    ]
+    .concat()
+}
+
+async fn hub() -> Hub {
+    Hub::of(&sources(SECRET)).await
+}
+
+fn url(source: &str, query: &str) -> String {
+    format!("https://hooks.example.com/in/{source}?{query}")
+}
+
+fn mac(algorithm: hmac::Algorithm, message: &str) -> Vec<u8> {
+    let key = hmac::Key::new(algorithm, SECRET.as_bytes());
+    hmac::sign(&key, message.as_bytes()).as_ref().to_vec()
+}
+
+fn sha256(text: &str) -> String {
+    hex::encode(digest::digest(&digest::SHA256, text.as_bytes()))
+}
+
+/// A request without a body.
+async fn bare(hub: &Hub, method: &str, path: &str, headers: &[(&str, &str)]) -> Reply {
+    hub.raw(request_by(method, &format!("/webhook/{path}"), headers, "")).await
+}
+
+/// As Twilio signs a GET: HMAC-SHA1 of the whole URL.
+async fn twilio(hub: &Hub, signed: &str, sent: &str) -> Reply {
+    let signature =
+        STANDARD.encode(mac(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &url("twilio", signed)));
+    bare(hub, "GET", &format!("twilio?{sent}"), &[("X-Twilio-Signature", &signature)]).await
+}
+
+/// A token as Vonage puts it on a GET: with the SHA-256 of the parameters as JSON.
+fn vonage_token(parameters: &str) -> String {
+    let claims = json!({
+        "iss": "Vonage", "api_key": "a1b2c3", "iat": NOW_MS / 1000, "jti": "1",
+        "payload_hash": sha256(parameters),
+    });
+    let header = json!({ "typ": "JWT", "alg": "HS256" });
+    let [header, claims] = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
+    let signature = mac(hmac::HMAC_SHA256, &format!("{header}.{claims}"));
+    format!("Bearer {header}.{claims}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
+
+/// As Zendesk signs: HMAC-SHA256 of the time and the body.
+async fn zendesk(hub: &Hub, method: &str, id: &str, query: &str, body: &str) -> Reply {
+    let time = "2025-10-09T08:53:20Z";
+    let signature = STANDARD.encode(mac(hmac::HMAC_SHA256, &format!("{time}{body}")));
+    let headers = [
+        ("X-Zendesk-Webhook-Invocation-Id", id),
+        ("X-Zendesk-Webhook-Signature", &signature),
+        ("X-Zendesk-Webhook-Signature-Timestamp", time),
+    ];
+    hub.raw(request_by(method, &format!("/webhook/zendesk{query}"), &headers, body)).await
+}
+
+/// As HubSpot's version 2 signs: SHA-256 of the secret, the method, the URL and the body.
+fn hubspot_v2(method: &str, url: &str) -> String {
+    sha256(&format!("{SECRET}{method}{url}"))
+}
+
+/// The newest event's type, its sender's id, and its request.
+async fn newest(hub: &Hub) -> (String, Option<String>, StoredRequest) {
+    let event = hub.stored().await.remove(0);
+    let request = hub.store.request(event.request.unwrap()).await.unwrap().unwrap();
+    (event.kind.to_string(), event.delivery_id.map(|id| id.to_string()), request)
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[tokio::test]
+async fn a_twilio_get_is_an_event_whose_payload_is_its_query() {
+    let hub = hub().await;
+    let query = "MessageSid=SM1&MessageStatus=delivered&To=%2B15551234567&Body=a+b";
+    let taken = twilio(&hub, query, query).await;
+    assert_eq!((taken.status, &taken.json()["status"]), (200, &"accepted".into()));
+    assert!(taken.head.contains("cache-control: no-store"), "{}", taken.head);
+    let (kind, id, request) = newest(&hub).await;
+    assert_eq!((&*kind, id.as_deref()), ("delivered", Some("SM1")));
+    assert_eq!(text(&request.payload.body), query, "as it came");
+    assert_eq!(request.payload.content_type(), "application/x-www-form-urlencoded");
+    assert_eq!(&*request.scheme, "sha1");
+}
+
+#[tokio::test]
+async fn of_two_gets_that_say_the_same_the_second_is_a_duplicate_and_another_query_is_news() {
+    let hub = hub().await;
+    let sent = "MessageSid=SM1&MessageStatus=sent";
+    let first = twilio(&hub, sent, sent).await.json();
+    let again = twilio(&hub, sent, sent).await.json();
+    assert_eq!((&again["status"], &again["event_id"]), (&"duplicate".into(), &first["event_id"]));
+    let delivered = "MessageSid=SM1&MessageStatus=delivered";
+    assert_eq!(twilio(&hub, delivered, delivered).await.json()["status"], "accepted");
+    assert_eq!(hub.stored().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_query_that_was_changed_is_refused_and_not_stored() {
+    let hub = hub().await;
+    let sent = "MessageSid=SM1&MessageStatus=sent";
+    for changed in ["MessageSid=SM1&MessageStatus=failed", &format!("{sent}&a=b"), ""] {
+        let refused = twilio(&hub, sent, changed).await;
+        assert_eq!(refused.problem(), (401, "signature_mismatch".into()), "{changed}");
+    }
+    let token = vonage_token(r#"{"uuid":"u1","status":"ringing"}"#);
+    let other = bare(&hub, "GET", "vonage?uuid=u1&status=busy", &[("authorization", &token)]).await;
+    assert_eq!(other.problem(), (401, "body_digest_mismatch".into()));
+    assert!(hub.stored().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_vonage_get_is_an_event_and_its_token_is_kept_nowhere() {
+    let hub = hub().await;
+    let token = vonage_token(r#"{"from":"1555","uuid":"u1","status":"ringing","x":"grün"}"#);
+    let path = "vonage?from=1555&uuid=u1&status=ringing&x=gr%C3%BCn";
+    let taken = bare(&hub, "GET", path, &[("authorization", &token)]).await;
+    assert_eq!(taken.status, 200, "{}", text(&taken.body));
+    let (kind, id, request) = newest(&hub).await;
+    assert_eq!((&*kind, id.as_deref()), ("ringing", Some("u1")));
+    assert_eq!(text(&request.payload.body), path.split_once('?').unwrap().1);
+    assert!(request.payload.header("authorization").unwrap().starts_with(b"fingerprint-"));
+}
+
+#[tokio::test]
+async fn zendesk_sends_by_any_method_with_a_body_or_without() {
+    let hub = hub().await;
+    for method in ["PUT", "PATCH", "DELETE", "GET", "POST"] {
+        let taken = zendesk(&hub, method, &format!("bare-{method}"), "", "").await;
+        assert_eq!((taken.status, &taken.json()["status"]), (200, &"accepted".into()), "{method}");
+        let (kind, id, request) = newest(&hub).await;
+        assert_eq!((&*kind, id.unwrap()), ("unknown", format!("bare-{method}")));
+        assert!(request.payload.body.is_empty(), "{method}");
+        let body = format!("{{\"type\":\"ticket.{method}\"}}");
+        let taken = zendesk(&hub, method, &format!("full-{method}"), "?type=other", &body).await;
+        assert_eq!(taken.status, 200, "{method}: {}", text(&taken.body));
+        let (kind, _, request) = newest(&hub).await;
+        assert_eq!((kind, text(&request.payload.body)), (format!("ticket.{method}"), &*body));
+    }
+    assert_eq!(hub.stored().await.len(), 10);
+}
+
+#[tokio::test]
+async fn what_a_delete_says_stands_in_its_query_and_what_a_put_says_does_not() {
+    let hub = hub().await;
+    zendesk(&hub, "DELETE", "1", "?type=ticket.deleted&ticket=35", "").await;
+    let (kind, _, request) = newest(&hub).await;
+    assert_eq!(&*kind, "ticket.deleted");
+    assert_eq!(text(&request.payload.body), "type=ticket.deleted&ticket=35");
+    zendesk(&hub, "PUT", "2", "?type=ticket.deleted", "").await;
+    let (kind, _, request) = newest(&hub).await;
+    assert_eq!((&*kind, text(&request.payload.body)), ("unknown", ""));
+}
+
+#[tokio::test]
+async fn a_hubspot_get_that_says_nothing_is_an_event_with_an_empty_payload_each_time() {
+    let hub = hub().await;
+    let signature = hubspot_v2("GET", "https://hooks.example.com/in/hubspot");
+    let headers = [("X-HubSpot-Signature", &*signature), ("X-HubSpot-Signature-Version", "v2")];
+    for _ in 0..2 {
+        assert_eq!(bare(&hub, "GET", "hubspot", &headers).await.json()["status"], "accepted");
+    }
+    assert_eq!(hub.stored().await.len(), 2, "nothing tells that they are the same");
+    let (kind, id, request) = newest(&hub).await;
+    assert_eq!((&*kind, id), ("unknown", None));
+    assert!(request.payload.body.is_empty() && request.payload.content_type().is_empty());
+    let posted = bare(&hub, "POST", "hubspot", &headers).await;
+    assert_eq!(posted.problem().0, 401, "the method is signed");
+}
+
+#[tokio::test]
+async fn a_signature_that_covers_nothing_of_a_get_is_not_believed() {
+    let hub = hub().await;
+    let always_the_same = sha256(SECRET);
+    let headers =
+        [("X-HubSpot-Signature", &*always_the_same), ("X-HubSpot-Signature-Version", "v1")];
+    let refused = bare(&hub, "GET", "hubspot?anything=at&all", &headers).await;
+    assert_eq!(refused.problem(), (401, "query_not_signed".into()));
+    assert!(hub.stored().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_get_with_a_body_says_what_stands_in_the_body() {
+    let hub = hub().await;
+    let body = r#"{"_id":"drafts.river"}"#;
+    let signed = mac(hmac::HMAC_SHA256, &format!("{NOW_MS}.{body}"));
+    let signature = format!("t={NOW_MS},v1={}", URL_SAFE_NO_PAD.encode(signed));
+    let headers = [("sanity-webhook-signature", &*signature), ("sanity-operation", "update")];
+    let get = request_by("GET", "/webhook/sanity?a=b", &headers, body);
+    assert_eq!(hub.raw(get).await.status, 200);
+    let (kind, _, request) = newest(&hub).await;
+    assert_eq!((&*kind, text(&request.payload.body)), ("update", body));
+}
+
+/// As the partner signs: HMAC-SHA256 of the URL, its token and all.
+async fn partner(hub: &Hub, query: &str) -> Reply {
+    let signature = hex::encode(mac(hmac::HMAC_SHA256, &url("partner", query)));
+    bare(hub, "GET", &format!("partner?{query}"), &[("X-Webhook-Signature", &signature)]).await
+}
+
+#[tokio::test]
+async fn a_token_or_a_secret_in_the_query_is_stored_nowhere() {
+    let hub = hub().await;
+    let taken = partner(&hub, &format!("kind=order&id=7&key={TOKEN}&pin=p1n-of-ada&n=1")).await;
+    assert_eq!(taken.status, 200, "{}", text(&taken.body));
+    let escaped = TOKEN.replacen('t', "%74", 1);
+    assert_eq!(partner(&hub, &format!("kind=order&id=8&k%65y={escaped}")).await.status, 200);
+    for event in hub.stored().await {
+        let event = hub.store.event(event.id).await.unwrap().unwrap();
+        let request = hub.store.request(event.request.unwrap()).await.unwrap().unwrap();
+        for payload in [&*event.payload.unwrap(), &request.payload] {
+            let kept = form_urlencoded::parse(&payload.body).into_owned().collect::<Vec<_>>();
+            let of = |name: &str| kept.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
+            assert!(of("key").unwrap().starts_with("fingerprint-"), "{kept:?}");
+            assert!(of("pin").is_none_or(|pin| pin.starts_with("fingerprint-")), "{kept:?}");
+            assert_eq!(of("kind"), Some("order"));
+        }
+    }
+    let wrong = partner(&hub, "kind=order&id=9&key=wr0ng-token&pin=p1n-of-ada").await;
+    assert_eq!(wrong.problem(), (403, "token_wrong".into()));
+    let on_disk = hub.on_disk();
+    for secret in [TOKEN, &TOKEN[1..], "p1n-of-ada"] {
+        let found = on_disk.windows(secret.len()).any(|bytes| bytes == secret.as_bytes());
+        assert!(!found, "{secret}");
+    }
+}
+
+#[tokio::test]
+async fn what_comes_by_a_method_that_a_source_does_not_take_is_told_which_it_takes() {
+    let hub = hub().await;
+    let signature = format!("sha256={}", hex::encode(mac(hmac::HMAC_SHA256, "")));
+    let signed = [("x-hub-signature-256", &*signature)];
+    for (source, method, allowed) in [
+        ("github", "GET", "post"),
+        ("github", "DELETE", "post"),
+        ("twilio", "PUT", "post, get"),
+        ("zendesk", "OPTIONS", "post, get, put, patch, delete"),
+        ("partner", "POST", "get"),
+        ("dropbox", "PUT", "post, get"),
+        ("dropbox", "OPTIONS", "post, get"),
+    ] {
+        let reply = hub.raw(request_by(method, &format!("/webhook/{source}"), &signed, "")).await;
+        assert_eq!(reply.status, 405, "{method} {source}");
+        let allow = format!("\r\nallow: {allowed}\r\n");
+        assert!(
+            format!("{}\r\n", reply.head).contains(&allow),
+            "{method} {source}: {}",
+            reply.head
+        );
+    }
+    // None of a body is waited for.
+    let unsent = "GET /webhook/github HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n";
+    assert_eq!(hub.raw(unsent).await.problem(), (405, "method_not_allowed".into()));
+    assert!(hub.stored().await.is_empty());
+    bare(&hub, "POST", "github", &[("x-hub-signature-256", "sha256=00")]).await;
+    assert_eq!(&*kept(&hub, 1).await[0].code, "signature_mismatch", "and nothing else is kept");
+}
+
+#[tokio::test]
+async fn a_handshake_comes_before_an_event_by_the_same_method() {
+    let hub = hub().await;
+    let challenge = [("x-okta-verification-challenge", "c-1"), ("authorization", SECRET)];
+    let answered = bare(&hub, "GET", "okta?a=b", &challenge).await;
+    assert_eq!((answered.status, answered.json()), (200, json!({ "verification": "c-1" })));
+    assert!(hub.stored().await.is_empty());
+    let taken = bare(&hub, "GET", "okta?a=b", &challenge[1..]).await;
+    assert_eq!((taken.status, &taken.json()["status"]), (200, &"accepted".into()));
+
+    let echoed = bare(&hub, "GET", "dropbox?challenge=c-2", &[]).await;
+    assert_eq!((echoed.status, &echoed.body[..]), (200, &b"c-2"[..]));
+    let signature = hex::encode(mac(hmac::HMAC_SHA256, ""));
+    let no_challenge = bare(&hub, "GET", "dropbox", &[("X-Dropbox-Signature", &signature)]).await;
+    assert_eq!(no_challenge.problem(), (401, "query_not_signed".into()));
+    let wrong = bare(&hub, "GET", "okta?a=b", &[("authorization", "wrong")]).await;
+    assert_eq!(wrong.problem(), (401, "signature_mismatch".into()));
+    assert_eq!(&*kept(&hub, 1).await[0].source, "okta", "the other could never become an event");
+}
+
+async fn kept(hub: &Hub, count: usize) -> Vec<weir_store::quarantine::Quarantined> {
+    loop {
+        let wanted = Wanted { limit: 100, oldest_first: true, ..Wanted::default() };
+        let found = hub.ingress.quarantined(wanted).await.unwrap();
+        if found.len() >= count {
+            assert_eq!(found.len(), count);
+            return found;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_get_that_a_wrong_secret_refused_is_let_in_as_the_get_that_it_was() {
+    let hub = Hub::of(&sources("not the sender's")).await;
+    let query = "MessageSid=SM1&MessageStatus=delivered";
+    assert_eq!(twilio(&hub, query, query).await.problem(), (401, "signature_mismatch".into()));
+    let signature = hex::encode(mac(hmac::HMAC_SHA256, &url("partner", "id=1")));
+    let leaked = format!("partner?key={TOKEN}&kind=a");
+    bare(&hub, "GET", &leaked, &[("X-Webhook-Signature", &signature)]).await;
+    let held = kept(&hub, 2).await;
+    let shown = hub.ingress.show_quarantined(held[0].id).await.unwrap().unwrap();
+    assert_eq!(text(&shown.body), query, "what it said is what is shown");
+    let shown = hub.ingress.show_quarantined(held[1].id).await.unwrap().unwrap();
+    assert!(text(&shown.body).starts_with("key=fingerprint-"), "{}", text(&shown.body));
+
+    let folder = tempfile::tempdir().unwrap();
+    let mended = config::load_text("weir.toml", &sources(SECRET), folder.path(), true);
+    hub.ingress.adopt(mended.unwrap().config.sources);
+    let released = hub.ingress.release(held[0].id).await.unwrap();
+    assert!(matches!(&released, Release::In(ids) if ids.len() == 1), "{released:?}");
+    let (kind, id, request) = newest(&hub).await;
+    assert_eq!((&*kind, id.as_deref()), ("delivered", Some("SM1")));
+    assert_eq!(text(&request.payload.body), query);
+    assert_eq!(
+        hub.ingress.release(held[1].id).await.unwrap(),
+        Release::StillRefused("signature_mismatch".into())
+    );
+    let again = twilio(&hub, query, query).await;
+    assert_eq!(again.json()["status"], "duplicate", "{}", text(&again.body));
+}
