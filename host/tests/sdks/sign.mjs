@@ -12,8 +12,8 @@ const seconds = Math.floor(now.getTime() / 1000);
 const json = { 'content-type': 'application/json' };
 const url = (provider) => `https://hooks.example.com/in/${provider}-js`;
 
-function add(sdk, provider, secret, headers, body, { params = {}, forged = null } = {}) {
-  requests.push({ sdk, source: `${provider}-js`, provider, secret, params, headers, body, forged });
+function add(sdk, provider, secret, headers, body, { params = {}, method = 'POST', query = '', forged = null } = {}) {
+  requests.push({ sdk, source: `${provider}-js`, provider, secret, params, method, query, headers, body, forged });
 }
 
 {
@@ -55,6 +55,11 @@ function add(sdk, provider, secret, headers, body, { params = {}, forged = null 
     'content-type': 'application/x-www-form-urlencoded',
     'x-twilio-signature': twilio.getExpectedTwilioSignature(secret, url('twilio'), fields),
   }, body);
+  // By GET, the same fields stand in the URL, and there are none besides.
+  const signature = twilio.getExpectedTwilioSignature(secret, `${url('twilio')}?${body}`, {});
+  add('twilio (npm), GET', 'twilio', secret, { 'x-twilio-signature': signature }, '', {
+    method: 'GET', query: body, forged: { query: body.replace('completed', 'failed') },
+  });
 }
 {
   const { encodeSignatureHeader } = await load('@sanity/webhook');

@@ -16,7 +16,7 @@ now = int(time.time())
 requests = []
 
 
-def add(sdk, provider, secret, headers, body, params=None, forged=None):
+def add(sdk, provider, secret, headers, body, params=None, forged=None, method="POST", query=""):
     """One request to the source of its own that this provider has here."""
     requests.append({
         "sdk": sdk,
@@ -24,6 +24,8 @@ def add(sdk, provider, secret, headers, body, params=None, forged=None):
         "provider": provider,
         "secret": secret,
         "params": params or {},
+        "method": method,
+        "query": query,
         "headers": headers,
         "body": body,
         # What is forged, if a byte in the middle of the body is not covered or not enough.
@@ -91,6 +93,10 @@ def twilio():
     body = urllib.parse.urlencode(fields)
     add("twilio (PyPI)", "twilio", secret, FORM | {"x-twilio-signature": signature}, body,
         forged={"body": body.replace("delivered", "failed")})
+    # By GET, the same fields stand in the URL, and there are none besides.
+    signature = RequestValidator(secret).compute_signature(f"{url('twilio')}?{body}", {})
+    add("twilio (PyPI), GET", "twilio", secret, {"x-twilio-signature": signature}, "",
+        method="GET", query=body, forged={"query": body.replace("delivered", "failed")})
 
 
 def sendgrid():
@@ -152,6 +158,17 @@ def hubspot():
     add("hubspot-api-client", "hubspot", secret, JSON | {
         "x-hubspot-signature-v3": signature, "x-hubspot-request-timestamp": at,
     }, body)
+    query = "portalId=1&objectId=7"
+    asked = f"{url('hubspot')}?{query}"
+    forged = {"query": query.replace("7", "8")}
+    signature = Signature.get_signature(secret, "", "v3", asked, "GET", at)
+    add("hubspot-api-client, GET", "hubspot", secret, {
+        "x-hubspot-signature-v3": signature, "x-hubspot-request-timestamp": at,
+    }, "", method="GET", query=query, forged=forged)
+    signature = Signature.get_signature(secret, "", "v2", asked, "GET")
+    add("hubspot-api-client, GET by version 2", "hubspot", secret, {
+        "x-hubspot-signature": signature, "x-hubspot-signature-version": "v2",
+    }, "", method="GET", query=query, forged=forged)
 
 
 def square():
