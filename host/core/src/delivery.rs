@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use crate::bounds::{DESCENDANTS_MAX, HOST_LOST_MAX};
 use crate::retry::RetryPolicy;
+use crate::word::word_enum;
 
 /// The stored state of a delivery. The numbers are written to disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -88,79 +89,45 @@ pub struct Fence {
     pub attempt: u32,
 }
 
-macro_rules! outcomes {
-    ($($(#[$doc:meta])* $variant:ident = $text:literal,)*) => {
-        /// How an attempt ended, as a stable word.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum Outcome { $($(#[$doc])* $variant,)* }
-
-        impl Outcome {
-            /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$variant,)*];
-
-            /// The word.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text,)* }
-            }
-
-            /// The outcome of that word.
-            #[must_use]
-            pub fn parse(text: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|o| o.as_str() == text)
-            }
-        }
-    };
-}
-
-outcomes! {
-    /// It worked.
-    Ok = "ok",
-    /// The handler asked to be run again.
-    Retry = "retry",
-    /// The handler gave the event up.
-    Reject = "reject",
-    /// The handler passed on a refusal of the host's.
-    Refused = "refused",
-    /// It ran past its deadline.
-    Timeout = "timeout",
-    /// It asked for more memory than it may have.
-    OutOfMemory = "out_of_memory",
-    /// It ran out of stack.
-    StackOverflow = "stack_overflow",
-    /// More crossed between host and guest than is allowed.
-    TooMuchData = "too_much_data",
-    /// It crashed: a panic, an uncaught exception, an illegal instruction.
-    Crashed = "crashed",
-    /// What a command printed could not be understood.
-    BadOutput = "bad_output",
-    /// The handler's module is not loaded.
-    NotLoaded = "not_loaded",
-    /// The endpoint answered with a failure.
-    Status = "status",
-    /// The endpoint could not be reached, or broke off.
-    Network = "network",
-    /// The address is not one that messages may go to.
-    Blocked = "blocked",
-    /// The line of events that it belongs to has led to as many as it may.
-    DescendantsExhausted = "descendants_exhausted",
-    /// The handler or destination was gone for longer than deliveries wait for one.
-    Missing = "missing",
-    /// The host died during the attempt.
-    HostLost = "host_lost",
-    /// The host itself failed.
-    Internal = "internal",
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl Serialize for Outcome {
-    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(self.as_str())
+word_enum! {
+    /// How an attempt ended.
+    Outcome {
+        /// It worked.
+        Ok = "ok",
+        /// The handler asked to be run again.
+        Retry = "retry",
+        /// The handler gave the event up.
+        Reject = "reject",
+        /// The handler passed on a refusal of the host's.
+        Refused = "refused",
+        /// It ran past its deadline.
+        Timeout = "timeout",
+        /// It asked for more memory than it may have.
+        OutOfMemory = "out_of_memory",
+        /// It ran out of stack.
+        StackOverflow = "stack_overflow",
+        /// More crossed between host and guest than is allowed.
+        TooMuchData = "too_much_data",
+        /// It crashed: a panic, an uncaught exception, an illegal instruction.
+        Crashed = "crashed",
+        /// What a command printed could not be understood.
+        BadOutput = "bad_output",
+        /// The handler's module is not loaded.
+        NotLoaded = "not_loaded",
+        /// The endpoint answered with a failure.
+        Status = "status",
+        /// The endpoint could not be reached, or broke off.
+        Network = "network",
+        /// The address is not one that messages may go to.
+        Blocked = "blocked",
+        /// The line of events that it belongs to has led to as many as it may.
+        DescendantsExhausted = "descendants_exhausted",
+        /// The handler or destination was gone for longer than deliveries wait for one.
+        Missing = "missing",
+        /// The host died during the attempt.
+        HostLost = "host_lost",
+        /// The host itself failed.
+        Internal = "internal",
     }
 }
 
@@ -232,41 +199,27 @@ pub fn may_descend(before: u64, more: usize) -> bool {
     before.saturating_add(more as u64) <= DESCENDANTS_MAX
 }
 
-/// An event's status is the worst of its deliveries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EventStatus {
-    /// All its deliveries are done, or were cancelled.
-    Processed,
-    /// One waits for its first attempt.
-    Pending,
-    /// One is being tried.
-    Processing,
-    /// One is due but on hold.
-    Held,
-    /// One failed and is due again.
-    Retrying,
-    /// One was given up.
-    DeadLetter,
-    /// It matched no subscription and no route.
-    Unrouted,
+word_enum! {
+    /// An event's status is the worst of its deliveries: the last of these that one of them gives.
+    EventStatus {
+        /// All its deliveries are done, or were cancelled.
+        Processed = "processed",
+        /// One waits for its first attempt.
+        Pending = "pending",
+        /// One is being tried.
+        Processing = "processing",
+        /// One is due but on hold.
+        Held = "held",
+        /// One failed and is due again.
+        Retrying = "retrying",
+        /// One was given up.
+        DeadLetter = "dead_letter",
+        /// It matched no subscription and no route.
+        Unrouted = "unrouted",
+    }
 }
 
 impl EventStatus {
-    /// The word for it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Processed => "processed",
-            Self::Pending => "pending",
-            Self::Processing => "processing",
-            Self::Held => "held",
-            Self::Retrying => "retrying",
-            Self::DeadLetter => "dead_letter",
-            Self::Unrouted => "unrouted",
-        }
-    }
-
     /// The status that these deliveries give; `held` says that the delivery is under a hold.
     pub fn of(deliveries: impl IntoIterator<Item = (DeliveryState, bool)>) -> Self {
         let rank = |(state, held)| match state {
@@ -278,12 +231,6 @@ impl EventStatus {
             DeliveryState::Processing => Self::Processing,
         };
         deliveries.into_iter().map(rank).max().unwrap_or(Self::Unrouted)
-    }
-}
-
-impl fmt::Display for EventStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

@@ -11,6 +11,7 @@ use crate::id::EventId;
 use crate::name::SourceName;
 use crate::payload::Payload;
 use crate::time::Timestamp;
+use crate::word::word_enum;
 
 /// The sender's own word for what happened, such as `push` or `invoice.paid`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -65,63 +66,29 @@ impl fmt::Debug for EventType {
     }
 }
 
-macro_rules! categories {
-    ($($(#[$doc:meta])* $variant:ident = $text:literal,)*) => {
-        /// The common word for what happened, so that one rule can serve Stripe, PayPal and Square.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Category { $($(#[$doc])* $variant,)* }
-
-        impl Category {
-            /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$variant,)*];
-
-            /// The word.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text,)* }
-            }
-
-            /// The category of that word.
-            #[must_use]
-            pub fn parse(text: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|c| c.as_str() == text)
-            }
-        }
-    };
-}
-
-categories! {
-    /// Something new exists.
-    Created = "created",
-    /// Something changed.
-    Updated = "updated",
-    /// Something is gone.
-    Deleted = "deleted",
-    /// Money arrived.
-    PaymentReceived = "payment.received",
-    /// Money did not arrive.
-    PaymentFailed = "payment.failed",
-    /// A person joined.
-    UserSignup = "user.signup",
-    /// Somebody ordered something.
-    OrderPlaced = "order.placed",
-    /// Somebody said something.
-    MessageReceived = "message.received",
-    /// A thing moved to another state.
-    StatusChanged = "status.changed",
-    /// None of the others.
-    Custom = "custom",
-}
-
-impl fmt::Display for Category {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl Serialize for Category {
-    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(self.as_str())
+word_enum! {
+    /// The common word for what happened, so that one rule can serve Stripe, PayPal and Square.
+    Category {
+        /// Something new exists.
+        Created = "created",
+        /// Something changed.
+        Updated = "updated",
+        /// Something is gone.
+        Deleted = "deleted",
+        /// Money arrived.
+        PaymentReceived = "payment.received",
+        /// Money did not arrive.
+        PaymentFailed = "payment.failed",
+        /// A person joined.
+        UserSignup = "user.signup",
+        /// Somebody ordered something.
+        OrderPlaced = "order.placed",
+        /// Somebody said something.
+        MessageReceived = "message.received",
+        /// A thing moved to another state.
+        StatusChanged = "status.changed",
+        /// None of the others.
+        Custom = "custom",
     }
 }
 

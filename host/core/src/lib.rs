@@ -11,6 +11,7 @@ pub mod id;
 pub mod name;
 pub mod payload;
 pub mod time;
+mod word;
 
 // What the hub tells of itself.
 pub mod alert;

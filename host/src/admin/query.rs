@@ -184,11 +184,8 @@ pub(super) fn source(text: &str) -> Result<SourceName, String> {
 }
 
 fn status(text: &str) -> Result<EventStatus, String> {
-    use EventStatus as S;
-    let all =
-        [S::Processed, S::Pending, S::Processing, S::Held, S::Retrying, S::DeadLetter, S::Unrouted];
-    all.into_iter().find(|status| status.as_str() == text).ok_or_else(|| {
-        let words: Vec<&str> = all.iter().map(|status| status.as_str()).collect();
+    EventStatus::parse(text).ok_or_else(|| {
+        let words: Vec<&str> = EventStatus::ALL.iter().map(|status| status.as_str()).collect();
         format!("write one of {}", words.join(", "))
     })
 }
