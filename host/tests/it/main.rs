@@ -37,4 +37,5 @@ mod responders;
 mod retries;
 mod sdks;
 mod secrets;
+mod setups;
 mod sources;
