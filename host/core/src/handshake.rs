@@ -53,7 +53,7 @@ pub(crate) enum After {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum HandshakeRule {
     None,
-    StoreSecret(Source),
+    StoreSecret { from: Source, show_once: bool },
     FetchUrl { from: Source, hosts: Vec<HostPattern> },
 }
 
@@ -112,7 +112,12 @@ pub enum HandshakeEffect {
     /// Nothing.
     None,
     /// Keep this as the source's secret; only while an operator has opened a window, never over another.
-    StoreSecret(Secret),
+    StoreSecret {
+        /// What is handed over.
+        secret: Secret,
+        /// The operator has to give it back to the provider, and is shown it, once.
+        show_once: bool,
+    },
     /// Fetch this URL, whose host is one that the file allows, through the guarded client.
     FetchUrl {
         /// The URL, a stranger's word.
@@ -173,7 +178,12 @@ impl Provider {
 impl Handshake {
     /// True if it hands over the source's secret.
     pub(crate) fn stores_secret(&self) -> bool {
-        matches!(self.effect, HandshakeRule::StoreSecret(_))
+        matches!(self.effect, HandshakeRule::StoreSecret { .. })
+    }
+
+    /// True if the operator has to be shown the secret that it hands over.
+    pub(crate) fn shows_secret(&self) -> bool {
+        matches!(self.effect, HandshakeRule::StoreSecret { show_once: true, .. })
     }
 
     fn is_meant(&self, facts: &Facts<'_>, family: usize) -> bool {
@@ -225,9 +235,10 @@ impl Handshake {
                 let notice = self.notice.clone();
                 notice.map_or(HandshakeEffect::None, HandshakeEffect::Notice)
             }
-            HandshakeRule::StoreSecret(from) => {
+            HandshakeRule::StoreSecret { from, show_once } => {
                 let secret = text(from).filter(|t| !t.is_empty() && t.len() <= ECHO_BYTES_MAX);
-                HandshakeEffect::StoreSecret(Secret::new(secret.ok_or(usable)?.as_bytes()))
+                let secret = Secret::new(secret.ok_or(usable)?.as_bytes());
+                HandshakeEffect::StoreSecret { secret, show_once: *show_once }
             }
             HandshakeRule::FetchUrl { from, hosts } => {
                 let url = text(from).filter(|url| is_allowed_url(url, hosts, ""));
@@ -251,7 +262,7 @@ impl Handshake {
             After::Verify | After::Nothing => {}
         }
         match &self.effect {
-            HandshakeRule::StoreSecret(from) | HandshakeRule::FetchUrl { from, .. } => {
+            HandshakeRule::StoreSecret { from, .. } | HandshakeRule::FetchUrl { from, .. } => {
                 sources.push(from)
             }
             HandshakeRule::None => {}

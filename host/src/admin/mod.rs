@@ -166,6 +166,7 @@ impl Admin {
                 post(api::sources::open_window).delete(api::sources::close_window),
             )
             .route("/api/v1/sources/{name}/secret", delete(api::sources::forget_secret))
+            .route("/api/v1/sources/{name}/secret/show", post(api::sources::show_secret))
             .route("/api/v1/inbox", get(api::parts::inbox))
             .route("/api/v1/replay", post(api::replay::replay))
             .route("/api/v1/time/confirm", post(api::parts::confirm_time))

@@ -3,10 +3,13 @@
 //!
 //! Anyone can send such a handshake. What makes one believable is that the operator is setting the webhook up at
 //! this moment, so that the window should be short.
+//!
+//! Where the operator has to give the secret back to the provider, it can be seen once until the window's time is up.
+//! It waits for that in memory only.
 
 use std::collections::BTreeMap;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use thiserror::Error;
 use weir_core::name::SourceName;
 use weir_core::time::Timestamp;
@@ -41,28 +44,100 @@ pub enum WindowRefused {
     Store(#[from] StoreError),
 }
 
-/// The windows that are open, each until when. They close with the process.
+/// What an operator who waits for a secret is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToShow {
+    /// Nothing yet: the sender has until then.
+    Awaited(Timestamp),
+    /// The secret. It is not shown again.
+    Secret(Secret),
+    /// Nothing any more: it was shown.
+    Shown,
+    /// Nothing: no window was opened, or its time is up, or what was handed over is nobody's to see.
+    Nothing,
+}
+
+/// The windows that operators opened, until their time is up. They close with the process.
 #[derive(Debug, Default)]
-pub(super) struct Windows(Mutex<BTreeMap<SourceName, Timestamp>>);
+pub(super) struct Windows(Mutex<BTreeMap<SourceName, Window>>);
+
+#[derive(Debug)]
+struct Window {
+    until: Timestamp,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Open,
+    /// A secret came, and is being stored.
+    Storing,
+    /// It is, and there is nothing to show of it.
+    Closed,
+    ToBeShown(Secret),
+    Shown,
+}
 
 impl Windows {
     fn open(&self, source: SourceName, until: Timestamp) {
-        self.0.lock().insert(source, until);
+        self.0.lock().insert(source, Window { until, stage: Stage::Open });
     }
 
-    /// Closes a window, and says whether it was open.
-    fn close(&self, source: &str, now: Timestamp) -> Option<Timestamp> {
-        self.0.lock().remove(source).filter(|until| now < *until)
+    /// Closes a window that is open for the one secret that comes through it; says until when it was.
+    fn take(&self, source: &str, now: Timestamp) -> Option<Timestamp> {
+        let mut windows = self.current(now);
+        let window = windows.get_mut(source).filter(|w| matches!(w.stage, Stage::Open))?;
+        window.stage = Stage::Storing;
+        Some(window.until)
+    }
+
+    /// What came through a window is stored, or never will be; keeps it for whoever opened that, if it is to be shown.
+    fn stored(&self, source: &str, to_show: Option<&Secret>) {
+        // None of that name: it was closed meanwhile, and nobody asks for it any more.
+        if let Some(window) = self.0.lock().get_mut(source) {
+            let shown = to_show.cloned().map(Stage::ToBeShown);
+            window.stage = shown.unwrap_or(Stage::Closed);
+        }
+    }
+
+    fn show(&self, source: &str, now: Timestamp) -> ToShow {
+        let mut windows = self.current(now);
+        let Some(window) = windows.get_mut(source) else { return ToShow::Nothing };
+        match &window.stage {
+            Stage::Open | Stage::Storing => ToShow::Awaited(window.until),
+            Stage::Closed => ToShow::Nothing,
+            Stage::Shown => ToShow::Shown,
+            Stage::ToBeShown(secret) => {
+                let secret = secret.clone();
+                window.stage = Stage::Shown;
+                ToShow::Secret(secret)
+            }
+        }
+    }
+
+    /// Forgets a window and what there was to show. Says whether that was anything.
+    fn close(&self, source: &str, now: Timestamp) -> bool {
+        let closed = self.current(now).remove(source);
+        closed.is_some_and(|window| matches!(window.stage, Stage::Open | Stage::ToBeShown(_)))
     }
 
     fn until(&self, source: &str, now: Timestamp) -> Option<Timestamp> {
-        self.0.lock().get(source).copied().filter(|until| now < *until)
+        let windows = self.current(now);
+        windows.get(source).filter(|w| matches!(w.stage, Stage::Open)).map(|window| window.until)
+    }
+
+    /// Those whose time is not up; the others go, with what they had to show.
+    fn current(&self, now: Timestamp) -> MutexGuard<'_, BTreeMap<SourceName, Window>> {
+        let mut windows = self.0.lock();
+        windows.retain(|_, window| now < window.until);
+        windows
     }
 }
 
 impl Ingress {
-    /// Lets the next handshake hand over a source's secret, until a time.
-    pub async fn open_window(&self, source: &str, until: Timestamp) -> Result<(), WindowRefused> {
+    /// Lets the next handshake hand over a source's secret, until a time. Says whether the operator has to be shown it,
+    /// see [`Self::show_secret`].
+    pub async fn open_window(&self, source: &str, until: Timestamp) -> Result<bool, WindowRefused> {
         let way = self.ways.get(source).ok_or(WindowRefused::UnknownSource)?;
         if !way.source.secrets.is_empty() {
             return Err(WindowRefused::Configured);
@@ -75,12 +150,18 @@ impl Ingress {
             return Err(WindowRefused::Known);
         }
         self.windows.open(way.source.name.clone(), until);
-        Ok(())
+        Ok(way.source.provider.shows_secret())
     }
 
-    /// Closes a source's window. False if it was not open.
+    /// Closes a source's window, and shows nothing of it any more. False if it was not open.
     pub fn close_window(&self, source: &str) -> bool {
-        self.windows.close(source, self.clock.now()).is_some()
+        self.windows.close(source, self.clock.now())
+    }
+
+    /// What was handed over through a source's window, if the operator has to give it back to the provider; once.
+    #[must_use]
+    pub fn show_secret(&self, source: &str) -> ToShow {
+        self.windows.show(source, self.clock.now())
     }
 
     /// Until when a source's window is open.
@@ -95,25 +176,35 @@ impl Ingress {
     pub async fn forget_secret(&self, source: &SourceName) -> Result<bool, StoreError> {
         let key = format!("{LEARNED}{source}");
         let Some(entry) = self.store.get(Kind::Secret, &key).await? else { return Ok(false) };
+        self.windows.close(source.as_str(), self.clock.now());
         let removed = self.store.cas(Kind::Secret, &key, Some(entry.version), None).await?;
         self.ways.learn([(source.clone(), None)]);
         Ok(matches!(removed, CasOutcome::Written { .. }))
     }
 
     /// Keeps what a handshake hands over, if there is a window for it.
-    pub(super) async fn take_secret(&self, way: &Way, secret: &Secret) -> Result<(), Refused> {
+    pub(super) async fn take_secret(
+        &self,
+        way: &Way,
+        secret: &Secret,
+        show_once: bool,
+    ) -> Result<(), Refused> {
         let name = &way.source.name;
         let now = self.clock.now();
-        let until = self.windows.close(name.as_str(), now).ok_or(Refused::HandshakeClosed)?;
+        let until = self.windows.take(name.as_str(), now).ok_or(Refused::HandshakeClosed)?;
         let key = format!("{LEARNED}{name}");
         let sealed = self.seal.close(&key, secret.expose());
         match self.store.cas(Kind::Secret, &key, None, Some(sealed)).await {
             Ok(CasOutcome::Written { .. }) => {
                 self.ways.learn([(name.clone(), Some(secret.clone()))]);
+                self.windows.stored(name.as_str(), show_once.then_some(secret));
                 tracing::info!(source = name.as_str(), "the sender handed its secret over");
                 Ok(())
             }
-            Ok(CasOutcome::Conflict { .. }) => Err(Refused::HandshakeClosed),
+            Ok(CasOutcome::Conflict { .. }) => {
+                self.windows.stored(name.as_str(), None);
+                Err(Refused::HandshakeClosed)
+            }
             Err(error) => {
                 // The sender will try again, and should be let in then.
                 self.windows.open(name.clone(), until);

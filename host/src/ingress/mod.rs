@@ -6,8 +6,7 @@
 //! `budget`, `client`, `debts`).
 //!
 //! `ways` holds the sources in force, `published` the keys that their senders publish, `quarantine` what was not
-//! believed, and `hand_over` takes the secrets
-//! that some hand over. `respond` waits, within a deadline, for a source whose answer is a handler's reply.
+//! believed, and `hand_over` takes the secrets that some hand over. `respond` waits, within a deadline, for a source whose answer is a handler's reply.
 //!
 //! What may not live here: running handlers, SQL, the name of a provider.
 
@@ -66,7 +65,7 @@ use crate::seal::Seal;
 use crate::shutdown::Drain;
 use crate::tls::Tls;
 
-pub use hand_over::WindowRefused;
+pub use hand_over::{ToShow, WindowRefused};
 pub use quarantine::{Release, Shown};
 pub use way::SourceStatus;
 

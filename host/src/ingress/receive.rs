@@ -256,8 +256,8 @@ impl Ingress {
                 })?;
                 tracing::info!(source, handshake, "handshake confirmed");
             }
-            HandshakeEffect::StoreSecret(secret) => {
-                self.take_secret(way, secret).await?;
+            HandshakeEffect::StoreSecret { secret, show_once } => {
+                self.take_secret(way, secret, *show_once).await?;
                 if let Some(notice) = &reply.notice {
                     tracing::warn!(source, handshake, notice, "the provider asks for attention");
                 }

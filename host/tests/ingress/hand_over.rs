@@ -1,7 +1,8 @@
 //! Secrets that a sender hands over: taken in a window that an operator has opened, once.
 
-use weir::ingress::WindowRefused;
+use weir::ingress::{ToShow, WindowRefused};
 use weir_core::time::Timestamp;
+use weir_core::verify::Secret;
 
 use crate::bed::{Hub, NOW_MS, Reply};
 
@@ -23,7 +24,7 @@ async fn event(hub: &Hub) -> Reply {
 }
 
 /// For a minute.
-async fn open(hub: &Hub, source: &str) -> Result<(), WindowRefused> {
+async fn open(hub: &Hub, source: &str) -> Result<bool, WindowRefused> {
     hub.ingress.open_window(source, Timestamp::from_millis(NOW_MS + 60_000)).await
 }
 
@@ -104,4 +105,44 @@ async fn no_window_opens_where_nothing_is_to_be_handed_over() {
     let awaiting: Vec<_> =
         statuses.iter().filter(|s| s.awaits_secret).map(|s| s.name.as_str()).collect();
     assert_eq!(awaiting, ["tasks"]);
+}
+
+/// To the source `notes`, as Notion hands it over.
+async fn hand_token_over(hub: &Hub) {
+    let body = format!("{{\"verification_token\":\"{SECRET}\"}}");
+    assert_eq!(hub.post("/webhook/notes", &[], &body).await.status, 200);
+}
+
+#[tokio::test]
+async fn what_has_to_be_given_back_is_shown_once_and_not_after_its_time_nor_after_it_was_forgotten()
+{
+    let hub =
+        Hub::of("[sources.notes]\nprovider = \"notion\"\n[sources.tasks]\nprovider = \"asana\"\n")
+            .await;
+    let (show, name) =
+        (|| hub.ingress.show_secret("notes"), hub.config.sources["notes"].name.clone());
+    assert_eq!(show(), ToShow::Nothing);
+    assert!(open(&hub, "notes").await.unwrap());
+    assert_eq!(show(), ToShow::Awaited(Timestamp::from_millis(NOW_MS + 60_000)));
+    hand_token_over(&hub).await;
+    assert_eq!(show(), ToShow::Secret(Secret::new(SECRET)));
+    assert_eq!(show(), ToShow::Shown);
+
+    assert!(hub.ingress.forget_secret(&name).await.unwrap());
+    assert_eq!(show(), ToShow::Nothing);
+    open(&hub, "notes").await.unwrap();
+    hand_token_over(&hub).await;
+    assert!(hub.ingress.forget_secret(&name).await.unwrap(), "before anybody saw it");
+    assert_eq!(show(), ToShow::Nothing);
+
+    open(&hub, "notes").await.unwrap();
+    hand_token_over(&hub).await;
+    hub.clock.set(NOW_MS + 60_000);
+    assert_eq!(show(), ToShow::Nothing);
+    hub.clock.set(NOW_MS);
+    assert_eq!(show(), ToShow::Nothing, "it is gone, not hidden");
+
+    assert!(!open(&hub, "tasks").await.unwrap());
+    assert_eq!(hand_over(&hub, SECRET).await.status, 200);
+    assert_eq!(hub.ingress.show_secret("tasks"), ToShow::Nothing);
 }

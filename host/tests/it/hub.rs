@@ -371,13 +371,17 @@ impl RunningHub {
 
     /// Runs a command of the CLI against this hub.
     pub(crate) fn cli(&self, args: &[&str]) -> std::process::Output {
-        let admin = format!("http://{}", self.admin);
-        weir()
+        self.command(args).output().unwrap()
+    }
+
+    /// The same, to be run beside something else.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = weir();
+        command
             .args(args)
-            .env("WEIR_ADMIN_URL", admin)
-            .current_dir(self.folder.path())
-            .output()
-            .unwrap()
+            .env("WEIR_ADMIN_URL", format!("http://{}", self.admin))
+            .current_dir(self.folder.path());
+        command
     }
 
     /// An event with its deliveries and attempts.

@@ -62,7 +62,8 @@ fn assert_clean(place: &str, bytes: &[u8]) {
     }
 }
 
-fn files_below(folder: &Path) -> Vec<PathBuf> {
+/// Every file in a folder and the folders in it.
+pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let below = |path: PathBuf| if path.is_dir() { files_below(&path) } else { vec![path] };
     entries.flat_map(below).collect()

@@ -1,6 +1,9 @@
 //! Sources that change while the hub runs: mended secrets, provider files of one's own, secrets that are handed over.
 
-use std::process::Output;
+use std::process::{Output, Stdio};
+
+use http::Request;
+use http_body_util::Full;
 
 use crate::hub::{RunningHub, TestHub, github_signature, until, weir};
 
@@ -161,6 +164,73 @@ async fn a_secret_is_handed_over_once_and_outlives_a_crash() {
     told(&hub.cli(&["sources", "forget-secret", "tasks"]));
     assert_eq!(hub.post("tasks", &headers, body).await.status, 401);
     assert!(!hub.log.all().contains(secret));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_has_to_be_given_back_is_shown_once_to_whoever_let_it_be_handed_over() {
+    let hub = TestHub::new()
+        .config("[sources.notes]\nprovider = \"notion\"")
+        .config("[sources.more]\nprovider = \"notion\"")
+        .config("[sources.tasks]\nprovider = \"asana\"")
+        .env("RUST_LOG", "trace")
+        .start()
+        .await;
+    let token = "secret_tMrlL1qK5vuQAh1b6cZGhFChZTSYJlce98V0pYn7yBl";
+    let body = format!("{{\"verification_token\":\"{token}\"}}");
+    let handed = async |source: &str| hub.post(source, &[], body.as_bytes()).await;
+    let failed = |args: &[&str]| {
+        let out = hub.cli(args);
+        let said = String::from_utf8(out.stdout).unwrap() + &String::from_utf8(out.stderr).unwrap();
+        assert!(!said.contains(token), "{said}");
+        (out.status.code().unwrap(), said)
+    };
+
+    // Somebody waits; the sender comes a while later.
+    let mut waiting = hub.command(&["sources", "accept-secret", "notes"]);
+    let waiting = waiting.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    until("the window to be open", async || {
+        let sources = hub.api("/api/v1/sources").await;
+        let mut items = sources["items"].as_array().unwrap().iter();
+        let open = items.any(|s| s["name"] == "notes" && s["window_until"].is_string());
+        if open { Ok(()) } else { Err(sources.to_string()) }
+    })
+    .await;
+    assert_eq!(handed("notes").await.status, 200);
+    let said = told(&waiting.wait_with_output().unwrap());
+    let lines: Vec<_> = said.lines().collect();
+    assert!(lines[0].starts_with("notes takes a secret from its sender until "), "{said}");
+    assert_eq!(lines[2..], [token], "{said}");
+    let (code, said) = failed(&["sources", "learned-secret", "notes"]);
+    assert!(code == 1 && said.contains("secret_shown"), "{said}");
+
+    // Nobody waits, and it is asked for later.
+    let said = told(&hub.cli(&["sources", "accept-secret", "more", "--no-wait", "--json"]));
+    assert!(said.contains("\"shown_once\":true") && said.lines().count() == 1, "{said}");
+    let (code, said) = failed(&["sources", "learned-secret", "more"]);
+    assert!(code == 4 && said.contains("no secret yet"), "{said}");
+    assert_eq!(handed("more").await.status, 200);
+    let unasked = format!("http://{}/api/v1/sources/more/secret/show", hub.admin);
+    let (status, answer) = hub.send(Request::post(unasked).body(Full::default()).unwrap()).await;
+    let answer = String::from_utf8(answer.into()).unwrap();
+    assert!(status == 401 && answer.contains("token_missing"), "{answer}");
+    assert_eq!(told(&hub.cli(&["sources", "learned-secret", "more"])).trim_end(), token);
+
+    // What nobody has to give back is shown to nobody, and not waited for.
+    let said = told(&hub.cli(&["sources", "accept-secret", "tasks"]));
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert_eq!(hub.post("tasks", &[("x-hook-secret", token)], b"").await.status, 200);
+    let (code, said) = failed(&["sources", "learned-secret", "tasks"]);
+    assert!(code == 4 && said.contains("secret_not_found"), "{said}");
+
+    let signature = format!("sha256={}", crate::hub::hmac_hex(token.as_bytes(), b"{}"));
+    let taken = hub.post("notes", &[("x-notion-signature", &*signature)], b"{}").await;
+    assert_eq!(taken.status, 200);
+    assert!(!hub.log.all().contains(token), "the token is in the log");
+    for file in crate::secrets::files_below(&hub.folder.path().join("data")) {
+        let kept = std::fs::read(&file).unwrap();
+        let found = kept.windows(token.len()).any(|bytes| bytes == token.as_bytes());
+        assert!(!found, "the token is in {}", file.display());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

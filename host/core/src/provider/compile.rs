@@ -211,8 +211,16 @@ fn identity(
 }
 
 fn effect(check: &mut Check, path: &str, table: &EffectTable) -> Option<HandshakeRule> {
+    check.demand(
+        table.store_secret.is_some() || !table.show_once,
+        format_args!("{path}.effect.show_once"),
+        "shows what store_secret keeps, so say where that stands",
+    );
     Some(match (&table.store_secret, &table.fetch_url) {
-        (Some(from), _) => HandshakeRule::StoreSecret(check.ok(path, Source::parse(from))?),
+        (Some(from), _) => HandshakeRule::StoreSecret {
+            from: check.ok(path, Source::parse(from))?,
+            show_once: table.show_once,
+        },
         (None, Some(from)) => {
             let named = !table.hosts.is_empty();
             check.demand(named, format_args!("{path}.effect.hosts"), "name the hosts");

@@ -194,6 +194,12 @@ impl Provider {
         names.join(", ")
     }
 
+    /// True if the operator has to be shown the secret that a handshake hands over.
+    #[must_use]
+    pub fn shows_secret(&self) -> bool {
+        self.handshakes.iter().any(Handshake::shows_secret)
+    }
+
     /// The scheme of that name, or the first.
     #[must_use]
     pub fn scheme(&self, name: Option<&str>) -> Option<&Arc<Scheme>> {

@@ -342,6 +342,10 @@ pub(super) struct ReplyTable {
 pub(super) struct EffectTable {
     /// Keep the secret that stands there.
     pub(super) store_secret: Option<String>,
+    /// The operator has to give that secret back to the provider, so it is shown to whoever let it be handed
+    /// over, once.
+    #[serde(default)]
+    pub(super) show_once: bool,
     /// Fetch the URL that stands there, if its host is one of `hosts`.
     pub(super) fetch_url: Option<String>,
     #[serde(default)]

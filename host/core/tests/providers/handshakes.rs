@@ -144,7 +144,8 @@ fn a_signed_request_is_not_taken_for_the_handshake_that_it_resembles() {
 fn a_secret_is_handed_over_once_and_the_operator_told_what_to_do() {
     let body = br#"{"verification_token":"secret_x"}"#;
     let answer = asked("notion", "POST", "https://h/in", &[], body).unwrap().unwrap();
-    assert_eq!(answer.effect, HandshakeEffect::StoreSecret(Secret::new("secret_x")));
+    let secret = Secret::new("secret_x");
+    assert_eq!(answer.effect, HandshakeEffect::StoreSecret { secret, show_once: true });
     assert!(answer.notice.unwrap().contains("paste") && answer.body.is_empty());
     let long = format!(r#"{{"verification_token":"{}"}}"#, "a".repeat(ECHO_BYTES_MAX + 1));
     let refused = asked("notion", "POST", "https://h/in", &[], long.as_bytes());
@@ -225,7 +226,8 @@ fn a_secret_that_is_handed_over_is_kept_from_print() {
     );
     let request = Request::new("{}").header("x-hook-secret", "b537207f");
     let answer = request.with(|view| ask(&asana, view, "s", None)).unwrap().unwrap();
-    assert_eq!(answer.effect, HandshakeEffect::StoreSecret(Secret::new("b537207f")));
+    let secret = Secret::new("b537207f");
+    assert_eq!(answer.effect, HandshakeEffect::StoreSecret { secret, show_once: false });
     assert!(!format!("{:?}", answer.effect).contains("b537207f"));
     assert!(answer.headers.contains(&("X-Hook-Secret".into(), "b537207f".into())));
 }

@@ -10,7 +10,7 @@ use weir_core::name::SourceName;
 
 use super::parts::items;
 use super::{Answer, Hub, Id, Problem, StatusCode, Uri, asked, json, query};
-use crate::ingress::WindowRefused;
+use crate::ingress::{ToShow, WindowRefused};
 
 /// Longest time that a window may be open: anyone may hand a secret over meanwhile.
 const WINDOW_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -47,7 +47,7 @@ pub(in crate::admin) async fn open_window(
     let until = until.map_err(|why| {
         Problem::new(StatusCode::BAD_REQUEST, "invalid_until", format!("`until`: {why}"))
     })?;
-    hub.ingress.open_window(source.as_str(), until).await.map_err(|refused| {
+    let shown = hub.ingress.open_window(source.as_str(), until).await.map_err(|refused| {
         let code = match refused {
             WindowRefused::Store(error) => return error.into(),
             WindowRefused::UnknownSource => return unknown(&source),
@@ -58,7 +58,36 @@ pub(in crate::admin) async fn open_window(
         Problem::new(StatusCode::CONFLICT, code, refused.to_string())
     })?;
     tracing::info!(source = source.as_str(), %until, "an operator lets a secret be handed over");
-    json::answer(StatusCode::CREATED, &json!({ "source": source, "until": until }))
+    json::answer(
+        StatusCode::CREATED,
+        &json!({ "source": source, "until": until, "shown_once": shown }),
+    )
+}
+
+/// Shows the secret that came through the window, once, where the operator has to give it back to the provider. It
+/// changes what is kept, so it takes the token also from this machine.
+pub(in crate::admin) async fn show_secret(hub: Hub, path: Id, uri: Uri) -> Answer {
+    query::none(uri.query())?;
+    let source = name(path)?;
+    match hub.ingress.show_secret(source.as_str()) {
+        ToShow::Secret(secret) => {
+            tracing::info!(source = source.as_str(), "an operator was shown the secret");
+            let secret = String::from_utf8_lossy(secret.expose());
+            json::answer(StatusCode::OK, &json!({ "source": source, "secret": secret }))
+        }
+        ToShow::Awaited(until) => {
+            json::answer(StatusCode::ACCEPTED, &json!({ "source": source, "until": until }))
+        }
+        ToShow::Shown => {
+            let detail = "the secret was shown, and is not shown again";
+            Err(Problem::new(StatusCode::GONE, "secret_shown", detail))
+        }
+        ToShow::Nothing => {
+            let detail = "there is no secret to show for this source: its window is not open any more, or nobody \
+                          has to see what came through it";
+            Err(Problem::not_found("secret_not_found", detail))
+        }
+    }
 }
 
 /// Closes the window again.
