@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Request};
+use http::{HeaderValue, Request, StatusCode};
 use hyper::body::Incoming;
 use weir_core::bounds::HOPS_MAX;
 use weir_core::handshake::{HandshakeAnswer, HandshakeEffect, HandshakeKeys};
@@ -13,7 +13,7 @@ use weir_core::hops::HOPS_HEADER;
 use weir_core::identify::{EventIdentity, Facts, Identified};
 use weir_core::payload::Payload;
 use weir_core::time::Timestamp;
-use weir_core::verify::{KeyRef, RequestView, Verification, Verified};
+use weir_core::verify::{KeyRef, Refusal, RequestView, Verification, Verified};
 use weir_store::StoreError;
 use weir_store::hot::{DedupKey, EventIngested, Ingested, NewEvent, NewRequest};
 
@@ -391,7 +391,11 @@ fn verify(way: &Way, view: &RequestView<'_>, now: Timestamp) -> Result<Proof, Re
         // A signature says who sends, not that what comes by the method of a handshake is an event.
         Verification::Verified(_) => Err(Refused::Method),
         Verification::Refused(refusal) => {
-            Err(Refused::Unverified { refusal, status: way.failure_status })
+            let status = match refusal {
+                Refusal::ContentTypeUnsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                _ => way.failure_status,
+            };
+            Err(Refused::Unverified { refusal, status })
         }
         Verification::NeedKey(key) => Ok(Proof::NeedsKey(key)),
     }

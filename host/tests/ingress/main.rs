@@ -4,6 +4,7 @@
 
 mod bed;
 
+mod forms;
 mod gates;
 mod hand_over;
 mod keys;

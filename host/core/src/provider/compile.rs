@@ -91,6 +91,7 @@ pub(super) fn compile(table: Arc<ProviderTable>) -> Result<Provider, ProviderErr
         ack_deadline: table.ack_deadline.map(|span| span.0),
         on_redelivery: table.on_redelivery,
         latin1_headers: table.latin1_headers,
+        unread_types: table.unread_types.iter().map(|text| text.as_str().into()).collect(),
         failure_status: table.failure_status.unwrap_or(401),
         acknowledge: table.acknowledge.clone(),
         default_answer: table.default_answer.clone(),

@@ -78,6 +78,8 @@ pub struct Provider {
     pub on_redelivery: OnRedelivery,
     /// Header values are Latin-1, not UTF-8.
     pub latin1_headers: bool,
+    /// Media types that the sender may use and that are not read here.
+    pub unread_types: Arc<[Box<str>]>,
     /// Status of a refused signature.
     pub failure_status: u16,
     /// The answer to an accepted request, where the provider wants a certain one.
@@ -167,7 +169,8 @@ impl Provider {
         if secrets.is_empty() && self.learns_secret() {
             return Ok(Verifier::awaiting_secret());
         }
-        Verifier::new(&self.schemes, self.policy, secrets, params)
+        let verifier = Verifier::new(&self.schemes, self.policy, secrets, params)?;
+        Ok(verifier.without_types(&self.unread_types))
     }
 
     /// True if a handshake hands over the secret, so that a source may start without one.

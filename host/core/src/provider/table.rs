@@ -70,6 +70,9 @@ pub(super) struct ProviderTable {
     #[serde(default)]
     pub(super) latin1_headers: bool,
     /// Status of a refused signature.
+    /// Media types that the provider can be set to send and that are not read here: refused as such.
+    #[serde(default)]
+    pub(super) unread_types: Vec<String>,
     pub(super) failure_status: Option<u16>,
     /// The answer to an accepted request, where the provider wants a certain one.
     pub(super) acknowledge: Option<AnswerTable>,

@@ -137,6 +137,8 @@ pub enum SecretError {
 pub struct Verifier {
     schemes: Vec<KeyedScheme>,
     policy: SchemePolicy,
+    /// Media types that the sender may use and nobody here reads.
+    unread: Arc<[Box<str>]>,
 }
 
 impl Verifier {
@@ -173,12 +175,17 @@ impl Verifier {
         if policy == SchemePolicy::Strongest {
             keyed.truncate(1);
         }
-        Ok(Self { schemes: keyed, policy })
+        Ok(Self { schemes: keyed, policy, unread: Arc::default() })
+    }
+
+    /// The same, refusing bodies of these media types for what they are and not for want of a signature.
+    pub(crate) fn without_types(self, unread: &Arc<[Box<str>]>) -> Self {
+        Self { unread: Arc::clone(unread), ..self }
     }
 
     /// A verifier that refuses every request, for a source whose secret is yet to be handed over.
     pub(crate) fn awaiting_secret() -> Self {
-        Self { schemes: Vec::new(), policy: SchemePolicy::Strongest }
+        Self { schemes: Vec::new(), policy: SchemePolicy::Strongest, unread: Arc::default() }
     }
 
     /// The names of the schemes that are accepted.
@@ -214,6 +221,9 @@ impl Verifier {
         now: Timestamp,
         ring: &KeyRing,
     ) -> Verification {
+        if self.unread.iter().any(|media_type| request.is_of_type(media_type)) {
+            return Verification::Refused(Refusal::ContentTypeUnsupported);
+        }
         let mut refusal = Refusal::SignatureMissing;
         let mut needed = None;
         for keyed in &self.schemes {

@@ -10,9 +10,15 @@ pub enum Refusal {
     /// No signature where the scheme has it.
     #[error("request carries no signature")]
     SignatureMissing,
+    /// A content type that the sender may use and that is not read here.
+    #[error("requests of this content type are not read here; have the sender use another")]
+    ContentTypeUnsupported,
     /// A header that the signature depends on occurs twice.
     #[error("a header of the signature occurs more than once")]
     HeaderDuplicated,
+    /// A field of a form that the signature depends on occurs twice: which one a handler would read is not known.
+    #[error("a field of the signature occurs more than once")]
+    FieldDuplicated,
     /// A header that the signature depends on is too long.
     #[error("a header of the signature is longer than {max} bytes", max = super::SIGNED_HEADER_BYTES_MAX)]
     HeaderTooLong,
@@ -73,6 +79,8 @@ impl Refusal {
     pub const fn code(self) -> &'static str {
         match self {
             Self::SignatureMissing => "signature_missing",
+            Self::ContentTypeUnsupported => "content_type_unsupported",
+            Self::FieldDuplicated => "field_duplicated",
             Self::HeaderDuplicated => "header_duplicated",
             Self::HeaderTooLong => "header_too_long",
             Self::HeaderUnexpected => "header_unexpected",
@@ -103,7 +111,11 @@ impl Refusal {
         match self {
             Self::SignatureMissing => 0,
             Self::SignatureUnsupported => 1,
-            Self::HeaderDuplicated | Self::HeaderTooLong | Self::HeaderUnexpected => 2,
+            Self::HeaderDuplicated
+            | Self::FieldDuplicated
+            | Self::HeaderTooLong
+            | Self::HeaderUnexpected
+            | Self::ContentTypeUnsupported => 2,
             Self::TooManySignatures | Self::TooManyFields | Self::SignatureMalformed => 3,
             Self::SignedFieldMissing | Self::TimestampMissing | Self::TimestampMalformed => 4,
             Self::KeyUntrusted => 5,

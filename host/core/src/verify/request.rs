@@ -50,10 +50,15 @@ impl<'a> RequestView<'a> {
     /// True if the body is declared as a URL-encoded form.
     #[must_use]
     pub fn is_form(&self) -> bool {
-        const FORM: &[u8] = b"application/x-www-form-urlencoded";
+        self.is_of_type("application/x-www-form-urlencoded")
+    }
+
+    /// True if the body is declared as of this media type, whatever its parameters.
+    #[must_use]
+    pub fn is_of_type(&self, media_type: &str) -> bool {
         self.header("content-type")
             .and_then(|value| value.split(|b| *b == b';').next())
-            .is_some_and(|media| media.trim_ascii().eq_ignore_ascii_case(FORM))
+            .is_some_and(|media| media.trim_ascii().eq_ignore_ascii_case(media_type.as_bytes()))
     }
 
     /// The first field of that name in a form body; nothing if the body is no form.
@@ -63,6 +68,16 @@ impl<'a> RequestView<'a> {
             return None;
         }
         form_urlencoded::parse(self.body).find(|(n, _)| n == name).map(|(_, value)| value)
+    }
+
+    /// The one field of that name in a form body, which must not occur twice; nothing if the body is no form.
+    pub fn single_form_field(&self, name: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
+        if !self.is_form() {
+            return Ok(None);
+        }
+        let mut values = form_urlencoded::parse(self.body).filter(|(n, _)| n == name);
+        let Some((_, value)) = values.next() else { return Ok(None) };
+        if values.next().is_some() { Err(Refusal::FieldDuplicated) } else { Ok(Some(value)) }
     }
 
     /// The URL's query as received; empty if there is none.
@@ -141,5 +156,9 @@ mod tests {
             &[("Content-Type", b"Application/X-WWW-form-urlencoded ; charset=utf-8")];
         assert_eq!(view(form).form_field("y").as_deref(), Some("+"));
         assert_eq!(view(form).query_parameter("a").as_deref(), Some("1 2"));
+        assert_eq!(view(form).single_form_field("y").unwrap().as_deref(), Some("+"));
+        let twice = RequestView { body: b"y=1&x=&y=1", ..view(form) };
+        assert_eq!(twice.single_form_field("y"), Err(Refusal::FieldDuplicated));
+        assert_eq!(twice.single_form_field("z"), Ok(None));
     }
 }
