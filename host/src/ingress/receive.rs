@@ -288,14 +288,19 @@ impl Ingress {
         let new = |event: EventIdentity| {
             let category = Some(event.category);
             let routed = routes::routed(&table, &way.source.name, &event.kind, category);
+            let body_tag = crc32fast::hash(event.bytes(body));
             NewEvent {
                 category,
                 delivery_id: event.delivery_id,
                 dedup: event.dedup.map(|material| DedupKey {
                     material: Bytes::copy_from_slice(material.as_bytes()),
-                    body_tag: crc32fast::hash(&body[event.span.clone()]),
+                    body_tag,
                 }),
-                part: batch.map(|hops| part(kept.part(event.span), hops)),
+                part: batch.map(|hops| {
+                    // Nothing of what had to be decoded is secret: a provider's file may not say so.
+                    let decoded = event.decoded.map(Bytes::from_owner);
+                    part(decoded.unwrap_or_else(|| kept.part(event.span)), hops)
+                }),
                 routed,
                 kind: event.kind,
             }
@@ -377,9 +382,8 @@ fn part(body: Bytes, hops: u8) -> Payload {
 /// Holds each event to what the operator says that it must look like.
 fn hold_to_schemas(way: &Way, events: &[EventIdentity], body: &[u8]) -> Result<(), Refused> {
     let Source { name, schemas, .. } = &*way.source;
-    let fits = |event: &EventIdentity| {
-        schemas.check(name, &event.kind, event.category, &body[event.span.clone()])
-    };
+    let fits =
+        |event: &EventIdentity| schemas.check(name, &event.kind, event.category, event.bytes(body));
     events.iter().try_for_each(fits).map_err(|mismatch| Refused::Schema(Box::new(mismatch)))
 }
 

@@ -268,11 +268,33 @@ impl Hub {
         body: &str,
         skew_s: u64,
     ) -> String {
+        self.signed_at(&format!("http://hub/webhook/{source}"), source, headers, body, skew_s)
+    }
+
+    /// A genuine request of a sender that believes to call this URL.
+    pub(crate) fn signed_for(
+        &self,
+        url: &str,
+        source: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> String {
+        self.signed_at(url, source, headers, body, 0)
+    }
+
+    fn signed_at(
+        &self,
+        url: &str,
+        source: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+        skew_s: u64,
+    ) -> String {
         let path = format!("/webhook/{source}");
         let source = &self.config.sources[source];
         let draft = RequestDraft {
             method: "POST".into(),
-            url: format!("http://hub{path}"),
+            url: url.into(),
             headers: headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
             body: body.into(),
         };

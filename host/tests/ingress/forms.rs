@@ -1,14 +1,55 @@
-//! Webhooks that come as forms: signed field by field.
+//! Webhooks that come as forms: signed field by field, or with a batch of events in one of their fields.
 
 use crate::bed::{Hub, request};
 
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 
 const SOURCES: &str = r#"
+[sources.mandrill]
+provider = "mandrill"
+public_url = "https://hooks.example.com/webhook/mandrill"
+secrets = ["mandrill-key"]
 [sources.adyen]
 provider = "adyen"
 secrets = ["44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056"]
 "#;
+
+/// The form of these events, signed.
+fn mandrill(hub: &Hub, events: &str) -> String {
+    let field: String = form_urlencoded::byte_serialize(events.as_bytes()).collect();
+    let url = "https://hooks.example.com/webhook/mandrill";
+    hub.signed_for(url, "mandrill", &[FORM], &format!("mandrill_events={field}"))
+}
+
+#[tokio::test]
+async fn a_batch_in_a_forms_field_becomes_events_each_with_its_own_body_and_known_when_it_comes_again()
+ {
+    let hub = Hub::of(SOURCES).await;
+    let open = r#"{"event":"open","_id":"7","ts":1,"msg":{"email":"grüße@example.com"}}"#;
+    let click = r#"{"event":"click","_id":"7","ts":2}"#;
+    let added = r#"{"type":"blacklist","action":"add","ts":3}"#;
+    let reply = hub.raw(mandrill(&hub, &format!("[{open}, {click}]"))).await.json();
+    assert_eq!(reply["event_ids"].as_array().map(Vec::len), Some(2), "{reply}");
+    // Another batch with one of them again and one that is new.
+    let reply = hub.raw(mandrill(&hub, &format!("[{click},{added}]"))).await.json();
+    assert_eq!(reply["duplicates"].as_array().map(Vec::len), Some(1), "{reply}");
+
+    let mut told = Vec::new();
+    for event in hub.stored().await {
+        let detail = hub.store.event(event.id).await.unwrap().unwrap();
+        let payload = detail.payload.unwrap();
+        told.push((event.kind.to_string(), String::from_utf8(payload.body.to_vec()).unwrap()));
+    }
+    told.sort();
+    let of = |kind: &str, body: &str| (kind.to_owned(), body.to_owned());
+    assert_eq!(told, [of("blacklist.add", added), of("click", click), of("open", open)]);
+
+    let empty = hub.raw(mandrill(&hub, "[]")).await;
+    assert_eq!(empty.status, 200, "as when an address is tried");
+    let probe = hub.raw("HEAD /webhook/mandrill HTTP/1.1\r\nHost: hub\r\n\r\n").await;
+    assert_eq!(probe.status, 200);
+    assert_eq!(hub.stored().await.len(), 3);
+}
 
 #[tokio::test]
 async fn a_form_that_is_signed_field_by_field_is_taken_and_soap_is_refused_as_what_it_is() {

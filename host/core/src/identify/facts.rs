@@ -91,21 +91,29 @@ impl<'a> Facts<'a> {
         *found.get(self.pointers.index_of(pointer)?)?
     }
 
-    fn field(&self, name: &str) -> Option<Cow<'a, str>> {
+    fn field(&self, name: &str) -> Option<&Cow<'a, str>> {
         let form = self.form.get_or_init(|| {
             let form = if self.request.is_payload_form() { self.request.payload() } else { &[] };
             form_urlencoded::parse(form).take(FORM_FIELDS_MAX).collect()
         });
-        form.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone())
+        form.iter().find(|(n, _)| n == name).map(|(_, value)| value)
+    }
+
+    /// The text of a form's field.
+    pub(crate) fn form_text(&self, name: &str) -> Option<&str> {
+        self.field(name).map(|value| &**value)
     }
 
     /// The text that stands at `source`. A header that occurs twice has none: which one would be guessing.
-    pub(crate) fn text(
+    pub(crate) fn text<'i>(
         &self,
         source: &Source,
         family: usize,
-        item: Option<&Item<'a>>,
-    ) -> Option<Cow<'a, str>> {
+        item: Option<&Item<'i>>,
+    ) -> Option<Cow<'i, str>>
+    where
+        'a: 'i,
+    {
         match source {
             Source::Header(names) => {
                 let name = names.get(family).or_else(|| names.first())?;
@@ -117,7 +125,7 @@ impl<'a> Facts<'a> {
                 None => self.raw(pointer).and_then(scalar_text),
             },
             Source::Body(pointer) => self.raw(pointer).and_then(scalar_text),
-            Source::Form(name, None) => self.field(name),
+            Source::Form(name, None) => self.field(name).cloned(),
             Source::Form(name, Some(pointer)) => {
                 let json = self.field(name)?;
                 let raw = pointer.find(json.as_bytes()).ok()??;

@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 
 use super::{Facts, IdentifyError, Item};
 use crate::bounds::EVENTS_PER_REQUEST_MAX;
-use crate::json_pointer::{InvalidPointer, JsonError, Pointer, PointerSet, array_items};
+use crate::json_pointer::{JsonError, Pointer, PointerSet, array_items};
+use crate::provider::{InvalidSource, Source};
 
 /// How a provider's requests are cut into events; the first way that fits a body counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,22 +24,30 @@ enum Way {
     Nested { outer: Pointer, inner: Vec<Pointer> },
     /// JSON documents one after the other.
     Lines,
+    /// The items of an array in the JSON of a form's field; without a pointer, that is the array.
+    Form { field: Box<str>, pointer: Option<Pointer> },
 }
 
 /// The word for JSON documents one after the other.
 const LINES: &str = "lines";
 
 impl FanOut {
-    /// Parses pointers, of which `*` marks an outer array, and the word `lines`. Those with the same outer array
-    /// belong together.
-    pub fn parse(texts: &[String]) -> Result<Self, InvalidPointer> {
+    /// Parses pointers, of which `*` marks an outer array, the word `lines`, and fields of a form as sources have
+    /// them. Pointers with the same outer array belong together.
+    pub fn parse(texts: &[String]) -> Result<Self, InvalidSource> {
         let mut ways: Vec<Way> = Vec::new();
         for text in texts {
             if text == LINES {
                 ways.push(Way::Lines);
                 continue;
             }
-            let pointer = Pointer::parse(text)?;
+            if text.starts_with("form:") {
+                let Source::Form(field, pointer) = Source::parse(text)? else { continue };
+                ways.push(Way::Form { field, pointer });
+                continue;
+            }
+            let pointer = Pointer::parse(text)
+                .map_err(|cause| InvalidSource::Pointer { text: text.clone(), cause })?;
             let Some((array, rest)) = pointer.split_at_star() else {
                 ways.push(Way::Array(pointer));
                 continue;
@@ -61,21 +70,31 @@ impl FanOut {
     pub(super) fn pointers(&self) -> impl Iterator<Item = &Pointer> {
         self.0.iter().filter_map(|way| match way {
             Way::Array(pointer) | Way::Nested { outer: pointer, .. } => Some(pointer),
-            Way::Lines => None,
+            Way::Lines | Way::Form { .. } => None,
+        })
+    }
+
+    /// True if events are cut from a form's field, and `source` stands in that field or in such an event.
+    pub(crate) fn cuts_form_at(&self, source: &Source) -> bool {
+        self.0.iter().any(|way| match (way, source) {
+            (Way::Form { .. }, Source::Json(_)) => true,
+            (Way::Form { field, .. }, Source::Form(of, _)) => field == of,
+            _ => false,
         })
     }
 
     /// The events of a batch in their order; `None` if the body is none.
-    pub(super) fn items<'a>(
+    pub(super) fn items<'f>(
         &self,
-        facts: &Facts<'a>,
-        item: &'a PointerSet,
-        outer: &'a PointerSet,
-    ) -> Result<Option<Vec<Item<'a>>>, IdentifyError> {
+        facts: &'f Facts<'_>,
+        item: &'f PointerSet,
+        outer: &'f PointerSet,
+    ) -> Result<Option<Vec<Item<'f>>>, IdentifyError> {
         for way in &self.0 {
             let found = match way {
                 Way::Array(pointer) => array(facts, pointer)?,
                 Way::Lines => lines(facts.request().body)?,
+                Way::Form { field, pointer } => in_form(facts, field, pointer.as_ref())?,
                 Way::Nested { outer: pointer, inner } => {
                     let Some(outers) = array(facts, pointer)? else { continue };
                     return nested(outers, inner, item, outer).map(Some);
@@ -94,6 +113,18 @@ fn array<'a>(
     pointer: &Pointer,
 ) -> Result<Option<Vec<&'a RawValue>>, IdentifyError> {
     facts.json_at(pointer).map_or(Ok(None), items_of)
+}
+
+/// The array in the JSON that a form's field holds.
+fn in_form<'f>(
+    facts: &'f Facts<'_>,
+    field: &str,
+    pointer: Option<&Pointer>,
+) -> Result<Option<Vec<&'f RawValue>>, IdentifyError> {
+    let Some(json) = facts.form_text(field) else { return Ok(None) };
+    let Some(pointer) = pointer else { return items_of(json.as_bytes()) };
+    let found = pointer.find(json.as_bytes()).ok().flatten();
+    found.map_or(Ok(None), |raw| items_of(raw.get().as_bytes()))
 }
 
 fn items_of(json: &[u8]) -> Result<Option<Vec<&RawValue>>, IdentifyError> {
@@ -156,7 +187,9 @@ mod tests {
         let fan_out = FanOut::parse(&texts).unwrap();
         assert_eq!(fan_out.0.len(), 3);
         assert!(matches!(&fan_out.0[0], Way::Nested { inner, .. } if inner.len() == 2));
-        assert!(FanOut::parse(&["x".to_owned()]).is_err());
+        for text in ["x", "form:", "form:a#b"] {
+            assert!(FanOut::parse(&[text.to_owned()]).is_err(), "{text}");
+        }
     }
 
     #[test]

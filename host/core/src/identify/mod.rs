@@ -51,8 +51,19 @@ pub struct EventIdentity {
     pub delivery_id: Option<Arc<str>>,
     /// What the dedup key is made from; `None` never counts as a duplicate.
     pub dedup: Option<DedupMaterial>,
-    /// Its bytes within the request's payload: its body, or the query in the place of one.
+    /// Its bytes within the request's payload (its body, or the query in the place of one); where they do not stand
+    /// there as they are, the whole of it.
     pub span: Range<usize>,
+    /// Its bytes where they had to be decoded first, as out of a field of a form.
+    pub decoded: Option<Arc<[u8]>>,
+}
+
+impl EventIdentity {
+    /// Its bytes; `payload` is that of its request.
+    #[must_use]
+    pub fn bytes<'b>(&'b self, payload: &'b [u8]) -> &'b [u8] {
+        self.decoded.as_deref().unwrap_or(&payload[self.span.clone()])
+    }
 }
 
 /// A verified request whose events cannot be taken in.
@@ -80,40 +91,33 @@ impl IdentifyError {
 impl Provider {
     /// Identifies what a verified request carries. A body that is not the JSON it should be is no error: the
     /// sender is genuine, so the event is kept, with the type `unknown` unless a header says it.
-    pub fn identify<'a>(
-        &'a self,
-        facts: &Facts<'a>,
+    pub fn identify(
+        &self,
+        facts: &Facts<'_>,
         verified: &Verified,
     ) -> Result<Identified, IdentifyError> {
         let rules = &self.identity;
-        // Batches are bodies: where the query stands in the place of one, these are the bytes of one event.
-        let body = facts.request().payload();
         let pointers = &rules.pointers;
         let Some(items) = rules.fan_out.items(facts, &pointers.item, &pointers.outer)? else {
-            let event = rules.event(facts, verified.family, None, 0, 0..body.len())?;
+            let event = rules.event(facts, verified.family, None, 0)?;
             return Ok(Identified { events: vec![event], is_batch: false });
         };
         let events = items
             .iter()
             .enumerate()
-            .map(|(index, item)| {
-                let json = item.json();
-                let start = json.as_ptr().addr() - body.as_ptr().addr();
-                rules.event(facts, verified.family, Some(item), index, start..start + json.len())
-            })
+            .map(|(index, item)| rules.event(facts, verified.family, Some(item), index))
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Identified { events, is_batch: true })
     }
 }
 
 impl IdentityRules {
-    fn event<'a>(
+    fn event<'a: 'i, 'i>(
         &self,
         facts: &Facts<'a>,
         family: usize,
-        item: Option<&Item<'a>>,
+        item: Option<&Item<'i>>,
         index: usize,
-        span: Range<usize>,
     ) -> Result<EventIdentity, IdentifyError> {
         let first = |templates: &[FactTemplate]| {
             templates
@@ -124,8 +128,13 @@ impl IdentityRules {
         let kind = EventType::new(kind.as_deref().unwrap_or(TYPE_UNKNOWN));
         let kind = kind.map_err(IdentifyError::Type)?;
         let id = first(&self.ids);
-        let body = &facts.request().payload()[span.clone()];
-        let dedup = self.dedup.material(id.as_deref(), body, |template| {
+        let body = facts.request().payload();
+        let bytes = item.map_or(body, Item::json);
+        let (span, decoded) = match span_within(body, bytes) {
+            Some(span) => (span, None),
+            None => (0..body.len(), Some(Arc::from(bytes))),
+        };
+        let dedup = self.dedup.material(id.as_deref(), bytes, |template| {
             template.fill(facts, family, item).map(std::borrow::Cow::into_owned)
         });
         // What stands outside the items is the same for all of them.
@@ -143,8 +152,16 @@ impl IdentityRules {
             delivery_id: id.as_deref().filter(|id| keepable(id)).map(Into::into),
             dedup,
             span,
+            decoded,
         })
     }
+}
+
+/// Where `part` stands within `body`, if it is a part of its very bytes.
+fn span_within(body: &[u8], part: &[u8]) -> Option<Range<usize>> {
+    let start = part.as_ptr().addr().checked_sub(body.as_ptr().addr())?;
+    let end = start.checked_add(part.len())?;
+    (end <= body.len()).then_some(start..end)
 }
 
 impl IdentityRules {

@@ -98,12 +98,12 @@ impl FactTemplate {
     }
 
     /// The text, if every source has a value.
-    pub(crate) fn fill<'a>(
+    pub(crate) fn fill<'a: 'i, 'i>(
         &self,
         facts: &Facts<'a>,
         family: usize,
-        item: Option<&Item<'a>>,
-    ) -> Option<Cow<'a, str>> {
+        item: Option<&Item<'i>>,
+    ) -> Option<Cow<'i, str>> {
         if let [FactPart::Field(source)] = self.parts.as_slice() {
             return facts.text(source, family, item);
         }

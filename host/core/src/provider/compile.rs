@@ -65,7 +65,7 @@ pub(super) fn compile(table: Arc<ProviderTable>) -> Result<Provider, ProviderErr
     let methods = methods(&mut check, &table, &schemes);
     let mut identity = identity(&mut check, &table, &schemes, &methods);
     identity.collect_pointers(handshakes.iter().flat_map(Handshake::pointers));
-    let secret_fields = secret_fields(&mut check, &table, &schemes);
+    let secret_fields = secret_fields(&mut check, &table, &schemes, &identity.fan_out);
     let samples = samples(&mut check, &table);
     answers(&mut check, &table);
     let body_limit = table.body_limit.map(|size| usize::try_from(size.0).unwrap_or(usize::MAX));
@@ -280,7 +280,12 @@ fn judge_signed_ids(
     }
 }
 
-fn secret_fields(check: &mut Check, table: &ProviderTable, schemes: &[Arc<Scheme>]) -> Vec<Source> {
+fn secret_fields(
+    check: &mut Check,
+    table: &ProviderTable,
+    schemes: &[Arc<Scheme>],
+    fan_out: &FanOut,
+) -> Vec<Source> {
     let tokens = schemes.iter().filter(|s| s.algorithm == Algorithm::StaticEquals);
     let mut fields: Vec<Source> = tokens.flat_map(|s| s.signature.iter().cloned()).collect();
     for text in &table.secret_fields {
@@ -290,6 +295,14 @@ fn secret_fields(check: &mut Check, table: &ProviderTable, schemes: &[Arc<Scheme
             Some(Source::Outer(_) | Source::KeyBesides(_) | Source::FormXml(..) | Source::Pair(_))
         );
         check.demand(!odd, "secret_fields", format_args!("{text} cannot be hidden"));
+        // The whole and its parts are both kept, and only one of them would be seen to.
+        check.demand(
+            !field.as_ref().is_some_and(|field| fan_out.cuts_form_at(field)),
+            "secret_fields",
+            format_args!(
+                "{text} is in the form's field that events are cut from and cannot be hidden"
+            ),
+        );
         fields.extend(field);
     }
     fields

@@ -41,7 +41,8 @@ pub(super) struct ProviderTable {
     pub(super) id: OneOrMore,
     /// What makes two requests the same: `id`, `id+body`, `body`, `none`, or a list of fields.
     pub(super) dedup: OneOrMore,
-    /// Where an array stands whose items are events of their own; several where senders differ.
+    /// Where an array stands whose items are events of their own, in the body or as JSON in a field of a form
+    /// (`form:FIELD#/pointer`); several where senders differ.
     #[serde(default)]
     pub(super) fan_out: OneOrMore,
     /// What bodies are.
@@ -69,10 +70,10 @@ pub(super) struct ProviderTable {
     /// Header values are Latin-1.
     #[serde(default)]
     pub(super) latin1_headers: bool,
-    /// Status of a refused signature.
     /// Media types that the provider can be set to send and that are not read here: refused as such.
     #[serde(default)]
     pub(super) unread_types: Vec<String>,
+    /// Status of a refused signature.
     pub(super) failure_status: Option<u16>,
     /// The answer to an accepted request, where the provider wants a certain one.
     pub(super) acknowledge: Option<AnswerTable>,

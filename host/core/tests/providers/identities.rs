@@ -177,6 +177,62 @@ fn every_batching_provider_is_cut_into_events_of_their_own() {
 }
 
 #[test]
+fn a_batch_in_a_forms_field_is_cut_into_events_of_their_own() {
+    let form = |body: String| {
+        Request::new(body).header("content-type", "application/x-www-form-urlencoded")
+    };
+    let of = |events: &str| {
+        let field: String = form_urlencoded::byte_serialize(events.as_bytes()).collect();
+        form(format!("x=1&mandrill_events={field}"))
+    };
+    let mandrill = provider("mandrill");
+    let events = r#"[{"event":"open","_id":"1","ts":1}, {"event":"open","_id":"1","ts":2},{"event":"open","_id":"1","ts":1}]"#;
+    let request = of(events);
+    let found = identify(mandrill, &request).unwrap();
+    let told: Vec<_> = found
+        .events
+        .iter()
+        .map(|e| (e.kind.as_str(), e.delivery_id.as_deref(), e.bytes(&request.body)))
+        .collect();
+    let one = (r"open", Some("1"), &br#"{"event":"open","_id":"1","ts":1}"#[..]);
+    let two = (r"open", Some("1"), &br#"{"event":"open","_id":"1","ts":2}"#[..]);
+    assert!(found.is_batch);
+    assert_eq!(told, [one, two, one]);
+    // The same event again is the same one, in this batch or in another.
+    let keys: Vec<_> = found.events.iter().map(|e| e.dedup.clone().unwrap()).collect();
+    assert!(keys[0] != keys[1] && keys[0] == keys[2]);
+    let again = identify(mandrill, &of(r#"[{"event":"open","_id":"1","ts":2}]"#)).unwrap();
+    assert_eq!(again.events[0].dedup.as_ref(), Some(&keys[1]));
+
+    assert_eq!(identify(mandrill, &of("[]")).unwrap().events, []);
+    let endless = of(&format!("[{}1]", "1,".repeat(10_000)));
+    assert_eq!(identify(mandrill, &endless), Err(IdentifyError::TooManyEvents));
+    // What is no batch is one event, whole.
+    for body in ["mandrill_events=%5B%7B", "mandrill_events=1", "x=1", ""] {
+        let request = form(body.to_owned());
+        let found = identify(mandrill, &request).unwrap();
+        assert!(!found.is_batch && found.events.len() == 1, "{body}");
+        assert_eq!(found.events[0].bytes(&request.body), body.as_bytes());
+    }
+    let inside = changed("mandrill", "fan_out = 'form:mandrill_events#/all'");
+    assert_eq!(kinds(&inside, &of(r#"{"all":[{"event":"send"}]}"#)), ["send"]);
+}
+
+#[test]
+fn what_events_are_cut_from_cannot_be_hidden_in_part() {
+    for field in ["/msg/email", "form:mandrill_events", "form:mandrill_events#/0/msg"] {
+        let overrides = format!("secret_fields = ['{field}']");
+        let overrides = toml::from_str(&overrides).unwrap();
+        let refused = provider("mandrill").with_overrides(&overrides).unwrap_err().to_string();
+        assert!(
+            refused.contains("secret_fields") && refused.contains("cannot be hidden"),
+            "{refused}"
+        );
+    }
+    changed("mandrill", "secret_fields = ['form:other']");
+}
+
+#[test]
 fn a_batch_inside_a_batch_is_bounded_too() {
     let entry = format!("{{\"changes\":[{}1]}}", "1,".repeat(5_000));
     let body = format!("{{\"entry\":[{entry},{entry}]}}");
