@@ -16,3 +16,4 @@ mod requests;
 mod schemas;
 mod senders;
 mod tls;
+mod tokens;

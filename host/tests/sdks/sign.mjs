@@ -106,6 +106,21 @@ function add(sdk, provider, secret, headers, body, { params = {}, method = 'POST
   }, body, { params: { api_key: key } });
 }
 {
+  // The token signs the method, the path and the query, and nothing of the body.
+  const { default: jwt } = await load('@atlassian/atlassian-jwt');
+  const [key, secret] = ['an installation', 'a shared secret of one installation'];
+  const token = (iss) => {
+    const request = jwt.fromMethodAndUrl('POST', url('jira'));
+    const claims = { iss, iat: seconds, exp: seconds + 180, qsh: jwt.createQueryStringHash(request, false, '') };
+    return `JWT ${jwt.encodeSymmetric(claims, secret)}`;
+  };
+  const body = JSON.stringify({ webhookEvent: 'jira:issue_created', issue: { key: 'RIV-1' } });
+  const headers = { ...json, 'x-atlassian-webhook-identifier': 'sdk-atlassian', authorization: token(key) };
+  add('@atlassian/atlassian-jwt', 'jira', secret, headers, body, {
+    params: { client_key: key }, forged: { headers: { authorization: token('another installation') } },
+  });
+}
+{
   // It only verifies: it has to agree before this is printed.
   await load('@shopify/shopify-api/adapters/node');
   const { shopifyApi } = await load('@shopify/shopify-api');

@@ -7,7 +7,7 @@ use super::Source;
 use super::compile::{Check, hosts, shapes};
 use super::table::{
     AlgorithmName, ClaimedDigestTable, FetchedKeyTable, HttpMessageTable, JwtTable, ProviderTable,
-    SchemeTable, TimestampTable,
+    RequestDigestTable, RequestForm, SchemeTable, TimestampTable,
 };
 use super::units::OneOrMore;
 use crate::json_pointer::Pointer;
@@ -248,10 +248,25 @@ fn jwt(check: &mut Check, path: &str, table: &JwtTable) -> JwtRule {
         digests: [
             digest(&table.body_digest, Digested::Body),
             digest(&table.url_digest, Digested::Url),
+            table.request_digest.as_ref().map(request_digest),
         ]
         .into_iter()
         .flatten()
         .collect(),
+    }
+}
+
+fn request_digest(table: &RequestDigestTable) -> ClaimedDigest {
+    let of = match table.form {
+        RequestForm::Atlassian => Digested::Atlassian { base: table.base.as_str().into() },
+    };
+    let claim = table.claim.as_str().into();
+    ClaimedDigest {
+        claim,
+        of,
+        encoding: Encoding::Hex,
+        optional_if_empty: false,
+        query_as_json: false,
     }
 }
 

@@ -34,7 +34,8 @@ pub use source::{HeaderPattern, InvalidSource, Source};
 pub(crate) use source::{first_key_besides, into_bytes, xml_text};
 pub use table::{
     AlgorithmName, AnswerTable, BodyDigestTable, BodyKind, ClaimedDigestTable, FetchedKeyTable,
-    HttpMessageTable, JwtTable, OnRedelivery, SchemeTable, TimestampTable,
+    HttpMessageTable, JwtTable, OnRedelivery, RequestDigestTable, RequestForm, SchemeTable,
+    TimestampTable,
 };
 pub use template::{Piece, Unclosed, pieces};
 pub use units::{OneOrMore, Size, Span};

@@ -175,6 +175,28 @@ pub struct JwtTable {
     pub body_digest: Option<ClaimedDigestTable>,
     /// A claim that holds the SHA-256 of the public URL.
     pub url_digest: Option<ClaimedDigestTable>,
+    /// A claim that holds the SHA-256 of method and public URL in a canonical form, in hex.
+    pub request_digest: Option<RequestDigestTable>,
+}
+
+/// A digest of method and public URL among the claims.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RequestDigestTable {
+    /// The claim.
+    pub claim: String,
+    /// Whose canonical form.
+    #[serde(with = "request_form_word")]
+    pub form: RequestForm,
+    /// The URL below which paths are meant; may hold `{param:NAME|origin}`.
+    pub base: String,
+}
+
+/// A canonical form of method and public URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestForm {
+    /// That of Atlassian's products.
+    Atlassian,
 }
 
 /// A digest among the claims.
@@ -455,6 +477,9 @@ words!(body_word: BodyKind {
     "auto" => BodyKind::Auto,
     "text" => BodyKind::Text,
     "opaque" => BodyKind::Opaque,
+});
+words!(request_form_word: RequestForm {
+    "atlassian" => RequestForm::Atlassian,
 });
 words!(redelivery_word: OnRedelivery {
     "duplicate" => OnRedelivery::Duplicate,

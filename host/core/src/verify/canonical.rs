@@ -150,16 +150,54 @@ const WHOLE: &AsciiSet = &COMPONENT
 
 /// `/a?b=1` becomes `/a?b%253D1`: the query is escaped as one value, then everything once more.
 fn escaped_path(url: &str) -> String {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let path = rest.find(['/', '?', '#']).map_or("", |at| &rest[at..]);
-    let path = path.split_once('#').map_or(path, |(path, _)| path);
-    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let (path, query) = path_and_query(url);
     let path = if path.is_empty() { "/" } else { path };
     if query.is_empty() {
         return utf8_percent_encode(path, WHOLE).to_string();
     }
     let once = format!("{path}?{}", utf8_percent_encode(query, COMPONENT));
     utf8_percent_encode(&once, WHOLE).to_string()
+}
+
+/// What RFC 3986 calls unreserved.
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// What Atlassian's products hash of a request: the method, the path below the app's base, and the query sorted by
+/// name, with `&` between them. Values of one name are sorted and joined with commas; the token that a query may carry
+/// is left out. A base of `{origin}` has no path.
+pub(super) fn atlassian(request: &RequestView<'_>, base: &str) -> Result<Vec<u8>, Refusal> {
+    let (path, query) = path_and_query(request.url);
+    let below = if base == "{origin}" { "" } else { path_and_query(base).0 };
+    let path = path.strip_prefix(below).unwrap_or(path);
+    let path = path.replace('&', "%26");
+    let path = path.strip_prefix('/').unwrap_or(&path);
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let mut parameters: BTreeMap<Cow<'_, str>, Vec<Cow<'_, str>>> = BTreeMap::new();
+    for (count, (name, value)) in form_urlencoded::parse(query.as_bytes()).enumerate() {
+        if count == FORM_FIELDS_MAX {
+            return Err(Refusal::TooManyFields);
+        }
+        if name != "jwt" {
+            parameters.entry(name).or_default().push(value);
+        }
+    }
+    let parameters = parameters.into_iter().map(|(name, mut values)| {
+        values.sort();
+        let escaped = |text: &str| utf8_percent_encode(text, UNRESERVED).to_string();
+        let values = values.iter().map(|value| escaped(value)).collect::<Vec<_>>();
+        format!("{}={}", escaped(&name), values.join(","))
+    });
+    let parameters = parameters.collect::<Vec<_>>().join("&");
+    let method = request.method.to_ascii_uppercase();
+    Ok(format!("{method}&/{path}&{parameters}").into_bytes())
+}
+
+/// Path and query of a URL as they stand there, without what is between them.
+fn path_and_query(url: &str) -> (&str, &str) {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let rest = rest.find(['/', '?', '#']).map_or("", |at| &rest[at..]);
+    let rest = rest.split_once('#').map_or(rest, |(rest, _)| rest);
+    rest.split_once('?').unwrap_or((rest, ""))
 }
 
 /// Of the JSON object in `body`, each key, a line end, its text, a line end.
@@ -314,6 +352,34 @@ mod tests {
         ] {
             assert_eq!(escaped_path(url), path);
         }
+    }
+
+    #[test]
+    fn a_request_is_hashed_as_atlassian_writes_it() {
+        let of = |url, base| {
+            let request = RequestView { method: "post", url, headers: &[], body: b"" };
+            String::from_utf8(atlassian(&request, base).unwrap()).unwrap()
+        };
+        let query =
+            "https://h.example/in/?b=2&a=x%20y+z&a=%C3%A9&jwt=t&empty&A=(1)*&c=a%2Cb,d~-._#f";
+        for (url, base, canonical) in [
+            (
+                query,
+                "{origin}",
+                "POST&/in&A=%281%29%2A&a=x%20y%20z,%C3%A9&b=2&c=a%2Cb%2Cd~-._&empty=",
+            ),
+            ("https://h.example", "{origin}", "POST&/&"),
+            ("https://h.example/", "https://h.example/", "POST&/&"),
+            ("https://h.example/app/in&out?x=1", "https://h.example/app", "POST&/in%26out&x=1"),
+            ("https://h.example/app/in", "https://h.example/app/", "POST&/in&"),
+            ("https://h.example/app", "https://h.example/app", "POST&/&"),
+            ("https://h.example/in?b&ab=2&a%7B=1", "https://h.example", "POST&/in&ab=2&a%7B=1&b="),
+        ] {
+            assert_eq!(of(url, base), canonical, "{url} below {base}");
+        }
+        let bomb = format!("https://h.example/?{}", "a&".repeat(FORM_FIELDS_MAX + 1));
+        let request = RequestView { method: "POST", url: &bomb, headers: &[], body: b"" };
+        assert_eq!(atlassian(&request, "{origin}"), Err(Refusal::TooManyFields));
     }
 
     #[test]

@@ -47,12 +47,17 @@ pub struct ClaimedDigest {
 }
 
 /// What a digest is of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Digested {
     /// The raw body.
     Body,
     /// The public URL.
     Url,
+    /// The method and the public URL, in the canonical form of Atlassian's products.
+    Atlassian {
+        /// The URL below which paths are meant; `{origin}` for that of the public URL.
+        base: Box<str>,
+    },
 }
 
 /// A token taken apart, not yet believed.
@@ -122,7 +127,7 @@ impl JwtRule {
     /// True if the token names the public URL.
     pub(super) fn names_url(&self) -> bool {
         let named = |value: &str| value.contains("{url}") || value.contains("|url}");
-        self.digests.iter().any(|digest| digest.of == Digested::Url)
+        self.digests.iter().any(|digest| digest.of != Digested::Body)
             || self.claims.iter().flat_map(|(_, values)| values).any(|value| named(value))
     }
 
@@ -137,7 +142,11 @@ impl JwtRule {
     }
 
     pub(super) fn texts(&mut self) -> impl Iterator<Item = &mut Box<str>> {
-        self.claims.iter_mut().flat_map(|(_, values)| values)
+        let bases = self.digests.iter_mut().filter_map(|digest| match &mut digest.of {
+            Digested::Atlassian { base } => Some(base),
+            Digested::Body | Digested::Url => None,
+        });
+        self.claims.iter_mut().flat_map(|(_, values)| values).chain(bases)
     }
 
     /// Judges the claims of a token whose signature holds; returns when it was made.
@@ -219,24 +228,25 @@ fn seconds(value: &Value) -> Option<Timestamp> {
 
 impl ClaimedDigest {
     fn judge(&self, claims: &Map<String, Value>, request: &RequestView<'_>) -> Result<(), Refusal> {
+        let (missing, mismatch) = match self.of {
+            Digested::Body | Digested::Url => (Refusal::BodyNotSigned, Refusal::BodyDigestMismatch),
+            Digested::Atlassian { .. } => (Refusal::ClaimMismatch, Refusal::ClaimMismatch),
+        };
         let Some(text) = claims.get(&*self.claim).and_then(Value::as_str) else {
-            let missing = self.optional_if_empty && self.is_of_nothing(request);
-            return if missing { Ok(()) } else { Err(Refusal::BodyNotSigned) };
+            let may_be = self.optional_if_empty && self.is_of_nothing(request);
+            return if may_be { Ok(()) } else { Err(missing) };
         };
         let bytes = self.bytes(request)?;
         let mut room = [0; 64];
-        let claimed = self.encoding.decode(text.as_bytes(), &mut room);
-        let claimed = claimed.ok_or(Refusal::BodyDigestMismatch)?;
-        if bool::from(Sha256::digest(&bytes).as_slice().ct_eq(claimed)) {
-            Ok(())
-        } else {
-            Err(Refusal::BodyDigestMismatch)
-        }
+        let claimed = self.encoding.decode(text.as_bytes(), &mut room).ok_or(mismatch)?;
+        let same = bool::from(Sha256::digest(&bytes).as_slice().ct_eq(claimed));
+        if same { Ok(()) } else { Err(mismatch) }
     }
 
     /// What it is of.
     pub(crate) fn bytes<'a>(&self, request: &RequestView<'a>) -> Result<Cow<'a, [u8]>, Refusal> {
-        Ok(match self.of {
+        Ok(match &self.of {
+            Digested::Atlassian { base } => Cow::Owned(canonical::atlassian(request, base)?),
             Digested::Url => Cow::Borrowed(request.url.as_bytes()),
             Digested::Body if self.is_of_query(request) => {
                 Cow::Owned(canonical::query_json(request.query())?)
@@ -251,7 +261,7 @@ impl ClaimedDigest {
 
     fn is_of_nothing(&self, request: &RequestView<'_>) -> bool {
         match self.of {
-            Digested::Url => request.url.is_empty(),
+            Digested::Url | Digested::Atlassian { .. } => request.url.is_empty(),
             Digested::Body if self.is_of_query(request) => request.query().is_empty(),
             Digested::Body => request.body.is_empty(),
         }

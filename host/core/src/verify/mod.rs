@@ -162,6 +162,8 @@ impl Verifier {
                 }
             }
         }
+        // What one scheme lacks is no fault where another has all that it needs.
+        let missing = missing.filter(|_| keyed.is_empty());
         for secret in secrets {
             if let Err(error) = offer(secret, &mut keyed) {
                 return Err(missing.unwrap_or(error));
