@@ -7,7 +7,7 @@ use std::time::Duration;
 use weir_core::bounds::BODY_BYTES_MAX;
 use weir_core::name::SourceName;
 use weir_core::provider::{Catalog, Provider, ProviderError, ProviderOverrides};
-use weir_core::verify::{NamedSecret, Params, Secret, SecretError, Verifier};
+use weir_core::verify::{NamedSecret, Params, Scheme, Secret, SecretError, Verifier};
 
 use super::gate::{self, Gate};
 use super::responder::{self, Responder, Responders};
@@ -211,7 +211,8 @@ fn no_provider(word: &str, catalog: &Catalog) -> String {
 
 /// Whether its sender publishes its keys, or hands its secret over.
 fn needs_none(provider: &Provider) -> bool {
-    provider.learns_secret() || provider.schemes.iter().any(|s| s.fetched_key.is_some())
+    let alone = |scheme: &Arc<Scheme>| scheme.fetched_key.is_some() && scheme.also.is_none();
+    provider.learns_secret() || provider.schemes.iter().any(alone)
 }
 
 fn needs_secrets(provider: Option<&Provider>) -> String {

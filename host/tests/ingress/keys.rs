@@ -238,6 +238,69 @@ async fn a_key_that_must_be_asked_for_by_name_is_asked_for_with_the_operators_cr
     assert!(asked[0].contains("\"key_id\":\"bfbd5111-8e33-4643-8ced-b2e642a72f3c\""), "{asked:?}");
 }
 
+const GRAPH: &str = r#"
+[sources.graph]
+provider = "msgraph"
+secrets = ["the state"]
+params = { app_id = "8e460676-ae3f-4b1e-8790-ee0fb5d6148f", tenant = "84bd8158-6d4d-4958-8b9f-9d6445542f95" }
+"#;
+
+/// A notification with resource data whose two tokens are signed with the tests' own key, for this app.
+fn notification(hub: &Hub, state: &str, app_id: &str) -> Value {
+    let source = &hub.config.sources["graph"];
+    let item = serde_json::json!({"id": "n", "clientState": state, "changeType": "created"});
+    let body = serde_json::json!({"value": [item], "validationTokens": ["", ""]});
+    let draft = RequestDraft {
+        method: "POST".into(),
+        url: "https://hub/".into(),
+        headers: Vec::new(),
+        body: body.to_string().into_bytes(),
+    };
+    let mut params = source.params.clone();
+    params.insert("app_id".into(), Secret::new(app_id));
+    let secret = Secret::new(include_str!("../../core/tests/providers/rsa-private.pem"));
+    let signing = Signing { secret: &secret, params: &params, scheme: Some("validation-tokens") };
+    let now = Timestamp::from_millis(NOW_MS);
+    let signed = source.provider.sign_request(signing, &draft, now, &SystemRandom::new()).unwrap();
+    serde_json::from_slice(&signed.body).unwrap()
+}
+
+#[tokio::test]
+async fn every_token_of_a_rich_notification_must_be_ours_as_well_as_the_state_of_every_item() {
+    let server =
+        KeyServer::start(ok(include_str!("../../core/tests/providers/rsa-public.pem"))).await;
+    let config = fetching("https://login.microsoftonline.com/", &server);
+    let hub = Hub::of(&format!("{config}{GRAPH}")).await;
+    let post = async |body: &Value| hub.post("/webhook/graph", &[], &body.to_string()).await;
+    let ours = "8e460676-ae3f-4b1e-8790-ee0fb5d6148f";
+    let refused = |code: &str| (401, code.to_owned());
+
+    let guessed = notification(&hub, "another state", ours);
+    assert_eq!(post(&guessed).await.problem(), refused("signature_mismatch"));
+    assert!(server.asked().is_empty(), "a stranger makes us fetch nothing");
+
+    let rich = notification(&hub, "the state", ours);
+    assert_eq!(post(&rich).await.status, 202);
+    let asked = server.asked();
+    let keys = "GET /84bd8158-6d4d-4958-8b9f-9d6445542f95/discovery/v2.0/keys HTTP/1.1\r\n";
+    assert!(asked.len() == 1 && asked[0].starts_with(keys), "{asked:?}");
+    let kept = String::from_utf8(hub.only_request().await.payload.body.to_vec()).unwrap();
+    let token = rich["validationTokens"][0].as_str().unwrap();
+    assert!(!kept.contains(token) && kept.contains("fingerprint-"), "{kept}");
+
+    let others = notification(&hub, "the state", "another app");
+    let mut mixed = rich.clone();
+    mixed["validationTokens"][1] = others["validationTokens"][0].clone();
+    assert_eq!(post(&mixed).await.problem(), refused("claim_mismatch"));
+    let mut without = rich.clone();
+    without["validationTokens"] = serde_json::json!([]);
+    assert_eq!(post(&without).await.problem(), refused("signature_missing"));
+    let mut many = rich.clone();
+    many["validationTokens"] = serde_json::json!(vec![token; 33]);
+    assert_eq!(post(&many).await.problem(), refused("too_many_signatures"));
+    assert_eq!((server.asked().len(), hub.stored().await.len()), (1, 1));
+}
+
 #[tokio::test]
 async fn strangers_who_name_keys_without_end_make_us_ask_for_a_few_only() {
     let sns = vector("sns/notification-v1");

@@ -20,7 +20,9 @@ fn params(provider: &Provider) -> Params {
         "environment" => "sandbox".to_owned(),
         name => format!("the-{name}"),
     };
-    let asked = provider.params.iter().filter(|param| param.name != "secret");
+    // Those by which a source wants more than a secret can sign.
+    let more = ["secret", "app_id", "tenant"];
+    let asked = provider.params.iter().filter(|param| !more.contains(&param.name.as_str()));
     asked.map(|param| (param.name.clone(), Secret::new(value(&param.name)))).collect()
 }
 

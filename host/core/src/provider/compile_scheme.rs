@@ -28,6 +28,15 @@ pub(super) fn schemes(check: &mut Check, tables: &[SchemeTable]) -> Vec<Arc<Sche
         check.demand(seen.insert(name.clone(), ()).is_none(), &path, "there are two of that name");
         out.extend(scheme(check, &path, &name, table).map(Arc::new));
     }
+    for scheme in &out {
+        let alone = |other: &Arc<Scheme>| other.also.is_none();
+        let known = |also: &str| out.iter().any(|other| *other.name == *also && alone(other));
+        check.demand(
+            scheme.also.as_deref().is_none_or(known),
+            format_args!("schemes.{}.also", scheme.name),
+            "names another scheme, which needs none besides",
+        );
+    }
     out
 }
 
@@ -88,6 +97,7 @@ fn scheme(check: &mut Check, path: &str, name: &str, table: &SchemeTable) -> Opt
         jwt,
         http_message: table.http_message.as_ref().map(http_message),
         fetched_key,
+        also: table.also.as_deref().map(Into::into),
     };
     judge_scheme(check, path, &scheme);
     Some(scheme)

@@ -167,6 +167,7 @@ fn merge(scheme: &mut SchemeTable, change: &SchemeTable) {
     over(&mut scheme.jwt, &change.jwt);
     over(&mut scheme.http_message, &change.http_message);
     over(&mut scheme.fetched_key, &change.fetched_key);
+    over(&mut scheme.also, &change.also);
     match (&mut scheme.timestamp, &change.timestamp) {
         (Some(timestamp), Some(change)) => {
             if change.header.is_some() || change.from.is_some() {

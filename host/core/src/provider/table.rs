@@ -146,6 +146,8 @@ pub struct SchemeTable {
     pub http_message: Option<HttpMessageTable>,
     /// Where keys are published that no secret gives.
     pub fetched_key: Option<FetchedKeyTable>,
+    /// The name of a scheme that must hold besides.
+    pub also: Option<String>,
 }
 
 /// What a signature of RFC 9421 must cover.
@@ -166,7 +168,7 @@ pub struct HttpMessageTable {
 #[serde(deny_unknown_fields)]
 pub struct JwtTable {
     /// Claims with the value, or the values of which one must be there; `{url}` and `{param:NAME}` stand for
-    /// the public URL and a parameter.
+    /// the public URL and a parameter. `one|other` is a claim that may have either name.
     #[serde(default)]
     pub claims: BTreeMap<String, OneOrMore>,
     /// How old the token may be by its `iat`.

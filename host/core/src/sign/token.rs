@@ -37,7 +37,8 @@ pub(super) fn make(
             "false" => Value::Bool(false),
             _ => Value::String(value),
         };
-        claims.insert(name.to_string(), value);
+        let name = name.split('|').next().unwrap_or_default();
+        claims.insert(name.to_owned(), value);
     }
     for digest in &rule.digests {
         let hash = draft.view(|request| digest.bytes(&request).map(Sha256::digest));

@@ -23,7 +23,8 @@ const AHEAD_MAX: Duration = Duration::from_secs(60);
 /// What a token must say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JwtRule {
-    /// Claims and the values of which each must have one. `{url}` is the public URL, `{param:NAME}` a parameter.
+    /// Claims and the values of which each must have one. `{url}` is the public URL, `{param:NAME}` a parameter. A claim
+    /// that has another name in another version of the token is `one|other`: one must be there, and each that is, fit.
     pub claims: Vec<(Box<str>, Vec<Box<str>>)>,
     /// How old the token may be by its `iat`; without it the token must have an `exp`.
     pub max_age: Option<Duration>,
@@ -157,9 +158,11 @@ impl JwtRule {
         now: Timestamp,
     ) -> Result<Option<Timestamp>, Refusal> {
         for (name, values) in &self.claims {
-            let value = claims.get(&**name).ok_or(Refusal::ClaimMismatch)?;
-            let fits = |wanted: &str| says(value, &wanted.replace("{url}", request.url));
-            if !values.iter().any(|wanted| fits(wanted)) {
+            let mut found = name.split('|').filter_map(|name| claims.get(name)).peekable();
+            let fits = |value: &Value| {
+                values.iter().any(|wanted| says(value, &wanted.replace("{url}", request.url)))
+            };
+            if found.peek().is_none() || !found.all(fits) {
                 return Err(Refusal::ClaimMismatch);
             }
         }
@@ -336,6 +339,22 @@ mod tests {
             judged(&rule, serde_json::json!({"exp": 200}), 100),
             Err(Refusal::ClaimMismatch)
         );
+    }
+
+    #[test]
+    fn a_claim_of_two_names_must_be_there_under_one_and_fit_under_both() {
+        let claims = vec![("azp|appid".into(), vec!["graph".into()])];
+        let rule = JwtRule { claims, ..JwtRule::default() };
+        for (claims, fits) in [
+            (serde_json::json!({"exp": 200, "azp": "graph"}), true),
+            (serde_json::json!({"exp": 200, "appid": "graph"}), true),
+            (serde_json::json!({"exp": 200, "appid": "graph", "azp": "graph"}), true),
+            (serde_json::json!({"exp": 200, "appid": "graph", "azp": "other"}), false),
+            (serde_json::json!({"exp": 200, "azp|appid": "graph"}), false),
+            (serde_json::json!({"exp": 200}), false),
+        ] {
+            assert_eq!(judged(&rule, claims.clone(), 100).is_ok(), fits, "{claims}");
+        }
     }
 
     #[test]

@@ -29,6 +29,8 @@ const PUBLISHED: &str = "published";
 pub(super) struct KeyedScheme {
     pub(super) scheme: Arc<Scheme>,
     pub(super) keys: Vec<(Arc<str>, PreparedKey)>,
+    /// What must hold besides, and is judged first.
+    pub(super) also: Option<Box<KeyedScheme>>,
 }
 
 /// Why a request is not verified, or not yet.
@@ -53,7 +55,12 @@ pub(super) fn lacking(scheme: &Scheme, params: &Params) -> Option<SecretError> {
 
 impl KeyedScheme {
     pub(super) fn new(scheme: Arc<Scheme>) -> Self {
-        Self { scheme, keys: Vec::new() }
+        Self { scheme, keys: Vec::new(), also: None }
+    }
+
+    /// True if it needs the public URL, or what must hold besides does.
+    pub(super) fn signs_url(&self) -> bool {
+        self.scheme.signs_url() || self.also.as_ref().is_some_and(|also| also.signs_url())
     }
 
     /// True if there is a key, or a place to get one from.
@@ -83,6 +90,9 @@ impl KeyedScheme {
         now: Timestamp,
         ring: &KeyRing,
     ) -> Result<Verified, Unverified> {
+        if let Some(also) = &self.also {
+            also.verify(request, now, ring)?;
+        }
         let Some(items) = &self.scheme.items else { return self.verify_one(request, now, ring) };
         let array = items.find(request.body).ok().flatten().ok_or(Refusal::SignatureMissing)?;
         let items = match array_items(array.get().as_bytes(), EVENTS_PER_REQUEST_MAX) {
@@ -121,7 +131,7 @@ impl KeyedScheme {
             }
         }
         if let Some(rule) = &scheme.jwt {
-            return self.verify_token(rule, &candidates, request, now, ring);
+            return self.verify_tokens(rule, &candidates, request, now, ring);
         }
         // The body is parsed for a time only once the signature holds; what the message needs comes first.
         let early = scheme.message.covers_timestamp();
@@ -147,7 +157,8 @@ impl KeyedScheme {
         Verified { scheme: Arc::clone(&self.scheme.name), secret, timestamp, family }
     }
 
-    fn verify_token(
+    /// Every token, where each must hold, and else the one that there is.
+    fn verify_tokens(
         &self,
         rule: &JwtRule,
         candidates: &Candidates<'_>,
@@ -155,7 +166,26 @@ impl KeyedScheme {
         now: Timestamp,
         ring: &KeyRing,
     ) -> Result<Verified, Unverified> {
-        let text = candidates.items.first().ok_or(Refusal::SignatureMissing)?;
+        let count = match self.scheme.candidates {
+            CandidateRule::All => candidates.items.len(),
+            CandidateRule::Any | CandidateRule::One => 1,
+        };
+        let mut first = None;
+        for text in candidates.items.iter().take(count) {
+            let (secret, timestamp) = self.verify_token(rule, text, request, now, ring)?;
+            first.get_or_insert_with(|| self.verified(secret, timestamp, candidates.family));
+        }
+        first.ok_or(Refusal::SignatureMissing.into())
+    }
+
+    fn verify_token(
+        &self,
+        rule: &JwtRule,
+        text: &[u8],
+        request: &RequestView<'_>,
+        now: Timestamp,
+        ring: &KeyRing,
+    ) -> Result<(Arc<str>, Option<Timestamp>), Unverified> {
         let token = Token::parse(text, self.scheme.algorithm)?;
         let fetched = self.fetched(request, token.key_id.as_deref(), now, ring)?;
         let keys = fetched.as_ref().map_or(&self.keys[..], std::slice::from_ref);
@@ -173,7 +203,7 @@ impl KeyedScheme {
         let secret = keys.iter().find(|(_, key)| fits(key));
         let (secret, _) = secret.ok_or(Refusal::SignatureMismatch)?;
         let timestamp = rule.judge(&token.claims()?, request, now)?;
-        Ok(self.verified(Arc::clone(secret), timestamp, candidates.family))
+        Ok((Arc::clone(secret), timestamp))
     }
 
     fn verify_http_message(

@@ -169,9 +169,12 @@ impl Verifier {
                 return Err(missing.unwrap_or(error));
             }
         }
+        join_those_that_belong_together(&mut keyed)?;
         keyed.retain(KeyedScheme::is_ready);
         if keyed.is_empty() {
-            let unfetchable = schemes.iter().find_map(|s| keyed_scheme::lacking(s, params));
+            let fetched = schemes.iter().all(|scheme| scheme.fetched_key.is_some());
+            let unfetchable = || schemes.iter().find_map(|s| keyed_scheme::lacking(s, params));
+            let unfetchable = fetched.then(unfetchable).flatten();
             return Err(missing.or(unfetchable).unwrap_or(SecretError::None));
         }
         if policy == SchemePolicy::Strongest {
@@ -198,7 +201,7 @@ impl Verifier {
     /// True if an accepted scheme needs the public URL, so that the source must know it.
     #[must_use]
     pub fn signs_url(&self) -> bool {
-        self.schemes.iter().any(|keyed| keyed.scheme.signs_url())
+        self.schemes.iter().any(KeyedScheme::signs_url)
     }
 
     /// True if a scheme takes keys that the sender publishes, so that [`Verifier::verify_with`] and a ring that
@@ -268,6 +271,20 @@ impl Verifier {
         let first = || self.schemes.first()?.keys.first();
         fitting.or_else(first).map(|(_, key)| key)
     }
+}
+
+/// Gives each scheme that is ready the one that must hold besides it. One that lacks its own secret is an error, for
+/// without it less would be asked for than the source is meant to.
+fn join_those_that_belong_together(schemes: &mut [KeyedScheme]) -> Result<(), SecretError> {
+    for at in 0..schemes.len() {
+        let Some(name) = schemes[at].scheme.also.clone().filter(|_| schemes[at].is_ready()) else {
+            continue;
+        };
+        let ready = |keyed: &&KeyedScheme| *keyed.scheme.name == *name && keyed.is_ready();
+        let also = schemes.iter().find(ready).cloned().ok_or(SecretError::None)?;
+        schemes[at].also = Some(Box::new(also));
+    }
+    Ok(())
 }
 
 fn offer(secret: &NamedSecret, schemes: &mut [KeyedScheme]) -> Result<(), SecretError> {

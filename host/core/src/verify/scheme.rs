@@ -51,6 +51,8 @@ pub struct Scheme {
     pub http_message: Option<HttpMessageRule>,
     /// Where the key is published, for schemes whose key is not configured.
     pub fetched_key: Option<FetchedKeyRule>,
+    /// A scheme of the same provider that must hold besides.
+    pub also: Option<Box<str>>,
 }
 
 /// A field and the values it may have.

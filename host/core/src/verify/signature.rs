@@ -33,10 +33,11 @@ impl<'a> Candidates<'a> {
     }
 
     fn find_any(scheme: &Scheme, request: &RequestView<'a>) -> Result<Self, Refusal> {
-        // Where each item of a batch carries the token there are as many as there are items.
+        // Where each item of a batch carries the token there are as many as there are items; tokens that take a public
+        // key to verify are few.
         let most = match scheme.candidates {
-            CandidateRule::All => EVENTS_PER_REQUEST_MAX,
-            CandidateRule::Any | CandidateRule::One => CANDIDATES_MAX,
+            CandidateRule::All if scheme.jwt.is_none() => EVENTS_PER_REQUEST_MAX,
+            CandidateRule::All | CandidateRule::Any | CandidateRule::One => CANDIDATES_MAX,
         };
         for source in &scheme.signature {
             match source {

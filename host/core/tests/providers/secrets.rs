@@ -32,6 +32,24 @@ fn a_secret_that_no_scheme_can_use_is_refused_by_name() {
 }
 
 #[test]
+fn what_one_scheme_lacks_is_not_said_where_another_has_all_it_needs() {
+    let params = |given: &[(&str, &str)]| {
+        given.iter().map(|(name, value)| ((*name).to_owned(), Secret::new(*value))).collect()
+    };
+    for name in ["jira", "msgraph"] {
+        let none = provider(name).verifier(&[]).unwrap_err();
+        assert_eq!(none, SecretError::None, "{name}");
+        let empty = [NamedSecret::new("a", Secret::new(""))];
+        let unusable = provider(name).verifier(&empty).unwrap_err();
+        assert!(matches!(unusable, SecretError::Unusable { .. }), "{name}: {unusable}");
+    }
+    // Keys that are fetched do not stand in for the secret that must fit besides.
+    let params = params(&[("app_id", "a"), ("tenant", "t")]);
+    let error = provider("msgraph").verifier_with(&[], &params).unwrap_err();
+    assert_eq!(error, SecretError::None);
+}
+
+#[test]
 fn a_private_key_is_not_taken_for_verifying() {
     let secret = NamedSecret::new("key", Secret::new(format!("whsk_{}", "A".repeat(86))));
     let error = provider("standard-webhooks").verifier(&[secret]).unwrap_err();

@@ -224,6 +224,7 @@ fn every_scheme_of_every_provider_can_be_signed() {
                     | ("sns", "notification-v1" | "confirmation-v1" | "confirmation-v2")
                     | ("cloudevents", "query")
                     | ("adyen", "payload")
+                    | ("msgraph", "validation-tokens")
             );
             if !other {
                 let of_form = |name: &str| name == "AUTHORISATION" && &*scheme.name == "form";

@@ -46,7 +46,9 @@ pub(crate) fn fresh(provider: &Provider, scheme: Option<&str>) -> (SecretPair, P
         "environment" => "sandbox".to_owned(),
         name => format!("the-{name}"),
     };
-    let named = provider.params.iter().filter(|param| param.name != "secret");
+    // Those by which a source wants more than a secret can sign.
+    let more = ["secret", "app_id", "tenant"];
+    let named = provider.params.iter().filter(|param| !more.contains(&param.name.as_str()));
     let params = named.map(|param| (param.name.clone(), Secret::new(value(&param.name))));
     (pair, params.collect())
 }
