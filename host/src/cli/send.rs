@@ -176,6 +176,11 @@ fn explained(provider: &Provider, error: &SampleError) -> String {
              own, give the private half here with --secret file:PATH, and the public half to the source",
             provider.name
         ),
+        SampleError::Sign(SignError::VerifiedOnly { .. }) => format!(
+            "{why}. To try a source of {} without its sender, send a request again that the sender signed, as with curl \
+             --data-binary @FILE, and the headers that it came with",
+            provider.name
+        ),
         SampleError::Sign(SignError::ParamMissing { param, .. }) => {
             format!("{why}; give it with --param {param}=VALUE")
         }

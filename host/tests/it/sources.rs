@@ -299,6 +299,8 @@ async fn a_sample_is_signed_with_what_its_provider_signs_or_says_what_is_missing
     assert!(told(&send(&[&sample[..], &whole].concat())).contains("accepted"));
     let said = told(&send(&["braintree", "check"]));
     assert!(said.contains("accepted"), "{said}");
+    let said = failed(&["paddle-classic", "payment_succeeded", "--secret", &private]);
+    assert!(said.contains("RSA over SHA-1") && said.contains("curl --data-binary"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

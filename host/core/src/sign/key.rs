@@ -81,7 +81,7 @@ impl SigningKey {
             Algorithm::RsaPssSha512 => rsa(&RSA_PSS_SHA512)?,
             // Nobody should make signatures with SHA-1 under RSA any more, and ring does not.
             Algorithm::RsaPkcs1Sha1 => {
-                return Err(SignError::Unsupported { scheme: scheme.name.to_string() });
+                return Err(SignError::VerifiedOnly { scheme: scheme.name.to_string() });
             }
         })
     }

@@ -98,6 +98,14 @@ pub enum SignError {
         /// The scheme.
         scheme: String,
     },
+    /// The hash of the scheme is broken: what was signed so is still verified, and no more is made.
+    #[error(
+        "scheme {scheme} signs with RSA over SHA-1, which is broken: such signatures are verified here and not made"
+    )]
+    VerifiedOnly {
+        /// The scheme.
+        scheme: String,
+    },
     /// Signing by this algorithm is not supported.
     #[error("signing by scheme {scheme} is not supported")]
     Unsupported {

@@ -197,7 +197,7 @@ fn an_rsa_key_is_the_senders_own_to_bring() {
         NOW,
         &random,
     );
-    assert!(matches!(signed, Err(SignError::Unsupported { .. })), "{signed:?}");
+    assert!(matches!(signed, Err(SignError::VerifiedOnly { .. })), "{signed:?}");
 }
 
 #[test]
