@@ -54,7 +54,21 @@ pub(crate) enum After {
 pub(crate) enum HandshakeRule {
     None,
     StoreSecret { from: Source, show_once: bool },
-    FetchUrl { from: Source, hosts: Vec<HostPattern> },
+    FetchUrl { from: Source, hosts: HostRule, later: bool },
+}
+
+/// Whose addresses a handshake may have fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum HostRule {
+    /// These hosts'.
+    Named(Vec<HostPattern>),
+    /// Those that this parameter lists; where a source has none, nobody's, and what asks for it is not heard.
+    Param(String),
+}
+
+/// The hosts that a text lists, with commas between; `Err` is the first that is none.
+pub fn listed_hosts(text: &str) -> Result<Vec<HostPattern>, &str> {
+    text.split(',').map(str::trim).map(|host| HostPattern::parse(host).ok_or(host)).collect()
 }
 
 /// A reply with placeholders.
@@ -122,8 +136,8 @@ pub enum HandshakeEffect {
     FetchUrl {
         /// The URL, a stranger's word.
         url: String,
-        /// The hosts that are allowed; the URL's is one of them.
-        hosts: Vec<HostPattern>,
+        /// Only once the answer is given, and whatever comes of it.
+        later: bool,
     },
     /// Tell the operator.
     Notice(String),
@@ -240,14 +254,35 @@ impl Handshake {
                 let secret = Secret::new(secret.ok_or(usable)?.as_bytes());
                 HandshakeEffect::StoreSecret { secret, show_once: *show_once }
             }
-            HandshakeRule::FetchUrl { from, hosts } => {
+            HandshakeRule::FetchUrl { from, hosts: HostRule::Named(hosts), later } => {
                 let url = text(from).filter(|url| is_allowed_url(url, hosts, ""));
-                let url = url.ok_or(usable)?.into_owned();
-                HandshakeEffect::FetchUrl { url, hosts: hosts.clone() }
+                HandshakeEffect::FetchUrl { url: url.ok_or(usable)?.into_owned(), later: *later }
+            }
+            HandshakeRule::FetchUrl { from, hosts: HostRule::Param(param), later } => {
+                match (text(from), means.params.get(param)) {
+                    // The operator wants none of it, or the sender does not.
+                    (None, _) | (_, None) => HandshakeEffect::None,
+                    (Some(url), Some(listed)) => {
+                        let listed = String::from_utf8_lossy(listed.expose());
+                        let hosts = listed_hosts(&listed).map_err(|_| usable)?;
+                        if !is_allowed_url(&url, &hosts, "") {
+                            return Err(usable);
+                        }
+                        HandshakeEffect::FetchUrl { url: url.into_owned(), later: *later }
+                    }
+                }
             }
         };
         let (name, notice) = (self.name.clone(), self.notice.clone());
         Ok(HandshakeAnswer { name, status: self.status, headers, body, effect, notice })
+    }
+
+    /// The parameter that lists hosts for it.
+    pub(crate) fn hosts_param(&self) -> Option<&str> {
+        match &self.effect {
+            HandshakeRule::FetchUrl { hosts: HostRule::Param(param), .. } => Some(param),
+            _ => None,
+        }
     }
 
     /// Pointers into the body that it reads.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_core::bounds::BODY_BYTES_MAX;
+use weir_core::handshake::listed_hosts;
 use weir_core::name::SourceName;
 use weir_core::provider::{Catalog, Provider, ProviderError, ProviderOverrides};
 use weir_core::verify::{NamedSecret, Params, Scheme, Secret, SecretError, Verifier};
@@ -174,6 +175,14 @@ fn params(
         match secret::text_or_reference(section, "params", name, value, around) {
             Some(bytes) => drop(params.insert(name.to_owned(), Secret::new(bytes))),
             None => complete = false,
+        }
+    }
+    for name in provider?.host_params() {
+        let listed = params.get(name).map(|hosts| String::from_utf8_lossy(hosts.expose()));
+        if let Some(Err(odd)) = listed.as_deref().map(listed_hosts) {
+            let what = format!("{odd:?} is no host name, with one * at most");
+            section.problem(&format!("params.{name}"), what);
+            complete = false;
         }
     }
     for param in asked.iter().filter(|param| param.required && !params.contains_key(&param.name)) {

@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use thiserror::Error;
+use weir_core::name::SourceName;
 use weir_core::time::Clock;
 use weir_core::verify::{KEY_DOCUMENT_BYTES_MAX, KeyError, KeyRef, KeyRing};
 
+use crate::cli::chain;
 use crate::egress::fetch::{FetchError, Fetcher};
 
 /// Documents that are kept of one source. A provider has a few at a time.
@@ -27,6 +29,9 @@ const FETCH_EVERY: Duration = Duration::from_secs(5);
 const FAILURE_LIFE: Duration = Duration::from_secs(10);
 /// Failures that are remembered; past it the oldest is asked for again.
 const FAILURES_MAX: usize = 256;
+
+/// How long after its answer a sender is called back that wants that, so that the answer comes first.
+const CALL_BACK_AFTER: Duration = Duration::from_secs(1);
 
 /// Why a key cannot be had now. The sender is told to come back.
 #[derive(Debug, Clone, Error)]
@@ -111,6 +116,24 @@ impl PublishedKeys {
         }
         self.fetcher.fetch(url, None, KEY_DOCUMENT_BYTES_MAX).await?;
         Ok(())
+    }
+
+    /// Asks an address whose owner wants that once it was answered, under the same limits. Nobody waits for it: whether
+    /// it gets through is the other side's concern, which asks again.
+    pub(super) fn call_back(self: &Arc<Self>, url: String, source: SourceName) {
+        if !self.desk.lock().allowance.take(Instant::now()) {
+            tracing::warn!(source = source.as_str(), error = %Unavailable::TooMany, "not called back");
+            return;
+        }
+        let keys = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(CALL_BACK_AFTER).await;
+            let source = source.as_str();
+            match keys.fetcher.fetch(&url, None, KEY_DOCUMENT_BYTES_MAX).await {
+                Ok(_) => tracing::info!(source, "called back"),
+                Err(error) => tracing::warn!(source, error = chain(&error), "not called back"),
+            }
+        });
     }
 
     async fn fetch(&self, key: &KeyRef, clock: &dyn Clock) -> Result<(), Unavailable> {

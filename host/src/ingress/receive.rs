@@ -249,7 +249,11 @@ impl Ingress {
                     "handshake answered; the provider asks for attention"
                 );
             }
-            HandshakeEffect::FetchUrl { url, .. } => {
+            HandshakeEffect::FetchUrl { url, later: true } => {
+                way.published.call_back(url.clone(), way.source.name.clone());
+                tracing::info!(source, handshake, "handshake answered");
+            }
+            HandshakeEffect::FetchUrl { url, later: false } => {
                 way.published.confirm(url).await.map_err(|error| {
                     tracing::warn!(source, handshake, error = chain(&error), "cannot confirm");
                     Refused::HandshakeUnconfirmed

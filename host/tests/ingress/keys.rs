@@ -346,6 +346,52 @@ fn confirmation(hub: &Hub, subscribe: &str) -> String {
 }
 
 #[tokio::test]
+async fn a_sender_that_wants_it_is_called_back_after_its_answer_where_the_operator_named_its_host()
+{
+    let server = KeyServer::start(ok("")).await;
+    let config = fetching("https://eu.sender.example/", &server);
+    let hub = Hub::of(&format!(
+        "{config}[sources.quiet]\nprovider = \"cloudevents\"\nsecrets = [\"token\"]\n\
+         [sources.called]\nprovider = \"cloudevents\"\nsecrets = [\"token\"]\n\
+         params = {{ callback_hosts = \"*.sender.example\" }}\n\
+         [sources.fence]\nprovider = \"cloudevents\"\nsecrets = [\"token\"]\n\
+         params = {{ callback_hosts = \"eu.sender.example\" }}\n"
+    ))
+    .await;
+    let ask = async |source: &str, callback: &str| {
+        let head = format!("OPTIONS /webhook/{source} HTTP/1.1\r\nHost: hub\r\n");
+        let asks = format!(
+            "WebHook-Request-Origin: sender.example\r\nWebHook-Request-Callback: {callback}\r\n\r\n"
+        );
+        hub.raw(format!("{head}{asks}")).await
+    };
+    let url = "https://eu.sender.example/confirm?id=7";
+    // Of the three, the first and the second would be called before the third is.
+    assert_eq!(ask("quiet", url).await.status, 200);
+    let refused = ask("called", "https://evil.example/?x").await;
+    assert_eq!(refused.problem(), (403, "handshake_challenge_unusable".into()));
+    let reply = ask("called", url).await;
+    assert!(reply.head.contains("webhook-allowed-origin: sender.example"), "{}", reply.head);
+    assert!(server.asked().is_empty(), "the answer comes first");
+    while server.asked().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let asked = server.asked();
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    assert!(asked[0].starts_with("GET /confirm?id=7 HTTP/1.1\r\n"), "{asked:?}");
+    // However many ask, a few are called: all that are have been by the time that a later one of another source is.
+    for _ in 0..50 {
+        assert_eq!(ask("called", url).await.status, 200);
+    }
+    assert_eq!(ask("fence", "https://eu.sender.example/fence").await.status, 200);
+    while !server.asked().iter().any(|asked| asked.starts_with("GET /fence ")) {
+        tokio::task::yield_now().await;
+    }
+    let called = server.asked().iter().filter(|asked| asked.starts_with("GET /confirm")).count();
+    assert!((10..=12).contains(&called), "{called}");
+}
+
+#[tokio::test]
 async fn a_subscription_is_confirmed_by_visiting_its_address_before_the_answer() {
     let server = KeyServer::start(ok("")).await;
     let source = format!(

@@ -18,6 +18,7 @@ fn params(provider: &Provider) -> Params {
     let value = |name: &str| match name {
         "topic_arn" => "arn:aws:sns:us-west-2:123456789012:MyTopic".to_owned(),
         "environment" => "sandbox".to_owned(),
+        "callback_hosts" => "sender.example".to_owned(),
         name => format!("the-{name}"),
     };
     // Those by which a source wants more than a secret can sign.

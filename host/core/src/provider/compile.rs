@@ -9,7 +9,7 @@ use super::table::{EffectTable, HandshakeTable, ProviderTable, WhenTable};
 use super::{FORMAT, Methods, Param, Problem, Provider, ProviderError, Shape, Source};
 use crate::bounds::BODY_BYTES_MAX;
 use crate::event::Category;
-use crate::handshake::{After, Handshake, HandshakeRule, ReplyTemplate};
+use crate::handshake::{After, Handshake, HandshakeRule, HostRule, ReplyTemplate};
 use crate::identify::{CategoryMap, DedupRule, FactTemplate, FanOut, IdentityRules};
 use crate::sample::Sample;
 use crate::verify::{Algorithm, HostPattern, Scheme, is_said_by_query};
@@ -211,7 +211,12 @@ fn identity(
     }
 }
 
-fn effect(check: &mut Check, path: &str, table: &EffectTable) -> Option<HandshakeRule> {
+fn effect(
+    check: &mut Check,
+    path: &str,
+    table: &EffectTable,
+    provider: &ProviderTable,
+) -> Option<HandshakeRule> {
     check.demand(
         table.store_secret.is_some() || !table.show_once,
         format_args!("{path}.effect.show_once"),
@@ -223,12 +228,21 @@ fn effect(check: &mut Check, path: &str, table: &EffectTable) -> Option<Handshak
             show_once: table.show_once,
         },
         (None, Some(from)) => {
-            let named = !table.hosts.is_empty();
-            check.demand(named, format_args!("{path}.effect.hosts"), "name the hosts");
-            HandshakeRule::FetchUrl {
-                from: check.ok(path, Source::parse(from))?,
-                hosts: hosts(check, path, &table.hosts),
-            }
+            let hosts = match &table.hosts_param {
+                None => HostRule::Named(hosts(check, path, &table.hosts)),
+                Some(param) => HostRule::Param(param.clone()),
+            };
+            let param_ok = table.hosts_param.as_ref().is_none_or(|param| {
+                table.hosts.is_empty() && provider.params.iter().any(|p| p.name == *param)
+            });
+            let named = !table.hosts.is_empty() || table.hosts_param.is_some();
+            check.demand(
+                named && param_ok,
+                format_args!("{path}.effect.hosts"),
+                "name the hosts, or one of the params that does",
+            );
+            let from = check.ok(path, Source::parse(from))?;
+            HandshakeRule::FetchUrl { from, hosts, later: table.later }
         }
         (None, None) => HandshakeRule::None,
     })
@@ -363,7 +377,7 @@ fn handshake(
         .filter_map(|(name, text)| Some((name.clone(), template(check, text)?)))
         .collect();
     let body = template(check, &reply.body)?;
-    let effect = effect(check, &path, &table.effect)?;
+    let effect = effect(check, &path, &table.effect, provider)?;
     let shapes = shapes(check, &path, &table.shapes);
     Some(Handshake {
         name: table.name.clone(),

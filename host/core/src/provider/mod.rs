@@ -204,6 +204,11 @@ impl Provider {
         self.handshakes.iter().any(Handshake::shows_secret)
     }
 
+    /// The parameters that list hosts, see [`listed_hosts`](crate::handshake::listed_hosts).
+    pub fn host_params(&self) -> impl Iterator<Item = &str> {
+        self.handshakes.iter().filter_map(Handshake::hosts_param)
+    }
+
     /// The scheme of that name, or the first.
     #[must_use]
     pub fn scheme(&self, name: Option<&str>) -> Option<&Arc<Scheme>> {

@@ -378,6 +378,11 @@ pub(super) struct EffectTable {
     pub(super) fetch_url: Option<String>,
     #[serde(default)]
     pub(super) hosts: Vec<String>,
+    /// A parameter that lists the hosts, with commas between; where a source has none, nothing is fetched.
+    pub(super) hosts_param: Option<String>,
+    /// Fetch it once the answer is given, whatever comes of it.
+    #[serde(default)]
+    pub(super) later: bool,
     /// Tell the operator.
     pub(super) notice: Option<String>,
 }

@@ -196,6 +196,43 @@ fn an_address_is_confirmed_only_on_amazons_hosts() {
 }
 
 #[test]
+fn a_sender_is_called_back_only_where_the_operator_named_its_host() {
+    let cloudevents = provider("cloudevents");
+    let verifier = verifier(cloudevents, &["token"]);
+    let effect = |hosts: Option<&str>, callback: Option<&str>| {
+        let hosts = hosts.map(|hosts| ("callback_hosts".to_owned(), Secret::new(hosts)));
+        let params = BTreeMap::from_iter(hosts);
+        let keys = HandshakeKeys { verifier: &verifier, params: &params };
+        let mut request = Request::new("").header("WebHook-Request-Origin", "sender.example");
+        if let Some(callback) = callback {
+            request = request.header("WebHook-Request-Callback", callback);
+        }
+        let answer = request.with(|view| {
+            let view = RequestView { method: "OPTIONS", ..view };
+            cloudevents.handshake(&Facts::new(cloudevents, view), None, keys)
+        });
+        answer.unwrap().map(|answer| answer.effect)
+    };
+    let (hosts, url) = (Some("a.example, *.sender.example"), "https://eu.sender.example/ok?id=1");
+    let called = HandshakeEffect::FetchUrl { url: url.into(), later: true };
+    assert_eq!(effect(hosts, Some(url)), Ok(called));
+    assert_eq!(effect(None, Some(url)), Ok(HandshakeEffect::None));
+    assert_eq!(effect(hosts, None), Ok(HandshakeEffect::None));
+    for elsewhere in [
+        "https://sender.example/ok",
+        "https://evil.example/ok",
+        "http://eu.sender.example/ok",
+        "https://eu.sender.example:8443/ok",
+        "https://evil.example/@eu.sender.example/",
+        "file:///etc/passwd",
+        "",
+    ] {
+        let refused = Err(HandshakeRefusal::ChallengeUnusable);
+        assert_eq!(effect(hosts, Some(elsewhere)), refused, "{elsewhere}");
+    }
+}
+
+#[test]
 fn the_answer_is_keyed_by_the_secret_that_verified() {
     use hmac::{Hmac, KeyInit, Mac};
     let mac = |key: &str, text: &str| {
