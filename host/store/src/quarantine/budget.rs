@@ -98,6 +98,16 @@ impl Shares {
         self.bytes += bytes;
     }
 
+    /// What somebody has is still there, but its content is gone.
+    pub(super) fn empty(&mut self, source: &str, address: &str, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        let Some(here) = self.sources.get_mut(source) else { return };
+        here.all.bytes = here.all.bytes.saturating_sub(bytes);
+        if let Some(share) = here.addresses.get_mut(address) {
+            share.bytes = share.bytes.saturating_sub(bytes);
+        }
+    }
+
     pub(super) fn take(&mut self, source: &str, address: &str, bytes: usize) {
         self.bytes = self.bytes.saturating_sub(bytes);
         let Some(here) = self.sources.get_mut(source) else { return };

@@ -9,6 +9,8 @@
 //! What may not live here: what a request says (its content is opaque), and whether it is believed now.
 
 mod budget;
+#[cfg(test)]
+mod tests;
 mod thread;
 
 use std::path::Path;
@@ -48,7 +50,7 @@ pub struct Quarantined {
     pub at: Timestamp,
     /// Why it was refused, last.
     pub code: Box<str>,
-    /// Bytes of its content.
+    /// Bytes of its content, which is let go when it is let in.
     pub size: usize,
     /// The ids of the events that it became, once it was let in.
     pub released: Option<Vec<Box<str>>>,

@@ -152,7 +152,8 @@ impl Keeper {
 
     fn drop_oldest(&mut self, source: &str, address: &str) -> rusqlite::Result<()> {
         let sql = "DELETE FROM request WHERE n = \
-                   (SELECT min(n) FROM request WHERE source = ? AND address = ?) RETURNING size";
+                   (SELECT min(n) FROM request WHERE source = ? AND address = ?) \
+                   RETURNING length(content)";
         let size: Option<i64> = self
             .file
             .prepare_cached(sql)?
@@ -170,7 +171,7 @@ impl Keeper {
         let oldest = self.clock.now().as_millis().saturating_sub(millis(self.life));
         let sql = "DELETE FROM request WHERE n IN \
                    (SELECT n FROM request ORDER BY n LIMIT 100) AND at < ? \
-                   RETURNING source, address, size";
+                   RETURNING source, address, length(content)";
         let mut gone = Vec::new();
         {
             let mut statement = self.file.prepare_cached(sql)?;
@@ -251,16 +252,24 @@ impl Keeper {
             }
             Verdict::Released(events) => {
                 // What was let in is in the store; here only that it was is kept.
-                let sql =
-                    "UPDATE request SET events = ?, content = x'' WHERE id = ? AND events IS NULL";
-                self.file.prepare_cached(sql)?.execute(params![events.join(" "), id])?;
+                let sql = "UPDATE request SET events = ?, content = x'' WHERE id = ? AND events IS NULL \
+                           RETURNING source, address, size";
+                let emptied = self
+                    .file
+                    .prepare_cached(sql)?
+                    .query_row(params![events.join(" "), id], |row| {
+                        Ok((row.get(0)?, row.get(1)?, bytes(row.get(2)?)))
+                    });
+                if let Some::<Kept>((source, address, size)) = emptied.optional()? {
+                    self.shares.empty(&source, &address, size);
+                }
             }
         }
         Ok(())
     }
 }
 
-/// Source, address and size of a request.
+/// Source, address and size of a request, as far as its content is still there.
 type Kept = (String, String, usize);
 
 /// The file, and what is in it.
@@ -288,7 +297,7 @@ fn connect(path: &Path) -> rusqlite::Result<(Connection, Vec<Kept>)> {
 }
 
 fn contents(file: &Connection) -> rusqlite::Result<Vec<Kept>> {
-    let mut statement = file.prepare("SELECT source, address, size FROM request")?;
+    let mut statement = file.prepare("SELECT source, address, length(content) FROM request")?;
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, bytes(row.get(2)?))))?;
     rows.collect()
 }
