@@ -3,6 +3,7 @@
 //! Strangers are turned away by what their heads say, before a body is read or a signature looked at. The rate comes
 //! after: if requests counted that nobody signed, a stranger could shut a sender out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::HeaderValue;
@@ -18,13 +19,16 @@ use crate::config::Gate as Rules;
 #[derive(Debug)]
 pub(super) struct Gate {
     rules: Rules,
-    taken: Mutex<Bucket>,
+    taken: Arc<Mutex<Bucket>>,
 }
 
 impl Gate {
-    /// Nothing has passed it yet.
-    pub(super) fn new(rules: &Rules) -> Self {
-        Self { rules: rules.clone(), taken: Mutex::default() }
+    /// A gate in the place of another, if there was one. It goes on counting where that was, unless its rate is a new
+    /// one: a file that is read again must not let in more than the rate.
+    pub(super) fn new(rules: &Rules, before: Option<&Self>) -> Self {
+        let same = before.filter(|before| before.rules.rate == rules.rate);
+        let taken = same.map(|before| Arc::clone(&before.taken)).unwrap_or_default();
+        Self { rules: rules.clone(), taken }
     }
 
     /// Whether this one may ask.

@@ -16,6 +16,7 @@ use super::limits::BODY_PACE_AFTER;
 use super::published::PublishedKeys;
 use super::redact::SecretFields;
 use crate::config::{Server, Source};
+use crate::egress::fetch::Fetcher;
 use crate::observe::metrics::{Metrics, SourceMetrics};
 
 /// Under which name a secret is recorded that was handed over.
@@ -87,12 +88,13 @@ impl Way {
         }
     }
 
-    /// Makes a source ready.
+    /// Makes a source ready. What it was `before` leaves it what it has counted and fetched.
     pub(super) fn new(
         source: &Arc<Source>,
+        before: Option<&Self>,
         server: &Server,
         metrics: &Metrics,
-        published: Arc<PublishedKeys>,
+        fetcher: &Arc<Fetcher>,
         learned: Option<&Secret>,
     ) -> Self {
         let provider = &source.provider;
@@ -107,7 +109,7 @@ impl Way {
                 pace: server.body_pace,
                 start: BODY_PACE_AFTER,
             },
-            gate: Gate::new(&source.gate),
+            gate: Gate::new(&source.gate, before.map(|before| &before.gate)),
             secret_fields: SecretFields::new(&provider.secret_fields, source.gate.tokens.as_ref()),
             acknowledgement: provider.acknowledge.as_ref().and_then(Acknowledgement::new),
             unanswered: provider.default_answer.as_ref().and_then(Acknowledgement::new),
@@ -118,7 +120,11 @@ impl Way {
             allow: HeaderValue::try_from(provider.allowed_methods())
                 .unwrap_or(HeaderValue::from_static("POST")),
             params: source.params.clone(),
-            published,
+            // Keys that were fetched are judged anew with each request, so they may outlive a change.
+            published: before.map_or_else(
+                || Arc::new(PublishedKeys::new(Arc::clone(fetcher))),
+                |before| Arc::clone(&before.published),
+            ),
             source: Arc::clone(source),
         }
     }

@@ -9,7 +9,6 @@ use rustc_hash::FxHashMap;
 use weir_core::name::SourceName;
 use weir_core::verify::Secret;
 
-use super::published::PublishedKeys;
 use super::way::Way;
 use crate::config::{Server, Source};
 use crate::egress::fetch::Fetcher;
@@ -81,14 +80,11 @@ impl Ways {
     fn put_in_force(&self, from: &From) {
         let before = self.current.load();
         let way = |source: &Arc<Source>| {
-            let name = &source.name;
-            // Keys that were fetched are judged anew with each request, so they may outlive a change.
-            let published = before.get(name.as_str()).map(|way| Arc::clone(&way.published));
-            let published = published
-                .unwrap_or_else(|| Arc::new(PublishedKeys::new(Arc::clone(&self.fetcher))));
-            let learned = from.learned.get(name);
-            let way = Way::new(source, &self.server, &self.metrics, published, learned);
-            (name.as_str().into(), Arc::new(way))
+            let name = source.name.as_str();
+            let (before, learned) = (before.get(name).map(Arc::as_ref), from.learned.get(name));
+            let Self { server, metrics, fetcher, .. } = self;
+            let way = Way::new(source, before, server, metrics, fetcher, learned);
+            (name.into(), Arc::new(way))
         };
         self.current.store(Arc::new(from.sources.values().map(way).collect()));
     }

@@ -197,3 +197,45 @@ async fn of_verified_requests_so_many_are_taken_and_the_next_is_told_when() {
     assert_eq!(hub.stored().await.len(), 2);
     assert_eq!(hub.raw(hub.push("d-1", "{}")).await.status, 200, "another source has its own");
 }
+
+/// The sources of this text, read anew from the hub's folder.
+fn read_again(hub: &Hub, text: &str) {
+    let read = weir::config::load_text("weir.toml", text, hub.dir.path(), false);
+    hub.ingress.adopt(read.unwrap_or_else(|e| panic!("{e}")).config.sources);
+}
+
+#[tokio::test]
+async fn a_rate_goes_on_counting_when_the_sources_are_read_again_and_a_new_one_begins_anew() {
+    const LIMITED: &str = "[sources.limited]\nprovider = \"github\"\nsecrets = [{ file = \"secret\" }]\n\
+                           rate = \"60/h\"\nburst = 2\n";
+    let hub = Hub::with(LIMITED, |_| {}).await;
+    let push = async |n: usize| -> u16 {
+        let id = format!("d-{n}");
+        let headers = [("x-github-event", "push"), ("x-github-delivery", &*id)];
+        hub.raw(hub.signed("limited", &headers, "{}", 0)).await.status
+    };
+    assert_eq!((push(1).await, push(2).await, push(3).await), (200, 200, 429));
+    let github = "[sources.github]\nprovider = \"github\"\nsecrets = [{ file = \"secret\" }]\n";
+    read_again(&hub, &format!("{LIMITED}body_limit = \"10KiB\"\n{github}"));
+    assert_eq!(push(4).await, 429, "something else of it has changed");
+    read_again(&hub, &LIMITED.replace("60/h", "61/h"));
+    assert_eq!((push(5).await, push(6).await, push(7).await), (200, 200, 429));
+    read_again(&hub, github);
+    assert_eq!(push(8).await, 404);
+}
+
+#[tokio::test]
+async fn an_address_owes_what_it_owed_when_the_sources_are_read_again() {
+    let per_address =
+        "[server.per_address]\nrefusals = 10\nrefusals_per_second = 1\nloopback = true\n";
+    let hub = Hub::with(per_address, |_| {}).await;
+    for _ in 0..10 {
+        assert_eq!(hub.raw_from(STRANGER, &junk("github")).await.status, 401);
+    }
+    let in_debt = (429, "too_many_refusals".to_owned());
+    assert_eq!(hub.raw_from(STRANGER, &junk("github")).await.problem(), in_debt);
+    let github = "[sources.github]\nprovider = \"github\"\nsecrets = [{ file = \"secret\" }]\n";
+    read_again(&hub, github);
+    assert_eq!(hub.raw_from(STRANGER, &junk("github")).await.problem(), in_debt);
+    assert_eq!(hub.raw_from(FRIEND, &junk("github")).await.status, 401, "another owes nothing");
+}
