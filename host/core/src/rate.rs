@@ -37,6 +37,12 @@ impl Bucket {
         (borne_at > now).then(|| Duration::from_nanos(borne_at - now))
     }
 
+    /// Whether anything of it counts still. One of which nothing does says no more than a new one.
+    #[must_use]
+    pub fn counts(self, now: Duration) -> bool {
+        self.paid_at > nanos(now)
+    }
+
     /// One more has happened, whether or not it could be borne. More than all that may be owed is not charged: what was
     /// on its way when the bucket ran dry makes nobody wait for longer.
     pub fn charge(&mut self, rate: Rate, now: Duration) {
@@ -77,6 +83,8 @@ mod tests {
         assert_eq!(at(4), Err(Duration::from_millis(6)), "asking costs nothing");
         assert_eq!((at(10), at(10)), (Ok(()), Err(Duration::from_millis(10))));
         assert_eq!((at(1_000), at(1_000), at(1_000)), (Ok(()), Ok(()), Ok(())));
+        let counts = |ms| bucket.counts(Duration::from_millis(ms));
+        assert_eq!((counts(1_029), counts(1_030)), (true, false));
     }
 
     #[test]

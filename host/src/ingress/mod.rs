@@ -5,8 +5,9 @@
 //! stranger's appetite in bounds stands around them (`listener`, `roll`, `connection`, `secure`, `wire`, `body`,
 //! `budget`, `client`, `debts`).
 //!
-//! `ways` holds the sources in force, `published` the keys that their senders publish, `quarantine` what was not
-//! believed, and `hand_over` takes the secrets that some hand over. `respond` waits, within a deadline, for a source whose answer is a handler's reply.
+//! `ways` holds the sources in force, `published` the keys that their senders publish (`fetches` says who may have one
+//! fetched), `quarantine` what was not believed, and `hand_over` takes the secrets that some hand over. `respond` waits,
+//! within a deadline, for a source whose answer is a handler's reply.
 //!
 //! What may not live here: running handlers, SQL, the name of a provider.
 
@@ -17,6 +18,7 @@ mod client;
 mod connection;
 mod content;
 mod debts;
+mod fetches;
 mod gate;
 mod hand_over;
 mod head;

@@ -1,9 +1,9 @@
 //! The keys that a source's sender publishes: fetched when a request needs one, once for all who wait, and kept for
 //! as long as they are believed.
 //!
-//! What a request names is partly a stranger's word, so that everything here has a limit: fetches in a time, failures
-//! remembered, documents kept. What may not live here: where keys may come from and whether they fit, which the core
-//! decides.
+//! What a request names is partly a stranger's word, so that everything here has a limit: fetches in a time
+//! ([`super::fetches`]), failures remembered, documents kept. What may not live here: where keys may come from and
+//! whether they fit, which the core decides.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,15 +16,13 @@ use weir_core::name::SourceName;
 use weir_core::time::Clock;
 use weir_core::verify::{KEY_DOCUMENT_BYTES_MAX, KeyError, KeyRef, KeyRing};
 
+use super::debts::Network;
+use super::fetches::Fetches;
 use crate::cli::chain;
 use crate::egress::fetch::{FetchError, Fetcher};
 
 /// Documents that are kept of one source. A provider has a few at a time.
 const DOCUMENTS_MAX: usize = 64;
-/// Fetches of one source at once, after a time without any.
-const FETCHES_MAX: u32 = 10;
-/// How long one of them takes to be allowed again.
-const FETCH_EVERY: Duration = Duration::from_secs(5);
 /// How long a document that could not be had is not asked for again.
 const FAILURE_LIFE: Duration = Duration::from_secs(10);
 /// Failures that are remembered; past it the oldest is asked for again.
@@ -65,24 +63,29 @@ pub(super) struct PublishedKeys {
     ring: ArcSwap<KeyRing>,
     desk: Mutex<Desk>,
     fetcher: Arc<Fetcher>,
+    /// Times are counted from here.
+    started: Instant,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Desk {
     flights: HashMap<String, Flight>,
-    failed: HashMap<String, Instant>,
-    allowance: Allowance,
+    failed: HashMap<String, Failure>,
+    fetches: Fetches,
+}
+
+/// A document that could not be had.
+#[derive(Debug)]
+struct Failure {
+    at: Duration,
+    /// Whether somebody had asked who is proven. Who is not cannot keep a key from who is by asking too early.
+    asked_by_proven: bool,
 }
 
 impl PublishedKeys {
     /// None yet.
     pub(super) fn new(fetcher: Arc<Fetcher>) -> Self {
-        let desk = Desk {
-            flights: HashMap::new(),
-            failed: HashMap::new(),
-            allowance: Allowance { left: FETCHES_MAX, since: Instant::now() },
-        };
-        Self { ring: ArcSwap::default(), desk: Mutex::new(desk), fetcher }
+        Self { ring: ArcSwap::default(), desk: Mutex::default(), fetcher, started: Instant::now() }
     }
 
     /// The keys that are there.
@@ -90,28 +93,39 @@ impl PublishedKeys {
         self.ring.load_full()
     }
 
-    /// Gets a key, or waits for whoever is getting it.
-    pub(super) async fn get(&self, key: &KeyRef, clock: &dyn Clock) -> Result<(), Unavailable> {
+    /// A request of this address was verified.
+    pub(super) fn prove(&self, network: Network) {
+        self.desk.lock().fetches.prove(network, self.started.elapsed());
+    }
+
+    /// Gets a key for a request of this address, or waits for whoever is getting it.
+    pub(super) async fn get(
+        &self,
+        key: &KeyRef,
+        network: Option<Network>,
+        clock: &dyn Clock,
+    ) -> Result<(), Unavailable> {
         let name = key.cache_key();
         let flight = self.desk.lock().flight(&name);
         let mut done = flight.lock().await;
         if let Some(outcome) = &*done {
             return outcome.clone();
         }
-        // Nobody before us came to an end with it: it is ours to get.
-        let allowed = self.desk.lock().may_fetch(&name, Instant::now());
-        let outcome = match allowed {
-            Ok(()) => self.fetch(key, clock).await,
-            Err(refused) => Err(refused),
-        };
+        // Nobody before us came to an end with it: it is ours to get, if we may. If we may not, others still may.
+        self.desk.lock().may_fetch(&name, network, self.started.elapsed())?;
+        let outcome = self.fetch(key, clock).await;
         *done = Some(outcome.clone());
-        self.desk.lock().landed(&name, &outcome, Instant::now());
+        self.desk.lock().landed(&name, &outcome, network, self.started.elapsed());
         outcome
     }
 
     /// Asks an address that confirms something, under the same limits; what it answers does not matter.
-    pub(super) async fn confirm(&self, url: &str) -> Result<(), Unavailable> {
-        if !self.desk.lock().allowance.take(Instant::now()) {
+    pub(super) async fn confirm(
+        &self,
+        url: &str,
+        network: Option<Network>,
+    ) -> Result<(), Unavailable> {
+        if !self.desk.lock().fetches.take(network, self.started.elapsed()) {
             return Err(Unavailable::TooMany);
         }
         self.fetcher.fetch(url, None, KEY_DOCUMENT_BYTES_MAX).await?;
@@ -120,8 +134,13 @@ impl PublishedKeys {
 
     /// Asks an address whose owner wants that once it was answered, under the same limits. Nobody waits for it: whether
     /// it gets through is the other side's concern, which asks again.
-    pub(super) fn call_back(self: &Arc<Self>, url: String, source: SourceName) {
-        if !self.desk.lock().allowance.take(Instant::now()) {
+    pub(super) fn call_back(
+        self: &Arc<Self>,
+        url: String,
+        network: Option<Network>,
+        source: SourceName,
+    ) {
+        if !self.desk.lock().fetches.take(network, self.started.elapsed()) {
             tracing::warn!(source = source.as_str(), error = %Unavailable::TooMany, "not called back");
             return;
         }
@@ -161,82 +180,74 @@ impl Desk {
         Arc::clone(self.flights.entry(name.to_owned()).or_default())
     }
 
-    fn may_fetch(&mut self, name: &str, now: Instant) -> Result<(), Unavailable> {
-        self.failed.retain(|_, at| now.saturating_duration_since(*at) < FAILURE_LIFE);
-        if self.failed.contains_key(name) {
+    fn may_fetch(
+        &mut self,
+        name: &str,
+        network: Option<Network>,
+        now: Duration,
+    ) -> Result<(), Unavailable> {
+        self.failed.retain(|_, failure| now.saturating_sub(failure.at) < FAILURE_LIFE);
+        let is_proven = self.fetches.is_proven(network);
+        let failed = self.failed.get(name);
+        if failed.is_some_and(|failure| failure.asked_by_proven || !is_proven) {
             return Err(Unavailable::FailedLately);
         }
-        if self.allowance.take(now) { Ok(()) } else { Err(Unavailable::TooMany) }
+        if self.fetches.take(network, now) { Ok(()) } else { Err(Unavailable::TooMany) }
     }
 
-    fn landed(&mut self, name: &str, outcome: &Result<(), Unavailable>, now: Instant) {
+    fn landed(
+        &mut self,
+        name: &str,
+        outcome: &Result<(), Unavailable>,
+        network: Option<Network>,
+        now: Duration,
+    ) {
         self.flights.remove(name);
-        if !matches!(outcome, Err(Unavailable::Fetch(_) | Unavailable::Unreadable { .. })) {
+        if outcome.is_ok() {
             return;
         }
         if self.failed.len() >= FAILURES_MAX {
-            let oldest =
-                self.failed.iter().min_by_key(|(_, at)| **at).map(|(name, _)| name.clone());
+            let oldest = self.failed.iter().min_by_key(|(_, failure)| failure.at);
+            let oldest = oldest.map(|(name, _)| name.clone());
             oldest.map(|oldest| self.failed.remove(&oldest));
         }
-        self.failed.insert(name.to_owned(), now);
-    }
-}
-
-/// Fetches that are allowed: so many at once, and one more in every so long.
-#[derive(Debug)]
-struct Allowance {
-    left: u32,
-    since: Instant,
-}
-
-impl Allowance {
-    fn take(&mut self, now: Instant) -> bool {
-        let passed = now.saturating_duration_since(self.since).as_millis();
-        let more = u32::try_from(passed / FETCH_EVERY.as_millis()).unwrap_or(u32::MAX);
-        self.left = self.left.saturating_add(more).min(FETCHES_MAX);
-        self.since += FETCH_EVERY.saturating_mul(more);
-        if self.left == 0 {
-            return false;
-        }
-        self.left -= 1;
-        true
+        let failure = Failure { at: now, asked_by_proven: self.fetches.is_proven(network) };
+        self.failed.insert(name.to_owned(), failure);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     #[test]
-    fn fetches_are_allowed_in_a_burst_and_then_one_in_a_while() {
-        let start = Instant::now();
-        let mut allowance = Allowance { left: FETCHES_MAX, since: start };
-        let allowed = |allowance: &mut Allowance, after: Duration| {
-            (0..1_000).take_while(|_| allowance.take(start + after)).count()
-        };
-        assert_eq!(allowed(&mut allowance, Duration::ZERO), 10);
-        assert_eq!(allowed(&mut allowance, FETCH_EVERY / 2), 0);
-        assert_eq!(allowed(&mut allowance, FETCH_EVERY * 3), 3);
-        assert_eq!(allowed(&mut allowance, Duration::from_secs(86_400)), 10);
+    fn a_failure_is_remembered_for_a_while_and_no_more_of_them_than_there_is_room_for() {
+        let mut desk = Desk::default();
+        let failed = Err(Unavailable::Fetch(FetchError::BadUrl));
+        for n in 0..2 * FAILURES_MAX {
+            desk.landed(&n.to_string(), &failed, None, Duration::ZERO);
+        }
+        assert_eq!(desk.failed.len(), FAILURES_MAX);
+        desk.landed("last", &failed, None, Duration::ZERO);
+        let lately = desk.may_fetch("last", None, Duration::ZERO);
+        assert!(matches!(lately, Err(Unavailable::FailedLately)));
+        assert!(desk.may_fetch("last", None, FAILURE_LIFE).is_ok());
+        assert!(desk.failed.is_empty());
     }
 
     #[test]
-    fn a_failure_is_remembered_for_a_while_and_no_more_of_them_than_there_is_room_for() {
-        let start = Instant::now();
-        let mut desk = Desk {
-            flights: HashMap::new(),
-            failed: HashMap::new(),
-            allowance: Allowance { left: FETCHES_MAX, since: start },
-        };
+    fn a_stranger_who_asks_too_early_keeps_nothing_from_who_is_proven() {
+        let of = |n| Network::of(Ipv4Addr::from_bits(n).into());
+        let (stranger, proven) = (of(1), of(2));
+        let mut desk = Desk::default();
+        desk.fetches.prove(proven, Duration::ZERO);
         let failed = Err(Unavailable::Fetch(FetchError::BadUrl));
-        for n in 0..2 * FAILURES_MAX {
-            desk.landed(&n.to_string(), &failed, start);
-        }
-        assert_eq!(desk.failed.len(), FAILURES_MAX);
-        desk.landed("last", &failed, start);
-        assert!(matches!(desk.may_fetch("last", start), Err(Unavailable::FailedLately)));
-        assert!(desk.may_fetch("last", start + FAILURE_LIFE).is_ok());
-        assert!(desk.failed.is_empty());
+        desk.landed("new", &failed, Some(stranger), Duration::ZERO);
+        let mut may = |who| desk.may_fetch("new", Some(who), Duration::ZERO).is_ok();
+        assert_eq!((may(stranger), may(proven)), (false, true));
+        desk.landed("new", &failed, Some(proven), Duration::ZERO);
+        assert!(desk.may_fetch("new", Some(proven), Duration::ZERO).is_err());
     }
 }

@@ -141,9 +141,12 @@ impl Ingress {
         })?;
         match understood {
             Understood::Unkeyed(_) => Err(Refused::KeyUnavailable),
-            Understood::Handshake(reply) => Box::pin(self.shake_hands(way, reply)).await,
+            Understood::Handshake(reply) => Box::pin(self.shake_hands(way, reply, caller)).await,
             Understood::Events { request, is_batch } => {
                 caller.verified();
+                if let Some(network) = caller.network.filter(|_| way.verifier.fetches_keys()) {
+                    way.published.prove(network);
+                }
                 way.gate.count(self.since_start(Instant::now()))?;
                 let mut taken = match self.respondent(way, &request, is_batch) {
                     Some(respondent) => self.respond(way, respondent, request, share).await?,
@@ -168,7 +171,7 @@ impl Ingress {
     ) -> Result<Understood, Refused> {
         let understood = self.understand(way, head, body, caller, now)?;
         let Understood::Unkeyed(key) = &understood else { return Ok(understood) };
-        Box::pin(self.get_key(way, key)).await?;
+        Box::pin(self.get_key(way, key, caller)).await?;
         self.understand(way, head, body, caller, now)
     }
 
@@ -237,7 +240,12 @@ impl Ingress {
     }
 
     /// Answers a handshake whose effect can be had; one that cannot is refused, for an answer would be a promise.
-    async fn shake_hands(&self, way: &Way, reply: HandshakeAnswer) -> Result<Taken, Refused> {
+    async fn shake_hands(
+        &self,
+        way: &Way,
+        reply: HandshakeAnswer,
+        caller: Caller<'_>,
+    ) -> Result<Taken, Refused> {
         let (source, handshake) = (way.source.name.as_str(), &*reply.name);
         match &reply.effect {
             HandshakeEffect::None => tracing::info!(source, handshake, "handshake answered"),
@@ -250,11 +258,12 @@ impl Ingress {
                 );
             }
             HandshakeEffect::FetchUrl { url, later: true } => {
-                way.published.call_back(url.clone(), way.source.name.clone());
+                let of = way.source.name.clone();
+                way.published.call_back(url.clone(), caller.network, of);
                 tracing::info!(source, handshake, "handshake answered");
             }
             HandshakeEffect::FetchUrl { url, later: false } => {
-                way.published.confirm(url).await.map_err(|error| {
+                way.published.confirm(url, caller.network).await.map_err(|error| {
                     tracing::warn!(source, handshake, error = chain(&error), "cannot confirm");
                     Refused::HandshakeUnconfirmed
                 })?;
@@ -270,8 +279,8 @@ impl Ingress {
         Ok(Taken { word: "handshake", answer: answer::handshake(reply) })
     }
 
-    pub(super) async fn get_key(&self, way: &Way, key: &KeyRef) -> Result<(), Refused> {
-        let got = way.published.get(key, &*self.clock).await;
+    async fn get_key(&self, way: &Way, key: &KeyRef, caller: Caller<'_>) -> Result<(), Refused> {
+        let got = way.published.get(key, caller.network, &*self.clock).await;
         got.map_err(|error| {
             let source = way.source.name.as_str();
             tracing::warn!(source, error = chain(&error), "a published key cannot be had");

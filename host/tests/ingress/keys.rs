@@ -96,6 +96,19 @@ async fn post(hub: &Hub, vector: &Value) -> Reply {
     hub.raw(request(&format!("/webhook/{name}"), &headers, &body(vector))).await
 }
 
+/// The same from an address of this machine, which names another key.
+async fn post_from(hub: &Hub, address: [u8; 4], paypal: &Value, key: &str) -> Reply {
+    let headers = paypal["headers"].as_object().unwrap();
+    let url = format!("https://api.sandbox.paypal.com/v1/notifications/certs/{key}");
+    let value = |name: &String, value: &Value| match name.as_str() {
+        "PAYPAL-CERT-URL" => url.clone(),
+        _ => value.as_str().unwrap().to_owned(),
+    };
+    let headers: Vec<_> = headers.iter().map(|(n, v)| (n.as_str(), value(n, v))).collect();
+    let headers: Vec<_> = headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
+    hub.raw_from(address, &request("/webhook/paypal", &headers, &body(paypal))).await
+}
+
 /// The keys of a token's issuer, as it publishes them.
 fn key_set(vector: &Value) -> String {
     format!("{{\"keys\":[{}]}}", vector["extra"]["jwk"])
@@ -320,6 +333,45 @@ async fn strangers_who_name_keys_without_end_make_us_ask_for_a_few_only() {
         assert_eq!(reply.problem(), (503, "key_unavailable".into()));
     }
     assert_eq!(server.asked().len(), 10);
+}
+
+#[tokio::test]
+async fn strangers_who_name_a_thousand_keys_keep_no_new_one_from_a_sender_who_was_verified_before()
+{
+    const SENDER: [u8; 4] = [127, 0, 0, 8];
+    const STRANGER: [u8; 4] = [127, 0, 0, 9];
+    let paypal = vector("paypal/own-cert");
+    let certificate = ok(paypal["extra"]["certificate_pem"].as_str().unwrap());
+    let nothing = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
+    let server = KeyServer::start(certificate.clone()).await;
+    let config = fetching("https://api.sandbox.paypal.com/", &server);
+    let source = "[server.per_address]\nrefusals = 1000\nloopback = true\n\
+                  [sources.paypal]\nprovider = \"paypal\"\nparams = { webhook_id = \"6HY79521VR978045E\" }\n";
+    let hub = Hub::of(&format!("{config}{source}")).await;
+    assert_eq!(post_from(&hub, SENDER, &paypal, "CERT-old").await.status, 200);
+    assert_eq!(server.asked().len(), 1);
+
+    *server.answer.lock() = nothing.into();
+    let unavailable = (503, "key_unavailable".to_owned());
+    for n in 0..500 {
+        let reply = post_from(&hub, STRANGER, &paypal, &format!("CERT-{n}")).await;
+        assert_eq!(reply.problem(), unavailable);
+    }
+    assert_eq!(server.asked().len(), 4, "one address has its share");
+    for n in 0..500_u16 {
+        let [high, low] = n.to_be_bytes();
+        let crowd = [127, 1, high, low];
+        // The very key that the sender is about to use among them, though it is not yet there.
+        let key = if n % 100 == 0 { "CERT-new".to_owned() } else { format!("CERT-{}", 500 + n) };
+        assert_eq!(post_from(&hub, crowd, &paypal, &key).await.problem(), unavailable);
+    }
+    let before = server.asked().len();
+    assert!(before <= 12, "{before} fetches in all");
+
+    *server.answer.lock() = certificate;
+    assert_eq!(post_from(&hub, SENDER, &paypal, "CERT-new").await.status, 200);
+    assert_eq!(server.asked().len(), before + 1);
+    assert!(server.asked()[before].starts_with("GET /v1/notifications/certs/CERT-new "));
 }
 
 /// A confirmation of an SNS subscription, signed with the tests' own key.
