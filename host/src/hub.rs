@@ -32,6 +32,7 @@ use crate::observe::alerts::{Alerts, AlertsParts};
 use crate::observe::health::Health;
 use crate::observe::metrics::Metrics;
 use crate::observe::notice::Notices;
+use crate::provider_files::ProviderFiles;
 use crate::reload::Reload;
 use crate::routes::Routes;
 use crate::seal::Seal;
@@ -219,7 +220,7 @@ impl Hub {
             sources: config.sources.iter().map(|(n, s)| (n.clone(), s.max_silence)).collect(),
             store: store.clone(),
             routes: routes.clone(),
-            notices,
+            notices: notices.clone(),
             metrics: metrics.clone(),
             clock: clock.clone(),
             unstored: unstored.clone(),
@@ -244,6 +245,7 @@ impl Hub {
         let reload = Reload {
             config: config.clone(),
             ingress: ingress.clone(),
+            provider_files: ProviderFiles::new(config.data_dir.clone(), health.clone(), notices),
             metrics,
             drain: drain.clone(),
         };

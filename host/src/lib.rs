@@ -31,6 +31,7 @@ pub mod demo;
 // Wiring.
 pub mod hub;
 pub mod missing;
+mod provider_files;
 mod reload;
 pub mod serve;
 pub mod upkeep;

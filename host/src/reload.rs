@@ -1,8 +1,8 @@
 //! The configuration while the hub runs: read again when a file that it is made of has changed, and its sources put in
 //! force. Mended secrets, new sources and changed provider files need no restart.
 //!
-//! A configuration that is wrong changes nothing, and says why. What else is configured than sources takes effect at
-//! the next start, and that is said too.
+//! A configuration that is wrong changes nothing, and says why; a provider file that is wrong concerns itself alone. What
+//! else is configured than sources takes effect at the next start, and that is said too.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
@@ -15,6 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use crate::config::{self, Config, ConfigErrors, Loaded};
 use crate::ingress::Ingress;
 use crate::observe::metrics::Metrics;
+use crate::provider_files::ProviderFiles;
 use crate::shutdown::Drain;
 
 /// How often files are looked at. What has changed is read once it has stayed the same for one more look.
@@ -28,6 +29,7 @@ const TRY_EVERY: Duration = Duration::from_secs(5);
 pub(crate) struct Reload {
     pub(crate) config: Arc<Config>,
     pub(crate) ingress: Arc<Ingress>,
+    pub(crate) provider_files: ProviderFiles,
     pub(crate) metrics: Metrics,
     pub(crate) drain: Drain,
 }
@@ -38,9 +40,11 @@ type Signs = BTreeMap<PathBuf, Sign>;
 
 impl Reload {
     /// Looks until claiming stops.
-    pub(crate) async fn run(self) {
+    pub(crate) async fn run(mut self) {
+        let config = Arc::clone(&self.config);
+        self.provider_files.adopt(config.providers.clone()).await;
         // Development mode with no file has nothing to read again.
-        let Some(origin) = &self.config.origin else { return };
+        let Some(origin) = &config.origin else { return };
         let mut read = signs(&origin.files);
         let (mut last, mut wrong) = (read.clone(), None::<Wrong>);
         let mut look = interval(LOOK_EVERY);
@@ -72,14 +76,14 @@ impl Reload {
                         .map(|(f, s)| (f.clone(), *read.get(&f).unwrap_or(&s)))
                         .collect();
                     last.clone_from(&read);
-                    self.adopt(loaded);
+                    self.adopt(loaded).await;
                 }
                 Err(errors) => wrong = Some(self.keep(&errors, wrong.as_ref())),
             }
         }
     }
 
-    fn adopt(&self, Loaded { mut config, warnings, .. }: Loaded) {
+    async fn adopt(&mut self, Loaded { mut config, warnings, .. }: Loaded) {
         for warning in warnings {
             tracing::warn!(%warning, "configuration");
         }
@@ -104,6 +108,7 @@ impl Reload {
         tracing::info!(sources, "configuration read again, its sources are in force");
         self.metrics.config_reloaded("accepted");
         self.ingress.adopt(config.sources);
+        self.provider_files.adopt(config.providers).await;
     }
 
     fn keep(&self, errors: &ConfigErrors, before: Option<&Wrong>) -> Wrong {

@@ -40,7 +40,9 @@ pub(super) fn run(args: &CheckArgs, output: Output) -> Result<(), CommandError> 
         return Ok(());
     }
     let checked = config::load(args.config.as_deref(), args.dev).and_then(|loaded| {
-        let problems = sidecar_problems(&loaded.config);
+        let of_files = loaded.config.providers.iter().flat_map(|file| &file.problems);
+        let mut problems: Vec<_> = of_files.cloned().collect();
+        problems.extend(sidecar_problems(&loaded.config));
         if problems.is_empty() { Ok(loaded) } else { Err(ConfigErrors { problems }) }
     });
     match checked {

@@ -8,7 +8,7 @@ use weir_core::provider::{Catalog, Provider};
 
 use super::error::CommandError;
 use super::output::{Output, table};
-use crate::config;
+use crate::config::{self, ProviderFile, Providers};
 
 /// List the providers with their samples, show one, or try a provider file of your own.
 #[derive(Debug, Clone, clap::Args)]
@@ -42,7 +42,11 @@ pub enum ProvidersAct {
 
 /// The providers that are known here: the built-in ones and those of the operator's configuration.
 pub(super) fn catalog(config: Option<&PathBuf>) -> Result<Catalog, CommandError> {
-    Ok(config::catalog(config.map(PathBuf::as_path))?)
+    Ok(known(config)?.catalog)
+}
+
+fn known(config: Option<&PathBuf>) -> Result<Providers, CommandError> {
+    Ok(config::known_providers(config.map(PathBuf::as_path))?)
 }
 
 /// The provider of that name.
@@ -55,7 +59,7 @@ pub(super) fn find(catalog: &Catalog, name: &str) -> Result<Arc<Provider>, Comma
 
 pub(super) fn run(args: &ProvidersArgs, output: Output) -> Result<(), CommandError> {
     match &args.act {
-        None | Some(ProvidersAct::List) => list(&catalog(args.config.as_ref())?, output),
+        None | Some(ProvidersAct::List) => list(&known(args.config.as_ref())?, output),
         Some(ProvidersAct::Show { name, file: false }) => {
             show(&*find(&catalog(args.config.as_ref())?, name)?, output);
         }
@@ -87,9 +91,22 @@ pub(super) fn run(args: &ProvidersArgs, output: Output) -> Result<(), CommandErr
     Ok(())
 }
 
-fn list(catalog: &Catalog, output: Output) {
+fn list(Providers { catalog, files, .. }: &Providers, output: Output) {
+    let problems =
+        |file: &ProviderFile| -> Vec<_> { file.problems.iter().map(ToString::to_string).collect() };
     if output.json {
-        catalog.iter().for_each(|provider| output.value(&value(provider)));
+        for provider in catalog.iter() {
+            let mut value = value(provider);
+            let is_its = |file: &&ProviderFile| file.provider.as_ref() == Some(&provider.name);
+            if let Some(file) = files.iter().find(is_its) {
+                value["file"] = file.file.as_str().into();
+                value["problems"] = problems(file).into();
+            }
+            output.value(&value);
+        }
+        for file in files.iter().filter(|file| file.provider.is_none()) {
+            output.value(&json!({ "name": null, "file": file.file, "problems": problems(file) }));
+        }
         return;
     }
     let row = |provider: &Provider| {
@@ -97,6 +114,15 @@ fn list(catalog: &Catalog, output: Output) {
     };
     let rows: Vec<_> = catalog.iter().map(|provider| row(provider)).collect();
     output.text(&table(&["PROVIDER", "ABOUT", "SAMPLES"], &rows));
+    for file in files {
+        let meanwhile = match &file.provider {
+            Some(provider) => format!("{provider} is known by what it said when it was right"),
+            None => "no provider is known by it".into(),
+        };
+        for problem in problems(file) {
+            output.problem(&format!("{problem} ({meanwhile})"));
+        }
+    }
 }
 
 fn value(provider: &Provider) -> Value {

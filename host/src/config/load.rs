@@ -14,13 +14,14 @@ use weir_core::provider::Catalog;
 use super::handler::{self, Bounds, HandlerDefaults, HandlerSettings};
 use super::plugins::Runs;
 use super::problem::{ConfigErrors, Problem};
+use super::providers::{HeldBack, Providers};
 use super::retry::RawRetry;
 use super::source::Beside;
 use super::surroundings::Surroundings;
 use super::tree::{Report, Section, parse};
 use super::{
-    Config, DEFAULTS, admin, alerts, destination, development, fetch, log, plugins, providers,
-    quarantine, responder, route, server, source, store,
+    Config, DEFAULTS, admin, alerts, destination, development, fetch, log, plugins, quarantine,
+    responder, route, server, source, store,
 };
 
 /// The file that is read if none is named.
@@ -76,7 +77,7 @@ pub fn load(path: Option<&Path>, development: bool) -> Result<Loaded, ConfigErro
     let (mut config, warnings) = in_surroundings(&path.display().to_string(), &text, &around)?;
     let mut files = looked_into.take();
     files.insert(path.to_owned());
-    let rest = Config { sources: BTreeMap::new(), ..config.clone() };
+    let rest = Config { sources: BTreeMap::new(), providers: Vec::new(), ..config.clone() };
     let rest = format!("{rest:?}");
     config.origin = Some(Origin { file: path.to_owned(), development, files, rest });
     Ok(Loaded { config, file: Some(path.to_owned()), warnings })
@@ -84,7 +85,7 @@ pub fn load(path: Option<&Path>, development: bool) -> Result<Loaded, ConfigErro
 
 /// The providers that are known here: the built-in ones and those that the file names, or that lie where it would
 /// have them if there is none.
-pub fn catalog(path: Option<&Path>) -> Result<Catalog, ConfigErrors> {
+pub fn known_providers(path: Option<&Path>) -> Result<Providers, ConfigErrors> {
     let file = path.unwrap_or_else(|| Path::new(FILE));
     let text = match path.is_some() || file.exists() {
         true => read_file(file)?,
@@ -100,11 +101,13 @@ pub fn catalog(path: Option<&Path>) -> Result<Catalog, ConfigErrors> {
         development: false,
         looked_into: &looked_into,
     };
-    let mut catalog = built_in()?;
     let mut root = Section::root(&report, Some(tree.get_ref()), Some(defaults.get_ref()));
-    providers::read(root.section("providers"), &mut catalog, &around);
+    let place = store::read(root.section("store"), &around);
+    let mut providers = Providers::new(built_in()?, tree.get_ref(), HeldBack::new());
+    let data = place.as_ref().map(|place| place.folder.as_path());
+    providers.read(root.section("providers"), data, &around);
     report.close()?;
-    Ok(catalog)
+    Ok(providers)
 }
 
 fn built_in() -> Result<Catalog, ConfigErrors> {
@@ -148,22 +151,55 @@ pub(super) fn from_text(
     in_surroundings(file, text, &around)
 }
 
+/// Reads it; if changed provider files are what its sources do not go with, once more without those changes.
 fn in_surroundings(
     file: &str,
     text: &str,
     around: &Surroundings<'_>,
 ) -> Result<(Config, Vec<Problem>), ConfigErrors> {
-    let mut catalog = built_in()?;
+    match attempt(file, text, around, HeldBack::new()) {
+        Err(Failed { errors, to_blame }) if !to_blame.is_empty() => {
+            attempt(file, text, around, to_blame).map_err(|_| errors)
+        }
+        read => read.map_err(|failed| failed.errors),
+    }
+}
+
+/// What is wrong, and the changes of provider files that may be to blame for it.
+struct Failed {
+    errors: ConfigErrors,
+    to_blame: HeldBack,
+}
+
+impl From<ConfigErrors> for Failed {
+    fn from(errors: ConfigErrors) -> Self {
+        Self { errors, to_blame: HeldBack::new() }
+    }
+}
+
+fn attempt(
+    file: &str,
+    text: &str,
+    around: &Surroundings<'_>,
+    held_back: HeldBack,
+) -> Result<(Config, Vec<Problem>), Failed> {
     let report = Report::new(file, text);
     let tree = parse(text, &report);
     if !report.is_clean() {
         // Half a tree would only give problems that are none.
-        return Err(report.close().err().unwrap_or_else(|| no_reason(file)));
+        return Err(report.close().err().unwrap_or_else(|| no_reason(file)).into());
     }
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let config = read(&report, tree.get_ref(), &mut catalog, around, cores);
-    let warnings = report.close()?;
-    config.map(|config| (config, warnings)).ok_or_else(|| no_reason(file))
+    let tree = tree.get_ref();
+    let mut providers = Providers::new(built_in()?, tree, held_back);
+    let config = read(&report, tree, &mut providers, around, cores);
+    let wrong = |mut errors: ConfigErrors| {
+        let to_blame = providers.to_blame(&errors);
+        errors.problems.extend(providers.problems().cloned());
+        Failed { errors, to_blame }
+    };
+    let warnings = report.close().map_err(wrong)?;
+    config.map(|config| (config, warnings)).ok_or_else(|| no_reason(file).into())
 }
 
 /// What cannot happen is still refused: a configuration is complete or has a problem.
@@ -178,7 +214,7 @@ fn no_reason(file: &str) -> ConfigErrors {
 pub(super) fn read<'t>(
     report: &'t Report,
     tree: &'t DeTable<'t>,
-    catalog: &mut Catalog,
+    providers: &mut Providers,
     around: &Surroundings<'_>,
     cores: usize,
 ) -> Option<Config> {
@@ -209,7 +245,8 @@ pub(super) fn read<'t>(
     let log = log::read(root.section("log"));
     let fetch = fetch::read(root.section("fetch"));
     let quarantine = quarantine::read(root.section("quarantine"));
-    providers::read(root.section("providers"), catalog, around);
+    let data = place.as_ref().map(|place| place.folder.as_path());
+    providers.read(root.section("providers"), data, around);
 
     // Where a section is wrong, what depends on it is judged by the built-in one, so that its problems show too.
     let judged = runs.clone().or_else(|| plugins::runs(built_in.section("runs"), cores))?;
@@ -225,7 +262,7 @@ pub(super) fn read<'t>(
         server: server.as_ref(),
         responders: responders.as_ref(),
     };
-    let ways = read_ways(&mut root, &bounds, catalog, around);
+    let ways = read_ways(&mut root, &bounds, &providers.catalog, around);
     root.finish();
     let (place, kept) = (place?, kept?);
     Some(Config {
@@ -244,6 +281,7 @@ pub(super) fn read<'t>(
         log: log?,
         fetch: fetch?,
         quarantine: quarantine?,
+        providers: providers.files.clone(),
         sources: ways.sources,
         destinations: ways.destinations,
         routes: ways.routes,

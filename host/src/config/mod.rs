@@ -12,6 +12,7 @@ mod development;
 mod fetch;
 mod gate;
 mod handler;
+mod last_good;
 mod load;
 mod log;
 mod place;
@@ -54,12 +55,13 @@ pub use development::{DEVELOPMENT_SECRETS_FILE, development};
 pub use fetch::Fetch;
 pub use gate::Gate;
 pub use handler::{Grant, HandlerDefaults, HandlerSettings, Limits};
-pub use load::{FILE, Loaded, Origin, catalog, load, load_text};
+pub use last_good::keep_last_good;
+pub use load::{FILE, Loaded, Origin, known_providers, load, load_text};
 pub use log::Log;
 pub use place::Place;
 pub use plugins::{Plugins, Runs};
 pub use problem::{ConfigErrors, Problem};
-pub use providers::provider_file;
+pub use providers::{ProviderFile, Providers, provider_file};
 pub use quarantine::Quarantine;
 pub use responder::{Responder, Responders};
 pub use route::Route;
@@ -104,6 +106,8 @@ pub struct Config {
     pub fetch: Fetch,
     /// What is kept of requests that were not believed.
     pub quarantine: Quarantine,
+    /// Provider files of the operator's own, and what is made of each.
+    pub providers: Vec<ProviderFile>,
     /// Ways in.
     pub sources: BTreeMap<SourceName, Arc<Source>>,
     /// Ways out.

@@ -1,64 +1,208 @@
 //! `[providers]`: who can send, the operator's own provider files beside the built-in ones.
+//!
+//! Each of those files is a unit: one that is wrong, gone, or does not fit what is configured is known by what it said
+//! when it was last right, and everything else goes on.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
-use weir_core::provider::{Catalog, Provider, ProviderError};
+use weir_core::provider::{Catalog, Known, OwnFile, Provider, ProviderError};
 
+use super::last_good::{self, LastGood};
 use super::problem::{ConfigErrors, Problem};
 use super::surroundings::Surroundings;
 use super::tree::Section;
 
 /// Most provider files of the operator's own.
-const FILES_MAX: usize = 256;
+pub(super) const FILES_MAX: usize = 256;
 /// Largest provider file, in bytes.
-const FILE_BYTES_MAX: u64 = 1024 * 1024;
+pub(super) const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Adds the operator's files to the built-in ones. A file that cannot be used is a problem of its own.
-pub(super) fn read(mut section: Section<'_>, catalog: &mut Catalog, around: &Surroundings<'_>) {
-    let files = section.list::<PathBuf>("files").unwrap_or_default();
-    let dir = section.must::<PathBuf>("dir").map(|dir| around.resolve(&dir));
-    let listed = files.iter().map(|file| around.resolve(file)).enumerate();
-    let listed = listed.map(|(index, path)| (format!("files[{index}]"), path));
-    let found = dir.map(|dir| in_folder(&dir, around)).unwrap_or_default();
-    let named = |path: &PathBuf| files.iter().any(|file| around.resolve(file) == *path);
-    let found = found.into_iter().filter(|path| !named(path)).map(|path| ("dir".to_owned(), path));
-    for (count, (key, path)) in listed.chain(found).enumerate() {
-        if count == FILES_MAX {
-            section.problem(&key, format!("there are more than {FILES_MAX} files"));
-            break;
+/// A provider file of the operator's own, and what is made of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProviderFile {
+    /// Its path as the configuration has it, such as `providers/acme.toml`.
+    pub file: String,
+    /// The provider that is known by it; none if it never was right.
+    pub provider: Option<Arc<str>>,
+    /// What is wrong with it. Its last good version counts meanwhile, if it has one.
+    pub problems: Vec<Problem>,
+    /// What it said when it was last right, which may be now.
+    pub last_good: Option<Arc<str>>,
+}
+
+/// The providers that sources may name.
+#[derive(Debug)]
+pub struct Providers {
+    /// All of them.
+    pub catalog: Catalog,
+    /// The operator's own files among them.
+    pub files: Vec<ProviderFile>,
+    /// Which sources name a provider.
+    wanted: BTreeMap<String, BTreeSet<String>>,
+    held_back: HeldBack,
+    last_good: LastGood,
+}
+
+/// Files whose changes are not used, each with the reason.
+pub(super) type HeldBack = BTreeMap<String, Problem>;
+
+impl Providers {
+    /// The built-in ones, for the sources of a file; not those changes of the operator's files that are held back.
+    pub(super) fn new(catalog: Catalog, tree: &DeTable<'_>, held_back: HeldBack) -> Self {
+        let (files, last_good) = (Vec::new(), LastGood::new());
+        Self { catalog, files, wanted: wanted(tree), held_back, last_good }
+    }
+
+    /// Adds the operator's files. What is wrong with one is noted with it and nowhere else. `data` is where is kept what
+    /// they said when they were last right.
+    pub(super) fn read(
+        &mut self,
+        section: Section<'_>,
+        data: Option<&Path>,
+        around: &Surroundings<'_>,
+    ) {
+        self.last_good = data.map(last_good::read).unwrap_or_default();
+        let mut found = Vec::new();
+        for (count, (file, place)) in places(section, around).into_iter().enumerate() {
+            let path = place.display().to_string();
+            if count == FILES_MAX {
+                let text = Err(format!("is not read: there are more than {FILES_MAX} files"));
+                found.push(Found { file, path, text: Some(text) });
+                break;
+            }
+            around.reading(&place);
+            found.push(Found { file, path, text: Some(text(&place)) });
         }
-        around.reading(&path);
-        for problem in add(&path, catalog) {
-            section.problem_elsewhere(problem);
+        let is_found = |file: &&String| found.iter().any(|found| found.file == **file);
+        let gone: Vec<_> = self.last_good.keys().filter(|file| !is_found(file)).cloned().collect();
+        found.extend(gone.into_iter().map(|file| Found { path: file.clone(), file, text: None }));
+        let own = found.iter().map(|found| found.own(&self.last_good, &self.held_back));
+        let own: Vec<_> = own.collect();
+        let known = self.catalog.add_own(&own);
+        let made = found.iter().zip(known).filter_map(|(found, known)| self.made(found, known));
+        self.files = made.collect();
+    }
+
+    /// What is made of a file; nothing if it is gone and nobody needs it.
+    fn made(&self, found: &Found, known: Known) -> Option<ProviderFile> {
+        let Known { provider, is_last_good, error } = known;
+        let Found { file, path, text } = found;
+        let provider = provider.map(|provider| Arc::clone(&provider.name));
+        let problem = |what| Problem { file: path.clone(), line: None, path: "".into(), what };
+        let problems = match (text, error) {
+            (None, _) => {
+                let sources = self.wanted.get(&**provider.as_ref()?)?;
+                let sources: Vec<_> = sources.iter().map(String::as_str).collect();
+                let sources = sources.join(", ");
+                vec![problem(format!("is gone and needed: put it back, or take out {sources}"))]
+            }
+            (Some(Err(what)), _) => vec![problem(what.clone())],
+            (Some(Ok(text)), Some(error)) => located(path, text, error),
+            (Some(Ok(_)), None) => {
+                let reason = |why| problem(format!("does not fit what is configured: {why}"));
+                self.held_back.get(file).map(reason).into_iter().collect()
+            }
+        };
+        let last_good = match text {
+            Some(Ok(text)) if provider.is_some() && !is_last_good => Some(text.as_str().into()),
+            _ => self.last_good.get(file).cloned(),
+        };
+        Some(ProviderFile { file: file.clone(), provider, problems, last_good })
+    }
+
+    /// The files whose changes made sources wrong, as far as they were right before.
+    pub(super) fn to_blame(&self, errors: &ConfigErrors) -> HeldBack {
+        let mut to_blame = HeldBack::new();
+        for ProviderFile { file, provider, last_good, .. } in &self.files {
+            let before = self.last_good.get(file);
+            let sources = provider.as_ref().and_then(|name| self.wanted.get(&**name));
+            if before.is_none() || before == last_good.as_ref() {
+                continue;
+            }
+            let is_of = |problem: &Problem, source: &String| {
+                let inside = problem.path.strip_prefix("sources.");
+                let inside = inside.and_then(|path| path.strip_prefix(source.as_str()));
+                inside.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            };
+            let of_its_sources =
+                |problem: &&Problem| sources.into_iter().flatten().any(|s| is_of(problem, s));
+            if let Some(problem) = errors.problems.iter().find(of_its_sources) {
+                to_blame.insert(file.clone(), problem.clone());
+            }
+        }
+        to_blame
+    }
+
+    /// What is wrong with the operator's files.
+    pub(super) fn problems(&self) -> impl Iterator<Item = &Problem> {
+        self.files.iter().flat_map(|file| &file.problems)
+    }
+}
+
+/// The providers that the `[sources]` of a file name.
+fn wanted(tree: &DeTable<'_>) -> BTreeMap<String, BTreeSet<String>> {
+    let mut wanted = BTreeMap::<_, BTreeSet<_>>::new();
+    let sources = tree.get("sources").and_then(|sources| sources.get_ref().as_table());
+    for (name, source) in sources.into_iter().flatten() {
+        let provider = source.get_ref().as_table().and_then(|source| source.get("provider"));
+        if let Some(provider) = provider.and_then(|provider| provider.get_ref().as_str()) {
+            let name: &str = name.get_ref();
+            wanted.entry(provider.to_owned()).or_default().insert(name.to_owned());
         }
     }
+    wanted
+}
+
+/// One of the operator's files as it was found.
+struct Found {
+    file: String,
+    /// Where it lies, for people.
+    path: String,
+    /// What it says, or why that cannot be read; none if it is gone.
+    text: Option<Result<String, String>>,
+}
+
+impl Found {
+    fn own<'a>(&'a self, last_good: &'a LastGood, held_back: &HeldBack) -> OwnFile<'a> {
+        let text = self.text.as_ref().and_then(|text| text.as_deref().ok());
+        OwnFile {
+            text: text.filter(|_| !held_back.contains_key(&self.file)),
+            last_good: last_good.get(&self.file).map(|text| &**text),
+        }
+    }
+}
+
+/// The operator's files, each as the configuration has it and where it lies.
+fn places(mut section: Section<'_>, around: &Surroundings<'_>) -> Vec<(String, PathBuf)> {
+    let files = section.list::<PathBuf>("files").unwrap_or_default();
+    let dir = section.must::<PathBuf>("dir");
     section.finish();
+    let place = |path: PathBuf| (path.display().to_string(), around.resolve(&path));
+    let mut places: Vec<_> = files.into_iter().map(place).collect();
+    for path in dir.iter().flat_map(|dir| in_folder(dir, around)) {
+        let (file, path) = place(path);
+        if places.iter().all(|(_, known)| *known != path) {
+            places.push((file, path));
+        }
+    }
+    places
 }
 
 /// The provider files of a folder, by name; none if there is no such folder.
 fn in_folder(dir: &Path, around: &Surroundings<'_>) -> Vec<PathBuf> {
-    around.reading(dir);
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut paths: Vec<_> = entries.map(|entry| entry.path()).collect();
+    let place = around.resolve(dir);
+    around.reading(&place);
+    let entries = std::fs::read_dir(place).into_iter().flatten().flatten();
+    let mut paths: Vec<_> = entries.map(|entry| dir.join(entry.file_name())).collect();
     let hidden = |path: &Path| path.file_name().is_some_and(|n| n.as_encoded_bytes()[0] == b'.');
     paths.retain(|path| path.extension().is_some_and(|end| end == "toml") && !hidden(path));
     paths.sort();
     paths
-}
-
-fn add(path: &Path, catalog: &mut Catalog) -> Vec<Problem> {
-    let file = path.display().to_string();
-    let unreadable = |what| vec![Problem { file: file.clone(), line: None, path: "".into(), what }];
-    match text(path) {
-        Err(what) => unreadable(what),
-        Ok(text) => match catalog.add(&text) {
-            Ok(_) => Vec::new(),
-            Err(error) => located(&file, &text, error),
-        },
-    }
 }
 
 /// A provider file by itself, with its vectors tried.

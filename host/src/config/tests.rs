@@ -104,8 +104,9 @@ fn every_key_that_is_read_is_documented_and_every_example_is_right() {
         development: false,
         looked_into: &std::cell::RefCell::default(),
     };
-    let mut catalog = Catalog::built_in().unwrap();
-    let config = read(&report, tree.get_ref(), &mut catalog, &around, 2);
+    let catalog = Catalog::built_in().unwrap();
+    let mut providers = Providers::new(catalog, tree.get_ref(), [].into());
+    let config = read(&report, tree.get_ref(), &mut providers, &around, 2);
     let asked = report.asked();
     let result = report.close();
     assert!(result.is_ok(), "{}\n{text}", result.unwrap_err());
@@ -452,17 +453,14 @@ fn an_operator_may_add_providers_and_cannot_take_a_known_ones_place() {
     assert_eq!(&*config.sources["a"].provider.name, "acme");
 
     let text = "[providers]\nfiles = [\"github.toml\", \"nowhere.toml\"]";
-    let said =
-        from_text("weir.toml", text, folder.path(), &variable, false).unwrap_err().to_string();
-    let lines: Vec<_> = said.lines().collect();
-    assert_eq!(lines.len(), 2, "{said}");
+    let (config, _) = from_text("weir.toml", text, folder.path(), &variable, false).unwrap();
     let line = |name: &str, rest: &str| format!("{}{rest}", folder.path().join(name).display());
+    let [github, nowhere] = &config.providers[..] else { panic!("{:?}", config.providers) };
+    let said = |file: &ProviderFile| file.problems[0].to_string();
     let there = line("github.toml", ":2: name: there is a provider \"github\" already");
-    assert_eq!(lines[0], there, "{said}");
-    assert!(
-        lines[1].starts_with(&line("nowhere.toml", ": cannot be read: No such file")),
-        "{said}"
-    );
+    assert_eq!((said(github), &github.provider), (there, &None));
+    let missing = line("nowhere.toml", ": cannot be read: No such file");
+    assert!(said(nowhere).starts_with(&missing), "{}", said(nowhere));
 }
 
 #[test]
@@ -472,9 +470,10 @@ fn a_provider_files_mistakes_are_said_with_its_own_lines() {
     fs::create_dir(&dir).unwrap();
     let said = |text: &str| {
         fs::write(dir.join("acme.toml"), text).unwrap();
-        let loaded = from_text("weir.toml", "", folder.path(), &variable, false);
-        let said = loaded.map(|_| ()).unwrap_err().to_string();
-        said.replace(&dir.display().to_string(), "…")
+        let (config, _) = from_text("weir.toml", "", folder.path(), &variable, false).unwrap();
+        let [file] = &config.providers[..] else { panic!("{:?}", config.providers) };
+        assert_eq!((&*file.file, &file.provider), ("providers/acme.toml", &None));
+        file.problems[0].to_string().replace(&dir.display().to_string(), "…")
     };
     let good = "format = 1\nname = \"acme\"\nabout = \"a\"\ndocs = \"d\"\ndedup = \"body\"\n[[schemes]]\nname = \"one\"\nheader = \"X-Sig\"\n\
                 algorithm = \"hmac-sha256\"\nencoding = \"hex\"\n";
@@ -487,6 +486,92 @@ fn a_provider_files_mistakes_are_said_with_its_own_lines() {
         wrong.contains("…/acme.toml: vectors.*: at least one genuine request is needed"),
         "{wrong}"
     );
+}
+
+/// A folder with a provider file of its own, and a source of that provider.
+struct OwnProvider(tempfile::TempDir);
+
+impl OwnProvider {
+    const SOURCE: &str =
+        "[sources.a]\nprovider = \"acme\"\nsecrets = [{ env = \"GITHUB_SECRET\" }]\n";
+
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["data", "providers"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        let own = Self(folder);
+        own.says(&Self::good());
+        own
+    }
+
+    fn good() -> String {
+        include_str!("../../core/providers/custom.toml").replacen("\"custom\"", "\"acme\"", 1)
+    }
+
+    /// A file that asks for more than it did.
+    fn asking() -> String {
+        let asked = "[[params]]\nname = \"account\"\nabout = \"who\"\nrequired = true\n";
+        format!("{}\n{asked}", Self::good())
+    }
+
+    fn says(&self, text: &str) {
+        fs::write(self.0.path().join("providers/acme.toml"), text).unwrap();
+    }
+
+    fn read(&self, text: &str) -> Result<Config, ConfigErrors> {
+        let read = from_text("weir.toml", text, self.0.path(), &variable, false);
+        read.map(|(config, _)| config)
+    }
+
+    /// Reads as a hub does that goes on with what it has read.
+    fn adopt(&self, text: &str) -> Config {
+        let config = self.read(text).unwrap();
+        keep_last_good(&config.data_dir, &config.providers).unwrap();
+        config
+    }
+
+    /// What is wrong with the file, where its last good version is used.
+    fn stands_in(&self, text: &str) -> String {
+        let config = self.adopt(text);
+        let file = &config.providers[0];
+        assert_eq!(file.provider.as_deref(), Some("acme"));
+        assert_eq!(file.last_good.as_deref(), Some(&*Self::good()));
+        file.problems.iter().map(ToString::to_string).collect()
+    }
+}
+
+#[test]
+fn a_provider_file_that_is_wrong_or_gone_is_known_by_what_it_said_when_it_was_right() {
+    let own = OwnProvider::new();
+    assert!(own.adopt(OwnProvider::SOURCE).providers[0].problems.is_empty());
+    own.says("format = 1\nname = acme\n");
+    let said = own.stands_in(OwnProvider::SOURCE);
+    assert!(said.contains("providers/acme.toml:2: "), "{said}");
+    // Another mistake beside it is said as before, and that of the file too.
+    let said = own.read("[server]\nlisten = 3\n").unwrap_err().to_string();
+    assert!(said.contains("weir.toml:2: server.listen") && said.contains("acme.toml:2"), "{said}");
+    fs::remove_file(own.0.path().join("providers/acme.toml")).unwrap();
+    let said = own.stands_in(OwnProvider::SOURCE);
+    assert_eq!(said, "providers/acme.toml: is gone and needed: put it back, or take out a");
+    assert_eq!(own.adopt("").providers, [], "nobody needs it any more");
+    let said = own.read(OwnProvider::SOURCE).unwrap_err().to_string();
+    assert!(said.contains("no provider `acme`"), "{said}");
+}
+
+#[test]
+fn a_changed_provider_file_that_its_sources_do_not_go_with_is_held_back() {
+    let own = OwnProvider::new();
+    own.adopt(OwnProvider::SOURCE);
+    own.says(&OwnProvider::asking());
+    let said = own.stands_in(OwnProvider::SOURCE);
+    assert!(said.contains("acme.toml: does not fit what is configured: weir.toml:"), "{said}");
+    assert!(said.contains("sources.a.params.account: is missing"), "{said}");
+    let both = format!("{}params = {{ account = \"x\" }}\n", OwnProvider::SOURCE);
+    let config = own.adopt(&both);
+    assert_eq!((&config.providers[0].problems[..], config.sources["a"].params.len()), (&[][..], 1));
+    let said = own.read(OwnProvider::SOURCE).unwrap_err().to_string();
+    assert!(said.contains("params.account"), "it is the sources' turn now: {said}");
 }
 
 #[test]

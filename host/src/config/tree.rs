@@ -154,11 +154,6 @@ impl<'t> Section<'t> {
         self.report.problem(at, path, what);
     }
 
-    /// Notes a problem of another file that this section names.
-    pub(super) fn problem_elsewhere(&self, problem: Problem) {
-        self.report.problems.borrow_mut().push(problem);
-    }
-
     /// Notes a warning about a key.
     pub(super) fn warning(&self, key: &str, what: impl Display) {
         let base = key.split(['[', '.']).next().unwrap_or(key);

@@ -12,6 +12,7 @@ use weir_store::upkeep::LookOver;
 
 use super::exposition::Scraped;
 use super::metrics::Metrics;
+use crate::config::ProviderFile;
 use crate::shutdown::Drain;
 
 /// Why webhooks are not taken: the store takes no more writes.
@@ -28,6 +29,7 @@ pub struct Health {
     drain: Drain,
     routing_ready: AtomicBool,
     retention_stopped: Mutex<Option<String>>,
+    provider_files: Mutex<Vec<ProviderFile>>,
     started: Instant,
 }
 
@@ -40,6 +42,7 @@ impl Health {
             drain,
             routing_ready: AtomicBool::new(false),
             retention_stopped: Mutex::new(None),
+            provider_files: Mutex::default(),
             started: Instant::now(),
         })
     }
@@ -47,6 +50,11 @@ impl Health {
     /// Why nothing old is let go, or none if it is.
     pub fn set_retention(&self, stopped: Option<String>) {
         *self.retention_stopped.lock() = stopped;
+    }
+
+    /// What is made of the operator's own provider files.
+    pub fn set_provider_files(&self, files: Vec<ProviderFile>) {
+        *self.provider_files.lock() = files;
     }
 
     /// There is a routing table.
@@ -92,6 +100,7 @@ impl Health {
                 None => json!({ "status": "ok" }),
                 Some(reason) => json!({ "status": "stopped", "reason": reason }),
             },
+            "providers": provider_files(&self.provider_files.lock()),
         })
     }
 
@@ -134,6 +143,20 @@ impl Health {
         report["handlers"] = handlers;
         report
     }
+}
+
+/// Which of the operator's provider files are wrong, how, and whether their last good version serves on.
+fn provider_files(files: &[ProviderFile]) -> Value {
+    let is_wrong = |file: &&ProviderFile| !file.problems.is_empty();
+    let wrong = files.iter().filter(is_wrong).map(|file| {
+        let problems = file.problems.iter().map(ToString::to_string).collect::<Vec<_>>();
+        json!({
+            "file": file.file, "provider": file.provider.as_deref(), "problems": problems,
+            "serves_on": file.provider.is_some(),
+        })
+    });
+    let wrong: Vec<_> = wrong.collect();
+    json!({ "status": if wrong.is_empty() { "ok" } else { "load_failed" }, "files": wrong })
 }
 
 /// Whether the store is looked over whole, after a process that did not close it.

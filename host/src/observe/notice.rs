@@ -17,6 +17,8 @@ use weir_core::time::Timestamp;
 use weir_store::hold::Hold;
 use weir_store::hot::Claimed;
 
+use crate::config::Problem;
+
 /// Different things that wait to be taken; further ones are only counted.
 const WAITING_MAX: usize = 1_024;
 /// As much of a reason is told, in bytes.
@@ -47,6 +49,15 @@ pub enum Notice {
         /// Why.
         reason: Box<str>,
         /// Whether an older version serves on.
+        serves_on: bool,
+    },
+    /// A provider file of the operator's own cannot be used.
+    ProviderLoadFailed {
+        /// The provider that is known by it, else the file.
+        provider: Box<str>,
+        /// What is wrong.
+        problem: Problem,
+        /// Whether its last good version serves on.
         serves_on: bool,
     },
     /// Too many attempts of a handler fail.
@@ -148,6 +159,7 @@ impl Notice {
         match self {
             Self::DeadLetter { .. } => "dead_letter",
             Self::LoadFailed { .. } => "handler.load_failed",
+            Self::ProviderLoadFailed { .. } => "provider.load_failed",
             Self::HandlerFailing { .. } => "handler.failing",
             Self::HandlerHeld { .. } => "handler.held",
             Self::HandlerReleased { .. } => "handler.released",
@@ -160,7 +172,7 @@ impl Notice {
         }
     }
 
-    /// What it is about: `handler:orders`, `source:github`, `destination:ops`.
+    /// What it is about: `handler:orders`, `source:github`, `provider:acme`, `destination:ops`.
     #[must_use]
     pub fn subject(&self) -> String {
         match self {
@@ -171,6 +183,7 @@ impl Notice {
             | Self::HandlerReleased { handler, .. } => {
                 format!("handler:{handler}")
             }
+            Self::ProviderLoadFailed { provider, .. } => format!("provider:{provider}"),
             Self::SourceUnrouted { source }
             | Self::SourceRefusing { source, .. }
             | Self::SourceSilent { source, .. } => format!("source:{source}"),
@@ -192,6 +205,10 @@ impl Notice {
             Self::LoadFailed { reason, serves_on, .. } => {
                 json!({ "reason": reason, "serves_on": serves_on })
             }
+            Self::ProviderLoadFailed { problem, serves_on, .. } => json!({
+                "file": problem.file, "line": problem.line, "reason": cut(&problem.to_string()),
+                "serves_on": serves_on,
+            }),
             Self::HandlerFailing { attempts, window, .. } => json!({
                 "failed": attempts.bad, "attempts": attempts.total(), "seconds": seconds(window),
             }),

@@ -29,6 +29,13 @@ async fn until_answered(hub: &RunningHub, id: &str, status: u16) {
     .await;
 }
 
+async fn until_logged(hub: &RunningHub, parts: &[&str]) {
+    until(&format!("a line with {parts:?}"), async || {
+        hub.log.having(parts).first().map(|_| ()).ok_or_else(|| hub.log.all())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_that_is_mended_is_in_force_without_a_restart() {
     let hub = TestHub::new().source("github", "github", "not the one").start().await;
@@ -100,11 +107,7 @@ async fn a_provider_file_of_ones_own_is_used_and_its_last_good_version_kept() {
     .await;
 
     write(&hub, "providers/acme.toml", &acme().replace("hmac-sha256", "hmac-sha3"));
-    until("the mistake to be said with its file and line", async || {
-        let said = hub.log.having(&["configuration is wrong", "providers/acme.toml:"]);
-        said.first().map(|_| ()).ok_or_else(|| hub.log.all())
-    })
-    .await;
+    until_logged(&hub, &["provider file cannot be used", "providers/acme.toml:"]).await;
     assert_eq!(post("x-acme-signature", "b").await.status, 200, "the last good one serves");
 
     write(&hub, "providers/acme.toml", &acme().replace("X-Acme-Signature", "X-Acme-Sig"));
@@ -116,6 +119,60 @@ async fn a_provider_file_of_ones_own_is_used_and_its_last_good_version_kept() {
     assert_eq!(post("x-acme-signature", "d").await.status, 401);
     let listed = told(&hub.cli(&["providers", "list"]));
     assert!(listed.contains("acme") && listed.contains("stripe"), "{listed}");
+}
+
+/// A request that only the provider of [`acme`] takes.
+async fn post_acme(hub: &RunningHub, id: &str) -> u16 {
+    let signature = github_signature(b"{}");
+    let headers = [
+        ("x-github-event", "push"),
+        ("x-github-delivery", id),
+        ("x-acme-signature", signature.as_str()),
+    ];
+    hub.post("acme", &headers, b"{}").await.status.as_u16()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_provider_file_holds_nothing_else_up_and_its_last_good_version_outlives_a_crash() {
+    let hub = TestHub::new()
+        .source("github", "github", "not the one")
+        .config("[sources.acme]\nprovider = \"acme\"\nsecrets = [{ file = \"acme.secret\" }]")
+        .file("acme.secret", crate::hub::SECRET);
+    std::fs::create_dir(hub.folder.path().join("providers")).unwrap();
+    let hub = hub.file("providers/acme.toml", acme()).start().await;
+    assert_eq!(post_acme(&hub, "a").await, 200);
+    write(&hub, "providers/acme.toml", "format = 1\nname = acme\n");
+    let told = until("an alert", async || {
+        let found = hub.api("/api/v1/events?source=weir&type=provider.load_failed").await;
+        let found = found["items"].as_array().unwrap();
+        found.first().cloned().ok_or_else(|| hub.log.all())
+    })
+    .await;
+    let uri = format!("/api/v1/events/{}/body", told["id"].as_str().unwrap());
+    let alert = hub.api(&uri).await;
+    assert_eq!((&alert["subject"], &alert["line"]), (&"provider:acme".into(), &2.into()), "{alert}");
+    assert_eq!(alert["serves_on"], true, "{alert}");
+    let file = hub.api("/health").await["providers"]["files"][0].take();
+    assert_eq!((&file["file"], &file["serves_on"]), (&"providers/acme.toml".into(), &true.into()));
+
+    write(&hub, "github.secret", crate::hub::SECRET);
+    until_answered(&hub, "a", 200).await;
+    assert_eq!(hub.log.having(&["provider file cannot be used"]).len(), 1, "said once");
+    let hub = hub.kill_and_restart().await;
+    assert_eq!(post_acme(&hub, "b").await, 200);
+    let listed = hub.cli(&["providers", "list"]);
+    let said = String::from_utf8_lossy(&listed.stderr).into_owned();
+    assert!(said.contains("providers/acme.toml:2: ") && said.contains("acme is known by"), "{said}");
+    assert_eq!(hub.cli(&["check"]).status.code(), Some(2));
+
+    std::fs::remove_file(hub.folder.path().join("providers/acme.toml")).unwrap();
+    until_logged(&hub, &["provider file cannot be used", "is gone and needed"]).await;
+    let hub = hub.kill_and_restart().await;
+    assert_eq!(post_acme(&hub, "c").await, 200);
+    write(&hub, "providers/acme.toml", &acme());
+    until_logged(&hub, &["nothing is wrong with this provider file any more"]).await;
+    assert_eq!(hub.api("/health").await["providers"]["status"], "ok");
+    assert_eq!(post_acme(&hub, "d").await, 200);
 }
 
 #[test]

@@ -119,12 +119,16 @@ impl Catalog {
     /// GitHub's place could let anyone in.
     pub fn add(&mut self, text: &str) -> Result<Arc<Provider>, ProviderError> {
         let provider = Arc::new(Provider::load(text)?);
-        if self.providers.contains_key(&provider.name) {
-            let message = format!("there is a provider {:?} already", provider.name);
-            return Err(ProviderError::Invalid(vec![Problem { path: "name".into(), message }]));
+        if self.insert(&provider) { Ok(provider) } else { Err(taken(&provider.name)) }
+    }
+
+    /// Adds a provider, unless there is one of its name.
+    pub(super) fn insert(&mut self, provider: &Arc<Provider>) -> bool {
+        let is_new = !self.providers.contains_key(&provider.name);
+        if is_new {
+            self.providers.insert(Arc::clone(&provider.name), Arc::clone(provider));
         }
-        self.providers.insert(Arc::clone(&provider.name), Arc::clone(&provider));
-        Ok(provider)
+        is_new
     }
 
     /// The text of a file compiled in: a start for one of your own.
@@ -143,4 +147,10 @@ impl Catalog {
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Provider>> {
         self.providers.values()
     }
+}
+
+/// Why a file is not used whose provider's name another has.
+pub(super) fn taken(name: &str) -> ProviderError {
+    let message = format!("there is a provider {name:?} already");
+    ProviderError::Invalid(vec![Problem { path: "name".into(), message }])
 }

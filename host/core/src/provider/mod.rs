@@ -9,6 +9,7 @@ mod compile;
 mod compile_scheme;
 mod methods;
 mod overrides;
+mod own;
 mod shape;
 mod source;
 mod table;
@@ -29,6 +30,7 @@ use crate::verify::{NamedSecret, Params, Scheme, SchemePolicy, SecretError, Veri
 pub use catalog::Catalog;
 pub use methods::{InvalidMethods, Methods};
 pub use overrides::ProviderOverrides;
+pub use own::{Known, OwnFile};
 pub use shape::Shape;
 pub use source::{HeaderPattern, InvalidSource, Source};
 pub(crate) use source::{first_key_besides, into_bytes, xml_text};
