@@ -37,6 +37,7 @@ use crate::reload::Reload;
 use crate::routes::Routes;
 use crate::seal::Seal;
 use crate::shutdown::Drain;
+use crate::sources::Sources;
 use crate::tasks::{OnFailure, Tasks};
 use crate::tls::{HTTP_1, HTTP_2_OR_1, Protocols, Tls};
 use crate::upkeep::Upkeep;
@@ -164,10 +165,12 @@ impl Hub {
         let last_good = invoker::restore(&*store, &config).await?;
         let first_start = last_good.is_empty();
         let routes = Arc::new(Routes::build(store.clone(), &config, last_good).await?);
+        let sources = Sources::new(config.sources.clone());
 
         let certificates = Certificates { tasks: &tasks, on: &threads.work, drain: &drain };
         let invoker = Invoker::new(InvokerParts {
             config: config.clone(),
+            sources: sources.clone(),
             store: store.clone(),
             engine: engine(&config)?,
             routes: routes.clone(),
@@ -217,7 +220,7 @@ impl Hub {
         let unstored = direct(&config, hops, &clock)?;
         let alerts = Alerts::new(AlertsParts {
             settings: config.alerts.clone(),
-            sources: config.sources.iter().map(|(n, s)| (n.clone(), s.max_silence)).collect(),
+            sources: sources.clone(),
             store: store.clone(),
             routes: routes.clone(),
             notices: notices.clone(),
@@ -236,7 +239,7 @@ impl Hub {
             handlers: telling(&handlers, InvokerHandle::handlers),
             destinations: telling(&egress.handle(), EgressHandle::destinations),
             inbox: telling(&inbox, Inbox::messages),
-            routes,
+            routes: routes.clone(),
             ways_out: config.destinations.keys().cloned().collect(),
             ingress: ingress.clone(),
             clock,
@@ -244,6 +247,8 @@ impl Hub {
         });
         let reload = Reload {
             config: config.clone(),
+            sources,
+            routes,
             ingress: ingress.clone(),
             provider_files: ProviderFiles::new(config.data_dir.clone(), health.clone(), notices),
             metrics,

@@ -34,6 +34,7 @@ pub mod missing;
 mod provider_files;
 mod reload;
 pub mod serve;
+pub mod sources;
 pub mod upkeep;
 
 // The base: the only places that spawn, stop and ask the time, and what all that listens needs.

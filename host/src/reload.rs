@@ -11,12 +11,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
+use weir_store::StoreError;
 
 use crate::config::{self, Config, ConfigErrors, Loaded};
 use crate::ingress::Ingress;
 use crate::observe::metrics::Metrics;
 use crate::provider_files::ProviderFiles;
+use crate::routes::Routes;
 use crate::shutdown::Drain;
+use crate::sources::Sources;
 
 /// How often files are looked at. What has changed is read once it has stayed the same for one more look.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -28,6 +31,8 @@ const TRY_EVERY: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Reload {
     pub(crate) config: Arc<Config>,
+    pub(crate) sources: Sources,
+    pub(crate) routes: Arc<Routes>,
     pub(crate) ingress: Arc<Ingress>,
     pub(crate) provider_files: ProviderFiles,
     pub(crate) metrics: Metrics,
@@ -67,7 +72,6 @@ impl Reload {
             read = found;
             match loaded {
                 Ok(loaded) => {
-                    wrong = None;
                     let files = loaded.config.origin.as_ref().map(|origin| &origin.files);
                     // What was read may have changed since it was looked at; that is then found at the next look.
                     let newer = signs(files.into_iter().flatten());
@@ -76,30 +80,22 @@ impl Reload {
                         .map(|(f, s)| (f.clone(), *read.get(&f).unwrap_or(&s)))
                         .collect();
                     last.clone_from(&read);
-                    self.adopt(loaded).await;
+                    let adopted = self.adopt(loaded).await;
+                    wrong = adopted.err().map(|error| self.not_yet(&error, wrong.as_ref()));
                 }
                 Err(errors) => wrong = Some(self.keep(&errors, wrong.as_ref())),
             }
         }
     }
 
-    async fn adopt(&mut self, Loaded { mut config, warnings, .. }: Loaded) {
+    /// Puts a configuration's sources in force, if the store takes note of who answers for them.
+    async fn adopt(&mut self, Loaded { config, warnings, .. }: Loaded) -> Result<(), StoreError> {
+        self.routes.set_responders(&config.sources).await?;
         for warning in warnings {
             tracing::warn!(%warning, "configuration");
         }
         let rest = |config: &Config| config.origin.as_ref().map(|origin| origin.rest.clone());
-        let mut later = rest(&config) != rest(&self.config);
-        for (name, source) in &mut config.sources {
-            let before = self.config.sources.get(name).and_then(|s| s.responder.clone());
-            if source.responder != before
-                && let Some(source) = Arc::get_mut(source)
-            {
-                // Who answers is known to more than ingress.
-                source.responder = before;
-                later = true;
-            }
-        }
-        if later {
+        if rest(&config) != rest(&self.config) {
             tracing::warn!(
                 "the configuration has changed in more than its sources; the rest takes effect at the next start"
             );
@@ -107,8 +103,12 @@ impl Reload {
         let sources = config.sources.len();
         tracing::info!(sources, "configuration read again, its sources are in force");
         self.metrics.config_reloaded("accepted");
-        self.ingress.adopt(config.sources);
+        let gone = |name: &str| !config.sources.contains_key(name);
+        self.sources.replace(config.sources.clone());
+        self.ingress.adopt(config.sources.clone());
+        self.metrics.forget_sources(gone);
         self.provider_files.adopt(config.providers).await;
+        Ok(())
     }
 
     fn keep(&self, errors: &ConfigErrors, before: Option<&Wrong>) -> Wrong {
@@ -121,9 +121,17 @@ impl Reload {
         }
         Wrong { said, at: Instant::now() }
     }
+
+    fn not_yet(&self, error: &StoreError, before: Option<&Wrong>) -> Wrong {
+        let said = error.to_string();
+        if before.is_none_or(|before| before.said != said) {
+            tracing::error!(%error, "the sources stay as they were until the store takes note of the change");
+        }
+        Wrong { said, at: Instant::now() }
+    }
 }
 
-/// A configuration that is wrong: what was said of it, and when it was last tried.
+/// A configuration that is not in force: what was said of it, and when it was last tried.
 struct Wrong {
     said: String,
     at: Instant,

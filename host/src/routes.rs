@@ -15,6 +15,7 @@ use weir_store::hot::{NewDelivery, Routed};
 use weir_store::{Store, StoreError};
 
 use crate::config::{Config, Route, Source};
+use crate::sources;
 
 /// The routing table in force.
 #[derive(Debug)]
@@ -24,9 +25,10 @@ pub struct Routes {
     store: Arc<dyn Store>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Parts {
     routes: Vec<Subscription>,
+    responders: Vec<Subscription>,
     handlers: BTreeMap<HandlerName, Vec<Pattern>>,
 }
 
@@ -41,9 +43,8 @@ impl Routes {
             target: Target::Destination(route.to.clone()),
             patterns: route.on.clone(),
         };
-        let responders = config.sources.values().filter_map(|source| to_responder(source));
-        let routes = responders.chain(config.routes.iter().map(to_destination)).collect();
-        let parts = Parts { routes, handlers };
+        let routes = config.routes.iter().map(to_destination).collect();
+        let parts = Parts { routes, responders: to_responders(&config.sources), handlers };
         let table = parts.table();
         store.keep_table(&table).await?;
         Ok(Self { current: ArcSwap::from_pointee(table), parts: Mutex::new(parts), store })
@@ -61,25 +62,38 @@ impl Routes {
         handler: &HandlerName,
         patterns: Option<Vec<Pattern>>,
     ) -> Result<bool, StoreError> {
-        let mut parts = self.parts.lock().await;
-        let before = match patterns {
-            Some(patterns) => parts.handlers.insert(handler.clone(), patterns),
-            None => parts.handlers.remove(handler),
-        };
-        let table = parts.table();
-        if table.hash() == self.current.load().hash() {
-            return Ok(false);
-        }
-        if let Err(error) = self.store.keep_table(&table).await {
-            match before {
+        self.change(|parts| {
+            match patterns {
                 Some(patterns) => parts.handlers.insert(handler.clone(), patterns),
                 None => parts.handlers.remove(handler),
             };
-            return Err(error);
-        }
-        self.current.store(Arc::new(table));
-        Ok(true)
+        })
+        .await
     }
+
+    /// Changes who answers for sources. Returns whether the table changed.
+    pub async fn set_responders(&self, sources: &sources::ByName) -> Result<bool, StoreError> {
+        self.change(|parts| parts.responders = to_responders(sources)).await
+    }
+
+    /// Nothing is changed where the store does not keep the new table, for events could not refer to it.
+    async fn change(&self, change: impl FnOnce(&mut Parts)) -> Result<bool, StoreError> {
+        let mut parts = self.parts.lock().await;
+        let mut changed = parts.clone();
+        change(&mut changed);
+        let table = changed.table();
+        let is_new = table.hash() != self.current.load().hash();
+        if is_new {
+            self.store.keep_table(&table).await?;
+            self.current.store(Arc::new(table));
+        }
+        *parts = changed;
+        Ok(is_new)
+    }
+}
+
+fn to_responders(sources: &sources::ByName) -> Vec<Subscription> {
+    sources.values().filter_map(|source| to_responder(source)).collect()
 }
 
 /// Whoever answers for a source gets all that comes in there, whatever it asks for itself and also while it is missing.
@@ -110,6 +124,7 @@ impl Parts {
             target: Target::Handler(name.clone()),
             patterns: patterns.clone(),
         });
-        RouteTable::new(handlers.chain(self.routes.iter().cloned()))
+        let configured = self.responders.iter().chain(&self.routes).cloned();
+        RouteTable::new(handlers.chain(configured))
     }
 }

@@ -31,6 +31,7 @@ use crate::observe::metrics::Metrics;
 use crate::observe::notice::Notices;
 use crate::routes::Routes;
 use crate::shutdown::Drain;
+use crate::sources::Sources;
 use crate::tasks::{OnFailure, Tasks};
 
 /// Far longer than anything here takes: a test that gets there has failed.
@@ -95,6 +96,7 @@ impl Place {
         let notices = Notices::new();
         let invoker = Invoker::new(InvokerParts {
             config: Arc::clone(&config),
+            sources: Sources::new(config.sources.clone()),
             store: Arc::clone(&store),
             engine: Engine::new(options).unwrap(),
             routes: Arc::clone(&routes),

@@ -48,6 +48,7 @@ use crate::observe::metrics::Metrics;
 use crate::observe::notice::Notices;
 use crate::routes::Routes;
 use crate::shutdown::Drain;
+use crate::sources::Sources;
 use crate::tasks::{OnFailure, Tasks};
 use awaited::Awaited;
 use reload::{COMPILERS, Reloader};
@@ -61,6 +62,8 @@ use versions::{Handler, Versions};
 pub struct InvokerParts {
     /// The configuration: the plugins folder, and what the operator says about handlers.
     pub config: Arc<Config>,
+    /// The sources in force, some of which name who answers for them.
+    pub sources: Sources,
     /// Where deliveries wait, and versions are kept.
     pub store: Arc<dyn Store>,
     /// What runs modules.
@@ -133,7 +136,7 @@ impl Invoker {
     /// Puts the parts together; nothing is loaded and nothing runs yet.
     #[must_use]
     pub fn new(parts: InvokerParts) -> Self {
-        let InvokerParts { config, store, engine, routes, clock, metrics, .. } = parts;
+        let InvokerParts { config, sources, store, engine, routes, clock, metrics, .. } = parts;
         let (notices, drain, tasks, guests) =
             (parts.notices, parts.drain, parts.tasks, parts.guests);
         let freed = Arc::new(Notify::new());
@@ -142,7 +145,7 @@ impl Invoker {
         let versions = Versions::new(Arc::clone(&store), metrics.clone(), Arc::clone(&keeper));
         let versions = Arc::new(versions);
         let (slots, places) = (config.runs.slots, config.runs.places());
-        let answering = Answering::new(&config);
+        let answering = Answering::new(sources, config.responders.keep);
         let reloader = Reloader {
             config,
             store: Arc::clone(&store),

@@ -3,7 +3,6 @@
 //!
 //! What may not live here: what a sender is told when nobody says anything, which is ingress's to know.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use super::awaited::{Awaited, Expectation, Part};
 use super::run::{Batch, Runner};
 use super::versions::Desk;
 use crate::claims::Held;
-use crate::config::Config;
+use crate::sources::Sources;
 use crate::tasks::{OnFailure, Tasks};
 
 /// The headers that a reply may have beside its content type. The list is short because an answer goes through proxies,
@@ -28,22 +27,29 @@ pub(crate) const REPLY_HEADERS: [&str; 6] =
 /// Which handler answers for which source, and for how long its answers are kept.
 #[derive(Debug)]
 pub(crate) struct Answering {
-    handlers: BTreeMap<SourceName, HandlerName>,
+    sources: Sources,
     keep: Duration,
 }
 
 impl Answering {
-    pub(crate) fn new(config: &Config) -> Self {
-        let of = |source: &crate::config::Source| {
-            Some((source.name.clone(), source.responder.as_ref()?.handler.clone()))
-        };
-        let handlers = config.sources.values().filter_map(|source| of(source)).collect();
-        Self { handlers, keep: config.responders.keep }
+    pub(crate) fn new(sources: Sources, keep: Duration) -> Self {
+        Self { sources, keep }
     }
 
-    /// For how long the reply of this handler to an event of this source is kept; none if it is not the one to reply.
-    pub(crate) fn keeps(&self, source: &SourceName, handler: &HandlerName) -> Option<Duration> {
-        (self.handlers.get(source) == Some(handler)).then_some(self.keep)
+    /// For how long the reply of this handler to an event of this source is kept; none if it is not the one to reply. One
+    /// that is awaited is kept, whoever is to reply by now.
+    pub(crate) fn keeps(
+        &self,
+        source: &SourceName,
+        handler: &HandlerName,
+        is_awaited: bool,
+    ) -> Option<Duration> {
+        let is_to_reply = || {
+            let sources = self.sources.current();
+            let responder = sources.get(source).and_then(|source| source.responder.as_ref());
+            responder.is_some_and(|responder| responder.handler == *handler)
+        };
+        (is_awaited || is_to_reply()).then_some(self.keep)
     }
 }
 

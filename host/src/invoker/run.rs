@@ -110,7 +110,7 @@ impl Runner {
         let mut open: Vec<&Claimed> = claims.iter().collect();
         let mut running = Some(running);
         for _ in 0..CONFLICTS_IN_COMPANY {
-            let ended = self.run_all(desk, &open, &mut probe).await;
+            let ended = self.run_all(desk, &open, part.is_some(), &mut probe).await;
             // The next batch may begin while this one is being settled.
             running.take();
             open = self.settle(desk, ended, part).await;
@@ -123,7 +123,7 @@ impl Runner {
             let _alone = desk.company.write().await;
             let mut open = vec![claim];
             for _ in 0..CONFLICTS_ALONE {
-                let ended = self.run_all(desk, &open, &mut probe).await;
+                let ended = self.run_all(desk, &open, part.is_some(), &mut probe).await;
                 open = self.settle(desk, ended, part).await;
                 if open.is_empty() {
                     break;
@@ -137,6 +137,7 @@ impl Runner {
         &self,
         desk: &Desk,
         claims: &[&'a Claimed],
+        is_awaited: bool,
         probe: &mut Option<Leave>,
     ) -> Vec<Ended<'a>> {
         let mut ended = Vec::with_capacity(claims.len());
@@ -149,7 +150,7 @@ impl Runner {
                 Ok(begun) => {
                     let leave = probe.take().or_else(|| desk.gate.enter());
                     let Some(leave) = leave else { break };
-                    ended.push(self.run(desk, claim, serving, leave).await);
+                    ended.push(self.run(desk, claim, is_awaited, serving, leave).await);
                     drop(begun);
                 }
                 Err(error) => claims::gave_up_running(&desk.target, &error, &self.drain).await,
@@ -176,6 +177,7 @@ impl Runner {
         &self,
         desk: &Desk,
         claim: &'a Claimed,
+        is_awaited: bool,
         serving: Arc<Serving>,
         leave: Leave,
     ) -> Ended<'a> {
@@ -212,7 +214,7 @@ impl Runner {
             started_at,
             policy: &settings.retry,
             routes: &self.routes.current(),
-            keeps_reply: self.answering.keeps(&claim.event.source, &desk.name),
+            keeps_reply: self.answering.keeps(&claim.event.source, &desk.name, is_awaited),
         };
         let settlement = decide::decide(facts, report, &mut StdRng::from_seed(seed));
         Ended { claim, serving, settlement }

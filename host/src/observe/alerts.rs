@@ -3,7 +3,7 @@
 //! Nothing waits for this: it looks now and then at what others posted and counted, off the path of every event. What
 //! may not live here: deciding what is too much ([`super::judge`], and `alert` in the core).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,7 @@ use crate::config::Alerts as Settings;
 use crate::egress::Direct;
 use crate::routes::{self, Routes};
 use crate::shutdown::Drain;
+use crate::sources::{ByName, Sources};
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(1);
@@ -46,8 +47,8 @@ const SCHEME: &str = "weir";
 pub struct AlertsParts {
     /// What is too much, and how much is told.
     pub settings: Arc<Settings>,
-    /// The sources that are configured, with how long each may be silent.
-    pub sources: BTreeMap<SourceName, Option<Duration>>,
+    /// The sources in force.
+    pub sources: Sources,
     /// Where they are stored.
     pub store: Arc<dyn Store>,
     /// Who gets them, and who gets what the sources send.
@@ -72,8 +73,8 @@ pub struct Alerts {
     judge: Judge,
     collapse: Collapse<(&'static str, String), Notice>,
     budget: Budget,
-    /// The routes that were looked at last.
-    table: Option<Arc<RouteTable>>,
+    /// The routes that were looked at last, and the sources.
+    table: Option<(Arc<RouteTable>, Arc<ByName>)>,
     /// To be stored.
     waiting: VecDeque<Alert>,
     /// Dropped since it was logged, and when that was.
@@ -151,9 +152,11 @@ impl Alerts {
         let now = self.started.elapsed();
         let (mut happened, missed) = self.parts.notices.take();
         self.drop_alerts(missed);
-        let counted = self.counted();
+        let sources = self.parts.sources.current();
+        self.judge.forget(|name| !sources.contains_key(name));
+        let counted = self.counted(&sources);
         happened.extend(self.judge.look(&counted, now).into_iter().map(|notice| (1, notice)));
-        let unrouted = self.routes_changed().await;
+        let unrouted = self.routes_changed(&sources).await;
         happened.extend(unrouted.into_iter().map(|notice| (1, notice)));
         let mut due = self.collapse.due(now);
         for (count, notice) in happened {
@@ -245,7 +248,7 @@ impl Alerts {
         }
     }
 
-    fn counted(&self) -> Counted {
+    fn counted(&self, sources: &ByName) -> Counted {
         let metrics = &self.parts.metrics;
         let handler = |(name, of): (Box<str>, Arc<super::metrics::TargetMetrics>)| {
             let Ok(Target::Handler(name)) = name.parse() else { return None };
@@ -253,17 +256,17 @@ impl Alerts {
             Some((name, Tally { good, bad }))
         };
         let source = |(name, of): (Box<str>, Arc<super::metrics::SourceMetrics>)| {
-            let name = SourceName::configured(&name).ok()?;
+            let (name, source) = sources.get_key_value(&*name)?;
             let (good, bad) = of.answers();
             let (stored, unrouted) = (of.stored.get(), of.unrouted.get());
             let counted = OfSource {
                 requests: Tally { good, bad },
                 refused: of.refused_by_code(),
                 events: Tally { good: stored.saturating_sub(unrouted), bad: unrouted },
-                silent_for: of.silent_for().unwrap_or_else(|| metrics.uptime()),
-                max_silence: self.parts.sources.get(&name).copied().flatten(),
+                silent_for: of.silent_for().unwrap_or_else(|| of.age()),
+                max_silence: source.max_silence,
             };
-            Some((name, counted))
+            Some((name.clone(), counted))
         };
         Counted {
             handlers: metrics.targets().into_iter().filter_map(handler).collect(),
@@ -271,17 +274,22 @@ impl Alerts {
         }
     }
 
-    /// Looks at the sources whose ways have changed since the last look; at all of them at first.
-    async fn routes_changed(&mut self) -> Vec<Notice> {
+    /// Looks at the sources that are new, or whose ways have changed since the last look; at all of them at first.
+    async fn routes_changed(&mut self, sources: &Arc<ByName>) -> Vec<Notice> {
         let table = self.parts.routes.current();
-        let before = self.table.replace(Arc::clone(&table));
-        if before.as_ref().is_some_and(|before| before.hash() == table.hash()) {
+        let before = self.table.replace((Arc::clone(&table), Arc::clone(sources)));
+        let nothing_changed = |(routes, known): &(Arc<RouteTable>, Arc<ByName>)| {
+            routes.hash() == table.hash() && Arc::ptr_eq(known, sources)
+        };
+        if before.as_ref().is_some_and(nothing_changed) {
             return Vec::new();
         }
         let mut notices = Vec::new();
-        for source in self.parts.sources.keys() {
-            let same = |before: &Arc<RouteTable>| before.reaching(source) == table.reaching(source);
-            if before.as_ref().is_some_and(same) {
+        for source in sources.keys() {
+            let is_as_it_was = before.as_ref().is_some_and(|(routes, known)| {
+                known.contains_key(source) && routes.reaching(source) == table.reaching(source)
+            });
+            if is_as_it_was {
                 continue;
             }
             match self.ways_of(source, &table).await {

@@ -66,6 +66,11 @@ impl Judge {
         Self { rules, handlers: BTreeMap::new(), sources: BTreeMap::new() }
     }
 
+    /// Remembers nothing of these sources any more.
+    pub(super) fn forget(&mut self, gone: impl Fn(&SourceName) -> bool) {
+        self.sources.retain(|name, _| !gone(name));
+    }
+
     /// Looks at what came since the last look.
     pub(super) fn look(&mut self, counted: &Counted, now: Duration) -> Vec<Notice> {
         let Rules { failing, refusing } = self.rules;

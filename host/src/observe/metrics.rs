@@ -69,8 +69,7 @@ impl Metrics {
     /// The handle of a configured source. Fetch it once and keep it.
     #[must_use]
     pub fn source(&self, name: &SourceName) -> Arc<SourceMetrics> {
-        let started = self.0.started;
-        handle(&self.0.sources, name.as_str(), || SourceMetrics::new(started))
+        handle(&self.0.sources, name.as_str(), SourceMetrics::new)
     }
 
     /// The handle of a target. Fetch it once and keep it.
@@ -146,6 +145,11 @@ impl Metrics {
         all(&self.0.targets)
     }
 
+    /// Counts nothing of these sources any more. Whoever has the handle of one goes on counting for nobody.
+    pub fn forget_sources(&self, gone: impl Fn(&str) -> bool) {
+        self.0.sources.write().retain(|name, _| &**name == OTHER || !gone(name));
+    }
+
     /// What was refused before a source was known.
     #[must_use]
     pub fn refusals(&self) -> &ByCode {
@@ -202,7 +206,7 @@ fn all<T>(of: &RwLock<BTreeMap<Box<str>, Arc<T>>>) -> Vec<(Box<str>, Arc<T>)> {
 /// What is counted of one source.
 #[derive(Debug)]
 pub struct SourceMetrics {
-    process_started: Instant,
+    since: Instant,
     pub(super) answers: ByCode,
     pub(super) taken: Durations,
     pub(super) refused: Durations,
@@ -212,14 +216,14 @@ pub struct SourceMetrics {
     pub(super) unrouted: Counter,
     pub(super) quarantined: ByCode,
     pub(super) replies: ByCode,
-    /// Milliseconds between the start of the process and the last request taken, plus one; 0 for never.
+    /// Milliseconds between its first moment and the last request taken, plus one; 0 for never.
     last_taken: AtomicU64,
 }
 
 impl SourceMetrics {
-    fn new(process_started: Instant) -> Self {
+    fn new() -> Self {
         Self {
-            process_started,
+            since: Instant::now(),
             answers: ByCode::default(),
             taken: Durations::default(),
             refused: Durations::default(),
@@ -238,7 +242,7 @@ impl SourceMetrics {
         self.answers.inc(code);
         if TAKEN.contains(&code) {
             self.taken.observe(took);
-            self.last_taken.store(self.since_start() + 1, Relaxed);
+            self.last_taken.store(self.age_ms() + 1, Relaxed);
         } else {
             self.refused.observe(took);
         }
@@ -275,14 +279,14 @@ impl SourceMetrics {
         self.replies.inc(result);
     }
 
-    /// Requests taken and requests refused, since the process started.
+    /// Requests taken and requests refused, since the source is there.
     #[must_use]
     pub fn answers(&self) -> (u64, u64) {
         let taken = |code: &str| TAKEN.contains(&code);
         (self.answers.total(taken), self.answers.total(|code| !taken(code)))
     }
 
-    /// Requests refused, by code, since the process started.
+    /// Requests refused, by code, since the source is there.
     #[must_use]
     pub fn refused_by_code(&self) -> Vec<(&'static str, u64)> {
         self.answers.each().filter(|(code, _)| !TAKEN.contains(code)).collect()
@@ -292,11 +296,17 @@ impl SourceMetrics {
     #[must_use]
     pub fn silent_for(&self) -> Option<Duration> {
         let at = self.last_taken.load(Relaxed).checked_sub(1)?;
-        Some(Duration::from_millis(self.since_start().saturating_sub(at)))
+        Some(Duration::from_millis(self.age_ms().saturating_sub(at)))
     }
 
-    fn since_start(&self) -> u64 {
-        weir_core::time::millis(self.process_started.elapsed())
+    /// How long it is counted already: as long as the source is there, in this process.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    fn age_ms(&self) -> u64 {
+        weir_core::time::millis(self.age())
     }
 }
 

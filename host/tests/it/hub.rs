@@ -268,6 +268,51 @@ impl RunningHub {
         self.process.id()
     }
 
+    /// Puts a file into its folder, as an editor does.
+    pub(crate) fn write(&self, name: &str, content: &str) {
+        let path = self.folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let beside = path.with_extension("new");
+        std::fs::write(&beside, content).unwrap();
+        std::fs::rename(beside, path).unwrap();
+    }
+
+    /// Its configuration as the file has it.
+    pub(crate) fn configured(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("weir.toml")).unwrap()
+    }
+
+    /// The lines of `/metrics` that hold all of these.
+    pub(crate) async fn metric_lines(&self, parts: &[&str]) -> Vec<String> {
+        let uri = format!("http://{}/metrics", self.admin);
+        let (_, page) = self.send(Request::builder().uri(uri).body(Full::default()).unwrap()).await;
+        let page = String::from_utf8(page.into()).unwrap();
+        let lines = page.lines().filter(|line| parts.iter().all(|part| line.contains(part)));
+        lines.map(str::to_owned).collect()
+    }
+
+    /// The alerts of a type about a subject that the hub has stored.
+    pub(crate) async fn alerts(&self, kind: &str, subject: &str) -> Vec<Value> {
+        let page = self.api(&format!("/api/v1/events?source=weir&type={kind}")).await;
+        let mut found = Vec::new();
+        for event in page["items"].as_array().unwrap() {
+            let id = event["id"].as_str().unwrap();
+            let alert = self.api(&format!("/api/v1/events/{id}/body")).await;
+            if alert["subject"] == subject {
+                found.push(alert);
+            }
+        }
+        found
+    }
+
+    /// Waits until an alert of a type about a subject is stored; it then.
+    pub(crate) async fn until_alert(&self, kind: &str, subject: &str) -> Value {
+        until(&format!("an alert {kind} about {subject}"), async || {
+            self.alerts(kind, subject).await.pop().ok_or_else(|| self.log.all())
+        })
+        .await
+    }
+
     /// Puts a handler into the watched folder, as a person would who copies a file and then renames it.
     pub(crate) fn put_handler(&self, name: &str, module: impl AsRef<Path>) {
         let plugins = self.folder.path().join("plugins");
@@ -361,11 +406,9 @@ impl RunningHub {
 
     /// The values of a metric, one for each of its labels that has been met.
     pub(crate) async fn series(&self, name: &str) -> Vec<f64> {
-        let uri = format!("http://{}/metrics", self.admin);
-        let (_, page) = self.send(Request::builder().uri(uri).body(Full::default()).unwrap()).await;
-        let page = String::from_utf8(page.into()).unwrap();
-        let of_metric = |line: &&str| line.split(['{', ' ']).next() == Some(name);
-        let values = page.lines().filter(of_metric).filter_map(|line| line.rsplit(' ').next());
+        let lines = self.metric_lines(&[name]).await;
+        let of_metric = |line: &&String| line.split(['{', ' ']).next() == Some(name);
+        let values = lines.iter().filter(of_metric).filter_map(|line| line.rsplit(' ').next());
         values.map(|value| value.parse::<f64>().unwrap()).collect()
     }
 

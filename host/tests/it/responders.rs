@@ -260,3 +260,56 @@ async fn a_responder_that_never_ends_keeps_no_other_source_waiting() {
     assert!(slow.iter().all(|request| !request.is_finished()), "they are waited for still");
     slow.iter().for_each(tokio::task::JoinHandle::abort);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_answers_is_changed_while_the_hub_runs() {
+    /// What the hub itself has to say.
+    const ACCEPTED: &str = r#"{"status":"accepted","#;
+    let saying = |word: &str| {
+        let steps = json!([{ "op": "reply", "json": { "text": word } }]);
+        format!("on = []\n[config]\nsteps = '''{steps}'''\n")
+    };
+    let hub = TestHub::new()
+        .handler("one", "probe")
+        .sidecar("one", &saying("one"))
+        .handler("two", "probe")
+        .sidecar("two", &saying("two"))
+        .source("slack", "slack", SECRET)
+        .start()
+        .await;
+    hub.until_ready("one").await;
+    hub.until_ready("two").await;
+    let nobody = hub.configured();
+    let sent = std::cell::Cell::new(0);
+    let next = async || {
+        sent.set(sent.get() + 1);
+        send(&hub, &format!("n-{}", sent.get())).await
+    };
+    let until_answered = async |wanted: &str| {
+        until(&format!("the answer {wanted}"), async || {
+            let answer = next().await;
+            let is_wanted = answer.body().starts_with(wanted.as_bytes());
+            if is_wanted { Ok(()) } else { Err(format!("{answer:?}")) }
+        })
+        .await;
+    };
+    let latest = async || hub.api("/api/v1/events?source=slack").await["items"][0].take();
+    until_answered(ACCEPTED).await;
+    hub.write("weir.toml", &format!("{nobody}responder = \"one\"\n"));
+    until_answered(r#"{"text":"one"}"#).await;
+    hub.write("weir.toml", &format!("{nobody}responder = \"two\"\n"));
+    until_answered(r#"{"text":"two"}"#).await;
+    let stored = hub.until_status(latest().await["id"].as_str().unwrap(), "processed").await;
+    let [delivery] = &stored["deliveries"].as_array().unwrap()[..] else { panic!("{stored}") };
+    assert_eq!(delivery["target"], "handler:two", "and nobody else handles it");
+    hub.write("weir.toml", &nobody);
+    until("events to go to nobody, and the sender to be told so", async || {
+        let answer = next().await;
+        let latest = latest().await;
+        let accepted = answer.body().starts_with(ACCEPTED.as_bytes());
+        let so = accepted && latest["status"] == "unrouted";
+        if so { Ok(()) } else { Err(format!("{answer:?} {latest}")) }
+    })
+    .await;
+    assert!(hub.log.having(&["takes effect at the next start"]).is_empty());
+}

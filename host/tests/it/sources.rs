@@ -12,15 +12,6 @@ fn told(out: &Output) -> String {
     String::from_utf8(out.stdout.clone()).unwrap()
 }
 
-/// Puts a file in its place as an editor does.
-fn write(hub: &RunningHub, name: &str, content: &str) {
-    let path = hub.folder.path().join(name);
-    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let beside = path.with_extension("new");
-    std::fs::write(&beside, content).unwrap();
-    std::fs::rename(beside, path).unwrap();
-}
-
 async fn until_answered(hub: &RunningHub, id: &str, status: u16) {
     until("the sources to be as the files say", async || {
         let answer = hub.push("push", id, b"{}").await;
@@ -40,7 +31,7 @@ async fn until_logged(hub: &RunningHub, parts: &[&str]) {
 async fn a_secret_that_is_mended_is_in_force_without_a_restart() {
     let hub = TestHub::new().source("github", "github", "not the one").start().await;
     assert_eq!(hub.push("push", "a", b"{}").await.refused().1, "signature_mismatch");
-    write(&hub, "github.secret", crate::hub::SECRET);
+    hub.write("github.secret", crate::hub::SECRET);
     until_answered(&hub, "a", 200).await;
     assert_eq!(hub.metric("weir_config_reloads_total").await, 1.0);
 }
@@ -48,8 +39,8 @@ async fn a_secret_that_is_mended_is_in_force_without_a_restart() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_that_is_wrong_changes_nothing_and_says_what_is_wrong() {
     let hub = TestHub::new().github().start().await;
-    let right = std::fs::read_to_string(hub.folder.path().join("weir.toml")).unwrap();
-    write(&hub, "weir.toml", &format!("{right}\n[sources.other]\nprovider = \"github\"\n"));
+    let right = hub.configured();
+    hub.write("weir.toml", &format!("{right}\n[sources.other]\nprovider = \"github\"\n"));
     until("the mistake to be said", async || {
         let said = hub.log.having(&["configuration is wrong", "sources.other.secrets"]);
         said.first().map(|_| ()).ok_or_else(|| hub.log.all())
@@ -60,13 +51,13 @@ async fn a_configuration_that_is_wrong_changes_nothing_and_says_what_is_wrong() 
     let other = format!(
         "{right}\n[sources.other]\nprovider = \"github\"\nsecrets = [{{ file = \"other\" }}]\n"
     );
-    write(&hub, "weir.toml", &other);
+    hub.write("weir.toml", &other);
     until("the missing file to be said", async || {
         let said = hub.log.having(&["configuration is wrong", "other cannot be read"]);
         said.first().map(|_| ()).ok_or_else(|| hub.log.all())
     })
     .await;
-    write(&hub, "other", crate::hub::SECRET);
+    hub.write("other", crate::hub::SECRET);
     until("the new source to be there", async || {
         let headers = [("x-github-event", "push"), ("x-github-delivery", "b")];
         let signature = github_signature(b"{}");
@@ -89,11 +80,11 @@ fn acme() -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_file_of_ones_own_is_used_and_its_last_good_version_kept() {
     let hub = TestHub::new().github().start().await;
-    let right = std::fs::read_to_string(hub.folder.path().join("weir.toml")).unwrap();
-    write(&hub, "providers/acme.toml", &acme());
+    let right = hub.configured();
+    hub.write("providers/acme.toml", &acme());
     let acme_source =
         "[sources.acme]\nprovider = \"acme\"\nsecrets = [{ file = \"github.secret\" }]\n";
-    write(&hub, "weir.toml", &format!("{right}\n{acme_source}"));
+    hub.write("weir.toml", &format!("{right}\n{acme_source}"));
     let post = async |header: &str, id: &str| {
         let signature = github_signature(b"{}");
         let headers =
@@ -106,11 +97,11 @@ async fn a_provider_file_of_ones_own_is_used_and_its_last_good_version_kept() {
     })
     .await;
 
-    write(&hub, "providers/acme.toml", &acme().replace("hmac-sha256", "hmac-sha3"));
+    hub.write("providers/acme.toml", &acme().replace("hmac-sha256", "hmac-sha3"));
     until_logged(&hub, &["provider file cannot be used", "providers/acme.toml:"]).await;
     assert_eq!(post("x-acme-signature", "b").await.status, 200, "the last good one serves");
 
-    write(&hub, "providers/acme.toml", &acme().replace("X-Acme-Signature", "X-Acme-Sig"));
+    hub.write("providers/acme.toml", &acme().replace("X-Acme-Signature", "X-Acme-Sig"));
     until("the mended file to be in force", async || {
         let answer = post("x-acme-sig", "c").await;
         if answer.status == 200 { Ok(()) } else { Err(format!("{answer:?}")) }
@@ -141,35 +132,30 @@ async fn a_broken_provider_file_holds_nothing_else_up_and_its_last_good_version_
     std::fs::create_dir(hub.folder.path().join("providers")).unwrap();
     let hub = hub.file("providers/acme.toml", acme()).start().await;
     assert_eq!(post_acme(&hub, "a").await, 200);
-    write(&hub, "providers/acme.toml", "format = 1\nname = acme\n");
-    let told = until("an alert", async || {
-        let found = hub.api("/api/v1/events?source=weir&type=provider.load_failed").await;
-        let found = found["items"].as_array().unwrap();
-        found.first().cloned().ok_or_else(|| hub.log.all())
-    })
-    .await;
-    let uri = format!("/api/v1/events/{}/body", told["id"].as_str().unwrap());
-    let alert = hub.api(&uri).await;
-    assert_eq!((&alert["subject"], &alert["line"]), (&"provider:acme".into(), &2.into()), "{alert}");
-    assert_eq!(alert["serves_on"], true, "{alert}");
+    hub.write("providers/acme.toml", "format = 1\nname = acme\n");
+    let alert = hub.until_alert("provider.load_failed", "provider:acme").await;
+    assert_eq!((&alert["line"], &alert["serves_on"]), (&2.into(), &true.into()), "{alert}");
     let file = hub.api("/health").await["providers"]["files"][0].take();
     assert_eq!((&file["file"], &file["serves_on"]), (&"providers/acme.toml".into(), &true.into()));
 
-    write(&hub, "github.secret", crate::hub::SECRET);
+    hub.write("github.secret", crate::hub::SECRET);
     until_answered(&hub, "a", 200).await;
     assert_eq!(hub.log.having(&["provider file cannot be used"]).len(), 1, "said once");
     let hub = hub.kill_and_restart().await;
     assert_eq!(post_acme(&hub, "b").await, 200);
     let listed = hub.cli(&["providers", "list"]);
     let said = String::from_utf8_lossy(&listed.stderr).into_owned();
-    assert!(said.contains("providers/acme.toml:2: ") && said.contains("acme is known by"), "{said}");
+    assert!(
+        said.contains("providers/acme.toml:2: ") && said.contains("acme is known by"),
+        "{said}"
+    );
     assert_eq!(hub.cli(&["check"]).status.code(), Some(2));
 
     std::fs::remove_file(hub.folder.path().join("providers/acme.toml")).unwrap();
     until_logged(&hub, &["provider file cannot be used", "is gone and needed"]).await;
     let hub = hub.kill_and_restart().await;
     assert_eq!(post_acme(&hub, "c").await, 200);
-    write(&hub, "providers/acme.toml", &acme());
+    hub.write("providers/acme.toml", &acme());
     until_logged(&hub, &["nothing is wrong with this provider file any more"]).await;
     assert_eq!(hub.api("/health").await["providers"]["status"], "ok");
     assert_eq!(post_acme(&hub, "d").await, 200);
@@ -306,7 +292,7 @@ async fn a_hundred_requests_that_a_wrong_secret_refused_come_in_once_when_it_is_
     let said = told(&hub.cli(&["quarantine", "release"]));
     assert!(said.starts_with("0 let in, 100 still refused"), "{said}");
 
-    write(&hub, "github.secret", crate::hub::SECRET);
+    hub.write("github.secret", crate::hub::SECRET);
     until_answered(&hub, "another", 200).await;
     let said = told(&hub.cli(&["quarantine", "release"]));
     // Those that were sent while the secret was not yet in force are let in beside the hundred; a repeat is one event.
@@ -381,4 +367,65 @@ async fn a_sample_is_sent_by_the_method_that_is_asked_for_if_its_provider_uses_i
     let printed = told(&printed);
     assert!(printed.starts_with("curl -i 'https://h.example/in?SmsSid=SM"), "{printed}");
     assert!(printed.contains("X-Twilio-Signature: ") && !printed.contains("--data"), "{printed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_is_added_while_the_hub_runs_is_seen_and_told_of_like_any_other() {
+    let hub = TestHub::new()
+        .github()
+        .config("[alerts]\nat_least = 5")
+        .handler("teller", "noop")
+        .sidecar("teller", "on = [\"late:*\"]")
+        .start()
+        .await;
+    hub.until_ready("teller").await;
+    let before = hub.configured();
+    let late = "[sources.late]\nprovider = \"github\"\nsecrets = [{ file = \"github.secret\" }]\n\
+                max_silence = \"1s\"\n";
+    hub.write("weir.toml", &format!("{before}{late}"));
+    let wrong = [("x-github-event", "push"), ("x-hub-signature-256", "sha256=00")];
+    let until_refused = async |status: u16| {
+        until(&format!("the source to answer {status}"), async || {
+            match hub.post("late", &wrong, b"{}").await.status.as_u16() {
+                found if found == status => Ok(()),
+                other => Err(other.to_string()),
+            }
+        })
+        .await;
+    };
+    until_refused(401).await;
+    for _ in 0..5 {
+        assert_eq!(hub.post("late", &wrong, b"{}").await.status, 401);
+    }
+    let refusing = hub.until_alert("source.refusing", "source:late").await;
+    assert!(refusing["code"].as_str().unwrap().starts_with("signature"), "{refusing}");
+    hub.until_alert("source.silent", "source:late").await;
+    let counted = async || hub.metric_lines(&["weir_requests_total{", "source=\"late\""]).await;
+    assert_eq!(counted().await.len(), 1);
+    let refused = hub.api("/health").await["sources"]["late"]["refused"].as_u64().unwrap();
+    assert!(refused >= 6, "{refused}");
+    assert!(told(&hub.cli(&["sources", "list"])).contains("late"));
+
+    let signature = github_signature(b"{}");
+    let genuine = [
+        ("x-github-event", "push"),
+        ("x-github-delivery", "one"),
+        ("x-hub-signature-256", signature.as_str()),
+    ];
+    let event = hub.post("late", &genuine, b"{}").await.accepted();
+    hub.until_status(&event, "processed").await;
+    std::fs::remove_file(hub.folder.path().join("plugins/teller.wasm")).unwrap();
+    hub.until_alert("source.unrouted", "source:late").await;
+
+    hub.write("weir.toml", &before);
+    until_refused(404).await;
+    until("nothing to be counted of it", async || match counted().await {
+        none if none.is_empty() => Ok(()),
+        some => Err(some.join("\n")),
+    })
+    .await;
+    assert_eq!(hub.api("/health").await["sources"]["late"], serde_json::Value::Null);
+    assert!(!told(&hub.cli(&["sources", "list"])).contains("late"));
+    let kept = told(&hub.cli(&["events", "--source", "late", "--json"]));
+    assert!(kept.lines().count() == 1 && kept.contains(&event), "{kept}");
 }
