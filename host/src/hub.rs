@@ -39,7 +39,7 @@ use crate::seal::Seal;
 use crate::shutdown::Drain;
 use crate::sources::Sources;
 use crate::tasks::{OnFailure, Tasks};
-use crate::tls::{HTTP_1, HTTP_2_OR_1, Protocols, Tls};
+use crate::tls::{HTTP_1, HTTP_2_OR_1, Protocols, Secured, Tls};
 use crate::upkeep::Upkeep;
 
 /// Bound sockets. Binding comes first, so that a taken port fails before anything is touched.
@@ -168,6 +168,10 @@ impl Hub {
         let sources = Sources::new(config.sources.clone());
 
         let certificates = Certificates { tasks: &tasks, on: &threads.work, drain: &drain };
+        let server_tls = certificates.load(&config.server.tls, HTTP_2_OR_1, "server.tls")?;
+        let admin_tls = certificates.load(&config.admin.tls, HTTP_1, "admin.tls")?;
+        let secured = secured([("server", &server_tls), ("admin", &admin_tls)]);
+        health.set_secured(secured.clone());
         let invoker = Invoker::new(InvokerParts {
             config: config.clone(),
             sources: sources.clone(),
@@ -183,7 +187,7 @@ impl Hub {
         });
         let ingress = Arc::new(Ingress::new(IngressParts {
             config: config.clone(),
-            tls: certificates.load(&config.server.tls, HTTP_2_OR_1, "server.tls")?,
+            tls: server_tls,
             store: store.clone(),
             routes: routes.clone(),
             clock: clock.clone(),
@@ -221,6 +225,7 @@ impl Hub {
         let alerts = Alerts::new(AlertsParts {
             settings: config.alerts.clone(),
             sources: sources.clone(),
+            secured,
             store: store.clone(),
             routes: routes.clone(),
             notices: notices.clone(),
@@ -231,7 +236,7 @@ impl Hub {
         });
         let admin = Admin::new(AdminParts {
             allowed_hosts: config.admin.allowed_hosts.clone(),
-            tls: certificates.load(&config.admin.tls, HTTP_1, "admin.tls")?,
+            tls: admin_tls,
             token: token(&config)?,
             store: store.clone(),
             metrics: metrics.clone(),
@@ -422,6 +427,13 @@ impl Certificates<'_> {
         self.tasks.spawn_on("certificates", OnFailure::Log, self.on, watching);
         Ok(Some(tls))
     }
+}
+
+/// The listeners that speak TLS.
+fn secured<const N: usize>(listeners: [(&'static str, &Option<Arc<Tls>>); N]) -> Vec<Secured> {
+    let of =
+        |(listener, tls): (_, &Option<Arc<Tls>>)| Some(Secured { listener, tls: tls.clone()? });
+    listeners.into_iter().filter_map(of).collect()
 }
 
 /// Keys, tokens and strangers' payloads live here: nobody else looks in.

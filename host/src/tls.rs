@@ -16,6 +16,8 @@ use rustls::{RootCertStore, ServerConfig};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 use tokio::time::MissedTickBehavior;
+use weir_core::certificate;
+use weir_core::time::Timestamp;
 
 use crate::config::{ClientCa, Tls as Files};
 use crate::shutdown::Drain;
@@ -74,9 +76,25 @@ pub enum TlsError {
 pub struct Tls {
     files: Files,
     protocols: Protocols,
-    current: ArcSwap<ServerConfig>,
+    current: ArcSwap<Served>,
     /// Of the files as they were read last, good or not.
     seen: Mutex<[u8; 32]>,
+}
+
+/// What is made of files that hold together.
+#[derive(Debug)]
+struct Served {
+    config: Arc<ServerConfig>,
+    not_after: Option<Timestamp>,
+}
+
+/// A listener that speaks TLS. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Secured {
+    /// What it is called in the configuration: `server`, `admin`.
+    pub listener: &'static str,
+    /// What it serves with.
+    pub tls: Arc<Tls>,
 }
 
 /// The files as read.
@@ -101,7 +119,19 @@ impl Tls {
     /// What the next connection is served with.
     #[must_use]
     pub fn current(&self) -> Arc<ServerConfig> {
-        self.current.load_full()
+        Arc::clone(&self.current.load().config)
+    }
+
+    /// When the first of the certificates that are shown is no longer valid. None if that cannot be read of any.
+    #[must_use]
+    pub fn not_after(&self) -> Option<Timestamp> {
+        self.current.load().not_after
+    }
+
+    /// The file with the certificates.
+    #[must_use]
+    pub fn certificates(&self) -> &Path {
+        &self.files.cert
     }
 
     /// Looks again and again whether the files have changed, until claiming stops.
@@ -134,8 +164,8 @@ impl Tls {
             return;
         }
         match made(&self.files, &read, self.protocols) {
-            Ok(config) => {
-                self.current.store(Arc::new(config));
+            Ok(served) => {
+                self.current.store(Arc::new(served));
                 *self.seen.lock() = digest;
                 tracing::info!(%cert, "certificate replaced; the next connections get it");
             }
@@ -182,7 +212,7 @@ fn contents(path: &Path) -> Result<Vec<u8>, TlsError> {
     read().map_err(|cause| TlsError::Unreadable { path: path.into(), cause })
 }
 
-fn made(files: &Files, read: &Read, protocols: Protocols) -> Result<ServerConfig, TlsError> {
+fn made(files: &Files, read: &Read, protocols: Protocols) -> Result<Served, TlsError> {
     let crypto = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(crypto.clone())
         .with_safe_default_protocol_versions()
@@ -206,9 +236,11 @@ fn made(files: &Files, read: &Read, protocols: Protocols) -> Result<ServerConfig
         what: "private key",
         cause,
     })?;
+    let not_after = chain.iter().filter_map(|certificate| certificate::not_after(certificate));
+    let not_after = not_after.min();
     let mut config = builder.with_single_cert(chain, key).map_err(TlsError::Unusable)?;
     config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
-    Ok(config)
+    Ok(Served { config: Arc::new(config), not_after })
 }
 
 /// At least one.
@@ -262,6 +294,26 @@ mod tests {
         write(&folder, None);
         tls.look();
         assert!(!Arc::ptr_eq(&good, &tls.current()), "and then a good one is taken");
+    }
+
+    #[test]
+    fn it_is_known_when_the_first_of_the_certificates_is_no_longer_valid() {
+        let folder = tempfile::tempdir().unwrap();
+        let until = |year, key: &KeyPair| {
+            let mut params = CertificateParams::new(vec!["hub".to_owned()]).unwrap();
+            params.not_after = rcgen::date_time_ymd(year, 1, 1);
+            params.self_signed(key).unwrap().pem()
+        };
+        let (key, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let chain = format!("{}{}", until(2040, &key), until(2030, &other));
+        fs::write(folder.path().join("cert"), chain).unwrap();
+        fs::write(folder.path().join("key"), key.serialize_pem()).unwrap();
+        let tls = Tls::load(&files(&folder), HTTP_1).unwrap();
+        let seconds = tls.not_after().unwrap().as_millis() / 1_000;
+        assert_eq!(seconds, 1_893_456_000, "2030-01-01");
+        fs::write(folder.path().join("cert"), until(2040, &key)).unwrap();
+        tls.look();
+        assert_eq!(tls.not_after().unwrap().as_millis() / 1_000, 2_208_988_800, "2040-01-01");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 /// What the hub tells of: the types of the events of its source.
-pub const KINDS: [&str; 12] = [
+pub const KINDS: [&str; 13] = [
     "dead_letter",
     "handler.load_failed",
     "handler.failing",
@@ -16,6 +16,7 @@ pub const KINDS: [&str; 12] = [
     "source.unrouted",
     "source.refusing",
     "source.silent",
+    "certificate.expiring",
     "hold.old",
     "destination.open",
     "destination.closed",
@@ -116,6 +117,32 @@ impl Watch {
     #[must_use]
     pub const fn is_raised(&self) -> bool {
         self.raised
+    }
+}
+
+/// Something that ends at a known time, told of when that is near, and then once a day.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Expiry {
+    /// When it may be told again.
+    again_at: Duration,
+}
+
+impl Expiry {
+    /// Between two tellings.
+    pub const EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    /// It was told so long before now.
+    pub fn was_told(&mut self, ago: Duration, now: Duration) {
+        self.again_at = self.again_at.max((now + Self::EVERY).saturating_sub(ago));
+    }
+
+    /// Whether to tell now of what ends at a time that is `left` away, if `ahead` is near.
+    pub fn look(&mut self, left: Duration, ahead: Duration, now: Duration) -> bool {
+        let tell = left <= ahead && now >= self.again_at;
+        if tell {
+            self.was_told(Duration::ZERO, now);
+        }
+        tell
     }
 }
 
@@ -332,5 +359,22 @@ mod tests {
                 prop_assert!(watch.pieces.len() <= PIECES as usize + 2);
             }
         }
+    }
+
+    #[test]
+    fn what_ends_soon_is_told_of_once_a_day() {
+        let (hour, day) = (Duration::from_secs(3_600), Expiry::EVERY);
+        let mut expiry = Expiry::default();
+        assert!(!expiry.look(15 * day, 14 * day, hour));
+        assert!(expiry.look(14 * day, 14 * day, 24 * hour));
+        assert!(!expiry.look(13 * day, 14 * day, 47 * hour));
+        assert!(expiry.look(Duration::ZERO, 14 * day, 48 * hour), "also when it is over");
+        assert!(!expiry.look(Duration::ZERO, 14 * day, 71 * hour));
+        // After a restart time begins anew.
+        let mut expiry = Expiry::default();
+        expiry.was_told(20 * hour, Duration::ZERO);
+        expiry.was_told(100 * hour, Duration::ZERO);
+        assert!(!expiry.look(day, 14 * day, 3 * hour));
+        assert!(expiry.look(day, 14 * day, 4 * hour));
     }
 }

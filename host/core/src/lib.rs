@@ -15,6 +15,7 @@ mod word;
 
 // What the hub tells of itself.
 pub mod alert;
+pub mod certificate;
 
 // The path. Before anything is verified: who may ask at all, and how often.
 pub mod address;

@@ -13,6 +13,8 @@ use super::url::endpoint;
 const PER_HOUR_MAX: usize = 100_000;
 /// Longest window, of which an account is kept.
 const WINDOW_MAX: Duration = Duration::from_secs(86_400);
+/// Longest time before a certificate's end: few are valid for longer.
+const EXPIRING_MAX: Duration = Duration::from_secs(365 * 86_400);
 /// How long `alert_url` may take: the process may be about to end.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -25,6 +27,8 @@ pub struct Alerts {
     pub failing: TooMuch,
     /// A source's requests that were refused.
     pub refusing: TooMuch,
+    /// How long before its end a listener's certificate is told of.
+    pub expiring: Duration,
     /// Where alerts go that cannot be stored.
     pub unstored: Option<Box<Webhook>>,
 }
@@ -43,6 +47,10 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Alerts> {
     };
     let failing = section.checked("failing", share);
     let refusing = section.checked("refusing", share);
+    let expiring = section.checked("expiring", |d: &Duration| match *d {
+        d if d > EXPIRING_MAX => Err("must be at most 365d".into()),
+        _ => Ok(()),
+    });
     let unstored = unstored(&mut section);
     section.finish();
     let too_much = |share: f64| {
@@ -57,6 +65,7 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Alerts> {
         per_hour: u32::try_from(per_hour?).ok()?,
         failing: too_much(failing?)?,
         refusing: too_much(refusing?)?,
+        expiring: expiring?,
         unstored,
     })
 }

@@ -22,6 +22,7 @@ use weir_store::hot::{NewEvent, NewRequest};
 use weir_store::query::{EventFilter, Page};
 use weir_store::{Store, StoreError};
 
+use super::certificates::Certificates;
 use super::judge::{Counted, Judge, OfSource, Rules};
 use super::metrics::Metrics;
 use super::notice::{Notice, Notices};
@@ -30,6 +31,7 @@ use crate::egress::Direct;
 use crate::routes::{self, Routes};
 use crate::shutdown::Drain;
 use crate::sources::{ByName, Sources};
+use crate::tls::Secured;
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(1);
@@ -49,6 +51,8 @@ pub struct AlertsParts {
     pub settings: Arc<Settings>,
     /// The sources in force.
     pub sources: Sources,
+    /// The listeners that speak TLS.
+    pub secured: Vec<Secured>,
     /// Where they are stored.
     pub store: Arc<dyn Store>,
     /// Who gets them, and who gets what the sources send.
@@ -71,6 +75,7 @@ pub struct Alerts {
     parts: AlertsParts,
     started: Instant,
     judge: Judge,
+    certificates: Certificates,
     collapse: Collapse<(&'static str, String), Notice>,
     budget: Budget,
     /// The routes that were looked at last, and the sources.
@@ -94,11 +99,13 @@ impl Alerts {
     /// Takes its parts.
     #[must_use]
     pub fn new(parts: AlertsParts) -> Self {
-        let Settings { per_hour, failing, refusing, .. } = *parts.settings;
+        let Settings { per_hour, failing, refusing, expiring, .. } = *parts.settings;
+        let certificates = Certificates::new(parts.secured.clone(), expiring);
         Self {
             parts,
             started: Instant::now(),
             judge: Judge::new(Rules { failing, refusing }),
+            certificates,
             collapse: Collapse::new(SUBJECTS_MAX),
             budget: Budget::new(per_hour),
             table: None,
@@ -113,6 +120,10 @@ impl Alerts {
         let drain = self.parts.drain.clone();
         if let Err(error) = self.notice_lost().await {
             tracing::warn!(%error, "cannot tell of what was given up at the start");
+        }
+        let AlertsParts { store, clock, .. } = &self.parts;
+        if let Err(error) = self.certificates.recall(&**store, clock.now()).await {
+            tracing::warn!(%error, "cannot tell which certificates were told of before the start");
         }
         let mut look = interval(EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -156,6 +167,8 @@ impl Alerts {
         self.judge.forget(|name| !sources.contains_key(name));
         let counted = self.counted(&sources);
         happened.extend(self.judge.look(&counted, now).into_iter().map(|notice| (1, notice)));
+        let expiring = self.certificates.look(self.parts.clock.now(), now);
+        happened.extend(expiring.into_iter().map(|notice| (1, notice)));
         let unrouted = self.routes_changed(&sources).await;
         happened.extend(unrouted.into_iter().map(|notice| (1, notice)));
         let mut due = self.collapse.due(now);

@@ -9,6 +9,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
+use weir_core::time::Timestamp;
 use weir_store::query::CountRow;
 
 use super::metrics::{Metrics, SourceMetrics, TargetMetrics};
@@ -59,6 +60,7 @@ metrics! {
     READY = Gauge "weir_ready" [] "1 if webhooks are taken, 0 if not";
     POISONED = Gauge "weir_store_poisoned" [] "1 if the store takes no more writes since a failure";
     CONNECTIONS = Gauge "weir_connections_open" [] "Connections of senders that are open";
+    CERTIFICATE = Gauge "weir_tls_certificate_not_after_seconds" ["listener"] "When the first of the certificates that a listener shows is no longer valid, in seconds since 1970";
     BODIES = Gauge "weir_body_bytes" [] "Bytes of request bodies in memory";
     REQUESTS = Counter "weir_requests_total" ["source", "code"] "Requests by the code they were answered with";
     REFUSED = Counter "weir_unattributed_requests_total" ["code"] "Requests refused before their source was known";
@@ -94,6 +96,8 @@ pub struct Scraped {
     pub ready: bool,
     /// Whether the store takes no more writes.
     pub poisoned: bool,
+    /// When the certificates of listeners are no longer valid, by their names.
+    pub certificates: Vec<(&'static str, Timestamp)>,
     /// Deliveries by target and state, from [`weir_store::Store::counts`].
     pub deliveries: Vec<CountRow>,
     /// Events by source, from the same.
@@ -151,6 +155,10 @@ impl Collect {
         out.begin(READY, |m| m.gauge(&[], self.scraped.ready.into()))?;
         out.begin(POISONED, |m| m.gauge(&[], self.scraped.poisoned.into()))?;
         out.begin(CONNECTIONS, |m| m.gauge(&[], metrics.connections().get()))?;
+        out.begin(CERTIFICATE, |m| {
+            let mut certificates = self.scraped.certificates.iter();
+            certificates.try_for_each(|(listener, at)| m.gauge(&[listener], at.as_millis() / 1_000))
+        })?;
         out.begin(BODIES, |m| m.gauge(&[], metrics.body_bytes().get()))?;
         out.begin(RUNNING, |m| m.gauge(&[], metrics.running().get()))?;
         out.begin(REFUSED, |m| m.by_code(None, metrics.refusals()))?;
@@ -323,6 +331,7 @@ mod tests {
         metrics.encode_with(&Scraped {
             ready: true,
             poisoned: false,
+            certificates: vec![("server", Timestamp::from_millis(1_893_456_000_999))],
             deliveries: vec![row("handler:orders", "dead_letter", 7)],
             events: vec![row("github", "stored", 41)],
             unrouted: vec![row("github", "unrouted", 3)],
@@ -371,6 +380,7 @@ mod tests {
             "weir_deliveries{target=\"handler:orders\",state=\"dead_letter\"} 7",
             "weir_store_events_total{source=\"github\",what=\"stored\"} 41",
             "weir_ready 1",
+            "weir_tls_certificate_not_after_seconds{listener=\"server\"} 1893456000",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
         }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
+use weir_core::time::Timestamp;
 use weir_store::Store;
 use weir_store::query::{CountRow, CountsFilter};
 use weir_store::upkeep::LookOver;
@@ -14,6 +15,7 @@ use super::exposition::Scraped;
 use super::metrics::Metrics;
 use crate::config::ProviderFile;
 use crate::shutdown::Drain;
+use crate::tls::Secured;
 
 /// Why webhooks are not taken: the store takes no more writes.
 pub const STORE_POISONED: &str = "store_poisoned";
@@ -30,6 +32,7 @@ pub struct Health {
     routing_ready: AtomicBool,
     retention_stopped: Mutex<Option<String>>,
     provider_files: Mutex<Vec<ProviderFile>>,
+    secured: Mutex<Vec<Secured>>,
     started: Instant,
 }
 
@@ -43,6 +46,7 @@ impl Health {
             routing_ready: AtomicBool::new(false),
             retention_stopped: Mutex::new(None),
             provider_files: Mutex::default(),
+            secured: Mutex::default(),
             started: Instant::now(),
         })
     }
@@ -55,6 +59,19 @@ impl Health {
     /// What is made of the operator's own provider files.
     pub fn set_provider_files(&self, files: Vec<ProviderFile>) {
         *self.provider_files.lock() = files;
+    }
+
+    /// The listeners that speak TLS.
+    pub fn set_secured(&self, listeners: Vec<Secured>) {
+        *self.secured.lock() = listeners;
+    }
+
+    fn certificates(&self) -> Vec<(&'static str, Timestamp)> {
+        let secured = self.secured.lock();
+        secured
+            .iter()
+            .filter_map(|Secured { listener, tls }| Some((*listener, tls.not_after()?)))
+            .collect()
     }
 
     /// There is a routing table.
@@ -100,6 +117,9 @@ impl Health {
                 None => json!({ "status": "ok" }),
                 Some(reason) => json!({ "status": "stopped", "reason": reason }),
             },
+            "certificates": self.certificates().into_iter()
+                .map(|(listener, not_after)| json!({ "listener": listener, "not_after": not_after }))
+                .collect::<Vec<_>>(),
             "providers": provider_files(&self.provider_files.lock()),
         })
     }
@@ -116,6 +136,7 @@ impl Health {
         Scraped {
             ready: self.ready().is_ok(),
             poisoned: self.store.poisoned().is_some(),
+            certificates: self.certificates(),
             deliveries: totals(CountsFilter::Deliveries).await,
             events: totals(CountsFilter::Events).await,
             unrouted: totals(CountsFilter::Unrouted).await,

@@ -4,6 +4,7 @@
 //! What may not live here: decisions about events.
 
 pub mod alerts;
+mod certificates;
 pub mod exposition;
 pub mod health;
 mod judge;

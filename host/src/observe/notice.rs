@@ -92,6 +92,17 @@ pub enum Notice {
         /// How long it is silent.
         silent_for: Duration,
     },
+    /// A certificate that a listener shows is soon no longer valid, or is not already.
+    CertificateExpiring {
+        /// The listener, as the configuration calls it.
+        listener: &'static str,
+        /// The file.
+        file: Box<str>,
+        /// Until when it is valid.
+        not_after: Timestamp,
+        /// How long that is.
+        left: Duration,
+    },
     /// Something is held for long.
     HoldOld {
         /// The hold.
@@ -166,13 +177,14 @@ impl Notice {
             Self::SourceUnrouted { .. } => "source.unrouted",
             Self::SourceRefusing { .. } => "source.refusing",
             Self::SourceSilent { .. } => "source.silent",
+            Self::CertificateExpiring { .. } => "certificate.expiring",
             Self::HoldOld { .. } => "hold.old",
             Self::DestinationOpen { .. } => "destination.open",
             Self::DestinationClosed { .. } => "destination.closed",
         }
     }
 
-    /// What it is about: `handler:orders`, `source:github`, `provider:acme`, `destination:ops`.
+    /// What it is about: `handler:orders`, `source:github`, `provider:acme`, `certificate:server`, `destination:ops`.
     #[must_use]
     pub fn subject(&self) -> String {
         match self {
@@ -187,6 +199,7 @@ impl Notice {
             Self::SourceUnrouted { source }
             | Self::SourceRefusing { source, .. }
             | Self::SourceSilent { source, .. } => format!("source:{source}"),
+            Self::CertificateExpiring { listener, .. } => format!("certificate:{listener}"),
             Self::HoldOld { hold, .. } => hold.hold.scope.to_string(),
             Self::DestinationOpen { destination, .. }
             | Self::DestinationClosed { destination, .. } => format!("destination:{destination}"),
@@ -219,6 +232,9 @@ impl Notice {
             Self::SourceRefusing { requests, code, window, .. } => json!({
                 "refused": requests.bad, "requests": requests.total(), "code": code,
                 "seconds": seconds(window),
+            }),
+            Self::CertificateExpiring { file, not_after, left, .. } => json!({
+                "file": file, "not_after": not_after, "days_left": left.as_secs() / 86_400,
             }),
             Self::HoldOld { hold, until } => json!({
                 "hold": hold.id, "reason": hold.hold.reason, "by": hold.hold.by, "since": hold.at,

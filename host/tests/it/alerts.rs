@@ -1,5 +1,7 @@
 //! The hub tells of itself by events of its own source, which are routed like any other.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::faults::Faults;
@@ -241,4 +243,44 @@ async fn a_source_that_falls_silent_is_told_of_where_it_may_not() {
     hub.push("push", "one", b"{}").await.accepted();
     let told = until_told(&alarm, "source.silent").await;
     assert_eq!((told.len(), &told[0]["subject"]), (1, &"source:github".into()), "{told:?}");
+}
+
+/// A certificate for a hub that ends so many days from now, with its key.
+fn certificate(days: u64) -> (String, String) {
+    let now = Duration::from_secs(jiff::Timestamp::now().as_second().try_into().unwrap());
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(vec!["hub".to_owned()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(1970, 1, 1) + now + Duration::from_secs(days * 86_400);
+    (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_ends_soon_is_told_of_once_a_day_also_over_a_restart() {
+    let (cert, key) = certificate(3);
+    let tls = "[server.tls]\ncert = \"cert.pem\"\nkey = \"key.pem\"";
+    let hub = TestHub::new().config(tls).file("cert.pem", cert).file("key.pem", key);
+    let hub = hub.start().await;
+    let told = hub.until_alert("certificate.expiring", "certificate:server").await;
+    assert_eq!(told["days_left"], 2, "and some hours: {told}");
+    assert!(told["file"].as_str().unwrap().ends_with("cert.pem"), "{told}");
+    let until = hub.metric("weir_tls_certificate_not_after_seconds").await;
+    let not_after: jiff::Timestamp = told["not_after"].as_str().unwrap().parse().unwrap();
+    assert_eq!(not_after.as_second().to_string(), until.to_string());
+
+    let hub = hub.kill_and_restart().await;
+    std::fs::write(hub.folder.path().join("plugins/broken.wasm"), b"no module").unwrap();
+    // It is told after all that was there to tell before.
+    hub.until_alert("handler.load_failed", "handler:broken").await;
+    assert_eq!(hub.alerts("certificate.expiring", "certificate:server").await.len(), 1);
+
+    let (cert, key) = certificate(300);
+    hub.write("key.pem", &key);
+    hub.write("cert.pem", &cert);
+    crate::hub::until("the new certificate", async || {
+        match hub.metric("weir_tls_certificate_not_after_seconds").await {
+            later if later > until => Ok(()),
+            same => Err(same.to_string()),
+        }
+    })
+    .await;
 }

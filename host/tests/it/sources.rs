@@ -429,3 +429,48 @@ async fn a_source_that_is_added_while_the_hub_runs_is_seen_and_told_of_like_any_
     let kept = told(&hub.cli(&["events", "--source", "late", "--json"]));
     assert!(kept.lines().count() == 1 && kept.contains(&event), "{kept}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_send_and_how_events_must_look_is_changed_while_the_hub_runs() {
+    let hub = TestHub::new().file("token", "the first token").file("push.json", "true");
+    let hub = hub.github().start().await;
+    let open = hub.configured();
+    let answered = async |token: &str, body: &[u8]| {
+        let signature = github_signature(body);
+        let headers = [
+            ("x-github-event", "push"),
+            ("x-hub-signature-256", &*signature),
+            ("x-partner-token", token),
+        ];
+        hub.post("github", &headers, body).await.refused()
+    };
+    let until_refused = async |token: &str, status: u16, code: &str| {
+        until(&format!("{status} {code}"), async || match answered(token, b"{}").await {
+            found if found == (status, code.to_owned()) => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
+    };
+    until_refused("", 200, "no code").await;
+    hub.write("weir.toml", &format!("{open}allow_ips = [\"192.0.2.0/24\"]\n"));
+    until_refused("", 403, "address_not_allowed").await;
+    let token = "auth = { in = \"header:X-Partner-Token\", tokens = [{ file = \"token\" }] }\n";
+    hub.write("weir.toml", &format!("{open}allow_ips = [\"127.0.0.1\"]\n{token}"));
+    until_refused("a wrong one", 403, "token_wrong").await;
+    until_refused("the first token", 200, "no code").await;
+    hub.write("token", "the second token");
+    until_refused("the first token", 403, "token_wrong").await;
+    until_refused("the second token", 200, "no code").await;
+
+    let schemas = "schemas = { push = \"push.json\" }\n";
+    hub.write("weir.toml", &format!("{open}{schemas}"));
+    until_refused("", 200, "no code").await;
+    hub.write("push.json", "{ \"required\": [\"ref\"] }");
+    until_refused("", 422, "schema_mismatch").await;
+    assert_eq!(answered("", b"{\"ref\":1}").await.0, 200);
+    hub.write("push.json", "no schema");
+    until_logged(&hub, &["configuration is wrong", "push.json is no JSON"]).await;
+    assert_eq!(answered("", b"{}").await.0, 422, "the last good one counts");
+    hub.write("push.json", "true");
+    until_refused("", 200, "no code").await;
+}

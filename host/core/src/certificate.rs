@@ -1,0 +1,14 @@
+//! What is read of a certificate that this hub shows to others.
+
+use x509_cert::Certificate;
+use x509_cert::der::Decode as _;
+
+use crate::time::{Timestamp, millis};
+
+/// When a certificate in DER is no longer valid. None if that cannot be read.
+#[must_use]
+pub fn not_after(der: &[u8]) -> Option<Timestamp> {
+    let certificate = Certificate::from_der(der).ok()?;
+    let end = certificate.tbs_certificate().validity().not_after.to_unix_duration();
+    Some(Timestamp::from_millis(millis(end)))
+}

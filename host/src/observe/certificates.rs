@@ -1,0 +1,79 @@
+//! Certificates of listeners that will soon be no longer valid: told of once a day, whatever restarts there are between.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use weir_core::alert::Expiry;
+use weir_core::event::EventType;
+use weir_core::name::SourceName;
+use weir_core::time::Timestamp;
+use weir_store::query::{EventFilter, Page};
+use weir_store::{Store, StoreError};
+
+use super::notice::Notice;
+use crate::tls::Secured;
+
+/// Alerts that are looked at to find what was told before the start: a day has one of each listener.
+const ALERTS_LOOKED_AT: usize = 20;
+
+/// The certificates of listeners.
+#[derive(Debug)]
+pub(super) struct Certificates {
+    listeners: Vec<(Secured, Expiry)>,
+    ahead: Duration,
+}
+
+impl Certificates {
+    /// Each is told of when it has no longer than `ahead`.
+    pub(super) fn new(secured: Vec<Secured>, ahead: Duration) -> Self {
+        let listeners = secured.into_iter().map(|secured| (secured, Expiry::default())).collect();
+        Self { listeners, ahead }
+    }
+
+    /// Takes account of what was told before the process began.
+    pub(super) async fn recall(
+        &mut self,
+        store: &dyn Store,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let Ok(kind) = EventType::new("certificate.expiring") else { return Ok(()) };
+        if self.listeners.is_empty() {
+            return Ok(());
+        }
+        let since = Timestamp::from_millis(
+            now.as_millis().saturating_sub(weir_core::time::millis(Expiry::EVERY)),
+        );
+        let filter = EventFilter {
+            source: Some(SourceName::hub()),
+            kind: Some(kind),
+            since: Some(since),
+            ..EventFilter::default()
+        };
+        let page = Page { limit: ALERTS_LOOKED_AT, after: None };
+        for told in store.events(filter, page).await?.items {
+            let Some(event) = store.event(told.id).await? else { continue };
+            let alert = event.payload.map(|payload| serde_json::from_slice::<Value>(&payload.body));
+            let Some(Ok(alert)) = alert else { continue };
+            for (secured, expiry) in &mut self.listeners {
+                if alert["subject"] == format!("certificate:{}", secured.listener) {
+                    expiry.was_told(now.since(told.received_at), Duration::ZERO);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What is to be told at this time, which is `since_start` after the start.
+    pub(super) fn look(&mut self, now: Timestamp, since_start: Duration) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        for (Secured { listener, tls }, expiry) in &mut self.listeners {
+            let Some(not_after) = tls.not_after() else { continue };
+            let left = not_after.since(now);
+            if expiry.look(left, self.ahead, since_start) {
+                let file = tls.certificates().display().to_string().into();
+                notices.push(Notice::CertificateExpiring { listener, file, not_after, left });
+            }
+        }
+        notices
+    }
+}
