@@ -238,6 +238,29 @@ async fn where_clients_must_have_a_certificate_who_has_none_gets_nothing() {
 }
 
 #[tokio::test]
+async fn another_authority_of_clients_is_believed_from_the_next_connection_on_and_the_old_one_is_not()
+ {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let hub = secure(&authority, "", "client_ca = \"clients.pem\"").await;
+    // Whose certificate the hub shows does not change.
+    let client = |of: &Authority| client(&authority, Some(of.vouch_for("partner")), &[]);
+    let (before, after) = (client(&authority), client(&other));
+    assert_eq!(ask(&hub, &before, &hub.push("d-1", "{}")).await.unwrap().status, 200);
+    assert!(ask(&hub, &after, &hub.push("d-2", "{}")).await.is_err());
+    std::fs::write(hub.dir.path().join("clients.pem"), "garbage").unwrap();
+    std::fs::write(hub.dir.path().join("new.pem"), other.0.pem()).unwrap();
+    std::fs::rename(hub.dir.path().join("new.pem"), hub.dir.path().join("clients.pem")).unwrap();
+    let mut tick = tokio::time::interval(Duration::from_millis(20));
+    let waiting = async {
+        while ask(&hub, &after, &hub.push("d-2", "{}")).await.is_err() {
+            tick.tick().await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(30), waiting).await.is_ok(), "never believed");
+    assert!(ask(&hub, &before, &hub.push("d-3", "{}")).await.is_err());
+}
+
+#[tokio::test]
 async fn where_clients_may_have_a_certificate_a_source_can_insist_on_it() {
     let authority = Authority::new();
     let tls = "client_ca = \"clients.pem\"\nclient_cert = \"optional\"\n\
