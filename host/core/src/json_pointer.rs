@@ -275,7 +275,23 @@ impl PointerSet {
     }
 
     /// Walks the document once and returns what each pointer names, in the set's order.
+    ///
+    /// What cannot be read in one place takes nothing from the others: a pointer finds the same in a set as alone, so
+    /// that what a signature was read from is there when the event is identified by it.
     pub fn lookup<'a>(&self, json: &'a [u8]) -> Result<Vec<Option<&'a RawValue>>, JsonError> {
+        let found = self.walk(json);
+        if found.is_ok() || self.pointers.len() < 2 || !is_skippable(json) {
+            return found;
+        }
+        let alone = self.pointers.iter().map(|pointer| pointer.find(json));
+        let alone: Vec<_> = alone.collect();
+        match alone.iter().any(Result::is_ok) {
+            true => Ok(alone.into_iter().map(|found| found.ok().flatten()).collect()),
+            false => Err(JsonError::Malformed),
+        }
+    }
+
+    fn walk<'a>(&self, json: &'a [u8]) -> Result<Vec<Option<&'a RawValue>>, JsonError> {
         let mut found = vec![None; self.pointers.len()];
         let mut reader = serde_json::Deserializer::from_slice(json);
         Walk { node: &self.root, found: &mut found }
@@ -284,6 +300,14 @@ impl PointerSet {
         reader.end().map_err(|_| JsonError::Malformed)?;
         Ok(found)
     }
+}
+
+/// True if the bytes are a JSON document, whatever is in its texts and numbers.
+fn is_skippable(json: &[u8]) -> bool {
+    let mut reader = serde_json::Deserializer::from_slice(json);
+    serde::Deserialize::deserialize(&mut reader)
+        .map(|IgnoredAny| reader.end())
+        .is_ok_and(|end| end.is_ok())
 }
 
 /// Reads one value: keeps it if a pointer ends here, descends if one goes on, else skips it.
@@ -413,6 +437,27 @@ mod tests {
         assert_eq!(found("/a2", json), None);
         assert_eq!(found("/a", json), None);
         assert_eq!(found("/missing/deeper", json), None);
+    }
+
+    #[test]
+    fn what_cannot_be_read_takes_nothing_from_what_stands_beside_it() {
+        let pointers = ["/sig/token", "/data/id", "/data/kind"].map(|p| Pointer::parse(p).unwrap());
+        let set = PointerSet::new(pointers.clone());
+        for unreadable in [
+            &b"1e999"[..],
+            br#""\ud800""#,
+            br#"{"\ud800":1}"#,
+            b"{\"\xff\":1}",
+            b"{\"id\":\"\xff\"}",
+        ] {
+            let json = [br#"{"data":"#, unreadable, br#","sig":{"token":"t"}}"#].concat();
+            let found = set.lookup(&json).unwrap();
+            assert_eq!(found[0].and_then(scalar_text).as_deref(), Some("t"));
+            assert_eq!(found[1].map(RawValue::get), None);
+            let alone = pointers[0].find(&json).unwrap().unwrap();
+            assert_eq!(alone.get(), found[0].unwrap().get());
+        }
+        assert!(set.lookup(br#"{"data":1e999,"sig":{"token":"t"}"#).is_err());
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub struct Facts<'a> {
     request: RequestView<'a>,
     pointers: &'a PointerSet,
     reads_json: bool,
+    reads_form: bool,
     latin1: bool,
     json: OnceCell<Vec<Option<&'a RawValue>>>,
     form: OnceCell<Vec<(Cow<'a, str>, Cow<'a, str>)>>,
@@ -60,10 +61,25 @@ impl<'a> Facts<'a> {
             request,
             pointers: &provider.identity.pointers.body,
             reads_json: matches!(provider.body, BodyKind::Json | BodyKind::Auto),
+            reads_form: request.is_payload_form(),
             latin1: provider.latin1_headers,
             json: OnceCell::new(),
             form: OnceCell::new(),
         }
+    }
+
+    /// The same of a request whose signature was read from its body as one `kind`, if that makes a difference: bytes can
+    /// be made that are JSON and a form and say another thing in each, and only what was signed is to be believed.
+    pub(crate) fn only(&self, kind: BodyKind) -> Option<Self> {
+        (self.reads_json && self.reads_form).then(|| Self {
+            request: self.request,
+            pointers: self.pointers,
+            reads_json: kind == BodyKind::Json,
+            reads_form: kind == BodyKind::Form,
+            latin1: self.latin1,
+            json: OnceCell::new(),
+            form: OnceCell::new(),
+        })
     }
 
     /// The request.
@@ -93,7 +109,7 @@ impl<'a> Facts<'a> {
 
     fn field(&self, name: &str) -> Option<&Cow<'a, str>> {
         let form = self.form.get_or_init(|| {
-            let form = if self.request.is_payload_form() { self.request.payload() } else { &[] };
+            let form = if self.reads_form { self.request.payload() } else { &[] };
             form_urlencoded::parse(form).take(FORM_FIELDS_MAX).collect()
         });
         form.iter().find(|(n, _)| n == name).map(|(_, value)| value)

@@ -97,6 +97,9 @@ impl Provider {
         verified: &Verified,
     ) -> Result<Identified, IdentifyError> {
         let rules = &self.identity;
+        let scheme = self.scheme(Some(&verified.scheme));
+        let signed = scheme.and_then(|s| s.signs_parts_of()).and_then(|kind| facts.only(kind));
+        let facts = signed.as_ref().unwrap_or(facts);
         let pointers = &rules.pointers;
         let Some(items) = rules.fan_out.items(facts, &pointers.item, &pointers.outer)? else {
             let event = rules.event(facts, verified.family, None, 0)?;

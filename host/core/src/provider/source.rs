@@ -19,6 +19,7 @@ use std::fmt;
 
 use thiserror::Error;
 
+use super::BodyKind;
 use crate::json_pointer::{InvalidPointer, Pointer, scalar_text};
 use crate::verify::{Refusal, RequestView};
 
@@ -159,7 +160,20 @@ impl Source {
     /// True if reading it means parsing the body.
     #[must_use]
     pub fn reads_body(&self) -> bool {
-        !matches!(self, Self::Header(_) | Self::Headers(_) | Self::Query(_) | Self::Pair(_))
+        self.reads_body_as().is_some()
+    }
+
+    /// As what it reads the body; `None` if it does not.
+    pub(crate) fn reads_body_as(&self) -> Option<BodyKind> {
+        match self {
+            Self::Header(_) | Self::Headers(_) | Self::Query(_) | Self::Pair(_) => None,
+            Self::Form(..) | Self::FormXml(..) => Some(BodyKind::Form),
+            Self::Json(_)
+            | Self::Body(_)
+            | Self::Outer(_)
+            | Self::KeyBesides(_)
+            | Self::Each(_) => Some(BodyKind::Json),
+        }
     }
 
     /// The one value that stands there in a request that is not yet verified. `Pair` is the signature

@@ -61,23 +61,34 @@ impl<'a> RequestView<'a> {
             .is_some_and(|media| media.trim_ascii().eq_ignore_ascii_case(media_type.as_bytes()))
     }
 
-    /// The first field of that name in a form body; nothing if the body is no form.
+    /// The first field of that name in a form body; nothing if the body is no form. What stands behind the first
+    /// [`FORM_FIELDS_MAX`](super::FORM_FIELDS_MAX) fields is not there for anybody: what a signature is read from must
+    /// be what the event is identified by.
     #[must_use]
     pub fn form_field(&self, name: &str) -> Option<Cow<'a, str>> {
         if !self.is_form() {
             return None;
         }
-        form_urlencoded::parse(self.body).find(|(n, _)| n == name).map(|(_, value)| value)
+        let mut fields = form_urlencoded::parse(self.body).take(super::FORM_FIELDS_MAX);
+        fields.find(|(n, _)| n == name).map(|(_, value)| value)
     }
 
-    /// The one field of that name in a form body, which must not occur twice; nothing if the body is no form.
+    /// The one field of that name in a form body, which must not occur twice; nothing if the body is no form. A form of
+    /// more than [`FORM_FIELDS_MAX`](super::FORM_FIELDS_MAX) fields is refused.
     pub fn single_form_field(&self, name: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
         if !self.is_form() {
             return Ok(None);
         }
-        let mut values = form_urlencoded::parse(self.body).filter(|(n, _)| n == name);
-        let Some((_, value)) = values.next() else { return Ok(None) };
-        if values.next().is_some() { Err(Refusal::FieldDuplicated) } else { Ok(Some(value)) }
+        let mut found = None;
+        for (count, (n, value)) in form_urlencoded::parse(self.body).enumerate() {
+            if count == super::FORM_FIELDS_MAX {
+                return Err(Refusal::TooManyFields);
+            }
+            if n == name && found.replace(value).is_some() {
+                return Err(Refusal::FieldDuplicated);
+            }
+        }
+        Ok(found)
     }
 
     /// The URL's query as received; empty if there is none.
@@ -87,11 +98,12 @@ impl<'a> RequestView<'a> {
         query.split_once('#').map_or(query, |(query, _)| query)
     }
 
-    /// The first parameter of that name in the URL's query.
+    /// The first parameter of that name in the URL's query, within the same bounds as a form.
     #[must_use]
     pub fn query_parameter(&self, name: &str) -> Option<Cow<'a, str>> {
-        let parameters = form_urlencoded::parse(self.query().as_bytes());
-        parameters.into_iter().find(|(n, _)| n == name).map(|(_, value)| value)
+        let query = self.query().as_bytes();
+        let mut parameters = form_urlencoded::parse(query).take(super::FORM_FIELDS_MAX);
+        parameters.find(|(n, _)| n == name).map(|(_, value)| value)
     }
 
     /// True if its payload is its query.
@@ -116,6 +128,19 @@ impl<'a> RequestView<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_field_behind_more_than_are_looked_at_is_not_there() {
+        let headers: &[(&str, &[u8])] = &[("content-type", b"application/x-www-form-urlencoded")];
+        let behind = |fields: usize| {
+            let body = format!("{}token=1", "a&".repeat(fields));
+            let request = RequestView { body: body.as_bytes(), ..view(headers) };
+            let single = request.single_form_field("token");
+            (request.form_field("token").is_some(), single.map(|value| value.is_some()))
+        };
+        assert_eq!(behind(crate::verify::FORM_FIELDS_MAX - 1), (true, Ok(true)));
+        assert_eq!(behind(crate::verify::FORM_FIELDS_MAX), (false, Err(Refusal::TooManyFields)));
+    }
 
     fn view<'a>(headers: &'a [(&'a str, &'a [u8])]) -> RequestView<'a> {
         RequestView {

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::provider::Source;
+use crate::provider::{BodyKind, Source};
 
 use super::Params;
 use super::fetched::FetchedKeyRule;
 use super::http_message::HttpMessageRule;
 use super::jwt::JwtRule;
-use super::message::Message;
+use super::message::{Message, Part};
 use crate::json_pointer::Pointer;
 use crate::provider::Shape;
 
@@ -283,6 +283,25 @@ impl Scheme {
             (None, Some(rule)) => rule.max_age.is_some() || rule.covers_query(),
         };
         told || self.algorithm == Algorithm::StaticEquals
+    }
+
+    /// As what a body is read that declares itself a form, where the signature is over parts of it and not the whole.
+    pub(crate) fn signs_parts_of(&self) -> Option<BodyKind> {
+        if self.covers_body() {
+            return None;
+        }
+        let times = self.timestamp.iter().flat_map(|rule| &rule.from);
+        let mut fields = self.signature.iter().chain(self.message.fields()).chain(times);
+        let as_json = self.items.is_some()
+            || self.message.parts().iter().any(|part| matches!(part, Part::JsonLines(_)));
+        let as_form = self.message.parts().iter().any(|part| {
+            matches!(part, Part::FormSorted { .. } | Part::FormPhp(_) | Part::BodyOrField(_))
+        });
+        match (as_json, as_form) {
+            (true, _) => Some(BodyKind::Json),
+            (false, true) => Some(BodyKind::Form),
+            (false, false) => fields.find_map(Source::reads_body_as),
+        }
     }
 
     /// The texts that may hold `{param:NAME}`.

@@ -120,6 +120,51 @@ fn every_item_must_carry_the_token_where_all_must() {
     assert_eq!(code(outcome(r#"{"value":[]}"#)), "signature_missing");
 }
 
+/// Of a sender that signs a time and a token and nothing of what happened, one signature is good for one event.
+#[test]
+fn a_captured_signature_makes_one_event_whatever_is_put_around_it() {
+    let (secret, form) = ("key-0123456789abcdef", "application/x-www-form-urlencoded");
+    let (time, token) = ("1529006854", "a8ce0edb2dd8301dee6c2405235584e45aa91d1e9f979f3de0");
+    let signature = hmac_hex(secret.as_bytes(), format!("{time}{token}").as_bytes());
+    let (mailgun, verifier) = (provider("mailgun"), verifier(provider("mailgun"), &[secret]));
+    let dedup = |kind: &str, body: String| {
+        let request = Request::new(body).header("content-type", kind);
+        request.with(|view| {
+            let proof = match verifier.verify(&view, NOW) {
+                Verification::Verified(proof) => proof,
+                _ => return None,
+            };
+            let facts = weir_core::identify::Facts::new(mailgun, view);
+            let event = mailgun.identify(&facts, &proof).unwrap().events.remove(0);
+            Some(event.dedup.expect("a replay would be new every time"))
+        })
+    };
+    let json = |time: &str, token: &str, rest: &str| {
+        format!(
+            r#"{{"signature":{{"timestamp":"{time}","token":"{token}","signature":"{signature}"}},{rest}}}"#
+        )
+    };
+    let fields = format!("timestamp={time}&token={token}&signature={signature}");
+    let first = dedup("application/json", json(time, token, r#""event-data":{"event":"opened"}"#));
+    assert!(first.is_some());
+    assert_eq!(first, dedup(form, format!("{fields}&event=opened")));
+    let moved = (&time[..9], format!("{}{token}", &time[9..]));
+    for (kind, body) in [
+        // What cannot be read beside what is signed.
+        ("application/json", json(time, token, r#""event-data":1e999"#)),
+        ("application/json", json(time, token, r#""event-data":{"\ud800":1}"#)),
+        // A digit that moves over from the time.
+        ("application/json", json(moved.0, &moved.1, r#""x":1"#)),
+        // Another content type, and bytes that are JSON and a form.
+        (form, json(time, token, r#""event-data":{"event":"opened"}"#)),
+        (form, format!(r#"{{"signature":{{"timestamp":"2","token":"new"}},"x":"&{fields}&"}}"#)),
+    ] {
+        assert_eq!(dedup(kind, body.clone()), first, "{body}");
+    }
+    // Behind more fields than are looked at there is no signature either.
+    assert_eq!(dedup(form, format!("{}{fields}", "a&".repeat(10_000))), None);
+}
+
 #[test]
 fn noise_is_told_from_failed_webhooks() {
     let verifier = verifier(provider("github"), &["k"]);
