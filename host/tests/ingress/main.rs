@@ -4,6 +4,7 @@
 
 mod bed;
 
+mod bad_input;
 mod forms;
 mod gates;
 mod hand_over;
