@@ -1,0 +1,51 @@
+//! Attacks what is read from JSON bodies: types, ids, batches and their items, for any built-in provider; and JSON
+//! pointers of the input's own, which are its words after the first.
+//!
+//! Holds: events are at most ten thousand, have a type of at most 200 bytes without control characters and stand one
+//! after the other in the body; each is JSON if there are several; and pointers find what another reader finds, one by
+//! one and together.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use weir_core::identify::Facts;
+use weir_core::json_pointer::{Pointer, PointerSet, scalar_text};
+use weir_fuzz::input::Input;
+use weir_fuzz::sources::{proof, provider};
+
+fuzz_target!(init: weir_fuzz::seeds::write("identify_json"), |text: &[u8]| {
+    let input = Input::parse(text);
+    let provider = provider(input.word(0));
+    let facts = Facts::new(provider, input.view());
+    if let Ok(found) = provider.identify(&facts, proof(provider)) {
+        weir_fuzz::identified(&found, input.view().payload());
+    }
+    point(&input.words[input.words.len().min(1)..], input.body);
+});
+
+fn point(words: &[&str], json: &[u8]) {
+    let pointers: Vec<_> = words.iter().filter_map(|word| Pointer::parse(word).ok()).collect();
+    let set = PointerSet::new(pointers.iter().cloned());
+    let together = set.lookup(json);
+    // A reader that builds the whole document, where it can: it has less depth and smaller numbers.
+    let whole: Option<Value> = serde_json::from_slice(json).ok();
+    assert!(whole.is_none() || together.is_ok(), "not read: {}", json.escape_ascii());
+    let Ok(together) = together else { return };
+    for pointer in &pointers {
+        let found = together[set.index_of(pointer).expect("it is in the set")];
+        // Alone it is told that it could not be read, in a set it is not there.
+        let alone = pointer.find(json).unwrap_or_default();
+        assert_eq!(alone.map(RawValue::get), found.map(RawValue::get), "{pointer}");
+        let Some(whole) = &whole else { continue };
+        let there = whole.pointer(pointer.as_str());
+        let here = found.map(|raw| serde_json::from_str::<Value>(raw.get()).expect("JSON"));
+        assert_eq!(here.as_ref(), there, "{pointer}");
+        let scalar = found.and_then(scalar_text);
+        match there {
+            Some(Value::String(text)) => assert_eq!(scalar.as_deref(), Some(text.as_str())),
+            Some(Value::Number(_) | Value::Bool(_)) => assert!(scalar.is_some()),
+            _ => assert_eq!(scalar, None),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The requests in the built-in providers' own files, whose verdicts are known, and the sources that they are for.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::LazyLock;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use weir_core::provider::{Catalog, OneOrMore, Provider};
+use weir_core::time::Timestamp;
+use weir_core::verify::{NamedSecret, Params, Secret, Verifier};
+
+use crate::input::Written;
+use crate::sources::CATALOG;
+
+#[derive(Deserialize)]
+struct File {
+    vectors: Vec<Stated>,
+}
+
+/// As it stands in the file.
+#[derive(Deserialize)]
+struct Stated {
+    name: String,
+    refused: Option<String>,
+    #[serde(default)]
+    secret: OneOrMore,
+    #[serde(default)]
+    params: BTreeMap<String, String>,
+    #[serde(default)]
+    now: u64,
+    method: Option<String>,
+    url: Option<String>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    body: Option<String>,
+    body_base64: Option<String>,
+}
+
+/// A vector, with a source that is configured for it.
+pub struct Vector {
+    /// The file it is from.
+    pub provider: &'static Provider,
+    /// Its name in the file.
+    pub name: String,
+    /// What the source knows besides its secrets.
+    pub params: Params,
+    /// The source.
+    pub verifier: Verifier,
+    /// The time of its receipt.
+    pub now: Timestamp,
+    /// The request, as a text for a target.
+    pub request: Written,
+    /// Its verdict.
+    pub is_genuine: bool,
+}
+
+/// Every vector of every built-in provider.
+pub static VECTORS: LazyLock<Vec<Vector>> = LazyLock::new(|| {
+    let providers = CATALOG.iter().map(|provider| &**provider);
+    providers.flat_map(|provider| stated(provider).into_iter().map(|s| s.of(provider))).collect()
+});
+
+/// A request that others have published, with a secret of its own.
+pub struct Published {
+    /// The request, as a text for a target.
+    pub request: Written,
+    /// Whether its secret makes it genuine; some handshakes are signed too.
+    pub is_genuine: bool,
+}
+
+/// The vectors and handshakes that the tests of the providers hold, whatever is in the files.
+pub static PUBLISHED: LazyLock<Vec<Published>> = LazyLock::new(|| {
+    const TEXT: &str = include_str!("../../core/tests/providers/vectors.json");
+    let all: All = serde_json::from_str(TEXT).expect("the tests read it too");
+    let handshakes = all.handshakes.into_iter();
+    let handshakes = handshakes.map(|e| Asked { provider: e.provider, valid: true, ..e.request });
+    all.vectors.into_iter().chain(handshakes).map(Asked::published).collect()
+});
+
+/// The bodies of all genuine ones.
+pub static GENUINE_BODIES: LazyLock<HashSet<&'static [u8]>> = LazyLock::new(|| {
+    let own = VECTORS.iter().map(|vector| (&vector.request, vector.is_genuine));
+    let all =
+        own.chain(PUBLISHED.iter().map(|published| (&published.request, published.is_genuine)));
+    all.filter(|(_, is_genuine)| *is_genuine).map(|(request, _)| request.body.as_slice()).collect()
+});
+
+#[derive(Deserialize)]
+struct All {
+    vectors: Vec<Asked>,
+    handshakes: Vec<Exchange>,
+}
+
+#[derive(Deserialize)]
+struct Exchange {
+    provider: String,
+    request: Asked,
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    #[serde(default)]
+    provider: String,
+    #[serde(default)]
+    valid: bool,
+    method: String,
+    url: String,
+    headers: BTreeMap<String, String>,
+    /// Base64 in a vector, text in a handshake.
+    body: String,
+}
+
+impl Asked {
+    fn published(self) -> Published {
+        let body = STANDARD.decode(&self.body).unwrap_or_else(|_| self.body.into_bytes());
+        let (words, headers) = (self.provider, self.headers.into_iter().collect());
+        let request = Written { words, method: self.method, url: self.url, headers, body };
+        Published { request, is_genuine: self.valid }
+    }
+}
+
+fn stated(provider: &Provider) -> Vec<Stated> {
+    let text = Catalog::built_in_text(&provider.name).expect("a built-in provider has a file");
+    toml::from_str::<File>(text).expect("the catalog has read it").vectors
+}
+
+impl Stated {
+    fn of(self, provider: &'static Provider) -> Vector {
+        let secrets: Vec<_> = self
+            .secret
+            .0
+            .iter()
+            .map(|text| NamedSecret::new("vector", Secret::new(text.as_str())))
+            .collect();
+        let params: Params = self
+            .params
+            .iter()
+            .map(|(name, value)| (name.clone(), Secret::new(value.as_str())))
+            .collect();
+        let body = match (self.body, self.body_base64) {
+            (Some(text), _) => text.into_bytes(),
+            (None, text) => STANDARD.decode(text.unwrap_or_default()).expect("base64"),
+        };
+        Vector {
+            provider,
+            verifier: provider.verifier_with(&secrets, &params).expect("the catalog has made it"),
+            params,
+            now: Timestamp::from_millis(self.now.saturating_mul(1000)),
+            request: Written {
+                words: format!("{} {}", provider.name, self.name),
+                method: self.method.unwrap_or_else(|| "POST".to_owned()),
+                url: self.url.unwrap_or_else(|| "https://example.com/webhook".to_owned()),
+                headers: self.headers.into_iter().collect(),
+                body,
+            },
+            is_genuine: self.refused.is_none(),
+            name: self.name,
+        }
+    }
+}
