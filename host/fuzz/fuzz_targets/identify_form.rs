@@ -24,11 +24,11 @@ fuzz_target!(init: weir_fuzz::seeds::write("identify_form"), |text: &[u8]| {
     if let Ok(found) = provider.identify(&facts, proof(provider)) {
         weir_fuzz::identified(&found, request.payload());
     }
-    let mut fields = models::form(input.body);
+    let mut fields = models::form(request.payload());
     // What stands further back is looked at by nobody.
     fields.truncate(FORM_FIELDS_MAX);
     for name in ["payload", "token", input.word(1)] {
-        assert_eq!(request.form_field(name).as_deref(), first(&fields, name), "{name}");
+        assert_eq!(request.payload_field(name).as_deref(), first(&fields, name), "{name}");
     }
     query(&request, input.word(1));
 });

@@ -103,9 +103,12 @@ impl SignedSample {
         } else {
             None
         };
-        let url = with_query(url, query.as_deref());
-        let draft = RequestDraft { method: method.into(), url, headers, body: body.into_bytes() };
+        let asked = with_query(url, query.as_deref());
+        let body = body.into_bytes();
+        let draft = RequestDraft { method: method.into(), url: asked, headers, body };
         let signed = provider.sign_request(signing, &draft, now, &SystemRandom::new())?;
+        // The signature may stand in the query itself.
+        let query = query.map(|_| signed.url.get(url.len() + 1..).unwrap_or_default().to_owned());
         let body = String::from_utf8_lossy(&signed.body).into_owned();
         Ok(Self { method: signed.method, query, headers: signed.headers, body })
     }

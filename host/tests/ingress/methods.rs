@@ -24,6 +24,7 @@ fn sources(secret: &str) -> String {
     };
     [
         source("twilio", "twilio", ""),
+        source("vonage-sms", "vonage-sms", ""),
         source("vonage", "vonage", "params = { api_key = \"a1b2c3\" }"),
         source("zendesk", "zendesk", ""),
         source("hubspot", "hubspot", ""),
@@ -164,6 +165,32 @@ async fn a_vonage_get_is_an_event_and_its_token_is_kept_nowhere() {
     assert_eq!((&*kind, id.as_deref()), ("ringing", Some("u1")));
     assert_eq!(text(&request.payload.body), path.split_once('?').unwrap().1);
     assert!(request.payload.header("authorization").unwrap().starts_with(b"fingerprint-"));
+}
+
+#[tokio::test]
+async fn a_signature_among_the_parameters_is_looked_for_where_they_stand() {
+    let hub = hub().await;
+    let time = NOW_MS / 1000;
+    // As Vonage's SMS API signs: HMAC-SHA256 of the sorted parameters, with what would part them replaced.
+    let signed = format!("&messageId=M1&msisdn=1555&text=a_b_c&timestamp={time}&type=text");
+    let signature = hex::encode_upper(mac(hmac::HMAC_SHA256, &signed));
+    let said = format!(
+        "msisdn=1555&messageId=M1&type=text&text=a%26b%3Dc&timestamp={time}&sig={signature}"
+    );
+    let taken = bare(&hub, "GET", &format!("vonage-sms?{said}"), &[]).await;
+    assert_eq!(taken.json()["status"], "accepted");
+    let (kind, id, request) = newest(&hub).await;
+    assert_eq!((&*kind, id.as_deref()), ("text", Some("M1")));
+    assert_eq!(text(&request.payload.body), said);
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let posted = hub.post("/webhook/vonage-sms", &form, &said).await;
+    assert_eq!(posted.json()["status"], "duplicate", "it is the same message");
+    let beside = hub.post(&format!("/webhook/vonage-sms?{said}"), &form, "type=text").await;
+    assert_eq!(beside.problem(), (401, "signature_missing".into()), "a POST has a body for that");
+    let other = said.replace("1555", "1666");
+    let changed = bare(&hub, "GET", &format!("vonage-sms?{other}"), &[]).await;
+    assert_eq!(changed.problem(), (401, "signature_mismatch".into()));
+    assert_eq!(hub.stored().await.len(), 1);
 }
 
 #[tokio::test]

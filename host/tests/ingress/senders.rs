@@ -87,5 +87,5 @@ async fn every_sample_of_every_provider_is_taken_over_http() {
         }
     }
     assert_eq!(wrong, Vec::<String>::new());
-    assert!(senders.len() >= 79 && count >= senders.len(), "{count}");
+    assert!(senders.len() >= 80 && count >= senders.len(), "{count}");
 }

@@ -87,6 +87,7 @@ const BUILT_IN: &[(&str, &str)] = built_in! {
     "typeform"
     "vercel"
     "vonage"
+    "vonage-sms"
     "woocommerce"
     "workos"
     "x"

@@ -193,7 +193,7 @@ impl Source {
                 raw.and_then(scalar_text).map(into_bytes)
             }
             Self::Form(field, inside) => {
-                let text = request.single_form_field(field)?;
+                let text = request.single_payload_field(field)?;
                 match inside {
                     None => text.map(into_bytes),
                     Some(pointer) => text.and_then(|text| {
@@ -208,7 +208,7 @@ impl Source {
                 key.map(|key| Cow::Owned(key.into_bytes()))
             }
             Self::FormXml(field, path) => {
-                let text = request.single_form_field(field)?;
+                let text = request.single_payload_field(field)?;
                 let text = text.and_then(|text| xml_text(text.as_bytes(), path));
                 text.map(|text| Cow::Owned(text.into_bytes()))
             }

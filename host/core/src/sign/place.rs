@@ -1,4 +1,4 @@
-//! Signatures that stand in the body: the draft has a place for them, and they are put there.
+//! Signatures that stand in the body or the query: the draft has a place for them, and they are put there.
 
 use crate::json_pointer::{Pointer, array_items};
 use crate::provider::Source;
@@ -14,6 +14,23 @@ pub(super) fn in_body(source: &Source, body: &[u8], text: &str) -> Option<Vec<u8
         Source::Form(field, None) => form(field, body, text),
         _ => None,
     }
+}
+
+/// The URL with `text` at `source`, a field of its query; `None` if it has no such field. All else stays as it is.
+pub(super) fn in_query(source: &Source, url: &str, text: &str) -> Option<String> {
+    let (Source::Form(field, None) | Source::Query(field)) = source else { return None };
+    let (before, query) = url.split_once('?')?;
+    let mut any = false;
+    let pairs = query.split('&').map(|pair| {
+        let name = form_urlencoded::parse(pair.as_bytes()).next().map(|(name, _)| name);
+        if name.as_deref() != Some(&**field) {
+            return pair.to_owned();
+        }
+        any = true;
+        form_urlencoded::Serializer::new(String::new()).append_pair(field, text).finish()
+    });
+    let query = pairs.collect::<Vec<_>>().join("&");
+    any.then(|| format!("{before}?{query}"))
 }
 
 /// The body with each of these slices of it replaced by a JSON string.
@@ -73,5 +90,18 @@ mod tests {
         assert_eq!(placed("each:/v/*/s", r#"{"v":[{"s":1},{}]}"#), None);
         assert_eq!(placed("form:s", "a=1&s=&b=%2B").as_deref(), Some("a=1&s=a%22b&b=%2B"));
         assert_eq!(placed("form:s", "a=1"), None);
+    }
+
+    #[test]
+    fn a_signature_in_a_query_leaves_the_rest_of_it_as_it_was() {
+        let placed =
+            |source: &str, url: &str| in_query(&Source::parse(source).unwrap(), url, "a b");
+        for source in ["form:s", "query:s"] {
+            let signed = placed(source, "https://h/?a=%20b&s=&c");
+            assert_eq!(signed.as_deref(), Some("https://h/?a=%20b&s=a+b&c"), "{source}");
+        }
+        assert_eq!(placed("form:s", "https://h/?a=1"), None);
+        assert_eq!(placed("form:s", "https://h/"), None);
+        assert_eq!(placed("/s", "https://h/?s="), None);
     }
 }

@@ -145,8 +145,13 @@ impl Signer<'_> {
             draft.headers.push((header, text));
             return Ok(());
         }
-        let placed = source.and_then(|source| place::in_body(source, &draft.body, &text));
-        draft.body = placed.ok_or_else(|| self.lacking(Refusal::SignatureMissing))?;
+        let lacking = || self.lacking(Refusal::SignatureMissing);
+        let source = source.ok_or_else(lacking)?;
+        if draft.view(|request| request.is_said_by_query()) {
+            draft.url = place::in_query(source, &draft.url, &text).ok_or_else(lacking)?;
+        } else {
+            draft.body = place::in_body(source, &draft.body, &text).ok_or_else(lacking)?;
+        }
         Ok(())
     }
 

@@ -41,11 +41,31 @@ impl UrlForm {
 type Fields<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
 
 fn form_fields<'a>(request: &RequestView<'a>) -> Result<Fields<'a>, Refusal> {
-    if !request.is_form() {
-        return Ok(Vec::new());
-    }
-    let fields: Vec<_> = form_urlencoded::parse(request.body).take(FORM_FIELDS_MAX + 1).collect();
+    if request.is_form() { fields_of(request.body) } else { Ok(Vec::new()) }
+}
+
+fn fields_of(form: &[u8]) -> Result<Fields<'_>, Refusal> {
+    let fields: Vec<_> = form_urlencoded::parse(form).take(FORM_FIELDS_MAX + 1).collect();
     if fields.len() > FORM_FIELDS_MAX { Err(Refusal::TooManyFields) } else { Ok(fields) }
+}
+
+/// Every field of a form but one, sorted by name, each as `&name=value`; in values, `_` stands for what would part them.
+pub(super) fn params_sorted(request: &RequestView<'_>, besides: &str) -> Result<Vec<u8>, Refusal> {
+    if !request.is_payload_form() {
+        return Err(Refusal::SignedFieldMissing);
+    }
+    let mut fields = fields_of(request.payload())?;
+    fields.retain(|(name, _)| name != besides);
+    fields.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let mut out = Vec::with_capacity(request.payload().len());
+    for (name, value) in fields {
+        // Two parameters could be written as one whose name holds the other.
+        if name.contains(['&', '=']) {
+            return Err(Refusal::SignatureMalformed);
+        }
+        out.extend_from_slice(format!("&{name}={}", value.replace(['&', '='], "_")).as_bytes());
+    }
+    Ok(out)
 }
 
 /// Every form field, sorted by name, name and value with nothing between; nothing if the body is no form.
@@ -237,10 +257,7 @@ pub(super) fn form_php(request: &RequestView<'_>, besides: &str) -> Result<Vec<u
 /// The parameters of a query as a JSON object of texts, in their order and with nothing between.
 pub(super) fn query_json(query: &str) -> Result<Vec<u8>, Refusal> {
     let mut out = vec![b'{'];
-    for (n, (name, value)) in form_urlencoded::parse(query.as_bytes()).enumerate() {
-        if n == FORM_FIELDS_MAX {
-            return Err(Refusal::TooManyFields);
-        }
+    for (n, (name, value)) in fields_of(query.as_bytes())?.into_iter().enumerate() {
         let [name, value] = [name, value].map(|text| serde_json::Value::from(text).to_string());
         let comma = if n == 0 { "" } else { "," };
         out.extend_from_slice(format!("{comma}{name}:{value}").as_bytes());
@@ -330,6 +347,19 @@ mod tests {
         let request = RequestView { method: "POST", url: "", headers, body: b"b=2&a=2&b=1&a=2" };
         assert_eq!(form_sorted(&request, true).unwrap(), b"a2b1b2");
         assert_eq!(form_sorted(&request, false).unwrap(), b"a2a2b2b1");
+    }
+
+    #[test]
+    fn parameters_are_sorted_and_cannot_run_into_one_another() {
+        let url = "https://h.example/in?text=a%26b%3Dc&sig=x&id=1";
+        let of = |method, headers, body: &'static [u8]| {
+            params_sorted(&RequestView { method, url, headers, body }, "sig")
+        };
+        assert_eq!(of("GET", &[], b"").unwrap(), b"&id=1&text=a_b_c");
+        assert_eq!(of("POST", FORM, b"b=2&sig=x&a=1").unwrap(), b"&a=1&b=2", "and no query");
+        assert_eq!(of("POST", &[], b"{}"), Err(Refusal::SignedFieldMissing));
+        let merged = of("POST", FORM, b"a%3D1%26b=2");
+        assert_eq!(merged, Err(Refusal::SignatureMalformed), "signed as a=1&b=2 is");
     }
 
     #[test]

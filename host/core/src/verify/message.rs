@@ -57,6 +57,9 @@ pub enum Part {
         /// Equal values of one name count once, and values are sorted.
         dedupe: bool,
     },
+    /// Every field of a form but this one, be it the body or the query in the place of one; sorted by name, each as
+    /// `&name=value`, with `_` for each `&` and `=` of the value.
+    ParamsSorted(Box<str>),
     /// A decoded field of a form, be it the body or the query in the place of one, or else the raw body.
     BodyOrField(Box<str>),
 }
@@ -153,9 +156,11 @@ impl Message {
     #[must_use]
     pub fn covers(&self, source: &Source) -> bool {
         self.parts.iter().any(|part| match part {
-            Part::Body | Part::FormSorted { .. } | Part::BodyOrField(_) | Part::FormPhp(_) => {
-                source.reads_body()
-            }
+            Part::Body
+            | Part::FormSorted { .. }
+            | Part::BodyOrField(_)
+            | Part::FormPhp(_)
+            | Part::ParamsSorted(_) => source.reads_body(),
             Part::Url(_) => matches!(source, Source::Query(_)),
             Part::Field(field) | Part::Optional(field) => field == source,
             Part::JsonLines(keys) => match source {
@@ -178,6 +183,11 @@ impl Message {
 
     /// True if a change of the URL's query breaks the signature.
     pub(super) fn covers_query(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Url(_) | Part::ParamsSorted(_)))
+    }
+
+    /// True if the public URL is a part.
+    pub(super) fn holds_url(&self) -> bool {
         self.parts.iter().any(|part| matches!(part, Part::Url(_)))
     }
 
@@ -187,6 +197,7 @@ impl Message {
             Part::Timestamp
             | Part::Url(_)
             | Part::BodyOrField(_)
+            | Part::ParamsSorted(_)
             | Part::HeaderValues(_)
             | Part::HeaderPairs(..) => true,
             Part::Field(source) => !source.reads_body(),
@@ -292,6 +303,9 @@ impl Part {
                 Some(("body-or-form", field)) if !field.is_empty() => {
                     Self::BodyOrField(field.into())
                 }
+                Some(("params-sorted", field)) if !field.is_empty() => {
+                    Self::ParamsSorted(field.into())
+                }
                 Some(("form-php", field)) if !field.is_empty() => Self::FormPhp(field.into()),
                 Some(("param", param)) if !param.is_empty() => Self::Param(param.into()),
                 Some(("json-lines", keys)) if !keys.is_empty() => Self::JsonLines(
@@ -341,6 +355,7 @@ impl Part {
             Self::BodyCrc32 => Cow::Owned(crc32fast::hash(request.body).to_string().into_bytes()),
             Self::JsonLines(keys) => Cow::Owned(canonical::json_lines(request.body, keys)?),
             Self::FormSorted { dedupe } => Cow::Owned(canonical::form_sorted(request, *dedupe)?),
+            Self::ParamsSorted(besides) => Cow::Owned(canonical::params_sorted(request, besides)?),
             Self::FormPhp(besides) => Cow::Owned(canonical::form_php(request, besides)?),
             Self::HeaderValues(names) => {
                 Cow::Owned(canonical::header_values(request, &field(names)?.ok_or(missing)?)?)
@@ -349,11 +364,8 @@ impl Part {
                 let names = field(names)?.ok_or(missing)?;
                 Cow::Owned(canonical::header_pairs(request, &names, listed)?)
             }
-            Self::BodyOrField(field) if request.is_said_by_query() => {
-                into_bytes(request.query_parameter(field).ok_or(missing)?)
-            }
-            Self::BodyOrField(field) if request.is_form() => {
-                into_bytes(request.form_field(field).ok_or(missing)?)
+            Self::BodyOrField(field) if request.is_payload_form() => {
+                into_bytes(request.payload_field(field).ok_or(missing)?)
             }
             Self::BodyOrField(_) => Cow::Borrowed(request.body),
         })

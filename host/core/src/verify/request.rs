@@ -61,36 +61,6 @@ impl<'a> RequestView<'a> {
             .is_some_and(|media| media.trim_ascii().eq_ignore_ascii_case(media_type.as_bytes()))
     }
 
-    /// The first field of that name in a form body; nothing if the body is no form. What stands behind the first
-    /// [`FORM_FIELDS_MAX`](super::FORM_FIELDS_MAX) fields is not there for anybody: what a signature is read from must
-    /// be what the event is identified by.
-    #[must_use]
-    pub fn form_field(&self, name: &str) -> Option<Cow<'a, str>> {
-        if !self.is_form() {
-            return None;
-        }
-        let mut fields = form_urlencoded::parse(self.body).take(super::FORM_FIELDS_MAX);
-        fields.find(|(n, _)| n == name).map(|(_, value)| value)
-    }
-
-    /// The one field of that name in a form body, which must not occur twice; nothing if the body is no form. A form of
-    /// more than [`FORM_FIELDS_MAX`](super::FORM_FIELDS_MAX) fields is refused.
-    pub fn single_form_field(&self, name: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
-        if !self.is_form() {
-            return Ok(None);
-        }
-        let mut found = None;
-        for (count, (n, value)) in form_urlencoded::parse(self.body).enumerate() {
-            if count == super::FORM_FIELDS_MAX {
-                return Err(Refusal::TooManyFields);
-            }
-            if n == name && found.replace(value).is_some() {
-                return Err(Refusal::FieldDuplicated);
-            }
-        }
-        Ok(found)
-    }
-
     /// The URL's query as received; empty if there is none.
     #[must_use]
     pub fn query(&self) -> &'a str {
@@ -123,6 +93,36 @@ impl<'a> RequestView<'a> {
     pub fn is_payload_form(&self) -> bool {
         self.is_said_by_query() || self.is_form()
     }
+
+    /// The first field of that name in a payload that is a form; nothing if it is none. What stands behind the first
+    /// [`FORM_FIELDS_MAX`](super::FORM_FIELDS_MAX) fields is not there for anybody: what a signature is read from must
+    /// be what the event is identified by.
+    #[must_use]
+    pub fn payload_field(&self, name: &str) -> Option<Cow<'a, str>> {
+        if !self.is_payload_form() {
+            return None;
+        }
+        let mut fields = form_urlencoded::parse(self.payload()).take(super::FORM_FIELDS_MAX);
+        fields.find(|(n, _)| n == name).map(|(_, value)| value)
+    }
+
+    /// The one field of that name in a payload that is a form, which must not occur twice; nothing if it is none. A form
+    /// of more than [`FORM_FIELDS_MAX`](super::FORM_FIELDS_MAX) fields is refused.
+    pub fn single_payload_field(&self, name: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
+        if !self.is_payload_form() {
+            return Ok(None);
+        }
+        let mut found = None;
+        for (count, (n, value)) in form_urlencoded::parse(self.payload()).enumerate() {
+            if count == super::FORM_FIELDS_MAX {
+                return Err(Refusal::TooManyFields);
+            }
+            if n == name && found.replace(value).is_some() {
+                return Err(Refusal::FieldDuplicated);
+            }
+        }
+        Ok(found)
+    }
 }
 
 #[cfg(test)]
@@ -135,8 +135,8 @@ mod tests {
         let behind = |fields: usize| {
             let body = format!("{}token=1", "a&".repeat(fields));
             let request = RequestView { body: body.as_bytes(), ..view(headers) };
-            let single = request.single_form_field("token");
-            (request.form_field("token").is_some(), single.map(|value| value.is_some()))
+            let single = request.single_payload_field("token");
+            (request.payload_field("token").is_some(), single.map(|value| value.is_some()))
         };
         assert_eq!(behind(crate::verify::FORM_FIELDS_MAX - 1), (true, Ok(true)));
         assert_eq!(behind(crate::verify::FORM_FIELDS_MAX), (false, Err(Refusal::TooManyFields)));
@@ -176,14 +176,14 @@ mod tests {
 
     #[test]
     fn fields_are_read_only_from_a_declared_form() {
-        assert_eq!(view(&[]).form_field("y"), None);
+        assert_eq!(view(&[]).payload_field("y"), None);
         let form: &[(&str, &[u8])] =
             &[("Content-Type", b"Application/X-WWW-form-urlencoded ; charset=utf-8")];
-        assert_eq!(view(form).form_field("y").as_deref(), Some("+"));
+        assert_eq!(view(form).payload_field("y").as_deref(), Some("+"));
         assert_eq!(view(form).query_parameter("a").as_deref(), Some("1 2"));
-        assert_eq!(view(form).single_form_field("y").unwrap().as_deref(), Some("+"));
+        assert_eq!(view(form).single_payload_field("y").unwrap().as_deref(), Some("+"));
         let twice = RequestView { body: b"y=1&x=&y=1", ..view(form) };
-        assert_eq!(twice.single_form_field("y"), Err(Refusal::FieldDuplicated));
-        assert_eq!(twice.single_form_field("z"), Ok(None));
+        assert_eq!(twice.single_payload_field("y"), Err(Refusal::FieldDuplicated));
+        assert_eq!(twice.single_payload_field("z"), Ok(None));
     }
 }

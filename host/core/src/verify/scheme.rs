@@ -232,7 +232,7 @@ impl Scheme {
     /// True if the signature covers the public URL, so that the source must know it.
     #[must_use]
     pub fn signs_url(&self) -> bool {
-        self.messages().any(Message::covers_query)
+        self.messages().any(Message::holds_url)
             || self.jwt.as_ref().is_some_and(JwtRule::names_url)
             || self.http_message.is_some()
     }
@@ -295,7 +295,13 @@ impl Scheme {
         let as_json = self.items.is_some()
             || self.message.parts().iter().any(|part| matches!(part, Part::JsonLines(_)));
         let as_form = self.message.parts().iter().any(|part| {
-            matches!(part, Part::FormSorted { .. } | Part::FormPhp(_) | Part::BodyOrField(_))
+            matches!(
+                part,
+                Part::FormSorted { .. }
+                    | Part::FormPhp(_)
+                    | Part::ParamsSorted(_)
+                    | Part::BodyOrField(_)
+            )
         });
         match (as_json, as_form) {
             (true, _) => Some(BodyKind::Json),
