@@ -19,6 +19,8 @@ mod place;
 mod plugins;
 mod problem;
 mod providers;
+#[cfg(test)]
+mod providers_tests;
 mod quarantine;
 mod responder;
 mod retry;

@@ -113,3 +113,31 @@ impl Responders {
         self.tasks.spawn_on("responder", OnFailure::Log, &self.guests, attending);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config;
+
+    use super::*;
+
+    #[test]
+    fn the_replies_of_who_answers_now_are_kept_and_those_that_are_awaited_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let sources = |responder: &str| {
+            let text = format!(
+                "[sources.a]\nprovider = \"github\"\nsecrets = [\"x\"]\nresponder = \"{responder}\"\n"
+            );
+            config::load_text("weir.toml", &text, folder.path(), true).unwrap().config.sources
+        };
+        let in_force = Sources::new(sources("one"));
+        let answering = Answering::new(in_force.clone(), Duration::from_secs(1));
+        let keeps = |source: &str, handler: &str, is_awaited| {
+            let (source, handler) = (SourceName::stored(source), handler.parse().unwrap());
+            answering.keeps(&source, &handler, is_awaited).is_some()
+        };
+        assert!(keeps("a", "one", false) && !keeps("a", "two", false) && !keeps("b", "one", false));
+        in_force.replace(sources("two"));
+        assert!(!keeps("a", "one", false) && keeps("a", "two", false));
+        assert!(keeps("a", "one", true), "a sender waits for it still");
+    }
+}
