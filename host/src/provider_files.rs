@@ -55,10 +55,16 @@ impl ProviderFiles {
     fn tell(&self, file: &ProviderFile) {
         for problem in &file.problems {
             if let Some(provider) = &file.provider {
-                let instead = "its last good version is used until it is mended";
-                tracing::error!(%provider, %problem, "provider file cannot be used; {instead}");
+                tracing::error!(
+                    %provider,
+                    %problem,
+                    "provider file cannot be used; its last good version is, until it is mended (`weir providers test` tries it)"
+                );
             } else {
-                tracing::error!(%problem, "provider file cannot be used, and was never right; nothing is known by it");
+                tracing::error!(
+                    %problem,
+                    "provider file cannot be used and never could, no provider is known by it (`weir providers test` tries it)"
+                );
             }
         }
         if let Some(problem) = file.problems.first() {

@@ -99,7 +99,9 @@ impl Providers {
                 let sources = self.wanted.get(&**provider.as_ref()?)?;
                 let sources: Vec<_> = sources.iter().map(String::as_str).collect();
                 let sources = sources.join(", ");
-                vec![problem(format!("is gone and needed: put it back, or take out {sources}"))]
+                let what =
+                    format!("is gone and needed by {sources}; put it back, or take them out");
+                vec![problem(what)]
             }
             (Some(Err(what)), _) => vec![problem(what.clone())],
             (Some(Ok(text)), Some(error)) => located(path, text, error),

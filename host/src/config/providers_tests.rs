@@ -124,7 +124,7 @@ fn a_provider_file_that_is_wrong_or_gone_is_known_by_what_it_said_when_it_was_ri
     assert!(said.contains("weir.toml:2: server.listen") && said.contains("acme.toml:2"), "{said}");
     fs::remove_file(own.0.path().join("providers/acme.toml")).unwrap();
     let said = own.stands_in(OwnProvider::SOURCE);
-    assert_eq!(said, "providers/acme.toml: is gone and needed: put it back, or take out a");
+    assert_eq!(said, "providers/acme.toml: is gone and needed by a; put it back, or take them out");
     assert_eq!(own.adopt("").providers, [], "nobody needs it any more");
     let said = own.read(OwnProvider::SOURCE).unwrap_err().to_string();
     assert!(said.contains("no provider `acme`"), "{said}");
