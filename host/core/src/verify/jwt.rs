@@ -224,7 +224,12 @@ fn seconds(value: &Value) -> Option<Timestamp> {
     let whole = match value.as_u64() {
         Some(whole) => whole,
         // A fraction is cut off: what is checked differs from what is meant by less than a second.
-        None => value.as_number()?.to_string().split_once('.')?.0.parse().ok()?,
+        None => {
+            let text = value.as_number()?.to_string();
+            let (whole, fraction) = text.split_once('.')?;
+            // What needs an exponent is beyond all times, or next to none.
+            fraction.bytes().all(|b| b.is_ascii_digit()).then(|| whole.parse().ok())??
+        }
     };
     Some(Timestamp::from_millis(whole.checked_mul(1000)?))
 }
@@ -339,6 +344,22 @@ mod tests {
             judged(&rule, serde_json::json!({"exp": 200}), 100),
             Err(Refusal::ClaimMismatch)
         );
+    }
+
+    #[test]
+    fn a_time_beyond_all_times_is_none() {
+        let rule = JwtRule::default();
+        for (claims, refusal) in [
+            (r#"{"exp": 200.5, "iat": 99.9}"#, None),
+            (r#"{"exp": 2e2, "nbf": 1.5}"#, None),
+            (r#"{"exp": 200, "iat": 1.5e100}"#, Some(Refusal::TimestampMalformed)),
+            (r#"{"exp": 200, "nbf": 1.5e17}"#, Some(Refusal::TimestampMalformed)),
+            (r#"{"exp": 1.5e-9}"#, Some(Refusal::TimestampMalformed)),
+            (r#"{"exp": 200, "iat": -1.5}"#, Some(Refusal::TimestampMalformed)),
+        ] {
+            let claims_of = serde_json::from_str(claims).unwrap();
+            assert_eq!(judged(&rule, claims_of, 100).err(), refusal, "{claims}");
+        }
     }
 
     #[test]
