@@ -365,7 +365,7 @@ impl Part {
                 Cow::Owned(canonical::header_pairs(request, &names, listed)?)
             }
             Self::BodyOrField(field) if request.is_payload_form() => {
-                into_bytes(request.payload_field(field).ok_or(missing)?)
+                into_bytes(request.single_payload_field(field)?.ok_or(missing)?)
             }
             Self::BodyOrField(_) => Cow::Borrowed(request.body),
         })
