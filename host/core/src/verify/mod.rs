@@ -162,8 +162,11 @@ impl Verifier {
                 }
             }
         }
-        // What one scheme lacks is no fault where another has all that it needs.
-        let missing = missing.filter(|_| keyed.is_empty());
+        // What one scheme lacks is no fault where another has all that it needs, unless the source means that one.
+        let missing = match half_meant(schemes, &keyed, params) {
+            Some(half) => return Err(half),
+            None => missing.filter(|_| keyed.is_empty()),
+        };
         for secret in secrets {
             if let Err(error) = offer(secret, &mut keyed) {
                 return Err(missing.unwrap_or(error));
@@ -271,6 +274,26 @@ impl Verifier {
         let first = || self.schemes.first()?.keys.first();
         fitting.or_else(first).map(|(_, key)| key)
     }
+}
+
+/// What a scheme lacks that the source means, for it gives a parameter that no complete scheme has use for: without it,
+/// less would be asked of requests than the operator believes.
+fn half_meant(
+    schemes: &[Arc<Scheme>],
+    complete: &[KeyedScheme],
+    params: &Params,
+) -> Option<SecretError> {
+    let wanted: Vec<_> = schemes.iter().map(|scheme| (scheme, scheme.params())).collect();
+    let is_complete =
+        |scheme: &Arc<Scheme>| complete.iter().any(|keyed| keyed.scheme.name == scheme.name);
+    let scheme = params.keys().find_map(|name| {
+        let users =
+            wanted.iter().filter(|(_, names)| names.contains(name)).map(|(scheme, _)| *scheme);
+        let users: Vec<_> = users.collect();
+        users.first().copied().filter(|_| !users.iter().any(|scheme| is_complete(scheme)))
+    })?;
+    let param = scheme.with_params(params).err()?;
+    Some(SecretError::ParamMissing { scheme: Arc::clone(&scheme.name), param })
 }
 
 /// Gives each scheme that is ready the one that must hold besides it. One that lacks its own secret is an error, for

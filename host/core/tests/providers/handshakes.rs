@@ -156,6 +156,14 @@ fn a_secret_is_handed_over_once_and_the_operator_told_what_to_do() {
 }
 
 #[test]
+fn a_file_that_shows_what_it_does_not_keep_is_refused() {
+    let file = include_str!("../../providers/notion.toml");
+    let odd = file.replace("store_secret = \"/verification_token\", ", "");
+    let refused = Provider::load(&odd).unwrap_err().to_string();
+    assert!(refused.contains("effect.show_once"), "{refused}");
+}
+
+#[test]
 fn discords_event_is_no_ping_though_it_has_its_number() {
     let discord = provider("discord");
     let key = "bc6e397641761bb314ed3ddc21a4995d50a1aab33c2dd1a115d85688504c5861";

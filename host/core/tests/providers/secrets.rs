@@ -43,6 +43,28 @@ fn what_one_scheme_lacks_is_not_said_where_another_has_all_it_needs() {
         let unusable = provider(name).verifier(&empty).unwrap_err();
         assert!(matches!(unusable, SecretError::Unusable { .. }), "{name}: {unusable}");
     }
+    // A source that means it half would be asked for less than its operator believes.
+    let current = [NamedSecret::new("a", Secret::new("s"))];
+    for (name, given, lacking) in [
+        (
+            "msgraph",
+            ("app_id", "a"),
+            "parameter tenant is not given, and scheme validation-tokens needs it",
+        ),
+        (
+            "msgraph",
+            ("tenant", "t"),
+            "parameter app_id is not given, and scheme validation-tokens needs it",
+        ),
+        (
+            "jira",
+            ("base_url", "b"),
+            "parameter client_key is not given, and scheme connect needs it",
+        ),
+    ] {
+        let error = provider(name).verifier_with(&current, &params(&[given])).unwrap_err();
+        assert_eq!(error.to_string(), lacking);
+    }
     // Keys that are fetched do not stand in for the secret that must fit besides.
     let params = params(&[("app_id", "a"), ("tenant", "t")]);
     let error = provider("msgraph").verifier_with(&[], &params).unwrap_err();
