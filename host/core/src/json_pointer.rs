@@ -1,7 +1,8 @@
 //! JSON pointers (RFC 6901), looked up in raw bytes in one pass and without building the document.
 //!
 //! What is found stays a slice of the body as received: exact numbers keep their digits. Where a key occurs
-//! twice the last one counts, as in the languages that handlers are written in. No knowledge of providers.
+//! twice the last one counts, as in the languages that handlers are written in, or the document is refused: what
+//! a signature is read from must not be one thing to us and another to a handler. No knowledge of providers.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -46,6 +47,9 @@ pub enum JsonError {
     /// More items than allowed.
     #[error("body holds more than {0} items")]
     TooMany(usize),
+    /// A key on the way to what was asked for occurs twice in its object.
+    #[error("body holds a key twice")]
+    Repeated,
 }
 
 impl Pointer {
@@ -99,16 +103,41 @@ impl Pointer {
         Ok(set.lookup(json)?.pop().flatten())
     }
 
+    /// The same, of a document in which no key on the way occurs twice.
+    pub(crate) fn find_once<'a>(&self, json: &'a [u8]) -> Result<Option<&'a RawValue>, JsonError> {
+        let set = PointerSet::new([self.clone()]);
+        Ok(set.lookup_once(json)?.pop().flatten())
+    }
+
     /// What the pointer names in each item of the array where it has the segment `*`. An item that lacks it
     /// is a `None`, so that a check over all items cannot be passed by leaving the field out.
     pub fn find_each<'a>(&self, json: &'a [u8]) -> Result<Vec<Option<&'a RawValue>>, JsonError> {
-        let Some((array, rest)) = self.split_at_star() else { return Ok(vec![self.find(json)?]) };
-        let Some(array) = array.find(json)? else { return Ok(Vec::new()) };
+        self.each(json, PointerSet::lookup)
+    }
+
+    /// The same, of a document in which no key on the way occurs twice.
+    pub(crate) fn find_each_once<'a>(
+        &self,
+        json: &'a [u8],
+    ) -> Result<Vec<Option<&'a RawValue>>, JsonError> {
+        self.each(json, PointerSet::lookup_once)
+    }
+
+    fn each<'a>(
+        &self,
+        json: &'a [u8],
+        look_up: LookUp,
+    ) -> Result<Vec<Option<&'a RawValue>>, JsonError> {
+        let Some((array, rest)) = self.split_at_star() else {
+            return look_up(&PointerSet::new([self.clone()]), json);
+        };
+        let found = look_up(&PointerSet::new([array]), json)?.pop().flatten();
+        let Some(array) = found else { return Ok(Vec::new()) };
         let rest = PointerSet::new([rest]);
         let items = array_items(array.get().as_bytes(), crate::bounds::EVENTS_PER_REQUEST_MAX)?;
         items
             .into_iter()
-            .map(|item| Ok(rest.lookup(item.get().as_bytes())?.pop().flatten()))
+            .map(|item| Ok(look_up(&rest, item.get().as_bytes())?.pop().flatten()))
             .collect()
     }
 
@@ -218,6 +247,9 @@ pub fn first_byte(json: &[u8]) -> Option<u8> {
     json.iter().copied().find(|b| !matches!(b, b' ' | b'\t' | b'\r' | b'\n'))
 }
 
+/// One of the ways to look a set up in a document.
+type LookUp = for<'a> fn(&PointerSet, &'a [u8]) -> Result<Vec<Option<&'a RawValue>>, JsonError>;
+
 /// Several pointers looked up together in one pass.
 #[derive(Debug, Clone, Default)]
 pub struct PointerSet {
@@ -279,20 +311,37 @@ impl PointerSet {
     /// What cannot be read in one place takes nothing from the others: a pointer finds the same in a set as alone, so
     /// that what a signature was read from is there when the event is identified by it.
     pub fn lookup<'a>(&self, json: &'a [u8]) -> Result<Vec<Option<&'a RawValue>>, JsonError> {
-        let found = self.walk(json);
-        if found.is_ok() || self.pointers.len() < 2 || !is_skippable(json) {
-            return found;
+        self.read(json, false)
+    }
+
+    /// The same, of a document in which no key on the way to one of them occurs twice.
+    pub(crate) fn lookup_once<'a>(
+        &self,
+        json: &'a [u8],
+    ) -> Result<Vec<Option<&'a RawValue>>, JsonError> {
+        self.read(json, true)
+    }
+
+    fn read<'a>(&self, json: &'a [u8], once: bool) -> Result<Vec<Option<&'a RawValue>>, JsonError> {
+        match self.walk(json) {
+            Ok(found) if once && found.repeated => return Err(JsonError::Repeated),
+            Ok(found) => return Ok(found.values),
+            Err(error) if self.pointers.len() < 2 || !is_skippable(json) => return Err(error),
+            Err(_) => {}
         }
-        let alone = self.pointers.iter().map(|pointer| pointer.find(json));
-        let alone: Vec<_> = alone.collect();
+        let alone = |pointer: &Pointer| Self::new([pointer.clone()]).read(json, once);
+        let alone: Vec<_> = self.pointers.iter().map(alone).collect();
+        if alone.iter().any(|found| matches!(found, Err(JsonError::Repeated))) {
+            return Err(JsonError::Repeated);
+        }
         match alone.iter().any(Result::is_ok) {
-            true => Ok(alone.into_iter().map(|found| found.ok().flatten()).collect()),
+            true => Ok(alone.into_iter().map(|found| found.ok()?.pop().flatten()).collect()),
             false => Err(JsonError::Malformed),
         }
     }
 
-    fn walk<'a>(&self, json: &'a [u8]) -> Result<Vec<Option<&'a RawValue>>, JsonError> {
-        let mut found = vec![None; self.pointers.len()];
+    fn walk<'a>(&self, json: &'a [u8]) -> Result<Found<'a>, JsonError> {
+        let mut found = Found { values: vec![None; self.pointers.len()], repeated: false };
         let mut reader = serde_json::Deserializer::from_slice(json);
         Walk { node: &self.root, found: &mut found }
             .deserialize(&mut reader)
@@ -310,10 +359,28 @@ fn is_skippable(json: &[u8]) -> bool {
         .is_ok_and(|end| end.is_ok())
 }
 
+/// What a walk has found.
+#[derive(Debug)]
+struct Found<'de> {
+    values: Vec<Option<&'de RawValue>>,
+    repeated: bool,
+}
+
+impl Found<'_> {
+    /// Forgets what stood under a key that comes again: the last one counts, and all of it.
+    fn forget(&mut self, node: &Node) {
+        self.repeated = true;
+        if let Some(slot) = node.slot {
+            self.values[slot] = None;
+        }
+        node.children.iter().for_each(|(_, child)| self.forget(child));
+    }
+}
+
 /// Reads one value: keeps it if a pointer ends here, descends if one goes on, else skips it.
 struct Walk<'n, 'f, 'de> {
     node: &'n Node,
-    found: &'f mut Vec<Option<&'de RawValue>>,
+    found: &'f mut Found<'de>,
 }
 
 impl<'de> DeserializeSeed<'de> for Walk<'_, '_, 'de> {
@@ -325,7 +392,7 @@ impl<'de> DeserializeSeed<'de> for Walk<'_, '_, 'de> {
             return deserializer.deserialize_any(self);
         };
         let raw = <&RawValue>::deserialize(deserializer)?;
-        self.found[slot] = Some(raw);
+        self.found.values[slot] = Some(raw);
         if !self.node.children.is_empty() {
             let mut inner = serde_json::Deserializer::from_str(raw.get());
             inner.deserialize_any(self).map_err(serde::de::Error::custom)?;
@@ -343,9 +410,18 @@ impl<'de> Visitor<'de> for Walk<'_, '_, 'de> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let Self { node, found } = self;
+        let mut seen: Vec<usize> = Vec::new();
         while let Some(child) = map.next_key_seed(ChildKey(node))? {
             match child {
-                Some(node) => map.next_value_seed(Walk { node, found: &mut *found })?,
+                Some(at) => {
+                    let child = &node.children[at].1;
+                    if seen.contains(&at) {
+                        found.forget(child);
+                    } else {
+                        seen.push(at);
+                    }
+                    map.next_value_seed(Walk { node: child, found: &mut *found })?;
+                }
                 None => {
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -398,23 +474,23 @@ impl<'de> Visitor<'de> for Walk<'_, '_, 'de> {
 /// Reads a key and says which child it names, without keeping it.
 struct ChildKey<'n>(&'n Node);
 
-impl<'de, 'n> DeserializeSeed<'de> for ChildKey<'n> {
-    type Value = Option<&'n Node>;
+impl<'de> DeserializeSeed<'de> for ChildKey<'_> {
+    type Value = Option<usize>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_str(self)
     }
 }
 
-impl<'n> Visitor<'_> for ChildKey<'n> {
-    type Value = Option<&'n Node>;
+impl Visitor<'_> for ChildKey<'_> {
+    type Value = Option<usize>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object key")
     }
 
     fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
-        Ok(self.0.children.iter().find(|(name, _)| **name == *key).map(|(_, node)| node))
+        Ok(self.0.children.iter().position(|(name, _)| **name == *key))
     }
 }
 
@@ -463,6 +539,30 @@ mod tests {
     #[test]
     fn the_last_of_two_equal_keys_counts() {
         assert_eq!(found("/id", r#"{"id":"first","id":"last"}"#).as_deref(), Some("last"));
+        for last in [r#"{"a":{"id":1},"a":{}}"#, r#"{"a":{"id":1},"a":7}"#] {
+            assert_eq!(found("/a/id", last), None, "{last}: nothing is left of the first");
+        }
+    }
+
+    #[test]
+    fn a_key_that_comes_twice_on_the_way_is_refused_where_one_is_wanted_and_beside_it_is_not() {
+        let once = |pointer: &str, json: &str| {
+            let pointer = Pointer::parse(pointer).unwrap();
+            pointer.find_each_once(json.as_bytes()).map(|found| found.len())
+        };
+        for twice in [
+            r#"{"a":{"id":1,"id":1}}"#,
+            r#"{"a":{"id":1},"a":{"id":1}}"#,
+            r#"{"a":null,"a":{"id":1}}"#,
+            r#"{"a":{"\u0069d":1,"id":1}}"#,
+        ] {
+            assert_eq!(once("/a/id", twice), Err(JsonError::Repeated), "{twice}");
+        }
+        assert_eq!(once("/a/id", r#"{"b":1,"b":2,"a":{"id":1,"x":1,"x":2}}"#), Ok(1));
+        assert_eq!(once("/a/*/id", r#"{"a":[{"id":1},{"id":2}]}"#), Ok(2));
+        for twice in [r#"{"a":[{"id":1},{"id":2,"id":2}]}"#, r#"{"a":[],"a":[{"id":1}]}"#] {
+            assert_eq!(once("/a/*/id", twice), Err(JsonError::Repeated), "{twice}");
+        }
     }
 
     #[test]

@@ -131,7 +131,7 @@ fn items_of(json: &[u8]) -> Result<Option<Vec<&RawValue>>, IdentifyError> {
     match array_items(json, EVENTS_PER_REQUEST_MAX) {
         Ok(items) => Ok(Some(items)),
         Err(JsonError::TooMany(_)) => Err(IdentifyError::TooManyEvents),
-        Err(JsonError::NotArray | JsonError::Malformed) => Ok(None),
+        Err(JsonError::NotArray | JsonError::Malformed | JsonError::Repeated) => Ok(None),
     }
 }
 

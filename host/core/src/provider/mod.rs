@@ -33,7 +33,7 @@ pub use overrides::ProviderOverrides;
 pub use own::{Known, OwnFile};
 pub use shape::Shape;
 pub use source::{HeaderPattern, InvalidSource, Source};
-pub(crate) use source::{first_key_besides, into_bytes, xml_text};
+pub(crate) use source::{first_key_besides, into_bytes, unrepeated, xml_text};
 pub use table::{
     AlgorithmName, AnswerTable, BodyDigestTable, BodyKind, ClaimedDigestTable, FetchedKeyTable,
     HttpMessageTable, JwtTable, OnRedelivery, RequestDigestTable, RequestForm, SchemeTable,

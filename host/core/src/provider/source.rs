@@ -20,7 +20,7 @@ use std::fmt;
 use thiserror::Error;
 
 use super::BodyKind;
-use crate::json_pointer::{InvalidPointer, Pointer, scalar_text};
+use crate::json_pointer::{InvalidPointer, JsonError, Pointer, scalar_text};
 use crate::verify::{Refusal, RequestView};
 
 /// A parsed source.
@@ -176,8 +176,9 @@ impl Source {
         }
     }
 
-    /// The one value that stands there in a request that is not yet verified. `Pair` is the signature
-    /// header's own and read where that header is taken apart; the plural sources have no one value.
+    /// The one value that stands there in a request that is not yet verified; refused where two stand there, of
+    /// which others could read the other. `Pair` is the signature header's own and read where that header is
+    /// taken apart; the plural sources have no one value.
     pub(crate) fn read<'a>(
         &self,
         request: &RequestView<'a>,
@@ -189,20 +190,21 @@ impl Source {
                 None => None,
             },
             Self::Json(pointer) | Self::Body(pointer) => {
-                let raw = pointer.find(request.body).ok().flatten();
+                let raw = unrepeated(pointer.find_once(request.body))?.flatten();
                 raw.and_then(scalar_text).map(into_bytes)
             }
             Self::Form(field, inside) => {
-                let text = request.single_payload_field(field)?;
+                let Some(text) = request.single_payload_field(field)? else { return Ok(None) };
                 match inside {
-                    None => text.map(into_bytes),
-                    Some(pointer) => text.and_then(|text| {
-                        let raw = pointer.find(text.as_bytes()).ok().flatten()?;
-                        scalar_text(raw).map(|t| Cow::Owned(t.into_owned().into_bytes()))
-                    }),
+                    None => Some(into_bytes(text)),
+                    Some(pointer) => {
+                        let raw = unrepeated(pointer.find_once(text.as_bytes()))?.flatten();
+                        let text = raw.and_then(scalar_text);
+                        text.map(|text| Cow::Owned(text.into_owned().into_bytes()))
+                    }
                 }
             }
-            Self::Query(name) => request.query_parameter(name).map(into_bytes),
+            Self::Query(name) => request.single_query_parameter(name)?.map(into_bytes),
             Self::KeyBesides(keys) => {
                 let key = first_key_besides(request.body, keys);
                 key.map(|key| Cow::Owned(key.into_bytes()))
@@ -217,8 +219,11 @@ impl Source {
     }
 
     /// Every value that stands there, of the sources that have several.
-    pub(crate) fn read_all<'a>(&self, request: &RequestView<'a>) -> Vec<Cow<'a, [u8]>> {
-        match self {
+    pub(crate) fn read_all<'a>(
+        &self,
+        request: &RequestView<'a>,
+    ) -> Result<Vec<Cow<'a, [u8]>>, Refusal> {
+        Ok(match self {
             Self::Headers(patterns) => request
                 .headers
                 .iter()
@@ -226,14 +231,23 @@ impl Source {
                 .map(|(_, value)| Cow::Borrowed(*value))
                 .collect(),
             Self::Each(pointer) => {
-                let found = pointer.find_each(request.body).unwrap_or_default();
+                let found = unrepeated(pointer.find_each_once(request.body))?.unwrap_or_default();
                 let text = |raw: Option<_>| {
                     raw.and_then(scalar_text).map_or_else(Cow::default, into_bytes)
                 };
                 found.into_iter().map(text).collect()
             }
             _ => Vec::new(),
-        }
+        })
+    }
+}
+
+/// What was found in a body for a signature. One that is no JSON holds nothing; one that holds a key twice is refused.
+pub(crate) fn unrepeated<T>(found: Result<T, JsonError>) -> Result<Option<T>, Refusal> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(JsonError::Repeated) => Err(Refusal::FieldDuplicated),
+        Err(JsonError::Malformed | JsonError::NotArray | JsonError::TooMany(_)) => Ok(None),
     }
 }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::json_pointer::{Pointer, PointerSet, scalar_text};
+use crate::provider::unrepeated;
 
 use super::{FORM_FIELDS_MAX, LISTED_HEADERS_MAX, Refusal, RequestView};
 
@@ -223,7 +224,7 @@ fn path_and_query(url: &str) -> (&str, &str) {
 /// Of the JSON object in `body`, each key, a line end, its text, a line end.
 pub(super) fn json_lines(body: &[u8], keys: &[(Box<str>, bool)]) -> Result<Vec<u8>, Refusal> {
     let pointers: Vec<_> = keys.iter().map(|(key, _)| Pointer::of_key(key)).collect();
-    let found = PointerSet::new(pointers).lookup(body).unwrap_or_default();
+    let found = unrepeated(PointerSet::new(pointers).lookup_once(body))?.unwrap_or_default();
     let mut out = Vec::with_capacity(body.len());
     for ((key, optional), raw) in keys.iter().zip(found.into_iter().chain(std::iter::repeat(None)))
     {
@@ -242,10 +243,15 @@ pub(super) fn json_lines(body: &[u8], keys: &[(Box<str>, bool)]) -> Result<Vec<u
 }
 
 /// What PHP's `serialize` makes of the form's fields but one, sorted by name, every value a string. Lengths are
-/// in bytes; of two fields of one name the last counts.
+/// in bytes. Of two fields of one name PHP would sign one, and another reader take the other.
 pub(super) fn form_php(request: &RequestView<'_>, besides: &str) -> Result<Vec<u8>, Refusal> {
-    let fields: BTreeMap<_, _> =
-        form_fields(request)?.into_iter().filter(|(name, _)| name != besides).collect();
+    let mut fields = BTreeMap::new();
+    for (name, value) in form_fields(request)? {
+        if fields.insert(name, value).is_some() {
+            return Err(Refusal::FieldDuplicated);
+        }
+    }
+    fields.remove(besides);
     let mut out = format!("a:{}:{{", fields.len());
     for text in fields.iter().flat_map(|(name, value)| [name, value]) {
         out.push_str(&format!("s:{}:\"{text}\";", text.len()));
@@ -418,6 +424,8 @@ mod tests {
         assert_eq!(json_lines(br#"{"c":1,"a":"x\ny"}"#, &keys).unwrap(), b"a\nx\ny\nc\n1\n");
         assert_eq!(json_lines(br#"{"a":"x"}"#, &keys), Err(Refusal::SignedFieldMissing));
         assert_eq!(json_lines(b"no json", &keys), Err(Refusal::SignedFieldMissing));
+        let twice = json_lines(br#"{"c":1,"a":"x","a":"x"}"#, &keys);
+        assert_eq!(twice, Err(Refusal::FieldDuplicated));
     }
 
     fn form<'a>(body: &'a [u8], headers: &'a [(&'a str, &'a [u8])]) -> RequestView<'a> {
@@ -429,9 +437,11 @@ mod tests {
     #[test]
     fn php_counts_bytes_and_sorts_by_name() {
         assert_eq!(
-            form_php(&form("b=%C3%85sa&sig=x&a=&b=%C3%85".as_bytes(), FORM), "sig").unwrap(),
+            form_php(&form(b"b=%C3%85&sig=x&a=", FORM), "sig").unwrap(),
             "a:2:{s:1:\"a\";s:0:\"\";s:1:\"b\";s:2:\"Å\";}".as_bytes()
         );
+        let twice = form_php(&form(b"a=1&sig=x&a=1", FORM), "sig");
+        assert_eq!(twice, Err(Refusal::FieldDuplicated));
     }
 
     #[test]

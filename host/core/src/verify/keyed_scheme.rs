@@ -18,7 +18,7 @@ use super::signature::Candidates;
 use super::{Around, KeyRef, Params, PreparedKey, Refusal, RequestView, SecretError, Verified};
 use crate::bounds::EVENTS_PER_REQUEST_MAX;
 use crate::json_pointer::{JsonError, array_items};
-use crate::provider::Source;
+use crate::provider::{Source, unrepeated};
 use crate::time::Timestamp;
 
 /// Under which name a key is recorded that the sender published.
@@ -94,7 +94,8 @@ impl KeyedScheme {
             also.verify(request, now, ring)?;
         }
         let Some(items) = &self.scheme.items else { return self.verify_one(request, now, ring) };
-        let array = items.find(request.body).ok().flatten().ok_or(Refusal::SignatureMissing)?;
+        let array = unrepeated(items.find_once(request.body))?.flatten();
+        let array = array.ok_or(Refusal::SignatureMissing)?;
         let items = match array_items(array.get().as_bytes(), EVENTS_PER_REQUEST_MAX) {
             Ok(items) => items,
             Err(JsonError::TooMany(_)) => return Err(Refusal::TooManySignatures.into()),

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use crate::json_pointer::{PointerSet, scalar_text};
-use crate::provider::{InvalidSource, Piece, Source, Unclosed, into_bytes, pieces};
+use crate::provider::{InvalidSource, Piece, Source, Unclosed, into_bytes, pieces, unrepeated};
 
 use super::canonical::{self, UrlForm};
 use super::scheme::Format;
@@ -275,14 +275,20 @@ struct JsonFields<'m, 'a> {
 }
 
 impl<'a> JsonFields<'_, 'a> {
-    fn get(&mut self, pointer: &crate::json_pointer::Pointer) -> Option<Cow<'a, [u8]>> {
-        let (set, found) = self.found.get_or_insert_with(|| {
-            let set = PointerSet::new(self.message.pointers.iter().cloned());
-            let found = set.lookup(self.body).unwrap_or_default();
-            (set, found)
-        });
-        let raw = (*found.get(set.index_of(pointer)?)?)?;
-        scalar_text(raw).map(into_bytes)
+    fn get(
+        &mut self,
+        pointer: &crate::json_pointer::Pointer,
+    ) -> Result<Option<Cow<'a, [u8]>>, Refusal> {
+        let (set, found) = match &mut self.found {
+            Some(found) => found,
+            none => {
+                let set = PointerSet::new(self.message.pointers.iter().cloned());
+                let found = unrepeated(set.lookup_once(self.body))?.unwrap_or_default();
+                none.insert((set, found))
+            }
+        };
+        let raw = set.index_of(pointer).and_then(|at| *found.get(at)?);
+        Ok(raw.and_then(scalar_text).map(into_bytes))
     }
 }
 
@@ -338,7 +344,7 @@ impl Part {
     ) -> Result<Cow<'a, [u8]>, Refusal> {
         let missing = Refusal::SignedFieldMissing;
         let mut field = |source: &Source| match source {
-            Source::Json(pointer) | Source::Body(pointer) => Ok(json.get(pointer)),
+            Source::Json(pointer) | Source::Body(pointer) => json.get(pointer),
             Source::Pair(key) => Ok(around.pair(key)?.map(Cow::Borrowed)),
             source => source.read(request, around.family),
         };

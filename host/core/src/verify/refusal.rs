@@ -16,8 +16,8 @@ pub enum Refusal {
     /// A header that the signature depends on occurs twice.
     #[error("a header of the signature occurs more than once")]
     HeaderDuplicated,
-    /// A field of a form that the signature depends on occurs twice: which one a handler would read is not known.
-    #[error("a field of the signature occurs more than once")]
+    /// A field of the body that the signature depends on occurs twice: another reader could take the other one.
+    #[error("a field that the signature covers occurs more than once")]
     FieldDuplicated,
     /// A header that the signature depends on is too long.
     #[error("a header of the signature is longer than {max} bytes", max = super::SIGNED_HEADER_BYTES_MAX)]
@@ -80,8 +80,8 @@ impl Refusal {
         match self {
             Self::SignatureMissing => "signature_missing",
             Self::ContentTypeUnsupported => "content_type_unsupported",
-            Self::FieldDuplicated => "field_duplicated",
             Self::HeaderDuplicated => "header_duplicated",
+            Self::FieldDuplicated => "field_duplicated",
             Self::HeaderTooLong => "header_too_long",
             Self::HeaderUnexpected => "header_unexpected",
             Self::TooManySignatures => "too_many_signatures",
@@ -112,12 +112,14 @@ impl Refusal {
             Self::SignatureMissing => 0,
             Self::SignatureUnsupported => 1,
             Self::HeaderDuplicated
-            | Self::FieldDuplicated
             | Self::HeaderTooLong
             | Self::HeaderUnexpected
             | Self::ContentTypeUnsupported => 2,
             Self::TooManySignatures | Self::TooManyFields | Self::SignatureMalformed => 3,
-            Self::SignedFieldMissing | Self::TimestampMissing | Self::TimestampMalformed => 4,
+            Self::FieldDuplicated
+            | Self::SignedFieldMissing
+            | Self::TimestampMissing
+            | Self::TimestampMalformed => 4,
             Self::KeyUntrusted => 5,
             Self::SignatureMismatch => 6,
             Self::BodyNotSigned

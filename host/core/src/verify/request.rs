@@ -68,6 +68,14 @@ impl<'a> RequestView<'a> {
         query.split_once('#').map_or(query, |(query, _)| query)
     }
 
+    /// The one parameter of that name in the URL's query, which must not occur twice; within the same bounds as a form.
+    pub(crate) fn single_query_parameter(
+        &self,
+        name: &str,
+    ) -> Result<Option<Cow<'a, str>>, Refusal> {
+        single(self.query().as_bytes(), name)
+    }
+
     /// The first parameter of that name in the URL's query, within the same bounds as a form.
     #[must_use]
     pub fn query_parameter(&self, name: &str) -> Option<Cow<'a, str>> {
@@ -109,20 +117,22 @@ impl<'a> RequestView<'a> {
     /// The one field of that name in a payload that is a form, which must not occur twice; nothing if it is none. A form
     /// of more than [`FORM_FIELDS_MAX`](super::FORM_FIELDS_MAX) fields is refused.
     pub fn single_payload_field(&self, name: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
-        if !self.is_payload_form() {
-            return Ok(None);
-        }
-        let mut found = None;
-        for (count, (n, value)) in form_urlencoded::parse(self.payload()).enumerate() {
-            if count == super::FORM_FIELDS_MAX {
-                return Err(Refusal::TooManyFields);
-            }
-            if n == name && found.replace(value).is_some() {
-                return Err(Refusal::FieldDuplicated);
-            }
-        }
-        Ok(found)
+        if self.is_payload_form() { single(self.payload(), name) } else { Ok(None) }
     }
+}
+
+/// The one field of that name in a form.
+fn single<'a>(form: &'a [u8], name: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
+    let mut found = None;
+    for (count, (n, value)) in form_urlencoded::parse(form).enumerate() {
+        if count == super::FORM_FIELDS_MAX {
+            return Err(Refusal::TooManyFields);
+        }
+        if n == name && found.replace(value).is_some() {
+            return Err(Refusal::FieldDuplicated);
+        }
+    }
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -182,8 +192,10 @@ mod tests {
         assert_eq!(view(form).payload_field("y").as_deref(), Some("+"));
         assert_eq!(view(form).query_parameter("a").as_deref(), Some("1 2"));
         assert_eq!(view(form).single_payload_field("y").unwrap().as_deref(), Some("+"));
-        let twice = RequestView { body: b"y=1&x=&y=1", ..view(form) };
+        let twice = RequestView { body: b"y=1&x=&%79=1", ..view(form) };
         assert_eq!(twice.single_payload_field("y"), Err(Refusal::FieldDuplicated));
         assert_eq!(twice.single_payload_field("z"), Ok(None));
+        assert_eq!(twice.single_query_parameter("a"), Err(Refusal::FieldDuplicated));
+        assert_eq!(twice.single_query_parameter("b"), Ok(None));
     }
 }

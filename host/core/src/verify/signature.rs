@@ -42,7 +42,7 @@ impl<'a> Candidates<'a> {
         for source in &scheme.signature {
             match source {
                 Source::Headers(_) | Source::Each(_) => {
-                    let items = source.read_all(request);
+                    let items = source.read_all(request)?;
                     if !items.is_empty() {
                         return Self::of_many(&scheme.format, items, most);
                     }

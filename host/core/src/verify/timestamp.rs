@@ -7,13 +7,15 @@ use super::scheme::{Direction, TimeUnit, TimestampRule};
 
 /// Longest text of a time, in bytes.
 const TEXT_BYTES_MAX: usize = 40;
-/// Latest time in seconds (the year 5138): what is later counts milliseconds.
-const SECONDS_MAX: u64 = 99_999_999_999;
-/// Earliest time in milliseconds (September 2001): what is earlier counts seconds.
-const MILLIS_MIN: u64 = 1_000_000_000_000;
+/// Digits of a time in seconds: from September 2001 to the year 2286. Where the body is signed right behind the time,
+/// a digit that changes sides would leave the signature as it is.
+const SECONDS_DIGITS: usize = 10;
+/// Digits of a time in milliseconds, for the same years.
+const MILLIS_DIGITS: usize = 13;
 
 impl TimestampRule {
-    /// Reads the time. Digits only, no sign, no fraction, no space: what is checked must be what is signed.
+    /// Reads the time. Digits only and as many as there are, no sign, no fraction, no space: what is checked must be
+    /// what is signed.
     pub(super) fn parse(&self, text: &[u8]) -> Result<Timestamp, Refusal> {
         self.unit.parse(text).ok_or(Refusal::TimestampMalformed)
     }
@@ -45,10 +47,13 @@ impl TimeUnit {
             return None;
         }
         let text = std::str::from_utf8(text).ok()?;
-        let digits = || text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<u64>().ok());
+        let digits = |count: usize| {
+            let digits = text.len() == count && text.bytes().all(|b| b.is_ascii_digit());
+            text.parse::<u64>().ok().filter(|_| digits && !text.starts_with('0'))
+        };
         let ms = match self {
-            Self::Seconds => Some(digits()??).filter(|s| *s <= SECONDS_MAX)? * 1000,
-            Self::Millis => Some(digits()??).filter(|ms| *ms >= MILLIS_MIN)?,
+            Self::Seconds => digits(SECONDS_DIGITS)? * 1000,
+            Self::Millis => digits(MILLIS_DIGITS)?,
             Self::Rfc3339 => {
                 u64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_millisecond()).ok()?
             }
@@ -92,6 +97,16 @@ mod tests {
     fn a_time_in_the_wrong_unit_is_no_time() {
         assert_eq!(TimeUnit::Seconds.parse(b"1614265330000"), None);
         assert_eq!(TimeUnit::Millis.parse(b"1614265330"), None);
+    }
+
+    #[test]
+    fn a_time_has_no_digit_too_many_or_too_few() {
+        for text in ["161426533", "16142653301", "01614265330", "0614265330", "0"] {
+            assert_eq!(TimeUnit::Seconds.parse(text.as_bytes()), None, "{text}");
+        }
+        for text in ["161426533000", "16142653300001", "01614265330000"] {
+            assert_eq!(TimeUnit::Millis.parse(text.as_bytes()), None, "{text}");
+        }
     }
 
     #[test]

@@ -153,14 +153,14 @@ fn a_captured_signature_makes_one_event_whatever_is_put_around_it() {
         // What cannot be read beside what is signed.
         ("application/json", json(time, token, r#""event-data":1e999"#)),
         ("application/json", json(time, token, r#""event-data":{"\ud800":1}"#)),
-        // A digit that moves over from the time.
-        ("application/json", json(moved.0, &moved.1, r#""x":1"#)),
         // Another content type, and bytes that are JSON and a form.
         (form, json(time, token, r#""event-data":{"event":"opened"}"#)),
         (form, format!(r#"{{"signature":{{"timestamp":"2","token":"new"}},"x":"&{fields}&"}}"#)),
     ] {
         assert_eq!(dedup(kind, body.clone()), first, "{body}");
     }
+    // A digit that moves over from the time leaves no time.
+    assert_eq!(dedup("application/json", json(moved.0, &moved.1, r#""x":1"#)), None);
     // Behind more fields than are looked at there is no signature either.
     assert_eq!(dedup(form, format!("{}{fields}", "a&".repeat(10_000))), None);
 }

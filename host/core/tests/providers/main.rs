@@ -5,6 +5,7 @@
 
 mod support;
 
+mod doubles;
 mod forgery;
 mod handshakes;
 mod hostile;
