@@ -95,27 +95,42 @@ impl HttpMessageRule {
         request: &RequestView<'_>,
     ) -> Result<Vec<HttpSignature<'a>>, Refusal> {
         let signatures = members(signatures)?;
-        let mut found = Vec::new();
+        let (mut found, mut refusal) = (Vec::new(), Refusal::SignatureUnsupported);
         for (label, text) in members(inputs)? {
             let Some((_, value)) = signatures.iter().find(|(l, _)| *l == label) else { continue };
-            let input = Input::parse(text).ok_or(Refusal::SignatureMalformed)?;
-            let other = |alg: &str| Some(alg) != algorithm.http_name();
-            let tag = input.string("tag");
-            if input.string("alg").is_some_and(other)
-                || self.tag.as_deref().is_some_and(|wanted| tag != Some(wanted))
-            {
-                continue;
+            match self.signature(text, value, algorithm, request) {
+                Ok(signature) => found.extend(signature),
+                // Somebody on the way may have added one of their own, by rules that are not ours.
+                Err(why) => refusal = why,
             }
-            for wanted in &self.components {
-                if !input.components.iter().any(|c| *c.name == **wanted) {
-                    return Err(Refusal::SignedFieldMissing);
-                }
-            }
-            let signature = bytes(value).ok_or(Refusal::SignatureMalformed)?;
-            let base = input.base(request)?;
-            found.push(HttpSignature { input, base, signature });
         }
-        if found.is_empty() { Err(Refusal::SignatureUnsupported) } else { Ok(found) }
+        if found.is_empty() { Err(refusal) } else { Ok(found) }
+    }
+
+    /// One signature; none if it is of another algorithm or for another application.
+    fn signature<'a>(
+        &self,
+        input: &'a str,
+        signature: &str,
+        algorithm: Algorithm,
+        request: &RequestView<'_>,
+    ) -> Result<Option<HttpSignature<'a>>, Refusal> {
+        let input = Input::parse(input).ok_or(Refusal::SignatureMalformed)?;
+        let other = |alg: &str| Some(alg) != algorithm.http_name();
+        let tag = input.string("tag");
+        if input.string("alg").is_some_and(other)
+            || self.tag.as_deref().is_some_and(|wanted| tag != Some(wanted))
+        {
+            return Ok(None);
+        }
+        for wanted in &self.components {
+            if !input.components.iter().any(|c| *c.name == **wanted) {
+                return Err(Refusal::SignedFieldMissing);
+            }
+        }
+        let signature = bytes(signature).ok_or(Refusal::SignatureMalformed)?;
+        let base = input.base(request)?;
+        Ok(Some(HttpSignature { input, base, signature }))
     }
 }
 
@@ -480,6 +495,20 @@ mod tests {
         assert_eq!(members("a=1,"), Err(Refusal::SignatureMalformed));
         let many: Vec<_> = (0..=CANDIDATES_MAX).map(|n| format!("a{n}=1")).collect();
         assert_eq!(members(&many.join(",")), Err(Refusal::TooManySignatures));
+    }
+
+    #[test]
+    fn a_signature_that_cannot_be_read_does_not_spoil_the_one_beside_it() {
+        let labels = |inputs: &str| {
+            let rule = HttpMessageRule { components: vec!["@method".into()], ..Default::default() };
+            let signatures = "a=:AAAA:, b=:AAAA:";
+            let found = rule.signatures(inputs, signatures, Algorithm::Ed25519, &request());
+            found.map(|found| found.len())
+        };
+        assert_eq!(labels(r#"a=("x-a";sf), b=("@method")"#), Ok(1));
+        assert_eq!(labels(r#"a=("@path"), b=("@method")"#), Ok(1));
+        assert_eq!(labels(r#"a=("@method");alg="other", b=("@method")"#), Ok(1));
+        assert_eq!(labels(r#"b=("@path")"#), Err(Refusal::SignedFieldMissing));
     }
 
     #[test]
