@@ -85,6 +85,11 @@ fn write_batch(body: &mut String, word: &str, events: &[EventIngested]) -> std::
     Ok(())
 }
 
+/// A status and nothing else.
+pub(super) fn empty(status: StatusCode) -> Answer {
+    answer(status, None, Bytes::new())
+}
+
 /// The answer to a handshake. A header that is none is left out; the provider's file was checked for that.
 pub(super) fn handshake(reply: HandshakeAnswer) -> Answer {
     let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::OK);

@@ -370,8 +370,15 @@ impl Ingress {
         let now = self.clock.now();
         let id = self.refusals.next_id(now);
         self.refusals.note(now, &id, way.map(|way| way.source.name.as_str()), refused);
-        let allow = way.map(|way| &way.allow);
-        (problem::answer(refused, &id, allow), refused.linger_bytes())
+        let answer = match (refused, way) {
+            (Refused::Unverified { status, .. }, Some(way))
+                if way.source.provider.failure_empty =>
+            {
+                answer::empty(*status)
+            }
+            _ => problem::answer(refused, &id, way.map(|way| &way.allow)),
+        };
+        (answer, refused.linger_bytes())
     }
 
     fn live(&self) -> Answer {

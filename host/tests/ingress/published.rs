@@ -160,9 +160,6 @@ async fn every_published_handshake_is_answered_over_http() {
         }
         let reply = hub.raw(wire(&exchange["request"], &format!("/webhook/{}", name(n)))).await;
         assert_eq!(u64::from(reply.status), wanted["status"].as_u64().unwrap(), "{id}");
-        if reply.status != 200 {
-            continue;
-        }
         for (header, value) in wanted["headers"].as_object().unwrap() {
             let line = format!("\r\n{header}: {}", value.as_str().unwrap()).to_lowercase();
             assert!(reply.head.contains(&line), "{id}: no {header} in {}", reply.head);

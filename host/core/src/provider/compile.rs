@@ -93,6 +93,7 @@ pub(super) fn compile(table: Arc<ProviderTable>) -> Result<Provider, ProviderErr
         latin1_headers: table.latin1_headers,
         unread_types: table.unread_types.iter().map(|text| text.as_str().into()).collect(),
         failure_status: table.failure_status.unwrap_or(401),
+        failure_empty: table.failure_empty,
         acknowledge: table.acknowledge.clone(),
         default_answer: table.default_answer.clone(),
         samples,

@@ -85,6 +85,8 @@ pub struct Provider {
     pub unread_types: Arc<[Box<str>]>,
     /// Status of a refused signature.
     pub failure_status: u16,
+    /// A refused signature is answered with nothing but that status.
+    pub failure_empty: bool,
     /// The answer to an accepted request, where the provider wants a certain one.
     pub acknowledge: Option<AnswerTable>,
     /// The answer when a responder is late.

@@ -45,6 +45,8 @@ pub struct ProviderOverrides {
     pub default_answer: Option<AnswerTable>,
     /// Status of a refused signature.
     pub failure_status: Option<u16>,
+    /// A refused signature is answered with nothing but its status.
+    pub failure_empty: Option<bool>,
 }
 
 fn redelivery<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<OnRedelivery>, D::Error> {
@@ -70,6 +72,7 @@ impl ProviderOverrides {
         "acknowledge",
         "default_answer",
         "failure_status",
+        "failure_empty",
     ];
 
     /// Applies the changes to a provider's table; what cannot be applied is said with its path.
@@ -112,6 +115,7 @@ impl ProviderOverrides {
         table.acknowledge = self.acknowledge.clone().or(table.acknowledge.take());
         table.default_answer = self.default_answer.clone().or(table.default_answer.take());
         table.failure_status = self.failure_status.or(table.failure_status);
+        set(&mut table.failure_empty, self.failure_empty.as_ref());
         table.categories.extend(self.categories.clone().unwrap_or_default());
         table.secret_fields.extend(self.secret_fields.clone().unwrap_or_default());
         Ok(())

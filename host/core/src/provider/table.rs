@@ -75,6 +75,9 @@ pub(super) struct ProviderTable {
     pub(super) unread_types: Vec<String>,
     /// Status of a refused signature.
     pub(super) failure_status: Option<u16>,
+    /// A refused signature is answered with nothing but its status.
+    #[serde(default)]
+    pub(super) failure_empty: bool,
     /// The answer to an accepted request, where the provider wants a certain one.
     pub(super) acknowledge: Option<AnswerTable>,
     /// The answer when a responder is late.
