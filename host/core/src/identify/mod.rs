@@ -20,7 +20,7 @@ use crate::json_pointer::PointerSet;
 use crate::provider::Provider;
 use crate::verify::Verified;
 
-pub use category::CategoryMap;
+pub use category::{CategoryMap, CategoryRule, Words};
 pub use dedup::{DedupMaterial, DedupRule};
 pub use facts::Facts;
 pub(crate) use facts::Item;
@@ -150,7 +150,7 @@ impl IdentityRules {
         let keepable =
             |id: &str| id.len() <= DELIVERY_ID_BYTES_MAX && !id.chars().any(char::is_control);
         Ok(EventIdentity {
-            category: self.categories.of(kind.as_str()),
+            category: self.categories.of(kind.as_str(), |field| field.fill(facts, family, item)),
             kind,
             delivery_id: id.as_deref().filter(|id| keepable(id)).map(Into::into),
             dedup,
@@ -178,7 +178,8 @@ impl IdentityRules {
             DedupRule::Fields(fields) => fields.as_slice(),
             _ => &[],
         };
-        for template in self.kinds.iter().chain(&self.ids).chain(fields.iter().flatten()) {
+        let named = self.kinds.iter().chain(&self.ids).chain(fields.iter().flatten());
+        for template in named.chain(self.categories.templates()) {
             template.pointers(&mut found);
         }
         found.body.extend(self.fan_out.pointers().cloned());

@@ -1,16 +1,20 @@
 //! From the file as written to a provider that works, or to the list of everything wrong with it.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
 
 use super::compile_scheme::{judge_params, schemes};
 use super::methods::may_ask;
 use super::table::{EffectTable, HandshakeTable, ProviderTable, WhenTable};
+use super::units::{BY, Word};
 use super::{FORMAT, Methods, Param, Problem, Provider, ProviderError, Shape, Source};
 use crate::bounds::BODY_BYTES_MAX;
 use crate::event::Category;
 use crate::handshake::{After, Handshake, HandshakeRule, HostRule, ReplyTemplate};
-use crate::identify::{CategoryMap, DedupRule, FactTemplate, FanOut, IdentityRules};
+use crate::identify::{
+    CategoryMap, CategoryRule, DedupRule, FactTemplate, FanOut, IdentityRules, Words,
+};
 use crate::sample::Sample;
 use crate::verify::{Algorithm, HostPattern, Scheme, is_said_by_query};
 
@@ -156,15 +160,7 @@ fn identity(
 ) -> IdentityRules {
     let kinds = templates(check, "type", &table.kind.0);
     let ids = templates(check, "id", &table.id.0);
-    for source in kinds.iter().chain(&ids).flat_map(FactTemplate::sources) {
-        let families = source.families();
-        let fits = families == 1 || schemes.iter().all(|s| s.families() == families);
-        check.demand(
-            fits,
-            "id",
-            format_args!("{source} must have as many names as the signature header"),
-        );
-    }
+    judge_families(check, "id", kinds.iter().chain(&ids), schemes);
     let dedup = match table.dedup.0.as_slice() {
         [word] if word == "id" => DedupRule::Id,
         [word] if word == "id+body" => DedupRule::IdAndBody,
@@ -188,28 +184,57 @@ fn identity(
     if dedup == DedupRule::Id {
         judge_signed_ids(check, &ids, schemes, methods);
     }
-    let categories: Vec<_> = table
-        .categories
-        .iter()
-        .filter_map(|(kind, word)| {
-            let category = Category::parse(word);
-            if category.is_none() {
-                let words: Vec<_> = Category::ALL.iter().map(|c| c.as_str()).collect();
-                let message = format!("{word:?} is none of {}", words.join(", "));
-                check.problem(format_args!("categories.{kind:?}"), message);
-            }
-            Some((kind.as_str(), category?))
-        })
-        .collect();
+    let categories = categories(check, &table.categories);
+    judge_families(check, "categories", categories.templates(), schemes);
     let fan_out = check.ok("fan_out", FanOut::parse(&table.fan_out.0)).unwrap_or_default();
-    IdentityRules {
-        kinds,
-        ids,
-        dedup,
-        categories: CategoryMap::new(categories),
-        fan_out,
-        pointers: Default::default(),
+    IdentityRules { kinds, ids, dedup, categories, fan_out, pointers: Default::default() }
+}
+
+/// A header that has a name in each family is read in the one that the signature is of.
+fn judge_families<'t>(
+    check: &mut Check,
+    path: &str,
+    templates: impl Iterator<Item = &'t FactTemplate>,
+    schemes: &[Arc<Scheme>],
+) {
+    for source in templates.flat_map(FactTemplate::sources) {
+        let families = source.families();
+        let fits = families == 1 || schemes.iter().all(|s| s.families() == families);
+        check.demand(
+            fits,
+            path,
+            format_args!("{source} must have as many names as the signature header"),
+        );
     }
+}
+
+fn categories(check: &mut Check, table: &BTreeMap<String, Word>) -> CategoryMap {
+    let category = |check: &mut Check, path: &str, word: &str| {
+        let category = Category::parse(word);
+        let words = || Category::ALL.iter().map(|c| c.as_str()).collect::<Vec<_>>().join(", ");
+        check.demand(category.is_some(), path, format_args!("{word:?} is none of {}", words()));
+        category
+    };
+    let mut rule = |kind: &str, word: &Word| {
+        let path = format!("categories.{kind:?}");
+        Some(match word {
+            Word::Fixed(word) => CategoryRule::Fixed(category(check, &path, word)?),
+            Word::By(words) => {
+                let by = words.get(BY);
+                check.demand(by.is_some(), &path, "say with by = … where the text stands");
+                let places = by?.split(" | ").map(str::to_owned).collect::<Vec<_>>();
+                let places = templates(check, &path, &places);
+                let texts = words.iter().filter(|(text, _)| *text != BY);
+                let texts: Vec<_> = texts
+                    .filter_map(|(text, word)| Some((text.as_str(), category(check, &path, word)?)))
+                    .collect();
+                CategoryRule::By(places, Words::new(texts))
+            }
+        })
+    };
+    let rules: Vec<_> =
+        table.iter().filter_map(|(kind, word)| Some((kind.as_str(), rule(kind, word)?))).collect();
+    CategoryMap::new(rules)
 }
 
 fn effect(
@@ -252,7 +277,7 @@ fn effect(
 pub(super) fn shapes(
     check: &mut Check,
     path: &str,
-    table: &std::collections::BTreeMap<String, String>,
+    table: &BTreeMap<String, String>,
 ) -> Vec<(Source, Shape)> {
     let path = format!("{path}.shapes");
     let shape = |(from, text): (&String, &String)| {

@@ -40,7 +40,7 @@ pub use table::{
     TimestampTable,
 };
 pub use template::{Piece, Unclosed, pieces};
-pub use units::{OneOrMore, Size, Span};
+pub use units::{OneOrMore, Size, Span, Word};
 
 /// The version of the format that this host reads.
 pub const FORMAT: u32 = 1;

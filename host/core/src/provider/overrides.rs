@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::table::{AnswerTable, OnRedelivery, ProviderTable, SchemeTable};
-use super::units::{OneOrMore, Size, Span};
+use super::units::{OneOrMore, Size, Span, Word};
 
 /// A source's changes. What is left out stays the provider's.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -36,7 +36,7 @@ pub struct ProviderOverrides {
     #[serde(default, deserialize_with = "redelivery")]
     pub on_redelivery: Option<OnRedelivery>,
     /// Types and their categories; they are added to the provider's and win over it.
-    pub categories: Option<BTreeMap<String, String>>,
+    pub categories: Option<BTreeMap<String, Word>>,
     /// Fields that hold secrets; they are added to the provider's.
     pub secret_fields: Option<Vec<String>>,
     /// The answer to an accepted request.

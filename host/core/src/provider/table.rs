@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::units::{OneOrMore, Size, Span};
+use super::units::{OneOrMore, Size, Span, Word};
 use crate::verify::{
     Algorithm, CandidateRule, Direction, Encoding, KeyForm, SchemePolicy, TimeUnit,
 };
@@ -51,9 +51,10 @@ pub(super) struct ProviderTable {
     /// The methods by which events come; `POST` if not said. What a `GET` or `DELETE` without a body says stands in its
     /// query, which then is the event's payload, a form.
     pub(super) methods: Option<OneOrMore>,
-    /// The provider's types (with `*`) and the common category of each.
+    /// The provider's types (with `*`) and the common category of each, or `by` what field of the event it goes (or by
+    /// which of several, with ` | ` between) and that field's texts with the category of each.
     #[serde(default)]
-    pub(super) categories: BTreeMap<String, String>,
+    pub(super) categories: BTreeMap<String, Word>,
     /// Fields that hold secrets, besides static tokens.
     #[serde(default)]
     pub(super) secret_fields: Vec<String>,

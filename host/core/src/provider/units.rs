@@ -1,5 +1,6 @@
 //! The small value forms of provider files: durations, sizes, and "one or several".
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -64,6 +65,19 @@ impl<'de> Deserialize<'de> for OneOrMore {
         deserializer.deserialize_any(Either)
     }
 }
+
+/// The word for a type: always the same, or by what stands at `by` in the event.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum Word {
+    /// The word.
+    Fixed(String),
+    /// Texts with the word of each, and under `by` where to find the text.
+    By(BTreeMap<String, String>),
+}
+
+/// The key that says where the text stands which decides.
+pub(super) const BY: &str = "by";
 
 #[cfg(test)]
 mod tests {

@@ -272,7 +272,73 @@ fn the_great_payment_senders_share_their_categories() {
         ("twilio", "received", Category::MessageReceived),
         ("sendgrid", "bounce", Category::StatusChanged),
     ] {
-        assert_eq!(provider(name).identity.categories.of(kind), category, "{name} {kind}");
+        let found = provider(name).identity.categories.of(kind, |_| None);
+        assert_eq!(found, category, "{name} {kind}");
+    }
+}
+
+#[test]
+fn what_a_type_leaves_open_is_told_by_a_field_of_the_event() {
+    let adyen = |success: &str| {
+        format!(
+            r#"{{"notificationItems":[{{"NotificationRequestItem":{{"eventCode":"AUTHORISATION","success":"{success}"}}}}]}}"#
+        )
+    };
+    let square = |status: &str| {
+        format!(
+            r#"{{"type":"payment.updated","data":{{"object":{{"payment":{{"status":"{status}"}}}}}}}}"#
+        )
+    };
+    let whatsapp = |value: &str| {
+        format!(
+            r#"{{"object":"whatsapp_business_account","entry":[{{"changes":[{{"field":"messages","value":{value}}}]}}]}}"#
+        )
+    };
+    let github = ("X-GitHub-Event", "issues");
+    let shopify = ("X-Shopify-Topic", "order_transactions/create");
+    let none = ("X-Nothing", "");
+    for (name, header, body, category) in [
+        ("adyen", none, adyen("true"), Category::PaymentReceived),
+        ("adyen", none, adyen("false"), Category::PaymentFailed),
+        ("square", none, square("COMPLETED"), Category::PaymentReceived),
+        ("square", none, square("FAILED"), Category::PaymentFailed),
+        ("square", none, square("APPROVED"), Category::StatusChanged),
+        ("meta", none, whatsapp(r#"{"messages":[{"id":"m"}]}"#), Category::MessageReceived),
+        ("meta", none, whatsapp(r#"{"statuses":[{"status":"read"}]}"#), Category::StatusChanged),
+        ("github", github, r#"{"action":"opened"}"#.into(), Category::Created),
+        ("github", github, r#"{"action":"labeled"}"#.into(), Category::Updated),
+        ("github", ("X-GitHub-Event", "star"), r#"{"action":"created"}"#.into(), Category::Created),
+        ("github", ("X-GitHub-Event", "ping"), "{}".into(), Category::Custom),
+        (
+            "shopify",
+            shopify,
+            r#"{"kind":"sale","status":"failure"}"#.into(),
+            Category::PaymentFailed,
+        ),
+        ("shopify", shopify, r#"{"kind":"refund","status":"success"}"#.into(), Category::Created),
+    ] {
+        let request = Request::new(body.clone()).header(header.0, header.1);
+        let found = identify(provider(name), &request).unwrap();
+        assert_eq!(found.events[0].category, category, "{name}: {body}");
+    }
+}
+
+#[test]
+fn a_category_that_goes_by_a_field_must_say_which_and_give_words() {
+    let load = |line: &str| {
+        let file = include_str!("../../providers/linear.toml");
+        Provider::load(&file.replace("[categories]", &format!("[categories]\n{line}")))
+    };
+    assert!(load("x = { by = \"/a\", b = \"created\", \"*\" = \"custom\" }").is_ok());
+    for wrong in [
+        "x = { b = \"created\" }",
+        "x = { by = \"heder:X\", b = \"created\" }",
+        "x = { by = \"/a\", b = \"born\" }",
+    ] {
+        let weir_core::provider::ProviderError::Invalid(problems) = load(wrong).unwrap_err() else {
+            panic!()
+        };
+        assert_eq!(problems[0].path, "categories.\"x\"", "{wrong}");
     }
 }
 
@@ -327,7 +393,7 @@ fn an_event_without_an_id_is_never_a_duplicate() {
 
 #[test]
 fn categories_are_the_providers_and_a_source_may_change_them() {
-    let of = |provider: &Provider, kind: &str| provider.identity.categories.of(kind);
+    let of = |provider: &Provider, kind: &str| provider.identity.categories.of(kind, |_| None);
     let stripe = changed(
         "stripe",
         "[categories]\n'radar.*' = 'status.changed'\n'customer.created' = 'created'",
