@@ -25,6 +25,13 @@ use crate::egress::fetch::{FetchError, Fetcher};
 const DOCUMENTS_MAX: usize = 64;
 /// How long a document that could not be had is not asked for again.
 const FAILURE_LIFE: Duration = Duration::from_secs(10);
+/// After what waits a confirmation is tried again that did not get through.
+const CONFIRM_AFTER: [Duration; 4] = [
+    Duration::from_secs(1),
+    Duration::from_secs(10),
+    Duration::from_secs(60),
+    Duration::from_secs(10 * 60),
+];
 /// Failures that are remembered; past it the oldest is asked for again.
 const FAILURES_MAX: usize = 256;
 
@@ -152,6 +159,29 @@ impl PublishedKeys {
                 Ok(_) => tracing::info!(source, "called back"),
                 Err(error) => tracing::warn!(source, error = chain(&error), "not called back"),
             }
+        });
+    }
+
+    /// Asks again for a while, as often as the sender would have sent again; nobody waits for it.
+    pub(super) fn confirm_later(
+        self: &Arc<Self>,
+        url: String,
+        source: SourceName,
+        network: Option<Network>,
+    ) {
+        let keys = Arc::clone(self);
+        tokio::spawn(async move {
+            let source = source.as_str();
+            for wait in CONFIRM_AFTER {
+                tokio::time::sleep(wait).await;
+                match keys.confirm(&url, network).await {
+                    Ok(()) => return tracing::info!(source, "handshake confirmed after all"),
+                    Err(error) => {
+                        tracing::warn!(source, error = chain(&error), "still cannot confirm");
+                    }
+                }
+            }
+            tracing::error!(source, "a handshake was not confirmed; its event says where to do so");
         });
     }
 

@@ -141,7 +141,14 @@ impl Ingress {
         })?;
         match understood {
             Understood::Unkeyed(_) => Err(Refused::KeyUnavailable),
-            Understood::Handshake(reply) => Box::pin(self.shake_hands(way, reply, caller)).await,
+            Understood::Handshake(reply) => {
+                match Box::pin(self.shake_hands(way, reply, caller)).await {
+                    Err(Refused::HandshakeUnconfirmed) => {
+                        Box::pin(self.keep_unconfirmed(way, head, &body, caller)).await
+                    }
+                    shaken => shaken,
+                }
+            }
             Understood::Events { request, is_batch } => {
                 caller.verified();
                 if let Some(network) = caller.network.filter(|_| way.verifier.fetches_keys()) {
@@ -169,10 +176,25 @@ impl Ingress {
         caller: Caller<'_>,
         now: Timestamp,
     ) -> Result<Understood, Refused> {
-        let understood = self.understand(way, head, body, caller, now)?;
+        let understood = self.understand(way, head, body, caller, now, Meaning::Any)?;
         let Understood::Unkeyed(key) = &understood else { return Ok(understood) };
         Box::pin(self.get_key(way, key, caller)).await?;
-        self.understand(way, head, body, caller, now)
+        self.understand(way, head, body, caller, now, Meaning::Any)
+    }
+
+    /// Keeps a handshake as an event whose confirmation did not get through: it is tried again meanwhile, and if that
+    /// is of no use either, what its sender said is there for whoever can do more.
+    async fn keep_unconfirmed(
+        &self,
+        way: &Way,
+        head: &Parts,
+        body: &Bytes,
+        caller: Caller<'_>,
+    ) -> Result<Taken, Refused> {
+        match self.understand(way, head, body, caller, self.clock.now(), Meaning::Event)? {
+            Understood::Events { request, is_batch } => self.store(way, request, is_batch).await,
+            Understood::Handshake(_) | Understood::Unkeyed(_) => Err(Refused::HandshakeUnconfirmed),
+        }
     }
 
     /// The URL that the sender believes it calls.
@@ -189,6 +211,7 @@ impl Ingress {
         body: &Bytes,
         caller: Caller<'_>,
         now: Timestamp,
+        meaning: Meaning,
     ) -> Result<Understood, Refused> {
         let provider = &*way.source.provider;
         let url = self.signed_url(way, head);
@@ -203,7 +226,9 @@ impl Ingress {
             Proof::Given(verified) => verified,
             Proof::NeedsKey(key) => return Ok(Understood::Unkeyed(key)),
         };
-        if let Some(reply) = handshake(way, &facts, Some(&verified)) {
+        if meaning == Meaning::Any
+            && let Some(reply) = handshake(way, &facts, Some(&verified))
+        {
             return reply;
         }
         let hops = self.hops(head, body)?;
@@ -239,7 +264,7 @@ impl Ingress {
         if hops < HOPS_MAX { Ok(hops) } else { Err(Refused::InACircle) }
     }
 
-    /// Answers a handshake whose effect can be had; one that cannot is refused, for an answer would be a promise.
+    /// Answers a handshake whose effect can be had; one that cannot is not answered, for that would be a promise.
     async fn shake_hands(
         &self,
         way: &Way,
@@ -263,10 +288,13 @@ impl Ingress {
                 tracing::info!(source, handshake, "handshake answered");
             }
             HandshakeEffect::FetchUrl { url, later: false } => {
-                way.published.confirm(url, caller.network).await.map_err(|error| {
-                    tracing::warn!(source, handshake, error = chain(&error), "cannot confirm");
-                    Refused::HandshakeUnconfirmed
-                })?;
+                if let Err(error) = way.published.confirm(url, caller.network).await {
+                    let error = chain(&error);
+                    tracing::warn!(source, handshake, error, "cannot confirm; will try again");
+                    let (url, source) = (url.clone(), way.source.name.clone());
+                    way.published.confirm_later(url, source, caller.network);
+                    return Err(Refused::HandshakeUnconfirmed);
+                }
                 tracing::info!(source, handshake, "handshake confirmed");
             }
             HandshakeEffect::StoreSecret { secret, show_once } => {
@@ -384,6 +412,15 @@ impl Ingress {
     fn live(&self) -> Answer {
         answer::health((!self.health.live()).then_some("store_poisoned"))
     }
+}
+
+/// What a request is taken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    /// What it says it is.
+    Any,
+    /// Events, whatever it says.
+    Event,
 }
 
 /// What a request that is not refused proves.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -460,10 +461,37 @@ async fn a_subscription_is_confirmed_by_visiting_its_address_before_the_answer()
     assert!(asked[0].starts_with("GET /?Action=ConfirmSubscription&Token=t HTTP/1.1\r\n"));
     assert!(hub.stored().await.is_empty(), "a handshake is no event");
 
-    *server.answer.lock() = "HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n".into();
-    let reply = hub.raw(confirmation(&hub, confirm)).await;
-    assert_eq!(reply.problem(), (503, "handshake_unconfirmed".into()));
     let reply = hub.raw(confirmation(&hub, "https://evil.example/?x")).await;
     assert_eq!(reply.problem(), (403, "handshake_challenge_unusable".into()));
-    assert_eq!(server.asked().len(), 2);
+    assert_eq!(server.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn a_subscription_that_cannot_be_confirmed_at_once_is_kept_and_confirmed_later() {
+    let server = KeyServer::start("HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n".into()).await;
+    let source = format!(
+        "[sources.sns]\nprovider = \"sns\"\nsecrets = ['''{}''']\n\
+         params = {{ topic_arn = \"arn:aws:sns:us-west-2:123456789012:MyTopic\" }}\n",
+        include_str!("../../core/tests/providers/rsa-public.pem")
+    );
+    let config = fetching("https://sns.us-west-2.amazonaws.com/", &server);
+    let hub = Hub::of(&format!("{config}{source}")).await;
+    let confirm = "https://sns.us-west-2.amazonaws.com/?Action=ConfirmSubscription&Token=t";
+    assert_eq!(hub.raw(confirmation(&hub, confirm)).await.status, 200);
+    let [event] = &*hub.stored().await else { panic!("not one event") };
+    assert_eq!(event.kind.as_str(), "SubscriptionConfirmation");
+
+    *server.answer.lock() = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".into();
+    until(|| server.asked().len() == 2).await;
+    assert_eq!(server.asked()[0], server.asked()[1]);
+}
+
+async fn until(so: impl Fn() -> bool) {
+    let mut tick = tokio::time::interval(Duration::from_millis(5));
+    let waiting = async {
+        while !so() {
+            tick.tick().await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(20), waiting).await.is_ok(), "in vain");
 }
