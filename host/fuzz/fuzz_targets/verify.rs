@@ -1,18 +1,19 @@
 //! Attacks the interpreter of signature schemes and the handshakes with requests to any built-in provider.
 //!
 //! Holds: nothing verifies under a secret that no input can know; under a vector's secret nothing verifies whose body is
-//! signed and is not a vector's; what verifies had a signature; no answer tells the secret; and an answer to a handshake
-//! is short and well-formed, whatever is echoed in it.
+//! signed and is not a vector's; a request that is replayed with other things around what is signed is the same event
+//! still, where its key is made of that; what verifies had a signature; no answer tells the secret; and an answer to a
+//! handshake is short and well-formed, whatever is echoed in it.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use weir_core::handshake::{ECHO_BYTES_MAX, HandshakeAnswer, HandshakeKeys};
-use weir_core::identify::Facts;
+use weir_core::identify::{DedupRule, Facts};
 use weir_core::provider::Provider;
-use weir_core::verify::{Params, RequestView, Verification, Verifier};
+use weir_core::verify::{Algorithm, Params, RequestView, Verification, Verifier};
 use weir_fuzz::input::{Input, pick};
 use weir_fuzz::sources::{self, NOW};
-use weir_fuzz::vectors::{GENUINE_BODIES, VECTORS, Vector};
+use weir_fuzz::vectors::{GENUINE_BODIES, GENUINE_KEYS, VECTORS, Vector};
 
 fuzz_target!(init: weir_fuzz::seeds::write("verify"), |text: &[u8]| {
     let input = Input::parse(text);
@@ -50,6 +51,13 @@ fn believe_no_other(vector: &Vector, request: &RequestView<'_>) {
     // The items of a batch are signed each by itself, and may come in another order.
     let whole = scheme.covers_body() && scheme.items.is_none();
     assert!(!whole || GENUINE_BODIES.contains(request.body), "{name}: nobody signed this body");
+    // Where the key is made of what is signed, a signature makes no event but its own, whatever is put around it.
+    let signed = matches!(vector.provider.identity.dedup, DedupRule::Id | DedupRule::Fields(_));
+    if signed && scheme.algorithm != Algorithm::StaticEquals {
+        for key in vector.keys(request) {
+            assert!(GENUINE_KEYS.contains(&key), "{name}: a replay would be new");
+        }
+    }
 }
 
 /// Before verification; whatever is answered was asked by a stranger.

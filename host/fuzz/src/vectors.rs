@@ -1,16 +1,17 @@
 //! The requests in the built-in providers' own files, whose verdicts are known, and the sources that they are for.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
+use weir_core::identify::{DedupMaterial, Facts};
 use weir_core::provider::{Catalog, OneOrMore, Provider};
 use weir_core::time::Timestamp;
-use weir_core::verify::{NamedSecret, Params, Secret, Verifier};
+use weir_core::verify::{NamedSecret, Params, RequestView, Secret, Verification, Verifier};
 
-use crate::input::Written;
+use crate::input::{Input, Written};
 use crate::sources::CATALOG;
 
 #[derive(Deserialize)]
@@ -85,6 +86,33 @@ pub static GENUINE_BODIES: LazyLock<HashSet<&'static [u8]>> = LazyLock::new(|| {
         own.chain(PUBLISHED.iter().map(|published| (&published.request, published.is_genuine)));
     all.filter(|(_, is_genuine)| *is_genuine).map(|(request, _)| request.body.as_slice()).collect()
 });
+
+/// By provider and scheme, what a dedup key is made from.
+pub type Key = (&'static str, Arc<str>, Option<DedupMaterial>);
+
+/// Those of every genuine request that one of the vectors' sources takes.
+pub static GENUINE_KEYS: LazyLock<HashSet<Key>> = LazyLock::new(|| {
+    let own = VECTORS.iter().filter(|v| v.is_genuine).map(|v| v.request.text());
+    let published = PUBLISHED.iter().filter(|p| p.is_genuine).map(|p| p.request.text());
+    let requests: Vec<_> = own.chain(published).collect();
+    let keys = |vector: &'static Vector| {
+        requests.iter().flat_map(|text| vector.keys(&Input::parse(text).view()))
+    };
+    VECTORS.iter().flat_map(keys).collect()
+});
+
+impl Vector {
+    /// What the dedup keys of a request are made from, if this source takes it.
+    pub fn keys(&self, request: &RequestView<'_>) -> Vec<Key> {
+        let Verification::Verified(proof) = self.verifier.verify(request, self.now) else {
+            return Vec::new();
+        };
+        let found = self.provider.identify(&Facts::new(self.provider, *request), &proof);
+        let events = found.map(|found| found.events).unwrap_or_default();
+        let key = |dedup| (&*self.provider.name, Arc::clone(&proof.scheme), dedup);
+        events.into_iter().map(|event| key(event.dedup)).collect()
+    }
+}
 
 #[derive(Deserialize)]
 struct All {
