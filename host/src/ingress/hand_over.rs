@@ -8,6 +8,7 @@
 //! It waits for that in memory only.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 use thiserror::Error;
@@ -19,6 +20,7 @@ use weir_store::registry::{CasOutcome, Kind};
 
 use super::Ingress;
 use super::refused::Refused;
+use super::to_the_end::ToTheEnd;
 use super::way::Way;
 
 /// What the registry's keys of such secrets begin with; the source's name follows.
@@ -189,28 +191,34 @@ impl Ingress {
         secret: &Secret,
         show_once: bool,
     ) -> Result<(), Refused> {
-        let name = &way.source.name;
-        let now = self.clock.now();
-        let until = self.windows.take(name.as_str(), now).ok_or(Refused::HandshakeClosed)?;
+        let name = way.source.name.clone();
+        let until = self.windows.take(name.as_str(), self.clock.now());
+        let until = until.ok_or(Refused::HandshakeClosed)?;
         let key = format!("{LEARNED}{name}");
         let sealed = self.seal.close(&key, secret.expose());
-        match self.store.cas(Kind::Secret, &key, None, Some(sealed)).await {
-            Ok(CasOutcome::Written { .. }) => {
-                self.ways.learn([(name.clone(), Some(secret.clone()))]);
-                self.windows.stored(name.as_str(), show_once.then_some(secret));
-                tracing::info!(source = name.as_str(), "the sender handed its secret over");
-                Ok(())
+        let (store, ways) = (Arc::clone(&self.store), Arc::clone(&self.ways));
+        let (windows, secret) = (Arc::clone(&self.windows), secret.clone());
+        // What the store has been asked for is to be in force too, also if the sender has gone by then.
+        let kept = ToTheEnd::new(async move {
+            match store.cas(Kind::Secret, &key, None, Some(sealed)).await {
+                Ok(CasOutcome::Written { .. }) => {
+                    ways.learn([(name.clone(), Some(secret.clone()))]);
+                    windows.stored(name.as_str(), show_once.then_some(&secret));
+                    tracing::info!(source = name.as_str(), "the sender handed its secret over");
+                    Ok(())
+                }
+                Ok(CasOutcome::Conflict { .. }) => {
+                    windows.stored(name.as_str(), None);
+                    Err(Refused::HandshakeClosed)
+                }
+                Err(error) => {
+                    // The sender will try again, and should be let in then.
+                    windows.open(name, until);
+                    Err(Refused::Store(error))
+                }
             }
-            Ok(CasOutcome::Conflict { .. }) => {
-                self.windows.stored(name.as_str(), None);
-                Err(Refused::HandshakeClosed)
-            }
-            Err(error) => {
-                // The sender will try again, and should be let in then.
-                self.windows.open(name.clone(), until);
-                Err(Refused::Store(error))
-            }
-        }
+        });
+        kept.await
     }
 
     /// Takes up what was handed over before this process began.

@@ -119,8 +119,8 @@ pub struct IngressParts {
 /// The way in for webhooks.
 #[derive(Debug)]
 pub struct Ingress {
-    ways: Ways,
-    windows: Windows,
+    ways: Arc<Ways>,
+    windows: Arc<Windows>,
     seal: Arc<Seal>,
     quarantine: Option<Quarantine>,
     public_url: Option<String>,
@@ -168,11 +168,12 @@ impl Ingress {
             quarantine,
         } = parts;
         let server = &config.server;
-        let ways = Ways::new(config.sources.clone(), server.clone(), metrics.clone(), fetcher);
+        let ways =
+            Arc::new(Ways::new(config.sources.clone(), server.clone(), metrics.clone(), fetcher));
         let patience = Patience { head: server.header_timeout, idle: server.idle_timeout };
         Self {
             ways,
-            windows: Windows::default(),
+            windows: Arc::default(),
             seal,
             quarantine,
             public_url: server.public_url.clone(),

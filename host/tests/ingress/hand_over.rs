@@ -1,10 +1,13 @@
 //! Secrets that a sender hands over: taken in a window that an operator has opened, once.
 
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
 use weir::ingress::{ToShow, WindowRefused};
 use weir_core::time::Timestamp;
 use weir_core::verify::Secret;
 
-use crate::bed::{Hub, NOW_MS, Reply};
+use crate::bed::{Hub, NOW_MS, Reply, request};
 
 const SECRET: &str = "b537207f20cbfa02357cf448134da559e8bd39d61597dcd5631b8012eae53e81";
 /// An event that is signed with it, and its signature, as published.
@@ -80,6 +83,28 @@ async fn of_many_who_hand_a_secret_over_at_once_one_is_heard() {
         heard += u32::from(one.await.unwrap() == 200);
     }
     assert_eq!(heard, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_that_hangs_up_at_once_has_handed_its_secret_over_all_the_same() {
+    let hub = Hub::of(SOURCES).await;
+    let name = hub.config.sources["tasks"].name.clone();
+    let handshake = request("/webhook/tasks", &[("x-hook-secret", SECRET)], "");
+    let tasks = || hub.ingress.sources().into_iter().find(|s| s.name == name).unwrap();
+    for _ in 0..50 {
+        open(&hub, "tasks").await.unwrap();
+        while tasks().window_until.is_some() {
+            let mut stream = hub.connect().await;
+            stream.write_all(handshake.as_bytes()).await.unwrap();
+        }
+        let in_force = async {
+            while tasks().awaits_secret {
+                tokio::task::yield_now().await;
+            }
+        };
+        assert!(tokio::time::timeout(Duration::from_secs(20), in_force).await.is_ok(), "in vain");
+        assert!(hub.ingress.forget_secret(&name).await.unwrap());
+    }
 }
 
 #[tokio::test]
