@@ -1,6 +1,7 @@
 //! What a request says, as its event has it: its body, or the query that stands in the place of one. Pure.
 
 use bytes::Bytes;
+use weir_core::payload::Payload;
 use weir_core::verify::RequestView;
 
 /// The content type of a query.
@@ -44,6 +45,18 @@ impl Content {
     /// Whether it came without a content type of its own, and is a form all the same. An empty one needs none.
     pub(super) fn is_undeclared_form(&self) -> bool {
         self.place == Place::Query && !self.bytes.is_empty()
+    }
+}
+
+/// Whether what was taken in is a form, which some senders want answered in another way than JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct IsForm(pub(super) bool);
+
+impl IsForm {
+    /// As the content type of what is kept says.
+    pub(super) fn of(payload: &Payload) -> Self {
+        let media = payload.content_type().split(';').next().unwrap_or("");
+        Self(media.trim().eq_ignore_ascii_case(FORM))
     }
 }
 

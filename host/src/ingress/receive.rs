@@ -19,7 +19,7 @@ use weir_store::hot::{DedupKey, EventIngested, Ingested, NewEvent, NewRequest};
 
 use super::answer::{self, Answer};
 use super::client::{Caller, Client};
-use super::content::Content;
+use super::content::{Content, IsForm};
 use super::head::{self, Purpose};
 use super::redact::{self, Redacted};
 use super::refused::Refused;
@@ -369,14 +369,12 @@ impl Ingress {
         request: NewRequest,
         is_batch: bool,
     ) -> Result<Taken, Refused> {
+        let form = IsForm::of(&request.payload);
         let ingested = self.ingest(way, request).await?;
         let word = answer::word(&ingested.events);
         let (source, events) = (way.source.name.as_str(), ingested.events.len());
         tracing::debug!(source, events, word, "request taken in");
-        let answer = match &way.acknowledgement {
-            Some(acknowledgement) => acknowledgement.answer(),
-            None => answer::stored(&ingested.events, is_batch),
-        };
+        let answer = way.answer(&ingested.events, form, is_batch);
         Ok(Taken { word, answer })
     }
 

@@ -14,6 +14,7 @@ use weir_store::hot::{EventIngested, Ingested, NewRequest};
 use super::Ingress;
 use super::answer::{self, Answer};
 use super::budget::Share;
+use super::content::IsForm;
 use super::receive::{Taken, count};
 use super::refused::Refused;
 use super::to_the_end::ToTheEnd;
@@ -58,6 +59,7 @@ impl Ingress {
         share: Share,
     ) -> Result<Taken, Refused> {
         let deadline = Instant::now() + respondent.responder.deadline;
+        let form = IsForm::of(&request.payload);
         let (ingested, runs, mut expected) = self.store_and_run(way, respondent, request).await?;
         // From here on the event is the store's and the run's, and others may have the room.
         drop(share);
@@ -75,7 +77,7 @@ impl Ingress {
         let (source, handler) = (way.source.name.as_str(), respondent.responder.handler.as_str());
         let (result, answer) = match word {
             Word::Reply(answer) => ("replied", answer),
-            Word::Default(result) => (result, way.default_answer(&ingested.events)),
+            Word::Default(result) => (result, way.default_answer(&ingested.events, form)),
         };
         way.metrics.replied(result);
         tracing::debug!(source, handler, taken, result, "request answered by its responder");

@@ -11,6 +11,7 @@ use weir_store::hot::EventIngested;
 
 use super::answer::{self, Acknowledgement, Answer};
 use super::body::BodyLimits;
+use super::content::IsForm;
 use super::gate::Gate;
 use super::limits::BODY_PACE_AFTER;
 use super::published::PublishedKeys;
@@ -35,7 +36,9 @@ pub(super) struct Way {
     pub(super) limits: BodyLimits,
     pub(super) secret_fields: SecretFields,
     /// What the provider demands as an answer.
-    pub(super) acknowledgement: Option<Acknowledgement>,
+    acknowledgement: Option<Acknowledgement>,
+    /// What it demands where the request is a form.
+    form_acknowledgement: Option<Acknowledgement>,
     /// What the provider wants to hear where a handler was to answer and has not.
     unanswered: Option<Acknowledgement>,
     /// The status of a refused signature.
@@ -112,6 +115,7 @@ impl Way {
             gate: Gate::new(&source.gate, before.map(|before| &before.gate)),
             secret_fields: SecretFields::new(&provider.secret_fields, source.gate.tokens.as_ref()),
             acknowledgement: provider.acknowledge.as_ref().and_then(Acknowledgement::new),
+            form_acknowledgement: provider.acknowledge_form.as_ref().and_then(Acknowledgement::new),
             unanswered: provider.default_answer.as_ref().and_then(Acknowledgement::new),
             failure_status: StatusCode::from_u16(provider.failure_status)
                 .unwrap_or(StatusCode::UNAUTHORIZED),
@@ -129,11 +133,20 @@ impl Way {
         }
     }
 
-    /// What is answered where a handler was to answer and has not.
-    pub(super) fn default_answer(&self, events: &[EventIngested]) -> Answer {
-        match self.unanswered.as_ref().or(self.acknowledgement.as_ref()) {
+    /// What is answered to a request that is taken in.
+    pub(super) fn answer(&self, events: &[EventIngested], form: IsForm, is_batch: bool) -> Answer {
+        let for_forms = self.form_acknowledgement.as_ref().filter(|_| form.0);
+        match for_forms.or(self.acknowledgement.as_ref()) {
             Some(words) => words.answer(),
-            None => answer::stored(events, false),
+            None => answer::stored(events, is_batch),
+        }
+    }
+
+    /// What is answered where a handler was to answer and has not.
+    pub(super) fn default_answer(&self, events: &[EventIngested], form: IsForm) -> Answer {
+        match &self.unanswered {
+            Some(words) => words.answer(),
+            None => self.answer(events, form, false),
         }
     }
 

@@ -193,6 +193,19 @@ async fn a_batch_is_stored_event_by_event_without_its_secrets() {
 }
 
 #[tokio::test]
+async fn what_people_would_be_shown_is_empty_and_an_event_is_told_what_became_of_it() {
+    let hub = Hub::start().await;
+    let form = [("content-type", "application/x-www-form-urlencoded; charset=utf-8")];
+    let command = hub.signed("slack", &form, "command=%2Fweather&trigger_id=t-1", 0);
+    let reply = hub.raw(command).await;
+    assert_eq!((reply.status, &reply.body[..]), (200, &b""[..]));
+    let event = r#"{"type":"event_callback","event_id":"Ev1","event":{"type":"message"}}"#;
+    let event = hub.signed("slack", &[("content-type", "application/json")], event, 0);
+    assert_eq!(hub.raw(event).await.json()["status"], "accepted");
+    assert_eq!(hub.stored().await.len(), 2);
+}
+
+#[tokio::test]
 async fn a_handshake_is_answered_only_under_its_signature() {
     let hub = Hub::start().await;
     let body = r#"{"type":"url_verification","challenge":"c-1"}"#;

@@ -99,6 +99,7 @@ pub(super) fn compile(table: Arc<ProviderTable>) -> Result<Provider, ProviderErr
         failure_status: table.failure_status.unwrap_or(401),
         failure_empty: table.failure_empty,
         acknowledge: table.acknowledge.clone(),
+        acknowledge_form: table.acknowledge_form.clone(),
         default_answer: table.default_answer.clone(),
         samples,
         public_url: None,
@@ -120,6 +121,7 @@ fn answers(check: &mut Check, table: &ProviderTable) {
     let statuses = [
         ("failure_status", table.failure_status),
         ("acknowledge.status", table.acknowledge.as_ref().map(|a| a.status)),
+        ("acknowledge_form.status", table.acknowledge_form.as_ref().map(|a| a.status)),
         ("default_answer.status", table.default_answer.as_ref().map(|a| a.status)),
     ];
     for (path, status) in statuses {

@@ -89,6 +89,8 @@ pub struct Provider {
     pub failure_empty: bool,
     /// The answer to an accepted request, where the provider wants a certain one.
     pub acknowledge: Option<AnswerTable>,
+    /// The same where the request is a form, if that differs.
+    pub acknowledge_form: Option<AnswerTable>,
     /// The answer when a responder is late.
     pub default_answer: Option<AnswerTable>,
     /// Requests as the provider would send them.

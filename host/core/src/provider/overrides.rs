@@ -41,6 +41,8 @@ pub struct ProviderOverrides {
     pub secret_fields: Option<Vec<String>>,
     /// The answer to an accepted request.
     pub acknowledge: Option<AnswerTable>,
+    /// The same where the request is a form.
+    pub acknowledge_form: Option<AnswerTable>,
     /// The answer when a responder is late.
     pub default_answer: Option<AnswerTable>,
     /// Status of a refused signature.
@@ -70,6 +72,7 @@ impl ProviderOverrides {
         "categories",
         "secret_fields",
         "acknowledge",
+        "acknowledge_form",
         "default_answer",
         "failure_status",
         "failure_empty",
@@ -113,6 +116,7 @@ impl ProviderOverrides {
         table.methods = self.methods.clone().or(table.methods.take());
         table.body_limit = self.body_limit.or(table.body_limit);
         table.acknowledge = self.acknowledge.clone().or(table.acknowledge.take());
+        table.acknowledge_form = self.acknowledge_form.clone().or(table.acknowledge_form.take());
         table.default_answer = self.default_answer.clone().or(table.default_answer.take());
         table.failure_status = self.failure_status.or(table.failure_status);
         set(&mut table.failure_empty, self.failure_empty.as_ref());

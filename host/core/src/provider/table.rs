@@ -81,6 +81,8 @@ pub(super) struct ProviderTable {
     pub(super) failure_empty: bool,
     /// The answer to an accepted request, where the provider wants a certain one.
     pub(super) acknowledge: Option<AnswerTable>,
+    /// The same where the request is a form, if that differs.
+    pub(super) acknowledge_form: Option<AnswerTable>,
     /// The answer when a responder is late.
     pub(super) default_answer: Option<AnswerTable>,
 
