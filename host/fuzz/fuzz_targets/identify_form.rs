@@ -34,8 +34,8 @@ fuzz_target!(init: weir_fuzz::seeds::write("identify_form"), |text: &[u8]| {
 });
 
 fn query(request: &RequestView<'_>, name: &str) {
-    let url = request.url.split('#').next().unwrap_or_default();
-    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let query = request.url.split_once('?').map_or("", |(_, query)| query);
+    let query = query.split('#').next().unwrap_or_default();
     let mut parameters = models::form(query.as_bytes());
     parameters.truncate(FORM_FIELDS_MAX);
     assert_eq!(request.query_parameter(name).as_deref(), first(&parameters, name), "{name}");

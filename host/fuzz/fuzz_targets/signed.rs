@@ -67,6 +67,7 @@ fn is_bodys_fault(scheme: &Scheme, refusal: Refusal) -> bool {
         | Refusal::TimestampStale { .. } => {
             scheme.timestamp.iter().flat_map(|rule| &rule.from).any(in_body)
         }
+        Refusal::FieldDuplicated => true,
         Refusal::HeaderUnexpected => scheme.require.iter().any(|r| in_body(&r.from)),
         Refusal::SignatureMalformed => !scheme.shapes.is_empty(),
         Refusal::KeyUntrusted => scheme.fetched_key.is_some(),

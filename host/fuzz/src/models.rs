@@ -68,9 +68,11 @@ pub fn is_now_in_millis(text: &[u8]) -> bool {
     digits(text).is_some_and(|millis| millis.abs_diff(NOW.as_millis()) <= TOLERANCE_S * 1000)
 }
 
-/// The number that up to forty digits write; none if it does not fit.
+/// The number that up to forty digits write, the first of them no zero; none if it does not fit.
 fn digits(text: &[u8]) -> Option<u64> {
-    let sound = (1..=40).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
+    let sound = (1..=40).contains(&text.len())
+        && text.iter().all(u8::is_ascii_digit)
+        && text.first() != Some(&b'0');
     let step = |sum: u64, digit: &u8| sum.checked_mul(10)?.checked_add(u64::from(digit - b'0'));
     sound.then(|| text.iter().try_fold(0, step))?
 }
