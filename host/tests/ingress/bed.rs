@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use ring::rand::SystemRandom;
 use serde_json::Value;
@@ -23,7 +24,7 @@ use weir_core::hops::HopKey;
 use weir_core::sign::{RequestDraft, Signing};
 use weir_core::time::{Clock, Timestamp};
 use weir_store::Store;
-use weir_store::quarantine::Quarantine;
+use weir_store::quarantine::{Quarantine, Quarantined, Wanted};
 use weir_store::query::{EventFilter, Page, StoredRequest};
 use weir_store::sqlite::{self, Options};
 
@@ -320,6 +321,30 @@ impl Hub {
         let [event] = &*self.stored().await else { panic!("not one event") };
         let detail = self.store.event(event.id).await.unwrap().unwrap();
         self.store.request(detail.request.unwrap()).await.unwrap().unwrap()
+    }
+}
+
+/// Resolves once it is so.
+pub(crate) async fn until(so: impl Fn() -> bool) {
+    let mut tick = tokio::time::interval(Duration::from_millis(5));
+    let waiting = async {
+        while !so() {
+            tick.tick().await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(20), waiting).await.is_ok(), "in vain");
+}
+
+/// What the quarantine holds, oldest first, once it is so many.
+pub(crate) async fn kept(hub: &Hub, count: usize) -> Vec<Quarantined> {
+    loop {
+        let wanted = Wanted { limit: 1_000, oldest_first: true, ..Wanted::default() };
+        let found = hub.ingress.quarantined(wanted).await.unwrap();
+        if found.len() >= count {
+            assert_eq!(found.len(), count);
+            return found;
+        }
+        tokio::task::yield_now().await;
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -16,7 +15,7 @@ use weir_core::sign::{RequestDraft, Signing};
 use weir_core::time::Timestamp;
 use weir_core::verify::Secret;
 
-use crate::bed::{Hub, NOW_MS, Reply, request};
+use crate::bed::{Hub, NOW_MS, Reply, request, until};
 
 /// A server that answers every request alike and remembers what it was asked.
 struct KeyServer {
@@ -484,14 +483,4 @@ async fn a_subscription_that_cannot_be_confirmed_at_once_is_kept_and_confirmed_l
     *server.answer.lock() = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".into();
     until(|| server.asked().len() == 2).await;
     assert_eq!(server.asked()[0], server.asked()[1]);
-}
-
-async fn until(so: impl Fn() -> bool) {
-    let mut tick = tokio::time::interval(Duration::from_millis(5));
-    let waiting = async {
-        while !so() {
-            tick.tick().await;
-        }
-    };
-    assert!(tokio::time::timeout(Duration::from_secs(20), waiting).await.is_ok(), "in vain");
 }

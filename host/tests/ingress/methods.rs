@@ -6,10 +6,9 @@ use ring::{digest, hmac};
 use serde_json::json;
 use weir::config;
 use weir::ingress::Release;
-use weir_store::quarantine::Wanted;
 use weir_store::query::StoredRequest;
 
-use crate::bed::{Hub, NOW_MS, Reply, request_by};
+use crate::bed::{Hub, NOW_MS, Reply, kept, request_by};
 
 const SECRET: &str = "what the sender signs with";
 const TOKEN: &str = "t0ken-that-nobody-guesses";
@@ -343,18 +342,6 @@ async fn a_handshake_comes_before_an_event_by_the_same_method() {
     let wrong = bare(&hub, "GET", "okta?a=b", &[("authorization", "wrong")]).await;
     assert_eq!(wrong.problem(), (401, "signature_mismatch".into()));
     assert_eq!(&*kept(&hub, 1).await[0].source, "okta", "the other could never become an event");
-}
-
-async fn kept(hub: &Hub, count: usize) -> Vec<weir_store::quarantine::Quarantined> {
-    loop {
-        let wanted = Wanted { limit: 100, oldest_first: true, ..Wanted::default() };
-        let found = hub.ingress.quarantined(wanted).await.unwrap();
-        if found.len() >= count {
-            assert_eq!(found.len(), count);
-            return found;
-        }
-        tokio::task::yield_now().await;
-    }
 }
 
 #[tokio::test]

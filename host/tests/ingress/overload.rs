@@ -6,7 +6,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::io::AsyncWriteExt;
 
-use crate::bed::{Hub, Reply, closed, junk, reply, request};
+use crate::bed::{Hub, Reply, closed, junk, reply, request, until};
 
 #[tokio::test]
 async fn who_sends_too_slowly_is_told_and_let_go() {
@@ -226,16 +226,6 @@ async fn what_is_stored_is_counted_even_if_its_sender_has_gone() {
     assert!(stored > 1, "some were taken in");
     until(|| counted() >= stored).await;
     assert_eq!(counted(), stored);
-}
-
-/// Resolves once it is so; what is waited for is a matter of milliseconds.
-async fn until(so: impl Fn() -> bool) {
-    let waiting = async {
-        while !so() {
-            tokio::task::yield_now().await;
-        }
-    };
-    assert!(tokio::time::timeout(Duration::from_secs(20), waiting).await.is_ok(), "in vain");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use weir::ingress::Release;
 use weir_core::name::SourceName;
 use weir_store::quarantine::{Quarantined, Wanted};
 
-use crate::bed::{Hub, NOW_MS, request};
+use crate::bed::{Hub, NOW_MS, kept, request};
 
 const RIGHT: &str = "what the sender signs with";
 
@@ -46,18 +46,6 @@ impl Wrong {
     /// What is kept, once it is so many.
     async fn kept(&self, count: usize) -> Vec<Quarantined> {
         kept(&self.hub, count).await
-    }
-}
-
-async fn kept(hub: &Hub, count: usize) -> Vec<Quarantined> {
-    loop {
-        let wanted = Wanted { limit: 1_000, oldest_first: true, ..Wanted::default() };
-        let found = hub.ingress.quarantined(wanted).await.unwrap();
-        if found.len() >= count {
-            assert_eq!(found.len(), count);
-            return found;
-        }
-        tokio::task::yield_now().await;
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::bed::{Hub, Reply, closed, junk, reply};
+use crate::bed::{Hub, Reply, closed, junk, reply, until};
 
 /// Someone who vouches for others.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -319,15 +319,4 @@ fn refused(hub: &Hub, code: &str) -> u64 {
     let text = hub.metrics.encode();
     let count = text.lines().find_map(|line| line.strip_prefix(&start));
     count.map_or(0, |count| count.parse().unwrap())
-}
-
-/// Resolves once it is so.
-async fn until(so: impl Fn() -> bool) {
-    let mut tick = tokio::time::interval(Duration::from_millis(5));
-    let waiting = async {
-        while !so() {
-            tick.tick().await;
-        }
-    };
-    assert!(tokio::time::timeout(Duration::from_secs(20), waiting).await.is_ok(), "in vain");
 }
