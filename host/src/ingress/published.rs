@@ -5,7 +5,7 @@
 //! ([`super::fetches`]), failures remembered, documents kept. What may not live here: where keys may come from and
 //! whether they fit, which the core decides.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,8 @@ const CONFIRM_AFTER: [Duration; 4] = [
 /// Failures that are remembered; past it the oldest is asked for again.
 const FAILURES_MAX: usize = 256;
 
+/// Confirmations of one source that are tried again at a time. A sender has one for each of its subscriptions.
+const UNCONFIRMED_MAX: usize = 16;
 /// How long after its answer a sender is called back that wants that, so that the answer comes first.
 const CALL_BACK_AFTER: Duration = Duration::from_secs(1);
 
@@ -79,6 +81,8 @@ struct Desk {
     flights: HashMap<String, Flight>,
     failed: HashMap<String, Failure>,
     fetches: Fetches,
+    /// Addresses whose confirmation is being tried again.
+    unconfirmed: HashSet<String>,
 }
 
 /// A document that could not be had.
@@ -169,19 +173,35 @@ impl PublishedKeys {
         source: SourceName,
         network: Option<Network>,
     ) {
+        if !self.desk.lock().begins_to_confirm(&url) {
+            let source = source.as_str();
+            return tracing::warn!(source, "it is being tried already, or too many are");
+        }
         let keys = Arc::clone(self);
         tokio::spawn(async move {
             let source = source.as_str();
+            let mut confirmed = false;
             for wait in CONFIRM_AFTER {
                 tokio::time::sleep(wait).await;
                 match keys.confirm(&url, network).await {
-                    Ok(()) => return tracing::info!(source, "handshake confirmed after all"),
+                    Ok(()) => {
+                        confirmed = true;
+                        break;
+                    }
                     Err(error) => {
                         tracing::warn!(source, error = chain(&error), "still cannot confirm");
                     }
                 }
             }
-            tracing::error!(source, "a handshake was not confirmed; its event says where to do so");
+            keys.desk.lock().unconfirmed.remove(&url);
+            if confirmed {
+                tracing::info!(source, "handshake confirmed after all");
+            } else {
+                tracing::error!(
+                    source,
+                    "a handshake was not confirmed; its event says where to do so"
+                );
+            }
         });
     }
 
@@ -208,6 +228,12 @@ impl Desk {
         // What nobody waits for any more was given up by all who did.
         self.flights.retain(|_, flight| Arc::strong_count(flight) > 1);
         Arc::clone(self.flights.entry(name.to_owned()).or_default())
+    }
+
+    /// Whether this address is to be tried again from now on: not if it is already, nor if there are too many. Who has
+    /// seen one signed confirmation could send it any number of times.
+    fn begins_to_confirm(&mut self, url: &str) -> bool {
+        self.unconfirmed.len() < UNCONFIRMED_MAX && self.unconfirmed.insert(url.to_owned())
     }
 
     fn may_fetch(
@@ -265,6 +291,16 @@ mod tests {
         assert!(matches!(lately, Err(Unavailable::FailedLately)));
         assert!(desk.may_fetch("last", None, FAILURE_LIFE).is_ok());
         assert!(desk.failed.is_empty());
+    }
+
+    #[test]
+    fn a_confirmation_is_tried_again_once_however_often_it_is_sent_and_few_are_at_a_time() {
+        let mut desk = Desk::default();
+        assert!(desk.begins_to_confirm("a") && !desk.begins_to_confirm("a"));
+        let begun = (0..100).filter(|n| desk.begins_to_confirm(&n.to_string())).count();
+        assert_eq!(begun, UNCONFIRMED_MAX - 1);
+        desk.unconfirmed.remove("a");
+        assert!(desk.begins_to_confirm("a"), "it came to an end");
     }
 
     #[test]

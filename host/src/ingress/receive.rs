@@ -326,17 +326,17 @@ impl Ingress {
         kept: &Redacted<'_>,
     ) -> Vec<NewEvent> {
         let table = self.routes.current();
-        let new = |event: EventIdentity| {
+        let new = |mut event: EventIdentity| {
             let category = Some(event.category);
             let routed = routes::routed(&table, &way.source.name, &event.kind, category);
-            let body_tag = crc32fast::hash(event.bytes(body));
+            let material = event.dedup.take();
             NewEvent {
                 category,
-                delivery_id: event.delivery_id,
-                dedup: event.dedup.map(|material| DedupKey {
+                dedup: material.map(|material| DedupKey {
                     material: Bytes::copy_from_slice(material.as_bytes()),
-                    body_tag,
+                    body_tag: crc32fast::hash(event.bytes(body)),
                 }),
+                delivery_id: event.delivery_id,
                 part: batch.map(|hops| {
                     // Nothing of what had to be decoded is secret: a provider's file may not say so.
                     let decoded = event.decoded.map(Bytes::from_owner);

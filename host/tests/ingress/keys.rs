@@ -443,16 +443,21 @@ async fn a_sender_that_wants_it_is_called_back_after_its_answer_where_the_operat
     assert!((10..=12).contains(&called), "{called}");
 }
 
-#[tokio::test]
-async fn a_subscription_is_confirmed_by_visiting_its_address_before_the_answer() {
-    let server = KeyServer::start(ok("")).await;
+/// A hub with a source of Amazon SNS, whose subscriptions are confirmed at this server.
+async fn subscribed(server: &KeyServer) -> Hub {
     let source = format!(
         "[sources.sns]\nprovider = \"sns\"\nsecrets = ['''{}''']\n\
          params = {{ topic_arn = \"arn:aws:sns:us-west-2:123456789012:MyTopic\" }}\n",
         include_str!("../../core/tests/providers/rsa-public.pem")
     );
-    let config = fetching("https://sns.us-west-2.amazonaws.com/", &server);
-    let hub = Hub::of(&format!("{config}{source}")).await;
+    let config = fetching("https://sns.us-west-2.amazonaws.com/", server);
+    Hub::of(&format!("{config}{source}")).await
+}
+
+#[tokio::test]
+async fn a_subscription_is_confirmed_by_visiting_its_address_before_the_answer() {
+    let server = KeyServer::start(ok("")).await;
+    let hub = subscribed(&server).await;
     let confirm = "https://sns.us-west-2.amazonaws.com/?Action=ConfirmSubscription&Token=t";
     assert_eq!(hub.raw(confirmation(&hub, confirm)).await.status, 200);
     let asked = server.asked();
@@ -468,13 +473,7 @@ async fn a_subscription_is_confirmed_by_visiting_its_address_before_the_answer()
 #[tokio::test]
 async fn a_subscription_that_cannot_be_confirmed_at_once_is_kept_and_confirmed_later() {
     let server = KeyServer::start("HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n".into()).await;
-    let source = format!(
-        "[sources.sns]\nprovider = \"sns\"\nsecrets = ['''{}''']\n\
-         params = {{ topic_arn = \"arn:aws:sns:us-west-2:123456789012:MyTopic\" }}\n",
-        include_str!("../../core/tests/providers/rsa-public.pem")
-    );
-    let config = fetching("https://sns.us-west-2.amazonaws.com/", &server);
-    let hub = Hub::of(&format!("{config}{source}")).await;
+    let hub = subscribed(&server).await;
     let confirm = "https://sns.us-west-2.amazonaws.com/?Action=ConfirmSubscription&Token=t";
     assert_eq!(hub.raw(confirmation(&hub, confirm)).await.status, 200);
     let [event] = &*hub.stored().await else { panic!("not one event") };
