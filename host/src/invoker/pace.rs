@@ -16,8 +16,10 @@ const BATCH_MAX: f64 = 64.0;
 const WINDOW_MAX: f64 = 1_024.0;
 /// Bytes of the events in hand, about.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
-/// A handler whose runs have a core for longer, on average, is slow.
+/// A handler whose runs have a core for longer, on average, is not quick.
 const QUICK_US: f64 = 20_000.0;
+/// A handler whose runs have a core for longer, on average, is slow.
+const SLOW_US: f64 = 250_000.0;
 /// The weight of the newest run in the average.
 const NEWEST: f64 = 0.2;
 /// How much of what went well is added to the window.
@@ -90,11 +92,12 @@ impl Pace {
         self.window = (self.window + well * GROWTH).clamp(1.0, WINDOW_MAX);
     }
 
-    /// How it behaves; `company` is whether another run of it goes on.
-    pub(crate) fn manners(&self, company: bool) -> Manners {
+    /// What its runs are like.
+    pub(crate) fn manners(&self) -> Manners {
         match self.last {
             Last::AtItsDeadline => Manners::Stuck,
-            Last::ByItself if !company && self.core_us <= QUICK_US => Manners::Quick,
+            Last::ByItself if self.core_us <= QUICK_US => Manners::Quick,
+            Last::ByItself if self.core_us > SLOW_US => Manners::Slow,
             Last::ByItself | Last::None => Manners::Ordinary,
         }
     }
@@ -149,18 +152,23 @@ mod tests {
     #[test]
     fn manners_follow_what_the_last_runs_did() {
         let mut pace = Pace::default();
-        assert_eq!(pace.manners(false), Manners::Ordinary);
+        assert_eq!(pace.manners(), Manners::Ordinary);
         let ran = |pace: &mut Pace, ms, stopped| {
             pace.ran(Ran { stopped, ..ran(Duration::from_millis(ms), 2_000) });
-            (pace.manners(false), pace.manners(true))
+            pace.manners()
         };
-        assert_eq!(ran(&mut pace, 1, false), (Manners::Quick, Manners::Ordinary));
-        assert_eq!(ran(&mut pace, 5_000, true), (Manners::Stuck, Manners::Stuck));
-        assert_eq!(ran(&mut pace, 1, false), (Manners::Ordinary, Manners::Ordinary));
+        assert_eq!(ran(&mut pace, 1, false), Manners::Quick);
+        assert_eq!(ran(&mut pace, 5_000, true), Manners::Stuck);
+        assert_eq!(ran(&mut pace, 1, false), Manners::Slow);
+        for _ in 0..7 {
+            ran(&mut pace, 1, false);
+        }
+        assert_eq!(pace.manners(), Manners::Ordinary);
         for _ in 0..20 {
             ran(&mut pace, 1, false);
         }
-        assert_eq!(pace.manners(false), Manners::Quick);
+        assert_eq!(pace.manners(), Manners::Quick);
+        assert_eq!(ran(&mut pace, 2_000, false), Manners::Slow);
     }
 
     #[test]
@@ -170,7 +178,7 @@ mod tests {
             let core = Duration::from_millis(1);
             pace.ran(Ran { core, ..ran(Duration::from_secs(1), 2_000) });
         }
-        assert_eq!(pace.manners(false), Manners::Quick);
+        assert_eq!(pace.manners(), Manners::Quick);
     }
 
     #[test]

@@ -77,7 +77,7 @@ struct Ended<'a> {
 /// A run that has its place, until dropped.
 struct Begun<'a> {
     _noted: Running,
-    _slot: Slot<'a>,
+    _slot: Option<Slot>,
     _quarters: Quarters<'a>,
 }
 
@@ -167,8 +167,8 @@ impl Runner {
         } else {
             Quarters::Shared(self.quarters.read().await)
         };
-        let manners = desk.pace.lock().manners(desk.batches.count() > 1);
-        let slot = self.slots.take(manners).await;
+        let manners = desk.pace.lock().manners();
+        let slot = self.slots.take(&desk.name, manners).await;
         let noted = self.store.begin(claim)?;
         Ok(Begun { _noted: noted, _slot: slot, _quarters: quarters })
     }
@@ -201,12 +201,18 @@ impl Runner {
         drop(counted);
         let ended = (report.outcome(), claim.fence.attempt, report.reason());
         self.passed(desk, leave, ended, started_at);
-        desk.pace.lock().ran(Ran {
+        let ran = Ran {
             took: report.duration,
             core,
             event_bytes: claim.event.payload.size(),
             stopped: report.outcome() == Outcome::Timeout,
-        });
+        };
+        let manners = {
+            let mut pace = desk.pace.lock();
+            pace.ran(ran);
+            pace.manners()
+        };
+        self.slots.behaves(&desk.name, manners);
         let facts = Facts {
             claim,
             handler: &desk.name,

@@ -1,88 +1,381 @@
-//! Places to run in: so many at once, a few more that are kept for quick runs, and fewer for handlers that get stuck. So
-//! whatever slow or stuck handlers do, a quick one finds a place.
+//! Slots to run in: which run gets the next one. Handlers are told apart by what their runs cost, so that slow or stuck
+//! ones never keep a quick one waiting.
 //!
-//! A run takes a permit of every circle that its manners put it in, the narrowest first, so that nobody who has one
-//! waits for somebody who waits for him.
+//! Runs that cost more are allowed in fewer slots; those beyond the configured number are for quick runs alone. A
+//! handler that is not known to be quick gets at most half of the configured slots as soon as there is another handler.
+//! A run that waits is judged by what its handler is like now, and not by what it was like when it came: when the
+//! first run of a burst turns out to be quick, the rest of the burst moves to the slots for quick runs.
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
-/// How a handler has behaved of late, from good to bad.
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use weir_core::name::HandlerName;
+
+/// What the runs of a handler have been like of late, from good to bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Manners {
-    /// Its runs are known to be quick, and it has no other one going on.
+    /// Known to be quick.
     Quick,
-    /// Its runs are slow, or nothing is known of it yet, or it has one going on already.
+    /// Neither quick nor slow, or nothing is known yet.
     Ordinary,
-    /// Its last run did not end by itself.
+    /// They compute for a good part of a second or longer.
+    Slow,
+    /// The last one did not end by itself.
     Stuck,
 }
 
-/// The places of one host.
+/// The slots of one hub.
 #[derive(Debug)]
-pub(crate) struct Slots {
-    /// Narrowest first: who may be in it, and how many at once.
-    circles: [(Manners, Semaphore); 3],
+pub(crate) struct Slots(Arc<Mutex<Hall>>);
+
+/// A slot, until dropped.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    hall: Arc<Mutex<Hall>>,
+    of: HandlerName,
+    /// What its handler was like when the run began.
+    manners: Manners,
 }
 
-/// A place, until dropped.
+/// Runs of these manners or worse, together.
 #[derive(Debug)]
-pub(crate) struct Slot<'a>(
-    #[expect(dead_code, reason = "held until dropped")] [Option<SemaphorePermit<'a>>; 3],
-);
+struct Circle {
+    of: Manners,
+    most: usize,
+    held: usize,
+}
+
+/// Who runs and who waits. Every change ends with giving out what can be given: nobody waits beside a slot that he may
+/// have.
+#[derive(Debug)]
+struct Hall {
+    circles: [Circle; 4],
+    /// Slots that a handler may have that is not quick, where there is another handler.
+    share: usize,
+    parties: BTreeMap<HandlerName, Party>,
+    /// Runs that wait, of all handlers.
+    waiting: usize,
+    arrivals: u64,
+}
+
+/// One handler.
+#[derive(Debug)]
+struct Party {
+    manners: Manners,
+    held: usize,
+    waiting: VecDeque<Waiter>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    /// Rises with every arrival.
+    arrival: u64,
+    go: oneshot::Sender<Slot>,
+}
+
+/// A slot that is given to a run that waited.
+struct Given {
+    to: Waiter,
+    of: HandlerName,
+    manners: Manners,
+}
 
 impl Slots {
-    /// `slots` for whoever comes, and all `places` for those who are quick.
+    /// `slots` for all handlers, and up to `places` in all for those that are quick.
     pub(crate) fn new(slots: usize, places: usize) -> Self {
-        let circle = |manners, share: usize| (manners, Semaphore::new(share.max(1)));
+        let circle = |of, most: usize| Circle { of, most: most.max(1), held: 0 };
         let circles = [
-            circle(Manners::Stuck, slots / 4),
-            circle(Manners::Ordinary, slots),
             circle(Manners::Quick, places),
+            circle(Manners::Ordinary, slots),
+            circle(Manners::Slow, slots * 3 / 4),
+            circle(Manners::Stuck, slots / 4),
         ];
-        Self { circles }
+        let share = (slots / 2).max(1);
+        let parties = BTreeMap::new();
+        Self(Arc::new(Mutex::new(Hall { circles, share, parties, waiting: 0, arrivals: 0 })))
     }
 
-    /// Waits for a place.
-    pub(crate) async fn take(&self, manners: Manners) -> Slot<'_> {
-        let mut permits = [const { None }; 3];
-        for ((of, circle), permit) in self.circles.iter().zip(&mut permits) {
-            if *of <= manners {
-                // Never closed.
-                *permit = circle.acquire().await.ok();
+    /// Waits for a slot for a run of a handler that is like this. None is never given: these slots last as long as
+    /// whoever waits for one.
+    pub(crate) async fn take(&self, handler: &HandlerName, manners: Manners) -> Option<Slot> {
+        let (go, gone) = oneshot::channel();
+        change(&self.0, |hall| hall.arrive(handler, manners, go));
+        gone.await.ok()
+    }
+
+    /// The runs of a handler are like this now, those that wait included.
+    pub(crate) fn behaves(&self, handler: &HandlerName, manners: Manners) {
+        change(&self.0, |hall| hall.behaves(handler, manners));
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        change(&self.hall, |hall| hall.leave(&self.of, self.manners));
+    }
+}
+
+/// Changes who runs and who waits, and tells those whose turn it is by that.
+fn change(hall: &Arc<Mutex<Hall>>, change: impl FnOnce(&mut Hall)) {
+    let given = {
+        let mut hall = hall.lock();
+        change(&mut hall);
+        hall.give_out()
+    };
+    for Given { to, of, manners } in given {
+        // A run that was given up in this moment drops the slot, which gives it to the next.
+        let _ = to.go.send(Slot { hall: Arc::clone(hall), of, manners });
+    }
+}
+
+impl Hall {
+    fn arrive(&mut self, handler: &HandlerName, manners: Manners, go: oneshot::Sender<Slot>) {
+        self.arrivals += 1;
+        self.waiting += 1;
+        let waiter = Waiter { arrival: self.arrivals, go };
+        if let Some(party) = self.parties.get_mut(handler) {
+            party.manners = manners;
+            party.waiting.push_back(waiter);
+            return;
+        }
+        let party = Party { manners, held: 0, waiting: VecDeque::from([waiter]) };
+        self.parties.insert(handler.clone(), party);
+    }
+
+    fn behaves(&mut self, handler: &HandlerName, manners: Manners) {
+        if let Some(party) = self.parties.get_mut(handler) {
+            party.manners = manners;
+        }
+    }
+
+    fn leave(&mut self, handler: &HandlerName, manners: Manners) {
+        self.circles.iter_mut().filter(|c| c.of <= manners).for_each(|c| c.held -= 1);
+        if let Some(party) = self.parties.get_mut(handler) {
+            party.held -= 1;
+        }
+    }
+
+    /// Gives slots to runs that wait for as long as there is one that may have one.
+    fn give_out(&mut self) -> Vec<Given> {
+        let mut given = Vec::new();
+        while self.waiting > 0 {
+            self.forget_the_gone();
+            let Some(of) = self.next() else { break };
+            let Some(party) = self.parties.get_mut(&of) else { break };
+            let Some(to) = party.waiting.pop_front() else { break };
+            let manners = party.manners;
+            self.waiting -= 1;
+            party.held += 1;
+            self.circles.iter_mut().filter(|c| c.of <= manners).for_each(|c| c.held += 1);
+            given.push(Given { to, of, manners });
+        }
+        given
+    }
+
+    /// The handler whose run is next: of those that may have a slot the one with the fewest, then the one that came first.
+    fn next(&self) -> Option<HandlerName> {
+        let crowded = self.parties.len() > 1;
+        let may = |party: &Party| {
+            let shares = party.manners == Manners::Quick || !crowded || party.held < self.share;
+            shares && self.circles.iter().all(|c| c.of > party.manners || c.held < c.most)
+        };
+        let waiting = self.parties.iter().filter_map(|(name, party)| {
+            let first = party.waiting.front().filter(|_| may(party))?;
+            Some(((party.held, first.arrival), name))
+        });
+        waiting.min().map(|(_, name)| name.clone())
+    }
+
+    /// Runs that were given up while they waited.
+    fn forget_the_gone(&mut self) {
+        for party in self.parties.values_mut() {
+            while party.waiting.pop_front_if(|waiter| waiter.go.is_closed()).is_some() {
+                self.waiting -= 1;
             }
         }
-        Slot(permits)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+
     use futures_util::FutureExt as _;
 
-    use super::Manners::{Ordinary, Quick, Stuck};
+    use super::Manners::{Ordinary, Quick, Slow, Stuck};
     use super::*;
 
-    /// How many of these find a place at once.
-    fn places(slots: &Slots, manners: Manners) -> Vec<Slot<'_>> {
-        std::iter::from_fn(|| slots.take(manners).now_or_never()).take(100).collect()
+    /// Runs of one handler: those that have a slot, and those that wait.
+    struct Runs<'a> {
+        slots: &'a Slots,
+        of: HandlerName,
+        running: Vec<Slot>,
+        waiting: Vec<Pin<Box<dyn Future<Output = Option<Slot>> + 'a>>>,
     }
 
-    #[test]
-    fn the_worse_the_manners_the_fewer_the_places() {
-        for (slots, all, wanted) in [(1, 2, [2, 1, 1]), (4, 6, [6, 4, 1]), (16, 24, [24, 16, 4])] {
-            let slots = Slots::new(slots, all);
-            assert_eq!([Quick, Ordinary, Stuck].map(|m| places(&slots, m).len()), wanted);
+    impl<'a> Runs<'a> {
+        fn of(slots: &'a Slots, handler: &str) -> Self {
+            let of = HandlerName::new(handler).unwrap();
+            Self { slots, of, running: Vec::new(), waiting: Vec::new() }
+        }
+
+        /// So many come.
+        fn come(&mut self, runs: usize, manners: Manners) -> &mut Self {
+            for _ in 0..runs {
+                let (slots, of) = (self.slots, self.of.clone());
+                self.waiting.push(Box::pin(async move { slots.take(&of, manners).await }));
+                self.look();
+            }
+            self
+        }
+
+        fn look(&mut self) {
+            let mut still = Vec::new();
+            for mut waiting in std::mem::take(&mut self.waiting) {
+                match (&mut waiting).now_or_never() {
+                    Some(slot) => self.running.push(slot.unwrap()),
+                    None => still.push(waiting),
+                }
+            }
+            self.waiting = still;
+        }
+
+        /// One run ends.
+        fn end(&mut self) {
+            drop(self.running.pop().unwrap());
+        }
+
+        /// How many run and how many wait.
+        fn now(&mut self) -> (usize, usize) {
+            self.look();
+            (self.running.len(), self.waiting.len())
         }
     }
 
     #[test]
-    fn whatever_the_others_hold_a_quick_one_finds_a_place() {
+    fn the_more_its_runs_cost_the_fewer_slots_for_the_only_handler() {
+        for (slots, all, wanted) in
+            [(1, 2, [2, 1, 1, 1]), (4, 6, [6, 4, 3, 1]), (16, 24, [24, 16, 12, 4])]
+        {
+            let held = [Quick, Ordinary, Slow, Stuck].map(|manners| {
+                let slots = Slots::new(slots, all);
+                Runs::of(&slots, "a").come(40, manners).now().0
+            });
+            assert_eq!(held, wanted);
+        }
+    }
+
+    #[test]
+    fn a_burst_of_quick_runs_waits_for_no_slow_run() {
+        for (slots, places) in [(1, 2), (2, 3), (4, 6), (16, 24)] {
+            let slots = Slots::new(slots, places);
+            let mut slow = ["a", "b", "c"].map(|name| Runs::of(&slots, name));
+            for handler in &mut slow {
+                handler.come(20, Slow);
+            }
+            let mut quick = Runs::of(&slots, "quick");
+            quick.come(8, Quick);
+            let before = slow.iter_mut().map(|handler| handler.now().0).sum::<usize>();
+            while quick.now() != (0, 0) {
+                quick.end();
+            }
+            let after = slow.iter_mut().map(|handler| handler.now().0).sum::<usize>();
+            assert_eq!(before, after, "no slow run had to end");
+        }
+    }
+
+    #[test]
+    fn a_burst_moves_to_the_quick_slots_when_its_first_run_was_quick() {
         let slots = Slots::new(4, 6);
-        let stuck = places(&slots, Stuck);
-        assert_eq!((stuck.len(), places(&slots, Ordinary).len()), (1, 3));
-        let _ordinary = places(&slots, Ordinary);
-        assert_eq!(places(&slots, Quick).len(), 2);
-        drop(stuck);
-        assert_eq!(places(&slots, Stuck).len(), 1);
+        let mut others = ["a", "b"].map(|name| Runs::of(&slots, name));
+        for handler in &mut others {
+            handler.come(2, Ordinary);
+        }
+        let mut fresh = Runs::of(&slots, "fresh");
+        fresh.come(8, Ordinary);
+        assert_eq!(fresh.now(), (0, 8), "nothing is known of it, and the slots are held");
+        others[0].end();
+        assert_eq!(fresh.now(), (1, 7));
+        slots.behaves(&fresh.of, Quick);
+        fresh.end();
+        assert_eq!(fresh.now(), (3, 4), "the slots for quick runs are its own as well");
+    }
+
+    #[test]
+    fn a_run_that_waits_is_judged_by_what_its_handler_has_become() {
+        let slots = Slots::new(4, 6);
+        let mut was_quick = Runs::of(&slots, "a");
+        was_quick.come(12, Quick);
+        assert_eq!(was_quick.now(), (6, 6));
+        slots.behaves(&was_quick.of, Slow);
+        Runs::of(&slots, "b").come(1, Ordinary);
+        was_quick.end();
+        assert_eq!(was_quick.now(), (5, 6));
+    }
+
+    #[test]
+    fn beside_another_handler_none_that_is_not_quick_gets_more_than_half() {
+        for manners in [Ordinary, Slow] {
+            let slots = Slots::new(4, 6);
+            let mut greedy = Runs::of(&slots, "greedy");
+            greedy.come(20, manners);
+            let mut other = Runs::of(&slots, "other");
+            other.come(20, Ordinary);
+            while greedy.now().0 > 2 {
+                greedy.end();
+            }
+            assert_eq!((greedy.now().0, other.now().0), (2, 2), "{manners:?}");
+            greedy.end();
+            assert_eq!((greedy.now().0, other.now().0), (2, 2), "each keeps its half");
+        }
+    }
+
+    #[test]
+    fn slow_handlers_leave_a_slot_for_one_that_is_not_known() {
+        let slots = Slots::new(4, 6);
+        let mut slow = ["a", "b", "c", "d"].map(|name| Runs::of(&slots, name));
+        for handler in &mut slow {
+            handler.come(9, Slow);
+        }
+        assert_eq!(Runs::of(&slots, "new").come(3, Ordinary).now().0, 1);
+    }
+
+    #[test]
+    fn a_free_slot_goes_to_the_handler_that_has_the_fewest() {
+        let slots = Slots::new(4, 6);
+        let mut many = Runs::of(&slots, "many");
+        many.come(50, Quick);
+        let mut one = Runs::of(&slots, "one");
+        one.come(1, Quick);
+        assert_eq!((many.now(), one.now()), ((6, 44), (0, 1)));
+        many.end();
+        assert_eq!((many.now(), one.now()), ((5, 44), (1, 0)));
+    }
+
+    #[test]
+    fn a_run_that_is_given_up_while_it_waits_keeps_no_slot() {
+        let slots = Slots::new(1, 2);
+        let (mut a, mut b) = (Runs::of(&slots, "a"), Runs::of(&slots, "b"));
+        a.come(1, Ordinary);
+        b.come(3, Ordinary);
+        b.waiting.remove(0);
+        // This one has been given its slot and is dropped before it knows.
+        a.end();
+        b.waiting.remove(0);
+        assert_eq!(b.now(), (1, 0));
+        b.end();
+        assert_eq!(a.come(1, Stuck).now(), (1, 0));
+    }
+
+    #[test]
+    fn stuck_runs_are_held_to_a_quarter_whatever_their_handlers() {
+        let slots = Slots::new(8, 12);
+        let mut stuck = ["a", "b", "c"].map(|name| Runs::of(&slots, name));
+        for handler in &mut stuck {
+            handler.come(5, Stuck);
+        }
+        assert_eq!(stuck.iter_mut().map(|handler| handler.now().0).sum::<usize>(), 2);
     }
 }

@@ -1,5 +1,5 @@
-//! What hostile handlers cost others, measured: in a binary of its own, so that no other test runs meanwhile. Its language
-//! is that of `it`.
+//! What hostile and slow handlers cost others, measured: in a binary of its own and one after another, so that no other
+//! test runs meanwhile. Its language is that of `it`.
 
 #![expect(
     clippy::unwrap_used,
@@ -19,4 +19,17 @@ mod sink;
 #[path = "../it/wat_guests.rs"]
 mod wat_guests;
 
+mod bursts;
 mod neighbours;
+
+/// Held by the test that measures.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// Keeps the hubs' files in memory where the system has a place for that: what is measured is what handlers do to each
+/// other, and the disk is shared with whatever else runs on the machine.
+fn in_memory() {
+    let place = std::path::Path::new("/dev/shm");
+    if place.is_dir() {
+        drop(tempfile::env::override_temp_dir(place));
+    }
+}
