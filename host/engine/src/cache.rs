@@ -20,13 +20,15 @@ use crate::precompiled::Trusted;
 
 const MAC_BYTES: usize = 32;
 
-/// Entries kept; the oldest go. Some hundred versions of handlers, at up to 40 MB each.
+/// Entries kept, whatever their size; those that were not used for longest go.
 const ENTRIES_MAX: usize = 256;
 
 /// The folder and the key.
 pub(crate) struct Cache {
     dir: PathBuf,
     key: [u8; 32],
+    /// Bytes of all entries together.
+    bytes_max: u64,
     /// What code compiled by this engine is good for.
     compatibility: [u8; 32],
 }
@@ -40,7 +42,11 @@ impl fmt::Debug for Cache {
 
 impl Cache {
     /// Opens the folder, making it if need be, readable by its owner alone.
-    pub(crate) fn open(dir: PathBuf, key: [u8; 32], engine: &wasmtime::Engine) -> io::Result<Self> {
+    pub(crate) fn open(
+        dir: PathBuf,
+        (key, bytes_max): ([u8; 32], usize),
+        engine: &wasmtime::Engine,
+    ) -> io::Result<Self> {
         fs::create_dir_all(&dir)?;
         #[cfg(unix)]
         {
@@ -49,7 +55,15 @@ impl Cache {
         }
         let mut hasher = Digesting(Sha256::new());
         engine.precompile_compatibility_hash().hash(&mut hasher);
-        Ok(Self { dir, key, compatibility: hasher.0.finalize().into() })
+        let cache = Self {
+            dir,
+            key,
+            bytes_max: bytes_max as u64,
+            compatibility: hasher.0.finalize().into(),
+        };
+        // The limit may have been lowered since.
+        cache.prune()?;
+        Ok(cache)
     }
 
     /// The code of a version, if it is there and verifies.
@@ -102,15 +116,24 @@ impl Cache {
     }
 
     fn prune(&self) -> io::Result<()> {
-        let mut entries: Vec<(SystemTime, PathBuf)> = Vec::new();
+        let mut entries: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
             let entry = entry?;
-            let modified = entry.metadata().and_then(|m| m.modified());
-            entries.push((modified.unwrap_or(SystemTime::UNIX_EPOCH), entry.path()));
+            // One that goes away meanwhile needs no room.
+            let Ok(about) = entry.metadata() else { continue };
+            let used = about.accessed().ok().max(about.modified().ok());
+            entries.push((used.unwrap_or(SystemTime::UNIX_EPOCH), about.len(), entry.path()));
         }
-        entries.sort();
-        let excess = entries.len().saturating_sub(ENTRIES_MAX);
-        entries.iter().take(excess).try_for_each(|(_, path)| fs::remove_file(path))
+        entries.sort_by(|a, b| b.cmp(a));
+        let (mut count, mut bytes) = (0, 0_u64);
+        for (_, length, path) in entries {
+            count += 1;
+            bytes = bytes.saturating_add(length);
+            if count > ENTRIES_MAX || bytes > self.bytes_max {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
     }
 
     fn path(&self, version: Version) -> PathBuf {

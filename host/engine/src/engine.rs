@@ -48,6 +48,8 @@ pub struct Options {
     pub compiler: Compiler,
     /// Where compiled code is kept; nowhere if none. Never a folder that others write.
     pub cache_dir: Option<PathBuf>,
+    /// Bytes of compiled code kept there; what was not used for longest goes.
+    pub cache_bytes: usize,
     /// Authenticates what is kept there.
     pub cache_key: [u8; 32],
     /// Bytes at the start of a slot's memory that are cleared in place for the next run instead of being given back
@@ -63,6 +65,7 @@ impl Default for Options {
             max_memory: 512 * MIB,
             compiler: Compiler::InProcess,
             cache_dir: None,
+            cache_bytes: 2 * 1024 * MIB,
             cache_key: [0; 32],
             keep_resident: 2 * MIB,
         }
@@ -77,6 +80,7 @@ impl fmt::Debug for Options {
             .field("max_memory", &self.max_memory)
             .field("compiler", &self.compiler)
             .field("cache_dir", &self.cache_dir)
+            .field("cache_bytes", &self.cache_bytes)
             .field("keep_resident", &self.keep_resident)
             .finish_non_exhaustive()
     }
@@ -149,7 +153,8 @@ impl Engine {
         let cache = options
             .cache_dir
             .map(|dir| {
-                Cache::open(dir.clone(), options.cache_key, &wasmtime)
+                let limits = (options.cache_key, options.cache_bytes);
+                Cache::open(dir.clone(), limits, &wasmtime)
                     .map_err(|cause| EngineError::Cache { dir, cause })
             })
             .transpose()?;

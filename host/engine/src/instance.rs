@@ -158,7 +158,7 @@ fn report(
 ) -> RunReport {
     let mut log = state.log.lock();
     let end = match ended {
-        Ok(Ok(())) => End::Ok,
+        Ok(Ok(())) => reason::of_return(&log),
         Ok(Err(failure)) => of_failure(failure),
         Err(error) => reason::of_trap(&error, &state.guard, &log),
     };

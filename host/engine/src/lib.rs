@@ -10,6 +10,7 @@
 mod cache;
 mod compile;
 mod engine;
+mod frames;
 mod precompiled;
 mod ticker;
 
@@ -21,6 +22,8 @@ mod module;
 
 // Once per run: what it is given and what it leaves.
 mod instance;
+mod javascript;
+mod last_words;
 mod reason;
 mod run;
 

@@ -4,6 +4,8 @@ use std::fmt;
 
 use weir_core::bounds::{LOG_LINE_BYTES_MAX, REASON_BYTES_MAX};
 
+use crate::last_words;
+
 /// Charged for each line beside its text, so that a million empty lines are not free.
 const LINE_OVERHEAD_BYTES: usize = 16;
 
@@ -75,6 +77,10 @@ pub(crate) struct Logbook {
     stdout: Partial,
     stderr: Partial,
     stderr_tail: Vec<u8>,
+    /// What was printed on stderr from the line on that says that the program dies, up to as many bytes.
+    death: Option<String>,
+    /// What its language said on stderr of work that was left undone.
+    undone: Option<String>,
 }
 
 /// The line being printed, whose end has not come.
@@ -94,6 +100,8 @@ impl Logbook {
             stdout: Partial::default(),
             stderr: Partial::default(),
             stderr_tail: Vec::new(),
+            death: None,
+            undone: None,
         }
     }
 
@@ -145,7 +153,23 @@ impl Logbook {
         let Partial { bytes, cut } = std::mem::take(self.partial(level));
         self.log.truncated |= cut;
         let text = String::from_utf8_lossy(&bytes);
+        if level == Level::Stderr {
+            self.remember_death(&text);
+            self.undone = self.undone.take().or_else(|| last_words::of_work_undone(&text));
+        }
         self.keep(level, text.trim_end_matches('\r'));
+    }
+
+    /// A stack trace may be longer than what is kept of the end of stderr, and what it is of stands above it.
+    fn remember_death(&mut self, line: &str) {
+        if last_words::begins(line, self.death.as_deref()) {
+            self.death = Some(String::new());
+        }
+        let Some(death) = &mut self.death else { return };
+        if death.len() < STDERR_TAIL_BYTES {
+            death.push_str(cut(line, STDERR_TAIL_BYTES));
+            death.push('\n');
+        }
     }
 
     fn remember_stderr(&mut self, bytes: &[u8]) {
@@ -163,6 +187,19 @@ impl Logbook {
     /// The end of what was printed on stderr.
     pub(crate) fn stderr_tail(&self) -> String {
         String::from_utf8_lossy(&self.stderr_tail).into_owned()
+    }
+
+    /// What its language said of work that was left undone.
+    pub(crate) fn undone(&self) -> Option<&str> {
+        self.undone.as_deref()
+    }
+
+    /// What was printed on stderr as the program died, or else the end of what was printed there.
+    pub(crate) fn stderr_of_a_death(&self) -> String {
+        match &self.death {
+            Some(death) => format!("{death}{}", String::from_utf8_lossy(&self.stderr.bytes)),
+            None => self.stderr_tail(),
+        }
     }
 
     /// The log, with lines that were never ended.

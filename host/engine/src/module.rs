@@ -15,6 +15,7 @@ use crate::compile::compile;
 use crate::contract::{self, ContractMismatch, ContractVersion};
 use crate::engine::Engine;
 use crate::instance::{self, RunState};
+use crate::javascript;
 use crate::precompiled::{self, Trusted};
 use crate::run::{Run, RunReport};
 
@@ -178,6 +179,9 @@ struct Inner {
     version: Version,
     contract: Option<ContractVersion>,
     code: Code,
+    /// Bytes of compiled code.
+    code_bytes: usize,
+    oddity: Option<&'static str>,
     engine: Engine,
 }
 
@@ -203,14 +207,19 @@ impl Module {
         }
         let kind = Kind::of(bytes)?;
         let version = Version::of(bytes);
-        let (code, contract) = match kind {
+        let (code, code_bytes, contract) = match kind {
             Kind::Component => {
-                let (component, contract) = load_component(engine, version, bytes)?;
-                (Code::Component(component), Some(contract))
+                let (component, code_bytes, contract) = load_component(engine, version, bytes)?;
+                (Code::Component(component), code_bytes, Some(contract))
             }
-            Kind::Command => (Code::Command(load_command(engine, version, bytes)?), None),
+            Kind::Command => {
+                let (command, code_bytes) = load_command(engine, version, bytes)?;
+                (Code::Command(command), code_bytes, None)
+            }
         };
-        Ok(Self { inner: Arc::new(Inner { version, contract, code, engine: engine.clone() }) })
+        let (oddity, engine) = (javascript::oddity(bytes), engine.clone());
+        let inner = Inner { version, contract, code, code_bytes, oddity, engine };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Which bytes it was made of.
@@ -232,6 +241,18 @@ impl Module {
     #[must_use]
     pub fn contract(&self) -> Option<ContractVersion> {
         self.inner.contract
+    }
+
+    /// Bytes of compiled code that it holds in memory.
+    #[must_use]
+    pub fn code_bytes(&self) -> usize {
+        self.inner.code_bytes
+    }
+
+    /// What its programmer should know about how it was built, if there is something.
+    #[must_use]
+    pub fn oddity(&self) -> Option<&'static str> {
+        self.inner.oddity
     }
 
     pub(crate) fn code(&self) -> &Code {
@@ -260,10 +281,10 @@ fn load_component(
     engine: &Engine,
     version: Version,
     bytes: &[u8],
-) -> Result<(HandlerPre<RunState>, ContractVersion), LoadError> {
+) -> Result<(HandlerPre<RunState>, usize, ContractVersion), LoadError> {
     let kind = Kind::Component;
     let wasmtime = &engine.inner.wasmtime;
-    let component = compiled(engine, version, kind, bytes, precompiled::component)?;
+    let (component, code_bytes) = compiled(engine, version, kind, bytes, precompiled::component)?;
     let ty = component.component_type();
     let contract = contract::check(&ty, wasmtime)?;
     for export in ["describe", "handle"] {
@@ -273,33 +294,34 @@ fn load_component(
         }
     }
     let linked = engine.inner.components.instantiate_pre(&component).and_then(HandlerPre::new);
-    Ok((linked.map_err(|cause| LoadError::Link { kind, cause })?, contract))
+    Ok((linked.map_err(|cause| LoadError::Link { kind, cause })?, code_bytes, contract))
 }
 
 fn load_command(
     engine: &Engine,
     version: Version,
     bytes: &[u8],
-) -> Result<wasmtime::InstancePre<CommandState>, LoadError> {
+) -> Result<(wasmtime::InstancePre<CommandState>, usize), LoadError> {
     let kind = Kind::Command;
-    let module = compiled(engine, version, kind, bytes, precompiled::module)?;
+    let (module, code_bytes) = compiled(engine, version, kind, bytes, precompiled::module)?;
     command::check(&module)?;
     let linked = engine.inner.commands.instantiate_pre(&module);
-    linked.map_err(|cause| LoadError::Link { kind, cause })
+    Ok((linked.map_err(|cause| LoadError::Link { kind, cause })?, code_bytes))
 }
 
-/// Takes code from the cache, or compiles and keeps it.
+/// Takes code from the cache, or compiles and keeps it; with how many bytes it has.
 fn compiled<C>(
     engine: &Engine,
     version: Version,
     kind: Kind,
     bytes: &[u8],
     load: fn(&wasmtime::Engine, &Trusted) -> wasmtime::Result<C>,
-) -> Result<C, LoadError> {
+) -> Result<(C, usize), LoadError> {
     let inner = &engine.inner;
     let kept = inner.cache.as_ref().and_then(|cache| cache.get(version, kind));
-    if let Some(code) = kept.and_then(|code| load(&inner.wasmtime, &code).ok()) {
-        return Ok(code);
+    let loaded = |code: Trusted| Some((load(&inner.wasmtime, &code).ok()?, code.bytes().len()));
+    if let Some(loaded) = kept.and_then(loaded) {
+        return Ok(loaded);
     }
     let code = compile(&inner.compiler, &inner.wasmtime, kind, bytes)?;
     let loaded =
@@ -307,5 +329,5 @@ fn compiled<C>(
     if let Some(cache) = &inner.cache {
         cache.put(version, kind, code.bytes());
     }
-    Ok(loaded)
+    Ok((loaded, code.bytes().len()))
 }

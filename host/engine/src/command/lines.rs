@@ -22,10 +22,15 @@ use crate::stop::{Fault, Stop};
 /// Lines read of one run's output: room for every effect and state call there may be, and for talk between them.
 const LINES_MAX: usize = 10_000;
 
+/// Characters shown of a line that is no effect.
+const LINE_SHOWN_CHARS_MAX: usize = 120;
+
 /// Why what was printed cannot be recorded, and on which line, from 1.
 #[derive(Debug)]
 pub(crate) struct BadLine {
     number: usize,
+    /// The line for people: escaped, and cut.
+    shown: String,
     why: Why,
 }
 
@@ -38,11 +43,14 @@ enum Why {
 
 impl BadLine {
     pub(crate) fn into_end(self) -> End {
-        let number = self.number;
+        let Self { number, shown, .. } = self;
         match self.why {
-            Why::Unreadable(what) => {
-                reason::again(Outcome::BadOutput, &format!("line {number} of stdout: {what}"))
-            }
+            Why::Unreadable(what) => reason::again(
+                Outcome::BadOutput,
+                &format!(
+                    "line {number} of stdout: {what}; the line is \"{shown}\"; only effects go to stdout, log on stderr"
+                ),
+            ),
             Why::Refused(Refusal { code, message }) => {
                 let message = format!("line {number} of stdout: {message}");
                 reason::refused(&Refusal { code, message })
@@ -192,16 +200,30 @@ pub(crate) async fn record(
     for (index, line) in printed.split(|b| *b == b'\n').enumerate() {
         if index >= LINES_MAX {
             let stop = Stop::TooMuch(format!("printed more than {LINES_MAX} lines on stdout"));
-            return Err(BadLine { number: index + 1, why: stop.into() });
+            return Err(BadLine { number: index + 1, shown: shown(line), why: stop.into() });
         }
         if line.trim_ascii().is_empty() {
             continue;
         }
         let recorded = one(line, recorder, state).await;
-        let wait = recorded.map_err(|why| BadLine { number: index + 1, why })?;
+        let wait =
+            recorded.map_err(|why| BadLine { number: index + 1, shown: shown(line), why })?;
         retry_after = wait.or(retry_after);
     }
     Ok(retry_after)
+}
+
+/// A line for people, on one line of theirs.
+fn shown(line: &[u8]) -> String {
+    let start = &line[..line.len().min(4 * LINE_SHOWN_CHARS_MAX)];
+    let text = String::from_utf8_lossy(start);
+    let mut chars = text.trim().chars();
+    let mut shown: String =
+        chars.by_ref().take(LINE_SHOWN_CHARS_MAX).flat_map(char::escape_debug).collect();
+    if chars.next().is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 /// The wait asked for by a program that failed; all else that it printed is not looked at.
@@ -334,5 +356,8 @@ fn content(
 }
 
 fn parsed<T: DeserializeOwned>(line: &str) -> Result<T, Why> {
-    serde_json::from_str(line).map_err(|error| Why::Unreadable(error.to_string()))
+    serde_json::from_str(line).map_err(|error| {
+        // The line is counted by us: of what is parsed there is always one.
+        Why::Unreadable(error.to_string().replace(" at line 1 column ", " at column "))
+    })
 }

@@ -161,6 +161,7 @@ async fn left(
             match tokio::time::timeout(time_left, record).await {
                 Ok(Ok(retry_after)) => {
                     left.retry_after = retry_after;
+                    left.end = reason::of_return(&log.lock());
                     return left;
                 }
                 Ok(Err(bad)) => bad.into_end(),
@@ -175,14 +176,17 @@ async fn left(
 }
 
 fn of_exit(code: i32, log: &Logbook) -> End {
-    let said = reason::last_words(log);
     let or_code = || format!("exited with code {code} and said nothing on stderr");
     match code {
-        EX_TEMPFAIL => reason::again(Outcome::Retry, &said.unwrap_or_else(or_code)),
-        EX_DATAERR => reason::for_good(Outcome::Reject, &said.unwrap_or_else(or_code)),
+        EX_TEMPFAIL => {
+            reason::again(Outcome::Retry, &reason::said_last(log).unwrap_or_else(or_code))
+        }
+        EX_DATAERR => {
+            reason::for_good(Outcome::Reject, &reason::said_last(log).unwrap_or_else(or_code))
+        }
         _ => {
-            let reason =
-                said.map_or_else(or_code, |said| format!("exited with code {code}: {said}"));
+            let reason = reason::last_words(log)
+                .map_or_else(or_code, |said| format!("exited with code {code}: {said}"));
             reason::again(Outcome::Crashed, &reason)
         }
     }

@@ -128,6 +128,44 @@ async fn a_bad_line_fails_the_run_and_is_counted() {
 }
 
 #[tokio::test]
+async fn a_line_that_is_no_effect_is_shown_escaped_and_cut() {
+    let reason = |line: String| async move {
+        printing(&[json!(line)], 0).run().await.reason().unwrap().to_owned()
+    };
+    let debug = reason("got \"7\"\u{1b}[31m events".into()).await;
+    let wanted = "line 1 of stdout: expected value at column 1; the line is \"got \\\"7\\\"\\u{1b}[31m events\";";
+    assert!(debug.starts_with(wanted), "{debug}");
+    let long = reason("x".repeat(5_000)).await;
+    assert!(long.contains("xx…\"; only effects go to stdout") && long.len() < 300, "{long}");
+}
+
+#[tokio::test]
+async fn a_crashed_commands_reason_is_its_panic_and_not_its_last_line() {
+    let stderr =
+        ["starting", "panic: no title", "", "goroutine 1 [running]:", "\tmain.go:71 +0x19"];
+    let died = json!({ "stdout": [], "stderr": stderr, "exit": 2 });
+    let report = Try::of(module("command"), died.to_string()).run().await;
+    assert_eq!(report.reason(), Some("exited with code 2: panic: no title"));
+    let on_purpose = json!({ "stdout": [], "stderr": ["panic: caught", "not now"], "exit": 75 });
+    let report = Try::of(module("command"), on_purpose.to_string()).run().await;
+    assert_eq!(report.reason(), Some("not now"));
+}
+
+#[tokio::test]
+async fn work_that_a_language_says_was_left_undone_fails_the_run() {
+    let send = json!({ "effect": "send", "destination": "ops", "body": "x" }).to_string();
+    let warned = json!({
+        "stdout": [send],
+        "stderr": ["<sys>:0: RuntimeWarning: coroutine 'WitWorld.handle' was never awaited"],
+        "exit": 0,
+    });
+    let report = Try::of(module("command"), warned.to_string()).run().await;
+    assert_eq!(report.outcome(), Outcome::Crashed);
+    assert!(report.reason().unwrap().contains("nothing in it has run"), "{:?}", report.reason());
+    assert!(report.effects.is_empty());
+}
+
+#[tokio::test]
 async fn the_exit_code_says_what_becomes_of_the_event() {
     let again = json!({ "effect": "retry-after", "seconds": 30 });
     let half = json!({ "effect": "send", "destination": "ops", "body": "half" });
@@ -190,7 +228,13 @@ async fn output_that_is_not_utf_8_is_named_by_its_line() {
         command(1, "(i32.store (i32.const 64) (i32.const 0x0aff0a0a)) (call $print (i32.const 4))");
     let report = Try::of(bad, "").run().await;
     assert_eq!(report.outcome(), Outcome::BadOutput);
-    assert_eq!(report.reason(), Some("line 3 of stdout: not UTF-8 from byte 0 on"));
+    assert_eq!(
+        report.reason(),
+        Some(
+            "line 3 of stdout: not UTF-8 from byte 0 on; the line is \"\u{fffd}\"; only effects go to stdout, log on \
+             stderr"
+        )
+    );
 }
 
 #[tokio::test]

@@ -6,9 +6,10 @@
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use weir_engine::Module;
+use weir_core::delivery::Outcome;
+use weir_engine::{Module, RunReport};
 
-use crate::support::{Stored, Try, body, engine, module};
+use crate::support::{Stored, Try, body, engine, lines, module};
 
 fn built(name: &str) -> Module {
     let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../target/guests/wasm");
@@ -39,6 +40,108 @@ async fn javascript_tallies() {
     tallies(built("js")).await;
 }
 
+/// A run of the JavaScript that does what its event says, with this seed.
+async fn javascript(way: &str, seed: u8) -> RunReport {
+    let mut run = Try::of(built("javascript"), way);
+    run.seed = [seed; 32];
+    run.run().await
+}
+
+#[tokio::test]
+#[ignore = "needs what `.ci/guests languages` builds"]
+async fn what_javascript_leaves_for_later_is_run_to_its_end() {
+    let number = ["info number 1", "info number 2", "info number 3"];
+    let awaits = [&["info before", "info after", "info a day later"][..], &number].concat();
+    let leaves = ["then 1", "microtask", "finally", "left alone", "first", "second"];
+    let leaves = leaves.map(|line| format!("info {line}"));
+    let together = ["a,b,c", "quick", "any", "rejected,fulfilled", "Error: caught"];
+    let together = together.map(|line| format!("info {line}"));
+    for (way, wanted) in [
+        ("awaits", awaits.iter().map(ToString::to_string).collect::<Vec<_>>()),
+        ("leaves", leaves.to_vec()),
+        ("together", together.to_vec()),
+    ] {
+        let report = javascript(way, 1).await;
+        assert_eq!((report.reason(), lines(&report)), (None, wanted), "{way}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs what `.ci/guests languages` builds"]
+async fn what_javascript_cannot_end_fails_the_run_with_a_sentence() {
+    for (way, outcome, reason) in [
+        ("throws", Outcome::Crashed, "thrown"),
+        ("rejects", Outcome::Reject, "not ours"),
+        ("forgets", Outcome::Crashed, "forgotten"),
+        (
+            "waits",
+            Outcome::Crashed,
+            "handle returned a promise that nothing settles: what it waits for can never happen in a handler",
+        ),
+    ] {
+        let report = javascript(way, 1).await;
+        assert_eq!((report.outcome(), report.reason()), (outcome, Some(reason)), "{way}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs what `.ci/guests languages` builds"]
+async fn javascripts_randomness_is_the_runs_own() {
+    let told = async |seed| lines(&javascript("random", seed).await);
+    let first = told(1).await;
+    assert_eq!(first.len(), 1);
+    assert_eq!(first, told(1).await, "an attempt repeated is the same");
+    let other = told(2).await;
+    for (one, two) in first[0].split(' ').zip(other[0].split(' ')).skip(1) {
+        assert_ne!(one, two);
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs what `.ci/guests languages` builds"]
+async fn javascripts_console_is_the_log() {
+    let report = javascript("speaks", 1).await;
+    let wanted = [
+        "info text 1 {\"a\":[1,null]} [\"Error: inside\"] undefined 7n",
+        "debug debug",
+        "warn warn",
+        "error error",
+    ];
+    assert_eq!((report.reason(), lines(&report)), (None, wanted.map(str::to_owned).to_vec()));
+}
+
+#[test]
+#[ignore = "needs what `.ci/guests languages` builds"]
+fn javascript_without_the_prelude_is_warned_of() {
+    assert!(built("javascript-bare").oddity().unwrap().contains("does not run"));
+    assert_eq!((built("js").oddity(), built("javascript").oddity()), (None, None));
+}
+
+#[tokio::test]
+#[ignore = "needs what `.ci/guests languages` builds"]
+async fn a_coroutine_that_python_never_awaits_fails_the_run() {
+    let report = Try::of(built("python-coroutine"), "").run().await;
+    assert_eq!(report.outcome(), Outcome::Crashed);
+    assert!(report.reason().unwrap().contains("was never awaited"), "{:?}", report.reason());
+}
+
+#[tokio::test]
+#[ignore = "needs what `.ci/guests languages` builds"]
+async fn pythons_randomness_is_the_runs_own() {
+    let told = async |seed: u8| {
+        let mut run = Try::of(built("python-random"), "");
+        run.seed = [seed; 32];
+        let report = run.run().await;
+        assert_eq!((report.reason(), report.log.lines.len()), (None, 3), "{:?}", report.log);
+        lines(&report)
+    };
+    let first = told(1).await;
+    assert_eq!(first, told(1).await, "an attempt repeated is the same");
+    for (one, two) in first.iter().zip(told(2).await) {
+        assert_ne!(*one, two);
+    }
+}
+
 #[tokio::test]
 #[ignore = "needs what `.ci/guests languages` builds"]
 async fn python_tallies() {
@@ -58,6 +161,6 @@ async fn a_command_in_go_tells_and_rejects() {
     assert_eq!(told, json!({ "ref": "main", "commits": 2 }));
 
     let report = Try::of(module, "no JSON").run().await;
-    assert_eq!(report.outcome(), weir_core::delivery::Outcome::Reject);
+    assert_eq!(report.outcome(), Outcome::Reject);
     assert!(report.reason().unwrap().starts_with("the body is not JSON"), "{:?}", report.reason());
 }

@@ -158,3 +158,31 @@ async fn damaged_foreign_or_swapped_code_is_never_loaded() {
         assert_eq!(fs::read(&entry).unwrap(), right, "it was written anew");
     }
 }
+
+#[test]
+fn compiled_code_on_disk_is_bounded_by_bytes_and_the_newest_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let padded = |n: u8| [guest("noop"), vec![0, 3, 1, b'x', n]].concat();
+    let size = |dir: &Path| -> u64 {
+        entries(dir).iter().map(|path| fs::metadata(path).unwrap().len()).sum()
+    };
+    let module = cached(dir.path(), 1).load(&padded(0)).unwrap();
+    let one = size(dir.path());
+    assert!(module.code_bytes() as u64 <= one && module.code_bytes() > 0);
+    let cache_bytes = usize::try_from(2 * one + one / 2).unwrap();
+    let limited = || {
+        let cache_dir = Some(dir.path().into());
+        Engine::new(Options { cache_dir, cache_bytes, ..Options::default() }).unwrap()
+    };
+    let engine = limited();
+    for n in 1..6 {
+        engine.load(&padded(n)).unwrap();
+        assert!(size(dir.path()) <= cache_bytes as u64);
+        let newest = Version::of(&padded(n)).to_hex();
+        let kept = |path: &PathBuf| path.to_string_lossy().contains(&newest);
+        assert!(entries(dir.path()).iter().any(kept));
+    }
+    cached(dir.path(), 1).load(&padded(9)).unwrap();
+    let _lowered = limited();
+    assert!(size(dir.path()) <= cache_bytes as u64, "also when the limit is lowered");
+}

@@ -1,0 +1,9 @@
+// JavaScript as componentize-qjs builds it by itself, without the prelude: what follows the first `await` does not run.
+import * as log from 'weir:handler/log@0.1.0';
+
+export function describe() {}
+
+export async function handle() {
+  await null;
+  log.info('never said');
+}
