@@ -181,6 +181,7 @@ impl Hub {
             clock: clock.clone(),
             metrics: metrics.clone(),
             notices: notices.clone(),
+            folder: health.plugins_folder(),
             drain: drain.clone(),
             tasks: tasks.clone(),
             guests: threads.guests.clone(),
@@ -468,6 +469,7 @@ fn engine(config: &Config) -> anyhow::Result<Engine> {
         max_memory: config.runs.memory_ceiling,
         compiler: Compiler::Apart(apart),
         cache_dir: Some(config.data_dir.join("compiled")),
+        cache_bytes: config.plugins.code_max,
         cache_key: keys::load_or_make(&config.data_dir.join("compiled.key"))?,
         ..weir_engine::Options::default()
     };

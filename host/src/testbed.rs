@@ -27,6 +27,7 @@ use crate::clock::SystemClock;
 use crate::config::{self, Config};
 use crate::egress::{Egress, EgressHandle, EgressParts, Inbox};
 use crate::invoker::{self, HandlerState, HandlerStatus, Invoker, InvokerHandle, InvokerParts};
+use crate::observe::health::PluginsFolder;
 use crate::observe::metrics::Metrics;
 use crate::observe::notice::Notices;
 use crate::routes::Routes;
@@ -63,6 +64,18 @@ impl Place {
         Self { root, config }
     }
 
+    /// All compiled code together has at most so many bytes.
+    pub(crate) fn with_code_max(mut self, size: &str) -> Self {
+        self.config = self.config.replacen("settle", &format!("code_max = {size:?}\nsettle"), 1);
+        self
+    }
+
+    /// Files settle in this time.
+    pub(crate) fn settling(mut self, time: &str) -> Self {
+        self.config = self.config.replacen("\"20ms\"", &format!("{time:?}"), 1);
+        self
+    }
+
     pub(crate) fn plugins(&self) -> PathBuf {
         self.root.path().join("plugins")
     }
@@ -94,6 +107,7 @@ impl Place {
         let options = Options { cache_dir, slots: places, ..Options::default() };
         let (metrics, drain, tasks) = (Metrics::new(), Drain::new(), Tasks::new());
         let notices = Notices::new();
+        let folder = PluginsFolder::default();
         let invoker = Invoker::new(InvokerParts {
             config: Arc::clone(&config),
             sources: Sources::new(config.sources.clone()),
@@ -103,6 +117,7 @@ impl Place {
             clock: clock.clone(),
             metrics: metrics.clone(),
             notices: notices.clone(),
+            folder: folder.clone(),
             drain: drain.clone(),
             tasks: tasks.clone(),
             guests: Handle::current(),
@@ -121,7 +136,7 @@ impl Place {
         let (handle, inbox, destinations) = (invoker.handle(), egress.inbox(), egress.handle());
         tasks.spawn("invoker", OnFailure::Stop, invoker.run());
         tasks.spawn("egress", OnFailure::Stop, egress.run());
-        Bed { store, routes, handle, inbox, destinations, notices, drain, tasks }
+        Bed { store, routes, handle, inbox, destinations, notices, folder, drain, tasks }
     }
 }
 
@@ -133,6 +148,7 @@ pub(crate) struct Bed {
     pub(crate) inbox: Inbox,
     pub(crate) destinations: EgressHandle,
     pub(crate) notices: Notices,
+    pub(crate) folder: PluginsFolder,
     pub(crate) drain: Drain,
     tasks: Tasks,
 }

@@ -6,12 +6,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 /// What the hub tells of: the types of the events of its source.
-pub const KINDS: [&str; 13] = [
+pub const KINDS: [&str; 14] = [
     "dead_letter",
     "handler.load_failed",
     "handler.failing",
     "handler.held",
     "handler.released",
+    "plugins.away",
     "provider.load_failed",
     "source.unrouted",
     "source.refusing",

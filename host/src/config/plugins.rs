@@ -19,6 +19,9 @@ const GUEST_MEMORY_BYTES_MAX: usize = 4 << 30;
 /// The least memory in which anything compiles, in bytes.
 const COMPILE_MEMORY_MIN: usize = 128 * MIB;
 
+/// The least room for compiled code, in bytes: a few small modules.
+const CODE_BYTES_MIN: usize = MIB;
+
 /// The watched folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plugins {
@@ -36,6 +39,8 @@ pub struct Plugins {
     pub compile_memory: usize,
     /// What compiling a module may take, in processor time.
     pub compile_time: Duration,
+    /// Compiled code of all handlers together, in memory and on disk, in bytes.
+    pub code_max: usize,
 }
 
 /// How runs are bounded.
@@ -72,6 +77,12 @@ pub(super) fn read(mut section: Section<'_>, around: &Surroundings<'_>) -> Optio
             .ok_or_else(|| format!("must be at least {}", show_size(COMPILE_MEMORY_MIN)))
     });
     let compile_time = section.must("compile_time");
+    let code_max = section.checked("code_max", |size: &Size| {
+        let enough = size.0 >= CODE_BYTES_MIN;
+        enough
+            .then_some(())
+            .ok_or_else(|| format!("must be at least {}", show_size(CODE_BYTES_MIN)))
+    });
     section.finish();
     Some(Plugins {
         dir: around.resolve(&dir?),
@@ -81,6 +92,7 @@ pub(super) fn read(mut section: Section<'_>, around: &Surroundings<'_>) -> Optio
         grace: grace?,
         compile_memory: compile_memory?.0,
         compile_time: compile_time?,
+        code_max: code_max?.0,
     })
 }
 

@@ -19,6 +19,9 @@ const SIDECAR_BYTES_MAX: usize = 64 * KIB;
 /// Most handlers in the folder; far more than a person keeps apart.
 const HANDLERS_MAX: usize = 1_000;
 
+/// A file by this name says that a folder without handlers is no mistake.
+pub(crate) const EMPTY: &str = ".empty";
+
 /// Which folder it is: a folder that was deleted and made again is another one.
 pub(crate) type FolderId = (u64, u64);
 
@@ -31,6 +34,8 @@ pub(crate) struct Snapshot {
     pub(crate) handlers: BTreeMap<HandlerName, Stamps>,
     /// Files that could be no handler's, by file name.
     pub(crate) odd: BTreeMap<String, Odd>,
+    /// Whether a file says that there are to be no handlers.
+    pub(crate) is_empty_on_purpose: bool,
 }
 
 /// Why a file in the folder is not taken.
@@ -71,6 +76,7 @@ pub(crate) fn look(dir: &Path) -> io::Result<Snapshot> {
     let mut snapshot = Snapshot { id: Some((about.dev(), about.ino())), ..Snapshot::default() };
     for entry in fs::read_dir(&root)? {
         let path = entry?.path();
+        snapshot.is_empty_on_purpose |= path.file_name() == Some(OsStr::new(EMPTY));
         if path.extension() != Some(OsStr::new("wasm")) || ignored(&path) {
             continue;
         }
@@ -85,7 +91,7 @@ pub(crate) fn look(dir: &Path) -> io::Result<Snapshot> {
             Ok(stamps) => stamps,
             // It is there, and reading it will say what is wrong with it: a handler whose file has become something
             // else is not a handler whose file is gone.
-            Err(_) => as_it_is(&path),
+            Err(_) => as_it_is(&path)?,
         };
         match stamps {
             Some(stamps) if snapshot.handlers.len() < HANDLERS_MAX => {
@@ -115,10 +121,21 @@ fn name_of(module: &Path) -> Result<HandlerName, Odd> {
     Ok(HandlerName::new(stem)?)
 }
 
-/// The stamps of what is not as it should be, so that a change is noticed.
-fn as_it_is(module: &Path) -> Option<Stamps> {
-    let itself = |path: &Path| fs::symlink_metadata(path).ok().as_ref().map(stamp);
-    Some(Stamps { module: itself(module)?, sidecar: itself(&module.with_extension("toml")) })
+/// The stamps of what is not as it should be, so that a change is noticed; none if it is gone. An error is the folder's, as
+/// where it may be listed and not entered, and says nothing about what is in it.
+fn as_it_is(module: &Path) -> io::Result<Option<Stamps>> {
+    let Some(itself) = itself(module)? else { return Ok(None) };
+    let sidecar = fs::symlink_metadata(module.with_extension("toml")).ok();
+    Ok(Some(Stamps { module: stamp(&itself), sidecar: sidecar.as_ref().map(stamp) }))
+}
+
+/// What is at a path itself, be it a link; none if nothing is.
+fn itself(path: &Path) -> io::Result<Option<Metadata>> {
+    match fs::symlink_metadata(path) {
+        Ok(itself) => Ok(Some(itself)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// One handler's files; none if they went away meanwhile.
@@ -136,7 +153,8 @@ fn handler(root: &Path, module: &Path) -> Result<Option<Stamps>, Odd> {
 
 /// A regular file in the folder, directly or by a link within it. None if it is not there.
 fn regular(root: &Path, path: &Path) -> Result<Option<Metadata>, Odd> {
-    let Ok(itself) = fs::symlink_metadata(path) else { return Ok(None) };
+    let Ok(itself) = itself(path) else { return Err(Odd::NotAFile) };
+    let Some(itself) = itself else { return Ok(None) };
     if !itself.is_symlink() {
         return if itself.is_file() { Ok(Some(itself)) } else { Err(Odd::NotAFile) };
     }
@@ -153,6 +171,8 @@ fn stamp(about: &Metadata) -> Stamp {
     Stamp {
         length: about.len(),
         modified: modified.unwrap_or_default().as_nanos(),
+        changed: (about.ctime(), about.ctime_nsec()),
+        device: about.dev(),
         inode: about.ino(),
     }
 }
@@ -267,6 +287,26 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_of_the_same_length_and_time_is_another_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.wasm");
+        let stamps = || look(dir.path()).unwrap().handlers.into_values().next().unwrap();
+        fs::write(&path, b"one").unwrap();
+        let time = fs::metadata(&path).unwrap().modified().unwrap();
+        let one = stamps();
+        // In place, as `cp -p` does: the inode stays too.
+        while stamps() == one {
+            fs::write(&path, b"two").unwrap();
+            File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+        }
+        let two = stamps();
+        assert_eq!(
+            (two.module.length, two.module.modified, two.module.inode),
+            (one.module.length, one.module.modified, one.module.inode)
+        );
+    }
+
+    #[test]
     fn a_file_over_the_limit_is_refused_unread() {
         let dir = tempfile::tempdir().unwrap();
         let length = MODULE_BYTES_MAX as u64 + 1;
@@ -276,12 +316,25 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_cannot_be_looked_at_is_not_a_file_that_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("file"), b"x").unwrap();
+        assert!(itself(&dir.path().join("nothing")).unwrap().is_none());
+        // Below a file there is nothing to look at, which is another error than that nothing is there.
+        assert!(itself(&dir.path().join("file/below")).is_err());
+        assert!(as_it_is(&dir.path().join("file/below")).is_err());
+    }
+
+    #[test]
     fn a_folder_that_is_not_there_is_empty_and_a_new_one_is_another_one() {
         let parent = tempfile::tempdir().unwrap();
         let dir = parent.path().join("plugins");
         assert_eq!(look(&dir).unwrap().id, None);
         fs::create_dir(&dir).unwrap();
-        assert!(look(&dir).unwrap().id.is_some());
+        let empty = look(&dir).unwrap();
+        assert!(empty.id.is_some() && !empty.is_empty_on_purpose);
+        fs::write(dir.join(EMPTY), b"").unwrap();
+        assert!(look(&dir).unwrap().is_empty_on_purpose);
     }
 
     #[test]

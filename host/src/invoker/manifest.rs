@@ -33,6 +33,9 @@ pub(crate) struct Manifest {
     /// Versions whose bytes are kept, newest first.
     #[serde(default)]
     pub(crate) kept: Vec<String>,
+    /// The folder that it was read from: its device and inode.
+    #[serde(default)]
+    pub(crate) folder: Option<(u64, u64)>,
 }
 
 /// A stored manifest that cannot be used.
@@ -97,6 +100,7 @@ mod tests {
             since: Timestamp::from_millis(1),
             retired: false,
             kept: vec!["a".into()],
+            folder: Some((1, 2)),
         }
     }
 

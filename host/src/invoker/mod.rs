@@ -44,6 +44,7 @@ pub use versions::{HandlerState, HandlerStatus};
 use crate::claims::Idle;
 use crate::config::Config;
 use crate::gate::{Admitted, Keeper, Leave};
+use crate::observe::health::PluginsFolder;
 use crate::observe::metrics::Metrics;
 use crate::observe::notice::Notices;
 use crate::routes::Routes;
@@ -76,6 +77,8 @@ pub struct InvokerParts {
     pub metrics: Metrics,
     /// Who is told of what was given up and what does not load.
     pub notices: Notices,
+    /// Where it is said whether the plugins folder is there.
+    pub folder: PluginsFolder,
     /// When to stop.
     pub drain: Drain,
     /// Where batches are spawned.
@@ -137,8 +140,8 @@ impl Invoker {
     #[must_use]
     pub fn new(parts: InvokerParts) -> Self {
         let InvokerParts { config, sources, store, engine, routes, clock, metrics, .. } = parts;
-        let (notices, drain, tasks, guests) =
-            (parts.notices, parts.drain, parts.tasks, parts.guests);
+        let (notices, folder) = (parts.notices, parts.folder);
+        let (drain, tasks, guests) = (parts.drain, parts.tasks, parts.guests);
         let freed = Arc::new(Notify::new());
         let keeper = Keeper::new(store.clone(), clock.clone(), drain.clone(), freed.clone());
         let keeper = Arc::new(keeper);
@@ -155,6 +158,7 @@ impl Invoker {
             metrics: metrics.clone(),
             notices: notices.clone(),
             versions: Arc::clone(&versions),
+            folder,
             guests: guests.clone(),
             compilers: Semaphore::new(COMPILERS),
             registry: Mutex::default(),

@@ -21,12 +21,13 @@ use weir_engine::{
 use weir_store::{Store, StoreError};
 
 use super::archive::{self, ArchiveError};
-use super::folder::{self, Content, Odd, Read};
+use super::folder::{self, Content, FolderId, Odd, Read};
 use super::manifest::{DamagedManifest, Manifest};
 use super::settings::{self, Asks, Settings};
 use super::tracker::Act;
 use super::versions::{Serving, Versions};
 use crate::config::{Config, ConfigErrors};
+use crate::observe::health::PluginsFolder;
 use crate::observe::metrics::Metrics;
 use crate::observe::notice::{self, Notice, Notices};
 use crate::routes::Routes;
@@ -46,6 +47,48 @@ enum Refusal {
     SidecarNotText,
     #[error("the compiler failed; this is a fault of the host")]
     Compiler,
+    #[error(transparent)]
+    CodeFull(#[from] CodeFull),
+}
+
+/// Compiled code that there is no room for.
+#[derive(Debug, Error)]
+#[error(
+    "its compiled code has {needs} bytes and that of the other handlers {others}, together more than {max}; remove a \
+     handler, build a smaller module, or raise plugins.code_max"
+)]
+struct CodeFull {
+    needs: usize,
+    others: usize,
+    max: usize,
+}
+
+impl Refusal {
+    /// Whether a file that is still being written looks like this.
+    fn may_be_half_a_file(&self) -> bool {
+        match self {
+            Self::Load(error) => !matches!(
+                error,
+                LoadError::TooLarge(_)
+                    | LoadError::CompilerLimit(_)
+                    | LoadError::CompilerUnavailable(_)
+                    | LoadError::Contract(_)
+            ),
+            Self::Sidecar(_) | Self::SidecarNotText => true,
+            Self::Describe(_) | Self::Odd(_) | Self::Compiler | Self::CodeFull(_) => false,
+        }
+    }
+}
+
+/// What came of an act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Done {
+    /// It is carried out, or refused for good.
+    Yes,
+    /// It has to be asked for again.
+    Again,
+    /// The files are wrong, or not whole yet: to be looked at again when they have not changed for long.
+    InDoubt,
 }
 
 /// Why an act was not carried out.
@@ -85,6 +128,8 @@ pub(crate) struct Reloader {
     pub(crate) metrics: Metrics,
     pub(crate) notices: Notices,
     pub(crate) versions: Arc<Versions>,
+    /// Where it is said whether the plugins folder is there.
+    pub(crate) folder: PluginsFolder,
     /// Where guests run, and compile.
     pub(crate) guests: Handle,
     /// Modules being compiled at once: more than one, so that a slow one holds nobody up.
@@ -155,20 +200,27 @@ impl Reloader {
         Ok(Serving { module, about, asks, sidecar, settings, permits, since })
     }
 
-    /// Carries out an act. False if it has to be asked for again.
-    pub(crate) async fn carry_out(&self, act: &Act) -> bool {
+    /// Carries out an act.
+    pub(crate) async fn carry_out(&self, act: &Act) -> Done {
         let (name, done) = match act {
-            Act::Load(name) => (name, self.load(name).await),
+            Act::Load(name) | Act::LoadSurely(name) => (name, self.load(name).await),
             Act::Miss(name) => (name, self.miss(name)),
             Act::Retire(name) => (name, self.retire(name).await),
         };
         match done {
-            Ok(()) => true,
+            Ok(()) => Done::Yes,
+            Err(Trouble::Refused { refusal, .. })
+                if matches!(act, Act::Load(_)) && refusal.may_be_half_a_file() =>
+            {
+                let reason = chain(&refusal);
+                tracing::debug!(handler = %name, reason, "handler's files are not right, perhaps still being written");
+                Done::InDoubt
+            }
             Err(Trouble::Refused { content, refusal }) => {
                 self.refuse(name, content, &refusal);
-                true
+                Done::Yes
             }
-            Err(Trouble::Changing) => false,
+            Err(Trouble::Changing) => Done::Again,
             Err(trouble) => {
                 let reason = chain(&trouble);
                 tracing::warn!(handler = %name, reason, "cannot reload now, trying again");
@@ -177,7 +229,7 @@ impl Reloader {
                     self.versions.refuse(name, Version::of(b""), reason, self.clock.now());
                 }
                 sleep(AGAIN).await;
-                false
+                Done::Again
             }
         }
     }
@@ -203,7 +255,7 @@ impl Reloader {
                     refusal => Trouble::Refused { content: id, refusal },
                 },
             )?;
-        self.take_over(name, before.as_deref(), serving, &bytes).await
+        self.take_over(name, id, before.as_deref(), serving, &bytes).await
     }
 
     /// Reads a handler's files, and what tells this content from others.
@@ -284,6 +336,7 @@ impl Reloader {
     async fn take_over(
         &self,
         name: &HandlerName,
+        id: Version,
         before: Option<&Serving>,
         serving: Serving,
         bytes: &[u8],
@@ -291,12 +344,15 @@ impl Reloader {
         let store = &*self.store;
         let _registry = self.registry.lock().await;
         let version = serving.version();
+        if let Err(full) = self.fits(name, &serving.module) {
+            return Err(Trouble::Refused { content: id, refusal: full.into() });
+        }
         archive::keep_module(store, version, bytes).await?;
         let known = archive::manifest(store, name).await?;
-        let manifest = manifest_of(&serving, known.as_ref());
+        let manifest = manifest_of(&serving, known.as_ref(), self.versions.folder());
         let serving = Serving { since: manifest.since, ..serving };
         archive::keep_manifest(store, name, &manifest).await?;
-        self.warn_of_oddities(name, &serving.settings);
+        self.warn_of_oddities(name, &serving);
         let on = serving.settings.on.clone();
         self.versions.swap(name, serving);
         self.metrics.reload("loaded");
@@ -320,8 +376,10 @@ impl Reloader {
         let store = &*self.store;
         let _registry = self.registry.lock().await;
         let known = archive::manifest(store, name).await?;
-        if known.as_ref().is_none_or(|m| m.retired) {
-            archive::keep_manifest(store, name, &manifest_of(serving, known.as_ref())).await?;
+        let folder = self.versions.folder();
+        if known.as_ref().is_none_or(|m| m.retired || m.folder != folder) {
+            let manifest = manifest_of(serving, known.as_ref(), folder);
+            archive::keep_manifest(store, name, &manifest).await?;
         }
         self.routes.set_handler(name, Some(serving.settings.on.clone())).await?;
         archive::release_missing(store, name).await?;
@@ -376,7 +434,21 @@ impl Reloader {
         Ok(())
     }
 
-    fn warn_of_oddities(&self, name: &HandlerName, settings: &Settings) {
+    /// Whether the compiled code of all handlers stays within its limit. One that serves already is never stopped for it.
+    fn fits(&self, name: &HandlerName, module: &Module) -> Result<(), CodeFull> {
+        let (needs, max) = (module.code_bytes(), self.config.plugins.code_max);
+        let others = self.versions.code_bytes_beside(name);
+        if needs.saturating_add(others) > max {
+            return Err(CodeFull { needs, others, max });
+        }
+        Ok(())
+    }
+
+    fn warn_of_oddities(&self, name: &HandlerName, serving: &Serving) {
+        if let Some(oddity) = serving.module.oddity() {
+            tracing::warn!(handler = %name, "{oddity}");
+        }
+        let settings = &serving.settings;
         if settings.on.is_empty() {
             tracing::warn!(handler = %name, "handler asks for no events; set on = [\"source:type\"] beside it");
         }
@@ -413,7 +485,7 @@ impl NotRestored {
     }
 }
 
-fn manifest_of(serving: &Serving, known: Option<&Manifest>) -> Manifest {
+fn manifest_of(serving: &Serving, known: Option<&Manifest>, folder: Option<FolderId>) -> Manifest {
     let version = serving.version().to_hex();
     let since = known.filter(|m| m.version == version).map_or(serving.since, |m| m.since);
     Manifest {
@@ -424,6 +496,7 @@ fn manifest_of(serving: &Serving, known: Option<&Manifest>) -> Manifest {
         since,
         retired: false,
         kept: Manifest::kept_with(known, &version),
+        folder,
         version,
     }
 }

@@ -223,17 +223,109 @@ async fn a_removed_handler_retires_its_events_wait_and_are_handled_when_it_comes
     bed.stop().await;
 }
 
+/// Waits until the plugins folder is away for a reason that has this in it.
+async fn away(bed: &Bed, because: &str) {
+    let away = async || bed.folder.away().filter(|reason| reason.contains(because));
+    until(&format!("the folder is away: {because}"), away).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_folder_is_away_its_handlers_serve_on_and_it_is_told() {
+    let (place, bed) = with("ver", "version-a").await;
+    let handled = async |bed: &Bed| {
+        let event = bed.post("github", "push", &json!({})).await;
+        assert_eq!(bed.settled(event).await.state, DeliveryState::Processed);
+        assert_eq!(bed.handler("ver").unwrap().state, HandlerState::Ready);
+    };
+    let elsewhere = place.plugins().with_extension("elsewhere");
+    std::fs::rename(place.plugins(), &elsewhere).unwrap();
+    away(&bed, "no such folder").await;
+    let told = bed.notices.take().0.into_iter().map(|(_, notice)| notice.kind());
+    assert_eq!(told.filter(|kind| *kind == "plugins.away").count(), 1);
+    handled(&bed).await;
+    // As where a volume is not mounted: the mount point is there, and empty.
+    std::fs::create_dir(place.plugins()).unwrap();
+    away(&bed, "another folder").await;
+    handled(&bed).await;
+    bed.stop().await;
+
+    let bed = place.start().await;
+    away(&bed, "another folder").await;
+    handled(&bed).await;
+    assert!(bed.store.holds().await.unwrap().is_empty());
+    std::fs::remove_dir(place.plugins()).unwrap();
+    std::fs::rename(&elsewhere, place.plugins()).unwrap();
+    until("the folder is back", async || bed.folder.away().is_none().then_some(())).await;
+    handled(&bed).await;
+    // One file less in a folder that is there is a handler less.
+    place.remove("ver.wasm");
+    bed.handler_is("ver", |h| h.version.is_none()).await;
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_made_again_without_handlers_on_purpose_has_none() {
+    let (place, bed) = with("ver", "version-a").await;
+    std::fs::remove_dir_all(place.plugins()).unwrap();
+    std::fs::create_dir(place.plugins()).unwrap();
+    away(&bed, "another folder").await;
+    place.put(".empty", b"");
+    bed.handler_is("ver", |h| h.version.is_none()).await;
+    assert_eq!(bed.folder.away(), None);
+    bed.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_folder_that_is_deleted_and_made_again_is_watched_on() {
     let (place, bed) = with("ver", "version-a").await;
     std::fs::remove_dir_all(place.plugins()).unwrap();
-    bed.handler_is("ver", |h| h.state == HandlerState::Missing).await;
+    away(&bed, "no such folder").await;
     std::fs::create_dir(place.plugins()).unwrap();
     place.put("ver.toml", GRANT);
     place.put("ver.wasm", &guest("version-b"));
     let b = Version::of(&guest("version-b")).to_hex();
     bed.handler_is("ver", |h| h.state == HandlerState::Ready && h.version.as_deref() == Some(&b))
         .await;
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_module_of_the_same_length_and_time_is_loaded() {
+    let (place, bed) = with("ver", "version-a").await;
+    let path = place.plugins().join("ver.wasm");
+    let time = std::fs::metadata(&path).unwrap().modified().unwrap();
+    // The same module but for a byte of a custom section, over the file as `cp -p` copies.
+    let padded = |n: u8| {
+        let mut bytes = guest("version-a");
+        bytes.extend([0, 3, 1, b'x', n]);
+        bytes
+    };
+    for n in [1, 2] {
+        std::fs::write(&path, padded(n)).unwrap();
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+        let version = Version::of(&padded(n)).to_hex();
+        bed.handler_is("ver", |h| h.version.as_deref() == Some(&version)).await;
+    }
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_module_written_with_long_pauses_raises_no_alarm() {
+    let place = Place::new(INBOX).settling("100ms");
+    place.put("ver.wasm", &guest("version-a"));
+    let bed = place.start().await;
+    bed.ready("ver").await;
+    let (path, whole) = (place.plugins().join("ver.wasm"), guest("version-b"));
+    for parts in 1..=8 {
+        std::fs::write(&path, &whole[..whole.len() * parts / 8]).unwrap();
+        // Longer than a file has to be unchanged to be read, and shorter than it is given to become whole.
+        tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+    }
+    let b = Version::of(&whole).to_hex();
+    let status = bed.handler_is("ver", |h| h.version.as_deref() == Some(&b)).await;
+    assert_eq!(status.last_error, None);
+    let told = bed.notices.take().0.into_iter().map(|(_, notice)| notice.kind());
+    assert_eq!(told.filter(|kind| *kind == "handler.load_failed").count(), 0);
     bed.stop().await;
 }
 
@@ -260,6 +352,33 @@ async fn a_command_with_no_word_from_anyone_gets_the_source_it_is_named_after() 
     place.put("github.wasm", &guest("command"));
     let bed = place.start().await;
     assert_eq!(bed.ready("github").await.subscriptions, ["github:*"]);
+    bed.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_whose_code_finds_no_room_is_refused_and_the_others_serve_on() {
+    let place = Place::new(INBOX).with_code_max("1MiB");
+    let names: Vec<String> = (0..30).map(|n| format!("probe-{n}")).collect();
+    for name in &names {
+        place.put(&format!("{name}.wasm"), &guest("probe"));
+    }
+    let bed = place.start().await;
+    bed.handle.looked().await;
+    let (ready, refused): (Vec<_>, Vec<_>) =
+        bed.handle.handlers().into_iter().partition(|h| h.state == HandlerState::Ready);
+    assert_eq!(ready.len() + refused.len(), names.len());
+    assert!(!ready.is_empty() && !refused.is_empty(), "{} are ready", ready.len());
+    for handler in refused {
+        let error = handler.last_error.unwrap();
+        assert!(error.contains("raise plugins.code_max") && handler.version.is_none(), "{error}");
+    }
+    // One that serves may be replaced by another version of its size.
+    let name = ready[0].name.to_string();
+    let mut other = guest("probe");
+    other.extend([0, 3, 1, b'x', 1]);
+    place.put(&format!("{name}.wasm"), &other);
+    let version = Version::of(&other).to_hex();
+    bed.handler_is(&name, |h| h.version.as_deref() == Some(&version)).await;
     bed.stop().await;
 }
 

@@ -1,20 +1,29 @@
 //! What to do about what lies in the watched folder. Pure: snapshots and the time go in, acts come out.
 //!
-//! A file is acted on once it has looked the same for long enough, whatever the file system reported in between;
-//! a handler whose file is gone is given time to come back.
+//! A file is acted on once it has looked the same for long enough, whatever the file system reported in between, and once
+//! more when it has for much longer: a file that is still being written may have looked whole to the first look, and not
+//! every file system tells two changes apart that follow closely. A handler whose file is gone is given time to come back.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use weir_core::name::HandlerName;
 
-/// What changes when a file's content does, as far as can be told without reading it.
+/// How many times as long as it takes to settle a file must not have changed for the second act.
+const SURE: u32 = 20;
+
+/// What changes when a file's content does, as far as can be told without reading it. A copy may keep length and time of
+/// change (`cp -p`), and a mount may bring another file with the same inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
     /// Bytes.
     pub(crate) length: u64,
-    /// Nanoseconds since the epoch.
+    /// Nanoseconds since the epoch, as whoever wrote it says.
     pub(crate) modified: u128,
+    /// The last change of anything about it, by the system's clock: seconds and nanoseconds.
+    pub(crate) changed: (i64, i64),
+    /// Where it lies.
+    pub(crate) device: u64,
     /// Another file by the same name has another one.
     pub(crate) inode: u64,
 }
@@ -33,6 +42,8 @@ pub(crate) struct Stamps {
 pub(crate) enum Act {
     /// Its files are new or have changed, and have settled.
     Load(HandlerName),
+    /// They have not changed since for long: what is wrong with them now is no matter of time.
+    LoadSurely(HandlerName),
     /// Its file is gone; there is time to put it back.
     Miss(HandlerName),
     /// Its file has been gone for too long.
@@ -43,7 +54,9 @@ impl Act {
     /// Whom it is about.
     pub(crate) fn handler(&self) -> &HandlerName {
         match self {
-            Self::Load(name) | Self::Miss(name) | Self::Retire(name) => name,
+            Self::Load(name) | Self::LoadSurely(name) | Self::Miss(name) | Self::Retire(name) => {
+                name
+            }
         }
     }
 }
@@ -58,10 +71,20 @@ pub(crate) struct Tracker {
 
 #[derive(Debug, Clone, Copy)]
 enum Tracked {
-    /// Its files have looked like this since; `loaded` once they were acted on.
-    There { stamps: Stamps, since: Duration, loaded: bool },
+    /// Its files have looked like this since.
+    There { stamps: Stamps, since: Duration, acted: Acted },
     /// It served, and its file is gone.
     Gone { since: Option<Duration> },
+}
+
+/// What has been done about files that look as they do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Acted {
+    Not,
+    /// Once, and it is not known yet whether they are whole.
+    InDoubt,
+    Once,
+    Surely,
 }
 
 impl Tracker {
@@ -86,16 +109,23 @@ impl Tracker {
             let tracked = self.handlers.entry(name.clone()).or_insert(Tracked::There {
                 stamps: *stamps,
                 since: now,
-                loaded: false,
+                acted: Acted::Not,
             });
             match tracked {
-                Tracked::There { stamps: seen, since, loaded } if seen == stamps => {
-                    if !*loaded && now >= *since + self.settle {
-                        *loaded = true;
+                Tracked::There { stamps: seen, since, acted } if seen == stamps => match acted {
+                    Acted::Not if now >= *since + self.settle => {
+                        *acted = Acted::Once;
                         acts.push(Act::Load(name.clone()));
                     }
+                    Acted::InDoubt | Acted::Once if now >= *since + self.settle * SURE => {
+                        *acted = Acted::Surely;
+                        acts.push(Act::LoadSurely(name.clone()));
+                    }
+                    _ => {}
+                },
+                changed => {
+                    *changed = Tracked::There { stamps: *stamps, since: now, acted: Acted::Not };
                 }
-                changed => *changed = Tracked::There { stamps: *stamps, since: now, loaded: false },
             }
         }
         let grace = self.grace;
@@ -123,9 +153,9 @@ impl Tracker {
     /// An act could not be carried out for now: it will be asked for again.
     pub(crate) fn again(&mut self, act: &Act, now: Duration) {
         match act {
-            Act::Load(name) => {
-                if let Some(Tracked::There { since, loaded, .. }) = self.handlers.get_mut(name) {
-                    (*since, *loaded) = (now, false);
+            Act::Load(name) | Act::LoadSurely(name) => {
+                if let Some(Tracked::There { since, acted, .. }) = self.handlers.get_mut(name) {
+                    (*since, *acted) = (now, Acted::Not);
                 }
             }
             Act::Miss(_) => {}
@@ -136,19 +166,39 @@ impl Tracker {
         }
     }
 
+    /// Files were acted on that are not whole, or are wrong: which of it is known when they have not changed for long.
+    pub(crate) fn in_doubt(&mut self, act: &Act) {
+        if let Some(Tracked::There { acted: acted @ Acted::Once, .. }) =
+            self.handlers.get_mut(act.handler())
+        {
+            *acted = Acted::InDoubt;
+        }
+    }
+
+    /// Whether any handler is known, in the folder or from before.
+    pub(crate) fn knows_handlers(&self) -> bool {
+        !self.handlers.is_empty()
+    }
+
     /// How long until there may be something to do although nothing changes.
     pub(crate) fn next(&self, now: Duration) -> Option<Duration> {
         let due = self.handlers.values().filter_map(|tracked| match tracked {
-            Tracked::There { since, loaded: false, .. } => Some(*since + self.settle),
+            Tracked::There { since, acted: Acted::Not, .. } => Some(*since + self.settle),
+            Tracked::There { since, acted: Acted::InDoubt | Acted::Once, .. } => {
+                Some(*since + self.settle * SURE)
+            }
             Tracked::Gone { since: Some(since) } => Some(*since + self.grace),
             _ => None,
         });
         due.min().map(|at| at.saturating_sub(now))
     }
 
-    /// Whether every file seen has been acted on.
+    /// Whether every file seen has been acted on, and none is in doubt.
     pub(crate) fn is_quiet(&self) -> bool {
-        !self.handlers.values().any(|t| matches!(t, Tracked::There { loaded: false, .. }))
+        let open = |tracked: &Tracked| {
+            matches!(tracked, Tracked::There { acted: Acted::Not | Acted::InDoubt, .. })
+        };
+        !self.handlers.values().any(open)
     }
 }
 
@@ -160,6 +210,7 @@ mod tests {
 
     const SETTLE: Duration = Duration::from_millis(150);
     const GRACE: Duration = Duration::from_secs(10);
+    const STAMP: Stamp = Stamp { length: 0, modified: 0, changed: (0, 0), device: 1, inode: 1 };
 
     fn name(text: &str) -> HandlerName {
         HandlerName::new(text).unwrap()
@@ -170,8 +221,7 @@ mod tests {
     }
 
     fn folder(files: &[(&str, u64)]) -> BTreeMap<HandlerName, Stamps> {
-        let stamps =
-            |length| Stamps { module: Stamp { length, modified: 0, inode: 1 }, sidecar: None };
+        let stamps = |length| Stamps { module: Stamp { length, ..STAMP }, sidecar: None };
         files.iter().map(|(n, length)| (name(n), stamps(*length))).collect()
     }
 
@@ -193,8 +243,27 @@ mod tests {
         assert!(!tracker.is_quiet());
         assert_eq!(tracker.observe(&there, ms(150)), load("a"));
         assert!(tracker.is_quiet());
+        assert_eq!(tracker.next(ms(150)), Some(ms(2_850)));
+        assert_eq!(tracker.observe(&there, ms(2_999)), []);
+        assert_eq!(tracker.observe(&there, ms(3_000)), [Act::LoadSurely(name("a"))]);
         assert_eq!(tracker.observe(&there, ms(9_000)), []);
         assert_eq!(tracker.next(ms(9_000)), None);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_certain_when_it_has_not_changed_for_long() {
+        let mut tracker = tracker();
+        // Written with pauses that are longer than it takes to settle.
+        for n in 0..5 {
+            tracker.observe(&folder(&[("a", n)]), ms(n * 400));
+            let acts = tracker.observe(&folder(&[("a", n)]), ms(n * 400 + 150));
+            assert_eq!(acts, load("a"));
+            tracker.in_doubt(&acts[0]);
+            assert!(!tracker.is_quiet());
+        }
+        assert_eq!(tracker.observe(&folder(&[("a", 4)]), ms(4_599)), []);
+        assert_eq!(tracker.observe(&folder(&[("a", 4)]), ms(4_600)), [Act::LoadSurely(name("a"))]);
+        assert!(tracker.is_quiet());
     }
 
     #[test]
@@ -212,8 +281,10 @@ mod tests {
         let mut there = folder(&[("a", 1)]);
         tracker.observe(&there, ms(0));
         assert_eq!(tracker.observe(&there, ms(200)), load("a"));
-        let changes: [fn(&mut Stamps); 4] = [
+        let changes: [fn(&mut Stamps); 6] = [
             |s| s.module.modified = 5,
+            |s| s.module.changed = (0, 1),
+            |s| s.module.device = 2,
             |s| s.module.inode = 9,
             |s| s.sidecar = Some(s.module),
             |s| s.sidecar = None,
@@ -247,7 +318,8 @@ mod tests {
         tracker.observe(&folder(&[]), ms(1_000));
         assert_eq!(tracker.observe(&folder(&[("a", 1)]), ms(2_000)), []);
         assert_eq!(tracker.observe(&folder(&[("a", 1)]), ms(2_150)), load("a"));
-        assert_eq!(tracker.observe(&folder(&[("a", 1)]), ms(30_000)), []);
+        assert_eq!(tracker.observe(&folder(&[("a", 1)]), ms(30_000)), [Act::LoadSurely(name("a"))]);
+        assert_eq!(tracker.observe(&folder(&[("a", 1)]), ms(60_000)), []);
     }
 
     #[test]
@@ -285,7 +357,7 @@ mod tests {
                 let there = file.map(|length| ("a", length));
                 for act in tracker.observe(&folder(there.as_slice()), ms(now)) {
                     match act {
-                        Act::Load(_) => (served, last) = (true, file),
+                        Act::Load(_) | Act::LoadSurely(_) => (served, last) = (true, file),
                         Act::Miss(_) => {}
                         Act::Retire(_) => last = None,
                     }

@@ -18,6 +18,7 @@ use weir_engine::{Module, Version};
 use weir_store::{Store, StoreError};
 
 use super::archive;
+use super::folder::FolderId;
 use super::pace::Pace;
 use super::settings::{self, Asks, Settings};
 use crate::claims::InHand;
@@ -144,6 +145,8 @@ pub(crate) struct Versions {
     desks: Mutex<BTreeMap<HandlerName, Arc<Desk>>>,
     changes: watch::Sender<u64>,
     looked: watch::Sender<bool>,
+    /// The folder in which handlers lie.
+    folder: Mutex<Option<FolderId>>,
     store: Arc<dyn Store>,
     metrics: Metrics,
     keeper: Arc<Keeper>,
@@ -182,6 +185,7 @@ impl Versions {
             desks: Mutex::default(),
             changes: watch::Sender::new(0),
             looked: watch::Sender::new(false),
+            folder: Mutex::default(),
             store,
             metrics,
             keeper,
@@ -273,6 +277,23 @@ impl Versions {
             Some(_) => HandlerState::Ready,
             None => HandlerState::Failed,
         }
+    }
+
+    /// The folder in which handlers lie is this one.
+    pub(crate) fn lies_in(&self, folder: Option<FolderId>) {
+        *self.folder.lock() = folder;
+    }
+
+    /// See [`Versions::lies_in`].
+    pub(crate) fn folder(&self) -> Option<FolderId> {
+        *self.folder.lock()
+    }
+
+    /// The bytes of compiled code of all handlers that serve but one.
+    pub(crate) fn code_bytes_beside(&self, name: &HandlerName) -> usize {
+        let serving = self.serving.load();
+        let others = serving.iter().filter(|(other, _)| *other != name);
+        others.map(|(_, handler)| handler.serving.module.code_bytes()).sum()
     }
 
     /// Everything in the folder has been loaded or refused once.

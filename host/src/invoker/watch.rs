@@ -18,8 +18,9 @@ use weir_core::name::HandlerName;
 
 use super::folder::{self, FolderId, Odd, Snapshot};
 use super::manifest::Manifest;
-use super::reload::Reloader;
+use super::reload::{Done, Reloader};
 use super::tracker::{Act, Stamps, Tracker};
+use crate::observe::notice::{self, Notice};
 
 /// Reports within this time are one reason to look.
 const GATHER: Duration = Duration::from_millis(20);
@@ -43,7 +44,8 @@ pub(crate) async fn run(reloader: &Reloader) {
     };
     let begun = Instant::now();
     let mut tracker = Tracker::new(plugins.settle, plugins.grace, last_good.keys().cloned());
-    let mut watch = Watch::new(plugins.dir.clone());
+    let home = last_good.values().find_map(|manifest| manifest.folder);
+    let mut watch = Watch::new(plugins.dir.clone(), home);
     let mut under_way = UnderWay::new(reloader);
     for (name, manifest) in last_good {
         under_way.restore(name, manifest);
@@ -53,12 +55,14 @@ pub(crate) async fn run(reloader: &Reloader) {
         tokio::select! {
             () = watch.reported.notified() => sleep(GATHER).await,
             () = sleep(pause) => {}
-            Some((act, done)) = under_way.next() => if !done {
-                tracker.again(&act, begun.elapsed());
+            Some((act, done)) = under_way.next() => match done {
+                Done::Yes => {}
+                Done::Again => tracker.again(&act, begun.elapsed()),
+                Done::InDoubt => tracker.in_doubt(&act),
             },
         }
-        pause = match watch.look(reloader).await {
-            None => plugins.rescan,
+        pause = match watch.look(reloader, &tracker).await {
+            None => plugins.rescan.min(ABSENT),
             Some(folder) => {
                 for act in tracker.observe(&folder, begun.elapsed()) {
                     under_way.begin(act);
@@ -68,14 +72,16 @@ pub(crate) async fn run(reloader: &Reloader) {
                 next.max(Duration::from_millis(1)).min(plugins.rescan).min(absent)
             }
         };
-        if tracker.is_quiet() && under_way.is_empty() && !watch.unreadable {
+        // While the folder is away, what was restored is all there is.
+        let seen = watch.away.is_none() || tracker.knows_handlers();
+        if tracker.is_quiet() && under_way.is_empty() && seen {
             reloader.versions.looked();
         }
     }
 }
 
 /// An act with whose it is, and what came of it: nothing where it was no act but a restored version.
-type Acting<'r> = BoxFuture<'r, (HandlerName, Option<(Act, bool)>)>;
+type Acting<'r> = BoxFuture<'r, (HandlerName, Option<(Act, Done)>)>;
 
 /// What is being done about handlers: one thing at a time for each, and nobody waits for another's.
 struct UnderWay<'r> {
@@ -118,9 +124,8 @@ impl<'r> UnderWay<'r> {
         }));
     }
 
-    /// Waits until something has been done; says what, and whether it need not be asked for again. None when there is
-    /// nothing under way.
-    async fn next(&mut self) -> Option<(Act, bool)> {
+    /// Waits until something has been done; says what, and what came of it. None when there is nothing under way.
+    async fn next(&mut self) -> Option<(Act, Done)> {
         loop {
             let (name, done) = self.acts.next().await?;
             if let Some(act) = self.next.remove(&name).flatten() {
@@ -144,11 +149,14 @@ struct Watch {
     reported: Arc<Notify>,
     /// What was said about odd files, so that it is said once.
     odd: BTreeMap<String, Odd>,
-    unreadable: bool,
+    /// The folder in which there were handlers last.
+    home: Option<FolderId>,
+    /// Why the folder says nothing about its handlers, which serve on.
+    away: Option<String>,
 }
 
 impl Watch {
-    fn new(dir: PathBuf) -> Self {
+    fn new(dir: PathBuf, home: Option<FolderId>) -> Self {
         let reported = Arc::new(Notify::new());
         let report = Arc::clone(&reported);
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
@@ -166,30 +174,62 @@ impl Watch {
             watched: None,
             reported,
             odd: BTreeMap::new(),
-            unreadable: false,
+            home,
+            away: None,
         }
     }
 
     /// What lies in the folder; none if it cannot be told.
-    async fn look(&mut self, reloader: &Reloader) -> Option<BTreeMap<HandlerName, Stamps>> {
+    async fn look(
+        &mut self,
+        reloader: &Reloader,
+        tracker: &Tracker,
+    ) -> Option<BTreeMap<HandlerName, Stamps>> {
         let dir = self.dir.clone();
         let looked = reloader.guests.spawn_blocking(move || folder::look(&dir)).await;
-        match looked.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
-            Ok(Snapshot { id, handlers, odd }) => {
-                self.unreadable = false;
-                self.follow(id);
-                self.tell(odd);
-                Some(handlers)
-            }
+        let snapshot = match looked.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+            Ok(snapshot) => snapshot,
             Err(error) => {
-                if !self.unreadable {
-                    let dir = self.dir.display().to_string();
-                    tracing::error!(dir, %error, "cannot read the plugins folder, everything serves on");
-                }
-                self.unreadable = true;
-                None
+                self.is_away(reloader, Some(format!("it cannot be read: {error}")));
+                return None;
             }
+        };
+        self.follow(snapshot.id);
+        let away = away(&snapshot, self.home, tracker.knows_handlers());
+        let is_there = away.is_none();
+        self.is_away(reloader, away.map(str::to_owned));
+        if !is_there {
+            return None;
         }
+        let Snapshot { id, handlers, odd, .. } = snapshot;
+        if self.home != id && (!handlers.is_empty() || !tracker.knows_handlers()) {
+            self.home = id;
+            reloader.versions.lies_in(id);
+        }
+        self.tell(odd);
+        Some(handlers)
+    }
+
+    /// Takes in why the folder is away, if it is, and tells of a change.
+    fn is_away(&mut self, reloader: &Reloader, away: Option<String>) {
+        if self.away == away {
+            return;
+        }
+        let dir = self.dir.display().to_string();
+        match &away {
+            Some(reason) => {
+                tracing::error!(
+                    dir,
+                    reason,
+                    "the plugins folder is away: its handlers serve on as they are, put it back"
+                );
+                let reason = notice::cut(reason);
+                reloader.notices.tell(Notice::PluginsAway { dir: dir.into(), reason });
+            }
+            None => tracing::info!(dir, "the plugins folder is back"),
+        }
+        reloader.folder.set(away.clone());
+        self.away = away;
     }
 
     /// Watches the folder that is there now. Between a look and this a change can go unreported: look again.
@@ -231,5 +271,44 @@ impl Watch {
             }
         }
         self.odd = odd;
+    }
+}
+
+/// Why this says nothing about handlers that are known: the folder is gone, or is another one than that in which they
+/// were, with none of them in it, as when a volume is not mounted.
+fn away(snapshot: &Snapshot, home: Option<FolderId>, knows_handlers: bool) -> Option<&'static str> {
+    if !knows_handlers || !snapshot.handlers.is_empty() || snapshot.is_empty_on_purpose {
+        return None;
+    }
+    match snapshot.id {
+        None => Some("there is no such folder"),
+        id if home.is_some() && home != id => Some(
+            "it is another folder than before and holds no handler: is a volume not mounted? If there are to be no \
+             handlers, put a file named .empty into it",
+        ),
+        Some(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::invoker::tracker::Stamp;
+
+    #[test]
+    fn a_folder_is_away_when_it_or_all_its_handlers_vanish_at_once() {
+        let (before, other) = (Some((1, 1)), Some((1, 2)));
+        let empty = |id| Snapshot { id, ..Snapshot::default() };
+        assert!(away(&empty(None), before, true).is_some());
+        assert!(away(&empty(other), before, true).is_some());
+        assert_eq!(away(&empty(before), before, true), None, "each file was removed");
+        assert_eq!(away(&empty(other), None, true), None, "it is not known where they were");
+        assert_eq!(away(&empty(None), None, false), None, "there are none to miss");
+        let on_purpose = Snapshot { is_empty_on_purpose: true, ..empty(other) };
+        assert_eq!(away(&on_purpose, before, true), None);
+        let module = Stamp { length: 1, modified: 0, changed: (0, 0), device: 1, inode: 1 };
+        let mut some = empty(other);
+        some.handlers.insert("a".parse().unwrap(), Stamps { module, sidecar: None });
+        assert_eq!(away(&some, before, true), None);
     }
 }

@@ -58,6 +58,7 @@ metrics! {
     BUILD = Gauge "weir_build_info" ["version"] "Always 1; the label is the version of the program";
     UP = Gauge "weir_uptime_seconds" [] "Seconds since the process started";
     READY = Gauge "weir_ready" [] "1 if webhooks are taken, 0 if not";
+    PLUGINS_AWAY = Gauge "weir_plugins_away" [] "1 if the plugins folder is gone, cannot be read or is not mounted";
     POISONED = Gauge "weir_store_poisoned" [] "1 if the store takes no more writes since a failure";
     CONNECTIONS = Gauge "weir_connections_open" [] "Connections of senders that are open";
     CERTIFICATE = Gauge "weir_tls_certificate_not_after_seconds" ["listener"] "When the first of the certificates that a listener shows is no longer valid, in seconds since 1970";
@@ -96,6 +97,8 @@ pub struct Scraped {
     pub ready: bool,
     /// Whether the store takes no more writes.
     pub poisoned: bool,
+    /// The plugins folder says nothing about its handlers.
+    pub plugins_away: bool,
     /// When the certificates of listeners are no longer valid, by their names.
     pub certificates: Vec<(&'static str, Timestamp)>,
     /// Deliveries by target and state, from [`weir_store::Store::counts`].
@@ -153,6 +156,7 @@ impl Collect {
         out.begin(BUILD, |m| m.gauge(&[env!("CARGO_PKG_VERSION")], 1))?;
         out.begin(UP, |m| m.gauge(&[], metrics.uptime().as_secs()))?;
         out.begin(READY, |m| m.gauge(&[], self.scraped.ready.into()))?;
+        out.begin(PLUGINS_AWAY, |m| m.gauge(&[], self.scraped.plugins_away.into()))?;
         out.begin(POISONED, |m| m.gauge(&[], self.scraped.poisoned.into()))?;
         out.begin(CONNECTIONS, |m| m.gauge(&[], metrics.connections().get()))?;
         out.begin(CERTIFICATE, |m| {
@@ -331,6 +335,7 @@ mod tests {
         metrics.encode_with(&Scraped {
             ready: true,
             poisoned: false,
+            plugins_away: false,
             certificates: vec![("server", Timestamp::from_millis(1_893_456_000_999))],
             deliveries: vec![row("handler:orders", "dead_letter", 7)],
             events: vec![row("github", "stored", 41)],

@@ -24,6 +24,23 @@ pub const ROUTING_MISSING: &str = "routing_missing";
 /// Why webhooks are not taken: the process is on its way out.
 pub const DRAINING: &str = "draining";
 
+/// Whether the plugins folder is there, as whoever looks at it says. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct PluginsFolder(Arc<Mutex<Option<String>>>);
+
+impl PluginsFolder {
+    /// Why it is away, or none if it is there.
+    pub fn set(&self, away: Option<String>) {
+        *self.0.lock() = away;
+    }
+
+    /// See [`PluginsFolder::set`].
+    #[must_use]
+    pub fn away(&self) -> Option<String> {
+        self.0.lock().clone()
+    }
+}
+
 /// The health of the process.
 #[derive(Debug)]
 pub struct Health {
@@ -33,6 +50,7 @@ pub struct Health {
     retention_stopped: Mutex<Option<String>>,
     provider_files: Mutex<Vec<ProviderFile>>,
     secured: Mutex<Vec<Secured>>,
+    plugins_folder: PluginsFolder,
     started: Instant,
 }
 
@@ -47,6 +65,7 @@ impl Health {
             retention_stopped: Mutex::new(None),
             provider_files: Mutex::default(),
             secured: Mutex::default(),
+            plugins_folder: PluginsFolder::default(),
             started: Instant::now(),
         })
     }
@@ -64,6 +83,12 @@ impl Health {
     /// The listeners that speak TLS.
     pub fn set_secured(&self, listeners: Vec<Secured>) {
         *self.secured.lock() = listeners;
+    }
+
+    /// Where is said whether the plugins folder is there.
+    #[must_use]
+    pub fn plugins_folder(&self) -> PluginsFolder {
+        self.plugins_folder.clone()
     }
 
     fn certificates(&self) -> Vec<(&'static str, Timestamp)> {
@@ -120,6 +145,10 @@ impl Health {
             "certificates": self.certificates().into_iter()
                 .map(|(listener, not_after)| json!({ "listener": listener, "not_after": not_after }))
                 .collect::<Vec<_>>(),
+            "plugins": match self.plugins_folder.away() {
+                None => json!({ "status": "ok" }),
+                Some(reason) => json!({ "status": "away", "reason": reason }),
+            },
             "providers": provider_files(&self.provider_files.lock()),
         })
     }
@@ -136,6 +165,7 @@ impl Health {
         Scraped {
             ready: self.ready().is_ok(),
             poisoned: self.store.poisoned().is_some(),
+            plugins_away: self.plugins_folder.away().is_some(),
             certificates: self.certificates(),
             deliveries: totals(CountsFilter::Deliveries).await,
             events: totals(CountsFilter::Events).await,

@@ -51,6 +51,13 @@ pub enum Notice {
         /// Whether an older version serves on.
         serves_on: bool,
     },
+    /// The plugins folder is gone, cannot be read or is not mounted. Its handlers serve on.
+    PluginsAway {
+        /// The folder.
+        dir: Box<str>,
+        /// Why.
+        reason: Box<str>,
+    },
     /// A provider file of the operator's own cannot be used.
     ProviderLoadFailed {
         /// The provider that is known by it, else the file.
@@ -170,6 +177,7 @@ impl Notice {
         match self {
             Self::DeadLetter { .. } => "dead_letter",
             Self::LoadFailed { .. } => "handler.load_failed",
+            Self::PluginsAway { .. } => "plugins.away",
             Self::ProviderLoadFailed { .. } => "provider.load_failed",
             Self::HandlerFailing { .. } => "handler.failing",
             Self::HandlerHeld { .. } => "handler.held",
@@ -195,6 +203,7 @@ impl Notice {
             | Self::HandlerReleased { handler, .. } => {
                 format!("handler:{handler}")
             }
+            Self::PluginsAway { .. } => "plugins".to_owned(),
             Self::ProviderLoadFailed { provider, .. } => format!("provider:{provider}"),
             Self::SourceUnrouted { source }
             | Self::SourceRefusing { source, .. }
@@ -218,6 +227,7 @@ impl Notice {
             Self::LoadFailed { reason, serves_on, .. } => {
                 json!({ "reason": reason, "serves_on": serves_on })
             }
+            Self::PluginsAway { dir, reason } => json!({ "folder": dir, "reason": reason }),
             Self::ProviderLoadFailed { problem, serves_on, .. } => json!({
                 "file": problem.file, "line": problem.line, "reason": cut(&problem.to_string()),
                 "serves_on": serves_on,
