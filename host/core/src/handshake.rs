@@ -13,7 +13,8 @@ use crate::identify::Facts;
 use crate::json_pointer::Pointer;
 use crate::provider::{InvalidSource, Piece, Provider, Shape, Source, Unclosed, pieces};
 use crate::verify::{
-    Encoding, HostPattern, Params, PreparedKey, Secret, Verified, Verifier, is_allowed_url,
+    Encoding, HostPattern, Params, PathPattern, PreparedKey, Secret, Verified, Verifier,
+    is_allowed_url,
 };
 
 /// Longest value that is echoed, in bytes.
@@ -60,8 +61,8 @@ pub(crate) enum HandshakeRule {
 /// Whose addresses a handshake may have fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum HostRule {
-    /// These hosts'.
-    Named(Vec<HostPattern>),
+    /// These hosts', with this path.
+    Named(Vec<HostPattern>, Option<PathPattern>),
     /// Those that this parameter lists; where a source has none, nobody's, and what asks for it is not heard.
     Param(String),
 }
@@ -254,8 +255,8 @@ impl Handshake {
                 let secret = Secret::new(secret.ok_or(usable)?.as_bytes());
                 HandshakeEffect::StoreSecret { secret, show_once: *show_once }
             }
-            HandshakeRule::FetchUrl { from, hosts: HostRule::Named(hosts), later } => {
-                let url = text(from).filter(|url| is_allowed_url(url, hosts, ""));
+            HandshakeRule::FetchUrl { from, hosts: HostRule::Named(hosts, path), later } => {
+                let url = text(from).filter(|url| is_allowed_url(url, hosts, path.as_ref()));
                 HandshakeEffect::FetchUrl { url: url.ok_or(usable)?.into_owned(), later: *later }
             }
             HandshakeRule::FetchUrl { from, hosts: HostRule::Param(param), later } => {
@@ -265,7 +266,7 @@ impl Handshake {
                     (Some(url), Some(listed)) => {
                         let listed = String::from_utf8_lossy(listed.expose());
                         let hosts = listed_hosts(&listed).map_err(|_| usable)?;
-                        if !is_allowed_url(&url, &hosts, "") {
+                        if !is_allowed_url(&url, &hosts, None) {
                             return Err(usable);
                         }
                         HandshakeEffect::FetchUrl { url: url.into_owned(), later: *later }

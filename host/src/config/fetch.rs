@@ -1,15 +1,23 @@
 //! `[fetch]`: what the hub gets by itself, from whom, and how long that may take.
 
 use std::borrow::Cow;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use weir_core::verify::Authorities;
+
 use super::destination::Allow;
+use super::surroundings::Surroundings;
 use super::tree::Section;
 use super::url::endpoint;
 use super::value::{Value as _, kind};
 
 /// Longest wait: the sender's own patience is hardly longer.
 const TIMEOUT_MAX: Duration = Duration::from_secs(30);
+/// Most files of authorities.
+const AUTHORITY_FILES_MAX: usize = 16;
+/// Largest file of authorities, in bytes.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Most addresses that are asked instead of others.
 const INSTEAD_MAX: usize = 64;
 
@@ -22,6 +30,8 @@ pub struct Fetch {
     pub instead: Vec<(String, String)>,
     /// Which addresses those that the operator wrote may have beside the internet's.
     pub allow: Allow,
+    /// Who vouches for the certificates that senders sign with: the public authorities, and those that the operator added.
+    pub authorities: Authorities,
 }
 
 impl Fetch {
@@ -36,14 +46,46 @@ impl Fetch {
     }
 }
 
-pub(super) fn read(mut section: Section<'_>) -> Option<Fetch> {
+pub(super) fn read(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<Fetch> {
     let timeout = section.checked("timeout", |timeout: &Duration| {
         if *timeout > TIMEOUT_MAX { Err("must be at most 30s".into()) } else { Ok(()) }
     });
     let instead = instead(&mut section);
     let allow = Allow::read(&mut section);
+    let authorities = authorities(&mut section, around);
     section.finish();
-    Some(Fetch { timeout: timeout?, instead, allow })
+    Some(Fetch { timeout: timeout?, instead, allow, authorities })
+}
+
+fn authorities(section: &mut Section<'_>, around: &Surroundings<'_>) -> Authorities {
+    let mut trusted = Authorities::new(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    let files = section.list::<PathBuf>("signing_authorities").unwrap_or_default();
+    if files.len() > AUTHORITY_FILES_MAX {
+        let what = format!("has more than {AUTHORITY_FILES_MAX} files");
+        section.problem("signing_authorities", what);
+    }
+    for (index, file) in files.iter().take(AUTHORITY_FILES_MAX).enumerate() {
+        let path = around.resolve(file);
+        around.reading(&path);
+        let added = contents(&path).and_then(|pem| {
+            trusted
+                .add_pem(&pem)
+                .map_err(|_| "holds something else than certificates in PEM".into())
+        });
+        if let Err(what) = added {
+            let what = format!("{} {what}", path.display());
+            section.problem(&format!("signing_authorities[{index}]"), what);
+        }
+    }
+    trusted
+}
+
+fn contents(path: &Path) -> Result<Vec<u8>, String> {
+    let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
+    if std::fs::metadata(path).map_err(unreadable)?.len() > FILE_BYTES_MAX {
+        return Err(format!("is larger than {FILE_BYTES_MAX} bytes"));
+    }
+    std::fs::read(path).map_err(unreadable)
 }
 
 fn instead(section: &mut Section<'_>) -> Vec<(String, String)> {
@@ -87,6 +129,7 @@ mod tests {
                 pair("https://a.example/b/", "http://two/x/"),
             ],
             allow: Allow::default(),
+            authorities: Authorities::default(),
         };
         assert_eq!(fetch.place("https://a.example/c"), ("http://one/c".into(), true));
         assert_eq!(fetch.place("https://a.example/b/c?d"), ("http://two/x/c?d".into(), true));

@@ -243,7 +243,7 @@ pub(super) fn read<'t>(
     let alerts = alerts::read(root.section("alerts"));
     let shutdown_grace = log::shutdown_grace(root.section("shutdown"));
     let log = log::read(root.section("log"));
-    let fetch = fetch::read(root.section("fetch"));
+    let fetch = fetch::read(root.section("fetch"), around);
     let quarantine = quarantine::read(root.section("quarantine"));
     let data = place.as_ref().map(|place| place.folder.as_path());
     providers.read(root.section("providers"), data, around);

@@ -254,7 +254,7 @@ fn refused(section: &Section<'_>, error: &ProviderError) {
 fn unusable(section: &Section<'_>, secrets: &[NamedSecret], error: &SecretError) {
     let (name, what) = match error {
         SecretError::None => (None, error.to_string()),
-        SecretError::ParamMissing { param, .. } => {
+        SecretError::ParamMissing { param, .. } | SecretError::ParamUnusable { param, .. } => {
             return section.problem(&format!("params.{param}"), error);
         }
         SecretError::UnknownScheme { secret, .. } => (Some(secret), error.to_string()),

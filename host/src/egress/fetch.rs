@@ -16,7 +16,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use thiserror::Error;
 use tokio::time::timeout;
-use weir_core::verify::Secret;
+use weir_core::verify::{Authorities, Secret};
 
 use super::connect::{ConnectError, Connector, Timed};
 use super::guard::Blocked;
@@ -60,6 +60,14 @@ pub enum FetchError {
         host: Box<str>,
         /// The status.
         status: StatusCode,
+    },
+    /// A page for people where a document was meant. May pass.
+    #[error("{host} answered with a page of type {media_type}, not with a key")]
+    Page {
+        /// The host.
+        host: Box<str>,
+        /// What the answer said that it is.
+        media_type: &'static str,
     },
     /// More than expected. The other side's to change.
     #[error("{host} answered with more than {most} bytes")]
@@ -108,6 +116,43 @@ impl Fetcher {
         post: Option<&Secret>,
         most: usize,
     ) -> Result<Bytes, FetchError> {
+        Ok(self.answer(url, post, most).await?.0)
+    }
+
+    /// The key at `url`, or the answer to `post` there; of at most `most` bytes. A page for people, which says that it is
+    /// HTML or XML, is none.
+    ///
+    /// # Errors
+    /// See [`FetchError`].
+    pub async fn key(
+        &self,
+        url: &str,
+        post: Option<&Secret>,
+        most: usize,
+    ) -> Result<Bytes, FetchError> {
+        let (document, page) = self.answer(url, post, most).await?;
+        match page {
+            None => Ok(document),
+            Some(media_type) => {
+                let host = url.split('/').nth(2).unwrap_or_default().into();
+                Err(FetchError::Page { host, media_type })
+            }
+        }
+    }
+
+    /// Who vouches for the certificates that senders sign with.
+    #[must_use]
+    pub fn authorities(&self) -> &Authorities {
+        &self.settings.authorities
+    }
+
+    /// A document, and its media type if that is one of a page for people.
+    async fn answer(
+        &self,
+        url: &str,
+        post: Option<&Secret>,
+        most: usize,
+    ) -> Result<(Bytes, Option<&'static str>), FetchError> {
         let (place, is_ours) = self.settings.place(url);
         let uri: Uri = place.parse().map_err(|_| FetchError::BadUrl)?;
         let host: Box<str> = uri.host().ok_or(FetchError::BadUrl)?.into();
@@ -152,19 +197,28 @@ async fn ask(
     request: Request<Full<Bytes>>,
     host: &str,
     most: usize,
-) -> Result<Bytes, FetchError> {
+) -> Result<(Bytes, Option<&'static str>), FetchError> {
     let response = client.request(request).await.map_err(|error| unreachable(host, &error))?;
     let status = response.status();
     if !status.is_success() {
         return Err(FetchError::Status { host: host.into(), status });
     }
+    let page = response.headers().get(CONTENT_TYPE).and_then(page);
     match Limited::new(response.into_body(), most).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
+        Ok(body) => Ok((body.to_bytes(), page)),
         Err(error) if error.is::<LengthLimitError>() => {
             Err(FetchError::TooLarge { host: host.into(), most })
         }
         Err(error) => Err(unreachable(host, &*error)),
     }
+}
+
+/// The media type, if it is one of a page for people.
+fn page(media_type: &HeaderValue) -> Option<&'static str> {
+    let given = media_type.as_bytes().split(|b| *b == b';').next()?.trim_ascii();
+    ["text/html", "application/xhtml+xml", "text/xml", "application/xml"]
+        .into_iter()
+        .find(|name| given.eq_ignore_ascii_case(name.as_bytes()))
 }
 
 /// The innermost cause, or the guard's word where it is behind it.

@@ -13,8 +13,11 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use thiserror::Error;
 use weir_core::name::SourceName;
-use weir_core::time::Clock;
-use weir_core::verify::{KEY_DOCUMENT_BYTES_MAX, KeyError, KeyRef, KeyRing};
+use weir_core::time::{Clock, Timestamp};
+use weir_core::verify::{
+    FetchedDocument, ISSUERS_MAX, KEY_DOCUMENT_BYTES_MAX, KeyAnswer, KeyError, KeyRef, KeyRing,
+    KeySet,
+};
 
 use super::debts::Network;
 use super::fetches::Fetches;
@@ -32,6 +35,8 @@ const CONFIRM_AFTER: [Duration; 4] = [
     Duration::from_secs(60),
     Duration::from_secs(10 * 60),
 ];
+/// Largest certificate of an issuer, in bytes.
+const ISSUER_BYTES_MAX: usize = 16 * 1024;
 /// Failures that are remembered; past it the oldest is asked for again.
 const FAILURES_MAX: usize = 256;
 
@@ -207,12 +212,16 @@ impl PublishedKeys {
 
     async fn fetch(&self, key: &KeyRef, clock: &dyn Clock) -> Result<(), Unavailable> {
         let document =
-            self.fetcher.fetch(&key.url, key.post.as_ref(), KEY_DOCUMENT_BYTES_MAX).await?;
-        let set = key.read(&document).map_err(|cause| {
-            let host = key.url.split('/').nth(2).unwrap_or_default().into();
-            Unavailable::Unreadable { host, cause }
-        })?;
+            self.fetcher.key(&key.url, key.post.as_ref(), KEY_DOCUMENT_BYTES_MAX).await?;
         let now = clock.now();
+        let set = match self.read(key, &document, now).await {
+            Err(Unavailable::Unreadable { host, cause }) if cause.is_distrust() => {
+                // Kept as a document without keys: requests that name it are refused, and it is looked at again later.
+                tracing::warn!(%host, reason = %cause, "a certificate that a request names is not trusted");
+                KeySet::distrusted()
+            }
+            read => read?,
+        };
         self.ring.rcu(|ring| {
             let mut ring = KeyRing::clone(ring);
             ring.insert(key, set.clone(), now);
@@ -220,6 +229,35 @@ impl PublishedKeys {
             ring
         });
         Ok(())
+    }
+
+    /// The keys of a document. Certificates of issuers that it lacks are fetched, a few at most; nothing that comes of
+    /// that is believed unless a trusted authority has signed it.
+    async fn read(
+        &self,
+        key: &KeyRef,
+        document: &[u8],
+        now: Timestamp,
+    ) -> Result<KeySet, Unavailable> {
+        let (mut issuers, mut asked) = (Vec::new(), HashSet::new());
+        let unreadable = |cause| {
+            let host = key.url.split('/').nth(2).unwrap_or_default().into();
+            Unavailable::Unreadable { host, cause }
+        };
+        loop {
+            let authorities = self.fetcher.authorities();
+            let fetched = FetchedDocument { document, issuers: &issuers, authorities, now };
+            match key.read(fetched).map_err(unreadable)? {
+                KeyAnswer::Keys(set) => return Ok(set),
+                KeyAnswer::IssuerWanted(url)
+                    if issuers.len() < ISSUERS_MAX && asked.insert(url.clone()) =>
+                {
+                    let issuer = self.fetcher.key(&url, None, ISSUER_BYTES_MAX).await?;
+                    issuers.push(issuer.to_vec());
+                }
+                KeyAnswer::IssuerWanted(_) => return Err(unreadable(KeyError::UnknownAuthority)),
+            }
+        }
     }
 }
 

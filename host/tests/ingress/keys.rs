@@ -6,6 +6,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use parking_lot::Mutex;
+use rcgen::{BasicConstraints, CertificateParams, CustomExtension, IsCa, Issuer, KeyPair};
 use ring::rand::SystemRandom;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,6 +23,8 @@ struct KeyServer {
     addr: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
     answer: Arc<Mutex<String>>,
+    /// Other answers, by the path that is asked for.
+    by_path: Arc<Mutex<Vec<(&'static str, String)>>>,
     /// Answers wait for this once it is set.
     gate: Arc<Mutex<Option<Arc<Notify>>>>,
 }
@@ -36,14 +39,17 @@ impl KeyServer {
         let addr = listener.local_addr().unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
         let (answer, gate) = (Arc::new(Mutex::new(answer)), Arc::default());
-        let server = Self { addr, asked, answer, gate };
+        let by_path = Arc::default();
+        let server = Self { addr, asked, answer, by_path, gate };
         let (asked, answer) = (Arc::clone(&server.asked), Arc::clone(&server.answer));
+        let by_path = Arc::clone(&server.by_path);
         let gate: Arc<Mutex<Option<Arc<Notify>>>> = Arc::clone(&server.gate);
         tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let (asked, answer, gate) =
                     (Arc::clone(&asked), Arc::clone(&answer), Arc::clone(&gate));
+                let by_path = Arc::clone(&by_path);
                 tokio::spawn(async move {
                     let mut bytes = Vec::new();
                     while !is_whole(&bytes) {
@@ -51,12 +57,15 @@ impl KeyServer {
                             return;
                         }
                     }
-                    asked.lock().push(String::from_utf8(bytes).unwrap());
+                    let question = String::from_utf8(bytes).unwrap();
+                    let path = question.split(' ').nth(1).unwrap_or_default().to_owned();
+                    asked.lock().push(question);
                     let wait = gate.lock().clone();
                     if let Some(wait) = wait {
                         wait.notified().await;
                     }
-                    let answer = answer.lock().clone();
+                    let other = by_path.lock().iter().find(|(p, _)| **p == path).cloned();
+                    let answer = other.map_or_else(|| answer.lock().clone(), |(_, answer)| answer);
                     // Whoever asked may be gone, which is its right.
                     let _ = stream.write_all(answer.as_bytes()).await;
                 });
@@ -120,6 +129,18 @@ fn fetching(instead_of: &str, server: &KeyServer) -> String {
         "[fetch]\ninstead = {{ \"{instead_of}\" = \"http://{addr}/\" }}\nallow = [\"@private\"]\n"
     )
 }
+
+/// The same, where this certificate is an authority that the operator trusts to vouch for senders' certificates.
+fn trusting(pem: &str, instead_of: &str, server: &KeyServer) -> (tempfile::NamedTempFile, String) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), pem).unwrap();
+    let fetch = fetching(instead_of, server);
+    let path = file.path().display().to_string();
+    (file, format!("{fetch}signing_authorities = [\"{path}\"]\n"))
+}
+
+/// Where Amazon has its certificate.
+const SNS_KEY: &str = "/SimpleNotificationService-7ff5318490ec183fbaddaa2a969abfda.pem";
 
 const PUBSUB: &str = r#"
 [sources.google-pubsub]
@@ -224,7 +245,7 @@ async fn a_certificate_is_fetched_from_where_the_request_says_if_the_sender_may_
     let paypal = vector("paypal/own-cert");
     let certificate = paypal["extra"]["certificate_pem"].as_str().unwrap();
     let server = KeyServer::start(ok(certificate)).await;
-    let config = fetching("https://api.sandbox.paypal.com/", &server);
+    let (_file, config) = trusting(certificate, "https://api.sandbox.paypal.com/", &server);
     let source = "[sources.paypal]\nprovider = \"paypal\"\nparams = { webhook_id = \"6HY79521VR978045E\" }\n";
     let hub = Hub::of(&format!("{config}{source}")).await;
     assert_eq!(post(&hub, &paypal).await.status, 200);
@@ -281,7 +302,7 @@ fn notification(hub: &Hub, state: &str, app_id: &str) -> Value {
 #[tokio::test]
 async fn every_token_of_a_rich_notification_must_be_ours_as_well_as_the_state_of_every_item() {
     let server =
-        KeyServer::start(ok(include_str!("../../core/tests/providers/rsa-public.pem"))).await;
+        KeyServer::start(ok(include_str!("../../core/tests/providers/rsa-public.jwks.json"))).await;
     let config = fetching("https://login.microsoftonline.com/", &server);
     let hub = Hub::of(&format!("{config}{GRAPH}")).await;
     let post = async |body: &Value| hub.post("/webhook/graph", &[], &body.to_string()).await;
@@ -327,8 +348,8 @@ async fn strangers_who_name_keys_without_end_make_us_ask_for_a_few_only() {
     );
     let hub = Hub::of(&format!("{config}{source}")).await;
     for n in 0..50 {
-        let other = body.replace(".pem", &format!("{n}.pem"));
-        assert_ne!(other, body);
+        let other = body.replace("0000.pem", &format!("{n:04}.pem"));
+        assert!(n == 0 || other != body);
         let reply = hub.post("/webhook/sns", &[("content-type", "text/plain")], &other).await;
         assert_eq!(reply.problem(), (503, "key_unavailable".into()));
     }
@@ -341,10 +362,11 @@ async fn strangers_who_name_a_thousand_keys_keep_no_new_one_from_a_sender_who_wa
     const SENDER: [u8; 4] = [127, 0, 0, 8];
     const STRANGER: [u8; 4] = [127, 0, 0, 9];
     let paypal = vector("paypal/own-cert");
-    let certificate = ok(paypal["extra"]["certificate_pem"].as_str().unwrap());
+    let pem = paypal["extra"]["certificate_pem"].as_str().unwrap();
+    let certificate = ok(pem);
     let nothing = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
     let server = KeyServer::start(certificate.clone()).await;
-    let config = fetching("https://api.sandbox.paypal.com/", &server);
+    let (_file, config) = trusting(pem, "https://api.sandbox.paypal.com/", &server);
     let source = "[server.per_address]\nrefusals = 1000\nloopback = true\n\
                   [sources.paypal]\nprovider = \"paypal\"\nparams = { webhook_id = \"6HY79521VR978045E\" }\n";
     let hub = Hub::of(&format!("{config}{source}")).await;
@@ -380,7 +402,7 @@ fn confirmation(hub: &Hub, subscribe: &str) -> String {
         "Type": "SubscriptionConfirmation", "MessageId": "m", "Token": "t", "Message": "x",
         "TopicArn": "arn:aws:sns:us-west-2:123456789012:MyTopic", "SubscribeURL": subscribe,
         "Timestamp": "2012-05-02T00:54:06.655Z", "SignatureVersion": "2", "Signature": "",
-        "SigningCertURL": "https://sns.us-west-2.amazonaws.com/a.pem",
+        "SigningCertURL": format!("https://sns.us-west-2.amazonaws.com{SNS_KEY}"),
     });
     let source = &hub.config.sources["sns"];
     let draft = RequestDraft {
@@ -482,4 +504,114 @@ async fn a_subscription_that_cannot_be_confirmed_at_once_is_kept_and_confirmed_l
     *server.answer.lock() = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".into();
     until(|| server.asked().len() == 2).await;
     assert_eq!(server.asked()[0], server.asked()[1]);
+}
+
+/// A notification of SNS, signed with the tests' own key.
+fn sns_notification(hub: &Hub) -> String {
+    let body = serde_json::json!({
+        "Type": "Notification", "MessageId": "m", "Message": "x",
+        "TopicArn": "arn:aws:sns:us-west-2:123456789012:MyTopic",
+        "Timestamp": "2012-05-02T00:54:06.655Z", "SignatureVersion": "2", "Signature": "",
+        "SigningCertURL": format!("https://sns.us-west-2.amazonaws.com{SNS_KEY}"),
+    });
+    let source = &hub.config.sources["sns"];
+    let draft = RequestDraft {
+        method: "POST".into(),
+        url: "https://hub/".into(),
+        headers: vec![("content-type".into(), "text/plain".into())],
+        body: body.to_string().into_bytes(),
+    };
+    let secret = Secret::new(include_str!("../../core/tests/providers/rsa-private.pem"));
+    let scheme = Some("notification-v2");
+    let signing = Signing { secret: &secret, params: &source.params, scheme };
+    let now = Timestamp::from_millis(NOW_MS);
+    let signed = source.provider.sign_request(signing, &draft, now, &SystemRandom::new()).unwrap();
+    request("/webhook/sns", &[], std::str::from_utf8(&signed.body).unwrap())
+}
+
+const SNS: &str = "[sources.sns]\nprovider = \"sns\"\n\
+    params = { topic_arn = \"arn:aws:sns:us-west-2:123456789012:MyTopic\" }\n";
+
+fn rsa() -> KeyPair {
+    KeyPair::from_pem(include_str!("../../core/tests/providers/rsa-private.pem")).unwrap()
+}
+
+#[tokio::test]
+async fn a_forged_certificate_is_refused_and_looked_at_again_later() {
+    let params = CertificateParams::new(vec!["sns.amazonaws.com".to_owned()]).unwrap();
+    let forged = params.self_signed(&rsa()).unwrap().pem();
+    let server = KeyServer::start(ok(&forged)).await;
+    let fetch = fetching("https://sns.us-west-2.amazonaws.com/", &server);
+    let hub = Hub::of(&format!("{fetch}{SNS}")).await;
+    for _ in 0..3 {
+        let reply = hub.raw(sns_notification(&hub)).await;
+        assert_eq!(reply.problem(), (401, "key_untrusted".into()));
+    }
+    assert_eq!(server.asked().len(), 1);
+    hub.clock.set(NOW_MS + 61_000);
+    assert_eq!(hub.raw(sns_notification(&hub)).await.status, 401);
+    assert_eq!(server.asked().len(), 2);
+
+    let xml = format!("<?xml version=\"1.0\"?><Error><Message>{forged}</Message></Error>");
+    let page =
+        ok("<html>").replace("\r\n\r\n", "\r\ncontent-type: text/HTML; charset=utf-8\r\n\r\n");
+    for answer in [ok(&xml), ok(&format!("{forged}{forged}")), page] {
+        let server = KeyServer::start(answer).await;
+        let fetch = trusting(&forged, "https://sns.us-west-2.amazonaws.com/", &server);
+        let hub = Hub::of(&format!("{}{SNS}", fetch.1)).await;
+        let reply = hub.raw(sns_notification(&hub)).await;
+        assert_eq!(reply.problem(), (503, "key_unavailable".into()));
+        assert!(hub.stored().await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn the_issuers_of_a_certificate_are_fetched_until_an_authority() {
+    let authority = |name: &str| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        (params, KeyPair::generate().unwrap())
+    };
+    let ((root, root_key), (between, between_key)) = (authority("root"), authority("between"));
+    let root_pem = root.self_signed(&root_key).unwrap().pem();
+    let issuer = Issuer::from_params(&root, &root_key);
+    let between_pem = between.signed_by(&between_key, &issuer).unwrap().pem();
+    let mut leaf = CertificateParams::new(vec!["sns.amazonaws.com".to_owned()]).unwrap();
+    leaf.custom_extensions.push(issuer_at("http://ca.example/between.cer"));
+    let issuer = Issuer::from_params(&between, &between_key);
+    let leaf_pem = leaf.signed_by(&rsa(), &issuer).unwrap().pem();
+
+    let server = KeyServer::start(ok(&leaf_pem)).await;
+    server.by_path.lock().push(("/between.cer", ok(&between_pem)));
+    let (_file, fetch) = trusting(&root_pem, "https://sns.us-west-2.amazonaws.com/", &server);
+    let addr = server.addr;
+    let fetch = fetch.replace(
+        "instead = {",
+        &format!("instead = {{ \"http://ca.example/\" = \"http://{addr}/\","),
+    );
+    let hub = Hub::of(&format!("{fetch}{SNS}")).await;
+    assert_eq!(hub.raw(sns_notification(&hub)).await.status, 200);
+    assert_eq!(server.asked().len(), 2);
+    assert!(server.asked()[1].starts_with("GET /between.cer "));
+
+    // Where another certificate is in the place of the issuer's, there is no end to be found.
+    let server = KeyServer::start(ok(&leaf_pem)).await;
+    let fetch = fetch.replace(&addr.to_string(), &server.addr.to_string());
+    let hub = Hub::of(&format!("{fetch}{SNS}")).await;
+    let reply = hub.raw(sns_notification(&hub)).await;
+    assert_eq!(reply.problem(), (401, "key_untrusted".into()));
+    assert_eq!(server.asked().len(), 2);
+}
+
+/// The extension that says where an issuer's certificate is: RFC 5280, section 4.2.2.1.
+fn issuer_at(url: &str) -> CustomExtension {
+    let tagged = |tag: u8, content: &[u8]| {
+        let length = u8::try_from(content.len()).unwrap();
+        [&[tag, length], content].concat()
+    };
+    let ca_issuers = [0x2b, 6, 1, 5, 5, 7, 0x30, 2];
+    let way = [tagged(6, &ca_issuers), tagged(0x86, url.as_bytes())].concat();
+    let ways = tagged(0x30, &tagged(0x30, &way));
+    CustomExtension::from_oid_content(&[1, 3, 6, 1, 5, 5, 7, 1, 1], ways)
 }

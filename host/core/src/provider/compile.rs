@@ -16,7 +16,7 @@ use crate::identify::{
     CategoryMap, CategoryRule, DedupRule, FactTemplate, FanOut, IdentityRules, Words,
 };
 use crate::sample::Sample;
-use crate::verify::{Algorithm, HostPattern, Scheme, is_said_by_query};
+use crate::verify::{Algorithm, HostPattern, PathPattern, Scheme, is_said_by_query};
 
 /// Collects problems, so that one reading reports them all.
 #[derive(Default)]
@@ -257,7 +257,10 @@ fn effect(
         },
         (None, Some(from)) => {
             let hosts = match &table.hosts_param {
-                None => HostRule::Named(hosts(check, path, &table.hosts)),
+                None => {
+                    let pattern = path_pattern(check, path, table.path.as_deref());
+                    HostRule::Named(hosts(check, path, &table.hosts), pattern)
+                }
                 Some(param) => HostRule::Param(param.clone()),
             };
             let param_ok = table.hosts_param.as_ref().is_none_or(|param| {
@@ -294,11 +297,26 @@ pub(super) fn shapes(
 pub(super) fn hosts(check: &mut Check, path: &str, texts: &[String]) -> Vec<HostPattern> {
     let host = |text: &String| {
         let pattern = HostPattern::parse(text);
-        let message = format_args!("{text:?} is no host name, with one * at most");
+        let message = format_args!(
+            "{text:?} is no host name, with one *, {{region}} or {{region:cn}} at most"
+        );
         check.demand(pattern.is_some(), format_args!("{path}.hosts"), message);
         pattern
     };
     texts.iter().filter_map(host).collect()
+}
+
+pub(super) fn path_pattern(
+    check: &mut Check,
+    path: &str,
+    text: Option<&str>,
+) -> Option<PathPattern> {
+    let text = text?;
+    let pattern = PathPattern::parse(text);
+    let message =
+        format_args!("{text:?} is no path, with one {{hex:1-64}} or {{word:1-64}} at most");
+    check.demand(pattern.is_some(), format_args!("{path}.path"), message);
+    pattern
 }
 
 /// An id that is not signed can be changed by whoever replays a request, and the replay would look new.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Source;
-use super::compile::{Check, hosts, shapes};
+use super::compile::{Check, hosts, path_pattern, shapes};
 use super::table::{
     AlgorithmName, ClaimedDigestTable, FetchedKeyTable, HttpMessageTable, JwtTable, ProviderTable,
     RequestDigestTable, RequestForm, SchemeTable, TimestampTable,
@@ -13,8 +13,8 @@ use super::units::OneOrMore;
 use crate::json_pointer::Pointer;
 use crate::verify::{
     Algorithm, BodyDigest, CandidateRule, ClaimedDigest, Digested, Direction, Encoding,
-    FetchedKeyRule, Format, HttpMessageRule, JwtRule, KeyAddress, KeyForm, Message, Requirement,
-    Scheme, TimeUnit, TimestampRule, param_names,
+    FetchedKeyRule, Format, HttpMessageRule, JwtRule, KeyAddress, KeyDocument, KeyForm, Message,
+    Requirement, Scheme, TimeUnit, TimestampRule, param_names,
 };
 
 pub(super) fn schemes(check: &mut Check, tables: &[SchemeTable]) -> Vec<Arc<Scheme>> {
@@ -303,10 +303,24 @@ fn fetched_key(check: &mut Check, path: &str, table: &FetchedKeyTable) -> Option
         inside.and_then(|text| check.ok(format_args!("{path}.inside"), Pointer::parse(text)));
     check.demand(!table.hosts.is_empty(), format_args!("{path}.hosts"), "name the hosts");
     let names = hosts(check, &format!("{path}.names"), &table.names);
+    let pattern = path_pattern(check, &path, table.path.as_deref());
+    check.demand(
+        table.from.is_none() || table.path.is_some(),
+        format_args!("{path}.path"),
+        "say what the path of an address is that a request names",
+    );
+    let document = table.document.unwrap_or(KeyDocument::WebKeys);
+    let is_certificate = matches!(document, KeyDocument::Certificate | KeyDocument::Certificates);
+    check.demand(
+        is_certificate != names.is_empty(),
+        format_args!("{path}.names"),
+        "are for document = \"certificate\" or \"certificates\", which need them",
+    );
     Some(FetchedKeyRule {
         at: at?,
         hosts: hosts(check, &path, &table.hosts),
-        path_suffix: table.path_suffix.as_str().into(),
+        path: pattern,
+        document,
         names,
         post: table.post.as_deref().map(Into::into),
         inside,

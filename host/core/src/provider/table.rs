@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::units::{OneOrMore, Size, Span, Word};
 use crate::verify::{
-    Algorithm, CandidateRule, Direction, Encoding, KeyForm, SchemePolicy, TimeUnit,
+    Algorithm, CandidateRule, Direction, Encoding, KeyDocument, KeyForm, SchemePolicy, TimeUnit,
 };
 
 /// A provider file.
@@ -235,9 +235,10 @@ pub struct FetchedKeyTable {
     pub from: Option<String>,
     /// Hosts that keys are taken from.
     pub hosts: Vec<String>,
-    /// What the address's path must end with.
-    #[serde(default)]
-    pub path_suffix: String,
+    /// What the address's path must be, such as `/certs/{hex:16-64}.pem`.
+    pub path: Option<String>,
+    /// Of what kind the document is; JSON Web Keys if not said.
+    pub document: Option<KeyDocument>,
     /// Names one of which a certificate must be for.
     #[serde(default)]
     pub names: Vec<String>,
@@ -384,6 +385,8 @@ pub(super) struct EffectTable {
     pub(super) fetch_url: Option<String>,
     #[serde(default)]
     pub(super) hosts: Vec<String>,
+    /// What the URL's path must be; any if not said.
+    pub(super) path: Option<String>,
     /// A parameter that lists the hosts, with commas between; where a source has none, nothing is fetched.
     pub(super) hosts_param: Option<String>,
     /// Fetch it once the answer is given, whatever comes of it.
@@ -512,6 +515,7 @@ words!(key_word: Option<KeyForm> {
     "whsec" => KeyForm::Whsec,
     "whpk" => KeyForm::Whpk,
     "whsec-only" => KeyForm::WhsecOnly,
+    "whsec-or-utf8" => KeyForm::WhsecOrUtf8,
     "html-text" => KeyForm::HtmlText,
     "sha1" => KeyForm::Sha1,
     "public-key" => KeyForm::PublicKey,
@@ -538,6 +542,7 @@ mod algorithm_word {
     const WORDS: &[&str] = &[
         "hmac-sha1",
         "hmac-sha256",
+        "hmac-sha384",
         "hmac-sha512",
         "sha256-secret-prefix",
         "ed25519",
@@ -557,6 +562,7 @@ mod algorithm_word {
         let known = match text.as_str() {
             "hmac-sha1" => Algorithm::HmacSha1,
             "hmac-sha256" => Algorithm::HmacSha256,
+            "hmac-sha384" => Algorithm::HmacSha384,
             "hmac-sha512" => Algorithm::HmacSha512,
             "sha256-secret-prefix" => Algorithm::Sha256SecretPrefix,
             "ed25519" => Algorithm::Ed25519,

@@ -62,6 +62,7 @@ impl SigningKey {
         Ok(match scheme.algorithm {
             Algorithm::HmacSha1
             | Algorithm::HmacSha256
+            | Algorithm::HmacSha384
             | Algorithm::HmacSha512
             | Algorithm::Sha256SecretPrefix => {
                 Self::Shared(PreparedKey::new(scheme, secret).map_err(wrong)?)
@@ -195,7 +196,7 @@ fn write(form: KeyForm, prefix: &str, key: &[u8]) -> Secret {
             Secret::new(hex::encode(key))
         }
         KeyForm::Base64 | KeyForm::PublicKey => Secret::new(STANDARD.encode(key)),
-        KeyForm::Whsec | KeyForm::WhsecOnly | KeyForm::Whpk => {
+        KeyForm::Whsec | KeyForm::WhsecOnly | KeyForm::WhsecOrUtf8 | KeyForm::Whpk => {
             let text = Zeroizing::new(STANDARD.encode(key));
             Secret::new(format!("{prefix}{}", *text))
         }

@@ -62,6 +62,7 @@ impl PreparedKey {
         match self {
             Self::HmacSha1(keyed) => mac(keyed, parts, room),
             Self::HmacSha256(keyed) => mac(keyed, parts, room),
+            Self::HmacSha384(keyed) => mac(keyed, parts, room),
             Self::HmacSha512(keyed) => mac(keyed, parts, room),
             Self::Sha256SecretPrefix(keyed) => {
                 let mut hash = keyed.clone();

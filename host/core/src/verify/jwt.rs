@@ -83,6 +83,7 @@ impl Algorithm {
     pub(crate) const fn jws_name(self) -> Option<&'static str> {
         Some(match self {
             Self::HmacSha256 => "HS256",
+            Self::HmacSha384 => "HS384",
             Self::HmacSha512 => "HS512",
             Self::RsaPkcs1Sha256 => "RS256",
             Self::RsaPssSha512 => "PS512",

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD_PAD_INDIFFERENT;
 use hmac::{Hmac, KeyInit};
 use ring::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 use sha1::Sha1;
-use sha2::{Digest, Sha256, Sha512};
+use sha2::{Digest, Sha256, Sha384, Sha512};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -53,6 +53,23 @@ pub enum KeyError {
     /// Not a public key of this algorithm.
     #[error("secret is not a public key of the scheme's algorithm")]
     NotPublicKey,
+    /// Something else than certificates, or more of them than there may be.
+    #[error("document is not just the certificate in PEM that is expected")]
+    NotCertificate,
+    /// A certificate that no trusted authority vouches for.
+    #[error("certificate is not from a trusted authority")]
+    UnknownAuthority,
+    /// A certificate that is not valid yet or no longer, or one of its issuers.
+    #[error("certificate, or that of an issuer, is not valid at this time")]
+    NotValidNow,
+}
+
+impl KeyError {
+    /// True for a certificate that can be read and is not trusted.
+    #[must_use]
+    pub const fn is_distrust(self) -> bool {
+        matches!(self, Self::UnknownAuthority | Self::NotValidNow)
+    }
 }
 
 impl KeyForm {
@@ -79,6 +96,11 @@ impl KeyForm {
                 }
                 base64_key(bytes.strip_prefix(b"whsec_").unwrap_or(bytes))?
             }
+            Self::WhsecOrUtf8 => match standard_webhooks_key(bytes) {
+                // Secrets with the other prefix were text at first.
+                Some(key) if bytes.starts_with(b"whsec_") => key,
+                _ => bytes.to_vec(),
+            },
             Self::WhsecOnly => {
                 let rest = bytes.trim_ascii().strip_prefix(b"whsec_").ok_or(KeyError::NotWhsec)?;
                 let key = base64_key(rest)?;
@@ -98,6 +120,17 @@ impl KeyForm {
         }
         Ok(Zeroizing::new(key))
     }
+}
+
+/// Fewest bytes of a key that is taken for one of Standard Webhooks where it may be text as well.
+const STANDARD_WEBHOOKS_KEY_BYTES_MIN: usize = 16;
+
+/// The key that Standard Webhooks makes of a secret with a prefix, if it is one.
+fn standard_webhooks_key(secret: &[u8]) -> Option<Vec<u8>> {
+    let secret = secret.trim_ascii();
+    let rest = secret.strip_prefix(b"whsec_").or_else(|| secret.strip_prefix(b"polar_whs_"))?;
+    let key = base64_key(rest).ok()?;
+    (key.len() >= STANDARD_WEBHOOKS_KEY_BYTES_MIN).then_some(key)
 }
 
 fn base64_key(text: &[u8]) -> Result<Vec<u8>, KeyError> {
@@ -150,6 +183,7 @@ pub(super) fn without_armour(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
 pub(crate) enum PreparedKey {
     HmacSha1(Hmac<Sha1>),
     HmacSha256(Hmac<Sha256>),
+    HmacSha384(Hmac<Sha384>),
     HmacSha512(Hmac<Sha512>),
     /// SHA-256 that has taken the secret in.
     Sha256SecretPrefix(Sha256),
@@ -167,6 +201,22 @@ impl fmt::Debug for PreparedKey {
 }
 
 impl PreparedKey {
+    /// Makes the keys of `scheme` from a configured secret: one, or two where it may be meant in two ways.
+    pub(crate) fn every(scheme: &Scheme, secret: &Secret) -> Result<Vec<Self>, KeyError> {
+        let mut keys = vec![Self::new(scheme, secret)?];
+        if scheme.key == KeyForm::WhsecOrUtf8
+            && let Some(decoded) = standard_webhooks_key(secret.expose())
+        {
+            let other = if secret.expose().starts_with(b"whsec_") {
+                secret.expose()
+            } else {
+                decoded.as_slice()
+            };
+            keys.push(Self::of_bytes(scheme.algorithm, other)?);
+        }
+        Ok(keys)
+    }
+
     /// Makes the key of `scheme` from a configured secret.
     pub(crate) fn new(scheme: &Scheme, secret: &Secret) -> Result<Self, KeyError> {
         if secret.is_empty() {
@@ -191,30 +241,33 @@ impl PreparedKey {
             }
             return Ok(Self::Published(scheme.algorithm, set));
         }
-        Ok(match scheme.algorithm {
-            Algorithm::HmacSha1 => Self::HmacSha1(keyed(&key)?),
-            Algorithm::HmacSha256 => Self::HmacSha256(keyed(&key)?),
-            Algorithm::HmacSha512 => Self::HmacSha512(keyed(&key)?),
-            Algorithm::Sha256SecretPrefix => {
-                Self::Sha256SecretPrefix(Sha256::new_with_prefix(key.as_slice()))
-            }
-            Algorithm::StaticEquals => Self::Static(Sha256::digest(key.as_slice()).into()),
-            Algorithm::Ed25519 => Self::public(&signature::ED25519, ed25519_public(&key)?),
+        Self::of_bytes(scheme.algorithm, &key)
+    }
+
+    fn of_bytes(algorithm: Algorithm, key: &[u8]) -> Result<Self, KeyError> {
+        Ok(match algorithm {
+            Algorithm::HmacSha1 => Self::HmacSha1(keyed(key)?),
+            Algorithm::HmacSha256 => Self::HmacSha256(keyed(key)?),
+            Algorithm::HmacSha384 => Self::HmacSha384(keyed(key)?),
+            Algorithm::HmacSha512 => Self::HmacSha512(keyed(key)?),
+            Algorithm::Sha256SecretPrefix => Self::Sha256SecretPrefix(Sha256::new_with_prefix(key)),
+            Algorithm::StaticEquals => Self::Static(Sha256::digest(key).into()),
+            Algorithm::Ed25519 => Self::public(&signature::ED25519, ed25519_public(key)?),
             Algorithm::EcdsaP256Sha256Der => {
-                Self::public(&signature::ECDSA_P256_SHA256_ASN1, p256_public(&key)?)
+                Self::public(&signature::ECDSA_P256_SHA256_ASN1, p256_public(key)?)
             }
             Algorithm::RsaPkcs1Sha1 => Self::public(
                 &signature::RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY,
-                rsa_public(&key)?,
+                rsa_public(key)?,
             ),
             Algorithm::RsaPkcs1Sha256 => {
-                Self::public(&signature::RSA_PKCS1_2048_8192_SHA256, rsa_public(&key)?)
+                Self::public(&signature::RSA_PKCS1_2048_8192_SHA256, rsa_public(key)?)
             }
             Algorithm::RsaPssSha512 => {
-                Self::public(&signature::RSA_PSS_2048_8192_SHA512, rsa_public(&key)?)
+                Self::public(&signature::RSA_PSS_2048_8192_SHA512, rsa_public(key)?)
             }
             Algorithm::EcdsaP256Sha256 => {
-                Self::public(&signature::ECDSA_P256_SHA256_FIXED, p256_public(&key)?)
+                Self::public(&signature::ECDSA_P256_SHA256_FIXED, p256_public(key)?)
             }
             // A point of this curve is taken only as the sender publishes it.
             Algorithm::EcdsaP384Sha384 => return Err(KeyError::NotPublicKey),
@@ -310,6 +363,22 @@ mod tests {
         assert_eq!(decoded(KeyForm::Whsec, "whpk_AAE="), Err(KeyError::NotShared));
         assert_eq!(decoded(KeyForm::Whpk, "whsec_AAE="), Err(KeyError::NotWhpk));
         assert_eq!(decoded(KeyForm::Whsec, "whsec_"), Err(KeyError::Empty));
+    }
+
+    #[test]
+    fn a_secret_of_two_meanings_is_both_keys() {
+        let encoded = STANDARD_PAD_INDIFFERENT.encode([7; 32]);
+        let of = |text: &str| decoded(KeyForm::WhsecOrUtf8, text).unwrap();
+        assert_eq!(of(&format!("whsec_{encoded}")), [7; 32]);
+        let old = format!("polar_whs_{encoded}");
+        assert_eq!(of(&old), old.as_bytes());
+        assert_eq!(standard_webhooks_key(old.as_bytes()), Some(vec![7; 32]));
+        for text in
+            ["whsec_AA==", "polar_whs_AAAA", "whsec_", "whsec_not base64 at all, no", &encoded]
+        {
+            assert_eq!(of(text), text.as_bytes());
+            assert_eq!(standard_webhooks_key(text.as_bytes()), None, "{text}");
+        }
     }
 
     #[test]

@@ -252,11 +252,11 @@ impl KeyedScheme {
         if configured {
             return Ok(None);
         }
-        match rule.look_up(&self.scheme.name, url, key_id, ring, now)? {
+        match rule.look_up(&self.scheme.name, url.clone(), key_id, ring, now)? {
             Lookup::Needed(key) => Err(Unverified::NeedKey(Box::new(key))),
             Lookup::Found(set) => {
                 for key in set.named(key_id) {
-                    rule.judge(key, now)?;
+                    rule.judge(&url, key, now)?;
                 }
                 let key = PreparedKey::Published(self.scheme.algorithm, (*set).clone());
                 Ok(Some((PUBLISHED.into(), key)))

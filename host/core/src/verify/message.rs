@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use crate::json_pointer::{PointerSet, scalar_text};
@@ -42,6 +43,8 @@ pub enum Part {
     Param(Box<str>),
     /// The CRC-32 (IEEE) of the body, in decimal.
     BodyCrc32,
+    /// The bytes of the SHA-256 of the body.
+    BodySha256,
     /// Of a JSON object, each of these keys, a line end, its text, a line end; those marked with `?` may be
     /// missing.
     JsonLines(Vec<(Box<str>, bool)>),
@@ -149,7 +152,7 @@ impl Message {
     /// True if the raw body is a part.
     #[must_use]
     pub fn covers_body(&self) -> bool {
-        self.parts.iter().any(|p| matches!(p, Part::Body))
+        self.parts.iter().any(|p| matches!(p, Part::Body | Part::BodySha256))
     }
 
     /// True if a change of what stands at `source` breaks the signature.
@@ -157,6 +160,7 @@ impl Message {
     pub fn covers(&self, source: &Source) -> bool {
         self.parts.iter().any(|part| match part {
             Part::Body
+            | Part::BodySha256
             | Part::FormSorted { .. }
             | Part::BodyOrField(_)
             | Part::FormPhp(_)
@@ -208,6 +212,7 @@ impl Message {
             | Part::Body
             | Part::Method
             | Part::BodyCrc32
+            | Part::BodySha256
             | Part::JsonLines(_)
             | Part::FormPhp(_)
             | Part::FormSorted { .. } => false,
@@ -303,6 +308,7 @@ impl Part {
             "url:hubspot" => Self::Url(UrlForm::Hubspot),
             "url:escaped-path" => Self::Url(UrlForm::EscapedPath),
             "body-crc32" => Self::BodyCrc32,
+            "body-sha256" => Self::BodySha256,
             "form-sorted" => Self::FormSorted { dedupe: false },
             "form-sorted:dedupe" => Self::FormSorted { dedupe: true },
             _ => match name.split_once(':') {
@@ -359,6 +365,7 @@ impl Part {
             // Put in place of the name when the keys were made.
             Self::Param(_) => return Err(missing),
             Self::BodyCrc32 => Cow::Owned(crc32fast::hash(request.body).to_string().into_bytes()),
+            Self::BodySha256 => Cow::Owned(Sha256::digest(request.body).to_vec()),
             Self::JsonLines(keys) => Cow::Owned(canonical::json_lines(request.body, keys)?),
             Self::FormSorted { dedupe } => Cow::Owned(canonical::form_sorted(request, *dedupe)?),
             Self::ParamsSorted(besides) => Cow::Owned(canonical::params_sorted(request, besides)?),

@@ -6,6 +6,7 @@
 
 mod algorithm;
 mod canonical;
+mod chain;
 mod encoding;
 mod fetched;
 mod http_message;
@@ -20,6 +21,7 @@ mod scheme;
 mod secret;
 mod signature;
 mod timestamp;
+mod web_address;
 
 use std::sync::Arc;
 
@@ -31,9 +33,10 @@ use keyed_scheme::{KeyedScheme, Unverified};
 
 pub(crate) use algorithm::join;
 pub use canonical::UrlForm;
+pub use chain::{Authorities, ISSUERS_MAX};
 pub use fetched::{
-    FetchedKeyRule, HostPattern, KEY_LIFE, KEY_REFRESH_AFTER, KeyAddress, KeyRef, KeyRing,
-    is_allowed_url,
+    FetchedDocument, FetchedKeyRule, KEY_LIFE, KEY_REFRESH_AFTER, KeyAddress, KeyAnswer,
+    KeyDocument, KeyRef, KeyRing,
 };
 pub use http_message::HttpMessageRule;
 pub(crate) use http_message::draft as draft_http_message;
@@ -53,6 +56,7 @@ pub use scheme::{
 };
 pub use secret::{NamedSecret, Params, Secret};
 pub use signature::CANDIDATES_MAX;
+pub use web_address::{HostPattern, PathPattern, is_allowed_url};
 
 /// Most fields of a form that is read for a signature.
 pub const FORM_FIELDS_MAX: usize = 10_000;
@@ -119,6 +123,16 @@ pub enum SecretError {
         /// Name of the parameter.
         param: Box<str>,
     },
+    /// A parameter that would change the address of the scheme's keys.
+    #[error(
+        "parameter {param} cannot stand in the address of scheme {scheme}'s keys: it may hold letters, digits, '-', '.' and '_'"
+    )]
+    ParamUnusable {
+        /// The scheme.
+        scheme: Arc<str>,
+        /// Name of the parameter.
+        param: Box<str>,
+    },
     /// No scheme can use it.
     #[error("secret {secret} cannot be used with scheme {scheme}")]
     Unusable {
@@ -154,6 +168,11 @@ impl Verifier {
         let mut keyed = Vec::new();
         let mut missing = None;
         for scheme in schemes {
+            let unusable = scheme.fetched_key.as_ref().and_then(|key| key.unusable_param(params));
+            if let Some(param) = unusable {
+                let (scheme, param) = (Arc::clone(&scheme.name), param.into());
+                return Err(SecretError::ParamUnusable { scheme, param });
+            }
             match scheme.with_params(params) {
                 Ok(scheme) => keyed.push(KeyedScheme::new(scheme)),
                 Err(param) => {
@@ -317,9 +336,9 @@ fn offer(secret: &NamedSecret, schemes: &mut [KeyedScheme]) -> Result<(), Secret
         if secret.scheme.as_deref().is_some_and(|only| *only != *keyed.scheme.name) {
             continue;
         }
-        match PreparedKey::new(&keyed.scheme, &secret.value) {
-            Ok(key) => {
-                keyed.keys.push((Arc::clone(&secret.name), key));
+        match PreparedKey::every(&keyed.scheme, &secret.value) {
+            Ok(keys) => {
+                keyed.keys.extend(keys.into_iter().map(|key| (Arc::clone(&secret.name), key)));
                 accepted = true;
             }
             Err(cause) if refused.is_none() => {

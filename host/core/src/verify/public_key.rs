@@ -46,7 +46,7 @@ pub(crate) struct PublishedKey {
 /// What a certificate says of its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Certified {
-    /// The host names that it is for: subject alternative names and the common name.
+    /// The host names that it is for: its alternative names, or else its common name.
     pub(crate) names: Vec<String>,
     pub(crate) not_before: Timestamp,
     pub(crate) not_after: Timestamp,
@@ -81,7 +81,7 @@ impl KeySet {
         let keys = if text.starts_with(b"{") {
             web_keys(text)?
         } else if memchr::memmem::find(text, b"-----BEGIN CERTIFICATE-----").is_some() {
-            vec![certificate(text)?]
+            vec![first_certificate(text)?]
         } else {
             let der = STANDARD_PAD_INDIFFERENT.decode(&*without_armour(text));
             let key = PublicKey::from_der(&der.map_err(|_| KeyError::NotPublicKey)?)?;
@@ -91,6 +91,42 @@ impl KeySet {
             return Err(KeyError::NotPublicKey);
         }
         Ok(Self { keys })
+    }
+
+    /// Reads a JSON Web Key or a set of them, and nothing else.
+    pub(crate) fn of_web_keys(document: &[u8]) -> Result<Self, KeyError> {
+        let text = document.trim_ascii();
+        if text.starts_with(b"{") { Self::parse(text) } else { Err(KeyError::NotPublicKey) }
+    }
+
+    /// Reads one public key in PEM, and nothing else.
+    pub(crate) fn of_public_key(document: &[u8]) -> Result<Self, KeyError> {
+        const BEGIN: &[u8] = b"-----BEGIN PUBLIC KEY-----";
+        const END: &[u8] = b"-----END PUBLIC KEY-----";
+        let text = document.trim_ascii();
+        let whole = text.starts_with(BEGIN)
+            && text.ends_with(END)
+            && memchr::memmem::find_iter(text, "-----BEGIN").count() == 1;
+        if whole { Self::parse(text) } else { Err(KeyError::NotPublicKey) }
+    }
+
+    /// The key of a certificate that an authority vouches for in this span of time.
+    pub(crate) fn of_certificate(
+        der: &[u8],
+        not_before: Timestamp,
+        not_after: Timestamp,
+    ) -> Result<Self, KeyError> {
+        let mut key = certificate(der)?;
+        if let Some(certified) = &mut key.certified {
+            (certified.not_before, certified.not_after) = (not_before, not_after);
+        }
+        Ok(Self { keys: vec![key] })
+    }
+
+    /// No key: what is kept of a document that is not trusted, so that it is not fetched again at once.
+    #[must_use]
+    pub fn distrusted() -> Self {
+        Self { keys: Vec::new() }
     }
 
     /// True if one of the keys can be used with this algorithm.
@@ -189,13 +225,18 @@ pub(crate) fn p384_spki(point: &[u8]) -> Vec<u8> {
 }
 
 /// The first certificate of a PEM document: the one that signs comes first.
-fn certificate(pem: &[u8]) -> Result<PublishedKey, KeyError> {
+fn first_certificate(pem: &[u8]) -> Result<PublishedKey, KeyError> {
     let wrong = KeyError::NotPublicKey;
     let start = memchr::memmem::find(pem, b"-----BEGIN CERTIFICATE-----").ok_or(wrong)?;
     let end = memchr::memmem::find(&pem[start..], b"-----END CERTIFICATE-----").ok_or(wrong)?;
     let base64 = without_armour(&pem[start..start + end]);
-    let der = STANDARD_PAD_INDIFFERENT.decode(&*base64).map_err(|_| wrong)?;
-    let certificate = Certificate::from_der(&der).map_err(|_| wrong)?;
+    certificate(&STANDARD_PAD_INDIFFERENT.decode(&*base64).map_err(|_| wrong)?)
+}
+
+/// The key of a certificate, the names that it is for, and when it is valid.
+fn certificate(der: &[u8]) -> Result<PublishedKey, KeyError> {
+    let wrong = KeyError::NotPublicKey;
+    let certificate = Certificate::from_der(der).map_err(|_| wrong)?;
     let body = certificate.tbs_certificate();
     let key = body.subject_public_key_info().to_der().map_err(|_| wrong)?;
     let mut names = Vec::new();
@@ -205,7 +246,10 @@ fn certificate(pem: &[u8]) -> Result<PublishedKey, KeyError> {
             _ => None,
         }));
     }
-    if let Ok(Some(name)) = body.subject().common_name() {
+    // The common name counts only where there are no other names.
+    if names.is_empty()
+        && let Ok(Some(name)) = body.subject().common_name()
+    {
         names.push(name.value().to_string());
     }
     let at = |time: &x509_cert::time::Time| Timestamp::from_millis(millis(time.to_unix_duration()));

@@ -107,6 +107,8 @@ pub enum Algorithm {
     HmacSha1,
     /// HMAC with SHA-256.
     HmacSha256,
+    /// HMAC with SHA-384.
+    HmacSha384,
     /// HMAC with SHA-512.
     HmacSha512,
     /// SHA-256 over the secret and then the message.
@@ -137,6 +139,7 @@ impl Algorithm {
             self,
             Self::HmacSha1
                 | Self::HmacSha256
+                | Self::HmacSha384
                 | Self::HmacSha512
                 | Self::Sha256SecretPrefix
                 | Self::StaticEquals
@@ -159,6 +162,9 @@ pub enum KeyForm {
     Whpk,
     /// Base64 of 32 bytes after `whsec_`, which must be there: where a plain token may stand instead.
     WhsecOnly,
+    /// Its bytes, and also the key that [`KeyForm::Whsec`] makes of it, if that is one of 16 bytes at least: for a
+    /// sender that changed from the one to the other.
+    WhsecOrUtf8,
     /// Its bytes after Unicode normalisation NFKD.
     Nfkd,
     /// Its bytes after the escapes of HTML are undone, as in `&amp;`.

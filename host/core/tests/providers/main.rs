@@ -5,6 +5,7 @@
 
 mod support;
 
+mod certificates;
 mod doubles;
 mod forgery;
 mod handshakes;

@@ -1,0 +1,418 @@
+//! Addresses on the web that a request may name: on which hosts they may be, and with which path.
+//!
+//! | in a host | stands for |
+//! |---|---|
+//! | `*` | one or more letters, digits and hyphens |
+//! | `{region}` | a region of AWS outside China, such as `us-east-1` or `us-gov-west-1` |
+//! | `{region:cn}` | a region of AWS in China, such as `cn-north-1` |
+//!
+//! In a path, `{hex:16-64}` stands for 16 to 64 hexadecimal digits, and `{word:1-64}` for letters, digits and hyphens.
+
+use std::fmt;
+
+/// Longest address, in bytes.
+const URL_BYTES_MAX: usize = 1024;
+
+/// A host name with at most one placeholder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPattern {
+    text: Box<str>,
+    /// What stands before the placeholder, what it takes, and what stands after it.
+    hole: Option<(Box<str>, HostHole, Box<str>)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HostHole {
+    Any,
+    Region,
+    ChineseRegion,
+}
+
+impl HostHole {
+    const ALL: [(&'static str, Self); 3] =
+        [("*", Self::Any), ("{region}", Self::Region), ("{region:cn}", Self::ChineseRegion)];
+
+    fn takes(self, text: &str) -> bool {
+        match self {
+            Self::Any => {
+                !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            }
+            Self::Region => is_region(text) && !text.starts_with("cn-"),
+            Self::ChineseRegion => is_region(text) && text.starts_with("cn-"),
+        }
+    }
+}
+
+/// True for a region of AWS: where it is, a further word for some, a direction and a number, with hyphens between.
+fn is_region(text: &str) -> bool {
+    const FURTHER: [&str; 6] = ["gov", "iso", "isob", "isoe", "isof", "de"];
+    const DIRECTIONS: [&str; 9] = [
+        "north",
+        "south",
+        "east",
+        "west",
+        "central",
+        "northeast",
+        "northwest",
+        "southeast",
+        "southwest",
+    ];
+    let parts: Vec<&str> = text.split('-').collect();
+    let (place, direction, number) = match *parts.as_slice() {
+        [place, direction, number] => (place, direction, number),
+        [place, word, direction, number] if FURTHER.contains(&word) => (place, direction, number),
+        _ => return false,
+    };
+    let is_place = place.len() == 2 && place.bytes().all(|b| b.is_ascii_lowercase());
+    let is_number = (1..=2).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit());
+    (is_place || place == "eusc") && DIRECTIONS.contains(&direction) && is_number
+}
+
+impl HostPattern {
+    /// Takes a pattern such as `sns.{region}.amazonaws.com`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let plain =
+            |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
+        let text = text.to_ascii_lowercase();
+        let hole = HostHole::ALL.into_iter().find_map(|(word, hole)| {
+            let (before, after) = text.split_once(word)?;
+            Some((Box::<str>::from(before), hole, Box::<str>::from(after)))
+        });
+        let sound = match &hole {
+            Some((before, _, after)) => plain(before) && plain(after),
+            None => plain(&text),
+        };
+        (sound && !text.is_empty()).then(|| Self { text: text.into(), hole })
+    }
+
+    /// True if `host` fits.
+    #[must_use]
+    pub fn matches(&self, host: &str) -> bool {
+        self.fitting(host).is_some()
+    }
+
+    /// What the placeholder takes of a host that fits; empty if there is no placeholder.
+    fn fitting(&self, host: &str) -> Option<String> {
+        let host = host.to_ascii_lowercase();
+        let Some((before, hole, after)) = &self.hole else {
+            return (*self.text == *host).then(String::new);
+        };
+        let middle = host.strip_prefix(&**before)?.strip_suffix(&**after)?;
+        hole.takes(middle).then(|| middle.to_owned())
+    }
+
+    /// True if a certificate for `name` is one for this pattern, of a key whose host had `region`.
+    fn covers(&self, name: &str, region: Option<&str>) -> bool {
+        let Some(found) = self.fitting(name) else { return false };
+        match (&self.hole, region) {
+            (Some((_, HostHole::Region | HostHole::ChineseRegion, _)), Some(region)) => {
+                found == region
+            }
+            (Some((_, HostHole::Region | HostHole::ChineseRegion, _)), None) => false,
+            (Some((_, HostHole::Any, _)) | None, _) => true,
+        }
+    }
+
+    /// The pattern as written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// True if one of a certificate's names is one of `patterns`, for a key at `url`, whose host is one of `hosts`.
+pub(super) fn is_named_for(
+    names: &[String],
+    patterns: &[HostPattern],
+    url: &str,
+    hosts: &[HostPattern],
+) -> bool {
+    let (host, _) = host_and_rest(url).unwrap_or_default();
+    let region = hosts.iter().find_map(|pattern| match &pattern.hole {
+        Some((_, HostHole::Region | HostHole::ChineseRegion, _)) => pattern.fitting(host),
+        _ => None,
+    });
+    let region = region.as_deref();
+    names.iter().any(|name| patterns.iter().any(|pattern| pattern.covers(name, region)))
+}
+
+/// A path with at most one placeholder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathPattern {
+    before: Box<str>,
+    hole: Option<(PathHole, usize, usize)>,
+    after: Box<str>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PathHole {
+    Hex,
+    Word,
+}
+
+impl PathPattern {
+    /// Takes a pattern such as `/certs/{hex:16-64}.pem`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let good = |b: u8| b.is_ascii_alphanumeric() || b"/-._".contains(&b);
+        let sound = |text: &str| text.bytes().all(good);
+        if !text.starts_with('/') {
+            return None;
+        }
+        let Some((before, rest)) = text.split_once('{') else {
+            let whole = Self { before: text.into(), hole: None, after: "".into() };
+            return sound(text).then_some(whole);
+        };
+        let (hole, after) = rest.split_once('}')?;
+        let (word, range) = hole.split_once(':')?;
+        let (least, most) = range.split_once('-')?;
+        let (least, most) = (least.parse().ok()?, most.parse().ok()?);
+        let kind = match word {
+            "hex" => PathHole::Hex,
+            "word" => PathHole::Word,
+            _ => return None,
+        };
+        let fits = sound(before) && sound(after) && 0 < least && least <= most;
+        fits.then(|| Self {
+            before: before.into(),
+            hole: Some((kind, least, most)),
+            after: after.into(),
+        })
+    }
+
+    /// True if `path` fits.
+    #[must_use]
+    pub fn matches(&self, path: &str) -> bool {
+        let Some((kind, least, most)) = self.hole else { return *self.before == *path };
+        let middle = path.strip_prefix(&*self.before).and_then(|p| p.strip_suffix(&*self.after));
+        middle.is_some_and(|middle| {
+            (least..=most).contains(&middle.len())
+                && middle.bytes().all(|b| match kind {
+                    PathHole::Hex => b.is_ascii_hexdigit(),
+                    PathHole::Word => b.is_ascii_alphanumeric() || b == b'-',
+                })
+        })
+    }
+}
+
+/// The host of an `https` address and what follows it; none unless all of it is plain, without credentials and fragment.
+fn host_and_rest(url: &str) -> Option<(&str, &str)> {
+    let plain = url.len() <= URL_BYTES_MAX && url.bytes().all(|b| b.is_ascii_graphic());
+    let rest = url.strip_prefix("https://").filter(|_| plain)?;
+    if rest.contains(['#', '\\', '@']) {
+        return None;
+    }
+    Some(rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len())))
+}
+
+/// True if `url` is `https`, without credentials, port or fragment, on one of these hosts. It may have a query; its path
+/// may be any unless one is given.
+#[must_use]
+pub fn is_allowed_url(url: &str, hosts: &[HostPattern], path: Option<&PathPattern>) -> bool {
+    let Some((host, rest)) = host_and_rest(url) else { return false };
+    let found = rest.split('?').next().unwrap_or_default();
+    hosts.iter().any(|pattern| pattern.matches(host))
+        && path.is_none_or(|pattern| pattern.matches(found))
+}
+
+/// True if a key may be fetched from `url`: as [`is_allowed_url`], and without a query.
+#[must_use]
+pub(super) fn is_key_url(url: &str, hosts: &[HostPattern], path: Option<&PathPattern>) -> bool {
+    is_allowed_url(url, hosts, path) && !url.contains('?')
+}
+
+/// True if `text` can stand in an address as one label or segment, so that it changes nothing around it.
+#[must_use]
+pub(super) fn is_plain_segment(text: &[u8]) -> bool {
+    let good = |b: &u8| b.is_ascii_alphanumeric() || b"-._".contains(b);
+    !text.is_empty() && text.iter().all(good) && !text.iter().all(|b| *b == b'.')
+}
+
+/// True if the certificate of an issuer may be fetched from `url`. It need not be `https`, for the certificate is
+/// signed; but it is a plain address of a host by its name.
+#[must_use]
+pub(super) fn is_issuer_url(url: &str) -> bool {
+    let plain = url.len() <= 512 && url.bytes().all(|b| b.is_ascii_graphic());
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    let Some((host, path)) = rest.filter(|_| plain).and_then(|rest| rest.split_once('/')) else {
+        return false;
+    };
+    let is_name = host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b))
+        && host.contains('.')
+        && host.bytes().any(|b| b.is_ascii_alphabetic());
+    is_name && !path.is_empty() && !path.contains(['?', '#', '@', '\\'])
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hosts(patterns: &[&str]) -> Vec<HostPattern> {
+        patterns.iter().map(|p| HostPattern::parse(p).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_star_stands_for_one_label() {
+        let star = HostPattern::parse("sns.*.amazonaws.com").unwrap();
+        assert!(star.matches("sns.us-east-1.amazonaws.com"));
+        assert!(star.matches("SNS.EU-WEST-1.amazonaws.com"));
+        for host in [
+            "sns.amazonaws.com",
+            "sns..amazonaws.com",
+            "sns.a.b.amazonaws.com",
+            "sns.us-east-1.amazonaws.com.evil.example",
+            "evil-sns.us-east-1.amazonaws.com",
+            "sns.x@y.amazonaws.com",
+        ] {
+            assert!(!star.matches(host), "{host}");
+        }
+        for text in ["*.*.com", "a b", "", "{region}.{region}.com", "{region:cn}.*"] {
+            assert!(HostPattern::parse(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_region_is_a_region_and_no_other_service() {
+        let here = HostPattern::parse("sns.{region}.amazonaws.com").unwrap();
+        let china = HostPattern::parse("sns.{region:cn}.amazonaws.com.cn").unwrap();
+        for region in
+            ["us-east-1", "us-gov-west-1", "ap-southeast-2", "mx-central-1", "eusc-de-east-1"]
+        {
+            assert!(here.matches(&format!("sns.{region}.amazonaws.com")), "{region}");
+        }
+        for region in [
+            "s3",
+            "s3-us-west-2",
+            "s3-website-us-east-1",
+            "s3-accelerate",
+            "elb",
+            "execute-api",
+            "us-east",
+            "us-east-1a",
+            "us-east-123",
+            "us--east-1",
+            "us-up-1",
+            "x-east-1",
+            "cn-north-1",
+            "s3.us-east-1",
+            "lambda-url",
+            "sqs-us-east-1",
+        ] {
+            assert!(!here.matches(&format!("sns.{region}.amazonaws.com")), "{region}");
+        }
+        assert!(china.matches("sns.cn-northwest-1.amazonaws.com.cn"));
+        assert!(!china.matches("sns.us-east-1.amazonaws.com.cn"));
+    }
+
+    #[test]
+    fn a_certificate_is_for_the_region_of_its_address() {
+        let hosts = hosts(&["sns.{region}.amazonaws.com"]);
+        let patterns = ["sns.amazonaws.com", "sns-signing.{region}.amazonaws.com"];
+        let patterns: Vec<_> = patterns.iter().map(|p| HostPattern::parse(p).unwrap()).collect();
+        let named = |name: &str, region: &str| {
+            let url = format!("https://sns.{region}.amazonaws.com/a.pem");
+            is_named_for(&[name.to_owned()], &patterns, &url, &hosts)
+        };
+        assert!(named("sns.amazonaws.com", "us-east-1"));
+        assert!(named("sns-signing.af-south-1.amazonaws.com", "af-south-1"));
+        assert!(!named("sns-signing.af-south-1.amazonaws.com", "us-east-1"));
+        assert!(!named("sns-signing.s3.amazonaws.com", "s3"));
+        assert!(!named("*.amazonaws.com", "us-east-1"));
+    }
+
+    #[test]
+    fn a_path_is_matched_whole() {
+        let pem = PathPattern::parse("/Service-{hex:4-8}.pem").unwrap();
+        assert!(pem.matches("/Service-00Af.pem"));
+        for path in [
+            "/Service-00A.pem",
+            "/Service-00Af00Af0.pem",
+            "/Service-00Ag.pem",
+            "//Service-00Af.pem",
+            "/x/Service-00Af.pem",
+            "/Service-00Af.pem/",
+            "/Service-../a.pem",
+            "/Service-%30%30.pem",
+        ] {
+            assert!(!pem.matches(path), "{path}");
+        }
+        let cert = PathPattern::parse("/certs/CERT-{word:1-64}").unwrap();
+        assert!(cert.matches("/certs/CERT-360caa42-fca2") && !cert.matches("/certs/CERT-a/../b"));
+        assert!(PathPattern::parse("/").unwrap().matches("/"));
+        for text in ["", "a", "/{hex}", "/{hex:1}", "/{hex:2-1}", "/{hex:0-1}", "/{x:1-2}", "/a?b"]
+        {
+            assert!(PathPattern::parse(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_plain_https_addresses_on_allowed_hosts_are_keys() {
+        let hosts = hosts(&["api.paypal.com", "sns.{region}.amazonaws.com"]);
+        let path = PathPattern::parse("/{word:1-9}.pem").unwrap();
+        let allowed = |url: &str| is_key_url(url, &hosts, Some(&path));
+        assert!(allowed("https://api.paypal.com/a.pem"));
+        assert!(allowed("https://sns.eu-west-1.amazonaws.com/a.pem"));
+        for url in [
+            "http://api.paypal.com/a.pem",
+            "https://api.paypal.com/a.txt",
+            "https://api.paypal.com/a.pem?x=1",
+            "https://api.paypal.com/a.pem?",
+            "https://api.paypal.com/a.txt?x=.pem",
+            "https://api.paypal.com.evil.example/a.pem",
+            "https://user@api.paypal.com/a.pem",
+            "https://evil.example/@api.paypal.com/a.pem",
+            "https://api.paypal.com:8443/a.pem",
+            "https://api.paypal.com:443/a.pem",
+            "https://api.paypal.com./a.pem",
+            "https://evil.example\\.api.paypal.com/a.pem",
+            "https://evil.example#api.paypal.com/a.pem",
+            "https://api.paypal.com/a.pem#",
+            "https://api.paypal.com /a.pem",
+            "HTTPS://api.paypal.com/a.pem",
+            "https://sns.s3.amazonaws.com/a.pem",
+            "https:///a.pem",
+            "",
+        ] {
+            assert!(!allowed(url), "{url}");
+        }
+    }
+
+    #[test]
+    fn an_issuer_is_at_a_plain_address() {
+        assert!(is_issuer_url("http://crt.r2m01.amazontrust.com/r2m01.cer"));
+        for url in [
+            "http://127.0.0.1/a",
+            "http://[::1]/a",
+            "http://localhost/a",
+            "http://a.example:81/a",
+            "http://u@a.example/a",
+            "http://a.example/",
+            "http://a.example/a?b",
+            "ftp://a.example/a",
+            "ldap:///a",
+            "http://a.example/a#b",
+            "file:///etc/passwd",
+        ] {
+            assert!(!is_issuer_url(url), "{url}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_address_escapes_its_hosts(url in "https?://[a-z@:/?#.\\\\%\\[\\]-]{0,40}(api.paypal.com)?[a-z@:/?#.\\\\-]{0,20}") {
+            if is_allowed_url(&url, &hosts(&["api.paypal.com"]), None) {
+                let rest = url.strip_prefix("https://api.paypal.com").unwrap();
+                prop_assert!(rest.is_empty() || rest.starts_with(['/', '?']));
+            }
+        }
+    }
+}
