@@ -208,7 +208,7 @@ pub fn array_items(json: &[u8], max: usize) -> Result<Vec<&RawValue>, JsonError>
     if first_byte(json) != Some(b'[') {
         return Err(JsonError::NotArray);
     }
-    let mut reader = serde_json::Deserializer::from_slice(json);
+    let mut reader = reader(json);
     let items = reader.deserialize_seq(Items(max)).map_err(|_| JsonError::Malformed)?;
     reader.end().map_err(|_| JsonError::Malformed)?;
     items
@@ -226,25 +226,35 @@ pub(crate) fn first_key(json: &[u8], wanted: impl Fn(&str) -> bool) -> Option<St
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut found = None;
-            while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-                if found.is_none() && (self.0)(&key) {
-                    found = Some(key.into_owned());
+            while let Some(key) = map.next_key_seed(KeyText)? {
+                if found.is_none() {
+                    found = key.filter(|key| (self.0)(key));
                 }
                 map.next_value::<IgnoredAny>()?;
             }
             Ok(found)
         }
     }
-    let mut reader = serde_json::Deserializer::from_slice(json);
+    let mut reader = reader(json);
     let found = reader.deserialize_map(Keys(wanted)).ok()?;
     reader.end().ok()?;
     found
 }
 
-/// The first byte that is not JSON whitespace.
+/// The bytes without the byte order mark of UTF-8 that some senders put before their documents (RFC 8259, 8.1).
+#[must_use]
+pub fn without_mark(json: &[u8]) -> &[u8] {
+    json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json)
+}
+
+fn reader(json: &[u8]) -> serde_json::Deserializer<serde_json::de::SliceRead<'_>> {
+    serde_json::Deserializer::from_slice(without_mark(json))
+}
+
+/// The first byte that is neither JSON whitespace nor part of a byte order mark.
 #[must_use]
 pub fn first_byte(json: &[u8]) -> Option<u8> {
-    json.iter().copied().find(|b| !matches!(b, b' ' | b'\t' | b'\r' | b'\n'))
+    without_mark(json).iter().copied().find(|b| !matches!(b, b' ' | b'\t' | b'\r' | b'\n'))
 }
 
 /// One of the ways to look a set up in a document.
@@ -342,7 +352,7 @@ impl PointerSet {
 
     fn walk<'a>(&self, json: &'a [u8]) -> Result<Found<'a>, JsonError> {
         let mut found = Found { values: vec![None; self.pointers.len()], repeated: false };
-        let mut reader = serde_json::Deserializer::from_slice(json);
+        let mut reader = reader(json);
         Walk { node: &self.root, found: &mut found }
             .deserialize(&mut reader)
             .map_err(|_| JsonError::Malformed)?;
@@ -353,7 +363,7 @@ impl PointerSet {
 
 /// True if the bytes are a JSON document, whatever is in its texts and numbers.
 fn is_skippable(json: &[u8]) -> bool {
-    let mut reader = serde_json::Deserializer::from_slice(json);
+    let mut reader = reader(json);
     serde::Deserialize::deserialize(&mut reader)
         .map(|IgnoredAny| reader.end())
         .is_ok_and(|end| end.is_ok())
@@ -471,14 +481,38 @@ impl<'de> Visitor<'de> for Walk<'_, '_, 'de> {
     }
 }
 
-/// Reads a key and says which child it names, without keeping it.
+/// Reads a key and keeps it, if it is text. One may hold half of a surrogate pair, which is no text: its object can be
+/// read all the same.
+struct KeyText;
+
+impl<'de> DeserializeSeed<'de> for KeyText {
+    type Value = Option<String>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_bytes(self)
+    }
+}
+
+impl Visitor<'_> for KeyText {
+    type Value = Option<String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object key")
+    }
+
+    fn visit_bytes<E>(self, key: &[u8]) -> Result<Self::Value, E> {
+        Ok(std::str::from_utf8(key).ok().map(str::to_owned))
+    }
+}
+
+/// Reads a key and says which child it names, without keeping it. It need not be text, as in [`KeyText`].
 struct ChildKey<'n>(&'n Node);
 
 impl<'de> DeserializeSeed<'de> for ChildKey<'_> {
     type Value = Option<usize>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
+        deserializer.deserialize_bytes(self)
     }
 }
 
@@ -489,8 +523,8 @@ impl Visitor<'_> for ChildKey<'_> {
         f.write_str("an object key")
     }
 
-    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
-        Ok(self.0.children.iter().position(|(name, _)| **name == *key))
+    fn visit_bytes<E>(self, key: &[u8]) -> Result<Self::Value, E> {
+        Ok(self.0.children.iter().position(|(name, _)| name.as_bytes() == key))
     }
 }
 
@@ -534,6 +568,32 @@ mod tests {
             assert_eq!(alone.get(), found[0].unwrap().get());
         }
         assert!(set.lookup(br#"{"data":1e999,"sig":{"token":"t"}"#).is_err());
+    }
+
+    #[test]
+    fn a_key_that_is_no_text_hides_nothing_beside_it() {
+        let pointer = Pointer::parse("/data/id").unwrap();
+        for key in [&br"\ud800"[..], br"\udc00x", br"a\ud800\u0041", b"\xff", b"\xed\xa0\x80"] {
+            let json = [b"{\"", key, b"\":0,\"data\":{\"", key, b"\":[],\"id\":\"x\"},\"more\":1}"];
+            let json = json.concat();
+            let found = pointer.find(&json).unwrap().and_then(scalar_text);
+            assert_eq!(found.as_deref(), Some("x"), "{json:?}");
+            assert_eq!(pointer.find_once(&json).unwrap().map(RawValue::get), Some("\"x\""));
+            assert_eq!(first_key(&json, |key| key != "data").as_deref(), Some("more"));
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_document() {
+        let pointer = Pointer::parse("/id").unwrap();
+        let marked = b"\xef\xbb\xbf {\"id\":1}";
+        assert_eq!(pointer.find(marked).unwrap().map(RawValue::get), Some("1"));
+        assert_eq!(first_byte(marked), Some(b'{'));
+        assert_eq!(first_key(marked, |_| true).as_deref(), Some("id"));
+        assert_eq!(array_items(b"\xef\xbb\xbf[1,2]", 2).unwrap().len(), 2);
+        for two in [&b"\xef\xbb\xbf\xef\xbb\xbf{}"[..], b" \xef\xbb\xbf{}", b"\xef\xbb{}"] {
+            assert!(pointer.find(two).is_err(), "{two:?}");
+        }
     }
 
     #[test]

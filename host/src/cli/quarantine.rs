@@ -2,6 +2,8 @@
 
 use std::num::NonZeroUsize;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::client::{Hub, HubArgs, id};
@@ -147,11 +149,19 @@ fn show(shown: &Value, output: Output) {
         ),
     ];
     for header in shown["payload"]["headers"].as_array().into_iter().flatten() {
-        lines.push(format!("{}: {}", text(&header["name"]), text(&header["text"])));
+        lines.push(format!("{}: {}", text(&header["name"]), shown_bytes(header)));
     }
     lines.push(String::new());
-    lines.push(text(&shown["payload"]["body"]["text"]));
+    lines.push(shown_bytes(&shown["payload"]["body"]));
     output.text(&lines.join("\n"));
+}
+
+/// A text as it is, or bytes that are none with each that is not ASCII escaped.
+fn shown_bytes(value: &Value) -> String {
+    match value["base64"].as_str().map(|base64| STANDARD.decode(base64)) {
+        Some(Ok(bytes)) => bytes.escape_ascii().to_string(),
+        _ => text(&value["text"]),
+    }
 }
 
 fn list_of(ids: &Value) -> String {

@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 use thiserror::Error;
 use weir_core::bounds::{KIB, MIB};
 use weir_core::event::{Category, EventType};
+use weir_core::json_pointer::without_mark;
 use weir_core::name::SourceName;
 use weir_core::route::Pattern;
 
@@ -67,14 +68,15 @@ impl Schemas {
         if schemas.peek().is_none() {
             return Ok(());
         }
-        let event: Json = serde_json::from_slice(event).map_err(|error| Mismatch {
-            path: String::new(),
-            what: format!(
-                "is no JSON that can be read (line {}, column {})",
-                error.line(),
-                error.column()
-            ),
-        })?;
+        let event: Json =
+            serde_json::from_slice(without_mark(event)).map_err(|error| Mismatch {
+                path: String::new(),
+                what: format!(
+                    "is no JSON that can be read (line {}, column {})",
+                    error.line(),
+                    error.column()
+                ),
+            })?;
         for (_, schema) in schemas {
             schema.validate(&event).map_err(|error| Mismatch {
                 path: shortened(error.instance_path().as_str()),

@@ -24,6 +24,8 @@ pub(super) enum Place {
         /// Which is declared as a form.
         is_form: bool,
     },
+    /// In its body, which is declared as a form in parts.
+    Parts,
     /// In its query, which is a form.
     Query,
 }
@@ -34,12 +36,16 @@ impl Content {
         if request.is_said_by_query() {
             return Self { bytes: Bytes::copy_from_slice(request.payload()), place: Place::Query };
         }
-        Self { bytes: body.clone(), place: Place::Body { is_form: request.is_form() } }
+        let place = match request.is_multipart_form() {
+            true => Place::Parts,
+            false => Place::Body { is_form: request.is_form() },
+        };
+        Self { bytes: body.clone(), place }
     }
 
     /// Whether it is a form.
     pub(super) fn is_form(&self) -> bool {
-        self.place != Place::Body { is_form: false }
+        matches!(self.place, Place::Query | Place::Body { is_form: true })
     }
 
     /// Whether it came without a content type of its own, and is a form all the same. An empty one needs none.

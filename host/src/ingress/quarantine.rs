@@ -119,7 +119,8 @@ impl Ingress {
             let (content, fields) = (Content::of(&view, &whole), &way.secret_fields);
             let all = 0..content.bytes.len();
             let events = std::iter::once(all.clone());
-            let kept = Redacted::new(&content, events, fields, self.fingerprints());
+            let content_type = view.header("content-type").unwrap_or_default();
+            let kept = Redacted::new(&content, content_type, events, fields, self.fingerprints());
             headers = redact::headers(&parts.headers, &content, fields, self.fingerprints());
             body = kept.part(all);
         }

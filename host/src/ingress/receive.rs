@@ -124,9 +124,6 @@ impl Ingress {
         if head.headers.len() > self.max_headers {
             return Err(Refused::HeadTooLarge);
         }
-        if !way.source.provider.latin1_headers {
-            head::check_text(&head.headers)?;
-        }
         if !way.takes(&head.method) {
             return Err(Refused::Method);
         }
@@ -239,7 +236,8 @@ impl Ingress {
         hold_to_schemas(way, &events, &content.bytes)?;
         let spans = events.iter().map(|event| event.span.clone());
         let (secret, fingerprints) = (&way.secret_fields, self.fingerprints());
-        let kept = Redacted::new(&content, spans, secret, fingerprints);
+        let content_type = view.header("content-type").unwrap_or_default();
+        let kept = Redacted::new(&content, content_type, spans, secret, fingerprints);
         let mut payload = Payload {
             headers: redact::headers(&head.headers, &content, secret, fingerprints),
             body: kept.part(0..content.bytes.len()),

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use weir_core::json_pointer::{Pointer, scalar_text};
 use weir_core::provider::{HeaderPattern, Source as Place};
 use weir_core::token::Tokens;
+use weir_core::verify::multipart_fields;
 
 use super::content::{self, Content};
 
@@ -149,9 +150,11 @@ pub(super) struct Redacted<'a> {
 }
 
 impl<'a> Redacted<'a> {
-    /// Finds the secrets in it; `events` are the parts of it that are events of their own.
+    /// Finds the secrets in it; `events` are the parts of it that are events of their own. The content type says how a
+    /// form in parts is read.
     pub(super) fn new(
         content: &'a Content,
+        content_type: &[u8],
         events: impl Iterator<Item = Range<usize>>,
         secret: &SecretFields,
         fingerprints: &Fingerprints,
@@ -160,7 +163,7 @@ impl<'a> Redacted<'a> {
         let mut cuts = Vec::new();
         let parameters = match content.place {
             content::Place::Query => &secret.parameters[..],
-            content::Place::Body { .. } => &[],
+            content::Place::Body { .. } | content::Place::Parts => &[],
         };
         if !secret.places.is_empty() || !parameters.is_empty() {
             let whole = 0..body.len();
@@ -174,6 +177,9 @@ impl<'a> Redacted<'a> {
                 .chain(parameters)
                 .filter(|place| is_form || !matches!(place, Place::Form(..)))
                 .for_each(|place| find(place, body, whole.clone(), fingerprints, &mut cuts));
+            if content.place == content::Place::Parts {
+                find_in_parts(&secret.places, content_type, body, fingerprints, &mut cuts);
+            }
             cuts.sort_by_key(|(range, _)| (range.start, std::cmp::Reverse(range.end)));
             let mut end = 0;
             cuts.retain(|(range, _)| {
@@ -218,6 +224,9 @@ fn find(
 ) {
     let part = &body[within.clone()];
     let mut cut = |found: &RawValue| {
+        if is_nothing(found) {
+            return;
+        }
         let start = found.get().as_ptr().addr() - body.as_ptr().addr();
         cuts.push((start..start + found.get().len(), quoted(found, fingerprints)));
     };
@@ -230,9 +239,10 @@ fn find(
             found.into_iter().flatten().for_each(&mut cut);
         }
         Place::Form(field, inside) => {
-            for (value, decoded) in form_values(part, field) {
-                let text = form_text(&decoded, inside.as_ref(), fingerprints);
-                cuts.push((within.start + value.start..within.start + value.end, text));
+            for value in form_values(part, field) {
+                let start = within.start + value.start;
+                let found = form_cut(&part[value], inside.as_ref(), fingerprints);
+                cuts.extend(found.map(|(cut, text)| (start + cut.start..start + cut.end, text)));
             }
         }
         Place::Header(_)
@@ -250,32 +260,91 @@ fn quoted(found: &RawValue, fingerprints: &Fingerprints) -> String {
     format!("\"{}\"", fingerprints.of(text.as_bytes()))
 }
 
-/// The values of a form's field: where they stand, and decoded.
-fn form_values(form: &[u8], field: &str) -> Vec<(Range<usize>, Vec<u8>)> {
+/// The same in the fields of a form in parts.
+fn find_in_parts(
+    places: &[Place],
+    content_type: &[u8],
+    body: &Bytes,
+    fingerprints: &Fingerprints,
+    cuts: &mut Vec<(Range<usize>, String)>,
+) {
+    for field in multipart_fields(content_type, body).into_iter().flatten() {
+        let value = &body[field.value.clone()];
+        for place in places {
+            match place {
+                Place::Form(name, None) if **name == *field.name && !value.is_empty() => {
+                    cuts.push((field.value.clone(), fingerprints.of(value)));
+                }
+                Place::Form(name, Some(pointer)) if **name == *field.name => {
+                    let inside = Place::Json(pointer.clone());
+                    find(&inside, body, field.value.clone(), fingerprints, cuts);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// True for what holds no secret: nothing at all.
+fn is_nothing(found: &RawValue) -> bool {
+    matches!(found.get(), "null" | "\"\"")
+}
+
+/// Where the values of a form's field stand.
+fn form_values(form: &[u8], field: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut at = 0;
     for pair in form.split(|b| *b == b'&') {
-        if let Some((name, value)) = form_urlencoded::parse(pair).next()
+        if let Some((name, _)) = form_urlencoded::parse(pair).next()
             && name == field
             && let Some(equals) = pair.iter().position(|b| *b == b'=')
         {
-            found.push((at + equals + 1..at + pair.len(), value.into_owned().into_bytes()));
+            found.push(at + equals + 1..at + pair.len());
         }
         at += pair.len() + 1;
     }
     found
 }
 
-fn form_text(value: &[u8], inside: Option<&Pointer>, fingerprints: &Fingerprints) -> String {
-    let Some(pointer) = inside else { return fingerprints.of(value) };
-    let Ok(Some(found)) = pointer.find(value) else {
-        return form_urlencoded::byte_serialize(value).collect();
+/// What to replace in a form's value, as it stands there, and with what: all of it, or what a pointer names in the JSON
+/// that it is. Everything else keeps its bytes.
+fn form_cut(
+    value: &[u8],
+    inside: Option<&Pointer>,
+    fingerprints: &Fingerprints,
+) -> Option<(Range<usize>, String)> {
+    let (decoded, offsets) = decoded(value);
+    let Some(pointer) = inside else {
+        return (!value.is_empty()).then(|| (0..value.len(), fingerprints.of(&decoded)));
     };
-    let start = found.get().as_ptr().addr() - value.as_ptr().addr();
-    let end = start + found.get().len();
+    let found = pointer.find(&decoded).ok().flatten().filter(|found| !is_nothing(found))?;
+    let start = found.get().as_ptr().addr() - decoded.as_ptr().addr();
+    let at = |index: usize| offsets.get(index).copied().unwrap_or(value.len());
     let text = quoted(found, fingerprints);
-    let json = [&value[..start], text.as_bytes(), &value[end..]].concat();
-    form_urlencoded::byte_serialize(&json).collect()
+    let text = form_urlencoded::byte_serialize(text.as_bytes()).collect();
+    Some((at(start)..at(start + found.get().len()), text))
+}
+
+/// The bytes of a form's value, and where each of them begins in it.
+fn decoded(value: &[u8]) -> (Vec<u8>, Vec<usize>) {
+    let hex = |b: u8| char::from(b).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let (mut bytes, mut offsets) = (Vec::with_capacity(value.len()), Vec::new());
+    let mut at = 0;
+    while let Some(first) = value.get(at) {
+        let escape = match (first, value.get(at + 1), value.get(at + 2)) {
+            (b'%', Some(high), Some(low)) => hex(*high).zip(hex(*low)),
+            _ => None,
+        };
+        let (byte, length) = match (first, escape) {
+            (_, Some((high, low))) => (high << 4 | low, 3),
+            (b'+', None) => (b' ', 1),
+            (other, None) => (*other, 1),
+        };
+        bytes.push(byte);
+        offsets.push(at);
+        at += length;
+    }
+    (bytes, offsets)
 }
 
 #[cfg(test)]
@@ -287,6 +356,7 @@ mod tests {
     use super::*;
 
     const SECRET: &str = "s3cr3t";
+    const TYPE: &[u8] = b"multipart/form-data; boundary=b";
 
     fn fingerprints() -> Fingerprints {
         Fingerprints::new([7; 32])
@@ -315,7 +385,7 @@ mod tests {
     fn whole(content: &Content, secret: &SecretFields) -> String {
         let all = 0..content.bytes.len();
         let redacted =
-            Redacted::new(content, std::iter::once(all.clone()), secret, &fingerprints());
+            Redacted::new(content, TYPE, std::iter::once(all.clone()), secret, &fingerprints());
         String::from_utf8(redacted.part(all).to_vec()).unwrap()
     }
 
@@ -380,6 +450,46 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_in_a_part_of_a_form_is_replaced_and_nothing_else() {
+        let part = |name: &str, value: &str| {
+            format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+        };
+        let json = r#"{"token":"s3cr3t", "a":1}"#;
+        let parts = [part("token", SECRET), part("payload", json), part("c", "%ff+")];
+        let body = Bytes::from(format!("{}--b--\r\n", parts.concat()));
+        let content = Content { bytes: body, place: content::Place::Parts };
+        let kept = whole(&content, &fields(&["form:token", "form:payload#/token"]));
+        assert!(!kept.contains(SECRET) && kept.contains(r#"", "a":1}"#), "{kept}");
+        assert!(kept.ends_with(&format!("{}--b--\r\n", part("c", "%ff+"))), "{kept}");
+    }
+
+    #[test]
+    fn what_is_no_secret_keeps_its_bytes() {
+        let place = "form:payload#/token";
+        for form in [
+            "text=%ff%FE+%2b&payload=%7B%22a%22%3A%22%ff%22%7D",
+            "payload=%7b%22a%22%3a1%7d&x=%e4%20",
+            "payload=no+json%2c%ff",
+            "payload=%7B%22token%22%3Anull%7D",
+            "payload",
+            "payload=",
+        ] {
+            assert_eq!(kept(form, true, &[place, "form:token"]), form);
+        }
+        let before = "x=%ff&payload=%7b%22a%22:%22%c3%bc+%41%22%2c%22token%22:";
+        let form = format!("{before}%22s3cr%33t%22%2c%22b%22:+%5B%5D%7D&y=%fe");
+        let kept_form = kept(&form, true, &[place]);
+        assert!(kept_form.starts_with(&format!("{before}%22fingerprint-")), "{kept_form}");
+        assert!(kept_form.ends_with("%22%2c%22b%22:+%5B%5D%7D&y=%fe"), "{kept_form}");
+        for json in ["\u{feff}{\"a\":1}", r#"{"token":null}"#, r#"{"token":""}"#, "{"] {
+            assert_eq!(kept(json, false, &["/token"]), json);
+        }
+        let marked = kept("\u{feff}{\"\\ud800\":1, \"token\":\"s3cr3t\"}", false, &["/token"]);
+        assert!(!marked.contains(SECRET), "{marked}");
+        assert!(marked.starts_with("\u{feff}{\"\\ud800\":1, \"token\":\"fingerprint-"), "{marked}");
+    }
+
+    #[test]
     fn a_query_in_the_place_of_a_body_is_kept_as_the_form_that_it_is_without_its_secrets() {
         let secret = with_token_in(&["query:sig", "form:pin"], "query:key");
         let said = in_query("a=1&ke%79=s3cr3t&pin=s3cr3t&sig=s3cr3t&b=2");
@@ -412,7 +522,7 @@ mod tests {
         let spans = items.map(|item| body.find(item).map(|at| at..at + item.len()).unwrap());
         let body = in_body(Bytes::from(body), false);
         let secret = fields(&["/t", "body:/key"]);
-        let redacted = Redacted::new(&body, spans.iter().cloned(), &secret, &fingerprints());
+        let redacted = Redacted::new(&body, TYPE, spans.iter().cloned(), &secret, &fingerprints());
         let text = |of| String::from_utf8(redacted.part(of).to_vec()).unwrap();
         let whole = text(0..body.bytes.len());
         assert!(!whole.contains(SECRET) && !whole.contains("other"), "{whole}");
@@ -426,20 +536,31 @@ mod tests {
     fn what_holds_no_secret_is_not_copied() {
         let body = in_body(Bytes::from_static(b"{}"), false);
         let secret = fields(&["/token"]);
-        let redacted = Redacted::new(&body, std::iter::once(0..2), &secret, &fingerprints());
+        let redacted = Redacted::new(&body, TYPE, std::iter::once(0..2), &secret, &fingerprints());
         assert_eq!(redacted.part(0..2).as_ptr(), body.bytes.as_ptr());
     }
 
     proptest! {
         #[test]
+        fn a_form_keeps_every_byte_around_its_secret(
+            before in "([a-z%+=0-9]|%ff|%C3){0,12}", secret in "[a-z%+0-9]{1,12}", after in "(&[a-z%+=0-9]{0,8}){0,3}"
+        ) {
+            let form = format!("a={before}&secret-one={secret}{after}");
+            let kept = kept(&form, true, &["form:secret-one"]);
+            let start = format!("a={before}&secret-one=fingerprint-");
+            prop_assert!(kept.starts_with(&start) && kept.ends_with(&after), "{} {}", form, kept);
+            prop_assert_eq!(kept.len(), start.len() + 12 + after.len());
+        }
+
+        #[test]
         fn any_body_survives_the_search(body in prop::collection::vec(any::<u8>(), 0..200)) {
             let fields = ["/a", "body:/b/0", "each:/c/*/d", "form:e", "form:f#/g", "query:h"];
             let secret = with_token_in(&fields, "query:i");
             let bytes = Bytes::from(body);
-            for place in [content::Place::Body { is_form: true }, content::Place::Query] {
+            for place in [content::Place::Body { is_form: true }, content::Place::Parts, content::Place::Query] {
                 let content = Content { bytes: bytes.clone(), place };
                 let all = 0..bytes.len();
-                let redacted = Redacted::new(&content, std::iter::once(all.clone()), &secret, &fingerprints());
+                let redacted = Redacted::new(&content, TYPE, std::iter::once(all.clone()), &secret, &fingerprints());
                 let _ = redacted.part(all);
             }
         }

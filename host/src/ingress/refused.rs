@@ -123,7 +123,9 @@ impl Refused {
     /// The status.
     pub(super) const fn status(&self) -> StatusCode {
         match self {
-            Self::Malformed(_) | Self::BodyIncomplete => StatusCode::BAD_REQUEST,
+            Self::Malformed(_)
+            | Self::BodyIncomplete
+            | Self::Unusable(IdentifyError::HeaderNotText) => StatusCode::BAD_REQUEST,
             Self::UnknownPath | Self::UnknownSource => StatusCode::NOT_FOUND,
             Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,

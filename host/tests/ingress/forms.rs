@@ -1,5 +1,8 @@
 //! Webhooks that come as forms: signed field by field, or with a batch of events in one of their fields.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::bed::{Hub, request};
 
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
@@ -76,4 +79,56 @@ async fn a_form_that_is_signed_field_by_field_is_taken_and_soap_is_refused_as_wh
         assert_eq!(refused, (415, "content_type_unsupported".into()));
     }
     assert_eq!(hub.stored().await.len(), 1);
+}
+
+/// The wire bytes of a request with this body, which need be no text.
+fn wire(path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let headers: String = headers.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nHost: hub\r\n{headers}Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
+
+#[tokio::test]
+async fn a_slack_form_keeps_its_bytes_and_a_certificate_check_is_no_event() {
+    let hub = Hub::start().await;
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let body =
+        "command=%2fdeploy&text=%ff%FE+a%2B&trigger_id=1.2&payload=%7b%22a%22%3a%22%ff%22%7d";
+    assert_eq!(hub.raw(hub.signed("slack", &form, body, 0)).await.status, 200);
+    let kept = hub.only_request().await;
+    assert_eq!(&kept.payload.body[..], body.as_bytes());
+
+    let check = hub.post("/webhook/slack", &form, "ssl_check=1&token=x").await;
+    assert_eq!((check.status, &check.body[..]), (200, &b""[..]));
+    assert_eq!(hub.stored().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_mailgun_route_with_a_file_is_taken_in_parts() {
+    let hub = Hub::of(
+        "[sources.mailgun]\nprovider = \"mailgun\"\nsecrets = [\"key-3ax6xnjp29jd6fds4gc373sgvjxteol0\"]\n",
+    )
+    .await;
+    let file: toml::Value =
+        toml::from_str(include_str!("../../core/providers/mailgun.toml")).unwrap();
+    let vectors = file["vectors"].as_array().unwrap();
+    let vectors =
+        vectors.iter().filter(|v| v["name"].as_str().unwrap().starts_with("route-in-parts"));
+    let mut taken = 0;
+    for vector in vectors {
+        let body = STANDARD.decode(vector["body_base64"].as_str().unwrap()).unwrap();
+        let content_type = vector["headers"]["Content-Type"].as_str().unwrap();
+        let reply =
+            hub.raw(wire("/webhook/mailgun", &[("content-type", content_type)], &body)).await;
+        let good = vector.get("refused").is_none();
+        assert_eq!(reply.status, if good { 200 } else { 401 }, "{}", vector["name"]);
+        if good {
+            taken += 1;
+            assert_eq!(&hub.only_request().await.payload.body[..], body, "as it came");
+        }
+    }
+    assert_eq!((taken, hub.stored().await.len()), (1, 1));
 }

@@ -487,8 +487,17 @@ async fn a_subscription_is_confirmed_by_visiting_its_address_before_the_answer()
     assert!(asked[0].starts_with("GET /?Action=ConfirmSubscription&Token=t HTTP/1.1\r\n"));
     assert!(hub.stored().await.is_empty(), "a handshake is no event");
 
-    let reply = hub.raw(confirmation(&hub, "https://evil.example/?x")).await;
-    assert_eq!(reply.problem(), (403, "handshake_challenge_unusable".into()));
+    for elsewhere in [
+        "https://evil.example/?x",
+        "http://sns.us-west-2.amazonaws.com/?Action=ConfirmSubscription",
+        "https://sns.s3.amazonaws.com/?Action=ConfirmSubscription",
+        "https://sns.us-west-2.amazonaws.com/bucket?Action=ConfirmSubscription",
+        "https://sns.us-west-2.amazonaws.com:8443/?Action=ConfirmSubscription",
+        "https://me@sns.us-west-2.amazonaws.com/?Action=ConfirmSubscription",
+    ] {
+        let reply = hub.raw(confirmation(&hub, elsewhere)).await;
+        assert_eq!(reply.problem(), (403, "handshake_challenge_unusable".into()), "{elsewhere}");
+    }
     assert_eq!(server.asked().len(), 1);
 }
 

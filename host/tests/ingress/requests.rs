@@ -161,14 +161,44 @@ async fn ambiguous_requests_are_refused_as_malformed() {
         assert_eq!(hub.raw(text).await.problem(), malformed, "{heads}");
     }
     assert_eq!(hub.post("/webhook/github%2Fx", &[], "").await.problem(), malformed);
-    let latin1 =
-        b"POST /webhook/github HTTP/1.1\r\nHost: h\r\nX: J\xf6rg\r\nContent-Length: 0\r\n\r\n";
-    assert_eq!(hub.raw(latin1).await.problem(), malformed);
     let gzip = hub.post("/webhook/github", &[("content-encoding", "gzip")], "x").await;
     assert_eq!(gzip.problem(), (415, "content_encoding_unsupported".into()));
     assert_eq!(hub.raw("nonsense\r\n\r\n").await.status, 400);
     let long = format!("GET /health/live HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(70_000));
     assert_eq!(hub.raw(long).await.status, 431);
+}
+
+#[tokio::test]
+async fn only_a_header_that_is_read_has_to_be_text() {
+    let hub = Hub::start().await;
+    let with = |header: &[u8], id: &str| {
+        let signed = hub.push(id, "{}").into_bytes();
+        let end = signed.windows(2).position(|w| w == b"\r\n").unwrap() + 2;
+        [&signed[..end], header, b"\r\n", &signed[end..]].concat()
+    };
+    let taken = hub.raw(with(b"cf-region: S\xe3o Paulo", "a")).await;
+    assert_eq!(taken.json()["status"], "accepted");
+    let kept = hub.only_request().await;
+    let region = kept.payload.header("cf-region").unwrap();
+    assert_eq!(&region[..], b"S\xe3o Paulo", "as it came");
+
+    let request = |name: &str, value: &[u8]| {
+        let signed = hub.push("b", "{}");
+        let lines: Vec<_> = signed.split("\r\n").collect();
+        let lines = lines.iter().map(|line| match line.split_once(": ") {
+            Some((n, _)) if n.eq_ignore_ascii_case(name) => [n.as_bytes(), b": ", value].concat(),
+            _ => line.as_bytes().to_vec(),
+        });
+        lines.collect::<Vec<_>>().join(&b"\r\n"[..])
+    };
+    let malformed = (400, "malformed".to_owned());
+    for name in ["x-github-event", "x-github-delivery"] {
+        let reply = hub.raw(request(name, b"J\xf6rg")).await;
+        assert_eq!(reply.problem(), malformed, "{name}");
+    }
+    let reply = hub.raw(request("x-hub-signature-256", b"sha256=\xf6")).await;
+    assert_eq!(reply.status, 401);
+    assert_eq!(hub.stored().await.len(), 1);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //! are wanted from it.
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
 use serde_json::value::RawValue;
@@ -19,6 +19,8 @@ pub struct Facts<'a> {
     reads_json: bool,
     reads_form: bool,
     latin1: bool,
+    /// A header was asked for whose value is no text.
+    met_unreadable_header: Cell<bool>,
     json: OnceCell<Vec<Option<&'a RawValue>>>,
     form: OnceCell<Vec<(Cow<'a, str>, Cow<'a, str>)>>,
 }
@@ -61,8 +63,9 @@ impl<'a> Facts<'a> {
             request,
             pointers: &provider.identity.pointers.body,
             reads_json: matches!(provider.body, BodyKind::Json | BodyKind::Auto),
-            reads_form: request.is_payload_form(),
+            reads_form: request.is_payload_form() || request.is_multipart_form(),
             latin1: provider.latin1_headers,
+            met_unreadable_header: Cell::new(false),
             json: OnceCell::new(),
             form: OnceCell::new(),
         }
@@ -77,6 +80,7 @@ impl<'a> Facts<'a> {
             reads_json: kind == BodyKind::Json,
             reads_form: kind == BodyKind::Form,
             latin1: self.latin1,
+            met_unreadable_header: self.met_unreadable_header.clone(),
             json: OnceCell::new(),
             form: OnceCell::new(),
         })
@@ -109,8 +113,10 @@ impl<'a> Facts<'a> {
 
     fn field(&self, name: &str) -> Option<&Cow<'a, str>> {
         let form = self.form.get_or_init(|| {
-            let form = if self.reads_form { self.request.payload() } else { &[] };
-            form_urlencoded::parse(form).take(FORM_FIELDS_MAX).collect()
+            let mut fields =
+                self.reads_form.then(|| self.request.fields()).flatten().unwrap_or_default();
+            fields.truncate(FORM_FIELDS_MAX);
+            fields
         });
         form.iter().find(|(n, _)| n == name).map(|(_, value)| value)
     }
@@ -164,7 +170,15 @@ impl<'a> Facts<'a> {
         match std::str::from_utf8(value) {
             Ok(text) => Some(Cow::Borrowed(text)),
             Err(_) if self.latin1 => Some(value.iter().map(|b| char::from(*b)).collect()),
-            Err(_) => None,
+            Err(_) => {
+                self.met_unreadable_header.set(true);
+                None
+            }
         }
+    }
+
+    /// True if a header was asked for whose value is no text: what it says is not known, though it says something.
+    pub(crate) fn met_unreadable_header(&self) -> bool {
+        self.met_unreadable_header.get()
     }
 }

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::{Facts, IdentifyError, Item};
 use crate::bounds::EVENTS_PER_REQUEST_MAX;
-use crate::json_pointer::{JsonError, Pointer, PointerSet, array_items};
+use crate::json_pointer::{JsonError, Pointer, PointerSet, array_items, without_mark};
 use crate::provider::{InvalidSource, Source};
 
 /// How a provider's requests are cut into events; the first way that fits a body counts.
@@ -138,7 +138,9 @@ fn items_of(json: &[u8]) -> Result<Option<Vec<&RawValue>>, IdentifyError> {
 /// Several documents; one alone, or anything else between them, is no batch.
 fn lines(body: &[u8]) -> Result<Option<Vec<&RawValue>>, IdentifyError> {
     let mut found = Vec::new();
-    for document in serde_json::Deserializer::from_slice(body).into_iter::<&RawValue>() {
+    for document in
+        serde_json::Deserializer::from_slice(without_mark(body)).into_iter::<&RawValue>()
+    {
         let Ok(document) = document else { return Ok(None) };
         if found.len() == EVENTS_PER_REQUEST_MAX {
             return Err(IdentifyError::TooManyEvents);

@@ -72,6 +72,9 @@ pub enum IdentifyError {
     /// A type that cannot be a column and a label.
     #[error("the event's type is not usable")]
     Type(#[source] InvalidEventType),
+    /// A header that says what the event is, or which one, and is no text.
+    #[error("a header that the event is identified by is not UTF-8")]
+    HeaderNotText,
     /// More events than one commit takes.
     #[error("request carries more than {EVENTS_PER_REQUEST_MAX} events")]
     TooManyEvents,
@@ -83,6 +86,7 @@ impl IdentifyError {
     pub const fn code(self) -> &'static str {
         match self {
             Self::Type(_) => "event_type_invalid",
+            Self::HeaderNotText => "malformed",
             Self::TooManyEvents => "too_many_events",
         }
     }
@@ -103,6 +107,7 @@ impl Provider {
         let pointers = &rules.pointers;
         let Some(items) = rules.fan_out.items(facts, &pointers.item, &pointers.outer)? else {
             let event = rules.event(facts, verified.family, None, 0)?;
+            only_text_was_read(facts)?;
             return Ok(Identified { events: vec![event], is_batch: false });
         };
         let events = items
@@ -110,6 +115,7 @@ impl Provider {
             .enumerate()
             .map(|(index, item)| rules.event(facts, verified.family, Some(item), index))
             .collect::<Result<Vec<_>, _>>()?;
+        only_text_was_read(facts)?;
         Ok(Identified { events, is_batch: true })
     }
 }
@@ -158,6 +164,11 @@ impl IdentityRules {
             decoded,
         })
     }
+}
+
+/// Refuses a request of which something that was asked for could not be read.
+fn only_text_was_read(facts: &Facts<'_>) -> Result<(), IdentifyError> {
+    if facts.met_unreadable_header() { Err(IdentifyError::HeaderNotText) } else { Ok(()) }
 }
 
 /// Where `part` stands within `body`, if it is a part of its very bytes.

@@ -14,7 +14,7 @@ use crate::json_pointer::Pointer;
 use crate::verify::{
     Algorithm, BodyDigest, CandidateRule, ClaimedDigest, Digested, Direction, Encoding,
     FetchedKeyRule, Format, HttpMessageRule, JwtRule, KeyAddress, KeyDocument, KeyForm, Message,
-    Requirement, Scheme, TimeUnit, TimestampRule, param_names,
+    Requirement, Scheme, TimeUnit, TimestampRule, is_key_url, param_names,
 };
 
 pub(super) fn schemes(check: &mut Check, tables: &[SchemeTable]) -> Vec<Arc<Scheme>> {
@@ -309,6 +309,17 @@ fn fetched_key(check: &mut Check, path: &str, table: &FetchedKeyTable) -> Option
         format_args!("{path}.path"),
         "say what the path of an address is that a request names",
     );
+    let hosts = hosts(check, &path, &table.hosts);
+    let is_whole = |url: &&String| param_names(url).is_empty();
+    check.demand(
+        table
+            .url
+            .as_ref()
+            .filter(is_whole)
+            .is_none_or(|url| is_key_url(url, &hosts, pattern.as_ref())),
+        format_args!("{path}.url"),
+        "is not a plain https address on one of the hosts",
+    );
     let document = table.document.unwrap_or(KeyDocument::WebKeys);
     let is_certificate = matches!(document, KeyDocument::Certificate | KeyDocument::Certificates);
     check.demand(
@@ -318,7 +329,7 @@ fn fetched_key(check: &mut Check, path: &str, table: &FetchedKeyTable) -> Option
     );
     Some(FetchedKeyRule {
         at: at?,
-        hosts: hosts(check, &path, &table.hosts),
+        hosts,
         path: pattern,
         document,
         names,

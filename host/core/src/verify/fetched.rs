@@ -232,12 +232,19 @@ impl FetchedKeyRule {
         changed
     }
 
-    /// The first parameter of the address whose value would change more of it than its own place.
+    /// The first parameter of the address whose value would change more of it than its own place, or make another
+    /// address of it than the file allows.
     pub(crate) fn unusable_param(&self, params: &Params) -> Option<String> {
         let KeyAddress::Fixed(url) = &self.at else { return None };
         let changes =
             |name: &String| params.get(name).is_some_and(|value| !is_plain_segment(value.expose()));
-        param_names(url).into_iter().find(changes)
+        let mut names = param_names(url);
+        if let Some(changing) = names.iter().position(changes) {
+            return Some(names.swap_remove(changing));
+        }
+        let filled = fill_params(url, params).ok()?;
+        let allowed = is_key_url(&filled, &self.hosts, self.path.as_ref());
+        names.into_iter().next().filter(|_| !allowed)
     }
 
     /// The names of the parameters that a fetch needs.

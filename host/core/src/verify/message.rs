@@ -377,7 +377,9 @@ impl Part {
                 let names = field(names)?.ok_or(missing)?;
                 Cow::Owned(canonical::header_pairs(request, &names, listed)?)
             }
-            Self::BodyOrField(field) if request.is_payload_form() => {
+            Self::BodyOrField(field)
+                if request.is_payload_form() || request.is_multipart_form() =>
+            {
                 into_bytes(request.single_payload_field(field)?.ok_or(missing)?)
             }
             Self::BodyOrField(_) => Cow::Borrowed(request.body),

@@ -14,6 +14,7 @@ mod jwt;
 mod key;
 mod keyed_scheme;
 mod message;
+mod multipart;
 mod public_key;
 mod refusal;
 mod request;
@@ -45,6 +46,7 @@ pub use key::KeyError;
 pub(crate) use key::{PreparedKey, ed25519_spki, keyed, p256_spki};
 pub(crate) use message::Around;
 pub use message::{InvalidMessage, Message, Part};
+pub use multipart::{MultipartField, PARTS_MAX, multipart_fields};
 pub(crate) use public_key::p384_spki;
 pub use public_key::{KEY_DOCUMENT_BYTES_MAX, KeySet};
 pub use refusal::Refusal;
@@ -56,6 +58,7 @@ pub use scheme::{
 };
 pub use secret::{NamedSecret, Params, Secret};
 pub use signature::CANDIDATES_MAX;
+pub(crate) use web_address::is_key_url;
 pub use web_address::{HostPattern, PathPattern, is_allowed_url};
 
 /// Most fields of a form that is read for a signature.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::Refusal;
+use super::{Refusal, multipart_fields};
 
 /// Whether a request of this method says in its query what others say in their bodies: it is a `GET` or a `DELETE`, whose
 /// bodies mean nothing by the rules of HTTP (RFC 9110, 9.3), and has none. One that has a body says what stands there.
@@ -53,6 +53,12 @@ impl<'a> RequestView<'a> {
         self.is_of_type("application/x-www-form-urlencoded")
     }
 
+    /// True if the body is declared as a form in parts.
+    #[must_use]
+    pub fn is_multipart_form(&self) -> bool {
+        self.is_of_type("multipart/form-data")
+    }
+
     /// True if the body is declared as of this media type, whatever its parameters.
     #[must_use]
     pub fn is_of_type(&self, media_type: &str) -> bool {
@@ -73,7 +79,7 @@ impl<'a> RequestView<'a> {
         &self,
         name: &str,
     ) -> Result<Option<Cow<'a, str>>, Refusal> {
-        single(self.query().as_bytes(), name)
+        single(form_urlencoded::parse(self.query().as_bytes()), name)
     }
 
     /// The first parameter of that name in the URL's query, within the same bounds as a form.
@@ -102,29 +108,45 @@ impl<'a> RequestView<'a> {
         self.is_said_by_query() || self.is_form()
     }
 
+    /// The fields of its payload: of a form, however it is written, or none. Files are no fields.
+    #[must_use]
+    pub fn fields(&self) -> Option<Vec<(Cow<'a, str>, Cow<'a, str>)>> {
+        if self.is_payload_form() {
+            let most = super::FORM_FIELDS_MAX + 1;
+            return Some(form_urlencoded::parse(self.payload()).take(most).collect());
+        }
+        let body = self.body;
+        if !self.is_multipart_form() {
+            return None;
+        }
+        let fields = multipart_fields(self.header("content-type")?, body)?;
+        let text = |value: std::ops::Range<usize>| String::from_utf8_lossy(&body[value]);
+        Some(fields.into_iter().map(|field| (field.name, text(field.value))).collect())
+    }
+
     /// The first field of that name in a payload that is a form; nothing if it is none. What stands behind the first
     /// [`FORM_FIELDS_MAX`](super::FORM_FIELDS_MAX) fields is not there for anybody: what a signature is read from must
     /// be what the event is identified by.
     #[must_use]
     pub fn payload_field(&self, name: &str) -> Option<Cow<'a, str>> {
-        if !self.is_payload_form() {
-            return None;
-        }
-        let mut fields = form_urlencoded::parse(self.payload()).take(super::FORM_FIELDS_MAX);
+        let mut fields = self.fields()?.into_iter().take(super::FORM_FIELDS_MAX);
         fields.find(|(n, _)| n == name).map(|(_, value)| value)
     }
 
     /// The one field of that name in a payload that is a form, which must not occur twice; nothing if it is none. A form
     /// of more than [`FORM_FIELDS_MAX`](super::FORM_FIELDS_MAX) fields is refused.
     pub fn single_payload_field(&self, name: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
-        if self.is_payload_form() { single(self.payload(), name) } else { Ok(None) }
+        self.fields().map_or(Ok(None), |fields| single(fields, name))
     }
 }
 
-/// The one field of that name in a form.
-fn single<'a>(form: &'a [u8], name: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
+/// The one of these fields that has this name.
+fn single<'a>(
+    fields: impl IntoIterator<Item = (Cow<'a, str>, Cow<'a, str>)>,
+    name: &str,
+) -> Result<Option<Cow<'a, str>>, Refusal> {
     let mut found = None;
-    for (count, (n, value)) in form_urlencoded::parse(form).enumerate() {
+    for (count, (n, value)) in fields.into_iter().enumerate() {
         if count == super::FORM_FIELDS_MAX {
             return Err(Refusal::TooManyFields);
         }
@@ -159,6 +181,28 @@ mod tests {
             headers,
             body: b"x=1&y=%2B",
         }
+    }
+
+    #[test]
+    fn a_form_in_parts_has_fields_as_any_other() {
+        let headers: &[(&str, &[u8])] = &[("content-type", b"multipart/form-data; boundary=b")];
+        let part = |name: &str| {
+            format!("--b\r\nContent-Disposition: form-data; name={name}\r\n\r\n1+%41\r\n")
+        };
+        let of = |body: String| {
+            let request = RequestView { body: body.as_bytes(), ..view(headers) };
+            let single = request.single_payload_field("a");
+            (
+                request.payload_field("a").map(Cow::into_owned),
+                single.map(|v| v.map(Cow::into_owned)),
+            )
+        };
+        let (first, single) = of(format!("{}{}--b--", part("a"), part("c")));
+        assert_eq!(first.as_deref(), Some("1+%41"));
+        assert_eq!(single.unwrap().as_deref(), Some("1+%41"));
+        let twice = of(format!("{}{}--b--", part("a"), part("a")));
+        assert_eq!(twice.1, Err(Refusal::FieldDuplicated));
+        assert_eq!(of(part("a")), (None, Ok(None)), "it has no end");
     }
 
     #[test]

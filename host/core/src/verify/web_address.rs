@@ -224,7 +224,7 @@ pub fn is_allowed_url(url: &str, hosts: &[HostPattern], path: Option<&PathPatter
 
 /// True if a key may be fetched from `url`: as [`is_allowed_url`], and without a query.
 #[must_use]
-pub(super) fn is_key_url(url: &str, hosts: &[HostPattern], path: Option<&PathPattern>) -> bool {
+pub(crate) fn is_key_url(url: &str, hosts: &[HostPattern], path: Option<&PathPattern>) -> bool {
     is_allowed_url(url, hosts, path) && !url.contains('?')
 }
 

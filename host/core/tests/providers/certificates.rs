@@ -86,8 +86,12 @@ fn self_signed(name: &str) -> String {
 
 /// What becomes of a genuine request of SNS whose certificate is this document.
 fn with_certificate(document: &str, issuers: &[&str], authorities: &Authorities) -> String {
-    let sns = provider("sns");
-    let (verifier, request) = (without_key(sns), signed(sns));
+    of_provider("sns", document, issuers, authorities)
+}
+
+fn of_provider(name: &str, document: &str, issuers: &[&str], authorities: &Authorities) -> String {
+    let provider = provider(name);
+    let (verifier, request) = (without_key(provider), signed(provider));
     let mut ring = KeyRing::default();
     let key = needed(at(&request, &verifier, &ring, NOW));
     match read(&key, document, issuers, authorities, NOW) {
@@ -186,6 +190,28 @@ fn a_certificate_stands_alone_in_its_document() {
     }
 }
 
+#[test]
+fn paypals_certificate_may_come_with_its_issuers() {
+    let root = Authority::root("root");
+    let between = root.below("between");
+    let trusted = root.trusted();
+    let of = |document: &str| of_provider("paypal", document, &[], &trusted);
+    let leaf = between.certificate(&["messageverificationcerts.sandbox.paypal.com"]);
+    assert_eq!(of(&format!("{leaf}{}", between.pem)), "verified");
+    assert_eq!(of(&format!("{leaf}\n{}\n{}", between.pem, root.pem)), "verified");
+    assert_eq!(of(&leaf), "UnknownAuthority");
+    assert_eq!(of(&format!("{}{leaf}", between.pem)), "UnknownAuthority", "the leaf comes first");
+    assert_eq!(of(&self_signed("messageverificationcerts.paypal.com")), "UnknownAuthority");
+    assert_eq!(of(&format!("<html>{leaf}{}", between.pem)), "NotCertificate");
+    assert_eq!(of(&format!("{leaf}{}", between.pem.repeat(8))), "NotCertificate");
+    for other in
+        ["paypal.com", "www.paypal.com", "messageverificationcerts.paypal.com.evil.example"]
+    {
+        let other = between.certificate(&[other]);
+        assert_eq!(of(&format!("{other}{}", between.pem)), "key_untrusted");
+    }
+}
+
 /// A request of `provider` that names this address as its key's.
 fn naming(provider: &Provider, url: &str) -> Request {
     let request = signed(provider);
@@ -278,5 +304,17 @@ fn a_parameter_changes_no_more_of_a_keys_address_than_its_place() {
         let params = params.map(|(name, value)| (name.to_owned(), Secret::new(value)));
         let made = provider("msgraph").verifier_with(&state, &Params::from(params));
         assert_eq!(made.is_ok(), good, "{tenant}: {made:?}");
+    }
+    for (environment, good) in [
+        ("sandbox", true),
+        ("production", true),
+        ("evil", false),
+        ("sandbox.plaid.com/x", false),
+        ("me@evil.example/", false),
+    ] {
+        let params = [("environment", environment), ("client_id", "c"), ("api_secret", "s")];
+        let params = params.map(|(name, value)| (name.to_owned(), Secret::new(value)));
+        let made = provider("plaid").verifier_with(&[], &Params::from(params));
+        assert_eq!(made.is_ok(), good, "{environment}: {made:?}");
     }
 }

@@ -127,6 +127,22 @@ fn a_challenge_must_have_its_shape() {
 }
 
 #[test]
+fn slack_is_told_that_its_certificate_check_got_through() {
+    let form: &[u8] = b"ssl_check=1&token=gIkuvaNzQIHg97ATvDxqgjtO";
+    let plain: (&str, &[u8]) = ("Content-Type", b"application/x-www-form-urlencoded");
+    let answer = asked("slack", "POST", "https://h/in", &[plain], form).unwrap().unwrap();
+    assert_eq!((answer.status, answer.body.as_str()), (200, ""));
+    let signed = [plain, ("X-Slack-Signature", &b"v0=00"[..])];
+    assert_eq!(asked("slack", "POST", "https://h/in", &signed, form), None, "first it is verified");
+    for other in [&b"ssl_check=0"[..], b"command=%2Fx&text=ssl_check%3D1", b"{\"ssl_check\":1}"] {
+        assert_eq!(asked("slack", "POST", "https://h/in", &[plain], other), None);
+    }
+    let request = Request::new(form).header("Content-Type", "application/x-www-form-urlencoded");
+    let verified = request.with(|view| ask(provider("slack"), view, "s", Some(&proof())));
+    assert_eq!(verified.unwrap().unwrap().status, 200, "a signed one is no event either");
+}
+
+#[test]
 fn a_signed_request_is_not_taken_for_the_handshake_that_it_resembles() {
     let token = br#"{"verification_token":"secret_x"}"#;
     let asked =

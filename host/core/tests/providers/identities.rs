@@ -409,11 +409,23 @@ fn categories_are_the_providers_and_a_source_may_change_them() {
 }
 
 #[test]
+fn what_is_no_text_beside_the_facts_hides_none_of_them() {
+    let body = r#"{"\ud800":1,"type":"invoice.paid","id":"evt_1","data":{"\udfff":2}}"#;
+    for body in [body.as_bytes().to_vec(), [b"\xef\xbb\xbf", body.as_bytes()].concat()] {
+        assert_eq!(kinds(provider("stripe"), &Request::new(body)), ["invoice.paid"]);
+    }
+    let batch = b"\xef\xbb\xbf[{\"\\ud800\":1,\"event\":\"open\"},{\"event\":\"click\"}]";
+    assert_eq!(kinds(provider("sendgrid"), &Request::new(&batch[..])), ["open", "click"]);
+}
+
+#[test]
 fn a_header_in_latin_1_is_read_where_the_file_says_so() {
     let file = include_str!("../../providers/github.toml")
         .replace("body = \"auto\"", "body = \"auto\"\nlatin1_headers = true");
     let latin = Provider::load(&file).unwrap();
     let request = Request::new("{}").header("X-GitHub-Event", b"caf\xe9".to_vec());
     assert_eq!(kinds(&latin, &request), ["café"]);
-    assert_eq!(kinds(provider("github"), &request), [TYPE_UNKNOWN]);
+    assert_eq!(identify(provider("github"), &request), Err(IdentifyError::HeaderNotText));
+    let beside = Request::new("{}").header("X-Other", b"caf\xe9".to_vec());
+    assert_eq!(kinds(provider("github"), &beside), [TYPE_UNKNOWN]);
 }
