@@ -55,7 +55,7 @@ pub(crate) fn of_work_undone(line: &str) -> Option<String> {
         let name = coroutine.strip_suffix(" was never awaited")?;
         return Some(format!(
             "coroutine {name} was never awaited, so that nothing in it has run; make it a plain `def`, or run it with \
-             asyncio.run(...)"
+             `run` of examples/python/weir.py"
         ));
     }
     line.starts_with("Task was destroyed but it is pending").then(|| {

@@ -23,7 +23,8 @@ const HANDLERS_MAX: usize = 1_000;
 pub(crate) const EMPTY: &str = ".empty";
 
 /// Which folder it is: a folder that was deleted and made again is another one.
-pub(crate) type FolderId = (u64, u64);
+/// Device, inode, and when it was made in nanoseconds, for inodes are used again.
+pub(crate) type FolderId = (u64, u64, u64);
 
 /// What lies in the folder.
 #[derive(Debug, Default)]
@@ -73,7 +74,7 @@ pub(crate) fn look(dir: &Path) -> io::Result<Snapshot> {
         Err(error) => return Err(error),
     };
     let about = fs::metadata(&root)?;
-    let mut snapshot = Snapshot { id: Some((about.dev(), about.ino())), ..Snapshot::default() };
+    let mut snapshot = Snapshot { id: Some(id(&about)), ..Snapshot::default() };
     for entry in fs::read_dir(&root)? {
         let path = entry?.path();
         snapshot.is_empty_on_purpose |= path.file_name() == Some(OsStr::new(EMPTY));
@@ -104,6 +105,13 @@ pub(crate) fn look(dir: &Path) -> io::Result<Snapshot> {
         }
     }
     Ok(snapshot)
+}
+
+fn id(folder: &Metadata) -> FolderId {
+    // Not every file system knows when a folder was made.
+    let made = folder.created().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
+    let made = u64::try_from(made.unwrap_or_default().as_nanos()).unwrap_or_default();
+    (folder.dev(), folder.ino(), made)
 }
 
 /// Editors' and copiers' own files.

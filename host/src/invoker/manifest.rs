@@ -8,6 +8,8 @@ use weir_core::route::{InvalidPattern, Pattern};
 use weir_core::time::Timestamp;
 use weir_engine::{Kind, Version};
 
+use super::folder::FolderId;
+
 /// Versions of each handler whose bytes are kept, the current one included.
 pub(crate) const VERSIONS_KEPT: usize = 5;
 
@@ -33,9 +35,9 @@ pub(crate) struct Manifest {
     /// Versions whose bytes are kept, newest first.
     #[serde(default)]
     pub(crate) kept: Vec<String>,
-    /// The folder that it was read from: its device and inode.
+    /// The folder that it was read from.
     #[serde(default)]
-    pub(crate) folder: Option<(u64, u64)>,
+    pub(crate) folder: Option<FolderId>,
 }
 
 /// A stored manifest that cannot be used.
@@ -100,7 +102,7 @@ mod tests {
             since: Timestamp::from_millis(1),
             retired: false,
             kept: vec!["a".into()],
-            folder: Some((1, 2)),
+            folder: Some((1, 2, 3)),
         }
     }
 

@@ -360,10 +360,10 @@ mod tests {
         let (mut a, mut b) = (Runs::of(&slots, "a"), Runs::of(&slots, "b"));
         a.come(1, Ordinary);
         b.come(3, Ordinary);
-        b.waiting.remove(0);
+        drop(b.waiting.remove(0));
         // This one has been given its slot and is dropped before it knows.
         a.end();
-        b.waiting.remove(0);
+        drop(b.waiting.remove(0));
         assert_eq!(b.now(), (1, 0));
         b.end();
         assert_eq!(a.come(1, Stuck).now(), (1, 0));

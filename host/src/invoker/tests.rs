@@ -237,6 +237,11 @@ async fn while_the_folder_is_away_its_handlers_serve_on_and_it_is_told() {
         assert_eq!(bed.settled(event).await.state, DeliveryState::Processed);
         assert_eq!(bed.handler("ver").unwrap().state, HandlerState::Ready);
     };
+    bed.stop().await;
+    // Where handlers lie is known over restarts, however many.
+    let bed = place.start().await;
+    bed.handle.looked().await;
+    handled(&bed).await;
     let elsewhere = place.plugins().with_extension("elsewhere");
     std::fs::rename(place.plugins(), &elsewhere).unwrap();
     away(&bed, "no such folder").await;

@@ -45,6 +45,7 @@ pub(crate) async fn run(reloader: &Reloader) {
     let begun = Instant::now();
     let mut tracker = Tracker::new(plugins.settle, plugins.grace, last_good.keys().cloned());
     let home = last_good.values().find_map(|manifest| manifest.folder);
+    reloader.versions.lies_in(home);
     let mut watch = Watch::new(plugins.dir.clone(), home);
     let mut under_way = UnderWay::new(reloader);
     for (name, manifest) in last_good {
@@ -297,7 +298,7 @@ mod tests {
 
     #[test]
     fn a_folder_is_away_when_it_or_all_its_handlers_vanish_at_once() {
-        let (before, other) = (Some((1, 1)), Some((1, 2)));
+        let (before, other) = (Some((1, 1, 1)), Some((1, 1, 2)));
         let empty = |id| Snapshot { id, ..Snapshot::default() };
         assert!(away(&empty(None), before, true).is_some());
         assert!(away(&empty(other), before, true).is_some());

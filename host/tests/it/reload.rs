@@ -130,13 +130,30 @@ async fn a_plugins_folder_that_is_deleted_and_made_again_is_watched_again() {
     let first = hub.until_ready("teller").await;
     let plugins = hub.folder.path().join("plugins");
     std::fs::remove_dir_all(&plugins).unwrap();
-    hub.until_handler("teller", |h| h["state"] == "missing").await;
+    let health = async |status: &str| {
+        until(&format!("the folder to be {status}"), async || {
+            let plugins = hub.api("/health").await["plugins"].take();
+            if plugins["status"] == status { Ok(()) } else { Err(plugins.to_string()) }
+        })
+        .await;
+    };
+    health("away").await;
+    assert_eq!(hub.metric("weir_plugins_away").await, 1.0);
+    let alert = hub.until_alert("plugins.away", "plugins").await;
+    assert_eq!(alert["reason"], "there is no such folder", "{alert}");
+    let meanwhile = hub.push("push", "meanwhile", b"{}").await.accepted();
+    hub.until_status(&meanwhile, "processed").await;
     std::fs::create_dir(&plugins).unwrap();
     hub.put_handler("teller", guest("version-b"));
+    health("ok").await;
     hub.until_handler("teller", |h| h["state"] == "ready" && h["version"] != first["version"])
         .await;
     hub.push("push", "one", b"{}").await.accepted();
-    assert_eq!(sink.until_received(1).await[0].json()["version"], "b");
+    let told = sink.until_received(2).await;
+    assert_eq!(
+        (&told[0].json()["version"], &told[1].json()["version"]),
+        (&"a".into(), &"b".into())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,7 @@ import os
 import random
 import uuid
 
+import weir
 import wit_world
 from wit_world.imports import log
 
@@ -20,4 +21,4 @@ class WitWorld(wit_world.WitWorld):
         pass
 
     def handle(self, event):
-        asyncio.run(say())
+        weir.run(say())
