@@ -64,7 +64,7 @@ impl Place {
         Self { root, config }
     }
 
-    /// All compiled code together has at most so many bytes.
+    /// All compiled code together has at most this size.
     pub(crate) fn with_code_max(mut self, size: &str) -> Self {
         self.config = self.config.replacen("settle", &format!("code_max = {size:?}\nsettle"), 1);
         self

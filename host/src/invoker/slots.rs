@@ -47,8 +47,7 @@ struct Circle {
     held: usize,
 }
 
-/// Who runs and who waits. Every change ends with giving out what can be given: nobody waits beside a slot that he may
-/// have.
+/// The runs that have a slot and those that wait. After each change no run waits while there is a slot that it may have.
 #[derive(Debug)]
 struct Hall {
     circles: [Circle; 4],
@@ -97,8 +96,7 @@ impl Slots {
         Self(Arc::new(Mutex::new(Hall { circles, share, parties, waiting: 0, arrivals: 0 })))
     }
 
-    /// Waits for a slot for a run of a handler that is like this. None is never given: these slots last as long as
-    /// whoever waits for one.
+    /// Waits for a slot for a run of a handler that is like this. It is always given one: the slots outlive their runs.
     pub(crate) async fn take(&self, handler: &HandlerName, manners: Manners) -> Option<Slot> {
         let (go, gone) = oneshot::channel();
         change(&self.0, |hall| hall.arrive(handler, manners, go));
@@ -221,7 +219,7 @@ mod tests {
             Self { slots, of, running: Vec::new(), waiting: Vec::new() }
         }
 
-        /// So many come.
+        /// This many runs come.
         fn come(&mut self, runs: usize, manners: Manners) -> &mut Self {
             for _ in 0..runs {
                 let (slots, of) = (self.slots, self.of.clone());

@@ -18,7 +18,7 @@ const SURE: u32 = 20;
 pub(crate) struct Stamp {
     /// Bytes.
     pub(crate) length: u64,
-    /// Nanoseconds since the epoch, as whoever wrote it says.
+    /// Nanoseconds since the epoch, as its writer says.
     pub(crate) modified: u128,
     /// The last change of anything about it, by the system's clock: seconds and nanoseconds.
     pub(crate) changed: (i64, i64),

@@ -24,7 +24,7 @@ pub const ROUTING_MISSING: &str = "routing_missing";
 /// Why webhooks are not taken: the process is on its way out.
 pub const DRAINING: &str = "draining";
 
-/// Whether the plugins folder is there, as whoever looks at it says. Cheap to clone.
+/// Whether the plugins folder is there, as the watcher of the folder says. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct PluginsFolder(Arc<Mutex<Option<String>>>);
 
