@@ -231,17 +231,13 @@ fn find(
         cuts.push((start..start + found.get().len(), quoted(found, fingerprints)));
     };
     match place {
-        Place::Json(pointer) | Place::Body(pointer) => {
-            pointer.find(part).ok().flatten().into_iter().for_each(&mut cut);
-        }
-        Place::Each(pointer) => {
-            let found = pointer.find_each(part).unwrap_or_default();
-            found.into_iter().flatten().for_each(&mut cut);
+        Place::Json(pointer) | Place::Body(pointer) | Place::Each(pointer) => {
+            pointer.find_every(part).into_iter().for_each(&mut cut);
         }
         Place::Form(field, inside) => {
             for value in form_values(part, field) {
                 let start = within.start + value.start;
-                let found = form_cut(&part[value], inside.as_ref(), fingerprints);
+                let found = form_cuts(&part[value], inside.as_ref(), fingerprints).into_iter();
                 cuts.extend(found.map(|(cut, text)| (start + cut.start..start + cut.end, text)));
             }
         }
@@ -308,21 +304,25 @@ fn form_values(form: &[u8], field: &str) -> Vec<Range<usize>> {
 
 /// What to replace in a form's value, as it stands there, and with what: all of it, or what a pointer names in the JSON
 /// that it is. Everything else keeps its bytes.
-fn form_cut(
+fn form_cuts(
     value: &[u8],
     inside: Option<&Pointer>,
     fingerprints: &Fingerprints,
-) -> Option<(Range<usize>, String)> {
+) -> Vec<(Range<usize>, String)> {
     let (decoded, offsets) = decoded(value);
     let Some(pointer) = inside else {
-        return (!value.is_empty()).then(|| (0..value.len(), fingerprints.of(&decoded)));
+        let whole = || (0..value.len(), fingerprints.of(&decoded));
+        return (!value.is_empty()).then(whole).into_iter().collect();
     };
-    let found = pointer.find(&decoded).ok().flatten().filter(|found| !is_nothing(found))?;
-    let start = found.get().as_ptr().addr() - decoded.as_ptr().addr();
     let at = |index: usize| offsets.get(index).copied().unwrap_or(value.len());
-    let text = quoted(found, fingerprints);
-    let text = form_urlencoded::byte_serialize(text.as_bytes()).collect();
-    Some((at(start)..at(start + found.get().len()), text))
+    let found = pointer.find_every(&decoded).into_iter().filter(|found| !is_nothing(found));
+    let cut = |found: &RawValue| {
+        let start = found.get().as_ptr().addr() - decoded.as_ptr().addr();
+        let text = quoted(found, fingerprints);
+        let text = form_urlencoded::byte_serialize(text.as_bytes()).collect();
+        (at(start)..at(start + found.get().len()), text)
+    };
+    found.map(cut).collect()
 }
 
 /// The bytes of a form's value, and where each of them begins in it.
@@ -447,6 +447,24 @@ mod tests {
         let (_, json) = form_urlencoded::parse(inside.as_bytes()).next().unwrap();
         assert!(json.starts_with(r#"{"token":"fingerprint-"#), "{json}");
         assert_eq!(kept("token=s3cr3t", false, &["form:token"]), "token=s3cr3t", "no form");
+    }
+
+    #[test]
+    fn a_secret_is_replaced_wherever_a_reader_could_find_it() {
+        let json = r#"{"token":"s3cr3t","a":[1],"token":"s3cr3t","\u0074oken":"s3cr3t"#;
+        let ends = [r#""}"#, r#"","x":"\ud800"}"#, r#"", broken"#];
+        for end in ends {
+            let kept = kept(&format!("{json}{end}"), false, &["/token"]);
+            assert!(!kept.contains(SECRET) && kept.contains(r#","a":[1],"#), "{kept}");
+        }
+        let form: String =
+            form_urlencoded::byte_serialize(format!("{json}\"}}").as_bytes()).collect();
+        let kept = kept(
+            &format!("payload={form}&token=s3cr3t"),
+            true,
+            &["form:payload#/token", "form:token"],
+        );
+        assert!(!kept.contains(SECRET), "{kept}");
     }
 
     #[test]
