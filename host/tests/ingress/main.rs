@@ -16,5 +16,6 @@ mod quarantine;
 mod requests;
 mod schemas;
 mod senders;
+mod sns;
 mod tls;
 mod tokens;
