@@ -100,7 +100,7 @@ fn prepare(args: &DemoArgs) -> anyhow::Result<(Config, Listeners, Option<TempDir
         (None, None) => bail!("the demo has no folder"),
     };
     let mut config = config::development(&data)?.config;
-    logging::start(&Log { filter: "warn".into(), json: false })?;
+    logging::start(&Log { filter: "warn".into(), json: false }, false)?;
     if let Some(plugins) = &args.plugins {
         config.plugins.dir.clone_from(plugins);
     }

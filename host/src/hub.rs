@@ -19,6 +19,7 @@ use weir_store::sqlite::Options;
 
 use crate::admin::token::Token;
 use crate::admin::{Admin, AdminParts, Tell};
+use crate::changed;
 use crate::cli::compile;
 use crate::clock::SystemClock;
 use crate::config::{Config, Tls as TlsFiles};
@@ -162,6 +163,7 @@ impl Hub {
         let store = open_store(&config, clock.clone(), &threads.ingress).await?;
         let health = Health::new(store.clone(), drain.clone());
 
+        changed::retry_what_changed(&*store, &config).await?;
         let last_good = invoker::restore(&*store, &config).await?;
         let first_start = last_good.is_empty();
         let routes = Arc::new(Routes::build(store.clone(), &config, last_good).await?);

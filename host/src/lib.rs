@@ -29,6 +29,7 @@ pub mod config;
 pub mod demo;
 
 // Wiring.
+mod changed;
 pub mod hub;
 pub mod missing;
 mod provider_files;

@@ -26,9 +26,12 @@ pub enum LoggingError {
     Taken(#[from] TryInitError),
 }
 
-/// Starts the log for the whole process; once.
-pub fn start(log: &Log) -> Result<(), LoggingError> {
-    let filter = EnvFilter::try_new(&log.filter)?;
+/// The target of the records of each event, run and send, with ids, at the level debug.
+pub(crate) const FLOW: &str = "weir::flow";
+
+/// Starts the log for the whole process; once. In development there is a line for each event, run and send, too.
+pub fn start(log: &Log, development: bool) -> Result<(), LoggingError> {
+    let filter = EnvFilter::try_new(filter(log, development))?;
     let layer = tracing_subscriber::fmt::layer()
         .with_ansi(false)
         .with_target(false)
@@ -41,6 +44,14 @@ pub fn start(log: &Log) -> Result<(), LoggingError> {
         subscriber.with(layer).try_init()?;
     }
     Ok(())
+}
+
+/// The filter that is meant. One that names what becomes of events, by name or by module, stays as it is.
+fn filter(log: &Log, development: bool) -> String {
+    match development && !log.filter.contains("weir") {
+        true => format!("{},{FLOW}=debug", log.filter),
+        false => log.filter.clone(),
+    }
 }
 
 /// Makes writers whose every line is harmless.
@@ -111,6 +122,16 @@ mod tests {
         let subscriber = tracing_subscriber::registry().with(layer);
         tracing::subscriber::with_default(subscriber, act);
         String::from_utf8(memory.0.lock().clone()).unwrap()
+    }
+
+    #[test]
+    fn development_shows_what_becomes_of_events_unless_the_filter_says_otherwise() {
+        let shown = |text: &str, development| {
+            filter(&Log { filter: text.into(), json: false }, development)
+        };
+        assert_eq!(shown("info", true), "info,weir::flow=debug");
+        assert_eq!(shown("info", false), "info");
+        assert_eq!(shown("info,weir::flow=off", true), "info,weir::flow=off");
     }
 
     #[test]

@@ -94,14 +94,17 @@ impl Reload {
         for warning in warnings {
             tracing::warn!(%warning, "configuration");
         }
-        let rest = |config: &Config| config.origin.as_ref().map(|origin| origin.rest.clone());
-        if rest(&config) != rest(&self.config) {
-            tracing::warn!(
-                "the configuration has changed in more than its sources; the rest takes effect at the next start"
-            );
+        if let (Some(running), Some(read)) = (&self.config.origin, &config.origin) {
+            let changed = running.rest.changed(&read.rest);
+            if !changed.is_empty() {
+                let (file, changed) = (read.file.display(), changed.join(", "));
+                tracing::warn!(
+                    "{file}: {changed} changed; restart to apply (sources are reloaded)"
+                );
+            }
         }
         let sources = config.sources.len();
-        tracing::info!(sources, "configuration read again, its sources are in force");
+        tracing::info!(sources, "configuration reloaded");
         self.metrics.config_reloaded("accepted");
         let gone = |name: &str| !config.sources.contains_key(name);
         self.sources.replace(config.sources.clone());
@@ -116,7 +119,7 @@ impl Reload {
         if before.is_none_or(|before| before.said != said) {
             self.metrics.config_reloaded("refused");
             for problem in &errors.problems {
-                tracing::error!(%problem, "configuration is wrong; the sources stay as they were");
+                tracing::error!(%problem, "configuration is wrong; the sources are unchanged");
             }
         }
         Wrong { said, at: Instant::now() }
@@ -125,7 +128,7 @@ impl Reload {
     fn not_yet(&self, error: &StoreError, before: Option<&Wrong>) -> Wrong {
         let said = error.to_string();
         if before.is_none_or(|before| before.said != said) {
-            tracing::error!(%error, "the sources stay as they were until the store takes note of the change");
+            tracing::error!(%error, "the sources are unchanged until the store has recorded the change");
         }
         Wrong { said, at: Instant::now() }
     }

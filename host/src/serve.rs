@@ -46,7 +46,7 @@ fn load(args: &ServeArgs) -> Result<(Config, Listeners, bool), Exit> {
     };
     let Loaded { config, file, warnings } =
         config::load(args.config.as_deref(), args.dev).map_err(|error| usage(&error))?;
-    logging::start(&config.log).map_err(|error| usage(&error))?;
+    logging::start(&config.log, config.development).map_err(|error| usage(&error))?;
     for warning in warnings {
         tracing::warn!(%warning, "configuration");
     }

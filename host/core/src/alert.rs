@@ -19,8 +19,8 @@ pub const KINDS: [&str; 14] = [
     "source.silent",
     "certificate.expiring",
     "hold.old",
-    "destination.open",
-    "destination.closed",
+    "destination.failing",
+    "destination.ok",
 ];
 
 /// Pieces that a window is kept in: as exact as the judgement on it.

@@ -14,7 +14,7 @@ use ulid::Ulid;
 /// Text that is not an id of the kind asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "not a {kind} id: expected `{prefix}` and 26 characters, such as {prefix}01K9ZR3V6QH8N4T2M5W7XADCBE"
+    "not {kind} id: expected `{prefix}` and 26 characters, such as {prefix}01K9ZR3V6QH8N4T2M5W7XADCBE"
 )]
 pub struct InvalidId {
     kind: &'static str,
@@ -84,17 +84,17 @@ macro_rules! ids {
 
 ids! {
     /// A request as it arrived and was verified.
-    RequestId, "req_", "request";
+    RequestId, "req_", "a request";
     /// An event. A row id, or for what a handler emits also an outward id.
-    EventId, "evt_", "event";
+    EventId, "evt_", "an event";
     /// A delivery: the unit of retry.
-    DeliveryId, "dlv_", "delivery";
+    DeliveryId, "dlv_", "a delivery";
     /// One try of a delivery.
-    AttemptId, "att_", "attempt";
+    AttemptId, "att_", "an attempt";
     /// A message to a destination; always an outward id.
-    MessageId, "msg_", "message";
+    MessageId, "msg_", "a message";
     /// A request that was not believed and is kept apart.
-    QuarantineId, "qrt_", "quarantine";
+    QuarantineId, "qrt_", "a quarantine";
 }
 
 #[cfg(test)]
@@ -112,5 +112,12 @@ mod tests {
     fn an_id_of_another_kind_is_refused() {
         let text = RequestId::from_bits(7).to_string();
         assert!(text.parse::<EventId>().unwrap_err().to_string().contains("evt_"));
+    }
+
+    #[test]
+    fn a_refused_id_is_named_with_its_article() {
+        let refused = |error: InvalidId| error.to_string().split(':').next().unwrap().to_owned();
+        assert_eq!(refused("dlv_1".parse::<EventId>().unwrap_err()), "not an event id");
+        assert_eq!(refused("evt_1".parse::<DeliveryId>().unwrap_err()), "not a delivery id");
     }
 }

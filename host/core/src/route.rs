@@ -124,16 +124,21 @@ impl fmt::Display for Pattern {
     }
 }
 
+/// A text in which `*` stands for any run of characters, also none.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Glob {
+pub enum Glob {
+    /// Nothing but stars: every text.
     Any,
+    /// No star: this text.
     Exact(Box<str>),
     /// The pieces between the stars.
     Pieces(Box<[Box<str>]>),
 }
 
 impl Glob {
-    fn new(text: &str) -> Self {
+    /// Reads a text with or without stars.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
         if text.bytes().all(|b| b == b'*') {
             Self::Any
         } else if text.contains('*') {
@@ -157,7 +162,9 @@ impl Glob {
         (!source.must_be_named() || self.names(source.as_str())) && self.matches(source.as_str())
     }
 
-    fn matches(&self, text: &str) -> bool {
+    /// Whether a text is meant.
+    #[must_use]
+    pub fn matches(&self, text: &str) -> bool {
         match self {
             Self::Any => true,
             Self::Exact(wanted) => **wanted == *text,

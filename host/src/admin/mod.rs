@@ -14,9 +14,10 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{delete, get, post};
 use serde_json::Value;
 use tokio::sync::Semaphore;
-use weir_core::name::{DestinationName, SourceName};
+use weir_core::name::{DestinationName, SourceName, Target};
 use weir_core::time::Clock;
 use weir_store::Store;
+use weir_store::query::CountsFilter;
 
 use crate::ingress::Ingress;
 use crate::observe::health::Health;
@@ -30,11 +31,13 @@ mod api;
 mod guard;
 mod json;
 mod problem;
-mod query;
-mod scope;
+pub(crate) mod query;
+pub(crate) mod scope;
 mod serve;
+mod standing;
 pub mod token;
 mod views;
+mod waits;
 
 #[cfg(test)]
 mod tests;
@@ -169,6 +172,7 @@ impl Admin {
             .route("/api/v1/sources/{name}/secret/show", post(api::sources::show_secret))
             .route("/api/v1/inbox", get(api::parts::inbox))
             .route("/api/v1/replay", post(api::replay::replay))
+            .route("/api/v1/retry", post(api::retry::retry))
             .route("/api/v1/time/confirm", post(api::parts::confirm_time))
             .method_not_allowed_fallback(guard::method_not_allowed)
             .fallback(guard::not_found)
@@ -197,5 +201,32 @@ impl Shared {
     /// The names that an operator may mean now.
     fn known(&self) -> Known {
         Known { sources: self.ingress.source_names(), destinations: self.ways_out.clone() }
+    }
+
+    /// Refuses names that nothing bears, where a question by them found nothing. What the store still has of names
+    /// that were taken out of the configuration can still be asked for.
+    async fn must_know(
+        &self,
+        source: Option<&SourceName>,
+        target: Option<&Target>,
+    ) -> Result<(), problem::Problem> {
+        let (known, handlers) = (self.known(), (self.handlers)());
+        let has = async |filter, name: String| {
+            let counts = self.store.counts(filter).await.unwrap_or_default();
+            counts.iter().any(|row| row.of == name)
+        };
+        if let Some(source) = source
+            && let Err(bad) = scope::source(source, &known, &handlers)
+            && !has(CountsFilter::Events, source.to_string()).await
+        {
+            return Err(bad.into());
+        }
+        if let Some(target) = target
+            && let Err(bad) = scope::target(target, &known, &handlers)
+            && !has(CountsFilter::Deliveries, target.to_string()).await
+        {
+            return Err(bad.into());
+        }
+        Ok(())
     }
 }

@@ -13,6 +13,7 @@ use weir_store::StoreError;
 use super::access::Denied;
 use super::json;
 use super::query::BadQuery;
+use super::scope::BadScope;
 
 /// When to come back, in seconds, if the reason is passing.
 const RETRY_AFTER_S: u16 = 1;
@@ -116,6 +117,17 @@ impl From<Denied> for Problem {
             Denied::TokenMismatch => (StatusCode::UNAUTHORIZED, "token_mismatch"),
         };
         Self::new(status, code, denied.to_string())
+    }
+}
+
+impl From<BadScope> for Problem {
+    fn from(bad: BadScope) -> Self {
+        match bad {
+            BadScope::Malformed(detail) => {
+                Self::new(StatusCode::BAD_REQUEST, "invalid_scope", detail)
+            }
+            BadScope::Unknown(detail) => Self::not_found("unknown_name", detail),
+        }
     }
 }
 

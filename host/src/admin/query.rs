@@ -107,7 +107,7 @@ pub(super) fn events(raw: Option<&str>, now: Timestamp) -> Result<(EventFilter, 
     let mut query = Query::parse(raw)?;
     let filter = EventFilter {
         source: query.take("source", source)?,
-        kind: query.take("type", |t| EventType::new(t).map_err(|e| e.to_string()))?,
+        kind: query.take("type", kind)?,
         status: query.take("status", status)?,
         since: query.take("since", |t| time(t, now))?,
         until: query.take("until", |t| time(t, now))?,
@@ -117,13 +117,34 @@ pub(super) fn events(raw: Option<&str>, now: Timestamp) -> Result<(EventFilter, 
     Ok((filter, page))
 }
 
-/// `target`, `limit`, `cursor`.
-pub(super) fn dead_letters(raw: Option<&str>) -> Result<(DeliveryFilter, Page), BadQuery> {
+/// `target`, `source`, `type`, `since`, `until`, `limit`, `cursor`.
+pub(super) fn dead_letters(
+    raw: Option<&str>,
+    now: Timestamp,
+) -> Result<(DeliveryFilter, Page), BadQuery> {
     let mut query = Query::parse(raw)?;
-    let target = query.take("target", target)?;
+    let filter = DeliveryFilter {
+        state: Some(DeliveryState::DeadLetter),
+        target: query.take("target", target)?,
+        of: EventFilter {
+            source: query.take("source", source)?,
+            kind: query.take("type", kind)?,
+            status: None,
+            since: query.take("since", |t| time(t, now))?,
+            until: query.take("until", |t| time(t, now))?,
+        },
+    };
     let page = page(&mut query)?;
     query.finish()?;
-    Ok((DeliveryFilter { state: Some(DeliveryState::DeadLetter), target }, page))
+    Ok((filter, page))
+}
+
+/// `scope`.
+pub(super) fn holds(raw: Option<&str>) -> Result<Option<String>, BadQuery> {
+    let mut query = Query::parse(raw)?;
+    let scope = query.take("scope", |t| Ok(t.to_owned()))?;
+    query.finish()?;
+    Ok(scope)
 }
 
 /// `source`, `released`, `limit`, `cursor`.
@@ -168,12 +189,12 @@ fn page(query: &mut Query<'_>) -> Result<Page, BadQuery> {
     Ok(Page { limit: limit.unwrap_or(LIMIT_DEFAULT), after })
 }
 
-pub(super) fn target(text: &str) -> Result<Target, String> {
+pub(crate) fn target(text: &str) -> Result<Target, String> {
     text.parse()
         .map_err(|_| format!("`{}` is not `handler:NAME` or `destination:NAME`", said_back(text)))
 }
 
-pub(super) fn source(text: &str) -> Result<SourceName, String> {
+pub(crate) fn source(text: &str) -> Result<SourceName, String> {
     let emitted = |name: &str| HandlerName::new(name).map(|name| SourceName::emitted_by(&name));
     let name = match text.strip_prefix('@') {
         Some(handler) => emitted(handler),
@@ -183,7 +204,12 @@ pub(super) fn source(text: &str) -> Result<SourceName, String> {
     name.map_err(|error| error.to_string())
 }
 
-fn status(text: &str) -> Result<EventStatus, String> {
+/// A type; `*` in it stands for any run of characters.
+pub(crate) fn kind(text: &str) -> Result<EventType, String> {
+    EventType::new(text).map_err(|error| error.to_string())
+}
+
+pub(crate) fn status(text: &str) -> Result<EventStatus, String> {
     EventStatus::parse(text).ok_or_else(|| {
         let words: Vec<&str> = EventStatus::ALL.iter().map(|status| status.as_str()).collect();
         format!("write one of {}", words.join(", "))
@@ -191,7 +217,7 @@ fn status(text: &str) -> Result<EventStatus, String> {
 }
 
 /// An instant: RFC 3339, milliseconds since 1970, or how long ago, such as `90m`.
-pub(super) fn time(text: &str, now: Timestamp) -> Result<Timestamp, String> {
+pub(crate) fn time(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     if let Ok(ms) = text.parse() {
         return Ok(Timestamp::from_millis(ms));
     }
@@ -207,7 +233,7 @@ pub(super) fn time(text: &str, now: Timestamp) -> Result<Timestamp, String> {
 }
 
 /// An instant to come: RFC 3339, milliseconds since 1970, or in how long, such as `2h`.
-pub(super) fn time_to_come(text: &str, now: Timestamp) -> Result<Timestamp, String> {
+pub(crate) fn time_to_come(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     let at = match humantime::parse_duration(text) {
         Ok(wait) => now.after(wait),
         Err(_) => time(text, now).map_err(|_| {
@@ -279,8 +305,14 @@ mod tests {
         }
         assert!(none(Some("x")).is_err() && none(Some("")).is_ok() && none(None).is_ok());
         assert!(full(Some("full=yes")).is_err() && full(Some("full=true")).unwrap());
-        assert!(dead_letters(Some("target=orders")).is_err());
-        assert!(dead_letters(Some("target=handler:orders&limit=3")).is_ok());
+        assert!(dead_letters(Some("target=orders"), NOW).is_err());
+        assert!(
+            dead_letters(
+                Some("target=handler:orders&source=github&type=pu*&since=1h&limit=3"),
+                NOW
+            )
+            .is_ok()
+        );
         let many = "a=1&".repeat(PARAMETERS_MAX + 1);
         assert_eq!(none(Some(&many)), Err(BadQuery::TooMany));
     }

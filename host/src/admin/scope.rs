@@ -1,7 +1,7 @@
-//! What an operator may hold, by name: a name that nothing bears is refused with those that exist. Pure.
+//! The names that an operator may mean: a name that nothing bears is refused with those that exist. Pure.
 
 use serde_json::Value;
-use weir_core::name::{HUB_SOURCE, Target};
+use weir_core::name::{HUB_SOURCE, SourceName, Target};
 use weir_store::hold::HoldScope;
 
 use super::{Known, query};
@@ -20,40 +20,67 @@ pub(super) enum BadScope {
 
 /// `source:NAME`, `handler:NAME` or `destination:NAME`, of names that exist. `handlers` are their statuses.
 pub(super) fn parse(text: &str, known: &Known, handlers: &Value) -> Result<HoldScope, BadScope> {
-    let handlers: Vec<&str> = handlers
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|handler| handler["name"].as_str())
-        .collect();
-    if let Some(name) = text.strip_prefix("source:") {
-        let source = query::source(name).map_err(BadScope::Malformed)?;
-        let emits = name.strip_prefix('@').is_some_and(|handler| handlers.contains(&handler));
-        if known.sources.contains(&source) || emits || name == HUB_SOURCE {
-            return Ok(HoldScope::Source(source));
+    let scope = read(text).map_err(BadScope::Malformed)?;
+    match &scope {
+        HoldScope::Source(name) => source(name, known, handlers)?,
+        HoldScope::Handler(name) => target(&Target::Handler(name.clone()), known, handlers)?,
+        HoldScope::Destination(name) => {
+            target(&Target::Destination(name.clone()), known, handlers)?;
         }
-        let configured = known.sources.iter().map(ToString::to_string);
-        let emitted = handlers.iter().map(|handler| format!("@{handler}"));
-        return Err(unknown("source", name, configured.chain(emitted)));
     }
-    let target = text.parse::<Target>().map_err(|_| {
-        let way = "write source:NAME, handler:NAME or destination:NAME";
-        BadScope::Malformed(format!("`{}` is no scope; {way}", cut(text)))
-    })?;
+    Ok(scope)
+}
+
+/// A scope by its form alone, whatever names there are.
+pub(crate) fn read(text: &str) -> Result<HoldScope, String> {
+    if let Some(name) = text.strip_prefix("source:") {
+        return query::source(name).map(HoldScope::Source);
+    }
+    match text.parse::<Target>() {
+        Ok(Target::Handler(name)) => Ok(HoldScope::Handler(name)),
+        Ok(Target::Destination(name)) => Ok(HoldScope::Destination(name)),
+        Err(_) => {
+            let way = "use source:NAME, handler:NAME or destination:NAME";
+            Err(format!("unknown scope `{}`; {way}", cut(text)))
+        }
+    }
+}
+
+/// Refuses a source that is not there.
+pub(super) fn source(name: &SourceName, known: &Known, handlers: &Value) -> Result<(), BadScope> {
+    let handlers = names_of(handlers);
+    let text = name.as_str();
+    let emits = text.strip_prefix('@').is_some_and(|handler| handlers.contains(&handler));
+    if known.sources.contains(name) || emits || text == HUB_SOURCE {
+        return Ok(());
+    }
+    let configured = known.sources.iter().map(ToString::to_string);
+    let emitted = handlers.iter().map(|handler| format!("@{handler}"));
+    Err(unknown("source", text, configured.chain(emitted)))
+}
+
+/// Refuses a handler or a destination that is not there.
+pub(super) fn target(target: &Target, known: &Known, handlers: &Value) -> Result<(), BadScope> {
     match target {
-        Target::Handler(name) if handlers.contains(&name.as_str()) => Ok(HoldScope::Handler(name)),
         Target::Handler(name) => {
+            let handlers = names_of(handlers);
+            if handlers.contains(&name.as_str()) {
+                return Ok(());
+            }
             let all = handlers.iter().map(|handler| (*handler).to_owned());
             Err(unknown("handler", name.as_str(), all))
         }
-        Target::Destination(name) if known.destinations.contains(&name) => {
-            Ok(HoldScope::Destination(name))
-        }
+        Target::Destination(name) if known.destinations.contains(name) => Ok(()),
         Target::Destination(name) => {
             let all = known.destinations.iter().map(ToString::to_string);
             Err(unknown("destination", name.as_str(), all))
         }
     }
+}
+
+fn names_of(handlers: &Value) -> Vec<&str> {
+    let all = handlers.as_array().into_iter().flatten();
+    all.filter_map(|handler| handler["name"].as_str()).collect()
 }
 
 fn unknown(kind: &str, name: &str, all: impl Iterator<Item = String>) -> BadScope {

@@ -13,7 +13,7 @@ use weir_core::name::SourceName;
 use weir_core::payload::Payload;
 use weir_core::time::Timestamp;
 use weir_store::hold::Hold;
-use weir_store::query::{EventDetail, StoredRequest};
+use weir_store::query::StoredRequest;
 
 /// Bytes of a body that are shown unless all of it is asked for.
 pub(super) const PREVIEW_BYTES: usize = 64 * KIB;
@@ -21,8 +21,14 @@ pub(super) const PREVIEW_BYTES: usize = 64 * KIB;
 /// An event with what was received.
 #[derive(Debug, Serialize)]
 pub(super) struct EventView<'a> {
-    /// The event with its deliveries and their attempts.
-    pub(super) event: &'a EventDetail,
+    /// The event with its deliveries, their attempts and what they wait for.
+    pub(super) event: Value,
+    /// The delivery that was asked for by its own id, or by that of its message or of one of its attempts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) delivery: Option<Value>,
+    /// The headers and body of that delivery, if it is a message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) message: Option<PayloadView<'a>>,
     /// The request that carried it; none for what a handler emitted.
     pub(super) request: Option<RequestView<'a>>,
     /// Its headers and body; none once retention has let them go.

@@ -74,17 +74,17 @@ impl Problem {
 fn refusal(status: &StatusCode, problem: &Problem) -> String {
     let Problem { code, detail, request_id } = problem;
     let code = if code.is_empty() { "refused" } else { code };
-    let mut text = format!("the hub answered {}, {code}", status.as_u16());
-    if !detail.is_empty() {
-        text.push_str(&format!(": {detail}"));
-    }
-    if !request_id.is_empty() {
-        text.push_str(&format!(" ({request_id})"));
-    }
+    let mut text = match detail.is_empty() {
+        true => format!("the hub answered {}", status.as_u16()),
+        false => detail.clone(),
+    };
     if *status == StatusCode::UNAUTHORIZED {
         text.push_str("; give the token with --token or WEIR_ADMIN_TOKEN");
     }
-    text
+    match request_id.as_str() {
+        "" => format!("{text} ({code})"),
+        id => format!("{text} ({code}, {id})"),
+    }
 }
 
 type Connector = HttpsConnector<HttpConnector>;
@@ -162,7 +162,18 @@ fn address(uri: &Uri) -> String {
 pub(super) struct Hub {
     http: Http,
     base: String,
-    token: Option<HeaderValue>,
+    token: Token,
+}
+
+/// The token to send.
+#[derive(Debug)]
+enum Token {
+    /// This.
+    Known(HeaderValue),
+    /// Nothing: there is none here. The hub says what may be done without.
+    None,
+    /// Nothing, and why: what needs no token is done without.
+    Unreadable(String),
 }
 
 /// Which hub is meant.
@@ -200,15 +211,15 @@ impl Hub {
             return Err(CommandError::Usage(what));
         }
         let token = match (&args.token, place) {
-            (Some(token), _) => Some(token.as_bytes().to_vec()),
-            (None, Ok(Place { token: Some(token), .. })) => Some(token.expose().to_vec()),
-            // With none there, the hub says what may be done without.
-            (None, Ok(Place { data_dir, .. })) => token::read(&data_dir)
-                .map_err(|error| ClientError::Unusable(chain(&error)))?
-                .map(String::into_bytes),
-            (None, Err(_)) => None,
+            (Some(token), _) => Token::Known(bearer(token.as_bytes())?),
+            (None, Ok(Place { token: Some(token), .. })) => Token::Known(bearer(token.expose())?),
+            (None, Ok(Place { data_dir, .. })) => match token::read(&data_dir) {
+                Ok(Some(token)) => Token::Known(bearer(token.as_bytes())?),
+                Ok(None) => Token::None,
+                Err(error) => Token::Unreadable(chain(&error)),
+            },
+            (None, Err(_)) => Token::None,
         };
-        let token = token.map(|token| bearer(&token)).transpose()?;
         Ok(Self { http, base, token })
     }
 
@@ -248,7 +259,7 @@ impl Hub {
         let url = format!("{}{path}", self.base);
         let mut request =
             Request::builder().method(method).uri(&url).header(ACCEPT, "application/json");
-        if let Some(token) = &self.token {
+        if let Token::Known(token) = &self.token {
             request = request.header(AUTHORIZATION, token);
         }
         if !body.is_empty() {
@@ -271,7 +282,11 @@ impl Hub {
         match document {
             Ok(document) if status.is_success() => Ok(document),
             Ok(document) => {
-                Err(ClientError::Refused { status, problem: Box::new(Problem::of(&document)) })
+                let mut problem = Problem::of(&document);
+                if let (StatusCode::UNAUTHORIZED, Token::Unreadable(why)) = (status, &self.token) {
+                    problem.detail = format!("this needs the admin token, and {why}");
+                }
+                Err(ClientError::Refused { status, problem: Box::new(problem) })
             }
             Err(_) => Err(ClientError::Unreadable { at: self.base.clone(), status }),
         }
@@ -298,17 +313,16 @@ fn bearer(token: &[u8]) -> Result<HeaderValue, ClientError> {
     Ok(value)
 }
 
-/// An id as it may stand in a path. One with other characters is no id, and is not sent.
-pub(super) fn id(text: &str) -> Result<&str, CommandError> {
-    let good = !text.is_empty()
-        && text.len() <= 64
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    if good {
-        Ok(text)
-    } else {
-        let what = "an id looks like evt_01JD… or dlv_01JD…".to_owned();
-        Err(CommandError::Usage(what))
+/// Longest id, in bytes: senders' own may be long.
+const ID_BYTES_MAX: usize = 256;
+
+/// An id as it may stand in a path: whatever it holds, it stays one part of it.
+pub(super) fn id(text: &str) -> Result<String, CommandError> {
+    if text.is_empty() || text.len() > ID_BYTES_MAX {
+        let what = format!("an id has 1 to {ID_BYTES_MAX} bytes, such as evt_01JD… or dlv_01JD…");
+        return Err(CommandError::Usage(what));
     }
+    Ok(percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string())
 }
 
 #[cfg(test)]
@@ -401,14 +415,16 @@ mod tests {
             status: StatusCode::NOT_FOUND,
             problem: Box::new(Problem::of(&document)),
         };
-        assert_eq!(error.to_string(), "the hub answered 404, not_found: no such event (req_1)");
+        assert_eq!(error.to_string(), "no such event (not_found, req_1)");
         assert_eq!(error.exit(), Exit::NotFound);
     }
 
     #[test]
-    fn what_is_no_id_is_not_put_into_a_path() {
-        assert!(id("evt_01JD8QZ3").is_ok());
-        for bad in ["", "../metrics", "evt_1?x", "évt", &"e".repeat(65)] {
+    fn an_id_stays_one_part_of_a_path() {
+        let part = |text: &str| id(text).unwrap();
+        assert_eq!(part("../metrics"), "%2E%2E%2Fmetrics");
+        assert_eq!(part("evt1?x"), "evt1%3Fx");
+        for bad in ["", &"e".repeat(257)] {
             assert!(id(bad).is_err(), "{bad}");
         }
     }

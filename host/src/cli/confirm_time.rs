@@ -5,9 +5,9 @@ use super::error::CommandError;
 use super::events::text;
 use super::output::Output;
 
-/// Say that the clock of the hub's machine is right, so that retention goes on
+/// Confirm the system clock and resume deleting old data
 ///
-/// The hub lets go of nothing old while its clock is more than a day from where it should be: it jumped, or the hub
+/// The hub deletes nothing old while its clock is more than a day from where it should be: it jumped, or the hub
 /// was off for days. `curl ADMIN/health` shows that, as `retention`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ConfirmTimeArgs {

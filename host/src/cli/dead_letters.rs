@@ -8,11 +8,12 @@ use super::client::{Hub, HubArgs, id};
 use super::error::CommandError;
 use super::events::{pages, show_delivery, text};
 use super::output::{Output, table};
+use super::words;
 
 /// Most dead letters that one call prints.
 const LIMIT_MAX: usize = 10_000;
 
-/// List, show and requeue deliveries that were given up.
+/// List, show and retry dead letters: deliveries that used up their attempts.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DeadLettersArgs {
     #[command(subcommand)]
@@ -22,25 +23,37 @@ pub struct DeadLettersArgs {
 /// What to do.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum DeadLettersAct {
-    /// List them
+    /// List dead letters, newest first
     List {
-        /// Only for this target, such as handler:orders or destination:ops
-        #[arg(long)]
+        /// Filter by target, such as handler:orders or destination:ops
+        #[arg(long, value_parser = words::target)]
         target: Option<String>,
-        /// At most so many
+        /// Filter by the event's source
+        #[arg(long, value_parser = words::source)]
+        source: Option<String>,
+        /// Filter by the event's type; `*` stands for any run of characters
+        #[arg(long = "type", value_name = "TYPE", value_parser = words::kind)]
+        kind: Option<String>,
+        /// Of events received since, such as 1h or 2026-11-23T15:00:00Z
+        #[arg(long, value_name = "WHEN", value_parser = words::moment)]
+        since: Option<String>,
+        /// Of events received before, such as 1h or 2026-11-23T15:00:00Z
+        #[arg(long, value_name = "WHEN", value_parser = words::moment)]
+        until: Option<String>,
+        /// Limit
         #[arg(long, default_value = "50")]
         limit: NonZeroUsize,
         #[command(flatten)]
         hub: HubArgs,
     },
-    /// Show one with its attempts
+    /// Show a dead letter with its attempts
     Show {
         /// Its id, dlv_…
         id: String,
         #[command(flatten)]
         hub: HubArgs,
     },
-    /// Put one back to work
+    /// Retry a dead letter, with all its attempts before it
     Requeue {
         /// Its id, dlv_…
         id: String,
@@ -51,9 +64,15 @@ pub enum DeadLettersAct {
 
 pub(super) async fn run(args: &DeadLettersArgs, output: Output) -> Result<(), CommandError> {
     match &args.act {
-        DeadLettersAct::List { target, limit, hub } => {
+        DeadLettersAct::List { target, source, kind, since, until, limit, hub } => {
             let hub = Hub::find(hub)?;
-            let filter = [("target", target.as_deref())];
+            let filter = [
+                ("target", target.as_deref()),
+                ("source", source.as_deref()),
+                ("type", kind.as_deref()),
+                ("since", since.as_deref()),
+                ("until", until.as_deref()),
+            ];
             let limit = limit.get().min(LIMIT_MAX);
             let items = pages(&hub, "/api/v1/dead-letters", &filter, limit).await?;
             list(&items, output);

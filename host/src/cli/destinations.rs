@@ -7,10 +7,11 @@ use super::error::CommandError;
 use super::events::text;
 use super::output::{Output, table};
 
-/// List the destinations and whether they are sent to
+/// List the destinations and how they are doing
 ///
-/// `open`: it failed, and its messages wait until one that is tried at PROBE AT goes well. Once it is mended,
-/// `weir release destination:NAME` tries one at once.
+/// `ok`: messages go out. `failing`: it failed, so its messages wait until one that is tried at NEXT TRY goes well; once
+/// it is fixed, `weir release destination:NAME` tries one at once. `paused`: an operator holds it, or it asked to be left
+/// alone until NEXT TRY.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DestinationsArgs {
     #[command(flatten)]
@@ -27,11 +28,11 @@ pub(super) async fn list(args: &DestinationsArgs, output: Output) -> Result<(), 
     } else {
         let row = |item: &Value| {
             let keys =
-                ["name", "kind", "state", "open_since", "probe_at", "sent", "failed", "reason"];
+                ["name", "kind", "state", "failing_since", "next_try", "sent", "failed", "reason"];
             keys.map(|key| text(&item[key])).to_vec()
         };
         let rows: Vec<_> = items.iter().map(row).collect();
-        let head = ["NAME", "KIND", "STATE", "SINCE", "PROBE AT", "SENT", "FAILED", "REASON"];
+        let head = ["NAME", "KIND", "STATE", "SINCE", "NEXT TRY", "SENT", "FAILED", "REASON"];
         output.text(&table(&head, &rows));
     }
     Ok(())

@@ -6,32 +6,39 @@ use super::client::{Hub, HubArgs};
 use super::error::CommandError;
 use super::events::text;
 use super::output::{Output, table};
+use super::{trial, words};
 
-/// Keep a source's events, a handler's runs or a destination's sends waiting; nothing is lost or used up
+/// The reason of a hold that stands for failures.
+const BREAKER: &str = "breaker";
+
+/// Hold a source's events, a handler's runs or a destination's messages; nothing is lost or used up
 ///
-/// What waits keeps its time and its attempts. `source:NAME` stops the runs and sends that the source's events cause;
+/// Held deliveries keep their time and their attempts. `source:NAME` stops the runs and sends that the source's events cause;
 /// what a handler sent already is the handler's: hold `destination:NAME`, or `source:@HANDLER` for all that it sends
 /// and emits.
 #[derive(Debug, Clone, clap::Args)]
 pub struct HoldArgs {
     /// source:NAME, handler:NAME or destination:NAME
+    #[arg(value_parser = words::scope)]
     pub scope: String,
-    /// Why, for whoever finds it
-    #[arg(long, value_name = "TEXT")]
+    /// The reason, for other operators
+    #[arg(long, value_name = "TEXT", value_parser = words::reason)]
     pub reason: Option<String>,
     /// When it ends by itself: in how long, such as 2h, or a time such as 2026-11-23T15:00:00Z
-    #[arg(long, value_name = "WHEN")]
+    #[arg(long, value_name = "WHEN", value_parser = words::moment_to_come)]
     pub until: Option<String>,
     #[command(flatten)]
     pub hub: HubArgs,
 }
 
-/// End every hold that a person placed on a source, a handler or a destination
+/// End the holds of operators on a source, a handler or a destination
 ///
-/// A destination or handler that is left alone because it failed (`breaker`) is tried with one delivery at once.
+/// A destination or handler that is paused after failures (`breaker`) is tried with one delivery at once, and this says
+/// how that went.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ReleaseArgs {
     /// source:NAME, handler:NAME or destination:NAME; or the number of one hold
+    #[arg(value_parser = words::scope_or_number)]
     pub scope: String,
     #[command(flatten)]
     pub hub: HubArgs,
@@ -67,38 +74,57 @@ pub(super) async fn hold(args: &HoldArgs, output: Output) -> Result<(), CommandE
 
 pub(super) async fn release(args: &ReleaseArgs, output: Output) -> Result<(), CommandError> {
     let hub = Hub::find(&args.hub)?;
-    let listed = hub.get("/api/v1/holds", &[]).await?;
+    let number: Option<u64> = args.scope.parse().ok();
+    let of_scope = number.is_none().then_some(args.scope.as_str());
+    let listed = hub.get("/api/v1/holds", &[("scope", of_scope)]).await?;
     let all = listed["items"].as_array().map_or(&[][..], Vec::as_slice);
-    let meant = meant(all, &args.scope);
-    // With none of a person's to end, asking for one of the hub's says why it cannot be.
-    let asked = if meant.iter().any(is_a_persons_to_end) {
-        meant.into_iter().filter(is_a_persons_to_end).collect()
+    let meant: Vec<&Value> =
+        all.iter().filter(|held| number.is_none_or(|number| held["id"] == number)).collect();
+    // With none that an operator may end, asking for one of the hub's says why it cannot be.
+    let asked: Vec<&Value> = if meant.iter().any(is_an_operators_to_end) {
+        meant.into_iter().filter(is_an_operators_to_end).collect()
     } else {
         meant
     };
     if asked.is_empty() {
-        return Err(CommandError::NotFound(format!("there is no hold on {}", args.scope)));
+        return nothing_to_release(&hub, &args.scope, number).await;
     }
+    let mut tried = None;
     for held in asked {
+        let scope = text(&held["scope"]);
+        let before = trial::standing(&hub, &scope).await?;
         let released = hub.delete(&format!("/api/v1/holds/{}", held["id"])).await?;
         if output.json {
             output.value(&released);
         } else {
-            output.text(&format!("released hold {} on {}", held["id"], text(&held["scope"])));
+            output.text(&format!("released hold {} on {scope}", held["id"]));
+        }
+        if held["reason"] == BREAKER {
+            tried = Some((scope, before));
         }
     }
-    Ok(())
+    match tried {
+        Some((scope, before)) => trial::follow(&hub, &scope, &before, output).await,
+        None => Ok(()),
+    }
 }
 
-fn meant<'a>(holds: &'a [Value], scope: &str) -> Vec<&'a Value> {
-    let number: Option<u64> = scope.parse().ok();
-    let named =
-        |held: &&Value| held["scope"] == scope || number.is_some_and(|number| held["id"] == number);
-    holds.iter().filter(named).collect()
+async fn nothing_to_release(
+    hub: &Hub,
+    scope: &str,
+    number: Option<u64>,
+) -> Result<(), CommandError> {
+    if number.is_some() {
+        return Err(CommandError::NotFound(format!("no hold {scope} is in force")));
+    }
+    let standing = trial::standing(hub, scope).await?;
+    let failing = standing.is_some_and(|standing| standing.state == "failing");
+    let also = if failing { "; it is failing, and one delivery is being tried now" } else { "" };
+    Err(CommandError::NotFound(format!("there is no hold on {scope}{also}")))
 }
 
-fn is_a_persons_to_end(held: &&Value) -> bool {
-    held["by"] != "weir" || held["reason"] == "breaker"
+fn is_an_operators_to_end(held: &&Value) -> bool {
+    held["by"] != "weir" || held["reason"] == BREAKER
 }
 
 pub(super) async fn holds(args: &HoldsArgs, output: Output) -> Result<(), CommandError> {

@@ -18,11 +18,14 @@ mod pinned;
 mod providers;
 mod quarantine;
 mod replay;
+mod retry;
 mod secret;
 mod send;
 pub mod signed;
 mod sources;
+mod trial;
 mod why;
+mod words;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -43,7 +46,7 @@ pub use error::chain;
 #[derive(Debug, Clone, clap::Parser)]
 #[command(name = "weir", version, about, after_help = exit_codes())]
 pub struct Cli {
-    /// Results as JSON, one document a line
+    /// Print results as JSON, one document per line
     #[arg(long, global = true)]
     pub json: bool,
     #[command(subcommand)]
@@ -62,6 +65,7 @@ pub enum Command {
     DeadLetters(dead_letters::DeadLettersArgs),
     Destinations(destinations::DestinationsArgs),
     Replay(replay::ReplayArgs),
+    Retry(retry::RetryArgs),
     Hold(holds::HoldArgs),
     Release(holds::ReleaseArgs),
     Holds(holds::HoldsArgs),
@@ -77,10 +81,10 @@ pub enum Command {
 /// Run the hub; with no weir.toml, in development mode on loopback.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServeArgs {
-    /// The configuration; weir.toml if not said
+    /// Configuration file [default: weir.toml]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Secrets may stand in the configuration, and there is an inbox
+    /// Development mode: allow secrets in the file, add an inbox, log each event
     #[arg(long)]
     pub dev: bool,
 }
@@ -94,7 +98,7 @@ pub struct DemoArgs {
     /// Where to serve the API
     #[arg(long, value_name = "ADDRESS")]
     pub admin_listen: Option<SocketAddr>,
-    /// The folder of the handlers; plugins if not said
+    /// Folder of the handlers [default: plugins]
     #[arg(long, value_name = "FOLDER")]
     pub plugins: Option<PathBuf>,
     /// Keep the data in this folder; otherwise it goes when the demo ends
@@ -102,7 +106,7 @@ pub struct DemoArgs {
     pub data: Option<PathBuf>,
 }
 
-/// About the configuration.
+/// Print default settings.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ConfigArgs {
     #[command(subcommand)]
@@ -112,7 +116,7 @@ pub struct ConfigArgs {
 /// What to do.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum ConfigAct {
-    /// Print the commented file of all settings and their defaults
+    /// Print the commented file of all settings with their defaults
     Defaults,
 }
 
@@ -144,7 +148,10 @@ pub fn run(hosting: Hosting) -> ExitCode {
         Command::Secret(args) => secret::run(&args, output),
         Command::Providers(args) => providers::run(&args, output),
         Command::Config(ConfigArgs { act: ConfigAct::Defaults }) => {
-            output.text(DEFAULTS.trim_end());
+            match json {
+                true => output.value(&serde_json::json!({ "defaults": DEFAULTS })),
+                false => output.text(DEFAULTS.trim_end()),
+            }
             Ok(())
         }
         Command::Send(args) => wait_for(send::run(&args, output)),
@@ -153,6 +160,7 @@ pub fn run(hosting: Hosting) -> ExitCode {
         Command::DeadLetters(args) => wait_for(dead_letters::run(&args, output)),
         Command::Destinations(args) => wait_for(destinations::list(&args, output)),
         Command::Replay(args) => wait_for(replay::run(&args, output)),
+        Command::Retry(args) => wait_for(retry::run(&args, output)),
         Command::Hold(args) => wait_for(holds::hold(&args, output)),
         Command::Release(args) => wait_for(holds::release(&args, output)),
         Command::Holds(args) => wait_for(holds::holds(&args, output)),

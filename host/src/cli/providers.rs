@@ -67,7 +67,10 @@ pub(super) fn run(args: &ProvidersArgs, output: Output) -> Result<(), CommandErr
             let text = Catalog::built_in_text(name).ok_or_else(|| {
                 CommandError::NotFound(format!("`{name}` is not built in, so its file is yours"))
             })?;
-            output.text(text.trim_end());
+            match output.json {
+                true => output.value(&json!({ "name": name, "file": text })),
+                false => output.text(text.trim_end()),
+            }
         }
         Some(ProvidersAct::Test { file }) => {
             let provider = config::provider_file(file)?;

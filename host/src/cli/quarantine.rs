@@ -1,4 +1,4 @@
-//! `weir quarantine`: requests that were not believed, and letting them in once the reason is mended.
+//! `weir quarantine`: requests with an invalid signature, and releasing them once the reason is fixed.
 
 use std::num::NonZeroUsize;
 
@@ -10,11 +10,12 @@ use super::client::{Hub, HubArgs, id};
 use super::error::CommandError;
 use super::events::{pages, text};
 use super::output::{Output, table};
+use super::words;
 
 /// Most requests that one call prints.
 const LIMIT_MAX: usize = 10_000;
 
-/// List, show and let in requests whose signature was wrong.
+/// List, show and release requests with an invalid signature.
 #[derive(Debug, Clone, clap::Args)]
 pub struct QuarantineArgs {
     #[command(subcommand)]
@@ -24,33 +25,35 @@ pub struct QuarantineArgs {
 /// What to do.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum QuarantineAct {
-    /// List them, newest first
+    /// List quarantined requests, newest first
     List {
-        /// Only of this source
-        #[arg(long)]
+        /// Filter by source
+        #[arg(long, value_parser = words::source)]
         source: Option<String>,
-        /// Those too that were let in
+        /// Include released requests
         #[arg(long)]
         released: bool,
-        /// At most so many
+        /// Limit
         #[arg(long, default_value = "50")]
         limit: NonZeroUsize,
         #[command(flatten)]
         hub: HubArgs,
     },
-    /// Show one with its headers and body
+    /// Show a quarantined request with its headers and body
     Show {
         /// Its id, qrt_…
         id: String,
         #[command(flatten)]
         hub: HubArgs,
     },
-    /// Verify them again, as of when they came and with the secrets of now, and let in those that are believed
+    /// Re-check quarantined requests with the current secrets and accept those that now verify
+    ///
+    /// The time at which a request came counts, not the time of the check.
     Release {
-        /// Their ids; all of them if none is said
+        /// Their ids, qrt_…; all of them if there is none
         ids: Vec<String>,
-        /// Only of this source
-        #[arg(long, conflicts_with = "ids")]
+        /// Filter by source
+        #[arg(long, conflicts_with = "ids", value_parser = words::source)]
         source: Option<String>,
         #[command(flatten)]
         hub: HubArgs,
@@ -82,7 +85,7 @@ pub(super) async fn run(args: &QuarantineArgs, output: Output) -> Result<(), Com
                 if output.json {
                     output.value(&released);
                 } else {
-                    output.text(&format!("{request} is in: {}", list_of(&released["events"])));
+                    output.text(&format!("{request} accepted: {}", list_of(&released["events"])));
                 }
             }
             Ok(())
@@ -108,7 +111,7 @@ async fn release_all(hub: &Hub, source: Option<&str>, output: Output) -> Result<
     if output.json {
         return Ok(());
     }
-    output.text(&format!("{released} let in, {} still refused", refused.len()));
+    output.text(&format!("{released} accepted, {} still invalid", refused.len()));
     if !refused.is_empty() {
         let rows: Vec<_> =
             refused.iter().map(|item| vec![text(&item["id"]), text(&item["code"])]).collect();
@@ -121,7 +124,7 @@ fn list(items: &[Value], output: Output) {
     if output.json {
         items.iter().for_each(|item| output.value(item));
     } else if items.is_empty() {
-        output.text("nothing is in quarantine");
+        output.text("no quarantined requests");
     } else {
         let row = |item: &Value| {
             let mut row: Vec<_> = ["id", "received_at", "source", "address", "code"]
@@ -131,7 +134,7 @@ fn list(items: &[Value], output: Output) {
             row
         };
         let rows: Vec<_> = items.iter().map(row).collect();
-        output.text(&table(&["ID", "RECEIVED", "SOURCE", "FROM", "REASON", "LET IN AS"], &rows));
+        output.text(&table(&["ID", "RECEIVED", "SOURCE", "FROM", "REASON", "EVENT"], &rows));
     }
 }
 

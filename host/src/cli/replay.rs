@@ -7,19 +7,20 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 
-use super::client::{Hub, HubArgs, id};
+use super::client::{Hub, HubArgs};
 use super::error::CommandError;
 use super::output::Output;
+use super::words;
 
 /// Events looked at in one call.
 const PAGE: u64 = 500;
 /// Longest pause between two pages.
 const PAUSE_MAX: Duration = Duration::from_secs(3_600);
 
-/// Put an event, a delivery, all that went to nobody or all that was given up back to work
+/// Replay an event, a delivery, all unrouted events or all dead letters
 ///
-/// An event is routed again, by the rules as they are now: to a target that it had gone to it goes again, to a new one
-/// for the first time, and where it still waits nothing changes. A delivery goes to its target again as it was filed.
+/// An event is routed again, by the current rules: to a target that it had gone to it goes again, to a new one
+/// for the first time, and where it still waits nothing changes. A delivery goes to its target again as it was stored.
 /// Nothing is copied, so what is replayed twice under one --request is replayed once.
 #[derive(Debug, Clone, clap::Args)]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["event", "delivery", "unrouted", "dead_letters"])))]
@@ -27,41 +28,41 @@ pub struct ReplayArgs {
     /// This event, evt_…
     #[arg(value_name = "EVENT")]
     pub event: Option<String>,
-    /// This delivery, dlv_…, as it was filed
+    /// This delivery, dlv_…, as it was stored
     #[arg(long, value_name = "ID")]
     pub delivery: Option<String>,
-    /// Every event that nobody got; what the hub says of itself only with --source weir
+    /// Every unrouted event; the hub's own alerts only with --source weir
     #[arg(long)]
     pub unrouted: bool,
-    /// Every delivery that was given up, as it was filed
+    /// Every dead letter, as it was stored
     #[arg(long)]
     pub dead_letters: bool,
-    /// Only for this target, such as handler:orders or destination:ops
-    #[arg(long, requires = "dead_letters")]
+    /// Filter dead letters by target, such as handler:orders or destination:ops
+    #[arg(long, value_parser = words::target, conflicts_with_all = ["event", "delivery", "unrouted"])]
     pub target: Option<String>,
-    /// Only of this source
-    #[arg(long, requires = "unrouted")]
+    /// Filter by the event's source
+    #[arg(long, value_parser = words::source, conflicts_with_all = ["event", "delivery"])]
     pub source: Option<String>,
-    /// Only of this type
-    #[arg(long = "type", value_name = "TYPE", requires = "unrouted")]
+    /// Filter by the event's type; `*` stands for any run of characters
+    #[arg(long = "type", value_name = "TYPE", value_parser = words::kind, conflicts_with_all = ["event", "delivery"])]
     pub kind: Option<String>,
-    /// Only received since, such as 1h or 2026-11-23T15:00:00Z
-    #[arg(long, value_name = "WHEN", requires = "unrouted")]
+    /// Of events received since, such as 1h or 2026-11-23T15:00:00Z
+    #[arg(long, value_name = "WHEN", value_parser = words::moment, conflicts_with_all = ["event", "delivery"])]
     pub since: Option<String>,
-    /// Only received before, such as 1h or 2026-11-23T15:00:00Z
-    #[arg(long, value_name = "WHEN", requires = "unrouted")]
+    /// Of events received before, such as 1h or 2026-11-23T15:00:00Z
+    #[arg(long, value_name = "WHEN", value_parser = words::moment, conflicts_with_all = ["event", "delivery"])]
     pub until: Option<String>,
     /// Say what would be done, and change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// How many to replay in a second, a minute or an hour, at most: 50/s, 600/m
+    /// At most this many in a second, a minute or an hour: 50/s, 600/m
     #[arg(long, value_name = "N/s", value_parser = rate, conflicts_with_all = ["event", "delivery"])]
     pub rate: Option<f64>,
-    /// Let receivers take what follows for something new, by ids that they have not seen
+    /// Send with new ids, so that receivers do not skip it as a duplicate
     #[arg(long)]
     pub new_ids: bool,
-    /// A name for this replay: one that was done by the same name is not done again
-    #[arg(long, value_name = "NAME")]
+    /// Idempotency key for this replay
+    #[arg(long, value_name = "NAME", value_parser = words::name)]
     pub request: Option<String>,
     #[command(flatten)]
     pub hub: HubArgs,
@@ -97,11 +98,11 @@ pub(super) async fn run(args: &ReplayArgs, output: Output) -> Result<(), Command
         asked["request"] = name.as_str().into();
     }
     let (key, one) = match (&args.event, &args.delivery) {
-        (Some(event), _) => ("event", id(event)?),
-        (None, Some(delivery)) => ("delivery", id(delivery)?),
+        (Some(event), _) => ("event", event),
+        (None, Some(delivery)) => ("delivery", delivery),
         (None, None) => return many(&hub, args, asked, output).await,
     };
-    asked[key] = one.into();
+    asked[key] = one.as_str().into();
     let done = hub.post_json("/api/v1/replay", &asked).await?;
     if output.json {
         output.value(&done);
@@ -115,8 +116,8 @@ pub(super) async fn run(args: &ReplayArgs, output: Output) -> Result<(), Command
 
 fn one_told(id: &str, sum: Sum, dry_run: bool) -> String {
     match (sum.routed, sum.deliveries) {
-        (0, _) => format!("{id}: nobody gets it by the rules as they are now"),
-        (_, 0) => format!("{id}: nothing to do, all its deliveries wait already"),
+        (0, _) => format!("{id}: no handler or route matches it by the current rules"),
+        (_, 0) => format!("{id}: already queued; `weir why {id}` says when it is tried next"),
         (_, n) if dry_run => format!("{id}: {} would be due again", counted(n, "delivery")),
         (_, n) => format!("{id}: {} due again", counted(n, "delivery")),
     }
@@ -282,13 +283,13 @@ fn told(which: Which, sum: Sum, dry_run: bool) -> String {
     }
     let events_told = counted(events, which.word());
     if routed == 0 {
-        return format!("{events_told}; nobody gets any of them by the rules as they are now");
+        return format!("{events_told}; no handler or route matches them by the current rules");
     }
     let (would, deliveries) =
         (if dry_run { "would be " } else { "" }, counted(deliveries, "delivery"));
     let rest = match events - routed {
         0 => String::new(),
-        rest => format!("; {rest} still go to nobody"),
+        rest => format!("; {rest} still match nothing"),
     };
     format!("{events_told}: {routed} {would}replayed in {deliveries}{rest}")
 }
@@ -354,7 +355,7 @@ mod tests {
         assert_eq!(told(Which::Unrouted, sum(0, 0, 0), false), "no unrouted events");
         assert_eq!(
             told(Which::Unrouted, sum(3, 0, 0), false),
-            "3 unrouted events; nobody gets any of them by the rules as they are now"
+            "3 unrouted events; no handler or route matches them by the current rules"
         );
         assert_eq!(
             told(Which::Unrouted, sum(1, 1, 1), false),
@@ -362,11 +363,11 @@ mod tests {
         );
         assert_eq!(
             told(Which::Unrouted, sum(5, 3, 6), true),
-            "5 unrouted events: 3 would be replayed in 6 deliveries; 2 still go to nobody"
+            "5 unrouted events: 3 would be replayed in 6 deliveries; 2 still match nothing"
         );
         let dead = told(Which::DeadLetters, sum(2, 2, 2), false);
         assert_eq!(dead, "2 dead letters: 2 replayed in 2 deliveries");
         assert_eq!(one_told("evt_1", sum(1, 1, 2), false), "evt_1: 2 deliveries due again");
-        assert!(one_told("evt_1", sum(1, 0, 0), false).contains("nobody"));
+        assert!(one_told("evt_1", sum(1, 0, 0), false).contains("no handler"));
     }
 }

@@ -10,7 +10,7 @@ use super::error::{CommandError, chain};
 use super::output::Output;
 use super::providers::{catalog, find};
 
-/// Make secrets.
+/// Generate secrets.
 #[derive(Debug, Clone, clap::Args)]
 pub struct SecretArgs {
     #[command(subcommand)]

@@ -89,7 +89,11 @@ pub(super) async fn run(args: &SendArgs, output: Output) -> Result<(), CommandEr
         made.map_err(|error| CommandError::Usage(explained(provider, &error)))
     };
     if args.print {
-        output.text(&make()?.curl(&plan.to));
+        let curl = make()?.curl(&plan.to);
+        match output.json {
+            true => output.value(&json!({ "curl": curl })),
+            false => output.text(&curl),
+        }
         return Ok(());
     }
     let http = Http::trusting(plan.certificate.as_deref())?;

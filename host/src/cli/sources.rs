@@ -24,7 +24,7 @@ pub struct SourcesArgs {
 /// What to do.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum SourcesAct {
-    /// List them; of secrets, their names
+    /// List sources (names of secrets only)
     List {
         #[command(flatten)]
         hub: HubArgs,

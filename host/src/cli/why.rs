@@ -1,16 +1,16 @@
-//! `weir why`: who got an event and who did not, by the rules that held when it was routed.
+//! `weir why`: where an event was routed by the rules of that time, and what it waits for.
 
 use serde_json::Value;
 
 use super::client::{Hub, HubArgs, id};
 use super::error::CommandError;
-use super::events::text;
+use super::events::{show_message, text, waiting};
 use super::output::Output;
 
-/// Say who got an event and who did not, by the rules that held then, and what keeps it waiting.
+/// Explain where an event was routed, and what it is waiting for
 #[derive(Debug, Clone, clap::Args)]
 pub struct WhyArgs {
-    /// Its id, evt_…
+    /// Its id, or that of one of its deliveries, messages or attempts, or the sender's own
     pub id: String,
     #[command(flatten)]
     pub hub: HubArgs,
@@ -43,29 +43,44 @@ fn show(why: &Value) -> String {
         format!("table      {}", text(&why["table"])),
     ];
     match why["considered"].as_array() {
-        None => lines.push("the routing table that held then is no longer kept".into()),
-        Some(all) if all.is_empty() => lines.push("nobody subscribed to anything then".into()),
+        None => lines.push("the routing table of that time is no longer kept".into()),
+        Some(all) if all.is_empty() => {
+            lines.push("there were no handlers or routes when this event arrived".into());
+        }
         Some(all) => lines.extend(all.iter().map(considered)),
     }
     for delivery in why["deliveries"].as_array().into_iter().flatten() {
         let (id, target) = (text(&delivery["id"]), text(&delivery["target"]));
         lines.push(format!("{id} -> {target}  {}", text(&delivery["state"])));
-        for held in delivery["holds"].as_array().into_iter().flatten() {
-            let (scope, reason) = (text(&held["scope"]), text(&held["reason"]));
-            lines.push(format!("  held by {} on {scope}: {reason}", text(&held["id"])));
+        lines.extend(last_error(delivery));
+        lines.extend(waiting(delivery).map(|waiting| format!("  {waiting}")));
+        for message in delivery["messages"].as_array().into_iter().flatten() {
+            lines.extend(show_message(message).iter().map(|line| format!("  {line}")));
         }
     }
     lines.join("\n")
 }
 
+/// The failure of the last attempt, if it failed.
+fn last_error(delivery: &Value) -> Option<String> {
+    let last = &delivery["last_attempt"];
+    if last.is_null() || last["outcome"] == "ok" {
+        return None;
+    }
+    let (number, at, outcome) =
+        (text(&last["number"]), text(&last["started_at"]), text(&last["outcome"]));
+    let reason = last["reason"].as_str().map_or_else(String::new, |reason| format!(": {reason}"));
+    Some(format!("  last error: attempt {number} at {at}, {outcome}{reason}"))
+}
+
 fn considered(one: &Value) -> String {
     let target = text(&one["target"]);
     match one["matched"].as_str() {
-        Some(pattern) => format!("  yes  {target}  matched {pattern}"),
+        Some(pattern) => format!("  matched:     {target} by {pattern}"),
         None => {
             let refused: Vec<_> =
                 one["refused"].as_array().into_iter().flatten().map(text).collect();
-            format!("  no   {target}  none of {}", refused.join(", "))
+            format!("  not matched: {target} wants {}", refused.join(", "))
         }
     }
 }
@@ -77,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_reads_as_a_list_of_yes_and_no() {
+    fn a_reason_says_who_matched_and_what_waits() {
         let why = json!({
             "event": "evt_1", "source": "github", "type": "push", "category": "created",
             "status": "held", "table": "ab12",
@@ -87,7 +102,14 @@ mod tests {
             ],
             "deliveries": [{
                 "id": "dlv_1", "target": "handler:chat", "state": "pending",
-                "holds": [{ "id": 3, "scope": "handler:chat", "reason": "a bad release" }],
+                "due_at": null,
+                "last_attempt": {
+                    "number": 2, "started_at": "2026-11-23T15:00:00Z", "outcome": "crashed", "reason": "boom",
+                },
+                "messages": [{ "id": "dlv_2", "target": "destination:ops", "state": "processed" }],
+                "waiting": {
+                    "for": "hold", "hold": 3, "scope": "handler:chat", "by": "operator", "reason": "a bad release",
+                },
             }],
         });
         assert_eq!(
@@ -96,10 +118,12 @@ mod tests {
 evt_1  github:push, category created
 status     held
 table      ab12
-  yes  handler:chat  matched github:*
-  no   destination:ops  none of stripe:*, a:b
+  matched:     handler:chat by github:*
+  not matched: destination:ops wants stripe:*, a:b
 dlv_1 -> handler:chat  pending
-  held by 3 on handler:chat: a bad release"
+  last error: attempt 2 at 2026-11-23T15:00:00Z, crashed: boom
+  waiting: hold 3 on handler:chat by operator: a bad release
+  sent dlv_2 to destination:ops  processed"
         );
     }
 }

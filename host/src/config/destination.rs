@@ -216,9 +216,19 @@ fn one(
     let said = RawBreaker::read(&mut section.section("breaker"));
     let noted = |(key, what): Unusable| section.problem(&format!("breaker.{key}"), what);
     let breaker = said.over(&defaults.raw_breaker).policy().map_err(noted).ok();
-    let kind = match kind?.as_str() {
-        "inbox" => Some(DestinationKind::Inbox),
-        _ => webhook(&mut section, defaults, around).map(|w| DestinationKind::Webhook(Box::new(w))),
+    // A kind that is not known is read as a webhook, so that the other mistakes of its table show too.
+    let kind = match kind.as_deref() {
+        Some("inbox") => Some(DestinationKind::Inbox),
+        Some(_) => {
+            let url = section.must::<String>("url");
+            webhook(&mut section, url, defaults, around)
+                .map(|w| DestinationKind::Webhook(Box::new(w)))
+        }
+        None => {
+            let url = section.maybe::<String>("url");
+            webhook(&mut section, url, defaults, around);
+            None
+        }
     };
     section.finish();
     Some(Destination {
@@ -232,10 +242,11 @@ fn one(
 
 fn webhook(
     section: &mut Section<'_>,
+    url: Option<String>,
     defaults: &DestinationDefaults,
     around: &Surroundings<'_>,
 ) -> Option<Webhook> {
-    let url = section.must::<String>("url").and_then(|text| match endpoint(&text) {
+    let url = url.and_then(|text| match endpoint(&text) {
         Ok(url) => Some(url),
         Err(what) => {
             section.problem("url", what);
@@ -243,11 +254,11 @@ fn webhook(
         }
     });
     let signing = match section.maybe::<String>("signing").as_deref() {
-        None | Some("standard") => Signing::Standard,
-        Some("sha256-header") => Signing::Sha256Header,
+        None | Some("standard") => Some(Signing::Standard),
+        Some("sha256-header") => Some(Signing::Sha256Header),
         Some(_) => {
             section.problem("signing", "must be \"standard\" or \"sha256-header\"");
-            return None;
+            None
         }
     };
     let secrets = match section.has("secrets") {
@@ -258,7 +269,7 @@ fn webhook(
         }
     };
     for (index, secret) in secrets.iter().flatten().enumerate() {
-        if signing == Signing::Standard && !is_standard(&secret.value) {
+        if signing == Some(Signing::Standard) && !is_standard(&secret.value) {
             let what = "is no Standard Webhooks secret, which is `whsec_` and base64; \
                         `weir secret generate` makes one, or say signing = \"sha256-header\"";
             section.problem(&format!("secrets[{index}]"), what);
@@ -272,7 +283,7 @@ fn webhook(
     let allow = Allow::read(section);
     Some(Webhook {
         url: url?,
-        signing,
+        signing: signing?,
         secrets: secrets?.into_iter().map(|secret| secret.value).collect(),
         headers,
         timeout: timeout?,
@@ -338,4 +349,46 @@ fn is_standard(secret: &Secret) -> bool {
 
 fn timeout_ok(timeout: Duration) -> Result<(), String> {
     if timeout > TIMEOUT_MAX { Err("must be at most 5m".into()) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::load::from_text;
+
+    fn problems(text: &str) -> Vec<String> {
+        let none = |_: &str| None;
+        let read = from_text("weir.toml", text, Path::new(""), &none, false).map(|_| ());
+        read.unwrap_err().problems.into_iter().map(|problem| problem.path).collect()
+    }
+
+    #[test]
+    fn a_wrong_kind_hides_no_other_mistake_of_its_table() {
+        let wrong = "url = \"ftp://x\"\nconcurrency = 0\ntimeout = \"9h\"\nsigning = \"none\"\nallow = [\"@all\"]\nspeed = 1\n\
+                     headers = { host = \"x\" }\n[destinations.a.retry]\nmax_attempts = 0";
+        let others =
+            ["url", "concurrency", "timeout", "signing", "allow[0]", "speed", "headers.host"];
+        for kind in ["kind = \"email\"", "kind = 3", ""] {
+            let found = problems(&format!("[destinations.a]\n{kind}\n{wrong}"));
+            for other in ["kind"].iter().chain(&others) {
+                let path = format!("destinations.a.{other}");
+                assert!(found.contains(&path), "{path} with {kind}: {found:?}");
+            }
+            assert!(found.iter().any(|path| path.starts_with("destinations.a.retry")), "{found:?}");
+        }
+        assert_eq!(problems("[destinations.a]\nkind = \"inbx\""), ["destinations.a.kind"]);
+    }
+
+    #[test]
+    fn a_wrong_provider_hides_no_other_mistake_of_its_table() {
+        let found = problems(
+            "[sources.a]\nprovider = \"githib\"\nsecrets = [\"x\"]\nparams = { a = \"b\" }\nblock = [\"x\"]\n\
+             max_silence = \"soon\"\nspeed = 1",
+        );
+        for key in ["provider", "secrets[0]", "max_silence", "speed"] {
+            assert!(found.contains(&format!("sources.a.{key}")), "{key}: {found:?}");
+        }
+        assert!(!found.contains(&"sources.a.params".to_owned()), "{found:?}");
+    }
 }

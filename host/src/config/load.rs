@@ -15,6 +15,7 @@ use super::handler::{self, Bounds, HandlerDefaults, HandlerSettings};
 use super::plugins::Runs;
 use super::problem::{ConfigErrors, Problem};
 use super::providers::{HeldBack, Providers};
+use super::rest::Rest;
 use super::retry::RawRetry;
 use super::source::Beside;
 use super::surroundings::Surroundings;
@@ -42,8 +43,8 @@ pub struct Origin {
     pub development: bool,
     /// It, the files that it names and the folders that it looks into, whether they are there or not.
     pub files: BTreeSet<PathBuf>,
-    /// Everything but the sources, to be compared.
-    pub rest: String,
+    /// The settings that take effect at a restart only, to be compared.
+    pub rest: Rest,
 }
 
 /// A configuration with what there is to say about it.
@@ -77,8 +78,7 @@ pub fn load(path: Option<&Path>, development: bool) -> Result<Loaded, ConfigErro
     let (mut config, warnings) = in_surroundings(&path.display().to_string(), &text, &around)?;
     let mut files = looked_into.take();
     files.insert(path.to_owned());
-    let rest = Config { sources: BTreeMap::new(), providers: Vec::new(), ..config.clone() };
-    let rest = format!("{rest:?}");
+    let rest = Rest::of(&config);
     config.origin = Some(Origin { file: path.to_owned(), development, files, rest });
     Ok(Loaded { config, file: Some(path.to_owned()), warnings })
 }

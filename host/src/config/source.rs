@@ -160,8 +160,8 @@ fn params(
     provider: Option<&Provider>,
     around: &Surroundings<'_>,
 ) -> Option<Params> {
-    let asked: Vec<_> = provider?.params.iter().filter(|param| param.name != "secret").collect();
     let given = section.entries("params").unwrap_or_default();
+    let asked: Vec<_> = provider?.params.iter().filter(|param| param.name != "secret").collect();
     let mut params = Params::new();
     let mut complete = true;
     for (name, _, value) in given {

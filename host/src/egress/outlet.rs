@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use tokio::sync::Semaphore;
-use weir_core::breaker::{Change, Phase};
+use weir_core::breaker::Change;
 use weir_core::hops::HopKey;
 use weir_core::name::{DestinationName, Target};
 use weir_core::time::Timestamp;
@@ -15,7 +15,7 @@ use super::EgressError;
 use super::webhook::Endpoint;
 use crate::claims::InHand;
 use crate::config::{Destination, DestinationKind};
-use crate::gate::{End, Gate, Leave};
+use crate::gate::{End, Gate, Health, Leave};
 use crate::observe::metrics::{Metrics, TargetMetrics};
 use crate::observe::notice::{Notice, Notices};
 
@@ -47,18 +47,19 @@ pub struct DestinationStatus {
     pub name: DestinationName,
     /// `webhook` or `inbox`.
     pub kind: &'static str,
-    /// `closed`: messages go out. `open`: they wait. `half_open`: one is tried.
-    pub state: Phase,
-    /// Since when it is not closed.
-    pub open_since: Option<Timestamp>,
-    /// Why it is not.
+    /// `ok`: messages go out. `failing`: it failed, so they wait, and one is tried now and then. `paused`: it asked to
+    /// be left alone for a while, or an operator holds it.
+    pub state: Health,
+    /// Since when it is failing.
+    pub failing_since: Option<Timestamp>,
+    /// The reason, if it is not ok.
     pub reason: Option<Box<str>>,
-    /// When one message is tried.
-    pub probe_at: Option<Timestamp>,
-    /// Messages that were tried in vain since it opened.
-    pub failed_probes: u32,
-    /// How often it has opened since the process started.
-    pub opened: u64,
+    /// Time of the next try, if not at once.
+    pub next_try: Option<Timestamp>,
+    /// Messages that were tried without success since it is failing.
+    pub failed_tries: u32,
+    /// Number of times that it began to count as failing since the process started.
+    pub times_failing: u64,
     /// Messages being sent.
     pub sending: usize,
     /// How many may be sent at once.
@@ -142,18 +143,21 @@ impl Outlet {
         let destination = self.name().clone();
         match (change, standing.record) {
             (Change::Opened(_), Some(record)) => {
-                let (reason, probe_at) = (record.reason, record.breaker.probe_at);
-                tracing::warn!(%destination, %reason, %probe_at, "destination open: its messages wait, on hold");
-                notices.tell(Notice::DestinationOpen { destination, reason, at: now, probe_at });
+                let (reason, next_try) = (record.reason, record.breaker.probe_at);
+                tracing::warn!(
+                    %destination, %reason, %next_try,
+                    "destination paused after failures: its messages wait"
+                );
+                notices.tell(Notice::DestinationFailing { destination, reason, at: now, next_try });
             }
             (Change::OpenAgain, Some(record)) => {
-                let (reason, probe_at) = (record.reason, record.breaker.probe_at);
-                tracing::info!(%destination, %reason, %probe_at, "destination still open");
+                let (reason, next_try) = (record.reason, record.breaker.probe_at);
+                tracing::info!(%destination, %reason, %next_try, "destination still failing");
             }
             (Change::Closed { opened_at }, _) => {
-                let open_for = now.since(opened_at);
-                tracing::info!(%destination, ?open_for, "destination closed: its messages go out again");
-                notices.tell(Notice::DestinationClosed { destination, at: now, open_for });
+                let failed_for = now.since(opened_at);
+                tracing::info!(%destination, ?failed_for, "destination ok: its messages go out again");
+                notices.tell(Notice::DestinationOk { destination, at: now, failed_for });
             }
             // It has been closed and opened by others in between, and they tell of it.
             (_, None) => {}
@@ -170,12 +174,12 @@ impl Outlet {
                 DestinationKind::Webhook(_) => "webhook",
                 DestinationKind::Inbox => "inbox",
             },
-            state: standing.phase,
-            open_since: breaker.map(|kept| kept.opened_at),
-            probe_at: breaker.map(|kept| kept.probe_at),
-            failed_probes: breaker.map_or(0, |kept| kept.failed_probes),
-            reason: standing.record.map(|record| record.reason),
-            opened: self.metrics.times_opened(),
+            state: standing.health(),
+            failing_since: breaker.map(|kept| kept.opened_at),
+            next_try: standing.next_try(),
+            failed_tries: breaker.map_or(0, |kept| kept.failed_probes),
+            reason: standing.reason(),
+            times_failing: self.metrics.times_opened(),
             sending: self.sending(),
             concurrency: self.destination.concurrency,
             places: standing.places,

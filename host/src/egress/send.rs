@@ -19,6 +19,7 @@ use super::outgoing::Outgoing;
 use super::outlet::Outlet;
 use crate::claims::{self, Held};
 use crate::gate::{End, Keeper, Leave};
+use crate::logging::FLOW;
 use crate::observe::metrics::Metrics;
 use crate::observe::notice::{Notice, Notices};
 use crate::seed;
@@ -96,9 +97,10 @@ impl Shared {
         let outcome = attempt.outcome;
         let reason = attempt.reason.clone();
         tracing::debug!(
-            event = %claim.event.public_id, delivery = %claim.delivery, message = %out.id,
-            target = %outlet.target, attempt = claim.fence.attempt, %outcome,
-            reason = attempt.reason.as_deref(), "sent"
+            target: FLOW,
+            event = %claim.event.public_id, delivery = %claim.delivery, message_id = %out.id,
+            destination = %outlet.name(), attempt = claim.fence.attempt, %outcome, ?took,
+            reason = attempt.reason.as_deref(), "message sent"
         );
         let settlement = Settlement {
             delivery: claim.delivery,

@@ -13,12 +13,12 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::net::TcpListener;
-use weir_core::breaker::Phase;
 use weir_core::delivery::{DeliveryState, Outcome};
 use weir_core::effect::routed_message_id;
 use weir_core::name::DestinationName;
 use weir_store::registry::Kind;
 
+use crate::gate::Health;
 use crate::observe::notice::Notice;
 use crate::testbed::{Place, until};
 
@@ -131,21 +131,21 @@ async fn whoever_listens_is_told_once_that_a_destination_is_open_and_once_that_i
     assert_eq!((delivery.state, delivery.history.len()), (DeliveryState::Processed, 4));
     let ops = DestinationName::new("ops").unwrap();
     let (mut told, _) = bed.notices.take();
-    match told.pop().unwrap().1 {
-        Notice::DestinationOpen { destination, reason, at, probe_at } => {
-            assert_eq!((destination, &*reason), (ops.clone(), "answered 410 Gone"));
-            assert!(probe_at > at);
-        }
+    match told.pop().unwrap() {
+        (1, Notice::DestinationOk { destination, .. }) => assert_eq!(destination, ops),
         other => panic!("{other:?}"),
     }
-    match told.pop().unwrap() {
-        (1, Notice::DestinationClosed { destination, .. }) => assert_eq!(destination, ops),
+    match told.pop().unwrap().1 {
+        Notice::DestinationFailing { destination, reason, at, next_try } => {
+            assert_eq!((destination, &*reason), (ops.clone(), "answered 410 Gone"));
+            assert!(next_try > at);
+        }
         other => panic!("{other:?}"),
     }
     assert!(told.is_empty());
     let standing =
         bed.destinations.destinations().into_iter().find(|d| d.name.as_str() == "ops").unwrap();
-    assert_eq!((standing.state, standing.opened), (Phase::Closed, 1));
+    assert_eq!((standing.state, standing.times_failing), (Health::Ok, 1));
     until("nothing is kept of a breaker that is closed", async || {
         let kept = bed.store.list(Kind::Breaker).await.unwrap();
         let holds = bed.store.holds().await.unwrap();

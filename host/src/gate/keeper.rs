@@ -14,8 +14,8 @@ use tokio::sync::{Mutex, Notify};
 use tokio::time::sleep;
 use weir_core::breaker::Phase;
 use weir_core::name::Target;
-use weir_core::time::{Clock, Timestamp};
-use weir_store::hold::{HoldId, HoldScope, NewHold};
+use weir_core::time::Clock;
+use weir_store::hold::{Hold, HoldScope, NewHold};
 use weir_store::registry::{CasOutcome, Kind};
 use weir_store::{Store, StoreError};
 
@@ -64,7 +64,8 @@ pub(crate) struct Keeper {
 struct Rows {
     record: Option<Record>,
     version: Option<u64>,
-    hold: Option<(HoldId, Option<Timestamp>)>,
+    /// Its hold of this time of failing, in force or not: it keeps its number and its beginning.
+    hold: Option<Hold>,
 }
 
 impl Keeper {
@@ -114,7 +115,7 @@ impl Keeper {
         let entries = self.store.list(Kind::Breaker).await?;
         for held in self.store.holds().await?.iter().filter(|held| is_breakers(&held.hold)) {
             let rows = all.entry(held.hold.scope.to_string()).or_default();
-            rows.hold = Some((held.id, held.hold.until));
+            rows.hold = Some(held.clone());
         }
         let mut left = self.left.lock();
         for (target, entry) in entries {
@@ -185,13 +186,18 @@ impl Keeper {
 
     /// Brings the rows of one gate in line with it.
     async fn agree(&self, gate: &Gate, rows: &mut Rows) -> Result<Standing, KeepError> {
-        if let Some((id, Some(until))) = rows.hold
+        if let Some(Hold { id, hold: NewHold { until: Some(until), .. }, .. }) = &rows.hold
             && gate.standing(self.clock.now()).phase == Phase::Open
         {
+            let (id, until) = (*id, *until);
             let released = !self.store.holds().await?.iter().any(|held| held.id == id);
             let now = self.clock.now();
             // Not over, and gone: a person has ended it.
             if released && now < until {
+                // From here on it is not in force, whatever it said: the next one is placed anew.
+                if let Some(ended) = &mut rows.hold {
+                    ended.hold.until = None;
+                }
                 gate.released(now);
                 self.freed.notify_one();
                 tracing::info!(target = %gate.target, "released, one is tried now");
@@ -204,22 +210,50 @@ impl Keeper {
             let key = gate.target.to_string();
             self.write(&key, standing.record.as_ref(), rows).await?;
         }
-        let open = standing.record.as_ref().filter(|_| standing.phase == Phase::Open);
-        let until = open.map(|record| Some(record.breaker.probe_at));
-        if rows.hold.map(|(_, until)| until) != until {
-            let placed = match until {
-                Some(until) => {
-                    let (reason, by) = (BREAKER.into(), BY.into());
-                    let hold = NewHold { scope: scope(&gate.target), reason, by, until };
-                    Some((self.store.hold(hold).await?, until))
-                }
-                None => None,
-            };
-            if let Some((old, _)) = std::mem::replace(&mut rows.hold, placed) {
-                self.store.release(old).await?;
-            }
-        }
+        self.agree_on_the_hold(gate, &standing, rows).await?;
         Ok(standing)
+    }
+
+    /// The hold is in force while nothing may go, and ends by itself when one may be tried. Until the gate is closed
+    /// again it is one and the same hold.
+    async fn agree_on_the_hold(
+        &self,
+        gate: &Gate,
+        standing: &Standing,
+        rows: &mut Rows,
+    ) -> Result<(), KeepError> {
+        let record = standing.record.as_ref();
+        match (standing.phase, record) {
+            (Phase::Open, Some(record)) => {
+                let (until, at) = (Some(record.breaker.probe_at), record.breaker.opened_at);
+                if rows.hold.as_ref().is_some_and(|held| held.hold.until == until) {
+                    return Ok(());
+                }
+                let (scope, reason, by) = (scope(&gate.target), BREAKER.into(), BY.into());
+                let hold = NewHold { scope, reason, by, until };
+                let placed = match &rows.hold {
+                    Some(Hold { id, at, .. }) => {
+                        let again = Hold { id: *id, hold, at: *at };
+                        self.store.hold_again(again.clone()).await?;
+                        again
+                    }
+                    None => {
+                        let id = self.store.hold(hold.clone()).await?;
+                        let placed = self.store.holds().await?;
+                        let placed = placed.into_iter().find(|held| held.id == id);
+                        placed.unwrap_or(Hold { id, hold, at })
+                    }
+                };
+                rows.hold = Some(placed);
+            }
+            (Phase::Closed, _) => {
+                if let Some(old) = rows.hold.take() {
+                    self.store.release(old.id).await?;
+                }
+            }
+            (Phase::Open | Phase::HalfOpen, _) => {}
+        }
+        Ok(())
     }
 
     async fn write(
@@ -246,6 +280,21 @@ impl Keeper {
         }
         Err(KeepError::Contended(key.into()))
     }
+}
+
+/// Forgets what was kept of a target that is another one now: it begins with a clean slate. For before gates are restored.
+pub(crate) async fn forget(store: &dyn Store, target: &Target) -> Result<(), StoreError> {
+    let key = target.to_string();
+    if let Some(entry) = store.get(Kind::Breaker, &key).await? {
+        store.cas(Kind::Breaker, &key, Some(entry.version), None).await?;
+    }
+    let of_target = scope(target);
+    for held in store.holds().await? {
+        if held.hold.scope == of_target && is_breakers(&held.hold) {
+            store.release(held.id).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether a hold stands for an open breaker.

@@ -22,7 +22,7 @@ use weir_store::hot::ClaimRequest;
 use crate::claims;
 use crate::observe::metrics::TargetMetrics;
 
-pub(crate) use keeper::{Keeper, is_breakers};
+pub(crate) use keeper::{Keeper, forget, is_breakers};
 
 /// Deliveries of a lane that a probe is chosen from: enough that one of them is not the last one that was tried.
 const PROBE_CHOICE: usize = 2;
@@ -94,6 +94,18 @@ pub(crate) struct Record {
     pub(crate) version: Option<Box<str>>,
 }
 
+/// The state of a destination or handler, in one word for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// Deliveries go on.
+    Ok,
+    /// It failed, so its deliveries wait; one is tried now and then.
+    Failing,
+    /// It asked to be left alone for a while. An operator's hold has the same name, and is added by the API.
+    Paused,
+}
+
 /// How it stands, for people.
 #[derive(Debug, Clone)]
 pub(crate) struct Standing {
@@ -102,6 +114,34 @@ pub(crate) struct Standing {
     /// How many may be under way together now.
     pub(crate) places: usize,
     pub(crate) paused_until: Option<Timestamp>,
+}
+
+impl Standing {
+    /// In one word.
+    pub(crate) fn health(&self) -> Health {
+        match (self.phase, self.paused_until) {
+            (Phase::Open | Phase::HalfOpen, _) => Health::Failing,
+            (Phase::Closed, Some(_)) => Health::Paused,
+            (Phase::Closed, None) => Health::Ok,
+        }
+    }
+
+    /// Time of the next try, if not at once.
+    pub(crate) fn next_try(&self) -> Option<Timestamp> {
+        match &self.record {
+            Some(record) => Some(record.breaker.probe_at),
+            None => self.paused_until,
+        }
+    }
+
+    /// The reason, if it is not ok.
+    pub(crate) fn reason(&self) -> Option<Box<str>> {
+        match (&self.record, self.paused_until) {
+            (Some(record), _) => Some(record.reason.clone()),
+            (None, Some(_)) => Some("it answered that it has too much to do".into()),
+            (None, None) => None,
+        }
+    }
 }
 
 /// Leave to send or run one delivery. Dropped unused, it makes room for another.
@@ -138,7 +178,6 @@ impl Gate {
         places: usize,
         metrics: Arc<TargetMetrics>,
     ) -> Self {
-        metrics.breaker(Phase::Closed);
         let (breaker, throttle) = (Breaker::new(policy), Throttle::new(places));
         let inner = Inner { breaker, throttle, version: None, reason: "".into() };
         Self { target, metrics, inner: Mutex::new(inner) }
@@ -202,7 +241,6 @@ impl Gate {
             Change::OpenAgain => inner.reason = reason().into(),
             Change::Closed { .. } => inner.throttle.start_slowly(),
         }
-        self.metrics.breaker(inner.breaker.phase());
         Some(change)
     }
 
@@ -218,7 +256,6 @@ impl Gate {
         }
         let was_open = inner.breaker.phase() != Phase::Closed;
         inner.breaker.reset(policy);
-        self.metrics.breaker(Phase::Closed);
         was_open
     }
 
@@ -228,7 +265,6 @@ impl Gate {
         inner.breaker.restore(record.breaker);
         inner.version = record.version;
         inner.reason = record.reason;
-        self.metrics.breaker(inner.breaker.phase());
     }
 
     /// A person says that it is mended.
@@ -245,10 +281,8 @@ impl Gate {
             let (reason, version) = (inner.reason.clone(), inner.version.clone());
             Record { breaker, reason, version }
         };
-        let phase = inner.breaker.phase();
-        self.metrics.breaker(phase);
         Standing {
-            phase,
+            phase: inner.breaker.phase(),
             record: inner.breaker.kept().map(record),
             places: inner.throttle.places(now),
             paused_until: inner.throttle.paused_until(now),

@@ -19,6 +19,7 @@ mod connection;
 mod content;
 mod debts;
 mod fetches;
+mod flow;
 mod gate;
 mod hand_over;
 mod head;
@@ -69,6 +70,7 @@ use crate::tls::Tls;
 
 pub use hand_over::{ToShow, WindowRefused};
 pub use quarantine::{Release, Shown};
+pub use refusal_log::Refusal;
 pub use way::SourceStatus;
 
 use budget::Budget;

@@ -100,6 +100,12 @@ impl Ingress {
         }
     }
 
+    /// The refusal whose sender was told this id, while it is remembered.
+    #[must_use]
+    pub fn refusal(&self, id: &str) -> Option<super::Refusal> {
+        self.refusals.find(id)
+    }
+
     /// One request of the quarantine as it came. None if there is none by that id.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ use weir_store::hot::{DedupKey, EventIngested, Ingested, NewEvent, NewRequest};
 use super::answer::{self, Answer};
 use super::client::{Caller, Client};
 use super::content::{Content, IsForm};
+use super::flow::Flow;
 use super::head::{self, Purpose};
 use super::redact::{self, Redacted};
 use super::refused::Refused;
@@ -350,6 +351,7 @@ impl Ingress {
     /// Stores a request, and counts its events.
     pub(super) async fn ingest(&self, way: &Way, request: NewRequest) -> Result<Ingested, Refused> {
         let (store, metrics) = (Arc::clone(&self.store), Arc::clone(&way.metrics));
+        let flow = Flow::of(&request);
         // Counted where it is known, even if the sender has gone by then.
         let stored = ToTheEnd::new(async move {
             let result = store.ingest(vec![request]).await.pop();
@@ -358,7 +360,9 @@ impl Ingress {
             }
             result
         });
-        stored.await.unwrap_or(Err(StoreError::Closed)).map_err(Refused::Store)
+        let ingested = stored.await.unwrap_or(Err(StoreError::Closed)).map_err(Refused::Store)?;
+        flow.log(way.source.name.as_str(), &ingested.events);
+        Ok(ingested)
     }
 
     async fn store(
@@ -370,8 +374,6 @@ impl Ingress {
         let form = IsForm::of(&request.payload);
         let ingested = self.ingest(way, request).await?;
         let word = answer::word(&ingested.events);
-        let (source, events) = (way.source.name.as_str(), ingested.events.len());
-        tracing::debug!(source, events, word, "request taken in");
         let answer = way.answer(&ingested.events, form, is_batch);
         Ok(Taken { word, answer })
     }
@@ -393,7 +395,9 @@ impl Ingress {
         }
         let now = self.clock.now();
         let id = self.refusals.next_id(now);
-        self.refusals.note(now, &id, way.map(|way| way.source.name.as_str()), refused);
+        let source = way.map(|way| way.source.name.as_str());
+        self.refusals.note(now, &id, source, refused);
+        self.refusals.remember((&id, now), source, caller.address, refused);
         let answer = match (refused, way) {
             (Refused::Unverified { status, .. }, Some(way))
                 if way.source.provider.failure_empty =>

@@ -1,5 +1,8 @@
-//! Says refusals in the log, so many a second and then a count, each under an id that the sender was told too.
+//! The log of refusals: a limited number of lines a second, each with the id that the sender got in the answer. The latest
+//! refusals stay in memory, so that an operator can look one up by its id.
 
+use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
@@ -9,10 +12,61 @@ use weir_core::time::Timestamp;
 use super::limits::REFUSALS_LOGGED_PER_SECOND;
 use super::refused::Refused;
 
+/// Refusals of requests for a source that are remembered.
+const OF_SOURCES_MAX: usize = 2_000;
+/// Others that are remembered: apart, so that a scan of paths makes no refusal of a source forgotten.
+const OTHERS_MAX: usize = 250;
+/// As much of a reason is remembered, in bytes.
+const REASON_BYTES_MAX: usize = 300;
+
+/// A request that was refused, as far as it is remembered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The id that its sender was told.
+    pub id: Box<str>,
+    /// Time of arrival.
+    pub at: Timestamp,
+    /// The source that it was for, if that is there.
+    pub source: Option<Box<str>>,
+    /// The sender's address.
+    pub address: IpAddr,
+    /// The HTTP status of the answer.
+    pub status: u16,
+    /// The stable code.
+    pub code: &'static str,
+    /// Why, for the operator.
+    pub reason: Box<str>,
+}
+
+/// The latest refusals.
+#[derive(Debug, Default)]
+struct Latest {
+    of_sources: VecDeque<Refusal>,
+    others: VecDeque<Refusal>,
+}
+
+impl Latest {
+    fn add(&mut self, refusal: Refusal) {
+        let (ring, most) = match refusal.source {
+            Some(_) => (&mut self.of_sources, OF_SOURCES_MAX),
+            None => (&mut self.others, OTHERS_MAX),
+        };
+        if ring.len() >= most {
+            ring.pop_front();
+        }
+        ring.push_back(refusal);
+    }
+
+    fn find(&self, id: &str) -> Option<&Refusal> {
+        self.of_sources.iter().chain(&self.others).rev().find(|refusal| *refusal.id == *id)
+    }
+}
+
 /// The log of refusals.
 #[derive(Debug)]
 pub(super) struct RefusalLog {
     gate: Mutex<Gate>,
+    latest: Mutex<Latest>,
     seed: u64,
     count: AtomicU64,
 }
@@ -50,7 +104,7 @@ impl Gate {
 impl RefusalLog {
     /// An empty log; `seed` keeps the ids of two processes apart.
     pub(super) fn new(seed: u64) -> Self {
-        Self { gate: Mutex::default(), seed, count: AtomicU64::new(0) }
+        Self { gate: Mutex::default(), latest: Mutex::default(), seed, count: AtomicU64::new(0) }
     }
 
     /// An id for a refused request: of the form of a stored request's, but told apart, for it is not stored.
@@ -59,6 +113,32 @@ impl RefusalLog {
         let low = u128::from(self.seed.wrapping_add(count));
         let bits = u128::from(now.as_millis()) << 80 | low;
         RequestId::from_bits(bits).to_string().replacen(RequestId::PREFIX, "refused_", 1)
+    }
+
+    /// Adds a refusal to the latest ones, in place of the oldest.
+    pub(super) fn remember(
+        &self,
+        (id, at): (&str, Timestamp),
+        source: Option<&str>,
+        address: IpAddr,
+        refused: &Refused,
+    ) {
+        let reason = refused.to_string();
+        let reason = &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)];
+        self.latest.lock().add(Refusal {
+            id: id.into(),
+            at,
+            source: source.map(Into::into),
+            address,
+            status: refused.status().as_u16(),
+            code: refused.code(),
+            reason: reason.into(),
+        });
+    }
+
+    /// The refusal whose sender was told this id, while it is remembered.
+    pub(super) fn find(&self, id: &str) -> Option<Refusal> {
+        self.latest.lock().find(id).cloned()
     }
 
     /// Writes a line, if this second has room for one.
@@ -89,6 +169,31 @@ mod tests {
         assert_eq!(written, REFUSALS_LOGGED_PER_SECOND as usize);
         assert_eq!(gate.pass(8), Line::Write { missed: 1000 - written as u64 });
         assert_eq!(gate.pass(8), Line::Write { missed: 0 }, "and the count is told once");
+    }
+
+    #[test]
+    fn the_latest_refusals_are_remembered_and_no_more() {
+        let mut latest = Latest::default();
+        let refusal = |id: String, source: Option<&str>| Refusal {
+            id: id.into(),
+            at: Timestamp::from_millis(1),
+            source: source.map(Into::into),
+            address: [127, 0, 0, 1].into(),
+            status: 401,
+            code: "signature_mismatch",
+            reason: "no".into(),
+        };
+        latest.add(refusal("ours".into(), Some("github")));
+        for n in 0..10_000 {
+            latest.add(refusal(format!("scan-{n}"), None));
+        }
+        assert!(latest.find("ours").is_some(), "a scan makes it not forgotten");
+        assert!(latest.find("scan-9999").is_some() && latest.find("scan-0").is_none());
+        for n in 0..OF_SOURCES_MAX {
+            latest.add(refusal(format!("more-{n}"), Some("github")));
+        }
+        assert!(latest.find("ours").is_none());
+        assert_eq!((latest.of_sources.len(), latest.others.len()), (OF_SOURCES_MAX, OTHERS_MAX));
     }
 
     #[test]

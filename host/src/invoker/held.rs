@@ -48,13 +48,13 @@ impl Runner {
         let handler = desk.name.clone();
         match (change, desk.gate.standing(now).record) {
             (Change::Opened(_), Some(record)) => {
-                let (reason, probe_at) = (record.reason, record.breaker.probe_at);
-                tracing::error!(%handler, %reason, %probe_at, "handler held: its events wait");
-                self.notices.tell(Notice::HandlerHeld { handler, reason, at: now, probe_at });
+                let (reason, next_try) = (record.reason, record.breaker.probe_at);
+                tracing::error!(%handler, %reason, %next_try, "handler held: its events wait");
+                self.notices.tell(Notice::HandlerHeld { handler, reason, at: now, next_try });
             }
             (Change::OpenAgain, Some(record)) => {
-                let (reason, probe_at) = (record.reason, record.breaker.probe_at);
-                tracing::warn!(%handler, %reason, %probe_at, "handler still held");
+                let (reason, next_try) = (record.reason, record.breaker.probe_at);
+                tracing::warn!(%handler, %reason, %next_try, "handler still held");
             }
             (Change::Closed { opened_at }, _) => {
                 let held_for = now.since(opened_at);

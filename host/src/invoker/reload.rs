@@ -13,7 +13,7 @@ use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::sleep;
-use weir_core::name::{DestinationName, HandlerName};
+use weir_core::name::{DestinationName, HandlerName, Target};
 use weir_core::time::Clock;
 use weir_engine::{
     self as engine, DescribeError, Destinations, Engine, LoadError, Module, Version,
@@ -26,6 +26,7 @@ use super::manifest::{DamagedManifest, Manifest};
 use super::settings::{self, Asks, Settings};
 use super::tracker::Act;
 use super::versions::{Serving, Versions};
+use crate::changed;
 use crate::config::{Config, ConfigErrors};
 use crate::observe::health::PluginsFolder;
 use crate::observe::metrics::Metrics;
@@ -367,6 +368,8 @@ impl Reloader {
         archive::release_missing(store, name).await?;
         self.versions.agree(name, self.clock.now());
         archive::prune_modules(store).await?;
+        // A new grant or a new module may be what failed runs wait for.
+        changed::retry(store, &Target::Handler(name.clone())).await?;
         Ok(())
     }
 

@@ -21,6 +21,7 @@ use super::slots::{Slot, Slots};
 use super::versions::{Desk, Serving, Versions};
 use crate::claims::{self, Held};
 use crate::gate::{Keeper, Leave};
+use crate::logging::FLOW;
 use crate::observe::metrics::Metrics;
 use crate::observe::notice::{Notice, Notices};
 use crate::routes::Routes;
@@ -312,8 +313,9 @@ impl Runner {
             }
         }
         tracing::debug!(
+            target: FLOW,
             event = %claim.event.public_id, delivery = %claim.delivery, handler = %desk.name,
-            attempt = claim.fence.attempt, %outcome, ?took, reason = reason.as_deref(), "run settled"
+            attempt = claim.fence.attempt, %outcome, ?took, reason = reason.as_deref(), "run ended"
         );
     }
 }

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::{RwLock, Semaphore, watch};
-use weir_core::breaker::{BreakerPolicy, Phase};
+use weir_core::breaker::BreakerPolicy;
 use weir_core::name::{HandlerName, Target};
 use weir_core::route::Pattern;
 use weir_core::state::StateReader;
@@ -23,7 +23,7 @@ use super::pace::Pace;
 use super::settings::{self, Asks, Settings};
 use crate::claims::InHand;
 use crate::config::Config;
-use crate::gate::{Gate, Keeper};
+use crate::gate::{self, Gate, Health, Keeper};
 use crate::observe::metrics::{Metrics, TargetMetrics};
 
 /// One version of a handler with its settings, serving. Immutable.
@@ -113,13 +113,15 @@ pub struct HandlerStatus {
     pub last_error: Option<String>,
     /// Runs going on.
     pub running: usize,
-    /// `closed`: its events are handled. `open`: its version failed with nearly all of them, and they wait. `half_open`:
-    /// one is tried.
-    pub breaker: Phase,
-    /// Why it is not closed.
-    pub breaker_reason: Option<Box<str>>,
-    /// When one event is tried.
-    pub probe_at: Option<Timestamp>,
+    /// `ok`: its events are handled. `failing`: its version failed with nearly all of them, so they wait, and one is
+    /// tried now and then. `paused`: an operator holds it.
+    pub health: Health,
+    /// The reason, if it is not ok.
+    pub health_reason: Option<Box<str>>,
+    /// Time of the next try, if not at once.
+    pub next_try: Option<Timestamp>,
+    /// Events that were tried without success since it is failing.
+    pub failed_tries: u32,
 }
 
 /// What is known about a handler beside the version that serves.
@@ -377,7 +379,8 @@ fn status(
     let serving = handler.map(|h| &h.serving);
     let ready = standing.state == HandlerState::Ready;
     let gate = handler.map(|h| h.desk.gate.standing(now));
-    let open = gate.as_ref().and_then(|gate| gate.record.clone());
+    let failed_tries =
+        gate.as_ref().and_then(|gate| Some(gate.record.as_ref()?.breaker.failed_probes));
     HandlerStatus {
         name: name.clone(),
         version: serving.map(|s| s.version().to_hex()),
@@ -390,8 +393,9 @@ fn status(
         since: serving.filter(|_| ready).map_or(standing.since, |s| s.since),
         last_error: standing.refused.as_ref().map(|r| r.reason.clone()),
         running: handler.map_or(0, |h| h.desk.running.count()),
-        breaker: gate.map_or(Phase::Closed, |gate| gate.phase),
-        probe_at: open.as_ref().map(|record| record.breaker.probe_at),
-        breaker_reason: open.map(|record| record.reason),
+        health: gate.as_ref().map_or(Health::Ok, gate::Standing::health),
+        next_try: gate.as_ref().and_then(gate::Standing::next_try),
+        health_reason: gate.as_ref().and_then(gate::Standing::reason),
+        failed_tries: failed_tries.unwrap_or(0),
     }
 }

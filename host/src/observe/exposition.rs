@@ -1,22 +1,18 @@
-//! Names and help texts of all metrics, and their OpenMetrics text.
+//! Names and help texts of all metrics, and what stands in a scrape.
 //!
-//! A name is `weir_<noun>_<unit>_total`, or without the end for what can fall. [`ALL`] is the list of them, from
-//! which the table in the documents is made.
+//! A name is `weir_<noun>_<unit>_total`, or without the end for what can fall; `process_*` are the names that every
+//! Prometheus client has. [`ALL`] is the list of them, from which the table in the documents is made.
 
 use std::fmt;
+use std::time::Duration;
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::registry::Registry;
 use weir_core::time::Timestamp;
 use weir_store::query::CountRow;
 
 use super::metrics::{Metrics, SourceMetrics, TargetMetrics};
-use super::series::{ByCode, Counter, Durations};
-
-/// The content type of the text.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+use super::process::Process;
+use super::series::Counter;
+use super::text::{Format, Out};
 
 /// What kind of number a metric is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +36,25 @@ pub struct Metric {
     pub labels: &'static [&'static str],
     /// What it counts, for people.
     pub help: &'static str,
+}
+
+impl Metric {
+    /// The name of its family in OpenMetrics.
+    #[must_use]
+    pub fn family(&self) -> &'static str {
+        match self.kind {
+            Kind::Counter => self.name.strip_suffix("_total").unwrap_or(self.name),
+            Kind::Gauge | Kind::Histogram => self.name,
+        }
+    }
+
+    /// The unit that its name ends with.
+    #[must_use]
+    pub fn unit(&self) -> Option<&'static str> {
+        let ends =
+            |unit: &&&str| self.family().strip_suffix(**unit).is_some_and(|n| n.ends_with('_'));
+        ["seconds", "bytes"].iter().find(ends).copied()
+    }
 }
 
 macro_rules! metrics {
@@ -79,19 +94,28 @@ metrics! {
     DEAD = Counter "weir_dead_letters_total" ["target"] "Deliveries given up";
     CONFLICTS = Counter "weir_state_conflicts_total" ["target"] "Runs done again because what they read had changed";
     SUPERSEDED = Counter "weir_attempts_superseded_total" ["target"] "Results refused because another attempt had overtaken theirs";
-    BREAKER = Gauge "weir_breaker_state" ["target"] "0 while deliveries go on, 1 while one of them is tried, 2 while they wait";
-    OPENED = Counter "weir_breaker_opened_total" ["target"] "Times that failures made deliveries wait";
+    STATE = Gauge "weir_target_state" ["target", "state"] "1 for the state that a handler or destination is in: ok, failing, or paused; 0 for the others";
+    FAILING = Counter "weir_target_failing_total" ["target"] "Times that a handler or destination began to count as failing, so that deliveries wait";
     RELOADS = Counter "weir_reloads_total" ["result"] "Modules looked at, by what came of it";
     ALERTS = Counter "weir_alerts_total" ["type"] "Alerts raised";
     ALERTS_DROPPED = Counter "weir_alerts_dropped_total" [] "Alerts that were too many";
     CONFIG_RELOADS = Counter "weir_config_reloads_total" ["result"] "Times that the configuration was read again, by what came of it";
     DELIVERIES = Gauge "weir_deliveries" ["target", "state"] "Deliveries in the store that are not done";
-    UNROUTED_NOW = Gauge "weir_events_unrouted" ["source"] "Events in the store that went to nobody, until they are replayed";
+    OLDEST = Gauge "weir_oldest_waiting_seconds" ["target"] "Age of the oldest delivery that waits, since its event was received";
+    UNROUTED_NOW = Gauge "weir_unrouted_events" ["source"] "Events in the store that no handler or route matched, until they are replayed";
     STORE_EVENTS = Counter "weir_store_events_total" ["source", "what"] "Events since the store was made";
+    CPU = Counter "process_cpu_seconds_total" [] "Processor time of the process, user and system, in seconds";
+    OPEN_FDS = Gauge "process_open_fds" [] "Open files of the process";
+    MAX_FDS = Gauge "process_max_fds" [] "Limit on open files of the process";
+    VIRTUAL = Gauge "process_virtual_memory_bytes" [] "Virtual memory of the process";
+    VIRTUAL_MAX = Gauge "process_virtual_memory_max_bytes" [] "Limit on virtual memory of the process";
+    RESIDENT = Gauge "process_resident_memory_bytes" [] "Memory that the process has in use";
+    STARTED = Gauge "process_start_time_seconds" [] "When the process started, in seconds since 1970";
+    THREADS = Gauge "process_threads" [] "Threads of the process";
 }
 
 /// What is asked of others at the moment of a scrape.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Scraped {
     /// Whether webhooks are taken.
     pub ready: bool,
@@ -107,7 +131,16 @@ pub struct Scraped {
     pub events: Vec<CountRow>,
     /// Those that are unrouted now, by source.
     pub unrouted: Vec<CountRow>,
+    /// The age of the oldest delivery that waits, by target.
+    pub oldest: Vec<(String, Duration)>,
+    /// The state of each handler and destination.
+    pub states: Vec<(String, String)>,
+    /// The process itself.
+    pub process: Option<Process>,
 }
+
+/// The states of a handler or destination.
+const STATES: [&str; 3] = ["ok", "failing", "paused"];
 
 /// The table of all metrics as the documents have it.
 #[must_use]
@@ -120,203 +153,149 @@ pub fn table() -> String {
     out
 }
 
-/// All metrics as OpenMetrics text.
-pub(super) fn encode(metrics: &Metrics, scraped: &Scraped) -> String {
-    let mut registry = Registry::default();
-    let collect = Collect { metrics: metrics.clone(), scraped: scraped.clone() };
-    registry.register_collector(Box::new(collect));
-    let mut out = String::new();
-    if text::encode(&mut out, &registry).is_err() {
-        // A string takes whatever is written, so this is a fault of the encoder. A scraper tells half an answer
-        // by its missing end mark; an empty one is plainer.
-        out.clear();
+/// All metrics as text.
+pub(super) fn encode(metrics: &Metrics, scraped: &Scraped, format: Format) -> String {
+    let mut out = Out::new(format);
+    let collect = Collect { metrics, scraped };
+    if collect.write(&mut out).is_err() {
+        // A string takes whatever is written. An empty text is plainer than half of one.
+        return String::new();
     }
-    out
+    out.finish()
 }
 
-#[derive(Debug)]
-struct Collect {
-    metrics: Metrics,
-    scraped: Scraped,
+struct Collect<'a> {
+    metrics: &'a Metrics,
+    scraped: &'a Scraped,
 }
 
-impl Collector for Collect {
-    fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
-        let mut out = Out(encoder);
-        self.process(&mut out)?;
-        self.of_sources(&mut out)?;
-        self.of_targets(&mut out)?;
-        self.of_store(&mut out)
+impl Collect<'_> {
+    fn write(&self, out: &mut Out) -> fmt::Result {
+        self.hub(out)?;
+        self.of_sources(out)?;
+        self.of_targets(out)?;
+        self.of_store(out)?;
+        self.of_process(out)
     }
-}
 
-impl Collect {
-    fn process(&self, out: &mut Out<'_>) -> fmt::Result {
-        let metrics = &self.metrics;
-        out.begin(BUILD, |m| m.gauge(&[env!("CARGO_PKG_VERSION")], 1))?;
-        out.begin(UP, |m| m.gauge(&[], metrics.uptime().as_secs()))?;
-        out.begin(READY, |m| m.gauge(&[], self.scraped.ready.into()))?;
-        out.begin(PLUGINS_AWAY, |m| m.gauge(&[], self.scraped.plugins_away.into()))?;
-        out.begin(POISONED, |m| m.gauge(&[], self.scraped.poisoned.into()))?;
-        out.begin(CONNECTIONS, |m| m.gauge(&[], metrics.connections().get()))?;
-        out.begin(CERTIFICATE, |m| {
+    fn hub(&self, out: &mut Out) -> fmt::Result {
+        let metrics = self.metrics;
+        out.family(BUILD, |m| m.number(&[env!("CARGO_PKG_VERSION")], 1_u64))?;
+        out.family(UP, |m| m.number(&[], metrics.uptime().as_secs()))?;
+        out.family(READY, |m| m.number(&[], self.scraped.ready))?;
+        out.family(PLUGINS_AWAY, |m| m.number(&[], self.scraped.plugins_away))?;
+        out.family(POISONED, |m| m.number(&[], self.scraped.poisoned))?;
+        out.family(CONNECTIONS, |m| m.number(&[], metrics.connections().get()))?;
+        out.family(CERTIFICATE, |m| {
             let mut certificates = self.scraped.certificates.iter();
-            certificates.try_for_each(|(listener, at)| m.gauge(&[listener], at.as_millis() / 1_000))
+            certificates
+                .try_for_each(|(listener, at)| m.number(&[listener], at.as_millis() / 1_000))
         })?;
-        out.begin(BODIES, |m| m.gauge(&[], metrics.body_bytes().get()))?;
-        out.begin(RUNNING, |m| m.gauge(&[], metrics.running().get()))?;
-        out.begin(REFUSED, |m| m.by_code(None, metrics.refusals()))?;
-        out.begin(RELOADS, |m| m.by_code(None, metrics.reloads()))?;
+        out.family(BODIES, |m| m.number(&[], metrics.body_bytes().get()))?;
+        out.family(RUNNING, |m| m.number(&[], metrics.running().get()))?;
+        out.family(REFUSED, |m| m.by_code(None, metrics.refusals()))?;
+        out.family(RELOADS, |m| m.by_code(None, metrics.reloads()))?;
         let (alerts, dropped) = metrics.alerts();
-        out.begin(ALERTS, |m| m.by_code(None, alerts))?;
-        out.begin(ALERTS_DROPPED, |m| m.counter(&[], dropped.get()))?;
-        out.begin(CONFIG_RELOADS, |m| m.by_code(None, metrics.config_reloads()))
+        out.family(ALERTS, |m| m.by_code(None, alerts))?;
+        out.family(ALERTS_DROPPED, |m| m.number(&[], dropped.get()))?;
+        out.family(CONFIG_RELOADS, |m| m.by_code(None, metrics.config_reloads()))
     }
 
-    fn of_sources(&self, out: &mut Out<'_>) -> fmt::Result {
+    fn of_sources(&self, out: &mut Out) -> fmt::Result {
         let sources = self.metrics.sources();
-        out.begin(REQUESTS, |m| {
+        out.family(REQUESTS, |m| {
             sources.iter().try_for_each(|(name, s)| m.by_code(Some(name), &s.answers))
         })?;
-        out.begin(ACK, |m| {
+        out.family(ACK, |m| {
             sources.iter().try_for_each(|(name, s)| {
                 m.durations(&[name, "taken"], &s.taken)?;
                 m.durations(&[name, "refused"], &s.refused)
             })
         })?;
         let mut counters = |metric, of: fn(&SourceMetrics) -> &Counter| {
-            out.begin(metric, |m| {
-                sources.iter().try_for_each(|(name, s)| m.counter(&[name], of(s).get()))
+            out.family(metric, |m| {
+                sources.iter().try_for_each(|(name, s)| m.number(&[name], of(s).get()))
             })
         };
         counters(STORED, |s| &s.stored)?;
         counters(DUPLICATE, |s| &s.duplicate)?;
         counters(ID_REUSED, |s| &s.id_reused)?;
         counters(UNROUTED, |s| &s.unrouted)?;
-        out.begin(REPLIES, |m| {
+        out.family(REPLIES, |m| {
             sources.iter().try_for_each(|(name, s)| m.by_code(Some(name), &s.replies))
         })?;
-        out.begin(QUARANTINED, |m| {
+        out.family(QUARANTINED, |m| {
             sources.iter().try_for_each(|(name, s)| m.by_code(Some(name), &s.quarantined))
         })
     }
 
-    fn of_targets(&self, out: &mut Out<'_>) -> fmt::Result {
+    fn of_targets(&self, out: &mut Out) -> fmt::Result {
         let targets = self.metrics.targets();
-        out.begin(ATTEMPTS, |m| {
+        out.family(ATTEMPTS, |m| {
             targets.iter().try_for_each(|(name, t)| m.by_code(Some(name), &t.attempts))
         })?;
-        out.begin(TOOK, |m| {
+        out.family(TOOK, |m| {
             targets.iter().try_for_each(|(name, t)| m.durations(&[name], &t.took))
         })?;
         let mut counters = |metric, of: fn(&TargetMetrics) -> &Counter| {
-            out.begin(metric, |m| {
-                targets.iter().try_for_each(|(name, t)| m.counter(&[name], of(t).get()))
+            out.family(metric, |m| {
+                targets.iter().try_for_each(|(name, t)| m.number(&[name], of(t).get()))
             })
         };
         counters(RETRIES, |t| &t.retries)?;
         counters(DEAD, |t| &t.dead_letters)?;
         counters(CONFLICTS, |t| &t.state_conflicts)?;
         counters(SUPERSEDED, |t| &t.superseded)?;
-        let breakers = || targets.iter().filter_map(|(name, t)| Some((name, t, t.phase()?)));
-        out.begin(BREAKER, |m| {
-            breakers().try_for_each(|(name, _, phase)| m.gauge(&[name], phase))
-        })?;
-        out.begin(OPENED, |m| {
-            breakers().try_for_each(|(name, t, _)| m.counter(&[name], t.opened.get()))
+        counters(FAILING, |t| &t.opened)?;
+        out.family(STATE, |m| {
+            self.scraped.states.iter().try_for_each(|(target, now)| {
+                STATES.iter().try_for_each(|state| m.number(&[target, state], now == state))
+            })
         })
     }
 
-    fn of_store(&self, out: &mut Out<'_>) -> fmt::Result {
-        let Scraped { deliveries, events, unrouted, .. } = &self.scraped;
-        out.begin(DELIVERIES, |m| {
-            deliveries.iter().try_for_each(|row| m.gauge(&[&row.of, row.what], row.count))
+    fn of_store(&self, out: &mut Out) -> fmt::Result {
+        let Scraped { deliveries, events, unrouted, oldest, .. } = self.scraped;
+        out.family(DELIVERIES, |m| {
+            deliveries.iter().try_for_each(|row| m.number(&[&row.of, row.what], row.count))
         })?;
-        out.begin(UNROUTED_NOW, |m| {
-            unrouted.iter().try_for_each(|row| m.gauge(&[&row.of], row.count))
+        out.family(OLDEST, |m| {
+            oldest.iter().try_for_each(|(target, age)| m.number(&[target], age.as_secs_f64()))
         })?;
-        out.begin(STORE_EVENTS, |m| {
-            events.iter().try_for_each(|row| m.counter(&[&row.of, row.what], row.count))
+        out.family(UNROUTED_NOW, |m| {
+            unrouted.iter().try_for_each(|row| m.number(&[&row.of], row.count))
+        })?;
+        out.family(STORE_EVENTS, |m| {
+            events.iter().try_for_each(|row| m.number(&[&row.of, row.what], row.count))
         })
     }
-}
 
-struct Out<'a>(DescriptorEncoder<'a>);
-
-impl Out<'_> {
-    fn begin(
-        &mut self,
-        metric: Metric,
-        series: impl FnOnce(&mut Series<'_>) -> fmt::Result,
-    ) -> fmt::Result {
-        let (name, kind) = match metric.kind {
-            // The encoder adds the end itself.
-            Kind::Counter => {
-                (metric.name.strip_suffix("_total").unwrap_or(metric.name), MetricType::Counter)
-            }
-            Kind::Gauge => (metric.name, MetricType::Gauge),
-            Kind::Histogram => (metric.name, MetricType::Histogram),
+    fn of_process(&self, out: &mut Out) -> fmt::Result {
+        let Some(process) = &self.scraped.process else { return Ok(()) };
+        out.family(CPU, |m| m.number(&[], process.cpu_seconds))?;
+        // No limit is the largest number, as in other clients.
+        let mut whole = |metric, number: Option<u64>| {
+            out.family(metric, |m| m.number(&[], number.unwrap_or(u64::MAX)))
         };
-        let encoder = self.0.encode_descriptor(name, metric.help, None, kind)?;
-        series(&mut Series { encoder, labels: metric.labels })
-    }
-}
-
-/// The series of one metric.
-struct Series<'a> {
-    encoder: MetricEncoder<'a>,
-    labels: &'static [&'static str],
-}
-
-impl Series<'_> {
-    fn gauge(&mut self, values: &[&str], count: u64) -> fmt::Result {
-        let count = i64::try_from(count).unwrap_or(i64::MAX);
-        self.with(values, |e| e.encode_gauge(&count))
-    }
-
-    fn counter(&mut self, values: &[&str], count: u64) -> fmt::Result {
-        self.with(values, |e| e.encode_counter::<NoLabelSet, u64, u64>(&count, None))
-    }
-
-    fn by_code(&mut self, of: Option<&str>, counts: &ByCode) -> fmt::Result {
-        counts.each().try_for_each(|(code, count)| match of {
-            Some(of) => self.counter(&[of, code], count),
-            None => self.counter(&[code], count),
-        })
-    }
-
-    fn durations(&mut self, values: &[&str], durations: &Durations) -> fmt::Result {
-        let (sum, buckets) = durations.read();
-        let count = buckets.iter().map(|(_, n)| n).sum();
-        self.with(values, |e| e.encode_histogram::<NoLabelSet>(sum, count, &buckets, None))
-    }
-
-    fn with(
-        &mut self,
-        values: &[&str],
-        write: impl FnOnce(&mut MetricEncoder<'_>) -> fmt::Result,
-    ) -> fmt::Result {
-        debug_assert_eq!(self.labels.len(), values.len());
-        if values.is_empty() {
-            return write(&mut self.encoder);
-        }
-        let labels: Vec<(&str, &str)> =
-            self.labels.iter().copied().zip(values.iter().copied()).collect();
-        write(&mut self.encoder.encode_family(&labels.as_slice())?)
+        whole(OPEN_FDS, Some(process.open_fds))?;
+        whole(MAX_FDS, process.max_fds)?;
+        whole(VIRTUAL, Some(process.virtual_memory_bytes))?;
+        whole(VIRTUAL_MAX, process.virtual_memory_max_bytes)?;
+        whole(RESIDENT, Some(process.resident_memory_bytes))?;
+        whole(THREADS, Some(process.threads))?;
+        out.family(STARTED, |m| m.number(&[], process.start_time_seconds))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use weir_core::breaker::Phase;
     use weir_core::delivery::Outcome;
     use weir_core::name::{SourceName, Target};
 
+    use super::super::strict;
     use super::*;
 
-    fn busy() -> String {
+    fn busy(format: Format) -> String {
         let metrics = Metrics::new();
         let github = metrics.source(&SourceName::configured("github").unwrap());
         github.answered("accepted", Duration::from_millis(3));
@@ -326,13 +305,14 @@ mod tests {
         orders.attempt(Outcome::Crashed, Duration::from_secs(70));
         orders.dead_letter();
         let ops = metrics.target(&"destination:ops".parse::<Target>().unwrap());
-        ops.breaker(Phase::Open);
         ops.opened();
         metrics.refused_unknown_source();
         metrics.reload("loaded");
         let _open = metrics.connections().hold(2);
         let row = |of: &str, what, count| CountRow { of: of.into(), what, count };
-        metrics.encode_with(&Scraped {
+        let odd = metrics.source(&SourceName::stored("odd \"\\\n"));
+        odd.stored();
+        let scraped = Scraped {
             ready: true,
             poisoned: false,
             plugins_away: false,
@@ -340,7 +320,11 @@ mod tests {
             deliveries: vec![row("handler:orders", "dead_letter", 7)],
             events: vec![row("github", "stored", 41)],
             unrouted: vec![row("github", "unrouted", 3)],
-        })
+            oldest: vec![("handler:orders".into(), Duration::from_millis(90_500))],
+            states: vec![("destination:ops".into(), "failing".into())],
+            process: Process::read(),
+        };
+        metrics.encode_with(&scraped, format)
     }
 
     #[test]
@@ -351,36 +335,54 @@ mod tests {
 
     #[test]
     fn every_metric_is_exposed_under_its_name_with_its_kind() {
-        let text = busy();
-        for metric in ALL {
-            let (name, kind) = match metric.kind {
-                Kind::Counter => (metric.name.strip_suffix("_total").unwrap(), "counter"),
-                Kind::Gauge => (metric.name, "gauge"),
-                Kind::Histogram => (metric.name, "histogram"),
-            };
-            assert!(text.contains(&format!("# TYPE {name} {kind}\n")), "{name} in\n{text}");
-            assert!(text.contains(&format!("# HELP {name} {}", metric.help)), "{name}");
+        for format in [Format::Prometheus, Format::OpenMetrics] {
+            let text = busy(format);
+            for metric in ALL {
+                let (family, kind) = match (metric.kind, format) {
+                    (Kind::Counter, Format::Prometheus) => (metric.name, "counter"),
+                    (Kind::Counter, Format::OpenMetrics) => (metric.family(), "counter"),
+                    (Kind::Gauge, _) => (metric.name, "gauge"),
+                    (Kind::Histogram, _) => (metric.name, "histogram"),
+                };
+                assert!(text.contains(&format!("# TYPE {family} {kind}\n")), "{family} in\n{text}");
+                assert!(text.contains(&format!("# HELP {family} {}", metric.help)), "{family}");
+            }
         }
-        assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn both_formats_are_clean_for_a_strict_reader() {
+        let plain = strict::read(&busy(Format::Prometheus), false).unwrap();
+        let open = strict::read(&busy(Format::OpenMetrics), true).unwrap();
+        let process = |name: &str| name.starts_with("process_") || name == "weir_uptime_seconds";
+        let steady = |page: strict::Page| {
+            page.series.into_iter().filter(|((name, _), _)| !process(name)).collect::<Vec<_>>()
+        };
+        assert_eq!(steady(plain), steady(open), "both say the same");
+        let empty = Metrics::new();
+        strict::read(&empty.encode_with(&Scraped::default(), Format::OpenMetrics), true).unwrap();
     }
 
     #[test]
     fn what_was_counted_can_be_read_off() {
-        let text = busy();
+        let text = busy(Format::Prometheus);
         for line in [
             "weir_requests_total{source=\"github\",code=\"accepted\"} 1",
             "weir_requests_total{source=\"github\",code=\"signature_mismatch\"} 1",
             "weir_unattributed_requests_total{code=\"unknown_source\"} 1",
             "weir_events_stored_total{source=\"github\"} 1",
-            "weir_ack_duration_seconds_bucket{le=\"0.0025\",source=\"github\",result=\"taken\"} 0",
-            "weir_ack_duration_seconds_bucket{le=\"0.005\",source=\"github\",result=\"taken\"} 1",
+            "weir_ack_duration_seconds_bucket{source=\"github\",result=\"taken\",le=\"0.0025\"} 0",
+            "weir_ack_duration_seconds_bucket{source=\"github\",result=\"taken\",le=\"0.005\"} 1",
             "weir_ack_duration_seconds_count{source=\"github\",result=\"refused\"} 1",
             "weir_attempts_total{target=\"handler:orders\",outcome=\"crashed\"} 1",
-            "weir_attempt_duration_seconds_bucket{le=\"60.0\",target=\"handler:orders\"} 0",
-            "weir_attempt_duration_seconds_bucket{le=\"+Inf\",target=\"handler:orders\"} 1",
+            "weir_attempt_duration_seconds_bucket{target=\"handler:orders\",le=\"60.0\"} 0",
+            "weir_attempt_duration_seconds_bucket{target=\"handler:orders\",le=\"+Inf\"} 1",
             "weir_dead_letters_total{target=\"handler:orders\"} 1",
-            "weir_breaker_state{target=\"destination:ops\"} 2",
-            "weir_breaker_opened_total{target=\"destination:ops\"} 1",
+            "weir_target_state{target=\"destination:ops\",state=\"failing\"} 1",
+            "weir_target_state{target=\"destination:ops\",state=\"ok\"} 0",
+            "weir_target_failing_total{target=\"destination:ops\"} 1",
+            "weir_oldest_waiting_seconds{target=\"handler:orders\"} 90.5",
+            "weir_unrouted_events{source=\"github\"} 3",
             "weir_connections_open 2",
             "weir_deliveries{target=\"handler:orders\",state=\"dead_letter\"} 7",
             "weir_store_events_total{source=\"github\",what=\"stored\"} 41",
@@ -395,7 +397,8 @@ mod tests {
     fn names_follow_the_rule_and_none_is_taken_twice() {
         let mut names: Vec<_> = ALL.iter().map(|m| m.name).collect();
         for metric in ALL {
-            assert!(metric.name.starts_with("weir_"), "{}", metric.name);
+            let known = ["weir_", "process_"].iter().any(|start| metric.name.starts_with(start));
+            assert!(known, "{}", metric.name);
             assert_eq!(metric.kind == Kind::Counter, metric.name.ends_with("_total"));
             assert_eq!(metric.kind == Kind::Histogram, metric.name.ends_with("_duration_seconds"));
             assert!(!metric.help.ends_with('.'), "help texts have no full stop: {}", metric.name);

@@ -8,11 +8,12 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use weir_core::time::Timestamp;
 use weir_store::Store;
-use weir_store::query::{CountRow, CountsFilter};
+use weir_store::query::{CountRow, CountsFilter, OldestWaiting};
 use weir_store::upkeep::LookOver;
 
 use super::exposition::Scraped;
 use super::metrics::Metrics;
+use super::process::Process;
 use crate::config::ProviderFile;
 use crate::shutdown::Drain;
 use crate::tls::Secured;
@@ -154,15 +155,24 @@ impl Health {
     }
 
     /// What the store and this have to add to the metrics. Without the totals if the store cannot tell them: a
-    /// scrape must work best when something is wrong.
-    pub async fn scrape(&self) -> Scraped {
+    /// scrape must work best when something is wrong. `states` are those of the handlers and destinations.
+    pub async fn scrape(&self, states: Vec<(String, String)>, now: Timestamp) -> Scraped {
         let totals = async |filter| {
             self.store.counts(filter).await.unwrap_or_else(|error| {
                 tracing::warn!(%error, "store does not tell its totals");
                 Vec::new()
             })
         };
+        let oldest = self.store.oldest_waiting().await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "store does not tell what waits longest");
+            Vec::new()
+        });
+        let age = |oldest: OldestWaiting| (oldest.target, now.since(oldest.received_at));
+        let process = tokio::task::spawn_blocking(Process::read).await.ok().flatten();
         Scraped {
+            states,
+            oldest: oldest.into_iter().map(age).collect(),
+            process,
             ready: self.ready().is_ok(),
             poisoned: self.store.poisoned().is_some(),
             plugins_away: self.plugins_folder.away().is_some(),

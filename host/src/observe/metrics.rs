@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
-use weir_core::breaker::Phase;
 use weir_core::delivery::Outcome;
 use weir_core::name::{SourceName, Target};
 
 use super::exposition::{self, Scraped};
 use super::series::{ByCode, Counter, Durations, Gauge, OTHER};
+use super::text::Format;
 
 /// The codes of answers that took a request in. Every other code is a refusal.
 pub const TAKEN: [&str; 3] = ["accepted", "duplicate", "handshake"];
@@ -173,16 +173,16 @@ impl Metrics {
         &self.0.reloads
     }
 
-    /// What this process counted, as OpenMetrics text.
+    /// What this process counted, as Prometheus text.
     #[must_use]
     pub fn encode(&self) -> String {
-        self.encode_with(&Scraped::default())
+        self.encode_with(&Scraped::default(), Format::Prometheus)
     }
 
     /// The same with what was asked of others at the moment of the scrape.
     #[must_use]
-    pub fn encode_with(&self, scraped: &Scraped) -> String {
-        exposition::encode(self, scraped)
+    pub fn encode_with(&self, scraped: &Scraped, format: Format) -> String {
+        exposition::encode(self, scraped, format)
     }
 }
 
@@ -322,8 +322,6 @@ pub struct TargetMetrics {
     pub(super) state_conflicts: Counter,
     pub(super) superseded: Counter,
     pub(super) opened: Counter,
-    /// What [`TargetMetrics::phase`] says, plus one; 0 where there is no breaker.
-    phase: AtomicU64,
 }
 
 impl TargetMetrics {
@@ -358,27 +356,12 @@ impl TargetMetrics {
         self.superseded.inc();
     }
 
-    /// How its breaker stands.
-    pub fn breaker(&self, phase: Phase) {
-        let number = match phase {
-            Phase::Closed => 1,
-            Phase::HalfOpen => 2,
-            Phase::Open => 3,
-        };
-        self.phase.store(number, Relaxed);
-    }
-
-    /// 0 for a breaker that is closed, 1 half open, 2 open; none where there is none.
-    pub(super) fn phase(&self) -> Option<u64> {
-        self.phase.load(Relaxed).checked_sub(1)
-    }
-
-    /// Its breaker has opened.
+    /// It began to count as failing.
     pub fn opened(&self) {
         self.opened.inc();
     }
 
-    /// How often its breaker has opened since the process started.
+    /// Number of times that it began to count as failing since the process started.
     #[must_use]
     pub fn times_opened(&self) -> u64 {
         self.opened.get()

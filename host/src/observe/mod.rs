@@ -10,4 +10,8 @@ pub mod health;
 mod judge;
 pub mod metrics;
 pub mod notice;
+pub mod process;
 pub mod series;
+#[cfg(test)]
+mod strict;
+pub mod text;

@@ -126,7 +126,7 @@ pub enum Notice {
         /// When.
         at: Timestamp,
         /// When one event will be tried.
-        probe_at: Timestamp,
+        next_try: Timestamp,
     },
     /// It went well with one: its events are handled again.
     HandlerReleased {
@@ -135,8 +135,8 @@ pub enum Notice {
         /// For how long they waited.
         held_for: Duration,
     },
-    /// A destination's breaker has opened: its messages wait. Told once, not again for each probe that fails.
-    DestinationOpen {
+    /// A destination is failing: its messages wait. Told once, not again for each message that is tried.
+    DestinationFailing {
         /// Which.
         destination: DestinationName,
         /// Why, for people.
@@ -144,16 +144,16 @@ pub enum Notice {
         /// When.
         at: Timestamp,
         /// When one message will be tried.
-        probe_at: Timestamp,
+        next_try: Timestamp,
     },
-    /// It has closed: messages go out again.
-    DestinationClosed {
+    /// It is ok: messages go out again.
+    DestinationOk {
         /// Which.
         destination: DestinationName,
         /// When.
         at: Timestamp,
-        /// For how long it was open.
-        open_for: Duration,
+        /// For how long it was failing.
+        failed_for: Duration,
     },
 }
 
@@ -187,8 +187,8 @@ impl Notice {
             Self::SourceSilent { .. } => "source.silent",
             Self::CertificateExpiring { .. } => "certificate.expiring",
             Self::HoldOld { .. } => "hold.old",
-            Self::DestinationOpen { .. } => "destination.open",
-            Self::DestinationClosed { .. } => "destination.closed",
+            Self::DestinationFailing { .. } => "destination.failing",
+            Self::DestinationOk { .. } => "destination.ok",
         }
     }
 
@@ -210,8 +210,8 @@ impl Notice {
             | Self::SourceSilent { source, .. } => format!("source:{source}"),
             Self::CertificateExpiring { listener, .. } => format!("certificate:{listener}"),
             Self::HoldOld { hold, .. } => hold.hold.scope.to_string(),
-            Self::DestinationOpen { destination, .. }
-            | Self::DestinationClosed { destination, .. } => format!("destination:{destination}"),
+            Self::DestinationFailing { destination, .. }
+            | Self::DestinationOk { destination, .. } => format!("destination:{destination}"),
         }
     }
 
@@ -250,15 +250,15 @@ impl Notice {
                 "hold": hold.id, "reason": hold.hold.reason, "by": hold.hold.by, "since": hold.at,
                 "until": until,
             }),
-            Self::DestinationOpen { reason, at, probe_at, .. }
-            | Self::HandlerHeld { reason, at, probe_at, .. } => {
-                json!({ "reason": reason, "since": at, "probe_at": probe_at })
+            Self::DestinationFailing { reason, at, next_try, .. }
+            | Self::HandlerHeld { reason, at, next_try, .. } => {
+                json!({ "reason": reason, "since": at, "next_try": next_try })
             }
             Self::HandlerReleased { held_for, .. } => {
                 json!({ "held_seconds": seconds(held_for) })
             }
-            Self::DestinationClosed { open_for, .. } => {
-                json!({ "open_seconds": seconds(open_for) })
+            Self::DestinationOk { failed_for, .. } => {
+                json!({ "failing_seconds": seconds(failed_for) })
             }
         }
     }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use weir_core::name::{DestinationName, HandlerName, SourceName, Target};
 use weir_core::time::Timestamp;
 
-/// A hold's number.
+/// A hold's number. No other hold ever gets it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct HoldId(pub u64);

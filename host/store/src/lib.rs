@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use weir_core::name::{HandlerName, Target};
+use weir_core::payload::Payload;
 use weir_core::route::{RouteTable, TableHash};
 use weir_core::state::StateReader;
 
@@ -33,11 +34,11 @@ pub use error::StoreError;
 use hold::{Hold, HoldId, NewHold};
 use hot::{ClaimRequest, Claimed, Ingested, NewRequest, Running, Settled, Settlement};
 use query::{
-    CountRow, CountsFilter, DeliveryDetail, DeliveryFilter, EventDetail, EventFilter, Page, PageOf,
-    StoredReply, StoredRequest,
+    CountRow, CountsFilter, DeliveryDetail, DeliveryFilter, EventDetail, EventFilter, Found,
+    OldestWaiting, Page, PageOf, Sought, StoredReply, StoredRequest,
 };
 use registry::{CasOutcome, Entry, Kind};
-use upkeep::{CheckReport, LookOver, Pruned, Redrive, Redriven, Retention};
+use upkeep::{CheckReport, Hastened, LookOver, Pruned, Redrive, Redriven, Retention, RetryNow};
 use weir_core::id::{DeliveryId, EventId, RequestId};
 
 /// Opens the store that a URL names: `sqlite:data/weir.db`.
@@ -183,16 +184,32 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// One delivery with its attempts.
     async fn delivery(&self, id: DeliveryId) -> Result<Option<DeliveryDetail>, StoreError>;
 
+    /// Finds an id. Messages and senders' ids have no index: only the newest million of rows is looked through.
+    async fn find(&self, sought: Sought) -> Result<Found, StoreError>;
+
+    /// The headers and body of a message; none for other deliveries, and once they are no longer kept.
+    async fn message(&self, id: DeliveryId) -> Result<Option<Payload>, StoreError>;
+
     /// Totals of deliveries by target and state, and of events by source; cheap enough for every scrape.
     async fn counts(&self, filter: CountsFilter) -> Result<Vec<CountRow>, StoreError>;
+
+    /// The oldest delivery that waits, for every target that has one; cheap enough for every scrape.
+    async fn oldest_waiting(&self) -> Result<Vec<OldestWaiting>, StoreError>;
 
     // --- acts
 
     /// Makes finished or dead deliveries due again, in a new generation; idempotent by request.
     async fn redrive(&self, redrive: Redrive) -> Result<Redriven, StoreError>;
 
+    /// Makes deliveries that wait for a retry due at once; attempts and generation stay as they are.
+    async fn retry_now(&self, what: RetryNow) -> Result<Hastened, StoreError>;
+
     /// Places a hold. Deliveries keep their state, time and attempts under it.
     async fn hold(&self, hold: NewHold) -> Result<HoldId, StoreError>;
+
+    /// Places a hold again that has ended, or gives one that has not another end: under its number and with the time
+    /// at which it was first placed.
+    async fn hold_again(&self, held: Hold) -> Result<(), StoreError>;
 
     /// Ends a hold. False if there is none by that id.
     async fn release(&self, id: HoldId) -> Result<bool, StoreError>;

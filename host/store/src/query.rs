@@ -34,7 +34,7 @@ pub struct PageOf<T> {
 pub struct EventFilter {
     /// Only of this source.
     pub source: Option<SourceName>,
-    /// Only of this type.
+    /// Only of this type; `*` in it stands for any run of characters.
     pub kind: Option<EventType>,
     /// Only with this status.
     pub status: Option<EventStatus>,
@@ -51,6 +51,8 @@ pub struct DeliveryFilter {
     pub state: Option<DeliveryState>,
     /// Only for this target.
     pub target: Option<Target>,
+    /// Only of these events; their status does not count.
+    pub of: EventFilter,
 }
 
 /// An event with all that is known of it. In lists, `payload` is absent and deliveries come without attempts.
@@ -191,6 +193,37 @@ pub enum CountsFilter {
     Events,
     /// Events by source that are `unrouted` now.
     Unrouted,
+}
+
+/// An id that is looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sought {
+    /// Of one try.
+    Attempt(AttemptId),
+    /// Of a message.
+    Message(MessageId),
+    /// Of a request that was accepted.
+    Request(RequestId),
+    /// The sender's own.
+    Sender(Box<str>),
+}
+
+/// The result of a search for an id.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// A delivery.
+    pub delivery: Option<DeliveryId>,
+    /// Events, newest first for a sender's id, in their order for a request.
+    pub events: Vec<EventId>,
+}
+
+/// The oldest delivery that waits for a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OldestWaiting {
+    /// The target.
+    pub target: String,
+    /// The time at which its event was received.
+    pub received_at: Timestamp,
 }
 
 /// One total.

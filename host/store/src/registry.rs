@@ -21,11 +21,13 @@ pub enum Kind {
     Token,
     /// Who did what.
     Audit,
+    /// The configuration at the last start.
+    Setting,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Breaker,
         Self::Handler,
         Self::Module,
@@ -34,6 +36,7 @@ impl Kind {
         Self::Job,
         Self::Token,
         Self::Audit,
+        Self::Setting,
     ];
 
     /// The word.
@@ -48,6 +51,7 @@ impl Kind {
             Self::Job => "job",
             Self::Token => "token",
             Self::Audit => "audit",
+            Self::Setting => "setting",
         }
     }
 }

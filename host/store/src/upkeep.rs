@@ -68,6 +68,26 @@ pub enum RedriveWhat {
     Unrouted(Vec<Rerouted>),
 }
 
+/// The deliveries to make due at once, of those that wait for a retry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RetryNow {
+    /// One delivery.
+    Delivery(DeliveryId),
+    /// An event's deliveries, and the messages that they led to.
+    Event(EventId),
+    /// Everything for one target.
+    Target(Target),
+}
+
+/// The result: deliveries that are due now and were due later.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Hastened {
+    /// The deliveries. What is being tried already is left out.
+    pub deliveries: Vec<DeliveryId>,
+    /// Whether there are more.
+    pub more: bool,
+}
+
 /// An event with its routes as they are now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rerouted {

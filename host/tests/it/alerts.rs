@@ -180,7 +180,7 @@ async fn a_destination_that_is_left_alone_and_a_hold_that_is_old_are_told_of() {
         .start()
         .await;
     hub.push("push", "one", b"{}").await.accepted();
-    let open = &until_told(&alarm, "destination.open").await[0];
+    let open = &until_told(&alarm, "destination.failing").await[0];
     assert_eq!(open["subject"], "destination:bad", "{open}");
     assert!(open["reason"].as_str().unwrap().contains("410"), "{open}");
     told(&hub, &["hold", "source:github", "--reason", "a bad day"]);

@@ -23,6 +23,14 @@ async fn until_sink_is(hub: &RunningHub, state: &str) -> Value {
     .await
 }
 
+/// The number in the metrics for the state failing of the sink.
+async fn failing(hub: &RunningHub) -> f64 {
+    let parts = ["weir_target_state", "target=\"destination:sink\"", "state=\"failing\""];
+    let lines = hub.metric_lines(&parts).await;
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    lines[0].rsplit(' ').next().unwrap().parse().unwrap()
+}
+
 /// Pushes events that are stored; their ids.
 async fn push(hub: &RunningHub, prefix: &str, count: usize) -> Vec<String> {
     let mut events = Vec::new();
@@ -44,8 +52,8 @@ async fn an_endpoint_that_is_gone_holds_its_messages_and_spends_no_attempts_of_t
     sink.answers(410);
     let hub = hub(&sink, PATIENT).await;
     let first = push(&hub, "first", 1).await.remove(0);
-    let open = until_sink_is(&hub, "open").await;
-    assert_eq!((&open["reason"], &open["opened"]), (&"answered 410 Gone".into(), &1.into()));
+    let open = until_sink_is(&hub, "failing").await;
+    assert_eq!((&open["reason"], &open["times_failing"]), (&"answered 410 Gone".into(), &1.into()));
     let more = push(&hub, "more", 20).await;
     for event in &more {
         let held = hub.until_status(event, "held").await;
@@ -55,11 +63,13 @@ async fn an_endpoint_that_is_gone_holds_its_messages_and_spends_no_attempts_of_t
     assert_eq!(sink.received().len(), 1);
     let holds = told(&hub, &["holds"]);
     assert!(holds.contains("destination:sink") && holds.contains("breaker"), "{holds}");
-    assert!(told(&hub, &["why", &more[0]]).contains("breaker"));
+    let why = told(&hub, &["why", &more[0]]);
+    assert!(why.contains("destination:sink is paused after failures (hold 1), next try"), "{why}");
     assert!(told(&hub, &["destinations"]).contains("answered 410 Gone"));
-    assert_eq!(hub.metric("weir_breaker_state").await, 2.0);
-    assert_eq!(hub.metric("weir_breaker_opened_total").await, 1.0);
-    let logged = ["destination open", "answered 410 Gone", "\"destination\":\"sink\""];
+    assert_eq!(failing(&hub).await, 1.0);
+    assert_eq!(hub.metric("weir_target_failing_total").await, 1.0);
+    let logged =
+        ["destination paused after failures", "answered 410 Gone", "\"destination\":\"sink\""];
     assert_eq!(hub.log.having(&logged).len(), 1, "{}", hub.log.all());
 
     sink.answers(200);
@@ -67,9 +77,9 @@ async fn an_endpoint_that_is_gone_holds_its_messages_and_spends_no_attempts_of_t
     for event in &more {
         hub.until_status(event, "processed").await;
     }
-    until_sink_is(&hub, "closed").await;
+    until_sink_is(&hub, "ok").await;
     assert_eq!(told(&hub, &["holds"]).trim(), "no holds");
-    assert_eq!(hub.log.having(&["destination closed"]).len(), 1, "{}", hub.log.all());
+    assert_eq!(hub.log.having(&["destination ok"]).len(), 1, "{}", hub.log.all());
     // What was spent was the first one's, which waits for its own time.
     assert_eq!(hub.event(&first).await["deliveries"][0]["attempts"], 1);
 }
@@ -82,21 +92,21 @@ async fn a_failing_endpoint_is_tried_with_another_message_each_time_until_it_is_
                  breaker = { min_attempts = 4, pause = \"40ms\", max_pause = \"80ms\" }";
     let hub = hub(&sink, quick).await;
     let events = push(&hub, "one", 6).await;
-    let open = until_sink_is(&hub, "open").await;
+    let open = until_sink_is(&hub, "failing").await;
     assert!(open["reason"].as_str().unwrap().contains("500"), "{open}");
     let before = sink.received().len();
     let received = sink.until_received(before + 6).await;
     // The last one before the first probe is not known to be the one that opened it, so from that probe on.
     let ids: Vec<_> = received[before..].iter().map(|r| r.header("webhook-id")).collect();
     assert!(ids.windows(2).all(|pair| pair[0] != pair[1]), "{ids:?}");
-    assert_eq!(hub.metric("weir_breaker_opened_total").await, 1.0, "told once, not for each probe");
+    assert_eq!(hub.metric("weir_target_failing_total").await, 1.0, "told once, not for each probe");
 
     sink.answers(200);
     for event in &events {
         hub.until_status(event, "processed").await;
     }
-    until_sink_is(&hub, "closed").await;
-    assert_eq!(hub.metric("weir_breaker_state").await, 0.0);
+    until_sink_is(&hub, "ok").await;
+    assert_eq!(failing(&hub).await, 0.0);
     assert_eq!(told(&hub, &["holds"]).trim(), "no holds");
 }
 
@@ -106,15 +116,15 @@ async fn an_open_breaker_is_still_open_after_a_crash() {
     sink.answers(404);
     let hub = hub(&sink, PATIENT).await;
     push(&hub, "first", 1).await;
-    let before = until_sink_is(&hub, "open").await;
+    let before = until_sink_is(&hub, "failing").await;
     until("the hold to be placed", async || match told(&hub, &["holds"]) {
         holds if holds.contains("breaker") => Ok(()),
         holds => Err(holds),
     })
     .await;
     let hub = hub.kill_and_restart().await;
-    let after = until_sink_is(&hub, "open").await;
-    for key in ["open_since", "probe_at", "reason"] {
+    let after = until_sink_is(&hub, "failing").await;
+    for key in ["failing_since", "next_try", "reason"] {
         assert_eq!(after[key], before[key], "{key}");
     }
     let event = push(&hub, "later", 1).await.remove(0);
@@ -123,7 +133,7 @@ async fn an_open_breaker_is_still_open_after_a_crash() {
     sink.answers(200);
     told(&hub, &["release", "destination:sink"]);
     hub.until_status(&event, "processed").await;
-    until_sink_is(&hub, "closed").await;
+    until_sink_is(&hub, "ok").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -137,8 +147,8 @@ async fn what_is_wrong_about_a_message_says_nothing_about_its_endpoint() {
         let dead = hub.until_status(&event, "dead_letter").await;
         assert_eq!(dead["deliveries"][0]["attempts"], 1, "{dead}");
     }
-    until_sink_is(&hub, "closed").await;
-    assert_eq!(hub.metric("weir_breaker_opened_total").await, 0.0);
+    until_sink_is(&hub, "ok").await;
+    assert_eq!(hub.metric("weir_target_failing_total").await, 0.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,7 +159,7 @@ async fn an_endpoint_that_has_too_much_to_do_is_left_in_peace_for_as_long_as_it_
     hub.until_status(&first, "retrying").await;
     let later = push(&hub, "later", 3).await;
     let paused = hub.api("/api/v1/destinations").await["items"][0].take();
-    assert_eq!((&paused["state"], &paused["places"]), (&"closed".into(), &0.into()), "{paused}");
+    assert_eq!((&paused["state"], &paused["places"]), (&"paused".into(), &0.into()), "{paused}");
     for event in later.iter().chain([&first]) {
         hub.until_status(event, "processed").await;
     }
@@ -179,7 +189,7 @@ async fn hub_with_a_handler() -> RunningHub {
         let event = hub.push("push", &format!("crash-{n}"), CRASH).await.accepted();
         hub.until_status(&event, "dead_letter").await;
     }
-    hub.until_handler("shaky", |h| h["breaker"] == "open").await;
+    hub.until_handler("shaky", |h| h["health"] == "failing").await;
     hub
 }
 
@@ -195,13 +205,13 @@ async fn a_version_that_crashes_with_everything_is_held_across_a_crash_until_ano
 
     let hub = hub.kill_and_restart().await;
     let handler = hub.until_ready("shaky").await;
-    assert_eq!(handler["breaker"], "open", "{handler}");
-    assert!(handler["breaker_reason"].as_str().unwrap().contains("3 of the last 3"), "{handler}");
+    assert_eq!(handler["health"], "failing", "{handler}");
+    assert!(handler["health_reason"].as_str().unwrap().contains("3 of the last 3"), "{handler}");
     hub.until_status(&waits, "held").await;
 
     hub.put_handler("shaky", crate::hub::guest("noop"));
     hub.until_status(&waits, "processed").await;
-    hub.until_handler("shaky", |h| h["breaker"] == "closed").await;
+    hub.until_handler("shaky", |h| h["health"] == "ok").await;
     until("the hold to end", async || match told(&hub, &["holds"]).trim() {
         "no holds" => Ok(()),
         holds => Err(holds.to_owned()),
@@ -221,7 +231,7 @@ async fn a_held_version_is_tried_with_one_event_when_a_person_says_so() {
     for event in &waiting {
         hub.until_status(event, "processed").await;
     }
-    hub.until_handler("shaky", |h| h["breaker"] == "closed").await;
+    hub.until_handler("shaky", |h| h["health"] == "ok").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -242,6 +252,6 @@ async fn one_event_that_kills_every_run_is_given_up_and_holds_nobody_up() {
     assert_eq!(dead["deliveries"][0]["attempts"], 12, "{dead}");
     let fine = hub.push("push", "fine", FINE).await.accepted();
     hub.until_status(&fine, "processed").await;
-    hub.until_handler("shaky", |h| h["breaker"] == "closed").await;
-    assert_eq!(hub.metric("weir_breaker_opened_total").await, 0.0);
+    hub.until_handler("shaky", |h| h["health"] == "ok").await;
+    assert_eq!(hub.metric("weir_target_failing_total").await, 0.0);
 }

@@ -98,6 +98,12 @@ grace = "200ms"
         self
     }
 
+    /// In development mode.
+    pub(crate) fn development(mut self) -> Self {
+        self.launch.development = true;
+        self
+    }
+
     /// Writes a file into the hub's folder.
     pub(crate) fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
         let path = self.folder.path().join(name);
@@ -206,6 +212,7 @@ impl RunningHub {
             .arg("serve")
             .arg("--config")
             .arg(folder.path().join("weir.toml"))
+            .args(launch.development.then_some("--dev"))
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

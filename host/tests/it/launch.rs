@@ -9,6 +9,8 @@ const WEIR: &str = env!("CARGO_BIN_EXE_weir");
 pub(crate) struct Launch {
     /// A program, with its first arguments, that is given the hub's own command line and becomes the hub.
     pub(crate) under: Vec<String>,
+    /// Whether it runs in development mode.
+    pub(crate) development: bool,
     /// Variables that it has besides those of whoever runs the tests.
     pub(crate) env: Vec<(String, String)>,
 }

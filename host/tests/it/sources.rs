@@ -290,20 +290,20 @@ async fn a_hundred_requests_that_a_wrong_secret_refused_come_in_once_when_it_is_
     })
     .await;
     let said = told(&hub.cli(&["quarantine", "release"]));
-    assert!(said.starts_with("0 let in, 100 still refused"), "{said}");
+    assert!(said.starts_with("0 accepted, 100 still invalid"), "{said}");
 
     hub.write("github.secret", crate::hub::SECRET);
     until_answered(&hub, "another", 200).await;
     let said = told(&hub.cli(&["quarantine", "release"]));
     // Those that were sent while the secret was not yet in force are let in beside the hundred; a repeat is one event.
-    assert!(!said.starts_with("0 let in") && said.contains(", 0 still refused"), "{said}");
+    assert!(!said.starts_with("0 accepted") && said.contains(", 0 still invalid"), "{said}");
     let events = || {
         let args = ["events", "--source", "github", "--limit", "1000", "--json"];
         told(&hub.cli(&args)).lines().count()
     };
     assert_eq!(events(), 101);
-    assert!(told(&hub.cli(&["quarantine", "release"])).starts_with("0 let in, 0 still refused"));
-    assert_eq!(told(&hub.cli(&["quarantine", "list"])).trim(), "nothing is in quarantine");
+    assert!(told(&hub.cli(&["quarantine", "release"])).starts_with("0 accepted, 0 still invalid"));
+    assert_eq!(told(&hub.cli(&["quarantine", "list"])).trim(), "no quarantined requests");
     let shown = told(&hub.cli(&["quarantine", "list", "--released", "--limit", "1"]));
     assert!(shown.contains("qrt_") && shown.contains("evt_"), "{shown}");
     assert_eq!(events(), 101);

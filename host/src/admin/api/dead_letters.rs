@@ -2,29 +2,34 @@
 
 use serde_json::json;
 use weir_core::delivery::DeliveryState;
-use weir_core::id::DeliveryId;
 use weir_store::query::DeliveryDetail;
 use weir_store::upkeep::{Redrive, RedriveWhat};
 
-use super::{Answer, Hub, Id, Problem, Shared, StatusCode, Uri, id, json, query};
+use super::seek::{self, Led};
+use super::{Answer, Hub, Id, Problem, Shared, StatusCode, Uri, any_id, json, query};
 
 /// Dead letters, newest first.
 pub(in crate::admin) async fn list(hub: Hub, uri: Uri) -> Answer {
-    let (filter, page) = query::dead_letters(uri.query())?;
-    json::answer(StatusCode::OK, &hub.store.deliveries(filter, page).await?)
+    let (filter, page) = query::dead_letters(uri.query(), hub.clock.now())?;
+    let (source, target) = (filter.of.source.clone(), filter.target.clone());
+    let found = hub.store.deliveries(filter, page).await?;
+    if found.items.is_empty() {
+        hub.must_know(source.as_ref(), target.as_ref()).await?;
+    }
+    json::answer(StatusCode::OK, &found)
 }
 
 /// One dead letter with its attempts.
 pub(in crate::admin) async fn show(hub: Hub, path: Id, uri: Uri) -> Answer {
     query::none(uri.query())?;
-    let delivery = find(&hub, id(path)?).await?;
+    let delivery = find(&hub, &any_id(path)).await?;
     json::answer(StatusCode::OK, &delivery)
 }
 
 /// Makes one dead letter due again, with all its attempts before it.
 pub(in crate::admin) async fn requeue(hub: Hub, path: Id, uri: Uri) -> Answer {
     query::none(uri.query())?;
-    let delivery = find(&hub, id(path)?).await?;
+    let delivery = find(&hub, &any_id(path)).await?;
     // The generation that is dead names the act, so that two people who press at once do it once.
     let request = format!("requeue:{}:{}", delivery.id, delivery.generation);
     let what = RedriveWhat::Delivery(delivery.id);
@@ -36,8 +41,17 @@ pub(in crate::admin) async fn requeue(hub: Hub, path: Id, uri: Uri) -> Answer {
     json::answer(StatusCode::OK, &json!({ "requeued": redriven.deliveries }))
 }
 
-async fn find(hub: &Shared, id: DeliveryId) -> Result<DeliveryDetail, Problem> {
-    let Some(delivery) = hub.store.delivery(id).await? else {
+async fn find(hub: &Shared, id: &str) -> Result<DeliveryDetail, Problem> {
+    let delivery = match seek::seek(hub, id).await {
+        Ok(Led::Delivery { delivery, .. }) => hub.store.delivery(delivery).await?,
+        Ok(_) => {
+            let detail = "this is not the id of a delivery; `weir events ID` shows the deliveries of an event";
+            return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_id", detail));
+        }
+        Err(problem) if problem.code() == "event_not_found" => None,
+        Err(problem) => return Err(problem),
+    };
+    let Some(delivery) = delivery else {
         let detail = "there is no delivery with this id; it may be past its retention";
         return Err(Problem::not_found("dead_letter_not_found", detail));
     };

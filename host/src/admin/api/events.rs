@@ -6,30 +6,62 @@ use axum::response::IntoResponse as _;
 use bytes::Bytes;
 use http::HeaderValue;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use serde_json::json as object;
 use tokio::sync::OwnedSemaphorePermit;
 use weir_core::id::EventId;
+use weir_core::name::{SourceName, Target};
 use weir_core::payload::Payload;
-use weir_store::query::{EventDetail, StoredRequest};
+use weir_store::query::{DeliveryDetail, EventDetail, StoredRequest};
 
-use super::{Answer, Hub, Id, Problem, Shared, StatusCode, Uri, id, json, query, views};
+use super::seek::{self, Led};
+use super::{
+    Answer, Hub, Id, Problem, Shared, StatusCode, Uri, any_id, id, json, quarantine, query, views,
+    waits,
+};
 use views::{EventView, PREVIEW_BYTES, PayloadView, RequestView};
+use waits::Waits;
 
 /// Events, newest first.
 pub(in crate::admin) async fn list(hub: Hub, uri: Uri) -> Answer {
     let (filter, page) = query::events(uri.query(), hub.clock.now())?;
-    json::answer(StatusCode::OK, &hub.store.events(filter, page).await?)
+    let source = filter.source.clone();
+    let found = hub.store.events(filter, page).await?;
+    if found.items.is_empty() {
+        hub.must_know(source.as_ref(), None).await?;
+    }
+    json::answer(StatusCode::OK, &found)
 }
 
-/// One event: deliveries, attempts with logs, the request that carried it, headers and body.
+/// The event of an id, with its deliveries, attempts with logs, request, headers and body. The id of a delivery or message
+/// shows that too, with the message's body; an id of several events lists them; the `request_id` of a refusal shows the
+/// refusal.
 pub(in crate::admin) async fn show(hub: Hub, path: Id, uri: Uri) -> Answer {
-    let event: EventId = id(path)?;
     let full = query::full(uri.query())?;
+    let (event, delivery) = match seek::seek(&hub, &any_id(path)).await? {
+        Led::Events(events) => match events[..] {
+            [event] => (event, None),
+            _ => return several(&hub, events).await,
+        },
+        Led::Delivery { delivery, event } => (event, Some(delivery)),
+        Led::Refusal(refusal) => {
+            let refusal = seek::refusal(&refusal);
+            return json::answer(StatusCode::OK, &object!({ "refusal": refusal }));
+        }
+        Led::Quarantined(id) => return quarantine::quarantined(&hub, id).await,
+    };
     let permit = if full { Some(whole_payload(&hub)?) } else { None };
     let Found { event, request } = find(&hub, event).await?;
     let payload = payload(&event, request.as_ref());
     let limit = if full { usize::MAX } else { PREVIEW_BYTES };
+    let waits = Waits::of(&hub).await?;
+    let (delivery, message) = match delivery {
+        Some(id) => (hub.store.delivery(id).await?, hub.store.message(id).await?),
+        None => (None, None),
+    };
     let view = EventView {
-        event: &event,
+        event: waits.event(&event),
+        delivery: delivery.map(|delivery| waits.delivery(&sent_by(&event, &delivery), &delivery)),
+        message: message.as_ref().map(|message| PayloadView::of(message, limit)),
         request: request.as_ref().map(RequestView::of),
         payload: payload.map(|payload| PayloadView::of(payload, limit)),
     };
@@ -41,6 +73,32 @@ pub(in crate::admin) async fn show(hub: Hub, path: Id, uri: Uri) -> Answer {
             Some(permit) => Bytes::from_owner(Held { bytes, _permit: permit }),
         },
     ))
+}
+
+/// Several events of one id.
+async fn several(hub: &Shared, events: Vec<EventId>) -> Answer {
+    let mut found = Vec::with_capacity(events.len());
+    for id in events {
+        if let Some(event) = hub.store.event(id).await? {
+            found.push(object!({
+                "id": event.id, "received_at": event.received_at, "source": event.source, "type": event.kind,
+                "status": event.status,
+            }));
+        }
+    }
+    json::answer(StatusCode::OK, &object!({ "events": found }))
+}
+
+/// The source that a delivery counts as: for a message, the handler that sent it.
+fn sent_by(event: &EventDetail, delivery: &DeliveryDetail) -> SourceName {
+    let sent = |by: &&DeliveryDetail| {
+        let mut messages = by.history.iter().flat_map(|attempt| &attempt.messages);
+        messages.any(|message| message.id == delivery.id)
+    };
+    match event.deliveries.iter().find(sent).map(|by| &by.target) {
+        Some(Target::Handler(name)) => SourceName::emitted_by(name),
+        _ => event.source.clone(),
+    }
 }
 
 /// The body of an event, byte for byte, for saving and never for showing: it is a stranger's.

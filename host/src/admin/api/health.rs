@@ -1,15 +1,17 @@
 //! `/health`, `/health/live`, `/health/ready`, `/metrics`. Parameters are let through: probes add what they like.
 
 use axum::response::IntoResponse as _;
-use http::header::CONTENT_TYPE;
+use http::HeaderMap;
+use http::header::{ACCEPT, CONTENT_TYPE, VARY};
 use serde_json::json;
 
 use super::{Answer, Hub, Problem, StatusCode, json};
-use crate::observe::exposition;
+use crate::admin::standing;
+use crate::observe::text::Format;
 
 /// The state of everything, for people.
 pub(in crate::admin) async fn health(hub: Hub) -> Answer {
-    let report = hub.health.report(&hub.metrics, (hub.handlers)()).await;
+    let report = hub.health.report(&hub.metrics, standing::handlers(&hub).await).await;
     let status = match hub.health.ready() {
         Ok(()) => StatusCode::OK,
         Err(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -34,8 +36,13 @@ pub(in crate::admin) async fn ready(hub: Hub) -> Answer {
     json::answer(StatusCode::OK, &json!({ "status": "ok" }))
 }
 
-/// What was counted.
-pub(in crate::admin) async fn metrics(hub: Hub) -> Answer {
-    let text = hub.metrics.encode_with(&hub.health.scrape().await);
-    Ok(([(CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response())
+/// The metrics, in the format that the scraper asks for.
+pub(in crate::admin) async fn metrics(hub: Hub, headers: HeaderMap) -> Answer {
+    let asked = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let format = Format::wanted(asked);
+    let states = standing::states(&hub).await;
+    let scraped = hub.health.scrape(states, hub.clock.now()).await;
+    let text = hub.metrics.encode_with(&scraped, format);
+    // A cache in between must not hand one format to who asked for the other.
+    Ok(([(CONTENT_TYPE, format.content_type()), (VARY, "accept")], text).into_response())
 }

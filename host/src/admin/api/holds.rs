@@ -6,9 +6,9 @@ use serde::Deserialize;
 use weir_store::hold::{Hold, HoldId, NewHold};
 
 use super::parts::items;
+use super::scope::BadScope;
 use super::{Answer, Hub, Id, Problem, Shared, StatusCode, Uri, asked, json, query, scope, views};
 use crate::gate::is_breakers;
-use scope::BadScope;
 
 /// Most holds in force: each is looked at by whoever lists them.
 const HOLDS_MAX: usize = 1_000;
@@ -29,10 +29,18 @@ pub(in crate::admin) struct Asked {
     until: Option<String>,
 }
 
-/// Holds in force, oldest first.
+/// Holds in force, oldest first; of one scope if that is said.
 pub(in crate::admin) async fn list(hub: Hub, uri: Uri) -> Answer {
-    query::none(uri.query())?;
-    items(hub.store.holds().await?.iter().map(views::hold).collect())
+    let scope = query::holds(uri.query())?;
+    let wanted = scope.as_deref().map(scope::read).transpose().map_err(BadScope::Malformed)?;
+    let holds = hub.store.holds().await?;
+    let meant = |held: &&Hold| wanted.as_ref().is_none_or(|wanted| held.hold.scope == *wanted);
+    let found: Vec<&Hold> = holds.iter().filter(meant).collect();
+    // A name that left the configuration may still be held.
+    if let (Some(text), true) = (&scope, found.is_empty()) {
+        scope::parse(text, &hub.known(), &(hub.handlers)())?;
+    }
+    items(found.into_iter().map(views::hold).collect())
 }
 
 /// Places a hold.
@@ -58,11 +66,7 @@ pub(in crate::admin) async fn place(
 
 fn read(hub: &Shared, asked: Asked) -> Result<NewHold, Problem> {
     let refuse = |code, detail| Problem::new(StatusCode::BAD_REQUEST, code, detail);
-    let scope =
-        scope::parse(&asked.scope, &hub.known(), &(hub.handlers)()).map_err(|bad| match bad {
-            BadScope::Malformed(detail) => refuse("invalid_scope", detail),
-            BadScope::Unknown(detail) => Problem::not_found("unknown_name", detail),
-        })?;
+    let scope = scope::parse(&asked.scope, &hub.known(), &(hub.handlers)())?;
     let reason = asked.reason.unwrap_or_else(|| OPERATOR.into());
     if reason.is_empty() || reason.len() > REASON_BYTES_MAX || reason.chars().any(char::is_control)
     {
@@ -85,7 +89,7 @@ pub(in crate::admin) async fn release(hub: Hub, path: Id, uri: Uri) -> Answer {
     if &*held.hold.by != OPERATOR && !is_breakers(&held.hold) {
         let Hold { hold, .. } = &held;
         let detail = format!(
-            "the hub itself holds {} ({}); it ends when that is mended",
+            "{} is held by the hub itself ({}); the hold ends when the cause is gone",
             hold.scope, hold.reason
         );
         return Err(Problem::new(StatusCode::CONFLICT, "held_by_the_hub", detail));

@@ -7,6 +7,8 @@ pub(super) mod holds;
 pub(super) mod parts;
 pub(super) mod quarantine;
 pub(super) mod replay;
+pub(super) mod retry;
+mod seek;
 pub(super) mod sources;
 pub(super) mod why;
 
@@ -20,7 +22,7 @@ use http::{StatusCode, Uri};
 use weir_core::id::InvalidId;
 
 use super::problem::Problem;
-use super::{Shared, json, query, scope, views};
+use super::{Shared, json, query, scope, views, waits};
 
 type Answer = Result<Response, Problem>;
 type Hub = State<Arc<Shared>>;
@@ -31,6 +33,11 @@ fn id<T: std::str::FromStr<Err = InvalidId>>(path: Id) -> Result<T, Problem> {
     // An encoding that is no UTF-8 is no id either.
     let text = path.map(|Path(text)| text).unwrap_or_default();
     text.parse().map_err(|error| Problem::invalid_id(&error))
+}
+
+/// The text in a path that may be any id.
+fn any_id(path: Id) -> String {
+    path.map(|Path(text)| text).unwrap_or_default()
 }
 
 /// What is asked for, from the body: JSON, with no field that is not known.

@@ -3,17 +3,18 @@
 use serde_json::{Value, json};
 
 use super::{Answer, Hub, StatusCode, Uri, json, query};
+use crate::admin::standing;
 
 /// Handlers with their versions and states.
 pub(in crate::admin) async fn handlers(hub: Hub, uri: Uri) -> Answer {
     query::none(uri.query())?;
-    items((hub.handlers)())
+    items(standing::handlers(&hub).await)
 }
 
 /// Destinations, and whether they are sent to.
 pub(in crate::admin) async fn destinations(hub: Hub, uri: Uri) -> Answer {
     query::none(uri.query())?;
-    items((hub.destinations)())
+    items(standing::destinations(&hub).await)
 }
 
 /// What was sent to inboxes.

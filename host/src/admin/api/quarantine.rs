@@ -5,10 +5,11 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use weir_core::id::QuarantineId;
+use weir_core::name::SourceName;
 use weir_core::payload::Payload;
 use weir_store::quarantine::{Quarantined, Wanted};
 
-use super::{Answer, Hub, Id, Problem, StatusCode, Uri, asked, id, json, query, views};
+use super::{Answer, Hub, Id, Problem, Shared, StatusCode, Uri, asked, id, json, query, views};
 use crate::ingress::{Release, Shown};
 
 /// Requests that one call lets in: it is answered when all of them are.
@@ -27,8 +28,11 @@ pub(in crate::admin) struct Which {
 /// Kept requests, newest first.
 pub(in crate::admin) async fn list(hub: Hub, uri: Uri) -> Answer {
     let wanted = query::quarantine(uri.query())?;
-    let limit = wanted.limit;
+    let (limit, source) = (wanted.limit, wanted.source.clone());
     let found = hub.ingress.quarantined(wanted).await?;
+    if found.is_empty() {
+        must_know(&hub, source.as_deref()).await?;
+    }
     let next = found.last().filter(|_| found.len() == limit).map(|last| last.id);
     let items: Vec<_> = found.iter().map(view).collect();
     json::answer(StatusCode::OK, &json!({ "items": items, "next": next }))
@@ -37,12 +41,23 @@ pub(in crate::admin) async fn list(hub: Hub, uri: Uri) -> Answer {
 /// One with its headers and the beginning of its body.
 pub(in crate::admin) async fn show(hub: Hub, path: Id, uri: Uri) -> Answer {
     query::none(uri.query())?;
-    let shown = hub.ingress.show_quarantined(id(path)?).await?.ok_or_else(gone)?;
+    let shown = whole(&hub, id(path)?).await?;
+    json::answer(StatusCode::OK, &shown)
+}
+
+/// The answer of `/api/v1/events/{id}` to an id of the quarantine.
+pub(super) async fn quarantined(hub: &Shared, id: QuarantineId) -> Answer {
+    let shown = whole(hub, id).await?;
+    json::answer(StatusCode::OK, &json!({ "quarantined": shown }))
+}
+
+async fn whole(hub: &Shared, id: QuarantineId) -> Result<Value, Problem> {
+    let shown = hub.ingress.show_quarantined(id).await?.ok_or_else(gone)?;
     let Shown { request, headers, body } = shown;
     let payload = Payload { headers, body };
     let mut shown = view(&request);
     shown["payload"] = json!(views::PayloadView::of(&payload, views::PREVIEW_BYTES));
-    json::answer(StatusCode::OK, &shown)
+    Ok(shown)
 }
 
 /// Lets one in.
@@ -75,14 +90,18 @@ pub(in crate::admin) async fn release_all(
     let source = source.map_err(|detail| bad("invalid_source", detail))?;
     let after = after.map(|text| text.parse()).transpose();
     let after = after.map_err(|error| Problem::invalid_id(&error))?;
+    let named: Option<Box<str>> = source.map(|source| source.as_str().into());
     let wanted = Wanted {
-        source: source.map(|source| source.as_str().into()),
+        source: named.as_deref().map(Into::into),
         released_too: false,
         after,
         oldest_first: true,
         limit: RELEASED_MAX,
     };
     let found = hub.ingress.quarantined(wanted).await?;
+    if found.is_empty() {
+        must_know(&hub, named.as_deref()).await?;
+    }
     let next = found.last().filter(|_| found.len() == RELEASED_MAX).map(|last| last.id);
     let (mut released, mut refused) = (Vec::new(), Vec::new());
     for Quarantined { id, .. } in found {
@@ -102,8 +121,14 @@ pub(in crate::admin) async fn release_all(
     json::answer(StatusCode::OK, &json!({ "released": released, "refused": refused, "next": next }))
 }
 
+/// Nothing is kept of a source: it has to be there, at least.
+async fn must_know(hub: &Shared, source: Option<&str>) -> Result<(), Problem> {
+    let Some(source) = source else { return Ok(()) };
+    hub.must_know(Some(&SourceName::stored(source)), None).await
+}
+
 fn gone() -> Problem {
-    let detail = "there is no request with this id in the quarantine; it may have had to make room";
+    let detail = "there is no request with this id in the quarantine; it may have been removed for newer ones";
     Problem::not_found("quarantined_not_found", detail)
 }
 

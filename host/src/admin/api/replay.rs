@@ -8,14 +8,14 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use weir_core::delivery::{DeliveryState, EventStatus};
-use weir_core::event::EventType;
-use weir_core::id::{DeliveryId, EventId};
+use weir_core::id::DeliveryId;
 use weir_core::name::{SourceName, Target};
 use weir_core::route::RouteTable;
 use weir_core::time::Timestamp;
 use weir_store::query::{DeliveryFilter, EventDetail, EventFilter, Page};
 use weir_store::upkeep::{Redrive, RedriveWhat, Rerouted};
 
+use super::seek::{self, Led};
 use super::{Answer, Hub, Problem, Shared, StatusCode, Uri, asked, json, query};
 use crate::routes;
 
@@ -69,6 +69,15 @@ struct Unrouted {
 struct DeadLetters {
     /// `handler:NAME` or `destination:NAME`.
     target: Option<String>,
+    /// Of events of this source.
+    source: Option<String>,
+    /// Of events of this type.
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    /// Of events received at or after: a time, or how long ago.
+    since: Option<String>,
+    /// Of events received before.
+    until: Option<String>,
     /// How many to look at in this call.
     limit: Option<usize>,
     /// Where the call before ended.
@@ -135,11 +144,12 @@ fn name(given: Option<String>) -> Result<String, Problem> {
 }
 
 async fn one_event(hub: &Shared, id: &str, how: How) -> Result<Replayed, Problem> {
-    let id: EventId = id.parse().map_err(|error| Problem::invalid_id(&error))?;
-    let event = hub.store.event(id).await?.ok_or_else(|| {
-        let detail = "there is no event with this id; it may be past its retention";
-        Problem::not_found("event_not_found", detail)
-    })?;
+    let led = seek::seek(hub, id).await?;
+    if let Led::Delivery { delivery, .. } = led {
+        return delivery_again(hub, delivery, how).await;
+    }
+    let event = seek::event_of(led)?;
+    let event = hub.store.event(event).await?.ok_or_else(|| seek::unknown(id))?;
     let routed = route(&event, &hub.routes.current());
     let is_routed = !routed.routed.deliveries.is_empty();
     let deliveries = if how.dry_run {
@@ -158,7 +168,13 @@ async fn one_event(hub: &Shared, id: &str, how: How) -> Result<Replayed, Problem
 }
 
 async fn one_delivery(hub: &Shared, id: &str, how: How) -> Result<Replayed, Problem> {
-    let id: DeliveryId = id.parse().map_err(|error| Problem::invalid_id(&error))?;
+    match seek::seek(hub, id).await? {
+        Led::Delivery { delivery, .. } => delivery_again(hub, delivery, how).await,
+        _ => Err(refuse("invalid_id", "this is not the id of a delivery")),
+    }
+}
+
+async fn delivery_again(hub: &Shared, id: DeliveryId, how: How) -> Result<Replayed, Problem> {
     let delivery = hub.store.delivery(id).await?.ok_or_else(|| {
         let detail = "there is no delivery with this id; it may be past its retention";
         Problem::not_found("delivery_not_found", detail)
@@ -170,7 +186,8 @@ async fn one_delivery(hub: &Shared, id: &str, how: How) -> Result<Replayed, Prob
         carry_out(hub, what, &format!("replay:{}:{id}", how.name), how.new_ids).await?
     };
     if deliveries == 0 {
-        let detail = format!("this delivery is not over: it is {}", delivery.state);
+        let detail =
+            format!("{id} is still {}; `weir why {id}` says when it is tried next", delivery.state);
         return Err(Problem::new(StatusCode::CONFLICT, "not_over", detail));
     }
     Ok(Replayed { dry_run: how.dry_run, events: 1, routed: 1, deliveries, ..Replayed::default() })
@@ -181,8 +198,12 @@ async fn unrouted(hub: &Shared, which: Unrouted, how: How) -> Result<Replayed, P
     let (filter, page) = read(hub, which, &table)?;
     let (since, until) = (filter.since, filter.until);
     // As with patterns: what the hub says of itself is meant only where it is named.
-    let any = filter.source.is_none();
+    let (source, first) = (filter.source.clone(), page.after.is_none());
+    let any = source.is_none();
     let mut found = hub.store.events(filter, page).await?;
+    if first && found.items.is_empty() {
+        hub.must_know(source.as_ref(), None).await?;
+    }
     found.items.retain(|event| !any || event.source != SourceName::hub());
     let events = found.items.len();
     let routed: Vec<Rerouted> = found
@@ -204,11 +225,19 @@ async fn unrouted(hub: &Shared, which: Unrouted, how: How) -> Result<Replayed, P
 }
 
 async fn dead_letters(hub: &Shared, which: DeadLetters, how: How) -> Result<Replayed, Problem> {
-    let target = which.target.map(|text| query::target(&text)).transpose();
+    let DeadLetters { target, source, kind, since, until, limit, cursor } = which;
+    let target = target.map(|text| query::target(&text)).transpose();
     let target = target.map_err(|why| query::BadQuery::Invalid { key: "target", why })?;
-    let limit = which.limit.unwrap_or(query::LIMIT_MAX).clamp(1, query::LIMIT_MAX);
-    let filter = DeliveryFilter { state: Some(DeliveryState::DeadLetter), target };
-    let found = hub.store.deliveries(filter, Page { limit, after: which.cursor }).await?;
+    let limit = limit.unwrap_or(query::LIMIT_MAX).clamp(1, query::LIMIT_MAX);
+    let of = filter(hub, None, (source, kind), (since, until))?;
+    let (since, until, source) = (of.since, of.until, of.source.clone());
+    let first = cursor.is_none();
+    let wanted =
+        DeliveryFilter { state: Some(DeliveryState::DeadLetter), target: target.clone(), of };
+    let found = hub.store.deliveries(wanted, Page { limit, after: cursor }).await?;
+    if first && found.items.is_empty() {
+        hub.must_know(source.as_ref(), target.as_ref()).await?;
+    }
     let events = found.items.len();
     let request = request_for(&how.name, found.items.iter().map(|dead| dead.id.bits()));
     let deliveries = if how.dry_run {
@@ -223,24 +252,35 @@ async fn dead_letters(hub: &Shared, which: DeadLetters, how: How) -> Result<Repl
         events,
         routed: events,
         deliveries,
+        since,
+        until,
         next: found.next,
-        ..Replayed::default()
+    })
+}
+
+/// Which events are meant.
+fn filter(
+    hub: &Shared,
+    status: Option<EventStatus>,
+    (source, kind): (Option<String>, Option<String>),
+    (since, until): (Option<String>, Option<String>),
+) -> Result<EventFilter, Problem> {
+    let bad = |key: &'static str| move |why: String| query::BadQuery::Invalid { key, why };
+    let now = hub.clock.now();
+    let time = |text: Option<String>| text.map(|text| query::time(&text, now)).transpose();
+    Ok(EventFilter {
+        source: source.map(|text| query::source(&text)).transpose().map_err(bad("source"))?,
+        kind: kind.map(|text| query::kind(&text)).transpose().map_err(bad("type"))?,
+        status,
+        since: time(since).map_err(bad("since"))?,
+        until: time(until).map_err(bad("until"))?,
     })
 }
 
 /// The filter, and a page of so few events that their deliveries can be made in one commit.
 fn read(hub: &Shared, which: Unrouted, table: &RouteTable) -> Result<(EventFilter, Page), Problem> {
-    let bad = |key: &'static str| move |why: String| query::BadQuery::Invalid { key, why };
-    let now = hub.clock.now();
-    let time = |text: Option<String>| text.map(|text| query::time(&text, now)).transpose();
-    let kind = |text: &str| EventType::new(text).map_err(|error| error.to_string());
-    let filter = EventFilter {
-        source: which.source.map(|text| query::source(&text)).transpose().map_err(bad("source"))?,
-        kind: which.kind.map(|text| kind(&text)).transpose().map_err(bad("type"))?,
-        status: Some(EventStatus::Unrouted),
-        since: time(which.since).map_err(bad("since"))?,
-        until: time(which.until).map_err(bad("until"))?,
-    };
+    let (of, times) = ((which.source, which.kind), (which.since, which.until));
+    let filter = filter(hub, Some(EventStatus::Unrouted), of, times)?;
     let most = (DELIVERIES_MAX / table.subscriptions().len().max(1)).clamp(1, query::LIMIT_MAX);
     let limit = which.limit.unwrap_or(query::LIMIT_MAX).clamp(1, most);
     Ok((filter, Page { limit, after: which.cursor }))

@@ -2,12 +2,11 @@
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use weir_core::id::EventId;
 use weir_core::route::{self, Subscription, TableHash};
-use weir_store::hold::Hold;
-use weir_store::query::EventDetail;
+use weir_store::query::{AttemptDetail, DeliveryDetail, EventDetail};
 
-use super::{Answer, Hub, Id, Problem, StatusCode, Uri, id, json, query};
+use super::waits::Waits;
+use super::{Answer, Hub, Id, Problem, StatusCode, Uri, any_id, json, query, seek};
 
 /// A subscription that was considered.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -21,8 +20,8 @@ struct Considered {
 
 /// Why an event went where it went, and what keeps it from being worked on.
 pub(in crate::admin) async fn why(hub: Hub, path: Id, uri: Uri) -> Answer {
-    let event: EventId = id(path)?;
     query::none(uri.query())?;
+    let event = seek::event(&hub, &any_id(path)).await?;
     let event = hub.store.event(event).await?.ok_or_else(|| {
         let detail = "there is no event with this id; it may be past its retention";
         Problem::not_found("event_not_found", detail)
@@ -35,7 +34,7 @@ pub(in crate::admin) async fn why(hub: Hub, path: Id, uri: Uri) -> Answer {
         tracing::error!(%error, table = event.table, "a stored routing table cannot be read");
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "table_damaged", error.to_string())
     })?;
-    let holds = hub.store.holds().await?;
+    let waits = Waits::of(&hub).await?;
     let answer = json!({
         "event": event.id,
         "source": event.source,
@@ -44,7 +43,7 @@ pub(in crate::admin) async fn why(hub: Hub, path: Id, uri: Uri) -> Answer {
         "status": event.status,
         "table": event.table,
         "considered": table.map(|table| considered(&event, &table)),
-        "deliveries": deliveries(&event, &holds),
+        "deliveries": deliveries(&event, &waits),
     });
     json::answer(StatusCode::OK, &answer)
 }
@@ -70,23 +69,43 @@ fn considered(event: &EventDetail, table: &[Subscription]) -> Vec<Considered> {
     table.iter().map(one).collect()
 }
 
-/// How it stands with each delivery, and the holds on it.
-fn deliveries(event: &EventDetail, holds: &[Hold]) -> Vec<Value> {
-    let one = |delivery: &weir_store::query::DeliveryDetail| {
-        let on = |hold: &&Hold| hold.hold.scope.covers(&event.source, &delivery.target);
+/// Each delivery with its waiting reason, its last attempt, and the messages that its attempts sent.
+fn deliveries(event: &EventDetail, waits: &Waits) -> Vec<Value> {
+    let one = |delivery: &DeliveryDetail| {
+        let full = waits.delivery(&event.source, delivery);
+        let holds = waits.holds_on(&event.source, delivery).into_iter();
         let holds: Vec<Value> = holds
-            .iter()
-            .filter(|_| !delivery.state.is_final())
-            .filter(on)
-            .map(|held| json!({ "id": held.id, "scope": held.hold.scope.to_string(), "reason": held.hold.reason }))
+            .map(|held| {
+                let (scope, reason) = (held.hold.scope.to_string(), &held.hold.reason);
+                json!({ "id": held.id, "scope": scope, "reason": reason })
+            })
             .collect();
+        let history = full["history"].as_array().map_or(&[][..], Vec::as_slice);
+        let messages: Vec<&Value> =
+            history.iter().filter_map(|a| a["messages"].as_array()).flatten().collect();
         json!({
             "id": delivery.id,
             "target": delivery.target,
             "state": delivery.state,
+            "held": delivery.held,
+            "attempts": delivery.attempts,
             "reason": delivery.reason,
+            "due_at": full["due_at"],
+            "waiting": full["waiting"],
+            "last_attempt": delivery.history.last().map(last_attempt),
+            "messages": messages,
             "holds": holds,
         })
     };
     event.deliveries.iter().map(one).collect()
+}
+
+fn last_attempt(attempt: &AttemptDetail) -> Value {
+    json!({
+        "number": attempt.number,
+        "started_at": attempt.started_at,
+        "outcome": attempt.outcome,
+        "reason": attempt.reason,
+        "response_status": attempt.response_status,
+    })
 }

@@ -5,6 +5,7 @@
 //! claim hands out is checked against the stored row when it is read back, and again when it settles.
 
 mod at_once;
+mod oldest;
 mod suspects;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -17,6 +18,7 @@ use weir_core::time::Timestamp;
 
 use super::names::NameId;
 use crate::hot::{ClaimedMessage, Lane};
+pub(super) use oldest::Oldest;
 use suspects::Suspects;
 pub(super) use suspects::Turn;
 

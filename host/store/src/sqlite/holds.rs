@@ -10,7 +10,7 @@ use weir_core::time::Timestamp;
 use super::due::{Due, Held};
 use super::group::{JobError, Writing};
 use super::names::Names;
-use super::{Shared, num};
+use super::{Shared, num, schema};
 use crate::hold::{Hold, HoldId, HoldScope, NewHold};
 
 #[derive(Debug, Default)]
@@ -95,30 +95,55 @@ impl Shared {
     }
 }
 
+/// The number that the next hold gets, where the store has given out more than its rows show.
+const NEXT_HOLD: &str = "next_hold";
+
 /// Writes a hold; it is in force once that is committed.
 pub(super) fn place(writing: &mut Writing<'_>, hold: NewHold) -> Result<HoldId, JobError> {
+    let kept: Option<i64> = schema::meta(writing.conn, NEXT_HOLD)?;
+    let above: i64 = writing
+        .conn
+        .prepare_cached("SELECT ifnull(max(n), 0) + 1 FROM hold")?
+        .query_row([], |row| row.get(0))?;
+    let n = kept.unwrap_or(1).max(above);
+    schema::set_meta(writing.conn, NEXT_HOLD, &(n + 1))?;
+    let id = HoldId(num::count(n));
+    write(writing, Hold { id, hold, at: writing.now.wall })?;
+    Ok(id)
+}
+
+/// Writes a hold under the number and with the beginning that it had.
+pub(super) fn place_again(writing: &mut Writing<'_>, held: Hold) -> Result<(), JobError> {
+    write(writing, held)
+}
+
+fn write(writing: &mut Writing<'_>, placed: Hold) -> Result<(), JobError> {
+    let Hold { id, hold, at } = &placed;
     let name = writing.name(&name_of(&hold.scope))?;
-    let until = hold.until.map(num::stored_time);
     writing
         .conn
         .prepare_cached(
-            "INSERT INTO hold (scope, reason, placed_by, placed_at, until) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT OR REPLACE INTO hold (n, scope, reason, placed_by, placed_at, until)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?
         .execute(params![
+            i64::try_from(id.0).unwrap_or(i64::MAX),
             hold.scope.to_string(),
             hold.reason,
             hold.by,
-            num::stored_time(writing.now.wall),
-            until
+            num::stored_time(*at),
+            hold.until.map(num::stored_time)
         ])?;
-    let id = HoldId(num::count(writing.conn.last_insert_rowid()));
     let held = held(&hold.scope, name);
-    let hold = Hold { id, hold, at: writing.now.wall };
     writing.learned.then.push(Box::new(move |shared: &Shared| {
-        shared.holds.lock().in_force.insert(id, (hold, held));
-        shared.due.lock().hold(held);
+        let before = shared.holds.lock().in_force.insert(placed.id, (placed, held));
+        let mut due = shared.due.lock();
+        due.hold(held);
+        if let Some((_, before)) = before {
+            due.release(before);
+        }
     }));
-    Ok(id)
+    Ok(())
 }
 
 /// Removes a hold. False if there is none by that id.

@@ -13,7 +13,9 @@ mod due;
 mod effects;
 mod failure;
 mod feed;
+mod find;
 mod group;
+mod hasten;
 mod holds;
 mod ids;
 mod ingest;
@@ -40,6 +42,7 @@ mod stats;
 mod store;
 mod time;
 mod upkeep;
+mod waiting;
 mod writer;
 
 use std::path::Path;

@@ -11,6 +11,7 @@ use weir_core::delivery::{DeliveryState, EventStatus, Outcome};
 use weir_core::event::Category;
 use weir_core::id::{DeliveryId, EventId, MessageId, RequestId};
 use weir_core::name::{SourceName, Target};
+use weir_core::route::Glob;
 use weir_core::time::Timestamp;
 
 use super::claim::{event_type, unreadable};
@@ -137,9 +138,10 @@ pub(super) fn events(
         },
         None => None,
     };
+    let wanted = Wanted::of(filter);
     shared.readers.with(|conn| {
         if filter.status == Some(EventStatus::Unrouted) {
-            return unrouted(shared, conn, filter, source, limit.min(PAGE_MAX), below);
+            return unrouted(shared, conn, &wanted, source, limit.min(PAGE_MAX), below);
         }
         let sql =
             format!("SELECT {EVENT_COLUMNS} FROM event WHERE n < ?1 ORDER BY n DESC LIMIT ?2");
@@ -153,7 +155,7 @@ pub(super) fn events(
             }
             last = row.get(0)?;
             looked += 1;
-            if !wanted(row, filter)? || source.is_some_and(|source| row.get(3) != Ok(source)) {
+            if !wanted.means(row, 1, 4)? || source.is_some_and(|source| row.get(3) != Ok(source)) {
                 continue;
             }
             let event = event_row(shared, conn, row)?.complete(shared, conn, false)?;
@@ -170,7 +172,7 @@ pub(super) fn events(
 fn unrouted(
     shared: &Shared,
     conn: &Connection,
-    filter: &EventFilter,
+    wanted: &Wanted,
     source: Option<NameId>,
     limit: usize,
     below: i64,
@@ -193,7 +195,7 @@ fn unrouted(
         {
             last = row.get(0)?;
             looked += 1;
-            if wanted(row, filter)? {
+            if wanted.means(row, 1, 4)? {
                 matching += 1;
                 found.push(event_row(shared, conn, row)?);
             }
@@ -214,17 +216,68 @@ fn unrouted(
     Ok(PageOf { items, next: next.map(cursor_text) })
 }
 
-/// Whether an event is of the time and type asked for.
-fn wanted(row: &Row<'_>, filter: &EventFilter) -> rusqlite::Result<bool> {
-    let at = num::time(row.get(1)?);
-    Ok(filter.until.is_none_or(|until| at < until)
-        && filter.since.is_none_or(|since| at >= since)
-        && filter.kind.as_ref().is_none_or(|kind| is_type(row, kind.as_str())))
+/// The times and the type that are asked for.
+struct Wanted {
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+    kind: Option<Glob>,
 }
 
-fn is_type(row: &Row<'_>, wanted: &str) -> bool {
-    row.get_ref(4).ok().and_then(|value| value.as_str().ok()) == Some(wanted)
+impl Wanted {
+    fn of(filter: &EventFilter) -> Self {
+        let kind = filter.kind.as_ref().map(|kind| Glob::new(kind.as_str()));
+        Self { since: filter.since, until: filter.until, kind }
+    }
+
+    /// Whether an event is meant, by the columns that have its time and its type.
+    fn means(&self, row: &Row<'_>, at: usize, kind: usize) -> rusqlite::Result<bool> {
+        let at = num::time(row.get(at)?);
+        let is_kind = |wanted: &Glob| {
+            let text = row.get_ref(kind).ok().and_then(|value| value.as_str().ok());
+            text.is_some_and(|text| wanted.matches(text))
+        };
+        Ok(self.until.is_none_or(|until| at < until)
+            && self.since.is_none_or(|since| at >= since)
+            && self.kind.as_ref().is_none_or(is_kind))
+    }
 }
+
+/// The events whose deliveries are asked for.
+struct OfEvents {
+    wanted: Wanted,
+    source: Option<NameId>,
+}
+
+impl OfEvents {
+    /// None if there is nothing to look at: every event is meant. `Err` if no event can be.
+    fn read(shared: &Shared, filter: &EventFilter) -> Result<Option<Self>, NoSuchSource> {
+        let EventFilter { source, kind, since, until, .. } = filter;
+        if source.is_none() && kind.is_none() && since.is_none() && until.is_none() {
+            return Ok(None);
+        }
+        let source = match source {
+            Some(source) => Some(shared.names.find(source.as_str()).ok_or(NoSuchSource)?),
+            None => None,
+        };
+        Ok(Some(Self { wanted: Wanted::of(filter), source }))
+    }
+
+    /// Whether a delivery's event is meant.
+    fn mean(&self, conn: &Connection, delivery: i64) -> rusqlite::Result<bool> {
+        let sql = "SELECT e.source, e.at, e.type FROM delivery d JOIN event e ON e.n = d.event WHERE d.n = ?1";
+        let found = conn
+            .prepare_cached(sql)?
+            .query_row([delivery], |row| {
+                let of_source = self.source.is_none_or(|source| row.get(0) == Ok(source));
+                Ok(of_source && self.wanted.means(row, 1, 2)?)
+            })
+            .optional()?;
+        Ok(found.unwrap_or(false))
+    }
+}
+
+/// The store never heard of the source.
+struct NoSuchSource;
 
 /// One event, by row id or outward id.
 pub(super) fn event(shared: &Shared, id: EventId) -> rusqlite::Result<Option<EventDetail>> {
@@ -441,6 +494,7 @@ pub(super) fn deliveries(
         },
         None => None,
     };
+    let Ok(of_events) = OfEvents::read(shared, &filter.of) else { return Ok(page) };
     // What is claimed is stored as what it was before.
     let stored = filter.state.filter(|state| *state != DeliveryState::Processing);
     let sql = match stored {
@@ -464,6 +518,11 @@ pub(super) fn deliveries(
             let other_target = target.is_some_and(|target| row.get(1) != Ok(target));
             let other_state = stored.is_some_and(|state| row.get(2) != Ok(state as u8));
             if other_target || other_state {
+                continue;
+            }
+            if let Some(of_events) = &of_events
+                && !of_events.mean(conn, last)?
+            {
                 continue;
             }
             let Some(found) = delivery_row(shared, conn, last)? else { continue };

@@ -8,22 +8,28 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use weir_core::id::{DeliveryId, EventId, RequestId};
 use weir_core::name::{HandlerName, Target};
+use weir_core::payload::Payload;
 use weir_core::route::{RouteTable, TableHash};
 use weir_core::state::StateReader;
 
 use super::ingest::Claiming;
 use super::slots::Run;
-use super::{SqliteStore, claim, control, holds, prune, query, redrive, replies, state, upkeep};
+use super::{
+    SqliteStore, claim, control, find, hasten, holds, prune, query, redrive, replies, state,
+    upkeep, waiting,
+};
 use crate::Store;
 use crate::error::StoreError;
 use crate::hold::{Hold, HoldId, NewHold};
 use crate::hot::{ClaimRequest, Claimed, Ingested, NewRequest, Running, Settled, Settlement};
 use crate::query::{
-    CountRow, CountsFilter, DeliveryDetail, DeliveryFilter, EventDetail, EventFilter, Page, PageOf,
-    StoredReply, StoredRequest,
+    CountRow, CountsFilter, DeliveryDetail, DeliveryFilter, EventDetail, EventFilter, Found,
+    OldestWaiting, Page, PageOf, Sought, StoredReply, StoredRequest,
 };
 use crate::registry::{CasOutcome, Entry, Kind};
-use crate::upkeep::{CheckReport, LookOver, Pruned, Redrive, Redriven, Retention};
+use crate::upkeep::{
+    CheckReport, Hastened, LookOver, Pruned, Redrive, Redriven, Retention, RetryNow,
+};
 
 #[async_trait]
 impl Store for SqliteStore {
@@ -206,16 +212,36 @@ impl Store for SqliteStore {
         self.shared.blocking("read a delivery", move |s| query::delivery(&s, id)).await
     }
 
+    async fn find(&self, sought: Sought) -> Result<Found, StoreError> {
+        self.shared.blocking("look for an id", move |s| find::find(&s, &sought)).await
+    }
+
+    async fn message(&self, id: DeliveryId) -> Result<Option<Payload>, StoreError> {
+        self.shared.blocking("read a message", move |s| find::said(&s, id)).await
+    }
+
     async fn counts(&self, filter: CountsFilter) -> Result<Vec<CountRow>, StoreError> {
         Ok(query::counts(&self.shared, filter))
+    }
+
+    async fn oldest_waiting(&self) -> Result<Vec<OldestWaiting>, StoreError> {
+        self.shared.blocking("look for what waits longest", |s| waiting::oldest_waiting(&s)).await
     }
 
     async fn redrive(&self, redrive: Redrive) -> Result<Redriven, StoreError> {
         self.shared.job("redrive", 0, move |w| redrive::redrive(w, &redrive)).await
     }
 
+    async fn retry_now(&self, what: RetryNow) -> Result<Hastened, StoreError> {
+        self.shared.job("retry at once", 0, move |w| hasten::hasten(w, &what)).await
+    }
+
     async fn hold(&self, hold: NewHold) -> Result<HoldId, StoreError> {
         self.shared.job("place a hold", 0, move |w| holds::place(w, hold)).await
+    }
+
+    async fn hold_again(&self, held: Hold) -> Result<(), StoreError> {
+        self.shared.job("place a hold again", 0, move |w| holds::place_again(w, held)).await
     }
 
     async fn release(&self, id: HoldId) -> Result<bool, StoreError> {

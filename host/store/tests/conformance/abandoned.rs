@@ -108,7 +108,11 @@ async fn ordered_deliveries_are_given_up_too_with_those_that_wait_behind_the_fir
             bed.settle(settlement(claimed, Next::DeadLetter)).await;
         }
     }
-    let dead = DeliveryFilter { state: Some(DeliveryState::DeadLetter), target: Some(gone) };
+    let dead = DeliveryFilter {
+        state: Some(DeliveryState::DeadLetter),
+        target: Some(gone),
+        ..DeliveryFilter::default()
+    };
     let dead = bed.store().deliveries(dead, Page { limit: 10, after: None }).await.unwrap();
     assert_eq!(dead.items.len(), 6);
     bed.assert_sound().await;

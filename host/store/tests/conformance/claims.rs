@@ -5,13 +5,94 @@ use std::time::Duration;
 
 use weir_core::delivery::{DeliveryState, Next};
 use weir_core::name::{DestinationName, HandlerName, SourceName};
-use weir_core::time::Timestamp;
+use weir_core::time::{Clock as _, Timestamp};
 use weir_store::Store;
-use weir_store::hold::{HoldScope, NewHold};
+use weir_store::hold::{Hold, HoldScope, NewHold};
 use weir_store::hot::{Lane, NewRequest, Settled};
 use weir_store::query::{CountsFilter, DeliveryFilter, Page};
+use weir_store::upkeep::RetryNow;
 
 use crate::common::*;
+
+#[tokio::test]
+async fn a_hold_keeps_its_number_when_placed_again_and_no_other_gets_it() {
+    let mut bed = Bed::new().await;
+    let scope = HoldScope::Handler("orders".parse().unwrap());
+    let first = bed.store().hold(hold(scope.clone())).await.unwrap();
+    let placed = bed.store().holds().await.unwrap().pop().unwrap();
+    assert!(bed.store().release(first).await.unwrap());
+    let second = bed.store().hold(hold(scope.clone())).await.unwrap();
+    assert!(second > first, "{second} after {first}");
+    assert!(bed.store().release(second).await.unwrap());
+    bed.reopen().await;
+    let third = bed.store().hold(hold(scope)).await.unwrap();
+    assert!(third > second, "{third} after {second}");
+    assert!(bed.store().release(third).await.unwrap());
+
+    bed.clock.forward(Duration::from_secs(60));
+    bed.store().hold_again(placed.clone()).await.unwrap();
+    bed.post("waits", &[handler("orders")]).await;
+    assert_eq!(bed.store().holds().await.unwrap(), [placed.clone()]);
+    let until = Some(bed.clock.now().after(Duration::from_secs(5)));
+    let longer = Hold { hold: NewHold { until, ..placed.hold }, ..placed };
+    bed.store().hold_again(longer.clone()).await.unwrap();
+    assert_eq!(bed.store().holds().await.unwrap(), [longer]);
+    let orders = handler("orders");
+    assert!(bed.claim(&orders, Lane::Fresh, 10).await.is_empty());
+    bed.clock.forward(Duration::from_secs(6));
+    assert_eq!(bed.claim(&orders, Lane::Fresh, 10).await.len(), 1, "placed twice, and held once");
+}
+
+#[tokio::test]
+async fn what_waits_for_a_retry_is_due_at_once_and_keeps_its_attempts() {
+    let mut bed = Bed::with(|options| options.due_window = 2).await;
+    let (orders, ops) = (handler("orders"), destination("ops"));
+    let mut ids = Vec::new();
+    for n in 0..6 {
+        bed.post(&format!("e{n}"), &[orders.clone(), ops.clone()]).await;
+    }
+    for target in [&orders, &ops] {
+        loop {
+            let claimed = bed.claim(target, Lane::Fresh, 2).await;
+            if claimed.is_empty() {
+                break;
+            }
+            for claimed in &claimed {
+                ids.push(claimed.delivery);
+                bed.settle(retry_in(claimed, 3_600)).await;
+            }
+        }
+    }
+    assert!(bed.claim(&orders, Lane::Late, 10).await.is_empty());
+    let one = bed.store().retry_now(RetryNow::Delivery(ids[0])).await.unwrap();
+    assert_eq!((&one.deliveries[..], one.more), (&ids[..1], false));
+    let again = bed.store().retry_now(RetryNow::Delivery(ids[0])).await.unwrap();
+    assert!(again.deliveries.is_empty(), "it is due already");
+    let claimed = bed.claim(&orders, Lane::Late, 10).await;
+    assert_eq!((claimed.len(), claimed[0].fence), (1, fence(0, 2)), "an attempt of its own");
+    let under_way = bed.store().retry_now(RetryNow::Delivery(ids[0])).await.unwrap();
+    assert!(under_way.deliveries.is_empty(), "it is tried already");
+    drop(claimed);
+    let all = bed.store().retry_now(RetryNow::Target(orders.clone())).await.unwrap();
+    assert_eq!(all.deliveries.len(), 5);
+    for _ in 0..2 {
+        let mut seen = Vec::new();
+        for _ in 0..6 {
+            seen.extend(bed.claim(&orders, Lane::Late, 10).await);
+        }
+        assert_eq!(seen.len(), 6, "those on disk only too");
+        drop(seen);
+        assert!(bed.claim(&ops, Lane::Late, 10).await.is_empty(), "the other target waits on");
+        bed.reopen().await;
+    }
+    let of_event = bed.store().event(bed.store().delivery(ids[11]).await.unwrap().unwrap().event);
+    let of_event = of_event.await.unwrap().unwrap().id;
+    let hastened = bed.store().retry_now(RetryNow::Event(of_event)).await.unwrap();
+    assert_eq!(hastened.deliveries, [ids[11]], "what was due already stays as it is");
+    let nothing = RetryNow::Target(handler("nothing"));
+    assert!(bed.store().retry_now(nothing).await.unwrap().deliveries.is_empty());
+    bed.assert_sound().await;
+}
 
 fn hold(scope: HoldScope) -> NewHold {
     NewHold { scope, reason: "operator".into(), by: "test".into(), until: None }
@@ -154,7 +235,8 @@ async fn nothing_is_lost_when_more_waits_than_memory_holds() {
         }
     }
     let page = Page { limit: 1000, after: None };
-    let filter = DeliveryFilter { state: Some(DeliveryState::Processed), target: None };
+    let filter =
+        DeliveryFilter { state: Some(DeliveryState::Processed), ..DeliveryFilter::default() };
     let processed = bed.store().deliveries(filter, page).await.unwrap();
     assert_eq!(processed.items.len(), 300, "{late} of them in the second round");
     bed.assert_sound().await;

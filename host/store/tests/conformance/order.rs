@@ -138,7 +138,8 @@ async fn what_is_requeued_together_keeps_its_order() {
         new_ids: false,
     };
     bed.ingest(from("alfa", "a5")).await;
-    let filter = DeliveryFilter { state: Some(DeliveryState::Processed), target: None };
+    let filter =
+        DeliveryFilter { state: Some(DeliveryState::Processed), ..DeliveryFilter::default() };
     let page = Page { limit: 10, after: None };
     let done = bed.store().deliveries(filter, page).await.unwrap().items;
     for (n, delivery) in done.iter().rev().enumerate() {

@@ -303,8 +303,10 @@ async fn write_skew_over_two_keys_is_refused_at_concurrency_8() {
         sum += state(&bed).get(key).await.unwrap().unwrap().value.parse::<i64>().unwrap();
     }
     assert_eq!(sum, 0, "20 of 40 got one each, after {conflicts} conflicts");
-    let dead =
-        weir_store::query::DeliveryFilter { state: Some(DeliveryState::DeadLetter), target: None };
+    let dead = weir_store::query::DeliveryFilter {
+        state: Some(DeliveryState::DeadLetter),
+        ..Default::default()
+    };
     let page = weir_store::query::Page { limit: 100, after: None };
     assert_eq!(bed.store().deliveries(dead, page).await.unwrap().items.len(), 20);
     assert!(conflicts > 0, "nothing ran side by side");

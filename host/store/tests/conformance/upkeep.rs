@@ -6,12 +6,12 @@ use std::time::Duration;
 use weir_core::delivery::{DeliveryState, EventStatus, Next};
 use weir_core::effect::StateWrite;
 use weir_core::event::EventType;
-use weir_core::id::DeliveryId;
+use weir_core::id::{AttemptId, DeliveryId, MessageId, RequestId};
 use weir_core::name::SourceName;
 use weir_core::time::{Clock, Timestamp};
 use weir_store::Store;
 use weir_store::hot::{Lane, RoutedEffects, Settled};
-use weir_store::query::{CountsFilter, DeliveryFilter, EventFilter, Page};
+use weir_store::query::{CountsFilter, DeliveryFilter, EventFilter, Found, Page, Sought};
 use weir_store::registry::{CasOutcome, Kind};
 use weir_store::upkeep::{Pruned, Redrive, RedriveWhat, Retention};
 
@@ -245,13 +245,116 @@ async fn lists_answer_by_source_type_status_and_time() {
     assert_eq!(list(EventFilter { source: stripe, ..any() }).await, ["stripe"]);
     let kind = Some(EventType::new("push").unwrap());
     assert_eq!(list(EventFilter { kind, ..any() }).await, ["github"]);
+    for (pattern, found) in
+        [("pu*", "github"), ("*.paid", "stripe"), ("inv*p*d", "stripe"), ("*push", "github")]
+    {
+        let kind = Some(EventType::new(pattern).unwrap());
+        assert_eq!(list(EventFilter { kind, ..any() }).await, [found], "{pattern}");
+    }
+    let kind = Some(EventType::new("pus*hh").unwrap());
+    assert!(list(EventFilter { kind, ..any() }).await.is_empty());
     let status = Some(EventStatus::DeadLetter);
     assert_eq!(list(EventFilter { status, ..any() }).await, ["github"]);
     assert_eq!(list(EventFilter { since: Some(middle), ..any() }).await, ["stripe"]);
     assert_eq!(list(EventFilter { until: Some(middle), ..any() }).await, ["github"]);
     let page = Page { limit: 10, after: None };
-    let filter = DeliveryFilter { state: Some(DeliveryState::DeadLetter), target: None };
+    let filter =
+        DeliveryFilter { state: Some(DeliveryState::DeadLetter), ..DeliveryFilter::default() };
     assert_eq!(bed.store().deliveries(filter, page).await.unwrap().items.len(), 1);
+}
+
+#[tokio::test]
+async fn dead_letters_answer_by_their_events_source_type_and_time() {
+    let bed = Bed::new().await;
+    dead_letter(&bed, "dead").await;
+    bed.clock.forward(Duration::from_secs(10));
+    let later = Some(bed.clock.now());
+    let count = |of: EventFilter| {
+        let store = bed.sqlite.clone();
+        let filter =
+            DeliveryFilter { state: Some(DeliveryState::DeadLetter), of, ..Default::default() };
+        async move {
+            let page = Page { limit: 10, after: None };
+            store.deliveries(filter, page).await.unwrap().items.len()
+        }
+    };
+    let any = EventFilter::default;
+    let source = |name: &str| Some(SourceName::stored(name));
+    let kind = |text: &str| Some(EventType::new(text).unwrap());
+    assert_eq!(count(EventFilter { source: source("github"), ..any() }).await, 1);
+    assert_eq!(count(EventFilter { source: source("nothing"), ..any() }).await, 0);
+    assert_eq!(count(EventFilter { kind: kind("push"), ..any() }).await, 1);
+    assert_eq!(count(EventFilter { kind: kind("p*"), ..any() }).await, 1);
+    assert_eq!(count(EventFilter { kind: kind("issues"), ..any() }).await, 0);
+    assert_eq!(count(EventFilter { since: later, ..any() }).await, 0);
+    assert_eq!(count(EventFilter { until: later, ..any() }).await, 1);
+}
+
+#[tokio::test]
+async fn the_oldest_that_waits_is_known_whatever_is_in_memory() {
+    let mut bed = Bed::with(|options| options.due_window = 2).await;
+    let first = bed.clock.now();
+    for n in 0..6 {
+        bed.post(&format!("e{n}"), &[handler("orders")]).await;
+        bed.clock.forward(Duration::from_secs(10));
+    }
+    let oldest = async |bed: &Bed| {
+        let found = bed.store().oldest_waiting().await.unwrap();
+        found.into_iter().map(|one| (one.target, one.received_at)).collect::<Vec<_>>()
+    };
+    let of = |at: Timestamp| vec![("handler:orders".to_owned(), at)];
+    assert_eq!(oldest(&bed).await, of(first));
+    let claimed = bed.claim(&handler("orders"), Lane::Fresh, 2).await;
+    assert_eq!(oldest(&bed).await, of(first), "what is worked on waits too");
+    for claimed in &claimed {
+        bed.settle(settlement(claimed, Next::Processed)).await;
+    }
+    assert_eq!(oldest(&bed).await, of(first.after(Duration::from_secs(20))), "on disk only");
+    drop(claimed);
+    bed.reopen().await;
+    assert_eq!(oldest(&bed).await, of(first.after(Duration::from_secs(20))));
+    loop {
+        let claimed = bed.claim(&handler("orders"), Lane::Fresh, 2).await;
+        if claimed.is_empty() {
+            break;
+        }
+        for claimed in &claimed {
+            bed.settle(retry_in(claimed, 3_600)).await;
+        }
+    }
+    assert_eq!(oldest(&bed).await, of(first.after(Duration::from_secs(20))), "retries");
+}
+
+#[tokio::test]
+async fn events_and_deliveries_are_found_by_the_ids_that_people_have() {
+    let bed = Bed::new().await;
+    let mut request = request("one", &[handler("orders")]);
+    request.events[0].delivery_id = Some("72d3162e-cc78".into());
+    let event = stored(&bed.ingest(request).await);
+    let claimed = bed.claim_one(&handler("orders"), Lane::Fresh).await;
+    let effects = RoutedEffects { messages: vec![message(7, None, 0)], ..RoutedEffects::default() };
+    bed.settle(with_effects(&claimed, effects)).await;
+    let shown = bed.store().event(event).await.unwrap().unwrap();
+    let attempt = &shown.deliveries[0].history[0];
+    let sent = &attempt.messages[0];
+    let find = async |sought: Sought| bed.store().find(sought).await.unwrap();
+    let delivery = |id| Found { delivery: Some(id), events: Vec::new() };
+    let events = || Found { delivery: None, events: vec![event] };
+    assert_eq!(find(Sought::Sender("72d3162e-cc78".into())).await, events());
+    assert_eq!(find(Sought::Request(shown.request.unwrap())).await, events());
+    assert_eq!(find(Sought::Attempt(attempt.id)).await, delivery(shown.deliveries[0].id));
+    assert_eq!(find(Sought::Message(sent.message.unwrap())).await, delivery(sent.id));
+    let said = bed.store().message(sent.id).await.unwrap().unwrap();
+    assert!(!said.body.is_empty());
+    assert_eq!(bed.store().message(shown.deliveries[0].id).await.unwrap(), None);
+    for nothing in [
+        Sought::Sender("72d3162e".into()),
+        Sought::Message(MessageId::from_bits(1)),
+        Sought::Attempt(AttemptId::from_bits(1)),
+        Sought::Request(RequestId::from_bits(1)),
+    ] {
+        assert_eq!(find(nothing.clone()).await, Found::default(), "{nothing:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,105 @@
+//! Retries after a change of the configuration: deliveries that failed for a handler or destination that is configured
+//! otherwise than at the last start are due at once.
+//!
+//! Changes that take effect while the hub runs are handled where they take effect.
+
+use std::collections::BTreeMap;
+
+use weir_core::name::Target;
+use weir_store::registry::{CasOutcome, Kind};
+use weir_store::upkeep::RetryNow;
+use weir_store::{Store, StoreError};
+
+use crate::config::{Config, fingerprint};
+use crate::gate;
+
+/// The entry that says how targets were configured at the last start.
+const ENTRY: &str = "targets";
+
+/// Fingerprints by target.
+type Targets = BTreeMap<String, String>;
+
+/// Compares the configuration with that of the last start, and retries what failed for a target that is another now.
+pub(crate) async fn retry_what_changed(
+    store: &dyn Store,
+    config: &Config,
+) -> Result<(), StoreError> {
+    let known = store.get(Kind::Setting, ENTRY).await?;
+    let version = known.as_ref().map(|entry| entry.version);
+    let before: Option<Targets> =
+        known.and_then(|entry| serde_json::from_slice(&entry.value?).ok());
+    let now = targets(config);
+    if before.as_ref() == Some(&now) {
+        return Ok(());
+    }
+    if let Some(before) = &before {
+        for target in changed(before, &now) {
+            let Ok(target) = target.parse::<Target>() else { continue };
+            gate::forget(store, &target).await?;
+            retry(store, &target).await?;
+        }
+    }
+    // Plain data always serialises.
+    let value = serde_json::to_vec(&now).ok();
+    if let CasOutcome::Conflict { .. } = store.cas(Kind::Setting, ENTRY, version, value).await? {
+        tracing::warn!("another process writes how targets are configured");
+    }
+    Ok(())
+}
+
+/// Makes everything due that waits for a retry for this target. How much that was.
+pub(crate) async fn retry(store: &dyn Store, target: &Target) -> Result<usize, StoreError> {
+    let mut all = 0;
+    loop {
+        let some = store.retry_now(RetryNow::Target(target.clone())).await?;
+        all += some.deliveries.len();
+        if !some.more || some.deliveries.is_empty() {
+            break;
+        }
+    }
+    if all > 0 {
+        tracing::info!(%target, deliveries = all, "its configuration has changed: what waited for a retry is due now");
+    }
+    Ok(all)
+}
+
+fn targets(config: &Config) -> Targets {
+    let destination = |name: &dyn std::fmt::Display| format!("destination:{name}");
+    let destinations =
+        config.destinations.iter().map(|(name, known)| (destination(name), fingerprint(known)));
+    let handlers = config
+        .handlers
+        .iter()
+        .map(|(name, known)| (format!("handler:{name}"), format!("{known:?}")));
+    destinations.chain(handlers).collect()
+}
+
+/// The targets that are configured otherwise than before. A destination that left the configuration is not one of them:
+/// its deliveries are held until it is back.
+fn changed<'a>(before: &'a Targets, now: &'a Targets) -> Vec<&'a str> {
+    let all = before.keys().chain(now.keys().filter(|target| !before.contains_key(*target)));
+    let is_there = |target: &&String| now.contains_key(*target) || target.starts_with("handler:");
+    let differs = |target: &&String| before.get(*target) != now.get(*target);
+    all.filter(differs).filter(is_there).map(String::as_str).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_configured_otherwise_is_what_changed() {
+        let of = |pairs: &[(&str, &str)]| -> Targets {
+            pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        };
+        let before = of(&[
+            ("destination:a", "1"),
+            ("destination:b", "1"),
+            ("destination:gone", "1"),
+            ("handler:c", "1"),
+        ]);
+        let now = of(&[("destination:a", "1"), ("destination:b", "2"), ("handler:d", "1")]);
+        assert_eq!(changed(&before, &now), ["destination:b", "handler:c", "handler:d"]);
+        assert!(changed(&now, &now).is_empty());
+    }
+}

@@ -1,0 +1,375 @@
+//! Every command and every flag that the command line offers, against a running hub: alone, and two by two.
+//!
+//! They come from the command line's own tree, so a new flag fails here until [`sample`] says what it may say. A flag is
+//! either refused by name while the command line is read, or the hub understands it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use clap::{Arg, ArgAction, Command, CommandFactory as _};
+
+use crate::hub::{RunningHub, SECRET, TestHub, until};
+use crate::sink::Sink;
+
+/// Commands that run a hub themselves.
+const RUN_A_HUB: [&str; 2] = ["serve", "demo"];
+/// Commands that change what the next call finds: their first call has to do it, later ones may be told why not.
+const ONCE: [&str; 4] = ["dead-letters requeue", "release", "retry", "quarantine release"];
+/// Commands that a hub with this configuration refuses, each with a sentence of its own.
+const REFUSED: [&str; 4] =
+    ["sources accept-secret", "sources learned-secret", "sources forget-secret", "quarantine show"];
+/// Signs of a request that the hub did not understand.
+const NOT_UNDERSTOOD: [&str; 6] = [
+    "malformed",
+    "unknown field",
+    "unknown_parameter",
+    "invalid_parameter",
+    "invalid_id",
+    "the hub answered",
+];
+
+/// A hub with something of each kind to name.
+struct Stage {
+    hub: RunningHub,
+    event: String,
+    dead: String,
+    unrouted: String,
+    token: String,
+}
+
+async fn stage() -> (Stage, Sink) {
+    let sink = Sink::start().await;
+    sink.answers(422);
+    let (hub, _) = TestHub::new().at_a_known_port();
+    let hub = hub
+        .github()
+        .source("quiet", "github", SECRET)
+        .destination("sink", &sink, "")
+        .handler("teller", "version-a")
+        .sidecar("teller", "on = [\"github:push\"]\n[grant]\ndestinations = [\"sink\"]\n")
+        .start()
+        .await;
+    hub.until_ready("teller").await;
+    let event = hub.push("push", "one", b"{}").await.accepted();
+    hub.until_status(&event, "dead_letter").await;
+    let dead = until("a dead letter", async || {
+        let found = hub.api("/api/v1/dead-letters").await;
+        found["items"][0]["id"].as_str().map(str::to_owned).ok_or_else(|| found.to_string())
+    })
+    .await;
+    let unrouted = hub.push("ping", "two", b"{}").await.accepted();
+    let token = std::fs::read_to_string(hub.folder.path().join("data/admin-token")).unwrap();
+    let file = hub.cli(&["providers", "show", "github", "--file"]).stdout;
+    std::fs::write(hub.folder.path().join("github.toml"), file).unwrap();
+    (Stage { hub, event, dead, unrouted, token }, sink)
+}
+
+/// The value of an argument; none if the test does not know the argument.
+fn sample(stage: &Stage, path: &str, arg: &str) -> Option<String> {
+    let said = match (path, arg) {
+        ("events" | "why", "id") | ("replay", "event") => &stage.event,
+        ("dead-letters show" | "dead-letters requeue", "id") | ("replay", "delivery") => {
+            &stage.dead
+        }
+        ("quarantine show", "id") | ("quarantine release", "ids") => {
+            "qrt_01K9ZR3V6QH8N4T2M5W7XADCBE"
+        }
+        ("retry", "id") => &stage.dead,
+        ("retry", "destination") => "sink",
+        ("retry", "handler") => "teller",
+        ("hold" | "release", "scope") => "destination:sink",
+        ("hold", "until") | ("sources accept-secret", "time") => "1h",
+        ("hold", "reason") => "a bad day",
+        ("send", "kind") => "push",
+        ("send", "provider") | ("providers show", "name") | (_, "source") => "github",
+        ("send", "secret") => SECRET,
+        ("send", "method") => "POST",
+        ("send", "count") => "2",
+        ("send", "params") => "none=such",
+        ("send", "url") => "http://127.0.0.1:9/webhook/github",
+        ("secret generate", "provider") => "standard-webhooks",
+        ("secret generate", "scheme") => "v1",
+        ("providers test", "file") => "github.toml",
+        (_, "kind") => "pu*",
+        (_, "status") => "processed",
+        (_, "since") => "1h",
+        (_, "until") => "1ms",
+        (_, "limit") => "5",
+        (_, "target") => "destination:sink",
+        (_, "rate") => "1000/s",
+        (_, "request") => "a-name",
+        (_, "config") => "weir.toml",
+        (_, "admin") => return Some(format!("http://{}", stage.hub.admin)),
+        (_, "token") => stage.token.trim(),
+        _ => return None,
+    };
+    Some(said.to_owned())
+}
+
+/// Flags that make a call of these two fail for a good reason of its own.
+fn fails_by_itself(path: &str, args: &[&Arg]) -> bool {
+    path == "send" && args.iter().any(|arg| ["url", "params"].contains(&arg.get_id().as_str()))
+}
+
+/// All commands that do something, with the words that name them.
+fn leaves(command: &Command, words: &[String], found: &mut Vec<(Vec<String>, Command)>) {
+    for child in command.get_subcommands() {
+        let name = child.get_name().to_owned();
+        if child.is_hide_set() || name == "help" || RUN_A_HUB.contains(&name.as_str()) {
+            continue;
+        }
+        let words: Vec<String> = words.iter().cloned().chain([name]).collect();
+        if child.has_subcommands() {
+            leaves(child, &words, found);
+        }
+        if !child.is_subcommand_required_set() {
+            found.push((words, child.clone()));
+        }
+    }
+}
+
+/// The words of one argument.
+fn words_of(stage: &Stage, path: &str, arg: &Arg) -> Vec<String> {
+    let id = arg.get_id().as_str();
+    let value = || {
+        sample(stage, path, id)
+            .unwrap_or_else(|| panic!("say in `sample` what `{id}` of `weir {path}` may say"))
+    };
+    let takes_none =
+        matches!(arg.get_action(), ArgAction::SetTrue | ArgAction::SetFalse | ArgAction::Count);
+    match arg.get_long() {
+        None => vec![value()],
+        Some(long) if takes_none => vec![format!("--{long}")],
+        Some(long) => vec![format!("--{long}"), value()],
+    }
+}
+
+/// The required arguments of a command: each set is a call of its own.
+fn forms<'a>(command: &'a Command) -> Vec<Vec<&'a Arg>> {
+    let required: Vec<&Arg> = command.get_arguments().filter(|arg| arg.is_required_set()).collect();
+    let groups = command.get_groups().filter(|group| group.is_required_set());
+    let members = groups.flat_map(|group| group.get_args().cloned().collect::<Vec<_>>());
+    let members: Vec<_> = members.collect();
+    if members.is_empty() {
+        return vec![required];
+    }
+    let of_group = |arg: &&Arg| members.contains(arg.get_id());
+    command
+        .get_arguments()
+        .filter(of_group)
+        .map(|arg| [required.clone(), vec![arg]].concat())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_flag_that_is_offered_works_or_is_refused_by_name() {
+    let (stage, _sink) = stage().await;
+    let mut cli = ::weir::cli::Cli::command();
+    cli.build();
+    let mut all = Vec::new();
+    leaves(&cli, &[], &mut all);
+    assert!(all.len() > 20, "the tree has few leaves: {}", all.len());
+    let mut problems = BTreeSet::new();
+    for (words, command) in &all {
+        let path = words.join(" ");
+        let skipped = ["help", "version"];
+        let forms = forms(command);
+        let (mut worked, mut offered) = (BTreeMap::<String, bool>::new(), Vec::new());
+        for arg in command.get_arguments() {
+            if !skipped.contains(&arg.get_id().as_str()) {
+                worked.insert(arg.get_id().to_string(), false);
+                offered.push(arg);
+            }
+        }
+        for form in &forms {
+            let more: Vec<&Arg> = offered
+                .iter()
+                .copied()
+                .filter(|arg| !form.iter().any(|said| said.get_id() == arg.get_id()))
+                .collect();
+            let mut sets: Vec<Vec<&Arg>> = vec![Vec::new()];
+            sets.extend(more.iter().map(|arg| vec![*arg]));
+            for (index, one) in more.iter().enumerate() {
+                sets.extend(more[index + 1..].iter().map(|other| vec![*one, *other]));
+            }
+            for set in sets {
+                let said: Vec<&Arg> = form.iter().copied().chain(set.iter().copied()).collect();
+                let (ok, problem) = call(&stage, words, &path, &said);
+                problems.extend(problem);
+                if ok {
+                    for arg in said {
+                        worked.insert(arg.get_id().to_string(), true);
+                    }
+                }
+            }
+        }
+        let never = worked.into_iter().filter(|(_, worked)| !worked).map(|(id, _)| id);
+        let exempt = REFUSED.contains(&path.as_str()) || ONCE.contains(&path.as_str());
+        problems.extend(
+            never
+                .filter(|id| {
+                    !exempt
+                        && ![("send", "url"), ("send", "params"), ("retry", "id")]
+                            .contains(&(path.as_str(), id.as_str()))
+                })
+                .map(|id| format!("`{id}` of `weir {path}` never worked")),
+        );
+    }
+    let problems: Vec<String> = problems.into_iter().collect();
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+/// Makes a call: whether it did what was asked, and what is wrong with it.
+fn call(stage: &Stage, words: &[String], path: &str, args: &[&Arg]) -> (bool, Option<String>) {
+    let mut line = words.to_vec();
+    line.extend(args.iter().flat_map(|arg| words_of(stage, path, arg)));
+    let line: Vec<&str> = line.iter().map(String::as_str).collect();
+    let out = stage.hub.cli(&line);
+    let code = out.status.code();
+    let (said, printed) =
+        (String::from_utf8_lossy(&out.stderr), String::from_utf8_lossy(&out.stdout));
+    let wrong = |what: &str| Some(format!("weir {}: {what}: {said}", line.join(" ")));
+    let understood = !NOT_UNDERSTOOD.iter().any(|symptom| said.contains(symptom));
+    let problem = match code {
+        _ if !understood => wrong("not understood"),
+        Some(0) if line.contains(&"--json") && !printed.lines().all(is_json) => {
+            wrong("what it printed is not JSON")
+        }
+        Some(0) => None,
+        Some(2) if said.contains("cannot be used with") => None,
+        Some(1 | 4) if ONCE.contains(&path) || REFUSED.contains(&path) => None,
+        _ if fails_by_itself(path, args) => None,
+        _ => wrong("failed"),
+    };
+    (code == Some(0), problem)
+}
+
+fn is_json(line: &str) -> bool {
+    serde_json::from_str::<serde_json::Value>(line).is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn filters_of_dead_letters_choose_by_source_type_time_and_target() {
+    let (stage, _sink) = stage().await;
+    let replayed = |filter: &[&str]| {
+        let line = [&["replay", "--dead-letters", "--dry-run"][..], filter].concat();
+        let out = stage.hub.cli(&line);
+        assert!(out.status.success(), "{line:?}: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).unwrap().trim().to_owned()
+    };
+    let one = "1 dead letter: 1 would be replayed in 1 delivery";
+    for filter in [
+        &["--source", "github"][..],
+        &["--type", "push"],
+        &["--type", "p*h"],
+        &["--since", "1h"],
+        &["--target", "destination:sink"],
+    ] {
+        assert_eq!(replayed(filter), one, "{filter:?}");
+    }
+    for filter in [
+        &["--source", "quiet"][..],
+        &["--type", "issues*"],
+        &["--until", "1h"],
+        &["--target", "handler:teller"],
+    ] {
+        assert_eq!(replayed(filter), "no dead letters", "{filter:?}");
+    }
+    let listed = stage.hub.cli(&["dead-letters", "list", "--source", "github", "--type", "pu*"]);
+    assert!(String::from_utf8_lossy(&listed.stdout).contains(&stage.dead));
+    let events = stage.hub.cli(&["events", "--type", "pi*", "--status", "unrouted"]);
+    assert!(String::from_utf8_lossy(&events.stdout).contains(&stage.unrouted));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_nothing_bears_is_said_with_those_that_there_are() {
+    let (stage, _sink) = stage().await;
+    let sources = "there is no source `nope`; there are github, quiet, @teller";
+    let handlers = "there is no handler `nope`; there are teller";
+    let destinations = "there is no destination `nope`; there are sink";
+    for (line, exit, sentence) in [
+        (&["events", "--source", "nope"][..], 4, sources),
+        (&["dead-letters", "list", "--source", "nope"], 4, sources),
+        (&["dead-letters", "list", "--target", "handler:nope"], 4, handlers),
+        (&["dead-letters", "list", "--target", "destination:nope"], 4, destinations),
+        (&["replay", "--dead-letters", "--source", "nope"], 4, sources),
+        (&["replay", "--dead-letters", "--target", "destination:nope"], 4, destinations),
+        (&["replay", "--unrouted", "--source", "nope"], 4, sources),
+        (&["quarantine", "list", "--source", "nope"], 4, sources),
+        (&["quarantine", "release", "--source", "nope"], 4, sources),
+        (&["sources", "accept-secret", "nope"], 4, "there is no source `nope`"),
+        (&["hold", "source:nope"], 4, sources),
+        (&["release", "destination:nope"], 4, destinations),
+        (&["release", "handler:nope"], 4, handlers),
+        (&["release", "source:nope"], 4, sources),
+        (&["release", "destination:sink"], 4, "there is no hold on destination:sink"),
+        (&["release", "4711"], 4, "no hold 4711 is in force"),
+        (
+            &["release", "mine"],
+            2,
+            "unknown scope `mine`; use source:NAME, handler:NAME or destination:NAME",
+        ),
+        (&["release", "queue:mine"], 2, "unknown scope `queue:mine`"),
+        (&["hold", "mine"], 2, "unknown scope `mine`"),
+        (&["events", "--status", "dead"], 2, "dead_letter"),
+        (&["events", "--since", "yesterday"], 2, "such as 90m"),
+        (&["replay", "--unrouted", "--target", "handler:teller"], 2, "cannot be used with"),
+        (&["replay", "evt_1", "--source", "github"], 2, "cannot be used with"),
+    ] {
+        let out = stage.hub.cli(line);
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert_eq!(out.status.code(), Some(exit), "{line:?}: {said}");
+        assert!(said.contains(sentence), "{line:?}: {said}");
+    }
+    // A source without events is a name too.
+    assert_eq!(stage.hub.cli(&["events", "--source", "quiet"]).status.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_on_this_machine_need_no_token_file_and_writes_say_so() {
+    let (stage, _sink) = stage().await;
+    let token = stage.hub.folder.path().join("data/admin-token");
+    // As another user meets it: it is there, and nothing can be read from it.
+    std::fs::remove_file(&token).unwrap();
+    std::fs::create_dir(&token).unwrap();
+    for line in [&["events"][..], &["holds"], &["destinations"], &["why", &stage.event]] {
+        let out = stage.hub.cli(line);
+        assert!(out.status.success(), "{line:?}: {}", String::from_utf8_lossy(&out.stderr));
+    }
+    let out = stage.hub.cli(&["hold", "source:github"]);
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(said.contains("needs the admin token") && said.contains("--token"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_says_how_the_delivery_went_that_was_tried() {
+    let sink = Sink::start().await;
+    sink.answers(410);
+    let patient =
+        "breaker = { pause = \"1h\", max_pause = \"1h\" }\nretry = { schedule = [\"1ms\"] }";
+    let route = "[[route]]\non = [\"github:*\"]\nto = \"sink\"";
+    let hub =
+        TestHub::new().github().destination("sink", &sink, patient).config(route).start().await;
+    hub.push("push", "one", b"{}").await.accepted();
+    let hold = until("a hold", async || {
+        let holds = hub.api("/api/v1/holds").await["items"].take();
+        if holds[0].is_null() { Err(holds.to_string()) } else { Ok(holds[0].clone()) }
+    })
+    .await;
+    let out = hub.cli(&["release", "destination:sink"]);
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("destination:sink still fails: answered 410 Gone; next try at"),
+        "{said}"
+    );
+    let again = until("the hold again", async || {
+        let holds = hub.api("/api/v1/holds").await["items"].take();
+        if holds[0].is_null() { Err(holds.to_string()) } else { Ok(holds[0].clone()) }
+    })
+    .await;
+    assert_eq!((&again["id"], &again["at"]), (&hold["id"], &hold["at"]), "one and the same hold");
+    sink.answers(200);
+    let out = hub.cli(&["release", "destination:sink"]);
+    let told = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(out.status.success() && told.contains("destination:sink is ok"), "{told}");
+}
