@@ -77,6 +77,13 @@ impl Pointer {
         Self { text: text.into(), segments: vec![key.into()] }
     }
 
+    /// The name that what it points to has in a form: `/a/b` is the field `a[b]`. None of the whole document.
+    pub(crate) fn form_name(&self) -> Option<String> {
+        let (first, rest) = self.segments.split_first()?;
+        let inner: String = rest.iter().map(|segment| format!("[{segment}]")).collect();
+        Some(format!("{first}{inner}"))
+    }
+
     /// True if it points to this key of the document.
     pub(crate) fn is_key(&self, key: &str) -> bool {
         matches!(self.segments.as_slice(), [only] if **only == *key)

@@ -34,6 +34,7 @@ pub mod breaker;
 pub mod delivery;
 pub mod effect;
 pub mod hops;
+pub mod outgoing;
 pub mod retry;
 pub mod route;
 pub mod state;

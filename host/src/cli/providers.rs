@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use weir_core::provider::{Catalog, Provider};
+use weir_core::identify::DedupRule;
+use weir_core::provider::{BodyCoverage, Catalog, Coverage, Provider};
 
 use super::error::CommandError;
 use super::output::{Output, table};
@@ -145,6 +146,7 @@ fn value(provider: &Provider) -> Value {
         "methods": provider.methods.iter().collect::<Vec<_>>(),
         "handshakes": handshakes(provider),
         "samples": samples(provider),
+        "signed": provider.coverage().iter().map(signed).collect::<Vec<_>>(),
     })
 }
 
@@ -163,10 +165,13 @@ fn show(provider: &Provider, output: Output) {
         format!("methods     {}", provider.methods),
         format!("handshakes  {}", list(handshakes(provider))),
         format!("samples     {}", list(samples(provider))),
+    ];
+    lines.extend(coverage(provider));
+    lines.extend([
         String::new(),
         format!("[sources.{}]", provider.name),
         format!("provider = \"{}\"", provider.name),
-    ];
+    ]);
     let asks = provider.params.iter().filter(|param| param.name != "secret");
     if let Some(secret) =
         provider.params.iter().find(|param| param.name == "secret" || param.secret)
@@ -180,6 +185,48 @@ fn show(provider: &Provider, output: Output) {
         lines.push(format!("{optional}params.{} = {value}  # {}", param.name, param.about));
     }
     output.text(&lines.join("\n"));
+}
+
+fn signed(coverage: &Coverage) -> Value {
+    let Coverage { scheme, body, kind, id, time } = coverage;
+    json!({ "scheme": &**scheme, "body": body.as_str(), "type": kind, "id": id, "time": time })
+}
+
+/// What each scheme signs, and what follows where it leaves something open.
+fn coverage(provider: &Provider) -> Vec<String> {
+    let mut lines = Vec::new();
+    for Coverage { scheme, body, kind, id, time } in provider.coverage() {
+        let facts = [("type", kind, &provider.identity.kinds), ("id", id, &provider.identity.ids)];
+        let facts = facts.map(|(name, signed, places)| (name, signed, !places.is_empty()));
+        let facts: Vec<_> = facts.into_iter().chain([("time", time, true)]).collect();
+        let names = |wanted: bool| {
+            let of = facts.iter().filter(|(_, signed, known)| *known && *signed == wanted);
+            of.map(|(name, ..)| (*name).to_owned()).collect::<Vec<_>>()
+        };
+        let body = match body {
+            BodyCoverage::All => "body",
+            BodyCoverage::Fields => "fields of the body",
+            BodyCoverage::Checksum => "a checksum of the body",
+            BodyCoverage::Nothing => {
+                lines.push(format!("signed      nothing of the event ({scheme})"));
+                continue;
+            }
+        };
+        let signed = [vec![body.to_owned()], names(true)].concat().join(", ");
+        let open = names(false);
+        let not =
+            if open.is_empty() { String::new() } else { format!("; not {}", open.join(", ")) };
+        lines.push(format!("signed      {signed}{not} ({scheme})"));
+        let id_counts = matches!(provider.identity.dedup, DedupRule::Id | DedupRule::IdAndBody);
+        if !id && id_counts {
+            lines.push(
+                "            a captured request counts as new under another id: set dedup = \"type+body\" or \"body\" \
+                 in the source if its sender never says the same thing twice"
+                    .to_owned(),
+            );
+        }
+    }
+    lines
 }
 
 fn handshakes(provider: &Provider) -> Vec<String> {

@@ -7,9 +7,11 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue};
 use weir_core::breaker::BreakerPolicy;
 use weir_core::name::DestinationName;
+use weir_core::outgoing::reserved_header;
 use weir_core::retry::RetryPolicy;
 use weir_core::verify::Secret;
 
@@ -303,8 +305,9 @@ fn headers(section: &mut Section<'_>, around: &Surroundings<'_>) -> Vec<(HeaderN
             section.problem(&key, "is not the name of a header");
             continue;
         };
-        if is_ours(&name) {
-            section.problem(&key, "is set by the host and cannot be configured");
+        if name == CONTENT_TYPE || reserved_header(name.as_str()) {
+            let what = "is set by the hub, because it frames, signs or routes the message; use another name";
+            section.problem(&key, what);
             continue;
         }
         let bytes = secret::text_or_reference(section, "headers", text, value, around);
@@ -319,23 +322,6 @@ fn headers(section: &mut Section<'_>, around: &Surroundings<'_>) -> Vec<(HeaderN
         }
     }
     headers
-}
-
-/// Headers that make the message what it is: its framing, and what its signature says.
-fn is_ours(name: &HeaderName) -> bool {
-    const FRAMING: [&str; 7] = [
-        "host",
-        "content-length",
-        "content-type",
-        "transfer-encoding",
-        "connection",
-        "te",
-        "upgrade",
-    ];
-    FRAMING.contains(&name.as_str())
-        || name.as_str().starts_with("webhook-")
-        || name.as_str().starts_with("x-weir-")
-        || name.as_str() == "x-webhook-signature"
 }
 
 fn is_standard(secret: &Secret) -> bool {

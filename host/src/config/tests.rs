@@ -336,7 +336,11 @@ fn each_mistake_is_said_in_one_line() {
         ),
         (
             "[destinations.ops]\nkind = \"webhook\"\nurl = \"https://h/\"\nheaders = { Host = \"x\" }",
-            "weir.toml:4: destinations.ops.headers.Host: is set by the host and cannot be configured",
+            "weir.toml:4: destinations.ops.headers.Host: is set by the hub, because it frames, signs or routes the message; use another name",
+        ),
+        (
+            "[destinations.ops]\nkind = \"webhook\"\nurl = \"https://h/\"\nheaders = { Weir-Source = \"x\" }",
+            "weir.toml:4: destinations.ops.headers.Weir-Source: is set by the hub, because it frames, signs or routes the message; use another name",
         ),
         (
             "[destinations.ops]\nkind = \"webhook\"\nurl = \"https://h/\"\nallow = [\"@public\"]",

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use weir_core::payload::Payload;
-use weir_core::verify::RequestView;
+use weir_core::verify::{self, RequestView};
 
 /// The content type of a query.
 pub(super) const FORM: &str = "application/x-www-form-urlencoded";
@@ -21,7 +21,7 @@ pub(super) struct Content {
 pub(super) enum Place {
     /// In its body.
     Body {
-        /// Which is declared as a form.
+        /// Which has the shape of a form.
         is_form: bool,
     },
     /// In its body, which is declared as a form in parts.
@@ -59,10 +59,11 @@ impl Content {
 pub(super) struct IsForm(pub(super) bool);
 
 impl IsForm {
-    /// As the content type of what is kept says.
+    /// As what is kept looks, or where it is empty as its content type says.
     pub(super) fn of(payload: &Payload) -> Self {
         let media = payload.content_type().split(';').next().unwrap_or("");
-        Self(media.trim().eq_ignore_ascii_case(FORM))
+        let declared = media.trim().eq_ignore_ascii_case(FORM);
+        Self(verify::is_form(&payload.body) || payload.body.is_empty() && declared)
     }
 }
 
@@ -89,9 +90,9 @@ mod tests {
     fn a_body_is_what_a_request_says_and_the_query_beside_it_is_not() {
         for method in ["POST", "GET", "DELETE"] {
             let said = of(method, "https://h.example/in?a=b", "text/plain", "c=d");
-            assert_eq!((&said.bytes[..], said.is_form()), (&b"c=d"[..], false), "{method}");
+            assert_eq!((&said.bytes[..], said.is_form()), (&b"c=d"[..], true), "{method}");
         }
-        assert!(of("PUT", "https://h.example/in?a=b", FORM, "c=d").is_form());
+        assert!(!of("PUT", "https://h.example/in?a=b", FORM, "{\"c\":1}").is_form());
         assert!(of("PUT", "https://h.example/in?a=b", "text/plain", "").bytes.is_empty());
     }
 }

@@ -251,7 +251,7 @@ impl Ingress {
             remote: Some(caller.address),
             payload,
             on_redelivery: provider.on_redelivery,
-            events: self.route(way, events, is_batch.then_some(hops), &content.bytes, &kept),
+            events: self.route(way, events, is_batch.then_some(hops), &kept),
         };
         Ok(Understood::Events { request, is_batch })
     }
@@ -321,7 +321,6 @@ impl Ingress {
         way: &Way,
         events: Vec<EventIdentity>,
         batch: Option<u8>,
-        body: &Bytes,
         kept: &Redacted<'_>,
     ) -> Vec<NewEvent> {
         let table = self.routes.current();
@@ -333,7 +332,7 @@ impl Ingress {
                 category,
                 dedup: material.map(|material| DedupKey {
                     material: Bytes::copy_from_slice(material.as_bytes()),
-                    body_tag: crc32fast::hash(event.bytes(body)),
+                    body_tag: event.tag,
                 }),
                 delivery_id: event.delivery_id,
                 part: batch.map(|hops| {

@@ -132,3 +132,25 @@ async fn a_mailgun_route_with_a_file_is_taken_in_parts() {
     }
     assert_eq!((taken, hub.stored().await.len()), (1, 1));
 }
+
+#[tokio::test]
+async fn a_captured_form_is_one_event_in_any_order_and_under_any_content_type() {
+    let sources = "[sources.texts]\nprovider = \"twilio\"\nsecrets = [\"12345\"]\n\
+                   public_url = \"https://mycompany.com/myapp.php\"\n";
+    let hub = Hub::of(&format!("{SOURCES}{sources}")).await;
+    // As Twilio's documentation has it.
+    let form = "CallSid=CA1234567890ABCDE&Digits=1234&From=%2B14158675309&To=%2B18005551212&Caller=%2B14158675309";
+    let post = async |headers: &[(&str, &str)], body: &str| {
+        let signature = ("x-twilio-signature", "RSOYDt4T1cUTdK1PDd93/VVr8B8=");
+        let headers: Vec<_> = headers.iter().copied().chain([signature]).collect();
+        hub.raw(request("/webhook/texts?foo=1&bar=2", &headers, body)).await.status
+    };
+    assert_eq!(post(&[FORM, ("i-twilio-idempotency-token", "a")], form).await, 200);
+    let mut other_order: Vec<&str> = form.split('&').collect();
+    other_order.reverse();
+    assert_eq!(post(&[FORM], &other_order.join("&")).await, 200);
+    assert_eq!(post(&[FORM, ("i-twilio-idempotency-token", "b")], form).await, 200);
+    assert_eq!(post(&[("content-type", "text/plain")], form).await, 200);
+    assert_eq!(post(&[], &form.replace("%2B", "%2b")).await, 200);
+    assert_eq!(hub.stored().await.len(), 1);
+}

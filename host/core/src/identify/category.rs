@@ -64,14 +64,30 @@ impl CategoryMap {
         kind: &str,
         read: impl FnMut(&FactTemplate) -> Option<Cow<'a, str>>,
     ) -> Category {
-        let category = match self.get(kind) {
-            Some(CategoryRule::Fixed(category)) => Some(category),
-            Some(CategoryRule::By(places, words)) => {
-                words.get(&places.iter().find_map(read).unwrap_or_default())
+        self.described(kind, read).unwrap_or(Category::Custom)
+    }
+
+    /// The same; none if nothing describes it.
+    pub fn described<'a>(
+        &self,
+        kind: &str,
+        read: impl FnMut(&FactTemplate) -> Option<Cow<'a, str>>,
+    ) -> Option<Category> {
+        match self.get(kind)? {
+            CategoryRule::Fixed(category) => Some(*category),
+            CategoryRule::By(places, words) => {
+                words.get(&places.iter().find_map(read).unwrap_or_default()).copied()
             }
-            None => None,
-        };
-        category.copied().unwrap_or(Category::Custom)
+        }
+    }
+
+    /// The places by which the category of this type goes, where the type alone does not tell.
+    #[must_use]
+    pub fn places(&self, kind: &str) -> &[FactTemplate] {
+        match self.get(kind) {
+            Some(CategoryRule::By(places, _)) => places,
+            Some(CategoryRule::Fixed(_)) | None => &[],
+        }
     }
 
     /// What is read of events for it.

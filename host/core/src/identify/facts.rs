@@ -23,6 +23,12 @@ pub struct Facts<'a> {
     met_unreadable_header: Cell<bool>,
     json: OnceCell<Vec<Option<&'a RawValue>>>,
     form: OnceCell<Vec<(Cow<'a, str>, Cow<'a, str>)>>,
+    /// The field of a form that holds the JSON which other requests have as their body.
+    json_field: Option<&'a str>,
+    /// A form's fields stand where pointers point.
+    reads_fields: bool,
+    /// What the pointers name in that field.
+    inner: OnceCell<Vec<Option<String>>>,
 }
 
 /// One item of a batch, walked once.
@@ -68,6 +74,9 @@ impl<'a> Facts<'a> {
             met_unreadable_header: Cell::new(false),
             json: OnceCell::new(),
             form: OnceCell::new(),
+            json_field: provider.json_field.as_deref(),
+            reads_fields: provider.signs_whole_forms(),
+            inner: OnceCell::new(),
         }
     }
 
@@ -83,6 +92,9 @@ impl<'a> Facts<'a> {
             met_unreadable_header: self.met_unreadable_header.clone(),
             json: OnceCell::new(),
             form: OnceCell::new(),
+            json_field: self.json_field,
+            reads_fields: self.reads_fields,
+            inner: OnceCell::new(),
         })
     }
 
@@ -109,6 +121,24 @@ impl<'a> Facts<'a> {
             self.pointers.lookup(self.request.body).unwrap_or_default()
         });
         *found.get(self.pointers.index_of(pointer)?)?
+    }
+
+    /// The text that a pointer names: in the body, in the JSON that a field of a form holds in its place, or the field
+    /// of that name, so that an event is the same one as JSON and as a form.
+    fn pointed(&self, pointer: &Pointer) -> Option<Cow<'a, str>> {
+        if !self.reads_form {
+            return self.raw(pointer).and_then(scalar_text);
+        }
+        if let Some(json) = self.json_field.and_then(|name| self.field(name)) {
+            let found = self.inner.get_or_init(|| {
+                let found = self.pointers.lookup(json.as_bytes()).unwrap_or_default();
+                let text = |raw: Option<&RawValue>| raw.and_then(scalar_text).map(Cow::into_owned);
+                found.into_iter().map(text).collect()
+            });
+            return found.get(self.pointers.index_of(pointer)?)?.clone().map(Cow::Owned);
+        }
+        let name = pointer.form_name().filter(|_| self.reads_fields)?;
+        self.field(&name).cloned()
     }
 
     fn field(&self, name: &str) -> Option<&Cow<'a, str>> {
@@ -144,9 +174,9 @@ impl<'a> Facts<'a> {
             }
             Source::Json(pointer) => match item {
                 Some(item) => item.get(pointer).and_then(scalar_text),
-                None => self.raw(pointer).and_then(scalar_text),
+                None => self.pointed(pointer),
             },
-            Source::Body(pointer) => self.raw(pointer).and_then(scalar_text),
+            Source::Body(pointer) => self.pointed(pointer),
             Source::Form(name, None) => self.field(name).cloned(),
             Source::Form(name, Some(pointer)) => {
                 let json = self.field(name)?;

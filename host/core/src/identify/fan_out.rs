@@ -66,6 +66,11 @@ impl FanOut {
         self.0.is_empty()
     }
 
+    /// True if the items of this array are the first that events are cut from.
+    pub(super) fn cuts_at(&self, array: &Pointer) -> bool {
+        matches!(self.0.first(), Some(Way::Array(pointer)) if pointer == array)
+    }
+
     /// The arrays that are looked up in the body.
     pub(super) fn pointers(&self) -> impl Iterator<Item = &Pointer> {
         self.0.iter().filter_map(|way| match way {

@@ -12,21 +12,24 @@ mod rules;
 use std::ops::Range;
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 use crate::bounds::{DELIVERY_ID_BYTES_MAX, EVENTS_PER_REQUEST_MAX};
 use crate::event::{Category, EventType, InvalidEventType};
 use crate::json_pointer::PointerSet;
 use crate::provider::Provider;
-use crate::verify::Verified;
+use crate::time::Timestamp;
+use crate::verify::{SignedDigest, Verified};
 
 pub use category::{CategoryMap, CategoryRule, Words};
+use dedup::Said;
 pub use dedup::{DedupMaterial, DedupRule};
 pub use facts::Facts;
 pub(crate) use facts::Item;
 pub use fan_out::FanOut;
 use rules::PointerLists;
-pub use rules::{FactTemplate, IdentityPointers, IdentityRules, InvalidTemplate};
+pub use rules::{FactTemplate, IdentityPointers, IdentityRules, InvalidTemplate, PlainKinds};
 
 /// The type of an event whose request says none.
 pub const TYPE_UNKNOWN: &str = "unknown";
@@ -51,6 +54,9 @@ pub struct EventIdentity {
     pub delivery_id: Option<Arc<str>>,
     /// What the dedup key is made from; `None` never counts as a duplicate.
     pub dedup: Option<DedupMaterial>,
+    /// A tag of what the sender vouches for. Two events of the same material with different tags are an id that was
+    /// used twice.
+    pub tag: u32,
     /// Its bytes within the request's payload (its body, or the query in the place of one); where they do not stand
     /// there as they are, the whole of it.
     pub span: Range<usize>,
@@ -105,18 +111,44 @@ impl Provider {
         let signed = scheme.and_then(|s| s.signs_parts_of()).and_then(|kind| facts.only(kind));
         let facts = signed.as_ref().unwrap_or(facts);
         let pointers = &rules.pointers;
+        let at = verified.timestamp.filter(|_| scheme.is_some_and(|scheme| scheme.signs_time()));
+        let proof = Proof { family: verified.family, signed: None, at };
         let Some(items) = rules.fan_out.items(facts, &pointers.item, &pointers.outer)? else {
-            let event = rules.event(facts, verified.family, None, 0)?;
+            let proof = Proof { signed: whole(&verified.signed), ..proof };
+            let event = rules.event(facts, proof, None, 0)?;
             only_text_was_read(facts)?;
             return Ok(Identified { events: vec![event], is_batch: false });
         };
+        let each = scheme.and_then(|scheme| scheme.items.as_ref());
+        let each = each.is_some_and(|array| rules.fan_out.cuts_at(array));
+        let signed_alone = |index| verified.signed.get(index).copied().filter(|_| each);
         let events = items
             .iter()
             .enumerate()
-            .map(|(index, item)| rules.event(facts, verified.family, Some(item), index))
+            .map(|(index, item)| {
+                let proof = Proof { signed: signed_alone(index), ..proof };
+                rules.event(facts, proof, Some(item), index)
+            })
             .collect::<Result<Vec<_>, _>>()?;
         only_text_was_read(facts)?;
         Ok(Identified { events, is_batch: true })
+    }
+}
+
+/// What verification found out about one event.
+#[derive(Debug, Clone, Copy)]
+struct Proof {
+    family: usize,
+    signed: Option<SignedDigest>,
+    at: Option<Timestamp>,
+}
+
+/// The digest of all that is signed of a request.
+fn whole(signed: &[SignedDigest]) -> Option<SignedDigest> {
+    match signed {
+        [] => None,
+        [one] => Some(*one),
+        several => Some(Sha256::digest(several.concat()).into()),
     }
 }
 
@@ -124,7 +156,7 @@ impl IdentityRules {
     fn event<'a: 'i, 'i>(
         &self,
         facts: &Facts<'a>,
-        family: usize,
+        Proof { family, signed, at }: Proof,
         item: Option<&Item<'i>>,
         index: usize,
     ) -> Result<EventIdentity, IdentifyError> {
@@ -143,7 +175,8 @@ impl IdentityRules {
             Some(span) => (span, None),
             None => (0..body.len(), Some(Arc::from(bytes))),
         };
-        let dedup = self.dedup.material(id.as_deref(), bytes, |template| {
+        let said = Said { bytes, signed, at };
+        let (dedup, tag) = self.dedup.material(kind.as_str(), id.as_deref(), said, |template| {
             template.fill(facts, family, item).map(std::borrow::Cow::into_owned)
         });
         // What stands outside the items is the same for all of them.
@@ -151,15 +184,22 @@ impl IdentityRules {
             DedupRule::Fields(fields) => fields.iter().flatten().any(FactTemplate::reads_item),
             _ => self.ids.iter().any(FactTemplate::reads_item),
         };
-        let shared = item.is_some() && !told_by_item;
+        let of_request = dedup.as_ref().is_some_and(DedupMaterial::is_of_request);
+        let shared = item.is_some() && (of_request || !told_by_item);
         let dedup = if shared { dedup.map(|d| d.numbered(index)) } else { dedup };
         let keepable =
             |id: &str| id.len() <= DELIVERY_ID_BYTES_MAX && !id.chars().any(char::is_control);
+        let read = |field: &FactTemplate| field.fill(facts, family, item);
+        let of_plain = self.plain.as_ref().and_then(|plain| {
+            let own = plain.own.described(kind.as_str(), read);
+            own.or_else(|| self.categories.described(&first(&plain.kinds)?, read))
+        });
         Ok(EventIdentity {
-            category: self.categories.of(kind.as_str(), |field| field.fill(facts, family, item)),
+            category: of_plain.unwrap_or_else(|| self.categories.of(kind.as_str(), read)),
             kind,
             delivery_id: id.as_deref().filter(|id| keepable(id)).map(Into::into),
             dedup,
+            tag,
             span,
             decoded,
         })
@@ -189,8 +229,9 @@ impl IdentityRules {
             DedupRule::Fields(fields) => fields.as_slice(),
             _ => &[],
         };
+        let plain = self.plain.iter().flat_map(|plain| &plain.kinds);
         let named = self.kinds.iter().chain(&self.ids).chain(fields.iter().flatten());
-        for template in named.chain(self.categories.templates()) {
+        for template in named.chain(self.categories.templates()).chain(plain) {
             template.pointers(&mut found);
         }
         found.body.extend(self.fan_out.pointers().cloned());

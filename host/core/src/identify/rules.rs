@@ -19,9 +19,20 @@ pub struct IdentityRules {
     pub dedup: DedupRule,
     /// Types and their categories.
     pub categories: CategoryMap,
+    /// Where the provider's own file has the type, if the source has it elsewhere.
+    pub plain: Option<PlainKinds>,
     /// Where the events of a batch stand.
     pub fan_out: FanOut,
     pub(crate) pointers: IdentityPointers,
+}
+
+/// The provider's own type of events whose source makes another one: the provider's categories go by it.
+#[derive(Debug, Clone)]
+pub struct PlainKinds {
+    /// Where it stands.
+    pub kinds: Vec<FactTemplate>,
+    /// The source's own categories, which go by the source's type and come first.
+    pub own: CategoryMap,
 }
 
 /// The pointers of all templates, by what they point into.

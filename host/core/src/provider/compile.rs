@@ -13,7 +13,7 @@ use crate::bounds::BODY_BYTES_MAX;
 use crate::event::Category;
 use crate::handshake::{After, Handshake, HandshakeRule, HostRule, ReplyTemplate};
 use crate::identify::{
-    CategoryMap, CategoryRule, DedupRule, FactTemplate, FanOut, IdentityRules, Words,
+    CategoryMap, CategoryRule, DedupRule, FactTemplate, FanOut, IdentityRules, PlainKinds, Words,
 };
 use crate::sample::Sample;
 use crate::verify::{Algorithm, HostPattern, PathPattern, Scheme, is_said_by_query};
@@ -87,6 +87,7 @@ pub(super) fn compile(table: Arc<ProviderTable>) -> Result<Provider, ProviderErr
         schemes,
         identity,
         body: table.body,
+        json_field: table.json_field.as_deref().map(Into::into),
         methods,
         handshakes,
         secret_fields,
@@ -166,10 +167,11 @@ fn identity(
     let dedup = match table.dedup.0.as_slice() {
         [word] if word == "id" => DedupRule::Id,
         [word] if word == "id+body" => DedupRule::IdAndBody,
+        [word] if word == "type+body" => DedupRule::TypeAndBody,
         [word] if word == "body" => DedupRule::Body,
         [word] if word == "none" => DedupRule::None,
         [] => {
-            check.problem("dedup", "is id, id+body, body, none, or a list of fields");
+            check.problem("dedup", "is id, id+body, type+body, body, none, or a list of fields");
             DedupRule::None
         }
         fields => DedupRule::Fields(
@@ -189,7 +191,11 @@ fn identity(
     let categories = categories(check, &table.categories);
     judge_families(check, "categories", categories.templates(), schemes);
     let fan_out = check.ok("fan_out", FanOut::parse(&table.fan_out.0)).unwrap_or_default();
-    IdentityRules { kinds, ids, dedup, categories, fan_out, pointers: Default::default() }
+    let plain = table.plain_kind.as_ref().map(|places| PlainKinds {
+        kinds: templates(check, "type", &places.0),
+        own: self::categories(check, &table.own_categories),
+    });
+    IdentityRules { kinds, ids, dedup, categories, plain, fan_out, pointers: Default::default() }
 }
 
 /// A header that has a name in each family is read in the one that the signature is of.

@@ -7,6 +7,7 @@
 mod catalog;
 mod compile;
 mod compile_scheme;
+mod coverage;
 mod methods;
 mod overrides;
 mod own;
@@ -25,9 +26,12 @@ use thiserror::Error;
 use crate::handshake::Handshake;
 use crate::identify::IdentityRules;
 use crate::sample::Sample;
-use crate::verify::{NamedSecret, Params, Scheme, SchemePolicy, SecretError, Verifier};
+use crate::verify::{
+    NamedSecret, Params, Scheme, SchemePolicy, SecretError, Verifier, is_said_by_query,
+};
 
 pub use catalog::Catalog;
+pub use coverage::{BodyCoverage, Coverage};
 pub use methods::{InvalidMethods, Methods};
 pub use overrides::ProviderOverrides;
 pub use own::{Known, OwnFile};
@@ -65,6 +69,8 @@ pub struct Provider {
     pub identity: IdentityRules,
     /// What bodies are.
     pub body: BodyKind,
+    /// The field of a form that holds the JSON which other requests have as their body.
+    pub json_field: Option<Box<str>>,
     /// The methods by which its events come.
     pub methods: Methods,
     /// Requests that want an answer and are no events.
@@ -177,7 +183,13 @@ impl Provider {
             return Ok(Verifier::awaiting_secret());
         }
         let verifier = Verifier::new(&self.schemes, self.policy, secrets, params)?;
-        Ok(verifier.without_types(&self.unread_types))
+        let by_query = self.methods.iter().any(|method| is_said_by_query(method, b""));
+        Ok(verifier.without_types(&self.unread_types).taking_queries(by_query))
+    }
+
+    /// True if no scheme signs certain fields of a form and leaves others open.
+    pub(crate) fn signs_whole_forms(&self) -> bool {
+        !self.schemes.iter().any(|scheme| scheme.signs_some_fields())
     }
 
     /// True if a handshake hands over the secret, so that a source may start without one.

@@ -108,6 +108,9 @@ impl ProviderOverrides {
                 return Err(("tolerance".into(), "the scheme signs no time".into()));
             }
         }
+        if self.kind.is_some() {
+            table.plain_kind = Some(table.kind.clone());
+        }
         set(&mut table.kind, self.kind.as_ref());
         set(&mut table.id, self.id.as_ref());
         set(&mut table.dedup, self.dedup.as_ref());
@@ -120,7 +123,8 @@ impl ProviderOverrides {
         table.default_answer = self.default_answer.clone().or(table.default_answer.take());
         table.failure_status = self.failure_status.or(table.failure_status);
         set(&mut table.failure_empty, self.failure_empty.as_ref());
-        table.categories.extend(self.categories.clone().unwrap_or_default());
+        table.own_categories = self.categories.clone().unwrap_or_default();
+        table.categories.extend(table.own_categories.clone());
         table.secret_fields.extend(self.secret_fields.clone().unwrap_or_default());
         Ok(())
     }

@@ -163,6 +163,16 @@ impl Source {
         self.reads_body_as().is_some()
     }
 
+    /// True if it is a whole field of a form, and `inner` stands inside of it.
+    pub(crate) fn holds(&self, inner: &Self) -> bool {
+        match (self, inner) {
+            (Self::Form(field, None), Self::Form(of, Some(_)) | Self::FormXml(of, _)) => {
+                field == of
+            }
+            _ => false,
+        }
+    }
+
     /// As what it reads the body; `None` if it does not.
     pub(crate) fn reads_body_as(&self) -> Option<BodyKind> {
         match self {

@@ -36,10 +36,17 @@ pub(super) struct ProviderTable {
     /// Where the event's type stands.
     #[serde(default, rename = "type")]
     pub(super) kind: OneOrMore,
+    /// Where the provider's own file has the type, if a source changes that: categories go by it.
+    #[serde(skip)]
+    pub(super) plain_kind: Option<OneOrMore>,
+    /// The categories that a source adds, which come before the provider's.
+    #[serde(skip)]
+    pub(super) own_categories: BTreeMap<String, Word>,
     /// Where the delivery's id stands.
     #[serde(default)]
     pub(super) id: OneOrMore,
-    /// What makes two requests the same: `id`, `id+body`, `body`, `none`, or a list of fields.
+    /// What makes two requests the same: `id`, `id+body`, `type+body`, `body`, `none`, or a list of fields. The body is
+    /// what of it is signed.
     pub(super) dedup: OneOrMore,
     /// Where an array stands whose items are events of their own, in the body or as JSON in a field of a form
     /// (`form:FIELD#/pointer`); several where senders differ.
@@ -48,6 +55,8 @@ pub(super) struct ProviderTable {
     /// What bodies are.
     #[serde(default, with = "body_word")]
     pub(super) body: BodyKind,
+    /// The field of a form that holds the JSON which other requests have as their body: pointers point into it.
+    pub(super) json_field: Option<String>,
     /// The methods by which events come; `POST` if not said. What a `GET` or `DELETE` without a body says stands in its
     /// query, which then is the event's payload, a form.
     pub(super) methods: Option<OneOrMore>,

@@ -86,6 +86,11 @@ impl HttpMessageRule {
         self.components.iter().any(|component| holds_it(component))
     }
 
+    /// True if a signature must cover the method.
+    pub(super) fn covers_method(&self) -> bool {
+        self.components.iter().any(|component| **component == *"@method")
+    }
+
     /// The signatures of a request that are of this algorithm and cover what they must, and when each was made.
     pub(super) fn signatures<'a>(
         &self,

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::scheme::{Algorithm, Encoding};
-use super::{Refusal, RequestView, canonical};
+use super::{Refusal, RequestView, SignedDigest, canonical};
 use crate::time::{Timestamp, millis};
 
 /// How far a sender's clock may be ahead of ours.
@@ -141,6 +141,24 @@ impl JwtRule {
     /// True if the token changes with the query.
     pub(super) fn covers_query(&self) -> bool {
         self.names_url() || self.digests.iter().any(|digest| digest.query_as_json)
+    }
+
+    /// True if the token changes with the method.
+    pub(super) fn covers_method(&self) -> bool {
+        let is_of_method = |of: &Digested| matches!(of, Digested::Atlassian { .. });
+        self.digests.iter().any(|digest| is_of_method(&digest.of))
+    }
+
+    /// The digest of a query that is signed in another form than the one it came in; none of what is signed as it is.
+    pub(super) fn signed_query(
+        &self,
+        request: &RequestView<'_>,
+    ) -> Result<Option<SignedDigest>, Refusal> {
+        let rewritten = self.digests.iter().any(|digest| digest.query_as_json);
+        if !rewritten || !request.is_said_by_query() {
+            return Ok(None);
+        }
+        Ok(Some(Sha256::digest(canonical::query_json(request.query())?).into()))
     }
 
     pub(super) fn texts(&mut self) -> impl Iterator<Item = &mut Box<str>> {

@@ -15,7 +15,9 @@ use super::http_message::{self, HttpMessageRule};
 use super::jwt::{JwtRule, Token};
 use super::scheme::{CandidateRule, Encoding, Requirement, Scheme};
 use super::signature::Candidates;
-use super::{Around, KeyRef, Params, PreparedKey, Refusal, RequestView, SecretError, Verified};
+use super::{
+    Around, KeyRef, Params, PreparedKey, Refusal, RequestView, SecretError, SignedDigest, Verified,
+};
 use crate::bounds::EVENTS_PER_REQUEST_MAX;
 use crate::json_pointer::{JsonError, array_items};
 use crate::provider::{Source, unrepeated};
@@ -102,12 +104,15 @@ impl KeyedScheme {
             Err(_) => return Err(Refusal::SignatureMissing.into()),
         };
         let mut first = None;
+        let mut signed = Vec::with_capacity(items.len());
         for item in items {
             let part = RequestView { body: item.get().as_bytes(), ..*request };
             let verified = self.verify_one(&part, now, ring)?;
+            signed.extend_from_slice(&verified.signed);
             first.get_or_insert(verified);
         }
-        first.ok_or(Refusal::SignatureMissing.into())
+        let first = first.ok_or(Refusal::SignatureMissing)?;
+        Ok(Verified { signed: signed.into(), ..first })
     }
 
     fn verify_one(
@@ -140,7 +145,8 @@ impl KeyedScheme {
         scheme.check_body_covered(request)?;
         let fetched = self.fetched(request, None, now, ring)?;
         let keys = fetched.as_ref().map_or(&self.keys[..], std::slice::from_ref);
-        let secret = scheme.fitting_secret(keys, request, &candidates, text.as_deref())?;
+        let (secret, signed) =
+            scheme.fitting_secret(keys, request, &candidates, text.as_deref())?;
         let timestamp = match &scheme.timestamp {
             None => None,
             Some(rule) => {
@@ -151,11 +157,13 @@ impl KeyedScheme {
                 Some(signed)
             }
         };
-        Ok(self.verified(secret, timestamp, candidates.family))
+        let signed = signed.into_iter().collect();
+        Ok(Verified { signed, ..self.verified(secret, timestamp, candidates.family) })
     }
 
     fn verified(&self, secret: Arc<str>, timestamp: Option<Timestamp>, family: usize) -> Verified {
-        Verified { scheme: Arc::clone(&self.scheme.name), secret, timestamp, family }
+        let scheme = Arc::clone(&self.scheme.name);
+        Verified { scheme, secret, timestamp, family, signed: Box::default() }
     }
 
     /// Every token, where each must hold, and else the one that there is.
@@ -176,7 +184,8 @@ impl KeyedScheme {
             let (secret, timestamp) = self.verify_token(rule, text, request, now, ring)?;
             first.get_or_insert_with(|| self.verified(secret, timestamp, candidates.family));
         }
-        first.ok_or(Refusal::SignatureMissing.into())
+        let first = first.ok_or(Refusal::SignatureMissing)?;
+        Ok(Verified { signed: rule.signed_query(request)?.into_iter().collect(), ..first })
     }
 
     fn verify_token(
@@ -280,8 +289,9 @@ impl Scheme {
         request: &RequestView<'_>,
         candidates: &Candidates<'_>,
         timestamp: Option<&[u8]>,
-    ) -> Result<Arc<str>, Refusal> {
+    ) -> Result<(Arc<str>, Option<SignedDigest>), Refusal> {
         let mut refusal = Refusal::SignatureMismatch;
+        let digested = self.signs_another_text(request);
         for message in std::iter::once(&self.message).chain(&self.message_variants) {
             for url in message.url_forms(request.url) {
                 let around = Around::new(timestamp, candidates.family, &url);
@@ -289,7 +299,10 @@ impl Scheme {
                 let parts = message.resolve(request, &around)?;
                 for (name, key) in keys {
                     match key.check(&parts, &candidates.items, self.encoding, self.candidates) {
-                        Outcome::Match => return Ok(Arc::clone(name)),
+                        Outcome::Match => {
+                            let digest = digested.then(|| message.digest(&parts));
+                            return Ok((Arc::clone(name), digest));
+                        }
                         Outcome::Mismatch => {}
                         Outcome::Malformed => refusal = Refusal::SignatureMalformed,
                     }
@@ -317,6 +330,15 @@ impl Scheme {
         Err(Refusal::TimestampMissing)
     }
 
+    /// Refuses a request whose query would be its payload if it had come by another method, where the signature covers
+    /// the query and not the method: sent by `POST` and without a body, a captured `GET` would be another event.
+    pub(super) fn check_method_told(&self, request: &RequestView<'_>) -> Result<(), Refusal> {
+        let bare = request.body.is_empty() && !request.query().is_empty();
+        let changed = bare && !request.is_said_by_query();
+        let told = !changed || self.covers_method() || !self.covers_query();
+        if told { Ok(()) } else { Err(Refusal::QueryNotSigned) }
+    }
+
     /// Whoever has seen one signature that covers nothing but an empty body has seen them all.
     pub(crate) fn check_query_told(&self, request: &RequestView<'_>) -> Result<(), Refusal> {
         let told = !request.is_said_by_query() || self.tells_queries_apart();
@@ -328,7 +350,8 @@ impl Scheme {
     pub(crate) fn check_body_covered(&self, request: &RequestView<'_>) -> Result<(), Refusal> {
         let Some(digest) = &self.body_digest else { return Ok(()) };
         let Some(text) = digest.from.read(request, 0)? else {
-            let covered = request.is_form() || request.body.is_empty();
+            // A form without a field adds nothing to what is signed, and would still take the place of the query.
+            let covered = request.body.is_empty() || request.has_form_fields();
             return if covered { Ok(()) } else { Err(Refusal::BodyNotSigned) };
         };
         let mut room = [0; 64];

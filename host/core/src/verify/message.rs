@@ -12,7 +12,7 @@ use crate::provider::{InvalidSource, Piece, Source, Unclosed, into_bytes, pieces
 use super::canonical::{self, UrlForm};
 use super::scheme::Format;
 use super::signature::Candidates;
-use super::{Params, Refusal, RequestView};
+use super::{Params, Refusal, RequestView, SignedDigest};
 
 /// A signed message as a list of parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,7 +166,7 @@ impl Message {
             | Part::FormPhp(_)
             | Part::ParamsSorted(_) => source.reads_body(),
             Part::Url(_) => matches!(source, Source::Query(_)),
-            Part::Field(field) | Part::Optional(field) => field == source,
+            Part::Field(field) | Part::Optional(field) => field == source || field.holds(source),
             Part::JsonLines(keys) => match source {
                 Source::Json(pointer) | Source::Body(pointer) => {
                     keys.iter().any(|(key, _)| pointer.is_key(key))
@@ -188,6 +188,34 @@ impl Message {
     /// True if a change of the URL's query breaks the signature.
     pub(super) fn covers_query(&self) -> bool {
         self.parts.iter().any(|part| matches!(part, Part::Url(_) | Part::ParamsSorted(_)))
+    }
+
+    /// True if the query that stands in the place of a body is signed in another form than the one it came in.
+    pub(super) fn rewrites_query(&self) -> bool {
+        self.parts.iter().any(|part| {
+            matches!(
+                part,
+                Part::Url(UrlForm::Hubspot) | Part::ParamsSorted(_) | Part::BodyOrField(_)
+            )
+        })
+    }
+
+    /// True if the method is a part.
+    pub(super) fn covers_method(&self) -> bool {
+        self.parts.contains(&Part::Method)
+    }
+
+    /// True if of the body only a checksum is signed, for which other bodies are easily found.
+    pub(super) fn holds_checksum(&self) -> bool {
+        self.parts.contains(&Part::BodyCrc32)
+    }
+
+    /// The digest of a resolved message without its time, which differs when the same thing is sent again.
+    pub(super) fn digest(&self, resolved: &[Cow<'_, [u8]>]) -> SignedDigest {
+        let mut digest = Sha256::new();
+        let timeless = self.parts.iter().zip(resolved).filter(|(p, _)| **p != Part::Timestamp);
+        timeless.for_each(|(_, bytes)| digest.update(bytes));
+        digest.finalize().into()
     }
 
     /// True if the public URL is a part.

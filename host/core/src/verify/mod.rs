@@ -50,7 +50,7 @@ pub use multipart::{MultipartField, PARTS_MAX, multipart_fields};
 pub(crate) use public_key::p384_spki;
 pub use public_key::{KEY_DOCUMENT_BYTES_MAX, KeySet};
 pub use refusal::Refusal;
-pub use request::{RequestView, SIGNED_HEADER_BYTES_MAX, is_said_by_query};
+pub use request::{RequestView, SIGNED_HEADER_BYTES_MAX, is_form, is_said_by_query};
 pub(crate) use scheme::param_names;
 pub use scheme::{
     Algorithm, BodyDigest, CandidateRule, Direction, Encoding, Format, KeyForm, Requirement,
@@ -102,7 +102,13 @@ pub struct Verified {
     pub timestamp: Option<Timestamp>,
     /// Which family of header names was signed; facts are read from the same one.
     pub(crate) family: usize,
+    /// Digests of what is signed, without the time: one per item where each item is signed by itself. Empty where the
+    /// payload is signed byte by byte, or nothing of it is.
+    pub(crate) signed: Box<[SignedDigest]>,
 }
+
+/// SHA-256 of the canonical text that a signature covers.
+pub(crate) type SignedDigest = [u8; 32];
 
 /// Secrets that cannot protect a source.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -156,6 +162,8 @@ pub struct Verifier {
     policy: SchemePolicy,
     /// Media types that the sender may use and nobody here reads.
     unread: Arc<[Box<str>]>,
+    /// Events may come by a method whose payload is the query.
+    by_query: bool,
 }
 
 impl Verifier {
@@ -205,7 +213,7 @@ impl Verifier {
         if policy == SchemePolicy::Strongest {
             keyed.truncate(1);
         }
-        Ok(Self { schemes: keyed, policy, unread: Arc::default() })
+        Ok(Self { schemes: keyed, policy, unread: Arc::default(), by_query: false })
     }
 
     /// The same, refusing bodies of these media types for what they are and not for want of a signature.
@@ -213,9 +221,15 @@ impl Verifier {
         Self { unread: Arc::clone(unread), ..self }
     }
 
+    /// The same, for a provider whose events may stand in the query.
+    pub(crate) fn taking_queries(self, by_query: bool) -> Self {
+        Self { by_query, ..self }
+    }
+
     /// A verifier that refuses every request, for a source whose secret is yet to be handed over.
     pub(crate) fn awaiting_secret() -> Self {
-        Self { schemes: Vec::new(), policy: SchemePolicy::Strongest, unread: Arc::default() }
+        let (policy, unread) = (SchemePolicy::Strongest, Arc::default());
+        Self { schemes: Vec::new(), policy, unread, by_query: false }
     }
 
     /// The names of the schemes that are accepted.
@@ -257,7 +271,10 @@ impl Verifier {
         let mut refusal = Refusal::SignatureMissing;
         let mut needed = None;
         for keyed in &self.schemes {
-            let absent = match keyed.verify(request, now, ring) {
+            let method =
+                if self.by_query { keyed.scheme.check_method_told(request) } else { Ok(()) };
+            let outcome = method.map_err(Unverified::from);
+            let absent = match outcome.and_then(|()| keyed.verify(request, now, ring)) {
                 Ok(verified) => return Verification::Verified(verified),
                 Err(Unverified::NeedKey(key)) => {
                     needed.get_or_insert(key);

@@ -11,6 +11,19 @@ pub fn is_said_by_query(method: &str, body: &[u8]) -> bool {
     body.is_empty() && matches!(method, "GET" | "DELETE")
 }
 
+/// Longest name of the first field of what is taken for a form, in bytes.
+const FORM_NAME_BYTES_MAX: usize = 256;
+
+/// True if a body has the shape of a URL-encoded form: a first name without white space, then `=` or `&`. JSON and XML
+/// begin in another way.
+#[must_use]
+pub fn is_form(body: &[u8]) -> bool {
+    let start = &body[..body.len().min(FORM_NAME_BYTES_MAX + 1)];
+    let Some(name) = start.iter().position(|b| matches!(b, b'=' | b'&')) else { return false };
+    let printed = |b: &u8| !b.is_ascii_whitespace() && !b.is_ascii_control();
+    !matches!(start[0], b'{' | b'[' | b'"' | b'<' | b'=') && start[..name].iter().all(printed)
+}
+
 /// Longest value of a header that a signature depends on, in bytes.
 pub const SIGNED_HEADER_BYTES_MAX: usize = 8 * 1024;
 
@@ -47,16 +60,24 @@ impl<'a> RequestView<'a> {
         Ok(Some(value))
     }
 
-    /// True if the body is declared as a URL-encoded form.
+    /// True if the body is a URL-encoded form. Its shape tells and not its content type, which few senders sign: under
+    /// another one, a captured form would be another event.
     #[must_use]
     pub fn is_form(&self) -> bool {
-        self.is_of_type("application/x-www-form-urlencoded")
+        is_form(self.body)
     }
 
-    /// True if the body is declared as a form in parts.
+    /// True if the body is a form with at least one field.
+    pub(crate) fn has_form_fields(&self) -> bool {
+        self.is_form() && form_urlencoded::parse(self.body).next().is_some()
+    }
+
+    /// True if the body is declared as a form in parts and has the shape of one: JSON stays JSON, whatever it is declared
+    /// as.
     #[must_use]
     pub fn is_multipart_form(&self) -> bool {
-        self.is_of_type("multipart/form-data")
+        let parts = self.body.starts_with(b"--") || self.body.starts_with(b"\r\n--");
+        parts && !self.is_form() && self.is_of_type("multipart/form-data")
     }
 
     /// True if the body is declared as of this media type, whatever its parameters.
@@ -90,7 +111,7 @@ impl<'a> RequestView<'a> {
         parameters.find(|(n, _)| n == name).map(|(_, value)| value)
     }
 
-    /// True if its payload is its query.
+    /// True if its payload is its query, by its method.
     #[must_use]
     pub fn is_said_by_query(&self) -> bool {
         is_said_by_query(self.method, self.body)
@@ -102,7 +123,7 @@ impl<'a> RequestView<'a> {
         if self.is_said_by_query() { self.query().as_bytes() } else { self.body }
     }
 
-    /// True if the payload is a form: a query is one, a body if it is declared as one.
+    /// True if the payload is a form: a query is one, a body if it has the shape of one.
     #[must_use]
     pub fn is_payload_form(&self) -> bool {
         self.is_said_by_query() || self.is_form()
@@ -160,6 +181,28 @@ fn single<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_form_is_known_by_its_shape() {
+        for form in ["a=", "a=b c", "a%5B0%5D=1&b", "From=+1 555", "payload=%7B%7D", "k.l[m]=1"] {
+            assert!(is_form(form.as_bytes()), "{form}");
+        }
+        let long = format!("{}=1", "a".repeat(FORM_NAME_BYTES_MAX + 1));
+        for other in [
+            "",
+            "a",
+            "=1",
+            "{\"a\":\"=\"}",
+            "[\"=\"]",
+            "\"a=b\"",
+            "<a b='c'/>",
+            " a=1",
+            "x y=1",
+            &long,
+        ] {
+            assert!(!is_form(other.as_bytes()), "{other}");
+        }
+    }
 
     #[test]
     fn a_field_behind_more_than_are_looked_at_is_not_there() {
@@ -229,10 +272,12 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_read_only_from_a_declared_form() {
-        assert_eq!(view(&[]).payload_field("y"), None);
+    fn fields_are_read_from_what_has_the_shape_of_a_form() {
         let form: &[(&str, &[u8])] =
             &[("Content-Type", b"Application/X-WWW-form-urlencoded ; charset=utf-8")];
+        let json = RequestView { body: br#"{"x":"&y=1&"}"#, ..view(form) };
+        assert_eq!(json.payload_field("y"), None);
+        assert_eq!(view(&[]).payload_field("y").as_deref(), Some("+"));
         assert_eq!(view(form).payload_field("y").as_deref(), Some("+"));
         assert_eq!(view(form).query_parameter("a").as_deref(), Some("1 2"));
         assert_eq!(view(form).single_payload_field("y").unwrap().as_deref(), Some("+"));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::provider::{BodyKind, Source};
 
 use super::Params;
+use super::RequestView;
 use super::fetched::FetchedKeyRule;
 use super::http_message::HttpMessageRule;
 use super::jwt::JwtRule;
@@ -291,7 +292,55 @@ impl Scheme {
         told || self.algorithm == Algorithm::StaticEquals
     }
 
-    /// As what a body is read that declares itself a form, where the signature is over parts of it and not the whole.
+    /// True if the signed text is made of the request's payload, but is not the payload as it came: what is not signed of
+    /// it can be changed by anybody who has seen one such request.
+    pub(super) fn signs_another_text(&self, request: &RequestView<'_>) -> bool {
+        if self.algorithm == Algorithm::StaticEquals {
+            false
+        } else if request.is_said_by_query() {
+            self.messages().any(Message::rewrites_query)
+        } else {
+            !self.covers_body() && !self.signs_checksum()
+        }
+    }
+
+    /// True if of a form certain fields are signed, and others may be added.
+    pub(crate) fn signs_some_fields(&self) -> bool {
+        let whole = |part: &Part| {
+            matches!(part, Part::FormSorted { .. } | Part::FormPhp(_) | Part::ParamsSorted(_))
+        };
+        self.signs_parts_of() == Some(BodyKind::Form)
+            && !self.message.parts().iter().any(whole)
+            && self.algorithm != Algorithm::StaticEquals
+    }
+
+    /// True if of the body only a checksum is signed, for which other bodies are easily found.
+    pub(crate) fn signs_checksum(&self) -> bool {
+        self.messages().any(Message::holds_checksum)
+    }
+
+    /// True if a change of the method breaks the signature.
+    pub(super) fn covers_method(&self) -> bool {
+        match (&self.jwt, &self.http_message) {
+            (None, None) => self.messages().all(Message::covers_method),
+            (Some(jwt), _) => jwt.covers_method(),
+            (None, Some(rule)) => rule.covers_method(),
+        }
+    }
+
+    /// True if a change of the signed time breaks the signature.
+    pub(crate) fn signs_time(&self) -> bool {
+        let covered = |rule: &TimestampRule| {
+            self.message.covers_timestamp() || rule.from.iter().all(|s| self.message.covers(s))
+        };
+        match (&self.jwt, &self.http_message) {
+            (None, None) => self.timestamp.as_ref().is_some_and(covered),
+            // Their own times stand in them.
+            (Some(_), _) | (None, Some(_)) => true,
+        }
+    }
+
+    /// As what a body is read, where the signature is over parts of it and not the whole.
     pub(crate) fn signs_parts_of(&self) -> Option<BodyKind> {
         if self.covers_body() {
             return None;

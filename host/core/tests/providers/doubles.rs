@@ -14,13 +14,14 @@ use crate::forgery::header_names;
 use crate::support::{CATALOG, code, provider, verified};
 
 /// A request of a provider's file, what verifies it, and the time by which it is fresh.
-struct Genuine {
-    verifier: Verifier,
-    method: String,
-    url: String,
-    headers: Vec<(String, String)>,
-    body: Vec<u8>,
-    now: Timestamp,
+#[derive(Clone)]
+pub(crate) struct Genuine {
+    pub(crate) verifier: Verifier,
+    pub(crate) method: String,
+    pub(crate) url: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) now: Timestamp,
 }
 
 fn texts(value: Option<&toml::Value>) -> Vec<&str> {
@@ -37,7 +38,7 @@ fn pairs(value: Option<&toml::Value>) -> BTreeMap<String, String> {
 }
 
 /// The genuine requests of a file, by their names.
-fn genuine(name: &str) -> BTreeMap<String, Genuine> {
+pub(crate) fn genuine(name: &str) -> BTreeMap<String, Genuine> {
     let file = format!("{}/providers/{name}.toml", env!("CARGO_MANIFEST_DIR"));
     let file: toml::Value = toml::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
     let vectors = file["vectors"].as_array().unwrap();
@@ -75,24 +76,27 @@ impl Genuine {
         genuine(provider).remove(vector).unwrap_or_else(|| panic!("{provider}/{vector}"))
     }
 
-    fn verify(&self) -> Verification {
+    pub(crate) fn with<T>(&self, see: impl FnOnce(RequestView<'_>) -> T) -> T {
         let headers: Vec<_> =
             self.headers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
         let (method, url) = (self.method.as_str(), self.url.as_str());
-        let view = RequestView { method, url, headers: &headers, body: &self.body };
-        self.verifier.verify(&view, self.now)
+        see(RequestView { method, url, headers: &headers, body: &self.body })
+    }
+
+    pub(crate) fn verify(&self) -> Verification {
+        self.with(|view| self.verifier.verify(&view, self.now))
     }
 
     fn body(&self) -> String {
         String::from_utf8(self.body.clone()).unwrap()
     }
 
-    fn with_body(mut self, body: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn with_body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
         self
     }
 
-    fn with_header(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn with_header(mut self, name: &str, value: &str) -> Self {
         self.headers.retain(|(n, _)| !n.eq_ignore_ascii_case(name));
         self.headers.push((name.to_owned(), value.to_owned()));
         self

@@ -429,3 +429,86 @@ fn a_header_in_latin_1_is_read_where_the_file_says_so() {
     let beside = Request::new("{}").header("X-Other", b"caf\xe9".to_vec());
     assert_eq!(kinds(provider("github"), &beside), [TYPE_UNKNOWN]);
 }
+
+fn as_form(json: &str) -> Request {
+    let field: String = form_urlencoded::byte_serialize(json.as_bytes()).collect();
+    Request::new(format!("payload={field}"))
+        .header("content-type", "application/x-www-form-urlencoded")
+}
+
+/// Type, category and id of one event.
+fn known_as(provider: &Provider, request: &Request) -> (String, Category, Option<String>) {
+    let event = identify(provider, request).unwrap().events.remove(0);
+    (event.kind.to_string(), event.category, event.delivery_id.map(|id| id.to_string()))
+}
+
+#[test]
+fn a_form_is_classified_as_the_json_inside_of_it() {
+    let template = "type = ['{header:X-GitHub-Event}.{/action}', 'header:X-GitHub-Event']";
+    let templated = changed("github", template);
+    for (event, action, category) in [
+        ("issues", "opened", Category::Created),
+        ("issues", "closed", Category::StatusChanged),
+        ("issues", "labeled", Category::Updated),
+        ("pull_request", "opened", Category::Created),
+        ("issue_comment", "created", Category::MessageReceived),
+        ("star", "created", Category::Created),
+        ("check_run", "completed", Category::StatusChanged),
+        ("push", "", Category::Updated),
+    ] {
+        let json = match action {
+            "" => "{}".to_owned(),
+            action => format!(r#"{{"action":"{action}"}}"#),
+        };
+        let joined = if action.is_empty() { event.to_owned() } else { format!("{event}.{action}") };
+        for request in [Request::new(json.clone()), as_form(&json)] {
+            let request = request.header("X-GitHub-Event", event);
+            let wanted = (event.to_owned(), category, None);
+            assert_eq!(known_as(provider("github"), &request), wanted, "{json}");
+            assert_eq!(known_as(&templated, &request), (joined.clone(), category, None));
+        }
+    }
+    for name in ["gitea", "forgejo"] {
+        let joined = changed(name, "type = '{/ref_type}'\nid = '/sha'");
+        let json = r#"{"ref_type":"tag","sha":"abc"}"#;
+        let [one, same] = [Request::new(json), as_form(json)].map(|r| known_as(&joined, &r));
+        assert_eq!(one, same);
+        assert_eq!((one.0.as_str(), one.2.as_deref()), ("tag", Some("abc")));
+    }
+}
+
+#[test]
+fn a_sources_own_categories_come_before_the_providers_and_go_by_its_own_types() {
+    let github = changed(
+        "github",
+        "type = ['{header:X-GitHub-Event}.{/action}', 'header:X-GitHub-Event']\n\
+         [categories]\n'issues.opened' = 'order.placed'\n'star.*' = 'custom'",
+    );
+    let of = |event, action: &str| {
+        let request = Request::new(format!(r#"{{"action":"{action}"}}"#));
+        known_as(&github, &request.header("X-GitHub-Event", event)).1
+    };
+    assert_eq!(of("issues", "opened"), Category::OrderPlaced);
+    assert_eq!(of("issues", "closed"), Category::StatusChanged);
+    assert_eq!(of("star", "created"), Category::Custom);
+}
+
+#[test]
+fn the_fields_of_a_form_stand_where_pointers_point() {
+    let custom = changed("custom", "type = '/event/name'\nid = '/id'");
+    let json = Request::new(r#"{"event":{"name":"order.created"},"id":"7"}"#);
+    for form in ["event[name]=order.created&id=7", "id=7&event%5Bname%5D=order.created"] {
+        assert_eq!(known_as(&custom, &Request::new(form)), known_as(&custom, &json), "{form}");
+    }
+    let custom = provider("custom");
+    let form = Request::new("type=user.created&id=9");
+    assert_eq!(
+        known_as(custom, &form),
+        ("user.created".to_owned(), Category::UserSignup, Some("9".to_owned()))
+    );
+    // Where certain fields are signed, no other is believed.
+    let adyen = Request::new(
+        "eventCode=CAPTURE&success=false&type=x&NotificationRequestItem[success]=true",
+    );
+    assert_eq!(known_as(provider("adyen"), &adyen).1, Category::PaymentFailed);
+}

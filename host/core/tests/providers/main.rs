@@ -14,6 +14,7 @@ mod identities;
 mod keys;
 mod overrides;
 mod published;
+mod replays;
 mod secrets;
 mod signing;
 mod vectors;
