@@ -13,9 +13,9 @@ use tokio::runtime::Handle;
 use weir_core::hops::HopKey;
 use weir_core::time::Clock;
 use weir_engine::{CompileLimits, Compiler, Engine};
-use weir_store::Store;
 use weir_store::quarantine::Quarantine;
 use weir_store::sqlite::Options;
+use weir_store::{Store, StoreError};
 
 use crate::admin::token::Token;
 use crate::admin::{Admin, AdminParts, Tell};
@@ -448,6 +448,9 @@ fn prepare_data_dir(dir: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("store.url: cannot make the data folder {}", dir.display()))
 }
 
+/// Room that the store keeps for when the disk is full: what is settled, moved and removed then fits into it.
+const RESERVE_BYTES: u64 = 16 << 20;
+
 /// Opening may rebuild what a crash left behind, which takes as long as there is of it. The store answers from the
 /// threads that it is opened on: those of requests, so that no answer waits behind a guest.
 async fn open_store(
@@ -456,7 +459,11 @@ async fn open_store(
     on: &Handle,
 ) -> anyhow::Result<Arc<dyn Store>> {
     let url = config.store_url.clone();
-    let options = Options { run_slots: config.runs.places(), ..Options::new(clock) };
+    let options = Options {
+        run_slots: config.runs.places(),
+        reserve_bytes: RESERVE_BYTES,
+        ..Options::new(clock)
+    };
     let opened = on.spawn_blocking(move || weir_store::open(&url, options)).await?;
     opened.with_context(|| format!("store.url: cannot open {}", config.store_url))
 }
@@ -503,7 +510,16 @@ fn quarantine(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Option<
         return Ok(None);
     }
     let file = config.data_dir.join("quarantine.db");
-    let opened = Quarantine::open(&file, settings.budgets, settings.life, clock.clone());
+    let opened = match Quarantine::open(&file, settings.budgets, settings.life, clock.clone()) {
+        Err(error @ StoreError::DiskFull) => {
+            tracing::warn!(
+                file = %file.display(), %error,
+                "requests that are not believed are not kept until the next start"
+            );
+            return Ok(None);
+        }
+        opened => opened,
+    };
     opened.map(Some).with_context(|| format!("cannot open {}", file.display()))
 }
 

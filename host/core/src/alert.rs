@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 /// What the hub tells of: the types of the events of its source.
-pub const KINDS: [&str; 14] = [
+pub const KINDS: [&str; 18] = [
     "dead_letter",
     "handler.load_failed",
     "handler.failing",
@@ -21,6 +21,10 @@ pub const KINDS: [&str; 14] = [
     "hold.old",
     "destination.failing",
     "destination.ok",
+    "store.full",
+    "store.has_room",
+    "store.unreadable",
+    "store.lost",
 ];
 
 /// Pieces that a window is kept in: as exact as the judgement on it.

@@ -182,11 +182,11 @@ pub fn decide(
 }
 
 /// Decides what follows an attempt that the host did not survive; `lost_before` counts such attempts before it, in
-/// the same generation. Others may have run beside the first one, so it is tried again at once, alone; the next one
-/// had no company.
+/// the same generation. It is tried again at once, `alone`: only a death that nothing else can have caused gives it
+/// up, for the process may have been killed from outside while many ran.
 #[must_use]
-pub fn after_host_lost(lost_before: u32) -> Next {
-    if lost_before.saturating_add(1) >= HOST_LOST_MAX {
+pub fn after_host_lost(lost_before: u32, alone: bool) -> Next {
+    if alone && lost_before.saturating_add(1) >= HOST_LOST_MAX {
         Next::DeadLetter
     } else {
         Next::Retry { delay: Duration::ZERO }
@@ -270,9 +270,11 @@ mod tests {
 
     #[test]
     fn what_the_host_did_not_survive_is_tried_once_more_and_then_given_up() {
-        assert_eq!(after_host_lost(0), Next::Retry { delay: Duration::ZERO });
-        assert_eq!(after_host_lost(1), Next::DeadLetter);
-        assert_eq!(after_host_lost(u32::MAX), Next::DeadLetter);
+        let again = Next::Retry { delay: Duration::ZERO };
+        assert_eq!(after_host_lost(0, true), again);
+        assert_eq!(after_host_lost(1, true), Next::DeadLetter);
+        assert_eq!(after_host_lost(u32::MAX, true), Next::DeadLetter);
+        assert_eq!((after_host_lost(1, false), after_host_lost(9, false)), (again, again));
     }
 
     #[test]

@@ -130,6 +130,12 @@ impl SourceName {
         Self(HUB_SOURCE.into())
     }
 
+    /// True for the hub's own source.
+    #[must_use]
+    pub fn is_hub(&self) -> bool {
+        &*self.0 == HUB_SOURCE
+    }
+
     /// Reads a name that was stored.
     #[must_use]
     pub fn stored(text: &str) -> Self {

@@ -159,6 +159,7 @@ impl Admin {
             .route("/api/v1/destinations", get(api::parts::destinations))
             .route("/api/v1/holds", get(api::holds::list).post(api::holds::place))
             .route("/api/v1/holds/{id}", delete(api::holds::release))
+            .route("/api/v1/unreadable", get(api::parts::unreadable))
             .route("/api/v1/quarantine", get(api::quarantine::list))
             .route("/api/v1/quarantine/release", post(api::quarantine::release_all))
             .route("/api/v1/quarantine/{id}", get(api::quarantine::show))

@@ -12,6 +12,7 @@ use weir_core::id::RequestId;
 use weir_core::name::SourceName;
 use weir_core::payload::Payload;
 use weir_core::time::Timestamp;
+use weir_store::condition::Unreadable;
 use weir_store::hold::Hold;
 use weir_store::query::StoredRequest;
 
@@ -162,6 +163,19 @@ pub(super) fn hold(held: &Hold) -> Value {
         "by": held.hold.by,
         "at": held.at,
         "until": held.hold.until,
+    })
+}
+
+/// Rows of the store that could not be read.
+pub(super) fn unreadable(rows: &Unreadable) -> Value {
+    json!({
+        "what": rows.what,
+        "first": rows.first,
+        "last": rows.last,
+        "id": rows.id.as_deref(),
+        "target": rows.target.as_deref(),
+        "reason": &*rows.reason,
+        "found_at": rows.found_at,
     })
 }
 

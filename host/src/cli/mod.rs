@@ -24,6 +24,7 @@ mod send;
 pub mod signed;
 mod sources;
 mod trial;
+mod unreadable;
 mod why;
 mod words;
 
@@ -69,6 +70,7 @@ pub enum Command {
     Hold(holds::HoldArgs),
     Release(holds::ReleaseArgs),
     Holds(holds::HoldsArgs),
+    Unreadable(unreadable::UnreadableArgs),
     Sources(sources::SourcesArgs),
     ConfirmTime(confirm_time::ConfirmTimeArgs),
     Quarantine(quarantine::QuarantineArgs),
@@ -164,6 +166,7 @@ pub fn run(hosting: Hosting) -> ExitCode {
         Command::Hold(args) => wait_for(holds::hold(&args, output)),
         Command::Release(args) => wait_for(holds::release(&args, output)),
         Command::Holds(args) => wait_for(holds::holds(&args, output)),
+        Command::Unreadable(args) => wait_for(unreadable::unreadable(&args, output)),
         Command::Sources(args) => wait_for(sources::run(&args, output)),
         Command::ConfirmTime(args) => wait_for(confirm_time::run(&args, output)),
         Command::Quarantine(args) => wait_for(quarantine::run(&args, output)),

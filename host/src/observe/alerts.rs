@@ -23,6 +23,7 @@ use weir_store::query::{EventFilter, Page};
 use weir_store::{Store, StoreError};
 
 use super::certificates::Certificates;
+use super::condition::OfStore;
 use super::judge::{Counted, Judge, OfSource, Rules};
 use super::metrics::Metrics;
 use super::notice::{Notice, Notices};
@@ -76,6 +77,7 @@ pub struct Alerts {
     started: Instant,
     judge: Judge,
     certificates: Certificates,
+    of_store: OfStore,
     collapse: Collapse<(&'static str, String), Notice>,
     budget: Budget,
     /// The routes that were looked at last, and the sources.
@@ -106,6 +108,7 @@ impl Alerts {
             started: Instant::now(),
             judge: Judge::new(Rules { failing, refusing }),
             certificates,
+            of_store: OfStore::default(),
             collapse: Collapse::new(SUBJECTS_MAX),
             budget: Budget::new(per_hour),
             table: None,
@@ -169,6 +172,9 @@ impl Alerts {
         happened.extend(self.judge.look(&counted, now).into_iter().map(|notice| (1, notice)));
         let expiring = self.certificates.look(self.parts.clock.now(), now);
         happened.extend(expiring.into_iter().map(|notice| (1, notice)));
+        let condition = self.parts.store.condition();
+        let of_store = self.of_store.look(&condition, self.parts.clock.now());
+        happened.extend(of_store.into_iter().map(|notice| (1, notice)));
         let unrouted = self.routes_changed(&sources).await;
         happened.extend(unrouted.into_iter().map(|notice| (1, notice)));
         let mut due = self.collapse.due(now);

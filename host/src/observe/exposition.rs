@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use weir_core::time::Timestamp;
+use weir_store::condition::Condition;
 use weir_store::query::CountRow;
 
 use super::metrics::{Metrics, SourceMetrics, TargetMetrics};
@@ -75,6 +76,9 @@ metrics! {
     READY = Gauge "weir_ready" [] "1 if webhooks are taken, 0 if not";
     PLUGINS_AWAY = Gauge "weir_plugins_away" [] "1 if the plugins folder is gone, cannot be read or is not mounted";
     POISONED = Gauge "weir_store_poisoned" [] "1 if the store takes no more writes since a failure";
+    FULL = Gauge "weir_store_full" [] "1 if webhooks are refused because the disk is full";
+    UNREADABLE = Gauge "weir_store_unreadable_rows" [] "Rows of the store that could not be read since the start and were set aside";
+    LOST = Gauge "weir_store_lost_rows" ["what"] "Rows that were acknowledged before the start and are not in the store any more";
     CONNECTIONS = Gauge "weir_connections_open" [] "Connections of senders that are open";
     CERTIFICATE = Gauge "weir_tls_certificate_not_after_seconds" ["listener"] "When the first of the certificates that a listener shows is no longer valid, in seconds since 1970";
     BODIES = Gauge "weir_body_bytes" [] "Bytes of request bodies in memory";
@@ -123,6 +127,8 @@ pub struct Scraped {
     pub poisoned: bool,
     /// The plugins folder says nothing about its handlers.
     pub plugins_away: bool,
+    /// Troubles of the store while it goes on working.
+    pub condition: Condition,
     /// When the certificates of listeners are no longer valid, by their names.
     pub certificates: Vec<(&'static str, Timestamp)>,
     /// Deliveries by target and state, from [`weir_store::Store::counts`].
@@ -185,6 +191,12 @@ impl Collect<'_> {
         out.family(READY, |m| m.number(&[], self.scraped.ready))?;
         out.family(PLUGINS_AWAY, |m| m.number(&[], self.scraped.plugins_away))?;
         out.family(POISONED, |m| m.number(&[], self.scraped.poisoned))?;
+        let condition = &self.scraped.condition;
+        out.family(FULL, |m| m.number(&[], condition.full_since.is_some()))?;
+        out.family(UNREADABLE, |m| m.number(&[], condition.unreadable))?;
+        out.family(LOST, |m| {
+            condition.lost.iter().try_for_each(|lost| m.number(&[lost.what], lost.count()))
+        })?;
         out.family(CONNECTIONS, |m| m.number(&[], metrics.connections().get()))?;
         out.family(CERTIFICATE, |m| {
             let mut certificates = self.scraped.certificates.iter();
@@ -289,6 +301,8 @@ impl Collect<'_> {
 
 #[cfg(test)]
 mod tests {
+    use weir_store::condition::Lost;
+
     use weir_core::delivery::Outcome;
     use weir_core::name::{SourceName, Target};
 
@@ -316,6 +330,16 @@ mod tests {
             ready: true,
             poisoned: false,
             plugins_away: false,
+            condition: Condition {
+                full_since: Some(Timestamp::from_millis(7)),
+                unreadable: 2,
+                lost: vec![Lost {
+                    what: "event",
+                    first: 7,
+                    last: 9,
+                    found_at: Timestamp::from_millis(7),
+                }],
+            },
             certificates: vec![("server", Timestamp::from_millis(1_893_456_000_999))],
             deliveries: vec![row("handler:orders", "dead_letter", 7)],
             events: vec![row("github", "stored", 41)],

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use weir_core::time::Timestamp;
 use weir_store::Store;
+use weir_store::condition::{Condition, Lost};
 use weir_store::query::{CountRow, CountsFilter, OldestWaiting};
 use weir_store::upkeep::LookOver;
 
@@ -41,6 +42,9 @@ impl PluginsFolder {
         self.0.lock().clone()
     }
 }
+
+/// Why webhooks are not taken: the disk is full.
+pub const STORE_FULL: &str = "store_full";
 
 /// The health of the process.
 #[derive(Debug)]
@@ -111,7 +115,7 @@ impl Health {
         self.store.poisoned().is_none()
     }
 
-    /// Whether webhooks are taken, or one of [`STORE_POISONED`], [`DRAINING`], [`ROUTING_MISSING`].
+    /// Whether webhooks are taken, or one of [`STORE_POISONED`], [`DRAINING`], [`ROUTING_MISSING`], [`STORE_FULL`].
     pub fn ready(&self) -> Result<(), &'static str> {
         if self.store.poisoned().is_some() {
             Err(STORE_POISONED)
@@ -119,6 +123,8 @@ impl Health {
             Err(DRAINING)
         } else if !self.routing_ready.load(Ordering::Acquire) {
             Err(ROUTING_MISSING)
+        } else if self.store.condition().full_since.is_some() {
+            Err(STORE_FULL)
         } else {
             Ok(())
         }
@@ -128,13 +134,19 @@ impl Health {
     #[must_use]
     pub fn summary(&self) -> Value {
         let ready = self.ready();
+        let condition = self.store.condition();
+        let degraded = condition.unreadable > 0 || !condition.lost.is_empty();
         let mut store = match self.store.poisoned() {
-            None => json!({ "status": "ok" }),
+            None => of_condition(&condition),
             Some(reason) => json!({ "status": "poisoned", "reason": reason }),
         };
         store["look_over"] = look_over(&self.store.look_over());
         json!({
-            "status": if ready.is_ok() { "ok" } else { "unavailable" },
+            "status": match ready {
+                Err(_) => "unavailable",
+                Ok(()) if degraded => "degraded",
+                Ok(()) => "ok",
+            },
             "reason": ready.err(),
             "version": env!("CARGO_PKG_VERSION"),
             "uptime_seconds": self.started.elapsed().as_secs(),
@@ -176,6 +188,7 @@ impl Health {
             ready: self.ready().is_ok(),
             poisoned: self.store.poisoned().is_some(),
             plugins_away: self.plugins_folder.away().is_some(),
+            condition: self.store.condition(),
             certificates: self.certificates(),
             deliveries: totals(CountsFilter::Deliveries).await,
             events: totals(CountsFilter::Events).await,
@@ -204,6 +217,36 @@ impl Health {
         report["handlers"] = handlers;
         report
     }
+}
+
+/// The troubles of a store that goes on working, for people.
+fn of_condition(condition: &Condition) -> Value {
+    let Condition { full_since, unreadable, lost: missing } = condition;
+    let mut store = match full_since {
+        Some(since) => json!({
+            "status": "full",
+            "since": since,
+            "reason": "the disk is full: webhooks are refused until there is room",
+        }),
+        None if *unreadable > 0 || !missing.is_empty() => json!({ "status": "degraded" }),
+        None => json!({ "status": "ok" }),
+    };
+    if *unreadable > 0 {
+        store["unreadable"] = (*unreadable).into();
+    }
+    if !missing.is_empty() {
+        store["lost"] = lost(missing);
+    }
+    store
+}
+
+/// Rows that were acknowledged and are missing, for people.
+pub(super) fn lost(lost: &[Lost]) -> Value {
+    let of = |lost: &Lost| {
+        let Lost { what, first, last, found_at } = lost;
+        json!({ "what": what, "count": lost.count(), "first": first, "last": last, "found_at": found_at })
+    };
+    lost.iter().map(of).collect()
 }
 
 /// Which of the operator's provider files are wrong, how, and whether their last good version serves on.

@@ -5,6 +5,7 @@
 
 pub mod alerts;
 mod certificates;
+mod condition;
 pub mod exposition;
 pub mod health;
 mod judge;

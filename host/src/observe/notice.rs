@@ -14,6 +14,7 @@ use weir_core::delivery::Outcome;
 use weir_core::id::{DeliveryId, EventId};
 use weir_core::name::{DestinationName, HandlerName, SourceName, Target};
 use weir_core::time::Timestamp;
+use weir_store::condition::Lost;
 use weir_store::hold::Hold;
 use weir_store::hot::Claimed;
 
@@ -155,6 +156,26 @@ pub enum Notice {
         /// For how long it was failing.
         failed_for: Duration,
     },
+    /// The disk is full: webhooks are refused.
+    StoreFull {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// The disk has room again: webhooks are accepted.
+    StoreHasRoom {
+        /// For how long it was full.
+        full_for: Duration,
+    },
+    /// Rows of the store cannot be read and were set aside; `weir unreadable` lists them.
+    StoreUnreadable {
+        /// How many, since the start.
+        rows: u64,
+    },
+    /// Rows that were acknowledged before the start are not in the store any more.
+    StoreLost {
+        /// Which rows.
+        lost: Vec<Lost>,
+    },
 }
 
 impl Notice {
@@ -189,6 +210,10 @@ impl Notice {
             Self::HoldOld { .. } => "hold.old",
             Self::DestinationFailing { .. } => "destination.failing",
             Self::DestinationOk { .. } => "destination.ok",
+            Self::StoreFull { .. } => "store.full",
+            Self::StoreHasRoom { .. } => "store.has_room",
+            Self::StoreUnreadable { .. } => "store.unreadable",
+            Self::StoreLost { .. } => "store.lost",
         }
     }
 
@@ -212,6 +237,10 @@ impl Notice {
             Self::HoldOld { hold, .. } => hold.hold.scope.to_string(),
             Self::DestinationFailing { destination, .. }
             | Self::DestinationOk { destination, .. } => format!("destination:{destination}"),
+            Self::StoreFull { .. }
+            | Self::StoreHasRoom { .. }
+            | Self::StoreUnreadable { .. }
+            | Self::StoreLost { .. } => "store".into(),
         }
     }
 
@@ -260,6 +289,10 @@ impl Notice {
             Self::DestinationOk { failed_for, .. } => {
                 json!({ "failing_seconds": seconds(failed_for) })
             }
+            Self::StoreFull { since } => json!({ "since": since }),
+            Self::StoreHasRoom { full_for } => json!({ "full_seconds": seconds(full_for) }),
+            Self::StoreUnreadable { rows } => json!({ "rows": rows }),
+            Self::StoreLost { lost } => json!({ "lost": super::health::lost(lost) }),
         }
     }
 

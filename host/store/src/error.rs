@@ -20,6 +20,10 @@ pub enum StoreError {
     /// The disk is full. Passing: the store recovers by itself when there is room.
     #[error("disk is full")]
     DiskFull,
+    /// Another write of the same commit met a damaged page, and nothing of the commit is stored. Passing: that write
+    /// is set aside.
+    #[error("the commit failed for another write in it; try again")]
+    CommitFailed,
     /// A write or sync failed in a way that leaves what is on disk unknown. Final for this process.
     #[error("store takes no more writes since an earlier failure: {reason}")]
     Poisoned {
@@ -63,6 +67,9 @@ impl StoreError {
     /// Whether the same call may succeed later in this process.
     #[must_use]
     pub const fn passing(&self) -> bool {
-        matches!(self, Self::Overloaded { .. } | Self::SlotsTaken { .. } | Self::DiskFull)
+        matches!(
+            self,
+            Self::Overloaded { .. } | Self::SlotsTaken { .. } | Self::DiskFull | Self::CommitFailed
+        )
     }
 }

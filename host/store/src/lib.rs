@@ -18,6 +18,7 @@ use weir_core::payload::Payload;
 use weir_core::route::{RouteTable, TableHash};
 use weir_core::state::StateReader;
 
+pub mod condition;
 pub mod error;
 pub mod hold;
 pub mod hot;
@@ -31,6 +32,7 @@ pub mod sqlite;
 
 pub use error::StoreError;
 
+use condition::{Condition, Unreadable};
 use hold::{Hold, HoldId, NewHold};
 use hot::{ClaimRequest, Claimed, Ingested, NewRequest, Running, Settled, Settlement};
 use query::{
@@ -174,6 +176,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// The request that carried an event, as it was received.
     async fn request(&self, id: RequestId) -> Result<Option<StoredRequest>, StoreError>;
 
+    /// Rows that could not be read since the store was opened, and were set aside.
+    fn unreadable(&self) -> Vec<Unreadable>;
+
     /// Deliveries, newest first.
     async fn deliveries(
         &self,
@@ -239,6 +244,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// How far it has been looked over, where the process before this one did not close it.
     fn look_over(&self) -> LookOver;
+
+    /// Troubles of the store while it goes on working: cheap, asks nothing of the disk.
+    fn condition(&self) -> Condition;
 
     /// Why the store takes no more writes, if so. Never resets in this process.
     fn poisoned(&self) -> Option<String>;

@@ -6,17 +6,21 @@
  *   slow N   a sync takes N milliseconds longer; when it is done, a byte is added to the control file's name.synced
  *   fail     the next sync does nothing and answers EIO, and removes the control file: it fails once
  *   full     writes answer ENOSPC
+ *   room N   writes that would make the files of the store larger than N bytes in all answer ENOSPC
  *   clock N  the wall clock is N seconds off; the others are not
  *
- * The first three happen to the files of the store (weir.db and its log), and to no others.
+ * They happen to the files of the store and to no others: the first three to weir.db and its log, the next to the
+ * reserve too, and `room` to all that lie beside it.
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -26,15 +30,46 @@ typedef int (*sync_call)(int);
 
 static void *next_of(const char *name) { return dlsym(RTLD_NEXT, name); }
 
-/* Whether a descriptor is a file of the store. */
-static int is_of_store(int fd) {
-  char link[64], path[4096];
+/* The name of a descriptor's file, with the slash before it, in `path`. */
+static char *name_of(int fd, char *path, size_t size) {
+  char link[64];
   snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-  ssize_t length = readlink(link, path, sizeof path - 1);
-  if (length <= 0) return 0;
+  ssize_t length = readlink(link, path, size - 1);
+  if (length <= 0) return NULL;
   path[length] = 0;
-  const char *name = strrchr(path, '/');
+  return strrchr(path, '/');
+}
+
+/* Whether a descriptor is the database or its log. */
+static int is_of_store(int fd) {
+  char path[4096];
+  const char *name = name_of(fd, path, sizeof path);
   return name && (!strcmp(name, "/weir.db") || !strcmp(name, "/weir.db-wal"));
+}
+
+static int is_reserve(int fd) {
+  char path[4096];
+  const char *name = name_of(fd, path, sizeof path);
+  return name && !strcmp(name, "/weir.db-reserve");
+}
+
+/* Whether a write would make the files of the store larger than `room` in all. */
+static int is_too_much(int fd, size_t length, off_t at, off_t room) {
+  char path[4096], file[8192];
+  struct stat found;
+  char *name = name_of(fd, path, sizeof path);
+  if (!name || strncmp(name, "/weir.db", 8) || fstat(fd, &found) != 0) return 0;
+  off_t end = at + (off_t)length, all = end - found.st_size;
+  if (all <= 0) return 0;
+  *name = 0;
+  DIR *folder = opendir(path);
+  if (!folder) return 0;
+  for (struct dirent *entry; (entry = readdir(folder));) {
+    snprintf(file, sizeof file, "%s/%s", path, entry->d_name);
+    if (!strncmp(entry->d_name, "weir.db", 7) && stat(file, &found) == 0) all += found.st_size;
+  }
+  closedir(folder);
+  return all > room;
 }
 
 /* What the control file says now. */
@@ -96,15 +131,17 @@ int clock_gettime(clockid_t clock, struct timespec *time) {
   return answer;
 }
 
-static int is_full(int fd) {
+/* Whether there is no room for a write. */
+static int is_full(int fd, size_t length, off_t at) {
   char word[16];
   long number;
   ordered(word, &number);
-  return !strcmp(word, "full") && is_of_store(fd);
+  if (!strcmp(word, "room")) return is_too_much(fd, length, at, number);
+  return !strcmp(word, "full") && (is_of_store(fd) || is_reserve(fd));
 }
 
 ssize_t write(int fd, const void *from, size_t length) {
-  if (is_full(fd)) {
+  if (is_full(fd, length, lseek(fd, 0, SEEK_CUR))) {
     errno = ENOSPC;
     return -1;
   }
@@ -112,7 +149,7 @@ ssize_t write(int fd, const void *from, size_t length) {
 }
 
 ssize_t pwrite(int fd, const void *from, size_t length, off_t at) {
-  if (is_full(fd)) {
+  if (is_full(fd, length, at)) {
     errno = ENOSPC;
     return -1;
   }
@@ -120,7 +157,7 @@ ssize_t pwrite(int fd, const void *from, size_t length, off_t at) {
 }
 
 ssize_t pwrite64(int fd, const void *from, size_t length, off_t at) {
-  if (is_full(fd)) {
+  if (is_full(fd, length, at)) {
     errno = ENOSPC;
     return -1;
   }

@@ -49,6 +49,11 @@ impl Faults {
         std::fs::rename(new, &self.control).unwrap();
     }
 
+    /// The files of the store get no larger than this in all.
+    pub(crate) fn leaves_room(&self, bytes: u64) {
+        self.does(&format!("room {bytes}"));
+    }
+
     /// Nothing is wrong any more.
     pub(crate) fn is_well(&self) {
         std::fs::remove_file(&self.control).unwrap();

@@ -239,6 +239,20 @@ impl RunningHub {
         Self::start(folder, launch).await
     }
 
+    /// Asks it to stop, and starts it again on the same folder.
+    pub(crate) async fn stop_and_restart(self) -> Self {
+        self.stop_and_restart_after(|| {}).await
+    }
+
+    /// The same, with something done while it is off.
+    pub(crate) async fn stop_and_restart_after(mut self, meanwhile: impl FnOnce()) -> Self {
+        let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
+        let launch = self.launch.clone();
+        assert_eq!(self.stop().await, 0);
+        meanwhile();
+        Self::start(folder, launch).await
+    }
+
     /// Kills it as a power cut would.
     pub(crate) fn kill(&mut self) {
         self.process.kill().unwrap();

@@ -1,8 +1,8 @@
-//! `/api/v1/handlers`, `/api/v1/destinations`, `/api/v1/inbox`: short lists, given whole; and `/api/v1/time/confirm`.
+//! `/api/v1/handlers`, `/api/v1/destinations`, `/api/v1/inbox`, `/api/v1/unreadable`: short lists, given whole; and `/api/v1/time/confirm`.
 
 use serde_json::{Value, json};
 
-use super::{Answer, Hub, StatusCode, Uri, json, query};
+use super::{Answer, Hub, StatusCode, Uri, json, query, views};
 use crate::admin::standing;
 
 /// Handlers with their versions and states.
@@ -21,6 +21,12 @@ pub(in crate::admin) async fn destinations(hub: Hub, uri: Uri) -> Answer {
 pub(in crate::admin) async fn inbox(hub: Hub, uri: Uri) -> Answer {
     query::none(uri.query())?;
     items((hub.inbox)())
+}
+
+/// Rows of the store that could not be read and were set aside.
+pub(in crate::admin) async fn unreadable(hub: Hub, uri: Uri) -> Answer {
+    query::none(uri.query())?;
+    items(hub.store.unreadable().iter().map(views::unreadable).collect())
 }
 
 /// A person says that the clock of this machine is right, after it jumped or the hub was off for days.

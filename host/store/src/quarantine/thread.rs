@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, select};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, ffi, params};
 use tokio::sync::oneshot;
 use weir_core::id::QuarantineId;
 use weir_core::time::{Clock, Timestamp, millis};
@@ -62,6 +62,12 @@ fn failed(doing: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
     move |error| StoreError::Engine { doing, cause: error.to_string() }
 }
 
+/// True if there is no room for the file, its log or the log's index: what is in it may be sound.
+fn is_full(error: &rusqlite::Error) -> bool {
+    let rusqlite::Error::SqliteFailure(cause, _) = error else { return false };
+    cause.code == ErrorCode::DiskFull || cause.extended_code == ffi::SQLITE_IOERR_SHMSIZE
+}
+
 impl Keeper {
     pub(super) fn open(
         path: &Path,
@@ -71,6 +77,7 @@ impl Keeper {
     ) -> Result<Self, StoreError> {
         let opened = match connect(path) {
             Ok(opened) => opened,
+            Err(error) if is_full(&error) => return Err(StoreError::DiskFull),
             Err(error) => {
                 tracing::warn!(%error, "the quarantine cannot be read; it is put aside, and begins anew");
                 put_aside(path);

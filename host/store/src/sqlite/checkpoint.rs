@@ -6,14 +6,20 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use rusqlite::Connection;
 
 use super::schema::Place;
 
-/// What to do about a checkpoint that failed.
-pub(super) type OnFailure = Box<dyn Fn(&rusqlite::Error) + Send>;
+/// Does a checkpoint, on this connection and where it may be done at all, and knows what to do about a failure.
+/// Returns whether it was done.
+pub(super) type Attempt = Box<dyn Fn(&Connection) -> bool + Send>;
+
+/// Bytes of the log before its first page, and before each page.
+const LOG_HEADER: u64 = 32;
+const PAGE_HEADER: u64 = 24;
 
 #[derive(Default)]
 struct State {
@@ -25,6 +31,7 @@ pub(super) struct Checkpointer {
     shared: Arc<Inner>,
     thread: Option<JoinHandle<()>>,
     pages_wanted: i32,
+    page_bytes: u64,
 }
 
 #[derive(Default)]
@@ -42,7 +49,7 @@ impl Checkpointer {
         place: &Place,
         writer: &mut Connection,
         pages: u32,
-        failed: OnFailure,
+        attempt: Attempt,
     ) -> Result<Self, Box<dyn std::error::Error>> {
         let shared = Arc::new(Inner::default());
         let counted = shared.clone();
@@ -54,16 +61,18 @@ impl Checkpointer {
         let inner = shared.clone();
         let thread = std::thread::Builder::new()
             .name("weir-checkpoint".into())
-            .spawn(move || inner.run(&conn, &*failed))?;
+            .spawn(move || inner.run(&conn, &*attempt))?;
         let pages_wanted = i32::try_from(pages).unwrap_or(i32::MAX);
-        Ok(Self { shared, thread: Some(thread), pages_wanted })
+        let page_bytes = writer.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+        let page_bytes = super::num::count(page_bytes);
+        Ok(Self { shared, thread: Some(thread), pages_wanted, page_bytes })
     }
 
-    /// Called by the writer between commits.
-    pub(super) fn tick(&self, writer: &Connection) -> rusqlite::Result<()> {
+    /// Called by the writer between commits, with how it does a checkpoint itself.
+    pub(super) fn tick(&self, attempt: impl FnOnce() -> bool) {
         if self.shared.moved.swap(false, Ordering::Acquire) {
             self.shared.pages.store(0, Ordering::Relaxed);
-            checkpoint(writer)?;
+            attempt();
         } else if self.shared.pages.load(Ordering::Relaxed) >= self.pages_wanted {
             let mut state = self.shared.state.lock();
             if !state.wanted {
@@ -72,12 +81,24 @@ impl Checkpointer {
                 self.shared.changed.notify_one();
             }
         }
-        Ok(())
     }
 
     /// Pages in the log.
     pub(super) fn pages(&self) -> i32 {
         self.shared.pages.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that the log must have, as the last commit said.
+    pub(super) fn log_bytes(&self) -> u64 {
+        match u64::try_from(self.pages()) {
+            Ok(pages) if pages > 0 => LOG_HEADER + pages * (PAGE_HEADER + self.page_bytes),
+            _ => 0,
+        }
+    }
+
+    /// The log was cut to nothing.
+    pub(super) fn emptied(&self) {
+        self.shared.pages.store(0, Ordering::Relaxed);
     }
 }
 
@@ -92,7 +113,7 @@ impl Drop for Checkpointer {
 }
 
 impl Inner {
-    fn run(&self, conn: &Connection, failed: &(dyn Fn(&rusqlite::Error) + Send)) {
+    fn run(&self, conn: &Connection, attempt: &(dyn Fn(&Connection) -> bool + Send)) {
         loop {
             {
                 let mut state = self.state.lock();
@@ -103,15 +124,27 @@ impl Inner {
                     return;
                 }
             }
-            match checkpoint(conn) {
-                Ok(()) => self.moved.store(true, Ordering::Release),
-                Err(e) => failed(&e),
+            if attempt(conn) {
+                self.moved.store(true, Ordering::Release);
             }
             self.state.lock().wanted = false;
         }
     }
 }
 
-fn checkpoint(conn: &Connection) -> rusqlite::Result<()> {
+/// Moves what no reader keeps from being moved.
+pub(super) fn checkpoint(conn: &Connection) -> rusqlite::Result<()> {
     conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+}
+
+/// Moves all of the log into the database and cuts it to nothing, without waiting for readers. False if it could not be
+/// moved whole at this moment.
+pub(super) fn empty_log(conn: &Connection) -> rusqlite::Result<bool> {
+    conn.busy_timeout(Duration::ZERO)?;
+    let emptied = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+        let (pages, moved): (i64, i64) = (row.get(1)?, row.get(2)?);
+        Ok(pages >= 0 && pages == moved)
+    });
+    conn.busy_timeout(super::schema::BUSY)?;
+    emptied
 }

@@ -18,8 +18,12 @@ use super::names::NameId;
 use super::settle::Delivery;
 use super::time::Now;
 use super::{Shared, feed, num};
+use crate::condition::Unreadable;
 use crate::error::StoreError;
 use crate::hot::{ClaimGuard, ClaimRequest, Claimed, ClaimedMessage, Lane};
+
+/// The beginning of a handler's name as a target.
+const HANDLER: &str = "handler:";
 
 /// A claim whose delivery must be read back.
 struct Unread {
@@ -123,7 +127,8 @@ fn handlers_turn(shared: &Shared, wanted: &[ClaimRequest], now: Timestamp) -> Tu
     let handlers = wanted.iter().filter(|w| matches!(w.target, Target::Handler(_)) && w.limit > 0);
     let asking: Vec<NameId> =
         handlers.filter_map(|w| shared.names.find(&w.target.to_string())).collect();
-    shared.due.lock().turn(&asking, now)
+    let is_handler = |name| shared.names.text(name).starts_with(HANDLER);
+    shared.due.lock().turn(&asking, is_handler, now)
 }
 
 /// Takes from memory: what was handed on is complete, the rest has to be read.
@@ -186,7 +191,7 @@ async fn refill(
             for refill in refills {
                 // After a failure the rest is not read either, but each is told.
                 let found = match &failed {
-                    None => shared.readers.with(|conn| feed::refill(conn, &refill)),
+                    None => shared.readers.with(|conn| feed::refill(&shared, conn, &refill)),
                     Some(_) => Err(rusqlite::Error::InvalidQuery),
                 };
                 let mut due = shared.due.lock();
@@ -211,13 +216,17 @@ async fn read_back(
     shared
         .blocking("read back claimed deliveries", move |shared| {
             let mut claimed = Vec::with_capacity(unread.len());
+            let mut failed = None;
             for Unread { target, taken, guard, suspect } in unread {
                 let n = taken.entry.n;
                 let found = match shared.readers.with(|conn| read(&shared, conn, &taken)) {
-                    Err(e @ rusqlite::Error::FromSqlConversionFailure(..)) => {
-                        Read::Damaged(e.to_string())
+                    Ok(found) => found,
+                    Err(e) if shared.aside.is_hopeless(n, &e) => Read::Damaged(e.to_string()),
+                    // Given back, and tried again later; the others go on.
+                    Err(e) => {
+                        failed.get_or_insert(e);
+                        continue;
                     }
-                    found => found?,
                 };
                 match found {
                     Read::Ready { delivery, ids_round, event, message } => {
@@ -249,18 +258,43 @@ async fn read_back(
                     })?,
                     // Left claimed until the next start: handing it out again would only fail again.
                     Read::Damaged(why) => {
-                        tracing::error!(
-                            delivery = n,
-                            why,
-                            "a delivery cannot be read and is left aside"
-                        );
+                        set_aside(&shared, &taken, &target, why);
                         shared.due.lock().set_aside(n, taken.token);
                     }
                 }
             }
-            Ok(claimed)
+            match failed {
+                Some(e) if claimed.is_empty() => Err(e),
+                Some(e) => {
+                    tracing::warn!(error = %e, "a delivery could not be read and is tried again");
+                    Ok(claimed)
+                }
+                None => Ok(claimed),
+            }
         })
         .await
+}
+
+/// Sets a delivery aside that cannot be read, with all that can be told of it.
+fn set_aside(shared: &Shared, taken: &Taken, target: &Target, why: String) {
+    let n = taken.entry.n;
+    let event_at: Option<i64> = shared
+        .readers
+        .with(|conn| {
+            let sql = "SELECT e.at FROM delivery d JOIN event e ON e.n = d.event WHERE d.n = ?1";
+            conn.query_row(sql, [n], |row| row.get(0)).optional()
+        })
+        .unwrap_or_default();
+    let id = event_at.map(|at| shared.ids.delivery(num::time(at), n).to_string());
+    shared.aside.put(Unreadable {
+        what: "delivery",
+        first: n,
+        last: n,
+        id: id.map(Into::into),
+        target: Some(target.to_string().into()),
+        reason: why.into(),
+        found_at: shared.clock.now(),
+    });
 }
 
 enum Read {
@@ -277,7 +311,13 @@ enum Read {
 
 fn read(shared: &Shared, conn: &Connection, taken: &Taken) -> rusqlite::Result<Read> {
     let Some(delivery) = Delivery::read(conn, taken.entry.n)? else {
-        return Ok(Read::Stale(None));
+        let is_there: bool = conn
+            .prepare_cached("SELECT count(*) FROM delivery WHERE n = ?1")?
+            .query_row([taken.entry.n], |row| row.get(0))?;
+        return Ok(match is_there {
+            true => Read::Damaged("its event is missing".into()),
+            false => Read::Stale(None),
+        });
     };
     if !delivery.waits() || delivery.fence() != taken.entry.fence {
         let entry = delivery.waits().then(|| delivery.entry());

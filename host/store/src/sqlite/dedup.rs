@@ -11,11 +11,14 @@ use rusqlite::{Connection, OptionalExtension, params};
 use rustc_hash::FxHashMap;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
+use super::aside::{Hole, around_holes};
 use super::{num, schema};
 use crate::hot::DedupKey;
 
 /// Keys written behind in one commit, at least.
 const KEYS_PER_COMMIT: usize = 512;
+/// Events read at once when the newest keys are loaded.
+const LOADED_AT_ONCE: i64 = 16_384;
 /// Rows of a dropped run deleted in one call.
 const DELETED_PER_CALL: i64 = 4096;
 /// Every so many runs, the next ones are twice as long.
@@ -105,7 +108,11 @@ pub(super) struct Dedup {
 }
 
 impl Dedup {
-    pub(super) fn load(conn: &Connection, keys_per_run: usize) -> rusqlite::Result<Self> {
+    /// Reads the newest keys; returns events that cannot be read, whose repeats will not be recognised.
+    pub(super) fn load(
+        conn: &Connection,
+        keys_per_run: usize,
+    ) -> rusqlite::Result<(Self, Vec<Hole>)> {
         let mut statement =
             conn.prepare("SELECT run, newest_at, bloom FROM key_run_info ORDER BY run")?;
         let runs = statement
@@ -127,17 +134,29 @@ impl Dedup {
             keys_per_run: keys_per_run.max(1),
             floor,
         };
+        let mut holes = Vec::new();
         let mut statement = conn.prepare(
-            "SELECT n, at, key, body_tag FROM event WHERE n >= ?1 AND key IS NOT NULL ORDER BY n",
+            "SELECT n, at, key, body_tag FROM event WHERE n >= ?1 AND n <= ?2 AND key IS NOT NULL ORDER BY n",
         )?;
-        let mut rows = statement.query([floor])?;
-        while let Some(row) = rows.next()? {
-            let first =
-                First { event: row.get(0)?, at: row.get(1)?, body_tag: num::small(row.get(3)?) };
-            dedup.newest.insert(row.get(2)?, first);
-            dedup.seal_if_full();
+        let mut read = |first: i64, last: i64| {
+            let row = |row: &rusqlite::Row<'_>| {
+                let body_tag = num::small(row.get(3)?);
+                Ok((row.get(2)?, First { event: row.get(0)?, at: row.get(1)?, body_tag }))
+            };
+            statement.query_map([first, last], row)?.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        let last: i64 =
+            conn.query_row("SELECT coalesce(max(n), 0) FROM event", [], |row| row.get(0))?;
+        let mut from = floor;
+        while from <= last {
+            let to = from.saturating_add(LOADED_AT_ONCE - 1).min(last);
+            for (key, first) in around_holes((from, to), &mut read, &mut holes)? {
+                dedup.newest.insert(key, first);
+                dedup.seal_if_full();
+            }
+            from = to + 1;
         }
-        Ok(dedup)
+        Ok((dedup, holes))
     }
 
     /// What is known of a key, counting what this group added.

@@ -4,6 +4,7 @@
 //! is on disk only, behind a boundary, and is read in when the window runs dry. Nothing here is the truth: what a
 //! claim hands out is checked against the stored row when it is read back, and again when it settles.
 
+mod aside;
 mod at_once;
 mod oldest;
 mod suspects;
@@ -379,13 +380,6 @@ impl Due {
         self.claims.get(&n).is_some_and(|c| c.token == token)
     }
 
-    /// Keeps a claim for good, whatever happens to its guard.
-    pub(super) fn set_aside(&mut self, n: i64, token: u64) {
-        if let Some(claim) = self.claims.get_mut(&n).filter(|c| c.token == token) {
-            claim.token = 0;
-        }
-    }
-
     /// Whether a delivery is claimed for that attempt.
     pub(super) fn is_claimed_for(&self, n: i64, fence: Fence) -> bool {
         self.claims.get(&n).is_some_and(|c| c.entry.fence == fence)
@@ -413,7 +407,8 @@ impl Due {
         if let Some(dropped) = dropped {
             self.let_go(claim.place.target, &dropped);
         }
-        if self.suspects.contains_key(&n) {
+        // A suspect may have waited for it to end.
+        if !self.suspects.is_empty() {
             self.announce_again();
         }
         true
@@ -424,9 +419,11 @@ impl Due {
         let same = |claim: &Claim| fence.is_none_or(|fence| claim.entry.fence == fence);
         if self.claims.get(&n).is_some_and(same)
             && let Some(claim) = self.claims.remove(&n)
-            && let Some(handoff) = &claim.entry.handoff
         {
-            self.handoff_room += handoff.bytes();
+            self.handoff_room += claim.entry.handoff.as_ref().map_or(0, |h| h.bytes());
+            if !self.suspects.is_empty() {
+                self.announce_again();
+            }
         }
     }
 

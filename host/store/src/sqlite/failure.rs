@@ -14,6 +14,8 @@ pub(super) enum Failure {
     Fatal(String),
     /// This group is lost, nothing else.
     Group(String),
+    /// One write of the group met a damaged page, and is set aside: the others may be written again.
+    Damaged,
 }
 
 impl Failure {
@@ -41,6 +43,7 @@ impl Failure {
         match self {
             Self::Full => StoreError::DiskFull,
             Self::Fatal(reason) => StoreError::Poisoned { reason: reason.clone() },
+            Self::Damaged => StoreError::CommitFailed,
             Self::Group(cause) => StoreError::Engine { doing, cause: cause.clone() },
         }
     }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use rusqlite::{Connection, OptionalExtension, params};
 use weir_core::delivery::{DeliveryState, Fence};
 
+use super::aside::{Hole, around_holes, is_unreadable};
 use super::due::{Due, Entry, Place, Refill, RefillFrom, Refilled};
 use super::group::Learned;
 use super::marks::{Marks, Totals};
@@ -24,7 +25,8 @@ pub(super) fn commit(shared: &Shared, conn: &Connection, learned: &mut Learned) 
     for (n, _) in &learned.seized {
         due.end_claim(*n, None);
     }
-    let mut wake = false;
+    // A suspect may have waited for them to end.
+    let mut wake = due.suspects() > 0 && !learned.settled.is_empty();
     for n in &learned.cleared {
         wake |= due.clear_suspect(*n);
     }
@@ -89,7 +91,8 @@ fn next_in_order(
     Ok(delivery.map(|d| (d.place, d.entry())))
 }
 
-/// Fills queues and totals from the table. `first_fresh` is the number below which nothing fresh waits.
+/// Fills queues and totals from the table, around what cannot be read if it must be. `first_fresh` is the number below
+/// which nothing fresh waits.
 pub(super) fn rebuild(
     conn: &Connection,
     due: &mut Due,
@@ -101,24 +104,73 @@ pub(super) fn rebuild(
         ("WHERE n >= ?1 AND state = 0 AND due_at IS NULL ORDER BY n", true),
         ("WHERE due_at IS NOT NULL AND ?1 IS NOT NULL", false),
     ] {
-        let sql = format!(
-            "SELECT n, due_at, generation, attempts, order_key, target, source, state FROM delivery {sql}"
-        );
-        let mut statement = conn.prepare(&sql)?;
+        let mut statement = conn.prepare(&format!("{WAITING} {sql}"))?;
         let mut rows = statement.query([first_fresh])?;
         while let Some(row) = rows.next()? {
-            let entry = entry(row)?;
-            let place = Place { target: row.get(5)?, source: row.get(6)? };
-            if let Some(state) = DeliveryState::from_stored(row.get(7)?) {
-                *totals.states.entry((place, state)).or_insert(0) += 1;
-            }
-            if fresh {
-                marks.fresh(entry.n, 1);
-            }
-            feed(conn, due, place, entry);
+            let waiting = Waiting::of(row)?;
+            waiting.count(totals, fresh.then_some(&mut *marks));
+            feed(conn, due, waiting.place, waiting.entry);
         }
     }
     Ok(())
+}
+
+/// The same where the table is damaged: reads around what cannot be read, and returns that.
+pub(super) fn rebuild_around(
+    conn: &Connection,
+    due: &mut Due,
+    totals: &mut Totals,
+    marks: &mut Marks,
+) -> rusqlite::Result<Vec<Hole>> {
+    let last: i64 =
+        conn.query_row("SELECT coalesce(max(n), 0) FROM delivery", [], |row| row.get(0))?;
+    let sql =
+        format!("{WAITING} NOT INDEXED WHERE n >= ?1 AND n <= ?2 AND state IN (0, 2) ORDER BY n");
+    let mut holes = Vec::new();
+    let mut from = 1;
+    while from <= last {
+        let to = from.saturating_add(LOOKED_AT_MAX - 1).min(last);
+        let mut read = |first: i64, last: i64| {
+            let mut statement = conn.prepare_cached(&sql)?;
+            statement.query_map([first, last], Waiting::of)?.collect()
+        };
+        for waiting in around_holes((from, to), &mut read, &mut holes)? {
+            let fresh = waiting.entry.due_at.is_none();
+            waiting.count(totals, fresh.then_some(&mut *marks));
+            feed(conn, due, waiting.place, waiting.entry);
+        }
+        from = to + 1;
+    }
+    Ok(holes)
+}
+
+const WAITING: &str =
+    "SELECT n, due_at, generation, attempts, order_key, target, source, state FROM delivery";
+
+/// A delivery that waits, as it is read at open.
+struct Waiting {
+    entry: Entry,
+    place: Place,
+    state: Option<DeliveryState>,
+}
+
+impl Waiting {
+    fn of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            entry: entry(row)?,
+            place: Place { target: row.get(5)?, source: row.get(6)? },
+            state: DeliveryState::from_stored(row.get(7)?),
+        })
+    }
+
+    fn count(&self, totals: &mut Totals, fresh: Option<&mut Marks>) {
+        if let Some(state) = self.state {
+            *totals.states.entry((self.place, state)).or_insert(0) += 1;
+        }
+        if let Some(marks) = fresh {
+            marks.fresh(self.entry.n, 1);
+        }
+    }
 }
 
 /// From columns n, due_at, generation, attempts, order_key.
@@ -133,8 +185,55 @@ fn entry(row: &rusqlite::Row<'_>) -> rusqlite::Result<Entry> {
     })
 }
 
-/// Reads a part of a queue in from disk.
-pub(super) fn refill(conn: &Connection, refill: &Refill) -> rusqlite::Result<Refilled> {
+/// Reads a part of a queue in from disk, around what cannot be read, which is set aside.
+pub(super) fn refill(
+    shared: &Shared,
+    conn: &Connection,
+    refill: &Refill,
+) -> rusqlite::Result<Refilled> {
+    let mut holes = Vec::new();
+    let refilled = match read_refill(conn, refill) {
+        Err(e) if is_unreadable(&e) => refill_around(conn, refill, &mut holes),
+        read => read,
+    };
+    shared.set_aside("delivery", holes);
+    refilled
+}
+
+/// The same where the table or its index is damaged.
+fn refill_around(
+    conn: &Connection,
+    refill: &Refill,
+    holes: &mut Vec<Hole>,
+) -> rusqlite::Result<Refilled> {
+    let Place { target, source } = refill.place;
+    let last: i64 =
+        conn.query_row("SELECT coalesce(max(n), 0) FROM delivery", [], |row| row.get(0))?;
+    // Those that are to be tried again stand in no order here: all of them are read, whatever the window is.
+    let (from, to, condition) = match refill.from {
+        RefillFrom::Fresh(after) => {
+            let to = after.saturating_add(LOOKED_AT_MAX).min(last);
+            (after + 1, to, "state = 0 AND due_at IS NULL")
+        }
+        RefillFrom::Late(..) => (1, last, "due_at IS NOT NULL"),
+    };
+    let sql = format!(
+        "SELECT n, due_at, generation, attempts, order_key FROM delivery NOT INDEXED
+         WHERE n >= ?1 AND n <= ?2 AND target = ?3 AND source = ?4 AND {condition} ORDER BY n"
+    );
+    let mut read = |first: i64, last: i64| {
+        let mut statement = conn.prepare_cached(&sql)?;
+        statement.query_map(params![first, last, target, source], entry)?.collect()
+    };
+    let mut entries = around_holes((from, to), &mut read, holes)?;
+    if let RefillFrom::Late(at, n) = refill.from {
+        entries.retain(|e: &Entry| e.due_at.is_some_and(|due| (due, e.n) > (at, n)));
+    }
+    let more = matches!(refill.from, RefillFrom::Fresh(_)) && to < last;
+    Ok(Refilled { entries, stopped: more.then_some(RefillFrom::Fresh(to)) })
+}
+
+fn read_refill(conn: &Connection, refill: &Refill) -> rusqlite::Result<Refilled> {
     let Place { target, source } = refill.place;
     let limit = num::column(refill.limit);
     let mut entries = Vec::new();

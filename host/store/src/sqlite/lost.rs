@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use weir_core::delivery::{DeliveryState, Next as Decided, Outcome, after_host_lost};
 use weir_core::time::Timestamp;
 
+use super::aside::is_unreadable;
 use super::group::{Next, take};
 use super::settle::Delivery;
 use super::slots::Run;
@@ -25,13 +26,23 @@ pub(super) fn charge(
     let tx = conn.unchecked_transaction()?;
     let mut next = Next::load(&tx)?;
     let mut given_up = Vec::new();
+    let mut under_way = Vec::with_capacity(runs.len());
     for run in runs {
-        let Some(delivery) = Delivery::read(&tx, run.n)? else { continue };
-        if delivery.waits() && delivery.fence() == run.fence {
-            let decided = charge_one(&tx, &delivery, run, take(&mut next.attempt), now)?;
-            if decided == Decided::DeadLetter {
-                given_up.push((delivery.event_at, delivery.n));
+        match Delivery::read(&tx, run.n) {
+            // It is set aside when it is to be claimed; whatever it is, it ran beside the others.
+            Err(e) if is_unreadable(&e) => under_way.push((run, None)),
+            read => {
+                let waits = |d: &Delivery| d.waits() && d.fence() == run.fence;
+                under_way.extend(read?.filter(waits).map(|delivery| (run, Some(delivery))));
             }
+        }
+    }
+    let alone = under_way.len() == 1;
+    for (run, delivery) in under_way {
+        let Some(delivery) = delivery else { continue };
+        let decided = charge_one(&tx, &delivery, run, (take(&mut next.attempt), alone), now)?;
+        if decided == Decided::DeadLetter {
+            given_up.push((delivery.event_at, delivery.n));
         }
     }
     next.save(&tx)?;
@@ -43,13 +54,14 @@ fn charge_one(
     conn: &Connection,
     delivery: &Delivery,
     run: &Run,
-    attempt: i64,
+    (attempt, alone): (i64, bool),
     now: Timestamp,
 ) -> rusqlite::Result<Decided> {
-    let decided = after_host_lost(lost_before(conn, delivery)?);
+    let decided = after_host_lost(lost_before(conn, delivery)?, alone);
     tracing::warn!(
         delivery = delivery.n,
         attempt = run.fence.attempt,
+        alone,
         given_up = decided == Decided::DeadLetter,
         "the host died while this delivery ran"
     );
@@ -133,7 +145,11 @@ pub(super) fn suspects(conn: &Connection) -> rusqlite::Result<Vec<Delivery>> {
         statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>()?;
     let mut found = Vec::with_capacity(numbers.len());
     for n in numbers {
-        found.extend(Delivery::read(conn, n)?.filter(Delivery::waits));
+        match Delivery::read(conn, n) {
+            // It is set aside when it is to be claimed.
+            Err(e) if is_unreadable(&e) => {}
+            read => found.extend(read?.filter(Delivery::waits)),
+        }
     }
     Ok(found)
 }

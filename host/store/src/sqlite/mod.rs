@@ -5,6 +5,8 @@
 //!
 //! What may not live here: business rules, HTTP types, SQL outside this folder.
 
+mod acks;
+mod aside;
 mod checkpoint;
 mod claim;
 mod control;
@@ -17,6 +19,7 @@ mod find;
 mod group;
 mod hasten;
 mod holds;
+mod identity;
 mod ids;
 mod ingest;
 mod lines;
@@ -25,6 +28,7 @@ mod lost;
 mod marks;
 mod names;
 mod num;
+mod open;
 mod payloads;
 mod prune;
 mod query;
@@ -33,6 +37,7 @@ mod readers;
 mod redrive;
 mod replay;
 mod replies;
+mod room;
 mod schema;
 mod settle;
 mod slots;
@@ -45,7 +50,6 @@ mod upkeep;
 mod waiting;
 mod writer;
 
-use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -59,12 +63,12 @@ use weir_core::payload::Payload;
 use weir_core::route::TableHash;
 use weir_core::time::{Clock, DueLine};
 
+pub use open::{check, open};
 pub use stats::Stats;
 
+use crate::condition::{Lost, Unreadable};
 use crate::error::StoreError;
 use crate::hot::{Ingested, NewRequest, Settled, Settlement};
-use crate::upkeep::{CheckReport, LookOver};
-use checkpoint::Checkpointer;
 use failure::Failure;
 use group::{Job, JobEnd, JobError, Writing};
 use ingest::{Claiming, PreparedRequest};
@@ -112,6 +116,8 @@ pub struct Options {
     pub whole_check_bytes: u64,
     /// Pages (of 4 KiB) that the database file may have; beyond, it is a full disk. None for no limit.
     pub max_pages: Option<u32>,
+    /// Bytes of a file that keeps room for when the disk is full; less where there is less room, and 0 for none.
+    pub reserve_bytes: u64,
     /// How often totals and marks are written, at most, by the machine's own time and not by `clock`.
     pub marks_every: Duration,
     /// The SQLite VFS that files are reached through, registered under this name; none for the machine's own. The
@@ -140,6 +146,7 @@ impl Options {
             checkpoint_pages: 4_000,
             whole_check_bytes: 128 << 20,
             max_pages: None,
+            reserve_bytes: 0,
             marks_every: Duration::from_secs(1),
             vfs: None,
         }
@@ -166,6 +173,12 @@ pub(crate) struct Shared {
     bounds: Bounds,
     wake: Notify,
     slots: slots::Slots,
+    room: room::Room,
+    identity: identity::Identity,
+    acks: acks::Acks,
+    aside: aside::Aside,
+    /// Rows that were missing when it was opened.
+    lost: Vec<Lost>,
     look_over: look_over::Progress,
     /// How many suspects `due` has, so that settling need not ask it.
     suspects: AtomicUsize,
@@ -191,136 +204,8 @@ impl std::fmt::Debug for SqliteStore {
     }
 }
 
-/// Opens the store in a file, making it if it is not there. Called inside a tokio runtime, answers are sent from
-/// it; the store's reads run on its blocking threads.
-///
-/// # Errors
-/// [`StoreError::InUse`] if another process has it, [`StoreError::TooNew`] if a newer weir wrote it, and
-/// `Invalid`, `Damaged` or `Engine` for what else is wrong with the file.
-pub fn open(path: &Path, options: Options) -> Result<SqliteStore, StoreError> {
-    let place = schema::Place::new(path, options.vfs.as_deref());
-    let owner = place.take()?;
-    let left = slots::open(&place)?;
-    let last_end = if place.has_log() { left.end.at_best(LastEnd::Unclean) } else { left.end };
-    let mut conn = place.writer(WRITER_CACHE_KIB).map_err(engine("open the store"))?;
-    let keys = schema::prepare(&conn)?;
-    let over = look_over::before_work(last_end, &conn, &place, options.whole_check_bytes)?;
-    if let Some(pages) = options.max_pages {
-        conn.execute_batch(&format!("PRAGMA max_page_count = {pages}"))
-            .map_err(engine("limit the store's size"))?;
-    }
-    let line = time::open(&conn, &*options.clock).map_err(engine("read the store's time"))?;
-    let lost = lost::charge(&conn, &left.runs(&keys), options.clock.now().after(line.ahead()));
-    let given_up = lost.map_err(engine("charge the runs that the host did not survive"))?;
-    let slots = left.take_over(&keys, options.run_slots)?;
-    let loaded = load(&conn, place, keys, slots, (line, over), &options)
-        .map_err(engine("load the store"))?;
-    let Loaded { shared, dedup, next, marks } = loaded;
-    let shared = Arc::new(shared);
-    let told = shared.clone();
-    let on_failure = Box::new(move |e: &rusqlite::Error| told.checkpoint_failed(e));
-    let place = shared.place.clone();
-    let checkpointer = Checkpointer::start(&place, &mut conn, options.checkpoint_pages, on_failure)
-        .map_err(|e| StoreError::Engine { doing: "start checkpoints", cause: e.to_string() })?;
-    let runtime = tokio::runtime::Handle::try_current().ok();
-    let writer = writer::Writer {
-        shared: shared.clone(),
-        conn,
-        dedup,
-        next,
-        marks,
-        checkpointer,
-        runtime,
-        owner,
-    };
-    let thread = std::thread::Builder::new()
-        .name("weir-store".into())
-        .spawn(move || writer.run())
-        .map_err(|e| StoreError::Engine { doing: "start the writer", cause: e.to_string() })?;
-    let given_up = given_up.into_iter().map(|(at, n)| shared.ids.delivery(at, n)).collect();
-    let looker = Mutex::new(look_over::start(&shared));
-    Ok(SqliteStore { shared, writer: Mutex::new(Some(thread)), looker, given_up })
-}
-
-/// Looks over the whole of a store, whether a process uses it or not, and changes nothing.
-///
-/// # Errors
-/// `Engine` if it is not there or cannot be read, `Damaged` if it is no database.
-pub fn check(path: &Path) -> Result<CheckReport, StoreError> {
-    let place = schema::Place::new(path, None);
-    let looked = place.reader().and_then(|conn| soundness::report(&conn, &place));
-    looked.map_err(engine("check the store"))
-}
-
 fn engine(doing: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
     move |e| failure::told_reader(doing, &e)
-}
-
-struct Loaded {
-    shared: Shared,
-    dedup: dedup::Dedup,
-    next: group::Next,
-    marks: marks::Marks,
-}
-
-fn load(
-    conn: &rusqlite::Connection,
-    place: schema::Place,
-    keys: schema::Keys,
-    slots: slots::Slots,
-    (line, over): (DueLine, LookOver),
-    options: &Options,
-) -> rusqlite::Result<Loaded> {
-    let (steady, wall) = (options.clock.steady(), options.clock.now());
-    let now = time::Now { wall, due: wall.after(line.ahead()), steady };
-    let names = names::Names::load(conn)?;
-    let packer = payloads::Packer::load(conn, |id| names.text(id), options.dictionary_after)?;
-    let mut due = due::Due::new(options.due_window, options.handoff_bytes);
-    let mut totals = marks::Totals::load(conn)?;
-    let mut marks = marks::Marks::load(conn, now, options.marks_every)?;
-    feed::rebuild(conn, &mut due, &mut totals, &mut marks)?;
-    for delivery in lost::suspects(conn)? {
-        due.suspect(delivery.place, delivery.entry());
-    }
-    let holds = holds::Holds::load(conn, &names, &mut due)?;
-    let bounds = Bounds {
-        items: options.queue_items.max(1),
-        bytes: options.queue_bytes,
-        group_items: options.group_items.max(1),
-        group_bytes: options.group_bytes,
-        settle_items: options.settle_items.max(1),
-        settle_hold: options.settle_hold,
-    };
-    let shared = Shared {
-        clock: options.clock.clone(),
-        line: Mutex::new(line),
-        readers: readers::Readers::new(place.clone(), options.readers),
-        state_readers: readers::Readers::new(place.clone(), options.readers),
-        place,
-        ids: ids::Ids::new(&keys),
-        keys,
-        names,
-        packer,
-        routings: RwLock::new(control::routings(conn)?),
-        slots,
-        look_over: look_over::Progress::new(over),
-        suspects: AtomicUsize::new(due.suspects()),
-        due: Mutex::new(due),
-        holds: Mutex::new(holds),
-        totals: Mutex::new(totals),
-        queue: Queue::new(bounds),
-        bounds,
-        wake: Notify::new(),
-        watchers: control::Watchers::default(),
-        poisoned: OnceLock::new(),
-        stats: stats::Counters::default(),
-    };
-    Ok(Loaded {
-        shared,
-        dedup: dedup::Dedup::load(conn, options.keys_per_run)?,
-        next: group::Next::load(conn)?,
-        marks,
-    })
 }
 
 impl Shared {
@@ -337,15 +222,59 @@ impl Shared {
     fn poison(&self, reason: String) {
         tracing::error!(
             reason,
-            "a write or sync failed; the store takes no more writes until the next start"
+            "the store cannot be relied on and takes no more writes until the next start"
         );
         let _first_reason_stays = self.poisoned.set(reason);
         self.slots.end(LastEnd::Poisoned);
     }
 
+    /// Sets rows of a table aside that cannot be read.
+    fn set_aside(&self, what: &'static str, holes: Vec<aside::Hole>) {
+        for aside::Hole { first, last, why } in holes {
+            self.aside.put(Unreadable {
+                what,
+                first,
+                last,
+                id: None,
+                target: None,
+                reason: why.into(),
+                found_at: self.clock.now(),
+            });
+        }
+    }
+
+    /// A write did not fit on the disk: requests are refused until there is room.
+    fn disk_is_full(&self) {
+        if self.room.ran_out(self.clock.now()) {
+            tracing::error!(
+                file = %self.place.path().display(),
+                "the disk is full: webhooks are refused until there is room; free some space"
+            );
+        }
+    }
+
+    /// Fails, for good, if the files are not those that were opened any more.
+    fn still_ours(&self, looked: Result<(), identity::Strange>) -> Result<(), StoreError> {
+        looked.map_err(|strange| {
+            self.poison(strange.to_string());
+            StoreError::Poisoned { reason: strange.to_string() }
+        })
+    }
+
+    /// Moves the bulk of the log into the database, if both are still the store's own. Returns whether it was done.
+    fn checkpoint(&self, conn: &rusqlite::Connection) -> bool {
+        if self.poisoned.get().is_some() || self.still_ours(self.identity.check()).is_err() {
+            return false;
+        }
+        let done = self.identity.checkpointing(|| checkpoint::checkpoint(conn));
+        self.acks.sync();
+        done.map_err(|e| self.checkpoint_failed(&e)).is_ok()
+    }
+
     fn checkpoint_failed(&self, e: &rusqlite::Error) {
         match Failure::of(e) {
             Failure::Fatal(reason) => self.poison(reason),
+            Failure::Full => self.disk_is_full(),
             _ => tracing::warn!(error = %e, "checkpoint failed; the log grows until one succeeds"),
         }
     }
@@ -412,7 +341,7 @@ impl Shared {
                 None => (Err(StoreError::Closed), None),
                 Some(Ok(value)) => (Ok(value), None),
                 Some(Err(JobError::Refused(e))) => (Err(e), None),
-                Some(Err(JobError::Engine(e))) => (Err(Failure::of(&e).told(doing)), Some(e)),
+                Some(Err(JobError::Engine(e))) => (Err(failure::told_reader(doing, &e)), Some(e)),
             };
             let answer = Box::new(move |end: Result<(), StoreError>| {
                 // A caller that went away does not want to know.

@@ -13,8 +13,10 @@ use parking_lot::{Mutex, RwLock};
 use rusqlite::{Connection, params};
 use rustc_hash::FxHashMap;
 use weir_core::payload::Payload;
+use xxhash_rust::xxh3::xxh3_64;
 use zstd::bulk::{Compressor, Decompressor};
 
+use super::aside::Hole;
 use super::names::NameId;
 use super::num;
 
@@ -51,6 +53,8 @@ pub(super) struct Packed {
     dictionary: Option<i64>,
     size: usize,
     data: Bytes,
+    /// Of the bytes before they were packed.
+    sum: u64,
 }
 
 impl Packed {
@@ -62,25 +66,38 @@ impl Packed {
     /// Writes the row.
     pub(super) fn insert(&self, conn: &Connection, n: i64) -> rusqlite::Result<()> {
         conn.prepare_cached(
-            "INSERT INTO payload (n, codec, dictionary, size, data) VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO payload (n, codec, dictionary, size, data, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         )?
         .execute(params![
             n,
             self.codec as u8,
             self.dictionary,
             num::column(self.size),
-            &*self.data
+            &*self.data,
+            of_row(self.sum, n)
         ])?;
         Ok(())
     }
 }
 
-/// Stored bytes that cannot be unpacked.
+/// The sum as a row has it: it belongs to that row and to no other.
+fn of_row(sum: u64, n: i64) -> i64 {
+    (sum ^ n.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15)).cast_signed()
+}
+
+/// Stored bytes that cannot be unpacked, or are not those that were stored.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("payload {n} cannot be unpacked: {why}")]
+#[error("payload {n} cannot be read: {why}")]
 pub(super) struct Damaged {
     n: i64,
     why: String,
+}
+
+impl Damaged {
+    /// The row, to be set aside.
+    pub(super) fn hole(&self) -> Hole {
+        Hole { first: self.n, last: self.n, why: self.why.clone() }
+    }
 }
 
 struct Dictionary {
@@ -211,8 +228,9 @@ impl Packer {
         conn: &Connection,
         n: i64,
     ) -> rusqlite::Result<Result<Payload, Damaged>> {
-        let mut statement =
-            conn.prepare_cached("SELECT codec, dictionary, size, data FROM payload WHERE n = ?1")?;
+        let mut statement = conn.prepare_cached(
+            "SELECT codec, dictionary, size, data, sum FROM payload WHERE n = ?1",
+        )?;
         let mut rows = statement.query([n])?;
         let Some(row) = rows.next()? else {
             return Ok(Err(Damaged { n, why: "its row is missing".into() }));
@@ -220,8 +238,15 @@ impl Packer {
         let (codec, dictionary): (i64, Option<i64>) = (row.get(0)?, row.get(1)?);
         let size = num::length(row.get(2)?);
         let data = row.get_ref(3)?.as_blob().unwrap_or_default();
+        let sum: Option<i64> = row.get(4)?;
         let unpacked = self.unpack(codec, dictionary, size, data);
-        Ok(unpacked
+        let whole = unpacked.and_then(|bytes| match sum {
+            Some(sum) if sum != of_row(xxh3_64(&bytes), n) => {
+                Err("its bytes are not those that were stored".to_owned())
+            }
+            _ => Ok(bytes),
+        });
+        Ok(whole
             .and_then(|bytes| Payload::decode(&bytes).map_err(|e| e.to_string()))
             .map_err(|why| Damaged { n, why }))
     }
@@ -256,14 +281,14 @@ impl Packer {
 }
 
 fn without_dictionary(encoded: Bytes) -> Packed {
-    let size = encoded.len();
+    let (size, sum) = (encoded.len(), xxh3_64(&encoded));
     if size >= PACKED_BYTES_MIN {
         let packed = lz4_flex::block::compress(&encoded);
         if packed.len() < size {
-            return Packed { codec: Codec::Lz4, dictionary: None, size, data: packed.into() };
+            return Packed { codec: Codec::Lz4, dictionary: None, size, data: packed.into(), sum };
         }
     }
-    Packed { codec: Codec::Raw, dictionary: None, size, data: encoded }
+    Packed { codec: Codec::Raw, dictionary: None, size, data: encoded, sum }
 }
 
 fn with_dictionary(dictionary: &Dictionary, encoded: Bytes) -> Packed {
@@ -272,7 +297,8 @@ fn with_dictionary(dictionary: &Dictionary, encoded: Bytes) -> Packed {
         && let Ok(data) = contexts(|contexts| contexts.pack(dictionary, &encoded))
         && data.len() < size
     {
-        return Packed { codec: Codec::Zstd, dictionary: Some(dictionary.n), size, data };
+        let (dictionary, sum) = (Some(dictionary.n), xxh3_64(&encoded));
+        return Packed { codec: Codec::Zstd, dictionary, size, data, sum };
     }
     without_dictionary(encoded)
 }

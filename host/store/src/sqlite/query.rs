@@ -307,13 +307,10 @@ pub(super) fn event(shared: &Shared, id: EventId) -> rusqlite::Result<Option<Eve
         };
         let Some(found) = found else { return Ok(None) };
         let payload = shared.packer.read(conn, found.payload)?;
-        let n = found.n;
         let mut detail = found.complete(shared, conn, true)?;
         match payload {
             Ok(payload) => detail.payload = Some(Arc::new(payload)),
-            Err(damaged) => {
-                tracing::error!(event = n, error = %damaged, "an event's payload is damaged")
-            }
+            Err(damaged) => shared.set_aside("payload", vec![damaged.hole()]),
         }
         Ok(Some(detail))
     })
@@ -338,7 +335,10 @@ pub(super) fn request(
         let Some((source, scheme, secret, remote, payload)) = found else { return Ok(None) };
         let payload = match shared.packer.read(conn, payload)? {
             Ok(payload) => payload,
-            Err(damaged) => return Ok(Some(Err(damaged.to_string()))),
+            Err(damaged) => {
+                shared.set_aside("payload", vec![damaged.hole()]);
+                return Ok(Some(Err(damaged.to_string())));
+            }
         };
         Ok(Some(Ok(StoredRequest {
             id,

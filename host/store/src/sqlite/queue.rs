@@ -39,6 +39,12 @@ pub(super) struct Batch {
     pub(super) last: bool,
 }
 
+impl Batch {
+    pub(super) fn is_empty(&self) -> bool {
+        self.ingests.is_empty() && self.settles.is_empty() && self.jobs.is_empty()
+    }
+}
+
 /// How much waits, and how much goes into one commit.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {

@@ -9,13 +9,16 @@ use rand::rngs::SysRng;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
-use super::failure;
+use super::{failure, room};
 use crate::error::StoreError;
 use crate::private;
 
 /// How often a lock is asked for again, and how long after.
 const LOCK_TRIES: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(25);
+
+/// The time that a connection waits for another one's lock.
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 
 /// The format that this program writes, kept in `user_version`.
 pub(super) const FORMAT: u32 = 1;
@@ -24,11 +27,12 @@ const MINIMUM_HOST: &str = "0.1.0";
 const SCHEMA: &str = include_str!("schema.sql");
 /// What the format has gained since it was first written, in order. Each is carried out once, in a new store too;
 /// how many were is in `meta.expansions`. A program that does not know them reads and writes around them.
-const EXPANSIONS: [&str; 4] = [
+const EXPANSIONS: [&str; 5] = [
     include_str!("expansion-1.sql"),
     include_str!("expansion-2.sql"),
     include_str!("expansion-3.sql"),
     include_str!("expansion-4.sql"),
+    include_str!("expansion-5.sql"),
 ];
 /// `WEIR` as a number: tells `file` and a curious person whose database this is.
 const APPLICATION_ID: i64 = 0x5745_4952;
@@ -43,10 +47,12 @@ pub(super) struct Keys {
     pub(super) dedup: [u8; 16],
 }
 
-/// The right to use a store's file. Ends when dropped, or with the process.
+/// The right to use a store's file. Ends when dropped, or with the process. To be dropped after all of SQLite's
+/// connections: closing any descriptor of a file ends the locks that SQLite has on it.
 #[derive(Debug)]
 pub(super) struct Owner {
     _lock: File,
+    _file: File,
 }
 
 /// Where a store's file is, and the VFS that it is reached through.
@@ -77,9 +83,31 @@ impl Place {
         self.beside("-slots")
     }
 
+    /// Where the reserve for a full disk is.
+    pub(super) fn reserve(&self) -> PathBuf {
+        self.beside("-reserve")
+    }
+
+    /// Where it is marked how far the store has acknowledged.
+    pub(super) fn acks(&self) -> PathBuf {
+        self.beside("-acks")
+    }
+
+    /// The database, its log, and the log's index.
+    pub(super) fn files(&self) -> [PathBuf; 3] {
+        // SQLite puts the others beside the file that a link leads to.
+        let real = Self { path: self.path.canonicalize().unwrap_or(self.path.clone()), vfs: None };
+        [self.path.clone(), real.beside("-wal"), real.beside("-shm")]
+    }
+
+    /// True if the files are on a disk that is only simulated.
+    pub(super) fn is_simulated(&self) -> bool {
+        self.vfs.is_some()
+    }
+
     /// Whether there is a log that nobody moved into the database: the last process did not close it.
     pub(super) fn has_log(&self) -> bool {
-        self.beside("-wal").metadata().is_ok_and(|m| m.len() > 0)
+        self.files()[1].metadata().is_ok_and(|m| m.len() > 0)
     }
 
     fn beside(&self, suffix: &str) -> PathBuf {
@@ -91,7 +119,8 @@ impl Place {
     /// Bytes of the file and its log.
     pub(super) fn bytes(&self) -> u64 {
         let size = |path: &Path| path.metadata().map_or(0, |m| m.len());
-        size(&self.path) + size(&self.beside("-wal"))
+        let [database, log, _] = self.files();
+        size(&database) + size(&log)
     }
 
     /// Takes the file for this process, making folder and file if need be, for their owner's eyes only.
@@ -103,18 +132,28 @@ impl Place {
         }
         let lock = private::file(&self.beside(".lock"))
             .map_err(|e| self.failed("open the store's lock file", &e))?;
-        match lock_patiently(&lock) {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(StoreError::InUse { path: self.path.display().to_string() });
-            }
-            Err(TryLockError::Error(e)) => return Err(self.failed("lock the store", &e)),
+        self.lock(&lock)?;
+        let file =
+            private::file(&self.path).map_err(|e| self.failed("open the store's file", &e))?;
+        // The lock file can be removed, and another one made in its place; the database itself is what counts. Only
+        // on Linux are locks of this kind apart from those that SQLite takes on the same file.
+        if cfg!(target_os = "linux") {
+            self.lock(&file)?;
         }
-        private::file(&self.path).map_err(|e| self.failed("open the store's file", &e))?;
-        Ok(Owner { _lock: lock })
+        Ok(Owner { _lock: lock, _file: file })
+    }
+
+    fn lock(&self, file: &File) -> Result<(), StoreError> {
+        lock_patiently(file).map_err(|e| match e {
+            TryLockError::WouldBlock => StoreError::InUse { path: self.path.display().to_string() },
+            TryLockError::Error(e) => self.failed("lock the store", &e),
+        })
     }
 
     fn failed(&self, doing: &'static str, e: &std::io::Error) -> StoreError {
+        if room::is_full(e) {
+            return StoreError::DiskFull;
+        }
         StoreError::Engine { doing, cause: format!("{}: {e}", self.path.display()) }
     }
 
@@ -162,7 +201,7 @@ fn lock_patiently(lock: &File) -> Result<(), TryLockError> {
 /// Statements are prepared once and kept. Without the planner's promise SQLite prepares a statement again whenever
 /// a bound value could make a partial index usable: that was a fifth of all time spent.
 fn prepare_once(conn: &Connection) -> rusqlite::Result<()> {
-    conn.busy_timeout(Duration::from_secs(5))?;
+    conn.busy_timeout(BUSY)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
@@ -224,7 +263,7 @@ fn create(conn: &Connection, keys: &Keys) -> rusqlite::Result<()> {
     tx.commit()
 }
 
-fn read_keys(conn: &Connection) -> rusqlite::Result<Option<Keys>> {
+pub(super) fn read_keys(conn: &Connection) -> rusqlite::Result<Option<Keys>> {
     let key = |name: &str| -> rusqlite::Result<Option<[u8; 16]>> {
         let stored: Option<Vec<u8>> = meta(conn, name)?;
         Ok(stored.and_then(|bytes| bytes.try_into().ok()))

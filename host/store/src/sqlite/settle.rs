@@ -12,12 +12,14 @@ use weir_core::id::DeliveryId;
 use weir_core::state::ReadSet;
 use weir_core::time::Timestamp;
 
+use super::aside::is_unreadable;
 use super::due::{Entry, Place};
 use super::effects::{self, Cause, Made, PreparedEffects};
 use super::group::{Writing, take};
 use super::ids::{Row, RowKind};
 use super::names::NameId;
 use super::{lines, lost, num, payloads, state};
+use crate::condition::Unreadable;
 use crate::error::StoreError;
 use crate::hot::{AttemptRecord, Settled, Settlement};
 
@@ -135,6 +137,10 @@ pub(super) fn apply(
     writing: &mut Writing<'_>,
     settlement: &PreparedSettlement,
 ) -> rusqlite::Result<Result<Settled, StoreError>> {
+    if writing.shared.aside.has("delivery", settlement.row.n) {
+        let problem = format!("{} is set aside: its rows cannot be written", settlement.delivery);
+        return Ok(Err(StoreError::Damaged(problem)));
+    }
     let Some(delivery) = Delivery::read(writing.conn, settlement.row.n)? else {
         return Ok(Ok(Settled::Superseded));
     };
@@ -169,6 +175,30 @@ pub(super) fn apply(
     move_on(writing, &delivery, attempt, settlement.next)?;
     let id = writing.shared.ids.attempt(settlement.attempt.started_at, attempt);
     Ok(Ok(Settled::Applied { attempt: id, emitted: made.emitted }))
+}
+
+/// A settlement could not be written. Where that is for a damaged page, its delivery is set aside for good, so that the
+/// next group is not lost too and nothing is sent again and again. Returns whether it is.
+pub(super) fn failed(
+    shared: &super::Shared,
+    settlement: &PreparedSettlement,
+    error: &rusqlite::Error,
+) -> bool {
+    if !is_unreadable(error) {
+        return false;
+    }
+    let n = settlement.row.n;
+    let target = shared.due.lock().keep_claimed(n).map(|name| shared.names.text(name));
+    shared.aside.put(Unreadable {
+        what: "delivery",
+        first: n,
+        last: n,
+        id: Some(settlement.delivery.to_string().into()),
+        target,
+        reason: format!("the end of an attempt cannot be written: {error}").into(),
+        found_at: shared.clock.now(),
+    });
+    true
 }
 
 fn insert_attempt(

@@ -20,6 +20,7 @@ use siphasher::sip::SipHasher13;
 use weir_core::delivery::Fence;
 use weir_core::time::Timestamp;
 
+use super::room;
 use super::schema::{Keys, Place};
 use crate::error::StoreError;
 use crate::hot::Running;
@@ -86,20 +87,24 @@ pub(super) struct Left {
 
 /// Reads the file, making it if it is not there. Nothing is changed until [`Left::take_over`].
 pub(super) fn open(place: &Place) -> Result<Left, StoreError> {
-    let failed = |e: std::io::Error| StoreError::Engine {
-        doing: "open the store's slots file",
-        cause: e.to_string(),
-    };
-    let mut file = private::file(&place.slots()).map_err(failed)?;
+    let failed = failed("open the store's slots file");
+    let mut file = private::file(&place.slots()).map_err(&failed)?;
     let mut bytes = Vec::new();
-    file.seek(SeekFrom::Start(0)).map_err(failed)?;
-    (&mut file).take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(failed)?;
+    file.seek(SeekFrom::Start(0)).map_err(&failed)?;
+    (&mut file).take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(&failed)?;
     let (records, _cut) = bytes.as_chunks::<RECORD_BYTES>();
     let (end, records) = match records.split_first() {
         None => (LastEnd::Clean, &[][..]),
         Some((header, records)) => (last_end(header), records),
     };
     Ok(Left { file, records: records.to_vec(), end })
+}
+
+fn failed(doing: &'static str) -> impl Fn(std::io::Error) -> StoreError {
+    move |e| match room::is_full(&e) {
+        true => StoreError::DiskFull,
+        false => StoreError::Engine { doing, cause: e.to_string() },
+    }
 }
 
 /// What cannot be understood was not left by a clean end.
@@ -137,15 +142,9 @@ impl Left {
         let mut bytes = vec![0; RECORD_BYTES * (slots + 1)];
         bytes[..RECORD_BYTES].copy_from_slice(&header(LastEnd::Unclean));
         let written = self.file.write_all_at(&bytes, 0);
-        written.and_then(|()| self.file.set_len(bytes.len() as u64)).map_err(|e| {
-            match e.kind() {
-                std::io::ErrorKind::StorageFull => StoreError::DiskFull,
-                _ => StoreError::Engine {
-                    doing: "write the store's slots file",
-                    cause: e.to_string(),
-                },
-            }
-        })?;
+        written
+            .and_then(|()| self.file.set_len(bytes.len() as u64))
+            .map_err(failed("write the store's slots file"))?;
         // The lowest slot is taken first, so that a quiet hub keeps writing to the same place.
         let free = (1..=slots).rev().collect();
         let inner = Inner { free, ended: false };

@@ -7,8 +7,9 @@ use std::ops::Range;
 
 use rusqlite::{Connection, ErrorCode, ffi};
 
+use super::payloads::Packer;
 use super::schema::Place;
-use super::{failure, num};
+use super::{acks, failure, num};
 use crate::error::StoreError;
 use crate::upkeep::CheckReport;
 
@@ -97,10 +98,30 @@ pub(super) fn report(conn: &Connection, place: &Place) -> rusqlite::Result<Check
     let mut report = CheckReport::default();
     structure(conn, "integrity_check", &mut report.problems)?;
     obey(conn, &mut report.problems)?;
+    report.problems.extend(acks::problems(conn, place)?);
+    of_payloads(conn, &mut report.problems)?;
     let deliveries: i64 = conn.query_row("SELECT count(*) FROM delivery", [], |row| row.get(0))?;
     report.deliveries = num::count(deliveries);
     report.bytes = place.bytes();
     Ok(report)
+}
+
+/// Payloads that cannot be unpacked, or are not those that were stored.
+fn of_payloads(conn: &Connection, problems: &mut Vec<String>) -> rusqlite::Result<()> {
+    let packer = Packer::load(conn, |_| "".into(), 0)?;
+    let mut statement = conn.prepare("SELECT n FROM payload ORDER BY n")?;
+    let mut rows = statement.query([])?;
+    let mut found = 0;
+    while let Some(row) = rows.next()? {
+        if let Err(damaged) = packer.read(conn, row.get(0)?)? {
+            problems.push(damaged.to_string());
+            found += 1;
+            if found == PROBLEMS_MAX {
+                break;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The whole file, before anything is taken in. With `indexes`, each is compared with its table too.

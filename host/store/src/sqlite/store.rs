@@ -19,6 +19,7 @@ use super::{
     upkeep, waiting,
 };
 use crate::Store;
+use crate::condition::{Condition, Unreadable};
 use crate::error::StoreError;
 use crate::hold::{Hold, HoldId, NewHold};
 use crate::hot::{ClaimRequest, Claimed, Ingested, NewRequest, Running, Settled, Settlement};
@@ -197,6 +198,10 @@ impl Store for SqliteStore {
         found.transpose().map_err(StoreError::Damaged)
     }
 
+    fn unreadable(&self) -> Vec<Unreadable> {
+        self.shared.aside.list()
+    }
+
     async fn deliveries(
         &self,
         filter: DeliveryFilter,
@@ -299,6 +304,14 @@ impl Store for SqliteStore {
 
     fn look_over(&self) -> LookOver {
         self.shared.look_over.told()
+    }
+
+    fn condition(&self) -> Condition {
+        Condition {
+            full_since: self.shared.room.full_since(),
+            unreadable: self.shared.aside.rows(),
+            lost: self.shared.lost.clone(),
+        }
     }
 
     fn poisoned(&self) -> Option<String> {

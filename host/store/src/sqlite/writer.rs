@@ -5,23 +5,28 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::checkpoint::Checkpointer;
+use super::checkpoint::{Checkpointer, empty_log};
 use super::dedup::Dedup;
 use super::failure::Failure;
 use super::group::{Answer, Job, JobEnd, Learned, Next, Writing};
 use super::marks::Marks;
-use super::queue::{Answers, Batch};
+use super::queue::{Answers, Batch, IngestOp};
 use super::schema::Owner;
 use super::slots::LastEnd;
+use super::soundness::is_damage;
 use super::{Shared, feed, ingest, settle};
 use crate::error::StoreError;
 use crate::hot::{Ingested, Settled};
 use crate::upkeep::LookOver;
 
-const IDLE: Duration = Duration::from_secs(60);
+/// Between looks at whether the files are still there, while nothing is to be written.
+const IDLE: Duration = Duration::from_secs(5);
+/// Between looks at whether a full disk has room again, while no request comes.
+const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);
 
 /// The writer's own things.
 pub(super) struct Writer {
@@ -33,6 +38,8 @@ pub(super) struct Writer {
     pub(super) checkpointer: Checkpointer,
     /// Where answers are sent from; without one the writer sends them itself.
     pub(super) runtime: Option<Handle>,
+    /// The group that fails does so for a settlement that was set aside.
+    pub(super) met_damage: bool,
     /// Held until everything above is let go.
     pub(super) owner: Owner,
 }
@@ -50,17 +57,27 @@ impl Writer {
     pub(super) fn run(mut self) {
         let hold = self.shared.bounds.settle_hold;
         let mut ingested: Option<Instant> = None;
+        let mut looked = Instant::now();
         loop {
             let busy = ingested.is_some_and(|at| at.elapsed() < hold);
-            let Some(batch) = self.shared.queue.take(busy, IDLE) else { continue };
+            let idle = if self.shared.room.is_full() { LOOK_FOR_ROOM } else { IDLE };
+            let Some(batch) = self.shared.queue.take(busy, idle) else {
+                let looked = self.shared.identity.check();
+                if self.shared.poisoned.get().is_none() && self.shared.still_ours(looked).is_ok() {
+                    self.look_for_room();
+                }
+                continue;
+            };
             if !batch.ingests.is_empty() {
                 ingested = Some(Instant::now());
             }
             let last = batch.last;
             self.write(batch, last);
-            if let Err(e) = self.checkpointer.tick(&self.conn) {
-                self.shared.checkpoint_failed(&e);
+            if looked.elapsed() >= LOOK_FOR_ROOM {
+                looked = Instant::now();
+                self.look_for_room();
             }
+            self.checkpointer.tick(|| self.shared.checkpoint(&self.conn));
             self.shared.stats.log_pages.store(self.checkpointer.pages(), Ordering::Relaxed);
             if last {
                 break;
@@ -69,18 +86,56 @@ impl Writer {
         self.finish();
     }
 
+    /// On a disk that was full: moves the log into the database, which makes the log short, and accepts requests again
+    /// if there is room then. Requests that came first would use up with the log what room there is.
+    fn look_for_room(&mut self) {
+        if !self.shared.room.is_full() || self.shared.poisoned.get().is_some() {
+            return;
+        }
+        match self.shared.identity.checkpointing(|| empty_log(&self.conn)) {
+            Ok(true) => {
+                self.checkpointer.emptied();
+                if self.shared.room.refill() {
+                    tracing::info!("the disk has room again: webhooks are accepted");
+                }
+                self.shared.room.keep_for_start();
+            }
+            Ok(false) => {}
+            Err(e) => self.shared.checkpoint_failed(&e),
+        }
+    }
+
+    /// Takes the requests out of a batch that are refused while the disk is full: all but the hub's own alerts.
+    fn without_room(&self, batch: &mut Batch) -> Batch {
+        if !self.shared.room.is_full() {
+            return Batch::default();
+        }
+        let is_hubs = |op: &IngestOp| op.requests.iter().all(|request| request.source.is_hub());
+        let (kept, ingests) = std::mem::take(&mut batch.ingests).into_iter().partition(is_hubs);
+        batch.ingests = kept;
+        Batch { ingests, ..Batch::default() }
+    }
+
     /// Leaves the file tidy: everything in the database, nothing in the log.
     fn finish(self) {
         let Self { shared, conn, checkpointer, owner, .. } = self;
         drop(checkpointer);
         shared.readers.close();
         shared.state_readers.close();
+        // Otherwise the last connection moves the log when it is closed, into a file that may not be ours any more.
+        if shared.poisoned.get().is_some()
+            && let Err(e) = conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        {
+            tracing::warn!(error = %e, "the log may be moved into the database though neither can be relied on");
+        }
         if shared.poisoned.get().is_none()
-            && let Err(e) = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            && let Err(e) = empty_log_at_last(&shared, &conn)
         {
             tracing::warn!(error = %e, "last checkpoint failed; the next start does it");
         }
         drop(conn);
+        shared.acks.sync();
+        shared.room.keep_for_start();
         if shared.poisoned.get().is_none() {
             let looked = shared.look_over.told() == LookOver::Done;
             shared.slots.end(if looked { LastEnd::Clean } else { LastEnd::Unlooked });
@@ -88,10 +143,22 @@ impl Writer {
         drop(owner);
     }
 
-    fn write(&mut self, batch: Batch, last: bool) {
+    fn write(&mut self, mut batch: Batch, last: bool) {
         let mut waiters = Waiters::default();
         if let Some(reason) = self.shared.poisoned.get() {
             let error = StoreError::Poisoned { reason: reason.clone() };
+            return refuse(&self.shared, batch, &error);
+        }
+        if self.shared.room.is_full() && !batch.ingests.is_empty() {
+            self.look_for_room();
+            let refused = self.without_room(&mut batch);
+            refuse(&self.shared, refused, &StoreError::DiskFull);
+            if batch.is_empty() && !last {
+                return;
+            }
+        }
+        let log = self.shared.identity.check_log(self.checkpointer.log_bytes());
+        if let Err(error) = self.shared.still_ours(log) {
             return refuse(&self.shared, batch, &error);
         }
         let before = (self.next, self.shared.names.mark());
@@ -104,10 +171,14 @@ impl Writer {
                 let changed = self.conn.total_changes() != changes;
                 self.shared.stats.committed(changed, started.elapsed());
                 self.committed(learned, marks_written);
-                answer(&self.shared, self.runtime.as_ref(), waiters, None);
+                let told = if changed { self.acknowledge().err() } else { None };
+                answer(&self.shared, self.runtime.as_ref(), waiters, told);
             }
             Err(e) => {
-                let failure = Failure::of(&e);
+                let failure = match std::mem::take(&mut self.met_damage) {
+                    true => Failure::Damaged,
+                    false => Failure::of(&e),
+                };
                 self.rolled_back(before, learned, &failure);
                 answer(&self.shared, self.runtime.as_ref(), waiters, Some(failure.told("write")));
             }
@@ -156,7 +227,10 @@ impl Writer {
                 }
                 match settle::apply(&mut writing, settlement) {
                     Ok(settled) => answers.push(settled),
-                    Err(e) => result = Err(e),
+                    Err(e) => {
+                        self.met_damage = settle::failed(writing.shared, settlement, &e);
+                        result = Err(e);
+                    }
                 }
             }
             pad(&mut answers, op.settlements.len());
@@ -179,6 +253,13 @@ impl Writer {
         self.marks.keep_ahead(&self.conn, now)?;
         self.conn.execute_batch("COMMIT")?;
         Ok(marks_written)
+    }
+
+    /// The step between a commit and its answers: the files must still be those that were written to.
+    fn acknowledge(&self) -> Result<(), StoreError> {
+        self.shared.still_ours(self.shared.identity.check())?;
+        self.shared.acks.mark(&self.next);
+        Ok(())
     }
 
     fn committed(&mut self, mut learned: Learned, marks_written: bool) {
@@ -214,8 +295,10 @@ impl Writer {
         {
             self.shared.poison(format!("rollback failed: {e}"));
         }
-        if let Failure::Fatal(reason) = failure {
-            self.shared.poison(reason.clone());
+        match failure {
+            Failure::Fatal(reason) => self.shared.poison(reason.clone()),
+            Failure::Full => self.shared.disk_is_full(),
+            Failure::Group(_) | Failure::Damaged => {}
         }
         let (next, names) = before;
         self.next = next;
@@ -226,6 +309,18 @@ impl Writer {
             due.give_back(n, token);
         }
     }
+}
+
+/// Moves all of the log into the database, into the room of the reserve if there is no other.
+fn empty_log_at_last(shared: &Shared, conn: &Connection) -> rusqlite::Result<()> {
+    let empty = || conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    empty().or_else(|e| {
+        if !matches!(Failure::of(&e), Failure::Full) {
+            return Err(e);
+        }
+        shared.disk_is_full();
+        empty()
+    })
 }
 
 /// Items after one that failed get no answer of their own: the whole group's failure is theirs.
@@ -243,8 +338,10 @@ fn run_job(writing: &mut Writing<'_>, job: Job, waiters: &mut Waiters) -> rusqli
     let JobEnd { keep, failed, answer } = (job.run)(Some(&mut *writing));
     waiters.jobs.push(answer);
     // After a full disk or a failed read SQLite has ended the transaction itself, savepoint and all.
+    // A damaged page ends the job and not the store: nothing of it is kept.
     if let Some(e) = failed
         && !matches!(Failure::of(&e), Failure::Group(_))
+        && !is_damage(&e)
     {
         return Err(e);
     }

@@ -131,6 +131,52 @@ async fn a_suspect_is_claimed_before_other_work_and_alone_until_an_attempt_has_e
 }
 
 #[tokio::test]
+async fn a_second_death_in_company_gives_nothing_up() {
+    let mut bed = Bed::new().await;
+    let claimed = claims(&bed, &["slow", "slower"]).await;
+    let running: Vec<_> = claimed.iter().map(|c| bed.store().begin(c).unwrap()).collect();
+    bed.crash().await;
+    // Each is tried alone, and then they run side by side again.
+    for _ in 0..2 {
+        let suspect = bed.claim_one(&handler("orders"), Lane::Late).await;
+        assert!(suspect.suspect);
+        bed.settle(retry_in(&suspect, 0)).await;
+    }
+    let both = bed.claim(&handler("orders"), Lane::Late, 10).await;
+    assert!(both.len() == 2 && both.iter().all(|c| !c.suspect));
+    let again: Vec<_> = both.iter().map(|c| bed.store().begin(c).unwrap()).collect();
+    bed.crash().await;
+    let lost = [Outcome::HostLost, Outcome::Retry, Outcome::HostLost];
+    for claimed in &both {
+        assert_eq!(bed.state_of(claimed.delivery).await, DeliveryState::Retrying);
+        assert_eq!(outcomes(&bed, claimed.delivery).await, lost);
+    }
+    drop((running, again));
+    // Alone it has no excuse.
+    let suspect = bed.claim_one(&handler("orders"), Lane::Late).await;
+    let _running = bed.store().begin(&suspect).unwrap();
+    bed.crash().await;
+    assert_eq!(bed.state_of(suspect.delivery).await, DeliveryState::DeadLetter);
+    let other = both.iter().find(|c| c.delivery != suspect.delivery).unwrap();
+    assert_eq!(bed.state_of(other.delivery).await, DeliveryState::Retrying);
+}
+
+#[tokio::test]
+async fn a_suspect_waits_for_the_runs_that_were_claimed_before_it() {
+    let mut bed = Bed::new().await;
+    let _running = bed.store().begin(&claims(&bed, &["a"]).await.remove(0)).unwrap();
+    bed.post("other", &[handler("audit")]).await;
+    bed.crash().await;
+    // Its handler cannot run yet, and does not ask.
+    let other = bed.store().claim(&both_lanes("audit")).await.unwrap().remove(0);
+    let wanted: Vec<_> = both_lanes("orders").into_iter().chain(both_lanes("audit")).collect();
+    assert!(bed.store().claim(&wanted).await.unwrap().is_empty(), "something runs");
+    bed.settle(settlement(&other, Next::Processed)).await;
+    let suspect = bed.store().claim(&wanted).await.unwrap();
+    assert!(suspect.len() == 1 && suspect[0].suspect);
+}
+
+#[tokio::test]
 async fn a_suspect_that_nobody_can_run_keeps_no_other_handler_waiting() {
     let mut bed = Bed::new().await;
     let _running = bed.store().begin(&claims(&bed, &["a"]).await.remove(0)).unwrap();

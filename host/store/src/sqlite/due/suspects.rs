@@ -18,7 +18,7 @@ pub(in crate::sqlite) enum Turn {
     Anybodys,
     /// This one and nothing else.
     Suspects(Box<Taken>),
-    /// Nothing: a suspect is claimed.
+    /// Nothing: a suspect is claimed, or waits for what was claimed before it.
     Nobodys,
 }
 
@@ -40,8 +40,13 @@ impl Due {
         was
     }
 
-    /// Whose turn it is among the handlers that ask.
-    pub(in crate::sqlite) fn turn(&mut self, asking: &[NameId], now: Timestamp) -> Turn {
+    /// Whose turn it is among the handlers that ask. A suspect waits until all other runs of handlers have ended.
+    pub(in crate::sqlite) fn turn(
+        &mut self,
+        asking: &[NameId],
+        is_handler: impl Fn(NameId) -> bool,
+        now: Timestamp,
+    ) -> Turn {
         // One that cannot be read is claimed for good, and must not stop the rest.
         let claimed = |n: &i64| self.claims.get(n).is_some_and(|claim| claim.token != 0);
         if self.suspects.keys().any(claimed) {
@@ -61,6 +66,9 @@ impl Due {
         else {
             return Turn::Anybodys;
         };
+        if self.claims.values().any(|claim| claim.token != 0 && is_handler(claim.place.target)) {
+            return Turn::Nobodys;
+        }
         let line = self.targets.entry(place.target).or_default().line(place.source);
         if let Some(at) = entry.due_at {
             line.late.remove(&(at, entry.n));

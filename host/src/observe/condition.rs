@@ -1,0 +1,67 @@
+//! Troubles of a store that goes on working, as notices: each is told when it begins, and when it ends.
+
+use weir_core::time::Timestamp;
+use weir_store::condition::Condition;
+
+use super::notice::Notice;
+
+/// Remembers what was told.
+#[derive(Debug, Default)]
+pub(super) struct OfStore {
+    full_since: Option<Timestamp>,
+    unreadable: u64,
+    lost_was_told: bool,
+}
+
+impl OfStore {
+    /// The troubles that are new since the last look.
+    pub(super) fn look(&mut self, condition: &Condition, now: Timestamp) -> Vec<Notice> {
+        let mut notices = Vec::new();
+        match (std::mem::replace(&mut self.full_since, condition.full_since), condition.full_since)
+        {
+            (None, Some(since)) => notices.push(Notice::StoreFull { since }),
+            (Some(since), None) => {
+                notices.push(Notice::StoreHasRoom { full_for: now.since(since) });
+            }
+            _ => {}
+        }
+        if condition.unreadable > std::mem::replace(&mut self.unreadable, condition.unreadable) {
+            notices.push(Notice::StoreUnreadable { rows: condition.unreadable });
+        }
+        if !condition.lost.is_empty() && !std::mem::replace(&mut self.lost_was_told, true) {
+            notices.push(Notice::StoreLost { lost: condition.lost.clone() });
+        }
+        notices
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_store::condition::Lost;
+
+    use super::*;
+
+    fn kinds(notices: &[Notice]) -> Vec<&'static str> {
+        notices.iter().map(Notice::kind).collect()
+    }
+
+    #[test]
+    fn each_trouble_of_the_store_is_told_once_and_its_end_too() {
+        let mut of_store = OfStore::default();
+        let at = Timestamp::from_millis;
+        let mut look = |condition: &Condition| kinds(&of_store.look(condition, at(9_000)));
+        let sound = Condition::default();
+        assert!(look(&sound).is_empty());
+        let full = Condition { full_since: Some(at(5_000)), ..sound.clone() };
+        assert_eq!(look(&full), ["store.full"]);
+        assert!(look(&full).is_empty());
+        assert_eq!(look(&sound), ["store.has_room"]);
+        let mut bad = Condition { unreadable: 2, ..sound };
+        assert_eq!(look(&bad), ["store.unreadable"]);
+        assert!(look(&bad).is_empty());
+        bad.unreadable = 3;
+        bad.lost = vec![Lost { what: "event", first: 7, last: 9, found_at: at(1) }];
+        assert_eq!(look(&bad), ["store.unreadable", "store.lost"]);
+        assert!(look(&bad).is_empty());
+    }
+}

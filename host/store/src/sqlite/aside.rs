@@ -1,0 +1,193 @@
+//! Rows that cannot be read: set aside and counted, so that one damaged page does not stop all that is behind it.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::soundness;
+use crate::condition::Unreadable;
+
+/// Rows, or ranges of them, of which is told what is wrong; further ones are only counted.
+const TOLD_MAX: usize = 1_000;
+/// Failures of the disk after which a row counts as unreadable; damage does at once.
+const FAILURES_MAX: u8 = 3;
+/// Rows whose failures are counted.
+const FAILING_MAX: usize = 10_000;
+
+/// The rows that were set aside since the start.
+#[derive(Default)]
+pub(super) struct Aside {
+    rows: AtomicU64,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    told: VecDeque<Unreadable>,
+    known: FxHashSet<(&'static str, i64)>,
+    failures: FxHashMap<i64, u8>,
+}
+
+impl Aside {
+    /// Sets rows aside, unless they are already.
+    pub(super) fn put(&self, unreadable: Unreadable) {
+        let mut inner = self.inner.lock();
+        let mut new = 0;
+        for n in unreadable.first..=unreadable.last {
+            new += u64::from(inner.known.insert((unreadable.what, n)));
+        }
+        if new == 0 {
+            return;
+        }
+        self.rows.fetch_add(new, Ordering::Relaxed);
+        let Unreadable { what, first, last, id, target, reason, .. } = &unreadable;
+        tracing::error!(
+            what,
+            first,
+            last,
+            id = id.as_deref(),
+            target = target.as_deref(),
+            reason = &**reason,
+            "rows of the store cannot be read and are set aside until the next start; weir unreadable lists them"
+        );
+        if inner.told.len() < TOLD_MAX {
+            inner.told.push_back(unreadable);
+        }
+    }
+
+    /// True if a row that could not be read for this reason is to be set aside, and not tried again.
+    pub(super) fn is_hopeless(&self, n: i64, error: &rusqlite::Error) -> bool {
+        if is_unreadable(error) {
+            return true;
+        }
+        let mut inner = self.inner.lock();
+        if inner.failures.len() >= FAILING_MAX {
+            inner.failures.clear();
+        }
+        let failures = inner.failures.entry(n).or_insert(0);
+        *failures += 1;
+        *failures >= FAILURES_MAX
+    }
+
+    /// True if a row is set aside.
+    pub(super) fn has(&self, what: &'static str, n: i64) -> bool {
+        self.rows() > 0 && self.inner.lock().known.contains(&(what, n))
+    }
+
+    /// Rows that were set aside.
+    pub(super) fn rows(&self) -> u64 {
+        self.rows.load(Ordering::Relaxed)
+    }
+
+    /// Those rows with their reasons, oldest first.
+    pub(super) fn list(&self) -> Vec<Unreadable> {
+        self.inner.lock().told.iter().cloned().collect()
+    }
+}
+
+/// True for a failure that says that the stored bytes make no sense, so that reading them again would fail again.
+pub(super) fn is_unreadable(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error;
+    soundness::is_damage(error)
+        || matches!(
+            error,
+            Error::FromSqlConversionFailure(..)
+                | Error::IntegralValueOutOfRange(..)
+                | Error::InvalidColumnType(..)
+                | Error::Utf8Error(..)
+        )
+}
+
+/// Rows that cannot be read, with why.
+#[derive(Debug)]
+pub(super) struct Hole {
+    pub(super) first: i64,
+    pub(super) last: i64,
+    pub(super) why: String,
+}
+
+/// Reads the rows `first..=last` by halves where they cannot be read at once. What is left are holes.
+pub(super) fn around_holes<T>(
+    (first, last): (i64, i64),
+    read: &mut impl FnMut(i64, i64) -> rusqlite::Result<Vec<T>>,
+    holes: &mut Vec<Hole>,
+) -> rusqlite::Result<Vec<T>> {
+    let mut found = Vec::new();
+    let mut left = vec![(first, last)];
+    while let Some((first, last)) = left.pop() {
+        match read(first, last) {
+            Ok(rows) => found.extend(rows),
+            Err(e) if !is_unreadable(&e) => return Err(e),
+            Err(e) if first >= last => match holes.last_mut() {
+                Some(hole) if hole.last + 1 == first => hole.last = first,
+                _ => holes.push(Hole { first, last, why: e.to_string() }),
+            },
+            Err(_) => {
+                let middle = first + (last - first) / 2;
+                left.extend([(middle + 1, last), (first, middle)]);
+            }
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rusqlite::ffi;
+    use weir_core::time::Timestamp;
+
+    use super::*;
+
+    fn damage() -> rusqlite::Error {
+        rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), None)
+    }
+
+    fn unreadable(first: i64, last: i64) -> Unreadable {
+        Unreadable {
+            what: "delivery",
+            first,
+            last,
+            id: None,
+            target: None,
+            reason: Arc::from("damaged"),
+            found_at: Timestamp::from_millis(7),
+        }
+    }
+
+    #[test]
+    fn all_but_the_unreadable_rows_are_read_in_their_order() {
+        let bad = [3, 40, 41, 42, 100];
+        let mut reads = 0;
+        let mut read = |first: i64, last: i64| {
+            reads += 1;
+            match bad.iter().any(|n| (first..=last).contains(n)) {
+                true => Err(damage()),
+                false => Ok((first..=last).collect::<Vec<i64>>()),
+            }
+        };
+        let mut holes = Vec::new();
+        let found = around_holes((1, 100), &mut read, &mut holes).unwrap();
+        let good: Vec<i64> = (1..=100).filter(|n| !bad.contains(n)).collect();
+        assert_eq!(found, good);
+        let holes: Vec<_> = holes.iter().map(|hole| (hole.first, hole.last)).collect();
+        assert_eq!(holes, [(3, 3), (40, 42), (100, 100)]);
+        assert!(reads < 60, "{reads}");
+    }
+
+    #[test]
+    fn rows_are_counted_once_and_a_failing_disk_is_asked_again() {
+        let aside = Aside::default();
+        aside.put(unreadable(7, 9));
+        aside.put(unreadable(8, 10));
+        aside.put(unreadable(9, 9));
+        assert_eq!((aside.rows(), aside.list().len()), (4, 2));
+        assert!(aside.is_hopeless(1, &damage()));
+        let io = rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_IOERR_READ), None);
+        let said: Vec<bool> = (0..3).map(|_| aside.is_hopeless(2, &io)).collect();
+        assert_eq!(said, [false, false, true]);
+    }
+}
