@@ -32,7 +32,7 @@ async fn a_hold_keeps_its_number_when_placed_again_and_no_other_gets_it() {
     bed.clock.forward(Duration::from_secs(60));
     bed.store().hold_again(placed.clone()).await.unwrap();
     bed.post("waits", &[handler("orders")]).await;
-    assert_eq!(bed.store().holds().await.unwrap(), [placed.clone()]);
+    assert_eq!(bed.store().holds().await.unwrap(), std::slice::from_ref(&placed));
     let until = Some(bed.clock.now().after(Duration::from_secs(5)));
     let longer = Hold { hold: NewHold { until, ..placed.hold }, ..placed };
     bed.store().hold_again(longer.clone()).await.unwrap();

@@ -108,7 +108,7 @@ async fn deliveries_behind_a_damaged_page_go_on_and_the_rest_is_listed() {
             let of_pages =
                 rows(&of_pages.filter(|r| r.what == "delivery").cloned().collect::<Vec<_>>());
             assert!(of_pages > 0 && of_pages < 200 && sent > 100, "{table}: {of_pages} {sent}");
-            assert_eq!(bed.store().condition().unreadable as usize, rows(&unreadable), "{table}");
+            assert_eq!(bed.store().condition().unreadable, rows(&unreadable) as u64, "{table}");
             assert_eq!(bed.store().poisoned(), None);
             assert!(unreadable.iter().all(|rows| !rows.reason.is_empty()));
         }
