@@ -38,6 +38,37 @@ impl Block {
     }
 }
 
+/// Longest prefix of IPv4 that is too short for a network of one's own: the largest private one is 10.0.0.0/8.
+const WIDE_V4: u8 = 7;
+/// The same for IPv6, outside of what is private there.
+const WIDE_V6: u8 = 15;
+/// Addresses of IPv4 that blocks of no great size may hold together: 16 of the largest private network.
+const MANY_V4: u64 = 1 << 28;
+
+/// The widest block that these make together, if it is wider than any network that belongs to one operator, such as all
+/// addresses there are.
+#[must_use]
+pub fn too_wide(blocks: &[Block]) -> Option<String> {
+    let nets: Vec<IpNet> = blocks.iter().map(|block| block.0).collect();
+    let together = IpNet::aggregate(&nets);
+    let wide = |net: &&IpNet| match net {
+        IpNet::V4(v4) => v4.prefix_len() <= WIDE_V4,
+        IpNet::V6(v6) => {
+            let private = v6.prefix_len() >= 7 && v6.addr().octets()[0] & 0xfe == 0xfc;
+            v6.prefix_len() <= WIDE_V6 && !private
+        }
+    };
+    if let Some(net) = together.iter().filter(wide).min_by_key(|net| net.prefix_len()) {
+        return Some(net.to_string());
+    }
+    let size = |net: &IpNet| match net {
+        IpNet::V4(v4) => 1_u64 << (32 - u32::from(v4.prefix_len())),
+        IpNet::V6(_) => 0,
+    };
+    let many = together.iter().map(size).sum::<u64>();
+    (many > MANY_V4).then(|| format!("{many} addresses"))
+}
+
 impl FromStr for Block {
     type Err = InvalidBlock;
 

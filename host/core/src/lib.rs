@@ -11,6 +11,7 @@ pub mod id;
 pub mod name;
 pub mod payload;
 pub mod time;
+pub mod units;
 mod word;
 
 // What the hub tells of itself.

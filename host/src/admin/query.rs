@@ -8,6 +8,7 @@ use weir_core::delivery::{DeliveryState, EventStatus};
 use weir_core::event::EventType;
 use weir_core::name::{HUB_SOURCE, HandlerName, SourceName, Target};
 use weir_core::time::Timestamp;
+use weir_core::units::{self, InvalidDuration};
 use weir_store::quarantine::Wanted;
 use weir_store::query::{DeliveryFilter, EventFilter, Page};
 
@@ -225,16 +226,23 @@ pub(crate) fn time(text: &str, now: Timestamp) -> Result<Timestamp, String> {
         let ms = u64::try_from(at.as_millisecond()).map_err(|_| "lies before 1970".to_owned())?;
         return Ok(Timestamp::from_millis(ms));
     }
-    let ago: Duration = humantime::parse_duration(text).map_err(|_| {
-        "write a time such as 2026-11-23T15:52:19Z, or how long ago, such as 90m".to_owned()
-    })?;
+    let ago = match units::duration(text) {
+        Ok(ago) => ago,
+        Err(InvalidDuration::Zero) => Duration::ZERO,
+        Err(_) => {
+            return Err(
+                "write a time such as 2026-11-23T15:52:19Z, or how long ago, such as 90m or 2d"
+                    .into(),
+            );
+        }
+    };
     let ms = now.as_millis().saturating_sub(weir_core::time::millis(ago));
     Ok(Timestamp::from_millis(ms))
 }
 
 /// An instant to come: RFC 3339, milliseconds since 1970, or in how long, such as `2h`.
 pub(crate) fn time_to_come(text: &str, now: Timestamp) -> Result<Timestamp, String> {
-    let at = match humantime::parse_duration(text) {
+    let at = match units::duration(text) {
         Ok(wait) => now.after(wait),
         Err(_) => time(text, now).map_err(|_| {
             "write a time such as 2026-11-23T15:52:19Z, or in how long, such as 2h".to_owned()

@@ -9,6 +9,7 @@ use super::secret;
 use super::surroundings::Surroundings;
 use super::tls::{self, Tls};
 use super::tree::Section;
+use super::weak;
 use crate::tls::HTTP_1;
 
 /// Shortest token that an operator may choose, in bytes: below it, guessing over a network becomes thinkable.
@@ -45,6 +46,8 @@ pub(super) fn read(mut section: Section<'_>, around: &Surroundings<'_>) -> Optio
                 "token",
                 "may hold only printable ASCII with no spaces: it travels in a header",
             );
+        } else {
+            weak::judge_text_of(&section, "token", "token", bytes);
         }
     }
     let hosts = section.list::<String>("allowed_hosts");

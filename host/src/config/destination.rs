@@ -13,7 +13,7 @@ use weir_core::breaker::BreakerPolicy;
 use weir_core::name::DestinationName;
 use weir_core::outgoing::reserved_header;
 use weir_core::retry::RetryPolicy;
-use weir_core::verify::Secret;
+use weir_core::verify::{KeyError, Secret, judge_text, judge_whsec, nearest_form};
 
 use super::breaker::RawBreaker;
 use super::retry::{RawRetry, Unusable};
@@ -22,6 +22,7 @@ use super::server::at_most;
 use super::surroundings::Surroundings;
 use super::tree::Section;
 use super::url::endpoint;
+use super::weak;
 
 /// Most requests to one destination at once.
 const CONCURRENCY_MAX: usize = 1_024;
@@ -272,10 +273,20 @@ fn webhook(
     };
     for (index, secret) in secrets.iter().flatten().enumerate() {
         if signing == Some(Signing::Standard) && !is_standard(&secret.value) {
-            let what = "is no Standard Webhooks secret, which is `whsec_` and base64; \
-                        `weir secret generate` makes one, or say signing = \"sha256-header\"";
+            let nearest = nearest_form(KeyError::NotBase64, secret.value.expose());
+            let what = format!(
+                "is no Standard Webhooks secret, which is `whsec_` and base64; `weir secret generate` makes one, or say \
+                 signing = \"sha256-header\"{}",
+                nearest.map_or_else(String::new, |nearest| format!(". The nearest: {nearest}"))
+            );
             section.problem(&format!("secrets[{index}]"), what);
+            continue;
         }
+        let judged = match signing {
+            Some(Signing::Standard) => judge_whsec(&secret.value),
+            _ => judge_text(secret.value.expose()),
+        };
+        weak::note(section, &format!("secrets[{index}]"), "secret", judged);
     }
     let headers = headers(section, around);
     let timeout = match section.has("timeout") {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use toml::de::DeValue;
-use weir_core::address::{Block, ForwardedBy};
+use weir_core::address::{Block, ForwardedBy, too_wide};
 use weir_core::rate::Rate;
 use weir_core::token::{TokenPlace, Tokens};
 
@@ -12,8 +12,9 @@ use super::secret;
 use super::server::Server;
 use super::surroundings::Surroundings;
 use super::tree::Section;
-use super::units::shortened;
 use super::value::Value;
+use super::weak;
+use weir_core::units::shortened;
 
 /// Most blocks of addresses in one list; each is looked at for every request. The lists that providers publish are
 /// shorter.
@@ -41,6 +42,12 @@ pub(super) fn read(
     let allow_ips = blocks(section, "allow_ips");
     if section.items("allow_ips").is_some_and(|blocks| blocks.is_empty()) {
         section.problem("allow_ips", "is empty, so nobody could send; leave it out to allow all");
+    }
+    if let Some(all) = allow_ips.as_deref().and_then(too_wide) {
+        let what = format!(
+            "allows {all}, which keeps hardly anybody out; name the sender's own addresses"
+        );
+        section.warning("allow_ips", what);
     }
     let client_cert = section.maybe::<bool>("require_client_cert").unwrap_or(false);
     let client_ca = server.and_then(|server| server.tls.as_ref()?.client_ca.as_ref());
@@ -76,9 +83,16 @@ fn tokens(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<Tokens>
         if token.scheme.is_some() {
             section.problem(&key, "a token is for no scheme; leave `scheme` out");
         }
-        if place == TokenPlace::Basic && !token.value.expose().contains(&b':') {
+        let bytes = token.value.expose();
+        let basic = bytes.iter().position(|b| *b == b':').filter(|_| place == TokenPlace::Basic);
+        if place == TokenPlace::Basic && basic.is_none() {
             section.problem(&key, "for \"basic\", the secret must be user:password");
+            continue;
         }
+        // The user's name is no secret.
+        let secret = basic.map_or(bytes, |colon| &bytes[colon + 1..]);
+        let name = if basic.is_some() { "password" } else { "token" };
+        weak::judge_text_of(&section, &key, name, secret);
     }
     Some(Tokens::new(place, live.iter().map(|token| &token.value)))
 }

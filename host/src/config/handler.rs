@@ -16,8 +16,8 @@ use super::breaker::RawBreaker;
 use super::retry::{RawRetry, Unusable};
 use super::route::warn_of_unknown_sources;
 use super::tree::Section;
-use super::units::show_size;
 use super::value::Size;
+use weir_core::units::show_size;
 
 /// Most entries of a handler's `config`, so that it fits a guest's environment.
 const CONFIG_ENTRIES_MAX: usize = 256;

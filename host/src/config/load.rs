@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -131,11 +132,27 @@ pub fn load_text(
 /// The text of a configuration file.
 pub(super) fn read_file(path: &Path) -> Result<String, ConfigErrors> {
     let failed = |what: String| ConfigErrors::of_file(&path.display().to_string(), what);
-    let unreadable = |error: std::io::Error| failed(format!("cannot be read: {error}"));
+    let unreadable = |error: std::io::Error| {
+        let hint = match error.kind() {
+            ErrorKind::NotFound => "; `weir config defaults` prints one to start with",
+            ErrorKind::IsADirectory => "; name the file in it, such as weir.toml",
+            ErrorKind::InvalidData => "; save it as UTF-8",
+            ErrorKind::PermissionDenied => "; let the user that runs weir read it",
+            _ => "",
+        };
+        failed(format!("cannot be read: {error}{hint}"))
+    };
+    let end = path.extension().and_then(|end| end.to_str()).unwrap_or_default();
+    if ["yaml", "yml", "json"].contains(&end) {
+        let what = "is no TOML by its name; `weir config defaults` prints a file to start with";
+        return Err(failed(what.into()));
+    }
     if std::fs::metadata(path).map_err(unreadable)?.len() > FILE_BYTES_MAX {
         return Err(failed("is larger than 8MiB and hardly a configuration".into()));
     }
-    std::fs::read_to_string(path).map_err(unreadable)
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    // Some editors put a mark before the first line.
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
 /// Reads a configuration from text, with what surrounds it passed in.

@@ -12,6 +12,7 @@ mod development;
 mod fetch;
 mod gate;
 mod handler;
+mod hints;
 mod last_good;
 mod load;
 mod log;
@@ -29,18 +30,25 @@ mod route;
 mod schema;
 mod secret;
 mod server;
+pub(crate) mod shown;
 mod sidecar;
 mod source;
 mod store;
 mod surroundings;
 mod tls;
 mod tree;
-pub mod units;
 mod url;
 mod value;
+mod weak;
 
 #[cfg(test)]
+mod mistakes_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod units_tests;
+#[cfg(test)]
+mod weak_tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -8,8 +8,8 @@ use weir_core::bounds::MIB;
 use super::server::{at_most, size_at_most};
 use super::surroundings::Surroundings;
 use super::tree::Section;
-use super::units::show_size;
 use super::value::Size;
+use weir_core::units::show_size;
 
 /// Most runs at once: each slot reserves address space in the pool.
 const SLOTS_MAX: usize = 1_024;
@@ -63,6 +63,18 @@ impl Runs {
 
 pub(super) fn read(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<Plugins> {
     let dir = section.must::<PathBuf>("dir");
+    if let Some(path) = dir.as_ref().map(|dir| around.resolve(dir)) {
+        if path.exists() && !path.is_dir() {
+            section.problem(
+                "dir",
+                format!("{} is a file; name the folder of the modules", path.display()),
+            );
+        } else if section.has("dir") && !path.exists() {
+            let what =
+                format!("{} is not there yet: no handler is loaded until it is", path.display());
+            section.warning("dir", what);
+        }
+    }
     let grants = section.checked("grants", |word: &String| match word.as_str() {
         "sidecar" | "config" => Ok(()),
         _ => Err("must be \"sidecar\" or \"config\"".into()),

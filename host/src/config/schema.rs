@@ -14,8 +14,8 @@ use weir_core::route::Pattern;
 
 use super::surroundings::Surroundings;
 use super::tree::Section;
-use super::units::show_size;
 use super::value::Value;
+use weir_core::units::show_size;
 
 /// Largest body that is held to a schema, in bytes: it is parsed whole, on a thread that others wait for.
 pub(super) const CHECKED_BYTES_MAX: usize = MIB;

@@ -1,6 +1,6 @@
 //! Secrets as a file refers to them: `{ env = "NAME" }` or `{ file = "path" }`. No error here holds a value.
 
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -9,9 +9,11 @@ use toml::Spanned;
 use toml::de::DeValue;
 use weir_core::verify::{NamedSecret, Secret};
 
+use super::shown::{is_path, is_variable_name};
 use super::surroundings::Surroundings;
 use super::tree::Section;
 use super::value::kind;
+use super::weak::{note_traces, note_traces_of_value};
 
 /// Longest secret in bytes: a PEM file with a large key is a tenth of it.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
@@ -27,6 +29,10 @@ pub(super) fn list(
     key: &'static str,
     around: &Surroundings<'_>,
 ) -> Option<Vec<NamedSecret>> {
+    if section.is_table(key) {
+        section.problem(key, "stands alone where a list belongs; put it in brackets: [{ … }]");
+        return None;
+    }
     let items = section.items(key)?;
     if items.len() > SECRETS_MAX {
         section.problem(key, format!("more than {SECRETS_MAX} secrets at once"));
@@ -53,7 +59,10 @@ pub(super) fn list(
                 section.problem(&place, what);
                 complete = false;
             }
-            Some(secret) => secrets.push(secret),
+            Some(secret) => {
+                note_traces(section, &place, &secret.value);
+                secrets.push(secret);
+            }
             None => complete = false,
         }
     }
@@ -70,7 +79,9 @@ pub(super) fn one(
         return None;
     }
     let reference = section.section(key);
-    reference.is_given().then(|| referred(reference, around))?.map(|secret| secret.value)
+    let secret = reference.is_given().then(|| referred(reference, around))??.value;
+    note_traces(section, key, &secret);
+    Some(secret)
 }
 
 /// A text that stands in the file, or that a reference leads to.
@@ -84,8 +95,9 @@ pub(super) fn text_or_reference<'t>(
     match value.get_ref() {
         DeValue::String(text) => Some(text.as_bytes().to_vec()),
         DeValue::Table(_) => {
-            let secret = referred(section.entry(key, name, value)?, around)?;
-            Some(secret.value.expose().to_vec())
+            let secret = referred(section.entry(key, name, value)?, around)?.value;
+            note_traces_of_value(section, &format!("{key}.{name}"), &secret);
+            Some(secret.expose().to_vec())
         }
         other => {
             let what = format!("expected text in \"quotes\" or {REFERENCE}, found {}", kind(other));
@@ -151,16 +163,29 @@ fn from_variable(
     variable: &str,
     around: &Surroundings<'_>,
 ) -> Option<(Secret, String)> {
-    match (around.variable)(variable) {
-        None => {
-            reference.problem("env", format!("environment variable {variable} is not set"));
-            None
+    let wrong = |what: &str| {
+        let bare = variable.trim_start_matches('$').trim_matches(['{', '}']);
+        if is_variable_name(variable) {
+            reference.problem("env", format!("environment variable {variable} {what}"));
+        } else if bare != variable && is_variable_name(bare) {
+            reference.problem("env", format!("write the name alone, with no $: \"{bare}\""));
+        } else {
+            let what = format!(
+                "the environment variable that this names {what}. It is not repeated here, for it does not look like a \
+                 name and may be the secret itself: write the NAME of a variable that holds the secret"
+            );
+            reference.problem("env", what);
         }
-        Some(value) if value.is_empty() => {
-            reference.problem("env", format!("environment variable {variable} is empty"));
-            None
-        }
-        Some(value) => Some((Secret::new(value.into_vec()), variable.into())),
+        None
+    };
+    let Some(value) = (around.variable)(variable) else { return wrong("is not set") };
+    let mut value = value.into_vec();
+    let given = value.len();
+    without_line_end(&mut value);
+    match (given, value.is_empty()) {
+        (0, _) => wrong("is empty"),
+        (_, true) => wrong("holds nothing but a line end"),
+        _ => Some((Secret::new(value), variable.into())),
     }
 }
 
@@ -171,7 +196,10 @@ fn from_file(
 ) -> Option<(Secret, String)> {
     let path = around.resolve(file);
     around.reading(&path);
-    let shown = path.display();
+    let shown = match is_path(file) {
+        true => path.display().to_string(),
+        false => "the file (not repeated here: its name looks like the secret itself)".into(),
+    };
     match contents(&path) {
         Ok((bytes, _)) if bytes.is_empty() => {
             reference.problem("file", format!("{shown} is empty"));
@@ -191,7 +219,12 @@ fn from_file(
             Some((Secret::new(bytes), name.into_owned()))
         }
         Err(error) => {
-            reference.problem("file", format!("{shown} cannot be read: {error}"));
+            let hint = match error.kind() {
+                ErrorKind::IsADirectory => "; name a file, not a folder",
+                ErrorKind::PermissionDenied => "; let the user that runs the hub read it",
+                _ => "",
+            };
+            reference.problem("file", format!("{shown} cannot be read: {error}{hint}"));
             None
         }
     }
@@ -203,11 +236,16 @@ fn contents(path: &Path) -> std::io::Result<(Vec<u8>, u32)> {
     let mode = file.metadata()?.permissions().mode();
     let mut bytes = Vec::new();
     file.take(SECRET_BYTES_MAX + 3).read_to_end(&mut bytes)?;
+    without_line_end(&mut bytes);
+    Ok((bytes, mode))
+}
+
+/// Takes off the one line end that editors and shells leave.
+fn without_line_end(bytes: &mut Vec<u8>) {
     if bytes.last() == Some(&b'\n') {
         bytes.pop();
         if bytes.last() == Some(&b'\r') {
             bytes.pop();
         }
     }
-    Ok((bytes, mode))
 }

@@ -3,17 +3,17 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use weir_core::address::{ForwardedBy, TrustedProxies};
+use weir_core::address::{ForwardedBy, TrustedProxies, too_wide};
 use weir_core::bounds::{BODY_BYTES_MAX, MIB};
 
 use super::gate::blocks;
 use super::surroundings::Surroundings;
 use super::tls::{self, Tls};
 use super::tree::Section;
-use super::units::show_size;
 use super::url::public_base;
 use super::value::Size;
 use crate::tls::HTTP_2_OR_1;
+use weir_core::units::show_size;
 
 /// Most headers that one request may be allowed: more than any sender has, and little memory each.
 const HEADERS_MAX: usize = 1_000;
@@ -79,6 +79,13 @@ pub(super) fn read(mut section: Section<'_>, around: &Surroundings<'_>) -> Optio
         public_base(&url).map_err(noted).ok()
     });
     let proxies = blocks(&mut section, "trusted_proxies");
+    if let Some(all) = proxies.as_deref().and_then(too_wide) {
+        let what = format!(
+            "trusts {all}: senders there can say that they are any address, and limits and allow_ips protect nothing. \
+             Name the proxy's own addresses"
+        );
+        section.warning("trusted_proxies", what);
+    }
     let forwarded_by = section.must::<ForwardedBy>("forwarded_by");
     let max_connections = section.checked("max_connections", |n| at_most(*n, CONNECTIONS_MAX));
     let header_timeout = section.must("header_timeout");

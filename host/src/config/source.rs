@@ -8,7 +8,7 @@ use weir_core::bounds::BODY_BYTES_MAX;
 use weir_core::handshake::listed_hosts;
 use weir_core::name::SourceName;
 use weir_core::provider::{Catalog, Provider, ProviderError, ProviderOverrides};
-use weir_core::verify::{NamedSecret, Params, Scheme, Secret, SecretError, Verifier};
+use weir_core::verify::{NamedSecret, Params, Scheme, Secret, SecretError, Verifier, nearest_form};
 
 use super::gate::{self, Gate};
 use super::responder::{self, Responder, Responders};
@@ -17,8 +17,9 @@ use super::secret;
 use super::server::Server;
 use super::surroundings::Surroundings;
 use super::tree::{Section, distance};
-use super::units::show_size;
 use super::url::public_base;
+use super::weak;
+use weir_core::units::show_size;
 
 /// A way in.
 #[derive(Debug)]
@@ -119,10 +120,17 @@ fn one(
         }
         _ => secrets,
     };
-    let verifier = provider.as_ref().zip(secrets.as_ref()).and_then(|(provider, secrets)| {
-        let made = provider.verifier_with(secrets, params.as_ref()?);
-        made.map_err(|error| unusable(&section, secrets, &error)).ok()
-    });
+    let strong = match provider.as_ref().zip(secrets.as_ref()) {
+        Some((provider, secrets)) => weak::judge_secrets(&section, provider, secrets),
+        None => true,
+    };
+    provider.iter().for_each(|provider| weak::note_schemes(&section, provider));
+    let verifier = provider.as_ref().zip(secrets.as_ref()).filter(|_| strong).and_then(
+        |(provider, secrets)| {
+            let made = provider.verifier_with(secrets, params.as_ref()?);
+            made.map_err(|error| unusable(&section, secrets, &error)).ok()
+        },
+    );
     let listen_url = server.and_then(|server| server.public_url.as_ref());
     let public_url = own_url.or_else(|| Some(format!("{}/webhook/{name}", listen_url?)));
     if let (Some(provider), Some(verifier), None) = (&provider, &verifier, &public_url)
@@ -173,7 +181,12 @@ fn params(
             continue;
         }
         match secret::text_or_reference(section, "params", name, value, around) {
-            Some(bytes) => drop(params.insert(name.to_owned(), Secret::new(bytes))),
+            Some(bytes) => {
+                let secret = asked.iter().any(|param| param.secret && param.name == *name);
+                complete &= !secret
+                    || weak::judge_text_of(section, &format!("params.{name}"), "secret", &bytes);
+                params.insert(name.to_owned(), Secret::new(bytes));
+            }
             None => complete = false,
         }
     }
@@ -211,7 +224,7 @@ fn no_provider(word: &str, catalog: &Catalog) -> String {
     let names = catalog.iter().map(|provider| &*provider.name);
     let near = names.min_by_key(|name| distance(name, word)).filter(|n| distance(n, word) <= 2);
     let meant = near.map_or_else(String::new, |near| format!("did you mean `{near}`? "));
-    let word = super::units::shortened(word);
+    let word = weir_core::units::shortened(word);
     format!(
         "no provider `{word}`; {meant}`weir providers` lists them. For another sender, write \"custom\" and a \
          [….signature] table"
@@ -261,6 +274,13 @@ fn unusable(section: &Section<'_>, secrets: &[NamedSecret], error: &SecretError)
         SecretError::Unusable { secret, cause, .. } => (Some(secret), format!("{error}: {cause}")),
     };
     let index = secrets.iter().position(|s| Some(&s.name) == name);
+    let nearest = match (error, index) {
+        (SecretError::Unusable { cause, .. }, Some(index)) => {
+            nearest_form(*cause, secrets[index].value.expose())
+        }
+        _ => None,
+    };
+    let what = nearest.map_or(what.clone(), |nearest| format!("{what}; {nearest}"));
     let key = index.map_or_else(|| "secrets".into(), |index| format!("secrets[{index}]"));
     section.problem(&key, what);
 }

@@ -13,7 +13,9 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue, Deserializer};
 
+use super::hints;
 use super::problem::{ConfigErrors, Problem};
+use super::shown::without_values;
 use super::value::Value;
 
 /// What is found while one file is read.
@@ -89,7 +91,16 @@ pub(super) fn parse<'t>(text: &'t str, report: &Report) -> Spanned<DeTable<'t>> 
         let at = error.span().map(|span| span.start);
         let line = at.map(|at| report.line(at));
         if line.is_none() || line != last {
-            report.problem(at, "", error.message());
+            let written = line.and_then(|line| text.lines().nth(line - 1));
+            let said = without_values(error.message());
+            let hint = match said.contains("duplicate") {
+                true => Some("it is there twice; take one away, or give it another name"),
+                false => written.and_then(hints::of_line),
+            };
+            match hint {
+                Some(hint) => report.problem(at, "", format!("{said}; {hint}")),
+                None => report.problem(at, "", said),
+            }
         }
         last = line;
     }
@@ -133,6 +144,11 @@ impl<'t> Section<'t> {
     /// Whether the file itself has this key, a default aside.
     pub(super) fn has(&self, key: &str) -> bool {
         self.given.is_some_and(|table| table.contains_key(key))
+    }
+
+    /// Whether the file has a table under this key.
+    pub(super) fn is_table(&self, key: &str) -> bool {
+        self.given(key).is_some_and(|(_, value)| value.get_ref().is_table())
     }
 
     fn note_asked(&mut self, key: &'static str) {
@@ -220,7 +236,13 @@ impl<'t> Section<'t> {
         if items.is_none() {
             let found = super::value::kind(value.get_ref());
             let path = self.path_of(key);
-            self.report.problem(at, path, format!("expected a list in [brackets], found {found}"));
+            let hint = match (key, value.get_ref()) {
+                ("route", DeValue::Table(_)) => "; write [[route]], with two brackets",
+                (_, DeValue::String(_)) => "; write [\"…\"]",
+                _ => "",
+            };
+            let what = format!("expected a list in [brackets], found {found}{hint}");
+            self.report.problem(at, path, what);
         }
         items
     }
@@ -281,12 +303,24 @@ impl<'t> Section<'t> {
         self.note_asked(key);
         let Some((at, value)) = self.given(key) else { return Vec::new() };
         let path = self.path_of(key);
-        let Some(tables) = self.as_table(at, &path, value) else { return Vec::new() };
+        let Some(tables) = value.get_ref().as_table() else {
+            let found = super::value::kind(value.get_ref());
+            let what = format!("expected tables, found {found}; write [{path}.NAME]");
+            self.report.problem(Some(at), path, what);
+            return Vec::new();
+        };
         let shape = format!("{}.*", join(&self.shape, key));
         let sections = tables.iter().filter_map(|(name, value)| {
-            let path = join(&path, name.get_ref());
-            let given = self.as_table(name.span().start, &path, value)?;
-            let section = self.child(path, shape.clone(), name.span().start, given);
+            let inner = join(&path, name.get_ref());
+            let Some(given) = value.get_ref().as_table() else {
+                let found = super::value::kind(value.get_ref());
+                let what = format!(
+                    "expected a table, found {found}; keys belong in a table with a name: [{path}.NAME]"
+                );
+                self.report.problem(Some(name.span().start), inner, what);
+                return None;
+            };
+            let section = self.child(inner, shape.clone(), name.span().start, given);
             Some((&**name.get_ref(), section))
         });
         sections.collect()
@@ -364,7 +398,7 @@ impl<'t> Section<'t> {
                 let at = error.span().map_or(key.span().start, |span: Range<usize>| span.start);
                 let at = if at == 0 { key.span().start } else { at };
                 let path = join(&join(&self.path, key.get_ref()), &inner_path(value.get_ref(), at));
-                self.report.problem(Some(at), path, error.message());
+                self.report.problem(Some(at), path, without_values(error.message()));
                 clean = false;
             }
             all.insert(key.clone(), value.clone());
@@ -373,7 +407,7 @@ impl<'t> Section<'t> {
             return None;
         }
         let read = T::deserialize(Deserializer::from(Spanned::new(0..0, all)));
-        read.map_err(|error| self.problem("", error.message())).ok()
+        read.map_err(|error| self.problem("", without_values(error.message()))).ok()
     }
 
     /// Ends the reading: what is there and was not asked for is a problem.
@@ -390,7 +424,13 @@ impl<'t> Section<'t> {
                 }
                 _ => {
                     let known: Vec<_> = self.asked.iter().copied().collect();
-                    format!("unknown key; known here: {}", known.join(", "))
+                    let known = known.join(", ");
+                    match hints::home_of(name) {
+                        Some(home) => {
+                            format!("unknown key; it belongs in {home}. Known here: {known}")
+                        }
+                        None => format!("unknown key; known here: {known}"),
+                    }
                 }
             };
             self.report.problem(Some(key.span().start), self.path_of(name), what);

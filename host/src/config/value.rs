@@ -8,7 +8,7 @@ use toml::de::DeValue;
 use weir_core::name::{DestinationName, HandlerName};
 use weir_core::route::Pattern;
 
-use super::units;
+use weir_core::units;
 
 /// A value of the file.
 pub(super) trait Value: Sized {

@@ -125,7 +125,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let sources = |responder: &str| {
             let text = format!(
-                "[sources.a]\nprovider = \"github\"\nsecrets = [\"x\"]\nresponder = \"{responder}\"\n"
+                "[sources.a]\nprovider = \"github\"\nsecrets = [\"secret of a\"]\nresponder = \"{responder}\"\n"
             );
             config::load_text("weir.toml", &text, folder.path(), true).unwrap().config.sources
         };

@@ -16,7 +16,7 @@ const BODY: &str =
 const SIGNATURE: &str = "9d011c08342193ed633bc26618fc8517e1c2176a886ff68a76428e7f27f45b81";
 
 const SOURCES: &str = "[sources.tasks]\nprovider = \"asana\"\n[sources.fixed]\nprovider = \"asana\"\n\
-                       secrets = [\"known beforehand\"]\n[sources.github]\nprovider = \"github\"\nsecrets = [\"x\"]\n";
+                       secrets = [\"known beforehand\"]\n[sources.github]\nprovider = \"github\"\nsecrets = [\"another one\"]\n";
 
 async fn hand_over(hub: &Hub, secret: &str) -> Reply {
     hub.post("/webhook/tasks", &[("x-hook-secret", secret)], "").await

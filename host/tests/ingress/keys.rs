@@ -402,10 +402,10 @@ async fn a_sender_that_wants_it_is_called_back_after_its_answer_where_the_operat
     let server = KeyServer::start(ok("")).await;
     let config = fetching("https://eu.sender.example/", &server);
     let hub = Hub::of(&format!(
-        "{config}[sources.quiet]\nprovider = \"cloudevents\"\nsecrets = [\"token\"]\n\
-         [sources.called]\nprovider = \"cloudevents\"\nsecrets = [\"token\"]\n\
+        "{config}[sources.quiet]\nprovider = \"cloudevents\"\nsecrets = [\"a token of some length\"]\n\
+         [sources.called]\nprovider = \"cloudevents\"\nsecrets = [\"a token of some length\"]\n\
          params = {{ callback_hosts = \"*.sender.example\" }}\n\
-         [sources.fence]\nprovider = \"cloudevents\"\nsecrets = [\"token\"]\n\
+         [sources.fence]\nprovider = \"cloudevents\"\nsecrets = [\"a token of some length\"]\n\
          params = {{ callback_hosts = \"eu.sender.example\" }}\n"
     ))
     .await;

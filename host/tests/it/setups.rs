@@ -25,7 +25,8 @@ fn secret(variable: &str) -> &'static str {
     match variable {
         "ADYEN_HMAC_KEY" => "44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056",
         "DISCORD_PUBLIC_KEY" => "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
-        _ => "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        "PADDLE_SECRET_KEY" => "pdl_ntfset_01hxyz_8fXq2mV7sKd4LrT9wZp3NbYc6HjGtR1u",
+        _ => "whsec_8fXq2mV7sKd4LrT9wZp3NbYc6HjGtR1u",
     }
 }
 

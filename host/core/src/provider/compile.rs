@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::compile_scheme::{judge_params, schemes};
 use super::methods::may_ask;
+use super::secret_form::SecretForm;
 use super::table::{EffectTable, HandshakeTable, ProviderTable, WhenTable};
 use super::units::{BY, Word};
 use super::{FORMAT, Methods, Param, Problem, Provider, ProviderError, Shape, Source};
@@ -72,6 +73,7 @@ pub(super) fn compile(table: Arc<ProviderTable>) -> Result<Provider, ProviderErr
     let secret_fields = secret_fields(&mut check, &table, &schemes, &identity.fan_out);
     let samples = samples(&mut check, &table);
     answers(&mut check, &table);
+    let params = params(&mut check, &table);
     let body_limit = table.body_limit.map(|size| usize::try_from(size.0).unwrap_or(usize::MAX));
     let limit_ok = body_limit.is_none_or(|limit| (1..=BODY_BYTES_MAX).contains(&limit));
     check.demand(limit_ok, "body_limit", format_args!("1 B to {BODY_BYTES_MAX} B"));
@@ -82,7 +84,7 @@ pub(super) fn compile(table: Arc<ProviderTable>) -> Result<Provider, ProviderErr
         name: table.name.as_str().into(),
         about: table.about.clone(),
         docs: table.docs.clone(),
-        params: params(&table),
+        params,
         policy: table.policy,
         schemes,
         identity,
@@ -108,14 +110,22 @@ pub(super) fn compile(table: Arc<ProviderTable>) -> Result<Provider, ProviderErr
     })
 }
 
-fn params(table: &ProviderTable) -> Vec<Param> {
-    let param = |p: &super::table::ParamTable| Param {
-        name: p.name.clone(),
-        about: p.about.clone(),
-        required: p.required,
-        secret: p.secret,
-    };
-    table.params.iter().map(param).collect()
+fn params(check: &mut Check, table: &ProviderTable) -> Vec<Param> {
+    let mut params = Vec::with_capacity(table.params.len());
+    for p in &table.params {
+        let form = p.form.as_deref();
+        let form = form.and_then(|text| {
+            check.ok(format_args!("params.{}.form", p.name), SecretForm::parse(text))
+        });
+        params.push(Param {
+            name: p.name.clone(),
+            about: p.about.clone(),
+            required: p.required,
+            secret: p.secret,
+            form,
+        });
+    }
+    params
 }
 
 fn answers(check: &mut Check, table: &ProviderTable) {

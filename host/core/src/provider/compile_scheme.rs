@@ -138,6 +138,16 @@ fn judge_scheme(check: &mut Check, path: &str, scheme: &Scheme) {
         );
     }
     judge_keys(check, path, scheme);
+    let signs = scheme.algorithm != Algorithm::StaticEquals
+        && scheme.jwt.is_none()
+        && scheme.http_message.is_none();
+    let constant =
+        std::iter::once(&scheme.message).chain(&scheme.message_variants).any(Message::is_constant);
+    check.demand(
+        !(signs && constant),
+        format_args!("{path}.message"),
+        "is the same for every request, so one signature would be good for all of them; write {body} into it",
+    );
     if let Some(digest) = &scheme.body_digest {
         check.demand(
             scheme.message.covers(&digest.from),

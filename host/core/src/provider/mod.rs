@@ -11,6 +11,7 @@ mod coverage;
 mod methods;
 mod overrides;
 mod own;
+mod secret_form;
 mod shape;
 mod source;
 mod table;
@@ -35,6 +36,7 @@ pub use coverage::{BodyCoverage, Coverage};
 pub use methods::{InvalidMethods, Methods};
 pub use overrides::ProviderOverrides;
 pub use own::{Known, OwnFile};
+pub use secret_form::{InvalidForm, SecretForm};
 pub use shape::Shape;
 pub use source::{HeaderPattern, InvalidSource, Source};
 pub(crate) use source::{first_key_besides, into_bytes, unrepeated, xml_text};
@@ -116,6 +118,8 @@ pub struct Param {
     pub required: bool,
     /// To be kept secret.
     pub secret: bool,
+    /// How the provider writes it, for a fresh one.
+    pub form: Option<SecretForm>,
 }
 
 /// One thing that is wrong with a provider file or a source's changes to it.
@@ -225,6 +229,18 @@ impl Provider {
     /// The parameters that list hosts, see [`listed_hosts`](crate::handshake::listed_hosts).
     pub fn host_params(&self) -> impl Iterator<Item = &str> {
         self.handshakes.iter().filter_map(Handshake::hosts_param)
+    }
+
+    /// How it writes the secrets that it shares, where it has a form of its own.
+    #[must_use]
+    pub fn secret_form(&self) -> Option<&SecretForm> {
+        self.params.iter().find(|param| param.name == "secret")?.form.as_ref()
+    }
+
+    /// The text that its secrets begin with, where they do.
+    #[must_use]
+    pub fn secret_start(&self) -> Option<&str> {
+        self.secret_form().map(SecretForm::start).filter(|start| start.ends_with('_'))
     }
 
     /// The scheme of that name, or the first.

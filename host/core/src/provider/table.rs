@@ -113,6 +113,9 @@ pub(super) struct ParamTable {
     pub(super) required: bool,
     #[serde(default)]
     pub(super) secret: bool,
+    /// How the provider writes it, such as `whsec_{base64:32}`; for secrets that are text.
+    #[serde(default)]
+    pub(super) form: Option<String>,
 }
 
 /// A scheme, or a source's changes to one. What is left out keeps its default, or the provider's word.

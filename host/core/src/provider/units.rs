@@ -7,20 +7,37 @@ use std::time::Duration;
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::units;
+
 /// A duration written with its unit, such as `5m` or `1h 30m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(pub Duration);
 
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let span: jiff::SignedDuration = text.parse().map_err(|_| {
-            D::Error::custom(format_args!("{text:?} is no duration such as 30s or 5m"))
-        })?;
-        Duration::try_from(span)
-            .map(Self)
-            .map_err(|_| D::Error::custom(format_args!("duration {text:?} is negative")))
+        let text = text(deserializer, "a duration such as \"30s\"")?;
+        units::duration(&text).map(Self).map_err(D::Error::custom)
     }
+}
+
+/// A text, or else what was expected: a number has no unit.
+fn text<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    expected: &'static str,
+) -> Result<String, D::Error> {
+    struct Text(&'static str);
+    impl Visitor<'_> for Text {
+        type Value = String;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<String, E> {
+            Ok(text.to_owned())
+        }
+    }
+    deserializer.deserialize_str(Text(expected))
 }
 
 /// A size written with its unit, such as `25MiB`.
@@ -29,10 +46,8 @@ pub struct Size(pub u64);
 
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse::<bytesize::ByteSize>().map(|size| Self(size.as_u64())).map_err(|_| {
-            D::Error::custom(format_args!("{text:?} is no size such as 512KiB or 25MiB"))
-        })
+        let text = text(deserializer, "a size such as \"64KiB\"")?;
+        units::size(&text).map(|size| Self(size as u64)).map_err(D::Error::custom)
     }
 }
 
@@ -102,7 +117,15 @@ mod tests {
 
     #[test]
     fn a_value_without_a_unit_or_below_zero_is_refused() {
-        for text in ["span = '300'", "span = 300", "span = '-5m'", "size = 'big'"] {
+        for text in [
+            "span = '300'",
+            "span = 300",
+            "span = '-5m'",
+            "span = '0s'",
+            "size = '0B'",
+            "size = 5",
+            "size = 'big'",
+        ] {
             assert!(toml::from_str::<Doc>(text).is_err(), "{text}");
         }
     }

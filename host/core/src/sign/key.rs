@@ -14,6 +14,7 @@ use ring::signature::{
 use zeroize::Zeroizing;
 
 use super::SignError;
+use crate::provider::SecretForm;
 use crate::verify::{
     Algorithm, KeyError, KeyForm, PreparedKey, Scheme, Secret, ed25519_spki, join, p256_spki,
     p384_spki,
@@ -172,6 +173,14 @@ impl SecretPair {
 }
 
 impl SecretPair {
+    /// A fresh shared secret as its provider writes them.
+    pub(super) fn of_form(form: &SecretForm, random: &SystemRandom) -> Result<Self, SignError> {
+        let mut bytes = Zeroizing::new(vec![0; form.bytes()]);
+        random.fill(&mut bytes).map_err(|_| SignError::NoRandomness)?;
+        let secret = Secret::new(form.write(&bytes));
+        Ok(Self { sending: secret.clone(), verifying: secret })
+    }
+
     fn ecdsa(
         scheme: &Scheme,
         algorithm: &'static EcdsaSigningAlgorithm,

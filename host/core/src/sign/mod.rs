@@ -165,6 +165,11 @@ impl Provider {
         let chosen = chosen.ok_or_else(|| SignError::Unsupported {
             scheme: scheme.unwrap_or_default().to_owned(),
         })?;
-        SecretPair::generate(chosen, random)
+        // A provider's own form is that of its shared secret, whichever scheme signs with it.
+        let form = self.secret_form().filter(|_| !chosen.algorithm.has_key_pair());
+        match form {
+            Some(form) => SecretPair::of_form(form, random),
+            None => SecretPair::generate(chosen, random),
+        }
     }
 }

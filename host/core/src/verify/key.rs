@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use super::public_key::KeySet;
 use super::scheme::{Algorithm, KeyForm, Scheme};
 use super::secret::Secret;
+use super::strength::is_of_key_pair;
 
 /// A secret that cannot be a key of a scheme. Says nothing about its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -41,7 +42,7 @@ pub enum KeyError {
     Private,
     /// A key of a key pair where a shared secret is meant: the public half is no secret at all.
     #[error(
-        "secret is a PEM file or a JSON Web Key, which belongs to a key pair and is not shared"
+        "secret is a PEM file, a JSON Web Key or another key of a key pair, which is not shared"
     )]
     KeyPair,
     /// Not a signing secret in the one form that this scheme has.
@@ -225,12 +226,14 @@ impl PreparedKey {
         if scheme.key == KeyForm::Whpk && secret.expose().trim_ascii().starts_with(b"whsk_") {
             return Err(KeyError::Private);
         }
-        let text = secret.expose().trim_ascii();
-        let of_a_pair = text.starts_with(b"-----BEGIN ") || text.starts_with(b"{\"kty\"");
-        if of_a_pair && !scheme.algorithm.has_key_pair() {
+        let key = scheme.key.decode(secret);
+        if !scheme.algorithm.has_key_pair()
+            && !matches!(key, Err(KeyError::NotShared))
+            && is_of_key_pair(secret.expose())
+        {
             return Err(KeyError::KeyPair);
         }
-        let key = scheme.key.decode(secret)?;
+        let key = key?;
         if scheme.key == KeyForm::PublicKey && scheme.algorithm.has_key_pair() {
             if memchr::memmem::find(&key, b"PRIVATE KEY-----").is_some() {
                 return Err(KeyError::Private);

@@ -247,6 +247,40 @@ impl Message {
         })
     }
 
+    /// True if it is the same for every request: one signature would be good for all of them.
+    #[must_use]
+    pub fn is_constant(&self) -> bool {
+        let fixed = |part: &Part| matches!(part, Part::Literal(_) | Part::Param(_) | Part::Method);
+        self.parts.iter().all(fixed)
+    }
+
+    /// True if something of the body is a part, or all of it.
+    #[must_use]
+    pub fn reads_body(&self) -> bool {
+        self.parts.iter().any(|part| match part {
+            Part::Body
+            | Part::BodyCrc32
+            | Part::BodySha256
+            | Part::JsonLines(_)
+            | Part::FormPhp(_)
+            | Part::FormSorted { .. }
+            | Part::ParamsSorted(_)
+            | Part::BodyOrField(_) => true,
+            Part::Field(source) | Part::Optional(source) => source.reads_body(),
+            _ => false,
+        })
+    }
+
+    /// Two parts with nothing between them, each as long as the sender likes: bytes can go from one to the other and
+    /// the signature still holds.
+    #[must_use]
+    pub fn touching(&self) -> Option<(String, String)> {
+        self.parts.windows(2).find_map(|pair| match pair {
+            [a, b] => a.name().zip(b.name()),
+            _ => None,
+        })
+    }
+
     /// True if the text of the time is a part.
     #[must_use]
     pub fn covers_timestamp(&self) -> bool {
@@ -326,6 +360,22 @@ impl<'a> JsonFields<'_, 'a> {
 }
 
 impl Part {
+    /// It as a template has it; none for what is the same in every request of a source.
+    fn name(&self) -> Option<String> {
+        let word = match self {
+            Self::Literal(_) | Self::Param(_) | Self::Method | Self::BodySha256 => return None,
+            Self::Body | Self::BodyOrField(_) => "body",
+            Self::Timestamp => "timestamp",
+            Self::Url(_) => "url",
+            Self::Field(source) | Self::Optional(source) => return Some(format!("{{{source}}}")),
+            Self::BodyCrc32 => "body's checksum",
+            Self::JsonLines(_) => "fields of the body",
+            Self::FormPhp(_) | Self::FormSorted { .. } | Self::ParamsSorted(_) => "form",
+            Self::HeaderValues(_) | Self::HeaderPairs(..) => "headers",
+        };
+        Some(format!("{{{word}}}"))
+    }
+
     fn parse(name: &str) -> Result<Self, InvalidMessage> {
         Ok(match name {
             "body" => Self::Body,

@@ -15,12 +15,14 @@ mod key;
 mod keyed_scheme;
 mod message;
 mod multipart;
+mod pasted;
 mod public_key;
 mod refusal;
 mod request;
 mod scheme;
 mod secret;
 mod signature;
+mod strength;
 mod timestamp;
 mod web_address;
 
@@ -47,6 +49,7 @@ pub(crate) use key::{PreparedKey, ed25519_spki, keyed, p256_spki};
 pub(crate) use message::Around;
 pub use message::{InvalidMessage, Message, Part};
 pub use multipart::{MultipartField, PARTS_MAX, multipart_fields};
+pub use pasted::{Trace, nearest_form, traces};
 pub(crate) use public_key::p384_spki;
 pub use public_key::{KEY_DOCUMENT_BYTES_MAX, KeySet};
 pub use refusal::Refusal;
@@ -58,6 +61,7 @@ pub use scheme::{
 };
 pub use secret::{NamedSecret, Params, Secret};
 pub use signature::CANDIDATES_MAX;
+pub use strength::{Doubt, Least, TEXT_BYTES_MIN, Weak, is_placeholder, judge_text, judge_whsec};
 pub(crate) use web_address::is_key_url;
 pub use web_address::{HostPattern, PathPattern, is_allowed_url};
 

@@ -1,5 +1,7 @@
 //! Signing is verifying run backwards: what `sign` makes, the same file's verifier accepts.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -7,7 +9,9 @@ use ring::rand::SystemRandom;
 use weir_core::identify::{DedupRule, Facts};
 use weir_core::provider::Provider;
 use weir_core::sign::{RequestDraft, SignError, Signing, StandardWebhooksSigner};
-use weir_core::verify::{NamedSecret, Params, RequestView, Secret, Verification, Verifier};
+use weir_core::verify::{
+    KeyForm, NamedSecret, Params, RequestView, Scheme, Secret, Verification, Verifier, traces,
+};
 
 use crate::support::{CATALOG, NOW, Request, changed, fresh, provider, verified};
 
@@ -310,5 +314,37 @@ trait ConcatPairs {
 impl ConcatPairs for Vec<(String, String)> {
     fn concat_pairs(&self) -> String {
         self.iter().map(|(name, value)| format!("{name}{value}")).collect()
+    }
+}
+
+#[test]
+fn a_fresh_secret_has_the_form_of_its_provider() {
+    for (name, start, length) in [
+        ("stripe", "whsec_", 38),
+        ("standard-webhooks", "whsec_", 50),
+        ("svix", "whsec_", 50),
+        ("gitlab", "whsec_", 50),
+        ("paddle", "pdl_ntfset_", 70),
+        ("linear", "lin_wh_", 47),
+        ("elevenlabs", "wsec_", 69),
+        ("postmark", "weir:", 37),
+        ("slack", "", 32),
+    ] {
+        // GitLab's token may stand alone; its signing secret has the form.
+        let scheme = (name == "gitlab").then(|| {
+            let whsec = |s: &&Arc<Scheme>| s.key == KeyForm::WhsecOnly;
+            &*provider(name).schemes.iter().find(whsec).unwrap().name
+        });
+        let pair = provider(name).generate_secret(scheme, &SystemRandom::new()).unwrap();
+        let text = std::str::from_utf8(pair.verifying.expose()).unwrap();
+        assert!(text.starts_with(start) && text.len() == length, "{name}: {} bytes", text.len());
+        assert_eq!(pair.sending, pair.verifying, "{name}");
+        assert_eq!(traces(text.as_bytes()), [], "{name}");
+    }
+    for provider in CATALOG.iter() {
+        let Ok(pair) = provider.generate_secret(None, &SystemRandom::new()) else { continue };
+        let shared = provider.schemes.iter().find(|scheme| !scheme.algorithm.has_key_pair());
+        let Some(scheme) = shared else { continue };
+        assert_eq!(scheme.judge_secret(&pair.verifying), Ok(vec![]), "{}", provider.name);
     }
 }

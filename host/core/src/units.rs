@@ -1,4 +1,5 @@
-//! Durations and sizes as people write them, always with a unit. Pure text to value and back.
+//! Durations and sizes as people write them, always with a unit: the one parser for configuration, sidecars, provider
+//! files, flags and the API. Pure text to value and back.
 
 use std::time::Duration;
 
@@ -12,9 +13,12 @@ pub const DURATION_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
 pub enum InvalidDuration {
     /// Not a number with a unit.
     #[error(
-        "`{0}` is not a duration; write one such as \"500ms\", \"30s\", \"5m\", \"2h\" or \"35d\""
+        "`{0}` is not a duration; write one such as \"500ms\", \"30s\", \"5m\", \"2h\", \"35d\" or \"1h 30m\""
     )]
     Unreadable(String),
+    /// A number alone.
+    #[error("`{0}` has no unit; write \"{0}s\" for seconds, or ms, m, h, d, w")]
+    NoUnit(String),
     /// No time at all.
     #[error("must be longer than nothing")]
     Zero,
@@ -26,6 +30,9 @@ pub enum InvalidDuration {
 /// Text that is no size.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum InvalidSize {
+    /// A number alone.
+    #[error("`{0}` has no unit; write \"{0}B\" for bytes, or KiB, MiB, GiB")]
+    NoUnit(String),
     /// Not a number with a unit.
     #[error("`{0}` is not a size; write one such as \"64KiB\" or \"1MiB\"")]
     Unreadable(String),
@@ -34,31 +41,55 @@ pub enum InvalidSize {
     Zero,
 }
 
-/// Reads a duration such as `500ms`, `30s` or `1h 30m`.
+/// The units of a duration, in nanoseconds, by their names.
+const UNITS: [(u64, &[&str]); 8] = [
+    (1, &["ns"]),
+    (1_000, &["us", "µs"]),
+    (1_000_000, &["ms"]),
+    (1_000_000_000, &["s", "sec", "secs", "second", "seconds"]),
+    (60_000_000_000, &["m", "min", "mins", "minute", "minutes"]),
+    (3_600_000_000_000, &["h", "hr", "hrs", "hour", "hours"]),
+    (86_400_000_000_000, &["d", "day", "days"]),
+    (604_800_000_000_000, &["w", "week", "weeks"]),
+];
+
+/// Reads a duration such as `500ms`, `30s` or `1h 30m`: whole numbers, each with its unit, added up.
 pub fn duration(text: &str) -> Result<Duration, InvalidDuration> {
     let unreadable = || InvalidDuration::Unreadable(shortened(text));
-    // A sum of units overflows in the parser only beyond what is refused here anyway.
-    let given = match humantime::parse_duration(text) {
-        Ok(given) => given,
-        Err(humantime::DurationError::NumberOverflow) => {
-            return Err(InvalidDuration::TooLong(shortened(text)));
-        }
-        Err(_) => return Err(unreadable()),
-    };
-    if !text.bytes().any(|b| b.is_ascii_alphabetic()) && !given.is_zero() {
-        return Err(unreadable());
+    let too_long = || InvalidDuration::TooLong(shortened(text));
+    let mut rest = text.trim();
+    if !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(InvalidDuration::NoUnit(shortened(rest)));
     }
-    match given {
-        Duration::ZERO => Err(InvalidDuration::Zero),
-        long if long > DURATION_MAX => Err(InvalidDuration::TooLong(shortened(text))),
-        given => Ok(given),
+    let mut nanos: u128 = 0;
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(unreadable)?;
+        let (number, after) = rest.split_at(end);
+        if number.is_empty() {
+            return Err(unreadable());
+        }
+        let after = after.trim_start();
+        let end = after.find(|c: char| !c.is_alphabetic()).unwrap_or(after.len());
+        let (unit, after) = after.split_at(end);
+        let found = UNITS.iter().find(|(_, names)| names.contains(&unit));
+        let (size, _) = found.ok_or_else(unreadable)?;
+        // A number too large for this is longer than anything that is accepted.
+        let number: u64 = number.parse().map_err(|_| too_long())?;
+        nanos = nanos.saturating_add(u128::from(number) * u128::from(*size));
+        rest = after.trim_start();
+    }
+    match nanos {
+        0 if text.trim().is_empty() => Err(unreadable()),
+        0 => Err(InvalidDuration::Zero),
+        nanos if nanos > DURATION_MAX.as_nanos() => Err(too_long()),
+        nanos => Ok(Duration::from_nanos_u128(nanos)),
     }
 }
 
 /// Writes a duration in the largest units that state it exactly, so that [`duration`] reads it back.
 #[must_use]
 pub fn show_duration(duration: Duration) -> String {
-    const UNITS: [(u128, &str); 7] = [
+    const WRITTEN: [(u128, &str); 7] = [
         (86_400_000_000_000, "d"),
         (3_600_000_000_000, "h"),
         (60_000_000_000, "m"),
@@ -69,7 +100,7 @@ pub fn show_duration(duration: Duration) -> String {
     ];
     let mut rest = duration.as_nanos();
     let mut parts = Vec::new();
-    for (unit, word) in UNITS {
+    for (unit, word) in WRITTEN {
         if rest >= unit {
             parts.push(format!("{}{word}", rest / unit));
             rest %= unit;
@@ -81,6 +112,10 @@ pub fn show_duration(duration: Duration) -> String {
 /// Reads a size such as `64KiB` in bytes.
 pub fn size(text: &str) -> Result<usize, InvalidSize> {
     let unreadable = || InvalidSize::Unreadable(shortened(text));
+    let plain = text.trim();
+    if !plain.is_empty() && plain.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(InvalidSize::NoUnit(shortened(plain)));
+    }
     if !text.bytes().any(|b| b.is_ascii_alphabetic()) {
         return Err(unreadable());
     }
@@ -102,7 +137,8 @@ pub fn show_size(bytes: usize) -> String {
 }
 
 /// A word out of a file, cut to what fits on a line of an error.
-pub(super) fn shortened(text: &str) -> String {
+#[must_use]
+pub fn shortened(text: &str) -> String {
     const CHARS_MAX: usize = 80;
     match text.char_indices().nth(CHARS_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -121,11 +157,26 @@ mod tests {
         assert_eq!(duration("150ms"), Ok(Duration::from_millis(150)));
         assert_eq!(duration("35d"), Ok(Duration::from_secs(35 * 86_400)));
         assert_eq!(duration("1h 30m"), Ok(Duration::from_secs(5_400)));
-        for bad in ["", "5", "5 parsecs", "-3s", "soon"] {
+        assert_eq!(duration(" 2 weeks 1 day "), Ok(Duration::from_secs(15 * 86_400)));
+        for bad in [
+            "",
+            " ",
+            "5 parsecs",
+            "-3s",
+            "soon",
+            "1.5h",
+            "5M",
+            "s",
+            "5s 3",
+            "1h, 2m",
+            "PT5M",
+            "1:30",
+        ] {
             assert_eq!(duration(bad), Err(InvalidDuration::Unreadable(bad.into())), "{bad:?}");
         }
+        assert_eq!(duration("5"), Err(InvalidDuration::NoUnit("5".into())));
         assert_eq!(duration("0s"), Err(InvalidDuration::Zero));
-        assert!(matches!(duration("11years"), Err(InvalidDuration::TooLong(_))));
+        assert!(matches!(duration("4000d"), Err(InvalidDuration::TooLong(_))));
         assert!(matches!(duration("99999999999999999999d"), Err(InvalidDuration::TooLong(_))));
     }
 
@@ -133,7 +184,8 @@ mod tests {
     fn sizes_are_written_with_their_unit() {
         assert_eq!(size("64KiB"), Ok(65_536));
         assert_eq!(size("1MB"), Ok(1_000_000));
-        for bad in ["", "5", "5 bananas", "-3KiB"] {
+        assert_eq!(size("5"), Err(InvalidSize::NoUnit("5".into())));
+        for bad in ["", "5 bananas", "-3KiB"] {
             assert_eq!(size(bad), Err(InvalidSize::Unreadable(bad.into())), "{bad:?}");
         }
         assert_eq!(size("0KiB"), Err(InvalidSize::Zero));

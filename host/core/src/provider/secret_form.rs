@@ -1,0 +1,119 @@
+//! How a provider writes its secrets: a text with placeholders for what is drawn at random, such as
+//! `whsec_{base64:32}`. Pure; the randomness is passed in.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use thiserror::Error;
+
+use super::template::{Piece, Unclosed, pieces};
+
+/// Most random bytes of one placeholder.
+const BYTES_MAX: usize = 64;
+/// What `letters` are drawn from: 64 of them, so that each is as likely as the next.
+const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789AZ";
+
+/// How a provider writes a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretForm(Vec<Part>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    Literal(String),
+    Base64(usize),
+    Hex(usize),
+    Letters(usize),
+}
+
+/// A text that describes no secret.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum InvalidForm {
+    /// A placeholder without an end.
+    #[error(transparent)]
+    Unclosed(#[from] Unclosed),
+    /// No such placeholder.
+    #[error("{{{0}}} is none of {{base64:N}}, {{hex:N}} and {{letters:N}}, with N from 1 to 64")]
+    Unknown(String),
+}
+
+impl SecretForm {
+    /// Reads a form.
+    pub fn parse(text: &str) -> Result<Self, InvalidForm> {
+        let part = |piece| match piece {
+            Piece::Literal(text) => Ok(Part::Literal(text)),
+            Piece::Placeholder(name) => placeholder(&name).ok_or(InvalidForm::Unknown(name)),
+        };
+        Ok(Self(pieces(text)?.into_iter().map(part).collect::<Result<_, _>>()?))
+    }
+
+    /// The text that every such secret begins with; empty if there is none.
+    #[must_use]
+    pub fn start(&self) -> &str {
+        match self.0.first() {
+            Some(Part::Literal(text)) => text,
+            _ => "",
+        }
+    }
+
+    /// Random bytes that [`SecretForm::write`] needs.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let needed = |part: &Part| match part {
+            Part::Literal(_) => 0,
+            Part::Base64(n) | Part::Letters(n) => *n,
+            Part::Hex(n) => n.div_ceil(2),
+        };
+        self.0.iter().map(needed).sum()
+    }
+
+    /// A secret of these random bytes.
+    #[must_use]
+    pub fn write(&self, mut random: &[u8]) -> String {
+        let mut out = String::new();
+        let mut take = |n: usize| {
+            let (taken, rest) = random.split_at(n.min(random.len()));
+            random = rest;
+            taken
+        };
+        for part in &self.0 {
+            match part {
+                Part::Literal(text) => out.push_str(text),
+                Part::Base64(n) => out.push_str(&STANDARD.encode(take(*n))),
+                Part::Hex(n) => {
+                    let digits = hex::encode(take(n.div_ceil(2)));
+                    out.push_str(&digits[..(*n).min(digits.len())]);
+                }
+                Part::Letters(n) => {
+                    out.extend(take(*n).iter().map(|b| char::from(LETTERS[usize::from(b & 63)])));
+                }
+            }
+        }
+        out
+    }
+}
+
+fn placeholder(name: &str) -> Option<Part> {
+    let (kind, count) = name.split_once(':')?;
+    let count: usize = count.parse().ok().filter(|count| (1..=BYTES_MAX).contains(count))?;
+    match kind {
+        "base64" => Some(Part::Base64(count)),
+        "hex" => Some(Part::Hex(count)),
+        "letters" => Some(Part::Letters(count)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_is_written_with_the_randomness_it_is_given() {
+        let form = SecretForm::parse("a_{hex:3}-{letters:2}.{base64:3}").unwrap();
+        assert_eq!((form.start(), form.bytes()), ("a_", 7));
+        assert_eq!(form.write(&[0xab, 0xcd, 0, 1, 0xff, 0xff, 0xff]), "a_abc-AB.////");
+        assert_eq!(SecretForm::parse("{hex:64}").unwrap().start(), "");
+        for wrong in ["{hex:0}", "{hex:65}", "{words:3}", "{hex}", "a{hex:3"] {
+            assert!(SecretForm::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}

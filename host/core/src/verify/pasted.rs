@@ -1,0 +1,229 @@
+//! Traces that copying leaves on a secret: line ends, blanks, quotes, whole lines of a settings file. Pure; no trace
+//! holds anything of the secret.
+
+use thiserror::Error;
+
+use super::key::KeyError;
+use super::strength::is_invisible;
+
+/// Something about a secret that its sender's copy hardly has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Trace {
+    /// Text in UTF-16.
+    #[error("is UTF-16, as some editors save it; save it as UTF-8")]
+    Utf16,
+    /// The mark that some editors put before text.
+    #[error("starts with a byte order mark; save the file as UTF-8 without one")]
+    ByteOrderMark,
+    /// A blank before it.
+    #[error("starts with a blank")]
+    LeadingBlank,
+    /// A line end after it, beside the one that is taken off.
+    #[error("ends with a line end")]
+    LineEnd,
+    /// A blank after it.
+    #[error("ends with a blank")]
+    TrailingBlank,
+    /// Quotes around it.
+    #[error("stands in quotes, which are part of it")]
+    Quoted,
+    /// A quote on one side.
+    #[error("has a quote on one side only")]
+    HalfQuoted,
+    /// A whole line of a settings file.
+    #[error("is a whole line NAME=value; only the value is the secret")]
+    Assignment,
+    /// `v1,` before `whsec_`.
+    #[error("starts with a version and a comma; the secret begins at `whsec_`")]
+    Version,
+    /// The two characters of an escape where a line end was meant.
+    #[error("ends with the two characters \\n and not with a line end")]
+    EscapedLineEnd,
+    /// `Bearer` or `Basic` before it.
+    #[error("starts with `Bearer` or `Basic`, which belongs to the header and not to the token")]
+    AuthWord,
+    /// A prefix with other letters than it has.
+    #[error("starts with `whsec` in another form than `whsec_`")]
+    Prefix,
+    /// Several lines.
+    #[error("has several lines")]
+    Lines,
+    /// Something inside that cannot be seen.
+    #[error("holds a character that cannot be seen")]
+    Invisible,
+}
+
+/// The traces on a secret, as configured; none on a PEM file, which has lines of its own.
+#[must_use]
+pub fn traces(bytes: &[u8]) -> Vec<Trace> {
+    let mut found = Vec::new();
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return vec![Trace::Utf16];
+    }
+    let mut note = |is: bool, trace| {
+        if is {
+            found.push(trace);
+        }
+    };
+    let unmarked = bytes.strip_prefix(b"\xef\xbb\xbf");
+    note(unmarked.is_some(), Trace::ByteOrderMark);
+    let Ok(text) = std::str::from_utf8(unmarked.unwrap_or(bytes)) else { return found };
+    if text.contains("-----BEGIN ") || text.trim_start().starts_with('{') {
+        return found;
+    }
+    let trimmed = text.trim_matches(is_invisible);
+    let (before, after) = match text.find(trimmed) {
+        Some(at) => (&text[..at], &text[at + trimmed.len()..]),
+        None => ("", ""),
+    };
+    note(!before.is_empty(), Trace::LeadingBlank);
+    let line_end = after.contains(['\n', '\r']);
+    note(line_end, Trace::LineEnd);
+    note(!line_end && !after.is_empty(), Trace::TrailingBlank);
+    let quote = |c: char| matches!(c, '"' | '\'' | '`' | '“' | '”' | '‘' | '’');
+    let quotes = (trimmed.starts_with(quote), trimmed.ends_with(quote));
+    note(quotes == (true, true) && trimmed.chars().count() > 1, Trace::Quoted);
+    note(quotes.0 != quotes.1, Trace::HalfQuoted);
+    let inner = trimmed.trim_matches(quote);
+    note(is_assignment(inner), Trace::Assignment);
+    note(is_versioned(inner), Trace::Version);
+    note(inner.ends_with("\\n"), Trace::EscapedLineEnd);
+    let lower = inner.get(..7).unwrap_or(inner).to_ascii_lowercase();
+    note(lower.starts_with("bearer ") || lower.starts_with("basic "), Trace::AuthWord);
+    let odd = ["whsec-", "whsec:", "whsec="].iter().any(|odd| lower.starts_with(odd))
+        || lower.starts_with("whsec_") && !inner.starts_with("whsec_")
+        || inner.starts_with("whsec_whsec_");
+    note(odd, Trace::Prefix);
+    let lines = inner.contains(['\n', '\r']);
+    note(lines, Trace::Lines);
+    let unseen = |c: char| c != ' ' && is_invisible(c);
+    note(!lines && inner.contains(unseen), Trace::Invisible);
+    found
+}
+
+/// What to write instead of a secret that a scheme cannot use, as near to it as can be.
+#[must_use]
+pub fn nearest_form(cause: KeyError, bytes: &[u8]) -> Option<&'static str> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let api_key = ["sk_", "pk_", "rk_", "sk-", "key_"].iter().any(|start| text.starts_with(start));
+    if api_key {
+        return Some("it looks like an API key; give the signing secret of the endpoint");
+    }
+    let traces = traces(bytes);
+    let has = |trace| traces.contains(&trace);
+    if has(Trace::Version) {
+        return Some("leave out what stands before `whsec_`");
+    }
+    if has(Trace::Quoted) || has(Trace::HalfQuoted) {
+        return Some("take the quotes away");
+    }
+    if has(Trace::Assignment) {
+        return Some("give only what stands behind the first `=`");
+    }
+    if has(Trace::ByteOrderMark) || has(Trace::Utf16) {
+        return Some("save the file as UTF-8 without a byte order mark");
+    }
+    if has(Trace::Prefix) {
+        return Some("write `whsec_` in small letters, once, with an underscore");
+    }
+    if has(Trace::EscapedLineEnd) {
+        return Some("take the \\n at its end away");
+    }
+    let text = text.trim();
+    let bare = text.strip_prefix("whsec_").unwrap_or(text);
+    let mut others = bare.chars().filter(|c| !c.is_ascii_alphanumeric() && !"+/=".contains(*c));
+    match cause {
+        KeyError::NotBase64 if bare.contains(char::is_whitespace) => {
+            Some("take out the blanks and line ends inside it")
+        }
+        KeyError::NotBase64 if !bare.is_empty() && others.all(|c| "-_".contains(c)) => Some(
+            "its length or alphabet is not that of base64: where it has `-` and `_`, write `+` and `/`, and see that \
+             none of its end is missing",
+        ),
+        KeyError::NotBase64 | KeyError::NotWhsec => Some(
+            "the right form is `whsec_` and the base64 of 24 to 64 bytes; if the sender was given a text as its key, \
+             give `whsec_` and the base64 of that text",
+        ),
+        KeyError::NotHex if text.starts_with("0x") => Some("leave out the `0x`"),
+        KeyError::NotHex if text.contains([':', ' ', '-']) => {
+            Some("leave out what separates the bytes")
+        }
+        KeyError::NotHex => Some(
+            "the right form is an even number of the characters 0-9 and a-f, as the provider shows it",
+        ),
+        _ => None,
+    }
+}
+
+/// `v1,whsec_…`, as some dashboards show a secret.
+pub(super) fn is_versioned(text: &str) -> bool {
+    let rest = text.split_once(',').filter(|(version, _)| {
+        version
+            .strip_prefix('v')
+            .is_some_and(|n| n.len() <= 2 && n.starts_with(|c: char| c.is_ascii_digit()))
+    });
+    rest.is_some_and(|(_, rest)| rest.trim_start().starts_with("whsec_"))
+}
+
+/// A name as settings files have them, an equals sign, and more.
+fn is_assignment(text: &str) -> bool {
+    let text = text.strip_prefix("export ").unwrap_or(text);
+    let Some((name, value)) = text.split_once('=') else { return false };
+    let name = name.trim_end();
+    let of_name = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
+    let plain = name.len() >= 3
+        && name.bytes().all(of_name)
+        && name.contains(|c: char| c.is_ascii_uppercase());
+    // Base64 ends with equals signs and has none before.
+    let named = name.contains('_') || value.trim_matches(['=', ' ']).len() >= 6;
+    plain && !value.trim_matches('=').is_empty() && named
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_copying_leaves_is_named() {
+        for (text, wanted) in [
+            ("s3cret-value ", vec![Trace::TrailingBlank]),
+            (" s3cret-value", vec![Trace::LeadingBlank]),
+            ("s3cret-value\n", vec![Trace::LineEnd]),
+            ("s3cret-value\r\n\r\n", vec![Trace::LineEnd]),
+            ("s3cret-value\t", vec![Trace::TrailingBlank]),
+            ("s3cret-value\u{a0}", vec![Trace::TrailingBlank]),
+            ("s3cret-value\u{200b}", vec![Trace::TrailingBlank]),
+            ("\"s3cret-value\"", vec![Trace::Quoted]),
+            ("'s3cret-value'", vec![Trace::Quoted]),
+            ("“s3cret-value”", vec![Trace::Quoted]),
+            ("\"s3cret-value", vec![Trace::HalfQuoted]),
+            ("\u{feff}s3cret-value", vec![Trace::ByteOrderMark]),
+            ("WEBHOOK_SECRET=s3cret-value", vec![Trace::Assignment]),
+            ("export SECRET=\"s3cret-value\"", vec![Trace::HalfQuoted, Trace::Assignment]),
+            ("v1,whsec_AAAA", vec![Trace::Version]),
+            ("s3cret-value\\n", vec![Trace::EscapedLineEnd]),
+            ("Bearer s3cret-value", vec![Trace::AuthWord]),
+            ("WHSEC_AAAA", vec![Trace::Prefix]),
+            ("one\ntwo", vec![Trace::Lines]),
+            ("s3cret\u{200b}value", vec![Trace::Invisible]),
+        ] {
+            assert_eq!(traces(text.as_bytes()), wanted, "{text:?}");
+        }
+        assert_eq!(traces(b"\xff\xfes\x003\x00"), [Trace::Utf16]);
+    }
+
+    #[test]
+    fn an_ordinary_secret_has_no_trace() {
+        for text in [
+            "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            "AAAAB3NzaC1yc2E=",
+            "A1B2C3==",
+            "a secret of words",
+            "user:password=x",
+            "-----BEGIN PUBLIC KEY-----\nAA\n-----END PUBLIC KEY-----\n",
+            "{\n \"kty\": \"EC\"\n}\n",
+        ] {
+            assert_eq!(traces(text.as_bytes()), [], "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,446 @@
+//! Whether a secret can protect a source: the key after the scheme's own decoding, judged by its length and content.
+//!
+//! Pure. Says nothing of a secret but its length and what is wrong with it.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_PAD_INDIFFERENT;
+use thiserror::Error;
+
+use super::scheme::{KeyForm, Scheme};
+use super::secret::Secret;
+
+/// Fewest visible bytes of a secret that is used as text. Shorter ones are found by trying all.
+pub const TEXT_BYTES_MIN: usize = 6;
+/// Fewest bytes of such a secret without a warning.
+const TEXT_BYTES_GOOD: usize = 16;
+/// Fewest bytes of a key that is decoded from base64 or hexadecimal.
+const KEY_BYTES_MIN: usize = 16;
+/// Fewest bytes of such a key without a warning: what Standard Webhooks asks for.
+const KEY_BYTES_GOOD: usize = 24;
+
+/// A secret that protects nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Weak {
+    /// Nothing that can be seen.
+    #[error("holds nothing but blanks, control characters or invisible characters")]
+    Invisible,
+    /// The same byte over and over.
+    #[error("is one character over and over")]
+    Repeated,
+    /// Text that is too short.
+    #[error("has {found} visible bytes, and at least {least} are needed")]
+    ShortText {
+        /// Visible bytes.
+        found: usize,
+        /// The fewest that are accepted.
+        least: usize,
+    },
+    /// A decoded key that is too short.
+    #[error("decodes to a key of {found} bytes, and at least {least} are needed")]
+    ShortKey {
+        /// Bytes that count: NULs at the end change nothing about a keyed hash.
+        found: usize,
+        /// The fewest that are accepted.
+        least: usize,
+    },
+    /// A key of a key pair: the public half is known to everybody.
+    #[error(
+        "is a key of a key pair, whose public half everybody may know; a shared secret is needed"
+    )]
+    KeyPair,
+    /// A public key for which anybody can make signatures.
+    #[error("is a public key of small order: signatures for it can be made without a private key")]
+    SmallOrder,
+}
+
+/// What deserves a warning about a secret that is accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Doubt {
+    /// A word that everybody tries first.
+    #[error(
+        "is a well-known placeholder that everybody tries first; make one with `weir secret generate`"
+    )]
+    Placeholder,
+    /// Shorter than it should be.
+    #[error("has {found} bytes; one of less than {good} can be guessed from one captured request")]
+    Short {
+        /// Its bytes, after decoding.
+        found: usize,
+        /// The fewest that need no warning.
+        good: usize,
+    },
+}
+
+/// What a scheme asks of a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Least {
+    /// At least this number of visible bytes of text.
+    Text(usize),
+    /// At least this number of bytes once decoded.
+    Key(usize),
+    /// A public key of the algorithm.
+    PublicKey,
+}
+
+impl fmt::Display for Least {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(least) => write!(f, "at least {least} bytes of text"),
+            Self::Key(least) => write!(f, "at least {least} bytes once decoded"),
+            Self::PublicKey => f.write_str("a public key"),
+        }
+    }
+}
+
+impl Scheme {
+    /// What it asks of a secret.
+    #[must_use]
+    pub fn least_secret(&self) -> Least {
+        match self.key {
+            _ if self.algorithm.has_key_pair() => Least::PublicKey,
+            KeyForm::Base64
+            | KeyForm::Hex
+            | KeyForm::Whsec
+            | KeyForm::WhsecOnly
+            | KeyForm::Whpk => Least::Key(KEY_BYTES_MIN),
+            KeyForm::Utf8
+            | KeyForm::WhsecOrUtf8
+            | KeyForm::Nfkd
+            | KeyForm::HtmlText
+            | KeyForm::Sha1
+            | KeyForm::PublicKey => Least::Text(TEXT_BYTES_MIN),
+        }
+    }
+
+    /// Judges a secret that this scheme would verify with. One that it cannot use at all is not judged here.
+    pub fn judge_secret(&self, secret: &Secret) -> Result<Vec<Doubt>, Weak> {
+        let least = self.least_secret();
+        if least != Least::PublicKey && is_of_key_pair(secret.expose()) {
+            // It makes no key of this scheme, and is refused unless another takes it.
+            return Ok(Vec::new());
+        }
+        match least {
+            Least::PublicKey => match self.key.decode(secret) {
+                Ok(key) if is_small_order(&key) => Err(Weak::SmallOrder),
+                _ => Ok(Vec::new()),
+            },
+            // The hash of a guessed secret is guessed too.
+            Least::Text(_) if self.key == KeyForm::Sha1 => judge_text(secret.expose()),
+            // Both keys are tried, so both have to be good.
+            Least::Text(_) if self.key == KeyForm::WhsecOrUtf8 => {
+                let doubts = judge_text(secret.expose())?;
+                match self.key.decode(secret) {
+                    Ok(key) if *key != secret.expose() => judge_key(&key, secret.expose()),
+                    _ => Ok(doubts),
+                }
+            }
+            least => match (self.key.decode(secret), least) {
+                (Err(_), _) => Ok(Vec::new()),
+                (Ok(key), Least::Key(_)) => judge_key(&key, secret.expose()),
+                (Ok(text), _) => judge_text(&text),
+            },
+        }
+    }
+}
+
+/// Judges a secret of Standard Webhooks, `whsec_` and base64.
+pub fn judge_whsec(secret: &Secret) -> Result<Vec<Doubt>, Weak> {
+    match KeyForm::Whsec.decode(secret) {
+        Ok(key) => judge_key(&key, secret.expose()),
+        Err(_) => Ok(Vec::new()),
+    }
+}
+
+/// Judges a secret that is used as it stands, such as a token.
+pub fn judge_text(bytes: &[u8]) -> Result<Vec<Doubt>, Weak> {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return judge_key(bytes, bytes);
+    };
+    let visible = || text.chars().filter(|c| !is_invisible(*c));
+    let found: usize = visible().map(char::len_utf8).sum();
+    let first = visible().next().ok_or(Weak::Invisible)?;
+    if found < TEXT_BYTES_MIN {
+        return Err(Weak::ShortText { found, least: TEXT_BYTES_MIN });
+    }
+    if visible().all(|c| c == first) {
+        return Err(Weak::Repeated);
+    }
+    if is_of_key_pair(bytes) {
+        return Err(Weak::KeyPair);
+    }
+    Ok(doubts(bytes, found, TEXT_BYTES_GOOD))
+}
+
+fn judge_key(key: &[u8], written: &[u8]) -> Result<Vec<Doubt>, Weak> {
+    // A keyed hash fills a short key up with NULs, so those at the end make no other key.
+    let end = key.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
+    let significant = &key[..end];
+    let found = significant.len();
+    if found < KEY_BYTES_MIN {
+        return Err(Weak::ShortKey { found, least: KEY_BYTES_MIN });
+    }
+    if significant.iter().all(|b| *b == significant[0]) {
+        return Err(Weak::Repeated);
+    }
+    if holds_key_oid(key) {
+        return Err(Weak::KeyPair);
+    }
+    Ok(doubts(written, found, KEY_BYTES_GOOD))
+}
+
+fn doubts(written: &[u8], found: usize, good: usize) -> Vec<Doubt> {
+    let mut doubts = Vec::new();
+    if is_placeholder(written) {
+        doubts.push(Doubt::Placeholder);
+    } else if found < good {
+        doubts.push(Doubt::Short { found, good });
+    }
+    doubts
+}
+
+/// White space, control characters, and what Unicode has that shows nothing.
+pub(super) fn is_invisible(c: char) -> bool {
+    c.is_whitespace()
+        || c.is_control()
+        || matches!(
+            u32::from(c),
+            0xad | 0x34f
+                | 0x61c
+                | 0x115f..=0x1160
+                | 0x17b4..=0x17b5
+                | 0x180b..=0x180f
+                | 0x200b..=0x200f
+                | 0x202a..=0x202e
+                | 0x2060..=0x206f
+                | 0x2800
+                | 0x3164
+                | 0xfe00..=0xfe0f
+                | 0xfeff
+                | 0xffa0
+                | 0xfff0..=0xfffb
+                | 0x1_d173..=0x1_d17a
+                | 0xe_0000..=0xe_0fff
+        )
+}
+
+/// Words that stand in documentation, templates and everybody's first try, without `-`, `_`, blanks and case.
+const PLACEHOLDERS: [&str; 62] = [
+    "abc123",
+    "abcdef",
+    "abcdefgh",
+    "admin",
+    "admin123",
+    "administrator",
+    "apikey",
+    "asdfgh",
+    "changeit",
+    "changeme",
+    "changemenow",
+    "changethis",
+    "default",
+    "demo",
+    "dummy",
+    "example",
+    "examplesecret",
+    "fixme",
+    "foobar",
+    "githubwebhooksecret",
+    "hunter2",
+    "insertsecrethere",
+    "itsasecrettoeverybody",
+    "letmein",
+    "mysecret",
+    "mysecretkey",
+    "mysecrettoken",
+    "mytoken",
+    "mywebhooksecret",
+    "none",
+    "notasecret",
+    "passw0rd",
+    "password",
+    "password1",
+    "password123",
+    "placeholder",
+    "pleasechangeme",
+    "qwerty",
+    "qwertyuiop",
+    "redacted",
+    "replaceme",
+    "replacethis",
+    "s3cr3t",
+    "s3cret",
+    "sample",
+    "secret",
+    "secret123",
+    "secretkey",
+    "secrettoken",
+    "signingsecret",
+    "supersecret",
+    "supersecretkey",
+    "test",
+    "testing",
+    "testsecret",
+    "todo",
+    "token",
+    "topsecret",
+    "undefined",
+    "webhook",
+    "webhooksecret",
+    "yoursecretkey",
+];
+
+/// Secrets that documentation and libraries publish as examples.
+const PUBLISHED: [&str; 4] = [
+    "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+    "plJ3nmyCDGBKInavdOK15jsl",
+    "C2FVsBQIhrscChlQIMV+b5sSYspob7oD",
+    "5WbX5kEWLlfzsGNjH64I8lOOqUB6e8FH",
+];
+
+/// True if the text is a word that everybody tries, whatever prefix, case and hyphens it has.
+#[must_use]
+pub fn is_placeholder(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    let text = text.trim();
+    let bare = text.strip_prefix("whsec_").unwrap_or(text);
+    if PUBLISHED.contains(&bare.trim_end_matches('=')) {
+        return true;
+    }
+    let is_word = |c: &char| c.is_alphanumeric();
+    let plain = |text: &str| text.chars().filter(is_word).collect::<String>().to_lowercase();
+    let (word, bare) = (plain(text), plain(bare));
+    let known = |word: &str| PLACEHOLDERS.contains(&word);
+    let yours = word.strip_prefix("your").or(word.strip_prefix("my")).unwrap_or(&word);
+    let here = yours.strip_suffix("here").unwrap_or(yours);
+    let counted =
+        !bare.is_empty() && bare.chars().zip("1234567890123456789012".chars()).all(|(a, b)| a == b);
+    let crossed = !bare.is_empty() && bare.chars().all(|c| c == 'x');
+    known(&word) || known(&bare) || known(yours) || known(here) || counted || crossed
+}
+
+/// True for a PEM file, a JSON Web Key or a set of them, a key of SSH, and the base64 of a key with its algorithm.
+pub(super) fn is_of_key_pair(bytes: &[u8]) -> bool {
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii();
+    let holds = |what: &[u8]| memchr::memmem::find(text, what).is_some();
+    let starts = [&b"ssh-rsa "[..], b"ssh-ed25519 ", b"ecdsa-sha2-", b"whpk_", b"whsk_"];
+    if holds(b"-----BEGIN ") || starts.iter().any(|start| text.starts_with(start)) {
+        return true;
+    }
+    if text.starts_with(b"{") && (holds(b"\"kty\"") || holds(b"\"keys\"")) {
+        return true;
+    }
+    let packed: Vec<u8> = text.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
+    let decoded = STANDARD_PAD_INDIFFERENT.decode(&packed);
+    decoded.is_ok_and(|der| holds_key_oid(&der))
+}
+
+/// True for DER that names an algorithm of key pairs near its beginning: no random key does.
+fn holds_key_oid(der: &[u8]) -> bool {
+    const EC: &[u8] = &[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
+    const RSA: &[u8] = &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
+    const ED25519: &[u8] = &[0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70];
+    let head = &der[..der.len().min(40)];
+    der.first() == Some(&0x30)
+        && [EC, RSA, ED25519].iter().any(|oid| memchr::memmem::find(head, oid).is_some())
+}
+
+/// The points of Ed25519 whose order is at most 8, the sign bit aside.
+const SMALL_ORDER: [[u8; 2]; 2] = [[0x26, 0xe8], [0xc7, 0x17]];
+const SMALL_ORDER_ENDS: [u8; 2] = [0x05, 0x7a];
+
+fn is_small_order(key: &[u8]) -> bool {
+    let point = key.get(key.len().saturating_sub(32)..).filter(|point| point.len() == 32);
+    let Some((last, rest)) = point.and_then(<[u8]>::split_last) else { return false };
+    let last = last & 0x7f;
+    let middle = rest.get(1..).unwrap_or_default();
+    let around_zero = rest[0] <= 1 && last == 0 && middle.iter().all(|b| *b == 0);
+    let around_p = rest[0] >= 0xec && last == 0x7f && middle.iter().all(|b| *b == 0xff);
+    let of_order_8 = SMALL_ORDER
+        .iter()
+        .zip(SMALL_ORDER_ENDS)
+        .any(|(start, end)| rest.starts_with(start) && last == end);
+    around_zero || around_p || of_order_8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_seen_protects_nothing() {
+        for text in ["   ", "\u{200b}", "\0", "\t\n", "\u{feff}", "\u{2800}\u{3164}", "\u{e0020}"] {
+            assert_eq!(judge_text(text.as_bytes()), Err(Weak::Invisible), "{text:?}");
+        }
+        assert_eq!(judge_text(b""), Err(Weak::Invisible));
+        assert_eq!(judge_text(b"x"), Err(Weak::ShortText { found: 1, least: 6 }));
+        assert_eq!(judge_text(b"  x   y  "), Err(Weak::ShortText { found: 2, least: 6 }));
+        assert_eq!(judge_text(b"aaaaaaaaaaaaaaaaaaaa"), Err(Weak::Repeated));
+        assert_eq!(judge_text(b"Xk2hfF93jfSdpQa1"), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_decoded_key_is_as_long_as_what_it_decodes_to() {
+        assert_eq!(judge_key(&[0], b""), Err(Weak::ShortKey { found: 0, least: 16 }));
+        let filled_up = [&[1, 2, 3][..], &[0; 40]].concat();
+        assert_eq!(judge_key(&filled_up, b""), Err(Weak::ShortKey { found: 3, least: 16 }));
+        assert_eq!(judge_key(&[7; 32], b""), Err(Weak::Repeated));
+        let key: Vec<u8> = (1..=16).collect();
+        assert_eq!(judge_key(&key, b""), Ok(vec![Doubt::Short { found: 16, good: 24 }]));
+    }
+
+    #[test]
+    fn placeholders_are_known_however_they_are_written() {
+        for text in [
+            "changeme",
+            "CHANGE_ME",
+            "secret",
+            "your-webhook-secret",
+            "<your secret>",
+            "my_webhook_secret",
+            "whsec_xxxxxxxxxxxx",
+            "12345678",
+            "It's a Secret to Everybody",
+            "${WEBHOOK_SECRET}",
+            "your_secret_here",
+            "password",
+            "replace-me",
+            "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        ] {
+            assert!(is_placeholder(text.as_bytes()), "{text}");
+        }
+        for text in ["a secret of some length", "whsec_Zm9vYmFyYmF6", "correct horse"] {
+            assert!(!is_placeholder(text.as_bytes()), "{text}");
+        }
+    }
+
+    #[test]
+    fn keys_of_a_pair_are_known_in_every_clothing() {
+        for text in [
+            "-----BEGIN PUBLIC KEY-----\nMCow\n-----END PUBLIC KEY-----",
+            "\u{feff}-----BEGIN CERTIFICATE-----\nAA",
+            "subject=/CN=x\n-----BEGIN CERTIFICATE-----",
+            "{ \"use\": \"sig\", \"kty\": \"RSA\" }",
+            "{\"keys\":[]}",
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE operator@host",
+            "whpk_AAAA",
+            "MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=",
+            "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE83T4O/n84iotIvIW4mdBgQ/7dAfSmpqIM8kF9mN1flpVKS3GRqe62gw+2fNNRaINXvVpiglSI8eNEc6wEA3F+g==",
+        ] {
+            assert!(is_of_key_pair(text.as_bytes()), "{text}");
+        }
+        assert!(!is_of_key_pair(b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"));
+    }
+
+    #[test]
+    fn points_of_small_order_are_no_public_keys() {
+        let mut one = [0; 32];
+        assert!(is_small_order(&one));
+        one[0] = 1;
+        assert!(is_small_order(&one));
+        one[31] = 0x80;
+        assert!(is_small_order(&one));
+        assert!(!is_small_order(&[9; 32]));
+    }
+}

@@ -1,0 +1,155 @@
+//! Set-ups that protect nothing: what is refused about secrets and schemes, and what is worth a warning.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use weir_core::provider::Provider;
+use weir_core::verify::{
+    Algorithm, Doubt, NamedSecret, Scheme, Secret, Trace, Weak, judge_text, traces,
+};
+
+use super::tree::Section;
+use weir_core::units::show_duration;
+
+/// Longest time for which a signed request may be old without a warning.
+const TOLERANCE_GOOD: Duration = Duration::from_secs(86_400);
+
+/// Tells of what copying has left on a secret, as it is configured.
+pub(super) fn note_traces(section: &Section<'_>, key: &str, secret: &Secret) {
+    let bytes = secret.expose();
+    for trace in traces(bytes) {
+        let what = format!(
+            "the secret ({} bytes) {trace}; if the copy on the other side has not got that, every signature is refused",
+            bytes.len()
+        );
+        section.warning(key, what);
+    }
+}
+
+/// The same of a value that is no signing secret, such as a header, which may begin with `Bearer`.
+pub(super) fn note_traces_of_value(section: &Section<'_>, key: &str, value: &Secret) {
+    for trace in traces(value.expose()).into_iter().filter(|trace| *trace != Trace::AuthWord) {
+        section.warning(key, format!("the value ({} bytes) {trace}", value.expose().len()));
+    }
+}
+
+/// Judges the secrets of a source by each scheme that would verify with them. False if one of them is refused.
+pub(super) fn judge_secrets(
+    section: &Section<'_>,
+    provider: &Provider,
+    secrets: &[NamedSecret],
+) -> bool {
+    let mut strong = true;
+    for (index, secret) in secrets.iter().enumerate() {
+        let key = format!("secrets[{index}]");
+        let is_for = |scheme: &&std::sync::Arc<Scheme>| {
+            secret.scheme.as_deref().is_none_or(|only| *only == *scheme.name)
+        };
+        let mut doubts = BTreeSet::new();
+        for scheme in provider.schemes.iter().filter(is_for) {
+            match scheme.judge_secret(&secret.value) {
+                Ok(found) => doubts.extend(found.iter().map(ToString::to_string)),
+                Err(weak) => {
+                    let least = scheme.least_secret();
+                    let what = format!(
+                        "the secret {weak}. Scheme {} of {} takes {least}; `weir secret generate {}` makes one",
+                        scheme.name, provider.name, provider.name
+                    );
+                    section.problem(&key, what);
+                    strong = false;
+                    break;
+                }
+            }
+        }
+        if strong {
+            doubts.iter().for_each(|doubt| section.warning(&key, format!("the secret {doubt}")));
+            note_form(section, &key, provider, &secret.value);
+        }
+    }
+    strong
+}
+
+/// Tells of a secret that does not begin as its provider's do.
+fn note_form(section: &Section<'_>, key: &str, provider: &Provider, secret: &Secret) {
+    let Some(start) = provider.secret_start() else { return };
+    let written = secret.expose().trim_ascii();
+    if !written.starts_with(start.as_bytes()) && traces(secret.expose()).is_empty() {
+        let what = format!(
+            "the secret does not begin with `{start}`, as those of {} do; see that it is the right one",
+            provider.name
+        );
+        section.warning(key, what);
+    }
+}
+
+/// Judges a secret that is used as it stands: a token or a parameter.
+pub(super) fn judge_text_of(section: &Section<'_>, key: &str, name: &str, bytes: &[u8]) -> bool {
+    note(section, key, name, judge_text(bytes))
+}
+
+/// Notes what came of judging a secret. False if it is refused.
+pub(super) fn note(
+    section: &Section<'_>,
+    key: &str,
+    name: &str,
+    judged: Result<Vec<Doubt>, Weak>,
+) -> bool {
+    match judged {
+        Ok(doubts) => {
+            doubts.iter().for_each(|doubt| section.warning(key, format!("the {name} {doubt}")));
+            true
+        }
+        Err(weak) => {
+            let what =
+                format!("the {name} {weak}; `weir secret generate` makes one that is long enough");
+            section.problem(key, what);
+            false
+        }
+    }
+}
+
+/// Tells of what the source's own scheme leaves open.
+pub(super) fn note_schemes(section: &Section<'_>, provider: &Provider) {
+    for scheme in &provider.schemes {
+        let timestamp = scheme.timestamp.as_ref();
+        let tolerance = timestamp.and_then(|rule| rule.tolerance);
+        if let Some(long) = tolerance.filter(|long| *long > TOLERANCE_GOOD) {
+            let key = if section.has("tolerance") { "tolerance" } else { "signature.timestamp" };
+            let what = format!(
+                "{} is long: a captured request is good for all that time, unless its id is known by then",
+                show_duration(long)
+            );
+            section.warning(key, what);
+        }
+        if section.has("signature") {
+            note_message(section, scheme);
+        }
+    }
+}
+
+fn note_message(section: &Section<'_>, scheme: &Scheme) {
+    if scheme.algorithm == Algorithm::StaticEquals {
+        let what = "static-equals signs nothing: who has seen one request has the secret. Ask for an HMAC, or keep \
+                    the URL on a private network";
+        return section.warning("signature.algorithm", what);
+    }
+    if scheme.http_message.is_some() || scheme.jwt.is_some() {
+        if !scheme.covers_body() {
+            let what = "the body is not signed, so one captured signature is good for any body";
+            section.warning("signature", what);
+        }
+        return;
+    }
+    let messages = || std::iter::once(&scheme.message).chain(&scheme.message_variants);
+    if scheme.body_digest.is_none() && !messages().all(|message| message.reads_body()) {
+        let what = "the body is not signed, so one captured signature is good for any body; write {body} into it";
+        section.warning("signature.message", what);
+    }
+    if let Some((before, after)) = messages().find_map(|message| message.touching()) {
+        let what = format!(
+            "nothing stands between {before} and {after}: bytes can move from one to the other and the signature still \
+             holds. If the sender allows it, put a separator there, such as {before}.{after}"
+        );
+        section.warning("signature.message", what);
+    }
+}
