@@ -30,6 +30,7 @@ use super::{Ingress, body, problem};
 use crate::cli::chain;
 use crate::config::Source;
 use crate::observe::metrics::SourceMetrics;
+use crate::observe::reasons;
 use crate::routes;
 
 /// What a request turned out to be.
@@ -390,6 +391,13 @@ impl Ingress {
             match refused {
                 Refused::UnknownSource => self.metrics.refused_unknown_source(),
                 other => self.metrics.refused(other.code()),
+            }
+        }
+        if let (Some(way), Refused::Unverified { refusal, .. }) = (way, refused) {
+            let look = || reasons::likely(&way.source, refusal.code());
+            if let Some(seen) = way.metrics.not_believed(look) {
+                let source = way.source.name.as_str();
+                tracing::warn!(source, %seen, "the first requests were refused and none was accepted");
             }
         }
         let now = self.clock.now();

@@ -102,6 +102,7 @@ impl Way {
     ) -> Self {
         let provider = &source.provider;
         let learned = learned.and_then(|secret| with_learned(source, secret));
+        metrics.source(&source.name).begin_again();
         Self {
             has_learned: learned.is_some(),
             verifier: learned.unwrap_or_else(|| source.verifier.clone()),

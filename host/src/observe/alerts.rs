@@ -27,6 +27,7 @@ use super::condition::OfStore;
 use super::judge::{Counted, Judge, OfSource, Rules};
 use super::metrics::Metrics;
 use super::notice::{Notice, Notices};
+use super::reasons::likely;
 use crate::config::Alerts as Settings;
 use crate::egress::Direct;
 use crate::routes::{self, Routes};
@@ -278,9 +279,12 @@ impl Alerts {
             let (name, source) = sources.get_key_value(&*name)?;
             let (good, bad) = of.answers();
             let (stored, unrouted) = (of.stored.get(), of.unrouted.get());
+            let refused = of.refused_by_code();
+            let cause = |(code, _): &(&'static str, u64)| Some((*code, likely(source, code)?));
             let counted = OfSource {
                 requests: Tally { good, bad },
-                refused: of.refused_by_code(),
+                causes: refused.iter().filter_map(cause).collect(),
+                refused,
                 events: Tally { good: stored.saturating_sub(unrouted), bad: unrouted },
                 silent_for: of.silent_for().unwrap_or_else(|| of.age()),
                 max_silence: source.max_silence,

@@ -293,6 +293,7 @@ fn sources(metrics: &Metrics, unrouted: &[CountRow]) -> Value {
             "unrouted": source.unrouted.get(),
             "unrouted_now": unrouted_now,
             "refused": refused,
+            "seen": source.seen().as_deref(),
             "last_received_seconds_ago": source.silent_for().map(|d| d.as_secs()),
         });
         (name.into(), facts)

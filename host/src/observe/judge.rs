@@ -23,6 +23,8 @@ pub(super) struct OfSource {
     pub(super) requests: Tally,
     /// The refused by their code.
     pub(super) refused: Vec<(&'static str, u64)>,
+    /// What the set-up shows about those codes.
+    pub(super) causes: BTreeMap<&'static str, String>,
     /// Events, those that went to somebody and those that did not.
     pub(super) events: Tally,
     /// How long it has taken no request.
@@ -133,6 +135,7 @@ impl Source {
             source: name.clone(),
             requests,
             code,
+            causes: counted.causes.get(code).cloned(),
             window: too_much.window,
         })
     }

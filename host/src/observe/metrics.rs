@@ -5,14 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use weir_core::delivery::Outcome;
 use weir_core::name::{SourceName, Target};
 
 use super::exposition::{self, Scraped};
+use super::reasons::FIRST_REFUSALS;
 use super::series::{ByCode, Counter, Durations, Gauge, OTHER};
 use super::text::Format;
 
@@ -218,6 +219,10 @@ pub struct SourceMetrics {
     pub(super) replies: ByCode,
     /// Milliseconds between its first moment and the last request taken, plus one; 0 for never.
     last_taken: AtomicU64,
+    /// Requests that were not believed, before the first that was.
+    unverified: AtomicU32,
+    /// What was seen of them.
+    seen: Mutex<Option<Arc<str>>>,
 }
 
 impl SourceMetrics {
@@ -234,7 +239,36 @@ impl SourceMetrics {
             quarantined: ByCode::default(),
             replies: ByCode::default(),
             last_taken: AtomicU64::new(0),
+            unverified: AtomicU32::new(0),
+            seen: Mutex::default(),
         }
+    }
+
+    /// A request was not believed. The reason that `look` finds, if it is the one after which that is looked for: the
+    /// first few were refused and none was taken.
+    pub(crate) fn not_believed(&self, look: impl FnOnce() -> Option<String>) -> Option<Arc<str>> {
+        if self.last_taken.load(Relaxed) != 0 {
+            return None;
+        }
+        let before = self.unverified.fetch_add(1, Relaxed);
+        if before.checked_add(1) != Some(FIRST_REFUSALS) {
+            return None;
+        }
+        let seen: Arc<str> = look()?.into();
+        *self.seen.lock() = Some(Arc::clone(&seen));
+        Some(seen)
+    }
+
+    /// Why its first requests were refused, until one is taken.
+    #[must_use]
+    pub fn seen(&self) -> Option<Arc<str>> {
+        self.seen.lock().clone().filter(|_| self.last_taken.load(Relaxed) == 0)
+    }
+
+    /// The source was set up anew: its first requests are to come.
+    pub(crate) fn begin_again(&self) {
+        self.unverified.store(0, Relaxed);
+        *self.seen.lock() = None;
     }
 
     /// A request was answered with one of [`TAKEN`] or the code of a refusal, `took` after its head was read.

@@ -12,6 +12,7 @@ mod judge;
 pub mod metrics;
 pub mod notice;
 pub mod process;
+pub(crate) mod reasons;
 pub mod series;
 #[cfg(test)]
 mod strict;

@@ -90,6 +90,8 @@ pub enum Notice {
         requests: Tally,
         /// The code that most of them were refused with.
         code: &'static str,
+        /// What the set-up shows about that.
+        causes: Option<String>,
         /// In how long.
         window: Duration,
     },
@@ -268,8 +270,8 @@ impl Notice {
             Self::SourceSilent { silent_for, .. } => {
                 json!({ "silent_seconds": seconds(silent_for) })
             }
-            Self::SourceRefusing { requests, code, window, .. } => json!({
-                "refused": requests.bad, "requests": requests.total(), "code": code,
+            Self::SourceRefusing { requests, code, causes, window, .. } => json!({
+                "refused": requests.bad, "requests": requests.total(), "code": code, "causes": causes,
                 "seconds": seconds(window),
             }),
             Self::CertificateExpiring { file, not_after, left, .. } => json!({

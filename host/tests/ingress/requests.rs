@@ -5,7 +5,7 @@ use tokio::net::TcpStream;
 
 use weir_core::hops::{HOPS_HEADER, HopKey};
 
-use crate::bed::{Hub, closed, hop_key, reply};
+use crate::bed::{Hub, closed, hop_key, junk, reply};
 
 #[tokio::test]
 async fn a_signed_request_is_stored_before_it_is_answered_with_its_id() {
@@ -312,4 +312,25 @@ async fn an_answer_is_not_lost_to_junk_that_follows_its_request() {
     let hub = Hub::start().await;
     let reply = hub.raw(format!("{}junk\r\n\r\n", hub.push("d-1", "{}"))).await;
     assert_eq!(reply.json()["status"], "accepted");
+}
+
+#[tokio::test]
+async fn why_a_source_refuses_its_first_requests_is_said_until_one_is_taken() {
+    let hub = Hub::of(
+        "[sources.paste]\nprovider = \"github\"\nsecrets = [\"a secret of some length \"]\n",
+    )
+    .await;
+    let name = hub.config.sources["paste"].name.clone();
+    let metrics = hub.metrics.source(&name);
+    for n in 1..=3 {
+        assert_eq!(metrics.seen(), None, "{n}");
+        assert_eq!(hub.raw(junk("paste")).await.status, 401);
+    }
+    let seen = metrics.seen().unwrap();
+    assert!(seen.contains("`literal-0` is 24 bytes and ends with a blank"), "{seen}");
+    let report = hub.health.report(&hub.metrics, serde_json::Value::Null).await;
+    assert_eq!(report["sources"]["paste"]["seen"], *seen);
+    let headers = [("x-github-event", "push"), ("x-github-delivery", "1")];
+    assert_eq!(hub.raw(hub.signed("paste", &headers, "{}", 0)).await.status, 200);
+    assert_eq!(metrics.seen(), None);
 }
