@@ -4,7 +4,7 @@
 //! operator could not do.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ use crate::clock::SystemClock;
 use crate::config::{self, Config, Log, Source};
 use crate::hub::{Listeners, Running};
 use crate::shutdown::Signals;
-use crate::{logging, serve};
+use crate::{logging, serve, starters};
 
 /// Which source gets which samples. The third failed payment in a row makes a handler raise an alert.
 const SAMPLES: [(&str, &str); 8] = [
@@ -64,10 +64,11 @@ pub fn demo(args: DemoArgs, json: bool) -> ExitCode {
     };
     let output = Output { json };
     let sources: Vec<_> = config.sources.values().cloned().collect();
+    let plugins = config.plugins.dir.clone();
     let exit = serve::host(config, listeners, async |running, grace| {
         let mut signals = Signals::listen()?;
         let shown = tokio::select! {
-            shown = show(&running, &sources, output) => shown,
+            shown = show(&running, &sources, &plugins, output) => shown,
             _ = signals.next() => {
                 running.stop(std::future::ready(())).await;
                 return Ok(Exit::Success);
@@ -101,8 +102,16 @@ fn prepare(args: &DemoArgs) -> anyhow::Result<(Config, Listeners, Option<TempDir
     };
     let mut config = config::development(&data)?.config;
     logging::start(&Log { filter: "warn".into(), json: false }, false)?;
-    if let Some(plugins) = &args.plugins {
-        config.plugins.dir.clone_from(plugins);
+    match (&args.plugins, &folder) {
+        (Some(plugins), _) => config.plugins.dir.clone_from(plugins),
+        (None, _) if starters::has_modules(&config.plugins.dir) => {}
+        (None, Some(folder)) => config.plugins.dir = folder.path().join("plugins"),
+        (None, None) => config.plugins.dir = data.join("plugins"),
+    }
+    if args.plugins.is_none() && !starters::has_modules(&config.plugins.dir) {
+        let dir = &config.plugins.dir;
+        let failed = || format!("cannot put the starter handlers into {}", dir.display());
+        starters::put(dir).with_context(failed)?;
     }
     config.server.listen = args.listen.unwrap_or(config.server.listen);
     config.admin.listen = args.admin_listen.unwrap_or(config.admin.listen);
@@ -119,13 +128,19 @@ fn prepare(args: &DemoArgs) -> anyhow::Result<(Config, Listeners, Option<TempDir
     Ok((config, listeners, folder))
 }
 
-async fn show(running: &Running, sources: &[Arc<Source>], output: Output) -> anyhow::Result<()> {
+async fn show(
+    running: &Running,
+    sources: &[Arc<Source>],
+    plugins: &Path,
+    output: Output,
+) -> anyhow::Result<()> {
     let looked = tokio::time::timeout(PATIENCE, running.handlers.looked()).await;
     looked.context("the handlers took too long to load")?;
     if !output.json {
         let handlers = running.handlers.handlers();
         let names: Vec<_> = handlers.iter().map(|handler| handler.name.as_str()).collect();
-        output.text(&format!("handlers  {}\n", list_or_none(&names)));
+        let dir = plugins.display();
+        output.text(&format!("handlers  {}\n          from {dir}\n", list_or_none(&names)));
     }
     let http = Http::new()?;
     let mut random = randomness()?;

@@ -36,6 +36,7 @@ mod provider_files;
 mod reload;
 pub mod serve;
 pub mod sources;
+mod starters;
 pub mod upkeep;
 
 // The base: the only places that spawn, stop and ask the time, and what all that listens needs.

@@ -1,6 +1,7 @@
 //! `weir serve`: load, log, bind, build, announce, run, drain.
 
 use std::num::NonZero;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::cli::{ServeArgs, report};
 use crate::config::{self, Config, Loaded};
 use crate::hub::{Broken, Hub, Listeners, Running, Threads};
 use crate::shutdown::Signals;
-use crate::{demo, files, logging};
+use crate::{demo, files, logging, starters};
 
 /// Runs a hub until it is asked to stop, or cannot go on.
 pub fn serve(args: ServeArgs, json: bool) -> ExitCode {
@@ -52,9 +53,31 @@ fn load(args: &ServeArgs) -> Result<(Config, Listeners, bool), Exit> {
     }
     if file.is_none() {
         tracing::info!("no weir.toml here: development mode, on loopback, with generated secrets");
+        start_with_starters(&config.plugins.dir);
     }
     let listeners = Listeners::bind(&config).map_err(|error| usage(&error))?;
     Ok((config, listeners, file.is_none()))
+}
+
+/// Puts the starter handlers where there is no folder for handlers yet, and says so.
+fn start_with_starters(folder: &Path) {
+    if folder.exists() {
+        return;
+    }
+    let shown = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    let shown = shown.display();
+    match starters::put(folder) {
+        Ok(()) => tracing::info!(
+            folder = %shown,
+            handlers = starters::NAMES,
+            "no plugins folder here: made one with the starter handlers; replace or remove them as you like"
+        ),
+        Err(error) => tracing::warn!(
+            folder = %shown,
+            %error,
+            "no plugins folder here, and the starter handlers cannot be put there: put handlers into it yourself"
+        ),
+    }
 }
 
 /// How far sends and the API step back for requests and the writer, as `nice` counts: a sender waits for an answer, and

@@ -3,6 +3,7 @@
 //!
 //! `serve` and `demo` run a hub, which is none of the command line's business: whoever calls [`run`] brings them.
 
+mod changes;
 mod check;
 pub(crate) mod client;
 pub mod compile;
@@ -25,6 +26,7 @@ pub mod signed;
 mod sources;
 mod trial;
 mod unreadable;
+mod usage;
 mod why;
 mod words;
 
@@ -32,8 +34,6 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-
-use clap::Parser as _;
 
 use crate::config::DEFAULTS;
 use error::CommandError;
@@ -100,7 +100,7 @@ pub struct DemoArgs {
     /// Where to serve the API
     #[arg(long, value_name = "ADDRESS")]
     pub admin_listen: Option<SocketAddr>,
-    /// Folder of the handlers [default: plugins]
+    /// Folder of the handlers [default: plugins, or the built-in starters where that has none]
     #[arg(long, value_name = "FOLDER")]
     pub plugins: Option<PathBuf>,
     /// Keep the data in this folder; otherwise it goes when the demo ends
@@ -140,7 +140,7 @@ impl fmt::Debug for Hosting {
 /// Reads the command line and does what it says. A command line that makes no sense ends the process here.
 #[must_use]
 pub fn run(hosting: Hosting) -> ExitCode {
-    let Cli { json, command } = Cli::parse();
+    let Cli { json, command } = usage::parse();
     let output = Output { json };
     let done = match command {
         Command::Serve(args) => return (hosting.serve)(args, json),

@@ -9,7 +9,7 @@ use weir_core::provider::{BodyCoverage, Catalog, Coverage, Provider};
 
 use super::error::CommandError;
 use super::output::{Output, table};
-use crate::config::{self, ProviderFile, Providers};
+use crate::config::{self, ProviderFile, Providers, shown};
 
 /// List the providers with their samples, show one, or try a provider file of your own.
 #[derive(Debug, Clone, clap::Args)]
@@ -54,7 +54,11 @@ fn known(config: Option<&PathBuf>) -> Result<Providers, CommandError> {
 pub(super) fn find(catalog: &Catalog, name: &str) -> Result<Arc<Provider>, CommandError> {
     catalog.get(name).cloned().ok_or_else(|| {
         let known: Vec<_> = catalog.iter().map(|provider| &*provider.name).collect();
-        CommandError::NotFound(format!("no provider `{name}`; there is: {}", known.join(", ")))
+        CommandError::NotFound(format!(
+            "no provider `{}`; there is: {}",
+            shown::name(name),
+            known.join(", ")
+        ))
     })
 }
 
@@ -178,6 +182,9 @@ fn show(provider: &Provider, output: Output) {
     {
         let optional = if secret.required { "" } else { "# " };
         lines.push(format!("{optional}secrets = [{{ env = \"…\" }}]  # {}", secret.about));
+        for scheme in &provider.schemes {
+            lines.push(format!("# for scheme {}: {}", scheme.name, scheme.least_secret()));
+        }
     }
     for param in asks {
         let optional = if param.required { "" } else { "# " };

@@ -9,6 +9,7 @@ use weir_core::verify::Secret;
 use super::error::{CommandError, chain};
 use super::output::Output;
 use super::providers::{catalog, find};
+use crate::config::shown;
 
 /// Generate secrets.
 #[derive(Debug, Clone, clap::Args)]
@@ -37,6 +38,14 @@ pub enum SecretAct {
 pub(super) fn run(args: &SecretArgs, output: Output) -> Result<(), CommandError> {
     let SecretAct::Generate { provider: name, scheme, config } = &args.act;
     let provider = find(&catalog(config.as_ref())?, name)?;
+    if let Some(scheme) = scheme.as_deref().filter(|name| provider.scheme(Some(name)).is_none()) {
+        let known: Vec<_> = provider.schemes.iter().map(|scheme| &*scheme.name).collect();
+        return Err(CommandError::Usage(format!(
+            "{name} has no scheme `{}`; there is: {}",
+            shown::name(scheme),
+            known.join(", ")
+        )));
+    }
     let pair = provider.generate_secret(scheme.as_deref(), &SystemRandom::new());
     let pair = pair.map_err(|error| CommandError::Failed(chain(&error)))?;
     let text = |secret: &Secret| String::from_utf8_lossy(secret.expose()).into_owned();

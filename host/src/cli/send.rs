@@ -1,6 +1,7 @@
 //! `weir send`: a signed sample of a provider's event to a hub or to any URL, over real HTTP.
 
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,12 +15,14 @@ use weir_core::sign::{SignError, Signing};
 use weir_core::time::Clock as _;
 use weir_core::verify::{KeyError, Params, Secret};
 
+use super::changes::{self, Changes, Set};
 use super::client::{Answer, Http, local_base};
 use super::error::{CommandError, chain};
 use super::output::Output;
 use super::providers::{catalog, find};
-use super::signed::{SampleError, SignedSample};
+use super::signed::{Draft, SampleError, SignedSample};
 use crate::clock::SystemClock;
+use crate::config::shown::{self, is_path, is_variable_name};
 use crate::config::{self, Config, Source};
 
 /// Most samples that one call sends: this shows a path, it does not load it.
@@ -31,9 +34,19 @@ pub struct SendArgs {
     /// A provider, or the name of a source (see `weir providers`)
     #[arg(value_name = "PROVIDER")]
     pub provider: String,
-    /// Which sample, such as push or payment.success (see `weir providers`)
-    #[arg(value_name = "TYPE")]
-    pub kind: String,
+    /// Which sample, such as push or payment.success (see `weir providers`); may be left out with --file
+    #[arg(value_name = "TYPE", required_unless_present = "file")]
+    pub kind: Option<String>,
+    /// Send the body in this file (- for standard input), with the sample's headers
+    #[arg(long, value_name = "PATH")]
+    pub file: Option<PathBuf>,
+    /// Set a field of the body, such as /issue/title=Hello; the value is JSON, or else text. In a form, the first word is
+    /// the field, or the field that holds JSON is meant. May be given several times
+    #[arg(long, value_name = "/PATH=VALUE", value_parser = changes::set, allow_hyphen_values = true)]
+    pub set: Vec<Set>,
+    /// Set a header, such as 'X-GitHub-Event: issues'; with nothing behind the colon, take it away
+    #[arg(long, value_name = "NAME: VALUE", value_parser = changes::header, allow_hyphen_values = true)]
+    pub header: Vec<(String, String)>,
     /// By which of the provider's methods, such as GET; as the provider sends it if not said
     #[arg(long)]
     pub method: Option<String>,
@@ -41,10 +54,10 @@ pub struct SendArgs {
     #[arg(long)]
     pub url: Option<String>,
     /// What to sign with: env:NAME, file:PATH, or the secret itself; the source's own if not said
-    #[arg(long, value_name = "SECRET")]
+    #[arg(long, value_name = "SECRET", allow_hyphen_values = true)]
     pub secret: Option<String>,
     /// What the provider signs besides a secret, such as webhook_id=…; the source's own if not said
-    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = param)]
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = param, allow_hyphen_values = true)]
     pub params: Vec<(String, String)>,
     /// The configuration whose source and secret are used
     #[arg(long, value_name = "FILE")]
@@ -76,6 +89,12 @@ struct Plan {
 
 pub(super) async fn run(args: &SendArgs, output: Output) -> Result<(), CommandError> {
     let plan = plan(args)?;
+    let body = args.file.as_deref().map(changes::read).transpose();
+    let changes = Changes {
+        body: body.map_err(CommandError::Usage)?,
+        set: args.set.clone(),
+        headers: args.header.clone(),
+    };
     let mut random = StdRng::try_from_rng(&mut SysRng)
         .map_err(|_| CommandError::Failed("the system gave no randomness".into()))?;
     let method = args.method.as_deref().map(str::to_ascii_uppercase);
@@ -83,9 +102,11 @@ pub(super) async fn run(args: &SendArgs, output: Output) -> Result<(), CommandEr
         let Plan { provider, signing, params, signed_url, .. } = &plan;
         let (now, method) = (SystemClock.now(), method.as_deref());
         let signing = Signing { secret: signing, params, scheme: None };
-        let kind = &args.kind;
-        let made =
-            SignedSample::make(provider, kind, method, signing, signed_url, now, &mut random);
+        let draft = match (&args.kind, &changes.body) {
+            (Some(kind), _) => Draft::of_sample(provider, kind, method, now, &mut random),
+            (None, body) => Draft::of_body(provider, method, body.as_deref().unwrap_or_default()),
+        };
+        let made = draft.and_then(|draft| draft.sign(provider, &changes, signing, signed_url, now));
         made.map_err(|error| CommandError::Usage(explained(provider, &error)))
     };
     if args.print {
@@ -160,8 +181,9 @@ fn source<'c>(config: &'c Config, word: &str) -> Result<&'c Arc<Source>, Command
         let known: Vec<_> = config.sources.keys().map(ToString::to_string).collect();
         let known = if known.is_empty() { "none".into() } else { known.join(", ") };
         CommandError::Usage(format!(
-            "no source is `{word}` or of that provider; sources: {known}. \
-             With --url and --secret no source is needed"
+            "no source is `{}` or of that provider; sources: {known}. \
+             With --url and --secret no source is needed",
+            shown::name(word)
         ))
     })
 }
@@ -192,22 +214,27 @@ fn explained(provider: &Provider, error: &SampleError) -> String {
     }
 }
 
-/// `env:NAME`, `file:PATH`, or the secret itself.
+/// `env:NAME`, `file:PATH`, or the secret itself. No error repeats what may be the secret.
 fn secret(text: &str) -> Result<Secret, CommandError> {
-    let failed = |what: String| CommandError::Usage(format!("--secret: {what}"));
-    let secret = if let Some(name) = text.strip_prefix("env:") {
-        let value =
-            std::env::var(name).map_err(|_| failed(format!("{name} is not set to text")))?;
-        Secret::new(value)
+    let failed = |what: &str| CommandError::Usage(format!("--secret: {what}"));
+    let bytes = if let Some(name) = text.strip_prefix("env:") {
+        let shown = if is_variable_name(name) { name } else { "the variable behind env:" };
+        let value = std::env::var_os(name).ok_or_else(|| {
+            failed(&format!("{shown} is not set; write env:NAME with the name of a variable"))
+        })?;
+        value.into_vec()
     } else if let Some(path) = text.strip_prefix("file:") {
-        let bytes =
-            std::fs::read(path).map_err(|e| failed(format!("{path} cannot be read: {e}")))?;
-        let bytes = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-        Secret::new(bytes.strip_suffix(b"\r").unwrap_or(bytes))
+        let plain = is_path(Path::new(path));
+        let shown = if plain { path } else { "the file behind file:" };
+        std::fs::read(path).map_err(|e| {
+            failed(&format!("{shown} cannot be read: {e}; write file:PATH with the path of a file"))
+        })?
     } else {
-        Secret::new(text)
+        return if text.is_empty() { Err(failed("it is empty")) } else { Ok(Secret::new(text)) };
     };
-    if secret.is_empty() { Err(failed("it is empty".into())) } else { Ok(secret) }
+    let bytes = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+    let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
+    if bytes.is_empty() { Err(failed("it is empty")) } else { Ok(Secret::new(bytes)) }
 }
 
 fn request(sample: &SignedSample, to: &str) -> Result<Request<Full<Bytes>>, CommandError> {

@@ -1,6 +1,5 @@
 //! A sample as its provider would send it: fresh ids and times, signed. Sends nothing.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
@@ -14,6 +13,9 @@ use weir_core::sample::RenderedSample;
 use weir_core::sign::{RequestDraft, SignError, Signing};
 use weir_core::time::Timestamp;
 
+use super::changes::{ChangeError, Changes, media_type};
+use crate::config::shown;
+
 /// A signed sample, ready to be sent.
 #[derive(Debug, Clone)]
 pub struct SignedSample {
@@ -24,7 +26,7 @@ pub struct SignedSample {
     /// Headers, the signature's among them.
     pub headers: Vec<(String, String)>,
     /// The body.
-    pub body: String,
+    pub body: Vec<u8>,
 }
 
 /// A sample that cannot be made.
@@ -58,9 +60,103 @@ pub enum SampleError {
         /// The sample.
         name: String,
     },
+    /// A change that cannot be made.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
     /// The secret does not sign.
     #[error("sign the sample")]
     Sign(#[from] SignError),
+}
+
+/// A request before it is changed and signed.
+#[derive(Debug, Clone)]
+pub(super) struct Draft {
+    method: String,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl Draft {
+    /// A sample with fresh ids and times.
+    pub(super) fn of_sample(
+        provider: &Provider,
+        name: &str,
+        method: Option<&str>,
+        now: Timestamp,
+        random: &mut impl Rng,
+    ) -> Result<Self, SampleError> {
+        let sample = provider.sample(name).ok_or_else(|| {
+            let known: Vec<_> =
+                provider.samples.iter().map(|sample| sample.name.as_str()).collect();
+            SampleError::Unknown {
+                provider: provider.name.to_string(),
+                name: shown::name(name).into(),
+                known: known.join(", "),
+            }
+        })?;
+        let method = Self::method(provider, method.or(sample.method.as_deref()))?;
+        if method == "GET" && !sample.is_form() {
+            return Err(SampleError::NoForm { name: name.into() });
+        }
+        let RenderedSample { headers, body } = sample.render(random, now);
+        Ok(Self { method, headers, body: body.into_bytes() })
+    }
+
+    /// A request of no sample: its body and headers are given.
+    pub(super) fn of_body(
+        provider: &Provider,
+        method: Option<&str>,
+        body: &[u8],
+    ) -> Result<Self, SampleError> {
+        let method = Self::method(provider, method)?;
+        let headers = vec![("content-type".into(), media_type(body).into())];
+        Ok(Self { method, headers, body: Vec::new() })
+    }
+
+    fn method(provider: &Provider, method: Option<&str>) -> Result<String, SampleError> {
+        let method = method.unwrap_or_else(|| provider.methods.iter().next().unwrap_or("POST"));
+        if provider.methods.contains(method) {
+            return Ok(method.to_owned());
+        }
+        Err(SampleError::Method {
+            provider: provider.name.to_string(),
+            method: shown::name(method).into(),
+            known: provider.methods.to_string(),
+        })
+    }
+
+    /// It with the changes, signed over the result.
+    pub(super) fn sign(
+        self,
+        provider: &Provider,
+        changes: &Changes,
+        signing: Signing<'_>,
+        url: &str,
+        now: Timestamp,
+    ) -> Result<SignedSample, SampleError> {
+        let Self { method, mut headers, body } = self;
+        let mut body = changes.body(body)?;
+        changes.put_headers(&mut headers);
+        let query = if method == "GET" {
+            headers.retain(|(name, _)| !name.eq_ignore_ascii_case("content-type"));
+            Some(String::from_utf8_lossy(&std::mem::take(&mut body)).into_owned())
+        } else {
+            None
+        };
+        let asked = with_query(url, query.as_deref());
+        let draft = RequestDraft { method, url: asked, headers, body };
+        let mut signed = provider.sign_request(signing, &draft, now, &SystemRandom::new())?;
+        // A signature of the operator's own is meant to be wrong, and stands alone.
+        changes.put_headers(&mut signed.headers);
+        // The signature may stand in the query itself.
+        let query = query.map(|_| signed.url.get(url.len() + 1..).unwrap_or_default().to_owned());
+        Ok(SignedSample {
+            method: signed.method,
+            query,
+            headers: signed.headers,
+            body: signed.body,
+        })
+    }
 }
 
 impl SignedSample {
@@ -75,42 +171,8 @@ impl SignedSample {
         now: Timestamp,
         random: &mut impl Rng,
     ) -> Result<Self, SampleError> {
-        let sample = provider.sample(name).ok_or_else(|| {
-            let known: Vec<_> =
-                provider.samples.iter().map(|sample| sample.name.as_str()).collect();
-            SampleError::Unknown {
-                provider: provider.name.to_string(),
-                name: name.into(),
-                known: known.join(", "),
-            }
-        })?;
-        let first = provider.methods.iter().next().unwrap_or("POST");
-        let method = method.or(sample.method.as_deref()).unwrap_or(first);
-        if !provider.methods.contains(method) {
-            return Err(SampleError::Method {
-                provider: provider.name.to_string(),
-                method: method.into(),
-                known: provider.methods.to_string(),
-            });
-        }
-        let RenderedSample { mut headers, mut body } = sample.render(random, now);
-        let query = if method == "GET" {
-            if !sample.is_form() {
-                return Err(SampleError::NoForm { name: name.into() });
-            }
-            headers.retain(|(name, _)| name != "content-type");
-            Some(std::mem::take(&mut body))
-        } else {
-            None
-        };
-        let asked = with_query(url, query.as_deref());
-        let body = body.into_bytes();
-        let draft = RequestDraft { method: method.into(), url: asked, headers, body };
-        let signed = provider.sign_request(signing, &draft, now, &SystemRandom::new())?;
-        // The signature may stand in the query itself.
-        let query = query.map(|_| signed.url.get(url.len() + 1..).unwrap_or_default().to_owned());
-        let body = String::from_utf8_lossy(&signed.body).into_owned();
-        Ok(Self { method: signed.method, query, headers: signed.headers, body })
+        let draft = Draft::of_sample(provider, name, method, now, random)?;
+        draft.sign(provider, &Changes::default(), signing, url, now)
     }
 
     /// The address that it goes to, where `url` is the receiver's.
@@ -134,13 +196,13 @@ impl SignedSample {
     /// The command that sends it, to be pasted into a shell.
     #[must_use]
     pub fn curl(&self, url: &str) -> String {
-        let mut command = format!("curl -i {}", quoted(&self.address(url)));
+        let mut command = format!("curl -i {}", quoted(self.address(url).as_bytes()));
         if self.method != "POST" && self.query.is_none() {
             let _ = write!(command, " -X {}", self.method);
         }
         for (name, value) in &self.headers {
             // Writing to a string cannot fail.
-            let _ = write!(command, " \\\n  -H {}", quoted(&format!("{name}: {value}")));
+            let _ = write!(command, " \\\n  -H {}", quoted(format!("{name}: {value}").as_bytes()));
         }
         if self.query.is_none() {
             let _ = write!(command, " \\\n  --data-binary {}", quoted(&self.body));
@@ -156,26 +218,38 @@ fn with_query(url: &str, query: Option<&str>) -> String {
     format!("{url}{mark}{query}")
 }
 
-/// A text as one word of a shell.
-fn quoted(text: &str) -> Cow<'_, str> {
-    if text.chars().any(char::is_control) {
-        let mut out = String::from("$'");
-        for c in text.chars() {
+/// Bytes as one word of a shell.
+fn quoted(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.chars().any(char::is_control) => {
+            format!("'{}'", text.replace('\'', "'\\''"))
+        }
+        _ => escaped(bytes),
+    }
+}
+
+fn escaped(bytes: &[u8]) -> String {
+    let mut out = String::from("$'");
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
             match c {
                 '\'' | '\\' => out.extend(['\\', c]),
                 '\n' => out.push_str("\\n"),
                 '\r' => out.push_str("\\r"),
                 '\t' => out.push_str("\\t"),
                 c if c.is_control() => {
+                    // Writing to a string cannot fail.
                     let _ = write!(out, "\\u{:04x}", u32::from(c));
                 }
                 c => out.push(c),
             }
         }
-        out.push('\'');
-        return out.into();
+        for byte in chunk.invalid() {
+            let _ = write!(out, "\\x{byte:02x}");
+        }
     }
-    format!("'{}'", text.replace('\'', "'\\''")).into()
+    out.push('\'');
+    out
 }
 
 #[cfg(test)]
@@ -212,7 +286,7 @@ mod tests {
                 let (method, address) = (&*made.method, made.address(url));
                 let headers: Vec<(&str, &[u8])> =
                     made.headers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
-                let body = made.body.as_bytes();
+                let body = &made.body[..];
                 let request = RequestView { method, url: &address, headers: &headers, body };
                 let verdict = verifier.verify(&request, now);
                 assert!(
@@ -249,8 +323,9 @@ mod tests {
 
     #[test]
     fn a_command_survives_the_shell() {
-        assert_eq!(quoted("it's"), "'it'\\''s'");
-        assert_eq!(quoted("a\r\n'\\"), "$'a\\r\\n\\'\\\\'");
+        assert_eq!(quoted(b"it's"), "'it'\\''s'");
+        assert_eq!(quoted(b"\xff'"), "$'\\xff\\''");
+        assert_eq!(quoted(b"a\r\n'\\"), "$'a\\r\\n\\'\\\\'");
         let mut sample = SignedSample {
             method: "POST".into(),
             query: None,
@@ -284,9 +359,9 @@ mod tests {
         assert!(asked.body.is_empty() && !asked.headers.iter().any(|(n, _)| n == "content-type"));
         assert!(asked.address("http://h/").starts_with("http://h/?SmsSid=SM"), "{asked:?}");
         assert_eq!(make("twilio", "ringing", None).unwrap().method, "GET", "as the file says");
-        assert!(make("twilio", "ringing", Some("POST")).unwrap().body.starts_with("CallSid="));
+        assert!(make("twilio", "ringing", Some("POST")).unwrap().body.starts_with(b"CallSid="));
         let deleted = make("zendesk", "zen:event-type:ticket.created", Some("DELETE")).unwrap();
-        assert!(deleted.query.is_none() && deleted.body.starts_with('{'));
+        assert!(deleted.query.is_none() && deleted.body.starts_with(b"{"));
         let said = |made: Result<SignedSample, SampleError>| made.unwrap_err().to_string();
         assert_eq!(
             said(make("github", "push", Some("GET"))),

@@ -78,7 +78,14 @@ async fn every_sample_of_every_provider_is_taken_over_http() {
             let headers: Vec<_> =
                 made.headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
             let path = made.address(&format!("/webhook/{}", provider.name));
-            let reply = hub.raw(request_by(&made.method, &path, &headers, &made.body)).await;
+            let reply = hub
+                .raw(request_by(
+                    &made.method,
+                    &path,
+                    &headers,
+                    std::str::from_utf8(&made.body).unwrap(),
+                ))
+                .await;
             count += 1;
             if !(200..300).contains(&reply.status) {
                 let said = String::from_utf8_lossy(&reply.body).into_owned();

@@ -24,15 +24,57 @@ fn the_demo_shows_the_whole_path_for_six_providers_and_stays_up() {
     let folder = tempfile::tempdir().unwrap();
     let plugins = folder.path().join("starters");
     starters(&plugins);
-    let mut demo = weir()
-        .arg("demo")
-        .arg("--listen")
-        .arg("127.0.0.1:0")
-        .arg("--admin-listen")
-        .arg("127.0.0.1:0")
-        .arg("--plugins")
-        .arg(plugins)
+    let plugins = plugins.display().to_string();
+    shows_the_whole_path(folder.path(), &["--plugins", &plugins]);
+}
+
+#[test]
+fn the_demo_works_with_nothing_but_the_binary_and_says_where_modules_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let all = shows_the_whole_path(folder.path(), &[]);
+    assert!(
+        all.contains("handlers  github-chat, log-everything, payments\n          from /"),
+        "{all}"
+    );
+    assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none(), "nothing is left here");
+    let data = folder.path().join("kept");
+    shows_the_whole_path(folder.path(), &["--data", data.to_str().unwrap()]);
+    assert!(data.join("plugins/payments.wasm").exists());
+    // A folder without modules is as good as none.
+    std::fs::create_dir(folder.path().join("plugins")).unwrap();
+    shows_the_whole_path(folder.path(), &[]);
+}
+
+#[test]
+fn a_hub_in_development_mode_makes_a_plugins_folder_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut hub = weir()
+        .arg("serve")
         .current_dir(folder.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    for line in BufReader::new(hub.stderr.take().unwrap()).lines() {
+        said.push_str(&line.unwrap());
+        said.push('\n');
+        if said.contains("made one with the starter handlers") {
+            break;
+        }
+    }
+    hub.kill().unwrap();
+    hub.wait().unwrap();
+    assert!(said.contains("/plugins") && said.contains("github-chat"), "{said}");
+    assert!(folder.path().join("plugins/github-chat.wasm").exists());
+}
+
+/// Runs the demo in a folder until it waits, and returns what it said.
+fn shows_the_whole_path(folder: &Path, args: &[&str]) -> String {
+    let mut demo = weir()
+        .args(["demo", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+        .args(args)
+        .current_dir(folder)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -62,4 +104,6 @@ fn the_demo_shows_the_whole_path_for_six_providers_and_stays_up() {
     assert!(all.contains("3 failed payments"), "the third failure raises an alert:\n{all}");
     assert!(running, "it must stay up:\n{all}");
     assert!(all.contains("/webhook/") && all.contains("127.0.0.1:"), "{all}");
+    assert!(!all.contains('?'), "every field that a handler reads is there:\n{all}");
+    all
 }

@@ -370,6 +370,129 @@ async fn a_sample_is_sent_by_the_method_that_is_asked_for_if_its_provider_uses_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_changed_about_a_sample_is_signed_and_stored() {
+    let hub = TestHub::new().github().start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let body = folder.path().join("body.json");
+    std::fs::write(&body, r#"{"action":"opened","issue":{"number":7,"labels":[]}}"#).unwrap();
+    let body = body.display().to_string();
+    let url = format!("http://{}/webhook/github", hub.ingress);
+    let send = |args: &[&str]| hub.cli(&[&["send", "github", "--url", &*url], args].concat());
+    let set = [
+        "--set",
+        "/issue/title=Hello <3",
+        "--set",
+        "/issue/number=8",
+        "--set",
+        "/issue/labels/-=bug",
+    ];
+    let sent = send(
+        &[&["issues", "--file", &*body, "--header", "X-GitHub-Delivery: mine-1"], &set[..]]
+            .concat(),
+    );
+    let sent = told(&sent);
+    let id =
+        sent.split('"').find(|word| word.starts_with("evt_")).unwrap_or_else(|| panic!("{sent}"));
+    let payload = told(&hub.cli(&["--json", "events", id]));
+    let event: serde_json::Value = serde_json::from_str(&payload).unwrap();
+    assert_eq!(
+        event["provider_id"].as_str().or(event["dedup_id"].as_str()).unwrap_or("mine-1"),
+        "mine-1"
+    );
+    assert!(payload.contains("issues"), "{payload}");
+    // The same id again is the same event: the header that was set is what the hub saw.
+    let again = send(
+        &[&["issues", "--file", &*body, "--header", "x-github-delivery: mine-1"], &set[..]]
+            .concat(),
+    );
+    assert!(told(&again).contains(id), "{again:?}");
+    let printed = ["issues", "--print", "--secret", "a secret of one's own", "--file", &*body];
+    let printed = told(&send(&[&printed[..], &set[..]].concat()));
+    assert!(
+        printed.contains(r#""title":"Hello <3""#) && printed.contains(r#""labels":["bug"]"#),
+        "{printed}"
+    );
+    for (wrong, wanted) in [
+        (&["issues", "--set", "/issue/number/x=hunter2"][..], "is a number, which has no field"),
+        (&["issues", "--file", "no/such/file"], "no/such/file cannot be read"),
+        (&["issues", "--set", "title=hunter2"], "write /PATH/TO/FIELD=VALUE"),
+        (&["issues", "--header", "hunter2"], "write 'Name: value'"),
+        (&["isues"], "there is: push, issues"),
+    ] {
+        let out = send(wrong);
+        let said = String::from_utf8(out.stderr).unwrap();
+        assert_eq!(out.status.code(), Some(2), "{wrong:?}: {said}");
+        assert!(said.contains(wanted) && !said.contains("hunter2"), "{wrong:?}: {said}");
+    }
+    // A body with no sample has the headers that are given.
+    let bare = ["--file", &*body, "--header", "X-GitHub-Event: issues"];
+    assert!(told(&send(&bare)).contains("accepted"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_error_of_a_command_shows_a_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let pem = "-----BEGIN PRIVATE KEY-----\nMIIEvQ\n-----END PRIVATE KEY-----";
+    let env = format!("env:{pem}");
+    let file = format!("file:{pem}");
+    let url = "https://user:MIIEvQ@127.0.0.1:1/MIIEvQ?token=MIIEvQ";
+    for args in [
+        &["send", "github", "push", "--url", "http://127.0.0.1:1/x", "--secret", pem][..],
+        &["send", "github", "push", "--secret", pem],
+        &["send", "github", "push", "--url", "http://127.0.0.1:1/x", "--secret", &env],
+        &["send", "github", "push", "--url", "http://127.0.0.1:1/x", "--secret", &file],
+        &[
+            "send",
+            "github",
+            "push",
+            "--url",
+            "http://127.0.0.1:1/x",
+            "--secret",
+            "file:/whsec_MIIEvQ",
+        ],
+        &[
+            "send",
+            "github",
+            "push",
+            "--url",
+            "http://127.0.0.1:1/x",
+            "--secret",
+            "env:whsec_MIIEvQ",
+        ],
+        &[
+            "send",
+            "standard-webhooks",
+            "user.created",
+            "--url",
+            "http://127.0.0.1:1/x",
+            "--secret",
+            pem,
+        ],
+        &["send", "discord", "ping", "--url", "http://127.0.0.1:1/x", "--secret", pem],
+        &[
+            "send",
+            "paypal",
+            "PAYMENT.CAPTURE.COMPLETED",
+            "--url",
+            "http://127.0.0.1:1/x",
+            "--secret",
+            pem,
+        ],
+        &["send", "github", "push", "--secret", "abcdefgh", "--url", url],
+        &["send", "github", "push", "--sekret", pem],
+        &["send", "github", "push", pem],
+        &["events", "--token", pem],
+        &["events", "--token", "MIIEvQ\u{7f}"],
+        &["secret", "generate", "github", "--scheme", pem],
+    ] {
+        let out = weir().args(args).current_dir(folder.path()).output().unwrap();
+        let said = [out.stdout, out.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        assert!(!out.status.success() && !said.contains("MIIEvQ"), "{args:?}: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_is_added_while_the_hub_runs_is_seen_and_told_of_like_any_other() {
     let hub = TestHub::new()
         .github()
