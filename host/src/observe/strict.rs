@@ -2,12 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Labels in order, with their values.
+type Labels = Vec<(String, String)>;
+/// A name with labels.
+type Key = (String, Labels);
+
 /// A scrape as it was read.
 #[derive(Debug, Default)]
 pub(crate) struct Page {
     families: BTreeMap<String, Family>,
     /// Names with labels in order, and their numbers.
-    pub(crate) series: BTreeMap<(String, Vec<(String, String)>), f64>,
+    pub(crate) series: BTreeMap<Key, f64>,
 }
 
 #[derive(Debug, Default)]
@@ -155,8 +160,7 @@ impl Page {
     }
 
     fn histograms(&self, open_metrics: bool) -> Result<(), String> {
-        let mut buckets: BTreeMap<(String, Vec<(String, String)>), Vec<(f64, f64)>> =
-            BTreeMap::new();
+        let mut buckets: BTreeMap<Key, Vec<(f64, f64)>> = BTreeMap::new();
         for ((name, labels), count) in &self.series {
             let Some(family) = name.strip_suffix("_bucket") else { continue };
             let (end, rest): (Vec<_>, Vec<_>) =
@@ -196,8 +200,8 @@ fn is_name(text: &str, colons: bool) -> bool {
 }
 
 /// The labels in the braces, and the text after them.
-fn labels(mut rest: &str) -> Result<(Vec<(String, String)>, &str), String> {
-    let mut labels: Vec<(String, String)> = Vec::new();
+fn labels(mut rest: &str) -> Result<(Labels, &str), String> {
+    let mut labels = Labels::new();
     loop {
         let (name, after) = rest.split_once("=\"").ok_or("a label without a value")?;
         if !is_name(name, false) || name.starts_with("__") || labels.iter().any(|(n, _)| n == name)

@@ -9,7 +9,7 @@ use serde_json::json;
 use weir_core::name::SourceName;
 
 use super::parts::items;
-use super::{Answer, Hub, Id, Problem, StatusCode, Uri, asked, json, query};
+use super::{Answer, Hub, Id, Problem, Shared, StatusCode, Uri, asked, json, query};
 use crate::ingress::{ToShow, WindowRefused};
 
 /// Longest time that a window may be open: anyone may hand a secret over meanwhile.
@@ -47,16 +47,19 @@ pub(in crate::admin) async fn open_window(
     let until = until.map_err(|why| {
         Problem::new(StatusCode::BAD_REQUEST, "invalid_until", format!("`until`: {why}"))
     })?;
-    let shown = hub.ingress.open_window(source.as_str(), until).await.map_err(|refused| {
-        let code = match refused {
-            WindowRefused::Store(error) => return error.into(),
-            WindowRefused::UnknownSource => return unknown(&source),
-            WindowRefused::Configured => "secrets_configured",
-            WindowRefused::NotHandedOver => "not_handed_over",
-            WindowRefused::Known => "secret_known",
-        };
-        Problem::new(StatusCode::CONFLICT, code, refused.to_string())
-    })?;
+    let shown = match hub.ingress.open_window(source.as_str(), until).await {
+        Ok(shown) => shown,
+        Err(WindowRefused::Store(error)) => return Err(error.into()),
+        Err(WindowRefused::UnknownSource) => return Err(unknown(&hub, &source).await),
+        Err(refused) => {
+            let code = match refused {
+                WindowRefused::Configured => "secrets_configured",
+                WindowRefused::NotHandedOver => "not_handed_over",
+                _ => "secret_known",
+            };
+            return Err(Problem::new(StatusCode::CONFLICT, code, refused.to_string()));
+        }
+    };
     tracing::info!(source = source.as_str(), %until, "an operator lets a secret be handed over");
     json::answer(
         StatusCode::CREATED,
@@ -118,6 +121,8 @@ fn name(path: Id) -> Result<SourceName, Problem> {
     query::source(&text).map_err(of)
 }
 
-fn unknown(source: &SourceName) -> Problem {
-    Problem::not_found("source_not_found", format!("there is no source `{source}`"))
+async fn unknown(hub: &Shared, source: &SourceName) -> Problem {
+    let unknown =
+        || Problem::not_found("source_not_found", format!("there is no source `{source}`"));
+    hub.must_know(Some(source), None).await.err().unwrap_or_else(unknown)
 }
