@@ -60,6 +60,7 @@ async fn stage() -> (Stage, Sink) {
     let token = std::fs::read_to_string(hub.folder.path().join("data/admin-token")).unwrap();
     let file = hub.cli(&["providers", "show", "github", "--file"]).stdout;
     std::fs::write(hub.folder.path().join("github.toml"), file).unwrap();
+    std::fs::write(hub.folder.path().join("body.json"), r#"{"ref":"refs/heads/main"}"#).unwrap();
     (Stage { hub, event, dead, unrouted, token }, sink)
 }
 
@@ -80,6 +81,9 @@ fn sample(stage: &Stage, path: &str, arg: &str) -> Option<String> {
         ("hold", "until") | ("sources accept-secret", "time") => "1h",
         ("hold", "reason") => "a bad day",
         ("send", "kind") => "push",
+        ("send", "file") => "body.json",
+        ("send", "set") => "/ref=refs/heads/other",
+        ("send", "header") => "x-test: one",
         ("send", "provider") | ("providers show", "name") | (_, "source") => "github",
         ("send", "secret") => SECRET,
         ("send", "method") => "POST",
@@ -145,7 +149,10 @@ fn words_of(stage: &Stage, path: &str, arg: &Arg) -> Vec<String> {
 
 /// The required arguments of a command: each set is a call of its own.
 fn forms(command: &Command) -> Vec<Vec<&Arg>> {
-    let required: Vec<&Arg> = command.get_arguments().filter(|arg| arg.is_required_set()).collect();
+    // The type of a sample is required unless a file has the body.
+    let is_type = |arg: &Arg| command.get_name() == "send" && arg.get_id().as_str() == "kind";
+    let is_required = |arg: &&Arg| arg.is_required_set() || is_type(arg);
+    let required: Vec<&Arg> = command.get_arguments().filter(is_required).collect();
     let groups = command.get_groups().filter(|group| group.is_required_set());
     let members = groups.flat_map(|group| group.get_args().cloned().collect::<Vec<_>>());
     let members: Vec<_> = members.collect();
