@@ -150,6 +150,26 @@ fn a_field_that_a_signature_is_read_from_may_not_stand_there_twice() {
 }
 
 #[test]
+fn what_is_no_text_beside_signed_fields_refuses_nothing() {
+    for (provider, vector) in [
+        ("adyen", "standard"),
+        ("msgraph", "clientstate"),
+        ("mailgun", "body-signature"),
+        ("sns", "notification-v1"),
+        ("sns", "notification-no-subject"),
+    ] {
+        let genuine = Genuine::of(provider, vector);
+        let body = genuine.body();
+        let key = body.replacen('{', "{\"\\ud800\":0,", 1);
+        for body in [format!("\u{feff}{body}"), key.clone(), format!("\u{feff}{key}")] {
+            let beside = Genuine::of(provider, vector).with_body(body.clone());
+            let outcome = beside.verify();
+            assert!(matches!(outcome, Verification::Verified(_)), "{provider}: {outcome:?} {body}");
+        }
+    }
+}
+
+#[test]
 fn a_digit_that_changes_sides_between_time_and_body_is_noticed() {
     let time = "X-Signature-Timestamp";
     let discord = Genuine::of("discord", "ping").with_header(time, "176000000");
