@@ -21,7 +21,9 @@ pub fn is_form(body: &[u8]) -> bool {
     let start = &body[..body.len().min(FORM_NAME_BYTES_MAX + 1)];
     let Some(name) = start.iter().position(|b| matches!(b, b'=' | b'&')) else { return false };
     let printed = |b: &u8| !b.is_ascii_whitespace() && !b.is_ascii_control();
-    !matches!(start[0], b'{' | b'[' | b'"' | b'<' | b'=') && start[..name].iter().all(printed)
+    // A form in parts begins with hyphens and a boundary, in which there may be an equals sign.
+    let other = start.starts_with(b"--") || matches!(start[0], b'{' | b'[' | b'"' | b'<' | b'=');
+    !other && start[..name].iter().all(printed)
 }
 
 /// Longest value of a header that a signature depends on, in bytes.
@@ -198,6 +200,7 @@ mod tests {
             "<a b='c'/>",
             " a=1",
             "x y=1",
+            "--===a==\r\nContent-Disposition: form-data; name=a",
             &long,
         ] {
             assert!(!is_form(other.as_bytes()), "{other}");
@@ -224,6 +227,16 @@ mod tests {
             headers,
             body: b"x=1&y=%2B",
         }
+    }
+
+    #[test]
+    fn a_boundary_may_hold_an_equals_sign() {
+        let headers: &[(&str, &[u8])] =
+            &[("content-type", b"multipart/form-data; boundary=\"===b==\"")];
+        let body = b"--===b==\r\nContent-Disposition: form-data; name=a\r\n\r\n1\r\n--===b==--\r\n";
+        let request = RequestView { body, ..view(headers) };
+        assert_eq!(request.payload_field("a").as_deref(), Some("1"));
+        assert!(request.is_multipart_form() && !request.is_payload_form());
     }
 
     #[test]
