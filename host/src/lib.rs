@@ -43,6 +43,7 @@ pub mod upkeep;
 pub mod clock;
 pub mod files;
 pub mod keys;
+mod log_limit;
 pub mod logging;
 pub mod printable;
 pub mod seal;

@@ -96,6 +96,11 @@ impl Access {
         Self { listen, allowed_hosts, token }
     }
 
+    /// Whether a request that is let in asks for more than anybody may.
+    pub(super) fn is_known(head: &Parts) -> bool {
+        Asks::of(head) != Asks::Pulse
+    }
+
     /// Whether a request is let in.
     pub(super) fn check(&self, head: &Parts) -> Result<(), Denied> {
         let host = self.host(head)?;

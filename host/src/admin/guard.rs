@@ -1,22 +1,24 @@
 //! What stands before and after every request: who may, how many, how long; the request's id, problems, headers.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use http::StatusCode;
 use http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue,
     REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
+use http::{Method, StatusCode};
+use parking_lot::Mutex;
 use rand::RngExt as _;
 use tokio::sync::Semaphore;
 use weir_core::bounds::KIB;
 
 use super::access::Access;
 use super::problem::Problem;
+use crate::log_limit::{Line, LogLimit};
 
 /// Largest body of a request, in bytes: what an operator asks for is a line or two.
 pub(super) const BODY_BYTES_MAX: usize = 64 * KIB;
@@ -41,13 +43,31 @@ pub(super) struct Gate {
     access: Access,
     slots: Semaphore,
     time_max: Duration,
+    started: Instant,
+    refusals: Mutex<LogLimit>,
 }
+
+/// In the extensions of an answer: its request was let in, and asked for more than anybody may.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LetIn;
 
 impl Gate {
     /// A gate with these rules.
     pub(super) fn new(access: Access) -> Arc<Self> {
         let slots = Semaphore::new(REQUESTS_MAX);
-        Arc::new(Self { access, slots, time_max: REQUEST_TIME_MAX })
+        let refusals = Mutex::default();
+        let started = Instant::now();
+        Arc::new(Self { access, slots, time_max: REQUEST_TIME_MAX, started, refusals })
+    }
+
+    fn note(&self, id: &str, method: &Method, problem: &Problem) {
+        let pass = self.refusals.lock().pass(self.started.elapsed().as_secs());
+        let Line::Write { missed } = pass else { return };
+        if missed > 0 {
+            tracing::info!(missed, "refused admin requests were too many to log");
+        }
+        // Paths and queries may hold what is nobody's business, so they are not logged.
+        tracing::info!(request_id = id, %method, code = problem.code(), "admin request refused");
     }
 }
 
@@ -57,8 +77,7 @@ pub(super) async fn guard(State(gate): State<Arc<Gate>>, request: Request, next:
     let method = request.method().clone();
     let mut response = answer(&gate, request, next).await.into_response();
     if let Some(problem) = problem_of(&mut response) {
-        // Paths and queries may hold what is nobody's business, so they are not logged.
-        tracing::info!(request_id = id, %method, code = problem.code(), "admin request refused");
+        gate.note(&id, &method, &problem);
         response = problem.document(std::mem::take(response.headers_mut()), &id);
     }
     for (name, value) in HEADERS {
@@ -70,6 +89,7 @@ pub(super) async fn guard(State(gate): State<Arc<Gate>>, request: Request, next:
 async fn answer(gate: &Gate, request: Request, next: Next) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     gate.access.check(&head)?;
+    let is_known = Access::is_known(&head);
     let announced = head.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
     if announced.is_some_and(|bytes: u64| bytes > BODY_BYTES_MAX as u64) {
         return Err(Problem::of_status(StatusCode::PAYLOAD_TOO_LARGE));
@@ -78,10 +98,15 @@ async fn answer(gate: &Gate, request: Request, next: Next) -> Result<Response, P
         return Err(Problem::passing("busy", "as many requests as allowed are being answered"));
     };
     let request = Request::from_parts(head, body);
-    tokio::time::timeout(gate.time_max, next.run(request)).await.map_err(|_| {
+    let answered = tokio::time::timeout(gate.time_max, next.run(request)).await;
+    let mut response = answered.map_err(|_| {
         let detail = "the answer took too long; ask for less at once";
         Problem::new(StatusCode::GATEWAY_TIMEOUT, "timeout", detail)
-    })
+    })?;
+    if is_known {
+        response.extensions_mut().insert(LetIn);
+    }
+    Ok(response)
 }
 
 /// The problem in an answer: one of ours, or an error of the framework's own making, which is never JSON.
@@ -228,6 +253,22 @@ mod tests {
         for _ in 0..2 * REQUESTS_MAX {
             assert_eq!(ask(&gate, request("GET", "/ok"), b"").await.status(), 200);
         }
+    }
+
+    #[tokio::test]
+    async fn an_answer_says_whether_its_request_was_let_in() {
+        let gate = gate();
+        let let_in = async |request| {
+            let response = ask(&gate, request, b"").await;
+            response.extensions().get::<LetIn>().is_some()
+        };
+        let stranger = |path: &str| {
+            http::Request::builder().method("POST").uri(path).header("host", "localhost:8081")
+        };
+        assert!(let_in(request("GET", "/ok")).await && let_in(request("POST", "/ok")).await);
+        assert!(!let_in(stranger("/ok")).await);
+        let pulse = stranger("/health/live").method("GET");
+        assert!(!let_in(pulse).await, "anybody may ask that");
     }
 
     #[tokio::test]

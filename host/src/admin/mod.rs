@@ -1,6 +1,6 @@
 //! The admin listener: what operators, the CLI and scrapers ask and do, apart from where webhooks come in.
 //!
-//! `serve` takes connections, `guard` stands before every request, `access` decides who may, `api` answers.
+//! `serve` takes connections, for which there are `seats`, `guard` stands before every request, `access` decides who may, `api` answers.
 //! What may not live here: SQL, decisions about events, anything that a handler or a sender can reach.
 
 use std::collections::BTreeSet;
@@ -33,6 +33,7 @@ mod json;
 mod problem;
 pub(crate) mod query;
 pub(crate) mod scope;
+mod seats;
 mod serve;
 mod standing;
 pub mod token;

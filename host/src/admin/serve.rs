@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use hyper::body::Incoming;
@@ -13,19 +13,20 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tower_service::Service as _;
 use weir_core::bounds::KIB;
 
+use super::guard::LetIn;
+use super::seats::{Seat, Seats};
 use crate::shutdown::Drain;
 use crate::tls::Tls;
 
-/// Connections at once; more wait to be taken.
-const CONNECTIONS_MAX: usize = 64;
 /// Longest time to send the head of a request.
-const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+const HEAD_TIME_MAX: Duration = Duration::from_secs(5);
+/// To a client for which there is no place, because all are being answered.
+const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 /// Longest life of a connection: whoever reads slowly must come back.
 const CONNECTION_TIME_MAX: Duration = Duration::from_secs(600);
 /// Longest time to finish the answer under way when a connection ends.
@@ -64,25 +65,23 @@ pub(super) async fn serve(
     router: Router,
     drain: Drain,
 ) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let seats = Arc::<Seats>::default();
     let mut connections = JoinSet::new();
     loop {
-        // A slot comes before a connection: whoever waits does so in the system's queue and costs nothing.
-        let accepted = async {
-            let slot = slots.clone().acquire_owned().await;
-            (slot, listening.listener.accept().await)
-        };
         tokio::select! {
             () = drain.claiming_stopped() => break,
             Some(ended) = connections.join_next(), if !connections.is_empty() => report(ended),
-            (slot, accepted) = accepted => match accepted {
-                Ok((stream, _)) => {
-                    let connection = open(stream, tls.clone(), router.clone(), drain.clone());
-                    connections.spawn(async move {
-                        let _slot = slot;
-                        connection.await;
-                    });
-                }
+            accepted = listening.listener.accept() => match accepted {
+                Ok((stream, peer)) => match seats.take(peer.ip(), Instant::now()) {
+                    Some(seat) => {
+                        let parts = (tls.clone(), router.clone(), drain.clone());
+                        connections.spawn(seated(stream, parts, Arc::new(seat)));
+                    }
+                    None => {
+                        // There is room for it in the system's buffer, or there is not.
+                        let _ = stream.try_write(BUSY);
+                    }
+                },
                 Err(error) => {
                     tracing::warn!(%error, "admin listener got no connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -104,29 +103,45 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-async fn open(stream: TcpStream, tls: Option<Arc<Tls>>, router: Router, drain: Drain) {
+/// What every connection is served with.
+type Parts = (Option<Arc<Tls>>, Router, Drain);
+
+/// Serves a connection until it ends, or another needs its place.
+async fn seated(stream: TcpStream, parts: Parts, seat: Arc<Seat>) {
+    tokio::select! {
+        () = open(stream, parts, Arc::clone(&seat)) => {}
+        () = seat.lost() => tracing::debug!("an idle admin connection is closed for another"),
+    }
+}
+
+async fn open(stream: TcpStream, (tls, router, drain): Parts, seat: Arc<Seat>) {
     // Answers are small and go out whole; waiting for more only delays them.
     let _ = stream.set_nodelay(true);
-    let Some(tls) = tls else { return connection(stream, router, drain).await };
+    let Some(tls) = tls else { return connection(stream, router, drain, seat).await };
     let shaking = TlsAcceptor::from(tls.current()).accept(stream);
     let shaken = tokio::select! {
         shaken = tokio::time::timeout(HEAD_TIME_MAX, shaking) => shaken,
         () = drain.claiming_stopped() => return,
     };
     match shaken {
-        Ok(Ok(stream)) => connection(stream, router, drain).await,
+        Ok(Ok(stream)) => connection(stream, router, drain, seat).await,
         Ok(Err(error)) => tracing::debug!(%error, "TLS handshake with the admin listener failed"),
         Err(_) => tracing::debug!("TLS handshake with the admin listener took too long"),
     }
 }
 
-async fn connection<S>(stream: S, router: Router, drain: Drain)
+async fn connection<S>(stream: S, router: Router, drain: Drain, seat: Arc<Seat>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |request: http::Request<Incoming>| {
-        let mut router = router.clone();
-        async move { Ok::<_, Infallible>(router.call(request).await.unwrap_or_else(|e| match e {})) }
+        let (mut router, seat) = (router.clone(), Arc::clone(&seat));
+        async move {
+            seat.busy();
+            let response = router.call(request).await.unwrap_or_else(|e| match e {});
+            seat.answered(response.extensions().get::<LetIn>().is_some(), Instant::now());
+            Ok::<_, Infallible>(response)
+        }
     });
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -159,6 +174,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::sync::Notify;
 
+    use super::super::seats::SEATS_MAX;
     use super::*;
     use crate::cli::client::Http;
 
@@ -217,6 +233,31 @@ mod tests {
         let mut answer = String::new();
         next.read_to_string(&mut answer).await.unwrap();
         assert!(answer.ends_with("served"), "{answer}");
+        drain.stop_claiming();
+        serving.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn clients_that_ask_nothing_lock_no_operator_out() {
+        let (drain, listening) = (Drain::new(), listening());
+        let address = listening.address();
+        let router = Router::new().route("/", get(async || "served"));
+        let serving = tokio::spawn(serve(listening, None, router, drain.clone()));
+        let mut held = Vec::new();
+        for begun in ["", "GET / HTTP/1.1\r\nx: "].repeat(SEATS_MAX) {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(begun.as_bytes()).await.unwrap();
+            held.push(stream);
+        }
+        let ask = async {
+            let mut operator = TcpStream::connect(address).await.unwrap();
+            operator.write_all(REQUEST).await.unwrap();
+            let mut answer = [0; 12];
+            operator.read_exact(&mut answer).await.unwrap();
+            assert_eq!(&answer, b"HTTP/1.1 200");
+        };
+        tokio::time::timeout(HEAD_TIME_MAX / 2, ask).await.unwrap();
+        drop(held);
         drain.stop_claiming();
         serving.await.unwrap();
     }

@@ -34,11 +34,33 @@ impl BodyLimits {
     }
 }
 
-/// Reads the whole body. Its share of the budget is held until the caller drops it.
+/// Bytes of an unread body that are looked through to see whether all of it is here.
+const HERE_BYTES_MAX: usize = 64 * 1024;
+
+/// Whether the rest of a body is here already, so that its connection can be used again. Waits for nothing.
+pub(super) fn is_here(body: &mut (impl Body<Data = Bytes> + Unpin)) -> bool {
+    let mut left = HERE_BYTES_MAX;
+    while !body.is_end_stream() {
+        match body.frame().now_or_never() {
+            Some(Some(Ok(frame))) => {
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                let Some(less) = left.checked_sub(length) else { return false };
+                left = less;
+            }
+            Some(None) => return true,
+            Some(Some(Err(_))) | None => return false,
+        }
+    }
+    true
+}
+
+/// Reads the whole body. Its share of the budget is held until the caller drops it. `waits` is called once, if not all
+/// of it is here.
 pub(super) async fn read<B>(
     body: B,
     limits: BodyLimits,
     budget: &Budget,
+    waits: impl Fn(Instant),
 ) -> Result<(Bytes, Share), Refused>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -59,7 +81,11 @@ where
         let frame = match frame.as_mut().now_or_never() {
             Some(frame) => frame,
             None => {
-                let started = *started.get_or_insert_with(Instant::now);
+                let started = *started.get_or_insert_with(|| {
+                    let now = Instant::now();
+                    waits(now);
+                    now
+                });
                 let due = started + limits.due(length);
                 tokio::time::timeout_at(due, frame).await.map_err(|_| Refused::Timeout)?
             }
@@ -102,6 +128,17 @@ mod tests {
         Budget::new(bytes, Metrics::new().body_bytes().clone())
     }
 
+    async fn read_all<B>(
+        body: B,
+        limits: BodyLimits,
+        budget: &Budget,
+    ) -> Result<(Bytes, Share), Refused>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        read(body, limits, budget, |_| {}).await
+    }
+
     fn pieces(
         texts: &'static [&'static str],
     ) -> impl Body<Data = Bytes, Error = std::io::Error> + Unpin {
@@ -112,38 +149,50 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_comes_as_one_piece_is_not_copied() {
         let sent = Bytes::from_static(b"0123456789");
-        let (read, _share) = read(Full::new(sent.clone()), LIMITS, &budget(10)).await.unwrap();
+        let (read, _share) = read_all(Full::new(sent.clone()), LIMITS, &budget(10)).await.unwrap();
         assert_eq!(read.as_ptr(), sent.as_ptr());
     }
 
     #[tokio::test]
     async fn pieces_are_joined_in_their_order() {
         let (read, _share) =
-            read(pieces(&["ab", "", "cd", "e"]), LIMITS, &budget(10)).await.unwrap();
+            read_all(pieces(&["ab", "", "cd", "e"]), LIMITS, &budget(10)).await.unwrap();
         assert_eq!(&read[..], b"abcde");
     }
 
     #[tokio::test]
     async fn a_body_over_the_limit_is_refused_by_its_announced_length_or_on_the_way() {
         let announced =
-            read(Full::new(Bytes::from_static(b"01234567890")), LIMITS, &budget(100)).await;
+            read_all(Full::new(Bytes::from_static(b"01234567890")), LIMITS, &budget(100)).await;
         assert!(matches!(announced, Err(Refused::TooLarge { limit: 10 })));
         let budget = budget(10);
-        let counted = read(pieces(&["01234567", "890"]), LIMITS, &budget).await;
+        let counted = read_all(pieces(&["01234567", "890"]), LIMITS, &budget).await;
         assert!(matches!(counted, Err(Refused::TooLarge { limit: 10 })));
-        assert!(read(pieces(&["0123456789"]), LIMITS, &budget).await.is_ok(), "all was given back");
+        assert!(
+            read_all(pieces(&["0123456789"]), LIMITS, &budget).await.is_ok(),
+            "all was given back"
+        );
+    }
+
+    #[test]
+    fn it_is_known_whether_an_unread_body_is_here_as_a_whole() {
+        assert!(is_here(&mut pieces(&["ab", "c"])));
+        let half = stream::iter([Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(b"x")))]);
+        let half = futures_util::StreamExt::chain(half, stream::pending());
+        assert!(!is_here(&mut StreamBody::new(half)));
+        assert!(!is_here(&mut Full::new(Bytes::from(vec![0; HERE_BYTES_MAX + 1]))));
     }
 
     #[tokio::test]
     async fn a_spent_budget_refuses_until_a_share_is_dropped() {
         let budget = budget(10);
-        let first = read(pieces(&["012345"]), LIMITS, &budget).await.unwrap();
+        let first = read_all(pieces(&["012345"]), LIMITS, &budget).await.unwrap();
         assert!(matches!(
-            read(pieces(&["01234"]), LIMITS, &budget).await,
+            read_all(pieces(&["01234"]), LIMITS, &budget).await,
             Err(Refused::Overloaded)
         ));
         drop(first);
-        assert!(read(pieces(&["01234"]), LIMITS, &budget).await.is_ok());
+        assert!(read_all(pieces(&["01234"]), LIMITS, &budget).await.is_ok());
     }
 
     #[test]
@@ -168,7 +217,7 @@ mod tests {
             ..LIMITS
         };
         let started = Instant::now();
-        let read = read(StreamBody::new(Box::pin(drops)), limits, &budget(1_000_000)).await;
+        let read = read_all(StreamBody::new(Box::pin(drops)), limits, &budget(1_000_000)).await;
         assert!(matches!(read, Err(Refused::Timeout)));
         assert!(started.elapsed() < limits.time / 2, "{:?}", started.elapsed());
     }
@@ -177,7 +226,7 @@ mod tests {
     async fn a_body_that_never_ends_is_given_up_at_its_deadline() {
         let endless = stream::pending::<Result<Frame<Bytes>, std::io::Error>>();
         let soon = BodyLimits { time: Duration::from_millis(5), ..LIMITS };
-        let read = read(StreamBody::new(endless), soon, &budget(10)).await;
+        let read = read_all(StreamBody::new(endless), soon, &budget(10)).await;
         assert!(matches!(read, Err(Refused::Timeout)));
     }
 }

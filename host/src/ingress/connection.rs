@@ -6,6 +6,8 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use futures_util::FutureExt as _;
+use http::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -24,6 +26,8 @@ use crate::config::Server;
 
 const LATE: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+/// To a sender whose body is waited for while another needs its place.
+const CROWDED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 /// To whom has as many connections as one address may.
 pub(super) const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
@@ -32,7 +36,9 @@ pub(super) fn http1(server: &Server) -> http1::Builder {
     let mut http = http1::Builder::new();
     // The pace of a connection is kept here, with one lazy timer for all its phases. Not `pipeline_flush`: it loses
     // an answer that is not yet out when what follows it on the connection is no HTTP.
-    http.header_read_timeout(None)
+    // A sender that sends nothing more may still wait for its answer.
+    http.half_close(true)
+        .header_read_timeout(None)
         .max_header_size(server.max_header_bytes)
         .max_buf_size(server.max_header_bytes.max(HEAD_BUFFER_BYTES_MIN));
     // Naming hyper's own limit again would move its header table from the stack to the heap.
@@ -53,8 +59,8 @@ pub(super) enum End<T> {
     Closed(T),
     /// The other side let a phase run out.
     Late(Phase),
-    /// Another needs its place.
-    Crowded,
+    /// Another needs its place. Says what it was waiting for.
+    Crowded(Phase),
     /// The process no longer waits.
     Abandoned,
 }
@@ -85,7 +91,10 @@ where
     let service = service_fn(|request| {
         let one_length = pace.serving();
         async move {
-            let (answer, unread) = ingress.receive(request, client, one_length).await;
+            let (mut answer, unread) = ingress.receive(request, client, one_length, pace).await;
+            if unread.is_some() {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             pace.answered(unread, Instant::now());
             Ok::<_, Infallible>(answer)
         }
@@ -96,7 +105,7 @@ where
     let mut stream = connection.into_parts().io.into_inner().into_inner();
     match end {
         End::Closed(Ok(())) => {}
-        End::Closed(Err(error)) => note(ingress, client, &error),
+        End::Closed(Err(error)) => note(ingress, client, pace, &error),
         End::Late(phase @ (Phase::Head | Phase::Silent)) => {
             ingress.metrics.refused("head_timeout");
             if phase == Phase::Head {
@@ -105,13 +114,36 @@ where
             // Whoever is too slow to ask may also be gone: this is a courtesy.
             let _ = timeout(LINGER, stream.write_all(LATE)).await;
         }
-        End::Crowded => ingress.metrics.refused("crowded_out"),
+        End::Crowded(phase) => {
+            ingress.metrics.refused("crowded_out");
+            let _ = match phase {
+                // What it asks is not known, so neither is what to answer.
+                Phase::Head => {
+                    ingress.charge(client.itself(), None);
+                    stream.write_all(LATE).now_or_never()
+                }
+                Phase::Body => stream.write_all(CROWDED).now_or_never(),
+                Phase::Silent | Phase::Idle | Phase::Serving => None,
+            };
+        }
         End::Late(_) | End::Abandoned => {}
     }
     if let Some(bytes) = pace.lingers() {
         let mut rest = stream.take(bytes as u64);
-        let _ = timeout(LINGER, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
+        let mut nowhere = tokio::io::sink();
+        let lingering = timeout(LINGER, tokio::io::copy(&mut rest, &mut nowhere));
+        tokio::select! {
+            _ = lingering => {}
+            // Its place is worth more than that its answer is read.
+            () = crowded(pace) => {}
+            () = ingress.drain.waiting_stopped() => {}
+        }
     }
+}
+
+/// Resolves when another needs the place of a connection.
+async fn crowded(pace: &Pace) {
+    poll_fn(|cx| if pace.must_end(cx).is_some() { Poll::Ready(()) } else { Poll::Pending }).await;
 }
 
 /// Attends to a connection, or its handshake: it ends by itself, or when its pace or the process says so.
@@ -138,8 +170,8 @@ where
         if is_stopping && abandoning.as_mut().poll(cx).is_ready() {
             return Poll::Ready(End::Abandoned);
         }
-        if pace.must_end(cx) {
-            return Poll::Ready(End::Crowded);
+        if let Some(phase) = pace.must_end(cx) {
+            return Poll::Ready(End::Crowded(phase));
         }
         let (phase, deadline) = pace.stand();
         if alarm.poll_late(cx, deadline) { Poll::Ready(End::Late(phase)) } else { Poll::Pending }
@@ -200,12 +232,15 @@ where
 }
 
 /// hyper answers by itself what it cannot read; that is counted here.
-fn note(ingress: &Ingress, client: &Client, error: &hyper::Error) {
+fn note(ingress: &Ingress, client: &Client, pace: &Pace, error: &hyper::Error) {
     if error.is_parse_too_large() {
         ingress.metrics.refused("head_too_large");
         ingress.charge(client.itself(), None);
     } else if error.is_parse() {
         ingress.metrics.refused("malformed");
+        ingress.charge(client.itself(), None);
+    } else if pace.stand().0 == Phase::Head {
+        ingress.metrics.refused("head_incomplete");
         ingress.charge(client.itself(), None);
     } else {
         tracing::trace!(%error, "connection ended early");

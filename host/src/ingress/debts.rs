@@ -34,6 +34,17 @@ impl Network {
     }
 }
 
+impl Network {
+    /// The network around a client of IPv6: its /48, of which one customer of a provider can have every /64. None for
+    /// IPv4, where neighbours are strangers to each other.
+    pub(super) const fn around(self) -> Option<Self> {
+        match self {
+            Self::V4(_) => None,
+            Self::V6([a, b, c, d, e, f, ..]) => Some(Self::V6([a, b, c, d, e, f, 0, 0])),
+        }
+    }
+}
+
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -2,10 +2,6 @@
 
 use std::time::Duration;
 
-/// Refusals logged in one second; the rest of that second is only counted. A flood of junk must not become a
-/// flood of log lines.
-pub(super) const REFUSALS_LOGGED_PER_SECOND: u32 = 20;
-
 /// The least head buffer that hyper works with, in bytes.
 pub(super) const HEAD_BUFFER_BYTES_MIN: usize = 8 * 1024;
 
@@ -44,6 +40,13 @@ pub(super) const MAKE_ROOM_SHARE: usize = 64;
 pub(super) const IDLE_TIME_MIN: Duration = Duration::from_millis(100);
 /// The same for one whose request head has begun and does not end: a head is one packet, or a few.
 pub(super) const HEAD_TIME_MIN: Duration = Duration::from_secs(1);
+/// The same for one whose body is waited for and that has carried no verified request.
+pub(super) const BODY_TIME_MIN: Duration = Duration::from_secs(1);
+/// While no connection can be closed for a new one, a client that has this many connections on which it is waited for
+/// gets no further one. The next in the listen queue is served instead.
+pub(super) const CROWD_MIN: usize = 16;
+/// Connections of a /48 of IPv6 that count as much as one of a single /64 in it: they may be of different clients.
+pub(super) const AROUND_SHARE: usize = 4;
 /// How often it is looked for place again, when there was none.
 pub(super) const ROOM_PAUSE: Duration = Duration::from_millis(50);
 

@@ -14,6 +14,7 @@ use super::Ingress;
 use super::client::Client;
 use super::connection::{self, Place, TOO_MANY};
 use super::limits::{ACCEPT_PAUSE, ROOM_PAUSE};
+use super::roll::Made;
 
 /// Accepts and serves until draining begins, then waits for the connections that are open.
 pub(super) async fn run(ingress: Arc<Ingress>, listener: std::net::TcpListener) {
@@ -28,18 +29,29 @@ pub(super) async fn run(ingress: Arc<Ingress>, listener: std::net::TcpListener) 
         let _ = stream.set_nodelay(true);
         let client = Client::new(peer, &ingress.trust);
         let Some(enrolled) = ingress.roll.enter(client.network()) else {
-            ingress.metrics.refused("too_many_connections");
-            // A courtesy: there is room for it in the system's buffer, or there is not.
-            let _ = stream.try_write(TOO_MANY);
+            turn_away(&ingress, &stream);
             continue;
         };
-        let Some(slot) = place(&ingress, &slots).await else { break };
+        let slot = match place(&ingress, &slots, &client).await {
+            Found::Place(slot) => slot,
+            Found::TooMany => {
+                turn_away(&ingress, &stream);
+                continue;
+            }
+            Found::Draining => break,
+        };
         let place = Place { enrolled, _slot: slot };
         connections.spawn(connection::serve(Arc::clone(&ingress), stream, client, place));
     }
     drop(listener);
     connections.close();
     connections.wait().await;
+}
+
+fn turn_away(ingress: &Ingress, stream: &TcpStream) {
+    ingress.metrics.refused("too_many_connections");
+    // A courtesy: there is room for it in the system's buffer, or there is not.
+    let _ = stream.try_write(TOO_MANY);
 }
 
 fn listen(listener: std::net::TcpListener) -> io::Result<TcpListener> {
@@ -68,24 +80,37 @@ async fn next(ingress: &Ingress, listener: &TcpListener) -> Option<(TcpStream, I
     }
 }
 
-/// A place for one connection, or none once draining has begun.
-async fn place(ingress: &Ingress, slots: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+/// What comes of looking for a place for a connection.
+enum Found {
+    Place(OwnedSemaphorePermit),
+    /// Its client has had its share, and others wait behind it.
+    TooMany,
+    Draining,
+}
+
+async fn place(ingress: &Ingress, slots: &Arc<Semaphore>, client: &Client) -> Found {
     if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
-        return Some(slot);
+        return Found::Place(slot);
     }
     let made = async {
         loop {
-            ingress.roll.make_room(Instant::now());
+            let now = Instant::now();
+            let in_debt = ingress.in_debt(client.itself(), None, now.into_std()).is_err();
+            if in_debt || ingress.roll.make_room(now, client.network()) == Made::Crowd {
+                return Found::TooMany;
+            }
             let slot = tokio::time::timeout(ROOM_PAUSE, Arc::clone(slots).acquire_owned()).await;
-            if let Ok(slot) = slot {
-                return slot.ok();
+            match slot {
+                Ok(Ok(slot)) => return Found::Place(slot),
+                Ok(Err(_closed)) => return Found::Draining,
+                Err(_) => {}
             }
         }
     };
     tokio::select! {
         biased;
-        () = ingress.drain.accepting_stopped() => None,
-        slot = made => slot,
+        () = ingress.drain.accepting_stopped() => Found::Draining,
+        found = made => found,
     }
 }
 

@@ -3,7 +3,7 @@
 //! [`receive`] reads from top to bottom as the path of a request. What is decided about a request is decided by pure
 //! functions (here `head`, `content`, `redact`, `answer`, `problem`; in the core verify, identify and route); what keeps a
 //! stranger's appetite in bounds stands around them (`listener`, `roll`, `connection`, `secure`, `wire`, `body`,
-//! `budget`, `client`, `debts`).
+//! `unfinished`, `budget`, `client`, `debts`).
 //!
 //! `ways` holds the sources in force, `published` the keys that their senders publish (`fetches` says who may have one
 //! fetched), `quarantine` what was not believed, and `hand_over` takes the secrets that some hand over. `respond` waits,
@@ -36,6 +36,7 @@ mod respond;
 mod roll;
 mod secure;
 mod to_the_end;
+mod unfinished;
 mod way;
 mod ways;
 mod wire;

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::header::EXPECT;
 use http::request::Parts;
 use http::{HeaderValue, Request, StatusCode};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use weir_core::bounds::HOPS_MAX;
 use weir_core::handshake::{HandshakeAnswer, HandshakeEffect, HandshakeKeys};
 use weir_core::hops::HOPS_HEADER;
@@ -25,7 +26,9 @@ use super::head::{self, Purpose};
 use super::redact::{self, Redacted};
 use super::refused::Refused;
 use super::to_the_end::ToTheEnd;
+use super::unfinished::Unfinished;
 use super::way::Way;
+use super::wire::Pace;
 use super::{Ingress, body, problem};
 use crate::cli::chain;
 use crate::config::Source;
@@ -59,9 +62,10 @@ impl Ingress {
         request: Request<Incoming>,
         client: &Client,
         one_length: bool,
+        pace: &Pace,
     ) -> (Answer, Option<usize>) {
         let started = Instant::now();
-        let (head, body) = request.into_parts();
+        let (head, mut body) = request.into_parts();
         let caller = client.caller(&head.headers, &self.trust);
         let way = match head::purpose(&head.uri) {
             Ok(Purpose::Live) => return (self.live(), None),
@@ -73,17 +77,19 @@ impl Ingress {
             Ok(way) => way,
             Err(refused) => {
                 let refused = self.in_debt(caller, None, started).err().unwrap_or(refused);
-                return self.refuse(caller, None, &refused);
+                return (self.refuse(caller, None, &refused), unread(&refused, &head, &mut body));
             }
         };
-        match self.take_in(&way, &head, body, caller, one_length).await {
+        let waited_for = Unfinished::new(self, &way, caller, pace);
+        match self.take_in(&way, &head, &mut body, caller, one_length, waited_for).await {
             Ok(Taken { word, answer }) => {
                 way.metrics.answered(word, started.elapsed());
                 (answer, None)
             }
             Err(refused) => {
                 way.metrics.answered(refused.code(), started.elapsed());
-                self.refuse(caller, Some(&way), &refused)
+                let answer = self.refuse(caller, Some(&way), &refused);
+                (answer, unread(&refused, &head, &mut body))
             }
         }
     }
@@ -117,9 +123,10 @@ impl Ingress {
         &self,
         way: &Way,
         head: &Parts,
-        body: Incoming,
+        body: &mut Incoming,
         caller: Caller<'_>,
         one_length: bool,
+        waited_for: Unfinished<'_>,
     ) -> Result<Taken, Refused> {
         self.in_debt(caller, Some(way.source.name.as_str()), Instant::now())?;
         head::check(head, one_length)?;
@@ -133,7 +140,9 @@ impl Ingress {
         if !self.is_open() {
             return Err(Refused::NotReady);
         }
-        let (body, share) = body::read(body, way.limits, &self.budget).await?;
+        let read = body::read(body, way.limits, &self.budget, |now| waited_for.begins(now)).await;
+        waited_for.ends();
+        let (body, share) = read?;
         let understood = self.understand_with_keys(way, head, &body, caller, self.clock.now());
         let understood = understood.await.inspect_err(|refused| {
             self.put_aside(way, head, &body, caller, refused);
@@ -383,7 +392,7 @@ impl Ingress {
         caller: Caller<'_>,
         way: Option<&Way>,
         refused: &Refused,
-    ) -> (Answer, Option<usize>) {
+    ) -> Answer {
         if refused.is_a_strangers() {
             self.charge(caller, way.map(|way| way.source.name.as_str()));
         }
@@ -405,20 +414,27 @@ impl Ingress {
         let source = way.map(|way| way.source.name.as_str());
         self.refusals.note(now, &id, source, refused);
         self.refusals.remember((&id, now), source, caller.address, refused);
-        let answer = match (refused, way) {
+        match (refused, way) {
             (Refused::Unverified { status, .. }, Some(way))
                 if way.source.provider.failure_empty =>
             {
                 answer::empty(*status)
             }
             _ => problem::answer(refused, &id, way.map(|way| &way.allow)),
-        };
-        (answer, refused.linger_bytes())
+        }
     }
 
     fn live(&self) -> Answer {
         answer::health((!self.health.live()).then_some("store_poisoned"))
     }
+}
+
+/// How many bytes of a body to take off the wire after a refusal, which goes out before all of it came.
+fn unread(refused: &Refused, head: &Parts, body: &mut Incoming) -> Option<usize> {
+    let most = refused.linger_bytes()?;
+    // To ask for such a body would be to invite it.
+    let is_held_back = head.headers.contains_key(EXPECT) && !body.is_end_stream();
+    (is_held_back || !body::is_here(body)).then_some(most)
 }
 
 /// What a request is taken for.

@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 use weir_core::id::RequestId;
 use weir_core::time::Timestamp;
 
-use super::limits::REFUSALS_LOGGED_PER_SECOND;
 use super::refused::Refused;
+use crate::log_limit::{Line, LogLimit};
 
 /// Refusals of requests for a source that are remembered.
 const OF_SOURCES_MAX: usize = 2_000;
@@ -65,40 +65,10 @@ impl Latest {
 /// The log of refusals.
 #[derive(Debug)]
 pub(super) struct RefusalLog {
-    gate: Mutex<Gate>,
+    gate: Mutex<LogLimit>,
     latest: Mutex<Latest>,
     seed: u64,
     count: AtomicU64,
-}
-
-/// How many lines a second has had.
-#[derive(Debug, Default)]
-struct Gate {
-    second: u64,
-    lines: u32,
-    missed: u64,
-}
-
-/// Whether to write a line, and how many went unwritten since the last.
-#[derive(Debug, PartialEq, Eq)]
-enum Line {
-    Write { missed: u64 },
-    Skip,
-}
-
-impl Gate {
-    fn pass(&mut self, now_s: u64) -> Line {
-        if now_s != self.second {
-            self.second = now_s;
-            self.lines = 0;
-        }
-        if self.lines >= REFUSALS_LOGGED_PER_SECOND {
-            self.missed += 1;
-            return Line::Skip;
-        }
-        self.lines += 1;
-        Line::Write { missed: std::mem::take(&mut self.missed) }
-    }
 }
 
 impl RefusalLog {
@@ -161,15 +131,6 @@ impl RefusalLog {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_flood_is_logged_by_its_first_lines_and_then_as_a_count() {
-        let mut gate = Gate::default();
-        let written = (0..1000).filter(|_| gate.pass(7) != Line::Skip).count();
-        assert_eq!(written, REFUSALS_LOGGED_PER_SECOND as usize);
-        assert_eq!(gate.pass(8), Line::Write { missed: 1000 - written as u64 });
-        assert_eq!(gate.pass(8), Line::Write { missed: 0 }, "and the count is told once");
-    }
 
     #[test]
     fn the_latest_refusals_are_remembered_and_no_more() {

@@ -9,7 +9,9 @@ use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use super::debts::Network;
-use super::limits::{HEAD_TIME_MIN, IDLE_TIME_MIN, MAKE_ROOM_SHARE};
+use super::limits::{
+    AROUND_SHARE, BODY_TIME_MIN, CROWD_MIN, HEAD_TIME_MIN, IDLE_TIME_MIN, MAKE_ROOM_SHARE,
+};
 use super::wire::{Pace, Phase};
 
 /// The connections that are open. There are never more than there are places.
@@ -24,6 +26,8 @@ struct Open {
     next: u64,
     connections: FxHashMap<u64, Entry>,
     counts: FxHashMap<Network, usize>,
+    /// The same by the networks around them.
+    around: FxHashMap<Network, usize>,
 }
 
 #[derive(Debug)]
@@ -46,8 +50,25 @@ pub(super) struct Enrolled {
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Claim {
     crowd: Reverse<u32>,
-    asking: bool,
+    asks: Asks,
     waited: Reverse<Duration>,
+}
+
+/// How far a connection has come with what it asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Asks {
+    Nothing,
+    Head,
+    Body,
+}
+
+/// What looking for a place came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Made {
+    /// So many connections were asked to end.
+    Asked(usize),
+    /// None can be, and the client that wants a place has many that wait for it already.
+    Crowd,
 }
 
 impl Roll {
@@ -65,12 +86,15 @@ impl Roll {
                 return None;
             }
             *count += 1;
+            if let Some(around) = network.around() {
+                *open.around.entry(around).or_default() += 1;
+            }
         }
         Some(Enrolled { roll: Arc::clone(self), network, id: None })
     }
 
-    /// Asks a share of the idle connections to end; how many.
-    pub(super) fn make_room(&self, now: Instant) -> usize {
+    /// Asks a share of the connections that wait for their client to end, because `newcomer` needs a place.
+    pub(super) fn make_room(&self, now: Instant, newcomer: Option<Network>) -> Made {
         let open = self.open.lock();
         let mut candidates: Vec<_> = open
             .connections
@@ -83,7 +107,12 @@ impl Roll {
         }
         let chosen = candidates.iter().take(share);
         chosen.filter_map(|(_, id)| open.connections.get(id)).for_each(|e| e.pace.ask_to_end());
-        share
+        match newcomer {
+            Some(newcomer) if share == 0 && open.waited_for(newcomer, now) >= CROWD_MIN => {
+                Made::Crowd
+            }
+            _ => Made::Asked(share),
+        }
     }
 }
 
@@ -91,14 +120,33 @@ impl Open {
     /// None for a connection that is at work, or just now came.
     fn claim(&self, entry: &Entry, now: Instant) -> Option<Claim> {
         let (phase, waited) = entry.pace.waiting(now)?;
-        let (asking, least) = match phase {
-            Phase::Silent | Phase::Idle => (false, IDLE_TIME_MIN),
-            Phase::Head => (true, HEAD_TIME_MIN),
+        let (asks, least) = match phase {
+            Phase::Silent | Phase::Idle => (Asks::Nothing, IDLE_TIME_MIN),
+            Phase::Head => (Asks::Head, HEAD_TIME_MIN),
+            Phase::Body => (Asks::Body, BODY_TIME_MIN),
             Phase::Serving => return None,
         };
-        let count = entry.network.and_then(|network| self.counts.get(&network));
-        let crowd = Reverse(count.and_then(|count| count.checked_ilog2()).unwrap_or(0));
-        (waited >= least).then_some(Claim { crowd, asking, waited: Reverse(waited) })
+        let count = entry.network.map_or(0, |network| self.crowd(network));
+        let crowd = Reverse(count.checked_ilog2().unwrap_or(0));
+        (waited >= least).then_some(Claim { crowd, asks, waited: Reverse(waited) })
+    }
+
+    /// How many connections a client has, or seems to have by the network around it.
+    fn crowd(&self, network: Network) -> usize {
+        let own = self.counts.get(&network).copied().unwrap_or(0);
+        let around = network.around().and_then(|around| self.around.get(&around));
+        own.max(around.map_or(0, |count| count / AROUND_SHARE))
+    }
+
+    /// Connections of a client, or of the network around it, on which the client is waited for.
+    fn waited_for(&self, client: Network, now: Instant) -> usize {
+        let whole = |network: Network| network.around().unwrap_or(network);
+        let is_its = |entry: &&Entry| entry.network.map(whole) == Some(whole(client));
+        let waits = |entry: &&Entry| {
+            let waiting = entry.pace.waiting(now);
+            waiting.is_none_or(|(phase, _)| phase != Phase::Serving)
+        };
+        self.connections.values().filter(is_its).filter(waits).count()
     }
 }
 
@@ -120,18 +168,25 @@ impl Drop for Enrolled {
             open.connections.remove(&id);
         }
         let Some(network) = self.network else { return };
-        if let Some(count) = open.counts.get_mut(&network) {
-            *count -= 1;
-            if *count == 0 {
-                open.counts.remove(&network);
-            }
+        strike(&mut open.counts, network);
+        if let Some(around) = network.around() {
+            strike(&mut open.around, around);
+        }
+    }
+}
+
+fn strike(counts: &mut FxHashMap<Network, usize>, network: Network) {
+    if let Some(count) = counts.get_mut(&network) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(&network);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
     use super::super::wire::Patience;
     use super::*;
@@ -152,7 +207,11 @@ mod tests {
 
         /// A connection of that address, opened so many milliseconds after the start.
         fn open(&mut self, address: u32, at_ms: u64) -> Arc<Pace> {
-            let network = Network::of(Ipv4Addr::from_bits(address).into());
+            self.open_from(Ipv4Addr::from_bits(address).into(), at_ms)
+        }
+
+        fn open_from(&mut self, address: IpAddr, at_ms: u64) -> Arc<Pace> {
+            let network = Network::of(address);
             let pace = Arc::new(Pace::new(PATIENCE, self.at(at_ms)));
             let mut enrolled = self.roll.enter(Some(network)).unwrap();
             enrolled.seat(&pace);
@@ -162,6 +221,14 @@ mod tests {
 
         fn at(&self, ms: u64) -> Instant {
             self.start + Duration::from_millis(ms)
+        }
+
+        /// Asks for room for an address that has no connection yet; how many were asked.
+        fn make_room(&self, at_ms: u64) -> usize {
+            match self.roll.make_room(self.at(at_ms), None) {
+                Made::Asked(count) => count,
+                Made::Crowd => panic!("a newcomer of no address is no crowd"),
+            }
         }
 
         fn told(&self) -> Vec<usize> {
@@ -176,23 +243,23 @@ mod tests {
         room.open(1, 0).serving();
         room.open(1, 200);
         room.open(1, 100);
-        assert_eq!(room.roll.make_room(room.at(1_000)), 1);
+        assert_eq!(room.make_room(1_000), 1);
         assert_eq!(room.told(), [2]);
-        assert_eq!(room.roll.make_room(room.at(1_000)), 1);
+        assert_eq!(room.make_room(1_000), 1);
         assert_eq!(room.told(), [1, 2], "nobody is told twice");
-        assert_eq!(room.roll.make_room(room.at(60_000)), 0);
+        assert_eq!(room.make_room(60_000), 0);
     }
 
     #[test]
     fn who_just_came_is_given_the_time_to_ask() {
         let mut room = Room::new();
         room.open(1, 0);
-        assert_eq!(room.roll.make_room(room.at(50)), 0);
+        assert_eq!(room.make_room(50), 0);
         room.open(1, 0).arrived(b"POST /", room.at(10));
-        assert_eq!(room.roll.make_room(room.at(500)), 1);
+        assert_eq!(room.make_room(500), 1);
         assert_eq!(room.told(), [0], "one that has begun to ask comes after one that is silent");
-        assert_eq!(room.roll.make_room(room.at(500)), 0);
-        assert_eq!(room.roll.make_room(room.at(1_010)), 1, "but a head takes no second");
+        assert_eq!(room.make_room(500), 0);
+        assert_eq!(room.make_room(1_010), 1, "but a head takes no second");
     }
 
     #[test]
@@ -203,9 +270,67 @@ mod tests {
             room.open(2, 100 + n);
         }
         for _ in 0..20 {
-            assert_eq!(room.roll.make_room(room.at(5_000)), 1);
+            assert_eq!(room.make_room(5_000), 1);
         }
         assert_eq!(room.told(), (1..21).collect::<Vec<_>>());
+    }
+
+    /// A connection whose body is waited for since then.
+    fn half_sent(room: &mut Room, address: IpAddr, at_ms: u64) -> Arc<Pace> {
+        let pace = room.open_from(address, at_ms);
+        pace.serving();
+        pace.body_begins(room.at(at_ms));
+        pace
+    }
+
+    #[test]
+    fn a_body_that_is_waited_for_takes_no_second_when_places_run_out() {
+        let mut room = Room::new();
+        let of = |n| IpAddr::from(Ipv4Addr::from_bits(n));
+        half_sent(&mut room, of(1), 0);
+        for _ in 0..30 {
+            half_sent(&mut room, of(2), 10);
+        }
+        let whole = half_sent(&mut room, of(3), 0);
+        whole.body_ends();
+        assert_eq!(room.make_room(900), 0, "a second is theirs");
+        for _ in 0..30 {
+            assert_eq!(room.make_room(1_010), 1);
+        }
+        assert_eq!(room.told(), (1..31).collect::<Vec<_>>(), "the largest crowd first");
+        assert_eq!(room.make_room(1_010), 1);
+        assert_eq!(room.make_room(60_000), 0, "and never one that is at work");
+    }
+
+    #[test]
+    fn the_64s_of_one_48_are_a_crowd() {
+        let mut room = Room::new();
+        let of = |net: u128, n: u128| IpAddr::from(Ipv6Addr::from_bits(net << 80 | n << 64 | 1));
+        half_sent(&mut room, of(0x2001_0db8_0001, 7), 0);
+        for n in 0..30 {
+            half_sent(&mut room, of(0x2001_0db8_0002, n), 100);
+        }
+        for _ in 0..30 {
+            assert_eq!(room.make_room(5_000), 1);
+        }
+        assert_eq!(room.told(), (1..31).collect::<Vec<_>>());
+        room.all.clear();
+        assert!(room.roll.open.lock().around.is_empty(), "and nothing is left of them");
+    }
+
+    #[test]
+    fn who_has_many_that_wait_for_it_gets_no_further_place_while_none_can_be_made() {
+        let mut room = Room::new();
+        let of = |n| Some(Network::of(Ipv4Addr::from_bits(n).into()));
+        for _ in 0..CROWD_MIN {
+            half_sent(&mut room, Ipv4Addr::from_bits(1).into(), 0);
+            room.open(2, 0).serving();
+        }
+        let newcomer = |n, at_ms| room.roll.make_room(room.at(at_ms), of(n));
+        assert_eq!(newcomer(1, 500), Made::Crowd);
+        assert_eq!(newcomer(2, 500), Made::Asked(0), "its requests are being served");
+        assert_eq!(newcomer(3, 500), Made::Asked(0));
+        assert_eq!(newcomer(1, 1_500), Made::Asked(1), "and now there is one to end");
     }
 
     #[test]
@@ -214,7 +339,7 @@ mod tests {
         for n in 0..640 {
             room.open(1, n);
         }
-        assert_eq!(room.roll.make_room(room.at(5_000)), 10);
+        assert_eq!(room.make_room(5_000), 10);
         assert_eq!(room.told(), (0..10).collect::<Vec<_>>(), "the idlest");
     }
 

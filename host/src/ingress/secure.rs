@@ -24,7 +24,7 @@ use super::connection::{End, Graceful, drive, over_http1};
 use super::head;
 use super::limits::{STREAM_WINDOW_BYTES, STREAMS_MAX};
 use super::refused::Refused;
-use super::wire::{Pace, Phase};
+use super::wire::{Greeted, Pace, Phase};
 use crate::config::Server;
 use crate::tls::Tls;
 
@@ -63,25 +63,32 @@ pub(super) async fn serve(
 async fn handshake(
     ingress: &Ingress,
     tls: &Tls,
-    pace: &Pace,
+    pace: &Arc<Pace>,
     stream: TcpStream,
     client: &Client,
-) -> Option<TlsStream<TcpStream>> {
+) -> Option<TlsStream<Greeted<TcpStream>>> {
     // It costs more than anything else that a stranger can ask for.
     if ingress.in_debt(client.itself(), Some(HANDSHAKES), Instant::now()).is_err() {
         ingress.metrics.refused("too_many_refusals");
         return None;
     }
+    let stream = Greeted::new(stream, Arc::clone(pace));
     let mut shaking = TlsAcceptor::from(tls.current()).accept(stream);
     let failed = match drive(ingress, pace, &mut shaking).await {
-        End::Closed(Ok(stream)) => return Some(stream),
+        End::Closed(Ok(stream)) => {
+            pace.handshake_ends(tokio::time::Instant::now());
+            return Some(stream);
+        }
         End::Closed(Err(error)) => {
             tracing::debug!(%error, "TLS handshake failed");
             "tls_failed"
         }
         End::Late(_) => "tls_timeout",
-        End::Crowded => {
+        End::Crowded(phase) => {
             ingress.metrics.refused("crowded_out");
+            if phase == Phase::Head {
+                ingress.charge(client.itself(), Some(HANDSHAKES));
+            }
             return None;
         }
         End::Abandoned => return None,
@@ -91,25 +98,26 @@ async fn handshake(
     None
 }
 
-impl Graceful for Accept<TcpStream> {
+impl Graceful for Accept<Greeted<TcpStream>> {
     fn finish(self: Pin<&mut Self>) {}
 }
 
 async fn over_http2(
     ingress: Arc<Ingress>,
     pace: Arc<Pace>,
-    stream: TlsStream<TcpStream>,
+    stream: TlsStream<Greeted<TcpStream>>,
     client: Client,
 ) {
     let client = Arc::new(client);
     let service = service_fn(|request| {
         let serving = pace.stream();
-        let (ingress, client) = (Arc::clone(&ingress), Arc::clone(&client));
+        let (ingress, client, pace) =
+            (Arc::clone(&ingress), Arc::clone(&client), Arc::clone(&pace));
         async move {
             // Over HTTP/1 there is one head a connection; here there may be many, so they count like bodies.
             let mut share = ingress.budget.share();
-            let (answer, _) = match share.grow(head::bytes(request.headers())) {
-                Ok(()) => ingress.receive(request, &client, true).await,
+            let answer = match share.grow(head::bytes(request.headers())) {
+                Ok(()) => ingress.receive(request, &client, true, &pace).await.0,
                 Err(Spent) => ingress.refuse(client.itself(), None, &Refused::Overloaded),
             };
             drop((share, serving));
@@ -120,7 +128,7 @@ async fn over_http2(
     match drive(&ingress, &pace, &mut connection).await {
         End::Closed(Err(error)) => tracing::trace!(%error, "connection ended early"),
         End::Late(Phase::Head | Phase::Silent) => ingress.metrics.refused("head_timeout"),
-        End::Crowded => ingress.metrics.refused("crowded_out"),
+        End::Crowded(_) => ingress.metrics.refused("crowded_out"),
         End::Closed(Ok(())) | End::Late(_) | End::Abandoned => {}
     }
 }

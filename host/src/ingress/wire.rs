@@ -29,6 +29,8 @@ pub(super) enum Phase {
     Head,
     /// A request is being served. How long its body may take is the reader's business.
     Serving,
+    /// Nothing is done until more of a body comes, on a connection that has not proven itself.
+    Body,
     /// Nothing is asked.
     Idle,
 }
@@ -47,6 +49,10 @@ struct State {
     deadline: Option<Instant>,
     /// Requests that are being served: over HTTP/1 one at a time.
     serving: usize,
+    /// Those of them whose body is being waited for.
+    unfinished: usize,
+    /// When the first of those began to wait.
+    unfinished_since: Instant,
     head: HeadLines,
     linger: Option<usize>,
     asked_to_end: bool,
@@ -59,6 +65,16 @@ impl State {
         self.since = now;
         self.deadline = patience.map(|patience| now + patience);
     }
+
+    /// The phase, and since when. More bytes of a body do not count: a slow sender gains no time by them.
+    fn waits(&self) -> (Phase, Instant) {
+        match self.phase {
+            Phase::Serving if self.unfinished > 0 && self.unfinished >= self.serving => {
+                (Phase::Body, self.unfinished_since)
+            }
+            phase => (phase, self.since),
+        }
+    }
 }
 
 impl Pace {
@@ -69,6 +85,8 @@ impl Pace {
             since: now,
             deadline: Some(now + patience.head),
             serving: 0,
+            unfinished: 0,
+            unfinished_since: now,
             head: HeadLines::default(),
             linger: None,
             asked_to_end: false,
@@ -100,6 +118,37 @@ impl Pace {
         }
     }
 
+    /// The body of a request is waited for from now on.
+    pub(super) fn body_begins(&self, now: Instant) {
+        let mut state = self.state.lock();
+        if state.unfinished == 0 {
+            state.unfinished_since = now;
+        }
+        state.unfinished += 1;
+    }
+
+    /// It is waited for no longer.
+    pub(super) fn body_ends(&self) {
+        let mut state = self.state.lock();
+        state.unfinished = state.unfinished.saturating_sub(1);
+    }
+
+    /// The first bytes of a TLS handshake came: the rest is due like the rest of a head.
+    pub(super) fn handshake_begins(&self, now: Instant) {
+        let mut state = self.state.lock();
+        if state.phase == Phase::Silent {
+            state.phase = Phase::Head;
+            state.since = now;
+        }
+    }
+
+    /// The handshake is complete, and the first head is due by the deadline that there was.
+    pub(super) fn handshake_ends(&self, now: Instant) {
+        let mut state = self.state.lock();
+        state.phase = Phase::Silent;
+        state.since = now;
+    }
+
     /// A request over HTTP/2, of which there may be others on the connection, until it is answered or given up.
     pub(super) fn stream(self: &Arc<Self>) -> Stream {
         self.serving();
@@ -115,7 +164,8 @@ impl Pace {
     /// How long the other side has been waited for, and for what; none for a connection that is asked to end.
     pub(super) fn waiting(&self, now: Instant) -> Option<(Phase, Duration)> {
         let state = self.state.lock();
-        (!state.asked_to_end).then(|| (state.phase, now.saturating_duration_since(state.since)))
+        let (phase, since) = state.waits();
+        (!state.asked_to_end).then(|| (phase, now.saturating_duration_since(since)))
     }
 
     /// Asks the connection to make place for another.
@@ -136,15 +186,15 @@ impl Pace {
         self.state.lock().asked_to_end
     }
 
-    /// Whether it was asked to. The driver, who asks this, is woken when that changes.
-    pub(super) fn must_end(&self, cx: &Context<'_>) -> bool {
+    /// What it was waiting for, if it was asked to end. The driver, who asks this, is woken when that changes.
+    pub(super) fn must_end(&self, cx: &Context<'_>) -> Option<Phase> {
         let mut state = self.state.lock();
         if !state.asked_to_end
             && !state.driver.as_ref().is_some_and(|known| known.will_wake(cx.waker()))
         {
             state.driver = Some(cx.waker().clone());
         }
-        state.asked_to_end
+        state.asked_to_end.then(|| state.waits().0)
     }
 
     /// How many bytes that may be on their way, although the last answer is out, are still taken.
@@ -156,7 +206,7 @@ impl Pace {
     pub(super) fn arrived(&self, bytes: &[u8], now: Instant) {
         let mut state = self.state.lock();
         match state.phase {
-            Phase::Serving => return,
+            Phase::Serving | Phase::Body => return,
             Phase::Idle => state.enter(Phase::Head, now, Some(self.patience.head)),
             Phase::Silent => {
                 // The first head is due from the start: a byte in between buys no more time.
@@ -295,6 +345,68 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     }
 }
 
+/// A connection during its TLS handshake, which begins with the first bytes that come.
+#[derive(Debug)]
+pub(super) struct Greeted<S> {
+    stream: S,
+    pace: Option<Arc<Pace>>,
+}
+
+impl<S> Greeted<S> {
+    /// Nothing has come yet.
+    pub(super) fn new(stream: S, pace: Arc<Pace>) -> Self {
+        Self { stream, pace: Some(pace) }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Greeted<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+        if buf.filled().len() > before
+            && let Some(pace) = this.pace.take()
+        {
+            pace.handshake_begins(Instant::now());
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Greeted<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -371,6 +483,28 @@ mod tests {
         assert_eq!(pace.stand().0, Phase::Idle);
         let _third = pace.stream();
         assert_eq!(pace.stand(), (Phase::Serving, None));
+    }
+
+    #[test]
+    fn a_connection_waits_for_a_body_if_it_does_nothing_else_and_from_the_first_wait_on() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let pace = Arc::new(Pace::new(PATIENCE, start));
+        let (one, other) = (pace.stream(), pace.stream());
+        pace.body_begins(at(100));
+        assert_eq!(pace.waiting(at(500)).unwrap().0, Phase::Serving, "one is being stored");
+        pace.body_begins(at(300));
+        let body = |waited| Some((Phase::Body, Duration::from_millis(waited)));
+        assert_eq!(pace.waiting(at(500)), body(400));
+        pace.arrived(b"a drop", at(600));
+        assert_eq!(pace.waiting(at(700)), body(600), "a drop gains no time");
+        pace.body_ends();
+        drop(one);
+        assert_eq!(pace.waiting(at(700)), body(600));
+        pace.body_ends();
+        assert_eq!(pace.waiting(at(700)).unwrap().0, Phase::Serving);
+        drop(other);
+        assert_eq!(pace.stand().0, Phase::Idle);
     }
 
     #[test]

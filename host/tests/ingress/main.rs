@@ -7,6 +7,7 @@ mod bed;
 mod bad_input;
 mod forms;
 mod gates;
+mod half_sent;
 mod hand_over;
 mod keys;
 mod methods;

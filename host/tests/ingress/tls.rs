@@ -314,6 +314,63 @@ async fn handshakes_that_fail_are_charged_to_their_address() {
     assert_eq!(ask(&hub, &client, &hub.push("d-1", "{}")).await.unwrap().status, 200);
 }
 
+/// Ten places, and hardly anything forgiven.
+const TEN_PLACES: &str = "max_connections = 10\n[server.per_address]\nrefusals = 3\n\
+     refusals_per_second = 1\nloopback = true";
+
+#[tokio::test]
+async fn half_a_handshake_loses_its_place_and_is_charged() {
+    const STRANGER: [u8; 4] = [127, 0, 0, 9];
+    let authority = Authority::new();
+    let hub = secure(&authority, TEN_PLACES, "").await;
+    let mut half = Vec::new();
+    for _ in 0..10 {
+        let mut stream = hub.connect_from(STRANGER).await;
+        stream.write_all(b"\x16\x03\x01\x02\x00\x01\x00").await.unwrap();
+        half.push(stream);
+    }
+    until(|| hub.metrics.connections().get() == 10).await;
+    let client = client(&authority, None, &[]);
+    let mut kept = Vec::new();
+    for n in 0..6 {
+        let stream = hub.connect_from([127, 0, 7, n]).await;
+        let name = ServerName::try_from("hub").unwrap();
+        let shaking = tokio::time::timeout(Duration::from_secs(4), client.connect(name, stream));
+        kept.push(shaking.await.unwrap().unwrap());
+    }
+    assert_eq!(refused(&hub, "crowded_out"), 6);
+    drop((half, kept));
+    until(|| hub.metrics.connections().get() == 0).await;
+    let name = ServerName::try_from("hub").unwrap();
+    assert!(client.connect(name, hub.connect_from(STRANGER).await).await.is_err(), "charged");
+}
+
+#[tokio::test]
+async fn half_sent_streams_of_http_2_lose_their_connections_places() {
+    let authority = Authority::new();
+    let hub = secure(&authority, "max_connections = 1", "").await;
+    let client = client(&authority, None, &["h2"]);
+    let stream = connect(&hub, &client).await.unwrap();
+    let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.unwrap();
+    tokio::spawn(connection);
+    let endless = || {
+        let begun = futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"x"))]);
+        let body = futures_util::StreamExt::chain(begun, futures_util::stream::pending());
+        let frames = futures_util::StreamExt::map(body, |data| data.map(hyper::body::Frame::data));
+        Request::post("https://hub/webhook/github").body(http_body_util::StreamBody::new(frames))
+    };
+    let half: Vec<_> = (0..5).map(|_| sender.send_request(endless().unwrap())).collect();
+    let waiting = tokio::spawn(futures_util::future::join_all(half));
+    until(|| hub.metrics.body_bytes().get() >= 5).await;
+    let serving = async {
+        let mut other = http2(&hub, &client).await;
+        send(&mut other, &hub.push("d-1", "{}")).await.0
+    };
+    assert_eq!(tokio::time::timeout(Duration::from_secs(4), serving).await.unwrap(), 200);
+    assert!(waiting.await.unwrap().iter().all(Result::is_err));
+}
+
 fn refused(hub: &Hub, code: &str) -> u64 {
     let start = format!("weir_unattributed_requests_total{{code=\"{code}\"}} ");
     let text = hub.metrics.encode();

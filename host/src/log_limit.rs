@@ -1,0 +1,49 @@
+//! How many lines a second a kind of log message may have: what strangers can cause must not become a flood of lines.
+
+/// Lines in one second; the rest of that second is only counted.
+pub(crate) const LINES_PER_SECOND: u32 = 20;
+
+/// How many lines this second has had.
+#[derive(Debug, Default)]
+pub(crate) struct LogLimit {
+    second: u64,
+    lines: u32,
+    missed: u64,
+}
+
+/// Whether to write a line, and how many were left out since the last.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Line {
+    Write { missed: u64 },
+    Skip,
+}
+
+impl LogLimit {
+    /// Asks for a line at this time, in seconds.
+    pub(crate) fn pass(&mut self, now_s: u64) -> Line {
+        if now_s != self.second {
+            self.second = now_s;
+            self.lines = 0;
+        }
+        if self.lines >= LINES_PER_SECOND {
+            self.missed += 1;
+            return Line::Skip;
+        }
+        self.lines += 1;
+        Line::Write { missed: std::mem::take(&mut self.missed) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_logged_by_its_first_lines_and_then_as_a_count() {
+        let mut limit = LogLimit::default();
+        let written = (0..1000).filter(|_| limit.pass(7) != Line::Skip).count();
+        assert_eq!(written, LINES_PER_SECOND as usize);
+        assert_eq!(limit.pass(8), Line::Write { missed: 1000 - written as u64 });
+        assert_eq!(limit.pass(8), Line::Write { missed: 0 }, "and the count is told once");
+    }
+}
