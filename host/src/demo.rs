@@ -29,8 +29,8 @@ use crate::cli::signed::SignedSample;
 use crate::clock::SystemClock;
 use crate::config::{self, Config, Log, Source};
 use crate::hub::{Listeners, Running};
-use crate::shutdown::Signals;
-use crate::{logging, serve, starters};
+use crate::serve::{self, OnHangup};
+use crate::{logging, starters};
 
 /// Which source gets which samples. The third failed payment in a row makes a handler raise an alert.
 const SAMPLES: [(&str, &str); 8] = [
@@ -65,8 +65,7 @@ pub fn demo(args: DemoArgs, json: bool) -> ExitCode {
     let output = Output { json };
     let sources: Vec<_> = config.sources.values().cloned().collect();
     let plugins = config.plugins.dir.clone();
-    let exit = serve::host(config, listeners, async |running, grace| {
-        let mut signals = Signals::listen()?;
+    let exit = serve::host(config, listeners, async |running, mut signals, grace| {
         let shown = tokio::select! {
             shown = show(&running, &sources, &plugins, output) => shown,
             _ = signals.next() => {
@@ -75,7 +74,7 @@ pub fn demo(args: DemoArgs, json: bool) -> ExitCode {
             }
         };
         let exit = match shown {
-            Ok(()) => serve::until_stopped(&running, &mut signals).await,
+            Ok(()) => serve::until_stopped(&running, &mut signals, OnHangup::Stop).await,
             Err(error) => {
                 report(&*error);
                 Exit::Failure

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use thiserror::Error;
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 use weir_core::hops::HopKey;
 use weir_core::time::Clock;
 use weir_engine::{CompileLimits, Compiler, Engine};
@@ -262,6 +263,7 @@ impl Hub {
             metrics,
             drain: drain.clone(),
         };
+            again: Arc::default(),
         let upkeep = Upkeep::new(store.clone(), config.retention, health.clone(), drain.clone());
         Ok(Self {
             listeners,
@@ -295,6 +297,7 @@ impl Hub {
         let tasks = &self.tasks;
         tasks.spawn_on("egress", OnFailure::Stop, work, self.egress.run());
         tasks.spawn_on("invoker", OnFailure::Stop, work, self.invoker.run());
+        let read_again = self.reload.again.clone();
         tasks.spawn_on("admin", OnFailure::Stop, work, self.admin.run(self.listeners.admin));
         tasks.spawn_on("alerts", OnFailure::Log, work, self.alerts.run());
         tasks.spawn_on("missing", OnFailure::Log, work, self.missing.run());
@@ -318,6 +321,7 @@ impl Hub {
         })
     }
 }
+            read_again,
 
 /// Where a hub listens.
 #[derive(Debug, Clone, Copy)]
@@ -343,6 +347,7 @@ pub struct Running {
     drain: Drain,
     tasks: Tasks,
 }
+    read_again: Arc<Notify>,
 
 /// Between looks at whether the store takes writes.
 const LOOK_AT_STORE: Duration = Duration::from_millis(250);
@@ -373,6 +378,11 @@ impl Running {
     /// Tells `alert_url` that the hub cannot go on, if there is one; the store may take nothing any more.
     pub async fn tell(&self, broken: &Broken) {
         let Some(unstored) = &self.unstored else { return };
+    /// Has the configuration read again now, whether or not its files have changed.
+    pub fn read_again(&self) {
+        self.read_again.notify_one();
+    }
+
         let (kind, reason) = match broken {
             Broken::Store(reason) => ("store.poisoned", reason.clone()),
             Broken::Task => ("hub.broken", broken.to_string()),

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use weir_store::StoreError;
 
@@ -36,6 +37,8 @@ pub(crate) struct Reload {
     pub(crate) ingress: Arc<Ingress>,
     pub(crate) provider_files: ProviderFiles,
     pub(crate) metrics: Metrics,
+    /// An operator asks for the configuration to be read again.
+    pub(crate) again: Arc<Notify>,
     pub(crate) drain: Drain,
 }
 
@@ -49,21 +52,25 @@ impl Reload {
         let config = Arc::clone(&self.config);
         self.provider_files.adopt(config.providers.clone()).await;
         // Development mode with no file has nothing to read again.
-        let Some(origin) = &config.origin else { return };
+        let Some(origin) = &config.origin else { return self.without_a_file().await };
         let mut read = signs(&origin.files);
         let (mut last, mut wrong) = (read.clone(), None::<Wrong>);
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
+            let is_asked = tokio::select! {
                 () = self.drain.claiming_stopped() => return,
-                _ = look.tick() => {}
-            }
+                () = self.again.notified() => true,
+                _ = look.tick() => false,
+            };
             let found: Signs = read.keys().map(|file| (file.clone(), sign(file))).collect();
             let is_still = found == last;
             last.clone_from(&found);
             let again = wrong.as_ref().is_some_and(|wrong| wrong.at.elapsed() >= TRY_EVERY);
-            if !is_still || (found == read && !again) {
+            if is_asked {
+                tracing::info!("asked by SIGHUP to read the configuration again");
+                wrong = None;
+            } else if !is_still || (found == read && !again) {
                 continue;
             }
             let (file, development) = (origin.file.clone(), origin.development);
@@ -84,6 +91,17 @@ impl Reload {
                     wrong = adopted.err().map(|error| self.not_yet(&error, wrong.as_ref()));
                 }
                 Err(errors) => wrong = Some(self.keep(&errors, wrong.as_ref())),
+            }
+        }
+    }
+
+    async fn without_a_file(&self) {
+        loop {
+            tokio::select! {
+                () = self.drain.claiming_stopped() => return,
+                () = self.again.notified() => {
+                    tracing::info!("SIGHUP: there is no weir.toml to read again");
+                }
             }
         }
     }

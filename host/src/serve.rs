@@ -14,7 +14,7 @@ use crate::cli::output::Output;
 use crate::cli::{ServeArgs, report};
 use crate::config::{self, Config, Loaded};
 use crate::hub::{Broken, Hub, Listeners, Running, Threads};
-use crate::shutdown::Signals;
+use crate::shutdown::{Asked, Signals};
 use crate::{demo, files, logging, starters};
 
 /// Runs a hub until it is asked to stop, or cannot go on.
@@ -22,14 +22,13 @@ pub fn serve(args: ServeArgs, json: bool) -> ExitCode {
     let exit = match load(&args) {
         Ok((config, listeners, no_file)) => {
             let sources: Vec<_> = config.sources.values().cloned().collect();
-            host(config, listeners, async |running, grace| {
-                let mut signals = Signals::listen()?;
+            host(config, listeners, async |running, mut signals, grace| {
                 if no_file && !json {
                     let ingress = running.addresses.ingress;
                     let text = demo::by_hand(ingress, &sources, &mut demo::randomness()?)?;
                     Output { json }.text(&text);
                 }
-                let stopped = until_stopped(&running, &mut signals).await;
+                let stopped = until_stopped(&running, &mut signals, OnHangup::Reload).await;
                 drain(running, &mut signals, grace).await;
                 Ok(stopped)
             })
@@ -87,11 +86,21 @@ const WORK_NICENESS: i32 = 5;
 /// How far guests step back, for all else: some of them compute as long as they are let.
 const GUESTS_NICENESS: i32 = 10;
 
-/// Builds a hub, starts it, and gives it to `with` together with the grace that it has to stop. Used by `demo` too.
+/// What a hangup means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnHangup {
+    /// The configuration is read again.
+    Reload,
+    /// The terminal is closed, so the hub is no longer needed.
+    Stop,
+}
+
+/// Builds a hub, starts it, and gives it to `with` together with the signals that ask for something and the grace that
+/// it has to stop. Used by `demo` too.
 pub(crate) fn host(
     mut config: Config,
     listeners: Listeners,
-    with: impl AsyncFnOnce(Running, Duration) -> anyhow::Result<Exit>,
+    with: impl AsyncFnOnce(Running, Signals, Duration) -> anyhow::Result<Exit>,
 ) -> Exit {
     let limit = files::raise_limit();
     if let Some(fewer) = files::connections(limit, config.server.max_connections) {
@@ -118,10 +127,21 @@ pub(crate) fn host(
         };
         let grace = config.shutdown_grace;
         let exit = work.block_on(async {
-            let running = Hub::build(Arc::new(config), listeners, threads).await?.start().await?;
+            // First, so that a hangup while the hub starts does not end it.
+            let mut signals = Signals::listen()?;
+            let starting = async {
+                Ok(Hub::build(Arc::new(config), listeners, threads).await?.start().await?)
+            };
+            let running: Running = tokio::select! {
+                started = starting => started.map_err(|error: anyhow::Error| error)?,
+                signal = signals.stop() => {
+                    tracing::info!(signal, "stopped while it started");
+                    return Ok(Exit::Success);
+                }
+            };
             let crate::hub::Addresses { ingress, admin } = running.addresses;
             tracing::info!(%ingress, %admin, "ready");
-            with(running, grace).await
+            with(running, signals, grace).await
         });
         // Nothing is waited for any more: what has not settled is still due.
         ingress.shutdown_background();
@@ -153,9 +173,22 @@ fn runtime(name: &'static str, threads: usize, niceness: i32) -> anyhow::Result<
 }
 
 /// Waits until somebody asks for the end, or the hub cannot go on; how the process is to exit.
-pub(crate) async fn until_stopped(running: &Running, signals: &mut Signals) -> Exit {
+pub(crate) async fn until_stopped(
+    running: &Running,
+    signals: &mut Signals,
+    on_hangup: OnHangup,
+) -> Exit {
+    let asked_to_stop = async {
+        loop {
+            match signals.next().await {
+                Asked::Stop(signal) => return signal,
+                Asked::Reload if on_hangup == OnHangup::Stop => return "hangup",
+                Asked::Reload => running.read_again(),
+            }
+        }
+    };
     tokio::select! {
-        signal = signals.next() => {
+        signal = asked_to_stop => {
             tracing::info!(signal, "stopping: nothing new is accepted, what runs is finished");
             Exit::Success
         }
@@ -174,7 +207,7 @@ pub(crate) async fn until_stopped(running: &Running, signals: &mut Signals) -> E
 pub(crate) async fn drain(running: Running, signals: &mut Signals, grace: Duration) {
     let enough = async {
         tokio::select! {
-            signal = signals.next() => tracing::warn!(signal, "not waiting any longer"),
+            signal = signals.stop() => tracing::warn!(signal, "not waiting any longer"),
             () = tokio::time::sleep(grace) => tracing::warn!("grace is over: not waiting any longer"),
         }
     };

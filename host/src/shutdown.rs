@@ -2,6 +2,8 @@
 //!
 //! Stop accepting, then stop claiming, let what runs finish or give it back, flush, exit. A second signal, or the
 //! end of the grace period, skips the wait; nothing is lost, because what did not settle is still due.
+//!
+//! SIGTERM, SIGINT and SIGQUIT ask for that. SIGHUP asks `weir serve` to read its configuration again, and ends nothing.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -58,11 +60,22 @@ impl Drain {
     }
 }
 
-/// The signals that ask the process to stop.
+/// The signals that ask the process for something.
 #[derive(Debug)]
 pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    quit: Signal,
+    hangup: Signal,
+}
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// To stop. Says by which signal.
+    Stop(&'static str),
+    /// To read the configuration again.
+    Reload,
 }
 
 impl Signals {
@@ -71,14 +84,27 @@ impl Signals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            quit: signal(SignalKind::quit())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
-    /// Resolves at the next one, with its name.
-    pub async fn next(&mut self) -> &'static str {
+    /// Resolves at the next one.
+    pub async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.interrupt.recv() => "interrupt",
-            _ = self.terminate.recv() => "terminate",
+            _ = self.interrupt.recv() => Asked::Stop("interrupt"),
+            _ = self.terminate.recv() => Asked::Stop("terminate"),
+            _ = self.quit.recv() => Asked::Stop("quit"),
+            _ = self.hangup.recv() => Asked::Reload,
+        }
+    }
+
+    /// Resolves at the next one that asks to stop, with its name.
+    pub async fn stop(&mut self) -> &'static str {
+        loop {
+            if let Asked::Stop(signal) = self.next().await {
+                return signal;
+            }
         }
     }
 }

@@ -81,6 +81,9 @@ pub enum Command {
 }
 
 /// Run the hub; with no weir.toml, in development mode on loopback.
+///
+/// Signals: TERM, INT and QUIT stop it, after what runs has finished (within shutdown.grace; a second one skips the
+/// wait). HUP reads the configuration again.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServeArgs {
     /// Configuration file [default: weir.toml]

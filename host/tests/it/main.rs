@@ -42,6 +42,7 @@ mod retries;
 mod sdks;
 mod secrets;
 mod setups;
+mod signals;
 mod sources;
 #[path = "../../src/observe/strict.rs"]
 mod strict;
