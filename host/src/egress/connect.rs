@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use tower_service::Service;
 
 use super::guard::{self, Blocked};
+use super::names;
 use crate::config::Allow;
 
 /// For one address, before the next is tried.
@@ -146,8 +147,7 @@ async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError>
     }
     // Decimal and octal hosts get here too; what the system makes of them is checked like any other answer.
     let failed = |cause| ConnectError::Resolve { host: host.into(), cause };
-    let found = tokio::net::lookup_host((host, port)).await.map_err(failed)?;
-    Ok(found.collect())
+    names::look_up(host, port).await.map_err(failed)
 }
 
 /// The addresses that the guard lets through, or its first refusal.

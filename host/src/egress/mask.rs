@@ -1,38 +1,228 @@
 //! What an endpoint was given to know us by, masked in what it answers: its words are kept, and shown to people. Pure.
+//!
+//! An endpoint may write back its URL, a header or a secret as it is, escaped (percent-encoding, JSON, HTML, also one
+//! in the other), in base64 or in hex, and may cut it short. So a text is looked at with its escapes as they are and
+//! undone, and a long enough part of a secret counts as much as the whole.
 
+use std::collections::BTreeSet;
+
+use base64::Engine as _;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{
+    GeneralPurpose, GeneralPurposeConfig, STANDARD_NO_PAD, URL_SAFE_NO_PAD,
+};
+use percent_encoding::percent_decode;
+use rustc_hash::FxHashMap;
+
+use super::unescape::View;
 use crate::config::Webhook;
 
 /// Shorter words are no secrets, and stand in many answers.
 const BYTES_MIN: usize = 8;
+/// Bytes of a longer word that are as secret as the whole.
+const PART_BYTES: usize = 12;
+/// Bytes of a word's beginning that count at the end of a text, where it may have been cut.
+const CUT_BYTES_MIN: usize = 4;
+/// Bytes by which a part is looked up.
+const KEY_BYTES: usize = 4;
+/// Layers of escapes that are undone.
+const LAYERS_MAX: usize = 4;
+/// Bytes to read past those that are kept, so that a secret which is cut there is known by its rest: enough for
+/// [`PART_BYTES`] with every byte escaped three times over.
+pub(super) const READ_AHEAD: usize = 512;
 
 /// The credentials of one endpoint.
-pub(super) struct Mask(Vec<Box<[u8]>>);
+pub(super) struct Mask {
+    /// As text, in lower case.
+    texts: Parts,
+    /// In base64.
+    base64: Parts,
+    /// In hex, in lower case.
+    hex: Parts,
+}
 
 impl Mask {
-    /// Of its fixed headers and of what messages to it are signed with.
+    /// Of its URL, its fixed headers and of what messages to it are signed with.
     pub(super) fn new(webhook: &Webhook) -> Self {
-        let headers = webhook.headers.iter().map(|(_, value)| value.as_bytes());
-        let secrets = webhook.secrets.iter().map(|secret| secret.expose());
-        Self::of(headers.chain(secrets))
+        let mut words = Words::default();
+        words.url(&webhook.url);
+        webhook.headers.iter().for_each(|(_, value)| words.header(value.as_bytes()));
+        webhook.secrets.iter().for_each(|secret| words.secret(secret.expose()));
+        Self::of(words)
     }
 
-    fn of<'s>(said: impl Iterator<Item = &'s [u8]>) -> Self {
-        // `Bearer …`, `user=…`: the word alone is as good as the whole.
-        let words = said.flat_map(|text| text.split(|byte| b" \t,;=\"".contains(byte)));
-        Self(words.filter(|word| word.len() >= BYTES_MIN).map(Into::into).collect())
-    }
-
-    /// Bytes to read past those that are kept, so that none is cut in two.
-    pub(super) fn longest(&self) -> usize {
-        self.0.iter().map(|word| word.len()).max().unwrap_or(0)
+    fn of(Words(words): Words) -> Self {
+        let lower = words.iter().map(|word| word.to_ascii_lowercase());
+        let texts = Parts::of(lower.collect(), PART_BYTES);
+        let base64 = words.iter().flat_map(|word| in_base64(word)).collect();
+        let hex = words.iter().map(|word| hex::encode(word).into_bytes()).collect();
+        Self {
+            texts,
+            base64: Parts::of(base64, PART_BYTES / 3 * 4),
+            hex: Parts::of(hex, PART_BYTES * 2),
+        }
     }
 
     /// Stars in the place of every credential.
     pub(super) fn cover(&self, text: &mut [u8]) {
-        for word in &self.0 {
-            let found: Vec<_> = memchr::memmem::find_iter(text, word).collect();
-            for at in found {
-                text[at..at + word.len()].fill(b'*');
+        let mut found = Vec::new();
+        let mut layer = Some(View::of(text));
+        for _ in 0..=LAYERS_MAX {
+            let Some(view) = layer else { break };
+            let squeezed = view.squeezed();
+            let lower = squeezed.bytes.to_ascii_lowercase();
+            for (parts, view, bytes) in [
+                (&self.texts, &view, &view.bytes.to_ascii_lowercase()),
+                (&self.base64, &squeezed, &squeezed.bytes),
+                (&self.hex, &squeezed, &lower),
+            ] {
+                parts.find(bytes, |from, to| found.push(view.original(from..to)));
+            }
+            layer = view.unescaped();
+        }
+        found.into_iter().for_each(|place| text[place].fill(b'*'));
+    }
+
+    /// The same for a sentence.
+    pub(super) fn covered(&self, text: &str) -> String {
+        let mut bytes = text.as_bytes().to_vec();
+        self.cover(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+/// What is secret, as bytes.
+#[derive(Default)]
+struct Words(BTreeSet<Box<[u8]>>);
+
+impl Words {
+    /// A word, also without its escapes: a text in which they are undone has no others.
+    fn add(&mut self, word: &[u8]) {
+        let word = word.trim_ascii();
+        let mut forms = vec![percent_decode(word).collect::<Box<[u8]>>()];
+        let mut layer = Some(View::of(word));
+        for _ in 0..=LAYERS_MAX {
+            let Some(view) = layer else { break };
+            layer = view.unescaped();
+            forms.push(view.bytes.into());
+        }
+        for word in forms {
+            if word.len() >= BYTES_MIN {
+                if word.contains(&b' ') {
+                    self.0
+                        .insert(word.iter().map(|b| if *b == b' ' { b'+' } else { *b }).collect());
+                }
+                self.0.insert(word);
+            }
+        }
+    }
+
+    /// The segments of its path, the values of its query, and its password.
+    fn url(&mut self, url: &http::Uri) {
+        let authority = url.authority().map_or("", |authority| authority.as_str());
+        if let Some((login, _)) = authority.rsplit_once('@') {
+            self.add(login.as_bytes());
+            login.split(':').for_each(|part| self.add(part.as_bytes()));
+        }
+        for segment in url.path().split('/') {
+            self.add(segment.as_bytes());
+            // `bot123456:…`, `…;key=…`
+            segment.split([':', ';', '=', ',']).for_each(|part| self.add(part.as_bytes()));
+        }
+        for pair in url.query().unwrap_or_default().split(['&', ';']) {
+            let value = pair.split_once('=').map_or(pair, |(_, value)| value);
+            self.add(value.as_bytes());
+            self.add(value.replace('+', " ").as_bytes());
+        }
+    }
+
+    /// `Bearer …`, `user=…`: the word alone is as good as the whole. `Basic …` holds two.
+    fn header(&mut self, value: &[u8]) {
+        self.add(value);
+        for word in value.split(|byte| b" \t,;\"".contains(byte)) {
+            self.add(word);
+            word.splitn(2, |byte| *byte == b'=').for_each(|part| self.add(part));
+            if let Ok(login) = lenient().decode(word) {
+                self.add(&login);
+                login.splitn(2, |byte| *byte == b':').for_each(|part| self.add(part));
+            }
+        }
+    }
+
+    /// A secret to sign with, and the key that it is the base64 of.
+    fn secret(&mut self, secret: &[u8]) {
+        self.add(secret);
+        for line in secret.split(|byte| byte.is_ascii_whitespace()) {
+            self.add(line);
+        }
+        let text = secret.trim_ascii();
+        let text = text.strip_prefix(b"whsec_").unwrap_or(text);
+        self.add(text);
+        if let Ok(key) = lenient().decode(text)
+            && key.len() >= BYTES_MIN
+        {
+            self.0.insert(key.into());
+        }
+    }
+}
+
+fn lenient() -> GeneralPurpose {
+    let lenient =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    GeneralPurpose::new(&base64::alphabet::STANDARD, lenient)
+}
+
+/// What stands in the base64 of any text that holds this word: it depends on where in a group of three bytes the word
+/// begins. The characters that neighbours have a part in are left out.
+fn in_base64(word: &[u8]) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    for before in 0..3 {
+        let text = [&[0; 2][..before], word].concat();
+        // Bits of `before`, rounded up to characters, and whole characters of the word.
+        let (from, to) = ((before * 8).div_ceil(6), text.len() * 8 / 6);
+        for encoded in [STANDARD_NO_PAD.encode(&text), URL_SAFE_NO_PAD.encode(&text)] {
+            all.extend(encoded.as_bytes().get(from..to).map(<[u8]>::to_vec));
+        }
+    }
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// Patterns, of which a part that is long enough counts.
+struct Parts {
+    patterns: Vec<Vec<u8>>,
+    /// Where the first bytes of a part stand, by pattern and place in it.
+    starts: FxHashMap<[u8; KEY_BYTES], Vec<(usize, usize)>>,
+    long_enough: usize,
+}
+
+impl Parts {
+    fn of(patterns: Vec<Vec<u8>>, long_enough: usize) -> Self {
+        let mut starts = FxHashMap::<_, Vec<_>>::default();
+        for (index, pattern) in patterns.iter().enumerate() {
+            let least = pattern.len().min(long_enough);
+            for at in 0..=pattern.len() - least {
+                if let Some(key) = pattern[at..].first_chunk() {
+                    starts.entry(*key).or_default().push((index, at));
+                }
+            }
+        }
+        Self { patterns, starts, long_enough }
+    }
+
+    /// Every part in a text, and what may be the beginning of one at its end.
+    fn find(&self, text: &[u8], mut found: impl FnMut(usize, usize)) {
+        for at in 0..text.len() {
+            let Some(key) = text[at..].first_chunk::<KEY_BYTES>() else { break };
+            for (index, from) in self.starts.get(key).into_iter().flatten() {
+                let pattern = &self.patterns[*index];
+                let alike = text[at..].iter().zip(&pattern[*from..]);
+                let length = alike.take_while(|(one, other)| one == other).count();
+                let is_cut = *from == 0 && at + length == text.len() && length >= CUT_BYTES_MIN;
+                if length >= pattern.len().min(self.long_enough) || is_cut {
+                    found(at, at + length);
+                }
             }
         }
     }
@@ -40,19 +230,151 @@ impl Mask {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    fn covered(said: &[&str], text: &str) -> String {
-        let mut text = text.as_bytes().to_vec();
-        Mask::of(said.iter().map(|s| s.as_bytes())).cover(&mut text);
-        String::from_utf8(text).unwrap()
+    const SECRET: &str = "pa/s\"s+w&ör<d 1=%41";
+
+    fn mask(words: &[&str]) -> Mask {
+        let mut all = Words::default();
+        words.iter().for_each(|word| all.header(word.as_bytes()));
+        Mask::of(all)
+    }
+
+    fn covered(words: &[&str], text: &str) -> String {
+        mask(words).covered(text)
+    }
+
+    /// Every way of writing a text that an endpoint may have.
+    fn ways(text: &str) -> Vec<String> {
+        let percent = |upper: bool| {
+            let byte = |b: u8| match (b.is_ascii_alphanumeric(), upper) {
+                (true, _) => char::from(b).to_string(),
+                (false, true) => format!("%{b:02X}"),
+                (false, false) => format!("%{b:02x}"),
+            };
+            text.bytes().map(byte).collect::<String>()
+        };
+        let json = serde_json::to_string(text).unwrap();
+        let json = json[1..json.len() - 1].to_owned();
+        let unicode: String = text.encode_utf16().map(|u| format!("\\u{u:04x}")).collect();
+        let html = text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;");
+        let html = html.replace('=', "&#x3D;").replace('/', "&#x2F;").replace('\'', "&#39;");
+        let mut ways = vec![
+            text.to_owned(),
+            text.to_uppercase().replace('Ö', "ö"),
+            json.replace('/', "\\/"),
+            json.clone(),
+            unicode,
+            html.clone(),
+            serde_json::to_string(&html).unwrap(),
+            percent(true),
+            percent(false),
+            percent(true).replace('%', "%25"),
+            percent(true).replace("%20", "+"),
+            json.replace('\\', "\\\\"),
+            hex::encode(text),
+            hex::encode_upper(text),
+        ];
+        for before in ["", "x", "xy", "user:"] {
+            let login = format!("{before}{text}");
+            for engine in [&base64::engine::general_purpose::STANDARD, &STANDARD_NO_PAD] {
+                ways.push(engine.encode(&login));
+            }
+            ways.push(URL_SAFE_NO_PAD.encode(&login));
+            ways.push(base64::engine::general_purpose::URL_SAFE.encode(format!("{login}!!")));
+        }
+        let folded = STANDARD_NO_PAD.encode(text);
+        ways.push(format!("{}\r\n{}", &folded[..7], &folded[7..]));
+        ways
+    }
+
+    /// What is left of a text without stars: of base64 the characters that hold bits of neighbours too.
+    fn left(text: &str) -> usize {
+        text.chars().filter(|c| *c != '*' && !"=\r\n\"".contains(*c)).count()
     }
 
     #[test]
     fn a_credential_is_covered_wherever_it_stands_and_whatever_stands_before_it() {
         let said = ["Bearer hunter2hunter2", "ops"];
-        let text = "ops: hunter2hunter2hunter2hunter2, not hunter2";
-        assert_eq!(covered(&said, text), format!("ops: {}, not hunter2", "*".repeat(28)));
+        let text = "ops:hunter2hunter2hunter2hunter2, not hunter2!";
+        assert_eq!(covered(&said, text), format!("ops:{}, not hunter2!", "*".repeat(28)));
         assert_eq!(covered(&[], "hunter2hunter2"), "hunter2hunter2");
+    }
+
+    #[test]
+    fn a_secret_is_covered_however_it_is_written() {
+        for way in ways(SECRET) {
+            let mut words = Words::default();
+            words.add(SECRET.as_bytes());
+            let covered = Mask::of(words).covered(&way);
+            assert!(left(&covered) <= 10, "{way} became {covered}");
+        }
+        let mut words = Words::default();
+        words.secret(b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+        let mask = Mask::of(words);
+        for text in
+            ["MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "31f290f6bf06298aab4f08d43c3f082cf648a362da2da4b0"]
+        {
+            assert_eq!(left(&mask.covered(text)), 0, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_url_is_covered_by_its_segments_and_values() {
+        let url = "https://u5ername:pa55word@ops.example.com/hook/Segment-1234/a%2Fb%2Fsecret/bot77:AAHdqTcvCH1?token=t0k3n%2Bvalue&k=short&bareword-secret";
+        let mut words = Words::default();
+        words.url(&url.parse().unwrap());
+        let mask = Mask::of(words);
+        for (text, shown) in [
+            ("Cannot POST /hook/Segment-1234", "Cannot POST /hook/************"),
+            ("u5ername / pa55word", "******** / ********"),
+            ("a/b/secret and a%2fb%2fsecret", "********** and **************"),
+            ("AAHdqTcvCH1 t0k3n+value", "*********** ***********"),
+            ("t0k3n%2Bvalue short bareword-secret", "************* short ***************"),
+            ("ops.example.com", "ops.example.com"),
+        ] {
+            assert_eq!(mask.covered(text), shown, "{text}");
+        }
+    }
+
+    #[test]
+    fn both_parts_of_a_basic_login_are_covered() {
+        let header = format!("Basic {}", STANDARD_NO_PAD.encode("operator:correct horse"));
+        let text = "login operator with correct horse failed";
+        assert_eq!(covered(&[&header], text), "login ******** with ************* failed");
+    }
+
+    #[test]
+    fn what_was_cut_short_is_covered_too() {
+        let secret = "0123456789abcdefghij";
+        assert_eq!(covered(&[secret], "token 01234567"), "token ********", "at the end");
+        assert_eq!(covered(&[secret], "0123456789abcd... is no"), "**************... is no");
+        assert_eq!(covered(&[secret], "...89abcdefghij is no"), "...************ is no");
+        assert_eq!(covered(&[secret], "0123 is no"), "0123 is no");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_secret_is_no_way_of_writing_it_shows_it(secret in "[ -~]{8,40}") {
+            prop_assume!(secret.trim().len() >= BYTES_MIN);
+            let secret = secret.trim();
+            let mut words = Words::default();
+            words.add(secret.as_bytes());
+            let mask = Mask::of(words);
+            for way in ways(secret) {
+                let covered = mask.covered(&format!("<{way}>"));
+                prop_assert!(left(&covered) <= 14, "{} became {}", way, covered);
+            }
+        }
+
+        #[test]
+        fn no_answer_is_too_odd(text in prop::collection::vec(any::<u8>(), 0..300)) {
+            let mut text = text;
+            let length = text.len();
+            mask(&[SECRET, "Bearer abcdefgh"]).cover(&mut text);
+            prop_assert_eq!(text.len(), length);
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! Egress: permit, claim, sign, send, decide, settle; for every destination.
 //!
 //! Each kind of destination has a file: `webhook`, `inbox`. `outlet` is one destination at work and `send` sees one
-//! claim through, past the gate that says whether a destination is sent to at all. `guard` says which addresses may be reached, `connect` asks it, `decide` says what an answer means. `fetch` gets, by the
-//! same way, what the hub itself needs to know.
+//! claim through, past the gate that says whether a destination is sent to at all. `guard` says which addresses may be
+//! reached, `connect` asks it for those that `names` finds, `decide` says what an answer means, and `mask` hides there
+//! what is secret. `fetch` gets, by the same way, what the hub itself needs to know.
 //!
 //! What may not live here: choosing delays (the retry policy does), editing rows (the store does).
 
@@ -13,6 +14,7 @@ pub mod fetch;
 pub mod guard;
 mod inbox;
 mod mask;
+mod names;
 mod outgoing;
 mod outlet;
 mod send;
@@ -20,6 +22,7 @@ mod signing;
 #[cfg(test)]
 mod tests;
 mod webhook;
+mod unescape;
 #[cfg(test)]
 mod webhook_tests;
 

@@ -23,7 +23,7 @@ use weir_core::time::Timestamp;
 
 use super::connect::{ConnectError, Connector, Timed};
 use super::decide::{Answer, retry_after};
-use super::mask::Mask;
+use super::mask::{Mask, READ_AHEAD};
 use super::outgoing::Outgoing;
 use super::signing::Signer;
 use crate::config::Webhook;
@@ -120,7 +120,7 @@ impl Endpoint {
         *request.headers_mut() = self.headers(out, now);
         match timeout_at(deadline, self.client.request(request)).await {
             Err(_) => Answer::TimedOut { limit: self.timeout },
-            Ok(Err(error)) => unreachable_because(&error),
+            Ok(Err(error)) => unreachable_because(&error, &self.mask),
             Ok(Ok(response)) => self.answered(response, deadline, now).await,
         }
     }
@@ -171,7 +171,7 @@ impl Endpoint {
 /// The beginning of a body. The status has been given: whatever goes wrong from here on changes nothing.
 async fn snippet(mut body: Incoming, deadline: Instant, mask: &Mask) -> Box<str> {
     let (mut kept, mut read) = (Vec::new(), 0);
-    let enough = SNIPPET_BYTES_MAX + mask.longest();
+    let enough = SNIPPET_BYTES_MAX + READ_AHEAD;
     while read < ANSWER_BYTES_MAX {
         let Ok(Some(Ok(frame))) = timeout_at(deadline, body.frame()).await else { break };
         let Ok(data) = frame.into_data() else { continue };
@@ -185,7 +185,7 @@ async fn snippet(mut body: Incoming, deadline: Instant, mask: &Mask) -> Box<str>
     text[..text.floor_char_boundary(SNIPPET_BYTES_MAX)].into()
 }
 
-fn unreachable_because(error: &hyper_util::client::legacy::Error) -> Answer {
+fn unreachable_because(error: &hyper_util::client::legacy::Error, mask: &Mask) -> Answer {
     let mut reason = String::new();
     let mut next: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = next {
@@ -198,5 +198,10 @@ fn unreachable_because(error: &hyper_util::client::legacy::Error) -> Answer {
         reason.push_str(&error.to_string());
         next = error.source();
     }
-    Answer::Unreachable { reason }
+    if reason.contains("UnknownIssuer") {
+        reason.push_str(
+            "; if its authority is your own, name that one's certificate: ca = \"FILE.pem\"",
+        );
+    }
+    Answer::Unreachable { reason: mask.covered(&reason) }
 }

@@ -1,0 +1,211 @@
+//! What a text says once its escapes are undone (percent-encoding, JSON, HTML), and where in the text each byte of that
+//! stands. Pure.
+
+use std::ops::Range;
+
+/// Names of characters in HTML that an answer may have for those in URLs and credentials.
+const ENTITIES: [(&str, u8); 22] = [
+    ("amp", b'&'),
+    ("lt", b'<'),
+    ("gt", b'>'),
+    ("quot", b'"'),
+    ("apos", b'\''),
+    ("nbsp", b' '),
+    ("sol", b'/'),
+    ("bsol", b'\\'),
+    ("equals", b'='),
+    ("plus", b'+'),
+    ("colon", b':'),
+    ("semi", b';'),
+    ("comma", b','),
+    ("period", b'.'),
+    ("lowbar", b'_'),
+    ("hyphen", b'-'),
+    ("dash", b'-'),
+    ("percnt", b'%'),
+    ("commat", b'@'),
+    ("excl", b'!'),
+    ("dollar", b'$'),
+    ("num", b'#'),
+];
+/// Longest entity, without its `&` and `;`.
+const ENTITY_BYTES_MAX: usize = 10;
+
+/// A text after some of its escapes were undone.
+#[derive(Debug, Clone, Default)]
+pub(super) struct View {
+    /// The bytes.
+    pub(super) bytes: Vec<u8>,
+    /// Where each of them stands in the original text.
+    places: Vec<(usize, usize)>,
+}
+
+impl View {
+    /// The text itself.
+    pub(super) fn of(text: &[u8]) -> Self {
+        Self { bytes: text.to_vec(), places: (0..text.len()).map(|at| (at, at + 1)).collect() }
+    }
+
+    /// The text with one layer of escapes undone; none if it has none.
+    pub(super) fn unescaped(&self) -> Option<Self> {
+        let mut view = Self::default();
+        let (mut at, mut any) = (0, false);
+        while at < self.bytes.len() {
+            let Some((length, decoded)) = escape(&self.bytes[at..]) else {
+                view.push(self.bytes[at], self.places[at]);
+                at += 1;
+                continue;
+            };
+            let place = (self.places[at].0, self.places[at + length - 1].1);
+            decoded.bytes().iter().for_each(|byte| view.push(*byte, place));
+            at += length;
+            any = true;
+        }
+        any.then_some(view)
+    }
+
+    /// The text without white space, by which encoded data is broken into lines.
+    pub(super) fn squeezed(&self) -> Self {
+        let mut view = Self::default();
+        for (byte, place) in self.bytes.iter().zip(&self.places) {
+            if !byte.is_ascii_whitespace() {
+                view.push(*byte, *place);
+            }
+        }
+        view
+    }
+
+    /// Where a stretch of it stands in the original text.
+    pub(super) fn original(&self, stretch: Range<usize>) -> Range<usize> {
+        match (self.places.get(stretch.start), self.places.get(stretch.end.wrapping_sub(1))) {
+            (Some((start, _)), Some((_, end))) => *start..*end,
+            _ => 0..0,
+        }
+    }
+
+    fn push(&mut self, byte: u8, place: (usize, usize)) {
+        self.bytes.push(byte);
+        self.places.push(place);
+    }
+}
+
+/// What an escape stands for.
+#[derive(Debug, Clone, Copy)]
+enum Decoded {
+    Byte(u8),
+    Char([u8; 4], usize),
+}
+
+impl Decoded {
+    fn char(code: u32) -> Option<Self> {
+        let mut utf8 = [0; 4];
+        let length = char::from_u32(code)?.encode_utf8(&mut utf8).len();
+        Some(Self::Char(utf8, length))
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Byte(byte) => std::slice::from_ref(byte),
+            Self::Char(utf8, length) => &utf8[..*length],
+        }
+    }
+}
+
+/// The escape that a text begins with: its length, and what it stands for.
+fn escape(text: &[u8]) -> Option<(usize, Decoded)> {
+    match text {
+        [b'%', rest @ ..] => Some((3, Decoded::Byte(u8::try_from(hex(rest, 2)?).ok()?))),
+        [b'\\', rest @ ..] => backslash(rest),
+        [b'&', rest @ ..] => entity(rest),
+        _ => None,
+    }
+}
+
+fn hex(text: &[u8], digits: usize) -> Option<u32> {
+    let text = text.get(..digits).filter(|text| text.iter().all(u8::is_ascii_hexdigit))?;
+    u32::from_str_radix(std::str::from_utf8(text).ok()?, 16).ok()
+}
+
+fn backslash(rest: &[u8]) -> Option<(usize, Decoded)> {
+    Some(match rest.first()? {
+        b'u' => {
+            let unit = hex(&rest[1..], 4)?;
+            let low = rest.get(5..).and_then(|rest| rest.strip_prefix(b"\\u"));
+            match low.and_then(|low| hex(low, 4)) {
+                Some(low @ 0xdc00..=0xdfff) if (0xd800..0xdc00).contains(&unit) => {
+                    let code = 0x1_0000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
+                    (12, Decoded::char(code)?)
+                }
+                _ => (6, Decoded::char(unit)?),
+            }
+        }
+        b'x' => (4, Decoded::Byte(u8::try_from(hex(&rest[1..], 2)?).ok()?)),
+        b'n' => (2, Decoded::Byte(b'\n')),
+        b'r' => (2, Decoded::Byte(b'\r')),
+        b't' => (2, Decoded::Byte(b'\t')),
+        b'b' => (2, Decoded::Byte(8)),
+        b'f' => (2, Decoded::Byte(12)),
+        byte @ (b'"' | b'\'' | b'\\' | b'/') => (2, Decoded::Byte(*byte)),
+        _ => return None,
+    })
+}
+
+fn entity(rest: &[u8]) -> Option<(usize, Decoded)> {
+    let end = rest.iter().take(ENTITY_BYTES_MAX + 1).position(|byte| *byte == b';')?;
+    let name = std::str::from_utf8(&rest[..end]).ok()?;
+    let decoded = match name.strip_prefix('#') {
+        Some(number) => {
+            let code = match number.strip_prefix(['x', 'X']) {
+                Some(digits) => u32::from_str_radix(digits, 16),
+                None => number.parse(),
+            };
+            Decoded::char(code.ok()?)?
+        }
+        None => Decoded::Byte(ENTITIES.iter().find(|(known, _)| *known == name)?.1),
+    };
+    Some((end + 2, decoded))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn unescaped(text: &str) -> String {
+        let view = View::of(text.as_bytes()).unescaped();
+        view.map_or("-".into(), |view| String::from_utf8(view.bytes).unwrap())
+    }
+
+    #[test]
+    fn one_layer_of_escapes_is_undone() {
+        for (text, said) in [
+            ("a%2Fb%2fc", "a/b/c"),
+            ("%252F", "%2F"),
+            (r#"\"\\\/\u0026\u00e9\ud83d\ude00\x41"#, "\"\\/&é😀A"),
+            ("&amp;&lt;&#39;&#x2F;&#X3d;", "&<'/="),
+            ("%zz \\q &nothing; &#xffffffff; \\u12 %", "-"),
+            ("plain", "-"),
+        ] {
+            assert_eq!(unescaped(text), said, "{text}");
+        }
+    }
+
+    #[test]
+    fn each_byte_is_known_by_where_its_escape_stands() {
+        let view = View::of(b"x%2541y").unescaped().unwrap().unescaped().unwrap();
+        assert_eq!(view.bytes, b"xAy");
+        assert_eq!((view.original(1..2), view.original(0..3)), (1..6, 0..7));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_is_too_odd(text in prop::collection::vec(any::<u8>(), 0..200)) {
+            let mut view = Some(View::of(&text));
+            while let Some(now) = view {
+                prop_assert_eq!(now.original(0..now.bytes.len()).end, if now.bytes.is_empty() { 0 } else { text.len() });
+                view = now.unescaped();
+            }
+        }
+    }
+}
