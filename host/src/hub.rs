@@ -36,6 +36,7 @@ use crate::observe::metrics::Metrics;
 use crate::observe::notice::Notices;
 use crate::provider_files::ProviderFiles;
 use crate::reload::Reload;
+use crate::roots;
 use crate::routes::Routes;
 use crate::seal::Seal;
 use crate::shutdown::Drain;
@@ -303,6 +304,7 @@ impl Hub {
         tasks.spawn_on("missing", OnFailure::Log, work, self.missing.run());
         tasks.spawn_on("upkeep", OnFailure::Log, work, self.upkeep.run());
         tasks.spawn_on("configuration", OnFailure::Log, work, self.reload.run());
+        tasks.spawn_on("authorities", OnFailure::Log, work, roots::watch(self.drain.clone()));
         let accepting = self.ingress.run(self.listeners.ingress);
         tasks.spawn_on("ingress", OnFailure::Stop, ingress, accepting);
         if self.first_start {

@@ -46,6 +46,7 @@ pub mod keys;
 mod log_limit;
 pub mod logging;
 pub mod printable;
+mod roots;
 pub mod seal;
 pub mod shutdown;
 pub mod tasks;

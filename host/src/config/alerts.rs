@@ -6,8 +6,10 @@ use weir_core::alert::TooMuch;
 
 use super::destination::{Allow, Signing, Webhook};
 use super::server::at_most;
+use super::surroundings::Surroundings;
 use super::tree::Section;
-use super::url::endpoint;
+use super::trust::Trust;
+use super::url::{endpoint, reachable};
 
 /// Most alerts in an hour.
 const PER_HOUR_MAX: usize = 100_000;
@@ -33,7 +35,11 @@ pub struct Alerts {
     pub unstored: Option<Box<Webhook>>,
 }
 
-pub(super) fn read(mut section: Section<'_>) -> Option<Alerts> {
+pub(super) fn read(
+    mut section: Section<'_>,
+    trust: &Trust,
+    around: &Surroundings<'_>,
+) -> Option<Alerts> {
     let per_hour = section.checked("per_hour", |n| at_most(*n, PER_HOUR_MAX));
     let window = section.checked("window", |d: &Duration| match *d {
         d if d < Duration::from_secs(1) => Err("must be at least 1s".into()),
@@ -51,7 +57,7 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Alerts> {
         d if d > EXPIRING_MAX => Err("must be at most 365d".into()),
         _ => Ok(()),
     });
-    let unstored = unstored(&mut section);
+    let unstored = unstored(&mut section, trust, around);
     section.finish();
     let too_much = |share: f64| {
         let per_mille = Duration::try_from_secs_f64(share).map_or(1_000, |d| d.as_millis());
@@ -70,17 +76,26 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Alerts> {
     })
 }
 
-fn unstored(section: &mut Section<'_>) -> Option<Box<Webhook>> {
-    let allow = Allow::read(section);
+fn unstored(
+    section: &mut Section<'_>,
+    trust: &Trust,
+    around: &Surroundings<'_>,
+) -> Option<Box<Webhook>> {
+    let allow = Allow::read(section, around.development);
+    let trust = trust.with(section, around);
     let url = section.maybe::<String>("alert_url")?;
     match endpoint(&url) {
         Ok(url) => Some(Box::new(Webhook {
-            url,
+            url: {
+                reachable(section, "alert_url", Some(&url), allow);
+                url
+            },
             signing: Signing::Standard,
             secrets: Vec::new(),
             headers: Vec::new(),
             timeout: TIMEOUT,
             allow,
+            trust,
         })),
         Err(what) => {
             section.problem("alert_url", what);

@@ -21,7 +21,8 @@ use super::secret;
 use super::server::at_most;
 use super::surroundings::Surroundings;
 use super::tree::Section;
-use super::url::endpoint;
+use super::trust::Trust;
+use super::url::{endpoint, reachable};
 use super::weak;
 
 /// Most requests to one destination at once.
@@ -70,11 +71,15 @@ pub struct Webhook {
     pub timeout: Duration,
     /// Which addresses it may have beside the internet's.
     pub allow: Allow,
+    /// Who vouches for it.
+    pub trust: Trust,
 }
 
 /// Which addresses an endpoint may have beside the internet's. No word implies another.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Allow {
+    /// This machine: what development mode allows by itself.
+    pub loopback: bool,
     /// `@private`: this machine, private networks, what lies behind a carrier's address translation.
     pub private: bool,
     /// `@linklocal`: the link itself.
@@ -91,9 +96,9 @@ impl Allow {
     /// The word for metadata addresses.
     pub const METADATA: &str = "@metadata";
 
-    /// The words under `allow`.
-    pub(super) fn read(section: &mut Section<'_>) -> Self {
-        let mut allow = Self::default();
+    /// The words under `allow`; beside them this machine, where development mode sends to it.
+    pub(super) fn read(section: &mut Section<'_>, loopback: bool) -> Self {
+        let mut allow = Self { loopback, ..Self::default() };
         for (index, word) in section.list::<String>("allow").iter().flatten().enumerate() {
             if !allow.add(word) {
                 let [private, link, metadata] = [Self::PRIVATE, Self::LINK_LOCAL, Self::METADATA];
@@ -177,6 +182,7 @@ pub(super) fn inbox(defaults: &DestinationDefaults) -> Option<Destination> {
 pub(super) fn read(
     sections: Vec<(&str, Section<'_>)>,
     defaults: &DestinationDefaults,
+    trust: &Trust,
     around: &Surroundings<'_>,
 ) -> BTreeMap<DestinationName, Arc<Destination>> {
     let mut destinations = BTreeMap::new();
@@ -184,7 +190,7 @@ pub(super) fn read(
         match DestinationName::new(name) {
             Err(error) => section.problem("", error),
             Ok(name) => {
-                if let Some(destination) = one(name.clone(), section, defaults, around) {
+                if let Some(destination) = one(name.clone(), section, defaults, trust, around) {
                     destinations.insert(name, Arc::new(destination));
                 }
             }
@@ -197,6 +203,7 @@ fn one(
     name: DestinationName,
     mut section: Section<'_>,
     defaults: &DestinationDefaults,
+    trust: &Trust,
     around: &Surroundings<'_>,
 ) -> Option<Destination> {
     let kind = section.checked("kind", |word: &String| match word.as_str() {
@@ -224,12 +231,12 @@ fn one(
         Some("inbox") => Some(DestinationKind::Inbox),
         Some(_) => {
             let url = section.must::<String>("url");
-            webhook(&mut section, url, defaults, around)
+            webhook(&mut section, url, defaults, trust, around)
                 .map(|w| DestinationKind::Webhook(Box::new(w)))
         }
         None => {
             let url = section.maybe::<String>("url");
-            webhook(&mut section, url, defaults, around);
+            webhook(&mut section, url, defaults, trust, around);
             None
         }
     };
@@ -247,6 +254,7 @@ fn webhook(
     section: &mut Section<'_>,
     url: Option<String>,
     defaults: &DestinationDefaults,
+    trust: &Trust,
     around: &Surroundings<'_>,
 ) -> Option<Webhook> {
     let url = url.and_then(|text| match endpoint(&text) {
@@ -293,7 +301,9 @@ fn webhook(
         true => section.checked("timeout", |d| timeout_ok(*d)),
         false => section.maybe("timeout").or(Some(defaults.timeout)),
     };
-    let allow = Allow::read(section);
+    let allow = Allow::read(section, around.development);
+    reachable(section, "url", url.as_ref(), allow);
+    let trust = trust.with(section, around);
     Some(Webhook {
         url: url?,
         signing: signing?,
@@ -301,6 +311,7 @@ fn webhook(
         headers,
         timeout: timeout?,
         allow,
+        trust,
     })
 }
 

@@ -9,7 +9,8 @@ use weir_core::verify::Authorities;
 use super::destination::Allow;
 use super::surroundings::Surroundings;
 use super::tree::Section;
-use super::url::endpoint;
+use super::trust::Trust;
+use super::url::{endpoint, reachable};
 use super::value::{Value as _, kind};
 
 /// Longest wait: the sender's own patience is hardly longer.
@@ -32,6 +33,8 @@ pub struct Fetch {
     pub allow: Allow,
     /// Who vouches for the certificates that senders sign with: the public authorities, and those that the operator added.
     pub authorities: Authorities,
+    /// Who vouches for those that are asked.
+    pub trust: Trust,
 }
 
 impl Fetch {
@@ -46,15 +49,25 @@ impl Fetch {
     }
 }
 
-pub(super) fn read(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<Fetch> {
+pub(super) fn read(
+    mut section: Section<'_>,
+    trust: &Trust,
+    around: &Surroundings<'_>,
+) -> Option<Fetch> {
     let timeout = section.checked("timeout", |timeout: &Duration| {
         if *timeout > TIMEOUT_MAX { Err("must be at most 30s".into()) } else { Ok(()) }
     });
     let instead = instead(&mut section);
-    let allow = Allow::read(&mut section);
+    // What senders can have asked for is not let in by a mode.
+    let allow = Allow::read(&mut section, false);
+    for (begins, with) in &instead {
+        let key = format!("instead.{begins}");
+        reachable(&section, &key, endpoint(with).ok().as_ref(), allow);
+    }
+    let trust = trust.with(&mut section, around);
     let authorities = authorities(&mut section, around);
     section.finish();
-    Some(Fetch { timeout: timeout?, instead, allow, authorities })
+    Some(Fetch { timeout: timeout?, instead, allow, authorities, trust })
 }
 
 fn authorities(section: &mut Section<'_>, around: &Surroundings<'_>) -> Authorities {
@@ -130,6 +143,7 @@ mod tests {
             ],
             allow: Allow::default(),
             authorities: Authorities::default(),
+            trust: Trust::default(),
         };
         assert_eq!(fetch.place("https://a.example/c"), ("http://one/c".into(), true));
         assert_eq!(fetch.place("https://a.example/b/c?d"), ("http://two/x/c?d".into(), true));

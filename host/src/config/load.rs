@@ -23,7 +23,7 @@ use super::surroundings::Surroundings;
 use super::tree::{Report, Section, parse};
 use super::{
     Config, DEFAULTS, admin, alerts, destination, development, fetch, log, plugins, quarantine,
-    responder, route, server, source, store,
+    responder, route, server, source, store, trust,
 };
 
 /// The file that is read if none is named.
@@ -257,10 +257,12 @@ pub(super) fn read<'t>(
     let runs = plugins::runs(root.section("runs"), cores);
     let responders = responder::read(root.section("responders"));
     let kept = store::retention(root.section("retention"));
-    let alerts = alerts::read(root.section("alerts"));
+    let trust = trust::read(root.section("trust"), around);
+    let trusted = trust.clone().unwrap_or_default();
+    let alerts = alerts::read(root.section("alerts"), &trusted, around);
     let shutdown_grace = log::shutdown_grace(root.section("shutdown"));
     let log = log::read(root.section("log"));
-    let fetch = fetch::read(root.section("fetch"), around);
+    let fetch = fetch::read(root.section("fetch"), &trusted, around);
     let quarantine = quarantine::read(root.section("quarantine"));
     let data = place.as_ref().map(|place| place.folder.as_path());
     providers.read(root.section("providers"), data, around);
@@ -278,10 +280,11 @@ pub(super) fn read<'t>(
         runs: &judged,
         server: server.as_ref(),
         responders: responders.as_ref(),
+        trust: &trusted,
     };
     let ways = read_ways(&mut root, &bounds, &providers.catalog, around);
     root.finish();
-    let (place, kept) = (place?, kept?);
+    let (place, kept, _) = (place?, kept?, trust?);
     Some(Config {
         server: server?,
         admin: admin?,
@@ -315,6 +318,7 @@ struct Judged<'a> {
     runs: &'a Runs,
     server: Option<&'a server::Server>,
     responders: Option<&'a responder::Responders>,
+    trust: &'a trust::Trust,
 }
 
 /// The parts of a file that the operator names.
@@ -334,7 +338,7 @@ fn read_ways(
 ) -> Ways {
     let sections = root.named("destinations");
     let mut names = names(&sections);
-    let mut destinations = destination::read(sections, judged.destinations, around);
+    let mut destinations = destination::read(sections, judged.destinations, judged.trust, around);
     if around.development
         && let Some(inbox) = destination::inbox(judged.destinations)
     {

@@ -38,6 +38,7 @@ mod surroundings;
 mod tls;
 mod tree;
 mod url;
+mod trust;
 mod value;
 mod weak;
 
@@ -83,6 +84,7 @@ pub use source::Source;
 pub use tls::{ClientCa, Tls};
 
 /// The commented file that states every default; it is compiled in and is the documentation.
+pub use trust::Trust;
 pub const DEFAULTS: &str = include_str!("defaults.toml");
 
 /// A configuration that is right.

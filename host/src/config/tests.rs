@@ -95,6 +95,7 @@ fn every_key_that_is_read_is_documented_and_every_example_is_right() {
     let made = rcgen::generate_simple_self_signed(["hub".to_owned()]).unwrap();
     fs::write(path("tls/hooks.pem"), made.cert.pem()).unwrap();
     fs::write(path("tls/clients.pem"), made.cert.pem()).unwrap();
+    fs::write(path("tls/private-ca.pem"), made.cert.pem()).unwrap();
     fs::write(path("tls/hooks.key"), made.signing_key.serialize_pem()).unwrap();
     let report = Report::new("weir.toml", &text);
     let tree = parse(&text, &report);

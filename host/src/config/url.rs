@@ -1,6 +1,12 @@
 //! The shapes of URLs that a file may name. Looks nothing up.
 
+use std::net::IpAddr;
+
 use http::Uri;
+
+use super::destination::Allow;
+use super::tree::Section;
+use crate::egress::guard;
 
 /// A URL to send to.
 pub(super) fn endpoint(text: &str) -> Result<Uri, String> {
@@ -15,6 +21,41 @@ pub(super) fn public_base(text: &str) -> Result<String, String> {
         return Err(format!("may have no query or fragment; write one such as \"{example}\""));
     }
     Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// Warns of a URL that messages may not go to as far as its host says: nothing is looked up.
+pub(super) fn reachable(section: &Section<'_>, key: &str, url: Option<&Uri>, allow: Allow) {
+    let Some(host) = url.and_then(Uri::host) else { return };
+    if let Some(address) = guard::known(host) {
+        if let Err(blocked) = guard::check(host, address, allow) {
+            section.warning(key, blocked);
+        }
+    } else if !allow.private && is_inside(host) {
+        let what = format!(
+            "{host} looks like a name inside your network; if its address is a private one, nothing is sent \
+             there until you add allow = [\"{}\"]",
+            Allow::PRIVATE
+        );
+        section.warning(key, what);
+    }
+}
+
+/// Whether a name is one that networks give their own machines.
+fn is_inside(host: &str) -> bool {
+    const ENDINGS: [&str; 9] = [
+        ".local",
+        ".internal",
+        ".lan",
+        ".home",
+        ".corp",
+        ".intranet",
+        ".private",
+        ".svc",
+        ".home.arpa",
+    ];
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    let is_address = host.starts_with('[') || host.parse::<IpAddr>().is_ok();
+    !is_address && (!host.contains('.') || ENDINGS.iter().any(|ending| host.ends_with(ending)))
 }
 
 fn absolute(text: &str, example: &str) -> Result<Uri, String> {

@@ -21,7 +21,8 @@ use weir_core::verify::{Authorities, Secret};
 use super::connect::{ConnectError, Connector, Timed};
 use super::guard::Blocked;
 use super::webhook::AGENT;
-use crate::config::{Allow, Fetch};
+use crate::config::{Allow, Fetch, Trust};
+use crate::roots::{self, RootsError};
 
 /// An unused connection is kept for so long: asking again within it is rare.
 const IDLE_MAX: Duration = Duration::from_secs(10);
@@ -100,9 +101,10 @@ impl Fetcher {
     /// Sets up the client.
     ///
     /// # Errors
-    /// If TLS cannot be set up.
-    pub fn new(settings: &Fetch) -> Result<Self, rustls::Error> {
-        let (far, near) = (client(Allow::default())?, client(settings.allow)?);
+    /// If a file of authorities cannot be used.
+    pub fn new(settings: &Fetch) -> Result<Self, RootsError> {
+        let trust = &settings.trust;
+        let (far, near) = (client(Allow::default(), trust)?, client(settings.allow, trust)?);
         Ok(Self { far, near, settings: settings.clone() })
     }
 
@@ -165,9 +167,9 @@ impl Fetcher {
     }
 }
 
-fn client(allow: Allow) -> Result<Http, rustls::Error> {
+fn client(allow: Allow, trust: &Trust) -> Result<Http, RootsError> {
     let https = HttpsConnectorBuilder::new()
-        .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())?
+        .with_tls_config(roots::client(trust)?)
         .https_or_http()
         .enable_http1()
         .wrap_connector(Connector::new(allow));

@@ -80,7 +80,8 @@ impl Special {
 
     const fn is_allowed(self, allow: Allow) -> bool {
         match self {
-            Self::Loopback | Self::Private | Self::Carrier => allow.private,
+            Self::Loopback => allow.private || allow.loopback,
+            Self::Private | Self::Carrier => allow.private,
             Self::LinkLocal => allow.link_local,
             Self::Metadata => allow.metadata,
             Self::Unspecified | Self::Multicast | Self::Reserved | Self::Tunnel => false,
@@ -115,6 +116,49 @@ pub fn check(host: &str, address: IpAddr, allow: Allow) -> Result<(), Blocked> {
         }
         _ => Ok(()),
     }
+}
+
+/// The address that a host has for certain, without looking it up: one that is written out, in any form that the
+/// system's resolver knows too, or a name that everybody gives the same machine.
+#[must_use]
+pub fn known(host: &str) -> Option<IpAddr> {
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
+    // A zone, as in fe80::1%eth0, says which link, not which address.
+    let bare = bare.split_once('%').map_or(bare, |(address, _)| address);
+    if let Ok(address) = bare.parse() {
+        return Some(address);
+    }
+    match bare {
+        "localhost" | "localhost.localdomain" | "ip6-localhost" | "ip6-loopback" => {
+            Some(Ipv4Addr::LOCALHOST.into())
+        }
+        "metadata.google.internal" | "instance-data" | "instance-data.ec2.internal" => {
+            Some(Ipv4Addr::from([169, 254, 169, 254]).into())
+        }
+        _ if bare.ends_with(".localhost") => Some(Ipv4Addr::LOCALHOST.into()),
+        _ => numbers(bare).map(Into::into),
+    }
+}
+
+/// An IPv4 address in the forms of old: one to four numbers, decimal, octal or hexadecimal, the last of which fills what
+/// is left.
+fn numbers(text: &str) -> Option<Ipv4Addr> {
+    let number = |text: &str| match text.strip_prefix("0x") {
+        Some("") => Some(0),
+        Some(hex) => u32::from_str_radix(hex, 16).ok(),
+        None if text.len() > 1 && text.starts_with('0') => u32::from_str_radix(text, 8).ok(),
+        None if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().ok(),
+        None => None,
+    };
+    let parts = text.split('.').map(number).collect::<Option<Vec<u32>>>()?;
+    let (last, first) = parts.split_last().filter(|(_, first)| first.len() <= 3)?;
+    let mut bits = *last;
+    for (index, part) in (0..).zip(first) {
+        bits |= u8::try_from(*part).map(u32::from).ok()? << (24 - 8 * index);
+    }
+    let room = 32 - 8 * u32::try_from(first.len()).ok()?;
+    (u64::from(*last) < 1 << room).then(|| bits.into())
 }
 
 /// What is special about an address, if anything.
@@ -261,9 +305,11 @@ mod tests {
         }
     }
 
-    const NOTHING: Allow = Allow { private: false, link_local: false, metadata: false };
+    const NOTHING: Allow =
+        Allow { loopback: false, private: false, link_local: false, metadata: false };
     const PRIVATE: Allow = Allow { private: true, ..NOTHING };
-    const EVERYTHING: Allow = Allow { private: true, link_local: true, metadata: true };
+    const EVERYTHING: Allow =
+        Allow { loopback: true, private: true, link_local: true, metadata: true };
 
     fn allowed(address: &str, allow: Allow) -> bool {
         check("x", address.parse().unwrap(), allow).is_ok()
@@ -292,6 +338,44 @@ mod tests {
         assert!(allowed("169.254.1.1", allow) && allowed("fe80::1", allow));
         assert!(!allowed("169.254.169.254", allow) && !allowed("fe80::a9fe:a9fe", allow));
         assert!(!allowed("10.0.0.1", allow));
+    }
+
+    #[test]
+    fn an_address_is_known_however_it_is_written() {
+        for (host, address) in [
+            ("127.0.0.1", Some("127.0.0.1")),
+            ("127.0.0.1.", Some("127.0.0.1")),
+            ("[::1]", Some("::1")),
+            ("[::ffff:10.0.0.1]", Some("::ffff:10.0.0.1")),
+            ("[fe80::1%25eth0]", Some("fe80::1")),
+            ("2130706433", Some("127.0.0.1")),
+            ("0x7f000001", Some("127.0.0.1")),
+            ("0X7F.1", Some("127.0.0.1")),
+            ("0177.0.0.1", Some("127.0.0.1")),
+            ("10.1", Some("10.0.0.1")),
+            ("192.168.257", Some("192.168.1.1")),
+            ("0", Some("0.0.0.0")),
+            ("localhost", Some("127.0.0.1")),
+            ("LOCALHOST.", Some("127.0.0.1")),
+            ("app.localhost", Some("127.0.0.1")),
+            ("metadata.google.internal", Some("169.254.169.254")),
+            ("1.2.3.256", None),
+            ("1.2.3.4.5", None),
+            ("256.1", None),
+            ("4294967296", None),
+            ("ops.example.com", None),
+            ("1.example", None),
+            ("", None),
+        ] {
+            assert_eq!(known(host), address.map(|text| text.parse().unwrap()), "{host}");
+        }
+    }
+
+    #[test]
+    fn development_mode_allows_this_machine_and_no_other() {
+        let allow = Allow { loopback: true, ..NOTHING };
+        assert!(allowed("127.0.0.1", allow) && allowed("::1", allow));
+        assert!(!allowed("10.0.0.1", allow) && !allowed("169.254.169.254", allow));
     }
 
     #[test]

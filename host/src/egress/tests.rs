@@ -110,14 +110,13 @@ async fn an_endpoint_that_keeps_failing_makes_a_dead_letter_after_the_last_attem
 
 #[tokio::test]
 async fn an_address_that_is_not_allowed_gets_nothing_and_the_record_says_what_to_do() {
-    let endpoint = answering(&[200]).await;
-    let place = routed_to(&endpoint.url, "");
+    // Development mode, in which tests run, allows this machine.
+    let place = routed_to("http://10.255.255.1:9/", "");
     let bed = place.start().await;
     let event = bed.post("github", "push", &json!({})).await;
     let delivery = bed.settled(event).await;
     assert_eq!(delivery.history[0].outcome, Outcome::Blocked);
     assert!(delivery.history[0].reason.as_deref().unwrap().contains("@private"));
-    assert!(endpoint.ids.lock().is_empty());
     bed.stop().await;
 }
 

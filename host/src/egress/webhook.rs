@@ -27,6 +27,7 @@ use super::mask::{Mask, READ_AHEAD};
 use super::outgoing::Outgoing;
 use super::signing::Signer;
 use crate::config::Webhook;
+use crate::roots::{self, RootsError};
 
 pub(super) const AGENT: HeaderValue = HeaderValue::from_static("Weir/0.1");
 /// Bytes of an answer's body that are kept.
@@ -51,7 +52,7 @@ const PING_EVERY: Duration = Duration::from_secs(20);
 pub enum EndpointError {
     /// TLS cannot be set up.
     #[error("cannot set up tls")]
-    Tls(#[source] rustls::Error),
+    Tls(#[source] RootsError),
     /// Its secret is none to sign with.
     #[error("cannot sign")]
     Sign(#[source] SignError),
@@ -83,8 +84,7 @@ impl Endpoint {
         hops: Arc<HopKey>,
     ) -> Result<Self, EndpointError> {
         let https = HttpsConnectorBuilder::new()
-            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
-            .map_err(EndpointError::Tls)?
+            .with_tls_config(roots::client(&webhook.trust).map_err(EndpointError::Tls)?)
             .https_or_http()
             .enable_all_versions()
             .wrap_connector(Connector::new(webhook.allow));
@@ -157,8 +157,17 @@ impl Endpoint {
         for (name, value) in &self.headers {
             headers.insert(name.clone(), value.clone());
         }
-        for (name, value) in self.signer.headers(out.id, now, &out.body) {
-            headers.insert(name, value);
+        // A message that its provider has signed by Standard Webhooks, and that is not signed here, keeps its id and time.
+        let is_signed_by = |name: &(Box<str>, Bytes)| &*name.0 == "webhook-signature";
+        let is_signed = out.handler.is_none() && out.headers.iter().any(is_signed_by);
+        match &self.signer {
+            Signer::Nothing if is_signed => {}
+            signer => {
+                headers.remove("webhook-signature");
+                for (name, value) in signer.headers(out.id, now, &out.body) {
+                    headers.insert(name, value);
+                }
+            }
         }
         // Digits and hex: always a header value.
         if let Ok(hops) = HeaderValue::try_from(self.hops.sign(out.hops, &out.body)) {

@@ -1,0 +1,402 @@
+//! Who vouches for the servers that the hub calls: a list of authorities that is built in or the system's, and further
+//! ones from files, which are read again when they change. A file that cannot be used never replaces one that could.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use thiserror::Error;
+use tokio::time::MissedTickBehavior;
+use weir_core::certificate;
+
+use crate::config::Trust;
+use crate::shutdown::Drain;
+
+/// How often it is looked whether a file has changed.
+const RESCAN: Duration = Duration::from_secs(2);
+/// Largest file of certificates, in bytes: a bundle of every public authority is a quarter of it.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// Most files that are read in a folder.
+const FOLDER_FILES_MAX: usize = 4_096;
+
+/// Why servers cannot be checked as configured. The operator's to change.
+#[derive(Debug, Error)]
+pub enum RootsError {
+    /// A file cannot be read.
+    #[error("{} cannot be read: {cause}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// A file holds something else.
+    #[error("{} holds no certificate in PEM form: {what}", path.display())]
+    NoCertificate {
+        /// The file.
+        path: PathBuf,
+        /// What about it.
+        what: String,
+    },
+    /// A certificate that no server can be checked with.
+    #[error("{} holds a certificate that servers cannot be checked with: {cause}", path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What TLS said.
+        cause: rustls::Error,
+    },
+    /// The system has no authorities.
+    #[error("the system's list of authorities cannot be used: {0}")]
+    System(String),
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(String),
+}
+
+/// Every list that is in use, for [`watch`].
+static IN_USE: Mutex<Vec<Weak<Roots>>> = Mutex::new(Vec::new());
+
+/// Who is trusted by some of the hub's clients.
+#[derive(Debug)]
+struct Roots {
+    trust: Trust,
+    current: ArcSwap<Checks>,
+    /// The files as they were when they were read last, whether or not they could be used.
+    seen: Mutex<Vec<Sign>>,
+}
+
+/// What a server's certificate is checked by.
+#[derive(Debug)]
+struct Checks {
+    by_authority: Arc<WebPkiServerVerifier>,
+    /// The certificates of the operator's files: a server may also show one of these itself.
+    own: Vec<CertificateDer<'static>>,
+}
+
+type Sign = Option<(u64, u64, i64, i64)>;
+
+/// How clients that trust these speak TLS.
+///
+/// # Errors
+/// If a file cannot be used.
+pub(crate) fn client(trust: &Trust) -> Result<ClientConfig, RootsError> {
+    let roots = Roots::of(trust)?;
+    let crypto = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(crypto)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| RootsError::Tls(error.to_string()))?;
+    let verifier = Arc::new(Verifier(roots));
+    Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+}
+
+/// Reads the files of a list, to see whether it can be used.
+///
+/// # Errors
+/// What is wrong with them.
+pub(crate) fn try_file(file: &Path) -> Result<(), RootsError> {
+    let mut store = RootCertStore::empty();
+    add(&mut store, file).map(|_| ())
+}
+
+/// Reads files again when they change, until claiming stops.
+pub(crate) async fn watch(drain: Drain) {
+    let mut look = tokio::time::interval(RESCAN);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = drain.claiming_stopped() => return,
+            _ = look.tick() => {}
+        }
+        let _ended = tokio::task::spawn_blocking(look_again).await;
+    }
+}
+
+fn look_again() {
+    let in_use: Vec<_> = IN_USE.lock().iter().filter_map(Weak::upgrade).collect();
+    in_use.iter().for_each(|roots| roots.look());
+}
+
+impl Roots {
+    /// A list that is in use already, or a new one.
+    fn of(trust: &Trust) -> Result<Arc<Self>, RootsError> {
+        let mut in_use = IN_USE.lock();
+        in_use.retain(|roots| roots.strong_count() > 0);
+        let known = in_use.iter().filter_map(Weak::upgrade).find(|roots| roots.trust == *trust);
+        if let Some(known) = known {
+            known.look();
+            return Ok(known);
+        }
+        let seen = Mutex::new(signs(trust));
+        let current = ArcSwap::from_pointee(read(trust)?);
+        let made = Arc::new(Self { trust: trust.clone(), current, seen });
+        in_use.push(Arc::downgrade(&made));
+        Ok(made)
+    }
+
+    fn look(&self) {
+        let signs = signs(&self.trust);
+        let mut seen = self.seen.lock();
+        if *seen == signs {
+            return;
+        }
+        *seen = signs;
+        match read(&self.trust) {
+            Ok(read) => {
+                self.current.store(Arc::new(read));
+                tracing::info!("authorities of servers were read again");
+            }
+            Err(error) => tracing::error!(%error, "the authorities of servers stay as they were"),
+        }
+    }
+}
+
+fn signs(trust: &Trust) -> Vec<Sign> {
+    let sign = |file: &Path| {
+        let data = fs::metadata(file).ok()?;
+        Some((data.ino(), data.len(), data.mtime(), data.ctime_nsec()))
+    };
+    trust.files().map(|file| sign(file)).collect()
+}
+
+fn read(trust: &Trust) -> Result<Checks, RootsError> {
+    let mut store = RootCertStore::empty();
+    if trust.system {
+        let found = rustls_native_certs::load_native_certs();
+        let (added, _) = store.add_parsable_certificates(found.certs);
+        if added == 0 {
+            let said: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
+            return Err(RootsError::System(said.join("; ")));
+        }
+    } else {
+        store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    let mut own = Vec::new();
+    for file in trust.ca.iter().chain(&trust.ssl_cert_file) {
+        own.extend(add(&mut store, file)?);
+    }
+    for folder in &trust.ssl_cert_dirs {
+        for file in fs::read_dir(folder).into_iter().flatten().flatten().take(FOLDER_FILES_MAX) {
+            // Such a folder holds other things too.
+            let _other = add(&mut store, &file.path());
+        }
+    }
+    let crypto = Arc::new(rustls::crypto::ring::default_provider());
+    let by_authority = WebPkiServerVerifier::builder_with_provider(Arc::new(store), crypto)
+        .build()
+        .map_err(|error| RootsError::Tls(error.to_string()))?;
+    Ok(Checks { by_authority, own })
+}
+
+/// Adds the certificates of a file, and says which they are.
+fn add(store: &mut RootCertStore, file: &Path) -> Result<Vec<CertificateDer<'static>>, RootsError> {
+    let path = || file.to_path_buf();
+    let read = || {
+        if fs::metadata(file)?.len() > FILE_BYTES_MAX {
+            return Err(std::io::Error::other("it is larger than 1MiB"));
+        }
+        fs::read(file)
+    };
+    let text = read().map_err(|cause| RootsError::Unreadable { path: path(), cause })?;
+    let none = |what: &str| RootsError::NoCertificate { path: path(), what: what.into() };
+    let all = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
+    let all = all.map_err(|error| none(&error.to_string()))?;
+    if all.is_empty() {
+        return Err(none(match () {
+            () if memchr::memmem::find(&text, b"PRIVATE KEY-----").is_some() => {
+                "it holds a private key"
+            }
+            () if text.is_empty() => "it is empty",
+            () if text.first() == Some(&0x30) => {
+                "it seems to be DER; `openssl x509 -inform der -in FILE` converts it"
+            }
+            () => "there is no `-----BEGIN CERTIFICATE-----` in it",
+        }));
+    }
+    for certificate in &all {
+        let unusable = |cause| RootsError::Unusable { path: path(), cause };
+        store.add(certificate.clone()).map_err(unusable)?;
+    }
+    Ok(all)
+}
+
+/// Checks servers by the list as it is now.
+#[derive(Debug)]
+struct Verifier(Arc<Roots>);
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        between: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let checks = self.0.current.load();
+        let checked = checks.by_authority.verify_server_cert(certificate, between, name, ocsp, now);
+        // A server whose certificate is its own authority: none that is marked as one may stand for a server, but the
+        // operator named this very one.
+        if checked.is_err() && checks.own.iter().any(|own| own == certificate) {
+            verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+            let until = certificate::not_after(certificate);
+            if until.is_some_and(|until| until.as_secs() >= now.as_secs()) {
+                return Ok(ServerCertVerified::assertion());
+            }
+        }
+        checked
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let checks = self.0.current.load();
+        checks.by_authority.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let checks = self.0.current.load();
+        checks.by_authority.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.current.load().by_authority.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    struct Made {
+        authority: CertifiedIssuer<'static, KeyPair>,
+        server: CertificateDer<'static>,
+    }
+
+    fn made() -> Made {
+        let mut params = CertificateParams::new(vec![]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["ops.internal".to_owned()]).unwrap();
+        let server = params.signed_by(&key, &authority).unwrap().der().clone();
+        Made { authority, server }
+    }
+
+    fn trusts(roots: &Arc<Roots>, certificate: &CertificateDer<'_>, name: &str) -> bool {
+        let name = ServerName::try_from(name).unwrap();
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(1_790_000_000));
+        let verifier = Verifier(roots.clone());
+        verifier.verify_server_cert(certificate, &[], &name, &[], now).is_ok()
+    }
+
+    fn file(folder: &TempDir, name: &str, text: &str) -> PathBuf {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    #[test]
+    fn an_authority_of_a_file_vouches_for_its_servers_and_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, other) = (made(), made());
+        let ca = file(&folder, "ca.pem", &one.authority.pem());
+        let trust = Trust { ca: Some(ca.clone()), ..Trust::default() };
+        let roots = Roots::of(&trust).unwrap();
+        assert!(trusts(&roots, &one.server, "ops.internal"));
+        assert!(!trusts(&roots, &one.server, "other.internal"));
+        assert!(!trusts(&roots, &other.server, "ops.internal"));
+        assert!(Arc::ptr_eq(&roots, &Roots::of(&trust).unwrap()), "one list for all who share it");
+        fs::write(&ca, "garbage").unwrap();
+        roots.look();
+        assert!(trusts(&roots, &one.server, "ops.internal"), "what could be used stays");
+        fs::write(&ca, other.authority.pem()).unwrap();
+        roots.look();
+        assert!(trusts(&roots, &other.server, "ops.internal"));
+        assert!(!trusts(&roots, &one.server, "ops.internal"));
+    }
+
+    #[test]
+    fn the_variables_of_openssl_name_authorities_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, other, third) = (made(), made(), made());
+        let ssl_cert_file = Some(file(&folder, "one.pem", &one.authority.pem()));
+        let certs = tempfile::tempdir().unwrap();
+        file(&certs, "0a1b2c3d.0", &other.authority.pem());
+        file(&certs, "README", "no certificate");
+        let ssl_cert_dirs = vec![certs.path().to_owned()];
+        let trust = Trust { ssl_cert_file, ssl_cert_dirs, ..Trust::default() };
+        let roots = Roots::of(&trust).unwrap();
+        assert!(trusts(&roots, &one.server, "ops.internal"));
+        assert!(trusts(&roots, &other.server, "ops.internal"));
+        assert!(!trusts(&roots, &third.server, "ops.internal"));
+    }
+
+    #[test]
+    fn a_server_that_is_its_own_authority_is_trusted_by_that_certificate_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = || {
+            let mut params = CertificateParams::new(vec!["ops.internal".to_owned()]).unwrap();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.self_signed(&KeyPair::generate().unwrap()).unwrap()
+        };
+        let (own, other) = (own(), own());
+        let trust = Trust { ca: Some(file(&folder, "own.pem", &own.pem())), ..Trust::default() };
+        let roots = Roots::of(&trust).unwrap();
+        assert!(trusts(&roots, own.der(), "ops.internal"));
+        assert!(!trusts(&roots, own.der(), "other.internal"));
+        assert!(!trusts(&roots, other.der(), "ops.internal"));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_said_with_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let said = |name: &str, text: Option<&str>| {
+            if let Some(text) = text {
+                file(&folder, name, text);
+            }
+            try_file(&folder.path().join(name)).unwrap_err().to_string()
+        };
+        let key = KeyPair::generate().unwrap().serialize_pem();
+        for (name, text, what) in [
+            ("gone.pem", None, "gone.pem cannot be read: No such file"),
+            (
+                "key.pem",
+                Some(&*key),
+                "key.pem holds no certificate in PEM form: it holds a private",
+            ),
+            ("empty.pem", Some(""), "it is empty"),
+            ("der.pem", Some("0\u{1}\u{2}"), "it seems to be DER"),
+            ("text.pem", Some("hello"), "there is no `-----BEGIN CERTIFICATE-----` in it"),
+            (
+                "bad.pem",
+                Some("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
+                "bad.pem holds a certificate that servers cannot be checked with",
+            ),
+        ] {
+            let said = said(name, text);
+            assert!(said.contains(what), "{said}");
+        }
+    }
+}
