@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::compile_scheme::{judge_params, schemes};
 use super::methods::may_ask;
+use super::pass;
 use super::secret_form::SecretForm;
 use super::table::{EffectTable, HandshakeTable, ProviderTable, WhenTable};
 use super::units::{BY, Word};
@@ -71,6 +72,7 @@ pub(super) fn compile(table: Arc<ProviderTable>) -> Result<Provider, ProviderErr
     let mut identity = identity(&mut check, &table, &schemes, &methods);
     identity.collect_pointers(handshakes.iter().flat_map(Handshake::pointers));
     let secret_fields = secret_fields(&mut check, &table, &schemes, &identity.fan_out);
+    let pass_headers = pass::headers(&mut check, &table, &schemes, &identity, &secret_fields);
     let samples = samples(&mut check, &table);
     answers(&mut check, &table);
     let params = params(&mut check, &table);
@@ -97,6 +99,7 @@ pub(super) fn compile(table: Arc<ProviderTable>) -> Result<Provider, ProviderErr
         retry_window: table.retry_window.map(|span| span.0),
         ack_deadline: table.ack_deadline.map(|span| span.0),
         on_redelivery: table.on_redelivery,
+        pass_headers,
         latin1_headers: table.latin1_headers,
         unread_types: table.unread_types.iter().map(|text| text.as_str().into()).collect(),
         failure_status: table.failure_status.unwrap_or(401),

@@ -11,6 +11,7 @@ mod coverage;
 mod methods;
 mod overrides;
 mod own;
+mod pass;
 mod secret_form;
 mod shape;
 mod source;
@@ -36,6 +37,7 @@ pub use coverage::{BodyCoverage, Coverage};
 pub use methods::{InvalidMethods, Methods};
 pub use overrides::ProviderOverrides;
 pub use own::{Known, OwnFile};
+pub use pass::CREDENTIALS;
 pub use secret_form::{InvalidForm, SecretForm};
 pub use shape::Shape;
 pub use source::{HeaderPattern, InvalidSource, Source};
@@ -87,6 +89,9 @@ pub struct Provider {
     pub ack_deadline: Option<Duration>,
     /// What a redelivery of an event that failed here does.
     pub on_redelivery: OnRedelivery,
+    /// Headers that a route passes on, so that its receiver can verify what the provider sent: those that the file
+    /// names, and all that a signature or an identity is read from.
+    pub pass_headers: Vec<HeaderPattern>,
     /// Header values are Latin-1, not UTF-8.
     pub latin1_headers: bool,
     /// Media types that the sender may use and that are not read here.

@@ -60,7 +60,9 @@ pub struct HeaderPattern {
 }
 
 impl HeaderPattern {
-    fn matches(&self, name: &str) -> bool {
+    /// Whether it stands for a header of this name.
+    #[must_use]
+    pub fn matches(&self, name: &str) -> bool {
         if !self.numbered {
             return name.eq_ignore_ascii_case(&self.name);
         }

@@ -77,6 +77,9 @@ pub(super) struct ProviderTable {
     /// What a redelivery of an event that failed here does.
     #[serde(default, with = "redelivery_word")]
     pub(super) on_redelivery: OnRedelivery,
+    /// Headers that say who sent what and sign it: a route passes them on. Never one that is a credential by itself.
+    #[serde(default)]
+    pub(super) pass_headers: Vec<String>,
     /// Header values are Latin-1.
     #[serde(default)]
     pub(super) latin1_headers: bool,

@@ -85,6 +85,17 @@ pub enum InvalidMessage {
 }
 
 impl Message {
+    /// The fields of the request that it holds.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = &Source> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Field(source)
+            | Part::Optional(source)
+            | Part::HeaderValues(source)
+            | Part::HeaderPairs(source, _) => Some(source),
+            _ => None,
+        })
+    }
+
     /// Parses a template such as `{timestamp}.{body}`.
     pub fn parse(text: &str) -> Result<Self, InvalidMessage> {
         let parts = pieces(text)?
