@@ -207,6 +207,7 @@ impl Hub {
         }));
         let egress = Egress::new(EgressParts {
             config: config.clone(),
+            sources: sources.clone(),
             store: store.clone(),
             clock: clock.clone(),
             metrics: metrics.clone(),
@@ -262,9 +263,9 @@ impl Hub {
             ingress: ingress.clone(),
             provider_files: ProviderFiles::new(config.data_dir.clone(), health.clone(), notices),
             metrics,
+            again: Arc::default(),
             drain: drain.clone(),
         };
-            again: Arc::default(),
         let upkeep = Upkeep::new(store.clone(), config.retention, health.clone(), drain.clone());
         Ok(Self {
             listeners,
@@ -296,15 +297,15 @@ impl Hub {
         };
         let Threads { ingress, work, .. } = &self.threads;
         let tasks = &self.tasks;
+        let read_again = self.reload.again.clone();
         tasks.spawn_on("egress", OnFailure::Stop, work, self.egress.run());
         tasks.spawn_on("invoker", OnFailure::Stop, work, self.invoker.run());
-        let read_again = self.reload.again.clone();
         tasks.spawn_on("admin", OnFailure::Stop, work, self.admin.run(self.listeners.admin));
         tasks.spawn_on("alerts", OnFailure::Log, work, self.alerts.run());
         tasks.spawn_on("missing", OnFailure::Log, work, self.missing.run());
         tasks.spawn_on("upkeep", OnFailure::Log, work, self.upkeep.run());
-        tasks.spawn_on("configuration", OnFailure::Log, work, self.reload.run());
         tasks.spawn_on("authorities", OnFailure::Log, work, roots::watch(self.drain.clone()));
+        tasks.spawn_on("configuration", OnFailure::Log, work, self.reload.run());
         let accepting = self.ingress.run(self.listeners.ingress);
         tasks.spawn_on("ingress", OnFailure::Stop, ingress, accepting);
         if self.first_start {
@@ -320,10 +321,10 @@ impl Hub {
             handlers: self.handlers,
             inbox: self.inbox,
             unstored: self.unstored,
+            read_again,
         })
     }
 }
-            read_again,
 
 /// Where a hub listens.
 #[derive(Debug, Clone, Copy)]
@@ -346,10 +347,10 @@ pub struct Running {
     /// What was sent to the development inbox.
     pub inbox: Inbox,
     unstored: Option<Arc<Direct>>,
+    read_again: Arc<Notify>,
     drain: Drain,
     tasks: Tasks,
 }
-    read_again: Arc<Notify>,
 
 /// Between looks at whether the store takes writes.
 const LOOK_AT_STORE: Duration = Duration::from_millis(250);
@@ -377,14 +378,14 @@ impl Running {
         }
     }
 
-    /// Tells `alert_url` that the hub cannot go on, if there is one; the store may take nothing any more.
-    pub async fn tell(&self, broken: &Broken) {
-        let Some(unstored) = &self.unstored else { return };
     /// Has the configuration read again now, whether or not its files have changed.
     pub fn read_again(&self) {
         self.read_again.notify_one();
     }
 
+    /// Tells `alert_url` that the hub cannot go on, if there is one; the store may take nothing any more.
+    pub async fn tell(&self, broken: &Broken) {
+        let Some(unstored) = &self.unstored else { return };
         let (kind, reason) = match broken {
             Broken::Store(reason) => ("store.poisoned", reason.clone()),
             Broken::Task => ("hub.broken", broken.to_string()),

@@ -123,6 +123,7 @@ impl Place {
             guests: Handle::current(),
         });
         let egress = Egress::new(EgressParts {
+            sources: Sources::new(config.sources.clone()),
             config,
             store: Arc::clone(&store),
             clock,

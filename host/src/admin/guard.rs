@@ -66,7 +66,7 @@ impl Gate {
         if missed > 0 {
             tracing::info!(missed, "refused admin requests were too many to log");
         }
-        // Paths and queries may hold what is nobody's business, so they are not logged.
+        // Paths and queries may hold secrets, so they are not logged.
         tracing::info!(request_id = id, %method, code = problem.code(), "admin request refused");
     }
 }

@@ -16,6 +16,8 @@ mod hints;
 mod last_good;
 mod load;
 mod log;
+#[cfg(test)]
+mod outward_tests;
 mod place;
 mod plugins;
 mod problem;
@@ -37,8 +39,8 @@ mod store;
 mod surroundings;
 mod tls;
 mod tree;
-mod url;
 mod trust;
+mod url;
 mod value;
 mod weak;
 
@@ -82,9 +84,9 @@ pub use schema::{Mismatch, Schemas};
 pub use server::Server;
 pub use source::Source;
 pub use tls::{ClientCa, Tls};
+pub use trust::Trust;
 
 /// The commented file that states every default; it is compiled in and is the documentation.
-pub use trust::Trust;
 pub const DEFAULTS: &str = include_str!("defaults.toml");
 
 /// A configuration that is right.

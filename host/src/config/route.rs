@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use http::HeaderName;
 use weir_core::alert::KINDS;
 use weir_core::bounds::SUBSCRIPTIONS_MAX;
 use weir_core::event::EventType;
 use weir_core::name::{DestinationName, HUB_SOURCE, SourceName};
+use weir_core::provider::CREDENTIALS;
 use weir_core::route::Pattern;
 
 use super::handler::no_destination;
@@ -18,7 +20,12 @@ pub struct Route {
     pub on: Vec<Pattern>,
     /// Where to.
     pub to: DestinationName,
+    /// Which headers of the sender's request go along, in lower case; those that its provider names if not said.
+    pub pass_headers: Option<Vec<Box<str>>>,
 }
+
+/// Most headers that a route names.
+const HEADERS_MAX: usize = 64;
 
 pub(super) fn read(
     sections: Vec<Section<'_>>,
@@ -53,8 +60,51 @@ fn one(
             Err(no_destination(name.as_str(), destinations))
         }
     });
+    let pass_headers = pass_headers(&mut section);
     section.finish();
-    Some(Route { on: on?, to: to? })
+    Some(Route { on: on?, to: to?, pass_headers })
+}
+
+fn pass_headers(section: &mut Section<'_>) -> Option<Vec<Box<str>>> {
+    let names = section.list::<String>("pass_headers")?;
+    if names.len() > HEADERS_MAX {
+        section.problem("pass_headers", format!("lists more than {HEADERS_MAX} headers"));
+    }
+    let mut passed = Vec::with_capacity(names.len());
+    for (index, text) in names.iter().enumerate() {
+        let place = format!("pass_headers[{index}]");
+        match HeaderName::try_from(text) {
+            Err(_) => section.problem(&place, "is not the name of a header"),
+            Ok(name) if CREDENTIALS.contains(&name.as_str()) => {
+                section
+                    .problem(&place, "is a credential of the sender's, which is never passed on");
+            }
+            Ok(name) if is_framing(&name) || is_the_hubs(&name) => {
+                section.problem(&place, "is set by the host and cannot be passed on");
+            }
+            Ok(name) => passed.push(name.as_str().into()),
+        }
+    }
+    Some(passed)
+}
+
+/// Headers that say how a message is written.
+fn is_framing(name: &HeaderName) -> bool {
+    const FRAMING: [&str; 7] = [
+        "host",
+        "content-length",
+        "content-type",
+        "transfer-encoding",
+        "connection",
+        "te",
+        "upgrade",
+    ];
+    FRAMING.contains(&name.as_str())
+}
+
+fn is_the_hubs(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.starts_with("weir-") || name.starts_with("x-weir-") || name == "user-agent"
 }
 
 /// A pattern under `on` that names a source that is not there may be ahead of its time, or misspelt.

@@ -17,12 +17,13 @@ mod mask;
 mod names;
 mod outgoing;
 mod outlet;
+mod passing;
 mod send;
 mod signing;
 #[cfg(test)]
 mod tests;
-mod webhook;
 mod unescape;
+mod webhook;
 #[cfg(test)]
 mod webhook_tests;
 
@@ -48,8 +49,10 @@ use crate::gate::Keeper;
 use crate::observe::metrics::Metrics;
 use crate::observe::notice::Notices;
 use crate::shutdown::Drain;
+use crate::sources::Sources;
 use crate::tasks::{OnFailure, Tasks};
 use outlet::Outlet;
+use passing::Passing;
 use send::{Sending, Shared};
 
 /// A destination that cannot be sent to as it is configured.
@@ -68,6 +71,8 @@ pub struct EgressError {
 pub struct EgressParts {
     /// The configuration: its destinations.
     pub config: Arc<Config>,
+    /// The sources in force: their providers say which headers go along.
+    pub sources: Sources,
     /// Where deliveries wait.
     pub store: Arc<dyn Store>,
     /// For signatures and records.
@@ -111,14 +116,17 @@ impl EgressHandle {
 impl Egress {
     /// Sets up a client for every destination; nothing is sent yet.
     pub fn new(parts: EgressParts) -> Result<Self, EgressError> {
-        let EgressParts { config, store, clock, metrics, hops, notices, drain, tasks } = parts;
+        let EgressParts { config, sources, store, clock, metrics, hops, notices, drain, tasks } =
+            parts;
         let outlet = |destination| Outlet::new(destination, &metrics, &hops).map(Arc::new);
         let outlets: Vec<_> = config.destinations.values().map(outlet).collect::<Result<_, _>>()?;
         let (inbox, freed) = (Inbox::new(), Arc::<Notify>::default());
         let keeper = Keeper::new(store.clone(), clock.clone(), drain.clone(), freed.clone());
         let keeper = Arc::new(keeper);
         outlets.iter().for_each(|outlet| keeper.watch(&outlet.gate));
-        let shared = Shared { store, clock, drain, metrics, notices, inbox, freed, keeper };
+        let passing = Passing::new(&config.routes, &sources);
+        let shared =
+            Shared { store, clock, drain, metrics, notices, inbox, passing, freed, keeper };
         Ok(Self { shared: Arc::new(shared), outlets, tasks })
     }
 

@@ -6,10 +6,14 @@ use weir_core::id::{DeliveryId, EventId, MessageId};
 use weir_core::name::{DestinationName, HandlerName, SourceName};
 use weir_store::hot::Claimed;
 
+use super::passing::Passing;
+
 /// Says which source a forwarded event came in by; for people and routers, not signed.
 const SOURCE_HEADER: &str = "weir-source";
 /// Says the type of a forwarded event; for people and routers, not signed.
 const TYPE_HEADER: &str = "weir-event-type";
+/// Says which event it is, by the id that the hub's API and commands take.
+const EVENT_HEADER: &str = "weir-event-id";
 
 /// A message, or an event that a route sends.
 #[derive(Debug, Clone)]
@@ -31,18 +35,26 @@ pub(crate) struct Outgoing {
 
 impl Outgoing {
     /// What a claim asks to send.
-    pub(crate) fn of(claim: &Claimed, to: &DestinationName) -> Self {
+    pub(super) fn of(claim: &Claimed, to: &DestinationName, passing: &Passing) -> Self {
         let event = &claim.event;
         let (id, handler, payload) = match &claim.message {
             Some(message) => (message.id, Some(message.handler.clone()), &message.payload),
             None => (routed_message_id(event.public_id, to, claim.ids_round), None, &event.payload),
         };
         let headers = match &claim.message {
-            // The sender's own headers stay behind: they were meant for us, and may hold credentials.
-            None => vec![
-                (SOURCE_HEADER.into(), Bytes::copy_from_slice(event.source.as_str().as_bytes())),
-                (TYPE_HEADER.into(), Bytes::copy_from_slice(event.kind.as_str().as_bytes())),
-            ],
+            // The sender's other headers stay behind: they were meant for us, and may hold credentials.
+            None => {
+                let mut headers = vec![
+                    (
+                        SOURCE_HEADER.into(),
+                        Bytes::copy_from_slice(event.source.as_str().as_bytes()),
+                    ),
+                    (TYPE_HEADER.into(), Bytes::copy_from_slice(event.kind.as_str().as_bytes())),
+                    (EVENT_HEADER.into(), event.public_id.to_string().into()),
+                ];
+                headers.extend(passing.headers(event, to));
+                headers
+            }
             Some(_) => payload
                 .headers
                 .iter()
@@ -77,11 +89,21 @@ mod tests {
     use weir_store::hot::{ClaimGuard, ClaimedMessage};
 
     use super::*;
+    use crate::config::{self, Route};
+    use crate::sources::Sources;
 
     fn claim(message: Option<ClaimedMessage>) -> Claimed {
         let mut payload = Payload::new("application/json", Bytes::from_static(b"{}"));
         payload.set_hops(2);
-        payload.headers.push(("authorization".into(), Bytes::from_static(b"Bearer x")));
+        for (name, value) in [
+            ("authorization", "Bearer x"),
+            ("x-github-event", "push"),
+            ("x-hub-signature-256", "sha256=00"),
+            ("x-other", "1"),
+            ("weir-path", "/tenant/7"),
+        ] {
+            payload.headers.push((name.into(), Bytes::from_static(value.as_bytes())));
+        }
         let event = Event {
             id: EventId::from_bits(1),
             public_id: EventId::from_bits(2),
@@ -106,18 +128,42 @@ mod tests {
         }
     }
 
+    fn passing(pass_headers: Option<Vec<Box<str>>>) -> Passing {
+        let text =
+            "[sources.github]\nprovider = \"github\"\nsecrets = [\"a secret of some length\"]";
+        let folder = std::path::Path::new("");
+        let config = config::load_text("weir.toml", text, folder, true).unwrap().config;
+        let on = vec![weir_core::route::Pattern::parse("github:*").unwrap()];
+        let route = Route { on, to: ops(), pass_headers };
+        Passing::new(&[route], &Sources::new(config.sources))
+    }
+
     fn ops() -> DestinationName {
         DestinationName::new("ops").unwrap()
     }
 
     #[test]
-    fn a_routed_event_goes_out_with_its_body_and_type_and_none_of_the_senders_headers() {
-        let out = Outgoing::of(&claim(None), &ops());
+    fn a_routed_event_goes_out_with_its_body_and_what_identifies_and_signs_it() {
+        let out = Outgoing::of(&claim(None), &ops(), &passing(None));
         assert_eq!(out.id, routed_message_id(EventId::from_bits(2), &ops(), 0));
         assert_eq!((out.content_type.as_str(), &*out.body), ("application/json", &b"{}"[..]));
         let names: Vec<_> = out.headers.iter().map(|(name, _)| &**name).collect();
-        assert_eq!(names, ["weir-source", "weir-event-type"]);
+        let facts = ["weir-source", "weir-event-type", "weir-event-id"];
+        assert_eq!(names[..3], facts);
+        assert_eq!(names[3..], ["x-github-event", "x-hub-signature-256", "weir-path"]);
         assert_eq!(out.hops, 3);
+    }
+
+    #[test]
+    fn a_route_says_which_headers_go_along_and_credentials_never_do() {
+        let names = |pass: &[&str]| {
+            let pass = pass.iter().map(|name| (*name).into()).collect();
+            let out = Outgoing::of(&claim(None), &ops(), &passing(Some(pass)));
+            let names = out.headers[3..].iter().map(|(name, _)| name.to_string());
+            names.collect::<Vec<_>>()
+        };
+        assert_eq!(names(&[]), ["weir-path"]);
+        assert_eq!(names(&["x-other", "authorization"]), ["x-other", "weir-path"]);
     }
 
     #[test]
@@ -129,7 +175,7 @@ mod tests {
             handler: HandlerName::new("orders").unwrap(),
             payload: Arc::new(payload),
         };
-        let out = Outgoing::of(&claim(Some(message)), &ops());
+        let out = Outgoing::of(&claim(Some(message)), &ops(), &passing(None));
         assert_eq!(out.id, MessageId::from_bits(9));
         assert_eq!((out.content_type.as_str(), out.hops), ("text/plain", 3));
         assert_eq!(out.headers, [("x-team".into(), Bytes::from_static(b"ops"))]);

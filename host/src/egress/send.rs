@@ -17,6 +17,7 @@ use super::decide::{self, Answer, Decided, Sent};
 use super::inbox::Inbox;
 use super::outgoing::Outgoing;
 use super::outlet::Outlet;
+use super::passing::Passing;
 use crate::claims::{self, Held};
 use crate::gate::{End, Keeper, Leave};
 use crate::logging::FLOW;
@@ -34,6 +35,8 @@ pub(super) struct Shared {
     pub(super) metrics: Metrics,
     pub(super) notices: Notices,
     pub(super) inbox: Inbox,
+    /// What goes along with events that routes send.
+    pub(super) passing: Passing,
     /// There may be room for more.
     pub(super) freed: Arc<Notify>,
     /// Keeps the gates across restarts.
@@ -75,7 +78,7 @@ impl Shared {
             None => Arc::clone(&outlet.permits).acquire_owned().await.ok(),
         };
         let out = match &outlet.target {
-            Target::Destination(name) => Outgoing::of(claim, name),
+            Target::Destination(name) => Outgoing::of(claim, name, &self.passing),
             Target::Handler(_) => return,
         };
         if !leave.stands() {

@@ -23,7 +23,7 @@ use weir_core::verify::{NamedSecret, RequestView, Secret, Verification};
 use super::decide::Answer;
 use super::outgoing::Outgoing;
 use super::webhook::Endpoint;
-use crate::config::{Allow, Signing, Webhook};
+use crate::config::{Allow, Signing, Trust, Webhook};
 
 const NOW: Timestamp = Timestamp::from_millis(1_760_000_000_000);
 
@@ -84,6 +84,7 @@ fn webhook(url: &str) -> Webhook {
         headers: vec![],
         timeout: Duration::from_secs(10),
         allow: Allow { private: true, ..Allow::default() },
+        trust: Trust::default(),
     }
 }
 
@@ -325,4 +326,116 @@ async fn a_body_that_drips_for_ever_is_left_after_a_moment_and_the_status_counts
     let Answer::Status { status, snippet, .. } = answer else { panic!("{answer:?}") };
     assert!(status.is_success() && snippet.starts_with('x') && snippet.len() < 1024);
     assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+}
+
+/// An endpoint that speaks TLS with a certificate of its own authority, which is in the file.
+async fn secure_endpoint(authority: &std::path::Path) -> String {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    let mut params = CertificateParams::new(vec![]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, &issuer).unwrap().der().clone();
+    std::fs::write(authority, issuer.pem()).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    let crypto = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(crypto)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://localhost:{}/", listener.local_addr().unwrap().port());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let mut head = [0; 4096];
+            let _ = stream.read(&mut head).await;
+            let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n").await;
+            let _ = stream.shutdown().await;
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn an_endpoint_behind_a_private_authority_is_reached_if_that_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    let url = secure_endpoint(&file).await;
+    let Answer::Unreachable { reason } = send(&webhook(&url)).await else { panic!("reached") };
+    assert!(reason.contains("ca = \"FILE.pem\""), "{reason}");
+    let by_ca = Trust { ca: Some(file.clone()), ..Trust::default() };
+    let by_variable = Trust { ssl_cert_file: Some(file), ..Trust::default() };
+    for trust in [by_ca, by_variable] {
+        let answer = send(&Webhook { trust, ..webhook(&url) }).await;
+        assert!(
+            matches!(answer, Answer::Status { status: StatusCode::NO_CONTENT, .. }),
+            "{answer:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_echoes_its_url_and_our_secrets_is_shown_without_them() {
+    let body = "Cannot POST /hook/S3gment-0123456789?token=t0ken-0123456789 \
+                (Bearer 0perator-0123456789, whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw) %2Fhook%2FS3gment%2D0123456789";
+    let recorder = Recorder::answering(404, &[], body).await;
+    let url = recorder
+        .url
+        .replace("/hook?token=hidden", "/hook/S3gment-0123456789?token=t0ken-0123456789");
+    let mut value = HeaderValue::from_static("Bearer 0perator-0123456789");
+    value.set_sensitive(true);
+    let headers = vec![(http::header::AUTHORIZATION, value)];
+    let secrets = vec![Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")];
+    let answer = send(&Webhook { headers, secrets, ..webhook(&url) }).await;
+    let Answer::Status { snippet, .. } = answer else { panic!("{answer:?}") };
+    assert!(snippet.starts_with("Cannot POST /hook/****"), "{snippet}");
+    for secret in ["S3gment", "t0ken", "0perator", "MfKQ9r8G", "0123456789", "%2D"] {
+        assert!(!snippet.contains(secret), "{secret} in {snippet}");
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_the_snippet_ends_in_is_not_shown_in_part() {
+    for padding in [1000, 1010, 1020, 1023] {
+        let body = format!("{}token-0123456789-token and more", "x".repeat(padding));
+        let recorder = Recorder::answering(500, &[], body.leak()).await;
+        let url = recorder.url.replace("hidden", "token-0123456789-token");
+        let answer = send(&webhook(&url)).await;
+        let Answer::Status { snippet, .. } = answer else { panic!("{answer:?}") };
+        assert!(!snippet.contains('t') && !snippet.contains('0'), "{snippet}");
+        assert!(snippet.len() <= 1024);
+    }
+}
+
+#[tokio::test]
+async fn a_standard_webhooks_signature_of_the_provider_keeps_its_id() {
+    let recorder = Recorder::answering(204, &[], "").await;
+    let signed =
+        |name: &str, value: &'static str| (name.into(), Bytes::from_static(value.as_bytes()));
+    let out = Outgoing {
+        handler: None,
+        headers: vec![
+            signed("webhook-id", "msg_1"),
+            signed("webhook-timestamp", "1"),
+            signed("webhook-signature", "v1,AAAA"),
+        ],
+        ..outgoing()
+    };
+    let send = async |webhook: Webhook| {
+        Endpoint::new(&webhook, 4, hop_key()).unwrap().send(&out, NOW).await
+    };
+    send(webhook(&recorder.url)).await;
+    let secrets = vec![Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")];
+    send(Webhook { secrets, ..webhook(&recorder.url) }).await;
+    let [theirs, ours] = &recorder.received()[..] else { panic!("two requests") };
+    assert_eq!(text(&theirs.headers, "webhook-id"), "msg_1");
+    assert_eq!(text(&theirs.headers, "webhook-signature"), "v1,AAAA");
+    assert_ne!(text(&ours.headers, "webhook-id"), "msg_1");
+    assert_eq!(ours.headers.get_all("webhook-signature").iter().count(), 1);
+    assert_ne!(text(&ours.headers, "webhook-signature"), "v1,AAAA");
 }

@@ -1,8 +1,8 @@
 //! Stage 1, accept: webhooks come in here, and leave again as stored events or as refusals.
 //!
 //! [`receive`] reads from top to bottom as the path of a request. What is decided about a request is decided by pure
-//! functions (here `head`, `content`, `redact`, `answer`, `problem`; in the core verify, identify and route); what keeps a
-//! stranger's appetite in bounds stands around them (`listener`, `roll`, `connection`, `secure`, `wire`, `body`,
+//! functions (here `head`, `content`, `facts`, `redact`, `answer`, `problem`; in the core verify, identify and route); what
+//! keeps a stranger's appetite in bounds stands around them (`listener`, `roll`, `connection`, `secure`, `wire`, `body`,
 //! `unfinished`, `budget`, `client`, `debts`).
 //!
 //! `ways` holds the sources in force, `published` the keys that their senders publish (`fetches` says who may have one
@@ -18,6 +18,7 @@ mod client;
 mod connection;
 mod content;
 mod debts;
+mod facts;
 mod fetches;
 mod flow;
 mod gate;

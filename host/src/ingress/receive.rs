@@ -29,7 +29,7 @@ use super::to_the_end::ToTheEnd;
 use super::unfinished::Unfinished;
 use super::way::Way;
 use super::wire::Pace;
-use super::{Ingress, body, problem};
+use super::{Ingress, body, facts, problem};
 use crate::cli::chain;
 use crate::config::Source;
 use crate::observe::metrics::SourceMetrics;
@@ -253,6 +253,8 @@ impl Ingress {
             headers: redact::headers(&head.headers, &content, secret, fingerprints),
             body: kept.part(0..content.bytes.len()),
         };
+        let facts = facts::of(&head.uri, secret, fingerprints);
+        payload.headers.extend(facts.iter().cloned());
         payload.set_hops(hops);
         let request = NewRequest {
             source: way.source.name.clone(),
@@ -261,7 +263,7 @@ impl Ingress {
             remote: Some(caller.address),
             payload,
             on_redelivery: provider.on_redelivery,
-            events: self.route(way, events, is_batch.then_some(hops), &kept),
+            events: self.route(way, events, is_batch.then_some((hops, &facts[..])), &kept),
         };
         Ok(Understood::Events { request, is_batch })
     }
@@ -325,12 +327,13 @@ impl Ingress {
         })
     }
 
-    /// Who gets what. `batch` says, where each event is a part of its own, how often that has left this hub.
+    /// Who gets what. `batch` says, where each event is a part of its own, how often that has left this hub, and what
+    /// the URL said.
     fn route(
         &self,
         way: &Way,
         events: Vec<EventIdentity>,
-        batch: Option<u8>,
+        batch: Option<(u8, &[(Box<str>, Bytes)])>,
         kept: &Redacted<'_>,
     ) -> Vec<NewEvent> {
         let table = self.routes.current();
@@ -345,10 +348,10 @@ impl Ingress {
                     body_tag: event.tag,
                 }),
                 delivery_id: event.delivery_id,
-                part: batch.map(|hops| {
+                part: batch.map(|(hops, facts)| {
                     // Nothing of what had to be decoded is secret: a provider's file may not say so.
                     let decoded = event.decoded.map(Bytes::from_owner);
-                    part(decoded.unwrap_or_else(|| kept.part(event.span)), hops)
+                    part(decoded.unwrap_or_else(|| kept.part(event.span)), hops, facts)
                 }),
                 routed,
                 kind: event.kind,
@@ -452,9 +455,10 @@ enum Proof {
     NeedsKey(KeyRef),
 }
 
-/// An event's own part of a batch, which has come as often as the batch.
-fn part(body: Bytes, hops: u8) -> Payload {
+/// An event's own part of a batch, which has come as often as the batch, and by the same URL.
+fn part(body: Bytes, hops: u8, facts: &[(Box<str>, Bytes)]) -> Payload {
     let mut part = Payload::new("application/json", body);
+    part.headers.extend_from_slice(facts);
     part.set_hops(hops);
     part
 }

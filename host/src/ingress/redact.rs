@@ -109,7 +109,7 @@ pub(super) fn headers(
     for (name, value) in headers {
         let name = name.as_str();
         let replaced = content.is_undeclared_form() && name == CONTENT_TYPE.as_str();
-        if of_the_connection(name) || named(name) || replaced {
+        if of_the_connection(name) || named(name) || replaced || name.starts_with(OURS) {
             continue;
         }
         if secret.holds(name) {
@@ -126,6 +126,8 @@ pub(super) fn headers(
     kept
 }
 
+/// How the names of headers begin by which the hub tells facts of an event. A sender cannot say any.
+const OURS: &str = "weir-";
 fn of_the_connection(name: &str) -> bool {
     matches!(
         name,
@@ -400,6 +402,14 @@ mod tests {
     fn kept(body: &str, is_form: bool, places: &[&str]) -> String {
         let content = in_body(Bytes::copy_from_slice(body.as_bytes()), is_form);
         whole(&content, &fields(places))
+    }
+
+    #[test]
+    fn no_sender_can_say_a_fact_of_the_hubs() {
+        let sent = header_map(&[("weir-path", "/lie"), ("Weir-Event-Id", "evt_lie"), ("x-a", "1")]);
+        let content = in_body(Bytes::new(), false);
+        let kept = headers(&sent, &content, &fields(&[]), &fingerprints());
+        assert_eq!(kept, [("x-a".into(), Bytes::from_static(b"1"))]);
     }
 
     #[test]

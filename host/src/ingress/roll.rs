@@ -65,7 +65,7 @@ enum Asks {
 /// What looking for a place came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Made {
-    /// So many connections were asked to end.
+    /// The number of connections that were asked to end.
     Asked(usize),
     /// None can be, and the client that wants a place has many that wait for it already.
     Crowd,
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_many_that_wait_for_it_gets_no_further_place_while_none_can_be_made() {
+    fn a_client_with_many_waiting_connections_gets_no_further_one() {
         let mut room = Room::new();
         let of = |n| Some(Network::of(Ipv4Addr::from_bits(n).into()));
         for _ in 0..CROWD_MIN {

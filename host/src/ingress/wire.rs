@@ -486,7 +486,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_waits_for_a_body_if_it_does_nothing_else_and_from_the_first_wait_on() {
+    fn a_connection_waits_for_a_body_if_it_does_nothing_else() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let pace = Arc::new(Pace::new(PATIENCE, start));

@@ -35,6 +35,7 @@ mod hostile;
 mod main_job;
 mod missing;
 mod operator;
+mod passing;
 mod reload;
 mod replay;
 mod responders;

@@ -1,0 +1,76 @@
+//! Which headers of a sender's request go along with an event that a route sends: its receiver can then verify what the
+//! provider signed. Pure but for the sources in force.
+
+use std::fmt;
+
+use bytes::Bytes;
+use weir_core::event::Event;
+use weir_core::name::DestinationName;
+use weir_core::provider::{CREDENTIALS, HeaderPattern, Provider, Source};
+
+use crate::config::Route;
+use crate::sources::Sources;
+
+/// Facts of an event that the hub tells by headers of its own; they always go along.
+const FACTS: [&str; 2] = ["weir-path", "weir-query"];
+
+/// What the routes say about headers.
+#[derive(Clone)]
+pub(super) struct Passing {
+    routes: Vec<Route>,
+    sources: Sources,
+}
+
+impl fmt::Debug for Passing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Passing").field("routes", &self.routes).finish_non_exhaustive()
+    }
+}
+
+impl Passing {
+    pub(super) fn new(routes: &[Route], sources: &Sources) -> Self {
+        Self { routes: routes.to_vec(), sources: sources.clone() }
+    }
+
+    /// The headers of an event that go along to a destination, in their order.
+    pub(super) fn headers(&self, event: &Event, to: &DestinationName) -> Vec<(Box<str>, Bytes)> {
+        let sources = self.sources.current();
+        let provider = sources.get(&event.source).map(|source| &*source.provider);
+        let lists: Vec<_> = self
+            .routes
+            .iter()
+            .filter(|route| route.to == *to)
+            .filter(|route| {
+                route.on.iter().any(|p| p.matches(&event.source, &event.kind, event.category))
+            })
+            .map(|route| route.pass_headers.as_deref())
+            .collect();
+        // An event that was sent there by hand, or by a route that has gone since.
+        let lists = if lists.is_empty() { vec![None] } else { lists };
+        let named = |name: &str| {
+            lists.iter().any(|list| match list {
+                Some(names) => names.iter().any(|passed| &**passed == name),
+                None => provider.is_some_and(|provider| is_in(&provider.pass_headers, name)),
+            })
+        };
+        let headers = event.payload.headers.iter().filter(|(name, _)| {
+            FACTS.contains(&&**name) || (named(name) && !is_credential(name, provider))
+        });
+        headers.cloned().collect()
+    }
+}
+
+fn is_in(patterns: &[HeaderPattern], name: &str) -> bool {
+    patterns.iter().any(|pattern| pattern.matches(name))
+}
+
+/// Of what is secret only a fingerprint is kept, which is good for nothing elsewhere.
+fn is_credential(name: &str, provider: Option<&Provider>) -> bool {
+    let secret = provider.into_iter().flat_map(|provider| &provider.secret_fields);
+    CREDENTIALS.contains(&name)
+        || secret.into_iter().any(|field| match field {
+            Source::Header(names) => names.iter().any(|secret| secret.eq_ignore_ascii_case(name)),
+            Source::Headers(patterns) => is_in(patterns, name),
+            _ => false,
+        })
+}

@@ -1,0 +1,73 @@
+//! What the URL of a request says besides its source, as headers of the event. Pure.
+
+use bytes::Bytes;
+use http::Uri;
+
+use super::content::{self, Content};
+use super::redact::{Fingerprints, Redacted, SecretFields};
+
+/// What follows the source in the path.
+const PATH: &str = "weir-path";
+/// The query, its secrets replaced.
+const QUERY: &str = "weir-query";
+
+/// What the URL of a request says besides its source, as headers.
+pub(super) fn of(
+    uri: &Uri,
+    secret: &SecretFields,
+    fingerprints: &Fingerprints,
+) -> Vec<(Box<str>, Bytes)> {
+    let mut facts = Vec::new();
+    let after = uri.path().splitn(4, '/').nth(3).unwrap_or_default();
+    if !after.is_empty() {
+        facts.push((PATH.into(), format!("/{after}").into()));
+    }
+    if let Some(query) = uri.query().filter(|query| !query.is_empty()) {
+        let bytes = Bytes::copy_from_slice(query.as_bytes());
+        let content = Content { bytes, place: content::Place::Query };
+        let kept = Redacted::new(
+            &content,
+            content::FORM.as_bytes(),
+            std::iter::empty(),
+            secret,
+            fingerprints,
+        );
+        facts.push((QUERY.into(), kept.part(0..content.bytes.len())));
+    }
+    facts
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_core::provider::Source as Place;
+    use weir_core::token::{TokenPlace, Tokens};
+
+    use super::*;
+
+    /// A parameter that a provider names, and a token at this place.
+    fn secret(token: &str) -> SecretFields {
+        let tokens = Tokens::new(token.parse::<TokenPlace>().unwrap(), []);
+        SecretFields::new(&[Place::parse("query:sig").unwrap()], Some(&tokens))
+    }
+
+    #[test]
+    fn what_the_url_says_is_kept_without_its_secrets() {
+        let of = |uri: &str, token: &str| {
+            let secret = secret(token);
+            let facts = super::of(&uri.parse().unwrap(), &secret, &Fingerprints::new([7; 32]));
+            let text = |value: Bytes| String::from_utf8(value.to_vec()).unwrap();
+            facts.into_iter().map(|(name, value)| (name.into(), text(value))).collect::<Vec<_>>()
+        };
+        let fact = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(of("/webhook/github", "header:x-token"), []);
+        assert_eq!(
+            of("http://h/webhook/github/tenant/4%202?a=1&b=%20", "header:x-token"),
+            [fact("weir-path", "/tenant/4%202"), fact("weir-query", "a=1&b=%20")]
+        );
+        let hidden = &of("/webhook/github/?a=1&key=s3cr3t&sig=s3cr3t", "query:key")[0].1;
+        assert!(
+            hidden.starts_with("a=1&key=fingerprint-") && !hidden.contains("s3cr3t"),
+            "{hidden}"
+        );
+    }
+}
