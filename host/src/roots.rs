@@ -166,7 +166,7 @@ fn signs(trust: &Trust) -> Vec<Sign> {
         let data = fs::metadata(file).ok()?;
         Some((data.ino(), data.len(), data.mtime(), data.ctime_nsec()))
     };
-    trust.files().map(|file| sign(file)).collect()
+    trust.files().map(sign).collect()
 }
 
 fn read(trust: &Trust) -> Result<Checks, RootsError> {

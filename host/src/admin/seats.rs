@@ -79,10 +79,8 @@ impl Taken {
         for place in self.seats.values() {
             *crowds.entry(place.peer).or_default() += 1;
         }
-        let idle = self
-            .seats
-            .iter()
-            .filter(|(_, place)| !place.is_busy && !(only_far && place.peer.is_loopback()));
+        let is_spared = |place: &Place| place.is_busy || (only_far && place.peer.is_loopback());
+        let idle = self.seats.iter().filter(|(_, place)| !is_spared(place));
         let first = idle.min_by_key(|(id, place)| {
             let crowd = crowds.get(&place.peer).copied().unwrap_or(0);
             (place.is_known, Reverse(crowd), place.idle_since, **id)

@@ -46,6 +46,15 @@ pub(super) enum Understood {
     Unkeyed(KeyRef),
 }
 
+/// Facts of a request that the events of its batch share.
+#[derive(Clone, Copy)]
+struct BatchFacts<'a> {
+    /// Times that the request has left this hub.
+    hops: u8,
+    /// Facts of the URL.
+    url: &'a [(Box<str>, Bytes)],
+}
+
 /// A request that is taken in, with the word that it is counted by.
 pub(super) struct Taken {
     pub(super) word: &'static str,
@@ -263,7 +272,12 @@ impl Ingress {
             remote: Some(caller.address),
             payload,
             on_redelivery: provider.on_redelivery,
-            events: self.route(way, events, is_batch.then_some((hops, &facts[..])), &kept),
+            events: self.route(
+                way,
+                events,
+                is_batch.then_some(BatchFacts { hops, url: &facts }),
+                &kept,
+            ),
         };
         Ok(Understood::Events { request, is_batch })
     }
@@ -327,13 +341,13 @@ impl Ingress {
         })
     }
 
-    /// Who gets what. `batch` says, where each event is a part of its own, how often that has left this hub, and what
-    /// the URL said.
+    /// The events with the targets that the routing table in force gives them. `batch` is given where each event is a
+    /// part of the body.
     fn route(
         &self,
         way: &Way,
         events: Vec<EventIdentity>,
-        batch: Option<(u8, &[(Box<str>, Bytes)])>,
+        batch: Option<BatchFacts<'_>>,
         kept: &Redacted<'_>,
     ) -> Vec<NewEvent> {
         let table = self.routes.current();
@@ -348,10 +362,10 @@ impl Ingress {
                     body_tag: event.tag,
                 }),
                 delivery_id: event.delivery_id,
-                part: batch.map(|(hops, facts)| {
+                part: batch.map(|BatchFacts { hops, url }| {
                     // Nothing of what had to be decoded is secret: a provider's file may not say so.
                     let decoded = event.decoded.map(Bytes::from_owner);
-                    part(decoded.unwrap_or_else(|| kept.part(event.span)), hops, facts)
+                    part(decoded.unwrap_or_else(|| kept.part(event.span)), hops, url)
                 }),
                 routed,
                 kind: event.kind,

@@ -1,7 +1,5 @@
 //! What goes along with an event that a route sends: its receiver verifies what the provider signed.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
@@ -17,8 +15,7 @@ use crate::sink::{Received, Sink};
 const SECRET: &str = "a secret of the provider's";
 
 fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    Timestamp::from_millis(since.as_millis().try_into().unwrap())
+    Timestamp::from_millis(jiff::Timestamp::now().as_millisecond().try_into().unwrap())
 }
 
 /// A request of a provider, signed with its secret.
