@@ -213,7 +213,7 @@ impl Runner {
             pace.ran(ran);
             pace.manners()
         };
-        self.slots.behaves(&desk.name, manners);
+        self.slots.set_manners(&desk.name, manners);
         let facts = Facts {
             claim,
             handler: &desk.name,

@@ -1,10 +1,10 @@
-//! Slots to run in: which run gets the next one. Handlers are told apart by what their runs cost, so that slow or stuck
-//! ones never keep a quick one waiting.
+//! Slots for runs, and the choice of the run that gets the next one. Handlers are classed by the cost of their runs, so
+//! that a slow or stuck handler never keeps a quick one waiting.
 //!
 //! Runs that cost more are allowed in fewer slots; those beyond the configured number are for quick runs alone. A
 //! handler that is not known to be quick gets at most half of the configured slots as soon as there is another handler.
-//! A run that waits is judged by what its handler is like now, and not by what it was like when it came: when the
-//! first run of a burst turns out to be quick, the rest of the burst moves to the slots for quick runs.
+//! A waiting run has its handler's present class, not the one of its arrival: when the first run of a burst turns out to
+//! be quick, the rest of the burst moves to the slots for quick runs.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use weir_core::name::HandlerName;
 
-/// What the runs of a handler have been like of late, from good to bad.
+/// The class of a handler by its latest runs, from cheap to expensive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Manners {
     /// Known to be quick.
@@ -28,12 +28,12 @@ pub(crate) enum Manners {
 
 /// The slots of one hub.
 #[derive(Debug)]
-pub(crate) struct Slots(Arc<Mutex<Hall>>);
+pub(crate) struct Slots(Arc<Mutex<SlotPool>>);
 
 /// A slot, until dropped.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    hall: Arc<Mutex<Hall>>,
+    pool: Arc<Mutex<SlotPool>>,
     of: HandlerName,
     /// What its handler was like when the run began.
     manners: Manners,
@@ -41,7 +41,7 @@ pub(crate) struct Slot {
 
 /// Runs of these manners or worse, together.
 #[derive(Debug)]
-struct Circle {
+struct Tier {
     of: Manners,
     most: usize,
     held: usize,
@@ -49,11 +49,11 @@ struct Circle {
 
 /// The runs that have a slot and those that wait. After each change no run waits while there is a slot that it may have.
 #[derive(Debug)]
-struct Hall {
-    circles: [Circle; 4],
+struct SlotPool {
+    tiers: [Tier; 4],
     /// Slots that a handler may have that is not quick, where there is another handler.
     share: usize,
-    parties: BTreeMap<HandlerName, Party>,
+    queues: BTreeMap<HandlerName, HandlerQueue>,
     /// Runs that wait, of all handlers.
     waiting: usize,
     arrivals: u64,
@@ -61,7 +61,7 @@ struct Hall {
 
 /// One handler.
 #[derive(Debug)]
-struct Party {
+struct HandlerQueue {
     manners: Manners,
     held: usize,
     waiting: VecDeque<Waiter>,
@@ -84,74 +84,74 @@ struct Given {
 impl Slots {
     /// `slots` for all handlers, and up to `places` in all for those that are quick.
     pub(crate) fn new(slots: usize, places: usize) -> Self {
-        let circle = |of, most: usize| Circle { of, most: most.max(1), held: 0 };
-        let circles = [
-            circle(Manners::Quick, places),
-            circle(Manners::Ordinary, slots),
-            circle(Manners::Slow, slots * 3 / 4),
-            circle(Manners::Stuck, slots / 4),
+        let tier = |of, most: usize| Tier { of, most: most.max(1), held: 0 };
+        let tiers = [
+            tier(Manners::Quick, places),
+            tier(Manners::Ordinary, slots),
+            tier(Manners::Slow, slots * 3 / 4),
+            tier(Manners::Stuck, slots / 4),
         ];
         let share = (slots / 2).max(1);
-        let parties = BTreeMap::new();
-        Self(Arc::new(Mutex::new(Hall { circles, share, parties, waiting: 0, arrivals: 0 })))
+        let queues = BTreeMap::new();
+        Self(Arc::new(Mutex::new(SlotPool { tiers, share, queues, waiting: 0, arrivals: 0 })))
     }
 
     /// Waits for a slot for a run of a handler that is like this. It is always given one: the slots outlive their runs.
     pub(crate) async fn take(&self, handler: &HandlerName, manners: Manners) -> Option<Slot> {
         let (go, gone) = oneshot::channel();
-        change(&self.0, |hall| hall.arrive(handler, manners, go));
+        change(&self.0, |pool| pool.arrive(handler, manners, go));
         gone.await.ok()
     }
 
     /// The runs of a handler are like this now, those that wait included.
-    pub(crate) fn behaves(&self, handler: &HandlerName, manners: Manners) {
-        change(&self.0, |hall| hall.behaves(handler, manners));
+    pub(crate) fn set_manners(&self, handler: &HandlerName, manners: Manners) {
+        change(&self.0, |pool| pool.set_manners(handler, manners));
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        change(&self.hall, |hall| hall.leave(&self.of, self.manners));
+        change(&self.pool, |pool| pool.leave(&self.of, self.manners));
     }
 }
 
 /// Changes who runs and who waits, and tells those whose turn it is by that.
-fn change(hall: &Arc<Mutex<Hall>>, change: impl FnOnce(&mut Hall)) {
+fn change(pool: &Arc<Mutex<SlotPool>>, change: impl FnOnce(&mut SlotPool)) {
     let given = {
-        let mut hall = hall.lock();
-        change(&mut hall);
-        hall.give_out()
+        let mut pool = pool.lock();
+        change(&mut pool);
+        pool.give_out()
     };
     for Given { to, of, manners } in given {
         // A run that was given up in this moment drops the slot, which gives it to the next.
-        let _ = to.go.send(Slot { hall: Arc::clone(hall), of, manners });
+        let _ = to.go.send(Slot { pool: Arc::clone(pool), of, manners });
     }
 }
 
-impl Hall {
+impl SlotPool {
     fn arrive(&mut self, handler: &HandlerName, manners: Manners, go: oneshot::Sender<Slot>) {
         self.arrivals += 1;
         self.waiting += 1;
         let waiter = Waiter { arrival: self.arrivals, go };
-        if let Some(party) = self.parties.get_mut(handler) {
-            party.manners = manners;
-            party.waiting.push_back(waiter);
+        if let Some(queue) = self.queues.get_mut(handler) {
+            queue.manners = manners;
+            queue.waiting.push_back(waiter);
             return;
         }
-        let party = Party { manners, held: 0, waiting: VecDeque::from([waiter]) };
-        self.parties.insert(handler.clone(), party);
+        let queue = HandlerQueue { manners, held: 0, waiting: VecDeque::from([waiter]) };
+        self.queues.insert(handler.clone(), queue);
     }
 
-    fn behaves(&mut self, handler: &HandlerName, manners: Manners) {
-        if let Some(party) = self.parties.get_mut(handler) {
-            party.manners = manners;
+    fn set_manners(&mut self, handler: &HandlerName, manners: Manners) {
+        if let Some(queue) = self.queues.get_mut(handler) {
+            queue.manners = manners;
         }
     }
 
     fn leave(&mut self, handler: &HandlerName, manners: Manners) {
-        self.circles.iter_mut().filter(|c| c.of <= manners).for_each(|c| c.held -= 1);
-        if let Some(party) = self.parties.get_mut(handler) {
-            party.held -= 1;
+        self.tiers.iter_mut().filter(|c| c.of <= manners).for_each(|c| c.held -= 1);
+        if let Some(queue) = self.queues.get_mut(handler) {
+            queue.held -= 1;
         }
     }
 
@@ -161,12 +161,12 @@ impl Hall {
         while self.waiting > 0 {
             self.forget_the_gone();
             let Some(of) = self.next() else { break };
-            let Some(party) = self.parties.get_mut(&of) else { break };
-            let Some(to) = party.waiting.pop_front() else { break };
-            let manners = party.manners;
+            let Some(queue) = self.queues.get_mut(&of) else { break };
+            let Some(to) = queue.waiting.pop_front() else { break };
+            let manners = queue.manners;
             self.waiting -= 1;
-            party.held += 1;
-            self.circles.iter_mut().filter(|c| c.of <= manners).for_each(|c| c.held += 1);
+            queue.held += 1;
+            self.tiers.iter_mut().filter(|c| c.of <= manners).for_each(|c| c.held += 1);
             given.push(Given { to, of, manners });
         }
         given
@@ -174,22 +174,22 @@ impl Hall {
 
     /// The handler whose run is next: of those that may have a slot the one with the fewest, then the one that came first.
     fn next(&self) -> Option<HandlerName> {
-        let crowded = self.parties.len() > 1;
-        let may = |party: &Party| {
-            let shares = party.manners == Manners::Quick || !crowded || party.held < self.share;
-            shares && self.circles.iter().all(|c| c.of > party.manners || c.held < c.most)
+        let has_others = self.queues.len() > 1;
+        let may = |queue: &HandlerQueue| {
+            let shares = queue.manners == Manners::Quick || !has_others || queue.held < self.share;
+            shares && self.tiers.iter().all(|c| c.of > queue.manners || c.held < c.most)
         };
-        let waiting = self.parties.iter().filter_map(|(name, party)| {
-            let first = party.waiting.front().filter(|_| may(party))?;
-            Some(((party.held, first.arrival), name))
+        let waiting = self.queues.iter().filter_map(|(name, queue)| {
+            let first = queue.waiting.front().filter(|_| may(queue))?;
+            Some(((queue.held, first.arrival), name))
         });
         waiting.min().map(|(_, name)| name.clone())
     }
 
     /// Runs that were given up while they waited.
     fn forget_the_gone(&mut self) {
-        for party in self.parties.values_mut() {
-            while party.waiting.pop_front_if(|waiter| waiter.go.is_closed()).is_some() {
+        for queue in self.queues.values_mut() {
+            while queue.waiting.pop_front_if(|waiter| waiter.go.is_closed()).is_some() {
                 self.waiting -= 1;
             }
         }
@@ -296,7 +296,7 @@ mod tests {
         assert_eq!(fresh.now(), (0, 8), "nothing is known of it, and the slots are held");
         others[0].end();
         assert_eq!(fresh.now(), (1, 7));
-        slots.behaves(&fresh.of, Quick);
+        slots.set_manners(&fresh.of, Quick);
         fresh.end();
         assert_eq!(fresh.now(), (3, 4), "the slots for quick runs are its own as well");
     }
@@ -307,7 +307,7 @@ mod tests {
         let mut was_quick = Runs::of(&slots, "a");
         was_quick.come(12, Quick);
         assert_eq!(was_quick.now(), (6, 6));
-        slots.behaves(&was_quick.of, Slow);
+        slots.set_manners(&was_quick.of, Slow);
         Runs::of(&slots, "b").come(1, Ordinary);
         was_quick.end();
         assert_eq!(was_quick.now(), (5, 6));
