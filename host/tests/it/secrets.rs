@@ -98,6 +98,7 @@ const SOURCES: &str = r#"
 [sources.slack]
 provider = "slack"
 secrets = [{ env = "PLANTED_SECRET" }]
+secret_fields = ["/token"]
 [sources.gitlab]
 provider = "gitlab"
 secrets = [{ file = "gitlab.token" }]
@@ -187,7 +188,7 @@ async fn send_everything(hub: &RunningHub) -> Vec<String> {
     events
 }
 
-/// An event whose body carries the token that Slack still sends beside its signature.
+/// An event whose body carries a token that the source names as secret.
 async fn slack(hub: &RunningHub) -> String {
     let token = planted("a field of the body");
     let body = format!(

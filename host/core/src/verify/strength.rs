@@ -11,8 +11,11 @@ use thiserror::Error;
 use super::scheme::{KeyForm, Scheme};
 use super::secret::Secret;
 
-/// Fewest visible bytes of a secret that is used as text. Shorter ones are found by trying all.
-pub const TEXT_BYTES_MIN: usize = 6;
+/// Fewest visible bytes of a secret that is used as text. Providers' documentation signs its examples with secrets of four
+/// letters, so this is the shortest that is accepted, with a warning.
+pub const TEXT_BYTES_MIN: usize = 4;
+/// Fewest bytes of a text of one repeated character that is accepted, with a warning: Contentful's documentation has one.
+const REPEATED_BYTES_MIN: usize = 32;
 /// Fewest bytes of such a secret without a warning.
 const TEXT_BYTES_GOOD: usize = 16;
 /// Fewest bytes of a key that is decoded from base64 or hexadecimal.
@@ -63,6 +66,9 @@ pub enum Doubt {
         "is a well-known placeholder that everybody tries first; make one with `weir secret generate`"
     )]
     Placeholder,
+    /// The same character over and over.
+    #[error("is one character over and over; make one with `weir secret generate`")]
+    Repeated,
     /// Shorter than it should be.
     #[error("has {found} bytes; one of less than {good} can be guessed from one captured request")]
     Short {
@@ -164,13 +170,18 @@ pub fn judge_text(bytes: &[u8]) -> Result<Vec<Doubt>, Weak> {
     if found < TEXT_BYTES_MIN {
         return Err(Weak::ShortText { found, least: TEXT_BYTES_MIN });
     }
-    if visible().all(|c| c == first) {
+    let is_repeated = visible().all(|c| c == first);
+    if is_repeated && found < REPEATED_BYTES_MIN {
         return Err(Weak::Repeated);
     }
     if is_of_key_pair(bytes) {
         return Err(Weak::KeyPair);
     }
-    Ok(doubts(bytes, found, TEXT_BYTES_GOOD))
+    let mut doubts = doubts(bytes, found, TEXT_BYTES_GOOD);
+    if is_repeated {
+        doubts.push(Doubt::Repeated);
+    }
+    Ok(doubts)
 }
 
 fn judge_key(key: &[u8], written: &[u8]) -> Result<Vec<Doubt>, Weak> {
