@@ -1,5 +1,5 @@
-//! Headers of what leaves the hub that are its own to set, whoever else writes headers: handlers, their replies and the
-//! configuration of destinations.
+//! Reserved headers: only the hub sets them on messages and replies. Handlers and the configuration of destinations may
+//! not.
 
 /// Headers that frame the message, sign it, route it or trace it.
 const RESERVED: &[&str] = &[

@@ -15,7 +15,7 @@ async fn a_hangup_reads_the_configuration_again_and_ends_nothing() {
     for n in 1..=3 {
         signal(hub.pid(), "HUP");
         until("the configuration is read again", async || {
-            let lines = hub.log.having(&["configuration read again"]);
+            let lines = hub.log.having(&["configuration reloaded"]);
             if lines.len() >= n { Ok(()) } else { Err(hub.log.all()) }
         })
         .await;

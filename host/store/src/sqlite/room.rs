@@ -98,9 +98,8 @@ impl Reserve {
         Self { path: place.reserve(), bytes }
     }
 
-    /// Makes the file of `at_least` so many bytes, and smaller than it should be where there is no room for that, and
-    /// leaves some room free beside it. Returns how large it is; none if there is too little room, and then the file
-    /// is as it was.
+    /// Makes the reserve file, of at least `at_least` bytes and as large as the room allows, and leaves some room free
+    /// beside it. Returns its size; `None` if there is too little room, and then the file is unchanged.
     fn make(&self, at_least: u64) -> Option<u64> {
         if self.bytes == 0 {
             return Some(0);
