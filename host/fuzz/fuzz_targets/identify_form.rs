@@ -24,7 +24,9 @@ fuzz_target!(init: weir_fuzz::seeds::write("identify_form"), |text: &[u8]| {
     if let Ok(found) = provider.identify(&facts, proof(provider)) {
         weir_fuzz::identified(&found, request.payload());
     }
-    let mut fields = models::form(request.payload());
+    // What has not the shape of a form has no fields, whatever it is declared as.
+    let payload = if request.is_payload_form() { request.payload() } else { b"" };
+    let mut fields = models::form(payload);
     // What stands further back is looked at by nobody.
     fields.truncate(FORM_FIELDS_MAX);
     for name in ["payload", "token", input.word(1)] {

@@ -52,7 +52,8 @@ fn believe_no_other(vector: &Vector, request: &RequestView<'_>) {
     let whole = scheme.covers_body() && scheme.items.is_none();
     assert!(!whole || GENUINE_BODIES.contains(request.body), "{name}: nobody signed this body");
     // Where the key is made of what is signed, a signature makes no event but its own, whatever is put around it.
-    let signed = matches!(vector.provider.identity.dedup, DedupRule::Id | DedupRule::Fields(_));
+    let dedup = &vector.provider.identity.dedup;
+    let signed = matches!(dedup, DedupRule::Id | DedupRule::Fields(_) | DedupRule::Body);
     if signed && scheme.algorithm != Algorithm::StaticEquals {
         for key in vector.keys(request) {
             assert!(GENUINE_KEYS.contains(&key), "{name}: a replay would be new");

@@ -12,7 +12,7 @@ use super::table::{EffectTable, HandshakeTable, ProviderTable, WhenTable};
 use super::units::{BY, Word};
 use super::{FORMAT, Methods, Param, Problem, Provider, ProviderError, Shape, Source};
 use crate::bounds::BODY_BYTES_MAX;
-use crate::event::Category;
+use crate::event::{Category, EventType};
 use crate::handshake::{After, Handshake, HandshakeRule, HostRule, ReplyTemplate};
 use crate::identify::{
     CategoryMap, CategoryRule, DedupRule, FactTemplate, FanOut, IdentityRules, PlainKinds, Words,
@@ -74,6 +74,11 @@ pub(super) fn compile(table: Arc<ProviderTable>) -> Result<Provider, ProviderErr
     let secret_fields = secret_fields(&mut check, &table, &schemes, &identity.fan_out);
     let pass_headers = pass::headers(&mut check, &table, &schemes, &identity, &secret_fields);
     let samples = samples(&mut check, &table);
+    for kind in &table.types {
+        check.ok("types", EventType::new(kind));
+    }
+    let told = !table.types_complete || !table.types.is_empty();
+    check.demand(told, "types_complete", "says that types lists them all, and it lists none");
     answers(&mut check, &table);
     let params = params(&mut check, &table);
     let body_limit = table.body_limit.map(|size| usize::try_from(size.0).unwrap_or(usize::MAX));
@@ -91,6 +96,8 @@ pub(super) fn compile(table: Arc<ProviderTable>) -> Result<Provider, ProviderErr
         schemes,
         identity,
         body: table.body,
+        types: table.types.iter().map(|kind| kind.as_str().into()).collect(),
+        types_complete: table.types_complete,
         json_field: table.json_field.as_deref().map(Into::into),
         methods,
         handshakes,

@@ -73,6 +73,10 @@ pub struct Provider {
     pub identity: IdentityRules,
     /// What bodies are.
     pub body: BodyKind,
+    /// The types that it documents; `*` stands for any text.
+    pub types: Vec<Box<str>>,
+    /// There are no others.
+    pub types_complete: bool,
     /// The field of a form that holds the JSON which other requests have as their body.
     pub json_field: Option<Box<str>>,
     /// The methods by which its events come.

@@ -22,6 +22,10 @@ pub struct ProviderOverrides {
     /// Where the event's type stands.
     #[serde(rename = "type")]
     pub kind: Option<OneOrMore>,
+    /// Types that are missing in the provider's list; they are added to it.
+    pub types: Option<Vec<String>>,
+    /// Whether there are no other types than those listed.
+    pub types_complete: Option<bool>,
     /// Where the delivery's id stands.
     pub id: Option<OneOrMore>,
     /// What makes two requests the same.
@@ -63,6 +67,8 @@ impl ProviderOverrides {
         "tolerance",
         "public_url",
         "type",
+        "types",
+        "types_complete",
         "id",
         "dedup",
         "fan_out",
@@ -110,7 +116,12 @@ impl ProviderOverrides {
         }
         if self.kind.is_some() {
             table.plain_kind = Some(table.kind.clone());
+            // Types of another make are not those of the list.
+            table.types.clear();
+            table.types_complete = false;
         }
+        table.types.extend(self.types.clone().unwrap_or_default());
+        set(&mut table.types_complete, self.types_complete.as_ref());
         set(&mut table.kind, self.kind.as_ref());
         set(&mut table.id, self.id.as_ref());
         set(&mut table.dedup, self.dedup.as_ref());

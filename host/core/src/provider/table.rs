@@ -45,6 +45,12 @@ pub(super) struct ProviderTable {
     /// Where the delivery's id stands.
     #[serde(default)]
     pub(super) id: OneOrMore,
+    /// The types that the provider documents; `*` stands for any text.
+    #[serde(default)]
+    pub(super) types: Vec<String>,
+    /// There are no others, so that a pattern which fits none of them is a mistake.
+    #[serde(default)]
+    pub(super) types_complete: bool,
     /// What makes two requests the same: `id`, `id+body`, `type+body`, `body`, `none`, or a list of fields. The body is
     /// what of it is signed.
     pub(super) dedup: OneOrMore,

@@ -5,6 +5,7 @@
 
 mod support;
 
+mod categories;
 mod certificates;
 mod doubles;
 mod forgery;
