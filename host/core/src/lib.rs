@@ -40,3 +40,4 @@ pub mod retry;
 pub mod route;
 pub mod state;
 pub mod throttle;
+pub mod unmatched;

@@ -92,6 +92,15 @@ impl Pattern {
         }
     }
 
+    /// What it says of types, with `*` for any text; none if it goes by category.
+    #[must_use]
+    pub fn kind(&self) -> Option<&str> {
+        match &self.matches {
+            Matches::Category(_) => None,
+            Matches::Typed { .. } => self.text.split_once(':').map(|(_, kind)| kind),
+        }
+    }
+
     /// Whether it could match an event of this source, of whatever type and category.
     #[must_use]
     pub fn reaches(&self, source: &SourceName) -> bool {

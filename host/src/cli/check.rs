@@ -42,8 +42,13 @@ pub(super) fn run(args: &CheckArgs, output: Output) -> Result<(), CommandError> 
     let checked = config::load(args.config.as_deref(), args.dev).and_then(|loaded| {
         let of_files = loaded.config.providers.iter().flat_map(|file| &file.problems);
         let mut problems: Vec<_> = of_files.cloned().collect();
-        problems.extend(sidecar_problems(&loaded.config));
-        if problems.is_empty() { Ok(loaded) } else { Err(ConfigErrors { problems }) }
+        let mut warnings = loaded.warnings.clone();
+        problems.extend(sidecar_problems(&loaded.config, &mut warnings));
+        if problems.is_empty() {
+            Ok(Loaded { warnings, ..loaded })
+        } else {
+            Err(ConfigErrors { problems })
+        }
     });
     match checked {
         Err(errors) if output.json => {
@@ -79,8 +84,9 @@ fn look_over(args: &CheckArgs, output: Output) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// What is wrong with the files beside the modules. A folder that is not there yet has none.
-fn sidecar_problems(config: &Config) -> Vec<Problem> {
+/// What is wrong with the files beside the modules, and what they ask for that never comes. A folder that is not there
+/// yet has none.
+fn sidecar_problems(config: &Config, warnings: &mut Vec<Problem>) -> Vec<Problem> {
     let entries = fs::read_dir(&config.plugins.dir).into_iter().flatten().flatten();
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
     paths.sort();
@@ -96,7 +102,14 @@ fn sidecar_problems(config: &Config) -> Vec<Problem> {
             (_, Err(error)) => {
                 Err(ConfigErrors::of_file(&file, format!("cannot be read: {error}")))
             }
-            (Ok(name), Ok(text)) => config.settings_for(&name, Some((&file, &text))).map(|_| ()),
+            (Ok(name), Ok(text)) => config.settings_for(&name, Some((&file, &text))).map(|said| {
+                let of_config = config.handlers.get(&name).is_some_and(|above| above.on.is_some());
+                let on = said.on.iter().flatten().filter(|_| !of_config);
+                let never = on.filter_map(|pattern| config::unmatched(pattern, &config.sources));
+                let warning =
+                    |what| Problem { file: file.clone(), line: None, path: "on".into(), what };
+                warnings.extend(never.map(warning));
+            }),
         };
         problems.extend(checked.err().map(|errors| errors.problems).unwrap_or_default());
     }

@@ -78,9 +78,11 @@ fn considered(one: &Value) -> String {
     match one["matched"].as_str() {
         Some(pattern) => format!("  matched:     {target} by {pattern}"),
         None => {
-            let refused: Vec<_> =
-                one["refused"].as_array().into_iter().flatten().map(text).collect();
-            format!("  not matched: {target} wants {}", refused.join(", "))
+            let all = |key: &str| one[key].as_array().into_iter().flatten().map(text);
+            let refused: Vec<_> = all("refused").collect();
+            let mut lines = vec![format!("  not matched: {target} wants {}", refused.join(", "))];
+            lines.extend(all("never").map(|never| format!("    {never}")));
+            lines.join("\n")
         }
     }
 }
@@ -98,7 +100,8 @@ mod tests {
             "status": "held", "table": "ab12",
             "considered": [
                 { "target": "handler:chat", "matched": "github:*", "refused": ["stripe:*"] },
-                { "target": "destination:ops", "matched": null, "refused": ["stripe:*", "a:b"] },
+                { "target": "destination:ops", "matched": null, "refused": ["stripe:*", "a:b"],
+                  "never": ["`a:b` matches no event: a has no such type"] },
             ],
             "deliveries": [{
                 "id": "dlv_1", "target": "handler:chat", "state": "pending",
@@ -120,6 +123,7 @@ status     held
 table      ab12
   matched:     handler:chat by github:*
   not matched: destination:ops wants stripe:*, a:b
+    `a:b` matches no event: a has no such type
 dlv_1 -> handler:chat  pending
   last error: attempt 2 at 2026-11-23T15:00:00Z, crashed: boom
   waiting: hold 3 on handler:chat by operator: a bad release

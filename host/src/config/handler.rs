@@ -11,13 +11,14 @@ use weir_core::breaker::BreakerPolicy;
 use weir_core::name::DestinationName;
 use weir_core::retry::RetryPolicy;
 use weir_core::route::Pattern;
+use weir_core::units::show_size;
 
 use super::breaker::RawBreaker;
 use super::retry::{RawRetry, Unusable};
-use super::route::warn_of_unknown_sources;
+use super::route::warn_of_what_never_matches;
 use super::tree::Section;
 use super::value::Size;
-use weir_core::units::show_size;
+use crate::sources::ByName;
 
 /// Most entries of a handler's `config`, so that it fits a guest's environment.
 const CONFIG_ENTRIES_MAX: usize = 256;
@@ -98,6 +99,8 @@ pub(super) struct Bounds<'a> {
     pub(super) slots: usize,
     pub(super) destinations: &'a BTreeSet<DestinationName>,
     pub(super) sources: &'a BTreeSet<String>,
+    /// Those of them that are right, with their providers.
+    pub(super) known: &'a ByName,
 }
 
 /// Reads `[defaults.limits]`, `[defaults.retry]` and `[defaults.breaker]`.
@@ -159,7 +162,8 @@ fn read_raw(section: &mut Section<'_>, bounds: &Bounds<'_>) -> RawHandler {
     if on.as_ref().is_some_and(|on| on.len() > SUBSCRIPTIONS_MAX) {
         section.problem("on", format!("lists more than {SUBSCRIPTIONS_MAX} patterns"));
     }
-    warn_of_unknown_sources(section, on.as_deref().unwrap_or_default(), bounds.sources);
+    let patterns = on.as_deref().unwrap_or_default();
+    warn_of_what_never_matches(section, patterns, bounds.sources, bounds.known);
     let config = section.texts("config");
     if config.as_ref().is_some_and(|config| config.len() > CONFIG_ENTRIES_MAX) {
         section.problem("config", format!("has more than {CONFIG_ENTRIES_MAX} entries"));

@@ -349,13 +349,14 @@ fn read_ways(
     let source_names = sections.iter().map(|(name, _)| (*name).to_owned()).collect();
     let beside = Beside { catalog, server: judged.server, responders: judged.responders };
     let sources = source::read(sections, &beside, around);
-    let routes = route::read(root.tables("route"), &names, &source_names);
+    let routes = route::read(root.tables("route"), &names, &source_names, &sources);
     let bounds = Bounds {
         defaults: judged.handlers,
         memory_ceiling: judged.runs.memory_ceiling,
         slots: judged.runs.slots,
         destinations: &names,
         sources: &source_names,
+        known: &sources,
     };
     let handlers = read_handlers(root.named("handlers"), &bounds);
     Ways { sources, destinations, routes, handlers }

@@ -80,6 +80,7 @@ pub use quarantine::Quarantine;
 pub use responder::{Responder, Responders};
 pub use rest::{Rest, fingerprint};
 pub use route::Route;
+pub(crate) use route::unmatched;
 pub use schema::{Mismatch, Schemas};
 pub use server::Server;
 pub use source::Source;

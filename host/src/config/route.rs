@@ -9,9 +9,11 @@ use weir_core::event::EventType;
 use weir_core::name::{DestinationName, HUB_SOURCE, SourceName};
 use weir_core::provider::CREDENTIALS;
 use weir_core::route::Pattern;
+use weir_core::unmatched;
 
 use super::handler::no_destination;
 use super::tree::Section;
+use crate::sources::ByName;
 
 /// A straight way from sources to a destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,14 +33,17 @@ pub(super) fn read(
     sections: Vec<Section<'_>>,
     destinations: &BTreeSet<DestinationName>,
     sources: &BTreeSet<String>,
+    known: &ByName,
 ) -> Vec<Route> {
-    sections.into_iter().filter_map(|section| one(section, destinations, sources)).collect()
+    let read = |section| one(section, destinations, sources, known);
+    sections.into_iter().filter_map(read).collect()
 }
 
 fn one(
     mut section: Section<'_>,
     destinations: &BTreeSet<DestinationName>,
     sources: &BTreeSet<String>,
+    known: &ByName,
 ) -> Option<Route> {
     let given = section.has("on");
     let on = section.list::<Pattern>("on");
@@ -52,7 +57,7 @@ fn one(
         }
         _ => {}
     }
-    warn_of_unknown_sources(&section, on.as_deref().unwrap_or_default(), sources);
+    warn_of_what_never_matches(&section, on.as_deref().unwrap_or_default(), sources, known);
     let to = section.checked("to", |name: &DestinationName| {
         if destinations.contains(name) {
             Ok(())
@@ -107,12 +112,16 @@ fn is_the_hubs(name: &HeaderName) -> bool {
     name.starts_with("weir-") || name.starts_with("x-weir-") || name == "user-agent"
 }
 
-/// A pattern under `on` that names a source that is not there may be ahead of its time, or misspelt.
-pub(super) fn warn_of_unknown_sources(
+/// A pattern under `on` that names a source or a type that is not there may be ahead of its time, or misspelt.
+pub(super) fn warn_of_what_never_matches(
     section: &Section<'_>,
     patterns: &[Pattern],
     sources: &BTreeSet<String>,
+    known: &ByName,
 ) {
+    for said in patterns.iter().filter_map(|pattern| unmatched(pattern, known)) {
+        section.warning("on", said);
+    }
     for pattern in patterns {
         let Some(source) = pattern.exact_source() else { continue };
         if source == HUB_SOURCE && !tells_of(pattern) {
@@ -127,6 +136,12 @@ pub(super) fn warn_of_unknown_sources(
             );
         }
     }
+}
+
+/// Why a pattern matches no event of these sources; none if it may.
+pub(crate) fn unmatched(pattern: &Pattern, sources: &ByName) -> Option<String> {
+    let known = sources.iter().map(|(name, source)| (name, &*source.provider));
+    unmatched::advice(pattern, known)
 }
 
 /// Whether the hub tells of anything that a pattern matches.

@@ -32,6 +32,7 @@ impl Config {
             slots: self.runs.slots,
             destinations: &destinations,
             sources: &sources,
+            known: &self.sources,
         };
         let root = Section::root(&report, Some(tree.get_ref()), None);
         let settings = handler::read(root, &bounds, above, self.plugins.sidecar_grants);

@@ -68,6 +68,7 @@ use crate::observe::metrics::Metrics;
 use crate::routes::Routes;
 use crate::seal::Seal;
 use crate::shutdown::Drain;
+use crate::sources::ByName;
 use crate::tls::Tls;
 
 pub use hand_over::{ToShow, WindowRefused};
@@ -246,6 +247,13 @@ impl Ingress {
     pub fn sources(&self) -> Vec<SourceStatus> {
         let status = |way: &Arc<Way>| way.status(self.window(way.source.name.as_str()));
         self.ways.all().iter().map(status).collect()
+    }
+
+    /// The sources in force.
+    #[must_use]
+    pub fn in_force(&self) -> ByName {
+        let ways = self.ways.all();
+        ways.iter().map(|way| (way.source.name.clone(), Arc::clone(&way.source))).collect()
     }
 
     /// Whether it is known who gets events. Once it is, it stays so.

@@ -148,9 +148,10 @@ impl Invoker {
         let versions = Versions::new(Arc::clone(&store), metrics.clone(), Arc::clone(&keeper));
         let versions = Arc::new(versions);
         let (slots, places) = (config.runs.slots, config.runs.places());
-        let answering = Answering::new(sources, config.responders.keep);
+        let answering = Answering::new(sources.clone(), config.responders.keep);
         let reloader = Reloader {
             config,
+            sources,
             store: Arc::clone(&store),
             engine,
             routes: Arc::clone(&routes),

@@ -27,11 +27,12 @@ use super::settings::{self, Asks, Settings};
 use super::tracker::Act;
 use super::versions::{Serving, Versions};
 use crate::changed;
-use crate::config::{Config, ConfigErrors};
+use crate::config::{Config, ConfigErrors, unmatched};
 use crate::observe::health::PluginsFolder;
 use crate::observe::metrics::Metrics;
 use crate::observe::notice::{self, Notice, Notices};
 use crate::routes::Routes;
+use crate::sources::Sources;
 
 /// Why a handler's files do not serve.
 #[derive(Debug, Error)]
@@ -122,6 +123,8 @@ impl From<StoreError> for Trouble {
 #[derive(Debug)]
 pub(crate) struct Reloader {
     pub(crate) config: Arc<Config>,
+    /// The sources in force, whose providers say which types there are.
+    pub(crate) sources: Sources,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) engine: Engine,
     pub(crate) routes: Arc<Routes>,
@@ -454,6 +457,10 @@ impl Reloader {
         let settings = &serving.settings;
         if settings.on.is_empty() {
             tracing::warn!(handler = %name, "handler asks for no events; set on = [\"source:type\"] beside it");
+        }
+        let sources = self.sources.current();
+        for never in settings.on.iter().filter_map(|pattern| unmatched(pattern, &sources)) {
+            tracing::warn!(handler = %name, "handler asks for what never comes: {never}");
         }
         let Destinations::These(granted) = &settings.grants.destinations else { return };
         let unknown = |to: &&DestinationName| !settings.grants.known.contains(*to);

@@ -4,6 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use weir::config::{Config, load_text};
+use weir_core::alert::KINDS;
+use weir_core::event::{Category, EventType};
+use weir_core::name::{SourceName, Target};
+use weir_core::route::{RouteTable, Subscription};
+
 use crate::launch::weir;
 
 fn setups() -> Vec<PathBuf> {
@@ -52,6 +58,79 @@ fn every_set_up_is_one_that_a_hub_takes_and_none_is_without_a_line_in_the_list()
         let said: serde_json::Value = serde_json::from_str(&said).unwrap();
         assert_eq!(said["warnings"], serde_json::json!([]), "{name}");
     }
+}
+
+/// The configuration of a set-up, with secrets in files in the place of the variables that it names.
+fn loaded(folder: &Path) -> Config {
+    let files = tempfile::tempdir().unwrap();
+    let mut text = fs::read_to_string(folder.join("weir.toml")).unwrap();
+    for name in variables(&text.clone()) {
+        let file = files.path().join(name);
+        fs::write(&file, secret(name)).unwrap();
+        text = text.replace(&format!("env = \"{name}\""), &format!("file = {file:?}"));
+    }
+    load_text("weir.toml", &text, folder, true).unwrap().config
+}
+
+/// What the sources of a set-up send, as far as their providers' files say.
+fn events(config: &Config) -> Vec<(SourceName, EventType, Option<Category>)> {
+    let mut events = Vec::new();
+    for (name, source) in &config.sources {
+        let provider = &source.provider;
+        let listed = provider.types.iter().map(|kind| &**kind).filter(|kind| !kind.contains('*'));
+        let samples = provider.samples.iter().map(|sample| sample.name.as_str());
+        for kind in samples.chain(listed) {
+            let category = provider.identity.categories.of(kind, |_| None);
+            events.push((name.clone(), EventType::new(kind).unwrap(), Some(category)));
+        }
+    }
+    let own = KINDS.iter().map(|kind| (SourceName::hub(), EventType::new(kind).unwrap(), None));
+    events.into_iter().chain(own).collect()
+}
+
+#[test]
+fn every_pattern_of_every_set_up_brings_an_event_to_its_target() {
+    for folder in setups() {
+        let config = loaded(&folder);
+        let routes = config.routes.iter().map(|route| Subscription {
+            target: Target::Destination(route.to.clone()),
+            patterns: route.on.clone(),
+        });
+        let handlers = config.handlers.iter().map(|(name, said)| Subscription {
+            target: Target::Handler(name.clone()),
+            patterns: said.on.clone().unwrap_or_default(),
+        });
+        let table = RouteTable::new(routes.chain(handlers));
+        let events = events(&config);
+        for Subscription { target, patterns } in table.subscriptions() {
+            for pattern in patterns {
+                let fitting = events.iter().find(|(s, kind, c)| pattern.matches(s, kind, *c));
+                let (source, kind, category) =
+                    fitting.unwrap_or_else(|| panic!("{folder:?}: nothing fits {pattern}"));
+                let routed = table.route(source, kind, *category);
+                assert!(routed.iter().any(|m| m.target == target), "{folder:?}: {pattern}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_pattern_that_no_type_fits_is_warned_of_with_what_was_meant() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "[sources.github]\nprovider = \"github\"\nsecrets = [{ env = \"S\" }]\n\
+                [destinations.ops]\nkind = \"webhook\"\nurl = \"https://h.example/\"\n\
+                [[route]]\non = [\"github:push\", \"github:issues.opened\"]\nto = \"ops\"\n";
+    fs::write(folder.path().join("weir.toml"), text).unwrap();
+    let mut command = weir();
+    command.current_dir(folder.path()).env("S", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+    let out = command.args(["check", "--json"]).output().unwrap();
+    let said: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    let warnings = said["warnings"].as_array().unwrap().iter();
+    let of_patterns: Vec<_> = warnings.filter(|warning| warning["path"] == "route[0].on").collect();
+    assert_eq!(of_patterns.len(), 1, "{said}");
+    let what = of_patterns[0]["what"].as_str().unwrap();
+    assert!(what.contains("`github:issues.opened` matches no event"), "{what}");
+    assert!(what.contains("the type of github is `issues`; the action is in /action"), "{what}");
 }
 
 #[test]

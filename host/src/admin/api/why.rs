@@ -6,6 +6,9 @@ use weir_core::route::{self, Subscription, TableHash};
 use weir_store::query::{AttemptDetail, DeliveryDetail, EventDetail};
 
 use super::waits::Waits;
+use crate::config;
+use crate::sources::ByName;
+
 use super::{Answer, Hub, Id, Problem, StatusCode, Uri, any_id, json, query, seek};
 
 /// A subscription that was considered.
@@ -16,6 +19,9 @@ struct Considered {
     matched: Option<String>,
     /// The patterns that did not match, looked at before one that did.
     refused: Vec<String>,
+    /// Why some of those never match, by what is known now of the types of their sources.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    never: Vec<String>,
 }
 
 /// Why an event went where it went, and what keeps it from being worked on.
@@ -42,7 +48,7 @@ pub(in crate::admin) async fn why(hub: Hub, path: Id, uri: Uri) -> Answer {
         "category": event.category,
         "status": event.status,
         "table": event.table,
-        "considered": table.map(|table| considered(&event, &table)),
+        "considered": table.map(|table| considered(&event, &table, &hub.ingress.in_force())),
         "deliveries": deliveries(&event, &waits),
     });
     json::answer(StatusCode::OK, &answer)
@@ -53,9 +59,9 @@ fn hash(text: &str) -> Option<TableHash> {
     hex::decode_to_slice(text, &mut hash).ok().map(|()| TableHash(hash))
 }
 
-fn considered(event: &EventDetail, table: &[Subscription]) -> Vec<Considered> {
+fn considered(event: &EventDetail, table: &[Subscription], sources: &ByName) -> Vec<Considered> {
     let one = |subscription: &Subscription| {
-        let mut refused = Vec::new();
+        let (mut refused, mut never) = (Vec::new(), Vec::new());
         let mut matched = None;
         for pattern in &subscription.patterns {
             if pattern.matches(&event.source, &event.kind, event.category) {
@@ -63,8 +69,9 @@ fn considered(event: &EventDetail, table: &[Subscription]) -> Vec<Considered> {
                 break;
             }
             refused.push(pattern.to_string());
+            never.extend(config::unmatched(pattern, sources));
         }
-        Considered { target: subscription.target.to_string(), matched, refused }
+        Considered { target: subscription.target.to_string(), matched, refused, never }
     };
     table.iter().map(one).collect()
 }

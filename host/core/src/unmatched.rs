@@ -1,0 +1,265 @@
+//! Patterns that can match no event: what is wrong with one, in a sentence. Pure.
+//!
+//! Only providers whose files list all of their types are judged; any other may send whatever it likes.
+
+use crate::identify::{FactTemplate, TYPE_UNKNOWN};
+use crate::name::SourceName;
+use crate::provider::Provider;
+use crate::route::Pattern;
+
+/// How many types are named where none is near.
+const NAMED: usize = 5;
+/// How many letters may differ between a type and what was meant to be it.
+const LETTERS: usize = 3;
+
+/// Why a pattern matches no event of the sources that it names, or hardly any; none if it may match, or nothing is known.
+pub fn advice<'s>(
+    pattern: &Pattern,
+    sources: impl IntoIterator<Item = (&'s SourceName, &'s Provider)>,
+) -> Option<String> {
+    let wanted = pattern.kind()?;
+    let reached: Vec<_> =
+        sources.into_iter().filter(|(source, _)| pattern.reaches(source)).collect();
+    let (source, provider) = *reached.first()?;
+    let name = &*provider.name;
+    let said = if reached.iter().all(|(_, provider)| never(provider, wanted)) {
+        format!("`{pattern}` matches no event: {}", meant(provider, wanted))
+    } else if reached.iter().all(|(_, provider)| misspelt(provider, wanted).is_some()) {
+        let near = misspelt(provider, wanted)?;
+        format!("`{pattern}` may be misspelt: {name} documents `{near}` and not `{wanted}`")
+    } else {
+        return None;
+    };
+    Some(format!("{said} (`types` in [sources.{source}] adds types that are missing here)"))
+}
+
+/// Whether no type of a provider fits, as far as all of them are known.
+fn never(provider: &Provider, wanted: &str) -> bool {
+    let mut types = kinds(provider).chain([TYPE_UNKNOWN]);
+    provider.types_complete && !types.any(|kind| globs_meet(wanted, kind))
+}
+
+/// The documented type that a type which is not documented differs from by one letter.
+fn misspelt<'p>(provider: &'p Provider, wanted: &str) -> Option<&'p str> {
+    let known =
+        wanted.contains('*') || wanted == TYPE_UNKNOWN || kinds(provider).any(|k| k == wanted);
+    let (near, far) = if known { None } else { closest(provider, wanted) }?;
+    (provider.types_complete && far <= 1).then_some(near)
+}
+
+/// What was meant by a pattern that no type fits.
+fn meant(provider: &Provider, wanted: &str) -> String {
+    let name = &*provider.name;
+    if let Some((kind, place)) = behind(provider, wanted) {
+        let Some(place) = place else {
+            return format!("the type of {name} is `{kind}`, with nothing behind it");
+        };
+        let what = place.rsplit('/').next().unwrap_or("rest");
+        return format!("the type of {name} is `{kind}`; the {what} is in {place}");
+    }
+    match nearest(provider, wanted) {
+        Some(kind) => format!("{name} has no such type; the nearest is `{kind}`"),
+        None => {
+            let first: Vec<_> = kinds(provider).take(NAMED).map(|k| format!("`{k}`")).collect();
+            format!("{name} has no such type; it has {}, …", first.join(", "))
+        }
+    }
+}
+
+fn kinds(provider: &Provider) -> impl Iterator<Item = &str> {
+    provider.types.iter().map(|kind| &**kind)
+}
+
+/// The longest type that the pattern goes on behind, and where the event has what was meant by the rest.
+fn behind<'p>(provider: &'p Provider, wanted: &str) -> Option<(&'p str, Option<String>)> {
+    let literal = wanted.split('*').next().unwrap_or_default();
+    let goes_on = |kind: &&str| {
+        let rest = literal.strip_prefix(*kind);
+        rest.is_some_and(|rest| rest.starts_with(['.', ':', '/', '_', '-']))
+    };
+    let kind = kinds(provider).filter(goes_on).max_by_key(|kind| kind.len())?;
+    // Where the category does not depend on a field, what holds for every other type names it.
+    let categories = &provider.identity.categories;
+    let places = categories.places(kind).iter().chain(categories.places("*"));
+    let place = places.flat_map(FactTemplate::sources).next();
+    Some((kind, place.map(ToString::to_string)))
+}
+
+/// The type that differs least, or else the shortest that has the beginning of the pattern in it.
+fn nearest<'p>(provider: &'p Provider, wanted: &str) -> Option<&'p str> {
+    let most = LETTERS.min(wanted.chars().count() / 2);
+    if let Some((kind, _)) = closest(provider, wanted).filter(|(_, far)| *far <= most) {
+        return Some(kind);
+    }
+    let beginning = letters(wanted.split(['.', ':', '/', '*']).next().unwrap_or_default());
+    let has_it = |kind: &&str| letters(kind).contains(&beginning);
+    let whole = kinds(provider).filter(|kind| !kind.contains('*'));
+    let long = beginning.len() > LETTERS;
+    whole.filter(has_it).min_by_key(|kind| kind.len()).filter(|_| long)
+}
+
+/// A text without what stands between its words, in small letters.
+fn letters(text: &str) -> String {
+    text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+/// The type that differs least in its letters, and by how many; capitals are not told from small ones.
+fn closest<'p>(provider: &'p Provider, wanted: &str) -> Option<(&'p str, usize)> {
+    let wanted = wanted.to_lowercase();
+    let whole = kinds(provider).filter(|kind| !kind.contains('*'));
+    whole.map(|kind| (kind, distance(&wanted, &kind.to_lowercase()))).min_by_key(|(_, far)| *far)
+}
+
+/// How many letters have to be put in, taken out or changed to make one text the other.
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (at, letter) in one.chars().enumerate() {
+        let mut before = row[0];
+        row[0] = at + 1;
+        for (n, o) in other.iter().enumerate() {
+            let changed = before + usize::from(letter != *o);
+            before = row[n + 1];
+            row[n + 1] = changed.min(row[n] + 1).min(before + 1);
+        }
+    }
+    row[other.len()]
+}
+
+/// True if some text fits both, where `*` stands for any text in either.
+fn globs_meet(one: &str, other: &str) -> bool {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    // Whether what is left of `one` from here meets what is left of `other` from each place.
+    let mut meets = vec![false; other.len() + 1];
+    meets[other.len()] = true;
+    for at in (0..other.len()).rev() {
+        meets[at] = other[at] == b'*' && meets[at + 1];
+    }
+    for a in one.iter().rev() {
+        let mut new = vec![false; other.len() + 1];
+        new[other.len()] = *a == b'*' && meets[other.len()];
+        for at in (0..other.len()).rev() {
+            let b = other[at];
+            new[at] = match (*a, b) {
+                // One of the two stars ends, or swallows a letter of the other.
+                (b'*', _) => meets[at] || new[at + 1],
+                (_, b'*') => new[at + 1] || meets[at],
+                (a, b) => a == b && meets[at + 1],
+            };
+        }
+        meets = new;
+    }
+    meets[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::provider::{Catalog, ProviderOverrides};
+
+    fn told(pattern: &str, source: &str, provider: &Provider) -> Option<String> {
+        let source = SourceName::stored(source);
+        advice(&Pattern::parse(pattern).unwrap(), [(&source, provider)])
+    }
+
+    #[test]
+    fn a_pattern_that_can_match_nothing_is_told_with_what_was_meant() {
+        let catalog = Catalog::built_in().unwrap();
+        let github = catalog.get("github").unwrap();
+        for (pattern, said) in [
+            ("github:issues.opened", "the type of github is `issues`; the action is in /action"),
+            (
+                "github:pull_request.*",
+                "the type of github is `pull_request`; the action is in /action",
+            ),
+            ("git*:pull_request_review.submitted", "is `pull_request_review`"),
+            ("github:pul_request", "the nearest is `pull_request`"),
+            ("github:Push", "the nearest is `push`"),
+            ("github:charge.succeeded", "github has no such type; it has `"),
+            ("github:check_run.completed", "is `check_run`; the action is in /action"),
+        ] {
+            let told = told(pattern, "github", github).unwrap_or_default();
+            assert!(told.contains(said) && told.contains(pattern), "{pattern}: {told}");
+        }
+        for fits in ["github:push", "github:pull_*", "*:*", "github:*", "github:unknown", "a:b"] {
+            assert_eq!(told(fits, "github", github), None, "{fits}");
+        }
+        assert_eq!(told("category:created", "github", github), None);
+    }
+
+    #[test]
+    fn a_pattern_of_another_provider_is_told_the_nearest_type() {
+        let catalog = Catalog::built_in().unwrap();
+        for (name, kind, said) in [
+            ("gitlab", "merge_request", Some("the nearest is `Merge Request Hook`")),
+            ("gitlab", "push", Some("the nearest is `Push Hook`")),
+            (
+                "gitea",
+                "issues.opened",
+                Some("the type of gitea is `issues`; the action is in /action"),
+            ),
+            ("slack", "message.channels", Some("the type of slack is `message`")),
+            ("jira", "issue_created", Some("the nearest is `jira:issue_created`")),
+            ("shopify", "orders.create", Some("the nearest is `orders/create`")),
+            ("shopify", "order/create", Some("shopify documents `orders/create` and not")),
+            ("stripe", "payment.succeeded", Some("stripe has no such type")),
+            ("calendly", "invitee.cancelled", Some("documents `invitee.canceled` and not")),
+            ("linear", "Issue.created", Some("the nearest is `Issue.create`")),
+            ("telegram", "message.text", Some("the type of telegram is `message`")),
+            ("discord", "MESSAGE_CREATE", Some("discord has no such type")),
+            ("shopify", "metaobjects/create", None),
+            ("stripe", "v2.core.event", None),
+            ("gitlab", "Merge*", None),
+            ("custom", "anything", None),
+            ("adyen", "NEW_CODE", None),
+        ] {
+            let provider = catalog.get(name).unwrap();
+            let told = told(&format!("{name}:{kind}"), name, provider);
+            match said {
+                Some(said) => {
+                    assert!(told.as_ref().is_some_and(|t| t.contains(said)), "{kind}: {told:?}")
+                }
+                None => assert_eq!(told, None, "{kind}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_source_with_types_of_its_own_is_not_judged_by_its_providers() {
+        let catalog = Catalog::built_in().unwrap();
+        let with = |toml: &str| {
+            let overrides: ProviderOverrides = toml::from_str(toml).unwrap();
+            catalog.get("github").unwrap().with_overrides(&overrides).unwrap()
+        };
+        let templated = with("type = ['{header:X-GitHub-Event}.{/action}']");
+        assert_eq!(told("github:issues.opened", "github", &templated), None);
+        let added = with("types = ['new_thing']");
+        assert_eq!(told("github:new_thing", "github", &added), None);
+        assert!(told("github:newest", "github", &added).is_some());
+        let open = with("types_complete = false");
+        assert_eq!(told("github:newest", "github", &open), None);
+    }
+
+    proptest! {
+        #[test]
+        fn two_globs_meet_if_some_text_fits_both(one in "[ab*]{0,5}", other in "[ab*]{0,5}") {
+            fn fits(p: &[u8], t: &[u8]) -> bool {
+                match p.split_first() {
+                    None => t.is_empty(),
+                    Some((b'*', rest)) => (0..=t.len()).any(|n| fits(rest, &t[n..])),
+                    Some((c, rest)) => t.first() == Some(c) && fits(rest, &t[1..]),
+                }
+            }
+            let mut texts = vec![Vec::new()];
+            for length in 0..9usize {
+                let longer: Vec<Vec<u8>> = texts.iter().filter(|t: &&Vec<u8>| t.len() == length)
+                    .flat_map(|t| [b'a', b'b'].map(|c| [t.as_slice(), &[c]].concat())).collect();
+                texts.extend(longer);
+            }
+            let plain = texts.iter().any(|t| fits(one.as_bytes(), t) && fits(other.as_bytes(), t));
+            prop_assert_eq!(globs_meet(&one, &other), plain);
+        }
+    }
+}
