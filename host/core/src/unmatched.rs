@@ -2,6 +2,8 @@
 //!
 //! Only providers whose files list all of their types are judged; any other may send whatever it likes.
 
+use strsim::levenshtein;
+
 use crate::identify::{FactTemplate, TYPE_UNKNOWN};
 use crate::name::SourceName;
 use crate::provider::Provider;
@@ -107,23 +109,7 @@ fn letters(text: &str) -> String {
 fn closest<'p>(provider: &'p Provider, wanted: &str) -> Option<(&'p str, usize)> {
     let wanted = wanted.to_lowercase();
     let whole = kinds(provider).filter(|kind| !kind.contains('*'));
-    whole.map(|kind| (kind, distance(&wanted, &kind.to_lowercase()))).min_by_key(|(_, far)| *far)
-}
-
-/// How many letters have to be put in, taken out or changed to make one text the other.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (at, letter) in one.chars().enumerate() {
-        let mut before = row[0];
-        row[0] = at + 1;
-        for (n, o) in other.iter().enumerate() {
-            let changed = before + usize::from(letter != *o);
-            before = row[n + 1];
-            row[n + 1] = changed.min(row[n] + 1).min(before + 1);
-        }
-    }
-    row[other.len()]
+    whole.map(|kind| (kind, levenshtein(&wanted, &kind.to_lowercase()))).min_by_key(|(_, far)| *far)
 }
 
 /// True if some text fits both, where `*` stands for any text in either.

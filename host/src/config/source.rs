@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use strsim::levenshtein;
 use weir_core::bounds::BODY_BYTES_MAX;
 use weir_core::handshake::listed_hosts;
 use weir_core::name::SourceName;
@@ -16,7 +17,7 @@ use super::schema::{self, CHECKED_BYTES_MAX, Schemas};
 use super::secret;
 use super::server::Server;
 use super::surroundings::Surroundings;
-use super::tree::{Section, distance};
+use super::tree::Section;
 use super::url::public_base;
 use super::weak;
 use weir_core::units::show_size;
@@ -222,7 +223,8 @@ fn own_url(section: &Section<'_>, overrides: Option<&ProviderOverrides>) -> Opti
 
 fn no_provider(word: &str, catalog: &Catalog) -> String {
     let names = catalog.iter().map(|provider| &*provider.name);
-    let near = names.min_by_key(|name| distance(name, word)).filter(|n| distance(n, word) <= 2);
+    let near =
+        names.min_by_key(|name| levenshtein(name, word)).filter(|n| levenshtein(n, word) <= 2);
     let meant = near.map_or_else(String::new, |near| format!("did you mean `{near}`? "));
     let word = weir_core::units::shortened(word);
     format!(

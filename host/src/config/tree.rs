@@ -10,6 +10,7 @@ use std::fmt::Display;
 use std::ops::Range;
 
 use serde::de::DeserializeOwned;
+use strsim::levenshtein;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue, Deserializer};
 
@@ -418,8 +419,8 @@ impl<'t> Section<'t> {
             if self.asked.contains(name) {
                 continue;
             }
-            let what = match self.asked.iter().min_by_key(|known| distance(known, name)) {
-                Some(near) if distance(near, name) <= 2 => {
+            let what = match self.asked.iter().min_by_key(|known| levenshtein(known, name)) {
+                Some(near) if levenshtein(near, name) <= 2 => {
                     format!("unknown key; did you mean `{near}`?")
                 }
                 _ => {
@@ -458,33 +459,9 @@ fn inner_path(value: &DeValue<'_>, at: usize) -> String {
     String::new()
 }
 
-/// Edits between two words, letters swapped counting as two.
-pub(super) fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().take(64).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut before = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let substituted = before + usize::from(x != *y);
-            before = row[j + 1];
-            row[j + 1] = substituted.min(before + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nearby_words_are_few_edits_apart() {
-        assert_eq!(distance("listen", "listen"), 0);
-        assert_eq!(distance("listen", "lisen"), 1);
-        assert_eq!(distance("listen", "lisetn"), 2);
-        assert_eq!(distance("", "abc"), 3);
-    }
 
     #[test]
     fn every_line_that_is_no_toml_is_a_problem_with_its_line() {
