@@ -11,6 +11,9 @@ use super::error::CommandError;
 use super::output::{Output, table};
 use crate::config::{self, ProviderFile, Providers, shown};
 
+/// Most types that are printed for a provider; `--json` has all of them.
+const TYPES_SHOWN: usize = 12;
+
 /// List the providers with their samples, show one, or try a provider file of your own.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ProvidersArgs {
@@ -150,6 +153,8 @@ fn value(provider: &Provider) -> Value {
         "methods": provider.methods.iter().collect::<Vec<_>>(),
         "handshakes": handshakes(provider),
         "samples": samples(provider),
+        "types": provider.types,
+        "types_complete": provider.types_complete,
         "signed": provider.coverage().iter().map(signed).collect::<Vec<_>>(),
     })
 }
@@ -169,6 +174,7 @@ fn show(provider: &Provider, output: Output) {
         format!("methods     {}", provider.methods),
         format!("handshakes  {}", list(handshakes(provider))),
         format!("samples     {}", list(samples(provider))),
+        format!("types       {}", types(provider)),
     ];
     lines.extend(coverage(provider));
     lines.extend([
@@ -238,6 +244,17 @@ fn coverage(provider: &Provider) -> Vec<String> {
 
 fn handshakes(provider: &Provider) -> Vec<String> {
     provider.handshakes.iter().map(|handshake| handshake.name.clone()).collect()
+}
+
+/// The first types that the provider documents, and the number of the rest.
+fn types(provider: &Provider) -> String {
+    let shown: Vec<&str> = provider.types.iter().take(TYPES_SHOWN).map(|kind| &**kind).collect();
+    match provider.types.len().saturating_sub(TYPES_SHOWN) {
+        0 if shown.is_empty() => "not listed".into(),
+        0 if provider.types_complete => shown.join(", "),
+        0 => format!("{} and others", shown.join(", ")),
+        more => format!("{} and {more} more, with --json", shown.join(", ")),
+    }
 }
 
 fn samples(provider: &Provider) -> Vec<String> {

@@ -42,8 +42,9 @@ const TIMES_QUIET: u32 = 3;
 /// The machine is not ours alone: what is too slow is measured again. Where it is the hub that is too slow, it is so
 /// each time.
 const ATTEMPTS: usize = 3;
-/// Below this a p99 says more about the machine's scheduler than about the hub.
-const P99_FLOOR: Duration = Duration::from_millis(2);
+/// Below this a p99 says more about the machine's scheduler than about the hub: the strangers share its cores. A sender that
+/// waits for a connection waits for seconds.
+const P99_FLOOR: Duration = Duration::from_millis(25);
 /// A body that comes too slowly is let go 5 s after its head, and a second later for every KiB of it. Its deadline,
 /// which is all that there is besides, is 30 s.
 const SLOW_BODY_MAX: Duration = Duration::from_secs(15);
