@@ -7,6 +7,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use weir_core::identify::Facts;
@@ -32,11 +33,16 @@ fn point(words: &[&str], json: &[u8]) {
     let whole: Option<Value> = serde_json::from_slice(json).ok();
     assert!(whole.is_none() || together.is_ok(), "not read: {}", json.escape_ascii());
     let Ok(together) = together else { return };
+    // Of a text that is no JSON, a reader that looks further may see the fault and another not.
+    let text = json.strip_prefix("\u{feff}".as_bytes()).unwrap_or(json);
+    let is_json = serde_json::from_slice::<IgnoredAny>(text).is_ok();
     for pointer in &pointers {
         let found = together[set.index_of(pointer).expect("it is in the set")];
         // Alone it is told that it could not be read, in a set it is not there.
         let alone = pointer.find(json).unwrap_or_default();
-        assert_eq!(alone.map(RawValue::get), found.map(RawValue::get), "{pointer}");
+        if is_json {
+            assert_eq!(alone.map(RawValue::get), found.map(RawValue::get), "{pointer}");
+        }
         let Some(whole) = &whole else { continue };
         let there = whole.pointer(pointer.as_str());
         let here = found.map(|raw| serde_json::from_str::<Value>(raw.get()).expect("JSON"));

@@ -23,6 +23,8 @@ fuzz_target!(init: weir_fuzz::seeds::write("signed"), |text: &[u8]| {
     let proof = match outcome {
         Verification::Verified(proof) => proof,
         Verification::Refused(refusal) if is_bodys_fault(&way.scheme, refusal) => return,
+        // Without a body it could be a captured `GET` that is sent by another method.
+        Verification::Refused(Refusal::QueryNotSigned) if draft.body.is_empty() => return,
         other => panic!("{name}: {other:?}"),
     };
     assert_eq!(proof.scheme, way.scheme.name);
