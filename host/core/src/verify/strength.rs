@@ -385,9 +385,14 @@ mod tests {
             assert_eq!(judge_text(text.as_bytes()), Err(Weak::Invisible), "{text:?}");
         }
         assert_eq!(judge_text(b""), Err(Weak::Invisible));
-        assert_eq!(judge_text(b"x"), Err(Weak::ShortText { found: 1, least: 6 }));
-        assert_eq!(judge_text(b"  x   y  "), Err(Weak::ShortText { found: 2, least: 6 }));
+        assert_eq!(judge_text(b"x"), Err(Weak::ShortText { found: 1, least: TEXT_BYTES_MIN }));
+        assert_eq!(
+            judge_text(b"  x   y  "),
+            Err(Weak::ShortText { found: 2, least: TEXT_BYTES_MIN })
+        );
         assert_eq!(judge_text(b"aaaaaaaaaaaaaaaaaaaa"), Err(Weak::Repeated));
+        assert_eq!(judge_text(&[b'a'; 40]), Ok(vec![Doubt::Repeated]));
+        assert_eq!(judge_text(b"hush"), Ok(vec![Doubt::Short { found: 4, good: 16 }]));
         assert_eq!(judge_text(b"Xk2hfF93jfSdpQa1"), Ok(vec![]));
     }
 
