@@ -17,7 +17,7 @@ impl Clock for SystemClock {
         Timestamp::from_millis(millis(since))
     }
 
-    fn steady(&self) -> Duration {
+    fn monotonic(&self) -> Duration {
         static FIRST_ASKED: LazyLock<Instant> = LazyLock::new(Instant::now);
         FIRST_ASKED.elapsed()
     }

@@ -13,7 +13,7 @@ use weir_core::delivery::{DeliveryState, Next, Outcome};
 use weir_core::name::{DestinationName, HandlerName, Target};
 use weir_core::state::ReadSet;
 use weir_core::time::{Clock, Timestamp};
-use weir_core::units::show_duration;
+use weir_core::units::format_duration;
 use weir_store::hold::{Hold, HoldId, HoldScope, NewHold};
 use weir_store::hot::{AttemptRecord, Claimed, RoutedEffects, Settled, Settlement};
 use weir_store::query::{CountRow, CountsFilter};
@@ -228,7 +228,7 @@ impl Missing {
         let scope = scope_of(target);
         let hold = NewHold { scope, reason: MISSING.into(), by: BY.into(), until: None };
         self.parts.store.hold(hold).await?;
-        let life = show_duration(self.parts.hold_life);
+        let life = format_duration(self.parts.hold_life);
         tracing::warn!(%target, %life, "there is no such target, its deliveries wait until it comes back");
         Ok(())
     }
@@ -236,7 +236,7 @@ impl Missing {
     /// A piece at a time, as long as it is still gone.
     async fn give_up(&self, hold: HoldId, target: &Target) -> Result<(), StoreError> {
         let MissingParts { store, drain, metrics, hold_life, notices, .. } = &self.parts;
-        let life = show_duration(*hold_life);
+        let life = format_duration(*hold_life);
         let reason = format!("{target} has been gone for {life}; when it is back, replay this");
         let counted = metrics.target(target);
         let mut given_up = 0;

@@ -17,20 +17,20 @@ const HOPS_MAX: usize = 32;
 /// A block of addresses, such as `203.0.113.0/24`, `2001:db8::/32`, or one address alone. Blocks of IPv4 in the clothes
 /// of IPv6 are blocks of IPv4, and so are the addresses that are looked for in them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Block(IpNet);
+pub struct AddressBlock(IpNet);
 
 /// A text that is no block. The operator's to mend.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum InvalidBlock {
+pub enum InvalidAddressBlock {
     /// Not of the form at all.
     #[error("is no address or block, such as \"203.0.113.7\" or \"2001:db8::/32\"")]
     Form,
     /// The address has bits that its prefix leaves out: one of the two is a mistake.
     #[error("has address bits beyond its prefix; did you mean `{0}`?")]
-    Beyond(Block),
+    Beyond(AddressBlock),
 }
 
-impl Block {
+impl AddressBlock {
     /// True if the address is in the block.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
@@ -48,7 +48,7 @@ const MANY_V4: u64 = 1 << 28;
 /// The widest block that these make together, if it is wider than any network that belongs to one operator, such as all
 /// addresses there are.
 #[must_use]
-pub fn too_wide(blocks: &[Block]) -> Option<String> {
+pub fn too_wide(blocks: &[AddressBlock]) -> Option<String> {
     let nets: Vec<IpNet> = blocks.iter().map(|block| block.0).collect();
     let together = IpNet::aggregate(&nets);
     let wide = |net: &&IpNet| match net {
@@ -69,17 +69,21 @@ pub fn too_wide(blocks: &[Block]) -> Option<String> {
     (many > MANY_V4).then(|| format!("{many} addresses"))
 }
 
-impl FromStr for Block {
-    type Err = InvalidBlock;
+impl FromStr for AddressBlock {
+    type Err = InvalidAddressBlock;
 
-    fn from_str(text: &str) -> Result<Self, InvalidBlock> {
+    fn from_str(text: &str) -> Result<Self, InvalidAddressBlock> {
         let net = match text.parse::<IpNet>() {
             Ok(net) => net,
-            Err(_) => text.parse::<IpAddr>().map_err(|_| InvalidBlock::Form)?.into(),
+            Err(_) => text.parse::<IpAddr>().map_err(|_| InvalidAddressBlock::Form)?.into(),
         };
         let canonical = canonical(net);
         let whole = canonical.trunc();
-        if whole == canonical { Ok(Self(whole)) } else { Err(InvalidBlock::Beyond(Self(whole))) }
+        if whole == canonical {
+            Ok(Self(whole))
+        } else {
+            Err(InvalidAddressBlock::Beyond(Self(whole)))
+        }
     }
 }
 
@@ -93,7 +97,7 @@ fn canonical(net: IpNet) -> IpNet {
     }
 }
 
-impl fmt::Display for Block {
+impl fmt::Display for AddressBlock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
     }
@@ -139,20 +143,20 @@ impl ForwardedBy {
 /// The proxies that an operator trusts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrustedProxies {
-    blocks: Vec<Block>,
+    blocks: Vec<AddressBlock>,
     by: ForwardedBy,
 }
 
 impl TrustedProxies {
     /// Proxies at these addresses, which write this header.
     #[must_use]
-    pub fn new(blocks: Vec<Block>, by: ForwardedBy) -> Self {
+    pub fn new(blocks: Vec<AddressBlock>, by: ForwardedBy) -> Self {
         Self { blocks, by }
     }
 
     /// Whether a proxy of this address is trusted.
     #[must_use]
-    pub fn contain(&self, address: IpAddr) -> bool {
+    pub fn contains(&self, address: IpAddr) -> bool {
         self.blocks.iter().any(|block| block.contains(address))
     }
 
@@ -175,7 +179,7 @@ impl TrustedProxies {
         let mut lines = lines.rev();
         let mut line = None;
         for _ in 0..HOPS_MAX {
-            if !self.contain(client) {
+            if !self.contains(client) {
                 break;
             }
             let Some(rest) = line.take().or_else(|| lines.next()) else { break };
@@ -279,7 +283,7 @@ mod tests {
 
     use super::*;
 
-    fn block(text: &str) -> Block {
+    fn block(text: &str) -> AddressBlock {
         text.parse().unwrap()
     }
 
@@ -320,10 +324,10 @@ mod tests {
     #[test]
     fn a_block_that_is_none_is_refused_with_what_was_meant() {
         for text in ["", "203.0.113", "203.0.113.0/33", "example.com", "203.0.113.0/24 ", "::g"] {
-            assert_eq!(text.parse::<Block>(), Err(InvalidBlock::Form), "{text}");
+            assert_eq!(text.parse::<AddressBlock>(), Err(InvalidAddressBlock::Form), "{text}");
         }
-        let beyond = "203.0.113.7/24".parse::<Block>().unwrap_err();
-        assert_eq!(beyond, InvalidBlock::Beyond(block("203.0.113.0/24")));
+        let beyond = "203.0.113.7/24".parse::<AddressBlock>().unwrap_err();
+        assert_eq!(beyond, InvalidAddressBlock::Beyond(block("203.0.113.0/24")));
         assert!(beyond.to_string().contains("203.0.113.0/24"), "{beyond}");
     }
 
@@ -429,7 +433,7 @@ mod tests {
             same_line: bool,
         ) {
             let proxies = TrustedProxies::new(vec![block("10.0.0.0/8")], by);
-            prop_assume!(!proxies.contain(address));
+            prop_assume!(!proxies.contains(address));
             let mut lines = made_up;
             let entry = written(by, address, port, quoted);
             match lines.last_mut() {

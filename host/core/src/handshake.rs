@@ -9,9 +9,9 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use thiserror::Error;
 
-use crate::identify::Facts;
+use crate::identify::RequestFacts;
 use crate::json_pointer::Pointer;
-use crate::provider::{InvalidSource, Piece, Provider, Shape, Source, Unclosed, pieces};
+use crate::provider::{InvalidSelector, Piece, Provider, Selector, Shape, Unclosed, pieces};
 use crate::verify::{
     Encoding, HostPattern, Params, PathPattern, PreparedKey, Secret, Verified, Verifier,
     is_allowed_url,
@@ -26,41 +26,41 @@ pub struct Handshake {
     /// Its name.
     pub name: String,
     pub(crate) method: String,
-    pub(crate) present: Vec<Source>,
-    pub(crate) absent: Vec<Source>,
-    pub(crate) equal: Vec<(Source, String)>,
-    pub(crate) shapes: Vec<(Source, Shape)>,
-    pub(crate) after: After,
+    pub(crate) present: Vec<Selector>,
+    pub(crate) absent: Vec<Selector>,
+    pub(crate) equal: Vec<(Selector, String)>,
+    pub(crate) shapes: Vec<(Selector, Shape)>,
+    pub(crate) after: Precondition,
     pub(crate) status: u16,
     pub(crate) content_type: Option<String>,
     pub(crate) headers: Vec<(String, ReplyTemplate)>,
     pub(crate) body: ReplyTemplate,
-    pub(crate) effect: HandshakeRule,
+    pub(crate) effect: EffectRule,
     pub(crate) notice: Option<String>,
 }
 
 /// What must hold before a handshake is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum After {
+pub(crate) enum Precondition {
     /// The signature.
     Verify,
     /// Nothing: anyone may ask.
     Nothing,
     /// The value at `from` equals the source's parameter `param`.
-    Token { from: Source, param: String },
+    Token { from: Selector, param: String },
 }
 
 /// What a handshake's file wants done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum HandshakeRule {
+pub(crate) enum EffectRule {
     None,
-    StoreSecret { from: Source, show_once: bool },
-    FetchUrl { from: Source, hosts: HostRule, later: bool },
+    StoreSecret { from: Selector, show_once: bool },
+    FetchUrl { from: Selector, hosts: AllowedHosts, later: bool },
 }
 
 /// Whose addresses a handshake may have fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum HostRule {
+pub(crate) enum AllowedHosts {
     /// These hosts', with this path.
     Named(Vec<HostPattern>, Option<PathPattern>),
     /// Those that this parameter lists; where a source has none, nobody's, and what asks for it is not heard.
@@ -68,7 +68,7 @@ pub(crate) enum HostRule {
 }
 
 /// The hosts that a text lists, with commas between; `Err` is the first that is none.
-pub fn listed_hosts(text: &str) -> Result<Vec<HostPattern>, &str> {
+pub fn parse_host_list(text: &str) -> Result<Vec<HostPattern>, &str> {
     text.split(',').map(str::trim).map(|host| HostPattern::parse(host).ok_or(host)).collect()
 }
 
@@ -79,11 +79,11 @@ pub(crate) struct ReplyTemplate(Vec<ReplyPart>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum ReplyPart {
     Literal(String),
-    Echo(Source),
+    Echo(Selector),
     /// A parameter of the source that is no secret.
     Param(String),
     /// The keyed hash of what stands there, under the source's first secret.
-    Keyed(Encoding, Source),
+    Keyed(Encoding, Selector),
 }
 
 /// A text that describes no reply.
@@ -92,7 +92,7 @@ pub(crate) enum InvalidReply {
     #[error(transparent)]
     Unclosed(#[from] Unclosed),
     #[error(transparent)]
-    Source(#[from] InvalidSource),
+    Selector(#[from] InvalidSelector),
 }
 
 /// What a source knows that a handshake may need.
@@ -146,7 +146,7 @@ pub enum HandshakeEffect {
 
 /// A handshake that is not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum HandshakeRefusal {
+pub enum HandshakeError {
     /// The token is not the one that the source was given.
     #[error("the handshake's token is wrong")]
     TokenMismatch,
@@ -155,7 +155,7 @@ pub enum HandshakeRefusal {
     ChallengeUnusable,
 }
 
-impl HandshakeRefusal {
+impl HandshakeError {
     /// The stable code.
     #[must_use]
     pub const fn code(self) -> &'static str {
@@ -171,64 +171,66 @@ impl Provider {
     /// need no signature, after it only those that do. `None` means that the request is no handshake.
     pub fn handshake(
         &self,
-        facts: &Facts<'_>,
+        facts: &RequestFacts<'_>,
         verified: Option<&Verified>,
         keys: HandshakeKeys<'_>,
-    ) -> Option<Result<HandshakeAnswer, HandshakeRefusal>> {
+    ) -> Option<Result<HandshakeAnswer, HandshakeError>> {
         let family = verified.map_or(0, |v| v.family);
         let key = || keys.verifier.handshake_key(verified);
         let handshake = self.handshakes.iter().find(|h| {
-            (h.after == After::Verify) == verified.is_some() && h.is_meant(facts, family)
+            (h.after == Precondition::Verify) == verified.is_some() && h.is_meant(facts, family)
         })?;
-        Some(handshake.answer(facts, family, Means { params: keys.params, key: &key }))
+        Some(handshake.answer(facts, family, ReplyInputs { params: keys.params, key: &key }))
     }
 
     /// True if there may be handshakes before verification, also by other methods than `POST`.
     #[must_use]
     pub fn has_unsigned_handshakes(&self) -> bool {
-        self.handshakes.iter().any(|h| h.after != After::Verify)
+        self.handshakes.iter().any(|h| h.after != Precondition::Verify)
     }
 }
 
 impl Handshake {
     /// True if it hands over the source's secret.
     pub(crate) fn stores_secret(&self) -> bool {
-        matches!(self.effect, HandshakeRule::StoreSecret { .. })
+        matches!(self.effect, EffectRule::StoreSecret { .. })
     }
 
     /// True if the operator has to be shown the secret that it hands over.
     pub(crate) fn shows_secret(&self) -> bool {
-        matches!(self.effect, HandshakeRule::StoreSecret { show_once: true, .. })
+        matches!(self.effect, EffectRule::StoreSecret { show_once: true, .. })
     }
 
-    fn is_meant(&self, facts: &Facts<'_>, family: usize) -> bool {
+    fn is_meant(&self, facts: &RequestFacts<'_>, family: usize) -> bool {
         let text = |source| facts.text(source, family, None);
         facts.request().method == self.method
             && self.equal.iter().all(|(source, value)| text(source).as_deref() == Some(value))
             && self.present.iter().all(|source| text(source).is_some())
             && self.absent.iter().all(|source| match source {
                 // A header that occurs twice has no one text, but is there.
-                Source::Header(names) => names.iter().all(|n| facts.request().header(n).is_none()),
+                Selector::Header(names) => {
+                    names.iter().all(|n| facts.request().header(n).is_none())
+                }
                 source => text(source).is_none(),
             })
     }
 
     fn answer(
         &self,
-        facts: &Facts<'_>,
+        facts: &RequestFacts<'_>,
         family: usize,
-        means: Means<'_>,
-    ) -> Result<HandshakeAnswer, HandshakeRefusal> {
-        let text = |source: &Source| facts.text(source, family, None);
-        if let After::Token { from, param } = &self.after {
-            let given = means.params.get(param).ok_or(HandshakeRefusal::TokenMismatch)?;
+        means: ReplyInputs<'_>,
+    ) -> Result<HandshakeAnswer, HandshakeError> {
+        let text = |source: &Selector| facts.text(source, family, None);
+        if let Precondition::Token { from, param } = &self.after {
+            let given = means.params.get(param).ok_or(HandshakeError::TokenMismatch)?;
             let token = text(from).unwrap_or_default();
             let [given, token] = [given.expose(), token.as_bytes()].map(Sha256::digest);
             if !bool::from(given.as_slice().ct_eq(token.as_slice())) {
-                return Err(HandshakeRefusal::TokenMismatch);
+                return Err(HandshakeError::TokenMismatch);
             }
         }
-        let usable = HandshakeRefusal::ChallengeUnusable;
+        let usable = HandshakeError::ChallengeUnusable;
         for (source, shape) in &self.shapes {
             if !text(source).is_some_and(|text| shape.fits(text.as_bytes())) {
                 return Err(usable);
@@ -246,26 +248,26 @@ impl Handshake {
             }
         }
         let effect = match &self.effect {
-            HandshakeRule::None => {
+            EffectRule::None => {
                 let notice = self.notice.clone();
                 notice.map_or(HandshakeEffect::None, HandshakeEffect::Notice)
             }
-            HandshakeRule::StoreSecret { from, show_once } => {
+            EffectRule::StoreSecret { from, show_once } => {
                 let secret = text(from).filter(|t| !t.is_empty() && t.len() <= ECHO_BYTES_MAX);
                 let secret = Secret::new(secret.ok_or(usable)?.as_bytes());
                 HandshakeEffect::StoreSecret { secret, show_once: *show_once }
             }
-            HandshakeRule::FetchUrl { from, hosts: HostRule::Named(hosts, path), later } => {
+            EffectRule::FetchUrl { from, hosts: AllowedHosts::Named(hosts, path), later } => {
                 let url = text(from).filter(|url| is_allowed_url(url, hosts, path.as_ref()));
                 HandshakeEffect::FetchUrl { url: url.ok_or(usable)?.into_owned(), later: *later }
             }
-            HandshakeRule::FetchUrl { from, hosts: HostRule::Param(param), later } => {
+            EffectRule::FetchUrl { from, hosts: AllowedHosts::Param(param), later } => {
                 match (text(from), means.params.get(param)) {
                     // The operator wants none of it, or the sender does not.
                     (None, _) | (_, None) => HandshakeEffect::None,
                     (Some(url), Some(listed)) => {
                         let listed = String::from_utf8_lossy(listed.expose());
-                        let hosts = listed_hosts(&listed).map_err(|_| usable)?;
+                        let hosts = parse_host_list(&listed).map_err(|_| usable)?;
                         if !is_allowed_url(&url, &hosts, None) {
                             return Err(usable);
                         }
@@ -281,7 +283,7 @@ impl Handshake {
     /// The parameter that lists hosts for it.
     pub(crate) fn hosts_param(&self) -> Option<&str> {
         match &self.effect {
-            HandshakeRule::FetchUrl { hosts: HostRule::Param(param), .. } => Some(param),
+            EffectRule::FetchUrl { hosts: AllowedHosts::Param(param), .. } => Some(param),
             _ => None,
         }
     }
@@ -289,24 +291,24 @@ impl Handshake {
     /// Pointers into the body that it reads.
     pub(crate) fn pointers(&self) -> Vec<Pointer> {
         let replies = self.headers.iter().map(|(_, template)| template).chain([&self.body]);
-        let mut sources: Vec<&Source> = replies.flat_map(ReplyTemplate::sources).collect();
+        let mut sources: Vec<&Selector> = replies.flat_map(ReplyTemplate::sources).collect();
         sources.extend(self.present.iter().chain(&self.absent));
         sources.extend(self.shapes.iter().map(|(source, _)| source));
         sources.extend(self.equal.iter().map(|(source, _)| source));
         match &self.after {
-            After::Token { from, .. } => sources.push(from),
-            After::Verify | After::Nothing => {}
+            Precondition::Token { from, .. } => sources.push(from),
+            Precondition::Verify | Precondition::Nothing => {}
         }
         match &self.effect {
-            HandshakeRule::StoreSecret { from, .. } | HandshakeRule::FetchUrl { from, .. } => {
+            EffectRule::StoreSecret { from, .. } | EffectRule::FetchUrl { from, .. } => {
                 sources.push(from)
             }
-            HandshakeRule::None => {}
+            EffectRule::None => {}
         }
         sources
             .into_iter()
             .filter_map(|source| match source {
-                Source::Json(pointer) | Source::Body(pointer) => Some(pointer.clone()),
+                Selector::Json(pointer) | Selector::Body(pointer) => Some(pointer.clone()),
                 _ => None,
             })
             .collect()
@@ -315,7 +317,7 @@ impl Handshake {
 
 /// What a reply may be made from besides the request.
 #[derive(Clone, Copy)]
-struct Means<'a> {
+struct ReplyInputs<'a> {
     params: &'a Params,
     key: &'a dyn Fn() -> Option<&'a PreparedKey>,
 }
@@ -335,22 +337,22 @@ impl ReplyTemplate {
                 Piece::Literal(text) => Ok(ReplyPart::Literal(text)),
                 Piece::Placeholder(name) => {
                     if let Some(source) = name.strip_prefix("keyed-hex:") {
-                        return Ok(ReplyPart::Keyed(Encoding::Hex, Source::parse(source)?));
+                        return Ok(ReplyPart::Keyed(Encoding::Hex, Selector::parse(source)?));
                     }
                     if let Some(source) = name.strip_prefix("keyed-base64:") {
-                        return Ok(ReplyPart::Keyed(Encoding::Base64, Source::parse(source)?));
+                        return Ok(ReplyPart::Keyed(Encoding::Base64, Selector::parse(source)?));
                     }
                     if let Some(param) = name.strip_prefix("param:") {
                         return Ok(ReplyPart::Param(param.to_owned()));
                     }
-                    Ok(ReplyPart::Echo(Source::parse(&name)?))
+                    Ok(ReplyPart::Echo(Selector::parse(&name)?))
                 }
             })
-            .collect::<Result<Vec<_>, InvalidSource>>()?;
+            .collect::<Result<Vec<_>, InvalidSelector>>()?;
         Ok(Self(parts))
     }
 
-    fn sources(&self) -> impl Iterator<Item = &Source> {
+    fn sources(&self) -> impl Iterator<Item = &Selector> {
         self.0.iter().filter_map(|part| match part {
             ReplyPart::Literal(_) | ReplyPart::Param(_) => None,
             ReplyPart::Echo(source) | ReplyPart::Keyed(_, source) => Some(source),
@@ -360,10 +362,10 @@ impl ReplyTemplate {
     /// The text; `None` if a source has no value.
     fn fill<'a>(
         &self,
-        text: &impl Fn(&Source) -> Option<Cow<'a, str>>,
-        means: Means<'_>,
+        text: &impl Fn(&Selector) -> Option<Cow<'a, str>>,
+        means: ReplyInputs<'_>,
         escape: Escape,
-    ) -> Result<Option<String>, HandshakeRefusal> {
+    ) -> Result<Option<String>, HandshakeError> {
         let mut out = String::new();
         for part in &self.0 {
             let (value, literal) = match part {
@@ -371,7 +373,7 @@ impl ReplyTemplate {
                 ReplyPart::Echo(source) => (text(source), false),
                 ReplyPart::Param(name) => {
                     let value = means.params.get(name);
-                    let value = value.ok_or(HandshakeRefusal::ChallengeUnusable)?;
+                    let value = value.ok_or(HandshakeError::ChallengeUnusable)?;
                     (Some(String::from_utf8_lossy(value.expose())), false)
                 }
                 ReplyPart::Keyed(encoding, source) => {
@@ -381,7 +383,7 @@ impl ReplyTemplate {
             };
             let Some(value) = value else { return Ok(None) };
             if !literal && value.len() > ECHO_BYTES_MAX {
-                return Err(HandshakeRefusal::ChallengeUnusable);
+                return Err(HandshakeError::ChallengeUnusable);
             }
             match escape {
                 Escape::Json if !literal => {
@@ -389,7 +391,7 @@ impl ReplyTemplate {
                     out.push_str(&quoted[1..quoted.len() - 1]);
                 }
                 Escape::Header if !value.bytes().all(|b| matches!(b, b' '..=b'~')) => {
-                    return Err(HandshakeRefusal::ChallengeUnusable);
+                    return Err(HandshakeError::ChallengeUnusable);
                 }
                 Escape::Json | Escape::Text | Escape::Header => out.push_str(&value),
             }
@@ -399,11 +401,11 @@ impl ReplyTemplate {
 }
 
 fn keyed_hash(
-    means: Means<'_>,
+    means: ReplyInputs<'_>,
     value: &str,
     encoding: Encoding,
-) -> Result<Cow<'static, str>, HandshakeRefusal> {
-    let key = (means.key)().ok_or(HandshakeRefusal::ChallengeUnusable)?;
+) -> Result<Cow<'static, str>, HandshakeError> {
+    let key = (means.key)().ok_or(HandshakeError::ChallengeUnusable)?;
     let mut room = [0; 64];
     let hash = key.digest(&[Cow::Borrowed(value.as_bytes())], &mut room);
     Ok(Cow::Owned(encoding.encode(hash)))

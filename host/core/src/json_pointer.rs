@@ -115,9 +115,12 @@ impl Pointer {
     }
 
     /// The same, of a document in which no key on the way occurs twice.
-    pub(crate) fn find_once<'a>(&self, json: &'a [u8]) -> Result<Option<&'a RawValue>, JsonError> {
+    pub(crate) fn find_unique<'a>(
+        &self,
+        json: &'a [u8],
+    ) -> Result<Option<&'a RawValue>, JsonError> {
         let set = PointerSet::new([self.clone()]);
-        Ok(set.lookup_once(json)?.pop().flatten())
+        Ok(set.lookup_unique(json)?.pop().flatten())
     }
 
     /// Everything that the pointer could name in `json`, to a reader to whom the first of two equal keys counts as well as
@@ -139,11 +142,11 @@ impl Pointer {
     }
 
     /// The same, of a document in which no key on the way occurs twice.
-    pub(crate) fn find_each_once<'a>(
+    pub(crate) fn find_each_unique<'a>(
         &self,
         json: &'a [u8],
     ) -> Result<Vec<Option<&'a RawValue>>, JsonError> {
-        self.each(json, PointerSet::lookup_once)
+        self.each(json, PointerSet::lookup_unique)
     }
 
     fn each<'a>(
@@ -266,18 +269,21 @@ pub(crate) fn first_key(json: &[u8], wanted: impl Fn(&str) -> bool) -> Option<St
 
 /// The bytes without the byte order mark of UTF-8 that some senders put before their documents (RFC 8259, 8.1).
 #[must_use]
-pub fn without_mark(json: &[u8]) -> &[u8] {
+pub fn without_byte_order_mark(json: &[u8]) -> &[u8] {
     json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json)
 }
 
 fn reader(json: &[u8]) -> serde_json::Deserializer<serde_json::de::SliceRead<'_>> {
-    serde_json::Deserializer::from_slice(without_mark(json))
+    serde_json::Deserializer::from_slice(without_byte_order_mark(json))
 }
 
 /// The first byte that is neither JSON whitespace nor part of a byte order mark.
 #[must_use]
 pub fn first_byte(json: &[u8]) -> Option<u8> {
-    without_mark(json).iter().copied().find(|b| !matches!(b, b' ' | b'\t' | b'\r' | b'\n'))
+    without_byte_order_mark(json)
+        .iter()
+        .copied()
+        .find(|b| !matches!(b, b' ' | b'\t' | b'\r' | b'\n'))
 }
 
 /// One of the ways to look a set up in a document.
@@ -348,7 +354,7 @@ impl PointerSet {
     }
 
     /// The same, of a document in which no key on the way to one of them occurs twice.
-    pub(crate) fn lookup_once<'a>(
+    pub(crate) fn lookup_unique<'a>(
         &self,
         json: &'a [u8],
     ) -> Result<Vec<Option<&'a RawValue>>, JsonError> {

@@ -32,6 +32,7 @@ pub mod sign;
 pub mod verify;
 
 pub mod breaker;
+pub mod concurrency_limit;
 pub mod delivery;
 pub mod effect;
 pub mod hops;
@@ -39,5 +40,4 @@ pub mod outgoing;
 pub mod retry;
 pub mod route;
 pub mod state;
-pub mod throttle;
 pub mod unmatched;

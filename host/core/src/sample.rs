@@ -52,11 +52,11 @@ struct SampleText(Vec<SamplePart>);
 enum SamplePart {
     Literal(String),
     /// The kind of value, and a label under which it stays the same within one request.
-    Fresh(Fresh, Option<String>),
+    FreshValue(FreshValue, Option<String>),
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Fresh {
+enum FreshValue {
     Uuid,
     Hex(usize),
     Digits(usize),
@@ -130,9 +130,9 @@ impl SampleText {
                         Some((kind, label)) => (kind, Some(label.to_owned())),
                         None => (name.as_str(), None),
                     };
-                    let kind =
-                        Fresh::parse(kind).ok_or_else(|| InvalidSample::Unknown(name.clone()))?;
-                    Ok(SamplePart::Fresh(kind, label))
+                    let kind = FreshValue::parse(kind)
+                        .ok_or_else(|| InvalidSample::Unknown(name.clone()))?;
+                    Ok(SamplePart::FreshValue(kind, label))
                 }
             })
             .collect::<Result<_, InvalidSample>>()?;
@@ -149,8 +149,8 @@ impl SampleText {
         for part in &self.0 {
             match part {
                 SamplePart::Literal(text) => out.push_str(text),
-                SamplePart::Fresh(fresh, None) => out.push_str(&fresh.make(random, now)),
-                SamplePart::Fresh(fresh, Some(label)) => {
+                SamplePart::FreshValue(fresh, None) => out.push_str(&fresh.make(random, now)),
+                SamplePart::FreshValue(fresh, Some(label)) => {
                     out.push_str(
                         labels.entry(label.clone()).or_insert_with(|| fresh.make(random, now)),
                     );
@@ -161,7 +161,7 @@ impl SampleText {
     }
 }
 
-impl Fresh {
+impl FreshValue {
     fn parse(text: &str) -> Option<Self> {
         let (word, length) = match text.split_once(':') {
             Some((word, length)) => {

@@ -85,7 +85,7 @@ pub trait Clock: Send + Sync + fmt::Debug {
 
     /// Time since some moment, which runs on however the wall clock is set. As given here, for a clock that is never
     /// set back.
-    fn steady(&self) -> Duration {
+    fn monotonic(&self) -> Duration {
         Duration::from_millis(self.now().as_millis())
     }
 }
@@ -94,31 +94,31 @@ pub trait Clock: Send + Sync + fmt::Debug {
 /// wall clock; when that is set back, it runs on, and is ahead of the wall clock by so much from there on. It follows
 /// a clock that is set ahead, or that of a machine that slept: what is due comes early, and never late.
 #[derive(Debug, Clone, Copy)]
-pub struct DueLine {
+pub struct DueClock {
     wall: Timestamp,
-    steady: Duration,
+    monotonic: Duration,
     ahead: Duration,
 }
 
-impl DueLine {
+impl DueClock {
     /// Less than this between two clocks is nobody's doing: they are not read at the same moment.
     const STEP_MIN: Duration = Duration::from_secs(1);
 
-    /// A line that is so much ahead of the wall clock, which reads `wall` while the steady one reads `steady`.
+    /// A line that is so much ahead of the wall clock, which reads `wall` while the steady one reads `monotonic`.
     #[must_use]
-    pub const fn new(wall: Timestamp, steady: Duration, ahead: Duration) -> Self {
-        Self { wall, steady, ahead }
+    pub const fn new(wall: Timestamp, monotonic: Duration, ahead: Duration) -> Self {
+        Self { wall, monotonic, ahead }
     }
 
     /// Where the line is, with both clocks read now, the steady one first.
-    pub fn look(&mut self, wall: Timestamp, steady: Duration) -> Timestamp {
-        let expected = self.wall.after(steady.saturating_sub(self.steady));
+    pub fn look(&mut self, wall: Timestamp, monotonic: Duration) -> Timestamp {
+        let expected = self.wall.after(monotonic.saturating_sub(self.monotonic));
         let back = expected.since(wall);
         if back > Self::STEP_MIN {
             self.ahead = self.ahead.saturating_add(back);
         }
         if back > Self::STEP_MIN || wall.since(expected) > Self::STEP_MIN {
-            (self.wall, self.steady) = (wall, steady);
+            (self.wall, self.monotonic) = (wall, monotonic);
         }
         wall.after(self.ahead)
     }
@@ -153,8 +153,11 @@ mod tests {
     /// A line that begins at 1,000,000 s, looked at where wall clock and steady clock, in seconds, say so.
     fn line(looks: &[(u64, u64)]) -> Vec<u64> {
         let s = |s: u64| (Timestamp::from_millis(s * 1_000), Duration::from_secs(s));
-        let mut line = DueLine::new(s(1_000_000).0, Duration::ZERO, Duration::ZERO);
-        looks.iter().map(|(wall, steady)| line.look(s(*wall).0, s(*steady).1).as_secs()).collect()
+        let mut line = DueClock::new(s(1_000_000).0, Duration::ZERO, Duration::ZERO);
+        looks
+            .iter()
+            .map(|(wall, monotonic)| line.look(s(*wall).0, s(*monotonic).1).as_secs())
+            .collect()
     }
 
     #[test]
@@ -173,7 +176,7 @@ mod tests {
     #[test]
     fn clocks_that_are_read_a_little_apart_move_nothing() {
         let (mut line, s) = (
-            DueLine::new(Timestamp::from_millis(5_000), Duration::ZERO, Duration::ZERO),
+            DueClock::new(Timestamp::from_millis(5_000), Duration::ZERO, Duration::ZERO),
             Duration::from_secs(9),
         );
         for apart in [900, 1_000, 0, 999] {

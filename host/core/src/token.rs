@@ -14,7 +14,7 @@ use crate::verify::Secret;
 
 /// Where a request has its token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TokenPlace {
+pub enum TokenLocation {
     /// `Authorization: Bearer TOKEN`
     Bearer,
     /// `Authorization: Basic …`; the token is `user:password`.
@@ -28,12 +28,12 @@ pub enum TokenPlace {
 /// A text that is no place. The operator's to mend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("write \"bearer\", \"basic\", \"header:NAME\" or \"query:NAME\"")]
-pub struct InvalidTokenPlace;
+pub struct InvalidTokenLocation;
 
-impl FromStr for TokenPlace {
-    type Err = InvalidTokenPlace;
+impl FromStr for TokenLocation {
+    type Err = InvalidTokenLocation;
 
-    fn from_str(text: &str) -> Result<Self, InvalidTokenPlace> {
+    fn from_str(text: &str) -> Result<Self, InvalidTokenLocation> {
         let is_name = |name: &str| {
             !name.is_empty()
                 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
@@ -45,14 +45,14 @@ impl FromStr for TokenPlace {
                 Ok(Self::Header(name.to_ascii_lowercase().into()))
             }
             Some(("query", name)) if is_name(name) => Ok(Self::Query(name.into())),
-            _ => Err(InvalidTokenPlace),
+            _ => Err(InvalidTokenLocation),
         }
     }
 }
 
 /// Why a request is not let through. The sender's fault; trying again does not help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum TokenRefusal {
+pub enum InvalidToken {
     /// There is none where it belongs.
     #[error("the token is missing")]
     Missing,
@@ -64,7 +64,7 @@ pub enum TokenRefusal {
     Wrong,
 }
 
-impl TokenRefusal {
+impl InvalidToken {
     /// The stable code.
     #[must_use]
     pub const fn code(self) -> &'static str {
@@ -79,7 +79,7 @@ impl TokenRefusal {
 /// The tokens that are live, and where a request has to have one of them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Tokens {
-    place: TokenPlace,
+    place: TokenLocation,
     digests: Vec<[u8; 32]>,
 }
 
@@ -92,7 +92,7 @@ impl fmt::Debug for Tokens {
 impl Tokens {
     /// These tokens, of which any is good.
     #[must_use]
-    pub fn new<'a>(place: TokenPlace, live: impl IntoIterator<Item = &'a Secret>) -> Self {
+    pub fn new<'a>(place: TokenLocation, live: impl IntoIterator<Item = &'a Secret>) -> Self {
         let digests = live.into_iter().map(|token| Sha256::digest(token.expose()).into());
         Self { place, digests: digests.collect() }
     }
@@ -101,9 +101,9 @@ impl Tokens {
     #[must_use]
     pub fn header(&self) -> Option<&str> {
         match &self.place {
-            TokenPlace::Bearer | TokenPlace::Basic => Some("authorization"),
-            TokenPlace::Header(name) => Some(name),
-            TokenPlace::Query(_) => None,
+            TokenLocation::Bearer | TokenLocation::Basic => Some("authorization"),
+            TokenLocation::Header(name) => Some(name),
+            TokenLocation::Query(_) => None,
         }
     }
 
@@ -111,8 +111,8 @@ impl Tokens {
     #[must_use]
     pub fn parameter(&self) -> Option<&str> {
         match &self.place {
-            TokenPlace::Query(name) => Some(name),
-            TokenPlace::Bearer | TokenPlace::Basic | TokenPlace::Header(_) => None,
+            TokenLocation::Query(name) => Some(name),
+            TokenLocation::Bearer | TokenLocation::Basic | TokenLocation::Header(_) => None,
         }
     }
 
@@ -123,15 +123,15 @@ impl Tokens {
         &self,
         values: impl Iterator<Item = &'a [u8]>,
         query: Option<&'a str>,
-    ) -> Result<(), TokenRefusal> {
+    ) -> Result<(), InvalidToken> {
         let given: Cow<'a, [u8]> = match &self.place {
-            TokenPlace::Header(_) => only(values)?.trim_ascii().into(),
-            TokenPlace::Bearer => credentials(only(values)?, b"bearer")?.into(),
-            TokenPlace::Basic => {
+            TokenLocation::Header(_) => only(values)?.trim_ascii().into(),
+            TokenLocation::Bearer => credentials(only(values)?, b"bearer")?.into(),
+            TokenLocation::Basic => {
                 let login = credentials(only(values)?, b"basic")?;
-                STANDARD.decode(login).map_err(|_| TokenRefusal::Wrong)?.into()
+                STANDARD.decode(login).map_err(|_| InvalidToken::Wrong)?.into()
             }
-            TokenPlace::Query(name) => {
+            TokenLocation::Query(name) => {
                 let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
                 let value = only(pairs.filter(|(n, _)| n == &**name).map(|(_, value)| value))?;
                 value.into_owned().into_bytes().into()
@@ -140,20 +140,20 @@ impl Tokens {
         let given: [u8; 32] = Sha256::digest(&given).into();
         let no = Choice::from(0);
         let right = self.digests.iter().fold(no, |right, live| right | live.ct_eq(&given));
-        if right.into() { Ok(()) } else { Err(TokenRefusal::Wrong) }
+        if right.into() { Ok(()) } else { Err(InvalidToken::Wrong) }
     }
 }
 
-fn only<T>(mut values: impl Iterator<Item = T>) -> Result<T, TokenRefusal> {
-    let value = values.next().ok_or(TokenRefusal::Missing)?;
-    if values.next().is_some() { Err(TokenRefusal::Several) } else { Ok(value) }
+fn only<T>(mut values: impl Iterator<Item = T>) -> Result<T, InvalidToken> {
+    let value = values.next().ok_or(InvalidToken::Missing)?;
+    if values.next().is_some() { Err(InvalidToken::Several) } else { Ok(value) }
 }
 
 /// What follows the name of the scheme in `Authorization`.
-fn credentials<'a>(value: &'a [u8], scheme: &[u8]) -> Result<&'a [u8], TokenRefusal> {
-    let (named, rest) = value.split_at_checked(scheme.len()).ok_or(TokenRefusal::Missing)?;
+fn credentials<'a>(value: &'a [u8], scheme: &[u8]) -> Result<&'a [u8], InvalidToken> {
+    let (named, rest) = value.split_at_checked(scheme.len()).ok_or(InvalidToken::Missing)?;
     if !named.eq_ignore_ascii_case(scheme) || !rest.starts_with(b" ") {
-        return Err(TokenRefusal::Missing);
+        return Err(InvalidToken::Missing);
     }
     Ok(rest.trim_ascii())
 }
@@ -169,14 +169,14 @@ mod tests {
         Tokens::new(place.parse().unwrap(), &live)
     }
 
-    fn check(place: &str, values: &[&str], query: Option<&str>) -> Result<(), TokenRefusal> {
+    fn check(place: &str, values: &[&str], query: Option<&str>) -> Result<(), InvalidToken> {
         let tokens = tokens(place, &["old:t0ken", "new:t0ken"]);
         tokens.check(values.iter().map(|value| value.as_bytes()), query)
     }
 
     #[test]
     fn every_live_token_is_good_in_its_place_and_no_other_is() {
-        use TokenRefusal::{Missing, Wrong};
+        use InvalidToken::{Missing, Wrong};
         for token in ["old:t0ken", "new:t0ken"] {
             let login = STANDARD.encode(token);
             assert_eq!(check("bearer", &[&format!("bEARER {token}")], None), Ok(()));
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn none_is_missing_and_two_are_too_many() {
-        use TokenRefusal::{Missing, Several};
+        use InvalidToken::{Missing, Several};
         for place in ["bearer", "basic", "header:x-key", "query:key"] {
             assert_eq!(check(place, &[], None), Err(Missing));
         }
@@ -216,7 +216,7 @@ mod tests {
         assert_eq!(tokens("query:key", &[]).parameter(), Some("key"));
         assert_eq!(tokens("bearer", &[]).parameter(), None);
         for text in ["", "Bearer", "header", "header:", "header:a b", "cookie:a", "bearer:a"] {
-            assert_eq!(text.parse::<TokenPlace>(), Err(InvalidTokenPlace), "{text}");
+            assert_eq!(text.parse::<TokenLocation>(), Err(InvalidTokenLocation), "{text}");
         }
     }
 

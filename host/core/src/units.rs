@@ -88,7 +88,7 @@ pub fn duration(text: &str) -> Result<Duration, InvalidDuration> {
 
 /// Writes a duration in the largest units that state it exactly, so that [`duration`] reads it back.
 #[must_use]
-pub fn show_duration(duration: Duration) -> String {
+pub fn format_duration(duration: Duration) -> String {
     const WRITTEN: [(u128, &str); 7] = [
         (86_400_000_000_000, "d"),
         (3_600_000_000_000, "h"),
@@ -129,7 +129,7 @@ pub fn size(text: &str) -> Result<usize, InvalidSize> {
 
 /// Writes a size in the largest unit that states it exactly, so that [`size`] reads it back.
 #[must_use]
-pub fn show_size(bytes: usize) -> String {
+pub fn format_size(bytes: usize) -> String {
     const UNITS: [(usize, &str); 4] =
         [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     let exact = UNITS.into_iter().find(|(unit, _)| bytes >= *unit && bytes.is_multiple_of(*unit));
@@ -201,14 +201,14 @@ mod tests {
         #[test]
         fn a_duration_survives_its_text_form(nanos in 1..DURATION_MAX.as_nanos()) {
             let given = Duration::from_nanos_u128(nanos);
-            prop_assert_eq!(duration(&show_duration(given)), Ok(given));
+            prop_assert_eq!(duration(&format_duration(given)), Ok(given));
         }
 
         #[test]
         fn a_size_survives_its_text_form(bytes in 1..usize::MAX / 2) {
-            prop_assert_eq!(size(&show_size(bytes)), Ok(bytes));
+            prop_assert_eq!(size(&format_size(bytes)), Ok(bytes));
             let whole = ((bytes >> 44) + 1) << 20;
-            prop_assert_eq!(size(&show_size(whole)), Ok(whole));
+            prop_assert_eq!(size(&format_size(whole)), Ok(whole));
         }
 
         #[test]

@@ -15,7 +15,7 @@ const NAMED: usize = 5;
 const LETTERS: usize = 3;
 
 /// Why a pattern matches no event of the sources that it names, or hardly any; none if it may match, or nothing is known.
-pub fn advice<'s>(
+pub fn explain_unmatched<'s>(
     pattern: &Pattern,
     sources: impl IntoIterator<Item = (&'s SourceName, &'s Provider)>,
 ) -> Option<String> {
@@ -147,7 +147,7 @@ mod tests {
 
     fn told(pattern: &str, source: &str, provider: &Provider) -> Option<String> {
         let source = SourceName::stored(source);
-        advice(&Pattern::parse(pattern).unwrap(), [(&source, provider)])
+        explain_unmatched(&Pattern::parse(pattern).unwrap(), [(&source, provider)])
     }
 
     #[test]

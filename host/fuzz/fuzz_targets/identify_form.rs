@@ -5,7 +5,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use weir_core::identify::Facts;
+use weir_core::identify::RequestFacts;
 use weir_core::verify::{FORM_FIELDS_MAX, RequestView};
 use weir_fuzz::input::Input;
 use weir_fuzz::models;
@@ -20,7 +20,7 @@ fuzz_target!(init: weir_fuzz::seeds::write("identify_form"), |text: &[u8]| {
     }
     let provider = provider(input.word(0));
     let request = input.view();
-    let facts = Facts::new(provider, request);
+    let facts = RequestFacts::new(provider, request);
     if let Ok(found) = provider.identify(&facts, proof(provider)) {
         weir_fuzz::identified(&found, request.payload());
     }

@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use weir_core::identify::Facts;
+use weir_core::identify::RequestFacts;
 use weir_core::json_pointer::{Pointer, PointerSet, scalar_text};
 use weir_fuzz::input::Input;
 use weir_fuzz::sources::{proof, provider};
@@ -18,7 +18,7 @@ use weir_fuzz::sources::{proof, provider};
 fuzz_target!(init: weir_fuzz::seeds::write("identify_json"), |text: &[u8]| {
     let input = Input::parse(text);
     let provider = provider(input.word(0));
-    let facts = Facts::new(provider, input.view());
+    let facts = RequestFacts::new(provider, input.view());
     if let Ok(found) = provider.identify(&facts, proof(provider)) {
         weir_fuzz::identified(&found, input.view().payload());
     }

@@ -7,7 +7,7 @@
 use libfuzzer_sys::fuzz_target;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
-use weir_core::identify::Facts;
+use weir_core::identify::RequestFacts;
 use weir_core::provider::{Provider, ProviderError, ProviderOverrides};
 use weir_core::verify::RequestView;
 use weir_fuzz::sources::{self, NOW, URL};
@@ -51,7 +51,7 @@ fn ask(provider: &Provider) {
         [(&headers[1..], b"{\"id\":[1]}".as_slice()), (&headers, b"id=1&payload=%7B%7D")]
     {
         let request = RequestView { method: "POST", url: URL, headers, body };
-        let _ = provider.identify(&Facts::new(provider, request), sources::proof(provider)).is_ok();
+        let _ = provider.identify(&RequestFacts::new(provider, request), sources::proof(provider)).is_ok();
         if let Some(fresh) = sources::fresh(provider) {
             let _ = provider.verifier_with(&[], &fresh.params).map(|v| v.verify(&request, NOW));
         }

@@ -5,9 +5,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use weir_core::provider::{Provider, Source};
+use weir_core::provider::{Provider, Selector};
 use weir_core::sign::RequestDraft;
-use weir_core::verify::{Encoding, Message, Part, Refusal, Scheme, UrlForm, Verification};
+use weir_core::verify::{Encoding, Message, MessagePart, VerifyError, Scheme, UrlForm, Verification};
 use weir_fuzz::input::{Input, number, pick};
 use weir_fuzz::sources::{self, NOW, URL, Way};
 
@@ -24,11 +24,11 @@ fuzz_target!(init: weir_fuzz::seeds::write("signed"), |text: &[u8]| {
         Verification::Verified(proof) => proof,
         Verification::Refused(refusal) if is_bodys_fault(&way.scheme, refusal) => return,
         // Without a body it could be a captured `GET` that is sent by another method.
-        Verification::Refused(Refusal::QueryNotSigned) if draft.body.is_empty() => return,
+        Verification::Refused(VerifyError::QueryNotSigned) if draft.body.is_empty() => return,
         other => panic!("{name}: {other:?}"),
     };
     assert_eq!(proof.scheme, way.scheme.name);
-    assert!(sources::seen(&signed, |view| way.verifier.is_claimed_by(&view)), "{name}");
+    assert!(sources::seen(&signed, |view| way.verifier.carries_signature(&view)), "{name}");
     let stranger = sources::seen(&signed, |view| way.stranger.verify(&view, NOW));
     assert!(!matches!(stranger, Verification::Verified(_)), "{name}: another secret fits too");
     if let Some(changed) = changed(way, &draft, &signed, number(input.word(2))) {
@@ -61,19 +61,19 @@ fn draft(way: &Way, input: &Input<'_>) -> Option<RequestDraft> {
 }
 
 /// True if a body that was signed may be refused all the same: it says things that the scheme judges besides.
-fn is_bodys_fault(scheme: &Scheme, refusal: Refusal) -> bool {
-    let in_body = |source: &Source| source.reads_body();
+fn is_bodys_fault(scheme: &Scheme, refusal: VerifyError) -> bool {
+    let in_body = |source: &Selector| source.reads_body();
     match refusal {
-        Refusal::TimestampMissing
-        | Refusal::TimestampMalformed
-        | Refusal::TimestampStale { .. } => {
+        VerifyError::TimestampMissing
+        | VerifyError::TimestampMalformed
+        | VerifyError::TimestampStale { .. } => {
             scheme.timestamp.iter().flat_map(|rule| &rule.from).any(in_body)
         }
-        Refusal::FieldDuplicated => true,
-        Refusal::HeaderUnexpected => scheme.require.iter().any(|r| in_body(&r.from)),
-        Refusal::SignatureMalformed => !scheme.shapes.is_empty(),
-        Refusal::KeyUntrusted => scheme.fetched_key.is_some(),
-        Refusal::SignatureMissing => scheme.items.is_some() || scheme.signature.iter().any(in_body),
+        VerifyError::FieldDuplicated => true,
+        VerifyError::HeaderUnexpected => scheme.require.iter().any(|r| in_body(&r.from)),
+        VerifyError::SignatureMalformed => !scheme.shapes.is_empty(),
+        VerifyError::KeyUntrusted => scheme.fetched_key.is_some(),
+        VerifyError::SignatureMissing => scheme.items.is_some() || scheme.signature.iter().any(in_body),
         _ => false,
     }
 }
@@ -108,7 +108,7 @@ fn changed(
 
 /// True if the URL is signed as it is.
 fn covers_url(scheme: &Scheme) -> bool {
-    let signs = |message: &Message| message.parts().contains(&Part::Url(UrlForm::AsIs));
+    let signs = |message: &Message| message.parts().contains(&MessagePart::Url(UrlForm::AsIs));
     std::iter::once(&scheme.message).chain(&scheme.message_variants).all(signs)
         || scheme.http_message.is_some()
 }

@@ -8,7 +8,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use weir_core::handshake::{ECHO_BYTES_MAX, HandshakeAnswer, HandshakeKeys};
-use weir_core::identify::{DedupRule, Facts};
+use weir_core::identify::{DedupRule, RequestFacts};
 use weir_core::provider::Provider;
 use weir_core::verify::{Algorithm, Params, RequestView, Verification, Verifier};
 use weir_fuzz::input::{Input, pick};
@@ -46,7 +46,7 @@ fn believe_no_other(vector: &Vector, request: &RequestView<'_>) {
     let outcome = vector.verifier.verify(request, vector.now);
     let Verification::Verified(proof) = outcome else { return };
     let name = &vector.provider.name;
-    assert!(vector.verifier.is_claimed_by(request), "{name}: verified and without a signature");
+    assert!(vector.verifier.carries_signature(request), "{name}: verified and without a signature");
     let scheme = vector.provider.scheme(Some(&proof.scheme)).expect("it has verified");
     // The items of a batch are signed each by itself, and may come in another order.
     let whole = scheme.covers_body() && scheme.items.is_none();
@@ -74,7 +74,7 @@ fn shake_hands(
     secret: &str,
 ) {
     let keys = HandshakeKeys { verifier, params };
-    let Some(Ok(answer)) = provider.handshake(&Facts::new(provider, request), None, keys) else {
+    let Some(Ok(answer)) = provider.handshake(&RequestFacts::new(provider, request), None, keys) else {
         return;
     };
     let HandshakeAnswer { status, headers, body, .. } = &answer;

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-use weir_core::identify::{DedupMaterial, Facts};
+use weir_core::identify::{DedupMaterial, RequestFacts};
 use weir_core::provider::{Catalog, OneOrMore, Provider};
 use weir_core::time::Timestamp;
 use weir_core::verify::{NamedSecret, Params, RequestView, Secret, Verification, Verifier};
@@ -107,7 +107,7 @@ impl Vector {
         let Verification::Verified(proof) = self.verifier.verify(request, self.now) else {
             return Vec::new();
         };
-        let found = self.provider.identify(&Facts::new(self.provider, *request), &proof);
+        let found = self.provider.identify(&RequestFacts::new(self.provider, *request), &proof);
         let events = found.map(|found| found.events).unwrap_or_default();
         let key = |dedup| (&*self.provider.name, Arc::clone(&proof.scheme), dedup);
         events.into_iter().map(|event| key(event.dedup)).collect()

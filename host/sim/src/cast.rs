@@ -37,14 +37,14 @@ const START_MS: u64 = 1_760_000_000_000;
 #[derive(Debug)]
 pub struct SimClock {
     wall: AtomicU64,
-    steady: AtomicU64,
+    monotonic: AtomicU64,
 }
 
 impl SimClock {
     /// Some day in 2025.
     #[must_use]
     pub fn new() -> Self {
-        Self { wall: AtomicU64::new(START_MS), steady: AtomicU64::new(0) }
+        Self { wall: AtomicU64::new(START_MS), monotonic: AtomicU64::new(0) }
     }
 
     /// Somebody sets it, and no time goes by.
@@ -55,7 +55,7 @@ impl SimClock {
     /// Time goes by.
     pub fn forward(&self, by: Duration) {
         self.set(self.now().after(by));
-        self.steady.fetch_add(weir_core::time::millis(by), Ordering::SeqCst);
+        self.monotonic.fetch_add(weir_core::time::millis(by), Ordering::SeqCst);
     }
 
     /// Somebody sets it back.
@@ -75,8 +75,8 @@ impl Clock for SimClock {
         Timestamp::from_millis(self.wall.load(Ordering::SeqCst))
     }
 
-    fn steady(&self) -> Duration {
-        Duration::from_millis(self.steady.load(Ordering::SeqCst))
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(self.monotonic.load(Ordering::SeqCst))
     }
 }
 

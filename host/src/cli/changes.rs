@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 use thiserror::Error;
 use weir_core::bounds::BODY_BYTES_MAX;
-use weir_core::units::show_size;
+use weir_core::units::format_size;
 
 /// Longest list that `--set` makes longer, so that no index makes one without end.
 const ITEMS_MAX: usize = 10_000;
@@ -101,7 +101,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
         return Err(format!(
             "--file: {} is larger than {}, and no source takes that",
             path.display(),
-            show_size(BODY_BYTES_MAX)
+            format_size(BODY_BYTES_MAX)
         ));
     }
     Ok(bytes)

@@ -75,8 +75,8 @@ fn look_over(args: &CheckArgs, output: Output) -> Result<(), CommandError> {
         problems.iter().for_each(|problem| output.problem(&format!("problem: {problem}")));
     }
     if !ok {
-        let advice = "stop the hub and put a backup in its place";
-        return Err(CommandError::Failed(format!("{url} is damaged; {advice}")));
+        let explain_unmatched = "stop the hub and put a backup in its place";
+        return Err(CommandError::Failed(format!("{url} is damaged; {explain_unmatched}")));
     }
     if !output.json {
         output.text(&format!("{url}: OK, {deliveries} deliveries, {bytes} bytes"));

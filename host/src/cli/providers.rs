@@ -189,7 +189,7 @@ fn show(provider: &Provider, output: Output) {
         let optional = if secret.required { "" } else { "# " };
         lines.push(format!("{optional}secrets = [{{ env = \"…\" }}]  # {}", secret.about));
         for scheme in &provider.schemes {
-            lines.push(format!("# for scheme {}: {}", scheme.name, scheme.least_secret()));
+            lines.push(format!("# for scheme {}: {}", scheme.name, scheme.minimum_secret()));
         }
     }
     for param in asks {

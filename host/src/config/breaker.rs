@@ -6,7 +6,7 @@ use weir_core::breaker::{BreakerPolicy, InvalidBreakerPolicy};
 
 use super::retry::Unusable;
 use super::tree::Section;
-use weir_core::units::show_duration as show;
+use weir_core::units::format_duration as show;
 
 /// What a `breaker` table says, each part perhaps nothing.
 #[derive(Debug, Clone, Default, PartialEq)]

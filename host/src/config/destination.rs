@@ -13,7 +13,7 @@ use weir_core::breaker::BreakerPolicy;
 use weir_core::name::DestinationName;
 use weir_core::outgoing::reserved_header;
 use weir_core::retry::RetryPolicy;
-use weir_core::verify::{KeyError, Secret, judge_text, judge_whsec, nearest_form};
+use weir_core::verify::{KeyError, Secret, check_text_secret, check_whsec_secret, likely_key_form};
 
 use super::breaker::RawBreaker;
 use super::retry::{RawRetry, Unusable};
@@ -281,7 +281,7 @@ fn webhook(
     };
     for (index, secret) in secrets.iter().flatten().enumerate() {
         if signing == Some(Signing::Standard) && !is_standard(&secret.value) {
-            let nearest = nearest_form(KeyError::NotBase64, secret.value.expose());
+            let nearest = likely_key_form(KeyError::NotBase64, secret.value.expose());
             let what = format!(
                 "is no Standard Webhooks secret, which is `whsec_` and base64; `weir secret generate` makes one, or say \
                  signing = \"sha256-header\"{}",
@@ -291,8 +291,8 @@ fn webhook(
             continue;
         }
         let judged = match signing {
-            Some(Signing::Standard) => judge_whsec(&secret.value),
-            _ => judge_text(secret.value.expose()),
+            Some(Signing::Standard) => check_whsec_secret(&secret.value),
+            _ => check_text_secret(secret.value.expose()),
         };
         weak::note(section, &format!("secrets[{index}]"), "secret", judged);
     }

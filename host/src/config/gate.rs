@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use toml::de::DeValue;
-use weir_core::address::{Block, ForwardedBy, too_wide};
+use weir_core::address::{AddressBlock, ForwardedBy, too_wide};
 use weir_core::rate::Rate;
-use weir_core::token::{TokenPlace, Tokens};
+use weir_core::token::{TokenLocation, Tokens};
 
 use super::secret;
 use super::server::Server;
@@ -24,7 +24,7 @@ const BLOCKS_MAX: usize = 1_000;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Gate {
     /// Where requests may come from; from anywhere if it is not said.
-    pub allow_ips: Option<Vec<Block>>,
+    pub allow_ips: Option<Vec<AddressBlock>>,
     /// Whether they must come over a connection whose client has shown a certificate.
     pub client_cert: bool,
     /// A token that they must show.
@@ -61,8 +61,8 @@ pub(super) fn read(
 }
 
 /// A list of blocks, if there is one.
-pub(super) fn blocks(section: &mut Section<'_>, key: &'static str) -> Option<Vec<Block>> {
-    let blocks = section.list::<Block>(key)?;
+pub(super) fn blocks(section: &mut Section<'_>, key: &'static str) -> Option<Vec<AddressBlock>> {
+    let blocks = section.list::<AddressBlock>(key)?;
     if blocks.len() > BLOCKS_MAX {
         section.problem(key, format!("more than {BLOCKS_MAX} blocks of addresses"));
     }
@@ -70,7 +70,7 @@ pub(super) fn blocks(section: &mut Section<'_>, key: &'static str) -> Option<Vec
 }
 
 fn tokens(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<Tokens> {
-    let place = section.must::<TokenPlace>("in");
+    let place = section.must::<TokenLocation>("in");
     let live = secret::list(&mut section, "tokens", around);
     if !section.has("tokens") || live.as_ref().is_some_and(Vec::is_empty) {
         section
@@ -84,8 +84,8 @@ fn tokens(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<Tokens>
             section.problem(&key, "a token is for no scheme; leave `scheme` out");
         }
         let bytes = token.value.expose();
-        let basic = bytes.iter().position(|b| *b == b':').filter(|_| place == TokenPlace::Basic);
-        if place == TokenPlace::Basic && basic.is_none() {
+        let basic = bytes.iter().position(|b| *b == b':').filter(|_| place == TokenLocation::Basic);
+        if place == TokenLocation::Basic && basic.is_none() {
             section.problem(&key, "for \"basic\", the secret must be user:password");
             continue;
         }
@@ -134,18 +134,18 @@ impl Value for PerTime {
     }
 }
 
-impl Value for Block {
+impl Value for AddressBlock {
     fn read(value: &DeValue<'_>) -> Result<Self, String> {
         let text = String::read(value)?;
         text.parse().map_err(|error| format!("`{}` {error}", shortened(&text)))
     }
 }
 
-impl Value for TokenPlace {
+impl Value for TokenLocation {
     fn read(value: &DeValue<'_>) -> Result<Self, String> {
         String::read(value)?
             .parse()
-            .map_err(|error: weir_core::token::InvalidTokenPlace| error.to_string())
+            .map_err(|error: weir_core::token::InvalidTokenLocation| error.to_string())
     }
 }
 

@@ -11,7 +11,7 @@ use weir_core::breaker::BreakerPolicy;
 use weir_core::name::DestinationName;
 use weir_core::retry::RetryPolicy;
 use weir_core::route::Pattern;
-use weir_core::units::show_size;
+use weir_core::units::format_size;
 
 use super::breaker::RawBreaker;
 use super::retry::{RawRetry, Unusable};
@@ -263,7 +263,7 @@ fn judge_limits(
     problem: impl Fn(&str, String),
 ) {
     if limits.memory > memory_ceiling {
-        let (asked, ceiling) = (show_size(limits.memory), show_size(memory_ceiling));
+        let (asked, ceiling) = (format_size(limits.memory), format_size(memory_ceiling));
         problem("memory", format!("{asked} is more than runs.memory_ceiling ({ceiling})"));
     }
     if limits.time > RUN_TIME_MAX {

@@ -9,7 +9,7 @@ use super::server::{at_most, size_at_most};
 use super::surroundings::Surroundings;
 use super::tree::Section;
 use super::value::Size;
-use weir_core::units::show_size;
+use weir_core::units::format_size;
 
 /// Most runs at once: each slot reserves address space in the pool.
 const SLOTS_MAX: usize = 1_024;
@@ -86,14 +86,14 @@ pub(super) fn read(mut section: Section<'_>, around: &Surroundings<'_>) -> Optio
         let enough = size.0 >= COMPILE_MEMORY_MIN;
         enough
             .then_some(())
-            .ok_or_else(|| format!("must be at least {}", show_size(COMPILE_MEMORY_MIN)))
+            .ok_or_else(|| format!("must be at least {}", format_size(COMPILE_MEMORY_MIN)))
     });
     let compile_time = section.must("compile_time");
     let code_max = section.checked("code_max", |size: &Size| {
         let enough = size.0 >= CODE_BYTES_MIN;
         enough
             .then_some(())
-            .ok_or_else(|| format!("must be at least {}", show_size(CODE_BYTES_MIN)))
+            .ok_or_else(|| format!("must be at least {}", format_size(CODE_BYTES_MIN)))
     });
     section.finish();
     Some(Plugins {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
-use weir_core::provider::{Catalog, Known, OwnFile, Provider, ProviderError};
+use weir_core::provider::{Catalog, LoadedUserFile, Provider, ProviderError, UserProviderFile};
 
 use super::last_good::{self, LastGood};
 use super::problem::{ConfigErrors, Problem};
@@ -83,14 +83,14 @@ impl Providers {
         found.extend(gone.into_iter().map(|file| Found { path: file.clone(), file, text: None }));
         let own = found.iter().map(|found| found.own(&self.last_good, &self.held_back));
         let own: Vec<_> = own.collect();
-        let known = self.catalog.add_own(&own);
+        let known = self.catalog.add_user_files(&own);
         let made = found.iter().zip(known).filter_map(|(found, known)| self.made(found, known));
         self.files = made.collect();
     }
 
     /// What is made of a file; nothing if it is gone and nobody needs it.
-    fn made(&self, found: &Found, known: Known) -> Option<ProviderFile> {
-        let Known { provider, is_last_good, error } = known;
+    fn made(&self, found: &Found, known: LoadedUserFile) -> Option<ProviderFile> {
+        let LoadedUserFile { provider, is_last_good, error } = known;
         let Found { file, path, text } = found;
         let provider = provider.map(|provider| Arc::clone(&provider.name));
         let problem = |what| Problem { file: path.clone(), line: None, path: "".into(), what };
@@ -170,9 +170,9 @@ struct Found {
 }
 
 impl Found {
-    fn own<'a>(&'a self, last_good: &'a LastGood, held_back: &HeldBack) -> OwnFile<'a> {
+    fn own<'a>(&'a self, last_good: &'a LastGood, held_back: &HeldBack) -> UserProviderFile<'a> {
         let text = self.text.as_ref().and_then(|text| text.as_deref().ok());
-        OwnFile {
+        UserProviderFile {
             text: text.filter(|_| !held_back.contains_key(&self.file)),
             last_good: last_good.get(&self.file).map(|text| &**text),
         }

@@ -102,7 +102,7 @@ impl RawRetry {
 }
 
 fn unusable(error: &InvalidRetryPolicy) -> Unusable {
-    use weir_core::units::show_duration as show;
+    use weir_core::units::format_duration as show;
     match error {
         InvalidRetryPolicy::NoAttempts => ("max_attempts", "must be at least 1".into()),
         InvalidRetryPolicy::Factor(factor) => {

@@ -7,7 +7,7 @@ use weir_core::alert::KINDS;
 use weir_core::bounds::SUBSCRIPTIONS_MAX;
 use weir_core::event::EventType;
 use weir_core::name::{DestinationName, HUB_SOURCE, SourceName};
-use weir_core::provider::CREDENTIALS;
+use weir_core::provider::CREDENTIAL_HEADERS;
 use weir_core::route::Pattern;
 use weir_core::unmatched;
 
@@ -80,7 +80,7 @@ fn pass_headers(section: &mut Section<'_>) -> Option<Vec<Box<str>>> {
         let place = format!("pass_headers[{index}]");
         match HeaderName::try_from(text) {
             Err(_) => section.problem(&place, "is not the name of a header"),
-            Ok(name) if CREDENTIALS.contains(&name.as_str()) => {
+            Ok(name) if CREDENTIAL_HEADERS.contains(&name.as_str()) => {
                 section
                     .problem(&place, "is a credential of the sender's, which is never passed on");
             }
@@ -141,7 +141,7 @@ pub(super) fn warn_of_what_never_matches(
 /// Why a pattern matches no event of these sources; none if it may.
 pub(crate) fn unmatched(pattern: &Pattern, sources: &ByName) -> Option<String> {
     let known = sources.iter().map(|(name, source)| (name, &*source.provider));
-    unmatched::advice(pattern, known)
+    unmatched::explain_unmatched(pattern, known)
 }
 
 /// Whether the hub tells of anything that a pattern matches.

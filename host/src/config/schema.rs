@@ -8,14 +8,14 @@ use serde_json::Value as Json;
 use thiserror::Error;
 use weir_core::bounds::{KIB, MIB};
 use weir_core::event::{Category, EventType};
-use weir_core::json_pointer::without_mark;
+use weir_core::json_pointer::without_byte_order_mark;
 use weir_core::name::SourceName;
 use weir_core::route::Pattern;
 
 use super::surroundings::Surroundings;
 use super::tree::Section;
 use super::value::Value;
-use weir_core::units::show_size;
+use weir_core::units::format_size;
 
 /// Largest body that is held to a schema, in bytes: it is parsed whole, on a thread that others wait for.
 pub(super) const CHECKED_BYTES_MAX: usize = MIB;
@@ -69,7 +69,7 @@ impl Schemas {
             return Ok(());
         }
         let event: Json =
-            serde_json::from_slice(without_mark(event)).map_err(|error| Mismatch {
+            serde_json::from_slice(without_byte_order_mark(event)).map_err(|error| Mismatch {
                 path: String::new(),
                 what: format!(
                     "is no JSON that can be read (line {}, column {})",
@@ -127,7 +127,7 @@ pub(super) fn read(
 fn compiled(path: &Path) -> Result<Validator, String> {
     let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
     if std::fs::metadata(path).map_err(unreadable)?.len() > FILE_BYTES_MAX as u64 {
-        return Err(format!("is larger than {}", show_size(FILE_BYTES_MAX)));
+        return Err(format!("is larger than {}", format_size(FILE_BYTES_MAX)));
     }
     let text = std::fs::read(path).map_err(unreadable)?;
     let schema: Json =

@@ -13,7 +13,7 @@ use super::tree::Section;
 use super::url::public_base;
 use super::value::Size;
 use crate::tls::HTTP_2_OR_1;
-use weir_core::units::show_size;
+use weir_core::units::format_size;
 
 /// Most headers that one request may be allowed: more than any sender has, and little memory each.
 const HEADERS_MAX: usize = 1_000;
@@ -103,7 +103,7 @@ pub(super) fn read(mut section: Section<'_>, around: &Surroundings<'_>) -> Optio
         && budget < limit
     {
         let what =
-            format!("is less than body_limit ({}): no such body would fit", show_size(limit.0));
+            format!("is less than body_limit ({}): no such body would fit", format_size(limit.0));
         section.problem("body_budget", what);
     }
     section.finish();
@@ -144,5 +144,5 @@ pub(super) fn at_most(number: usize, max: usize) -> Result<(), String> {
 }
 
 pub(super) fn size_at_most(size: Size, max: usize) -> Result<(), String> {
-    if size.0 > max { Err(format!("must be at most {}", show_size(max))) } else { Ok(()) }
+    if size.0 > max { Err(format!("must be at most {}", format_size(max))) } else { Ok(()) }
 }

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use strsim::levenshtein;
 use weir_core::bounds::BODY_BYTES_MAX;
-use weir_core::handshake::listed_hosts;
+use weir_core::handshake::parse_host_list;
 use weir_core::name::SourceName;
 use weir_core::provider::{Catalog, Provider, ProviderError, ProviderOverrides};
-use weir_core::verify::{NamedSecret, Params, Scheme, Secret, SecretError, Verifier, nearest_form};
+use weir_core::verify::{
+    NamedSecret, Params, Scheme, Secret, SecretError, Verifier, likely_key_form,
+};
 
 use super::gate::{self, Gate};
 use super::responder::{self, Responder, Responders};
@@ -20,7 +22,7 @@ use super::surroundings::Surroundings;
 use super::tree::Section;
 use super::url::public_base;
 use super::weak;
-use weir_core::units::show_size;
+use weir_core::units::format_size;
 
 /// A way in.
 #[derive(Debug)]
@@ -107,7 +109,7 @@ fn one(
     let most = if schemas.is_empty() { BODY_BYTES_MAX } else { CHECKED_BYTES_MAX };
     if limit.is_some_and(|limit| limit.0 > most as u64) {
         let why = if schemas.is_empty() { "" } else { " where there are schemas" };
-        section.problem("body_limit", format!("must be at most {}{why}", show_size(most)));
+        section.problem("body_limit", format!("must be at most {}{why}", format_size(most)));
     }
     let own_url = own_url(&section, overrides.as_ref());
     let provider = base.zip(overrides.as_ref()).and_then(|(base, overrides)| {
@@ -193,7 +195,7 @@ fn params(
     }
     for name in provider?.host_params() {
         let listed = params.get(name).map(|hosts| String::from_utf8_lossy(hosts.expose()));
-        if let Some(Err(odd)) = listed.as_deref().map(listed_hosts) {
+        if let Some(Err(odd)) = listed.as_deref().map(parse_host_list) {
             let what = format!("{odd:?} is no host name, with one * at most");
             section.problem(&format!("params.{name}"), what);
             complete = false;
@@ -236,7 +238,7 @@ fn no_provider(word: &str, catalog: &Catalog) -> String {
 /// Whether its sender publishes its keys, or hands its secret over.
 fn needs_none(provider: &Provider) -> bool {
     let alone = |scheme: &Arc<Scheme>| scheme.fetched_key.is_some() && scheme.also.is_none();
-    provider.learns_secret() || provider.schemes.iter().any(alone)
+    provider.receives_secret() || provider.schemes.iter().any(alone)
 }
 
 fn needs_secrets(provider: Option<&Provider>) -> String {
@@ -278,7 +280,7 @@ fn unusable(section: &Section<'_>, secrets: &[NamedSecret], error: &SecretError)
     let index = secrets.iter().position(|s| Some(&s.name) == name);
     let nearest = match (error, index) {
         (SecretError::Unusable { cause, .. }, Some(index)) => {
-            nearest_form(*cause, secrets[index].value.expose())
+            likely_key_form(*cause, secrets[index].value.expose())
         }
         _ => None,
     };

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use weir_core::provider::Provider;
 use weir_core::verify::{
-    Algorithm, Doubt, NamedSecret, Scheme, Secret, Trace, Weak, judge_text, traces,
+    Algorithm, NamedSecret, PasteMistake, Scheme, Secret, SecretWarning, WeakSecret,
+    check_text_secret, paste_mistakes,
 };
 
 use super::tree::Section;
-use weir_core::units::show_duration;
+use weir_core::units::format_duration;
 
 /// Longest time for which a signed request may be old without a warning.
 const TOLERANCE_GOOD: Duration = Duration::from_secs(86_400);
@@ -17,7 +18,7 @@ const TOLERANCE_GOOD: Duration = Duration::from_secs(86_400);
 /// Tells of what copying has left on a secret, as it is configured.
 pub(super) fn note_traces(section: &Section<'_>, key: &str, secret: &Secret) {
     let bytes = secret.expose();
-    for trace in traces(bytes) {
+    for trace in paste_mistakes(bytes) {
         let what = format!(
             "the secret ({} bytes) {trace}; if the copy on the other side has not got that, every signature is refused",
             bytes.len()
@@ -28,7 +29,9 @@ pub(super) fn note_traces(section: &Section<'_>, key: &str, secret: &Secret) {
 
 /// The same of a value that is no signing secret, such as a header, which may begin with `Bearer`.
 pub(super) fn note_traces_of_value(section: &Section<'_>, key: &str, value: &Secret) {
-    for trace in traces(value.expose()).into_iter().filter(|trace| *trace != Trace::AuthWord) {
+    for trace in
+        paste_mistakes(value.expose()).into_iter().filter(|trace| *trace != PasteMistake::AuthWord)
+    {
         section.warning(key, format!("the value ({} bytes) {trace}", value.expose().len()));
     }
 }
@@ -47,10 +50,10 @@ pub(super) fn judge_secrets(
         };
         let mut doubts = BTreeSet::new();
         for scheme in provider.schemes.iter().filter(is_for) {
-            match scheme.judge_secret(&secret.value) {
+            match scheme.check_secret_strength(&secret.value) {
                 Ok(found) => doubts.extend(found.iter().map(ToString::to_string)),
                 Err(weak) => {
-                    let least = scheme.least_secret();
+                    let least = scheme.minimum_secret();
                     let what = format!(
                         "the secret {weak}. Scheme {} of {} takes {least}; `weir secret generate {}` makes one",
                         scheme.name, provider.name, provider.name
@@ -71,9 +74,9 @@ pub(super) fn judge_secrets(
 
 /// Tells of a secret that does not begin as its provider's do.
 fn note_form(section: &Section<'_>, key: &str, provider: &Provider, secret: &Secret) {
-    let Some(start) = provider.secret_start() else { return };
+    let Some(start) = provider.secret_prefix() else { return };
     let written = secret.expose().trim_ascii();
-    if !written.starts_with(start.as_bytes()) && traces(secret.expose()).is_empty() {
+    if !written.starts_with(start.as_bytes()) && paste_mistakes(secret.expose()).is_empty() {
         let what = format!(
             "the secret does not begin with `{start}`, as those of {} do; see that it is the right one",
             provider.name
@@ -84,7 +87,7 @@ fn note_form(section: &Section<'_>, key: &str, provider: &Provider, secret: &Sec
 
 /// Judges a secret that is used as it stands: a token or a parameter.
 pub(super) fn judge_text_of(section: &Section<'_>, key: &str, name: &str, bytes: &[u8]) -> bool {
-    note(section, key, name, judge_text(bytes))
+    note(section, key, name, check_text_secret(bytes))
 }
 
 /// Notes what came of judging a secret. False if it is refused.
@@ -92,7 +95,7 @@ pub(super) fn note(
     section: &Section<'_>,
     key: &str,
     name: &str,
-    judged: Result<Vec<Doubt>, Weak>,
+    judged: Result<Vec<SecretWarning>, WeakSecret>,
 ) -> bool {
     match judged {
         Ok(doubts) => {
@@ -117,7 +120,7 @@ pub(super) fn note_schemes(section: &Section<'_>, provider: &Provider) {
             let key = if section.has("tolerance") { "tolerance" } else { "signature.timestamp" };
             let what = format!(
                 "{} is long: a captured request is good for all that time, unless its id is known by then",
-                show_duration(long)
+                format_duration(long)
             );
             section.warning(key, what);
         }

@@ -8,7 +8,7 @@ use weir_core::breaker::Mark;
 use weir_core::delivery::{self, Next, Outcome, Verdict};
 use weir_core::retry::RetryPolicy;
 use weir_core::time::Timestamp;
-use weir_core::units::show_duration;
+use weir_core::units::format_duration;
 use weir_store::hot::{AttemptRecord, ResponseRecord};
 
 /// How sending ended.
@@ -122,7 +122,7 @@ fn reason(answer: &Answer) -> Option<String> {
             "answered {status}: what is sent there comes back here; look for a route or handler that closes the circle"
         )),
         Answer::Status { status, .. } => Some(format!("answered {status}")),
-        Answer::TimedOut { limit } => Some(format!("no answer within {}", show_duration(*limit))),
+        Answer::TimedOut { limit } => Some(format!("no answer within {}", format_duration(*limit))),
         Answer::Unreachable { reason } | Answer::Blocked { reason } => Some(reason.clone()),
     }
 }

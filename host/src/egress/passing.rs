@@ -6,7 +6,7 @@ use std::fmt;
 use bytes::Bytes;
 use weir_core::event::Event;
 use weir_core::name::DestinationName;
-use weir_core::provider::{CREDENTIALS, HeaderPattern, Provider, Source};
+use weir_core::provider::{CREDENTIAL_HEADERS, HeaderPattern, Provider, Selector};
 
 use crate::config::Route;
 use crate::sources::Sources;
@@ -67,10 +67,10 @@ fn is_in(patterns: &[HeaderPattern], name: &str) -> bool {
 /// Of what is secret only a fingerprint is kept, which is good for nothing elsewhere.
 fn is_credential(name: &str, provider: Option<&Provider>) -> bool {
     let secret = provider.into_iter().flat_map(|provider| &provider.secret_fields);
-    CREDENTIALS.contains(&name)
+    CREDENTIAL_HEADERS.contains(&name)
         || secret.into_iter().any(|field| match field {
-            Source::Header(names) => names.iter().any(|secret| secret.eq_ignore_ascii_case(name)),
-            Source::Headers(patterns) => is_in(patterns, name),
+            Selector::Header(names) => names.iter().any(|secret| secret.eq_ignore_ascii_case(name)),
+            Selector::Headers(patterns) => is_in(patterns, name),
             _ => false,
         })
 }

@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use weir_core::breaker::{
     Allowance, Breaker, BreakerPolicy, Cause, Change, Kept, Mark, Pass, Phase,
 };
+use weir_core::concurrency_limit::ConcurrencyLimit;
 use weir_core::id::DeliveryId;
 use weir_core::name::Target;
-use weir_core::throttle::Throttle;
 use weir_core::time::Timestamp;
 use weir_store::hot::ClaimRequest;
 
@@ -40,7 +40,7 @@ pub(crate) struct Gate {
 #[derive(Debug)]
 struct Inner {
     breaker: Breaker,
-    throttle: Throttle,
+    concurrency_limit: ConcurrencyLimit,
     /// The version of a handler that this is about.
     version: Option<Box<str>>,
     /// Why it is open.
@@ -178,8 +178,8 @@ impl Gate {
         places: usize,
         metrics: Arc<TargetMetrics>,
     ) -> Self {
-        let (breaker, throttle) = (Breaker::new(policy), Throttle::new(places));
-        let inner = Inner { breaker, throttle, version: None, reason: "".into() };
+        let (breaker, concurrency_limit) = (Breaker::new(policy), ConcurrencyLimit::new(places));
+        let inner = Inner { breaker, concurrency_limit, version: None, reason: "".into() };
         Self { target, metrics, inner: Mutex::new(inner) }
     }
 
@@ -191,7 +191,7 @@ impl Gate {
         now: Timestamp,
     ) -> Option<[ClaimRequest; 2]> {
         let mut inner = self.inner.lock();
-        let places = inner.throttle.places(now).saturating_sub(under_way);
+        let places = inner.concurrency_limit.places(now).saturating_sub(under_way);
         let probing = match inner.breaker.allowance(now) {
             Allowance::Everything => false,
             Allowance::Probe => true,
@@ -227,8 +227,8 @@ impl Gate {
     fn ended(&self, pass: Pass, end: &End<'_>, now: Timestamp) -> Option<Change> {
         let mut inner = self.inner.lock();
         match end.slows {
-            Some(asked) => inner.throttle.slowed(end.started_at, asked, now),
-            None if end.mark == Mark::Well => inner.throttle.went_well(),
+            Some(asked) => inner.concurrency_limit.slowed(end.started_at, asked, now),
+            None if end.mark == Mark::Well => inner.concurrency_limit.on_success(),
             None => {}
         }
         let change = inner.breaker.ended(pass, end.mark, now)?;
@@ -239,7 +239,7 @@ impl Gate {
                 inner.reason = why(cause, reason());
             }
             Change::OpenAgain => inner.reason = reason().into(),
-            Change::Closed { .. } => inner.throttle.start_slowly(),
+            Change::Closed { .. } => inner.concurrency_limit.restart_at_one(),
         }
         Some(change)
     }
@@ -284,8 +284,8 @@ impl Gate {
         Standing {
             phase: inner.breaker.phase(),
             record: inner.breaker.kept().map(record),
-            places: inner.throttle.places(now),
-            paused_until: inner.throttle.paused_until(now),
+            places: inner.concurrency_limit.places(now),
+            paused_until: inner.concurrency_limit.paused_until(now),
         }
     }
 }

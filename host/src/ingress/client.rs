@@ -21,7 +21,7 @@ impl Trust {
     /// Whose address counts for what is asked: none where it is a proxy's, which stands for everybody.
     fn accountable(&self, address: IpAddr) -> Option<Network> {
         let counts = self.loopback_accountable || !address.to_canonical().is_loopback();
-        (counts && !self.proxies.contain(address)).then(|| Network::of(address))
+        (counts && !self.proxies.contains(address)).then(|| Network::of(address))
     }
 }
 
@@ -51,7 +51,7 @@ pub(super) struct Caller<'a> {
 impl Client {
     /// One that has done nothing yet.
     pub(super) fn new(peer: IpAddr, trust: &Trust) -> Self {
-        let is_proxy = trust.proxies.contain(peer);
+        let is_proxy = trust.proxies.contains(peer);
         let (has_certificate, credit) = (false, Credit::default());
         Self { peer, network: trust.accountable(peer), is_proxy, has_certificate, credit }
     }

@@ -33,7 +33,7 @@ pub(super) enum Place {
 impl Content {
     /// What `request` says, whose body is `body`. A body is not copied.
     pub(super) fn of(request: &RequestView<'_>, body: &Bytes) -> Self {
-        if request.is_said_by_query() {
+        if request.payload_is_query() {
             return Self { bytes: Bytes::copy_from_slice(request.payload()), place: Place::Query };
         }
         let place = match request.is_multipart_form() {

@@ -39,14 +39,14 @@ pub(super) fn of(
 
 #[cfg(test)]
 mod tests {
-    use weir_core::provider::Source as Place;
-    use weir_core::token::{TokenPlace, Tokens};
+    use weir_core::provider::Selector as Place;
+    use weir_core::token::{TokenLocation, Tokens};
 
     use super::*;
 
     /// A parameter that a provider names, and a token at this place.
     fn secret(token: &str) -> SecretFields {
-        let tokens = Tokens::new(token.parse::<TokenPlace>().unwrap(), []);
+        let tokens = Tokens::new(token.parse::<TokenLocation>().unwrap(), []);
         SecretFields::new(&[Place::parse("query:sig").unwrap()], Some(&tokens))
     }
 

@@ -144,7 +144,7 @@ impl Ingress {
         if !way.source.secrets.is_empty() {
             return Err(WindowRefused::Configured);
         }
-        if !way.source.provider.learns_secret() {
+        if !way.source.provider.receives_secret() {
             return Err(WindowRefused::NotHandedOver);
         }
         let key = format!("{LEARNED}{source}");

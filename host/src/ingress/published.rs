@@ -249,13 +249,13 @@ impl PublishedKeys {
             let fetched = FetchedDocument { document, issuers: &issuers, authorities, now };
             match key.read(fetched).map_err(unreadable)? {
                 KeyAnswer::Keys(set) => return Ok(set),
-                KeyAnswer::IssuerWanted(url)
+                KeyAnswer::NeedIssuer(url)
                     if issuers.len() < ISSUERS_MAX && asked.insert(url.clone()) =>
                 {
                     let issuer = self.fetcher.key(&url, None, ISSUER_BYTES_MAX).await?;
                     issuers.push(issuer.to_vec());
                 }
-                KeyAnswer::IssuerWanted(_) => return Err(unreadable(KeyError::UnknownAuthority)),
+                KeyAnswer::NeedIssuer(_) => return Err(unreadable(KeyError::UnknownAuthority)),
             }
         }
     }

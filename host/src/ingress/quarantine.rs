@@ -69,7 +69,7 @@ impl Ingress {
         let headers: Vec<_> =
             head.headers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
         let view = RequestView { method: head.method.as_str(), url: &url, headers: &headers, body };
-        if !way.verifier.is_claimed_by(&view) || !way.takes_events_by(view.method) {
+        if !way.verifier.carries_signature(&view) || !way.takes_events_by(view.method) {
             return;
         }
         let at = self.clock.now();

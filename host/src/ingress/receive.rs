@@ -11,10 +11,10 @@ use hyper::body::{Body as _, Incoming};
 use weir_core::bounds::HOPS_MAX;
 use weir_core::handshake::{HandshakeAnswer, HandshakeEffect, HandshakeKeys};
 use weir_core::hops::HOPS_HEADER;
-use weir_core::identify::{EventIdentity, Facts, Identified};
+use weir_core::identify::{EventIdentity, Identified, RequestFacts};
 use weir_core::payload::Payload;
 use weir_core::time::Timestamp;
-use weir_core::verify::{KeyRef, Refusal, RequestView, Verification, Verified};
+use weir_core::verify::{KeyRef, RequestView, Verification, Verified, VerifyError};
 use weir_store::StoreError;
 use weir_store::hot::{DedupKey, EventIngested, Ingested, NewEvent, NewRequest};
 
@@ -46,12 +46,12 @@ pub(super) enum Understood {
     Unkeyed(KeyRef),
 }
 
-/// Facts of a request that the events of its batch share.
+/// RequestFacts of a request that the events of its batch share.
 #[derive(Clone, Copy)]
 struct BatchFacts<'a> {
     /// Times that the request has left this hub.
     hops: u8,
-    /// Facts of the URL.
+    /// RequestFacts of the URL.
     url: &'a [(Box<str>, Bytes)],
 }
 
@@ -235,7 +235,7 @@ impl Ingress {
         let headers: Vec<_> =
             head.headers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
         let view = RequestView { method: head.method.as_str(), url: &url, headers: &headers, body };
-        let facts = Facts::new(provider, view);
+        let facts = RequestFacts::new(provider, view);
         if let Some(reply) = unsigned_handshake(way, &facts) {
             return reply;
         }
@@ -494,7 +494,7 @@ fn verify(way: &Way, view: &RequestView<'_>, now: Timestamp) -> Result<Proof, Re
         Verification::Verified(_) => Err(Refused::Method),
         Verification::Refused(refusal) => {
             let status = match refusal {
-                Refusal::ContentTypeUnsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                VerifyError::ContentTypeUnsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 _ => way.failure_status,
             };
             Err(Refused::Unverified { refusal, status })
@@ -503,13 +503,13 @@ fn verify(way: &Way, view: &RequestView<'_>, now: Timestamp) -> Result<Proof, Re
     }
 }
 
-fn unsigned_handshake(way: &Way, facts: &Facts<'_>) -> Option<Result<Understood, Refused>> {
+fn unsigned_handshake(way: &Way, facts: &RequestFacts<'_>) -> Option<Result<Understood, Refused>> {
     if way.has_unsigned_handshakes { handshake(way, facts, None) } else { None }
 }
 
 fn handshake(
     way: &Way,
-    facts: &Facts<'_>,
+    facts: &RequestFacts<'_>,
     verified: Option<&Verified>,
 ) -> Option<Result<Understood, Refused>> {
     let keys = HandshakeKeys { verifier: &way.verifier, params: &way.params };

@@ -9,7 +9,7 @@ use http::header::{CONNECTION, CONTENT_TYPE, HeaderMap};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use weir_core::json_pointer::{Pointer, scalar_text};
-use weir_core::provider::{HeaderPattern, Source as Place};
+use weir_core::provider::{HeaderPattern, Selector as Place};
 use weir_core::token::Tokens;
 use weir_core::verify::multipart_fields;
 
@@ -353,7 +353,7 @@ fn decoded(value: &[u8]) -> (Vec<u8>, Vec<usize>) {
 mod tests {
     use http::HeaderValue;
     use proptest::prelude::*;
-    use weir_core::token::TokenPlace;
+    use weir_core::token::TokenLocation;
 
     use super::*;
 
@@ -369,7 +369,7 @@ mod tests {
     }
 
     fn with_token_in(texts: &[&str], place: &str) -> SecretFields {
-        let tokens = Tokens::new(place.parse::<TokenPlace>().unwrap(), []);
+        let tokens = Tokens::new(place.parse::<TokenLocation>().unwrap(), []);
         let places: Vec<_> = texts.iter().map(|t| Place::parse(t).unwrap()).collect();
         SecretFields::new(&places, Some(&tokens))
     }

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use http::StatusCode;
 use weir_core::bounds::HOPS_MAX;
-use weir_core::handshake::HandshakeRefusal;
+use weir_core::handshake::HandshakeError;
 use weir_core::identify::IdentifyError;
-use weir_core::token::TokenRefusal;
-use weir_core::verify::Refusal;
+use weir_core::token::InvalidToken;
+use weir_core::verify::VerifyError;
 use weir_store::StoreError;
 
 use super::limits::{
@@ -37,7 +37,7 @@ pub(super) enum Refused {
     /// The source wants a certificate of the client, who has none.
     ClientCertificate,
     /// The token that the source wants besides is not there, or none of those that are live.
-    Token(TokenRefusal),
+    Token(InvalidToken),
     /// The body did not come in time.
     Timeout,
     /// The body broke off, or is no body by the rules of HTTP.
@@ -52,14 +52,14 @@ pub(super) enum Refused {
     /// Verification refused.
     Unverified {
         /// Why.
-        refusal: Refusal,
+        refusal: VerifyError,
         /// The status that the provider wants for it.
         status: StatusCode,
     },
     /// A key that verification needs cannot be had now.
     KeyUnavailable,
     /// A handshake that proves nothing or asks for nothing usable.
-    Handshake(HandshakeRefusal),
+    Handshake(HandshakeError),
     /// A handshake that wants more than an answer, while nobody has allowed that.
     HandshakeClosed,
     /// A handshake whose confirmation did not get through.
@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_provider_chooses_the_status_of_a_refused_signature_but_not_its_code() {
-        let refusal = Refusal::SignatureMismatch;
+        let refusal = VerifyError::SignatureMismatch;
         let refused = Refused::Unverified { refusal, status: StatusCode::NOT_ACCEPTABLE };
         assert_eq!((refused.status().as_u16(), refused.code()), (406, "signature_mismatch"));
     }
@@ -316,7 +316,7 @@ mod tests {
 
     #[test]
     fn a_stale_timestamp_says_how_far_the_clocks_are_apart() {
-        let refusal = Refusal::TimestampStale { skew_s: 4000 };
+        let refusal = VerifyError::TimestampStale { skew_s: 4000 };
         let refused = Refused::Unverified { refusal, status: StatusCode::UNAUTHORIZED };
         assert!(refused.to_string().contains("4000 s"));
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use weir_core::provider::Provider;
-use weir_core::verify::traces;
+use weir_core::verify::paste_mistakes;
 
 use crate::config::Source;
 
@@ -75,7 +75,7 @@ fn secrets(source: &Source) -> String {
         let before = if said.is_empty() { "" } else { "; " };
         // Writing to a string cannot fail.
         let _ = write!(said, "{before}secret `{}` is {} bytes", secret.name, bytes.len());
-        for trace in traces(bytes) {
+        for trace in paste_mistakes(bytes) {
             let _ = write!(said, " and {trace}");
         }
     }

@@ -7,7 +7,7 @@ use super::FactTemplate;
 use crate::event::Category;
 
 /// Types and patterns of types, with the category of each.
-pub type CategoryMap = Words<CategoryRule>;
+pub type CategoryMap = PatternMap<CategoryRule>;
 
 /// The category of events of one type.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,24 +16,24 @@ pub enum CategoryRule {
     Fixed(Category),
     /// By what stands in the event at the first of these places that has something, where the type alone does not tell
     /// a payment from one that failed. An event that lacks them all has an empty text there.
-    By(Vec<FactTemplate>, Words<Category>),
+    By(Vec<FactTemplate>, PatternMap<Category>),
 }
 
 /// What texts and patterns of texts mean.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Words<T> {
+pub struct PatternMap<T> {
     exact: BTreeMap<Box<str>, T>,
     /// The longest first, so that the closest description wins.
     patterns: Vec<(Box<str>, T)>,
 }
 
-impl<T> Default for Words<T> {
+impl<T> Default for PatternMap<T> {
     fn default() -> Self {
         Self { exact: BTreeMap::new(), patterns: Vec::new() }
     }
 }
 
-impl<T> Words<T> {
+impl<T> PatternMap<T> {
     /// A map from texts, in which `*` stands for any text.
     #[must_use]
     pub fn new<'t>(entries: impl IntoIterator<Item = (&'t str, T)>) -> Self {
@@ -147,7 +147,7 @@ mod tests {
     fn a_field_of_the_event_tells_apart_what_its_type_does_not() {
         let words = [("COMPLETED", Category::PaymentReceived), ("", Category::Created)];
         let places = ["/state", "/status"].map(|place| FactTemplate::parse(place).unwrap());
-        let rule = CategoryRule::By(places.to_vec(), Words::new(words));
+        let rule = CategoryRule::By(places.to_vec(), PatternMap::new(words));
         let map = CategoryMap::new([("payment.*", rule)]);
         let of = |status: Option<&'static str>| {
             map.of("payment.updated", |place| {

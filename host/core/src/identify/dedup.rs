@@ -52,14 +52,14 @@ impl DedupMaterial {
 
 /// What the sender vouches for of one event: its bytes, or where others are signed, the digest of those.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Said<'a> {
+pub(super) struct SignedContent<'a> {
     pub(super) bytes: &'a [u8],
     pub(super) signed: Option<SignedDigest>,
     /// When it was signed, if that is signed too.
     pub(super) at: Option<Timestamp>,
 }
 
-impl Said<'_> {
+impl SignedContent<'_> {
     fn digest(&self) -> SignedDigest {
         self.signed.unwrap_or_else(|| Sha256::digest(self.bytes).into())
     }
@@ -95,7 +95,7 @@ impl DedupRule {
         &self,
         kind: &str,
         id: Option<&str>,
-        said: Said<'_>,
+        said: SignedContent<'_>,
         fill: impl FnMut(&FactTemplate) -> Option<String>,
     ) -> (Option<DedupMaterial>, u32) {
         match self {
@@ -110,7 +110,7 @@ impl DedupRule {
         &self,
         kind: &str,
         id: Option<&str>,
-        said: Said<'_>,
+        said: SignedContent<'_>,
         mut fill: impl FnMut(&FactTemplate) -> Option<String>,
     ) -> Option<DedupMaterial> {
         let mut out = Vec::with_capacity(96);
@@ -156,11 +156,11 @@ fn put(out: &mut Vec<u8>, text: &str) {
 mod tests {
     use super::*;
 
-    fn said(bytes: &[u8]) -> Said<'_> {
-        Said { bytes, signed: None, at: None }
+    fn said(bytes: &[u8]) -> SignedContent<'_> {
+        SignedContent { bytes, signed: None, at: None }
     }
 
-    fn of(rule: &DedupRule, id: Option<&str>, said: Said<'_>) -> Option<DedupMaterial> {
+    fn of(rule: &DedupRule, id: Option<&str>, said: SignedContent<'_>) -> Option<DedupMaterial> {
         rule.material("push", id, said, |_| None).0
     }
 
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn what_is_signed_counts_and_not_the_bytes_around_it() {
-        let signed = |bytes, digest| Said { signed: Some([digest; 32]), ..said(bytes) };
+        let signed = |bytes, digest| SignedContent { signed: Some([digest; 32]), ..said(bytes) };
         for rule in [DedupRule::Id, DedupRule::IdAndBody, DedupRule::Body, DedupRule::TypeAndBody] {
             let of = |said| rule.material("push", Some("1"), said, |_| None);
             assert_eq!(of(signed(b"a=1", 7)), of(signed(b"a=1&zz=1", 7)), "{rule:?}");
@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn a_signed_time_tells_a_replay_of_what_has_no_id() {
         let at = |secs| Some(Timestamp::from_millis(secs));
-        let of = |bytes, at| of(&DedupRule::Id, None, Said { at, ..said(bytes) });
+        let of = |bytes, at| of(&DedupRule::Id, None, SignedContent { at, ..said(bytes) });
         assert!(of(b"a", at(1)).is_some() && of(b"a", at(1)) == of(b"a", at(1)));
         assert_ne!(of(b"a", at(1)), of(b"a", at(2)));
         assert_ne!(of(b"a", at(1)), of(b"b", at(1)));

@@ -8,12 +8,12 @@ use std::rc::Rc;
 use serde_json::value::RawValue;
 
 use crate::json_pointer::{Pointer, PointerSet, first_byte, scalar_text};
-use crate::provider::{BodyKind, Provider, Source, first_key_besides, xml_text};
+use crate::provider::{BodyKind, Provider, Selector, first_key_besides, xml_text};
 use crate::verify::{FORM_FIELDS_MAX, RequestView};
 
 /// What stands in one request.
 #[derive(Debug)]
-pub struct Facts<'a> {
+pub struct RequestFacts<'a> {
     request: RequestView<'a>,
     pointers: &'a PointerSet,
     reads_json: bool,
@@ -61,8 +61,8 @@ impl<'a> Item<'a> {
     }
 }
 
-impl<'a> Facts<'a> {
-    /// Facts of `request` as `provider` finds them. Reads nothing yet.
+impl<'a> RequestFacts<'a> {
+    /// RequestFacts of `request` as `provider` finds them. Reads nothing yet.
     #[must_use]
     pub fn new(provider: &'a Provider, request: RequestView<'a>) -> Self {
         Self {
@@ -159,7 +159,7 @@ impl<'a> Facts<'a> {
     /// The text that stands at `source`. A header that occurs twice has none: which one would be guessing.
     pub(crate) fn text<'i>(
         &self,
-        source: &Source,
+        source: &Selector,
         family: usize,
         item: Option<&Item<'i>>,
     ) -> Option<Cow<'i, str>>
@@ -167,32 +167,32 @@ impl<'a> Facts<'a> {
         'a: 'i,
     {
         match source {
-            Source::Header(names) => {
+            Selector::Header(names) => {
                 let name = names.get(family).or_else(|| names.first())?;
                 let value = self.request.single_header(name).ok()??;
                 self.header_text(value)
             }
-            Source::Json(pointer) => match item {
+            Selector::Json(pointer) => match item {
                 Some(item) => item.get(pointer).and_then(scalar_text),
                 None => self.pointed(pointer),
             },
-            Source::Body(pointer) => self.pointed(pointer),
-            Source::Form(name, None) => self.field(name).cloned(),
-            Source::Form(name, Some(pointer)) => {
+            Selector::Body(pointer) => self.pointed(pointer),
+            Selector::Form(name, None) => self.field(name).cloned(),
+            Selector::Form(name, Some(pointer)) => {
                 let json = self.field(name)?;
                 let raw = pointer.find(json.as_bytes()).ok()??;
                 scalar_text(raw).map(|text| Cow::Owned(text.into_owned()))
             }
-            Source::Query(name) => self.request.query_parameter(name),
-            Source::Outer(pointer) => item?.outer.as_ref()?.get(pointer).and_then(scalar_text),
-            Source::KeyBesides(keys) => {
+            Selector::Query(name) => self.request.query_parameter(name),
+            Selector::Outer(pointer) => item?.outer.as_ref()?.get(pointer).and_then(scalar_text),
+            Selector::KeyBesides(keys) => {
                 let json = item.map_or(self.request.body, Item::json);
                 first_key_besides(json, keys).map(Cow::Owned)
             }
-            Source::FormXml(field, path) => {
+            Selector::FormXml(field, path) => {
                 xml_text(self.field(field)?.as_bytes(), path).map(Cow::Owned)
             }
-            Source::Headers(_) | Source::Each(_) | Source::Pair(_) => None,
+            Selector::Headers(_) | Selector::Each(_) | Selector::Pair(_) => None,
         }
     }
 

@@ -7,17 +7,17 @@ use std::rc::Rc;
 
 use serde_json::value::RawValue;
 
-use super::{Facts, IdentifyError, Item};
+use super::{IdentifyError, Item, RequestFacts};
 use crate::bounds::EVENTS_PER_REQUEST_MAX;
-use crate::json_pointer::{JsonError, Pointer, PointerSet, array_items, without_mark};
-use crate::provider::{InvalidSource, Source};
+use crate::json_pointer::{JsonError, Pointer, PointerSet, array_items, without_byte_order_mark};
+use crate::provider::{InvalidSelector, Selector};
 
 /// How a provider's requests are cut into events; the first way that fits a body counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FanOut(Vec<Way>);
+pub struct FanOut(Vec<Split>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Way {
+enum Split {
     /// The items of an array.
     Array(Pointer),
     /// The items of the inner arrays of each item of an outer one.
@@ -34,27 +34,27 @@ const LINES: &str = "lines";
 impl FanOut {
     /// Parses pointers, of which `*` marks an outer array, the word `lines`, and fields of a form as sources have
     /// them. Pointers with the same outer array belong together.
-    pub fn parse(texts: &[String]) -> Result<Self, InvalidSource> {
-        let mut ways: Vec<Way> = Vec::new();
+    pub fn parse(texts: &[String]) -> Result<Self, InvalidSelector> {
+        let mut ways: Vec<Split> = Vec::new();
         for text in texts {
             if text == LINES {
-                ways.push(Way::Lines);
+                ways.push(Split::Lines);
                 continue;
             }
             if text.starts_with("form:") {
-                let Source::Form(field, pointer) = Source::parse(text)? else { continue };
-                ways.push(Way::Form { field, pointer });
+                let Selector::Form(field, pointer) = Selector::parse(text)? else { continue };
+                ways.push(Split::Form { field, pointer });
                 continue;
             }
             let pointer = Pointer::parse(text)
-                .map_err(|cause| InvalidSource::Pointer { text: text.clone(), cause })?;
+                .map_err(|cause| InvalidSelector::Pointer { text: text.clone(), cause })?;
             let Some((array, rest)) = pointer.split_at_star() else {
-                ways.push(Way::Array(pointer));
+                ways.push(Split::Array(pointer));
                 continue;
             };
             match ways.last_mut() {
-                Some(Way::Nested { outer, inner }) if *outer == array => inner.push(rest),
-                _ => ways.push(Way::Nested { outer: array, inner: vec![rest] }),
+                Some(Split::Nested { outer, inner }) if *outer == array => inner.push(rest),
+                _ => ways.push(Split::Nested { outer: array, inner: vec![rest] }),
             }
         }
         Ok(Self(ways))
@@ -68,22 +68,22 @@ impl FanOut {
 
     /// True if the items of this array are the first that events are cut from.
     pub(super) fn cuts_at(&self, array: &Pointer) -> bool {
-        matches!(self.0.first(), Some(Way::Array(pointer)) if pointer == array)
+        matches!(self.0.first(), Some(Split::Array(pointer)) if pointer == array)
     }
 
     /// The arrays that are looked up in the body.
     pub(super) fn pointers(&self) -> impl Iterator<Item = &Pointer> {
         self.0.iter().filter_map(|way| match way {
-            Way::Array(pointer) | Way::Nested { outer: pointer, .. } => Some(pointer),
-            Way::Lines | Way::Form { .. } => None,
+            Split::Array(pointer) | Split::Nested { outer: pointer, .. } => Some(pointer),
+            Split::Lines | Split::Form { .. } => None,
         })
     }
 
     /// True if events are cut from a form's field, and `source` stands in that field or in such an event.
-    pub(crate) fn cuts_form_at(&self, source: &Source) -> bool {
+    pub(crate) fn cuts_form_at(&self, source: &Selector) -> bool {
         self.0.iter().any(|way| match (way, source) {
-            (Way::Form { .. }, Source::Json(_)) => true,
-            (Way::Form { field, .. }, Source::Form(of, _)) => field == of,
+            (Split::Form { .. }, Selector::Json(_)) => true,
+            (Split::Form { field, .. }, Selector::Form(of, _)) => field == of,
             _ => false,
         })
     }
@@ -91,16 +91,16 @@ impl FanOut {
     /// The events of a batch in their order; `None` if the body is none.
     pub(super) fn items<'f>(
         &self,
-        facts: &'f Facts<'_>,
+        facts: &'f RequestFacts<'_>,
         item: &'f PointerSet,
         outer: &'f PointerSet,
     ) -> Result<Option<Vec<Item<'f>>>, IdentifyError> {
         for way in &self.0 {
             let found = match way {
-                Way::Array(pointer) => array(facts, pointer)?,
-                Way::Lines => lines(facts.request().body)?,
-                Way::Form { field, pointer } => in_form(facts, field, pointer.as_ref())?,
-                Way::Nested { outer: pointer, inner } => {
+                Split::Array(pointer) => array(facts, pointer)?,
+                Split::Lines => lines(facts.request().body)?,
+                Split::Form { field, pointer } => in_form(facts, field, pointer.as_ref())?,
+                Split::Nested { outer: pointer, inner } => {
                     let Some(outers) = array(facts, pointer)? else { continue };
                     return nested(outers, inner, item, outer).map(Some);
                 }
@@ -114,7 +114,7 @@ impl FanOut {
 }
 
 fn array<'a>(
-    facts: &Facts<'a>,
+    facts: &RequestFacts<'a>,
     pointer: &Pointer,
 ) -> Result<Option<Vec<&'a RawValue>>, IdentifyError> {
     facts.json_at(pointer).map_or(Ok(None), items_of)
@@ -122,7 +122,7 @@ fn array<'a>(
 
 /// The array in the JSON that a form's field holds.
 fn in_form<'f>(
-    facts: &'f Facts<'_>,
+    facts: &'f RequestFacts<'_>,
     field: &str,
     pointer: Option<&Pointer>,
 ) -> Result<Option<Vec<&'f RawValue>>, IdentifyError> {
@@ -144,7 +144,7 @@ fn items_of(json: &[u8]) -> Result<Option<Vec<&RawValue>>, IdentifyError> {
 fn lines(body: &[u8]) -> Result<Option<Vec<&RawValue>>, IdentifyError> {
     let mut found = Vec::new();
     for document in
-        serde_json::Deserializer::from_slice(without_mark(body)).into_iter::<&RawValue>()
+        serde_json::Deserializer::from_slice(without_byte_order_mark(body)).into_iter::<&RawValue>()
     {
         let Ok(document) = document else { return Ok(None) };
         if found.len() == EVENTS_PER_REQUEST_MAX {
@@ -193,7 +193,7 @@ mod tests {
         let texts = ["/entry/*/changes", "/entry/*/messaging", "", "lines"].map(str::to_owned);
         let fan_out = FanOut::parse(&texts).unwrap();
         assert_eq!(fan_out.0.len(), 3);
-        assert!(matches!(&fan_out.0[0], Way::Nested { inner, .. } if inner.len() == 2));
+        assert!(matches!(&fan_out.0[0], Split::Nested { inner, .. } if inner.len() == 2));
         for text in ["x", "form:", "form:a#b"] {
             assert!(FanOut::parse(&[text.to_owned()]).is_err(), "{text}");
         }

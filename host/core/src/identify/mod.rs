@@ -22,14 +22,14 @@ use crate::provider::Provider;
 use crate::time::Timestamp;
 use crate::verify::{SignedDigest, Verified};
 
-pub use category::{CategoryMap, CategoryRule, Words};
-use dedup::Said;
+pub use category::{CategoryMap, CategoryRule, PatternMap};
+use dedup::SignedContent;
 pub use dedup::{DedupMaterial, DedupRule};
-pub use facts::Facts;
 pub(crate) use facts::Item;
+pub use facts::RequestFacts;
 pub use fan_out::FanOut;
 use rules::PointerLists;
-pub use rules::{FactTemplate, IdentityPointers, IdentityRules, InvalidTemplate, PlainKinds};
+pub use rules::{FactTemplate, IdentityPointers, IdentityRules, InvalidTemplate, OriginalTypes};
 
 /// The type of an event whose request says none.
 pub const TYPE_UNKNOWN: &str = "unknown";
@@ -103,7 +103,7 @@ impl Provider {
     /// sender is genuine, so the event is kept, with the type `unknown` unless a header says it.
     pub fn identify(
         &self,
-        facts: &Facts<'_>,
+        facts: &RequestFacts<'_>,
         verified: &Verified,
     ) -> Result<Identified, IdentifyError> {
         let rules = &self.identity;
@@ -112,9 +112,9 @@ impl Provider {
         let facts = signed.as_ref().unwrap_or(facts);
         let pointers = &rules.pointers;
         let at = verified.timestamp.filter(|_| scheme.is_some_and(|scheme| scheme.signs_time()));
-        let proof = Proof { family: verified.family, signed: None, at };
+        let proof = SignedFacts { family: verified.family, signed: None, at };
         let Some(items) = rules.fan_out.items(facts, &pointers.item, &pointers.outer)? else {
-            let proof = Proof { signed: whole(&verified.signed), ..proof };
+            let proof = SignedFacts { signed: whole(&verified.signed), ..proof };
             let event = rules.event(facts, proof, None, 0)?;
             only_text_was_read(facts)?;
             return Ok(Identified { events: vec![event], is_batch: false });
@@ -126,7 +126,7 @@ impl Provider {
             .iter()
             .enumerate()
             .map(|(index, item)| {
-                let proof = Proof { signed: signed_alone(index), ..proof };
+                let proof = SignedFacts { signed: signed_alone(index), ..proof };
                 rules.event(facts, proof, Some(item), index)
             })
             .collect::<Result<Vec<_>, _>>()?;
@@ -137,7 +137,7 @@ impl Provider {
 
 /// What verification found out about one event.
 #[derive(Debug, Clone, Copy)]
-struct Proof {
+struct SignedFacts {
     family: usize,
     signed: Option<SignedDigest>,
     at: Option<Timestamp>,
@@ -155,8 +155,8 @@ fn whole(signed: &[SignedDigest]) -> Option<SignedDigest> {
 impl IdentityRules {
     fn event<'a: 'i, 'i>(
         &self,
-        facts: &Facts<'a>,
-        Proof { family, signed, at }: Proof,
+        facts: &RequestFacts<'a>,
+        SignedFacts { family, signed, at }: SignedFacts,
         item: Option<&Item<'i>>,
         index: usize,
     ) -> Result<EventIdentity, IdentifyError> {
@@ -175,7 +175,7 @@ impl IdentityRules {
             Some(span) => (span, None),
             None => (0..body.len(), Some(Arc::from(bytes))),
         };
-        let said = Said { bytes, signed, at };
+        let said = SignedContent { bytes, signed, at };
         let (dedup, tag) = self.dedup.material(kind.as_str(), id.as_deref(), said, |template| {
             template.fill(facts, family, item).map(std::borrow::Cow::into_owned)
         });
@@ -207,7 +207,7 @@ impl IdentityRules {
 }
 
 /// Refuses a request of which something that was asked for could not be read.
-fn only_text_was_read(facts: &Facts<'_>) -> Result<(), IdentifyError> {
+fn only_text_was_read(facts: &RequestFacts<'_>) -> Result<(), IdentifyError> {
     if facts.met_unreadable_header() { Err(IdentifyError::HeaderNotText) } else { Ok(()) }
 }
 

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use thiserror::Error;
 
-use super::{CategoryMap, DedupRule, Facts, FanOut, Item};
+use super::{CategoryMap, DedupRule, FanOut, Item, RequestFacts};
 use crate::json_pointer::{Pointer, PointerSet};
-use crate::provider::{InvalidSource, Piece, Source, Unclosed, pieces};
+use crate::provider::{InvalidSelector, Piece, Selector, Unclosed, pieces};
 
 /// How events of a provider are identified.
 #[derive(Debug, Clone)]
@@ -20,7 +20,7 @@ pub struct IdentityRules {
     /// Types and their categories.
     pub categories: CategoryMap,
     /// Where the provider's own file has the type, if the source has it elsewhere.
-    pub plain: Option<PlainKinds>,
+    pub plain: Option<OriginalTypes>,
     /// Where the events of a batch stand.
     pub fan_out: FanOut,
     pub(crate) pointers: IdentityPointers,
@@ -28,7 +28,7 @@ pub struct IdentityRules {
 
 /// The provider's own type of events whose source makes another one: the provider's categories go by it.
 #[derive(Debug, Clone)]
-pub struct PlainKinds {
+pub struct OriginalTypes {
     /// Where it stands.
     pub kinds: Vec<FactTemplate>,
     /// The source's own categories, which go by the source's type and come first.
@@ -60,7 +60,7 @@ pub struct FactTemplate {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum FactPart {
     Literal(String),
-    Field(Source),
+    Field(Selector),
 }
 
 /// A text that describes no fact.
@@ -71,10 +71,10 @@ pub enum InvalidTemplate {
     Unclosed(#[from] Unclosed),
     /// Not a source.
     #[error(transparent)]
-    Source(#[from] InvalidSource),
+    Selector(#[from] InvalidSelector),
     /// A source with several values, or of the signature header only.
     #[error("{0} has no one value outside a signature")]
-    Plural(Source),
+    Plural(Selector),
 }
 
 impl FactTemplate {
@@ -85,15 +85,16 @@ impl FactTemplate {
                 .into_iter()
                 .map(|piece| match piece {
                     Piece::Literal(text) => Ok(FactPart::Literal(text)),
-                    Piece::Placeholder(source) => Ok(FactPart::Field(Source::parse(&source)?)),
+                    Piece::Placeholder(source) => Ok(FactPart::Field(Selector::parse(&source)?)),
                 })
-                .collect::<Result<_, InvalidSource>>()?
+                .collect::<Result<_, InvalidSelector>>()?
         } else {
-            vec![FactPart::Field(Source::parse(text)?)]
+            vec![FactPart::Field(Selector::parse(text)?)]
         };
         let template = Self { parts };
-        let plural =
-            |s: &&Source| matches!(s, Source::Headers(_) | Source::Each(_) | Source::Pair(_));
+        let plural = |s: &&Selector| {
+            matches!(s, Selector::Headers(_) | Selector::Each(_) | Selector::Pair(_))
+        };
         if let Some(plural) = template.sources().find(plural) {
             return Err(InvalidTemplate::Plural(plural.clone()));
         }
@@ -101,7 +102,7 @@ impl FactTemplate {
     }
 
     /// The sources it reads.
-    pub fn sources(&self) -> impl Iterator<Item = &Source> {
+    pub fn sources(&self) -> impl Iterator<Item = &Selector> {
         self.parts.iter().filter_map(|part| match part {
             FactPart::Field(source) => Some(source),
             FactPart::Literal(_) => None,
@@ -111,7 +112,7 @@ impl FactTemplate {
     /// The text, if every source has a value.
     pub(crate) fn fill<'a: 'i, 'i>(
         &self,
-        facts: &Facts<'a>,
+        facts: &RequestFacts<'a>,
         family: usize,
         item: Option<&Item<'i>>,
     ) -> Option<Cow<'i, str>> {
@@ -130,15 +131,15 @@ impl FactTemplate {
 
     /// True if it reads the event's own JSON.
     pub(crate) fn reads_item(&self) -> bool {
-        self.sources().any(|s| matches!(s, Source::Json(_)))
+        self.sources().any(|s| matches!(s, Selector::Json(_)))
     }
 
     pub(super) fn pointers(&self, found: &mut PointerLists) {
         for source in self.sources() {
             match source {
-                Source::Json(pointer) => found.item.push(pointer.clone()),
-                Source::Body(pointer) => found.body.push(pointer.clone()),
-                Source::Outer(pointer) => found.outer.push(pointer.clone()),
+                Selector::Json(pointer) => found.item.push(pointer.clone()),
+                Selector::Body(pointer) => found.body.push(pointer.clone()),
+                Selector::Outer(pointer) => found.outer.push(pointer.clone()),
                 _ => {}
             }
         }

@@ -42,7 +42,7 @@ fn a_key_that_is_no_text_hides_nothing_beside_it() {
         let json = json.concat();
         let found = pointer.find(&json).unwrap().and_then(scalar_text);
         assert_eq!(found.as_deref(), Some("x"), "{json:?}");
-        assert_eq!(pointer.find_once(&json).unwrap().map(RawValue::get), Some("\"x\""));
+        assert_eq!(pointer.find_unique(&json).unwrap().map(RawValue::get), Some("\"x\""));
         assert_eq!(first_key(&json, |key| key != "data").as_deref(), Some("more"));
     }
 }
@@ -86,7 +86,7 @@ fn the_last_of_two_equal_keys_counts() {
 fn a_key_that_comes_twice_on_the_way_is_refused_where_one_is_wanted_and_beside_it_is_not() {
     let once = |pointer: &str, json: &str| {
         let pointer = Pointer::parse(pointer).unwrap();
-        pointer.find_each_once(json.as_bytes()).map(|found| found.len())
+        pointer.find_each_unique(json.as_bytes()).map(|found| found.len())
     };
     for twice in [
         r#"{"a":{"id":1,"id":1}}"#,

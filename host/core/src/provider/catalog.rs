@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Problem, Provider, ProviderError};
+use super::{Provider, ProviderError, ProviderProblem};
 
 /// The files compiled into the host, by the name of each.
 macro_rules! built_in {
@@ -110,7 +110,10 @@ impl Catalog {
             let provider = catalog.add(text)?;
             if *provider.name != **name {
                 let message = format!("is the file of {name}");
-                return Err(ProviderError::Invalid(vec![Problem { path: "name".into(), message }]));
+                return Err(ProviderError::Invalid(vec![ProviderProblem {
+                    path: "name".into(),
+                    message,
+                }]));
             }
         }
         Ok(catalog)
@@ -153,5 +156,5 @@ impl Catalog {
 /// Why a file is not used whose provider's name another has.
 pub(super) fn taken(name: &str) -> ProviderError {
     let message = format!("there is a provider {name:?} already");
-    ProviderError::Invalid(vec![Problem { path: "name".into(), message }])
+    ProviderError::Invalid(vec![ProviderProblem { path: "name".into(), message }])
 }

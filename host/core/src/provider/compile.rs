@@ -9,26 +9,28 @@ use super::methods::may_ask;
 use super::pass;
 use super::secret_form::SecretForm;
 use super::table::{EffectTable, HandshakeTable, ProviderTable, WhenTable};
-use super::units::{BY, Word};
-use super::{FORMAT, Methods, Param, Problem, Provider, ProviderError, Shape, Source};
+use super::units::{BY, CategoryEntry};
+use super::{FORMAT, Methods, Param, Provider, ProviderError, ProviderProblem, Selector, Shape};
 use crate::bounds::BODY_BYTES_MAX;
 use crate::event::{Category, EventType};
-use crate::handshake::{After, Handshake, HandshakeRule, HostRule, ReplyTemplate};
+use crate::handshake::{AllowedHosts, EffectRule, Handshake, Precondition, ReplyTemplate};
 use crate::identify::{
-    CategoryMap, CategoryRule, DedupRule, FactTemplate, FanOut, IdentityRules, PlainKinds, Words,
+    CategoryMap, CategoryRule, DedupRule, FactTemplate, FanOut, IdentityRules, OriginalTypes,
+    PatternMap,
 };
 use crate::sample::Sample;
-use crate::verify::{Algorithm, HostPattern, PathPattern, Scheme, is_said_by_query};
+use crate::verify::{Algorithm, HostPattern, PathPattern, Scheme, payload_is_query};
 
 /// Collects problems, so that one reading reports them all.
 #[derive(Default)]
-pub(super) struct Check {
-    problems: Vec<Problem>,
+pub(super) struct ProblemCollector {
+    problems: Vec<ProviderProblem>,
 }
 
-impl Check {
+impl ProblemCollector {
     pub(super) fn problem(&mut self, path: impl Display, message: impl Display) {
-        self.problems.push(Problem { path: path.to_string(), message: message.to_string() });
+        self.problems
+            .push(ProviderProblem { path: path.to_string(), message: message.to_string() });
     }
 
     /// The value, or a problem with the whole chain of its causes.
@@ -59,7 +61,7 @@ impl Check {
 }
 
 pub(super) fn compile(table: Arc<ProviderTable>) -> Result<Provider, ProviderError> {
-    let mut check = Check::default();
+    let mut check = ProblemCollector::default();
     check.demand(table.format == FORMAT, "format", format_args!("this host reads format {FORMAT}"));
     let name_ok = (1..=63).contains(&table.name.len())
         && table.name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'));
@@ -120,7 +122,7 @@ pub(super) fn compile(table: Arc<ProviderTable>) -> Result<Provider, ProviderErr
     })
 }
 
-fn params(check: &mut Check, table: &ProviderTable) -> Vec<Param> {
+fn params(check: &mut ProblemCollector, table: &ProviderTable) -> Vec<Param> {
     let mut params = Vec::with_capacity(table.params.len());
     for p in &table.params {
         let form = p.form.as_deref();
@@ -138,7 +140,7 @@ fn params(check: &mut Check, table: &ProviderTable) -> Vec<Param> {
     params
 }
 
-fn answers(check: &mut Check, table: &ProviderTable) {
+fn answers(check: &mut ProblemCollector, table: &ProviderTable) {
     let statuses = [
         ("failure_status", table.failure_status),
         ("acknowledge.status", table.acknowledge.as_ref().map(|a| a.status)),
@@ -153,10 +155,14 @@ fn answers(check: &mut Check, table: &ProviderTable) {
 
 /// Reads the methods. Where a query may stand in the place of a body, some scheme has to sign more than bodies, or what
 /// it makes of every such request is the same signature.
-fn methods(check: &mut Check, table: &ProviderTable, schemes: &[Arc<Scheme>]) -> Methods {
+fn methods(
+    check: &mut ProblemCollector,
+    table: &ProviderTable,
+    schemes: &[Arc<Scheme>],
+) -> Methods {
     let Some(names) = &table.methods else { return Methods::default() };
     let methods = check.ok("methods", Methods::parse(&names.0)).unwrap_or_default();
-    let blind = methods.iter().find(|method| is_said_by_query(method, b""));
+    let blind = methods.iter().find(|method| payload_is_query(method, b""));
     if let Some(method) =
         blind.filter(|_| !schemes.iter().any(|scheme| scheme.tells_queries_apart()))
     {
@@ -171,12 +177,12 @@ fn methods(check: &mut Check, table: &ProviderTable, schemes: &[Arc<Scheme>]) ->
     methods
 }
 
-fn templates(check: &mut Check, path: &str, texts: &[String]) -> Vec<FactTemplate> {
+fn templates(check: &mut ProblemCollector, path: &str, texts: &[String]) -> Vec<FactTemplate> {
     texts.iter().filter_map(|text| check.ok(path, FactTemplate::parse(text))).collect()
 }
 
 fn identity(
-    check: &mut Check,
+    check: &mut ProblemCollector,
     table: &ProviderTable,
     schemes: &[Arc<Scheme>],
     methods: &Methods,
@@ -211,7 +217,7 @@ fn identity(
     let categories = categories(check, &table.categories);
     judge_families(check, "categories", categories.templates(), schemes);
     let fan_out = check.ok("fan_out", FanOut::parse(&table.fan_out.0)).unwrap_or_default();
-    let plain = table.plain_kind.as_ref().map(|places| PlainKinds {
+    let plain = table.plain_kind.as_ref().map(|places| OriginalTypes {
         kinds: templates(check, "type", &places.0),
         own: self::categories(check, &table.own_categories),
     });
@@ -220,7 +226,7 @@ fn identity(
 
 /// A header that has a name in each family is read in the one that the signature is of.
 fn judge_families<'t>(
-    check: &mut Check,
+    check: &mut ProblemCollector,
     path: &str,
     templates: impl Iterator<Item = &'t FactTemplate>,
     schemes: &[Arc<Scheme>],
@@ -236,18 +242,21 @@ fn judge_families<'t>(
     }
 }
 
-fn categories(check: &mut Check, table: &BTreeMap<String, Word>) -> CategoryMap {
-    let category = |check: &mut Check, path: &str, word: &str| {
+fn categories(
+    check: &mut ProblemCollector,
+    table: &BTreeMap<String, CategoryEntry>,
+) -> CategoryMap {
+    let category = |check: &mut ProblemCollector, path: &str, word: &str| {
         let category = Category::parse(word);
         let words = || Category::ALL.iter().map(|c| c.as_str()).collect::<Vec<_>>().join(", ");
         check.demand(category.is_some(), path, format_args!("{word:?} is none of {}", words()));
         category
     };
-    let mut rule = |kind: &str, word: &Word| {
+    let mut rule = |kind: &str, word: &CategoryEntry| {
         let path = format!("categories.{kind:?}");
         Some(match word {
-            Word::Fixed(word) => CategoryRule::Fixed(category(check, &path, word)?),
-            Word::By(words) => {
+            CategoryEntry::Fixed(word) => CategoryRule::Fixed(category(check, &path, word)?),
+            CategoryEntry::By(words) => {
                 let by = words.get(BY);
                 check.demand(by.is_some(), &path, "say with by = … where the text stands");
                 let places = by?.split(" | ").map(str::to_owned).collect::<Vec<_>>();
@@ -256,7 +265,7 @@ fn categories(check: &mut Check, table: &BTreeMap<String, Word>) -> CategoryMap 
                 let texts: Vec<_> = texts
                     .filter_map(|(text, word)| Some((text.as_str(), category(check, &path, word)?)))
                     .collect();
-                CategoryRule::By(places, Words::new(texts))
+                CategoryRule::By(places, PatternMap::new(texts))
             }
         })
     };
@@ -266,28 +275,28 @@ fn categories(check: &mut Check, table: &BTreeMap<String, Word>) -> CategoryMap 
 }
 
 fn effect(
-    check: &mut Check,
+    check: &mut ProblemCollector,
     path: &str,
     table: &EffectTable,
     provider: &ProviderTable,
-) -> Option<HandshakeRule> {
+) -> Option<EffectRule> {
     check.demand(
         table.store_secret.is_some() || !table.show_once,
         format_args!("{path}.effect.show_once"),
         "shows what store_secret keeps, so say where that stands",
     );
     Some(match (&table.store_secret, &table.fetch_url) {
-        (Some(from), _) => HandshakeRule::StoreSecret {
-            from: check.ok(path, Source::parse(from))?,
+        (Some(from), _) => EffectRule::StoreSecret {
+            from: check.ok(path, Selector::parse(from))?,
             show_once: table.show_once,
         },
         (None, Some(from)) => {
             let hosts = match &table.hosts_param {
                 None => {
                     let pattern = path_pattern(check, path, table.path.as_deref());
-                    HostRule::Named(hosts(check, path, &table.hosts), pattern)
+                    AllowedHosts::Named(hosts(check, path, &table.hosts), pattern)
                 }
-                Some(param) => HostRule::Param(param.clone()),
+                Some(param) => AllowedHosts::Param(param.clone()),
             };
             let param_ok = table.hosts_param.as_ref().is_none_or(|param| {
                 table.hosts.is_empty() && provider.params.iter().any(|p| p.name == *param)
@@ -298,21 +307,21 @@ fn effect(
                 format_args!("{path}.effect.hosts"),
                 "name the hosts, or one of the params that does",
             );
-            let from = check.ok(path, Source::parse(from))?;
-            HandshakeRule::FetchUrl { from, hosts, later: table.later }
+            let from = check.ok(path, Selector::parse(from))?;
+            EffectRule::FetchUrl { from, hosts, later: table.later }
         }
-        (None, None) => HandshakeRule::None,
+        (None, None) => EffectRule::None,
     })
 }
 
 pub(super) fn shapes(
-    check: &mut Check,
+    check: &mut ProblemCollector,
     path: &str,
     table: &BTreeMap<String, String>,
-) -> Vec<(Source, Shape)> {
+) -> Vec<(Selector, Shape)> {
     let path = format!("{path}.shapes");
     let shape = |(from, text): (&String, &String)| {
-        let source = check.ok(&path, Source::parse(from));
+        let source = check.ok(&path, Selector::parse(from));
         let shape = Shape::parse(text);
         check.demand(shape.is_some(), &path, format_args!("{text:?} is no shape"));
         source.zip(shape)
@@ -320,7 +329,11 @@ pub(super) fn shapes(
     table.iter().filter_map(shape).collect()
 }
 
-pub(super) fn hosts(check: &mut Check, path: &str, texts: &[String]) -> Vec<HostPattern> {
+pub(super) fn hosts(
+    check: &mut ProblemCollector,
+    path: &str,
+    texts: &[String],
+) -> Vec<HostPattern> {
     let host = |text: &String| {
         let pattern = HostPattern::parse(text);
         let message = format_args!(
@@ -333,7 +346,7 @@ pub(super) fn hosts(check: &mut Check, path: &str, texts: &[String]) -> Vec<Host
 }
 
 pub(super) fn path_pattern(
-    check: &mut Check,
+    check: &mut ProblemCollector,
     path: &str,
     text: Option<&str>,
 ) -> Option<PathPattern> {
@@ -347,16 +360,16 @@ pub(super) fn path_pattern(
 
 /// An id that is not signed can be changed by whoever replays a request, and the replay would look new.
 fn judge_signed_ids(
-    check: &mut Check,
+    check: &mut ProblemCollector,
     ids: &[FactTemplate],
     schemes: &[Arc<Scheme>],
     methods: &Methods,
 ) {
-    let by_query = methods.iter().any(|method| is_said_by_query(method, b""));
+    let by_query = methods.iter().any(|method| payload_is_query(method, b""));
     for scheme in schemes.iter().filter(|s| s.algorithm != Algorithm::StaticEquals) {
         for source in ids.iter().flat_map(FactTemplate::sources) {
             // A form's field is looked for in the query too, where that stands in the place of a body.
-            let in_query = by_query && matches!(source, Source::Form(..) | Source::FormXml(..));
+            let in_query = by_query && matches!(source, Selector::Form(..) | Selector::FormXml(..));
             check.demand(
                 scheme.covers(source) && (!in_query || scheme.covers_query()),
                 "dedup",
@@ -367,18 +380,23 @@ fn judge_signed_ids(
 }
 
 fn secret_fields(
-    check: &mut Check,
+    check: &mut ProblemCollector,
     table: &ProviderTable,
     schemes: &[Arc<Scheme>],
     fan_out: &FanOut,
-) -> Vec<Source> {
+) -> Vec<Selector> {
     let tokens = schemes.iter().filter(|s| s.algorithm == Algorithm::StaticEquals);
-    let mut fields: Vec<Source> = tokens.flat_map(|s| s.signature.iter().cloned()).collect();
+    let mut fields: Vec<Selector> = tokens.flat_map(|s| s.signature.iter().cloned()).collect();
     for text in &table.secret_fields {
-        let field = check.ok("secret_fields", Source::parse(text));
+        let field = check.ok("secret_fields", Selector::parse(text));
         let odd = matches!(
             field,
-            Some(Source::Outer(_) | Source::KeyBesides(_) | Source::FormXml(..) | Source::Pair(_))
+            Some(
+                Selector::Outer(_)
+                    | Selector::KeyBesides(_)
+                    | Selector::FormXml(..)
+                    | Selector::Pair(_)
+            )
         );
         check.demand(!odd, "secret_fields", format_args!("{text} cannot be hidden"));
         // The whole and its parts are both kept, and only one of them would be seen to.
@@ -394,7 +412,7 @@ fn secret_fields(
     fields
 }
 
-fn samples(check: &mut Check, table: &ProviderTable) -> Vec<Sample> {
+fn samples(check: &mut ProblemCollector, table: &ProviderTable) -> Vec<Sample> {
     let sample = |s: &super::table::SampleTable| {
         let path = format!("samples.{}", s.name);
         if let Some(method) = &s.method {
@@ -407,12 +425,12 @@ fn samples(check: &mut Check, table: &ProviderTable) -> Vec<Sample> {
 }
 
 fn handshake(
-    check: &mut Check,
+    check: &mut ProblemCollector,
     table: &HandshakeTable,
     provider: &ProviderTable,
 ) -> Option<Handshake> {
     let path = format!("handshakes.{}", table.name);
-    let source = |check: &mut Check, text: &str| check.ok(&path, Source::parse(text));
+    let source = |check: &mut ProblemCollector, text: &str| check.ok(&path, Selector::parse(text));
     let WhenTable { method, present, absent, equal } = &table.when;
     check.demand(
         may_ask(method),
@@ -426,10 +444,10 @@ fn handshake(
         .filter_map(|(text, value)| Some((source(check, text)?, value.clone())))
         .collect();
     let after = match (table.after.as_str(), &table.token) {
-        ("verify", None) => After::Verify,
-        ("nothing", None) => After::Nothing,
+        ("verify", None) => Precondition::Verify,
+        ("nothing", None) => Precondition::Nothing,
         (param, Some(token)) if provider.params.iter().any(|p| p.name == param) => {
-            After::Token { from: source(check, token)?, param: param.to_owned() }
+            Precondition::Token { from: source(check, token)?, param: param.to_owned() }
         }
         _ => {
             let message = "is verify, nothing, or one of the params together with token";
@@ -440,7 +458,7 @@ fn handshake(
     let reply = &table.reply;
     let status_ok = (200..=599).contains(&reply.status);
     check.demand(status_ok, format_args!("{path}.reply.status"), "a status is 200 to 599");
-    let template = |check: &mut Check, text: &str| {
+    let template = |check: &mut ProblemCollector, text: &str| {
         check.ok(format_args!("{path}.reply"), ReplyTemplate::parse(text))
     };
     let headers = reply

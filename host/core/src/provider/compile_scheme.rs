@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Source;
-use super::compile::{Check, hosts, path_pattern, shapes};
+use super::Selector;
+use super::compile::{ProblemCollector, hosts, path_pattern, shapes};
 use super::table::{
     AlgorithmName, ClaimedDigestTable, FetchedKeyTable, HttpMessageTable, JwtTable, ProviderTable,
     RequestDigestTable, RequestForm, SchemeTable, TimestampTable,
@@ -12,12 +12,12 @@ use super::table::{
 use super::units::OneOrMore;
 use crate::json_pointer::Pointer;
 use crate::verify::{
-    Algorithm, BodyDigest, CandidateRule, ClaimedDigest, Digested, Direction, Encoding,
+    Algorithm, BodyDigest, CandidateRule, DigestClaim, DigestInput, Direction, Encoding,
     FetchedKeyRule, Format, HttpMessageRule, JwtRule, KeyAddress, KeyDocument, KeyForm, Message,
     Requirement, Scheme, TimeUnit, TimestampRule, is_key_url, param_names,
 };
 
-pub(super) fn schemes(check: &mut Check, tables: &[SchemeTable]) -> Vec<Arc<Scheme>> {
+pub(super) fn schemes(check: &mut ProblemCollector, tables: &[SchemeTable]) -> Vec<Arc<Scheme>> {
     check.demand(!tables.is_empty(), "schemes", "at least one is needed");
     let mut seen = BTreeMap::new();
     let mut out = Vec::new();
@@ -40,7 +40,12 @@ pub(super) fn schemes(check: &mut Check, tables: &[SchemeTable]) -> Vec<Arc<Sche
     out
 }
 
-fn scheme(check: &mut Check, path: &str, name: &str, table: &SchemeTable) -> Option<Scheme> {
+fn scheme(
+    check: &mut ProblemCollector,
+    path: &str,
+    name: &str,
+    table: &SchemeTable,
+) -> Option<Scheme> {
     let signature = places(check, path, table.header.as_ref(), table.from.as_ref());
     let algorithm = match &table.algorithm {
         Some(AlgorithmName::Known(algorithm)) => Some(*algorithm),
@@ -68,7 +73,7 @@ fn scheme(check: &mut Check, path: &str, name: &str, table: &SchemeTable) -> Opt
     let body_digest = match &table.body_digest {
         None => None,
         Some(digest) => check
-            .ok(format_args!("{path}.body_digest.from"), Source::parse(&digest.from))
+            .ok(format_args!("{path}.body_digest.from"), Selector::parse(&digest.from))
             .map(|from| BodyDigest { from, encoding: digest.encoding.unwrap_or(Encoding::Hex) }),
     };
     let plain = algorithm == Some(Algorithm::StaticEquals);
@@ -104,16 +109,16 @@ fn scheme(check: &mut Check, path: &str, name: &str, table: &SchemeTable) -> Opt
 }
 
 /// What must hold between the fields of a scheme.
-fn judge_scheme(check: &mut Check, path: &str, scheme: &Scheme) {
+fn judge_scheme(check: &mut ProblemCollector, path: &str, scheme: &Scheme) {
     let families = scheme.families();
-    let plural = |s: &Source| matches!(s, Source::Headers(_) | Source::Each(_));
+    let plural = |s: &Selector| matches!(s, Selector::Headers(_) | Selector::Each(_));
     check.demand(
         matches!(scheme.format, Format::Prefix(_)) || !scheme.signature.iter().any(plural),
         format_args!("{path}.separator"),
         "one value with several signatures, or several values, not both",
     );
     check.demand(
-        !scheme.signature.iter().any(|s| matches!(s, Source::Pair(_))),
+        !scheme.signature.iter().any(|s| matches!(s, Selector::Pair(_))),
         format_args!("{path}.from"),
         "pair: is for what stands beside the signature",
     );
@@ -158,14 +163,19 @@ fn judge_scheme(check: &mut Check, path: &str, scheme: &Scheme) {
 }
 
 /// Freshness is worth something only if the time is signed: whoever can change it can always look fresh.
-fn judge_timestamp(check: &mut Check, path: &str, scheme: &Scheme, timestamp: &TimestampRule) {
+fn judge_timestamp(
+    check: &mut ProblemCollector,
+    path: &str,
+    scheme: &Scheme,
+    timestamp: &TimestampRule,
+) {
     let path = format!("{path}.timestamp");
     check.demand(!timestamp.from.is_empty(), format_args!("{path}.from"), "is missing");
     let pairs = matches!(scheme.format, Format::Pairs { .. });
     for source in &timestamp.from {
-        let pair = matches!(source, Source::Pair(_));
+        let pair = matches!(source, Selector::Pair(_));
         check.demand(pairs || !pair, &path, "pair: needs a signature header of key=value items");
-        let plural = matches!(source, Source::Headers(_) | Source::Each(_));
+        let plural = matches!(source, Selector::Headers(_) | Selector::Each(_));
         check.demand(!plural, &path, format_args!("{source} has several values"));
         let signed = scheme.message.covers_timestamp() || scheme.message.covers(source);
         check.demand(
@@ -177,18 +187,18 @@ fn judge_timestamp(check: &mut Check, path: &str, scheme: &Scheme, timestamp: &T
 }
 
 fn places(
-    check: &mut Check,
+    check: &mut ProblemCollector,
     path: &str,
     header: Option<&String>,
     from: Option<&OneOrMore>,
-) -> Vec<Source> {
+) -> Vec<Selector> {
     match (header, from) {
         (Some(header), None) => {
-            check.ok(format_args!("{path}.header"), Source::header(header)).into_iter().collect()
+            check.ok(format_args!("{path}.header"), Selector::header(header)).into_iter().collect()
         }
         (None, Some(OneOrMore(from))) if !from.is_empty() => from
             .iter()
-            .filter_map(|text| check.ok(format_args!("{path}.from"), Source::parse(text)))
+            .filter_map(|text| check.ok(format_args!("{path}.from"), Selector::parse(text)))
             .collect(),
         (Some(_), Some(_)) => {
             check.problem(path, "give header or from, not both");
@@ -201,7 +211,7 @@ fn places(
     }
 }
 
-fn format(check: &mut Check, path: &str, table: &SchemeTable) -> Option<Format> {
+fn format(check: &mut ProblemCollector, path: &str, table: &SchemeTable) -> Option<Format> {
     let prefix: Box<str> = table.prefix.as_deref().unwrap_or("").into();
     match (table.separator.as_deref().filter(|s| !s.is_empty()), &table.pair) {
         (None, None) => Some(Format::Prefix(prefix)),
@@ -225,7 +235,7 @@ fn format(check: &mut Check, path: &str, table: &SchemeTable) -> Option<Format> 
     }
 }
 
-fn timestamp(check: &mut Check, path: &str, table: &TimestampTable) -> TimestampRule {
+fn timestamp(check: &mut ProblemCollector, path: &str, table: &TimestampTable) -> TimestampRule {
     let path = format!("{path}.timestamp");
     TimestampRule {
         from: places(check, &path, table.header.as_ref(), table.from.as_ref()),
@@ -235,21 +245,21 @@ fn timestamp(check: &mut Check, path: &str, table: &TimestampTable) -> Timestamp
     }
 }
 
-fn require(check: &mut Check, path: &str, table: &SchemeTable) -> Vec<Requirement> {
+fn require(check: &mut ProblemCollector, path: &str, table: &SchemeTable) -> Vec<Requirement> {
     let path = format!("{path}.require");
     let one = |(from, values): (&String, &OneOrMore)| {
         // A bare word is the name of a header.
         let notation = from.starts_with('/') || from.contains(':');
-        let source = if notation { Source::parse(from) } else { Source::header(from) };
+        let source = if notation { Selector::parse(from) } else { Selector::header(from) };
         let any_of = values.0.iter().map(|value| value.as_str().into()).collect();
         Some(Requirement { from: check.ok(&path, source)?, any_of })
     };
     table.require.iter().flatten().filter_map(one).collect()
 }
 
-fn jwt(check: &mut Check, path: &str, table: &JwtTable) -> JwtRule {
+fn jwt(check: &mut ProblemCollector, path: &str, table: &JwtTable) -> JwtRule {
     let digest = |digest: &Option<ClaimedDigestTable>, of| {
-        digest.as_ref().map(|digest| ClaimedDigest {
+        digest.as_ref().map(|digest| DigestClaim {
             claim: digest.claim.as_str().into(),
             of,
             encoding: digest.encoding.unwrap_or(Encoding::Hex),
@@ -266,8 +276,8 @@ fn jwt(check: &mut Check, path: &str, table: &JwtTable) -> JwtRule {
         claims: claims.collect(),
         max_age: table.max_age.map(|span| span.0),
         digests: [
-            digest(&table.body_digest, Digested::Body),
-            digest(&table.url_digest, Digested::Url),
+            digest(&table.body_digest, DigestInput::Body),
+            digest(&table.url_digest, DigestInput::Url),
             table.request_digest.as_ref().map(request_digest),
         ]
         .into_iter()
@@ -276,12 +286,12 @@ fn jwt(check: &mut Check, path: &str, table: &JwtTable) -> JwtRule {
     }
 }
 
-fn request_digest(table: &RequestDigestTable) -> ClaimedDigest {
+fn request_digest(table: &RequestDigestTable) -> DigestClaim {
     let of = match table.form {
-        RequestForm::Atlassian => Digested::Atlassian { base: table.base.as_str().into() },
+        RequestForm::Atlassian => DigestInput::Atlassian { base: table.base.as_str().into() },
     };
     let claim = table.claim.as_str().into();
-    ClaimedDigest {
+    DigestClaim {
         claim,
         of,
         encoding: Encoding::Hex,
@@ -298,11 +308,15 @@ fn http_message(table: &HttpMessageTable) -> HttpMessageRule {
     }
 }
 
-fn fetched_key(check: &mut Check, path: &str, table: &FetchedKeyTable) -> Option<FetchedKeyRule> {
+fn fetched_key(
+    check: &mut ProblemCollector,
+    path: &str,
+    table: &FetchedKeyTable,
+) -> Option<FetchedKeyRule> {
     let path = format!("{path}.fetched_key");
     let at = match (&table.url, &table.from) {
         (Some(url), None) => Some(KeyAddress::Fixed(url.as_str().into())),
-        (None, Some(from)) => check.ok(&path, Source::parse(from)).map(KeyAddress::InRequest),
+        (None, Some(from)) => check.ok(&path, Selector::parse(from)).map(KeyAddress::InRequest),
         _ => {
             check.problem(&path, "say where keys are: url = … or from = …");
             None
@@ -349,7 +363,7 @@ fn fetched_key(check: &mut Check, path: &str, table: &FetchedKeyTable) -> Option
 }
 
 /// What must hold of keys, tokens and where they come from.
-fn judge_keys(check: &mut Check, path: &str, scheme: &Scheme) {
+fn judge_keys(check: &mut ProblemCollector, path: &str, scheme: &Scheme) {
     if scheme.fetched_key.is_some() {
         check.demand(
             scheme.key == KeyForm::PublicKey && scheme.algorithm.has_key_pair(),
@@ -390,7 +404,11 @@ fn judge_keys(check: &mut Check, path: &str, scheme: &Scheme) {
 }
 
 /// Every `{param:NAME}` must be one of the file's params.
-pub(super) fn judge_params(check: &mut Check, table: &ProviderTable, schemes: &[Arc<Scheme>]) {
+pub(super) fn judge_params(
+    check: &mut ProblemCollector,
+    table: &ProviderTable,
+    schemes: &[Arc<Scheme>],
+) {
     for handshake in &table.handshakes {
         let texts = handshake.reply.headers.values().chain([&handshake.reply.body]);
         for name in texts.flat_map(|text| param_names(text)) {

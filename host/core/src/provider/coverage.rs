@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Provider, Source};
+use super::{Provider, Selector};
 use crate::identify::{FactTemplate, FanOut};
 use crate::verify::{Algorithm, Scheme};
 
@@ -86,8 +86,8 @@ impl Scheme {
     ) -> impl Iterator<Item = &'p FactTemplate> {
         let of = self.signs_parts_of();
         places.iter().filter(move |place| {
-            let inside = |source: &&Source| !fan_out.cuts_form_at(source);
-            let mut kinds = place.sources().filter(inside).filter_map(Source::reads_body_as);
+            let inside = |source: &&Selector| !fan_out.cuts_form_at(source);
+            let mut kinds = place.sources().filter(inside).filter_map(Selector::reads_body_as);
             of.is_none() || kinds.all(|kind| Some(kind) == of)
         })
     }
@@ -104,14 +104,14 @@ impl Scheme {
 
     /// True if every place is signed that a captured request may have, up to one that it must have.
     fn covers_each(&self, places: &[FactTemplate], fan_out: &FanOut) -> bool {
-        let must_be_there = |source: &Source| self.message.fields().any(|field| field == source);
+        let must_be_there = |source: &Selector| self.message.fields().any(|field| field == source);
         let mut any = false;
         for place in self.readable(places, fan_out) {
             if !self.covers_place(place) {
                 return false;
             }
             any = true;
-            let header = |source: &Source| matches!(source, Source::Header(_));
+            let header = |source: &Selector| matches!(source, Selector::Header(_));
             if place.sources().all(|source| header(source) && must_be_there(source)) {
                 return true;
             }

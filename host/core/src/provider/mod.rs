@@ -29,26 +29,26 @@ use crate::handshake::Handshake;
 use crate::identify::IdentityRules;
 use crate::sample::Sample;
 use crate::verify::{
-    NamedSecret, Params, Scheme, SchemePolicy, SecretError, Verifier, is_said_by_query,
+    NamedSecret, Params, Scheme, SchemePolicy, SecretError, Verifier, payload_is_query,
 };
 
 pub use catalog::Catalog;
 pub use coverage::{BodyCoverage, Coverage};
 pub use methods::{InvalidMethods, Methods};
 pub use overrides::ProviderOverrides;
-pub use own::{Known, OwnFile};
-pub use pass::CREDENTIALS;
+pub use own::{LoadedUserFile, UserProviderFile};
+pub use pass::CREDENTIAL_HEADERS;
 pub use secret_form::{InvalidForm, SecretForm};
 pub use shape::Shape;
-pub use source::{HeaderPattern, InvalidSource, Source};
-pub(crate) use source::{first_key_besides, into_bytes, unrepeated, xml_text};
+pub use source::{HeaderPattern, InvalidSelector, Selector};
+pub(crate) use source::{first_key_besides, into_bytes, unless_duplicated, xml_text};
 pub use table::{
     AlgorithmName, AnswerTable, BodyDigestTable, BodyKind, ClaimedDigestTable, FetchedKeyTable,
     HttpMessageTable, JwtTable, OnRedelivery, RequestDigestTable, RequestForm, SchemeTable,
     TimestampTable,
 };
 pub use template::{Piece, Unclosed, pieces};
-pub use units::{OneOrMore, Size, Span, Word};
+pub use units::{CategoryEntry, DurationText, OneOrMore, SizeText};
 
 /// The version of the format that this host reads.
 pub const FORMAT: u32 = 1;
@@ -84,7 +84,7 @@ pub struct Provider {
     /// Requests that want an answer and are no events.
     pub handshakes: Vec<Handshake>,
     /// Fields that hold secrets: static tokens and what the file adds. To be replaced before anything is stored.
-    pub secret_fields: Vec<Source>,
+    pub secret_fields: Vec<Selector>,
     /// Largest body, in bytes; `None` leaves it to the host's limit.
     pub body_limit: Option<usize>,
     /// How long the provider tries again.
@@ -133,7 +133,7 @@ pub struct Param {
 
 /// One thing that is wrong with a provider file or a source's changes to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub struct ProviderProblem {
     /// Where, such as `schemes.v1.timestamp`.
     pub path: String,
     /// What.
@@ -151,10 +151,10 @@ pub enum ProviderError {
     },
     /// Read, but wrong: every problem at once.
     #[error("{}", list(.0))]
-    Invalid(Vec<Problem>),
+    Invalid(Vec<ProviderProblem>),
 }
 
-fn list(problems: &[Problem]) -> String {
+fn list(problems: &[ProviderProblem]) -> String {
     let lines: Vec<_> = problems.iter().map(|p| format!("{}: {}", p.path, p.message)).collect();
     lines.join("; ")
 }
@@ -173,9 +173,9 @@ impl Provider {
     /// This provider as a source has it.
     pub fn with_overrides(&self, overrides: &ProviderOverrides) -> Result<Self, ProviderError> {
         let mut table = (*self.table).clone();
-        overrides
-            .apply(&mut table)
-            .map_err(|(path, message)| ProviderError::Invalid(vec![Problem { path, message }]))?;
+        overrides.apply(&mut table).map_err(|(path, message)| {
+            ProviderError::Invalid(vec![ProviderProblem { path, message }])
+        })?;
         let mut provider = compile::compile(Arc::new(table))?;
         provider.public_url.clone_from(&overrides.public_url);
         Ok(provider)
@@ -192,11 +192,11 @@ impl Provider {
         secrets: &[NamedSecret],
         params: &Params,
     ) -> Result<Verifier, SecretError> {
-        if secrets.is_empty() && self.learns_secret() {
+        if secrets.is_empty() && self.receives_secret() {
             return Ok(Verifier::awaiting_secret());
         }
         let verifier = Verifier::new(&self.schemes, self.policy, secrets, params)?;
-        let by_query = self.methods.iter().any(|method| is_said_by_query(method, b""));
+        let by_query = self.methods.iter().any(|method| payload_is_query(method, b""));
         Ok(verifier.without_types(&self.unread_types).taking_queries(by_query))
     }
 
@@ -207,7 +207,7 @@ impl Provider {
 
     /// True if a handshake hands over the secret, so that a source may start without one.
     #[must_use]
-    pub fn learns_secret(&self) -> bool {
+    pub fn receives_secret(&self) -> bool {
         self.handshakes.iter().any(Handshake::stores_secret)
     }
 
@@ -235,7 +235,7 @@ impl Provider {
         self.handshakes.iter().any(Handshake::shows_secret)
     }
 
-    /// The parameters that list hosts, see [`listed_hosts`](crate::handshake::listed_hosts).
+    /// The parameters that list hosts, see [`parse_host_list`](crate::handshake::listed_hosts).
     pub fn host_params(&self) -> impl Iterator<Item = &str> {
         self.handshakes.iter().filter_map(Handshake::hosts_param)
     }
@@ -248,7 +248,7 @@ impl Provider {
 
     /// The text that its secrets begin with, where they do.
     #[must_use]
-    pub fn secret_start(&self) -> Option<&str> {
+    pub fn secret_prefix(&self) -> Option<&str> {
         self.secret_form().map(SecretForm::start).filter(|start| start.ends_with('_'))
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::table::{AnswerTable, OnRedelivery, ProviderTable, SchemeTable};
-use super::units::{OneOrMore, Size, Span, Word};
+use super::units::{CategoryEntry, DurationText, OneOrMore, SizeText};
 
 /// A source's changes. What is left out stays the provider's.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -16,7 +16,7 @@ pub struct ProviderOverrides {
     /// Names of the schemes to accept, others not.
     pub schemes: Option<Vec<String>>,
     /// How far the signed time may be from our clock, for every scheme that has one.
-    pub tolerance: Option<Span>,
+    pub tolerance: Option<DurationText>,
     /// The URL that the sender was given, up to where the request's own query starts.
     pub public_url: Option<String>,
     /// Where the event's type stands.
@@ -35,12 +35,12 @@ pub struct ProviderOverrides {
     /// The methods by which events come.
     pub methods: Option<OneOrMore>,
     /// Largest body.
-    pub body_limit: Option<Size>,
+    pub body_limit: Option<SizeText>,
     /// What a redelivery of an event that failed here does.
     #[serde(default, deserialize_with = "redelivery")]
     pub on_redelivery: Option<OnRedelivery>,
     /// Types and their categories; they are added to the provider's and win over it.
-    pub categories: Option<BTreeMap<String, Word>>,
+    pub categories: Option<BTreeMap<String, CategoryEntry>>,
     /// Fields that hold secrets; they are added to the provider's.
     pub secret_fields: Option<Vec<String>>,
     /// The answer to an accepted request.

@@ -8,7 +8,7 @@ use super::{Catalog, Provider, ProviderError};
 
 /// One of the operator's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OwnFile<'a> {
+pub struct UserProviderFile<'a> {
     /// What it says; none if that is not to be had, or not to be used.
     pub text: Option<&'a str>,
     /// What it said when it was last right.
@@ -17,7 +17,7 @@ pub struct OwnFile<'a> {
 
 /// What is made of a file.
 #[derive(Debug, Clone, Default)]
-pub struct Known {
+pub struct LoadedUserFile {
     /// The provider that is known by it; none if it never was right, or if another file has its name now.
     pub provider: Option<Arc<Provider>>,
     /// Whether that is its last good version.
@@ -27,13 +27,13 @@ pub struct Known {
 }
 
 /// A file with both of its versions read.
-struct Read {
+struct FileVersions {
     now: Option<Result<Arc<Provider>, ProviderError>>,
     last_good: Option<Arc<Provider>>,
 }
 
-impl Read {
-    fn new(file: &OwnFile<'_>) -> Self {
+impl FileVersions {
+    fn new(file: &UserProviderFile<'_>) -> Self {
         let load = |text| Provider::load(text).map(Arc::new);
         // What an older version of this host kept is no promise of this one's.
         Self {
@@ -57,9 +57,9 @@ impl Catalog {
     ///
     /// A name belongs to the file that had it before, so that a copy of a file does not take the place of the file;
     /// then to the first that asks for it; and last to what is left of a file that says nothing any more.
-    pub fn add_own(&mut self, files: &[OwnFile<'_>]) -> Vec<Known> {
-        let read: Vec<_> = files.iter().map(Read::new).collect();
-        let mut known: Vec<_> = read.iter().map(|_| Known::default()).collect();
+    pub fn add_user_files(&mut self, files: &[UserProviderFile<'_>]) -> Vec<LoadedUserFile> {
+        let read: Vec<_> = files.iter().map(FileVersions::new).collect();
+        let mut known: Vec<_> = read.iter().map(|_| LoadedUserFile::default()).collect();
         for (file, known) in read.iter().zip(&mut known) {
             if let Some(provider) = file.stays().filter(|provider| self.insert(provider)) {
                 known.provider = Some(Arc::clone(provider));
@@ -109,16 +109,17 @@ mod tests {
     /// What becomes of files, each with what it says and what it said: the version in force of each, whether that is
     /// its last good one, and whether something is wrong with it.
     fn made(files: &[(Option<&str>, Option<&str>)]) -> Vec<(Option<String>, bool, bool)> {
-        let file = |(text, last_good): &(_, _)| OwnFile { text: *text, last_good: *last_good };
+        let file =
+            |(text, last_good): &(_, _)| UserProviderFile { text: *text, last_good: *last_good };
         let files: Vec<_> = files.iter().map(file).collect();
         let mut catalog = Catalog::built_in().unwrap();
-        let known = catalog.add_own(&files);
+        let known = catalog.add_user_files(&files);
         for known in &known {
             if let Some(provider) = &known.provider {
                 assert!(Arc::ptr_eq(provider, catalog.get(&provider.name).unwrap()));
             }
         }
-        let said = |known: Known| {
+        let said = |known: LoadedUserFile| {
             let provider = known.provider.map(|p| format!("{} {}", p.name, p.about));
             (provider, known.is_last_good, known.error.is_some())
         };

@@ -3,26 +3,26 @@
 
 use std::sync::Arc;
 
-use super::compile::Check;
+use super::compile::ProblemCollector;
 use super::table::ProviderTable;
-use super::{HeaderPattern, Source};
+use super::{HeaderPattern, Selector};
 use crate::identify::{DedupRule, FactTemplate, IdentityRules};
 use crate::verify::{Algorithm, Scheme};
 
 /// Headers that are credentials with every provider.
-pub const CREDENTIALS: [&str; 3] = ["authorization", "proxy-authorization", "cookie"];
+pub const CREDENTIAL_HEADERS: [&str; 3] = ["authorization", "proxy-authorization", "cookie"];
 
 /// The headers that the file names, and those that its schemes and its identity are read from.
 pub(super) fn headers(
-    check: &mut Check,
+    check: &mut ProblemCollector,
     table: &ProviderTable,
     schemes: &[Arc<Scheme>],
     identity: &IdentityRules,
-    secret: &[Source],
+    secret: &[Selector],
 ) -> Vec<HeaderPattern> {
     let mut all = Vec::new();
     for text in &table.pass_headers {
-        let named = check.ok("pass_headers", Source::parse(&format!("headers:{text}")));
+        let named = check.ok("pass_headers", Selector::parse(&format!("headers:{text}")));
         for pattern in named.iter().flat_map(patterns) {
             check.demand(
                 !is_credential(&pattern),
@@ -54,10 +54,10 @@ fn exact(name: &str) -> HeaderPattern {
     HeaderPattern { name: name.into(), numbered: false }
 }
 
-fn patterns(source: &Source) -> Vec<HeaderPattern> {
+fn patterns(source: &Selector) -> Vec<HeaderPattern> {
     match source {
-        Source::Header(names) => names.iter().map(|name| exact(name)).collect(),
-        Source::Headers(patterns) => patterns.clone(),
+        Selector::Header(names) => names.iter().map(|name| exact(name)).collect(),
+        Selector::Headers(patterns) => patterns.clone(),
         _ => Vec::new(),
     }
 }
@@ -70,7 +70,7 @@ fn dedup(rule: &DedupRule) -> impl Iterator<Item = &FactTemplate> {
     fields.iter().flatten()
 }
 
-fn sources(scheme: &Scheme) -> impl Iterator<Item = &Source> {
+fn sources(scheme: &Scheme) -> impl Iterator<Item = &Selector> {
     let messages = std::iter::once(&scheme.message).chain(&scheme.message_variants);
     let times = scheme.timestamp.iter().flat_map(|rule| &rule.from);
     scheme
@@ -84,10 +84,10 @@ fn sources(scheme: &Scheme) -> impl Iterator<Item = &Source> {
 }
 
 fn is_credential(pattern: &HeaderPattern) -> bool {
-    CREDENTIALS.iter().any(|name| pattern.matches(name))
+    CREDENTIAL_HEADERS.iter().any(|name| pattern.matches(name))
 }
 
-fn is_secret(pattern: &HeaderPattern, secret: &[Source]) -> bool {
+fn is_secret(pattern: &HeaderPattern, secret: &[Selector]) -> bool {
     let named = |other: &HeaderPattern| {
         pattern.matches(&other.name)
             || other.matches(&pattern.name)

@@ -14,10 +14,10 @@ const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxy
 
 /// How a provider writes a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SecretForm(Vec<Part>);
+pub struct SecretForm(Vec<SecretPart>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Part {
+enum SecretPart {
     Literal(String),
     Base64(usize),
     Hex(usize),
@@ -39,7 +39,7 @@ impl SecretForm {
     /// Reads a form.
     pub fn parse(text: &str) -> Result<Self, InvalidForm> {
         let part = |piece| match piece {
-            Piece::Literal(text) => Ok(Part::Literal(text)),
+            Piece::Literal(text) => Ok(SecretPart::Literal(text)),
             Piece::Placeholder(name) => placeholder(&name).ok_or(InvalidForm::Unknown(name)),
         };
         Ok(Self(pieces(text)?.into_iter().map(part).collect::<Result<_, _>>()?))
@@ -49,7 +49,7 @@ impl SecretForm {
     #[must_use]
     pub fn start(&self) -> &str {
         match self.0.first() {
-            Some(Part::Literal(text)) => text,
+            Some(SecretPart::Literal(text)) => text,
             _ => "",
         }
     }
@@ -57,10 +57,10 @@ impl SecretForm {
     /// Random bytes that [`SecretForm::write`] needs.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let needed = |part: &Part| match part {
-            Part::Literal(_) => 0,
-            Part::Base64(n) | Part::Letters(n) => *n,
-            Part::Hex(n) => n.div_ceil(2),
+        let needed = |part: &SecretPart| match part {
+            SecretPart::Literal(_) => 0,
+            SecretPart::Base64(n) | SecretPart::Letters(n) => *n,
+            SecretPart::Hex(n) => n.div_ceil(2),
         };
         self.0.iter().map(needed).sum()
     }
@@ -76,13 +76,13 @@ impl SecretForm {
         };
         for part in &self.0 {
             match part {
-                Part::Literal(text) => out.push_str(text),
-                Part::Base64(n) => out.push_str(&STANDARD.encode(take(*n))),
-                Part::Hex(n) => {
+                SecretPart::Literal(text) => out.push_str(text),
+                SecretPart::Base64(n) => out.push_str(&STANDARD.encode(take(*n))),
+                SecretPart::Hex(n) => {
                     let digits = hex::encode(take(n.div_ceil(2)));
                     out.push_str(&digits[..(*n).min(digits.len())]);
                 }
-                Part::Letters(n) => {
+                SecretPart::Letters(n) => {
                     out.extend(take(*n).iter().map(|b| char::from(LETTERS[usize::from(b & 63)])));
                 }
             }
@@ -91,13 +91,13 @@ impl SecretForm {
     }
 }
 
-fn placeholder(name: &str) -> Option<Part> {
+fn placeholder(name: &str) -> Option<SecretPart> {
     let (kind, count) = name.split_once(':')?;
     let count: usize = count.parse().ok().filter(|count| (1..=BYTES_MAX).contains(count))?;
     match kind {
-        "base64" => Some(Part::Base64(count)),
-        "hex" => Some(Part::Hex(count)),
-        "letters" => Some(Part::Letters(count)),
+        "base64" => Some(SecretPart::Base64(count)),
+        "hex" => Some(SecretPart::Hex(count)),
+        "letters" => Some(SecretPart::Letters(count)),
         _ => None,
     }
 }

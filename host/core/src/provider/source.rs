@@ -21,11 +21,11 @@ use thiserror::Error;
 
 use super::BodyKind;
 use crate::json_pointer::{InvalidPointer, JsonError, Pointer, scalar_text};
-use crate::verify::{Refusal, RequestView};
+use crate::verify::{RequestView, VerifyError};
 
 /// A parsed source.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
+pub enum Selector {
     /// One header, under one name or one name per family of the signature header.
     Header(Vec<Box<str>>),
     /// All headers with one of these names.
@@ -75,7 +75,7 @@ impl HeaderPattern {
 
 /// A text that names no place in a request.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum InvalidSource {
+pub enum InvalidSelector {
     /// Unknown or missing word before the colon.
     #[error(
         "{0:?} names no place in a request: write /pointer, header:NAME, headers:NAME, body:/pointer, \
@@ -102,20 +102,20 @@ pub enum InvalidSource {
     },
 }
 
-impl Source {
+impl Selector {
     /// Parses the notation above.
-    pub fn parse(text: &str) -> Result<Self, InvalidSource> {
+    pub fn parse(text: &str) -> Result<Self, InvalidSelector> {
         let pointer = |p: &str| {
             Pointer::parse(p)
-                .map_err(|cause| InvalidSource::Pointer { text: text.to_owned(), cause })
+                .map_err(|cause| InvalidSelector::Pointer { text: text.to_owned(), cause })
         };
         if text.starts_with('/') {
             return Ok(Self::Json(pointer(text)?));
         }
-        let unknown = || InvalidSource::Unknown(text.to_owned());
+        let unknown = || InvalidSelector::Unknown(text.to_owned());
         let (kind, rest) = text.split_once(':').ok_or_else(unknown)?;
         if rest.is_empty() {
-            return Err(InvalidSource::Empty(text.to_owned()));
+            return Err(InvalidSelector::Empty(text.to_owned()));
         }
         Ok(match kind {
             "header" => Self::Header(header_names(rest)?),
@@ -131,7 +131,7 @@ impl Source {
             "each" => {
                 let pointer = pointer(rest)?;
                 if rest.split('/').filter(|s| *s == "*").count() != 1 {
-                    return Err(InvalidSource::Star(text.to_owned()));
+                    return Err(InvalidSelector::Star(text.to_owned()));
                 }
                 Self::Each(pointer)
             }
@@ -146,7 +146,7 @@ impl Source {
     }
 
     /// A header under these names, one per family, separated by `|`.
-    pub fn header(names: &str) -> Result<Self, InvalidSource> {
+    pub fn header(names: &str) -> Result<Self, InvalidSelector> {
         Ok(Self::Header(header_names(names)?))
     }
 
@@ -195,14 +195,14 @@ impl Source {
         &self,
         request: &RequestView<'a>,
         family: usize,
-    ) -> Result<Option<Cow<'a, [u8]>>, Refusal> {
+    ) -> Result<Option<Cow<'a, [u8]>>, VerifyError> {
         Ok(match self {
             Self::Header(names) => match names.get(family).or_else(|| names.first()) {
                 Some(name) => request.single_header(name)?.map(Cow::Borrowed),
                 None => None,
             },
             Self::Json(pointer) | Self::Body(pointer) => {
-                let raw = unrepeated(pointer.find_once(request.body))?.flatten();
+                let raw = unless_duplicated(pointer.find_unique(request.body))?.flatten();
                 raw.and_then(scalar_text).map(into_bytes)
             }
             Self::Form(field, inside) => {
@@ -210,7 +210,8 @@ impl Source {
                 match inside {
                     None => Some(into_bytes(text)),
                     Some(pointer) => {
-                        let raw = unrepeated(pointer.find_once(text.as_bytes()))?.flatten();
+                        let raw =
+                            unless_duplicated(pointer.find_unique(text.as_bytes()))?.flatten();
                         let text = raw.and_then(scalar_text);
                         text.map(|text| Cow::Owned(text.into_owned().into_bytes()))
                     }
@@ -234,7 +235,7 @@ impl Source {
     pub(crate) fn read_all<'a>(
         &self,
         request: &RequestView<'a>,
-    ) -> Result<Vec<Cow<'a, [u8]>>, Refusal> {
+    ) -> Result<Vec<Cow<'a, [u8]>>, VerifyError> {
         Ok(match self {
             Self::Headers(patterns) => request
                 .headers
@@ -243,7 +244,8 @@ impl Source {
                 .map(|(_, value)| Cow::Borrowed(*value))
                 .collect(),
             Self::Each(pointer) => {
-                let found = unrepeated(pointer.find_each_once(request.body))?.unwrap_or_default();
+                let found =
+                    unless_duplicated(pointer.find_each_unique(request.body))?.unwrap_or_default();
                 let text = |raw: Option<_>| {
                     raw.and_then(scalar_text).map_or_else(Cow::default, into_bytes)
                 };
@@ -255,16 +257,16 @@ impl Source {
 }
 
 /// What was found in a body for a signature. One that is no JSON holds nothing; one that holds a key twice is refused.
-pub(crate) fn unrepeated<T>(found: Result<T, JsonError>) -> Result<Option<T>, Refusal> {
+pub(crate) fn unless_duplicated<T>(found: Result<T, JsonError>) -> Result<Option<T>, VerifyError> {
     match found {
         Ok(found) => Ok(Some(found)),
-        Err(JsonError::Repeated) => Err(Refusal::FieldDuplicated),
+        Err(JsonError::Repeated) => Err(VerifyError::FieldDuplicated),
         Err(JsonError::Malformed | JsonError::NotArray | JsonError::TooMany(_)) => Ok(None),
     }
 }
 
 /// The source as it is written in a file.
-impl fmt::Display for Source {
+impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Header(names) => write!(f, "header:{}", names.join("|")),
@@ -340,11 +342,11 @@ pub(crate) fn into_bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
     }
 }
 
-fn header_names(text: &str) -> Result<Vec<Box<str>>, InvalidSource> {
+fn header_names(text: &str) -> Result<Vec<Box<str>>, InvalidSelector> {
     text.split('|').map(|name| header_name(name).map(Into::into)).collect()
 }
 
-fn header_patterns(text: &str) -> Result<Vec<HeaderPattern>, InvalidSource> {
+fn header_patterns(text: &str) -> Result<Vec<HeaderPattern>, InvalidSelector> {
     let pattern = |text: &str| {
         let (name, numbered) = text.strip_suffix('*').map_or((text, false), |name| (name, true));
         Ok(HeaderPattern { name: header_name(name)?.into(), numbered })
@@ -353,10 +355,10 @@ fn header_patterns(text: &str) -> Result<Vec<HeaderPattern>, InvalidSource> {
 }
 
 /// A header name by the token rule of RFC 9110.
-fn header_name(name: &str) -> Result<&str, InvalidSource> {
+fn header_name(name: &str) -> Result<&str, InvalidSelector> {
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'+-.^_`~".contains(&b);
     let good = !name.is_empty() && name.len() <= 128 && name.bytes().all(token);
-    if good { Ok(name) } else { Err(InvalidSource::Header(name.to_owned())) }
+    if good { Ok(name) } else { Err(InvalidSelector::Header(name.to_owned())) }
 }
 
 #[cfg(test)]
@@ -380,17 +382,17 @@ mod tests {
             "key-besides:update_id,x",
             "xml:form-base64:bt_payload#/notification/kind",
         ] {
-            assert_eq!(Source::parse(text).unwrap().to_string(), text);
+            assert_eq!(Selector::parse(text).unwrap().to_string(), text);
         }
     }
 
     #[test]
     fn a_typing_error_is_named() {
-        assert!(matches!(Source::parse("heder:X"), Err(InvalidSource::Unknown(_))));
-        assert!(matches!(Source::parse("header:"), Err(InvalidSource::Empty(_))));
-        assert!(matches!(Source::parse("header:X Y"), Err(InvalidSource::Header(_))));
-        assert!(matches!(Source::parse("each:/a/b"), Err(InvalidSource::Star(_))));
-        assert!(matches!(Source::parse("/a~2"), Err(InvalidSource::Pointer { .. })));
+        assert!(matches!(Selector::parse("heder:X"), Err(InvalidSelector::Unknown(_))));
+        assert!(matches!(Selector::parse("header:"), Err(InvalidSelector::Empty(_))));
+        assert!(matches!(Selector::parse("header:X Y"), Err(InvalidSelector::Header(_))));
+        assert!(matches!(Selector::parse("each:/a/b"), Err(InvalidSelector::Star(_))));
+        assert!(matches!(Selector::parse("/a~2"), Err(InvalidSelector::Pointer { .. })));
     }
 
     #[test]

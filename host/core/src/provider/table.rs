@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::units::{OneOrMore, Size, Span, Word};
+use super::units::{CategoryEntry, DurationText, OneOrMore, SizeText};
 use crate::verify::{
     Algorithm, CandidateRule, Direction, Encoding, KeyDocument, KeyForm, SchemePolicy, TimeUnit,
 };
@@ -41,7 +41,7 @@ pub(super) struct ProviderTable {
     pub(super) plain_kind: Option<OneOrMore>,
     /// The categories that a source adds, which come before the provider's.
     #[serde(skip)]
-    pub(super) own_categories: BTreeMap<String, Word>,
+    pub(super) own_categories: BTreeMap<String, CategoryEntry>,
     /// Where the delivery's id stands.
     #[serde(default)]
     pub(super) id: OneOrMore,
@@ -69,17 +69,17 @@ pub(super) struct ProviderTable {
     /// The provider's types (with `*`) and the common category of each, or `by` what field of the event it goes (or by
     /// which of several, with ` | ` between) and that field's texts with the category of each.
     #[serde(default)]
-    pub(super) categories: BTreeMap<String, Word>,
+    pub(super) categories: BTreeMap<String, CategoryEntry>,
     /// Fields that hold secrets, besides static tokens.
     #[serde(default)]
     pub(super) secret_fields: Vec<String>,
 
     /// Largest body.
-    pub(super) body_limit: Option<Size>,
+    pub(super) body_limit: Option<SizeText>,
     /// How long the provider tries again.
-    pub(super) retry_window: Option<Span>,
+    pub(super) retry_window: Option<DurationText>,
     /// How soon the provider wants its answer.
-    pub(super) ack_deadline: Option<Span>,
+    pub(super) ack_deadline: Option<DurationText>,
     /// What a redelivery of an event that failed here does.
     #[serde(default, with = "redelivery_word")]
     pub(super) on_redelivery: OnRedelivery,
@@ -185,7 +185,7 @@ pub struct HttpMessageTable {
     #[serde(default)]
     pub components: Vec<String>,
     /// How old it may be by its `created`.
-    pub max_age: Option<Span>,
+    pub max_age: Option<DurationText>,
     /// What its `tag` must say.
     pub tag: Option<String>,
 }
@@ -199,7 +199,7 @@ pub struct JwtTable {
     #[serde(default)]
     pub claims: BTreeMap<String, OneOrMore>,
     /// How old the token may be by its `iat`.
-    pub max_age: Option<Span>,
+    pub max_age: Option<DurationText>,
     /// A claim that holds the SHA-256 of the body.
     pub body_digest: Option<ClaimedDigestTable>,
     /// A claim that holds the SHA-256 of the public URL.
@@ -281,7 +281,7 @@ pub struct TimestampTable {
     #[serde(default, with = "unit_word")]
     pub unit: Option<TimeUnit>,
     /// How far it may be from our clock.
-    pub tolerance: Option<Span>,
+    pub tolerance: Option<DurationText>,
     /// Which way it is limited; both if not said.
     #[serde(default, with = "direction_word")]
     pub direction: Option<Direction>,

@@ -11,9 +11,9 @@ use crate::units;
 
 /// A duration written with its unit, such as `5m` or `1h 30m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span(pub Duration);
+pub struct DurationText(pub Duration);
 
-impl<'de> Deserialize<'de> for Span {
+impl<'de> Deserialize<'de> for DurationText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = text(deserializer, "a duration such as \"30s\"")?;
         units::duration(&text).map(Self).map_err(D::Error::custom)
@@ -42,9 +42,9 @@ fn text<'de, D: Deserializer<'de>>(
 
 /// A size written with its unit, such as `25MiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Size(pub u64);
+pub struct SizeText(pub u64);
 
-impl<'de> Deserialize<'de> for Size {
+impl<'de> Deserialize<'de> for SizeText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = text(deserializer, "a size such as \"64KiB\"")?;
         units::size(&text).map(|size| Self(size as u64)).map_err(D::Error::custom)
@@ -84,7 +84,7 @@ impl<'de> Deserialize<'de> for OneOrMore {
 /// The word for a type: always the same, or by what stands at `by` in the event.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
-pub enum Word {
+pub enum CategoryEntry {
     /// The word.
     Fixed(String),
     /// Texts with the word of each, and under `by` where to find the text.
@@ -100,16 +100,16 @@ mod tests {
 
     #[derive(Deserialize)]
     struct Doc {
-        span: Option<Span>,
-        size: Option<Size>,
+        span: Option<DurationText>,
+        size: Option<SizeText>,
         texts: Option<OneOrMore>,
     }
 
     #[test]
     fn values_are_written_with_their_units() {
         let doc: Doc = toml::from_str("span = '1h 30m'\nsize = '25MiB'\ntexts = 'a'").unwrap();
-        assert_eq!(doc.span, Some(Span(Duration::from_secs(5400))));
-        assert_eq!(doc.size, Some(Size(25 * 1024 * 1024)));
+        assert_eq!(doc.span, Some(DurationText(Duration::from_secs(5400))));
+        assert_eq!(doc.size, Some(SizeText(25 * 1024 * 1024)));
         assert_eq!(doc.texts, Some(OneOrMore(vec!["a".into()])));
         let doc: Doc = toml::from_str("texts = ['a', 'b']").unwrap();
         assert_eq!(doc.texts.unwrap().0.len(), 2);

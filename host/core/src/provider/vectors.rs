@@ -4,8 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::table::VectorTable;
-use super::{Problem, Provider};
-use crate::identify::Facts;
+use super::{Provider, ProviderProblem};
+use crate::identify::RequestFacts;
 use crate::time::Timestamp;
 use crate::verify::{NamedSecret, RequestView, Secret, Verification};
 
@@ -13,10 +13,10 @@ impl Provider {
     /// Tries every vector; what does not come out as it says is a problem. A file needs a genuine request
     /// and a forged one, or it proves nothing.
     #[must_use]
-    pub fn check_vectors(&self) -> Vec<Problem> {
+    pub fn check_vectors(&self) -> Vec<ProviderProblem> {
         let mut problems = Vec::new();
         let mut problem = |path: &str, message: String| {
-            problems.push(Problem { path: format!("vectors.{path}"), message });
+            problems.push(ProviderProblem { path: format!("vectors.{path}"), message });
         };
         for (what, refused) in [("genuine", false), ("refused", true)] {
             if !self.table.vectors.iter().any(|v| v.refused.is_some() == refused) {
@@ -70,7 +70,7 @@ impl Provider {
                 Err(format!("{} is none of methods", vector.method))
             }
             (Verification::Verified(verified), None) => {
-                let facts = Facts::new(self, request);
+                let facts = RequestFacts::new(self, request);
                 let found = self.identify(&facts, &verified).map_err(|error| error.to_string())?;
                 let types = found.events.iter().map(|e| e.kind.as_str()).collect::<Vec<_>>();
                 same("types", vector.types.as_deref(), &types)?;

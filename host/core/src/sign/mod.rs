@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use crate::provider::Provider;
 use crate::time::Timestamp;
-use crate::verify::{KeyError, Params, Refusal, RequestView, Secret};
+use crate::verify::{KeyError, Params, RequestView, Secret, VerifyError};
 
 pub use key::SecretPair;
 pub use outgoing::{StandardWebhooksSigner, sign_sha256_header, sign_standard_webhooks};
@@ -79,7 +79,7 @@ pub enum SignError {
         scheme: String,
         /// What a receiver would say.
         #[source]
-        cause: Refusal,
+        cause: VerifyError,
     },
     /// A parameter is signed and was not given.
     #[error("parameter {param} is not given, and scheme {scheme} signs it")]

@@ -1,24 +1,24 @@
 //! Signatures that stand in the body or the query: the draft has a place for them, and they are put there.
 
 use crate::json_pointer::{Pointer, array_items};
-use crate::provider::Source;
+use crate::provider::Selector;
 
 /// The body with `text` at `source`; `None` if it has no such place.
-pub(super) fn in_body(source: &Source, body: &[u8], text: &str) -> Option<Vec<u8>> {
+pub(super) fn in_body(source: &Selector, body: &[u8], text: &str) -> Option<Vec<u8>> {
     match source {
-        Source::Json(pointer) | Source::Body(pointer) => {
+        Selector::Json(pointer) | Selector::Body(pointer) => {
             let found = pointer.find(body).ok().flatten()?;
             Some(spliced(body, &[found.get()], text))
         }
-        Source::Each(pointer) => each(pointer, body, text),
-        Source::Form(field, None) => form(field, body, text),
+        Selector::Each(pointer) => each(pointer, body, text),
+        Selector::Form(field, None) => form(field, body, text),
         _ => None,
     }
 }
 
 /// The URL with `text` at `source`, a field of its query; `None` if it has no such field. All else stays as it is.
-pub(super) fn in_query(source: &Source, url: &str, text: &str) -> Option<String> {
-    let (Source::Form(field, None) | Source::Query(field)) = source else { return None };
+pub(super) fn in_query(source: &Selector, url: &str, text: &str) -> Option<String> {
+    let (Selector::Form(field, None) | Selector::Query(field)) = source else { return None };
     let (before, query) = url.split_once('?')?;
     let mut any = false;
     let pairs = query.split('&').map(|pair| {
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     fn placed(source: &str, body: &str) -> Option<String> {
-        let source = Source::parse(source).unwrap();
+        let source = Selector::parse(source).unwrap();
         in_body(&source, body.as_bytes(), "a\"b").map(|out| String::from_utf8(out).unwrap())
     }
 
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn a_signature_in_a_query_leaves_the_rest_of_it_as_it_was() {
         let placed =
-            |source: &str, url: &str| in_query(&Source::parse(source).unwrap(), url, "a b");
+            |source: &str, url: &str| in_query(&Selector::parse(source).unwrap(), url, "a b");
         for source in ["form:s", "query:s"] {
             let signed = placed(source, "https://h/?a=%20b&s=&c");
             assert_eq!(signed.as_deref(), Some("https://h/?a=%20b&s=a+b&c"), "{source}");

@@ -9,10 +9,10 @@ use super::key::SigningKey;
 use super::{RequestDraft, SignError, Signing, place, token};
 use crate::bounds::EVENTS_PER_REQUEST_MAX;
 use crate::json_pointer::array_items;
-use crate::provider::Source;
+use crate::provider::Selector;
 use crate::time::Timestamp;
 use crate::verify::{
-    Around, Encoding, Format, HttpMessageRule, Refusal, Scheme, draft_http_message,
+    Encoding, Format, HttpMessageRule, Scheme, SignatureContext, VerifyError, draft_http_message,
 };
 
 /// The draft, signed by `scheme`.
@@ -39,14 +39,14 @@ struct Signer<'a> {
 }
 
 impl Signer<'_> {
-    fn lacking(&self, cause: Refusal) -> SignError {
+    fn lacking(&self, cause: VerifyError) -> SignError {
         SignError::Draft { scheme: self.scheme.name.to_string(), cause }
     }
 
     /// Every item of the array, signed as if it were the body; from the last to the first, so that the places of
     /// those before stay where they are.
     fn sign_items(&self, draft: &RequestDraft) -> Result<RequestDraft, SignError> {
-        let lacking = || self.lacking(Refusal::SignedFieldMissing);
+        let lacking = || self.lacking(VerifyError::SignedFieldMissing);
         let items = self.scheme.items.as_ref().ok_or_else(lacking)?;
         let array = items.find(&draft.body).ok().flatten().ok_or_else(lacking)?;
         let items = array_items(array.get().as_bytes(), EVENTS_PER_REQUEST_MAX);
@@ -74,7 +74,7 @@ impl Signer<'_> {
         told.map_err(|cause| self.lacking(cause))?;
         let family = scheme.family_of(draft);
         for requirement in &scheme.require {
-            if let (Source::Header(names), Some(value)) =
+            if let (Selector::Header(names), Some(value)) =
                 (&requirement.from, requirement.any_of.first())
                 && let Some(header) = names.get(family).or(names.first())
                 && !out.has_header(header)
@@ -94,7 +94,7 @@ impl Signer<'_> {
         let signature = out.view(|request| {
             scheme.check_body_covered(&request).map_err(|cause| self.lacking(cause))?;
             let url = scheme.message.url_forms(&out.url).swap_remove(0);
-            let around = Around::new(time.as_deref().map(str::as_bytes), family, &url);
+            let around = SignatureContext::new(time.as_deref().map(str::as_bytes), family, &url);
             let parts = scheme.message.resolve(&request, &around);
             self.key.sign(&parts.map_err(|cause| self.lacking(cause))?, self.random)
         })?;
@@ -133,10 +133,10 @@ impl Signer<'_> {
         let text = self.scheme.write(signature, time);
         let source = self.scheme.signature.first();
         let header = match source {
-            Some(Source::Header(names)) => {
+            Some(Selector::Header(names)) => {
                 names.get(family).or(names.first()).map(ToString::to_string)
             }
-            Some(Source::Headers(patterns)) => {
+            Some(Selector::Headers(patterns)) => {
                 patterns.first().map(|p| format!("{}{}", p.name, if p.numbered { "1" } else { "" }))
             }
             _ => None,
@@ -145,9 +145,9 @@ impl Signer<'_> {
             draft.headers.push((header, text));
             return Ok(());
         }
-        let lacking = || self.lacking(Refusal::SignatureMissing);
+        let lacking = || self.lacking(VerifyError::SignatureMissing);
         let source = source.ok_or_else(lacking)?;
-        if draft.view(|request| request.is_said_by_query()) {
+        if draft.view(|request| request.payload_is_query()) {
             draft.url = place::in_query(source, &draft.url, &text).ok_or_else(lacking)?;
         } else {
             draft.body = place::in_body(source, &draft.body, &text).ok_or_else(lacking)?;
@@ -174,8 +174,8 @@ impl Signer<'_> {
         let text = rule.unit.write(self.now);
         for source in &rule.from {
             match source {
-                Source::Pair(_) => return Ok(Some(text)),
-                Source::Header(names) => {
+                Selector::Pair(_) => return Ok(Some(text)),
+                Selector::Header(names) => {
                     let name = names.get(family).or(names.first());
                     draft.headers.extend(name.map(|name| (name.to_string(), text.clone())));
                     return Ok(Some(text));
@@ -183,7 +183,7 @@ impl Signer<'_> {
                 _ => {}
             }
         }
-        Err(self.lacking(Refusal::TimestampMissing))
+        Err(self.lacking(VerifyError::TimestampMissing))
     }
 }
 
@@ -191,7 +191,7 @@ impl Scheme {
     /// The family whose headers the draft has.
     fn family_of(&self, draft: &RequestDraft) -> usize {
         let fields = self.message.fields().filter_map(|source| match source {
-            Source::Header(names) if names.len() > 1 => Some(names),
+            Selector::Header(names) if names.len() > 1 => Some(names),
             _ => None,
         });
         fields
@@ -206,7 +206,7 @@ impl Scheme {
             Format::Pairs { separators, key } => {
                 let from = self.timestamp.iter().flat_map(|rule| &rule.from);
                 let beside = from.filter_map(|source| match source {
-                    Source::Pair(key) => time.map(|time| Cow::Owned(format!("{key}={time}"))),
+                    Selector::Pair(key) => time.map(|time| Cow::Owned(format!("{key}={time}"))),
                     _ => None,
                 });
                 let mut items: Vec<Cow<'_, str>> = beside.collect();

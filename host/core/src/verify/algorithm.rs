@@ -17,7 +17,7 @@ const MAC_BYTES_MAX: usize = 64;
 
 /// What came of trying a list of signatures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum Comparison {
     Match,
     Mismatch,
     /// Not one of them could be decoded.
@@ -32,7 +32,7 @@ impl PreparedKey {
         candidates: &[Cow<'_, [u8]>],
         encoding: Encoding,
         rule: CandidateRule,
-    ) -> Outcome {
+    ) -> Comparison {
         match self {
             Self::Public(key) => {
                 let whole = join(parts);
@@ -107,7 +107,7 @@ fn judge(
     encoding: Encoding,
     rule: CandidateRule,
     fits: impl Fn(&[u8]) -> bool,
-) -> Outcome {
+) -> Comparison {
     let mut room = [0; SIGNATURE_BYTES_MAX];
     let mut decoded = 0;
     let mut right = 0;
@@ -121,8 +121,8 @@ fn judge(
         CandidateRule::All | CandidateRule::One => right > 0 && right == candidates.len(),
     };
     match (enough, decoded) {
-        (true, _) => Outcome::Match,
-        (false, 0) => Outcome::Malformed,
-        (false, _) => Outcome::Mismatch,
+        (true, _) => Comparison::Match,
+        (false, 0) => Comparison::Malformed,
+        (false, _) => Comparison::Mismatch,
     }
 }

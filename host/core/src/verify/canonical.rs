@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::json_pointer::{Pointer, PointerSet, scalar_text};
-use crate::provider::unrepeated;
+use crate::provider::unless_duplicated;
 
-use super::{FORM_FIELDS_MAX, LISTED_HEADERS_MAX, Refusal, RequestView};
+use super::{FORM_FIELDS_MAX, LISTED_HEADERS_MAX, RequestView, VerifyError};
 
 /// Which form of the public URL is signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,19 +41,22 @@ impl UrlForm {
 /// A form's fields in their order, decoded.
 type Fields<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
 
-fn form_fields<'a>(request: &RequestView<'a>) -> Result<Fields<'a>, Refusal> {
+fn form_fields<'a>(request: &RequestView<'a>) -> Result<Fields<'a>, VerifyError> {
     if request.is_form() { fields_of(request.body) } else { Ok(Vec::new()) }
 }
 
-fn fields_of(form: &[u8]) -> Result<Fields<'_>, Refusal> {
+fn fields_of(form: &[u8]) -> Result<Fields<'_>, VerifyError> {
     let fields: Vec<_> = form_urlencoded::parse(form).take(FORM_FIELDS_MAX + 1).collect();
-    if fields.len() > FORM_FIELDS_MAX { Err(Refusal::TooManyFields) } else { Ok(fields) }
+    if fields.len() > FORM_FIELDS_MAX { Err(VerifyError::TooManyFields) } else { Ok(fields) }
 }
 
 /// Every field of a form but one, sorted by name, each as `&name=value`; in values, `_` stands for what would part them.
-pub(super) fn params_sorted(request: &RequestView<'_>, besides: &str) -> Result<Vec<u8>, Refusal> {
+pub(super) fn params_sorted(
+    request: &RequestView<'_>,
+    besides: &str,
+) -> Result<Vec<u8>, VerifyError> {
     if !request.is_payload_form() {
-        return Err(Refusal::SignedFieldMissing);
+        return Err(VerifyError::SignedFieldMissing);
     }
     let mut fields = fields_of(request.payload())?;
     fields.retain(|(name, _)| name != besides);
@@ -62,7 +65,7 @@ pub(super) fn params_sorted(request: &RequestView<'_>, besides: &str) -> Result<
     for (name, value) in fields {
         // Two parameters could be written as one whose name holds the other.
         if name.contains(['&', '=']) {
-            return Err(Refusal::SignatureMalformed);
+            return Err(VerifyError::SignatureMalformed);
         }
         out.extend_from_slice(format!("&{name}={}", value.replace(['&', '='], "_")).as_bytes());
     }
@@ -70,7 +73,7 @@ pub(super) fn params_sorted(request: &RequestView<'_>, besides: &str) -> Result<
 }
 
 /// Every form field, sorted by name, name and value with nothing between; nothing if the body is no form.
-pub(super) fn form_sorted(request: &RequestView<'_>, dedupe: bool) -> Result<Vec<u8>, Refusal> {
+pub(super) fn form_sorted(request: &RequestView<'_>, dedupe: bool) -> Result<Vec<u8>, VerifyError> {
     let mut fields = form_fields(request)?;
     if dedupe {
         fields.sort();
@@ -186,7 +189,7 @@ const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove
 /// What Atlassian's products hash of a request: the method, the path below the app's base, and the query sorted by
 /// name, with `&` between them. Values of one name are sorted and joined with commas; the token that a query may carry
 /// is left out. A base of `{origin}` has no path.
-pub(super) fn atlassian(request: &RequestView<'_>, base: &str) -> Result<Vec<u8>, Refusal> {
+pub(super) fn atlassian(request: &RequestView<'_>, base: &str) -> Result<Vec<u8>, VerifyError> {
     let (path, query) = path_and_query(request.url);
     let below = if base == "{origin}" { "" } else { path_and_query(base).0 };
     let path = path.strip_prefix(below).unwrap_or(path);
@@ -196,7 +199,7 @@ pub(super) fn atlassian(request: &RequestView<'_>, base: &str) -> Result<Vec<u8>
     let mut parameters: BTreeMap<Cow<'_, str>, Vec<Cow<'_, str>>> = BTreeMap::new();
     for (count, (name, value)) in form_urlencoded::parse(query.as_bytes()).enumerate() {
         if count == FORM_FIELDS_MAX {
-            return Err(Refusal::TooManyFields);
+            return Err(VerifyError::TooManyFields);
         }
         if name != "jwt" {
             parameters.entry(name).or_default().push(value);
@@ -222,9 +225,10 @@ fn path_and_query(url: &str) -> (&str, &str) {
 }
 
 /// Of the JSON object in `body`, each key, a line end, its text, a line end.
-pub(super) fn json_lines(body: &[u8], keys: &[(Box<str>, bool)]) -> Result<Vec<u8>, Refusal> {
+pub(super) fn json_lines(body: &[u8], keys: &[(Box<str>, bool)]) -> Result<Vec<u8>, VerifyError> {
     let pointers: Vec<_> = keys.iter().map(|(key, _)| Pointer::of_key(key)).collect();
-    let found = unrepeated(PointerSet::new(pointers).lookup_once(body))?.unwrap_or_default();
+    let found =
+        unless_duplicated(PointerSet::new(pointers).lookup_unique(body))?.unwrap_or_default();
     let mut out = Vec::with_capacity(body.len());
     for ((key, optional), raw) in keys.iter().zip(found.into_iter().chain(std::iter::repeat(None)))
     {
@@ -232,7 +236,7 @@ pub(super) fn json_lines(body: &[u8], keys: &[(Box<str>, bool)]) -> Result<Vec<u
             if *optional {
                 continue;
             }
-            return Err(Refusal::SignedFieldMissing);
+            return Err(VerifyError::SignedFieldMissing);
         };
         for line in [&**key, &*text] {
             out.extend_from_slice(line.as_bytes());
@@ -244,11 +248,11 @@ pub(super) fn json_lines(body: &[u8], keys: &[(Box<str>, bool)]) -> Result<Vec<u
 
 /// What PHP's `serialize` makes of the form's fields but one, sorted by name, every value a string. Lengths are
 /// in bytes. Of two fields of one name PHP would sign one, and another reader take the other.
-pub(super) fn form_php(request: &RequestView<'_>, besides: &str) -> Result<Vec<u8>, Refusal> {
+pub(super) fn form_php(request: &RequestView<'_>, besides: &str) -> Result<Vec<u8>, VerifyError> {
     let mut fields = BTreeMap::new();
     for (name, value) in form_fields(request)? {
         if fields.insert(name, value).is_some() {
-            return Err(Refusal::FieldDuplicated);
+            return Err(VerifyError::FieldDuplicated);
         }
     }
     fields.remove(besides);
@@ -261,7 +265,7 @@ pub(super) fn form_php(request: &RequestView<'_>, besides: &str) -> Result<Vec<u
 }
 
 /// The parameters of a query as a JSON object of texts, in their order and with nothing between.
-pub(super) fn query_json(query: &str) -> Result<Vec<u8>, Refusal> {
+pub(super) fn query_json(query: &str) -> Result<Vec<u8>, VerifyError> {
     let mut out = vec![b'{'];
     for (n, (name, value)) in fields_of(query.as_bytes())?.into_iter().enumerate() {
         let [name, value] = [name, value].map(|text| serde_json::Value::from(text).to_string());
@@ -276,24 +280,27 @@ pub(super) fn query_json(query: &str) -> Result<Vec<u8>, Refusal> {
 fn listed<'n, 'a>(
     request: &RequestView<'a>,
     names: impl Iterator<Item = &'n str>,
-) -> Result<Vec<(&'n str, &'a [u8])>, Refusal> {
+) -> Result<Vec<(&'n str, &'a [u8])>, VerifyError> {
     let mut out = Vec::new();
     for name in names {
         if out.len() == LISTED_HEADERS_MAX {
-            return Err(Refusal::TooManyFields);
+            return Err(VerifyError::TooManyFields);
         }
-        let value = request.single_header(name)?.ok_or(Refusal::SignedFieldMissing)?;
+        let value = request.single_header(name)?.ok_or(VerifyError::SignedFieldMissing)?;
         out.push((name, value));
     }
     Ok(out)
 }
 
-fn names(list: &[u8]) -> Result<&str, Refusal> {
-    std::str::from_utf8(list).map_err(|_| Refusal::SignatureMalformed)
+fn names(list: &[u8]) -> Result<&str, VerifyError> {
+    std::str::from_utf8(list).map_err(|_| VerifyError::SignatureMalformed)
 }
 
 /// The values of the headers listed with spaces between, joined with full stops.
-pub(super) fn header_values(request: &RequestView<'_>, list: &[u8]) -> Result<Vec<u8>, Refusal> {
+pub(super) fn header_values(
+    request: &RequestView<'_>,
+    list: &[u8],
+) -> Result<Vec<u8>, VerifyError> {
     let headers = listed(request, names(list)?.split(' ').filter(|name| !name.is_empty()))?;
     let values: Vec<_> = headers.into_iter().map(|(_, value)| value).collect();
     Ok(values.join(&b'.'))
@@ -305,12 +312,12 @@ pub(super) fn header_pairs(
     request: &RequestView<'_>,
     list: &[u8],
     wanted: &[Box<str>],
-) -> Result<Vec<u8>, Refusal> {
+) -> Result<Vec<u8>, VerifyError> {
     let list = names(list)?.to_ascii_lowercase();
     let list = list.split(',').map(str::trim).filter(|name| !name.is_empty());
     let mut headers = listed(request, list)?;
     if !wanted.iter().all(|w| headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(w))) {
-        return Err(Refusal::SignedFieldMissing);
+        return Err(VerifyError::SignedFieldMissing);
     }
     headers.sort_by_key(|(name, _)| *name);
     let pairs: Vec<_> = headers
@@ -363,9 +370,9 @@ mod tests {
         };
         assert_eq!(of("GET", &[], b"").unwrap(), b"&id=1&text=a_b_c");
         assert_eq!(of("POST", FORM, b"b=2&sig=x&a=1").unwrap(), b"&a=1&b=2", "and no query");
-        assert_eq!(of("POST", &[], b"{}"), Err(Refusal::SignedFieldMissing));
+        assert_eq!(of("POST", &[], b"{}"), Err(VerifyError::SignedFieldMissing));
         let merged = of("POST", FORM, b"a%3D1%26b=2");
-        assert_eq!(merged, Err(Refusal::SignatureMalformed), "signed as a=1&b=2 is");
+        assert_eq!(merged, Err(VerifyError::SignatureMalformed), "signed as a=1&b=2 is");
     }
 
     #[test]
@@ -374,7 +381,7 @@ mod tests {
         assert_eq!(of("b=2&a=%22x%22+y&c"), r#"{"b":"2","a":"\"x\" y","c":""}"#);
         assert_eq!(of(""), "{}");
         let bomb = "a&".repeat(FORM_FIELDS_MAX + 1);
-        assert_eq!(query_json(&bomb), Err(Refusal::TooManyFields));
+        assert_eq!(query_json(&bomb), Err(VerifyError::TooManyFields));
     }
 
     #[test]
@@ -415,17 +422,17 @@ mod tests {
         }
         let bomb = format!("https://h.example/?{}", "a&".repeat(FORM_FIELDS_MAX + 1));
         let request = RequestView { method: "POST", url: &bomb, headers: &[], body: b"" };
-        assert_eq!(atlassian(&request, "{origin}"), Err(Refusal::TooManyFields));
+        assert_eq!(atlassian(&request, "{origin}"), Err(VerifyError::TooManyFields));
     }
 
     #[test]
     fn lines_of_json_leave_out_what_may_be_missing() {
         let keys = [("a".into(), false), ("b".into(), true), ("c".into(), false)];
         assert_eq!(json_lines(br#"{"c":1,"a":"x\ny"}"#, &keys).unwrap(), b"a\nx\ny\nc\n1\n");
-        assert_eq!(json_lines(br#"{"a":"x"}"#, &keys), Err(Refusal::SignedFieldMissing));
-        assert_eq!(json_lines(b"no json", &keys), Err(Refusal::SignedFieldMissing));
+        assert_eq!(json_lines(br#"{"a":"x"}"#, &keys), Err(VerifyError::SignedFieldMissing));
+        assert_eq!(json_lines(b"no json", &keys), Err(VerifyError::SignedFieldMissing));
         let twice = json_lines(br#"{"c":1,"a":"x","a":"x"}"#, &keys);
-        assert_eq!(twice, Err(Refusal::FieldDuplicated));
+        assert_eq!(twice, Err(VerifyError::FieldDuplicated));
     }
 
     fn form<'a>(body: &'a [u8], headers: &'a [(&'a str, &'a [u8])]) -> RequestView<'a> {
@@ -441,15 +448,15 @@ mod tests {
             "a:2:{s:1:\"a\";s:0:\"\";s:1:\"b\";s:2:\"Å\";}".as_bytes()
         );
         let twice = form_php(&form(b"a=1&sig=x&a=1", FORM), "sig");
-        assert_eq!(twice, Err(Refusal::FieldDuplicated));
+        assert_eq!(twice, Err(VerifyError::FieldDuplicated));
     }
 
     #[test]
     fn a_form_of_too_many_fields_is_refused() {
         let bomb = "a&".repeat(FORM_FIELDS_MAX + 1);
         let request = form(bomb.as_bytes(), FORM);
-        assert_eq!(form_sorted(&request, true), Err(Refusal::TooManyFields));
-        assert_eq!(form_php(&request, "b"), Err(Refusal::TooManyFields));
+        assert_eq!(form_sorted(&request, true), Err(VerifyError::TooManyFields));
+        assert_eq!(form_php(&request, "b"), Err(VerifyError::TooManyFields));
     }
 
     #[test]
@@ -460,10 +467,10 @@ mod tests {
         assert_eq!(header_values(&request, b"x-b x-a").unwrap(), b" 2 .1");
         assert_eq!(header_pairs(&request, b"X-B, x-a", &["X-A".into()]).unwrap(), b"x-a:1;x-b:2");
         let left_out = header_pairs(&request, b"x-b", &["x-a".into()]);
-        assert_eq!(left_out, Err(Refusal::SignedFieldMissing));
-        assert_eq!(header_values(&request, b"x-d"), Err(Refusal::SignedFieldMissing));
-        assert_eq!(header_values(&request, b"x-c"), Err(Refusal::HeaderDuplicated));
+        assert_eq!(left_out, Err(VerifyError::SignedFieldMissing));
+        assert_eq!(header_values(&request, b"x-d"), Err(VerifyError::SignedFieldMissing));
+        assert_eq!(header_values(&request, b"x-c"), Err(VerifyError::HeaderDuplicated));
         let long = "x-a ".repeat(LISTED_HEADERS_MAX + 1);
-        assert_eq!(header_values(&request, long.as_bytes()), Err(Refusal::TooManyFields));
+        assert_eq!(header_values(&request, long.as_bytes()), Err(VerifyError::TooManyFields));
     }
 }

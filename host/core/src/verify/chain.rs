@@ -1,7 +1,7 @@
 //! Certificates that senders sign with: from whom they are, and by which chain of issuers that is known.
 //!
 //! Fetches nothing. Senders such as Amazon SNS publish the last certificate of the chain alone, which says where its
-//! issuer's is: [`Chain::judge`] names that address, and is asked again with what was found there.
+//! issuer's is: [`CertificateChain::judge`] names that address, and is asked again with what was found there.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -77,27 +77,27 @@ pub(super) fn pem_certificates(document: &[u8], most: usize) -> Result<Vec<Vec<u
 }
 
 /// A certificate, and those that may stand between it and an authority.
-pub(super) struct Chain<'a> {
+pub(super) struct CertificateChain<'a> {
     pub(super) leaf: &'a [u8],
     pub(super) between: Vec<&'a [u8]>,
 }
 
 /// What came of following a chain.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Followed {
+pub(super) enum ChainOutcome {
     /// It ends at an authority. The time is the span in which all of it is valid.
     Trusted { not_before: Timestamp, not_after: Timestamp },
     /// The certificate of the issuer at this address is missing.
-    IssuerWanted(String),
+    NeedIssuer(String),
 }
 
-impl Chain<'_> {
+impl CertificateChain<'_> {
     /// Follows the chain as of `now`.
     pub(super) fn judge(
         &self,
         authorities: &Authorities,
         now: Timestamp,
-    ) -> Result<Followed, KeyError> {
+    ) -> Result<ChainOutcome, KeyError> {
         let leaf = CertificateDer::from(self.leaf);
         let between: Vec<_> = self.between.iter().map(|der| CertificateDer::from(*der)).collect();
         let end = webpki::EndEntityCert::try_from(&leaf).map_err(|_| KeyError::NotCertificate)?;
@@ -121,9 +121,9 @@ impl Chain<'_> {
                 let not_after = spans.iter().map(|(_, to)| *to).min();
                 let spans = not_before.zip(not_after);
                 let (not_before, not_after) = spans.ok_or(KeyError::NotCertificate)?;
-                Ok(Followed::Trusted { not_before, not_after })
+                Ok(ChainOutcome::Trusted { not_before, not_after })
             }
-            Err(webpki::Error::UnknownIssuer) => self.issuer_wanted().map(Followed::IssuerWanted),
+            Err(webpki::Error::UnknownIssuer) => self.issuer_wanted().map(ChainOutcome::NeedIssuer),
             Err(webpki::Error::CertExpired { .. } | webpki::Error::CertNotValidYet { .. }) => {
                 Err(KeyError::NotValidNow)
             }

@@ -5,14 +5,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::chain::{Authorities, CERTIFICATES_MAX, Chain, Followed, issuer, pem_certificates};
+use super::chain::{
+    Authorities, CERTIFICATES_MAX, CertificateChain, ChainOutcome, issuer, pem_certificates,
+};
 use super::key::KeyError;
 use super::public_key::{KEY_DOCUMENT_BYTES_MAX, KeySet, PublishedKey};
 use super::scheme::{fill_params, param_names};
 use super::web_address::{HostPattern, PathPattern, is_key_url, is_named_for, is_plain_segment};
-use super::{Params, Refusal, RequestView, Secret};
+use super::{Params, RequestView, Secret, VerifyError};
 use crate::json_pointer::Pointer;
-use crate::provider::Source;
+use crate::provider::Selector;
 use crate::time::{Timestamp, millis};
 
 /// How long a fetched key is believed. Providers rotate within days and say so beforehand.
@@ -46,7 +48,7 @@ pub enum KeyAddress {
     /// Always this one; may hold `{param:NAME}`.
     Fixed(Box<str>),
     /// What stands there in the request: a stranger's word.
-    InRequest(Source),
+    InRequest(Selector),
 }
 
 /// Of what kind a published document is. It must be that and nothing else.
@@ -84,7 +86,7 @@ pub struct KeyRef {
 pub struct FetchedDocument<'a> {
     /// The document.
     pub document: &'a [u8],
-    /// The certificates of issuers that were fetched for it, each as [`KeyAnswer::IssuerWanted`] asked.
+    /// The certificates of issuers that were fetched for it, each as [`KeyAnswer::NeedIssuer`] asked.
     pub issuers: &'a [Vec<u8>],
     /// Whose certificates are trusted.
     pub authorities: &'a Authorities,
@@ -99,7 +101,7 @@ pub enum KeyAnswer {
     Keys(KeySet),
     /// Nothing yet: the certificate of an issuer is to be got from this address first. It need not be trusted, for
     /// what is found there is believed only if an authority has signed it.
-    IssuerWanted(String),
+    NeedIssuer(String),
 }
 
 impl KeyRef {
@@ -146,9 +148,9 @@ fn certified(
         fetched.issuers.iter().map(|der| issuer(der)).collect::<Result<_, _>>()?;
     let (leaf, others) = certificates.split_first().ok_or(KeyError::NotCertificate)?;
     let between = others.iter().chain(&issuers).map(Vec::as_slice).collect();
-    match (Chain { leaf, between }).judge(fetched.authorities, fetched.now)? {
-        Followed::IssuerWanted(url) => Ok(KeyAnswer::IssuerWanted(url)),
-        Followed::Trusted { not_before, not_after } => {
+    match (CertificateChain { leaf, between }).judge(fetched.authorities, fetched.now)? {
+        ChainOutcome::NeedIssuer(url) => Ok(KeyAnswer::NeedIssuer(url)),
+        ChainOutcome::Trusted { not_before, not_after } => {
             KeySet::of_certificate(leaf, not_before, not_after).map(KeyAnswer::Keys)
         }
     }
@@ -206,7 +208,7 @@ fn is_believed(at: Timestamp, now: Timestamp) -> bool {
 }
 
 /// A key that a request refers to.
-pub(super) enum Lookup {
+pub(super) enum KeyLookup {
     Found(Arc<KeySet>),
     Needed(KeyRef),
 }
@@ -257,18 +259,18 @@ impl FetchedKeyRule {
     }
 
     /// Where the key of this request is; refused unless the provider's file allows the place.
-    pub(super) fn url(&self, request: &RequestView<'_>) -> Result<String, Refusal> {
+    pub(super) fn url(&self, request: &RequestView<'_>) -> Result<String, VerifyError> {
         let url = match &self.at {
             KeyAddress::Fixed(url) => url.to_string(),
             KeyAddress::InRequest(source) => {
-                let text = source.read(request, 0)?.ok_or(Refusal::SignedFieldMissing)?;
-                String::from_utf8(text.into_owned()).map_err(|_| Refusal::KeyUntrusted)?
+                let text = source.read(request, 0)?.ok_or(VerifyError::SignedFieldMissing)?;
+                String::from_utf8(text.into_owned()).map_err(|_| VerifyError::KeyUntrusted)?
             }
         };
         if is_key_url(&url, &self.hosts, self.path.as_ref()) {
             Ok(url)
         } else {
-            Err(Refusal::KeyUntrusted)
+            Err(VerifyError::KeyUntrusted)
         }
     }
 
@@ -280,13 +282,13 @@ impl FetchedKeyRule {
         key_id: Option<&str>,
         ring: &KeyRing,
         now: Timestamp,
-    ) -> Result<Lookup, Refusal> {
+    ) -> Result<KeyLookup, VerifyError> {
         let post = match (&self.post, key_id) {
             (None, _) => None,
             (Some(text), Some(id)) if is_key_id(id) => {
                 Some(Secret::new(text.replace("{key-id}", id)))
             }
-            (Some(_), _) => return Err(Refusal::KeyUntrusted),
+            (Some(_), _) => return Err(VerifyError::KeyUntrusted),
         };
         let reference = KeyRef {
             scheme: Arc::clone(scheme),
@@ -297,15 +299,15 @@ impl FetchedKeyRule {
             document: self.document,
         };
         let Some((at, set)) = ring.get(&reference.cache_key(), now) else {
-            return Ok(Lookup::Needed(reference));
+            return Ok(KeyLookup::Needed(reference));
         };
         if set.named(key_id).next().is_none() {
             if age(at, now) >= millis(KEY_REFRESH_AFTER) {
-                return Ok(Lookup::Needed(reference));
+                return Ok(KeyLookup::Needed(reference));
             }
-            return Err(Refusal::KeyUntrusted);
+            return Err(VerifyError::KeyUntrusted);
         }
-        Ok(Lookup::Found(Arc::clone(set)))
+        Ok(KeyLookup::Found(Arc::clone(set)))
     }
 
     /// Refuses a certificate that is for another name or another time. That it leads to an authority was found when it
@@ -315,13 +317,13 @@ impl FetchedKeyRule {
         url: &str,
         key: &PublishedKey,
         now: Timestamp,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), VerifyError> {
         let Some(certified) = &key.certified else {
-            return if self.names.is_empty() { Ok(()) } else { Err(Refusal::KeyUntrusted) };
+            return if self.names.is_empty() { Ok(()) } else { Err(VerifyError::KeyUntrusted) };
         };
         let named = is_named_for(&certified.names, &self.names, url, &self.hosts);
         let current = certified.not_before <= now && now <= certified.not_after;
-        if named && current { Ok(()) } else { Err(Refusal::KeyUntrusted) }
+        if named && current { Ok(()) } else { Err(VerifyError::KeyUntrusted) }
     }
 }
 
@@ -353,7 +355,7 @@ mod tests {
 
     const KEY: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"JrQLj5P_89iXES9-vFgrIy29clF9CC_oPPsw3c5D0bs"}]}"#;
 
-    fn look_up(ring: &KeyRing, id: &str, now_s: u64) -> Result<Lookup, Refusal> {
+    fn look_up(ring: &KeyRing, id: &str, now_s: u64) -> Result<KeyLookup, VerifyError> {
         let url = "https://keys.example/set".to_owned();
         rule().look_up(&"s".into(), url, Some(id), ring, Timestamp::from_millis(now_s * 1000))
     }
@@ -361,13 +363,13 @@ mod tests {
     #[test]
     fn a_key_that_a_set_lacks_is_asked_for_again_only_after_a_while() {
         let mut ring = KeyRing::default();
-        let Ok(Lookup::Needed(reference)) = look_up(&ring, "a", 0) else { panic!() };
+        let Ok(KeyLookup::Needed(reference)) = look_up(&ring, "a", 0) else { panic!() };
         let set = KeySet::of_web_keys(KEY.as_bytes()).unwrap();
         ring.insert(&reference, set, Timestamp::from_millis(0));
-        assert!(matches!(look_up(&ring, "a", 30), Ok(Lookup::Found(_))));
-        assert!(matches!(look_up(&ring, "b", 30), Err(Refusal::KeyUntrusted)));
-        assert!(matches!(look_up(&ring, "b", 61), Ok(Lookup::Needed(_))));
-        assert!(matches!(look_up(&ring, "a", 86_401), Ok(Lookup::Needed(_))));
+        assert!(matches!(look_up(&ring, "a", 30), Ok(KeyLookup::Found(_))));
+        assert!(matches!(look_up(&ring, "b", 30), Err(VerifyError::KeyUntrusted)));
+        assert!(matches!(look_up(&ring, "b", 61), Ok(KeyLookup::Needed(_))));
+        assert!(matches!(look_up(&ring, "a", 86_401), Ok(KeyLookup::Needed(_))));
     }
 
     #[test]
@@ -376,7 +378,8 @@ mod tests {
         for n in 0..4 {
             let url = format!("https://keys.example/{n}");
             let at = Timestamp::from_millis(n * 1000);
-            let Ok(Lookup::Needed(reference)) = rule().look_up(&"s".into(), url, None, &ring, at)
+            let Ok(KeyLookup::Needed(reference)) =
+                rule().look_up(&"s".into(), url, None, &ring, at)
             else {
                 panic!()
             };
@@ -399,10 +402,10 @@ mod tests {
             let url = "https://keys.example/get".to_owned();
             rule.look_up(&"s".into(), url, Some(id), &KeyRing::default(), Timestamp::from_millis(0))
         };
-        let Ok(Lookup::Needed(reference)) = ask("k-1") else { panic!() };
+        let Ok(KeyLookup::Needed(reference)) = ask("k-1") else { panic!() };
         let post = reference.post.clone().unwrap();
         assert_eq!(post.expose(), br#"{"key_id":"k-1","secret":"s3"}"#);
         assert!(!format!("{reference:?}").contains("s3\""));
-        assert!(matches!(ask("k\",\"secret\":\""), Err(Refusal::KeyUntrusted)));
+        assert!(matches!(ask("k\",\"secret\":\""), Err(VerifyError::KeyUntrusted)));
     }
 }

@@ -17,7 +17,7 @@ use subtle::ConstantTimeEq;
 use super::request::SIGNED_HEADER_BYTES_MAX;
 use super::scheme::Algorithm;
 use super::signature::CANDIDATES_MAX;
-use super::{LISTED_HEADERS_MAX, Refusal, RequestView};
+use super::{LISTED_HEADERS_MAX, RequestView, VerifyError};
 use crate::time::{Timestamp, millis};
 
 /// How far a sender's clock may be ahead of ours.
@@ -98,9 +98,9 @@ impl HttpMessageRule {
         signatures: &str,
         algorithm: Algorithm,
         request: &RequestView<'_>,
-    ) -> Result<Vec<HttpSignature<'a>>, Refusal> {
+    ) -> Result<Vec<HttpSignature<'a>>, VerifyError> {
         let signatures = members(signatures)?;
-        let (mut found, mut refusal) = (Vec::new(), Refusal::SignatureUnsupported);
+        let (mut found, mut refusal) = (Vec::new(), VerifyError::SignatureUnsupported);
         for (label, text) in members(inputs)? {
             let Some((_, value)) = signatures.iter().find(|(l, _)| *l == label) else { continue };
             match self.signature(text, value, algorithm, request) {
@@ -119,8 +119,8 @@ impl HttpMessageRule {
         signature: &str,
         algorithm: Algorithm,
         request: &RequestView<'_>,
-    ) -> Result<Option<HttpSignature<'a>>, Refusal> {
-        let input = Input::parse(input).ok_or(Refusal::SignatureMalformed)?;
+    ) -> Result<Option<HttpSignature<'a>>, VerifyError> {
+        let input = Input::parse(input).ok_or(VerifyError::SignatureMalformed)?;
         let other = |alg: &str| Some(alg) != algorithm.http_name();
         let tag = input.string("tag");
         if input.string("alg").is_some_and(other)
@@ -130,10 +130,10 @@ impl HttpMessageRule {
         }
         for wanted in &self.components {
             if !input.components.iter().any(|c| *c.name == **wanted) {
-                return Err(Refusal::SignedFieldMissing);
+                return Err(VerifyError::SignedFieldMissing);
             }
         }
-        let signature = bytes(signature).ok_or(Refusal::SignatureMalformed)?;
+        let signature = bytes(signature).ok_or(VerifyError::SignatureMalformed)?;
         let base = input.base(request)?;
         Ok(Some(HttpSignature { input, base, signature }))
     }
@@ -145,10 +145,10 @@ impl HttpSignature<'_> {
         &self,
         rule: &HttpMessageRule,
         now: Timestamp,
-    ) -> Result<Option<Timestamp>, Refusal> {
+    ) -> Result<Option<Timestamp>, VerifyError> {
         let stale = |at: Timestamp| {
             let seconds = |t: Timestamp| i64::try_from(t.as_secs()).unwrap_or(i64::MAX);
-            Refusal::TimestampStale { skew_s: seconds(now).saturating_sub(seconds(at)) }
+            VerifyError::TimestampStale { skew_s: seconds(now).saturating_sub(seconds(at)) }
         };
         let (created, expires) = (self.input.time("created")?, self.input.time("expires")?);
         if let Some(at) = expires.filter(|at| *at < now) {
@@ -159,7 +159,7 @@ impl HttpSignature<'_> {
             return Err(stale(at));
         }
         if let Some(most) = rule.max_age {
-            let at = created.ok_or(Refusal::TimestampMissing)?;
+            let at = created.ok_or(VerifyError::TimestampMissing)?;
             if now.as_secs().saturating_sub(at.as_secs()) > most.as_secs() {
                 return Err(stale(at));
             }
@@ -169,14 +169,14 @@ impl HttpSignature<'_> {
 }
 
 /// All values of a header as one, as RFC 9110 joins them.
-pub(super) fn joined(request: &RequestView<'_>, name: &str) -> Result<Option<String>, Refusal> {
+pub(super) fn joined(request: &RequestView<'_>, name: &str) -> Result<Option<String>, VerifyError> {
     let values = request.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
     let mut out: Option<String> = None;
     for (_, value) in values {
-        let text = std::str::from_utf8(value).map_err(|_| Refusal::SignatureMalformed)?.trim();
+        let text = std::str::from_utf8(value).map_err(|_| VerifyError::SignatureMalformed)?.trim();
         // A line end would let one component pass for two.
         if text.contains(['\r', '\n']) {
-            return Err(Refusal::SignatureMalformed);
+            return Err(VerifyError::SignatureMalformed);
         }
         match &mut out {
             Some(out) => {
@@ -186,23 +186,23 @@ pub(super) fn joined(request: &RequestView<'_>, name: &str) -> Result<Option<Str
             None => out = Some(text.to_owned()),
         }
         if out.as_ref().is_some_and(|out| out.len() > SIGNED_HEADER_BYTES_MAX) {
-            return Err(Refusal::HeaderTooLong);
+            return Err(VerifyError::HeaderTooLong);
         }
     }
     Ok(out)
 }
 
 /// The members of a dictionary (RFC 8941), their values as they stand. Of the same name there may be one.
-fn members(text: &str) -> Result<Vec<(&str, &str)>, Refusal> {
+fn members(text: &str) -> Result<Vec<(&str, &str)>, VerifyError> {
     let mut out: Vec<(&str, &str)> = Vec::new();
     for member in split(text, b',') {
         let member = member.trim();
-        let (key, value) = member.split_once('=').ok_or(Refusal::SignatureMalformed)?;
+        let (key, value) = member.split_once('=').ok_or(VerifyError::SignatureMalformed)?;
         if out.iter().any(|(known, _)| *known == key) {
-            return Err(Refusal::HeaderDuplicated);
+            return Err(VerifyError::HeaderDuplicated);
         }
         if out.len() == CANDIDATES_MAX {
-            return Err(Refusal::TooManySignatures);
+            return Err(VerifyError::TooManySignatures);
         }
         out.push((key, value));
     }
@@ -286,18 +286,18 @@ impl<'a> Input<'a> {
         plain_string(value)
     }
 
-    fn time(&self, name: &str) -> Result<Option<Timestamp>, Refusal> {
+    fn time(&self, name: &str) -> Result<Option<Timestamp>, VerifyError> {
         let Some((_, value)) = self.parameters.iter().find(|(key, _)| *key == name) else {
             return Ok(None);
         };
         let digits = value.len() <= 12 && value.bytes().all(|b| b.is_ascii_digit());
         let seconds = digits.then(|| value.parse::<u64>().ok()).flatten();
-        let seconds = seconds.ok_or(Refusal::TimestampMalformed)?;
+        let seconds = seconds.ok_or(VerifyError::TimestampMalformed)?;
         Ok(Some(Timestamp::from_millis(seconds * 1000)))
     }
 
     /// The text that is signed.
-    fn base(&self, request: &RequestView<'_>) -> Result<Vec<u8>, Refusal> {
+    fn base(&self, request: &RequestView<'_>) -> Result<Vec<u8>, VerifyError> {
         let mut out = String::new();
         for component in &self.components {
             let value = component.value(request)?;
@@ -325,17 +325,17 @@ impl<'a> Component<'a> {
         lower.then_some(Self { text, name: Cow::Borrowed(name), parameters })
     }
 
-    fn value(&self, request: &RequestView<'_>) -> Result<String, Refusal> {
+    fn value(&self, request: &RequestView<'_>) -> Result<String, VerifyError> {
         let url = Url::of(request.url);
         if &*self.name == "@query-param" {
             let [("name", name)] = self.parameters[..] else {
-                return Err(Refusal::SignatureUnsupported);
+                return Err(VerifyError::SignatureUnsupported);
             };
-            let name = plain_string(name).ok_or(Refusal::SignatureMalformed)?;
-            return url.parameter(name).ok_or(Refusal::SignedFieldMissing);
+            let name = plain_string(name).ok_or(VerifyError::SignatureMalformed)?;
+            return url.parameter(name).ok_or(VerifyError::SignedFieldMissing);
         }
         if !self.parameters.is_empty() {
-            return Err(Refusal::SignatureUnsupported);
+            return Err(VerifyError::SignatureUnsupported);
         }
         let path = if url.path.is_empty() { "/" } else { url.path };
         let query = url.query.map_or(String::new(), |query| format!("?{query}"));
@@ -348,8 +348,8 @@ impl<'a> Component<'a> {
             "@path" => path.to_owned(),
             "@query" if query.is_empty() => "?".to_owned(),
             "@query" => query,
-            name if name.starts_with('@') => return Err(Refusal::SignatureUnsupported),
-            name => joined(request, name)?.ok_or(Refusal::SignedFieldMissing)?,
+            name if name.starts_with('@') => return Err(VerifyError::SignatureUnsupported),
+            name => joined(request, name)?.ok_or(VerifyError::SignedFieldMissing)?,
         })
     }
 }
@@ -391,9 +391,9 @@ impl<'a> Url<'a> {
 
 /// Refuses a body whose `Content-Digest` is another's. Every digest of a kind that is known must be right, and
 /// one must be known; without the header there is nothing to refuse.
-pub(super) fn check_content_digest(request: &RequestView<'_>) -> Result<(), Refusal> {
+pub(super) fn check_content_digest(request: &RequestView<'_>) -> Result<(), VerifyError> {
     let Some(text) = joined(request, "content-digest")? else { return Ok(()) };
-    let mismatch = Refusal::BodyDigestMismatch;
+    let mismatch = VerifyError::BodyDigestMismatch;
     let mut known = false;
     for (name, value) in members(&text).map_err(|_| mismatch)? {
         let digest = match name {
@@ -423,7 +423,7 @@ pub(crate) fn draft(
     algorithm: &str,
     request: &RequestView<'_>,
     now: Timestamp,
-) -> Result<Draft, Refusal> {
+) -> Result<Draft, VerifyError> {
     let digest = STANDARD.encode(Sha256::digest(request.body));
     let content_digest = format!("sha-256=:{digest}:");
     let mut names = vec!["@method", "@authority", "@path", "content-digest"];
@@ -440,7 +440,7 @@ pub(crate) fn draft(
     headers.retain(|(name, _)| !name.eq_ignore_ascii_case("content-digest"));
     headers.push(("content-digest", content_digest.as_bytes()));
     let request = RequestView { headers: &headers, ..*request };
-    let parsed = Input::parse(&input).ok_or(Refusal::SignatureMalformed)?;
+    let parsed = Input::parse(&input).ok_or(VerifyError::SignatureMalformed)?;
     let base = parsed.base(&request)?;
     Ok(Draft { content_digest, base, input })
 }
@@ -458,8 +458,8 @@ mod tests {
         RequestView { method: "POST", url, headers: HEADERS, body: b"{}" }
     }
 
-    fn base(input: &str) -> Result<String, Refusal> {
-        let input = Input::parse(input).ok_or(Refusal::SignatureMalformed)?;
+    fn base(input: &str) -> Result<String, VerifyError> {
+        let input = Input::parse(input).ok_or(VerifyError::SignatureMalformed)?;
         Ok(String::from_utf8(input.base(&request())?).unwrap())
     }
 
@@ -481,25 +481,25 @@ mod tests {
     #[test]
     fn what_cannot_be_read_or_is_not_there_is_refused() {
         for (input, refusal) in [
-            (r#"("x-b")"#, Refusal::SignedFieldMissing),
-            (r#"("@query-param";name="two")"#, Refusal::SignedFieldMissing),
-            (r#"("@query-param")"#, Refusal::SignatureUnsupported),
-            (r#"("@status")"#, Refusal::SignatureUnsupported),
-            (r#"("x-a";sf)"#, Refusal::SignatureUnsupported),
-            (r#"("X-A")"#, Refusal::SignatureMalformed),
-            (r#"("x-a" "x-a")"#, Refusal::SignatureMalformed),
-            (r#"("x-a""#, Refusal::SignatureMalformed),
-            (r#"("x-a) "#, Refusal::SignatureMalformed),
-            (r#"();created=1;created=2"#, Refusal::SignatureMalformed),
-            ("x-a", Refusal::SignatureMalformed),
-            ("", Refusal::SignatureMalformed),
+            (r#"("x-b")"#, VerifyError::SignedFieldMissing),
+            (r#"("@query-param";name="two")"#, VerifyError::SignedFieldMissing),
+            (r#"("@query-param")"#, VerifyError::SignatureUnsupported),
+            (r#"("@status")"#, VerifyError::SignatureUnsupported),
+            (r#"("x-a";sf)"#, VerifyError::SignatureUnsupported),
+            (r#"("X-A")"#, VerifyError::SignatureMalformed),
+            (r#"("x-a" "x-a")"#, VerifyError::SignatureMalformed),
+            (r#"("x-a""#, VerifyError::SignatureMalformed),
+            (r#"("x-a) "#, VerifyError::SignatureMalformed),
+            (r#"();created=1;created=2"#, VerifyError::SignatureMalformed),
+            ("x-a", VerifyError::SignatureMalformed),
+            ("", VerifyError::SignatureMalformed),
         ] {
             assert_eq!(base(input), Err(refusal), "{input}");
         }
-        assert_eq!(members("a=1, a=2"), Err(Refusal::HeaderDuplicated));
-        assert_eq!(members("a=1,"), Err(Refusal::SignatureMalformed));
+        assert_eq!(members("a=1, a=2"), Err(VerifyError::HeaderDuplicated));
+        assert_eq!(members("a=1,"), Err(VerifyError::SignatureMalformed));
         let many: Vec<_> = (0..=CANDIDATES_MAX).map(|n| format!("a{n}=1")).collect();
-        assert_eq!(members(&many.join(",")), Err(Refusal::TooManySignatures));
+        assert_eq!(members(&many.join(",")), Err(VerifyError::TooManySignatures));
     }
 
     #[test]
@@ -513,14 +513,14 @@ mod tests {
         assert_eq!(labels(r#"a=("x-a";sf), b=("@method")"#), Ok(1));
         assert_eq!(labels(r#"a=("@path"), b=("@method")"#), Ok(1));
         assert_eq!(labels(r#"a=("@method");alg="other", b=("@method")"#), Ok(1));
-        assert_eq!(labels(r#"b=("@path")"#), Err(Refusal::SignedFieldMissing));
+        assert_eq!(labels(r#"b=("@path")"#), Err(VerifyError::SignedFieldMissing));
     }
 
     #[test]
     fn a_line_end_in_a_header_cannot_add_a_component() {
         let headers: &[(&str, &[u8])] = &[("x-a", b"1\n\"x-b\": 2")];
         let request = RequestView { headers, ..request() };
-        assert_eq!(joined(&request, "x-a"), Err(Refusal::SignatureMalformed));
+        assert_eq!(joined(&request, "x-a"), Err(VerifyError::SignatureMalformed));
     }
 
     #[test]
@@ -533,9 +533,9 @@ mod tests {
         assert_eq!(of(&right), Ok(()));
         assert_eq!(of(&format!("md5=:AAAA:, {right}")), Ok(()));
         for wrong in ["sha-256=:AAAA:", "md5=:AAAA:", "sha-256=x", "", "sha-256"] {
-            assert_eq!(of(wrong), Err(Refusal::BodyDigestMismatch), "{wrong}");
+            assert_eq!(of(wrong), Err(VerifyError::BodyDigestMismatch), "{wrong}");
         }
-        assert_eq!(of(&format!("{right}, sha-512=:AAAA:")), Err(Refusal::BodyDigestMismatch));
+        assert_eq!(of(&format!("{right}, sha-512=:AAAA:")), Err(VerifyError::BodyDigestMismatch));
         assert_eq!(check_content_digest(&request()), Ok(()));
     }
 
@@ -550,15 +550,15 @@ mod tests {
             HttpMessageRule::default(),
             HttpMessageRule { max_age: Some(Duration::from_secs(300)), ..Default::default() },
         );
-        let stale = |skew_s| Err(Refusal::TimestampStale { skew_s });
+        let stale = |skew_s| Err(VerifyError::TimestampStale { skew_s });
         assert_eq!(at("()", &lax, 1), Ok(()));
-        assert_eq!(at("()", &strict, 1), Err(Refusal::TimestampMissing));
+        assert_eq!(at("()", &strict, 1), Err(VerifyError::TimestampMissing));
         assert_eq!(at("();created=1000", &strict, 1300), Ok(()));
         assert_eq!(at("();created=1000", &strict, 1301), stale(301));
         assert_eq!(at("();created=1000", &lax, 939), stale(-61));
         assert_eq!(at("();expires=1000", &lax, 1001), stale(1));
         for odd in ["();created=-1", "();created=1.5", "();created=\"1\"", "();created"] {
-            assert_eq!(at(odd, &lax, 1), Err(Refusal::TimestampMalformed), "{odd}");
+            assert_eq!(at(odd, &lax, 1), Err(VerifyError::TimestampMalformed), "{odd}");
         }
     }
 

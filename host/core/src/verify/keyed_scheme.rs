@@ -9,18 +9,19 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::algorithm::Outcome;
-use super::fetched::{FetchedKeyRule, KeyAddress, KeyRing, Lookup};
+use super::algorithm::Comparison;
+use super::fetched::{FetchedKeyRule, KeyAddress, KeyLookup, KeyRing};
 use super::http_message::{self, HttpMessageRule};
-use super::jwt::{JwtRule, Token};
+use super::jwt::{JwtRule, JwtToken};
 use super::scheme::{CandidateRule, Encoding, Requirement, Scheme};
 use super::signature::Candidates;
 use super::{
-    Around, KeyRef, Params, PreparedKey, Refusal, RequestView, SecretError, SignedDigest, Verified,
+    KeyRef, Params, PreparedKey, RequestView, SecretError, SignatureContext, SignedDigest,
+    Verified, VerifyError,
 };
 use crate::bounds::EVENTS_PER_REQUEST_MAX;
 use crate::json_pointer::{JsonError, array_items};
-use crate::provider::{Source, unrepeated};
+use crate::provider::{Selector, unless_duplicated};
 use crate::time::Timestamp;
 
 /// Under which name a key is recorded that the sender published.
@@ -38,12 +39,12 @@ pub(super) struct KeyedScheme {
 /// Why a request is not verified, or not yet.
 #[derive(Debug)]
 pub(super) enum Unverified {
-    Refused(Refusal),
+    Refused(VerifyError),
     NeedKey(Box<KeyRef>),
 }
 
-impl From<Refusal> for Unverified {
-    fn from(refusal: Refusal) -> Self {
+impl From<VerifyError> for Unverified {
+    fn from(refusal: VerifyError) -> Self {
         Self::Refused(refusal)
     }
 }
@@ -76,12 +77,12 @@ impl KeyedScheme {
         self.keys.is_empty() && self.scheme.fetched_key.as_ref().is_some_and(complete)
     }
 
-    pub(super) fn is_claimed_by(&self, request: &RequestView<'_>) -> bool {
+    pub(super) fn carries_signature(&self, request: &RequestView<'_>) -> bool {
         match &self.scheme.items {
             Some(items) => matches!(items.find(request.body), Ok(Some(_))),
             None => {
                 let found = Candidates::find(&self.scheme, request);
-                !matches!(found, Err(Refusal::SignatureMissing))
+                !matches!(found, Err(VerifyError::SignatureMissing))
             }
         }
     }
@@ -96,12 +97,12 @@ impl KeyedScheme {
             also.verify(request, now, ring)?;
         }
         let Some(items) = &self.scheme.items else { return self.verify_one(request, now, ring) };
-        let array = unrepeated(items.find_once(request.body))?.flatten();
-        let array = array.ok_or(Refusal::SignatureMissing)?;
+        let array = unless_duplicated(items.find_unique(request.body))?.flatten();
+        let array = array.ok_or(VerifyError::SignatureMissing)?;
         let items = match array_items(array.get().as_bytes(), EVENTS_PER_REQUEST_MAX) {
             Ok(items) => items,
-            Err(JsonError::TooMany(_)) => return Err(Refusal::TooManySignatures.into()),
-            Err(_) => return Err(Refusal::SignatureMissing.into()),
+            Err(JsonError::TooMany(_)) => return Err(VerifyError::TooManySignatures.into()),
+            Err(_) => return Err(VerifyError::SignatureMissing.into()),
         };
         let mut first = None;
         let mut signed = Vec::with_capacity(items.len());
@@ -111,7 +112,7 @@ impl KeyedScheme {
             signed.extend_from_slice(&verified.signed);
             first.get_or_insert(verified);
         }
-        let first = first.ok_or(Refusal::SignatureMissing)?;
+        let first = first.ok_or(VerifyError::SignatureMissing)?;
         Ok(Verified { signed: signed.into(), ..first })
     }
 
@@ -133,7 +134,7 @@ impl KeyedScheme {
         for (source, shape) in &scheme.shapes {
             let text = source.read(request, candidates.family)?;
             if !text.is_some_and(|text| shape.fits(&text)) {
-                return Err(Refusal::SignatureMalformed.into());
+                return Err(VerifyError::SignatureMalformed.into());
             }
         }
         if let Some(rule) = &scheme.jwt {
@@ -152,7 +153,7 @@ impl KeyedScheme {
             Some(rule) => {
                 let text =
                     if early { text } else { scheme.timestamp_text(request, &candidates)? };
-                let signed = rule.parse(&text.ok_or(Refusal::TimestampMissing)?)?;
+                let signed = rule.parse(&text.ok_or(VerifyError::TimestampMissing)?)?;
                 rule.judge(signed, now)?;
                 Some(signed)
             }
@@ -184,7 +185,7 @@ impl KeyedScheme {
             let (secret, timestamp) = self.verify_token(rule, text, request, now, ring)?;
             first.get_or_insert_with(|| self.verified(secret, timestamp, candidates.family));
         }
-        let first = first.ok_or(Refusal::SignatureMissing)?;
+        let first = first.ok_or(VerifyError::SignatureMissing)?;
         Ok(Verified { signed: rule.signed_query(request)?.into_iter().collect(), ..first })
     }
 
@@ -196,7 +197,7 @@ impl KeyedScheme {
         now: Timestamp,
         ring: &KeyRing,
     ) -> Result<(Arc<str>, Option<Timestamp>), Unverified> {
-        let token = Token::parse(text, self.scheme.algorithm)?;
+        let token = JwtToken::parse(text, self.scheme.algorithm)?;
         let fetched = self.fetched(request, token.key_id.as_deref(), now, ring)?;
         let keys = fetched.as_ref().map_or(&self.keys[..], std::slice::from_ref);
         let signature = [Cow::Borrowed(token.signature.as_slice())];
@@ -207,11 +208,11 @@ impl KeyedScheme {
             key => {
                 let message = [Cow::Borrowed(token.message)];
                 let rule = CandidateRule::Any;
-                key.check(&message, &signature, Encoding::Plain, rule) == Outcome::Match
+                key.check(&message, &signature, Encoding::Plain, rule) == Comparison::Match
             }
         };
         let secret = keys.iter().find(|(_, key)| fits(key));
-        let (secret, _) = secret.ok_or(Refusal::SignatureMismatch)?;
+        let (secret, _) = secret.ok_or(VerifyError::SignatureMismatch)?;
         let timestamp = rule.judge(&token.claims()?, request, now)?;
         Ok((Arc::clone(secret), timestamp))
     }
@@ -222,14 +223,15 @@ impl KeyedScheme {
         request: &RequestView<'_>,
         now: Timestamp,
     ) -> Result<Verified, Unverified> {
-        let header = |name| http_message::joined(request, name)?.ok_or(Refusal::SignatureMissing);
+        let header =
+            |name| http_message::joined(request, name)?.ok_or(VerifyError::SignatureMissing);
         let (inputs, signatures) = (header("signature-input")?, header("signature")?);
         self.scheme.check_query_told(request)?;
         let found = rule.signatures(&inputs, &signatures, self.scheme.algorithm, request)?;
         let fits = |key: &PreparedKey, base: &[u8], signature: &[u8]| {
             let (message, signature) = ([Cow::Borrowed(base)], [Cow::Borrowed(signature)]);
             let any = CandidateRule::Any;
-            key.check(&message, &signature, Encoding::Plain, any) == Outcome::Match
+            key.check(&message, &signature, Encoding::Plain, any) == Comparison::Match
         };
         for signature in found {
             let mut keys = self.keys.iter();
@@ -240,7 +242,7 @@ impl KeyedScheme {
                 return Ok(self.verified(Arc::clone(secret), timestamp, 0));
             }
         }
-        Err(Refusal::SignatureMismatch.into())
+        Err(VerifyError::SignatureMismatch.into())
     }
 
     /// The key that the sender published, where the scheme has such keys and none is configured. The place is
@@ -262,8 +264,8 @@ impl KeyedScheme {
             return Ok(None);
         }
         match rule.look_up(&self.scheme.name, url.clone(), key_id, ring, now)? {
-            Lookup::Needed(key) => Err(Unverified::NeedKey(Box::new(key))),
-            Lookup::Found(set) => {
+            KeyLookup::Needed(key) => Err(Unverified::NeedKey(Box::new(key))),
+            KeyLookup::Found(set) => {
                 for key in set.named(key_id) {
                     rule.judge(&url, key, now)?;
                 }
@@ -275,10 +277,10 @@ impl KeyedScheme {
 }
 
 impl Requirement {
-    fn judge(&self, request: &RequestView<'_>, family: usize) -> Result<(), Refusal> {
+    fn judge(&self, request: &RequestView<'_>, family: usize) -> Result<(), VerifyError> {
         let text = self.from.read(request, family)?;
         let fits = text.is_some_and(|text| self.any_of.iter().any(|v| v.as_bytes() == &*text));
-        if fits { Ok(()) } else { Err(Refusal::HeaderUnexpected) }
+        if fits { Ok(()) } else { Err(VerifyError::HeaderUnexpected) }
     }
 }
 
@@ -289,22 +291,22 @@ impl Scheme {
         request: &RequestView<'_>,
         candidates: &Candidates<'_>,
         timestamp: Option<&[u8]>,
-    ) -> Result<(Arc<str>, Option<SignedDigest>), Refusal> {
-        let mut refusal = Refusal::SignatureMismatch;
+    ) -> Result<(Arc<str>, Option<SignedDigest>), VerifyError> {
+        let mut refusal = VerifyError::SignatureMismatch;
         let digested = self.signs_another_text(request);
         for message in std::iter::once(&self.message).chain(&self.message_variants) {
             for url in message.url_forms(request.url) {
-                let around = Around::new(timestamp, candidates.family, &url);
+                let around = SignatureContext::new(timestamp, candidates.family, &url);
                 let around = around.beside(candidates, &self.format);
                 let parts = message.resolve(request, &around)?;
                 for (name, key) in keys {
                     match key.check(&parts, &candidates.items, self.encoding, self.candidates) {
-                        Outcome::Match => {
+                        Comparison::Match => {
                             let digest = digested.then(|| message.digest(&parts));
                             return Ok((Arc::clone(name), digest));
                         }
-                        Outcome::Mismatch => {}
-                        Outcome::Malformed => refusal = Refusal::SignatureMalformed,
+                        Comparison::Mismatch => {}
+                        Comparison::Malformed => refusal = VerifyError::SignatureMalformed,
                     }
                 }
             }
@@ -316,51 +318,51 @@ impl Scheme {
         &self,
         request: &RequestView<'a>,
         candidates: &Candidates<'a>,
-    ) -> Result<Option<Cow<'a, [u8]>>, Refusal> {
+    ) -> Result<Option<Cow<'a, [u8]>>, VerifyError> {
         let Some(rule) = &self.timestamp else { return Ok(None) };
         for source in &rule.from {
             let text = match source {
-                Source::Pair(key) => candidates.pair(&self.format, key)?.map(Cow::Borrowed),
+                Selector::Pair(key) => candidates.pair(&self.format, key)?.map(Cow::Borrowed),
                 source => source.read(request, candidates.family)?,
             };
             if let Some(text) = text {
                 return Ok(Some(text));
             }
         }
-        Err(Refusal::TimestampMissing)
+        Err(VerifyError::TimestampMissing)
     }
 
     /// Refuses a request whose query would be its payload if it had come by another method, where the signature covers
     /// the query and not the method: sent by `POST` and without a body, a captured `GET` would be another event.
-    pub(super) fn check_method_told(&self, request: &RequestView<'_>) -> Result<(), Refusal> {
+    pub(super) fn check_method_told(&self, request: &RequestView<'_>) -> Result<(), VerifyError> {
         let bare = request.body.is_empty() && !request.query().is_empty();
-        let changed = bare && !request.is_said_by_query();
+        let changed = bare && !request.payload_is_query();
         let told = !changed || self.covers_method() || !self.covers_query();
-        if told { Ok(()) } else { Err(Refusal::QueryNotSigned) }
+        if told { Ok(()) } else { Err(VerifyError::QueryNotSigned) }
     }
 
     /// Whoever has seen one signature that covers nothing but an empty body has seen them all.
-    pub(crate) fn check_query_told(&self, request: &RequestView<'_>) -> Result<(), Refusal> {
-        let told = !request.is_said_by_query() || self.tells_queries_apart();
-        if told { Ok(()) } else { Err(Refusal::QueryNotSigned) }
+    pub(crate) fn check_query_told(&self, request: &RequestView<'_>) -> Result<(), VerifyError> {
+        let told = !request.payload_is_query() || self.tells_queries_apart();
+        if told { Ok(()) } else { Err(VerifyError::QueryNotSigned) }
     }
 
     /// Where the message does not hold the body, a digest of it must: as a rule the sender's form fields are
     /// signed one by one and any other body by its digest.
-    pub(crate) fn check_body_covered(&self, request: &RequestView<'_>) -> Result<(), Refusal> {
+    pub(crate) fn check_body_covered(&self, request: &RequestView<'_>) -> Result<(), VerifyError> {
         let Some(digest) = &self.body_digest else { return Ok(()) };
         let Some(text) = digest.from.read(request, 0)? else {
             // A form without a field adds nothing to what is signed, and would still take the place of the query.
             let covered = request.body.is_empty() || request.has_form_fields();
-            return if covered { Ok(()) } else { Err(Refusal::BodyNotSigned) };
+            return if covered { Ok(()) } else { Err(VerifyError::BodyNotSigned) };
         };
         let mut room = [0; 64];
         let claimed = digest.encoding.decode(&text, &mut room);
-        let claimed = claimed.ok_or(Refusal::BodyDigestMismatch)?;
+        let claimed = claimed.ok_or(VerifyError::BodyDigestMismatch)?;
         if bool::from(Sha256::digest(request.body).as_slice().ct_eq(claimed)) {
             Ok(())
         } else {
-            Err(Refusal::BodyDigestMismatch)
+            Err(VerifyError::BodyDigestMismatch)
         }
     }
 }

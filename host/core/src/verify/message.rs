@@ -7,24 +7,26 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use crate::json_pointer::{PointerSet, scalar_text};
-use crate::provider::{InvalidSource, Piece, Source, Unclosed, into_bytes, pieces, unrepeated};
+use crate::provider::{
+    InvalidSelector, Piece, Selector, Unclosed, into_bytes, pieces, unless_duplicated,
+};
 
 use super::canonical::{self, UrlForm};
 use super::scheme::Format;
 use super::signature::Candidates;
-use super::{Params, Refusal, RequestView, SignedDigest};
+use super::{Params, RequestView, SignedDigest, VerifyError};
 
 /// A signed message as a list of parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    parts: Vec<Part>,
+    parts: Vec<MessagePart>,
     /// Pointers of the parts, so that a body is walked once for all of them.
     pointers: Vec<crate::json_pointer::Pointer>,
 }
 
 /// One part of a signed message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Part {
+pub enum MessagePart {
     /// Fixed bytes.
     Literal(Box<[u8]>),
     /// The raw body.
@@ -36,9 +38,9 @@ pub enum Part {
     /// The public URL.
     Url(UrlForm),
     /// A field of the request.
-    Field(Source),
+    Field(Selector),
     /// A field of the request, or nothing where it is missing.
-    Optional(Source),
+    Optional(Selector),
     /// A parameter of the source.
     Param(Box<str>),
     /// The CRC-32 (IEEE) of the body, in decimal.
@@ -51,10 +53,10 @@ pub enum Part {
     /// Every form field but this one, sorted, as PHP serialises an array of strings.
     FormPhp(Box<str>),
     /// The values of the headers whose names, with spaces between, stand there; joined with full stops.
-    HeaderValues(Source),
+    HeaderValues(Selector),
     /// The headers whose names, with commas between, stand there, certain ones among them; as sorted
     /// `name:value` with semicolons.
-    HeaderPairs(Source, Vec<Box<str>>),
+    HeaderPairs(Selector, Vec<Box<str>>),
     /// Every form field, sorted by name, name and value with nothing between; nothing if the body is no form.
     FormSorted {
         /// Equal values of one name count once, and values are sorted.
@@ -75,7 +77,7 @@ pub enum InvalidMessage {
     Unclosed(#[from] Unclosed),
     /// A placeholder that is no part and no source.
     #[error(transparent)]
-    Source(#[from] InvalidSource),
+    Selector(#[from] InvalidSelector),
     /// A source that has several values.
     #[error("{{{0}}} has several values and cannot be part of a signed message")]
     Plural(String),
@@ -86,12 +88,12 @@ pub enum InvalidMessage {
 
 impl Message {
     /// The fields of the request that it holds.
-    pub(crate) fn sources(&self) -> impl Iterator<Item = &Source> {
+    pub(crate) fn sources(&self) -> impl Iterator<Item = &Selector> {
         self.parts.iter().filter_map(|part| match part {
-            Part::Field(source)
-            | Part::Optional(source)
-            | Part::HeaderValues(source)
-            | Part::HeaderPairs(source, _) => Some(source),
+            MessagePart::Field(source)
+            | MessagePart::Optional(source)
+            | MessagePart::HeaderValues(source)
+            | MessagePart::HeaderPairs(source, _) => Some(source),
             _ => None,
         })
     }
@@ -101,8 +103,8 @@ impl Message {
         let parts = pieces(text)?
             .into_iter()
             .map(|piece| match piece {
-                Piece::Literal(text) => Ok(Part::Literal(text.into_bytes().into())),
-                Piece::Placeholder(name) => Part::parse(&name),
+                Piece::Literal(text) => Ok(MessagePart::Literal(text.into_bytes().into())),
+                Piece::Placeholder(name) => MessagePart::parse(&name),
             })
             .collect::<Result<Vec<_>, _>>()?;
         if parts.is_empty() {
@@ -111,12 +113,12 @@ impl Message {
         Ok(Self::of(parts))
     }
 
-    fn of(parts: Vec<Part>) -> Self {
+    fn of(parts: Vec<MessagePart>) -> Self {
         let pointers = parts
             .iter()
             .filter_map(|part| match part {
-                Part::Field(Source::Json(p) | Source::Body(p))
-                | Part::Optional(Source::Json(p) | Source::Body(p)) => Some(p.clone()),
+                MessagePart::Field(Selector::Json(p) | Selector::Body(p))
+                | MessagePart::Optional(Selector::Json(p) | Selector::Body(p)) => Some(p.clone()),
                 _ => None,
             })
             .collect();
@@ -125,9 +127,9 @@ impl Message {
 
     /// The same with the source's parameters in place of their names; `Err` is the first that is not given.
     pub(crate) fn with_params(&self, params: &Params) -> Result<Self, Box<str>> {
-        let part = |part: &Part| match part {
-            Part::Param(name) => match params.get(&**name) {
-                Some(value) => Ok(Part::Literal(value.expose().into())),
+        let part = |part: &MessagePart| match part {
+            MessagePart::Param(name) => match params.get(&**name) {
+                Some(value) => Ok(MessagePart::Literal(value.expose().into())),
                 None => Err(name.clone()),
             },
             other => Ok(other.clone()),
@@ -138,24 +140,24 @@ impl Message {
     /// The names of the parameters among the parts.
     pub fn params(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|part| match part {
-            Part::Param(name) => Some(&**name),
+            MessagePart::Param(name) => Some(&**name),
             _ => None,
         })
     }
 
     /// The parts.
     #[must_use]
-    pub fn parts(&self) -> &[Part] {
+    pub fn parts(&self) -> &[MessagePart] {
         &self.parts
     }
 
     /// The fields of the request among the parts.
-    pub fn fields(&self) -> impl Iterator<Item = &Source> {
+    pub fn fields(&self) -> impl Iterator<Item = &Selector> {
         self.parts.iter().filter_map(|part| match part {
-            Part::Field(source)
-            | Part::Optional(source)
-            | Part::HeaderValues(source)
-            | Part::HeaderPairs(source, _) => Some(source),
+            MessagePart::Field(source)
+            | MessagePart::Optional(source)
+            | MessagePart::HeaderValues(source)
+            | MessagePart::HeaderPairs(source, _) => Some(source),
             _ => None,
         })
     }
@@ -163,42 +165,49 @@ impl Message {
     /// True if the raw body is a part.
     #[must_use]
     pub fn covers_body(&self) -> bool {
-        self.parts.iter().any(|p| matches!(p, Part::Body | Part::BodySha256))
+        self.parts.iter().any(|p| matches!(p, MessagePart::Body | MessagePart::BodySha256))
     }
 
     /// True if a change of what stands at `source` breaks the signature.
     #[must_use]
-    pub fn covers(&self, source: &Source) -> bool {
+    pub fn covers(&self, source: &Selector) -> bool {
         self.parts.iter().any(|part| match part {
-            Part::Body
-            | Part::BodySha256
-            | Part::FormSorted { .. }
-            | Part::BodyOrField(_)
-            | Part::FormPhp(_)
-            | Part::ParamsSorted(_) => source.reads_body(),
-            Part::Url(_) => matches!(source, Source::Query(_)),
-            Part::Field(field) | Part::Optional(field) => field == source || field.holds(source),
-            Part::JsonLines(keys) => match source {
-                Source::Json(pointer) | Source::Body(pointer) => {
+            MessagePart::Body
+            | MessagePart::BodySha256
+            | MessagePart::FormSorted { .. }
+            | MessagePart::BodyOrField(_)
+            | MessagePart::FormPhp(_)
+            | MessagePart::ParamsSorted(_) => source.reads_body(),
+            MessagePart::Url(_) => matches!(source, Selector::Query(_)),
+            MessagePart::Field(field) | MessagePart::Optional(field) => {
+                field == source || field.holds(source)
+            }
+            MessagePart::JsonLines(keys) => match source {
+                Selector::Json(pointer) | Selector::Body(pointer) => {
                     keys.iter().any(|(key, _)| pointer.is_key(key))
                 }
                 _ => false,
             },
             // A checksum is no hash: another body with the same one is easily made.
-            Part::BodyCrc32 | Part::HeaderValues(_) => false,
-            Part::HeaderPairs(_, listed) => match source {
-                Source::Header(names) => {
+            MessagePart::BodyCrc32 | MessagePart::HeaderValues(_) => false,
+            MessagePart::HeaderPairs(_, listed) => match source {
+                Selector::Header(names) => {
                     names.iter().all(|name| listed.iter().any(|l| l.eq_ignore_ascii_case(name)))
                 }
                 _ => false,
             },
-            Part::Literal(_) | Part::Param(_) | Part::Timestamp | Part::Method => false,
+            MessagePart::Literal(_)
+            | MessagePart::Param(_)
+            | MessagePart::Timestamp
+            | MessagePart::Method => false,
         })
     }
 
     /// True if a change of the URL's query breaks the signature.
     pub(super) fn covers_query(&self) -> bool {
-        self.parts.iter().any(|part| matches!(part, Part::Url(_) | Part::ParamsSorted(_)))
+        self.parts
+            .iter()
+            .any(|part| matches!(part, MessagePart::Url(_) | MessagePart::ParamsSorted(_)))
     }
 
     /// True if the query that stands in the place of a body is signed in another form than the one it came in.
@@ -206,62 +215,67 @@ impl Message {
         self.parts.iter().any(|part| {
             matches!(
                 part,
-                Part::Url(UrlForm::Hubspot) | Part::ParamsSorted(_) | Part::BodyOrField(_)
+                MessagePart::Url(UrlForm::Hubspot)
+                    | MessagePart::ParamsSorted(_)
+                    | MessagePart::BodyOrField(_)
             )
         })
     }
 
     /// True if the method is a part.
     pub(super) fn covers_method(&self) -> bool {
-        self.parts.contains(&Part::Method)
+        self.parts.contains(&MessagePart::Method)
     }
 
     /// True if of the body only a checksum is signed, for which other bodies are easily found.
     pub(super) fn holds_checksum(&self) -> bool {
-        self.parts.contains(&Part::BodyCrc32)
+        self.parts.contains(&MessagePart::BodyCrc32)
     }
 
     /// The digest of a resolved message without its time, which differs when the same thing is sent again.
     pub(super) fn digest(&self, resolved: &[Cow<'_, [u8]>]) -> SignedDigest {
         let mut digest = Sha256::new();
-        let timeless = self.parts.iter().zip(resolved).filter(|(p, _)| **p != Part::Timestamp);
+        let timeless =
+            self.parts.iter().zip(resolved).filter(|(p, _)| **p != MessagePart::Timestamp);
         timeless.for_each(|(_, bytes)| digest.update(bytes));
         digest.finalize().into()
     }
 
     /// True if the public URL is a part.
     pub(super) fn holds_url(&self) -> bool {
-        self.parts.iter().any(|part| matches!(part, Part::Url(_)))
+        self.parts.iter().any(|part| matches!(part, MessagePart::Url(_)))
     }
 
     /// True if of two requests without a body the signed texts differ: something of their heads is a part.
     pub(super) fn covers_head(&self) -> bool {
         self.parts.iter().any(|part| match part {
-            Part::Timestamp
-            | Part::Url(_)
-            | Part::BodyOrField(_)
-            | Part::ParamsSorted(_)
-            | Part::HeaderValues(_)
-            | Part::HeaderPairs(..) => true,
-            Part::Field(source) => !source.reads_body(),
+            MessagePart::Timestamp
+            | MessagePart::Url(_)
+            | MessagePart::BodyOrField(_)
+            | MessagePart::ParamsSorted(_)
+            | MessagePart::HeaderValues(_)
+            | MessagePart::HeaderPairs(..) => true,
+            MessagePart::Field(source) => !source.reads_body(),
             // What may be left out tells nothing apart.
-            Part::Optional(_) => false,
-            Part::Literal(_)
-            | Part::Param(_)
-            | Part::Body
-            | Part::Method
-            | Part::BodyCrc32
-            | Part::BodySha256
-            | Part::JsonLines(_)
-            | Part::FormPhp(_)
-            | Part::FormSorted { .. } => false,
+            MessagePart::Optional(_) => false,
+            MessagePart::Literal(_)
+            | MessagePart::Param(_)
+            | MessagePart::Body
+            | MessagePart::Method
+            | MessagePart::BodyCrc32
+            | MessagePart::BodySha256
+            | MessagePart::JsonLines(_)
+            | MessagePart::FormPhp(_)
+            | MessagePart::FormSorted { .. } => false,
         })
     }
 
     /// True if it is the same for every request: one signature would be good for all of them.
     #[must_use]
     pub fn is_constant(&self) -> bool {
-        let fixed = |part: &Part| matches!(part, Part::Literal(_) | Part::Param(_) | Part::Method);
+        let fixed = |part: &MessagePart| {
+            matches!(part, MessagePart::Literal(_) | MessagePart::Param(_) | MessagePart::Method)
+        };
         self.parts.iter().all(fixed)
     }
 
@@ -269,15 +283,15 @@ impl Message {
     #[must_use]
     pub fn reads_body(&self) -> bool {
         self.parts.iter().any(|part| match part {
-            Part::Body
-            | Part::BodyCrc32
-            | Part::BodySha256
-            | Part::JsonLines(_)
-            | Part::FormPhp(_)
-            | Part::FormSorted { .. }
-            | Part::ParamsSorted(_)
-            | Part::BodyOrField(_) => true,
-            Part::Field(source) | Part::Optional(source) => source.reads_body(),
+            MessagePart::Body
+            | MessagePart::BodyCrc32
+            | MessagePart::BodySha256
+            | MessagePart::JsonLines(_)
+            | MessagePart::FormPhp(_)
+            | MessagePart::FormSorted { .. }
+            | MessagePart::ParamsSorted(_)
+            | MessagePart::BodyOrField(_) => true,
+            MessagePart::Field(source) | MessagePart::Optional(source) => source.reads_body(),
             _ => false,
         })
     }
@@ -295,13 +309,13 @@ impl Message {
     /// True if the text of the time is a part.
     #[must_use]
     pub fn covers_timestamp(&self) -> bool {
-        self.parts.contains(&Part::Timestamp)
+        self.parts.contains(&MessagePart::Timestamp)
     }
 
     /// The forms of the public URL, each of which may be the signed one.
     pub(crate) fn url_forms<'a>(&self, url: &'a str) -> Vec<Cow<'a, str>> {
         let form = self.parts.iter().find_map(|p| match p {
-            Part::Url(form) => Some(*form),
+            MessagePart::Url(form) => Some(*form),
             _ => None,
         });
         match form {
@@ -314,22 +328,22 @@ impl Message {
     pub(crate) fn resolve<'a>(
         &'a self,
         request: &RequestView<'a>,
-        around: &Around<'a, '_>,
-    ) -> Result<Vec<Cow<'a, [u8]>>, Refusal> {
+        around: &SignatureContext<'a, '_>,
+    ) -> Result<Vec<Cow<'a, [u8]>>, VerifyError> {
         let mut json = JsonFields { message: self, body: request.body, found: None };
         self.parts.iter().map(|part| part.resolve(request, around, &mut json)).collect()
     }
 }
 
 /// What the parts of a message may need besides the request.
-pub(crate) struct Around<'a, 'f> {
+pub(crate) struct SignatureContext<'a, 'f> {
     timestamp: Option<&'a [u8]>,
     family: usize,
     url: &'a str,
     beside: Option<(&'f Candidates<'a>, &'f Format)>,
 }
 
-impl<'a, 'f> Around<'a, 'f> {
+impl<'a, 'f> SignatureContext<'a, 'f> {
     /// The text of the time, the family of header names, and the form of the public URL that is tried.
     pub(crate) fn new(timestamp: Option<&'a [u8]>, family: usize, url: &'a str) -> Self {
         Self { timestamp, family, url, beside: None }
@@ -340,7 +354,7 @@ impl<'a, 'f> Around<'a, 'f> {
         Self { beside: Some((candidates, format)), ..self }
     }
 
-    fn pair(&self, key: &str) -> Result<Option<&'a [u8]>, Refusal> {
+    fn pair(&self, key: &str) -> Result<Option<&'a [u8]>, VerifyError> {
         self.beside.map_or(Ok(None), |(candidates, format)| candidates.pair(format, key))
     }
 }
@@ -356,12 +370,12 @@ impl<'a> JsonFields<'_, 'a> {
     fn get(
         &mut self,
         pointer: &crate::json_pointer::Pointer,
-    ) -> Result<Option<Cow<'a, [u8]>>, Refusal> {
+    ) -> Result<Option<Cow<'a, [u8]>>, VerifyError> {
         let (set, found) = match &mut self.found {
             Some(found) => found,
             none => {
                 let set = PointerSet::new(self.message.pointers.iter().cloned());
-                let found = unrepeated(set.lookup_once(self.body))?.unwrap_or_default();
+                let found = unless_duplicated(set.lookup_unique(self.body))?.unwrap_or_default();
                 none.insert((set, found))
             }
         };
@@ -370,7 +384,7 @@ impl<'a> JsonFields<'_, 'a> {
     }
 }
 
-impl Part {
+impl MessagePart {
     /// It as a template has it; none for what is the same in every request of a source.
     fn name(&self) -> Option<String> {
         let word = match self {
@@ -434,19 +448,21 @@ impl Part {
     fn resolve<'a>(
         &'a self,
         request: &RequestView<'a>,
-        around: &Around<'a, '_>,
+        around: &SignatureContext<'a, '_>,
         json: &mut JsonFields<'_, 'a>,
-    ) -> Result<Cow<'a, [u8]>, Refusal> {
-        let missing = Refusal::SignedFieldMissing;
-        let mut field = |source: &Source| match source {
-            Source::Json(pointer) | Source::Body(pointer) => json.get(pointer),
-            Source::Pair(key) => Ok(around.pair(key)?.map(Cow::Borrowed)),
+    ) -> Result<Cow<'a, [u8]>, VerifyError> {
+        let missing = VerifyError::SignedFieldMissing;
+        let mut field = |source: &Selector| match source {
+            Selector::Json(pointer) | Selector::Body(pointer) => json.get(pointer),
+            Selector::Pair(key) => Ok(around.pair(key)?.map(Cow::Borrowed)),
             source => source.read(request, around.family),
         };
         Ok(match self {
             Self::Literal(bytes) => Cow::Borrowed(&**bytes),
             Self::Body => Cow::Borrowed(request.body),
-            Self::Timestamp => Cow::Borrowed(around.timestamp.ok_or(Refusal::TimestampMissing)?),
+            Self::Timestamp => {
+                Cow::Borrowed(around.timestamp.ok_or(VerifyError::TimestampMissing)?)
+            }
             Self::Method => Cow::Borrowed(request.method.as_bytes()),
             Self::Url(_) => Cow::Borrowed(around.url.as_bytes()),
             Self::Field(source) => field(source)?.ok_or(missing)?,
@@ -477,9 +493,9 @@ impl Part {
 }
 
 /// A source that has one value.
-fn single(text: &str) -> Result<Source, InvalidMessage> {
-    match Source::parse(text)? {
-        Source::Headers(_) | Source::Each(_) => Err(InvalidMessage::Plural(text.to_owned())),
+fn single(text: &str) -> Result<Selector, InvalidMessage> {
+    match Selector::parse(text)? {
+        Selector::Headers(_) | Selector::Each(_) => Err(InvalidMessage::Plural(text.to_owned())),
         source => Ok(source),
     }
 }
@@ -491,11 +507,11 @@ mod tests {
     #[test]
     fn what_a_message_covers_is_read_off_its_parts() {
         let message = Message::parse("{header:a|b}.{timestamp}.{body}").unwrap();
-        assert!(message.covers(&Source::parse("header:a|b").unwrap()));
-        assert!(!message.covers(&Source::parse("header:c").unwrap()));
-        assert!(message.covers(&Source::parse("/id").unwrap()));
+        assert!(message.covers(&Selector::parse("header:a|b").unwrap()));
+        assert!(!message.covers(&Selector::parse("header:c").unwrap()));
+        assert!(message.covers(&Selector::parse("/id").unwrap()));
         assert!(message.covers_body() && message.covers_timestamp());
-        assert!(matches!(Message::parse("{bodi}"), Err(InvalidMessage::Source(_))));
+        assert!(matches!(Message::parse("{bodi}"), Err(InvalidMessage::Selector(_))));
         assert!(matches!(Message::parse("{each:/a/*/b}"), Err(InvalidMessage::Plural(_))));
     }
 }

@@ -43,17 +43,17 @@ pub use fetched::{
 };
 pub use http_message::HttpMessageRule;
 pub(crate) use http_message::draft as draft_http_message;
-pub use jwt::{ClaimedDigest, Digested, JwtRule};
+pub use jwt::{DigestClaim, DigestInput, JwtRule};
 pub use key::KeyError;
 pub(crate) use key::{PreparedKey, ed25519_spki, keyed, p256_spki};
-pub(crate) use message::Around;
-pub use message::{InvalidMessage, Message, Part};
+pub(crate) use message::SignatureContext;
+pub use message::{InvalidMessage, Message, MessagePart};
 pub use multipart::{MultipartField, PARTS_MAX, multipart_fields};
-pub use pasted::{Trace, nearest_form, traces};
+pub use pasted::{PasteMistake, likely_key_form, paste_mistakes};
 pub(crate) use public_key::p384_spki;
 pub use public_key::{KEY_DOCUMENT_BYTES_MAX, KeySet};
-pub use refusal::Refusal;
-pub use request::{RequestView, SIGNED_HEADER_BYTES_MAX, is_form, is_said_by_query};
+pub use refusal::VerifyError;
+pub use request::{RequestView, SIGNED_HEADER_BYTES_MAX, is_form, payload_is_query};
 pub(crate) use scheme::param_names;
 pub use scheme::{
     Algorithm, BodyDigest, CandidateRule, Direction, Encoding, Format, KeyForm, Requirement,
@@ -61,7 +61,10 @@ pub use scheme::{
 };
 pub use secret::{NamedSecret, Params, Secret};
 pub use signature::CANDIDATES_MAX;
-pub use strength::{Doubt, Least, TEXT_BYTES_MIN, Weak, is_placeholder, judge_text, judge_whsec};
+pub use strength::{
+    MinimumSecret, SecretWarning, TEXT_BYTES_MIN, WeakSecret, check_text_secret,
+    check_whsec_secret, is_placeholder,
+};
 pub(crate) use web_address::is_key_url;
 pub use web_address::{HostPattern, PathPattern, is_allowed_url};
 
@@ -90,7 +93,7 @@ pub enum Verification {
     /// The sender is who it claims to be.
     Verified(Verified),
     /// It is not, or cannot be told.
-    Refused(Refusal),
+    Refused(VerifyError),
     /// A key that the request names must be fetched first; then ask again.
     NeedKey(KeyRef),
 }
@@ -270,9 +273,9 @@ impl Verifier {
         ring: &KeyRing,
     ) -> Verification {
         if self.unread.iter().any(|media_type| request.is_of_type(media_type)) {
-            return Verification::Refused(Refusal::ContentTypeUnsupported);
+            return Verification::Refused(VerifyError::ContentTypeUnsupported);
         }
-        let mut refusal = Refusal::SignatureMissing;
+        let mut refusal = VerifyError::SignatureMissing;
         let mut needed = None;
         for keyed in &self.schemes {
             let method =
@@ -304,8 +307,8 @@ impl Verifier {
     /// True if the request carries something where an accepted scheme has its signature. What does not is no
     /// failed webhook but noise.
     #[must_use]
-    pub fn is_claimed_by(&self, request: &RequestView<'_>) -> bool {
-        self.schemes.iter().any(|keyed| keyed.is_claimed_by(request))
+    pub fn carries_signature(&self, request: &RequestView<'_>) -> bool {
+        self.schemes.iter().any(|keyed| keyed.carries_signature(request))
     }
 
     /// The key for the handshakes that ask for a keyed hash: the one that verified the request, else the first.

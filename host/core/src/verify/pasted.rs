@@ -8,7 +8,7 @@ use super::strength::is_invisible;
 
 /// Something about a secret that its sender's copy hardly has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Trace {
+pub enum PasteMistake {
     /// Text in UTF-16.
     #[error("is UTF-16, as some editors save it; save it as UTF-8")]
     Utf16,
@@ -55,10 +55,10 @@ pub enum Trace {
 
 /// The traces on a secret, as configured; none on a PEM file, which has lines of its own.
 #[must_use]
-pub fn traces(bytes: &[u8]) -> Vec<Trace> {
+pub fn paste_mistakes(bytes: &[u8]) -> Vec<PasteMistake> {
     let mut found = Vec::new();
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-        return vec![Trace::Utf16];
+        return vec![PasteMistake::Utf16];
     }
     let mut note = |is: bool, trace| {
         if is {
@@ -66,7 +66,7 @@ pub fn traces(bytes: &[u8]) -> Vec<Trace> {
         }
     };
     let unmarked = bytes.strip_prefix(b"\xef\xbb\xbf");
-    note(unmarked.is_some(), Trace::ByteOrderMark);
+    note(unmarked.is_some(), PasteMistake::ByteOrderMark);
     let Ok(text) = std::str::from_utf8(unmarked.unwrap_or(bytes)) else { return found };
     if text.contains("-----BEGIN ") || text.trim_start().starts_with('{') {
         return found;
@@ -76,57 +76,57 @@ pub fn traces(bytes: &[u8]) -> Vec<Trace> {
         Some(at) => (&text[..at], &text[at + trimmed.len()..]),
         None => ("", ""),
     };
-    note(!before.is_empty(), Trace::LeadingBlank);
+    note(!before.is_empty(), PasteMistake::LeadingBlank);
     let line_end = after.contains(['\n', '\r']);
-    note(line_end, Trace::LineEnd);
-    note(!line_end && !after.is_empty(), Trace::TrailingBlank);
+    note(line_end, PasteMistake::LineEnd);
+    note(!line_end && !after.is_empty(), PasteMistake::TrailingBlank);
     let quote = |c: char| matches!(c, '"' | '\'' | '`' | '“' | '”' | '‘' | '’');
     let quotes = (trimmed.starts_with(quote), trimmed.ends_with(quote));
-    note(quotes == (true, true) && trimmed.chars().count() > 1, Trace::Quoted);
-    note(quotes.0 != quotes.1, Trace::HalfQuoted);
+    note(quotes == (true, true) && trimmed.chars().count() > 1, PasteMistake::Quoted);
+    note(quotes.0 != quotes.1, PasteMistake::HalfQuoted);
     let inner = trimmed.trim_matches(quote);
-    note(is_assignment(inner), Trace::Assignment);
-    note(is_versioned(inner), Trace::Version);
-    note(inner.ends_with("\\n"), Trace::EscapedLineEnd);
+    note(is_assignment(inner), PasteMistake::Assignment);
+    note(is_versioned(inner), PasteMistake::Version);
+    note(inner.ends_with("\\n"), PasteMistake::EscapedLineEnd);
     let lower = inner.get(..7).unwrap_or(inner).to_ascii_lowercase();
-    note(lower.starts_with("bearer ") || lower.starts_with("basic "), Trace::AuthWord);
+    note(lower.starts_with("bearer ") || lower.starts_with("basic "), PasteMistake::AuthWord);
     let odd = ["whsec-", "whsec:", "whsec="].iter().any(|odd| lower.starts_with(odd))
         || lower.starts_with("whsec_") && !inner.starts_with("whsec_")
         || inner.starts_with("whsec_whsec_");
-    note(odd, Trace::Prefix);
+    note(odd, PasteMistake::Prefix);
     let lines = inner.contains(['\n', '\r']);
-    note(lines, Trace::Lines);
+    note(lines, PasteMistake::Lines);
     let unseen = |c: char| c != ' ' && is_invisible(c);
-    note(!lines && inner.contains(unseen), Trace::Invisible);
+    note(!lines && inner.contains(unseen), PasteMistake::Invisible);
     found
 }
 
 /// What to write instead of a secret that a scheme cannot use, as near to it as can be.
 #[must_use]
-pub fn nearest_form(cause: KeyError, bytes: &[u8]) -> Option<&'static str> {
+pub fn likely_key_form(cause: KeyError, bytes: &[u8]) -> Option<&'static str> {
     let text = std::str::from_utf8(bytes).ok()?;
     let api_key = ["sk_", "pk_", "rk_", "sk-", "key_"].iter().any(|start| text.starts_with(start));
     if api_key {
         return Some("it looks like an API key; give the signing secret of the endpoint");
     }
-    let traces = traces(bytes);
-    let has = |trace| traces.contains(&trace);
-    if has(Trace::Version) {
+    let paste_mistakes = paste_mistakes(bytes);
+    let has = |trace| paste_mistakes.contains(&trace);
+    if has(PasteMistake::Version) {
         return Some("leave out what stands before `whsec_`");
     }
-    if has(Trace::Quoted) || has(Trace::HalfQuoted) {
+    if has(PasteMistake::Quoted) || has(PasteMistake::HalfQuoted) {
         return Some("take the quotes away");
     }
-    if has(Trace::Assignment) {
+    if has(PasteMistake::Assignment) {
         return Some("give only what stands behind the first `=`");
     }
-    if has(Trace::ByteOrderMark) || has(Trace::Utf16) {
+    if has(PasteMistake::ByteOrderMark) || has(PasteMistake::Utf16) {
         return Some("save the file as UTF-8 without a byte order mark");
     }
-    if has(Trace::Prefix) {
+    if has(PasteMistake::Prefix) {
         return Some("write `whsec_` in small letters, once, with an underscore");
     }
-    if has(Trace::EscapedLineEnd) {
+    if has(PasteMistake::EscapedLineEnd) {
         return Some("take the \\n at its end away");
     }
     let text = text.trim();
@@ -186,30 +186,33 @@ mod tests {
     #[test]
     fn what_copying_leaves_is_named() {
         for (text, wanted) in [
-            ("s3cret-value ", vec![Trace::TrailingBlank]),
-            (" s3cret-value", vec![Trace::LeadingBlank]),
-            ("s3cret-value\n", vec![Trace::LineEnd]),
-            ("s3cret-value\r\n\r\n", vec![Trace::LineEnd]),
-            ("s3cret-value\t", vec![Trace::TrailingBlank]),
-            ("s3cret-value\u{a0}", vec![Trace::TrailingBlank]),
-            ("s3cret-value\u{200b}", vec![Trace::TrailingBlank]),
-            ("\"s3cret-value\"", vec![Trace::Quoted]),
-            ("'s3cret-value'", vec![Trace::Quoted]),
-            ("“s3cret-value”", vec![Trace::Quoted]),
-            ("\"s3cret-value", vec![Trace::HalfQuoted]),
-            ("\u{feff}s3cret-value", vec![Trace::ByteOrderMark]),
-            ("WEBHOOK_SECRET=s3cret-value", vec![Trace::Assignment]),
-            ("export SECRET=\"s3cret-value\"", vec![Trace::HalfQuoted, Trace::Assignment]),
-            ("v1,whsec_AAAA", vec![Trace::Version]),
-            ("s3cret-value\\n", vec![Trace::EscapedLineEnd]),
-            ("Bearer s3cret-value", vec![Trace::AuthWord]),
-            ("WHSEC_AAAA", vec![Trace::Prefix]),
-            ("one\ntwo", vec![Trace::Lines]),
-            ("s3cret\u{200b}value", vec![Trace::Invisible]),
+            ("s3cret-value ", vec![PasteMistake::TrailingBlank]),
+            (" s3cret-value", vec![PasteMistake::LeadingBlank]),
+            ("s3cret-value\n", vec![PasteMistake::LineEnd]),
+            ("s3cret-value\r\n\r\n", vec![PasteMistake::LineEnd]),
+            ("s3cret-value\t", vec![PasteMistake::TrailingBlank]),
+            ("s3cret-value\u{a0}", vec![PasteMistake::TrailingBlank]),
+            ("s3cret-value\u{200b}", vec![PasteMistake::TrailingBlank]),
+            ("\"s3cret-value\"", vec![PasteMistake::Quoted]),
+            ("'s3cret-value'", vec![PasteMistake::Quoted]),
+            ("“s3cret-value”", vec![PasteMistake::Quoted]),
+            ("\"s3cret-value", vec![PasteMistake::HalfQuoted]),
+            ("\u{feff}s3cret-value", vec![PasteMistake::ByteOrderMark]),
+            ("WEBHOOK_SECRET=s3cret-value", vec![PasteMistake::Assignment]),
+            (
+                "export SECRET=\"s3cret-value\"",
+                vec![PasteMistake::HalfQuoted, PasteMistake::Assignment],
+            ),
+            ("v1,whsec_AAAA", vec![PasteMistake::Version]),
+            ("s3cret-value\\n", vec![PasteMistake::EscapedLineEnd]),
+            ("Bearer s3cret-value", vec![PasteMistake::AuthWord]),
+            ("WHSEC_AAAA", vec![PasteMistake::Prefix]),
+            ("one\ntwo", vec![PasteMistake::Lines]),
+            ("s3cret\u{200b}value", vec![PasteMistake::Invisible]),
         ] {
-            assert_eq!(traces(text.as_bytes()), wanted, "{text:?}");
+            assert_eq!(paste_mistakes(text.as_bytes()), wanted, "{text:?}");
         }
-        assert_eq!(traces(b"\xff\xfes\x003\x00"), [Trace::Utf16]);
+        assert_eq!(paste_mistakes(b"\xff\xfes\x003\x00"), [PasteMistake::Utf16]);
     }
 
     #[test]
@@ -223,7 +226,7 @@ mod tests {
             "-----BEGIN PUBLIC KEY-----\nAA\n-----END PUBLIC KEY-----\n",
             "{\n \"kty\": \"EC\"\n}\n",
         ] {
-            assert_eq!(traces(text.as_bytes()), [], "{text:?}");
+            assert_eq!(paste_mistakes(text.as_bytes()), [], "{text:?}");
         }
     }
 }

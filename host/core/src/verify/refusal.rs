@@ -6,7 +6,7 @@ use thiserror::Error;
 /// A refusal. The code is part of the released interface; the sentence may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum Refusal {
+pub enum VerifyError {
     /// No signature where the scheme has it.
     #[error("request carries no signature")]
     SignatureMissing,
@@ -73,7 +73,7 @@ pub enum Refusal {
     },
 }
 
-impl Refusal {
+impl VerifyError {
     /// The stable code.
     #[must_use]
     pub const fn code(self) -> &'static str {

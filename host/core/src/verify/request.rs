@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 
-use super::{Refusal, multipart_fields};
+use super::{VerifyError, multipart_fields};
 
 /// Whether a request of this method says in its query what others say in their bodies: it is a `GET` or a `DELETE`, whose
 /// bodies mean nothing by the rules of HTTP (RFC 9110, 9.3), and has none. One that has a body says what stands there.
 #[must_use]
-pub fn is_said_by_query(method: &str, body: &[u8]) -> bool {
+pub fn payload_is_query(method: &str, body: &[u8]) -> bool {
     body.is_empty() && matches!(method, "GET" | "DELETE")
 }
 
@@ -50,14 +50,14 @@ impl<'a> RequestView<'a> {
     }
 
     /// The one value of a header that must not occur twice.
-    pub fn single_header(&self, name: &str) -> Result<Option<&'a [u8]>, Refusal> {
+    pub fn single_header(&self, name: &str) -> Result<Option<&'a [u8]>, VerifyError> {
         let mut values = self.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
         let Some((_, value)) = values.next() else { return Ok(None) };
         if values.next().is_some() {
-            return Err(Refusal::HeaderDuplicated);
+            return Err(VerifyError::HeaderDuplicated);
         }
         if value.len() > SIGNED_HEADER_BYTES_MAX {
-            return Err(Refusal::HeaderTooLong);
+            return Err(VerifyError::HeaderTooLong);
         }
         Ok(Some(value))
     }
@@ -101,7 +101,7 @@ impl<'a> RequestView<'a> {
     pub(crate) fn single_query_parameter(
         &self,
         name: &str,
-    ) -> Result<Option<Cow<'a, str>>, Refusal> {
+    ) -> Result<Option<Cow<'a, str>>, VerifyError> {
         single(form_urlencoded::parse(self.query().as_bytes()), name)
     }
 
@@ -115,20 +115,20 @@ impl<'a> RequestView<'a> {
 
     /// True if its payload is its query, by its method.
     #[must_use]
-    pub fn is_said_by_query(&self) -> bool {
-        is_said_by_query(self.method, self.body)
+    pub fn payload_is_query(&self) -> bool {
+        payload_is_query(self.method, self.body)
     }
 
     /// What it says, as its event has it: the body, or the query that stands in the place of one.
     #[must_use]
     pub fn payload(&self) -> &'a [u8] {
-        if self.is_said_by_query() { self.query().as_bytes() } else { self.body }
+        if self.payload_is_query() { self.query().as_bytes() } else { self.body }
     }
 
     /// True if the payload is a form: a query is one, a body if it has the shape of one.
     #[must_use]
     pub fn is_payload_form(&self) -> bool {
-        self.is_said_by_query() || self.is_form()
+        self.payload_is_query() || self.is_form()
     }
 
     /// The fields of its payload: of a form, however it is written, or none. Files are no fields.
@@ -158,7 +158,7 @@ impl<'a> RequestView<'a> {
 
     /// The one field of that name in a payload that is a form, which must not occur twice; nothing if it is none. A form
     /// of more than [`FORM_FIELDS_MAX`](super::FORM_FIELDS_MAX) fields is refused.
-    pub fn single_payload_field(&self, name: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
+    pub fn single_payload_field(&self, name: &str) -> Result<Option<Cow<'a, str>>, VerifyError> {
         self.fields().map_or(Ok(None), |fields| single(fields, name))
     }
 }
@@ -167,14 +167,14 @@ impl<'a> RequestView<'a> {
 fn single<'a>(
     fields: impl IntoIterator<Item = (Cow<'a, str>, Cow<'a, str>)>,
     name: &str,
-) -> Result<Option<Cow<'a, str>>, Refusal> {
+) -> Result<Option<Cow<'a, str>>, VerifyError> {
     let mut found = None;
     for (count, (n, value)) in fields.into_iter().enumerate() {
         if count == super::FORM_FIELDS_MAX {
-            return Err(Refusal::TooManyFields);
+            return Err(VerifyError::TooManyFields);
         }
         if n == name && found.replace(value).is_some() {
-            return Err(Refusal::FieldDuplicated);
+            return Err(VerifyError::FieldDuplicated);
         }
     }
     Ok(found)
@@ -217,7 +217,10 @@ mod tests {
             (request.payload_field("token").is_some(), single.map(|value| value.is_some()))
         };
         assert_eq!(behind(crate::verify::FORM_FIELDS_MAX - 1), (true, Ok(true)));
-        assert_eq!(behind(crate::verify::FORM_FIELDS_MAX), (false, Err(Refusal::TooManyFields)));
+        assert_eq!(
+            behind(crate::verify::FORM_FIELDS_MAX),
+            (false, Err(VerifyError::TooManyFields))
+        );
     }
 
     fn view<'a>(headers: &'a [(&'a str, &'a [u8])]) -> RequestView<'a> {
@@ -257,14 +260,14 @@ mod tests {
         assert_eq!(first.as_deref(), Some("1+%41"));
         assert_eq!(single.unwrap().as_deref(), Some("1+%41"));
         let twice = of(format!("{}{}--b--", part("a"), part("a")));
-        assert_eq!(twice.1, Err(Refusal::FieldDuplicated));
+        assert_eq!(twice.1, Err(VerifyError::FieldDuplicated));
         assert_eq!(of(part("a")), (None, Ok(None)), "it has no end");
     }
 
     #[test]
     fn a_header_sent_twice_is_refused_where_one_is_meant() {
         let headers: &[(&str, &[u8])] = &[("X-Sig", b"1"), ("x-sig", b"2")];
-        assert_eq!(view(headers).single_header("X-SIG"), Err(Refusal::HeaderDuplicated));
+        assert_eq!(view(headers).single_header("X-SIG"), Err(VerifyError::HeaderDuplicated));
         assert_eq!(view(headers).single_header("other"), Ok(None));
     }
 
@@ -295,9 +298,9 @@ mod tests {
         assert_eq!(view(form).query_parameter("a").as_deref(), Some("1 2"));
         assert_eq!(view(form).single_payload_field("y").unwrap().as_deref(), Some("+"));
         let twice = RequestView { body: b"y=1&x=&%79=1", ..view(form) };
-        assert_eq!(twice.single_payload_field("y"), Err(Refusal::FieldDuplicated));
+        assert_eq!(twice.single_payload_field("y"), Err(VerifyError::FieldDuplicated));
         assert_eq!(twice.single_payload_field("z"), Ok(None));
-        assert_eq!(twice.single_query_parameter("a"), Err(Refusal::FieldDuplicated));
+        assert_eq!(twice.single_query_parameter("a"), Err(VerifyError::FieldDuplicated));
         assert_eq!(twice.single_query_parameter("b"), Ok(None));
     }
 }

@@ -4,14 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::provider::{BodyKind, Source};
+use crate::provider::{BodyKind, Selector};
 
 use super::Params;
 use super::RequestView;
 use super::fetched::FetchedKeyRule;
 use super::http_message::HttpMessageRule;
 use super::jwt::JwtRule;
-use super::message::{Message, Part};
+use super::message::{Message, MessagePart};
 use crate::json_pointer::Pointer;
 use crate::provider::Shape;
 
@@ -21,7 +21,7 @@ pub struct Scheme {
     /// Its name within the provider, such as `v1`.
     pub name: Arc<str>,
     /// Places of the signature. The first that is present counts; a plural source gives all it finds.
-    pub signature: Vec<Source>,
+    pub signature: Vec<Selector>,
     /// How signatures stand in the text found there.
     pub format: Format,
     /// How a signature is written.
@@ -39,7 +39,7 @@ pub struct Scheme {
     /// Fields that must have one of these values.
     pub require: Vec<Requirement>,
     /// Fields that must be of this form.
-    pub shapes: Vec<(Source, Shape)>,
+    pub shapes: Vec<(Selector, Shape)>,
     /// How many of the signatures found must be right.
     pub candidates: CandidateRule,
     /// A digest of the body among the signed fields, for messages that do not hold the body itself.
@@ -60,7 +60,7 @@ pub struct Scheme {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Requirement {
     /// Where it stands.
-    pub from: Source,
+    pub from: Selector,
     /// The values; one of them must be there to the letter.
     pub any_of: Vec<Box<str>>,
 }
@@ -180,7 +180,7 @@ pub enum KeyForm {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimestampRule {
     /// Where; the first that is present counts.
-    pub from: Vec<Source>,
+    pub from: Vec<Selector>,
     /// How it is written.
     pub unit: TimeUnit,
     /// How far it may be from our clock; `None` accepts any time.
@@ -224,7 +224,7 @@ pub enum CandidateRule {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BodyDigest {
     /// Where it stands.
-    pub from: Source,
+    pub from: Selector,
     /// How it is written.
     pub encoding: Encoding,
 }
@@ -233,7 +233,7 @@ impl Scheme {
     /// Number of families: sets of header names that belong together, such as `webhook-*` and `svix-*`.
     #[must_use]
     pub fn families(&self) -> usize {
-        self.signature.iter().map(Source::families).max().unwrap_or(1)
+        self.signature.iter().map(Selector::families).max().unwrap_or(1)
     }
 
     /// True if the signature covers the public URL, so that the source must know it.
@@ -246,7 +246,7 @@ impl Scheme {
 
     /// True if a change of what stands at `source` breaks the signature.
     #[must_use]
-    pub(crate) fn covers(&self, source: &Source) -> bool {
+    pub(crate) fn covers(&self, source: &Selector) -> bool {
         match (&self.jwt, &self.http_message) {
             (None, None) => self.message.covers(source),
             (Some(jwt), _) => source.reads_body() && jwt.covers_body(),
@@ -297,7 +297,7 @@ impl Scheme {
     pub(super) fn signs_another_text(&self, request: &RequestView<'_>) -> bool {
         if self.algorithm == Algorithm::StaticEquals {
             false
-        } else if request.is_said_by_query() {
+        } else if request.payload_is_query() {
             self.messages().any(Message::rewrites_query)
         } else {
             !self.covers_body() && !self.signs_checksum()
@@ -306,8 +306,13 @@ impl Scheme {
 
     /// True if of a form certain fields are signed, and others may be added.
     pub(crate) fn signs_some_fields(&self) -> bool {
-        let whole = |part: &Part| {
-            matches!(part, Part::FormSorted { .. } | Part::FormPhp(_) | Part::ParamsSorted(_))
+        let whole = |part: &MessagePart| {
+            matches!(
+                part,
+                MessagePart::FormSorted { .. }
+                    | MessagePart::FormPhp(_)
+                    | MessagePart::ParamsSorted(_)
+            )
         };
         self.signs_parts_of() == Some(BodyKind::Form)
             && !self.message.parts().iter().any(whole)
@@ -348,20 +353,20 @@ impl Scheme {
         let times = self.timestamp.iter().flat_map(|rule| &rule.from);
         let mut fields = self.signature.iter().chain(self.message.fields()).chain(times);
         let as_json = self.items.is_some()
-            || self.message.parts().iter().any(|part| matches!(part, Part::JsonLines(_)));
+            || self.message.parts().iter().any(|part| matches!(part, MessagePart::JsonLines(_)));
         let as_form = self.message.parts().iter().any(|part| {
             matches!(
                 part,
-                Part::FormSorted { .. }
-                    | Part::FormPhp(_)
-                    | Part::ParamsSorted(_)
-                    | Part::BodyOrField(_)
+                MessagePart::FormSorted { .. }
+                    | MessagePart::FormPhp(_)
+                    | MessagePart::ParamsSorted(_)
+                    | MessagePart::BodyOrField(_)
             )
         });
         match (as_json, as_form) {
             (true, _) => Some(BodyKind::Json),
             (false, true) => Some(BodyKind::Form),
-            (false, false) => fields.find_map(Source::reads_body_as),
+            (false, false) => fields.find_map(Selector::reads_body_as),
         }
     }
 

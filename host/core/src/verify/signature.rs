@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use super::request::SIGNED_HEADER_BYTES_MAX;
 use super::scheme::{CandidateRule, Format, Scheme};
-use super::{Refusal, RequestView};
+use super::{RequestView, VerifyError};
 use crate::bounds::EVENTS_PER_REQUEST_MAX;
-use crate::provider::Source;
+use crate::provider::Selector;
 
 /// Most signatures that are looked at in one request, of whatever version.
 pub const CANDIDATES_MAX: usize = 32;
@@ -24,15 +24,15 @@ pub(super) struct Candidates<'a> {
 
 impl<'a> Candidates<'a> {
     /// Finds the signatures of `scheme` in the request.
-    pub(super) fn find(scheme: &Scheme, request: &RequestView<'a>) -> Result<Self, Refusal> {
+    pub(super) fn find(scheme: &Scheme, request: &RequestView<'a>) -> Result<Self, VerifyError> {
         let found = Self::find_any(scheme, request)?;
         if scheme.candidates == CandidateRule::One && found.items.len() > 1 {
-            return Err(Refusal::TooManySignatures);
+            return Err(VerifyError::TooManySignatures);
         }
         Ok(found)
     }
 
-    fn find_any(scheme: &Scheme, request: &RequestView<'a>) -> Result<Self, Refusal> {
+    fn find_any(scheme: &Scheme, request: &RequestView<'a>) -> Result<Self, VerifyError> {
         // Where each item of a batch carries the token there are as many as there are items; tokens that take a public
         // key to verify are few.
         let most = match scheme.candidates {
@@ -41,13 +41,13 @@ impl<'a> Candidates<'a> {
         };
         for source in &scheme.signature {
             match source {
-                Source::Headers(_) | Source::Each(_) => {
+                Selector::Headers(_) | Selector::Each(_) => {
                     let items = source.read_all(request)?;
                     if !items.is_empty() {
                         return Self::of_many(&scheme.format, items, most);
                     }
                 }
-                Source::Header(names) => {
+                Selector::Header(names) => {
                     for (family, name) in names.iter().enumerate() {
                         if let Some(value) = request.single_header(name)? {
                             return Self::of_header(&scheme.format, value, family);
@@ -61,18 +61,18 @@ impl<'a> Candidates<'a> {
                 }
             }
         }
-        Err(Refusal::SignatureMissing)
+        Err(VerifyError::SignatureMissing)
     }
 
-    fn of_header(format: &Format, value: &'a [u8], family: usize) -> Result<Self, Refusal> {
+    fn of_header(format: &Format, value: &'a [u8], family: usize) -> Result<Self, VerifyError> {
         let value = value.trim_ascii();
         if value.is_empty() {
-            return Err(Refusal::SignatureMissing);
+            return Err(VerifyError::SignatureMissing);
         }
         let (separators, header) = match format {
             Format::Prefix(prefix) => {
                 let item = value.strip_prefix(prefix.as_bytes());
-                let item = item.ok_or(Refusal::SignatureMalformed)?;
+                let item = item.ok_or(VerifyError::SignatureMalformed)?;
                 return Ok(Self { items: vec![Cow::Borrowed(item)], family, header: None });
             }
             Format::List { separators, .. } => (separators, None),
@@ -81,7 +81,7 @@ impl<'a> Candidates<'a> {
         let mut items = Vec::new();
         for (count, item) in split(value, separators).enumerate() {
             if count == CANDIDATES_MAX {
-                return Err(Refusal::TooManySignatures);
+                return Err(VerifyError::TooManySignatures);
             }
             let signature = match format {
                 Format::Pairs { key, .. } => {
@@ -94,26 +94,26 @@ impl<'a> Candidates<'a> {
             items.extend(signature.map(Cow::Borrowed));
         }
         if items.is_empty() {
-            return Err(Refusal::SignatureUnsupported);
+            return Err(VerifyError::SignatureUnsupported);
         }
         Ok(Self { items, family, header })
     }
 
     /// One value from elsewhere than a header, which may hold a list.
-    fn of_one(format: &Format, value: Cow<'a, [u8]>) -> Result<Self, Refusal> {
+    fn of_one(format: &Format, value: Cow<'a, [u8]>) -> Result<Self, VerifyError> {
         let Format::List { separators, prefix } = format else {
             return Self::of_many(format, vec![value], 1);
         };
         let mut items = Vec::new();
         for (count, item) in split(&value, separators).enumerate() {
             if count == CANDIDATES_MAX {
-                return Err(Refusal::TooManySignatures);
+                return Err(VerifyError::TooManySignatures);
             }
             let signature = item.strip_prefix(prefix.as_bytes());
             items.extend(signature.map(|signature| Cow::Owned(signature.to_vec())));
         }
         if items.is_empty() {
-            return Err(Refusal::SignatureUnsupported);
+            return Err(VerifyError::SignatureUnsupported);
         }
         Ok(Self { items, family: 0, header: None })
     }
@@ -122,16 +122,16 @@ impl<'a> Candidates<'a> {
         format: &Format,
         mut items: Vec<Cow<'a, [u8]>>,
         most: usize,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, VerifyError> {
         if items.len() > most {
-            return Err(Refusal::TooManySignatures);
+            return Err(VerifyError::TooManySignatures);
         }
         if items.iter().any(|item| item.len() > SIGNED_HEADER_BYTES_MAX) {
-            return Err(Refusal::HeaderTooLong);
+            return Err(VerifyError::HeaderTooLong);
         }
         // Lists inside several values are no known scheme; `provider` refuses to describe one.
         if !matches!(format, Format::Prefix(_)) {
-            return Err(Refusal::SignatureUnsupported);
+            return Err(VerifyError::SignatureUnsupported);
         }
         if let Format::Prefix(prefix) = format
             && !prefix.is_empty()
@@ -145,13 +145,13 @@ impl<'a> Candidates<'a> {
             });
         }
         if items.is_empty() {
-            return Err(Refusal::SignatureUnsupported);
+            return Err(VerifyError::SignatureUnsupported);
         }
         Ok(Self { items, family: 0, header: None })
     }
 
     /// The one value under `key` in a key-value signature header; two of them are refused.
-    pub(super) fn pair(&self, format: &Format, key: &str) -> Result<Option<&'a [u8]>, Refusal> {
+    pub(super) fn pair(&self, format: &Format, key: &str) -> Result<Option<&'a [u8]>, VerifyError> {
         let (Some(header), Format::Pairs { separators, .. }) = (self.header, format) else {
             return Ok(None);
         };
@@ -159,7 +159,7 @@ impl<'a> Candidates<'a> {
             split(header, separators).filter_map(pair).filter(|(k, _)| *k == key.as_bytes());
         let value = values.next();
         if values.next().is_some() {
-            return Err(Refusal::HeaderDuplicated);
+            return Err(VerifyError::HeaderDuplicated);
         }
         Ok(value.map(|(_, value)| value))
     }
@@ -192,14 +192,14 @@ mod tests {
         assert_eq!(found.pair(&pairs(), "t"), Ok(Some(&b"1"[..])));
         assert_eq!(
             Candidates::of_header(&pairs(), b"t=1,v0=bb", 0).err(),
-            Some(Refusal::SignatureUnsupported)
+            Some(VerifyError::SignatureUnsupported)
         );
     }
 
     #[test]
     fn two_times_in_one_header_are_refused() {
         let found = Candidates::of_header(&pairs(), b"t=1,t=2,v1=aa", 0).unwrap();
-        assert_eq!(found.pair(&pairs(), "t"), Err(Refusal::HeaderDuplicated));
+        assert_eq!(found.pair(&pairs(), "t"), Err(VerifyError::HeaderDuplicated));
     }
 
     #[test]
@@ -207,7 +207,7 @@ mod tests {
         let flood = "v9=a,".repeat(CANDIDATES_MAX + 1);
         assert_eq!(
             Candidates::of_header(&pairs(), flood.as_bytes(), 0).err(),
-            Some(Refusal::TooManySignatures)
+            Some(VerifyError::TooManySignatures)
         );
     }
 }

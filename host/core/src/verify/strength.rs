@@ -25,7 +25,7 @@ const KEY_BYTES_GOOD: usize = 24;
 
 /// A secret that protects nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Weak {
+pub enum WeakSecret {
     /// Nothing that can be seen.
     #[error("holds nothing but blanks, control characters or invisible characters")]
     Invisible,
@@ -60,7 +60,7 @@ pub enum Weak {
 
 /// What deserves a warning about a secret that is accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Doubt {
+pub enum SecretWarning {
     /// A word that everybody tries first.
     #[error(
         "is a well-known placeholder that everybody tries first; make one with `weir secret generate`"
@@ -81,7 +81,7 @@ pub enum Doubt {
 
 /// What a scheme asks of a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Least {
+pub enum MinimumSecret {
     /// At least this number of visible bytes of text.
     Text(usize),
     /// At least this number of bytes once decoded.
@@ -90,7 +90,7 @@ pub enum Least {
     PublicKey,
 }
 
-impl fmt::Display for Least {
+impl fmt::Display for MinimumSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(least) => write!(f, "at least {least} bytes of text"),
@@ -103,40 +103,42 @@ impl fmt::Display for Least {
 impl Scheme {
     /// What it asks of a secret.
     #[must_use]
-    pub fn least_secret(&self) -> Least {
+    pub fn minimum_secret(&self) -> MinimumSecret {
         match self.key {
-            _ if self.algorithm.has_key_pair() => Least::PublicKey,
+            _ if self.algorithm.has_key_pair() => MinimumSecret::PublicKey,
             KeyForm::Base64
             | KeyForm::Hex
             | KeyForm::Whsec
             | KeyForm::WhsecOnly
-            | KeyForm::Whpk => Least::Key(KEY_BYTES_MIN),
+            | KeyForm::Whpk => MinimumSecret::Key(KEY_BYTES_MIN),
             KeyForm::Utf8
             | KeyForm::WhsecOrUtf8
             | KeyForm::Nfkd
             | KeyForm::HtmlText
             | KeyForm::Sha1
-            | KeyForm::PublicKey => Least::Text(TEXT_BYTES_MIN),
+            | KeyForm::PublicKey => MinimumSecret::Text(TEXT_BYTES_MIN),
         }
     }
 
     /// Judges a secret that this scheme would verify with. One that it cannot use at all is not judged here.
-    pub fn judge_secret(&self, secret: &Secret) -> Result<Vec<Doubt>, Weak> {
-        let least = self.least_secret();
-        if least != Least::PublicKey && is_of_key_pair(secret.expose()) {
+    pub fn check_secret_strength(&self, secret: &Secret) -> Result<Vec<SecretWarning>, WeakSecret> {
+        let least = self.minimum_secret();
+        if least != MinimumSecret::PublicKey && is_of_key_pair(secret.expose()) {
             // It makes no key of this scheme, and is refused unless another takes it.
             return Ok(Vec::new());
         }
         match least {
-            Least::PublicKey => match self.key.decode(secret) {
-                Ok(key) if is_small_order(&key) => Err(Weak::SmallOrder),
+            MinimumSecret::PublicKey => match self.key.decode(secret) {
+                Ok(key) if is_small_order(&key) => Err(WeakSecret::SmallOrder),
                 _ => Ok(Vec::new()),
             },
             // The hash of a guessed secret is guessed too.
-            Least::Text(_) if self.key == KeyForm::Sha1 => judge_text(secret.expose()),
+            MinimumSecret::Text(_) if self.key == KeyForm::Sha1 => {
+                check_text_secret(secret.expose())
+            }
             // Both keys are tried, so both have to be good.
-            Least::Text(_) if self.key == KeyForm::WhsecOrUtf8 => {
-                let doubts = judge_text(secret.expose())?;
+            MinimumSecret::Text(_) if self.key == KeyForm::WhsecOrUtf8 => {
+                let doubts = check_text_secret(secret.expose())?;
                 match self.key.decode(secret) {
                     Ok(key) if *key != secret.expose() => judge_key(&key, secret.expose()),
                     _ => Ok(doubts),
@@ -144,15 +146,15 @@ impl Scheme {
             }
             least => match (self.key.decode(secret), least) {
                 (Err(_), _) => Ok(Vec::new()),
-                (Ok(key), Least::Key(_)) => judge_key(&key, secret.expose()),
-                (Ok(text), _) => judge_text(&text),
+                (Ok(key), MinimumSecret::Key(_)) => judge_key(&key, secret.expose()),
+                (Ok(text), _) => check_text_secret(&text),
             },
         }
     }
 }
 
 /// Judges a secret of Standard Webhooks, `whsec_` and base64.
-pub fn judge_whsec(secret: &Secret) -> Result<Vec<Doubt>, Weak> {
+pub fn check_whsec_secret(secret: &Secret) -> Result<Vec<SecretWarning>, WeakSecret> {
     match KeyForm::Whsec.decode(secret) {
         Ok(key) => judge_key(&key, secret.expose()),
         Err(_) => Ok(Vec::new()),
@@ -160,53 +162,53 @@ pub fn judge_whsec(secret: &Secret) -> Result<Vec<Doubt>, Weak> {
 }
 
 /// Judges a secret that is used as it stands, such as a token.
-pub fn judge_text(bytes: &[u8]) -> Result<Vec<Doubt>, Weak> {
+pub fn check_text_secret(bytes: &[u8]) -> Result<Vec<SecretWarning>, WeakSecret> {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return judge_key(bytes, bytes);
     };
     let visible = || text.chars().filter(|c| !is_invisible(*c));
     let found: usize = visible().map(char::len_utf8).sum();
-    let first = visible().next().ok_or(Weak::Invisible)?;
+    let first = visible().next().ok_or(WeakSecret::Invisible)?;
     if found < TEXT_BYTES_MIN {
-        return Err(Weak::ShortText { found, least: TEXT_BYTES_MIN });
+        return Err(WeakSecret::ShortText { found, least: TEXT_BYTES_MIN });
     }
     let is_repeated = visible().all(|c| c == first);
     if is_repeated && found < REPEATED_BYTES_MIN {
-        return Err(Weak::Repeated);
+        return Err(WeakSecret::Repeated);
     }
     if is_of_key_pair(bytes) {
-        return Err(Weak::KeyPair);
+        return Err(WeakSecret::KeyPair);
     }
     let mut doubts = doubts(bytes, found, TEXT_BYTES_GOOD);
     if is_repeated {
-        doubts.push(Doubt::Repeated);
+        doubts.push(SecretWarning::Repeated);
     }
     Ok(doubts)
 }
 
-fn judge_key(key: &[u8], written: &[u8]) -> Result<Vec<Doubt>, Weak> {
+fn judge_key(key: &[u8], written: &[u8]) -> Result<Vec<SecretWarning>, WeakSecret> {
     // A keyed hash fills a short key up with NULs, so those at the end make no other key.
     let end = key.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
     let significant = &key[..end];
     let found = significant.len();
     if found < KEY_BYTES_MIN {
-        return Err(Weak::ShortKey { found, least: KEY_BYTES_MIN });
+        return Err(WeakSecret::ShortKey { found, least: KEY_BYTES_MIN });
     }
     if significant.iter().all(|b| *b == significant[0]) {
-        return Err(Weak::Repeated);
+        return Err(WeakSecret::Repeated);
     }
     if holds_key_oid(key) {
-        return Err(Weak::KeyPair);
+        return Err(WeakSecret::KeyPair);
     }
     Ok(doubts(written, found, KEY_BYTES_GOOD))
 }
 
-fn doubts(written: &[u8], found: usize, good: usize) -> Vec<Doubt> {
+fn doubts(written: &[u8], found: usize, good: usize) -> Vec<SecretWarning> {
     let mut doubts = Vec::new();
     if is_placeholder(written) {
-        doubts.push(Doubt::Placeholder);
+        doubts.push(SecretWarning::Placeholder);
     } else if found < good {
-        doubts.push(Doubt::Short { found, good });
+        doubts.push(SecretWarning::Short { found, good });
     }
     doubts
 }
@@ -382,28 +384,34 @@ mod tests {
     #[test]
     fn what_cannot_be_seen_protects_nothing() {
         for text in ["   ", "\u{200b}", "\0", "\t\n", "\u{feff}", "\u{2800}\u{3164}", "\u{e0020}"] {
-            assert_eq!(judge_text(text.as_bytes()), Err(Weak::Invisible), "{text:?}");
+            assert_eq!(check_text_secret(text.as_bytes()), Err(WeakSecret::Invisible), "{text:?}");
         }
-        assert_eq!(judge_text(b""), Err(Weak::Invisible));
-        assert_eq!(judge_text(b"x"), Err(Weak::ShortText { found: 1, least: TEXT_BYTES_MIN }));
+        assert_eq!(check_text_secret(b""), Err(WeakSecret::Invisible));
         assert_eq!(
-            judge_text(b"  x   y  "),
-            Err(Weak::ShortText { found: 2, least: TEXT_BYTES_MIN })
+            check_text_secret(b"x"),
+            Err(WeakSecret::ShortText { found: 1, least: TEXT_BYTES_MIN })
         );
-        assert_eq!(judge_text(b"aaaaaaaaaaaaaaaaaaaa"), Err(Weak::Repeated));
-        assert_eq!(judge_text(&[b'a'; 40]), Ok(vec![Doubt::Repeated]));
-        assert_eq!(judge_text(b"hush"), Ok(vec![Doubt::Short { found: 4, good: 16 }]));
-        assert_eq!(judge_text(b"Xk2hfF93jfSdpQa1"), Ok(vec![]));
+        assert_eq!(
+            check_text_secret(b"  x   y  "),
+            Err(WeakSecret::ShortText { found: 2, least: TEXT_BYTES_MIN })
+        );
+        assert_eq!(check_text_secret(b"aaaaaaaaaaaaaaaaaaaa"), Err(WeakSecret::Repeated));
+        assert_eq!(check_text_secret(&[b'a'; 40]), Ok(vec![SecretWarning::Repeated]));
+        assert_eq!(
+            check_text_secret(b"hush"),
+            Ok(vec![SecretWarning::Short { found: 4, good: 16 }])
+        );
+        assert_eq!(check_text_secret(b"Xk2hfF93jfSdpQa1"), Ok(vec![]));
     }
 
     #[test]
     fn a_decoded_key_is_as_long_as_what_it_decodes_to() {
-        assert_eq!(judge_key(&[0], b""), Err(Weak::ShortKey { found: 0, least: 16 }));
+        assert_eq!(judge_key(&[0], b""), Err(WeakSecret::ShortKey { found: 0, least: 16 }));
         let filled_up = [&[1, 2, 3][..], &[0; 40]].concat();
-        assert_eq!(judge_key(&filled_up, b""), Err(Weak::ShortKey { found: 3, least: 16 }));
-        assert_eq!(judge_key(&[7; 32], b""), Err(Weak::Repeated));
+        assert_eq!(judge_key(&filled_up, b""), Err(WeakSecret::ShortKey { found: 3, least: 16 }));
+        assert_eq!(judge_key(&[7; 32], b""), Err(WeakSecret::Repeated));
         let key: Vec<u8> = (1..=16).collect();
-        assert_eq!(judge_key(&key, b""), Ok(vec![Doubt::Short { found: 16, good: 24 }]));
+        assert_eq!(judge_key(&key, b""), Ok(vec![SecretWarning::Short { found: 16, good: 24 }]));
     }
 
     #[test]

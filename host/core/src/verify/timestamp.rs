@@ -2,7 +2,7 @@
 
 use crate::time::{Timestamp, millis};
 
-use super::Refusal;
+use super::VerifyError;
 use super::scheme::{Direction, TimeUnit, TimestampRule};
 
 /// Longest text of a time, in bytes.
@@ -16,12 +16,12 @@ const MILLIS_DIGITS: usize = 13;
 impl TimestampRule {
     /// Reads the time. Digits only and as many as there are, no sign, no fraction, no space: what is checked must be
     /// what is signed.
-    pub(super) fn parse(&self, text: &[u8]) -> Result<Timestamp, Refusal> {
-        self.unit.parse(text).ok_or(Refusal::TimestampMalformed)
+    pub(super) fn parse(&self, text: &[u8]) -> Result<Timestamp, VerifyError> {
+        self.unit.parse(text).ok_or(VerifyError::TimestampMalformed)
     }
 
     /// Refuses a time too far from `now`.
-    pub(super) fn judge(&self, signed: Timestamp, now: Timestamp) -> Result<(), Refusal> {
+    pub(super) fn judge(&self, signed: Timestamp, now: Timestamp) -> Result<(), VerifyError> {
         let Some(tolerance) = self.tolerance else { return Ok(()) };
         // A scheme that counts seconds is judged in seconds, or 300.4 s would be more than 300.
         let grain = if self.unit == TimeUnit::Seconds { 1000 } else { 1 };
@@ -30,7 +30,7 @@ impl TimestampRule {
         let too_old = now_at.saturating_sub(signed_at) > limit;
         let too_new = self.direction == Direction::Both && signed_at.saturating_sub(now_at) > limit;
         if too_old || too_new {
-            return Err(Refusal::TimestampStale { skew_s: skew_s(now, signed) });
+            return Err(VerifyError::TimestampStale { skew_s: skew_s(now, signed) });
         }
         Ok(())
     }
@@ -114,8 +114,14 @@ mod tests {
         let at = |s: u64| Timestamp::from_millis(s * 1000 + 400);
         let both = rule(Direction::Both);
         assert_eq!(both.judge(at(1000), at(1300)), Ok(()));
-        assert_eq!(both.judge(at(1000), at(1301)), Err(Refusal::TimestampStale { skew_s: 301 }));
-        assert_eq!(both.judge(at(1301), at(1000)), Err(Refusal::TimestampStale { skew_s: -301 }));
+        assert_eq!(
+            both.judge(at(1000), at(1301)),
+            Err(VerifyError::TimestampStale { skew_s: 301 })
+        );
+        assert_eq!(
+            both.judge(at(1301), at(1000)),
+            Err(VerifyError::TimestampStale { skew_s: -301 })
+        );
         assert_eq!(rule(Direction::Past).judge(at(9000), at(1000)), Ok(()));
     }
 }

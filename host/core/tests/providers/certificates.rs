@@ -102,7 +102,7 @@ fn of_provider(name: &str, document: &str, issuers: &[&str], authorities: &Autho
                 refused => code(refused).into(),
             }
         }
-        Ok(KeyAnswer::IssuerWanted(url)) => url,
+        Ok(KeyAnswer::NeedIssuer(url)) => url,
         Err(error) => format!("{error:?}"),
     }
 }
@@ -121,7 +121,7 @@ fn a_message_of_amazon_is_believed_by_the_chain_to_a_public_authority() {
     let key = needed(at(&request, &verifier, &ring, then));
     let wanted = read(&key, leaf, &[], &public(), then);
     let address = "http://crt.sca1b.amazontrust.com/sca1b.crt".to_owned();
-    assert_eq!(wanted, Ok(KeyAnswer::IssuerWanted(address)));
+    assert_eq!(wanted, Ok(KeyAnswer::NeedIssuer(address)));
     let Ok(KeyAnswer::Keys(set)) = read(&key, leaf, &[issuer], &public(), then) else { panic!() };
     ring.insert(&key, set, then);
     verified(at(&request, &verifier, &ring, then));

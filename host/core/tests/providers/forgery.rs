@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use hmac::{Hmac, KeyInit, Mac};
 use proptest::prelude::*;
 use sha2::Sha256;
-use weir_core::provider::{Provider, Source};
+use weir_core::provider::{Provider, Selector};
 use weir_core::verify::{NamedSecret, Verification, Verifier};
 
 use crate::support::{CATALOG, NOW, Request, changed, code, fresh, provider, verified, verifier};
@@ -84,7 +84,7 @@ fn names_of_two_families_cannot_be_mixed() {
         request.with(|view| {
             let verified = verified(verifier.verify(&view, then));
             let provider = provider("standard-webhooks");
-            let facts = weir_core::identify::Facts::new(provider, view);
+            let facts = weir_core::identify::RequestFacts::new(provider, view);
             provider.identify(&facts, &verified).unwrap().events.remove(0).delivery_id
         })
     };
@@ -134,7 +134,7 @@ fn a_captured_signature_makes_one_event_whatever_is_put_around_it() {
                 Verification::Verified(proof) => proof,
                 _ => return None,
             };
-            let facts = weir_core::identify::Facts::new(mailgun, view);
+            let facts = weir_core::identify::RequestFacts::new(mailgun, view);
             let event = mailgun.identify(&facts, &proof).unwrap().events.remove(0);
             Some(event.dedup.expect("a replay would be new every time"))
         })
@@ -171,11 +171,11 @@ fn a_captured_signature_makes_one_event_whatever_is_put_around_it() {
 #[test]
 fn noise_is_told_from_failed_webhooks() {
     let verifier = verifier(provider("github"), &["k"]);
-    assert!(!Request::new("x").with(|view| verifier.is_claimed_by(&view)));
+    assert!(!Request::new("x").with(|view| verifier.carries_signature(&view)));
     assert!(
         Request::new("x")
             .header("X-Hub-Signature-256", "?")
-            .with(|view| verifier.is_claimed_by(&view))
+            .with(|view| verifier.carries_signature(&view))
     );
 }
 
@@ -198,10 +198,10 @@ pub(crate) fn header_names(provider: &Provider) -> Vec<String> {
         let fields = scheme.signature.iter().chain(scheme.message.fields());
         for source in fields.chain(times).chain(required) {
             match source {
-                Source::Header(of_families) => {
+                Selector::Header(of_families) => {
                     names.extend(of_families.iter().map(|n| n.to_string()))
                 }
-                Source::Headers(patterns) => {
+                Selector::Headers(patterns) => {
                     let digit = |numbered| if numbered { "1" } else { "" };
                     names.extend(
                         patterns.iter().map(|p| format!("{}{}", p.name, digit(p.numbered))),

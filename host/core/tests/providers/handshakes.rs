@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use weir_core::handshake::{
-    ECHO_BYTES_MAX, HandshakeAnswer, HandshakeEffect, HandshakeKeys, HandshakeRefusal,
+    ECHO_BYTES_MAX, HandshakeAnswer, HandshakeEffect, HandshakeError, HandshakeKeys,
 };
-use weir_core::identify::Facts;
+use weir_core::identify::RequestFacts;
 use weir_core::provider::Provider;
 use weir_core::verify::{RequestView, Secret, Verified};
 
 use crate::support::{Request, provider, verified, verifier};
 
-type Outcome = Option<Result<HandshakeAnswer, HandshakeRefusal>>;
+type Outcome = Option<Result<HandshakeAnswer, HandshakeError>>;
 
 fn ask(
     provider: &Provider,
@@ -22,7 +22,7 @@ fn ask(
     let params = BTreeMap::from([("verify_token".to_owned(), Secret::new("meatyhamhock"))]);
     let verifier = verifier(provider, &[secret]);
     let keys = HandshakeKeys { verifier: &verifier, params: &params };
-    provider.handshake(&Facts::new(provider, view), proof, keys)
+    provider.handshake(&RequestFacts::new(provider, view), proof, keys)
 }
 
 fn get<'a>(url: &'a str) -> RequestView<'a> {
@@ -67,7 +67,7 @@ fn an_overlong_challenge_is_not_echoed() {
     let ask =
         |n| Request::new(body(n)).with(|view| ask(provider("slack"), view, "s", Some(&proof())));
     assert!(ask(ECHO_BYTES_MAX).unwrap().is_ok());
-    assert_eq!(ask(ECHO_BYTES_MAX + 1), Some(Err(HandshakeRefusal::ChallengeUnusable)));
+    assert_eq!(ask(ECHO_BYTES_MAX + 1), Some(Err(HandshakeError::ChallengeUnusable)));
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn a_token_handshake_is_answered_only_with_the_right_token() {
     let right = ask(&meta, get(&format!("{url}meatyhamhock")), "s", None).unwrap().unwrap();
     assert_eq!(right.body, "1158201444");
     let wrong = ask(&meta, get(&format!("{url}x")), "s", None);
-    assert_eq!(wrong, Some(Err(HandshakeRefusal::TokenMismatch)));
+    assert_eq!(wrong, Some(Err(HandshakeError::TokenMismatch)));
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn asked(name: &str, method: &str, url: &str, headers: &[(&str, &[u8])], body: &
     let verifier = provider.verifier_with(&secrets, &params).unwrap();
     let keys = HandshakeKeys { verifier: &verifier, params: &params };
     let view = RequestView { method, url, headers, body };
-    provider.handshake(&Facts::new(provider, view), None, keys)
+    provider.handshake(&RequestFacts::new(provider, view), None, keys)
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn a_challenge_must_have_its_shape() {
     let answer = challenge("20f9f8ed05f77439fe955c977e4c8a53").unwrap();
     assert!(answer.starts_with("pub|") && answer.len() == 44, "{answer}");
     for odd in ["20f9", "20F9F8ED05F77439FE955C977E4C8A53", "%3Cscript%3Ealert(1)%3C", ""] {
-        assert_eq!(challenge(odd), Err(HandshakeRefusal::ChallengeUnusable), "{odd}");
+        assert_eq!(challenge(odd), Err(HandshakeError::ChallengeUnusable), "{odd}");
     }
 }
 
@@ -167,10 +167,10 @@ fn a_secret_is_handed_over_once_and_the_operator_told_what_to_do() {
     assert!(answer.notice.unwrap().contains("paste") && answer.body.is_empty());
     let long = format!(r#"{{"verification_token":"{}"}}"#, "a".repeat(ECHO_BYTES_MAX + 1));
     let refused = asked("notion", "POST", "https://h/in", &[], long.as_bytes());
-    assert_eq!(refused, Some(Err(HandshakeRefusal::ChallengeUnusable)));
+    assert_eq!(refused, Some(Err(HandshakeError::ChallengeUnusable)));
     let split: &[(&str, &[u8])] = &[("X-Hook-Secret", b"a\r\nSet-Cookie: x")];
     let refused = asked("asana", "POST", "https://h/in", split, b"{}");
-    assert_eq!(refused, Some(Err(HandshakeRefusal::ChallengeUnusable)));
+    assert_eq!(refused, Some(Err(HandshakeError::ChallengeUnusable)));
 }
 
 #[test]
@@ -205,7 +205,8 @@ fn an_address_is_confirmed_only_on_amazons_hosts() {
     let keys = HandshakeKeys { verifier: &verifier, params: &params };
     let effect = |url: &str| {
         let body = format!(r#"{{"Type":"SubscriptionConfirmation","SubscribeURL":"{url}"}}"#);
-        Request::new(body).with(|view| sns.handshake(&Facts::new(sns, view), Some(&proof()), keys))
+        Request::new(body)
+            .with(|view| sns.handshake(&RequestFacts::new(sns, view), Some(&proof()), keys))
     };
     let url = "https://sns.us-east-1.amazonaws.com/?Action=ConfirmSubscription&Token=t";
     let answer = effect(url).unwrap().unwrap();
@@ -213,11 +214,7 @@ fn an_address_is_confirmed_only_on_amazons_hosts() {
     for elsewhere in
         ["https://evil.example/", "http://sns.us-east-1.amazonaws.com/", "file:///etc/passwd"]
     {
-        assert_eq!(
-            effect(elsewhere),
-            Some(Err(HandshakeRefusal::ChallengeUnusable)),
-            "{elsewhere}"
-        );
+        assert_eq!(effect(elsewhere), Some(Err(HandshakeError::ChallengeUnusable)), "{elsewhere}");
     }
 }
 
@@ -235,7 +232,7 @@ fn a_sender_is_called_back_only_where_the_operator_named_its_host() {
         }
         let answer = request.with(|view| {
             let view = RequestView { method: "OPTIONS", ..view };
-            cloudevents.handshake(&Facts::new(cloudevents, view), None, keys)
+            cloudevents.handshake(&RequestFacts::new(cloudevents, view), None, keys)
         });
         answer.unwrap().map(|answer| answer.effect)
     };
@@ -253,7 +250,7 @@ fn a_sender_is_called_back_only_where_the_operator_named_its_host() {
         "file:///etc/passwd",
         "",
     ] {
-        let refused = Err(HandshakeRefusal::ChallengeUnusable);
+        let refused = Err(HandshakeError::ChallengeUnusable);
         assert_eq!(effect(hosts, Some(elsewhere)), refused, "{elsewhere}");
     }
 }
@@ -276,7 +273,8 @@ fn the_answer_is_keyed_by_the_secret_that_verified() {
     let proof = verified(request.verify(&verifier));
     let params = BTreeMap::new();
     let keys = HandshakeKeys { verifier: &verifier, params: &params };
-    let answer = request.with(|view| zoom.handshake(&Facts::new(zoom, view), Some(&proof), keys));
+    let answer =
+        request.with(|view| zoom.handshake(&RequestFacts::new(zoom, view), Some(&proof), keys));
     let answer = answer.unwrap().unwrap();
     assert!(answer.body.contains(&mac("old", "p")), "{}", answer.body);
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use weir_core::identify::Facts;
+use weir_core::identify::RequestFacts;
 use weir_core::verify::{FORM_FIELDS_MAX, SIGNED_HEADER_BYTES_MAX, Verification};
 
 use crate::forgery::{VERIFIERS, header_names};
@@ -145,7 +145,7 @@ fn json_of_any_depth_is_walked_without_falling() {
             let start = Instant::now();
             let _ = request.with(|view| {
                 let proof = proof();
-                provider.identify(&Facts::new(provider, view), &proof).is_ok()
+                provider.identify(&RequestFacts::new(provider, view), &proof).is_ok()
             });
             assert!(start.elapsed() < SOON, "{}", provider.name);
         }
@@ -273,7 +273,7 @@ proptest! {
             let params = Default::default();
             let keys = weir_core::handshake::HandshakeKeys { verifier, params: &params };
             request.with(|view| {
-                let facts = Facts::new(provider, view);
+                let facts = RequestFacts::new(provider, view);
                 if let Ok(found) = provider.identify(&facts, &proof) {
                     assert!(found.events.iter().all(|e| e.span.end <= body.len()));
                 }

@@ -1,7 +1,7 @@
 //! Type, id, category, dedup material and batches, per provider.
 
 use weir_core::event::Category;
-use weir_core::identify::{Facts, Identified, IdentifyError, TYPE_UNKNOWN};
+use weir_core::identify::{Identified, IdentifyError, RequestFacts, TYPE_UNKNOWN};
 use weir_core::provider::Provider;
 use weir_core::verify::Verified;
 
@@ -18,7 +18,7 @@ fn by_token() -> Verified {
 }
 
 fn identify(provider: &Provider, request: &Request) -> Result<Identified, IdentifyError> {
-    request.with(|view| provider.identify(&Facts::new(provider, view), &by_token()))
+    request.with(|view| provider.identify(&RequestFacts::new(provider, view), &by_token()))
 }
 
 fn kinds(provider: &Provider, request: &Request) -> Vec<String> {

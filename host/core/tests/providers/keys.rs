@@ -70,7 +70,7 @@ fn read(key: &KeyRef, document: &str, authorities: &[&str]) -> Result<KeySet, Ke
     let fetched = FetchedDocument { document, issuers: &[], authorities: &trusted, now: NOW };
     match key.read(fetched)? {
         KeyAnswer::Keys(set) => Ok(set),
-        KeyAnswer::IssuerWanted(url) => panic!("wants {url}"),
+        KeyAnswer::NeedIssuer(url) => panic!("wants {url}"),
     }
 }
 
@@ -216,7 +216,7 @@ fn a_source_without_what_its_keys_take_is_refused_by_name() {
 #[test]
 fn a_source_may_start_without_the_secret_that_a_handshake_hands_over() {
     for name in ["asana", "notion"] {
-        assert!(provider(name).learns_secret());
+        assert!(provider(name).receives_secret());
         let verifier = provider(name).verifier(&[]).unwrap();
         let request = Request::new("{}").header("X-Hook-Signature", "00");
         assert_eq!(code(request.verify(&verifier)), "signature_missing");

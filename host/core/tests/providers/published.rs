@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::Value;
 use weir_core::handshake::{HandshakeAnswer, HandshakeKeys};
-use weir_core::identify::Facts;
+use weir_core::identify::RequestFacts;
 use weir_core::provider::Provider;
 use weir_core::time::Timestamp;
 use weir_core::verify::{NamedSecret, Params, RequestView, Secret, Verification, Verifier};
@@ -156,7 +156,7 @@ fn shake(exchange: &Exchange) -> Result<HandshakeAnswer, u16> {
         headers: &headers,
         body: &body,
     };
-    let facts = Facts::new(provider, request);
+    let facts = RequestFacts::new(provider, request);
     let keys = HandshakeKeys { verifier: &verifier, params: &params };
     if let Some(answer) = provider.handshake(&facts, None, keys) {
         return Ok(answer.unwrap());

@@ -5,8 +5,8 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use ring::rand::SystemRandom;
 use serde_json::Value;
-use weir_core::identify::{DedupMaterial, DedupRule, FactTemplate, Facts, TYPE_UNKNOWN};
-use weir_core::provider::{BodyCoverage, Coverage, Provider, Source};
+use weir_core::identify::{DedupMaterial, DedupRule, FactTemplate, RequestFacts, TYPE_UNKNOWN};
+use weir_core::provider::{BodyCoverage, Coverage, Provider, Selector};
 use weir_core::sign::{RequestDraft, SignError, Signing};
 use weir_core::verify::{NamedSecret, Verification};
 
@@ -54,7 +54,7 @@ fn told(provider: &Provider, request: &Genuine) -> Option<(Told, Coverage)> {
         return None;
     }
     let coverage = provider.coverage().into_iter().find(|c| c.scheme == proof.scheme).unwrap();
-    let found = request.with(|view| provider.identify(&Facts::new(provider, view), &proof));
+    let found = request.with(|view| provider.identify(&RequestFacts::new(provider, view), &proof));
     let events = found.ok()?.events.into_iter();
     Some((events.map(|e| (e.dedup, e.tag, e.kind.to_string())).collect(), coverage))
 }
@@ -128,7 +128,7 @@ fn bodies(body: &[u8]) -> Vec<Vec<u8>> {
 fn headers_of(templates: &[FactTemplate]) -> Vec<String> {
     let names =
         templates.iter().flat_map(FactTemplate::sources).filter_map(|source| match source {
-            Source::Header(names) => Some(names.iter().map(ToString::to_string)),
+            Selector::Header(names) => Some(names.iter().map(ToString::to_string)),
             _ => None,
         });
     names.flatten().collect()

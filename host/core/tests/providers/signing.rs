@@ -6,11 +6,12 @@ use proptest::prelude::*;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use ring::rand::SystemRandom;
-use weir_core::identify::{DedupRule, Facts};
+use weir_core::identify::{DedupRule, RequestFacts};
 use weir_core::provider::Provider;
 use weir_core::sign::{RequestDraft, SignError, Signing, StandardWebhooksSigner};
 use weir_core::verify::{
-    KeyForm, NamedSecret, Params, RequestView, Scheme, Secret, Verification, Verifier, traces,
+    KeyForm, NamedSecret, Params, RequestView, Scheme, Secret, Verification, Verifier,
+    paste_mistakes,
 };
 
 use crate::support::{CATALOG, NOW, Request, changed, fresh, provider, verified};
@@ -53,7 +54,7 @@ fn every_sample_of_every_provider_is_accepted_as_its_own() {
             let (request, verifier) = signed(provider, None, &draft(provider, &sample.name, 7));
             let proof = verified(request.verify(&verifier));
             let found = request
-                .with(|view| provider.identify(&Facts::new(provider, view), &proof))
+                .with(|view| provider.identify(&RequestFacts::new(provider, view), &proof))
                 .unwrap();
             let kinds: Vec<_> = found.events.iter().map(|e| e.kind.as_str()).collect();
             match sample.name.as_str() {
@@ -339,12 +340,12 @@ fn a_fresh_secret_has_the_form_of_its_provider() {
         let text = std::str::from_utf8(pair.verifying.expose()).unwrap();
         assert!(text.starts_with(start) && text.len() == length, "{name}: {} bytes", text.len());
         assert_eq!(pair.sending, pair.verifying, "{name}");
-        assert_eq!(traces(text.as_bytes()), [], "{name}");
+        assert_eq!(paste_mistakes(text.as_bytes()), [], "{name}");
     }
     for provider in CATALOG.iter() {
         let Ok(pair) = provider.generate_secret(None, &SystemRandom::new()) else { continue };
         let shared = provider.schemes.iter().find(|scheme| !scheme.algorithm.has_key_pair());
         let Some(scheme) = shared else { continue };
-        assert_eq!(scheme.judge_secret(&pair.verifying), Ok(vec![]), "{}", provider.name);
+        assert_eq!(scheme.check_secret_strength(&pair.verifying), Ok(vec![]), "{}", provider.name);
     }
 }

@@ -113,7 +113,7 @@ impl Marks {
             written: Instant::now(),
             written_every,
             stale: false,
-            latest: (latest, now.steady),
+            latest: (latest, now.monotonic),
             ahead: [Duration::from_millis(kept); 2],
         })
     }
@@ -171,7 +171,7 @@ impl Marks {
         }
         schema::set_meta(conn, "counted_below", &before.event)?;
         if self.believes(now) {
-            self.latest = (self.expected(now).max(now.wall), now.steady);
+            self.latest = (self.expected(now).max(now.wall), now.monotonic);
         }
         schema::set_meta(conn, "latest_due", &num::stored_time(now.due))?;
         schema::set_meta(conn, "latest_at", &num::stored_time(self.latest.0))
@@ -208,12 +208,12 @@ impl Marks {
     /// What the wall clock should say, by what it said when it was last believed.
     pub(super) fn expected(&self, now: Now) -> Timestamp {
         let (latest, then) = self.latest;
-        latest.after(now.steady.saturating_sub(then))
+        latest.after(now.monotonic.saturating_sub(then))
     }
 
     /// A person says that the clock is right.
     pub(super) fn confirm(&mut self, now: Now) {
-        self.latest = (now.wall, now.steady);
+        self.latest = (now.wall, now.monotonic);
         self.stale = true;
     }
 }

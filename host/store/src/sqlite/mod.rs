@@ -61,7 +61,7 @@ use tokio::sync::{Notify, oneshot};
 use weir_core::id::DeliveryId;
 use weir_core::payload::Payload;
 use weir_core::route::TableHash;
-use weir_core::time::{Clock, DueLine};
+use weir_core::time::{Clock, DueClock};
 
 pub use open::{check, open};
 pub use stats::Stats;
@@ -156,7 +156,7 @@ impl Options {
 /// What the threads and callers of one store share.
 pub(crate) struct Shared {
     clock: Arc<dyn Clock>,
-    line: Mutex<DueLine>,
+    line: Mutex<DueClock>,
     place: schema::Place,
     ids: ids::Ids,
     keys: schema::Keys,

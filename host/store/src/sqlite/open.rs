@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
-use weir_core::time::{DueLine, Timestamp};
+use weir_core::time::{DueClock, Timestamp};
 
 use super::checkpoint::Checkpointer;
 use super::queue::{Bounds, Queue};
@@ -55,7 +55,7 @@ struct Opened {
     conn: rusqlite::Connection,
     keys: schema::Keys,
     slots: slots::Slots,
-    line: DueLine,
+    line: DueClock,
     over: LookOver,
     given_up: Vec<(Timestamp, i64)>,
     missing: Vec<Lost>,
@@ -215,11 +215,11 @@ fn load(
     place: schema::Place,
     keys: schema::Keys,
     files: Beside,
-    (line, over, lost): (DueLine, LookOver, Vec<Lost>),
+    (line, over, lost): (DueClock, LookOver, Vec<Lost>),
     options: &Options,
 ) -> rusqlite::Result<Loaded> {
-    let (steady, wall) = (options.clock.steady(), options.clock.now());
-    let now = time::Now { wall, due: wall.after(line.ahead()), steady };
+    let (monotonic, wall) = (options.clock.monotonic(), options.clock.now());
+    let now = time::Now { wall, due: wall.after(line.ahead()), monotonic };
     let names = names::Names::load(conn)?;
     let packer = payloads::Packer::load(conn, |id| names.text(id), options.dictionary_after)?;
     let Waiting { mut due, totals, marks, holes } = waiting(conn, now, options)?;

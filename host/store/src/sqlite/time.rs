@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use rusqlite::Connection;
-use weir_core::time::{Clock, DueLine, Timestamp, millis};
+use weir_core::time::{Clock, DueClock, Timestamp, millis};
 
 use super::group::Job;
 use super::{Shared, num, schema};
@@ -17,17 +17,17 @@ pub(super) struct Now {
     /// On the line of due times.
     pub(super) due: Timestamp,
     /// By the steady clock.
-    pub(super) steady: Duration,
+    pub(super) monotonic: Duration,
 }
 
 /// The line as the process before this one left it. If the wall clock reads less than it did then, it was set back
 /// in between, and by at least so much.
-pub(super) fn open(conn: &Connection, clock: &dyn Clock) -> rusqlite::Result<DueLine> {
+pub(super) fn open(conn: &Connection, clock: &dyn Clock) -> rusqlite::Result<DueClock> {
     let kept = schema::meta::<i64>(conn, "due_ahead")?.map_or(0, num::count);
     let latest = schema::meta::<i64>(conn, "latest_due")?.map_or(Timestamp::default(), num::time);
-    let (steady, wall) = (clock.steady(), clock.now());
+    let (monotonic, wall) = (clock.monotonic(), clock.now());
     let ahead = kept.max(millis(latest.since(wall)));
-    Ok(DueLine::new(wall, steady, Duration::from_millis(ahead)))
+    Ok(DueClock::new(wall, monotonic, Duration::from_millis(ahead)))
 }
 
 impl Shared {
@@ -50,14 +50,14 @@ impl Shared {
     /// Says too whether the clock was set back since somebody looked.
     fn look(&self) -> (Now, bool) {
         let mut line = self.line.lock();
-        let (steady, wall) = (self.clock.steady(), self.clock.now());
+        let (monotonic, wall) = (self.clock.monotonic(), self.clock.now());
         let before = line.ahead();
-        let due = line.look(wall, steady);
+        let due = line.look(wall, monotonic);
         let by = line.ahead() - before;
         if !by.is_zero() {
             tracing::warn!(?by, "the clock was set back; what waits is due as if it had not been");
         }
-        (Now { wall, due, steady }, !by.is_zero())
+        (Now { wall, due, monotonic }, !by.is_zero())
     }
 
     /// When that is by the wall clock, as it is set now.

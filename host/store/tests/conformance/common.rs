@@ -29,18 +29,18 @@ pub(crate) const START: u64 = 1_760_000_000_000;
 #[derive(Debug)]
 pub(crate) struct ManualClock {
     wall: AtomicU64,
-    steady: AtomicU64,
+    monotonic: AtomicU64,
 }
 
 impl ManualClock {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { wall: AtomicU64::new(START), steady: AtomicU64::new(0) })
+        Arc::new(Self { wall: AtomicU64::new(START), monotonic: AtomicU64::new(0) })
     }
 
     /// Time goes by.
     pub(crate) fn forward(&self, by: Duration) {
         self.wall.fetch_add(u64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
-        self.steady.fetch_add(u64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+        self.monotonic.fetch_add(u64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
 
     /// Somebody sets the wall clock ahead, and no time goes by.
@@ -59,8 +59,8 @@ impl Clock for ManualClock {
         Timestamp::from_millis(self.wall.load(Ordering::SeqCst))
     }
 
-    fn steady(&self) -> Duration {
-        Duration::from_millis(self.steady.load(Ordering::SeqCst))
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(self.monotonic.load(Ordering::SeqCst))
     }
 }
 

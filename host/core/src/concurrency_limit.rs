@@ -15,7 +15,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(300);
 
 /// The places of one destination.
 #[derive(Debug, Clone)]
-pub struct Throttle {
+pub struct ConcurrencyLimit {
     most: usize,
     places: usize,
     /// The next pause, if one is needed.
@@ -25,7 +25,7 @@ pub struct Throttle {
     lowered_at: Timestamp,
 }
 
-impl Throttle {
+impl ConcurrencyLimit {
     /// With `most` places, at least one, and all of them free to use.
     #[must_use]
     pub fn new(most: usize) -> Self {
@@ -67,13 +67,13 @@ impl Throttle {
     }
 
     /// Something went well.
-    pub fn went_well(&mut self) {
+    pub fn on_success(&mut self) {
         self.places = self.places.saturating_add(1).min(self.most);
         self.pause = PAUSE_FIRST;
     }
 
     /// Begins with one place, as for an endpoint that has just come back.
-    pub fn start_slowly(&mut self) {
+    pub fn restart_at_one(&mut self) {
         *self = Self { places: 1, ..Self::new(self.most) };
     }
 }
@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn places_are_halved_once_for_all_that_was_under_way_together() {
-        let mut throttle = Throttle::new(16);
+        let mut throttle = ConcurrencyLimit::new(16);
         for _ in 0..16 {
             throttle.slowed(at(0), None, at(50));
         }
@@ -105,19 +105,19 @@ mod tests {
 
     #[test]
     fn places_come_back_one_by_one_and_no_more_than_there_were() {
-        let mut throttle = Throttle::new(4);
+        let mut throttle = ConcurrencyLimit::new(4);
         throttle.slowed(at(0), None, at(1));
         for places in [3, 4, 4] {
-            throttle.went_well();
+            throttle.on_success();
             assert_eq!(throttle.places(at(1)), places);
         }
-        throttle.start_slowly();
+        throttle.restart_at_one();
         assert_eq!(throttle.places(at(1)), 1);
     }
 
     #[test]
     fn a_single_place_is_paused_twice_as_long_each_time_until_something_goes_well() {
-        let mut throttle = Throttle::new(1);
+        let mut throttle = ConcurrencyLimit::new(1);
         let mut now = 0;
         for pause in [1_000, 2_000, 4_000] {
             throttle.slowed(at(now), None, at(now));
@@ -125,14 +125,14 @@ mod tests {
             assert_eq!(throttle.places(at(now + pause)), 1);
             now += pause;
         }
-        throttle.went_well();
+        throttle.on_success();
         throttle.slowed(at(now), None, at(now));
         assert_eq!(throttle.paused_until(at(now)), Some(at(now + 1_000)));
     }
 
     #[test]
     fn a_wait_that_was_asked_for_is_everybodys_and_has_an_end() {
-        let mut throttle = Throttle::new(8);
+        let mut throttle = ConcurrencyLimit::new(8);
         throttle.slowed(at(0), Some(secs(30)), at(1));
         throttle.slowed(at(0), Some(secs(5)), at(2));
         assert_eq!(throttle.paused_until(at(2)), Some(at(30_001)));
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_set_back_ends_a_pause() {
-        let mut throttle = Throttle::new(1);
+        let mut throttle = ConcurrencyLimit::new(1);
         throttle.slowed(at(900_000), Some(secs(10)), at(900_000));
         assert_eq!(throttle.places(at(0)), 1);
     }
@@ -154,10 +154,10 @@ mod tests {
             most in 1_usize..100,
             steps in prop::collection::vec((any::<bool>(), 0_u64..5_000, 0_u64..9_000), 0..100),
         ) {
-            let (mut throttle, mut now) = (Throttle::new(most), 0);
+            let (mut throttle, mut now) = (ConcurrencyLimit::new(most), 0);
             for (well, wait, asked) in steps {
                 if well {
-                    throttle.went_well();
+                    throttle.on_success();
                 } else {
                     throttle.slowed(at(now), Some(Duration::from_millis(asked)), at(now));
                 }
