@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use weir_core::name::Target;
-use weir_store::registry::{CasOutcome, Kind};
+use weir_store::registry::{CasOutcome, EntryKind};
 use weir_store::upkeep::RetryNow;
 use weir_store::{Store, StoreError};
 
@@ -24,7 +24,7 @@ pub(crate) async fn retry_what_changed(
     store: &dyn Store,
     config: &Config,
 ) -> Result<(), StoreError> {
-    let known = store.get(Kind::Setting, ENTRY).await?;
+    let known = store.get(EntryKind::Setting, ENTRY).await?;
     let version = known.as_ref().map(|entry| entry.version);
     let before: Option<Targets> =
         known.and_then(|entry| serde_json::from_slice(&entry.value?).ok());
@@ -41,7 +41,9 @@ pub(crate) async fn retry_what_changed(
     }
     // Plain data always serialises.
     let value = serde_json::to_vec(&now).ok();
-    if let CasOutcome::Conflict { .. } = store.cas(Kind::Setting, ENTRY, version, value).await? {
+    if let CasOutcome::Conflict { .. } =
+        store.cas(EntryKind::Setting, ENTRY, version, value).await?
+    {
         tracing::warn!("another process writes how targets are configured");
     }
     Ok(())

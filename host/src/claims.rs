@@ -99,7 +99,7 @@ impl Idle {
 
     /// Waits after the store failed.
     pub(crate) async fn failed(&mut self, doing: &'static str, error: &StoreError) {
-        if error.passing() {
+        if error.is_transient() {
             tracing::warn!(%error, doing, "store is not available, trying again");
         } else {
             tracing::error!(%error, doing, "store failed");
@@ -126,7 +126,7 @@ pub(crate) async fn settle(
         };
         let mut still_open = Vec::new();
         for (index, answer) in open.into_iter().zip(given) {
-            if matches!(&answer, Err(error) if error.passing()) {
+            if matches!(&answer, Err(error) if error.is_transient()) {
                 still_open.push(index);
             }
             answers[index] = answer;

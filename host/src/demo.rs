@@ -18,7 +18,7 @@ use weir_core::id::EventId;
 use weir_core::name::{SourceName, Target};
 use weir_core::sign::Signing;
 use weir_core::time::Clock as _;
-use weir_store::query::{DeliveryDetail, EventDetail, EventFilter, Page};
+use weir_store::query::{DeliveryDetail, EventDetail, EventFilter, PageRequest};
 
 use crate::cli::DemoArgs;
 use crate::cli::client::{Answer, Http};
@@ -183,7 +183,7 @@ async fn settled(
         loop {
             look.tick().await;
             let filter = EventFilter { source: Some(source.clone()), ..EventFilter::default() };
-            let page = Page { limit: NEWEST, after: None };
+            let page = PageRequest { limit: NEWEST, after: None };
             let newest = running.store.events(filter, page).await?.items;
             let mut events = Vec::new();
             for event in newest.iter().rev().filter(|event| !seen.contains(&event.id)) {

@@ -489,7 +489,7 @@ fn engine(config: &Config) -> anyhow::Result<Engine> {
     let options = weir_engine::Options {
         slots: config.runs.places(),
         max_memory: config.runs.memory_ceiling,
-        compiler: Compiler::Apart(apart),
+        compiler: Compiler::ChildProcess(apart),
         cache_dir: Some(config.data_dir.join("compiled")),
         cache_bytes: config.plugins.code_max,
         cache_key: keys::load_or_make(&config.data_dir.join("compiled.key"))?,

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
-use weir_core::delivery::{DeliveryState, Next, Outcome};
+use weir_core::delivery::{DeliveryState, NextState, Outcome};
 use weir_core::name::{DestinationName, HandlerName, Target};
 use weir_core::state::ReadSet;
 use weir_core::time::{Clock, Timestamp};
 use weir_core::units::format_duration;
 use weir_store::hold::{Hold, HoldId, HoldScope, NewHold};
-use weir_store::hot::{AttemptRecord, Claimed, RoutedEffects, Settled, Settlement};
+use weir_store::hot::{AttemptRecord, Claim, RoutedEffects, Settled, Settlement};
 use weir_store::query::{CountRow, CountsFilter};
 use weir_store::{Store, StoreError};
 
@@ -261,7 +261,7 @@ impl Missing {
     }
 }
 
-fn settlement(claim: &Claimed, reason: &str) -> Settlement {
+fn settlement(claim: &Claim, reason: &str) -> Settlement {
     Settlement {
         delivery: claim.delivery,
         fence: claim.fence,
@@ -274,7 +274,7 @@ fn settlement(claim: &Claimed, reason: &str) -> Settlement {
             log: None,
             response: None,
         },
-        next: Next::DeadLetter,
+        next: NextState::DeadLetter,
         effects: RoutedEffects::default(),
         reads: ReadSet::default(),
     }

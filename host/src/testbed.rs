@@ -18,7 +18,7 @@ use weir_core::provider::OnRedelivery;
 use weir_engine::{Engine, Options};
 use weir_store::Store;
 use weir_store::hot::{
-    ClaimRequest, Claimed, EventIngested, Lane, NewDelivery, NewEvent, NewRequest, Routed,
+    Claim, ClaimRequest, EventIngested, Lane, NewDelivery, NewEvent, NewRequest, Routed,
 };
 use weir_store::query::{DeliveryDetail, EventDetail};
 use weir_store::sqlite;
@@ -215,7 +215,7 @@ impl Bed {
     }
 
     /// A claim for that target, once somebody else's has ended.
-    pub(crate) async fn claimed(&self, target: &str) -> Claimed {
+    pub(crate) async fn claimed(&self, target: &str) -> Claim {
         let target = target.parse().unwrap();
         let wanted = [ClaimRequest { target, lane: Lane::Fresh, limit: 1 }];
         let claim = async || self.store.claim(&wanted).await.unwrap().pop();

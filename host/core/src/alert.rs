@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 /// What the hub tells of: the types of the events of its source.
-pub const KINDS: [&str; 18] = [
+pub const ALERT_TYPES: [&str; 18] = [
     "dead_letter",
     "handler.load_failed",
     "handler.failing",
@@ -28,18 +28,18 @@ pub const KINDS: [&str; 18] = [
 ];
 
 /// Pieces that a window is kept in: as exact as the judgement on it.
-const PIECES: u32 = 30;
+const BUCKETS: u32 = 30;
 
 /// How much of something went well and how much did not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct OutcomeCounts {
     /// Went well.
     pub good: u64,
     /// Did not.
     pub bad: u64,
 }
 
-impl Tally {
+impl OutcomeCounts {
     /// All of it.
     #[must_use]
     pub const fn total(self) -> u64 {
@@ -68,7 +68,7 @@ impl Tally {
 
 /// What is too much.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TooMuch {
+pub struct FailureThreshold {
     /// How far back is looked.
     pub window: Duration,
     /// Fewer than so many are not judged.
@@ -79,16 +79,21 @@ pub struct TooMuch {
 
 /// The share of failures in a sliding window, told once when it becomes too much, and not again before it was well.
 #[derive(Debug, Clone, Default)]
-pub struct Watch {
-    pieces: VecDeque<(Duration, Tally)>,
-    sum: Tally,
+pub struct FailureMonitor {
+    pieces: VecDeque<(Duration, OutcomeCounts)>,
+    sum: OutcomeCounts,
     raised: bool,
 }
 
-impl Watch {
+impl FailureMonitor {
     /// Takes in what happened since the last look. The tally of the window if it has just become too much.
-    pub fn look(&mut self, came: Tally, too_much: &TooMuch, now: Duration) -> Option<Tally> {
-        let piece = too_much.window / PIECES;
+    pub fn look(
+        &mut self,
+        came: OutcomeCounts,
+        too_much: &FailureThreshold,
+        now: Duration,
+    ) -> Option<OutcomeCounts> {
+        let piece = too_much.window / BUCKETS;
         while let Some((since, old)) = self.pieces.front().copied()
             && now >= since + piece + too_much.window
         {
@@ -127,12 +132,12 @@ impl Watch {
 
 /// Something that ends at a known time, told of when that is near, and then once a day.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Expiry {
+pub struct ExpiryReminder {
     /// When it may be told again.
     again_at: Duration,
 }
 
-impl Expiry {
+impl ExpiryReminder {
     /// Between two tellings.
     pub const EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -152,15 +157,15 @@ impl Expiry {
 }
 
 /// The same thing told again and again becomes one telling with a count: the first at once, those that follow it
-/// within [`Collapse::EVERY`] together at its end.
+/// within [`RepeatAggregator::EVERY`] together at its end.
 #[derive(Debug, Clone)]
-pub struct Collapse<K, T> {
-    subjects: BTreeMap<K, Told<T>>,
+pub struct RepeatAggregator<K, T> {
+    subjects: BTreeMap<K, Subject<T>>,
     subjects_max: usize,
 }
 
 #[derive(Debug, Clone)]
-struct Told<T> {
+struct Subject<T> {
     at: Duration,
     /// How many since, and the latest.
     since: Option<(u64, T)>,
@@ -170,7 +175,7 @@ struct Told<T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooManySubjects;
 
-impl<K: Ord + Clone, T> Collapse<K, T> {
+impl<K: Ord + Clone, T> RepeatAggregator<K, T> {
     /// Each thing is told at most once in so long.
     pub const EVERY: Duration = Duration::from_secs(60);
 
@@ -199,7 +204,7 @@ impl<K: Ord + Clone, T> Collapse<K, T> {
         if self.subjects.len() >= self.subjects_max {
             return Err(TooManySubjects);
         }
-        self.subjects.insert(subject, Told { at: now, since: None });
+        self.subjects.insert(subject, Subject { at: now, since: None });
         Ok(Some((count, latest)))
     }
 
@@ -221,14 +226,14 @@ impl<K: Ord + Clone, T> Collapse<K, T> {
 
 /// How many may be told in all: some at once, and then as many as fit into the hour.
 #[derive(Debug, Clone)]
-pub struct Budget {
+pub struct AlertBudget {
     per_hour: u32,
-    /// What may be had, in pieces of which one telling takes [`Budget::ONE`].
+    /// What may be had, in pieces of which one telling takes [`AlertBudget::ONE`].
     left: u64,
     at: Duration,
 }
 
-impl Budget {
+impl AlertBudget {
     /// Tellings that may be made at once.
     pub const AT_ONCE: u32 = 60;
     /// Milliseconds of an hour: each brings as many pieces as there are tellings in an hour.
@@ -266,20 +271,20 @@ mod tests {
 
     use super::*;
 
-    const HALF: TooMuch =
-        TooMuch { window: Duration::from_secs(300), at_least: 10, per_mille: 500 };
+    const HALF: FailureThreshold =
+        FailureThreshold { window: Duration::from_secs(300), at_least: 10, per_mille: 500 };
 
     fn secs(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
     }
 
-    fn tally(good: u64, bad: u64) -> Tally {
-        Tally { good, bad }
+    fn tally(good: u64, bad: u64) -> OutcomeCounts {
+        OutcomeCounts { good, bad }
     }
 
     #[test]
     fn too_many_failures_are_told_once_until_it_was_well() {
-        let mut watch = Watch::default();
+        let mut watch = FailureMonitor::default();
         assert_eq!(watch.look(tally(0, 9), &HALF, secs(1)), None, "too few to judge");
         assert_eq!(watch.look(tally(0, 1), &HALF, secs(2)), Some(tally(0, 10)));
         assert_eq!(watch.look(tally(0, 500), &HALF, secs(3)), None, "told already");
@@ -292,7 +297,7 @@ mod tests {
 
     #[test]
     fn what_left_the_window_is_not_judged_any_more() {
-        let mut watch = Watch::default();
+        let mut watch = FailureMonitor::default();
         assert_eq!(watch.look(tally(1_000, 0), &HALF, secs(0)), None);
         assert_eq!(watch.look(tally(0, 20), &HALF, secs(200)), None);
         assert_eq!(watch.look(tally(0, 0), &HALF, secs(320)), Some(tally(0, 20)));
@@ -302,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_watch_that_begins_anew_as_told_says_nothing_before_it_was_well() {
-        let mut watch = Watch::default();
+        let mut watch = FailureMonitor::default();
         watch.restart(true);
         assert_eq!(watch.look(tally(0, 50), &HALF, secs(1)), None);
         watch.restart(false);
@@ -311,7 +316,7 @@ mod tests {
 
     #[test]
     fn the_first_is_told_at_once_and_the_rest_of_the_minute_together() {
-        let mut collapse = Collapse::new(2);
+        let mut collapse = RepeatAggregator::new(2);
         assert_eq!(collapse.happened("a", 1, 'x', secs(0)), Ok(Some((1, 'x'))));
         assert_eq!(collapse.happened("a", 3, 'y', secs(1)), Ok(None));
         assert_eq!(collapse.happened("b", 1, 'b', secs(2)), Ok(Some((1, 'b'))));
@@ -327,11 +332,11 @@ mod tests {
 
     #[test]
     fn a_budget_is_spent_and_comes_back_by_the_hour() {
-        let mut budget = Budget::new(600);
+        let mut budget = AlertBudget::new(600);
         let at_once = (0..1_000).filter(|_| budget.take(secs(0))).count();
         assert_eq!(at_once, 60);
         assert!(!budget.take(secs(5)) && budget.take(secs(6)) && !budget.take(secs(6)));
-        assert!(!Budget::new(0).take(secs(100_000)));
+        assert!(!AlertBudget::new(0).take(secs(100_000)));
     }
 
     proptest! {
@@ -340,13 +345,13 @@ mod tests {
             per_hour in 0_u32..2_000,
             waits in prop::collection::vec(0_u64..5_000, 1..2_000),
         ) {
-            let mut budget = Budget::new(per_hour);
+            let mut budget = AlertBudget::new(per_hour);
             let (mut now, mut told) = (0, 0_u64);
             for wait in waits {
                 now += wait;
                 told += u64::from(budget.take(Duration::from_millis(now)));
             }
-            let most = u64::from(per_hour) * now / 3_600_000 + u64::from(per_hour.min(Budget::AT_ONCE));
+            let most = u64::from(per_hour) * now / 3_600_000 + u64::from(per_hour.min(AlertBudget::AT_ONCE));
             prop_assert!(told <= most, "{told} of {most}");
         }
 
@@ -354,29 +359,29 @@ mod tests {
         fn a_windows_sum_is_that_of_its_pieces(
             looks in prop::collection::vec((0_u64..40, 0_u64..9, 0_u64..9), 1..200),
         ) {
-            let (mut watch, mut now) = (Watch::default(), 0);
+            let (mut watch, mut now) = (FailureMonitor::default(), 0);
             for (wait, good, bad) in looks {
                 now += wait;
                 watch.look(tally(good, bad), &HALF, secs(now));
-                let mut sum = Tally::default();
+                let mut sum = OutcomeCounts::default();
                 watch.pieces.iter().for_each(|(_, piece)| sum.add(*piece));
                 prop_assert_eq!(sum, watch.sum);
-                prop_assert!(watch.pieces.len() <= PIECES as usize + 2);
+                prop_assert!(watch.pieces.len() <= BUCKETS as usize + 2);
             }
         }
     }
 
     #[test]
     fn what_ends_soon_is_told_of_once_a_day() {
-        let (hour, day) = (Duration::from_secs(3_600), Expiry::EVERY);
-        let mut expiry = Expiry::default();
+        let (hour, day) = (Duration::from_secs(3_600), ExpiryReminder::EVERY);
+        let mut expiry = ExpiryReminder::default();
         assert!(!expiry.look(15 * day, 14 * day, hour));
         assert!(expiry.look(14 * day, 14 * day, 24 * hour));
         assert!(!expiry.look(13 * day, 14 * day, 47 * hour));
         assert!(expiry.look(Duration::ZERO, 14 * day, 48 * hour), "also when it is over");
         assert!(!expiry.look(Duration::ZERO, 14 * day, 71 * hour));
         // After a restart time begins anew.
-        let mut expiry = Expiry::default();
+        let mut expiry = ExpiryReminder::default();
         expiry.was_told(20 * hour, Duration::ZERO);
         expiry.was_told(100 * hour, Duration::ZERO);
         assert!(!expiry.look(day, 14 * day, 3 * hour));

@@ -6,7 +6,7 @@
 //! open --(the pause is over, or a person says so)--> half open --(its one probe went well)--> closed
 //!                                                              --(it did not)--> open, for twice as long
 //! ```
-//! Who wants to send asks for a [`Pass`] and brings it back with how it went. Passes of an earlier round say nothing
+//! Who wants to send asks for a [`BreakerTicket`] and brings it back with how it went. Passes of an earlier round say nothing
 //! any more: what was under way when it opened neither closes nor opens it again.
 
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::id::DeliveryId;
 use crate::time::Timestamp;
 
 /// Parts of the window that are forgotten one after the other.
-const PARTS: usize = 10;
+const SLICES: usize = 10;
 
 /// When to open, and how long to leave an endpoint alone.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,7 +61,7 @@ impl BreakerPolicy {
         failure_rate: f64,
         (pause, max_pause): (Duration, Duration),
     ) -> Result<Self, InvalidBreakerPolicy> {
-        if window.as_millis() < PARTS as u128 {
+        if window.as_millis() < SLICES as u128 {
             return Err(InvalidBreakerPolicy::Window);
         }
         if min_attempts == 0 {
@@ -105,25 +105,25 @@ impl BreakerPolicy {
 
 /// What an attempt says about the endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mark {
+pub enum HealthSignal {
     /// It works.
-    Well,
+    Healthy,
     /// It failed; such things pass.
     Failed,
     /// The endpoint itself is wrong, for every message alike. Opens at once.
-    AtFault,
+    TargetBroken,
     /// It works, and has too much to do. Says nothing about a rate of failures.
     Busy,
     /// It failed with what it failed with before, which says nothing new about a rate of failures.
-    FailedAgain,
+    RepeatedFailure,
     /// It works, and this one message is wrong. Says nothing about a rate of failures either.
-    AboutTheMessage,
+    MessageRejected,
 }
 
 /// How it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Phase {
+pub enum BreakerState {
     /// Everything goes.
     Closed,
     /// Nothing goes.
@@ -134,7 +134,7 @@ pub enum Phase {
 
 /// What may go now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Allowance {
+pub enum BreakerAllowance {
     /// As much as there is.
     Everything,
     /// One, chosen by [`Breaker::probe`].
@@ -145,18 +145,18 @@ pub enum Allowance {
 
 /// Leave to send one thing, as of the round in which it was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pass {
+pub struct BreakerTicket {
     round: u64,
     probe: bool,
 }
 
 /// What a mark changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum BreakerChange {
     /// It was closed and is open now.
-    Opened(Cause),
+    Opened(TripCause),
     /// The probe failed: it is open again, for longer.
-    OpenAgain,
+    Reopened,
     /// The probe went well: it is closed, and had been open since then.
     Closed {
         /// When it opened.
@@ -166,9 +166,9 @@ pub enum Change {
 
 /// Why it opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
+pub enum TripCause {
     /// One answer was enough.
-    AtFault,
+    TargetBroken,
     /// Too many failures.
     Rate {
         /// Attempts within the window that failed.
@@ -181,7 +181,7 @@ pub enum Cause {
 /// What of an open breaker must survive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Kept {
+pub struct OpenBreaker {
     /// When it opened.
     pub opened_at: Timestamp,
     /// When the next probe may go.
@@ -196,125 +196,131 @@ pub struct Kept {
 #[derive(Debug, Clone)]
 pub struct Breaker {
     policy: BreakerPolicy,
-    state: State,
+    state: Circuit,
     round: u64,
-    window: Window,
+    window: SlidingWindow,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum State {
+enum Circuit {
     Closed,
-    Open(Kept),
-    HalfOpen { kept: Kept, probing: bool },
+    Open(OpenBreaker),
+    HalfOpen { kept: OpenBreaker, probing: bool },
 }
 
 impl Breaker {
     /// A closed one.
     #[must_use]
     pub fn new(policy: BreakerPolicy) -> Self {
-        let window = Window::new(policy.window);
-        Self { policy, state: State::Closed, round: 0, window }
+        let window = SlidingWindow::new(policy.window);
+        Self { policy, state: Circuit::Closed, round: 0, window }
     }
 
     /// Closes and forgets, by another policy from now on: it is about something else now.
     pub fn reset(&mut self, policy: BreakerPolicy) {
-        self.window = Window::new(policy.window);
+        self.window = SlidingWindow::new(policy.window);
         self.policy = policy;
-        self.turn(State::Closed);
+        self.turn(Circuit::Closed);
     }
 
     /// Judges by another policy from now on. What was counted by another window is forgotten.
     pub fn set_policy(&mut self, policy: BreakerPolicy) {
         if policy.window != self.policy.window {
-            self.window = Window::new(policy.window);
+            self.window = SlidingWindow::new(policy.window);
         }
         self.policy = policy;
     }
 
     /// Takes up what was kept.
-    pub fn restore(&mut self, kept: Kept) {
-        self.turn(State::Open(kept));
+    pub fn restore(&mut self, kept: OpenBreaker) {
+        self.turn(Circuit::Open(kept));
     }
 
     /// What must survive; nothing while it is closed.
     #[must_use]
-    pub fn kept(&self) -> Option<Kept> {
+    pub fn kept(&self) -> Option<OpenBreaker> {
         match self.state {
-            State::Closed => None,
-            State::Open(kept) | State::HalfOpen { kept, .. } => Some(kept),
+            Circuit::Closed => None,
+            Circuit::Open(kept) | Circuit::HalfOpen { kept, .. } => Some(kept),
         }
     }
 
     /// How it stands.
     #[must_use]
-    pub fn phase(&self) -> Phase {
+    pub fn phase(&self) -> BreakerState {
         match self.state {
-            State::Closed => Phase::Closed,
-            State::Open(_) => Phase::Open,
-            State::HalfOpen { .. } => Phase::HalfOpen,
+            Circuit::Closed => BreakerState::Closed,
+            Circuit::Open(_) => BreakerState::Open,
+            Circuit::HalfOpen { .. } => BreakerState::HalfOpen,
         }
     }
 
     /// What may go at `now`. One whose pause is over is half open from here on.
-    pub fn allowance(&mut self, now: Timestamp) -> Allowance {
-        if let State::Open(kept) = self.state
+    pub fn allowance(&mut self, now: Timestamp) -> BreakerAllowance {
+        if let Circuit::Open(kept) = self.state
             && self.pause_is_over(&kept, now)
         {
-            self.turn(State::HalfOpen { kept, probing: false });
+            self.turn(Circuit::HalfOpen { kept, probing: false });
         }
         match self.state {
-            State::Closed => Allowance::Everything,
-            State::HalfOpen { probing: false, .. } => Allowance::Probe,
-            State::Open(_) | State::HalfOpen { probing: true, .. } => Allowance::Nothing,
+            Circuit::Closed => BreakerAllowance::Everything,
+            Circuit::HalfOpen { probing: false, .. } => BreakerAllowance::Probe,
+            Circuit::Open(_) | Circuit::HalfOpen { probing: true, .. } => BreakerAllowance::Nothing,
         }
     }
 
     /// No pause is longer than the longest: past that, the clock was set back.
-    fn pause_is_over(&self, kept: &Kept, now: Timestamp) -> bool {
+    fn pause_is_over(&self, kept: &OpenBreaker, now: Timestamp) -> bool {
         kept.probe_at <= now || kept.probe_at.since(now) > self.policy.max_pause
     }
 
     /// Leave to send, while it is closed.
     #[must_use]
-    pub fn enter(&self) -> Option<Pass> {
-        matches!(self.state, State::Closed).then_some(Pass { round: self.round, probe: false })
+    pub fn enter(&self) -> Option<BreakerTicket> {
+        matches!(self.state, Circuit::Closed)
+            .then_some(BreakerTicket { round: self.round, probe: false })
     }
 
     /// Which of some deliveries goes as the probe, and leave to send it; none while no probe may go. Never the one
     /// that was the last probe, unless it is all there is: a message that breaks its endpoint must not keep it open.
-    pub fn probe(&mut self, among: &[DeliveryId]) -> Option<(usize, Pass)> {
-        let State::HalfOpen { kept, probing: probing @ false } = &mut self.state else {
+    pub fn probe(&mut self, among: &[DeliveryId]) -> Option<(usize, BreakerTicket)> {
+        let Circuit::HalfOpen { kept, probing: probing @ false } = &mut self.state else {
             return None;
         };
         let another = among.iter().position(|id| Some(*id) != kept.last_probe);
         let chosen = another.or((!among.is_empty()).then_some(0))?;
         kept.last_probe = Some(among[chosen]);
         *probing = true;
-        Some((chosen, Pass { round: self.round, probe: true }))
+        Some((chosen, BreakerTicket { round: self.round, probe: true }))
     }
 
     /// Whether what was given leave may still be sent.
     #[must_use]
-    pub fn stands(&self, pass: Pass) -> bool {
+    pub fn stands(&self, pass: BreakerTicket) -> bool {
         pass.round == self.round
     }
 
     /// What was given leave was sent.
-    pub fn ended(&mut self, pass: Pass, mark: Mark, now: Timestamp) -> Option<Change> {
+    pub fn ended(
+        &mut self,
+        pass: BreakerTicket,
+        mark: HealthSignal,
+        now: Timestamp,
+    ) -> Option<BreakerChange> {
         if pass.round != self.round {
             return None;
         }
         match self.state {
-            State::Closed => self.count(mark, now),
-            State::Open(_) => None,
-            State::HalfOpen { .. } if !pass.probe => None,
-            State::HalfOpen { kept, .. } => Some(self.judge_probe(kept, mark, now)),
+            Circuit::Closed => self.count(mark, now),
+            Circuit::Open(_) => None,
+            Circuit::HalfOpen { .. } if !pass.probe => None,
+            Circuit::HalfOpen { kept, .. } => Some(self.judge_probe(kept, mark, now)),
         }
     }
 
     /// What was given leave was not sent after all.
-    pub fn abandoned(&mut self, pass: Pass) {
-        if let State::HalfOpen { probing, .. } = &mut self.state
+    pub fn abandoned(&mut self, pass: BreakerTicket) {
+        if let Circuit::HalfOpen { probing, .. } = &mut self.state
             && pass.probe
             && pass.round == self.round
         {
@@ -324,49 +330,56 @@ impl Breaker {
 
     /// A person says that it is mended: a probe may go at once.
     pub fn released(&mut self, now: Timestamp) {
-        if let State::Open(kept) = self.state {
-            let kept = Kept { probe_at: now, ..kept };
-            self.turn(State::HalfOpen { kept, probing: false });
+        if let Circuit::Open(kept) = self.state {
+            let kept = OpenBreaker { probe_at: now, ..kept };
+            self.turn(Circuit::HalfOpen { kept, probing: false });
         }
     }
 
-    fn count(&mut self, mark: Mark, now: Timestamp) -> Option<Change> {
+    fn count(&mut self, mark: HealthSignal, now: Timestamp) -> Option<BreakerChange> {
         let cause = match mark {
-            Mark::Busy | Mark::FailedAgain | Mark::AboutTheMessage => return None,
-            Mark::Well => {
+            HealthSignal::Busy | HealthSignal::RepeatedFailure | HealthSignal::MessageRejected => {
+                return None;
+            }
+            HealthSignal::Healthy => {
                 self.window.add(now, false);
                 return None;
             }
-            Mark::AtFault => Cause::AtFault,
-            Mark::Failed => {
+            HealthSignal::TargetBroken => TripCause::TargetBroken,
+            HealthSignal::Failed => {
                 self.window.add(now, true);
                 let (failed, of) = self.window.sum(now);
                 let rate = f64::from(failed) / f64::from(of.max(1));
                 if of < self.policy.min_attempts || rate < self.policy.failure_rate {
                     return None;
                 }
-                Cause::Rate { failed, of }
+                TripCause::Rate { failed, of }
             }
         };
         let probe_at = now.after(self.policy.pause_after(0));
-        let kept = Kept { opened_at: now, probe_at, failed_probes: 0, last_probe: None };
-        self.turn(State::Open(kept));
-        Some(Change::Opened(cause))
+        let kept = OpenBreaker { opened_at: now, probe_at, failed_probes: 0, last_probe: None };
+        self.turn(Circuit::Open(kept));
+        Some(BreakerChange::Opened(cause))
     }
 
-    fn judge_probe(&mut self, kept: Kept, mark: Mark, now: Timestamp) -> Change {
-        if matches!(mark, Mark::Well | Mark::AboutTheMessage) {
-            self.window = Window::new(self.policy.window);
-            self.turn(State::Closed);
-            return Change::Closed { opened_at: kept.opened_at };
+    fn judge_probe(
+        &mut self,
+        kept: OpenBreaker,
+        mark: HealthSignal,
+        now: Timestamp,
+    ) -> BreakerChange {
+        if matches!(mark, HealthSignal::Healthy | HealthSignal::MessageRejected) {
+            self.window = SlidingWindow::new(self.policy.window);
+            self.turn(Circuit::Closed);
+            return BreakerChange::Closed { opened_at: kept.opened_at };
         }
         let failed_probes = kept.failed_probes.saturating_add(1);
         let probe_at = now.after(self.policy.pause_after(failed_probes));
-        self.turn(State::Open(Kept { probe_at, failed_probes, ..kept }));
-        Change::OpenAgain
+        self.turn(Circuit::Open(OpenBreaker { probe_at, failed_probes, ..kept }));
+        BreakerChange::Reopened
     }
 
-    fn turn(&mut self, state: State) {
+    fn turn(&mut self, state: Circuit) {
         self.state = state;
         self.round += 1;
     }
@@ -374,31 +387,31 @@ impl Breaker {
 
 /// Attempts and failures of the last while, in parts that are forgotten whole.
 #[derive(Debug, Clone)]
-struct Window {
+struct SlidingWindow {
     part: u64,
-    parts: [Part; PARTS],
+    parts: [Slice; SLICES],
 }
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Part {
+struct Slice {
     /// Which part of all time.
     number: u64,
     failed: u32,
     of: u32,
 }
 
-impl Window {
+impl SlidingWindow {
     fn new(length: Duration) -> Self {
-        let part = (crate::time::millis(length) / PARTS as u64).max(1);
-        Self { part, parts: [Part::default(); PARTS] }
+        let part = (crate::time::millis(length) / SLICES as u64).max(1);
+        Self { part, parts: [Slice::default(); SLICES] }
     }
 
     fn add(&mut self, now: Timestamp, failed: bool) {
         let number = now.as_millis() / self.part;
-        let slot = usize::try_from(number % PARTS as u64).unwrap_or_default();
+        let slot = usize::try_from(number % SLICES as u64).unwrap_or_default();
         let part = &mut self.parts[slot];
         if part.number != number {
-            *part = Part { number, ..Part::default() };
+            *part = Slice { number, ..Slice::default() };
         }
         part.of = part.of.saturating_add(1);
         part.failed = part.failed.saturating_add(u32::from(failed));
@@ -407,7 +420,7 @@ impl Window {
     /// Failures, and attempts. What lies ahead is of a clock that was set back.
     fn sum(&self, now: Timestamp) -> (u32, u32) {
         let number = now.as_millis() / self.part;
-        let counts = |part: &&Part| part.number <= number && number - part.number < PARTS as u64;
+        let counts = |part: &&Slice| part.number <= number && number - part.number < SLICES as u64;
         self.parts.iter().filter(counts).fold((0, 0), |(failed, of), part| {
             (failed.saturating_add(part.failed), of.saturating_add(part.of))
         })

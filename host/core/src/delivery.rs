@@ -147,7 +147,7 @@ pub enum Verdict {
 
 /// What becomes of a delivery after an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
+pub enum NextState {
     /// It is done.
     Processed,
     /// It is due again after this wait. The store counts it from its own now.
@@ -167,15 +167,15 @@ pub fn decide(
     policy: &RetryPolicy,
     longest_wait: Duration,
     random: &mut impl Rng,
-) -> Next {
+) -> NextState {
     match verdict {
-        Verdict::Done => Next::Processed,
-        Verdict::GiveUp => Next::DeadLetter,
+        Verdict::Done => NextState::Processed,
+        Verdict::GiveUp => NextState::DeadLetter,
         Verdict::TryAgain { at_least } => match policy.delay_after(attempt, random) {
-            None => Next::DeadLetter,
+            None => NextState::DeadLetter,
             Some(planned) => {
                 let asked = at_least.unwrap_or_default().min(longest_wait);
-                Next::Retry { delay: planned.max(asked) }
+                NextState::Retry { delay: planned.max(asked) }
             }
         },
     }
@@ -185,17 +185,17 @@ pub fn decide(
 /// the same generation. It is tried again at once, `alone`: only a death that nothing else can have caused gives it
 /// up, for the process may have been killed from outside while many ran.
 #[must_use]
-pub fn after_host_lost(lost_before: u32, alone: bool) -> Next {
+pub fn after_host_lost(lost_before: u32, alone: bool) -> NextState {
     if alone && lost_before.saturating_add(1) >= HOST_LOST_MAX {
-        Next::DeadLetter
+        NextState::DeadLetter
     } else {
-        Next::Retry { delay: Duration::ZERO }
+        NextState::Retry { delay: Duration::ZERO }
     }
 }
 
 /// Whether a line of events that has led to `before` may lead to `more` (see [`DESCENDANTS_MAX`]).
 #[must_use]
-pub fn may_descend(before: u64, more: usize) -> bool {
+pub fn fits_lineage_limit(before: u64, more: usize) -> bool {
     before.saturating_add(more as u64) <= DESCENDANTS_MAX
 }
 
@@ -247,7 +247,7 @@ mod tests {
         RetryPolicy::try_new(wait, attempts, 0.0).unwrap()
     }
 
-    fn decided(verdict: Verdict, attempt: u32) -> Next {
+    fn decided(verdict: Verdict, attempt: u32) -> NextState {
         let cap = Duration::from_secs(3600);
         decide(verdict, attempt, &policy(3), cap, &mut StdRng::seed_from_u64(0))
     }
@@ -255,32 +255,36 @@ mod tests {
     #[test]
     fn the_last_failed_attempt_makes_a_dead_letter() {
         let again = Verdict::TryAgain { at_least: None };
-        assert_eq!(decided(again, 2), Next::Retry { delay: Duration::from_secs(10) });
-        assert_eq!(decided(again, 3), Next::DeadLetter);
+        assert_eq!(decided(again, 2), NextState::Retry { delay: Duration::from_secs(10) });
+        assert_eq!(decided(again, 3), NextState::DeadLetter);
     }
 
     #[test]
     fn a_wait_that_was_asked_for_only_ever_lengthens_and_has_an_end() {
         let wait =
             |secs| decided(Verdict::TryAgain { at_least: Some(Duration::from_secs(secs)) }, 1);
-        assert_eq!(wait(3), Next::Retry { delay: Duration::from_secs(10) });
-        assert_eq!(wait(60), Next::Retry { delay: Duration::from_secs(60) });
-        assert_eq!(wait(999_999), Next::Retry { delay: Duration::from_secs(3600) });
+        assert_eq!(wait(3), NextState::Retry { delay: Duration::from_secs(10) });
+        assert_eq!(wait(60), NextState::Retry { delay: Duration::from_secs(60) });
+        assert_eq!(wait(999_999), NextState::Retry { delay: Duration::from_secs(3600) });
     }
 
     #[test]
     fn what_the_host_did_not_survive_is_tried_once_more_and_then_given_up() {
-        let again = Next::Retry { delay: Duration::ZERO };
+        let again = NextState::Retry { delay: Duration::ZERO };
         assert_eq!(after_host_lost(0, true), again);
-        assert_eq!(after_host_lost(1, true), Next::DeadLetter);
-        assert_eq!(after_host_lost(u32::MAX, true), Next::DeadLetter);
+        assert_eq!(after_host_lost(1, true), NextState::DeadLetter);
+        assert_eq!(after_host_lost(u32::MAX, true), NextState::DeadLetter);
         assert_eq!((after_host_lost(1, false), after_host_lost(9, false)), (again, again));
     }
 
     #[test]
     fn a_line_of_events_ends_at_its_limit_and_never_past_it() {
-        assert!(may_descend(0, 10_000) && may_descend(9_999, 1) && may_descend(10_000, 0));
-        assert!(!may_descend(9_999, 2) && !may_descend(u64::MAX, 1));
+        assert!(
+            fits_lineage_limit(0, 10_000)
+                && fits_lineage_limit(9_999, 1)
+                && fits_lineage_limit(10_000, 0)
+        );
+        assert!(!fits_lineage_limit(9_999, 2) && !fits_lineage_limit(u64::MAX, 1));
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub struct Effects {
     /// Messages to destinations.
     pub messages: Vec<Message>,
     /// Events to route.
-    pub emits: Vec<Emit>,
+    pub emits: Vec<EmittedEvent>,
     /// Keys whose waiting effects are dropped. Applied before messages and emits are added.
     pub cancels: Vec<Cancel>,
     /// State as the run left it, one entry per key written.
@@ -65,7 +65,7 @@ pub struct Message {
 
 /// An event to route, from `@` and the handler's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Emit {
+pub struct EmittedEvent {
     /// Its outward id, from [`OutwardIds`].
     pub id: EventId,
     /// Its type.

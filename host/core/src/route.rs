@@ -329,20 +329,20 @@ pub fn table_text(subscriptions: &[Subscription]) -> String {
 /// A stored table that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("line {line} of the stored routing table is no pattern and target")]
-pub struct DamagedTable {
+pub struct CorruptTable {
     /// From 1.
     pub line: usize,
 }
 
 /// The subscriptions of a table from its text: the inverse of [`table_text`], but for targets with no patterns.
-pub fn read_table(text: &str) -> Result<Vec<Subscription>, DamagedTable> {
+pub fn read_table(text: &str) -> Result<Vec<Subscription>, CorruptTable> {
     let mut subscriptions: Vec<Subscription> = Vec::new();
     for (index, line) in text.lines().enumerate() {
         // A type may hold an arrow; a target never does.
         let parsed = line.rsplit_once(" -> ").and_then(|(pattern, target)| {
             Some((Pattern::parse(pattern).ok()?, target.parse::<Target>().ok()?))
         });
-        let (pattern, target) = parsed.ok_or(DamagedTable { line: index + 1 })?;
+        let (pattern, target) = parsed.ok_or(CorruptTable { line: index + 1 })?;
         match subscriptions.last_mut().filter(|last| last.target == target) {
             Some(last) => last.patterns.push(pattern),
             None => subscriptions.push(Subscription { target, patterns: vec![pattern] }),
@@ -472,7 +472,7 @@ mod tests {
             Subscription { target: ops, patterns: arrow },
         ];
         assert_eq!(read_table(&table_text(&given)).as_deref(), Ok(&given[..]));
-        assert_eq!(read_table("github:* -> handler:a\nnonsense"), Err(DamagedTable { line: 2 }));
+        assert_eq!(read_table("github:* -> handler:a\nnonsense"), Err(CorruptTable { line: 2 }));
     }
 
     proptest! {

@@ -16,7 +16,7 @@ use weir_core::name::{HandlerName, SourceName};
 use weir_core::payload::Payload;
 use weir_core::state::{StateEntry, StateReader, StateUnavailable};
 use weir_core::time::Timestamp;
-use weir_engine::{End, Engine, Grants, Module, Options, Run, RunLimits};
+use weir_engine::{Engine, Grants, Module, Options, Run, RunEnd, RunLimits};
 
 const ROUND: Duration = Duration::from_secs(2);
 
@@ -66,7 +66,7 @@ fn run() -> Run {
         grants: Arc::new(Grants::default()),
         limits: RunLimits::default(),
         attempt: 1,
-        ids_round: 0,
+        id_round: 0,
         now: Timestamp::from_millis(1),
         seed: [0; 32],
         state: Arc::new(Empty),
@@ -88,7 +88,7 @@ fn round(module: &Module, threads: usize) -> (u64, Duration) {
                 let (run, begun, mut done) = (run(), Instant::now(), 0);
                 while begun.elapsed() < ROUND {
                     let report = module.run(run.clone()).await;
-                    assert_eq!(report.end, End::Ok);
+                    assert_eq!(report.end, RunEnd::Ok);
                     done += 1;
                     if done % 64 == 0 {
                         tokio::task::yield_now().await;

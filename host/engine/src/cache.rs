@@ -15,8 +15,8 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 use tracing::warn;
 
-use crate::module::{Kind, Version};
-use crate::precompiled::Trusted;
+use crate::module::{ModuleKind, Version};
+use crate::precompiled::TrustedCode;
 
 const MAC_BYTES: usize = 32;
 
@@ -53,7 +53,7 @@ impl Cache {
             use std::os::unix::fs::PermissionsExt as _;
             fs::set_permissions(&dir, fs::Permissions::from_mode(0o700))?;
         }
-        let mut hasher = Digesting(Sha256::new());
+        let mut hasher = DigestHasher(Sha256::new());
         engine.precompile_compatibility_hash().hash(&mut hasher);
         let cache = Self {
             dir,
@@ -67,7 +67,7 @@ impl Cache {
     }
 
     /// The code of a version, if it is there and verifies.
-    pub(crate) fn get(&self, version: Version, kind: Kind) -> Option<Trusted> {
+    pub(crate) fn get(&self, version: Version, kind: ModuleKind) -> Option<TrustedCode> {
         let path = self.path(version);
         let entry = match fs::read(&path) {
             Ok(entry) => entry,
@@ -84,11 +84,11 @@ impl Cache {
             warn!(path = %path.display(), "compiled code is damaged or not ours; compiling again");
             return None;
         }
-        Some(Trusted::authenticated(entry, MAC_BYTES))
+        Some(TrustedCode::authenticated(entry, MAC_BYTES))
     }
 
     /// Keeps the code of a version. A failure costs the next start some time, so it is only told.
-    pub(crate) fn put(&self, version: Version, kind: Kind, code: &[u8]) {
+    pub(crate) fn put(&self, version: Version, kind: ModuleKind, code: &[u8]) {
         let path = self.path(version);
         if let Err(error) = self.write(&path, version, kind, code) {
             warn!(path = %path.display(), %error, "cannot keep compiled code; the next start compiles again");
@@ -98,7 +98,13 @@ impl Cache {
         }
     }
 
-    fn write(&self, path: &Path, version: Version, kind: Kind, code: &[u8]) -> io::Result<()> {
+    fn write(
+        &self,
+        path: &Path,
+        version: Version,
+        kind: ModuleKind,
+        code: &[u8],
+    ) -> io::Result<()> {
         let mac = self.mac(version, kind, code).ok_or(io::ErrorKind::InvalidInput)?;
         // Two hosts or threads may write the same entry at once: each into a file of its own, the last rename stays.
         let part = path.with_extension(format!(
@@ -141,7 +147,7 @@ impl Cache {
         self.dir.join(format!("{}-{compatibility}.code", version.to_hex()))
     }
 
-    fn mac(&self, version: Version, kind: Kind, code: &[u8]) -> Option<Hmac<Sha256>> {
+    fn mac(&self, version: Version, kind: ModuleKind, code: &[u8]) -> Option<Hmac<Sha256>> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).ok()?;
         mac.update(b"weir compiled code 1\0");
         mac.update(kind.as_str().as_bytes());
@@ -162,9 +168,9 @@ fn create(path: &Path) -> io::Result<File> {
 }
 
 /// Feeds what is hashed into SHA-256, whose result, unlike the standard hasher's, is the same in every build.
-struct Digesting(Sha256);
+struct DigestHasher(Sha256);
 
-impl Hasher for Digesting {
+impl Hasher for DigestHasher {
     fn write(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }

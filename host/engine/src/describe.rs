@@ -11,7 +11,7 @@ use crate::guard;
 use crate::instance::{Doing, RunState};
 use crate::log::cut;
 use crate::reason;
-use crate::run::End;
+use crate::run::RunEnd;
 
 /// Time for `describe`.
 const DESCRIBE_TIME: Duration = Duration::from_secs(1);
@@ -20,7 +20,7 @@ const DESCRIBE_LOG_BYTES: usize = 64 * 1024;
 
 /// What a handler says about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Manifest {
+pub struct Description {
     /// One line on what it does. At most 500 bytes.
     pub about: Option<String>,
     /// The events it asks for.
@@ -65,7 +65,7 @@ impl Draft {
         }
     }
 
-    fn finish(self) -> Result<Manifest, DescribeError> {
+    fn finish(self) -> Result<Description, DescribeError> {
         if self.patterns.len() > SUBSCRIPTIONS_MAX {
             return Err(DescribeError::TooManyPatterns);
         }
@@ -76,7 +76,7 @@ impl Draft {
                 subscriptions.push(pattern);
             }
         }
-        Ok(Manifest { about: self.about, subscriptions })
+        Ok(Description { about: self.about, subscriptions })
     }
 }
 
@@ -85,7 +85,7 @@ pub(crate) async fn describe(
     engine: &wasmtime::Engine,
     component: &HandlerPre<RunState>,
     memory_max: usize,
-) -> Result<Manifest, DescribeError> {
+) -> Result<Description, DescribeError> {
     let state = RunState::describing(memory_max, DESCRIBE_LOG_BYTES);
     let mut store = guard::store(engine, state, DESCRIBE_TIME);
     let ended = guard::within(DESCRIBE_TIME, async {
@@ -96,10 +96,10 @@ pub(crate) async fn describe(
     let RunState { guard, log, doing, .. } = store.into_data();
     match (ended, doing) {
         (Ok(()), Doing::Describing(draft)) => draft.finish(),
-        (Ok(()), Doing::Handling(_)) => Ok(Manifest::default()),
+        (Ok(()), Doing::Handling(_)) => Ok(Description::default()),
         (Err(error), _) => match reason::of_trap(&error, &guard, &log.lock()) {
-            End::Failed { reason, .. } => Err(DescribeError::Failed { reason }),
-            End::Ok => Ok(Manifest::default()),
+            RunEnd::Failed { reason, .. } => Err(DescribeError::Failed { reason }),
+            RunEnd::Ok => Ok(Description::default()),
         },
     }
 }

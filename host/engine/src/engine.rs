@@ -16,11 +16,11 @@ use crate::bindings::Handler;
 use crate::cache::Cache;
 use crate::command::{self, CommandState};
 use crate::compile::Compiler;
-use crate::describe::{self, DescribeError, Manifest};
+use crate::describe::{self, DescribeError, Description};
 use crate::guard::{INSTANCES_MAX, MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX};
 use crate::instance::RunState;
 use crate::module::{Code, LoadError, Module};
-use crate::ticker::{Ticker, Ticking};
+use crate::ticker::{Ticker, TickingGuard};
 use crate::wasi;
 
 /// Runs of `describe` at a time. They have a slot of their own, so that loading never waits for runs.
@@ -130,7 +130,7 @@ pub(crate) struct Inner {
 /// A place to run in, with the ticks that its deadline needs; free again when dropped.
 pub(crate) struct Slot {
     _permit: Option<OwnedSemaphorePermit>,
-    _ticking: Ticking,
+    _ticking: TickingGuard,
 }
 
 impl fmt::Debug for Engine {
@@ -180,9 +180,9 @@ impl Engine {
     }
 
     /// Asks a module what it is, with one second and nothing granted. A command says nothing.
-    pub async fn describe(&self, module: &Module) -> Result<Manifest, DescribeError> {
+    pub async fn describe(&self, module: &Module) -> Result<Description, DescribeError> {
         match module.code() {
-            Code::Command(_) => Ok(Manifest::default()),
+            Code::Command(_) => Ok(Description::default()),
             Code::Component(component) => {
                 let _slot = self.slot(&self.inner.describes).await;
                 describe::describe(&self.inner.wasmtime, component, self.inner.max_memory).await

@@ -17,19 +17,19 @@ use crate::bindings::{self, HandlerPre};
 use crate::clock::SteppingClock;
 use crate::describe::Draft;
 use crate::guard::{self, Guard, Guarded};
-use crate::log::{Level, Logbook};
+use crate::log::{LogLevel, LogRecorder};
 use crate::reason;
 use crate::recorder::Recorder;
 use crate::refusal::{Code, Refusal};
-use crate::run::{End, Run, RunReport};
+use crate::run::{Run, RunEnd, RunReport};
 use crate::state_view::StateView;
-use crate::stdio::Printed;
+use crate::stdio::GuestOutput;
 use crate::wasi::{self, Use, Wasi};
 
 /// A store's data: what the host calls of one run work on.
 pub(crate) struct RunState {
     pub(crate) guard: Guard,
-    pub(crate) log: Arc<Mutex<Logbook>>,
+    pub(crate) log: Arc<Mutex<LogRecorder>>,
     pub(crate) doing: Doing,
     wasi: Option<Wasi>,
 }
@@ -71,7 +71,7 @@ impl RunState {
         let recorder = Recorder::new(
             run.handler.clone(),
             Arc::clone(&run.event),
-            run.ids_round,
+            run.id_round,
             Arc::clone(&run.grants),
             limits.effects,
         );
@@ -79,7 +79,7 @@ impl RunState {
         let handling = Handling { run, recorder, state, retry_after: None, random: None };
         Self {
             guard: Guard::new(limits.memory.min(memory_max)),
-            log: Arc::new(Mutex::new(Logbook::new(limits.log_bytes))),
+            log: Arc::new(Mutex::new(LogRecorder::new(limits.log_bytes))),
             doing: Doing::Handling(Box::new(handling)),
             wasi: None,
         }
@@ -88,7 +88,7 @@ impl RunState {
     pub(crate) fn describing(memory_max: usize, log_bytes: usize) -> Self {
         Self {
             guard: Guard::new(memory_max),
-            log: Arc::new(Mutex::new(Logbook::new(log_bytes))),
+            log: Arc::new(Mutex::new(LogRecorder::new(log_bytes))),
             doing: Doing::Describing(Draft::default()),
             wasi: None,
         }
@@ -119,7 +119,7 @@ impl RunState {
                     wasi::builder(&nothing, Timestamp::default(), [0; 32], &clock, log)
                 }
             };
-            builder.stdout(Printed::Log(Level::Stdout, Arc::clone(log)));
+            builder.stdout(GuestOutput::Log(LogLevel::Stdout, Arc::clone(log)));
             Wasi { ctx: builder.build(), table: ResourceTable::new(), clock }
         })
     }
@@ -183,16 +183,16 @@ fn report(
 }
 
 /// What is kept of a run by its end: effects only if it ended well (INV-3), the reads in any case.
-pub(crate) fn kept(end: &End, recorder: Recorder, state: StateView) -> (Effects, ReadSet) {
+pub(crate) fn kept(end: &RunEnd, recorder: Recorder, state: StateView) -> (Effects, ReadSet) {
     let reads = state.reads();
     let effects = match end {
-        End::Ok => Effects { state: state.into_writes(), ..recorder.finish() },
-        End::Failed { .. } => Effects::default(),
+        RunEnd::Ok => Effects { state: state.into_writes(), ..recorder.finish() },
+        RunEnd::Failed { .. } => Effects::default(),
     };
     (effects, reads)
 }
 
-fn of_failure(failure: types::Failure) -> End {
+fn of_failure(failure: types::Failure) -> RunEnd {
     match failure {
         types::Failure::Retry(reason) => reason::again(Outcome::Retry, &reason),
         types::Failure::Reject(reason) => reason::for_good(Outcome::Reject, &reason),

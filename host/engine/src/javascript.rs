@@ -12,7 +12,7 @@ const ODDITY: &str = "this JavaScript is built without Weir's prelude: what foll
     examples/javascript/build.mjs";
 
 /// What its programmer should know about a module.
-pub(crate) fn oddity(module: &[u8]) -> Option<&'static str> {
+pub(crate) fn build_warning(module: &[u8]) -> Option<&'static str> {
     (holds(module, QUICKJS) && !holds(module, PRELUDE)).then_some(ODDITY)
 }
 
@@ -34,9 +34,9 @@ mod tests {
 
     #[test]
     fn javascript_without_the_prelude_is_known_by_its_engine() {
-        assert_eq!(oddity(b"\0asm wit-component"), None);
-        assert_eq!(oddity(b"ccomponentize-qjs:user.js weir:javascript-prelude/1"), None);
-        assert!(oddity(b"ccomponentize-qjs:user.js").unwrap().contains("await"));
-        assert_eq!(oddity(b"componentize-qjs:user.j"), None);
+        assert_eq!(build_warning(b"\0asm wit-component"), None);
+        assert_eq!(build_warning(b"ccomponentize-qjs:user.js weir:javascript-prelude/1"), None);
+        assert!(build_warning(b"ccomponentize-qjs:user.js").unwrap().contains("await"));
+        assert_eq!(build_warning(b"componentize-qjs:user.j"), None);
     }
 }

@@ -41,10 +41,10 @@ mod stdio;
 mod stop;
 mod wasi;
 
-pub use compile::{Apart, CompileLimits, Compiler, compile_child};
+pub use compile::{ChildCompiler, CompileLimits, Compiler, compile_child};
 pub use contract::{ContractMismatch, ContractVersion};
-pub use describe::{DescribeError, Manifest};
+pub use describe::{DescribeError, Description};
 pub use engine::{Engine, EngineError, Options};
-pub use log::{Level, Log, LogLine};
-pub use module::{CompileLimit, Kind, LoadError, Module, Version};
-pub use run::{Destinations, End, Grants, Run, RunLimits, RunReport};
+pub use log::{Log, LogLevel, LogLine};
+pub use module::{CompileLimit, LoadError, Module, ModuleKind, Version};
+pub use run::{AllowedDestinations, Grants, Run, RunEnd, RunLimits, RunReport};

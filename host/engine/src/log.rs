@@ -14,7 +14,7 @@ const STDERR_TAIL_BYTES: usize = 4 * 1024;
 
 /// Who says it, and how loud.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
+pub enum LogLevel {
     /// Details for whoever is looking for a fault.
     Debug,
     /// What happened.
@@ -23,13 +23,13 @@ pub enum Level {
     Warn,
     /// Something is wrong.
     Error,
-    /// Printed on stdout.
+    /// GuestOutput on stdout.
     Stdout,
-    /// Printed on stderr.
+    /// GuestOutput on stderr.
     Stderr,
 }
 
-impl Level {
+impl LogLevel {
     /// The word.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -44,7 +44,7 @@ impl Level {
     }
 }
 
-impl fmt::Display for Level {
+impl fmt::Display for LogLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -54,7 +54,7 @@ impl fmt::Display for Level {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {
     /// Who says it.
-    pub level: Level,
+    pub level: LogLevel,
     /// What.
     pub message: Box<str>,
 }
@@ -70,7 +70,7 @@ pub struct Log {
 
 /// Takes lines while a run lasts.
 #[derive(Debug)]
-pub(crate) struct Logbook {
+pub(crate) struct LogRecorder {
     log: Log,
     room: usize,
     last_error: Option<Box<str>>,
@@ -91,7 +91,7 @@ struct Partial {
     cut: bool,
 }
 
-impl Logbook {
+impl LogRecorder {
     pub(crate) fn new(bytes_max: usize) -> Self {
         Self {
             log: Log::default(),
@@ -106,14 +106,14 @@ impl Logbook {
     }
 
     /// Takes one line.
-    pub(crate) fn line(&mut self, level: Level, message: &str) {
-        if level == Level::Error {
+    pub(crate) fn line(&mut self, level: LogLevel, message: &str) {
+        if level == LogLevel::Error {
             self.last_error = Some(cut(message, REASON_BYTES_MAX).into());
         }
         self.keep(level, message);
     }
 
-    fn keep(&mut self, level: Level, message: &str) {
+    fn keep(&mut self, level: LogLevel, message: &str) {
         if self.room <= LINE_OVERHEAD_BYTES {
             self.room = 0;
             self.log.truncated = true;
@@ -126,8 +126,8 @@ impl Logbook {
     }
 
     /// Takes bytes printed on a stream, line by line.
-    pub(crate) fn printed(&mut self, level: Level, bytes: &[u8]) {
-        if level == Level::Stderr {
+    pub(crate) fn printed(&mut self, level: LogLevel, bytes: &[u8]) {
+        if level == LogLevel::Stderr {
             self.remember_stderr(bytes);
         }
         for piece in bytes.split_inclusive(|b| *b == b'\n') {
@@ -145,15 +145,15 @@ impl Logbook {
         }
     }
 
-    fn partial(&mut self, level: Level) -> &mut Partial {
-        if level == Level::Stderr { &mut self.stderr } else { &mut self.stdout }
+    fn partial(&mut self, level: LogLevel) -> &mut Partial {
+        if level == LogLevel::Stderr { &mut self.stderr } else { &mut self.stdout }
     }
 
-    fn end_line(&mut self, level: Level) {
+    fn end_line(&mut self, level: LogLevel) {
         let Partial { bytes, cut } = std::mem::take(self.partial(level));
         self.log.truncated |= cut;
         let text = String::from_utf8_lossy(&bytes);
-        if level == Level::Stderr {
+        if level == LogLevel::Stderr {
             self.remember_death(&text);
             self.undone = self.undone.take().or_else(|| last_words::of_work_undone(&text));
         }
@@ -204,7 +204,7 @@ impl Logbook {
 
     /// The log, with lines that were never ended.
     pub(crate) fn finish(&mut self) -> Log {
-        for level in [Level::Stdout, Level::Stderr] {
+        for level in [LogLevel::Stdout, LogLevel::Stderr] {
             if !self.partial(level).bytes.is_empty() {
                 self.end_line(level);
             }
@@ -224,9 +224,9 @@ mod tests {
 
     #[test]
     fn a_flood_of_empty_lines_is_cut_too() {
-        let mut book = Logbook::new(1600);
+        let mut book = LogRecorder::new(1600);
         for _ in 0..1_000_000 {
-            book.line(Level::Info, "");
+            book.line(LogLevel::Info, "");
         }
         let log = book.finish();
         assert!(log.truncated && log.lines.len() < 101, "{}", log.lines.len());
@@ -234,30 +234,30 @@ mod tests {
 
     #[test]
     fn the_last_error_is_known_even_when_the_log_is_full() {
-        let mut book = Logbook::new(100);
-        book.line(Level::Info, &"x".repeat(500));
-        book.line(Level::Error, "the ledger is gone");
+        let mut book = LogRecorder::new(100);
+        book.line(LogLevel::Info, &"x".repeat(500));
+        book.line(LogLevel::Error, "the ledger is gone");
         assert_eq!(book.last_error(), Some("the ledger is gone"));
         assert!(book.finish().truncated);
     }
 
     #[test]
     fn printed_bytes_become_lines_whatever_the_pieces() {
-        let mut book = Logbook::new(1000);
+        let mut book = LogRecorder::new(1000);
         for piece in ["on", "e\r\ntwo\n\nth", "ree"] {
-            book.printed(Level::Stdout, piece.as_bytes());
+            book.printed(LogLevel::Stdout, piece.as_bytes());
         }
-        book.printed(Level::Stderr, b"\xffoops\n");
+        book.printed(LogLevel::Stderr, b"\xffoops\n");
         let log = book.finish();
         let lines: Vec<_> = log.lines.iter().map(|l| (l.level, &*l.message)).collect();
-        let out = Level::Stdout;
+        let out = LogLevel::Stdout;
         assert_eq!(
             lines,
             [
                 (out, "one"),
                 (out, "two"),
                 (out, ""),
-                (Level::Stderr, "\u{fffd}oops"),
+                (LogLevel::Stderr, "\u{fffd}oops"),
                 (out, "three")
             ]
         );
@@ -266,17 +266,17 @@ mod tests {
     #[test]
     fn a_line_is_cut_between_characters() {
         assert_eq!(cut("aé", 2), "a");
-        let mut book = Logbook::new(1 << 20);
-        book.line(Level::Info, &"é".repeat(LOG_LINE_BYTES_MAX));
+        let mut book = LogRecorder::new(1 << 20);
+        book.line(LogLevel::Info, &"é".repeat(LOG_LINE_BYTES_MAX));
         let log = book.finish();
         assert!(log.truncated && log.lines[0].message.len() <= LOG_LINE_BYTES_MAX);
     }
 
     #[test]
     fn only_the_end_of_stderr_is_kept_apart() {
-        let mut book = Logbook::new(10);
+        let mut book = LogRecorder::new(10);
         for n in 0..10_000 {
-            book.printed(Level::Stderr, format!("line {n}\n").as_bytes());
+            book.printed(LogLevel::Stderr, format!("line {n}\n").as_bytes());
         }
         let tail = book.stderr_tail();
         assert!(tail.len() <= STDERR_TAIL_BYTES && tail.ends_with("line 9999\n"));

@@ -16,7 +16,7 @@ use crate::contract::{self, ContractMismatch, ContractVersion};
 use crate::engine::Engine;
 use crate::instance::{self, RunState};
 use crate::javascript;
-use crate::precompiled::{self, Trusted};
+use crate::precompiled::{self, TrustedCode};
 use crate::run::{Run, RunReport};
 
 /// The SHA-256 of a module's bytes. Its `Display` is the first twelve hex digits.
@@ -51,14 +51,14 @@ impl fmt::Debug for Version {
 
 /// The two kinds of module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum ModuleKind {
     /// A component for the world `handler`.
     Component,
     /// A WASI command: JSON on stdin, effects on stdout.
     Command,
 }
 
-impl Kind {
+impl ModuleKind {
     /// The word.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -79,7 +79,7 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for ModuleKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -101,7 +101,7 @@ pub enum LoadError {
     #[error("the {kind} does not compile")]
     Compile {
         /// What it is.
-        kind: Kind,
+        kind: ModuleKind,
         /// wasmtime's words.
         #[source]
         cause: wasmtime::Error,
@@ -135,7 +135,7 @@ pub enum LoadError {
     #[error("the {kind} does not link")]
     Link {
         /// What it is.
-        kind: Kind,
+        kind: ModuleKind,
         /// wasmtime's words.
         #[source]
         cause: wasmtime::Error,
@@ -181,7 +181,7 @@ struct Inner {
     code: Code,
     /// Bytes of compiled code.
     code_bytes: usize,
-    oddity: Option<&'static str>,
+    build_warning: Option<&'static str>,
     engine: Engine,
 }
 
@@ -205,20 +205,20 @@ impl Module {
         if bytes.len() > MODULE_BYTES_MAX {
             return Err(LoadError::TooLarge(bytes.len()));
         }
-        let kind = Kind::of(bytes)?;
+        let kind = ModuleKind::of(bytes)?;
         let version = Version::of(bytes);
         let (code, code_bytes, contract) = match kind {
-            Kind::Component => {
+            ModuleKind::Component => {
                 let (component, code_bytes, contract) = load_component(engine, version, bytes)?;
                 (Code::Component(component), code_bytes, Some(contract))
             }
-            Kind::Command => {
+            ModuleKind::Command => {
                 let (command, code_bytes) = load_command(engine, version, bytes)?;
                 (Code::Command(command), code_bytes, None)
             }
         };
-        let (oddity, engine) = (javascript::oddity(bytes), engine.clone());
-        let inner = Inner { version, contract, code, code_bytes, oddity, engine };
+        let (build_warning, engine) = (javascript::build_warning(bytes), engine.clone());
+        let inner = Inner { version, contract, code, code_bytes, build_warning, engine };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -230,10 +230,10 @@ impl Module {
 
     /// What it is.
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ModuleKind {
         match &self.inner.code {
-            Code::Component(_) => Kind::Component,
-            Code::Command(_) => Kind::Command,
+            Code::Component(_) => ModuleKind::Component,
+            Code::Command(_) => ModuleKind::Command,
         }
     }
 
@@ -251,8 +251,8 @@ impl Module {
 
     /// What its programmer should know about how it was built, if there is something.
     #[must_use]
-    pub fn oddity(&self) -> Option<&'static str> {
-        self.inner.oddity
+    pub fn build_warning(&self) -> Option<&'static str> {
+        self.inner.build_warning
     }
 
     pub(crate) fn code(&self) -> &Code {
@@ -282,7 +282,7 @@ fn load_component(
     version: Version,
     bytes: &[u8],
 ) -> Result<(HandlerPre<RunState>, usize, ContractVersion), LoadError> {
-    let kind = Kind::Component;
+    let kind = ModuleKind::Component;
     let wasmtime = &engine.inner.wasmtime;
     let (component, code_bytes) = compiled(engine, version, kind, bytes, precompiled::component)?;
     let ty = component.component_type();
@@ -302,7 +302,7 @@ fn load_command(
     version: Version,
     bytes: &[u8],
 ) -> Result<(wasmtime::InstancePre<CommandState>, usize), LoadError> {
-    let kind = Kind::Command;
+    let kind = ModuleKind::Command;
     let (module, code_bytes) = compiled(engine, version, kind, bytes, precompiled::module)?;
     command::check(&module)?;
     let linked = engine.inner.commands.instantiate_pre(&module);
@@ -313,13 +313,13 @@ fn load_command(
 fn compiled<C>(
     engine: &Engine,
     version: Version,
-    kind: Kind,
+    kind: ModuleKind,
     bytes: &[u8],
-    load: fn(&wasmtime::Engine, &Trusted) -> wasmtime::Result<C>,
+    load: fn(&wasmtime::Engine, &TrustedCode) -> wasmtime::Result<C>,
 ) -> Result<(C, usize), LoadError> {
     let inner = &engine.inner;
     let kept = inner.cache.as_ref().and_then(|cache| cache.get(version, kind));
-    let loaded = |code: Trusted| Some((load(&inner.wasmtime, &code).ok()?, code.bytes().len()));
+    let loaded = |code: TrustedCode| Some((load(&inner.wasmtime, &code).ok()?, code.bytes().len()));
     if let Some(loaded) = kept.and_then(loaded) {
         return Ok(loaded);
     }

@@ -7,37 +7,37 @@ use weir_core::delivery::Outcome;
 use crate::frames::{readable, recursing, told};
 use crate::guard::Guard;
 use crate::last_words;
-use crate::log::{Logbook, cut};
+use crate::log::{LogRecorder, cut};
 use crate::refusal::Refusal;
-use crate::run::End;
+use crate::run::RunEnd;
 use crate::stop::Stop;
 
 /// A failure that may pass.
-pub(crate) fn again(outcome: Outcome, reason: &str) -> End {
+pub(crate) fn again(outcome: Outcome, reason: &str) -> RunEnd {
     failed(outcome, true, reason)
 }
 
 /// A failure that stays.
-pub(crate) fn for_good(outcome: Outcome, reason: &str) -> End {
+pub(crate) fn for_good(outcome: Outcome, reason: &str) -> RunEnd {
     failed(outcome, false, reason)
 }
 
 /// A refusal that the handler passed on, or made no use of.
-pub(crate) fn refused(refusal: &Refusal) -> End {
+pub(crate) fn refused(refusal: &Refusal) -> RunEnd {
     failed(Outcome::Refused, refusal.code.may_pass(), &refusal.message)
 }
 
-fn failed(outcome: Outcome, again: bool, reason: &str) -> End {
-    End::Failed { outcome, again, reason: cut(reason, REASON_BYTES_MAX).to_owned() }
+fn failed(outcome: Outcome, again: bool, reason: &str) -> RunEnd {
+    RunEnd::Failed { outcome, again, reason: cut(reason, REASON_BYTES_MAX).to_owned() }
 }
 
 /// The end of a run that says that all went well: so it did, unless its language knows of work left undone.
-pub(crate) fn of_return(log: &Logbook) -> End {
-    log.undone().map_or(End::Ok, |undone| again(Outcome::Crashed, undone))
+pub(crate) fn of_return(log: &LogRecorder) -> RunEnd {
+    log.undone().map_or(RunEnd::Ok, |undone| again(Outcome::Crashed, undone))
 }
 
 /// The end of a run that was stopped or crashed.
-pub(crate) fn of_trap(error: &wasmtime::Error, guard: &Guard, log: &Logbook) -> End {
+pub(crate) fn of_trap(error: &wasmtime::Error, guard: &Guard, log: &LogRecorder) -> RunEnd {
     if let Some(stop) = error.downcast_ref::<Stop>() {
         return of_stop(stop);
     }
@@ -61,7 +61,7 @@ pub(crate) fn of_trap(error: &wasmtime::Error, guard: &Guard, log: &Logbook) -> 
 }
 
 /// The end of a run that the host stopped.
-pub(crate) fn of_stop(stop: &Stop) -> End {
+pub(crate) fn of_stop(stop: &Stop) -> RunEnd {
     let outcome = match stop {
         Stop::Deadline(_) => Outcome::Timeout,
         Stop::Memory { .. } => Outcome::OutOfMemory,
@@ -73,7 +73,7 @@ pub(crate) fn of_stop(stop: &Stop) -> End {
 
 /// What the guest itself said of its end: what its language printed while it died, an error it logged, or else the last
 /// that it printed.
-pub(crate) fn last_words(log: &Logbook) -> Option<String> {
+pub(crate) fn last_words(log: &LogRecorder) -> Option<String> {
     let stderr = log.stderr_of_a_death();
     last_words::of_a_death(&stderr)
         .or_else(|| log.last_error().map(str::to_owned))
@@ -81,7 +81,7 @@ pub(crate) fn last_words(log: &Logbook) -> Option<String> {
 }
 
 /// What a guest that ended on purpose said last: an error it logged, or the last line that it printed.
-pub(crate) fn said_last(log: &Logbook) -> Option<String> {
+pub(crate) fn said_last(log: &LogRecorder) -> Option<String> {
     let last_line = || {
         let tail = log.stderr_tail();
         tail.lines().map(str::trim).rfind(|line| !line.is_empty()).map(str::to_owned)
@@ -89,12 +89,12 @@ pub(crate) fn said_last(log: &Logbook) -> Option<String> {
     log.last_error().map(str::to_owned).or_else(last_line)
 }
 
-fn crashed(log: &Logbook, otherwise: &str) -> End {
+fn crashed(log: &LogRecorder, otherwise: &str) -> RunEnd {
     let reason = last_words(log).unwrap_or_else(|| format!("crashed: {otherwise}"));
     again(Outcome::Crashed, &reason)
 }
 
-fn stack_overflow(frames: &[String]) -> End {
+fn stack_overflow(frames: &[String]) -> RunEnd {
     let reason = format!("ran out of stack, at {}; look for endless recursion", told(frames));
     again(Outcome::StackOverflow, &reason)
 }
@@ -118,30 +118,30 @@ mod tests {
 
     #[test]
     fn what_was_logged_as_an_error_comes_before_what_was_printed() {
-        let mut log = Logbook::new(1000);
-        log.printed(crate::log::Level::Stderr, b"noise\n");
+        let mut log = LogRecorder::new(1000);
+        log.printed(crate::log::LogLevel::Stderr, b"noise\n");
         assert_eq!(last_words(&log).as_deref(), Some("noise"));
-        log.line(crate::log::Level::Error, "the ledger is gone");
+        log.line(crate::log::LogLevel::Error, "the ledger is gone");
         assert_eq!(last_words(&log).as_deref(), Some("the ledger is gone"));
-        log.printed(crate::log::Level::Stderr, b"panic: no title\n\nnoise\n");
+        log.printed(crate::log::LogLevel::Stderr, b"panic: no title\n\nnoise\n");
         assert_eq!(last_words(&log).as_deref(), Some("panic: no title"), "it died of that");
     }
 
     #[test]
     fn a_panic_is_found_above_any_length_of_stack_trace() {
-        let mut log = Logbook::new(1000);
+        let mut log = LogRecorder::new(1000);
         let trace = "main.walk(...)\n\t/src/main.go:71 +0x19\n".repeat(1000);
         let stderr =
             format!("starting\npanic: no title\n\ngoroutine 1 [running]:\n{trace}exit status 2\n");
         for piece in stderr.as_bytes().chunks(7) {
-            log.printed(crate::log::Level::Stderr, piece);
+            log.printed(crate::log::LogLevel::Stderr, piece);
         }
         assert_eq!(last_words(&log).as_deref(), Some("panic: no title"));
     }
 
     #[test]
     fn a_reason_is_cut() {
-        let End::Failed { reason, .. } = again(Outcome::Retry, &"é".repeat(5000)) else {
+        let RunEnd::Failed { reason, .. } = again(Outcome::Retry, &"é".repeat(5000)) else {
             panic!()
         };
         assert_eq!(reason.len(), REASON_BYTES_MAX);

@@ -11,7 +11,9 @@ use weir_core::bounds::{
     EFFECT_BYTES_MAX, EFFECT_BYTES_PER_RUN_MAX, EFFECT_DELAY_SECONDS_MAX, EFFECT_KEY_BYTES_MAX,
     EMIT_DEPTH_MAX, EMIT_TYPE_BYTES_MAX, REPLY_BYTES_MAX,
 };
-use weir_core::effect::{Cancel, Content, Effects, Emit, Message, OutwardIds, Reply, Timing};
+use weir_core::effect::{
+    Cancel, Content, Effects, EmittedEvent, Message, OutwardIds, Reply, Timing,
+};
 use weir_core::event::{Event, EventType};
 use weir_core::id::{EventId, MessageId};
 use weir_core::name::{DestinationName, HandlerName};
@@ -77,11 +79,11 @@ impl Recorder {
     pub(crate) fn new(
         handler: HandlerName,
         event: Arc<Event>,
-        ids_round: u32,
+        id_round: u32,
         grants: Arc<Grants>,
         effects_max: usize,
     ) -> Self {
-        let ids = OutwardIds::new(event.public_id, &handler, ids_round);
+        let ids = OutwardIds::new(event.public_id, &handler, id_round);
         Self {
             handler,
             event,
@@ -270,7 +272,7 @@ impl Recorder {
                 }
                 (What::Emit(id, kind), Body::Own { content_type, bytes }) => {
                     let payload = Arc::new(payload(&content_type, bytes, headers));
-                    effects.emits.push(Emit { id, kind, payload, timing });
+                    effects.emits.push(EmittedEvent { id, kind, payload, timing });
                 }
                 // Only messages forward; `emit` records a body of its own.
                 (What::Emit(..), Body::Forward) => {}

@@ -31,7 +31,7 @@ pub struct Run {
     /// Which attempt this is, from 1.
     pub attempt: u32,
     /// Part of the outward ids of what it asks for; 0 unless an operator asked for new ones.
-    pub ids_round: u32,
+    pub id_round: u32,
     /// The time it begins, which stands still for it.
     pub now: Timestamp,
     /// Where its randomness comes from. The same seed gives the same run.
@@ -56,7 +56,7 @@ impl fmt::Debug for Run {
 #[derive(Debug, Clone, Default)]
 pub struct Grants {
     /// Where it may send.
-    pub destinations: Destinations,
+    pub destinations: AllowedDestinations,
     /// The destinations that exist.
     pub known: Arc<BTreeSet<DestinationName>>,
     /// Whether it may emit events.
@@ -65,20 +65,20 @@ pub struct Grants {
 
 /// The destinations that a handler may send to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Destinations {
+pub enum AllowedDestinations {
     /// Any that exists.
     All,
     /// Only these.
     These(BTreeSet<DestinationName>),
 }
 
-impl Default for Destinations {
+impl Default for AllowedDestinations {
     fn default() -> Self {
         Self::These(BTreeSet::new())
     }
 }
 
-impl Destinations {
+impl AllowedDestinations {
     /// Whether one is among them.
     #[must_use]
     pub fn include(&self, name: &DestinationName) -> bool {
@@ -115,7 +115,7 @@ impl Default for RunLimits {
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End {
+pub enum RunEnd {
     /// The handler said ok: what it asked for is to be committed.
     Ok,
     /// It failed, and asked for nothing.
@@ -133,7 +133,7 @@ pub enum End {
 #[derive(Debug, Clone)]
 pub struct RunReport {
     /// How it ended.
-    pub end: End,
+    pub end: RunEnd,
     /// What it asked for; nothing unless it ended well (INV-3).
     pub effects: Effects,
     /// The state that it read, to be proved whatever the end.
@@ -155,8 +155,8 @@ impl RunReport {
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match &self.end {
-            End::Ok => Outcome::Ok,
-            End::Failed { outcome, .. } => *outcome,
+            RunEnd::Ok => Outcome::Ok,
+            RunEnd::Failed { outcome, .. } => *outcome,
         }
     }
 
@@ -164,9 +164,9 @@ impl RunReport {
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         match &self.end {
-            End::Ok => Verdict::Done,
-            End::Failed { again: true, .. } => Verdict::TryAgain { at_least: self.retry_after },
-            End::Failed { again: false, .. } => Verdict::GiveUp,
+            RunEnd::Ok => Verdict::Done,
+            RunEnd::Failed { again: true, .. } => Verdict::TryAgain { at_least: self.retry_after },
+            RunEnd::Failed { again: false, .. } => Verdict::GiveUp,
         }
     }
 
@@ -174,8 +174,8 @@ impl RunReport {
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         match &self.end {
-            End::Ok => None,
-            End::Failed { reason, .. } => Some(reason),
+            RunEnd::Ok => None,
+            RunEnd::Failed { reason, .. } => Some(reason),
         }
     }
 }

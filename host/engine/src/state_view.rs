@@ -18,7 +18,7 @@ use weir_core::time::Timestamp;
 
 use crate::headers::quoted;
 use crate::refusal::{Code, Refusal};
-use crate::stop::{Fault, Stop};
+use crate::stop::{HostCallError, Stop};
 
 /// Keys that the listings of one run may name in all: each is kept until the run has settled.
 const LISTED_KEYS_MAX: usize = 100_000;
@@ -73,11 +73,11 @@ impl StateView {
     }
 
     /// Stores a value, with no expiry.
-    pub(crate) async fn set(&mut self, key: &str, value: &str) -> Result<(), Fault> {
+    pub(crate) async fn set(&mut self, key: &str, value: &str) -> Result<(), HostCallError> {
         self.spend_or_refuse()?;
         checked_key(key)?;
         if value.len() > STATE_VALUE_BYTES_MAX {
-            return Err(Fault::Refused(Refusal::too_large(format!(
+            return Err(HostCallError::Refused(Refusal::too_large(format!(
                 "The value for {} has {} bytes, and may have {STATE_VALUE_BYTES_MAX}; split it over several keys.",
                 quoted(key),
                 value.len()
@@ -87,7 +87,7 @@ impl StateView {
     }
 
     /// Adds to a whole number, keeping its expiry; gives the sum.
-    pub(crate) async fn add(&mut self, key: &str, delta: i64) -> Result<i64, Fault> {
+    pub(crate) async fn add(&mut self, key: &str, delta: i64) -> Result<i64, HostCallError> {
         self.spend_or_refuse()?;
         checked_key(key)?;
         let Own { value, expires_at } = self.current(key).await?;
@@ -219,14 +219,14 @@ impl StateView {
         Ok(&self.stored[key])
     }
 
-    async fn write(&mut self, key: &str, own: Own) -> Result<(), Fault> {
+    async fn write(&mut self, key: &str, own: Own) -> Result<(), HostCallError> {
         let before = self.own.insert(key.into(), own);
         if self.over_quota().await? {
             match before {
                 Some(before) => self.own.insert(key.into(), before),
                 None => self.own.remove(key),
             };
-            return Err(Fault::Refused(Refusal::new(
+            return Err(HostCallError::Refused(Refusal::new(
                 Code::Quota,
                 format!(
                     "This handler's state would be over {STATE_BYTES_PER_HANDLER_MAX} bytes; remove keys, or let them expire."

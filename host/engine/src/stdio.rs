@@ -9,7 +9,7 @@ use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
-use crate::log::{Level, Logbook};
+use crate::log::{LogLevel, LogRecorder};
 use crate::stop::Stop;
 
 /// Bytes a guest may write in one go; WASI asks for a number.
@@ -17,20 +17,20 @@ const WRITE_BYTES_MAX: usize = 64 * 1024;
 
 /// A stream that a guest prints on. Clones go to the same place.
 #[derive(Debug, Clone)]
-pub(crate) enum Printed {
+pub(crate) enum GuestOutput {
     /// Into the log, as lines of this level.
-    Log(Level, Arc<Mutex<Logbook>>),
+    Log(LogLevel, Arc<Mutex<LogRecorder>>),
     /// Kept whole, up to so many bytes; more ends the run.
     Kept(Arc<Mutex<Vec<u8>>>, usize),
 }
 
-impl IsTerminal for Printed {
+impl IsTerminal for GuestOutput {
     fn is_terminal(&self) -> bool {
         false
     }
 }
 
-impl StdoutStream for Printed {
+impl StdoutStream for GuestOutput {
     fn p2_stream(&self) -> Box<dyn OutputStream> {
         Box::new(self.clone())
     }
@@ -42,12 +42,12 @@ impl StdoutStream for Printed {
 }
 
 #[async_trait]
-impl Pollable for Printed {
+impl Pollable for GuestOutput {
     async fn ready(&mut self) {}
 }
 
 #[async_trait]
-impl OutputStream for Printed {
+impl OutputStream for GuestOutput {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         match self {
             Self::Log(level, book) => book.lock().printed(*level, &bytes),

@@ -28,24 +28,24 @@ pub(crate) enum Stop {
 
 /// How a host call fails: the guest is told, or the run ends.
 #[derive(Debug)]
-pub(crate) enum Fault {
+pub(crate) enum HostCallError {
     Refused(Refusal),
     Stop(Stop),
 }
 
-impl From<Refusal> for Fault {
+impl From<Refusal> for HostCallError {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
     }
 }
 
-impl From<Stop> for Fault {
+impl From<Stop> for HostCallError {
     fn from(stop: Stop) -> Self {
         Self::Stop(stop)
     }
 }
 
-impl From<StateUnavailable> for Fault {
+impl From<StateUnavailable> for HostCallError {
     fn from(error: StateUnavailable) -> Self {
         Self::Stop(Stop::State(error))
     }

@@ -15,21 +15,21 @@ const TICK: Duration = Duration::from_millis(1);
 
 #[derive(Debug)]
 pub(crate) struct Ticker {
-    pulse: Arc<Pulse>,
+    pulse: Arc<TickerState>,
     thread: Thread,
 }
 
 #[derive(Debug, Default)]
-struct Pulse {
+struct TickerState {
     running: AtomicUsize,
     ended: AtomicBool,
 }
 
 /// A run that needs ticks, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Ticking(Arc<Pulse>);
+pub(crate) struct TickingGuard(Arc<TickerState>);
 
-impl Drop for Ticking {
+impl Drop for TickingGuard {
     fn drop(&mut self) {
         self.0.running.fetch_sub(1, Ordering::SeqCst);
     }
@@ -38,7 +38,7 @@ impl Drop for Ticking {
 impl Ticker {
     /// Starts the thread.
     pub(crate) fn start(engine: EngineWeak) -> io::Result<Self> {
-        let pulse = Arc::new(Pulse::default());
+        let pulse = Arc::new(TickerState::default());
         let theirs = Arc::clone(&pulse);
         let handle = thread::Builder::new()
             .name("weir-epoch".into())
@@ -47,11 +47,11 @@ impl Ticker {
     }
 
     /// Keeps it ticking while the answer lives.
-    pub(crate) fn ticking(&self) -> Ticking {
+    pub(crate) fn ticking(&self) -> TickingGuard {
         if self.pulse.running.fetch_add(1, Ordering::SeqCst) == 0 {
             self.thread.unpark();
         }
-        Ticking(Arc::clone(&self.pulse))
+        TickingGuard(Arc::clone(&self.pulse))
     }
 }
 
@@ -62,7 +62,7 @@ impl Drop for Ticker {
     }
 }
 
-fn tick(engine: &EngineWeak, pulse: &Pulse) {
+fn tick(engine: &EngineWeak, pulse: &TickerState) {
     while !pulse.ended.load(Ordering::SeqCst) {
         if pulse.running.load(Ordering::SeqCst) == 0 {
             // A run that begins after this look has left an unpark behind, and this returns at once.

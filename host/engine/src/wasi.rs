@@ -17,8 +17,8 @@ use weir_core::time::Timestamp;
 
 use crate::clock::{FrozenClock, Sleep, SteppingClock};
 use crate::instance::RunState;
-use crate::log::{Level, Logbook};
-use crate::stdio::Printed;
+use crate::log::{LogLevel, LogRecorder};
+use crate::stdio::GuestOutput;
 
 /// Random bytes that one WASI call may ask for; more is a trap.
 const RANDOM_BYTES_MAX: u64 = 1024 * 1024;
@@ -49,13 +49,13 @@ pub(crate) fn builder(
     now: Timestamp,
     seed: [u8; 32],
     clock: &SteppingClock,
-    log: &Arc<Mutex<Logbook>>,
+    log: &Arc<Mutex<LogRecorder>>,
 ) -> WasiCtxBuilder {
     let mut hash_seed = random(seed, Use::HashSeed);
     let hash_seed = u128::from(hash_seed.next_u64()) << 64 | u128::from(hash_seed.next_u64());
     let mut builder = WasiCtxBuilder::new();
     builder
-        .stderr(Printed::Log(Level::Stderr, Arc::clone(log)))
+        .stderr(GuestOutput::Log(LogLevel::Stderr, Arc::clone(log)))
         .wall_clock(FrozenClock(now))
         .monotonic_clock(clock.clone())
         .secure_random(random(seed, Use::Secure))

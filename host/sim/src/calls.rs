@@ -13,7 +13,7 @@ use weir_store::hot::{
     RoutedEffects, Settled, Settlement,
 };
 use weir_store::sqlite::SqliteStore;
-use weir_store::upkeep::Redrive;
+use weir_store::upkeep::ReplayRequest;
 use weir_store::{Store, StoreError};
 
 use crate::cast;
@@ -26,7 +26,7 @@ use crate::script::{Deed, Script};
 use crate::sim::Sim;
 
 /// Most that one redrive makes due.
-const REDRIVEN_MAX: usize = 1_000;
+const REPLAYED_MAX: usize = 1_000;
 
 impl Sim<'_> {
     /// One operation, with whatever befalls it, and all that must hold after it.
@@ -191,16 +191,16 @@ impl Sim<'_> {
                 });
                 named.map(|answer| (answer, None)).collect()
             }
-            Op::Redrive { request, what, .. } => {
+            Op::ReplayRequest { request, what, .. } => {
                 let (what, request) = (what.clone(), request.clone());
-                let redrive = Redrive { what, limit: REDRIVEN_MAX, request, new_ids: false };
-                let answer = store.redrive(redrive).await.map(|redriven| {
+                let replay = ReplayRequest { what, limit: REPLAYED_MAX, request, new_ids: false };
+                let answer = store.replay(replay).await.map(|redriven| {
                     let name = |id| {
                         let known = self.names.deliveries.get(id).cloned();
                         known.unwrap_or_else(|| format!("unknown {id}"))
                     };
                     let names: BTreeSet<String> = redriven.deliveries.iter().map(name).collect();
-                    Answer::Redriven(names)
+                    Answer::ReplayOutcome(names)
                 });
                 vec![(answer, None)]
             }
@@ -410,7 +410,9 @@ fn brief(op: &Op) -> String {
                 .map(|p| format!("{} {:?} {:?}", p.spec.delivery, p.spec.fence, p.spec.next));
             format!("settle [{}]", all.collect::<Vec<_>>().join(", "))
         }
-        Op::Redrive { request, what, wanted } => format!("redrive {request} {what:?} {wanted:?}"),
+        Op::ReplayRequest { request, what, wanted } => {
+            format!("redrive {request} {what:?} {wanted:?}")
+        }
         other => format!("{other:?}"),
     }
 }

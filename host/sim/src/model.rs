@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use weir_core::delivery::{DeliveryState, Fence, Next, Outcome};
+use weir_core::delivery::{DeliveryState, Fence, NextState, Outcome};
 use weir_core::effect::{Effects, Timing};
 use weir_core::name::SourceName;
 use weir_core::route::RouteTable;
@@ -78,7 +78,7 @@ pub struct SettleSpec {
     /// How it ended.
     pub outcome: Outcome,
     /// What becomes of the delivery.
-    pub next: Next,
+    pub next: NextState,
     /// What the run asked for.
     pub effects: Effects,
     /// What it read: keys with the model's version of them, and listings.
@@ -482,9 +482,9 @@ impl Model {
         if let Some(row) = self.world.deliveries.get_mut(&spec.delivery) {
             row.attempts += 1;
             (row.state, row.due_at) = match spec.next {
-                Next::Processed => (DeliveryState::Processed, None),
-                Next::DeadLetter => (DeliveryState::DeadLetter, None),
-                Next::Retry { delay } => {
+                NextState::Processed => (DeliveryState::Processed, None),
+                NextState::DeadLetter => (DeliveryState::DeadLetter, None),
+                NextState::Retry { delay } => {
                     (DeliveryState::Retrying, Some(now.after(self.ahead + delay)))
                 }
             };
@@ -573,7 +573,7 @@ impl Model {
     // --- acts
 
     /// Makes deliveries due again, each behind all that are in its line.
-    pub fn redrive(&mut self, request: &str, wanted: &[Key], now: Timestamp) -> Vec<Key> {
+    pub fn replay(&mut self, request: &str, wanted: &[Key], now: Timestamp) -> Vec<Key> {
         if let Some((done, _)) = self.redrives.get(request) {
             // What retention has removed since is not named again.
             let there = done.iter().filter(|key| self.world.deliveries.contains_key(*key));

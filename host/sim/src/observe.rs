@@ -6,7 +6,7 @@ use std::time::Duration;
 use weir_core::delivery::EventStatus;
 use weir_core::id::{DeliveryId, EventId};
 use weir_core::time::Timestamp;
-use weir_store::query::{DeliveryDetail, EventDetail, EventFilter, Page};
+use weir_store::query::{DeliveryDetail, EventDetail, EventFilter, PageRequest};
 use weir_store::sqlite::SqliteStore;
 use weir_store::{Store, StoreError};
 
@@ -83,7 +83,7 @@ pub async fn observe(
 async fn details(store: &dyn Store) -> Result<Vec<EventDetail>, StoreError> {
     let (mut details, mut after) = (Vec::new(), None);
     loop {
-        let page = Page { limit: 100, after };
+        let page = PageRequest { limit: 100, after };
         let found = store.events(EventFilter::default(), page).await?;
         for listed in found.items {
             let detail = store.event(listed.id).await?;

@@ -8,7 +8,7 @@ use weir_core::state::ReadSet;
 use weir_core::time::Timestamp;
 use weir_store::StoreError;
 use weir_store::hold::{HoldId, NewHold};
-use weir_store::upkeep::{RedriveWhat, Retention};
+use weir_store::upkeep::{ReplaySelection, Retention};
 
 use crate::invariants::{self, Broken, broken};
 use crate::model::{Model, RequestSpec, SettleSpec, Settles, Stored};
@@ -23,11 +23,11 @@ pub enum Op {
     /// Ends of attempts.
     Settle(Vec<Prepared>),
     /// Deliveries made due again.
-    Redrive {
+    ReplayRequest {
         /// The name that makes two of them one.
         request: String,
         /// Which, as the store is told.
-        what: RedriveWhat,
+        what: ReplaySelection,
         /// Which, by name.
         wanted: Vec<Key>,
     },
@@ -69,7 +69,7 @@ pub enum Answer {
     /// To a settlement.
     Settled(Settles),
     /// To a redrive.
-    Redriven(BTreeSet<Key>),
+    ReplayOutcome(BTreeSet<Key>),
     /// To anything else: whether it did something.
     Done(bool),
 }
@@ -90,7 +90,7 @@ impl Op {
         match self {
             Self::Ingest(_) => "ingest",
             Self::Settle(_) => "settle",
-            Self::Redrive { .. } => "redrive",
+            Self::ReplayRequest { .. } => "redrive",
             Self::Hold(_) => "hold",
             Self::Release { .. } => "release",
             Self::Prune(_) => "prune",
@@ -192,10 +192,10 @@ impl Op {
                     invariants::fenced(&spec.delivery, predicted, *said)?;
                 }
             }
-            Self::Redrive { request, wanted, .. } => {
+            Self::ReplayRequest { request, wanted, .. } => {
                 let predicted: BTreeSet<Key> =
-                    model.redrive(request, wanted, now).into_iter().collect();
-                if let Some(Answer::Redriven(said)) = said
+                    model.replay(request, wanted, now).into_iter().collect();
+                if let Some(Answer::ReplayOutcome(said)) = said
                     && predicted != *said
                 {
                     let how = format!("redrive {request} made {said:?} due, not {predicted:?}");

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use weir_core::delivery::{Fence, Outcome, Verdict};
-use weir_core::effect::{Cancel, Content, Effects, Emit, Message, OutwardIds, StateWrite, Timing};
+use weir_core::effect::{
+    Cancel, Content, Effects, EmittedEvent, Message, OutwardIds, StateWrite, Timing,
+};
 use weir_core::event::Event;
 use weir_core::name::HandlerName;
 use weir_core::payload::Payload;
@@ -177,7 +179,7 @@ impl Asking<'_> {
         let payload = Arc::new(script.payload());
         let kind = cast::event_type("late");
         let id = self.ids.event(&kind, payload.content_type(), &payload.body);
-        self.effects.emits.push(Emit { id, kind, payload, timing });
+        self.effects.emits.push(EmittedEvent { id, kind, payload, timing });
     }
 
     fn put(&mut self, key: &str, value: Option<String>, expires_at: Option<Timestamp>) {

@@ -13,7 +13,7 @@ use rand::{Rng, RngExt as _, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use weir_core::route::RouteTable;
 use weir_core::time::{Clock as _, Timestamp};
-use weir_store::hot::{ClaimRequest, Claimed, Lane};
+use weir_store::hot::{Claim, ClaimRequest, Lane};
 use weir_store::sqlite::{Options, SqliteStore};
 use weir_store::{Store, StoreError};
 
@@ -85,7 +85,7 @@ impl Tally {
 #[derive(Debug)]
 pub(crate) struct Open {
     pub(crate) key: Key,
-    pub(crate) claimed: Claimed,
+    pub(crate) claimed: Claim,
     pub(crate) ready: Option<Prepared>,
 }
 

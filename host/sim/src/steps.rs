@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand::RngExt as _;
 use rand::seq::IndexedRandom as _;
-use weir_core::delivery::{DeliveryState, Next, Outcome, Verdict, decide};
+use weir_core::delivery::{DeliveryState, NextState, Outcome, Verdict, decide};
 use weir_core::effect::{Content, Effects};
 use weir_core::name::{SourceName, Target};
 use weir_core::retry::{Backoff, RetryPolicy};
@@ -13,8 +13,8 @@ use weir_core::state::ReadSet;
 use weir_core::time::Timestamp;
 use weir_store::Store;
 use weir_store::hold::{HoldId, HoldScope, NewHold};
-use weir_store::hot::{ClaimRequest, Claimed, Lane};
-use weir_store::upkeep::{RedriveWhat, Retention};
+use weir_store::hot::{Claim, ClaimRequest, Lane};
+use weir_store::upkeep::{ReplaySelection, Retention};
 
 use crate::cast;
 use crate::disk::Death;
@@ -51,7 +51,7 @@ impl Sim<'_> {
             50..70 => self.settle().await,
             70..73 => self.settle_again().await,
             73..75 => self.let_go().await,
-            75..79 => self.redrive().await,
+            75..79 => self.replay().await,
             79..82 => self.hold().await,
             82..84 => self.release().await,
             84..86 => self.prune().await,
@@ -139,7 +139,7 @@ impl Sim<'_> {
         Ok(())
     }
 
-    fn take_in(&mut self, claimed: Claimed, wanted: &BTreeSet<Key>) -> Result<Key, Broken> {
+    fn take_in(&mut self, claimed: Claim, wanted: &BTreeSet<Key>) -> Result<Key, Broken> {
         let key = self.names.deliveries.get(&claimed.delivery).cloned();
         let key = key.unwrap_or_else(|| format!("unknown {}", claimed.delivery));
         if !wanted.contains(&key) || self.model.is_claimed(&key) {
@@ -200,7 +200,7 @@ impl Sim<'_> {
             }
         };
         let next = self.decide(verdict, fence.attempt)?;
-        let effects = if next == Next::Processed { effects } else { Effects::default() };
+        let effects = if next == NextState::Processed { effects } else { Effects::default() };
         let spec = SettleSpec {
             delivery: key,
             fence,
@@ -214,7 +214,7 @@ impl Sim<'_> {
         Ok(())
     }
 
-    fn decide(&mut self, verdict: Verdict, attempt: u32) -> Result<Next, Broken> {
+    fn decide(&mut self, verdict: Verdict, attempt: u32) -> Result<NextState, Broken> {
         let list = [0, 10, 60].map(Duration::from_secs).to_vec();
         let policy = RetryPolicy::try_new(Backoff::List(list), 4, 0.5);
         let policy = policy.map_err(|e| Broken { promise: "simulator", how: e.to_string() })?;
@@ -349,7 +349,7 @@ impl Sim<'_> {
 
     // --- acts
 
-    async fn redrive(&mut self) -> Holds {
+    async fn replay(&mut self) -> Holds {
         let done = self.model.redrives();
         let again = done.choose(&mut self.random).filter(|_| self.random.random_bool(0.2));
         let request = match again {
@@ -362,13 +362,13 @@ impl Sim<'_> {
         let dead = self.model.in_state(|state| state == DeliveryState::DeadLetter);
         let over = self.model.in_state(DeliveryState::is_final);
         let (what, wanted) = match self.random.random_range(0..4) {
-            0 => (RedriveWhat::DeadLetters(None), dead),
+            0 => (ReplaySelection::DeadLetters(None), dead),
             1 if !dead.is_empty() => {
                 let one = &dead[self.random.random_range(0..dead.len())];
                 let target = self.model.target_of(one);
                 let of_target = |key: &Key| self.model.target_of(key) == target;
                 let wanted = dead.iter().filter(|key| of_target(key)).cloned().collect();
-                (RedriveWhat::DeadLetters(target.parse().ok()), wanted)
+                (ReplaySelection::DeadLetters(target.parse().ok()), wanted)
             }
             2 if !self.model.world.events.is_empty() => {
                 let events: Vec<&Key> = self.model.world.events.keys().collect();
@@ -376,15 +376,15 @@ impl Sim<'_> {
                 let Some(id) = self.names.event(&event) else { return Ok(()) };
                 let family = self.model.family(&event);
                 let wanted = family.into_iter().filter(|key| dead.contains(key)).collect();
-                (RedriveWhat::Event(id), wanted)
+                (ReplaySelection::Event(id), wanted)
             }
             _ => {
                 let Some(one) = over.choose(&mut self.random).cloned() else { return Ok(()) };
                 let Some(id) = self.names.delivery(&one) else { return Ok(()) };
-                (RedriveWhat::Delivery(id), vec![one])
+                (ReplaySelection::Delivery(id), vec![one])
             }
         };
-        self.operate(Op::Redrive { request, what, wanted }).await
+        self.operate(Op::ReplayRequest { request, what, wanted }).await
     }
 
     async fn hold(&mut self) -> Holds {
@@ -559,7 +559,7 @@ fn done(open: &Open) -> Prepared {
             fence: open.claimed.fence,
             started_at: at,
             outcome: Outcome::Ok,
-            next: Next::Processed,
+            next: NextState::Processed,
             effects: Effects::default(),
             reads: Reads { at, ..Reads::default() },
         },

@@ -9,8 +9,8 @@ use weir_core::event::EventType;
 use weir_core::name::{HUB_SOURCE, HandlerName, SourceName, Target};
 use weir_core::time::Timestamp;
 use weir_core::units::{self, InvalidDuration};
-use weir_store::quarantine::Wanted;
-use weir_store::query::{DeliveryFilter, EventFilter, Page};
+use weir_store::quarantine::QuarantineFilter;
+use weir_store::query::{DeliveryFilter, EventFilter, PageRequest};
 
 /// Most entries of a page.
 pub(super) const LIMIT_MAX: usize = 500;
@@ -104,7 +104,10 @@ pub(super) fn none(raw: Option<&str>) -> Result<(), BadQuery> {
 }
 
 /// `source`, `type`, `status`, `since`, `until`, `limit`, `cursor`.
-pub(super) fn events(raw: Option<&str>, now: Timestamp) -> Result<(EventFilter, Page), BadQuery> {
+pub(super) fn events(
+    raw: Option<&str>,
+    now: Timestamp,
+) -> Result<(EventFilter, PageRequest), BadQuery> {
     let mut query = Query::parse(raw)?;
     let filter = EventFilter {
         source: query.take("source", source)?,
@@ -122,7 +125,7 @@ pub(super) fn events(raw: Option<&str>, now: Timestamp) -> Result<(EventFilter, 
 pub(super) fn dead_letters(
     raw: Option<&str>,
     now: Timestamp,
-) -> Result<(DeliveryFilter, Page), BadQuery> {
+) -> Result<(DeliveryFilter, PageRequest), BadQuery> {
     let mut query = Query::parse(raw)?;
     let filter = DeliveryFilter {
         state: Some(DeliveryState::DeadLetter),
@@ -149,7 +152,7 @@ pub(super) fn holds(raw: Option<&str>) -> Result<Option<String>, BadQuery> {
 }
 
 /// `source`, `released`, `limit`, `cursor`.
-pub(super) fn quarantine(raw: Option<&str>) -> Result<Wanted, BadQuery> {
+pub(super) fn quarantine(raw: Option<&str>) -> Result<QuarantineFilter, BadQuery> {
     let mut query = Query::parse(raw)?;
     let source = query.take("source", source)?;
     let released =
@@ -159,9 +162,9 @@ pub(super) fn quarantine(raw: Option<&str>) -> Result<Wanted, BadQuery> {
     let after = page.after.map(|text| text.parse()).transpose();
     let invalid =
         |_| BadQuery::Invalid { key: "cursor", why: "not a cursor that was given out".into() };
-    Ok(Wanted {
+    Ok(QuarantineFilter {
         source: source.map(|source| source.as_str().into()),
-        released_too: released.unwrap_or(false),
+        include_released: released.unwrap_or(false),
         after: after.map_err(invalid)?,
         oldest_first: false,
         limit: page.limit,
@@ -176,7 +179,7 @@ pub(super) fn full(raw: Option<&str>) -> Result<bool, BadQuery> {
     Ok(full.unwrap_or(false))
 }
 
-fn page(query: &mut Query<'_>) -> Result<Page, BadQuery> {
+fn page(query: &mut Query<'_>) -> Result<PageRequest, BadQuery> {
     let limit = query.take("limit", |t| match t.parse() {
         Ok(limit @ 1..=LIMIT_MAX) => Ok(limit),
         _ => Err(format!("write a number from 1 to {LIMIT_MAX}")),
@@ -187,7 +190,7 @@ fn page(query: &mut Query<'_>) -> Result<Page, BadQuery> {
         }
         Ok(t.to_owned())
     })?;
-    Ok(Page { limit: limit.unwrap_or(LIMIT_DEFAULT), after })
+    Ok(PageRequest { limit: limit.unwrap_or(LIMIT_DEFAULT), after })
 }
 
 pub(crate) fn target(text: &str) -> Result<Target, String> {
@@ -271,14 +274,14 @@ mod tests {
         assert_eq!(filter.status, Some(EventStatus::DeadLetter));
         assert_eq!(filter.since, Some(Timestamp::from_millis(1_759_996_400_000)));
         assert_eq!(filter.until, Some(NOW));
-        assert_eq!(page, Page { limit: 500, after: Some("abc".to_owned()) });
+        assert_eq!(page, PageRequest { limit: 500, after: Some("abc".to_owned()) });
     }
 
     #[test]
     fn no_query_asks_for_the_newest_page() {
         let (filter, page) = events(None, NOW).unwrap();
         assert_eq!(filter, EventFilter::default());
-        assert_eq!(page, Page { limit: LIMIT_DEFAULT, after: None });
+        assert_eq!(page, PageRequest { limit: LIMIT_DEFAULT, after: None });
     }
 
     #[test]

@@ -10,7 +10,7 @@ use http::StatusCode;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tower_service::Service as _;
-use weir_core::delivery::{Next, Outcome};
+use weir_core::delivery::{NextState, Outcome};
 use weir_core::event::EventType;
 use weir_core::hops::HopKey;
 use weir_core::id::{DeliveryId, EventId};
@@ -179,7 +179,7 @@ impl Desk {
                 log: Some("error\tlooked everywhere".into()),
                 response: None,
             },
-            next: Next::DeadLetter,
+            next: NextState::DeadLetter,
             effects: RoutedEffects::default(),
             reads: ReadSet::default(),
         };

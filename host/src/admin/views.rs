@@ -12,7 +12,7 @@ use weir_core::id::RequestId;
 use weir_core::name::SourceName;
 use weir_core::payload::Payload;
 use weir_core::time::Timestamp;
-use weir_store::condition::Unreadable;
+use weir_store::condition::UnreadableRows;
 use weir_store::hold::Hold;
 use weir_store::query::StoredRequest;
 
@@ -167,7 +167,7 @@ pub(super) fn hold(held: &Hold) -> Value {
 }
 
 /// Rows of the store that could not be read.
-pub(super) fn unreadable(rows: &Unreadable) -> Value {
+pub(super) fn unreadable(rows: &UnreadableRows) -> Value {
     json!({
         "what": rows.what,
         "first": rows.first,

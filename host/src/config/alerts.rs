@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weir_core::alert::TooMuch;
+use weir_core::alert::FailureThreshold;
 
 use super::destination::{Allow, Signing, Webhook};
 use super::server::at_most;
@@ -26,9 +26,9 @@ pub struct Alerts {
     /// Alerts in an hour, at most.
     pub per_hour: u32,
     /// A handler's attempts that failed.
-    pub failing: TooMuch,
+    pub failing: FailureThreshold,
     /// A source's requests that were refused.
-    pub refusing: TooMuch,
+    pub refusing: FailureThreshold,
     /// How long before its end a listener's certificate is told of.
     pub expiring: Duration,
     /// Where alerts go that cannot be stored.
@@ -61,7 +61,7 @@ pub(super) fn read(
     section.finish();
     let too_much = |share: f64| {
         let per_mille = Duration::try_from_secs_f64(share).map_or(1_000, |d| d.as_millis());
-        Some(TooMuch {
+        Some(FailureThreshold {
             window: window?,
             at_least: at_least?.into(),
             per_mille: u16::try_from(per_mille).ok()?,

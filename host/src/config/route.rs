@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use http::HeaderName;
-use weir_core::alert::KINDS;
+use weir_core::alert::ALERT_TYPES;
 use weir_core::bounds::SUBSCRIPTIONS_MAX;
 use weir_core::event::EventType;
 use weir_core::name::{DestinationName, HUB_SOURCE, SourceName};
@@ -126,7 +126,7 @@ pub(super) fn warn_of_what_never_matches(
         let Some(source) = pattern.exact_source() else { continue };
         if source == HUB_SOURCE && !tells_of(pattern) {
             let what =
-                format!("`{pattern}` matches nothing: the hub tells of {}", KINDS.join(", "));
+                format!("`{pattern}` matches nothing: the hub tells of {}", ALERT_TYPES.join(", "));
             section.warning("on", what);
         }
         if !sources.contains(source) && !SourceName::stored(source).must_be_named() {
@@ -147,6 +147,6 @@ pub(crate) fn unmatched(pattern: &Pattern, sources: &ByName) -> Option<String> {
 /// Whether the hub tells of anything that a pattern matches.
 fn tells_of(pattern: &Pattern) -> bool {
     let hub = SourceName::hub();
-    let mut kinds = KINDS.iter().filter_map(|kind| EventType::new(kind).ok());
+    let mut kinds = ALERT_TYPES.iter().filter_map(|kind| EventType::new(kind).ok());
     kinds.any(|kind| pattern.matches(&hub, &kind, None))
 }

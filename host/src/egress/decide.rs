@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 use rand::Rng;
-use weir_core::breaker::Mark;
-use weir_core::delivery::{self, Next, Outcome, Verdict};
+use weir_core::breaker::HealthSignal;
+use weir_core::delivery::{self, NextState, Outcome, Verdict};
 use weir_core::retry::RetryPolicy;
 use weir_core::time::Timestamp;
 use weir_core::units::format_duration;
@@ -46,9 +46,9 @@ pub(crate) struct Decided {
     /// What to record of it.
     pub(crate) attempt: AttemptRecord,
     /// What becomes of the delivery.
-    pub(crate) next: Next,
+    pub(crate) next: NextState,
     /// What it says about the endpoint.
-    pub(crate) mark: Mark,
+    pub(crate) mark: HealthSignal,
     /// Whether it is to be sent less at once, and after which wait if it asked for one.
     pub(crate) slows: Option<Option<Duration>>,
 }
@@ -75,28 +75,28 @@ pub(crate) fn decide(
     Decided { attempt, next, mark, slows }
 }
 
-fn judge(answer: &Answer) -> (Outcome, Verdict, Mark) {
+fn judge(answer: &Answer) -> (Outcome, Verdict, HealthSignal) {
     let again = Verdict::TryAgain { at_least: None };
     let (status, retry_after) = match answer {
-        Answer::Taken => return (Outcome::Ok, Verdict::Done, Mark::Well),
-        Answer::TimedOut { .. } => return (Outcome::Timeout, again, Mark::Failed),
-        Answer::Unreachable { .. } => return (Outcome::Network, again, Mark::Failed),
+        Answer::Taken => return (Outcome::Ok, Verdict::Done, HealthSignal::Healthy),
+        Answer::TimedOut { .. } => return (Outcome::Timeout, again, HealthSignal::Failed),
+        Answer::Unreachable { .. } => return (Outcome::Network, again, HealthSignal::Failed),
         // A matter of the configuration, the same for every message.
-        Answer::Blocked { .. } => return (Outcome::Blocked, again, Mark::AtFault),
+        Answer::Blocked { .. } => return (Outcome::Blocked, again, HealthSignal::TargetBroken),
         Answer::Status { status, retry_after, .. } => (*status, *retry_after),
     };
     let again = Verdict::TryAgain { at_least: retry_after };
     match status.as_u16() {
-        200..300 => (Outcome::Ok, Verdict::Done, Mark::Well),
+        200..300 => (Outcome::Ok, Verdict::Done, HealthSignal::Healthy),
         // About the message: it will be the same next time.
-        400 | 413 | 415 | 422 => (Outcome::Status, Verdict::GiveUp, Mark::AboutTheMessage),
+        400 | 413 | 415 | 422 => (Outcome::Status, Verdict::GiveUp, HealthSignal::MessageRejected),
         // It has gone in a circle, of hubs or of this one and others: again would only be once more.
-        508 => (Outcome::Status, Verdict::GiveUp, Mark::AboutTheMessage),
+        508 => (Outcome::Status, Verdict::GiveUp, HealthSignal::MessageRejected),
         // About the endpoint: it will be the same for every message, until people change it.
-        401 | 403 | 404 | 405 | 410 => (Outcome::Status, again, Mark::AtFault),
-        429 => (Outcome::Status, again, Mark::Busy),
+        401 | 403 | 404 | 405 | 410 => (Outcome::Status, again, HealthSignal::TargetBroken),
+        429 => (Outcome::Status, again, HealthSignal::Busy),
         // Time can change all of these; and a redirect, which is not followed, people.
-        _ => (Outcome::Status, again, Mark::Failed),
+        _ => (Outcome::Status, again, HealthSignal::Failed),
     }
 }
 
@@ -147,7 +147,7 @@ mod tests {
 
     use super::*;
 
-    fn decided(answer: Answer, attempt: u32) -> (Outcome, Next, Option<Box<str>>) {
+    fn decided(answer: Answer, attempt: u32) -> (Outcome, NextState, Option<Box<str>>) {
         let (first, max) = (Duration::from_secs(10), Duration::from_secs(100));
         let backoff = Backoff::Exponential { first, factor: 10.0, max };
         let policy = RetryPolicy::try_new(backoff, 3, 0.0).unwrap();
@@ -168,17 +168,17 @@ mod tests {
         }
     }
 
-    fn retry(seconds: u64) -> Next {
-        Next::Retry { delay: Duration::from_secs(seconds) }
+    fn retry(seconds: u64) -> NextState {
+        NextState::Retry { delay: Duration::from_secs(seconds) }
     }
 
     #[test]
     fn every_status_has_its_consequence() {
         for code in 200..300 {
-            assert_eq!(decided(status(code, None), 1), (Outcome::Ok, Next::Processed, None));
+            assert_eq!(decided(status(code, None), 1), (Outcome::Ok, NextState::Processed, None));
         }
         for code in [400, 413, 415, 422, 508] {
-            assert_eq!(decided(status(code, None), 1).1, Next::DeadLetter, "{code}");
+            assert_eq!(decided(status(code, None), 1).1, NextState::DeadLetter, "{code}");
         }
         let endpoint = [401, 403, 404, 405, 410];
         let passing = [408, 409, 425, 429, 500, 501, 502, 503, 504, 599];
@@ -191,11 +191,11 @@ mod tests {
 
     #[test]
     fn every_status_says_something_about_the_endpoint_too() {
-        use Mark::{AboutTheMessage, AtFault, Busy, Failed, Well};
+        use HealthSignal::{Busy, Failed, Healthy, MessageRejected, TargetBroken};
         for (codes, mark) in [
-            (&[200, 204, 299][..], Well),
-            (&[400, 413, 415, 422, 508], AboutTheMessage),
-            (&[401, 403, 404, 405, 410], AtFault),
+            (&[200, 204, 299][..], Healthy),
+            (&[400, 413, 415, 422, 508], MessageRejected),
+            (&[401, 403, 404, 405, 410], TargetBroken),
             (&[429], Busy),
             (&[301, 308, 402, 408, 409, 425, 500, 501, 502, 503, 504, 599], Failed),
         ] {
@@ -208,14 +208,14 @@ mod tests {
         assert_eq!(slows(&status(429, Some(7))), Some(Some(Duration::from_secs(7))));
         let timeout = Answer::TimedOut { limit: Duration::from_secs(15) };
         assert_eq!((judge(&timeout).2, slows(&timeout)), (Failed, None));
-        assert_eq!(judge(&Answer::Blocked { reason: String::new() }).2, AtFault);
-        assert_eq!(judge(&Answer::Taken).2, Well);
+        assert_eq!(judge(&Answer::Blocked { reason: String::new() }).2, TargetBroken);
+        assert_eq!(judge(&Answer::Taken).2, Healthy);
     }
 
     #[test]
     fn the_last_attempt_makes_a_dead_letter() {
         assert_eq!(decided(status(503, None), 2).1, retry(100));
-        assert_eq!(decided(status(503, None), 3).1, Next::DeadLetter);
+        assert_eq!(decided(status(503, None), 3).1, NextState::DeadLetter);
     }
 
     #[test]

@@ -36,7 +36,7 @@ use weir_core::hops::HopKey;
 use weir_core::name::{DestinationName, Target};
 use weir_core::time::Clock;
 use weir_store::Store;
-use weir_store::hot::{ClaimRequest, Claimed};
+use weir_store::hot::{Claim, ClaimRequest};
 
 pub use direct::Direct;
 pub use inbox::{Inbox, InboxMessage, MESSAGES_MAX as INBOX_MESSAGES_MAX};
@@ -191,7 +191,7 @@ impl Egress {
                 }
             };
             idle.worked();
-            let mut by_outlet: BTreeMap<&Target, Vec<Claimed>> = BTreeMap::new();
+            let mut by_outlet: BTreeMap<&Target, Vec<Claim>> = BTreeMap::new();
             for claim in claims {
                 if let Some((target, _)) = by_target.get_key_value(&claim.target) {
                     by_outlet.entry(target).or_default().push(claim);
@@ -204,7 +204,7 @@ impl Egress {
     }
 
     /// Sends what the gate lets through; the rest is given back.
-    fn start(&self, outlet: &Arc<Outlet>, claims: Vec<Claimed>) {
+    fn start(&self, outlet: &Arc<Outlet>, claims: Vec<Claim>) {
         let ids: Vec<_> = claims.iter().map(|claim| claim.delivery).collect();
         let mut admitted = outlet.gate.admit(&ids);
         for (index, claim) in claims.into_iter().enumerate() {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use weir_core::effect::routed_message_id;
 use weir_core::id::{DeliveryId, EventId, MessageId};
 use weir_core::name::{DestinationName, HandlerName, SourceName};
-use weir_store::hot::Claimed;
+use weir_store::hot::Claim;
 
 use super::passing::Passing;
 
@@ -35,11 +35,11 @@ pub(crate) struct Outgoing {
 
 impl Outgoing {
     /// What a claim asks to send.
-    pub(super) fn of(claim: &Claimed, to: &DestinationName, passing: &Passing) -> Self {
+    pub(super) fn of(claim: &Claim, to: &DestinationName, passing: &Passing) -> Self {
         let event = &claim.event;
         let (id, handler, payload) = match &claim.message {
             Some(message) => (message.id, Some(message.handler.clone()), &message.payload),
-            None => (routed_message_id(event.public_id, to, claim.ids_round), None, &event.payload),
+            None => (routed_message_id(event.public_id, to, claim.id_round), None, &event.payload),
         };
         let headers = match &claim.message {
             // The sender's other headers stay behind: they were meant for us, and may hold credentials.
@@ -92,7 +92,7 @@ mod tests {
     use crate::config::{self, Route};
     use crate::sources::Sources;
 
-    fn claim(message: Option<ClaimedMessage>) -> Claimed {
+    fn claim(message: Option<ClaimedMessage>) -> Claim {
         let mut payload = Payload::new("application/json", Bytes::from_static(b"{}"));
         payload.set_hops(2);
         for (name, value) in [
@@ -115,14 +115,14 @@ mod tests {
             lineage: None,
             payload: Arc::new(payload),
         };
-        Claimed {
+        Claim {
             delivery: DeliveryId::from_bits(3),
             target: Target::Destination(ops()),
             fence: Fence { generation: 0, attempt: 1 },
             event: Arc::new(event),
             message,
             now: Timestamp::from_millis(2),
-            ids_round: 0,
+            id_round: 0,
             suspect: false,
             guard: ClaimGuard::new(|| {}),
         }

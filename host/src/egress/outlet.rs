@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use tokio::sync::Semaphore;
-use weir_core::breaker::Change;
+use weir_core::breaker::BreakerChange;
 use weir_core::hops::HopKey;
 use weir_core::name::{DestinationName, Target};
 use weir_core::time::Timestamp;
@@ -138,11 +138,11 @@ impl Outlet {
         change.is_some() || end.slows.is_some()
     }
 
-    fn tell(&self, change: Change, notices: &Notices, now: Timestamp) {
+    fn tell(&self, change: BreakerChange, notices: &Notices, now: Timestamp) {
         let standing = self.gate.standing(now);
         let destination = self.name().clone();
         match (change, standing.record) {
-            (Change::Opened(_), Some(record)) => {
+            (BreakerChange::Opened(_), Some(record)) => {
                 let (reason, next_try) = (record.reason, record.breaker.probe_at);
                 tracing::warn!(
                     %destination, %reason, %next_try,
@@ -150,11 +150,11 @@ impl Outlet {
                 );
                 notices.tell(Notice::DestinationFailing { destination, reason, at: now, next_try });
             }
-            (Change::OpenAgain, Some(record)) => {
+            (BreakerChange::Reopened, Some(record)) => {
                 let (reason, next_try) = (record.reason, record.breaker.probe_at);
                 tracing::info!(%destination, %reason, %next_try, "destination still failing");
             }
-            (Change::Closed { opened_at }, _) => {
+            (BreakerChange::Closed { opened_at }, _) => {
                 let failed_for = now.since(opened_at);
                 tracing::info!(%destination, ?failed_for, "destination ok: its messages go out again");
                 notices.tell(Notice::DestinationOk { destination, at: now, failed_for });

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
-use weir_core::delivery::{Next, Outcome};
+use weir_core::delivery::{NextState, Outcome};
 use weir_core::name::Target;
 use weir_core::state::ReadSet;
 use weir_core::time::Clock;
-use weir_store::hot::{Claimed, RoutedEffects, Settled, Settlement};
+use weir_store::hot::{Claim, RoutedEffects, Settled, Settlement};
 use weir_store::{Store, StoreError};
 
 use super::decide::{self, Answer, Decided, Sent};
@@ -46,7 +46,7 @@ pub(super) struct Shared {
 /// A claim that may be sent.
 pub(super) struct Sending {
     pub(super) outlet: Arc<Outlet>,
-    pub(super) claim: Claimed,
+    pub(super) claim: Claim,
     pub(super) leave: Leave,
     /// None if it has to wait for one.
     pub(super) permit: Option<OwnedSemaphorePermit>,
@@ -68,7 +68,7 @@ impl Shared {
     async fn send_and_settle(
         &self,
         outlet: &Outlet,
-        claim: &Claimed,
+        claim: &Claim,
         leave: Leave,
         permit: Option<OwnedSemaphorePermit>,
     ) {
@@ -114,7 +114,7 @@ impl Shared {
             reads: ReadSet::default(),
         };
         let settled = claims::settle(&*self.store, &self.drain, &[settlement]).await.pop();
-        if next == Next::DeadLetter && matches!(settled, Some(Ok(Settled::Applied { .. }))) {
+        if next == NextState::DeadLetter && matches!(settled, Some(Ok(Settled::Applied { .. }))) {
             self.notices.tell(Notice::dead_letter(claim, outcome, reason.as_deref()));
         }
         self.count(outlet, outcome, took, next, settled).await;
@@ -139,16 +139,16 @@ impl Shared {
         outlet: &Outlet,
         outcome: Outcome,
         took: Duration,
-        next: Next,
+        next: NextState,
         settled: Option<Result<Settled, StoreError>>,
     ) {
         match settled {
             Some(Ok(Settled::Applied { .. })) => {
                 outlet.metrics.attempt(outcome, took);
                 match next {
-                    Next::Processed => {}
-                    Next::Retry { .. } => outlet.metrics.retry_scheduled(),
-                    Next::DeadLetter => outlet.metrics.dead_letter(),
+                    NextState::Processed => {}
+                    NextState::Retry { .. } => outlet.metrics.retry_scheduled(),
+                    NextState::DeadLetter => outlet.metrics.dead_letter(),
                 }
             }
             Some(Ok(Settled::Superseded)) => outlet.metrics.superseded(),

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use weir_core::delivery::{DeliveryState, Outcome};
 use weir_core::effect::routed_message_id;
 use weir_core::name::DestinationName;
-use weir_store::registry::Kind;
+use weir_store::registry::EntryKind;
 
 use crate::gate::Health;
 use crate::observe::notice::Notice;
@@ -146,7 +146,7 @@ async fn whoever_listens_is_told_once_that_a_destination_is_open_and_once_that_i
         bed.destinations.destinations().into_iter().find(|d| d.name.as_str() == "ops").unwrap();
     assert_eq!((standing.state, standing.times_failing), (Health::Ok, 1));
     until("nothing is kept of a breaker that is closed", async || {
-        let kept = bed.store.list(Kind::Breaker).await.unwrap();
+        let kept = bed.store.list(EntryKind::Breaker).await.unwrap();
         let holds = bed.store.holds().await.unwrap();
         (kept.is_empty() && holds.is_empty()).then_some(())
     })

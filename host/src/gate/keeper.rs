@@ -12,11 +12,11 @@ use parking_lot::Mutex as Lock;
 use thiserror::Error;
 use tokio::sync::{Mutex, Notify};
 use tokio::time::sleep;
-use weir_core::breaker::Phase;
+use weir_core::breaker::BreakerState;
 use weir_core::name::Target;
 use weir_core::time::Clock;
 use weir_store::hold::{Hold, HoldScope, NewHold};
-use weir_store::registry::{CasOutcome, Kind};
+use weir_store::registry::{CasOutcome, EntryKind};
 use weir_store::{Store, StoreError};
 
 use super::{Gate, Record, Standing};
@@ -112,7 +112,7 @@ impl Keeper {
 
     async fn try_restore(&self) -> Result<(), StoreError> {
         let mut all = self.rows.lock().await;
-        let entries = self.store.list(Kind::Breaker).await?;
+        let entries = self.store.list(EntryKind::Breaker).await?;
         for held in self.store.holds().await?.iter().filter(|held| is_breakers(&held.hold)) {
             let rows = all.entry(held.hold.scope.to_string()).or_default();
             rows.hold = Some(held.clone());
@@ -177,7 +177,7 @@ impl Keeper {
             if let Some(until) = standing.paused_until {
                 by_then(until.since(now));
             }
-            if let (Phase::Open, Some(record)) = (standing.phase, &standing.record) {
+            if let (BreakerState::Open, Some(record)) = (standing.phase, &standing.record) {
                 by_then(record.breaker.probe_at.since(now).min(LOOK));
             }
         }
@@ -187,7 +187,7 @@ impl Keeper {
     /// Brings the rows of one gate in line with it.
     async fn agree(&self, gate: &Gate, rows: &mut Rows) -> Result<Standing, KeepError> {
         if let Some(Hold { id, hold: NewHold { until: Some(until), .. }, .. }) = &rows.hold
-            && gate.standing(self.clock.now()).phase == Phase::Open
+            && gate.standing(self.clock.now()).phase == BreakerState::Open
         {
             let (id, until) = (*id, *until);
             let released = !self.store.holds().await?.iter().any(|held| held.id == id);
@@ -224,7 +224,7 @@ impl Keeper {
     ) -> Result<(), KeepError> {
         let record = standing.record.as_ref();
         match (standing.phase, record) {
-            (Phase::Open, Some(record)) => {
+            (BreakerState::Open, Some(record)) => {
                 let (until, at) = (Some(record.breaker.probe_at), record.breaker.opened_at);
                 if rows.hold.as_ref().is_some_and(|held| held.hold.until == until) {
                     return Ok(());
@@ -246,12 +246,12 @@ impl Keeper {
                 };
                 rows.hold = Some(placed);
             }
-            (Phase::Closed, _) => {
+            (BreakerState::Closed, _) => {
                 if let Some(old) = rows.hold.take() {
                     self.store.release(old.id).await?;
                 }
             }
-            (Phase::Open | Phase::HalfOpen, _) => {}
+            (BreakerState::Open | BreakerState::HalfOpen, _) => {}
         }
         Ok(())
     }
@@ -269,7 +269,7 @@ impl Keeper {
                 rows.record = None;
                 return Ok(());
             }
-            match self.store.cas(Kind::Breaker, key, rows.version, value.clone()).await? {
+            match self.store.cas(EntryKind::Breaker, key, rows.version, value.clone()).await? {
                 CasOutcome::Written { version } => {
                     rows.version = value.is_some().then_some(version);
                     rows.record = record.cloned();
@@ -285,8 +285,8 @@ impl Keeper {
 /// Forgets what was kept of a target that is another one now: it begins with a clean slate. For before gates are restored.
 pub(crate) async fn forget(store: &dyn Store, target: &Target) -> Result<(), StoreError> {
     let key = target.to_string();
-    if let Some(entry) = store.get(Kind::Breaker, &key).await? {
-        store.cas(Kind::Breaker, &key, Some(entry.version), None).await?;
+    if let Some(entry) = store.get(EntryKind::Breaker, &key).await? {
+        store.cas(EntryKind::Breaker, &key, Some(entry.version), None).await?;
     }
     let of_target = scope(target);
     for held in store.holds().await? {

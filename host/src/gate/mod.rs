@@ -11,7 +11,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use weir_core::breaker::{
-    Allowance, Breaker, BreakerPolicy, Cause, Change, Kept, Mark, Pass, Phase,
+    Breaker, BreakerAllowance, BreakerChange, BreakerPolicy, BreakerState, BreakerTicket,
+    HealthSignal, OpenBreaker, TripCause,
 };
 use weir_core::concurrency_limit::ConcurrencyLimit;
 use weir_core::id::DeliveryId;
@@ -78,7 +79,7 @@ impl Admitted {
 /// How it ended, as far as the gate cares.
 #[derive(Debug)]
 pub(crate) struct End<'a> {
-    pub(crate) mark: Mark,
+    pub(crate) mark: HealthSignal,
     /// Whether there is to be less at once, and after which wait if one was asked for.
     pub(crate) slows: Option<Option<Duration>>,
     pub(crate) started_at: Timestamp,
@@ -88,7 +89,7 @@ pub(crate) struct End<'a> {
 /// What must survive while it is open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
-    pub(crate) breaker: Kept,
+    pub(crate) breaker: OpenBreaker,
     pub(crate) reason: Box<str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) version: Option<Box<str>>,
@@ -109,7 +110,7 @@ pub enum Health {
 /// How it stands, for people.
 #[derive(Debug, Clone)]
 pub(crate) struct Standing {
-    pub(crate) phase: Phase,
+    pub(crate) phase: BreakerState,
     pub(crate) record: Option<Record>,
     /// How many may be under way together now.
     pub(crate) places: usize,
@@ -120,9 +121,9 @@ impl Standing {
     /// In one word.
     pub(crate) fn health(&self) -> Health {
         match (self.phase, self.paused_until) {
-            (Phase::Open | Phase::HalfOpen, _) => Health::Failing,
-            (Phase::Closed, Some(_)) => Health::Paused,
-            (Phase::Closed, None) => Health::Ok,
+            (BreakerState::Open | BreakerState::HalfOpen, _) => Health::Failing,
+            (BreakerState::Closed, Some(_)) => Health::Paused,
+            (BreakerState::Closed, None) => Health::Ok,
         }
     }
 
@@ -148,7 +149,7 @@ impl Standing {
 #[derive(Debug)]
 pub(crate) struct Leave {
     gate: Arc<Gate>,
-    pass: Pass,
+    pass: BreakerTicket,
 }
 
 impl Leave {
@@ -158,7 +159,7 @@ impl Leave {
     }
 
     /// It was used.
-    pub(crate) fn ended(self, end: &End<'_>, now: Timestamp) -> Option<Change> {
+    pub(crate) fn ended(self, end: &End<'_>, now: Timestamp) -> Option<BreakerChange> {
         self.gate.ended(self.pass, end, now)
     }
 }
@@ -193,9 +194,9 @@ impl Gate {
         let mut inner = self.inner.lock();
         let places = inner.concurrency_limit.places(now).saturating_sub(under_way);
         let probing = match inner.breaker.allowance(now) {
-            Allowance::Everything => false,
-            Allowance::Probe => true,
-            Allowance::Nothing => return None,
+            BreakerAllowance::Everything => false,
+            BreakerAllowance::Probe => true,
+            BreakerAllowance::Nothing => return None,
         };
         drop(inner);
         let limit = if probing { limit } else { limit.min(places) };
@@ -224,22 +225,22 @@ impl Gate {
         Some(Leave { gate: Arc::clone(self), pass })
     }
 
-    fn ended(&self, pass: Pass, end: &End<'_>, now: Timestamp) -> Option<Change> {
+    fn ended(&self, pass: BreakerTicket, end: &End<'_>, now: Timestamp) -> Option<BreakerChange> {
         let mut inner = self.inner.lock();
         match end.slows {
             Some(asked) => inner.concurrency_limit.slowed(end.started_at, asked, now),
-            None if end.mark == Mark::Well => inner.concurrency_limit.on_success(),
+            None if end.mark == HealthSignal::Healthy => inner.concurrency_limit.on_success(),
             None => {}
         }
         let change = inner.breaker.ended(pass, end.mark, now)?;
         let reason = || cut(end.reason.unwrap_or("it failed"));
         match change {
-            Change::Opened(cause) => {
+            BreakerChange::Opened(cause) => {
                 self.metrics.opened();
                 inner.reason = why(cause, reason());
             }
-            Change::OpenAgain => inner.reason = reason().into(),
-            Change::Closed { .. } => inner.concurrency_limit.restart_at_one(),
+            BreakerChange::Reopened => inner.reason = reason().into(),
+            BreakerChange::Closed { .. } => inner.concurrency_limit.restart_at_one(),
         }
         Some(change)
     }
@@ -254,7 +255,7 @@ impl Gate {
             inner.breaker.set_policy(policy);
             return false;
         }
-        let was_open = inner.breaker.phase() != Phase::Closed;
+        let was_open = inner.breaker.phase() != BreakerState::Closed;
         inner.breaker.reset(policy);
         was_open
     }
@@ -290,10 +291,10 @@ impl Gate {
     }
 }
 
-fn why(cause: Cause, last: &str) -> Box<str> {
+fn why(cause: TripCause, last: &str) -> Box<str> {
     match cause {
-        Cause::AtFault => last.into(),
-        Cause::Rate { failed, of } => {
+        TripCause::TargetBroken => last.into(),
+        TripCause::Rate { failed, of } => {
             format!("{failed} of the last {of} attempts failed; the last one: {last}").into()
         }
     }
@@ -319,7 +320,7 @@ mod tests {
         NOW.after(Duration::from_secs(seconds))
     }
 
-    fn end(leave: Leave, mark: Mark, now: Timestamp) -> Option<Change> {
+    fn end(leave: Leave, mark: HealthSignal, now: Timestamp) -> Option<BreakerChange> {
         let reason = Some("answered 410 Gone");
         leave.ended(&End { mark, slows: None, started_at: now, reason }, now)
     }
@@ -336,7 +337,7 @@ mod tests {
     fn what_was_let_through_before_it_opened_is_given_back() {
         let gate = gate(4);
         let (first, second) = (gate.enter().unwrap(), gate.enter().unwrap());
-        end(first, Mark::AtFault, NOW).unwrap();
+        end(first, HealthSignal::TargetBroken, NOW).unwrap();
         assert!(!second.stands() && gate.enter().is_none());
         assert!(matches!(gate.admit(&ids()), Admitted::Nothing));
         assert_eq!(limits(&gate, 4, 0, NOW), None);
@@ -346,13 +347,16 @@ mod tests {
     #[test]
     fn one_goes_as_a_probe_and_another_if_that_one_never_went() {
         let gate = gate(4);
-        end(gate.enter().unwrap(), Mark::AtFault, NOW).unwrap();
+        end(gate.enter().unwrap(), HealthSignal::TargetBroken, NOW).unwrap();
         assert_eq!(limits(&gate, 4, 0, later(10)), Some([PROBE_CHOICE; 2]));
         let Admitted::Probe(0, leave) = gate.admit(&ids()) else { panic!("no probe") };
         assert_eq!(limits(&gate, 4, 0, later(10)), None);
         drop(leave);
         let Admitted::Probe(1, leave) = gate.admit(&ids()) else { panic!("no other probe") };
-        assert!(matches!(end(leave, Mark::Well, later(11)), Some(Change::Closed { .. })));
+        assert!(matches!(
+            end(leave, HealthSignal::Healthy, later(11)),
+            Some(BreakerChange::Closed { .. })
+        ));
         assert!(matches!(gate.admit(&ids()), Admitted::All));
         assert_eq!(limits(&gate, 4, 0, later(11)), Some([1, 1]), "it begins slowly");
     }
@@ -362,7 +366,8 @@ mod tests {
         let gate = gate(8);
         assert_eq!(limits(&gate, 100, 0, NOW), Some([6, 2]));
         assert_eq!(limits(&gate, 100, 8, NOW), None);
-        let slowed = End { mark: Mark::Busy, slows: Some(None), started_at: NOW, reason: None };
+        let slowed =
+            End { mark: HealthSignal::Busy, slows: Some(None), started_at: NOW, reason: None };
         gate.enter().unwrap().ended(&slowed, NOW);
         assert_eq!(limits(&gate, 100, 0, NOW), Some([3, 1]));
     }
@@ -372,14 +377,14 @@ mod tests {
         let gate = gate(4);
         let policy = BreakerPolicy::for_handlers;
         assert!(!gate.serves("aa", policy()));
-        end(gate.enter().unwrap(), Mark::AtFault, NOW).unwrap();
+        end(gate.enter().unwrap(), HealthSignal::TargetBroken, NOW).unwrap();
         assert!(!gate.serves("aa", policy()));
         let kept = gate.standing(NOW).record.unwrap();
         assert!(gate.serves("bb", policy()));
-        assert_eq!(gate.standing(NOW).phase, Phase::Closed);
+        assert_eq!(gate.standing(NOW).phase, BreakerState::Closed);
         gate.restore(kept);
         assert!(!gate.serves("aa", policy()));
-        assert_eq!(gate.standing(NOW).phase, Phase::Open);
+        assert_eq!(gate.standing(NOW).phase, BreakerState::Open);
     }
 
     #[test]

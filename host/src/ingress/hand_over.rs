@@ -16,7 +16,7 @@ use weir_core::name::SourceName;
 use weir_core::time::Timestamp;
 use weir_core::verify::Secret;
 use weir_store::StoreError;
-use weir_store::registry::{CasOutcome, Kind};
+use weir_store::registry::{CasOutcome, EntryKind};
 
 use super::Ingress;
 use super::refused::Refused;
@@ -148,7 +148,7 @@ impl Ingress {
             return Err(WindowRefused::NotHandedOver);
         }
         let key = format!("{LEARNED}{source}");
-        if self.store.get(Kind::Secret, &key).await?.is_some() {
+        if self.store.get(EntryKind::Secret, &key).await?.is_some() {
             return Err(WindowRefused::Known);
         }
         self.windows.open(way.source.name.clone(), until);
@@ -177,9 +177,9 @@ impl Ingress {
     /// If the store fails; then it is kept.
     pub async fn forget_secret(&self, source: &SourceName) -> Result<bool, StoreError> {
         let key = format!("{LEARNED}{source}");
-        let Some(entry) = self.store.get(Kind::Secret, &key).await? else { return Ok(false) };
+        let Some(entry) = self.store.get(EntryKind::Secret, &key).await? else { return Ok(false) };
         self.windows.close(source.as_str(), self.clock.now());
-        let removed = self.store.cas(Kind::Secret, &key, Some(entry.version), None).await?;
+        let removed = self.store.cas(EntryKind::Secret, &key, Some(entry.version), None).await?;
         self.ways.learn([(source.clone(), None)]);
         Ok(matches!(removed, CasOutcome::Written { .. }))
     }
@@ -200,7 +200,7 @@ impl Ingress {
         let (windows, secret) = (Arc::clone(&self.windows), secret.clone());
         // What the store has been asked for is to be in force too, also if the sender has gone by then.
         let kept = ToTheEnd::new(async move {
-            match store.cas(Kind::Secret, &key, None, Some(sealed)).await {
+            match store.cas(EntryKind::Secret, &key, None, Some(sealed)).await {
                 Ok(CasOutcome::Written { .. }) => {
                     ways.learn([(name.clone(), Some(secret.clone()))]);
                     windows.stored(name.as_str(), show_once.then_some(&secret));
@@ -223,7 +223,7 @@ impl Ingress {
 
     /// Takes up what was handed over before this process began.
     pub(super) async fn recall_secrets(&self) -> Result<(), StoreError> {
-        let entries = self.store.list(Kind::Secret).await?;
+        let entries = self.store.list(EntryKind::Secret).await?;
         let learned = entries.into_iter().filter_map(|(key, entry)| {
             let name = SourceName::configured(key.strip_prefix(LEARNED)?).ok()?;
             let Some(secret) = entry.value.and_then(|sealed| self.seal.open(&key, &sealed)) else {

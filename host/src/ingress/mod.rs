@@ -57,7 +57,7 @@ use weir_core::name::SourceName;
 use weir_core::rate::Rate;
 use weir_core::time::Clock;
 use weir_store::quarantine::Quarantine;
-use weir_store::registry::{CasOutcome, Kind};
+use weir_store::registry::{CasOutcome, EntryKind};
 use weir_store::{Store, StoreError};
 
 use crate::config::{Config, Source};
@@ -272,11 +272,11 @@ impl Ingress {
 /// The key of this installation's fingerprints, made at its first start.
 async fn fingerprint_key(store: &dyn Store) -> Result<[u8; 32], StoreError> {
     let made: [u8; 32] = random();
-    let written = store.cas(Kind::Secret, FINGERPRINT_KEY, None, Some(made.to_vec())).await?;
+    let written = store.cas(EntryKind::Secret, FINGERPRINT_KEY, None, Some(made.to_vec())).await?;
     if let CasOutcome::Written { .. } = written {
         return Ok(made);
     }
-    let entry = store.get(Kind::Secret, FINGERPRINT_KEY).await?;
+    let entry = store.get(EntryKind::Secret, FINGERPRINT_KEY).await?;
     let key = entry.and_then(|entry| entry.value).and_then(|value| value.try_into().ok());
     key.ok_or_else(|| StoreError::Damaged("the key of fingerprints is not 32 bytes long".into()))
 }

@@ -17,7 +17,7 @@ use weir_core::time::Timestamp;
 use weir_core::verify::RequestView;
 use weir_store::StoreError;
 use weir_store::hot::{DedupKey, EventIngested, NewRequest};
-use weir_store::quarantine::{Quarantined, Verdict, Wanted};
+use weir_store::quarantine::{QuarantineFilter, QuarantinedRequest, RecheckResult};
 
 use super::Ingress;
 use super::client::Caller;
@@ -32,7 +32,7 @@ use super::way::Way;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown {
     /// What is known of it.
-    pub request: Quarantined,
+    pub request: QuarantinedRequest,
     /// Its method and headers; none once it was let in.
     pub headers: Vec<(Box<str>, Bytes)>,
     /// Its body, or the query in the place of one.
@@ -76,7 +76,7 @@ impl Ingress {
         let id = new_id(at);
         let Some(content) = Head::of(head, caller.address).with(body) else { return };
         let content = self.seal.close(&id.to_string(), &content);
-        let request = Quarantined {
+        let request = QuarantinedRequest {
             id,
             source: way.source.name.as_str().into(),
             address: Network::of(caller.address).to_string().into(),
@@ -93,7 +93,10 @@ impl Ingress {
     ///
     /// # Errors
     /// If its file cannot be read.
-    pub async fn quarantined(&self, wanted: Wanted) -> Result<Vec<Quarantined>, StoreError> {
+    pub async fn quarantined(
+        &self,
+        wanted: QuarantineFilter,
+    ) -> Result<Vec<QuarantinedRequest>, StoreError> {
         match &self.quarantine {
             Some(quarantine) => quarantine.list(wanted).await,
             None => Ok(Vec::new()),
@@ -155,13 +158,13 @@ impl Ingress {
         };
         match let_in {
             Ok(events) => {
-                quarantine.settle(id, Verdict::Released(events.clone())).await?;
+                quarantine.settle(id, RecheckResult::Released(events.clone())).await?;
                 Ok(Release::In(events))
             }
             Err(Refused::Store(error)) => Err(error),
             Err(refused) => {
                 let code: Box<str> = refused.code().into();
-                quarantine.settle(id, Verdict::Refused(code.clone())).await?;
+                quarantine.settle(id, RecheckResult::Refused(code.clone())).await?;
                 Ok(Release::StillRefused(code))
             }
         }

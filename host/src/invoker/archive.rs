@@ -6,7 +6,7 @@ use thiserror::Error;
 use weir_core::name::HandlerName;
 use weir_engine::Version;
 use weir_store::hold::{HoldScope, NewHold};
-use weir_store::registry::{CasOutcome, Entry, Kind};
+use weir_store::registry::{CasOutcome, EntryKind, RegistryEntry};
 use weir_store::{Store, StoreError};
 
 use super::manifest::{DamagedManifest, Manifest};
@@ -42,12 +42,12 @@ pub(crate) enum ArchiveError {
 /// keep the others from serving.
 pub(crate) async fn all(store: &dyn Store) -> Result<BTreeMap<HandlerName, Manifest>, StoreError> {
     let mut found = BTreeMap::new();
-    for (key, entry) in store.list(Kind::Handler).await? {
+    for (key, entry) in store.list(EntryKind::Handler).await? {
         let Ok(name) = HandlerName::new(&key) else { continue };
         // Lists leave large values out.
         let value = match entry.value {
             Some(value) => Some(value),
-            None => store.get(Kind::Handler, &key).await?.and_then(|entry| entry.value),
+            None => store.get(EntryKind::Handler, &key).await?.and_then(|entry| entry.value),
         };
         match value.as_deref().map(Manifest::decode) {
             Some(Ok(manifest)) => {
@@ -67,7 +67,7 @@ pub(crate) async fn manifest(
     store: &dyn Store,
     name: &HandlerName,
 ) -> Result<Option<Manifest>, ArchiveError> {
-    let entry = store.get(Kind::Handler, name.as_str()).await?;
+    let entry = store.get(EntryKind::Handler, name.as_str()).await?;
     let damaged = |cause| ArchiveError::Damaged { handler: name.clone(), cause };
     entry.and_then(|e| e.value).map(|v| Manifest::decode(&v).map_err(damaged)).transpose()
 }
@@ -77,7 +77,7 @@ pub(crate) async fn module(
     store: &dyn Store,
     version: Version,
 ) -> Result<Option<Vec<u8>>, StoreError> {
-    Ok(store.get(Kind::Module, &version.to_hex()).await?.and_then(|entry| entry.value))
+    Ok(store.get(EntryKind::Module, &version.to_hex()).await?.and_then(|entry| entry.value))
 }
 
 /// Keeps the bytes of a version.
@@ -87,9 +87,9 @@ pub(crate) async fn keep_module(
     bytes: &[u8],
 ) -> Result<(), StoreError> {
     let key = version.to_hex();
-    if store.get(Kind::Module, &key).await?.is_none() {
+    if store.get(EntryKind::Module, &key).await?.is_none() {
         // A conflict says that it has come there meanwhile.
-        store.cas(Kind::Module, &key, None, Some(bytes.to_vec())).await?;
+        store.cas(EntryKind::Module, &key, None, Some(bytes.to_vec())).await?;
     }
     Ok(())
 }
@@ -101,11 +101,13 @@ pub(crate) async fn keep_manifest(
     manifest: &Manifest,
 ) -> Result<(), ArchiveError> {
     let value = manifest.encode()?;
-    let mut expected =
-        store.get(Kind::Handler, name.as_str()).await?.map(|Entry { version, .. }| version);
+    let mut expected = store
+        .get(EntryKind::Handler, name.as_str())
+        .await?
+        .map(|RegistryEntry { version, .. }| version);
     for _ in 0..CAS_TRIES {
         let written =
-            store.cas(Kind::Handler, name.as_str(), expected, Some(value.clone())).await?;
+            store.cas(EntryKind::Handler, name.as_str(), expected, Some(value.clone())).await?;
         match written {
             CasOutcome::Written { .. } => return Ok(()),
             CasOutcome::Conflict { found } => expected = found,
@@ -123,9 +125,9 @@ pub(crate) async fn prune_modules(store: &dyn Store) -> Result<usize, StoreError
         .map(String::as_str)
         .collect();
     let mut removed = 0;
-    for (key, entry) in store.list(Kind::Module).await? {
+    for (key, entry) in store.list(EntryKind::Module).await? {
         if !kept.contains(key.as_str()) {
-            store.cas(Kind::Module, &key, Some(entry.version), None).await?;
+            store.cas(EntryKind::Module, &key, Some(entry.version), None).await?;
             removed += 1;
         }
     }

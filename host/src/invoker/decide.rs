@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use rand::Rng;
 use weir_core::bounds::{DESCENDANTS_MAX, RETRY_AFTER_SECONDS_MAX};
-use weir_core::delivery::{self, Next, Outcome, Verdict};
-use weir_core::effect::{Effects, Emit, Message};
+use weir_core::delivery::{self, NextState, Outcome, Verdict};
+use weir_core::effect::{Effects, EmittedEvent, Message};
 use weir_core::name::{HandlerName, SourceName};
 use weir_core::retry::RetryPolicy;
 use weir_core::route::RouteTable;
 use weir_core::time::Timestamp;
-use weir_engine::{Level, Log, LogLine, RunReport, Version};
+use weir_engine::{Log, LogLevel, LogLine, RunReport, Version};
 use weir_store::hot::{
-    AttemptRecord, Claimed, NewEmit, NewMessage, NewReply, RoutedEffects, Settlement,
+    AttemptRecord, Claim, NewEmit, NewMessage, NewReply, RoutedEffects, Settlement,
 };
 
 use super::responders::{self, REPLY_HEADERS};
@@ -26,7 +26,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(RETRY_AFTER_SECONDS_MAX as u6
 /// What decides, beside the report.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Facts<'a> {
-    pub(crate) claim: &'a Claimed,
+    pub(crate) claim: &'a Claim,
     pub(crate) handler: &'a HandlerName,
     pub(crate) version: Version,
     pub(crate) started_at: Timestamp,
@@ -53,8 +53,8 @@ pub(crate) fn decide(facts: Facts<'_>, mut report: RunReport, random: &mut impl 
         response: None,
     };
     let effects = match next {
-        Next::Processed => routed(report.effects, reply, facts.handler, facts.routes),
-        Next::Retry { .. } | Next::DeadLetter => RoutedEffects::default(),
+        NextState::Processed => routed(report.effects, reply, facts.handler, facts.routes),
+        NextState::Retry { .. } | NextState::DeadLetter => RoutedEffects::default(),
     };
     Settlement {
         delivery: claim.delivery,
@@ -91,7 +91,7 @@ pub(crate) fn exhausted(settlement: Settlement, descendants: u64) -> Settlement 
     let outcome = Outcome::DescendantsExhausted;
     let attempt = AttemptRecord { outcome, reason: Some(reason.into()), ..settlement.attempt };
     let effects = RoutedEffects::default();
-    Settlement { attempt, next: Next::DeadLetter, effects, ..settlement }
+    Settlement { attempt, next: NextState::DeadLetter, effects, ..settlement }
 }
 
 /// The reply as it goes out. A reply to nobody is dropped, so that a replay runs like the first time.
@@ -102,14 +102,14 @@ fn reply(report: &mut RunReport, keep: Option<Duration>) -> Option<NewReply> {
             "the reply's header `{name}` is left out; a reply may have content-type, {}",
             REPLY_HEADERS.join(", ")
         );
-        report.log.lines.push(LogLine { level: Level::Warn, message: message.into() });
+        report.log.lines.push(LogLine { level: LogLevel::Warn, message: message.into() });
     }
     Some(reply)
 }
 
 /// What is emitted has come back to this hub as often as what was handled, so that a circle through handlers and the
 /// network ends too.
-fn carry_hops(emits: &mut [Emit], hops: u8) {
+fn carry_hops(emits: &mut [EmittedEvent], hops: u8) {
     if hops > 0 {
         for emit in emits {
             Arc::make_mut(&mut emit.payload).set_hops(hops);
@@ -139,8 +139,8 @@ fn message(message: Message) -> NewMessage {
     NewMessage { id, destination, content, delay, key: timing.key }
 }
 
-fn routed_emit(emit: Emit, source: &SourceName, routes: &RouteTable) -> NewEmit {
-    let Emit { id, kind, payload, timing } = emit;
+fn routed_emit(emit: EmittedEvent, source: &SourceName, routes: &RouteTable) -> NewEmit {
+    let EmittedEvent { id, kind, payload, timing } = emit;
     let routed = routes::routed(routes, source, &kind, None);
     let delay = Duration::from_secs(timing.delay_seconds.into());
     NewEmit { id, kind, payload, delay, key: timing.key, routed }
@@ -182,7 +182,7 @@ mod tests {
     use weir_core::retry::Backoff;
     use weir_core::route::{Pattern, Subscription};
     use weir_core::state::ReadSet;
-    use weir_engine::End;
+    use weir_engine::RunEnd;
     use weir_store::hot::ClaimGuard;
 
     use super::*;
@@ -191,7 +191,7 @@ mod tests {
         HandlerName::new("orders").unwrap()
     }
 
-    fn claim(attempt: u32) -> Claimed {
+    fn claim(attempt: u32) -> Claim {
         let event = Event {
             id: EventId::from_bits(1),
             public_id: EventId::from_bits(1),
@@ -203,14 +203,14 @@ mod tests {
             lineage: None,
             payload: Arc::new(Payload::default()),
         };
-        Claimed {
+        Claim {
             delivery: DeliveryId::from_bits(3),
             target: Target::Handler(orders()),
             fence: Fence { generation: 0, attempt },
             event: Arc::new(event),
             message: None,
             now: Timestamp::from_millis(2),
-            ids_round: 0,
+            id_round: 0,
             suspect: false,
             guard: ClaimGuard::new(|| {}),
         }
@@ -225,7 +225,7 @@ mod tests {
                 content: Content::Own(Arc::clone(&payload)),
                 timing: Timing { delay_seconds: 90, key: Some("late".into()) },
             }],
-            emits: vec![Emit {
+            emits: vec![EmittedEvent {
                 id: EventId::from_bits(8),
                 kind: EventType::new("late").unwrap(),
                 payload,
@@ -237,7 +237,7 @@ mod tests {
         }
     }
 
-    fn report(end: End) -> RunReport {
+    fn report(end: RunEnd) -> RunReport {
         RunReport {
             end,
             effects: effects(),
@@ -250,8 +250,8 @@ mod tests {
         }
     }
 
-    fn failed(outcome: Outcome, again: bool) -> End {
-        End::Failed { outcome, again, reason: "because".into() }
+    fn failed(outcome: Outcome, again: bool) -> RunEnd {
+        RunEnd::Failed { outcome, again, reason: "because".into() }
     }
 
     fn policy() -> RetryPolicy {
@@ -266,7 +266,7 @@ mod tests {
         decided_of(&claim(attempt), keeps_reply, report)
     }
 
-    fn decided_of(claim: &Claimed, keeps_reply: Option<Duration>, report: RunReport) -> Settlement {
+    fn decided_of(claim: &Claim, keeps_reply: Option<Duration>, report: RunReport) -> Settlement {
         let watching = |name: &str, pattern: &str| Subscription {
             target: Target::Handler(HandlerName::new(name).unwrap()),
             patterns: vec![Pattern::parse(pattern).unwrap()],
@@ -286,8 +286,8 @@ mod tests {
 
     #[test]
     fn a_run_that_went_well_settles_with_all_it_asked_for() {
-        let settlement = decided(report(End::Ok), 1);
-        assert_eq!(settlement.next, Next::Processed);
+        let settlement = decided(report(RunEnd::Ok), 1);
+        assert_eq!(settlement.next, NextState::Processed);
         assert_eq!(settlement.attempt.outcome, Outcome::Ok);
         assert_eq!(settlement.attempt.version, Some([7; 32]));
         let message = &settlement.effects.messages[0];
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn what_a_handler_emits_is_routed_as_its_own_source() {
-        let settlement = decided(report(End::Ok), 1);
+        let settlement = decided(report(RunEnd::Ok), 1);
         let routed = &settlement.effects.emits[0].routed;
         let targets: Vec<_> = routed.deliveries.iter().map(|d| d.target.to_string()).collect();
         assert_eq!(targets, ["handler:watch"], "a wildcard does not see it");
@@ -305,13 +305,13 @@ mod tests {
 
     #[test]
     fn every_end_has_its_consequence_and_a_failure_has_no_effects_but_its_reads() {
-        let retry = Next::Retry { delay: Duration::from_secs(10) };
+        let retry = NextState::Retry { delay: Duration::from_secs(10) };
         for (end, attempt, next) in [
             (failed(Outcome::Retry, true), 1, retry),
             (failed(Outcome::Crashed, true), 2, retry),
-            (failed(Outcome::Timeout, true), 3, Next::DeadLetter),
-            (failed(Outcome::Reject, false), 1, Next::DeadLetter),
-            (failed(Outcome::Refused, false), 1, Next::DeadLetter),
+            (failed(Outcome::Timeout, true), 3, NextState::DeadLetter),
+            (failed(Outcome::Reject, false), 1, NextState::DeadLetter),
+            (failed(Outcome::Refused, false), 1, NextState::DeadLetter),
         ] {
             let settlement = decided(report(end.clone()), attempt);
             assert_eq!(settlement.next, next, "{end:?}");
@@ -326,7 +326,7 @@ mod tests {
     #[test]
     fn a_reply_is_kept_only_where_somebody_waits_for_it_and_with_few_headers() {
         let replying = || {
-            let mut report = report(End::Ok);
+            let mut report = report(RunEnd::Ok);
             let mut payload = Payload::new("application/json", Bytes::from_static(b"{}"));
             for name in ["retry-after", "set-cookie", "x-accel-redirect"] {
                 payload.headers.push((name.into(), Bytes::from_static(b"1")));
@@ -355,26 +355,26 @@ mod tests {
             report.retry_after = Some(Duration::from_secs(seconds));
             decided(report, 1).next
         };
-        assert_eq!(asked(3), Next::Retry { delay: Duration::from_secs(10) });
-        assert_eq!(asked(3_600), Next::Retry { delay: Duration::from_secs(3_600) });
-        assert_eq!(asked(999_999), Next::Retry { delay: Duration::from_secs(86_400) });
+        assert_eq!(asked(3), NextState::Retry { delay: Duration::from_secs(10) });
+        assert_eq!(asked(3_600), NextState::Retry { delay: Duration::from_secs(3_600) });
+        assert_eq!(asked(999_999), NextState::Retry { delay: Duration::from_secs(86_400) });
     }
 
     #[test]
     fn an_impossible_settlement_is_the_hosts_failure_and_leaves_nothing_behind() {
-        let settlement = decided(report(End::Ok), 1);
+        let settlement = decided(report(RunEnd::Ok), 1);
         let random = &mut StdRng::seed_from_u64(0);
         let settlement = impossible(settlement, "key is empty", &policy(), random);
         assert_eq!(settlement.attempt.outcome, Outcome::Internal);
         assert!(settlement.attempt.reason.unwrap().ends_with("key is empty"));
         assert!(settlement.effects.messages.is_empty() && settlement.effects.state.is_empty());
-        assert_eq!(settlement.next, Next::Retry { delay: Duration::from_secs(10) });
+        assert_eq!(settlement.next, NextState::Retry { delay: Duration::from_secs(10) });
     }
 
     #[test]
     fn a_run_that_emits_past_its_lines_limit_is_given_up_with_what_to_do() {
-        let settlement = exhausted(decided(report(End::Ok), 1), 10_000);
-        assert_eq!(settlement.next, Next::DeadLetter);
+        let settlement = exhausted(decided(report(RunEnd::Ok), 1), 10_000);
+        assert_eq!(settlement.next, NextState::DeadLetter);
         assert_eq!(settlement.attempt.outcome, Outcome::DescendantsExhausted);
         let reason = settlement.attempt.reason.unwrap();
         assert!(reason.contains("10000 of at most 10000") && reason.contains("1 more"), "{reason}");
@@ -389,7 +389,7 @@ mod tests {
             let mut payload = Payload::default();
             payload.set_hops(came);
             Arc::make_mut(&mut claim.event).payload = Arc::new(payload);
-            decided_of(&claim, None, report(End::Ok)).effects.emits[0].payload.hops()
+            decided_of(&claim, None, report(RunEnd::Ok)).effects.emits[0].payload.hops()
         };
         assert_eq!((hops(0), hops(7)), (0, 7));
     }
@@ -397,7 +397,7 @@ mod tests {
     #[test]
     fn each_line_of_the_log_carries_its_level() {
         let line = |level, message: &str| LogLine { level, message: message.into() };
-        let lines = vec![line(Level::Info, "one"), line(Level::Error, "two\nthree")];
+        let lines = vec![line(LogLevel::Info, "one"), line(LogLevel::Error, "two\nthree")];
         let text = log_text(&Log { lines, truncated: true }).unwrap();
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[..3], ["info\tone", "error\ttwo", "error\tthree"]);

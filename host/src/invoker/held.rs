@@ -2,7 +2,7 @@
 //!
 //! What may not live here: when it is enough (the core's breaker says).
 
-use weir_core::breaker::{Change, Mark};
+use weir_core::breaker::{BreakerChange, HealthSignal};
 use weir_core::delivery::Outcome;
 use weir_core::time::Timestamp;
 
@@ -16,16 +16,18 @@ use crate::observe::notice::Notice;
 /// A version is judged by the events that it fails with, not by how often it is run: one event that kills every run of
 /// it becomes a dead letter by its own attempts, and holds nobody up. What a handler says itself is no failure of its
 /// version: it did what it should.
-pub(super) fn mark(outcome: Outcome, attempt: u32) -> Option<Mark> {
+pub(super) fn mark(outcome: Outcome, attempt: u32) -> Option<HealthSignal> {
     match outcome {
-        Outcome::Ok => Some(Mark::Well),
-        Outcome::Retry | Outcome::Reject | Outcome::Refused => Some(Mark::AboutTheMessage),
+        Outcome::Ok => Some(HealthSignal::Healthy),
+        Outcome::Retry | Outcome::Reject | Outcome::Refused => Some(HealthSignal::MessageRejected),
         Outcome::Timeout
         | Outcome::OutOfMemory
         | Outcome::StackOverflow
         | Outcome::TooMuchData
         | Outcome::Crashed
-        | Outcome::BadOutput => Some(if attempt == 1 { Mark::Failed } else { Mark::FailedAgain }),
+        | Outcome::BadOutput => {
+            Some(if attempt == 1 { HealthSignal::Failed } else { HealthSignal::RepeatedFailure })
+        }
         _ => None,
     }
 }
@@ -47,16 +49,16 @@ impl Runner {
         self.freed.notify_one();
         let handler = desk.name.clone();
         match (change, desk.gate.standing(now).record) {
-            (Change::Opened(_), Some(record)) => {
+            (BreakerChange::Opened(_), Some(record)) => {
                 let (reason, next_try) = (record.reason, record.breaker.probe_at);
                 tracing::error!(%handler, %reason, %next_try, "handler held: its events wait");
                 self.notices.tell(Notice::HandlerHeld { handler, reason, at: now, next_try });
             }
-            (Change::OpenAgain, Some(record)) => {
+            (BreakerChange::Reopened, Some(record)) => {
                 let (reason, next_try) = (record.reason, record.breaker.probe_at);
                 tracing::warn!(%handler, %reason, %next_try, "handler still held");
             }
-            (Change::Closed { opened_at }, _) => {
+            (BreakerChange::Closed { opened_at }, _) => {
                 let held_for = now.since(opened_at);
                 tracing::info!(%handler, ?held_for, "handler released: its events are handled again");
                 self.notices.tell(Notice::HandlerReleased { handler, held_for });
@@ -73,13 +75,13 @@ mod tests {
 
     #[test]
     fn a_version_is_judged_by_the_events_that_it_crashes_with_and_once_by_each() {
-        use Mark::{AboutTheMessage, Failed, FailedAgain, Well};
+        use HealthSignal::{Failed, Healthy, MessageRejected, RepeatedFailure};
         for outcome in Outcome::ALL {
             let expected = match outcome.as_str() {
-                "ok" => [Some(Well); 2],
-                "retry" | "reject" | "refused" => [Some(AboutTheMessage); 2],
+                "ok" => [Some(Healthy); 2],
+                "retry" | "reject" | "refused" => [Some(MessageRejected); 2],
                 "timeout" | "out_of_memory" | "stack_overflow" | "too_much_data" | "crashed"
-                | "bad_output" => [Some(Failed), Some(FailedAgain)],
+                | "bad_output" => [Some(Failed), Some(RepeatedFailure)],
                 _ => [None; 2],
             };
             assert_eq!([mark(*outcome, 1), mark(*outcome, 2)], expected, "{outcome}");

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use weir_core::route::{InvalidPattern, Pattern};
 use weir_core::time::Timestamp;
-use weir_engine::{Kind, Version};
+use weir_engine::{ModuleKind, Version};
 
 use super::folder::FolderId;
 
@@ -69,8 +69,12 @@ impl Manifest {
         Ok(Version(hash))
     }
 
-    pub(crate) fn kind(&self) -> Kind {
-        if self.kind == Kind::Command.as_str() { Kind::Command } else { Kind::Component }
+    pub(crate) fn kind(&self) -> ModuleKind {
+        if self.kind == ModuleKind::Command.as_str() {
+            ModuleKind::Command
+        } else {
+            ModuleKind::Component
+        }
     }
 
     pub(crate) fn patterns(&self) -> Result<Vec<Pattern>, DamagedManifest> {
@@ -131,7 +135,7 @@ mod tests {
         fields["kind"] = "command".into();
         let read = Manifest::decode(value.to_string().as_bytes()).unwrap();
         assert_eq!((read.retired, read.sidecar.as_ref(), read.kept.len()), (false, None, 0));
-        assert_eq!(read.kind(), Kind::Command);
+        assert_eq!(read.kind(), ModuleKind::Command);
     }
 
     #[test]

@@ -34,7 +34,7 @@ use weir_core::name::{HandlerName, Target};
 use weir_core::route::Pattern;
 use weir_core::time::Clock;
 use weir_engine::Engine;
-use weir_store::hot::{ClaimRequest, Claimed};
+use weir_store::hot::{Claim, ClaimRequest};
 use weir_store::{Store, StoreError};
 
 pub use awaited::{Expectation, Part, Said};
@@ -278,8 +278,8 @@ impl Invoker {
 
     /// Spreads claims over as many batches as may start. What a version that is left alone is not tried with is given
     /// back.
-    fn hand_out(&self, handlers: &BTreeMap<HandlerName, Handler>, claims: Vec<Claimed>) {
-        let mut by_handler: BTreeMap<&HandlerName, Vec<Claimed>> = BTreeMap::new();
+    fn hand_out(&self, handlers: &BTreeMap<HandlerName, Handler>, claims: Vec<Claim>) {
+        let mut by_handler: BTreeMap<&HandlerName, Vec<Claim>> = BTreeMap::new();
         for claim in claims {
             let Target::Handler(name) = &claim.target else { continue };
             let Some((name, _)) = handlers.get_key_value(name) else { continue };
@@ -300,13 +300,13 @@ impl Invoker {
             let size = claims.len().div_ceil(self.free(handler).max(1));
             let mut claims = claims.into_iter().peekable();
             while claims.peek().is_some() {
-                let claims: Vec<Claimed> = claims.by_ref().take(size).collect();
+                let claims: Vec<Claim> = claims.by_ref().take(size).collect();
                 self.start(handler, claims, None);
             }
         }
     }
 
-    fn start(&self, handler: &Handler, claims: Vec<Claimed>, probe: Option<Leave>) {
+    fn start(&self, handler: &Handler, claims: Vec<Claim>, probe: Option<Leave>) {
         let freed = &self.runner.freed;
         let desk = Arc::clone(&handler.desk);
         let in_hand = desk.in_hand.take(claims.len(), freed);

@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use weir_core::name::{DestinationName, HandlerName, Target};
 use weir_core::time::Clock;
 use weir_engine::{
-    self as engine, DescribeError, Destinations, Engine, LoadError, Module, Version,
+    self as engine, AllowedDestinations, DescribeError, Engine, LoadError, Module, Version,
 };
 use weir_store::{Store, StoreError};
 
@@ -296,7 +296,7 @@ impl Reloader {
             Some(known) => (known.module.clone(), known.about.clone(), known.asks.clone()),
             None => {
                 let module = self.compile(bytes).await?;
-                let engine::Manifest { about, subscriptions } = self.describe(&module).await?;
+                let engine::Description { about, subscriptions } = self.describe(&module).await?;
                 (module, about, subscriptions)
             }
         };
@@ -330,7 +330,7 @@ impl Reloader {
         Ok(compiled.map_err(|_| Refusal::Compiler)??)
     }
 
-    async fn describe(&self, module: &Module) -> Result<engine::Manifest, Refusal> {
+    async fn describe(&self, module: &Module) -> Result<engine::Description, Refusal> {
         let (engine, module) = (self.engine.clone(), module.clone());
         let described = self.guests.spawn(async move { engine.describe(&module).await }).await;
         Ok(described.map_err(|_| Refusal::Compiler)??)
@@ -451,8 +451,8 @@ impl Reloader {
     }
 
     fn warn_of_oddities(&self, name: &HandlerName, serving: &Serving) {
-        if let Some(oddity) = serving.module.oddity() {
-            tracing::warn!(handler = %name, "{oddity}");
+        if let Some(build_warning) = serving.module.build_warning() {
+            tracing::warn!(handler = %name, "{build_warning}");
         }
         let settings = &serving.settings;
         if settings.on.is_empty() {
@@ -462,7 +462,7 @@ impl Reloader {
         for never in settings.on.iter().filter_map(|pattern| unmatched(pattern, &sources)) {
             tracing::warn!(handler = %name, "handler asks for what never comes: {never}");
         }
-        let Destinations::These(granted) = &settings.grants.destinations else { return };
+        let AllowedDestinations::These(granted) = &settings.grants.destinations else { return };
         let unknown = |to: &&DestinationName| !settings.grants.known.contains(*to);
         for destination in granted.iter().filter(unknown) {
             tracing::warn!(handler = %name, %destination, "handler may send to a destination that does not exist");

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use weir_core::effect::Reply;
 use weir_core::name::{HandlerName, SourceName};
 use weir_core::payload::Payload;
-use weir_store::hot::{Claimed, DedupKey, NewReply};
+use weir_store::hot::{Claim, DedupKey, NewReply};
 
 use super::awaited::{Awaited, Expectation, Part};
 use super::run::{Batch, Runner};
@@ -104,7 +104,7 @@ impl Responders {
     }
 
     /// Runs a claimed event and sees it through, whoever still waits for it.
-    pub fn run(&self, seat: Seat, claim: Claimed, part: Part) {
+    pub fn run(&self, seat: Seat, claim: Claim, part: Part) {
         let Seat { desk, in_hand } = seat;
         let running = desk.batches.take(1, &self.runner.freed);
         let batch =

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use tokio::sync::{Notify, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use weir_core::delivery::{Next, Outcome};
+use weir_core::delivery::{NextState, Outcome};
 use weir_core::name::SourceName;
 use weir_core::time::Clock;
 use weir_engine::Run;
-use weir_store::hot::{Claimed, NewReply, Running, Settled, Settlement};
+use weir_store::hot::{Claim, NewReply, RunGuard, Settled, Settlement};
 use weir_store::{Store, StoreError};
 
 use super::awaited::{Part, Said};
@@ -57,7 +57,7 @@ pub(crate) struct Runner {
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub(crate) desk: Arc<Desk>,
-    pub(crate) claims: Vec<Claimed>,
+    pub(crate) claims: Vec<Claim>,
     /// Until all of it is settled.
     pub(crate) in_hand: Held,
     /// Until its runs have ended.
@@ -70,14 +70,14 @@ pub(crate) struct Batch {
 
 /// A run that ended, ready to settle.
 struct Ended<'a> {
-    claim: &'a Claimed,
+    claim: &'a Claim,
     serving: Arc<Serving>,
     settlement: Settlement,
 }
 
 /// A run that has its place, until dropped.
 struct Begun<'a> {
-    _noted: Running,
+    _noted: RunGuard,
     _slot: Option<Slot>,
     _quarters: Quarters<'a>,
 }
@@ -102,13 +102,13 @@ impl Runner {
     async fn see_through(
         &self,
         desk: &Desk,
-        claims: &[Claimed],
+        claims: &[Claim],
         running: Held,
         part: Option<&Part>,
         mut probe: Option<Leave>,
     ) {
         let company = desk.company.read().await;
-        let mut open: Vec<&Claimed> = claims.iter().collect();
+        let mut open: Vec<&Claim> = claims.iter().collect();
         let mut running = Some(running);
         for _ in 0..CONFLICTS_IN_COMPANY {
             let ended = self.run_all(desk, &open, part.is_some(), &mut probe).await;
@@ -137,7 +137,7 @@ impl Runner {
     async fn run_all<'a>(
         &self,
         desk: &Desk,
-        claims: &[&'a Claimed],
+        claims: &[&'a Claim],
         is_awaited: bool,
         probe: &mut Option<Leave>,
     ) -> Vec<Ended<'a>> {
@@ -161,7 +161,7 @@ impl Runner {
     }
 
     /// Waits for its turn to run, and notes that it runs.
-    async fn begin(&self, desk: &Desk, claim: &Claimed) -> Result<Begun<'_>, StoreError> {
+    async fn begin(&self, desk: &Desk, claim: &Claim) -> Result<Begun<'_>, StoreError> {
         // Quarters first: who waits for a slot then never keeps one from somebody who waits for quarters.
         let quarters = if claim.suspect {
             Quarters::Whole(self.quarters.write().await)
@@ -177,7 +177,7 @@ impl Runner {
     async fn run<'a>(
         &self,
         desk: &Desk,
-        claim: &'a Claimed,
+        claim: &'a Claim,
         is_awaited: bool,
         serving: Arc<Serving>,
         leave: Leave,
@@ -191,7 +191,7 @@ impl Runner {
             grants: Arc::clone(&settings.grants),
             limits: settings.limits,
             attempt: claim.fence.attempt,
-            ids_round: claim.ids_round,
+            id_round: claim.id_round,
             now: claim.now,
             seed,
             state: Arc::clone(&desk.state),
@@ -233,7 +233,7 @@ impl Runner {
         desk: &Desk,
         ended: Vec<Ended<'a>>,
         part: Option<&Part>,
-    ) -> Vec<&'a Claimed> {
+    ) -> Vec<&'a Claim> {
         let (rest, settlements): (Vec<_>, Vec<_>) =
             ended.into_iter().map(|e| ((e.claim, e.serving), e.settlement)).unzip();
         let answers = claims::settle(&*self.store, &self.drain, &settlements).await;
@@ -273,7 +273,7 @@ impl Runner {
     /// The store says that a settlement makes no sense. Left at that, it would be run for ever.
     async fn settle_as_impossible(
         &self,
-        claim: &Claimed,
+        claim: &Claim,
         serving: &Serving,
         settlement: Settlement,
         why: &str,
@@ -292,7 +292,7 @@ impl Runner {
     }
 
     /// Counts and tells what was settled.
-    fn record(&self, desk: &Desk, claim: &Claimed, settled: &Settled, told: Told) {
+    fn record(&self, desk: &Desk, claim: &Claim, settled: &Settled, told: Told) {
         let Told { outcome, took, next, reason, .. } = told;
         let metrics = &desk.metrics;
         if *settled == Settled::Superseded {
@@ -305,9 +305,9 @@ impl Runner {
             metrics.was_at_alert(outcome);
         }
         match next {
-            Next::Processed => {}
-            Next::Retry { .. } => metrics.retry_scheduled(),
-            Next::DeadLetter => {
+            NextState::Processed => {}
+            NextState::Retry { .. } => metrics.retry_scheduled(),
+            NextState::DeadLetter => {
                 metrics.dead_letter();
                 self.notices.tell(Notice::dead_letter(claim, outcome, reason.as_deref()));
             }
@@ -325,7 +325,7 @@ impl Runner {
 struct Told {
     outcome: Outcome,
     took: std::time::Duration,
-    next: Next,
+    next: NextState,
     reason: Option<Box<str>>,
     reply: Option<NewReply>,
 }
@@ -343,10 +343,10 @@ fn told(settlement: &Settlement) -> Told {
 /// What a sender who waits is told of a settlement.
 fn said(settled: &Settled, told: &Told) -> Said {
     match (settled, told.next, &told.reply) {
-        (Settled::Applied { .. }, Next::Processed, Some(NewReply { status, payload, .. })) => {
+        (Settled::Applied { .. }, NextState::Processed, Some(NewReply { status, payload, .. })) => {
             Said::Reply { status: *status, payload: Arc::new(payload.clone()) }
         }
-        (Settled::Applied { .. }, Next::Processed, None) => Said::Nothing,
+        (Settled::Applied { .. }, NextState::Processed, None) => Said::Nothing,
         _ => Said::Failed,
     }
 }

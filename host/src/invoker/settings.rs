@@ -8,7 +8,7 @@ use weir_core::breaker::BreakerPolicy;
 use weir_core::name::{DestinationName, HandlerName};
 use weir_core::retry::RetryPolicy;
 use weir_core::route::Pattern;
-use weir_engine::{Destinations, Grants, Kind, RunLimits};
+use weir_engine::{AllowedDestinations, Grants, ModuleKind, RunLimits};
 
 use crate::config::{Config, ConfigErrors, Grant, HandlerSettings, Limits};
 
@@ -34,7 +34,7 @@ pub(crate) struct Settings {
 /// What a module itself has to say.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asks<'a> {
-    pub(crate) kind: Kind,
+    pub(crate) kind: ModuleKind,
     /// What it asked for in `describe`; a command cannot.
     pub(crate) subscriptions: &'a [Pattern],
 }
@@ -51,7 +51,7 @@ pub(crate) fn settle(
         said.limits.clone().unwrap_or_else(|| config.handler_defaults.limits.clone());
     let Grant { destinations, emit } = said.grant.clone().unwrap_or_default();
     let known: BTreeSet<DestinationName> = config.destinations.keys().cloned().collect();
-    let destinations = Destinations::These(destinations);
+    let destinations = AllowedDestinations::These(destinations);
     Ok(Settings {
         on: subscriptions(name, asks, &said),
         config: Arc::new(said.config.unwrap_or_default()),
@@ -81,9 +81,9 @@ pub(crate) fn subscriptions(
 ) -> Vec<Pattern> {
     match (&said.on, asks.kind) {
         (Some(on), _) => on.clone(),
-        (None, Kind::Component) => asks.subscriptions.to_vec(),
+        (None, ModuleKind::Component) => asks.subscriptions.to_vec(),
         // It cannot say what it wants; its name does: `github.wasm` gets what comes in at `github`.
-        (None, Kind::Command) => Pattern::parse(&format!("{name}:*")).into_iter().collect(),
+        (None, ModuleKind::Command) => Pattern::parse(&format!("{name}:*")).into_iter().collect(),
     }
 }
 
@@ -100,10 +100,10 @@ mod tests {
             let said = HandlerSettings { on, ..HandlerSettings::default() };
             subscriptions(&name, Asks { kind, subscriptions: &own }, &said)
         };
-        assert_eq!(got(Kind::Component, None), own);
-        assert_eq!(got(Kind::Component, Some(vec![])), []);
-        assert_eq!(got(Kind::Component, Some(vec![pattern("a:b")])), [pattern("a:b")]);
-        assert_eq!(got(Kind::Command, None), [pattern("github:*")]);
-        assert_eq!(got(Kind::Command, Some(vec![pattern("a:b")])), [pattern("a:b")]);
+        assert_eq!(got(ModuleKind::Component, None), own);
+        assert_eq!(got(ModuleKind::Component, Some(vec![])), []);
+        assert_eq!(got(ModuleKind::Component, Some(vec![pattern("a:b")])), [pattern("a:b")]);
+        assert_eq!(got(ModuleKind::Command, None), [pattern("github:*")]);
+        assert_eq!(got(ModuleKind::Command, Some(vec![pattern("a:b")])), [pattern("a:b")]);
     }
 }

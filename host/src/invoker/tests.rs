@@ -7,7 +7,7 @@ use weir_core::delivery::{DeliveryState, Outcome};
 use weir_core::id::EventId;
 use weir_core::name::HandlerName;
 use weir_engine::Version;
-use weir_store::registry::Kind;
+use weir_store::registry::EntryKind;
 
 use super::versions::HandlerState;
 use crate::testbed::{Bed, Place, guest, until};
@@ -402,7 +402,7 @@ async fn only_the_last_few_versions_are_kept() {
         bed.handler_is("ver", |h| h.version.as_deref() == Some(&version)).await;
     }
     let kept = async || {
-        let modules = bed.store.list(Kind::Module).await.unwrap();
+        let modules = bed.store.list(EntryKind::Module).await.unwrap();
         (modules.len() == 5).then_some(modules)
     };
     let kept = until("five versions are kept", kept).await;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
-use weir_core::alert::{Budget, Collapse, Tally};
+use weir_core::alert::{AlertBudget, OutcomeCounts, RepeatAggregator};
 use weir_core::delivery::{EventStatus, Outcome};
 use weir_core::event::EventType;
 use weir_core::name::{SourceName, Target};
@@ -19,7 +19,7 @@ use weir_core::provider::OnRedelivery;
 use weir_core::route::RouteTable;
 use weir_core::time::Clock;
 use weir_store::hot::{NewEvent, NewRequest};
-use weir_store::query::{EventFilter, Page};
+use weir_store::query::{EventFilter, PageRequest};
 use weir_store::{Store, StoreError};
 
 use super::certificates::Certificates;
@@ -79,8 +79,8 @@ pub struct Alerts {
     judge: Judge,
     certificates: Certificates,
     of_store: OfStore,
-    collapse: Collapse<(&'static str, String), Notice>,
-    budget: Budget,
+    collapse: RepeatAggregator<(&'static str, String), Notice>,
+    budget: AlertBudget,
     /// The routes that were looked at last, and the sources.
     table: Option<(Arc<RouteTable>, Arc<ByName>)>,
     /// To be stored.
@@ -110,8 +110,8 @@ impl Alerts {
             judge: Judge::new(Rules { failing, refusing }),
             certificates,
             of_store: OfStore::default(),
-            collapse: Collapse::new(SUBJECTS_MAX),
-            budget: Budget::new(per_hour),
+            collapse: RepeatAggregator::new(SUBJECTS_MAX),
+            budget: AlertBudget::new(per_hour),
             table: None,
             waiting: VecDeque::new(),
             dropped: (0, None),
@@ -224,7 +224,7 @@ impl Alerts {
 
     fn log_dropped(&mut self, now: Duration) {
         let (count, logged) = self.dropped;
-        let recently = logged.is_some_and(|at| now < at + Collapse::<(), ()>::EVERY);
+        let recently = logged.is_some_and(|at| now < at + RepeatAggregator::<(), ()>::EVERY);
         if count > 0 && !recently {
             tracing::warn!(count, "alerts were too many and are dropped");
             self.dropped = (0, Some(now));
@@ -243,7 +243,7 @@ impl Alerts {
         let mut failed = None;
         for (alert, answer) in alerts.into_iter().zip(answers) {
             let Err(error) = answer else { continue };
-            if error.passing() {
+            if error.is_transient() {
                 self.waiting.push_back(alert);
             } else {
                 self.drop_alerts(1);
@@ -256,7 +256,7 @@ impl Alerts {
     }
 
     async fn cannot_store(&mut self, error: &StoreError, now: Duration) {
-        if self.unstored_at.is_some_and(|at| now < at + Collapse::<(), ()>::EVERY) {
+        if self.unstored_at.is_some_and(|at| now < at + RepeatAggregator::<(), ()>::EVERY) {
             return;
         }
         self.unstored_at = Some(now);
@@ -273,7 +273,7 @@ impl Alerts {
         let handler = |(name, of): (Box<str>, Arc<super::metrics::TargetMetrics>)| {
             let Ok(Target::Handler(name)) = name.parse() else { return None };
             let (good, bad) = of.attempts_on_events();
-            Some((name, Tally { good, bad }))
+            Some((name, OutcomeCounts { good, bad }))
         };
         let source = |(name, of): (Box<str>, Arc<super::metrics::SourceMetrics>)| {
             let (name, source) = sources.get_key_value(&*name)?;
@@ -282,10 +282,10 @@ impl Alerts {
             let refused = of.refused_by_code();
             let cause = |(code, _): &(&'static str, u64)| Some((*code, likely(source, code)?));
             let counted = OfSource {
-                requests: Tally { good, bad },
+                requests: OutcomeCounts { good, bad },
                 causes: refused.iter().filter_map(cause).collect(),
                 refused,
-                events: Tally { good: stored.saturating_sub(unrouted), bad: unrouted },
+                events: OutcomeCounts { good: stored.saturating_sub(unrouted), bad: unrouted },
                 silent_for: of.silent_for().unwrap_or_else(|| of.age()),
                 max_silence: source.max_silence,
             };
@@ -332,7 +332,7 @@ impl Alerts {
         table: &RouteTable,
     ) -> Result<(bool, bool), StoreError> {
         let filter = EventFilter { source: Some(source.clone()), ..EventFilter::default() };
-        let page = Page { limit: EVENTS_LOOKED_AT, after: None };
+        let page = PageRequest { limit: EVENTS_LOOKED_AT, after: None };
         let latest = self.parts.store.events(filter, page).await?.items;
         let was = latest.iter().any(|event| event.status != EventStatus::Unrouted);
         let is =

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use weir_core::alert::Expiry;
+use weir_core::alert::ExpiryReminder;
 use weir_core::event::EventType;
 use weir_core::name::SourceName;
 use weir_core::time::Timestamp;
-use weir_store::query::{EventFilter, Page};
+use weir_store::query::{EventFilter, PageRequest};
 use weir_store::{Store, StoreError};
 
 use super::notice::Notice;
@@ -19,14 +19,15 @@ const ALERTS_LOOKED_AT: usize = 20;
 /// The certificates of listeners.
 #[derive(Debug)]
 pub(super) struct Certificates {
-    listeners: Vec<(Secured, Expiry)>,
+    listeners: Vec<(Secured, ExpiryReminder)>,
     ahead: Duration,
 }
 
 impl Certificates {
     /// Each is told of when it has no longer than `ahead`.
     pub(super) fn new(secured: Vec<Secured>, ahead: Duration) -> Self {
-        let listeners = secured.into_iter().map(|secured| (secured, Expiry::default())).collect();
+        let listeners =
+            secured.into_iter().map(|secured| (secured, ExpiryReminder::default())).collect();
         Self { listeners, ahead }
     }
 
@@ -41,7 +42,7 @@ impl Certificates {
             return Ok(());
         }
         let since = Timestamp::from_millis(
-            now.as_millis().saturating_sub(weir_core::time::millis(Expiry::EVERY)),
+            now.as_millis().saturating_sub(weir_core::time::millis(ExpiryReminder::EVERY)),
         );
         let filter = EventFilter {
             source: Some(SourceName::hub()),
@@ -49,7 +50,7 @@ impl Certificates {
             since: Some(since),
             ..EventFilter::default()
         };
-        let page = Page { limit: ALERTS_LOOKED_AT, after: None };
+        let page = PageRequest { limit: ALERTS_LOOKED_AT, after: None };
         for told in store.events(filter, page).await?.items {
             let Some(event) = store.event(told.id).await? else { continue };
             let alert = event.payload.map(|payload| serde_json::from_slice::<Value>(&payload.body));

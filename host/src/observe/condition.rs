@@ -1,7 +1,7 @@
 //! Troubles of a store that goes on working, as notices: each is told when it begins, and when it ends.
 
 use weir_core::time::Timestamp;
-use weir_store::condition::Condition;
+use weir_store::condition::StoreHealth;
 
 use super::notice::Notice;
 
@@ -15,7 +15,7 @@ pub(super) struct OfStore {
 
 impl OfStore {
     /// The troubles that are new since the last look.
-    pub(super) fn look(&mut self, condition: &Condition, now: Timestamp) -> Vec<Notice> {
+    pub(super) fn look(&mut self, condition: &StoreHealth, now: Timestamp) -> Vec<Notice> {
         let mut notices = Vec::new();
         match (std::mem::replace(&mut self.full_since, condition.full_since), condition.full_since)
         {
@@ -37,7 +37,7 @@ impl OfStore {
 
 #[cfg(test)]
 mod tests {
-    use weir_store::condition::Lost;
+    use weir_store::condition::LostRows;
 
     use super::*;
 
@@ -49,18 +49,18 @@ mod tests {
     fn each_trouble_of_the_store_is_told_once_and_its_end_too() {
         let mut of_store = OfStore::default();
         let at = Timestamp::from_millis;
-        let mut look = |condition: &Condition| kinds(&of_store.look(condition, at(9_000)));
-        let sound = Condition::default();
+        let mut look = |condition: &StoreHealth| kinds(&of_store.look(condition, at(9_000)));
+        let sound = StoreHealth::default();
         assert!(look(&sound).is_empty());
-        let full = Condition { full_since: Some(at(5_000)), ..sound.clone() };
+        let full = StoreHealth { full_since: Some(at(5_000)), ..sound.clone() };
         assert_eq!(look(&full), ["store.full"]);
         assert!(look(&full).is_empty());
         assert_eq!(look(&sound), ["store.has_room"]);
-        let mut bad = Condition { unreadable: 2, ..sound };
+        let mut bad = StoreHealth { unreadable: 2, ..sound };
         assert_eq!(look(&bad), ["store.unreadable"]);
         assert!(look(&bad).is_empty());
         bad.unreadable = 3;
-        bad.lost = vec![Lost { what: "event", first: 7, last: 9, found_at: at(1) }];
+        bad.lost = vec![LostRows { what: "event", first: 7, last: 9, found_at: at(1) }];
         assert_eq!(look(&bad), ["store.unreadable", "store.lost"]);
         assert!(look(&bad).is_empty());
     }

@@ -7,7 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use weir_core::time::Timestamp;
-use weir_store::condition::Condition;
+use weir_store::condition::StoreHealth;
 use weir_store::query::CountRow;
 
 use super::metrics::{Metrics, SourceMetrics, TargetMetrics};
@@ -128,7 +128,7 @@ pub struct Scraped {
     /// The plugins folder says nothing about its handlers.
     pub plugins_away: bool,
     /// Troubles of the store while it goes on working.
-    pub condition: Condition,
+    pub condition: StoreHealth,
     /// When the certificates of listeners are no longer valid, by their names.
     pub certificates: Vec<(&'static str, Timestamp)>,
     /// Deliveries by target and state, from [`weir_store::Store::counts`].
@@ -301,7 +301,7 @@ impl Collect<'_> {
 
 #[cfg(test)]
 mod tests {
-    use weir_store::condition::Lost;
+    use weir_store::condition::LostRows;
 
     use weir_core::delivery::Outcome;
     use weir_core::name::{SourceName, Target};
@@ -330,10 +330,10 @@ mod tests {
             ready: true,
             poisoned: false,
             plugins_away: false,
-            condition: Condition {
+            condition: StoreHealth {
                 full_since: Some(Timestamp::from_millis(7)),
                 unreadable: 2,
-                lost: vec![Lost {
+                lost: vec![LostRows {
                     what: "event",
                     first: 7,
                     last: 9,

@@ -8,9 +8,9 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use weir_core::time::Timestamp;
 use weir_store::Store;
-use weir_store::condition::{Condition, Lost};
+use weir_store::condition::{LostRows, StoreHealth};
 use weir_store::query::{CountRow, CountsFilter, OldestWaiting};
-use weir_store::upkeep::LookOver;
+use weir_store::upkeep::IntegrityStatus;
 
 use super::exposition::Scraped;
 use super::metrics::Metrics;
@@ -220,8 +220,8 @@ impl Health {
 }
 
 /// The troubles of a store that goes on working, for people.
-fn of_condition(condition: &Condition) -> Value {
-    let Condition { full_since, unreadable, lost: missing } = condition;
+fn of_condition(condition: &StoreHealth) -> Value {
+    let StoreHealth { full_since, unreadable, lost: missing } = condition;
     let mut store = match full_since {
         Some(since) => json!({
             "status": "full",
@@ -241,9 +241,9 @@ fn of_condition(condition: &Condition) -> Value {
 }
 
 /// Rows that were acknowledged and are missing, for people.
-pub(super) fn lost(lost: &[Lost]) -> Value {
-    let of = |lost: &Lost| {
-        let Lost { what, first, last, found_at } = lost;
+pub(super) fn lost(lost: &[LostRows]) -> Value {
+    let of = |lost: &LostRows| {
+        let LostRows { what, first, last, found_at } = lost;
         json!({ "what": what, "count": lost.count(), "first": first, "last": last, "found_at": found_at })
     };
     lost.iter().map(of).collect()
@@ -264,12 +264,14 @@ fn provider_files(files: &[ProviderFile]) -> Value {
 }
 
 /// Whether the store is looked over whole, after a process that did not close it.
-fn look_over(over: &LookOver) -> Value {
+fn look_over(over: &IntegrityStatus) -> Value {
     match over {
-        LookOver::Done => json!({ "status": "done" }),
-        LookOver::UnderWay { percent } => json!({ "status": "under_way", "percent": percent }),
-        LookOver::Damaged(reason) => json!({ "status": "damaged", "reason": reason }),
-        LookOver::Failed(reason) => json!({ "status": "failed", "reason": reason }),
+        IntegrityStatus::Done => json!({ "status": "done" }),
+        IntegrityStatus::InProgress { percent } => {
+            json!({ "status": "under_way", "percent": percent })
+        }
+        IntegrityStatus::Damaged(reason) => json!({ "status": "damaged", "reason": reason }),
+        IntegrityStatus::Failed(reason) => json!({ "status": "failed", "reason": reason }),
     }
 }
 
@@ -307,10 +309,10 @@ mod tests {
 
     #[test]
     fn people_see_how_far_the_store_is_looked_over() {
-        let under_way = look_over(&LookOver::UnderWay { percent: 42 });
+        let under_way = look_over(&IntegrityStatus::InProgress { percent: 42 });
         assert_eq!(under_way, json!({ "status": "under_way", "percent": 42 }));
-        assert_eq!(look_over(&LookOver::Done), json!({ "status": "done" }));
-        let damaged = look_over(&LookOver::Damaged("event 7".into()));
+        assert_eq!(look_over(&IntegrityStatus::Done), json!({ "status": "done" }));
+        let damaged = look_over(&IntegrityStatus::Damaged("event 7".into()));
         assert_eq!(damaged, json!({ "status": "damaged", "reason": "event 7" }));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use weir_core::alert::{Tally, TooMuch, Watch};
+use weir_core::alert::{FailureMonitor, FailureThreshold, OutcomeCounts};
 use weir_core::name::{HandlerName, SourceName};
 
 use super::notice::Notice;
@@ -12,7 +12,7 @@ use super::notice::Notice;
 #[derive(Debug, Default)]
 pub(super) struct Counted {
     /// Attempts of handlers.
-    pub(super) handlers: Vec<(HandlerName, Tally)>,
+    pub(super) handlers: Vec<(HandlerName, OutcomeCounts)>,
     pub(super) sources: Vec<(SourceName, OfSource)>,
 }
 
@@ -20,13 +20,13 @@ pub(super) struct Counted {
 #[derive(Debug, Default)]
 pub(super) struct OfSource {
     /// Requests, taken and refused.
-    pub(super) requests: Tally,
+    pub(super) requests: OutcomeCounts,
     /// The refused by their code.
     pub(super) refused: Vec<(&'static str, u64)>,
     /// What the set-up shows about those codes.
     pub(super) causes: BTreeMap<&'static str, String>,
     /// Events, those that went to somebody and those that did not.
-    pub(super) events: Tally,
+    pub(super) events: OutcomeCounts,
     /// How long it has taken no request.
     pub(super) silent_for: Duration,
     /// How long it may.
@@ -36,25 +36,25 @@ pub(super) struct OfSource {
 /// What is too much.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules {
-    pub(super) failing: TooMuch,
-    pub(super) refusing: TooMuch,
+    pub(super) failing: FailureThreshold,
+    pub(super) refusing: FailureThreshold,
 }
 
 /// Judges what is counted, and remembers what it has told.
 #[derive(Debug)]
 pub(super) struct Judge {
     rules: Rules,
-    handlers: BTreeMap<HandlerName, (Tally, Watch)>,
+    handlers: BTreeMap<HandlerName, (OutcomeCounts, FailureMonitor)>,
     sources: BTreeMap<SourceName, Source>,
 }
 
 #[derive(Debug, Default)]
 struct Source {
-    requests: Tally,
+    requests: OutcomeCounts,
     refused: BTreeMap<&'static str, u64>,
-    refusing: Watch,
-    events: Tally,
-    unrouted: Watch,
+    refusing: FailureMonitor,
+    events: OutcomeCounts,
+    unrouted: FailureMonitor,
     /// Its silence was told of.
     silent: bool,
     /// Some of its events went to somebody.
@@ -120,7 +120,7 @@ impl Source {
         &mut self,
         name: &SourceName,
         counted: &OfSource,
-        too_much: &TooMuch,
+        too_much: &FailureThreshold,
         now: Duration,
     ) -> Option<Notice> {
         let came = counted.requests.since(std::mem::replace(&mut self.requests, counted.requests));
@@ -152,13 +152,14 @@ impl Source {
         &mut self,
         name: &SourceName,
         counted: &OfSource,
-        judged: &TooMuch,
+        judged: &FailureThreshold,
         now: Duration,
     ) -> Option<Notice> {
         let came = counted.events.since(std::mem::replace(&mut self.events, counted.events));
         let told_before = self.cut_off || !(self.was_routed || came.good > 0);
         self.was_routed |= came.good > 0;
-        let raised = self.unrouted.look(came, &TooMuch { per_mille: 1_000, ..*judged }, now);
+        let raised =
+            self.unrouted.look(came, &FailureThreshold { per_mille: 1_000, ..*judged }, now);
         raised.filter(|_| !told_before).map(|_| Notice::SourceUnrouted { source: name.clone() })
     }
 }
@@ -167,19 +168,19 @@ impl Source {
 mod tests {
     use super::*;
 
-    const TOO_MUCH: TooMuch =
-        TooMuch { window: Duration::from_secs(300), at_least: 10, per_mille: 500 };
+    const THRESHOLD: FailureThreshold =
+        FailureThreshold { window: Duration::from_secs(300), at_least: 10, per_mille: 500 };
 
     fn judge() -> Judge {
-        Judge::new(Rules { failing: TOO_MUCH, refusing: TOO_MUCH })
+        Judge::new(Rules { failing: THRESHOLD, refusing: THRESHOLD })
     }
 
     fn github() -> SourceName {
         SourceName::configured("github").unwrap()
     }
 
-    fn tally(good: u64, bad: u64) -> Tally {
-        Tally { good, bad }
+    fn tally(good: u64, bad: u64) -> OutcomeCounts {
+        OutcomeCounts { good, bad }
     }
 
     fn events(good: u64, bad: u64) -> Counted {
@@ -206,7 +207,7 @@ mod tests {
         assert!(judge.look(&counted(100, 0), secs(1)).is_empty());
         let told = judge.look(&counted(100, 150), secs(2));
         let attempts = tally(100, 150);
-        let (handler, window) = (orders.clone(), TOO_MUCH.window);
+        let (handler, window) = (orders.clone(), THRESHOLD.window);
         assert_eq!(told, [Notice::HandlerFailing { handler, attempts, window }]);
         assert!(judge.look(&counted(100, 300), secs(3)).is_empty());
     }

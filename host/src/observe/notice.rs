@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use weir_core::alert::Tally;
+use weir_core::alert::OutcomeCounts;
 use weir_core::delivery::Outcome;
 use weir_core::id::{DeliveryId, EventId};
 use weir_core::name::{DestinationName, HandlerName, SourceName, Target};
 use weir_core::time::Timestamp;
-use weir_store::condition::Lost;
+use weir_store::condition::LostRows;
 use weir_store::hold::Hold;
-use weir_store::hot::Claimed;
+use weir_store::hot::Claim;
 
 use crate::config::Problem;
 
@@ -73,7 +73,7 @@ pub enum Notice {
         /// Which.
         handler: HandlerName,
         /// Its attempts.
-        attempts: Tally,
+        attempts: OutcomeCounts,
         /// In how long.
         window: Duration,
     },
@@ -87,7 +87,7 @@ pub enum Notice {
         /// Which.
         source: SourceName,
         /// Its requests.
-        requests: Tally,
+        requests: OutcomeCounts,
         /// The code that most of them were refused with.
         code: &'static str,
         /// What the set-up shows about that.
@@ -176,14 +176,14 @@ pub enum Notice {
     /// Rows that were acknowledged before the start are not in the store any more.
     StoreLost {
         /// Which rows.
-        lost: Vec<Lost>,
+        lost: Vec<LostRows>,
     },
 }
 
 impl Notice {
     /// That a claimed delivery was given up.
     #[must_use]
-    pub fn dead_letter(claim: &Claimed, outcome: Outcome, reason: Option<&str>) -> Self {
+    pub fn dead_letter(claim: &Claim, outcome: Outcome, reason: Option<&str>) -> Self {
         Self::DeadLetter {
             target: claim.target.clone(),
             source: claim.event.source.clone(),
@@ -355,7 +355,7 @@ impl Notices {
 
 #[cfg(test)]
 mod tests {
-    use weir_core::alert::KINDS;
+    use weir_core::alert::ALERT_TYPES;
 
     use super::*;
 
@@ -403,9 +403,9 @@ mod tests {
     #[test]
     fn what_is_told_has_a_type_that_patterns_may_name() {
         let notice = dead("handler:orders", "github", 1);
-        assert!(KINDS.contains(&notice.kind()));
+        assert!(ALERT_TYPES.contains(&notice.kind()));
         let source = SourceName::stored("github");
-        assert!(KINDS.contains(&Notice::SourceUnrouted { source }.kind()));
+        assert!(ALERT_TYPES.contains(&Notice::SourceUnrouted { source }.kind()));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use weir_core::delivery::{Next, Outcome};
+use weir_core::delivery::{NextState, Outcome};
 use weir_core::event::EventType;
 use weir_core::name::{HandlerName, SourceName, Target};
 use weir_core::payload::Payload;
@@ -261,7 +261,7 @@ impl Load {
                             log: None,
                             response: None,
                         },
-                        next: Next::Processed,
+                        next: NextState::Processed,
                         effects: RoutedEffects::default(),
                         reads: ReadSet::default(),
                     })

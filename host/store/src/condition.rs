@@ -6,18 +6,18 @@ use weir_core::time::Timestamp;
 
 /// Troubles of a store that goes on working.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Condition {
+pub struct StoreHealth {
     /// Since when the disk is full: requests are refused until there is room.
     pub full_since: Option<Timestamp>,
     /// Rows that could not be read since the start, and were set aside.
     pub unreadable: u64,
     /// Rows that were acknowledged before the start and are not in the store any more.
-    pub lost: Vec<Lost>,
+    pub lost: Vec<LostRows>,
 }
 
 /// Rows that cannot be read and were set aside: what needs them is not done, all else goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unreadable {
+pub struct UnreadableRows {
     /// `delivery`, `event`, `request` or `payload`.
     pub what: &'static str,
     /// The row's number, or the first of several.
@@ -36,7 +36,7 @@ pub struct Unreadable {
 
 /// Rows that were acknowledged and are missing, a gap in the numbers of their table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lost {
+pub struct LostRows {
     /// `request`, `event`, `delivery`, `attempt`, `state` or `registry`.
     pub what: &'static str,
     /// The first number that is missing.
@@ -47,7 +47,7 @@ pub struct Lost {
     pub found_at: Timestamp,
 }
 
-impl Lost {
+impl LostRows {
     /// The number of rows.
     #[must_use]
     pub fn count(&self) -> u64 {

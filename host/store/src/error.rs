@@ -66,7 +66,7 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same call may succeed later in this process.
     #[must_use]
-    pub const fn passing(&self) -> bool {
+    pub const fn is_transient(&self) -> bool {
         matches!(
             self,
             Self::Overloaded { .. } | Self::SlotsTaken { .. } | Self::DiskFull | Self::CommitFailed

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use weir_core::delivery::{Fence, Next, Outcome};
+use weir_core::delivery::{Fence, NextState, Outcome};
 use weir_core::effect::{Cancel, Content, StateWrite};
 use weir_core::event::{Category, Event, EventType};
 use weir_core::id::{AttemptId, DeliveryId, EventId, MessageId, RequestId};
@@ -136,7 +136,7 @@ pub struct ClaimRequest {
 }
 
 /// A delivery that this host may attempt now. Dropping it unsettled gives it back with no attempt spent.
-pub struct Claimed {
+pub struct Claim {
     /// The delivery.
     pub delivery: DeliveryId,
     /// For whom.
@@ -146,7 +146,7 @@ pub struct Claimed {
     /// The event it came of.
     pub event: Arc<Event>,
     /// Part of the outward ids of what follows from it; above 0 where a replay asked for new ones.
-    pub ids_round: u32,
+    pub id_round: u32,
     /// For a message that a handler sent: what to send instead of the event.
     pub message: Option<ClaimedMessage>,
     /// The store's time at the claim.
@@ -158,9 +158,9 @@ pub struct Claimed {
     pub guard: ClaimGuard,
 }
 
-impl fmt::Debug for Claimed {
+impl fmt::Debug for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Claimed")
+        f.debug_struct("Claim")
             .field("delivery", &self.delivery)
             .field("target", &self.target)
             .field("fence", &self.fence)
@@ -206,9 +206,9 @@ impl fmt::Debug for ClaimGuard {
 
 /// Says that a delivery runs, until dropped: should the process die before that, the next start charges the run.
 #[derive(Debug)]
-pub struct Running(#[expect(dead_code, reason = "what counts is when it is dropped")] ClaimGuard);
+pub struct RunGuard(#[expect(dead_code, reason = "what counts is when it is dropped")] ClaimGuard);
 
-impl Running {
+impl RunGuard {
     /// Calls `end` when dropped.
     #[must_use]
     pub fn new(end: impl FnOnce() + Send + Sync + 'static) -> Self {
@@ -218,7 +218,7 @@ impl Running {
 
 // --- settle
 
-/// The end of one attempt, with all that follows from it. The caller keeps the [`Claimed`] until it has the
+/// The end of one attempt, with all that follows from it. The caller keeps the [`Claim`] until it has the
 /// answer, so that nobody claims the delivery in between.
 #[derive(Debug)]
 pub struct Settlement {
@@ -229,7 +229,7 @@ pub struct Settlement {
     /// What to record of it.
     pub attempt: AttemptRecord,
     /// What becomes of the delivery.
-    pub next: Next,
+    pub next: NextState,
     /// What the run asked for; empty unless `next` is `Processed`.
     pub effects: RoutedEffects,
     /// What the run read, validated whatever `next` is.

@@ -32,15 +32,18 @@ pub mod sqlite;
 
 pub use error::StoreError;
 
-use condition::{Condition, Unreadable};
+use condition::{StoreHealth, UnreadableRows};
 use hold::{Hold, HoldId, NewHold};
-use hot::{ClaimRequest, Claimed, Ingested, NewRequest, Running, Settled, Settlement};
+use hot::{Claim, ClaimRequest, Ingested, NewRequest, RunGuard, Settled, Settlement};
 use query::{
-    CountRow, CountsFilter, DeliveryDetail, DeliveryFilter, EventDetail, EventFilter, Found,
-    OldestWaiting, Page, PageOf, Sought, StoredReply, StoredRequest,
+    CountRow, CountsFilter, DeliveryDetail, DeliveryFilter, EventDetail, EventFilter, IdLookup,
+    IdMatches, OldestWaiting, PageOf, PageRequest, StoredReply, StoredRequest,
 };
-use registry::{CasOutcome, Entry, Kind};
-use upkeep::{CheckReport, Hastened, LookOver, Pruned, Redrive, Redriven, Retention, RetryNow};
+use registry::{CasOutcome, EntryKind, RegistryEntry};
+use upkeep::{
+    CheckReport, IntegrityStatus, Pruned, ReplayOutcome, ReplayRequest, Retention, RetriedNow,
+    RetryNow,
+};
 use weir_core::id::{DeliveryId, EventId, RequestId};
 
 /// Opens the store that a URL names: `sqlite:data/weir.db`.
@@ -90,14 +93,14 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         &self,
         request: NewRequest,
         target: &Target,
-    ) -> Result<(Ingested, Option<Claimed>), StoreError>;
+    ) -> Result<(Ingested, Option<Claim>), StoreError>;
 
     /// Takes up to `limit` due deliveries per entry, heads of order keys only, skipping what is on hold. A claim
     /// ends when it is settled or dropped; what is dropped is due again at once, with no attempt spent.
-    async fn claim(&self, wanted: &[ClaimRequest]) -> Result<Vec<Claimed>, StoreError>;
+    async fn claim(&self, wanted: &[ClaimRequest]) -> Result<Vec<Claim>, StoreError>;
 
     /// Keeps claims of a long run from ending. False where the claim is gone already.
-    async fn extend(&self, claims: &[&Claimed]) -> Result<Vec<bool>, StoreError>;
+    async fn extend(&self, claims: &[&Claim]) -> Result<Vec<bool>, StoreError>;
 
     /// Claims deliveries of one target whatever holds them and whenever they are due: for whoever gives up what waits
     /// for a handler or destination that is gone for good.
@@ -105,7 +108,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         &self,
         target: &Target,
         limit: usize,
-    ) -> Result<Vec<Claimed>, StoreError>;
+    ) -> Result<Vec<Claim>, StoreError>;
 
     /// The deliveries that were given up when this was opened: the host did not survive running them.
     fn given_up_at_open(&self) -> Vec<DeliveryId>;
@@ -118,7 +121,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`StoreError::SlotsTaken`] past the number of runs at once that the store was opened for, and `Invalid` for
     /// a destination's delivery: a send that was cut short is simply sent again.
-    fn begin(&self, claimed: &Claimed) -> Result<Running, StoreError>;
+    fn begin(&self, claimed: &Claim) -> Result<RunGuard, StoreError>;
 
     /// Records the end of attempts with their effects and state, each whole or not at all. The fence is compared
     /// with the stored row and every read is validated, whatever the outcome.
@@ -138,22 +141,22 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     // --- control: one small versioned registry
 
     /// One entry.
-    async fn get(&self, kind: Kind, key: &str) -> Result<Option<Entry>, StoreError>;
+    async fn get(&self, kind: EntryKind, key: &str) -> Result<Option<RegistryEntry>, StoreError>;
 
     /// Writes (`Some`) or removes (`None`) an entry if its version is still `expected`; `None` expects absence.
     async fn cas(
         &self,
-        kind: Kind,
+        kind: EntryKind,
         key: &str,
         expected: Option<u64>,
         value: Option<Vec<u8>>,
     ) -> Result<CasOutcome, StoreError>;
 
     /// All entries of a kind, by key, without values larger than 64 KiB (their `value` is `None`).
-    async fn list(&self, kind: Kind) -> Result<Vec<(String, Entry)>, StoreError>;
+    async fn list(&self, kind: EntryKind) -> Result<Vec<(String, RegistryEntry)>, StoreError>;
 
     /// Rises whenever an entry of the kind changes, by this host or, as far as it has heard, another.
-    fn watch(&self, kind: Kind) -> tokio::sync::watch::Receiver<u64>;
+    fn watch(&self, kind: EntryKind) -> tokio::sync::watch::Receiver<u64>;
 
     /// Stores a routing table under its hash, so that events can refer to it. Idempotent.
     async fn keep_table(&self, table: &RouteTable) -> Result<(), StoreError>;
@@ -167,7 +170,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn events(
         &self,
         filter: EventFilter,
-        page: Page,
+        page: PageRequest,
     ) -> Result<PageOf<EventDetail>, StoreError>;
 
     /// One event with its deliveries and their attempts, by row id or outward id.
@@ -177,20 +180,20 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn request(&self, id: RequestId) -> Result<Option<StoredRequest>, StoreError>;
 
     /// Rows that could not be read since the store was opened, and were set aside.
-    fn unreadable(&self) -> Vec<Unreadable>;
+    fn unreadable(&self) -> Vec<UnreadableRows>;
 
     /// Deliveries, newest first.
     async fn deliveries(
         &self,
         filter: DeliveryFilter,
-        page: Page,
+        page: PageRequest,
     ) -> Result<PageOf<DeliveryDetail>, StoreError>;
 
     /// One delivery with its attempts.
     async fn delivery(&self, id: DeliveryId) -> Result<Option<DeliveryDetail>, StoreError>;
 
     /// Finds an id. Messages and senders' ids have no index: only the newest million of rows is looked through.
-    async fn find(&self, sought: Sought) -> Result<Found, StoreError>;
+    async fn find(&self, sought: IdLookup) -> Result<IdMatches, StoreError>;
 
     /// The headers and body of a message; none for other deliveries, and once they are no longer kept.
     async fn message(&self, id: DeliveryId) -> Result<Option<Payload>, StoreError>;
@@ -204,10 +207,10 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     // --- acts
 
     /// Makes finished or dead deliveries due again, in a new generation; idempotent by request.
-    async fn redrive(&self, redrive: Redrive) -> Result<Redriven, StoreError>;
+    async fn replay(&self, replay: ReplayRequest) -> Result<ReplayOutcome, StoreError>;
 
     /// Makes deliveries that wait for a retry due at once; attempts and generation stay as they are.
-    async fn retry_now(&self, what: RetryNow) -> Result<Hastened, StoreError>;
+    async fn retry_now(&self, what: RetryNow) -> Result<RetriedNow, StoreError>;
 
     /// Places a hold. Deliveries keep their state, time and attempts under it.
     async fn hold(&self, hold: NewHold) -> Result<HoldId, StoreError>;
@@ -243,10 +246,10 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn close(&self) -> Result<(), StoreError>;
 
     /// How far it has been looked over, where the process before this one did not close it.
-    fn look_over(&self) -> LookOver;
+    fn look_over(&self) -> IntegrityStatus;
 
     /// Troubles of the store while it goes on working: cheap, asks nothing of the disk.
-    fn condition(&self) -> Condition;
+    fn condition(&self) -> StoreHealth;
 
     /// Why the store takes no more writes, if so. Never resets in this process.
     fn poisoned(&self) -> Option<String>;

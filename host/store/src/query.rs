@@ -13,7 +13,7 @@ use weir_core::time::Timestamp;
 
 /// Which page of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
+pub struct PageRequest {
     /// At most so many; an engine may return fewer with a cursor, when it has looked far enough.
     pub limit: usize,
     /// Where the page before ended; opaque.
@@ -197,7 +197,7 @@ pub enum CountsFilter {
 
 /// An id that is looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Sought {
+pub enum IdLookup {
     /// Of one try.
     Attempt(AttemptId),
     /// Of a message.
@@ -210,7 +210,7 @@ pub enum Sought {
 
 /// The result of a search for an id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Found {
+pub struct IdMatches {
     /// A delivery.
     pub delivery: Option<DeliveryId>,
     /// Events, newest first for a sender's id, in their order for a request.

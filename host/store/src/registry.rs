@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// What an entry is about. The words are written to disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
+pub enum EntryKind {
     /// Breakers of destinations and versions.
     Breaker,
     /// Which version of a handler is current, with its manifest.
@@ -25,7 +25,7 @@ pub enum Kind {
     Setting,
 }
 
-impl Kind {
+impl EntryKind {
     /// All of them.
     pub const ALL: [Self; 9] = [
         Self::Breaker,
@@ -58,7 +58,7 @@ impl Kind {
 
 /// A stored entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct RegistryEntry {
     /// Rises with each write.
     pub version: u64,
     /// The value; in lists absent when large.

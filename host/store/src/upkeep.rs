@@ -39,9 +39,9 @@ pub struct Pruned {
 
 /// What to make due again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Redrive {
+pub struct ReplayRequest {
     /// Which.
-    pub what: RedriveWhat,
+    pub what: ReplaySelection,
     /// At most so many in one call.
     pub limit: usize,
     /// Two redrives with the same name are one.
@@ -52,7 +52,7 @@ pub struct Redrive {
 
 /// Which deliveries to make due again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RedriveWhat {
+pub enum ReplaySelection {
     /// One delivery, dead or processed.
     Delivery(DeliveryId),
     /// Those of these that are dead letters.
@@ -63,9 +63,9 @@ pub enum RedriveWhat {
     DeadLetters(Option<Target>),
     /// Events, to whom the routes say now: a delivery that is over is raised to the next generation, one that there
     /// was none of is made, and one that is not over yet is left alone.
-    Events(Vec<Rerouted>),
+    Events(Vec<ReroutedEvent>),
     /// The same for those of these events that are `unrouted`; others are left alone.
-    Unrouted(Vec<Rerouted>),
+    Unrouted(Vec<ReroutedEvent>),
 }
 
 /// The deliveries to make due at once, of those that wait for a retry.
@@ -81,7 +81,7 @@ pub enum RetryNow {
 
 /// The result: deliveries that are due now and were due later.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Hastened {
+pub struct RetriedNow {
     /// The deliveries. What is being tried already is left out.
     pub deliveries: Vec<DeliveryId>,
     /// Whether there are more.
@@ -90,7 +90,7 @@ pub struct Hastened {
 
 /// An event with its routes as they are now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rerouted {
+pub struct ReroutedEvent {
     /// Which.
     pub event: EventId,
     /// Who gets it.
@@ -99,7 +99,7 @@ pub struct Rerouted {
 
 /// What became of a redrive.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Redriven {
+pub struct ReplayOutcome {
     /// Deliveries that are due again.
     pub deliveries: Vec<DeliveryId>,
     /// Whether the limit left some.
@@ -108,11 +108,11 @@ pub struct Redriven {
 
 /// How far a store has been looked over since it was opened, where the process before this one did not close it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LookOver {
+pub enum IntegrityStatus {
     /// All of it, or there was no need.
     Done,
     /// What was written last, before anything was taken in; the rest is looked at while work goes on.
-    UnderWay {
+    InProgress {
         /// Of the rest, 0 to 99.
         percent: u8,
     },

@@ -24,8 +24,8 @@ use weir_core::hops::HopKey;
 use weir_core::sign::{RequestDraft, Signing};
 use weir_core::time::{Clock, Timestamp};
 use weir_store::Store;
-use weir_store::quarantine::{Quarantine, Quarantined, Wanted};
-use weir_store::query::{EventFilter, Page, StoredRequest};
+use weir_store::quarantine::{Quarantine, QuarantineFilter, QuarantinedRequest};
+use weir_store::query::{EventFilter, PageRequest, StoredRequest};
 use weir_store::sqlite::{self, Options};
 
 pub(crate) const NOW_MS: u64 = 1_760_000_000_000;
@@ -313,7 +313,7 @@ impl Hub {
     }
 
     pub(crate) async fn stored(&self) -> Vec<weir_store::query::EventDetail> {
-        let page = Page { limit: 100, after: None };
+        let page = PageRequest { limit: 100, after: None };
         self.store.events(EventFilter::default(), page).await.unwrap().items
     }
 
@@ -336,9 +336,10 @@ pub(crate) async fn until(so: impl Fn() -> bool) {
 }
 
 /// What the quarantine holds, oldest first, once it is so many.
-pub(crate) async fn kept(hub: &Hub, count: usize) -> Vec<Quarantined> {
+pub(crate) async fn kept(hub: &Hub, count: usize) -> Vec<QuarantinedRequest> {
     loop {
-        let wanted = Wanted { limit: 1_000, oldest_first: true, ..Wanted::default() };
+        let wanted =
+            QuarantineFilter { limit: 1_000, oldest_first: true, ..QuarantineFilter::default() };
         let found = hub.ingress.quarantined(wanted).await.unwrap();
         if found.len() >= count {
             assert_eq!(found.len(), count);

@@ -216,7 +216,7 @@ async fn what_is_stored_is_counted_even_if_its_sender_has_gone() {
         line.map_or(0, |count| count.parse::<u64>().unwrap())
     };
     let stored = async || {
-        let page = weir_store::query::Page { limit: 1_000, after: None };
+        let page = weir_store::query::PageRequest { limit: 1_000, after: None };
         let filter = weir_store::query::EventFilter::default();
         hub.store.events(filter, page).await.unwrap().items.len() as u64
     };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use weir::config::{self, Source};
 use weir::ingress::Release;
 use weir_core::name::SourceName;
-use weir_store::quarantine::{Quarantined, Wanted};
+use weir_store::quarantine::{QuarantineFilter, QuarantinedRequest};
 
 use crate::bed::{Hub, NOW_MS, kept, request};
 
@@ -44,7 +44,7 @@ impl Wrong {
     }
 
     /// What is kept, once it is so many.
-    async fn kept(&self, count: usize) -> Vec<Quarantined> {
+    async fn kept(&self, count: usize) -> Vec<QuarantinedRequest> {
         kept(&self.hub, count).await
     }
 }
@@ -120,10 +120,11 @@ async fn an_address_keeps_no_more_than_its_share_and_loses_its_own_oldest() {
         wrong.hub.raw(wrong.stripe(&format!("evt_{n}"), 0)).await;
     }
     // The last one in is there once all before it are.
-    let newest = |held: &[Quarantined]| held.iter().map(|one| one.id).max();
+    let newest = |held: &[QuarantinedRequest]| held.iter().map(|one| one.id).max();
     let mut before = None;
     let held = loop {
-        let wanted = Wanted { limit: 1_000, oldest_first: true, ..Wanted::default() };
+        let wanted =
+            QuarantineFilter { limit: 1_000, oldest_first: true, ..QuarantineFilter::default() };
         let held = wrong.hub.ingress.quarantined(wanted).await.unwrap();
         if held.len() == 5 && newest(&held) == before {
             break held;

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use weir::cli::compile::apart;
-use weir_engine::{Apart, CompileLimit, CompileLimits, Compiler, Engine, LoadError, Options};
+use weir_engine::{
+    ChildCompiler, CompileLimit, CompileLimits, Compiler, Engine, LoadError, Options,
+};
 
 use crate::hub::{TestHub, guest};
 use crate::wat_guests::{costly, write};
@@ -14,8 +16,8 @@ const MIB: usize = 1 << 20;
 /// An engine that compiles in children of the real binary.
 fn engine(memory: usize, time: Duration) -> Engine {
     let program = PathBuf::from(env!("CARGO_BIN_EXE_weir"));
-    let apart = Apart { program, ..apart(CompileLimits { memory, time }).unwrap() };
-    Engine::new(Options { compiler: Compiler::Apart(apart), ..Options::default() }).unwrap()
+    let apart = ChildCompiler { program, ..apart(CompileLimits { memory, time }).unwrap() };
+    Engine::new(Options { compiler: Compiler::ChildProcess(apart), ..Options::default() }).unwrap()
 }
 
 #[test]
@@ -52,9 +54,11 @@ fn a_module_whose_compiling_takes_too_much_is_refused_by_what_it_took() {
 
 #[test]
 fn without_a_program_to_compile_with_the_fault_is_the_hosts() {
-    let apart =
-        Apart { program: "/nowhere/weir".into(), ..apart(CompileLimits::default()).unwrap() };
-    let options = Options { compiler: Compiler::Apart(apart), ..Options::default() };
+    let apart = ChildCompiler {
+        program: "/nowhere/weir".into(),
+        ..apart(CompileLimits::default()).unwrap()
+    };
+    let options = Options { compiler: Compiler::ChildProcess(apart), ..Options::default() };
     let error =
         Engine::new(options).unwrap().load(&std::fs::read(guest("noop")).unwrap()).unwrap_err();
     assert!(matches!(error, LoadError::CompilerUnavailable(_)), "{error:?}");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use weir::config::{Config, load_text};
-use weir_core::alert::KINDS;
+use weir_core::alert::ALERT_TYPES;
 use weir_core::event::{Category, EventType};
 use weir_core::name::{SourceName, Target};
 use weir_core::route::{RouteTable, Subscription};
@@ -84,7 +84,7 @@ fn events(config: &Config) -> Vec<(SourceName, EventType, Option<Category>)> {
             events.push((name.clone(), EventType::new(kind).unwrap(), Some(category)));
         }
     }
-    let own = KINDS.iter().map(|kind| (SourceName::hub(), EventType::new(kind).unwrap(), None));
+    let own = ALERT_TYPES.iter().map(|kind| (SourceName::hub(), EventType::new(kind).unwrap(), None));
     events.into_iter().chain(own).collect()
 }
 

@@ -23,20 +23,25 @@ fn id(n: u128) -> DeliveryId {
 }
 
 /// Sends one in the closed state.
-fn sent(breaker: &mut Breaker, mark: Mark, now: u64) -> Option<Change> {
+fn sent(breaker: &mut Breaker, mark: HealthSignal, now: u64) -> Option<BreakerChange> {
     let pass = breaker.enter().unwrap();
     breaker.ended(pass, mark, at(now))
 }
 
 fn open() -> Breaker {
     let mut breaker = breaker(10, 0.5);
-    sent(&mut breaker, Mark::AtFault, 0).unwrap();
+    sent(&mut breaker, HealthSignal::TargetBroken, 0).unwrap();
     breaker
 }
 
 /// Sends a probe, which must be allowed.
-fn probe(breaker: &mut Breaker, among: &[DeliveryId], mark: Mark, now: u64) -> (usize, Change) {
-    assert_eq!(breaker.allowance(at(now)), Allowance::Probe);
+fn probe(
+    breaker: &mut Breaker,
+    among: &[DeliveryId],
+    mark: HealthSignal,
+    now: u64,
+) -> (usize, BreakerChange) {
+    assert_eq!(breaker.allowance(at(now)), BreakerAllowance::Probe);
     let (chosen, pass) = breaker.probe(among).unwrap();
     (chosen, breaker.ended(pass, mark, at(now)).unwrap())
 }
@@ -44,24 +49,24 @@ fn probe(breaker: &mut Breaker, among: &[DeliveryId], mark: Mark, now: u64) -> (
 #[test]
 fn one_answer_that_the_endpoint_is_wrong_opens_at_once() {
     let mut breaker = breaker(10, 0.5);
-    let opened = sent(&mut breaker, Mark::AtFault, 0);
-    assert_eq!(opened, Some(Change::Opened(Cause::AtFault)));
-    assert_eq!((breaker.phase(), breaker.enter()), (Phase::Open, None));
-    assert_eq!(breaker.allowance(at(PAUSE - 1)), Allowance::Nothing);
-    assert_eq!(breaker.allowance(at(PAUSE)), Allowance::Probe);
+    let opened = sent(&mut breaker, HealthSignal::TargetBroken, 0);
+    assert_eq!(opened, Some(BreakerChange::Opened(TripCause::TargetBroken)));
+    assert_eq!((breaker.phase(), breaker.enter()), (BreakerState::Open, None));
+    assert_eq!(breaker.allowance(at(PAUSE - 1)), BreakerAllowance::Nothing);
+    assert_eq!(breaker.allowance(at(PAUSE)), BreakerAllowance::Probe);
 }
 
 #[test]
 fn failures_open_by_their_rate_and_not_before_there_are_enough() {
-    use Mark::{AboutTheMessage, Busy, Failed, FailedAgain, Well};
-    let cases: [(&[Mark], bool); 7] = [
-        (&[FailedAgain, FailedAgain, FailedAgain, FailedAgain, Failed], false),
+    use HealthSignal::{Busy, Failed, Healthy, MessageRejected, RepeatedFailure};
+    let cases: [(&[HealthSignal], bool); 7] = [
+        (&[RepeatedFailure, RepeatedFailure, RepeatedFailure, RepeatedFailure, Failed], false),
         (&[Failed; 3], false),
         (&[Failed; 4], true),
-        (&[Well, Well, Failed, Failed], true),
-        (&[Well, Well, Well, Failed, Failed], false),
-        (&[Busy, Busy, AboutTheMessage, Failed], false),
-        (&[Well, Well, AboutTheMessage, AboutTheMessage, Failed, Failed], true),
+        (&[Healthy, Healthy, Failed, Failed], true),
+        (&[Healthy, Healthy, Healthy, Failed, Failed], false),
+        (&[Busy, Busy, MessageRejected, Failed], false),
+        (&[Healthy, Healthy, MessageRejected, MessageRejected, Failed, Failed], true),
     ];
     for (marks, opens) in cases {
         let mut breaker = breaker(4, 0.5);
@@ -69,8 +74,12 @@ fn failures_open_by_their_rate_and_not_before_there_are_enough() {
         for mark in marks {
             last = sent(&mut breaker, *mark, 0);
         }
-        assert_eq!(matches!(last, Some(Change::Opened(Cause::Rate { .. }))), opens, "{marks:?}");
-        assert_eq!(breaker.phase() == Phase::Open, opens, "{marks:?}");
+        assert_eq!(
+            matches!(last, Some(BreakerChange::Opened(TripCause::Rate { .. }))),
+            opens,
+            "{marks:?}"
+        );
+        assert_eq!(breaker.phase() == BreakerState::Open, opens, "{marks:?}");
     }
 }
 
@@ -78,21 +87,24 @@ fn failures_open_by_their_rate_and_not_before_there_are_enough() {
 fn a_failure_is_forgotten_with_the_window() {
     let mut breaker = breaker(4, 0.5);
     for _ in 0..3 {
-        assert_eq!(sent(&mut breaker, Mark::Failed, 0), None);
+        assert_eq!(sent(&mut breaker, HealthSignal::Failed, 0), None);
     }
-    assert_eq!(sent(&mut breaker, Mark::Failed, WINDOW), None);
-    let opened = (0..3).find_map(|_| sent(&mut breaker, Mark::Failed, WINDOW + 1));
-    assert_eq!(opened, Some(Change::Opened(Cause::Rate { failed: 4, of: 4 })));
+    assert_eq!(sent(&mut breaker, HealthSignal::Failed, WINDOW), None);
+    let opened = (0..3).find_map(|_| sent(&mut breaker, HealthSignal::Failed, WINDOW + 1));
+    assert_eq!(opened, Some(BreakerChange::Opened(TripCause::Rate { failed: 4, of: 4 })));
 }
 
 #[test]
 fn a_probe_that_goes_well_closes_and_the_past_is_forgotten() {
-    for mark in [Mark::Well, Mark::AboutTheMessage] {
+    for mark in [HealthSignal::Healthy, HealthSignal::MessageRejected] {
         let mut breaker = open();
         let (_, change) = probe(&mut breaker, &[id(1)], mark, PAUSE);
-        assert_eq!(change, Change::Closed { opened_at: at(0) });
-        assert_eq!((breaker.allowance(at(PAUSE)), breaker.kept()), (Allowance::Everything, None));
-        assert_eq!(sent(&mut breaker, Mark::Failed, PAUSE), None);
+        assert_eq!(change, BreakerChange::Closed { opened_at: at(0) });
+        assert_eq!(
+            (breaker.allowance(at(PAUSE)), breaker.kept()),
+            (BreakerAllowance::Everything, None)
+        );
+        assert_eq!(sent(&mut breaker, HealthSignal::Failed, PAUSE), None);
     }
 }
 
@@ -101,14 +113,14 @@ fn each_probe_that_fails_doubles_the_pause_up_to_the_longest() {
     let mut breaker = open();
     let mut now = PAUSE;
     for (mark, pause) in [
-        (Mark::Failed, 2_000),
-        (Mark::AtFault, 4_000),
-        (Mark::Busy, 4_000),
-        (Mark::FailedAgain, 4_000),
+        (HealthSignal::Failed, 2_000),
+        (HealthSignal::TargetBroken, 4_000),
+        (HealthSignal::Busy, 4_000),
+        (HealthSignal::RepeatedFailure, 4_000),
     ] {
         let (_, change) = probe(&mut breaker, &[id(1)], mark, now);
-        assert_eq!(change, Change::OpenAgain, "{mark:?}");
-        assert_eq!(breaker.allowance(at(now + pause - 1)), Allowance::Nothing, "{mark:?}");
+        assert_eq!(change, BreakerChange::Reopened, "{mark:?}");
+        assert_eq!(breaker.allowance(at(now + pause - 1)), BreakerAllowance::Nothing, "{mark:?}");
         now += pause;
     }
     assert_eq!(breaker.kept().unwrap().opened_at, at(0));
@@ -117,65 +129,65 @@ fn each_probe_that_fails_doubles_the_pause_up_to_the_longest() {
 #[test]
 fn the_same_delivery_is_no_probe_twice_running_unless_it_is_all_there_is() {
     let mut breaker = open();
-    let (chosen, _) = probe(&mut breaker, &[id(1), id(2)], Mark::Failed, PAUSE);
+    let (chosen, _) = probe(&mut breaker, &[id(1), id(2)], HealthSignal::Failed, PAUSE);
     assert_eq!(chosen, 0);
-    let (chosen, _) = probe(&mut breaker, &[id(1), id(2)], Mark::Failed, 10 * PAUSE);
+    let (chosen, _) = probe(&mut breaker, &[id(1), id(2)], HealthSignal::Failed, 10 * PAUSE);
     assert_eq!(chosen, 1);
-    let (chosen, _) = probe(&mut breaker, &[id(2)], Mark::Failed, 20 * PAUSE);
+    let (chosen, _) = probe(&mut breaker, &[id(2)], HealthSignal::Failed, 20 * PAUSE);
     assert_eq!(chosen, 0);
-    assert_eq!(breaker.allowance(at(30 * PAUSE)), Allowance::Probe);
+    assert_eq!(breaker.allowance(at(30 * PAUSE)), BreakerAllowance::Probe);
     assert_eq!(breaker.probe(&[]), None);
 }
 
 #[test]
 fn a_probe_that_was_not_sent_makes_room_for_another() {
     let mut breaker = open();
-    assert_eq!(breaker.allowance(at(PAUSE)), Allowance::Probe);
+    assert_eq!(breaker.allowance(at(PAUSE)), BreakerAllowance::Probe);
     let (_, pass) = breaker.probe(&[id(1)]).unwrap();
-    assert_eq!(breaker.allowance(at(PAUSE)), Allowance::Nothing);
+    assert_eq!(breaker.allowance(at(PAUSE)), BreakerAllowance::Nothing);
     breaker.abandoned(pass);
-    assert_eq!(breaker.allowance(at(PAUSE)), Allowance::Probe);
+    assert_eq!(breaker.allowance(at(PAUSE)), BreakerAllowance::Probe);
 }
 
 #[test]
 fn what_was_under_way_when_it_opened_says_nothing_any_more() {
     let mut breaker = breaker(10, 0.5);
     let (first, second) = (breaker.enter().unwrap(), breaker.enter().unwrap());
-    assert!(breaker.ended(first, Mark::AtFault, at(0)).is_some());
+    assert!(breaker.ended(first, HealthSignal::TargetBroken, at(0)).is_some());
     assert!(!breaker.stands(second));
-    assert_eq!(breaker.ended(second, Mark::Well, at(1)), None);
-    assert_eq!(breaker.phase(), Phase::Open);
-    assert_eq!(breaker.allowance(at(PAUSE)), Allowance::Probe);
+    assert_eq!(breaker.ended(second, HealthSignal::Healthy, at(1)), None);
+    assert_eq!(breaker.phase(), BreakerState::Open);
+    assert_eq!(breaker.allowance(at(PAUSE)), BreakerAllowance::Probe);
     breaker.probe(&[id(1)]).unwrap();
-    assert_eq!(breaker.ended(second, Mark::Well, at(PAUSE)), None);
-    assert_eq!(breaker.phase(), Phase::HalfOpen);
+    assert_eq!(breaker.ended(second, HealthSignal::Healthy, at(PAUSE)), None);
+    assert_eq!(breaker.phase(), BreakerState::HalfOpen);
 }
 
 #[test]
 fn a_person_may_have_it_probed_at_once() {
     let mut breaker = open();
     breaker.released(at(1));
-    assert_eq!(breaker.allowance(at(1)), Allowance::Probe);
-    let (_, change) = probe(&mut breaker, &[id(1)], Mark::Well, 1);
-    assert_eq!(change, Change::Closed { opened_at: at(0) });
+    assert_eq!(breaker.allowance(at(1)), BreakerAllowance::Probe);
+    let (_, change) = probe(&mut breaker, &[id(1)], HealthSignal::Healthy, 1);
+    assert_eq!(change, BreakerChange::Closed { opened_at: at(0) });
 }
 
 #[test]
 fn what_is_about_something_else_now_begins_closed_and_hears_nothing_of_what_went_before() {
     let mut breaker = breaker(2, 0.5);
     let before = breaker.enter().unwrap();
-    sent(&mut breaker, Mark::AtFault, 0).unwrap();
+    sent(&mut breaker, HealthSignal::TargetBroken, 0).unwrap();
     breaker.reset(breaker.policy.clone());
-    assert_eq!((breaker.phase(), breaker.kept()), (Phase::Closed, None));
-    assert_eq!(breaker.ended(before, Mark::AtFault, at(1)), None);
-    assert_eq!(sent(&mut breaker, Mark::Failed, 1), None);
+    assert_eq!((breaker.phase(), breaker.kept()), (BreakerState::Closed, None));
+    assert_eq!(breaker.ended(before, HealthSignal::TargetBroken, at(1)), None);
+    assert_eq!(sent(&mut breaker, HealthSignal::Failed, 1), None);
 }
 
 #[test]
 fn a_clock_that_was_set_back_does_not_hold_it_open() {
     let mut breaker = open();
     let long_before = Timestamp::from_millis(1_000_000 - 2 * MAX_PAUSE);
-    assert_eq!(breaker.allowance(long_before), Allowance::Probe);
+    assert_eq!(breaker.allowance(long_before), BreakerAllowance::Probe);
 }
 
 #[test]
@@ -199,15 +211,15 @@ enum Step {
     Send,
     Probe(u128, u128),
     /// Which of what is under way ends, and how.
-    End(usize, Mark),
+    End(usize, HealthSignal),
     Abandon(usize),
     Release,
     Crash,
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    use Mark::{AboutTheMessage, AtFault, Busy, Failed, FailedAgain, Well};
-    let marks = vec![Well, Failed, Failed, AtFault, Busy, FailedAgain, AboutTheMessage];
+    use HealthSignal::{Busy, Failed, Healthy, MessageRejected, RepeatedFailure, TargetBroken};
+    let marks = vec![Healthy, Failed, Failed, TargetBroken, Busy, RepeatedFailure, MessageRejected];
     let mark = prop::sample::select(marks);
     prop_oneof![
         (0_u64..3_000).prop_map(Step::Wait),
@@ -226,20 +238,20 @@ proptest! {
         steps in prop::collection::vec(step(), 0..200),
     ) {
         let mut breaker = breaker(3, 0.5);
-        let (mut now, mut under_way, mut last_probe) = (0, Vec::<(Pass, bool)>::new(), None);
+        let (mut now, mut under_way, mut last_probe) = (0, Vec::<(BreakerTicket, bool)>::new(), None);
         for step in steps {
             match step {
                 Step::Wait(ms) => now += ms,
                 Step::Send => if let Some(pass) = breaker.enter() {
-                    prop_assert_eq!(breaker.phase(), Phase::Closed);
+                    prop_assert_eq!(breaker.phase(), BreakerState::Closed);
                     under_way.push((pass, false));
                 },
                 Step::Probe(a, b) => {
                     let allowed = breaker.allowance(at(now));
                     let chosen = breaker.probe(&[id(a), id(b)]);
-                    prop_assert_eq!(chosen.is_some(), allowed == Allowance::Probe);
+                    prop_assert_eq!(chosen.is_some(), allowed == BreakerAllowance::Probe);
                     let Some((index, pass)) = chosen else { continue };
-                    let probing = |(p, probe): &&(Pass, bool)| *probe && breaker.stands(*p);
+                    let probing = |(p, probe): &&(BreakerTicket, bool)| *probe && breaker.stands(*p);
                     prop_assert_eq!(under_way.iter().filter(probing).count(), 0);
                     let delivery = [a, b][index];
                     prop_assert!(Some(delivery) != last_probe || a == b);
@@ -253,7 +265,7 @@ proptest! {
                     let change = breaker.ended(pass, mark, at(now));
                     prop_assert!(stands || change.is_none());
                     prop_assert_eq!(change.is_some(), before != breaker.phase());
-                    if breaker.phase() == Phase::Closed {
+                    if breaker.phase() == BreakerState::Closed {
                         last_probe = None;
                     }
                 }
@@ -274,7 +286,7 @@ proptest! {
                     }
                 }
             }
-            if breaker.phase() == Phase::Open {
+            if breaker.phase() == BreakerState::Open {
                 prop_assert!(breaker.enter().is_none());
                 let kept = breaker.kept().unwrap();
                 prop_assert!(kept.probe_at.since(at(now)) <= Duration::from_millis(MAX_PAUSE));
@@ -284,7 +296,7 @@ proptest! {
         for (pass, _) in under_way {
             breaker.abandoned(pass);
         }
-        prop_assert!(breaker.allowance(at(now + MAX_PAUSE)) != Allowance::Nothing);
+        prop_assert!(breaker.allowance(at(now + MAX_PAUSE)) != BreakerAllowance::Nothing);
     }
 
     #[test]
@@ -293,14 +305,14 @@ proptest! {
     ) {
         let mut times = times;
         times.sort_unstable();
-        let mut window = Window::new(Duration::from_millis(WINDOW));
+        let mut window = SlidingWindow::new(Duration::from_millis(WINDOW));
         for (n, time) in times.iter().enumerate() {
             window.add(at(*time), true);
             let within = |length| times[..=n].iter().filter(|t| *time - **t < length).count();
             let (failed, of) = window.sum(at(*time));
             prop_assert_eq!(failed, of);
             let of = of as usize;
-            prop_assert!(within(WINDOW - WINDOW / PARTS as u64) <= of && of <= within(WINDOW));
+            prop_assert!(within(WINDOW - WINDOW / SLICES as u64) <= of && of <= within(WINDOW));
         }
     }
 }

@@ -15,9 +15,9 @@ use weir_core::delivery::Outcome;
 use crate::reason;
 use crate::recorder::{JSON, Recorder};
 use crate::refusal::Refusal;
-use crate::run::End;
+use crate::run::RunEnd;
 use crate::state_view::StateView;
-use crate::stop::{Fault, Stop};
+use crate::stop::{HostCallError, Stop};
 
 /// Lines read of one run's output: room for every effect and state call there may be, and for talk between them.
 const LINES_MAX: usize = 10_000;
@@ -27,7 +27,7 @@ const LINE_SHOWN_CHARS_MAX: usize = 120;
 
 /// Why what was printed cannot be recorded, and on which line, from 1.
 #[derive(Debug)]
-pub(crate) struct BadLine {
+pub(crate) struct InvalidLine {
     number: usize,
     /// The line for people: escaped, and cut.
     shown: String,
@@ -41,8 +41,8 @@ enum Why {
     Stop(Stop),
 }
 
-impl BadLine {
-    pub(crate) fn into_end(self) -> End {
+impl InvalidLine {
+    pub(crate) fn into_end(self) -> RunEnd {
         let Self { number, shown, .. } = self;
         match self.why {
             Why::Unreadable(what) => reason::again(
@@ -72,11 +72,11 @@ impl From<Stop> for Why {
     }
 }
 
-impl From<Fault> for Why {
-    fn from(fault: Fault) -> Self {
+impl From<HostCallError> for Why {
+    fn from(fault: HostCallError) -> Self {
         match fault {
-            Fault::Refused(refusal) => Self::Refused(refusal),
-            Fault::Stop(stop) => Self::Stop(stop),
+            HostCallError::Refused(refusal) => Self::Refused(refusal),
+            HostCallError::Stop(stop) => Self::Stop(stop),
         }
     }
 }
@@ -195,19 +195,19 @@ pub(crate) async fn record(
     printed: &[u8],
     recorder: &mut Recorder,
     state: &mut StateView,
-) -> Result<Option<Duration>, BadLine> {
+) -> Result<Option<Duration>, InvalidLine> {
     let mut retry_after = None;
     for (index, line) in printed.split(|b| *b == b'\n').enumerate() {
         if index >= LINES_MAX {
             let stop = Stop::TooMuch(format!("printed more than {LINES_MAX} lines on stdout"));
-            return Err(BadLine { number: index + 1, shown: shown(line), why: stop.into() });
+            return Err(InvalidLine { number: index + 1, shown: shown(line), why: stop.into() });
         }
         if line.trim_ascii().is_empty() {
             continue;
         }
         let recorded = one(line, recorder, state).await;
         let wait =
-            recorded.map_err(|why| BadLine { number: index + 1, shown: shown(line), why })?;
+            recorded.map_err(|why| InvalidLine { number: index + 1, shown: shown(line), why })?;
         retry_after = wait.or(retry_after);
     }
     Ok(retry_after)

@@ -22,13 +22,13 @@ use weir_core::time::Timestamp;
 use crate::clock::SteppingClock;
 use crate::guard::{self, Guard, Guarded};
 use crate::instance::kept;
-use crate::log::Logbook;
+use crate::log::LogRecorder;
 use crate::module::LoadError;
 use crate::reason;
 use crate::recorder::Recorder;
-use crate::run::{End, Run, RunReport};
+use crate::run::{Run, RunEnd, RunReport};
 use crate::state_view::StateView;
-use crate::stdio::Printed;
+use crate::stdio::GuestOutput;
 use crate::wasi;
 
 /// Bytes of stdout: all effects of a run at their largest, as base64 in JSON.
@@ -84,7 +84,7 @@ pub(crate) async fn run(
 ) -> RunReport {
     let began = Instant::now();
     let time = run.limits.time;
-    let log = Arc::new(Mutex::new(Logbook::new(run.limits.log_bytes)));
+    let log = Arc::new(Mutex::new(LogRecorder::new(run.limits.log_bytes)));
     let stdout = Arc::new(Mutex::new(Vec::new()));
     let mut store =
         guard::store(engine, command_state(&run, memory_max, &log, Arc::clone(&stdout)), time);
@@ -114,7 +114,7 @@ pub(crate) async fn run(
 fn command_state(
     run: &Run,
     memory_max: usize,
-    log: &Arc<Mutex<Logbook>>,
+    log: &Arc<Mutex<LogRecorder>>,
     stdout: Arc<Mutex<Vec<u8>>>,
 ) -> CommandState {
     let clock = SteppingClock::default();
@@ -122,7 +122,7 @@ fn command_state(
     builder
         .arg(run.handler.as_str())
         .stdin(MemoryInputPipe::new(document::of(run)))
-        .stdout(Printed::Kept(stdout, STDOUT_BYTES_MAX));
+        .stdout(GuestOutput::Kept(stdout, STDOUT_BYTES_MAX));
     CommandState {
         wasi: builder.build_p1(),
         clock,
@@ -133,7 +133,7 @@ fn command_state(
 
 /// What a program's end comes to.
 struct Left {
-    end: End,
+    end: RunEnd,
     recorder: Recorder,
     state: StateView,
     retry_after: Option<Duration>,
@@ -141,16 +141,16 @@ struct Left {
 
 async fn left(
     run: Run,
-    log: &Mutex<Logbook>,
+    log: &Mutex<LogRecorder>,
     guard: &Guard,
     ended: wasmtime::Result<()>,
     printed: &[u8],
     time_left: Duration,
 ) -> Left {
     let recorder =
-        Recorder::new(run.handler, run.event, run.ids_round, run.grants, run.limits.effects);
+        Recorder::new(run.handler, run.event, run.id_round, run.grants, run.limits.effects);
     let state = StateView::new(run.state, run.now);
-    let mut left = Left { end: End::Ok, recorder, state, retry_after: None };
+    let mut left = Left { end: RunEnd::Ok, recorder, state, retry_after: None };
     let exit = match ended {
         Ok(()) => Ok(EX_OK),
         Err(error) => error.downcast::<I32Exit>().map(|I32Exit(code)| code),
@@ -175,7 +175,7 @@ async fn left(
     left
 }
 
-fn of_exit(code: i32, log: &Logbook) -> End {
+fn of_exit(code: i32, log: &LogRecorder) -> RunEnd {
     let or_code = || format!("exited with code {code} and said nothing on stderr");
     match code {
         EX_TEMPFAIL => {

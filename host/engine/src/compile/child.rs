@@ -11,16 +11,16 @@ use weir_core::bounds::MODULE_BYTES_MAX;
 
 use super::{CompileLimits, answer, precompile};
 use crate::engine;
-use crate::module::Kind;
+use crate::module::ModuleKind;
 
 /// As low as priorities go: compiling is never urgent, an answer to a sender is.
 const NICENESS: i32 = 19;
 
 /// Compiles what comes on stdin, within limits of memory in bytes and of processor time in seconds, and writes the
 /// answer to stdout. For a process that does nothing else, started by an [`crate::Engine`] with
-/// [`crate::Compiler::Apart`].
+/// [`crate::Compiler::ChildProcess`].
 #[must_use]
-pub fn compile_child(kind: Kind, memory: u64, seconds: u64) -> ExitCode {
+pub fn compile_child(kind: ModuleKind, memory: u64, seconds: u64) -> ExitCode {
     let limits = CompileLimits {
         memory: usize::try_from(memory).unwrap_or(usize::MAX),
         time: Duration::from_secs(seconds),
@@ -60,7 +60,7 @@ fn restrain(limits: CompileLimits) -> io::Result<()> {
     Ok(())
 }
 
-fn answer(kind: Kind, module: &[u8]) -> (u8, Vec<u8>) {
+fn answer(kind: ModuleKind, module: &[u8]) -> (u8, Vec<u8>) {
     let compiled = wasmtime::Engine::new(&engine::config())
         .and_then(|engine| precompile(&engine, kind, module));
     match compiled {

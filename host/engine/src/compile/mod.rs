@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use weir_core::bounds::MIB;
 
-use crate::module::{Kind, LoadError};
-use crate::precompiled::Trusted;
+use crate::module::{LoadError, ModuleKind};
+use crate::precompiled::TrustedCode;
 
 pub use child::compile_child;
 
@@ -24,13 +24,13 @@ pub enum Compiler {
     /// In this process, without limits: for modules of one's own, such as a test's.
     InProcess,
     /// In a child process.
-    Apart(Apart),
+    ChildProcess(ChildCompiler),
 }
 
 /// How the child is started. It must call [`compile_child`] with the arguments that are added to these:
 /// `--memory BYTES --seconds SECONDS KIND`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Apart {
+pub struct ChildCompiler {
     /// This program: code of another build is refused.
     pub program: PathBuf,
     /// What makes it compile and do nothing else.
@@ -75,22 +75,26 @@ impl CompileLimits {
 pub(crate) fn compile(
     compiler: &Compiler,
     engine: &wasmtime::Engine,
-    kind: Kind,
+    kind: ModuleKind,
     bytes: &[u8],
-) -> Result<Trusted, LoadError> {
+) -> Result<TrustedCode, LoadError> {
     let code = match compiler {
         Compiler::InProcess => {
             precompile(engine, kind, bytes).map_err(|cause| LoadError::Compile { kind, cause })?
         }
-        Compiler::Apart(apart) => parent::compile(apart, kind, bytes)?,
+        Compiler::ChildProcess(apart) => parent::compile(apart, kind, bytes)?,
     };
-    Ok(Trusted::compiled_here(code))
+    Ok(TrustedCode::compiled_here(code))
 }
 
-fn precompile(engine: &wasmtime::Engine, kind: Kind, bytes: &[u8]) -> wasmtime::Result<Vec<u8>> {
+fn precompile(
+    engine: &wasmtime::Engine,
+    kind: ModuleKind,
+    bytes: &[u8],
+) -> wasmtime::Result<Vec<u8>> {
     match kind {
-        Kind::Component => engine.precompile_component(bytes),
-        Kind::Command => engine.precompile_module(bytes),
+        ModuleKind::Component => engine.precompile_component(bytes),
+        ModuleKind::Command => engine.precompile_module(bytes),
     }
 }
 

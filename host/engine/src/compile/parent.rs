@@ -9,9 +9,9 @@ use std::thread;
 use rustix::process::Signal;
 use weir_core::bounds::MIB;
 
-use super::{Apart, CompileLimits, answer};
+use super::{ChildCompiler, CompileLimits, answer};
 use crate::log::cut;
-use crate::module::{CompileLimit, Kind, LoadError};
+use crate::module::{CompileLimit, LoadError, ModuleKind};
 
 /// Most code that is taken from a child: some times the largest module.
 const CODE_BYTES_MAX: usize = 512 * MIB;
@@ -24,7 +24,11 @@ const REASON_BYTES_MAX: usize = 4 * 1024;
 const NO_MEMORY: &str = "memory allocation of";
 
 /// Compiles in a child, and waits for it.
-pub(super) fn compile(apart: &Apart, kind: Kind, module: &[u8]) -> Result<Vec<u8>, LoadError> {
+pub(super) fn compile(
+    apart: &ChildCompiler,
+    kind: ModuleKind,
+    module: &[u8],
+) -> Result<Vec<u8>, LoadError> {
     let child = start(apart, kind).map_err(LoadError::CompilerUnavailable)?;
     let ended = attend(child, module, apart.limits).map_err(LoadError::CompilerUnavailable)?;
     judge(ended, kind, apart.limits)
@@ -38,7 +42,7 @@ struct Ended {
     stderr: Vec<u8>,
 }
 
-fn start(apart: &Apart, kind: Kind) -> io::Result<Child> {
+fn start(apart: &ChildCompiler, kind: ModuleKind) -> io::Result<Child> {
     let CompileLimits { memory, .. } = apart.limits;
     Command::new(&apart.program)
         .args(&apart.arguments)
@@ -88,7 +92,7 @@ fn read(from: impl Read, max: usize) -> Vec<u8> {
     bytes
 }
 
-fn judge(ended: Ended, kind: Kind, limits: CompileLimits) -> Result<Vec<u8>, LoadError> {
+fn judge(ended: Ended, kind: ModuleKind, limits: CompileLimits) -> Result<Vec<u8>, LoadError> {
     let Ended { status, mut answer, stderr } = ended;
     let Some(status) = status else {
         return Err(LoadError::CompilerLimit(CompileLimit::Patience(limits.patience())));
@@ -141,7 +145,7 @@ mod tests {
             answer: answer.to_vec(),
             stderr: stderr.into(),
         };
-        match judge(ended, Kind::Component, LIMITS) {
+        match judge(ended, ModuleKind::Component, LIMITS) {
             Ok(code) => String::from_utf8(code).unwrap(),
             Err(LoadError::Compile { cause, .. }) => cause.to_string(),
             Err(error) => error.to_string(),

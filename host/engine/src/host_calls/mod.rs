@@ -13,7 +13,7 @@ mod state;
 use crate::bindings::weir::handler::types::{self, Failure, RefusalCode};
 use crate::instance::RunState;
 use crate::refusal::{Code, Refusal};
-use crate::stop::Fault;
+use crate::stop::HostCallError;
 
 /// What a host call gives that may be refused.
 type Answer<T> = wasmtime::Result<Result<T, Failure>>;
@@ -58,10 +58,10 @@ fn answer<T>(done: Result<T, Refusal>) -> Answer<T> {
 }
 
 /// A refusal goes to the guest, a stop ends the run.
-fn answer_or_stop<T>(done: Result<T, Fault>) -> Answer<T> {
+fn answer_or_stop<T>(done: Result<T, HostCallError>) -> Answer<T> {
     match done {
         Ok(value) => Ok(Ok(value)),
-        Err(Fault::Refused(refusal)) => Ok(Err(refusal.into())),
-        Err(Fault::Stop(stop)) => Err(stop.into()),
+        Err(HostCallError::Refused(refusal)) => Ok(Err(refusal.into())),
+        Err(HostCallError::Stop(stop)) => Err(stop.into()),
     }
 }

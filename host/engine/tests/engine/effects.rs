@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use weir_core::bounds::{EFFECT_BYTES_MAX, EMIT_DEPTH_MAX, REPLY_BYTES_MAX};
 use weir_core::effect::{Cancel, Content};
-use weir_engine::Destinations;
+use weir_engine::AllowedDestinations;
 
 use crate::support::{Stored, Try, and_report, body, messages, payload, reported, results};
 
@@ -101,7 +101,7 @@ async fn all_destinations_are_only_those_that_exist() {
         { "op": "send", "destination": "ghost", "body": "x" },
     ]));
     let mut wide = Try::steps(&steps);
-    wide.grants.destinations = Destinations::All;
+    wide.grants.destinations = AllowedDestinations::All;
     let results = reported(&wide.run().await);
     assert!(results[0].as_str().unwrap().starts_with("msg_"));
     assert_eq!(refused(&results[1]), "not-found");

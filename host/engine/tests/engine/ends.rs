@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use weir_core::delivery::{Outcome, Verdict};
-use weir_engine::Level;
+use weir_engine::LogLevel;
 
 use crate::support::{Try, lines, text};
 
@@ -84,7 +84,7 @@ async fn the_reason_of_a_panic_is_what_it_said_and_of_an_abort_where_it_was() {
     let report = ends(json!({ "op": "panic", "message": "guest says boom" })).await;
     let reason = report.reason().unwrap();
     assert!(reason.starts_with("panicked at ") && reason.ends_with("guest says boom"), "{reason}");
-    assert_eq!(report.log.lines.last().unwrap().level, Level::Error);
+    assert_eq!(report.log.lines.last().unwrap().level, LogLevel::Error);
 
     let report = ends(json!({ "op": "abort" })).await;
     assert!(report.reason().unwrap().starts_with("crashed: "), "{:?}", report.reason());

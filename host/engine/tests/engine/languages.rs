@@ -113,8 +113,8 @@ async fn javascripts_console_is_the_log() {
 #[test]
 #[ignore = "needs what `.ci/guests languages` builds"]
 fn javascript_without_the_prelude_is_warned_of() {
-    assert!(built("javascript-bare").oddity().unwrap().contains("does not run"));
-    assert_eq!((built("js").oddity(), built("javascript").oddity()), (None, None));
+    assert!(built("javascript-bare").build_warning().unwrap().contains("does not run"));
+    assert_eq!((built("js").build_warning(), built("javascript").build_warning()), (None, None));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use weir_core::bounds::MODULE_BYTES_MAX;
 use weir_core::delivery::Outcome;
-use weir_engine::{ContractVersion, Engine, Kind, LoadError, Options, Version};
+use weir_engine::{ContractVersion, Engine, LoadError, ModuleKind, Options, Version};
 
 use crate::support::{Try, engine, guest, module};
 
@@ -25,7 +25,7 @@ fn what_is_no_handler_is_refused_in_words() {
     assert!(matches!(refused(b"\0asm\x02\0\0\0"), LoadError::NotWasm));
     assert!(matches!(refused(&vec![0; MODULE_BYTES_MAX + 1]), LoadError::TooLarge(_)));
     let damaged = &guest("noop")[..9_000];
-    assert!(matches!(refused(damaged), LoadError::Compile { kind: Kind::Component, .. }));
+    assert!(matches!(refused(damaged), LoadError::Compile { kind: ModuleKind::Component, .. }));
     assert!(matches!(refused_text("(component)"), LoadError::MissingExport("describe")));
     let half = r#"(component (core module $m (func (export "f"))) (core instance $i (instantiate $m))
         (func (export "describe") (canon lift (core func $i "f"))))"#;
@@ -33,7 +33,7 @@ fn what_is_no_handler_is_refused_in_words() {
     let wrong = r#"(component (core module $m (func (export "f"))) (core instance $i (instantiate $m))
         (func (export "describe") (canon lift (core func $i "f")))
         (func (export "handle") (canon lift (core func $i "f"))))"#;
-    assert!(matches!(refused_text(wrong), LoadError::Link { kind: Kind::Component, .. }));
+    assert!(matches!(refused_text(wrong), LoadError::Link { kind: ModuleKind::Component, .. }));
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn what_is_no_command_is_refused_in_words() {
     assert_eq!(import, "env.exec");
     let unknown = r#"(module (import "wasi_snapshot_preview1" "exec" (func)) (memory (export "memory") 1)
         (func (export "_start")))"#;
-    assert!(matches!(refused_text(unknown), LoadError::Link { kind: Kind::Command, .. }));
+    assert!(matches!(refused_text(unknown), LoadError::Link { kind: ModuleKind::Command, .. }));
 }
 
 #[test]
@@ -71,25 +71,28 @@ fn a_newer_contract_is_refused_before_linking() {
 #[test]
 fn a_module_knows_its_kind_its_contract_and_its_version() {
     let noop = module("noop");
-    assert_eq!((noop.kind(), noop.contract()), (Kind::Component, Some(ContractVersion::SERVED)));
+    assert_eq!(
+        (noop.kind(), noop.contract()),
+        (ModuleKind::Component, Some(ContractVersion::SERVED))
+    );
     assert_eq!(noop.version(), Version::of(&guest("noop")));
     assert_eq!(noop.version().to_string(), noop.version().to_hex()[..12]);
     assert_ne!(noop.version(), module("probe").version());
     let command = module("command");
-    assert_eq!((command.kind(), command.contract()), (Kind::Command, None));
+    assert_eq!((command.kind(), command.contract()), (ModuleKind::Command, None));
 }
 
 #[tokio::test]
 async fn a_module_says_what_it_is() {
     let manifest = engine().describe(&module("probe")).await.unwrap();
     assert!(manifest.about.unwrap().starts_with("Runs the steps"));
-    let patterns = |m: &weir_engine::Manifest| {
+    let patterns = |m: &weir_engine::Description| {
         m.subscriptions.iter().map(|p| p.as_str().to_owned()).collect::<Vec<_>>()
     };
     let noop = engine().describe(&module("noop")).await.unwrap();
     assert_eq!(patterns(&noop), ["bench:*", "github:*"]);
     let command = engine().describe(&module("command")).await.unwrap();
-    assert_eq!(command, weir_engine::Manifest::default());
+    assert_eq!(command, weir_engine::Description::default());
 }
 
 #[tokio::test]

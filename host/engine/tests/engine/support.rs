@@ -14,7 +14,9 @@ use weir_core::name::{DestinationName, HandlerName, SourceName};
 use weir_core::payload::Payload;
 use weir_core::state::{StateEntry, StateReader, StateUnavailable};
 use weir_core::time::Timestamp;
-use weir_engine::{Destinations, Engine, Grants, Module, Options, Run, RunLimits, RunReport};
+use weir_engine::{
+    AllowedDestinations, Engine, Grants, Module, Options, Run, RunLimits, RunReport,
+};
 
 pub(crate) const NOW: Timestamp = Timestamp::from_millis(1_760_000_000_007);
 
@@ -139,7 +141,7 @@ impl Try {
             payload: Arc::new(payload),
         };
         let grants = Grants {
-            destinations: Destinations::These(names(&["sink", "ops", "ghost"])),
+            destinations: AllowedDestinations::These(names(&["sink", "ops", "ghost"])),
             known: Arc::new(names(&["sink", "ops", "ledger"])),
             emit: true,
         };
@@ -179,7 +181,7 @@ impl Try {
             grants: Arc::new(self.grants),
             limits: self.limits,
             attempt: self.attempt,
-            ids_round: 0,
+            id_round: 0,
             now: NOW,
             seed: self.seed,
             state: self.state,

@@ -3,7 +3,7 @@
 use serde_json::json;
 use weir_core::delivery::DeliveryState;
 use weir_store::query::DeliveryDetail;
-use weir_store::upkeep::{Redrive, RedriveWhat};
+use weir_store::upkeep::{ReplayRequest, ReplaySelection};
 
 use super::seek::{self, Led};
 use super::{Answer, Hub, Id, Problem, Shared, StatusCode, Uri, any_id, json, query};
@@ -32,8 +32,9 @@ pub(in crate::admin) async fn requeue(hub: Hub, path: Id, uri: Uri) -> Answer {
     let delivery = find(&hub, &any_id(path)).await?;
     // The generation that is dead names the act, so that two people who press at once do it once.
     let request = format!("requeue:{}:{}", delivery.id, delivery.generation);
-    let what = RedriveWhat::Delivery(delivery.id);
-    let redriven = hub.store.redrive(Redrive { what, limit: 1, request, new_ids: false }).await?;
+    let what = ReplaySelection::Delivery(delivery.id);
+    let redriven =
+        hub.store.replay(ReplayRequest { what, limit: 1, request, new_ids: false }).await?;
     if !redriven.deliveries.contains(&delivery.id) {
         return Err(not_dead("it is being requeued already"));
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use weir_core::id::QuarantineId;
 use weir_core::name::SourceName;
 use weir_core::payload::Payload;
-use weir_store::quarantine::{Quarantined, Wanted};
+use weir_store::quarantine::{QuarantineFilter, QuarantinedRequest};
 
 use super::{Answer, Hub, Id, Problem, Shared, StatusCode, Uri, asked, id, json, query, views};
 use crate::ingress::{Release, Shown};
@@ -91,9 +91,9 @@ pub(in crate::admin) async fn release_all(
     let after = after.map(|text| text.parse()).transpose();
     let after = after.map_err(|error| Problem::invalid_id(&error))?;
     let named: Option<Box<str>> = source.map(|source| source.as_str().into());
-    let wanted = Wanted {
+    let wanted = QuarantineFilter {
         source: named.as_deref().map(Into::into),
-        released_too: false,
+        include_released: false,
         after,
         oldest_first: true,
         limit: RELEASED_MAX,
@@ -104,7 +104,7 @@ pub(in crate::admin) async fn release_all(
     }
     let next = found.last().filter(|_| found.len() == RELEASED_MAX).map(|last| last.id);
     let (mut released, mut refused) = (Vec::new(), Vec::new());
-    for Quarantined { id, .. } in found {
+    for QuarantinedRequest { id, .. } in found {
         match hub.ingress.release(id).await? {
             Release::In(events) => released.push(json!({ "id": id, "events": events })),
             Release::StillRefused(code) => refused.push(json!({ "id": id, "code": code })),
@@ -132,8 +132,8 @@ fn gone() -> Problem {
     Problem::not_found("quarantined_not_found", detail)
 }
 
-fn view(request: &Quarantined) -> Value {
-    let Quarantined { id, source, address, at, code, size, released } = request;
+fn view(request: &QuarantinedRequest) -> Value {
+    let QuarantinedRequest { id, source, address, at, code, size, released } = request;
     json!({
         "id": id, "source": source, "address": address, "received_at": at, "code": code,
         "size": size, "events": released,

@@ -12,8 +12,8 @@ use weir_core::id::DeliveryId;
 use weir_core::name::{SourceName, Target};
 use weir_core::route::RouteTable;
 use weir_core::time::Timestamp;
-use weir_store::query::{DeliveryFilter, EventDetail, EventFilter, Page};
-use weir_store::upkeep::{Redrive, RedriveWhat, Rerouted};
+use weir_store::query::{DeliveryFilter, EventDetail, EventFilter, PageRequest};
+use weir_store::upkeep::{ReplayRequest, ReplaySelection, ReroutedEvent};
 
 use super::seek::{self, Led};
 use super::{Answer, Hub, Problem, Shared, StatusCode, Uri, asked, json, query};
@@ -155,7 +155,7 @@ async fn one_event(hub: &Shared, id: &str, how: How) -> Result<Replayed, Problem
     let deliveries = if how.dry_run {
         due_again(&event, &routed)
     } else {
-        let what = RedriveWhat::Events(vec![routed]);
+        let what = ReplaySelection::Events(vec![routed]);
         carry_out(hub, what, &format!("replay:{}:{}", how.name, event.id), how.new_ids).await?
     };
     Ok(Replayed {
@@ -182,7 +182,7 @@ async fn delivery_again(hub: &Shared, id: DeliveryId, how: How) -> Result<Replay
     let deliveries = if how.dry_run {
         usize::from(delivery.state.is_final())
     } else {
-        let what = RedriveWhat::Delivery(id);
+        let what = ReplaySelection::Delivery(id);
         carry_out(hub, what, &format!("replay:{}:{id}", how.name), how.new_ids).await?
     };
     if deliveries == 0 {
@@ -206,7 +206,7 @@ async fn unrouted(hub: &Shared, which: Unrouted, how: How) -> Result<Replayed, P
     }
     found.items.retain(|event| !any || event.source != SourceName::hub());
     let events = found.items.len();
-    let routed: Vec<Rerouted> = found
+    let routed: Vec<ReroutedEvent> = found
         .items
         .iter()
         .map(|event| route(event, &table))
@@ -217,7 +217,7 @@ async fn unrouted(hub: &Shared, which: Unrouted, how: How) -> Result<Replayed, P
     let deliveries = if how.dry_run {
         routed.iter().map(|event| event.routed.deliveries.len()).sum()
     } else {
-        let what = RedriveWhat::Unrouted(routed);
+        let what = ReplaySelection::Unrouted(routed);
         carry_out(hub, what, &request, how.new_ids).await?
     };
     let next = found.next;
@@ -234,7 +234,7 @@ async fn dead_letters(hub: &Shared, which: DeadLetters, how: How) -> Result<Repl
     let first = cursor.is_none();
     let wanted =
         DeliveryFilter { state: Some(DeliveryState::DeadLetter), target: target.clone(), of };
-    let found = hub.store.deliveries(wanted, Page { limit, after: cursor }).await?;
+    let found = hub.store.deliveries(wanted, PageRequest { limit, after: cursor }).await?;
     if first && found.items.is_empty() {
         hub.must_know(source.as_ref(), target.as_ref()).await?;
     }
@@ -244,7 +244,7 @@ async fn dead_letters(hub: &Shared, which: DeadLetters, how: How) -> Result<Repl
         events
     } else {
         // What has died again meanwhile lies behind the cursor or before it: each is met once.
-        let what = RedriveWhat::DeadOf(found.items.iter().map(|dead| dead.id).collect());
+        let what = ReplaySelection::DeadOf(found.items.iter().map(|dead| dead.id).collect());
         carry_out(hub, what, &request, how.new_ids).await?
     };
     Ok(Replayed {
@@ -278,21 +278,25 @@ fn filter(
 }
 
 /// The filter, and a page of so few events that their deliveries can be made in one commit.
-fn read(hub: &Shared, which: Unrouted, table: &RouteTable) -> Result<(EventFilter, Page), Problem> {
+fn read(
+    hub: &Shared,
+    which: Unrouted,
+    table: &RouteTable,
+) -> Result<(EventFilter, PageRequest), Problem> {
     let (of, times) = ((which.source, which.kind), (which.since, which.until));
     let filter = filter(hub, Some(EventStatus::Unrouted), of, times)?;
     let most = (DELIVERIES_MAX / table.subscriptions().len().max(1)).clamp(1, query::LIMIT_MAX);
     let limit = which.limit.unwrap_or(query::LIMIT_MAX).clamp(1, most);
-    Ok((filter, Page { limit, after: which.cursor }))
+    Ok((filter, PageRequest { limit, after: which.cursor }))
 }
 
-fn route(event: &EventDetail, table: &RouteTable) -> Rerouted {
+fn route(event: &EventDetail, table: &RouteTable) -> ReroutedEvent {
     let routed = routes::routed(table, &event.source, &event.kind, event.category);
-    Rerouted { event: event.id, routed }
+    ReroutedEvent { event: event.id, routed }
 }
 
 /// How many deliveries of an event would become due: those that are over, and those that are not there yet.
-fn due_again(event: &EventDetail, routed: &Rerouted) -> usize {
+fn due_again(event: &EventDetail, routed: &ReroutedEvent) -> usize {
     let waits = |target: &Target| {
         event.deliveries.iter().any(|known| known.target == *target && !known.state.is_final())
     };
@@ -309,14 +313,14 @@ fn request_for(name: &str, ids: impl Iterator<Item = u128>) -> String {
 
 async fn carry_out(
     hub: &Shared,
-    what: RedriveWhat,
+    what: ReplaySelection,
     request: &str,
     new_ids: bool,
 ) -> Result<usize, Problem> {
     let request = request.to_owned();
-    let redrive = Redrive { what, limit: DELIVERIES_MAX, request, new_ids };
-    let redriven = hub.store.redrive(redrive).await?;
-    let deliveries = redriven.deliveries.len();
+    let replay = ReplayRequest { what, limit: DELIVERIES_MAX, request, new_ids };
+    let replayed = hub.store.replay(replay).await?;
+    let deliveries = replayed.deliveries.len();
     if deliveries > 0 {
         tracing::info!(deliveries, new_ids, "replayed by an operator");
     }

@@ -8,7 +8,7 @@ use weir_core::delivery::DeliveryState;
 use weir_core::id::{DeliveryId, EventId};
 use weir_core::name::Target;
 use weir_store::hold::HoldScope;
-use weir_store::upkeep::{Hastened, RetryNow};
+use weir_store::upkeep::{RetriedNow, RetryNow};
 
 use super::seek::{self, Led};
 use super::{Answer, Hub, Problem, Shared, StatusCode, Uri, asked, json, query};
@@ -62,26 +62,26 @@ async fn one(hub: &Shared, id: &str) -> Result<Value, Problem> {
 }
 
 async fn delivery_now(hub: &Shared, id: DeliveryId) -> Result<Value, Problem> {
-    let hastened = hub.store.retry_now(RetryNow::Delivery(id)).await?;
-    if hastened.deliveries.is_empty() {
+    let retried = hub.store.retry_now(RetryNow::Delivery(id)).await?;
+    if retried.deliveries.is_empty() {
         let delivery = hub.store.delivery(id).await?;
         let state = delivery.map(|delivery| (delivery.state, delivery.held));
         return Err(nothing(&id.to_string(), state));
     }
-    Ok(done(&hastened))
+    Ok(done(&retried))
 }
 
 async fn event_now(hub: &Shared, id: EventId) -> Result<Value, Problem> {
     let event = hub.store.event(id).await?.ok_or_else(|| seek::unknown(&id.to_string()))?;
-    let hastened = hub.store.retry_now(RetryNow::Event(event.id)).await?;
-    if hastened.deliveries.is_empty() {
+    let retried = hub.store.retry_now(RetryNow::Event(event.id)).await?;
+    if retried.deliveries.is_empty() {
         let detail = format!(
             "nothing of {id} waits for a retry: it is {}; `weir why {id}` says what it waits for",
             event.status
         );
         return Err(Problem::new(StatusCode::CONFLICT, "nothing_to_retry", detail));
     }
-    Ok(done(&hastened))
+    Ok(done(&retried))
 }
 
 /// Everything that waits for a target; one that is failing is tried at once.
@@ -89,7 +89,7 @@ async fn all_of(hub: &Shared, text: &str) -> Result<Value, Problem> {
     let bad = |why| Problem::new(StatusCode::BAD_REQUEST, "invalid_scope", why);
     let target: Target = query::target(text).map_err(bad)?;
     scope::target(&target, &hub.known(), &(hub.handlers)())?;
-    let mut all = Hastened::default();
+    let mut all = RetriedNow::default();
     loop {
         let some = hub.store.retry_now(RetryNow::Target(target.clone())).await?;
         let more = some.more && !some.deliveries.is_empty();
@@ -112,9 +112,9 @@ async fn all_of(hub: &Shared, text: &str) -> Result<Value, Problem> {
     Ok(json!({ "target": target, "retried": all.deliveries.len(), "tried": tried }))
 }
 
-fn done(hastened: &Hastened) -> Value {
-    tracing::info!(deliveries = hastened.deliveries.len(), "retried by an operator");
-    json!({ "retried": hastened.deliveries.len(), "deliveries": hastened.deliveries })
+fn done(retried: &RetriedNow) -> Value {
+    tracing::info!(deliveries = retried.deliveries.len(), "retried by an operator");
+    json!({ "retried": retried.deliveries.len(), "deliveries": retried.deliveries })
 }
 
 /// The problem for a delivery that waits for no retry, with the command that helps.

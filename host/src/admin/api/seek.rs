@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use weir_core::id::{
     AttemptId, DeliveryId, EventId, InvalidId, MessageId, QuarantineId, RequestId,
 };
-use weir_store::query::{Found, Sought};
+use weir_store::query::{IdLookup, IdMatches};
 
 use super::{Problem, Shared, StatusCode};
 use crate::ingress::Refusal;
@@ -36,9 +36,9 @@ pub(super) async fn seek(hub: &Shared, id: &str) -> Result<Led, Problem> {
     let found = match prefix {
         EventId::PREFIX => event_of_ours(hub, id).await,
         DeliveryId::PREFIX => delivery_of_ours(hub, id).await,
-        MessageId::PREFIX => asked(hub, id.parse().map(Sought::Message)).await,
-        AttemptId::PREFIX => asked(hub, id.parse().map(Sought::Attempt)).await,
-        RequestId::PREFIX => asked(hub, id.parse().map(Sought::Request)).await,
+        MessageId::PREFIX => asked(hub, id.parse().map(IdLookup::Message)).await,
+        AttemptId::PREFIX => asked(hub, id.parse().map(IdLookup::Attempt)).await,
+        RequestId::PREFIX => asked(hub, id.parse().map(IdLookup::Request)).await,
         QuarantineId::PREFIX => match id.parse() {
             Ok(id) => return Ok(Led::Quarantined(id)),
             Err(error) => Err(Problem::invalid_id(&error)),
@@ -49,9 +49,9 @@ pub(super) async fn seek(hub: &Shared, id: &str) -> Result<Led, Problem> {
         return Ok(Led::Refusal(refusal));
     }
     let found = match found {
-        Ok(found) if found != Found::default() => found,
+        Ok(found) if found != IdMatches::default() => found,
         not_ours => {
-            let of_sender = hub.store.find(Sought::Sender(id.into())).await?;
+            let of_sender = hub.store.find(IdLookup::Sender(id.into())).await?;
             if of_sender.events.is_empty() {
                 return Err(not_ours.err().unwrap_or_else(|| unknown(id)));
             }
@@ -94,19 +94,19 @@ pub(super) fn not_one(events: &[EventId]) -> Problem {
     Problem::new(StatusCode::CONFLICT, "not_one_event", detail)
 }
 
-async fn event_of_ours(hub: &Shared, id: &str) -> Result<Found, Problem> {
+async fn event_of_ours(hub: &Shared, id: &str) -> Result<IdMatches, Problem> {
     let event: EventId = id.parse().map_err(|error| Problem::invalid_id(&error))?;
     let found = hub.store.event(event).await?;
-    Ok(Found { delivery: None, events: found.map(|_| event).into_iter().collect() })
+    Ok(IdMatches { delivery: None, events: found.map(|_| event).into_iter().collect() })
 }
 
-async fn delivery_of_ours(hub: &Shared, id: &str) -> Result<Found, Problem> {
+async fn delivery_of_ours(hub: &Shared, id: &str) -> Result<IdMatches, Problem> {
     let delivery: DeliveryId = id.parse().map_err(|error| Problem::invalid_id(&error))?;
     let found = hub.store.delivery(delivery).await?;
-    Ok(Found { delivery: found.map(|found| found.id), events: Vec::new() })
+    Ok(IdMatches { delivery: found.map(|found| found.id), events: Vec::new() })
 }
 
-async fn asked(hub: &Shared, sought: Result<Sought, InvalidId>) -> Result<Found, Problem> {
+async fn asked(hub: &Shared, sought: Result<IdLookup, InvalidId>) -> Result<IdMatches, Problem> {
     let sought = sought.map_err(|error| Problem::invalid_id(&error))?;
     Ok(hub.store.find(sought).await?)
 }

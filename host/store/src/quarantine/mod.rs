@@ -26,7 +26,7 @@ use weir_core::id::QuarantineId;
 use weir_core::time::{Clock, Timestamp};
 
 use crate::error::StoreError;
-use thread::{Ask, Keeper};
+use thread::{FileQuery, QuarantineFile};
 
 pub use budget::Budgets;
 
@@ -39,7 +39,7 @@ const QUESTIONS_MAX: usize = 64;
 
 /// A request that was not believed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Quarantined {
+pub struct QuarantinedRequest {
     /// Its id.
     pub id: QuarantineId,
     /// The source that it was for.
@@ -58,7 +58,7 @@ pub struct Quarantined {
 
 /// What became of a request that was to be let in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RecheckResult {
     /// It became these events, or is one of those that become none.
     Released(Vec<Box<str>>),
     /// It is still not believed, for this reason.
@@ -67,11 +67,11 @@ pub enum Verdict {
 
 /// Which requests to list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub struct QuarantineFilter {
     /// Of this source only.
     pub source: Option<Box<str>>,
     /// Also those that were let in.
-    pub released_too: bool,
+    pub include_released: bool,
     /// After this one, in the order of the list.
     pub after: Option<QuarantineId>,
     /// The oldest first; else the newest.
@@ -83,8 +83,8 @@ pub struct Wanted {
 /// Keeps requests that were not believed. Dropping it ends its thread once the queue is empty.
 #[derive(Debug)]
 pub struct Quarantine {
-    put: Option<Sender<(Quarantined, Vec<u8>)>>,
-    ask: Option<Sender<Ask>>,
+    put: Option<Sender<(QuarantinedRequest, Vec<u8>)>>,
+    ask: Option<Sender<FileQuery>>,
     queued: Arc<AtomicUsize>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -100,8 +100,8 @@ impl Quarantine {
         life: Duration,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StoreError> {
-        let keeper = Keeper::open(file, budgets, life, clock)?;
-        let (put, to_put): (_, Receiver<(Quarantined, Vec<u8>)>) = bounded(QUEUE_ITEMS_MAX);
+        let keeper = QuarantineFile::open(file, budgets, life, clock)?;
+        let (put, to_put): (_, Receiver<(QuarantinedRequest, Vec<u8>)>) = bounded(QUEUE_ITEMS_MAX);
         let (ask, asked) = bounded(QUESTIONS_MAX);
         let queued = Arc::new(AtomicUsize::new(0));
         let waiting = Arc::clone(&queued);
@@ -117,7 +117,7 @@ impl Quarantine {
     }
 
     /// Keeps a request with its content, soon. False if there was no room for it in the queue.
-    pub fn put(&self, request: Quarantined, content: Vec<u8>) -> bool {
+    pub fn put(&self, request: QuarantinedRequest, content: Vec<u8>) -> bool {
         let bytes = content.len();
         let queued = self.queued.fetch_add(bytes, Ordering::Relaxed);
         let sent = queued + bytes <= QUEUE_BYTES_MAX
@@ -132,8 +132,11 @@ impl Quarantine {
     ///
     /// # Errors
     /// If the file cannot be read, or too much is being asked.
-    pub async fn list(&self, wanted: Wanted) -> Result<Vec<Quarantined>, StoreError> {
-        self.ask(|answer| Ask::List(wanted, answer)).await
+    pub async fn list(
+        &self,
+        wanted: QuarantineFilter,
+    ) -> Result<Vec<QuarantinedRequest>, StoreError> {
+        self.ask(|answer| FileQuery::List(wanted, answer)).await
     }
 
     /// One request with its content, which is empty once it was let in.
@@ -143,21 +146,21 @@ impl Quarantine {
     pub async fn get(
         &self,
         id: QuarantineId,
-    ) -> Result<Option<(Quarantined, Vec<u8>)>, StoreError> {
-        self.ask(|answer| Ask::Get(id, answer)).await
+    ) -> Result<Option<(QuarantinedRequest, Vec<u8>)>, StoreError> {
+        self.ask(|answer| FileQuery::Get(id, answer)).await
     }
 
     /// Notes what became of a request. Once let in it stays so.
     ///
     /// # Errors
     /// If the file cannot be written, or too much is being asked.
-    pub async fn settle(&self, id: QuarantineId, verdict: Verdict) -> Result<(), StoreError> {
-        self.ask(|answer| Ask::Settle(id, verdict, answer)).await
+    pub async fn settle(&self, id: QuarantineId, verdict: RecheckResult) -> Result<(), StoreError> {
+        self.ask(|answer| FileQuery::Settle(id, verdict, answer)).await
     }
 
     async fn ask<T>(
         &self,
-        ask: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Ask,
+        ask: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> FileQuery,
     ) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
         let sending = self.ask.as_ref().ok_or(StoreError::Closed)?.try_send(ask(answer));

@@ -32,7 +32,7 @@ fn id(n: u128) -> QuarantineId {
 
 /// Keeps a request of that many bytes, and waits until it is there.
 async fn keep(quarantine: &Quarantine, n: u128, size: usize) {
-    let request = Quarantined {
+    let request = QuarantinedRequest {
         id: id(n),
         source: "github".into(),
         address: "192.0.2.1".into(),
@@ -48,7 +48,12 @@ async fn keep(quarantine: &Quarantine, n: u128, size: usize) {
 }
 
 async fn kept(quarantine: &Quarantine) -> Vec<QuarantineId> {
-    let wanted = Wanted { released_too: true, oldest_first: true, limit: 100, ..Wanted::default() };
+    let wanted = QuarantineFilter {
+        include_released: true,
+        oldest_first: true,
+        limit: 100,
+        ..QuarantineFilter::default()
+    };
     quarantine.list(wanted).await.unwrap().into_iter().map(|request| request.id).collect()
 }
 
@@ -57,7 +62,7 @@ async fn what_was_let_in_takes_no_room_any_more_also_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let quarantine = open(&folder);
     keep(&quarantine, 1, 90).await;
-    let released = || Verdict::Released(vec!["evt_1".into()]);
+    let released = || RecheckResult::Released(vec!["evt_1".into()]);
     quarantine.settle(id(1), released()).await.unwrap();
     // Once more changes nothing.
     quarantine.settle(id(1), released()).await.unwrap();

@@ -12,7 +12,7 @@ use weir_core::id::QuarantineId;
 use weir_core::time::{Clock, Timestamp, millis};
 
 use super::budget::{Budgets, Shares};
-use super::{Quarantined, Verdict, Wanted};
+use super::{QuarantineFilter, QuarantinedRequest, RecheckResult};
 use crate::error::StoreError;
 
 /// The format of the file. One of another is put aside: what is in it was never promised.
@@ -44,14 +44,14 @@ PRAGMA user_version = 1;
 type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
 /// A question.
-pub(super) enum Ask {
-    List(Wanted, Answer<Vec<Quarantined>>),
-    Get(QuarantineId, Answer<Option<(Quarantined, Vec<u8>)>>),
-    Settle(QuarantineId, Verdict, Answer<()>),
+pub(super) enum FileQuery {
+    List(QuarantineFilter, Answer<Vec<QuarantinedRequest>>),
+    Get(QuarantineId, Answer<Option<(QuarantinedRequest, Vec<u8>)>>),
+    Settle(QuarantineId, RecheckResult, Answer<()>),
 }
 
 /// The file and what is known of it.
-pub(super) struct Keeper {
+pub(super) struct QuarantineFile {
     file: Connection,
     shares: Shares,
     life: Duration,
@@ -68,7 +68,7 @@ fn is_full(error: &rusqlite::Error) -> bool {
     cause.code == ErrorCode::DiskFull || cause.extended_code == ffi::SQLITE_IOERR_SHMSIZE
 }
 
-impl Keeper {
+impl QuarantineFile {
     pub(super) fn open(
         path: &Path,
         budgets: Budgets,
@@ -93,8 +93,8 @@ impl Keeper {
     /// Works until nobody can ask any more and the queue is empty.
     pub(super) fn run(
         mut self,
-        put: &Receiver<(Quarantined, Vec<u8>)>,
-        asked: &Receiver<Ask>,
+        put: &Receiver<(QuarantinedRequest, Vec<u8>)>,
+        asked: &Receiver<FileQuery>,
         queued: &AtomicUsize,
     ) {
         loop {
@@ -120,7 +120,7 @@ impl Keeper {
         }
     }
 
-    fn put(&mut self, group: Vec<(Quarantined, Vec<u8>)>) -> rusqlite::Result<()> {
+    fn put(&mut self, group: Vec<(QuarantinedRequest, Vec<u8>)>) -> rusqlite::Result<()> {
         self.file.execute_batch("BEGIN")?;
         let done =
             group.into_iter().try_for_each(|(request, content)| self.put_one(&request, &content));
@@ -134,7 +134,7 @@ impl Keeper {
         }
     }
 
-    fn put_one(&mut self, request: &Quarantined, content: &[u8]) -> rusqlite::Result<()> {
+    fn put_one(&mut self, request: &QuarantinedRequest, content: &[u8]) -> rusqlite::Result<()> {
         if !self.shares.admits(request.size) {
             return Ok(());
         }
@@ -206,22 +206,22 @@ impl Keeper {
     }
 
     // Whoever asked may be gone, which is its right.
-    fn answer(&mut self, ask: Ask) {
+    fn answer(&mut self, ask: FileQuery) {
         match ask {
-            Ask::List(wanted, answer) => {
+            FileQuery::List(wanted, answer) => {
                 let _ = answer.send(self.list(&wanted).map_err(failed("list the quarantine")));
             }
-            Ask::Get(id, answer) => {
+            FileQuery::Get(id, answer) => {
                 let _ = answer.send(self.get(id).map_err(failed("read the quarantine")));
             }
-            Ask::Settle(id, verdict, answer) => {
+            FileQuery::Settle(id, verdict, answer) => {
                 let settled = self.settle(id, &verdict);
                 let _ = answer.send(settled.map_err(failed("write the quarantine")));
             }
         }
     }
 
-    fn list(&self, wanted: &Wanted) -> rusqlite::Result<Vec<Quarantined>> {
+    fn list(&self, wanted: &QuarantineFilter) -> rusqlite::Result<Vec<QuarantinedRequest>> {
         let (order, beyond) = if wanted.oldest_first { ("ASC", ">") } else { ("DESC", "<") };
         let sql = format!(
             "SELECT id, source, address, at, code, size, events FROM request \
@@ -232,12 +232,14 @@ impl Keeper {
         let mut statement = self.file.prepare_cached(&sql)?;
         let limit = number(wanted.limit.min(LIST_MAX) as u64);
         let after = wanted.after.map(|id| id.to_string());
-        let rows = statement
-            .query_map(params![wanted.source, wanted.released_too, after, limit], quarantined)?;
+        let rows = statement.query_map(
+            params![wanted.source, wanted.include_released, after, limit],
+            quarantined,
+        )?;
         rows.filter_map(Result::transpose).collect()
     }
 
-    fn get(&self, id: QuarantineId) -> rusqlite::Result<Option<(Quarantined, Vec<u8>)>> {
+    fn get(&self, id: QuarantineId) -> rusqlite::Result<Option<(QuarantinedRequest, Vec<u8>)>> {
         let sql =
             "SELECT id, source, address, at, code, size, events, content FROM request WHERE id = ?";
         let mut statement = self.file.prepare_cached(sql)?;
@@ -250,14 +252,14 @@ impl Keeper {
         }
     }
 
-    fn settle(&mut self, id: QuarantineId, verdict: &Verdict) -> rusqlite::Result<()> {
+    fn settle(&mut self, id: QuarantineId, verdict: &RecheckResult) -> rusqlite::Result<()> {
         let id = id.to_string();
         match verdict {
-            Verdict::Refused(code) => {
+            RecheckResult::Refused(code) => {
                 let sql = "UPDATE request SET code = ? WHERE id = ? AND events IS NULL";
                 self.file.prepare_cached(sql)?.execute(params![code, id])?;
             }
-            Verdict::Released(events) => {
+            RecheckResult::Released(events) => {
                 // What was let in is in the store; here only that it was is kept.
                 let sql = "UPDATE request SET events = ?, content = x'' WHERE id = ? AND events IS NULL \
                            RETURNING source, address, size";
@@ -321,12 +323,12 @@ fn put_aside(path: &Path) {
 }
 
 /// A row; none if its id is none, which only a person's hand can have done.
-fn quarantined(row: &Row<'_>) -> rusqlite::Result<Option<Quarantined>> {
+fn quarantined(row: &Row<'_>) -> rusqlite::Result<Option<QuarantinedRequest>> {
     let id: String = row.get(0)?;
     let Ok(id) = id.parse() else { return Ok(None) };
     let events: Option<String> = row.get(6)?;
     let events = events.map(|ids| ids.split_whitespace().map(Into::into).collect());
-    Ok(Some(Quarantined {
+    Ok(Some(QuarantinedRequest {
         id,
         source: row.get(1)?,
         address: row.get(2)?,

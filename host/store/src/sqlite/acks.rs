@@ -21,7 +21,7 @@ use weir_core::time::Timestamp;
 use super::group::Next;
 use super::schema::{Keys, Place};
 use super::{num, schema};
-use crate::condition::Lost;
+use crate::condition::LostRows;
 use crate::private;
 
 const MAGIC: [u8; 8] = *b"weirack1";
@@ -130,16 +130,21 @@ pub(super) fn read(place: &Place) -> Option<Mark> {
 
 /// Rows that were acknowledged and are not there: all of them, where another store is in the place of the one that made
 /// the mark.
-pub(super) fn missing(mark: &Mark, keys: &Keys, next: &Next, now: Timestamp) -> Vec<Lost> {
+pub(super) fn missing(mark: &Mark, keys: &Keys, next: &Next, now: Timestamp) -> Vec<LostRows> {
     let found = if mark.store == name_of(keys) { numbers(next) } else { [1; NUMBERS] };
     let tables = WHAT.iter().zip(mark.numbers.iter().zip(found));
     let lost = tables.filter(|(_, (marked, found))| **marked > *found);
-    lost.map(|(what, (marked, found))| Lost { what, first: found, last: marked - 1, found_at: now })
-        .collect()
+    lost.map(|(what, (marked, found))| LostRows {
+        what,
+        first: found,
+        last: marked - 1,
+        found_at: now,
+    })
+    .collect()
 }
 
 /// Notes losses in the store, and gives none of their numbers out again.
-pub(super) fn note(conn: &Connection, mark: &Mark, lost: &[Lost]) -> rusqlite::Result<()> {
+pub(super) fn note(conn: &Connection, mark: &Mark, lost: &[LostRows]) -> rusqlite::Result<()> {
     let tx = conn.unchecked_transaction()?;
     let mut next = Next::load(&tx)?;
     let places = [
@@ -153,7 +158,7 @@ pub(super) fn note(conn: &Connection, mark: &Mark, lost: &[Lost]) -> rusqlite::R
         *number = (*number).max(marked);
     }
     next.save(&tx)?;
-    for Lost { what, first, last, found_at } in lost {
+    for LostRows { what, first, last, found_at } in lost {
         tx.execute(
             "INSERT INTO lost (what, first, last, found_at) VALUES (?1, ?2, ?3, ?4)",
             params![what, first, last, num::stored_time(*found_at)],
@@ -239,13 +244,13 @@ mod tests {
         assert!(missing(&mark, &keys(), &next(11), now).is_empty());
         assert!(missing(&mark, &keys(), &next(12), now).is_empty(), "a mark may be behind");
         let lost = missing(&mark, &keys(), &next(8), now);
-        assert_eq!(lost, [Lost { what: "event", first: 8, last: 10, found_at: now }]);
+        assert_eq!(lost, [LostRows { what: "event", first: 8, last: 10, found_at: now }]);
         assert_eq!(lost[0].count(), 3);
         let other = Keys { ids: [9; 16], dedup: [2; 16] };
         let lost = missing(&mark, &other, &next(50), now);
         assert_eq!(
             lost,
-            [Lost { what: "event", first: 1, last: 10, found_at: now }],
+            [LostRows { what: "event", first: 1, last: 10, found_at: now }],
             "another store"
         );
     }

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::soundness;
-use crate::condition::Unreadable;
+use crate::condition::UnreadableRows;
 
 /// Rows, or ranges of them, of which is told what is wrong; further ones are only counted.
 const TOLD_MAX: usize = 1_000;
@@ -25,14 +25,14 @@ pub(super) struct Aside {
 
 #[derive(Default)]
 struct Inner {
-    told: VecDeque<Unreadable>,
+    told: VecDeque<UnreadableRows>,
     known: FxHashSet<(&'static str, i64)>,
     failures: FxHashMap<i64, u8>,
 }
 
 impl Aside {
     /// Sets rows aside, unless they are already.
-    pub(super) fn put(&self, unreadable: Unreadable) {
+    pub(super) fn put(&self, unreadable: UnreadableRows) {
         let mut inner = self.inner.lock();
         let mut new = 0;
         for n in unreadable.first..=unreadable.last {
@@ -42,7 +42,7 @@ impl Aside {
             return;
         }
         self.rows.fetch_add(new, Ordering::Relaxed);
-        let Unreadable { what, first, last, id, target, reason, .. } = &unreadable;
+        let UnreadableRows { what, first, last, id, target, reason, .. } = &unreadable;
         tracing::error!(
             what,
             first,
@@ -82,7 +82,7 @@ impl Aside {
     }
 
     /// Those rows with their reasons, oldest first.
-    pub(super) fn list(&self) -> Vec<Unreadable> {
+    pub(super) fn list(&self) -> Vec<UnreadableRows> {
         self.inner.lock().told.iter().cloned().collect()
     }
 }
@@ -146,8 +146,8 @@ mod tests {
         rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), None)
     }
 
-    fn unreadable(first: i64, last: i64) -> Unreadable {
-        Unreadable {
+    fn unreadable(first: i64, last: i64) -> UnreadableRows {
+        UnreadableRows {
             what: "delivery",
             first,
             last,

@@ -18,9 +18,9 @@ use super::names::NameId;
 use super::settle::Delivery;
 use super::time::Now;
 use super::{Shared, feed, num};
-use crate::condition::Unreadable;
+use crate::condition::UnreadableRows;
 use crate::error::StoreError;
-use crate::hot::{ClaimGuard, ClaimRequest, Claimed, ClaimedMessage, Lane};
+use crate::hot::{Claim, ClaimGuard, ClaimRequest, ClaimedMessage, Lane};
 
 /// The beginning of a handler's name as a target.
 const HANDLER: &str = "handler:";
@@ -37,7 +37,7 @@ struct Unread {
 pub(super) async fn claim(
     shared: &Arc<Shared>,
     wanted: &[ClaimRequest],
-) -> Result<Vec<Claimed>, StoreError> {
+) -> Result<Vec<Claim>, StoreError> {
     shared.writable()?;
     let now = shared.now();
     let mut claimed = Vec::new();
@@ -65,7 +65,7 @@ pub(super) async fn claim_abandoned(
     shared: &Arc<Shared>,
     target: &Target,
     limit: usize,
-) -> Result<Vec<Claimed>, StoreError> {
+) -> Result<Vec<Claim>, StoreError> {
     shared.writable()?;
     let now = shared.now();
     let mut claimed = Vec::new();
@@ -82,14 +82,14 @@ async fn claim_wish(
     wish: &ClaimRequest,
     heed: Heed,
     now: Now,
-    claimed: &mut Vec<Claimed>,
+    claimed: &mut Vec<Claim>,
 ) -> Result<(), StoreError> {
     let Some(target) = shared.names.find(&wish.target.to_string()) else { return Ok(()) };
     let enough = claimed.len() + wish.limit;
     // What was read back may have been settled since it was queued; there may be others behind it.
     while claimed.len() < enough {
         let mut unread = Vec::new();
-        let missing = |claimed: &[Claimed], unread: &[Unread]| {
+        let missing = |claimed: &[Claim], unread: &[Unread]| {
             enough.saturating_sub(claimed.len() + unread.len())
         };
         let wanted = Wanted { target, wish, heed, now };
@@ -136,7 +136,7 @@ fn take(
     shared: &Arc<Shared>,
     wanted: Wanted<'_>,
     limit: usize,
-    claimed: &mut Vec<Claimed>,
+    claimed: &mut Vec<Claim>,
     unread: &mut Vec<Unread>,
 ) {
     let Wanted { target: name, wish, heed, now } = wanted;
@@ -145,12 +145,12 @@ fn take(
         let guard = guard(shared, taken.entry.n, taken.token);
         let target = wish.target.clone();
         match taken.entry.handoff.clone() {
-            Some(handoff) => claimed.push(Claimed {
+            Some(handoff) => claimed.push(Claim {
                 delivery: shared.ids.delivery(handoff.event.received_at, taken.entry.n),
                 target,
                 fence: taken.entry.fence,
                 // What was just stored was never replayed.
-                ids_round: 0,
+                id_round: 0,
                 event: handoff.event.clone(),
                 message: handoff.message.clone(),
                 now: now.wall,
@@ -212,7 +212,7 @@ async fn read_back(
     shared: &Arc<Shared>,
     unread: Vec<Unread>,
     now: Now,
-) -> Result<Vec<Claimed>, StoreError> {
+) -> Result<Vec<Claim>, StoreError> {
     shared
         .blocking("read back claimed deliveries", move |shared| {
             let mut claimed = Vec::with_capacity(unread.len());
@@ -229,14 +229,14 @@ async fn read_back(
                     }
                 };
                 match found {
-                    Read::Ready { delivery, ids_round, event, message } => {
+                    Read::Ready { delivery, id_round, event, message } => {
                         shared.due.lock().note_event(n, taken.token, &event);
                         let fence = taken.entry.fence;
-                        claimed.push(Claimed {
+                        claimed.push(Claim {
                             delivery,
                             target,
                             fence,
-                            ids_round,
+                            id_round,
                             event,
                             message,
                             now: now.wall,
@@ -286,7 +286,7 @@ fn set_aside(shared: &Shared, taken: &Taken, target: &Target, why: String) {
         })
         .unwrap_or_default();
     let id = event_at.map(|at| shared.ids.delivery(num::time(at), n).to_string());
-    shared.aside.put(Unreadable {
+    shared.aside.put(UnreadableRows {
         what: "delivery",
         first: n,
         last: n,
@@ -300,7 +300,7 @@ fn set_aside(shared: &Shared, taken: &Taken, target: &Target, why: String) {
 enum Read {
     Ready {
         delivery: DeliveryId,
-        ids_round: u32,
+        id_round: u32,
         event: Arc<Event>,
         message: Option<ClaimedMessage>,
     },
@@ -333,7 +333,7 @@ fn read(shared: &Shared, conn: &Connection, taken: &Taken) -> rusqlite::Result<R
         Err(why) => return Ok(Read::Damaged(why)),
     };
     let id = shared.ids.delivery(delivery.event_at, delivery.n);
-    Ok(Read::Ready { delivery: id, ids_round: delivery.ids_round, event, message })
+    Ok(Read::Ready { delivery: id, id_round: delivery.id_round, event, message })
 }
 
 /// Reads an event with its payload; an error says what cannot be read.

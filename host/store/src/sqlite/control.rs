@@ -10,28 +10,28 @@ use weir_core::route::{TableHash, table_text};
 use super::group::{JobError, Writing, take};
 use super::num;
 use crate::error::StoreError;
-use crate::registry::{CasOutcome, Entry, Kind};
+use crate::registry::{CasOutcome, EntryKind, RegistryEntry};
 
 /// Values longer than this are left out of lists.
 const LISTED_BYTES_MAX: i64 = 64 * 1024;
 
 /// Tells whoever watches a kind that something of it changed.
-pub(super) struct Watchers(Vec<(Kind, watch::Sender<u64>)>);
+pub(super) struct Watchers(Vec<(EntryKind, watch::Sender<u64>)>);
 
 impl Default for Watchers {
     fn default() -> Self {
-        Self(Kind::ALL.into_iter().map(|kind| (kind, watch::Sender::new(0))).collect())
+        Self(EntryKind::ALL.into_iter().map(|kind| (kind, watch::Sender::new(0))).collect())
     }
 }
 
 impl Watchers {
-    pub(super) fn changed(&self, kind: Kind) {
+    pub(super) fn changed(&self, kind: EntryKind) {
         for (_, sender) in self.0.iter().filter(|(k, _)| *k == kind) {
             sender.send_modify(|version| *version += 1);
         }
     }
 
-    pub(super) fn subscribe(&self, kind: Kind) -> watch::Receiver<u64> {
+    pub(super) fn subscribe(&self, kind: EntryKind) -> watch::Receiver<u64> {
         match self.0.iter().find(|(k, _)| *k == kind) {
             Some((_, sender)) => sender.subscribe(),
             None => watch::channel(0).1,
@@ -39,28 +39,35 @@ impl Watchers {
     }
 }
 
-pub(super) fn get(conn: &Connection, kind: Kind, key: &str) -> rusqlite::Result<Option<Entry>> {
+pub(super) fn get(
+    conn: &Connection,
+    kind: EntryKind,
+    key: &str,
+) -> rusqlite::Result<Option<RegistryEntry>> {
     conn.prepare_cached("SELECT version, value FROM registry WHERE kind = ?1 AND key = ?2")?
         .query_row(params![kind.as_str(), key], |row| {
-            Ok(Entry { version: num::count(row.get(0)?), value: row.get(1)? })
+            Ok(RegistryEntry { version: num::count(row.get(0)?), value: row.get(1)? })
         })
         .optional()
 }
 
-pub(super) fn list(conn: &Connection, kind: Kind) -> rusqlite::Result<Vec<(String, Entry)>> {
+pub(super) fn list(
+    conn: &Connection,
+    kind: EntryKind,
+) -> rusqlite::Result<Vec<(String, RegistryEntry)>> {
     let mut statement = conn.prepare_cached(
         "SELECT key, version, CASE WHEN length(value) <= ?2 THEN value END
          FROM registry WHERE kind = ?1 ORDER BY key",
     )?;
     let entries = statement.query_map(params![kind.as_str(), LISTED_BYTES_MAX], |row| {
-        Ok((row.get(0)?, Entry { version: num::count(row.get(1)?), value: row.get(2)? }))
+        Ok((row.get(0)?, RegistryEntry { version: num::count(row.get(1)?), value: row.get(2)? }))
     })?;
     entries.collect()
 }
 
 pub(super) fn cas(
     writing: &mut Writing<'_>,
-    kind: Kind,
+    kind: EntryKind,
     key: &str,
     expected: Option<u64>,
     value: Option<Vec<u8>>,

@@ -66,7 +66,7 @@ pub(super) struct Place {
 
 /// A claim on a delivery.
 #[derive(Debug)]
-struct Claim {
+struct ActiveClaim {
     token: u64,
     place: Place,
     entry: Entry,
@@ -166,7 +166,7 @@ impl TargetQueue {
 #[derive(Debug)]
 pub(super) struct Due {
     targets: FxHashMap<NameId, TargetQueue>,
-    claims: FxHashMap<i64, Claim>,
+    claims: FxHashMap<i64, ActiveClaim>,
     next_token: u64,
     /// The delivery whose turn it is, by target and order key.
     heads: FxHashMap<(NameId, Arc<str>), i64>,
@@ -331,7 +331,7 @@ impl Due {
         queue.announced[index] = 0;
         for Taken { place, entry, token } in &taken {
             let event = entry.handoff.as_ref().map(|h| h.event.clone());
-            let claim = Claim { token: *token, place: *place, entry: entry.clone(), event };
+            let claim = ActiveClaim { token: *token, place: *place, entry: entry.clone(), event };
             self.claims.insert(entry.n, claim);
         }
         taken
@@ -416,7 +416,7 @@ impl Due {
 
     /// Ends a claim whose delivery does not go back, if it is for that very attempt.
     pub(super) fn end_claim(&mut self, n: i64, fence: Option<Fence>) {
-        let same = |claim: &Claim| fence.is_none_or(|fence| claim.entry.fence == fence);
+        let same = |claim: &ActiveClaim| fence.is_none_or(|fence| claim.entry.fence == fence);
         if self.claims.get(&n).is_some_and(same)
             && let Some(claim) = self.claims.remove(&n)
         {
@@ -446,7 +446,7 @@ impl Due {
         // What is only on disk is seized too: a refill that is being read must not bring it in.
         let fence = Fence { generation: 0, attempt: 0 };
         let entry = waiting.unwrap_or(Entry { n, due_at, fence, order_key: None, handoff: None });
-        self.claims.insert(n, Claim { token, place, entry, event: None });
+        self.claims.insert(n, ActiveClaim { token, place, entry, event: None });
         Some(token)
     }
 

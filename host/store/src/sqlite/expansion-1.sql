@@ -6,7 +6,7 @@ CREATE TABLE IF NOT EXISTS suspect (
 );
 
 -- Rises when a replay asks for new outward ids; part of the hash that makes them.
-ALTER TABLE delivery ADD COLUMN ids_round INTEGER;
+ALTER TABLE delivery ADD COLUMN id_round INTEGER;
 
 -- 1 for a delivery that a replay made, which lies outside of its event's `first_delivery` and `deliveries`.
 ALTER TABLE delivery ADD COLUMN added INTEGER;

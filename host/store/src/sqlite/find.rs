@@ -7,7 +7,7 @@ use weir_core::payload::Payload;
 
 use super::ids::RowKind;
 use super::{Shared, num};
-use crate::query::{Found, Sought};
+use crate::query::{IdLookup, IdMatches};
 
 /// Rows that are looked through for what has no index.
 const LOOKED_AT_MAX: i64 = 1_000_000;
@@ -15,12 +15,12 @@ const LOOKED_AT_MAX: i64 = 1_000_000;
 const EVENTS_MAX: usize = 100;
 
 /// Finds an id; empty if nothing has it.
-pub(super) fn find(shared: &Shared, sought: &Sought) -> rusqlite::Result<Found> {
+pub(super) fn find(shared: &Shared, sought: &IdLookup) -> rusqlite::Result<IdMatches> {
     shared.readers.with(|conn| match sought {
-        Sought::Attempt(id) => attempt(shared, conn, *id),
-        Sought::Message(id) => message(shared, conn, *id),
-        Sought::Request(id) => request(shared, conn, *id),
-        Sought::Sender(id) => sender(shared, conn, id),
+        IdLookup::Attempt(id) => attempt(shared, conn, *id),
+        IdLookup::Message(id) => message(shared, conn, *id),
+        IdLookup::Request(id) => request(shared, conn, *id),
+        IdLookup::Sender(id) => sender(shared, conn, id),
     })
 }
 
@@ -32,19 +32,19 @@ fn delivery_id(shared: &Shared, conn: &Connection, n: i64) -> rusqlite::Result<O
     Ok(at.map(|at| shared.ids.delivery(num::time(at), n)))
 }
 
-fn attempt(shared: &Shared, conn: &Connection, id: AttemptId) -> rusqlite::Result<Found> {
+fn attempt(shared: &Shared, conn: &Connection, id: AttemptId) -> rusqlite::Result<IdMatches> {
     let Some(row) = shared.ids.open(RowKind::Attempt, id.bits()) else {
-        return Ok(Found::default());
+        return Ok(IdMatches::default());
     };
     let delivery: Option<i64> = conn
         .prepare_cached("SELECT delivery FROM attempt WHERE n = ?1 AND started_at = ?2")?
         .query_row([row.n, num::stored_time(row.at)], |row| row.get(0))
         .optional()?;
-    let Some(delivery) = delivery else { return Ok(Found::default()) };
-    Ok(Found { delivery: delivery_id(shared, conn, delivery)?, events: Vec::new() })
+    let Some(delivery) = delivery else { return Ok(IdMatches::default()) };
+    Ok(IdMatches { delivery: delivery_id(shared, conn, delivery)?, events: Vec::new() })
 }
 
-fn message(shared: &Shared, conn: &Connection, id: MessageId) -> rusqlite::Result<Found> {
+fn message(shared: &Shared, conn: &Connection, id: MessageId) -> rusqlite::Result<IdMatches> {
     let n: Option<i64> = conn
         .prepare_cached(
             "SELECT n FROM delivery WHERE message = ?1
@@ -52,13 +52,13 @@ fn message(shared: &Shared, conn: &Connection, id: MessageId) -> rusqlite::Resul
         )?
         .query_row(params![num::stored_id(id.bits()), LOOKED_AT_MAX], |row| row.get(0))
         .optional()?;
-    let Some(n) = n else { return Ok(Found::default()) };
-    Ok(Found { delivery: delivery_id(shared, conn, n)?, events: Vec::new() })
+    let Some(n) = n else { return Ok(IdMatches::default()) };
+    Ok(IdMatches { delivery: delivery_id(shared, conn, n)?, events: Vec::new() })
 }
 
-fn request(shared: &Shared, conn: &Connection, id: RequestId) -> rusqlite::Result<Found> {
+fn request(shared: &Shared, conn: &Connection, id: RequestId) -> rusqlite::Result<IdMatches> {
     let Some(row) = shared.ids.open(RowKind::Request, id.bits()) else {
-        return Ok(Found::default());
+        return Ok(IdMatches::default());
     };
     let of: Option<(Option<i64>, i64)> = conn
         .prepare_cached(
@@ -66,13 +66,13 @@ fn request(shared: &Shared, conn: &Connection, id: RequestId) -> rusqlite::Resul
         )?
         .query_row([row.n, num::stored_time(row.at)], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    let Some((Some(first), count)) = of else { return Ok(Found::default()) };
+    let Some((Some(first), count)) = of else { return Ok(IdMatches::default()) };
     let count = count.min(num::column(EVENTS_MAX));
     let events = (first..first + count).map(|n| shared.ids.event(row.at, n)).collect();
-    Ok(Found { delivery: None, events })
+    Ok(IdMatches { delivery: None, events })
 }
 
-fn sender(shared: &Shared, conn: &Connection, id: &str) -> rusqlite::Result<Found> {
+fn sender(shared: &Shared, conn: &Connection, id: &str) -> rusqlite::Result<IdMatches> {
     let mut statement = conn.prepare_cached(
         "SELECT n, at FROM event WHERE delivery_id = ?1
            AND n > (SELECT ifnull(max(n), 0) - ?2 FROM event) ORDER BY n DESC LIMIT ?3",
@@ -81,7 +81,7 @@ fn sender(shared: &Shared, conn: &Connection, id: &str) -> rusqlite::Result<Foun
         Ok(shared.ids.event(num::time(row.get(1)?), row.get(0)?))
     })?;
     let events: Vec<EventId> = rows.collect::<rusqlite::Result<_>>()?;
-    Ok(Found { delivery: None, events })
+    Ok(IdMatches { delivery: None, events })
 }
 
 /// The headers and body of a message; none for other deliveries, and once they are no longer kept.

@@ -17,7 +17,7 @@ use super::marks::Marks;
 use super::names::NameId;
 use super::time::Now;
 use crate::error::StoreError;
-use crate::registry::Kind;
+use crate::registry::EntryKind;
 
 /// A write that is neither a request nor a settlement. Runs inside the group's transaction, in a savepoint, and
 /// returns how to answer once it is known how the commit ended. Without [`Writing`] it only answers.
@@ -155,7 +155,7 @@ pub(super) struct Learned {
     pub(super) events: FxHashMap<(NameId, Counted), u64>,
     /// Unrouted events that came (+1) or went (-1), by source.
     pub(super) unrouted: FxHashMap<NameId, i64>,
-    pub(super) registry: Vec<Kind>,
+    pub(super) registry: Vec<EntryKind>,
     /// What else is to be done, such as taking a dictionary into use.
     pub(super) then: Vec<Then>,
 }

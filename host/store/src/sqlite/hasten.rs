@@ -6,19 +6,19 @@ use weir_core::delivery::DeliveryState;
 use super::group::{JobError, Writing};
 use super::ids::RowKind;
 use super::num;
-use super::redrive;
+use super::replay;
 use super::settle::Delivery;
 use crate::error::StoreError;
-use crate::upkeep::{Hastened, RetryNow};
+use crate::upkeep::{RetriedNow, RetryNow};
 
 /// Most deliveries of one call.
 const LIMIT_MAX: usize = 5_000;
 
-pub(super) fn hasten(writing: &mut Writing<'_>, what: &RetryNow) -> Result<Hastened, JobError> {
+pub(super) fn hasten(writing: &mut Writing<'_>, what: &RetryNow) -> Result<RetriedNow, JobError> {
     let mut found = candidates(writing, what)?;
     let more = found.len() > LIMIT_MAX;
     found.truncate(LIMIT_MAX);
-    let mut hastened = Hastened { deliveries: Vec::new(), more };
+    let mut hastened = RetriedNow { deliveries: Vec::new(), more };
     for n in found {
         let Some(delivery) = Delivery::read(writing.conn, n)? else { continue };
         let later = delivery.due_at.is_some_and(|due| due > writing.now.due);
@@ -73,7 +73,7 @@ fn candidates(writing: &Writing<'_>, what: &RetryNow) -> Result<Vec<i64>, JobErr
             Ok(vec![delivery.n])
         }
         RetryNow::Event(id) => match ids.open(RowKind::Event, id.bits()) {
-            Some(row) => Ok(redrive::of_event(conn, row.n, row.at)?),
+            Some(row) => Ok(replay::of_event(conn, row.n, row.at)?),
             None => {
                 let problem = format!("there is no event {id}");
                 Err(JobError::Refused(StoreError::Invalid(problem)))

@@ -17,8 +17,8 @@ use super::due::{Entry, Handoff, Place};
 use super::group::{Counted, Writing, take};
 use super::names::NameId;
 use super::payloads::Packed;
-use super::{claim, num, replay};
-use crate::hot::{Claimed, EventIngested, Ingested, NewDelivery, NewEvent, NewRequest, Routed};
+use super::{claim, num, reroute};
+use crate::hot::{Claim, EventIngested, Ingested, NewDelivery, NewEvent, NewRequest, Routed};
 
 /// A request as far as it can be prepared without the writer: packed, hashed, its routing table looked up.
 pub(super) struct PreparedRequest {
@@ -37,7 +37,7 @@ pub(super) struct PreparedRequest {
 pub(super) struct Claiming {
     pub(super) target: Target,
     /// Where the claim is put once the commit has held, and before the request is answered.
-    pub(super) place: Arc<Mutex<Option<Claimed>>>,
+    pub(super) place: Arc<Mutex<Option<Claim>>>,
 }
 
 /// An event of a prepared request.
@@ -75,7 +75,7 @@ pub(super) fn store(
             Err(first) => {
                 writing.learned.counted(source, Counted::Duplicate);
                 let requeued = request.on_redelivery == OnRedelivery::Requeue
-                    && replay::redelivered(writing, first, &event.event.routed, event.routing)?;
+                    && reroute::redelivered(writing, first, &event.event.routed, event.routing)?;
                 let first = writing.shared.ids.event(num::time(first.at), first.event);
                 answers.push(EventIngested::Duplicate { first, requeued });
                 continue;
@@ -248,12 +248,12 @@ fn claim_at_once(writing: &mut Writing<'_>, claiming: &Claiming, event: &Arc<Eve
         writing.learned.fed.push((place, entry));
         return;
     };
-    let claimed = Claimed {
+    let claimed = Claim {
         delivery: writing.shared.ids.delivery(event.received_at, entry.n),
         target: claiming.target.clone(),
         fence: entry.fence,
         event: event.clone(),
-        ids_round: 0,
+        id_round: 0,
         message: None,
         now: writing.now.wall,
         suspect: false,

@@ -12,7 +12,7 @@ use super::Shared;
 use super::slots::LastEnd;
 use super::soundness::{self, TABLES};
 use crate::error::StoreError;
-use crate::upkeep::LookOver;
+use crate::upkeep::IntegrityStatus;
 
 /// Rows of one piece: read in a tenth of a second from a disk that is not quick.
 const ROWS: i64 = 4_096;
@@ -27,17 +27,17 @@ pub(super) struct Progress {
 }
 
 struct State {
-    over: LookOver,
+    over: IntegrityStatus,
     stop: bool,
 }
 
 impl Progress {
     /// For a store that is looked over already, or is not.
-    pub(super) fn new(over: LookOver) -> Self {
+    pub(super) fn new(over: IntegrityStatus) -> Self {
         Self { state: Mutex::new(State { over, stop: false }), changed: Condvar::new() }
     }
 
-    pub(super) fn told(&self) -> LookOver {
+    pub(super) fn told(&self) -> IntegrityStatus {
         self.state.lock().over.clone()
     }
 
@@ -47,7 +47,7 @@ impl Progress {
         self.changed.notify_all();
     }
 
-    fn tell(&self, over: LookOver) {
+    fn tell(&self, over: IntegrityStatus) {
         self.state.lock().over = over;
     }
 
@@ -69,27 +69,27 @@ pub(super) fn before_work(
     conn: &Connection,
     place: &super::schema::Place,
     whole_bytes: u64,
-) -> Result<LookOver, StoreError> {
+) -> Result<IntegrityStatus, StoreError> {
     let (started, bytes) = (Instant::now(), place.bytes());
     let (over, problems) = match end {
-        LastEnd::Clean => return Ok(LookOver::Done),
+        LastEnd::Clean => return Ok(IntegrityStatus::Done),
         LastEnd::Poisoned => {
             tracing::info!(
                 bytes,
                 "a write or sync of the process before failed: the whole store is checked"
             );
-            (LookOver::Done, soundness::whole(conn, true))
+            (IntegrityStatus::Done, soundness::whole(conn, true))
         }
         LastEnd::Unclean | LastEnd::Unlooked if bytes <= whole_bytes => {
-            (LookOver::Done, soundness::whole(conn, false))
+            (IntegrityStatus::Done, soundness::whole(conn, false))
         }
         LastEnd::Unclean | LastEnd::Unlooked => {
-            (LookOver::UnderWay { percent: 0 }, soundness::of_newest(conn, place))
+            (IntegrityStatus::InProgress { percent: 0 }, soundness::of_newest(conn, place))
         }
     };
     tracing::info!(
         after_failure = end == LastEnd::Poisoned,
-        whole = over == LookOver::Done,
+        whole = over == IntegrityStatus::Done,
         problems = problems.as_ref().map_or(0, Vec::len),
         took = ?started.elapsed(),
         "the store was not closed by the process before this one, and was checked"
@@ -100,7 +100,7 @@ pub(super) fn before_work(
 
 /// Starts to look at the rest, if there is one.
 pub(super) fn start(shared: &Arc<Shared>) -> Option<JoinHandle<()>> {
-    if shared.look_over.told() == LookOver::Done {
+    if shared.look_over.told() == IntegrityStatus::Done {
         return None;
     }
     let looking = shared.clone();
@@ -109,13 +109,13 @@ pub(super) fn start(shared: &Arc<Shared>) -> Option<JoinHandle<()>> {
         let over = match look(&looking) {
             Ok(Some(over)) => over,
             Ok(None) => return,
-            Err(e) => LookOver::Failed(e.to_string()),
+            Err(e) => IntegrityStatus::Failed(e.to_string()),
         };
         match &over {
-            LookOver::Failed(error) => {
+            IntegrityStatus::Failed(error) => {
                 tracing::warn!(error, "the store could not be looked over; the next start does");
             }
-            LookOver::Damaged(problem) => {
+            IntegrityStatus::Damaged(problem) => {
                 looking.poison(format!("the store is damaged: {problem}"))
             }
             _ => tracing::info!("the store was looked over while work went on, and is sound"),
@@ -125,14 +125,14 @@ pub(super) fn start(shared: &Arc<Shared>) -> Option<JoinHandle<()>> {
     match spawned {
         Ok(thread) => Some(thread),
         Err(e) => {
-            shared.look_over.tell(LookOver::Failed(e.to_string()));
+            shared.look_over.tell(IntegrityStatus::Failed(e.to_string()));
             None
         }
     }
 }
 
 /// None if it was stopped.
-fn look(shared: &Shared) -> rusqlite::Result<Option<LookOver>> {
+fn look(shared: &Shared) -> rusqlite::Result<Option<IntegrityStatus>> {
     let conn = shared.place.reader()?;
     let mut ends = Vec::new();
     for (table, _) in TABLES {
@@ -148,12 +148,12 @@ fn look(shared: &Shared) -> rusqlite::Result<Option<LookOver>> {
             let started = Instant::now();
             soundness::of_rows(&conn, table, from..to, &mut problems)?;
             if let Some(problem) = problems.into_iter().next() {
-                return Ok(Some(LookOver::Damaged(problem)));
+                return Ok(Some(IntegrityStatus::Damaged(problem)));
             }
             done += to - from;
             from = to;
             let percent = u8::try_from(done.saturating_mul(99) / all.max(1)).unwrap_or(99);
-            shared.look_over.tell(LookOver::UnderWay { percent });
+            shared.look_over.tell(IntegrityStatus::InProgress { percent });
             if !shared.look_over.pause((started.elapsed() * PAUSE).max(PAUSE_MIN)) {
                 return Ok(None);
             }
@@ -163,9 +163,9 @@ fn look(shared: &Shared) -> rusqlite::Result<Option<LookOver>> {
 }
 
 /// What is not numbered: runs of dedup keys, and handlers' state.
-fn others(shared: &Shared, conn: &Connection) -> rusqlite::Result<Option<LookOver>> {
+fn others(shared: &Shared, conn: &Connection) -> rusqlite::Result<Option<IntegrityStatus>> {
     let damaged = |e: rusqlite::Error| match soundness::is_damage(&e) {
-        true => Ok(Some(LookOver::Damaged(e.to_string()))),
+        true => Ok(Some(IntegrityStatus::Damaged(e.to_string()))),
         false => Err(e),
     };
     let mut run: i64 = -1;
@@ -198,7 +198,7 @@ fn others(shared: &Shared, conn: &Connection) -> rusqlite::Result<Option<LookOve
         );
         match next {
             Ok(found) => last = found,
-            Err(rusqlite::Error::QueryReturnedNoRows) => return Ok(Some(LookOver::Done)),
+            Err(rusqlite::Error::QueryReturnedNoRows) => return Ok(Some(IntegrityStatus::Done)),
             Err(e) => return damaged(e),
         }
         if !shared.look_over.pause((started.elapsed() * PAUSE).max(PAUSE_MIN)) {

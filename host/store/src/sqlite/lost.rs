@@ -2,7 +2,7 @@
 //! claimed, and is kept apart as suspect until an attempt has ended.
 
 use rusqlite::{Connection, OptionalExtension, params};
-use weir_core::delivery::{DeliveryState, Next as Decided, Outcome, after_host_lost};
+use weir_core::delivery::{DeliveryState, NextState as Decided, Outcome, after_host_lost};
 use weir_core::time::Timestamp;
 
 use super::aside::is_unreadable;

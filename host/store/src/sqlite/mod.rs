@@ -34,9 +34,9 @@ mod prune;
 mod query;
 mod queue;
 mod readers;
-mod redrive;
 mod replay;
 mod replies;
+mod reroute;
 mod room;
 mod schema;
 mod settle;
@@ -66,7 +66,7 @@ use weir_core::time::{Clock, DueClock};
 pub use open::{check, open};
 pub use stats::Stats;
 
-use crate::condition::{Lost, Unreadable};
+use crate::condition::{LostRows, UnreadableRows};
 use crate::error::StoreError;
 use crate::hot::{Ingested, NewRequest, Settled, Settlement};
 use failure::Failure;
@@ -178,7 +178,7 @@ pub(crate) struct Shared {
     acks: acks::Acks,
     aside: aside::Aside,
     /// Rows that were missing when it was opened.
-    lost: Vec<Lost>,
+    lost: Vec<LostRows>,
     look_over: look_over::Progress,
     /// How many suspects `due` has, so that settling need not ask it.
     suspects: AtomicUsize,
@@ -231,7 +231,7 @@ impl Shared {
     /// Sets rows of a table aside that cannot be read.
     fn set_aside(&self, what: &'static str, holes: Vec<aside::Hole>) {
         for aside::Hole { first, last, why } in holes {
-            self.aside.put(Unreadable {
+            self.aside.put(UnreadableRows {
                 what,
                 first,
                 last,

@@ -17,9 +17,9 @@ use super::{
     group, holds, identity, ids, look_over, lost, marks, names, payloads, readers, schema, slots,
     soundness, stats, time, writer,
 };
-use crate::condition::Lost;
+use crate::condition::LostRows;
 use crate::error::StoreError;
-use crate::upkeep::{CheckReport, LookOver};
+use crate::upkeep::{CheckReport, IntegrityStatus};
 
 /// Opens the store in a file, making it if it is not there. Called inside a tokio runtime, answers are sent from
 /// it; the store's reads run on its blocking threads. On a full disk it opens with what the reserve holds.
@@ -56,9 +56,9 @@ struct Opened {
     keys: schema::Keys,
     slots: slots::Slots,
     line: DueClock,
-    over: LookOver,
+    over: IntegrityStatus,
     given_up: Vec<(Timestamp, i64)>,
-    missing: Vec<Lost>,
+    missing: Vec<LostRows>,
 }
 
 impl Opened {
@@ -88,13 +88,13 @@ fn missing(
     place: &schema::Place,
     keys: &schema::Keys,
     now: Timestamp,
-) -> rusqlite::Result<Vec<Lost>> {
+) -> rusqlite::Result<Vec<LostRows>> {
     let Some(mark) = acks::read(place) else { return Ok(Vec::new()) };
     let lost = acks::missing(&mark, keys, &group::Next::load(conn)?, now);
     if !lost.is_empty() {
         acks::note(conn, &mark, &lost)?;
     }
-    for Lost { what, first, last, .. } in &lost {
+    for LostRows { what, first, last, .. } in &lost {
         tracing::error!(
             what,
             first,
@@ -215,7 +215,7 @@ fn load(
     place: schema::Place,
     keys: schema::Keys,
     files: Beside,
-    (line, over, lost): (DueClock, LookOver, Vec<Lost>),
+    (line, over, lost): (DueClock, IntegrityStatus, Vec<LostRows>),
     options: &Options,
 ) -> rusqlite::Result<Loaded> {
     let (monotonic, wall) = (options.clock.monotonic(), options.clock.now());

@@ -6,9 +6,9 @@ use weir_core::time::Timestamp;
 
 use super::group::{JobError, Writing};
 use super::names::NameId;
-use super::redrive::{attempts_of, of_event};
+use super::replay::{attempts_of, of_event};
 use super::settle::Delivery;
-use super::{acks, effects, holds, num, redrive, replies, schema, state};
+use super::{acks, effects, holds, num, replay, replies, schema, state};
 use crate::error::StoreError;
 use crate::upkeep::{Pruned, Retention};
 
@@ -50,7 +50,7 @@ pub(super) fn prune(writing: &mut Writing<'_>, retention: &Retention) -> Result<
     let expired = num::stored_time_before(now, EXPIRED_KEPT);
     let values = state::remove_expired(conn, expired, VALUES_PER_CALL)?;
     effects::forget_cancellations(conn, now)?;
-    redrive::forget(conn, keys_before)?;
+    replay::forget(conn, keys_before)?;
     acks::forget(conn, num::stored_time_before(now, retention.payload_life))?;
     holds::remove_ended(conn, now)?;
     let more_replies = replies::forget(conn, now)?;

@@ -18,12 +18,12 @@ use super::claim::{event_type, unreadable};
 use super::due::Place;
 use super::ids::RowKind;
 use super::names::NameId;
-use super::redrive::attempts_of;
-use super::{Shared, num, payloads, replay};
+use super::replay::attempts_of;
+use super::{Shared, num, payloads, reroute};
 use crate::error::StoreError;
 use crate::query::{
     AttemptDetail, CountRow, CountsFilter, DeliveryDetail, DeliveryFilter, EventDetail,
-    EventFilter, Page, PageOf, StoredRequest,
+    EventFilter, PageOf, PageRequest, StoredRequest,
 };
 
 /// Rows that one page looks at.
@@ -32,7 +32,7 @@ const LOOKED_AT_MAX: usize = 20_000;
 const PAGE_MAX: usize = 1_000;
 
 /// Where a page begins: below this number.
-pub(super) fn cursor(page: &Page) -> Result<i64, StoreError> {
+pub(super) fn cursor(page: &PageRequest) -> Result<i64, StoreError> {
     let Some(after) = &page.after else { return Ok(i64::MAX) };
     let invalid = || StoreError::Invalid("the cursor is not one that a page gave".into());
     let digits = after.strip_prefix('n').ok_or_else(invalid)?;
@@ -99,7 +99,7 @@ impl EventRow {
         with_history: bool,
     ) -> rusqlite::Result<EventDetail> {
         let mut states = Vec::new();
-        for n in replay::direct(conn, self.n)? {
+        for n in reroute::direct(conn, self.n)? {
             let Some(found) = delivery_row(shared, conn, n)? else { continue };
             let mut delivery = found.detail;
             states.push((delivery.state, delivery.held));

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use rusqlite::{OptionalExtension, params};
-use weir_core::delivery::{DeliveryState, Fence, Next, may_descend};
+use weir_core::delivery::{DeliveryState, Fence, NextState, fits_lineage_limit};
 use weir_core::id::DeliveryId;
 use weir_core::state::ReadSet;
 use weir_core::time::Timestamp;
@@ -19,7 +19,7 @@ use super::group::{Writing, take};
 use super::ids::{Row, RowKind};
 use super::names::NameId;
 use super::{lines, lost, num, payloads, state};
-use crate::condition::Unreadable;
+use crate::condition::UnreadableRows;
 use crate::error::StoreError;
 use crate::hot::{AttemptRecord, Settled, Settlement};
 
@@ -30,7 +30,7 @@ pub(super) struct PreparedSettlement {
     fence: Fence,
     attempt: AttemptRecord,
     log: Option<(Bytes, Option<usize>)>,
-    next: Next,
+    next: NextState,
     reads: ReadSet,
     pub(super) effects: PreparedEffects,
 }
@@ -50,7 +50,7 @@ pub(super) fn prepare(
         || !effects.emits.is_empty()
         || !effects.state.is_empty()
         || effects.reply.is_some();
-    if asked && next != Next::Processed {
+    if asked && next != NextState::Processed {
         return Err(StoreError::Invalid("only a processed delivery can have effects".into()));
     }
     let log = attempt.log.as_deref().map(payloads::pack_text);
@@ -80,14 +80,14 @@ pub(super) struct Delivery {
     /// Its place in line.
     pub(super) turn: i64,
     pub(super) keyed: Option<i64>,
-    pub(super) ids_round: u32,
+    pub(super) id_round: u32,
 }
 
 impl Delivery {
     pub(super) fn read(conn: &rusqlite::Connection, n: i64) -> rusqlite::Result<Option<Self>> {
         conn.prepare_cached(
             "SELECT d.event, e.at, d.target, d.source, d.state, d.generation, d.attempts, d.due_at,
-               d.last_attempt, d.order_key, d.keyed, d.ids_round, ifnull(d.turn, d.n)
+               d.last_attempt, d.order_key, d.keyed, d.id_round, ifnull(d.turn, d.n)
              FROM delivery d JOIN event e ON e.n = d.event WHERE d.n = ?1",
         )?
         .query_row([n], |row| {
@@ -103,7 +103,7 @@ impl Delivery {
                 last_attempt: row.get(8)?,
                 order_key: row.get::<_, Option<String>>(9)?.map(Into::into),
                 keyed: row.get(10)?,
-                ids_round: row.get::<_, Option<u32>>(11)?.unwrap_or(0),
+                id_round: row.get::<_, Option<u32>>(11)?.unwrap_or(0),
                 turn: row.get(12)?,
             })
         })
@@ -164,7 +164,7 @@ pub(super) fn apply(
     if emits > 0 {
         let ids = &writing.shared.ids;
         let descendants = lines::descendants(writing.conn, ids, delivery.event)?;
-        if !may_descend(descendants, emits) {
+        if !fits_lineage_limit(descendants, emits) {
             return Ok(Ok(Settled::Exhausted { descendants }));
         }
         lines::add(writing.conn, ids, delivery.event, emits)?;
@@ -189,7 +189,7 @@ pub(super) fn failed(
     }
     let n = settlement.row.n;
     let target = shared.due.lock().keep_claimed(n).map(|name| shared.names.text(name));
-    shared.aside.put(Unreadable {
+    shared.aside.put(UnreadableRows {
         what: "delivery",
         first: n,
         last: n,
@@ -253,12 +253,12 @@ fn move_on(
     writing: &mut Writing<'_>,
     delivery: &Delivery,
     attempt: i64,
-    next: Next,
+    next: NextState,
 ) -> rusqlite::Result<()> {
     let (to, due_at) = match next {
-        Next::Processed => (DeliveryState::Processed, None),
-        Next::DeadLetter => (DeliveryState::DeadLetter, None),
-        Next::Retry { delay } => (DeliveryState::Retrying, Some(writing.now.due.after(delay))),
+        NextState::Processed => (DeliveryState::Processed, None),
+        NextState::DeadLetter => (DeliveryState::DeadLetter, None),
+        NextState::Retry { delay } => (DeliveryState::Retrying, Some(writing.now.due.after(delay))),
     };
     writing
         .conn

@@ -23,7 +23,7 @@ use weir_core::time::Timestamp;
 use super::room;
 use super::schema::{Keys, Place};
 use crate::error::StoreError;
-use crate::hot::Running;
+use crate::hot::RunGuard;
 use crate::private;
 
 const RECORD_BYTES: usize = 32;
@@ -208,14 +208,14 @@ struct Inner {
 
 impl Slots {
     /// Writes a run down until what is returned is dropped.
-    pub(super) fn begin(&self, run: &Run) -> Result<Running, StoreError> {
+    pub(super) fn begin(&self, run: &Run) -> Result<RunGuard, StoreError> {
         let shared = self.0.clone();
         let slot = shared.inner.lock().free.pop();
         let Some(slot) = slot else {
             return Err(StoreError::SlotsTaken { slots: shared.slots });
         };
         shared.write(slot, &record(run, &shared.key));
-        Ok(Running::new(move || {
+        Ok(RunGuard::new(move || {
             shared.write(slot, &[0; RECORD_BYTES]);
             shared.inner.lock().free.push(slot);
         }))

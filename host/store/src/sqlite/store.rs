@@ -15,21 +15,22 @@ use weir_core::state::StateReader;
 use super::ingest::Claiming;
 use super::slots::Run;
 use super::{
-    SqliteStore, claim, control, find, hasten, holds, prune, query, redrive, replies, state,
-    upkeep, waiting,
+    SqliteStore, claim, control, find, hasten, holds, prune, query, replay, replies, state, upkeep,
+    waiting,
 };
 use crate::Store;
-use crate::condition::{Condition, Unreadable};
+use crate::condition::{StoreHealth, UnreadableRows};
 use crate::error::StoreError;
 use crate::hold::{Hold, HoldId, NewHold};
-use crate::hot::{ClaimRequest, Claimed, Ingested, NewRequest, Running, Settled, Settlement};
+use crate::hot::{Claim, ClaimRequest, Ingested, NewRequest, RunGuard, Settled, Settlement};
 use crate::query::{
-    CountRow, CountsFilter, DeliveryDetail, DeliveryFilter, EventDetail, EventFilter, Found,
-    OldestWaiting, Page, PageOf, Sought, StoredReply, StoredRequest,
+    CountRow, CountsFilter, DeliveryDetail, DeliveryFilter, EventDetail, EventFilter, IdLookup,
+    IdMatches, OldestWaiting, PageOf, PageRequest, StoredReply, StoredRequest,
 };
-use crate::registry::{CasOutcome, Entry, Kind};
+use crate::registry::{CasOutcome, EntryKind, RegistryEntry};
 use crate::upkeep::{
-    CheckReport, Hastened, LookOver, Pruned, Redrive, Redriven, Retention, RetryNow,
+    CheckReport, IntegrityStatus, Pruned, ReplayOutcome, ReplayRequest, Retention, RetriedNow,
+    RetryNow,
 };
 
 #[async_trait]
@@ -46,7 +47,7 @@ impl Store for SqliteStore {
         &self,
         request: NewRequest,
         target: &Target,
-    ) -> Result<(Ingested, Option<Claimed>), StoreError> {
+    ) -> Result<(Ingested, Option<Claim>), StoreError> {
         if request.events.len() != 1 {
             return Err(StoreError::Invalid("only a request with one event can be claimed".into()));
         }
@@ -59,7 +60,7 @@ impl Store for SqliteStore {
         Ok((ingested, claimed))
     }
 
-    async fn claim(&self, wanted: &[ClaimRequest]) -> Result<Vec<Claimed>, StoreError> {
+    async fn claim(&self, wanted: &[ClaimRequest]) -> Result<Vec<Claim>, StoreError> {
         self.shared.end_holds(self.shared.clock.now());
         claim::claim(&self.shared, wanted).await
     }
@@ -68,7 +69,7 @@ impl Store for SqliteStore {
         &self,
         target: &Target,
         limit: usize,
-    ) -> Result<Vec<Claimed>, StoreError> {
+    ) -> Result<Vec<Claim>, StoreError> {
         claim::claim_abandoned(&self.shared, target, limit).await
     }
 
@@ -76,17 +77,17 @@ impl Store for SqliteStore {
         self.given_up.clone()
     }
 
-    async fn extend(&self, claims: &[&Claimed]) -> Result<Vec<bool>, StoreError> {
+    async fn extend(&self, claims: &[&Claim]) -> Result<Vec<bool>, StoreError> {
         self.shared.writable()?;
         let due = self.shared.due.lock();
-        let held = |claimed: &&Claimed| {
+        let held = |claimed: &&Claim| {
             let row = self.shared.ids.open(super::ids::RowKind::Delivery, claimed.delivery.bits());
             row.is_some_and(|row| due.is_claimed_for(row.n, claimed.fence))
         };
         Ok(claims.iter().map(held).collect())
     }
 
-    fn begin(&self, claimed: &Claimed) -> Result<Running, StoreError> {
+    fn begin(&self, claimed: &Claim) -> Result<RunGuard, StoreError> {
         let row = self.shared.ids.open(super::ids::RowKind::Delivery, claimed.delivery.bits());
         match (&claimed.target, row) {
             (Target::Handler(_), Some(row)) => {
@@ -127,7 +128,7 @@ impl Store for SqliteStore {
         Arc::new(state::Reader::new(self.shared.clone(), handler))
     }
 
-    async fn get(&self, kind: Kind, key: &str) -> Result<Option<Entry>, StoreError> {
+    async fn get(&self, kind: EntryKind, key: &str) -> Result<Option<RegistryEntry>, StoreError> {
         let key = key.to_owned();
         self.shared
             .blocking("read the registry", move |s| s.readers.with(|c| control::get(c, kind, &key)))
@@ -136,7 +137,7 @@ impl Store for SqliteStore {
 
     async fn cas(
         &self,
-        kind: Kind,
+        kind: EntryKind,
         key: &str,
         expected: Option<u64>,
         value: Option<Vec<u8>>,
@@ -151,13 +152,13 @@ impl Store for SqliteStore {
             .await
     }
 
-    async fn list(&self, kind: Kind) -> Result<Vec<(String, Entry)>, StoreError> {
+    async fn list(&self, kind: EntryKind) -> Result<Vec<(String, RegistryEntry)>, StoreError> {
         self.shared
             .blocking("list the registry", move |s| s.readers.with(|c| control::list(c, kind)))
             .await
     }
 
-    fn watch(&self, kind: Kind) -> tokio::sync::watch::Receiver<u64> {
+    fn watch(&self, kind: EntryKind) -> tokio::sync::watch::Receiver<u64> {
         self.shared.watchers.subscribe(kind)
     }
 
@@ -181,7 +182,7 @@ impl Store for SqliteStore {
     async fn events(
         &self,
         filter: EventFilter,
-        page: Page,
+        page: PageRequest,
     ) -> Result<PageOf<EventDetail>, StoreError> {
         let after = query::cursor(&page)?;
         self.shared
@@ -198,14 +199,14 @@ impl Store for SqliteStore {
         found.transpose().map_err(StoreError::Damaged)
     }
 
-    fn unreadable(&self) -> Vec<Unreadable> {
+    fn unreadable(&self) -> Vec<UnreadableRows> {
         self.shared.aside.list()
     }
 
     async fn deliveries(
         &self,
         filter: DeliveryFilter,
-        page: Page,
+        page: PageRequest,
     ) -> Result<PageOf<DeliveryDetail>, StoreError> {
         let after = query::cursor(&page)?;
         self.shared
@@ -217,7 +218,7 @@ impl Store for SqliteStore {
         self.shared.blocking("read a delivery", move |s| query::delivery(&s, id)).await
     }
 
-    async fn find(&self, sought: Sought) -> Result<Found, StoreError> {
+    async fn find(&self, sought: IdLookup) -> Result<IdMatches, StoreError> {
         self.shared.blocking("look for an id", move |s| find::find(&s, &sought)).await
     }
 
@@ -233,11 +234,11 @@ impl Store for SqliteStore {
         self.shared.blocking("look for what waits longest", |s| waiting::oldest_waiting(&s)).await
     }
 
-    async fn redrive(&self, redrive: Redrive) -> Result<Redriven, StoreError> {
-        self.shared.job("redrive", 0, move |w| redrive::redrive(w, &redrive)).await
+    async fn replay(&self, replay: ReplayRequest) -> Result<ReplayOutcome, StoreError> {
+        self.shared.job("redrive", 0, move |w| replay::replay(w, &replay)).await
     }
 
-    async fn retry_now(&self, what: RetryNow) -> Result<Hastened, StoreError> {
+    async fn retry_now(&self, what: RetryNow) -> Result<RetriedNow, StoreError> {
         self.shared.job("retry at once", 0, move |w| hasten::hasten(w, &what)).await
     }
 
@@ -302,12 +303,12 @@ impl Store for SqliteStore {
         }
     }
 
-    fn look_over(&self) -> LookOver {
+    fn look_over(&self) -> IntegrityStatus {
         self.shared.look_over.told()
     }
 
-    fn condition(&self) -> Condition {
-        Condition {
+    fn condition(&self) -> StoreHealth {
+        StoreHealth {
             full_since: self.shared.room.full_since(),
             unreadable: self.shared.aside.rows(),
             lost: self.shared.lost.clone(),

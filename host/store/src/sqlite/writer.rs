@@ -21,7 +21,7 @@ use super::soundness::is_damage;
 use super::{Shared, feed, ingest, settle};
 use crate::error::StoreError;
 use crate::hot::{Ingested, Settled};
-use crate::upkeep::LookOver;
+use crate::upkeep::IntegrityStatus;
 
 /// Between looks at whether the files are still there, while nothing is to be written.
 const IDLE: Duration = Duration::from_secs(5);
@@ -137,7 +137,7 @@ impl Writer {
         shared.acks.sync();
         shared.room.keep_for_start();
         if shared.poisoned.get().is_none() {
-            let looked = shared.look_over.told() == LookOver::Done;
+            let looked = shared.look_over.told() == IntegrityStatus::Done;
             shared.slots.end(if looked { LastEnd::Clean } else { LastEnd::Unlooked });
         }
         drop(owner);

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use weir_core::delivery::{DeliveryState, Next};
+use weir_core::delivery::{DeliveryState, NextState};
 use weir_core::name::SourceName;
 use weir_store::hold::{HoldScope, NewHold};
 use weir_store::hot::{Lane, Settled};
-use weir_store::query::{DeliveryFilter, Page};
+use weir_store::query::{DeliveryFilter, PageRequest};
 use weir_store::upkeep::Retention;
 
 use crate::common::{Bed, destination, handler, request, retry_in, settlement};
@@ -41,7 +41,7 @@ async fn what_waits_for_a_target_that_is_gone_is_given_up_under_its_hold_due_or_
         }
         assert!(claimed.len() <= 3);
         for claimed in claimed {
-            let settled = bed.settle(settlement(&claimed, Next::DeadLetter)).await;
+            let settled = bed.settle(settlement(&claimed, NextState::DeadLetter)).await;
             assert!(matches!(settled, Settled::Applied { .. }));
             assert!(given_up.insert(claimed.delivery), "each once");
         }
@@ -76,7 +76,7 @@ async fn a_dead_letter_is_kept_as_long_from_when_it_was_given_up_as_an_event_fro
     bed.clock.forward(life + Duration::from_secs(60));
     bed.store().confirm_time().await.unwrap();
     let claimed = bed.claim_one(&gone, Lane::Fresh).await;
-    bed.settle(settlement(&claimed, Next::DeadLetter)).await;
+    bed.settle(settlement(&claimed, NextState::DeadLetter)).await;
     let dead = claimed.delivery;
     drop(claimed);
     bed.clock.forward(Duration::from_secs(60));
@@ -105,7 +105,7 @@ async fn ordered_deliveries_are_given_up_too_with_those_that_wait_behind_the_fir
             break;
         }
         for claimed in &claimed {
-            bed.settle(settlement(claimed, Next::DeadLetter)).await;
+            bed.settle(settlement(claimed, NextState::DeadLetter)).await;
         }
     }
     let dead = DeliveryFilter {
@@ -113,7 +113,7 @@ async fn ordered_deliveries_are_given_up_too_with_those_that_wait_behind_the_fir
         target: Some(gone),
         ..DeliveryFilter::default()
     };
-    let dead = bed.store().deliveries(dead, Page { limit: 10, after: None }).await.unwrap();
+    let dead = bed.store().deliveries(dead, PageRequest { limit: 10, after: None }).await.unwrap();
     assert_eq!(dead.items.len(), 6);
     bed.assert_sound().await;
 }

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use weir_core::delivery::{DeliveryState, Next};
+use weir_core::delivery::{DeliveryState, NextState};
 use weir_core::name::{DestinationName, HandlerName, SourceName};
 use weir_core::time::{Clock as _, Timestamp};
 use weir_store::Store;
 use weir_store::hold::{Hold, HoldScope, NewHold};
 use weir_store::hot::{Lane, NewRequest, Settled};
-use weir_store::query::{CountsFilter, DeliveryFilter, Page};
+use weir_store::query::{CountsFilter, DeliveryFilter, PageRequest};
 use weir_store::upkeep::RetryNow;
 
 use crate::common::*;
@@ -137,7 +137,7 @@ async fn a_settled_claim_that_is_dropped_later_does_not_come_back() {
     let orders = handler("orders");
     bed.post("a", std::slice::from_ref(&orders)).await;
     let claimed = bed.claim_one(&orders, Lane::Fresh).await;
-    bed.settle(settlement(&claimed, Next::Processed)).await;
+    bed.settle(settlement(&claimed, NextState::Processed)).await;
     drop(claimed);
     assert!(bed.claim(&orders, Lane::Fresh, 10).await.is_empty());
     assert!(bed.claim(&orders, Lane::Late, 10).await.is_empty());
@@ -171,7 +171,7 @@ async fn a_restart_keeps_what_is_due_and_when() {
         claims.insert(claimed.event.delivery_id.clone().unwrap().to_string(), claimed);
     }
     bed.settle(retry_in(&claims["retried"], 60)).await;
-    bed.settle(settlement(&claims["done"], Next::Processed)).await;
+    bed.settle(settlement(&claims["done"], NextState::Processed)).await;
     claims.remove("fresh");
     bed.clock.forward(Duration::from_secs(10));
     bed.reopen().await;
@@ -215,7 +215,7 @@ async fn nothing_is_lost_when_more_waits_than_memory_holds() {
             // Some are settled, some retried, some given back.
             match n {
                 0..5 => drop(bed.settle(retry_in(claimed, 5)).await),
-                5 => drop(bed.settle(settlement(claimed, Next::Processed)).await),
+                5 => drop(bed.settle(settlement(claimed, NextState::Processed)).await),
                 _ => {}
             }
         }
@@ -231,10 +231,10 @@ async fn nothing_is_lost_when_more_waits_than_memory_holds() {
         }
         late += claimed.len();
         for claimed in &claimed {
-            bed.settle(settlement(claimed, Next::Processed)).await;
+            bed.settle(settlement(claimed, NextState::Processed)).await;
         }
     }
-    let page = Page { limit: 1000, after: None };
+    let page = PageRequest { limit: 1000, after: None };
     let filter =
         DeliveryFilter { state: Some(DeliveryState::Processed), ..DeliveryFilter::default() };
     let processed = bed.store().deliveries(filter, page).await.unwrap();
@@ -348,12 +348,12 @@ async fn a_superseded_claim_is_refused_and_does_not_come_back() {
     let orders = handler("orders");
     bed.post("a", std::slice::from_ref(&orders)).await;
     let claimed = bed.claim_one(&orders, Lane::Fresh).await;
-    let mut stale = settlement(&claimed, Next::Processed);
+    let mut stale = settlement(&claimed, NextState::Processed);
     stale.fence = fence(0, 2);
     assert_eq!(bed.settle(stale).await, Settled::Superseded);
-    let applied = bed.settle(settlement(&claimed, Next::Processed)).await;
+    let applied = bed.settle(settlement(&claimed, NextState::Processed)).await;
     assert!(matches!(applied, Settled::Applied { .. }));
-    assert_eq!(bed.settle(settlement(&claimed, Next::Processed)).await, Settled::Superseded);
+    assert_eq!(bed.settle(settlement(&claimed, NextState::Processed)).await, Settled::Superseded);
 }
 
 /// Easy road 3 of the design: a crash keeps a retry's time.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weir_core::delivery::Next;
+use weir_core::delivery::NextState;
 use weir_core::time::Clock as _;
 use weir_store::hot::{Lane, RoutedEffects};
 use weir_store::upkeep::Retention;
@@ -167,7 +167,7 @@ async fn days_that_go_by_while_nothing_is_written_cast_no_doubt_on_the_clock() {
     let orders = handler("orders");
     bed.post("a", std::slice::from_ref(&orders)).await;
     let claimed = bed.claim_one(&orders, Lane::Fresh).await;
-    bed.settle(settlement(&claimed, Next::Processed)).await;
+    bed.settle(settlement(&claimed, NextState::Processed)).await;
     bed.clock.forward(DAY * 40);
     assert_eq!(bed.store().prune(&Retention::default()).await.unwrap().events, 1);
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use weir_core::delivery::{Fence, Next, Outcome};
+use weir_core::delivery::{Fence, NextState, Outcome};
 use weir_core::effect::{Content, StateWrite};
 use weir_core::event::EventType;
 use weir_core::id::{DeliveryId, EventId, MessageId};
@@ -17,7 +17,7 @@ use weir_core::route::{Pattern, RouteTable, Subscription};
 use weir_core::state::ReadSet;
 use weir_core::time::{Clock, Timestamp};
 use weir_store::hot::{
-    AttemptRecord, ClaimRequest, Claimed, DedupKey, EventIngested, Ingested, Lane, NewDelivery,
+    AttemptRecord, Claim, ClaimRequest, DedupKey, EventIngested, Ingested, Lane, NewDelivery,
     NewEmit, NewEvent, NewMessage, NewRequest, Routed, RoutedEffects, Settled, Settlement,
 };
 use weir_store::sqlite::{Options, SqliteStore};
@@ -143,13 +143,13 @@ impl Bed {
         self.store().ingest(vec![request]).await.remove(0).unwrap()
     }
 
-    pub(crate) async fn claim(&self, target: &Target, lane: Lane, limit: usize) -> Vec<Claimed> {
+    pub(crate) async fn claim(&self, target: &Target, lane: Lane, limit: usize) -> Vec<Claim> {
         let wish = ClaimRequest { target: target.clone(), lane, limit };
         self.store().claim(&[wish]).await.unwrap()
     }
 
     /// Claims the one delivery that is due.
-    pub(crate) async fn claim_one(&self, target: &Target, lane: Lane) -> Claimed {
+    pub(crate) async fn claim_one(&self, target: &Target, lane: Lane) -> Claim {
         let mut claimed = self.claim(target, lane, 10).await;
         assert_eq!(claimed.len(), 1, "one delivery should be due for {target}");
         claimed.remove(0)
@@ -233,7 +233,7 @@ pub(crate) fn duplicate_of(ingested: &Ingested) -> EventId {
     }
 }
 
-pub(crate) fn record(claimed: &Claimed, outcome: Outcome) -> AttemptRecord {
+pub(crate) fn record(claimed: &Claim, outcome: Outcome) -> AttemptRecord {
     AttemptRecord {
         started_at: claimed.now,
         duration: Duration::from_millis(3),
@@ -245,8 +245,8 @@ pub(crate) fn record(claimed: &Claimed, outcome: Outcome) -> AttemptRecord {
     }
 }
 
-pub(crate) fn settlement(claimed: &Claimed, next: Next) -> Settlement {
-    let outcome = if next == Next::Processed { Outcome::Ok } else { Outcome::Retry };
+pub(crate) fn settlement(claimed: &Claim, next: NextState) -> Settlement {
+    let outcome = if next == NextState::Processed { Outcome::Ok } else { Outcome::Retry };
     Settlement {
         delivery: claimed.delivery,
         fence: claimed.fence,
@@ -257,12 +257,12 @@ pub(crate) fn settlement(claimed: &Claimed, next: Next) -> Settlement {
     }
 }
 
-pub(crate) fn with_effects(claimed: &Claimed, effects: RoutedEffects) -> Settlement {
-    Settlement { effects, ..settlement(claimed, Next::Processed) }
+pub(crate) fn with_effects(claimed: &Claim, effects: RoutedEffects) -> Settlement {
+    Settlement { effects, ..settlement(claimed, NextState::Processed) }
 }
 
-pub(crate) fn retry_in(claimed: &Claimed, seconds: u64) -> Settlement {
-    settlement(claimed, Next::Retry { delay: Duration::from_secs(seconds) })
+pub(crate) fn retry_in(claimed: &Claim, seconds: u64) -> Settlement {
+    settlement(claimed, NextState::Retry { delay: Duration::from_secs(seconds) })
 }
 
 pub(crate) fn write(key: &str, value: &str) -> StateWrite {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use weir_core::delivery::{DeliveryState, Next};
+use weir_core::delivery::{DeliveryState, NextState};
 use weir_core::effect::StateWrite;
 use weir_core::id::{DeliveryId, EventId};
 use weir_core::name::HandlerName;
@@ -214,7 +214,9 @@ async fn work_until_a_write_fails(path: &Path) {
     assert!(matches!(failed, StoreError::Poisoned { .. }), "{failed}");
     assert!(store.poisoned().is_some());
     assert!(store.ingest(vec![request("1", &[])]).await.remove(0).is_err(), "not even a duplicate");
-    assert!(store.settle(vec![settlement(&claimed, Next::Processed)]).await.remove(0).is_err());
+    assert!(
+        store.settle(vec![settlement(&claimed, NextState::Processed)]).await.remove(0).is_err()
+    );
     assert!(store.claim(&[wish]).await.is_err());
     assert!(store.close().await.is_err());
     println!("poisoned after {n}");

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use weir_core::delivery::{DeliveryState, EventStatus, Next};
+use weir_core::delivery::{DeliveryState, EventStatus, NextState};
 use weir_core::effect::{Cancel, Content};
 use weir_core::id::EventId;
 use weir_core::name::HandlerName;
-use weir_store::hot::{Claimed, Lane, RoutedEffects, Settled};
+use weir_store::hot::{Claim, Lane, RoutedEffects, Settled};
 
 use crate::common::*;
 
@@ -31,7 +31,7 @@ fn send(n: u128, key: Option<&str>, delay: u64) -> RoutedEffects {
     RoutedEffects { messages: vec![message(n, key, delay)], ..RoutedEffects::default() }
 }
 
-async fn due_messages(bed: &Bed) -> Vec<Claimed> {
+async fn due_messages(bed: &Bed) -> Vec<Claim> {
     let mut due = bed.claim(&destination("ops"), Lane::Fresh, 10).await;
     due.extend(bed.claim(&destination("ops"), Lane::Late, 10).await);
     due
@@ -133,7 +133,7 @@ async fn an_events_status_counts_the_messages_that_it_led_to() {
     let claimed = bed.claim_one(&handler("orders"), Lane::Fresh).await;
     bed.settle(with_effects(&claimed, send(1, None, 0))).await;
     let message = due_messages(&bed).await.remove(0);
-    bed.settle(settlement(&message, Next::DeadLetter)).await;
+    bed.settle(settlement(&message, NextState::DeadLetter)).await;
     let found = bed.store().event(id).await.unwrap().unwrap();
     assert_eq!(found.status, EventStatus::DeadLetter);
     let shown = &found.deliveries[0].history[0].messages[0];
@@ -192,7 +192,7 @@ async fn what_is_claimed_can_no_longer_be_cancelled() {
     assert!(!waiting(&bed, "alarm").await);
     run(&bed, "b", cancel("alarm", 0)).await;
     assert!(matches!(
-        bed.settle(settlement(&claimed, Next::Processed)).await,
+        bed.settle(settlement(&claimed, NextState::Processed)).await,
         Settled::Applied { .. }
     ));
 }

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use weir_store::upkeep::LookOver;
+use weir_store::upkeep::IntegrityStatus;
 use weir_store::{Store, StoreError};
 
 use crate::common::*;
@@ -49,12 +49,12 @@ fn poison(path: &Path) {
 }
 
 /// Waits until the store has been looked over, or found to be wrong.
-async fn looked_over(bed: &Bed) -> LookOver {
+async fn looked_over(bed: &Bed) -> IntegrityStatus {
     let mut look = tokio::time::interval(Duration::from_millis(5));
     loop {
         look.tick().await;
         match bed.store().look_over() {
-            LookOver::UnderWay { percent } => assert!(percent < 100),
+            IntegrityStatus::InProgress { percent } => assert!(percent < 100),
             over => return over,
         }
     }
@@ -71,12 +71,16 @@ fn assert_damaged(opened: Result<(), StoreError>, what: &str) {
 async fn a_large_store_takes_work_at_once_after_a_kill_and_is_looked_over_meanwhile() {
     let mut bed = large_and_old().await;
     bed.crash().await;
-    assert!(matches!(bed.store().look_over(), LookOver::UnderWay { .. }));
+    assert!(matches!(bed.store().look_over(), IntegrityStatus::InProgress { .. }));
     bed.post("meanwhile", &[handler("orders")]).await;
-    assert_eq!(looked_over(&bed).await, LookOver::Done);
+    assert_eq!(looked_over(&bed).await, IntegrityStatus::Done);
     bed.assert_sound().await;
     bed.reopen().await;
-    assert_eq!(bed.store().look_over(), LookOver::Done, "a clean end leaves nothing to look at");
+    assert_eq!(
+        bed.store().look_over(),
+        IntegrityStatus::Done,
+        "a clean end leaves nothing to look at"
+    );
 }
 
 #[tokio::test]
@@ -90,7 +94,9 @@ async fn what_was_written_last_is_checked_before_a_large_store_takes_anything_in
 async fn old_damage_in_a_large_store_is_found_while_work_goes_on_and_ends_the_process() {
     let mut bed = large_and_old().await;
     bed.crash_after(without_payload(7)).await.unwrap();
-    let LookOver::Damaged(problem) = looked_over(&bed).await else { panic!("it is damaged") };
+    let IntegrityStatus::Damaged(problem) = looked_over(&bed).await else {
+        panic!("it is damaged")
+    };
     assert_eq!(problem, "event 7 has a payload that is missing");
     let reason = bed.store().poisoned().unwrap();
     assert!(reason.contains(&problem), "{reason}");
@@ -110,7 +116,7 @@ async fn after_a_failed_write_or_sync_the_whole_of_a_large_store_is_checked_firs
         .await;
     assert_damaged(refused, "event 7 has a payload that is missing");
     bed.crash_after(poison).await.unwrap();
-    assert_eq!(bed.store().look_over(), LookOver::Done);
+    assert_eq!(bed.store().look_over(), IntegrityStatus::Done);
 }
 
 #[tokio::test]
@@ -119,7 +125,7 @@ async fn a_small_store_is_checked_whole_first() {
     bed.options.whole_check_bytes = 1 << 30;
     assert_damaged(bed.crash_after(without_payload(7)).await, "event 7");
     bed.crash().await;
-    assert_eq!(bed.store().look_over(), LookOver::Done);
+    assert_eq!(bed.store().look_over(), IntegrityStatus::Done);
 }
 
 #[tokio::test]
@@ -132,7 +138,7 @@ async fn a_look_that_was_cut_short_by_a_clean_end_is_begun_again() {
     match weir_store::sqlite::open(&bed.path(), bed.options.clone()) {
         Ok(store) => {
             bed.sqlite = std::sync::Arc::new(store);
-            assert!(matches!(looked_over(&bed).await, LookOver::Damaged(_)));
+            assert!(matches!(looked_over(&bed).await, IntegrityStatus::Damaged(_)));
         }
         Err(e) => assert!(matches!(e, StoreError::Damaged(_)), "{e}"),
     }

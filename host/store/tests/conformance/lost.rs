@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use weir_core::delivery::{DeliveryState, Next, Outcome};
+use weir_core::delivery::{DeliveryState, NextState, Outcome};
 use weir_core::id::DeliveryId;
-use weir_store::hot::{ClaimRequest, Claimed, Lane, Settled};
+use weir_store::hot::{Claim, ClaimRequest, Lane, Settled};
 use weir_store::sqlite::Options;
 use weir_store::{Store, StoreError};
 
@@ -14,7 +14,7 @@ use crate::common::*;
 /// Names the store that a test process started by another test works on.
 const CHILD: &str = "WEIR_STORE_LOST_CHILD";
 
-async fn claims(bed: &Bed, ids: &[&str]) -> Vec<Claimed> {
+async fn claims(bed: &Bed, ids: &[&str]) -> Vec<Claim> {
     let orders = handler("orders");
     for id in ids {
         bed.post(id, std::slice::from_ref(&orders)).await;
@@ -63,7 +63,7 @@ async fn a_run_whose_settlement_was_committed_is_charged_nothing() {
     let mut bed = Bed::new().await;
     let claimed = claims(&bed, &["done", "failed"]).await;
     let _running: Vec<_> = claimed.iter().map(|c| bed.store().begin(c).unwrap()).collect();
-    bed.settle(settlement(&claimed[0], Next::Processed)).await;
+    bed.settle(settlement(&claimed[0], NextState::Processed)).await;
     bed.settle(retry_in(&claimed[1], 60)).await;
     bed.crash().await;
     assert_eq!(outcomes(&bed, claimed[0].delivery).await, [Outcome::Ok]);
@@ -96,7 +96,7 @@ async fn a_second_death_makes_a_dead_letter_and_the_neighbours_go_through() {
     let neighbour = bed.claim_one(&handler("orders"), Lane::Late).await;
     assert!(neighbour.suspect && neighbour.delivery == running[1].delivery);
     assert_eq!(outcomes(&bed, neighbour.delivery).await, [Outcome::HostLost]);
-    bed.settle(settlement(&neighbour, Next::Processed)).await;
+    bed.settle(settlement(&neighbour, NextState::Processed)).await;
     assert_eq!(bed.claim_one(&handler("orders"), Lane::Fresh).await.fence, fence(0, 1));
     assert_eq!(bed.claim(&handler("audit"), Lane::Fresh, 10).await.len(), 1);
     bed.assert_sound().await;
@@ -171,7 +171,7 @@ async fn a_suspect_waits_for_the_runs_that_were_claimed_before_it() {
     let other = bed.store().claim(&both_lanes("audit")).await.unwrap().remove(0);
     let wanted: Vec<_> = both_lanes("orders").into_iter().chain(both_lanes("audit")).collect();
     assert!(bed.store().claim(&wanted).await.unwrap().is_empty(), "something runs");
-    bed.settle(settlement(&other, Next::Processed)).await;
+    bed.settle(settlement(&other, NextState::Processed)).await;
     let suspect = bed.store().claim(&wanted).await.unwrap();
     assert!(suspect.len() == 1 && suspect[0].suspect);
 }
@@ -216,7 +216,7 @@ async fn waiting_ends_when_a_suspect_has_run() {
             store.wait_due(std::time::Duration::from_secs(600)).await;
         }
     });
-    bed.settle(settlement(&suspect, Next::Processed)).await;
+    bed.settle(settlement(&suspect, NextState::Processed)).await;
     assert_eq!(waiting.await.unwrap(), 1);
 }
 
@@ -227,7 +227,7 @@ async fn more_runs_than_there_are_slots_are_refused_until_one_ends() {
     let first = bed.store().begin(&claimed[0]).unwrap();
     let _second = bed.store().begin(&claimed[1]).unwrap();
     let refused = bed.store().begin(&claimed[2]).unwrap_err();
-    assert!(matches!(refused, StoreError::SlotsTaken { slots: 2 }) && refused.passing());
+    assert!(matches!(refused, StoreError::SlotsTaken { slots: 2 }) && refused.is_transient());
     drop(first);
     bed.store().begin(&claimed[2]).unwrap();
 }
@@ -269,7 +269,8 @@ async fn work(path: &Path) {
                 std::process::abort();
             }
             drop(running);
-            let settled = store.settle(vec![settlement(&claimed, Next::Processed)]).await.remove(0);
+            let settled =
+                store.settle(vec![settlement(&claimed, NextState::Processed)]).await.remove(0);
             assert!(matches!(settled, Ok(Settled::Applied { .. })), "{settled:?}");
         }
     }
@@ -300,7 +301,7 @@ async fn a_run_that_aborts_the_process_is_given_up_after_the_second_time() {
     }
     assert_eq!(deaths, 2);
     let store = weir_store::sqlite::open(&bed.path(), bed.options.clone()).unwrap();
-    let page = weir_store::query::Page { limit: 10, after: None };
+    let page = weir_store::query::PageRequest { limit: 10, after: None };
     let all = store.deliveries(Default::default(), page).await.unwrap();
     let states: Vec<_> = all.items.iter().map(|d| d.state).collect();
     use DeliveryState::{DeadLetter, Processed};

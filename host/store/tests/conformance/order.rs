@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use weir_core::delivery::{DeliveryState, Next};
+use weir_core::delivery::{DeliveryState, NextState};
 use weir_core::name::{SourceName, Target};
-use weir_store::hot::{Claimed, Lane, NewRequest};
-use weir_store::query::{DeliveryFilter, Page};
-use weir_store::upkeep::{Redrive, RedriveWhat};
+use weir_store::hot::{Claim, Lane, NewRequest};
+use weir_store::query::{DeliveryFilter, PageRequest};
+use weir_store::upkeep::{ReplayRequest, ReplaySelection};
 
 use crate::common::*;
 
@@ -16,7 +16,7 @@ fn ordered(id: &str, key: &str) -> NewRequest {
     request
 }
 
-fn ids(claims: &[Claimed]) -> Vec<String> {
+fn ids(claims: &[Claim]) -> Vec<String> {
     claims.iter().map(|c| c.event.delivery_id.clone().unwrap().to_string()).collect()
 }
 
@@ -24,15 +24,15 @@ fn ids(claims: &[Claimed]) -> Vec<String> {
 async fn give_up(bed: &Bed, target: &Target, lane: Lane) -> Vec<String> {
     let claimed = bed.claim(target, lane, 10).await;
     for one in &claimed {
-        bed.settle(settlement(one, Next::DeadLetter)).await;
+        bed.settle(settlement(one, NextState::DeadLetter)).await;
     }
     ids(&claimed)
 }
 
 async fn requeue(bed: &Bed, request: &str) {
-    let what = RedriveWhat::DeadLetters(None);
-    let redrive = Redrive { what, limit: 10, request: request.into(), new_ids: false };
-    bed.store().redrive(redrive).await.unwrap();
+    let what = ReplaySelection::DeadLetters(None);
+    let replay = ReplayRequest { what, limit: 10, request: request.into(), new_ids: false };
+    bed.store().replay(replay).await.unwrap();
 }
 
 /// Ends whatever is due, one after the other, until nothing is: in which order.
@@ -44,7 +44,7 @@ async fn run_all(bed: &Bed, target: &Target) -> Vec<String> {
         assert!(claimed.len() <= 1, "two of one key at a time: {:?}", ids(&claimed));
         let Some(one) = claimed.pop() else { return order };
         order.extend(ids(std::slice::from_ref(&one)));
-        bed.settle(settlement(&one, Next::Processed)).await;
+        bed.settle(settlement(&one, NextState::Processed)).await;
     }
 }
 
@@ -65,11 +65,11 @@ async fn one_of_an_order_key_is_claimed_at_a_time_in_the_order_of_commits() {
     assert_eq!(ids(&bed.claim(&orders, Lane::Fresh, 10).await), ["b1"]);
     bed.clock.forward(Duration::from_secs(30));
     let head = bed.claim_one(&orders, Lane::Late).await;
-    bed.settle(settlement(&head, Next::Processed)).await;
+    bed.settle(settlement(&head, NextState::Processed)).await;
     for _ in 0..2 {
         for claimed in bed.claim(&orders, Lane::Fresh, 10).await {
             order.extend(ids(std::slice::from_ref(&claimed)));
-            bed.settle(settlement(&claimed, Next::DeadLetter)).await;
+            bed.settle(settlement(&claimed, NextState::DeadLetter)).await;
         }
     }
     order.retain(|id| id.starts_with('a'));
@@ -131,8 +131,8 @@ async fn what_is_requeued_together_keeps_its_order() {
     bed.reopen().await;
     assert_eq!(run_all(&bed, &orders).await, ["a4", "a1", "a2", "a3"]);
     // A second round stands behind again, in the order of the first.
-    let redrive = |n: usize, delivery| Redrive {
-        what: RedriveWhat::Delivery(delivery),
+    let replay = |n: usize, delivery| ReplayRequest {
+        what: ReplaySelection::Delivery(delivery),
         limit: 1,
         request: format!("round {n}"),
         new_ids: false,
@@ -140,10 +140,10 @@ async fn what_is_requeued_together_keeps_its_order() {
     bed.ingest(from("alfa", "a5")).await;
     let filter =
         DeliveryFilter { state: Some(DeliveryState::Processed), ..DeliveryFilter::default() };
-    let page = Page { limit: 10, after: None };
+    let page = PageRequest { limit: 10, after: None };
     let done = bed.store().deliveries(filter, page).await.unwrap().items;
     for (n, delivery) in done.iter().rev().enumerate() {
-        bed.store().redrive(redrive(n, delivery.id)).await.unwrap();
+        bed.store().replay(replay(n, delivery.id)).await.unwrap();
     }
     assert_eq!(run_all(&bed, &orders).await, ["a5", "a1", "a2", "a3", "a4"]);
 }
@@ -171,12 +171,12 @@ async fn what_was_requeued_behind_others_does_not_come_by_the_place_that_it_had_
     }
     // Given back, so that it waits in memory again, and then settled after all.
     let first = bed.claim_one(&orders, Lane::Fresh).await;
-    let (delivery, settlement) = (first.delivery, settlement(&first, Next::Processed));
+    let (delivery, settlement) = (first.delivery, settlement(&first, NextState::Processed));
     drop(first);
     bed.settle(settlement).await;
-    let what = RedriveWhat::Delivery(delivery);
-    let redrive = Redrive { what, limit: 1, request: "again".into(), new_ids: false };
-    bed.store().redrive(redrive).await.unwrap();
+    let what = ReplaySelection::Delivery(delivery);
+    let replay = ReplayRequest { what, limit: 1, request: "again".into(), new_ids: false };
+    bed.store().replay(replay).await.unwrap();
     let head = bed.claim(&orders, Lane::Fresh, 10).await;
     assert_eq!(ids(&head), ["a2"]);
     assert!(bed.claim(&orders, Lane::Late, 10).await.is_empty(), "a1 stands behind a2");

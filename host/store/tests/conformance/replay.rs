@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use weir_core::bounds::DESCENDANTS_MAX;
-use weir_core::delivery::{DeliveryState, EventStatus, Next, Outcome};
+use weir_core::delivery::{DeliveryState, EventStatus, NextState, Outcome};
 use weir_core::effect::{OutwardIds, reissued};
 use weir_core::event::EventType;
 use weir_core::id::{DeliveryId, EventId, MessageId};
@@ -13,10 +13,10 @@ use weir_core::provider::OnRedelivery;
 use weir_core::time::Clock;
 use weir_store::StoreError;
 use weir_store::hot::{
-    Claimed, EventIngested, Lane, NewDelivery, NewRequest, RoutedEffects, Settled,
+    Claim, EventIngested, Lane, NewDelivery, NewRequest, RoutedEffects, Settled,
 };
-use weir_store::query::{CountsFilter, EventFilter, Page};
-use weir_store::upkeep::{Redrive, RedriveWhat, Rerouted, Retention};
+use weir_store::query::{CountsFilter, EventFilter, PageRequest};
+use weir_store::upkeep::{ReplayRequest, ReplaySelection, ReroutedEvent, Retention};
 
 use crate::common::*;
 
@@ -24,12 +24,12 @@ fn redelivery(id: &str, targets: &[Target]) -> NewRequest {
     NewRequest { on_redelivery: OnRedelivery::Requeue, ..request(id, targets) }
 }
 
-fn redrive(what: RedriveWhat, request: &str) -> Redrive {
-    Redrive { what, limit: 1_000, request: request.into(), new_ids: false }
+fn replay(what: ReplaySelection, request: &str) -> ReplayRequest {
+    ReplayRequest { what, limit: 1_000, request: request.into(), new_ids: false }
 }
 
-fn rerouted(event: EventId, targets: &[Target]) -> Rerouted {
-    Rerouted { event, routed: routed(targets) }
+fn rerouted(event: EventId, targets: &[Target]) -> ReroutedEvent {
+    ReroutedEvent { event, routed: routed(targets) }
 }
 
 async fn status(bed: &Bed, event: EventId) -> EventStatus {
@@ -50,7 +50,7 @@ async fn list_unrouted(bed: &Bed, source: Option<&str>, limit: usize) -> Vec<Eve
     };
     let (mut all, mut after) = (Vec::new(), None);
     loop {
-        let page = Page { limit, after };
+        let page = PageRequest { limit, after };
         let page = bed.store().events(filter.clone(), page).await.unwrap();
         assert!(page.items.len() <= limit);
         all.extend(page.items.iter().map(|event| event.id));
@@ -68,9 +68,9 @@ fn requeued(ingested: &weir_store::hot::Ingested, first: EventId) -> bool {
     }
 }
 
-async fn give_up(bed: &Bed, target: &Target, lane: Lane) -> Claimed {
+async fn give_up(bed: &Bed, target: &Target, lane: Lane) -> Claim {
     let claimed = bed.claim_one(target, lane).await;
-    bed.settle(settlement(&claimed, Next::DeadLetter)).await;
+    bed.settle(settlement(&claimed, NextState::DeadLetter)).await;
     claimed
 }
 
@@ -83,7 +83,7 @@ async fn a_redelivery_puts_a_dead_event_back_to_work_in_the_commit_of_its_answer
     let id = bed.post("a", &[orders.clone(), audit.clone()]).await;
     let dead = give_up(&bed, &orders, Lane::Fresh).await;
     let done = bed.claim_one(&audit, Lane::Fresh).await;
-    bed.settle(settlement(&done, Next::Processed)).await;
+    bed.settle(settlement(&done, NextState::Processed)).await;
     let commits = bed.sqlite.commits();
     assert!(requeued(&bed.ingest(redelivery("a", std::slice::from_ref(&orders))).await, id));
     assert_eq!(bed.sqlite.commits(), commits + 1);
@@ -93,7 +93,7 @@ async fn a_redelivery_puts_a_dead_event_back_to_work_in_the_commit_of_its_answer
     assert!(bed.claim(&audit, Lane::Late, 10).await.is_empty(), "what was done stays done");
     // It is at work, so another redelivery finds nothing to do.
     assert!(!requeued(&bed.ingest(redelivery("a", std::slice::from_ref(&orders))).await, id));
-    bed.settle(settlement(&again, Next::Processed)).await;
+    bed.settle(settlement(&again, NextState::Processed)).await;
     assert!(!requeued(&bed.ingest(redelivery("a", &[orders])).await, id));
     bed.assert_sound().await;
 }
@@ -189,7 +189,7 @@ async fn a_list_of_unrouted_events_knows_time_and_type() {
     let late = bed.post("late", &[]).await;
     let base = EventFilter { status: Some(EventStatus::Unrouted), ..EventFilter::default() };
     let since = EventFilter { since: Some(bed.clock.now()), ..base.clone() };
-    let page = || Page { limit: 10, after: None };
+    let page = || PageRequest { limit: 10, after: None };
     let found = bed.store().events(since, page()).await.unwrap().items;
     assert_eq!(found.iter().map(|e| e.id).collect::<Vec<_>>(), [late]);
     let kind = Some(EventType::new("other").unwrap());
@@ -224,13 +224,13 @@ async fn an_unrouted_event_is_given_its_deliveries_once() {
         rerouted(two, &[]),
         rerouted(routed, std::slice::from_ref(&orders)),
     ];
-    let what = RedriveWhat::Unrouted(list);
-    let done = bed.store().redrive(redrive(what.clone(), "r")).await.unwrap();
+    let what = ReplaySelection::Unrouted(list);
+    let done = bed.store().replay(replay(what.clone(), "r")).await.unwrap();
     assert_eq!((done.deliveries.len(), done.more), (2, false));
-    assert_eq!(bed.store().redrive(redrive(what.clone(), "r")).await.unwrap(), done);
+    assert_eq!(bed.store().replay(replay(what.clone(), "r")).await.unwrap(), done);
     bed.crash().await;
-    assert_eq!(bed.store().redrive(redrive(what.clone(), "r")).await.unwrap(), done);
-    let nothing = bed.store().redrive(redrive(what, "another name")).await.unwrap();
+    assert_eq!(bed.store().replay(replay(what.clone(), "r")).await.unwrap(), done);
+    let nothing = bed.store().replay(replay(what, "another name")).await.unwrap();
     assert!(nothing.deliveries.is_empty(), "it is unrouted no more");
     assert_eq!(list_unrouted(&bed, None, 10).await, [two]);
     assert_eq!(unrouted_now(&bed).await, [("github".into(), 1)]);
@@ -260,22 +260,24 @@ async fn a_replayed_event_goes_to_whom_the_routes_say_now() {
     let mut bed = Bed::new().await;
     let [done, dead, waiting, gone, new] = ["done", "dead", "waiting", "gone", "new"].map(handler);
     let id = bed.post("a", &[done.clone(), dead.clone(), waiting.clone(), gone.clone()]).await;
-    for (target, next) in
-        [(&done, Next::Processed), (&gone, Next::Processed), (&dead, Next::DeadLetter)]
-    {
+    for (target, next) in [
+        (&done, NextState::Processed),
+        (&gone, NextState::Processed),
+        (&dead, NextState::DeadLetter),
+    ] {
         let claimed = bed.claim_one(target, Lane::Fresh).await;
         bed.settle(settlement(&claimed, next)).await;
     }
     let now = [done.clone(), dead.clone(), waiting.clone(), new.clone()];
-    let what = RedriveWhat::Events(vec![rerouted(id, &now)]);
-    let due = bed.store().redrive(redrive(what.clone(), "r")).await.unwrap().deliveries;
+    let what = ReplaySelection::Events(vec![rerouted(id, &now)]);
+    let due = bed.store().replay(replay(what.clone(), "r")).await.unwrap().deliveries;
     assert_eq!(due.len(), 3, "all but what waits anyway");
-    assert_eq!(bed.store().redrive(redrive(what, "r")).await.unwrap().deliveries, due);
+    assert_eq!(bed.store().replay(replay(what, "r")).await.unwrap().deliveries, due);
     bed.crash().await;
     for (target, generation) in [(&done, 1), (&dead, 1), (&new, 0)] {
         let claimed = bed.claim_one(target, Lane::Late).await;
         assert_eq!((claimed.event.id, claimed.fence), (id, fence(generation, 1)));
-        bed.settle(settlement(&claimed, Next::Processed)).await;
+        bed.settle(settlement(&claimed, NextState::Processed)).await;
     }
     assert!(bed.claim(&gone, Lane::Late, 10).await.is_empty());
     assert_eq!(bed.claim_one(&waiting, Lane::Fresh).await.fence, fence(0, 1));
@@ -284,8 +286,8 @@ async fn a_replayed_event_goes_to_whom_the_routes_say_now() {
     assert_eq!(shown.status, EventStatus::Pending, "one waits still");
     bed.assert_sound().await;
     // What a replay added is moved by the next one like the rest, and never copied.
-    let what = RedriveWhat::Events(vec![rerouted(id, std::slice::from_ref(&new))]);
-    bed.store().redrive(redrive(what, "again")).await.unwrap();
+    let what = ReplaySelection::Events(vec![rerouted(id, std::slice::from_ref(&new))]);
+    bed.store().replay(replay(what, "again")).await.unwrap();
     assert_eq!(bed.claim_one(&new, Lane::Late).await.fence, fence(1, 1));
     assert_eq!(bed.store().event(id).await.unwrap().unwrap().deliveries.len(), 5);
 }
@@ -296,9 +298,9 @@ async fn an_event_with_added_deliveries_is_finished_when_they_are_and_removed_wh
     let (orders, added) = (handler("orders"), handler("added"));
     let id = bed.post("a", std::slice::from_ref(&orders)).await;
     let claimed = bed.claim_one(&orders, Lane::Fresh).await;
-    bed.settle(settlement(&claimed, Next::Processed)).await;
-    let what = RedriveWhat::Events(vec![rerouted(id, std::slice::from_ref(&added))]);
-    let added_id = bed.store().redrive(redrive(what, "r")).await.unwrap().deliveries[0];
+    bed.settle(settlement(&claimed, NextState::Processed)).await;
+    let what = ReplaySelection::Events(vec![rerouted(id, std::slice::from_ref(&added))]);
+    let added_id = bed.store().replay(replay(what, "r")).await.unwrap().deliveries[0];
     assert_eq!(status(&bed, id).await, EventStatus::Pending);
     bed.clock.forward(Duration::from_secs(86_400 * 40));
     bed.store().confirm_time().await.unwrap();
@@ -306,7 +308,7 @@ async fn an_event_with_added_deliveries_is_finished_when_they_are_and_removed_wh
     assert!(bed.store().event(id).await.unwrap().is_some(), "unfinished");
     bed.crash().await;
     let claimed = bed.claim_one(&added, Lane::Late).await;
-    bed.settle(settlement(&claimed, Next::Processed)).await;
+    bed.settle(settlement(&claimed, NextState::Processed)).await;
     drop(claimed);
     while bed.store().prune(&Retention::default()).await.unwrap().more {}
     assert!(bed.store().event(id).await.unwrap().is_none());
@@ -319,15 +321,15 @@ async fn a_replay_of_what_is_not_there_or_by_a_strange_table_is_refused() {
     let bed = Bed::new().await;
     let id = bed.post("a", &[]).await;
     let nothing = rerouted(EventId::from_bits(7), &[]);
-    let refused = bed.store().redrive(redrive(RedriveWhat::Events(vec![nothing]), "r")).await;
+    let refused = bed.store().replay(replay(ReplaySelection::Events(vec![nothing]), "r")).await;
     assert!(matches!(refused, Err(StoreError::Invalid(_))), "{refused:?}");
     let mut strange = rerouted(id, &[handler("orders")]);
     strange.routed.table = weir_core::route::TableHash([9; 16]);
-    let refused = bed.store().redrive(redrive(RedriveWhat::Unrouted(vec![strange]), "r")).await;
+    let refused = bed.store().replay(replay(ReplaySelection::Unrouted(vec![strange]), "r")).await;
     assert!(matches!(refused, Err(StoreError::Invalid(_))), "{refused:?}");
     // A refused one leaves its name unused.
-    let what = RedriveWhat::Unrouted(vec![rerouted(id, &[handler("orders")])]);
-    assert_eq!(bed.store().redrive(redrive(what, "r")).await.unwrap().deliveries.len(), 1);
+    let what = ReplaySelection::Unrouted(vec![rerouted(id, &[handler("orders")])]);
+    assert_eq!(bed.store().replay(replay(what, "r")).await.unwrap().deliveries.len(), 1);
 }
 
 #[tokio::test]
@@ -338,11 +340,12 @@ async fn a_replay_stops_at_its_limit_between_two_events() {
     for n in 0..4 {
         list.push(rerouted(bed.post(&n.to_string(), &[]).await, &targets));
     }
-    let limited = Redrive { limit: 5, ..redrive(RedriveWhat::Unrouted(list.clone()), "r") };
-    let done = bed.store().redrive(limited).await.unwrap();
+    let limited =
+        ReplayRequest { limit: 5, ..replay(ReplaySelection::Unrouted(list.clone()), "r") };
+    let done = bed.store().replay(limited).await.unwrap();
     assert_eq!((done.deliveries.len(), done.more), (4, true));
     assert_eq!(unrouted_now(&bed).await, [("github".into(), 2)]);
-    let rest = bed.store().redrive(redrive(RedriveWhat::Unrouted(list), "s")).await.unwrap();
+    let rest = bed.store().replay(replay(ReplaySelection::Unrouted(list), "s")).await.unwrap();
     assert_eq!((rest.deliveries.len(), rest.more), (4, false));
 }
 
@@ -357,8 +360,8 @@ async fn what_killed_the_host_runs_alone_when_it_is_replayed() {
         let _running = bed.store().begin(&claimed).unwrap();
         bed.crash().await;
     }
-    let what = RedriveWhat::DeadLetters(None);
-    bed.store().redrive(redrive(what, "r")).await.unwrap();
+    let what = ReplaySelection::DeadLetters(None);
+    bed.store().replay(replay(what, "r")).await.unwrap();
     let claimed = bed.claim_one(&orders, Lane::Late).await;
     assert_eq!((claimed.fence, claimed.suspect), (fence(1, 1), true));
     let _running = bed.store().begin(&claimed).unwrap();
@@ -373,10 +376,10 @@ async fn what_killed_the_host_runs_alone_when_it_is_replayed() {
 // --- the ids that go out
 
 /// Settles a run that sends these texts, under the ids that a handler's run gets for them.
-async fn send(bed: &Bed, claimed: &Claimed, texts: &[&str]) -> Vec<MessageId> {
+async fn send(bed: &Bed, claimed: &Claim, texts: &[&str]) -> Vec<MessageId> {
     let name = HandlerName::new("orders").unwrap();
     let ops = DestinationName::new("ops").unwrap();
-    let mut ids = OutwardIds::new(claimed.event.public_id, &name, claimed.ids_round);
+    let mut ids = OutwardIds::new(claimed.event.public_id, &name, claimed.id_round);
     let mut effects = RoutedEffects::default();
     for text in texts {
         let mut sent = message(0, None, 0);
@@ -388,7 +391,7 @@ async fn send(bed: &Bed, claimed: &Claimed, texts: &[&str]) -> Vec<MessageId> {
     let mut sent = Vec::new();
     for due in &due {
         sent.push(due.message.as_ref().unwrap().id);
-        bed.settle(settlement(due, Next::Processed)).await;
+        bed.settle(settlement(due, NextState::Processed)).await;
     }
     sent
 }
@@ -405,28 +408,31 @@ async fn the_same_message_goes_out_under_the_same_id_after_retry_crash_and_repla
     let retried = bed.claim_one(&orders, Lane::Late).await;
     let ids = send(&bed, &retried, &["hello", "hello", "bye"]).await;
     assert_eq!(ids.iter().collect::<HashSet<_>>().len(), 3, "twins are told apart");
-    let replay = |name: &str, new_ids| Redrive {
+    let replay = |name: &str, new_ids| ReplayRequest {
         new_ids,
-        ..redrive(RedriveWhat::Events(vec![rerouted(event, std::slice::from_ref(&orders))]), name)
+        ..replay(
+            ReplaySelection::Events(vec![rerouted(event, std::slice::from_ref(&orders))]),
+            name,
+        )
     };
-    bed.store().redrive(replay("same", false)).await.unwrap();
+    bed.store().replay(replay("same", false)).await.unwrap();
     bed.crash().await;
     let replayed = bed.claim_one(&orders, Lane::Late).await;
-    assert_eq!((replayed.fence, replayed.ids_round), (fence(1, 1), 0));
+    assert_eq!((replayed.fence, replayed.id_round), (fence(1, 1), 0));
     let again = send(&bed, &replayed, &["bye", "hello", "changed"]).await;
     assert_eq!(again[..2], [ids[2], ids[0]]);
     assert!(!ids.contains(&again[2]));
     // New ids when they are asked for, and the same new ones for every attempt after that.
-    bed.store().redrive(replay("new", true)).await.unwrap();
+    bed.store().replay(replay("new", true)).await.unwrap();
     bed.crash().await;
     let renewed = bed.claim_one(&orders, Lane::Late).await;
     bed.settle(retry_in(&renewed, 1)).await;
     bed.clock.forward(Duration::from_secs(1));
     let renewed = bed.claim_one(&orders, Lane::Late).await;
-    assert_eq!((renewed.fence, renewed.ids_round), (fence(2, 2), 1));
+    assert_eq!((renewed.fence, renewed.id_round), (fence(2, 2), 1));
     let fresh = send(&bed, &renewed, &["hello"]).await;
     assert!(!ids.contains(&fresh[0]));
-    bed.store().redrive(replay("same again", false)).await.unwrap();
+    bed.store().replay(replay("same again", false)).await.unwrap();
     let last = bed.claim_one(&orders, Lane::Late).await;
     assert_eq!(send(&bed, &last, &["hello"]).await, fresh);
 }
@@ -442,8 +448,8 @@ async fn a_message_that_is_sent_again_keeps_its_id_unless_a_new_one_is_asked_for
     let mut dead = give_up(&bed, &ops, Lane::Fresh).await;
     let mut seen = vec![dead.message.as_ref().unwrap().id];
     for (name, new_ids) in [("same", false), ("new", true), ("newer", true)] {
-        let what = RedriveWhat::Delivery(dead.delivery);
-        bed.store().redrive(Redrive { new_ids, ..redrive(what, name) }).await.unwrap();
+        let what = ReplaySelection::Delivery(dead.delivery);
+        bed.store().replay(ReplayRequest { new_ids, ..replay(what, name) }).await.unwrap();
         dead = give_up(&bed, &ops, Lane::Late).await;
         seen.push(dead.message.as_ref().unwrap().id);
     }
@@ -455,7 +461,7 @@ async fn a_message_that_is_sent_again_keeps_its_id_unless_a_new_one_is_asked_for
 // --- lines
 
 /// Emits so many events from a run of `orders`; those that go on go to `orders` again.
-async fn emitting(bed: &Bed, claimed: &Claimed, count: u128, onward: usize) -> Settled {
+async fn emitting(bed: &Bed, claimed: &Claim, count: u128, onward: usize) -> Settled {
     let orders = handler("orders");
     let one = |n: u128| {
         let targets = if n < onward as u128 { std::slice::from_ref(&orders) } else { &[] };
@@ -493,7 +499,7 @@ async fn a_line_of_events_leads_to_so_many_and_no_more_whoever_emits_them() {
     );
     assert_eq!(stored(&bed), before, "nothing of it is stored");
     // The claim still holds, and what emits nothing may end.
-    let mut given_up = settlement(&last, Next::DeadLetter);
+    let mut given_up = settlement(&last, NextState::DeadLetter);
     given_up.attempt.outcome = Outcome::DescendantsExhausted;
     assert!(matches!(bed.settle(given_up).await, Settled::Applied { .. }));
     // Another line is not concerned.
@@ -501,7 +507,7 @@ async fn a_line_of_events_leads_to_so_many_and_no_more_whoever_emits_them() {
     let other = bed.claim_one(&orders, Lane::Fresh).await;
     assert!(matches!(emitting(&bed, &other, 1, 0).await, Settled::Applied { .. }));
     // A person who sets it going again gives it as many as a new one.
-    bed.store().redrive(redrive(RedriveWhat::Delivery(last.delivery), "r")).await.unwrap();
+    bed.store().replay(replay(ReplaySelection::Delivery(last.delivery), "r")).await.unwrap();
     let again = bed.claim_one(&orders, Lane::Late).await;
     assert!(matches!(emitting(&bed, &again, 1, 0).await, Settled::Applied { .. }));
     bed.assert_sound().await;
@@ -543,14 +549,14 @@ async fn an_ordered_event_that_is_routed_late_joins_at_the_tail() {
     let mut late = request("late", std::slice::from_ref(&orders));
     late.events[0].routed = ordered(std::slice::from_ref(&orders));
     bed.ingest(late).await;
-    let what = RedriveWhat::Unrouted(vec![Rerouted {
+    let what = ReplaySelection::Unrouted(vec![ReroutedEvent {
         event: unrouted,
         routed: ordered(std::slice::from_ref(&orders)),
     }]);
-    bed.store().redrive(redrive(what, "r")).await.unwrap();
+    bed.store().replay(replay(what, "r")).await.unwrap();
     assert!(bed.claim(&orders, Lane::Late, 10).await.is_empty());
     let head = bed.claim_one(&orders, Lane::Fresh).await;
-    bed.settle(settlement(&head, Next::Processed)).await;
+    bed.settle(settlement(&head, NextState::Processed)).await;
     assert_eq!(bed.claim_one(&orders, Lane::Late).await.event.id, unrouted);
 }
 
@@ -559,7 +565,7 @@ async fn of_a_list_of_deliveries_only_those_that_are_dead_are_due_again() {
     let bed = Bed::new().await;
     let orders = handler("orders");
     let mut listed = Vec::new();
-    for (id, next) in [("done", Next::Processed), ("dead", Next::DeadLetter)] {
+    for (id, next) in [("done", NextState::Processed), ("dead", NextState::DeadLetter)] {
         bed.post(id, std::slice::from_ref(&orders)).await;
         let claimed = bed.claim_one(&orders, Lane::Fresh).await;
         bed.settle(settlement(&claimed, next)).await;
@@ -570,8 +576,8 @@ async fn of_a_list_of_deliveries_only_those_that_are_dead_are_due_again() {
     listed.extend([waits.delivery, DeliveryId::from_bits(7)]);
     drop(waits);
     for _ in 0..2 {
-        let what = RedriveWhat::DeadOf(listed.clone());
-        let redriven = bed.store().redrive(redrive(what, "once")).await.unwrap();
+        let what = ReplaySelection::DeadOf(listed.clone());
+        let redriven = bed.store().replay(replay(what, "once")).await.unwrap();
         assert_eq!(redriven.deliveries, [listed[1]]);
     }
     assert_eq!(bed.store().delivery(listed[1]).await.unwrap().unwrap().generation, 1);

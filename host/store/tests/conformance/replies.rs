@@ -2,20 +2,20 @@
 
 use std::time::Duration;
 
-use weir_core::delivery::{DeliveryState, Next, Outcome};
+use weir_core::delivery::{DeliveryState, NextState, Outcome};
 use weir_core::id::EventId;
 use weir_core::name::Target;
 use weir_store::StoreError;
 use weir_store::hold::{HoldScope, NewHold};
-use weir_store::hot::{Claimed, EventIngested, Lane, NewReply, RoutedEffects};
-use weir_store::upkeep::{Redrive, RedriveWhat, Retention};
+use weir_store::hot::{Claim, EventIngested, Lane, NewReply, RoutedEffects};
+use weir_store::upkeep::{ReplayRequest, ReplaySelection, Retention};
 
 use crate::common::*;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Stores an event for `orders` and `audit`, claiming the former's delivery.
-async fn ingest_claiming(bed: &Bed, id: &str) -> (EventId, Option<Claimed>) {
+async fn ingest_claiming(bed: &Bed, id: &str) -> (EventId, Option<Claim>) {
     let orders = handler("orders");
     let request = request(id, &[orders.clone(), handler("audit")]);
     let (ingested, claimed) = bed.store().ingest_claiming(request, &orders).await.unwrap();
@@ -48,7 +48,7 @@ async fn what_is_claimed_with_its_commit_is_nobody_elses() {
     assert_eq!(&claimed.event.payload.body[..], br#"{"id":"a"}"#);
     assert!(bed.claim(&handler("orders"), Lane::Fresh, 10).await.is_empty());
     assert_eq!(bed.claim(&handler("audit"), Lane::Fresh, 10).await.len(), 1, "others go their way");
-    bed.settle(settlement(&claimed, Next::Processed)).await;
+    bed.settle(settlement(&claimed, NextState::Processed)).await;
     assert_eq!(bed.state_of(claimed.delivery).await, DeliveryState::Processed);
     drop(claimed);
     assert!(bed.claim(&handler("orders"), Lane::Fresh, 10).await.is_empty());
@@ -137,13 +137,13 @@ async fn a_later_run_of_the_same_event_has_the_last_word() {
     let claimed = claimed.unwrap();
     bed.settle(with_effects(&claimed, reply(200, "first"))).await;
     let before = payloads(&bed);
-    let redrive = Redrive {
-        what: RedriveWhat::Delivery(claimed.delivery),
+    let replay = ReplayRequest {
+        what: ReplaySelection::Delivery(claimed.delivery),
         limit: 1,
         request: "again".into(),
         new_ids: false,
     };
-    bed.store().redrive(redrive).await.unwrap();
+    bed.store().replay(replay).await.unwrap();
     let again = bed.claim_one(&handler("orders"), Lane::Late).await;
     bed.settle(with_effects(&again, reply(503, "second"))).await;
     assert_eq!(replied(&bed, event).await, Some((503, b"second".to_vec())));

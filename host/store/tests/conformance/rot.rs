@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
-use weir_core::delivery::Next;
+use weir_core::delivery::NextState;
 use weir_store::StoreError;
-use weir_store::condition::{Lost, Unreadable};
+use weir_store::condition::{LostRows, UnreadableRows};
 use weir_store::hot::Lane;
 use weir_store::upkeep::CheckReport;
 
@@ -67,13 +67,13 @@ async fn send_all(bed: &Bed) -> usize {
         }
         let mut open: Vec<_> = claimed.iter().collect();
         while !open.is_empty() {
-            let settlements = open.iter().map(|c| settlement(c, Next::Processed)).collect();
+            let settlements = open.iter().map(|c| settlement(c, NextState::Processed)).collect();
             let answers = bed.store().settle(settlements).await;
             let mut again = Vec::new();
             for (claimed, answer) in open.into_iter().zip(answers) {
                 match answer {
                     Ok(_) => sent += 1,
-                    Err(error) if error.passing() => again.push(claimed),
+                    Err(error) if error.is_transient() => again.push(claimed),
                     Err(StoreError::Damaged(_)) => {}
                     Err(error) => panic!("{error}"),
                 }
@@ -83,7 +83,7 @@ async fn send_all(bed: &Bed) -> usize {
     }
 }
 
-fn rows(unreadable: &[Unreadable]) -> usize {
+fn rows(unreadable: &[UnreadableRows]) -> usize {
     unreadable.iter().map(|rows| usize::try_from(rows.last - rows.first + 1).unwrap()).sum()
 }
 
@@ -97,7 +97,7 @@ async fn deliveries_behind_a_damaged_page_go_on_and_the_rest_is_listed() {
             bed.open_again();
             let sent = send_all(&bed).await;
             let unreadable = bed.store().unreadable();
-            let of = |what| -> Vec<Unreadable> {
+            let of = |what| -> Vec<UnreadableRows> {
                 unreadable.iter().filter(|rows| rows.what == what).cloned().collect()
             };
             let aside = rows(&of("delivery"));
@@ -178,7 +178,7 @@ async fn missed(bed: &Bed) -> Vec<String> {
 }
 
 /// Ten events, something that befalls the files after a kill, and what is said to be lost.
-async fn lost_after(befalls: impl FnOnce(&Path)) -> (Bed, Vec<Lost>) {
+async fn lost_after(befalls: impl FnOnce(&Path)) -> (Bed, Vec<LostRows>) {
     let mut bed = Bed::new().await;
     for n in 0..10 {
         bed.post(&n.to_string(), &[handler("orders")]).await;
@@ -188,7 +188,7 @@ async fn lost_after(befalls: impl FnOnce(&Path)) -> (Bed, Vec<Lost>) {
     (bed, lost)
 }
 
-fn events(lost: &[Lost]) -> Option<(i64, i64, u64)> {
+fn events(lost: &[LostRows]) -> Option<(i64, i64, u64)> {
     lost.iter().find(|lost| lost.what == "event").map(|l| (l.first, l.last, l.count()))
 }
 
@@ -270,7 +270,7 @@ async fn a_kill_or_retention_alone_loses_nothing() {
     let (mut bed, lost) = lost_after(|_| {}).await;
     assert_eq!(lost, []);
     for claimed in bed.claim(&handler("orders"), Lane::Fresh, 100).await {
-        bed.settle(settlement(&claimed, Next::Processed)).await;
+        bed.settle(settlement(&claimed, NextState::Processed)).await;
     }
     let retention = weir_store::upkeep::Retention {
         payload_life: std::time::Duration::ZERO,

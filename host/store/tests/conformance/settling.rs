@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_core::delivery::{DeliveryState, Next, Outcome};
+use weir_core::delivery::{DeliveryState, NextState, Outcome};
 use weir_core::effect::StateWrite;
 use weir_core::name::{HandlerName, Target};
 use weir_core::state::{RangeRead, ReadSet, StateReader};
 use weir_core::time::Timestamp;
 use weir_store::Store as _;
-use weir_store::hot::{Claimed, Lane, ResponseRecord, RoutedEffects, Settled};
+use weir_store::hot::{Claim, Lane, ResponseRecord, RoutedEffects, Settled};
 
 use crate::common::*;
 
-async fn two_claims(bed: &Bed) -> (Claimed, Claimed) {
+async fn two_claims(bed: &Bed) -> (Claim, Claim) {
     let orders = handler("orders");
     for id in ["one", "two"] {
         bed.post(&format!("{id} {:?}", std::time::Instant::now()), std::slice::from_ref(&orders))
@@ -36,7 +36,7 @@ fn writes(writes: Vec<StateWrite>) -> RoutedEffects {
     RoutedEffects { state: writes, ..RoutedEffects::default() }
 }
 
-fn reads(claimed: &Claimed, keys: &[(&str, Option<u64>)]) -> ReadSet {
+fn reads(claimed: &Claim, keys: &[(&str, Option<u64>)]) -> ReadSet {
     let keys = keys.iter().map(|(key, version)| ((*key).into(), *version)).collect();
     ReadSet { at: claimed.now, keys, ranges: Vec::new() }
 }
@@ -58,7 +58,8 @@ async fn an_attempt_is_recorded_with_all_that_is_known_of_it() {
     bed.settle(failed).await;
     bed.clock.forward(Duration::from_secs(1));
     let claimed = bed.claim_one(&orders, Lane::Late).await;
-    let Settled::Applied { attempt, .. } = bed.settle(settlement(&claimed, Next::Processed)).await
+    let Settled::Applied { attempt, .. } =
+        bed.settle(settlement(&claimed, NextState::Processed)).await
     else {
         panic!("not applied");
     };
@@ -137,7 +138,7 @@ async fn a_failed_run_is_judged_by_what_it_read_too() {
     let bed = Bed::new().await;
     let (first, second) = two_claims(&bed).await;
     assert_applied(&bed.settle(with_effects(&first, writes(vec![write("count", "1")]))).await);
-    for next in [Next::DeadLetter, Next::Retry { delay: Duration::ZERO }] {
+    for next in [NextState::DeadLetter, NextState::Retry { delay: Duration::ZERO }] {
         let mut failed = settlement(&second, next);
         failed.reads = reads(&second, &[("count", None)]);
         assert_eq!(bed.settle(failed).await, Settled::StateConflict { key: "count".into() });
@@ -150,7 +151,7 @@ async fn a_listing_is_a_read_of_its_whole_range() {
     let (first, second) = two_claims(&bed).await;
     let listed = state(&bed).keys("cart/", "", 10, first.now).await.unwrap();
     assert_applied(&bed.settle(with_effects(&first, writes(vec![write("cart/7", "x")]))).await);
-    let mut stale = settlement(&second, Next::Processed);
+    let mut stale = settlement(&second, NextState::Processed);
     let range = RangeRead { prefix: "cart/".into(), after: "".into(), limit: 10, keys: listed };
     stale.reads.ranges.push(range);
     assert_eq!(bed.settle(stale).await, Settled::StateConflict { key: "cart/".into() });
@@ -169,7 +170,7 @@ async fn expiry_is_judged_by_the_runs_own_time() {
     };
     assert_eq!((listed(START + 999).await, listed(START + 1_000).await), (1, 0));
     // A run that began later found nothing there, and that still holds.
-    let mut later = settlement(&second, Next::Processed);
+    let mut later = settlement(&second, NextState::Processed);
     later.reads = reads(&second, &[("k", None)]);
     later.reads.at = Timestamp::from_millis(START + 2_000);
     assert_applied(&bed.settle(later).await);
@@ -220,7 +221,7 @@ async fn only_a_handlers_processed_delivery_has_effects() {
     assert!(answer[0].is_err(), "{answer:?}");
     let run = bed.claim_one(&handler("orders"), Lane::Fresh).await;
     let mut failed = with_effects(&run, writes(vec![write("k", "v")]));
-    failed.next = Next::DeadLetter;
+    failed.next = NextState::DeadLetter;
     assert!(bed.store().settle(vec![failed]).await[0].is_err());
     assert_eq!(bed.state_of(run.delivery).await, DeliveryState::Processing);
 }
@@ -233,15 +234,11 @@ async fn a_lone_settlement_does_not_wait_for_company() {
     // Nothing was ingested since this store was opened, so there is nothing to ride with.
     bed.reopen().await;
     let claimed = bed.claim_one(&orders, Lane::Fresh).await;
-    assert_applied(&bed.settle(settlement(&claimed, Next::Processed)).await);
+    assert_applied(&bed.settle(settlement(&claimed, NextState::Processed)).await);
 }
 
 /// Reads both keys, and takes from one if what both hold allows it; again until nothing changed meanwhile.
-async fn withdraw(
-    store: Arc<weir_store::sqlite::SqliteStore>,
-    claimed: Claimed,
-    from: &str,
-) -> u32 {
+async fn withdraw(store: Arc<weir_store::sqlite::SqliteStore>, claimed: Claim, from: &str) -> u32 {
     let state = store.state(&HandlerName::new("orders").unwrap());
     let mut conflicts = 0;
     loop {
@@ -260,7 +257,7 @@ async fn withdraw(
         let mut settlement = if sum > 0 {
             with_effects(&claimed, writes(vec![write(from, &(own - 1).to_string())]))
         } else {
-            settlement(&claimed, Next::DeadLetter)
+            settlement(&claimed, NextState::DeadLetter)
         };
         settlement.reads = reads(&claimed, &seen);
         match store.settle(vec![settlement]).await.remove(0).unwrap() {
@@ -307,7 +304,7 @@ async fn write_skew_over_two_keys_is_refused_at_concurrency_8() {
         state: Some(DeliveryState::DeadLetter),
         ..Default::default()
     };
-    let page = weir_store::query::Page { limit: 100, after: None };
+    let page = weir_store::query::PageRequest { limit: 100, after: None };
     assert_eq!(bed.store().deliveries(dead, page).await.unwrap().items.len(), 20);
     assert!(conflicts > 0, "nothing ran side by side");
 }
@@ -336,8 +333,11 @@ async fn an_absence_and_an_empty_listing_are_reads_whatever_the_outcome() {
     let bed = Bed::new().await;
     let (first, second) = two_claims(&bed).await;
     assert_applied(&bed.settle(with_effects(&first, writes(vec![write("cart/1", "x")]))).await);
-    let outcomes =
-        [Next::Processed, Next::DeadLetter, Next::Retry { delay: Duration::from_secs(1) }];
+    let outcomes = [
+        NextState::Processed,
+        NextState::DeadLetter,
+        NextState::Retry { delay: Duration::from_secs(1) },
+    ];
     for next in outcomes {
         let mut absent = settlement(&second, next);
         absent.reads = reads(&second, &[("cart/1", None)]);

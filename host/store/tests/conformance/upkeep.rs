@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use weir_core::delivery::{DeliveryState, EventStatus, Next};
+use weir_core::delivery::{DeliveryState, EventStatus, NextState};
 use weir_core::effect::StateWrite;
 use weir_core::event::EventType;
 use weir_core::id::{AttemptId, DeliveryId, MessageId, RequestId};
@@ -11,9 +11,11 @@ use weir_core::name::SourceName;
 use weir_core::time::{Clock, Timestamp};
 use weir_store::Store;
 use weir_store::hot::{Lane, RoutedEffects, Settled};
-use weir_store::query::{CountsFilter, DeliveryFilter, EventFilter, Found, Page, Sought};
-use weir_store::registry::{CasOutcome, Kind};
-use weir_store::upkeep::{Pruned, Redrive, RedriveWhat, Retention};
+use weir_store::query::{
+    CountsFilter, DeliveryFilter, EventFilter, IdLookup, IdMatches, PageRequest,
+};
+use weir_store::registry::{CasOutcome, EntryKind};
+use weir_store::upkeep::{Pruned, ReplayRequest, ReplaySelection, Retention};
 
 use crate::common::*;
 
@@ -23,12 +25,12 @@ async fn dead_letter(bed: &Bed, id: &str) -> DeliveryId {
     let orders = handler("orders");
     bed.post(id, std::slice::from_ref(&orders)).await;
     let claimed = bed.claim_one(&orders, Lane::Fresh).await;
-    bed.settle(settlement(&claimed, Next::DeadLetter)).await;
+    bed.settle(settlement(&claimed, NextState::DeadLetter)).await;
     claimed.delivery
 }
 
-fn redrive(what: RedriveWhat, request: &str) -> Redrive {
-    Redrive { what, limit: 100, request: request.into(), new_ids: false }
+fn replay(what: ReplaySelection, request: &str) -> ReplayRequest {
+    ReplayRequest { what, limit: 100, request: request.into(), new_ids: false }
 }
 
 async fn prune_all(bed: &Bed, retention: &Retention) -> Pruned {
@@ -54,14 +56,14 @@ async fn a_redriven_delivery_is_due_again_and_older_claims_are_fenced_off() {
     let orders = handler("orders");
     bed.post("a", std::slice::from_ref(&orders)).await;
     let old = bed.claim_one(&orders, Lane::Fresh).await;
-    bed.settle(settlement(&old, Next::DeadLetter)).await;
+    bed.settle(settlement(&old, NextState::DeadLetter)).await;
     let done =
-        bed.store().redrive(redrive(RedriveWhat::Delivery(old.delivery), "r1")).await.unwrap();
+        bed.store().replay(replay(ReplaySelection::Delivery(old.delivery), "r1")).await.unwrap();
     assert_eq!((done.deliveries, done.more), (vec![old.delivery], false));
-    assert_eq!(bed.settle(settlement(&old, Next::Processed)).await, Settled::Superseded);
+    assert_eq!(bed.settle(settlement(&old, NextState::Processed)).await, Settled::Superseded);
     let new = bed.claim_one(&orders, Lane::Late).await;
     assert_eq!((new.delivery, new.fence), (old.delivery, fence(1, 1)));
-    bed.settle(settlement(&new, Next::Processed)).await;
+    bed.settle(settlement(&new, NextState::Processed)).await;
     let shown = bed.store().delivery(old.delivery).await.unwrap().unwrap();
     let tries: Vec<_> = shown.history.iter().map(|a| (a.generation, a.number)).collect();
     assert_eq!(tries, [(0, 1), (1, 1)]);
@@ -72,11 +74,11 @@ async fn a_redriven_delivery_is_due_again_and_older_claims_are_fenced_off() {
 async fn two_redrives_of_one_name_are_one() {
     let mut bed = Bed::new().await;
     let dead = dead_letter(&bed, "a").await;
-    let first = bed.store().redrive(redrive(RedriveWhat::DeadLetters(None), "r")).await.unwrap();
+    let first = bed.store().replay(replay(ReplaySelection::DeadLetters(None), "r")).await.unwrap();
     assert_eq!(first.deliveries, [dead]);
     let other = dead_letter(&bed, "b").await;
     bed.reopen().await;
-    let again = bed.store().redrive(redrive(RedriveWhat::DeadLetters(None), "r")).await.unwrap();
+    let again = bed.store().replay(replay(ReplaySelection::DeadLetters(None), "r")).await.unwrap();
     assert_eq!(again, first);
     assert_eq!(bed.state_of(other).await, DeliveryState::DeadLetter);
     assert_eq!(bed.claim_one(&handler("orders"), Lane::Late).await.fence, fence(1, 1));
@@ -90,14 +92,17 @@ async fn a_redrive_takes_no_more_than_its_limit_and_leaves_what_is_not_over() {
     }
     let orders = handler("orders");
     bed.post("waiting", std::slice::from_ref(&orders)).await;
-    let two = Redrive { limit: 2, ..redrive(RedriveWhat::DeadLetters(Some(orders.clone())), "r") };
-    let done = bed.store().redrive(two).await.unwrap();
+    let two = ReplayRequest {
+        limit: 2,
+        ..replay(ReplaySelection::DeadLetters(Some(orders.clone())), "r")
+    };
+    let done = bed.store().replay(two).await.unwrap();
     assert_eq!((done.deliveries.len(), done.more), (2, true));
     let waiting = bed.claim_one(&orders, Lane::Fresh).await.delivery;
-    let none = bed.store().redrive(redrive(RedriveWhat::Delivery(waiting), "w")).await.unwrap();
+    let none = bed.store().replay(replay(ReplaySelection::Delivery(waiting), "w")).await.unwrap();
     assert!(none.deliveries.is_empty());
-    let others = redrive(RedriveWhat::DeadLetters(Some(destination("ops"))), "o");
-    assert!(bed.store().redrive(others).await.unwrap().deliveries.is_empty());
+    let others = replay(ReplaySelection::DeadLetters(Some(destination("ops"))), "o");
+    assert!(bed.store().replay(others).await.unwrap().deliveries.is_empty());
 }
 
 #[tokio::test]
@@ -109,8 +114,8 @@ async fn redriving_an_event_reaches_its_dead_messages() {
     let effects = RoutedEffects { messages: vec![message(1, None, 0)], ..RoutedEffects::default() };
     bed.settle(with_effects(&claimed, effects)).await;
     let sent = bed.claim_one(&destination("ops"), Lane::Fresh).await;
-    bed.settle(settlement(&sent, Next::DeadLetter)).await;
-    let done = bed.store().redrive(redrive(RedriveWhat::Event(id), "r")).await.unwrap();
+    bed.settle(settlement(&sent, NextState::DeadLetter)).await;
+    let done = bed.store().replay(replay(ReplaySelection::Event(id), "r")).await.unwrap();
     assert_eq!(done.deliveries, [sent.delivery]);
 }
 
@@ -205,7 +210,7 @@ async fn paging_shows_each_event_once_while_others_come_in() {
     }
     let (mut seen, mut after) = (Vec::new(), None);
     loop {
-        let page = Page { limit: 10, after };
+        let page = PageRequest { limit: 10, after };
         let page = bed.store().events(EventFilter::default(), page).await.unwrap();
         assert!(page.items.len() <= 10);
         seen.extend(page.items.iter().map(|e| e.id));
@@ -218,7 +223,7 @@ async fn paging_shows_each_event_once_while_others_come_in() {
     assert!(seen.windows(2).all(|w| w[0] != w[1]));
     assert_eq!(seen.len(), 25);
     assert_eq!(seen.into_iter().collect::<HashSet<_>>(), wanted);
-    let strange = Page { limit: 1, after: Some("'; DROP TABLE event".into()) };
+    let strange = PageRequest { limit: 1, after: Some("'; DROP TABLE event".into()) };
     assert!(bed.store().events(EventFilter::default(), strange).await.is_err());
 }
 
@@ -232,7 +237,7 @@ async fn lists_answer_by_source_type_status_and_time() {
     other.events[0].kind = EventType::new("invoice.paid").unwrap();
     bed.ingest(other).await;
     let list = |filter: EventFilter| {
-        let page = Page { limit: 10, after: None };
+        let page = PageRequest { limit: 10, after: None };
         let store = bed.sqlite.clone();
         async move {
             let page = store.events(filter, page).await.unwrap();
@@ -257,7 +262,7 @@ async fn lists_answer_by_source_type_status_and_time() {
     assert_eq!(list(EventFilter { status, ..any() }).await, ["github"]);
     assert_eq!(list(EventFilter { since: Some(middle), ..any() }).await, ["stripe"]);
     assert_eq!(list(EventFilter { until: Some(middle), ..any() }).await, ["github"]);
-    let page = Page { limit: 10, after: None };
+    let page = PageRequest { limit: 10, after: None };
     let filter =
         DeliveryFilter { state: Some(DeliveryState::DeadLetter), ..DeliveryFilter::default() };
     assert_eq!(bed.store().deliveries(filter, page).await.unwrap().items.len(), 1);
@@ -274,7 +279,7 @@ async fn dead_letters_answer_by_their_events_source_type_and_time() {
         let filter =
             DeliveryFilter { state: Some(DeliveryState::DeadLetter), of, ..Default::default() };
         async move {
-            let page = Page { limit: 10, after: None };
+            let page = PageRequest { limit: 10, after: None };
             store.deliveries(filter, page).await.unwrap().items.len()
         }
     };
@@ -307,7 +312,7 @@ async fn the_oldest_that_waits_is_known_whatever_is_in_memory() {
     let claimed = bed.claim(&handler("orders"), Lane::Fresh, 2).await;
     assert_eq!(oldest(&bed).await, of(first), "what is worked on waits too");
     for claimed in &claimed {
-        bed.settle(settlement(claimed, Next::Processed)).await;
+        bed.settle(settlement(claimed, NextState::Processed)).await;
     }
     assert_eq!(oldest(&bed).await, of(first.after(Duration::from_secs(20))), "on disk only");
     drop(claimed);
@@ -337,23 +342,23 @@ async fn events_and_deliveries_are_found_by_the_ids_that_people_have() {
     let shown = bed.store().event(event).await.unwrap().unwrap();
     let attempt = &shown.deliveries[0].history[0];
     let sent = &attempt.messages[0];
-    let find = async |sought: Sought| bed.store().find(sought).await.unwrap();
-    let delivery = |id| Found { delivery: Some(id), events: Vec::new() };
-    let events = || Found { delivery: None, events: vec![event] };
-    assert_eq!(find(Sought::Sender("72d3162e-cc78".into())).await, events());
-    assert_eq!(find(Sought::Request(shown.request.unwrap())).await, events());
-    assert_eq!(find(Sought::Attempt(attempt.id)).await, delivery(shown.deliveries[0].id));
-    assert_eq!(find(Sought::Message(sent.message.unwrap())).await, delivery(sent.id));
+    let find = async |sought: IdLookup| bed.store().find(sought).await.unwrap();
+    let delivery = |id| IdMatches { delivery: Some(id), events: Vec::new() };
+    let events = || IdMatches { delivery: None, events: vec![event] };
+    assert_eq!(find(IdLookup::Sender("72d3162e-cc78".into())).await, events());
+    assert_eq!(find(IdLookup::Request(shown.request.unwrap())).await, events());
+    assert_eq!(find(IdLookup::Attempt(attempt.id)).await, delivery(shown.deliveries[0].id));
+    assert_eq!(find(IdLookup::Message(sent.message.unwrap())).await, delivery(sent.id));
     let said = bed.store().message(sent.id).await.unwrap().unwrap();
     assert!(!said.body.is_empty());
     assert_eq!(bed.store().message(shown.deliveries[0].id).await.unwrap(), None);
     for nothing in [
-        Sought::Sender("72d3162e".into()),
-        Sought::Message(MessageId::from_bits(1)),
-        Sought::Attempt(AttemptId::from_bits(1)),
-        Sought::Request(RequestId::from_bits(1)),
+        IdLookup::Sender("72d3162e".into()),
+        IdLookup::Message(MessageId::from_bits(1)),
+        IdLookup::Attempt(AttemptId::from_bits(1)),
+        IdLookup::Request(RequestId::from_bits(1)),
     ] {
-        assert_eq!(find(nothing.clone()).await, Found::default(), "{nothing:?}");
+        assert_eq!(find(nothing.clone()).await, IdMatches::default(), "{nothing:?}");
     }
 }
 
@@ -388,9 +393,9 @@ async fn totals_survive_a_restart() {
 #[tokio::test]
 async fn the_registry_compares_before_it_sets() {
     let mut bed = Bed::new().await;
-    let mut watch = bed.store().watch(Kind::Breaker);
+    let mut watch = bed.store().watch(EntryKind::Breaker);
     let cas = async |bed: &Bed, expected, value: Option<&[u8]>| {
-        bed.store().cas(Kind::Breaker, "ops", expected, value.map(Into::into)).await.unwrap()
+        bed.store().cas(EntryKind::Breaker, "ops", expected, value.map(Into::into)).await.unwrap()
     };
     let CasOutcome::Written { version: one } = cas(&bed, None, Some(b"open")).await else {
         panic!("not written");
@@ -404,12 +409,12 @@ async fn the_registry_compares_before_it_sets() {
     };
     assert!(two > one);
     bed.reopen().await;
-    let entry = bed.store().get(Kind::Breaker, "ops").await.unwrap().unwrap();
+    let entry = bed.store().get(EntryKind::Breaker, "ops").await.unwrap().unwrap();
     assert_eq!((entry.version, entry.value.as_deref()), (two, Some(&b"half"[..])));
     let CasOutcome::Written { .. } = cas(&bed, Some(two), None).await else {
         panic!("not removed")
     };
-    assert_eq!(bed.store().get(Kind::Breaker, "ops").await.unwrap(), None);
+    assert_eq!(bed.store().get(EntryKind::Breaker, "ops").await.unwrap(), None);
     bed.reopen().await;
     let CasOutcome::Written { version: three } = cas(&bed, None, Some(b"again")).await else {
         panic!("not written");
@@ -421,12 +426,12 @@ async fn the_registry_compares_before_it_sets() {
 async fn lists_of_the_registry_leave_large_values_out() {
     let bed = Bed::new().await;
     for (key, size) in [("small", 10), ("large", 100_000)] {
-        bed.store().cas(Kind::Module, key, None, Some(vec![7; size])).await.unwrap();
+        bed.store().cas(EntryKind::Module, key, None, Some(vec![7; size])).await.unwrap();
     }
-    let listed = bed.store().list(Kind::Module).await.unwrap();
+    let listed = bed.store().list(EntryKind::Module).await.unwrap();
     let shown: Vec<_> = listed.iter().map(|(k, e)| (k.as_str(), e.value.is_some())).collect();
     assert_eq!(shown, [("large", false), ("small", true)]);
-    let large = bed.store().get(Kind::Module, "large").await.unwrap().unwrap();
+    let large = bed.store().get(EntryKind::Module, "large").await.unwrap().unwrap();
     assert_eq!(large.value.map(|v| v.len()), Some(100_000));
 }
 

@@ -1,6 +1,6 @@
 //! Claims on what is only being stored: a delivery whose claim begins with its commit never waits in a queue.
 
-use super::{Claim, Due, Entry, Place};
+use super::{ActiveClaim, Due, Entry, Place};
 
 impl Due {
     /// A token for such a claim, unless what is stored at this place must wait like any other: it is on hold, or a
@@ -23,6 +23,6 @@ impl Due {
                 None => entry.handoff = None,
             }
         }
-        self.claims.insert(entry.n, Claim { token, place, entry, event });
+        self.claims.insert(entry.n, ActiveClaim { token, place, entry, event });
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use weir_core::time::Timestamp;
 
-use super::{Claim, Due, Entry, Place, Taken};
+use super::{ActiveClaim, Due, Entry, Place, Taken};
 use crate::sqlite::names::NameId;
 
 /// By delivery, in the order in which they are tried.
@@ -75,7 +75,8 @@ impl Due {
         }
         let token = self.next_token;
         self.next_token += 1;
-        self.claims.insert(entry.n, Claim { token, place, entry: entry.clone(), event: None });
+        self.claims
+            .insert(entry.n, ActiveClaim { token, place, entry: entry.clone(), event: None });
         Turn::Suspects(Box::new(Taken { place, entry, token }))
     }
 
