@@ -126,7 +126,7 @@ impl Reload {
         self.metrics.config_reloaded("accepted");
         let gone = |name: &str| !config.sources.contains_key(name);
         self.sources.replace(config.sources.clone());
-        self.ingress.adopt(config.sources.clone());
+        self.ingress.replace_sources(config.sources.clone());
         self.metrics.forget_sources(gone);
         self.provider_files.adopt(config.providers).await;
         Ok(())

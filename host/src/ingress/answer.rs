@@ -122,7 +122,7 @@ pub(super) fn reply(status: u16, payload: &Payload) -> Answer {
 
 /// Asks caches on the way not to keep the answer to a `GET`: one that is served again for a like request would say of an
 /// event that never came here that it is stored. A handler's own word stands.
-pub(super) fn not_to_be_kept(mut answer: Answer) -> Answer {
+pub(super) fn without_caching(mut answer: Answer) -> Answer {
     answer.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     answer
 }

@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use hyper::body::Body;
 use tokio::time::Instant;
 
-use super::budget::{Budget, Share};
+use super::budget::{BodyBudget, BudgetShare};
 use super::refused::Refused;
 
 /// How much of a body, and for how long.
@@ -59,9 +59,9 @@ pub(super) fn is_here(body: &mut (impl Body<Data = Bytes> + Unpin)) -> bool {
 pub(super) async fn read<B>(
     body: B,
     limits: BodyLimits,
-    budget: &Budget,
+    budget: &BodyBudget,
     waits: impl Fn(Instant),
-) -> Result<(Bytes, Share), Refused>
+) -> Result<(Bytes, BudgetShare), Refused>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -124,15 +124,15 @@ mod tests {
         start: Duration::from_secs(5),
     };
 
-    fn budget(bytes: usize) -> Budget {
-        Budget::new(bytes, Metrics::new().body_bytes().clone())
+    fn budget(bytes: usize) -> BodyBudget {
+        BodyBudget::new(bytes, Metrics::new().body_bytes().clone())
     }
 
     async fn read_all<B>(
         body: B,
         limits: BodyLimits,
-        budget: &Budget,
-    ) -> Result<(Bytes, Share), Refused>
+        budget: &BodyBudget,
+    ) -> Result<(Bytes, BudgetShare), Refused>
     where
         B: Body<Data = Bytes> + Unpin,
     {

@@ -8,14 +8,14 @@ use crate::observe::series::{Gauge, Held};
 
 /// Bytes for all bodies together.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(super) struct BodyBudget {
     free: Arc<AtomicUsize>,
     in_use: Gauge,
 }
 
 /// The bytes of one body; given back when dropped.
 #[derive(Debug)]
-pub(super) struct Share {
+pub(super) struct BudgetShare {
     free: Arc<AtomicUsize>,
     bytes: usize,
     held: Held,
@@ -23,33 +23,33 @@ pub(super) struct Share {
 
 /// There is no room for more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Spent;
+pub(super) struct BudgetSpent;
 
-impl Budget {
+impl BodyBudget {
     /// `bytes` to share, and the gauge that shows how many are taken.
     pub(super) fn new(bytes: usize, in_use: Gauge) -> Self {
         Self { free: Arc::new(AtomicUsize::new(bytes)), in_use }
     }
 
     /// A share of no bytes yet.
-    pub(super) fn share(&self) -> Share {
-        Share { free: Arc::clone(&self.free), bytes: 0, held: self.in_use.hold(0) }
+    pub(super) fn share(&self) -> BudgetShare {
+        BudgetShare { free: Arc::clone(&self.free), bytes: 0, held: self.in_use.hold(0) }
     }
 }
 
-impl Share {
+impl BudgetShare {
     /// Takes more, if there are so many.
-    pub(super) fn grow(&mut self, bytes: usize) -> Result<(), Spent> {
+    pub(super) fn grow(&mut self, bytes: usize) -> Result<(), BudgetSpent> {
         self.free
             .try_update(Ordering::AcqRel, Ordering::Relaxed, |free| free.checked_sub(bytes))
-            .map_err(|_| Spent)?;
+            .map_err(|_| BudgetSpent)?;
         self.bytes += bytes;
         self.held.grow(bytes as u64);
         Ok(())
     }
 }
 
-impl Drop for Share {
+impl Drop for BudgetShare {
     fn drop(&mut self) {
         self.free.fetch_add(self.bytes, Ordering::AcqRel);
     }
@@ -63,9 +63,12 @@ mod tests {
     #[test]
     fn a_share_is_given_back_whole_when_it_is_dropped() {
         let metrics = Metrics::new();
-        let budget = Budget::new(100, metrics.body_bytes().clone());
+        let budget = BodyBudget::new(100, metrics.body_bytes().clone());
         let (mut one, mut other) = (budget.share(), budget.share());
-        assert_eq!((one.grow(60), one.grow(30), other.grow(11)), (Ok(()), Ok(()), Err(Spent)));
+        assert_eq!(
+            (one.grow(60), one.grow(30), other.grow(11)),
+            (Ok(()), Ok(()), Err(BudgetSpent))
+        );
         assert_eq!(other.grow(10), Ok(()), "what was refused took nothing");
         assert_eq!(metrics.body_bytes().get(), 100);
         drop(one);

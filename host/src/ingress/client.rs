@@ -6,21 +6,21 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use http::HeaderMap;
 use weir_core::address::TrustedProxies;
 
-use super::debts::Network;
 use super::limits::CREDIT_MAX;
+use super::penalties::Network;
 
 /// Whose words are believed about whose requests come over a connection.
 #[derive(Debug)]
-pub(super) struct Trust {
+pub(super) struct AddressPolicy {
     pub(super) proxies: TrustedProxies,
     /// Whether addresses of this machine count: a proxy may stand behind them for everybody.
-    pub(super) loopback_accountable: bool,
+    pub(super) penalize_loopback: bool,
 }
 
-impl Trust {
+impl AddressPolicy {
     /// Whose address counts for what is asked: none where it is a proxy's, which stands for everybody.
-    fn accountable(&self, address: IpAddr) -> Option<Network> {
-        let counts = self.loopback_accountable || !address.to_canonical().is_loopback();
+    fn penalized_network(&self, address: IpAddr) -> Option<Network> {
+        let counts = self.penalize_loopback || !address.to_canonical().is_loopback();
         (counts && !self.proxies.contains(address)).then(|| Network::of(address))
     }
 }
@@ -50,14 +50,20 @@ pub(super) struct Caller<'a> {
 
 impl Client {
     /// One that has done nothing yet.
-    pub(super) fn new(peer: IpAddr, trust: &Trust) -> Self {
-        let is_proxy = trust.proxies.contains(peer);
+    pub(super) fn new(peer: IpAddr, address_policy: &AddressPolicy) -> Self {
+        let is_proxy = address_policy.proxies.contains(peer);
         let (has_certificate, credit) = (false, Credit::default());
-        Self { peer, network: trust.accountable(peer), is_proxy, has_certificate, credit }
+        Self {
+            peer,
+            network: address_policy.penalized_network(peer),
+            is_proxy,
+            has_certificate,
+            credit,
+        }
     }
 
     /// The same, after the handshake of TLS.
-    pub(super) fn after_handshake(self, has_certificate: bool) -> Self {
+    pub(super) fn with_certificate(self, has_certificate: bool) -> Self {
         Self { has_certificate, ..self }
     }
 
@@ -67,20 +73,21 @@ impl Client {
     }
 
     /// Who is answerable for what comes over the connection and is no request.
-    pub(super) fn itself(&self) -> Caller<'_> {
+    pub(super) fn connection_caller(&self) -> Caller<'_> {
         let credit = (!self.is_proxy).then_some(&self.credit);
         let Self { peer, network, has_certificate, .. } = *self;
         Caller { address: peer, network, has_certificate, credit }
     }
 
     /// Who sent a request with these headers.
-    pub(super) fn caller(&self, headers: &HeaderMap, trust: &Trust) -> Caller<'_> {
+    pub(super) fn caller(&self, headers: &HeaderMap, address_policy: &AddressPolicy) -> Caller<'_> {
         if !self.is_proxy {
-            return self.itself();
+            return self.connection_caller();
         }
-        let lines = headers.get_all(trust.proxies.header()).iter();
-        let address = trust.proxies.client(self.peer, lines.map(http::HeaderValue::as_bytes));
-        let network = trust.accountable(address);
+        let lines = headers.get_all(address_policy.proxies.header()).iter();
+        let address =
+            address_policy.proxies.client(self.peer, lines.map(http::HeaderValue::as_bytes));
+        let network = address_policy.penalized_network(address);
         Caller { address, network, has_certificate: self.has_certificate, credit: None }
     }
 }
@@ -138,15 +145,16 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn trust(proxies: &[&str], loopback_accountable: bool) -> Trust {
+    fn address_policy(proxies: &[&str], penalize_loopback: bool) -> AddressPolicy {
         let blocks = proxies.iter().map(|text| text.parse().unwrap()).collect();
         let proxies = TrustedProxies::new(blocks, ForwardedBy::XForwardedFor);
-        Trust { proxies, loopback_accountable }
+        AddressPolicy { proxies, penalize_loopback }
     }
 
     #[test]
     fn this_machine_answers_for_itself_only_if_it_is_told_to() {
-        let of = |address, loopback| Client::new(ip(address), &trust(&[], loopback)).network();
+        let of =
+            |address, loopback| Client::new(ip(address), &address_policy(&[], loopback)).network();
         assert_eq!(of("127.0.0.1", false), None);
         assert_eq!(of("::ffff:127.0.0.1", false), None);
         assert_eq!(of("::1", false), None);
@@ -156,32 +164,35 @@ mod tests {
 
     #[test]
     fn behind_a_trusted_proxy_everybody_answers_for_themselves_and_the_proxy_for_nobody() {
-        let trust = trust(&["10.0.0.0/8"], false);
+        let address_policy = address_policy(&["10.0.0.0/8"], false);
         let headers = |value| {
             HeaderMap::from_iter([(
                 http::HeaderName::from_static("x-forwarded-for"),
                 http::HeaderValue::from_static(value),
             )])
         };
-        let proxy = Client::new(ip("10.0.0.1"), &trust);
+        let proxy = Client::new(ip("10.0.0.1"), &address_policy);
         assert_eq!(proxy.network(), None);
-        let caller = proxy.caller(&headers("192.0.2.7"), &trust);
+        let caller = proxy.caller(&headers("192.0.2.7"), &address_policy);
         assert_eq!(
             (caller.address, caller.network),
             (ip("192.0.2.7"), Some(Network::of(ip("192.0.2.7"))))
         );
         caller.verified();
         assert!(!caller.is_proven(), "the next request may be a stranger's");
-        let silent = proxy.caller(&HeaderMap::new(), &trust);
+        let silent = proxy.caller(&HeaderMap::new(), &address_policy);
         assert_eq!((silent.address, silent.network), (ip("10.0.0.1"), None));
-        let stranger = Client::new(ip("192.0.2.1"), &trust);
-        assert_eq!(stranger.caller(&headers("192.0.2.7"), &trust).address, ip("192.0.2.1"));
+        let stranger = Client::new(ip("192.0.2.1"), &address_policy);
+        assert_eq!(
+            stranger.caller(&headers("192.0.2.7"), &address_policy).address,
+            ip("192.0.2.1")
+        );
     }
 
     #[test]
     fn credit_is_earned_by_verified_requests_and_lost_by_refused_ones() {
-        let client = Client::new(ip("192.0.2.1"), &trust(&[], false));
-        let caller = client.itself();
+        let client = Client::new(ip("192.0.2.1"), &address_policy(&[], false));
+        let caller = client.connection_caller();
         caller.refused();
         assert!(!caller.is_proven());
         caller.verified();

@@ -18,18 +18,18 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::Ingress;
 use super::client::Client;
-use super::limits::{HEAD_BUFFER_BYTES_MIN, LINGER, LOOK_AGAIN};
-use super::roll::Enrolled;
+use super::connection_table::ConnectionGuard;
+use super::limits::{DRAIN_TIME_MAX, HEAD_BUFFER_BYTES_MIN, TIMER_RECHECK};
 use super::secure;
-use super::wire::{Pace, Phase, Wire};
+use super::timed_io::{ConnectionPhase, ConnectionState, TimedIo};
 use crate::config::Server;
 
-const LATE: &[u8] =
+const TIMEOUT_ANSWER: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 /// To a sender whose body is waited for while another needs its place.
-const CROWDED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+const EVICTED_ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 /// To whom has as many connections as one address may.
-pub(super) const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+pub(super) const TOO_MANY_CONNECTIONS_ANSWER: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// How hyper is to serve HTTP/1.
 pub(super) fn http1(server: &Server) -> http1::Builder {
@@ -50,17 +50,17 @@ pub(super) fn http1(server: &Server) -> http1::Builder {
 
 /// What a connection holds while it is open: one of the places there are, and its line in the roll.
 pub(super) struct Place {
-    pub(super) enrolled: Enrolled,
+    pub(super) guard: ConnectionGuard,
     pub(super) _slot: OwnedSemaphorePermit,
 }
 
 /// How a connection, or its handshake, ended.
-pub(super) enum End<T> {
+pub(super) enum ConnectionEnd<T> {
     Closed(T),
     /// The other side let a phase run out.
-    Late(Phase),
+    TimedOut(ConnectionPhase),
     /// Another needs its place. Says what it was waiting for.
-    Crowded(Phase),
+    Evicted(ConnectionPhase),
     /// The process no longer waits.
     Abandoned,
 }
@@ -73,81 +73,90 @@ pub(super) async fn serve(
     mut place: Place,
 ) {
     let _open = ingress.metrics.connections().inc();
-    let pace = Arc::new(Pace::new(ingress.patience, Instant::now()));
-    place.enrolled.seat(&pace);
+    let state = Arc::new(ConnectionState::new(ingress.timeouts, Instant::now()));
+    place.guard.register(&state);
     match ingress.tls.clone() {
-        None => over_http1(&ingress, &pace, stream, &client).await,
+        None => over_http1(&ingress, &state, stream, &client).await,
         // Apart: most connections should not be as large as these.
-        Some(tls) => Box::pin(secure::serve(ingress, &tls, &pace, stream, client)).await,
+        Some(tls) => Box::pin(secure::serve(ingress, &tls, &state, stream, client)).await,
     }
     drop(place);
 }
 
 /// Serves HTTP/1 on what comes off the listener, or out of TLS.
-pub(super) async fn over_http1<S>(ingress: &Ingress, pace: &Arc<Pace>, stream: S, client: &Client)
-where
+pub(super) async fn over_http1<S>(
+    ingress: &Ingress,
+    state: &Arc<ConnectionState>,
+    stream: S,
+    client: &Client,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let service = service_fn(|request| {
-        let one_length = pace.serving();
+        let one_length = state.serving();
         async move {
-            let (mut answer, unread) = ingress.receive(request, client, one_length, pace).await;
+            let (mut answer, unread) = ingress.receive(request, client, one_length, state).await;
             if unread.is_some() {
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            pace.answered(unread, Instant::now());
+            state.answered(unread, Instant::now());
             Ok::<_, Infallible>(answer)
         }
     });
-    let wire = TokioIo::new(Wire::new(stream, Arc::clone(pace)));
-    let mut connection = ingress.http1.serve_connection(wire, service);
-    let end = drive(ingress, pace, &mut connection).await;
+    let timed_io = TokioIo::new(TimedIo::new(stream, Arc::clone(state)));
+    let mut connection = ingress.http1.serve_connection(timed_io, service);
+    let end = drive(ingress, state, &mut connection).await;
     let mut stream = connection.into_parts().io.into_inner().into_inner();
     match end {
-        End::Closed(Ok(())) => {}
-        End::Closed(Err(error)) => note(ingress, client, pace, &error),
-        End::Late(phase @ (Phase::Head | Phase::Silent)) => {
+        ConnectionEnd::Closed(Ok(())) => {}
+        ConnectionEnd::Closed(Err(error)) => note(ingress, client, state, &error),
+        ConnectionEnd::TimedOut(phase @ (ConnectionPhase::Head | ConnectionPhase::Silent)) => {
             ingress.metrics.refused("head_timeout");
-            if phase == Phase::Head {
-                ingress.charge(client.itself(), None);
+            if phase == ConnectionPhase::Head {
+                ingress.charge(client.connection_caller(), None);
             }
             // Whoever is too slow to ask may also be gone: this is a courtesy.
-            let _ = timeout(LINGER, stream.write_all(LATE)).await;
+            let _ = timeout(DRAIN_TIME_MAX, stream.write_all(TIMEOUT_ANSWER)).await;
         }
-        End::Crowded(phase) => {
+        ConnectionEnd::Evicted(phase) => {
             ingress.metrics.refused("crowded_out");
             let _ = match phase {
                 // What it asks is not known, so neither is what to answer.
-                Phase::Head => {
-                    ingress.charge(client.itself(), None);
-                    stream.write_all(LATE).now_or_never()
+                ConnectionPhase::Head => {
+                    ingress.charge(client.connection_caller(), None);
+                    stream.write_all(TIMEOUT_ANSWER).now_or_never()
                 }
-                Phase::Body => stream.write_all(CROWDED).now_or_never(),
-                Phase::Silent | Phase::Idle | Phase::Serving => None,
+                ConnectionPhase::Body => stream.write_all(EVICTED_ANSWER).now_or_never(),
+                ConnectionPhase::Silent | ConnectionPhase::Idle | ConnectionPhase::Serving => None,
             };
         }
-        End::Late(_) | End::Abandoned => {}
+        ConnectionEnd::TimedOut(_) | ConnectionEnd::Abandoned => {}
     }
-    if let Some(bytes) = pace.lingers() {
+    if let Some(bytes) = state.bytes_to_drain() {
         let mut rest = stream.take(bytes as u64);
         let mut nowhere = tokio::io::sink();
-        let lingering = timeout(LINGER, tokio::io::copy(&mut rest, &mut nowhere));
+        let lingering = timeout(DRAIN_TIME_MAX, tokio::io::copy(&mut rest, &mut nowhere));
         tokio::select! {
             _ = lingering => {}
             // Its place is worth more than that its answer is read.
-            () = crowded(pace) => {}
+            () = crowded(state) => {}
             () = ingress.drain.waiting_stopped() => {}
         }
     }
 }
 
 /// Resolves when another needs the place of a connection.
-async fn crowded(pace: &Pace) {
-    poll_fn(|cx| if pace.must_end(cx).is_some() { Poll::Ready(()) } else { Poll::Pending }).await;
+async fn crowded(state: &ConnectionState) {
+    poll_fn(|cx| if state.poll_eviction(cx).is_some() { Poll::Ready(()) } else { Poll::Pending })
+        .await;
 }
 
 /// Attends to a connection, or its handshake: it ends by itself, or when its pace or the process says so.
-pub(super) async fn drive<C>(ingress: &Ingress, pace: &Pace, connection: &mut C) -> End<C::Output>
+pub(super) async fn drive<C>(
+    ingress: &Ingress,
+    state: &ConnectionState,
+    connection: &mut C,
+) -> ConnectionEnd<C::Output>
 where
     C: Graceful + Unpin,
 {
@@ -155,11 +164,11 @@ where
     let mut stopping = pin!(drain.accepting_stopped());
     let mut abandoning = pin!(drain.waiting_stopped());
     let mut is_stopping = false;
-    let mut alarm = Alarm::new(Instant::now() + ingress.patience.head);
+    let mut alarm = DeadlineTimer::new(Instant::now() + ingress.timeouts.head);
     poll_fn(|cx| {
         loop {
             if let Poll::Ready(result) = Pin::new(&mut *connection).poll(cx) {
-                return Poll::Ready(End::Closed(result));
+                return Poll::Ready(ConnectionEnd::Closed(result));
             }
             if is_stopping || stopping.as_mut().poll(cx).is_pending() {
                 break;
@@ -168,25 +177,29 @@ where
             Pin::new(&mut *connection).finish();
         }
         if is_stopping && abandoning.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(End::Abandoned);
+            return Poll::Ready(ConnectionEnd::Abandoned);
         }
-        if let Some(phase) = pace.must_end(cx) {
-            return Poll::Ready(End::Crowded(phase));
+        if let Some(phase) = state.poll_eviction(cx) {
+            return Poll::Ready(ConnectionEnd::Evicted(phase));
         }
-        let (phase, deadline) = pace.stand();
-        if alarm.poll_late(cx, deadline) { Poll::Ready(End::Late(phase)) } else { Poll::Pending }
+        let (phase, deadline) = state.phase_and_deadline();
+        if alarm.poll_late(cx, deadline) {
+            Poll::Ready(ConnectionEnd::TimedOut(phase))
+        } else {
+            Poll::Pending
+        }
     })
     .await
 }
 
 /// One timer for the deadlines of a connection. It is moved only where a deadline comes nearer; one that has gone
 /// further away is noticed when it rings.
-struct Alarm {
+struct DeadlineTimer {
     at: Instant,
     sleep: Pin<Box<Sleep>>,
 }
 
-impl Alarm {
+impl DeadlineTimer {
     fn new(at: Instant) -> Self {
         Self { at, sleep: Box::pin(sleep_until(at)) }
     }
@@ -205,7 +218,7 @@ impl Alarm {
             match deadline {
                 Some(deadline) if deadline <= Instant::now() => return true,
                 Some(deadline) => self.set(deadline),
-                None => self.set(Instant::now() + LOOK_AGAIN),
+                None => self.set(Instant::now() + TIMER_RECHECK),
             }
         }
         false
@@ -232,16 +245,16 @@ where
 }
 
 /// hyper answers by itself what it cannot read; that is counted here.
-fn note(ingress: &Ingress, client: &Client, pace: &Pace, error: &hyper::Error) {
+fn note(ingress: &Ingress, client: &Client, state: &ConnectionState, error: &hyper::Error) {
     if error.is_parse_too_large() {
         ingress.metrics.refused("head_too_large");
-        ingress.charge(client.itself(), None);
+        ingress.charge(client.connection_caller(), None);
     } else if error.is_parse() {
         ingress.metrics.refused("malformed");
-        ingress.charge(client.itself(), None);
-    } else if pace.stand().0 == Phase::Head {
+        ingress.charge(client.connection_caller(), None);
+    } else if state.phase_and_deadline().0 == ConnectionPhase::Head {
         ingress.metrics.refused("head_incomplete");
-        ingress.charge(client.itself(), None);
+        ingress.charge(client.connection_caller(), None);
     } else {
         tracing::trace!(%error, "connection ended early");
     }

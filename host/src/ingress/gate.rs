@@ -50,6 +50,6 @@ impl Gate {
     /// Counts a verified request, if there is room for it at this time.
     pub(super) fn count(&self, now: Duration) -> Result<(), Refused> {
         let Some(rate) = self.rules.rate else { return Ok(()) };
-        self.taken.lock().take(rate, now).map_err(|wait| Refused::TooFast { wait })
+        self.taken.lock().take(rate, now).map_err(|wait| Refused::RateLimited { wait })
     }
 }

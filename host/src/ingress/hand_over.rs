@@ -20,15 +20,15 @@ use weir_store::registry::{CasOutcome, EntryKind};
 
 use super::Ingress;
 use super::refused::Refused;
-use super::to_the_end::ToTheEnd;
-use super::way::Way;
+use super::run_to_completion::RunToCompletion;
+use super::way::LiveSource;
 
 /// What the registry's keys of such secrets begin with; the source's name follows.
-const LEARNED: &str = "learned/";
+const HANDED_OVER_PREFIX: &str = "learned/";
 
 /// Why no window is opened.
 #[derive(Debug, Clone, Error)]
-pub enum WindowRefused {
+pub enum OpenWindowError {
     /// No source of that name.
     #[error("there is no such source")]
     UnknownSource,
@@ -48,7 +48,7 @@ pub enum WindowRefused {
 
 /// What an operator who waits for a secret is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ToShow {
+pub enum HandOverStatus {
     /// Nothing yet: the sender has until then.
     Awaited(Timestamp),
     /// The secret. It is not shown again.
@@ -61,16 +61,16 @@ pub enum ToShow {
 
 /// The windows that operators opened, until their time is up. They close with the process.
 #[derive(Debug, Default)]
-pub(super) struct Windows(Mutex<BTreeMap<SourceName, Window>>);
+pub(super) struct HandOverWindows(Mutex<BTreeMap<SourceName, Window>>);
 
 #[derive(Debug)]
 struct Window {
     until: Timestamp,
-    stage: Stage,
+    stage: WindowState,
 }
 
 #[derive(Debug)]
-enum Stage {
+enum WindowState {
     Open,
     /// A secret came, and is being stored.
     Storing,
@@ -80,16 +80,16 @@ enum Stage {
     Shown,
 }
 
-impl Windows {
+impl HandOverWindows {
     fn open(&self, source: SourceName, until: Timestamp) {
-        self.0.lock().insert(source, Window { until, stage: Stage::Open });
+        self.0.lock().insert(source, Window { until, stage: WindowState::Open });
     }
 
     /// Closes a window that is open for the one secret that comes through it; says until when it was.
     fn take(&self, source: &str, now: Timestamp) -> Option<Timestamp> {
         let mut windows = self.current(now);
-        let window = windows.get_mut(source).filter(|w| matches!(w.stage, Stage::Open))?;
-        window.stage = Stage::Storing;
+        let window = windows.get_mut(source).filter(|w| matches!(w.stage, WindowState::Open))?;
+        window.stage = WindowState::Storing;
         Some(window.until)
     }
 
@@ -97,22 +97,22 @@ impl Windows {
     fn stored(&self, source: &str, to_show: Option<&Secret>) {
         // None of that name: it was closed meanwhile, and nobody asks for it any more.
         if let Some(window) = self.0.lock().get_mut(source) {
-            let shown = to_show.cloned().map(Stage::ToBeShown);
-            window.stage = shown.unwrap_or(Stage::Closed);
+            let shown = to_show.cloned().map(WindowState::ToBeShown);
+            window.stage = shown.unwrap_or(WindowState::Closed);
         }
     }
 
-    fn show(&self, source: &str, now: Timestamp) -> ToShow {
+    fn show(&self, source: &str, now: Timestamp) -> HandOverStatus {
         let mut windows = self.current(now);
-        let Some(window) = windows.get_mut(source) else { return ToShow::Nothing };
+        let Some(window) = windows.get_mut(source) else { return HandOverStatus::Nothing };
         match &window.stage {
-            Stage::Open | Stage::Storing => ToShow::Awaited(window.until),
-            Stage::Closed => ToShow::Nothing,
-            Stage::Shown => ToShow::Shown,
-            Stage::ToBeShown(secret) => {
+            WindowState::Open | WindowState::Storing => HandOverStatus::Awaited(window.until),
+            WindowState::Closed => HandOverStatus::Nothing,
+            WindowState::Shown => HandOverStatus::Shown,
+            WindowState::ToBeShown(secret) => {
                 let secret = secret.clone();
-                window.stage = Stage::Shown;
-                ToShow::Secret(secret)
+                window.stage = WindowState::Shown;
+                HandOverStatus::Secret(secret)
             }
         }
     }
@@ -120,12 +120,17 @@ impl Windows {
     /// Forgets a window and what there was to show. Says whether that was anything.
     fn close(&self, source: &str, now: Timestamp) -> bool {
         let closed = self.current(now).remove(source);
-        closed.is_some_and(|window| matches!(window.stage, Stage::Open | Stage::ToBeShown(_)))
+        closed.is_some_and(|window| {
+            matches!(window.stage, WindowState::Open | WindowState::ToBeShown(_))
+        })
     }
 
     fn until(&self, source: &str, now: Timestamp) -> Option<Timestamp> {
         let windows = self.current(now);
-        windows.get(source).filter(|w| matches!(w.stage, Stage::Open)).map(|window| window.until)
+        windows
+            .get(source)
+            .filter(|w| matches!(w.stage, WindowState::Open))
+            .map(|window| window.until)
     }
 
     /// Those whose time is not up; the others go, with what they had to show.
@@ -139,17 +144,21 @@ impl Windows {
 impl Ingress {
     /// Lets the next handshake hand over a source's secret, until a time. Says whether the operator has to be shown it,
     /// see [`Self::show_secret`].
-    pub async fn open_window(&self, source: &str, until: Timestamp) -> Result<bool, WindowRefused> {
-        let way = self.ways.get(source).ok_or(WindowRefused::UnknownSource)?;
+    pub async fn open_window(
+        &self,
+        source: &str,
+        until: Timestamp,
+    ) -> Result<bool, OpenWindowError> {
+        let way = self.live_sources.get(source).ok_or(OpenWindowError::UnknownSource)?;
         if !way.source.secrets.is_empty() {
-            return Err(WindowRefused::Configured);
+            return Err(OpenWindowError::Configured);
         }
         if !way.source.provider.receives_secret() {
-            return Err(WindowRefused::NotHandedOver);
+            return Err(OpenWindowError::NotHandedOver);
         }
-        let key = format!("{LEARNED}{source}");
+        let key = format!("{HANDED_OVER_PREFIX}{source}");
         if self.store.get(EntryKind::Secret, &key).await?.is_some() {
-            return Err(WindowRefused::Known);
+            return Err(OpenWindowError::Known);
         }
         self.windows.open(way.source.name.clone(), until);
         Ok(way.source.provider.shows_secret())
@@ -162,7 +171,7 @@ impl Ingress {
 
     /// What was handed over through a source's window, if the operator has to give it back to the provider; once.
     #[must_use]
-    pub fn show_secret(&self, source: &str) -> ToShow {
+    pub fn show_secret(&self, source: &str) -> HandOverStatus {
         self.windows.show(source, self.clock.now())
     }
 
@@ -176,33 +185,33 @@ impl Ingress {
     /// # Errors
     /// If the store fails; then it is kept.
     pub async fn forget_secret(&self, source: &SourceName) -> Result<bool, StoreError> {
-        let key = format!("{LEARNED}{source}");
+        let key = format!("{HANDED_OVER_PREFIX}{source}");
         let Some(entry) = self.store.get(EntryKind::Secret, &key).await? else { return Ok(false) };
         self.windows.close(source.as_str(), self.clock.now());
         let removed = self.store.cas(EntryKind::Secret, &key, Some(entry.version), None).await?;
-        self.ways.learn([(source.clone(), None)]);
+        self.live_sources.set_handed_over([(source.clone(), None)]);
         Ok(matches!(removed, CasOutcome::Written { .. }))
     }
 
     /// Keeps what a handshake hands over, if there is a window for it.
-    pub(super) async fn take_secret(
+    pub(super) async fn accept_secret(
         &self,
-        way: &Way,
+        way: &LiveSource,
         secret: &Secret,
         show_once: bool,
     ) -> Result<(), Refused> {
         let name = way.source.name.clone();
         let until = self.windows.take(name.as_str(), self.clock.now());
         let until = until.ok_or(Refused::HandshakeClosed)?;
-        let key = format!("{LEARNED}{name}");
+        let key = format!("{HANDED_OVER_PREFIX}{name}");
         let sealed = self.seal.close(&key, secret.expose());
-        let (store, ways) = (Arc::clone(&self.store), Arc::clone(&self.ways));
+        let (store, live_sources) = (Arc::clone(&self.store), Arc::clone(&self.live_sources));
         let (windows, secret) = (Arc::clone(&self.windows), secret.clone());
         // What the store has been asked for is to be in force too, also if the sender has gone by then.
-        let kept = ToTheEnd::new(async move {
+        let kept = RunToCompletion::new(async move {
             match store.cas(EntryKind::Secret, &key, None, Some(sealed)).await {
                 Ok(CasOutcome::Written { .. }) => {
-                    ways.learn([(name.clone(), Some(secret.clone()))]);
+                    live_sources.set_handed_over([(name.clone(), Some(secret.clone()))]);
                     windows.stored(name.as_str(), show_once.then_some(&secret));
                     tracing::info!(source = name.as_str(), "the sender handed its secret over");
                     Ok(())
@@ -222,10 +231,10 @@ impl Ingress {
     }
 
     /// Takes up what was handed over before this process began.
-    pub(super) async fn recall_secrets(&self) -> Result<(), StoreError> {
+    pub(super) async fn load_handed_over(&self) -> Result<(), StoreError> {
         let entries = self.store.list(EntryKind::Secret).await?;
         let learned = entries.into_iter().filter_map(|(key, entry)| {
-            let name = SourceName::configured(key.strip_prefix(LEARNED)?).ok()?;
+            let name = SourceName::configured(key.strip_prefix(HANDED_OVER_PREFIX)?).ok()?;
             let Some(secret) = entry.value.and_then(|sealed| self.seal.open(&key, &sealed)) else {
                 let source = name.as_str();
                 tracing::warn!(source, "the secret that was handed over cannot be read any more");
@@ -233,7 +242,7 @@ impl Ingress {
             };
             Some((name, Some(Secret::new(secret))))
         });
-        self.ways.learn(learned.collect::<Vec<_>>());
+        self.live_sources.set_handed_over(learned.collect::<Vec<_>>());
         Ok(())
     }
 }

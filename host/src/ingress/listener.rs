@@ -12,9 +12,9 @@ use tokio_util::task::TaskTracker;
 
 use super::Ingress;
 use super::client::Client;
-use super::connection::{self, Place, TOO_MANY};
-use super::limits::{ACCEPT_PAUSE, ROOM_PAUSE};
-use super::roll::Made;
+use super::connection::{self, Place, TOO_MANY_CONNECTIONS_ANSWER};
+use super::connection_table::Eviction;
+use super::limits::{ACCEPT_PAUSE, EVICTION_RETRY};
 
 /// Accepts and serves until draining begins, then waits for the connections that are open.
 pub(super) async fn run(ingress: Arc<Ingress>, listener: std::net::TcpListener) {
@@ -27,8 +27,8 @@ pub(super) async fn run(ingress: Arc<Ingress>, listener: std::net::TcpListener) 
     while let Some((stream, peer)) = next(&ingress, &listener).await {
         // An answer is one small packet; holding it back for more gains nothing and costs the sender a delay.
         let _ = stream.set_nodelay(true);
-        let client = Client::new(peer, &ingress.trust);
-        let Some(enrolled) = ingress.roll.enter(client.network()) else {
+        let client = Client::new(peer, &ingress.address_policy);
+        let Some(guard) = ingress.connection_table.enter(client.network()) else {
             turn_away(&ingress, &stream);
             continue;
         };
@@ -40,7 +40,7 @@ pub(super) async fn run(ingress: Arc<Ingress>, listener: std::net::TcpListener) 
             }
             Found::Draining => break,
         };
-        let place = Place { enrolled, _slot: slot };
+        let place = Place { guard, _slot: slot };
         connections.spawn(connection::serve(Arc::clone(&ingress), stream, client, place));
     }
     drop(listener);
@@ -51,7 +51,7 @@ pub(super) async fn run(ingress: Arc<Ingress>, listener: std::net::TcpListener) 
 fn turn_away(ingress: &Ingress, stream: &TcpStream) {
     ingress.metrics.refused("too_many_connections");
     // A courtesy: there is room for it in the system's buffer, or there is not.
-    let _ = stream.try_write(TOO_MANY);
+    let _ = stream.try_write(TOO_MANY_CONNECTIONS_ANSWER);
 }
 
 fn listen(listener: std::net::TcpListener) -> io::Result<TcpListener> {
@@ -95,11 +95,15 @@ async fn place(ingress: &Ingress, slots: &Arc<Semaphore>, client: &Client) -> Fo
     let made = async {
         loop {
             let now = Instant::now();
-            let in_debt = ingress.in_debt(client.itself(), None, now.into_std()).is_err();
-            if in_debt || ingress.roll.make_room(now, client.network()) == Made::Crowd {
+            let check_penalty =
+                ingress.check_penalty(client.connection_caller(), None, now.into_std()).is_err();
+            if check_penalty
+                || ingress.connection_table.evict_idle(now, client.network()) == Eviction::Crowd
+            {
                 return Found::TooMany;
             }
-            let slot = tokio::time::timeout(ROOM_PAUSE, Arc::clone(slots).acquire_owned()).await;
+            let slot =
+                tokio::time::timeout(EVICTION_RETRY, Arc::clone(slots).acquire_owned()).await;
             match slot {
                 Ok(Ok(slot)) => return Found::Place(slot),
                 Ok(Err(_closed)) => return Found::Draining,

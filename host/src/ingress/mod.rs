@@ -2,10 +2,10 @@
 //!
 //! [`receive`] reads from top to bottom as the path of a request. What is decided about a request is decided by pure
 //! functions (here `head`, `content`, `facts`, `redact`, `answer`, `problem`; in the core verify, identify and route); what
-//! keeps a stranger's appetite in bounds stands around them (`listener`, `roll`, `connection`, `secure`, `wire`, `body`,
-//! `unfinished`, `budget`, `client`, `debts`).
+//! keeps a stranger's appetite in bounds stands around them (`listener`, `connection_table`, `connection`, `secure`, `timed_io`, `body`,
+//! `body_wait`, `budget`, `client`, `penalties`).
 //!
-//! `ways` holds the sources in force, `published` the keys that their senders publish (`fetches` says who may have one
+//! `live_sources` holds the sources in force, `published` the keys that their senders publish (`fetch_limiter` says who may have one
 //! fetched), `quarantine` what was not believed, and `hand_over` takes the secrets that some hand over. `respond` waits,
 //! within a deadline, for a source whose answer is a handler's reply.
 //!
@@ -13,19 +13,22 @@
 
 mod answer;
 mod body;
+mod body_wait;
 mod budget;
 mod client;
 mod connection;
+mod connection_table;
 mod content;
-mod debts;
+mod event_log;
 mod facts;
-mod fetches;
-mod flow;
+mod fetch_limiter;
 mod gate;
 mod hand_over;
 mod head;
 mod limits;
 mod listener;
+mod live_sources;
+mod penalties;
 mod problem;
 mod published;
 mod quarantine;
@@ -34,13 +37,10 @@ mod redact;
 mod refusal_log;
 mod refused;
 mod respond;
-mod roll;
+mod run_to_completion;
 mod secure;
-mod to_the_end;
-mod unfinished;
+mod timed_io;
 mod way;
-mod ways;
-mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -71,21 +71,21 @@ use crate::shutdown::Drain;
 use crate::sources::ByName;
 use crate::tls::Tls;
 
-pub use hand_over::{ToShow, WindowRefused};
-pub use quarantine::{Release, Shown};
-pub use refusal_log::Refusal;
+pub use hand_over::{HandOverStatus, OpenWindowError};
+pub use quarantine::{QuarantinedView, ReleaseOutcome};
+pub use refusal_log::RefusalRecord;
 pub use way::SourceStatus;
 
-use budget::Budget;
-use client::Trust;
-use debts::Debts;
-use hand_over::Windows;
+use budget::BodyBudget;
+use client::AddressPolicy;
+use connection_table::ConnectionTable;
+use hand_over::HandOverWindows;
+use live_sources::LiveSources;
+use penalties::RefusalLimiter;
 use redact::Fingerprints;
 use refusal_log::RefusalLog;
-use roll::Roll;
-use way::Way;
-use ways::Ways;
-use wire::Patience;
+use timed_io::Timeouts;
+use way::LiveSource;
 
 /// The registry's key for what fingerprints are made with.
 const FINGERPRINT_KEY: &str = "fingerprint";
@@ -124,8 +124,8 @@ pub struct IngressParts {
 /// The way in for webhooks.
 #[derive(Debug)]
 pub struct Ingress {
-    ways: Arc<Ways>,
-    windows: Arc<Windows>,
+    live_sources: Arc<LiveSources>,
+    windows: Arc<HandOverWindows>,
     seal: Arc<Seal>,
     quarantine: Option<Quarantine>,
     public_url: Option<String>,
@@ -134,12 +134,12 @@ pub struct Ingress {
     tls: Option<Arc<Tls>>,
     max_connections: usize,
     max_headers: usize,
-    patience: Patience,
-    trust: Trust,
-    roll: Arc<Roll>,
-    debts: Mutex<Debts>,
+    timeouts: Timeouts,
+    address_policy: AddressPolicy,
+    connection_table: Arc<ConnectionTable>,
+    penalties: Mutex<RefusalLimiter>,
     started: Instant,
-    budget: Budget,
+    budget: BodyBudget,
     refusals: RefusalLog,
     fingerprints: OnceLock<Fingerprints>,
     open: AtomicBool,
@@ -173,11 +173,15 @@ impl Ingress {
             quarantine,
         } = parts;
         let server = &config.server;
-        let ways =
-            Arc::new(Ways::new(config.sources.clone(), server.clone(), metrics.clone(), fetcher));
-        let patience = Patience { head: server.header_timeout, idle: server.idle_timeout };
+        let live_sources = Arc::new(LiveSources::new(
+            config.sources.clone(),
+            server.clone(),
+            metrics.clone(),
+            fetcher,
+        ));
+        let timeouts = Timeouts { head: server.header_timeout, idle: server.idle_timeout };
         Self {
-            ways,
+            live_sources,
             windows: Arc::default(),
             seal,
             quarantine,
@@ -187,19 +191,19 @@ impl Ingress {
             tls,
             max_connections: server.max_connections,
             max_headers: server.max_headers,
-            patience,
-            trust: Trust {
+            timeouts,
+            address_policy: AddressPolicy {
                 proxies: server.trusted_proxies.clone(),
-                loopback_accountable: server.per_address.loopback,
+                penalize_loopback: server.per_address.loopback,
             },
-            roll: Roll::new(server.per_address.connections),
-            debts: Mutex::new(Debts::new(Rate::new(
+            connection_table: ConnectionTable::new(server.per_address.connections),
+            penalties: Mutex::new(RefusalLimiter::new(Rate::new(
                 server.per_address.refusals_per_second,
                 Duration::from_secs(1),
                 server.per_address.refusals,
             ))),
             started: Instant::now(),
-            budget: Budget::new(server.body_budget, metrics.body_bytes().clone()),
+            budget: BodyBudget::new(server.body_budget, metrics.body_bytes().clone()),
             refusals: RefusalLog::new(u64::from_le_bytes(random())),
             fingerprints: OnceLock::new(),
             open: AtomicBool::new(false),
@@ -225,35 +229,35 @@ impl Ingress {
                 tracing::warn!(%error, "fingerprints of secrets will not be the same after a restart");
             }
         }
-        if let Err(error) = self.recall_secrets().await {
+        if let Err(error) = self.load_handed_over().await {
             tracing::error!(%error, "secrets that were handed over cannot be read; their sources refuse everything");
         }
         listener::run(self, listener).await;
     }
 
     /// Puts other sources in force. Requests under way finish by those that they began with.
-    pub fn adopt(&self, sources: BTreeMap<SourceName, Arc<Source>>) {
-        self.ways.adopt(sources);
+    pub fn replace_sources(&self, sources: BTreeMap<SourceName, Arc<Source>>) {
+        self.live_sources.replace_sources(sources);
     }
 
     /// The names of the sources in force.
     #[must_use]
     pub fn source_names(&self) -> BTreeSet<SourceName> {
-        self.ways.all().iter().map(|way| way.source.name.clone()).collect()
+        self.live_sources.all().iter().map(|way| way.source.name.clone()).collect()
     }
 
     /// The sources in force, by name.
     #[must_use]
     pub fn sources(&self) -> Vec<SourceStatus> {
-        let status = |way: &Arc<Way>| way.status(self.window(way.source.name.as_str()));
-        self.ways.all().iter().map(status).collect()
+        let status = |way: &Arc<LiveSource>| way.status(self.window(way.source.name.as_str()));
+        self.live_sources.all().iter().map(status).collect()
     }
 
     /// The sources in force.
     #[must_use]
     pub fn in_force(&self) -> ByName {
-        let ways = self.ways.all();
-        ways.iter().map(|way| (way.source.name.clone(), Arc::clone(&way.source))).collect()
+        let live_sources = self.live_sources.all();
+        live_sources.iter().map(|way| (way.source.name.clone(), Arc::clone(&way.source))).collect()
     }
 
     /// Whether it is known who gets events. Once it is, it stays so.

@@ -31,7 +31,7 @@ pub(super) fn answer(
         title: status.canonical_reason().unwrap_or("Refused"),
         status: status.as_u16(),
         code: refused.code(),
-        detail: &refused.sentence(),
+        detail: &refused.detail(),
         request_id,
         path: refused.path(),
     };

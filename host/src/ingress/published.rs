@@ -2,7 +2,7 @@
 //! as long as they are believed.
 //!
 //! What a request names is partly a stranger's word, so that everything here has a limit: fetches in a time
-//! ([`super::fetches`]), failures remembered, documents kept. What may not live here: where keys may come from and
+//! ([`super::fetch_limiter`]), failures remembered, documents kept. What may not live here: where keys may come from and
 //! whether they fit, which the core decides.
 
 use std::collections::{HashMap, HashSet};
@@ -19,8 +19,8 @@ use weir_core::verify::{
     KeySet,
 };
 
-use super::debts::Network;
-use super::fetches::Fetches;
+use super::fetch_limiter::FetchLimiter;
+use super::penalties::Network;
 use crate::cli::chain;
 use crate::egress::fetch::{FetchError, Fetcher};
 
@@ -69,23 +69,23 @@ pub(super) enum Unavailable {
 }
 
 /// What came of a fetch that several may wait for; none while it is under way.
-type Flight = Arc<tokio::sync::Mutex<Option<Result<(), Unavailable>>>>;
+type SharedFetch = Arc<tokio::sync::Mutex<Option<Result<(), Unavailable>>>>;
 
 /// The published keys of one source.
 #[derive(Debug)]
 pub(super) struct PublishedKeys {
     ring: ArcSwap<KeyRing>,
-    desk: Mutex<Desk>,
+    desk: Mutex<KeyRequests>,
     fetcher: Arc<Fetcher>,
     /// Times are counted from here.
     started: Instant,
 }
 
 #[derive(Debug, Default)]
-struct Desk {
-    flights: HashMap<String, Flight>,
+struct KeyRequests {
+    flights: HashMap<String, SharedFetch>,
     failed: HashMap<String, Failure>,
-    fetches: Fetches,
+    fetch_limiter: FetchLimiter,
     /// Addresses whose confirmation is being tried again.
     unconfirmed: HashSet<String>,
 }
@@ -110,8 +110,8 @@ impl PublishedKeys {
     }
 
     /// A request of this address was verified.
-    pub(super) fn prove(&self, network: Network) {
-        self.desk.lock().fetches.prove(network, self.started.elapsed());
+    pub(super) fn mark_proven(&self, network: Network) {
+        self.desk.lock().fetch_limiter.mark_proven(network, self.started.elapsed());
     }
 
     /// Gets a key for a request of this address, or waits for whoever is getting it.
@@ -141,7 +141,7 @@ impl PublishedKeys {
         url: &str,
         network: Option<Network>,
     ) -> Result<(), Unavailable> {
-        if !self.desk.lock().fetches.take(network, self.started.elapsed()) {
+        if !self.desk.lock().fetch_limiter.take(network, self.started.elapsed()) {
             return Err(Unavailable::TooMany);
         }
         self.fetcher.fetch(url, None, KEY_DOCUMENT_BYTES_MAX).await?;
@@ -156,7 +156,7 @@ impl PublishedKeys {
         network: Option<Network>,
         source: SourceName,
     ) {
-        if !self.desk.lock().fetches.take(network, self.started.elapsed()) {
+        if !self.desk.lock().fetch_limiter.take(network, self.started.elapsed()) {
             tracing::warn!(source = source.as_str(), error = %Unavailable::TooMany, "not called back");
             return;
         }
@@ -261,8 +261,8 @@ impl PublishedKeys {
     }
 }
 
-impl Desk {
-    fn flight(&mut self, name: &str) -> Flight {
+impl KeyRequests {
+    fn flight(&mut self, name: &str) -> SharedFetch {
         // What nobody waits for any more was given up by all who did.
         self.flights.retain(|_, flight| Arc::strong_count(flight) > 1);
         Arc::clone(self.flights.entry(name.to_owned()).or_default())
@@ -281,12 +281,12 @@ impl Desk {
         now: Duration,
     ) -> Result<(), Unavailable> {
         self.failed.retain(|_, failure| now.saturating_sub(failure.at) < FAILURE_LIFE);
-        let is_proven = self.fetches.is_proven(network);
+        let is_proven = self.fetch_limiter.is_proven(network);
         let failed = self.failed.get(name);
         if failed.is_some_and(|failure| failure.asked_by_proven || !is_proven) {
             return Err(Unavailable::FailedLately);
         }
-        if self.fetches.take(network, now) { Ok(()) } else { Err(Unavailable::TooMany) }
+        if self.fetch_limiter.take(network, now) { Ok(()) } else { Err(Unavailable::TooMany) }
     }
 
     fn landed(
@@ -305,7 +305,7 @@ impl Desk {
             let oldest = oldest.map(|(name, _)| name.clone());
             oldest.map(|oldest| self.failed.remove(&oldest));
         }
-        let failure = Failure { at: now, asked_by_proven: self.fetches.is_proven(network) };
+        let failure = Failure { at: now, asked_by_proven: self.fetch_limiter.is_proven(network) };
         self.failed.insert(name.to_owned(), failure);
     }
 }
@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_remembered_for_a_while_and_no_more_of_them_than_there_is_room_for() {
-        let mut desk = Desk::default();
+        let mut desk = KeyRequests::default();
         let failed = Err(Unavailable::Fetch(FetchError::BadUrl));
         for n in 0..2 * FAILURES_MAX {
             desk.landed(&n.to_string(), &failed, None, Duration::ZERO);
@@ -333,7 +333,7 @@ mod tests {
 
     #[test]
     fn a_confirmation_is_tried_again_once_however_often_it_is_sent_and_few_are_at_a_time() {
-        let mut desk = Desk::default();
+        let mut desk = KeyRequests::default();
         assert!(desk.begins_to_confirm("a") && !desk.begins_to_confirm("a"));
         let begun = (0..100).filter(|n| desk.begins_to_confirm(&n.to_string())).count();
         assert_eq!(begun, UNCONFIRMED_MAX - 1);
@@ -345,8 +345,8 @@ mod tests {
     fn a_stranger_who_asks_too_early_keeps_nothing_from_who_is_proven() {
         let of = |n| Network::of(Ipv4Addr::from_bits(n).into());
         let (stranger, proven) = (of(1), of(2));
-        let mut desk = Desk::default();
-        desk.fetches.prove(proven, Duration::ZERO);
+        let mut desk = KeyRequests::default();
+        desk.fetch_limiter.mark_proven(proven, Duration::ZERO);
         let failed = Err(Unavailable::Fetch(FetchError::BadUrl));
         desk.landed("new", &failed, Some(stranger), Duration::ZERO);
         let mut may = |who| desk.may_fetch("new", Some(who), Duration::ZERO).is_ok();

@@ -22,15 +22,15 @@ use weir_store::quarantine::{QuarantineFilter, QuarantinedRequest, RecheckResult
 use super::Ingress;
 use super::client::Caller;
 use super::content::Content;
-use super::debts::Network;
+use super::penalties::Network;
 use super::receive::Understood;
 use super::redact::{self, Redacted};
 use super::refused::Refused;
-use super::way::Way;
+use super::way::LiveSource;
 
 /// A kept request as it came, with its secrets as fingerprints.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shown {
+pub struct QuarantinedView {
     /// What is known of it.
     pub request: QuarantinedRequest,
     /// Its method and headers; none once it was let in.
@@ -41,7 +41,7 @@ pub struct Shown {
 
 /// What came of letting a request in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Release {
+pub enum ReleaseOutcome {
     /// It is in: the ids of its events, which may have been there before.
     In(Vec<Box<str>>),
     /// It is still refused, for this reason.
@@ -53,9 +53,9 @@ pub enum Release {
 impl Ingress {
     /// Keeps a refused request, if it carries what the source's scheme looks for, by a method that events come by; else it
     /// is no webhook but noise.
-    pub(super) fn put_aside(
+    pub(super) fn quarantine_request(
         &self,
-        way: &Way,
+        way: &LiveSource,
         head: &Parts,
         body: &Bytes,
         caller: Caller<'_>,
@@ -74,7 +74,7 @@ impl Ingress {
         }
         let at = self.clock.now();
         let id = new_id(at);
-        let Some(content) = Head::of(head, caller.address).with(body) else { return };
+        let Some(content) = StoredHead::of(head, caller.address).with(body) else { return };
         let content = self.seal.close(&id.to_string(), &content);
         let request = QuarantinedRequest {
             id,
@@ -105,7 +105,7 @@ impl Ingress {
 
     /// The refusal whose sender was told this id, while it is remembered.
     #[must_use]
-    pub fn refusal(&self, id: &str) -> Option<super::Refusal> {
+    pub fn refusal(&self, id: &str) -> Option<super::RefusalRecord> {
         self.refusals.find(id)
     }
 
@@ -113,12 +113,15 @@ impl Ingress {
     ///
     /// # Errors
     /// If its file cannot be read.
-    pub async fn show_quarantined(&self, id: QuarantineId) -> Result<Option<Shown>, StoreError> {
+    pub async fn show_quarantined(
+        &self,
+        id: QuarantineId,
+    ) -> Result<Option<QuarantinedView>, StoreError> {
         let Some(quarantine) = &self.quarantine else { return Ok(None) };
         let Some((request, sealed)) = quarantine.get(id).await? else { return Ok(None) };
         let (mut headers, mut body) = (Vec::new(), Bytes::new());
         if let Some((parts, whole, _)) = self.opened(id, &sealed)
-            && let Some(way) = self.ways.get(&request.source)
+            && let Some(way) = self.live_sources.get(&request.source)
         {
             let url = self.signed_url(&way, &parts);
             let given: Vec<_> =
@@ -133,25 +136,25 @@ impl Ingress {
             headers = redact::headers(&parts.headers, &content, fields, self.fingerprints());
             body = kept.part(all);
         }
-        Ok(Some(Shown { request, headers, body }))
+        Ok(Some(QuarantinedView { request, headers, body }))
     }
 
     /// Lets a request in, if it is believed now. Doing it twice does it once.
     ///
     /// # Errors
     /// If the store or the quarantine fails; then it can be tried again.
-    pub async fn release(&self, id: QuarantineId) -> Result<Release, StoreError> {
-        let Some(quarantine) = &self.quarantine else { return Ok(Release::Unknown) };
+    pub async fn release(&self, id: QuarantineId) -> Result<ReleaseOutcome, StoreError> {
+        let Some(quarantine) = &self.quarantine else { return Ok(ReleaseOutcome::Unknown) };
         let Some((request, sealed)) = quarantine.get(id).await? else {
-            return Ok(Release::Unknown);
+            return Ok(ReleaseOutcome::Unknown);
         };
         if let Some(events) = request.released {
-            return Ok(Release::In(events));
+            return Ok(ReleaseOutcome::In(events));
         }
-        let let_in = match (self.ways.get(&request.source), self.opened(id, &sealed)) {
+        let let_in = match (self.live_sources.get(&request.source), self.opened(id, &sealed)) {
             (None, _) => Err(Refused::UnknownSource),
             // Sealed under another key, or changed by somebody: nothing says that this is what came.
-            (_, None) => return Ok(Release::StillRefused("unreadable".into())),
+            (_, None) => return Ok(ReleaseOutcome::StillRefused("unreadable".into())),
             (Some(way), Some((head, body, remote))) => {
                 self.let_in(&way, &head, &body, remote, request.at, id).await
             }
@@ -159,20 +162,20 @@ impl Ingress {
         match let_in {
             Ok(events) => {
                 quarantine.settle(id, RecheckResult::Released(events.clone())).await?;
-                Ok(Release::In(events))
+                Ok(ReleaseOutcome::In(events))
             }
             Err(Refused::Store(error)) => Err(error),
             Err(refused) => {
                 let code: Box<str> = refused.code().into();
                 quarantine.settle(id, RecheckResult::Refused(code.clone())).await?;
-                Ok(Release::StillRefused(code))
+                Ok(ReleaseOutcome::StillRefused(code))
             }
         }
     }
 
     async fn let_in(
         &self,
-        way: &Way,
+        way: &LiveSource,
         head: &Parts,
         body: &Bytes,
         remote: IpAddr,
@@ -198,7 +201,7 @@ impl Ingress {
 
     /// A kept request, its body, and who sent it.
     fn opened(&self, id: QuarantineId, sealed: &[u8]) -> Option<(Parts, Bytes, IpAddr)> {
-        Head::read(&self.seal.open(&id.to_string(), sealed)?)
+        StoredHead::read(&self.seal.open(&id.to_string(), sealed)?)
     }
 }
 
@@ -219,7 +222,7 @@ fn new_id(at: Timestamp) -> QuarantineId {
 
 /// The head of a kept request. Its body follows after a line break.
 #[derive(Debug, Serialize, Deserialize)]
-struct Head {
+struct StoredHead {
     method: String,
     /// Path and query, as received.
     target: String,
@@ -229,7 +232,7 @@ struct Head {
     remote: IpAddr,
 }
 
-impl Head {
+impl StoredHead {
     fn of(head: &Parts, remote: IpAddr) -> Self {
         let pair = |(name, value): (&HeaderName, &HeaderValue)| {
             (name.to_string(), STANDARD.encode(value.as_bytes()))
@@ -277,8 +280,8 @@ mod tests {
             .unwrap()
             .into_parts();
         let remote: IpAddr = "2001:db8::1".parse().unwrap();
-        let content = Head::of(&head, remote).with(b"line\nline\xff").unwrap();
-        let (read, body, from) = Head::read(&content).unwrap();
+        let content = StoredHead::of(&head, remote).with(b"line\nline\xff").unwrap();
+        let (read, body, from) = StoredHead::read(&content).unwrap();
         assert_eq!(
             (&read.method, &read.uri, &read.headers),
             (&head.method, &head.uri, &head.headers)

@@ -19,16 +19,16 @@ use weir_store::StoreError;
 use weir_store::hot::{DedupKey, EventIngested, Ingested, NewEvent, NewRequest};
 
 use super::answer::{self, Answer};
+use super::body_wait::BodyWait;
 use super::client::{Caller, Client};
 use super::content::{Content, IsForm};
-use super::flow::Flow;
+use super::event_log::StoredEventLog;
 use super::head::{self, Purpose};
 use super::redact::{self, Redacted};
 use super::refused::Refused;
-use super::to_the_end::ToTheEnd;
-use super::unfinished::Unfinished;
-use super::way::Way;
-use super::wire::Pace;
+use super::run_to_completion::RunToCompletion;
+use super::timed_io::ConnectionState;
+use super::way::LiveSource;
 use super::{Ingress, body, facts, problem};
 use crate::cli::chain;
 use crate::config::Source;
@@ -71,25 +71,27 @@ impl Ingress {
         request: Request<Incoming>,
         client: &Client,
         one_length: bool,
-        pace: &Pace,
+        state: &ConnectionState,
     ) -> (Answer, Option<usize>) {
         let started = Instant::now();
         let (head, mut body) = request.into_parts();
-        let caller = client.caller(&head.headers, &self.trust);
+        let caller = client.caller(&head.headers, &self.address_policy);
         let way = match head::purpose(&head.uri) {
             Ok(Purpose::Live) => return (self.live(), None),
             Ok(Purpose::Ready) => return (answer::health(self.health.ready().err()), None),
-            Ok(Purpose::Webhook(source)) => self.ways.get(source).ok_or(Refused::UnknownSource),
+            Ok(Purpose::Webhook(source)) => {
+                self.live_sources.get(source).ok_or(Refused::UnknownSource)
+            }
             Err(refused) => Err(refused),
         };
         let way = match way {
             Ok(way) => way,
             Err(refused) => {
-                let refused = self.in_debt(caller, None, started).err().unwrap_or(refused);
+                let refused = self.check_penalty(caller, None, started).err().unwrap_or(refused);
                 return (self.refuse(caller, None, &refused), unread(&refused, &head, &mut body));
             }
         };
-        let waited_for = Unfinished::new(self, &way, caller, pace);
+        let waited_for = BodyWait::new(self, &way, caller, state);
         match self.take_in(&way, &head, &mut body, caller, one_length, waited_for).await {
             Ok(Taken { word, answer }) => {
                 way.metrics.answered(word, started.elapsed());
@@ -104,22 +106,22 @@ impl Ingress {
     }
 
     /// Refuses whoever's address owes too much, except on a connection that has proven itself.
-    pub(super) fn in_debt(
+    pub(super) fn check_penalty(
         &self,
         caller: Caller<'_>,
         source: Option<&str>,
         now: Instant,
     ) -> Result<(), Refused> {
         let Some(network) = caller.network.filter(|_| !caller.is_proven()) else { return Ok(()) };
-        let wait = self.debts.lock().wait(network, source, self.since_start(now));
-        wait.map_or(Ok(()), |wait| Err(Refused::TooMany { wait }))
+        let wait = self.penalties.lock().wait(network, source, self.since_start(now));
+        wait.map_or(Ok(()), |wait| Err(Refused::Penalized { wait }))
     }
 
     /// Charges a stranger's address with a refusal.
     pub(super) fn charge(&self, caller: Caller<'_>, source: Option<&str>) {
         caller.refused();
         if let Some(network) = caller.network {
-            self.debts.lock().charge(network, source, self.since_start(Instant::now()));
+            self.penalties.lock().charge(network, source, self.since_start(Instant::now()));
         }
     }
 
@@ -130,14 +132,14 @@ impl Ingress {
     /// The path: limits, body, verify, identify, route, store, answer.
     async fn take_in(
         &self,
-        way: &Way,
+        way: &LiveSource,
         head: &Parts,
         body: &mut Incoming,
         caller: Caller<'_>,
         one_length: bool,
-        waited_for: Unfinished<'_>,
+        waited_for: BodyWait<'_>,
     ) -> Result<Taken, Refused> {
-        self.in_debt(caller, Some(way.source.name.as_str()), Instant::now())?;
+        self.check_penalty(caller, Some(way.source.name.as_str()), Instant::now())?;
         head::check(head, one_length)?;
         if head.headers.len() > self.max_headers {
             return Err(Refused::HeadTooLarge);
@@ -154,7 +156,7 @@ impl Ingress {
         let (body, share) = read?;
         let understood = self.understand_with_keys(way, head, &body, caller, self.clock.now());
         let understood = understood.await.inspect_err(|refused| {
-            self.put_aside(way, head, &body, caller, refused);
+            self.quarantine_request(way, head, &body, caller, refused);
         })?;
         match understood {
             Understood::Unkeyed(_) => Err(Refused::KeyUnavailable),
@@ -169,7 +171,7 @@ impl Ingress {
             Understood::Events { request, is_batch } => {
                 caller.verified();
                 if let Some(network) = caller.network.filter(|_| way.verifier.fetches_keys()) {
-                    way.published.prove(network);
+                    way.published.mark_proven(network);
                 }
                 way.gate.count(self.since_start(Instant::now()))?;
                 let mut taken = match self.respondent(way, &request, is_batch) {
@@ -177,7 +179,7 @@ impl Ingress {
                     None => self.store(way, request, is_batch).await?,
                 };
                 if head.method.is_safe() {
-                    taken.answer = answer::not_to_be_kept(taken.answer);
+                    taken.answer = answer::without_caching(taken.answer);
                 }
                 Ok(taken)
             }
@@ -187,7 +189,7 @@ impl Ingress {
     /// Understands a request, with a key that its sender publishes if it takes one.
     pub(super) async fn understand_with_keys(
         &self,
-        way: &Way,
+        way: &LiveSource,
         head: &Parts,
         body: &Bytes,
         caller: Caller<'_>,
@@ -203,7 +205,7 @@ impl Ingress {
     /// is of no use either, what its sender said is there for whoever can do more.
     async fn keep_unconfirmed(
         &self,
-        way: &Way,
+        way: &LiveSource,
         head: &Parts,
         body: &Bytes,
         caller: Caller<'_>,
@@ -215,7 +217,7 @@ impl Ingress {
     }
 
     /// The URL that the sender believes it calls.
-    pub(super) fn signed_url(&self, way: &Way, head: &Parts) -> String {
+    pub(super) fn signed_url(&self, way: &LiveSource, head: &Parts) -> String {
         let of_source = way.source.provider.public_url.as_deref();
         head::public_url(of_source, self.public_url.as_deref(), head, self.tls.is_some())
     }
@@ -223,7 +225,7 @@ impl Ingress {
     /// Everything between reading a request and storing it: no waiting, no disk.
     fn understand(
         &self,
-        way: &Way,
+        way: &LiveSource,
         head: &Parts,
         body: &Bytes,
         caller: Caller<'_>,
@@ -286,13 +288,13 @@ impl Ingress {
     fn hops(&self, head: &Parts, body: &[u8]) -> Result<u8, Refused> {
         let values = head.headers.get_all(HOPS_HEADER).iter().map(HeaderValue::as_bytes);
         let hops = self.hops.read(values, body);
-        if hops < HOPS_MAX { Ok(hops) } else { Err(Refused::InACircle) }
+        if hops < HOPS_MAX { Ok(hops) } else { Err(Refused::LoopDetected) }
     }
 
     /// Answers a handshake whose effect can be had; one that cannot is not answered, for that would be a promise.
     async fn shake_hands(
         &self,
-        way: &Way,
+        way: &LiveSource,
         reply: HandshakeAnswer,
         caller: Caller<'_>,
     ) -> Result<Taken, Refused> {
@@ -323,7 +325,7 @@ impl Ingress {
                 tracing::info!(source, handshake, "handshake confirmed");
             }
             HandshakeEffect::StoreSecret { secret, show_once } => {
-                self.take_secret(way, secret, *show_once).await?;
+                self.accept_secret(way, secret, *show_once).await?;
                 if let Some(notice) = &reply.notice {
                     tracing::warn!(source, handshake, notice, "the provider asks for attention");
                 }
@@ -332,7 +334,12 @@ impl Ingress {
         Ok(Taken { word: "handshake", answer: answer::handshake(reply) })
     }
 
-    async fn get_key(&self, way: &Way, key: &KeyRef, caller: Caller<'_>) -> Result<(), Refused> {
+    async fn get_key(
+        &self,
+        way: &LiveSource,
+        key: &KeyRef,
+        caller: Caller<'_>,
+    ) -> Result<(), Refused> {
         let got = way.published.get(key, caller.network, &*self.clock).await;
         got.map_err(|error| {
             let source = way.source.name.as_str();
@@ -345,7 +352,7 @@ impl Ingress {
     /// part of the body.
     fn route(
         &self,
-        way: &Way,
+        way: &LiveSource,
         events: Vec<EventIdentity>,
         batch: Option<BatchFacts<'_>>,
         kept: &Redacted<'_>,
@@ -375,11 +382,15 @@ impl Ingress {
     }
 
     /// Stores a request, and counts its events.
-    pub(super) async fn ingest(&self, way: &Way, request: NewRequest) -> Result<Ingested, Refused> {
+    pub(super) async fn ingest(
+        &self,
+        way: &LiveSource,
+        request: NewRequest,
+    ) -> Result<Ingested, Refused> {
         let (store, metrics) = (Arc::clone(&self.store), Arc::clone(&way.metrics));
-        let flow = Flow::of(&request);
+        let event_log = StoredEventLog::of(&request);
         // Counted where it is known, even if the sender has gone by then.
-        let stored = ToTheEnd::new(async move {
+        let stored = RunToCompletion::new(async move {
             let result = store.ingest(vec![request]).await.pop();
             for event in result.iter().flatten().flat_map(|ingested| &ingested.events) {
                 count(&metrics, event);
@@ -387,13 +398,13 @@ impl Ingress {
             result
         });
         let ingested = stored.await.unwrap_or(Err(StoreError::Closed)).map_err(Refused::Store)?;
-        flow.log(way.source.name.as_str(), &ingested.events);
+        event_log.log(way.source.name.as_str(), &ingested.events);
         Ok(ingested)
     }
 
     async fn store(
         &self,
-        way: &Way,
+        way: &LiveSource,
         request: NewRequest,
         is_batch: bool,
     ) -> Result<Taken, Refused> {
@@ -407,10 +418,10 @@ impl Ingress {
     pub(super) fn refuse(
         &self,
         caller: Caller<'_>,
-        way: Option<&Way>,
+        way: Option<&LiveSource>,
         refused: &Refused,
     ) -> Answer {
-        if refused.is_a_strangers() {
+        if refused.counts_toward_penalty() {
             self.charge(caller, way.map(|way| way.source.name.as_str()));
         }
         if way.is_none() {
@@ -448,7 +459,7 @@ impl Ingress {
 
 /// How many bytes of a body to take off the wire after a refusal, which goes out before all of it came.
 fn unread(refused: &Refused, head: &Parts, body: &mut Incoming) -> Option<usize> {
-    let most = refused.linger_bytes()?;
+    let most = refused.drain_bytes()?;
     // To ask for such a body would be to invite it.
     let is_held_back = head.headers.contains_key(EXPECT) && !body.is_end_stream();
     (is_held_back || !body::is_here(body)).then_some(most)
@@ -478,14 +489,14 @@ fn part(body: Bytes, hops: u8, facts: &[(Box<str>, Bytes)]) -> Payload {
 }
 
 /// Holds each event to what the operator says that it must look like.
-fn hold_to_schemas(way: &Way, events: &[EventIdentity], body: &[u8]) -> Result<(), Refused> {
+fn hold_to_schemas(way: &LiveSource, events: &[EventIdentity], body: &[u8]) -> Result<(), Refused> {
     let Source { name, schemas, .. } = &*way.source;
     let fits =
         |event: &EventIdentity| schemas.check(name, &event.kind, event.category, event.bytes(body));
     events.iter().try_for_each(fits).map_err(|mismatch| Refused::Schema(Box::new(mismatch)))
 }
 
-fn verify(way: &Way, view: &RequestView<'_>, now: Timestamp) -> Result<Proof, Refused> {
+fn verify(way: &LiveSource, view: &RequestView<'_>, now: Timestamp) -> Result<Proof, Refused> {
     match way.verifier.verify_with(view, now, &way.published.ring()) {
         Verification::Verified(verified) if way.takes_events_by(view.method) => {
             Ok(Proof::Given(verified))
@@ -503,12 +514,15 @@ fn verify(way: &Way, view: &RequestView<'_>, now: Timestamp) -> Result<Proof, Re
     }
 }
 
-fn unsigned_handshake(way: &Way, facts: &RequestFacts<'_>) -> Option<Result<Understood, Refused>> {
+fn unsigned_handshake(
+    way: &LiveSource,
+    facts: &RequestFacts<'_>,
+) -> Option<Result<Understood, Refused>> {
     if way.has_unsigned_handshakes { handshake(way, facts, None) } else { None }
 }
 
 fn handshake(
-    way: &Way,
+    way: &LiveSource,
     facts: &RequestFacts<'_>,
     verified: Option<&Verified>,
 ) -> Option<Result<Understood, Refused>> {

@@ -109,7 +109,7 @@ pub(super) fn headers(
     for (name, value) in headers {
         let name = name.as_str();
         let replaced = content.is_undeclared_form() && name == CONTENT_TYPE.as_str();
-        if of_the_connection(name) || named(name) || replaced || name.starts_with(OURS) {
+        if is_hop_by_hop(name) || named(name) || replaced || name.starts_with(HUB_PREFIX) {
             continue;
         }
         if secret.holds(name) {
@@ -127,8 +127,8 @@ pub(super) fn headers(
 }
 
 /// How the names of headers begin by which the hub tells facts of an event. A sender cannot say any.
-const OURS: &str = "weir-";
-fn of_the_connection(name: &str) -> bool {
+const HUB_PREFIX: &str = "weir-";
+fn is_hop_by_hop(name: &str) -> bool {
     matches!(
         name,
         "connection"

@@ -21,7 +21,7 @@ const REASON_BYTES_MAX: usize = 300;
 
 /// A request that was refused, as far as it is remembered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub struct RefusalRecord {
     /// The id that its sender was told.
     pub id: Box<str>,
     /// Time of arrival.
@@ -41,12 +41,12 @@ pub struct Refusal {
 /// The latest refusals.
 #[derive(Debug, Default)]
 struct Latest {
-    of_sources: VecDeque<Refusal>,
-    others: VecDeque<Refusal>,
+    of_sources: VecDeque<RefusalRecord>,
+    others: VecDeque<RefusalRecord>,
 }
 
 impl Latest {
-    fn add(&mut self, refusal: Refusal) {
+    fn add(&mut self, refusal: RefusalRecord) {
         let (ring, most) = match refusal.source {
             Some(_) => (&mut self.of_sources, OF_SOURCES_MAX),
             None => (&mut self.others, OTHERS_MAX),
@@ -57,7 +57,7 @@ impl Latest {
         ring.push_back(refusal);
     }
 
-    fn find(&self, id: &str) -> Option<&Refusal> {
+    fn find(&self, id: &str) -> Option<&RefusalRecord> {
         self.of_sources.iter().chain(&self.others).rev().find(|refusal| *refusal.id == *id)
     }
 }
@@ -95,7 +95,7 @@ impl RefusalLog {
     ) {
         let reason = refused.to_string();
         let reason = &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)];
-        self.latest.lock().add(Refusal {
+        self.latest.lock().add(RefusalRecord {
             id: id.into(),
             at,
             source: source.map(Into::into),
@@ -107,7 +107,7 @@ impl RefusalLog {
     }
 
     /// The refusal whose sender was told this id, while it is remembered.
-    pub(super) fn find(&self, id: &str) -> Option<Refusal> {
+    pub(super) fn find(&self, id: &str) -> Option<RefusalRecord> {
         self.latest.lock().find(id).cloned()
     }
 
@@ -118,7 +118,7 @@ impl RefusalLog {
             tracing::info!(missed, "refusals were too many to log");
         }
         let (code, source) = (refused.code(), source.unwrap_or("-"));
-        if refused.is_ours() {
+        if refused.is_hub_fault() {
             tracing::warn!(request_id = id, source, code, reason = %refused, "request turned away");
         } else if source == "-" {
             tracing::debug!(request_id = id, source, code, reason = %refused, "request refused");
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn the_latest_refusals_are_remembered_and_no_more() {
         let mut latest = Latest::default();
-        let refusal = |id: String, source: Option<&str>| Refusal {
+        let refusal = |id: String, source: Option<&str>| RefusalRecord {
             id: id.into(),
             at: Timestamp::from_millis(1),
             source: source.map(Into::into),

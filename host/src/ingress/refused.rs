@@ -15,7 +15,7 @@ use weir_core::verify::VerifyError;
 use weir_store::StoreError;
 
 use super::limits::{
-    LINGER_BYTES_MAX, LINGER_BYTES_MAX_IN_DEBT, RETRY_AFTER_BROKEN_S, RETRY_AFTER_BUSY_S,
+    DRAIN_BYTES_MAX, DRAIN_BYTES_MAX_PENALIZED, RETRY_AFTER_BROKEN_S, RETRY_AFTER_BUSY_S,
 };
 use crate::config::Mismatch;
 
@@ -69,9 +69,9 @@ pub(super) enum Refused {
     /// Verified, but not what the operator says that it must look like.
     Schema(Box<Mismatch>),
     /// It has left this hub and come back too often.
-    InACircle,
+    LoopDetected,
     /// Verified, but the source takes no more for the moment.
-    TooFast {
+    RateLimited {
         /// Until it takes another.
         wait: Duration,
     },
@@ -82,7 +82,7 @@ pub(super) enum Refused {
     /// It is not yet known who gets events.
     NotReady,
     /// Too much from this address was refused before.
-    TooMany {
+    Penalized {
         /// Until it may try again.
         wait: Duration,
     },
@@ -111,12 +111,12 @@ impl Refused {
             Self::HandshakeUnconfirmed => "handshake_unconfirmed",
             Self::Unusable(error) => error.code(),
             Self::Schema(_) => "schema_mismatch",
-            Self::InACircle => "loop_detected",
-            Self::TooFast { .. } => "rate_limited",
+            Self::LoopDetected => "loop_detected",
+            Self::RateLimited { .. } => "rate_limited",
             Self::Overloaded | Self::Store(StoreError::Overloaded { .. }) => "overloaded",
             Self::Store(_) => "store_unavailable",
             Self::NotReady => "starting",
-            Self::TooMany { .. } => "too_many_refusals",
+            Self::Penalized { .. } => "too_many_refusals",
         }
     }
 
@@ -139,8 +139,8 @@ impl Refused {
             | Self::Handshake(_)
             | Self::HandshakeClosed => StatusCode::FORBIDDEN,
             Self::Unusable(_) | Self::Schema(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::InACircle => StatusCode::LOOP_DETECTED,
-            Self::TooFast { .. } | Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::LoopDetected => StatusCode::LOOP_DETECTED,
+            Self::RateLimited { .. } | Self::Penalized { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::KeyUnavailable
             | Self::HandshakeUnconfirmed
             | Self::Overloaded
@@ -160,7 +160,7 @@ impl Refused {
     /// Seconds after which it may work, where waiting helps.
     pub(super) fn retry_after_s(&self) -> Option<u32> {
         match self {
-            Self::TooFast { wait } | Self::TooMany { wait } => {
+            Self::RateLimited { wait } | Self::Penalized { wait } => {
                 Some(u32::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX).max(1))
             }
             Self::Overloaded | Self::NotReady | Self::Store(StoreError::Overloaded { .. }) => {
@@ -175,7 +175,7 @@ impl Refused {
 
     /// How many bytes of the body to take off the wire after the answer, which goes out with the body unread, so that
     /// the connection cannot be used again. None if the body was read.
-    pub(super) const fn linger_bytes(&self) -> Option<usize> {
+    pub(super) const fn drain_bytes(&self) -> Option<usize> {
         match self {
             Self::Unverified { .. }
             | Self::KeyUnavailable
@@ -184,17 +184,17 @@ impl Refused {
             | Self::HandshakeUnconfirmed
             | Self::Unusable(_)
             | Self::Schema(_)
-            | Self::InACircle
-            | Self::TooFast { .. }
+            | Self::LoopDetected
+            | Self::RateLimited { .. }
             | Self::Store(_) => None,
-            Self::TooMany { .. } => Some(LINGER_BYTES_MAX_IN_DEBT),
-            _ => Some(LINGER_BYTES_MAX),
+            Self::Penalized { .. } => Some(DRAIN_BYTES_MAX_PENALIZED),
+            _ => Some(DRAIN_BYTES_MAX),
         }
     }
 
     /// Whether the request, for all that is known, came from a stranger, whose address is charged with it. One that
     /// was verified is not, and neither is what went wrong here.
-    pub(super) const fn is_a_strangers(&self) -> bool {
+    pub(super) const fn counts_toward_penalty(&self) -> bool {
         match self {
             Self::Malformed(_)
             | Self::HeadTooLarge
@@ -215,17 +215,17 @@ impl Refused {
             | Self::HandshakeUnconfirmed
             | Self::Unusable(_)
             | Self::Schema(_)
-            | Self::InACircle
-            | Self::TooFast { .. }
+            | Self::LoopDetected
+            | Self::RateLimited { .. }
             | Self::Overloaded
             | Self::Store(_)
             | Self::NotReady
-            | Self::TooMany { .. } => false,
+            | Self::Penalized { .. } => false,
         }
     }
 
     /// Whether the hub is to blame, rather than the sender.
-    pub(super) const fn is_ours(&self) -> bool {
+    pub(super) const fn is_hub_fault(&self) -> bool {
         matches!(
             self,
             Self::Overloaded | Self::Store(_) | Self::KeyUnavailable | Self::HandshakeUnconfirmed
@@ -233,7 +233,7 @@ impl Refused {
     }
 
     /// A sentence for the sender. Says nothing that only the operator may know.
-    pub(super) fn sentence(&self) -> Cow<'static, str> {
+    pub(super) fn detail(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             Self::Malformed(what) => what,
             Self::HeadTooLarge => "the request has too many headers",
@@ -257,15 +257,15 @@ impl Refused {
             Self::HandshakeUnconfirmed => "the address that confirms this cannot be reached",
             Self::Unusable(error) => return error.to_string().into(),
             Self::Schema(mismatch) => return mismatch.to_string().into(),
-            Self::InACircle => return format!(
+            Self::LoopDetected => return format!(
                 "this has left this hub {HOPS_MAX} times and come back each time; look for a circle of destinations"
             )
             .into(),
-            Self::TooFast { .. } => "this source takes no more requests for the moment",
+            Self::RateLimited { .. } => "this source takes no more requests for the moment",
             Self::Overloaded => "too much is being received at the moment",
             Self::Store(_) => "the request cannot be stored at the moment",
             Self::NotReady => "the hub is starting",
-            Self::TooMany { .. } => "too many requests from this address were refused",
+            Self::Penalized { .. } => "too many requests from this address were refused",
         })
     }
 }
@@ -280,7 +280,7 @@ impl fmt::Display for Refused {
                 Some(cause) => write!(f, "{error}: {cause}"),
                 None => fmt::Display::fmt(error, f),
             },
-            other => f.write_str(&other.sentence()),
+            other => f.write_str(&other.detail()),
         }
     }
 }
@@ -294,7 +294,7 @@ mod tests {
         let reason = "fdatasync /srv/weir.db: input/output error".to_owned();
         let refused = Refused::Store(StoreError::Poisoned { reason });
         assert!(refused.to_string().contains("/srv/weir.db"));
-        assert!(!refused.sentence().contains("/srv"));
+        assert!(!refused.detail().contains("/srv"));
         assert_eq!(
             (refused.status(), refused.code(), refused.retry_after_s()),
             (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", Some(RETRY_AFTER_BROKEN_S))
@@ -310,7 +310,7 @@ mod tests {
 
     #[test]
     fn who_is_told_to_wait_is_told_whole_seconds_and_never_none() {
-        let after = |ms| Refused::TooMany { wait: Duration::from_millis(ms) }.retry_after_s();
+        let after = |ms| Refused::Penalized { wait: Duration::from_millis(ms) }.retry_after_s();
         assert_eq!((after(1), after(1_000), after(1_001)), (Some(1), Some(1), Some(2)));
     }
 

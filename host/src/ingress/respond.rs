@@ -13,12 +13,12 @@ use weir_store::hot::{EventIngested, Ingested, NewRequest};
 
 use super::Ingress;
 use super::answer::{self, Answer};
-use super::budget::Share;
+use super::budget::BudgetShare;
 use super::content::IsForm;
 use super::receive::{Taken, count};
 use super::refused::Refused;
-use super::to_the_end::ToTheEnd;
-use super::way::Way;
+use super::run_to_completion::RunToCompletion;
+use super::way::LiveSource;
 use crate::config::Responder;
 use crate::invoker::{Expectation, Responders, Said};
 
@@ -41,7 +41,7 @@ impl Ingress {
     /// Who answers a request, if it is not the hub itself. A batch has no one event whose reply could be the answer.
     pub(super) fn respondent<'a>(
         &'a self,
-        way: &'a Way,
+        way: &'a LiveSource,
         request: &NewRequest,
         is_batch: bool,
     ) -> Option<Respondent<'a>> {
@@ -53,10 +53,10 @@ impl Ingress {
     /// Stores a request and answers it with the reply of its event's run, or of an earlier request's that was the same.
     pub(super) async fn respond(
         &self,
-        way: &Way,
+        way: &LiveSource,
         respondent: Respondent<'_>,
         request: NewRequest,
-        share: Share,
+        share: BudgetShare,
     ) -> Result<Taken, Refused> {
         let deadline = Instant::now() + respondent.responder.deadline;
         let form = IsForm::of(&request.payload);
@@ -87,7 +87,7 @@ impl Ingress {
     /// Stores a request and has its event run, to the end even if the sender has gone by then. Says whether it runs.
     async fn store_and_run(
         &self,
-        way: &Way,
+        way: &LiveSource,
         Respondent { responders, responder }: Respondent<'_>,
         request: NewRequest,
     ) -> Result<(Ingested, bool, Expectation), Refused> {
@@ -97,7 +97,7 @@ impl Ingress {
         let (store, metrics) = (Arc::clone(&self.store), Arc::clone(&way.metrics));
         let target = Target::Handler(responder.handler.clone());
         let responders = responders.clone();
-        let stored = ToTheEnd::new(async move {
+        let stored = RunToCompletion::new(async move {
             let (stored, run) = match seat {
                 Some(seat) => match store.ingest_claiming(request, &target).await {
                     Ok((ingested, claim)) => (Ok(ingested), claim.map(|claim| (seat, claim))),

@@ -18,13 +18,13 @@ use tokio_rustls::{Accept, TlsAcceptor};
 
 use super::Ingress;
 use super::answer::Answer;
-use super::budget::Spent;
+use super::budget::BudgetSpent;
 use super::client::Client;
-use super::connection::{End, Graceful, drive, over_http1};
+use super::connection::{ConnectionEnd, Graceful, drive, over_http1};
 use super::head;
 use super::limits::{STREAM_WINDOW_BYTES, STREAMS_MAX};
 use super::refused::Refused;
-use super::wire::{Greeted, Pace, Phase};
+use super::timed_io::{ConnectionPhase, ConnectionState, HandshakeIo};
 use crate::config::Server;
 use crate::tls::Tls;
 
@@ -46,90 +46,95 @@ pub(super) fn http2(server: &Server) -> http2::Builder<TokioExecutor> {
 pub(super) async fn serve(
     ingress: Arc<Ingress>,
     tls: &Tls,
-    pace: &Arc<Pace>,
+    state: &Arc<ConnectionState>,
     stream: TcpStream,
     client: Client,
 ) {
-    let Some(stream) = handshake(&ingress, tls, pace, stream, &client).await else { return };
+    let Some(stream) = handshake(&ingress, tls, state, stream, &client).await else { return };
     let (_, session) = stream.get_ref();
-    let client = client.after_handshake(session.peer_certificates().is_some());
+    let client = client.with_certificate(session.peer_certificates().is_some());
     if session.alpn_protocol() == Some(b"h2") {
-        over_http2(ingress, Arc::clone(pace), stream, client).await;
+        over_http2(ingress, Arc::clone(state), stream, client).await;
     } else {
-        over_http1(&ingress, pace, stream, &client).await;
+        over_http1(&ingress, state, stream, &client).await;
     }
 }
 
 async fn handshake(
     ingress: &Ingress,
     tls: &Tls,
-    pace: &Arc<Pace>,
+    state: &Arc<ConnectionState>,
     stream: TcpStream,
     client: &Client,
-) -> Option<TlsStream<Greeted<TcpStream>>> {
+) -> Option<TlsStream<HandshakeIo<TcpStream>>> {
     // It costs more than anything else that a stranger can ask for.
-    if ingress.in_debt(client.itself(), Some(HANDSHAKES), Instant::now()).is_err() {
+    if ingress.check_penalty(client.connection_caller(), Some(HANDSHAKES), Instant::now()).is_err()
+    {
         ingress.metrics.refused("too_many_refusals");
         return None;
     }
-    let stream = Greeted::new(stream, Arc::clone(pace));
+    let stream = HandshakeIo::new(stream, Arc::clone(state));
     let mut shaking = TlsAcceptor::from(tls.current()).accept(stream);
-    let failed = match drive(ingress, pace, &mut shaking).await {
-        End::Closed(Ok(stream)) => {
-            pace.handshake_ends(tokio::time::Instant::now());
+    let failed = match drive(ingress, state, &mut shaking).await {
+        ConnectionEnd::Closed(Ok(stream)) => {
+            state.handshake_ends(tokio::time::Instant::now());
             return Some(stream);
         }
-        End::Closed(Err(error)) => {
+        ConnectionEnd::Closed(Err(error)) => {
             tracing::debug!(%error, "TLS handshake failed");
             "tls_failed"
         }
-        End::Late(_) => "tls_timeout",
-        End::Crowded(phase) => {
+        ConnectionEnd::TimedOut(_) => "tls_timeout",
+        ConnectionEnd::Evicted(phase) => {
             ingress.metrics.refused("crowded_out");
-            if phase == Phase::Head {
-                ingress.charge(client.itself(), Some(HANDSHAKES));
+            if phase == ConnectionPhase::Head {
+                ingress.charge(client.connection_caller(), Some(HANDSHAKES));
             }
             return None;
         }
-        End::Abandoned => return None,
+        ConnectionEnd::Abandoned => return None,
     };
     ingress.metrics.refused(failed);
-    ingress.charge(client.itself(), Some(HANDSHAKES));
+    ingress.charge(client.connection_caller(), Some(HANDSHAKES));
     None
 }
 
-impl Graceful for Accept<Greeted<TcpStream>> {
+impl Graceful for Accept<HandshakeIo<TcpStream>> {
     fn finish(self: Pin<&mut Self>) {}
 }
 
 async fn over_http2(
     ingress: Arc<Ingress>,
-    pace: Arc<Pace>,
-    stream: TlsStream<Greeted<TcpStream>>,
+    state: Arc<ConnectionState>,
+    stream: TlsStream<HandshakeIo<TcpStream>>,
     client: Client,
 ) {
     let client = Arc::new(client);
     let service = service_fn(|request| {
-        let serving = pace.stream();
-        let (ingress, client, pace) =
-            (Arc::clone(&ingress), Arc::clone(&client), Arc::clone(&pace));
+        let serving = state.stream();
+        let (ingress, client, state) =
+            (Arc::clone(&ingress), Arc::clone(&client), Arc::clone(&state));
         async move {
             // Over HTTP/1 there is one head a connection; here there may be many, so they count like bodies.
             let mut share = ingress.budget.share();
             let answer = match share.grow(head::bytes(request.headers())) {
-                Ok(()) => ingress.receive(request, &client, true, &pace).await.0,
-                Err(Spent) => ingress.refuse(client.itself(), None, &Refused::Overloaded),
+                Ok(()) => ingress.receive(request, &client, true, &state).await.0,
+                Err(BudgetSpent) => {
+                    ingress.refuse(client.connection_caller(), None, &Refused::Overloaded)
+                }
             };
             drop((share, serving));
             Ok::<Answer, Infallible>(answer)
         }
     });
     let mut connection = ingress.http2.serve_connection(TokioIo::new(stream), service);
-    match drive(&ingress, &pace, &mut connection).await {
-        End::Closed(Err(error)) => tracing::trace!(%error, "connection ended early"),
-        End::Late(Phase::Head | Phase::Silent) => ingress.metrics.refused("head_timeout"),
-        End::Crowded(_) => ingress.metrics.refused("crowded_out"),
-        End::Closed(Ok(())) | End::Late(_) | End::Abandoned => {}
+    match drive(&ingress, &state, &mut connection).await {
+        ConnectionEnd::Closed(Err(error)) => tracing::trace!(%error, "connection ended early"),
+        ConnectionEnd::TimedOut(ConnectionPhase::Head | ConnectionPhase::Silent) => {
+            ingress.metrics.refused("head_timeout")
+        }
+        ConnectionEnd::Evicted(_) => ingress.metrics.refused("crowded_out"),
+        ConnectionEnd::Closed(Ok(())) | ConnectionEnd::TimedOut(_) | ConnectionEnd::Abandoned => {}
     }
 }
 

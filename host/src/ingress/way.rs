@@ -13,7 +13,7 @@ use super::answer::{self, Acknowledgement, Answer};
 use super::body::BodyLimits;
 use super::content::IsForm;
 use super::gate::Gate;
-use super::limits::BODY_PACE_AFTER;
+use super::limits::BODY_PACE_GRACE;
 use super::published::PublishedKeys;
 use super::redact::SecretFields;
 use crate::config::{Server, Source};
@@ -25,13 +25,13 @@ const HANDED_OVER: &str = "handed-over";
 
 /// A source, ready.
 #[derive(Debug)]
-pub(super) struct Way {
+pub(super) struct LiveSource {
     pub(super) source: Arc<Source>,
     pub(super) gate: Gate,
     /// What verifies its requests: the configured secrets, or the one that was handed over.
     pub(super) verifier: Verifier,
     /// Whether that is one that was handed over.
-    pub(super) has_learned: bool,
+    pub(super) is_handed_over: bool,
     pub(super) metrics: Arc<SourceMetrics>,
     pub(super) limits: BodyLimits,
     pub(super) secret_fields: SecretFields,
@@ -70,12 +70,12 @@ pub struct SourceStatus {
     pub window_until: Option<Timestamp>,
 }
 
-impl Way {
+impl LiveSource {
     /// What operators see of it.
     pub(super) fn status(&self, window_until: Option<Timestamp>) -> SourceStatus {
         let mut secrets: Vec<_> =
             self.source.secrets.iter().map(|secret| Arc::clone(&secret.name)).collect();
-        if self.has_learned {
+        if self.is_handed_over {
             secrets.push(HANDED_OVER.into());
         }
         if self.verifier.fetches_keys() {
@@ -98,20 +98,20 @@ impl Way {
         server: &Server,
         metrics: &Metrics,
         fetcher: &Arc<Fetcher>,
-        learned: Option<&Secret>,
+        handed_over: Option<&Secret>,
     ) -> Self {
         let provider = &source.provider;
-        let learned = learned.and_then(|secret| with_learned(source, secret));
+        let handed_over = handed_over.and_then(|secret| handed_over_verifier(source, secret));
         metrics.source(&source.name).begin_again();
         Self {
-            has_learned: learned.is_some(),
-            verifier: learned.unwrap_or_else(|| source.verifier.clone()),
+            is_handed_over: handed_over.is_some(),
+            verifier: handed_over.unwrap_or_else(|| source.verifier.clone()),
             metrics: metrics.source(&source.name),
             limits: BodyLimits {
                 bytes: source.body_limit,
                 time: server.body_timeout,
                 pace: server.body_pace,
-                start: BODY_PACE_AFTER,
+                start: BODY_PACE_GRACE,
             },
             gate: Gate::new(&source.gate, before.map(|before| &before.gate)),
             secret_fields: SecretFields::new(&provider.secret_fields, source.gate.tokens.as_ref()),
@@ -164,7 +164,7 @@ impl Way {
 
 /// The verifier of a source whose secret was handed over; none if its secrets are configured: the operator's word
 /// counts.
-fn with_learned(source: &Source, secret: &Secret) -> Option<Verifier> {
+fn handed_over_verifier(source: &Source, secret: &Secret) -> Option<Verifier> {
     if !source.secrets.is_empty() {
         return None;
     }

@@ -64,9 +64,9 @@ secret_fields = ["/token"]
 
 /// A clock that stands still unless it is moved.
 #[derive(Debug)]
-pub(crate) struct HandClock(AtomicU64);
+pub(crate) struct ManualClock(AtomicU64);
 
-impl HandClock {
+impl ManualClock {
     pub(crate) fn at(ms: u64) -> Arc<Self> {
         Arc::new(Self(AtomicU64::new(ms)))
     }
@@ -76,7 +76,7 @@ impl HandClock {
     }
 }
 
-impl Clock for HandClock {
+impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.0.load(Ordering::Relaxed))
     }
@@ -97,7 +97,7 @@ pub(crate) struct Hub {
     pub(crate) running: JoinHandle<()>,
     pub(crate) ingress: Arc<Ingress>,
     /// The time that signatures are judged by; the store has its own.
-    pub(crate) clock: Arc<HandClock>,
+    pub(crate) clock: Arc<ManualClock>,
     pub(crate) dir: TempDir,
 }
 
@@ -173,8 +173,8 @@ impl Hub {
         config: Arc<Config>,
         change: impl FnOnce(&mut Options),
     ) -> Self {
-        let clock = HandClock::at(NOW_MS);
-        let mut options = Options::new(HandClock::at(NOW_MS));
+        let clock = ManualClock::at(NOW_MS);
+        let mut options = Options::new(ManualClock::at(NOW_MS));
         change(&mut options);
         let store: Arc<dyn Store> =
             Arc::new(sqlite::open(&dir.path().join("weir.db"), options).unwrap());
@@ -358,7 +358,7 @@ pub(crate) fn junk(source: &str) -> String {
 fn quarantine(dir: &std::path::Path, config: &Config) -> Quarantine {
     let settings = &config.quarantine;
     let file = dir.join("quarantine.db");
-    Quarantine::open(&file, settings.budgets, settings.life, HandClock::at(NOW_MS)).unwrap()
+    Quarantine::open(&file, settings.budgets, settings.life, ManualClock::at(NOW_MS)).unwrap()
 }
 
 pub(crate) fn request(path: &str, headers: &[(&str, &str)], body: &str) -> String {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
-use weir::ingress::{ToShow, WindowRefused};
+use weir::ingress::{HandOverStatus, OpenWindowError};
 use weir_core::time::Timestamp;
 use weir_core::verify::Secret;
 
@@ -27,7 +27,7 @@ async fn event(hub: &Hub) -> Reply {
 }
 
 /// For a minute.
-async fn open(hub: &Hub, source: &str) -> Result<bool, WindowRefused> {
+async fn open(hub: &Hub, source: &str) -> Result<bool, OpenWindowError> {
     hub.ingress.open_window(source, Timestamp::from_millis(NOW_MS + 60_000)).await
 }
 
@@ -57,10 +57,10 @@ async fn a_second_secret_never_takes_the_place_of_the_first() {
     open(&hub, "tasks").await.unwrap();
     assert_eq!(hand_over(&hub, SECRET).await.status, 200);
     assert_eq!(hand_over(&hub, "a stranger's").await.problem().1, "handshake_closed");
-    assert!(matches!(open(&hub, "tasks").await, Err(WindowRefused::Known)));
+    assert!(matches!(open(&hub, "tasks").await, Err(OpenWindowError::Known)));
     assert_eq!(event(&hub).await.status, 200);
     let hub = hub.restarted().await;
-    assert!(matches!(open(&hub, "tasks").await, Err(WindowRefused::Known)));
+    assert!(matches!(open(&hub, "tasks").await, Err(OpenWindowError::Known)));
 
     let name = hub.config.sources["tasks"].name.clone();
     assert!(hub.ingress.forget_secret(&name).await.unwrap());
@@ -123,9 +123,9 @@ async fn a_window_closes_by_itself_and_when_it_is_told_to() {
 async fn no_window_opens_where_nothing_is_to_be_handed_over() {
     let hub = Hub::of(SOURCES).await;
     for name in ["fixed", "github"] {
-        assert!(matches!(open(&hub, name).await, Err(WindowRefused::Configured)));
+        assert!(matches!(open(&hub, name).await, Err(OpenWindowError::Configured)));
     }
-    assert!(matches!(open(&hub, "nobody").await, Err(WindowRefused::UnknownSource)));
+    assert!(matches!(open(&hub, "nobody").await, Err(OpenWindowError::UnknownSource)));
     let statuses = hub.ingress.sources();
     let awaiting: Vec<_> =
         statuses.iter().filter(|s| s.awaits_secret).map(|s| s.name.as_str()).collect();
@@ -146,28 +146,28 @@ async fn what_has_to_be_given_back_is_shown_once_and_not_after_its_time_nor_afte
             .await;
     let (show, name) =
         (|| hub.ingress.show_secret("notes"), hub.config.sources["notes"].name.clone());
-    assert_eq!(show(), ToShow::Nothing);
+    assert_eq!(show(), HandOverStatus::Nothing);
     assert!(open(&hub, "notes").await.unwrap());
-    assert_eq!(show(), ToShow::Awaited(Timestamp::from_millis(NOW_MS + 60_000)));
+    assert_eq!(show(), HandOverStatus::Awaited(Timestamp::from_millis(NOW_MS + 60_000)));
     hand_token_over(&hub).await;
-    assert_eq!(show(), ToShow::Secret(Secret::new(SECRET)));
-    assert_eq!(show(), ToShow::Shown);
+    assert_eq!(show(), HandOverStatus::Secret(Secret::new(SECRET)));
+    assert_eq!(show(), HandOverStatus::Shown);
 
     assert!(hub.ingress.forget_secret(&name).await.unwrap());
-    assert_eq!(show(), ToShow::Nothing);
+    assert_eq!(show(), HandOverStatus::Nothing);
     open(&hub, "notes").await.unwrap();
     hand_token_over(&hub).await;
     assert!(hub.ingress.forget_secret(&name).await.unwrap(), "before anybody saw it");
-    assert_eq!(show(), ToShow::Nothing);
+    assert_eq!(show(), HandOverStatus::Nothing);
 
     open(&hub, "notes").await.unwrap();
     hand_token_over(&hub).await;
     hub.clock.set(NOW_MS + 60_000);
-    assert_eq!(show(), ToShow::Nothing);
+    assert_eq!(show(), HandOverStatus::Nothing);
     hub.clock.set(NOW_MS);
-    assert_eq!(show(), ToShow::Nothing, "it is gone, not hidden");
+    assert_eq!(show(), HandOverStatus::Nothing, "it is gone, not hidden");
 
     assert!(!open(&hub, "tasks").await.unwrap());
     assert_eq!(hand_over(&hub, SECRET).await.status, 200);
-    assert_eq!(hub.ingress.show_secret("tasks"), ToShow::Nothing);
+    assert_eq!(hub.ingress.show_secret("tasks"), HandOverStatus::Nothing);
 }

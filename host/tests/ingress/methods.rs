@@ -5,7 +5,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ring::{digest, hmac};
 use serde_json::json;
 use weir::config;
-use weir::ingress::Release;
+use weir::ingress::ReleaseOutcome;
 use weir_store::query::StoredRequest;
 
 use crate::bed::{Hub, NOW_MS, Reply, kept, request_by};
@@ -360,15 +360,15 @@ async fn a_get_that_a_wrong_secret_refused_is_let_in_as_the_get_that_it_was() {
 
     let folder = tempfile::tempdir().unwrap();
     let mended = config::load_text("weir.toml", &sources(SECRET), folder.path(), true);
-    hub.ingress.adopt(mended.unwrap().config.sources);
+    hub.ingress.replace_sources(mended.unwrap().config.sources);
     let released = hub.ingress.release(held[0].id).await.unwrap();
-    assert!(matches!(&released, Release::In(ids) if ids.len() == 1), "{released:?}");
+    assert!(matches!(&released, ReleaseOutcome::In(ids) if ids.len() == 1), "{released:?}");
     let (kind, id, request) = newest(&hub).await;
     assert_eq!((&*kind, id.as_deref()), ("delivered", Some("SM1")));
     assert_eq!(text(&request.payload.body), query);
     assert_eq!(
         hub.ingress.release(held[1].id).await.unwrap(),
-        Release::StillRefused("signature_mismatch".into())
+        ReleaseOutcome::StillRefused("signature_mismatch".into())
     );
     let stored = hub.stored().await.len();
     assert_eq!(twilio(&hub, query, query).await.status, 200);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weir::config::{self, Source};
-use weir::ingress::Release;
+use weir::ingress::ReleaseOutcome;
 use weir_core::name::SourceName;
 use weir_store::quarantine::{QuarantineFilter, QuarantinedRequest};
 
@@ -59,13 +59,13 @@ async fn what_a_wrong_secret_refused_is_let_in_once_when_it_is_mended() {
     let held = wrong.kept(100).await;
     for one in &held[..3] {
         let release = wrong.hub.ingress.release(one.id).await.unwrap();
-        assert_eq!(release, Release::StillRefused("signature_mismatch".into()));
+        assert_eq!(release, ReleaseOutcome::StillRefused("signature_mismatch".into()));
     }
-    wrong.hub.ingress.adopt(mended());
+    wrong.hub.ingress.replace_sources(mended());
     let mut events = Vec::new();
     for one in &held {
         match wrong.hub.ingress.release(one.id).await.unwrap() {
-            Release::In(ids) => events.extend(ids),
+            ReleaseOutcome::In(ids) => events.extend(ids),
             other => panic!("{other:?}"),
         }
     }
@@ -76,7 +76,7 @@ async fn what_a_wrong_secret_refused_is_let_in_once_when_it_is_mended() {
     // Again, and once more by the sender itself.
     for one in &held {
         let again = wrong.hub.ingress.release(one.id).await.unwrap();
-        assert!(matches!(again, Release::In(ids) if events.contains(&ids[0])));
+        assert!(matches!(again, ReleaseOutcome::In(ids) if events.contains(&ids[0])));
     }
     let reply = wrong.hub.raw(wrong.stripe("evt_0", 0)).await;
     assert_eq!(reply.json()["status"], "duplicate");
@@ -90,12 +90,12 @@ async fn what_was_stale_when_it_came_stays_out_and_what_was_fresh_then_comes_in_
     wrong.hub.raw(wrong.stripe("evt_stale", 3_600)).await;
     wrong.hub.raw(wrong.stripe("evt_fresh", 0)).await;
     let held = wrong.kept(2).await;
-    wrong.hub.ingress.adopt(mended());
+    wrong.hub.ingress.replace_sources(mended());
     // Hours later; what counts is when they came.
     wrong.hub.clock.set(NOW_MS + 7_200_000);
     let release = async |n: usize| wrong.hub.ingress.release(held[n].id).await.unwrap();
-    assert_eq!(release(0).await, Release::StillRefused("timestamp_stale".into()));
-    assert!(matches!(release(1).await, Release::In(ids) if ids.len() == 1));
+    assert_eq!(release(0).await, ReleaseOutcome::StillRefused("timestamp_stale".into()));
+    assert!(matches!(release(1).await, ReleaseOutcome::In(ids) if ids.len() == 1));
     assert_eq!(&*kept(&wrong.hub, 1).await[0].code, "timestamp_stale");
 }
 
@@ -109,7 +109,7 @@ async fn what_carries_no_signature_is_noise_and_is_not_kept() {
     assert_eq!((&*held[0].source, &*held[0].address), ("github", "127.0.0.1"));
     assert_eq!(
         wrong.hub.ingress.release("qrt_01K742SG000004ZX8H03JR4MD1".parse().unwrap()).await.unwrap(),
-        Release::Unknown
+        ReleaseOutcome::Unknown
     );
 }
 

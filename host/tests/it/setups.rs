@@ -84,7 +84,8 @@ fn events(config: &Config) -> Vec<(SourceName, EventType, Option<Category>)> {
             events.push((name.clone(), EventType::new(kind).unwrap(), Some(category)));
         }
     }
-    let own = ALERT_TYPES.iter().map(|kind| (SourceName::hub(), EventType::new(kind).unwrap(), None));
+    let own =
+        ALERT_TYPES.iter().map(|kind| (SourceName::hub(), EventType::new(kind).unwrap(), None));
     events.into_iter().chain(own).collect()
 }
 

@@ -10,7 +10,7 @@ use weir_core::payload::Payload;
 use weir_store::quarantine::{QuarantineFilter, QuarantinedRequest};
 
 use super::{Answer, Hub, Id, Problem, Shared, StatusCode, Uri, asked, id, json, query, views};
-use crate::ingress::{Release, Shown};
+use crate::ingress::{QuarantinedView, ReleaseOutcome};
 
 /// Requests that one call lets in: it is answered when all of them are.
 const RELEASED_MAX: usize = 100;
@@ -53,7 +53,7 @@ pub(super) async fn quarantined(hub: &Shared, id: QuarantineId) -> Answer {
 
 async fn whole(hub: &Shared, id: QuarantineId) -> Result<Value, Problem> {
     let shown = hub.ingress.show_quarantined(id).await?.ok_or_else(gone)?;
-    let Shown { request, headers, body } = shown;
+    let QuarantinedView { request, headers, body } = shown;
     let payload = Payload { headers, body };
     let mut shown = view(&request);
     shown["payload"] = json!(views::PayloadView::of(&payload, views::PREVIEW_BYTES));
@@ -65,12 +65,12 @@ pub(in crate::admin) async fn release(hub: Hub, path: Id, uri: Uri) -> Answer {
     query::none(uri.query())?;
     let id: QuarantineId = id(path)?;
     match hub.ingress.release(id).await? {
-        Release::Unknown => Err(gone()),
-        Release::In(events) => {
+        ReleaseOutcome::Unknown => Err(gone()),
+        ReleaseOutcome::In(events) => {
             tracing::info!(request = %id, "an operator let a request in from the quarantine");
             json::answer(StatusCode::OK, &json!({ "id": id, "events": events }))
         }
-        Release::StillRefused(code) => {
+        ReleaseOutcome::StillRefused(code) => {
             let detail = format!("it is still not believed: {code}");
             Err(Problem::new(StatusCode::CONFLICT, "still_refused", detail))
         }
@@ -106,10 +106,10 @@ pub(in crate::admin) async fn release_all(
     let (mut released, mut refused) = (Vec::new(), Vec::new());
     for QuarantinedRequest { id, .. } in found {
         match hub.ingress.release(id).await? {
-            Release::In(events) => released.push(json!({ "id": id, "events": events })),
-            Release::StillRefused(code) => refused.push(json!({ "id": id, "code": code })),
+            ReleaseOutcome::In(events) => released.push(json!({ "id": id, "events": events })),
+            ReleaseOutcome::StillRefused(code) => refused.push(json!({ "id": id, "code": code })),
             // It was too old in the meantime.
-            Release::Unknown => {}
+            ReleaseOutcome::Unknown => {}
         }
     }
     let counts = (released.len(), refused.len());

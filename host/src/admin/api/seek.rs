@@ -7,7 +7,7 @@ use weir_core::id::{
 use weir_store::query::{IdLookup, IdMatches};
 
 use super::{Problem, Shared, StatusCode};
-use crate::ingress::Refusal;
+use crate::ingress::RefusalRecord;
 
 /// Longest sender's id that is looked for, in bytes.
 const ID_BYTES_MAX: usize = 256;
@@ -20,7 +20,7 @@ pub(super) enum Led {
     /// A delivery of an event, perhaps a message.
     Delivery { delivery: DeliveryId, event: EventId },
     /// A request that was refused.
-    Refusal(Refusal),
+    Refusal(RefusalRecord),
     /// A request in the quarantine.
     Quarantined(QuarantineId),
 }
@@ -122,8 +122,8 @@ pub(super) fn unknown(id: &str) -> Problem {
 }
 
 /// A refusal as it is shown.
-pub(super) fn refusal(refusal: &Refusal) -> Value {
-    let Refusal { id, at, source, address, status, code, reason } = refusal;
+pub(super) fn refusal(refusal: &RefusalRecord) -> Value {
+    let RefusalRecord { id, at, source, address, status, code, reason } = refusal;
     json!({
         "request_id": id, "at": at, "source": source, "address": address, "status": status, "code": code,
         "reason": reason,

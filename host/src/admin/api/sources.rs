@@ -10,7 +10,7 @@ use weir_core::name::SourceName;
 
 use super::parts::items;
 use super::{Answer, Hub, Id, Problem, Shared, StatusCode, Uri, asked, json, query};
-use crate::ingress::{ToShow, WindowRefused};
+use crate::ingress::{HandOverStatus, OpenWindowError};
 
 /// Longest time that a window may be open: anyone may hand a secret over meanwhile.
 const WINDOW_MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -49,12 +49,12 @@ pub(in crate::admin) async fn open_window(
     })?;
     let shown = match hub.ingress.open_window(source.as_str(), until).await {
         Ok(shown) => shown,
-        Err(WindowRefused::Store(error)) => return Err(error.into()),
-        Err(WindowRefused::UnknownSource) => return Err(unknown(&hub, &source).await),
+        Err(OpenWindowError::Store(error)) => return Err(error.into()),
+        Err(OpenWindowError::UnknownSource) => return Err(unknown(&hub, &source).await),
         Err(refused) => {
             let code = match refused {
-                WindowRefused::Configured => "secrets_configured",
-                WindowRefused::NotHandedOver => "not_handed_over",
+                OpenWindowError::Configured => "secrets_configured",
+                OpenWindowError::NotHandedOver => "not_handed_over",
                 _ => "secret_known",
             };
             return Err(Problem::new(StatusCode::CONFLICT, code, refused.to_string()));
@@ -73,19 +73,19 @@ pub(in crate::admin) async fn show_secret(hub: Hub, path: Id, uri: Uri) -> Answe
     query::none(uri.query())?;
     let source = name(path)?;
     match hub.ingress.show_secret(source.as_str()) {
-        ToShow::Secret(secret) => {
+        HandOverStatus::Secret(secret) => {
             tracing::info!(source = source.as_str(), "an operator was shown the secret");
             let secret = String::from_utf8_lossy(secret.expose());
             json::answer(StatusCode::OK, &json!({ "source": source, "secret": secret }))
         }
-        ToShow::Awaited(until) => {
+        HandOverStatus::Awaited(until) => {
             json::answer(StatusCode::ACCEPTED, &json!({ "source": source, "until": until }))
         }
-        ToShow::Shown => {
+        HandOverStatus::Shown => {
             let detail = "the secret was shown, and is not shown again";
             Err(Problem::new(StatusCode::GONE, "secret_shown", detail))
         }
-        ToShow::Nothing => {
+        HandOverStatus::Nothing => {
             let detail = "there is no secret to show for this source: its window is not open any more, or nobody \
                           has to see what came through it";
             Err(Problem::not_found("secret_not_found", detail))

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 /// How long each phase of a connection may last.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
+pub(super) struct Timeouts {
     /// From the first byte of a head to its last, or to the first head at all.
     pub(super) head: Duration,
     /// Between requests.
@@ -22,7 +22,7 @@ pub(super) struct Patience {
 
 /// Where a connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(super) enum ConnectionPhase {
     /// It was opened, and nothing has come yet.
     Silent,
     /// The head of a request is on its way.
@@ -37,14 +37,14 @@ pub(super) enum Phase {
 
 /// The pace of one connection, shared by its bytes, its service and its driver.
 #[derive(Debug)]
-pub(super) struct Pace {
-    patience: Patience,
+pub(super) struct ConnectionState {
+    timeouts: Timeouts,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
-    phase: Phase,
+    phase: ConnectionPhase,
     since: Instant,
     deadline: Option<Instant>,
     /// Requests that are being served: over HTTP/1 one at a time.
@@ -53,68 +53,68 @@ struct State {
     unfinished: usize,
     /// When the first of those began to wait.
     unfinished_since: Instant,
-    head: HeadLines,
-    linger: Option<usize>,
-    asked_to_end: bool,
+    head: HeadScanner,
+    drain_bytes: Option<usize>,
+    eviction_requested: bool,
     driver: Option<Waker>,
 }
 
 impl State {
-    fn enter(&mut self, phase: Phase, now: Instant, patience: Option<Duration>) {
+    fn enter(&mut self, phase: ConnectionPhase, now: Instant, timeouts: Option<Duration>) {
         self.phase = phase;
         self.since = now;
-        self.deadline = patience.map(|patience| now + patience);
+        self.deadline = timeouts.map(|timeouts| now + timeouts);
     }
 
     /// The phase, and since when. More bytes of a body do not count: a slow sender gains no time by them.
-    fn waits(&self) -> (Phase, Instant) {
+    fn waits(&self) -> (ConnectionPhase, Instant) {
         match self.phase {
-            Phase::Serving if self.unfinished > 0 && self.unfinished >= self.serving => {
-                (Phase::Body, self.unfinished_since)
+            ConnectionPhase::Serving if self.unfinished > 0 && self.unfinished >= self.serving => {
+                (ConnectionPhase::Body, self.unfinished_since)
             }
             phase => (phase, self.since),
         }
     }
 }
 
-impl Pace {
+impl ConnectionState {
     /// Of a connection that was just opened: a head is due.
-    pub(super) fn new(patience: Patience, now: Instant) -> Self {
+    pub(super) fn new(timeouts: Timeouts, now: Instant) -> Self {
         let state = State {
-            phase: Phase::Silent,
+            phase: ConnectionPhase::Silent,
             since: now,
-            deadline: Some(now + patience.head),
+            deadline: Some(now + timeouts.head),
             serving: 0,
             unfinished: 0,
             unfinished_since: now,
-            head: HeadLines::default(),
-            linger: None,
-            asked_to_end: false,
+            head: HeadScanner::default(),
+            drain_bytes: None,
+            eviction_requested: false,
             driver: None,
         };
-        Self { patience, state: Mutex::new(state) }
+        Self { timeouts, state: Mutex::new(state) }
     }
 
     /// The head is here. Says whether it is known to announce its length in no more than one way.
     pub(super) fn serving(&self) -> bool {
         let mut state = self.state.lock();
         let since = state.since;
-        state.enter(Phase::Serving, since, None);
+        state.enter(ConnectionPhase::Serving, since, None);
         state.serving += 1;
         // It has found something to do, so another has to make place.
-        state.asked_to_end = false;
+        state.eviction_requested = false;
         let head = std::mem::take(&mut state.head);
         head.ended && !head.content_length
     }
 
-    /// The answer is on its way. `linger` says that it goes out before the body was read, and how many bytes of it are
+    /// The answer is on its way. `drain_bytes` says that it goes out before the body was read, and how many bytes of it are
     /// still taken.
-    pub(super) fn answered(&self, linger: Option<usize>, now: Instant) {
+    pub(super) fn answered(&self, drain_bytes: Option<usize>, now: Instant) {
         let mut state = self.state.lock();
-        state.linger = linger;
+        state.drain_bytes = drain_bytes;
         state.serving = state.serving.saturating_sub(1);
         if state.serving == 0 {
-            state.enter(Phase::Idle, now, Some(self.patience.idle));
+            state.enter(ConnectionPhase::Idle, now, Some(self.timeouts.idle));
         }
     }
 
@@ -136,8 +136,8 @@ impl Pace {
     /// The first bytes of a TLS handshake came: the rest is due like the rest of a head.
     pub(super) fn handshake_begins(&self, now: Instant) {
         let mut state = self.state.lock();
-        if state.phase == Phase::Silent {
-            state.phase = Phase::Head;
+        if state.phase == ConnectionPhase::Silent {
+            state.phase = ConnectionPhase::Head;
             state.since = now;
         }
     }
@@ -145,34 +145,34 @@ impl Pace {
     /// The handshake is complete, and the first head is due by the deadline that there was.
     pub(super) fn handshake_ends(&self, now: Instant) {
         let mut state = self.state.lock();
-        state.phase = Phase::Silent;
+        state.phase = ConnectionPhase::Silent;
         state.since = now;
     }
 
     /// A request over HTTP/2, of which there may be others on the connection, until it is answered or given up.
-    pub(super) fn stream(self: &Arc<Self>) -> Stream {
+    pub(super) fn stream(self: &Arc<Self>) -> StreamGuard {
         self.serving();
-        Stream(Arc::clone(self))
+        StreamGuard(Arc::clone(self))
     }
 
     /// The phase and when it must end.
-    pub(super) fn stand(&self) -> (Phase, Option<Instant>) {
+    pub(super) fn phase_and_deadline(&self) -> (ConnectionPhase, Option<Instant>) {
         let state = self.state.lock();
         (state.phase, state.deadline)
     }
 
     /// How long the other side has been waited for, and for what; none for a connection that is asked to end.
-    pub(super) fn waiting(&self, now: Instant) -> Option<(Phase, Duration)> {
+    pub(super) fn waiting(&self, now: Instant) -> Option<(ConnectionPhase, Duration)> {
         let state = self.state.lock();
         let (phase, since) = state.waits();
-        (!state.asked_to_end).then(|| (phase, now.saturating_duration_since(since)))
+        (!state.eviction_requested).then(|| (phase, now.saturating_duration_since(since)))
     }
 
     /// Asks the connection to make place for another.
-    pub(super) fn ask_to_end(&self) {
+    pub(super) fn request_eviction(&self) {
         let driver = {
             let mut state = self.state.lock();
-            state.asked_to_end = true;
+            state.eviction_requested = true;
             state.driver.take()
         };
         if let Some(driver) = driver {
@@ -182,38 +182,40 @@ impl Pace {
 
     /// Whether it was asked to.
     #[cfg(test)]
-    pub(super) fn is_asked_to_end(&self) -> bool {
-        self.state.lock().asked_to_end
+    pub(super) fn is_eviction_requested(&self) -> bool {
+        self.state.lock().eviction_requested
     }
 
     /// What it was waiting for, if it was asked to end. The driver, who asks this, is woken when that changes.
-    pub(super) fn must_end(&self, cx: &Context<'_>) -> Option<Phase> {
+    pub(super) fn poll_eviction(&self, cx: &Context<'_>) -> Option<ConnectionPhase> {
         let mut state = self.state.lock();
-        if !state.asked_to_end
+        if !state.eviction_requested
             && !state.driver.as_ref().is_some_and(|known| known.will_wake(cx.waker()))
         {
             state.driver = Some(cx.waker().clone());
         }
-        state.asked_to_end.then(|| state.waits().0)
+        state.eviction_requested.then(|| state.waits().0)
     }
 
     /// How many bytes that may be on their way, although the last answer is out, are still taken.
-    pub(super) fn lingers(&self) -> Option<usize> {
-        self.state.lock().linger
+    pub(super) fn bytes_to_drain(&self) -> Option<usize> {
+        self.state.lock().drain_bytes
     }
 
     /// Bytes came in.
     pub(super) fn arrived(&self, bytes: &[u8], now: Instant) {
         let mut state = self.state.lock();
         match state.phase {
-            Phase::Serving | Phase::Body => return,
-            Phase::Idle => state.enter(Phase::Head, now, Some(self.patience.head)),
-            Phase::Silent => {
+            ConnectionPhase::Serving | ConnectionPhase::Body => return,
+            ConnectionPhase::Idle => {
+                state.enter(ConnectionPhase::Head, now, Some(self.timeouts.head))
+            }
+            ConnectionPhase::Silent => {
                 // The first head is due from the start: a byte in between buys no more time.
-                state.phase = Phase::Head;
+                state.phase = ConnectionPhase::Head;
                 state.since = now;
             }
-            Phase::Head => {}
+            ConnectionPhase::Head => {}
         }
         state.head.feed(bytes);
     }
@@ -221,9 +223,9 @@ impl Pace {
 
 /// One of several requests.
 #[derive(Debug)]
-pub(super) struct Stream(Arc<Pace>);
+pub(super) struct StreamGuard(Arc<ConnectionState>);
 
-impl Drop for Stream {
+impl Drop for StreamGuard {
     fn drop(&mut self) {
         // What is left of a stream's body is nobody else's on the connection.
         self.0.answered(None, Instant::now());
@@ -235,7 +237,7 @@ const CONTENT_LENGTH: &[u8] = b"content-length:";
 /// Looks through the lines of a head for `Content-Length`: of a request with both lengths, hyper shows only
 /// `Transfer-Encoding`. A head that came together with the end of the request before is not looked through.
 #[derive(Debug, Default)]
-struct HeadLines {
+struct HeadScanner {
     start: [u8; CONTENT_LENGTH.len()],
     length: usize,
     any: bool,
@@ -243,7 +245,7 @@ struct HeadLines {
     ended: bool,
 }
 
-impl HeadLines {
+impl HeadScanner {
     fn feed(&mut self, mut bytes: &[u8]) {
         while !self.ended && !bytes.is_empty() {
             let (line, rest, whole) = match memchr::memchr(b'\n', bytes) {
@@ -281,15 +283,15 @@ impl HeadLines {
 
 /// A stream whose pace is kept.
 #[derive(Debug)]
-pub(super) struct Wire<S> {
+pub(super) struct TimedIo<S> {
     stream: S,
-    pace: Arc<Pace>,
+    state: Arc<ConnectionState>,
 }
 
-impl<S> Wire<S> {
+impl<S> TimedIo<S> {
     /// Keeps the pace of `stream`.
-    pub(super) fn new(stream: S, pace: Arc<Pace>) -> Self {
-        Self { stream, pace }
+    pub(super) fn new(stream: S, state: Arc<ConnectionState>) -> Self {
+        Self { stream, state }
     }
 
     /// The stream alone.
@@ -298,7 +300,7 @@ impl<S> Wire<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for TimedIo<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -309,13 +311,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
         ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
         let new = &buf.filled()[before..];
         if !new.is_empty() {
-            this.pace.arrived(new, Instant::now());
+            this.state.arrived(new, Instant::now());
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for TimedIo<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -347,19 +349,19 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
 
 /// A connection during its TLS handshake, which begins with the first bytes that come.
 #[derive(Debug)]
-pub(super) struct Greeted<S> {
+pub(super) struct HandshakeIo<S> {
     stream: S,
-    pace: Option<Arc<Pace>>,
+    state: Option<Arc<ConnectionState>>,
 }
 
-impl<S> Greeted<S> {
+impl<S> HandshakeIo<S> {
     /// Nothing has come yet.
-    pub(super) fn new(stream: S, pace: Arc<Pace>) -> Self {
-        Self { stream, pace: Some(pace) }
+    pub(super) fn new(stream: S, state: Arc<ConnectionState>) -> Self {
+        Self { stream, state: Some(state) }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Greeted<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for HandshakeIo<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -369,15 +371,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Greeted<S> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
         if buf.filled().len() > before
-            && let Some(pace) = this.pace.take()
+            && let Some(state) = this.state.take()
         {
-            pace.handshake_begins(Instant::now());
+            state.handshake_begins(Instant::now());
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Greeted<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for HandshakeIo<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -413,11 +415,11 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Patience =
-        Patience { head: Duration::from_secs(10), idle: Duration::from_secs(75) };
+    const TIMEOUTS: Timeouts =
+        Timeouts { head: Duration::from_secs(10), idle: Duration::from_secs(75) };
 
     fn seen(head: &str, cuts: &[usize]) -> (bool, bool) {
-        let mut lines = HeadLines::default();
+        let mut lines = HeadScanner::default();
         let mut rest = head.as_bytes();
         for cut in cuts {
             let (part, after) = rest.split_at(*cut.min(&rest.len()));
@@ -454,80 +456,91 @@ mod tests {
     #[test]
     fn each_phase_has_its_own_deadline() {
         let start = Instant::now();
-        let pace = Pace::new(PATIENCE, start);
+        let state = ConnectionState::new(TIMEOUTS, start);
         assert_eq!(
-            pace.stand(),
-            (Phase::Silent, Some(start + PATIENCE.head)),
+            state.phase_and_deadline(),
+            (ConnectionPhase::Silent, Some(start + TIMEOUTS.head)),
             "the first head is due"
         );
-        pace.arrived(b"POST / HTTP/1.1\r\n\r\n", start);
-        assert!(pace.serving(), "it announced no length");
-        pace.arrived(b"body", start);
-        assert_eq!(pace.stand(), (Phase::Serving, None));
-        pace.answered(None, start);
-        assert_eq!(pace.stand(), (Phase::Idle, Some(start + PATIENCE.idle)));
+        state.arrived(b"POST / HTTP/1.1\r\n\r\n", start);
+        assert!(state.serving(), "it announced no length");
+        state.arrived(b"body", start);
+        assert_eq!(state.phase_and_deadline(), (ConnectionPhase::Serving, None));
+        state.answered(None, start);
+        assert_eq!(
+            state.phase_and_deadline(),
+            (ConnectionPhase::Idle, Some(start + TIMEOUTS.idle))
+        );
         let later = start + Duration::from_secs(60);
-        pace.arrived(b"P", later);
-        pace.arrived(b"O", later + Duration::from_secs(5));
-        let due = later + PATIENCE.head;
-        assert_eq!(pace.stand(), (Phase::Head, Some(due)), "more bytes buy no more time");
+        state.arrived(b"P", later);
+        state.arrived(b"O", later + Duration::from_secs(5));
+        let due = later + TIMEOUTS.head;
+        assert_eq!(
+            state.phase_and_deadline(),
+            (ConnectionPhase::Head, Some(due)),
+            "more bytes buy no more time"
+        );
     }
 
     #[test]
     fn a_connection_is_idle_when_the_last_of_its_requests_is_answered_or_given_up() {
-        let pace = Arc::new(Pace::new(PATIENCE, Instant::now()));
-        let (one, other) = (pace.stream(), pace.stream());
+        let state = Arc::new(ConnectionState::new(TIMEOUTS, Instant::now()));
+        let (one, other) = (state.stream(), state.stream());
         drop(one);
-        assert_eq!(pace.stand(), (Phase::Serving, None));
+        assert_eq!(state.phase_and_deadline(), (ConnectionPhase::Serving, None));
         drop(other);
-        assert_eq!(pace.stand().0, Phase::Idle);
-        let _third = pace.stream();
-        assert_eq!(pace.stand(), (Phase::Serving, None));
+        assert_eq!(state.phase_and_deadline().0, ConnectionPhase::Idle);
+        let _third = state.stream();
+        assert_eq!(state.phase_and_deadline(), (ConnectionPhase::Serving, None));
     }
 
     #[test]
     fn a_connection_waits_for_a_body_if_it_does_nothing_else() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let pace = Arc::new(Pace::new(PATIENCE, start));
-        let (one, other) = (pace.stream(), pace.stream());
-        pace.body_begins(at(100));
-        assert_eq!(pace.waiting(at(500)).unwrap().0, Phase::Serving, "one is being stored");
-        pace.body_begins(at(300));
-        let body = |waited| Some((Phase::Body, Duration::from_millis(waited)));
-        assert_eq!(pace.waiting(at(500)), body(400));
-        pace.arrived(b"a drop", at(600));
-        assert_eq!(pace.waiting(at(700)), body(600), "a drop gains no time");
-        pace.body_ends();
+        let state = Arc::new(ConnectionState::new(TIMEOUTS, start));
+        let (one, other) = (state.stream(), state.stream());
+        state.body_begins(at(100));
+        assert_eq!(
+            state.waiting(at(500)).unwrap().0,
+            ConnectionPhase::Serving,
+            "one is being stored"
+        );
+        state.body_begins(at(300));
+        let body = |waited| Some((ConnectionPhase::Body, Duration::from_millis(waited)));
+        assert_eq!(state.waiting(at(500)), body(400));
+        state.arrived(b"a drop", at(600));
+        assert_eq!(state.waiting(at(700)), body(600), "a drop gains no time");
+        state.body_ends();
         drop(one);
-        assert_eq!(pace.waiting(at(700)), body(600));
-        pace.body_ends();
-        assert_eq!(pace.waiting(at(700)).unwrap().0, Phase::Serving);
+        assert_eq!(state.waiting(at(700)), body(600));
+        state.body_ends();
+        assert_eq!(state.waiting(at(700)).unwrap().0, ConnectionPhase::Serving);
         drop(other);
-        assert_eq!(pace.stand().0, Phase::Idle);
+        assert_eq!(state.phase_and_deadline().0, ConnectionPhase::Idle);
     }
 
     #[test]
     fn who_is_asked_to_make_place_and_has_something_to_do_stays() {
         let now = Instant::now();
-        let pace = Pace::new(PATIENCE, now);
-        pace.ask_to_end();
-        pace.arrived(b"POST / HTTP/1.1\r\n\r\n", now);
-        assert!(pace.is_asked_to_end(), "a head that may never end is nothing to do");
-        pace.serving();
-        assert!(!pace.is_asked_to_end());
+        let state = ConnectionState::new(TIMEOUTS, now);
+        state.request_eviction();
+        state.arrived(b"POST / HTTP/1.1\r\n\r\n", now);
+        assert!(state.is_eviction_requested(), "a head that may never end is nothing to do");
+        state.serving();
+        assert!(!state.is_eviction_requested());
     }
 
     #[test]
     fn a_head_that_was_not_looked_through_is_not_vouched_for() {
         let now = Instant::now();
-        let pace = Pace::new(PATIENCE, now);
-        pace.arrived(b"POST / HTTP/1.1\r\n\r\n", now);
-        assert!(pace.serving());
+        let state = ConnectionState::new(TIMEOUTS, now);
+        state.arrived(b"POST / HTTP/1.1\r\n\r\n", now);
+        assert!(state.serving());
         let second =
             b"POST /second HTTP/1.1\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n";
-        pace.arrived(second, now);
-        pace.answered(None, now);
-        assert!(!pace.serving());
+        state.arrived(second, now);
+        state.answered(None, now);
+        assert!(!state.serving());
     }
 }

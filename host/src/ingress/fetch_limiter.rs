@@ -9,9 +9,9 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 use weir_core::rate::{Bucket, Rate};
 
-use super::debts::Network;
+use super::penalties::Network;
 
-/// Fetches at once, after a time without any, and how long one of them takes to be allowed again.
+/// FetchLimiter at once, after a time without any, and how long one of them takes to be allowed again.
 const ALL: (u32, Duration) = (10, Duration::from_secs(5));
 /// The same of one address.
 const SHARE: (u32, Duration) = (3, Duration::from_secs(30));
@@ -20,7 +20,7 @@ const PROVEN_MAX: usize = 1_024;
 
 /// The fetches that are allowed for one source.
 #[derive(Debug, Default)]
-pub(super) struct Fetches {
+pub(super) struct FetchLimiter {
     strangers: Allowance,
     proven: Allowance,
     /// Who is proven, with when it was seen last.
@@ -35,9 +35,9 @@ struct Allowance {
     shares: FxHashMap<Network, Bucket>,
 }
 
-impl Fetches {
+impl FetchLimiter {
     /// A request of this address was verified.
-    pub(super) fn prove(&mut self, network: Network, now: Duration) {
+    pub(super) fn mark_proven(&mut self, network: Network, now: Duration) {
         self.known.insert(network, now);
         if self.known.len() > PROVEN_MAX {
             let oldest = self.known.iter().min_by_key(|(_, seen)| **seen).map(|(who, _)| *who);
@@ -86,13 +86,13 @@ mod tests {
     }
 
     /// How many of so many are allowed.
-    fn allowed(fetches: &mut Fetches, of: Option<Network>, now: Duration) -> usize {
+    fn allowed(fetches: &mut FetchLimiter, of: Option<Network>, now: Duration) -> usize {
         (0..1_000).filter(|_| fetches.take(of, now)).count()
     }
 
     #[test]
     fn fetches_are_allowed_in_a_burst_and_then_one_in_a_while() {
-        let mut fetches = Fetches::default();
+        let mut fetches = FetchLimiter::default();
         assert_eq!(allowed(&mut fetches, None, secs(0)), 10);
         assert_eq!(allowed(&mut fetches, None, secs(4)), 0);
         assert_eq!(allowed(&mut fetches, None, secs(15)), 3);
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn one_address_gets_its_share_and_leaves_the_rest_to_others() {
-        let mut fetches = Fetches::default();
+        let mut fetches = FetchLimiter::default();
         assert_eq!(allowed(&mut fetches, network(1), secs(0)), 3);
         assert_eq!(allowed(&mut fetches, network(2), secs(0)), 3);
         assert_eq!(allowed(&mut fetches, network(1), secs(29)), 0);
@@ -110,8 +110,8 @@ mod tests {
 
     #[test]
     fn a_crowd_of_strangers_takes_nothing_from_who_is_proven() {
-        let mut fetches = Fetches::default();
-        fetches.prove(network(7).unwrap(), secs(0));
+        let mut fetches = FetchLimiter::default();
+        fetches.mark_proven(network(7).unwrap(), secs(0));
         let crowd = (100..10_000).filter(|n| fetches.take(network(*n), secs(1))).count();
         assert_eq!(crowd, 10);
         assert!(fetches.take(network(7), secs(1)));
@@ -121,10 +121,10 @@ mod tests {
 
     #[test]
     fn whoever_asks_little_is_remembered() {
-        let mut fetches = Fetches::default();
+        let mut fetches = FetchLimiter::default();
         for n in 0..20_000 {
             let now = Duration::from_millis(10 * u64::from(n));
-            fetches.prove(network(n % 5_000).unwrap(), now);
+            fetches.mark_proven(network(n % 5_000).unwrap(), now);
             fetches.take(network(n), now);
         }
         assert_eq!(fetches.known.len(), PROVEN_MAX);

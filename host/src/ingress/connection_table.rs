@@ -8,15 +8,16 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
-use super::debts::Network;
 use super::limits::{
-    AROUND_SHARE, BODY_TIME_MIN, CROWD_MIN, HEAD_TIME_MIN, IDLE_TIME_MIN, MAKE_ROOM_SHARE,
+    BODY_TIME_MIN, EVICTION_SHARE, HEAD_TIME_MIN, IDLE_TIME_MIN, SURROUNDING_SHARE,
+    WAITING_CONNECTIONS_MAX,
 };
-use super::wire::{Pace, Phase};
+use super::penalties::Network;
+use super::timed_io::{ConnectionPhase, ConnectionState};
 
 /// The connections that are open. There are never more than there are places.
 #[derive(Debug)]
-pub(super) struct Roll {
+pub(super) struct ConnectionTable {
     open: Mutex<Open>,
     per_address: usize,
 }
@@ -24,22 +25,22 @@ pub(super) struct Roll {
 #[derive(Debug, Default)]
 struct Open {
     next: u64,
-    connections: FxHashMap<u64, Entry>,
+    connections: FxHashMap<u64, OpenConnection>,
     counts: FxHashMap<Network, usize>,
     /// The same by the networks around them.
-    around: FxHashMap<Network, usize>,
+    surrounding: FxHashMap<Network, usize>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct OpenConnection {
     network: Option<Network>,
-    pace: Arc<Pace>,
+    state: Arc<ConnectionState>,
 }
 
 /// A connection that is counted to its address, and struck when dropped.
 #[derive(Debug)]
-pub(super) struct Enrolled {
-    roll: Arc<Roll>,
+pub(super) struct ConnectionGuard {
+    connection_table: Arc<ConnectionTable>,
     network: Option<Network>,
     /// Of a connection that has a place.
     id: Option<u64>,
@@ -48,8 +49,8 @@ pub(super) struct Enrolled {
 /// Who makes place first: those of the address that has many open, then those that nobody expects anything of, then
 /// those that have waited longest.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Claim {
-    crowd: Reverse<u32>,
+struct EvictionRank {
+    connections_of: Reverse<u32>,
     asks: Asks,
     waited: Reverse<Duration>,
 }
@@ -64,21 +65,21 @@ enum Asks {
 
 /// What looking for a place came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Made {
+pub(super) enum Eviction {
     /// The number of connections that were asked to end.
     Asked(usize),
     /// None can be, and the client that wants a place has many that wait for it already.
     Crowd,
 }
 
-impl Roll {
+impl ConnectionTable {
     /// Nobody is connected. One address may have `per_address` connections.
     pub(super) fn new(per_address: usize) -> Arc<Self> {
         Arc::new(Self { open: Mutex::default(), per_address })
     }
 
     /// Counts a connection, unless its address has as many as it may.
-    pub(super) fn enter(self: &Arc<Self>, network: Option<Network>) -> Option<Enrolled> {
+    pub(super) fn enter(self: &Arc<Self>, network: Option<Network>) -> Option<ConnectionGuard> {
         if let Some(network) = network {
             let mut open = self.open.lock();
             let count = open.counts.entry(network).or_default();
@@ -86,96 +87,102 @@ impl Roll {
                 return None;
             }
             *count += 1;
-            if let Some(around) = network.around() {
-                *open.around.entry(around).or_default() += 1;
+            if let Some(surrounding) = network.surrounding() {
+                *open.surrounding.entry(surrounding).or_default() += 1;
             }
         }
-        Some(Enrolled { roll: Arc::clone(self), network, id: None })
+        Some(ConnectionGuard { connection_table: Arc::clone(self), network, id: None })
     }
 
     /// Asks a share of the connections that wait for their client to end, because `newcomer` needs a place.
-    pub(super) fn make_room(&self, now: Instant, newcomer: Option<Network>) -> Made {
+    pub(super) fn evict_idle(&self, now: Instant, newcomer: Option<Network>) -> Eviction {
         let open = self.open.lock();
         let mut candidates: Vec<_> = open
             .connections
             .iter()
             .filter_map(|(id, entry)| Some((open.claim(entry, now)?, *id)))
             .collect();
-        let share = (open.connections.len() / MAKE_ROOM_SHARE).max(1).min(candidates.len());
+        let share = (open.connections.len() / EVICTION_SHARE).max(1).min(candidates.len());
         if let Some(last) = share.checked_sub(1) {
             candidates.select_nth_unstable(last);
         }
         let chosen = candidates.iter().take(share);
-        chosen.filter_map(|(_, id)| open.connections.get(id)).for_each(|e| e.pace.ask_to_end());
+        chosen
+            .filter_map(|(_, id)| open.connections.get(id))
+            .for_each(|e| e.state.request_eviction());
         match newcomer {
-            Some(newcomer) if share == 0 && open.waited_for(newcomer, now) >= CROWD_MIN => {
-                Made::Crowd
+            Some(newcomer)
+                if share == 0 && open.waited_for(newcomer, now) >= WAITING_CONNECTIONS_MAX =>
+            {
+                Eviction::Crowd
             }
-            _ => Made::Asked(share),
+            _ => Eviction::Asked(share),
         }
     }
 }
 
 impl Open {
     /// None for a connection that is at work, or just now came.
-    fn claim(&self, entry: &Entry, now: Instant) -> Option<Claim> {
-        let (phase, waited) = entry.pace.waiting(now)?;
+    fn claim(&self, entry: &OpenConnection, now: Instant) -> Option<EvictionRank> {
+        let (phase, waited) = entry.state.waiting(now)?;
         let (asks, least) = match phase {
-            Phase::Silent | Phase::Idle => (Asks::Nothing, IDLE_TIME_MIN),
-            Phase::Head => (Asks::Head, HEAD_TIME_MIN),
-            Phase::Body => (Asks::Body, BODY_TIME_MIN),
-            Phase::Serving => return None,
+            ConnectionPhase::Silent | ConnectionPhase::Idle => (Asks::Nothing, IDLE_TIME_MIN),
+            ConnectionPhase::Head => (Asks::Head, HEAD_TIME_MIN),
+            ConnectionPhase::Body => (Asks::Body, BODY_TIME_MIN),
+            ConnectionPhase::Serving => return None,
         };
-        let count = entry.network.map_or(0, |network| self.crowd(network));
-        let crowd = Reverse(count.checked_ilog2().unwrap_or(0));
-        (waited >= least).then_some(Claim { crowd, asks, waited: Reverse(waited) })
+        let count = entry.network.map_or(0, |network| self.connections_of(network));
+        let connections_of = Reverse(count.checked_ilog2().unwrap_or(0));
+        (waited >= least).then_some(EvictionRank { connections_of, asks, waited: Reverse(waited) })
     }
 
     /// How many connections a client has, or seems to have by the network around it.
-    fn crowd(&self, network: Network) -> usize {
+    fn connections_of(&self, network: Network) -> usize {
         let own = self.counts.get(&network).copied().unwrap_or(0);
-        let around = network.around().and_then(|around| self.around.get(&around));
-        own.max(around.map_or(0, |count| count / AROUND_SHARE))
+        let surrounding =
+            network.surrounding().and_then(|surrounding| self.surrounding.get(&surrounding));
+        own.max(surrounding.map_or(0, |count| count / SURROUNDING_SHARE))
     }
 
     /// Connections of a client, or of the network around it, on which the client is waited for.
     fn waited_for(&self, client: Network, now: Instant) -> usize {
-        let whole = |network: Network| network.around().unwrap_or(network);
-        let is_its = |entry: &&Entry| entry.network.map(whole) == Some(whole(client));
-        let waits = |entry: &&Entry| {
-            let waiting = entry.pace.waiting(now);
-            waiting.is_none_or(|(phase, _)| phase != Phase::Serving)
+        let whole = |network: Network| network.surrounding().unwrap_or(network);
+        let is_its = |entry: &&OpenConnection| entry.network.map(whole) == Some(whole(client));
+        let waits = |entry: &&OpenConnection| {
+            let waiting = entry.state.waiting(now);
+            waiting.is_none_or(|(phase, _)| phase != ConnectionPhase::Serving)
         };
         self.connections.values().filter(is_its).filter(waits).count()
     }
 }
 
-impl Enrolled {
+impl ConnectionGuard {
     /// It has a place, which it may be asked to give up.
-    pub(super) fn seat(&mut self, pace: &Arc<Pace>) {
-        let mut open = self.roll.open.lock();
+    pub(super) fn register(&mut self, state: &Arc<ConnectionState>) {
+        let mut open = self.connection_table.open.lock();
         let id = open.next;
         open.next += 1;
-        open.connections.insert(id, Entry { network: self.network, pace: Arc::clone(pace) });
+        open.connections
+            .insert(id, OpenConnection { network: self.network, state: Arc::clone(state) });
         self.id = Some(id);
     }
 }
 
-impl Drop for Enrolled {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        let mut open = self.roll.open.lock();
+        let mut open = self.connection_table.open.lock();
         if let Some(id) = self.id {
             open.connections.remove(&id);
         }
         let Some(network) = self.network else { return };
-        strike(&mut open.counts, network);
-        if let Some(around) = network.around() {
-            strike(&mut open.around, around);
+        decrement(&mut open.counts, network);
+        if let Some(surrounding) = network.surrounding() {
+            decrement(&mut open.surrounding, surrounding);
         }
     }
 }
 
-fn strike(counts: &mut FxHashMap<Network, usize>, network: Network) {
+fn decrement(counts: &mut FxHashMap<Network, usize>, network: Network) {
     if let Some(count) = counts.get_mut(&network) {
         *count -= 1;
         if *count == 0 {
@@ -188,35 +195,39 @@ fn strike(counts: &mut FxHashMap<Network, usize>, network: Network) {
 mod tests {
     use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-    use super::super::wire::Patience;
+    use super::super::timed_io::Timeouts;
     use super::*;
 
-    const PATIENCE: Patience =
-        Patience { head: Duration::from_secs(10), idle: Duration::from_secs(75) };
+    const TIMEOUTS: Timeouts =
+        Timeouts { head: Duration::from_secs(10), idle: Duration::from_secs(75) };
 
     struct Room {
-        roll: Arc<Roll>,
+        connection_table: Arc<ConnectionTable>,
         start: Instant,
-        all: Vec<(Arc<Pace>, Enrolled)>,
+        all: Vec<(Arc<ConnectionState>, ConnectionGuard)>,
     }
 
     impl Room {
         fn new() -> Self {
-            Self { roll: Roll::new(1_000), start: Instant::now(), all: Vec::new() }
+            Self {
+                connection_table: ConnectionTable::new(1_000),
+                start: Instant::now(),
+                all: Vec::new(),
+            }
         }
 
         /// A connection of that address, opened so many milliseconds after the start.
-        fn open(&mut self, address: u32, at_ms: u64) -> Arc<Pace> {
+        fn open(&mut self, address: u32, at_ms: u64) -> Arc<ConnectionState> {
             self.open_from(Ipv4Addr::from_bits(address).into(), at_ms)
         }
 
-        fn open_from(&mut self, address: IpAddr, at_ms: u64) -> Arc<Pace> {
+        fn open_from(&mut self, address: IpAddr, at_ms: u64) -> Arc<ConnectionState> {
             let network = Network::of(address);
-            let pace = Arc::new(Pace::new(PATIENCE, self.at(at_ms)));
-            let mut enrolled = self.roll.enter(Some(network)).unwrap();
-            enrolled.seat(&pace);
-            self.all.push((Arc::clone(&pace), enrolled));
-            pace
+            let state = Arc::new(ConnectionState::new(TIMEOUTS, self.at(at_ms)));
+            let mut enrolled = self.connection_table.enter(Some(network)).unwrap();
+            enrolled.register(&state);
+            self.all.push((Arc::clone(&state), enrolled));
+            state
         }
 
         fn at(&self, ms: u64) -> Instant {
@@ -224,15 +235,16 @@ mod tests {
         }
 
         /// Asks for room for an address that has no connection yet; how many were asked.
-        fn make_room(&self, at_ms: u64) -> usize {
-            match self.roll.make_room(self.at(at_ms), None) {
-                Made::Asked(count) => count,
-                Made::Crowd => panic!("a newcomer of no address is no crowd"),
+        fn evict_idle(&self, at_ms: u64) -> usize {
+            match self.connection_table.evict_idle(self.at(at_ms), None) {
+                Eviction::Asked(count) => count,
+                Eviction::Crowd => panic!("a newcomer of no address is no crowd"),
             }
         }
 
         fn told(&self) -> Vec<usize> {
-            let told = self.all.iter().enumerate().filter(|(_, (pace, _))| pace.is_asked_to_end());
+            let told =
+                self.all.iter().enumerate().filter(|(_, (state, _))| state.is_eviction_requested());
             told.map(|(n, _)| n).collect()
         }
     }
@@ -243,23 +255,23 @@ mod tests {
         room.open(1, 0).serving();
         room.open(1, 200);
         room.open(1, 100);
-        assert_eq!(room.make_room(1_000), 1);
+        assert_eq!(room.evict_idle(1_000), 1);
         assert_eq!(room.told(), [2]);
-        assert_eq!(room.make_room(1_000), 1);
+        assert_eq!(room.evict_idle(1_000), 1);
         assert_eq!(room.told(), [1, 2], "nobody is told twice");
-        assert_eq!(room.make_room(60_000), 0);
+        assert_eq!(room.evict_idle(60_000), 0);
     }
 
     #[test]
     fn who_just_came_is_given_the_time_to_ask() {
         let mut room = Room::new();
         room.open(1, 0);
-        assert_eq!(room.make_room(50), 0);
+        assert_eq!(room.evict_idle(50), 0);
         room.open(1, 0).arrived(b"POST /", room.at(10));
-        assert_eq!(room.make_room(500), 1);
+        assert_eq!(room.evict_idle(500), 1);
         assert_eq!(room.told(), [0], "one that has begun to ask comes after one that is silent");
-        assert_eq!(room.make_room(500), 0);
-        assert_eq!(room.make_room(1_010), 1, "but a head takes no second");
+        assert_eq!(room.evict_idle(500), 0);
+        assert_eq!(room.evict_idle(1_010), 1, "but a head takes no second");
     }
 
     #[test]
@@ -270,17 +282,17 @@ mod tests {
             room.open(2, 100 + n);
         }
         for _ in 0..20 {
-            assert_eq!(room.make_room(5_000), 1);
+            assert_eq!(room.evict_idle(5_000), 1);
         }
         assert_eq!(room.told(), (1..21).collect::<Vec<_>>());
     }
 
     /// A connection whose body is waited for since then.
-    fn half_sent(room: &mut Room, address: IpAddr, at_ms: u64) -> Arc<Pace> {
-        let pace = room.open_from(address, at_ms);
-        pace.serving();
-        pace.body_begins(room.at(at_ms));
-        pace
+    fn half_sent(room: &mut Room, address: IpAddr, at_ms: u64) -> Arc<ConnectionState> {
+        let state = room.open_from(address, at_ms);
+        state.serving();
+        state.body_begins(room.at(at_ms));
+        state
     }
 
     #[test]
@@ -293,13 +305,13 @@ mod tests {
         }
         let whole = half_sent(&mut room, of(3), 0);
         whole.body_ends();
-        assert_eq!(room.make_room(900), 0, "a second is theirs");
+        assert_eq!(room.evict_idle(900), 0, "a second is theirs");
         for _ in 0..30 {
-            assert_eq!(room.make_room(1_010), 1);
+            assert_eq!(room.evict_idle(1_010), 1);
         }
         assert_eq!(room.told(), (1..31).collect::<Vec<_>>(), "the largest crowd first");
-        assert_eq!(room.make_room(1_010), 1);
-        assert_eq!(room.make_room(60_000), 0, "and never one that is at work");
+        assert_eq!(room.evict_idle(1_010), 1);
+        assert_eq!(room.evict_idle(60_000), 0, "and never one that is at work");
     }
 
     #[test]
@@ -311,26 +323,29 @@ mod tests {
             half_sent(&mut room, of(0x2001_0db8_0002, n), 100);
         }
         for _ in 0..30 {
-            assert_eq!(room.make_room(5_000), 1);
+            assert_eq!(room.evict_idle(5_000), 1);
         }
         assert_eq!(room.told(), (1..31).collect::<Vec<_>>());
         room.all.clear();
-        assert!(room.roll.open.lock().around.is_empty(), "and nothing is left of them");
+        assert!(
+            room.connection_table.open.lock().surrounding.is_empty(),
+            "and nothing is left of them"
+        );
     }
 
     #[test]
     fn a_client_with_many_waiting_connections_gets_no_further_one() {
         let mut room = Room::new();
         let of = |n| Some(Network::of(Ipv4Addr::from_bits(n).into()));
-        for _ in 0..CROWD_MIN {
+        for _ in 0..WAITING_CONNECTIONS_MAX {
             half_sent(&mut room, Ipv4Addr::from_bits(1).into(), 0);
             room.open(2, 0).serving();
         }
-        let newcomer = |n, at_ms| room.roll.make_room(room.at(at_ms), of(n));
-        assert_eq!(newcomer(1, 500), Made::Crowd);
-        assert_eq!(newcomer(2, 500), Made::Asked(0), "its requests are being served");
-        assert_eq!(newcomer(3, 500), Made::Asked(0));
-        assert_eq!(newcomer(1, 1_500), Made::Asked(1), "and now there is one to end");
+        let newcomer = |n, at_ms| room.connection_table.evict_idle(room.at(at_ms), of(n));
+        assert_eq!(newcomer(1, 500), Eviction::Crowd);
+        assert_eq!(newcomer(2, 500), Eviction::Asked(0), "its requests are being served");
+        assert_eq!(newcomer(3, 500), Eviction::Asked(0));
+        assert_eq!(newcomer(1, 1_500), Eviction::Asked(1), "and now there is one to end");
     }
 
     #[test]
@@ -339,22 +354,25 @@ mod tests {
         for n in 0..640 {
             room.open(1, n);
         }
-        assert_eq!(room.make_room(5_000), 10);
+        assert_eq!(room.evict_idle(5_000), 10);
         assert_eq!(room.told(), (0..10).collect::<Vec<_>>(), "the idlest");
     }
 
     #[test]
     fn an_address_has_so_many_and_gets_another_when_one_has_ended() {
-        let roll = Roll::new(2);
+        let connection_table = ConnectionTable::new(2);
         let network = |n: u32| Some(Network::of(Ipv4Addr::from_bits(n).into()));
-        let one = roll.enter(network(1)).unwrap();
-        let two = roll.enter(network(1)).unwrap();
-        assert!(roll.enter(network(1)).is_none());
-        assert!(roll.enter(network(2)).is_some());
-        assert!((0..9).map(|_| roll.enter(None)).collect::<Option<Vec<_>>>().is_some());
+        let one = connection_table.enter(network(1)).unwrap();
+        let two = connection_table.enter(network(1)).unwrap();
+        assert!(connection_table.enter(network(1)).is_none());
+        assert!(connection_table.enter(network(2)).is_some());
+        assert!((0..9).map(|_| connection_table.enter(None)).collect::<Option<Vec<_>>>().is_some());
         drop(one);
-        assert!(roll.enter(network(1)).is_some());
+        assert!(connection_table.enter(network(1)).is_some());
         drop(two);
-        assert!(roll.open.lock().counts.is_empty(), "and who has gone leaves nothing behind");
+        assert!(
+            connection_table.open.lock().counts.is_empty(),
+            "and who has gone leaves nothing behind"
+        );
     }
 }

@@ -8,50 +8,50 @@ use tokio::time::Instant;
 use super::Ingress;
 use super::client::Caller;
 use super::refused::Refused;
-use super::way::Way;
-use super::wire::Pace;
+use super::timed_io::ConnectionState;
+use super::way::LiveSource;
 
 /// One body. Dropped before it has ended, its sender went away or its connection was closed for another.
-pub(super) struct Unfinished<'a> {
+pub(super) struct BodyWait<'a> {
     ingress: &'a Ingress,
-    way: &'a Way,
+    way: &'a LiveSource,
     caller: Caller<'a>,
-    pace: &'a Pace,
+    state: &'a ConnectionState,
     started: Watch,
     begun: AtomicBool,
 }
 
-impl<'a> Unfinished<'a> {
+impl<'a> BodyWait<'a> {
     /// Nothing is waited for yet.
     pub(super) fn new(
         ingress: &'a Ingress,
-        way: &'a Way,
+        way: &'a LiveSource,
         caller: Caller<'a>,
-        pace: &'a Pace,
+        state: &'a ConnectionState,
     ) -> Self {
         let begun = AtomicBool::new(false);
-        Self { ingress, way, caller, pace, started: Watch::now(), begun }
+        Self { ingress, way, caller, state, started: Watch::now(), begun }
     }
 
     /// Not all of it is here. A connection that has proven itself keeps its place meanwhile.
     pub(super) fn begins(&self, now: Instant) {
         if !self.caller.is_proven() && !self.begun.swap(true, Ordering::Relaxed) {
-            self.pace.body_begins(now);
+            self.state.body_begins(now);
         }
     }
 
     /// It is here, or refused.
     pub(super) fn ends(self) {
         if self.begun.swap(false, Ordering::Relaxed) {
-            self.pace.body_ends();
+            self.state.body_ends();
         }
     }
 }
 
-impl Drop for Unfinished<'_> {
+impl Drop for BodyWait<'_> {
     fn drop(&mut self) {
         if *self.begun.get_mut() {
-            self.pace.body_ends();
+            self.state.body_ends();
             self.way.metrics.answered(Refused::BodyIncomplete.code(), self.started.elapsed());
             self.ingress.charge(self.caller, Some(self.way.source.name.as_str()));
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use weir_core::rate::{Bucket, Rate};
 
-use super::limits::{DEBT_ROWS, DEBTORS_PER_ROW};
+use super::limits::{PENALTIES_PER_ROW, PENALTY_ROWS};
 
 /// The addresses that one client is taken to have: one of IPv4, or a /64 of IPv6, which is the least that is given
 /// to anybody and as many addresses as anybody could want.
@@ -37,7 +37,7 @@ impl Network {
 impl Network {
     /// The network around a client of IPv6: its /48, of which one customer of a provider can have every /64. None for
     /// IPv4, where neighbours are strangers to each other.
-    pub(super) const fn around(self) -> Option<Self> {
+    pub(super) const fn surrounding(self) -> Option<Self> {
         match self {
             Self::V4(_) => None,
             Self::V6([a, b, c, d, e, f, ..]) => Some(Self::V6([a, b, c, d, e, f, 0, 0])),
@@ -60,28 +60,28 @@ impl fmt::Display for Network {
 
 /// One entry. One with nothing left to pay says no more than an empty one.
 #[derive(Debug, Clone, Copy, Default)]
-struct Debtor {
-    who: u64,
-    owed: Bucket,
+struct Penalty {
+    key: u64,
+    bucket: Bucket,
 }
 
 /// Who owes what. Its memory is taken once: where a row is full, who owes least is forgotten, which is the one that
 /// was idle the longest.
 #[derive(Debug)]
-pub(super) struct Debts {
-    rows: Box<[[Debtor; DEBTORS_PER_ROW]]>,
+pub(super) struct RefusalLimiter {
+    rows: Box<[[Penalty; PENALTIES_PER_ROW]]>,
     keyed: RandomState,
-    terms: Rate,
+    rate: Rate,
 }
 
-impl Debts {
-    /// Nobody owes anything. An address may have so many refusals as `terms` say.
-    pub(super) fn new(terms: Rate) -> Self {
+impl RefusalLimiter {
+    /// Nobody owes anything. An address may have so many refusals as `rate` say.
+    pub(super) fn new(rate: Rate) -> Self {
         Self {
-            rows: vec![[Debtor::default(); DEBTORS_PER_ROW]; DEBT_ROWS].into(),
+            rows: vec![[Penalty::default(); PENALTIES_PER_ROW]; PENALTY_ROWS].into(),
             // A stranger who knew the hash could choose addresses that push others out of their row.
             keyed: RandomState::new(),
-            terms,
+            rate,
         }
     }
 
@@ -92,37 +92,37 @@ impl Debts {
         source: Option<&str>,
         now: Duration,
     ) -> Option<Duration> {
-        let who = self.who(of, source);
-        let debtor = self.rows[row(who)].iter().find(|debtor| debtor.who == who)?;
-        debtor.owed.wait(self.terms, now)
+        let key = self.key(of, source);
+        let debtor = self.rows[row(key)].iter().find(|debtor| debtor.key == key)?;
+        debtor.bucket.wait(self.rate, now)
     }
 
     /// Charges an address with a refusal.
     pub(super) fn charge(&mut self, to: Network, source: Option<&str>, now: Duration) {
-        let (who, terms) = (self.who(to, source), self.terms);
-        place(&mut self.rows[row(who)], who).charge(terms, now);
+        let (key, rate) = (self.key(to, source), self.rate);
+        place(&mut self.rows[row(key)], key).charge(rate, now);
     }
 
-    fn who(&self, network: Network, source: Option<&str>) -> u64 {
+    fn key(&self, network: Network, source: Option<&str>) -> u64 {
         self.keyed.hash_one((network, source))
     }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the low bits of a hash are as good as all")]
-const fn row(who: u64) -> usize {
-    who as usize % DEBT_ROWS
+const fn row(key: u64) -> usize {
+    key as usize % PENALTY_ROWS
 }
 
-/// What `who` owes, kept in the place of the one that owes least if it was not kept yet.
-fn place(row: &mut [Debtor; DEBTORS_PER_ROW], who: u64) -> &mut Bucket {
-    let known = row.iter().position(|debtor| debtor.who == who);
+/// What `key` owes, kept in the place of the one that owes least if it was not kept yet.
+fn place(row: &mut [Penalty; PENALTIES_PER_ROW], key: u64) -> &mut Bucket {
+    let known = row.iter().position(|debtor| debtor.key == key);
     let at = known.unwrap_or_else(|| {
-        let least = row.iter().enumerate().min_by_key(|(_, debtor)| debtor.owed);
+        let least = row.iter().enumerate().min_by_key(|(_, debtor)| debtor.bucket);
         let at = least.map_or(0, |(at, _)| at);
-        row[at] = Debtor { who, owed: Bucket::default() };
+        row[at] = Penalty { key, bucket: Bucket::default() };
         at
     });
-    &mut row[at].owed
+    &mut row[at].bucket
 }
 
 #[cfg(test)]
@@ -136,8 +136,8 @@ mod tests {
     const BURST: u32 = 5;
     const PER_SECOND: u32 = 10;
 
-    fn debts() -> Debts {
-        Debts::new(Rate::new(PER_SECOND, Duration::from_secs(1), BURST))
+    fn penalties() -> RefusalLimiter {
+        RefusalLimiter::new(Rate::new(PER_SECOND, Duration::from_secs(1), BURST))
     }
 
     fn v4(n: u32) -> Network {
@@ -155,38 +155,38 @@ mod tests {
 
     #[test]
     fn a_debt_to_one_source_is_none_to_another() {
-        let mut debts = debts();
+        let mut penalties = penalties();
         for _ in 0..5 {
-            debts.charge(v4(1), Some("github"), Duration::ZERO);
+            penalties.charge(v4(1), Some("github"), Duration::ZERO);
         }
-        assert!(debts.wait(v4(1), Some("github"), Duration::ZERO).is_some());
-        assert_eq!(debts.wait(v4(1), Some("stripe"), Duration::ZERO), None);
-        assert_eq!(debts.wait(v4(1), None, Duration::ZERO), None);
+        assert!(penalties.wait(v4(1), Some("github"), Duration::ZERO).is_some());
+        assert_eq!(penalties.wait(v4(1), Some("stripe"), Duration::ZERO), None);
+        assert_eq!(penalties.wait(v4(1), None, Duration::ZERO), None);
     }
 
     #[test]
     fn who_owes_least_makes_place_in_a_full_row() {
         let rate = Rate::new(1, Duration::from_secs(1), 100);
-        let mut row = [Debtor::default(); DEBTORS_PER_ROW];
-        for n in 1..=DEBTORS_PER_ROW as u64 {
-            let debts = if n == 4 { 1 } else { 10 };
-            (0..debts).for_each(|_| place(&mut row, n).charge(rate, Duration::ZERO));
+        let mut row = [Penalty::default(); PENALTIES_PER_ROW];
+        for n in 1..=PENALTIES_PER_ROW as u64 {
+            let penalties = if n == 4 { 1 } else { 10 };
+            (0..penalties).for_each(|_| place(&mut row, n).charge(rate, Duration::ZERO));
         }
         let before = row;
         place(&mut row, 99).charge(rate, Duration::ZERO);
-        assert_eq!(row[3].who, 99);
-        assert_eq!(*place(&mut row, 1), before[0].owed, "and nobody else was touched");
+        assert_eq!(row[3].key, 99);
+        assert_eq!(*place(&mut row, 1), before[0].bucket, "and nobody else was touched");
     }
 
     #[test]
     fn a_million_addresses_need_no_more_memory_than_none() {
-        let mut debts = debts();
-        let before = (debts.rows.len(), debts.rows.as_ptr());
+        let mut penalties = penalties();
+        let before = (penalties.rows.len(), penalties.rows.as_ptr());
         for n in 0..1_000_000u32 {
             let address = Ipv6Addr::from_bits(u128::from(n) << 64);
-            debts.charge(Network::of(address.into()), None, Duration::from_micros(n.into()));
+            penalties.charge(Network::of(address.into()), None, Duration::from_micros(n.into()));
         }
-        assert_eq!((debts.rows.len(), debts.rows.as_ptr()), before);
+        assert_eq!((penalties.rows.len(), penalties.rows.as_ptr()), before);
     }
 
     proptest! {
@@ -194,12 +194,12 @@ mod tests {
         fn in_any_stretch_of_time_an_address_has_no_more_refusals_than_its_terms(
             gaps_ms in prop::collection::vec(0u64..400, 1..200),
         ) {
-            let mut debts = debts();
+            let mut penalties = penalties();
             let (mut now, mut had) = (Duration::ZERO, Vec::new());
             for gap in gaps_ms {
                 now += Duration::from_millis(gap);
-                if debts.wait(v4(1), None, now).is_none() {
-                    debts.charge(v4(1), None, now);
+                if penalties.wait(v4(1), None, now).is_none() {
+                    penalties.charge(v4(1), None, now);
                     had.push(now);
                 }
             }
@@ -213,14 +213,14 @@ mod tests {
 
         #[test]
         fn who_waits_as_long_as_told_may_go_on(charges in 1usize..50, after_ms in 0u64..3_000) {
-            let mut debts = debts();
+            let mut penalties = penalties();
             for _ in 0..charges {
-                debts.charge(v4(1), None, Duration::from_secs(1));
+                penalties.charge(v4(1), None, Duration::from_secs(1));
             }
             let now = Duration::from_millis(1_000 + after_ms);
-            if let Some(wait) = debts.wait(v4(1), None, now) {
+            if let Some(wait) = penalties.wait(v4(1), None, now) {
                 prop_assert!(wait <= Duration::from_millis(100), "one refusal is forgiven in that time");
-                prop_assert_eq!(debts.wait(v4(1), None, now + wait), None);
+                prop_assert_eq!(penalties.wait(v4(1), None, now + wait), None);
             }
         }
 
@@ -228,12 +228,12 @@ mod tests {
         fn who_was_refused_nothing_is_kept_waiting_by_nobody(
             charges in prop::collection::vec((1u32..5_000, 0u64..10), 0..2_000),
         ) {
-            let mut debts = debts();
+            let mut penalties = penalties();
             let mut now = Duration::ZERO;
-            for (who, gap) in charges {
+            for (key, gap) in charges {
                 now += Duration::from_millis(gap);
-                debts.charge(v4(who), Some("github"), now);
-                prop_assert_eq!(debts.wait(v4(0), Some("github"), now), None);
+                penalties.charge(v4(key), Some("github"), now);
+                prop_assert_eq!(penalties.wait(v4(0), Some("github"), now), None);
             }
         }
     }

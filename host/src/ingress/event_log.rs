@@ -6,15 +6,15 @@ use crate::logging::FLOW;
 
 /// The log lines for the events of a request, before the events have ids. Empty if they would not be written.
 #[derive(Debug)]
-pub(super) struct Flow(Vec<OfEvent>);
+pub(super) struct StoredEventLog(Vec<EventLine>);
 
 #[derive(Debug)]
-struct OfEvent {
+struct EventLine {
     kind: String,
     to: String,
 }
 
-impl Flow {
+impl StoredEventLog {
     /// Reads the facts from a request, before the store takes it.
     pub(super) fn of(request: &NewRequest) -> Self {
         if !tracing::enabled!(target: FLOW, tracing::Level::DEBUG) {
@@ -24,14 +24,14 @@ impl Flow {
             let targets =
                 event.routed.deliveries.iter().map(|delivery| delivery.target.to_string());
             let to = targets.collect::<Vec<_>>().join(", ");
-            OfEvent { kind: event.kind.to_string(), to }
+            EventLine { kind: event.kind.to_string(), to }
         });
         Self(of_event.collect())
     }
 
     /// Writes the lines.
     pub(super) fn log(&self, source: &str, events: &[EventIngested]) {
-        for (OfEvent { kind, to }, event) in self.0.iter().zip(events) {
+        for (EventLine { kind, to }, event) in self.0.iter().zip(events) {
             match event {
                 EventIngested::Stored { id, unrouted: true, .. } => tracing::debug!(
                     target: FLOW, event = %id, source, kind, "event stored, no handler or route matches it"
