@@ -38,11 +38,11 @@ pub(crate) fn both_lanes(target: &Target, limit: usize) -> [ClaimRequest; 2] {
 
 /// How many claims of one target are in hand: made, and not yet settled or given back.
 #[derive(Debug, Default)]
-pub(crate) struct InHand {
+pub(crate) struct ClaimCounter {
     count: AtomicUsize,
 }
 
-impl InHand {
+impl ClaimCounter {
     pub(crate) fn count(&self) -> usize {
         self.count.load(Ordering::Acquire)
     }
@@ -57,7 +57,7 @@ impl InHand {
 /// Some claims in hand, until dropped.
 #[derive(Debug)]
 pub(crate) struct Held {
-    of: Arc<InHand>,
+    of: Arc<ClaimCounter>,
     claims: usize,
     freed: Arc<Notify>,
 }
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn claims_in_hand_are_counted_until_they_are_dropped() {
-        let (hand, freed) = (Arc::new(InHand::default()), Arc::new(Notify::new()));
+        let (hand, freed) = (Arc::new(ClaimCounter::default()), Arc::new(Notify::new()));
         let held = hand.take(3, &freed);
         assert_eq!(hand.count(), 3);
         drop(held);

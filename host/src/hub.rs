@@ -25,7 +25,7 @@ use crate::cli::compile;
 use crate::clock::SystemClock;
 use crate::config::{Config, Tls as TlsFiles};
 use crate::egress::fetch::Fetcher;
-use crate::egress::{Direct, Egress, EgressHandle, EgressParts, Inbox};
+use crate::egress::{DirectWebhook, Egress, EgressHandle, EgressParts, Inbox};
 use crate::ingress::{Ingress, IngressParts};
 use crate::invoker::{self, Invoker, InvokerHandle, InvokerParts};
 use crate::keys;
@@ -136,7 +136,7 @@ pub struct Hub {
     upkeep: Upkeep,
     missing: Missing,
     alerts: Alerts,
-    unstored: Option<Arc<Direct>>,
+    unstored: Option<Arc<DirectWebhook>>,
     reload: Reload,
     health: Arc<Health>,
     first_start: bool,
@@ -346,7 +346,7 @@ pub struct Running {
     pub handlers: InvokerHandle,
     /// What was sent to the development inbox.
     pub inbox: Inbox,
-    unstored: Option<Arc<Direct>>,
+    unstored: Option<Arc<DirectWebhook>>,
     read_again: Arc<Notify>,
     drain: Drain,
     tasks: Tasks,
@@ -510,9 +510,9 @@ fn direct(
     config: &Config,
     hops: Arc<HopKey>,
     clock: &Arc<dyn Clock>,
-) -> anyhow::Result<Option<Arc<Direct>>> {
+) -> anyhow::Result<Option<Arc<DirectWebhook>>> {
     let Some(webhook) = &config.alerts.unstored else { return Ok(None) };
-    let direct = Direct::new(webhook, hops, clock.clone()).context("alerts.alert_url")?;
+    let direct = DirectWebhook::new(webhook, hops, clock.clone()).context("alerts.alert_url")?;
     Ok(Some(Arc::new(direct)))
 }
 

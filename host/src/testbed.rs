@@ -45,12 +45,12 @@ pub(crate) fn guest(name: &str) -> Vec<u8> {
 }
 
 /// The folder of a hub, which outlives it.
-pub(crate) struct Place {
+pub(crate) struct HubFolder {
     root: TempDir,
     config: String,
 }
 
-impl Place {
+impl HubFolder {
     /// With this at the end of the configuration. Files settle and handlers retire fast.
     pub(crate) fn new(config: &str) -> Self {
         let root = tempfile::tempdir().unwrap();
@@ -92,7 +92,7 @@ impl Place {
     }
 
     /// Starts a hub here.
-    pub(crate) async fn start(&self) -> Bed {
+    pub(crate) async fn start(&self) -> DispatchHub {
         let clock = Arc::new(SystemClock);
         let config = config::load_text("weir.toml", &self.config, self.root.path(), true);
         let config: Arc<Config> = Arc::new(config.unwrap().config);
@@ -137,12 +137,12 @@ impl Place {
         let (handle, inbox, destinations) = (invoker.handle(), egress.inbox(), egress.handle());
         tasks.spawn("invoker", OnFailure::Stop, invoker.run());
         tasks.spawn("egress", OnFailure::Stop, egress.run());
-        Bed { store, routes, handle, inbox, destinations, notices, folder, drain, tasks }
+        DispatchHub { store, routes, handle, inbox, destinations, notices, folder, drain, tasks }
     }
 }
 
 /// A running hub.
-pub(crate) struct Bed {
+pub(crate) struct DispatchHub {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) routes: Arc<Routes>,
     pub(crate) handle: InvokerHandle,
@@ -154,7 +154,7 @@ pub(crate) struct Bed {
     tasks: Tasks,
 }
 
-impl Bed {
+impl DispatchHub {
     /// Stores an event as ingress does, routed as now.
     pub(crate) async fn post(&self, source: &str, kind: &str, body: &Value) -> EventId {
         let request = self.request(source, kind, body);

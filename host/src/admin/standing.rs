@@ -12,7 +12,7 @@ async fn pausing(hub: &Shared) -> Vec<Hold> {
         tracing::warn!(%error, "store does not tell the holds");
         Vec::new()
     });
-    holds.into_iter().filter(|held| !crate::gate::is_breakers(&held.hold)).collect()
+    holds.into_iter().filter(|held| !crate::gate::is_breaker_hold(&held.hold)).collect()
 }
 
 /// The destinations, an array.

@@ -11,7 +11,7 @@ use weir_store::hold::Hold;
 use weir_store::query::{DeliveryDetail, EventDetail};
 
 use super::Shared;
-use crate::gate::is_breakers;
+use crate::gate::is_breaker_hold;
 
 /// The state of a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,7 +88,7 @@ impl Waits {
         let due = delivery.due_at;
         let later = |until: Option<Timestamp>| due.max(until);
         let holds = self.holds_on(source, delivery);
-        if let Some(held) = holds.iter().find(|held| !is_breakers(&held.hold)) {
+        if let Some(held) = holds.iter().find(|held| !is_breaker_hold(&held.hold)) {
             let Hold { id, hold, .. } = held;
             let waiting = json!({
                 "for": "hold", "hold": id, "scope": hold.scope.to_string(), "by": hold.by, "reason": hold.reason,

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tower_service::Service;
 
 use super::guard::{self, Blocked};
-use super::names;
+use super::resolver;
 use crate::config::Allow;
 
 /// For one address, before the next is tried.
@@ -63,17 +63,17 @@ pub(crate) enum ConnectError {
 
 /// Connects to addresses that the guard lets through. Cheap to clone.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Connector {
+pub(crate) struct GuardedConnector {
     allow: Allow,
 }
 
-impl Connector {
+impl GuardedConnector {
     pub(crate) fn new(allow: Allow) -> Self {
         Self { allow }
     }
 }
 
-impl Service<Uri> for Connector {
+impl Service<Uri> for GuardedConnector {
     type Response = TokioIo<TcpStream>;
     type Error = ConnectError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ConnectError>> + Send>>;
@@ -89,11 +89,11 @@ impl Service<Uri> for Connector {
 
 /// A connector whose connections are made in time or not at all.
 #[derive(Debug, Clone)]
-pub(crate) struct Timed<C>(pub(crate) C);
+pub(crate) struct ConnectTimeout<C>(pub(crate) C);
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-impl<C> Service<Uri> for Timed<C>
+impl<C> Service<Uri> for ConnectTimeout<C>
 where
     C: Service<Uri, Error = BoxError>,
     C::Response: 'static,
@@ -147,7 +147,7 @@ async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError>
     }
     // Decimal and octal hosts get here too; what the system makes of them is checked like any other answer.
     let failed = |cause| ConnectError::Resolve { host: host.into(), cause };
-    names::look_up(host, port).await.map_err(failed)
+    resolver::look_up(host, port).await.map_err(failed)
 }
 
 /// The addresses that the guard lets through, or its first refusal.

@@ -13,9 +13,9 @@ use weir_store::hot::{AttemptRecord, ResponseRecord};
 
 /// How sending ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub(crate) enum SendOutcome {
     /// It was taken, by a destination that gives no status.
-    Taken,
+    Accepted,
     /// The endpoint answered.
     Status {
         status: StatusCode,
@@ -35,14 +35,14 @@ pub(crate) enum Answer {
 /// One attempt to send, ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Sent {
-    pub(crate) answer: Answer,
+    pub(crate) answer: SendOutcome,
     pub(crate) started_at: Timestamp,
     pub(crate) duration: Duration,
 }
 
 /// What an attempt comes to.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Decided {
+pub(crate) struct SendDecision {
     /// What to record of it.
     pub(crate) attempt: AttemptRecord,
     /// What becomes of the delivery.
@@ -59,31 +59,33 @@ pub(crate) fn decide(
     attempt: u32,
     policy: &RetryPolicy,
     random: &mut impl Rng,
-) -> Decided {
+) -> SendDecision {
     let Sent { answer, started_at, duration } = sent;
     let (outcome, verdict, mark) = judge(&answer);
     let next = delivery::decide(verdict, attempt, policy, policy.longest(), random);
     let (reason, slows) = (reason(&answer).map(Into::into), slows(&answer));
     let response = match answer {
-        Answer::Status { status, snippet, .. } => {
+        SendOutcome::Status { status, snippet, .. } => {
             Some(ResponseRecord { status: status.as_u16(), snippet })
         }
         _ => None,
     };
     let attempt =
         AttemptRecord { started_at, duration, outcome, reason, version: None, log: None, response };
-    Decided { attempt, next, mark, slows }
+    SendDecision { attempt, next, mark, slows }
 }
 
-fn judge(answer: &Answer) -> (Outcome, Verdict, HealthSignal) {
+fn judge(answer: &SendOutcome) -> (Outcome, Verdict, HealthSignal) {
     let again = Verdict::TryAgain { at_least: None };
     let (status, retry_after) = match answer {
-        Answer::Taken => return (Outcome::Ok, Verdict::Done, HealthSignal::Healthy),
-        Answer::TimedOut { .. } => return (Outcome::Timeout, again, HealthSignal::Failed),
-        Answer::Unreachable { .. } => return (Outcome::Network, again, HealthSignal::Failed),
+        SendOutcome::Accepted => return (Outcome::Ok, Verdict::Done, HealthSignal::Healthy),
+        SendOutcome::TimedOut { .. } => return (Outcome::Timeout, again, HealthSignal::Failed),
+        SendOutcome::Unreachable { .. } => return (Outcome::Network, again, HealthSignal::Failed),
         // A matter of the configuration, the same for every message.
-        Answer::Blocked { .. } => return (Outcome::Blocked, again, HealthSignal::TargetBroken),
-        Answer::Status { status, retry_after, .. } => (*status, *retry_after),
+        SendOutcome::Blocked { .. } => {
+            return (Outcome::Blocked, again, HealthSignal::TargetBroken);
+        }
+        SendOutcome::Status { status, retry_after, .. } => (*status, *retry_after),
     };
     let again = Verdict::TryAgain { at_least: retry_after };
     match status.as_u16() {
@@ -100,9 +102,9 @@ fn judge(answer: &Answer) -> (Outcome, Verdict, HealthSignal) {
     }
 }
 
-fn slows(answer: &Answer) -> Option<Option<Duration>> {
+fn slows(answer: &SendOutcome) -> Option<Option<Duration>> {
     match answer {
-        Answer::Status { status, retry_after, .. }
+        SendOutcome::Status { status, retry_after, .. }
             if matches!(status.as_u16(), 429 | 502 | 503 | 504) =>
         {
             Some(*retry_after)
@@ -111,19 +113,25 @@ fn slows(answer: &Answer) -> Option<Option<Duration>> {
     }
 }
 
-fn reason(answer: &Answer) -> Option<String> {
+fn reason(answer: &SendOutcome) -> Option<String> {
     match answer {
-        Answer::Taken => None,
-        Answer::Status { status, .. } if status.is_success() => None,
-        Answer::Status { status, .. } if status.is_redirection() => {
+        SendOutcome::Accepted => None,
+        SendOutcome::Status { status, .. } if status.is_success() => None,
+        SendOutcome::Status { status, .. } if status.is_redirection() => {
             Some(format!("answered {status}; redirects are not followed, so name the final URL"))
         }
-        Answer::Status { status, .. } if *status == StatusCode::LOOP_DETECTED => Some(format!(
-            "answered {status}: what is sent there comes back here; look for a route or handler that closes the circle"
-        )),
-        Answer::Status { status, .. } => Some(format!("answered {status}")),
-        Answer::TimedOut { limit } => Some(format!("no answer within {}", format_duration(*limit))),
-        Answer::Unreachable { reason } | Answer::Blocked { reason } => Some(reason.clone()),
+        SendOutcome::Status { status, .. } if *status == StatusCode::LOOP_DETECTED => {
+            Some(format!(
+                "answered {status}: what is sent there comes back here; look for a route or handler that closes the circle"
+            ))
+        }
+        SendOutcome::Status { status, .. } => Some(format!("answered {status}")),
+        SendOutcome::TimedOut { limit } => {
+            Some(format!("no answer within {}", format_duration(*limit)))
+        }
+        SendOutcome::Unreachable { reason } | SendOutcome::Blocked { reason } => {
+            Some(reason.clone())
+        }
     }
 }
 
@@ -147,7 +155,7 @@ mod tests {
 
     use super::*;
 
-    fn decided(answer: Answer, attempt: u32) -> (Outcome, NextState, Option<Box<str>>) {
+    fn decided(answer: SendOutcome, attempt: u32) -> (Outcome, NextState, Option<Box<str>>) {
         let (first, max) = (Duration::from_secs(10), Duration::from_secs(100));
         let backoff = Backoff::Exponential { first, factor: 10.0, max };
         let policy = RetryPolicy::try_new(backoff, 3, 0.0).unwrap();
@@ -160,8 +168,8 @@ mod tests {
         (decided.attempt.outcome, decided.next, decided.attempt.reason)
     }
 
-    fn status(code: u16, retry_after: Option<u64>) -> Answer {
-        Answer::Status {
+    fn status(code: u16, retry_after: Option<u64>) -> SendOutcome {
+        SendOutcome::Status {
             status: StatusCode::from_u16(code).unwrap(),
             retry_after: retry_after.map(Duration::from_secs),
             snippet: "".into(),
@@ -206,10 +214,10 @@ mod tests {
             }
         }
         assert_eq!(slows(&status(429, Some(7))), Some(Some(Duration::from_secs(7))));
-        let timeout = Answer::TimedOut { limit: Duration::from_secs(15) };
+        let timeout = SendOutcome::TimedOut { limit: Duration::from_secs(15) };
         assert_eq!((judge(&timeout).2, slows(&timeout)), (Failed, None));
-        assert_eq!(judge(&Answer::Blocked { reason: String::new() }).2, TargetBroken);
-        assert_eq!(judge(&Answer::Taken).2, Healthy);
+        assert_eq!(judge(&SendOutcome::Blocked { reason: String::new() }).2, TargetBroken);
+        assert_eq!(judge(&SendOutcome::Accepted).2, Healthy);
     }
 
     #[test]
@@ -229,9 +237,9 @@ mod tests {
     fn failures_without_an_answer_are_tried_again_under_their_own_names() {
         let reason = || "connection refused".to_owned();
         for (answer, outcome) in [
-            (Answer::TimedOut { limit: Duration::from_secs(15) }, Outcome::Timeout),
-            (Answer::Unreachable { reason: reason() }, Outcome::Network),
-            (Answer::Blocked { reason: reason() }, Outcome::Blocked),
+            (SendOutcome::TimedOut { limit: Duration::from_secs(15) }, Outcome::Timeout),
+            (SendOutcome::Unreachable { reason: reason() }, Outcome::Network),
+            (SendOutcome::Blocked { reason: reason() }, Outcome::Blocked),
         ] {
             let (found, next, reason) = decided(answer, 1);
             assert_eq!((found, next), (outcome, retry(10)));

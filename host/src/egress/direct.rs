@@ -9,19 +9,19 @@ use weir_core::id::{DeliveryId, EventId, MessageId};
 use weir_core::name::SourceName;
 use weir_core::time::Clock;
 
-use super::decide::Answer;
+use super::decide::SendOutcome;
 use super::outgoing::Outgoing;
 use super::webhook::{Endpoint, EndpointError};
 use crate::config::Webhook;
 
 /// Posts to one endpoint.
 #[derive(Debug)]
-pub struct Direct {
+pub struct DirectWebhook {
     endpoint: Endpoint,
     clock: Arc<dyn Clock>,
 }
 
-impl Direct {
+impl DirectWebhook {
     /// Sets up a client for an endpoint.
     ///
     /// # Errors
@@ -50,10 +50,10 @@ impl Direct {
             body,
         };
         match self.endpoint.send(&out, now).await {
-            Answer::Status { status, .. } if status.is_success() => {
+            SendOutcome::Status { status, .. } if status.is_success() => {
                 tracing::info!("told alert_url, past the store");
             }
-            Answer::Taken => {}
+            SendOutcome::Accepted => {}
             answer => tracing::error!(?answer, "cannot tell alert_url"),
         }
     }

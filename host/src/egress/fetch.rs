@@ -18,7 +18,7 @@ use thiserror::Error;
 use tokio::time::timeout;
 use weir_core::verify::{Authorities, Secret};
 
-use super::connect::{ConnectError, Connector, Timed};
+use super::connect::{ConnectError, ConnectTimeout, GuardedConnector};
 use super::guard::Blocked;
 use super::webhook::AGENT;
 use crate::config::{Allow, Fetch, Trust};
@@ -80,7 +80,7 @@ pub enum FetchError {
     },
 }
 
-type Http = Client<Timed<HttpsConnector<Connector>>, Full<Bytes>>;
+type Http = Client<ConnectTimeout<HttpsConnector<GuardedConnector>>, Full<Bytes>>;
 
 /// Gets documents. Cheap to share.
 pub struct Fetcher {
@@ -172,12 +172,12 @@ fn client(allow: Allow, trust: &Trust) -> Result<Http, RootsError> {
         .with_tls_config(roots::client(trust)?)
         .https_or_http()
         .enable_http1()
-        .wrap_connector(Connector::new(allow));
+        .wrap_connector(GuardedConnector::new(allow));
     Ok(Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_MAX)
         .http1_max_buf_size(HEAD_BYTES_MAX)
-        .build(Timed(https)))
+        .build(ConnectTimeout(https)))
 }
 
 fn request(uri: Uri, post: Option<&Secret>) -> Request<Full<Bytes>> {

@@ -29,7 +29,7 @@ const METADATA_V6: [[u16; 8]; 3] = [
 
 /// What an address is, if it is none that anybody on the internet could have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Special {
+pub enum AddressClass {
     /// This machine.
     Loopback,
     /// A private network.
@@ -50,7 +50,7 @@ pub enum Special {
     Tunnel,
 }
 
-impl Special {
+impl AddressClass {
     /// The words for it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -98,10 +98,10 @@ pub struct Blocked {
     /// Where it is.
     pub address: IpAddr,
     /// What that is.
-    pub special: Special,
+    pub special: AddressClass,
 }
 
-fn way_out(special: Special) -> String {
+fn way_out(special: AddressClass) -> String {
     match special.word() {
         Some(word) => format!("; if that is meant, set allow = [\"{word}\"] on the destination"),
         None => ", where no message may go".into(),
@@ -163,39 +163,39 @@ fn numbers(text: &str) -> Option<Ipv4Addr> {
 
 /// What is special about an address, if anything.
 #[must_use]
-pub fn special(address: IpAddr) -> Option<Special> {
+pub fn special(address: IpAddr) -> Option<AddressClass> {
     match address {
         IpAddr::V4(v4) => special_v4(v4),
         IpAddr::V6(v6) => special_v6(v6),
     }
 }
 
-fn special_v4(v4: Ipv4Addr) -> Option<Special> {
+fn special_v4(v4: Ipv4Addr) -> Option<AddressClass> {
     let [a, b, c, _] = v4.octets();
     if METADATA_V4.contains(&v4.octets()) {
-        return Some(Special::Metadata);
+        return Some(AddressClass::Metadata);
     }
     Some(match (a, b, c) {
-        (0, ..) => Special::Unspecified,
-        (10, ..) | (172, 16..=31, _) | (192, 168, _) => Special::Private,
-        (127, ..) => Special::Loopback,
-        (100, 64..=127, _) => Special::Carrier,
-        (169, 254, _) => Special::LinkLocal,
+        (0, ..) => AddressClass::Unspecified,
+        (10, ..) | (172, 16..=31, _) | (192, 168, _) => AddressClass::Private,
+        (127, ..) => AddressClass::Loopback,
+        (100, 64..=127, _) => AddressClass::Carrier,
+        (169, 254, _) => AddressClass::LinkLocal,
         (192, 0, 0 | 2) | (192, 88, 99) | (198, 18..=19, _) | (198, 51, 100) | (203, 0, 113) => {
-            Special::Reserved
+            AddressClass::Reserved
         }
-        (224..=239, ..) => Special::Multicast,
-        (240..=255, ..) => Special::Reserved,
+        (224..=239, ..) => AddressClass::Multicast,
+        (240..=255, ..) => AddressClass::Reserved,
         _ => return None,
     })
 }
 
-fn special_v6(v6: Ipv6Addr) -> Option<Special> {
+fn special_v6(v6: Ipv6Addr) -> Option<AddressClass> {
     if v6.is_unspecified() {
-        return Some(Special::Unspecified);
+        return Some(AddressClass::Unspecified);
     }
     if v6.is_loopback() {
-        return Some(Special::Loopback);
+        return Some(AddressClass::Loopback);
     }
     // The two forms whose IPv4 address is the one that answers: judged by it.
     if let Some(v4) = v6.to_ipv4_mapped() {
@@ -206,25 +206,25 @@ fn special_v6(v6: Ipv6Addr) -> Option<Special> {
         return special_v4(low_v4(v6));
     }
     if METADATA_V6.contains(&s) || s[..2] == [0xfd00, 0xec2] {
-        return Some(Special::Metadata);
+        return Some(AddressClass::Metadata);
     }
     Some(match s[0] {
-        0xfc00..=0xfdff => Special::Private,
-        0xfe80..=0xfebf => Special::LinkLocal,
-        0xfec0..=0xfeff => Special::Private,
-        0xff00..=0xffff => Special::Multicast,
+        0xfc00..=0xfdff => AddressClass::Private,
+        0xfe80..=0xfebf => AddressClass::LinkLocal,
+        0xfec0..=0xfeff => AddressClass::Private,
+        0xff00..=0xffff => AddressClass::Multicast,
         // ::a.b.c.d; 64:ff9b:1::/48, translation by a rule that only the network knows; Teredo; 6to4.
-        0 if s[..6] == [0; 6] => Special::Tunnel,
-        0x64 if s[1] == 0xff9b => Special::Tunnel,
-        0x2001 if s[1] == 0 => Special::Tunnel,
-        0x2002 => Special::Tunnel,
+        0 if s[..6] == [0; 6] => AddressClass::Tunnel,
+        0x64 if s[1] == 0xff9b => AddressClass::Tunnel,
+        0x2001 if s[1] == 0 => AddressClass::Tunnel,
+        0x2002 => AddressClass::Tunnel,
         // ISATAP: an IPv4 address behind a fixed mark, under any prefix.
-        _ if s[5] == 0x5efe && s[4] & 0xfdff == 0 => Special::Tunnel,
-        0x2001 if s[1] == 0xdb8 || s[1] < 0x200 => Special::Reserved,
-        0x3fff if s[1] < 0x1000 => Special::Reserved,
+        _ if s[5] == 0x5efe && s[4] & 0xfdff == 0 => AddressClass::Tunnel,
+        0x2001 if s[1] == 0xdb8 || s[1] < 0x200 => AddressClass::Reserved,
+        0x3fff if s[1] < 0x1000 => AddressClass::Reserved,
         // What is assigned for the internet.
         0x2000..=0x3fff => return None,
-        _ => Special::Reserved,
+        _ => AddressClass::Reserved,
     })
 }
 
@@ -239,7 +239,7 @@ mod tests {
 
     use super::*;
 
-    fn what(address: &str) -> Option<Special> {
+    fn what(address: &str) -> Option<AddressClass> {
         special(address.parse().unwrap())
     }
 
@@ -253,34 +253,34 @@ mod tests {
     #[test]
     fn every_special_address_is_known_for_what_it_is() {
         for (address, special) in [
-            ("127.0.0.1", Special::Loopback),
-            ("127.255.255.254", Special::Loopback),
-            ("::1", Special::Loopback),
-            ("10.0.0.1", Special::Private),
-            ("172.31.255.255", Special::Private),
-            ("192.168.1.1", Special::Private),
-            ("fd12::1", Special::Private),
-            ("fec0::1", Special::Private),
-            ("100.64.0.1", Special::Carrier),
-            ("169.254.169.254", Special::Metadata),
-            ("169.254.170.2", Special::Metadata),
-            ("168.63.129.16", Special::Metadata),
-            ("fd20:ce::254", Special::Metadata),
-            ("fd00:ec2::23", Special::Metadata),
-            ("fe80::a9fe:a9fe", Special::Metadata),
-            ("169.254.1.1", Special::LinkLocal),
-            ("fe80::1", Special::LinkLocal),
-            ("fd00:ec2::254", Special::Metadata),
-            ("100.100.100.200", Special::Metadata),
-            ("192.0.0.192", Special::Metadata),
-            ("0.0.0.0", Special::Unspecified),
-            ("::", Special::Unspecified),
-            ("224.0.0.1", Special::Multicast),
-            ("ff02::1", Special::Multicast),
-            ("255.255.255.255", Special::Reserved),
-            ("198.18.0.1", Special::Reserved),
-            ("2001:db8::1", Special::Reserved),
-            ("4000::1", Special::Reserved),
+            ("127.0.0.1", AddressClass::Loopback),
+            ("127.255.255.254", AddressClass::Loopback),
+            ("::1", AddressClass::Loopback),
+            ("10.0.0.1", AddressClass::Private),
+            ("172.31.255.255", AddressClass::Private),
+            ("192.168.1.1", AddressClass::Private),
+            ("fd12::1", AddressClass::Private),
+            ("fec0::1", AddressClass::Private),
+            ("100.64.0.1", AddressClass::Carrier),
+            ("169.254.169.254", AddressClass::Metadata),
+            ("169.254.170.2", AddressClass::Metadata),
+            ("168.63.129.16", AddressClass::Metadata),
+            ("fd20:ce::254", AddressClass::Metadata),
+            ("fd00:ec2::23", AddressClass::Metadata),
+            ("fe80::a9fe:a9fe", AddressClass::Metadata),
+            ("169.254.1.1", AddressClass::LinkLocal),
+            ("fe80::1", AddressClass::LinkLocal),
+            ("fd00:ec2::254", AddressClass::Metadata),
+            ("100.100.100.200", AddressClass::Metadata),
+            ("192.0.0.192", AddressClass::Metadata),
+            ("0.0.0.0", AddressClass::Unspecified),
+            ("::", AddressClass::Unspecified),
+            ("224.0.0.1", AddressClass::Multicast),
+            ("ff02::1", AddressClass::Multicast),
+            ("255.255.255.255", AddressClass::Reserved),
+            ("198.18.0.1", AddressClass::Reserved),
+            ("2001:db8::1", AddressClass::Reserved),
+            ("4000::1", AddressClass::Reserved),
         ] {
             assert_eq!(what(address), Some(special), "{address}");
         }
@@ -288,10 +288,10 @@ mod tests {
 
     #[test]
     fn an_embedded_address_is_judged_by_what_it_leads_to_or_not_followed() {
-        assert_eq!(what("::ffff:127.0.0.1"), Some(Special::Loopback));
-        assert_eq!(what("::ffff:169.254.169.254"), Some(Special::Metadata));
+        assert_eq!(what("::ffff:127.0.0.1"), Some(AddressClass::Loopback));
+        assert_eq!(what("::ffff:169.254.169.254"), Some(AddressClass::Metadata));
         assert_eq!(what("::ffff:8.8.8.8"), None);
-        assert_eq!(what("64:ff9b::10.0.0.1"), Some(Special::Private));
+        assert_eq!(what("64:ff9b::10.0.0.1"), Some(AddressClass::Private));
         assert_eq!(what("64:ff9b::8.8.8.8"), None);
         for tunnel in [
             "::127.0.0.1",
@@ -301,7 +301,7 @@ mod tests {
             "2a00::5efe:10.0.0.1",
             "2a00::200:5efe:10.0.0.1",
         ] {
-            assert_eq!(what(tunnel), Some(Special::Tunnel), "{tunnel}");
+            assert_eq!(what(tunnel), Some(AddressClass::Tunnel), "{tunnel}");
         }
     }
 

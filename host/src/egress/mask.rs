@@ -14,7 +14,7 @@ use base64::engine::general_purpose::{
 use percent_encoding::percent_decode;
 use rustc_hash::FxHashMap;
 
-use super::unescape::View;
+use super::unescape::UnescapedText;
 use crate::config::Webhook;
 
 /// Shorter words are no secrets, and stand in many answers.
@@ -32,41 +32,41 @@ const LAYERS_MAX: usize = 4;
 pub(super) const READ_AHEAD: usize = 512;
 
 /// The credentials of one endpoint.
-pub(super) struct Mask {
+pub(super) struct SecretMask {
     /// As text, in lower case.
-    texts: Parts,
+    texts: PatternIndex,
     /// In base64.
-    base64: Parts,
+    base64: PatternIndex,
     /// In hex, in lower case.
-    hex: Parts,
+    hex: PatternIndex,
 }
 
-impl Mask {
+impl SecretMask {
     /// Of its URL, its fixed headers and of what messages to it are signed with.
     pub(super) fn new(webhook: &Webhook) -> Self {
-        let mut words = Words::default();
+        let mut words = SecretForms::default();
         words.url(&webhook.url);
         webhook.headers.iter().for_each(|(_, value)| words.header(value.as_bytes()));
         webhook.secrets.iter().for_each(|secret| words.secret(secret.expose()));
         Self::of(words)
     }
 
-    fn of(Words(words): Words) -> Self {
+    fn of(SecretForms(words): SecretForms) -> Self {
         let lower = words.iter().map(|word| word.to_ascii_lowercase());
-        let texts = Parts::of(lower.collect(), PART_BYTES);
+        let texts = PatternIndex::of(lower.collect(), PART_BYTES);
         let base64 = words.iter().flat_map(|word| in_base64(word)).collect();
         let hex = words.iter().map(|word| hex::encode(word).into_bytes()).collect();
         Self {
             texts,
-            base64: Parts::of(base64, PART_BYTES / 3 * 4),
-            hex: Parts::of(hex, PART_BYTES * 2),
+            base64: PatternIndex::of(base64, PART_BYTES / 3 * 4),
+            hex: PatternIndex::of(hex, PART_BYTES * 2),
         }
     }
 
     /// Stars in the place of every credential.
     pub(super) fn cover(&self, text: &mut [u8]) {
         let mut found = Vec::new();
-        let mut layer = Some(View::of(text));
+        let mut layer = Some(UnescapedText::of(text));
         for _ in 0..=LAYERS_MAX {
             let Some(view) = layer else { break };
             let squeezed = view.squeezed();
@@ -93,14 +93,14 @@ impl Mask {
 
 /// What is secret, as bytes.
 #[derive(Default)]
-struct Words(BTreeSet<Box<[u8]>>);
+struct SecretForms(BTreeSet<Box<[u8]>>);
 
-impl Words {
+impl SecretForms {
     /// A word, also without its escapes: a text in which they are undone has no others.
     fn add(&mut self, word: &[u8]) {
         let word = word.trim_ascii();
         let mut forms = vec![percent_decode(word).collect::<Box<[u8]>>()];
-        let mut layer = Some(View::of(word));
+        let mut layer = Some(UnescapedText::of(word));
         for _ in 0..=LAYERS_MAX {
             let Some(view) = layer else { break };
             layer = view.unescaped();
@@ -190,14 +190,14 @@ fn in_base64(word: &[u8]) -> Vec<Vec<u8>> {
 }
 
 /// Patterns, of which a part that is long enough counts.
-struct Parts {
+struct PatternIndex {
     patterns: Vec<Vec<u8>>,
     /// Where the first bytes of a part stand, by pattern and place in it.
     starts: FxHashMap<[u8; KEY_BYTES], Vec<(usize, usize)>>,
     long_enough: usize,
 }
 
-impl Parts {
+impl PatternIndex {
     fn of(patterns: Vec<Vec<u8>>, long_enough: usize) -> Self {
         let mut starts = FxHashMap::<_, Vec<_>>::default();
         for (index, pattern) in patterns.iter().enumerate() {
@@ -236,10 +236,10 @@ mod tests {
 
     const SECRET: &str = "pa/s\"s+w&ör<d 1=%41";
 
-    fn mask(words: &[&str]) -> Mask {
-        let mut all = Words::default();
+    fn mask(words: &[&str]) -> SecretMask {
+        let mut all = SecretForms::default();
         words.iter().for_each(|word| all.header(word.as_bytes()));
-        Mask::of(all)
+        SecretMask::of(all)
     }
 
     fn covered(words: &[&str], text: &str) -> String {
@@ -306,14 +306,14 @@ mod tests {
     #[test]
     fn a_secret_is_covered_however_it_is_written() {
         for way in ways(SECRET) {
-            let mut words = Words::default();
+            let mut words = SecretForms::default();
             words.add(SECRET.as_bytes());
-            let covered = Mask::of(words).covered(&way);
+            let covered = SecretMask::of(words).covered(&way);
             assert!(left(&covered) <= 10, "{way} became {covered}");
         }
-        let mut words = Words::default();
+        let mut words = SecretForms::default();
         words.secret(b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
-        let mask = Mask::of(words);
+        let mask = SecretMask::of(words);
         for text in
             ["MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "31f290f6bf06298aab4f08d43c3f082cf648a362da2da4b0"]
         {
@@ -324,9 +324,9 @@ mod tests {
     #[test]
     fn the_url_is_covered_by_its_segments_and_values() {
         let url = "https://u5ername:pa55word@ops.example.com/hook/Segment-1234/a%2Fb%2Fsecret/bot77:AAHdqTcvCH1?token=t0k3n%2Bvalue&k=short&bareword-secret";
-        let mut words = Words::default();
+        let mut words = SecretForms::default();
         words.url(&url.parse().unwrap());
-        let mask = Mask::of(words);
+        let mask = SecretMask::of(words);
         for (text, shown) in [
             ("Cannot POST /hook/Segment-1234", "Cannot POST /hook/************"),
             ("u5ername / pa55word", "******** / ********"),
@@ -360,9 +360,9 @@ mod tests {
         fn whatever_a_secret_is_no_way_of_writing_it_shows_it(secret in "[ -~]{8,40}") {
             prop_assume!(secret.trim().len() >= BYTES_MIN);
             let secret = secret.trim();
-            let mut words = Words::default();
+            let mut words = SecretForms::default();
             words.add(secret.as_bytes());
-            let mask = Mask::of(words);
+            let mask = SecretMask::of(words);
             for way in ways(secret) {
                 let covered = mask.covered(&format!("<{way}>"));
                 prop_assert!(left(&covered) <= 14, "{} became {}", way, covered);

@@ -2,7 +2,7 @@
 //!
 //! Each kind of destination has a file: `webhook`, `inbox`. `outlet` is one destination at work and `send` sees one
 //! claim through, past the gate that says whether a destination is sent to at all. `guard` says which addresses may be
-//! reached, `connect` asks it for those that `names` finds, `decide` says what an answer means, and `mask` hides there
+//! reached, `connect` asks it for those that `resolver` finds, `decide` says what an answer means, and `mask` hides there
 //! what is secret. `fetch` gets, by the same way, what the hub itself needs to know.
 //!
 //! What may not live here: choosing delays (the retry policy does), editing rows (the store does).
@@ -14,10 +14,10 @@ pub mod fetch;
 pub mod guard;
 mod inbox;
 mod mask;
-mod names;
 mod outgoing;
 mod outlet;
 mod passing;
+mod resolver;
 mod send;
 mod signing;
 #[cfg(test)]
@@ -38,22 +38,22 @@ use weir_core::time::Clock;
 use weir_store::Store;
 use weir_store::hot::{Claim, ClaimRequest};
 
-pub use direct::Direct;
+pub use direct::DirectWebhook;
 pub use inbox::{Inbox, InboxMessage, MESSAGES_MAX as INBOX_MESSAGES_MAX};
 pub use outlet::DestinationStatus;
 pub use webhook::EndpointError;
 
 use crate::claims::Idle;
 use crate::config::Config;
-use crate::gate::Keeper;
+use crate::gate::BreakerPersistence;
 use crate::observe::metrics::Metrics;
 use crate::observe::notice::Notices;
 use crate::shutdown::Drain;
 use crate::sources::Sources;
 use crate::tasks::{OnFailure, Tasks};
-use outlet::Outlet;
-use passing::Passing;
-use send::{Sending, Shared};
+use outlet::DestinationRuntime;
+use passing::HeaderForwarding;
+use send::{SendContext, SendJob};
 
 /// A destination that cannot be sent to as it is configured.
 #[derive(Debug, Error)]
@@ -92,15 +92,15 @@ pub struct EgressParts {
 /// Sends what is due to destinations.
 #[derive(Debug)]
 pub struct Egress {
-    shared: Arc<Shared>,
-    outlets: Vec<Arc<Outlet>>,
+    shared: Arc<SendContext>,
+    outlets: Vec<Arc<DestinationRuntime>>,
     tasks: Tasks,
 }
 
 /// Asks about destinations. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct EgressHandle {
-    outlets: Arc<[Arc<Outlet>]>,
+    outlets: Arc<[Arc<DestinationRuntime>]>,
     clock: Arc<dyn Clock>,
 }
 
@@ -118,15 +118,17 @@ impl Egress {
     pub fn new(parts: EgressParts) -> Result<Self, EgressError> {
         let EgressParts { config, sources, store, clock, metrics, hops, notices, drain, tasks } =
             parts;
-        let outlet = |destination| Outlet::new(destination, &metrics, &hops).map(Arc::new);
+        let outlet =
+            |destination| DestinationRuntime::new(destination, &metrics, &hops).map(Arc::new);
         let outlets: Vec<_> = config.destinations.values().map(outlet).collect::<Result<_, _>>()?;
         let (inbox, freed) = (Inbox::new(), Arc::<Notify>::default());
-        let keeper = Keeper::new(store.clone(), clock.clone(), drain.clone(), freed.clone());
+        let keeper =
+            BreakerPersistence::new(store.clone(), clock.clone(), drain.clone(), freed.clone());
         let keeper = Arc::new(keeper);
         outlets.iter().for_each(|outlet| keeper.watch(&outlet.gate));
-        let passing = Passing::new(&config.routes, &sources);
+        let passing = HeaderForwarding::new(&config.routes, &sources);
         let shared =
-            Shared { store, clock, drain, metrics, notices, inbox, passing, freed, keeper };
+            SendContext { store, clock, drain, metrics, notices, inbox, passing, freed, keeper };
         Ok(Self { shared: Arc::new(shared), outlets, tasks })
     }
 
@@ -168,7 +170,7 @@ impl Egress {
     }
 
     async fn claim_and_send(&self) {
-        let by_target: BTreeMap<&Target, &Arc<Outlet>> =
+        let by_target: BTreeMap<&Target, &Arc<DestinationRuntime>> =
             self.outlets.iter().map(|outlet| (&outlet.target, outlet)).collect();
         let mut idle = Idle::default();
         loop {
@@ -204,7 +206,7 @@ impl Egress {
     }
 
     /// Sends what the gate lets through; the rest is given back.
-    fn start(&self, outlet: &Arc<Outlet>, claims: Vec<Claim>) {
+    fn start(&self, outlet: &Arc<DestinationRuntime>, claims: Vec<Claim>) {
         let ids: Vec<_> = claims.iter().map(|claim| claim.delivery).collect();
         let mut admitted = outlet.gate.admit(&ids);
         for (index, claim) in claims.into_iter().enumerate() {
@@ -213,7 +215,7 @@ impl Egress {
             // There may be one claim more than permits: it waits for the next.
             let permit = Arc::clone(&outlet.permits).try_acquire_owned().ok();
             let outlet = Arc::clone(outlet);
-            let sending = Sending { outlet, claim, leave, permit, held };
+            let sending = SendJob { outlet, claim, leave, permit, held };
             let sending = Arc::clone(&self.shared).attend(sending);
             self.tasks.spawn("send", OnFailure::Log, sending);
         }

@@ -6,7 +6,7 @@ use weir_core::id::{DeliveryId, EventId, MessageId};
 use weir_core::name::{DestinationName, HandlerName, SourceName};
 use weir_store::hot::Claim;
 
-use super::passing::Passing;
+use super::passing::HeaderForwarding;
 
 /// Says which source a forwarded event came in by; for people and routers, not signed.
 const SOURCE_HEADER: &str = "weir-source";
@@ -35,7 +35,7 @@ pub(crate) struct Outgoing {
 
 impl Outgoing {
     /// What a claim asks to send.
-    pub(super) fn of(claim: &Claim, to: &DestinationName, passing: &Passing) -> Self {
+    pub(super) fn of(claim: &Claim, to: &DestinationName, passing: &HeaderForwarding) -> Self {
         let event = &claim.event;
         let (id, handler, payload) = match &claim.message {
             Some(message) => (message.id, Some(message.handler.clone()), &message.payload),
@@ -128,14 +128,14 @@ mod tests {
         }
     }
 
-    fn passing(pass_headers: Option<Vec<Box<str>>>) -> Passing {
+    fn passing(pass_headers: Option<Vec<Box<str>>>) -> HeaderForwarding {
         let text =
             "[sources.github]\nprovider = \"github\"\nsecrets = [\"a secret of some length\"]";
         let folder = std::path::Path::new("");
         let config = config::load_text("weir.toml", text, folder, true).unwrap().config;
         let on = vec![weir_core::route::Pattern::parse("github:*").unwrap()];
         let route = Route { on, to: ops(), pass_headers };
-        Passing::new(&[route], &Sources::new(config.sources))
+        HeaderForwarding::new(&[route], &Sources::new(config.sources))
     }
 
     fn ops() -> DestinationName {

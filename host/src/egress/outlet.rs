@@ -13,9 +13,9 @@ use weir_store::hot::ClaimRequest;
 
 use super::EgressError;
 use super::webhook::Endpoint;
-use crate::claims::InHand;
+use crate::claims::ClaimCounter;
 use crate::config::{Destination, DestinationKind};
-use crate::gate::{End, Gate, Health, Leave};
+use crate::gate::{AttemptEnd, AttemptPermit, FlowControl, TargetHealth};
 use crate::observe::metrics::{Metrics, TargetMetrics};
 use crate::observe::notice::{Notice, Notices};
 
@@ -23,20 +23,20 @@ use crate::observe::notice::{Notice, Notices};
 const UNSETTLED_MAX: usize = 512;
 
 /// One destination at work.
-pub(super) struct Outlet {
+pub(super) struct DestinationRuntime {
     pub(super) destination: Arc<Destination>,
     pub(super) target: Target,
     /// None for an inbox.
     pub(super) endpoint: Option<Endpoint>,
-    pub(super) gate: Arc<Gate>,
+    pub(super) gate: Arc<FlowControl>,
     pub(super) permits: Arc<Semaphore>,
-    pub(super) in_hand: Arc<InHand>,
+    pub(super) in_hand: Arc<ClaimCounter>,
     pub(super) metrics: Arc<TargetMetrics>,
 }
 
-impl fmt::Debug for Outlet {
+impl fmt::Debug for DestinationRuntime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outlet").field("target", &self.target).finish_non_exhaustive()
+        f.debug_struct("DestinationRuntime").field("target", &self.target).finish_non_exhaustive()
     }
 }
 
@@ -49,7 +49,7 @@ pub struct DestinationStatus {
     pub kind: &'static str,
     /// `ok`: messages go out. `failing`: it failed, so they wait, and one is tried now and then. `paused`: it asked to
     /// be left alone for a while, or an operator holds it.
-    pub state: Health,
+    pub state: TargetHealth,
     /// Since when it is failing.
     pub failing_since: Option<Timestamp>,
     /// The reason, if it is not ok.
@@ -74,7 +74,7 @@ pub struct DestinationStatus {
     pub failed: u64,
 }
 
-impl Outlet {
+impl DestinationRuntime {
     pub(super) fn new(
         destination: &Arc<Destination>,
         metrics: &Metrics,
@@ -93,7 +93,8 @@ impl Outlet {
         };
         let metrics = metrics.target(&target);
         let policy = destination.breaker.clone();
-        let gate = Gate::new(target.clone(), policy, destination.concurrency, Arc::clone(&metrics));
+        let gate =
+            FlowControl::new(target.clone(), policy, destination.concurrency, Arc::clone(&metrics));
         Ok(Self {
             endpoint,
             gate: Arc::new(gate),
@@ -126,8 +127,8 @@ impl Outlet {
     /// keeper to do.
     pub(super) fn ended(
         &self,
-        leave: Leave,
-        end: &End<'_>,
+        leave: AttemptPermit,
+        end: &AttemptEnd<'_>,
         notices: &Notices,
         now: Timestamp,
     ) -> bool {

@@ -16,18 +16,18 @@ const FACTS: [&str; 2] = ["weir-path", "weir-query"];
 
 /// What the routes say about headers.
 #[derive(Clone)]
-pub(super) struct Passing {
+pub(super) struct HeaderForwarding {
     routes: Vec<Route>,
     sources: Sources,
 }
 
-impl fmt::Debug for Passing {
+impl fmt::Debug for HeaderForwarding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Passing").field("routes", &self.routes).finish_non_exhaustive()
+        f.debug_struct("HeaderForwarding").field("routes", &self.routes).finish_non_exhaustive()
     }
 }
 
-impl Passing {
+impl HeaderForwarding {
     pub(super) fn new(routes: &[Route], sources: &Sources) -> Self {
         Self { routes: routes.to_vec(), sources: sources.clone() }
     }

@@ -13,13 +13,13 @@ use weir_core::time::Clock;
 use weir_store::hot::{Claim, RoutedEffects, Settled, Settlement};
 use weir_store::{Store, StoreError};
 
-use super::decide::{self, Answer, Decided, Sent};
+use super::decide::{self, SendDecision, SendOutcome, Sent};
 use super::inbox::Inbox;
 use super::outgoing::Outgoing;
-use super::outlet::Outlet;
-use super::passing::Passing;
+use super::outlet::DestinationRuntime;
+use super::passing::HeaderForwarding;
 use crate::claims::{self, Held};
-use crate::gate::{End, Keeper, Leave};
+use crate::gate::{AttemptEnd, AttemptPermit, BreakerPersistence};
 use crate::logging::FLOW;
 use crate::observe::metrics::Metrics;
 use crate::observe::notice::{Notice, Notices};
@@ -28,7 +28,7 @@ use crate::shutdown::Drain;
 
 /// What every send works with.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct SendContext {
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) drain: Drain,
@@ -36,27 +36,27 @@ pub(super) struct Shared {
     pub(super) notices: Notices,
     pub(super) inbox: Inbox,
     /// What goes along with events that routes send.
-    pub(super) passing: Passing,
+    pub(super) passing: HeaderForwarding,
     /// There may be room for more.
     pub(super) freed: Arc<Notify>,
     /// Keeps the gates across restarts.
-    pub(super) keeper: Arc<Keeper>,
+    pub(super) keeper: Arc<BreakerPersistence>,
 }
 
 /// A claim that may be sent.
-pub(super) struct Sending {
-    pub(super) outlet: Arc<Outlet>,
+pub(super) struct SendJob {
+    pub(super) outlet: Arc<DestinationRuntime>,
     pub(super) claim: Claim,
-    pub(super) leave: Leave,
+    pub(super) leave: AttemptPermit,
     /// None if it has to wait for one.
     pub(super) permit: Option<OwnedSemaphorePermit>,
     pub(super) held: Held,
 }
 
-impl Shared {
+impl SendContext {
     /// Sends one claim and settles it, unless the drain stops waiting first: then it is given back.
-    pub(super) async fn attend(self: Arc<Self>, sending: Sending) {
-        let Sending { outlet, claim, leave, permit, held } = sending;
+    pub(super) async fn attend(self: Arc<Self>, sending: SendJob) {
+        let SendJob { outlet, claim, leave, permit, held } = sending;
         tokio::select! {
             () = self.send_and_settle(&outlet, &claim, leave, permit) => {}
             () = self.drain.waiting_stopped() => {}
@@ -67,9 +67,9 @@ impl Shared {
 
     async fn send_and_settle(
         &self,
-        outlet: &Outlet,
+        outlet: &DestinationRuntime,
         claim: &Claim,
-        leave: Leave,
+        leave: AttemptPermit,
         permit: Option<OwnedSemaphorePermit>,
     ) {
         let permit = match permit {
@@ -90,9 +90,9 @@ impl Shared {
         let seed = seed::of(claim.delivery, claim.fence);
         let retry = &outlet.destination.retry;
         let random = &mut StdRng::from_seed(seed);
-        let Decided { attempt, next, mark, slows } =
+        let SendDecision { attempt, next, mark, slows } =
             decide::decide(sent, claim.fence.attempt, retry, random);
-        let end = End { mark, slows, started_at, reason: attempt.reason.as_deref() };
+        let end = AttemptEnd { mark, slows, started_at, reason: attempt.reason.as_deref() };
         if outlet.ended(leave, &end, &self.notices, self.clock.now()) {
             self.keeper.tell();
         }
@@ -120,7 +120,7 @@ impl Shared {
         self.count(outlet, outcome, took, next, settled).await;
     }
 
-    async fn send(&self, outlet: &Outlet, out: &Outgoing) -> Sent {
+    async fn send(&self, outlet: &DestinationRuntime, out: &Outgoing) -> Sent {
         let _running = self.metrics.running().inc();
         let started_at = self.clock.now();
         let watch = Instant::now();
@@ -128,7 +128,7 @@ impl Shared {
             Some(endpoint) => endpoint.send(out, started_at).await,
             None => {
                 self.inbox.put(&outlet.destination.name, out, started_at);
-                Answer::Taken
+                SendOutcome::Accepted
             }
         };
         Sent { answer, started_at, duration: watch.elapsed() }
@@ -136,7 +136,7 @@ impl Shared {
 
     async fn count(
         &self,
-        outlet: &Outlet,
+        outlet: &DestinationRuntime,
         outcome: Outcome,
         took: Duration,
         next: NextState,
@@ -152,7 +152,7 @@ impl Shared {
                 }
             }
             Some(Ok(Settled::Superseded)) => outlet.metrics.superseded(),
-            // Sending reads no state and emits nothing.
+            // SendJob reads no state and emits nothing.
             Some(Ok(Settled::StateConflict { .. } | Settled::Exhausted { .. })) | None => {}
             Some(Err(error)) => claims::gave_up_settling(&outlet.target, &error, &self.drain).await,
         }

@@ -18,9 +18,9 @@ use weir_core::effect::routed_message_id;
 use weir_core::name::DestinationName;
 use weir_store::registry::EntryKind;
 
-use crate::gate::Health;
+use crate::gate::TargetHealth;
 use crate::observe::notice::Notice;
-use crate::testbed::{Place, until};
+use crate::testbed::{HubFolder, until};
 
 /// An endpoint that gives these statuses in turn, and the last one from then on.
 struct Endpoint {
@@ -58,8 +58,8 @@ async fn answering(statuses: &'static [u16]) -> Endpoint {
     Endpoint { url, ids }
 }
 
-fn routed_to(url: &str, more: &str) -> Place {
-    Place::new(&format!(
+fn routed_to(url: &str, more: &str) -> HubFolder {
+    HubFolder::new(&format!(
         "[destinations.ops]\nkind = \"webhook\"\nurl = \"{url}\"\n{more}\n\
          [[route]]\non = [\"github:*\"]\nto = \"ops\"\n"
     ))
@@ -70,10 +70,10 @@ const PRIVATE: &str = "allow = [\"@private\"]";
 #[tokio::test]
 async fn a_message_is_sent_again_under_the_same_id_until_it_is_taken() {
     let endpoint = answering(&[503, 500, 200]).await;
-    let bed = routed_to(&endpoint.url, PRIVATE);
-    let bed = bed.start().await;
-    let event = bed.post("github", "push", &json!({})).await;
-    let delivery = bed.settled(event).await;
+    let hub = routed_to(&endpoint.url, PRIVATE);
+    let hub = hub.start().await;
+    let event = hub.post("github", "push", &json!({})).await;
+    let delivery = hub.settled(event).await;
     assert_eq!((delivery.state, delivery.history.len()), (DeliveryState::Processed, 3));
     let told: Vec<_> = delivery.history.iter().map(|a| (a.outcome, a.response_status)).collect();
     let status = |code| (Outcome::Status, Some(code));
@@ -81,55 +81,55 @@ async fn a_message_is_sent_again_under_the_same_id_until_it_is_taken() {
     assert_eq!(delivery.history[0].response_snippet.as_deref(), Some("told"));
     let id = routed_message_id(event, &DestinationName::new("ops").unwrap(), 0).to_string();
     assert_eq!(*endpoint.ids.lock(), [id.clone(), id.clone(), id]);
-    bed.stop().await;
+    hub.stop().await;
 }
 
 #[tokio::test]
 async fn a_message_that_the_endpoint_calls_wrong_is_a_dead_letter_at_once() {
     let endpoint = answering(&[422]).await;
-    let place = routed_to(&endpoint.url, PRIVATE);
-    let bed = place.start().await;
-    let event = bed.post("github", "push", &json!({})).await;
-    let delivery = bed.settled(event).await;
+    let folder = routed_to(&endpoint.url, PRIVATE);
+    let hub = folder.start().await;
+    let event = hub.post("github", "push", &json!({})).await;
+    let delivery = hub.settled(event).await;
     assert_eq!((delivery.state, delivery.history.len()), (DeliveryState::DeadLetter, 1));
     assert_eq!(delivery.history[0].reason.as_deref(), Some("answered 422 Unprocessable Entity"));
-    bed.stop().await;
+    hub.stop().await;
 }
 
 #[tokio::test]
 async fn an_endpoint_that_keeps_failing_makes_a_dead_letter_after_the_last_attempt() {
     let endpoint = answering(&[500]).await;
-    let place = routed_to(&endpoint.url, PRIVATE);
-    let bed = place.start().await;
-    let event = bed.post("github", "push", &json!({})).await;
-    let delivery = bed.settled(event).await;
+    let folder = routed_to(&endpoint.url, PRIVATE);
+    let hub = folder.start().await;
+    let event = hub.post("github", "push", &json!({})).await;
+    let delivery = hub.settled(event).await;
     assert_eq!((delivery.state, delivery.history.len()), (DeliveryState::DeadLetter, 4));
     assert_eq!(endpoint.ids.lock().len(), 4);
-    bed.stop().await;
+    hub.stop().await;
 }
 
 #[tokio::test]
 async fn an_address_that_is_not_allowed_gets_nothing_and_the_record_says_what_to_do() {
     // Development mode, in which tests run, allows this machine.
-    let place = routed_to("http://10.255.255.1:9/", "");
-    let bed = place.start().await;
-    let event = bed.post("github", "push", &json!({})).await;
-    let delivery = bed.settled(event).await;
+    let folder = routed_to("http://10.255.255.1:9/", "");
+    let hub = folder.start().await;
+    let event = hub.post("github", "push", &json!({})).await;
+    let delivery = hub.settled(event).await;
     assert_eq!(delivery.history[0].outcome, Outcome::Blocked);
     assert!(delivery.history[0].reason.as_deref().unwrap().contains("@private"));
-    bed.stop().await;
+    hub.stop().await;
 }
 
 #[tokio::test]
 async fn whoever_listens_is_told_once_that_a_destination_is_open_and_once_that_it_is_not() {
     let endpoint = answering(&[410, 503, 410, 200]).await;
-    let place = routed_to(&endpoint.url, PRIVATE);
-    let bed = place.start().await;
-    let event = bed.post("github", "push", &json!({})).await;
-    let delivery = bed.settled(event).await;
+    let folder = routed_to(&endpoint.url, PRIVATE);
+    let hub = folder.start().await;
+    let event = hub.post("github", "push", &json!({})).await;
+    let delivery = hub.settled(event).await;
     assert_eq!((delivery.state, delivery.history.len()), (DeliveryState::Processed, 4));
     let ops = DestinationName::new("ops").unwrap();
-    let (mut told, _) = bed.notices.take();
+    let (mut told, _) = hub.notices.take();
     match told.pop().unwrap() {
         (1, Notice::DestinationOk { destination, .. }) => assert_eq!(destination, ops),
         other => panic!("{other:?}"),
@@ -143,44 +143,44 @@ async fn whoever_listens_is_told_once_that_a_destination_is_open_and_once_that_i
     }
     assert!(told.is_empty());
     let standing =
-        bed.destinations.destinations().into_iter().find(|d| d.name.as_str() == "ops").unwrap();
-    assert_eq!((standing.state, standing.times_failing), (Health::Ok, 1));
+        hub.destinations.destinations().into_iter().find(|d| d.name.as_str() == "ops").unwrap();
+    assert_eq!((standing.state, standing.times_failing), (TargetHealth::Ok, 1));
     until("nothing is kept of a breaker that is closed", async || {
-        let kept = bed.store.list(EntryKind::Breaker).await.unwrap();
-        let holds = bed.store.holds().await.unwrap();
+        let kept = hub.store.list(EntryKind::Breaker).await.unwrap();
+        let holds = hub.store.holds().await.unwrap();
         (kept.is_empty() && holds.is_empty()).then_some(())
     })
     .await;
-    bed.stop().await;
+    hub.stop().await;
 }
 
 #[tokio::test]
 async fn an_inbox_keeps_what_it_gets() {
-    let place = Place::new(
+    let folder = HubFolder::new(
         "[destinations.sink]\nkind = \"inbox\"\n[[route]]\non = [\"github:*\"]\nto = \"sink\"\n",
     );
-    let bed = place.start().await;
-    let event = bed.post("github", "push", &json!({ "n": 1 })).await;
-    assert_eq!(bed.settled(event).await.state, DeliveryState::Processed);
-    let messages = bed.inbox.messages();
+    let hub = folder.start().await;
+    let event = hub.post("github", "push", &json!({ "n": 1 })).await;
+    assert_eq!(hub.settled(event).await.state, DeliveryState::Processed);
+    let messages = hub.inbox.messages();
     assert_eq!((&*messages[0].body, messages[0].event), (r#"{"n":1}"#, event));
-    assert_eq!(*bed.inbox.arrived().borrow(), 1);
-    assert!(bed.inbox.after(1).is_empty());
-    bed.stop().await;
+    assert_eq!(*hub.inbox.arrived().borrow(), 1);
+    assert!(hub.inbox.after(1).is_empty());
+    hub.stop().await;
 }
 
 #[tokio::test]
 async fn what_is_still_being_sent_when_the_drain_stops_waiting_is_given_back_with_no_attempt_spent()
 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let place = routed_to(&format!("http://{}/", listener.local_addr().unwrap()), PRIVATE);
-    let bed = place.start().await;
-    let event = bed.post("github", "push", &json!({})).await;
+    let folder = routed_to(&format!("http://{}/", listener.local_addr().unwrap()), PRIVATE);
+    let hub = folder.start().await;
+    let event = hub.post("github", "push", &json!({})).await;
     let _never_answered = listener.accept().await.unwrap();
-    bed.drain.stop_claiming();
-    bed.drain.stop_waiting();
-    let claimed = bed.claimed("destination:ops").await;
+    hub.drain.stop_claiming();
+    hub.drain.stop_waiting();
+    let claimed = hub.claimed("destination:ops").await;
     assert_eq!((claimed.event.id, claimed.fence.attempt), (event, 1));
     drop(claimed);
-    bed.stop().await;
+    hub.stop().await;
 }

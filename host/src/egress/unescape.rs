@@ -33,14 +33,14 @@ const ENTITY_BYTES_MAX: usize = 10;
 
 /// A text after some of its escapes were undone.
 #[derive(Debug, Clone, Default)]
-pub(super) struct View {
+pub(super) struct UnescapedText {
     /// The bytes.
     pub(super) bytes: Vec<u8>,
     /// Where each of them stands in the original text.
     places: Vec<(usize, usize)>,
 }
 
-impl View {
+impl UnescapedText {
     /// The text itself.
     pub(super) fn of(text: &[u8]) -> Self {
         Self { bytes: text.to_vec(), places: (0..text.len()).map(|at| (at, at + 1)).collect() }
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     fn unescaped(text: &str) -> String {
-        let view = View::of(text.as_bytes()).unescaped();
+        let view = UnescapedText::of(text.as_bytes()).unescaped();
         view.map_or("-".into(), |view| String::from_utf8(view.bytes).unwrap())
     }
 
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn each_byte_is_known_by_where_its_escape_stands() {
-        let view = View::of(b"x%2541y").unescaped().unwrap().unescaped().unwrap();
+        let view = UnescapedText::of(b"x%2541y").unescaped().unwrap().unescaped().unwrap();
         assert_eq!(view.bytes, b"xAy");
         assert_eq!((view.original(1..2), view.original(0..3)), (1..6, 0..7));
     }
@@ -201,7 +201,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_is_too_odd(text in prop::collection::vec(any::<u8>(), 0..200)) {
-            let mut view = Some(View::of(&text));
+            let mut view = Some(UnescapedText::of(&text));
             while let Some(now) = view {
                 prop_assert_eq!(now.original(0..now.bytes.len()).end, if now.bytes.is_empty() { 0 } else { text.len() });
                 view = now.unescaped();

@@ -21,9 +21,9 @@ use weir_core::hops::{HOPS_HEADER, HopKey};
 use weir_core::sign::SignError;
 use weir_core::time::Timestamp;
 
-use super::connect::{ConnectError, Connector, Timed};
-use super::decide::{Answer, retry_after};
-use super::mask::{Mask, READ_AHEAD};
+use super::connect::{ConnectError, ConnectTimeout, GuardedConnector};
+use super::decide::{SendOutcome, retry_after};
+use super::mask::{READ_AHEAD, SecretMask};
 use super::outgoing::Outgoing;
 use super::signing::Signer;
 use crate::config::Webhook;
@@ -60,12 +60,12 @@ pub enum EndpointError {
 
 /// Sends to one endpoint.
 pub(crate) struct Endpoint {
-    client: Client<Timed<HttpsConnector<Connector>>, Full<Bytes>>,
+    client: Client<ConnectTimeout<HttpsConnector<GuardedConnector>>, Full<Bytes>>,
     signer: Signer,
     hops: Arc<HopKey>,
     url: Uri,
     headers: Vec<(HeaderName, HeaderValue)>,
-    mask: Mask,
+    mask: SecretMask,
     timeout: Duration,
 }
 
@@ -87,7 +87,7 @@ impl Endpoint {
             .with_tls_config(roots::client(&webhook.trust).map_err(EndpointError::Tls)?)
             .https_or_http()
             .enable_all_versions()
-            .wrap_connector(Connector::new(webhook.allow));
+            .wrap_connector(GuardedConnector::new(webhook.allow));
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
@@ -99,27 +99,27 @@ impl Endpoint {
             .http2_initial_stream_window_size(AHEAD_BYTES_MAX.0)
             .http2_initial_connection_window_size(AHEAD_BYTES_MAX.1)
             .http2_keep_alive_interval(PING_EVERY)
-            .build(Timed(https));
+            .build(ConnectTimeout(https));
         Ok(Self {
             client,
             signer: Signer::new(webhook).map_err(EndpointError::Sign)?,
             hops,
             url: webhook.url.clone(),
             headers: webhook.headers.clone(),
-            mask: Mask::new(webhook),
+            mask: SecretMask::new(webhook),
             timeout: webhook.timeout,
         })
     }
 
     /// Signs and sends, and waits for the answer.
-    pub(crate) async fn send(&self, out: &Outgoing, now: Timestamp) -> Answer {
+    pub(crate) async fn send(&self, out: &Outgoing, now: Timestamp) -> SendOutcome {
         let deadline = Instant::now() + self.timeout;
         let mut request = Request::new(Full::new(out.body.clone()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.url.clone();
         *request.headers_mut() = self.headers(out, now);
         match timeout_at(deadline, self.client.request(request)).await {
-            Err(_) => Answer::TimedOut { limit: self.timeout },
+            Err(_) => SendOutcome::TimedOut { limit: self.timeout },
             Ok(Err(error)) => unreachable_because(&error, &self.mask),
             Ok(Ok(response)) => self.answered(response, deadline, now).await,
         }
@@ -130,14 +130,14 @@ impl Endpoint {
         response: Response<Incoming>,
         deadline: Instant,
         now: Timestamp,
-    ) -> Answer {
+    ) -> SendOutcome {
         let asked = response.headers().get(RETRY_AFTER);
         let retry_after =
             asked.and_then(|value| value.to_str().ok()).and_then(|text| retry_after(text, now));
         let status = response.status();
         let read_until = deadline.min(Instant::now() + BODY_WAIT_MAX);
         let snippet = snippet(response.into_body(), read_until, &self.mask).await;
-        Answer::Status { status, retry_after, snippet }
+        SendOutcome::Status { status, retry_after, snippet }
     }
 
     /// Later ones win: the message's own, the destination's, then those that identify, sign and count.
@@ -178,7 +178,7 @@ impl Endpoint {
 }
 
 /// The beginning of a body. The status has been given: whatever goes wrong from here on changes nothing.
-async fn snippet(mut body: Incoming, deadline: Instant, mask: &Mask) -> Box<str> {
+async fn snippet(mut body: Incoming, deadline: Instant, mask: &SecretMask) -> Box<str> {
     let (mut kept, mut read) = (Vec::new(), 0);
     let enough = SNIPPET_BYTES_MAX + READ_AHEAD;
     while read < ANSWER_BYTES_MAX {
@@ -194,12 +194,15 @@ async fn snippet(mut body: Incoming, deadline: Instant, mask: &Mask) -> Box<str>
     text[..text.floor_char_boundary(SNIPPET_BYTES_MAX)].into()
 }
 
-fn unreachable_because(error: &hyper_util::client::legacy::Error, mask: &Mask) -> Answer {
+fn unreachable_because(
+    error: &hyper_util::client::legacy::Error,
+    mask: &SecretMask,
+) -> SendOutcome {
     let mut reason = String::new();
     let mut next: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = next {
         if let Some(ConnectError::Blocked(blocked)) = error.downcast_ref() {
-            return Answer::Blocked { reason: blocked.to_string() };
+            return SendOutcome::Blocked { reason: blocked.to_string() };
         }
         if !reason.is_empty() {
             reason.push_str(": ");
@@ -212,5 +215,5 @@ fn unreachable_because(error: &hyper_util::client::legacy::Error, mask: &Mask) -
             "; if its authority is your own, name that one's certificate: ca = \"FILE.pem\"",
         );
     }
-    Answer::Unreachable { reason: mask.covered(&reason) }
+    SendOutcome::Unreachable { reason: mask.covered(&reason) }
 }

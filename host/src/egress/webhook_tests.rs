@@ -20,7 +20,7 @@ use weir_core::provider::Catalog;
 use weir_core::time::Timestamp;
 use weir_core::verify::{NamedSecret, RequestView, Secret, Verification};
 
-use super::decide::Answer;
+use super::decide::SendOutcome;
 use super::outgoing::Outgoing;
 use super::webhook::Endpoint;
 use crate::config::{Allow, Signing, Trust, Webhook};
@@ -106,7 +106,7 @@ fn hop_key() -> Arc<HopKey> {
     Arc::new(HopKey::new(&[7; 32]))
 }
 
-async fn send(webhook: &Webhook) -> Answer {
+async fn send(webhook: &Webhook) -> SendOutcome {
     Endpoint::new(webhook, 4, hop_key()).unwrap().send(&outgoing(), NOW).await
 }
 
@@ -134,7 +134,10 @@ async fn a_message_arrives_signed_so_that_a_standard_webhooks_receiver_accepts_i
     ];
     let secrets: Vec<Secret> = secrets.into_iter().map(Secret::new).collect();
     let answer = send(&Webhook { secrets: secrets.clone(), ..webhook(&recorder.url) }).await;
-    assert!(matches!(answer, Answer::Status { status: StatusCode::NO_CONTENT, .. }), "{answer:?}");
+    assert!(
+        matches!(answer, SendOutcome::Status { status: StatusCode::NO_CONTENT, .. }),
+        "{answer:?}"
+    );
     let [got] = &recorder.received()[..] else { panic!("one request") };
     assert_eq!(&got.body[..], b"{\"n\":1}");
     assert_eq!(text(&got.headers, "content-type"), "application/json");
@@ -188,7 +191,7 @@ async fn without_a_secret_a_message_is_identified_and_not_signed() {
 async fn the_answer_is_told_with_its_status_its_wait_and_a_short_snippet() {
     let long = Box::leak("é".repeat(4_000).into_boxed_str());
     let recorder = Recorder::answering(503, &[("retry-after", "120")], long).await;
-    let Answer::Status { status, retry_after, snippet } = send(&webhook(&recorder.url)).await
+    let SendOutcome::Status { status, retry_after, snippet } = send(&webhook(&recorder.url)).await
     else {
         panic!("no status")
     };
@@ -201,7 +204,7 @@ async fn a_redirect_is_an_answer_and_is_not_followed() {
     let target = Recorder::answering(200, &[], "").await;
     let recorder = Recorder::answering(307, &[("location", &target.url)], "").await;
     let answer = send(&webhook(&recorder.url)).await;
-    assert!(matches!(answer, Answer::Status { status: StatusCode::TEMPORARY_REDIRECT, .. }));
+    assert!(matches!(answer, SendOutcome::Status { status: StatusCode::TEMPORARY_REDIRECT, .. }));
     assert_eq!((recorder.received().len(), target.received().len()), (1, 0));
 }
 
@@ -220,7 +223,7 @@ async fn a_connection_is_used_again() {
 async fn an_endless_answer_is_cut_off() {
     let endless = Box::leak("x".repeat(1 << 20).into_boxed_str());
     let recorder = Recorder::answering(200, &[], endless).await;
-    let Answer::Status { snippet, .. } = send(&webhook(&recorder.url)).await else { panic!() };
+    let SendOutcome::Status { snippet, .. } = send(&webhook(&recorder.url)).await else { panic!() };
     assert_eq!(snippet.len(), 1024);
 }
 
@@ -233,7 +236,7 @@ async fn a_private_address_is_blocked_and_the_way_out_is_named() {
     {
         let url = format!("http://{host}:{port}/");
         let answer = send(&Webhook { allow: Allow::default(), ..webhook(&url) }).await;
-        let Answer::Blocked { reason } = answer else { panic!("{url}: {answer:?}") };
+        let SendOutcome::Blocked { reason } = answer else { panic!("{url}: {answer:?}") };
         assert!(reason.contains("allow = [\"@private\"]"), "{reason}");
     }
     assert!(recorder.received().is_empty());
@@ -242,7 +245,7 @@ async fn a_private_address_is_blocked_and_the_way_out_is_named() {
 #[tokio::test]
 async fn a_metadata_address_is_blocked_though_private_ones_are_allowed() {
     let answer = send(&webhook("http://169.254.169.254/latest/meta-data")).await;
-    let Answer::Blocked { reason } = answer else { panic!("{answer:?}") };
+    let SendOutcome::Blocked { reason } = answer else { panic!("{answer:?}") };
     assert!(!reason.contains("@private"), "{reason}");
 }
 
@@ -251,7 +254,7 @@ async fn an_endpoint_that_is_not_there_is_unreachable_and_its_path_is_not_told()
     // Bound and dropped: nobody listens there now.
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let answer = send(&webhook(&format!("http://{address}/secret-path?token=1"))).await;
-    let Answer::Unreachable { reason } = answer else { panic!("{answer:?}") };
+    let SendOutcome::Unreachable { reason } = answer else { panic!("{answer:?}") };
     assert!(reason.contains("refused") && !reason.contains("secret-path"), "{reason}");
 }
 
@@ -261,7 +264,7 @@ async fn an_endpoint_that_says_nothing_times_out() {
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let timeout = Duration::from_millis(50);
     let answer = send(&Webhook { timeout, ..webhook(&url) }).await;
-    assert_eq!(answer, Answer::TimedOut { limit: timeout });
+    assert_eq!(answer, SendOutcome::TimedOut { limit: timeout });
 }
 
 /// An endpoint that reads a request and then writes these bytes, and the last of them again and again.
@@ -294,11 +297,14 @@ async fn a_head_that_never_ends_times_out_when_it_drips_and_breaks_off_when_it_f
     let timeout = Duration::from_millis(200);
     let url = dripping(BEGINNING, HEADER, Duration::from_millis(10)).await;
     let answer = send(&Webhook { timeout, ..webhook(&url) }).await;
-    assert!(matches!(answer, Answer::TimedOut { .. } | Answer::Unreachable { .. }), "{answer:?}");
+    assert!(
+        matches!(answer, SendOutcome::TimedOut { .. } | SendOutcome::Unreachable { .. }),
+        "{answer:?}"
+    );
 
     let url = dripping(BEGINNING, HEADER, Duration::ZERO).await;
     let answer = send(&webhook(&url)).await;
-    assert!(matches!(answer, Answer::Unreachable { .. }), "{answer:?}");
+    assert!(matches!(answer, SendOutcome::Unreachable { .. }), "{answer:?}");
 }
 
 #[tokio::test]
@@ -306,7 +312,7 @@ async fn one_header_that_never_ends_is_not_gathered_for_ever() {
     let url =
         dripping(b"HTTP/1.1 200 OK\r\nx: ", b"aaaaaaaaaaaaaaaaaaaaaaaa", Duration::ZERO).await;
     let answer = send(&webhook(&url)).await;
-    assert!(matches!(answer, Answer::Unreachable { .. }), "{answer:?}");
+    assert!(matches!(answer, SendOutcome::Unreachable { .. }), "{answer:?}");
 }
 
 #[tokio::test]
@@ -314,7 +320,7 @@ async fn announcing_an_answer_for_ever_times_out() {
     let timeout = Duration::from_millis(300);
     let url = dripping(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n", Duration::from_millis(5)).await;
     let answer = send(&Webhook { timeout, ..webhook(&url) }).await;
-    assert_eq!(answer, Answer::TimedOut { limit: timeout });
+    assert_eq!(answer, SendOutcome::TimedOut { limit: timeout });
 }
 
 #[tokio::test]
@@ -323,7 +329,7 @@ async fn a_body_that_drips_for_ever_is_left_after_a_moment_and_the_status_counts
     let url = dripping(HEAD, b"x", Duration::from_millis(20)).await;
     let started = std::time::Instant::now();
     let answer = send(&webhook(&url)).await;
-    let Answer::Status { status, snippet, .. } = answer else { panic!("{answer:?}") };
+    let SendOutcome::Status { status, snippet, .. } = answer else { panic!("{answer:?}") };
     assert!(status.is_success() && snippet.starts_with('x') && snippet.len() < 1024);
     assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
 }
@@ -366,14 +372,14 @@ async fn an_endpoint_behind_a_private_authority_is_reached_if_that_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("ca.pem");
     let url = secure_endpoint(&file).await;
-    let Answer::Unreachable { reason } = send(&webhook(&url)).await else { panic!("reached") };
+    let SendOutcome::Unreachable { reason } = send(&webhook(&url)).await else { panic!("reached") };
     assert!(reason.contains("ca = \"FILE.pem\""), "{reason}");
     let by_ca = Trust { ca: Some(file.clone()), ..Trust::default() };
     let by_variable = Trust { ssl_cert_file: Some(file), ..Trust::default() };
     for trust in [by_ca, by_variable] {
         let answer = send(&Webhook { trust, ..webhook(&url) }).await;
         assert!(
-            matches!(answer, Answer::Status { status: StatusCode::NO_CONTENT, .. }),
+            matches!(answer, SendOutcome::Status { status: StatusCode::NO_CONTENT, .. }),
             "{answer:?}"
         );
     }
@@ -392,7 +398,7 @@ async fn an_endpoint_that_echoes_its_url_and_our_secrets_is_shown_without_them()
     let headers = vec![(http::header::AUTHORIZATION, value)];
     let secrets = vec![Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")];
     let answer = send(&Webhook { headers, secrets, ..webhook(&url) }).await;
-    let Answer::Status { snippet, .. } = answer else { panic!("{answer:?}") };
+    let SendOutcome::Status { snippet, .. } = answer else { panic!("{answer:?}") };
     assert!(snippet.starts_with("Cannot POST /hook/****"), "{snippet}");
     for secret in ["S3gment", "t0ken", "0perator", "MfKQ9r8G", "0123456789", "%2D"] {
         assert!(!snippet.contains(secret), "{secret} in {snippet}");
@@ -406,7 +412,7 @@ async fn a_secret_that_the_snippet_ends_in_is_not_shown_in_part() {
         let recorder = Recorder::answering(500, &[], body.leak()).await;
         let url = recorder.url.replace("hidden", "token-0123456789-token");
         let answer = send(&webhook(&url)).await;
-        let Answer::Status { snippet, .. } = answer else { panic!("{answer:?}") };
+        let SendOutcome::Status { snippet, .. } = answer else { panic!("{answer:?}") };
         assert!(!snippet.contains('t') && !snippet.contains('0'), "{snippet}");
         assert!(snippet.len() <= 1024);
     }

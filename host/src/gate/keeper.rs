@@ -19,7 +19,7 @@ use weir_store::hold::{Hold, HoldScope, NewHold};
 use weir_store::registry::{CasOutcome, EntryKind};
 use weir_store::{Store, StoreError};
 
-use super::{Gate, Record, Standing};
+use super::{BreakerRecord, FlowControl, Standing};
 use crate::shutdown::Drain;
 
 /// The reason of a hold that stands for an open breaker.
@@ -35,7 +35,7 @@ const CAS_TRIES: usize = 3;
 
 /// What was to be written could not be kept.
 #[derive(Debug, Error)]
-enum KeepError {
+enum PersistError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("another host keeps writing the breaker of {0}")]
@@ -44,7 +44,7 @@ enum KeepError {
 
 /// Keeps gates and store in agreement.
 #[derive(Debug)]
-pub(crate) struct Keeper {
+pub(crate) struct BreakerPersistence {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     drain: Drain,
@@ -52,9 +52,9 @@ pub(crate) struct Keeper {
     freed: Arc<Notify>,
     /// A gate has changed.
     changed: Notify,
-    gates: Lock<Vec<Arc<Gate>>>,
+    gates: Lock<Vec<Arc<FlowControl>>>,
     /// What was kept of targets that nobody has a gate for yet.
-    left: Lock<BTreeMap<String, Record>>,
+    left: Lock<BTreeMap<String, BreakerRecord>>,
     /// What the store has, by target.
     rows: Mutex<BTreeMap<String, Rows>>,
 }
@@ -62,13 +62,13 @@ pub(crate) struct Keeper {
 /// What the store has of one gate.
 #[derive(Debug, Default)]
 struct Rows {
-    record: Option<Record>,
+    record: Option<BreakerRecord>,
     version: Option<u64>,
     /// Its hold of this time of failing, in force or not: it keeps its number and its beginning.
     hold: Option<Hold>,
 }
 
-impl Keeper {
+impl BreakerPersistence {
     /// For no gates yet. Tells `freed` when something may be claimed again.
     pub(crate) fn new(
         store: Arc<dyn Store>,
@@ -89,7 +89,7 @@ impl Keeper {
     }
 
     /// Keeps a gate too, and takes up what the process before this one kept of it.
-    pub(crate) fn watch(&self, gate: &Arc<Gate>) {
+    pub(crate) fn watch(&self, gate: &Arc<FlowControl>) {
         if let Some(record) = self.left.lock().remove(&gate.target.to_string()) {
             gate.restore(record);
         }
@@ -113,7 +113,7 @@ impl Keeper {
     async fn try_restore(&self) -> Result<(), StoreError> {
         let mut all = self.rows.lock().await;
         let entries = self.store.list(EntryKind::Breaker).await?;
-        for held in self.store.holds().await?.iter().filter(|held| is_breakers(&held.hold)) {
+        for held in self.store.holds().await?.iter().filter(|held| is_breaker_hold(&held.hold)) {
             let rows = all.entry(held.hold.scope.to_string()).or_default();
             rows.hold = Some(held.clone());
         }
@@ -121,7 +121,9 @@ impl Keeper {
         for (target, entry) in entries {
             let rows = all.entry(target.clone()).or_default();
             rows.version = Some(entry.version);
-            match serde_json::from_slice::<Record>(entry.value.as_deref().unwrap_or_default()) {
+            match serde_json::from_slice::<BreakerRecord>(
+                entry.value.as_deref().unwrap_or_default(),
+            ) {
                 Ok(record) => {
                     rows.record = Some(record.clone());
                     left.insert(target, record);
@@ -185,7 +187,7 @@ impl Keeper {
     }
 
     /// Brings the rows of one gate in line with it.
-    async fn agree(&self, gate: &Gate, rows: &mut Rows) -> Result<Standing, KeepError> {
+    async fn agree(&self, gate: &FlowControl, rows: &mut Rows) -> Result<Standing, PersistError> {
         if let Some(Hold { id, hold: NewHold { until: Some(until), .. }, .. }) = &rows.hold
             && gate.standing(self.clock.now()).phase == BreakerState::Open
         {
@@ -218,10 +220,10 @@ impl Keeper {
     /// again it is one and the same hold.
     async fn agree_on_the_hold(
         &self,
-        gate: &Gate,
+        gate: &FlowControl,
         standing: &Standing,
         rows: &mut Rows,
-    ) -> Result<(), KeepError> {
+    ) -> Result<(), PersistError> {
         let record = standing.record.as_ref();
         match (standing.phase, record) {
             (BreakerState::Open, Some(record)) => {
@@ -259,9 +261,9 @@ impl Keeper {
     async fn write(
         &self,
         key: &str,
-        record: Option<&Record>,
+        record: Option<&BreakerRecord>,
         rows: &mut Rows,
-    ) -> Result<(), KeepError> {
+    ) -> Result<(), PersistError> {
         // Plain data always serialises.
         let value = record.and_then(|record| serde_json::to_vec(record).ok());
         for _ in 0..CAS_TRIES {
@@ -278,7 +280,7 @@ impl Keeper {
                 CasOutcome::Conflict { found } => rows.version = found,
             }
         }
-        Err(KeepError::Contended(key.into()))
+        Err(PersistError::Contended(key.into()))
     }
 }
 
@@ -290,7 +292,7 @@ pub(crate) async fn forget(store: &dyn Store, target: &Target) -> Result<(), Sto
     }
     let of_target = scope(target);
     for held in store.holds().await? {
-        if held.hold.scope == of_target && is_breakers(&held.hold) {
+        if held.hold.scope == of_target && is_breaker_hold(&held.hold) {
             store.release(held.id).await?;
         }
     }
@@ -299,7 +301,7 @@ pub(crate) async fn forget(store: &dyn Store, target: &Target) -> Result<(), Sto
 
 /// Whether a hold stands for an open breaker.
 #[must_use]
-pub(crate) fn is_breakers(hold: &NewHold) -> bool {
+pub(crate) fn is_breaker_hold(hold: &NewHold) -> bool {
     &*hold.by == BY && &*hold.reason == BREAKER
 }
 

@@ -23,7 +23,7 @@ use weir_store::hot::ClaimRequest;
 use crate::claims;
 use crate::observe::metrics::TargetMetrics;
 
-pub(crate) use keeper::{Keeper, forget, is_breakers};
+pub(crate) use keeper::{BreakerPersistence, forget, is_breaker_hold};
 
 /// Deliveries of a lane that a probe is chosen from: enough that one of them is not the last one that was tried.
 const PROBE_CHOICE: usize = 2;
@@ -32,7 +32,7 @@ const REASON_BYTES_MAX: usize = 500;
 
 /// The gate of one target.
 #[derive(Debug)]
-pub(crate) struct Gate {
+pub(crate) struct FlowControl {
     pub(crate) target: Target,
     metrics: Arc<TargetMetrics>,
     inner: Mutex<Inner>,
@@ -50,18 +50,18 @@ struct Inner {
 
 /// What may be done with claims that were made.
 #[derive(Debug)]
-pub(crate) enum Admitted {
-    /// All of them may go, each with leave of its own: [`Gate::enter`].
+pub(crate) enum Admission {
+    /// All of them may go, each with leave of its own: [`FlowControl::enter`].
     All,
     /// This one may go, to see how it is. The rest is given back.
-    Probe(usize, Leave),
+    Probe(usize, AttemptPermit),
     /// None may.
     Nothing,
 }
 
-impl Admitted {
-    /// Leave for the claim at this place; none if it is given back.
-    pub(crate) fn leave(&mut self, index: usize, gate: &Arc<Gate>) -> Option<Leave> {
+impl Admission {
+    /// AttemptPermit for the claim at this place; none if it is given back.
+    pub(crate) fn leave(&mut self, index: usize, gate: &Arc<FlowControl>) -> Option<AttemptPermit> {
         match std::mem::replace(self, Self::Nothing) {
             Self::All => {
                 *self = Self::All;
@@ -78,7 +78,7 @@ impl Admitted {
 
 /// How it ended, as far as the gate cares.
 #[derive(Debug)]
-pub(crate) struct End<'a> {
+pub(crate) struct AttemptEnd<'a> {
     pub(crate) mark: HealthSignal,
     /// Whether there is to be less at once, and after which wait if one was asked for.
     pub(crate) slows: Option<Option<Duration>>,
@@ -88,7 +88,7 @@ pub(crate) struct End<'a> {
 
 /// What must survive while it is open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Record {
+pub(crate) struct BreakerRecord {
     pub(crate) breaker: OpenBreaker,
     pub(crate) reason: Box<str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -98,7 +98,7 @@ pub(crate) struct Record {
 /// The state of a destination or handler, in one word for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Health {
+pub enum TargetHealth {
     /// Deliveries go on.
     Ok,
     /// It failed, so its deliveries wait; one is tried now and then.
@@ -111,7 +111,7 @@ pub enum Health {
 #[derive(Debug, Clone)]
 pub(crate) struct Standing {
     pub(crate) phase: BreakerState,
-    pub(crate) record: Option<Record>,
+    pub(crate) record: Option<BreakerRecord>,
     /// How many may be under way together now.
     pub(crate) places: usize,
     pub(crate) paused_until: Option<Timestamp>,
@@ -119,11 +119,11 @@ pub(crate) struct Standing {
 
 impl Standing {
     /// In one word.
-    pub(crate) fn health(&self) -> Health {
+    pub(crate) fn health(&self) -> TargetHealth {
         match (self.phase, self.paused_until) {
-            (BreakerState::Open | BreakerState::HalfOpen, _) => Health::Failing,
-            (BreakerState::Closed, Some(_)) => Health::Paused,
-            (BreakerState::Closed, None) => Health::Ok,
+            (BreakerState::Open | BreakerState::HalfOpen, _) => TargetHealth::Failing,
+            (BreakerState::Closed, Some(_)) => TargetHealth::Paused,
+            (BreakerState::Closed, None) => TargetHealth::Ok,
         }
     }
 
@@ -145,33 +145,33 @@ impl Standing {
     }
 }
 
-/// Leave to send or run one delivery. Dropped unused, it makes room for another.
+/// AttemptPermit to send or run one delivery. Dropped unused, it makes room for another.
 #[derive(Debug)]
-pub(crate) struct Leave {
-    gate: Arc<Gate>,
+pub(crate) struct AttemptPermit {
+    gate: Arc<FlowControl>,
     pass: BreakerTicket,
 }
 
-impl Leave {
+impl AttemptPermit {
     /// Whether it is still good: what was claimed before the breaker opened is given back, not sent.
     pub(crate) fn stands(&self) -> bool {
         self.gate.inner.lock().breaker.stands(self.pass)
     }
 
     /// It was used.
-    pub(crate) fn ended(self, end: &End<'_>, now: Timestamp) -> Option<BreakerChange> {
+    pub(crate) fn ended(self, end: &AttemptEnd<'_>, now: Timestamp) -> Option<BreakerChange> {
         self.gate.ended(self.pass, end, now)
     }
 }
 
-impl Drop for Leave {
+impl Drop for AttemptPermit {
     fn drop(&mut self) {
         // After its end this does nothing: the probe that ended was of an earlier round.
         self.gate.inner.lock().breaker.abandoned(self.pass);
     }
 }
 
-impl Gate {
+impl FlowControl {
     /// A gate that lets `places` through together.
     pub(crate) fn new(
         target: Target,
@@ -206,26 +206,33 @@ impl Gate {
     }
 
     /// Which of some claimed deliveries may go.
-    pub(crate) fn admit(self: &Arc<Self>, among: &[DeliveryId]) -> Admitted {
+    pub(crate) fn admit(self: &Arc<Self>, among: &[DeliveryId]) -> Admission {
         let mut inner = self.inner.lock();
         if inner.breaker.enter().is_some() {
-            return Admitted::All;
+            return Admission::All;
         }
         let probe = inner.breaker.probe(among);
         drop(inner);
         match probe {
-            Some((index, pass)) => Admitted::Probe(index, Leave { gate: Arc::clone(self), pass }),
-            None => Admitted::Nothing,
+            Some((index, pass)) => {
+                Admission::Probe(index, AttemptPermit { gate: Arc::clone(self), pass })
+            }
+            None => Admission::Nothing,
         }
     }
 
-    /// Leave for one more, while the breaker is closed.
-    pub(crate) fn enter(self: &Arc<Self>) -> Option<Leave> {
+    /// AttemptPermit for one more, while the breaker is closed.
+    pub(crate) fn enter(self: &Arc<Self>) -> Option<AttemptPermit> {
         let pass = self.inner.lock().breaker.enter()?;
-        Some(Leave { gate: Arc::clone(self), pass })
+        Some(AttemptPermit { gate: Arc::clone(self), pass })
     }
 
-    fn ended(&self, pass: BreakerTicket, end: &End<'_>, now: Timestamp) -> Option<BreakerChange> {
+    fn ended(
+        &self,
+        pass: BreakerTicket,
+        end: &AttemptEnd<'_>,
+        now: Timestamp,
+    ) -> Option<BreakerChange> {
         let mut inner = self.inner.lock();
         match end.slows {
             Some(asked) => inner.concurrency_limit.slowed(end.started_at, asked, now),
@@ -261,7 +268,7 @@ impl Gate {
     }
 
     /// Takes up what was kept.
-    fn restore(&self, record: Record) {
+    fn restore(&self, record: BreakerRecord) {
         let mut inner = self.inner.lock();
         inner.breaker.restore(record.breaker);
         inner.version = record.version;
@@ -280,7 +287,7 @@ impl Gate {
         let _ = inner.breaker.allowance(now);
         let record = |breaker| {
             let (reason, version) = (inner.reason.clone(), inner.version.clone());
-            Record { breaker, reason, version }
+            BreakerRecord { breaker, reason, version }
         };
         Standing {
             phase: inner.breaker.phase(),
@@ -310,26 +317,31 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_millis(1_760_000_000_000);
 
-    fn gate(places: usize) -> Arc<Gate> {
+    fn gate(places: usize) -> Arc<FlowControl> {
         let target = "destination:ops".parse().unwrap();
         let policy = BreakerPolicy::for_destinations();
-        Arc::new(Gate::new(target, policy, places, Arc::default()))
+        Arc::new(FlowControl::new(target, policy, places, Arc::default()))
     }
 
     fn later(seconds: u64) -> Timestamp {
         NOW.after(Duration::from_secs(seconds))
     }
 
-    fn end(leave: Leave, mark: HealthSignal, now: Timestamp) -> Option<BreakerChange> {
+    fn end(leave: AttemptPermit, mark: HealthSignal, now: Timestamp) -> Option<BreakerChange> {
         let reason = Some("answered 410 Gone");
-        leave.ended(&End { mark, slows: None, started_at: now, reason }, now)
+        leave.ended(&AttemptEnd { mark, slows: None, started_at: now, reason }, now)
     }
 
     fn ids() -> [DeliveryId; 2] {
         [1, 2].map(DeliveryId::from_bits)
     }
 
-    fn limits(gate: &Gate, limit: usize, under_way: usize, now: Timestamp) -> Option<[usize; 2]> {
+    fn limits(
+        gate: &FlowControl,
+        limit: usize,
+        under_way: usize,
+        now: Timestamp,
+    ) -> Option<[usize; 2]> {
         gate.wanted(limit, under_way, now).map(|wanted| wanted.map(|w| w.limit))
     }
 
@@ -339,7 +351,7 @@ mod tests {
         let (first, second) = (gate.enter().unwrap(), gate.enter().unwrap());
         end(first, HealthSignal::TargetBroken, NOW).unwrap();
         assert!(!second.stands() && gate.enter().is_none());
-        assert!(matches!(gate.admit(&ids()), Admitted::Nothing));
+        assert!(matches!(gate.admit(&ids()), Admission::Nothing));
         assert_eq!(limits(&gate, 4, 0, NOW), None);
         assert_eq!(gate.standing(NOW).record.unwrap().reason.as_ref(), "answered 410 Gone");
     }
@@ -349,15 +361,15 @@ mod tests {
         let gate = gate(4);
         end(gate.enter().unwrap(), HealthSignal::TargetBroken, NOW).unwrap();
         assert_eq!(limits(&gate, 4, 0, later(10)), Some([PROBE_CHOICE; 2]));
-        let Admitted::Probe(0, leave) = gate.admit(&ids()) else { panic!("no probe") };
+        let Admission::Probe(0, leave) = gate.admit(&ids()) else { panic!("no probe") };
         assert_eq!(limits(&gate, 4, 0, later(10)), None);
         drop(leave);
-        let Admitted::Probe(1, leave) = gate.admit(&ids()) else { panic!("no other probe") };
+        let Admission::Probe(1, leave) = gate.admit(&ids()) else { panic!("no other probe") };
         assert!(matches!(
             end(leave, HealthSignal::Healthy, later(11)),
             Some(BreakerChange::Closed { .. })
         ));
-        assert!(matches!(gate.admit(&ids()), Admitted::All));
+        assert!(matches!(gate.admit(&ids()), Admission::All));
         assert_eq!(limits(&gate, 4, 0, later(11)), Some([1, 1]), "it begins slowly");
     }
 
@@ -366,8 +378,12 @@ mod tests {
         let gate = gate(8);
         assert_eq!(limits(&gate, 100, 0, NOW), Some([6, 2]));
         assert_eq!(limits(&gate, 100, 8, NOW), None);
-        let slowed =
-            End { mark: HealthSignal::Busy, slows: Some(None), started_at: NOW, reason: None };
+        let slowed = AttemptEnd {
+            mark: HealthSignal::Busy,
+            slows: Some(None),
+            started_at: NOW,
+            reason: None,
+        };
         gate.enter().unwrap().ended(&slowed, NOW);
         assert_eq!(limits(&gate, 100, 0, NOW), Some([3, 1]));
     }

@@ -62,7 +62,7 @@ use weir_store::{Store, StoreError};
 
 use crate::config::{Config, Source};
 use crate::egress::fetch::Fetcher;
-use crate::invoker::Responders;
+use crate::invoker::ResponderHandle;
 use crate::observe::health::{Health, ROUTING_MISSING};
 use crate::observe::metrics::Metrics;
 use crate::routes::Routes;
@@ -110,7 +110,7 @@ pub struct IngressParts {
     /// When to stop.
     pub drain: Drain,
     /// Runs the handlers that answer for a source; without it every source gives its usual answer.
-    pub responders: Option<Responders>,
+    pub responders: Option<ResponderHandle>,
     /// What tells how often a message has left this hub and come back.
     pub hops: Arc<HopKey>,
     /// Gets the keys that senders publish.
@@ -149,7 +149,7 @@ pub struct Ingress {
     metrics: Metrics,
     health: Arc<Health>,
     drain: Drain,
-    responders: Option<Responders>,
+    responders: Option<ResponderHandle>,
     hops: Arc<HopKey>,
 }
 

@@ -20,12 +20,12 @@ use super::refused::Refused;
 use super::run_to_completion::RunToCompletion;
 use super::way::LiveSource;
 use crate::config::Responder;
-use crate::invoker::{Expectation, Responders, Said};
+use crate::invoker::{ReplyReceiver, ResponderHandle, RunReply};
 
 /// A handler that answers for a source.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Respondent<'a> {
-    responders: &'a Responders,
+    responders: &'a ResponderHandle,
     responder: &'a Responder,
 }
 
@@ -90,7 +90,7 @@ impl Ingress {
         way: &LiveSource,
         Respondent { responders, responder }: Respondent<'_>,
         request: NewRequest,
-    ) -> Result<(Ingested, bool, Expectation), Refused> {
+    ) -> Result<(Ingested, bool, ReplyReceiver), Refused> {
         let dedup = request.events.first().and_then(|event| event.dedup.as_ref());
         let (part, expected) = responders.join(&request.source, dedup);
         let seat = responders.seat(&responder.handler);
@@ -125,7 +125,7 @@ impl Ingress {
     async fn repeated(
         &self,
         first: EventId,
-        expected: &mut Expectation,
+        expected: &mut ReplyReceiver,
         deadline: Instant,
     ) -> Word {
         let told = async {
@@ -145,11 +145,11 @@ impl Ingress {
     }
 }
 
-fn word(said: Option<Said>) -> Word {
+fn word(said: Option<RunReply>) -> Word {
     match said {
-        Some(Said::Reply { status, payload }) => Word::Reply(answer::reply(status, &payload)),
-        Some(Said::Nothing) => Word::Default("silent"),
-        Some(Said::Failed) => Word::Default("failed"),
+        Some(RunReply::Reply { status, payload }) => Word::Reply(answer::reply(status, &payload)),
+        Some(RunReply::Nothing) => Word::Default("silent"),
+        Some(RunReply::Failed) => Word::Default("failed"),
         None => Word::Default("not_run"),
     }
 }

@@ -9,7 +9,7 @@ use weir_store::hold::{HoldScope, NewHold};
 use weir_store::registry::{CasOutcome, EntryKind, RegistryEntry};
 use weir_store::{Store, StoreError};
 
-use super::manifest::{DamagedManifest, Manifest};
+use super::manifest::{Manifest, ManifestError};
 use crate::missing::{BY, MISSING};
 
 /// Tries to write an entry that others keep changing.
@@ -28,7 +28,7 @@ pub(crate) enum ArchiveError {
         handler: HandlerName,
         /// How.
         #[source]
-        cause: DamagedManifest,
+        cause: ManifestError,
     },
     /// Somebody else keeps writing it.
     #[error("registry entry {0} keeps changing")]

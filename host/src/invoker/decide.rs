@@ -25,7 +25,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(RETRY_AFTER_SECONDS_MAX as u6
 
 /// What decides, beside the report.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Facts<'a> {
+pub(crate) struct RunContext<'a> {
     pub(crate) claim: &'a Claim,
     pub(crate) handler: &'a HandlerName,
     pub(crate) version: Version,
@@ -37,8 +37,12 @@ pub(crate) struct Facts<'a> {
 }
 
 /// The settlement of a run.
-pub(crate) fn decide(facts: Facts<'_>, mut report: RunReport, random: &mut impl Rng) -> Settlement {
-    let Facts { claim, policy, .. } = facts;
+pub(crate) fn decide(
+    facts: RunContext<'_>,
+    mut report: RunReport,
+    random: &mut impl Rng,
+) -> Settlement {
+    let RunContext { claim, policy, .. } = facts;
     let attempt = claim.fence.attempt;
     let reply = reply(&mut report, facts.keeps_reply);
     carry_hops(&mut report.effects.emits, claim.event.payload.hops());
@@ -272,7 +276,7 @@ mod tests {
             patterns: vec![Pattern::parse(pattern).unwrap()],
         };
         let routes = RouteTable::new([watching("watch", "@orders:late"), watching("all", "*:*")]);
-        let facts = Facts {
+        let facts = RunContext {
             claim,
             handler: &orders(),
             version: Version([7; 32]),

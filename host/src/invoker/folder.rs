@@ -12,7 +12,7 @@ use thiserror::Error;
 use weir_core::bounds::{KIB, MODULE_BYTES_MAX};
 use weir_core::name::{HandlerName, InvalidName};
 
-use super::tracker::{Stamp, Stamps};
+use super::tracker::{HandlerStamps, PluginStamp};
 
 /// Largest sidecar file, in bytes.
 const SIDECAR_BYTES_MAX: usize = 64 * KIB;
@@ -32,16 +32,16 @@ pub(crate) struct Snapshot {
     /// None if there is no folder.
     pub(crate) id: Option<FolderId>,
     /// Handlers by name.
-    pub(crate) handlers: BTreeMap<HandlerName, Stamps>,
+    pub(crate) handlers: BTreeMap<HandlerName, HandlerStamps>,
     /// Files that could be no handler's, by file name.
-    pub(crate) odd: BTreeMap<String, Odd>,
+    pub(crate) odd: BTreeMap<String, FileProblem>,
     /// Whether a file says that there are to be no handlers.
     pub(crate) is_empty_on_purpose: bool,
 }
 
 /// Why a file in the folder is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub(crate) enum Odd {
+pub(crate) enum FileProblem {
     /// Its stem is no handler's name.
     #[error(transparent)]
     Name(#[from] InvalidName),
@@ -99,7 +99,7 @@ pub(crate) fn look(dir: &Path) -> io::Result<Snapshot> {
                 snapshot.handlers.insert(name, stamps);
             }
             Some(_) => {
-                snapshot.odd.insert(shown(&path), Odd::TooMany);
+                snapshot.odd.insert(shown(&path), FileProblem::TooMany);
             }
             None => {}
         }
@@ -124,17 +124,17 @@ fn shown(path: &Path) -> String {
     name.chars().take(100).flat_map(char::escape_debug).collect()
 }
 
-fn name_of(module: &Path) -> Result<HandlerName, Odd> {
-    let stem = module.file_stem().and_then(OsStr::to_str).ok_or(Odd::NotText)?;
+fn name_of(module: &Path) -> Result<HandlerName, FileProblem> {
+    let stem = module.file_stem().and_then(OsStr::to_str).ok_or(FileProblem::NotText)?;
     Ok(HandlerName::new(stem)?)
 }
 
 /// The stamps of what is not as it should be, so that a change is noticed; none if it is gone. An error is the folder's, as
 /// where it may be listed and not entered, and says nothing about what is in it.
-fn as_it_is(module: &Path) -> io::Result<Option<Stamps>> {
+fn as_it_is(module: &Path) -> io::Result<Option<HandlerStamps>> {
     let Some(itself) = itself(module)? else { return Ok(None) };
     let sidecar = fs::symlink_metadata(module.with_extension("toml")).ok();
-    Ok(Some(Stamps { module: stamp(&itself), sidecar: sidecar.as_ref().map(stamp) }))
+    Ok(Some(HandlerStamps { module: stamp(&itself), sidecar: sidecar.as_ref().map(stamp) }))
 }
 
 /// What is at a path itself, be it a link; none if nothing is.
@@ -147,36 +147,36 @@ fn itself(path: &Path) -> io::Result<Option<Metadata>> {
 }
 
 /// One handler's files; none if they went away meanwhile.
-fn handler(root: &Path, module: &Path) -> Result<Option<Stamps>, Odd> {
+fn handler(root: &Path, module: &Path) -> Result<Option<HandlerStamps>, FileProblem> {
     let Some(about) = regular(root, module)? else { return Ok(None) };
     if about.len() > MODULE_BYTES_MAX as u64 {
-        return Err(Odd::TooLarge(about.len()));
+        return Err(FileProblem::TooLarge(about.len()));
     }
     let beside = regular(root, &module.with_extension("toml"))?;
     if let Some(beside) = beside.as_ref().filter(|b| b.len() > SIDECAR_BYTES_MAX as u64) {
-        return Err(Odd::SidecarTooLarge(beside.len()));
+        return Err(FileProblem::SidecarTooLarge(beside.len()));
     }
-    Ok(Some(Stamps { module: stamp(&about), sidecar: beside.as_ref().map(stamp) }))
+    Ok(Some(HandlerStamps { module: stamp(&about), sidecar: beside.as_ref().map(stamp) }))
 }
 
 /// A regular file in the folder, directly or by a link within it. None if it is not there.
-fn regular(root: &Path, path: &Path) -> Result<Option<Metadata>, Odd> {
-    let Ok(itself) = itself(path) else { return Err(Odd::NotAFile) };
+fn regular(root: &Path, path: &Path) -> Result<Option<Metadata>, FileProblem> {
+    let Ok(itself) = itself(path) else { return Err(FileProblem::NotAFile) };
     let Some(itself) = itself else { return Ok(None) };
     if !itself.is_symlink() {
-        return if itself.is_file() { Ok(Some(itself)) } else { Err(Odd::NotAFile) };
+        return if itself.is_file() { Ok(Some(itself)) } else { Err(FileProblem::NotAFile) };
     }
-    let Ok(target) = path.canonicalize() else { return Err(Odd::NotAFile) };
+    let Ok(target) = path.canonicalize() else { return Err(FileProblem::NotAFile) };
     if !target.starts_with(root) {
-        return Err(Odd::LinkOutside);
+        return Err(FileProblem::LinkOutside);
     }
     let about = fs::metadata(&target).ok().filter(Metadata::is_file);
-    about.map(Some).ok_or(Odd::NotAFile)
+    about.map(Some).ok_or(FileProblem::NotAFile)
 }
 
-fn stamp(about: &Metadata) -> Stamp {
+fn stamp(about: &Metadata) -> PluginStamp {
     let modified = about.modified().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
-    Stamp {
+    PluginStamp {
         length: about.len(),
         modified: modified.unwrap_or_default().as_nanos(),
         changed: (about.ctime(), about.ctime_nsec()),
@@ -187,7 +187,7 @@ fn stamp(about: &Metadata) -> Stamp {
 
 /// The content of one handler's files.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Content {
+pub(crate) struct HandlerFiles {
     pub(crate) module: Vec<u8>,
     pub(crate) sidecar: Option<String>,
 }
@@ -196,11 +196,11 @@ pub(crate) struct Content {
 #[derive(Debug)]
 pub(crate) enum Read {
     /// All of them, as one state of the folder.
-    Whole(Content),
+    Whole(HandlerFiles),
     /// They changed meanwhile, or are gone: look again.
     Changed,
     /// They are not what may be read.
-    Odd(Odd),
+    FileProblem(FileProblem),
     /// The sidecar is not text.
     SidecarNotText,
 }
@@ -212,7 +212,7 @@ pub(crate) fn read(dir: &Path, name: &HandlerName) -> io::Result<Read> {
     let before = match handler(&root, &module) {
         Ok(Some(before)) => before,
         Ok(None) => return Ok(Read::Changed),
-        Err(odd) => return Ok(Read::Odd(odd)),
+        Err(odd) => return Ok(Read::FileProblem(odd)),
     };
     let bytes = bounded(&module, MODULE_BYTES_MAX)?;
     let sidecar: Option<PathBuf> = before.sidecar.map(|_| module.with_extension("toml"));
@@ -222,7 +222,7 @@ pub(crate) fn read(dir: &Path, name: &HandlerName) -> io::Result<Read> {
         _ => return Ok(Read::Changed),
     }
     match sidecar.map(String::from_utf8).transpose() {
-        Ok(sidecar) => Ok(Read::Whole(Content { module: bytes, sidecar })),
+        Ok(sidecar) => Ok(Read::Whole(HandlerFiles { module: bytes, sidecar })),
         Err(_) => Ok(Read::SidecarNotText),
     }
 }
@@ -267,17 +267,17 @@ mod tests {
         let snapshot = look(dir.path()).unwrap();
         assert_eq!(names(&snapshot), ["a", "b", "dangling", "folder", "link", "out"]);
         assert!(snapshot.handlers[&HandlerName::new("a").unwrap()].sidecar.is_some());
-        assert_eq!(odd(dir.path(), "out"), Odd::LinkOutside);
-        assert_eq!(odd(dir.path(), "folder"), Odd::NotAFile);
-        assert_eq!(odd(dir.path(), "dangling"), Odd::NotAFile);
-        assert!(matches!(snapshot.odd["Bad Name.wasm"], Odd::Name(_)));
+        assert_eq!(odd(dir.path(), "out"), FileProblem::LinkOutside);
+        assert_eq!(odd(dir.path(), "folder"), FileProblem::NotAFile);
+        assert_eq!(odd(dir.path(), "dangling"), FileProblem::NotAFile);
+        assert!(matches!(snapshot.odd["Bad Name.wasm"], FileProblem::Name(_)));
         assert_eq!(snapshot.odd.len(), 1);
     }
 
     /// What reading a handler's files says is wrong with them.
-    fn odd(dir: &Path, name: &str) -> Odd {
+    fn odd(dir: &Path, name: &str) -> FileProblem {
         match read(dir, &HandlerName::new(name).unwrap()).unwrap() {
-            Read::Odd(odd) => odd,
+            Read::FileProblem(odd) => odd,
             other => panic!("{other:?}"),
         }
     }
@@ -320,7 +320,7 @@ mod tests {
         let length = MODULE_BYTES_MAX as u64 + 1;
         File::create(dir.path().join("big.wasm")).unwrap().set_len(length).unwrap();
         assert_eq!(names(&look(dir.path()).unwrap()), ["big"]);
-        assert_eq!(odd(dir.path(), "big"), Odd::TooLarge(length));
+        assert_eq!(odd(dir.path(), "big"), FileProblem::TooLarge(length));
     }
 
     #[test]

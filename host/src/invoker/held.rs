@@ -7,8 +7,8 @@ use weir_core::delivery::Outcome;
 use weir_core::time::Timestamp;
 
 use super::run::Runner;
-use super::versions::Desk;
-use crate::gate::{End, Leave};
+use super::versions::HandlerRuntime;
+use crate::gate::{AttemptEnd, AttemptPermit};
 use crate::observe::notice::Notice;
 
 /// What the end of attempt number `attempt` says about the version that ran; none if it says nothing.
@@ -36,19 +36,19 @@ impl Runner {
     /// A run has ended: tells the gate, and everybody else what that changed.
     pub(super) fn passed(
         &self,
-        desk: &Desk,
-        leave: Leave,
+        runtime: &HandlerRuntime,
+        leave: AttemptPermit,
         (outcome, attempt, reason): (Outcome, u32, Option<&str>),
         started_at: Timestamp,
     ) {
         let Some(mark) = mark(outcome, attempt) else { return };
         let now = self.clock.now();
-        let end = End { mark, slows: None, started_at, reason };
+        let end = AttemptEnd { mark, slows: None, started_at, reason };
         let Some(change) = leave.ended(&end, now) else { return };
         self.keeper.tell();
         self.freed.notify_one();
-        let handler = desk.name.clone();
-        match (change, desk.gate.standing(now).record) {
+        let handler = runtime.name.clone();
+        match (change, runtime.gate.standing(now).record) {
             (BreakerChange::Opened(_), Some(record)) => {
                 let (reason, next_try) = (record.reason, record.breaker.probe_at);
                 tracing::error!(%handler, %reason, %next_try, "handler held: its events wait");

@@ -42,7 +42,7 @@ pub(crate) struct Manifest {
 
 /// A stored manifest that cannot be used.
 #[derive(Debug, Error)]
-pub(crate) enum DamagedManifest {
+pub(crate) enum ManifestError {
     /// It is not what was written.
     #[error("stored manifest is damaged")]
     Json(#[from] serde_json::Error),
@@ -55,7 +55,7 @@ pub(crate) enum DamagedManifest {
 }
 
 impl Manifest {
-    pub(crate) fn decode(stored: &[u8]) -> Result<Self, DamagedManifest> {
+    pub(crate) fn decode(stored: &[u8]) -> Result<Self, ManifestError> {
         Ok(serde_json::from_slice(stored)?)
     }
 
@@ -63,9 +63,9 @@ impl Manifest {
         serde_json::to_vec(self)
     }
 
-    pub(crate) fn version(&self) -> Result<Version, DamagedManifest> {
+    pub(crate) fn version(&self) -> Result<Version, ManifestError> {
         let mut hash = [0; 32];
-        hex::decode_to_slice(&self.version, &mut hash).map_err(|_| DamagedManifest::Version)?;
+        hex::decode_to_slice(&self.version, &mut hash).map_err(|_| ManifestError::Version)?;
         Ok(Version(hash))
     }
 
@@ -77,7 +77,7 @@ impl Manifest {
         }
     }
 
-    pub(crate) fn patterns(&self) -> Result<Vec<Pattern>, DamagedManifest> {
+    pub(crate) fn patterns(&self) -> Result<Vec<Pattern>, ManifestError> {
         Ok(self.subscriptions.iter().map(|text| Pattern::parse(text)).collect::<Result<_, _>>()?)
     }
 

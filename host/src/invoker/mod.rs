@@ -1,20 +1,20 @@
 //! Invoker: permit, claim, run, decide, settle; for every handler. And which version of each that is.
 //!
-//! `run` sees a batch of claims through, `decide` says what a report means, `pace` how much to take on. `tracker`
+//! `run` sees a batch of claims through, `decide` says what a report means, `batching` how much to take on. `tracker`
 //! says what to do about the plugins folder, `watch` looks at it, `reload` carries it out, `versions` holds what
-//! serves, `archive` keeps it across restarts. `responders` runs those that a sender waits for, and `awaited` tells it.
+//! serves, `archive` keeps it across restarts. `responders` runs those that a sender waits for, and `reply_broker` tells it.
 //!
 //! What may not live here: wasmtime's types (the engine hides them) and SQL.
 
 mod archive;
-mod awaited;
+mod batching;
+mod cpu_timed;
 mod decide;
-mod effort;
 mod folder;
 mod held;
 mod manifest;
-mod pace;
 mod reload;
+mod reply_broker;
 mod responders;
 mod run;
 mod settings;
@@ -37,13 +37,13 @@ use weir_engine::Engine;
 use weir_store::hot::{Claim, ClaimRequest};
 use weir_store::{Store, StoreError};
 
-pub use awaited::{Expectation, Part, Said};
-pub use responders::{Responders, Seat};
+pub use reply_broker::{ReplyReceiver, ReplySender, RunReply};
+pub use responders::{ResponderHandle, RunPermit};
 pub use versions::{HandlerState, HandlerStatus};
 
 use crate::claims::Idle;
 use crate::config::Config;
-use crate::gate::{Admitted, Keeper, Leave};
+use crate::gate::{Admission, AttemptPermit, BreakerPersistence};
 use crate::observe::health::PluginsFolder;
 use crate::observe::metrics::Metrics;
 use crate::observe::notice::Notices;
@@ -51,12 +51,12 @@ use crate::routes::Routes;
 use crate::shutdown::Drain;
 use crate::sources::Sources;
 use crate::tasks::{OnFailure, Tasks};
-use awaited::Awaited;
 use reload::{COMPILERS, Reloader};
-use responders::Answering;
+use reply_broker::ReplyBroker;
+use responders::ResponderPolicy;
 use run::{Batch, Runner};
-use slots::Slots;
-use versions::{Handler, Versions};
+use slots::RunSlots;
+use versions::{Handler, LiveHandlers};
 
 /// What the invoker is made of.
 #[derive(Debug)]
@@ -95,13 +95,13 @@ pub struct Invoker {
     tasks: Tasks,
     guests: Handle,
     slots: usize,
-    awaited: Awaited,
+    reply_broker: ReplyBroker,
 }
 
 /// Asks about handlers. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct InvokerHandle {
-    versions: Arc<Versions>,
+    versions: Arc<LiveHandlers>,
     clock: Arc<dyn Clock>,
 }
 
@@ -132,7 +132,7 @@ pub async fn restore(
     store: &dyn Store,
     config: &Config,
 ) -> Result<BTreeMap<HandlerName, Vec<Pattern>>, StoreError> {
-    Versions::restore(store, config).await
+    LiveHandlers::restore(store, config).await
 }
 
 impl Invoker {
@@ -143,12 +143,13 @@ impl Invoker {
         let (notices, folder) = (parts.notices, parts.folder);
         let (drain, tasks, guests) = (parts.drain, parts.tasks, parts.guests);
         let freed = Arc::new(Notify::new());
-        let keeper = Keeper::new(store.clone(), clock.clone(), drain.clone(), freed.clone());
+        let keeper =
+            BreakerPersistence::new(store.clone(), clock.clone(), drain.clone(), freed.clone());
         let keeper = Arc::new(keeper);
-        let versions = Versions::new(Arc::clone(&store), metrics.clone(), Arc::clone(&keeper));
+        let versions = LiveHandlers::new(Arc::clone(&store), metrics.clone(), Arc::clone(&keeper));
         let versions = Arc::new(versions);
         let (slots, places) = (config.runs.slots, config.runs.places());
-        let answering = Answering::new(sources.clone(), config.responders.keep);
+        let responder_policy = ResponderPolicy::new(sources.clone(), config.responders.keep);
         let reloader = Reloader {
             config,
             sources,
@@ -173,12 +174,12 @@ impl Invoker {
             drain,
             versions,
             freed,
-            answering,
+            responder_policy,
             keeper,
-            slots: Slots::new(slots, places),
-            quarters: RwLock::default(),
+            slots: RunSlots::new(slots, places),
+            isolation: RwLock::default(),
         });
-        Self { runner, reloader, tasks, guests, slots, awaited: Awaited::default() }
+        Self { runner, reloader, tasks, guests, slots, reply_broker: ReplyBroker::default() }
     }
 
     /// Asks about handlers, from anywhere.
@@ -190,12 +191,12 @@ impl Invoker {
 
     /// Runs responders, for ingress.
     #[must_use]
-    pub fn responders(&self) -> Responders {
-        Responders {
+    pub fn responders(&self) -> ResponderHandle {
+        ResponderHandle {
             runner: Arc::clone(&self.runner),
             tasks: self.tasks.clone(),
             guests: self.guests.clone(),
-            awaited: self.awaited.clone(),
+            reply_broker: self.reply_broker.clone(),
         }
     }
 
@@ -206,7 +207,7 @@ impl Invoker {
             () = self.work() => {}
             () = drain.claiming_stopped() => {}
         }
-        let busy = || versions.desks().iter().any(|desk| desk.in_hand.count() > 0);
+        let busy = || versions.runtimes().iter().any(|runtime| runtime.in_hand.count() > 0);
         while busy() {
             tokio::select! {
                 () = freed.notified() => {}
@@ -260,20 +261,20 @@ impl Invoker {
 
     /// What a handler has room for: a batch for each run that may start.
     fn wanted(&self, handler: &Handler) -> Option<[ClaimRequest; 2]> {
-        let desk = &handler.desk;
+        let runtime = &handler.runtime;
         let (batch, window) = {
-            let pace = desk.pace.lock();
-            (pace.batch(), pace.window())
+            let batching = runtime.batching.lock();
+            (batching.batch(), batching.window())
         };
         let free = self.free(handler);
-        let limit = (free * batch).min(window.saturating_sub(desk.in_hand.count()));
-        desk.gate.wanted(limit, 0, self.runner.clock.now())
+        let limit = (free * batch).min(window.saturating_sub(runtime.in_hand.count()));
+        runtime.gate.wanted(limit, 0, self.runner.clock.now())
     }
 
     /// Batches of a handler that may start.
     fn free(&self, handler: &Handler) -> usize {
         let most = handler.serving.settings.concurrency.min(self.slots);
-        most.saturating_sub(handler.desk.batches.count())
+        most.saturating_sub(handler.runtime.batches.count())
     }
 
     /// Spreads claims over as many batches as may start. What a version that is left alone is not tried with is given
@@ -288,14 +289,14 @@ impl Invoker {
         for (name, claims) in by_handler {
             let handler = &handlers[name];
             let ids: Vec<_> = claims.iter().map(|claim| claim.delivery).collect();
-            match handler.desk.gate.admit(&ids) {
-                Admitted::All => {}
-                Admitted::Probe(index, leave) => {
+            match handler.runtime.gate.admit(&ids) {
+                Admission::All => {}
+                Admission::Probe(index, leave) => {
                     let probe = claims.into_iter().nth(index).into_iter().collect();
                     self.start(handler, probe, Some(leave));
                     continue;
                 }
-                Admitted::Nothing => continue,
+                Admission::Nothing => continue,
             }
             let size = claims.len().div_ceil(self.free(handler).max(1));
             let mut claims = claims.into_iter().peekable();
@@ -306,12 +307,12 @@ impl Invoker {
         }
     }
 
-    fn start(&self, handler: &Handler, claims: Vec<Claim>, probe: Option<Leave>) {
+    fn start(&self, handler: &Handler, claims: Vec<Claim>, probe: Option<AttemptPermit>) {
         let freed = &self.runner.freed;
-        let desk = Arc::clone(&handler.desk);
-        let in_hand = desk.in_hand.take(claims.len(), freed);
-        let running = desk.batches.take(1, freed);
-        let batch = Batch { desk, claims, in_hand, running, part: None, probe };
+        let runtime = Arc::clone(&handler.runtime);
+        let in_hand = runtime.in_hand.take(claims.len(), freed);
+        let running = runtime.batches.take(1, freed);
+        let batch = Batch { runtime, claims, in_hand, running, part: None, probe };
         let attending = Arc::clone(&self.runner).attend(batch);
         self.tasks.spawn_on("batch", OnFailure::Log, &self.guests, attending);
     }

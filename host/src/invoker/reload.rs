@@ -21,11 +21,11 @@ use weir_engine::{
 use weir_store::{Store, StoreError};
 
 use super::archive::{self, ArchiveError};
-use super::folder::{self, Content, FolderId, Odd, Read};
-use super::manifest::{DamagedManifest, Manifest};
-use super::settings::{self, Asks, Settings};
-use super::tracker::Act;
-use super::versions::{Serving, Versions};
+use super::folder::{self, FileProblem, FolderId, HandlerFiles, Read};
+use super::manifest::{Manifest, ManifestError};
+use super::settings::{self, EffectiveSettings, Requested};
+use super::tracker::FolderAction;
+use super::versions::{LiveHandlers, ServingVersion};
 use crate::changed;
 use crate::config::{Config, ConfigErrors, unmatched};
 use crate::observe::health::PluginsFolder;
@@ -36,13 +36,13 @@ use crate::sources::Sources;
 
 /// Why a handler's files do not serve.
 #[derive(Debug, Error)]
-enum Refusal {
+enum LoadRefusal {
     #[error(transparent)]
     Load(#[from] LoadError),
     #[error(transparent)]
     Describe(#[from] DescribeError),
     #[error(transparent)]
-    Odd(#[from] Odd),
+    FileProblem(#[from] FileProblem),
     #[error("its sidecar file is not right")]
     Sidecar(#[from] ConfigErrors),
     #[error("its sidecar file is not UTF-8 text")]
@@ -50,7 +50,7 @@ enum Refusal {
     #[error("the compiler failed; this is a fault of the host")]
     Compiler,
     #[error(transparent)]
-    CodeFull(#[from] CodeFull),
+    CodeLimitExceeded(#[from] CodeLimitExceeded),
 }
 
 /// Compiled code that there is no room for.
@@ -59,13 +59,13 @@ enum Refusal {
     "its compiled code has {needs} bytes and that of the other handlers {others}, together more than {max}; remove a \
      handler, build a smaller module, or raise plugins.code_max"
 )]
-struct CodeFull {
+struct CodeLimitExceeded {
     needs: usize,
     others: usize,
     max: usize,
 }
 
-impl Refusal {
+impl LoadRefusal {
     /// Whether a file that is still being written looks like this.
     fn may_be_half_a_file(&self) -> bool {
         match self {
@@ -77,14 +77,17 @@ impl Refusal {
                     | LoadError::Contract(_)
             ),
             Self::Sidecar(_) | Self::SidecarNotText => true,
-            Self::Describe(_) | Self::Odd(_) | Self::Compiler | Self::CodeFull(_) => false,
+            Self::Describe(_)
+            | Self::FileProblem(_)
+            | Self::Compiler
+            | Self::CodeLimitExceeded(_) => false,
         }
     }
 }
 
 /// What came of an act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Done {
+pub(crate) enum ActionResult {
     /// It is carried out, or refused for good.
     Yes,
     /// It has to be asked for again.
@@ -95,10 +98,10 @@ pub(crate) enum Done {
 
 /// Why an act was not carried out.
 #[derive(Debug, Error)]
-enum Trouble {
+enum LoadFailure {
     /// The files are at fault. Nothing more happens until they change.
     #[error("refused")]
-    Refused { content: Version, refusal: Refusal },
+    Refused { content: Version, refusal: LoadRefusal },
     /// They are changing just now.
     #[error("files are changing")]
     Changing,
@@ -113,7 +116,7 @@ enum Trouble {
     Compiler(#[source] std::io::Error),
 }
 
-impl From<StoreError> for Trouble {
+impl From<StoreError> for LoadFailure {
     fn from(error: StoreError) -> Self {
         Self::Archive(error.into())
     }
@@ -131,7 +134,7 @@ pub(crate) struct Reloader {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Metrics,
     pub(crate) notices: Notices,
-    pub(crate) versions: Arc<Versions>,
+    pub(crate) versions: Arc<LiveHandlers>,
     /// Where it is said whether the plugins folder is there.
     pub(crate) folder: PluginsFolder,
     /// Where guests run, and compile.
@@ -191,54 +194,56 @@ impl Reloader {
         &self,
         name: &HandlerName,
         manifest: &Manifest,
-    ) -> Result<Serving, NotRestored> {
+    ) -> Result<ServingVersion, RestoreError> {
         let bytes = archive::module(&*self.store, manifest.version()?).await?;
-        let bytes = bytes.ok_or(NotRestored::Gone)?;
-        let module = self.compile(bytes).await.map_err(NotRestored::Refused)?;
+        let bytes = bytes.ok_or(RestoreError::Gone)?;
+        let module = self.compile(bytes).await.map_err(RestoreError::Refused)?;
         let asks = manifest.patterns()?;
         let (settings, permits) = self
             .settings(name, &module, &asks, manifest.sidecar.as_deref())
-            .map_err(NotRestored::Refused)?;
+            .map_err(RestoreError::Refused)?;
         let (about, sidecar) = (manifest.about.clone(), manifest.sidecar.clone());
         let since = manifest.since;
-        Ok(Serving { module, about, asks, sidecar, settings, permits, since })
+        Ok(ServingVersion { module, about, asks, sidecar, settings, permits, since })
     }
 
     /// Carries out an act.
-    pub(crate) async fn carry_out(&self, act: &Act) -> Done {
+    pub(crate) async fn carry_out(&self, act: &FolderAction) -> ActionResult {
         let (name, done) = match act {
-            Act::Load(name) | Act::LoadSurely(name) => (name, self.load(name).await),
-            Act::Miss(name) => (name, self.miss(name)),
-            Act::Retire(name) => (name, self.retire(name).await),
+            FolderAction::Load(name) | FolderAction::LoadFinal(name) => {
+                (name, self.load(name).await)
+            }
+            FolderAction::MarkMissing(name) => (name, self.miss(name)),
+            FolderAction::Retire(name) => (name, self.retire(name).await),
         };
         match done {
-            Ok(()) => Done::Yes,
-            Err(Trouble::Refused { refusal, .. })
-                if matches!(act, Act::Load(_)) && refusal.may_be_half_a_file() =>
+            Ok(()) => ActionResult::Yes,
+            Err(LoadFailure::Refused { refusal, .. })
+                if matches!(act, FolderAction::Load(_)) && refusal.may_be_half_a_file() =>
             {
                 let reason = chain(&refusal);
                 tracing::debug!(handler = %name, reason, "handler's files are not right, perhaps still being written");
-                Done::InDoubt
+                ActionResult::InDoubt
             }
-            Err(Trouble::Refused { content, refusal }) => {
+            Err(LoadFailure::Refused { content, refusal }) => {
                 self.refuse(name, content, &refusal);
-                Done::Yes
+                ActionResult::Yes
             }
-            Err(Trouble::Changing) => Done::Again,
+            Err(LoadFailure::Changing) => ActionResult::Again,
             Err(trouble) => {
                 let reason = chain(&trouble);
                 tracing::warn!(handler = %name, reason, "cannot reload now, trying again");
-                if let Trouble::Compiler(_) = trouble {
+                if let LoadFailure::Compiler(_) = trouble {
                     // Nothing in the folder is at fault, so the reason is told of no content in it.
                     self.versions.refuse(name, Version::of(b""), reason, self.clock.now());
                 }
                 sleep(AGAIN).await;
-                Done::Again
+                ActionResult::Again
             }
         }
     }
 
-    async fn load(&self, name: &HandlerName) -> Result<(), Trouble> {
+    async fn load(&self, name: &HandlerName) -> Result<(), LoadFailure> {
         let (id, content) = self.read(name).await?;
         if self.versions.is_refused(name, id, self.clock.now()) {
             return Ok(());
@@ -253,29 +258,29 @@ impl Reloader {
         let serving =
             self.checked(name, content, before.as_deref()).await.map_err(
                 |refusal| match refusal {
-                    Refusal::Load(LoadError::CompilerUnavailable(cause)) => {
-                        Trouble::Compiler(cause)
+                    LoadRefusal::Load(LoadError::CompilerUnavailable(cause)) => {
+                        LoadFailure::Compiler(cause)
                     }
-                    refusal => Trouble::Refused { content: id, refusal },
+                    refusal => LoadFailure::Refused { content: id, refusal },
                 },
             )?;
         self.take_over(name, id, before.as_deref(), serving, &bytes).await
     }
 
     /// Reads a handler's files, and what tells this content from others.
-    async fn read(&self, name: &HandlerName) -> Result<(Version, Content), Trouble> {
+    async fn read(&self, name: &HandlerName) -> Result<(Version, HandlerFiles), LoadFailure> {
         let (dir, name): (PathBuf, _) = (self.config.plugins.dir.clone(), name.clone());
         // Hashing 64 MiB takes as long as reading them.
         let reading = self.guests.spawn_blocking(move || match folder::read(&dir, &name)? {
             Read::Whole(content) => Ok((identity(&content), content)),
-            Read::Changed => Err(Trouble::Changing),
-            Read::Odd(odd) => {
+            Read::Changed => Err(LoadFailure::Changing),
+            Read::FileProblem(odd) => {
                 let content = Version::of(odd.to_string().as_bytes());
-                Err(Trouble::Refused { content, refusal: odd.into() })
+                Err(LoadFailure::Refused { content, refusal: odd.into() })
             }
             Read::SidecarNotText => {
                 let content = Version::of(b"a sidecar that is not text");
-                Err(Trouble::Refused { content, refusal: Refusal::SidecarNotText })
+                Err(LoadFailure::Refused { content, refusal: LoadRefusal::SidecarNotText })
             }
         });
         reading.await.unwrap_or_else(|error| Err(std::io::Error::other(error).into()))
@@ -285,10 +290,10 @@ impl Reloader {
     async fn checked(
         &self,
         name: &HandlerName,
-        content: Content,
-        before: Option<&Serving>,
-    ) -> Result<Serving, Refusal> {
-        let Content { module: bytes, sidecar } = content;
+        content: HandlerFiles,
+        before: Option<&ServingVersion>,
+    ) -> Result<ServingVersion, LoadRefusal> {
+        let HandlerFiles { module: bytes, sidecar } = content;
         // A mistake in the sidecar is found before a second of compiling.
         settings::said(name, sidecar.as_deref(), &self.config)?;
         let version = Version::of(&bytes);
@@ -306,7 +311,15 @@ impl Reloader {
             Some(before) => Arc::clone(&before.permits),
             None => fresh,
         };
-        Ok(Serving { module, about, asks, sidecar, settings, permits, since: self.clock.now() })
+        Ok(ServingVersion {
+            module,
+            about,
+            asks,
+            sidecar,
+            settings,
+            permits,
+            since: self.clock.now(),
+        })
     }
 
     fn settings(
@@ -315,25 +328,25 @@ impl Reloader {
         module: &Module,
         subscriptions: &[weir_core::route::Pattern],
         sidecar: Option<&str>,
-    ) -> Result<(Settings, Arc<Semaphore>), Refusal> {
-        let asks = Asks { kind: module.kind(), subscriptions };
+    ) -> Result<(EffectiveSettings, Arc<Semaphore>), LoadRefusal> {
+        let asks = Requested { kind: module.kind(), subscriptions };
         let settings = settings::settle(name, asks, sidecar, &self.config)?;
         let permits = Arc::new(Semaphore::new(settings.concurrency));
         Ok((settings, permits))
     }
 
-    async fn compile(&self, bytes: Vec<u8>) -> Result<Module, Refusal> {
+    async fn compile(&self, bytes: Vec<u8>) -> Result<Module, LoadRefusal> {
         // Never closed.
         let _turn = self.compilers.acquire().await.ok();
         let engine = self.engine.clone();
         let compiled = self.guests.spawn_blocking(move || engine.load(&bytes)).await;
-        Ok(compiled.map_err(|_| Refusal::Compiler)??)
+        Ok(compiled.map_err(|_| LoadRefusal::Compiler)??)
     }
 
-    async fn describe(&self, module: &Module) -> Result<engine::Description, Refusal> {
+    async fn describe(&self, module: &Module) -> Result<engine::Description, LoadRefusal> {
         let (engine, module) = (self.engine.clone(), module.clone());
         let described = self.guests.spawn(async move { engine.describe(&module).await }).await;
-        Ok(described.map_err(|_| Refusal::Compiler)??)
+        Ok(described.map_err(|_| LoadRefusal::Compiler)??)
     }
 
     /// Stores a version as the current one, then puts it into service.
@@ -341,26 +354,26 @@ impl Reloader {
         &self,
         name: &HandlerName,
         id: Version,
-        before: Option<&Serving>,
-        serving: Serving,
+        before: Option<&ServingVersion>,
+        serving: ServingVersion,
         bytes: &[u8],
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), LoadFailure> {
         let store = &*self.store;
         let _registry = self.registry.lock().await;
         let version = serving.version();
         if let Err(full) = self.fits(name, &serving.module) {
-            return Err(Trouble::Refused { content: id, refusal: full.into() });
+            return Err(LoadFailure::Refused { content: id, refusal: full.into() });
         }
         archive::keep_module(store, version, bytes).await?;
         let known = archive::manifest(store, name).await?;
         let manifest = manifest_of(&serving, known.as_ref(), self.versions.folder());
-        let serving = Serving { since: manifest.since, ..serving };
+        let serving = ServingVersion { since: manifest.since, ..serving };
         archive::keep_manifest(store, name, &manifest).await?;
         self.warn_of_oddities(name, &serving);
         let on = serving.settings.on.clone();
         self.versions.swap(name, serving);
         self.metrics.reload("loaded");
-        match before.map(Serving::version) {
+        match before.map(ServingVersion::version) {
             None => tracing::info!(handler = %name, %version, "handler loaded"),
             Some(old) if old == version => {
                 tracing::info!(handler = %name, %version, "handler settings changed");
@@ -378,7 +391,11 @@ impl Reloader {
 
     /// What lies in the folder is what serves. Makes sure that everything else agrees, for an earlier act may have
     /// got only half way.
-    async fn confirm(&self, name: &HandlerName, serving: &Serving) -> Result<(), Trouble> {
+    async fn confirm(
+        &self,
+        name: &HandlerName,
+        serving: &ServingVersion,
+    ) -> Result<(), LoadFailure> {
         let store = &*self.store;
         let _registry = self.registry.lock().await;
         let known = archive::manifest(store, name).await?;
@@ -393,7 +410,7 @@ impl Reloader {
         Ok(())
     }
 
-    fn refuse(&self, name: &HandlerName, content: Version, refusal: &Refusal) {
+    fn refuse(&self, name: &HandlerName, content: Version, refusal: &LoadRefusal) {
         let reason = chain(refusal);
         let serving = self.versions.serving(name).map(|s| s.version());
         self.versions.refuse(name, content, reason.clone(), self.clock.now());
@@ -415,7 +432,7 @@ impl Reloader {
         });
     }
 
-    fn miss(&self, name: &HandlerName) -> Result<(), Trouble> {
+    fn miss(&self, name: &HandlerName) -> Result<(), LoadFailure> {
         if self.versions.serving(name).is_some() {
             self.versions.miss(name, self.clock.now());
             let grace: Duration = self.config.plugins.grace;
@@ -424,7 +441,7 @@ impl Reloader {
         Ok(())
     }
 
-    async fn retire(&self, name: &HandlerName) -> Result<(), Trouble> {
+    async fn retire(&self, name: &HandlerName) -> Result<(), LoadFailure> {
         let store = &*self.store;
         let _registry = self.registry.lock().await;
         let Some(manifest) = archive::manifest(store, name).await? else {
@@ -441,16 +458,16 @@ impl Reloader {
     }
 
     /// Whether the compiled code of all handlers stays within its limit. One that serves already is never stopped for it.
-    fn fits(&self, name: &HandlerName, module: &Module) -> Result<(), CodeFull> {
+    fn fits(&self, name: &HandlerName, module: &Module) -> Result<(), CodeLimitExceeded> {
         let (needs, max) = (module.code_bytes(), self.config.plugins.code_max);
         let others = self.versions.code_bytes_beside(name);
         if needs.saturating_add(others) > max {
-            return Err(CodeFull { needs, others, max });
+            return Err(CodeLimitExceeded { needs, others, max });
         }
         Ok(())
     }
 
-    fn warn_of_oddities(&self, name: &HandlerName, serving: &Serving) {
+    fn warn_of_oddities(&self, name: &HandlerName, serving: &ServingVersion) {
         if let Some(build_warning) = serving.module.build_warning() {
             tracing::warn!(handler = %name, "{build_warning}");
         }
@@ -472,30 +489,33 @@ impl Reloader {
 
 /// Why a stored version does not serve.
 #[derive(Debug, Error)]
-enum NotRestored {
+enum RestoreError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
-    Damaged(#[from] DamagedManifest),
+    Damaged(#[from] ManifestError),
     #[error("its bytes are not in the registry")]
     Gone,
     #[error(transparent)]
-    Refused(Refusal),
+    Refused(LoadRefusal),
 }
 
-impl NotRestored {
+impl RestoreError {
     /// Whether it is the host's trouble, and not the version's.
     fn passes(&self) -> bool {
         match self {
-            Self::Store(_) | Self::Refused(Refusal::Load(LoadError::CompilerUnavailable(_))) => {
-                true
-            }
+            Self::Store(_)
+            | Self::Refused(LoadRefusal::Load(LoadError::CompilerUnavailable(_))) => true,
             Self::Damaged(_) | Self::Gone | Self::Refused(_) => false,
         }
     }
 }
 
-fn manifest_of(serving: &Serving, known: Option<&Manifest>, folder: Option<FolderId>) -> Manifest {
+fn manifest_of(
+    serving: &ServingVersion,
+    known: Option<&Manifest>,
+    folder: Option<FolderId>,
+) -> Manifest {
     let version = serving.version().to_hex();
     let since = known.filter(|m| m.version == version).map_or(serving.since, |m| m.since);
     Manifest {
@@ -512,7 +532,7 @@ fn manifest_of(serving: &Serving, known: Option<&Manifest>, folder: Option<Folde
 }
 
 /// Tells contents apart: the module's bytes with the sidecar's text.
-fn identity(content: &Content) -> Version {
+fn identity(content: &HandlerFiles) -> Version {
     identity_of(Version::of(&content.module), content.sidecar.as_deref())
 }
 

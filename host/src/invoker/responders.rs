@@ -1,4 +1,4 @@
-//! Responders: handlers whose reply is the answer to the sender. A run of one is a run like any other, begun at once
+//! ResponderHandle: handlers whose reply is the answer to the sender. A run of one is a run like any other, begun at once
 //! with a claim that was made with the commit of its event, and somebody waits for what it says.
 //!
 //! What may not live here: what a sender is told when nobody says anything, which is ingress's to know.
@@ -12,9 +12,9 @@ use weir_core::name::{HandlerName, SourceName};
 use weir_core::payload::Payload;
 use weir_store::hot::{Claim, DedupKey, NewReply};
 
-use super::awaited::{Awaited, Expectation, Part};
+use super::reply_broker::{ReplyBroker, ReplyReceiver, ReplySender};
 use super::run::{Batch, Runner};
-use super::versions::Desk;
+use super::versions::HandlerRuntime;
 use crate::claims::Held;
 use crate::sources::Sources;
 use crate::tasks::{OnFailure, Tasks};
@@ -26,12 +26,12 @@ pub(crate) const REPLY_HEADERS: [&str; 6] =
 
 /// Which handler answers for which source, and for how long its answers are kept.
 #[derive(Debug)]
-pub(crate) struct Answering {
+pub(crate) struct ResponderPolicy {
     sources: Sources,
     keep: Duration,
 }
 
-impl Answering {
+impl ResponderPolicy {
     pub(crate) fn new(sources: Sources, keep: Duration) -> Self {
         Self { sources, keep }
     }
@@ -65,50 +65,54 @@ pub(crate) fn kept(reply: Reply, keep: Duration) -> (NewReply, Vec<Box<str>>) {
 
 /// Runs responders for ingress. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Responders {
+pub struct ResponderHandle {
     pub(super) runner: Arc<Runner>,
     pub(super) tasks: Tasks,
     pub(super) guests: Handle,
-    pub(super) awaited: Awaited,
+    pub(super) reply_broker: ReplyBroker,
 }
 
 /// Room for one more event of a handler, until dropped or run with.
 #[derive(Debug)]
-pub struct Seat {
-    desk: Arc<Desk>,
+pub struct RunPermit {
+    runtime: Arc<HandlerRuntime>,
     in_hand: Held,
 }
 
-impl Responders {
+impl ResponderHandle {
     /// A part in what a request is answered with. Join before storing it: whoever repeats it meanwhile then waits for the
     /// same word.
     #[must_use]
-    pub fn join(&self, source: &SourceName, dedup: Option<&DedupKey>) -> (Part, Expectation) {
-        self.awaited.join(dedup.map(|key| (source.clone(), key.material.clone())))
+    pub fn join(
+        &self,
+        source: &SourceName,
+        dedup: Option<&DedupKey>,
+    ) -> (ReplySender, ReplyReceiver) {
+        self.reply_broker.join(dedup.map(|key| (source.clone(), key.material.clone())))
     }
 
     /// Room for one more event; none if no version of the handler serves, or so many of its events are in hand already
     /// that this one had better wait its turn.
     #[must_use]
-    pub fn seat(&self, handler: &HandlerName) -> Option<Seat> {
+    pub fn seat(&self, handler: &HandlerName) -> Option<RunPermit> {
         let Runner { versions, freed, drain, .. } = &*self.runner;
-        let desk = versions.desk_of(handler)?;
+        let runtime = versions.runtime_of(handler)?;
         // One that is left alone is tried with what waits longest.
-        desk.gate.enter()?;
-        let room = desk.pace.lock().window().saturating_sub(desk.in_hand.count());
+        runtime.gate.enter()?;
+        let room = runtime.batching.lock().window().saturating_sub(runtime.in_hand.count());
         if room == 0 || drain.is_draining() {
             return None;
         }
-        let in_hand = desk.in_hand.take(1, freed);
-        Some(Seat { desk, in_hand })
+        let in_hand = runtime.in_hand.take(1, freed);
+        Some(RunPermit { runtime, in_hand })
     }
 
     /// Runs a claimed event and sees it through, whoever still waits for it.
-    pub fn run(&self, seat: Seat, claim: Claim, part: Part) {
-        let Seat { desk, in_hand } = seat;
-        let running = desk.batches.take(1, &self.runner.freed);
+    pub fn run(&self, seat: RunPermit, claim: Claim, part: ReplySender) {
+        let RunPermit { runtime, in_hand } = seat;
+        let running = runtime.batches.take(1, &self.runner.freed);
         let batch =
-            Batch { desk, claims: vec![claim], in_hand, running, part: Some(part), probe: None };
+            Batch { runtime, claims: vec![claim], in_hand, running, part: Some(part), probe: None };
         let attending = Arc::clone(&self.runner).attend(batch);
         self.tasks.spawn_on("responder", OnFailure::Log, &self.guests, attending);
     }
@@ -130,10 +134,10 @@ mod tests {
             config::load_text("weir.toml", &text, folder.path(), true).unwrap().config.sources
         };
         let in_force = Sources::new(sources("one"));
-        let answering = Answering::new(in_force.clone(), Duration::from_secs(1));
+        let responder_policy = ResponderPolicy::new(in_force.clone(), Duration::from_secs(1));
         let keeps = |source: &str, handler: &str, is_awaited| {
             let (source, handler) = (SourceName::stored(source), handler.parse().unwrap());
-            answering.keeps(&source, &handler, is_awaited).is_some()
+            responder_policy.keeps(&source, &handler, is_awaited).is_some()
         };
         assert!(keeps("a", "one", false) && !keeps("a", "two", false) && !keeps("b", "one", false));
         in_force.replace(sources("two"));

@@ -12,15 +12,15 @@ use weir_engine::Run;
 use weir_store::hot::{Claim, NewReply, RunGuard, Settled, Settlement};
 use weir_store::{Store, StoreError};
 
-use super::awaited::{Part, Said};
-use super::decide::{self, Facts};
-use super::effort::Effort;
-use super::pace::Ran;
-use super::responders::Answering;
-use super::slots::{Slot, Slots};
-use super::versions::{Desk, Serving, Versions};
+use super::batching::RunSample;
+use super::cpu_timed::CpuTimed;
+use super::decide::{self, RunContext};
+use super::reply_broker::{ReplySender, RunReply};
+use super::responders::ResponderPolicy;
+use super::slots::{RunSlot, RunSlots};
+use super::versions::{HandlerRuntime, LiveHandlers, ServingVersion};
 use crate::claims::{self, Held};
-use crate::gate::{Keeper, Leave};
+use crate::gate::{AttemptPermit, BreakerPersistence};
 use crate::logging::FLOW;
 use crate::observe::metrics::Metrics;
 use crate::observe::notice::{Notice, Notices};
@@ -29,9 +29,9 @@ use crate::seed;
 use crate::shutdown::Drain;
 
 /// Conflicts of one delivery before it runs alone.
-const CONFLICTS_IN_COMPANY: u32 = 3;
+const CONFLICTS_SHARED_MAX: u32 = 3;
 /// Conflicts when alone, which only another host can cause, before it is given back.
-const CONFLICTS_ALONE: u32 = 8;
+const CONFLICTS_ALONE_MAX: u32 = 8;
 
 /// What every batch works with.
 #[derive(Debug)]
@@ -42,47 +42,47 @@ pub(crate) struct Runner {
     pub(crate) metrics: Metrics,
     pub(crate) notices: Notices,
     pub(crate) drain: Drain,
-    pub(crate) versions: Arc<Versions>,
+    pub(crate) versions: Arc<LiveHandlers>,
     pub(crate) freed: Arc<Notify>,
-    pub(crate) answering: Answering,
+    pub(crate) responder_policy: ResponderPolicy,
     /// Keeps across restarts which versions are left alone.
-    pub(crate) keeper: Arc<Keeper>,
+    pub(crate) keeper: Arc<BreakerPersistence>,
     /// Runs of all handlers together, as many as the store keeps account of.
-    pub(crate) slots: Slots,
+    pub(crate) slots: RunSlots,
     /// Held by every run; whole by a suspect's, so that nothing runs beside it.
-    pub(crate) quarters: RwLock<()>,
+    pub(crate) isolation: RwLock<()>,
 }
 
 /// Claims of one handler, to be run one after another and settled together.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    pub(crate) desk: Arc<Desk>,
+    pub(crate) runtime: Arc<HandlerRuntime>,
     pub(crate) claims: Vec<Claim>,
     /// Until all of it is settled.
     pub(crate) in_hand: Held,
     /// Until its runs have ended.
     pub(crate) running: Held,
     /// In what a sender is answered with, if one waits for it.
-    pub(crate) part: Option<Part>,
-    /// Leave for the only claim, where a version that is left alone is tried with it.
-    pub(crate) probe: Option<Leave>,
+    pub(crate) part: Option<ReplySender>,
+    /// AttemptPermit for the only claim, where a version that is left alone is tried with it.
+    pub(crate) probe: Option<AttemptPermit>,
 }
 
 /// A run that ended, ready to settle.
-struct Ended<'a> {
+struct FinishedRun<'a> {
     claim: &'a Claim,
-    serving: Arc<Serving>,
+    serving: Arc<ServingVersion>,
     settlement: Settlement,
 }
 
 /// A run that has its place, until dropped.
-struct Begun<'a> {
+struct ActiveRun<'a> {
     _noted: RunGuard,
-    _slot: Option<Slot>,
-    _quarters: Quarters<'a>,
+    _slot: Option<RunSlot>,
+    _quarters: IsolationGuard<'a>,
 }
 
-enum Quarters<'a> {
+enum IsolationGuard<'a> {
     Shared(#[expect(dead_code, reason = "held until dropped")] RwLockReadGuard<'a, ()>),
     Whole(#[expect(dead_code, reason = "held until dropped")] RwLockWriteGuard<'a, ()>),
 }
@@ -90,9 +90,9 @@ enum Quarters<'a> {
 impl Runner {
     /// Sees a batch through, unless the drain stops waiting first: what is unsettled then is given back.
     pub(crate) async fn attend(self: Arc<Self>, batch: Batch) {
-        let Batch { desk, claims, in_hand, running, part, probe } = batch;
+        let Batch { runtime, claims, in_hand, running, part, probe } = batch;
         tokio::select! {
-            () = self.see_through(&desk, &claims, running, part.as_ref(), probe) => {}
+            () = self.see_through(&runtime, &claims, running, part.as_ref(), probe) => {}
             () = self.drain.waiting_stopped() => {}
         }
         drop(claims);
@@ -101,31 +101,31 @@ impl Runner {
 
     async fn see_through(
         &self,
-        desk: &Desk,
+        runtime: &HandlerRuntime,
         claims: &[Claim],
         running: Held,
-        part: Option<&Part>,
-        mut probe: Option<Leave>,
+        part: Option<&ReplySender>,
+        mut probe: Option<AttemptPermit>,
     ) {
-        let company = desk.company.read().await;
+        let conflict_lock = runtime.conflict_lock.read().await;
         let mut open: Vec<&Claim> = claims.iter().collect();
         let mut running = Some(running);
-        for _ in 0..CONFLICTS_IN_COMPANY {
-            let ended = self.run_all(desk, &open, part.is_some(), &mut probe).await;
+        for _ in 0..CONFLICTS_SHARED_MAX {
+            let ended = self.run_all(runtime, &open, part.is_some(), &mut probe).await;
             // The next batch may begin while this one is being settled.
             running.take();
-            open = self.settle(desk, ended, part).await;
+            open = self.settle(runtime, ended, part).await;
             if open.is_empty() {
                 return;
             }
         }
-        drop(company);
+        drop(conflict_lock);
         for claim in open {
-            let _alone = desk.company.write().await;
+            let _alone = runtime.conflict_lock.write().await;
             let mut open = vec![claim];
-            for _ in 0..CONFLICTS_ALONE {
-                let ended = self.run_all(desk, &open, part.is_some(), &mut probe).await;
-                open = self.settle(desk, ended, part).await;
+            for _ in 0..CONFLICTS_ALONE_MAX {
+                let ended = self.run_all(runtime, &open, part.is_some(), &mut probe).await;
+                open = self.settle(runtime, ended, part).await;
                 if open.is_empty() {
                     break;
                 }
@@ -136,57 +136,61 @@ impl Runner {
     /// Runs claims one after another, as long as a version serves that is not left alone.
     async fn run_all<'a>(
         &self,
-        desk: &Desk,
+        runtime: &HandlerRuntime,
         claims: &[&'a Claim],
         is_awaited: bool,
-        probe: &mut Option<Leave>,
-    ) -> Vec<Ended<'a>> {
+        probe: &mut Option<AttemptPermit>,
+    ) -> Vec<FinishedRun<'a>> {
         let mut ended = Vec::with_capacity(claims.len());
-        let Some(first) = self.versions.serving(&desk.name) else { return ended };
+        let Some(first) = self.versions.serving(&runtime.name) else { return ended };
         // Never closed. Without a permit the engine's own slots still bound what runs.
         let _permit = first.permits.acquire().await.ok();
         for claim in claims {
-            let Some(serving) = self.versions.serving(&desk.name) else { break };
-            match self.begin(desk, claim).await {
+            let Some(serving) = self.versions.serving(&runtime.name) else { break };
+            match self.begin(runtime, claim).await {
                 Ok(begun) => {
-                    let leave = probe.take().or_else(|| desk.gate.enter());
+                    let leave = probe.take().or_else(|| runtime.gate.enter());
                     let Some(leave) = leave else { break };
-                    ended.push(self.run(desk, claim, is_awaited, serving, leave).await);
+                    ended.push(self.run(runtime, claim, is_awaited, serving, leave).await);
                     drop(begun);
                 }
-                Err(error) => claims::gave_up_running(&desk.target, &error, &self.drain).await,
+                Err(error) => claims::gave_up_running(&runtime.target, &error, &self.drain).await,
             }
         }
         ended
     }
 
     /// Waits for its turn to run, and notes that it runs.
-    async fn begin(&self, desk: &Desk, claim: &Claim) -> Result<Begun<'_>, StoreError> {
-        // Quarters first: who waits for a slot then never keeps one from somebody who waits for quarters.
-        let quarters = if claim.suspect {
-            Quarters::Whole(self.quarters.write().await)
+    async fn begin(
+        &self,
+        runtime: &HandlerRuntime,
+        claim: &Claim,
+    ) -> Result<ActiveRun<'_>, StoreError> {
+        // IsolationGuard first: who waits for a slot then never keeps one from somebody who waits for quarters.
+        let isolation = if claim.suspect {
+            IsolationGuard::Whole(self.isolation.write().await)
         } else {
-            Quarters::Shared(self.quarters.read().await)
+            IsolationGuard::Shared(self.isolation.read().await)
         };
-        let manners = desk.pace.lock().manners();
-        let slot = self.slots.take(&desk.name, manners).await;
+        let run_class = runtime.batching.lock().run_class();
+        let slot = self.slots.take(&runtime.name, run_class).await;
         let noted = self.store.begin(claim)?;
-        Ok(Begun { _noted: noted, _slot: slot, _quarters: quarters })
+        Ok(ActiveRun { _noted: noted, _slot: slot, _quarters: isolation })
     }
 
     async fn run<'a>(
         &self,
-        desk: &Desk,
+        runtime: &HandlerRuntime,
         claim: &'a Claim,
         is_awaited: bool,
-        serving: Arc<Serving>,
-        leave: Leave,
-    ) -> Ended<'a> {
+        serving: Arc<ServingVersion>,
+        leave: AttemptPermit,
+    ) -> FinishedRun<'a> {
         let settings = &serving.settings;
         let seed = seed::of(claim.delivery, claim.fence);
         let run = Run {
             event: Arc::clone(&claim.event),
-            handler: desk.name.clone(),
+            handler: runtime.name.clone(),
             config: Arc::clone(&settings.config),
             grants: Arc::clone(&settings.grants),
             limits: settings.limits,
@@ -194,45 +198,49 @@ impl Runner {
             id_round: claim.id_round,
             now: claim.now,
             seed,
-            state: Arc::clone(&desk.state),
+            state: Arc::clone(&runtime.state),
         };
-        let counted = (desk.running.take(1, &self.freed), self.metrics.running().inc());
+        let counted = (runtime.running.take(1, &self.freed), self.metrics.running().inc());
         let started_at = self.clock.now();
-        let (report, core) = Effort::of(serving.module.run(run)).await;
+        let (report, core) = CpuTimed::of(serving.module.run(run)).await;
         drop(counted);
         let ended = (report.outcome(), claim.fence.attempt, report.reason());
-        self.passed(desk, leave, ended, started_at);
-        let ran = Ran {
+        self.passed(runtime, leave, ended, started_at);
+        let ran = RunSample {
             took: report.duration,
             core,
             event_bytes: claim.event.payload.size(),
             stopped: report.outcome() == Outcome::Timeout,
         };
-        let manners = {
-            let mut pace = desk.pace.lock();
-            pace.ran(ran);
-            pace.manners()
+        let run_class = {
+            let mut batching = runtime.batching.lock();
+            batching.ran(ran);
+            batching.run_class()
         };
-        self.slots.set_manners(&desk.name, manners);
-        let facts = Facts {
+        self.slots.set_run_class(&runtime.name, run_class);
+        let facts = RunContext {
             claim,
-            handler: &desk.name,
+            handler: &runtime.name,
             version: serving.version(),
             started_at,
             policy: &settings.retry,
             routes: &self.routes.current(),
-            keeps_reply: self.answering.keeps(&claim.event.source, &desk.name, is_awaited),
+            keeps_reply: self.responder_policy.keeps(
+                &claim.event.source,
+                &runtime.name,
+                is_awaited,
+            ),
         };
         let settlement = decide::decide(facts, report, &mut StdRng::from_seed(seed));
-        Ended { claim, serving, settlement }
+        FinishedRun { claim, serving, settlement }
     }
 
     /// Settles what ended; gives the claims whose reads no longer hold.
     async fn settle<'a>(
         &self,
-        desk: &Desk,
-        ended: Vec<Ended<'a>>,
-        part: Option<&Part>,
+        runtime: &HandlerRuntime,
+        ended: Vec<FinishedRun<'a>>,
+        part: Option<&ReplySender>,
     ) -> Vec<&'a Claim> {
         let (rest, settlements): (Vec<_>, Vec<_>) =
             ended.into_iter().map(|e| ((e.claim, e.serving), e.settlement)).unzip();
@@ -252,7 +260,7 @@ impl Runner {
             };
             match answer {
                 Ok((Settled::StateConflict { key }, _)) => {
-                    desk.metrics.state_conflict();
+                    runtime.metrics.state_conflict();
                     tracing::debug!(delivery = %claim.delivery, key, "state changed meanwhile, running again");
                     conflicts.push(claim);
                 }
@@ -261,12 +269,12 @@ impl Runner {
                     if let Some(part) = part {
                         part.say(said(&settled, &told));
                     }
-                    self.record(desk, claim, &settled, told);
+                    self.record(runtime, claim, &settled, told);
                 }
-                Err(error) => claims::gave_up_settling(&desk.target, &error, &self.drain).await,
+                Err(error) => claims::gave_up_settling(&runtime.target, &error, &self.drain).await,
             }
         }
-        desk.pace.lock().settled(well, conflicts.len());
+        runtime.batching.lock().settled(well, conflicts.len());
         conflicts
     }
 
@@ -274,10 +282,10 @@ impl Runner {
     async fn settle_as_impossible(
         &self,
         claim: &Claim,
-        serving: &Serving,
+        serving: &ServingVersion,
         settlement: Settlement,
         why: &str,
-    ) -> Result<(Settled, Told), StoreError> {
+    ) -> Result<(Settled, SettlementSummary), StoreError> {
         tracing::error!(delivery = %claim.delivery, why, "the store refuses a settlement");
         let seed = seed::of(claim.delivery, claim.fence);
         let random = &mut StdRng::from_seed(seed);
@@ -285,16 +293,25 @@ impl Runner {
         self.settle_instead(decide::impossible(settlement, why, policy, random)).await
     }
 
-    async fn settle_instead(&self, settlement: Settlement) -> Result<(Settled, Told), StoreError> {
+    async fn settle_instead(
+        &self,
+        settlement: Settlement,
+    ) -> Result<(Settled, SettlementSummary), StoreError> {
         let told = told(&settlement);
         let answer = claims::settle(&*self.store, &self.drain, &[settlement]).await.pop();
         answer.unwrap_or(Err(StoreError::Closed)).map(|settled| (settled, told))
     }
 
     /// Counts and tells what was settled.
-    fn record(&self, desk: &Desk, claim: &Claim, settled: &Settled, told: Told) {
-        let Told { outcome, took, next, reason, .. } = told;
-        let metrics = &desk.metrics;
+    fn record(
+        &self,
+        runtime: &HandlerRuntime,
+        claim: &Claim,
+        settled: &Settled,
+        told: SettlementSummary,
+    ) {
+        let SettlementSummary { outcome, took, next, reason, .. } = told;
+        let metrics = &runtime.metrics;
         if *settled == Settled::Superseded {
             metrics.superseded();
             tracing::debug!(delivery = %claim.delivery, "overtaken, its result is dropped");
@@ -314,7 +331,7 @@ impl Runner {
         }
         tracing::debug!(
             target: FLOW,
-            event = %claim.event.public_id, delivery = %claim.delivery, handler = %desk.name,
+            event = %claim.event.public_id, delivery = %claim.delivery, handler = %runtime.name,
             attempt = claim.fence.attempt, %outcome, ?took, reason = reason.as_deref(), "run ended"
         );
     }
@@ -322,7 +339,7 @@ impl Runner {
 
 /// What is told of a settlement once it is stored.
 #[derive(Debug)]
-struct Told {
+struct SettlementSummary {
     outcome: Outcome,
     took: std::time::Duration,
     next: NextState,
@@ -330,8 +347,8 @@ struct Told {
     reply: Option<NewReply>,
 }
 
-fn told(settlement: &Settlement) -> Told {
-    Told {
+fn told(settlement: &Settlement) -> SettlementSummary {
+    SettlementSummary {
         outcome: settlement.attempt.outcome,
         took: settlement.attempt.duration,
         next: settlement.next,
@@ -341,12 +358,12 @@ fn told(settlement: &Settlement) -> Told {
 }
 
 /// What a sender who waits is told of a settlement.
-fn said(settled: &Settled, told: &Told) -> Said {
+fn said(settled: &Settled, told: &SettlementSummary) -> RunReply {
     match (settled, told.next, &told.reply) {
         (Settled::Applied { .. }, NextState::Processed, Some(NewReply { status, payload, .. })) => {
-            Said::Reply { status: *status, payload: Arc::new(payload.clone()) }
+            RunReply::Reply { status: *status, payload: Arc::new(payload.clone()) }
         }
-        (Settled::Applied { .. }, NextState::Processed, None) => Said::Nothing,
-        _ => Said::Failed,
+        (Settled::Applied { .. }, NextState::Processed, None) => RunReply::Nothing,
+        _ => RunReply::Failed,
     }
 }

@@ -14,7 +14,7 @@ use crate::config::{Config, ConfigErrors, Grant, HandlerSettings, Limits};
 
 /// The settings of a handler, complete.
 #[derive(Debug, Clone)]
-pub(crate) struct Settings {
+pub(crate) struct EffectiveSettings {
     /// The events that it gets.
     pub(crate) on: Vec<Pattern>,
     /// What it reads.
@@ -33,7 +33,7 @@ pub(crate) struct Settings {
 
 /// What a module itself has to say.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Asks<'a> {
+pub(crate) struct Requested<'a> {
     pub(crate) kind: ModuleKind,
     /// What it asked for in `describe`; a command cannot.
     pub(crate) subscriptions: &'a [Pattern],
@@ -42,17 +42,17 @@ pub(crate) struct Asks<'a> {
 /// Settles what holds. A sidecar with a mistake is refused as a whole.
 pub(crate) fn settle(
     name: &HandlerName,
-    asks: Asks<'_>,
+    asks: Requested<'_>,
     sidecar: Option<&str>,
     config: &Config,
-) -> Result<Settings, ConfigErrors> {
+) -> Result<EffectiveSettings, ConfigErrors> {
     let said = said(name, sidecar, config)?;
     let Limits { memory, time, concurrency } =
         said.limits.clone().unwrap_or_else(|| config.handler_defaults.limits.clone());
     let Grant { destinations, emit } = said.grant.clone().unwrap_or_default();
     let known: BTreeSet<DestinationName> = config.destinations.keys().cloned().collect();
     let destinations = AllowedDestinations::These(destinations);
-    Ok(Settings {
+    Ok(EffectiveSettings {
         on: subscriptions(name, asks, &said),
         config: Arc::new(said.config.unwrap_or_default()),
         grants: Arc::new(Grants { destinations, known: Arc::new(known), emit }),
@@ -76,7 +76,7 @@ pub(crate) fn said(
 /// The events that a handler gets.
 pub(crate) fn subscriptions(
     name: &HandlerName,
-    asks: Asks<'_>,
+    asks: Requested<'_>,
     said: &HandlerSettings,
 ) -> Vec<Pattern> {
     match (&said.on, asks.kind) {
@@ -98,7 +98,7 @@ mod tests {
         let own = [pattern("stripe:*")];
         let got = |kind, on: Option<Vec<Pattern>>| {
             let said = HandlerSettings { on, ..HandlerSettings::default() };
-            subscriptions(&name, Asks { kind, subscriptions: &own }, &said)
+            subscriptions(&name, Requested { kind, subscriptions: &own }, &said)
         };
         assert_eq!(got(ModuleKind::Component, None), own);
         assert_eq!(got(ModuleKind::Component, Some(vec![])), []);

@@ -1,4 +1,4 @@
-//! Slots for runs, and the choice of the run that gets the next one. Handlers are classed by the cost of their runs, so
+//! RunSlots for runs, and the choice of the run that gets the next one. Handlers are classed by the cost of their runs, so
 //! that a slow or stuck handler never keeps a quick one waiting.
 //!
 //! Runs that cost more are allowed in fewer slots; those beyond the configured number are for quick runs alone. A
@@ -15,7 +15,7 @@ use weir_core::name::HandlerName;
 
 /// The class of a handler by its latest runs, from cheap to expensive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Manners {
+pub(crate) enum RunClass {
     /// Known to be quick.
     Quick,
     /// Neither quick nor slow, or nothing is known yet.
@@ -28,21 +28,21 @@ pub(crate) enum Manners {
 
 /// The slots of one hub.
 #[derive(Debug)]
-pub(crate) struct Slots(Arc<Mutex<SlotPool>>);
+pub(crate) struct RunSlots(Arc<Mutex<SlotPool>>);
 
 /// A slot, until dropped.
 #[derive(Debug)]
-pub(crate) struct Slot {
+pub(crate) struct RunSlot {
     pool: Arc<Mutex<SlotPool>>,
     of: HandlerName,
     /// What its handler was like when the run began.
-    manners: Manners,
+    run_class: RunClass,
 }
 
 /// Runs of these manners or worse, together.
 #[derive(Debug)]
-struct Tier {
-    of: Manners,
+struct ClassLimit {
+    of: RunClass,
     most: usize,
     held: usize,
 }
@@ -50,8 +50,8 @@ struct Tier {
 /// The runs that have a slot and those that wait. After each change no run waits while there is a slot that it may have.
 #[derive(Debug)]
 struct SlotPool {
-    tiers: [Tier; 4],
-    /// Slots that a handler may have that is not quick, where there is another handler.
+    class_limits: [ClassLimit; 4],
+    /// RunSlots that a handler may have that is not quick, where there is another handler.
     share: usize,
     queues: BTreeMap<HandlerName, HandlerQueue>,
     /// Runs that wait, of all handlers.
@@ -62,56 +62,62 @@ struct SlotPool {
 /// One handler.
 #[derive(Debug)]
 struct HandlerQueue {
-    manners: Manners,
+    run_class: RunClass,
     held: usize,
-    waiting: VecDeque<Waiter>,
+    waiting: VecDeque<WaitingRun>,
 }
 
 #[derive(Debug)]
-struct Waiter {
+struct WaitingRun {
     /// Rises with every arrival.
     arrival: u64,
-    go: oneshot::Sender<Slot>,
+    go: oneshot::Sender<RunSlot>,
 }
 
 /// A slot that is given to a run that waited.
-struct Given {
-    to: Waiter,
+struct GrantedSlot {
+    to: WaitingRun,
     of: HandlerName,
-    manners: Manners,
+    run_class: RunClass,
 }
 
-impl Slots {
+impl RunSlots {
     /// `slots` for all handlers, and up to `places` in all for those that are quick.
     pub(crate) fn new(slots: usize, places: usize) -> Self {
-        let tier = |of, most: usize| Tier { of, most: most.max(1), held: 0 };
-        let tiers = [
-            tier(Manners::Quick, places),
-            tier(Manners::Ordinary, slots),
-            tier(Manners::Slow, slots * 3 / 4),
-            tier(Manners::Stuck, slots / 4),
+        let class_limit = |of, most: usize| ClassLimit { of, most: most.max(1), held: 0 };
+        let class_limits = [
+            class_limit(RunClass::Quick, places),
+            class_limit(RunClass::Ordinary, slots),
+            class_limit(RunClass::Slow, slots * 3 / 4),
+            class_limit(RunClass::Stuck, slots / 4),
         ];
         let share = (slots / 2).max(1);
         let queues = BTreeMap::new();
-        Self(Arc::new(Mutex::new(SlotPool { tiers, share, queues, waiting: 0, arrivals: 0 })))
+        Self(Arc::new(Mutex::new(SlotPool {
+            class_limits,
+            share,
+            queues,
+            waiting: 0,
+            arrivals: 0,
+        })))
     }
 
     /// Waits for a slot for a run of a handler that is like this. It is always given one: the slots outlive their runs.
-    pub(crate) async fn take(&self, handler: &HandlerName, manners: Manners) -> Option<Slot> {
+    pub(crate) async fn take(&self, handler: &HandlerName, run_class: RunClass) -> Option<RunSlot> {
         let (go, gone) = oneshot::channel();
-        change(&self.0, |pool| pool.arrive(handler, manners, go));
+        change(&self.0, |pool| pool.arrive(handler, run_class, go));
         gone.await.ok()
     }
 
     /// The runs of a handler are like this now, those that wait included.
-    pub(crate) fn set_manners(&self, handler: &HandlerName, manners: Manners) {
-        change(&self.0, |pool| pool.set_manners(handler, manners));
+    pub(crate) fn set_run_class(&self, handler: &HandlerName, run_class: RunClass) {
+        change(&self.0, |pool| pool.set_run_class(handler, run_class));
     }
 }
 
-impl Drop for Slot {
+impl Drop for RunSlot {
     fn drop(&mut self) {
-        change(&self.pool, |pool| pool.leave(&self.of, self.manners));
+        change(&self.pool, |pool| pool.leave(&self.of, self.run_class));
     }
 }
 
@@ -122,52 +128,52 @@ fn change(pool: &Arc<Mutex<SlotPool>>, change: impl FnOnce(&mut SlotPool)) {
         change(&mut pool);
         pool.give_out()
     };
-    for Given { to, of, manners } in given {
+    for GrantedSlot { to, of, run_class } in given {
         // A run that was given up in this moment drops the slot, which gives it to the next.
-        let _ = to.go.send(Slot { pool: Arc::clone(pool), of, manners });
+        let _ = to.go.send(RunSlot { pool: Arc::clone(pool), of, run_class });
     }
 }
 
 impl SlotPool {
-    fn arrive(&mut self, handler: &HandlerName, manners: Manners, go: oneshot::Sender<Slot>) {
+    fn arrive(&mut self, handler: &HandlerName, run_class: RunClass, go: oneshot::Sender<RunSlot>) {
         self.arrivals += 1;
         self.waiting += 1;
-        let waiter = Waiter { arrival: self.arrivals, go };
+        let waiter = WaitingRun { arrival: self.arrivals, go };
         if let Some(queue) = self.queues.get_mut(handler) {
-            queue.manners = manners;
+            queue.run_class = run_class;
             queue.waiting.push_back(waiter);
             return;
         }
-        let queue = HandlerQueue { manners, held: 0, waiting: VecDeque::from([waiter]) };
+        let queue = HandlerQueue { run_class, held: 0, waiting: VecDeque::from([waiter]) };
         self.queues.insert(handler.clone(), queue);
     }
 
-    fn set_manners(&mut self, handler: &HandlerName, manners: Manners) {
+    fn set_run_class(&mut self, handler: &HandlerName, run_class: RunClass) {
         if let Some(queue) = self.queues.get_mut(handler) {
-            queue.manners = manners;
+            queue.run_class = run_class;
         }
     }
 
-    fn leave(&mut self, handler: &HandlerName, manners: Manners) {
-        self.tiers.iter_mut().filter(|c| c.of <= manners).for_each(|c| c.held -= 1);
+    fn leave(&mut self, handler: &HandlerName, run_class: RunClass) {
+        self.class_limits.iter_mut().filter(|c| c.of <= run_class).for_each(|c| c.held -= 1);
         if let Some(queue) = self.queues.get_mut(handler) {
             queue.held -= 1;
         }
     }
 
     /// Gives slots to runs that wait for as long as there is one that may have one.
-    fn give_out(&mut self) -> Vec<Given> {
+    fn give_out(&mut self) -> Vec<GrantedSlot> {
         let mut given = Vec::new();
         while self.waiting > 0 {
             self.forget_the_gone();
             let Some(of) = self.next() else { break };
             let Some(queue) = self.queues.get_mut(&of) else { break };
             let Some(to) = queue.waiting.pop_front() else { break };
-            let manners = queue.manners;
+            let run_class = queue.run_class;
             self.waiting -= 1;
             queue.held += 1;
-            self.tiers.iter_mut().filter(|c| c.of <= manners).for_each(|c| c.held += 1);
-            given.push(Given { to, of, manners });
+            self.class_limits.iter_mut().filter(|c| c.of <= run_class).for_each(|c| c.held += 1);
+            given.push(GrantedSlot { to, of, run_class });
         }
         given
     }
@@ -176,8 +182,9 @@ impl SlotPool {
     fn next(&self) -> Option<HandlerName> {
         let has_others = self.queues.len() > 1;
         let may = |queue: &HandlerQueue| {
-            let shares = queue.manners == Manners::Quick || !has_others || queue.held < self.share;
-            shares && self.tiers.iter().all(|c| c.of > queue.manners || c.held < c.most)
+            let shares =
+                queue.run_class == RunClass::Quick || !has_others || queue.held < self.share;
+            shares && self.class_limits.iter().all(|c| c.of > queue.run_class || c.held < c.most)
         };
         let waiting = self.queues.iter().filter_map(|(name, queue)| {
             let first = queue.waiting.front().filter(|_| may(queue))?;
@@ -202,28 +209,28 @@ mod tests {
 
     use futures_util::FutureExt as _;
 
-    use super::Manners::{Ordinary, Quick, Slow, Stuck};
+    use super::RunClass::{Ordinary, Quick, Slow, Stuck};
     use super::*;
 
     /// Runs of one handler: those that have a slot, and those that wait.
     struct Runs<'a> {
-        slots: &'a Slots,
+        slots: &'a RunSlots,
         of: HandlerName,
-        running: Vec<Slot>,
-        waiting: Vec<Pin<Box<dyn Future<Output = Option<Slot>> + 'a>>>,
+        running: Vec<RunSlot>,
+        waiting: Vec<Pin<Box<dyn Future<Output = Option<RunSlot>> + 'a>>>,
     }
 
     impl<'a> Runs<'a> {
-        fn of(slots: &'a Slots, handler: &str) -> Self {
+        fn of(slots: &'a RunSlots, handler: &str) -> Self {
             let of = HandlerName::new(handler).unwrap();
             Self { slots, of, running: Vec::new(), waiting: Vec::new() }
         }
 
         /// This many runs come.
-        fn come(&mut self, runs: usize, manners: Manners) -> &mut Self {
+        fn come(&mut self, runs: usize, run_class: RunClass) -> &mut Self {
             for _ in 0..runs {
                 let (slots, of) = (self.slots, self.of.clone());
-                self.waiting.push(Box::pin(async move { slots.take(&of, manners).await }));
+                self.waiting.push(Box::pin(async move { slots.take(&of, run_class).await }));
                 self.look();
             }
             self
@@ -257,9 +264,9 @@ mod tests {
         for (slots, all, wanted) in
             [(1, 2, [2, 1, 1, 1]), (4, 6, [6, 4, 3, 1]), (16, 24, [24, 16, 12, 4])]
         {
-            let held = [Quick, Ordinary, Slow, Stuck].map(|manners| {
-                let slots = Slots::new(slots, all);
-                Runs::of(&slots, "a").come(40, manners).now().0
+            let held = [Quick, Ordinary, Slow, Stuck].map(|run_class| {
+                let slots = RunSlots::new(slots, all);
+                Runs::of(&slots, "a").come(40, run_class).now().0
             });
             assert_eq!(held, wanted);
         }
@@ -268,7 +275,7 @@ mod tests {
     #[test]
     fn a_burst_of_quick_runs_waits_for_no_slow_run() {
         for (slots, places) in [(1, 2), (2, 3), (4, 6), (16, 24)] {
-            let slots = Slots::new(slots, places);
+            let slots = RunSlots::new(slots, places);
             let mut slow = ["a", "b", "c"].map(|name| Runs::of(&slots, name));
             for handler in &mut slow {
                 handler.come(20, Slow);
@@ -286,7 +293,7 @@ mod tests {
 
     #[test]
     fn a_burst_moves_to_the_quick_slots_when_its_first_run_was_quick() {
-        let slots = Slots::new(4, 6);
+        let slots = RunSlots::new(4, 6);
         let mut others = ["a", "b"].map(|name| Runs::of(&slots, name));
         for handler in &mut others {
             handler.come(2, Ordinary);
@@ -296,18 +303,18 @@ mod tests {
         assert_eq!(fresh.now(), (0, 8), "nothing is known of it, and the slots are held");
         others[0].end();
         assert_eq!(fresh.now(), (1, 7));
-        slots.set_manners(&fresh.of, Quick);
+        slots.set_run_class(&fresh.of, Quick);
         fresh.end();
         assert_eq!(fresh.now(), (3, 4), "the slots for quick runs are its own as well");
     }
 
     #[test]
     fn a_run_that_waits_is_judged_by_what_its_handler_has_become() {
-        let slots = Slots::new(4, 6);
+        let slots = RunSlots::new(4, 6);
         let mut was_quick = Runs::of(&slots, "a");
         was_quick.come(12, Quick);
         assert_eq!(was_quick.now(), (6, 6));
-        slots.set_manners(&was_quick.of, Slow);
+        slots.set_run_class(&was_quick.of, Slow);
         Runs::of(&slots, "b").come(1, Ordinary);
         was_quick.end();
         assert_eq!(was_quick.now(), (5, 6));
@@ -315,16 +322,16 @@ mod tests {
 
     #[test]
     fn beside_another_handler_none_that_is_not_quick_gets_more_than_half() {
-        for manners in [Ordinary, Slow] {
-            let slots = Slots::new(4, 6);
+        for run_class in [Ordinary, Slow] {
+            let slots = RunSlots::new(4, 6);
             let mut greedy = Runs::of(&slots, "greedy");
-            greedy.come(20, manners);
+            greedy.come(20, run_class);
             let mut other = Runs::of(&slots, "other");
             other.come(20, Ordinary);
             while greedy.now().0 > 2 {
                 greedy.end();
             }
-            assert_eq!((greedy.now().0, other.now().0), (2, 2), "{manners:?}");
+            assert_eq!((greedy.now().0, other.now().0), (2, 2), "{run_class:?}");
             greedy.end();
             assert_eq!((greedy.now().0, other.now().0), (2, 2), "each keeps its half");
         }
@@ -332,7 +339,7 @@ mod tests {
 
     #[test]
     fn slow_handlers_leave_a_slot_for_one_that_is_not_known() {
-        let slots = Slots::new(4, 6);
+        let slots = RunSlots::new(4, 6);
         let mut slow = ["a", "b", "c", "d"].map(|name| Runs::of(&slots, name));
         for handler in &mut slow {
             handler.come(9, Slow);
@@ -342,7 +349,7 @@ mod tests {
 
     #[test]
     fn a_free_slot_goes_to_the_handler_that_has_the_fewest() {
-        let slots = Slots::new(4, 6);
+        let slots = RunSlots::new(4, 6);
         let mut many = Runs::of(&slots, "many");
         many.come(50, Quick);
         let mut one = Runs::of(&slots, "one");
@@ -354,7 +361,7 @@ mod tests {
 
     #[test]
     fn a_run_that_is_given_up_while_it_waits_keeps_no_slot() {
-        let slots = Slots::new(1, 2);
+        let slots = RunSlots::new(1, 2);
         let (mut a, mut b) = (Runs::of(&slots, "a"), Runs::of(&slots, "b"));
         a.come(1, Ordinary);
         b.come(3, Ordinary);
@@ -369,7 +376,7 @@ mod tests {
 
     #[test]
     fn stuck_runs_are_held_to_a_quarter_whatever_their_handlers() {
-        let slots = Slots::new(8, 12);
+        let slots = RunSlots::new(8, 12);
         let mut stuck = ["a", "b", "c"].map(|name| Runs::of(&slots, name));
         for handler in &mut stuck {
             handler.come(5, Stuck);

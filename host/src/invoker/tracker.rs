@@ -15,7 +15,7 @@ const SURE: u32 = 20;
 /// What changes when a file's content does, as far as can be told without reading it. A copy may keep length and time of
 /// change (`cp -p`), and a mount may bring another file with the same inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stamp {
+pub(crate) struct PluginStamp {
     /// Bytes.
     pub(crate) length: u64,
     /// Nanoseconds since the epoch, as its writer says.
@@ -30,40 +30,41 @@ pub(crate) struct Stamp {
 
 /// The files of one handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stamps {
+pub(crate) struct HandlerStamps {
     /// `NAME.wasm`.
-    pub(crate) module: Stamp,
+    pub(crate) module: PluginStamp,
     /// `NAME.toml`, if there is one.
-    pub(crate) sidecar: Option<Stamp>,
+    pub(crate) sidecar: Option<PluginStamp>,
 }
 
 /// Something to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Act {
+pub(crate) enum FolderAction {
     /// Its files are new or have changed, and have settled.
     Load(HandlerName),
     /// They have not changed since for long: what is wrong with them now is no matter of time.
-    LoadSurely(HandlerName),
+    LoadFinal(HandlerName),
     /// Its file is gone; there is time to put it back.
-    Miss(HandlerName),
+    MarkMissing(HandlerName),
     /// Its file has been gone for too long.
     Retire(HandlerName),
 }
 
-impl Act {
+impl FolderAction {
     /// Whom it is about.
     pub(crate) fn handler(&self) -> &HandlerName {
         match self {
-            Self::Load(name) | Self::LoadSurely(name) | Self::Miss(name) | Self::Retire(name) => {
-                name
-            }
+            Self::Load(name)
+            | Self::LoadFinal(name)
+            | Self::MarkMissing(name)
+            | Self::Retire(name) => name,
         }
     }
 }
 
 /// What is known about the folder. Times are since any fixed moment.
 #[derive(Debug)]
-pub(crate) struct Tracker {
+pub(crate) struct FolderTracker {
     settle: Duration,
     grace: Duration,
     handlers: BTreeMap<HandlerName, Tracked>,
@@ -72,7 +73,7 @@ pub(crate) struct Tracker {
 #[derive(Debug, Clone, Copy)]
 enum Tracked {
     /// Its files have looked like this since.
-    There { stamps: Stamps, since: Duration, acted: Acted },
+    There { stamps: HandlerStamps, since: Duration, acted: Acted },
     /// It served, and its file is gone.
     Gone { since: Option<Duration> },
 }
@@ -87,7 +88,7 @@ enum Acted {
     Surely,
 }
 
-impl Tracker {
+impl FolderTracker {
     /// Nothing has been seen yet; `serving` are the handlers that served when the process ended.
     pub(crate) fn new(
         settle: Duration,
@@ -101,9 +102,9 @@ impl Tracker {
     /// Takes in what lies in the folder now.
     pub(crate) fn observe(
         &mut self,
-        folder: &BTreeMap<HandlerName, Stamps>,
+        folder: &BTreeMap<HandlerName, HandlerStamps>,
         now: Duration,
-    ) -> Vec<Act> {
+    ) -> Vec<FolderAction> {
         let mut acts = Vec::new();
         for (name, stamps) in folder {
             let tracked = self.handlers.entry(name.clone()).or_insert(Tracked::There {
@@ -115,11 +116,11 @@ impl Tracker {
                 Tracked::There { stamps: seen, since, acted } if seen == stamps => match acted {
                     Acted::Not if now >= *since + self.settle => {
                         *acted = Acted::Once;
-                        acts.push(Act::Load(name.clone()));
+                        acts.push(FolderAction::Load(name.clone()));
                     }
                     Acted::InDoubt | Acted::Once if now >= *since + self.settle * SURE => {
                         *acted = Acted::Surely;
-                        acts.push(Act::LoadSurely(name.clone()));
+                        acts.push(FolderAction::LoadFinal(name.clone()));
                     }
                     _ => {}
                 },
@@ -137,11 +138,11 @@ impl Tracker {
                 // It never served as far as is known here, but its files may have been acted on before they changed.
                 Tracked::There { .. } | Tracked::Gone { since: None } => {
                     *tracked = Tracked::Gone { since: Some(now) };
-                    acts.push(Act::Miss(name.clone()));
+                    acts.push(FolderAction::MarkMissing(name.clone()));
                     true
                 }
                 Tracked::Gone { since: Some(since) } if now >= *since + grace => {
-                    acts.push(Act::Retire(name.clone()));
+                    acts.push(FolderAction::Retire(name.clone()));
                     false
                 }
                 Tracked::Gone { .. } => true,
@@ -151,15 +152,15 @@ impl Tracker {
     }
 
     /// An act could not be carried out for now: it will be asked for again.
-    pub(crate) fn again(&mut self, act: &Act, now: Duration) {
+    pub(crate) fn again(&mut self, act: &FolderAction, now: Duration) {
         match act {
-            Act::Load(name) | Act::LoadSurely(name) => {
+            FolderAction::Load(name) | FolderAction::LoadFinal(name) => {
                 if let Some(Tracked::There { since, acted, .. }) = self.handlers.get_mut(name) {
                     (*since, *acted) = (now, Acted::Not);
                 }
             }
-            Act::Miss(_) => {}
-            Act::Retire(name) => {
+            FolderAction::MarkMissing(_) => {}
+            FolderAction::Retire(name) => {
                 let since = Some(now.saturating_sub(self.grace));
                 self.handlers.entry(name.clone()).or_insert(Tracked::Gone { since });
             }
@@ -167,7 +168,7 @@ impl Tracker {
     }
 
     /// Files were acted on that are not whole, or are wrong: which of it is known when they have not changed for long.
-    pub(crate) fn in_doubt(&mut self, act: &Act) {
+    pub(crate) fn in_doubt(&mut self, act: &FolderAction) {
         if let Some(Tracked::There { acted: acted @ Acted::Once, .. }) =
             self.handlers.get_mut(act.handler())
         {
@@ -210,7 +211,8 @@ mod tests {
 
     const SETTLE: Duration = Duration::from_millis(150);
     const GRACE: Duration = Duration::from_secs(10);
-    const STAMP: Stamp = Stamp { length: 0, modified: 0, changed: (0, 0), device: 1, inode: 1 };
+    const STAMP: PluginStamp =
+        PluginStamp { length: 0, modified: 0, changed: (0, 0), device: 1, inode: 1 };
 
     fn name(text: &str) -> HandlerName {
         HandlerName::new(text).unwrap()
@@ -220,17 +222,18 @@ mod tests {
         Duration::from_millis(n)
     }
 
-    fn folder(files: &[(&str, u64)]) -> BTreeMap<HandlerName, Stamps> {
-        let stamps = |length| Stamps { module: Stamp { length, ..STAMP }, sidecar: None };
+    fn folder(files: &[(&str, u64)]) -> BTreeMap<HandlerName, HandlerStamps> {
+        let stamps =
+            |length| HandlerStamps { module: PluginStamp { length, ..STAMP }, sidecar: None };
         files.iter().map(|(n, length)| (name(n), stamps(*length))).collect()
     }
 
-    fn tracker() -> Tracker {
-        Tracker::new(SETTLE, GRACE, [])
+    fn tracker() -> FolderTracker {
+        FolderTracker::new(SETTLE, GRACE, [])
     }
 
-    fn load(text: &str) -> Vec<Act> {
-        vec![Act::Load(name(text))]
+    fn load(text: &str) -> Vec<FolderAction> {
+        vec![FolderAction::Load(name(text))]
     }
 
     #[test]
@@ -245,7 +248,7 @@ mod tests {
         assert!(tracker.is_quiet());
         assert_eq!(tracker.next(ms(150)), Some(ms(2_850)));
         assert_eq!(tracker.observe(&there, ms(2_999)), []);
-        assert_eq!(tracker.observe(&there, ms(3_000)), [Act::LoadSurely(name("a"))]);
+        assert_eq!(tracker.observe(&there, ms(3_000)), [FolderAction::LoadFinal(name("a"))]);
         assert_eq!(tracker.observe(&there, ms(9_000)), []);
         assert_eq!(tracker.next(ms(9_000)), None);
     }
@@ -262,7 +265,10 @@ mod tests {
             assert!(!tracker.is_quiet());
         }
         assert_eq!(tracker.observe(&folder(&[("a", 4)]), ms(4_599)), []);
-        assert_eq!(tracker.observe(&folder(&[("a", 4)]), ms(4_600)), [Act::LoadSurely(name("a"))]);
+        assert_eq!(
+            tracker.observe(&folder(&[("a", 4)]), ms(4_600)),
+            [FolderAction::LoadFinal(name("a"))]
+        );
         assert!(tracker.is_quiet());
     }
 
@@ -281,7 +287,7 @@ mod tests {
         let mut there = folder(&[("a", 1)]);
         tracker.observe(&there, ms(0));
         assert_eq!(tracker.observe(&there, ms(200)), load("a"));
-        let changes: [fn(&mut Stamps); 6] = [
+        let changes: [fn(&mut HandlerStamps); 6] = [
             |s| s.module.modified = 5,
             |s| s.module.changed = (0, 1),
             |s| s.module.device = 2,
@@ -303,10 +309,13 @@ mod tests {
         let mut tracker = tracker();
         tracker.observe(&folder(&[("a", 1)]), ms(0));
         tracker.observe(&folder(&[("a", 1)]), ms(200));
-        assert_eq!(tracker.observe(&folder(&[]), ms(1_000)), [Act::Miss(name("a"))]);
+        assert_eq!(
+            tracker.observe(&folder(&[]), ms(1_000)),
+            [FolderAction::MarkMissing(name("a"))]
+        );
         assert_eq!(tracker.observe(&folder(&[]), ms(10_999)), []);
         assert_eq!(tracker.next(ms(10_999)), Some(ms(1)));
-        assert_eq!(tracker.observe(&folder(&[]), ms(11_000)), [Act::Retire(name("a"))]);
+        assert_eq!(tracker.observe(&folder(&[]), ms(11_000)), [FolderAction::Retire(name("a"))]);
         assert_eq!(tracker.observe(&folder(&[]), ms(99_000)), []);
     }
 
@@ -318,15 +327,18 @@ mod tests {
         tracker.observe(&folder(&[]), ms(1_000));
         assert_eq!(tracker.observe(&folder(&[("a", 1)]), ms(2_000)), []);
         assert_eq!(tracker.observe(&folder(&[("a", 1)]), ms(2_150)), load("a"));
-        assert_eq!(tracker.observe(&folder(&[("a", 1)]), ms(30_000)), [Act::LoadSurely(name("a"))]);
+        assert_eq!(
+            tracker.observe(&folder(&[("a", 1)]), ms(30_000)),
+            [FolderAction::LoadFinal(name("a"))]
+        );
         assert_eq!(tracker.observe(&folder(&[("a", 1)]), ms(60_000)), []);
     }
 
     #[test]
     fn a_handler_that_served_before_the_restart_gets_its_grace_from_the_first_look() {
-        let mut tracker = Tracker::new(SETTLE, GRACE, [name("a")]);
-        assert_eq!(tracker.observe(&folder(&[]), ms(5)), [Act::Miss(name("a"))]);
-        assert_eq!(tracker.observe(&folder(&[]), ms(10_005)), [Act::Retire(name("a"))]);
+        let mut tracker = FolderTracker::new(SETTLE, GRACE, [name("a")]);
+        assert_eq!(tracker.observe(&folder(&[]), ms(5)), [FolderAction::MarkMissing(name("a"))]);
+        assert_eq!(tracker.observe(&folder(&[]), ms(10_005)), [FolderAction::Retire(name("a"))]);
     }
 
     #[test]
@@ -340,7 +352,7 @@ mod tests {
         tracker.observe(&folder(&[]), ms(1_000));
         let acts = tracker.observe(&folder(&[]), ms(20_000));
         tracker.again(&acts[0], ms(20_000));
-        assert_eq!(tracker.observe(&folder(&[]), ms(20_001)), [Act::Retire(name("a"))]);
+        assert_eq!(tracker.observe(&folder(&[]), ms(20_001)), [FolderAction::Retire(name("a"))]);
     }
 
     proptest! {
@@ -357,9 +369,9 @@ mod tests {
                 let there = file.map(|length| ("a", length));
                 for act in tracker.observe(&folder(there.as_slice()), ms(now)) {
                     match act {
-                        Act::Load(_) | Act::LoadSurely(_) => (served, last) = (true, file),
-                        Act::Miss(_) => {}
-                        Act::Retire(_) => last = None,
+                        FolderAction::Load(_) | FolderAction::LoadFinal(_) => (served, last) = (true, file),
+                        FolderAction::MarkMissing(_) => {}
+                        FolderAction::Retire(_) => last = None,
                     }
                 }
                 now += pause;

@@ -18,64 +18,64 @@ use weir_engine::{Module, Version};
 use weir_store::{Store, StoreError};
 
 use super::archive;
+use super::batching::Batching;
 use super::folder::FolderId;
-use super::pace::Pace;
-use super::settings::{self, Asks, Settings};
-use crate::claims::InHand;
+use super::settings::{self, EffectiveSettings, Requested};
+use crate::claims::ClaimCounter;
 use crate::config::Config;
-use crate::gate::{self, Gate, Health, Keeper};
+use crate::gate::{self, BreakerPersistence, FlowControl, TargetHealth};
 use crate::observe::metrics::{Metrics, TargetMetrics};
 
 /// One version of a handler with its settings, serving. Immutable.
 #[derive(Debug)]
-pub(crate) struct Serving {
+pub(crate) struct ServingVersion {
     pub(crate) module: Module,
     pub(crate) about: Option<String>,
     /// What the module asks for; what it gets is in the settings.
     pub(crate) asks: Vec<Pattern>,
     pub(crate) sidecar: Option<String>,
-    pub(crate) settings: Settings,
+    pub(crate) settings: EffectiveSettings,
     /// Runs at once.
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) since: Timestamp,
 }
 
-impl Serving {
+impl ServingVersion {
     pub(crate) fn version(&self) -> Version {
         self.module.version()
     }
 }
 
 /// What a handler keeps whatever version serves.
-pub(crate) struct Desk {
+pub(crate) struct HandlerRuntime {
     pub(crate) name: HandlerName,
     pub(crate) target: Target,
     pub(crate) state: Arc<dyn StateReader>,
     pub(crate) metrics: Arc<TargetMetrics>,
     /// Whether it is run at all.
-    pub(crate) gate: Arc<Gate>,
+    pub(crate) gate: Arc<FlowControl>,
     /// Claims made and neither settled nor given back.
-    pub(crate) in_hand: Arc<InHand>,
+    pub(crate) in_hand: Arc<ClaimCounter>,
     /// Batches whose runs have not ended.
-    pub(crate) batches: Arc<InHand>,
+    pub(crate) batches: Arc<ClaimCounter>,
     /// Runs going on.
-    pub(crate) running: Arc<InHand>,
-    pub(crate) pace: Mutex<Pace>,
+    pub(crate) running: Arc<ClaimCounter>,
+    pub(crate) batching: Mutex<Batching>,
     /// Held by every batch from its first run until it is settled; wholly by a run that must be alone.
-    pub(crate) company: RwLock<()>,
+    pub(crate) conflict_lock: RwLock<()>,
 }
 
-impl std::fmt::Debug for Desk {
+impl std::fmt::Debug for HandlerRuntime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Desk").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("HandlerRuntime").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
 /// A handler in service.
 #[derive(Debug, Clone)]
 pub(crate) struct Handler {
-    pub(crate) desk: Arc<Desk>,
-    pub(crate) serving: Arc<Serving>,
+    pub(crate) runtime: Arc<HandlerRuntime>,
+    pub(crate) serving: Arc<ServingVersion>,
 }
 
 /// How it stands with a handler, for the API.
@@ -115,7 +115,7 @@ pub struct HandlerStatus {
     pub running: usize,
     /// `ok`: its events are handled. `failing`: its version failed with nearly all of them, so they wait, and one is
     /// tried now and then. `paused`: an operator holds it.
-    pub health: Health,
+    pub health: TargetHealth,
     /// The reason, if it is not ok.
     pub health_reason: Option<Box<str>>,
     /// Time of the next try, if not at once.
@@ -141,20 +141,20 @@ struct Refused {
 
 /// The handlers of this process.
 #[derive(Debug)]
-pub(crate) struct Versions {
+pub(crate) struct LiveHandlers {
     serving: ArcSwap<BTreeMap<HandlerName, Handler>>,
     standing: Mutex<BTreeMap<HandlerName, Standing>>,
-    desks: Mutex<BTreeMap<HandlerName, Arc<Desk>>>,
+    runtimes: Mutex<BTreeMap<HandlerName, Arc<HandlerRuntime>>>,
     changes: watch::Sender<u64>,
     looked: watch::Sender<bool>,
     /// The folder in which handlers lie.
     folder: Mutex<Option<FolderId>>,
     store: Arc<dyn Store>,
     metrics: Metrics,
-    keeper: Arc<Keeper>,
+    keeper: Arc<BreakerPersistence>,
 }
 
-impl Versions {
+impl LiveHandlers {
     /// The subscriptions of the handlers that served when the process ended, so that there is a routing table
     /// before any of them is loaded.
     pub(crate) async fn restore(
@@ -173,18 +173,22 @@ impl Versions {
             // A sidecar that no longer fits the configuration is told of when the handler is loaded.
             let said = settings::said(&name, manifest.sidecar.as_deref(), config)
                 .unwrap_or_else(|_| config.handlers.get(&name).cloned().unwrap_or_default());
-            let asks = Asks { kind: manifest.kind(), subscriptions: &asked };
+            let asks = Requested { kind: manifest.kind(), subscriptions: &asked };
             let on = settings::subscriptions(&name, asks, &said);
             subscriptions.insert(name, on);
         }
         Ok(subscriptions)
     }
 
-    pub(crate) fn new(store: Arc<dyn Store>, metrics: Metrics, keeper: Arc<Keeper>) -> Self {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        metrics: Metrics,
+        keeper: Arc<BreakerPersistence>,
+    ) -> Self {
         Self {
             serving: ArcSwap::default(),
             standing: Mutex::default(),
-            desks: Mutex::default(),
+            runtimes: Mutex::default(),
             changes: watch::Sender::new(0),
             looked: watch::Sender::new(false),
             folder: Mutex::default(),
@@ -200,24 +204,24 @@ impl Versions {
     }
 
     /// The version of a handler that serves now.
-    pub(crate) fn serving(&self, name: &HandlerName) -> Option<Arc<Serving>> {
+    pub(crate) fn serving(&self, name: &HandlerName) -> Option<Arc<ServingVersion>> {
         self.serving.load().get(name).map(|handler| Arc::clone(&handler.serving))
     }
 
     /// The desk of a handler that serves now.
-    pub(crate) fn desk_of(&self, name: &HandlerName) -> Option<Arc<Desk>> {
-        self.serving.load().get(name).map(|handler| Arc::clone(&handler.desk))
+    pub(crate) fn runtime_of(&self, name: &HandlerName) -> Option<Arc<HandlerRuntime>> {
+        self.serving.load().get(name).map(|handler| Arc::clone(&handler.runtime))
     }
 
     /// Puts a version into service. Runs that have started finish on the one before. It is not called ready until
-    /// events are routed to it too: see [`Versions::agree`].
-    pub(crate) fn swap(&self, name: &HandlerName, serving: Serving) {
-        let desk = self.desk(name);
+    /// events are routed to it too: see [`LiveHandlers::agree`].
+    pub(crate) fn swap(&self, name: &HandlerName, serving: ServingVersion) {
+        let runtime = self.runtime(name);
         let policy = serving.settings.breaker.clone();
-        if desk.gate.serves(&serving.version().to_hex(), policy) {
+        if runtime.gate.serves(&serving.version().to_hex(), policy) {
             self.keeper.tell();
         }
-        let handler = Handler { desk, serving: Arc::new(serving) };
+        let handler = Handler { runtime, serving: Arc::new(serving) };
         let mut next = BTreeMap::clone(&self.serving.load());
         next.insert(name.clone(), handler);
         self.serving.store(Arc::new(next));
@@ -286,7 +290,7 @@ impl Versions {
         *self.folder.lock() = folder;
     }
 
-    /// See [`Versions::lies_in`].
+    /// See [`LiveHandlers::lies_in`].
     pub(crate) fn folder(&self) -> Option<FolderId> {
         *self.folder.lock()
     }
@@ -339,21 +343,21 @@ impl Versions {
     }
 
     /// Every handler that ever served in this process.
-    pub(crate) fn desks(&self) -> Vec<Arc<Desk>> {
-        self.desks.lock().values().cloned().collect()
+    pub(crate) fn runtimes(&self) -> Vec<Arc<HandlerRuntime>> {
+        self.runtimes.lock().values().cloned().collect()
     }
 
-    fn desk(&self, name: &HandlerName) -> Arc<Desk> {
-        let mut desks = self.desks.lock();
-        let desk = desks.entry(name.clone()).or_insert_with(|| {
+    fn runtime(&self, name: &HandlerName) -> Arc<HandlerRuntime> {
+        let mut runtimes = self.runtimes.lock();
+        let runtime = runtimes.entry(name.clone()).or_insert_with(|| {
             let target = Target::Handler(name.clone());
             let metrics = self.metrics.target(&target);
             // The policy comes with the version that serves; nothing else bounds what runs together here.
             let policy = BreakerPolicy::for_handlers();
-            let gate = Gate::new(target.clone(), policy, usize::MAX, Arc::clone(&metrics));
+            let gate = FlowControl::new(target.clone(), policy, usize::MAX, Arc::clone(&metrics));
             let gate = Arc::new(gate);
             self.keeper.watch(&gate);
-            Arc::new(Desk {
+            Arc::new(HandlerRuntime {
                 state: self.store.state(name),
                 metrics,
                 gate,
@@ -362,11 +366,11 @@ impl Versions {
                 in_hand: Arc::default(),
                 batches: Arc::default(),
                 running: Arc::default(),
-                pace: Mutex::default(),
-                company: RwLock::default(),
+                batching: Mutex::default(),
+                conflict_lock: RwLock::default(),
             })
         });
-        Arc::clone(desk)
+        Arc::clone(runtime)
     }
 }
 
@@ -378,7 +382,7 @@ fn status(
 ) -> HandlerStatus {
     let serving = handler.map(|h| &h.serving);
     let ready = standing.state == HandlerState::Ready;
-    let gate = handler.map(|h| h.desk.gate.standing(now));
+    let gate = handler.map(|h| h.runtime.gate.standing(now));
     let failed_tries =
         gate.as_ref().and_then(|gate| Some(gate.record.as_ref()?.breaker.failed_probes));
     HandlerStatus {
@@ -392,8 +396,8 @@ fn status(
         state: standing.state,
         since: serving.filter(|_| ready).map_or(standing.since, |s| s.since),
         last_error: standing.refused.as_ref().map(|r| r.reason.clone()),
-        running: handler.map_or(0, |h| h.desk.running.count()),
-        health: gate.as_ref().map_or(Health::Ok, gate::Standing::health),
+        running: handler.map_or(0, |h| h.runtime.running.count()),
+        health: gate.as_ref().map_or(TargetHealth::Ok, gate::Standing::health),
         next_try: gate.as_ref().and_then(gate::Standing::next_try),
         health_reason: gate.as_ref().and_then(gate::Standing::reason),
         failed_tries: failed_tries.unwrap_or(0),

@@ -16,10 +16,10 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use weir_core::name::HandlerName;
 
-use super::folder::{self, FolderId, Odd, Snapshot};
+use super::folder::{self, FileProblem, FolderId, Snapshot};
 use super::manifest::Manifest;
-use super::reload::{Done, Reloader};
-use super::tracker::{Act, Stamps, Tracker};
+use super::reload::{ActionResult, Reloader};
+use super::tracker::{FolderAction, FolderTracker, HandlerStamps};
 use crate::observe::notice::{self, Notice};
 
 /// Reports within this time are one reason to look.
@@ -43,11 +43,11 @@ pub(crate) async fn run(reloader: &Reloader) {
         }
     };
     let begun = Instant::now();
-    let mut tracker = Tracker::new(plugins.settle, plugins.grace, last_good.keys().cloned());
+    let mut tracker = FolderTracker::new(plugins.settle, plugins.grace, last_good.keys().cloned());
     let home = last_good.values().find_map(|manifest| manifest.folder);
     reloader.versions.lies_in(home);
-    let mut watch = Watch::new(plugins.dir.clone(), home);
-    let mut under_way = UnderWay::new(reloader);
+    let mut watch = FolderWatch::new(plugins.dir.clone(), home);
+    let mut under_way = RunningActions::new(reloader);
     for (name, manifest) in last_good {
         under_way.restore(name, manifest);
     }
@@ -57,9 +57,9 @@ pub(crate) async fn run(reloader: &Reloader) {
             () = watch.reported.notified() => sleep(GATHER).await,
             () = sleep(pause) => {}
             Some((act, done)) = under_way.next() => match done {
-                Done::Yes => {}
-                Done::Again => tracker.again(&act, begun.elapsed()),
-                Done::InDoubt => tracker.in_doubt(&act),
+                ActionResult::Yes => {}
+                ActionResult::Again => tracker.again(&act, begun.elapsed()),
+                ActionResult::InDoubt => tracker.in_doubt(&act),
             },
         }
         pause = match watch.look(reloader, &tracker).await {
@@ -82,18 +82,18 @@ pub(crate) async fn run(reloader: &Reloader) {
 }
 
 /// An act with whose it is, and what came of it: nothing where it was no act but a restored version.
-type Acting<'r> = BoxFuture<'r, (HandlerName, Option<(Act, Done)>)>;
+type ActionFuture<'r> = BoxFuture<'r, (HandlerName, Option<(FolderAction, ActionResult)>)>;
 
 /// What is being done about handlers: one thing at a time for each, and nobody waits for another's.
-struct UnderWay<'r> {
+struct RunningActions<'r> {
     reloader: &'r Reloader,
-    acts: FuturesUnordered<Acting<'r>>,
+    acts: FuturesUnordered<ActionFuture<'r>>,
     /// What is to be done next about a handler that is being dealt with. The last word counts: each act makes of the
     /// folder as it is then what is in force.
-    next: BTreeMap<HandlerName, Option<Act>>,
+    next: BTreeMap<HandlerName, Option<FolderAction>>,
 }
 
-impl<'r> UnderWay<'r> {
+impl<'r> RunningActions<'r> {
     fn new(reloader: &'r Reloader) -> Self {
         Self { reloader, acts: FuturesUnordered::new(), next: BTreeMap::new() }
     }
@@ -111,7 +111,7 @@ impl<'r> UnderWay<'r> {
         }));
     }
 
-    fn begin(&mut self, act: Act) {
+    fn begin(&mut self, act: FolderAction) {
         let name = act.handler().clone();
         if let Some(next) = self.next.get_mut(&name) {
             *next = Some(act);
@@ -126,7 +126,7 @@ impl<'r> UnderWay<'r> {
     }
 
     /// Waits until something has been done; says what, and what came of it. None when there is nothing under way.
-    async fn next(&mut self) -> Option<(Act, Done)> {
+    async fn next(&mut self) -> Option<(FolderAction, ActionResult)> {
         loop {
             let (name, done) = self.acts.next().await?;
             if let Some(act) = self.next.remove(&name).flatten() {
@@ -141,7 +141,7 @@ impl<'r> UnderWay<'r> {
 }
 
 /// The watched folder.
-struct Watch {
+struct FolderWatch {
     dir: PathBuf,
     /// None where the system gives no watcher; then looking now and then has to do.
     watcher: Option<RecommendedWatcher>,
@@ -149,14 +149,14 @@ struct Watch {
     watched: Option<FolderId>,
     reported: Arc<Notify>,
     /// What was said about odd files, so that it is said once.
-    odd: BTreeMap<String, Odd>,
+    odd: BTreeMap<String, FileProblem>,
     /// The folder in which there were handlers last.
     home: Option<FolderId>,
     /// Why the folder says nothing about its handlers, which serve on.
     away: Option<String>,
 }
 
-impl Watch {
+impl FolderWatch {
     fn new(dir: PathBuf, home: Option<FolderId>) -> Self {
         let reported = Arc::new(Notify::new());
         let report = Arc::clone(&reported);
@@ -184,8 +184,8 @@ impl Watch {
     async fn look(
         &mut self,
         reloader: &Reloader,
-        tracker: &Tracker,
-    ) -> Option<BTreeMap<HandlerName, Stamps>> {
+        tracker: &FolderTracker,
+    ) -> Option<BTreeMap<HandlerName, HandlerStamps>> {
         let dir = self.dir.clone();
         let looked = reloader.guests.spawn_blocking(move || folder::look(&dir)).await;
         let snapshot = match looked.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
@@ -265,7 +265,7 @@ impl Watch {
         }
     }
 
-    fn tell(&mut self, odd: BTreeMap<String, Odd>) {
+    fn tell(&mut self, odd: BTreeMap<String, FileProblem>) {
         for (file, reason) in &odd {
             if self.odd.get(file) != Some(reason) {
                 tracing::warn!(file, %reason, "file in the plugins folder is refused");
@@ -294,7 +294,7 @@ fn away(snapshot: &Snapshot, home: Option<FolderId>, knows_handlers: bool) -> Op
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::invoker::tracker::Stamp;
+    use crate::invoker::tracker::PluginStamp;
 
     #[test]
     fn a_folder_is_away_when_it_or_all_its_handlers_vanish_at_once() {
@@ -307,9 +307,9 @@ mod tests {
         assert_eq!(away(&empty(None), None, false), None, "there are none to miss");
         let on_purpose = Snapshot { is_empty_on_purpose: true, ..empty(other) };
         assert_eq!(away(&on_purpose, before, true), None);
-        let module = Stamp { length: 1, modified: 0, changed: (0, 0), device: 1, inode: 1 };
+        let module = PluginStamp { length: 1, modified: 0, changed: (0, 0), device: 1, inode: 1 };
         let mut some = empty(other);
-        some.handlers.insert("a".parse().unwrap(), Stamps { module, sidecar: None });
+        some.handlers.insert("a".parse().unwrap(), HandlerStamps { module, sidecar: None });
         assert_eq!(away(&some, before, true), None);
     }
 }

@@ -29,7 +29,7 @@ use super::metrics::Metrics;
 use super::notice::{Notice, Notices};
 use super::reasons::likely;
 use crate::config::Alerts as Settings;
-use crate::egress::Direct;
+use crate::egress::DirectWebhook;
 use crate::routes::{self, Routes};
 use crate::shutdown::Drain;
 use crate::sources::{ByName, Sources};
@@ -66,7 +66,7 @@ pub struct AlertsParts {
     /// For the time that they tell.
     pub clock: Arc<dyn Clock>,
     /// Where is said what cannot be stored.
-    pub unstored: Option<Arc<Direct>>,
+    pub unstored: Option<Arc<DirectWebhook>>,
     /// When to stop.
     pub drain: Drain,
 }

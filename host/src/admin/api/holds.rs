@@ -8,7 +8,7 @@ use weir_store::hold::{Hold, HoldId, NewHold};
 use super::parts::items;
 use super::scope::BadScope;
 use super::{Answer, Hub, Id, Problem, Shared, StatusCode, Uri, asked, json, query, scope, views};
-use crate::gate::is_breakers;
+use crate::gate::is_breaker_hold;
 
 /// Most holds in force: each is looked at by whoever lists them.
 const HOLDS_MAX: usize = 1_000;
@@ -86,7 +86,7 @@ pub(in crate::admin) async fn release(hub: Hub, path: Id, uri: Uri) -> Answer {
     let number = path.ok().and_then(|path| path.0.parse().ok()).map(HoldId).ok_or_else(gone)?;
     let held = hub.store.holds().await?.into_iter().find(|held| held.id == number);
     let held = held.ok_or_else(gone)?;
-    if &*held.hold.by != OPERATOR && !is_breakers(&held.hold) {
+    if &*held.hold.by != OPERATOR && !is_breaker_hold(&held.hold) {
         let Hold { hold, .. } = &held;
         let detail = format!(
             "{} is held by the hub itself ({}); the hold ends when the cause is gone",

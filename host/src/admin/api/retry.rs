@@ -13,7 +13,7 @@ use weir_store::upkeep::{RetriedNow, RetryNow};
 use super::seek::{self, Led};
 use super::{Answer, Hub, Problem, Shared, StatusCode, Uri, asked, json, query};
 use crate::admin::scope;
-use crate::gate::is_breakers;
+use crate::gate::is_breaker_hold;
 
 /// The body of a request: one of `id`, `destination` and `handler`.
 #[derive(Debug, Deserialize)]
@@ -103,7 +103,7 @@ async fn all_of(hub: &Shared, text: &str) -> Result<Value, Problem> {
         Target::Destination(name) => HoldScope::Destination(name.clone()),
     };
     let holds = hub.store.holds().await?;
-    let breaker = holds.iter().find(|held| held.hold.scope == scope && is_breakers(&held.hold));
+    let breaker = holds.iter().find(|held| held.hold.scope == scope && is_breaker_hold(&held.hold));
     let tried = match breaker {
         Some(held) => hub.store.release(held.id).await?,
         None => false,

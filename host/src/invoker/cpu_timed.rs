@@ -8,19 +8,19 @@ use std::time::Duration;
 use crate::clock::core_time;
 
 /// A future, and the core time that it has had.
-pub(crate) struct Effort<F> {
+pub(crate) struct CpuTimed<F> {
     of: Pin<Box<F>>,
     spent: Duration,
 }
 
-impl<F: Future> Effort<F> {
+impl<F: Future> CpuTimed<F> {
     /// Nothing spent yet.
     pub(crate) fn of(future: F) -> Self {
         Self { of: Box::pin(future), spent: Duration::ZERO }
     }
 }
 
-impl<F: Future> Future for Effort<F> {
+impl<F: Future> Future for CpuTimed<F> {
     type Output = (F::Output, Duration);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -42,10 +42,10 @@ mod tests {
             let began = core_time();
             while core_time() - began < Duration::from_millis(15) {}
         };
-        let (_, computed) = Effort::of(computing).await;
+        let (_, computed) = CpuTimed::of(computing).await;
         assert!(computed >= Duration::from_millis(15), "{computed:?}");
         let (go, wait) = tokio::sync::oneshot::channel::<()>();
-        let (waited, ()) = tokio::join!(Effort::of(wait), async move {
+        let (waited, ()) = tokio::join!(CpuTimed::of(wait), async move {
             let began = core_time();
             while core_time() - began < Duration::from_millis(15) {}
             drop(go);

@@ -35,14 +35,14 @@ type Found = Result<Arc<[SocketAddr]>, Arc<io::Error>>;
 type Ask = fn(&str) -> io::Result<Vec<SocketAddr>>;
 
 /// What all of the process shares: the machine has one resolver.
-static NAMES: LazyLock<Names> = LazyLock::new(|| Names::new(system, PATIENCE, SLOW_AFTER));
+static RESOLVER: LazyLock<Names> = LazyLock::new(|| Names::new(system, PATIENCE, SLOW_AFTER));
 
 /// The addresses of a host, each with this port.
 ///
 /// # Errors
 /// What the resolver says, that it says nothing in time, or that too much is asked of it already.
 pub(super) async fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    let found = NAMES.look_up(host).await?;
+    let found = RESOLVER.look_up(host).await?;
     let with_port = |mut address: SocketAddr| {
         address.set_port(port);
         address

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::slots::Manners;
+use super::slots::RunClass;
 
 /// What one batch should take to run.
 const BATCH_TIME_US: f64 = 2_000.0;
@@ -27,7 +27,7 @@ const GROWTH: f64 = 0.125;
 
 /// The pace of one handler.
 #[derive(Debug, Clone)]
-pub(crate) struct Pace {
+pub(crate) struct Batching {
     run_us: f64,
     core_us: f64,
     window: f64,
@@ -37,7 +37,7 @@ pub(crate) struct Pace {
 
 /// A run that has ended.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Ran {
+pub(crate) struct RunSample {
     /// How long it took.
     pub(crate) took: Duration,
     /// For how much of that it had a core.
@@ -56,7 +56,7 @@ enum Last {
     AtItsDeadline,
 }
 
-impl Default for Pace {
+impl Default for Batching {
     /// Careful until something is known.
     fn default() -> Self {
         Self {
@@ -69,10 +69,10 @@ impl Default for Pace {
     }
 }
 
-impl Pace {
+impl Batching {
     /// A run of an event of this size has ended.
-    pub(crate) fn ran(&mut self, ran: Ran) {
-        let Ran { took, core, event_bytes, stopped } = ran;
+    pub(crate) fn ran(&mut self, ran: RunSample) {
+        let RunSample { took, core, event_bytes, stopped } = ran;
         self.last = if stopped { Last::AtItsDeadline } else { Last::ByItself };
         self.core_us += (core.as_secs_f64() * 1e6 - self.core_us) * NEWEST;
         let us = took.as_secs_f64() * 1e6;
@@ -93,12 +93,12 @@ impl Pace {
     }
 
     /// What its runs are like.
-    pub(crate) fn manners(&self) -> Manners {
+    pub(crate) fn run_class(&self) -> RunClass {
         match self.last {
-            Last::AtItsDeadline => Manners::Stuck,
-            Last::ByItself if self.core_us <= QUICK_US => Manners::Quick,
-            Last::ByItself if self.core_us > SLOW_US => Manners::Slow,
-            Last::ByItself | Last::None => Manners::Ordinary,
+            Last::AtItsDeadline => RunClass::Stuck,
+            Last::ByItself if self.core_us <= QUICK_US => RunClass::Quick,
+            Last::ByItself if self.core_us > SLOW_US => RunClass::Slow,
+            Last::ByItself | Last::None => RunClass::Ordinary,
         }
     }
 
@@ -131,98 +131,98 @@ fn whole(number: f64) -> usize {
 mod tests {
     use super::*;
 
-    fn ran(took: Duration, event_bytes: usize) -> Ran {
-        Ran { took, core: took, event_bytes, stopped: false }
+    fn ran(took: Duration, event_bytes: usize) -> RunSample {
+        RunSample { took, core: took, event_bytes, stopped: false }
     }
 
     #[test]
     fn a_quick_handler_gets_large_batches_and_a_slow_one_single_events() {
-        let mut pace = Pace::default();
-        assert_eq!(pace.batch(), 1);
+        let mut batching = Batching::default();
+        assert_eq!(batching.batch(), 1);
         for _ in 0..50 {
-            pace.ran(ran(Duration::from_micros(50), 2_000));
+            batching.ran(ran(Duration::from_micros(50), 2_000));
         }
-        assert!((30..=64).contains(&pace.batch()), "{}", pace.batch());
+        assert!((30..=64).contains(&batching.batch()), "{}", batching.batch());
         for _ in 0..50 {
-            pace.ran(ran(Duration::from_secs(2), 2_000));
+            batching.ran(ran(Duration::from_secs(2), 2_000));
         }
-        assert_eq!(pace.batch(), 1);
+        assert_eq!(batching.batch(), 1);
     }
 
     #[test]
     fn manners_follow_what_the_last_runs_did() {
-        let mut pace = Pace::default();
-        assert_eq!(pace.manners(), Manners::Ordinary);
-        let ran = |pace: &mut Pace, ms, stopped| {
-            pace.ran(Ran { stopped, ..ran(Duration::from_millis(ms), 2_000) });
-            pace.manners()
+        let mut batching = Batching::default();
+        assert_eq!(batching.run_class(), RunClass::Ordinary);
+        let ran = |batching: &mut Batching, ms, stopped| {
+            batching.ran(RunSample { stopped, ..ran(Duration::from_millis(ms), 2_000) });
+            batching.run_class()
         };
-        assert_eq!(ran(&mut pace, 1, false), Manners::Quick);
-        assert_eq!(ran(&mut pace, 5_000, true), Manners::Stuck);
-        assert_eq!(ran(&mut pace, 1, false), Manners::Slow);
+        assert_eq!(ran(&mut batching, 1, false), RunClass::Quick);
+        assert_eq!(ran(&mut batching, 5_000, true), RunClass::Stuck);
+        assert_eq!(ran(&mut batching, 1, false), RunClass::Slow);
         for _ in 0..7 {
-            ran(&mut pace, 1, false);
+            ran(&mut batching, 1, false);
         }
-        assert_eq!(pace.manners(), Manners::Ordinary);
+        assert_eq!(batching.run_class(), RunClass::Ordinary);
         for _ in 0..20 {
-            ran(&mut pace, 1, false);
+            ran(&mut batching, 1, false);
         }
-        assert_eq!(pace.manners(), Manners::Quick);
-        assert_eq!(ran(&mut pace, 2_000, false), Manners::Slow);
+        assert_eq!(batching.run_class(), RunClass::Quick);
+        assert_eq!(ran(&mut batching, 2_000, false), RunClass::Slow);
     }
 
     #[test]
     fn who_had_to_wait_for_a_core_is_not_slow() {
-        let mut pace = Pace::default();
+        let mut batching = Batching::default();
         for _ in 0..20 {
             let core = Duration::from_millis(1);
-            pace.ran(Ran { core, ..ran(Duration::from_secs(1), 2_000) });
+            batching.ran(RunSample { core, ..ran(Duration::from_secs(1), 2_000) });
         }
-        assert_eq!(pace.manners(), Manners::Quick);
+        assert_eq!(batching.run_class(), RunClass::Quick);
     }
 
     #[test]
     fn runs_that_always_conflict_are_soon_taken_on_one_or_two_at_a_time() {
-        let mut pace = Pace::default();
+        let mut batching = Batching::default();
         for _ in 0..200 {
-            let taken = pace.window();
-            pace.settled(1, taken - 1);
+            let taken = batching.window();
+            batching.settled(1, taken - 1);
         }
-        assert!(pace.window() <= 2, "{}", pace.window());
+        assert!(batching.window() <= 2, "{}", batching.window());
     }
 
     #[test]
     fn a_few_conflicts_among_many_runs_slow_nothing_down() {
-        let mut pace = Pace { window: 40.0, ..Pace::default() };
+        let mut batching = Batching { window: 40.0, ..Batching::default() };
         for _ in 0..100 {
-            let conflicts = pace.window() / 20;
-            pace.settled(pace.window() - conflicts, conflicts);
+            let conflicts = batching.window() / 20;
+            batching.settled(batching.window() - conflicts, conflicts);
         }
-        assert!(pace.window() > 1_000, "{}", pace.window());
+        assert!(batching.window() > 1_000, "{}", batching.window());
     }
 
     #[test]
     fn the_window_opens_again_when_conflicts_end() {
-        let mut pace = Pace::default();
+        let mut batching = Batching::default();
         for _ in 0..50 {
-            pace.settled(0, 10);
+            batching.settled(0, 10);
         }
-        assert_eq!(pace.window(), 1);
+        assert_eq!(batching.window(), 1);
         for _ in 0..100 {
-            let taken = pace.window();
-            pace.settled(taken, 0);
+            let taken = batching.window();
+            batching.settled(taken, 0);
         }
-        assert_eq!(pace.window(), 1_024);
+        assert_eq!(batching.window(), 1_024);
     }
 
     #[test]
     fn large_events_are_taken_on_a_few_at_a_time() {
-        let mut pace = Pace::default();
-        pace.ran(ran(Duration::from_millis(1), 25 * 1024 * 1024));
-        assert_eq!(pace.window(), 2);
+        let mut batching = Batching::default();
+        batching.ran(ran(Duration::from_millis(1), 25 * 1024 * 1024));
+        assert_eq!(batching.window(), 2);
         for _ in 0..500 {
-            pace.ran(ran(Duration::from_millis(1), 2_000));
+            batching.ran(ran(Duration::from_millis(1), 2_000));
         }
-        assert_eq!(pace.window(), 1_024);
+        assert_eq!(batching.window(), 1_024);
     }
 }
