@@ -20,7 +20,7 @@ const ENTRY: &str = "targets";
 type Targets = BTreeMap<String, String>;
 
 /// Compares the configuration with that of the last start, and retries what failed for a target that is another now.
-pub(crate) async fn retry_what_changed(
+pub(crate) async fn retry_changed_targets(
     store: &dyn Store,
     config: &Config,
 ) -> Result<(), StoreError> {

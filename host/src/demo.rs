@@ -28,7 +28,7 @@ use crate::cli::report;
 use crate::cli::signed::SignedSample;
 use crate::clock::SystemClock;
 use crate::config::{self, Config, Log, Source};
-use crate::hub::{Listeners, Running};
+use crate::hub::{Listeners, ServingHub};
 use crate::serve::{self, OnHangup};
 use crate::{logging, starters};
 
@@ -128,7 +128,7 @@ fn prepare(args: &DemoArgs) -> anyhow::Result<(Config, Listeners, Option<TempDir
 }
 
 async fn show(
-    running: &Running,
+    running: &ServingHub,
     sources: &[Arc<Source>],
     plugins: &Path,
     output: Output,
@@ -174,7 +174,7 @@ fn text(answer: &Answer) -> String {
 
 /// The events that a sample made, once everything about them is done.
 async fn settled(
-    running: &Running,
+    running: &ServingHub,
     source: &SourceName,
     seen: &[EventId],
 ) -> anyhow::Result<Vec<EventDetail>> {
@@ -205,7 +205,7 @@ fn is_settled(event: &EventDetail) -> bool {
 }
 
 fn tell(
-    running: &Running,
+    running: &ServingHub,
     source: &SourceName,
     sample: &str,
     events: &[EventDetail],
@@ -251,7 +251,7 @@ fn handler(delivery: &DeliveryDetail) -> Option<String> {
 }
 
 /// What came of events: lines that handlers logged, then messages that they sent.
-fn effects(running: &Running, events: &[EventDetail]) -> Vec<String> {
+fn effects(running: &ServingHub, events: &[EventDetail]) -> Vec<String> {
     let attempts = events.iter().flat_map(|e| &e.deliveries).flat_map(|delivery| {
         let name = handler(delivery).unwrap_or_default();
         delivery.history.iter().map(move |attempt| (name.clone(), attempt))
@@ -273,7 +273,7 @@ fn effects(running: &Running, events: &[EventDetail]) -> Vec<String> {
 }
 
 fn close(
-    running: &Running,
+    running: &ServingHub,
     sources: &[Arc<Source>],
     random: &mut StdRng,
     output: Output,

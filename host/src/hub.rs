@@ -34,16 +34,16 @@ use crate::observe::alerts::{Alerts, AlertsParts};
 use crate::observe::health::Health;
 use crate::observe::metrics::Metrics;
 use crate::observe::notice::Notices;
-use crate::provider_files::ProviderFiles;
-use crate::reload::Reload;
+use crate::provider_files::ProviderFileReporter;
+use crate::reload::ConfigReloader;
 use crate::roots;
 use crate::routes::Routes;
 use crate::seal::Seal;
 use crate::shutdown::Drain;
-use crate::sources::Sources;
+use crate::sources::ConfiguredSources;
 use crate::tasks::{OnFailure, Tasks};
-use crate::tls::{HTTP_1, HTTP_2_OR_1, Protocols, Secured, Tls};
-use crate::upkeep::Upkeep;
+use crate::tls::{HTTP_1, HTTP_2_OR_1, Protocols, Tls, TlsListener};
+use crate::upkeep::RetentionWorker;
 
 /// Bound sockets. Binding comes first, so that a taken port fails before anything is touched.
 #[derive(Debug)]
@@ -114,7 +114,7 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 
 /// The threads: requests have their own, and guests too, so that a guest never holds up an answer or a message.
 #[derive(Debug, Clone)]
-pub struct Threads {
+pub struct Runtimes {
     /// Accepts, verifies, answers.
     pub ingress: Handle,
     /// Hands out work, sends, serves the API.
@@ -127,17 +127,17 @@ pub struct Threads {
 #[derive(Debug)]
 pub struct Hub {
     listeners: Listeners,
-    threads: Threads,
+    threads: Runtimes,
     store: Arc<dyn Store>,
     ingress: Arc<Ingress>,
     invoker: Invoker,
     egress: Egress,
     admin: Admin,
-    upkeep: Upkeep,
+    upkeep: RetentionWorker,
     missing: Missing,
     alerts: Alerts,
     unstored: Option<Arc<DirectWebhook>>,
-    reload: Reload,
+    reload: ConfigReloader,
     health: Arc<Health>,
     first_start: bool,
     drain: Drain,
@@ -155,27 +155,27 @@ impl Hub {
     pub async fn build(
         config: Arc<Config>,
         listeners: Listeners,
-        threads: Threads,
+        threads: Runtimes,
     ) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (drain, tasks, metrics) = (Drain::new(), Tasks::new(), Metrics::new());
         let notices = Notices::new();
         prepare_data_dir(&config.data_dir)?;
-        let hops = Arc::new(HopKey::new(&keys::load_or_make(&config.data_dir.join("hops.key"))?));
+        let hops = Arc::new(HopKey::new(&keys::load_or_create(&config.data_dir.join("hops.key"))?));
         let store = open_store(&config, clock.clone(), &threads.ingress).await?;
         let health = Health::new(store.clone(), drain.clone());
 
-        changed::retry_what_changed(&*store, &config).await?;
+        changed::retry_changed_targets(&*store, &config).await?;
         let last_good = invoker::restore(&*store, &config).await?;
         let first_start = last_good.is_empty();
         let routes = Arc::new(Routes::build(store.clone(), &config, last_good).await?);
-        let sources = Sources::new(config.sources.clone());
+        let sources = ConfiguredSources::new(config.sources.clone());
 
-        let certificates = Certificates { tasks: &tasks, on: &threads.work, drain: &drain };
+        let certificates = CertificateLoader { tasks: &tasks, on: &threads.work, drain: &drain };
         let server_tls = certificates.load(&config.server.tls, HTTP_2_OR_1, "server.tls")?;
         let admin_tls = certificates.load(&config.admin.tls, HTTP_1, "admin.tls")?;
-        let secured = secured([("server", &server_tls), ("admin", &admin_tls)]);
-        health.set_secured(secured.clone());
+        let tls_listeners = tls_listeners([("server", &server_tls), ("admin", &admin_tls)]);
+        health.set_tls_listeners(tls_listeners.clone());
         let invoker = Invoker::new(InvokerParts {
             config: config.clone(),
             sources: sources.clone(),
@@ -202,7 +202,7 @@ impl Hub {
             responders: Some(invoker.responders()),
             hops: hops.clone(),
             fetcher: Arc::new(Fetcher::new(&config.fetch).context("cannot set up TLS")?),
-            seal: Arc::new(Seal::load_or_make(&config.data_dir)?),
+            seal: Arc::new(Seal::load_or_create(&config.data_dir)?),
             quarantine: quarantine(&config, &clock)?,
         }));
         let egress = Egress::new(EgressParts {
@@ -231,7 +231,7 @@ impl Hub {
         let alerts = Alerts::new(AlertsParts {
             settings: config.alerts.clone(),
             sources: sources.clone(),
-            secured,
+            tls_listeners,
             store: store.clone(),
             routes: routes.clone(),
             notices: notices.clone(),
@@ -256,17 +256,22 @@ impl Hub {
             clock,
             drain: drain.clone(),
         });
-        let reload = Reload {
+        let reload = ConfigReloader {
             config: config.clone(),
             sources,
             routes,
             ingress: ingress.clone(),
-            provider_files: ProviderFiles::new(config.data_dir.clone(), health.clone(), notices),
+            provider_files: ProviderFileReporter::new(
+                config.data_dir.clone(),
+                health.clone(),
+                notices,
+            ),
             metrics,
             again: Arc::default(),
             drain: drain.clone(),
         };
-        let upkeep = Upkeep::new(store.clone(), config.retention, health.clone(), drain.clone());
+        let upkeep =
+            RetentionWorker::new(store.clone(), config.retention, health.clone(), drain.clone());
         Ok(Self {
             listeners,
             threads,
@@ -290,14 +295,14 @@ impl Hub {
     }
 
     /// Starts everything, and returns once webhooks are taken.
-    pub async fn start(self) -> std::io::Result<Running> {
+    pub async fn start(self) -> std::io::Result<ServingHub> {
         let addresses = Addresses {
             ingress: self.listeners.ingress.local_addr()?,
             admin: self.listeners.admin.local_addr()?,
         };
-        let Threads { ingress, work, .. } = &self.threads;
+        let Runtimes { ingress, work, .. } = &self.threads;
         let tasks = &self.tasks;
-        let read_again = self.reload.again.clone();
+        let reload = self.reload.again.clone();
         tasks.spawn_on("egress", OnFailure::Stop, work, self.egress.run());
         tasks.spawn_on("invoker", OnFailure::Stop, work, self.invoker.run());
         tasks.spawn_on("admin", OnFailure::Stop, work, self.admin.run(self.listeners.admin));
@@ -313,7 +318,7 @@ impl Hub {
             let _late = tokio::time::timeout(FIRST_LOOK, self.handlers.looked()).await;
         }
         self.health.set_routing_ready();
-        Ok(Running {
+        Ok(ServingHub {
             addresses,
             store: self.store,
             drain: self.drain,
@@ -321,7 +326,7 @@ impl Hub {
             handlers: self.handlers,
             inbox: self.inbox,
             unstored: self.unstored,
-            read_again,
+            reload,
         })
     }
 }
@@ -337,7 +342,7 @@ pub struct Addresses {
 
 /// A hub that serves.
 #[derive(Debug)]
-pub struct Running {
+pub struct ServingHub {
     /// Where it listens.
     pub addresses: Addresses,
     /// Its store.
@@ -347,7 +352,7 @@ pub struct Running {
     /// What was sent to the development inbox.
     pub inbox: Inbox,
     unstored: Option<Arc<DirectWebhook>>,
-    read_again: Arc<Notify>,
+    reload: Arc<Notify>,
     drain: Drain,
     tasks: Tasks,
 }
@@ -360,7 +365,7 @@ const OUTLIVES_STORE: Duration = Duration::from_secs(2);
 
 /// Why a hub stopped by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum Broken {
+pub enum HubFailure {
     /// The store takes no more writes. The next start checks it before anything is accepted.
     #[error("the store takes no more writes: {0}")]
     Store(String),
@@ -369,26 +374,26 @@ pub enum Broken {
     Task,
 }
 
-impl Running {
+impl ServingHub {
     /// Resolves when the hub cannot go on.
-    pub async fn broken(&self) -> Broken {
+    pub async fn failure(&self) -> HubFailure {
         tokio::select! {
-            () = self.tasks.failed() => Broken::Task,
-            reason = self.poisoned() => Broken::Store(reason),
+            () = self.tasks.failed() => HubFailure::Task,
+            reason = self.poisoned() => HubFailure::Store(reason),
         }
     }
 
     /// Has the configuration read again now, whether or not its files have changed.
-    pub fn read_again(&self) {
-        self.read_again.notify_one();
+    pub fn reload(&self) {
+        self.reload.notify_one();
     }
 
     /// Tells `alert_url` that the hub cannot go on, if there is one; the store may take nothing any more.
-    pub async fn tell(&self, broken: &Broken) {
+    pub async fn tell(&self, failure: &HubFailure) {
         let Some(unstored) = &self.unstored else { return };
-        let (kind, reason) = match broken {
-            Broken::Store(reason) => ("store.poisoned", reason.clone()),
-            Broken::Task => ("hub.broken", broken.to_string()),
+        let (kind, reason) = match failure {
+            HubFailure::Store(reason) => ("store.poisoned", reason.clone()),
+            HubFailure::Task => ("hub.broken", failure.to_string()),
         };
         let told = serde_json::json!({ "type": kind, "at": SystemClock.now(), "reason": reason });
         unstored.post(told.to_string().into()).await;
@@ -423,14 +428,14 @@ impl Running {
     }
 }
 
-/// Certificates that are read, and from then on looked after.
-struct Certificates<'a> {
+/// CertificateLoader that are read, and from then on looked after.
+struct CertificateLoader<'a> {
     tasks: &'a Tasks,
     on: &'a Handle,
     drain: &'a Drain,
 }
 
-impl Certificates<'_> {
+impl CertificateLoader<'_> {
     fn load(
         &self,
         files: &Option<TlsFiles>,
@@ -446,9 +451,11 @@ impl Certificates<'_> {
 }
 
 /// The listeners that speak TLS.
-fn secured<const N: usize>(listeners: [(&'static str, &Option<Arc<Tls>>); N]) -> Vec<Secured> {
+fn tls_listeners<const N: usize>(
+    listeners: [(&'static str, &Option<Arc<Tls>>); N],
+) -> Vec<TlsListener> {
     let of =
-        |(listener, tls): (_, &Option<Arc<Tls>>)| Some(Secured { listener, tls: tls.clone()? });
+        |(listener, tls): (_, &Option<Arc<Tls>>)| Some(TlsListener { listener, tls: tls.clone()? });
     listeners.into_iter().filter_map(of).collect()
 }
 
@@ -492,7 +499,7 @@ fn engine(config: &Config) -> anyhow::Result<Engine> {
         compiler: Compiler::ChildProcess(apart),
         cache_dir: Some(config.data_dir.join("compiled")),
         cache_bytes: config.plugins.code_max,
-        cache_key: keys::load_or_make(&config.data_dir.join("compiled.key"))?,
+        cache_key: keys::load_or_create(&config.data_dir.join("compiled.key"))?,
         ..weir_engine::Options::default()
     };
     Engine::new(options).context("cannot start the engine")
@@ -501,7 +508,7 @@ fn engine(config: &Config) -> anyhow::Result<Engine> {
 fn token(config: &Config) -> anyhow::Result<Token> {
     Ok(match &config.admin.token {
         Some(given) => Token::given(given.expose()),
-        None => Token::load_or_make(&config.data_dir)?,
+        None => Token::load_or_create(&config.data_dir)?,
     })
 }
 

@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use rand::RngExt as _;
 
 /// Reads the key in `file`, or makes one there.
-pub fn load_or_make(file: &Path) -> anyhow::Result<[u8; 32]> {
+pub fn load_or_create(file: &Path) -> anyhow::Result<[u8; 32]> {
     match read(file) {
         Ok(key) => key,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => make(file),
@@ -52,8 +52,8 @@ mod tests {
     fn a_key_is_made_once_and_for_nobody_else() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("compiled.key");
-        let key = load_or_make(&file).unwrap();
-        assert_eq!(load_or_make(&file).unwrap(), key);
+        let key = load_or_create(&file).unwrap();
+        assert_eq!(load_or_create(&file).unwrap(), key);
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     }
 
@@ -62,7 +62,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("compiled.key");
         std::fs::write(&file, b"short").unwrap();
-        assert!(load_or_make(&file).unwrap_err().to_string().contains("5 bytes"));
+        assert!(load_or_create(&file).unwrap_err().to_string().contains("5 bytes"));
         assert_eq!(std::fs::read(&file).unwrap(), b"short");
     }
 }

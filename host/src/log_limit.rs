@@ -13,24 +13,24 @@ pub(crate) struct LogLimit {
 
 /// Whether to write a line, and how many were left out since the last.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Line {
+pub(crate) enum LineDecision {
     Write { missed: u64 },
     Skip,
 }
 
 impl LogLimit {
     /// Asks for a line at this time, in seconds.
-    pub(crate) fn pass(&mut self, now_s: u64) -> Line {
+    pub(crate) fn pass(&mut self, now_s: u64) -> LineDecision {
         if now_s != self.second {
             self.second = now_s;
             self.lines = 0;
         }
         if self.lines >= LINES_PER_SECOND {
             self.missed += 1;
-            return Line::Skip;
+            return LineDecision::Skip;
         }
         self.lines += 1;
-        Line::Write { missed: std::mem::take(&mut self.missed) }
+        LineDecision::Write { missed: std::mem::take(&mut self.missed) }
     }
 }
 
@@ -41,9 +41,9 @@ mod tests {
     #[test]
     fn a_flood_is_logged_by_its_first_lines_and_then_as_a_count() {
         let mut limit = LogLimit::default();
-        let written = (0..1000).filter(|_| limit.pass(7) != Line::Skip).count();
+        let written = (0..1000).filter(|_| limit.pass(7) != LineDecision::Skip).count();
         assert_eq!(written, LINES_PER_SECOND as usize);
-        assert_eq!(limit.pass(8), Line::Write { missed: 1000 - written as u64 });
-        assert_eq!(limit.pass(8), Line::Write { missed: 0 }, "and the count is told once");
+        assert_eq!(limit.pass(8), LineDecision::Write { missed: 1000 - written as u64 });
+        assert_eq!(limit.pass(8), LineDecision::Write { missed: 0 }, "and the count is told once");
     }
 }

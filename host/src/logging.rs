@@ -35,7 +35,7 @@ pub fn start(log: &Log, development: bool) -> Result<(), LoggingError> {
     let layer = tracing_subscriber::fmt::layer()
         .with_ansi(false)
         .with_target(false)
-        .with_writer(HarmlessLines(io::stderr));
+        .with_writer(SanitizedLines(io::stderr));
     let subscriber = tracing_subscriber::registry().with(filter);
     if log.json {
         let layer = layer.json().flatten_event(true).with_current_span(true).with_span_list(false);
@@ -56,27 +56,27 @@ fn filter(log: &Log, development: bool) -> String {
 
 /// Makes writers whose every line is harmless.
 #[derive(Debug, Clone, Copy)]
-struct HarmlessLines<M>(M);
+struct SanitizedLines<M>(M);
 
-impl<'a, M, W> MakeWriter<'a> for HarmlessLines<M>
+impl<'a, M, W> MakeWriter<'a> for SanitizedLines<M>
 where
     M: Fn() -> W + 'a,
     W: Write,
 {
-    type Writer = HarmlessLine<W>;
+    type Writer = SanitizedLine<W>;
 
-    fn make_writer(&'a self) -> HarmlessLine<W> {
-        HarmlessLine { to: (self.0)() }
+    fn make_writer(&'a self) -> SanitizedLine<W> {
+        SanitizedLine { to: (self.0)() }
     }
 }
 
 /// Writes records, each in one call as the subscriber hands them over, each as one line.
 #[derive(Debug)]
-struct HarmlessLine<W> {
+struct SanitizedLine<W> {
     to: W,
 }
 
-impl<W: Write> Write for HarmlessLine<W> {
+impl<W: Write> Write for SanitizedLine<W> {
     fn write(&mut self, record: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(record);
         let text = text.strip_suffix('\n').unwrap_or(&text);
@@ -118,7 +118,7 @@ mod tests {
         let writer = memory.clone();
         let layer = tracing_subscriber::fmt::layer()
             .with_ansi(false)
-            .with_writer(HarmlessLines(move || writer.clone()));
+            .with_writer(SanitizedLines(move || writer.clone()));
         let subscriber = tracing_subscriber::registry().with(layer);
         tracing::subscriber::with_default(subscriber, act);
         String::from_utf8(memory.0.lock().clone()).unwrap()

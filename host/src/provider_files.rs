@@ -11,7 +11,7 @@ use crate::observe::notice::{Notice, Notices};
 
 /// Tells of them.
 #[derive(Debug)]
-pub(crate) struct ProviderFiles {
+pub(crate) struct ProviderFileReporter {
     data: PathBuf,
     health: Arc<Health>,
     notices: Notices,
@@ -19,7 +19,7 @@ pub(crate) struct ProviderFiles {
     told: BTreeMap<String, String>,
 }
 
-impl ProviderFiles {
+impl ProviderFileReporter {
     /// Nothing is told yet. What is kept goes into the folder `data`.
     pub(crate) fn new(data: PathBuf, health: Arc<Health>, notices: Notices) -> Self {
         Self { data, health, notices, told: BTreeMap::new() }
@@ -42,7 +42,7 @@ impl ProviderFiles {
         self.told = told;
         self.health.set_provider_files(files.clone());
         let data = self.data.clone();
-        let keeping = move || config::keep_last_good(&data, &files);
+        let keeping = move || config::save_last_good(&data, &files);
         match tokio::task::spawn_blocking(keeping).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {

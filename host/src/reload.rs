@@ -17,10 +17,10 @@ use weir_store::StoreError;
 use crate::config::{self, Config, ConfigErrors, Loaded};
 use crate::ingress::Ingress;
 use crate::observe::metrics::Metrics;
-use crate::provider_files::ProviderFiles;
+use crate::provider_files::ProviderFileReporter;
 use crate::routes::Routes;
 use crate::shutdown::Drain;
-use crate::sources::Sources;
+use crate::sources::ConfiguredSources;
 
 /// How often files are looked at. What has changed is read once it has stayed the same for one more look.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -30,12 +30,12 @@ const TRY_EVERY: Duration = Duration::from_secs(5);
 
 /// Keeps the sources as the files say.
 #[derive(Debug)]
-pub(crate) struct Reload {
+pub(crate) struct ConfigReloader {
     pub(crate) config: Arc<Config>,
-    pub(crate) sources: Sources,
+    pub(crate) sources: ConfiguredSources,
     pub(crate) routes: Arc<Routes>,
     pub(crate) ingress: Arc<Ingress>,
-    pub(crate) provider_files: ProviderFiles,
+    pub(crate) provider_files: ProviderFileReporter,
     pub(crate) metrics: Metrics,
     /// An operator asks for the configuration to be read again.
     pub(crate) again: Arc<Notify>,
@@ -43,10 +43,10 @@ pub(crate) struct Reload {
 }
 
 /// What tells a file from what it was: its place on the disk, its length, and when it was last changed.
-type Sign = Option<(u64, u64, i64, i64, i64, i64)>;
-type Signs = BTreeMap<PathBuf, Sign>;
+type FileStamp = Option<(u64, u64, i64, i64, i64, i64)>;
+type FileStamps = BTreeMap<PathBuf, FileStamp>;
 
-impl Reload {
+impl ConfigReloader {
     /// Looks until claiming stops.
     pub(crate) async fn run(mut self) {
         let config = Arc::clone(&self.config);
@@ -54,7 +54,7 @@ impl Reload {
         // Development mode with no file has nothing to read again.
         let Some(origin) = &config.origin else { return self.without_a_file().await };
         let mut read = signs(&origin.files);
-        let (mut last, mut wrong) = (read.clone(), None::<Wrong>);
+        let (mut last, mut wrong) = (read.clone(), None::<RejectedConfig>);
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -63,7 +63,7 @@ impl Reload {
                 () = self.again.notified() => true,
                 _ = look.tick() => false,
             };
-            let found: Signs = read.keys().map(|file| (file.clone(), sign(file))).collect();
+            let found: FileStamps = read.keys().map(|file| (file.clone(), sign(file))).collect();
             let is_still = found == last;
             last.clone_from(&found);
             let again = wrong.as_ref().is_some_and(|wrong| wrong.at.elapsed() >= TRY_EVERY);
@@ -113,7 +113,7 @@ impl Reload {
             tracing::warn!(%warning, "configuration");
         }
         if let (Some(running), Some(read)) = (&self.config.origin, &config.origin) {
-            let changed = running.rest.changed(&read.rest);
+            let changed = running.restart.changed(&read.restart);
             if !changed.is_empty() {
                 let (file, changed) = (read.file.display(), changed.join(", "));
                 tracing::warn!(
@@ -132,7 +132,7 @@ impl Reload {
         Ok(())
     }
 
-    fn keep(&self, errors: &ConfigErrors, before: Option<&Wrong>) -> Wrong {
+    fn keep(&self, errors: &ConfigErrors, before: Option<&RejectedConfig>) -> RejectedConfig {
         let said = errors.to_string();
         if before.is_none_or(|before| before.said != said) {
             self.metrics.config_reloaded("refused");
@@ -140,29 +140,29 @@ impl Reload {
                 tracing::error!(%problem, "configuration is wrong; the sources are unchanged");
             }
         }
-        Wrong { said, at: Instant::now() }
+        RejectedConfig { said, at: Instant::now() }
     }
 
-    fn not_yet(&self, error: &StoreError, before: Option<&Wrong>) -> Wrong {
+    fn not_yet(&self, error: &StoreError, before: Option<&RejectedConfig>) -> RejectedConfig {
         let said = error.to_string();
         if before.is_none_or(|before| before.said != said) {
             tracing::error!(%error, "the sources are unchanged until the store has recorded the change");
         }
-        Wrong { said, at: Instant::now() }
+        RejectedConfig { said, at: Instant::now() }
     }
 }
 
 /// A configuration that is not in force: what was said of it, and when it was last tried.
-struct Wrong {
+struct RejectedConfig {
     said: String,
     at: Instant,
 }
 
-fn signs<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> Signs {
+fn signs<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> FileStamps {
     files.into_iter().map(|file| (file.clone(), sign(file))).collect()
 }
 
-fn sign(file: &PathBuf) -> Sign {
+fn sign(file: &PathBuf) -> FileStamp {
     let data = std::fs::metadata(file).ok()?;
     let (changed, written) = ((data.ctime(), data.ctime_nsec()), (data.mtime(), data.mtime_nsec()));
     Some((data.ino(), data.len(), written.0, written.1, changed.0, changed.1))

@@ -73,7 +73,7 @@ struct Roots {
     trust: Trust,
     current: ArcSwap<Checks>,
     /// The files as they were when they were read last, whether or not they could be used.
-    seen: Mutex<Vec<Sign>>,
+    seen: Mutex<Vec<FileStamp>>,
 }
 
 /// What a server's certificate is checked by.
@@ -84,7 +84,7 @@ struct Checks {
     own: Vec<CertificateDer<'static>>,
 }
 
-type Sign = Option<(u64, u64, i64, i64)>;
+type FileStamp = Option<(u64, u64, i64, i64)>;
 
 /// How clients that trust these speak TLS.
 ///
@@ -161,7 +161,7 @@ impl Roots {
     }
 }
 
-fn signs(trust: &Trust) -> Vec<Sign> {
+fn signs(trust: &Trust) -> Vec<FileStamp> {
     let sign = |file: &Path| {
         let data = fs::metadata(file).ok()?;
         Some((data.ino(), data.len(), data.mtime(), data.ctime_nsec()))

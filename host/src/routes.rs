@@ -72,7 +72,10 @@ impl Routes {
     }
 
     /// Changes who answers for sources. Returns whether the table changed.
-    pub async fn set_responders(&self, sources: &sources::ByName) -> Result<bool, StoreError> {
+    pub async fn set_responders(
+        &self,
+        sources: &sources::SourcesByName,
+    ) -> Result<bool, StoreError> {
         self.change(|parts| parts.responders = to_responders(sources)).await
     }
 
@@ -92,7 +95,7 @@ impl Routes {
     }
 }
 
-fn to_responders(sources: &sources::ByName) -> Vec<Subscription> {
+fn to_responders(sources: &sources::SourcesByName) -> Vec<Subscription> {
     sources.values().filter_map(|source| to_responder(source)).collect()
 }
 

@@ -29,8 +29,8 @@ impl Seal {
     ///
     /// # Errors
     /// If the key can be neither read nor made.
-    pub fn load_or_make(data_dir: &Path) -> anyhow::Result<Self> {
-        Ok(Self::new(&keys::load_or_make(&data_dir.join(FILE))?))
+    pub fn load_or_create(data_dir: &Path) -> anyhow::Result<Self> {
+        Ok(Self::new(&keys::load_or_create(&data_dir.join(FILE))?))
     }
 
     /// With this key.

@@ -13,8 +13,8 @@ use crate::cli::exit::Exit;
 use crate::cli::output::Output;
 use crate::cli::{ServeArgs, report};
 use crate::config::{self, Config, Loaded};
-use crate::hub::{Broken, Hub, Listeners, Running, Threads};
-use crate::shutdown::{Asked, Signals};
+use crate::hub::{Hub, HubFailure, Listeners, Runtimes, ServingHub};
+use crate::shutdown::{SignalRequest, Signals};
 use crate::{demo, files, logging, starters};
 
 /// Runs a hub until it is asked to stop, or cannot go on.
@@ -100,7 +100,7 @@ pub(crate) enum OnHangup {
 pub(crate) fn host(
     mut config: Config,
     listeners: Listeners,
-    with: impl AsyncFnOnce(Running, Signals, Duration) -> anyhow::Result<Exit>,
+    with: impl AsyncFnOnce(ServingHub, Signals, Duration) -> anyhow::Result<Exit>,
 ) -> Exit {
     let limit = files::raise_limit();
     if let Some(fewer) = files::connections(limit, config.server.max_connections) {
@@ -120,7 +120,7 @@ pub(crate) fn host(
         // A thread for each run, so that one that does not yield, because the host works for it, is in nobody's way but
         // as far as the system lets it.
         let guests = runtime("guests", config.runs.places(), GUESTS_NICENESS)?;
-        let threads = Threads {
+        let threads = Runtimes {
             ingress: ingress.handle().clone(),
             work: work.handle().clone(),
             guests: guests.handle().clone(),
@@ -132,7 +132,7 @@ pub(crate) fn host(
             let starting = async {
                 Ok(Hub::build(Arc::new(config), listeners, threads).await?.start().await?)
             };
-            let running: Running = tokio::select! {
+            let running: ServingHub = tokio::select! {
                 started = starting => started.map_err(|error: anyhow::Error| error)?,
                 signal = signals.stop() => {
                     tracing::info!(signal, "stopped while it started");
@@ -174,16 +174,16 @@ fn runtime(name: &'static str, threads: usize, niceness: i32) -> anyhow::Result<
 
 /// Waits until somebody asks for the end, or the hub cannot go on; how the process is to exit.
 pub(crate) async fn until_stopped(
-    running: &Running,
+    running: &ServingHub,
     signals: &mut Signals,
     on_hangup: OnHangup,
 ) -> Exit {
     let asked_to_stop = async {
         loop {
             match signals.next().await {
-                Asked::Stop(signal) => return signal,
-                Asked::Reload if on_hangup == OnHangup::Stop => return "hangup",
-                Asked::Reload => running.read_again(),
+                SignalRequest::Stop(signal) => return signal,
+                SignalRequest::Reload if on_hangup == OnHangup::Stop => return "hangup",
+                SignalRequest::Reload => running.reload(),
             }
         }
     };
@@ -192,19 +192,19 @@ pub(crate) async fn until_stopped(
             tracing::info!(signal, "stopping: nothing new is accepted, what runs is finished");
             Exit::Success
         }
-        broken = running.broken() => {
-            tracing::error!(reason = %broken, "the hub cannot go on");
-            running.tell(&broken).await;
-            match broken {
-                Broken::Store(_) => Exit::Store,
-                Broken::Task => Exit::Failure,
+        failure = running.failure() => {
+            tracing::error!(reason = %failure, "the hub cannot go on");
+            running.tell(&failure).await;
+            match failure {
+                HubFailure::Store(_) => Exit::Store,
+                HubFailure::Task => Exit::Failure,
             }
         }
     }
 }
 
 /// Stops a hub, within its grace.
-pub(crate) async fn drain(running: Running, signals: &mut Signals, grace: Duration) {
+pub(crate) async fn drain(running: ServingHub, signals: &mut Signals, grace: Duration) {
     let enough = async {
         tokio::select! {
             signal = signals.stop() => tracing::warn!(signal, "not waiting any longer"),

@@ -71,7 +71,7 @@ pub struct Signals {
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
+pub enum SignalRequest {
     /// To stop. Says by which signal.
     Stop(&'static str),
     /// To read the configuration again.
@@ -90,19 +90,19 @@ impl Signals {
     }
 
     /// Resolves at the next one.
-    pub async fn next(&mut self) -> Asked {
+    pub async fn next(&mut self) -> SignalRequest {
         tokio::select! {
-            _ = self.interrupt.recv() => Asked::Stop("interrupt"),
-            _ = self.terminate.recv() => Asked::Stop("terminate"),
-            _ = self.quit.recv() => Asked::Stop("quit"),
-            _ = self.hangup.recv() => Asked::Reload,
+            _ = self.interrupt.recv() => SignalRequest::Stop("interrupt"),
+            _ = self.terminate.recv() => SignalRequest::Stop("terminate"),
+            _ = self.quit.recv() => SignalRequest::Stop("quit"),
+            _ = self.hangup.recv() => SignalRequest::Reload,
         }
     }
 
     /// Resolves at the next one that asks to stop, with its name.
     pub async fn stop(&mut self) -> &'static str {
         loop {
-            if let Asked::Stop(signal) = self.next().await {
+            if let SignalRequest::Stop(signal) = self.next().await {
                 return signal;
             }
         }

@@ -8,28 +8,28 @@ use weir_core::name::SourceName;
 
 use crate::config::Source;
 
-/// Sources by name.
-pub type ByName = BTreeMap<SourceName, Arc<Source>>;
+/// ConfiguredSources by name.
+pub type SourcesByName = BTreeMap<SourceName, Arc<Source>>;
 
 /// The sources in force. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Sources(Arc<ArcSwap<ByName>>);
+pub struct ConfiguredSources(Arc<ArcSwap<SourcesByName>>);
 
-impl Sources {
+impl ConfiguredSources {
     /// These are in force.
     #[must_use]
-    pub fn new(sources: ByName) -> Self {
+    pub fn new(sources: SourcesByName) -> Self {
         Self(Arc::new(ArcSwap::from_pointee(sources)))
     }
 
     /// Those that are in force now.
     #[must_use]
-    pub fn current(&self) -> Arc<ByName> {
+    pub fn current(&self) -> Arc<SourcesByName> {
         self.0.load_full()
     }
 
     /// Puts others in force.
-    pub fn replace(&self, sources: ByName) {
+    pub fn replace(&self, sources: SourcesByName) {
         self.0.store(Arc::new(sources));
     }
 }

@@ -32,7 +32,7 @@ use crate::observe::metrics::Metrics;
 use crate::observe::notice::Notices;
 use crate::routes::Routes;
 use crate::shutdown::Drain;
-use crate::sources::Sources;
+use crate::sources::ConfiguredSources;
 use crate::tasks::{OnFailure, Tasks};
 
 /// Far longer than anything here takes: a test that gets there has failed.
@@ -110,7 +110,7 @@ impl HubFolder {
         let folder = PluginsFolder::default();
         let invoker = Invoker::new(InvokerParts {
             config: Arc::clone(&config),
-            sources: Sources::new(config.sources.clone()),
+            sources: ConfiguredSources::new(config.sources.clone()),
             store: Arc::clone(&store),
             engine: Engine::new(options).unwrap(),
             routes: Arc::clone(&routes),
@@ -123,7 +123,7 @@ impl HubFolder {
             guests: Handle::current(),
         });
         let egress = Egress::new(EgressParts {
-            sources: Sources::new(config.sources.clone()),
+            sources: ConfiguredSources::new(config.sources.clone()),
             config,
             store: Arc::clone(&store),
             clock,

@@ -90,7 +90,7 @@ struct Served {
 
 /// A listener that speaks TLS. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Secured {
+pub struct TlsListener {
     /// What it is called in the configuration: `server`, `admin`.
     pub listener: &'static str,
     /// What it serves with.

@@ -18,14 +18,14 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Prunes the store now and then.
 #[derive(Debug)]
-pub struct Upkeep {
+pub struct RetentionWorker {
     store: Arc<dyn Store>,
     retention: Retention,
     health: Arc<Health>,
     drain: Drain,
 }
 
-impl Upkeep {
+impl RetentionWorker {
     /// For a store, by these lives.
     #[must_use]
     pub fn new(

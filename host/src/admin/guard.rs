@@ -18,7 +18,7 @@ use weir_core::bounds::KIB;
 
 use super::access::Access;
 use super::problem::Problem;
-use crate::log_limit::{Line, LogLimit};
+use crate::log_limit::{LineDecision, LogLimit};
 
 /// Largest body of a request, in bytes: what an operator asks for is a line or two.
 pub(super) const BODY_BYTES_MAX: usize = 64 * KIB;
@@ -62,7 +62,7 @@ impl Gate {
 
     fn note(&self, id: &str, method: &Method, problem: &Problem) {
         let pass = self.refusals.lock().pass(self.started.elapsed().as_secs());
-        let Line::Write { missed } = pass else { return };
+        let LineDecision::Write { missed } = pass else { return };
         if missed > 0 {
             tracing::info!(missed, "refused admin requests were too many to log");
         }

@@ -79,7 +79,7 @@ impl Token {
     }
 
     /// The token of a data folder, made if there is none yet.
-    pub fn load_or_make(data_dir: &Path) -> Result<Self, TokenError> {
+    pub fn load_or_create(data_dir: &Path) -> Result<Self, TokenError> {
         let file = data_dir.join(TOKEN_FILE);
         if read_file(&file)?.is_none() {
             make(&file).map_err(|cause| TokenError::Make { file: file.clone(), cause })?;
@@ -150,11 +150,11 @@ mod tests {
     fn a_token_is_made_once_and_for_nobody_else() {
         let data = tempfile::tempdir().unwrap();
         assert!(read(data.path()).unwrap().is_none());
-        let made = Token::load_or_make(data.path()).unwrap();
+        let made = Token::load_or_create(data.path()).unwrap();
         let text = read(data.path()).unwrap().unwrap();
         assert_eq!(text.len(), 2 * TOKEN_RANDOM_BYTES);
         assert!(made.matches(text.as_bytes()));
-        assert!(Token::load_or_make(data.path()).unwrap().matches(text.as_bytes()));
+        assert!(Token::load_or_create(data.path()).unwrap().matches(text.as_bytes()));
         let mode = data.path().join(TOKEN_FILE).metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), 1, "nothing is left beside");
@@ -164,8 +164,9 @@ mod tests {
     fn processes_that_start_together_agree_on_one_token() {
         let data = tempfile::tempdir().unwrap();
         let tokens: Vec<Token> = std::thread::scope(|scope| {
-            let starts: Vec<_> =
-                (0..8).map(|_| scope.spawn(|| Token::load_or_make(data.path()).unwrap())).collect();
+            let starts: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| Token::load_or_create(data.path()).unwrap()))
+                .collect();
             starts.into_iter().map(|start| start.join().unwrap()).collect()
         });
         let text = read(data.path()).unwrap().unwrap();
@@ -175,10 +176,10 @@ mod tests {
     #[test]
     fn a_token_that_others_can_read_is_refused() {
         let data = tempfile::tempdir().unwrap();
-        Token::load_or_make(data.path()).unwrap();
+        Token::load_or_create(data.path()).unwrap();
         let file = data.path().join(TOKEN_FILE);
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
-        let refused = Token::load_or_make(data.path()).unwrap_err().to_string();
+        let refused = Token::load_or_create(data.path()).unwrap_err().to_string();
         assert!(refused.contains("mode 640"), "{refused}");
     }
 
@@ -187,7 +188,7 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let file = data.path().join(TOKEN_FILE);
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).unwrap();
-        assert!(matches!(Token::load_or_make(data.path()), Err(TokenError::Unusable { .. })));
+        assert!(matches!(Token::load_or_create(data.path()), Err(TokenError::Unusable { .. })));
     }
 
     #[test]

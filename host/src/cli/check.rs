@@ -9,7 +9,7 @@ use weir_store::upkeep::CheckReport;
 
 use super::error::CommandError;
 use super::output::Output;
-use crate::config::{self, Config, ConfigErrors, Loaded, Problem};
+use crate::config::{self, Config, ConfigErrors, ConfigProblem, Loaded};
 
 /// Check the configuration and say everything that is wrong with it.
 #[derive(Debug, Clone, clap::Args)]
@@ -86,7 +86,7 @@ fn look_over(args: &CheckArgs, output: Output) -> Result<(), CommandError> {
 
 /// What is wrong with the files beside the modules, and what they ask for that never comes. A folder that is not there
 /// yet has none.
-fn sidecar_problems(config: &Config, warnings: &mut Vec<Problem>) -> Vec<Problem> {
+fn sidecar_problems(config: &Config, warnings: &mut Vec<ConfigProblem>) -> Vec<ConfigProblem> {
     let entries = fs::read_dir(&config.plugins.dir).into_iter().flatten().flatten();
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
     paths.sort();
@@ -106,8 +106,12 @@ fn sidecar_problems(config: &Config, warnings: &mut Vec<Problem>) -> Vec<Problem
                 let of_config = config.handlers.get(&name).is_some_and(|above| above.on.is_some());
                 let on = said.on.iter().flatten().filter(|_| !of_config);
                 let never = on.filter_map(|pattern| config::unmatched(pattern, &config.sources));
-                let warning =
-                    |what| Problem { file: file.clone(), line: None, path: "on".into(), what };
+                let warning = |what| ConfigProblem {
+                    file: file.clone(),
+                    line: None,
+                    path: "on".into(),
+                    what,
+                };
                 warnings.extend(never.map(warning));
             }),
         };
@@ -153,9 +157,9 @@ fn say(loaded: &Loaded, output: Output) {
     ));
 }
 
-fn values(problems: &[Problem]) -> Vec<Value> {
-    let value = |problem: &Problem| {
-        let Problem { file, line, path, what } = problem;
+fn values(problems: &[ConfigProblem]) -> Vec<Value> {
+    let value = |problem: &ConfigProblem| {
+        let ConfigProblem { file, line, path, what } = problem;
         json!({ "file": file, "line": line, "path": path, "what": what })
     };
     problems.iter().map(value).collect()

@@ -20,7 +20,7 @@ use super::error::{CommandError, chain};
 use super::exit::Exit;
 use super::pinned;
 use crate::admin::token;
-use crate::config::{ConfigErrors, Place};
+use crate::config::{ConfigErrors, HubLocation};
 
 /// How long a hub or an endpoint may take for its whole answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -196,7 +196,7 @@ impl Hub {
         // The file is asked only for what was not said: it may not even be on this machine.
         let place = match (&args.admin, &args.token) {
             (Some(_), Some(_)) => Err(ConfigErrors::of_file("", "not needed")),
-            _ => Place::find(args.config.as_deref()),
+            _ => HubLocation::find(args.config.as_deref()),
         };
         let base = match (&args.admin, &place) {
             (Some(url), _) => url.trim_end_matches('/').to_owned(),
@@ -212,8 +212,10 @@ impl Hub {
         }
         let token = match (&args.token, place) {
             (Some(token), _) => Token::Known(bearer(token.as_bytes())?),
-            (None, Ok(Place { token: Some(token), .. })) => Token::Known(bearer(token.expose())?),
-            (None, Ok(Place { data_dir, .. })) => match token::read(&data_dir) {
+            (None, Ok(HubLocation { token: Some(token), .. })) => {
+                Token::Known(bearer(token.expose())?)
+            }
+            (None, Ok(HubLocation { data_dir, .. })) => match token::read(&data_dir) {
                 Ok(Some(token)) => Token::Known(bearer(token.as_bytes())?),
                 Ok(None) => Token::None,
                 Err(error) => Token::Unreadable(chain(&error)),

@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 
 use weir_core::verify::Secret;
 
+use super::context::LoadContext;
 use super::secret;
-use super::surroundings::Surroundings;
+use super::secret_strength;
 use super::tls::{self, Tls};
 use super::tree::Section;
-use super::weak;
 use crate::tls::HTTP_1;
 
 /// Shortest token that an operator may choose, in bytes: below it, guessing over a network becomes thinkable.
@@ -28,15 +28,15 @@ pub struct Admin {
     pub allowed_hosts: BTreeSet<String>,
 }
 
-pub(super) fn read(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<Admin> {
+pub(super) fn read(mut section: Section<'_>, context: &LoadContext<'_>) -> Option<Admin> {
     let listen = section.must::<SocketAddr>("listen");
-    let tls = tls::read(&mut section, HTTP_1, around);
+    let tls = tls::read(&mut section, HTTP_1, context);
     if listen.is_some_and(|address| !address.ip().is_loopback()) && !section.has("tls") {
         let what = "is reached from beyond this machine without TLS: say [admin.tls], or put a proxy that has it \
                     before it, or the token can be read on its way";
         section.warning("listen", what);
     }
-    let token = secret::one(&mut section, "token", around);
+    let token = secret::one(&mut section, "token", context);
     if let Some(token) = &token {
         let bytes = token.expose();
         if bytes.len() < TOKEN_BYTES_MIN {
@@ -47,7 +47,7 @@ pub(super) fn read(mut section: Section<'_>, around: &Surroundings<'_>) -> Optio
                 "may hold only printable ASCII with no spaces: it travels in a header",
             );
         } else {
-            weak::judge_text_of(&section, "token", "token", bytes);
+            secret_strength::judge_text_of(&section, "token", "token", bytes);
         }
     }
     let hosts = section.list::<String>("allowed_hosts");

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use weir_core::alert::FailureThreshold;
 
+use super::context::LoadContext;
 use super::destination::{Allow, Signing, Webhook};
 use super::server::at_most;
-use super::surroundings::Surroundings;
 use super::tree::Section;
 use super::trust::Trust;
 use super::url::{endpoint, reachable};
@@ -38,7 +38,7 @@ pub struct Alerts {
 pub(super) fn read(
     mut section: Section<'_>,
     trust: &Trust,
-    around: &Surroundings<'_>,
+    context: &LoadContext<'_>,
 ) -> Option<Alerts> {
     let per_hour = section.checked("per_hour", |n| at_most(*n, PER_HOUR_MAX));
     let window = section.checked("window", |d: &Duration| match *d {
@@ -57,7 +57,7 @@ pub(super) fn read(
         d if d > EXPIRING_MAX => Err("must be at most 365d".into()),
         _ => Ok(()),
     });
-    let unstored = unstored(&mut section, trust, around);
+    let unstored = unstored(&mut section, trust, context);
     section.finish();
     let too_much = |share: f64| {
         let per_mille = Duration::try_from_secs_f64(share).map_or(1_000, |d| d.as_millis());
@@ -79,10 +79,10 @@ pub(super) fn read(
 fn unstored(
     section: &mut Section<'_>,
     trust: &Trust,
-    around: &Surroundings<'_>,
+    context: &LoadContext<'_>,
 ) -> Option<Box<Webhook>> {
-    let allow = Allow::read(section, around.development);
-    let trust = trust.with(section, around);
+    let allow = Allow::read(section, context.development);
+    let trust = trust.with(section, context);
     let url = section.maybe::<String>("alert_url")?;
     match endpoint(&url) {
         Ok(url) => Some(Box::new(Webhook {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use weir_core::breaker::{BreakerPolicy, InvalidBreakerPolicy};
 
-use super::retry::Unusable;
+use super::retry::InvalidSetting;
 use super::tree::Section;
 use weir_core::units::format_duration as show;
 
@@ -44,7 +44,7 @@ impl RawBreaker {
     }
 
     /// The policy, or the key that stands against it.
-    pub(super) fn policy(&self) -> Result<BreakerPolicy, Unusable> {
+    pub(super) fn policy(&self) -> Result<BreakerPolicy, InvalidSetting> {
         let missing = |key| (key, "is missing".to_owned());
         let window = self.window.ok_or_else(|| missing("window"))?;
         let min_attempts = self.min_attempts.ok_or_else(|| missing("min_attempts"))?;
@@ -52,11 +52,11 @@ impl RawBreaker {
         let pause = self.pause.ok_or_else(|| missing("pause"))?;
         let max_pause = self.max_pause.ok_or_else(|| missing("max_pause"))?;
         BreakerPolicy::try_new(window, min_attempts, failure_rate, (pause, max_pause))
-            .map_err(|error| unusable(&error))
+            .map_err(|error| invalid_setting(&error))
     }
 }
 
-fn unusable(error: &InvalidBreakerPolicy) -> Unusable {
+fn invalid_setting(error: &InvalidBreakerPolicy) -> InvalidSetting {
     match error {
         InvalidBreakerPolicy::Window => ("window", "must be at least 10ms".into()),
         InvalidBreakerPolicy::NoAttempts => ("min_attempts", "must be at least 1".into()),

@@ -16,14 +16,14 @@ use weir_core::retry::RetryPolicy;
 use weir_core::verify::{KeyError, Secret, check_text_secret, check_whsec_secret, likely_key_form};
 
 use super::breaker::RawBreaker;
-use super::retry::{RawRetry, Unusable};
+use super::context::LoadContext;
+use super::retry::{InvalidSetting, RawRetry};
 use super::secret;
+use super::secret_strength;
 use super::server::at_most;
-use super::surroundings::Surroundings;
 use super::tree::Section;
 use super::trust::Trust;
 use super::url::{endpoint, reachable};
-use super::weak;
 
 /// Most requests to one destination at once.
 const CONCURRENCY_MAX: usize = 1_024;
@@ -150,10 +150,10 @@ pub(super) fn defaults(
     let timeout = section.checked("timeout", |d| timeout_ok(*d));
     let concurrency = section.checked("concurrency", |n| at_most(*n, CONCURRENCY_MAX));
     let raw_retry = RawRetry::read(&mut section.section("retry")).growing_as(growing);
-    let noted = |(key, what): Unusable| section.problem(&format!("retry.{key}"), what);
+    let noted = |(key, what): InvalidSetting| section.problem(&format!("retry.{key}"), what);
     let retry = raw_retry.policy().map_err(noted).ok();
     let raw_breaker = RawBreaker::read(&mut section.section("breaker"));
-    let noted = |(key, what): Unusable| section.problem(&format!("breaker.{key}"), what);
+    let noted = |(key, what): InvalidSetting| section.problem(&format!("breaker.{key}"), what);
     let breaker = raw_breaker.policy().map_err(noted).ok();
     section.finish();
     Some(DestinationDefaults {
@@ -183,14 +183,14 @@ pub(super) fn read(
     sections: Vec<(&str, Section<'_>)>,
     defaults: &DestinationDefaults,
     trust: &Trust,
-    around: &Surroundings<'_>,
+    context: &LoadContext<'_>,
 ) -> BTreeMap<DestinationName, Arc<Destination>> {
     let mut destinations = BTreeMap::new();
     for (name, section) in sections {
         match DestinationName::new(name) {
             Err(error) => section.problem("", error),
             Ok(name) => {
-                if let Some(destination) = one(name.clone(), section, defaults, trust, around) {
+                if let Some(destination) = one(name.clone(), section, defaults, trust, context) {
                     destinations.insert(name, Arc::new(destination));
                 }
             }
@@ -204,7 +204,7 @@ fn one(
     mut section: Section<'_>,
     defaults: &DestinationDefaults,
     trust: &Trust,
-    around: &Surroundings<'_>,
+    context: &LoadContext<'_>,
 ) -> Option<Destination> {
     let kind = section.checked("kind", |word: &String| match word.as_str() {
         "webhook" | "inbox" => Ok(()),
@@ -218,25 +218,25 @@ fn one(
     let said = RawRetry::read(&mut retry);
     let retry = if retry.is_given() {
         let raw = said.over(&defaults.raw_retry).growing_as(&defaults.growing);
-        let noted = |(key, what): Unusable| section.problem(&format!("retry.{key}"), what);
+        let noted = |(key, what): InvalidSetting| section.problem(&format!("retry.{key}"), what);
         raw.policy().map_err(noted).ok()
     } else {
         Some(defaults.retry.clone())
     };
     let said = RawBreaker::read(&mut section.section("breaker"));
-    let noted = |(key, what): Unusable| section.problem(&format!("breaker.{key}"), what);
+    let noted = |(key, what): InvalidSetting| section.problem(&format!("breaker.{key}"), what);
     let breaker = said.over(&defaults.raw_breaker).policy().map_err(noted).ok();
     // A kind that is not known is read as a webhook, so that the other mistakes of its table show too.
     let kind = match kind.as_deref() {
         Some("inbox") => Some(DestinationKind::Inbox),
         Some(_) => {
             let url = section.must::<String>("url");
-            webhook(&mut section, url, defaults, trust, around)
+            webhook(&mut section, url, defaults, trust, context)
                 .map(|w| DestinationKind::Webhook(Box::new(w)))
         }
         None => {
             let url = section.maybe::<String>("url");
-            webhook(&mut section, url, defaults, trust, around);
+            webhook(&mut section, url, defaults, trust, context);
             None
         }
     };
@@ -255,7 +255,7 @@ fn webhook(
     url: Option<String>,
     defaults: &DestinationDefaults,
     trust: &Trust,
-    around: &Surroundings<'_>,
+    context: &LoadContext<'_>,
 ) -> Option<Webhook> {
     let url = url.and_then(|text| match endpoint(&text) {
         Ok(url) => Some(url),
@@ -273,7 +273,7 @@ fn webhook(
         }
     };
     let secrets = match section.has("secrets") {
-        true => secret::list(section, "secrets", around),
+        true => secret::list(section, "secrets", context),
         false => {
             section.items("secrets");
             Some(Vec::new())
@@ -294,16 +294,16 @@ fn webhook(
             Some(Signing::Standard) => check_whsec_secret(&secret.value),
             _ => check_text_secret(secret.value.expose()),
         };
-        weak::note(section, &format!("secrets[{index}]"), "secret", judged);
+        secret_strength::note(section, &format!("secrets[{index}]"), "secret", judged);
     }
-    let headers = headers(section, around);
+    let headers = headers(section, context);
     let timeout = match section.has("timeout") {
         true => section.checked("timeout", |d| timeout_ok(*d)),
         false => section.maybe("timeout").or(Some(defaults.timeout)),
     };
-    let allow = Allow::read(section, around.development);
+    let allow = Allow::read(section, context.development);
     reachable(section, "url", url.as_ref(), allow);
-    let trust = trust.with(section, around);
+    let trust = trust.with(section, context);
     Some(Webhook {
         url: url?,
         signing: signing?,
@@ -315,7 +315,7 @@ fn webhook(
     })
 }
 
-fn headers(section: &mut Section<'_>, around: &Surroundings<'_>) -> Vec<(HeaderName, HeaderValue)> {
+fn headers(section: &mut Section<'_>, context: &LoadContext<'_>) -> Vec<(HeaderName, HeaderValue)> {
     let given = section.entries("headers").unwrap_or_default();
     if given.len() > HEADERS_MAX {
         section.problem("headers", format!("has more than {HEADERS_MAX} entries"));
@@ -332,7 +332,7 @@ fn headers(section: &mut Section<'_>, around: &Surroundings<'_>) -> Vec<(HeaderN
             section.problem(&key, what);
             continue;
         }
-        let bytes = secret::text_or_reference(section, "headers", text, value, around);
+        let bytes = secret::text_or_reference(section, "headers", text, value, context);
         match bytes.map(HeaderValue::try_from) {
             Some(Ok(mut value)) => {
                 // It may be a credential, and nothing here can tell.

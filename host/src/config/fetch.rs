@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use weir_core::verify::Authorities;
 
+use super::context::LoadContext;
 use super::destination::Allow;
-use super::surroundings::Surroundings;
 use super::tree::Section;
 use super::trust::Trust;
 use super::url::{endpoint, reachable};
@@ -52,7 +52,7 @@ impl Fetch {
 pub(super) fn read(
     mut section: Section<'_>,
     trust: &Trust,
-    around: &Surroundings<'_>,
+    context: &LoadContext<'_>,
 ) -> Option<Fetch> {
     let timeout = section.checked("timeout", |timeout: &Duration| {
         if *timeout > TIMEOUT_MAX { Err("must be at most 30s".into()) } else { Ok(()) }
@@ -64,13 +64,13 @@ pub(super) fn read(
         let key = format!("instead.{begins}");
         reachable(&section, &key, endpoint(with).ok().as_ref(), allow);
     }
-    let trust = trust.with(&mut section, around);
-    let authorities = authorities(&mut section, around);
+    let trust = trust.with(&mut section, context);
+    let authorities = authorities(&mut section, context);
     section.finish();
     Some(Fetch { timeout: timeout?, instead, allow, authorities, trust })
 }
 
-fn authorities(section: &mut Section<'_>, around: &Surroundings<'_>) -> Authorities {
+fn authorities(section: &mut Section<'_>, context: &LoadContext<'_>) -> Authorities {
     let mut trusted = Authorities::new(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     let files = section.list::<PathBuf>("signing_authorities").unwrap_or_default();
     if files.len() > AUTHORITY_FILES_MAX {
@@ -78,8 +78,8 @@ fn authorities(section: &mut Section<'_>, around: &Surroundings<'_>) -> Authorit
         section.problem("signing_authorities", what);
     }
     for (index, file) in files.iter().take(AUTHORITY_FILES_MAX).enumerate() {
-        let path = around.resolve(file);
-        around.reading(&path);
+        let path = context.resolve(file);
+        context.record_read(&path);
         let added = contents(&path).and_then(|pem| {
             trusted
                 .add_pem(&pem)

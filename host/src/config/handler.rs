@@ -14,11 +14,11 @@ use weir_core::route::Pattern;
 use weir_core::units::format_size;
 
 use super::breaker::RawBreaker;
-use super::retry::{RawRetry, Unusable};
+use super::retry::{InvalidSetting, RawRetry};
 use super::route::warn_of_what_never_matches;
 use super::tree::Section;
 use super::value::Size;
-use crate::sources::ByName;
+use crate::sources::SourcesByName;
 
 /// Most entries of a handler's `config`, so that it fits a guest's environment.
 const CONFIG_ENTRIES_MAX: usize = 256;
@@ -100,7 +100,7 @@ pub(super) struct Bounds<'a> {
     pub(super) destinations: &'a BTreeSet<DestinationName>,
     pub(super) sources: &'a BTreeSet<String>,
     /// Those of them that are right, with their providers.
-    pub(super) known: &'a ByName,
+    pub(super) known: &'a SourcesByName,
 }
 
 /// Reads `[defaults.limits]`, `[defaults.retry]` and `[defaults.breaker]`.
@@ -240,12 +240,12 @@ fn complete(section: &Section<'_>, raw: RawHandler, bounds: &Bounds<'_>) -> Hand
     });
     let retry = raw.retry.as_ref().and_then(|retry| {
         let policy = retry.over(&bounds.defaults.raw_retry).policy();
-        let noted = |(key, what): Unusable| section.problem(&format!("retry.{key}"), what);
+        let noted = |(key, what): InvalidSetting| section.problem(&format!("retry.{key}"), what);
         policy.map_err(noted).ok()
     });
     let breaker = raw.breaker.as_ref().and_then(|breaker| {
         let policy = breaker.over(&bounds.defaults.raw_breaker).policy();
-        let noted = |(key, what): Unusable| section.problem(&format!("breaker.{key}"), what);
+        let noted = |(key, what): InvalidSetting| section.problem(&format!("breaker.{key}"), what);
         policy.map_err(noted).ok()
     });
     let grant = (raw.destinations.is_some() || raw.emit.is_some()).then(|| Grant {

@@ -3,7 +3,7 @@
 use super::DEFAULTS;
 
 /// What to do about a line that is no TOML; nothing if it looks like no known mistake.
-pub(super) fn of_line(line: &str) -> Option<&'static str> {
+pub(super) fn hint_for_line(line: &str) -> Option<&'static str> {
     let line = line.trim();
     if line.contains(['“', '”', '‘', '’']) {
         return Some("write plain quotes, \" and not “ or ”");
@@ -27,7 +27,7 @@ pub(super) fn of_line(line: &str) -> Option<&'static str> {
     };
     match (line.split_once('='), line.split_once(':')) {
         (None, Some((before, _))) if key(before) => Some("write key = value, with = and not :"),
-        (Some((before, value)), _) if key(before) => of_value(value.trim()),
+        (Some((before, value)), _) if key(before) => hint_for_value(value.trim()),
         (Some((before, _)), _) if before.trim().contains(' ') => {
             Some("a key has no blanks; write key = value")
         }
@@ -36,7 +36,7 @@ pub(super) fn of_line(line: &str) -> Option<&'static str> {
     }
 }
 
-fn of_value(value: &str) -> Option<&'static str> {
+fn hint_for_value(value: &str) -> Option<&'static str> {
     let first = value.chars().next();
     let quoted = value.starts_with(['"', '\'']);
     let mark = value.chars().next().unwrap_or(' ');
@@ -54,7 +54,7 @@ fn of_value(value: &str) -> Option<&'static str> {
 }
 
 /// The table of the defaults file, or of the examples in it, that has a key of this name.
-pub(super) fn home_of(key: &str) -> Option<String> {
+pub(super) fn table_of_key(key: &str) -> Option<String> {
     let mut table = String::new();
     let mut found: Vec<String> = Vec::new();
     for line in DEFAULTS.lines() {
@@ -102,7 +102,7 @@ mod tests {
             ("[server", "a table is one line"),
             ("body limit = 3", "a key has no blanks"),
         ] {
-            let said = of_line(line).unwrap_or_default();
+            let said = hint_for_line(line).unwrap_or_default();
             assert!(said.contains(wanted), "{line}: {said}");
         }
     }
@@ -120,11 +120,11 @@ mod tests {
             ("to", "[[route]]"),
             ("grant", "[handlers.NAME]"),
         ] {
-            let home = home_of(key);
+            let home = table_of_key(key);
             assert_eq!(home.as_deref(), Some(table), "{key}");
         }
         for key in ["nonsense", "url", "public_url"] {
-            assert_eq!(home_of(key), None, "{key}");
+            assert_eq!(table_of_key(key), None, "{key}");
         }
     }
 }

@@ -29,7 +29,7 @@ pub(super) fn read(data: &Path) -> LastGood {
 }
 
 /// Keeps what files say now, or said when they were last right, and forgets all others.
-pub fn keep_last_good(data: &Path, files: &[ProviderFile]) -> io::Result<()> {
+pub fn save_last_good(data: &Path, files: &[ProviderFile]) -> io::Result<()> {
     let of = |file: &ProviderFile| Some((file.file.clone(), file.last_good.clone()?));
     let last_good: LastGood = files.iter().filter_map(of).collect();
     if last_good == read(data) {
@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn what_is_kept_is_read_again_and_the_rest_forgotten() {
         let data = tempfile::tempdir().unwrap();
-        let keep = |files: &[ProviderFile]| keep_last_good(data.path(), files).unwrap();
+        let keep = |files: &[ProviderFile]| save_last_good(data.path(), files).unwrap();
         assert!(read(data.path()).is_empty());
         keep(&[file("a.toml", Some("é\n\u{0}")), file("b.toml", Some("b")), file("c.toml", None)]);
         let kept =

@@ -12,14 +12,14 @@ use toml::de::DeTable;
 use weir_core::name::{DestinationName, HandlerName, SourceName};
 use weir_core::provider::Catalog;
 
+use super::context::LoadContext;
 use super::handler::{self, Bounds, HandlerDefaults, HandlerSettings};
 use super::plugins::Runs;
-use super::problem::{ConfigErrors, Problem};
-use super::providers::{HeldBack, Providers};
-use super::rest::Rest;
+use super::problem::{ConfigErrors, ConfigProblem};
+use super::providers::{Providers, RejectedFiles};
+use super::restart::RestartSettings;
 use super::retry::RawRetry;
-use super::source::Beside;
-use super::surroundings::Surroundings;
+use super::source::SourceContext;
 use super::tree::{Report, Section, parse};
 use super::{
     Config, DEFAULTS, admin, alerts, destination, development, fetch, log, plugins, quarantine,
@@ -45,7 +45,7 @@ pub struct Origin {
     /// It, the files that it names and the folders that it looks into, whether they are there or not.
     pub files: BTreeSet<PathBuf>,
     /// The settings that take effect at a restart only, to be compared.
-    pub rest: Rest,
+    pub restart: RestartSettings,
 }
 
 /// A configuration with what there is to say about it.
@@ -56,7 +56,7 @@ pub struct Loaded {
     /// The file it came from; none in development mode with no file.
     pub file: Option<PathBuf>,
     /// What works, but deserves a look.
-    pub warnings: Vec<Problem>,
+    pub warnings: Vec<ConfigProblem>,
 }
 
 /// Loads a configuration: the file that is named, else [`FILE`] in the process's folder, else development mode
@@ -69,18 +69,18 @@ pub fn load(path: Option<&Path>, development: bool) -> Result<Loaded, ConfigErro
     };
     let text = read_file(path)?;
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
-    let looked_into = RefCell::default();
-    let around = Surroundings {
+    let paths_read = RefCell::default();
+    let context = LoadContext {
         folder,
         variable: &|name: &str| std::env::var_os(name),
         development,
-        looked_into: &looked_into,
+        paths_read: &paths_read,
     };
-    let (mut config, warnings) = in_surroundings(&path.display().to_string(), &text, &around)?;
-    let mut files = looked_into.take();
+    let (mut config, warnings) = in_context(&path.display().to_string(), &text, &context)?;
+    let mut files = paths_read.take();
     files.insert(path.to_owned());
-    let rest = Rest::of(&config);
-    config.origin = Some(Origin { file: path.to_owned(), development, files, rest });
+    let restart = RestartSettings::of(&config);
+    config.origin = Some(Origin { file: path.to_owned(), development, files, restart });
     Ok(Loaded { config, file: Some(path.to_owned()), warnings })
 }
 
@@ -92,21 +92,21 @@ pub fn known_providers(path: Option<&Path>) -> Result<Providers, ConfigErrors> {
         true => read_file(file)?,
         false => String::new(),
     };
-    let (report, looked_into) =
+    let (report, paths_read) =
         (Report::new(&file.display().to_string(), &text), RefCell::default());
     let defaults_report = Report::new("defaults", DEFAULTS);
     let (tree, defaults) = (parse(&text, &report), parse(DEFAULTS, &defaults_report));
-    let around = Surroundings {
+    let context = LoadContext {
         folder: file.parent().unwrap_or_else(|| Path::new("")),
         variable: &|_: &str| None,
         development: false,
-        looked_into: &looked_into,
+        paths_read: &paths_read,
     };
     let mut root = Section::root(&report, Some(tree.get_ref()), Some(defaults.get_ref()));
-    let place = store::read(root.section("store"), &around);
-    let mut providers = Providers::new(built_in()?, tree.get_ref(), HeldBack::new());
+    let place = store::read(root.section("store"), &context);
+    let mut providers = Providers::new(built_in()?, tree.get_ref(), RejectedFiles::new());
     let data = place.as_ref().map(|place| place.folder.as_path());
-    providers.read(root.section("providers"), data, &around);
+    providers.read(root.section("providers"), data, &context);
     report.close()?;
     Ok(providers)
 }
@@ -162,21 +162,21 @@ pub(super) fn from_text(
     folder: &Path,
     variable: &dyn Fn(&str) -> Option<OsString>,
     development: bool,
-) -> Result<(Config, Vec<Problem>), ConfigErrors> {
-    let looked_into = RefCell::default();
-    let around = Surroundings { folder, variable, development, looked_into: &looked_into };
-    in_surroundings(file, text, &around)
+) -> Result<(Config, Vec<ConfigProblem>), ConfigErrors> {
+    let paths_read = RefCell::default();
+    let context = LoadContext { folder, variable, development, paths_read: &paths_read };
+    in_context(file, text, &context)
 }
 
 /// Reads it; if changed provider files are what its sources do not go with, once more without those changes.
-fn in_surroundings(
+fn in_context(
     file: &str,
     text: &str,
-    around: &Surroundings<'_>,
-) -> Result<(Config, Vec<Problem>), ConfigErrors> {
-    match attempt(file, text, around, HeldBack::new()) {
-        Err(Failed { errors, to_blame }) if !to_blame.is_empty() => {
-            attempt(file, text, around, to_blame).map_err(|_| errors)
+    context: &LoadContext<'_>,
+) -> Result<(Config, Vec<ConfigProblem>), ConfigErrors> {
+    match attempt(file, text, context, RejectedFiles::new()) {
+        Err(Failed { errors, responsible_files }) if !responsible_files.is_empty() => {
+            attempt(file, text, context, responsible_files).map_err(|_| errors)
         }
         read => read.map_err(|failed| failed.errors),
     }
@@ -185,21 +185,21 @@ fn in_surroundings(
 /// What is wrong, and the changes of provider files that may be to blame for it.
 struct Failed {
     errors: ConfigErrors,
-    to_blame: HeldBack,
+    responsible_files: RejectedFiles,
 }
 
 impl From<ConfigErrors> for Failed {
     fn from(errors: ConfigErrors) -> Self {
-        Self { errors, to_blame: HeldBack::new() }
+        Self { errors, responsible_files: RejectedFiles::new() }
     }
 }
 
 fn attempt(
     file: &str,
     text: &str,
-    around: &Surroundings<'_>,
-    held_back: HeldBack,
-) -> Result<(Config, Vec<Problem>), Failed> {
+    context: &LoadContext<'_>,
+    rejected: RejectedFiles,
+) -> Result<(Config, Vec<ConfigProblem>), Failed> {
     let report = Report::new(file, text);
     let tree = parse(text, &report);
     if !report.is_clean() {
@@ -208,12 +208,12 @@ fn attempt(
     }
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let tree = tree.get_ref();
-    let mut providers = Providers::new(built_in()?, tree, held_back);
-    let config = read(&report, tree, &mut providers, around, cores);
+    let mut providers = Providers::new(built_in()?, tree, rejected);
+    let config = read(&report, tree, &mut providers, context, cores);
     let wrong = |mut errors: ConfigErrors| {
-        let to_blame = providers.to_blame(&errors);
+        let responsible_files = providers.responsible_files(&errors);
         errors.problems.extend(providers.problems().cloned());
-        Failed { errors, to_blame }
+        Failed { errors, responsible_files }
     };
     let warnings = report.close().map_err(wrong)?;
     config.map(|config| (config, warnings)).ok_or_else(|| no_reason(file).into())
@@ -232,7 +232,7 @@ pub(super) fn read<'t>(
     report: &'t Report,
     tree: &'t DeTable<'t>,
     providers: &mut Providers,
-    around: &Surroundings<'_>,
+    context: &LoadContext<'_>,
     cores: usize,
 ) -> Option<Config> {
     let defaults_report = Report::new("defaults", DEFAULTS);
@@ -241,8 +241,8 @@ pub(super) fn read<'t>(
     let mut built_in = Section::root(&defaults_report, None, Some(defaults));
     let mut root = Section::root(report, Some(tree), Some(defaults));
 
-    let server = server::read(root.section("server"), around);
-    let admin = admin::read(root.section("admin"), around);
+    let server = server::read(root.section("server"), context);
+    let admin = admin::read(root.section("admin"), context);
     if let (Some(server), Some(admin)) = (&server, &admin)
         && server.listen == admin.listen
         && server.listen.port() != 0
@@ -252,20 +252,20 @@ pub(super) fn read<'t>(
             "is the same address as server.listen; give each its own port",
         );
     }
-    let place = store::read(root.section("store"), around);
-    let plugins = plugins::read(root.section("plugins"), around);
+    let place = store::read(root.section("store"), context);
+    let plugins = plugins::read(root.section("plugins"), context);
     let runs = plugins::runs(root.section("runs"), cores);
     let responders = responder::read(root.section("responders"));
     let kept = store::retention(root.section("retention"));
-    let trust = trust::read(root.section("trust"), around);
+    let trust = trust::read(root.section("trust"), context);
     let trusted = trust.clone().unwrap_or_default();
-    let alerts = alerts::read(root.section("alerts"), &trusted, around);
+    let alerts = alerts::read(root.section("alerts"), &trusted, context);
     let shutdown_grace = log::shutdown_grace(root.section("shutdown"));
     let log = log::read(root.section("log"));
-    let fetch = fetch::read(root.section("fetch"), &trusted, around);
+    let fetch = fetch::read(root.section("fetch"), &trusted, context);
     let quarantine = quarantine::read(root.section("quarantine"));
     let data = place.as_ref().map(|place| place.folder.as_path());
-    providers.read(root.section("providers"), data, around);
+    providers.read(root.section("providers"), data, context);
 
     // Where a section is wrong, what depends on it is judged by the built-in one, so that its problems show too.
     let judged = runs.clone().or_else(|| plugins::runs(built_in.section("runs"), cores))?;
@@ -274,7 +274,7 @@ pub(super) fn read<'t>(
     let handler_defaults = defaults.handler.or(fallback.handler)?;
     let destination_defaults = defaults.destination.or(fallback.destination)?;
 
-    let bounds = Judged {
+    let bounds = NamedContext {
         handlers: &handler_defaults,
         destinations: &destination_defaults,
         runs: &judged,
@@ -282,7 +282,7 @@ pub(super) fn read<'t>(
         responders: responders.as_ref(),
         trust: &trusted,
     };
-    let ways = read_ways(&mut root, &bounds, &providers.catalog, around);
+    let ways = read_named(&mut root, &bounds, &providers.catalog, context);
     root.finish();
     let (place, kept, _) = (place?, kept?, trust?);
     Some(Config {
@@ -306,13 +306,13 @@ pub(super) fn read<'t>(
         destinations: ways.destinations,
         routes: ways.routes,
         handlers: ways.handlers,
-        development: around.development,
+        development: context.development,
         origin: None,
     })
 }
 
 /// What the named parts of a file are judged against.
-struct Judged<'a> {
+struct NamedContext<'a> {
     handlers: &'a HandlerDefaults,
     destinations: &'a destination::DestinationDefaults,
     runs: &'a Runs,
@@ -322,7 +322,7 @@ struct Judged<'a> {
 }
 
 /// The parts of a file that the operator names.
-struct Ways {
+struct NamedParts {
     sources: BTreeMap<SourceName, Arc<source::Source>>,
     destinations: BTreeMap<DestinationName, Arc<destination::Destination>>,
     routes: Vec<route::Route>,
@@ -330,16 +330,16 @@ struct Ways {
 }
 
 /// Reads what is named, and checks that what refers to a name finds it.
-fn read_ways(
+fn read_named(
     root: &mut Section<'_>,
-    judged: &Judged<'_>,
+    judged: &NamedContext<'_>,
     catalog: &Catalog,
-    around: &Surroundings<'_>,
-) -> Ways {
+    context: &LoadContext<'_>,
+) -> NamedParts {
     let sections = root.named("destinations");
     let mut names = names(&sections);
-    let mut destinations = destination::read(sections, judged.destinations, judged.trust, around);
-    if around.development
+    let mut destinations = destination::read(sections, judged.destinations, judged.trust, context);
+    if context.development
         && let Some(inbox) = destination::inbox(judged.destinations)
     {
         names.insert(inbox.name.clone());
@@ -347,8 +347,8 @@ fn read_ways(
     }
     let sections = root.named("sources");
     let source_names = sections.iter().map(|(name, _)| (*name).to_owned()).collect();
-    let beside = Beside { catalog, server: judged.server, responders: judged.responders };
-    let sources = source::read(sections, &beside, around);
+    let beside = SourceContext { catalog, server: judged.server, responders: judged.responders };
+    let sources = source::read(sections, &beside, context);
     let routes = route::read(root.tables("route"), &names, &source_names, &sources);
     let bounds = Bounds {
         defaults: judged.handlers,
@@ -359,7 +359,7 @@ fn read_ways(
         known: &sources,
     };
     let handlers = read_handlers(root.named("handlers"), &bounds);
-    Ways { sources, destinations, routes, handlers }
+    NamedParts { sources, destinations, routes, handlers }
 }
 
 struct Defaults {

@@ -4,21 +4,22 @@
 //! type and how it is read and judged; `load` puts them together in one pass that reports every problem with its
 //! place. Nothing outside this module sees a value that is not already right.
 
+mod access;
 mod admin;
 mod alerts;
 mod breaker;
+mod context;
 mod destination;
 mod development;
 mod fetch;
-mod gate;
 mod handler;
 mod hints;
 mod last_good;
 mod load;
+mod location;
 mod log;
 #[cfg(test)]
 mod outward_tests;
-mod place;
 mod plugins;
 mod problem;
 mod providers;
@@ -26,32 +27,31 @@ mod providers;
 mod providers_tests;
 mod quarantine;
 mod responder;
-mod rest;
+mod restart;
 mod retry;
 mod route;
 mod schema;
 mod secret;
+mod secret_strength;
 mod server;
 pub(crate) mod shown;
 mod sidecar;
 mod source;
 mod store;
-mod surroundings;
 mod tls;
 mod tree;
 mod trust;
 mod url;
 mod value;
-mod weak;
 
 #[cfg(test)]
 mod mistakes_tests;
 #[cfg(test)]
+mod secret_strength_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod units_tests;
-#[cfg(test)]
-mod weak_tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -62,23 +62,23 @@ use weir_core::name::{DestinationName, HandlerName, SourceName};
 pub use weir_core::verify::{NamedSecret, Secret};
 use weir_store::upkeep::Retention;
 
+pub use access::AccessPolicy;
 pub use admin::Admin;
 pub use alerts::Alerts;
 pub use destination::{Allow, Destination, DestinationKind, Signing, Webhook};
 pub use development::{DEVELOPMENT_SECRETS_FILE, development};
 pub use fetch::Fetch;
-pub use gate::Gate;
 pub use handler::{Grant, HandlerDefaults, HandlerSettings, Limits};
-pub use last_good::keep_last_good;
+pub use last_good::save_last_good;
 pub use load::{FILE, Loaded, Origin, known_providers, load, load_text};
+pub use location::HubLocation;
 pub use log::Log;
-pub use place::Place;
 pub use plugins::{Plugins, Runs};
-pub use problem::{ConfigErrors, Problem};
+pub use problem::{ConfigErrors, ConfigProblem};
 pub use providers::{ProviderFile, Providers, provider_file};
 pub use quarantine::Quarantine;
 pub use responder::{Responder, Responders};
-pub use rest::{Rest, fingerprint};
+pub use restart::{RestartSettings, fingerprint};
 pub use route::Route;
 pub(crate) use route::unmatched;
 pub use schema::{Mismatch, Schemas};

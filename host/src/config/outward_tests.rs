@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use super::load::from_text;
-use super::{Allow, Config, DestinationKind, Problem};
+use super::{Allow, Config, ConfigProblem, DestinationKind};
 
-fn loaded(text: &str) -> (Config, Vec<Problem>) {
+fn loaded(text: &str) -> (Config, Vec<ConfigProblem>) {
     from_text("weir.toml", text, Path::new("base"), &|_| None, false).unwrap()
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use weir_core::bounds::MIB;
 
+use super::context::LoadContext;
 use super::server::{at_most, size_at_most};
-use super::surroundings::Surroundings;
 use super::tree::Section;
 use super::value::Size;
 use weir_core::units::format_size;
@@ -61,9 +61,9 @@ impl Runs {
     }
 }
 
-pub(super) fn read(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<Plugins> {
+pub(super) fn read(mut section: Section<'_>, context: &LoadContext<'_>) -> Option<Plugins> {
     let dir = section.must::<PathBuf>("dir");
-    if let Some(path) = dir.as_ref().map(|dir| around.resolve(dir)) {
+    if let Some(path) = dir.as_ref().map(|dir| context.resolve(dir)) {
         if path.exists() && !path.is_dir() {
             section.problem(
                 "dir",
@@ -97,7 +97,7 @@ pub(super) fn read(mut section: Section<'_>, around: &Surroundings<'_>) -> Optio
     });
     section.finish();
     Some(Plugins {
-        dir: around.resolve(&dir?),
+        dir: context.resolve(&dir?),
         sidecar_grants: grants? == "sidecar",
         settle: settle?,
         rescan: rescan?,

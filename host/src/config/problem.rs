@@ -6,7 +6,7 @@ use thiserror::Error;
 
 /// One thing that is wrong, or that deserves a warning.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub struct ConfigProblem {
     /// The file as the operator named it.
     pub file: String,
     /// The line, from 1, where there is one.
@@ -17,7 +17,7 @@ pub struct Problem {
     pub what: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.file)?;
         if let Some(line) = self.line {
@@ -35,7 +35,7 @@ impl fmt::Display for Problem {
 #[error("{}", lines(.problems))]
 pub struct ConfigErrors {
     /// At least one.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<ConfigProblem>,
 }
 
 impl ConfigErrors {
@@ -43,11 +43,11 @@ impl ConfigErrors {
     #[must_use]
     pub fn of_file(file: &str, what: impl Into<String>) -> Self {
         let problem =
-            Problem { file: file.into(), line: None, path: String::new(), what: what.into() };
+            ConfigProblem { file: file.into(), line: None, path: String::new(), what: what.into() };
         Self { problems: vec![problem] }
     }
 }
 
-fn lines(problems: &[Problem]) -> String {
-    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n")
+fn lines(problems: &[ConfigProblem]) -> String {
+    problems.iter().map(ConfigProblem::to_string).collect::<Vec<_>>().join("\n")
 }

@@ -12,9 +12,9 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use weir_core::provider::{Catalog, LoadedUserFile, Provider, ProviderError, UserProviderFile};
 
+use super::context::LoadContext;
 use super::last_good::{self, LastGood};
-use super::problem::{ConfigErrors, Problem};
-use super::surroundings::Surroundings;
+use super::problem::{ConfigErrors, ConfigProblem};
 use super::tree::Section;
 
 /// Most provider files of the operator's own.
@@ -30,7 +30,7 @@ pub struct ProviderFile {
     /// The provider that is known by it; none if it never was right.
     pub provider: Option<Arc<str>>,
     /// What is wrong with it. Its last good version counts meanwhile, if it has one.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<ConfigProblem>,
     /// What it said when it was last right, which may be now.
     pub last_good: Option<Arc<str>>,
 }
@@ -44,18 +44,18 @@ pub struct Providers {
     pub files: Vec<ProviderFile>,
     /// Which sources name a provider.
     wanted: BTreeMap<String, BTreeSet<String>>,
-    held_back: HeldBack,
+    rejected: RejectedFiles,
     last_good: LastGood,
 }
 
 /// Files whose changes are not used, each with the reason.
-pub(super) type HeldBack = BTreeMap<String, Problem>;
+pub(super) type RejectedFiles = BTreeMap<String, ConfigProblem>;
 
 impl Providers {
     /// The built-in ones, for the sources of a file; not those changes of the operator's files that are held back.
-    pub(super) fn new(catalog: Catalog, tree: &DeTable<'_>, held_back: HeldBack) -> Self {
+    pub(super) fn new(catalog: Catalog, tree: &DeTable<'_>, rejected: RejectedFiles) -> Self {
         let (files, last_good) = (Vec::new(), LastGood::new());
-        Self { catalog, files, wanted: wanted(tree), held_back, last_good }
+        Self { catalog, files, wanted: wanted(tree), rejected, last_good }
     }
 
     /// Adds the operator's files. What is wrong with one is noted with it and nowhere else. `data` is where is kept what
@@ -64,24 +64,24 @@ impl Providers {
         &mut self,
         section: Section<'_>,
         data: Option<&Path>,
-        around: &Surroundings<'_>,
+        context: &LoadContext<'_>,
     ) {
         self.last_good = data.map(last_good::read).unwrap_or_default();
         let mut found = Vec::new();
-        for (count, (file, place)) in places(section, around).into_iter().enumerate() {
+        for (count, (file, place)) in places(section, context).into_iter().enumerate() {
             let path = place.display().to_string();
             if count == FILES_MAX {
                 let text = Err(format!("is not read: there are more than {FILES_MAX} files"));
                 found.push(Found { file, path, text: Some(text) });
                 break;
             }
-            around.reading(&place);
+            context.record_read(&place);
             found.push(Found { file, path, text: Some(text(&place)) });
         }
         let is_found = |file: &&String| found.iter().any(|found| found.file == **file);
         let gone: Vec<_> = self.last_good.keys().filter(|file| !is_found(file)).cloned().collect();
         found.extend(gone.into_iter().map(|file| Found { path: file.clone(), file, text: None }));
-        let own = found.iter().map(|found| found.own(&self.last_good, &self.held_back));
+        let own = found.iter().map(|found| found.own(&self.last_good, &self.rejected));
         let own: Vec<_> = own.collect();
         let known = self.catalog.add_user_files(&own);
         let made = found.iter().zip(known).filter_map(|(found, known)| self.made(found, known));
@@ -93,7 +93,8 @@ impl Providers {
         let LoadedUserFile { provider, is_last_good, error } = known;
         let Found { file, path, text } = found;
         let provider = provider.map(|provider| Arc::clone(&provider.name));
-        let problem = |what| Problem { file: path.clone(), line: None, path: "".into(), what };
+        let problem =
+            |what| ConfigProblem { file: path.clone(), line: None, path: "".into(), what };
         let problems = match (text, error) {
             (None, _) => {
                 let sources = self.wanted.get(&**provider.as_ref()?)?;
@@ -107,7 +108,7 @@ impl Providers {
             (Some(Ok(text)), Some(error)) => located(path, text, error),
             (Some(Ok(_)), None) => {
                 let reason = |why| problem(format!("does not fit what is configured: {why}"));
-                self.held_back.get(file).map(reason).into_iter().collect()
+                self.rejected.get(file).map(reason).into_iter().collect()
             }
         };
         let last_good = match text {
@@ -118,30 +119,30 @@ impl Providers {
     }
 
     /// The files whose changes made sources wrong, as far as they were right before.
-    pub(super) fn to_blame(&self, errors: &ConfigErrors) -> HeldBack {
-        let mut to_blame = HeldBack::new();
+    pub(super) fn responsible_files(&self, errors: &ConfigErrors) -> RejectedFiles {
+        let mut responsible_files = RejectedFiles::new();
         for ProviderFile { file, provider, last_good, .. } in &self.files {
             let before = self.last_good.get(file);
             let sources = provider.as_ref().and_then(|name| self.wanted.get(&**name));
             if before.is_none() || before == last_good.as_ref() {
                 continue;
             }
-            let is_of = |problem: &Problem, source: &String| {
+            let is_of = |problem: &ConfigProblem, source: &String| {
                 let inside = problem.path.strip_prefix("sources.");
                 let inside = inside.and_then(|path| path.strip_prefix(source.as_str()));
                 inside.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
             };
             let of_its_sources =
-                |problem: &&Problem| sources.into_iter().flatten().any(|s| is_of(problem, s));
+                |problem: &&ConfigProblem| sources.into_iter().flatten().any(|s| is_of(problem, s));
             if let Some(problem) = errors.problems.iter().find(of_its_sources) {
-                to_blame.insert(file.clone(), problem.clone());
+                responsible_files.insert(file.clone(), problem.clone());
             }
         }
-        to_blame
+        responsible_files
     }
 
     /// What is wrong with the operator's files.
-    pub(super) fn problems(&self) -> impl Iterator<Item = &Problem> {
+    pub(super) fn problems(&self) -> impl Iterator<Item = &ConfigProblem> {
         self.files.iter().flat_map(|file| &file.problems)
     }
 }
@@ -170,23 +171,27 @@ struct Found {
 }
 
 impl Found {
-    fn own<'a>(&'a self, last_good: &'a LastGood, held_back: &HeldBack) -> UserProviderFile<'a> {
+    fn own<'a>(
+        &'a self,
+        last_good: &'a LastGood,
+        rejected: &RejectedFiles,
+    ) -> UserProviderFile<'a> {
         let text = self.text.as_ref().and_then(|text| text.as_deref().ok());
         UserProviderFile {
-            text: text.filter(|_| !held_back.contains_key(&self.file)),
+            text: text.filter(|_| !rejected.contains_key(&self.file)),
             last_good: last_good.get(&self.file).map(|text| &**text),
         }
     }
 }
 
 /// The operator's files, each as the configuration has it and where it lies.
-fn places(mut section: Section<'_>, around: &Surroundings<'_>) -> Vec<(String, PathBuf)> {
+fn places(mut section: Section<'_>, context: &LoadContext<'_>) -> Vec<(String, PathBuf)> {
     let files = section.list::<PathBuf>("files").unwrap_or_default();
     let dir = section.must::<PathBuf>("dir");
     section.finish();
-    let place = |path: PathBuf| (path.display().to_string(), around.resolve(&path));
+    let place = |path: PathBuf| (path.display().to_string(), context.resolve(&path));
     let mut places: Vec<_> = files.into_iter().map(place).collect();
-    for path in dir.iter().flat_map(|dir| in_folder(dir, around)) {
+    for path in dir.iter().flat_map(|dir| in_folder(dir, context)) {
         let (file, path) = place(path);
         if places.iter().all(|(_, known)| *known != path) {
             places.push((file, path));
@@ -196,9 +201,9 @@ fn places(mut section: Section<'_>, around: &Surroundings<'_>) -> Vec<(String, P
 }
 
 /// The provider files of a folder, by name; none if there is no such folder.
-fn in_folder(dir: &Path, around: &Surroundings<'_>) -> Vec<PathBuf> {
-    let place = around.resolve(dir);
-    around.reading(&place);
+fn in_folder(dir: &Path, context: &LoadContext<'_>) -> Vec<PathBuf> {
+    let place = context.resolve(dir);
+    context.record_read(&place);
     let entries = std::fs::read_dir(place).into_iter().flatten().flatten();
     let mut paths: Vec<_> = entries.map(|entry| dir.join(entry.file_name())).collect();
     let hidden = |path: &Path| path.file_name().is_some_and(|n| n.as_encoded_bytes()[0] == b'.');
@@ -226,8 +231,8 @@ fn text(path: &Path) -> Result<String, String> {
 }
 
 /// What is wrong with a provider file, each with its line.
-fn located(file: &str, text: &str, error: ProviderError) -> Vec<Problem> {
-    let problem = |line, path: String, what| Problem { file: file.into(), line, path, what };
+fn located(file: &str, text: &str, error: ProviderError) -> Vec<ConfigProblem> {
+    let problem = |line, path: String, what| ConfigProblem { file: file.into(), line, path, what };
     match error {
         ProviderError::Invalid(problems) => problems
             .into_iter()

@@ -98,7 +98,7 @@ impl OwnProvider {
     /// Reads as a hub does that goes on with what it has read.
     fn adopt(&self, text: &str) -> Config {
         let config = self.read(text).unwrap();
-        keep_last_good(&config.data_dir, &config.providers).unwrap();
+        save_last_good(&config.data_dir, &config.providers).unwrap();
         config
     }
 

@@ -23,7 +23,7 @@ pub(super) struct RawRetry {
 }
 
 /// Why a policy cannot be made, and which key of the table says so.
-pub(super) type Unusable = (&'static str, String);
+pub(super) type InvalidSetting = (&'static str, String);
 
 impl RawRetry {
     /// Reads a table and ends its reading.
@@ -85,7 +85,7 @@ impl RawRetry {
     }
 
     /// The policy, or the key that stands against it.
-    pub(super) fn policy(&self) -> Result<RetryPolicy, Unusable> {
+    pub(super) fn policy(&self) -> Result<RetryPolicy, InvalidSetting> {
         let missing = |key| (key, "is missing".to_owned());
         let backoff = match &self.schedule {
             Some(list) => Backoff::List(list.clone()),
@@ -97,11 +97,11 @@ impl RawRetry {
         };
         let max_attempts = self.max_attempts.ok_or_else(|| missing("max_attempts"))?;
         let jitter = self.jitter.ok_or_else(|| missing("jitter"))?;
-        RetryPolicy::try_new(backoff, max_attempts, jitter).map_err(|error| unusable(&error))
+        RetryPolicy::try_new(backoff, max_attempts, jitter).map_err(|error| invalid_setting(&error))
     }
 }
 
-fn unusable(error: &InvalidRetryPolicy) -> Unusable {
+fn invalid_setting(error: &InvalidRetryPolicy) -> InvalidSetting {
     use weir_core::units::format_duration as show;
     match error {
         InvalidRetryPolicy::NoAttempts => ("max_attempts", "must be at least 1".into()),

@@ -13,7 +13,7 @@ use weir_core::unmatched;
 
 use super::handler::no_destination;
 use super::tree::Section;
-use crate::sources::ByName;
+use crate::sources::SourcesByName;
 
 /// A straight way from sources to a destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(super) fn read(
     sections: Vec<Section<'_>>,
     destinations: &BTreeSet<DestinationName>,
     sources: &BTreeSet<String>,
-    known: &ByName,
+    known: &SourcesByName,
 ) -> Vec<Route> {
     let read = |section| one(section, destinations, sources, known);
     sections.into_iter().filter_map(read).collect()
@@ -43,7 +43,7 @@ fn one(
     mut section: Section<'_>,
     destinations: &BTreeSet<DestinationName>,
     sources: &BTreeSet<String>,
-    known: &ByName,
+    known: &SourcesByName,
 ) -> Option<Route> {
     let given = section.has("on");
     let on = section.list::<Pattern>("on");
@@ -117,7 +117,7 @@ pub(super) fn warn_of_what_never_matches(
     section: &Section<'_>,
     patterns: &[Pattern],
     sources: &BTreeSet<String>,
-    known: &ByName,
+    known: &SourcesByName,
 ) {
     for said in patterns.iter().filter_map(|pattern| unmatched(pattern, known)) {
         section.warning("on", said);
@@ -139,7 +139,7 @@ pub(super) fn warn_of_what_never_matches(
 }
 
 /// Why a pattern matches no event of these sources; none if it may.
-pub(crate) fn unmatched(pattern: &Pattern, sources: &ByName) -> Option<String> {
+pub(crate) fn unmatched(pattern: &Pattern, sources: &SourcesByName) -> Option<String> {
     let known = sources.iter().map(|(name, source)| (name, &*source.provider));
     unmatched::explain_unmatched(pattern, known)
 }

@@ -12,7 +12,7 @@ use weir_core::json_pointer::without_byte_order_mark;
 use weir_core::name::SourceName;
 use weir_core::route::Pattern;
 
-use super::surroundings::Surroundings;
+use super::context::LoadContext;
 use super::tree::Section;
 use super::value::Value;
 use weir_core::units::format_size;
@@ -100,7 +100,7 @@ fn shortened(text: &str) -> String {
 pub(super) fn read(
     section: &mut Section<'_>,
     source: &SourceName,
-    around: &Surroundings<'_>,
+    context: &LoadContext<'_>,
 ) -> Schemas {
     let entries = section.entries("schemas").unwrap_or_default();
     if entries.len() > SCHEMAS_MAX {
@@ -111,8 +111,8 @@ pub(super) fn read(
         let compiled = || {
             let pattern = Pattern::parse(&format!("{source}:{kind}"));
             let pattern = pattern.map_err(|error| error.to_string())?;
-            let path = around.resolve(&PathBuf::read(value.get_ref())?);
-            around.reading(&path);
+            let path = context.resolve(&PathBuf::read(value.get_ref())?);
+            context.record_read(&path);
             let schema = compiled(&path).map_err(|what| format!("{} {what}", path.display()))?;
             Ok::<_, String>((pattern, schema))
         };

@@ -9,11 +9,11 @@ use toml::Spanned;
 use toml::de::DeValue;
 use weir_core::verify::{NamedSecret, Secret};
 
+use super::context::LoadContext;
+use super::secret_strength::{note_traces, note_traces_of_value};
 use super::shown::{is_path, is_variable_name};
-use super::surroundings::Surroundings;
 use super::tree::Section;
 use super::value::kind;
-use super::weak::{note_traces, note_traces_of_value};
 
 /// Longest secret in bytes: a PEM file with a large key is a tenth of it.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
@@ -27,7 +27,7 @@ const REFERENCE: &str = "{ env = \"NAME\" } or { file = \"path\" }";
 pub(super) fn list(
     section: &mut Section<'_>,
     key: &'static str,
-    around: &Surroundings<'_>,
+    context: &LoadContext<'_>,
 ) -> Option<Vec<NamedSecret>> {
     if section.is_table(key) {
         section.problem(key, "stands alone where a list belongs; put it in brackets: [{ … }]");
@@ -43,9 +43,9 @@ pub(super) fn list(
     for (index, item) in items.iter().enumerate() {
         let place = format!("{key}[{index}]");
         let read = match item.get_ref() {
-            DeValue::String(text) => literal(section, &place, index, text, around),
+            DeValue::String(text) => literal(section, &place, index, text, context),
             DeValue::Table(_) => {
-                section.item(key, index, item).and_then(|reference| referred(reference, around))
+                section.item(key, index, item).and_then(|reference| referred(reference, context))
             }
             other => {
                 section.problem(&place, format!("expected {REFERENCE}, found {}", kind(other)));
@@ -73,13 +73,13 @@ pub(super) fn list(
 pub(super) fn one(
     section: &mut Section<'_>,
     key: &'static str,
-    around: &Surroundings<'_>,
+    context: &LoadContext<'_>,
 ) -> Option<Secret> {
     if !section.has(key) {
         return None;
     }
     let reference = section.section(key);
-    let secret = reference.is_given().then(|| referred(reference, around))??.value;
+    let secret = reference.is_given().then(|| referred(reference, context))??.value;
     note_traces(section, key, &secret);
     Some(secret)
 }
@@ -90,12 +90,12 @@ pub(super) fn text_or_reference<'t>(
     key: &str,
     name: &str,
     value: &'t Spanned<DeValue<'t>>,
-    around: &Surroundings<'_>,
+    context: &LoadContext<'_>,
 ) -> Option<Vec<u8>> {
     match value.get_ref() {
         DeValue::String(text) => Some(text.as_bytes().to_vec()),
         DeValue::Table(_) => {
-            let secret = referred(section.entry(key, name, value)?, around)?.value;
+            let secret = referred(section.entry(key, name, value)?, context)?.value;
             note_traces_of_value(section, &format!("{key}.{name}"), &secret);
             Some(secret.expose().to_vec())
         }
@@ -112,9 +112,9 @@ fn literal(
     place: &str,
     index: usize,
     text: &str,
-    around: &Surroundings<'_>,
+    context: &LoadContext<'_>,
 ) -> Option<NamedSecret> {
-    if !around.development {
+    if !context.development {
         section.problem(
             place,
             format!(
@@ -130,14 +130,14 @@ fn literal(
     Some(NamedSecret::new(&format!("literal-{index}"), Secret::new(text)))
 }
 
-fn referred(mut reference: Section<'_>, around: &Surroundings<'_>) -> Option<NamedSecret> {
+fn referred(mut reference: Section<'_>, context: &LoadContext<'_>) -> Option<NamedSecret> {
     let variable = reference.maybe::<String>("env");
     let file = reference.maybe::<PathBuf>("file");
     let name = reference.maybe::<String>("name");
     let scheme = reference.maybe::<String>("scheme");
     let found = match (variable, file) {
-        (Some(variable), None) => from_variable(&reference, &variable, around),
-        (None, Some(file)) => from_file(&reference, &file, around),
+        (Some(variable), None) => from_variable(&reference, &variable, context),
+        (None, Some(file)) => from_file(&reference, &file, context),
         (None, None) if reference.has("env") || reference.has("file") => None,
         _ => {
             reference.problem("", format!("expected {REFERENCE}: one of the two"));
@@ -161,7 +161,7 @@ fn referred(mut reference: Section<'_>, around: &Surroundings<'_>) -> Option<Nam
 fn from_variable(
     reference: &Section<'_>,
     variable: &str,
-    around: &Surroundings<'_>,
+    context: &LoadContext<'_>,
 ) -> Option<(Secret, String)> {
     let wrong = |what: &str| {
         let bare = variable.trim_start_matches('$').trim_matches(['{', '}']);
@@ -178,7 +178,7 @@ fn from_variable(
         }
         None
     };
-    let Some(value) = (around.variable)(variable) else { return wrong("is not set") };
+    let Some(value) = (context.variable)(variable) else { return wrong("is not set") };
     let mut value = value.into_vec();
     let given = value.len();
     without_line_end(&mut value);
@@ -192,10 +192,10 @@ fn from_variable(
 fn from_file(
     reference: &Section<'_>,
     file: &Path,
-    around: &Surroundings<'_>,
+    context: &LoadContext<'_>,
 ) -> Option<(Secret, String)> {
-    let path = around.resolve(file);
-    around.reading(&path);
+    let path = context.resolve(file);
+    context.record_read(&path);
     let shown = match is_path(file) {
         true => path.display().to_string(),
         false => "the file (not repeated here: its name looks like the secret itself)".into(),

@@ -6,8 +6,8 @@ use std::time::Duration;
 use weir_core::address::{ForwardedBy, TrustedProxies, too_wide};
 use weir_core::bounds::{BODY_BYTES_MAX, MIB};
 
-use super::gate::blocks;
-use super::surroundings::Surroundings;
+use super::access::blocks;
+use super::context::LoadContext;
 use super::tls::{self, Tls};
 use super::tree::Section;
 use super::url::public_base;
@@ -71,7 +71,7 @@ pub struct PerAddress {
     pub loopback: bool,
 }
 
-pub(super) fn read(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<Server> {
+pub(super) fn read(mut section: Section<'_>, context: &LoadContext<'_>) -> Option<Server> {
     let listen = section.must("listen");
     let public_url = section.maybe::<String>("public_url");
     let public_url = public_url.and_then(|url| {
@@ -97,7 +97,7 @@ pub(super) fn read(mut section: Section<'_>, around: &Surroundings<'_>) -> Optio
     let body_limit = section.checked("body_limit", |s: &Size| size_at_most(*s, BODY_BYTES_MAX));
     let body_budget = section.must::<Size>("body_budget");
     let body_pace = section.checked("body_pace", |s: &Size| size_at_most(*s, BODY_BYTES_MAX));
-    let tls = tls::read(&mut section, HTTP_2_OR_1, around);
+    let tls = tls::read(&mut section, HTTP_2_OR_1, context);
     let per_address = per_address(section.section("per_address"));
     if let (Some(limit), Some(budget)) = (body_limit, body_budget)
         && budget < limit

@@ -13,15 +13,15 @@ use weir_core::verify::{
     NamedSecret, Params, Scheme, Secret, SecretError, Verifier, likely_key_form,
 };
 
-use super::gate::{self, Gate};
+use super::access::{self, AccessPolicy};
+use super::context::LoadContext;
 use super::responder::{self, Responder, Responders};
 use super::schema::{self, CHECKED_BYTES_MAX, Schemas};
 use super::secret;
+use super::secret_strength;
 use super::server::Server;
-use super::surroundings::Surroundings;
 use super::tree::Section;
 use super::url::public_base;
-use super::weak;
 use weir_core::units::format_size;
 
 /// A way in.
@@ -32,7 +32,7 @@ pub struct Source {
     /// The provider, with what the source changes about it.
     pub provider: Arc<Provider>,
     /// Who may send, before anything is verified, and how much.
-    pub gate: Gate,
+    pub access: AccessPolicy,
     /// What its events must look like.
     pub schemas: Schemas,
     /// Its secrets, ready to verify with.
@@ -55,7 +55,7 @@ pub struct Source {
 }
 
 /// What sources are judged against.
-pub(super) struct Beside<'a> {
+pub(super) struct SourceContext<'a> {
     pub(super) catalog: &'a Catalog,
     pub(super) server: Option<&'a Server>,
     pub(super) responders: Option<&'a Responders>,
@@ -64,15 +64,15 @@ pub(super) struct Beside<'a> {
 /// Reads every `[sources.NAME]`.
 pub(super) fn read(
     sections: Vec<(&str, Section<'_>)>,
-    beside: &Beside<'_>,
-    around: &Surroundings<'_>,
+    beside: &SourceContext<'_>,
+    context: &LoadContext<'_>,
 ) -> BTreeMap<SourceName, Arc<Source>> {
     let mut sources = BTreeMap::new();
     for (name, section) in sections {
         match SourceName::configured(name) {
             Err(error) => section.problem("", error),
             Ok(name) => {
-                if let Some(source) = one(name.clone(), section, beside, around) {
+                if let Some(source) = one(name.clone(), section, beside, context) {
                     sources.insert(name, Arc::new(source));
                 }
             }
@@ -84,26 +84,26 @@ pub(super) fn read(
 fn one(
     name: SourceName,
     mut section: Section<'_>,
-    &Beside { catalog, server, responders }: &Beside<'_>,
-    around: &Surroundings<'_>,
+    &SourceContext { catalog, server, responders }: &SourceContext<'_>,
+    context: &LoadContext<'_>,
 ) -> Option<Source> {
     let base = section.must::<String>("provider").and_then(|word| {
         let found = catalog.get(&word);
         if found.is_none() {
-            section.problem("provider", no_provider(&word, catalog));
+            section.problem("provider", unknown_provider(&word, catalog));
         }
         found
     });
     let secrets = match section.has("secrets") {
-        true => secret::list(&mut section, "secrets", around),
+        true => secret::list(&mut section, "secrets", context),
         false => {
             section.items("secrets");
             Some(Vec::new())
         }
     };
-    let params = params(&mut section, base.map(Arc::as_ref), around);
-    let gate = gate::read(&mut section, server, around);
-    let schemas = schema::read(&mut section, &name, around);
+    let params = params(&mut section, base.map(Arc::as_ref), context);
+    let access = access::read(&mut section, server, context);
+    let schemas = schema::read(&mut section, &name, context);
     let overrides = section.foreign::<ProviderOverrides>(ProviderOverrides::KEYS);
     let limit = overrides.as_ref().and_then(|overrides| overrides.body_limit);
     let most = if schemas.is_empty() { BODY_BYTES_MAX } else { CHECKED_BYTES_MAX };
@@ -111,23 +111,23 @@ fn one(
         let why = if schemas.is_empty() { "" } else { " where there are schemas" };
         section.problem("body_limit", format!("must be at most {}{why}", format_size(most)));
     }
-    let own_url = own_url(&section, overrides.as_ref());
+    let public_url_of_source = public_url_of_source(&section, overrides.as_ref());
     let provider = base.zip(overrides.as_ref()).and_then(|(base, overrides)| {
         let changed = base.with_overrides(overrides);
         changed.map_err(|error| refused(&section, &error)).ok()
     });
     let secrets = match provider.as_ref().or(base.map(Arc::as_ref)) {
-        known if !section.has("secrets") && !known.is_some_and(needs_none) => {
-            section.problem("secrets", needs_secrets(known));
+        known if !section.has("secrets") && !known.is_some_and(needs_no_secret) => {
+            section.problem("secrets", missing_secrets(known));
             None
         }
         _ => secrets,
     };
     let strong = match provider.as_ref().zip(secrets.as_ref()) {
-        Some((provider, secrets)) => weak::judge_secrets(&section, provider, secrets),
+        Some((provider, secrets)) => secret_strength::judge_secrets(&section, provider, secrets),
         None => true,
     };
-    provider.iter().for_each(|provider| weak::note_schemes(&section, provider));
+    provider.iter().for_each(|provider| secret_strength::note_schemes(&section, provider));
     let verifier = provider.as_ref().zip(secrets.as_ref()).filter(|_| strong).and_then(
         |(provider, secrets)| {
             let made = provider.verifier_with(secrets, params.as_ref()?);
@@ -135,7 +135,8 @@ fn one(
         },
     );
     let listen_url = server.and_then(|server| server.public_url.as_ref());
-    let public_url = own_url.or_else(|| Some(format!("{}/webhook/{name}", listen_url?)));
+    let public_url =
+        public_url_of_source.or_else(|| Some(format!("{}/webhook/{name}", listen_url?)));
     if let (Some(provider), Some(verifier), None) = (&provider, &verifier, &public_url)
         && verifier.signs_url()
     {
@@ -153,7 +154,7 @@ fn one(
         name,
         body_limit: provider.body_limit.unwrap_or(server.body_limit).min(most),
         provider: Arc::new(provider),
-        gate,
+        access,
         schemas,
         verifier: verifier?,
         params,
@@ -169,7 +170,7 @@ fn one(
 fn params(
     section: &mut Section<'_>,
     provider: Option<&Provider>,
-    around: &Surroundings<'_>,
+    context: &LoadContext<'_>,
 ) -> Option<Params> {
     let given = section.entries("params").unwrap_or_default();
     let asked: Vec<_> = provider?.params.iter().filter(|param| param.name != "secret").collect();
@@ -183,11 +184,16 @@ fn params(
             complete = false;
             continue;
         }
-        match secret::text_or_reference(section, "params", name, value, around) {
+        match secret::text_or_reference(section, "params", name, value, context) {
             Some(bytes) => {
                 let secret = asked.iter().any(|param| param.secret && param.name == *name);
                 complete &= !secret
-                    || weak::judge_text_of(section, &format!("params.{name}"), "secret", &bytes);
+                    || secret_strength::judge_text_of(
+                        section,
+                        &format!("params.{name}"),
+                        "secret",
+                        &bytes,
+                    );
                 params.insert(name.to_owned(), Secret::new(bytes));
             }
             None => complete = false,
@@ -211,7 +217,10 @@ fn params(
     complete.then_some(params)
 }
 
-fn own_url(section: &Section<'_>, overrides: Option<&ProviderOverrides>) -> Option<String> {
+fn public_url_of_source(
+    section: &Section<'_>,
+    overrides: Option<&ProviderOverrides>,
+) -> Option<String> {
     let url = overrides?.public_url.as_ref()?;
     // Unlike server.public_url it is whole, so a slash at its end is part of it.
     match public_base(url) {
@@ -223,7 +232,7 @@ fn own_url(section: &Section<'_>, overrides: Option<&ProviderOverrides>) -> Opti
     }
 }
 
-fn no_provider(word: &str, catalog: &Catalog) -> String {
+fn unknown_provider(word: &str, catalog: &Catalog) -> String {
     let names = catalog.iter().map(|provider| &*provider.name);
     let near =
         names.min_by_key(|name| levenshtein(name, word)).filter(|n| levenshtein(n, word) <= 2);
@@ -236,12 +245,12 @@ fn no_provider(word: &str, catalog: &Catalog) -> String {
 }
 
 /// Whether its sender publishes its keys, or hands its secret over.
-fn needs_none(provider: &Provider) -> bool {
+fn needs_no_secret(provider: &Provider) -> bool {
     let alone = |scheme: &Arc<Scheme>| scheme.fetched_key.is_some() && scheme.also.is_none();
     provider.receives_secret() || provider.schemes.iter().any(alone)
 }
 
-fn needs_secrets(provider: Option<&Provider>) -> String {
+fn missing_secrets(provider: Option<&Provider>) -> String {
     let secret = provider.and_then(|p| p.params.iter().find(|param| param.secret));
     let about = secret.map_or_else(String::new, |param| format!(" ({})", param.about));
     format!("is missing{about}; write [{{ env = \"NAME\" }}] or [{{ file = \"path\" }}]")

@@ -5,19 +5,19 @@ use std::time::Duration;
 
 use weir_store::upkeep::Retention;
 
-use super::surroundings::Surroundings;
+use super::context::LoadContext;
 use super::tree::Section;
 
 /// The store's URL with an absolute path, and its folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct StorePlace {
+pub(super) struct StoreLocation {
     pub(super) url: String,
     pub(super) folder: PathBuf,
 }
 
-pub(super) fn read(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<StorePlace> {
+pub(super) fn read(mut section: Section<'_>, context: &LoadContext<'_>) -> Option<StoreLocation> {
     let url = section.must::<String>("url");
-    let place = url.and_then(|url| match place(&url, around) {
+    let place = url.and_then(|url| match place(&url, context) {
         Ok(place) => Some(place),
         Err(what) => {
             section.problem("url", what);
@@ -28,7 +28,7 @@ pub(super) fn read(mut section: Section<'_>, around: &Surroundings<'_>) -> Optio
     place
 }
 
-fn place(url: &str, around: &Surroundings<'_>) -> Result<StorePlace, String> {
+fn place(url: &str, context: &LoadContext<'_>) -> Result<StoreLocation, String> {
     let file = match url.split_once(':') {
         Some(("sqlite", file)) if !file.is_empty() && !file.ends_with('/') => file,
         Some(("postgres" | "postgresql", _)) => {
@@ -38,20 +38,20 @@ fn place(url: &str, around: &Surroundings<'_>) -> Result<StorePlace, String> {
         }
         _ => return Err("is not a store; write one such as \"sqlite:data/weir.db\"".into()),
     };
-    let file = around.resolve(Path::new(file));
-    let folder = file.parent().unwrap_or(around.folder).to_owned();
+    let file = context.resolve(Path::new(file));
+    let folder = file.parent().unwrap_or(context.folder).to_owned();
     let file = file.to_str().ok_or("the path is not UTF-8")?;
-    Ok(StorePlace { url: format!("sqlite:{file}"), folder })
+    Ok(StoreLocation { url: format!("sqlite:{file}"), folder })
 }
 
 /// How long things are kept.
-pub(super) struct Kept {
+pub(super) struct RetentionSettings {
     pub(super) retention: Retention,
     /// What waits for a handler or destination that is gone.
     pub(super) hold_life: Duration,
 }
 
-pub(super) fn retention(mut section: Section<'_>) -> Option<Kept> {
+pub(super) fn retention(mut section: Section<'_>) -> Option<RetentionSettings> {
     let payload_life = section.must("payload_life");
     let attempt_life = section.must("attempt_life");
     let dedup_life = section.must("dedup_life");
@@ -62,5 +62,5 @@ pub(super) fn retention(mut section: Section<'_>) -> Option<Kept> {
         attempt_life: attempt_life?,
         dedup_life: dedup_life?,
     };
-    Some(Kept { retention, hold_life: hold_life? })
+    Some(RetentionSettings { retention, hold_life: hold_life? })
 }

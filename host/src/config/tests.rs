@@ -14,8 +14,8 @@ use weir_core::provider::Catalog;
 use weir_core::retry::RetryPolicy;
 use weir_store::upkeep::Retention;
 
+use super::context::LoadContext;
 use super::load::{from_text, read};
-use super::surroundings::Surroundings;
 use super::tree::{Report, parse};
 use super::*;
 
@@ -29,7 +29,7 @@ fn variable(name: &str) -> Option<OsString> {
     }
 }
 
-fn loaded(text: &str) -> (Config, Vec<Problem>) {
+fn loaded(text: &str) -> (Config, Vec<ConfigProblem>) {
     from_text("weir.toml", text, Path::new("base"), &variable, false).unwrap()
 }
 
@@ -99,15 +99,15 @@ fn every_key_that_is_read_is_documented_and_every_example_is_right() {
     fs::write(path("tls/hooks.key"), made.signing_key.serialize_pem()).unwrap();
     let report = Report::new("weir.toml", &text);
     let tree = parse(&text, &report);
-    let around = Surroundings {
+    let context = LoadContext {
         folder: folder.path(),
         variable: &|_| Some("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".into()),
         development: false,
-        looked_into: &std::cell::RefCell::default(),
+        paths_read: &std::cell::RefCell::default(),
     };
     let catalog = Catalog::built_in().unwrap();
     let mut providers = Providers::new(catalog, tree.get_ref(), [].into());
-    let config = read(&report, tree.get_ref(), &mut providers, &around, 2);
+    let config = read(&report, tree.get_ref(), &mut providers, &context, 2);
     let asked = report.asked();
     let result = report.close();
     assert!(result.is_ok(), "{}\n{text}", result.unwrap_err());

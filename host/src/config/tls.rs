@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use toml::de::DeValue;
 
-use super::surroundings::Surroundings;
+use super::context::LoadContext;
 use super::tree::Section;
 use super::value::Value;
 use crate::tls::{Protocols, Tls as Serving};
@@ -41,7 +41,7 @@ enum ClientCert {
 pub(super) fn read(
     parent: &mut Section<'_>,
     protocols: Protocols,
-    around: &Surroundings<'_>,
+    context: &LoadContext<'_>,
 ) -> Option<Tls> {
     let mut section = parent.section("tls");
     let cert = section.maybe::<PathBuf>("cert");
@@ -61,8 +61,8 @@ pub(super) fn read(
         section.problem("client_cert", "means nothing without `client_ca`");
     }
     let required = client_cert.unwrap_or(ClientCert::Required) == ClientCert::Required;
-    let client_ca = client_ca.map(|file| ClientCa { file: around.resolve(&file), required });
-    let tls = Tls { cert: around.resolve(&cert?), key: around.resolve(&key?), client_ca };
+    let client_ca = client_ca.map(|file| ClientCa { file: context.resolve(&file), required });
+    let tls = Tls { cert: context.resolve(&cert?), key: context.resolve(&key?), client_ca };
     if let Err(error) = Serving::load(&tls, protocols) {
         section.problem("", error);
         return None;

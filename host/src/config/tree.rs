@@ -15,7 +15,7 @@ use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue, Deserializer};
 
 use super::hints;
-use super::problem::{ConfigErrors, Problem};
+use super::problem::{ConfigErrors, ConfigProblem};
 use super::shown::without_values;
 use super::value::Value;
 
@@ -25,8 +25,8 @@ pub(super) struct Report {
     file: String,
     /// The byte at which each line starts.
     lines: Vec<usize>,
-    problems: RefCell<Vec<Problem>>,
-    warnings: RefCell<Vec<Problem>>,
+    problems: RefCell<Vec<ConfigProblem>>,
+    warnings: RefCell<Vec<ConfigProblem>>,
     asked: RefCell<BTreeSet<String>>,
 }
 
@@ -47,9 +47,9 @@ impl Report {
         self.lines.partition_point(|start| *start <= at)
     }
 
-    fn place(&self, at: Option<usize>, path: String, what: String) -> Problem {
+    fn place(&self, at: Option<usize>, path: String, what: String) -> ConfigProblem {
         let line = at.map(|at| self.line(at));
-        Problem { file: self.file.clone(), line, path, what }
+        ConfigProblem { file: self.file.clone(), line, path, what }
     }
 
     pub(super) fn problem(&self, at: Option<usize>, path: impl Into<String>, what: impl Display) {
@@ -67,7 +67,7 @@ impl Report {
     }
 
     /// The warnings, or else every problem in the order of the file.
-    pub(super) fn close(self) -> Result<Vec<Problem>, ConfigErrors> {
+    pub(super) fn close(self) -> Result<Vec<ConfigProblem>, ConfigErrors> {
         let mut problems = self.problems.into_inner();
         if problems.is_empty() {
             return Ok(self.warnings.into_inner());
@@ -96,7 +96,7 @@ pub(super) fn parse<'t>(text: &'t str, report: &Report) -> Spanned<DeTable<'t>> 
             let said = without_values(error.message());
             let hint = match said.contains("duplicate") {
                 true => Some("it is there twice; take one away, or give it another name"),
-                false => written.and_then(hints::of_line),
+                false => written.and_then(hints::hint_for_line),
             };
             match hint {
                 Some(hint) => report.problem(at, "", format!("{said}; {hint}")),
@@ -152,7 +152,7 @@ impl<'t> Section<'t> {
         self.given(key).is_some_and(|(_, value)| value.get_ref().is_table())
     }
 
-    fn note_asked(&mut self, key: &'static str) {
+    fn record_asked(&mut self, key: &'static str) {
         if self.asked.insert(key) {
             self.report.asked.borrow_mut().insert(join(&self.shape, key));
         }
@@ -180,7 +180,7 @@ impl<'t> Section<'t> {
 
     /// A value, from the file or else from the defaults.
     pub(super) fn maybe<T: Value>(&mut self, key: &'static str) -> Option<T> {
-        self.note_asked(key);
+        self.record_asked(key);
         let (at, value) = match self.given(key) {
             Some((at, value)) => (Some(at), value),
             None => (None, self.default?.get(key)?),
@@ -228,7 +228,7 @@ impl<'t> Section<'t> {
 
     /// The items of a list as they stand.
     pub(super) fn items(&mut self, key: &'static str) -> Option<&'t DeArray<'t>> {
-        self.note_asked(key);
+        self.record_asked(key);
         let (at, value) = match self.given(key) {
             Some((at, value)) => (Some(at), value),
             None => (None, self.default?.get(key)?),
@@ -265,7 +265,7 @@ impl<'t> Section<'t> {
         &mut self,
         key: &'static str,
     ) -> Option<Vec<(&'t str, usize, &'t Spanned<DeValue<'t>>)>> {
-        self.note_asked(key);
+        self.record_asked(key);
         let (at, value) = self.given(key)?;
         let Some(table) = value.get_ref().as_table() else {
             let found = super::value::kind(value.get_ref());
@@ -282,7 +282,7 @@ impl<'t> Section<'t> {
 
     /// A table in here; an absent one reads as empty.
     pub(super) fn section(&mut self, key: &'static str) -> Section<'t> {
-        self.note_asked(key);
+        self.record_asked(key);
         let default = self.default.and_then(|table| table.get(key)?.get_ref().as_table());
         let (at, given) = match self.given(key) {
             Some((at, value)) => (Some(at), self.as_table(at, &self.path_of(key), value)),
@@ -301,7 +301,7 @@ impl<'t> Section<'t> {
 
     /// The tables in here by names of the operator's choice, with the name of each.
     pub(super) fn named(&mut self, key: &'static str) -> Vec<(&'t str, Section<'t>)> {
-        self.note_asked(key);
+        self.record_asked(key);
         let Some((at, value)) = self.given(key) else { return Vec::new() };
         let path = self.path_of(key);
         let Some(tables) = value.get_ref().as_table() else {
@@ -426,7 +426,7 @@ impl<'t> Section<'t> {
                 _ => {
                     let known: Vec<_> = self.asked.iter().copied().collect();
                     let known = known.join(", ");
-                    match hints::home_of(name) {
+                    match hints::table_of_key(name) {
                         Some(home) => {
                             format!("unknown key; it belongs in {home}. Known here: {known}")
                         }

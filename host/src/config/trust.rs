@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeValue;
 
-use super::surroundings::Surroundings;
+use super::context::LoadContext;
 use super::tree::Section;
 use super::value::Value;
 use crate::roots;
@@ -36,9 +36,9 @@ impl Value for System {
 }
 
 /// Reads `[trust]`: what holds for every address.
-pub(super) fn read(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<Trust> {
+pub(super) fn read(mut section: Section<'_>, context: &LoadContext<'_>) -> Option<Trust> {
     let system = section.must::<System>("roots");
-    let path = |name: &str| (around.variable)(name).filter(|value| !value.is_empty());
+    let path = |name: &str| (context.variable)(name).filter(|value| !value.is_empty());
     let ssl_cert_file = path("SSL_CERT_FILE").map(PathBuf::from).filter(|file| {
         let usable = roots::try_file(file);
         if let Err(error) = &usable {
@@ -56,8 +56,8 @@ pub(super) fn read(mut section: Section<'_>, around: &Surroundings<'_>) -> Optio
 
 impl Trust {
     /// The same, with the authorities that a section names by `ca`.
-    pub(super) fn with(&self, section: &mut Section<'_>, around: &Surroundings<'_>) -> Self {
-        let ca = section.maybe::<PathBuf>("ca").map(|file| around.resolve(&file));
+    pub(super) fn with(&self, section: &mut Section<'_>, context: &LoadContext<'_>) -> Self {
+        let ca = section.maybe::<PathBuf>("ca").map(|file| context.resolve(&file));
         if let Some(error) = ca.as_ref().and_then(|file| roots::try_file(file).err()) {
             section.problem("ca", error);
         }

@@ -49,7 +49,7 @@ use crate::gate::BreakerPersistence;
 use crate::observe::metrics::Metrics;
 use crate::observe::notice::Notices;
 use crate::shutdown::Drain;
-use crate::sources::Sources;
+use crate::sources::ConfiguredSources;
 use crate::tasks::{OnFailure, Tasks};
 use outlet::DestinationRuntime;
 use passing::HeaderForwarding;
@@ -72,7 +72,7 @@ pub struct EgressParts {
     /// The configuration: its destinations.
     pub config: Arc<Config>,
     /// The sources in force: their providers say which headers go along.
-    pub sources: Sources,
+    pub sources: ConfiguredSources,
     /// Where deliveries wait.
     pub store: Arc<dyn Store>,
     /// For signatures and records.

@@ -90,7 +90,7 @@ mod tests {
 
     use super::*;
     use crate::config::{self, Route};
-    use crate::sources::Sources;
+    use crate::sources::ConfiguredSources;
 
     fn claim(message: Option<ClaimedMessage>) -> Claim {
         let mut payload = Payload::new("application/json", Bytes::from_static(b"{}"));
@@ -135,7 +135,7 @@ mod tests {
         let config = config::load_text("weir.toml", text, folder, true).unwrap().config;
         let on = vec![weir_core::route::Pattern::parse("github:*").unwrap()];
         let route = Route { on, to: ops(), pass_headers };
-        HeaderForwarding::new(&[route], &Sources::new(config.sources))
+        HeaderForwarding::new(&[route], &ConfiguredSources::new(config.sources))
     }
 
     fn ops() -> DestinationName {

@@ -180,7 +180,7 @@ impl DestinationRuntime {
             next_try: standing.next_try(),
             failed_tries: breaker.map_or(0, |kept| kept.failed_probes),
             reason: standing.reason(),
-            times_failing: self.metrics.times_opened(),
+            times_failing: self.metrics.times_failing(),
             sending: self.sending(),
             concurrency: self.destination.concurrency,
             places: standing.places,

@@ -9,7 +9,7 @@ use weir_core::name::DestinationName;
 use weir_core::provider::{CREDENTIAL_HEADERS, HeaderPattern, Provider, Selector};
 
 use crate::config::Route;
-use crate::sources::Sources;
+use crate::sources::ConfiguredSources;
 
 /// Facts of an event that the hub tells by headers of its own; they always go along.
 const FACTS: [&str; 2] = ["weir-path", "weir-query"];
@@ -18,7 +18,7 @@ const FACTS: [&str; 2] = ["weir-path", "weir-query"];
 #[derive(Clone)]
 pub(super) struct HeaderForwarding {
     routes: Vec<Route>,
-    sources: Sources,
+    sources: ConfiguredSources,
 }
 
 impl fmt::Debug for HeaderForwarding {
@@ -28,7 +28,7 @@ impl fmt::Debug for HeaderForwarding {
 }
 
 impl HeaderForwarding {
-    pub(super) fn new(routes: &[Route], sources: &Sources) -> Self {
+    pub(super) fn new(routes: &[Route], sources: &ConfiguredSources) -> Self {
         Self { routes: routes.to_vec(), sources: sources.clone() }
     }
 

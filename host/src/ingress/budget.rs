@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::observe::series::{Gauge, Held};
+use crate::observe::series::{Gauge, GaugeGuard};
 
 /// Bytes for all bodies together.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(super) struct BodyBudget {
 pub(super) struct BudgetShare {
     free: Arc<AtomicUsize>,
     bytes: usize,
-    held: Held,
+    held: GaugeGuard,
 }
 
 /// There is no room for more.

@@ -11,6 +11,7 @@
 //!
 //! What may not live here: running handlers, SQL, the name of a provider.
 
+mod access;
 mod answer;
 mod body;
 mod body_wait;
@@ -22,7 +23,6 @@ mod content;
 mod event_log;
 mod facts;
 mod fetch_limiter;
-mod gate;
 mod hand_over;
 mod head;
 mod limits;
@@ -68,7 +68,7 @@ use crate::observe::metrics::Metrics;
 use crate::routes::Routes;
 use crate::seal::Seal;
 use crate::shutdown::Drain;
-use crate::sources::ByName;
+use crate::sources::SourcesByName;
 use crate::tls::Tls;
 
 pub use hand_over::{HandOverStatus, OpenWindowError};
@@ -255,7 +255,7 @@ impl Ingress {
 
     /// The sources in force.
     #[must_use]
-    pub fn in_force(&self) -> ByName {
+    pub fn in_force(&self) -> SourcesByName {
         let live_sources = self.live_sources.all();
         live_sources.iter().map(|way| (way.source.name.clone(), Arc::clone(&way.source))).collect()
     }

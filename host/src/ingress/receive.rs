@@ -32,8 +32,8 @@ use super::way::LiveSource;
 use super::{Ingress, body, facts, problem};
 use crate::cli::chain;
 use crate::config::Source;
+use crate::observe::likely_cause;
 use crate::observe::metrics::SourceMetrics;
-use crate::observe::reasons;
 use crate::routes;
 
 /// What a request turned out to be.
@@ -147,7 +147,7 @@ impl Ingress {
         if !way.takes(&head.method) {
             return Err(Refused::Method);
         }
-        way.gate.admit(caller, head)?;
+        way.access.admit(caller, head)?;
         if !self.is_open() {
             return Err(Refused::NotReady);
         }
@@ -173,7 +173,7 @@ impl Ingress {
                 if let Some(network) = caller.network.filter(|_| way.verifier.fetches_keys()) {
                     way.published.mark_proven(network);
                 }
-                way.gate.count(self.since_start(Instant::now()))?;
+                way.access.count(self.since_start(Instant::now()))?;
                 let mut taken = match self.respondent(way, &request, is_batch) {
                     Some(respondent) => self.respond(way, respondent, request, share).await?,
                     None => self.store(way, request, is_batch).await?,
@@ -431,8 +431,8 @@ impl Ingress {
             }
         }
         if let (Some(way), Refused::Unverified { refusal, .. }) = (way, refused) {
-            let look = || reasons::likely(&way.source, refusal.code());
-            if let Some(seen) = way.metrics.not_believed(look) {
+            let look = || likely_cause::likely_cause(&way.source, refusal.code());
+            if let Some(seen) = way.metrics.signature_refused(look) {
                 let source = way.source.name.as_str();
                 tracing::warn!(source, %seen, "the first requests were refused and none was accepted");
             }

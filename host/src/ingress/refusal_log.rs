@@ -10,7 +10,7 @@ use weir_core::id::RequestId;
 use weir_core::time::Timestamp;
 
 use super::refused::Refused;
-use crate::log_limit::{Line, LogLimit};
+use crate::log_limit::{LineDecision, LogLimit};
 
 /// Refusals of requests for a source that are remembered.
 const OF_SOURCES_MAX: usize = 2_000;
@@ -65,7 +65,7 @@ impl Latest {
 /// The log of refusals.
 #[derive(Debug)]
 pub(super) struct RefusalLog {
-    gate: Mutex<LogLimit>,
+    limit: Mutex<LogLimit>,
     latest: Mutex<Latest>,
     seed: u64,
     count: AtomicU64,
@@ -74,7 +74,7 @@ pub(super) struct RefusalLog {
 impl RefusalLog {
     /// An empty log; `seed` keeps the ids of two processes apart.
     pub(super) fn new(seed: u64) -> Self {
-        Self { gate: Mutex::default(), latest: Mutex::default(), seed, count: AtomicU64::new(0) }
+        Self { limit: Mutex::default(), latest: Mutex::default(), seed, count: AtomicU64::new(0) }
     }
 
     /// An id for a refused request: of the form of a stored request's, but told apart, for it is not stored.
@@ -113,7 +113,7 @@ impl RefusalLog {
 
     /// Writes a line, if this second has room for one.
     pub(super) fn note(&self, now: Timestamp, id: &str, source: Option<&str>, refused: &Refused) {
-        let Line::Write { missed } = self.gate.lock().pass(now.as_secs()) else { return };
+        let LineDecision::Write { missed } = self.limit.lock().pass(now.as_secs()) else { return };
         if missed > 0 {
             tracing::info!(missed, "refusals were too many to log");
         }

@@ -9,10 +9,10 @@ use weir_core::time::Timestamp;
 use weir_core::verify::{NamedSecret, Params, Secret, Verifier};
 use weir_store::hot::EventIngested;
 
+use super::access::AccessControl;
 use super::answer::{self, Acknowledgement, Answer};
 use super::body::BodyLimits;
 use super::content::IsForm;
-use super::gate::Gate;
 use super::limits::BODY_PACE_GRACE;
 use super::published::PublishedKeys;
 use super::redact::SecretFields;
@@ -27,7 +27,7 @@ const HANDED_OVER: &str = "handed-over";
 #[derive(Debug)]
 pub(super) struct LiveSource {
     pub(super) source: Arc<Source>,
-    pub(super) gate: Gate,
+    pub(super) access: AccessControl,
     /// What verifies its requests: the configured secrets, or the one that was handed over.
     pub(super) verifier: Verifier,
     /// Whether that is one that was handed over.
@@ -102,7 +102,7 @@ impl LiveSource {
     ) -> Self {
         let provider = &source.provider;
         let handed_over = handed_over.and_then(|secret| handed_over_verifier(source, secret));
-        metrics.source(&source.name).begin_again();
+        metrics.source(&source.name).reset_first_requests();
         Self {
             is_handed_over: handed_over.is_some(),
             verifier: handed_over.unwrap_or_else(|| source.verifier.clone()),
@@ -113,8 +113,11 @@ impl LiveSource {
                 pace: server.body_pace,
                 start: BODY_PACE_GRACE,
             },
-            gate: Gate::new(&source.gate, before.map(|before| &before.gate)),
-            secret_fields: SecretFields::new(&provider.secret_fields, source.gate.tokens.as_ref()),
+            access: AccessControl::new(&source.access, before.map(|before| &before.access)),
+            secret_fields: SecretFields::new(
+                &provider.secret_fields,
+                source.access.tokens.as_ref(),
+            ),
             acknowledgement: provider.acknowledge.as_ref().and_then(Acknowledgement::new),
             form_acknowledgement: provider.acknowledge_form.as_ref().and_then(Acknowledgement::new),
             unanswered: provider.default_answer.as_ref().and_then(Acknowledgement::new),

@@ -49,7 +49,7 @@ use crate::observe::metrics::Metrics;
 use crate::observe::notice::Notices;
 use crate::routes::Routes;
 use crate::shutdown::Drain;
-use crate::sources::Sources;
+use crate::sources::ConfiguredSources;
 use crate::tasks::{OnFailure, Tasks};
 use reload::{COMPILERS, Reloader};
 use reply_broker::ReplyBroker;
@@ -64,7 +64,7 @@ pub struct InvokerParts {
     /// The configuration: the plugins folder, and what the operator says about handlers.
     pub config: Arc<Config>,
     /// The sources in force, some of which name who answers for them.
-    pub sources: Sources,
+    pub sources: ConfiguredSources,
     /// Where deliveries wait, and versions are kept.
     pub store: Arc<dyn Store>,
     /// What runs modules.

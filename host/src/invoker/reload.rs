@@ -32,7 +32,7 @@ use crate::observe::health::PluginsFolder;
 use crate::observe::metrics::Metrics;
 use crate::observe::notice::{self, Notice, Notices};
 use crate::routes::Routes;
-use crate::sources::Sources;
+use crate::sources::ConfiguredSources;
 
 /// Why a handler's files do not serve.
 #[derive(Debug, Error)]
@@ -127,7 +127,7 @@ impl From<StoreError> for LoadFailure {
 pub(crate) struct Reloader {
     pub(crate) config: Arc<Config>,
     /// The sources in force, whose providers say which types there are.
-    pub(crate) sources: Sources,
+    pub(crate) sources: ConfiguredSources,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) engine: Engine,
     pub(crate) routes: Arc<Routes>,

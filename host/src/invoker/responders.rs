@@ -16,7 +16,7 @@ use super::reply_broker::{ReplyBroker, ReplyReceiver, ReplySender};
 use super::run::{Batch, Runner};
 use super::versions::HandlerRuntime;
 use crate::claims::Held;
-use crate::sources::Sources;
+use crate::sources::ConfiguredSources;
 use crate::tasks::{OnFailure, Tasks};
 
 /// The headers that a reply may have beside its content type. The list is short because an answer goes through proxies,
@@ -27,12 +27,12 @@ pub(crate) const REPLY_HEADERS: [&str; 6] =
 /// Which handler answers for which source, and for how long its answers are kept.
 #[derive(Debug)]
 pub(crate) struct ResponderPolicy {
-    sources: Sources,
+    sources: ConfiguredSources,
     keep: Duration,
 }
 
 impl ResponderPolicy {
-    pub(crate) fn new(sources: Sources, keep: Duration) -> Self {
+    pub(crate) fn new(sources: ConfiguredSources, keep: Duration) -> Self {
         Self { sources, keep }
     }
 
@@ -133,7 +133,7 @@ mod tests {
             );
             config::load_text("weir.toml", &text, folder.path(), true).unwrap().config.sources
         };
-        let in_force = Sources::new(sources("one"));
+        let in_force = ConfiguredSources::new(sources("one"));
         let responder_policy = ResponderPolicy::new(in_force.clone(), Duration::from_secs(1));
         let keeps = |source: &str, handler: &str, is_awaited| {
             let (source, handler) = (SourceName::stored(source), handler.parse().unwrap());

@@ -319,7 +319,7 @@ impl Runner {
         }
         metrics.attempt(outcome, took);
         if claim.event.source == SourceName::hub() {
-            metrics.was_at_alert(outcome);
+            metrics.attempt_on_alert(outcome);
         }
         match next {
             NextState::Processed => {}

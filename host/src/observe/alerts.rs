@@ -1,7 +1,7 @@
 //! Alerts: what happened and what was counted becomes events of the hub's own source, routed like any other.
 //!
 //! Nothing waits for this: it looks now and then at what others posted and counted, off the path of every event. What
-//! may not live here: deciding what is too much ([`super::judge`], and `alert` in the core).
+//! may not live here: deciding what is too much ([`super::detector`], and `alert` in the core).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,18 +22,18 @@ use weir_store::hot::{NewEvent, NewRequest};
 use weir_store::query::{EventFilter, PageRequest};
 use weir_store::{Store, StoreError};
 
-use super::certificates::Certificates;
-use super::condition::OfStore;
-use super::judge::{Counted, Judge, OfSource, Rules};
+use super::certificates::ExpiringCertificates;
+use super::condition::StoreAlerts;
+use super::detector::{Counts, Detector, SourceCounts, Thresholds};
+use super::likely_cause::likely_cause;
 use super::metrics::Metrics;
 use super::notice::{Notice, Notices};
-use super::reasons::likely;
 use crate::config::Alerts as Settings;
 use crate::egress::DirectWebhook;
 use crate::routes::{self, Routes};
 use crate::shutdown::Drain;
-use crate::sources::{ByName, Sources};
-use crate::tls::Secured;
+use crate::sources::{ConfiguredSources, SourcesByName};
+use crate::tls::TlsListener;
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(1);
@@ -52,9 +52,9 @@ pub struct AlertsParts {
     /// What is too much, and how much is told.
     pub settings: Arc<Settings>,
     /// The sources in force.
-    pub sources: Sources,
+    pub sources: ConfiguredSources,
     /// The listeners that speak TLS.
-    pub secured: Vec<Secured>,
+    pub tls_listeners: Vec<TlsListener>,
     /// Where they are stored.
     pub store: Arc<dyn Store>,
     /// Who gets them, and who gets what the sources send.
@@ -76,13 +76,13 @@ pub struct AlertsParts {
 pub struct Alerts {
     parts: AlertsParts,
     started: Instant,
-    judge: Judge,
-    certificates: Certificates,
-    of_store: OfStore,
+    detector: Detector,
+    certificates: ExpiringCertificates,
+    store_alerts: StoreAlerts,
     collapse: RepeatAggregator<(&'static str, String), Notice>,
     budget: AlertBudget,
     /// The routes that were looked at last, and the sources.
-    table: Option<(Arc<RouteTable>, Arc<ByName>)>,
+    table: Option<(Arc<RouteTable>, Arc<SourcesByName>)>,
     /// To be stored.
     waiting: VecDeque<Alert>,
     /// Dropped since it was logged, and when that was.
@@ -103,13 +103,13 @@ impl Alerts {
     #[must_use]
     pub fn new(parts: AlertsParts) -> Self {
         let Settings { per_hour, failing, refusing, expiring, .. } = *parts.settings;
-        let certificates = Certificates::new(parts.secured.clone(), expiring);
+        let certificates = ExpiringCertificates::new(parts.tls_listeners.clone(), expiring);
         Self {
             parts,
             started: Instant::now(),
-            judge: Judge::new(Rules { failing, refusing }),
+            detector: Detector::new(Thresholds { failing, refusing }),
             certificates,
-            of_store: OfStore::default(),
+            store_alerts: StoreAlerts::default(),
             collapse: RepeatAggregator::new(SUBJECTS_MAX),
             budget: AlertBudget::new(per_hour),
             table: None,
@@ -168,14 +168,14 @@ impl Alerts {
         let (mut happened, missed) = self.parts.notices.take();
         self.drop_alerts(missed);
         let sources = self.parts.sources.current();
-        self.judge.forget(|name| !sources.contains_key(name));
+        self.detector.forget(|name| !sources.contains_key(name));
         let counted = self.counted(&sources);
-        happened.extend(self.judge.look(&counted, now).into_iter().map(|notice| (1, notice)));
+        happened.extend(self.detector.look(&counted, now).into_iter().map(|notice| (1, notice)));
         let expiring = self.certificates.look(self.parts.clock.now(), now);
         happened.extend(expiring.into_iter().map(|notice| (1, notice)));
         let condition = self.parts.store.condition();
-        let of_store = self.of_store.look(&condition, self.parts.clock.now());
-        happened.extend(of_store.into_iter().map(|notice| (1, notice)));
+        let store_alerts = self.store_alerts.look(&condition, self.parts.clock.now());
+        happened.extend(store_alerts.into_iter().map(|notice| (1, notice)));
         let unrouted = self.routes_changed(&sources).await;
         happened.extend(unrouted.into_iter().map(|notice| (1, notice)));
         let mut due = self.collapse.due(now);
@@ -268,7 +268,7 @@ impl Alerts {
         }
     }
 
-    fn counted(&self, sources: &ByName) -> Counted {
+    fn counted(&self, sources: &SourcesByName) -> Counts {
         let metrics = &self.parts.metrics;
         let handler = |(name, of): (Box<str>, Arc<super::metrics::TargetMetrics>)| {
             let Ok(Target::Handler(name)) = name.parse() else { return None };
@@ -280,28 +280,29 @@ impl Alerts {
             let (good, bad) = of.answers();
             let (stored, unrouted) = (of.stored.get(), of.unrouted.get());
             let refused = of.refused_by_code();
-            let cause = |(code, _): &(&'static str, u64)| Some((*code, likely(source, code)?));
-            let counted = OfSource {
+            let cause =
+                |(code, _): &(&'static str, u64)| Some((*code, likely_cause(source, code)?));
+            let counted = SourceCounts {
                 requests: OutcomeCounts { good, bad },
                 causes: refused.iter().filter_map(cause).collect(),
                 refused,
                 events: OutcomeCounts { good: stored.saturating_sub(unrouted), bad: unrouted },
-                silent_for: of.silent_for().unwrap_or_else(|| of.age()),
+                silence: of.silence().unwrap_or_else(|| of.age()),
                 max_silence: source.max_silence,
             };
             Some((name.clone(), counted))
         };
-        Counted {
+        Counts {
             handlers: metrics.targets().into_iter().filter_map(handler).collect(),
             sources: metrics.sources().into_iter().filter_map(source).collect(),
         }
     }
 
     /// Looks at the sources that are new, or whose ways have changed since the last look; at all of them at first.
-    async fn routes_changed(&mut self, sources: &Arc<ByName>) -> Vec<Notice> {
+    async fn routes_changed(&mut self, sources: &Arc<SourcesByName>) -> Vec<Notice> {
         let table = self.parts.routes.current();
         let before = self.table.replace((Arc::clone(&table), Arc::clone(sources)));
-        let nothing_changed = |(routes, known): &(Arc<RouteTable>, Arc<ByName>)| {
+        let nothing_changed = |(routes, known): &(Arc<RouteTable>, Arc<SourcesByName>)| {
             routes.hash() == table.hash() && Arc::ptr_eq(known, sources)
         };
         if before.as_ref().is_some_and(nothing_changed) {
@@ -315,8 +316,8 @@ impl Alerts {
             if is_as_it_was {
                 continue;
             }
-            match self.ways_of(source, &table).await {
-                Ok((was, is)) => notices.extend(self.judge.routes_changed(source, was, is)),
+            match self.routed_before_and_now(source, &table).await {
+                Ok((was, is)) => notices.extend(self.detector.judge_routes(source, was, is)),
                 Err(error) => {
                     tracing::warn!(%source, %error, "cannot tell whether its events still go to somebody");
                 }
@@ -326,7 +327,7 @@ impl Alerts {
     }
 
     /// Whether a source's latest events went to anybody, and whether their like do now.
-    async fn ways_of(
+    async fn routed_before_and_now(
         &self,
         source: &SourceName,
         table: &RouteTable,

@@ -1,4 +1,4 @@
-//! Certificates of listeners that will soon be no longer valid: told of once a day, whatever restarts there are between.
+//! ExpiringCertificates of listeners that will soon be no longer valid: told of once a day, whatever restarts there are between.
 
 use std::time::Duration;
 
@@ -11,23 +11,25 @@ use weir_store::query::{EventFilter, PageRequest};
 use weir_store::{Store, StoreError};
 
 use super::notice::Notice;
-use crate::tls::Secured;
+use crate::tls::TlsListener;
 
 /// Alerts that are looked at to find what was told before the start: a day has one of each listener.
 const ALERTS_LOOKED_AT: usize = 20;
 
 /// The certificates of listeners.
 #[derive(Debug)]
-pub(super) struct Certificates {
-    listeners: Vec<(Secured, ExpiryReminder)>,
+pub(super) struct ExpiringCertificates {
+    listeners: Vec<(TlsListener, ExpiryReminder)>,
     ahead: Duration,
 }
 
-impl Certificates {
+impl ExpiringCertificates {
     /// Each is told of when it has no longer than `ahead`.
-    pub(super) fn new(secured: Vec<Secured>, ahead: Duration) -> Self {
-        let listeners =
-            secured.into_iter().map(|secured| (secured, ExpiryReminder::default())).collect();
+    pub(super) fn new(tls_listeners: Vec<TlsListener>, ahead: Duration) -> Self {
+        let listeners = tls_listeners
+            .into_iter()
+            .map(|tls_listeners| (tls_listeners, ExpiryReminder::default()))
+            .collect();
         Self { listeners, ahead }
     }
 
@@ -55,8 +57,8 @@ impl Certificates {
             let Some(event) = store.event(told.id).await? else { continue };
             let alert = event.payload.map(|payload| serde_json::from_slice::<Value>(&payload.body));
             let Some(Ok(alert)) = alert else { continue };
-            for (secured, expiry) in &mut self.listeners {
-                if alert["subject"] == format!("certificate:{}", secured.listener) {
+            for (tls_listeners, expiry) in &mut self.listeners {
+                if alert["subject"] == format!("certificate:{}", tls_listeners.listener) {
                     expiry.was_told(now.since(told.received_at), Duration::ZERO);
                 }
             }
@@ -67,7 +69,7 @@ impl Certificates {
     /// What is to be told at this time, which is `since_start` after the start.
     pub(super) fn look(&mut self, now: Timestamp, since_start: Duration) -> Vec<Notice> {
         let mut notices = Vec::new();
-        for (Secured { listener, tls }, expiry) in &mut self.listeners {
+        for (TlsListener { listener, tls }, expiry) in &mut self.listeners {
             let Some(not_after) = tls.not_after() else { continue };
             let left = not_after.since(now);
             if expiry.look(left, self.ahead, since_start) {

@@ -7,13 +7,13 @@ use super::notice::Notice;
 
 /// Remembers what was told.
 #[derive(Debug, Default)]
-pub(super) struct OfStore {
+pub(super) struct StoreAlerts {
     full_since: Option<Timestamp>,
     unreadable: u64,
     lost_was_told: bool,
 }
 
-impl OfStore {
+impl StoreAlerts {
     /// The troubles that are new since the last look.
     pub(super) fn look(&mut self, condition: &StoreHealth, now: Timestamp) -> Vec<Notice> {
         let mut notices = Vec::new();
@@ -47,9 +47,9 @@ mod tests {
 
     #[test]
     fn each_trouble_of_the_store_is_told_once_and_its_end_too() {
-        let mut of_store = OfStore::default();
+        let mut store_alerts = StoreAlerts::default();
         let at = Timestamp::from_millis;
-        let mut look = |condition: &StoreHealth| kinds(&of_store.look(condition, at(9_000)));
+        let mut look = |condition: &StoreHealth| kinds(&store_alerts.look(condition, at(9_000)));
         let sound = StoreHealth::default();
         assert!(look(&sound).is_empty());
         let full = StoreHealth { full_since: Some(at(5_000)), ..sound.clone() };

@@ -17,7 +17,7 @@ use super::text::{Format, Out};
 
 /// What kind of number a metric is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum MetricKind {
     /// Only rises, within one process.
     Counter,
     /// Rises and falls.
@@ -28,24 +28,24 @@ pub enum Kind {
 
 /// A metric's name and what it means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Metric {
+pub struct MetricInfo {
     /// As it is scraped.
     pub name: &'static str,
     /// What kind of number.
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// What tells its series apart.
     pub labels: &'static [&'static str],
     /// What it counts, for people.
     pub help: &'static str,
 }
 
-impl Metric {
+impl MetricInfo {
     /// The name of its family in OpenMetrics.
     #[must_use]
     pub fn family(&self) -> &'static str {
         match self.kind {
-            Kind::Counter => self.name.strip_suffix("_total").unwrap_or(self.name),
-            Kind::Gauge | Kind::Histogram => self.name,
+            MetricKind::Counter => self.name.strip_suffix("_total").unwrap_or(self.name),
+            MetricKind::Gauge | MetricKind::Histogram => self.name,
         }
     }
 
@@ -62,11 +62,11 @@ macro_rules! metrics {
     ($($constant:ident = $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
         $(
             #[doc = $help]
-            pub const $constant: Metric =
-                Metric { name: $name, kind: Kind::$kind, labels: &[$($label),*], help: $help };
+            pub const $constant: MetricInfo =
+                MetricInfo { name: $name, kind: MetricKind::$kind, labels: &[$($label),*], help: $help };
         )*
         /// Every metric there is.
-        pub const ALL: &[Metric] = &[$($constant),*];
+        pub const ALL: &[MetricInfo] = &[$($constant),*];
     };
 }
 
@@ -120,7 +120,7 @@ metrics! {
 
 /// What is asked of others at the moment of a scrape.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Scraped {
+pub struct ScrapedState {
     /// Whether webhooks are taken.
     pub ready: bool,
     /// Whether the store takes no more writes.
@@ -160,9 +160,9 @@ pub fn table() -> String {
 }
 
 /// All metrics as text.
-pub(super) fn encode(metrics: &Metrics, scraped: &Scraped, format: Format) -> String {
+pub(super) fn encode(metrics: &Metrics, scraped: &ScrapedState, format: Format) -> String {
     let mut out = Out::new(format);
-    let collect = Collect { metrics, scraped };
+    let collect = Exposition { metrics, scraped };
     if collect.write(&mut out).is_err() {
         // A string takes whatever is written. An empty text is plainer than half of one.
         return String::new();
@@ -170,12 +170,12 @@ pub(super) fn encode(metrics: &Metrics, scraped: &Scraped, format: Format) -> St
     out.finish()
 }
 
-struct Collect<'a> {
+struct Exposition<'a> {
     metrics: &'a Metrics,
-    scraped: &'a Scraped,
+    scraped: &'a ScrapedState,
 }
 
-impl Collect<'_> {
+impl Exposition<'_> {
     fn write(&self, out: &mut Out) -> fmt::Result {
         self.hub(out)?;
         self.of_sources(out)?;
@@ -267,7 +267,7 @@ impl Collect<'_> {
     }
 
     fn of_store(&self, out: &mut Out) -> fmt::Result {
-        let Scraped { deliveries, events, unrouted, oldest, .. } = self.scraped;
+        let ScrapedState { deliveries, events, unrouted, oldest, .. } = self.scraped;
         out.family(DELIVERIES, |m| {
             deliveries.iter().try_for_each(|row| m.number(&[&row.of, row.what], row.count))
         })?;
@@ -306,7 +306,7 @@ mod tests {
     use weir_core::delivery::Outcome;
     use weir_core::name::{SourceName, Target};
 
-    use super::super::strict;
+    use super::super::strict_parser;
     use super::*;
 
     fn busy(format: Format) -> String {
@@ -326,7 +326,7 @@ mod tests {
         let row = |of: &str, what, count| CountRow { of: of.into(), what, count };
         let odd = metrics.source(&SourceName::stored("odd \"\\\n"));
         odd.stored();
-        let scraped = Scraped {
+        let scraped = ScrapedState {
             ready: true,
             poisoned: false,
             plugins_away: false,
@@ -363,10 +363,10 @@ mod tests {
             let text = busy(format);
             for metric in ALL {
                 let (family, kind) = match (metric.kind, format) {
-                    (Kind::Counter, Format::Prometheus) => (metric.name, "counter"),
-                    (Kind::Counter, Format::OpenMetrics) => (metric.family(), "counter"),
-                    (Kind::Gauge, _) => (metric.name, "gauge"),
-                    (Kind::Histogram, _) => (metric.name, "histogram"),
+                    (MetricKind::Counter, Format::Prometheus) => (metric.name, "counter"),
+                    (MetricKind::Counter, Format::OpenMetrics) => (metric.family(), "counter"),
+                    (MetricKind::Gauge, _) => (metric.name, "gauge"),
+                    (MetricKind::Histogram, _) => (metric.name, "histogram"),
                 };
                 assert!(text.contains(&format!("# TYPE {family} {kind}\n")), "{family} in\n{text}");
                 assert!(text.contains(&format!("# HELP {family} {}", metric.help)), "{family}");
@@ -376,15 +376,19 @@ mod tests {
 
     #[test]
     fn both_formats_are_clean_for_a_strict_reader() {
-        let plain = strict::read(&busy(Format::Prometheus), false).unwrap();
-        let open = strict::read(&busy(Format::OpenMetrics), true).unwrap();
+        let plain = strict_parser::read(&busy(Format::Prometheus), false).unwrap();
+        let open = strict_parser::read(&busy(Format::OpenMetrics), true).unwrap();
         let process = |name: &str| name.starts_with("process_") || name == "weir_uptime_seconds";
-        let steady = |page: strict::Page| {
+        let steady = |page: strict_parser::Page| {
             page.series.into_iter().filter(|((name, _), _)| !process(name)).collect::<Vec<_>>()
         };
         assert_eq!(steady(plain), steady(open), "both say the same");
         let empty = Metrics::new();
-        strict::read(&empty.encode_with(&Scraped::default(), Format::OpenMetrics), true).unwrap();
+        strict_parser::read(
+            &empty.encode_with(&ScrapedState::default(), Format::OpenMetrics),
+            true,
+        )
+        .unwrap();
     }
 
     #[test]
@@ -423,8 +427,11 @@ mod tests {
         for metric in ALL {
             let known = ["weir_", "process_"].iter().any(|start| metric.name.starts_with(start));
             assert!(known, "{}", metric.name);
-            assert_eq!(metric.kind == Kind::Counter, metric.name.ends_with("_total"));
-            assert_eq!(metric.kind == Kind::Histogram, metric.name.ends_with("_duration_seconds"));
+            assert_eq!(metric.kind == MetricKind::Counter, metric.name.ends_with("_total"));
+            assert_eq!(
+                metric.kind == MetricKind::Histogram,
+                metric.name.ends_with("_duration_seconds")
+            );
             assert!(!metric.help.ends_with('.'), "help texts have no full stop: {}", metric.name);
         }
         names.sort_unstable();

@@ -12,12 +12,12 @@ use weir_store::condition::{LostRows, StoreHealth};
 use weir_store::query::{CountRow, CountsFilter, OldestWaiting};
 use weir_store::upkeep::IntegrityStatus;
 
-use super::exposition::Scraped;
+use super::exposition::ScrapedState;
 use super::metrics::Metrics;
 use super::process::Process;
 use crate::config::ProviderFile;
 use crate::shutdown::Drain;
-use crate::tls::Secured;
+use crate::tls::TlsListener;
 
 /// Why webhooks are not taken: the store takes no more writes.
 pub const STORE_POISONED: &str = "store_poisoned";
@@ -54,7 +54,7 @@ pub struct Health {
     routing_ready: AtomicBool,
     retention_stopped: Mutex<Option<String>>,
     provider_files: Mutex<Vec<ProviderFile>>,
-    secured: Mutex<Vec<Secured>>,
+    tls_listeners: Mutex<Vec<TlsListener>>,
     plugins_folder: PluginsFolder,
     started: Instant,
 }
@@ -69,7 +69,7 @@ impl Health {
             routing_ready: AtomicBool::new(false),
             retention_stopped: Mutex::new(None),
             provider_files: Mutex::default(),
-            secured: Mutex::default(),
+            tls_listeners: Mutex::default(),
             plugins_folder: PluginsFolder::default(),
             started: Instant::now(),
         })
@@ -86,8 +86,8 @@ impl Health {
     }
 
     /// The listeners that speak TLS.
-    pub fn set_secured(&self, listeners: Vec<Secured>) {
-        *self.secured.lock() = listeners;
+    pub fn set_tls_listeners(&self, listeners: Vec<TlsListener>) {
+        *self.tls_listeners.lock() = listeners;
     }
 
     /// Where is said whether the plugins folder is there.
@@ -97,10 +97,10 @@ impl Health {
     }
 
     fn certificates(&self) -> Vec<(&'static str, Timestamp)> {
-        let secured = self.secured.lock();
-        secured
+        let tls_listeners = self.tls_listeners.lock();
+        tls_listeners
             .iter()
-            .filter_map(|Secured { listener, tls }| Some((*listener, tls.not_after()?)))
+            .filter_map(|TlsListener { listener, tls }| Some((*listener, tls.not_after()?)))
             .collect()
     }
 
@@ -168,7 +168,7 @@ impl Health {
 
     /// What the store and this have to add to the metrics. Without the totals if the store cannot tell them: a
     /// scrape must work best when something is wrong. `states` are those of the handlers and destinations.
-    pub async fn scrape(&self, states: Vec<(String, String)>, now: Timestamp) -> Scraped {
+    pub async fn scrape(&self, states: Vec<(String, String)>, now: Timestamp) -> ScrapedState {
         let totals = async |filter| {
             self.store.counts(filter).await.unwrap_or_else(|error| {
                 tracing::warn!(%error, "store does not tell its totals");
@@ -181,7 +181,7 @@ impl Health {
         });
         let age = |oldest: OldestWaiting| (oldest.target, now.since(oldest.received_at));
         let process = tokio::task::spawn_blocking(Process::read).await.ok().flatten();
-        Scraped {
+        ScrapedState {
             states,
             oldest: oldest.into_iter().map(age).collect(),
             process,
@@ -296,7 +296,7 @@ fn sources(metrics: &Metrics, unrouted: &[CountRow]) -> Value {
             "unrouted_now": unrouted_now,
             "refused": refused,
             "seen": source.seen().as_deref(),
-            "last_received_seconds_ago": source.silent_for().map(|d| d.as_secs()),
+            "last_received_seconds_ago": source.silence().map(|d| d.as_secs()),
         });
         (name.into(), facts)
     });

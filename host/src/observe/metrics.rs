@@ -12,13 +12,13 @@ use parking_lot::{Mutex, RwLock};
 use weir_core::delivery::Outcome;
 use weir_core::name::{SourceName, Target};
 
-use super::exposition::{self, Scraped};
-use super::reasons::FIRST_REFUSALS;
-use super::series::{ByCode, Counter, Durations, Gauge, OTHER};
+use super::exposition::{self, ScrapedState};
+use super::likely_cause::FIRST_REFUSALS;
+use super::series::{Counter, CounterByCode, DurationHistogram, Gauge, OTHER};
 use super::text::Format;
 
 /// The codes of answers that took a request in. Every other code is a refusal.
-pub const TAKEN: [&str; 3] = ["accepted", "duplicate", "handshake"];
+pub const ACCEPTED_CODES: [&str; 3] = ["accepted", "duplicate", "handshake"];
 
 /// Sources, and targets, that are counted apart; further ones share the handle of [`OTHER`].
 pub const NAMES_MAX: usize = 2_000;
@@ -32,11 +32,11 @@ struct Inner {
     started: Instant,
     sources: RwLock<BTreeMap<Box<str>, Arc<SourceMetrics>>>,
     targets: RwLock<BTreeMap<Box<str>, Arc<TargetMetrics>>>,
-    refused: ByCode,
-    reloads: ByCode,
-    alerts: ByCode,
+    refused: CounterByCode,
+    reloads: CounterByCode,
+    alerts: CounterByCode,
     alerts_dropped: Counter,
-    config_reloads: ByCode,
+    config_reloads: CounterByCode,
     connections: Gauge,
     body_bytes: Gauge,
     running: Gauge,
@@ -56,11 +56,11 @@ impl Metrics {
             started: Instant::now(),
             sources: RwLock::default(),
             targets: RwLock::default(),
-            refused: ByCode::default(),
-            reloads: ByCode::default(),
-            alerts: ByCode::default(),
+            refused: CounterByCode::default(),
+            reloads: CounterByCode::default(),
+            alerts: CounterByCode::default(),
             alerts_dropped: Counter::default(),
-            config_reloads: ByCode::default(),
+            config_reloads: CounterByCode::default(),
             connections: Gauge::default(),
             body_bytes: Gauge::default(),
             running: Gauge::default(),
@@ -106,7 +106,7 @@ impl Metrics {
 
     /// Alerts raised, by type, and how many were dropped.
     #[must_use]
-    pub fn alerts(&self) -> (&ByCode, &Counter) {
+    pub fn alerts(&self) -> (&CounterByCode, &Counter) {
         (&self.0.alerts, &self.0.alerts_dropped)
     }
 
@@ -153,7 +153,7 @@ impl Metrics {
 
     /// What was refused before a source was known.
     #[must_use]
-    pub fn refusals(&self) -> &ByCode {
+    pub fn refusals(&self) -> &CounterByCode {
         &self.0.refused
     }
 
@@ -164,25 +164,25 @@ impl Metrics {
 
     /// Results of reading the configuration again.
     #[must_use]
-    pub fn config_reloads(&self) -> &ByCode {
+    pub fn config_reloads(&self) -> &CounterByCode {
         &self.0.config_reloads
     }
 
     /// Results of reloads.
     #[must_use]
-    pub fn reloads(&self) -> &ByCode {
+    pub fn reloads(&self) -> &CounterByCode {
         &self.0.reloads
     }
 
     /// What this process counted, as Prometheus text.
     #[must_use]
     pub fn encode(&self) -> String {
-        self.encode_with(&Scraped::default(), Format::Prometheus)
+        self.encode_with(&ScrapedState::default(), Format::Prometheus)
     }
 
     /// The same with what was asked of others at the moment of the scrape.
     #[must_use]
-    pub fn encode_with(&self, scraped: &Scraped, format: Format) -> String {
+    pub fn encode_with(&self, scraped: &ScrapedState, format: Format) -> String {
         exposition::encode(self, scraped, format)
     }
 }
@@ -208,15 +208,15 @@ fn all<T>(of: &RwLock<BTreeMap<Box<str>, Arc<T>>>) -> Vec<(Box<str>, Arc<T>)> {
 #[derive(Debug)]
 pub struct SourceMetrics {
     since: Instant,
-    pub(super) answers: ByCode,
-    pub(super) taken: Durations,
-    pub(super) refused: Durations,
+    pub(super) answers: CounterByCode,
+    pub(super) taken: DurationHistogram,
+    pub(super) refused: DurationHistogram,
     pub(super) stored: Counter,
     pub(super) duplicate: Counter,
     pub(super) id_reused: Counter,
     pub(super) unrouted: Counter,
-    pub(super) quarantined: ByCode,
-    pub(super) replies: ByCode,
+    pub(super) quarantined: CounterByCode,
+    pub(super) replies: CounterByCode,
     /// Milliseconds between its first moment and the last request taken, plus one; 0 for never.
     last_taken: AtomicU64,
     /// Requests that were not believed, before the first that was.
@@ -229,15 +229,15 @@ impl SourceMetrics {
     fn new() -> Self {
         Self {
             since: Instant::now(),
-            answers: ByCode::default(),
-            taken: Durations::default(),
-            refused: Durations::default(),
+            answers: CounterByCode::default(),
+            taken: DurationHistogram::default(),
+            refused: DurationHistogram::default(),
             stored: Counter::default(),
             duplicate: Counter::default(),
             id_reused: Counter::default(),
             unrouted: Counter::default(),
-            quarantined: ByCode::default(),
-            replies: ByCode::default(),
+            quarantined: CounterByCode::default(),
+            replies: CounterByCode::default(),
             last_taken: AtomicU64::new(0),
             unverified: AtomicU32::new(0),
             seen: Mutex::default(),
@@ -246,7 +246,10 @@ impl SourceMetrics {
 
     /// A request was not believed. The reason that `look` finds, if it is the one after which that is looked for: the
     /// first few were refused and none was taken.
-    pub(crate) fn not_believed(&self, look: impl FnOnce() -> Option<String>) -> Option<Arc<str>> {
+    pub(crate) fn signature_refused(
+        &self,
+        look: impl FnOnce() -> Option<String>,
+    ) -> Option<Arc<str>> {
         if self.last_taken.load(Relaxed) != 0 {
             return None;
         }
@@ -266,15 +269,15 @@ impl SourceMetrics {
     }
 
     /// The source was set up anew: its first requests are to come.
-    pub(crate) fn begin_again(&self) {
+    pub(crate) fn reset_first_requests(&self) {
         self.unverified.store(0, Relaxed);
         *self.seen.lock() = None;
     }
 
-    /// A request was answered with one of [`TAKEN`] or the code of a refusal, `took` after its head was read.
+    /// A request was answered with one of [`ACCEPTED_CODES`] or the code of a refusal, `took` after its head was read.
     pub fn answered(&self, code: &'static str, took: Duration) {
         self.answers.inc(code);
-        if TAKEN.contains(&code) {
+        if ACCEPTED_CODES.contains(&code) {
             self.taken.observe(took);
             self.last_taken.store(self.age_ms() + 1, Relaxed);
         } else {
@@ -316,19 +319,19 @@ impl SourceMetrics {
     /// Requests taken and requests refused, since the source is there.
     #[must_use]
     pub fn answers(&self) -> (u64, u64) {
-        let taken = |code: &str| TAKEN.contains(&code);
+        let taken = |code: &str| ACCEPTED_CODES.contains(&code);
         (self.answers.total(taken), self.answers.total(|code| !taken(code)))
     }
 
     /// Requests refused, by code, since the source is there.
     #[must_use]
     pub fn refused_by_code(&self) -> Vec<(&'static str, u64)> {
-        self.answers.each().filter(|(code, _)| !TAKEN.contains(code)).collect()
+        self.answers.each().filter(|(code, _)| !ACCEPTED_CODES.contains(code)).collect()
     }
 
     /// How long ago the last request was taken; none if there was none in this process.
     #[must_use]
-    pub fn silent_for(&self) -> Option<Duration> {
+    pub fn silence(&self) -> Option<Duration> {
         let at = self.last_taken.load(Relaxed).checked_sub(1)?;
         Some(Duration::from_millis(self.age_ms().saturating_sub(at)))
     }
@@ -347,10 +350,10 @@ impl SourceMetrics {
 /// What is counted of one target.
 #[derive(Debug, Default)]
 pub struct TargetMetrics {
-    pub(super) attempts: ByCode,
+    pub(super) attempts: CounterByCode,
     /// Those of the attempts that were at an alert.
-    at_alerts: ByCode,
-    pub(super) took: Durations,
+    attempts_on_alerts: CounterByCode,
+    pub(super) took: DurationHistogram,
     pub(super) retries: Counter,
     pub(super) dead_letters: Counter,
     pub(super) state_conflicts: Counter,
@@ -366,8 +369,8 @@ impl TargetMetrics {
     }
 
     /// An attempt that ended, and was counted, was at an alert.
-    pub fn was_at_alert(&self, outcome: Outcome) {
-        self.at_alerts.inc(outcome.as_str());
+    pub fn attempt_on_alert(&self, outcome: Outcome) {
+        self.attempts_on_alerts.inc(outcome.as_str());
     }
 
     /// It will be tried again.
@@ -397,7 +400,7 @@ impl TargetMetrics {
 
     /// Number of times that it began to count as failing since the process started.
     #[must_use]
-    pub fn times_opened(&self) -> u64 {
+    pub fn times_failing(&self) -> u64 {
         self.opened.get()
     }
 
@@ -411,14 +414,14 @@ impl TargetMetrics {
     #[must_use]
     pub fn attempts_on_events(&self) -> (u64, u64) {
         // Alerts first: what ends meanwhile is then counted as an event's, and next time as what it is.
-        let (good_alerts, bad_alerts) = split(&self.at_alerts);
+        let (good_alerts, bad_alerts) = split(&self.attempts_on_alerts);
         let (good, bad) = split(&self.attempts);
         (good.saturating_sub(good_alerts), bad.saturating_sub(bad_alerts))
     }
 }
 
 /// Good ones and the others.
-fn split(outcomes: &ByCode) -> (u64, u64) {
+fn split(outcomes: &CounterByCode) -> (u64, u64) {
     let ok = |code: &str| code == Outcome::Ok.as_str();
     (outcomes.total(ok), outcomes.total(|code| !ok(code)))
 }
@@ -432,10 +435,10 @@ mod tests {
         let metrics = Metrics::new();
         let github = metrics.source(&SourceName::configured("github").unwrap());
         github.answered("signature_mismatch", Duration::from_micros(80));
-        assert_eq!((github.answers(), github.silent_for()), ((0, 1), None));
+        assert_eq!((github.answers(), github.silence()), ((0, 1), None));
         github.answered("accepted", Duration::from_millis(2));
         assert_eq!(github.answers(), (1, 1));
-        assert!(github.silent_for().is_some());
+        assert!(github.silence().is_some());
     }
 
     #[test]

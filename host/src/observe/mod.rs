@@ -6,14 +6,14 @@
 pub mod alerts;
 mod certificates;
 mod condition;
+mod detector;
 pub mod exposition;
 pub mod health;
-mod judge;
+pub(crate) mod likely_cause;
 pub mod metrics;
 pub mod notice;
 pub mod process;
-pub(crate) mod reasons;
 pub mod series;
 #[cfg(test)]
-mod strict;
+mod strict_parser;
 pub mod text;

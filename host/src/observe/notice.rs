@@ -18,7 +18,7 @@ use weir_store::condition::LostRows;
 use weir_store::hold::Hold;
 use weir_store::hot::Claim;
 
-use crate::config::Problem;
+use crate::config::ConfigProblem;
 
 /// Different things that wait to be taken; further ones are only counted.
 const WAITING_MAX: usize = 1_024;
@@ -64,7 +64,7 @@ pub enum Notice {
         /// The provider that is known by it, else the file.
         provider: Box<str>,
         /// What is wrong.
-        problem: Problem,
+        problem: ConfigProblem,
         /// Whether its last good version serves on.
         serves_on: bool,
     },
@@ -100,7 +100,7 @@ pub enum Notice {
         /// Which.
         source: SourceName,
         /// How long it is silent.
-        silent_for: Duration,
+        silence: Duration,
     },
     /// A certificate that a listener shows is soon no longer valid, or is not already.
     CertificateExpiring {
@@ -267,8 +267,8 @@ impl Notice {
                 "failed": attempts.bad, "attempts": attempts.total(), "seconds": seconds(window),
             }),
             Self::SourceUnrouted { .. } => json!({}),
-            Self::SourceSilent { silent_for, .. } => {
-                json!({ "silent_seconds": seconds(silent_for) })
+            Self::SourceSilent { silence, .. } => {
+                json!({ "silent_seconds": seconds(silence) })
             }
             Self::SourceRefusing { requests, code, causes, window, .. } => json!({
                 "refused": requests.bad, "requests": requests.total(), "code": code, "causes": causes,

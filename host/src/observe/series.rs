@@ -28,7 +28,7 @@ impl Counter {
     }
 }
 
-/// Different codes that one [`ByCode`] counts apart; further ones are counted as [`OTHER`].
+/// Different codes that one [`CounterByCode`] counts apart; further ones are counted as [`OTHER`].
 pub const CODES_MAX: usize = 48;
 
 /// The code, or name, of what is past a limit on series.
@@ -36,18 +36,18 @@ pub const OTHER: &str = "other";
 
 /// Counters by stable code. A code gets its counter when it is first met, without a lock.
 #[derive(Debug)]
-pub struct ByCode {
+pub struct CounterByCode {
     slots: [OnceLock<(&'static str, Counter)>; CODES_MAX],
     other: Counter,
 }
 
-impl Default for ByCode {
+impl Default for CounterByCode {
     fn default() -> Self {
         Self { slots: [const { OnceLock::new() }; CODES_MAX], other: Counter::default() }
     }
 }
 
-impl ByCode {
+impl CounterByCode {
     /// One more of this code.
     pub fn inc(&self, code: &'static str) {
         for slot in &self.slots {
@@ -82,13 +82,13 @@ pub const BUCKETS_US: [u64; 16] = [
 
 /// How long things took.
 #[derive(Debug, Default)]
-pub struct Durations {
+pub struct DurationHistogram {
     /// One per bucket, and one for what took longer than all.
     buckets: [AtomicU64; BUCKETS_US.len() + 1],
     sum_us: AtomicU64,
 }
 
-impl Durations {
+impl DurationHistogram {
     /// Adds one.
     pub fn observe(&self, took: Duration) {
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
@@ -116,14 +116,14 @@ pub struct Gauge(Arc<AtomicU64>);
 impl Gauge {
     /// Adds `amount` until what is returned is dropped, on return, error and panic alike.
     #[must_use = "the amount is taken back when this is dropped"]
-    pub fn hold(&self, amount: u64) -> Held {
+    pub fn hold(&self, amount: u64) -> GaugeGuard {
         self.0.fetch_add(amount, Relaxed);
-        Held { of: self.clone(), amount }
+        GaugeGuard { of: self.clone(), amount }
     }
 
     /// Adds one until what is returned is dropped.
     #[must_use = "it is taken back when this is dropped"]
-    pub fn inc(&self) -> Held {
+    pub fn inc(&self) -> GaugeGuard {
         self.hold(1)
     }
 
@@ -136,12 +136,12 @@ impl Gauge {
 
 /// An amount that a [`Gauge`] counts while this lives.
 #[derive(Debug)]
-pub struct Held {
+pub struct GaugeGuard {
     of: Gauge,
     amount: u64,
 }
 
-impl Held {
+impl GaugeGuard {
     /// Adds to the amount that is held.
     pub fn grow(&mut self, by: u64) {
         self.of.0.fetch_add(by, Relaxed);
@@ -149,7 +149,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.of.0.fetch_sub(self.amount, Relaxed);
     }
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_duration_falls_into_the_first_bucket_that_is_long_enough() {
-        let durations = Durations::default();
+        let durations = DurationHistogram::default();
         for us in [0, 500, 501, 60_000_000, 60_000_001] {
             durations.observe(Duration::from_micros(us));
         }
@@ -175,7 +175,7 @@ mod tests {
     fn codes_past_the_limit_are_counted_together() {
         let names: Vec<&'static str> =
             (0..CODES_MAX + 3).map(|i| &*Box::leak(format!("code_{i}").into_boxed_str())).collect();
-        let by_code = ByCode::default();
+        let by_code = CounterByCode::default();
         for name in &names {
             by_code.inc(name);
             by_code.inc(name);
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn threads_that_meet_a_code_together_share_its_counter() {
-        let by_code = ByCode::default();
+        let by_code = CounterByCode::default();
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {

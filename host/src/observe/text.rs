@@ -5,8 +5,8 @@
 
 use std::fmt::{self, Write as _};
 
-use super::exposition::{Kind, Metric};
-use super::series::{ByCode, Durations};
+use super::exposition::{MetricInfo, MetricKind};
+use super::series::{CounterByCode, DurationHistogram};
 
 /// A text format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,7 +174,7 @@ impl Out {
     /// A family with the series that `series` writes.
     pub(super) fn family(
         &mut self,
-        metric: Metric,
+        metric: MetricInfo,
         series: impl FnOnce(&mut Series<'_>) -> fmt::Result,
     ) -> fmt::Result {
         let family = match self.format {
@@ -182,9 +182,9 @@ impl Out {
             Format::Prometheus => metric.name,
         };
         let kind = match metric.kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
         };
         let help = escaped(metric.help, self.format == Format::OpenMetrics);
         writeln!(self.text, "# HELP {family} {help}")?;
@@ -207,7 +207,7 @@ impl Out {
 /// The series of one family.
 #[derive(Debug)]
 pub(super) struct Series<'a> {
-    metric: Metric,
+    metric: MetricInfo,
     text: &'a mut String,
 }
 
@@ -217,14 +217,18 @@ impl Series<'_> {
         self.line("", values, None, number.into())
     }
 
-    pub(super) fn by_code(&mut self, of: Option<&str>, counts: &ByCode) -> fmt::Result {
+    pub(super) fn by_code(&mut self, of: Option<&str>, counts: &CounterByCode) -> fmt::Result {
         counts.each().try_for_each(|(code, count)| match of {
             Some(of) => self.number(&[of, code], count),
             None => self.number(&[code], count),
         })
     }
 
-    pub(super) fn durations(&mut self, values: &[&str], durations: &Durations) -> fmt::Result {
+    pub(super) fn durations(
+        &mut self,
+        values: &[&str],
+        durations: &DurationHistogram,
+    ) -> fmt::Result {
         let (sum, buckets) = durations.read();
         let mut count = 0;
         for (end, fell_into_it) in buckets {

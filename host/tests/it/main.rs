@@ -45,6 +45,6 @@ mod secrets;
 mod setups;
 mod signals;
 mod sources;
-#[path = "../../src/observe/strict.rs"]
-mod strict;
+#[path = "../../src/observe/strict_parser.rs"]
+mod strict_parser;
 mod waits;

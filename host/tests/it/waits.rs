@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::hub::{RunningHub, TestHub, until};
 use crate::operator::told;
 use crate::sink::Sink;
-use crate::strict;
+use crate::strict_parser;
 
 const ROUTE: &str = "[[route]]\non = [\"github:*\"]\nto = \"sink\"";
 const TO_SINK: &str = "[grant]\ndestinations = [\"sink\"]\n";
@@ -166,7 +166,7 @@ async fn metrics_are_clean_in_the_format_that_is_asked_for() {
         let answer = hub.exchange(request.body(Full::default()).unwrap()).await;
         assert_eq!(answer.headers()["content-type"], kind, "{accept:?}");
         let page = String::from_utf8(answer.into_body().into()).unwrap();
-        let page = strict::read(&page, kind == open).unwrap();
+        let page = strict_parser::read(&page, kind == open).unwrap();
         let has = |name: &str| page.series.keys().any(|(known, _)| known == name);
         for name in [
             "process_cpu_seconds_total",

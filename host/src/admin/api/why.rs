@@ -7,7 +7,7 @@ use weir_store::query::{AttemptDetail, DeliveryDetail, EventDetail};
 
 use super::waits::Waits;
 use crate::config;
-use crate::sources::ByName;
+use crate::sources::SourcesByName;
 
 use super::{Answer, Hub, Id, Problem, StatusCode, Uri, any_id, json, query, seek};
 
@@ -59,7 +59,11 @@ fn hash(text: &str) -> Option<TableHash> {
     hex::decode_to_slice(text, &mut hash).ok().map(|()| TableHash(hash))
 }
 
-fn considered(event: &EventDetail, table: &[Subscription], sources: &ByName) -> Vec<Considered> {
+fn considered(
+    event: &EventDetail,
+    table: &[Subscription],
+    sources: &SourcesByName,
+) -> Vec<Considered> {
     let one = |subscription: &Subscription| {
         let (mut refused, mut never) = (Vec::new(), Vec::new());
         let mut matched = None;

@@ -52,10 +52,10 @@ pub(super) fn judge_secrets(
         for scheme in provider.schemes.iter().filter(is_for) {
             match scheme.check_secret_strength(&secret.value) {
                 Ok(found) => doubts.extend(found.iter().map(ToString::to_string)),
-                Err(weak) => {
+                Err(secret_strength) => {
                     let least = scheme.minimum_secret();
                     let what = format!(
-                        "the secret {weak}. Scheme {} of {} takes {least}; `weir secret generate {}` makes one",
+                        "the secret {secret_strength}. Scheme {} of {} takes {least}; `weir secret generate {}` makes one",
                         scheme.name, provider.name, provider.name
                     );
                     section.problem(&key, what);
@@ -102,9 +102,10 @@ pub(super) fn note(
             doubts.iter().for_each(|doubt| section.warning(key, format!("the {name} {doubt}")));
             true
         }
-        Err(weak) => {
-            let what =
-                format!("the {name} {weak}; `weir secret generate` makes one that is long enough");
+        Err(secret_strength) => {
+            let what = format!(
+                "the {name} {secret_strength}; `weir secret generate` makes one that is long enough"
+            );
             section.problem(key, what);
             false
         }

@@ -10,15 +10,15 @@ use super::notice::Notice;
 
 /// What was counted since the process started. It only rises.
 #[derive(Debug, Default)]
-pub(super) struct Counted {
+pub(super) struct Counts {
     /// Attempts of handlers.
     pub(super) handlers: Vec<(HandlerName, OutcomeCounts)>,
-    pub(super) sources: Vec<(SourceName, OfSource)>,
+    pub(super) sources: Vec<(SourceName, SourceCounts)>,
 }
 
 /// What was counted of a source.
 #[derive(Debug, Default)]
-pub(super) struct OfSource {
+pub(super) struct SourceCounts {
     /// Requests, taken and refused.
     pub(super) requests: OutcomeCounts,
     /// The refused by their code.
@@ -28,22 +28,22 @@ pub(super) struct OfSource {
     /// Events, those that went to somebody and those that did not.
     pub(super) events: OutcomeCounts,
     /// How long it has taken no request.
-    pub(super) silent_for: Duration,
+    pub(super) silence: Duration,
     /// How long it may.
     pub(super) max_silence: Option<Duration>,
 }
 
 /// What is too much.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Rules {
+pub(super) struct Thresholds {
     pub(super) failing: FailureThreshold,
     pub(super) refusing: FailureThreshold,
 }
 
 /// Judges what is counted, and remembers what it has told.
 #[derive(Debug)]
-pub(super) struct Judge {
-    rules: Rules,
+pub(super) struct Detector {
+    rules: Thresholds,
     handlers: BTreeMap<HandlerName, (OutcomeCounts, FailureMonitor)>,
     sources: BTreeMap<SourceName, Source>,
 }
@@ -63,8 +63,8 @@ struct Source {
     cut_off: bool,
 }
 
-impl Judge {
-    pub(super) fn new(rules: Rules) -> Self {
+impl Detector {
+    pub(super) fn new(rules: Thresholds) -> Self {
         Self { rules, handlers: BTreeMap::new(), sources: BTreeMap::new() }
     }
 
@@ -74,8 +74,8 @@ impl Judge {
     }
 
     /// Looks at what came since the last look.
-    pub(super) fn look(&mut self, counted: &Counted, now: Duration) -> Vec<Notice> {
-        let Rules { failing, refusing } = self.rules;
+    pub(super) fn look(&mut self, counted: &Counts, now: Duration) -> Vec<Notice> {
+        let Thresholds { failing, refusing } = self.rules;
         let mut notices = Vec::new();
         for (name, attempts) in &counted.handlers {
             let (before, watch) = self.handlers.entry(name.clone()).or_default();
@@ -96,7 +96,7 @@ impl Judge {
 
     /// The routes of a source have changed: whether its latest events went to anybody, and whether events like them
     /// do now.
-    pub(super) fn routes_changed(
+    pub(super) fn judge_routes(
         &mut self,
         name: &SourceName,
         was_routed: bool,
@@ -119,7 +119,7 @@ impl Source {
     fn refusing(
         &mut self,
         name: &SourceName,
-        counted: &OfSource,
+        counted: &SourceCounts,
         too_much: &FailureThreshold,
         now: Duration,
     ) -> Option<Notice> {
@@ -140,18 +140,18 @@ impl Source {
         })
     }
 
-    fn silent(&mut self, name: &SourceName, counted: &OfSource) -> Option<Notice> {
-        let OfSource { silent_for, max_silence, .. } = *counted;
+    fn silent(&mut self, name: &SourceName, counted: &SourceCounts) -> Option<Notice> {
+        let SourceCounts { silence, max_silence, .. } = *counted;
         let told =
-            std::mem::replace(&mut self.silent, max_silence.is_some_and(|max| silent_for > max));
-        (self.silent && !told).then(|| Notice::SourceSilent { source: name.clone(), silent_for })
+            std::mem::replace(&mut self.silent, max_silence.is_some_and(|max| silence > max));
+        (self.silent && !told).then(|| Notice::SourceSilent { source: name.clone(), silence })
     }
 
     /// As many events in a row as are judged at all, and nobody got any of them.
     fn unrouted(
         &mut self,
         name: &SourceName,
-        counted: &OfSource,
+        counted: &SourceCounts,
         judged: &FailureThreshold,
         now: Duration,
     ) -> Option<Notice> {
@@ -171,8 +171,8 @@ mod tests {
     const THRESHOLD: FailureThreshold =
         FailureThreshold { window: Duration::from_secs(300), at_least: 10, per_mille: 500 };
 
-    fn judge() -> Judge {
-        Judge::new(Rules { failing: THRESHOLD, refusing: THRESHOLD })
+    fn detector() -> Detector {
+        Detector::new(Thresholds { failing: THRESHOLD, refusing: THRESHOLD })
     }
 
     fn github() -> SourceName {
@@ -183,9 +183,9 @@ mod tests {
         OutcomeCounts { good, bad }
     }
 
-    fn events(good: u64, bad: u64) -> Counted {
-        let of = OfSource { events: tally(good, bad), ..OfSource::default() };
-        Counted { sources: vec![(github(), of)], ..Counted::default() }
+    fn events(good: u64, bad: u64) -> Counts {
+        let of = SourceCounts { events: tally(good, bad), ..SourceCounts::default() };
+        Counts { sources: vec![(github(), of)], ..Counts::default() }
     }
 
     fn kinds(notices: &[Notice]) -> Vec<&'static str> {
@@ -198,32 +198,32 @@ mod tests {
 
     #[test]
     fn a_handler_whose_attempts_fail_is_told_of_once() {
-        let mut judge = judge();
+        let mut detector = detector();
         let orders: HandlerName = "orders".parse().unwrap();
-        let counted = |good, bad| Counted {
+        let counted = |good, bad| Counts {
             handlers: vec![(orders.clone(), tally(good, bad))],
-            ..Counted::default()
+            ..Counts::default()
         };
-        assert!(judge.look(&counted(100, 0), secs(1)).is_empty());
-        let told = judge.look(&counted(100, 150), secs(2));
+        assert!(detector.look(&counted(100, 0), secs(1)).is_empty());
+        let told = detector.look(&counted(100, 150), secs(2));
         let attempts = tally(100, 150);
         let (handler, window) = (orders.clone(), THRESHOLD.window);
         assert_eq!(told, [Notice::HandlerFailing { handler, attempts, window }]);
-        assert!(judge.look(&counted(100, 300), secs(3)).is_empty());
+        assert!(detector.look(&counted(100, 300), secs(3)).is_empty());
     }
 
     #[test]
     fn a_source_that_refuses_is_told_of_with_the_code_of_late() {
-        let mut judge = judge();
+        let mut detector = detector();
         let counted = |good, bad, refused: &[(&'static str, u64)]| {
             let (requests, refused) = (tally(good, bad), refused.to_vec());
-            let of = OfSource { requests, refused, ..OfSource::default() };
-            Counted { sources: vec![(github(), of)], ..Counted::default() }
+            let of = SourceCounts { requests, refused, ..SourceCounts::default() };
+            Counts { sources: vec![(github(), of)], ..Counts::default() }
         };
         let old = counted(1_000, 400, &[("body_too_large", 400)]);
-        assert!(judge.look(&old, secs(1)).is_empty());
+        assert!(detector.look(&old, secs(1)).is_empty());
         let new = counted(1_000, 1_001, &[("body_too_large", 401), ("signature_mismatch", 600)]);
-        match &judge.look(&new, secs(2))[..] {
+        match &detector.look(&new, secs(2))[..] {
             [Notice::SourceRefusing { code, requests, .. }] => {
                 assert_eq!((*code, *requests), ("signature_mismatch", tally(1_000, 1_001)));
             }
@@ -233,38 +233,38 @@ mod tests {
 
     #[test]
     fn a_source_that_is_cut_off_is_told_of_once_until_it_is_routed_again() {
-        let mut judge = judge();
-        assert_eq!(judge.routes_changed(&github(), false, false), None, "it never was routed");
-        assert_eq!(judge.routes_changed(&github(), true, true), None);
-        let cut_off = judge.routes_changed(&github(), true, false);
+        let mut detector = detector();
+        assert_eq!(detector.judge_routes(&github(), false, false), None, "it never was routed");
+        assert_eq!(detector.judge_routes(&github(), true, true), None);
+        let cut_off = detector.judge_routes(&github(), true, false);
         assert_eq!(cut_off, Some(Notice::SourceUnrouted { source: github() }));
-        assert_eq!(judge.routes_changed(&github(), true, false), None);
-        assert!(judge.look(&events(0, 500), secs(1)).is_empty(), "told already");
-        assert_eq!(judge.routes_changed(&github(), false, true), None);
-        assert!(judge.look(&events(5, 500), secs(2)).is_empty());
-        assert!(judge.routes_changed(&github(), true, false).is_some());
+        assert_eq!(detector.judge_routes(&github(), true, false), None);
+        assert!(detector.look(&events(0, 500), secs(1)).is_empty(), "told already");
+        assert_eq!(detector.judge_routes(&github(), false, true), None);
+        assert!(detector.look(&events(5, 500), secs(2)).is_empty());
+        assert!(detector.judge_routes(&github(), true, false).is_some());
     }
 
     #[test]
     fn a_source_that_sends_only_what_nobody_wants_is_told_of_if_it_was_routed_before() {
-        let mut judge = judge();
-        assert!(judge.look(&events(0, 50), secs(1)).is_empty(), "nobody ever wanted any");
-        let mut judge = self::judge();
-        assert!(judge.look(&events(5, 0), secs(1)).is_empty());
-        assert!(judge.look(&events(5, 9), secs(400)).is_empty());
-        assert_eq!(kinds(&judge.look(&events(5, 10), secs(401))), ["source.unrouted"]);
-        assert!(judge.look(&events(5, 90), secs(402)).is_empty());
-        assert_eq!(judge.routes_changed(&github(), true, false), None, "told already");
+        let mut detector = detector();
+        assert!(detector.look(&events(0, 50), secs(1)).is_empty(), "nobody ever wanted any");
+        let mut detector = self::detector();
+        assert!(detector.look(&events(5, 0), secs(1)).is_empty());
+        assert!(detector.look(&events(5, 9), secs(400)).is_empty());
+        assert_eq!(kinds(&detector.look(&events(5, 10), secs(401))), ["source.unrouted"]);
+        assert!(detector.look(&events(5, 90), secs(402)).is_empty());
+        assert_eq!(detector.judge_routes(&github(), true, false), None, "told already");
     }
 
     #[test]
     fn silence_is_told_of_once_where_it_is_limited() {
-        let mut judge = judge();
+        let mut detector = detector();
         let mut silent = |seconds, max: Option<u64>| {
-            let (silent_for, max_silence) = (secs(seconds), max.map(secs));
-            let of = OfSource { silent_for, max_silence, ..OfSource::default() };
-            let counted = Counted { sources: vec![(github(), of)], ..Counted::default() };
-            kinds(&judge.look(&counted, secs(1)))
+            let (silence, max_silence) = (secs(seconds), max.map(secs));
+            let of = SourceCounts { silence, max_silence, ..SourceCounts::default() };
+            let counted = Counts { sources: vec![(github(), of)], ..Counts::default() };
+            kinds(&detector.look(&counted, secs(1)))
         };
         assert!(silent(9_999, None).is_empty() && silent(60, Some(60)).is_empty());
         assert_eq!(silent(61, Some(60)), ["source.silent"]);
@@ -275,9 +275,9 @@ mod tests {
 
     #[test]
     fn a_source_of_which_some_events_are_wanted_is_not_told_of() {
-        let mut judge = judge();
+        let mut detector = detector();
         for n in 1..500 {
-            assert!(judge.look(&events(n, 50 * n), secs(n)).is_empty());
+            assert!(detector.look(&events(n, 50 * n), secs(n)).is_empty());
         }
     }
 }

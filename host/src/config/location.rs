@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use weir_core::verify::Secret;
 
+use super::context::LoadContext;
 use super::problem::ConfigErrors;
-use super::surroundings::Surroundings;
 use super::tree::{Report, Section, parse};
 use super::{DEFAULTS, FILE, load, secret, store};
 
 /// Where a hub is and how to be let in.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct HubLocation {
     /// Its admin listener.
     pub admin: SocketAddr,
     /// The file with the certificate that it has there, if it speaks TLS.
@@ -24,7 +24,7 @@ pub struct Place {
     pub token: Option<Secret>,
 }
 
-impl Place {
+impl HubLocation {
     /// Reads `[admin]` and `[store]` of the named file, else of [`FILE`], else what development mode has. All
     /// else in the file may be wrong: whoever is locked out by a mistake needs these commands most.
     pub fn find(path: Option<&Path>) -> Result<Self, ConfigErrors> {
@@ -43,21 +43,21 @@ impl Place {
         let silent = Report::new(name, text);
         let defaults_report = Report::new("defaults", DEFAULTS);
         let defaults = parse(DEFAULTS, &defaults_report);
-        let around = Surroundings {
+        let context = LoadContext {
             folder,
             variable: &|name| std::env::var_os(name),
             development: true,
-            looked_into: &RefCell::default(),
+            paths_read: &RefCell::default(),
         };
         let mut root = Section::root(&report, Some(tree.get_ref()), Some(defaults.get_ref()));
         let mut admin = root.section("admin");
         let certificate = admin.section("tls").maybe::<PathBuf>("cert");
-        let certificate = certificate.map(|file| around.resolve(&file));
+        let certificate = certificate.map(|file| context.resolve(&file));
         let admin = admin.must::<SocketAddr>("listen");
-        let store = store::read(root.section("store"), &around);
+        let store = store::read(root.section("store"), &context);
         // A token that is not to be had here is no problem: there is the one in the data folder.
         let mut root = Section::root(&silent, Some(tree.get_ref()), None);
-        let token = secret::one(&mut root.section("admin"), "token", &around);
+        let token = secret::one(&mut root.section("admin"), "token", &context);
         report.close()?;
         match (admin, store) {
             (Some(admin), Some(store)) => {
@@ -77,7 +77,7 @@ mod tests {
         let text = "[admin]\nlisten = \"127.0.0.1:9\"\ntoken = { env = \"NO_SUCH_VARIABLE\" }\n\
                     [admin.tls]\ncert = \"tls/a.pem\"\nkey = \"tls/not-for-us\"\n\
                     [store]\nurl = \"sqlite:d/weir.db\"\n[sources.github]\nprovider = \"nobody\"";
-        let place = Place::of_text("weir.toml", text, Path::new("/srv")).unwrap();
+        let place = HubLocation::of_text("weir.toml", text, Path::new("/srv")).unwrap();
         assert_eq!(place.admin.port(), 9);
         assert_eq!(place.data_dir, Path::new("/srv/d"));
         assert_eq!(place.certificate.as_deref(), Some(Path::new("/srv/tls/a.pem")));

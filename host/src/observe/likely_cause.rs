@@ -11,7 +11,7 @@ use crate::config::Source;
 pub(crate) const FIRST_REFUSALS: u32 = 3;
 
 /// What was seen, and what to look at, where requests are refused with this code; none if the set-up shows nothing.
-pub(crate) fn likely(source: &Source, code: &str) -> Option<String> {
+pub(crate) fn likely_cause(source: &Source, code: &str) -> Option<String> {
     let (name, provider) = (&source.name, &source.provider);
     Some(match code {
         "signature_missing" => format!(
@@ -106,7 +106,7 @@ mod tests {
              secrets = [\"{secret}\"]\n"
         );
         let config = load_text("weir.toml", &text, Path::new(""), true).unwrap().config;
-        likely(&config.sources["a"], code).unwrap_or_default()
+        likely_cause(&config.sources["a"], code).unwrap_or_default()
     }
 
     #[test]

@@ -10,9 +10,9 @@ use super::{Config, Destination, DestinationKind};
 /// The sections that take effect at a restart, each with what tells two versions of it apart. Secrets are in it as
 /// hashes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Rest(BTreeMap<String, String>);
+pub struct RestartSettings(BTreeMap<String, String>);
 
-impl Rest {
+impl RestartSettings {
     pub(super) fn of(config: &Config) -> Self {
         let mut rest = BTreeMap::new();
         let mut add = |section: &str, value: &dyn Debug| {
@@ -84,9 +84,9 @@ mod tests {
     use super::super::load::from_text;
     use super::*;
 
-    fn rest(text: &str) -> Rest {
+    fn rest(text: &str) -> RestartSettings {
         let none = |_: &str| None;
-        Rest::of(&from_text("weir.toml", text, Path::new(""), &none, true).unwrap().0)
+        RestartSettings::of(&from_text("weir.toml", text, Path::new(""), &none, true).unwrap().0)
     }
 
     #[test]

@@ -13,19 +13,19 @@ use weir_core::rate::Bucket;
 
 use super::client::Caller;
 use super::refused::Refused;
-use crate::config::Gate as Rules;
+use crate::config::AccessPolicy;
 
 /// The gate of one source.
 #[derive(Debug)]
-pub(super) struct Gate {
-    rules: Rules,
+pub(super) struct AccessControl {
+    rules: AccessPolicy,
     taken: Arc<Mutex<Bucket>>,
 }
 
-impl Gate {
+impl AccessControl {
     /// A gate in the place of another, if there was one. It goes on counting where that was, unless its rate is a new
     /// one: a file that is read again must not let in more than the rate.
-    pub(super) fn new(rules: &Rules, before: Option<&Self>) -> Self {
+    pub(super) fn new(rules: &AccessPolicy, before: Option<&Self>) -> Self {
         let same = before.filter(|before| before.rules.rate == rules.rate);
         let taken = same.map(|before| Arc::clone(&before.taken)).unwrap_or_default();
         Self { rules: rules.clone(), taken }

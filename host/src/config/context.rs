@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// Where a file stands and what surrounds the process.
 #[derive(Clone, Copy)]
-pub(super) struct Surroundings<'a> {
+pub(super) struct LoadContext<'a> {
     /// The folder that relative paths start from: the file's own.
     pub(super) folder: &'a Path,
     /// Environment variables.
@@ -16,25 +16,25 @@ pub(super) struct Surroundings<'a> {
     /// Secrets may stand in the file.
     pub(super) development: bool,
     /// The files and folders that were looked into, for whoever waits for them to change.
-    pub(super) looked_into: &'a RefCell<BTreeSet<PathBuf>>,
+    pub(super) paths_read: &'a RefCell<BTreeSet<PathBuf>>,
 }
 
-impl Surroundings<'_> {
+impl LoadContext<'_> {
     /// A path of the file as one that holds wherever the process runs.
     pub(super) fn resolve(&self, path: &Path) -> PathBuf {
         self.folder.join(path)
     }
 
     /// Notes that a file or folder is being looked into.
-    pub(super) fn reading(&self, path: &Path) {
-        self.looked_into.borrow_mut().insert(path.to_path_buf());
+    pub(super) fn record_read(&self, path: &Path) {
+        self.paths_read.borrow_mut().insert(path.to_path_buf());
     }
 }
 
-impl fmt::Debug for Surroundings<'_> {
+impl fmt::Debug for LoadContext<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { folder, development, .. } = self;
-        f.debug_struct("Surroundings")
+        f.debug_struct("LoadContext")
             .field("folder", folder)
             .field("development", development)
             .finish_non_exhaustive()

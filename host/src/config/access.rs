@@ -8,12 +8,12 @@ use weir_core::address::{AddressBlock, ForwardedBy, too_wide};
 use weir_core::rate::Rate;
 use weir_core::token::{TokenLocation, Tokens};
 
+use super::context::LoadContext;
 use super::secret;
+use super::secret_strength;
 use super::server::Server;
-use super::surroundings::Surroundings;
 use super::tree::Section;
 use super::value::Value;
-use super::weak;
 use weir_core::units::shortened;
 
 /// Most blocks of addresses in one list; each is looked at for every request. The lists that providers publish are
@@ -22,7 +22,7 @@ const BLOCKS_MAX: usize = 1_000;
 
 /// What stands before a source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Gate {
+pub struct AccessPolicy {
     /// Where requests may come from; from anywhere if it is not said.
     pub allow_ips: Option<Vec<AddressBlock>>,
     /// Whether they must come over a connection whose client has shown a certificate.
@@ -37,8 +37,8 @@ pub struct Gate {
 pub(super) fn read(
     section: &mut Section<'_>,
     server: Option<&Server>,
-    around: &Surroundings<'_>,
-) -> Gate {
+    context: &LoadContext<'_>,
+) -> AccessPolicy {
     let allow_ips = blocks(section, "allow_ips");
     if section.items("allow_ips").is_some_and(|blocks| blocks.is_empty()) {
         section.problem("allow_ips", "is empty, so nobody could send; leave it out to allow all");
@@ -56,8 +56,8 @@ pub(super) fn read(
         section.problem("require_client_cert", what);
     }
     let auth = section.section("auth");
-    let tokens = if auth.is_given() { tokens(auth, around) } else { None };
-    Gate { allow_ips, client_cert, tokens, rate: rate(section) }
+    let tokens = if auth.is_given() { tokens(auth, context) } else { None };
+    AccessPolicy { allow_ips, client_cert, tokens, rate: rate(section) }
 }
 
 /// A list of blocks, if there is one.
@@ -69,9 +69,9 @@ pub(super) fn blocks(section: &mut Section<'_>, key: &'static str) -> Option<Vec
     Some(blocks)
 }
 
-fn tokens(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<Tokens> {
+fn tokens(mut section: Section<'_>, context: &LoadContext<'_>) -> Option<Tokens> {
     let place = section.must::<TokenLocation>("in");
-    let live = secret::list(&mut section, "tokens", around);
+    let live = secret::list(&mut section, "tokens", context);
     if !section.has("tokens") || live.as_ref().is_some_and(Vec::is_empty) {
         section
             .problem("tokens", "is missing; write [{ env = \"NAME\" }] or [{ file = \"path\" }]");
@@ -92,29 +92,29 @@ fn tokens(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<Tokens>
         // The user's name is no secret.
         let secret = basic.map_or(bytes, |colon| &bytes[colon + 1..]);
         let name = if basic.is_some() { "password" } else { "token" };
-        weak::judge_text_of(&section, &key, name, secret);
+        secret_strength::judge_text_of(&section, &key, name, secret);
     }
     Some(Tokens::new(place, live.iter().map(|token| &token.value)))
 }
 
 /// So many in a second, minute or hour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct PerTime {
+struct EventsPerTime {
     count: u32,
     time: Duration,
 }
 
 fn rate(section: &mut Section<'_>) -> Option<Rate> {
-    let per_time = section.maybe::<PerTime>("rate");
+    let per_time = section.maybe::<EventsPerTime>("rate");
     let burst = section.maybe::<u32>("burst");
     if section.has("burst") && !section.has("rate") {
         section.problem("burst", "means nothing without `rate`");
     }
-    let PerTime { count, time } = per_time?;
+    let EventsPerTime { count, time } = per_time?;
     Some(Rate::new(count, time, burst.unwrap_or(count)))
 }
 
-impl Value for PerTime {
+impl Value for EventsPerTime {
     fn read(value: &DeValue<'_>) -> Result<Self, String> {
         let text = String::read(value)?;
         let read = || {
