@@ -21,7 +21,7 @@ use weir_core::time::Clock as _;
 use weir_store::query::{DeliveryDetail, EventDetail, EventFilter, PageRequest};
 
 use crate::cli::DemoArgs;
-use crate::cli::client::{Answer, Http};
+use crate::cli::client::{HttpClient, HttpResponse};
 use crate::cli::exit::Exit;
 use crate::cli::output::Output;
 use crate::cli::report;
@@ -141,7 +141,7 @@ async fn show(
         let dir = plugins.display();
         output.text(&format!("handlers  {}\n          from {dir}\n", list_or_none(&names)));
     }
-    let http = Http::new()?;
+    let http = HttpClient::new()?;
     let mut random = randomness()?;
     let mut seen = Vec::new();
     for (source, sample) in SAMPLES {
@@ -168,7 +168,7 @@ fn url(ingress: SocketAddr, source: &Source) -> String {
     format!("http://{ingress}/webhook/{}", source.name)
 }
 
-fn text(answer: &Answer) -> String {
+fn text(answer: &HttpResponse) -> String {
     format!("{} {}", answer.status, String::from_utf8_lossy(&answer.body))
 }
 

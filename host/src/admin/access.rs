@@ -28,7 +28,7 @@ const PROXY_HEADERS: [HeaderName; 4] = [
 
 /// Why a request is not let in. Never says what the right token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub(super) enum Denied {
+pub(super) enum AccessDenied {
     /// No Host, several, or one that is none.
     #[error(
         "the request must have one Host header that is a name or address with an optional port"
@@ -54,19 +54,19 @@ pub(super) enum Denied {
 
 /// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asks {
+enum AccessLevel {
     /// Whether the process lives: told to everybody, for a load balancer has no token.
-    Pulse,
+    Public,
     /// To see.
     Read,
     /// To change.
     Write,
 }
 
-impl Asks {
+impl AccessLevel {
     fn of(head: &Parts) -> Self {
         match (&head.method, head.uri.path()) {
-            (&Method::GET | &Method::HEAD, "/health/live" | "/health/ready") => Self::Pulse,
+            (&Method::GET | &Method::HEAD, "/health/live" | "/health/ready") => Self::Public,
             (&Method::GET | &Method::HEAD, _) => Self::Read,
             _ => Self::Write,
         }
@@ -75,11 +75,11 @@ impl Asks {
 
 /// By what kind of name the listener was addressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Addressed {
+enum HostKind {
     /// From this machine: only it can mean us by loopback.
     Loopback,
     /// From anywhere.
-    Openly,
+    Other,
 }
 
 /// The rules of one listener.
@@ -98,41 +98,42 @@ impl Access {
 
     /// Whether a request that is let in asks for more than anybody may.
     pub(super) fn is_known(head: &Parts) -> bool {
-        Asks::of(head) != Asks::Pulse
+        AccessLevel::of(head) != AccessLevel::Public
     }
 
     /// Whether a request is let in.
-    pub(super) fn check(&self, head: &Parts) -> Result<(), Denied> {
+    pub(super) fn check(&self, head: &Parts) -> Result<(), AccessDenied> {
         let host = self.host(head)?;
-        let addressed = self.addressed(&host).ok_or(Denied::HostNotAllowed)?;
-        let asks = Asks::of(head);
+        let addressed = self.addressed(&host).ok_or(AccessDenied::HostNotAllowed)?;
+        let asks = AccessLevel::of(head);
         if !same_origin(&head.headers, &host, asks) {
-            return Err(Denied::OriginNotAllowed);
+            return Err(AccessDenied::OriginNotAllowed);
         }
         let from_here = self.listen.ip().is_loopback()
-            && addressed == Addressed::Loopback
+            && addressed == HostKind::Loopback
             && PROXY_HEADERS.iter().all(|name| !head.headers.contains_key(name));
         match asks {
-            Asks::Pulse => Ok(()),
-            Asks::Read if from_here => Ok(()),
-            Asks::Read | Asks::Write => self.token(&head.headers),
+            AccessLevel::Public => Ok(()),
+            AccessLevel::Read if from_here => Ok(()),
+            AccessLevel::Read | AccessLevel::Write => self.token(&head.headers),
         }
     }
 
-    fn host(&self, head: &Parts) -> Result<Authority, Denied> {
-        let value = only(&head.headers, &HOST).ok_or(Denied::HostMalformed)?;
-        let host = Authority::try_from(value.as_bytes()).map_err(|_| Denied::HostMalformed)?;
+    fn host(&self, head: &Parts) -> Result<Authority, AccessDenied> {
+        let value = only(&head.headers, &HOST).ok_or(AccessDenied::HostMalformed)?;
+        let host =
+            Authority::try_from(value.as_bytes()).map_err(|_| AccessDenied::HostMalformed)?;
         if host.as_str().contains('@') {
-            return Err(Denied::HostMalformed);
+            return Err(AccessDenied::HostMalformed);
         }
         // A request line may name a host too; two that differ are a trick.
         match head.uri.authority() {
-            Some(other) if *other != host => Err(Denied::HostNotAllowed),
+            Some(other) if *other != host => Err(AccessDenied::HostNotAllowed),
             _ => Ok(host),
         }
     }
 
-    fn addressed(&self, host: &Authority) -> Option<Addressed> {
+    fn addressed(&self, host: &Authority) -> Option<HostKind> {
         let name = host.host().to_ascii_lowercase();
         let bare = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')).unwrap_or(&name);
         let ip: Option<IpAddr> = bare.parse().ok();
@@ -145,24 +146,28 @@ impl Access {
             None => loopback,
         };
         if (ours && own_port) || self.allowed_hosts.contains(bare) {
-            Some(if loopback { Addressed::Loopback } else { Addressed::Openly })
+            Some(if loopback { HostKind::Loopback } else { HostKind::Other })
         } else {
             None
         }
     }
 
-    fn token(&self, headers: &HeaderMap) -> Result<(), Denied> {
-        let value = only(headers, &AUTHORIZATION).ok_or(Denied::TokenMissing)?.as_bytes();
-        let (scheme, token) = value.split_at_checked(7).ok_or(Denied::TokenMissing)?;
+    fn token(&self, headers: &HeaderMap) -> Result<(), AccessDenied> {
+        let value = only(headers, &AUTHORIZATION).ok_or(AccessDenied::TokenMissing)?.as_bytes();
+        let (scheme, token) = value.split_at_checked(7).ok_or(AccessDenied::TokenMissing)?;
         if !scheme.eq_ignore_ascii_case(b"bearer ") {
-            return Err(Denied::TokenMissing);
+            return Err(AccessDenied::TokenMissing);
         }
-        if self.token.matches(token.trim_ascii()) { Ok(()) } else { Err(Denied::TokenMismatch) }
+        if self.token.matches(token.trim_ascii()) {
+            Ok(())
+        } else {
+            Err(AccessDenied::TokenMismatch)
+        }
     }
 }
 
 /// Where a browser says that a page of another origin asks, it is believed.
-fn same_origin(headers: &HeaderMap, host: &Authority, asks: Asks) -> bool {
+fn same_origin(headers: &HeaderMap, host: &Authority, asks: AccessLevel) -> bool {
     let origin_is_ours = match only(headers, &ORIGIN).map(HeaderValue::to_str) {
         None => !headers.contains_key(ORIGIN),
         Some(Err(_)) => false,
@@ -173,7 +178,7 @@ fn same_origin(headers: &HeaderMap, host: &Authority, asks: Asks) -> bool {
     };
     let site_is_ours = match headers.get(SEC_FETCH_SITE) {
         // A link from elsewhere may be followed: the page it leads to is ours.
-        Some(site) => asks != Asks::Write || site == "same-origin" || site == "none",
+        Some(site) => asks != AccessLevel::Write || site == "same-origin" || site == "none",
         None => true,
     };
     origin_is_ours && site_is_ours
@@ -191,7 +196,7 @@ mod tests {
 
     const TOKEN: &str = "0123456789abcdef";
 
-    fn asked(listen: &str, method: &str, headers: &[(&str, &str)]) -> Result<(), Denied> {
+    fn asked(listen: &str, method: &str, headers: &[(&str, &str)]) -> Result<(), AccessDenied> {
         asked_at(listen, method, "/api/v1/events", headers)
     }
 
@@ -200,7 +205,7 @@ mod tests {
         method: &str,
         uri: &str,
         headers: &[(&str, &str)],
-    ) -> Result<(), Denied> {
+    ) -> Result<(), AccessDenied> {
         let hosts = BTreeSet::from(["weir.example.com".to_owned()]);
         let access = Access::new(listen.parse().unwrap(), hosts, Token::given(TOKEN.as_bytes()));
         let mut request = http::Request::builder().method(method).uri(uri);
@@ -218,8 +223,8 @@ mod tests {
     #[test]
     fn only_known_hosts_are_answered() {
         let yes = Ok(());
-        let no = Err(Denied::HostNotAllowed);
-        let token = Err(Denied::TokenMissing);
+        let no = Err(AccessDenied::HostNotAllowed);
+        let token = Err(AccessDenied::TokenMissing);
         for (listen, host, expected) in [
             (LOOPBACK, "localhost:8081", yes),
             (LOOPBACK, "LocalHost:8081", yes),
@@ -256,17 +261,21 @@ mod tests {
     fn a_host_that_is_none_or_two_is_refused() {
         let twice = [("host", "localhost:8081"), ("host", "localhost:8081")];
         for headers in [&[][..], &twice, &[("host", "u@localhost:8081")], &[("host", "a b")]] {
-            assert_eq!(asked(LOOPBACK, "GET", headers), Err(Denied::HostMalformed), "{headers:?}");
+            assert_eq!(
+                asked(LOOPBACK, "GET", headers),
+                Err(AccessDenied::HostMalformed),
+                "{headers:?}"
+            );
         }
         let uri = "http://attacker.example:8081/api/v1/events";
         let asked = asked_at(LOOPBACK, "GET", uri, &[("host", "localhost:8081")]);
-        assert_eq!(asked, Err(Denied::HostNotAllowed));
+        assert_eq!(asked, Err(AccessDenied::HostNotAllowed));
     }
 
     #[test]
     fn a_page_of_another_origin_may_do_nothing_even_with_the_token() {
         let bearer = format!("Bearer {TOKEN}");
-        let other = Err(Denied::OriginNotAllowed);
+        let other = Err(AccessDenied::OriginNotAllowed);
         for (name, value, read, write) in [
             ("origin", "http://localhost:8081", Ok(()), Ok(())),
             ("origin", "https://localhost:8081", Ok(()), Ok(())),
@@ -291,7 +300,7 @@ mod tests {
         let here = ("host", "localhost:8081");
         let outside = ("host", "192.0.2.7:8081");
         let good = &*format!("Bearer {TOKEN}");
-        let (missing, wrong) = (Err(Denied::TokenMissing), Err(Denied::TokenMismatch));
+        let (missing, wrong) = (Err(AccessDenied::TokenMissing), Err(AccessDenied::TokenMismatch));
         for (listen, host, authorization, read, write) in [
             (LOOPBACK, here, None, Ok(()), missing),
             (LOOPBACK, here, Some("Bearer 0123456789abcdeF"), Ok(()), wrong),
@@ -321,7 +330,7 @@ mod tests {
     fn what_a_proxy_passes_on_is_not_from_this_machine() {
         for name in PROXY_HEADERS {
             let headers = [("host", "127.0.0.1:8081"), (name.as_str(), "203.0.113.9")];
-            assert_eq!(asked(LOOPBACK, "GET", &headers), Err(Denied::TokenMissing), "{name}");
+            assert_eq!(asked(LOOPBACK, "GET", &headers), Err(AccessDenied::TokenMissing), "{name}");
         }
     }
 
@@ -331,12 +340,12 @@ mod tests {
         for (path, expected) in [
             ("/health/live", Ok(())),
             ("/health/ready", Ok(())),
-            ("/health", Err(Denied::TokenMissing)),
-            ("/metrics", Err(Denied::TokenMissing)),
+            ("/health", Err(AccessDenied::TokenMissing)),
+            ("/metrics", Err(AccessDenied::TokenMissing)),
         ] {
             assert_eq!(asked_at(OUTSIDE, "GET", path, &headers), expected, "{path}");
         }
         let write = asked_at(OUTSIDE, "POST", "/health/live", &headers);
-        assert_eq!(write, Err(Denied::TokenMissing));
+        assert_eq!(write, Err(AccessDenied::TokenMissing));
     }
 }

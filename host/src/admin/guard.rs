@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use weir_core::bounds::KIB;
 
 use super::access::Access;
-use super::problem::Problem;
+use super::problem::ApiError;
 use crate::log_limit::{LineDecision, LogLimit};
 
 /// Largest body of a request, in bytes: what an operator asks for is a line or two.
@@ -39,7 +39,7 @@ const REQUESTS_MAX: usize = 32;
 
 /// Who may pass, and how many at once.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(super) struct AdminGuard {
     access: Access,
     slots: Semaphore,
     time_max: Duration,
@@ -49,9 +49,9 @@ pub(super) struct Gate {
 
 /// In the extensions of an answer: its request was let in, and asked for more than anybody may.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct LetIn;
+pub(super) struct Authorized;
 
-impl Gate {
+impl AdminGuard {
     /// A gate with these rules.
     pub(super) fn new(access: Access) -> Arc<Self> {
         let slots = Semaphore::new(REQUESTS_MAX);
@@ -60,7 +60,7 @@ impl Gate {
         Arc::new(Self { access, slots, time_max: REQUEST_TIME_MAX, started, refusals })
     }
 
-    fn note(&self, id: &str, method: &Method, problem: &Problem) {
+    fn note(&self, id: &str, method: &Method, problem: &ApiError) {
         let pass = self.refusals.lock().pass(self.started.elapsed().as_secs());
         let LineDecision::Write { missed } = pass else { return };
         if missed > 0 {
@@ -72,7 +72,11 @@ impl Gate {
 }
 
 /// The way of a request through the admin listener.
-pub(super) async fn guard(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
+pub(super) async fn guard(
+    State(gate): State<Arc<AdminGuard>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let id = format!("adm_{}", hex::encode(rand::rng().random::<[u8; 12]>()));
     let method = request.method().clone();
     let mut response = answer(&gate, request, next).await.into_response();
@@ -86,47 +90,47 @@ pub(super) async fn guard(State(gate): State<Arc<Gate>>, request: Request, next:
     response
 }
 
-async fn answer(gate: &Gate, request: Request, next: Next) -> Result<Response, Problem> {
+async fn answer(gate: &AdminGuard, request: Request, next: Next) -> Result<Response, ApiError> {
     let (head, body) = request.into_parts();
     gate.access.check(&head)?;
     let is_known = Access::is_known(&head);
     let announced = head.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
     if announced.is_some_and(|bytes: u64| bytes > BODY_BYTES_MAX as u64) {
-        return Err(Problem::of_status(StatusCode::PAYLOAD_TOO_LARGE));
+        return Err(ApiError::of_status(StatusCode::PAYLOAD_TOO_LARGE));
     }
     let Ok(_permit) = gate.slots.try_acquire() else {
-        return Err(Problem::passing("busy", "as many requests as allowed are being answered"));
+        return Err(ApiError::passing("busy", "as many requests as allowed are being answered"));
     };
     let request = Request::from_parts(head, body);
     let answered = tokio::time::timeout(gate.time_max, next.run(request)).await;
     let mut response = answered.map_err(|_| {
         let detail = "the answer took too long; ask for less at once";
-        Problem::new(StatusCode::GATEWAY_TIMEOUT, "timeout", detail)
+        ApiError::new(StatusCode::GATEWAY_TIMEOUT, "timeout", detail)
     })?;
     if is_known {
-        response.extensions_mut().insert(LetIn);
+        response.extensions_mut().insert(Authorized);
     }
     Ok(response)
 }
 
 /// The problem in an answer: one of ours, or an error of the framework's own making, which is never JSON.
-fn problem_of(response: &mut Response) -> Option<Problem> {
+fn problem_of(response: &mut Response) -> Option<ApiError> {
     let status = response.status();
     let failed = status.is_client_error() || status.is_server_error();
     let json = response.headers().get(CONTENT_TYPE).is_some_and(|t| t == "application/json");
-    let ours = response.extensions_mut().remove::<Problem>();
-    ours.or((failed && !json).then(|| Problem::of_status(status)))
+    let ours = response.extensions_mut().remove::<ApiError>();
+    ours.or((failed && !json).then(|| ApiError::of_status(status)))
 }
 
 /// For a path that leads nowhere.
-pub(super) async fn not_found() -> Problem {
-    Problem::not_found("not_found", "there is nothing at this path")
+pub(super) async fn not_found() -> ApiError {
+    ApiError::not_found("not_found", "there is nothing at this path")
 }
 
 /// For a path that leads somewhere else with another method.
-pub(super) async fn method_not_allowed() -> Problem {
+pub(super) async fn method_not_allowed() -> ApiError {
     let detail = "this path does not take this method; `Allow` says which it takes";
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
 }
 
 #[cfg(test)]
@@ -147,7 +151,7 @@ mod tests {
     const TOKEN: &str = "0123456789abcdef";
 
     /// Behind the gate: a path that answers, one that never does, one where the framework refuses.
-    fn behind(gate: &Arc<Gate>) -> Router {
+    fn behind(gate: &Arc<AdminGuard>) -> Router {
         Router::new()
             .route("/ok", get(async || "fine").post(async || "done"))
             .route("/never", get(std::future::pending::<String>))
@@ -157,10 +161,10 @@ mod tests {
             .layer(from_fn_with_state(gate.clone(), guard))
     }
 
-    fn gate() -> Arc<Gate> {
+    fn gate() -> Arc<AdminGuard> {
         let listen = "127.0.0.1:8081".parse().unwrap();
         let token = Token::given(TOKEN.as_bytes());
-        Gate::new(Access::new(listen, BTreeSet::new(), token))
+        AdminGuard::new(Access::new(listen, BTreeSet::new(), token))
     }
 
     fn request(method: &str, path: &str) -> http::request::Builder {
@@ -170,7 +174,7 @@ mod tests {
     }
 
     async fn ask(
-        gate: &Arc<Gate>,
+        gate: &Arc<AdminGuard>,
         request: http::request::Builder,
         body: &'static [u8],
     ) -> Response {
@@ -260,7 +264,7 @@ mod tests {
         let gate = gate();
         let let_in = async |request| {
             let response = ask(&gate, request, b"").await;
-            response.extensions().get::<LetIn>().is_some()
+            response.extensions().get::<Authorized>().is_some()
         };
         let stranger = |path: &str| {
             http::Request::builder().method("POST").uri(path).header("host", "localhost:8081")

@@ -9,10 +9,10 @@ use http::header::CONTENT_TYPE;
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 
-use super::problem::Problem;
+use super::problem::ApiError;
 
 /// An answer of JSON.
-pub(super) fn answer(status: StatusCode, value: &impl Serialize) -> Result<Response, Problem> {
+pub(super) fn answer(status: StatusCode, value: &impl Serialize) -> Result<Response, ApiError> {
     Ok(response(status, bytes(value)?))
 }
 
@@ -22,10 +22,10 @@ pub(super) fn response(status: StatusCode, json: Bytes) -> Response {
 }
 
 /// The bytes of an answer.
-pub(super) fn bytes(value: &impl Serialize) -> Result<Bytes, Problem> {
+pub(super) fn bytes(value: &impl Serialize) -> Result<Bytes, ApiError> {
     encode(value).map(Bytes::from).map_err(|error| {
         tracing::error!(%error, "an answer cannot be written as JSON");
-        Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR)
+        ApiError::of_status(StatusCode::INTERNAL_SERVER_ERROR)
     })
 }
 

@@ -44,7 +44,7 @@ mod waits;
 mod tests;
 
 use access::Access;
-use guard::Gate;
+use guard::AdminGuard;
 use token::Token;
 
 /// Whole payloads in memory at once; each may be 25 MiB.
@@ -87,7 +87,7 @@ pub struct AdminParts {
 
 /// The names that an operator may mean. Handlers are asked for apart.
 #[derive(Debug, Clone, Default)]
-struct Known {
+struct KnownNames {
     /// Ways in.
     sources: BTreeSet<SourceName>,
     /// Ways out.
@@ -118,7 +118,7 @@ impl Admin {
     /// Serves until claiming stops, then lets requests that are being answered finish.
     pub async fn run(self, listener: std::net::TcpListener) {
         let (tls, drain) = (self.parts.tls.clone(), self.parts.drain.clone());
-        match serve::Listening::on(listener) {
+        match serve::BoundListener::on(listener) {
             Ok(listening) => {
                 let router = self.router(listening.address());
                 serve::serve(listening, tls, router, drain).await;
@@ -130,8 +130,8 @@ impl Admin {
     /// The routes, for a listener at this address.
     fn router(self, listen: SocketAddr) -> Router {
         let parts = self.parts;
-        let gate = Gate::new(Access::new(listen, parts.allowed_hosts, parts.token));
-        let shared = Arc::new(Shared {
+        let gate = AdminGuard::new(Access::new(listen, parts.allowed_hosts, parts.token));
+        let shared = Arc::new(AdminService {
             store: parts.store,
             metrics: parts.metrics,
             health: parts.health,
@@ -185,7 +185,7 @@ impl Admin {
 }
 
 /// What every answer is made of.
-struct Shared {
+struct AdminService {
     store: Arc<dyn Store>,
     metrics: Metrics,
     health: Arc<Health>,
@@ -199,10 +199,10 @@ struct Shared {
     whole_payloads: Arc<Semaphore>,
 }
 
-impl Shared {
+impl AdminService {
     /// The names that an operator may mean now.
-    fn known(&self) -> Known {
-        Known { sources: self.ingress.source_names(), destinations: self.ways_out.clone() }
+    fn known(&self) -> KnownNames {
+        KnownNames { sources: self.ingress.source_names(), destinations: self.ways_out.clone() }
     }
 
     /// Refuses names that nothing bears, where a question by them found nothing. What the store still has of names
@@ -211,7 +211,7 @@ impl Shared {
         &self,
         source: Option<&SourceName>,
         target: Option<&Target>,
-    ) -> Result<(), problem::Problem> {
+    ) -> Result<(), problem::ApiError> {
         let (known, handlers) = (self.known(), (self.handlers)());
         let has = async |filter, name: String| {
             let counts = self.store.counts(filter).await.unwrap_or_default();

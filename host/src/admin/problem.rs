@@ -1,4 +1,4 @@
-//! Problem documents (RFC 9457): every answer that is not what was asked for.
+//! ApiError documents (RFC 9457): every answer that is not what was asked for.
 //!
 //! A problem travels through the response's extensions to `guard`, which alone knows the request's id and writes it.
 
@@ -10,17 +10,17 @@ use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use weir_store::StoreError;
 
-use super::access::Denied;
+use super::access::AccessDenied;
 use super::json;
-use super::query::BadQuery;
-use super::scope::BadScope;
+use super::query::QueryError;
+use super::scope::ScopeError;
 
 /// When to come back, in seconds, if the reason is passing.
 const RETRY_AFTER_S: u16 = 1;
 
 /// Why not. The code is part of the released interface; the sentence may change.
 #[derive(Debug, Clone)]
-pub(super) struct Problem {
+pub(super) struct ApiError {
     status: StatusCode,
     code: &'static str,
     detail: Cow<'static, str>,
@@ -36,7 +36,7 @@ struct Document<'a> {
     request_id: &'a str,
 }
 
-impl Problem {
+impl ApiError {
     /// A problem that stays until something changes.
     pub(super) fn new(
         status: StatusCode,
@@ -99,7 +99,7 @@ impl Problem {
     }
 }
 
-impl IntoResponse for Problem {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
         response.extensions_mut().insert(self);
@@ -107,37 +107,37 @@ impl IntoResponse for Problem {
     }
 }
 
-impl From<Denied> for Problem {
-    fn from(denied: Denied) -> Self {
+impl From<AccessDenied> for ApiError {
+    fn from(denied: AccessDenied) -> Self {
         let (status, code) = match denied {
-            Denied::HostMalformed => (StatusCode::BAD_REQUEST, "host_malformed"),
-            Denied::HostNotAllowed => (StatusCode::MISDIRECTED_REQUEST, "host_not_allowed"),
-            Denied::OriginNotAllowed => (StatusCode::FORBIDDEN, "origin_not_allowed"),
-            Denied::TokenMissing => (StatusCode::UNAUTHORIZED, "token_missing"),
-            Denied::TokenMismatch => (StatusCode::UNAUTHORIZED, "token_mismatch"),
+            AccessDenied::HostMalformed => (StatusCode::BAD_REQUEST, "host_malformed"),
+            AccessDenied::HostNotAllowed => (StatusCode::MISDIRECTED_REQUEST, "host_not_allowed"),
+            AccessDenied::OriginNotAllowed => (StatusCode::FORBIDDEN, "origin_not_allowed"),
+            AccessDenied::TokenMissing => (StatusCode::UNAUTHORIZED, "token_missing"),
+            AccessDenied::TokenMismatch => (StatusCode::UNAUTHORIZED, "token_mismatch"),
         };
         Self::new(status, code, denied.to_string())
     }
 }
 
-impl From<BadScope> for Problem {
-    fn from(bad: BadScope) -> Self {
+impl From<ScopeError> for ApiError {
+    fn from(bad: ScopeError) -> Self {
         match bad {
-            BadScope::Malformed(detail) => {
+            ScopeError::Malformed(detail) => {
                 Self::new(StatusCode::BAD_REQUEST, "invalid_scope", detail)
             }
-            BadScope::Unknown(detail) => Self::not_found("unknown_name", detail),
+            ScopeError::Unknown(detail) => Self::not_found("unknown_name", detail),
         }
     }
 }
 
-impl From<BadQuery> for Problem {
-    fn from(bad: BadQuery) -> Self {
+impl From<QueryError> for ApiError {
+    fn from(bad: QueryError) -> Self {
         Self::new(StatusCode::BAD_REQUEST, bad.code(), bad.to_string())
     }
 }
 
-impl From<StoreError> for Problem {
+impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             // What a caller got wrong here is a cursor: everything else was checked before.

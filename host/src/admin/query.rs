@@ -25,7 +25,7 @@ const SAID_BACK_CHARS_MAX: usize = 60;
 
 /// A query that is not answered.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub(super) enum BadQuery {
+pub(super) enum QueryError {
     /// More than [`PARAMETERS_MAX`].
     #[error("more than {PARAMETERS_MAX} parameters")]
     TooMany,
@@ -40,7 +40,7 @@ pub(super) enum BadQuery {
     Invalid { key: &'static str, why: String },
 }
 
-impl BadQuery {
+impl QueryError {
     /// The stable code.
     pub(super) fn code(&self) -> &'static str {
         match self {
@@ -59,11 +59,11 @@ pub(super) struct Query<'a> {
 
 impl<'a> Query<'a> {
     /// Reads the query of a URI.
-    pub(super) fn parse(raw: Option<&'a str>) -> Result<Self, BadQuery> {
+    pub(super) fn parse(raw: Option<&'a str>) -> Result<Self, QueryError> {
         let pairs = form_urlencoded::parse(raw.unwrap_or("").as_bytes());
         let left: Vec<_> = pairs.take(PARAMETERS_MAX + 1).collect();
         if left.len() > PARAMETERS_MAX {
-            return Err(BadQuery::TooMany);
+            return Err(QueryError::TooMany);
         }
         Ok(Self { left, known: Vec::new() })
     }
@@ -73,24 +73,24 @@ impl<'a> Query<'a> {
         &mut self,
         key: &'static str,
         read: impl FnOnce(&str) -> Result<T, String>,
-    ) -> Result<Option<T>, BadQuery> {
+    ) -> Result<Option<T>, QueryError> {
         self.known.push(key);
         let Some(at) = self.left.iter().position(|(k, _)| k == key) else { return Ok(None) };
         let (_, value) = self.left.swap_remove(at);
         if self.left.iter().any(|(k, _)| k == key) {
-            return Err(BadQuery::Repeated { key });
+            return Err(QueryError::Repeated { key });
         }
-        read(&value).map(Some).map_err(|why| BadQuery::Invalid { key, why })
+        read(&value).map(Some).map_err(|why| QueryError::Invalid { key, why })
     }
 
     /// Refuses what is left.
-    pub(super) fn finish(self) -> Result<(), BadQuery> {
+    pub(super) fn finish(self) -> Result<(), QueryError> {
         let Some((key, _)) = self.left.first() else { return Ok(()) };
         let known = match &self.known[..] {
             [] => "there are none".to_owned(),
             known => format!("there are {}", known.join(", ")),
         };
-        Err(BadQuery::Unknown { key: said_back(key), known })
+        Err(QueryError::Unknown { key: said_back(key), known })
     }
 }
 
@@ -99,7 +99,7 @@ fn said_back(text: &str) -> String {
 }
 
 /// Refuses every parameter.
-pub(super) fn none(raw: Option<&str>) -> Result<(), BadQuery> {
+pub(super) fn none(raw: Option<&str>) -> Result<(), QueryError> {
     Query::parse(raw)?.finish()
 }
 
@@ -107,7 +107,7 @@ pub(super) fn none(raw: Option<&str>) -> Result<(), BadQuery> {
 pub(super) fn events(
     raw: Option<&str>,
     now: Timestamp,
-) -> Result<(EventFilter, PageRequest), BadQuery> {
+) -> Result<(EventFilter, PageRequest), QueryError> {
     let mut query = Query::parse(raw)?;
     let filter = EventFilter {
         source: query.take("source", source)?,
@@ -125,7 +125,7 @@ pub(super) fn events(
 pub(super) fn dead_letters(
     raw: Option<&str>,
     now: Timestamp,
-) -> Result<(DeliveryFilter, PageRequest), BadQuery> {
+) -> Result<(DeliveryFilter, PageRequest), QueryError> {
     let mut query = Query::parse(raw)?;
     let filter = DeliveryFilter {
         state: Some(DeliveryState::DeadLetter),
@@ -144,7 +144,7 @@ pub(super) fn dead_letters(
 }
 
 /// `scope`.
-pub(super) fn holds(raw: Option<&str>) -> Result<Option<String>, BadQuery> {
+pub(super) fn holds(raw: Option<&str>) -> Result<Option<String>, QueryError> {
     let mut query = Query::parse(raw)?;
     let scope = query.take("scope", |t| Ok(t.to_owned()))?;
     query.finish()?;
@@ -152,7 +152,7 @@ pub(super) fn holds(raw: Option<&str>) -> Result<Option<String>, BadQuery> {
 }
 
 /// `source`, `released`, `limit`, `cursor`.
-pub(super) fn quarantine(raw: Option<&str>) -> Result<QuarantineFilter, BadQuery> {
+pub(super) fn quarantine(raw: Option<&str>) -> Result<QuarantineFilter, QueryError> {
     let mut query = Query::parse(raw)?;
     let source = query.take("source", source)?;
     let released =
@@ -161,7 +161,7 @@ pub(super) fn quarantine(raw: Option<&str>) -> Result<QuarantineFilter, BadQuery
     query.finish()?;
     let after = page.after.map(|text| text.parse()).transpose();
     let invalid =
-        |_| BadQuery::Invalid { key: "cursor", why: "not a cursor that was given out".into() };
+        |_| QueryError::Invalid { key: "cursor", why: "not a cursor that was given out".into() };
     Ok(QuarantineFilter {
         source: source.map(|source| source.as_str().into()),
         include_released: released.unwrap_or(false),
@@ -172,14 +172,14 @@ pub(super) fn quarantine(raw: Option<&str>) -> Result<QuarantineFilter, BadQuery
 }
 
 /// `full`: the whole payload and not its first bytes.
-pub(super) fn full(raw: Option<&str>) -> Result<bool, BadQuery> {
+pub(super) fn full(raw: Option<&str>) -> Result<bool, QueryError> {
     let mut query = Query::parse(raw)?;
     let full = query.take("full", |t| t.parse().map_err(|_| "write true or false".to_owned()))?;
     query.finish()?;
     Ok(full.unwrap_or(false))
 }
 
-fn page(query: &mut Query<'_>) -> Result<PageRequest, BadQuery> {
+fn page(query: &mut Query<'_>) -> Result<PageRequest, QueryError> {
     let limit = query.take("limit", |t| match t.parse() {
         Ok(limit @ 1..=LIMIT_MAX) => Ok(limit),
         _ => Err(format!("write a number from 1 to {LIMIT_MAX}")),
@@ -325,7 +325,7 @@ mod tests {
             .is_ok()
         );
         let many = "a=1&".repeat(PARAMETERS_MAX + 1);
-        assert_eq!(none(Some(&many)), Err(BadQuery::TooMany));
+        assert_eq!(none(Some(&many)), Err(QueryError::TooMany));
     }
 
     proptest! {

@@ -4,14 +4,14 @@ use serde_json::Value;
 use weir_core::name::{HUB_SOURCE, SourceName, Target};
 use weir_store::hold::HoldScope;
 
-use super::{Known, query};
+use super::{KnownNames, query};
 
 /// As many names are said back.
 const SAID_MAX: usize = 20;
 
 /// Why a text means nothing that can be held.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum BadScope {
+pub(super) enum ScopeError {
     /// It is no scope at all.
     Malformed(String),
     /// It names something that is not there; what is there.
@@ -19,8 +19,12 @@ pub(super) enum BadScope {
 }
 
 /// `source:NAME`, `handler:NAME` or `destination:NAME`, of names that exist. `handlers` are their statuses.
-pub(super) fn parse(text: &str, known: &Known, handlers: &Value) -> Result<HoldScope, BadScope> {
-    let scope = read(text).map_err(BadScope::Malformed)?;
+pub(super) fn parse(
+    text: &str,
+    known: &KnownNames,
+    handlers: &Value,
+) -> Result<HoldScope, ScopeError> {
+    let scope = read(text).map_err(ScopeError::Malformed)?;
     match &scope {
         HoldScope::Source(name) => source(name, known, handlers)?,
         HoldScope::Handler(name) => target(&Target::Handler(name.clone()), known, handlers)?,
@@ -47,7 +51,11 @@ pub(crate) fn read(text: &str) -> Result<HoldScope, String> {
 }
 
 /// Refuses a source that is not there.
-pub(super) fn source(name: &SourceName, known: &Known, handlers: &Value) -> Result<(), BadScope> {
+pub(super) fn source(
+    name: &SourceName,
+    known: &KnownNames,
+    handlers: &Value,
+) -> Result<(), ScopeError> {
     let handlers = names_of(handlers);
     let text = name.as_str();
     let emits = text.strip_prefix('@').is_some_and(|handler| handlers.contains(&handler));
@@ -60,7 +68,11 @@ pub(super) fn source(name: &SourceName, known: &Known, handlers: &Value) -> Resu
 }
 
 /// Refuses a handler or a destination that is not there.
-pub(super) fn target(target: &Target, known: &Known, handlers: &Value) -> Result<(), BadScope> {
+pub(super) fn target(
+    target: &Target,
+    known: &KnownNames,
+    handlers: &Value,
+) -> Result<(), ScopeError> {
     match target {
         Target::Handler(name) => {
             let handlers = names_of(handlers);
@@ -83,7 +95,7 @@ fn names_of(handlers: &Value) -> Vec<&str> {
     all.filter_map(|handler| handler["name"].as_str()).collect()
 }
 
-fn unknown(kind: &str, name: &str, all: impl Iterator<Item = String>) -> BadScope {
+fn unknown(kind: &str, name: &str, all: impl Iterator<Item = String>) -> ScopeError {
     let all: Vec<String> = all.collect();
     let there = match &all[..] {
         [] => "there are none".to_owned(),
@@ -92,7 +104,7 @@ fn unknown(kind: &str, name: &str, all: impl Iterator<Item = String>) -> BadScop
         }
         all => format!("there are {}", all.join(", ")),
     };
-    BadScope::Unknown(format!("there is no {kind} `{}`; {there}", cut(name)))
+    ScopeError::Unknown(format!("there is no {kind} `{}`; {there}", cut(name)))
 }
 
 fn cut(text: &str) -> String {
@@ -106,8 +118,8 @@ mod tests {
 
     use super::*;
 
-    fn parsed(text: &str) -> Result<String, BadScope> {
-        let known = Known {
+    fn parsed(text: &str) -> Result<String, ScopeError> {
+        let known = KnownNames {
             sources: [SourceName::configured("github").unwrap()].into(),
             destinations: [DestinationName::new("ops").unwrap()].into(),
         };
@@ -132,14 +144,14 @@ mod tests {
             ("handler:ghost", "there is no handler `ghost`; there are orders"),
             ("destination:ghost", "there is no destination `ghost`; there are ops"),
         ] {
-            assert_eq!(parsed(text), Err(BadScope::Unknown(there.into())));
+            assert_eq!(parsed(text), Err(ScopeError::Unknown(there.into())));
         }
     }
 
     #[test]
     fn what_is_no_scope_says_how_one_is_written() {
         for text in ["", "github", "source:", "source:Git Hub", "queue:ops", "handler:"] {
-            assert!(matches!(parsed(text), Err(BadScope::Malformed(_))), "{text}");
+            assert!(matches!(parsed(text), Err(ScopeError::Malformed(_))), "{text}");
         }
     }
 }

@@ -18,8 +18,8 @@ use tokio_rustls::TlsAcceptor;
 use tower_service::Service as _;
 use weir_core::bounds::KIB;
 
-use super::guard::LetIn;
-use super::seats::{Seat, Seats};
+use super::guard::Authorized;
+use super::seats::{ConnectionSlot, ConnectionSlots};
 use crate::shutdown::Drain;
 use crate::tls::Tls;
 
@@ -40,12 +40,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A listener that is ready to be served, with its address.
 #[derive(Debug)]
-pub(super) struct Listening {
+pub(super) struct BoundListener {
     listener: TcpListener,
     address: SocketAddr,
 }
 
-impl Listening {
+impl BoundListener {
     /// Needs a runtime.
     pub(super) fn on(listener: std::net::TcpListener) -> std::io::Result<Self> {
         listener.set_nonblocking(true)?;
@@ -60,12 +60,12 @@ impl Listening {
 
 /// Serves until claiming stops, then waits for answers under way.
 pub(super) async fn serve(
-    listening: Listening,
+    listening: BoundListener,
     tls: Option<Arc<Tls>>,
     router: Router,
     drain: Drain,
 ) {
-    let seats = Arc::<Seats>::default();
+    let seats = Arc::<ConnectionSlots>::default();
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -107,14 +107,14 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
 type Parts = (Option<Arc<Tls>>, Router, Drain);
 
 /// Serves a connection until it ends, or another needs its place.
-async fn seated(stream: TcpStream, parts: Parts, seat: Arc<Seat>) {
+async fn seated(stream: TcpStream, parts: Parts, seat: Arc<ConnectionSlot>) {
     tokio::select! {
         () = open(stream, parts, Arc::clone(&seat)) => {}
         () = seat.lost() => tracing::debug!("an idle admin connection is closed for another"),
     }
 }
 
-async fn open(stream: TcpStream, (tls, router, drain): Parts, seat: Arc<Seat>) {
+async fn open(stream: TcpStream, (tls, router, drain): Parts, seat: Arc<ConnectionSlot>) {
     // Answers are small and go out whole; waiting for more only delays them.
     let _ = stream.set_nodelay(true);
     let Some(tls) = tls else { return connection(stream, router, drain, seat).await };
@@ -130,7 +130,7 @@ async fn open(stream: TcpStream, (tls, router, drain): Parts, seat: Arc<Seat>) {
     }
 }
 
-async fn connection<S>(stream: S, router: Router, drain: Drain, seat: Arc<Seat>)
+async fn connection<S>(stream: S, router: Router, drain: Drain, seat: Arc<ConnectionSlot>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -139,7 +139,7 @@ where
         async move {
             seat.busy();
             let response = router.call(request).await.unwrap_or_else(|e| match e {});
-            seat.answered(response.extensions().get::<LetIn>().is_some(), Instant::now());
+            seat.answered(response.extensions().get::<Authorized>().is_some(), Instant::now());
             Ok::<_, Infallible>(response)
         }
     });
@@ -174,14 +174,14 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::sync::Notify;
 
-    use super::super::seats::SEATS_MAX;
+    use super::super::seats::ADMIN_CONNECTIONS_MAX;
     use super::*;
-    use crate::cli::client::Http;
+    use crate::cli::client::HttpClient;
 
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
-    fn listening() -> Listening {
-        Listening::on(std::net::TcpListener::bind("127.0.0.1:0").unwrap()).unwrap()
+    fn listening() -> BoundListener {
+        BoundListener::on(std::net::TcpListener::bind("127.0.0.1:0").unwrap()).unwrap()
     }
 
     #[tokio::test]
@@ -244,7 +244,7 @@ mod tests {
         let router = Router::new().route("/", get(async || "served"));
         let serving = tokio::spawn(serve(listening, None, router, drain.clone()));
         let mut held = Vec::new();
-        for begun in ["", "GET / HTTP/1.1\r\nx: "].repeat(SEATS_MAX) {
+        for begun in ["", "GET / HTTP/1.1\r\nx: "].repeat(ADMIN_CONNECTIONS_MAX) {
             let mut stream = TcpStream::connect(address).await.unwrap();
             stream.write_all(begun.as_bytes()).await.unwrap();
             held.push(stream);
@@ -280,14 +280,14 @@ mod tests {
         let tls = Arc::new(Tls::load(&files, crate::tls::HTTP_1).unwrap());
         let router = Router::new().route("/", get(async || "served"));
         let serving = tokio::spawn(serve(listening, Some(tls), router, drain.clone()));
-        let ask = async |http: Http| {
+        let ask = async |http: HttpClient| {
             let request = http::Request::get(format!("https://{address}/"));
             http.send(request.body(Default::default()).unwrap()).await
         };
-        let answer = ask(Http::trusting(Some(&files.cert)).unwrap()).await.unwrap();
+        let answer = ask(HttpClient::trusting(Some(&files.cert)).unwrap()).await.unwrap();
         assert_eq!(&answer.body[..], b"served");
-        assert!(ask(Http::trusting(Some(&other.cert)).unwrap()).await.is_err());
-        assert!(ask(Http::trusting(None).unwrap()).await.is_err());
+        assert!(ask(HttpClient::trusting(Some(&other.cert)).unwrap()).await.is_err());
+        assert!(ask(HttpClient::trusting(None).unwrap()).await.is_err());
         let mut plain = TcpStream::connect(address).await.unwrap();
         plain.write_all(REQUEST).await.unwrap();
         let mut answer = Vec::new();

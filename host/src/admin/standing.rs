@@ -4,10 +4,10 @@ use serde_json::Value;
 use weir_core::name::Target;
 use weir_store::hold::{Hold, HoldScope};
 
-use super::Shared;
+use super::AdminService;
 
 /// The holds of operators, and of the hub for what has no file any more: what they cover is paused.
-async fn pausing(hub: &Shared) -> Vec<Hold> {
+async fn pausing(hub: &AdminService) -> Vec<Hold> {
     let holds = hub.store.holds().await.unwrap_or_else(|error| {
         tracing::warn!(%error, "store does not tell the holds");
         Vec::new()
@@ -16,7 +16,7 @@ async fn pausing(hub: &Shared) -> Vec<Hold> {
 }
 
 /// The destinations, an array.
-pub(super) async fn destinations(hub: &Shared) -> Value {
+pub(super) async fn destinations(hub: &AdminService) -> Value {
     let mut destinations = (hub.destinations)();
     let holds = pausing(hub).await;
     for item in destinations.as_array_mut().into_iter().flatten() {
@@ -31,7 +31,7 @@ pub(super) async fn destinations(hub: &Shared) -> Value {
 }
 
 /// The handlers, an array.
-pub(super) async fn handlers(hub: &Shared) -> Value {
+pub(super) async fn handlers(hub: &AdminService) -> Value {
     let mut handlers = (hub.handlers)();
     let holds = pausing(hub).await;
     for item in handlers.as_array_mut().into_iter().flatten() {
@@ -45,7 +45,7 @@ pub(super) async fn handlers(hub: &Shared) -> Value {
 }
 
 /// The state of each handler and destination, by target.
-pub(super) async fn states(hub: &Shared) -> Vec<(String, String)> {
+pub(super) async fn states(hub: &AdminService) -> Vec<(String, String)> {
     let of = |kind: &str, key: &str, items: Value| {
         let items = items.as_array().cloned().unwrap_or_default();
         let state = |item: Value| {

@@ -38,7 +38,7 @@ const TOKEN: &str = "0123456789abcdef";
 const HOST: &str = "127.0.0.1:8081";
 
 /// A store with a routing table, and the admin API over it.
-struct Desk {
+struct TestAdmin {
     store: Arc<dyn Store>,
     health: Arc<Health>,
     metrics: Metrics,
@@ -82,7 +82,7 @@ async fn ingress(
     }))
 }
 
-impl Desk {
+impl TestAdmin {
     async fn open() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -241,7 +241,7 @@ fn ids(page: &Value) -> Vec<String> {
 
 #[tokio::test]
 async fn events_are_listed_newest_first_by_filter_and_page_by_page() {
-    let desk = Desk::open().await;
+    let desk = TestAdmin::open().await;
     let mut all = Vec::new();
     for n in 0..5 {
         let (source, kind) = if n % 2 == 0 { ("github", "push") } else { ("stripe", "paid") };
@@ -269,7 +269,7 @@ async fn events_are_listed_newest_first_by_filter_and_page_by_page() {
 
 #[tokio::test]
 async fn an_event_is_shown_with_its_request_payload_and_attempts() {
-    let desk = Desk::open().await;
+    let desk = TestAdmin::open().await;
     let event = desk.receive("github", "push", br#"{"n":1}"#).await;
     desk.give_up().await;
     let shown = desk.get(&format!("/api/v1/events/{event}")).await;
@@ -293,7 +293,7 @@ async fn an_event_is_shown_with_its_request_payload_and_attempts() {
 
 #[tokio::test]
 async fn a_large_body_is_previewed_shown_whole_when_asked_and_saved_byte_for_byte() {
-    let desk = Desk::open().await;
+    let desk = TestAdmin::open().await;
     let mut large = b"\x1b]0;owned\x07\"".repeat(20_000);
     large.extend_from_slice(&[0xff, 0x00]);
     let event = desk.receive("github", "push", &large).await;
@@ -320,7 +320,7 @@ async fn a_large_body_is_previewed_shown_whole_when_asked_and_saved_byte_for_byt
 
 #[tokio::test]
 async fn whole_payloads_in_memory_are_few_and_make_room_when_sent() {
-    let desk = Desk::open().await;
+    let desk = TestAdmin::open().await;
     let event = desk.receive("github", "push", b"{}").await;
     let path = format!("/api/v1/events/{event}/body");
     let mut unread = Vec::new();
@@ -336,7 +336,7 @@ async fn whole_payloads_in_memory_are_few_and_make_room_when_sent() {
 
 #[tokio::test]
 async fn a_dead_letter_is_listed_shown_and_requeued_once() {
-    let desk = Desk::open().await;
+    let desk = TestAdmin::open().await;
     desk.receive("github", "push", b"{}").await;
     let dead = desk.give_up().await;
     assert_eq!(ids(&desk.get("/api/v1/dead-letters").await), [dead.to_string()]);
@@ -359,7 +359,7 @@ async fn a_dead_letter_is_listed_shown_and_requeued_once() {
 
 #[tokio::test]
 async fn two_who_requeue_at_once_do_it_once() {
-    let desk = Desk::open().await;
+    let desk = TestAdmin::open().await;
     desk.receive("github", "push", b"{}").await;
     let dead = desk.give_up().await;
     let path = format!("/api/v1/dead-letters/{dead}/requeue");
@@ -374,7 +374,7 @@ async fn two_who_requeue_at_once_do_it_once() {
 
 #[tokio::test]
 async fn a_replay_counts_first_and_moves_what_is_over_once_by_its_name() {
-    let desk = Desk::open().await;
+    let desk = TestAdmin::open().await;
     let event = desk.receive("github", "push", b"{}").await;
     let ask = |more: &str| format!("{{\"event\":\"{event}\"{more}}}");
     let path = "/api/v1/replay";
@@ -400,7 +400,7 @@ async fn a_replay_counts_first_and_moves_what_is_over_once_by_its_name() {
 
 #[tokio::test]
 async fn a_replay_that_was_interrupted_goes_on_under_its_name() {
-    let desk = Desk::open().await;
+    let desk = TestAdmin::open().await;
     for _ in 0..5 {
         desk.receive_for(&[], "github", "push", b"{}").await;
     }
@@ -418,7 +418,7 @@ async fn a_replay_that_was_interrupted_goes_on_under_its_name() {
 
 #[tokio::test]
 async fn without_the_token_nothing_is_requeued() {
-    let desk = Desk::open().await;
+    let desk = TestAdmin::open().await;
     desk.receive("github", "push", b"{}").await;
     let dead = desk.give_up().await;
     let path = format!("/api/v1/dead-letters/{dead}/requeue");
@@ -433,7 +433,7 @@ async fn without_the_token_nothing_is_requeued() {
 
 #[tokio::test]
 async fn a_hold_is_placed_shown_on_what_waits_and_released() {
-    let desk = Desk::open().await;
+    let desk = TestAdmin::open().await;
     let event = desk.receive("github", "push", b"{}").await;
     let asked = r#"{"scope":"handler:orders","reason":"a bad release","until":"2h"}"#;
     let (status, placed) = desk.tell("/api/v1/holds", asked).await;
@@ -456,7 +456,7 @@ async fn a_hold_is_placed_shown_on_what_waits_and_released() {
 
 #[tokio::test]
 async fn a_hold_that_makes_no_sense_is_refused_with_what_exists() {
-    let desk = Desk::open().await;
+    let desk = TestAdmin::open().await;
     let long = format!(r#"{{"scope":"source:github","reason":"{}"}}"#, "a".repeat(501));
     for (asked, status, code) in [
         ("", 400, "malformed"),
@@ -479,7 +479,7 @@ async fn a_hold_that_makes_no_sense_is_refused_with_what_exists() {
 
 #[tokio::test]
 async fn what_the_hub_holds_is_not_released_by_hand() {
-    let desk = Desk::open().await;
+    let desk = TestAdmin::open().await;
     let scope = HoldScope::Handler("orders".parse().unwrap());
     let hold = NewHold { scope, reason: "missing".into(), by: "weir".into(), until: None };
     let id = desk.store.hold(hold).await.unwrap();
@@ -490,7 +490,7 @@ async fn what_the_hub_holds_is_not_released_by_hand() {
 
 #[tokio::test]
 async fn a_persons_release_ends_the_hold_of_an_open_breaker() {
-    let desk = Desk::open().await;
+    let desk = TestAdmin::open().await;
     let scope = HoldScope::Destination("ops".parse().unwrap());
     let hold = NewHold { scope, reason: "breaker".into(), by: "weir".into(), until: None };
     let id = desk.store.hold(hold).await.unwrap();
@@ -501,7 +501,7 @@ async fn a_persons_release_ends_the_hold_of_an_open_breaker() {
 
 #[tokio::test]
 async fn why_tells_what_held_when_an_event_came_and_what_holds_it() {
-    let desk = Desk::open().await;
+    let desk = TestAdmin::open().await;
     let event = desk.receive("github", "push", b"{}").await;
     let later = RouteTable::new([Subscription {
         target: orders(),
@@ -522,7 +522,7 @@ async fn why_tells_what_held_when_an_event_came_and_what_holds_it() {
 
 #[tokio::test]
 async fn a_person_says_that_the_clock_is_right_and_health_tells_why_retention_stopped() {
-    let desk = Desk::open().await;
+    let desk = TestAdmin::open().await;
     desk.health.set_routing_ready();
     desk.health.set_retention(Some("the clock jumped".into()));
     let health = desk.get("/health").await;
@@ -536,7 +536,7 @@ async fn a_person_says_that_the_clock_is_right_and_health_tells_why_retention_st
 
 #[tokio::test]
 async fn what_makes_no_sense_is_refused_with_a_code() {
-    let desk = Desk::open().await;
+    let desk = TestAdmin::open().await;
     let event = EventId::from_bits(7);
     let delivery = DeliveryId::from_bits(7);
     for (method, path, status, code) in [
@@ -566,7 +566,7 @@ async fn what_makes_no_sense_is_refused_with_a_code() {
 
 #[tokio::test]
 async fn readiness_follows_routing_and_drain() {
-    let desk = Desk::open().await;
+    let desk = TestAdmin::open().await;
     assert_eq!(desk.get("/health/live").await["status"], "ok");
     assert_eq!(desk.refused("GET", "/health/ready").await, (503, "routing_missing".to_owned()));
     desk.health.set_routing_ready();
@@ -580,7 +580,7 @@ async fn readiness_follows_routing_and_drain() {
 
 #[tokio::test]
 async fn health_tells_queues_sources_and_handlers() {
-    let desk = Desk::open().await;
+    let desk = TestAdmin::open().await;
     desk.health.set_routing_ready();
     desk.receive("github", "push", b"{}").await;
     desk.receive("github", "push", b"{}").await;
@@ -601,7 +601,7 @@ async fn health_tells_queues_sources_and_handlers() {
 
 #[tokio::test]
 async fn a_scrape_has_what_the_store_knows() {
-    let desk = Desk::open().await;
+    let desk = TestAdmin::open().await;
     desk.receive("github", "push", b"{}").await;
     desk.give_up().await;
     let response = desk.ask("GET", "/metrics").await;
@@ -619,7 +619,7 @@ async fn a_scrape_has_what_the_store_knows() {
 
 #[tokio::test]
 async fn holds_handlers_and_inbox_are_listed_whole() {
-    let desk = Desk::open().await;
+    let desk = TestAdmin::open().await;
     let scope = HoldScope::Handler("orders".parse().unwrap());
     let hold = NewHold { scope, reason: "operator".into(), by: "ada".into(), until: None };
     let id = desk.store.hold(hold).await.unwrap();
@@ -636,7 +636,7 @@ async fn holds_handlers_and_inbox_are_listed_whole() {
 
 #[tokio::test]
 async fn a_store_that_is_gone_is_said_and_the_scrape_goes_on() {
-    let desk = Desk::open().await;
+    let desk = TestAdmin::open().await;
     let dead = DeliveryId::from_bits(7);
     desk.store.close().await.unwrap();
     let gone = (503, "store_unavailable".to_owned());
@@ -652,7 +652,7 @@ async fn a_store_that_is_gone_is_said_and_the_scrape_goes_on() {
 async fn over_a_socket_the_port_that_was_bound_is_the_one_that_counts() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-    let desk = Desk::open().await;
+    let desk = TestAdmin::open().await;
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let admin = Admin::new(AdminParts {

@@ -10,12 +10,12 @@ use weir_store::StoreError;
 use weir_store::hold::Hold;
 use weir_store::query::{DeliveryDetail, EventDetail};
 
-use super::Shared;
+use super::AdminService;
 use crate::gate::is_breaker_hold;
 
 /// The state of a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Standing {
+struct TargetState {
     state: String,
     reason: Option<String>,
     next_try: Option<Timestamp>,
@@ -26,13 +26,13 @@ struct Standing {
 pub(super) struct Waits {
     holds: Vec<Hold>,
     /// By target.
-    standings: BTreeMap<String, Standing>,
+    standings: BTreeMap<String, TargetState>,
     now: Timestamp,
 }
 
 impl Waits {
     /// Asks the store and the keepers.
-    pub(super) async fn of(hub: &Shared) -> Result<Self, StoreError> {
+    pub(super) async fn of(hub: &AdminService) -> Result<Self, StoreError> {
         let mut standings = of_kind("handler", "health", "health_reason", &(hub.handlers)());
         standings.extend(of_kind("destination", "state", "reason", &(hub.destinations)()));
         Ok(Self { holds: hub.store.holds().await?, standings, now: hub.clock.now() })
@@ -97,7 +97,8 @@ impl Waits {
             return Some((waiting, hold.until.and_then(|until| later(Some(until)))));
         }
         let standing = self.standings.get(&delivery.target.to_string());
-        if let Some(Standing { state, reason, next_try }) = standing.filter(|s| s.state != "ok") {
+        if let Some(TargetState { state, reason, next_try }) = standing.filter(|s| s.state != "ok")
+        {
             let next = later(*next_try);
             let hold = holds.first().map(|held| held.id);
             let waiting =
@@ -111,10 +112,10 @@ impl Waits {
     }
 }
 
-fn of_kind(kind: &str, state: &str, reason: &str, items: &Value) -> BTreeMap<String, Standing> {
+fn of_kind(kind: &str, state: &str, reason: &str, items: &Value) -> BTreeMap<String, TargetState> {
     let items = items.as_array().into_iter().flatten();
     let standing = |item: &Value| {
-        let standing = Standing {
+        let standing = TargetState {
             state: item[state].as_str().unwrap_or("ok").to_owned(),
             reason: item[reason].as_str().map(str::to_owned),
             next_try: serde_json::from_value(item["next_try"].clone()).ok(),

@@ -22,7 +22,7 @@ pub struct Set {
 
 /// What is changed about a sample.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Changes {
+pub(super) struct SampleChanges {
     /// The whole body.
     pub(super) body: Option<Vec<u8>>,
     /// Fields of it, in order.
@@ -107,7 +107,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-impl Changes {
+impl SampleChanges {
     /// The body with the changes made.
     pub(super) fn body(&self, sample: Vec<u8>) -> Result<Vec<u8>, ChangeError> {
         let mut body = self.body.clone().unwrap_or(sample);
@@ -246,7 +246,7 @@ mod tests {
 
     fn changed(body: &str, sets: &[&str]) -> Result<String, ChangeError> {
         let set = sets.iter().map(|text| set(text).unwrap()).collect();
-        let changes = Changes { set, ..Changes::default() };
+        let changes = SampleChanges { set, ..SampleChanges::default() };
         changes.body(body.as_bytes().to_vec()).map(|body| String::from_utf8(body).unwrap())
     }
 
@@ -319,9 +319,9 @@ mod tests {
     #[test]
     fn a_header_takes_the_place_of_the_one_of_its_name() {
         let headers = vec![("x-event".into(), "push".into()), ("X-Id".into(), "1".into())];
-        let changes = Changes {
+        let changes = SampleChanges {
             headers: vec![header("X-Event: issues").unwrap(), header("X-ID:").unwrap()],
-            ..Changes::default()
+            ..SampleChanges::default()
         };
         let mut changed = headers;
         changes.put_headers(&mut changed);

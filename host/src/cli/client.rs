@@ -35,7 +35,7 @@ pub(crate) enum ClientError {
     Unreachable { at: String, cause: String, hint: Option<&'static str> },
     /// The hub said no.
     #[error("{}", refusal(.status, .problem))]
-    Refused { status: StatusCode, problem: Box<Problem> },
+    Refused { status: StatusCode, problem: Box<ProblemDocument> },
     /// The answer is not what a hub says.
     #[error("{at} answered {status} with something that is no JSON; is it a weir hub?")]
     Unreadable { at: String, status: StatusCode },
@@ -58,21 +58,21 @@ impl ClientError {
 
 /// What a problem document says.
 #[derive(Debug, Default)]
-pub(crate) struct Problem {
+pub(crate) struct ProblemDocument {
     code: String,
     detail: String,
     request_id: String,
 }
 
-impl Problem {
+impl ProblemDocument {
     fn of(document: &Value) -> Self {
         let text = |key: &str| document[key].as_str().unwrap_or_default().to_owned();
         Self { code: text("code"), detail: text("detail"), request_id: text("request_id") }
     }
 }
 
-fn refusal(status: &StatusCode, problem: &Problem) -> String {
-    let Problem { code, detail, request_id } = problem;
+fn refusal(status: &StatusCode, problem: &ProblemDocument) -> String {
+    let ProblemDocument { code, detail, request_id } = problem;
     let code = if code.is_empty() { "refused" } else { code };
     let mut text = match detail.is_empty() {
         true => format!("the hub answered {}", status.as_u16()),
@@ -91,18 +91,18 @@ type Connector = HttpsConnector<HttpConnector>;
 
 /// A client for HTTP and HTTPS.
 #[derive(Debug, Clone)]
-pub(crate) struct Http {
+pub(crate) struct HttpClient {
     client: Client<Connector, Full<Bytes>>,
 }
 
 /// An answer, whole.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct HttpResponse {
     pub(crate) status: StatusCode,
     pub(crate) body: Bytes,
 }
 
-impl Http {
+impl HttpClient {
     /// Trusts the public authorities.
     pub(crate) fn new() -> Result<Self, ClientError> {
         let crypto = rustls::crypto::ring::default_provider();
@@ -123,7 +123,10 @@ impl Http {
     }
 
     /// Sends a request and reads the whole answer.
-    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Answer, ClientError> {
+    pub(crate) async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<HttpResponse, ClientError> {
         let at = address(request.uri());
         let unreachable =
             |cause: String| ClientError::Unreachable { at: at.clone(), cause, hint: None };
@@ -133,7 +136,7 @@ impl Http {
             let (parts, body) = answer.into_parts();
             let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
             let body = body.map_err(|error| unreachable(format!("answer broke off: {error}")))?;
-            Ok(Answer { status: parts.status, body: body.to_bytes() })
+            Ok(HttpResponse { status: parts.status, body: body.to_bytes() })
         };
         let late = |_| unreachable(format!("no answer within {} s", TIMEOUT.as_secs()));
         tokio::time::timeout(TIMEOUT, exchange).await.map_err(late)?
@@ -159,8 +162,8 @@ fn address(uri: &Uri) -> String {
 
 /// The admin API of a running hub.
 #[derive(Debug)]
-pub(super) struct Hub {
-    http: Http,
+pub(super) struct AdminClient {
+    http: HttpClient,
     base: String,
     token: Token,
 }
@@ -190,7 +193,7 @@ pub struct HubArgs {
     pub token: Option<String>,
 }
 
-impl Hub {
+impl AdminClient {
     /// Finds the hub that is meant and its token. Reaches for nothing yet.
     pub(super) fn find(args: &HubArgs) -> Result<Self, CommandError> {
         // The file is asked only for what was not said: it may not even be on this machine.
@@ -204,7 +207,7 @@ impl Hub {
             (None, Err(errors)) => return Err(errors.clone().into()),
         };
         let here = place.as_ref().ok().filter(|_| args.admin.is_none());
-        let http = Http::trusting(here.and_then(|place| place.certificate.as_deref()))?;
+        let http = HttpClient::trusting(here.and_then(|place| place.certificate.as_deref()))?;
         let parsed: Option<Uri> = base.parse().ok();
         if parsed.is_none_or(|uri| !matches!(uri.scheme_str(), Some("http" | "https"))) {
             let what = "--admin takes a URL such as http://127.0.0.1:8081".to_owned();
@@ -284,7 +287,7 @@ impl Hub {
         match document {
             Ok(document) if status.is_success() => Ok(document),
             Ok(document) => {
-                let mut problem = Problem::of(&document);
+                let mut problem = ProblemDocument::of(&document);
                 if let (StatusCode::UNAUTHORIZED, Token::Unreadable(why)) = (status, &self.token) {
                     problem.detail = format!("this needs the admin token, and {why}");
                 }
@@ -361,9 +364,9 @@ mod tests {
         base
     }
 
-    fn hub(admin: String) -> Hub {
+    fn hub(admin: String) -> AdminClient {
         let token = Some("a-token".into());
-        Hub::find(&HubArgs { config: None, admin: Some(admin), token }).unwrap()
+        AdminClient::find(&HubArgs { config: None, admin: Some(admin), token }).unwrap()
     }
 
     #[tokio::test]
@@ -415,7 +418,7 @@ mod tests {
         });
         let error = ClientError::Refused {
             status: StatusCode::NOT_FOUND,
-            problem: Box::new(Problem::of(&document)),
+            problem: Box::new(ProblemDocument::of(&document)),
         };
         assert_eq!(error.to_string(), "no such event (not_found, req_1)");
         assert_eq!(error.exit(), Exit::NotFound);

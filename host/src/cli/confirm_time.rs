@@ -1,6 +1,6 @@
 //! `weir confirm-time`: a person's word for the clock.
 
-use super::client::{Hub, HubArgs};
+use super::client::{AdminClient, HubArgs};
 use super::error::CommandError;
 use super::events::text;
 use super::output::Output;
@@ -16,7 +16,7 @@ pub struct ConfirmTimeArgs {
 }
 
 pub(super) async fn run(args: &ConfirmTimeArgs, output: Output) -> Result<(), CommandError> {
-    let confirmed = Hub::find(&args.hub)?.post("/api/v1/time/confirm").await?;
+    let confirmed = AdminClient::find(&args.hub)?.post("/api/v1/time/confirm").await?;
     if output.json {
         output.value(&confirmed);
     } else {

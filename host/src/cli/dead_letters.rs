@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use serde_json::Value;
 
-use super::client::{Hub, HubArgs, id};
+use super::client::{AdminClient, HubArgs, id};
 use super::error::CommandError;
 use super::events::{pages, show_delivery, text};
 use super::output::{Output, table};
@@ -65,7 +65,7 @@ pub enum DeadLettersAct {
 pub(super) async fn run(args: &DeadLettersArgs, output: Output) -> Result<(), CommandError> {
     match &args.act {
         DeadLettersAct::List { target, source, kind, since, until, limit, hub } => {
-            let hub = Hub::find(hub)?;
+            let hub = AdminClient::find(hub)?;
             let filter = [
                 ("target", target.as_deref()),
                 ("source", source.as_deref()),
@@ -79,7 +79,7 @@ pub(super) async fn run(args: &DeadLettersArgs, output: Output) -> Result<(), Co
         }
         DeadLettersAct::Show { id: delivery, hub } => {
             let path = format!("/api/v1/dead-letters/{}", id(delivery)?);
-            let detail = Hub::find(hub)?.get(&path, &[]).await?;
+            let detail = AdminClient::find(hub)?.get(&path, &[]).await?;
             if output.json {
                 output.value(&detail);
             } else {
@@ -88,7 +88,7 @@ pub(super) async fn run(args: &DeadLettersArgs, output: Output) -> Result<(), Co
         }
         DeadLettersAct::Requeue { id: delivery, hub } => {
             let path = format!("/api/v1/dead-letters/{}/requeue", id(delivery)?);
-            let answer = Hub::find(hub)?.post(&path).await?;
+            let answer = AdminClient::find(hub)?.post(&path).await?;
             if output.json {
                 output.value(&answer);
             } else {

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use serde_json::Value;
 
-use super::client::{Hub, HubArgs, id};
+use super::client::{AdminClient, HubArgs, id};
 use super::error::CommandError;
 use super::output::{Output, table};
 use super::words;
@@ -46,7 +46,7 @@ pub struct EventsArgs {
 }
 
 pub(super) async fn run(args: &EventsArgs, output: Output) -> Result<(), CommandError> {
-    let hub = Hub::find(&args.hub)?;
+    let hub = AdminClient::find(&args.hub)?;
     if let Some(event) = &args.id {
         let detail = hub.get(&format!("/api/v1/events/{}", id(event)?), &[]).await?;
         if output.json {
@@ -78,7 +78,7 @@ pub(super) async fn run(args: &EventsArgs, output: Output) -> Result<(), Command
 
 /// The first items of a list, over as many pages as it takes.
 pub(super) async fn pages(
-    hub: &Hub,
+    hub: &AdminClient,
     path: &str,
     filter: &[(&str, Option<&str>)],
     limit: usize,

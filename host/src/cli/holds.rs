@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::client::{Hub, HubArgs};
+use super::client::{AdminClient, HubArgs};
 use super::error::CommandError;
 use super::events::text;
 use super::output::{Output, table};
@@ -52,7 +52,7 @@ pub struct HoldsArgs {
 }
 
 pub(super) async fn hold(args: &HoldArgs, output: Output) -> Result<(), CommandError> {
-    let hub = Hub::find(&args.hub)?;
+    let hub = AdminClient::find(&args.hub)?;
     let mut asked = json!({ "scope": args.scope });
     for (key, said) in [("reason", &args.reason), ("until", &args.until)] {
         if let Some(said) = said {
@@ -73,7 +73,7 @@ pub(super) async fn hold(args: &HoldArgs, output: Output) -> Result<(), CommandE
 }
 
 pub(super) async fn release(args: &ReleaseArgs, output: Output) -> Result<(), CommandError> {
-    let hub = Hub::find(&args.hub)?;
+    let hub = AdminClient::find(&args.hub)?;
     let number: Option<u64> = args.scope.parse().ok();
     let of_scope = number.is_none().then_some(args.scope.as_str());
     let listed = hub.get("/api/v1/holds", &[("scope", of_scope)]).await?;
@@ -110,7 +110,7 @@ pub(super) async fn release(args: &ReleaseArgs, output: Output) -> Result<(), Co
 }
 
 async fn nothing_to_release(
-    hub: &Hub,
+    hub: &AdminClient,
     scope: &str,
     number: Option<u64>,
 ) -> Result<(), CommandError> {
@@ -128,7 +128,7 @@ fn is_an_operators_to_end(held: &&Value) -> bool {
 }
 
 pub(super) async fn holds(args: &HoldsArgs, output: Output) -> Result<(), CommandError> {
-    let listed = Hub::find(&args.hub)?.get("/api/v1/holds", &[]).await?;
+    let listed = AdminClient::find(&args.hub)?.get("/api/v1/holds", &[]).await?;
     let items = listed["items"].as_array().map_or(&[][..], Vec::as_slice);
     if output.json {
         items.iter().for_each(|item| output.value(item));

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::client::{Hub, HubArgs, id};
+use super::client::{AdminClient, HubArgs, id};
 use super::error::CommandError;
 use super::events::{pages, text};
 use super::output::{Output, table};
@@ -65,20 +65,23 @@ pub(super) async fn run(args: &QuarantineArgs, output: Output) -> Result<(), Com
         QuarantineAct::List { source, released, limit, hub } => {
             let filter = [("source", source.as_deref()), ("released", released.then_some("true"))];
             let limit = limit.get().min(LIMIT_MAX);
-            list(&pages(&Hub::find(hub)?, "/api/v1/quarantine", &filter, limit).await?, output);
+            list(
+                &pages(&AdminClient::find(hub)?, "/api/v1/quarantine", &filter, limit).await?,
+                output,
+            );
             Ok(())
         }
         QuarantineAct::Show { id: request, hub } => {
             let path = format!("/api/v1/quarantine/{}", id(request)?);
-            let shown = Hub::find(hub)?.get(&path, &[]).await?;
+            let shown = AdminClient::find(hub)?.get(&path, &[]).await?;
             show(&shown, output);
             Ok(())
         }
         QuarantineAct::Release { ids, source, hub } if ids.is_empty() => {
-            release_all(&Hub::find(hub)?, source.as_deref(), output).await
+            release_all(&AdminClient::find(hub)?, source.as_deref(), output).await
         }
         QuarantineAct::Release { ids, hub, .. } => {
-            let hub = Hub::find(hub)?;
+            let hub = AdminClient::find(hub)?;
             for request in ids {
                 let path = format!("/api/v1/quarantine/{}/release", id(request)?);
                 let released = hub.post(&path).await?;
@@ -93,7 +96,11 @@ pub(super) async fn run(args: &QuarantineArgs, output: Output) -> Result<(), Com
     }
 }
 
-async fn release_all(hub: &Hub, source: Option<&str>, output: Output) -> Result<(), CommandError> {
+async fn release_all(
+    hub: &AdminClient,
+    source: Option<&str>,
+    output: Output,
+) -> Result<(), CommandError> {
     let (mut released, mut refused) = (0, Vec::new());
     let mut asked = json!({ "source": source });
     loop {

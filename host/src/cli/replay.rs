@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 
-use super::client::{Hub, HubArgs};
+use super::client::{AdminClient, HubArgs};
 use super::error::CommandError;
 use super::output::Output;
 use super::words;
@@ -70,13 +70,13 @@ pub struct ReplayArgs {
 
 /// Sums over pages.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Sum {
+struct ReplayTotals {
     events: u64,
     routed: u64,
     deliveries: u64,
 }
 
-impl Sum {
+impl ReplayTotals {
     fn add(&mut self, page: &Value) -> Self {
         let count = |key: &str| page[key].as_u64().unwrap_or_default();
         let page = Self {
@@ -92,7 +92,7 @@ impl Sum {
 }
 
 pub(super) async fn run(args: &ReplayArgs, output: Output) -> Result<(), CommandError> {
-    let hub = Hub::find(&args.hub)?;
+    let hub = AdminClient::find(&args.hub)?;
     let mut asked = json!({ "dry_run": args.dry_run, "new_ids": args.new_ids });
     if let Some(name) = &args.request {
         asked["request"] = name.as_str().into();
@@ -107,14 +107,14 @@ pub(super) async fn run(args: &ReplayArgs, output: Output) -> Result<(), Command
     if output.json {
         output.value(&done);
     } else {
-        let mut sum = Sum::default();
+        let mut sum = ReplayTotals::default();
         sum.add(&done);
         output.text(&one_told(one, sum, args.dry_run));
     }
     Ok(())
 }
 
-fn one_told(id: &str, sum: Sum, dry_run: bool) -> String {
+fn one_told(id: &str, sum: ReplayTotals, dry_run: bool) -> String {
     match (sum.routed, sum.deliveries) {
         (0, _) => format!("{id}: no handler or route matches it by the current rules"),
         (_, 0) => format!("{id}: already queued; `weir why {id}` says when it is tried next"),
@@ -125,7 +125,7 @@ fn one_told(id: &str, sum: Sum, dry_run: bool) -> String {
 
 /// Counts first: how many there are, and whether anybody gets them. Then moves them, page by page.
 async fn many(
-    hub: &Hub,
+    hub: &AdminClient,
     args: &ReplayArgs,
     asked: Value,
     output: Output,
@@ -139,10 +139,10 @@ async fn many(
     ];
     let said = filter.into_iter().filter_map(|(key, said)| Some((key, said.as_deref()?)));
     let filter: Map<String, Value> = said.map(|(key, said)| (key.into(), said.into())).collect();
-    let which = if args.unrouted { Which::Unrouted } else { Which::DeadLetters };
-    let mut counting = Pages::of(hub, which, asked.clone(), filter);
+    let which = if args.unrouted { ReplayKind::Unrouted } else { ReplayKind::DeadLetters };
+    let mut counting = ReplayPages::of(hub, which, asked.clone(), filter);
     counting.asked["dry_run"] = true.into();
-    let mut total = Sum::default();
+    let mut total = ReplayTotals::default();
     while let Some(page) = counting.next().await? {
         total.add(&page);
     }
@@ -151,22 +151,22 @@ async fn many(
         return Ok(());
     }
     // The filter as it was counted by: "an hour ago" is to mean the same moment.
-    let pages = Pages::of(hub, which, asked, counting.filter);
+    let pages = ReplayPages::of(hub, which, asked, counting.filter);
     let done = move_them(pages, total, args.rate, output).await?;
     tell(which, done, false, output);
     Ok(())
 }
 
 async fn move_them(
-    mut pages: Pages<'_>,
-    total: Sum,
+    mut pages: ReplayPages<'_>,
+    total: ReplayTotals,
     rate: Option<f64>,
     output: Output,
-) -> Result<Sum, CommandError> {
+) -> Result<ReplayTotals, CommandError> {
     let bar = bar(total.events, output);
     // A rate is kept by small pages, too, so that what comes is spread out.
     pages.limit = rate.map_or(PAGE, |rate| PAGE.min(whole(rate).max(1)));
-    let mut done = Sum::default();
+    let mut done = ReplayTotals::default();
     let mut begun = Instant::now();
     while let Some(page) = pages.next().await? {
         let moved = done.add(&page);
@@ -186,12 +186,12 @@ async fn move_them(
 
 /// What of many things is replayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Which {
+enum ReplayKind {
     Unrouted,
     DeadLetters,
 }
 
-impl Which {
+impl ReplayKind {
     fn key(self) -> &'static str {
         match self {
             Self::Unrouted => "unrouted",
@@ -208,9 +208,9 @@ impl Which {
 }
 
 /// The calls of one replay of many things, a page each.
-struct Pages<'a> {
-    hub: &'a Hub,
-    which: Which,
+struct ReplayPages<'a> {
+    hub: &'a AdminClient,
+    which: ReplayKind,
     asked: Value,
     filter: Map<String, Value>,
     limit: u64,
@@ -218,8 +218,13 @@ struct Pages<'a> {
     ended: bool,
 }
 
-impl<'a> Pages<'a> {
-    fn of(hub: &'a Hub, which: Which, asked: Value, filter: Map<String, Value>) -> Self {
+impl<'a> ReplayPages<'a> {
+    fn of(
+        hub: &'a AdminClient,
+        which: ReplayKind,
+        asked: Value,
+        filter: Map<String, Value>,
+    ) -> Self {
         Self { hub, which, asked, filter, limit: PAGE, cursor: None, ended: false }
     }
 
@@ -263,7 +268,7 @@ fn bar(all: u64, output: Output) -> ProgressBar {
     bar
 }
 
-fn tell(which: Which, sum: Sum, dry_run: bool, output: Output) {
+fn tell(which: ReplayKind, sum: ReplayTotals, dry_run: bool, output: Output) {
     if output.json {
         output.value(&json!({
             "dry_run": dry_run,
@@ -276,8 +281,8 @@ fn tell(which: Which, sum: Sum, dry_run: bool, output: Output) {
     }
 }
 
-fn told(which: Which, sum: Sum, dry_run: bool) -> String {
-    let Sum { events, routed, deliveries } = sum;
+fn told(which: ReplayKind, sum: ReplayTotals, dry_run: bool) -> String {
+    let ReplayTotals { events, routed, deliveries } = sum;
     if events == 0 {
         return format!("no {}s", which.word());
     }
@@ -351,21 +356,21 @@ mod tests {
 
     #[test]
     fn what_was_done_reads_as_a_sentence() {
-        let sum = |events, routed, deliveries| Sum { events, routed, deliveries };
-        assert_eq!(told(Which::Unrouted, sum(0, 0, 0), false), "no unrouted events");
+        let sum = |events, routed, deliveries| ReplayTotals { events, routed, deliveries };
+        assert_eq!(told(ReplayKind::Unrouted, sum(0, 0, 0), false), "no unrouted events");
         assert_eq!(
-            told(Which::Unrouted, sum(3, 0, 0), false),
+            told(ReplayKind::Unrouted, sum(3, 0, 0), false),
             "3 unrouted events; no handler or route matches them by the current rules"
         );
         assert_eq!(
-            told(Which::Unrouted, sum(1, 1, 1), false),
+            told(ReplayKind::Unrouted, sum(1, 1, 1), false),
             "1 unrouted event: 1 replayed in 1 delivery"
         );
         assert_eq!(
-            told(Which::Unrouted, sum(5, 3, 6), true),
+            told(ReplayKind::Unrouted, sum(5, 3, 6), true),
             "5 unrouted events: 3 would be replayed in 6 deliveries; 2 still match nothing"
         );
-        let dead = told(Which::DeadLetters, sum(2, 2, 2), false);
+        let dead = told(ReplayKind::DeadLetters, sum(2, 2, 2), false);
         assert_eq!(dead, "2 dead letters: 2 replayed in 2 deliveries");
         assert_eq!(one_told("evt_1", sum(1, 1, 2), false), "evt_1: 2 deliveries due again");
         assert!(one_told("evt_1", sum(1, 0, 0), false).contains("no handler"));

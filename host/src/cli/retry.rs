@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::client::{Hub, HubArgs};
+use super::client::{AdminClient, HubArgs};
 use super::error::CommandError;
 use super::events::text;
 use super::output::Output;
@@ -29,7 +29,7 @@ pub struct RetryArgs {
 }
 
 pub(super) async fn run(args: &RetryArgs, output: Output) -> Result<(), CommandError> {
-    let hub = Hub::find(&args.hub)?;
+    let hub = AdminClient::find(&args.hub)?;
     let (kind, name) = match (&args.id, &args.destination, &args.handler) {
         (Some(id), ..) => ("id", id.as_str()),
         (None, Some(name), _) => ("destination", name.trim_start_matches("destination:")),

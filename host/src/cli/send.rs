@@ -15,12 +15,12 @@ use weir_core::sign::{SignError, Signing};
 use weir_core::time::Clock as _;
 use weir_core::verify::{KeyError, Params, Secret};
 
-use super::changes::{self, Changes, Set};
-use super::client::{Answer, Http, local_base};
+use super::changes::{self, SampleChanges, Set};
+use super::client::{HttpClient, HttpResponse, local_base};
 use super::error::{CommandError, chain};
 use super::output::Output;
 use super::providers::{catalog, find};
-use super::signed::{Draft, SampleError, SignedSample};
+use super::signed::{SampleDraft, SampleError, SignedSample};
 use crate::clock::SystemClock;
 use crate::config::shown::{self, is_path, is_variable_name};
 use crate::config::{self, Config, Source};
@@ -75,7 +75,7 @@ pub struct SendArgs {
 
 /// Everything that has to be known before a sample can be signed.
 #[derive(Debug)]
-struct Plan {
+struct SendPlan {
     provider: Arc<Provider>,
     signing: Secret,
     params: Params,
@@ -90,7 +90,7 @@ struct Plan {
 pub(super) async fn run(args: &SendArgs, output: Output) -> Result<(), CommandError> {
     let plan = plan(args)?;
     let body = args.file.as_deref().map(changes::read).transpose();
-    let changes = Changes {
+    let changes = SampleChanges {
         body: body.map_err(CommandError::Usage)?,
         set: args.set.clone(),
         headers: args.header.clone(),
@@ -99,12 +99,14 @@ pub(super) async fn run(args: &SendArgs, output: Output) -> Result<(), CommandEr
         .map_err(|_| CommandError::Failed("the system gave no randomness".into()))?;
     let method = args.method.as_deref().map(str::to_ascii_uppercase);
     let mut make = || {
-        let Plan { provider, signing, params, signed_url, .. } = &plan;
+        let SendPlan { provider, signing, params, signed_url, .. } = &plan;
         let (now, method) = (SystemClock.now(), method.as_deref());
         let signing = Signing { secret: signing, params, scheme: None };
         let draft = match (&args.kind, &changes.body) {
-            (Some(kind), _) => Draft::of_sample(provider, kind, method, now, &mut random),
-            (None, body) => Draft::of_body(provider, method, body.as_deref().unwrap_or_default()),
+            (Some(kind), _) => SampleDraft::of_sample(provider, kind, method, now, &mut random),
+            (None, body) => {
+                SampleDraft::of_body(provider, method, body.as_deref().unwrap_or_default())
+            }
         };
         let made = draft.and_then(|draft| draft.sign(provider, &changes, signing, signed_url, now));
         made.map_err(|error| CommandError::Usage(explained(provider, &error)))
@@ -117,7 +119,7 @@ pub(super) async fn run(args: &SendArgs, output: Output) -> Result<(), CommandEr
         }
         return Ok(());
     }
-    let http = Http::trusting(plan.certificate.as_deref())?;
+    let http = HttpClient::trusting(plan.certificate.as_deref())?;
     let mut refused = 0_u32;
     for _ in 0..args.count {
         let answer = http.send(request(&make()?, &plan.to)?).await?;
@@ -130,7 +132,7 @@ pub(super) async fn run(args: &SendArgs, output: Output) -> Result<(), CommandEr
     Err(CommandError::Failed(format!("{refused} of {} refused", args.count)))
 }
 
-fn plan(args: &SendArgs) -> Result<Plan, CommandError> {
+fn plan(args: &SendArgs) -> Result<SendPlan, CommandError> {
     let given = args.secret.as_deref().map(secret).transpose()?;
     let given_params: Params = args
         .params
@@ -139,7 +141,7 @@ fn plan(args: &SendArgs) -> Result<Plan, CommandError> {
         .collect();
     if let (Some(signing), Some(url)) = (&given, &args.url) {
         // Nothing of a configuration is needed, and there may be none.
-        return Ok(Plan {
+        return Ok(SendPlan {
             provider: find(&catalog(args.config.as_ref())?, &args.provider)?,
             signing: signing.clone(),
             params: given_params,
@@ -155,7 +157,7 @@ fn plan(args: &SendArgs) -> Result<Plan, CommandError> {
     let here = format!("{here}/webhook/{}", source.name);
     let to = args.url.clone().unwrap_or_else(|| here.clone());
     let public = source.public_url.clone().filter(|_| args.url.is_none());
-    Ok(Plan {
+    Ok(SendPlan {
         provider: Arc::clone(&source.provider),
         signing: given.or_else(|| source.signing.clone()).ok_or_else(|| no_secret(source))?,
         params: source.params.clone().into_iter().chain(given_params).collect(),
@@ -248,7 +250,7 @@ fn request(sample: &SignedSample, to: &str) -> Result<Request<Full<Bytes>>, Comm
 }
 
 /// The answer as it came: ids and problems are in its body.
-fn show(answer: &Answer, output: Output) {
+fn show(answer: &HttpResponse, output: Output) {
     let status = answer.status.as_u16();
     let text = String::from_utf8_lossy(&answer.body);
     if output.json {

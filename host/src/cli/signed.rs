@@ -13,7 +13,7 @@ use weir_core::sample::RenderedSample;
 use weir_core::sign::{RequestDraft, SignError, Signing};
 use weir_core::time::Timestamp;
 
-use super::changes::{ChangeError, Changes, media_type};
+use super::changes::{ChangeError, SampleChanges, media_type};
 use crate::config::shown;
 
 /// A signed sample, ready to be sent.
@@ -70,13 +70,13 @@ pub enum SampleError {
 
 /// A request before it is changed and signed.
 #[derive(Debug, Clone)]
-pub(super) struct Draft {
+pub(super) struct SampleDraft {
     method: String,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
 }
 
-impl Draft {
+impl SampleDraft {
     /// A sample with fresh ids and times.
     pub(super) fn of_sample(
         provider: &Provider,
@@ -129,7 +129,7 @@ impl Draft {
     pub(super) fn sign(
         self,
         provider: &Provider,
-        changes: &Changes,
+        changes: &SampleChanges,
         signing: Signing<'_>,
         url: &str,
         now: Timestamp,
@@ -171,8 +171,8 @@ impl SignedSample {
         now: Timestamp,
         random: &mut impl Rng,
     ) -> Result<Self, SampleError> {
-        let draft = Draft::of_sample(provider, name, method, now, random)?;
-        draft.sign(provider, &Changes::default(), signing, url, now)
+        let draft = SampleDraft::of_sample(provider, name, method, now, random)?;
+        draft.sign(provider, &SampleChanges::default(), signing, url, now)
     }
 
     /// The address that it goes to, where `url` is the receiver's.

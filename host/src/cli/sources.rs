@@ -6,7 +6,7 @@ use http::StatusCode;
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
-use super::client::{ClientError, Hub, HubArgs};
+use super::client::{AdminClient, ClientError, HubArgs};
 use super::error::CommandError;
 use super::events::text;
 use super::output::{Output, table};
@@ -66,18 +66,18 @@ pub enum SourcesAct {
 pub(super) async fn run(args: &SourcesArgs, output: Output) -> Result<(), CommandError> {
     match &args.act {
         SourcesAct::List { hub } => {
-            list(&Hub::find(hub)?.get("/api/v1/sources", &[]).await?, output)
+            list(&AdminClient::find(hub)?.get("/api/v1/sources", &[]).await?, output)
         }
         SourcesAct::AcceptSecret { source, time, no_wait, hub } => {
-            accept(&Hub::find(hub)?, name(source)?, time, *no_wait, output).await?;
+            accept(&AdminClient::find(hub)?, name(source)?, time, *no_wait, output).await?;
         }
         SourcesAct::LearnedSecret { source, hub } => {
-            let hub = Hub::find(hub)?;
+            let hub = AdminClient::find(hub)?;
             match look(&hub, name(source)?).await? {
-                Look::Secret(shown) if output.json => output.value(&shown),
+                SecretState::Secret(shown) if output.json => output.value(&shown),
                 // Alone, for whoever passes it on.
-                Look::Secret(shown) => output.text(&text(&shown["secret"])),
-                Look::Awaited(until) => {
+                SecretState::Secret(shown) => output.text(&text(&shown["secret"])),
+                SecretState::Awaited(until) => {
                     let what =
                         format!("{source} was given no secret yet; it takes one until {until}");
                     return Err(CommandError::NotFound(what));
@@ -86,7 +86,7 @@ pub(super) async fn run(args: &SourcesArgs, output: Output) -> Result<(), Comman
         }
         SourcesAct::ForgetSecret { source, hub } => {
             let path = format!("/api/v1/sources/{}/secret", name(source)?);
-            let forgotten = Hub::find(hub)?.delete(&path).await?;
+            let forgotten = AdminClient::find(hub)?.delete(&path).await?;
             if output.json {
                 output.value(&forgotten);
             } else {
@@ -99,7 +99,7 @@ pub(super) async fn run(args: &SourcesArgs, output: Output) -> Result<(), Comman
 
 /// Opens the window, and waits for what comes through it if that has to be seen.
 async fn accept(
-    hub: &Hub,
+    hub: &AdminClient,
     source: &str,
     time: &str,
     no_wait: bool,
@@ -141,11 +141,11 @@ async fn accept(
 }
 
 /// Waits for the secret; none if the window's time is up before it comes.
-async fn arrived(hub: &Hub, source: &str) -> Result<Option<Value>, ClientError> {
+async fn arrived(hub: &AdminClient, source: &str) -> Result<Option<Value>, ClientError> {
     loop {
         match look(hub, source).await {
-            Ok(Look::Secret(shown)) => return Ok(Some(shown)),
-            Ok(Look::Awaited(_)) => tokio::time::sleep(LOOK_EVERY).await,
+            Ok(SecretState::Secret(shown)) => return Ok(Some(shown)),
+            Ok(SecretState::Awaited(_)) => tokio::time::sleep(LOOK_EVERY).await,
             Err(ClientError::Refused { status: StatusCode::NOT_FOUND, .. }) => return Ok(None),
             Err(error) => return Err(error),
         }
@@ -153,19 +153,19 @@ async fn arrived(hub: &Hub, source: &str) -> Result<Option<Value>, ClientError> 
 }
 
 /// What the hub has to show.
-enum Look {
+enum SecretState {
     /// Its answer, with the secret.
     Secret(Value),
     /// Nothing before then, perhaps.
     Awaited(String),
 }
 
-async fn look(hub: &Hub, source: &str) -> Result<Look, ClientError> {
+async fn look(hub: &AdminClient, source: &str) -> Result<SecretState, ClientError> {
     let answer = hub.post(&format!("/api/v1/sources/{source}/secret/show")).await?;
     if answer["secret"].is_string() {
-        Ok(Look::Secret(answer))
+        Ok(SecretState::Secret(answer))
     } else {
-        Ok(Look::Awaited(text(&answer["until"])))
+        Ok(SecretState::Awaited(text(&answer["until"])))
     }
 }
 

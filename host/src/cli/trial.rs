@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::client::Hub;
+use super::client::AdminClient;
 use super::error::CommandError;
 use super::events::text;
 use super::output::Output;
@@ -16,14 +16,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The state of one destination or handler, as the hub tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(super) struct TargetState {
     pub(super) state: String,
     next_try: Value,
     failed_tries: u64,
     reason: String,
 }
 
-impl Standing {
+impl TargetState {
     /// The reason of a pause and its end, if it is paused.
     pub(super) fn paused(&self) -> Option<String> {
         let until = match self.next_try.is_null() {
@@ -35,7 +35,10 @@ impl Standing {
 }
 
 /// Asks for the state of a destination or handler; none for a source, or if it is not there.
-pub(super) async fn standing(hub: &Hub, scope: &str) -> Result<Option<Standing>, CommandError> {
+pub(super) async fn standing(
+    hub: &AdminClient,
+    scope: &str,
+) -> Result<Option<TargetState>, CommandError> {
     let (path, state, reason, name) = match scope.split_once(':') {
         Some(("destination", name)) => ("/api/v1/destinations", "state", "reason", name),
         Some(("handler", name)) => ("/api/v1/handlers", "health", "health_reason", name),
@@ -43,7 +46,7 @@ pub(super) async fn standing(hub: &Hub, scope: &str) -> Result<Option<Standing>,
     };
     let listed = hub.get(path, &[]).await?;
     let found = listed["items"].as_array().into_iter().flatten().find(|item| item["name"] == name);
-    Ok(found.map(|item| Standing {
+    Ok(found.map(|item| TargetState {
         state: text(&item[state]),
         next_try: item["next_try"].clone(),
         failed_tries: item["failed_tries"].as_u64().unwrap_or_default(),
@@ -53,9 +56,9 @@ pub(super) async fn standing(hub: &Hub, scope: &str) -> Result<Option<Standing>,
 
 /// Waits for the outcome of the delivery that is tried, and prints it. A failure is an error.
 pub(super) async fn follow(
-    hub: &Hub,
+    hub: &AdminClient,
     scope: &str,
-    before: &Option<Standing>,
+    before: &Option<TargetState>,
     output: Output,
 ) -> Result<(), CommandError> {
     let failed_before = before.as_ref().map_or(0, |before| before.failed_tries);
@@ -86,7 +89,7 @@ pub(super) async fn follow(
 }
 
 /// The sentence for an outcome; none while it is open.
-fn verdict(scope: &str, now: &Standing, failed_before: u64) -> Option<Result<String, String>> {
+fn verdict(scope: &str, now: &TargetState, failed_before: u64) -> Option<Result<String, String>> {
     match now.state.as_str() {
         "failing" if now.failed_tries > failed_before => {
             let (reason, next) = (&now.reason, text(&now.next_try));
@@ -102,14 +105,14 @@ fn verdict(scope: &str, now: &Standing, failed_before: u64) -> Option<Result<Str
 mod tests {
     use super::*;
 
-    fn standing(state: &str, failed_tries: u64) -> Standing {
+    fn standing(state: &str, failed_tries: u64) -> TargetState {
         let next_try = serde_json::json!("2026-11-23T15:00:00Z");
-        Standing { state: state.into(), next_try, failed_tries, reason: "answered 500".into() }
+        TargetState { state: state.into(), next_try, failed_tries, reason: "answered 500".into() }
     }
 
     #[test]
     fn a_release_is_a_success_only_if_the_delivery_went_well() {
-        let said = |now: &Standing| verdict("destination:ops", now, 1);
+        let said = |now: &TargetState| verdict("destination:ops", now, 1);
         assert_eq!(said(&standing("failing", 1)), None);
         assert_eq!(
             said(&standing("failing", 2)),

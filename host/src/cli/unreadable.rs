@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::client::{Hub, HubArgs};
+use super::client::{AdminClient, HubArgs};
 use super::error::CommandError;
 use super::events::text;
 use super::output::{Output, table};
@@ -18,7 +18,7 @@ pub struct UnreadableArgs {
 }
 
 pub(super) async fn unreadable(args: &UnreadableArgs, output: Output) -> Result<(), CommandError> {
-    let listed = Hub::find(&args.hub)?.get("/api/v1/unreadable", &[]).await?;
+    let listed = AdminClient::find(&args.hub)?.get("/api/v1/unreadable", &[]).await?;
     let items = listed["items"].as_array().map_or(&[][..], Vec::as_slice);
     if output.json {
         items.iter().for_each(|item| output.value(item));

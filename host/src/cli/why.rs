@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::client::{Hub, HubArgs, id};
+use super::client::{AdminClient, HubArgs, id};
 use super::error::CommandError;
 use super::events::{show_message, text, waiting};
 use super::output::Output;
@@ -18,7 +18,7 @@ pub struct WhyArgs {
 
 pub(super) async fn run(args: &WhyArgs, output: Output) -> Result<(), CommandError> {
     let path = format!("/api/v1/events/{}/why", id(&args.id)?);
-    let why = Hub::find(&args.hub)?.get(&path, &[]).await?;
+    let why = AdminClient::find(&args.hub)?.get(&path, &[]).await?;
     if output.json {
         output.value(&why);
     } else {

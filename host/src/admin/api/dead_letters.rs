@@ -5,11 +5,13 @@ use weir_core::delivery::DeliveryState;
 use weir_store::query::DeliveryDetail;
 use weir_store::upkeep::{ReplayRequest, ReplaySelection};
 
-use super::seek::{self, Led};
-use super::{Answer, Hub, Id, Problem, Shared, StatusCode, Uri, any_id, json, query};
+use super::seek::{self, IdMatch};
+use super::{
+    AdminService, ApiError, ApiResult, Id, ServiceState, StatusCode, Uri, any_id, json, query,
+};
 
 /// Dead letters, newest first.
-pub(in crate::admin) async fn list(hub: Hub, uri: Uri) -> Answer {
+pub(in crate::admin) async fn list(hub: ServiceState, uri: Uri) -> ApiResult {
     let (filter, page) = query::dead_letters(uri.query(), hub.clock.now())?;
     let (source, target) = (filter.of.source.clone(), filter.target.clone());
     let found = hub.store.deliveries(filter, page).await?;
@@ -20,14 +22,14 @@ pub(in crate::admin) async fn list(hub: Hub, uri: Uri) -> Answer {
 }
 
 /// One dead letter with its attempts.
-pub(in crate::admin) async fn show(hub: Hub, path: Id, uri: Uri) -> Answer {
+pub(in crate::admin) async fn show(hub: ServiceState, path: Id, uri: Uri) -> ApiResult {
     query::none(uri.query())?;
     let delivery = find(&hub, &any_id(path)).await?;
     json::answer(StatusCode::OK, &delivery)
 }
 
 /// Makes one dead letter due again, with all its attempts before it.
-pub(in crate::admin) async fn requeue(hub: Hub, path: Id, uri: Uri) -> Answer {
+pub(in crate::admin) async fn requeue(hub: ServiceState, path: Id, uri: Uri) -> ApiResult {
     query::none(uri.query())?;
     let delivery = find(&hub, &any_id(path)).await?;
     // The generation that is dead names the act, so that two people who press at once do it once.
@@ -42,19 +44,19 @@ pub(in crate::admin) async fn requeue(hub: Hub, path: Id, uri: Uri) -> Answer {
     json::answer(StatusCode::OK, &json!({ "requeued": redriven.deliveries }))
 }
 
-async fn find(hub: &Shared, id: &str) -> Result<DeliveryDetail, Problem> {
+async fn find(hub: &AdminService, id: &str) -> Result<DeliveryDetail, ApiError> {
     let delivery = match seek::seek(hub, id).await {
-        Ok(Led::Delivery { delivery, .. }) => hub.store.delivery(delivery).await?,
+        Ok(IdMatch::Delivery { delivery, .. }) => hub.store.delivery(delivery).await?,
         Ok(_) => {
             let detail = "this is not the id of a delivery; `weir events ID` shows the deliveries of an event";
-            return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_id", detail));
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, "invalid_id", detail));
         }
         Err(problem) if problem.code() == "event_not_found" => None,
         Err(problem) => return Err(problem),
     };
     let Some(delivery) = delivery else {
         let detail = "there is no delivery with this id; it may be past its retention";
-        return Err(Problem::not_found("dead_letter_not_found", detail));
+        return Err(ApiError::not_found("dead_letter_not_found", detail));
     };
     match delivery.state {
         DeliveryState::DeadLetter => Ok(delivery),
@@ -62,7 +64,7 @@ async fn find(hub: &Shared, id: &str) -> Result<DeliveryDetail, Problem> {
     }
 }
 
-fn not_dead(why: &str) -> Problem {
+fn not_dead(why: &str) -> ApiError {
     let detail = format!("this delivery is not a dead letter: {why}");
-    Problem::new(StatusCode::CONFLICT, "not_a_dead_letter", detail)
+    ApiError::new(StatusCode::CONFLICT, "not_a_dead_letter", detail)
 }

@@ -13,16 +13,16 @@ use weir_core::name::{SourceName, Target};
 use weir_core::payload::Payload;
 use weir_store::query::{DeliveryDetail, EventDetail, StoredRequest};
 
-use super::seek::{self, Led};
+use super::seek::{self, IdMatch};
 use super::{
-    Answer, Hub, Id, Problem, Shared, StatusCode, Uri, any_id, id, json, quarantine, query, views,
-    waits,
+    AdminService, ApiError, ApiResult, Id, ServiceState, StatusCode, Uri, any_id, id, json,
+    quarantine, query, views, waits,
 };
 use views::{EventView, PREVIEW_BYTES, PayloadView, RequestView};
 use waits::Waits;
 
 /// Events, newest first.
-pub(in crate::admin) async fn list(hub: Hub, uri: Uri) -> Answer {
+pub(in crate::admin) async fn list(hub: ServiceState, uri: Uri) -> ApiResult {
     let (filter, page) = query::events(uri.query(), hub.clock.now())?;
     let source = filter.source.clone();
     let found = hub.store.events(filter, page).await?;
@@ -35,19 +35,19 @@ pub(in crate::admin) async fn list(hub: Hub, uri: Uri) -> Answer {
 /// The event of an id, with its deliveries, attempts with logs, request, headers and body. The id of a delivery or message
 /// shows that too, with the message's body; an id of several events lists them; the `request_id` of a refusal shows the
 /// refusal.
-pub(in crate::admin) async fn show(hub: Hub, path: Id, uri: Uri) -> Answer {
+pub(in crate::admin) async fn show(hub: ServiceState, path: Id, uri: Uri) -> ApiResult {
     let full = query::full(uri.query())?;
     let (event, delivery) = match seek::seek(&hub, &any_id(path)).await? {
-        Led::Events(events) => match events[..] {
+        IdMatch::Events(events) => match events[..] {
             [event] => (event, None),
             _ => return several(&hub, events).await,
         },
-        Led::Delivery { delivery, event } => (event, Some(delivery)),
-        Led::Refusal(refusal) => {
+        IdMatch::Delivery { delivery, event } => (event, Some(delivery)),
+        IdMatch::Refusal(refusal) => {
             let refusal = seek::refusal(&refusal);
             return json::answer(StatusCode::OK, &object!({ "refusal": refusal }));
         }
-        Led::Quarantined(id) => return quarantine::quarantined(&hub, id).await,
+        IdMatch::Quarantined(id) => return quarantine::quarantined(&hub, id).await,
     };
     let permit = if full { Some(whole_payload(&hub)?) } else { None };
     let Found { event, request } = find(&hub, event).await?;
@@ -70,13 +70,13 @@ pub(in crate::admin) async fn show(hub: Hub, path: Id, uri: Uri) -> Answer {
         StatusCode::OK,
         match permit {
             None => bytes,
-            Some(permit) => Bytes::from_owner(Held { bytes, _permit: permit }),
+            Some(permit) => Bytes::from_owner(PermittedBytes { bytes, _permit: permit }),
         },
     ))
 }
 
 /// Several events of one id.
-async fn several(hub: &Shared, events: Vec<EventId>) -> Answer {
+async fn several(hub: &AdminService, events: Vec<EventId>) -> ApiResult {
     let mut found = Vec::with_capacity(events.len());
     for id in events {
         if let Some(event) = hub.store.event(id).await? {
@@ -102,19 +102,19 @@ fn sent_by(event: &EventDetail, delivery: &DeliveryDetail) -> SourceName {
 }
 
 /// The body of an event, byte for byte, for saving and never for showing: it is a stranger's.
-pub(in crate::admin) async fn body(hub: Hub, path: Id, uri: Uri) -> Answer {
+pub(in crate::admin) async fn body(hub: ServiceState, path: Id, uri: Uri) -> ApiResult {
     let event: EventId = id(path)?;
     query::none(uri.query())?;
     let permit = whole_payload(&hub)?;
     let found = find(&hub, event).await?;
     let Some(payload) = payload(&found.event, found.request.as_ref()) else {
         let detail = "the body of this event is no longer kept";
-        return Err(Problem::new(StatusCode::GONE, "payload_gone", detail));
+        return Err(ApiError::new(StatusCode::GONE, "payload_gone", detail));
     };
     let name = HeaderValue::try_from(format!("attachment; filename=\"{event}.bin\""))
-        .map_err(|_| Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR))?;
+        .map_err(|_| ApiError::of_status(StatusCode::INTERNAL_SERVER_ERROR))?;
     let kind = HeaderValue::from_static("application/octet-stream");
-    let bytes = Bytes::from_owner(Held { bytes: payload.body.clone(), _permit: permit });
+    let bytes = Bytes::from_owner(PermittedBytes { bytes: payload.body.clone(), _permit: permit });
     Ok(([(CONTENT_TYPE, kind), (CONTENT_DISPOSITION, name)], bytes).into_response())
 }
 
@@ -123,10 +123,10 @@ struct Found {
     request: Option<StoredRequest>,
 }
 
-async fn find(hub: &Shared, id: EventId) -> Result<Found, Problem> {
+async fn find(hub: &AdminService, id: EventId) -> Result<Found, ApiError> {
     let event = hub.store.event(id).await?.ok_or_else(|| {
         let detail = "there is no event with this id; it may be past its retention";
-        Problem::not_found("event_not_found", detail)
+        ApiError::not_found("event_not_found", detail)
     })?;
     let request = match event.request {
         Some(request) => hub.store.request(request).await?,
@@ -140,19 +140,19 @@ fn payload<'a>(event: &'a EventDetail, request: Option<&'a StoredRequest>) -> Op
     event.payload.as_deref().or(request.map(|request| &request.payload))
 }
 
-fn whole_payload(hub: &Shared) -> Result<OwnedSemaphorePermit, Problem> {
+fn whole_payload(hub: &AdminService) -> Result<OwnedSemaphorePermit, ApiError> {
     Arc::clone(&hub.whole_payloads)
         .try_acquire_owned()
-        .map_err(|_| Problem::passing("busy", "as many whole payloads as allowed are being sent"))
+        .map_err(|_| ApiError::passing("busy", "as many whole payloads as allowed are being sent"))
 }
 
 /// Bytes that hold a place among the whole payloads until they are sent, or the receiver is gone.
-struct Held {
+struct PermittedBytes {
     bytes: Bytes,
     _permit: OwnedSemaphorePermit,
 }
 
-impl AsRef<[u8]> for Held {
+impl AsRef<[u8]> for PermittedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }

@@ -5,12 +5,12 @@ use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE, VARY};
 use serde_json::json;
 
-use super::{Answer, Hub, Problem, StatusCode, json};
+use super::{ApiError, ApiResult, ServiceState, StatusCode, json};
 use crate::admin::standing;
 use crate::observe::text::Format;
 
 /// The state of everything, for people.
-pub(in crate::admin) async fn health(hub: Hub) -> Answer {
+pub(in crate::admin) async fn health(hub: ServiceState) -> ApiResult {
     let report = hub.health.report(&hub.metrics, standing::handlers(&hub).await).await;
     let status = match hub.health.ready() {
         Ok(()) => StatusCode::OK,
@@ -20,24 +20,24 @@ pub(in crate::admin) async fn health(hub: Hub) -> Answer {
 }
 
 /// Whether a supervisor should leave the process alone.
-pub(in crate::admin) async fn live(hub: Hub) -> Answer {
+pub(in crate::admin) async fn live(hub: ServiceState) -> ApiResult {
     if !hub.health.live() {
         let detail = "the store takes no more writes; only a restart helps";
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "store_poisoned", detail));
+        return Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "store_poisoned", detail));
     }
     json::answer(StatusCode::OK, &json!({ "status": "ok" }))
 }
 
 /// Whether webhooks are taken.
-pub(in crate::admin) async fn ready(hub: Hub) -> Answer {
+pub(in crate::admin) async fn ready(hub: ServiceState) -> ApiResult {
     hub.health.ready().map_err(|reason| {
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason, "webhooks are not taken")
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, reason, "webhooks are not taken")
     })?;
     json::answer(StatusCode::OK, &json!({ "status": "ok" }))
 }
 
 /// The metrics, in the format that the scraper asks for.
-pub(in crate::admin) async fn metrics(hub: Hub, headers: HeaderMap) -> Answer {
+pub(in crate::admin) async fn metrics(hub: ServiceState, headers: HeaderMap) -> ApiResult {
     let asked = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let format = Format::wanted(asked);
     let states = standing::states(&hub).await;

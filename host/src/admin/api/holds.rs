@@ -6,8 +6,11 @@ use serde::Deserialize;
 use weir_store::hold::{Hold, HoldId, NewHold};
 
 use super::parts::items;
-use super::scope::BadScope;
-use super::{Answer, Hub, Id, Problem, Shared, StatusCode, Uri, asked, json, query, scope, views};
+use super::scope::ScopeError;
+use super::{
+    AdminService, ApiError, ApiResult, Id, ServiceState, StatusCode, Uri, asked, json, query,
+    scope, views,
+};
 use crate::gate::is_breaker_hold;
 
 /// Most holds in force: each is looked at by whoever lists them.
@@ -30,9 +33,9 @@ pub(in crate::admin) struct Asked {
 }
 
 /// Holds in force, oldest first; of one scope if that is said.
-pub(in crate::admin) async fn list(hub: Hub, uri: Uri) -> Answer {
+pub(in crate::admin) async fn list(hub: ServiceState, uri: Uri) -> ApiResult {
     let scope = query::holds(uri.query())?;
-    let wanted = scope.as_deref().map(scope::read).transpose().map_err(BadScope::Malformed)?;
+    let wanted = scope.as_deref().map(scope::read).transpose().map_err(ScopeError::Malformed)?;
     let holds = hub.store.holds().await?;
     let meant = |held: &&Hold| wanted.as_ref().is_none_or(|wanted| held.hold.scope == *wanted);
     let found: Vec<&Hold> = holds.iter().filter(meant).collect();
@@ -45,15 +48,15 @@ pub(in crate::admin) async fn list(hub: Hub, uri: Uri) -> Answer {
 
 /// Places a hold.
 pub(in crate::admin) async fn place(
-    hub: Hub,
+    hub: ServiceState,
     uri: Uri,
     body: Result<Bytes, BytesRejection>,
-) -> Answer {
+) -> ApiResult {
     query::none(uri.query())?;
     let hold = read(&hub, asked(body)?)?;
     if hub.store.holds().await?.len() >= HOLDS_MAX {
         let detail = format!("there are {HOLDS_MAX} holds already; release some first");
-        return Err(Problem::new(StatusCode::CONFLICT, "too_many_holds", detail));
+        return Err(ApiError::new(StatusCode::CONFLICT, "too_many_holds", detail));
     }
     let (scope, reason) = (hold.scope.to_string(), hold.reason.clone());
     let id = hub.store.hold(hold.clone()).await?;
@@ -64,8 +67,8 @@ pub(in crate::admin) async fn place(
     json::answer(StatusCode::CREATED, &views::hold(&placed))
 }
 
-fn read(hub: &Shared, asked: Asked) -> Result<NewHold, Problem> {
-    let refuse = |code, detail| Problem::new(StatusCode::BAD_REQUEST, code, detail);
+fn read(hub: &AdminService, asked: Asked) -> Result<NewHold, ApiError> {
+    let refuse = |code, detail| ApiError::new(StatusCode::BAD_REQUEST, code, detail);
     let scope = scope::parse(&asked.scope, &hub.known(), &(hub.handlers)())?;
     let reason = asked.reason.unwrap_or_else(|| OPERATOR.into());
     if reason.is_empty() || reason.len() > REASON_BYTES_MAX || reason.chars().any(char::is_control)
@@ -80,9 +83,9 @@ fn read(hub: &Shared, asked: Asked) -> Result<NewHold, Problem> {
 
 /// Ends a hold. What the hub holds by itself ends when its cause does; where that is something that failed, a person
 /// may say that it is mended, and one delivery is tried.
-pub(in crate::admin) async fn release(hub: Hub, path: Id, uri: Uri) -> Answer {
+pub(in crate::admin) async fn release(hub: ServiceState, path: Id, uri: Uri) -> ApiResult {
     query::none(uri.query())?;
-    let gone = || Problem::not_found("hold_not_found", "there is no hold by this number in force");
+    let gone = || ApiError::not_found("hold_not_found", "there is no hold by this number in force");
     let number = path.ok().and_then(|path| path.0.parse().ok()).map(HoldId).ok_or_else(gone)?;
     let held = hub.store.holds().await?.into_iter().find(|held| held.id == number);
     let held = held.ok_or_else(gone)?;
@@ -92,7 +95,7 @@ pub(in crate::admin) async fn release(hub: Hub, path: Id, uri: Uri) -> Answer {
             "{} is held by the hub itself ({}); the hold ends when the cause is gone",
             hold.scope, hold.reason
         );
-        return Err(Problem::new(StatusCode::CONFLICT, "held_by_the_hub", detail));
+        return Err(ApiError::new(StatusCode::CONFLICT, "held_by_the_hub", detail));
     }
     if !hub.store.release(number).await? {
         return Err(gone());

@@ -21,18 +21,18 @@ use bytes::Bytes;
 use http::{StatusCode, Uri};
 use weir_core::id::InvalidId;
 
-use super::problem::Problem;
-use super::{Shared, json, query, scope, views, waits};
+use super::problem::ApiError;
+use super::{AdminService, json, query, scope, views, waits};
 
-type Answer = Result<Response, Problem>;
-type Hub = State<Arc<Shared>>;
+type ApiResult = Result<Response, ApiError>;
+type ServiceState = State<Arc<AdminService>>;
 type Id = Result<Path<String>, PathRejection>;
 
 /// The id in a path.
-fn id<T: std::str::FromStr<Err = InvalidId>>(path: Id) -> Result<T, Problem> {
+fn id<T: std::str::FromStr<Err = InvalidId>>(path: Id) -> Result<T, ApiError> {
     // An encoding that is no UTF-8 is no id either.
     let text = path.map(|Path(text)| text).unwrap_or_default();
-    text.parse().map_err(|error| Problem::invalid_id(&error))
+    text.parse().map_err(|error| ApiError::invalid_id(&error))
 }
 
 /// The text in a path that may be any id.
@@ -43,10 +43,10 @@ fn any_id(path: Id) -> String {
 /// What is asked for, from the body: JSON, with no field that is not known.
 fn asked<T: serde::de::DeserializeOwned>(
     body: Result<Bytes, BytesRejection>,
-) -> Result<T, Problem> {
-    let body = body.map_err(|rejection| Problem::of_status(rejection.status()))?;
+) -> Result<T, ApiError> {
+    let body = body.map_err(|rejection| ApiError::of_status(rejection.status()))?;
     serde_json::from_slice(&body).map_err(|error| {
         let detail = format!("the body is not what is asked for here: {error}");
-        Problem::new(StatusCode::BAD_REQUEST, "malformed", detail)
+        ApiError::new(StatusCode::BAD_REQUEST, "malformed", detail)
     })
 }

@@ -9,7 +9,10 @@ use weir_core::name::SourceName;
 use weir_core::payload::Payload;
 use weir_store::quarantine::{QuarantineFilter, QuarantinedRequest};
 
-use super::{Answer, Hub, Id, Problem, Shared, StatusCode, Uri, asked, id, json, query, views};
+use super::{
+    AdminService, ApiError, ApiResult, Id, ServiceState, StatusCode, Uri, asked, id, json, query,
+    views,
+};
 use crate::ingress::{QuarantinedView, ReleaseOutcome};
 
 /// Requests that one call lets in: it is answered when all of them are.
@@ -26,7 +29,7 @@ pub(in crate::admin) struct Which {
 }
 
 /// Kept requests, newest first.
-pub(in crate::admin) async fn list(hub: Hub, uri: Uri) -> Answer {
+pub(in crate::admin) async fn list(hub: ServiceState, uri: Uri) -> ApiResult {
     let wanted = query::quarantine(uri.query())?;
     let (limit, source) = (wanted.limit, wanted.source.clone());
     let found = hub.ingress.quarantined(wanted).await?;
@@ -39,19 +42,19 @@ pub(in crate::admin) async fn list(hub: Hub, uri: Uri) -> Answer {
 }
 
 /// One with its headers and the beginning of its body.
-pub(in crate::admin) async fn show(hub: Hub, path: Id, uri: Uri) -> Answer {
+pub(in crate::admin) async fn show(hub: ServiceState, path: Id, uri: Uri) -> ApiResult {
     query::none(uri.query())?;
     let shown = whole(&hub, id(path)?).await?;
     json::answer(StatusCode::OK, &shown)
 }
 
 /// The answer of `/api/v1/events/{id}` to an id of the quarantine.
-pub(super) async fn quarantined(hub: &Shared, id: QuarantineId) -> Answer {
+pub(super) async fn quarantined(hub: &AdminService, id: QuarantineId) -> ApiResult {
     let shown = whole(hub, id).await?;
     json::answer(StatusCode::OK, &json!({ "quarantined": shown }))
 }
 
-async fn whole(hub: &Shared, id: QuarantineId) -> Result<Value, Problem> {
+async fn whole(hub: &AdminService, id: QuarantineId) -> Result<Value, ApiError> {
     let shown = hub.ingress.show_quarantined(id).await?.ok_or_else(gone)?;
     let QuarantinedView { request, headers, body } = shown;
     let payload = Payload { headers, body };
@@ -61,7 +64,7 @@ async fn whole(hub: &Shared, id: QuarantineId) -> Result<Value, Problem> {
 }
 
 /// Lets one in.
-pub(in crate::admin) async fn release(hub: Hub, path: Id, uri: Uri) -> Answer {
+pub(in crate::admin) async fn release(hub: ServiceState, path: Id, uri: Uri) -> ApiResult {
     query::none(uri.query())?;
     let id: QuarantineId = id(path)?;
     match hub.ingress.release(id).await? {
@@ -72,24 +75,24 @@ pub(in crate::admin) async fn release(hub: Hub, path: Id, uri: Uri) -> Answer {
         }
         ReleaseOutcome::StillRefused(code) => {
             let detail = format!("it is still not believed: {code}");
-            Err(Problem::new(StatusCode::CONFLICT, "still_refused", detail))
+            Err(ApiError::new(StatusCode::CONFLICT, "still_refused", detail))
         }
     }
 }
 
 /// Lets in what is believed now, the oldest first.
 pub(in crate::admin) async fn release_all(
-    hub: Hub,
+    hub: ServiceState,
     uri: Uri,
     body: Result<Bytes, BytesRejection>,
-) -> Answer {
+) -> ApiResult {
     query::none(uri.query())?;
     let Which { source, after } = asked(body)?;
-    let bad = |code, detail: String| Problem::new(StatusCode::BAD_REQUEST, code, detail);
+    let bad = |code, detail: String| ApiError::new(StatusCode::BAD_REQUEST, code, detail);
     let source = source.map(|text| query::source(&text)).transpose();
     let source = source.map_err(|detail| bad("invalid_source", detail))?;
     let after = after.map(|text| text.parse()).transpose();
-    let after = after.map_err(|error| Problem::invalid_id(&error))?;
+    let after = after.map_err(|error| ApiError::invalid_id(&error))?;
     let named: Option<Box<str>> = source.map(|source| source.as_str().into());
     let wanted = QuarantineFilter {
         source: named.as_deref().map(Into::into),
@@ -122,14 +125,14 @@ pub(in crate::admin) async fn release_all(
 }
 
 /// Nothing is kept of a source: it has to be there, at least.
-async fn must_know(hub: &Shared, source: Option<&str>) -> Result<(), Problem> {
+async fn must_know(hub: &AdminService, source: Option<&str>) -> Result<(), ApiError> {
     let Some(source) = source else { return Ok(()) };
     hub.must_know(Some(&SourceName::stored(source)), None).await
 }
 
-fn gone() -> Problem {
+fn gone() -> ApiError {
     let detail = "there is no request with this id in the quarantine; it may have been removed for newer ones";
-    Problem::not_found("quarantined_not_found", detail)
+    ApiError::not_found("quarantined_not_found", detail)
 }
 
 fn view(request: &QuarantinedRequest) -> Value {

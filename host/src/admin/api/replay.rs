@@ -15,8 +15,8 @@ use weir_core::time::Timestamp;
 use weir_store::query::{DeliveryFilter, EventDetail, EventFilter, PageRequest};
 use weir_store::upkeep::{ReplayRequest, ReplaySelection, ReroutedEvent};
 
-use super::seek::{self, Led};
-use super::{Answer, Hub, Problem, Shared, StatusCode, Uri, asked, json, query};
+use super::seek::{self, IdMatch};
+use super::{AdminService, ApiError, ApiResult, ServiceState, StatusCode, Uri, asked, json, query};
 use crate::routes;
 
 /// Most deliveries of one call; the store does as many in one commit.
@@ -104,10 +104,10 @@ struct Replayed {
 
 /// Replays what is asked for.
 pub(in crate::admin) async fn replay(
-    hub: Hub,
+    hub: ServiceState,
     uri: Uri,
     body: Result<Bytes, BytesRejection>,
-) -> Answer {
+) -> ApiResult {
     query::none(uri.query())?;
     let asked: Asked = asked(body)?;
     let how = How { name: name(asked.request)?, new_ids: asked.new_ids, dry_run: asked.dry_run };
@@ -131,7 +131,7 @@ struct How {
     dry_run: bool,
 }
 
-fn name(given: Option<String>) -> Result<String, Problem> {
+fn name(given: Option<String>) -> Result<String, ApiError> {
     let Some(name) = given else { return Ok(hex::encode(rand::random::<[u8; 16]>())) };
     if name.is_empty()
         || name.len() > NAME_BYTES_MAX
@@ -143,9 +143,9 @@ fn name(given: Option<String>) -> Result<String, Problem> {
     Ok(name)
 }
 
-async fn one_event(hub: &Shared, id: &str, how: How) -> Result<Replayed, Problem> {
+async fn one_event(hub: &AdminService, id: &str, how: How) -> Result<Replayed, ApiError> {
     let led = seek::seek(hub, id).await?;
-    if let Led::Delivery { delivery, .. } = led {
+    if let IdMatch::Delivery { delivery, .. } = led {
         return delivery_again(hub, delivery, how).await;
     }
     let event = seek::event_of(led)?;
@@ -167,17 +167,21 @@ async fn one_event(hub: &Shared, id: &str, how: How) -> Result<Replayed, Problem
     })
 }
 
-async fn one_delivery(hub: &Shared, id: &str, how: How) -> Result<Replayed, Problem> {
+async fn one_delivery(hub: &AdminService, id: &str, how: How) -> Result<Replayed, ApiError> {
     match seek::seek(hub, id).await? {
-        Led::Delivery { delivery, .. } => delivery_again(hub, delivery, how).await,
+        IdMatch::Delivery { delivery, .. } => delivery_again(hub, delivery, how).await,
         _ => Err(refuse("invalid_id", "this is not the id of a delivery")),
     }
 }
 
-async fn delivery_again(hub: &Shared, id: DeliveryId, how: How) -> Result<Replayed, Problem> {
+async fn delivery_again(
+    hub: &AdminService,
+    id: DeliveryId,
+    how: How,
+) -> Result<Replayed, ApiError> {
     let delivery = hub.store.delivery(id).await?.ok_or_else(|| {
         let detail = "there is no delivery with this id; it may be past its retention";
-        Problem::not_found("delivery_not_found", detail)
+        ApiError::not_found("delivery_not_found", detail)
     })?;
     let deliveries = if how.dry_run {
         usize::from(delivery.state.is_final())
@@ -188,12 +192,12 @@ async fn delivery_again(hub: &Shared, id: DeliveryId, how: How) -> Result<Replay
     if deliveries == 0 {
         let detail =
             format!("{id} is still {}; `weir why {id}` says when it is tried next", delivery.state);
-        return Err(Problem::new(StatusCode::CONFLICT, "not_over", detail));
+        return Err(ApiError::new(StatusCode::CONFLICT, "not_over", detail));
     }
     Ok(Replayed { dry_run: how.dry_run, events: 1, routed: 1, deliveries, ..Replayed::default() })
 }
 
-async fn unrouted(hub: &Shared, which: Unrouted, how: How) -> Result<Replayed, Problem> {
+async fn unrouted(hub: &AdminService, which: Unrouted, how: How) -> Result<Replayed, ApiError> {
     let table = hub.routes.current();
     let (filter, page) = read(hub, which, &table)?;
     let (since, until) = (filter.since, filter.until);
@@ -224,10 +228,14 @@ async fn unrouted(hub: &Shared, which: Unrouted, how: How) -> Result<Replayed, P
     Ok(Replayed { dry_run: how.dry_run, events, routed: count, deliveries, since, until, next })
 }
 
-async fn dead_letters(hub: &Shared, which: DeadLetters, how: How) -> Result<Replayed, Problem> {
+async fn dead_letters(
+    hub: &AdminService,
+    which: DeadLetters,
+    how: How,
+) -> Result<Replayed, ApiError> {
     let DeadLetters { target, source, kind, since, until, limit, cursor } = which;
     let target = target.map(|text| query::target(&text)).transpose();
-    let target = target.map_err(|why| query::BadQuery::Invalid { key: "target", why })?;
+    let target = target.map_err(|why| query::QueryError::Invalid { key: "target", why })?;
     let limit = limit.unwrap_or(query::LIMIT_MAX).clamp(1, query::LIMIT_MAX);
     let of = filter(hub, None, (source, kind), (since, until))?;
     let (since, until, source) = (of.since, of.until, of.source.clone());
@@ -260,12 +268,12 @@ async fn dead_letters(hub: &Shared, which: DeadLetters, how: How) -> Result<Repl
 
 /// Which events are meant.
 fn filter(
-    hub: &Shared,
+    hub: &AdminService,
     status: Option<EventStatus>,
     (source, kind): (Option<String>, Option<String>),
     (since, until): (Option<String>, Option<String>),
-) -> Result<EventFilter, Problem> {
-    let bad = |key: &'static str| move |why: String| query::BadQuery::Invalid { key, why };
+) -> Result<EventFilter, ApiError> {
+    let bad = |key: &'static str| move |why: String| query::QueryError::Invalid { key, why };
     let now = hub.clock.now();
     let time = |text: Option<String>| text.map(|text| query::time(&text, now)).transpose();
     Ok(EventFilter {
@@ -279,10 +287,10 @@ fn filter(
 
 /// The filter, and a page of so few events that their deliveries can be made in one commit.
 fn read(
-    hub: &Shared,
+    hub: &AdminService,
     which: Unrouted,
     table: &RouteTable,
-) -> Result<(EventFilter, PageRequest), Problem> {
+) -> Result<(EventFilter, PageRequest), ApiError> {
     let (of, times) = ((which.source, which.kind), (which.since, which.until));
     let filter = filter(hub, Some(EventStatus::Unrouted), of, times)?;
     let most = (DELIVERIES_MAX / table.subscriptions().len().max(1)).clamp(1, query::LIMIT_MAX);
@@ -312,11 +320,11 @@ fn request_for(name: &str, ids: impl Iterator<Item = u128>) -> String {
 }
 
 async fn carry_out(
-    hub: &Shared,
+    hub: &AdminService,
     what: ReplaySelection,
     request: &str,
     new_ids: bool,
-) -> Result<usize, Problem> {
+) -> Result<usize, ApiError> {
     let request = request.to_owned();
     let replay = ReplayRequest { what, limit: DELIVERIES_MAX, request, new_ids };
     let replayed = hub.store.replay(replay).await?;
@@ -327,6 +335,6 @@ async fn carry_out(
     Ok(deliveries)
 }
 
-fn refuse(code: &'static str, detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, code, detail)
+fn refuse(code: &'static str, detail: impl Into<std::borrow::Cow<'static, str>>) -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, code, detail)
 }

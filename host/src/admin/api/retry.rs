@@ -10,8 +10,8 @@ use weir_core::name::Target;
 use weir_store::hold::HoldScope;
 use weir_store::upkeep::{RetriedNow, RetryNow};
 
-use super::seek::{self, Led};
-use super::{Answer, Hub, Problem, Shared, StatusCode, Uri, asked, json, query};
+use super::seek::{self, IdMatch};
+use super::{AdminService, ApiError, ApiResult, ServiceState, StatusCode, Uri, asked, json, query};
 use crate::admin::scope;
 use crate::gate::is_breaker_hold;
 
@@ -29,10 +29,10 @@ struct Asked {
 
 /// Makes the deliveries due.
 pub(in crate::admin) async fn retry(
-    hub: Hub,
+    hub: ServiceState,
     uri: Uri,
     body: Result<Bytes, BytesRejection>,
-) -> Answer {
+) -> ApiResult {
     query::none(uri.query())?;
     let asked: Asked = asked(body)?;
     let answer = match (asked.id, asked.destination, asked.handler) {
@@ -41,27 +41,27 @@ pub(in crate::admin) async fn retry(
         (None, None, Some(name)) => all_of(&hub, &format!("handler:{name}")).await?,
         _ => {
             let detail = "say one of `id`, `destination` and `handler`";
-            return Err(Problem::new(StatusCode::BAD_REQUEST, "malformed", detail));
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, "malformed", detail));
         }
     };
     json::answer(StatusCode::OK, &answer)
 }
 
-async fn one(hub: &Shared, id: &str) -> Result<Value, Problem> {
+async fn one(hub: &AdminService, id: &str) -> Result<Value, ApiError> {
     match seek::seek(hub, id).await? {
-        Led::Delivery { delivery, .. } => delivery_now(hub, delivery).await,
-        Led::Events(events) => match events[..] {
+        IdMatch::Delivery { delivery, .. } => delivery_now(hub, delivery).await,
+        IdMatch::Events(events) => match events[..] {
             [event] => event_now(hub, event).await,
             _ => Err(seek::not_one(&events)),
         },
-        Led::Refusal(_) | Led::Quarantined(_) => {
+        IdMatch::Refusal(_) | IdMatch::Quarantined(_) => {
             let detail = "this request was refused, so there is nothing to retry";
-            Err(Problem::new(StatusCode::CONFLICT, "nothing_to_retry", detail))
+            Err(ApiError::new(StatusCode::CONFLICT, "nothing_to_retry", detail))
         }
     }
 }
 
-async fn delivery_now(hub: &Shared, id: DeliveryId) -> Result<Value, Problem> {
+async fn delivery_now(hub: &AdminService, id: DeliveryId) -> Result<Value, ApiError> {
     let retried = hub.store.retry_now(RetryNow::Delivery(id)).await?;
     if retried.deliveries.is_empty() {
         let delivery = hub.store.delivery(id).await?;
@@ -71,7 +71,7 @@ async fn delivery_now(hub: &Shared, id: DeliveryId) -> Result<Value, Problem> {
     Ok(done(&retried))
 }
 
-async fn event_now(hub: &Shared, id: EventId) -> Result<Value, Problem> {
+async fn event_now(hub: &AdminService, id: EventId) -> Result<Value, ApiError> {
     let event = hub.store.event(id).await?.ok_or_else(|| seek::unknown(&id.to_string()))?;
     let retried = hub.store.retry_now(RetryNow::Event(event.id)).await?;
     if retried.deliveries.is_empty() {
@@ -79,14 +79,14 @@ async fn event_now(hub: &Shared, id: EventId) -> Result<Value, Problem> {
             "nothing of {id} waits for a retry: it is {}; `weir why {id}` says what it waits for",
             event.status
         );
-        return Err(Problem::new(StatusCode::CONFLICT, "nothing_to_retry", detail));
+        return Err(ApiError::new(StatusCode::CONFLICT, "nothing_to_retry", detail));
     }
     Ok(done(&retried))
 }
 
 /// Everything that waits for a target; one that is failing is tried at once.
-async fn all_of(hub: &Shared, text: &str) -> Result<Value, Problem> {
-    let bad = |why| Problem::new(StatusCode::BAD_REQUEST, "invalid_scope", why);
+async fn all_of(hub: &AdminService, text: &str) -> Result<Value, ApiError> {
+    let bad = |why| ApiError::new(StatusCode::BAD_REQUEST, "invalid_scope", why);
     let target: Target = query::target(text).map_err(bad)?;
     scope::target(&target, &hub.known(), &(hub.handlers)())?;
     let mut all = RetriedNow::default();
@@ -118,7 +118,7 @@ fn done(retried: &RetriedNow) -> Value {
 }
 
 /// The problem for a delivery that waits for no retry, with the command that helps.
-fn nothing(id: &str, state: Option<(DeliveryState, bool)>) -> Problem {
+fn nothing(id: &str, state: Option<(DeliveryState, bool)>) -> ApiError {
     let why = match state {
         None => return seek::unknown(id),
         Some((DeliveryState::DeadLetter, _)) => {
@@ -135,5 +135,5 @@ fn nothing(id: &str, state: Option<(DeliveryState, bool)>) -> Problem {
             format!("{id} is {state}; `weir replay --delivery {id}` does it again")
         }
     };
-    Problem::new(StatusCode::CONFLICT, "nothing_to_retry", why)
+    ApiError::new(StatusCode::CONFLICT, "nothing_to_retry", why)
 }

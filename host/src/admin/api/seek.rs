@@ -6,7 +6,7 @@ use weir_core::id::{
 };
 use weir_store::query::{IdLookup, IdMatches};
 
-use super::{Problem, Shared, StatusCode};
+use super::{AdminService, ApiError, StatusCode};
 use crate::ingress::RefusalRecord;
 
 /// Longest sender's id that is looked for, in bytes.
@@ -14,7 +14,7 @@ const ID_BYTES_MAX: usize = 256;
 
 /// The result of a search for an id.
 #[derive(Debug)]
-pub(super) enum Led {
+pub(super) enum IdMatch {
     /// Events, at least one.
     Events(Vec<EventId>),
     /// A delivery of an event, perhaps a message.
@@ -26,10 +26,10 @@ pub(super) enum Led {
 }
 
 /// Finds an id of any kind.
-pub(super) async fn seek(hub: &Shared, id: &str) -> Result<Led, Problem> {
+pub(super) async fn seek(hub: &AdminService, id: &str) -> Result<IdMatch, ApiError> {
     if id.is_empty() || id.len() > ID_BYTES_MAX {
         let detail = format!("an id is text of 1 to {ID_BYTES_MAX} bytes");
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "invalid_id", detail));
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "invalid_id", detail));
     }
     let prefix = id.split_inclusive('_').next().unwrap_or_default();
     // A sender's own id may begin like one of ours, and even have its form.
@@ -40,13 +40,13 @@ pub(super) async fn seek(hub: &Shared, id: &str) -> Result<Led, Problem> {
         AttemptId::PREFIX => asked(hub, id.parse().map(IdLookup::Attempt)).await,
         RequestId::PREFIX => asked(hub, id.parse().map(IdLookup::Request)).await,
         QuarantineId::PREFIX => match id.parse() {
-            Ok(id) => return Ok(Led::Quarantined(id)),
-            Err(error) => Err(Problem::invalid_id(&error)),
+            Ok(id) => return Ok(IdMatch::Quarantined(id)),
+            Err(error) => Err(ApiError::invalid_id(&error)),
         },
         _ => Err(unknown(id)),
     };
     if let Some(refusal) = hub.ingress.refusal(id) {
-        return Ok(Led::Refusal(refusal));
+        return Ok(IdMatch::Refusal(refusal));
     }
     let found = match found {
         Ok(found) if found != IdMatches::default() => found,
@@ -61,64 +61,67 @@ pub(super) async fn seek(hub: &Shared, id: &str) -> Result<Led, Problem> {
     match found.delivery {
         Some(delivery) => {
             let known = hub.store.delivery(delivery).await?.ok_or_else(|| unknown(id))?;
-            Ok(Led::Delivery { delivery, event: known.event })
+            Ok(IdMatch::Delivery { delivery, event: known.event })
         }
-        None => Ok(Led::Events(found.events)),
+        None => Ok(IdMatch::Events(found.events)),
     }
 }
 
 /// The one event that an id leads to.
-pub(super) async fn event(hub: &Shared, id: &str) -> Result<EventId, Problem> {
+pub(super) async fn event(hub: &AdminService, id: &str) -> Result<EventId, ApiError> {
     event_of(seek(hub, id).await?)
 }
 
 /// The one event of what was found.
-pub(super) fn event_of(led: Led) -> Result<EventId, Problem> {
+pub(super) fn event_of(led: IdMatch) -> Result<EventId, ApiError> {
     match led {
-        Led::Delivery { event, .. } => Ok(event),
-        Led::Events(events) => match events[..] {
+        IdMatch::Delivery { event, .. } => Ok(event),
+        IdMatch::Events(events) => match events[..] {
             [event] => Ok(event),
             _ => Err(not_one(&events)),
         },
-        Led::Refusal(_) | Led::Quarantined(_) => {
+        IdMatch::Refusal(_) | IdMatch::Quarantined(_) => {
             let detail = "this is the id of a request that was refused: `weir events ID` shows it";
-            Err(Problem::new(StatusCode::CONFLICT, "refused_request", detail))
+            Err(ApiError::new(StatusCode::CONFLICT, "refused_request", detail))
         }
     }
 }
 
 /// One was asked for, and the id is that of several.
-pub(super) fn not_one(events: &[EventId]) -> Problem {
+pub(super) fn not_one(events: &[EventId]) -> ApiError {
     let ids = events.iter().take(10).map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let detail = format!("this id is that of {} events, say which: {ids}", events.len());
-    Problem::new(StatusCode::CONFLICT, "not_one_event", detail)
+    ApiError::new(StatusCode::CONFLICT, "not_one_event", detail)
 }
 
-async fn event_of_ours(hub: &Shared, id: &str) -> Result<IdMatches, Problem> {
-    let event: EventId = id.parse().map_err(|error| Problem::invalid_id(&error))?;
+async fn event_of_ours(hub: &AdminService, id: &str) -> Result<IdMatches, ApiError> {
+    let event: EventId = id.parse().map_err(|error| ApiError::invalid_id(&error))?;
     let found = hub.store.event(event).await?;
     Ok(IdMatches { delivery: None, events: found.map(|_| event).into_iter().collect() })
 }
 
-async fn delivery_of_ours(hub: &Shared, id: &str) -> Result<IdMatches, Problem> {
-    let delivery: DeliveryId = id.parse().map_err(|error| Problem::invalid_id(&error))?;
+async fn delivery_of_ours(hub: &AdminService, id: &str) -> Result<IdMatches, ApiError> {
+    let delivery: DeliveryId = id.parse().map_err(|error| ApiError::invalid_id(&error))?;
     let found = hub.store.delivery(delivery).await?;
     Ok(IdMatches { delivery: found.map(|found| found.id), events: Vec::new() })
 }
 
-async fn asked(hub: &Shared, sought: Result<IdLookup, InvalidId>) -> Result<IdMatches, Problem> {
-    let sought = sought.map_err(|error| Problem::invalid_id(&error))?;
+async fn asked(
+    hub: &AdminService,
+    sought: Result<IdLookup, InvalidId>,
+) -> Result<IdMatches, ApiError> {
+    let sought = sought.map_err(|error| ApiError::invalid_id(&error))?;
     Ok(hub.store.find(sought).await?)
 }
 
 /// Nothing has this id.
-pub(super) fn unknown(id: &str) -> Problem {
+pub(super) fn unknown(id: &str) -> ApiError {
     let id: String = id.chars().take(60).collect();
     let detail = format!(
         "nothing has the id `{id}`: no event, delivery, message, attempt or request, no refusal that is remembered, \
          and no sender's id; it may be past its retention"
     );
-    Problem::not_found("event_not_found", detail)
+    ApiError::not_found("event_not_found", detail)
 }
 
 /// A refusal as it is shown.

@@ -9,7 +9,9 @@ use serde_json::json;
 use weir_core::name::SourceName;
 
 use super::parts::items;
-use super::{Answer, Hub, Id, Problem, Shared, StatusCode, Uri, asked, json, query};
+use super::{
+    AdminService, ApiError, ApiResult, Id, ServiceState, StatusCode, Uri, asked, json, query,
+};
 use crate::ingress::{HandOverStatus, OpenWindowError};
 
 /// Longest time that a window may be open: anyone may hand a secret over meanwhile.
@@ -24,18 +26,18 @@ pub(in crate::admin) struct Window {
 }
 
 /// Sources in force, by name. Secrets by their names only.
-pub(in crate::admin) async fn list(hub: Hub, uri: Uri) -> Answer {
+pub(in crate::admin) async fn list(hub: ServiceState, uri: Uri) -> ApiResult {
     query::none(uri.query())?;
     items(hub.ingress.sources().into_iter().map(|source| json!(source)).collect())
 }
 
 /// Lets the next handshake hand over the source's secret.
 pub(in crate::admin) async fn open_window(
-    hub: Hub,
+    hub: ServiceState,
     path: Id,
     uri: Uri,
     body: Result<Bytes, BytesRejection>,
-) -> Answer {
+) -> ApiResult {
     query::none(uri.query())?;
     let source = name(path)?;
     let Window { until } = asked(body)?;
@@ -45,7 +47,7 @@ pub(in crate::admin) async fn open_window(
         if until <= close { Ok(until) } else { Err("must be within a day".to_owned()) }
     });
     let until = until.map_err(|why| {
-        Problem::new(StatusCode::BAD_REQUEST, "invalid_until", format!("`until`: {why}"))
+        ApiError::new(StatusCode::BAD_REQUEST, "invalid_until", format!("`until`: {why}"))
     })?;
     let shown = match hub.ingress.open_window(source.as_str(), until).await {
         Ok(shown) => shown,
@@ -57,7 +59,7 @@ pub(in crate::admin) async fn open_window(
                 OpenWindowError::NotHandedOver => "not_handed_over",
                 _ => "secret_known",
             };
-            return Err(Problem::new(StatusCode::CONFLICT, code, refused.to_string()));
+            return Err(ApiError::new(StatusCode::CONFLICT, code, refused.to_string()));
         }
     };
     tracing::info!(source = source.as_str(), %until, "an operator lets a secret be handed over");
@@ -69,7 +71,7 @@ pub(in crate::admin) async fn open_window(
 
 /// Shows the secret that came through the window, once, where the operator has to give it back to the provider. It
 /// changes what is kept, so it takes the token also from this machine.
-pub(in crate::admin) async fn show_secret(hub: Hub, path: Id, uri: Uri) -> Answer {
+pub(in crate::admin) async fn show_secret(hub: ServiceState, path: Id, uri: Uri) -> ApiResult {
     query::none(uri.query())?;
     let source = name(path)?;
     match hub.ingress.show_secret(source.as_str()) {
@@ -83,46 +85,46 @@ pub(in crate::admin) async fn show_secret(hub: Hub, path: Id, uri: Uri) -> Answe
         }
         HandOverStatus::Shown => {
             let detail = "the secret was shown, and is not shown again";
-            Err(Problem::new(StatusCode::GONE, "secret_shown", detail))
+            Err(ApiError::new(StatusCode::GONE, "secret_shown", detail))
         }
         HandOverStatus::Nothing => {
             let detail = "there is no secret to show for this source: its window is not open any more, or nobody \
                           has to see what came through it";
-            Err(Problem::not_found("secret_not_found", detail))
+            Err(ApiError::not_found("secret_not_found", detail))
         }
     }
 }
 
 /// Closes the window again.
-pub(in crate::admin) async fn close_window(hub: Hub, path: Id, uri: Uri) -> Answer {
+pub(in crate::admin) async fn close_window(hub: ServiceState, path: Id, uri: Uri) -> ApiResult {
     query::none(uri.query())?;
     let source = name(path)?;
     if !hub.ingress.close_window(source.as_str()) {
-        return Err(Problem::not_found("window_not_found", "no window is open for this source"));
+        return Err(ApiError::not_found("window_not_found", "no window is open for this source"));
     }
     json::answer(StatusCode::OK, &json!({ "source": source }))
 }
 
 /// Forgets the secret that was handed over.
-pub(in crate::admin) async fn forget_secret(hub: Hub, path: Id, uri: Uri) -> Answer {
+pub(in crate::admin) async fn forget_secret(hub: ServiceState, path: Id, uri: Uri) -> ApiResult {
     query::none(uri.query())?;
     let source = name(path)?;
     if !hub.ingress.forget_secret(&source).await? {
         let detail = "no secret was handed over for this source";
-        return Err(Problem::not_found("secret_not_found", detail));
+        return Err(ApiError::not_found("secret_not_found", detail));
     }
     tracing::info!(source = source.as_str(), "an operator had a secret forgotten");
     json::answer(StatusCode::OK, &json!({ "source": source }))
 }
 
-fn name(path: Id) -> Result<SourceName, Problem> {
+fn name(path: Id) -> Result<SourceName, ApiError> {
     let text = path.map(|path| path.0).unwrap_or_default();
-    let of = |detail| Problem::new(StatusCode::BAD_REQUEST, "invalid_source", detail);
+    let of = |detail| ApiError::new(StatusCode::BAD_REQUEST, "invalid_source", detail);
     query::source(&text).map_err(of)
 }
 
-async fn unknown(hub: &Shared, source: &SourceName) -> Problem {
+async fn unknown(hub: &AdminService, source: &SourceName) -> ApiError {
     let unknown =
-        || Problem::not_found("source_not_found", format!("there is no source `{source}`"));
+        || ApiError::not_found("source_not_found", format!("there is no source `{source}`"));
     hub.must_know(Some(source), None).await.err().unwrap_or_else(unknown)
 }

@@ -9,7 +9,7 @@ use super::waits::Waits;
 use crate::config;
 use crate::sources::SourcesByName;
 
-use super::{Answer, Hub, Id, Problem, StatusCode, Uri, any_id, json, query, seek};
+use super::{ApiError, ApiResult, Id, ServiceState, StatusCode, Uri, any_id, json, query, seek};
 
 /// A subscription that was considered.
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -25,12 +25,12 @@ struct Considered {
 }
 
 /// Why an event went where it went, and what keeps it from being worked on.
-pub(in crate::admin) async fn why(hub: Hub, path: Id, uri: Uri) -> Answer {
+pub(in crate::admin) async fn why(hub: ServiceState, path: Id, uri: Uri) -> ApiResult {
     query::none(uri.query())?;
     let event = seek::event(&hub, &any_id(path)).await?;
     let event = hub.store.event(event).await?.ok_or_else(|| {
         let detail = "there is no event with this id; it may be past its retention";
-        Problem::not_found("event_not_found", detail)
+        ApiError::not_found("event_not_found", detail)
     })?;
     let text = match hash(&event.table) {
         Some(hash) => hub.store.table(hash).await?,
@@ -38,7 +38,7 @@ pub(in crate::admin) async fn why(hub: Hub, path: Id, uri: Uri) -> Answer {
     };
     let table = text.as_deref().map(route::read_table).transpose().map_err(|error| {
         tracing::error!(%error, table = event.table, "a stored routing table cannot be read");
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "table_damaged", error.to_string())
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "table_damaged", error.to_string())
     })?;
     let waits = Waits::of(&hub).await?;
     let answer = json!({
