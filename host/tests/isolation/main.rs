@@ -8,15 +8,15 @@
     reason = "a test says what it expects by panicking, and needs a part of its language"
 )]
 
-#[path = "../it/fixtures.rs"]
+#[path = "../e2e/fixtures.rs"]
 mod fixtures;
-#[path = "../it/hub.rs"]
+#[path = "../e2e/hub.rs"]
 mod hub;
-#[path = "../it/launch.rs"]
+#[path = "../e2e/launch.rs"]
 mod launch;
-#[path = "../it/sink.rs"]
+#[path = "../e2e/sink.rs"]
 mod sink;
-#[path = "../it/wat_guests.rs"]
+#[path = "../e2e/wat_guests.rs"]
 mod wat_guests;
 
 mod bursts;
