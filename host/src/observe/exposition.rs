@@ -353,8 +353,8 @@ mod tests {
 
     #[test]
     fn the_documents_list_every_metric() {
-        let readme = include_str!("../../README.md");
-        assert!(readme.contains(&table()), "host/README.md should have:\n{}", table());
+        let document = include_str!("../../docs/operating.md");
+        assert!(document.contains(&table()), "host/docs/operating.md should have:\n{}", table());
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! Everything hostile that may lie in a plugins folder, by name, with what becomes of it. `host/README.md` lists them
-//! for people; a test holds that list to this one.
+//! Hostile modules and files of a plugins folder, by name, with the outcome of each.
+//!
+//! `host/docs/security.md` lists them too; a test compares the lists.
 
 use std::path::{Path, PathBuf};
 
@@ -242,10 +243,10 @@ pub(crate) fn refused() -> Vec<Refused> {
 }
 
 #[test]
-fn the_readme_lists_every_hostile_fixture_with_its_outcome() {
-    let readme =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    let (_, section) = readme.split_once("## Hostile modules").unwrap();
+fn hostile_fixtures_are_listed_with_their_outcomes() {
+    let document = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/security.md");
+    let document = std::fs::read_to_string(document).unwrap();
+    let (_, section) = document.split_once("## Hostile handlers").unwrap();
     let section = section.split("\n## ").next().unwrap();
     let rows: Vec<Vec<&str>> = section
         .lines()
@@ -257,8 +258,12 @@ fn the_readme_lists_every_hostile_fixture_with_its_outcome() {
     let fixtures: Vec<_> = of_runs.into_iter().chain(of_refused).collect();
     for (name, outcome) in &fixtures {
         let row = rows.iter().find(|row| row[0] == format!("`{name}`"));
-        let row = row.unwrap_or_else(|| panic!("host/README.md has no row for `{name}`"));
+        let row = row.unwrap_or_else(|| panic!("host/docs/security.md has no row for `{name}`"));
         assert_eq!(row[2], format!("`{outcome}`"), "the row of `{name}`");
     }
-    assert_eq!(rows.len(), fixtures.len(), "host/README.md has rows for fixtures that are gone");
+    assert_eq!(
+        rows.len(),
+        fixtures.len(),
+        "host/docs/security.md has rows for fixtures that are gone"
+    );
 }

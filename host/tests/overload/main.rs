@@ -30,7 +30,7 @@ const BODY_BUDGET: u64 = 32 * MIB;
 const RUNS: u64 = 2;
 const RUN_MEMORY: u64 = 16 * MIB;
 
-/// What the hub's memory is bounded by, as `host/README.md` states it.
+/// The bound on the hub's memory, as `host/docs/operating.md` states it.
 const fn memory_bound() -> u64 {
     const OF_A_CONNECTION: u64 = 16 * KIB;
     const ALL_ELSE: u64 = 128 * MIB;
