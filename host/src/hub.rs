@@ -29,7 +29,6 @@ use crate::egress::{DirectWebhook, Egress, EgressHandle, EgressParts, Inbox};
 use crate::ingress::{Ingress, IngressParts};
 use crate::invoker::{self, Invoker, InvokerHandle, InvokerParts};
 use crate::keys;
-use crate::missing::{Missing, MissingParts};
 use crate::observe::alerts::{Alerts, AlertsParts};
 use crate::observe::health::Health;
 use crate::observe::metrics::Metrics;
@@ -37,13 +36,13 @@ use crate::observe::notice::Notices;
 use crate::provider_files::ProviderFileReporter;
 use crate::reload::ConfigReloader;
 use crate::roots;
-use crate::routes::Routes;
+use crate::routing::Routes;
 use crate::seal::Seal;
 use crate::shutdown::Drain;
 use crate::sources::ConfiguredSources;
 use crate::tasks::{OnFailure, Tasks};
 use crate::tls::{HTTP_1, HTTP_2_OR_1, Protocols, Tls, TlsListener};
-use crate::upkeep::RetentionWorker;
+use crate::upkeep::{MissingParts, MissingTargets, RetentionWorker};
 
 /// Bound sockets. Binding comes first, so that a taken port fails before anything is touched.
 #[derive(Debug)]
@@ -134,7 +133,7 @@ pub struct Hub {
     egress: Egress,
     admin: Admin,
     upkeep: RetentionWorker,
-    missing: Missing,
+    missing: MissingTargets,
     alerts: Alerts,
     unstored: Option<Arc<DirectWebhook>>,
     reload: ConfigReloader,
@@ -217,7 +216,7 @@ impl Hub {
             tasks: tasks.clone(),
         })?;
         let (handlers, inbox) = (invoker.handle(), egress.inbox());
-        let missing = Missing::new(MissingParts {
+        let missing = MissingTargets::new(MissingParts {
             store: store.clone(),
             handlers: handlers.clone(),
             destinations: config.destinations.keys().cloned().collect(),

@@ -6,7 +6,7 @@
 pub mod ingress;
 
 // 3 route: the table in force.
-pub mod routes;
+pub mod routing;
 
 // 4-5 claim, run, settle, for handlers; 6 claim, send, settle, for destinations.
 pub mod egress;
@@ -31,7 +31,6 @@ pub mod demo;
 // Wiring.
 mod changed;
 pub mod hub;
-pub mod missing;
 mod provider_files;
 mod reload;
 pub mod serve;

@@ -18,7 +18,7 @@ use crate::config::{self, Config, ConfigErrors, Loaded};
 use crate::ingress::Ingress;
 use crate::observe::metrics::Metrics;
 use crate::provider_files::ProviderFileReporter;
-use crate::routes::Routes;
+use crate::routing::Routes;
 use crate::shutdown::Drain;
 use crate::sources::ConfiguredSources;
 

@@ -30,7 +30,7 @@ use crate::invoker::{self, HandlerState, HandlerStatus, Invoker, InvokerHandle, 
 use crate::observe::health::PluginsFolder;
 use crate::observe::metrics::Metrics;
 use crate::observe::notice::Notices;
-use crate::routes::Routes;
+use crate::routing::Routes;
 use crate::shutdown::Drain;
 use crate::sources::ConfiguredSources;
 use crate::tasks::{OnFailure, Tasks};

@@ -22,7 +22,7 @@ use weir_store::query::CountsFilter;
 use crate::ingress::Ingress;
 use crate::observe::health::Health;
 use crate::observe::metrics::Metrics;
-use crate::routes::Routes;
+use crate::routing::Routes;
 use crate::shutdown::Drain;
 use crate::tls::Tls;
 

@@ -31,7 +31,7 @@ use crate::clock::SystemClock;
 use crate::config;
 use crate::egress::fetch::Fetcher;
 use crate::ingress::IngressParts;
-use crate::routes::Routes;
+use crate::routing::Routes;
 use crate::seal::Seal;
 
 const TOKEN: &str = "0123456789abcdef";

@@ -65,7 +65,7 @@ use crate::egress::fetch::Fetcher;
 use crate::invoker::ResponderHandle;
 use crate::observe::health::{Health, ROUTING_MISSING};
 use crate::observe::metrics::Metrics;
-use crate::routes::Routes;
+use crate::routing::Routes;
 use crate::seal::Seal;
 use crate::shutdown::Drain;
 use crate::sources::SourcesByName;

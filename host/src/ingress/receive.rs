@@ -34,7 +34,7 @@ use crate::cli::chain;
 use crate::config::Source;
 use crate::observe::likely_cause;
 use crate::observe::metrics::SourceMetrics;
-use crate::routes;
+use crate::routing;
 
 /// What a request turned out to be.
 pub(super) enum Understood {
@@ -360,7 +360,7 @@ impl Ingress {
         let table = self.routes.current();
         let new = |mut event: EventIdentity| {
             let category = Some(event.category);
-            let routed = routes::routed(&table, &way.source.name, &event.kind, category);
+            let routed = routing::routed(&table, &way.source.name, &event.kind, category);
             let material = event.dedup.take();
             NewEvent {
                 category,

@@ -10,7 +10,6 @@ use weir_store::registry::{CasOutcome, EntryKind, RegistryEntry};
 use weir_store::{Store, StoreError};
 
 use super::manifest::{Manifest, ManifestError};
-use crate::missing::{BY, MISSING};
 
 /// Tries to write an entry that others keep changing.
 const CAS_TRIES: usize = 8;
@@ -138,11 +137,10 @@ pub(crate) async fn prune_modules(store: &dyn Store) -> Result<usize, StoreError
 pub(crate) async fn hold_missing(store: &dyn Store, name: &HandlerName) -> Result<(), StoreError> {
     let scope = HoldScope::Handler(name.clone());
     let held = store.holds().await?;
-    if held.iter().any(|h| h.hold.scope == scope && &*h.hold.reason == MISSING) {
+    if held.iter().any(|h| h.hold.scope == scope && h.hold.is_for_missing_target()) {
         return Ok(());
     }
-    let hold = NewHold { scope, reason: MISSING.into(), by: BY.into(), until: None };
-    store.hold(hold).await.map(|_| ())
+    store.hold(NewHold::missing(scope)).await.map(|_| ())
 }
 
 /// Ends the holds that say a handler is missing; those of others stay.
@@ -152,7 +150,7 @@ pub(crate) async fn release_missing(
 ) -> Result<(), StoreError> {
     let scope = HoldScope::Handler(name.clone());
     for held in store.holds().await? {
-        if held.hold.scope == scope && &*held.hold.reason == MISSING {
+        if held.hold.scope == scope && held.hold.is_for_missing_target() {
             store.release(held.id).await?;
         }
     }

@@ -18,7 +18,7 @@ use weir_store::hot::{
 };
 
 use super::responders::{self, REPLY_HEADERS};
-use crate::routes;
+use crate::routing;
 
 /// A handler may ask for a wait this long, beyond what its policy plans.
 const LONGEST_WAIT: Duration = Duration::from_secs(RETRY_AFTER_SECONDS_MAX as u64);
@@ -145,7 +145,7 @@ fn message(message: Message) -> NewMessage {
 
 fn routed_emit(emit: EmittedEvent, source: &SourceName, routes: &RouteTable) -> NewEmit {
     let EmittedEvent { id, kind, payload, timing } = emit;
-    let routed = routes::routed(routes, source, &kind, None);
+    let routed = routing::routed(routes, source, &kind, None);
     let delay = Duration::from_secs(timing.delay_seconds.into());
     NewEmit { id, kind, payload, delay, key: timing.key, routed }
 }

@@ -47,7 +47,7 @@ use crate::gate::{Admission, AttemptPermit, BreakerPersistence};
 use crate::observe::health::PluginsFolder;
 use crate::observe::metrics::Metrics;
 use crate::observe::notice::Notices;
-use crate::routes::Routes;
+use crate::routing::Routes;
 use crate::shutdown::Drain;
 use crate::sources::ConfiguredSources;
 use crate::tasks::{OnFailure, Tasks};

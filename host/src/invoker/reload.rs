@@ -31,7 +31,7 @@ use crate::config::{Config, ConfigErrors, unmatched};
 use crate::observe::health::PluginsFolder;
 use crate::observe::metrics::Metrics;
 use crate::observe::notice::{self, Notice, Notices};
-use crate::routes::Routes;
+use crate::routing::Routes;
 use crate::sources::ConfiguredSources;
 
 /// Why a handler's files do not serve.

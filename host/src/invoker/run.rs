@@ -24,7 +24,7 @@ use crate::gate::{AttemptPermit, BreakerPersistence};
 use crate::logging::FLOW;
 use crate::observe::metrics::Metrics;
 use crate::observe::notice::{Notice, Notices};
-use crate::routes::Routes;
+use crate::routing::Routes;
 use crate::seed;
 use crate::shutdown::Drain;
 

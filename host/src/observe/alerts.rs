@@ -30,7 +30,7 @@ use super::metrics::Metrics;
 use super::notice::{Notice, Notices};
 use crate::config::Alerts as Settings;
 use crate::egress::DirectWebhook;
-use crate::routes::{self, Routes};
+use crate::routing::{self, Routes};
 use crate::shutdown::Drain;
 use crate::sources::{ConfiguredSources, SourcesByName};
 use crate::tls::TlsListener;
@@ -345,7 +345,7 @@ impl Alerts {
 fn request(alert: &Alert, table: &RouteTable) -> NewRequest {
     let hub = SourceName::hub();
     let event = NewEvent {
-        routed: routes::routed(table, &hub, &alert.kind, None),
+        routed: routing::routed(table, &hub, &alert.kind, None),
         kind: alert.kind.clone(),
         category: None,
         delivery_id: None,

@@ -65,6 +65,25 @@ pub struct NewHold {
     pub until: Option<Timestamp>,
 }
 
+/// The reason of a hold on a target that does not exist at present.
+const MISSING: &str = "missing";
+/// The one who places holds of the hub's own.
+const HUB: &str = "weir";
+
+impl NewHold {
+    /// A hold by the hub on a target that is missing. It lasts until the hub ends it.
+    #[must_use]
+    pub fn missing(scope: HoldScope) -> Self {
+        Self { scope, reason: MISSING.into(), by: HUB.into(), until: None }
+    }
+
+    /// True for a hold that [`NewHold::missing`] made.
+    #[must_use]
+    pub fn is_for_missing_target(&self) -> bool {
+        &*self.reason == MISSING && &*self.by == HUB
+    }
+}
+
 /// A hold in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {

@@ -16,7 +16,7 @@ use weir::egress::fetch::Fetcher;
 use weir::ingress::{Ingress, IngressParts};
 use weir::observe::health::Health;
 use weir::observe::metrics::Metrics;
-use weir::routes::Routes;
+use weir::routing::Routes;
 use weir::seal::Seal;
 use weir::shutdown::Drain;
 use weir::tls::{HTTP_2_OR_1, Tls};

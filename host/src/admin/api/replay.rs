@@ -17,7 +17,7 @@ use weir_store::upkeep::{ReplayRequest, ReplaySelection, ReroutedEvent};
 
 use super::seek::{self, IdMatch};
 use super::{AdminService, ApiError, ApiResult, ServiceState, StatusCode, Uri, asked, json, query};
-use crate::routes;
+use crate::routing;
 
 /// Most deliveries of one call; the store does as many in one commit.
 const DELIVERIES_MAX: usize = 10_000;
@@ -299,7 +299,7 @@ fn read(
 }
 
 fn route(event: &EventDetail, table: &RouteTable) -> ReroutedEvent {
-    let routed = routes::routed(table, &event.source, &event.kind, event.category);
+    let routed = routing::routed(table, &event.source, &event.kind, event.category);
     ReroutedEvent { event: event.id, routed }
 }
 

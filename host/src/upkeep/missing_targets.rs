@@ -25,10 +25,6 @@ use crate::observe::metrics::Metrics;
 use crate::observe::notice::{Notice, Notices};
 use crate::shutdown::Drain;
 
-/// The reason of a hold on what is gone.
-pub(crate) const MISSING: &str = "missing";
-/// Who places it.
-pub(crate) const BY: &str = "weir";
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(1);
 /// Deliveries given up in one commit.
@@ -57,7 +53,7 @@ pub struct MissingParts {
 
 /// Holds what waits for something gone, and gives it up in the end.
 #[derive(Debug)]
-pub struct Missing {
+pub struct MissingTargets {
     parts: MissingParts,
     /// The holds in force that were told of as old.
     told: BTreeSet<HoldId>,
@@ -110,7 +106,7 @@ fn decide(
 ) -> Vec<Act> {
     let ours: Vec<(&Hold, Target)> = holds
         .iter()
-        .filter(|held| is_ours(held))
+        .filter(|held| held.hold.is_for_missing_target())
         .filter_map(|held| Some((held, target_of(&held.hold.scope)?)))
         .collect();
     let unheld = waiting
@@ -128,14 +124,12 @@ fn decide(
     let is_old = |held: &&Hold| {
         let target = target_of(&held.hold.scope);
         let waits = target.is_some_and(|target| waiting.contains(&target));
-        held.hold.until.is_none() && (waits || !is_ours(held)) && now.since(held.at) >= life / 2
+        held.hold.until.is_none()
+            && (waits || !held.hold.is_for_missing_target())
+            && now.since(held.at) >= life / 2
     };
     let old = holds.iter().filter(is_old).map(|held| Act::Tell(held.id));
     unheld.chain(of_held).chain(old).collect()
-}
-
-fn is_ours(held: &Hold) -> bool {
-    &*held.hold.reason == MISSING && &*held.hold.by == BY
 }
 
 fn target_of(scope: &HoldScope) -> Option<Target> {
@@ -161,7 +155,7 @@ fn waiting(rows: &[CountRow]) -> BTreeSet<Target> {
     rows.iter().filter(|row| !over(row)).filter_map(|row| row.of.parse().ok()).collect()
 }
 
-impl Missing {
+impl MissingTargets {
     /// Takes its parts.
     #[must_use]
     pub fn new(parts: MissingParts) -> Self {
@@ -215,7 +209,8 @@ impl Missing {
                 Act::Tell(id) => {
                     let hold = holds.iter().find(|held| held.id == id);
                     if let Some(hold) = hold.filter(|_| self.told.insert(id)) {
-                        let until = is_ours(hold).then(|| hold.at.after(*hold_life));
+                        let until =
+                            hold.hold.is_for_missing_target().then(|| hold.at.after(*hold_life));
                         notices.tell(Notice::HoldOld { hold: hold.clone(), until });
                     }
                 }
@@ -225,9 +220,7 @@ impl Missing {
     }
 
     async fn hold(&self, target: &Target) -> Result<(), StoreError> {
-        let scope = scope_of(target);
-        let hold = NewHold { scope, reason: MISSING.into(), by: BY.into(), until: None };
-        self.parts.store.hold(hold).await?;
+        self.parts.store.hold(NewHold::missing(scope_of(target))).await?;
         let life = format_duration(self.parts.hold_life);
         tracing::warn!(%target, %life, "there is no such target, its deliveries wait until it comes back");
         Ok(())
@@ -285,6 +278,7 @@ mod tests {
     use super::*;
 
     const LIFE: Duration = Duration::from_secs(100);
+    const MISSING: &str = "missing";
 
     fn targets(texts: &[&str]) -> BTreeSet<Target> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -299,8 +293,10 @@ mod tests {
 
     fn held(id: u64, target: &str, reason: &str, at: u64) -> Hold {
         let scope = scope_of(&target.parse().unwrap());
-        let by = if reason == MISSING { BY } else { "operator" };
-        let hold = NewHold { scope, reason: reason.into(), by: by.into(), until: None };
+        let hold = match reason {
+            MISSING => NewHold::missing(scope),
+            _ => NewHold { scope, reason: reason.into(), by: "operator".into(), until: None },
+        };
         Hold { id: HoldId(id), hold, at: Timestamp::from_millis(at * 1_000) }
     }
 
