@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 use weir_core::name::Target;
-use weir_store::hot::{ClaimRequest, Lane, Settled, Settlement};
+use weir_store::{ClaimRequest, Lane, Settled, Settlement};
 use weir_store::{Store, StoreError};
 
 use crate::shutdown::Drain;

@@ -17,11 +17,11 @@ use weir_core::payload::Payload;
 use weir_core::provider::OnRedelivery;
 use weir_engine::{Engine, Options};
 use weir_store::Store;
-use weir_store::hot::{
-    Claim, ClaimRequest, EventIngested, Lane, NewDelivery, NewEvent, NewRequest, Routed,
-};
 use weir_store::query::{DeliveryDetail, EventDetail};
 use weir_store::sqlite;
+use weir_store::{
+    Claim, ClaimRequest, EventIngested, Lane, NewDelivery, NewEvent, NewRequest, Routed,
+};
 
 use crate::clock::SystemClock;
 use crate::config::{self, Config};

@@ -8,12 +8,12 @@ use rand::RngExt as _;
 use weir_core::delivery::Outcome;
 use weir_core::name::SourceName;
 use weir_core::provider::OnRedelivery;
-use weir_store::hot::{
+use weir_store::sqlite::SqliteStore;
+use weir_store::upkeep::ReplayRequest;
+use weir_store::{
     AttemptRecord, DedupKey, EventIngested, Ingested, NewEmit, NewEvent, NewMessage, NewRequest,
     RoutedEffects, Settled, Settlement,
 };
-use weir_store::sqlite::SqliteStore;
-use weir_store::upkeep::ReplayRequest;
 use weir_store::{Store, StoreError};
 
 use crate::cast;

@@ -7,7 +7,7 @@ use weir_core::event::EventType;
 use weir_core::name::{DestinationName, HandlerName, SourceName, Target};
 use weir_core::route::{Pattern, RouteTable, Subscription};
 use weir_core::time::{Clock, Timestamp};
-use weir_store::hot::{NewDelivery, Routed};
+use weir_store::{NewDelivery, Routed};
 
 /// Sources; nobody wants what `lost` sends.
 pub const SOURCES: [&str; 3] = ["github", "stripe", "lost"];

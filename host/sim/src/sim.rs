@@ -13,8 +13,8 @@ use rand::{Rng, RngExt as _, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use weir_core::route::RouteTable;
 use weir_core::time::{Clock as _, Timestamp};
-use weir_store::hot::{Claim, ClaimRequest, Lane};
 use weir_store::sqlite::{Options, SqliteStore};
+use weir_store::{Claim, ClaimRequest, Lane};
 use weir_store::{Store, StoreError};
 
 use crate::cast::{self, SimClock};

@@ -13,8 +13,8 @@ use weir_core::state::ReadSet;
 use weir_core::time::Timestamp;
 use weir_store::Store;
 use weir_store::hold::{HoldId, HoldScope, NewHold};
-use weir_store::hot::{Claim, ClaimRequest, Lane};
 use weir_store::upkeep::{ReplaySelection, Retention};
+use weir_store::{Claim, ClaimRequest, Lane};
 
 use crate::cast;
 use crate::disk::Death;

@@ -20,11 +20,11 @@ use weir_core::provider::OnRedelivery;
 use weir_core::route::{Pattern, RouteTable, Subscription};
 use weir_core::state::ReadSet;
 use weir_store::hold::{HoldScope, NewHold};
-use weir_store::hot::{
+use weir_store::sqlite;
+use weir_store::{
     AttemptRecord, ClaimRequest, EventIngested, Lane, NewDelivery, NewEvent, NewRequest, Routed,
     RoutedEffects, Settled, Settlement,
 };
-use weir_store::sqlite;
 
 use super::*;
 use crate::clock::SystemClock;

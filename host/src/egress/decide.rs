@@ -9,7 +9,7 @@ use weir_core::delivery::{self, NextState, Outcome, Verdict};
 use weir_core::retry::RetryPolicy;
 use weir_core::time::Timestamp;
 use weir_core::units::format_duration;
-use weir_store::hot::{AttemptRecord, ResponseRecord};
+use weir_store::{AttemptRecord, ResponseRecord};
 
 /// How sending ended.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -36,7 +36,7 @@ use weir_core::hops::HopKey;
 use weir_core::name::{DestinationName, Target};
 use weir_core::time::Clock;
 use weir_store::Store;
-use weir_store::hot::{Claim, ClaimRequest};
+use weir_store::{Claim, ClaimRequest};
 
 pub use direct::DirectWebhook;
 pub use inbox::{Inbox, InboxMessage, MESSAGES_MAX as INBOX_MESSAGES_MAX};

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use weir_core::effect::routed_message_id;
 use weir_core::id::{DeliveryId, EventId, MessageId};
 use weir_core::name::{DestinationName, HandlerName, SourceName};
-use weir_store::hot::Claim;
+use weir_store::Claim;
 
 use super::passing::HeaderForwarding;
 
@@ -86,7 +86,7 @@ mod tests {
     use weir_core::name::Target;
     use weir_core::payload::Payload;
     use weir_core::time::Timestamp;
-    use weir_store::hot::{ClaimGuard, ClaimedMessage};
+    use weir_store::{ClaimGuard, ClaimedMessage};
 
     use super::*;
     use crate::config::{self, Route};

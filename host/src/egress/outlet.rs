@@ -9,7 +9,7 @@ use weir_core::breaker::BreakerChange;
 use weir_core::hops::HopKey;
 use weir_core::name::{DestinationName, Target};
 use weir_core::time::Timestamp;
-use weir_store::hot::ClaimRequest;
+use weir_store::ClaimRequest;
 
 use super::EgressError;
 use super::webhook::Endpoint;

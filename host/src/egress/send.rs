@@ -10,7 +10,7 @@ use weir_core::delivery::{NextState, Outcome};
 use weir_core::name::Target;
 use weir_core::state::ReadSet;
 use weir_core::time::Clock;
-use weir_store::hot::{Claim, RoutedEffects, Settled, Settlement};
+use weir_store::{Claim, RoutedEffects, Settled, Settlement};
 use weir_store::{Store, StoreError};
 
 use super::decide::{self, SendDecision, SendOutcome, Sent};

@@ -18,7 +18,7 @@ use weir_core::concurrency_limit::ConcurrencyLimit;
 use weir_core::id::DeliveryId;
 use weir_core::name::Target;
 use weir_core::time::Timestamp;
-use weir_store::hot::ClaimRequest;
+use weir_store::ClaimRequest;
 
 use crate::claims;
 use crate::observe::metrics::TargetMetrics;

@@ -9,7 +9,7 @@ use http_body_util::Full;
 use weir_core::handshake::HandshakeAnswer;
 use weir_core::payload::Payload;
 use weir_core::provider::AnswerTable;
-use weir_store::hot::EventIngested;
+use weir_store::EventIngested;
 
 /// What goes back to a sender.
 pub(super) type Answer = Response<Full<Bytes>>;

@@ -1,6 +1,6 @@
 //! A line for each event that was stored, where the log wants them: in development, and at the level debug.
 
-use weir_store::hot::{EventIngested, NewRequest};
+use weir_store::{EventIngested, NewRequest};
 
 use crate::logging::FLOW;
 

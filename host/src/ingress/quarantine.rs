@@ -16,8 +16,8 @@ use weir_core::id::QuarantineId;
 use weir_core::time::Timestamp;
 use weir_core::verify::RequestView;
 use weir_store::StoreError;
-use weir_store::hot::{DedupKey, EventIngested, NewRequest};
 use weir_store::quarantine::{QuarantineFilter, QuarantinedRequest, RecheckResult};
+use weir_store::{DedupKey, EventIngested, NewRequest};
 
 use super::Ingress;
 use super::client::Caller;

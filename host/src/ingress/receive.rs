@@ -16,7 +16,7 @@ use weir_core::payload::Payload;
 use weir_core::time::Timestamp;
 use weir_core::verify::{KeyRef, RequestView, Verification, Verified, VerifyError};
 use weir_store::StoreError;
-use weir_store::hot::{DedupKey, EventIngested, Ingested, NewEvent, NewRequest};
+use weir_store::{DedupKey, EventIngested, Ingested, NewEvent, NewRequest};
 
 use super::answer::{self, Answer};
 use super::body_wait::BodyWait;

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use weir_core::id::EventId;
 use weir_core::name::Target;
 use weir_store::StoreError;
-use weir_store::hot::{EventIngested, Ingested, NewRequest};
+use weir_store::{EventIngested, Ingested, NewRequest};
 
 use super::Ingress;
 use super::answer::{self, Answer};

@@ -7,7 +7,7 @@ use serde::Serialize;
 use weir_core::name::SourceName;
 use weir_core::time::Timestamp;
 use weir_core::verify::{NamedSecret, Params, Secret, Verifier};
-use weir_store::hot::EventIngested;
+use weir_store::EventIngested;
 
 use super::access::AccessControl;
 use super::answer::{self, Acknowledgement, Answer};

@@ -13,9 +13,7 @@ use weir_core::retry::RetryPolicy;
 use weir_core::route::RouteTable;
 use weir_core::time::Timestamp;
 use weir_engine::{Log, LogLevel, LogLine, RunReport, Version};
-use weir_store::hot::{
-    AttemptRecord, Claim, NewEmit, NewMessage, NewReply, RoutedEffects, Settlement,
-};
+use weir_store::{AttemptRecord, Claim, NewEmit, NewMessage, NewReply, RoutedEffects, Settlement};
 
 use super::responders::{self, REPLY_HEADERS};
 use crate::routing;
@@ -187,7 +185,7 @@ mod tests {
     use weir_core::route::{Pattern, Subscription};
     use weir_core::state::ReadSet;
     use weir_engine::RunEnd;
-    use weir_store::hot::ClaimGuard;
+    use weir_store::ClaimGuard;
 
     use super::*;
 

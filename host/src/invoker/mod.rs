@@ -34,7 +34,7 @@ use weir_core::name::{HandlerName, Target};
 use weir_core::route::Pattern;
 use weir_core::time::Clock;
 use weir_engine::Engine;
-use weir_store::hot::{Claim, ClaimRequest};
+use weir_store::{Claim, ClaimRequest};
 use weir_store::{Store, StoreError};
 
 pub use reply_broker::{ReplyReceiver, ReplySender, RunReply};

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use weir_core::effect::Reply;
 use weir_core::name::{HandlerName, SourceName};
 use weir_core::payload::Payload;
-use weir_store::hot::{Claim, DedupKey, NewReply};
+use weir_store::{Claim, DedupKey, NewReply};
 
 use super::reply_broker::{ReplyBroker, ReplyReceiver, ReplySender};
 use super::run::{Batch, Runner};

@@ -9,7 +9,7 @@ use weir_core::delivery::{NextState, Outcome};
 use weir_core::name::SourceName;
 use weir_core::time::Clock;
 use weir_engine::Run;
-use weir_store::hot::{Claim, NewReply, RunGuard, Settled, Settlement};
+use weir_store::{Claim, NewReply, RunGuard, Settled, Settlement};
 use weir_store::{Store, StoreError};
 
 use super::batching::RunSample;

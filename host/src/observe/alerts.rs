@@ -18,8 +18,8 @@ use weir_core::payload::Payload;
 use weir_core::provider::OnRedelivery;
 use weir_core::route::RouteTable;
 use weir_core::time::Clock;
-use weir_store::hot::{NewEvent, NewRequest};
 use weir_store::query::{EventFilter, PageRequest};
+use weir_store::{NewEvent, NewRequest};
 use weir_store::{Store, StoreError};
 
 use super::certificates::ExpiringCertificates;

@@ -14,9 +14,9 @@ use weir_core::delivery::Outcome;
 use weir_core::id::{DeliveryId, EventId};
 use weir_core::name::{DestinationName, HandlerName, SourceName, Target};
 use weir_core::time::Timestamp;
+use weir_store::Claim;
 use weir_store::condition::LostRows;
 use weir_store::hold::Hold;
-use weir_store::hot::Claim;
 
 use crate::config::ConfigProblem;
 

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use weir_core::event::{Category, EventType};
 use weir_core::name::{HandlerName, SourceName, Target};
 use weir_core::route::{Pattern, RouteTable, Subscription};
-use weir_store::hot::{NewDelivery, Routed};
+use weir_store::{NewDelivery, Routed};
 use weir_store::{Store, StoreError};
 
 use crate::config::{Config, Route, Source};

@@ -15,8 +15,8 @@ use weir_core::state::ReadSet;
 use weir_core::time::{Clock, Timestamp};
 use weir_core::units::format_duration;
 use weir_store::hold::{Hold, HoldId, HoldScope, NewHold};
-use weir_store::hot::{AttemptRecord, Claim, RoutedEffects, Settled, Settlement};
 use weir_store::query::{CountRow, CountsFilter};
+use weir_store::{AttemptRecord, Claim, RoutedEffects, Settled, Settlement};
 use weir_store::{Store, StoreError};
 
 use crate::claims;

@@ -29,11 +29,11 @@ use weir_core::route::{RouteTable, Subscription, TableHash};
 use weir_core::state::ReadSet;
 use weir_core::time::{Clock, Timestamp};
 use weir_store::Store;
-use weir_store::hot::{
+use weir_store::sqlite::{Options, SqliteStore};
+use weir_store::{
     AttemptRecord, ClaimRequest, DedupKey, Lane, NewDelivery, NewEvent, NewRequest, Routed,
     RoutedEffects, Settlement,
 };
-use weir_store::sqlite::{Options, SqliteStore};
 
 /// Events stored before anything is measured: enough for a dictionary.
 const WARM_UP: usize = 3_000;

@@ -18,23 +18,30 @@ use weir_core::payload::Payload;
 use weir_core::route::{RouteTable, TableHash};
 use weir_core::state::StateReader;
 
+pub mod claim;
 pub mod condition;
 pub mod error;
 pub mod hold;
-pub mod hot;
+pub mod ingest;
 mod private;
 pub mod quarantine;
 pub mod query;
 pub mod registry;
+pub mod settle;
 pub mod upkeep;
 
 pub mod sqlite;
 
+pub use claim::{Claim, ClaimGuard, ClaimRequest, ClaimedMessage, Lane, RunGuard};
 pub use error::StoreError;
+pub use ingest::{DedupKey, EventIngested, Ingested, NewDelivery, NewEvent, NewRequest, Routed};
+pub use settle::{
+    AttemptRecord, NewEmit, NewMessage, NewReply, ResponseRecord, RoutedEffects, Settled,
+    Settlement,
+};
 
 use condition::{StoreHealth, UnreadableRows};
 use hold::{Hold, HoldId, NewHold};
-use hot::{Claim, ClaimRequest, Ingested, NewRequest, RunGuard, Settled, Settlement};
 use query::{
     CountRow, CountsFilter, DeliveryDetail, DeliveryFilter, EventDetail, EventFilter, IdLookup,
     IdMatches, OldestWaiting, PageOf, PageRequest, StoredReply, StoredRequest,

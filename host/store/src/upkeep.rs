@@ -5,7 +5,7 @@ use std::time::Duration;
 use weir_core::id::{DeliveryId, EventId};
 use weir_core::name::Target;
 
-use crate::hot::Routed;
+use crate::Routed;
 
 /// How long finished things are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,7 +20,7 @@ use super::time::Now;
 use super::{Shared, feed, num};
 use crate::condition::UnreadableRows;
 use crate::error::StoreError;
-use crate::hot::{Claim, ClaimGuard, ClaimRequest, ClaimedMessage, Lane};
+use crate::{Claim, ClaimGuard, ClaimRequest, ClaimedMessage, Lane};
 
 /// The beginning of a handler's name as a target.
 const HANDLER: &str = "handler:";

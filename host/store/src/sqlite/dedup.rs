@@ -13,7 +13,7 @@ use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::aside::{Hole, around_holes};
 use super::{num, schema};
-use crate::hot::DedupKey;
+use crate::DedupKey;
 
 /// Keys written behind in one commit, at least.
 const KEYS_PER_COMMIT: usize = 512;

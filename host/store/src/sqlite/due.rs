@@ -18,7 +18,7 @@ use weir_core::event::Event;
 use weir_core::time::Timestamp;
 
 use super::names::NameId;
-use crate::hot::{ClaimedMessage, Lane};
+use crate::{ClaimedMessage, Lane};
 pub(super) use oldest::Oldest;
 use suspects::Suspects;
 pub(super) use suspects::Turn;

@@ -21,7 +21,7 @@ use super::replies::{self, PreparedReply};
 use super::settle::{Delivery, end_turn, left_waiting};
 use super::{num, state};
 use crate::error::StoreError;
-use crate::hot::{ClaimedMessage, NewEmit, NewMessage, RoutedEffects};
+use crate::{ClaimedMessage, NewEmit, NewMessage, RoutedEffects};
 
 /// Effects with their payloads packed.
 pub(super) struct PreparedEffects {

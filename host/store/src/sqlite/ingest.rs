@@ -18,7 +18,7 @@ use super::group::{Counted, Writing, take};
 use super::names::NameId;
 use super::payloads::Packed;
 use super::{claim, num, reroute};
-use crate::hot::{Claim, EventIngested, Ingested, NewDelivery, NewEvent, NewRequest, Routed};
+use crate::{Claim, EventIngested, Ingested, NewDelivery, NewEvent, NewRequest, Routed};
 
 /// A request as far as it can be prepared without the writer: packed, hashed, its routing table looked up.
 pub(super) struct PreparedRequest {

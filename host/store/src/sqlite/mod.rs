@@ -68,7 +68,7 @@ pub use stats::Stats;
 
 use crate::condition::{LostRows, UnreadableRows};
 use crate::error::StoreError;
-use crate::hot::{Ingested, NewRequest, Settled, Settlement};
+use crate::{Ingested, NewRequest, Settled, Settlement};
 use failure::Failure;
 use group::{Job, JobEnd, JobError, Writing};
 use ingest::{Claiming, PreparedRequest};

@@ -9,7 +9,7 @@ use super::group::Job;
 use super::ingest::PreparedRequest;
 use super::settle::PreparedSettlement;
 use crate::error::StoreError;
-use crate::hot::{Ingested, Settled};
+use crate::{Ingested, Settled};
 
 /// An answer to one item, or why there is none.
 pub(super) type Answers<T> = Vec<Result<T, StoreError>>;

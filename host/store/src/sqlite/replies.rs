@@ -9,7 +9,7 @@ use super::group::{Writing, take};
 use super::ids::RowKind;
 use super::payloads::{Packed, Packer};
 use super::{Shared, num};
-use crate::hot::NewReply;
+use crate::NewReply;
 use crate::query::StoredReply;
 
 /// Replies removed in one call.

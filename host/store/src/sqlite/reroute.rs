@@ -12,7 +12,7 @@ use super::names::NameId;
 use super::replay::{due_again, is_dead, of_event};
 use super::settle::Delivery;
 use super::{lines, num};
-use crate::hot::Routed;
+use crate::Routed;
 
 /// An event's row as routing it again needs it.
 pub(super) struct Event {

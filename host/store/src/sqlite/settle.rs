@@ -21,7 +21,7 @@ use super::names::NameId;
 use super::{lines, lost, num, payloads, state};
 use crate::condition::UnreadableRows;
 use crate::error::StoreError;
-use crate::hot::{AttemptRecord, Settled, Settlement};
+use crate::{AttemptRecord, Settled, Settlement};
 
 /// A settlement as far as it can be prepared without the writer.
 pub(super) struct PreparedSettlement {

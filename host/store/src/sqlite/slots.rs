@@ -22,8 +22,8 @@ use weir_core::time::Timestamp;
 
 use super::room;
 use super::schema::{Keys, Place};
+use crate::RunGuard;
 use crate::error::StoreError;
-use crate::hot::RunGuard;
 use crate::private;
 
 const RECORD_BYTES: usize = 32;

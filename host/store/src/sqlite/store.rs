@@ -22,7 +22,6 @@ use crate::Store;
 use crate::condition::{StoreHealth, UnreadableRows};
 use crate::error::StoreError;
 use crate::hold::{Hold, HoldId, NewHold};
-use crate::hot::{Claim, ClaimRequest, Ingested, NewRequest, RunGuard, Settled, Settlement};
 use crate::query::{
     CountRow, CountsFilter, DeliveryDetail, DeliveryFilter, EventDetail, EventFilter, IdLookup,
     IdMatches, OldestWaiting, PageOf, PageRequest, StoredReply, StoredRequest,
@@ -32,6 +31,7 @@ use crate::upkeep::{
     CheckReport, IntegrityStatus, Pruned, ReplayOutcome, ReplayRequest, Retention, RetriedNow,
     RetryNow,
 };
+use crate::{Claim, ClaimRequest, Ingested, NewRequest, RunGuard, Settled, Settlement};
 
 #[async_trait]
 impl Store for SqliteStore {

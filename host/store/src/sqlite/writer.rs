@@ -20,8 +20,8 @@ use super::slots::LastEnd;
 use super::soundness::is_damage;
 use super::{Shared, feed, ingest, settle};
 use crate::error::StoreError;
-use crate::hot::{Ingested, Settled};
 use crate::upkeep::IntegrityStatus;
+use crate::{Ingested, Settled};
 
 /// Between looks at whether the files are still there, while nothing is to be written.
 const IDLE: Duration = Duration::from_secs(5);

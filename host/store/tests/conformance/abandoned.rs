@@ -6,9 +6,9 @@ use std::time::Duration;
 use weir_core::delivery::{DeliveryState, NextState};
 use weir_core::name::SourceName;
 use weir_store::hold::{HoldScope, NewHold};
-use weir_store::hot::{Lane, Settled};
 use weir_store::query::{DeliveryFilter, PageRequest};
 use weir_store::upkeep::Retention;
+use weir_store::{Lane, Settled};
 
 use crate::common::{Bed, destination, handler, request, retry_in, settlement};
 

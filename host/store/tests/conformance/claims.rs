@@ -8,9 +8,9 @@ use weir_core::name::{DestinationName, HandlerName, SourceName};
 use weir_core::time::{Clock as _, Timestamp};
 use weir_store::Store;
 use weir_store::hold::{Hold, HoldScope, NewHold};
-use weir_store::hot::{Lane, NewRequest, Settled};
 use weir_store::query::{CountsFilter, DeliveryFilter, PageRequest};
 use weir_store::upkeep::RetryNow;
+use weir_store::{Lane, NewRequest, Settled};
 
 use crate::common::*;
 

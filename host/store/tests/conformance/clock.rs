@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use weir_core::delivery::NextState;
 use weir_core::time::Clock as _;
-use weir_store::hot::{Lane, RoutedEffects};
 use weir_store::upkeep::Retention;
+use weir_store::{Lane, RoutedEffects};
 use weir_store::{Store as _, StoreError};
 
 use crate::common::*;

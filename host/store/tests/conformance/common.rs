@@ -16,11 +16,11 @@ use weir_core::provider::OnRedelivery;
 use weir_core::route::{Pattern, RouteTable, Subscription};
 use weir_core::state::ReadSet;
 use weir_core::time::{Clock, Timestamp};
-use weir_store::hot::{
+use weir_store::sqlite::{Options, SqliteStore};
+use weir_store::{
     AttemptRecord, Claim, ClaimRequest, DedupKey, EventIngested, Ingested, Lane, NewDelivery,
     NewEmit, NewEvent, NewMessage, NewRequest, Routed, RoutedEffects, Settled, Settlement,
 };
-use weir_store::sqlite::{Options, SqliteStore};
 use weir_store::{Store, StoreError};
 
 pub(crate) const START: u64 = 1_760_000_000_000;

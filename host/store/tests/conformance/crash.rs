@@ -11,8 +11,8 @@ use weir_core::delivery::{DeliveryState, NextState};
 use weir_core::effect::StateWrite;
 use weir_core::id::{DeliveryId, EventId};
 use weir_core::name::HandlerName;
-use weir_store::hot::{ClaimRequest, EventIngested, Lane, RoutedEffects, Settled};
 use weir_store::sqlite::Options;
+use weir_store::{ClaimRequest, EventIngested, Lane, RoutedEffects, Settled};
 use weir_store::{Store, StoreError};
 
 use crate::common::*;

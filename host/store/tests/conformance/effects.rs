@@ -8,7 +8,7 @@ use weir_core::delivery::{DeliveryState, EventStatus, NextState};
 use weir_core::effect::{Cancel, Content};
 use weir_core::id::EventId;
 use weir_core::name::HandlerName;
-use weir_store::hot::{Claim, Lane, RoutedEffects, Settled};
+use weir_store::{Claim, Lane, RoutedEffects, Settled};
 
 use crate::common::*;
 

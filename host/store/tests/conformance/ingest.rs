@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::common::*;
 use bytes::Bytes;
 use weir_core::route::TableHash;
-use weir_store::hot::{DedupKey, EventIngested, NewRequest};
+use weir_store::{DedupKey, EventIngested, NewRequest};
 use weir_store::{Store, StoreError};
 
 #[tokio::test(flavor = "multi_thread")]

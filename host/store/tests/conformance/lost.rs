@@ -5,8 +5,8 @@ use std::process::Command;
 
 use weir_core::delivery::{DeliveryState, NextState, Outcome};
 use weir_core::id::DeliveryId;
-use weir_store::hot::{Claim, ClaimRequest, Lane, Settled};
 use weir_store::sqlite::Options;
+use weir_store::{Claim, ClaimRequest, Lane, Settled};
 use weir_store::{Store, StoreError};
 
 use crate::common::*;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use weir_core::delivery::{DeliveryState, NextState};
 use weir_core::name::{SourceName, Target};
-use weir_store::hot::{Claim, Lane, NewRequest};
 use weir_store::query::{DeliveryFilter, PageRequest};
 use weir_store::upkeep::{ReplayRequest, ReplaySelection};
+use weir_store::{Claim, Lane, NewRequest};
 
 use crate::common::*;
 

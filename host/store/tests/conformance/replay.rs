@@ -12,11 +12,9 @@ use weir_core::name::{DestinationName, HandlerName, SourceName, Target};
 use weir_core::provider::OnRedelivery;
 use weir_core::time::Clock;
 use weir_store::StoreError;
-use weir_store::hot::{
-    Claim, EventIngested, Lane, NewDelivery, NewRequest, RoutedEffects, Settled,
-};
 use weir_store::query::{CountsFilter, EventFilter, PageRequest};
 use weir_store::upkeep::{ReplayRequest, ReplaySelection, ReroutedEvent, Retention};
+use weir_store::{Claim, EventIngested, Lane, NewDelivery, NewRequest, RoutedEffects, Settled};
 
 use crate::common::*;
 
@@ -61,7 +59,7 @@ async fn list_unrouted(bed: &Bed, source: Option<&str>, limit: usize) -> Vec<Eve
     }
 }
 
-fn requeued(ingested: &weir_store::hot::Ingested, first: EventId) -> bool {
+fn requeued(ingested: &weir_store::Ingested, first: EventId) -> bool {
     match ingested.events[..] {
         [EventIngested::Duplicate { first: told, requeued }] if told == first => requeued,
         ref other => panic!("expected a duplicate of {first}, got {other:?}"),

@@ -7,8 +7,8 @@ use weir_core::id::EventId;
 use weir_core::name::Target;
 use weir_store::StoreError;
 use weir_store::hold::{HoldScope, NewHold};
-use weir_store::hot::{Claim, EventIngested, Lane, NewReply, RoutedEffects};
 use weir_store::upkeep::{ReplayRequest, ReplaySelection, Retention};
+use weir_store::{Claim, EventIngested, Lane, NewReply, RoutedEffects};
 
 use crate::common::*;
 

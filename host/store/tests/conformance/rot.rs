@@ -4,9 +4,9 @@
 use std::path::Path;
 
 use weir_core::delivery::NextState;
+use weir_store::Lane;
 use weir_store::StoreError;
 use weir_store::condition::{LostRows, UnreadableRows};
-use weir_store::hot::Lane;
 use weir_store::upkeep::CheckReport;
 
 use crate::common::*;

@@ -9,7 +9,7 @@ use weir_core::name::{HandlerName, Target};
 use weir_core::state::{RangeRead, ReadSet, StateReader};
 use weir_core::time::Timestamp;
 use weir_store::Store as _;
-use weir_store::hot::{Claim, Lane, ResponseRecord, RoutedEffects, Settled};
+use weir_store::{Claim, Lane, ResponseRecord, RoutedEffects, Settled};
 
 use crate::common::*;
 

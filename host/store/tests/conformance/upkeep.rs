@@ -10,12 +10,12 @@ use weir_core::id::{AttemptId, DeliveryId, MessageId, RequestId};
 use weir_core::name::SourceName;
 use weir_core::time::{Clock, Timestamp};
 use weir_store::Store;
-use weir_store::hot::{Lane, RoutedEffects, Settled};
 use weir_store::query::{
     CountsFilter, DeliveryFilter, EventFilter, IdLookup, IdMatches, PageRequest,
 };
 use weir_store::registry::{CasOutcome, EntryKind};
 use weir_store::upkeep::{Pruned, ReplayRequest, ReplaySelection, Retention};
+use weir_store::{Lane, RoutedEffects, Settled};
 
 use crate::common::*;
 
