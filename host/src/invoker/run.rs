@@ -217,7 +217,7 @@ impl Runner {
             batching.ran(ran);
             batching.run_class()
         };
-        self.slots.set_run_class(&runtime.name, run_class);
+        self.slots.ran(&runtime.name, run_class, core);
         let facts = RunContext {
             claim,
             handler: &runtime.name,

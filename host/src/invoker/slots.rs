@@ -5,9 +5,14 @@
 //! handler that is not known to be quick gets at most half of the configured slots as soon as there is another handler.
 //! A waiting run has its handler's present class, not the one of its arrival: when the first run of a burst turns out to
 //! be quick, the rest of the burst moves to the slots for quick runs.
+//!
+//! A free slot goes to the handler with the fewest slots, then to the one that has used the least processor time of
+//! late (start-time fair queueing: a handler that was idle begins at the present virtual time and gains no credit).
+//! So one cheap run does not wait for the runs of many costly handlers that came a moment before it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -57,6 +62,8 @@ struct SlotPool {
     /// Runs that wait, of all handlers.
     waiting: usize,
     arrivals: u64,
+    /// Virtual time: the processor time of the handler that got the latest slot, when it got it.
+    virtual_time: Duration,
 }
 
 /// One handler.
@@ -65,6 +72,8 @@ struct HandlerQueue {
     run_class: RunClass,
     held: usize,
     waiting: VecDeque<WaitingRun>,
+    /// Processor time of its runs, counted from the virtual time at which it was last idle.
+    used: Duration,
 }
 
 #[derive(Debug)]
@@ -93,13 +102,9 @@ impl RunSlots {
         ];
         let share = (slots / 2).max(1);
         let queues = BTreeMap::new();
-        Self(Arc::new(Mutex::new(SlotPool {
-            class_limits,
-            share,
-            queues,
-            waiting: 0,
-            arrivals: 0,
-        })))
+        let virtual_time = Duration::ZERO;
+        let pool = SlotPool { class_limits, share, queues, waiting: 0, arrivals: 0, virtual_time };
+        Self(Arc::new(Mutex::new(pool)))
     }
 
     /// Waits for a slot for a run of a handler that is like this. It is always given one: the slots outlive their runs.
@@ -109,9 +114,10 @@ impl RunSlots {
         gone.await.ok()
     }
 
-    /// The runs of a handler are like this now, those that wait included.
-    pub(crate) fn set_run_class(&self, handler: &HandlerName, run_class: RunClass) {
-        change(&self.0, |pool| pool.set_run_class(handler, run_class));
+    /// Records that a run of a handler has ended and used a core for this long. Its runs have this class from now on,
+    /// those that wait included.
+    pub(crate) fn ran(&self, handler: &HandlerName, run_class: RunClass, core: Duration) {
+        change(&self.0, |pool| pool.ran(handler, run_class, core));
     }
 }
 
@@ -140,17 +146,22 @@ impl SlotPool {
         self.waiting += 1;
         let waiter = WaitingRun { arrival: self.arrivals, go };
         if let Some(queue) = self.queues.get_mut(handler) {
+            if queue.held == 0 && queue.waiting.is_empty() {
+                queue.used = queue.used.max(self.virtual_time);
+            }
             queue.run_class = run_class;
             queue.waiting.push_back(waiter);
             return;
         }
-        let queue = HandlerQueue { run_class, held: 0, waiting: VecDeque::from([waiter]) };
+        let waiting = VecDeque::from([waiter]);
+        let queue = HandlerQueue { run_class, held: 0, waiting, used: self.virtual_time };
         self.queues.insert(handler.clone(), queue);
     }
 
-    fn set_run_class(&mut self, handler: &HandlerName, run_class: RunClass) {
+    fn ran(&mut self, handler: &HandlerName, run_class: RunClass, core: Duration) {
         if let Some(queue) = self.queues.get_mut(handler) {
             queue.run_class = run_class;
+            queue.used += core;
         }
     }
 
@@ -171,6 +182,7 @@ impl SlotPool {
             let Some(to) = queue.waiting.pop_front() else { break };
             let run_class = queue.run_class;
             self.waiting -= 1;
+            self.virtual_time = queue.used;
             queue.held += 1;
             self.class_limits.iter_mut().filter(|c| c.of <= run_class).for_each(|c| c.held += 1);
             given.push(GrantedSlot { to, of, run_class });
@@ -178,7 +190,8 @@ impl SlotPool {
         given
     }
 
-    /// The handler whose run is next: of those that may have a slot the one with the fewest, then the one that came first.
+    /// The handler whose run is next: of those that may have a slot the one with the fewest, then the one that used the
+    /// least processor time, then the one that came first.
     fn next(&self) -> Option<HandlerName> {
         let has_others = self.queues.len() > 1;
         let may = |queue: &HandlerQueue| {
@@ -188,7 +201,7 @@ impl SlotPool {
         };
         let waiting = self.queues.iter().filter_map(|(name, queue)| {
             let first = queue.waiting.front().filter(|_| may(queue))?;
-            Some(((queue.held, first.arrival), name))
+            Some(((queue.held, queue.used, first.arrival), name))
         });
         waiting.min().map(|(_, name)| name.clone())
     }
@@ -303,7 +316,7 @@ mod tests {
         assert_eq!(fresh.now(), (0, 8), "nothing is known of it, and the slots are held");
         others[0].end();
         assert_eq!(fresh.now(), (1, 7));
-        slots.set_run_class(&fresh.of, Quick);
+        slots.ran(&fresh.of, Quick, Duration::ZERO);
         fresh.end();
         assert_eq!(fresh.now(), (3, 4), "the slots for quick runs are its own as well");
     }
@@ -314,7 +327,7 @@ mod tests {
         let mut was_quick = Runs::of(&slots, "a");
         was_quick.come(12, Quick);
         assert_eq!(was_quick.now(), (6, 6));
-        slots.set_run_class(&was_quick.of, Slow);
+        slots.ran(&was_quick.of, Slow, Duration::ZERO);
         Runs::of(&slots, "b").come(1, Ordinary);
         was_quick.end();
         assert_eq!(was_quick.now(), (5, 6));
@@ -357,6 +370,63 @@ mod tests {
         assert_eq!((many.now(), one.now()), ((6, 44), (0, 1)));
         many.end();
         assert_eq!((many.now(), one.now()), ((5, 44), (1, 0)));
+    }
+
+    #[test]
+    fn a_cheap_run_passes_the_waiting_runs_of_costly_handlers() {
+        let slots = RunSlots::new(1, 1);
+        let mut costly = ["a", "b", "c", "d"].map(|name| Runs::of(&slots, name));
+        let mut cheap = Runs::of(&slots, "z");
+        for handler in &mut costly {
+            handler.come(1, Quick);
+            slots.ran(&handler.of, Quick, Duration::from_millis(15));
+            handler.come(2, Quick);
+        }
+        cheap.come(1, Quick);
+        assert_eq!(cheap.now(), (0, 1));
+        costly[0].end();
+        // Each of the others waits for its first slot, and so does this one, which used less than they did.
+        assert_eq!(cheap.now(), (1, 0));
+    }
+
+    #[test]
+    fn handlers_that_cost_the_same_take_turns() {
+        let slots = RunSlots::new(1, 1);
+        let mut handlers = ["a", "b", "c"].map(|name| Runs::of(&slots, name));
+        for handler in &mut handlers {
+            handler.come(10, Quick);
+        }
+        let mut runs = [0, 0, 0];
+        for _ in 0..15 {
+            let running = handlers.iter_mut().position(|handler| handler.now().0 == 1).unwrap();
+            runs[running] += 1;
+            slots.ran(&handlers[running].of, Quick, Duration::from_millis(2));
+            handlers[running].end();
+        }
+        assert_eq!(runs, [5, 5, 5]);
+    }
+
+    #[test]
+    fn a_handler_that_was_idle_gains_no_credit() {
+        let slots = RunSlots::new(1, 1);
+        let mut busy = Runs::of(&slots, "busy");
+        let mut idle = Runs::of(&slots, "idle");
+        busy.come(40, Quick);
+        for _ in 0..20 {
+            slots.ran(&busy.of, Quick, Duration::from_millis(2));
+            busy.end();
+            busy.now();
+        }
+        idle.come(40, Quick);
+        let mut runs = [0, 0];
+        for _ in 0..10 {
+            let (name, of) = if idle.now().0 == 1 { (&mut idle, 1) } else { (&mut busy, 0) };
+            name.now();
+            runs[of] += 1;
+            slots.ran(&name.of, Quick, Duration::from_millis(2));
+            name.end();
+        }
+        assert!(runs[0] >= 4, "the busy one goes on: {runs:?}");
     }
 
     #[test]
