@@ -10,8 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use rand::SeedableRng as _;
-use rand::rngs::{StdRng, SysRng};
+use rand::rngs::StdRng;
 use serde_json::json;
 use tempfile::TempDir;
 use weir_core::id::EventId;
@@ -20,17 +19,32 @@ use weir_core::sign::Signing;
 use weir_core::time::Clock as _;
 use weir_store::query::{DeliveryDetail, EventDetail, EventFilter, PageRequest};
 
-use crate::cli::DemoArgs;
-use crate::cli::client::{HttpClient, HttpResponse};
-use crate::cli::exit::Exit;
-use crate::cli::output::Output;
-use crate::cli::report;
-use crate::cli::signed::SignedSample;
 use crate::clock::SystemClock;
 use crate::config::{self, Config, Log, Source};
+use crate::http_client::{HttpClient, HttpResponse};
 use crate::hub::{Listeners, ServingHub};
+use crate::program::exit::Exit;
+use crate::program::output::{Output, report};
+use crate::samples::{self, SignedSample, randomness, source_url};
 use crate::serve::{self, OnHangup};
 use crate::{logging, starters};
+
+/// Run a hub of its own and send it a signed sample from each main provider.
+#[derive(Debug, Clone, clap::Args)]
+pub struct DemoArgs {
+    /// Where to take webhooks; a free port if the usual one is taken
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+    /// Where to serve the API
+    #[arg(long, value_name = "ADDRESS")]
+    pub admin_listen: Option<SocketAddr>,
+    /// Folder of the handlers [default: plugins, or the built-in starters where that has none]
+    #[arg(long, value_name = "FOLDER")]
+    pub plugins: Option<PathBuf>,
+    /// Keep the data in this folder; otherwise it goes when the demo ends
+    #[arg(long, value_name = "FOLDER")]
+    pub data: Option<PathBuf>,
+}
 
 /// Which source gets which samples. The third failed payment in a row makes a handler raise an alert.
 const SAMPLES: [(&str, &str); 8] = [
@@ -147,7 +161,7 @@ async fn show(
     for (source, sample) in SAMPLES {
         let source = sources.iter().find(|s| s.name.as_str() == source);
         let source = source.context("development mode has no such source")?;
-        let url = url(running.addresses.ingress, source);
+        let url = source_url(running.addresses.ingress, source);
         let now = SystemClock.now();
         let signing = source.signing.as_ref().context("a source of development has no secret")?;
         let signing = Signing { secret: signing, params: &source.params, scheme: None };
@@ -162,10 +176,6 @@ async fn show(
         tell(running, &source.name, sample, &events, output);
     }
     close(running, sources, &mut random, output)
-}
-
-fn url(ingress: SocketAddr, source: &Source) -> String {
-    format!("http://{ingress}/webhook/{}", source.name)
 }
 
 fn text(answer: &HttpResponse) -> String {
@@ -286,30 +296,8 @@ fn close(
     let mut text = format!(
         "\nwebhooks  http://{ingress}/webhook/SOURCE\nevents    http://{admin}/api/v1/events\nmessages  http://{admin}/api/v1/inbox\nmetrics   http://{admin}/metrics\n"
     );
-    text.push_str(&by_hand(ingress, sources, random)?);
+    text.push_str(&samples::first_request(ingress, sources, random)?);
     text.push_str("\nPress Ctrl-C to stop.");
     output.text(&text);
     Ok(())
-}
-
-/// A signed request to the source `custom`, as a command to paste; empty if there is no such source.
-pub(crate) fn by_hand(
-    ingress: SocketAddr,
-    sources: &[Arc<Source>],
-    random: &mut StdRng,
-) -> anyhow::Result<String> {
-    let Some(source) = sources.iter().find(|s| s.name.as_str() == "custom") else {
-        return Ok(String::new());
-    };
-    let (url, now) = (url(ingress, source), SystemClock.now());
-    let signing = source.signing.as_ref().context("a custom source has no secret")?;
-    let signing = Signing { secret: signing, params: &source.params, scheme: None };
-    let (provider, name) = (&source.provider, "user.signup");
-    let sample = SignedSample::make(provider, name, None, signing, &url, now, random)?;
-    Ok(format!("\nA signed request to try by hand:\n{}\n", sample.curl(&url)))
-}
-
-/// Randomness for samples.
-pub(crate) fn randomness() -> anyhow::Result<StdRng> {
-    StdRng::try_from_rng(&mut SysRng).context("the system gave no randomness")
 }

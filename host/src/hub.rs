@@ -21,7 +21,6 @@ use weir_store::{Store, StoreError};
 use crate::admin::token::Token;
 use crate::admin::{Admin, AdminParts, Tell};
 use crate::changed;
-use crate::cli::compile;
 use crate::clock::SystemClock;
 use crate::config::{Config, Tls as TlsFiles};
 use crate::egress::fetch::Fetcher;
@@ -33,6 +32,7 @@ use crate::observe::alerts::{Alerts, AlertsParts};
 use crate::observe::health::Health;
 use crate::observe::metrics::Metrics;
 use crate::observe::notice::Notices;
+use crate::program::compile;
 use crate::provider_files::ProviderFileReporter;
 use crate::reload::ConfigReloader;
 use crate::roots;
@@ -491,7 +491,8 @@ async fn open_store(
 fn engine(config: &Config) -> anyhow::Result<Engine> {
     let limits =
         CompileLimits { memory: config.plugins.compile_memory, time: config.plugins.compile_time };
-    let apart = compile::apart(limits).context("cannot find this program to compile with")?;
+    let apart =
+        compile::child_compiler(limits).context("cannot find this program to compile with")?;
     let options = weir_engine::Options {
         slots: config.runs.places(),
         max_memory: config.runs.memory_ceiling,

@@ -41,11 +41,13 @@ pub mod upkeep;
 // The base: the only places that spawn, stop and ask the time, and what all that listens needs.
 pub mod clock;
 pub mod files;
+pub(crate) mod http_client;
 pub mod keys;
 mod log_limit;
 pub mod logging;
-pub mod printable;
+pub mod program;
 mod roots;
+pub mod samples;
 pub mod seal;
 pub mod shutdown;
 pub mod tasks;

@@ -13,7 +13,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::util::TryInitError;
 
 use crate::config::Log;
-use crate::printable;
+use crate::program::printable;
 
 /// A log that cannot be started.
 #[derive(Debug, Error)]

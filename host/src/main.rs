@@ -3,11 +3,10 @@
 use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
-use weir::cli::Hosting;
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    weir::cli::run(Hosting { serve: weir::serve::serve, demo: weir::demo::demo })
+    weir::cli::run()
 }

@@ -1,7 +1,7 @@
 //! `weir serve`: load, log, bind, build, announce, run, drain.
 
 use std::num::NonZero;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,13 +9,26 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::cli::exit::Exit;
-use crate::cli::output::Output;
-use crate::cli::{ServeArgs, report};
 use crate::config::{self, Config, Loaded};
 use crate::hub::{Hub, HubFailure, Listeners, Runtimes, ServingHub};
+use crate::program::exit::Exit;
+use crate::program::output::{Output, report};
 use crate::shutdown::{SignalRequest, Signals};
-use crate::{demo, files, logging, starters};
+use crate::{files, logging, samples, starters};
+
+/// Run the hub; with no weir.toml, in development mode on loopback.
+///
+/// Signals: TERM, INT and QUIT stop it, after what runs has finished (within shutdown.grace; a second one skips the
+/// wait). HUP reads the configuration again.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ServeArgs {
+    /// Configuration file [default: weir.toml]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Development mode: allow secrets in the file, add an inbox, log each event
+    #[arg(long)]
+    pub dev: bool,
+}
 
 /// Runs a hub until it is asked to stop, or cannot go on.
 pub fn serve(args: ServeArgs, json: bool) -> ExitCode {
@@ -25,7 +38,8 @@ pub fn serve(args: ServeArgs, json: bool) -> ExitCode {
             host(config, listeners, async |running, mut signals, grace| {
                 if no_file && !json {
                     let ingress = running.addresses.ingress;
-                    let text = demo::by_hand(ingress, &sources, &mut demo::randomness()?)?;
+                    let text =
+                        samples::first_request(ingress, &sources, &mut samples::randomness()?)?;
                     Output { json }.text(&text);
                 }
                 let stopped = until_stopped(&running, &mut signals, OnHangup::Reload).await;

@@ -6,6 +6,7 @@
 
 // The words: what travels the path.
 pub mod bounds;
+pub mod error;
 pub mod event;
 pub mod id;
 pub mod name;

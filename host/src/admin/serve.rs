@@ -176,7 +176,7 @@ mod tests {
 
     use super::super::seats::ADMIN_CONNECTIONS_MAX;
     use super::*;
-    use crate::cli::client::HttpClient;
+    use crate::http_client::HttpClient;
 
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
 

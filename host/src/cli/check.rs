@@ -8,8 +8,8 @@ use weir_core::name::HandlerName;
 use weir_store::upkeep::CheckReport;
 
 use super::error::CommandError;
-use super::output::Output;
 use crate::config::{self, Config, ConfigErrors, ConfigProblem, Loaded};
+use crate::program::output::Output;
 
 /// Check the configuration and say everything that is wrong with it.
 #[derive(Debug, Clone, clap::Args)]

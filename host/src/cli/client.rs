@@ -1,38 +1,26 @@
 //! Talking to a running hub and to endpoints over HTTP. Knows no command and prints nothing.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use http_body_util::Full;
 use serde_json::Value;
 use thiserror::Error;
-use weir_core::bounds::MIB;
+use weir_core::error::chain;
 
-use super::error::{CommandError, chain};
-use super::exit::Exit;
-use super::pinned;
+use super::error::CommandError;
 use crate::admin::token;
 use crate::config::{ConfigErrors, HubLocation};
-
-/// How long a hub or an endpoint may take for its whole answer.
-const TIMEOUT: Duration = Duration::from_secs(30);
-/// Largest answer that is read, in bytes.
-const ANSWER_BYTES_MAX: usize = 64 * MIB;
+use crate::http_client::{HttpClient, HttpError, local_base};
+use crate::program::exit::Exit;
 
 /// Why the other side did not do what was asked.
 #[derive(Debug, Error)]
 pub(crate) enum ClientError {
-    /// Nobody there.
-    #[error("cannot reach {at}: {cause}{hint}", hint = .hint.map(|h| format!("; {h}")).unwrap_or_default())]
-    Unreachable { at: String, cause: String, hint: Option<&'static str> },
+    #[error("cannot reach {at}: {cause}; is `weir serve` running there?")]
+    Unreachable { at: String, cause: String },
     /// The hub said no.
     #[error("{}", refusal(.status, .problem))]
     Refused { status: StatusCode, problem: Box<ProblemDocument> },
@@ -42,6 +30,15 @@ pub(crate) enum ClientError {
     /// What is here does not let anything be asked.
     #[error("{0}")]
     Unusable(String),
+}
+
+impl From<HttpError> for ClientError {
+    fn from(error: HttpError) -> Self {
+        match error {
+            HttpError::Unreachable { at, cause } => Self::Unreachable { at, cause },
+            HttpError::Setup(why) => Self::Unusable(why),
+        }
+    }
 }
 
 impl ClientError {
@@ -85,79 +82,6 @@ fn refusal(status: &StatusCode, problem: &ProblemDocument) -> String {
         "" => format!("{text} ({code})"),
         id => format!("{text} ({code}, {id})"),
     }
-}
-
-type Connector = HttpsConnector<HttpConnector>;
-
-/// A client for HTTP and HTTPS.
-#[derive(Debug, Clone)]
-pub(crate) struct HttpClient {
-    client: Client<Connector, Full<Bytes>>,
-}
-
-/// An answer, whole.
-#[derive(Debug)]
-pub(crate) struct HttpResponse {
-    pub(crate) status: StatusCode,
-    pub(crate) body: Bytes,
-}
-
-impl HttpClient {
-    /// Trusts the public authorities.
-    pub(crate) fn new() -> Result<Self, ClientError> {
-        let crypto = rustls::crypto::ring::default_provider();
-        let builder = HttpsConnectorBuilder::new().with_provider_and_webpki_roots(crypto);
-        let unusable = |error| ClientError::Unusable(format!("TLS cannot be set up: {error}"));
-        Ok(Self::over(builder.map_err(unusable)?.https_or_http().enable_http1().build()))
-    }
-
-    /// Trusts the certificate in this file and nobody else; without one, the public authorities.
-    pub(crate) fn trusting(certificate: Option<&Path>) -> Result<Self, ClientError> {
-        let Some(file) = certificate else { return Self::new() };
-        let builder = HttpsConnectorBuilder::new().with_tls_config(pinned::only(file)?);
-        Ok(Self::over(builder.https_or_http().enable_http1().build()))
-    }
-
-    fn over(connector: Connector) -> Self {
-        Self { client: Client::builder(TokioExecutor::new()).build(connector) }
-    }
-
-    /// Sends a request and reads the whole answer.
-    pub(crate) async fn send(
-        &self,
-        request: Request<Full<Bytes>>,
-    ) -> Result<HttpResponse, ClientError> {
-        let at = address(request.uri());
-        let unreachable =
-            |cause: String| ClientError::Unreachable { at: at.clone(), cause, hint: None };
-        let exchange = async {
-            let answer = self.client.request(request).await;
-            let answer = answer.map_err(|error| unreachable(innermost(&error)))?;
-            let (parts, body) = answer.into_parts();
-            let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-            let body = body.map_err(|error| unreachable(format!("answer broke off: {error}")))?;
-            Ok(HttpResponse { status: parts.status, body: body.to_bytes() })
-        };
-        let late = |_| unreachable(format!("no answer within {} s", TIMEOUT.as_secs()));
-        tokio::time::timeout(TIMEOUT, exchange).await.map_err(late)?
-    }
-}
-
-/// The cause at the bottom of an error: what is above it only says that a connection was tried.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut bottom = error;
-    while let Some(cause) = bottom.source() {
-        bottom = cause;
-    }
-    bottom.to_string()
-}
-
-/// The part of a URL that may be shown: paths and queries may hold secrets.
-fn address(uri: &Uri) -> String {
-    let scheme = uri.scheme_str().unwrap_or("http");
-    let host = uri.host().unwrap_or_default();
-    let port = uri.port_u16().map_or_else(String::new, |port| format!(":{port}"));
-    format!("{scheme}://{host}{port}")
 }
 
 /// The admin API of a running hub.
@@ -272,16 +196,9 @@ impl AdminClient {
         }
         let request = request.body(Full::new(body)).map_err(|_| ClientError::Unreachable {
             at: self.base.clone(),
-            cause: "that is no URL".into(),
-            hint: None,
+            cause: "that is not a URL".into(),
         })?;
-        let answer = self.http.send(request).await.map_err(|error| match error {
-            ClientError::Unreachable { at, cause, .. } => {
-                let hint = Some("is `weir serve` running there?");
-                ClientError::Unreachable { at, cause, hint }
-            }
-            other => other,
-        })?;
+        let answer = self.http.send(request).await?;
         let status = answer.status;
         let document = serde_json::from_slice::<Value>(&answer.body);
         match document {
@@ -296,17 +213,6 @@ impl AdminClient {
             Err(_) => Err(ClientError::Unreadable { at: self.base.clone(), status }),
         }
     }
-}
-
-/// The URL at which something on this machine is reached: what listens everywhere is on loopback too.
-pub(super) fn local_base(mut listens: SocketAddr, has_tls: bool) -> String {
-    if listens.ip().is_unspecified() {
-        listens.set_ip(match listens {
-            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    format!("{}://{listens}", if has_tls { "https" } else { "http" })
 }
 
 fn bearer(token: &[u8]) -> Result<HeaderValue, ClientError> {
@@ -396,19 +302,6 @@ mod tests {
         let said = error.to_string();
         assert!(said.starts_with(&format!("cannot reach {base}: Connection refused")), "{said}");
         assert!(said.ends_with("; is `weir serve` running there?"), "{said}");
-    }
-
-    #[test]
-    fn what_listens_everywhere_is_reached_on_loopback() {
-        assert_eq!(local_base("0.0.0.0:80".parse().unwrap(), false), "http://127.0.0.1:80");
-        assert_eq!(local_base("[::]:80".parse().unwrap(), false), "http://[::1]:80");
-        assert_eq!(local_base("10.0.0.1:80".parse().unwrap(), true), "https://10.0.0.1:80");
-    }
-
-    #[test]
-    fn an_error_names_the_host_and_not_the_path() {
-        let uri: Uri = "https://hooks.example.com:8443/services/T0/SECRET?token=x".parse().unwrap();
-        assert_eq!(address(&uri), "https://hooks.example.com:8443");
     }
 
     #[test]

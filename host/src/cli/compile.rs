@@ -1,21 +1,19 @@
-//! `weir compile-module`: what a hub starts to compile a handler in. Not for people, so help does not list it.
+//! `weir compile-module`: compiles one module in a child process of the hub. Help does not list it.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use weir_engine::{ChildCompiler, CompileLimits, ModuleKind, compile_child};
+use weir_engine::{ModuleKind, compile_child};
 
-/// The command's name, which the hub and the command line must agree on.
-const NAME: &str = "compile-module";
+use crate::program::compile::COMMAND;
 
-/// Compile the module on standard input; started by the hub for itself.
+/// Compile the module on standard input; the hub starts this for itself.
 #[derive(Debug, Clone, clap::Args)]
-#[command(name = NAME, hide = true)]
+#[command(name = COMMAND, hide = true)]
 pub struct CompileArgs {
-    /// Bytes of memory that it may take
+    /// Memory limit in bytes
     #[arg(long)]
     memory: u64,
-    /// Seconds of processor time that it may take
+    /// CPU time limit in seconds
     #[arg(long)]
     seconds: u64,
     /// component or command
@@ -26,36 +24,28 @@ pub struct CompileArgs {
 fn kind(word: &str) -> Result<ModuleKind, String> {
     let known =
         [ModuleKind::Component, ModuleKind::Command].into_iter().find(|kind| kind.as_str() == word);
-    known.ok_or_else(|| "there are component and command".into())
+    known.ok_or_else(|| "write component or command".into())
 }
 
 pub(super) fn run(args: &CompileArgs) -> ExitCode {
     compile_child(args.kind, args.memory, args.seconds)
 }
 
-/// How a hub starts it.
-pub fn apart(limits: CompileLimits) -> std::io::Result<ChildCompiler> {
-    // The program that runs, also after an update has put another one in its place.
-    let itself = PathBuf::from("/proc/self/exe");
-    let program = if itself.exists() { itself } else { std::env::current_exe()? };
-    // The allocator usually takes a gibibyte at once and uses it by and by, and the limit counts what is taken.
-    let environment = vec![("MIMALLOC_ARENA_EAGER_COMMIT".into(), "0".into())];
-    Ok(ChildCompiler { program, arguments: vec![NAME.into()], environment, limits })
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
+    use weir_engine::CompileLimits;
 
     use super::*;
     use crate::cli::{Cli, Command};
+    use crate::program::compile::child_compiler;
 
     #[test]
-    fn the_command_line_takes_what_the_engine_says() {
-        let apart = apart(CompileLimits::default()).unwrap();
+    fn the_command_line_accepts_the_arguments_of_the_engine() {
+        let compiler = child_compiler(CompileLimits::default()).unwrap();
         let words =
             ["--memory", "5", "--seconds", "7", ModuleKind::Command.as_str()].map(Into::into);
-        let all = std::iter::once("weir".into()).chain(apart.arguments).chain(words);
+        let all = std::iter::once("weir".into()).chain(compiler.arguments).chain(words);
         let Command::CompileModule(args) = Cli::parse_from(all).command else { panic!() };
         assert_eq!((args.memory, args.seconds, args.kind), (5, 7, ModuleKind::Command));
     }

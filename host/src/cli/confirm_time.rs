@@ -3,7 +3,7 @@
 use super::client::{AdminClient, HubArgs};
 use super::error::CommandError;
 use super::events::text;
-use super::output::Output;
+use crate::program::output::Output;
 
 /// Confirm the system clock and resume deleting old data
 ///

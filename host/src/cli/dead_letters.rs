@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::client::{AdminClient, HubArgs, id};
 use super::error::CommandError;
 use super::events::{pages, show_delivery, text};
-use super::output::{Output, table};
 use super::words;
+use crate::program::output::{Output, table};
 
 /// Most dead letters that one call prints.
 const LIMIT_MAX: usize = 10_000;

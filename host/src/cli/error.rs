@@ -3,8 +3,9 @@
 use thiserror::Error;
 
 use super::client::ClientError;
-use super::exit::Exit;
 use crate::config::ConfigErrors;
+use crate::http_client::HttpError;
+use crate::program::exit::Exit;
 
 /// Why a command failed.
 #[derive(Debug, Error)]
@@ -26,6 +27,12 @@ pub(super) enum CommandError {
     Failed(String),
 }
 
+impl From<HttpError> for CommandError {
+    fn from(error: HttpError) -> Self {
+        Self::Client(error.into())
+    }
+}
+
 impl CommandError {
     /// How the process ends.
     pub(super) fn exit(&self) -> Exit {
@@ -36,16 +43,4 @@ impl CommandError {
             Self::Failed(_) => Exit::Failure,
         }
     }
-}
-
-/// An error with every cause, once, from the outside in.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

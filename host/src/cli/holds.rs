@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::client::{AdminClient, HubArgs};
 use super::error::CommandError;
 use super::events::text;
-use super::output::{Output, table};
 use super::{trial, words};
+use crate::program::output::{Output, table};
 
 /// The reason of a hold that stands for failures.
 const BREAKER: &str = "breaker";

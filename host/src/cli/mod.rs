@@ -1,28 +1,23 @@
 //! The command line: one binary, one file a command. What two commands need is a module; what they print goes
-//! through `output`, and how they end is in [`exit`].
+//! through `program::output`, and how they end is in `program::exit`.
 //!
-//! `serve` and `demo` run a hub, which is none of the command line's business: whoever calls [`run`] brings them.
+//! Nothing else imports it: `serve` and `demo`, which run a hub, are called from here.
 
-mod changes;
 mod check;
-pub(crate) mod client;
-pub mod compile;
+mod client;
+mod compile;
 mod confirm_time;
 mod dead_letters;
 mod destinations;
 mod error;
 mod events;
-pub mod exit;
 mod holds;
-pub(crate) mod output;
-mod pinned;
 mod providers;
 mod quarantine;
 mod replay;
 mod retry;
 mod secret;
 mod send;
-pub mod signed;
 mod sources;
 mod trial;
 mod unreadable;
@@ -30,18 +25,16 @@ mod usage;
 mod why;
 mod words;
 
-use std::fmt;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::config::DEFAULTS;
+use crate::demo::{self, DemoArgs};
+use crate::program::exit::Exit;
+use crate::program::output::{Output, report};
+use crate::serve::{self, ServeArgs};
 use error::CommandError;
-use exit::Exit;
-use output::Output;
 
 pub use client::HubArgs;
-pub use error::chain;
 
 /// Verify, store and route webhooks to sandboxed handlers.
 #[derive(Debug, Clone, clap::Parser)]
@@ -80,37 +73,6 @@ pub enum Command {
     CompileModule(compile::CompileArgs),
 }
 
-/// Run the hub; with no weir.toml, in development mode on loopback.
-///
-/// Signals: TERM, INT and QUIT stop it, after what runs has finished (within shutdown.grace; a second one skips the
-/// wait). HUP reads the configuration again.
-#[derive(Debug, Clone, clap::Args)]
-pub struct ServeArgs {
-    /// Configuration file [default: weir.toml]
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Development mode: allow secrets in the file, add an inbox, log each event
-    #[arg(long)]
-    pub dev: bool,
-}
-
-/// Run a hub of its own and send it a signed sample from each main provider.
-#[derive(Debug, Clone, clap::Args)]
-pub struct DemoArgs {
-    /// Where to take webhooks; a free port if the usual one is taken
-    #[arg(long, value_name = "ADDRESS")]
-    pub listen: Option<SocketAddr>,
-    /// Where to serve the API
-    #[arg(long, value_name = "ADDRESS")]
-    pub admin_listen: Option<SocketAddr>,
-    /// Folder of the handlers [default: plugins, or the built-in starters where that has none]
-    #[arg(long, value_name = "FOLDER")]
-    pub plugins: Option<PathBuf>,
-    /// Keep the data in this folder; otherwise it goes when the demo ends
-    #[arg(long, value_name = "FOLDER")]
-    pub data: Option<PathBuf>,
-}
-
 /// Print default settings.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ConfigArgs {
@@ -125,29 +87,14 @@ pub enum ConfigAct {
     Defaults,
 }
 
-/// The commands that run a hub.
-#[derive(Clone, Copy)]
-pub struct Hosting {
-    /// `weir serve`; the flag asks for JSON.
-    pub serve: fn(ServeArgs, bool) -> ExitCode,
-    /// `weir demo`; the flag asks for JSON.
-    pub demo: fn(DemoArgs, bool) -> ExitCode,
-}
-
-impl fmt::Debug for Hosting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Hosting")
-    }
-}
-
 /// Reads the command line and does what it says. A command line that makes no sense ends the process here.
 #[must_use]
-pub fn run(hosting: Hosting) -> ExitCode {
+pub fn run() -> ExitCode {
     let Cli { json, command } = usage::parse();
     let output = Output { json };
     let done = match command {
-        Command::Serve(args) => return (hosting.serve)(args, json),
-        Command::Demo(args) => return (hosting.demo)(args, json),
+        Command::Serve(args) => return serve::serve(args, json),
+        Command::Demo(args) => return demo::demo(args, json),
         Command::CompileModule(args) => return compile::run(&args),
         Command::Check(args) => check::run(&args, output),
         Command::Secret(args) => secret::run(&args, output),
@@ -180,13 +127,6 @@ pub fn run(hosting: Hosting) -> ExitCode {
             report(&error);
             error.exit().into()
         }
-    }
-}
-
-/// Says on standard error why a command failed, a line each where there are many reasons.
-pub fn report(error: &dyn std::error::Error) {
-    for line in chain(error).lines() {
-        Output { json: false }.problem(&format!("error: {line}"));
     }
 }
 

@@ -8,8 +8,8 @@ use weir_core::identify::DedupRule;
 use weir_core::provider::{BodyCoverage, Catalog, Coverage, Provider};
 
 use super::error::CommandError;
-use super::output::{Output, table};
 use crate::config::{self, ProviderFile, Providers, shown};
+use crate::program::output::{Output, table};
 
 /// Most types that are printed for a provider; `--json` has all of them.
 const TYPES_SHOWN: usize = 12;

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::client::{AdminClient, HubArgs, id};
 use super::error::CommandError;
 use super::events::{pages, text};
-use super::output::{Output, table};
 use super::words;
+use crate::program::output::{Output, table};
 
 /// Most requests that one call prints.
 const LIMIT_MAX: usize = 10_000;

@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::client::{AdminClient, HubArgs};
 use super::error::CommandError;
-use super::output::Output;
 use super::words;
+use crate::program::output::Output;
 
 /// Events looked at in one call.
 const PAGE: u64 = 500;

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::client::{AdminClient, HubArgs};
 use super::error::CommandError;
 use super::events::text;
-use super::output::Output;
 use super::trial;
+use crate::program::output::Output;
 
 /// Retry now the deliveries that wait for their next attempt; no attempts are lost
 ///

@@ -6,10 +6,12 @@ use ring::rand::SystemRandom;
 use serde_json::json;
 use weir_core::verify::Secret;
 
-use super::error::{CommandError, chain};
-use super::output::Output;
+use weir_core::error::chain;
+
+use super::error::CommandError;
 use super::providers::{catalog, find};
 use crate::config::shown;
+use crate::program::output::Output;
 
 /// Generate secrets.
 #[derive(Debug, Clone, clap::Args)]

@@ -15,15 +15,17 @@ use weir_core::sign::{SignError, Signing};
 use weir_core::time::Clock as _;
 use weir_core::verify::{KeyError, Params, Secret};
 
-use super::changes::{self, SampleChanges, Set};
-use super::client::{HttpClient, HttpResponse, local_base};
-use super::error::{CommandError, chain};
-use super::output::Output;
+use crate::samples::edits::{self, SampleChanges, Set};
+use weir_core::error::chain;
+
+use super::error::CommandError;
 use super::providers::{catalog, find};
-use super::signed::{SampleDraft, SampleError, SignedSample};
 use crate::clock::SystemClock;
 use crate::config::shown::{self, is_path, is_variable_name};
 use crate::config::{self, Config, Source};
+use crate::http_client::{HttpClient, HttpResponse, local_base};
+use crate::program::output::Output;
+use crate::samples::{SampleDraft, SampleError, SignedSample};
 
 /// Most samples that one call sends: this shows a path, it does not load it.
 const COUNT_MAX: u32 = 100_000;
@@ -42,10 +44,10 @@ pub struct SendArgs {
     pub file: Option<PathBuf>,
     /// Set a field of the body, such as /issue/title=Hello; the value is JSON, or else text. In a form, the first word is
     /// the field, or the field that holds JSON is meant. May be given several times
-    #[arg(long, value_name = "/PATH=VALUE", value_parser = changes::set, allow_hyphen_values = true)]
+    #[arg(long, value_name = "/PATH=VALUE", value_parser = edits::set, allow_hyphen_values = true)]
     pub set: Vec<Set>,
     /// Set a header, such as 'X-GitHub-Event: issues'; with nothing behind the colon, take it away
-    #[arg(long, value_name = "NAME: VALUE", value_parser = changes::header, allow_hyphen_values = true)]
+    #[arg(long, value_name = "NAME: VALUE", value_parser = edits::header, allow_hyphen_values = true)]
     pub header: Vec<(String, String)>,
     /// By which of the provider's methods, such as GET; as the provider sends it if not said
     #[arg(long)]
@@ -89,7 +91,7 @@ struct SendPlan {
 
 pub(super) async fn run(args: &SendArgs, output: Output) -> Result<(), CommandError> {
     let plan = plan(args)?;
-    let body = args.file.as_deref().map(changes::read).transpose();
+    let body = args.file.as_deref().map(edits::read).transpose();
     let changes = SampleChanges {
         body: body.map_err(CommandError::Usage)?,
         set: args.set.clone(),

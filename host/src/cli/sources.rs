@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::client::{AdminClient, ClientError, HubArgs};
 use super::error::CommandError;
 use super::events::text;
-use super::output::{Output, table};
+use crate::program::output::{Output, table};
 
 /// How often the hub is asked whether a secret has come.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::client::AdminClient;
 use super::error::CommandError;
 use super::events::text;
-use super::output::Output;
+use crate::program::output::Output;
 
 /// Longest wait for the outcome.
 const PATIENCE: Duration = Duration::from_secs(8);

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::client::{AdminClient, HubArgs};
 use super::error::CommandError;
 use super::events::text;
-use super::output::{Output, table};
+use crate::program::output::{Output, table};
 
 /// List what the store could not read since the hub was started, and set aside
 ///

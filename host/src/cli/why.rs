@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::client::{AdminClient, HubArgs, id};
 use super::error::CommandError;
 use super::events::{show_message, text, waiting};
-use super::output::Output;
+use crate::program::output::Output;
 
 /// Explain where an event was routed, and what it is waiting for
 #[derive(Debug, Clone, clap::Args)]

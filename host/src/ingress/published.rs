@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use thiserror::Error;
+use weir_core::error::chain;
 use weir_core::name::SourceName;
 use weir_core::time::{Clock, Timestamp};
 use weir_core::verify::{
@@ -21,7 +22,6 @@ use weir_core::verify::{
 
 use super::fetch_limiter::FetchLimiter;
 use super::penalties::Network;
-use crate::cli::chain;
 use crate::egress::fetch::{FetchError, Fetcher};
 
 /// Documents that are kept of one source. A provider has a few at a time.

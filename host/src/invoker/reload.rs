@@ -4,7 +4,6 @@
 //! deciding when to act.
 
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +12,7 @@ use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::sleep;
+use weir_core::error::chain;
 use weir_core::name::{DestinationName, HandlerName, Target};
 use weir_core::time::Clock;
 use weir_engine::{
@@ -539,19 +539,4 @@ fn identity(content: &HandlerFiles) -> Version {
 fn identity_of(module: Version, sidecar: Option<&str>) -> Version {
     let beside = sidecar.map_or_else(String::new, |text| format!("\n{text}"));
     Version::of(format!("{}{beside}", module.to_hex()).as_bytes())
-}
-
-/// An error with its causes, once, for the log and the API.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        next = cause.source();
-    }
-    text
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use weir::cli::compile::apart;
+use weir::program::compile::child_compiler;
 use weir_engine::{
     ChildCompiler, CompileLimit, CompileLimits, Compiler, Engine, LoadError, Options,
 };
@@ -16,7 +16,8 @@ const MIB: usize = 1 << 20;
 /// An engine that compiles in children of the real binary.
 fn engine(memory: usize, time: Duration) -> Engine {
     let program = PathBuf::from(env!("CARGO_BIN_EXE_weir"));
-    let apart = ChildCompiler { program, ..apart(CompileLimits { memory, time }).unwrap() };
+    let apart =
+        ChildCompiler { program, ..child_compiler(CompileLimits { memory, time }).unwrap() };
     Engine::new(Options { compiler: Compiler::ChildProcess(apart), ..Options::default() }).unwrap()
 }
 
@@ -56,7 +57,7 @@ fn a_module_whose_compiling_takes_too_much_is_refused_by_what_it_took() {
 fn without_a_program_to_compile_with_the_fault_is_the_hosts() {
     let apart = ChildCompiler {
         program: "/nowhere/weir".into(),
-        ..apart(CompileLimits::default()).unwrap()
+        ..child_compiler(CompileLimits::default()).unwrap()
     };
     let options = Options { compiler: Compiler::ChildProcess(apart), ..Options::default() };
     let error =

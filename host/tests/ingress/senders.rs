@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use ring::rand::SystemRandom;
-use weir::cli::signed::SignedSample;
+use weir::samples::SignedSample;
 use weir_core::provider::{Catalog, Provider};
 use weir_core::sign::{SecretPair, SignError, Signing};
 use weir_core::time::Timestamp;

@@ -12,6 +12,7 @@ use super::table::{EffectTable, HandshakeTable, ProviderTable, WhenTable};
 use super::units::{BY, CategoryEntry};
 use super::{FORMAT, Methods, Param, Provider, ProviderError, ProviderProblem, Selector, Shape};
 use crate::bounds::BODY_BYTES_MAX;
+use crate::error::chain;
 use crate::event::{Category, EventType};
 use crate::handshake::{AllowedHosts, EffectRule, Handshake, Precondition, ReplyTemplate};
 use crate::identify::{
@@ -39,18 +40,7 @@ impl ProblemCollector {
         path: impl Display,
         result: Result<T, E>,
     ) -> Option<T> {
-        result
-            .map_err(|error| {
-                let mut message = error.to_string();
-                let mut cause = error.source();
-                while let Some(error) = cause {
-                    message.push_str(": ");
-                    message.push_str(&error.to_string());
-                    cause = error.source();
-                }
-                self.problem(path, message);
-            })
-            .ok()
+        result.map_err(|error| self.problem(path, chain(&error))).ok()
     }
 
     pub(super) fn demand(&mut self, holds: bool, path: impl Display, message: impl Display) {

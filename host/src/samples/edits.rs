@@ -22,13 +22,13 @@ pub struct Set {
 
 /// What is changed about a sample.
 #[derive(Debug, Clone, Default)]
-pub(super) struct SampleChanges {
+pub(crate) struct SampleChanges {
     /// The whole body.
-    pub(super) body: Option<Vec<u8>>,
+    pub(crate) body: Option<Vec<u8>>,
     /// Fields of it, in order.
-    pub(super) set: Vec<Set>,
+    pub(crate) set: Vec<Set>,
     /// Headers; an empty value takes one away.
-    pub(super) headers: Vec<(String, String)>,
+    pub(crate) headers: Vec<(String, String)>,
 }
 
 /// A change that cannot be made. Holds no value: it may be a secret.
@@ -67,7 +67,7 @@ pub enum ChangeError {
 }
 
 /// Reads `/issue/title=x`.
-pub(super) fn set(text: &str) -> Result<Set, String> {
+pub(crate) fn set(text: &str) -> Result<Set, String> {
     let form = "write /PATH/TO/FIELD=VALUE, such as /issue/title=Hello or /issue/number=7";
     let (pointer, value) = text.split_once('=').ok_or(form)?;
     if !pointer.starts_with('/') || pointer.len() < 2 {
@@ -77,7 +77,7 @@ pub(super) fn set(text: &str) -> Result<Set, String> {
 }
 
 /// Reads `Name: value`.
-pub(super) fn header(text: &str) -> Result<(String, String), String> {
+pub(crate) fn header(text: &str) -> Result<(String, String), String> {
     let form = "write 'Name: value', such as 'X-GitHub-Event: issues'";
     let (name, value) = text.split_once(':').ok_or(form)?;
     let (name, value) = (name.trim(), value.trim());
@@ -86,7 +86,7 @@ pub(super) fn header(text: &str) -> Result<(String, String), String> {
 }
 
 /// The bytes of a file, or of standard input for `-`.
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
     let failed =
         |error: std::io::Error| format!("--file: {} cannot be read: {error}", path.display());
     let limit = BODY_BYTES_MAX as u64 + 1;
@@ -109,7 +109,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
 
 impl SampleChanges {
     /// The body with the changes made.
-    pub(super) fn body(&self, sample: Vec<u8>) -> Result<Vec<u8>, ChangeError> {
+    pub(crate) fn body(&self, sample: Vec<u8>) -> Result<Vec<u8>, ChangeError> {
         let mut body = self.body.clone().unwrap_or(sample);
         for set in &self.set {
             body = set.apply(&body)?;
@@ -118,7 +118,7 @@ impl SampleChanges {
     }
 
     /// Puts the headers in the place of those of the same name.
-    pub(super) fn put_headers(&self, headers: &mut Vec<(String, String)>) {
+    pub(crate) fn put_headers(&self, headers: &mut Vec<(String, String)>) {
         for (name, _) in &self.headers {
             headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
         }
@@ -128,7 +128,7 @@ impl SampleChanges {
 }
 
 /// The media type of a body that comes from a file.
-pub(super) fn media_type(body: &[u8]) -> &'static str {
+pub(crate) fn media_type(body: &[u8]) -> &'static str {
     if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() {
         "application/json"
     } else if is_form(body) {

@@ -5,8 +5,9 @@
 use std::io::{self, Write};
 
 use serde_json::Value;
+use weir_core::error::chain;
 
-use crate::printable;
+use super::printable;
 
 /// Where a command prints, and how.
 #[derive(Debug, Clone, Copy)]
@@ -32,13 +33,20 @@ impl Output {
     }
 }
 
+/// Prints an error and its causes on standard error, each line of it as an error.
+pub(crate) fn report(error: &dyn std::error::Error) {
+    for line in chain(error).lines() {
+        Output { json: false }.problem(&format!("error: {line}"));
+    }
+}
+
 fn write_to(mut to: impl Write, text: &str) {
     // There is nobody to tell that telling failed.
     let _ = writeln!(to, "{text}").and_then(|()| to.flush());
 }
 
 /// Rows under headings, each column as wide as its widest cell.
-pub(super) fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
+pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
     let cell = |text: &str| printable::line(text).into_owned();
     let rows: Vec<Vec<String>> =
         rows.iter().map(|row| row.iter().map(|c| cell(c)).collect()).collect();

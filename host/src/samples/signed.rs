@@ -13,7 +13,7 @@ use weir_core::sample::RenderedSample;
 use weir_core::sign::{RequestDraft, SignError, Signing};
 use weir_core::time::Timestamp;
 
-use super::changes::{ChangeError, SampleChanges, media_type};
+use super::edits::{ChangeError, SampleChanges, media_type};
 use crate::config::shown;
 
 /// A signed sample, ready to be sent.
@@ -70,7 +70,7 @@ pub enum SampleError {
 
 /// A request before it is changed and signed.
 #[derive(Debug, Clone)]
-pub(super) struct SampleDraft {
+pub(crate) struct SampleDraft {
     method: String,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
@@ -78,7 +78,7 @@ pub(super) struct SampleDraft {
 
 impl SampleDraft {
     /// A sample with fresh ids and times.
-    pub(super) fn of_sample(
+    pub(crate) fn of_sample(
         provider: &Provider,
         name: &str,
         method: Option<&str>,
@@ -103,7 +103,7 @@ impl SampleDraft {
     }
 
     /// A request of no sample: its body and headers are given.
-    pub(super) fn of_body(
+    pub(crate) fn of_body(
         provider: &Provider,
         method: Option<&str>,
         body: &[u8],
@@ -126,7 +126,7 @@ impl SampleDraft {
     }
 
     /// It with the changes, signed over the result.
-    pub(super) fn sign(
+    pub(crate) fn sign(
         self,
         provider: &Provider,
         changes: &SampleChanges,

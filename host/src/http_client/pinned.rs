@@ -1,5 +1,5 @@
-//! Trust in one certificate and in no authority: that of a hub whose configuration is at hand. What name or address it
-//! is reached by does not matter then, nor who has signed it.
+//! TLS that trusts one certificate and no authority: that of a hub whose configuration is on this machine. The name or
+//! address that the hub is reached by does not matter then, nor the issuer of the certificate.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,20 +10,19 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 
-use super::client::ClientError;
+use super::HttpError;
 
-/// The first certificate of a file, and what its key is checked with.
+/// The trusted certificate, and the algorithms that check its key.
 #[derive(Debug)]
 struct Pinned {
     certificate: CertificateDer<'static>,
     crypto: Arc<CryptoProvider>,
 }
 
-/// A client that speaks only to who has the key of the first certificate in this file.
-pub(super) fn only(file: &Path) -> Result<ClientConfig, ClientError> {
+/// TLS settings that accept only the first certificate in this file.
+pub(super) fn only(file: &Path) -> Result<ClientConfig, HttpError> {
     let shown = file.display();
-    let unusable =
-        |cause: String| ClientError::Unusable(format!("{shown} cannot be used: {cause}"));
+    let unusable = |cause: String| HttpError::Setup(format!("{shown} cannot be used: {cause}"));
     let certificate =
         CertificateDer::from_pem_file(file).map_err(|error| unusable(error.to_string()))?;
     let crypto = Arc::new(rustls::crypto::ring::default_provider());
