@@ -176,7 +176,7 @@ impl DispatchHub {
         let deliveries = table.route(&source, &kind, None).into_iter();
         let deliveries =
             deliveries.map(|m| NewDelivery { target: m.target.clone(), order_key: None }).collect();
-        let routed = Routed { table: table.hash(), deliveries };
+        let routed = Routed { table: table.hash(), decisions: "".into(), deliveries };
         let event =
             NewEvent { kind, category: None, delivery_id: None, dedup: None, part: None, routed };
         NewRequest {

@@ -191,7 +191,7 @@ impl Sim<'_> {
                 });
                 named.map(|answer| (answer, None)).collect()
             }
-            Op::ReplayRequest { request, what, .. } => {
+            Op::Replay { request, what, .. } => {
                 let (what, request) = (what.clone(), request.clone());
                 let replay = ReplayRequest { what, limit: REPLAYED_MAX, request, new_ids: false };
                 let answer = store.replay(replay).await.map(|redriven| {
@@ -200,7 +200,7 @@ impl Sim<'_> {
                         known.unwrap_or_else(|| format!("unknown {id}"))
                     };
                     let names: BTreeSet<String> = redriven.deliveries.iter().map(name).collect();
-                    Answer::ReplayOutcome(names)
+                    Answer::Replayed(names)
                 });
                 vec![(answer, None)]
             }
@@ -410,7 +410,7 @@ fn brief(op: &Op) -> String {
                 .map(|p| format!("{} {:?} {:?}", p.spec.delivery, p.spec.fence, p.spec.next));
             format!("settle [{}]", all.collect::<Vec<_>>().join(", "))
         }
-        Op::ReplayRequest { request, what, wanted } => {
+        Op::Replay { request, what, wanted } => {
             format!("redrive {request} {what:?} {wanted:?}")
         }
         other => format!("{other:?}"),

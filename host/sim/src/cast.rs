@@ -129,5 +129,5 @@ pub fn routed(table: &RouteTable, source: &str, kind: &str, order_key: Option<&s
         order_key: order_key.filter(|_| matches!(target, Target::Handler(_))).map(Into::into),
     };
     let deliveries = matches.iter().map(|m| delivery(m.target)).collect();
-    Routed { table: table.hash(), deliveries }
+    Routed { table: table.hash(), decisions: "".into(), deliveries }
 }

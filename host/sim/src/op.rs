@@ -23,7 +23,7 @@ pub enum Op {
     /// Ends of attempts.
     Settle(Vec<Prepared>),
     /// Deliveries made due again.
-    ReplayRequest {
+    Replay {
         /// The name that makes two of them one.
         request: String,
         /// Which, as the store is told.
@@ -69,7 +69,7 @@ pub enum Answer {
     /// To a settlement.
     Settled(Settles),
     /// To a redrive.
-    ReplayOutcome(BTreeSet<Key>),
+    Replayed(BTreeSet<Key>),
     /// To anything else: whether it did something.
     Done(bool),
 }
@@ -90,7 +90,7 @@ impl Op {
         match self {
             Self::Ingest(_) => "ingest",
             Self::Settle(_) => "settle",
-            Self::ReplayRequest { .. } => "redrive",
+            Self::Replay { .. } => "redrive",
             Self::Hold(_) => "hold",
             Self::Release { .. } => "release",
             Self::Prune(_) => "prune",
@@ -192,10 +192,10 @@ impl Op {
                     invariants::fenced(&spec.delivery, predicted, *said)?;
                 }
             }
-            Self::ReplayRequest { request, wanted, .. } => {
+            Self::Replay { request, wanted, .. } => {
                 let predicted: BTreeSet<Key> =
                     model.replay(request, wanted, now).into_iter().collect();
-                if let Some(Answer::ReplayOutcome(said)) = said
+                if let Some(Answer::Replayed(said)) = said
                     && predicted != *said
                 {
                     let how = format!("redrive {request} made {said:?} due, not {predicted:?}");

@@ -384,7 +384,7 @@ impl Sim<'_> {
                 (ReplaySelection::Delivery(id), vec![one])
             }
         };
-        self.operate(Op::ReplayRequest { request, what, wanted }).await
+        self.operate(Op::Replay { request, what, wanted }).await
     }
 
     async fn hold(&mut self) -> Holds {

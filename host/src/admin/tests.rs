@@ -144,6 +144,7 @@ impl TestAdmin {
             part: None,
             routed: Routed {
                 table: self.table.hash(),
+                decisions: "".into(),
                 deliveries: targets.iter().map(delivery).collect(),
             },
         };

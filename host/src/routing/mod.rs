@@ -118,7 +118,7 @@ pub fn routed(
     let matches = table.route(source, kind, category);
     let delivery = |target: &Target| NewDelivery { target: target.clone(), order_key: None };
     let deliveries = matches.into_iter().map(|found| delivery(found.target)).collect();
-    Routed { table: table.hash(), deliveries }
+    Routed { table: table.hash(), decisions: "".into(), deliveries }
 }
 
 impl Parts {

@@ -197,6 +197,7 @@ impl Load {
                 part: None,
                 routed: Routed {
                     table: self.table,
+                    decisions: "".into(),
                     deliveries: vec![NewDelivery { target: self.target.clone(), order_key: None }],
                 },
             }],

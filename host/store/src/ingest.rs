@@ -62,6 +62,8 @@ pub struct DedupKey {
 pub struct Routed {
     /// The table. It must have been given to [`crate::Store::keep_table`].
     pub table: TableHash,
+    /// The router's decisions, as text in its own format; stored with the event.
+    pub decisions: Box<str>,
     /// Deliveries to make; none makes the event `unrouted`.
     pub deliveries: Vec<NewDelivery>,
 }

@@ -84,6 +84,9 @@ pub struct EventDetail {
     pub parent: Option<EventId>,
     /// The hash of the routing table that held then.
     pub table: String,
+    /// The decisions of [`Routed`](crate::Routed); empty if none were given.
+    #[serde(skip)]
+    pub decisions: Box<str>,
     /// Bytes of headers and body.
     pub size: u64,
     /// Its deliveries.

@@ -14,7 +14,7 @@ use weir_core::time::Timestamp;
 
 use super::due::{Entry, Handoff, Place};
 use super::group::{Counted, Writing, take};
-use super::ingest::{Born, store_delivery};
+use super::ingest::{Born, decisions, store_delivery};
 use super::names::NameId;
 use super::payloads::{Packed, Packer};
 use super::replies::{self, PreparedReply};
@@ -307,8 +307,8 @@ fn store_emit(
         .conn
         .prepare_cached(
             "INSERT INTO event (n, at, source, type, payload, size, routing, first_delivery, deliveries, outward,
-               root, parent, depth, cause)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+               root, parent, depth, cause, decisions)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
         )?
         .execute(params![
             n,
@@ -324,7 +324,8 @@ fn store_emit(
             num::stored_id(cause.lineage.root.bits()),
             num::stored_id(cause.event_id.bits()),
             cause.lineage.depth,
-            attempt
+            attempt,
+            decisions(&emit.routed)
         ])?;
     writing.learned.counted(cause.source, Counted::Stored);
     if deliveries == 0 {

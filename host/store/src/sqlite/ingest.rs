@@ -182,8 +182,8 @@ fn store_event(
         .conn
         .prepare_cached(
             "INSERT INTO event (n, at, request, source, type, category, delivery_id, key, body_tag, id_reused,
-               payload, size, routing, first_delivery, deliveries)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+               payload, size, routing, first_delivery, deliveries, decisions)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
         )?
         .execute(params![
             n,
@@ -200,7 +200,8 @@ fn store_event(
             num::column(payload.size()),
             prepared.routing,
             first_delivery,
-            num::column(event.routed.deliveries.len())
+            num::column(event.routed.deliveries.len()),
+            decisions(&event.routed)
         ])?;
     if let (Some(key), Some(body_tag)) = (key, body_tag) {
         writing
@@ -214,6 +215,11 @@ fn store_event(
         writing.learned.unrouted(carrier.source, 1);
     }
     Ok(EventIngested::Stored { id, id_reused, unrouted })
+}
+
+/// The decisions as a column: none where there are none to tell.
+pub(super) fn decisions(routed: &Routed) -> Option<&str> {
+    Some(&*routed.decisions).filter(|text| !text.is_empty())
 }
 
 /// Stores an event's deliveries, due at once. Returns the number of the first.
@@ -361,6 +367,12 @@ impl PreparedRequest {
     /// Bytes that it will write, for bounding queue and group.
     pub(super) fn bytes(&self) -> usize {
         let part = |event: &PreparedEvent| event.part.as_ref().map_or(0, |(_, p)| p.stored_bytes());
-        self.packed.stored_bytes() + self.events.iter().map(|e| part(e) + 256).sum::<usize>() + 256
+        self.packed.stored_bytes()
+            + self
+                .events
+                .iter()
+                .map(|e| part(e) + e.event.routed.decisions.len() + 256)
+                .sum::<usize>()
+            + 256
     }
 }

@@ -50,7 +50,7 @@ fn cursor_text(n: i64) -> String {
 }
 
 const EVENT_COLUMNS: &str = "n, at, request, source, type, category, delivery_id, id_reused, payload, size, \
-     routing, outward, parent";
+     routing, outward, parent, decisions";
 
 struct EventRow {
     n: i64,
@@ -83,6 +83,7 @@ fn event_row(shared: &Shared, conn: &Connection, row: &Row<'_>) -> rusqlite::Res
         request: request.map(|n| shared.ids.request(at, n)),
         parent: bits(12)?,
         table: table.map(hex::encode).unwrap_or_default(),
+        decisions: row.get::<_, Option<Box<str>>>(13)?.unwrap_or_default(),
         size: num::count(row.get(9)?),
         deliveries: Vec::new(),
         payload: None,

@@ -7,7 +7,7 @@ use weir_core::time::Timestamp;
 
 use super::dedup::First;
 use super::group::Writing;
-use super::ingest::{Born, store_delivery};
+use super::ingest::{Born, decisions, store_delivery};
 use super::names::NameId;
 use super::replay::{due_again, is_dead, of_event};
 use super::settle::Delivery;
@@ -102,9 +102,10 @@ pub(super) fn route_again(
     let end = writing.next.delivery;
     if event.is_unrouted() {
         conn.prepare_cached(
-            "UPDATE event SET first_delivery = ?2, deliveries = ?3, routing = ?4 WHERE n = ?1",
+            "UPDATE event SET first_delivery = ?2, deliveries = ?3, routing = ?4, decisions = ?5
+             WHERE n = ?1",
         )?
-        .execute(params![event.n, first, end - first, routing])?;
+        .execute(params![event.n, first, end - first, routing, decisions(routed)])?;
         writing.learned.unrouted(event.source, -1);
     } else {
         conn.prepare_cached("UPDATE delivery SET added = 1 WHERE n >= ?1 AND n < ?2")?

@@ -27,12 +27,13 @@ const MINIMUM_HOST: &str = "0.1.0";
 const SCHEMA: &str = include_str!("schema.sql");
 /// What the format has gained since it was first written, in order. Each is carried out once, in a new store too;
 /// how many were is in `meta.expansions`. A program that does not know them reads and writes around them.
-const EXPANSIONS: [&str; 5] = [
+const EXPANSIONS: [&str; 6] = [
     include_str!("expansion-1.sql"),
     include_str!("expansion-2.sql"),
     include_str!("expansion-3.sql"),
     include_str!("expansion-4.sql"),
     include_str!("expansion-5.sql"),
+    include_str!("expansion-6.sql"),
 ];
 /// `WEIR` as a number: tells `file` and a curious person whose database this is.
 const APPLICATION_ID: i64 = 0x5745_4952;

@@ -185,7 +185,8 @@ pub(crate) fn destination(name: &str) -> Target {
 
 pub(crate) fn routed(targets: &[Target]) -> Routed {
     let delivery = |target: &Target| NewDelivery { target: target.clone(), order_key: None };
-    Routed { table: table().hash(), deliveries: targets.iter().map(delivery).collect() }
+    let deliveries = targets.iter().map(delivery).collect();
+    Routed { table: table().hash(), decisions: "".into(), deliveries }
 }
 
 pub(crate) fn payload(text: &str) -> Payload {

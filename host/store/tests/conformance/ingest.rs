@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use crate::common::*;
 use bytes::Bytes;
+use weir_core::id::EventId;
 use weir_core::route::TableHash;
-use weir_store::{DedupKey, EventIngested, NewRequest};
+use weir_store::{DedupKey, EventIngested, Lane, NewRequest, RoutedEffects};
 use weir_store::{Store, StoreError};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -304,4 +305,23 @@ async fn a_closed_store_says_so() {
     bed.store().close().await.unwrap();
     let answer = bed.store().ingest(vec![request("a", &[])]).await.remove(0);
     assert!(matches!(answer, Err(StoreError::Closed)), "{answer:?}");
+}
+
+#[tokio::test]
+async fn decisions_are_kept_with_the_event() {
+    let mut bed = Bed::new().await;
+    let mut asked = request("a", &[handler("orders")]);
+    asked.events[0].routed.decisions = r#"{"rule":"orders"}"#.into();
+    let event = stored(&bed.ingest(asked).await);
+    let without = bed.post("b", &[handler("orders")]).await;
+    bed.reopen().await;
+    let decisions = async |bed: &Bed, id| bed.store().event(id).await.unwrap().unwrap().decisions;
+    assert_eq!(&*decisions(&bed, event).await, r#"{"rule":"orders"}"#);
+    assert_eq!(&*decisions(&bed, without).await, "");
+    let claimed = bed.claim_one(&handler("orders"), Lane::Fresh).await;
+    let mut emitted = emit(7, None, 0, &[handler("orders")]);
+    emitted.routed.decisions = "later".into();
+    let effects = RoutedEffects { emits: vec![emitted], ..RoutedEffects::default() };
+    bed.settle(with_effects(&claimed, effects)).await;
+    assert_eq!(&*decisions(&bed, EventId::from_bits(7)).await, "later");
 }
