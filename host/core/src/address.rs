@@ -1,7 +1,8 @@
-//! Addresses: blocks of them, and whose address a request really came from when proxies stand between.
+//! IP addresses: address blocks, and the client address of a request behind proxies.
 //!
-//! What a proxy says about the one before it is believed of proxies that the operator trusts and of nobody else, and
-//! only in the one header that they are known to write: whatever a sender makes up stands to the left of that.
+//! A proxy's statement about the previous hop counts only if the operator trusts the proxy, and
+//! only in the one header that the proxies are known to write. Anything that a sender invents is to
+//! the left of that.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,42 +12,44 @@ use std::str::FromStr;
 use ipnet::{IpNet, Ipv4Net};
 use thiserror::Error;
 
-/// Proxies in a row that may be trusted. A longer chain is read no further.
+/// The maximum number of trusted proxies in a row. A longer chain is not followed further.
 const HOPS_MAX: usize = 32;
 
-/// A block of addresses, such as `203.0.113.0/24`, `2001:db8::/32`, or one address alone. Blocks of IPv4 in the clothes
-/// of IPv6 are blocks of IPv4, and so are the addresses that are looked for in them.
+/// A block of addresses, such as `203.0.113.0/24`, `2001:db8::/32`, or a single address.
+/// IPv4-mapped IPv6 addresses and blocks count as IPv4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AddressBlock(IpNet);
 
-/// A text that is no block. The operator's to mend.
+/// Why a text is not an address block.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum InvalidAddressBlock {
-    /// Not of the form at all.
+    /// Not an address or a CIDR block.
     #[error("is no address or block, such as \"203.0.113.7\" or \"2001:db8::/32\"")]
     Form,
-    /// The address has bits that its prefix leaves out: one of the two is a mistake.
+    /// The address has bits outside its prefix, so one of the two is wrong.
     #[error("has address bits beyond its prefix; did you mean `{0}`?")]
     Beyond(AddressBlock),
 }
 
 impl AddressBlock {
-    /// True if the address is in the block.
+    /// True if the block contains the address.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address.to_canonical())
     }
 }
 
-/// Longest prefix of IPv4 that is too short for a network of one's own: the largest private one is 10.0.0.0/8.
+/// The longest IPv4 prefix that is too short for an operator's own network: the largest private one
+/// is 10.0.0.0/8.
 const WIDE_V4: u8 = 7;
-/// The same for IPv6, outside of what is private there.
+/// The longest IPv6 prefix that is too short, outside private ranges.
 const WIDE_V6: u8 = 15;
-/// Addresses of IPv4 that blocks of no great size may hold together: 16 of the largest private network.
+/// The maximum number of IPv4 addresses in small blocks together: 16 times the largest private
+/// network.
 const MANY_V4: u64 = 1 << 28;
 
-/// The widest block that these make together, if it is wider than any network that belongs to one operator, such as all
-/// addresses there are.
+/// The widest block that these blocks form together, if it is wider than any network of one
+/// operator; all addresses, for example.
 #[must_use]
 pub fn too_wide(blocks: &[AddressBlock]) -> Option<String> {
     let nets: Vec<IpNet> = blocks.iter().map(|block| block.0).collect();
@@ -91,7 +94,7 @@ fn canonical(net: IpNet) -> IpNet {
     const MAPPED_BITS: u8 = 96;
     let IpNet::V6(v6) = net else { return net };
     match (v6.addr().to_ipv4_mapped(), v6.prefix_len().checked_sub(MAPPED_BITS)) {
-        // A prefix of at most 32 bits is right for IPv4.
+        // A prefix of at most 32 bits is valid for IPv4.
         (Some(v4), Some(prefix)) => Ipv4Net::new(v4, prefix).map_or(net, IpNet::V4),
         _ => net,
     }
@@ -103,7 +106,7 @@ impl fmt::Display for AddressBlock {
     }
 }
 
-/// The header in which an operator's proxies say for whom they speak.
+/// The header in which an operator's proxies name the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ForwardedBy {
     /// `X-Forwarded-For: 203.0.113.7, 198.51.100.2`
@@ -122,7 +125,7 @@ impl ForwardedBy {
         }
     }
 
-    /// What stands before the last entry of a line, if anything does, and that entry.
+    /// The rest of a line before its last entry, if any, and that entry.
     fn split_last(self, line: &[u8]) -> (Option<&[u8]>, &[u8]) {
         let comma = match self {
             Self::XForwardedFor => line.iter().rposition(|b| *b == b','),
@@ -148,27 +151,28 @@ pub struct TrustedProxies {
 }
 
 impl TrustedProxies {
-    /// Proxies at these addresses, which write this header.
+    /// Proxies at these addresses that write this header.
     #[must_use]
     pub fn new(blocks: Vec<AddressBlock>, by: ForwardedBy) -> Self {
         Self { blocks, by }
     }
 
-    /// Whether a proxy of this address is trusted.
+    /// True if a proxy with this address is trusted.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         self.blocks.iter().any(|block| block.contains(address))
     }
 
-    /// The header to hand to [`Self::client`], in lower case.
+    /// The header whose values [`Self::client`] takes, in lower case.
     #[must_use]
     pub const fn header(&self) -> &'static str {
         self.by.header()
     }
 
-    /// Who a request came from: the right-most address in the chain that is no trusted proxy's. `lines` are the values
-    /// of [`Self::header`] in their order. An entry that names no address ends the walk, and the request then counts
-    /// as the last trusted proxy's own: whoever stands to the left of it was vouched for by nobody.
+    /// The client address of a request: the right-most address of the chain that is not a trusted
+    /// proxy. `lines` are the values of [`Self::header`] in their order. An entry without an
+    /// address ends the search, and the last trusted proxy is the client: no trusted proxy confirms
+    /// the entries to the left.
     #[must_use]
     pub fn client<'a>(
         &self,
@@ -192,7 +196,7 @@ impl TrustedProxies {
     }
 }
 
-/// An address as proxies write it: with a port or without, IPv6 in brackets or bare.
+/// Parses an address as proxies write it: with or without a port, IPv6 with or without brackets.
 fn node(text: &str) -> Option<IpAddr> {
     if let Some(rest) = text.strip_prefix('[') {
         let (address, port) = rest.split_once(']')?;
@@ -210,8 +214,8 @@ fn is_port(text: &str) -> bool {
     (1..=5).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// The last comma that stands outside quotation marks. Read from the right, because the left is where a sender may have
-/// left a mark open.
+/// The last comma outside quotes. Searched from the right, because a sender may have left a quote
+/// open on the left.
 fn last_comma(line: &[u8]) -> Option<usize> {
     let mut quoted = false;
     for (at, byte) in line.iter().enumerate().rev() {
@@ -228,7 +232,8 @@ fn is_escaped(line: &[u8], at: usize) -> bool {
     line[..at].iter().rev().take_while(|b| **b == b'\\').count() % 2 == 1
 }
 
-/// The address in the `for` of one element of `Forwarded`. None for a name that hides it, and for what is no element.
+/// The address in the `for` of one element of `Forwarded`; `None` for an obfuscated name or an
+/// invalid element.
 fn forwarded_for(element: &str) -> Option<IpAddr> {
     let mut found = None;
     let mut rest = Some(element);
@@ -254,7 +259,7 @@ fn forwarded_for(element: &str) -> Option<IpAddr> {
     found
 }
 
-/// A token or a quoted text at the start, and what follows it.
+/// A token or a quoted string at the start, and the rest after it.
 fn value(text: &str) -> Option<(Cow<'_, str>, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.bytes().position(|b| !is_token(b)).unwrap_or(text.len());
@@ -293,7 +298,7 @@ mod tests {
 
     const PEER: &str = "10.0.0.1";
 
-    /// Behind proxies in 10/8 and 2001:db8::/32; the peer is one of them.
+    /// The client behind proxies in 10/8 and 2001:db8::/32; the peer is one of them.
     fn client(by: ForwardedBy, lines: &[&str]) -> String {
         let proxies = TrustedProxies::new(vec![block("10.0.0.0/8"), block("2001:db8::/32")], by);
         proxies.client(ip(PEER), lines.iter().map(|line| line.as_bytes())).to_string()
@@ -308,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_holds_its_addresses_however_they_are_written() {
+    fn a_block_contains_its_addresses_in_any_notation() {
         assert!(block("203.0.113.0/24").contains(ip("203.0.113.255")));
         assert!(block("203.0.113.0/24").contains(ip("::ffff:203.0.113.9")));
         assert!(!block("203.0.113.0/24").contains(ip("203.0.114.0")));
@@ -322,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_that_is_none_is_refused_with_what_was_meant() {
+    fn an_invalid_block_is_refused_with_a_suggestion() {
         for text in ["", "203.0.113", "203.0.113.0/33", "example.com", "203.0.113.0/24 ", "::g"] {
             assert_eq!(text.parse::<AddressBlock>(), Err(InvalidAddressBlock::Form), "{text}");
         }
@@ -332,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn the_client_is_the_right_most_address_that_is_no_trusted_proxys() {
+    fn the_client_is_the_right_most_untrusted_address() {
         assert_eq!(x(&["192.0.2.1"]), "192.0.2.1");
         assert_eq!(x(&["192.0.2.1, 10.0.0.2"]), "192.0.2.1");
         assert_eq!(x(&["192.0.2.1", "2001:db8::7, 10.0.0.2"]), "192.0.2.1", "lines are one list");
@@ -342,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_sender_makes_up_stands_to_the_left_and_is_not_read() {
+    fn entries_that_a_sender_invents_are_ignored() {
         assert_eq!(x(&["198.51.100.7, 192.0.2.1"]), "192.0.2.1");
         assert_eq!(x(&["10.0.0.7, 192.0.2.1, 10.0.0.2"]), "192.0.2.1");
         assert_eq!(x(&["nonsense,,\u{fffd}, 192.0.2.1"]), "192.0.2.1");
@@ -352,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_is_not_trusted_speaks_for_itself_alone() {
+    fn an_untrusted_peer_is_the_client() {
         let proxies = TrustedProxies::new(vec![block("10.0.0.0/8")], ForwardedBy::XForwardedFor);
         let lines = ["198.51.100.7".as_bytes()];
         assert_eq!(proxies.client(ip("192.0.2.1"), lines.into_iter()), ip("192.0.2.1"));
@@ -362,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_names_no_address_ends_the_walk_at_the_last_trusted_one() {
+    fn an_entry_without_an_address_ends_the_search() {
         for entry in
             ["unknown", "", "_hidden", "192.0.2.1:", "192.0.2.1:x", "192.0.2", "[192.0.2.1]"]
         {
@@ -390,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_of_proxies_without_end_is_read_so_far_and_no_further() {
+    fn a_long_chain_of_proxies_is_read_up_to_the_limit() {
         let endless = format!("192.0.2.1{}", ", 10.0.0.2".repeat(1_000_000));
         assert_eq!(x(&[&endless]), "10.0.0.2");
     }
@@ -424,7 +429,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_a_sender_sends_the_address_that_our_proxy_saw_counts(
+        fn the_address_that_the_trusted_proxy_saw_counts(
             by in headers(),
             made_up in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 0..3),
             address: IpAddr,

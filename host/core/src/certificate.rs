@@ -1,11 +1,11 @@
-//! What is read of a certificate that this hub shows to others.
+//! Reads the certificates that the hub itself presents.
 
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
 
 use crate::time::{Timestamp, millis};
 
-/// When a certificate in DER is no longer valid. None if that cannot be read.
+/// The end of a DER certificate's validity; `None` if it cannot be read.
 #[must_use]
 pub fn not_after(der: &[u8]) -> Option<Timestamp> {
     let certificate = Certificate::from_der(der).ok()?;

@@ -1,32 +1,33 @@
-//! How much at once a destination is sent that says it has too much to do. Pure.
+//! The concurrency limit of a destination that reports overload. Pure.
 //!
-//! Places are halved when it says so, once for everything that was under way together, and come back one by one as
-//! sends go well. A single place is not halved: there are pauses instead, each twice the one before. A wait that the
-//! endpoint asks for is a pause for all.
+//! The limit is halved at an overload, once for all sends that were under way together, and grows
+//! by one with each successful send. A limit of one is not halved: pauses take its place, each
+//! twice as long as the one before. A wait that the endpoint asks for pauses all sends.
 
 use std::time::Duration;
 
 use crate::time::Timestamp;
 
-/// The first pause, once one place is too many.
+/// The first pause at a limit of one.
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
-/// The longest pause, asked for or not: past it, the next answer tells better.
+/// The maximum pause, asked for or not: after it, the next response tells more.
 const PAUSE_MAX: Duration = Duration::from_secs(300);
 
-/// The places of one destination.
+/// The concurrency limit of one destination.
 #[derive(Debug, Clone)]
 pub struct ConcurrencyLimit {
     most: usize,
     places: usize,
-    /// The next pause, if one is needed.
+    /// The length of the next pause.
     pause: Duration,
     until: Timestamp,
-    /// When places or pause were last taken down: what began before that has been answered for.
+    /// The last time the limit was lowered or a pause began: sends that started before it have been
+    /// counted.
     lowered_at: Timestamp,
 }
 
 impl ConcurrencyLimit {
-    /// With `most` places, at least one, and all of them free to use.
+    /// Starts with the full limit, at least one.
     #[must_use]
     pub fn new(most: usize) -> Self {
         let most = most.max(1);
@@ -34,19 +35,21 @@ impl ConcurrencyLimit {
         Self { most, places: most, pause: PAUSE_FIRST, until: never, lowered_at: never }
     }
 
-    /// How many may be under way together at `now`.
+    /// The number of sends that may be under way at `now`.
     #[must_use]
     pub fn places(&self, now: Timestamp) -> usize {
         if self.paused_until(now).is_some() { 0 } else { self.places }
     }
 
-    /// The end of a pause that is not over. None is longer than the longest: past that, the clock was set back.
+    /// The end of the current pause. An end beyond the maximum pause means that the clock was set
+    /// back.
     #[must_use]
     pub fn paused_until(&self, now: Timestamp) -> Option<Timestamp> {
         (self.until > now && self.until.since(now) <= PAUSE_MAX).then_some(self.until)
     }
 
-    /// What began at `started_at` was answered with too much to do, and perhaps how long to wait.
+    /// Records that the send that started at `started_at` met an overload, perhaps with a wait that
+    /// the endpoint asks for.
     pub fn slowed(&mut self, started_at: Timestamp, asked: Option<Duration>, now: Timestamp) {
         let mut pause = asked.unwrap_or_default();
         if started_at >= self.lowered_at {
@@ -56,7 +59,7 @@ impl ConcurrencyLimit {
                 pause = pause.max(self.pause);
                 self.pause = (self.pause * 2).min(PAUSE_MAX);
             }
-            // Later than what began in the same millisecond.
+            // Later than any send that started in the same millisecond.
             self.lowered_at = now.after(Duration::from_millis(1));
         }
         if !pause.is_zero() {
@@ -66,13 +69,13 @@ impl ConcurrencyLimit {
         }
     }
 
-    /// Something went well.
+    /// Records a successful send.
     pub fn on_success(&mut self) {
         self.places = self.places.saturating_add(1).min(self.most);
         self.pause = PAUSE_FIRST;
     }
 
-    /// Begins with one place, as for an endpoint that has just come back.
+    /// Starts again with one, as for an endpoint that has just come back.
     pub fn restart_at_one(&mut self) {
         *self = Self { places: 1, ..Self::new(self.most) };
     }
@@ -93,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_halved_once_for_all_that_was_under_way_together() {
+    fn sends_under_way_together_halve_the_limit_once() {
         let mut throttle = ConcurrencyLimit::new(16);
         for _ in 0..16 {
             throttle.slowed(at(0), None, at(50));
@@ -104,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn places_come_back_one_by_one_and_no_more_than_there_were() {
+    fn successes_restore_the_limit_one_by_one() {
         let mut throttle = ConcurrencyLimit::new(4);
         throttle.slowed(at(0), None, at(1));
         for places in [3, 4, 4] {
@@ -116,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_single_place_is_paused_twice_as_long_each_time_until_something_goes_well() {
+    fn pauses_double_until_a_success() {
         let mut throttle = ConcurrencyLimit::new(1);
         let mut now = 0;
         for pause in [1_000, 2_000, 4_000] {
@@ -131,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_that_was_asked_for_is_everybodys_and_has_an_end() {
+    fn a_requested_wait_pauses_all_sends_for_a_limited_time() {
         let mut throttle = ConcurrencyLimit::new(8);
         throttle.slowed(at(0), Some(secs(30)), at(1));
         throttle.slowed(at(0), Some(secs(5)), at(2));
@@ -150,7 +153,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn there_is_always_a_place_once_a_pause_is_over(
+        fn a_pause_always_ends(
             most in 1_usize..100,
             steps in prop::collection::vec((any::<bool>(), 0_u64..5_000, 0_u64..9_000), 0..100),
         ) {

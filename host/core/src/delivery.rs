@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::bounds::{DESCENDANTS_MAX, HOST_LOST_MAX};
 use crate::retry::RetryPolicy;
-use crate::word::word_enum;
+use crate::word_enum;
 
 /// The stored state of a delivery. The numbers are written to disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

@@ -11,7 +11,7 @@ use crate::id::EventId;
 use crate::name::SourceName;
 use crate::payload::Payload;
 use crate::time::Timestamp;
-use crate::word::word_enum;
+use crate::word_enum;
 
 /// The sender's own word for what happened, such as `push` or `invoice.paid`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

@@ -1,7 +1,9 @@
-//! Handshakes: requests that want an answer and are no events, such as Slack's `url_verification`.
+//! Handshakes: requests that ask for an answer and carry no event, such as Slack's
+//! `url_verification`.
 //!
-//! Decides what to answer and what the provider wants done besides; does none of it. An echo is capped, is
-//! escaped for the body it goes into, and goes out with `nosniff`, because what is echoed may be a stranger's.
+//! Decides the answer and the effect that the provider asks for; performs neither. An echo is
+//! limited in length, escaped for its body, and sent with `nosniff`, because a stranger may have
+//! chosen its text.
 
 use std::borrow::Cow;
 
@@ -11,19 +13,19 @@ use thiserror::Error;
 
 use crate::identify::RequestFacts;
 use crate::json_pointer::Pointer;
-use crate::provider::{InvalidSelector, Piece, Provider, Selector, Shape, Unclosed, pieces};
+use crate::selector::{InvalidSelector, Selector, Shape};
+use crate::template::{Piece, Unclosed, pieces};
 use crate::verify::{
     Encoding, HostPattern, Params, PathPattern, PreparedKey, Secret, Verified, Verifier,
     is_allowed_url,
 };
 
-/// Longest value that is echoed, in bytes.
+/// The maximum length of an echoed value, in bytes.
 pub const ECHO_BYTES_MAX: usize = 1024;
 
-/// A handshake as a provider file describes it, checked.
+/// A handshake of a provider file, checked.
 #[derive(Debug, Clone)]
 pub struct Handshake {
-    /// Its name.
     pub name: String,
     pub(crate) method: String,
     pub(crate) present: Vec<Selector>,
@@ -39,18 +41,18 @@ pub struct Handshake {
     pub(crate) notice: Option<String>,
 }
 
-/// What must hold before a handshake is answered.
+/// The condition for answering a handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Precondition {
-    /// The signature.
+    /// The signature is valid.
     Verify,
-    /// Nothing: anyone may ask.
+    /// None: anyone may send it.
     Nothing,
     /// The value at `from` equals the source's parameter `param`.
     Token { from: Selector, param: String },
 }
 
-/// What a handshake's file wants done.
+/// The effect of a handshake, as its file describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum EffectRule {
     None,
@@ -58,21 +60,54 @@ pub(crate) enum EffectRule {
     FetchUrl { from: Selector, hosts: AllowedHosts, later: bool },
 }
 
-/// Whose addresses a handshake may have fetched.
+/// The hosts from which a handshake may have a URL fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum AllowedHosts {
-    /// These hosts', with this path.
+    /// These hosts, with this path.
     Named(Vec<HostPattern>, Option<PathPattern>),
-    /// Those that this parameter lists; where a source has none, nobody's, and what asks for it is not heard.
+    /// The hosts that this parameter lists. Without the parameter, the request to fetch is ignored.
     Param(String),
 }
 
-/// The hosts that a text lists, with commas between; `Err` is the first that is none.
+impl AllowedHosts {
+    /// The effect of a handshake that asks to have `url` fetched.
+    fn fetch(
+        &self,
+        url: String,
+        later: bool,
+        params: &Params,
+    ) -> Result<HandshakeEffect, HandshakeError> {
+        let allowed = match self {
+            Self::Named(hosts, path) => is_allowed_url(&url, hosts, path.as_ref()),
+            Self::Param(param) => {
+                // The operator permits no host.
+                let Some(hosts) = params.get(param) else { return Ok(HandshakeEffect::None) };
+                let hosts = String::from_utf8_lossy(hosts.expose());
+                parse_host_list(&hosts).is_ok_and(|hosts| is_allowed_url(&url, &hosts, None))
+            }
+        };
+        if allowed {
+            Ok(HandshakeEffect::FetchUrl { url, later })
+        } else {
+            Err(HandshakeError::ChallengeUnusable)
+        }
+    }
+
+    /// The effect of a handshake without a URL: required with named hosts, optional otherwise.
+    fn without_url(&self) -> Result<HandshakeEffect, HandshakeError> {
+        match self {
+            Self::Named(..) => Err(HandshakeError::ChallengeUnusable),
+            Self::Param(_) => Ok(HandshakeEffect::None),
+        }
+    }
+}
+
+/// Parses a comma-separated list of hosts; `Err` is the first invalid one.
 pub fn parse_host_list(text: &str) -> Result<Vec<HostPattern>, &str> {
     text.split(',').map(str::trim).map(|host| HostPattern::parse(host).ok_or(host)).collect()
 }
 
-/// A reply with placeholders.
+/// A response with placeholders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ReplyTemplate(Vec<ReplyPart>);
 
@@ -80,13 +115,13 @@ pub(crate) struct ReplyTemplate(Vec<ReplyPart>);
 enum ReplyPart {
     Literal(String),
     Echo(Selector),
-    /// A parameter of the source that is no secret.
+    /// A parameter of the source that is not secret.
     Param(String),
-    /// The keyed hash of what stands there, under the source's first secret.
+    /// The keyed hash of the selected value, with the source's first secret.
     Keyed(Encoding, Selector),
 }
 
-/// A text that describes no reply.
+/// An error in the text of a response.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum InvalidReply {
     #[error(transparent)]
@@ -95,68 +130,61 @@ pub(crate) enum InvalidReply {
     Selector(#[from] InvalidSelector),
 }
 
-/// What a source knows that a handshake may need.
+/// The secrets and parameters of a source that a handshake may need.
 #[derive(Debug, Clone, Copy)]
 pub struct HandshakeKeys<'a> {
-    /// The source's keys.
     pub verifier: &'a Verifier,
-    /// Parameters that the source was given, by name.
+    /// The parameters of the source, by name.
     pub params: &'a Params,
 }
 
-/// The answer to a handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HandshakeAnswer {
-    /// Which handshake it was.
+    /// The name of the handshake.
     pub name: String,
-    /// HTTP status.
     pub status: u16,
-    /// Headers, `content-type` and `x-content-type-options` among them.
+    /// The headers, including `content-type` and `x-content-type-options`.
     pub headers: Vec<(String, String)>,
-    /// Body.
     pub body: String,
-    /// What else the provider wants.
     pub effect: HandshakeEffect,
-    /// What the operator has to do now, once the effect is had.
+    /// A message to the operator after the effect.
     pub notice: Option<String>,
 }
 
-/// What a handshake wants done besides an answer.
+/// The effect of a handshake besides its answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum HandshakeEffect {
-    /// Nothing.
     None,
-    /// Keep this as the source's secret; only while an operator has opened a window, never over another.
+    /// Store this as the source's secret: only while an operator has opened a window, and never
+    /// over another secret.
     StoreSecret {
-        /// What is handed over.
         secret: Secret,
-        /// The operator has to give it back to the provider, and is shown it, once.
+        /// True if the operator must enter the secret at the provider, so that it is shown once.
         show_once: bool,
     },
-    /// Fetch this URL, whose host is one that the file allows, through the guarded client.
+    /// Fetch this URL through the guarded client. The file allows its host.
     FetchUrl {
-        /// The URL, a stranger's word.
+        /// The URL, chosen by the sender.
         url: String,
-        /// Only once the answer is given, and whatever comes of it.
+        /// True if it is fetched after the answer, whatever the result.
         later: bool,
     },
-    /// Tell the operator.
+    /// Show a notice to the operator.
     Notice(String),
 }
 
-/// A handshake that is not answered.
+/// Why a handshake is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum HandshakeError {
-    /// The token is not the one that the source was given.
+    /// The token differs from the source's parameter.
     #[error("the handshake's token is wrong")]
     TokenMismatch,
-    /// A field of the reply is missing, too long, or cannot stand in a header.
+    /// A value of the response is missing, too long, or invalid in a header.
     #[error("the handshake's challenge is missing or unusable")]
     ChallengeUnusable,
 }
 
 impl HandshakeError {
-    /// The stable code.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
@@ -166,48 +194,46 @@ impl HandshakeError {
     }
 }
 
-impl Provider {
-    /// The answer, if this request is a handshake: before verification (`verified` is none) only those that
-    /// need no signature, after it only those that do. `None` means that the request is no handshake.
-    pub fn handshake(
-        &self,
-        facts: &RequestFacts<'_>,
-        verified: Option<&Verified>,
-        keys: HandshakeKeys<'_>,
-    ) -> Option<Result<HandshakeAnswer, HandshakeError>> {
-        let family = verified.map_or(0, |v| v.family);
-        let key = || keys.verifier.handshake_key(verified);
-        let handshake = self.handshakes.iter().find(|h| {
-            (h.after == Precondition::Verify) == verified.is_some() && h.is_meant(facts, family)
-        })?;
-        Some(handshake.answer(facts, family, ReplyInputs { params: keys.params, key: &key }))
-    }
-
-    /// True if there may be handshakes before verification, also by other methods than `POST`.
-    #[must_use]
-    pub fn has_unsigned_handshakes(&self) -> bool {
-        self.handshakes.iter().any(|h| h.after != Precondition::Verify)
-    }
+/// The answer, if this request is a handshake: before verification (`verified` is `None`) only a
+/// handshake that needs no signature, after it only one that does. `None` means that the request is
+/// not a handshake.
+pub(crate) fn answer(
+    handshakes: &[Handshake],
+    facts: &RequestFacts<'_>,
+    verified: Option<&Verified>,
+    keys: HandshakeKeys<'_>,
+) -> Option<Result<HandshakeAnswer, HandshakeError>> {
+    let family = verified.map_or(0, |v| v.family);
+    let key = || keys.verifier.handshake_key(verified);
+    let handshake = handshakes
+        .iter()
+        .find(|h| h.needs_signature() == verified.is_some() && h.matches(facts, family))?;
+    Some(handshake.answer(facts, family, ReplyInputs { params: keys.params, key: &key }))
 }
 
 impl Handshake {
-    /// True if it hands over the source's secret.
+    /// True if it is answered only after verification.
+    pub(crate) fn needs_signature(&self) -> bool {
+        self.after == Precondition::Verify
+    }
+
+    /// True if the handshake hands over the source's secret.
     pub(crate) fn stores_secret(&self) -> bool {
         matches!(self.effect, EffectRule::StoreSecret { .. })
     }
 
-    /// True if the operator has to be shown the secret that it hands over.
+    /// True if the operator must be shown the secret that the handshake hands over.
     pub(crate) fn shows_secret(&self) -> bool {
         matches!(self.effect, EffectRule::StoreSecret { show_once: true, .. })
     }
 
-    fn is_meant(&self, facts: &RequestFacts<'_>, family: usize) -> bool {
+    fn matches(&self, facts: &RequestFacts<'_>, family: usize) -> bool {
         let text = |source| facts.text(source, family, None);
         facts.request().method == self.method
             && self.equal.iter().all(|(source, value)| text(source).as_deref() == Some(value))
             && self.present.iter().all(|source| text(source).is_some())
             && self.absent.iter().all(|source| match source {
-                // A header that occurs twice has no one text, but is there.
+                // A header that occurs twice has no single text, but is present.
                 Selector::Header(names) => {
                     names.iter().all(|n| facts.request().header(n).is_none())
                 }
@@ -219,68 +245,90 @@ impl Handshake {
         &self,
         facts: &RequestFacts<'_>,
         family: usize,
-        means: ReplyInputs<'_>,
+        inputs: ReplyInputs<'_>,
     ) -> Result<HandshakeAnswer, HandshakeError> {
-        let text = |source: &Selector| facts.text(source, family, None);
-        if let Precondition::Token { from, param } = &self.after {
-            let given = means.params.get(param).ok_or(HandshakeError::TokenMismatch)?;
-            let token = text(from).unwrap_or_default();
-            let [given, token] = [given.expose(), token.as_bytes()].map(Sha256::digest);
-            if !bool::from(given.as_slice().ct_eq(token.as_slice())) {
-                return Err(HandshakeError::TokenMismatch);
-            }
-        }
-        let usable = HandshakeError::ChallengeUnusable;
-        for (source, shape) in &self.shapes {
-            if !text(source).is_some_and(|text| shape.fits(text.as_bytes())) {
-                return Err(usable);
-            }
-        }
+        let text = |selector: &Selector| facts.text(selector, family, None);
+        self.check_token(&text, inputs.params)?;
+        self.check_shapes(&text)?;
         let json = self.content_type.as_deref().is_some_and(|t| t.starts_with("application/json"));
         let escape = if json { Escape::Json } else { Escape::Text };
-        let body = self.body.fill(&text, means, escape)?.ok_or(usable)?;
+        let body = self.body.fill(&text, inputs, escape)?;
+        Ok(HandshakeAnswer {
+            name: self.name.clone(),
+            status: self.status,
+            headers: self.headers(&text, inputs)?,
+            body: body.ok_or(HandshakeError::ChallengeUnusable)?,
+            effect: self.effect(&text, inputs.params)?,
+            notice: self.notice.clone(),
+        })
+    }
+
+    fn check_token<'f>(
+        &self,
+        text: &impl Fn(&Selector) -> Option<Cow<'f, str>>,
+        params: &Params,
+    ) -> Result<(), HandshakeError> {
+        let Precondition::Token { from, param } = &self.after else { return Ok(()) };
+        let given = params.get(param).ok_or(HandshakeError::TokenMismatch)?;
+        let token = text(from).unwrap_or_default();
+        let [given, token] = [given.expose(), token.as_bytes()].map(Sha256::digest);
+        if bool::from(given.as_slice().ct_eq(token.as_slice())) {
+            Ok(())
+        } else {
+            Err(HandshakeError::TokenMismatch)
+        }
+    }
+
+    fn check_shapes<'f>(
+        &self,
+        text: &impl Fn(&Selector) -> Option<Cow<'f, str>>,
+    ) -> Result<(), HandshakeError> {
+        let fits = |(selector, shape): &(Selector, Shape)| {
+            text(selector).is_some_and(|text| shape.fits(text.as_bytes()))
+        };
+        if self.shapes.iter().all(fits) { Ok(()) } else { Err(HandshakeError::ChallengeUnusable) }
+    }
+
+    fn headers<'f>(
+        &self,
+        text: &impl Fn(&Selector) -> Option<Cow<'f, str>>,
+        inputs: ReplyInputs<'_>,
+    ) -> Result<Vec<(String, String)>, HandshakeError> {
         let mut headers = vec![("x-content-type-options".to_owned(), "nosniff".to_owned())];
         headers.extend(self.content_type.iter().map(|t| ("content-type".to_owned(), t.clone())));
         for (name, template) in &self.headers {
-            // A header whose field is missing was not asked for.
-            if let Some(value) = template.fill(&text, means, Escape::Header)? {
+            // Without a value, the header was not asked for.
+            if let Some(value) = template.fill(text, inputs, Escape::Header)? {
                 headers.push((name.clone(), value));
             }
         }
-        let effect = match &self.effect {
+        Ok(headers)
+    }
+
+    fn effect<'f>(
+        &self,
+        text: &impl Fn(&Selector) -> Option<Cow<'f, str>>,
+        params: &Params,
+    ) -> Result<HandshakeEffect, HandshakeError> {
+        let unusable = HandshakeError::ChallengeUnusable;
+        match &self.effect {
             EffectRule::None => {
                 let notice = self.notice.clone();
-                notice.map_or(HandshakeEffect::None, HandshakeEffect::Notice)
+                Ok(notice.map_or(HandshakeEffect::None, HandshakeEffect::Notice))
             }
             EffectRule::StoreSecret { from, show_once } => {
                 let secret = text(from).filter(|t| !t.is_empty() && t.len() <= ECHO_BYTES_MAX);
-                let secret = Secret::new(secret.ok_or(usable)?.as_bytes());
-                HandshakeEffect::StoreSecret { secret, show_once: *show_once }
+                let secret = Secret::new(secret.ok_or(unusable)?.as_bytes());
+                Ok(HandshakeEffect::StoreSecret { secret, show_once: *show_once })
             }
-            EffectRule::FetchUrl { from, hosts: AllowedHosts::Named(hosts, path), later } => {
-                let url = text(from).filter(|url| is_allowed_url(url, hosts, path.as_ref()));
-                HandshakeEffect::FetchUrl { url: url.ok_or(usable)?.into_owned(), later: *later }
-            }
-            EffectRule::FetchUrl { from, hosts: AllowedHosts::Param(param), later } => {
-                match (text(from), means.params.get(param)) {
-                    // The operator wants none of it, or the sender does not.
-                    (None, _) | (_, None) => HandshakeEffect::None,
-                    (Some(url), Some(listed)) => {
-                        let listed = String::from_utf8_lossy(listed.expose());
-                        let hosts = parse_host_list(&listed).map_err(|_| usable)?;
-                        if !is_allowed_url(&url, &hosts, None) {
-                            return Err(usable);
-                        }
-                        HandshakeEffect::FetchUrl { url: url.into_owned(), later: *later }
-                    }
-                }
-            }
-        };
-        let (name, notice) = (self.name.clone(), self.notice.clone());
-        Ok(HandshakeAnswer { name, status: self.status, headers, body, effect, notice })
+            EffectRule::FetchUrl { from, hosts, later } => match text(from) {
+                Some(url) => hosts.fetch(url.into_owned(), *later, params),
+                None => hosts.without_url(),
+            },
+        }
     }
 
-    /// The parameter that lists hosts for it.
+    /// The parameter that lists permitted hosts.
     pub(crate) fn hosts_param(&self) -> Option<&str> {
         match &self.effect {
             EffectRule::FetchUrl { hosts: AllowedHosts::Param(param), .. } => Some(param),
@@ -288,7 +336,7 @@ impl Handshake {
         }
     }
 
-    /// Pointers into the body that it reads.
+    /// The pointers into the body that the handshake reads.
     pub(crate) fn pointers(&self) -> Vec<Pointer> {
         let replies = self.headers.iter().map(|(_, template)| template).chain([&self.body]);
         let mut sources: Vec<&Selector> = replies.flat_map(ReplyTemplate::sources).collect();
@@ -315,7 +363,7 @@ impl Handshake {
     }
 }
 
-/// What a reply may be made from besides the request.
+/// The values for a response besides the request.
 #[derive(Clone, Copy)]
 struct ReplyInputs<'a> {
     params: &'a Params,
@@ -359,11 +407,11 @@ impl ReplyTemplate {
         })
     }
 
-    /// The text; `None` if a source has no value.
+    /// Fills in the placeholders; `None` if a selector has no value.
     fn fill<'a>(
         &self,
         text: &impl Fn(&Selector) -> Option<Cow<'a, str>>,
-        means: ReplyInputs<'_>,
+        inputs: ReplyInputs<'_>,
         escape: Escape,
     ) -> Result<Option<String>, HandshakeError> {
         let mut out = String::new();
@@ -372,12 +420,12 @@ impl ReplyTemplate {
                 ReplyPart::Literal(literal) => (Some(Cow::Borrowed(literal.as_str())), true),
                 ReplyPart::Echo(source) => (text(source), false),
                 ReplyPart::Param(name) => {
-                    let value = means.params.get(name);
+                    let value = inputs.params.get(name);
                     let value = value.ok_or(HandshakeError::ChallengeUnusable)?;
                     (Some(String::from_utf8_lossy(value.expose())), false)
                 }
                 ReplyPart::Keyed(encoding, source) => {
-                    let value = text(source).map(|value| keyed_hash(means, &value, *encoding));
+                    let value = text(source).map(|value| keyed_hash(inputs, &value, *encoding));
                     (value.transpose()?, false)
                 }
             };
@@ -401,11 +449,11 @@ impl ReplyTemplate {
 }
 
 fn keyed_hash(
-    means: ReplyInputs<'_>,
+    inputs: ReplyInputs<'_>,
     value: &str,
     encoding: Encoding,
 ) -> Result<Cow<'static, str>, HandshakeError> {
-    let key = (means.key)().ok_or(HandshakeError::ChallengeUnusable)?;
+    let key = (inputs.key)().ok_or(HandshakeError::ChallengeUnusable)?;
     let mut room = [0; 64];
     let hash = key.digest(&[Cow::Borrowed(value.as_bytes())], &mut room);
     Ok(Cow::Owned(encoding.encode(hash)))

@@ -1,8 +1,8 @@
-//! Public ids: a prefix that says what it names, and 128 bits as ULID text.
+//! Public ids: a prefix that names the kind, and 128 bits as ULID text.
 //!
-//! Two kinds share the form. *Row ids* name a stored row: 48 bits of time, 32 random bits, and a 48-bit row
-//! number that the store mixes so that it tells nothing. *Outward ids* are hashes of what a thing says, so
-//! that the same thing sent again carries the same id and a changed one a new id (INV-5).
+//! There are two kinds. *Row ids* name a stored row: 48 bits of time, 32 random bits, and a 48-bit
+//! row number that the store scrambles. *Outward ids* are hashes of content: the same content has
+//! the same id when it is sent again, changed content has a new one (INV-5).
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +11,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 use ulid::Ulid;
 
-/// Text that is not an id of the kind asked for.
+use crate::time::Timestamp;
+
+/// A text is not an id of the expected kind.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
     "not {kind} id: expected `{prefix}` and 26 characters, such as {prefix}01K9ZR3V6QH8N4T2M5W7XADCBE"
@@ -28,16 +30,20 @@ macro_rules! ids {
         pub struct $name(u128);
 
         impl $name {
-            /// What the text form begins with.
+            /// The prefix of the text form.
             pub const PREFIX: &'static str = $prefix;
 
-            /// From its 128 bits.
             #[must_use]
             pub const fn from_bits(bits: u128) -> Self {
                 Self(bits)
             }
 
-            /// Its 128 bits.
+            /// From a time and random bits, of which 80 are used.
+            #[must_use]
+            pub fn from_parts(at: Timestamp, random: u128) -> Self {
+                Self(Ulid::from_parts(at.as_millis(), random).0)
+            }
+
             #[must_use]
             pub const fn bits(self) -> u128 {
                 self.0
@@ -83,9 +89,9 @@ macro_rules! ids {
 }
 
 ids! {
-    /// A request as it arrived and was verified.
+    /// A request that was received and verified.
     RequestId, "req_", "a request";
-    /// An event. A row id, or for what a handler emits also an outward id.
+    /// An event: a row id, or an outward id if a handler emitted it.
     EventId, "evt_", "an event";
     /// A delivery: the unit of retry.
     DeliveryId, "dlv_", "a delivery";
@@ -93,7 +99,7 @@ ids! {
     AttemptId, "att_", "an attempt";
     /// A message to a destination; always an outward id.
     MessageId, "msg_", "a message";
-    /// A request that was not believed and is kept apart.
+    /// A quarantined request.
     QuarantineId, "qrt_", "a quarantine";
 }
 
@@ -109,13 +115,21 @@ mod tests {
     }
 
     #[test]
+    fn an_id_of_parts_holds_the_time_and_80_random_bits() {
+        let id = EventId::from_parts(Timestamp::from_millis(0x0193_4567_89ab), u128::MAX);
+        assert_eq!(id.bits(), 0x0193_4567_89ab_ffff_ffff_ffff_ffff_ffff);
+        let low = EventId::from_parts(Timestamp::from_millis(1), 1 << 80);
+        assert_eq!(low.bits(), 1 << 80, "higher bits are dropped");
+    }
+
+    #[test]
     fn an_id_of_another_kind_is_refused() {
         let text = RequestId::from_bits(7).to_string();
         assert!(text.parse::<EventId>().unwrap_err().to_string().contains("evt_"));
     }
 
     #[test]
-    fn a_refused_id_is_named_with_its_article() {
+    fn an_invalid_id_names_the_expected_kind() {
         let refused = |error: InvalidId| error.to_string().split(':').next().unwrap().to_owned();
         assert_eq!(refused("dlv_1".parse::<EventId>().unwrap_err()), "not an event id");
         assert_eq!(refused("evt_1".parse::<DeliveryId>().unwrap_err()), "not a delivery id");

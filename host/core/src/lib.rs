@@ -13,7 +13,10 @@ pub mod name;
 pub mod payload;
 pub mod time;
 pub mod units;
-mod word;
+mod word_enum;
+
+#[doc(hidden)]
+pub use serde;
 
 // What the hub tells of itself.
 pub mod alert;
@@ -28,8 +31,11 @@ pub mod handshake;
 pub mod identify;
 pub mod json_pointer;
 pub mod provider;
+pub mod request;
 pub mod sample;
+pub mod selector;
 pub mod sign;
+pub mod template;
 pub mod verify;
 
 pub mod breaker;

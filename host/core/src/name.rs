@@ -1,4 +1,4 @@
-//! Names that an operator gives: sources, handlers, destinations, and the target of a delivery.
+//! The names of sources, handlers and destinations, and the target of a delivery.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,10 +7,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
-/// The hub's own source: alerts come by it.
+/// The hub's own source, which alerts come from.
 pub const HUB_SOURCE: &str = "weir";
 
-/// A name that breaks the rule for its kind.
+/// A name breaks the rule of its kind.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
     "`{text}` is not a {kind} name: use 1 to 63 of a-z, 0-9, `-`{extra}, starting with a letter or digit"
@@ -36,7 +36,7 @@ macro_rules! names {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Checks and takes a name.
+            /// Checks a name.
             pub fn new(text: &str) -> Result<Self, InvalidName> {
                 if valid(text, $underscore) {
                     Ok(Self(text.into()))
@@ -46,7 +46,6 @@ macro_rules! names {
                 }
             }
 
-            /// The name as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -95,19 +94,20 @@ macro_rules! names {
 }
 
 names! {
-    /// A handler: the stem of its file. It owns state and history, so it is one word everywhere.
+    /// A handler, named after its file. It owns state and history.
     HandlerName, "handler", false, "";
-    /// A named way out.
+    /// A destination.
     DestinationName, "destination", true, " or `_`";
 }
 
-/// Where an event came in: a configured source (`github`), a handler that emitted it (`@payments`), or the hub
-/// itself (`weir`).
+/// The source of an event: a configured one (`github`), a handler that emitted it (`@payments`), or
+/// the hub itself (`weir`).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceName(Arc<str>);
 
 impl SourceName {
-    /// A source that an operator configures. `weir` is the hub's own, `category` begins another kind of pattern.
+    /// Checks the name of a configured source. `weir` is the hub's own source, and `category`
+    /// starts another kind of pattern.
     pub fn configured(text: &str) -> Result<Self, InvalidName> {
         if valid(text, true) && text != HUB_SOURCE && text != "category" {
             Ok(Self(text.into()))
@@ -118,37 +118,34 @@ impl SourceName {
         }
     }
 
-    /// The source of what `handler` emits.
+    /// The source of the events that `handler` emits.
     #[must_use]
     pub fn emitted_by(handler: &HandlerName) -> Self {
         Self(format!("@{handler}").into())
     }
 
-    /// The hub's own source.
     #[must_use]
     pub fn hub() -> Self {
         Self(HUB_SOURCE.into())
     }
 
-    /// True for the hub's own source.
     #[must_use]
     pub fn is_hub(&self) -> bool {
         &*self.0 == HUB_SOURCE
     }
 
-    /// Reads a name that was stored.
+    /// Restores a stored name.
     #[must_use]
     pub fn stored(text: &str) -> Self {
         Self(text.into())
     }
 
-    /// Whether a wildcard may match it: what handlers emit and what the hub says must be named.
+    /// True if a wildcard does not match it: the sources of handlers and the hub must be named.
     #[must_use]
     pub fn must_be_named(&self) -> bool {
         self.0.starts_with('@') || &*self.0 == HUB_SOURCE
     }
 
-    /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -179,12 +176,10 @@ impl Serialize for SourceName {
     }
 }
 
-/// Who a delivery is for. Its text form is `handler:orders` or `destination:ops`.
+/// The target of a delivery. Its text form is `handler:orders` or `destination:ops`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Target {
-    /// A handler runs it.
     Handler(HandlerName),
-    /// It is sent to a destination.
     Destination(DestinationName),
 }
 
@@ -224,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_keeps_to_its_alphabet() {
+    fn a_name_has_a_fixed_alphabet() {
         for bad in ["", "-a", "A", "a b", "a/b", "a_b", &"a".repeat(64)] {
             assert!(HandlerName::new(bad).is_err(), "{bad:?}");
         }
@@ -232,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_may_take_the_hubs_own_source_or_a_handlers() {
+    fn reserved_source_names_cannot_be_configured() {
         assert!(SourceName::configured("weir").is_err());
         assert!(SourceName::configured("@orders").is_err());
         assert!(SourceName::configured("category").is_err());

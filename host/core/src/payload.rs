@@ -1,23 +1,22 @@
-//! A payload: headers and body as one, and the bytes they are stored as.
+//! Payloads: headers and a body, and their stored form.
 //!
-//! The encoding is a format that stored data keeps for good: a version byte, the number of headers, each name
-//! and value with its length, then the body to the end. Lengths are LEB128. Compression is the store's.
+//! The encoding is a permanent storage format: a version byte, the number of headers, each name and
+//! value with its length, then the body to the end. Lengths are LEB128. The store compresses it.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use thiserror::Error;
 
 const VERSION: u8 = 1;
 
-/// Headers in the order they came, names in lower case, and the body as it came.
+/// Headers in the order received, with names in lower case, and the body as received.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Payload {
-    /// Name and value; values are bytes, because not every sender keeps to UTF-8.
+    /// Names and values; values are bytes, because not every sender uses UTF-8.
     pub headers: Vec<(Box<str>, Bytes)>,
-    /// The body.
     pub body: Bytes,
 }
 
-/// Stored bytes that are not a payload.
+/// The stored bytes are not a payload.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("stored payload is damaged at byte {at}")]
 pub struct DamagedPayload {
@@ -25,32 +24,32 @@ pub struct DamagedPayload {
 }
 
 impl Payload {
-    /// A body with its content type and nothing else.
+    /// A body with its content type.
     #[must_use]
     pub fn new(content_type: &str, body: Bytes) -> Self {
         let value = Bytes::copy_from_slice(content_type.as_bytes());
         Self { headers: vec![("content-type".into(), value)], body }
     }
 
-    /// The first value of a header; `name` in lower case.
+    /// The first value of a header; `name` is in lower case.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&Bytes> {
         self.headers.iter().find(|(n, _)| &**n == name).map(|(_, v)| v)
     }
 
-    /// The content type, or empty.
+    /// The content type; empty if there is none.
     #[must_use]
     pub fn content_type(&self) -> &str {
         self.header("content-type").and_then(|v| std::str::from_utf8(v).ok()).unwrap_or("")
     }
 
-    /// Bytes of headers and body together, as limits and measurements count them.
+    /// The size of headers and body in bytes, as limits and metrics count it.
     #[must_use]
     pub fn size(&self) -> usize {
         self.headers.iter().map(|(n, v)| n.len() + v.len()).sum::<usize>() + self.body.len()
     }
 
-    /// The bytes to store.
+    /// Encodes the payload for storage.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(self.size() + 4 * self.headers.len() + 8);
@@ -66,7 +65,7 @@ impl Payload {
         out.freeze()
     }
 
-    /// Reads what [`Payload::encode`] wrote; the parts share `stored`'s memory.
+    /// Decodes a stored payload; its parts share the memory of `stored`.
     pub fn decode(stored: &Bytes) -> Result<Self, DamagedPayload> {
         let mut at = 0;
         if stored.first() != Some(&VERSION) {
@@ -74,7 +73,8 @@ impl Payload {
         }
         at += 1;
         let count = take_length(stored, &mut at)?;
-        // Each header takes at least two bytes, so a damaged count cannot ask for more memory than that.
+        // Each header takes at least two bytes, so a damaged count cannot allocate more memory than
+        // that.
         let mut headers = Vec::with_capacity(count.min(stored.len() / 2));
         for _ in 0..count {
             let start = at;
@@ -136,7 +136,7 @@ mod tests {
         }
 
         #[test]
-        fn damaged_bytes_are_an_error_and_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn damaged_bytes_are_an_error_not_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let mut bytes = bytes;
             bytes.insert(0, VERSION);
             let _ = Payload::decode(&bytes.into());

@@ -1,19 +1,18 @@
-//! How often something may happen: a bucket that is emptied by what happens and fills again at a steady rate. Pure: the
-//! time is an argument.
+//! Rate limits: a token bucket that refills at a constant rate. Pure: the time is an argument.
 
 use std::time::Duration;
 
-/// So many in a time, and so many at once after a time without any.
+/// A rate with a burst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// Nanoseconds in which one more may happen.
+    /// The nanoseconds in which one token is refilled.
     each: u64,
-    /// Nanoseconds that may be owed.
+    /// The nanoseconds in which an empty bucket is refilled.
     most: u64,
 }
 
 impl Rate {
-    /// `count` in `per`, and `burst` at once. Of neither less than one.
+    /// `count` per `per`, with a burst of `burst`; both at least one.
     #[must_use]
     pub fn new(count: u32, per: Duration, burst: u32) -> Self {
         let each = (nanos(per) / u64::from(count.max(1))).max(1);
@@ -21,15 +20,15 @@ impl Rate {
     }
 }
 
-/// What has happened of late, as the moment at which nothing of it counts any more, in nanoseconds. A bucket whose
-/// moment has passed says no more than a new one.
+/// The state of a bucket: the moment at which it is full again, in nanoseconds. After that moment,
+/// a bucket equals a new one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bucket {
     paid_at: u64,
 }
 
 impl Bucket {
-    /// How long until one more can be borne; none if it can be now.
+    /// The time until a token is available; `None` if one is available now.
     #[must_use]
     pub fn wait(self, rate: Rate, now: Duration) -> Option<Duration> {
         let now = nanos(now);
@@ -37,21 +36,21 @@ impl Bucket {
         (borne_at > now).then(|| Duration::from_nanos(borne_at - now))
     }
 
-    /// Whether anything of it counts still. One of which nothing does says no more than a new one.
+    /// True if the bucket is not full. A full one equals a new one.
     #[must_use]
     pub fn counts(self, now: Duration) -> bool {
         self.paid_at > nanos(now)
     }
 
-    /// One more has happened, whether or not it could be borne. More than all that may be owed is not charged: what was
-    /// on its way when the bucket ran dry makes nobody wait for longer.
+    /// Takes a token even if none is available. The debt never exceeds the burst: requests that
+    /// were under way when the bucket ran empty do not lengthen the wait.
     pub fn charge(&mut self, rate: Rate, now: Duration) {
         let now = nanos(now);
         let owed_until = self.paid_at.max(now).saturating_add(rate.each);
         self.paid_at = owed_until.min(now.saturating_add(rate.most));
     }
 
-    /// Lets one more happen if it can be borne, or says how long it has to wait.
+    /// Takes a token, or returns the time to wait for one.
     pub fn take(&mut self, rate: Rate, now: Duration) -> Result<(), Duration> {
         match self.wait(rate, now) {
             Some(wait) => Err(wait),
@@ -74,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_burst_goes_through_at_once_and_then_one_at_a_time() {
+    fn a_burst_passes_at_once_then_one_at_a_time() {
         let rate = Rate::new(100, Duration::from_secs(1), 3);
         let mut bucket = Bucket::default();
         let mut at = |ms| bucket.take(rate, Duration::from_millis(ms));
@@ -97,7 +96,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn in_any_stretch_of_time_no_more_happens_than_the_rate_and_a_burst(
+        fn no_period_exceeds_the_rate_and_a_burst(
             count in 1u32..50,
             burst in 1u32..20,
             gaps_ms in prop::collection::vec(0u64..400, 1..200),

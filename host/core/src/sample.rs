@@ -1,42 +1,41 @@
 //! Sample events: requests as a provider would send them, with fresh ids and times.
 //!
-//! Randomness and time are arguments. Unsigned: `sign` puts the signature on.
+//! Randomness and time are arguments. Samples are unsigned; `sign` signs them.
 
 use std::collections::BTreeMap;
 
 use rand::Rng;
 use thiserror::Error;
 
-use crate::provider::{Piece, Provider, Unclosed, pieces};
+use crate::template::{Piece, Unclosed, pieces};
 use crate::time::Timestamp;
 
-/// Longest fresh text in a sample, in characters.
+/// The maximum length of a random text in a sample, in characters.
 const FRESH_CHARS_MAX: usize = 128;
 
-/// A sample, checked.
+/// A sample of a provider file, checked.
 #[derive(Debug, Clone)]
 pub struct Sample {
-    /// Its name: the event's type, or near it.
+    /// The name: the event's type, or close to it.
     pub name: String,
-    /// One line about it.
+    /// A description in one line.
     pub about: String,
-    /// How it is sent, where it is not by the first of the provider's methods.
+    /// The method; `None` is the first of the provider's methods.
     pub method: Option<String>,
     content_type: String,
     headers: Vec<(String, SampleText)>,
     body: SampleText,
 }
 
-/// A sample with its placeholders filled.
+/// A sample with its placeholders filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RenderedSample {
-    /// Headers, `content-type` among them, without the signature's.
+    /// The headers, including `content-type`, without the signature's.
     pub headers: Vec<(String, String)>,
-    /// The body.
     pub body: String,
 }
 
-/// A text that describes no sample.
+/// An error in the text of a sample.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum InvalidSample {
     #[error(transparent)]
@@ -51,7 +50,7 @@ struct SampleText(Vec<SamplePart>);
 #[derive(Debug, Clone)]
 enum SamplePart {
     Literal(String),
-    /// The kind of value, and a label under which it stays the same within one request.
+    /// The kind of value, and a label that repeats the value within one request.
     FreshValue(FreshValue, Option<String>),
 }
 
@@ -64,14 +63,6 @@ enum FreshValue {
     Seconds,
     Millis,
     Rfc3339,
-}
-
-impl Provider {
-    /// The sample of that name.
-    #[must_use]
-    pub fn sample(&self, name: &str) -> Option<&Sample> {
-        self.samples.iter().find(|sample| sample.name == name)
-    }
 }
 
 impl Sample {
@@ -96,18 +87,18 @@ impl Sample {
         })
     }
 
-    /// Whether its body is a form, and can stand in a query.
+    /// True if the body is a form, which can be a query.
     #[must_use]
     pub fn is_form(&self) -> bool {
         self.content_type == "application/x-www-form-urlencoded"
     }
 
-    /// The same, sent by a method of its own.
-    pub(crate) fn sent_by(self, method: Option<String>) -> Self {
+    /// Sets the method.
+    pub(crate) fn with_method(self, method: Option<String>) -> Self {
         Self { method, ..self }
     }
 
-    /// Fills the placeholders: ids from `random`, times from `now`.
+    /// Fills in the placeholders: ids from `random`, times from `now`.
     #[must_use]
     pub fn render(&self, random: &mut impl Rng, now: Timestamp) -> RenderedSample {
         let mut labels = BTreeMap::new();
@@ -185,7 +176,7 @@ impl FreshValue {
         match self {
             Self::Uuid => uuid(random),
             Self::Hex(n) => pick(random, b"0123456789abcdef", n),
-            // No leading zero: the value may stand as a JSON number.
+            // No leading zero, because the value may be a JSON number.
             Self::Digits(n) => pick(random, b"123456789", n),
             Self::Letters(n) => {
                 pick(random, b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789", n)
@@ -199,7 +190,7 @@ impl FreshValue {
 
 fn pick(random: &mut impl Rng, alphabet: &[u8], length: usize) -> String {
     let mut one = || {
-        // The slight unevenness of a remainder does not matter in a sample.
+        // The bias of the remainder does not matter in a sample.
         let at = random.next_u32() as usize % alphabet.len();
         char::from(alphabet[at])
     };

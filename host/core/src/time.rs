@@ -1,11 +1,11 @@
-//! Instants as plain numbers, and the clock that others carry. No reading of the operating system's clock.
+//! Timestamps and the clock trait. Does not read the operating system's clock.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Milliseconds since 1970-01-01 UTC. In JSON it is text, as [`fmt::Display`] writes it.
+/// Milliseconds since 1970-01-01 UTC. In JSON it is the text that [`fmt::Display`] writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(u64);
 
@@ -24,13 +24,11 @@ impl<'de> Deserialize<'de> for Timestamp {
 }
 
 impl Timestamp {
-    /// From milliseconds since the epoch.
     #[must_use]
     pub const fn from_millis(ms: u64) -> Self {
         Self(ms)
     }
 
-    /// Milliseconds since the epoch.
     #[must_use]
     pub const fn as_millis(self) -> u64 {
         self.0
@@ -42,26 +40,26 @@ impl Timestamp {
         self.0 / 1000
     }
 
-    /// This instant and `d` later; at the end of time, the end of time.
+    /// `d` later; saturates at the maximum.
     #[must_use]
     pub fn after(self, d: Duration) -> Self {
         Self(self.0.saturating_add(millis(d)))
     }
 
-    /// This instant and `d` earlier; before the epoch, the epoch.
+    /// `d` earlier; saturates at the epoch.
     #[must_use]
     pub fn before(self, d: Duration) -> Self {
         Self(self.0.saturating_sub(millis(d)))
     }
 
-    /// How long ago `earlier` was; zero if it lies ahead.
+    /// The time from `earlier` to this timestamp; zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// A duration in whole milliseconds, the largest number where it does not fit.
+/// A duration in whole milliseconds; saturates at the maximum.
 #[must_use]
 pub fn millis(d: Duration) -> u64 {
     u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
@@ -78,21 +76,22 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Whoever knows the time: the operating system in production, a number that tests move by hand.
+/// A clock: the operating system's in production, one that tests set by hand.
 pub trait Clock: Send + Sync + fmt::Debug {
-    /// The wall clock now. It may be set, ahead and back.
+    /// The time of the wall clock, which may be set forward and back.
     fn now(&self) -> Timestamp;
 
-    /// Time since some moment, which runs on however the wall clock is set. As given here, for a clock that is never
-    /// set back.
+    /// The time since a fixed moment, which runs on when the wall clock is set. The default is for
+    /// a clock that is never set back.
     fn monotonic(&self) -> Duration {
         Duration::from_millis(self.now().as_millis())
     }
 }
 
-/// The line of time that due times stand on, so that a wait is no longer than it was meant to be. It runs with the
-/// wall clock; when that is set back, it runs on, and is ahead of the wall clock by so much from there on. It follows
-/// a clock that is set ahead, or that of a machine that slept: what is due comes early, and never late.
+/// The time scale of due times, which never makes a wait longer than intended. It runs with the
+/// wall clock. When the wall clock is set back, it runs on, and from then on is ahead of the wall
+/// clock. It follows a clock that is set forward, or that of a machine that slept: deliveries are
+/// due early, never late.
 #[derive(Debug, Clone, Copy)]
 pub struct DueClock {
     wall: Timestamp,
@@ -101,16 +100,18 @@ pub struct DueClock {
 }
 
 impl DueClock {
-    /// Less than this between two clocks is nobody's doing: they are not read at the same moment.
+    /// A smaller difference between the clocks is ignored, because they are not read at the same
+    /// moment.
     const STEP_MIN: Duration = Duration::from_secs(1);
 
-    /// A line that is so much ahead of the wall clock, which reads `wall` while the steady one reads `monotonic`.
+    /// A scale that is ahead of the wall clock by `ahead`, where the clocks read `wall` and
+    /// `monotonic`.
     #[must_use]
     pub const fn new(wall: Timestamp, monotonic: Duration, ahead: Duration) -> Self {
         Self { wall, monotonic, ahead }
     }
 
-    /// Where the line is, with both clocks read now, the steady one first.
+    /// The current time of the scale. Both clocks are read now, the monotonic one first.
     pub fn look(&mut self, wall: Timestamp, monotonic: Duration) -> Timestamp {
         let expected = self.wall.after(monotonic.saturating_sub(self.monotonic));
         let back = expected.since(wall);
@@ -123,7 +124,7 @@ impl DueClock {
         wall.after(self.ahead)
     }
 
-    /// How far the line is ahead of the wall clock.
+    /// The distance from the wall clock.
     #[must_use]
     pub const fn ahead(&self) -> Duration {
         self.ahead
@@ -150,7 +151,8 @@ mod tests {
         assert_eq!(serde_json::from_str::<Timestamp>(&json).unwrap(), t);
     }
 
-    /// A line that begins at 1,000,000 s, looked at where wall clock and steady clock, in seconds, say so.
+    /// The scale starts at 1,000,000 s and is advanced with these readings of the wall clock and
+    /// the monotonic clock, in seconds.
     fn line(looks: &[(u64, u64)]) -> Vec<u64> {
         let s = |s: u64| (Timestamp::from_millis(s * 1_000), Duration::from_secs(s));
         let mut line = DueClock::new(s(1_000_000).0, Duration::ZERO, Duration::ZERO);
@@ -161,20 +163,20 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_is_as_long_as_it_was_meant_to_be_when_the_clock_is_set_back() {
-        // An hour back after 10 s, and again after 20 s.
+    fn a_clock_set_back_does_not_lengthen_a_wait() {
+        // The clock is set back an hour after 10 s, and again after 20 s.
         let looks = [(1_000_010, 10), (996_410, 10), (996_420, 20), (992_825, 25)];
         assert_eq!(line(&looks), [1_000_010, 1_000_010, 1_000_020, 1_000_025]);
     }
 
     #[test]
-    fn the_line_follows_a_clock_that_is_set_ahead_and_stays_there_when_that_is_undone() {
+    fn due_time_follows_a_clock_set_forward_and_stays_there() {
         let looks = [(1_003_600, 0), (1_003_610, 10), (1_000_020, 20), (1_000_030, 30)];
         assert_eq!(line(&looks), [1_003_600, 1_003_610, 1_003_620, 1_003_630]);
     }
 
     #[test]
-    fn clocks_that_are_read_a_little_apart_move_nothing() {
+    fn small_differences_between_clocks_are_ignored() {
         let (mut line, s) = (
             DueClock::new(Timestamp::from_millis(5_000), Duration::ZERO, Duration::ZERO),
             Duration::from_secs(9),
@@ -183,13 +185,13 @@ mod tests {
             let wall = Timestamp::from_millis(14_000 - apart);
             assert_eq!((line.look(wall, s), line.ahead()), (wall, Duration::ZERO));
         }
-        // What adds up is a step after all.
+        // Small differences that add up are a step.
         line.look(Timestamp::from_millis(12_900), s);
         assert_eq!(line.ahead(), Duration::from_millis(1_100));
     }
 
     #[test]
-    fn an_instant_in_the_future_is_no_time_ago() {
+    fn a_later_timestamp_is_zero_time_ago() {
         let t = Timestamp::from_millis(5);
         assert_eq!(t.since(t.after(Duration::from_secs(1))), Duration::ZERO);
     }

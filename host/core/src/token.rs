@@ -1,4 +1,5 @@
-//! A token that senders show besides their signature, or where they have none. Only digests of the tokens are kept.
+//! Access tokens: a token that senders present in addition to a signature, or without one. Only
+//! digests of the tokens are kept.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,20 +13,20 @@ use thiserror::Error;
 
 use crate::verify::Secret;
 
-/// Where a request has its token.
+/// The location of the token in a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenLocation {
     /// `Authorization: Bearer TOKEN`
     Bearer,
     /// `Authorization: Basic …`; the token is `user:password`.
     Basic,
-    /// A header of its own, by its name in lower case.
+    /// A header, named in lower case.
     Header(Box<str>),
-    /// A parameter of the URL's query.
+    /// A query parameter.
     Query(Box<str>),
 }
 
-/// A text that is no place. The operator's to mend.
+/// An unknown token location.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("write \"bearer\", \"basic\", \"header:NAME\" or \"query:NAME\"")]
 pub struct InvalidTokenLocation;
@@ -50,22 +51,21 @@ impl FromStr for TokenLocation {
     }
 }
 
-/// Why a request is not let through. The sender's fault; trying again does not help.
+/// Why a request's token is refused. Trying again does not help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum InvalidToken {
-    /// There is none where it belongs.
+    /// The request has no token.
     #[error("the token is missing")]
     Missing,
-    /// There are several, and no saying which is meant.
+    /// The request has several tokens.
     #[error("the token is there more than once")]
     Several,
-    /// It is none of those that are live.
+    /// The token is not one of the accepted ones.
     #[error("the token is wrong")]
     Wrong,
 }
 
 impl InvalidToken {
-    /// The stable code.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
@@ -76,7 +76,7 @@ impl InvalidToken {
     }
 }
 
-/// The tokens that are live, and where a request has to have one of them.
+/// The accepted tokens, and where a request carries one.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Tokens {
     place: TokenLocation,
@@ -90,14 +90,14 @@ impl fmt::Debug for Tokens {
 }
 
 impl Tokens {
-    /// These tokens, of which any is good.
+    /// Accepts any of these tokens.
     #[must_use]
     pub fn new<'a>(place: TokenLocation, live: impl IntoIterator<Item = &'a Secret>) -> Self {
         let digests = live.into_iter().map(|token| Sha256::digest(token.expose()).into());
         Self { place, digests: digests.collect() }
     }
 
-    /// The header that tokens come in, in lower case; it must not be kept with a request.
+    /// The header of the token, in lower case; it must not be stored with a request.
     #[must_use]
     pub fn header(&self) -> Option<&str> {
         match &self.place {
@@ -107,7 +107,7 @@ impl Tokens {
         }
     }
 
-    /// The parameter of the query that tokens come in; its value must not be kept where the query is.
+    /// The query parameter of the token; its value must not be stored.
     #[must_use]
     pub fn parameter(&self) -> Option<&str> {
         match &self.place {
@@ -116,9 +116,10 @@ impl Tokens {
         }
     }
 
-    /// Whether a request shows one of the tokens. `values` are those of [`Self::header`], `query` is the URL's.
+    /// Checks that a request carries an accepted token. `values` are the values of
+    /// [`Self::header`], `query` is the URL's query.
     ///
-    /// The time that it takes tells nothing of the live ones.
+    /// The time it takes reveals nothing about the accepted tokens.
     pub fn check<'a>(
         &self,
         values: impl Iterator<Item = &'a [u8]>,
@@ -149,7 +150,7 @@ fn only<T>(mut values: impl Iterator<Item = T>) -> Result<T, InvalidToken> {
     if values.next().is_some() { Err(InvalidToken::Several) } else { Ok(value) }
 }
 
-/// What follows the name of the scheme in `Authorization`.
+/// The credentials after the scheme name in `Authorization`.
 fn credentials<'a>(value: &'a [u8], scheme: &[u8]) -> Result<&'a [u8], InvalidToken> {
     let (named, rest) = value.split_at_checked(scheme.len()).ok_or(InvalidToken::Missing)?;
     if !named.eq_ignore_ascii_case(scheme) || !rest.starts_with(b" ") {
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn every_live_token_is_good_in_its_place_and_no_other_is() {
+    fn only_an_accepted_token_in_its_location_passes() {
         use InvalidToken::{Missing, Wrong};
         for token in ["old:t0ken", "new:t0ken"] {
             let login = STANDARD.encode(token);
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn none_is_missing_and_two_are_too_many() {
+    fn no_token_or_two_are_refused() {
         use InvalidToken::{Missing, Several};
         for place in ["bearer", "basic", "header:x-key", "query:key"] {
             assert_eq!(check(place, &[], None), Err(Missing));
@@ -209,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_one_of_four() {
+    fn a_location_is_one_of_four() {
         assert_eq!(tokens("header:X-Key", &[]).header(), Some("x-key"));
         assert_eq!(tokens("bearer", &[]).header(), Some("authorization"));
         assert_eq!(tokens("query:key", &[]).header(), None);
@@ -229,7 +230,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_else_is_a_token_and_nothing_makes_a_panic(
+        fn other_values_are_refused_without_a_panic(
             value in prop::collection::vec(any::<u8>(), 0..60),
             query in "\\PC{0,60}",
         ) {

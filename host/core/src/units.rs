@@ -1,47 +1,41 @@
-//! Durations and sizes as people write them, always with a unit: the one parser for configuration, sidecars, provider
-//! files, flags and the API. Pure text to value and back.
+//! Durations and sizes with units, as people write them: the one parser for configuration,
+//! sidecars, provider files, flags and the API. Pure.
 
 use std::time::Duration;
 
 use thiserror::Error;
 
-/// The longest duration that a setting may have; past it lies a typing mistake, or an overflow.
+/// The maximum duration of a setting; more is a typing mistake.
 pub const DURATION_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
 
-/// Text that is no duration.
+/// An error in the text of a duration.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum InvalidDuration {
-    /// Not a number with a unit.
     #[error(
         "`{0}` is not a duration; write one such as \"500ms\", \"30s\", \"5m\", \"2h\", \"35d\" or \"1h 30m\""
     )]
     Unreadable(String),
-    /// A number alone.
     #[error("`{0}` has no unit; write \"{0}s\" for seconds, or ms, m, h, d, w")]
     NoUnit(String),
-    /// No time at all.
     #[error("must be longer than nothing")]
     Zero,
-    /// Beyond [`DURATION_MAX`].
+    /// Longer than [`DURATION_MAX`].
     #[error("`{0}` is longer than ten years")]
     TooLong(String),
 }
 
-/// Text that is no size.
+/// An error in the text of a size.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum InvalidSize {
-    /// A number alone.
     #[error("`{0}` has no unit; write \"{0}B\" for bytes, or KiB, MiB, GiB")]
     NoUnit(String),
-    /// Not a number with a unit.
     #[error("`{0}` is not a size; write one such as \"64KiB\" or \"1MiB\"")]
     Unreadable(String),
-    /// No bytes at all.
     #[error("must be more than no bytes")]
     Zero,
 }
 
-/// The units of a duration, in nanoseconds, by their names.
+/// The units of a duration: nanoseconds and names.
 const UNITS: [(u64, &[&str]); 8] = [
     (1, &["ns"]),
     (1_000, &["us", "µs"]),
@@ -53,7 +47,7 @@ const UNITS: [(u64, &[&str]); 8] = [
     (604_800_000_000_000, &["w", "week", "weeks"]),
 ];
 
-/// Reads a duration such as `500ms`, `30s` or `1h 30m`: whole numbers, each with its unit, added up.
+/// Parses a duration such as `500ms`, `30s` or `1h 30m`: whole numbers with units, added up.
 pub fn duration(text: &str) -> Result<Duration, InvalidDuration> {
     let unreadable = || InvalidDuration::Unreadable(shortened(text));
     let too_long = || InvalidDuration::TooLong(shortened(text));
@@ -73,7 +67,7 @@ pub fn duration(text: &str) -> Result<Duration, InvalidDuration> {
         let (unit, after) = after.split_at(end);
         let found = UNITS.iter().find(|(_, names)| names.contains(&unit));
         let (size, _) = found.ok_or_else(unreadable)?;
-        // A number too large for this is longer than anything that is accepted.
+        // A number that does not fit is longer than any permitted duration.
         let number: u64 = number.parse().map_err(|_| too_long())?;
         nanos = nanos.saturating_add(u128::from(number) * u128::from(*size));
         rest = after.trim_start();
@@ -86,7 +80,7 @@ pub fn duration(text: &str) -> Result<Duration, InvalidDuration> {
     }
 }
 
-/// Writes a duration in the largest units that state it exactly, so that [`duration`] reads it back.
+/// Formats a duration in the largest units that state it exactly; [`parse_duration`] reads it back.
 #[must_use]
 pub fn format_duration(duration: Duration) -> String {
     const WRITTEN: [(u128, &str); 7] = [
@@ -109,7 +103,7 @@ pub fn format_duration(duration: Duration) -> String {
     if parts.is_empty() { "0s".into() } else { parts.join(" ") }
 }
 
-/// Reads a size such as `64KiB` in bytes.
+/// Parses a size such as `64KiB` to bytes.
 pub fn size(text: &str) -> Result<usize, InvalidSize> {
     let unreadable = || InvalidSize::Unreadable(shortened(text));
     let plain = text.trim();
@@ -127,7 +121,7 @@ pub fn size(text: &str) -> Result<usize, InvalidSize> {
     }
 }
 
-/// Writes a size in the largest unit that states it exactly, so that [`size`] reads it back.
+/// Formats a size in the largest unit that states it exactly; [`parse_size`] reads it back.
 #[must_use]
 pub fn format_size(bytes: usize) -> String {
     const UNITS: [(usize, &str); 4] =
@@ -136,7 +130,7 @@ pub fn format_size(bytes: usize) -> String {
     exact.map_or_else(|| format!("{bytes}B"), |(unit, word)| format!("{}{word}", bytes / unit))
 }
 
-/// A word out of a file, cut to what fits on a line of an error.
+/// A text from a file, cut to fit in one line of an error.
 #[must_use]
 pub fn shortened(text: &str) -> String {
     const CHARS_MAX: usize = 80;
@@ -153,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_written_with_their_unit() {
+    fn durations_have_units() {
         assert_eq!(duration("150ms"), Ok(Duration::from_millis(150)));
         assert_eq!(duration("35d"), Ok(Duration::from_secs(35 * 86_400)));
         assert_eq!(duration("1h 30m"), Ok(Duration::from_secs(5_400)));
@@ -181,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_written_with_their_unit() {
+    fn sizes_have_units() {
         assert_eq!(size("64KiB"), Ok(65_536));
         assert_eq!(size("1MB"), Ok(1_000_000));
         assert_eq!(size("5"), Err(InvalidSize::NoUnit("5".into())));

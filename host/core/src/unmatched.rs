@@ -1,6 +1,6 @@
-//! Patterns that can match no event: what is wrong with one, in a sentence. Pure.
+//! Route patterns that cannot match an event: explains one in a sentence. Pure.
 //!
-//! Only providers whose files list all of their types are judged; any other may send whatever it likes.
+//! Only providers whose files list all types are judged; others may send any type.
 
 use strsim::levenshtein;
 
@@ -9,12 +9,13 @@ use crate::name::SourceName;
 use crate::provider::Provider;
 use crate::route::Pattern;
 
-/// How many types are named where none is near.
+/// The number of types that are listed if none is near.
 const NAMED: usize = 5;
-/// How many letters may differ between a type and what was meant to be it.
+/// The maximum distance between a mistyped and an intended type, in letters.
 const LETTERS: usize = 3;
 
-/// Why a pattern matches no event of the sources that it names, or hardly any; none if it may match, or nothing is known.
+/// Why a pattern matches no event of its sources, or hardly any; `None` if it may match, or if the
+/// types are not known.
 pub fn explain_unmatched<'s>(
     pattern: &Pattern,
     sources: impl IntoIterator<Item = (&'s SourceName, &'s Provider)>,
@@ -35,13 +36,13 @@ pub fn explain_unmatched<'s>(
     Some(format!("{said} (`types` in [sources.{source}] adds types that are missing here)"))
 }
 
-/// Whether no type of a provider fits, as far as all of them are known.
+/// True if the types of a provider are all known and none matches.
 fn never(provider: &Provider, wanted: &str) -> bool {
     let mut types = kinds(provider).chain([TYPE_UNKNOWN]);
     provider.types_complete && !types.any(|kind| globs_meet(wanted, kind))
 }
 
-/// The documented type that a type which is not documented differs from by one letter.
+/// The documented type that differs from an undocumented one by one letter.
 fn misspelt<'p>(provider: &'p Provider, wanted: &str) -> Option<&'p str> {
     let known =
         wanted.contains('*') || wanted == TYPE_UNKNOWN || kinds(provider).any(|k| k == wanted);
@@ -49,15 +50,26 @@ fn misspelt<'p>(provider: &'p Provider, wanted: &str) -> Option<&'p str> {
     (provider.types_complete && far <= 1).then_some(near)
 }
 
-/// What was meant by a pattern that no type fits.
+/// The probable meaning of a pattern that no type matches.
 fn meant(provider: &Provider, wanted: &str) -> String {
     let name = &*provider.name;
-    if let Some((kind, place)) = behind(provider, wanted) {
-        let Some(place) = place else {
-            return format!("the type of {name} is `{kind}`, with nothing behind it");
+    if let Some((kind, detail)) = prefix(provider, wanted) {
+        return match detail {
+            Detail::In(field) => {
+                let what = last_segment(&field);
+                format!("the type of {name} is `{kind}`; the {what} is in {field}")
+            }
+            Detail::OfOthers(field) => {
+                let what = last_segment(&field);
+                format!(
+                    "the type of {name} is `{kind}`, with nothing after it; the {what} of types \
+                     that have one is in {field}"
+                )
+            }
+            Detail::None => {
+                format!("the type of {name} is `{kind}`, with nothing after it")
+            }
         };
-        let what = place.rsplit('/').next().unwrap_or("rest");
-        return format!("the type of {name} is `{kind}`; the {what} is in {place}");
     }
     match nearest(provider, wanted) {
         Some(kind) => format!("{name} has no such type; the nearest is `{kind}`"),
@@ -72,22 +84,40 @@ fn kinds(provider: &Provider) -> impl Iterator<Item = &str> {
     provider.types.iter().map(|kind| &**kind)
 }
 
-/// The longest type that the pattern goes on behind, and where the event has what was meant by the rest.
-fn behind<'p>(provider: &'p Provider, wanted: &str) -> Option<(&'p str, Option<String>)> {
+/// Where events have the part that a pattern appends to its type.
+enum Detail {
+    /// In this field.
+    In(String),
+    /// Other types have it in this field; this one may not have it.
+    OfOthers(String),
+    None,
+}
+
+fn last_segment(field: &str) -> &str {
+    field.rsplit('/').next().unwrap_or("rest")
+}
+
+/// The longest type that is a prefix of the pattern, and where events have what the pattern appends.
+fn prefix<'p>(provider: &'p Provider, wanted: &str) -> Option<(&'p str, Detail)> {
     let literal = wanted.split('*').next().unwrap_or_default();
-    let goes_on = |kind: &&str| {
+    let is_prefix = |kind: &&str| {
         let rest = literal.strip_prefix(*kind);
         rest.is_some_and(|rest| rest.starts_with(['.', ':', '/', '_', '-']))
     };
-    let kind = kinds(provider).filter(goes_on).max_by_key(|kind| kind.len())?;
-    // Where the category does not depend on a field, what holds for every other type names it.
-    let categories = &provider.identity.categories;
-    let places = categories.places(kind).iter().chain(categories.places("*"));
-    let place = places.flat_map(FactTemplate::sources).next();
-    Some((kind, place.map(ToString::to_string)))
+    let kind = kinds(provider).filter(is_prefix).max_by_key(|kind| kind.len())?;
+    let field = |kind: &str| {
+        let fields = provider.identity.categories.fields(kind).iter();
+        fields.flat_map(FactTemplate::selectors).next().map(ToString::to_string)
+    };
+    let detail = match (field(kind), field("*")) {
+        (Some(field), _) => Detail::In(field),
+        (None, Some(field)) => Detail::OfOthers(field),
+        (None, None) => Detail::None,
+    };
+    Some((kind, detail))
 }
 
-/// The type that differs least, or else the shortest that has the beginning of the pattern in it.
+/// The type that differs least, else the shortest that contains the beginning of the pattern.
 fn nearest<'p>(provider: &'p Provider, wanted: &str) -> Option<&'p str> {
     let most = LETTERS.min(wanted.chars().count() / 2);
     if let Some((kind, _)) = closest(provider, wanted).filter(|(_, far)| *far <= most) {
@@ -100,22 +130,23 @@ fn nearest<'p>(provider: &'p Provider, wanted: &str) -> Option<&'p str> {
     whole.filter(has_it).min_by_key(|kind| kind.len()).filter(|_| long)
 }
 
-/// A text without what stands between its words, in small letters.
+/// The letters and digits of a text, in lower case.
 fn letters(text: &str) -> String {
     text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
-/// The type that differs least in its letters, and by how many; capitals are not told from small ones.
+/// The type with the fewest different letters, and their number; case is ignored.
 fn closest<'p>(provider: &'p Provider, wanted: &str) -> Option<(&'p str, usize)> {
     let wanted = wanted.to_lowercase();
     let whole = kinds(provider).filter(|kind| !kind.contains('*'));
     whole.map(|kind| (kind, levenshtein(&wanted, &kind.to_lowercase()))).min_by_key(|(_, far)| *far)
 }
 
-/// True if some text fits both, where `*` stands for any text in either.
+/// True if some text matches both patterns, where `*` stands for any text.
 fn globs_meet(one: &str, other: &str) -> bool {
     let (one, other) = (one.as_bytes(), other.as_bytes());
-    // Whether what is left of `one` from here meets what is left of `other` from each place.
+    // For each position of `other`: true if the rest of `one` matches the rest of `other` from
+    // there.
     let mut meets = vec![false; other.len() + 1];
     meets[other.len()] = true;
     for at in (0..other.len()).rev() {
@@ -127,7 +158,7 @@ fn globs_meet(one: &str, other: &str) -> bool {
         for at in (0..other.len()).rev() {
             let b = other[at];
             new[at] = match (*a, b) {
-                // One of the two stars ends, or swallows a letter of the other.
+                // The star ends here, or matches one more letter.
                 (b'*', _) => meets[at] || new[at + 1],
                 (_, b'*') => new[at + 1] || meets[at],
                 (a, b) => a == b && meets[at + 1],
@@ -151,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_that_can_match_nothing_is_told_with_what_was_meant() {
+    fn a_pattern_that_cannot_match_is_explained() {
         let catalog = Catalog::built_in().unwrap();
         let github = catalog.get("github").unwrap();
         for (pattern, said) in [
@@ -164,7 +195,11 @@ mod tests {
             ("github:pul_request", "the nearest is `pull_request`"),
             ("github:Push", "the nearest is `push`"),
             ("github:charge.succeeded", "github has no such type; it has `"),
-            ("github:check_run.completed", "is `check_run`; the action is in /action"),
+            (
+                "github:check_run.completed",
+                "is `check_run`, with nothing after it; the action of types that have one is in /action",
+            ),
+            ("github:push.*", "is `push`, with nothing after it; the action of types that"),
         ] {
             let told = told(pattern, "github", github).unwrap_or_default();
             assert!(told.contains(said) && told.contains(pattern), "{pattern}: {told}");
@@ -176,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_of_another_provider_is_told_the_nearest_type() {
+    fn a_wrong_type_is_answered_with_the_nearest() {
         let catalog = Catalog::built_in().unwrap();
         for (name, kind, said) in [
             ("gitlab", "merge_request", Some("the nearest is `Merge Request Hook`")),
@@ -213,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_with_types_of_its_own_is_not_judged_by_its_providers() {
+    fn a_source_with_its_own_types_is_not_judged() {
         let catalog = Catalog::built_in().unwrap();
         let with = |toml: &str| {
             let overrides: ProviderOverrides = toml::from_str(toml).unwrap();
@@ -230,7 +265,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn two_globs_meet_if_some_text_fits_both(one in "[ab*]{0,5}", other in "[ab*]{0,5}") {
+        fn two_globs_meet_if_some_text_matches_both(one in "[ab*]{0,5}", other in "[ab*]{0,5}") {
             fn fits(p: &[u8], t: &[u8]) -> bool {
                 match p.split_first() {
                     None => t.is_empty(),

@@ -1,12 +1,12 @@
-//! Attacks what is read from form bodies and queries: fields, JSON and XML inside of them, types and ids, for any
-//! built-in provider; and the field of the input's own that its second word names.
+//! Attacks the reading of form bodies and queries: fields, JSON and XML inside them, types and ids,
+//! for any built-in provider, and the field that the input's second word names.
 //!
-//! Holds: fields are what a second, plain reading of the rules finds, and what is identified is in its bounds.
+//! Must hold: the fields are those of the reference model, and identified events are within their
+//! limits.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use weir_core::identify::RequestFacts;
-use weir_core::verify::{FORM_FIELDS_MAX, RequestView};
+use weir_core::request::{FORM_FIELDS_MAX, RequestView};
 use weir_fuzz::input::Input;
 use weir_fuzz::models;
 use weir_fuzz::sources::{proof, provider};
@@ -20,14 +20,14 @@ fuzz_target!(init: weir_fuzz::seeds::write("identify_form"), |text: &[u8]| {
     }
     let provider = provider(input.word(0));
     let request = input.view();
-    let facts = RequestFacts::new(provider, request);
+    let facts = provider.facts(request);
     if let Ok(found) = provider.identify(&facts, proof(provider)) {
         weir_fuzz::identified(&found, request.payload());
     }
-    // What has not the shape of a form has no fields, whatever it is declared as.
+    // A body that does not look like a form has no fields, whatever its content type.
     let payload = if request.is_payload_form() { request.payload() } else { b"" };
     let mut fields = models::form(payload);
-    // What stands further back is looked at by nobody.
+    // Fields after the limit are ignored.
     fields.truncate(FORM_FIELDS_MAX);
     for name in ["payload", "token", input.word(1)] {
         assert_eq!(request.payload_field(name).as_deref(), first(&fields, name), "{name}");

@@ -1,15 +1,14 @@
-//! Attacks the reading of what operators write: provider files, and a source's changes to a provider.
+//! Attacks the reading of provider files and of a source's overrides.
 //!
-//! Holds: what is refused is refused with something to say; what is taken has proved itself, makes samples, and can be
-//! asked about any request.
+//! Must hold: a refused file has a message; an accepted one passes its vectors, makes samples, and
+//! can be used for any request.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
-use weir_core::identify::RequestFacts;
 use weir_core::provider::{Provider, ProviderError, ProviderOverrides};
-use weir_core::verify::RequestView;
+use weir_core::request::RequestView;
 use weir_fuzz::sources::{self, NOW, URL};
 
 fuzz_target!(init: weir_fuzz::seeds::write("provider_file"), |text: &[u8]| {
@@ -37,7 +36,7 @@ fn reason(error: &ProviderError) {
     }
 }
 
-/// Nothing that a file describes may fall over the simplest of requests.
+/// No file may make the simplest requests panic.
 fn ask(provider: &Provider) {
     for sample in &provider.samples {
         let _ = sample.render(&mut ChaCha8Rng::seed_from_u64(7), NOW);
@@ -51,7 +50,7 @@ fn ask(provider: &Provider) {
         [(&headers[1..], b"{\"id\":[1]}".as_slice()), (&headers, b"id=1&payload=%7B%7D")]
     {
         let request = RequestView { method: "POST", url: URL, headers, body };
-        let _ = provider.identify(&RequestFacts::new(provider, request), sources::proof(provider)).is_ok();
+        let _ = provider.identify(&provider.facts(request), sources::proof(provider)).is_ok();
         if let Some(fresh) = sources::fresh(provider) {
             let _ = provider.verifier_with(&[], &fresh.params).map(|v| v.verify(&request, NOW));
         }

@@ -1,51 +1,53 @@
-//! Attacks signing and verifying as each other's reverse: a made-up body and URL, signed by any scheme of any provider.
+//! Attacks signing and verification as inverses: a made-up body and URL, signed with any scheme of
+//! any provider.
 //!
-//! Holds: what was signed verifies, for the source that has the secret and for no other; and after a change to a byte
-//! that is covered it does not verify.
+//! Must hold: a signed request verifies for the source that has the secret and for no other; after
+//! a change to a covered byte it does not verify.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use weir_core::provider::{Provider, Selector};
+use weir_core::provider::Provider;
+use weir_core::selector::Selector;
 use weir_core::sign::RequestDraft;
-use weir_core::verify::{Encoding, Message, MessagePart, VerifyError, Scheme, UrlForm, Verification};
+use weir_core::verify::{Encoding, Message, MessagePart, Scheme, Unverified, UrlForm, VerifyError};
 use weir_fuzz::input::{Input, number, pick};
-use weir_fuzz::sources::{self, NOW, URL, Way};
+use weir_fuzz::sources::{self, NOW, SignedScheme, URL};
 
 fuzz_target!(init: weir_fuzz::seeds::write("signed"), |text: &[u8]| {
     let input = Input::parse(text);
     let provider = sources::provider(input.word(0));
-    let Some(way) = way(provider, input.word(1)) else { return };
-    let Some(draft) = draft(way, &input) else { return };
-    // The draft lacks something that is signed.
-    let Ok(signed) = way.sign(&draft) else { return };
-    let outcome = way.verify(&signed);
-    let name = format!("{} {}", provider.name, way.scheme.name);
+    let Some(keyed) = keyed_scheme(provider, input.word(1)) else { return };
+    let Some(draft) = draft(keyed, &input) else { return };
+    // The draft lacks a signed field.
+    let Ok(signed) = keyed.sign(&draft) else { return };
+    let outcome = keyed.verify(&signed);
+    let name = format!("{} {}", provider.name, keyed.scheme.name);
     let proof = match outcome {
-        Verification::Verified(proof) => proof,
-        Verification::Refused(refusal) if is_bodys_fault(&way.scheme, refusal) => return,
-        // Without a body it could be a captured `GET` that is sent by another method.
-        Verification::Refused(VerifyError::QueryNotSigned) if draft.body.is_empty() => return,
+        Ok(proof) => proof,
+        Err(Unverified::Refused(refusal)) if is_bodys_fault(&keyed.scheme, refusal) => return,
+        // Without a body, it could be a captured `GET` sent with another method.
+        Err(Unverified::Refused(VerifyError::QueryNotSigned)) if draft.body.is_empty() => return,
         other => panic!("{name}: {other:?}"),
     };
-    assert_eq!(proof.scheme, way.scheme.name);
-    assert!(sources::seen(&signed, |view| way.verifier.carries_signature(&view)), "{name}");
-    let stranger = sources::seen(&signed, |view| way.stranger.verify(&view, NOW));
-    assert!(!matches!(stranger, Verification::Verified(_)), "{name}: another secret fits too");
-    if let Some(changed) = changed(way, &draft, &signed, number(input.word(2))) {
-        let outcome = way.verify(&changed);
-        assert!(!matches!(outcome, Verification::Verified(_)), "{name}: {changed:?}");
+    assert_eq!(proof.scheme, keyed.scheme.name);
+    assert!(sources::seen(&signed, |view| keyed.verifier.carries_signature(&view)), "{name}");
+    let other = sources::seen(&signed, |view| keyed.other.verify(&view, NOW));
+    assert!(other.is_err(), "{name}: another secret fits too");
+    if let Some(changed) = changed(keyed, &draft, &signed, number(input.word(2))) {
+        let outcome = keyed.verify(&changed);
+        assert!(outcome.is_err(), "{name}: {changed:?}");
     }
 });
 
-fn way(provider: &Provider, scheme: &str) -> Option<&'static Way> {
-    let named = sources::ways_of(provider).find(|way| &*way.scheme.name == scheme);
-    named.or_else(|| pick(&sources::ways_of(provider).collect::<Vec<_>>(), scheme).copied())
+fn keyed_scheme(provider: &Provider, scheme: &str) -> Option<&'static SignedScheme> {
+    let named = sources::schemes_of(provider).find(|keyed| &*keyed.scheme.name == scheme);
+    named.or_else(|| pick(&sources::schemes_of(provider).collect::<Vec<_>>(), scheme).copied())
 }
 
-/// The input as a request that is yet to be signed: with the headers that a sample has besides its signature's, each
-/// once, with the input's value where that is plain text.
-fn draft(way: &Way, input: &Input<'_>) -> Option<RequestDraft> {
-    let mut draft = sources::drafted(way.provider.samples.first()?);
+/// The input as a draft, with the sample's headers except the signature's, each once, with the
+/// input's value if that is plain text.
+fn draft(keyed: &SignedScheme, input: &Input<'_>) -> Option<RequestDraft> {
+    let mut draft = sources::drafted(keyed.provider.samples.first()?);
     for (name, value) in &mut draft.headers {
         let given = input.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
         let text = given.and_then(|(_, value)| std::str::from_utf8(value).ok());
@@ -60,7 +62,7 @@ fn draft(way: &Way, input: &Input<'_>) -> Option<RequestDraft> {
     Some(draft)
 }
 
-/// True if a body that was signed may be refused all the same: it says things that the scheme judges besides.
+/// True if a signed body may be refused: it contains something else that the scheme checks.
 fn is_bodys_fault(scheme: &Scheme, refusal: VerifyError) -> bool {
     let in_body = |source: &Selector| source.reads_body();
     match refusal {
@@ -73,19 +75,21 @@ fn is_bodys_fault(scheme: &Scheme, refusal: VerifyError) -> bool {
         VerifyError::HeaderUnexpected => scheme.require.iter().any(|r| in_body(&r.from)),
         VerifyError::SignatureMalformed => !scheme.shapes.is_empty(),
         VerifyError::KeyUntrusted => scheme.fetched_key.is_some(),
-        VerifyError::SignatureMissing => scheme.items.is_some() || scheme.signature.iter().any(in_body),
+        VerifyError::SignatureMissing => {
+            scheme.items.is_some() || scheme.signature.iter().any(in_body)
+        }
         _ => false,
     }
 }
 
-/// The request with a change to what is covered; `None` if this one is not.
+/// The request with a change to a covered part; `None` if this one is not covered.
 fn changed(
-    way: &Way,
+    keyed: &SignedScheme,
     draft: &RequestDraft,
     signed: &RequestDraft,
     which: u64,
 ) -> Option<RequestDraft> {
-    let scheme = &way.scheme;
+    let scheme = &keyed.scheme;
     let mut changed = signed.clone();
     let place = usize::try_from(which >> 16).ok()?;
     let bit = 1 << (which >> 8 & 7);
@@ -106,7 +110,7 @@ fn changed(
     Some(changed)
 }
 
-/// True if the URL is signed as it is.
+/// True if the URL is signed unchanged.
 fn covers_url(scheme: &Scheme) -> bool {
     let signs = |message: &Message| message.parts().contains(&MessagePart::Url(UrlForm::AsIs));
     std::iter::once(&scheme.message).chain(&scheme.message_variants).all(signs)
@@ -119,8 +123,8 @@ fn with_other_path(url: &str) -> Option<String> {
     Some(format!("{}/other{}", &url[..end], &url[end..]))
 }
 
-/// The text with one bit of a byte turned; `None` where that is no change to a signature: white space around it,
-/// padding, and the case of what may be written in either.
+/// The text with one bit of a byte flipped; `None` if that does not change a signature: white space
+/// around it, padding, and the case of encodings that ignore it.
 fn with_flipped(text: &str, place: usize, bit: u8, encoding: Encoding) -> Option<String> {
     let mut bytes = text.as_bytes().to_vec();
     let byte = bytes.get_mut(place.checked_rem(text.len())?)?;

@@ -1,16 +1,18 @@
-//! Attacks the interpreter of signature schemes and the handshakes with requests to any built-in provider.
+//! Attacks signature verification and handshakes with requests to any built-in provider.
 //!
-//! Holds: nothing verifies under a secret that no input can know; under a vector's secret nothing verifies whose body is
-//! signed and is not a vector's; a request that is replayed with other things around what is signed is the same event
-//! still, where its key is made of that; what verifies had a signature; no answer tells the secret; and an answer to a
-//! handshake is short and well-formed, whatever is echoed in it.
+//! Must hold: nothing verifies with a secret that no input can know; with a vector's secret, no
+//! signed body verifies that is not a vector's; a replayed request with other unsigned parts is the
+//! same event, if its dedup key is made of the signed ones; a verified request had a signature; no
+//! answer contains the secret; and the answer to a handshake is short and well-formed, whatever it
+//! echoes.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use weir_core::handshake::{ECHO_BYTES_MAX, HandshakeAnswer, HandshakeKeys};
-use weir_core::identify::{DedupRule, RequestFacts};
+use weir_core::identify::{DedupRule};
 use weir_core::provider::Provider;
-use weir_core::verify::{Algorithm, Params, RequestView, Verification, Verifier};
+use weir_core::request::RequestView;
+use weir_core::verify::{Algorithm, Params, Verifier};
 use weir_fuzz::input::{Input, pick};
 use weir_fuzz::sources::{self, NOW};
 use weir_fuzz::vectors::{GENUINE_BODIES, GENUINE_KEYS, VECTORS, Vector};
@@ -23,15 +25,15 @@ fuzz_target!(init: weir_fuzz::seeds::write("verify"), |text: &[u8]| {
         let outcome = fresh.verifier.verify(&request, NOW);
         let secret = &fresh.secret;
         assert!(
-            !matches!(outcome, Verification::Verified(_)),
+            outcome.is_err(),
             "{}: a forgery under {secret:?}",
             provider.name
         );
         assert!(secret.is_empty() || !format!("{outcome:?}").contains(secret), "{outcome:?}");
-        shake_hands(provider, request, &fresh.verifier, &fresh.params, secret);
+        check_handshakes(provider, request, &fresh.verifier, &fresh.params, secret);
     }
     if let Some(vector) = vector(provider, input.word(1)) {
-        believe_no_other(vector, &request);
+        accept_only_signed(vector, &request);
     }
 });
 
@@ -41,20 +43,21 @@ fn vector(provider: &Provider, name: &str) -> Option<&'static Vector> {
     named.or_else(|| pick(&own().collect::<Vec<_>>(), name).copied())
 }
 
-/// A source with a vector's secret takes what its sender signed and nothing else.
-fn believe_no_other(vector: &Vector, request: &RequestView<'_>) {
+/// A source with a vector's secret accepts only what its sender signed.
+fn accept_only_signed(vector: &Vector, request: &RequestView<'_>) {
     let outcome = vector.verifier.verify(request, vector.now);
-    let Verification::Verified(proof) = outcome else { return };
+    let Ok(proof) = outcome else { return };
     let name = &vector.provider.name;
     assert!(vector.verifier.carries_signature(request), "{name}: verified and without a signature");
     let scheme = vector.provider.scheme(Some(&proof.scheme)).expect("it has verified");
-    // The items of a batch are signed each by itself, and may come in another order.
+    // The items of a batch are signed separately, and may come in another order.
     let whole = scheme.covers_body() && scheme.items.is_none();
-    assert!(!whole || GENUINE_BODIES.contains(request.body), "{name}: nobody signed this body");
-    // Where the key is made of what is signed, a signature makes no event but its own, whatever is put around it.
+    assert!(!whole || GENUINE_BODIES.contains(request.body), "{name}: its body is not a vector");
+    // If the dedup key is made of signed content, a signature makes no other event, whatever
+    // surrounds it.
     let dedup = &vector.provider.identity.dedup;
     let signed = matches!(dedup, DedupRule::Id | DedupRule::Fields(_) | DedupRule::Body);
-    // An id that is not signed is what a captured request can change; `weir providers show` says so.
+    // An unsigned id can be changed in a captured request; `weir providers show` says so.
     let mut coverage = vector.provider.coverage().into_iter();
     let id_is_signed = coverage.any(|of| of.scheme == scheme.name && of.id);
     let is_told = id_is_signed || vector.provider.identity.ids.is_empty();
@@ -65,8 +68,8 @@ fn believe_no_other(vector: &Vector, request: &RequestView<'_>) {
     }
 }
 
-/// Before verification; whatever is answered was asked by a stranger.
-fn shake_hands(
+/// Before verification, a stranger may have sent the request.
+fn check_handshakes(
     provider: &Provider,
     request: RequestView<'_>,
     verifier: &Verifier,
@@ -74,12 +77,12 @@ fn shake_hands(
     secret: &str,
 ) {
     let keys = HandshakeKeys { verifier, params };
-    let Some(Ok(answer)) = provider.handshake(&RequestFacts::new(provider, request), None, keys) else {
+    let Some(Ok(answer)) = provider.handshake(&provider.facts(request), None, keys) else {
         return;
     };
     let HandshakeAnswer { status, headers, body, .. } = &answer;
     assert!((200..600).contains(status), "{answer:?}");
-    // Escaping makes a byte six at most.
+    // Escaping expands a byte to at most six.
     assert!(body.len() <= 6 * ECHO_BYTES_MAX + 1024, "{answer:?}");
     assert!(secret.is_empty() || !body.contains(secret), "{answer:?}");
     for (_, value) in headers {

@@ -1,4 +1,5 @@
-//! A request as a text: a line of words for the target, then what HTTP/1.1 would have.
+//! A fuzz input: a request as text, with a line of words for the target and then a request as in
+//! HTTP/1.1.
 //!
 //! ```text
 //! github docs-hello
@@ -8,27 +9,23 @@
 //! Hello, World!
 //! ```
 //!
-//! Every text is some request: what is missing is empty, and a line that is no header is left out.
+//! Every text is a request: a missing part is empty, and a line that is not a header is left out.
 
-use weir_core::verify::RequestView;
+use weir_core::request::RequestView;
 
-/// A text taken apart.
+/// A parsed input.
 #[derive(Debug, Clone, Default)]
 pub struct Input<'a> {
-    /// The words of the first line.
     pub words: Vec<&'a str>,
-    /// The method.
     pub method: &'a str,
-    /// The public URL.
     pub url: &'a str,
-    /// Headers in their order.
+    /// The headers in order.
     pub headers: Vec<(&'a str, &'a [u8])>,
-    /// The body.
     pub body: &'a [u8],
 }
 
 impl<'a> Input<'a> {
-    /// Takes a text apart.
+    /// Parses a text.
     #[must_use]
     pub fn parse(text: &'a [u8]) -> Self {
         let (words, rest) = line(text);
@@ -49,7 +46,7 @@ impl<'a> Input<'a> {
         input
     }
 
-    /// The word in that place; empty if there are not so many.
+    /// The word at this position; empty if there are fewer.
     #[must_use]
     pub fn word(&self, place: usize) -> &'a str {
         self.words.get(place).copied().unwrap_or_default()
@@ -62,7 +59,7 @@ impl<'a> Input<'a> {
     }
 }
 
-/// The first line and what follows it. A line ends like one in HTTP, with or without a carriage return.
+/// The first line and the rest. A line ends as in HTTP, with or without a carriage return.
 #[must_use]
 pub fn line(text: &[u8]) -> (&[u8], &[u8]) {
     match text.iter().position(|b| *b == b'\n') {
@@ -85,23 +82,18 @@ fn parsed_header(line: &[u8]) -> Option<(&str, &[u8])> {
     Some((name, value.strip_prefix(b" ").unwrap_or(value)))
 }
 
-/// A request to be written as a text.
+/// A request to be written as text.
 #[derive(Debug, Clone, Default)]
 pub struct Written {
-    /// The first line.
     pub words: String,
-    /// The method.
     pub method: String,
-    /// The public URL.
     pub url: String,
-    /// Headers in their order.
+    /// The headers in order.
     pub headers: Vec<(String, String)>,
-    /// The body.
     pub body: Vec<u8>,
 }
 
 impl Written {
-    /// The text.
     #[must_use]
     pub fn text(&self) -> Vec<u8> {
         let mut text = format!("{}\n{} {}\n", self.words, self.method, self.url);
@@ -115,16 +107,16 @@ impl Written {
     }
 }
 
-/// A number made of any text, so that a text which is no number picks something too.
+/// A number from any text: its value, or a hash if it is not a number.
 #[must_use]
 pub fn number(text: &str) -> u64 {
-    // FNV-1a: stable, so that an input means the same on every machine.
+    // FNV-1a is stable, so an input means the same on every machine.
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
 
-/// One of several, by a text.
+/// Picks an item by a text.
 #[must_use]
 pub fn pick<'a, T>(of: &'a [T], text: &str) -> Option<&'a T> {
     let at = number(text).checked_rem(of.len() as u64)?;

@@ -1,7 +1,8 @@
-//! What the fuzz targets share: inputs that people can read, sources to send them to, and what to begin with.
+//! Shared parts of the fuzz targets: readable inputs, sources that receive them, and seeds.
 //!
-//! A target says in its first lines what it attacks and what it holds to be true of every input, besides that there is
-//! no panic. Its inputs are texts, so that a crash can be read and mended by hand. Nothing here is part of the hub.
+//! The first lines of each target say what it attacks and what must hold for every input, besides
+//! that there is no panic. Inputs are texts, so that a crash can be read and reduced by hand.
+//! Nothing here is part of the hub.
 
 pub mod input;
 pub mod models;
@@ -12,7 +13,7 @@ pub mod vectors;
 use weir_core::bounds::{DELIVERY_ID_BYTES_MAX, EVENT_TYPE_BYTES_MAX, EVENTS_PER_REQUEST_MAX};
 use weir_core::identify::Identified;
 
-/// What holds of the events of any request with this payload.
+/// Checks what must hold for the events of any request with this payload.
 ///
 /// # Panics
 ///
@@ -32,7 +33,7 @@ pub fn identified(found: &Identified, payload: &[u8]) {
         assert!(event.dedup.as_ref().is_none_or(|dedup| !dedup.as_bytes().is_empty()));
         let span = event.span.clone();
         assert!(span.start <= span.end && span.end <= payload.len(), "{span:?}");
-        // What had to be decoded stands nowhere in the payload as it is.
+        // Decoded bytes are not a part of the payload.
         if event.decoded.is_none() {
             assert!(end <= span.start, "{span:?} begins before {end}");
             end = span.end;

@@ -1,17 +1,18 @@
-//! A second opinion: the rules of some headers and of forms, written down once more and otherwise, to compare with.
+//! Reference models: the rules of some headers and of forms, implemented a second time in another
+//! way, to compare with.
 //!
-//! Slow and plain on purpose, and without a line of the hub's.
+//! Slow and simple on purpose, and without any code of the hub.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use crate::sources::NOW;
 
-/// Longest header that a signature may depend on, in bytes.
+/// The maximum length of a header that a signature depends on, in bytes.
 const HEADER_BYTES_MAX: usize = 8192;
-/// Most items of a signature header.
+/// The maximum number of items in a signature header.
 const ITEMS_MAX: usize = 32;
-/// How far a signed time may be away, in seconds.
+/// The tolerance of a signed time, in seconds.
 const TOLERANCE_S: u64 = 300;
 
 /// HMAC-SHA256 over these parts.
@@ -22,15 +23,15 @@ pub fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
     mac.finalize().into_bytes().to_vec()
 }
 
-/// The items of a list with white space around them taken off, empty ones left out. `None` if there are too many, or
-/// if the header is too long to be looked at.
+/// The items of a list, trimmed, without empty ones. `None` if there are too many or the header is
+/// too long.
 fn items(value: &[u8], separator: u8) -> Option<Vec<&[u8]>> {
     let items = value.split(|b| *b == separator).map(<[u8]>::trim_ascii);
     let items: Vec<_> = items.filter(|item| !item.is_empty()).collect();
     (value.len() <= HEADER_BYTES_MAX && items.len() <= ITEMS_MAX).then_some(items)
 }
 
-/// The values under a key in `key=value,key=value`.
+/// The values of a key in `key=value,key=value`.
 #[must_use]
 pub fn pair_values<'a>(value: &'a [u8], key: &[u8]) -> Vec<&'a [u8]> {
     let items = value.split(|b| *b == b',').map(<[u8]>::trim_ascii);
@@ -38,7 +39,7 @@ pub fn pair_values<'a>(value: &'a [u8], key: &[u8]) -> Vec<&'a [u8]> {
     items.filter_map(under).collect()
 }
 
-/// Whether `t=TIME,v1=HEX` is right, if `right` is the signature for its time.
+/// True if `t=TIME,v1=HEX` is valid, where `right` is the signature for its time.
 #[must_use]
 pub fn is_right_pairs(value: &[u8], right: &[u8]) -> bool {
     let right = hex::encode(right);
@@ -48,7 +49,7 @@ pub fn is_right_pairs(value: &[u8], right: &[u8]) -> bool {
         && is_now_in_seconds(time)
 }
 
-/// Whether `v1,BASE64 v1,BASE64` is right, if `right` are the ways to write the signature.
+/// True if `v1,BASE64 v1,BASE64` is valid, where `right` holds the ways to write the signature.
 #[must_use]
 pub fn is_right_list(value: &[u8], right: &[String]) -> bool {
     let items = items(value, b' ').unwrap_or_default();
@@ -56,19 +57,19 @@ pub fn is_right_list(value: &[u8], right: &[String]) -> bool {
     signatures.any(|signature| right.iter().any(|right| right.as_bytes() == signature))
 }
 
-/// True for decimal digits that say a time close to now, in seconds.
+/// True for a time in seconds, as decimal digits, close to now.
 #[must_use]
 pub fn is_now_in_seconds(text: &[u8]) -> bool {
     digits(text).is_some_and(|seconds| seconds.abs_diff(NOW.as_secs()) <= TOLERANCE_S)
 }
 
-/// True for decimal digits that say a time close to now, in milliseconds.
+/// True for a time in milliseconds, as decimal digits, close to now.
 #[must_use]
 pub fn is_now_in_millis(text: &[u8]) -> bool {
     digits(text).is_some_and(|millis| millis.abs_diff(NOW.as_millis()) <= TOLERANCE_S * 1000)
 }
 
-/// The number that up to forty digits write, the first of them no zero; none if it does not fit.
+/// The number of up to forty digits without a leading zero; `None` if it does not fit.
 fn digits(text: &[u8]) -> Option<u64> {
     let sound = (1..=40).contains(&text.len())
         && text.iter().all(u8::is_ascii_digit)
@@ -84,8 +85,8 @@ pub fn credentials<'a>(value: &'a [u8], scheme: &str) -> Option<&'a [u8]> {
     value[..space].eq_ignore_ascii_case(scheme.as_bytes()).then(|| value[space..].trim_ascii())
 }
 
-/// The fields of a URL-encoded form, decoded: empty pieces are none, plus is a space, an escape that is none stays as
-/// it is, and bytes that are no text become replacement characters.
+/// The decoded fields of a URL-encoded form: empty pieces are skipped, plus is a space, an invalid
+/// escape stays as it is, and bytes that are not text become replacement characters.
 #[must_use]
 pub fn form(body: &[u8]) -> Vec<(String, String)> {
     let pieces = body.split(|b| *b == b'&').filter(|piece| !piece.is_empty());

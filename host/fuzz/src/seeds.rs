@@ -1,6 +1,8 @@
-//! What a target begins with: the requests of the providers' own files and samples. Nothing of it is committed twice.
+//! Seeds: the requests of the providers' files and samples, which each target starts with. They are
+//! generated, not committed.
 //!
-//! If `WEIR_FUZZ_SEEDS` names a folder, a target fills it when it starts, before libFuzzer reads it.
+//! If `WEIR_FUZZ_SEEDS` names a folder, a target fills it when it starts, before libFuzzer reads
+//! it.
 
 use std::path::Path;
 
@@ -8,17 +10,18 @@ use weir_core::provider::{Catalog, Provider};
 use weir_core::sign::RequestDraft;
 
 use crate::input::Written;
-use crate::sources::{CATALOG, WAYS, drafted};
+use crate::sources::{CATALOG, SCHEMES, drafted};
 use crate::vectors::{PUBLISHED, VECTORS};
 
-/// Pointers that are looked up in every JSON seed.
+/// The pointers that are looked up in every JSON seed.
 const POINTERS: &str = "/id /type /data/object/id /events/0 /a~1b/~0/1";
 
-/// Fills the folder that `WEIR_FUZZ_SEEDS` names with what `target` begins with; without it, nothing is written.
+/// Fills the folder that `WEIR_FUZZ_SEEDS` names with the seeds of `target`; without the variable,
+/// nothing is written.
 ///
 /// # Panics
 ///
-/// If there is no such target, or the folder cannot be written to.
+/// If there is no such target, or the folder cannot be written.
 pub fn write(target: &str) {
     let Some(folder) = std::env::var_os("WEIR_FUZZ_SEEDS") else { return };
     for (number, seed) in of(target).into_iter().enumerate() {
@@ -53,9 +56,9 @@ fn written(words: String, draft: RequestDraft) -> Vec<u8> {
 /// The first sample of each provider for each of its schemes, with each kind of change.
 fn signed() -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
-    for (number, way) in WAYS.iter().enumerate() {
-        let words = format!("{} {} {number}", way.provider.name, way.scheme.name);
-        seeds.extend(way.provider.samples.first().map(|s| written(words, drafted(s))));
+    for (number, keyed) in SCHEMES.iter().enumerate() {
+        let words = format!("{} {} {number}", keyed.provider.name, keyed.scheme.name);
+        seeds.extend(keyed.provider.samples.first().map(|s| written(words, drafted(s))));
     }
     seeds
 }
@@ -68,7 +71,7 @@ fn is_form(content_type: &str) -> bool {
     content_type.starts_with("application/x-www-form-urlencoded")
 }
 
-/// Samples and vectors with a content type of that kind.
+/// Samples and vectors with a matching content type.
 fn bodies(fits: impl Fn(&str) -> bool, more_words: &str) -> Vec<Vec<u8>> {
     let fits = |headers: &[(String, String)]| {
         let kind = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("content-type"));
@@ -87,7 +90,7 @@ fn bodies(fits: impl Fn(&str) -> bool, more_words: &str) -> Vec<Vec<u8>> {
     seeds
 }
 
-/// One or two of each kind that the target `headers` knows.
+/// One or two seeds of each kind of the target `headers`.
 const HEADERS: &[&str] = &[
     "x-forwarded-for 0\n198.51.100.7, 10.0.0.9",
     "x-forwarded-for 1\nunknown\n10.0.0.7, ,[2001:db8::7]:4711",
@@ -121,7 +124,7 @@ const HEADERS: &[&str] = &[
     "jwt\n{\"iss\":[\"x\",\"the-api_key\"],\"exp\":1760000300.5,\"iat\":1759999990,\"sha256\":\"$d\"}",
 ];
 
-/// Changes to a provider as a configuration has them.
+/// Overrides of a provider as in a configuration.
 const OVERRIDES: &[&str] = &[
     "[signature]\nalgorithm = 'hmac-sha1'\nencoding = 'base64'\nprefix = ''",
     "[signature]\nprefix = ''\nseparator = ';'\npair = 'h1'\nmessage = '{timestamp}:{body}'\n\

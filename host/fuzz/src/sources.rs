@@ -1,5 +1,6 @@
-//! Sources of every built-in provider with secrets of their own, which no input can know.
+//! Sources of every built-in provider with random secrets, which no input can know.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
 use rand_chacha::ChaCha8Rng;
@@ -20,12 +21,12 @@ pub static CATALOG: LazyLock<Catalog> =
 static PROVIDERS: LazyLock<Vec<&'static Provider>> =
     LazyLock::new(|| CATALOG.iter().map(|provider| &**provider).collect());
 
-/// When everything here happens.
+/// The clock of all targets.
 pub const NOW: Timestamp = Timestamp::from_millis(1_760_000_000_000);
-/// Where samples are sent.
+/// The public URL of all sources.
 pub const URL: &str = "https://hooks.example.com/webhook/in?x=1";
 
-/// The provider of that name; of another name, some provider.
+/// The provider with this name; for an unknown name, any provider.
 #[must_use]
 pub fn provider(name: &str) -> &'static Provider {
     let named = CATALOG.get(name).map(|provider| &**provider);
@@ -33,31 +34,27 @@ pub fn provider(name: &str) -> &'static Provider {
 }
 
 /// One scheme of a provider, with a sender and a source that share a secret.
-pub struct Way {
-    /// The provider.
+pub struct SignedScheme {
     pub provider: &'static Provider,
-    /// The scheme.
     pub scheme: Arc<Scheme>,
-    /// What the two know besides the secret.
+    /// The parameters of both.
     pub params: Params,
-    /// The secret.
     pub pair: SecretPair,
-    /// The source.
     pub verifier: Verifier,
-    /// A source of the same kind that has another secret.
-    pub stranger: Verifier,
+    /// A source of the same kind with another secret.
+    pub other: Verifier,
 }
 
-/// Every scheme that can be signed by.
-pub static WAYS: LazyLock<Vec<Way>> =
-    LazyLock::new(|| PROVIDERS.iter().flat_map(|p| ways(p)).collect());
+/// Every scheme that can be signed with.
+pub static SCHEMES: LazyLock<Vec<SignedScheme>> =
+    LazyLock::new(|| PROVIDERS.iter().flat_map(|p| signed_schemes(p)).collect());
 
-/// The ways of a provider, its strongest scheme first.
-pub fn ways_of(provider: &Provider) -> impl Iterator<Item = &'static Way> {
-    WAYS.iter().filter(move |way| way.provider.name == provider.name)
+/// The schemes of a provider, the strongest first.
+pub fn schemes_of(provider: &Provider) -> impl Iterator<Item = &'static SignedScheme> {
+    SCHEMES.iter().filter(move |keyed| keyed.provider.name == provider.name)
 }
 
-fn ways(provider: &'static Provider) -> impl Iterator<Item = Way> {
+fn signed_schemes(provider: &'static Provider) -> impl Iterator<Item = SignedScheme> {
     provider.schemes.iter().filter_map(move |scheme| {
         let params = params(provider);
         let made = || {
@@ -67,19 +64,19 @@ fn ways(provider: &'static Provider) -> impl Iterator<Item = Way> {
                 NamedSecret { scheme: only, ..NamedSecret::new("fresh", pair.verifying.clone()) };
             Some((pair, provider.verifier_with(&[secret], &params).ok()?))
         };
-        let ((pair, verifier), (_, stranger)) = (made()?, made()?);
-        Some(Way {
+        let ((pair, verifier), (_, other)) = (made()?, made()?);
+        Some(SignedScheme {
             provider,
             scheme: Arc::clone(scheme),
             params: params.clone(),
             pair,
             verifier,
-            stranger,
+            other,
         })
     })
 }
 
-/// A fresh pair; none where the provider has RSA keys, which take seconds to make.
+/// A fresh pair; `None` for RSA keys, which take seconds to generate.
 fn pair(provider: &Provider, scheme: &str) -> Option<SecretPair> {
     match provider.generate_secret(Some(scheme), &SystemRandom::new()) {
         Err(SignError::KeyPairWanted { .. }) => None,
@@ -87,42 +84,38 @@ fn pair(provider: &Provider, scheme: &str) -> Option<SecretPair> {
     }
 }
 
-/// Parameters that a source could have been given.
+/// The parameters that tests give to a source of this provider.
 fn params(provider: &Provider) -> Params {
-    let value = |name: &str| match name {
-        "topic_arn" => "arn:aws:sns:us-west-2:123456789012:MyTopic".to_owned(),
-        "environment" => "sandbox".to_owned(),
-        "callback_hosts" => "sender.example".to_owned(),
-        name => format!("the-{name}"),
-    };
-    // Those by which a source wants more than a secret can sign.
-    let more = ["secret", "app_id", "tenant"];
-    let named = provider.params.iter().filter(|param| !more.contains(&param.name.as_str()));
-    named.map(|param| (param.name.clone(), Secret::new(value(&param.name)))).collect()
+    type Table = BTreeMap<String, BTreeMap<String, String>>;
+    static ALL: LazyLock<Table> = LazyLock::new(|| {
+        toml::from_str(include_str!("../../core/tests/data/params.toml")).unwrap()
+    });
+    let given = ALL.get(&*provider.name).into_iter().flatten();
+    given.map(|(name, value)| (name.clone(), Secret::new(value.as_str()))).collect()
 }
 
-impl Way {
-    /// The draft with its signature.
+impl SignedScheme {
+    /// Signs a draft.
     pub fn sign(&self, draft: &RequestDraft) -> Result<RequestDraft, SignError> {
         let scheme = Some(&*self.scheme.name);
         let signing = Signing { secret: &self.pair.sending, params: &self.params, scheme };
         self.provider.sign_request(signing, draft, NOW, &SystemRandom::new())
     }
 
-    /// What the source says of a request.
+    /// Verifies a request as the source does.
     #[must_use]
     pub fn verify(&self, request: &RequestDraft) -> Verification {
         seen(request, |view| self.verifier.verify(&view, NOW))
     }
 }
 
-/// A draft as the hub sees it.
+/// Calls `see` with a draft as the hub sees it.
 pub fn seen<T>(
     draft: &RequestDraft,
-    see: impl FnOnce(weir_core::verify::RequestView<'_>) -> T,
+    see: impl FnOnce(weir_core::request::RequestView<'_>) -> T,
 ) -> T {
     let headers: Vec<_> = draft.headers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
-    see(weir_core::verify::RequestView {
+    see(weir_core::request::RequestView {
         method: &draft.method,
         url: &draft.url,
         headers: &headers,
@@ -142,38 +135,38 @@ pub fn drafted(sample: &Sample) -> RequestDraft {
     }
 }
 
-/// How some request of the provider was verified. Who cannot be signed for borrows another's proof: identities are
-/// read by nothing of it but the family of its header names.
+/// A proof of some request of the provider. A provider that cannot be signed for gets another's
+/// proof: identification only reads the family of header names from it.
 #[must_use]
 pub fn proof(provider: &Provider) -> &'static Verified {
     static PROOFS: LazyLock<Vec<(&'static str, Verified)>> = LazyLock::new(|| {
-        let proof = |way: &'static Way| {
-            let drafts = way.provider.samples.iter().map(drafted);
-            let mut outcomes = drafts.filter_map(|draft| Some(way.verify(&way.sign(&draft).ok()?)));
+        let proof = |keyed: &'static SignedScheme| {
+            let drafts = keyed.provider.samples.iter().map(drafted);
+            let mut outcomes =
+                drafts.filter_map(|draft| Some(keyed.verify(&keyed.sign(&draft).ok()?)));
             outcomes.find_map(|outcome| match outcome {
-                Verification::Verified(proof) => Some((&*way.provider.name, proof)),
+                Ok(proof) => Some((&*keyed.provider.name, proof)),
                 _ => None,
             })
         };
-        WAYS.iter().filter_map(proof).collect()
+        SCHEMES.iter().filter_map(proof).collect()
     });
     let own = PROOFS.iter().find(|(name, _)| *name == &*provider.name);
     own.or(PROOFS.first()).map(|(_, proof)| proof).expect("some provider can be signed for")
 }
 
-/// A source that never verifies what an input makes up.
-pub struct Fresh {
-    /// The provider.
+/// A source that never verifies a made-up request.
+pub struct FreshSource {
     pub provider: &'static Provider,
-    /// What the source knows besides its secret.
+    /// The parameters of the source.
     pub params: Params,
-    /// The source.
     pub verifier: Verifier,
-    /// Its secret as text, in the form that can sign; empty where keys are published, and none was.
+    /// The secret as text, in the form that can sign; empty if keys are published and there is no
+    /// secret.
     pub secret: String,
 }
 
-static FRESH: LazyLock<Vec<Fresh>> = LazyLock::new(|| {
+static FRESH_SOURCES: LazyLock<Vec<FreshSource>> = LazyLock::new(|| {
     let fresh = |provider: &&'static Provider| {
         let params = params(provider);
         let pair = provider.generate_secret(None, &SystemRandom::new()).ok();
@@ -181,13 +174,13 @@ static FRESH: LazyLock<Vec<Fresh>> = LazyLock::new(|| {
         let secrets: Vec<_> = pair.iter().map(named).collect();
         let secret = pair.map(|pair| String::from_utf8_lossy(pair.sending.expose()).into_owned());
         let verifier = provider.verifier_with(&secrets, &params).ok()?;
-        Some(Fresh { provider, verifier, params, secret: secret.unwrap_or_default() })
+        Some(FreshSource { provider, verifier, params, secret: secret.unwrap_or_default() })
     };
     PROVIDERS.iter().filter_map(fresh).collect()
 });
 
-/// The fresh source of that provider; none where somebody must bring a key.
+/// The fresh source of a provider; `None` if the sender must bring a key.
 #[must_use]
-pub fn fresh(provider: &Provider) -> Option<&'static Fresh> {
-    FRESH.iter().find(|fresh| fresh.provider.name == provider.name)
+pub fn fresh(provider: &Provider) -> Option<&'static FreshSource> {
+    FRESH_SOURCES.iter().find(|fresh| fresh.provider.name == provider.name)
 }

@@ -1,4 +1,5 @@
-//! The requests in the built-in providers' own files, whose verdicts are known, and the sources that they are for.
+//! The vectors of the built-in providers' files, with their verdicts and the sources that they are
+//! for.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, LazyLock};
@@ -6,22 +7,23 @@ use std::sync::{Arc, LazyLock};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-use weir_core::identify::{DedupMaterial, RequestFacts};
+use weir_core::identify::{DedupMaterial};
 use weir_core::provider::{Catalog, OneOrMore, Provider};
+use weir_core::request::RequestView;
 use weir_core::time::Timestamp;
-use weir_core::verify::{NamedSecret, Params, RequestView, Secret, Verification, Verifier};
+use weir_core::verify::{NamedSecret, Params, Secret, Verifier};
 
 use crate::input::{Input, Written};
 use crate::sources::CATALOG;
 
 #[derive(Deserialize)]
 struct File {
-    vectors: Vec<Stated>,
+    vectors: Vec<WrittenVector>,
 }
 
-/// As it stands in the file.
+/// A vector as written in the file.
 #[derive(Deserialize)]
-struct Stated {
+struct WrittenVector {
     name: String,
     refused: Option<String>,
     #[serde(default)]
@@ -38,21 +40,18 @@ struct Stated {
     body_base64: Option<String>,
 }
 
-/// A vector, with a source that is configured for it.
+/// A vector with a source that is configured for it.
 pub struct Vector {
-    /// The file it is from.
     pub provider: &'static Provider,
-    /// Its name in the file.
     pub name: String,
-    /// What the source knows besides its secrets.
+    /// The parameters of the source.
     pub params: Params,
-    /// The source.
     pub verifier: Verifier,
-    /// The time of its receipt.
+    /// The time at which it is received.
     pub now: Timestamp,
-    /// The request, as a text for a target.
+    /// The request, as an input for a target.
     pub request: Written,
-    /// Its verdict.
+    /// True if the verdict is that it is genuine.
     pub is_genuine: bool,
 }
 
@@ -62,15 +61,15 @@ pub static VECTORS: LazyLock<Vec<Vector>> = LazyLock::new(|| {
     providers.flat_map(|provider| stated(provider).into_iter().map(|s| s.of(provider))).collect()
 });
 
-/// A request that others have published, with a secret of its own.
+/// A published request, with a secret of its own.
 pub struct Published {
-    /// The request, as a text for a target.
+    /// The request, as an input for a target.
     pub request: Written,
-    /// Whether its secret makes it genuine; some handshakes are signed too.
+    /// True if it is genuine under its secret; some handshakes are signed too.
     pub is_genuine: bool,
 }
 
-/// The vectors and handshakes that the tests of the providers hold, whatever is in the files.
+/// The vectors and handshakes of the provider tests, independent of the files.
 pub static PUBLISHED: LazyLock<Vec<Published>> = LazyLock::new(|| {
     const TEXT: &str = include_str!("../../core/tests/providers/vectors.json");
     let all: All = serde_json::from_str(TEXT).expect("the tests read it too");
@@ -79,7 +78,7 @@ pub static PUBLISHED: LazyLock<Vec<Published>> = LazyLock::new(|| {
     all.vectors.into_iter().chain(handshakes).map(Asked::published).collect()
 });
 
-/// The bodies of all genuine ones.
+/// The bodies of all genuine requests.
 pub static GENUINE_BODIES: LazyLock<HashSet<&'static [u8]>> = LazyLock::new(|| {
     let own = VECTORS.iter().map(|vector| (&vector.request, vector.is_genuine));
     let all =
@@ -87,10 +86,10 @@ pub static GENUINE_BODIES: LazyLock<HashSet<&'static [u8]>> = LazyLock::new(|| {
     all.filter(|(_, is_genuine)| *is_genuine).map(|(request, _)| request.body.as_slice()).collect()
 });
 
-/// By provider and scheme, what a dedup key is made from.
+/// A provider, a scheme, and the material of a dedup key.
 pub type Key = (&'static str, Arc<str>, Option<DedupMaterial>);
 
-/// Those of every genuine request that one of the vectors' sources takes.
+/// The keys of every genuine request that one of the vectors' sources accepts.
 pub static GENUINE_KEYS: LazyLock<HashSet<Key>> = LazyLock::new(|| {
     let own = VECTORS.iter().filter(|v| v.is_genuine).map(|v| v.request.text());
     let published = PUBLISHED.iter().filter(|p| p.is_genuine).map(|p| p.request.text());
@@ -102,12 +101,12 @@ pub static GENUINE_KEYS: LazyLock<HashSet<Key>> = LazyLock::new(|| {
 });
 
 impl Vector {
-    /// What the dedup keys of a request are made from, if this source takes it.
+    /// The keys of a request, if this source accepts it.
     pub fn keys(&self, request: &RequestView<'_>) -> Vec<Key> {
-        let Verification::Verified(proof) = self.verifier.verify(request, self.now) else {
+        let Ok(proof) = self.verifier.verify(request, self.now) else {
             return Vec::new();
         };
-        let found = self.provider.identify(&RequestFacts::new(self.provider, *request), &proof);
+        let found = self.provider.identify(&self.provider.facts(*request), &proof);
         let events = found.map(|found| found.events).unwrap_or_default();
         let key = |dedup| (&*self.provider.name, Arc::clone(&proof.scheme), dedup);
         events.into_iter().map(|event| key(event.dedup)).collect()
@@ -148,12 +147,12 @@ impl Asked {
     }
 }
 
-fn stated(provider: &Provider) -> Vec<Stated> {
+fn stated(provider: &Provider) -> Vec<WrittenVector> {
     let text = Catalog::built_in_text(&provider.name).expect("a built-in provider has a file");
     toml::from_str::<File>(text).expect("the catalog has read it").vectors
 }
 
-impl Stated {
+impl WrittenVector {
     fn of(self, provider: &'static Provider) -> Vector {
         let secrets: Vec<_> = self
             .secret

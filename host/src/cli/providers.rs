@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use weir_core::identify::DedupRule;
 use weir_core::provider::{BodyCoverage, Catalog, Coverage, Provider};
+use weir_core::units::format_duration;
 
 use super::error::CommandError;
 use crate::config::{self, ProviderFile, Providers, shown};
@@ -155,6 +156,8 @@ fn value(provider: &Provider) -> Value {
         "samples": samples(provider),
         "types": provider.types,
         "types_complete": provider.types_complete,
+        "ack_deadline": provider.ack_deadline.map(format_duration),
+        "retry_window": provider.retry_window.map(format_duration),
         "signed": provider.coverage().iter().map(signed).collect::<Vec<_>>(),
     })
 }
@@ -176,6 +179,14 @@ fn show(provider: &Provider, output: Output) {
         format!("samples     {}", list(samples(provider))),
         format!("types       {}", types(provider)),
     ];
+    lines.extend(
+        provider.ack_deadline.map(|deadline| {
+            format!("deadline    {} to answer a request", format_duration(deadline))
+        }),
+    );
+    lines.extend(
+        provider.retry_window.map(|window| format!("retries     for {}", format_duration(window))),
+    );
     lines.extend(coverage(provider));
     lines.extend([
         String::new(),

@@ -37,11 +37,11 @@ impl DirectWebhook {
     /// Posts a JSON document. What was taken is only logged, like what was not: there is nobody else to tell.
     pub async fn post(&self, body: Bytes) {
         let now = self.clock.now();
-        let bits = u128::from(now.as_millis()) << 80 | rand::random::<u128>() >> 48;
+        let random = rand::random();
         let out = Outgoing {
-            id: MessageId::from_bits(bits),
-            delivery: DeliveryId::from_bits(bits),
-            event: EventId::from_bits(bits),
+            id: MessageId::from_parts(now, random),
+            delivery: DeliveryId::from_parts(now, random),
+            event: EventId::from_parts(now, random),
             source: SourceName::hub(),
             handler: None,
             content_type: "application/json".into(),

@@ -6,7 +6,8 @@ use std::fmt;
 use bytes::Bytes;
 use weir_core::event::Event;
 use weir_core::name::DestinationName;
-use weir_core::provider::{CREDENTIAL_HEADERS, HeaderPattern, Provider, Selector};
+use weir_core::provider::{CREDENTIAL_HEADERS, Provider};
+use weir_core::selector::{HeaderPattern, Selector};
 
 use crate::config::Route;
 use crate::sources::ConfiguredSources;

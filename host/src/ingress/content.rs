@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use weir_core::payload::Payload;
-use weir_core::verify::{self, RequestView};
+use weir_core::request::RequestView;
 
 /// The content type of a query.
 pub(super) const FORM: &str = "application/x-www-form-urlencoded";
@@ -63,7 +63,7 @@ impl IsForm {
     pub(super) fn of(payload: &Payload) -> Self {
         let media = payload.content_type().split(';').next().unwrap_or("");
         let declared = media.trim().eq_ignore_ascii_case(FORM);
-        Self(verify::is_form(&payload.body) || payload.body.is_empty() && declared)
+        Self(weir_core::request::is_form(&payload.body) || payload.body.is_empty() && declared)
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) fn of(
 
 #[cfg(test)]
 mod tests {
-    use weir_core::provider::Selector as Place;
+    use weir_core::selector::Selector as Place;
     use weir_core::token::{TokenLocation, Tokens};
 
     use super::*;

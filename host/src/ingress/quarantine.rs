@@ -10,11 +10,10 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request};
-use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 use weir_core::id::QuarantineId;
+use weir_core::request::RequestView;
 use weir_core::time::Timestamp;
-use weir_core::verify::RequestView;
 use weir_store::StoreError;
 use weir_store::quarantine::{QuarantineFilter, QuarantinedRequest, RecheckResult};
 use weir_store::{DedupKey, EventIngested, NewRequest};
@@ -216,8 +215,7 @@ fn known_by_id(request: &mut NewRequest, id: QuarantineId) {
 }
 
 fn new_id(at: Timestamp) -> QuarantineId {
-    let random: u128 = rand::rng().random();
-    QuarantineId::from_bits(u128::from(at.as_millis()) << 80 | random >> 48)
+    QuarantineId::from_parts(at, rand::random())
 }
 
 /// The head of a kept request. Its body follows after a line break.

@@ -14,8 +14,9 @@ use weir_core::handshake::{HandshakeAnswer, HandshakeEffect, HandshakeKeys};
 use weir_core::hops::HOPS_HEADER;
 use weir_core::identify::{EventIdentity, Identified, RequestFacts};
 use weir_core::payload::Payload;
+use weir_core::request::RequestView;
 use weir_core::time::Timestamp;
-use weir_core::verify::{KeyRef, RequestView, Verification, Verified, VerifyError};
+use weir_core::verify::{KeyRef, Unverified, Verified, VerifyError};
 use weir_store::StoreError;
 use weir_store::{DedupKey, EventIngested, Ingested, NewEvent, NewRequest};
 
@@ -237,7 +238,7 @@ impl Ingress {
         let headers: Vec<_> =
             head.headers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
         let view = RequestView { method: head.method.as_str(), url: &url, headers: &headers, body };
-        let facts = RequestFacts::new(provider, view);
+        let facts = provider.facts(view);
         if let Some(reply) = unsigned_handshake(way, &facts) {
             return reply;
         }
@@ -498,19 +499,17 @@ fn hold_to_schemas(way: &LiveSource, events: &[EventIdentity], body: &[u8]) -> R
 
 fn verify(way: &LiveSource, view: &RequestView<'_>, now: Timestamp) -> Result<Proof, Refused> {
     match way.verifier.verify_with(view, now, &way.published.ring()) {
-        Verification::Verified(verified) if way.takes_events_by(view.method) => {
-            Ok(Proof::Given(verified))
-        }
+        Ok(verified) if way.takes_events_by(view.method) => Ok(Proof::Given(verified)),
         // A signature says who sends, not that what comes by the method of a handshake is an event.
-        Verification::Verified(_) => Err(Refused::Method),
-        Verification::Refused(refusal) => {
+        Ok(_) => Err(Refused::Method),
+        Err(Unverified::Refused(refusal)) => {
             let status = match refusal {
                 VerifyError::ContentTypeUnsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 _ => way.failure_status,
             };
             Err(Refused::Unverified { refusal, status })
         }
-        Verification::NeedKey(key) => Ok(Proof::NeedsKey(key)),
+        Err(Unverified::NeedKey(key)) => Ok(Proof::NeedsKey(*key)),
     }
 }
 

@@ -9,9 +9,9 @@ use http::header::{CONNECTION, CONTENT_TYPE, HeaderMap};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use weir_core::json_pointer::{Pointer, scalar_text};
-use weir_core::provider::{HeaderPattern, Selector as Place};
+use weir_core::request::multipart_fields;
+use weir_core::selector::{HeaderPattern, Selector as Place};
 use weir_core::token::Tokens;
-use weir_core::verify::multipart_fields;
 
 use super::content::{self, Content};
 

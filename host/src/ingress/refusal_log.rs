@@ -80,9 +80,8 @@ impl RefusalLog {
     /// An id for a refused request: of the form of a stored request's, but told apart, for it is not stored.
     pub(super) fn next_id(&self, now: Timestamp) -> String {
         let count = self.count.fetch_add(1, Ordering::Relaxed);
-        let low = u128::from(self.seed.wrapping_add(count));
-        let bits = u128::from(now.as_millis()) << 80 | low;
-        RequestId::from_bits(bits).to_string().replacen(RequestId::PREFIX, "refused_", 1)
+        let id = RequestId::from_parts(now, self.seed.wrapping_add(count).into());
+        id.to_string().replacen(RequestId::PREFIX, "refused_", 1)
     }
 
     /// Adds a refusal to the latest ones, in place of the oldest.

@@ -257,7 +257,8 @@ mod tests {
     use rand::SeedableRng;
     use rand::rngs::StdRng;
     use weir_core::provider::Catalog;
-    use weir_core::verify::{NamedSecret, Params, RequestView, Secret, Verification};
+    use weir_core::request::RequestView;
+    use weir_core::verify::{NamedSecret, Params, Secret};
 
     use super::*;
 
@@ -289,11 +290,7 @@ mod tests {
                 let body = &made.body[..];
                 let request = RequestView { method, url: &address, headers: &headers, body };
                 let verdict = verifier.verify(&request, now);
-                assert!(
-                    matches!(verdict, Verification::Verified(_)),
-                    "{} {name}: {verdict:?}",
-                    provider.name
-                );
+                assert!(verdict.is_ok(), "{} {name}: {verdict:?}", provider.name);
                 let scheme =
                     provider.scheme(Some(&verifier.schemes().next().unwrap()[..])).unwrap();
                 if !scheme.covers_body() && !scheme.signs_url() {
@@ -302,7 +299,7 @@ mod tests {
                 let tampered = [body, b" "].concat();
                 let request = RequestView { body: &tampered, ..request };
                 let verdict = verifier.verify(&request, now);
-                assert!(!matches!(verdict, Verification::Verified(_)), "{} {name}", provider.name);
+                assert!(verdict.is_err(), "{} {name}", provider.name);
             }
         }
     }

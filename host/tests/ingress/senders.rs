@@ -1,6 +1,8 @@
 //! Every built-in provider's samples, signed as it signs them, over real HTTP.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::LazyLock;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -13,18 +15,14 @@ use weir_core::verify::{Params, Secret};
 
 use crate::bed::{Hub, NOW_MS, request_by};
 
-/// What a source of this provider is given besides a secret.
+/// The parameters that tests give to a source of this provider.
 fn params(provider: &Provider) -> Params {
-    let value = |name: &str| match name {
-        "topic_arn" => "arn:aws:sns:us-west-2:123456789012:MyTopic".to_owned(),
-        "environment" => "sandbox".to_owned(),
-        "callback_hosts" => "sender.example".to_owned(),
-        name => format!("the-{name}"),
-    };
-    // Those by which a source wants more than a secret can sign.
-    let more = ["secret", "app_id", "tenant"];
-    let asked = provider.params.iter().filter(|param| !more.contains(&param.name.as_str()));
-    asked.map(|param| (param.name.clone(), Secret::new(value(&param.name)))).collect()
+    type Table = BTreeMap<String, BTreeMap<String, String>>;
+    static ALL: LazyLock<Table> = LazyLock::new(|| {
+        toml::from_str(include_str!("../../core/tests/data/params.toml")).unwrap()
+    });
+    let given = ALL.get(&*provider.name).into_iter().flatten();
+    given.map(|(name, value)| (name.clone(), Secret::new(value.as_str()))).collect()
 }
 
 /// Both sides of a fresh secret; of RSA the tests' own key, for none is made here.

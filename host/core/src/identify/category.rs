@@ -1,4 +1,4 @@
-//! The common words for what happened, found by a provider's own words.
+//! Categories: maps a provider's event types to the categories that all providers share.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -6,24 +6,23 @@ use std::collections::BTreeMap;
 use super::FactTemplate;
 use crate::event::Category;
 
-/// Types and patterns of types, with the category of each.
+/// Types and type patterns with their categories.
 pub type CategoryMap = PatternMap<CategoryRule>;
 
 /// The category of events of one type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CategoryRule {
-    /// Always this one.
     Fixed(Category),
-    /// By what stands in the event at the first of these places that has something, where the type alone does not tell
-    /// a payment from one that failed. An event that lacks them all has an empty text there.
+    /// Chosen by the value of the first of these fields that has one: a type alone may not tell a
+    /// payment from a failed one. If all fields are absent, the value is empty.
     By(Vec<FactTemplate>, PatternMap<Category>),
 }
 
-/// What texts and patterns of texts mean.
+/// A map from texts and patterns, in which `*` stands for any text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PatternMap<T> {
     exact: BTreeMap<Box<str>, T>,
-    /// The longest first, so that the closest description wins.
+    /// Sorted by length, the longest first, so that the closest pattern wins.
     patterns: Vec<(Box<str>, T)>,
 }
 
@@ -34,7 +33,7 @@ impl<T> Default for PatternMap<T> {
 }
 
 impl<T> PatternMap<T> {
-    /// A map from texts, in which `*` stands for any text.
+    /// Builds the map; a text with `*` is a pattern.
     #[must_use]
     pub fn new<'t>(entries: impl IntoIterator<Item = (&'t str, T)>) -> Self {
         let mut map = Self::default();
@@ -49,7 +48,7 @@ impl<T> PatternMap<T> {
         map
     }
 
-    /// What a text means: the text itself, else the closest pattern.
+    /// The value of the text itself, else of the closest pattern.
     #[must_use]
     pub fn get(&self, text: &str) -> Option<&T> {
         let fitting = || self.patterns.iter().find(|(p, _)| matches(p, text)).map(|(_, m)| m);
@@ -58,7 +57,8 @@ impl<T> PatternMap<T> {
 }
 
 impl CategoryMap {
-    /// The category of an event of this type, whose own texts `read` finds; `custom` if nothing describes it.
+    /// The category of an event of this type, whose fields `read` returns; `custom` if no entry
+    /// matches.
     pub fn of<'a>(
         &self,
         kind: &str,
@@ -67,7 +67,7 @@ impl CategoryMap {
         self.described(kind, read).unwrap_or(Category::Custom)
     }
 
-    /// The same; none if nothing describes it.
+    /// The category of an event of this type; `None` if no entry matches.
     pub fn described<'a>(
         &self,
         kind: &str,
@@ -81,16 +81,16 @@ impl CategoryMap {
         }
     }
 
-    /// The places by which the category of this type goes, where the type alone does not tell.
+    /// The fields that decide the category of this type, if the type alone does not.
     #[must_use]
-    pub fn places(&self, kind: &str) -> &[FactTemplate] {
+    pub fn fields(&self, kind: &str) -> &[FactTemplate] {
         match self.get(kind) {
             Some(CategoryRule::By(places, _)) => places,
             Some(CategoryRule::Fixed(_)) | None => &[],
         }
     }
 
-    /// What is read of events for it.
+    /// All fields of events that the map reads.
     pub(crate) fn templates(&self) -> impl Iterator<Item = &FactTemplate> {
         let rules = self.exact.values().chain(self.patterns.iter().map(|(_, rule)| rule));
         rules.flat_map(|rule| match rule {
@@ -100,8 +100,8 @@ impl CategoryMap {
     }
 }
 
-/// True if `text` fits `pattern`, where `*` stands for any text. Linear in both: after the first part each
-/// part is looked for from the left, and the last must end the text.
+/// True if `text` matches `pattern`, where `*` stands for any text. Linear in both: after the first
+/// part, each part is searched from the left, and the last one must end the text.
 fn matches(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_closest_description_wins() {
+    fn the_closest_pattern_wins() {
         let map = CategoryMap::new(
             [
                 ("*", Category::Updated),
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_of_the_event_tells_apart_what_its_type_does_not() {
+    fn a_field_can_decide_the_category() {
         let words = [("COMPLETED", Category::PaymentReceived), ("", Category::Created)];
         let places = ["/state", "/status"].map(|place| FactTemplate::parse(place).unwrap());
         let rule = CategoryRule::By(places.to_vec(), PatternMap::new(words));
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_stands_for_any_text() {
+    fn a_star_matches_any_text() {
         for (pattern, text, fits) in [
             ("a*c", "abc", true),
             ("a*c", "ac", true),

@@ -1,5 +1,5 @@
-//! What makes two requests the same. Gives the bytes that a dedup key is made from; hashing and remembering
-//! them is the store's.
+//! Dedup rules: what makes two events the same. Produces the bytes that a dedup key is made from;
+//! the store hashes and remembers them.
 
 use sha2::{Digest, Sha256};
 
@@ -7,42 +7,42 @@ use super::FactTemplate;
 use crate::time::Timestamp;
 use crate::verify::SignedDigest;
 
-/// A provider's rule.
+/// A provider's dedup rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DedupRule {
-    /// The sender's id, which its signature covers.
+    /// The sender's id, which is signed.
     Id,
-    /// The sender's id and the body's hash, where the id is not signed: a forger who keeps a genuine body
-    /// cannot make it look new, nor a new body look old.
+    /// The sender's id and the body's hash, for ids that are not signed: a captured body cannot be
+    /// made to look new, nor a new body old.
     IdAndBody,
-    /// The type and the body's hash, for senders that sign neither id nor type and send one body for several events.
+    /// The type and the body's hash, for senders that sign neither id nor type and send one body
+    /// for several events.
     TypeAndBody,
-    /// The body alone. One that is empty says nothing, and is nobody's twin.
+    /// The body alone. An empty body never is a duplicate.
     Body,
-    /// Certain fields, each with the places of which the first that has it counts.
+    /// Certain fields, each with several selectors of which the first with a value counts.
     Fields(Vec<Vec<FactTemplate>>),
-    /// Nothing: every request is new.
+    /// No deduplication: every request is new.
     None,
 }
 
-/// The bytes that a dedup key is made from. Equal material, same event; the encoding is stable, because keys
-/// made from it are stored.
+/// The bytes that a dedup key is made from. Equal material means the same event. The encoding is
+/// stable, because stored keys are made from it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DedupMaterial(Vec<u8>);
 
 impl DedupMaterial {
-    /// The bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// True if it is made of all that is signed, for want of an id.
+    /// True if it is made from all signed content, because there was no id.
     pub(super) fn is_of_request(&self) -> bool {
         self.0.first() == Some(&b't')
     }
 
-    /// The same for the nth item of a batch.
+    /// The material of the nth item of a batch.
     pub(super) fn numbered(mut self, index: usize) -> Self {
         self.0.push(b'#');
         self.0.extend_from_slice(&(index as u64).to_le_bytes());
@@ -50,12 +50,12 @@ impl DedupMaterial {
     }
 }
 
-/// What the sender vouches for of one event: its bytes, or where others are signed, the digest of those.
+/// The signed content of one event: its bytes, or the digest of other signed bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SignedContent<'a> {
     pub(super) bytes: &'a [u8],
     pub(super) signed: Option<SignedDigest>,
-    /// When it was signed, if that is signed too.
+    /// The signed time, if the time is signed.
     pub(super) at: Option<Timestamp>,
 }
 
@@ -68,7 +68,7 @@ impl SignedContent<'_> {
         self.signed.is_none() && self.bytes.is_empty()
     }
 
-    /// A tag of it, by which an id that a sender used twice for different things is told.
+    /// A short hash of the content. It shows that a sender used one id for different content.
     fn tag(&self) -> u32 {
         match &self.signed {
             Some(digest) => crc32fast::hash(digest),
@@ -76,8 +76,9 @@ impl SignedContent<'_> {
         }
     }
 
-    /// What makes a request that was sent once more the same one though it says no id: all that is signed, the time
-    /// among it. Without a time there is none, for a sender may say the same thing twice: better twice than never.
+    /// The material of an event without an id: all signed content with the time. Without a signed
+    /// time there is none, because a sender may send the same content twice; accepting a duplicate
+    /// is better than losing an event.
     fn repeated(&self) -> Option<DedupMaterial> {
         let at = self.at?;
         let mut out = Vec::with_capacity(48);
@@ -89,8 +90,9 @@ impl SignedContent<'_> {
 }
 
 impl DedupRule {
-    /// The material of one event, and the tag of what may not differ between two of the same material. Where a field
-    /// that the rule needs is missing, what is signed stands in, if a time is signed.
+    /// The material of one event, and the tag of the content that may not differ between two events
+    /// of equal material. If a field of the rule is missing, the signed content is used, provided
+    /// that a time is signed.
     pub(super) fn material(
         &self,
         kind: &str,
@@ -100,7 +102,7 @@ impl DedupRule {
     ) -> (Option<DedupMaterial>, u32) {
         match self {
             Self::None => (None, 0),
-            // The fields are all that counts: what differs beside them, such as an attempt's number, does not.
+            // Only the fields count; other differences, such as an attempt number, do not.
             Self::Fields(_) => (self.stated(kind, id, said, fill).or_else(|| said.repeated()), 0),
             _ => (self.stated(kind, id, said, fill).or_else(|| said.repeated()), said.tag()),
         }
@@ -146,7 +148,7 @@ impl DedupRule {
     }
 }
 
-/// Length first, so that `ab`+`c` is not `a`+`bc`.
+/// The length comes first, so that `ab`+`c` differs from `a`+`bc`.
 fn put(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(&(text.len() as u64).to_le_bytes());
     out.extend_from_slice(text.as_bytes());
@@ -165,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_cannot_run_into_one_another() {
+    fn fields_cannot_merge() {
         let field = FactTemplate::parse("/x").unwrap();
         let rule = DedupRule::Fields(vec![vec![field.clone()], vec![field]]);
         let of = |a: &str, b: &str| {
@@ -176,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn two_that_say_nothing_are_not_the_same() {
+    fn two_empty_bodies_are_not_duplicates() {
         let of = |body: &[u8]| of(&DedupRule::Body, None, said(body));
         assert_eq!(of(b""), None);
         assert!(of(b"a").is_some() && of(b"a") == of(b"a"));
@@ -191,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_signed_counts_and_not_the_bytes_around_it() {
+    fn only_signed_bytes_count() {
         let signed = |bytes, digest| SignedContent { signed: Some([digest; 32]), ..said(bytes) };
         for rule in [DedupRule::Id, DedupRule::IdAndBody, DedupRule::Body, DedupRule::TypeAndBody] {
             let of = |said| rule.material("push", Some("1"), said, |_| None);
@@ -201,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signed_time_tells_a_replay_of_what_has_no_id() {
+    fn a_signed_time_finds_a_replay_without_an_id() {
         let at = |secs| Some(Timestamp::from_millis(secs));
         let of = |bytes, at| of(&DedupRule::Id, None, SignedContent { at, ..said(bytes) });
         assert!(of(b"a", at(1)).is_some() && of(b"a", at(1)) == of(b"a", at(1)));
@@ -211,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn one_body_for_two_types_is_two_events_where_the_type_counts() {
+    fn one_body_with_two_types_is_two_events_by_type_and_body() {
         let of = |kind| DedupRule::TypeAndBody.material(kind, None, said(b"a"), |_| None).0;
         assert_eq!(of("orders/paid"), of("orders/paid"));
         assert_ne!(of("orders/paid"), of("orders/create"));

@@ -1,5 +1,5 @@
-//! The facts of one request, read when first asked for and kept: the JSON is walked once however many facts
-//! are wanted from it.
+//! The values of one request that identify its events: each is read when first needed and then
+//! kept. The JSON body is walked once, however many values are read.
 
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
@@ -7,41 +7,51 @@ use std::rc::Rc;
 
 use serde_json::value::RawValue;
 
+use super::IdentityRules;
 use crate::json_pointer::{Pointer, PointerSet, first_byte, scalar_text};
-use crate::provider::{BodyKind, Provider, Selector, first_key_besides, xml_text};
-use crate::verify::{FORM_FIELDS_MAX, RequestView};
+use crate::request::{FORM_FIELDS_MAX, RequestView};
+use crate::selector::{BodyKind, Selector, first_key_besides, xml_text};
 
-/// What stands in one request.
+/// The form of a provider's requests, as far as it matters for reading them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RequestFormat<'a> {
+    /// The kind of the bodies.
+    pub(crate) body: BodyKind,
+    /// The form field that holds the JSON which other requests have as their body.
+    pub(crate) json_field: Option<&'a str>,
+    /// True if pointers also select form fields.
+    pub(crate) pointers_select_fields: bool,
+    /// True if header values are Latin-1, not UTF-8.
+    pub(crate) latin1_headers: bool,
+}
+
+/// The values of one request.
 #[derive(Debug)]
 pub struct RequestFacts<'a> {
     request: RequestView<'a>,
+    format: RequestFormat<'a>,
     pointers: &'a PointerSet,
     reads_json: bool,
     reads_form: bool,
-    latin1: bool,
-    /// A header was asked for whose value is no text.
+    /// True if a header that was read is not text.
     met_unreadable_header: Cell<bool>,
     json: OnceCell<Vec<Option<&'a RawValue>>>,
     form: OnceCell<Vec<(Cow<'a, str>, Cow<'a, str>)>>,
-    /// The field of a form that holds the JSON which other requests have as their body.
-    json_field: Option<&'a str>,
-    /// A form's fields stand where pointers point.
-    reads_fields: bool,
-    /// What the pointers name in that field.
+    /// The values of the pointers in that field.
     inner: OnceCell<Vec<Option<String>>>,
 }
 
 /// One item of a batch, walked once.
 #[derive(Debug)]
-pub(crate) struct Item<'a> {
+pub(crate) struct BatchItem<'a> {
     pointers: &'a PointerSet,
     raw: &'a RawValue,
     found: Vec<Option<&'a RawValue>>,
-    /// The item of the outer array that it stands in.
-    outer: Option<Rc<Item<'a>>>,
+    /// The item of the outer array that contains it.
+    outer: Option<Rc<BatchItem<'a>>>,
 }
 
-impl<'a> Item<'a> {
+impl<'a> BatchItem<'a> {
     pub(crate) fn new(
         pointers: &'a PointerSet,
         raw: &'a RawValue,
@@ -51,7 +61,7 @@ impl<'a> Item<'a> {
         Self { pointers, raw, found, outer }
     }
 
-    /// Its bytes, as they stand in the body.
+    /// The bytes of the item in the body.
     pub(crate) fn json(&self) -> &'a [u8] {
         self.raw.get().as_bytes()
     }
@@ -62,49 +72,46 @@ impl<'a> Item<'a> {
 }
 
 impl<'a> RequestFacts<'a> {
-    /// RequestFacts of `request` as `provider` finds them. Reads nothing yet.
-    #[must_use]
-    pub fn new(provider: &'a Provider, request: RequestView<'a>) -> Self {
+    /// The values of `request` by these rules. Reads nothing yet.
+    pub(crate) fn new(
+        rules: &'a IdentityRules,
+        format: RequestFormat<'a>,
+        request: RequestView<'a>,
+    ) -> Self {
         Self {
             request,
-            pointers: &provider.identity.pointers.body,
-            reads_json: matches!(provider.body, BodyKind::Json | BodyKind::Auto),
+            format,
+            pointers: &rules.pointers.body,
+            reads_json: matches!(format.body, BodyKind::Json | BodyKind::Auto),
             reads_form: request.is_payload_form() || request.is_multipart_form(),
-            latin1: provider.latin1_headers,
             met_unreadable_header: Cell::new(false),
             json: OnceCell::new(),
             form: OnceCell::new(),
-            json_field: provider.json_field.as_deref(),
-            reads_fields: provider.signs_whole_forms(),
             inner: OnceCell::new(),
         }
     }
 
-    /// The same of a request whose signature was read from its body as one `kind`, if that makes a difference: bytes can
-    /// be made that are JSON and a form and say another thing in each, and only what was signed is to be believed.
+    /// The values of a request whose signature was read from its body as `kind`; `None` if that makes
+    /// no difference. A body can be JSON and a form at once with different values in each, and only
+    /// the signed ones may be trusted.
     pub(crate) fn only(&self, kind: BodyKind) -> Option<Self> {
         (self.reads_json && self.reads_form).then(|| Self {
-            request: self.request,
-            pointers: self.pointers,
             reads_json: kind == BodyKind::Json,
             reads_form: kind == BodyKind::Form,
-            latin1: self.latin1,
             met_unreadable_header: self.met_unreadable_header.clone(),
             json: OnceCell::new(),
             form: OnceCell::new(),
-            json_field: self.json_field,
-            reads_fields: self.reads_fields,
             inner: OnceCell::new(),
+            ..*self
         })
     }
 
-    /// The request.
     #[must_use]
     pub fn request(&self) -> &RequestView<'a> {
         &self.request
     }
 
-    /// The JSON at `pointer` in the body, as it stands there. The whole body needs no walk.
+    /// The JSON at `pointer` in the body. The whole body needs no walk.
     pub(crate) fn json_at(&self, pointer: &Pointer) -> Option<&'a [u8]> {
         if pointer.as_str().is_empty() {
             return self.reads_json.then_some(self.request.body);
@@ -123,13 +130,13 @@ impl<'a> RequestFacts<'a> {
         *found.get(self.pointers.index_of(pointer)?)?
     }
 
-    /// The text that a pointer names: in the body, in the JSON that a field of a form holds in its place, or the field
-    /// of that name, so that an event is the same one as JSON and as a form.
+    /// The text that a pointer selects: in the body, in the JSON of a form field, or in the form
+    /// field of this name. So an event has the same identity as JSON and as a form.
     fn pointed(&self, pointer: &Pointer) -> Option<Cow<'a, str>> {
         if !self.reads_form {
             return self.raw(pointer).and_then(scalar_text);
         }
-        if let Some(json) = self.json_field.and_then(|name| self.field(name)) {
+        if let Some(json) = self.format.json_field.and_then(|name| self.field(name)) {
             let found = self.inner.get_or_init(|| {
                 let found = self.pointers.lookup(json.as_bytes()).unwrap_or_default();
                 let text = |raw: Option<&RawValue>| raw.and_then(scalar_text).map(Cow::into_owned);
@@ -137,7 +144,7 @@ impl<'a> RequestFacts<'a> {
             });
             return found.get(self.pointers.index_of(pointer)?)?.clone().map(Cow::Owned);
         }
-        let name = pointer.form_name().filter(|_| self.reads_fields)?;
+        let name = pointer.form_name().filter(|_| self.format.pointers_select_fields)?;
         self.field(&name).cloned()
     }
 
@@ -151,17 +158,18 @@ impl<'a> RequestFacts<'a> {
         form.iter().find(|(n, _)| n == name).map(|(_, value)| value)
     }
 
-    /// The text of a form's field.
+    /// The text of a form field.
     pub(crate) fn form_text(&self, name: &str) -> Option<&str> {
         self.field(name).map(|value| &**value)
     }
 
-    /// The text that stands at `source`. A header that occurs twice has none: which one would be guessing.
+    /// The selected text. A header that occurs more than once has none, because choosing one would
+    /// be a guess.
     pub(crate) fn text<'i>(
         &self,
         source: &Selector,
         family: usize,
-        item: Option<&Item<'i>>,
+        item: Option<&BatchItem<'i>>,
     ) -> Option<Cow<'i, str>>
     where
         'a: 'i,
@@ -186,7 +194,7 @@ impl<'a> RequestFacts<'a> {
             Selector::Query(name) => self.request.query_parameter(name),
             Selector::Outer(pointer) => item?.outer.as_ref()?.get(pointer).and_then(scalar_text),
             Selector::KeyBesides(keys) => {
-                let json = item.map_or(self.request.body, Item::json);
+                let json = item.map_or(self.request.body, BatchItem::json);
                 first_key_besides(json, keys).map(Cow::Owned)
             }
             Selector::FormXml(field, path) => {
@@ -199,7 +207,9 @@ impl<'a> RequestFacts<'a> {
     fn header_text(&self, value: &'a [u8]) -> Option<Cow<'a, str>> {
         match std::str::from_utf8(value) {
             Ok(text) => Some(Cow::Borrowed(text)),
-            Err(_) if self.latin1 => Some(value.iter().map(|b| char::from(*b)).collect()),
+            Err(_) if self.format.latin1_headers => {
+                Some(value.iter().map(|b| char::from(*b)).collect())
+            }
             Err(_) => {
                 self.met_unreadable_header.set(true);
                 None
@@ -207,7 +217,7 @@ impl<'a> RequestFacts<'a> {
         }
     }
 
-    /// True if a header was asked for whose value is no text: what it says is not known, though it says something.
+    /// True if a header that was read is not text, so that its value is unknown.
     pub(crate) fn met_unreadable_header(&self) -> bool {
         self.met_unreadable_header.get()
     }

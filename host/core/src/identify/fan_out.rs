@@ -1,18 +1,18 @@
-//! Batches: where in a body the events are that one request carries.
+//! Fan-out: the events of a batch, and where they are in its body.
 //!
-//! Nothing of a batch is left out: where there are two arrays, one inside the other, an outer item without any
-//! of the inner arrays is an event itself.
+//! No part of a batch is dropped: with two nested arrays, an outer item without any inner array is
+//! itself an event.
 
 use std::rc::Rc;
 
 use serde_json::value::RawValue;
 
-use super::{IdentifyError, Item, RequestFacts};
+use super::{BatchItem, IdentifyError, RequestFacts};
 use crate::bounds::EVENTS_PER_REQUEST_MAX;
 use crate::json_pointer::{JsonError, Pointer, PointerSet, array_items, without_byte_order_mark};
-use crate::provider::{InvalidSelector, Selector};
+use crate::selector::{InvalidSelector, Selector};
 
-/// How a provider's requests are cut into events; the first way that fits a body counts.
+/// How requests are split into events; the first rule that matches a body counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FanOut(Vec<Split>);
 
@@ -20,20 +20,20 @@ pub struct FanOut(Vec<Split>);
 enum Split {
     /// The items of an array.
     Array(Pointer),
-    /// The items of the inner arrays of each item of an outer one.
+    /// The items of the inner arrays of each item of an outer array.
     Nested { outer: Pointer, inner: Vec<Pointer> },
-    /// JSON documents one after the other.
+    /// Several JSON documents in sequence.
     Lines,
-    /// The items of an array in the JSON of a form's field; without a pointer, that is the array.
+    /// The items of an array in the JSON of a form field; without a pointer, the JSON is the array.
     Form { field: Box<str>, pointer: Option<Pointer> },
 }
 
-/// The word for JSON documents one after the other.
+/// The keyword for several JSON documents in sequence.
 const LINES: &str = "lines";
 
 impl FanOut {
-    /// Parses pointers, of which `*` marks an outer array, the word `lines`, and fields of a form as sources have
-    /// them. Pointers with the same outer array belong together.
+    /// Parses pointers (in which `*` marks an outer array), the keyword `lines`, and form fields
+    /// written as selectors. Pointers with the same outer array are combined.
     pub fn parse(texts: &[String]) -> Result<Self, InvalidSelector> {
         let mut ways: Vec<Split> = Vec::new();
         for text in texts {
@@ -60,13 +60,13 @@ impl FanOut {
         Ok(Self(ways))
     }
 
-    /// True if requests are never batches.
+    /// True if requests never are batches.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// True if the items of this array are the first that events are cut from.
+    /// True if events are first cut from the items of this array.
     pub(super) fn cuts_at(&self, array: &Pointer) -> bool {
         matches!(self.0.first(), Some(Split::Array(pointer)) if pointer == array)
     }
@@ -79,7 +79,7 @@ impl FanOut {
         })
     }
 
-    /// True if events are cut from a form's field, and `source` stands in that field or in such an event.
+    /// True if events are cut from a form field, and `source` is in that field or in such an event.
     pub(crate) fn cuts_form_at(&self, source: &Selector) -> bool {
         self.0.iter().any(|way| match (way, source) {
             (Split::Form { .. }, Selector::Json(_)) => true,
@@ -88,13 +88,13 @@ impl FanOut {
         })
     }
 
-    /// The events of a batch in their order; `None` if the body is none.
+    /// The items of a batch in order; `None` if the body is not a batch.
     pub(super) fn items<'f>(
         &self,
         facts: &'f RequestFacts<'_>,
         item: &'f PointerSet,
         outer: &'f PointerSet,
-    ) -> Result<Option<Vec<Item<'f>>>, IdentifyError> {
+    ) -> Result<Option<Vec<BatchItem<'f>>>, IdentifyError> {
         for way in &self.0 {
             let found = match way {
                 Split::Array(pointer) => array(facts, pointer)?,
@@ -106,7 +106,9 @@ impl FanOut {
                 }
             };
             if let Some(found) = found {
-                return Ok(Some(found.into_iter().map(|raw| Item::new(item, raw, None)).collect()));
+                return Ok(Some(
+                    found.into_iter().map(|raw| BatchItem::new(item, raw, None)).collect(),
+                ));
             }
         }
         Ok(None)
@@ -120,7 +122,7 @@ fn array<'a>(
     facts.json_at(pointer).map_or(Ok(None), items_of)
 }
 
-/// The array in the JSON that a form's field holds.
+/// The array in the JSON of a form field.
 fn in_form<'f>(
     facts: &'f RequestFacts<'_>,
     field: &str,
@@ -140,7 +142,7 @@ fn items_of(json: &[u8]) -> Result<Option<Vec<&RawValue>>, IdentifyError> {
     }
 }
 
-/// Several documents; one alone, or anything else between them, is no batch.
+/// The documents of a body; a single one, or other text between them, is not a batch.
 fn lines(body: &[u8]) -> Result<Option<Vec<&RawValue>>, IdentifyError> {
     let mut found = Vec::new();
     for document in
@@ -160,22 +162,22 @@ fn nested<'a>(
     inner: &[Pointer],
     item: &'a PointerSet,
     outer: &'a PointerSet,
-) -> Result<Vec<Item<'a>>, IdentifyError> {
+) -> Result<Vec<BatchItem<'a>>, IdentifyError> {
     let arrays = PointerSet::new(inner.iter().cloned());
     let mut events = Vec::new();
     for raw in outers {
-        let around = Rc::new(Item::new(outer, raw, None));
+        let around = Rc::new(BatchItem::new(outer, raw, None));
         let found = arrays.lookup(raw.get().as_bytes()).unwrap_or_default();
         let mut any = false;
         for array in found.into_iter().flatten() {
             let Some(items) = items_of(array.get().as_bytes())? else { continue };
             any = true;
             events.extend(
-                items.into_iter().map(|raw| Item::new(item, raw, Some(Rc::clone(&around)))),
+                items.into_iter().map(|raw| BatchItem::new(item, raw, Some(Rc::clone(&around)))),
             );
         }
         if !any {
-            events.push(Item::new(item, raw, Some(around)));
+            events.push(BatchItem::new(item, raw, Some(around)));
         }
         if events.len() > EVENTS_PER_REQUEST_MAX {
             return Err(IdentifyError::TooManyEvents);
@@ -189,7 +191,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pointers_into_one_outer_array_belong_together() {
+    fn pointers_into_one_outer_array_are_combined() {
         let texts = ["/entry/*/changes", "/entry/*/messaging", "", "lines"].map(str::to_owned);
         let fan_out = FanOut::parse(&texts).unwrap();
         assert_eq!(fan_out.0.len(), 3);
@@ -200,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn one_document_is_no_batch_and_neither_is_a_broken_second() {
+    fn one_document_is_not_a_batch() {
         let count = |body: &str| lines(body.as_bytes()).unwrap().map(|found| found.len());
         assert_eq!(count("{\"a\":1}\n{\"b\":2}\n"), Some(2));
         assert_eq!(count("{\n\"a\":1\n}\n"), None);

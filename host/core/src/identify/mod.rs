@@ -1,7 +1,7 @@
-//! Identify: what happened, under which id, and what makes two requests the same.
+//! Identification: the type, id, category and dedup key of the events in a verified request.
 //!
-//! Works on a request that is verified. JSON is read only where the provider's file asks for it, and once.
-//! Looks nothing up, judges nothing but the form of what it finds.
+//! JSON is read only if the provider's file asks for it, and once. Looks nothing up, and checks
+//! only the form of what it finds.
 
 mod category;
 mod dedup;
@@ -18,76 +18,73 @@ use thiserror::Error;
 use crate::bounds::{DELIVERY_ID_BYTES_MAX, EVENTS_PER_REQUEST_MAX};
 use crate::event::{Category, EventType, InvalidEventType};
 use crate::json_pointer::PointerSet;
-use crate::provider::Provider;
 use crate::time::Timestamp;
-use crate::verify::{SignedDigest, Verified};
+use crate::verify::{Scheme, SignedDigest, Verified};
 
 pub use category::{CategoryMap, CategoryRule, PatternMap};
 use dedup::SignedContent;
 pub use dedup::{DedupMaterial, DedupRule};
-pub(crate) use facts::Item;
 pub use facts::RequestFacts;
+pub(crate) use facts::{BatchItem, RequestFormat};
 pub use fan_out::FanOut;
 use rules::PointerLists;
 pub use rules::{FactTemplate, IdentityPointers, IdentityRules, InvalidTemplate, OriginalTypes};
 
-/// The type of an event whose request says none.
+/// The type of an event whose request names none.
 pub const TYPE_UNKNOWN: &str = "unknown";
 
-/// What a request carries.
+/// The events of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identified {
-    /// One event, or those of a batch in its order, or none.
+    /// One event, the events of a batch in order, or none.
     pub events: Vec<EventIdentity>,
-    /// The request is a batch: events are parts of its body.
+    /// True if the events are parts of the body.
     pub is_batch: bool,
 }
 
-/// Who an event is.
+/// The identity of one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventIdentity {
-    /// The sender's word for what happened; [`TYPE_UNKNOWN`] if it says none.
+    /// The sender's event type; [`TYPE_UNKNOWN`] if the request names none.
     pub kind: EventType,
-    /// The common word for it.
     pub category: Category,
-    /// The sender's id. One that is empty, too long to keep or holds control characters is none.
+    /// The sender's id; `None` if it is empty, too long, or has control characters.
     pub delivery_id: Option<Arc<str>>,
-    /// What the dedup key is made from; `None` never counts as a duplicate.
+    /// The material of the dedup key; `None` never is a duplicate.
     pub dedup: Option<DedupMaterial>,
-    /// A tag of what the sender vouches for. Two events of the same material with different tags are an id that was
-    /// used twice.
+    /// A short hash of the signed content. Two events with equal material and different tags used
+    /// one id twice.
     pub tag: u32,
-    /// Its bytes within the request's payload (its body, or the query in the place of one); where they do not stand
-    /// there as they are, the whole of it.
+    /// The position of the event in the request's payload; the whole payload if its bytes are not a
+    /// part of it.
     pub span: Range<usize>,
-    /// Its bytes where they had to be decoded first, as out of a field of a form.
+    /// The bytes of the event if they had to be decoded, as from a form field.
     pub decoded: Option<Arc<[u8]>>,
 }
 
 impl EventIdentity {
-    /// Its bytes; `payload` is that of its request.
+    /// The bytes of the event; `payload` is its request's.
     #[must_use]
     pub fn bytes<'b>(&'b self, payload: &'b [u8]) -> &'b [u8] {
         self.decoded.as_deref().unwrap_or(&payload[self.span.clone()])
     }
 }
 
-/// A verified request whose events cannot be taken in.
+/// Why the events of a verified request cannot be accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum IdentifyError {
-    /// A type that cannot be a column and a label.
+    /// The type is invalid.
     #[error("the event's type is not usable")]
     Type(#[source] InvalidEventType),
-    /// A header that says what the event is, or which one, and is no text.
+    /// A header that identifies the event is not text.
     #[error("a header that the event is identified by is not UTF-8")]
     HeaderNotText,
-    /// More events than one commit takes.
+    /// There are more events than one commit may store.
     #[error("request carries more than {EVENTS_PER_REQUEST_MAX} events")]
     TooManyEvents,
 }
 
 impl IdentifyError {
-    /// The stable code.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
@@ -98,36 +95,36 @@ impl IdentifyError {
     }
 }
 
-impl Provider {
-    /// Identifies what a verified request carries. A body that is not the JSON it should be is no error: the
-    /// sender is genuine, so the event is kept, with the type `unknown` unless a header says it.
-    pub fn identify(
+impl IdentityRules {
+    /// Identifies the events of a request that `scheme` has verified. A body that is not the expected
+    /// JSON is not an error: the sender is genuine, so the event is kept, with the type `unknown`
+    /// unless a header names it.
+    pub(crate) fn identify(
         &self,
         facts: &RequestFacts<'_>,
         verified: &Verified,
+        scheme: Option<&Scheme>,
     ) -> Result<Identified, IdentifyError> {
-        let rules = &self.identity;
-        let scheme = self.scheme(Some(&verified.scheme));
-        let signed = scheme.and_then(|s| s.signs_parts_of()).and_then(|kind| facts.only(kind));
+        let signed = scheme.and_then(Scheme::signs_parts_of).and_then(|kind| facts.only(kind));
         let facts = signed.as_ref().unwrap_or(facts);
-        let pointers = &rules.pointers;
+        let pointers = &self.pointers;
         let at = verified.timestamp.filter(|_| scheme.is_some_and(|scheme| scheme.signs_time()));
         let proof = SignedFacts { family: verified.family, signed: None, at };
-        let Some(items) = rules.fan_out.items(facts, &pointers.item, &pointers.outer)? else {
+        let Some(items) = self.fan_out.items(facts, &pointers.item, &pointers.outer)? else {
             let proof = SignedFacts { signed: whole(&verified.signed), ..proof };
-            let event = rules.event(facts, proof, None, 0)?;
+            let event = self.event(facts, proof, None, 0)?;
             only_text_was_read(facts)?;
             return Ok(Identified { events: vec![event], is_batch: false });
         };
         let each = scheme.and_then(|scheme| scheme.items.as_ref());
-        let each = each.is_some_and(|array| rules.fan_out.cuts_at(array));
+        let each = each.is_some_and(|array| self.fan_out.cuts_at(array));
         let signed_alone = |index| verified.signed.get(index).copied().filter(|_| each);
         let events = items
             .iter()
             .enumerate()
             .map(|(index, item)| {
                 let proof = SignedFacts { signed: signed_alone(index), ..proof };
-                rules.event(facts, proof, Some(item), index)
+                self.event(facts, proof, Some(item), index)
             })
             .collect::<Result<Vec<_>, _>>()?;
         only_text_was_read(facts)?;
@@ -135,7 +132,7 @@ impl Provider {
     }
 }
 
-/// What verification found out about one event.
+/// What verification says about one event.
 #[derive(Debug, Clone, Copy)]
 struct SignedFacts {
     family: usize,
@@ -143,7 +140,7 @@ struct SignedFacts {
     at: Option<Timestamp>,
 }
 
-/// The digest of all that is signed of a request.
+/// The digest of all signed content of a request.
 fn whole(signed: &[SignedDigest]) -> Option<SignedDigest> {
     match signed {
         [] => None,
@@ -157,7 +154,7 @@ impl IdentityRules {
         &self,
         facts: &RequestFacts<'a>,
         SignedFacts { family, signed, at }: SignedFacts,
-        item: Option<&Item<'i>>,
+        item: Option<&BatchItem<'i>>,
         index: usize,
     ) -> Result<EventIdentity, IdentifyError> {
         let first = |templates: &[FactTemplate]| {
@@ -170,7 +167,7 @@ impl IdentityRules {
         let kind = kind.map_err(IdentifyError::Type)?;
         let id = first(&self.ids);
         let body = facts.request().payload();
-        let bytes = item.map_or(body, Item::json);
+        let bytes = item.map_or(body, BatchItem::json);
         let (span, decoded) = match span_within(body, bytes) {
             Some(span) => (span, None),
             None => (0..body.len(), Some(Arc::from(bytes))),
@@ -179,7 +176,7 @@ impl IdentityRules {
         let (dedup, tag) = self.dedup.material(kind.as_str(), id.as_deref(), said, |template| {
             template.fill(facts, family, item).map(std::borrow::Cow::into_owned)
         });
-        // What stands outside the items is the same for all of them.
+        // Values outside the items are the same for all of them.
         let told_by_item = match &self.dedup {
             DedupRule::Fields(fields) => fields.iter().flatten().any(FactTemplate::reads_item),
             _ => self.ids.iter().any(FactTemplate::reads_item),
@@ -206,12 +203,12 @@ impl IdentityRules {
     }
 }
 
-/// Refuses a request of which something that was asked for could not be read.
+/// Refuses a request with a header that could not be read as text.
 fn only_text_was_read(facts: &RequestFacts<'_>) -> Result<(), IdentifyError> {
     if facts.met_unreadable_header() { Err(IdentifyError::HeaderNotText) } else { Ok(()) }
 }
 
-/// Where `part` stands within `body`, if it is a part of its very bytes.
+/// The position of `part` in `body`, if it is a slice of it.
 fn span_within(body: &[u8], part: &[u8]) -> Option<Range<usize>> {
     let start = part.as_ptr().addr().checked_sub(body.as_ptr().addr())?;
     let end = start.checked_add(part.len())?;
@@ -219,7 +216,7 @@ fn span_within(body: &[u8], part: &[u8]) -> Option<Range<usize>> {
 }
 
 impl IdentityRules {
-    /// The pointers of these templates, split by what they point into.
+    /// Collects the pointers of all templates, grouped by what they point into.
     pub(crate) fn collect_pointers(
         &mut self,
         extra: impl IntoIterator<Item = crate::json_pointer::Pointer>,
@@ -235,7 +232,7 @@ impl IdentityRules {
             template.pointers(&mut found);
         }
         found.body.extend(self.fan_out.pointers().cloned());
-        // A body that should be a batch and is not is one event: its facts are read where an item's would be.
+        // A body that is not the expected batch is one event, whose values are read as an item's.
         found.body.extend(found.item.iter().cloned());
         self.pointers = IdentityPointers {
             body: PointerSet::new(found.body),

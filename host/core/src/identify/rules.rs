@@ -1,41 +1,40 @@
-//! The identity part of a provider file, checked: templates over sources, and what they need to be read.
+//! The identity rules of a provider file: templates over selectors, and the pointers that they
+//! read.
 
 use std::borrow::Cow;
 
 use thiserror::Error;
 
-use super::{CategoryMap, DedupRule, FanOut, Item, RequestFacts};
+use super::{BatchItem, CategoryMap, DedupRule, FanOut, RequestFacts};
 use crate::json_pointer::{Pointer, PointerSet};
-use crate::provider::{InvalidSelector, Piece, Selector, Unclosed, pieces};
+use crate::selector::{InvalidSelector, Selector};
+use crate::template::{Piece, Unclosed, pieces};
 
-/// How events of a provider are identified.
+/// The rules that identify a provider's events.
 #[derive(Debug, Clone)]
 pub struct IdentityRules {
-    /// The type: the first template whose parts are all there.
+    /// The templates of the type: the first whose selectors all have a value.
     pub kinds: Vec<FactTemplate>,
-    /// The delivery's id, likewise.
+    /// The templates of the sender's id.
     pub ids: Vec<FactTemplate>,
-    /// What makes two requests the same.
     pub dedup: DedupRule,
-    /// Types and their categories.
     pub categories: CategoryMap,
-    /// Where the provider's own file has the type, if the source has it elsewhere.
+    /// The provider's own type rule, if the source has another one.
     pub plain: Option<OriginalTypes>,
-    /// Where the events of a batch stand.
     pub fan_out: FanOut,
     pub(crate) pointers: IdentityPointers,
 }
 
-/// The provider's own type of events whose source makes another one: the provider's categories go by it.
+/// The provider's own type, for events whose type the source defines: the provider's categories use
+/// it.
 #[derive(Debug, Clone)]
 pub struct OriginalTypes {
-    /// Where it stands.
     pub kinds: Vec<FactTemplate>,
-    /// The source's own categories, which go by the source's type and come first.
+    /// The source's own categories, by the source's type; they take precedence.
     pub own: CategoryMap,
 }
 
-/// The pointers of all templates, by what they point into.
+/// The pointers of all templates, grouped by what they point into.
 #[derive(Debug, Clone, Default)]
 pub struct IdentityPointers {
     pub(crate) body: PointerSet,
@@ -43,7 +42,7 @@ pub struct IdentityPointers {
     pub(crate) outer: PointerSet,
 }
 
-/// The same, while they are collected.
+/// The pointers while they are collected.
 #[derive(Debug, Default)]
 pub(super) struct PointerLists {
     pub(super) body: Vec<Pointer>,
@@ -51,7 +50,7 @@ pub(super) struct PointerLists {
     pub(super) outer: Vec<Pointer>,
 }
 
-/// A fact as text: one source, or several with text between them.
+/// A value as text: one selector, or several with literal text between them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FactTemplate {
     parts: Vec<FactPart>,
@@ -63,22 +62,21 @@ enum FactPart {
     Field(Selector),
 }
 
-/// A text that describes no fact.
+/// An error in the text of a template.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum InvalidTemplate {
-    /// A placeholder without an end.
     #[error(transparent)]
     Unclosed(#[from] Unclosed),
-    /// Not a source.
+    /// An invalid selector.
     #[error(transparent)]
     Selector(#[from] InvalidSelector),
-    /// A source with several values, or of the signature header only.
+    /// A selector of several values, or of the signature header.
     #[error("{0} has no one value outside a signature")]
     Plural(Selector),
 }
 
 impl FactTemplate {
-    /// Parses a source such as `/type`, or a template such as `{header:X-Resource}.{/action}`.
+    /// Parses a selector such as `/type`, or a template such as `{header:X-Resource}.{/action}`.
     pub fn parse(text: &str) -> Result<Self, InvalidTemplate> {
         let parts = if text.contains('{') {
             pieces(text)?
@@ -95,26 +93,26 @@ impl FactTemplate {
         let plural = |s: &&Selector| {
             matches!(s, Selector::Headers(_) | Selector::Each(_) | Selector::Pair(_))
         };
-        if let Some(plural) = template.sources().find(plural) {
+        if let Some(plural) = template.selectors().find(plural) {
             return Err(InvalidTemplate::Plural(plural.clone()));
         }
         Ok(template)
     }
 
-    /// The sources it reads.
-    pub fn sources(&self) -> impl Iterator<Item = &Selector> {
+    /// The selectors that the template reads.
+    pub fn selectors(&self) -> impl Iterator<Item = &Selector> {
         self.parts.iter().filter_map(|part| match part {
             FactPart::Field(source) => Some(source),
             FactPart::Literal(_) => None,
         })
     }
 
-    /// The text, if every source has a value.
+    /// The text, if every selector has a value.
     pub(crate) fn fill<'a: 'i, 'i>(
         &self,
         facts: &RequestFacts<'a>,
         family: usize,
-        item: Option<&Item<'i>>,
+        item: Option<&BatchItem<'i>>,
     ) -> Option<Cow<'i, str>> {
         if let [FactPart::Field(source)] = self.parts.as_slice() {
             return facts.text(source, family, item);
@@ -129,13 +127,13 @@ impl FactTemplate {
         Some(Cow::Owned(out))
     }
 
-    /// True if it reads the event's own JSON.
+    /// True if the template reads the event's own JSON.
     pub(crate) fn reads_item(&self) -> bool {
-        self.sources().any(|s| matches!(s, Selector::Json(_)))
+        self.selectors().any(|s| matches!(s, Selector::Json(_)))
     }
 
     pub(super) fn pointers(&self, found: &mut PointerLists) {
-        for source in self.sources() {
+        for source in self.selectors() {
             match source {
                 Selector::Json(pointer) => found.item.push(pointer.clone()),
                 Selector::Body(pointer) => found.body.push(pointer.clone()),

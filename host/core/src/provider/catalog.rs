@@ -1,11 +1,11 @@
-//! The providers that a host knows: those compiled in, and the operator's own files.
+//! The catalog of providers: the built-in ones and the operator's own files.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Provider, ProviderError, ProviderProblem};
 
-/// The files compiled into the host, by the name of each.
+/// The built-in files, each with its name.
 macro_rules! built_in {
     ($($name:literal)*) => {
         &[$(($name, include_str!(concat!("../../providers/", $name, ".toml")))),*]
@@ -96,14 +96,13 @@ const BUILT_IN: &[(&str, &str)] = built_in! {
     "zoom"
 };
 
-/// Providers by name.
 #[derive(Debug, Clone, Default)]
 pub struct Catalog {
     providers: BTreeMap<Arc<str>, Arc<Provider>>,
 }
 
 impl Catalog {
-    /// The providers compiled in. Reads and checks each file; once per process.
+    /// The built-in providers. Reads and checks each file; called once per process.
     pub fn built_in() -> Result<Self, ProviderError> {
         let mut catalog = Self::default();
         for (name, text) in BUILT_IN {
@@ -119,14 +118,14 @@ impl Catalog {
         Ok(catalog)
     }
 
-    /// Adds the text of a provider file. One of a name already known is refused: a file that quietly took
-    /// GitHub's place could let anyone in.
+    /// Adds the text of a provider file. A name that is taken is refused: a file that replaced
+    /// GitHub's unnoticed could accept anyone's requests.
     pub fn add(&mut self, text: &str) -> Result<Arc<Provider>, ProviderError> {
         let provider = Arc::new(Provider::load(text)?);
         if self.insert(&provider) { Ok(provider) } else { Err(taken(&provider.name)) }
     }
 
-    /// Adds a provider, unless there is one of its name.
+    /// Adds a provider unless its name is taken; true if it was added.
     pub(super) fn insert(&mut self, provider: &Arc<Provider>) -> bool {
         let is_new = !self.providers.contains_key(&provider.name);
         if is_new {
@@ -135,25 +134,24 @@ impl Catalog {
         is_new
     }
 
-    /// The text of a file compiled in: a start for one of your own.
+    /// The text of a built-in file, as a start for an operator's own.
     #[must_use]
     pub fn built_in_text(name: &str) -> Option<&'static str> {
         BUILT_IN.iter().find(|(known, _)| *known == name).map(|(_, text)| *text)
     }
 
-    /// The provider of that name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Arc<Provider>> {
         self.providers.get(name)
     }
 
-    /// All of them, by name.
+    /// All providers, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Provider>> {
         self.providers.values()
     }
 }
 
-/// Why a file is not used whose provider's name another has.
+/// The error for a file whose provider name is taken.
 pub(super) fn taken(name: &str) -> ProviderError {
     let message = format!("there is a provider {name:?} already");
     ProviderError::Invalid(vec![ProviderProblem { path: "name".into(), message }])

@@ -1,16 +1,15 @@
-//! From the file as written to a provider that works, or to the list of everything wrong with it.
+//! Compiles a provider file to a [`Provider`], or reports every problem in it.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
 
 use super::compile_scheme::{judge_params, schemes};
-use super::methods::may_ask;
-use super::pass;
-use super::secret_form::SecretForm;
+use super::methods::is_handshake_method;
+use super::passed_headers;
 use super::table::{EffectTable, HandshakeTable, ProviderTable, WhenTable};
 use super::units::{BY, CategoryEntry};
-use super::{FORMAT, Methods, Param, Provider, ProviderError, ProviderProblem, Selector, Shape};
+use super::{FORMAT, Methods, Param, Provider, ProviderError, ProviderProblem};
 use crate::bounds::BODY_BYTES_MAX;
 use crate::error::chain;
 use crate::event::{Category, EventType};
@@ -19,10 +18,13 @@ use crate::identify::{
     CategoryMap, CategoryRule, DedupRule, FactTemplate, FanOut, IdentityRules, OriginalTypes,
     PatternMap,
 };
+use crate::request::payload_is_query;
 use crate::sample::Sample;
-use crate::verify::{Algorithm, HostPattern, PathPattern, Scheme, payload_is_query};
+use crate::selector::{Selector, Shape};
+use crate::sign::SecretForm;
+use crate::verify::{Algorithm, HostPattern, PathPattern, Scheme};
 
-/// Collects problems, so that one reading reports them all.
+/// Collects problems, so that one reading reports all of them.
 #[derive(Default)]
 pub(super) struct ProblemCollector {
     problems: Vec<ProviderProblem>,
@@ -34,7 +36,7 @@ impl ProblemCollector {
             .push(ProviderProblem { path: path.to_string(), message: message.to_string() });
     }
 
-    /// The value, or a problem with the whole chain of its causes.
+    /// The value, or a problem with the whole chain of causes.
     pub(super) fn ok<T, E: std::error::Error>(
         &mut self,
         path: impl Display,
@@ -64,7 +66,8 @@ pub(super) fn compile(table: Arc<ProviderTable>) -> Result<Provider, ProviderErr
     let mut identity = identity(&mut check, &table, &schemes, &methods);
     identity.collect_pointers(handshakes.iter().flat_map(Handshake::pointers));
     let secret_fields = secret_fields(&mut check, &table, &schemes, &identity.fan_out);
-    let pass_headers = pass::headers(&mut check, &table, &schemes, &identity, &secret_fields);
+    let pass_headers =
+        passed_headers::headers(&mut check, &table, &schemes, &identity, &secret_fields);
     let samples = samples(&mut check, &table);
     for kind in &table.types {
         check.ok("types", EventType::new(kind));
@@ -143,8 +146,8 @@ fn answers(check: &mut ProblemCollector, table: &ProviderTable) {
     }
 }
 
-/// Reads the methods. Where a query may stand in the place of a body, some scheme has to sign more than bodies, or what
-/// it makes of every such request is the same signature.
+/// Reads the methods. If the payload can be a query, some scheme must sign more than the body, or
+/// all such requests would have the same signature.
 fn methods(
     check: &mut ProblemCollector,
     table: &ProviderTable,
@@ -214,14 +217,14 @@ fn identity(
     IdentityRules { kinds, ids, dedup, categories, plain, fan_out, pointers: Default::default() }
 }
 
-/// A header that has a name in each family is read in the one that the signature is of.
+/// A header with a name per family must have one for each family of the signature.
 fn judge_families<'t>(
     check: &mut ProblemCollector,
     path: &str,
     templates: impl Iterator<Item = &'t FactTemplate>,
     schemes: &[Arc<Scheme>],
 ) {
-    for source in templates.flat_map(FactTemplate::sources) {
+    for source in templates.flat_map(FactTemplate::selectors) {
         let families = source.families();
         let fits = families == 1 || schemes.iter().all(|s| s.families() == families);
         check.demand(
@@ -348,7 +351,7 @@ pub(super) fn path_pattern(
     pattern
 }
 
-/// An id that is not signed can be changed by whoever replays a request, and the replay would look new.
+/// An id that is not signed can be changed in a captured request, which would then look new.
 fn judge_signed_ids(
     check: &mut ProblemCollector,
     ids: &[FactTemplate],
@@ -357,8 +360,8 @@ fn judge_signed_ids(
 ) {
     let by_query = methods.iter().any(|method| payload_is_query(method, b""));
     for scheme in schemes.iter().filter(|s| s.algorithm != Algorithm::StaticEquals) {
-        for source in ids.iter().flat_map(FactTemplate::sources) {
-            // A form's field is looked for in the query too, where that stands in the place of a body.
+        for source in ids.iter().flat_map(FactTemplate::selectors) {
+            // A form field is also looked up in the query if the payload can be a query.
             let in_query = by_query && matches!(source, Selector::Form(..) | Selector::FormXml(..));
             check.demand(
                 scheme.covers(source) && (!in_query || scheme.covers_query()),
@@ -389,7 +392,7 @@ fn secret_fields(
             )
         );
         check.demand(!odd, "secret_fields", format_args!("{text} cannot be hidden"));
-        // The whole and its parts are both kept, and only one of them would be seen to.
+        // The body and its parts would both be stored, and only one of them redacted.
         check.demand(
             !field.as_ref().is_some_and(|field| fan_out.cuts_form_at(field)),
             "secret_fields",
@@ -409,7 +412,7 @@ fn samples(check: &mut ProblemCollector, table: &ProviderTable) -> Vec<Sample> {
             check.ok(format_args!("{path}.method"), Methods::parse(std::slice::from_ref(method)));
         }
         let sample = Sample::parse(&s.name, &s.about, &s.content_type, &s.headers, &s.body);
-        check.ok(path, sample.map(|sample| sample.sent_by(s.method.clone())))
+        check.ok(path, sample.map(|sample| sample.with_method(s.method.clone())))
     };
     table.samples.iter().filter_map(sample).collect()
 }
@@ -423,7 +426,7 @@ fn handshake(
     let source = |check: &mut ProblemCollector, text: &str| check.ok(&path, Selector::parse(text));
     let WhenTable { method, present, absent, equal } = &table.when;
     check.demand(
-        may_ask(method),
+        is_handshake_method(method),
         format_args!("{path}.when.method"),
         format_args!("{method:?} is no method that a handshake comes by"),
     );

@@ -1,16 +1,17 @@
-//! The schemes of a provider file, checked: what each field says, and what must hold between them.
+//! Compiles the schemes of a provider file: checks each field, and the rules between fields.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Selector;
 use super::compile::{ProblemCollector, hosts, path_pattern, shapes};
-use super::table::{
-    AlgorithmName, ClaimedDigestTable, FetchedKeyTable, HttpMessageTable, JwtTable, ProviderTable,
+use super::scheme_table::{
+    AlgorithmName, ClaimedDigestTable, FetchedKeyTable, HttpMessageTable, JwtTable,
     RequestDigestTable, RequestForm, SchemeTable, TimestampTable,
 };
+use super::table::ProviderTable;
 use super::units::OneOrMore;
 use crate::json_pointer::Pointer;
+use crate::selector::Selector;
 use crate::verify::{
     Algorithm, BodyDigest, CandidateRule, DigestClaim, DigestInput, Direction, Encoding,
     FetchedKeyRule, Format, HttpMessageRule, JwtRule, KeyAddress, KeyDocument, KeyForm, Message,
@@ -108,7 +109,7 @@ fn scheme(
     Some(scheme)
 }
 
-/// What must hold between the fields of a scheme.
+/// Checks the rules between the fields of a scheme.
 fn judge_scheme(check: &mut ProblemCollector, path: &str, scheme: &Scheme) {
     let families = scheme.families();
     let plural = |s: &Selector| matches!(s, Selector::Headers(_) | Selector::Each(_));
@@ -162,7 +163,8 @@ fn judge_scheme(check: &mut ProblemCollector, path: &str, scheme: &Scheme) {
     }
 }
 
-/// Freshness is worth something only if the time is signed: whoever can change it can always look fresh.
+/// The age is worth checking only if the time is signed: in a captured request an unsigned time can
+/// be changed.
 fn judge_timestamp(
     check: &mut ProblemCollector,
     path: &str,
@@ -248,7 +250,7 @@ fn timestamp(check: &mut ProblemCollector, path: &str, table: &TimestampTable) -
 fn require(check: &mut ProblemCollector, path: &str, table: &SchemeTable) -> Vec<Requirement> {
     let path = format!("{path}.require");
     let one = |(from, values): (&String, &OneOrMore)| {
-        // A bare word is the name of a header.
+        // A bare word is a header name.
         let notation = from.starts_with('/') || from.contains(':');
         let source = if notation { Selector::parse(from) } else { Selector::header(from) };
         let any_of = values.0.iter().map(|value| value.as_str().into()).collect();
@@ -362,7 +364,7 @@ fn fetched_key(
     })
 }
 
-/// What must hold of keys, tokens and where they come from.
+/// Checks the rules for keys, tokens and their addresses.
 fn judge_keys(check: &mut ProblemCollector, path: &str, scheme: &Scheme) {
     if scheme.fetched_key.is_some() {
         check.demand(
@@ -403,7 +405,7 @@ fn judge_keys(check: &mut ProblemCollector, path: &str, scheme: &Scheme) {
     );
 }
 
-/// Every `{param:NAME}` must be one of the file's params.
+/// Checks that every `{param:NAME}` is a parameter of the file.
 pub(super) fn judge_params(
     check: &mut ProblemCollector,
     table: &ProviderTable,

@@ -1,41 +1,37 @@
-//! What a provider's signatures cover: of what is not covered, a captured request can be given another.
+//! The signature coverage of a provider: what is not covered can be changed in a captured request.
 
 use std::sync::Arc;
 
-use super::{Provider, Selector};
+use super::Provider;
 use crate::identify::{FactTemplate, FanOut};
+use crate::selector::Selector;
 use crate::verify::{Algorithm, Scheme};
 
-/// What one scheme signs.
+/// The parts of a request that one scheme signs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Coverage {
-    /// The scheme's name.
     pub scheme: Arc<str>,
-    /// How much of the body.
     pub body: BodyCoverage,
-    /// The event's type.
+    /// True if the event's type is signed.
     pub kind: bool,
-    /// The sender's id.
+    /// True if the sender's id is signed.
     pub id: bool,
-    /// A time.
+    /// True if a time is signed.
     pub time: bool,
 }
 
-/// How much of the body a scheme signs.
+/// The part of the body that a scheme signs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyCoverage {
-    /// All of it.
     All,
-    /// Certain fields.
     Fields,
-    /// A checksum that other bodies have too.
+    /// A checksum, which other bodies can have too.
     Checksum,
-    /// Nothing: a secret stands in the request, or the signature is over something else.
+    /// Nothing: the request holds a secret, or the signature covers something else.
     Nothing,
 }
 
 impl BodyCoverage {
-    /// The word for it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -48,74 +44,72 @@ impl BodyCoverage {
 }
 
 impl Provider {
-    /// What each of its schemes signs, in their order.
+    /// The coverage of each scheme, in the file's order.
     #[must_use]
     pub fn coverage(&self) -> Vec<Coverage> {
         let of = |scheme: &Arc<Scheme>| Coverage {
             scheme: Arc::clone(&scheme.name),
-            body: scheme.body_coverage(),
-            kind: scheme.covers_first(&self.identity.kinds, &self.identity.fan_out),
-            id: scheme.covers_each(&self.identity.ids, &self.identity.fan_out),
+            body: body_coverage(scheme),
+            kind: covers_first(scheme, &self.identity.kinds, &self.identity.fan_out),
+            id: covers_each(scheme, &self.identity.ids, &self.identity.fan_out),
             time: scheme.algorithm != Algorithm::StaticEquals && scheme.signs_time(),
         };
         self.schemes.iter().map(of).collect()
     }
 }
 
-impl Scheme {
-    fn body_coverage(&self) -> BodyCoverage {
-        if self.covers_body() {
-            BodyCoverage::All
-        } else if self.algorithm == Algorithm::StaticEquals {
-            BodyCoverage::Nothing
-        } else if self.signs_checksum() {
-            BodyCoverage::Checksum
-        } else if self.signs_parts_of().is_some_and(|_| self.jwt.is_none()) {
-            BodyCoverage::Fields
-        } else {
-            BodyCoverage::Nothing
+fn body_coverage(scheme: &Scheme) -> BodyCoverage {
+    if scheme.covers_body() {
+        BodyCoverage::All
+    } else if scheme.algorithm == Algorithm::StaticEquals {
+        BodyCoverage::Nothing
+    } else if scheme.signs_checksum() {
+        BodyCoverage::Checksum
+    } else if scheme.signs_parts_of().is_some_and(|_| scheme.jwt.is_none()) {
+        BodyCoverage::Fields
+    } else {
+        BodyCoverage::Nothing
+    }
+}
+
+/// The templates that can have a value in requests of this scheme: a body that is signed in parts
+/// is JSON or a form. Events that are cut from a form field are JSON inside it.
+fn readable<'p>(
+    scheme: &Scheme,
+    places: &'p [FactTemplate],
+    fan_out: &'p FanOut,
+) -> impl Iterator<Item = &'p FactTemplate> {
+    let of = scheme.signs_parts_of();
+    places.iter().filter(move |place| {
+        let inside = |source: &&Selector| !fan_out.cuts_form_at(source);
+        let mut kinds = place.selectors().filter(inside).filter_map(Selector::reads_body_as);
+        of.is_none() || kinds.all(|kind| Some(kind) == of)
+    })
+}
+
+fn covers_place(scheme: &Scheme, place: &FactTemplate) -> bool {
+    scheme.algorithm != Algorithm::StaticEquals
+        && place.selectors().all(|source| scheme.covers(source))
+}
+
+/// True if the first template is signed: its value cannot be removed from a captured request.
+fn covers_first(scheme: &Scheme, places: &[FactTemplate], fan_out: &FanOut) -> bool {
+    readable(scheme, places, fan_out).next().is_some_and(|place| covers_place(scheme, place))
+}
+
+/// True if every template that a captured request can have is signed, up to one that it must have.
+fn covers_each(scheme: &Scheme, places: &[FactTemplate], fan_out: &FanOut) -> bool {
+    let must_be_there = |source: &Selector| scheme.message.fields().any(|field| field == source);
+    let mut any = false;
+    for place in readable(scheme, places, fan_out) {
+        if !covers_place(scheme, place) {
+            return false;
+        }
+        any = true;
+        let header = |source: &Selector| matches!(source, Selector::Header(_));
+        if place.selectors().all(|source| header(source) && must_be_there(source)) {
+            return true;
         }
     }
-
-    /// The places of a fact that requests of this scheme can have: a body of which parts are signed is JSON or a form.
-    /// Events that are cut from a form's field are JSON inside of it.
-    fn readable<'p>(
-        &self,
-        places: &'p [FactTemplate],
-        fan_out: &'p FanOut,
-    ) -> impl Iterator<Item = &'p FactTemplate> {
-        let of = self.signs_parts_of();
-        places.iter().filter(move |place| {
-            let inside = |source: &&Selector| !fan_out.cuts_form_at(source);
-            let mut kinds = place.sources().filter(inside).filter_map(Selector::reads_body_as);
-            of.is_none() || kinds.all(|kind| Some(kind) == of)
-        })
-    }
-
-    fn covers_place(&self, place: &FactTemplate) -> bool {
-        self.algorithm != Algorithm::StaticEquals
-            && place.sources().all(|source| self.covers(source))
-    }
-
-    /// True if the first place is signed: what stands there cannot be taken away from a captured request.
-    fn covers_first(&self, places: &[FactTemplate], fan_out: &FanOut) -> bool {
-        self.readable(places, fan_out).next().is_some_and(|place| self.covers_place(place))
-    }
-
-    /// True if every place is signed that a captured request may have, up to one that it must have.
-    fn covers_each(&self, places: &[FactTemplate], fan_out: &FanOut) -> bool {
-        let must_be_there = |source: &Selector| self.message.fields().any(|field| field == source);
-        let mut any = false;
-        for place in self.readable(places, fan_out) {
-            if !self.covers_place(place) {
-                return false;
-            }
-            any = true;
-            let header = |source: &Selector| matches!(source, Selector::Header(_));
-            if place.sources().all(|source| header(source) && must_be_there(source)) {
-                return true;
-            }
-        }
-        any
-    }
+    any
 }

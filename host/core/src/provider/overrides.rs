@@ -1,66 +1,68 @@
-//! What a source changes about its provider: the same words as in a provider file.
+//! The settings of a provider that a source overrides, with the keys of a provider file.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::table::{AnswerTable, OnRedelivery, ProviderTable, SchemeTable};
+use super::scheme_table::SchemeTable;
+use super::table::{AnswerTable, OnRedelivery, ProviderTable};
 use super::units::{CategoryEntry, DurationText, OneOrMore, SizeText};
+use super::words;
 
-/// A source's changes. What is left out stays the provider's.
+/// The overrides of one source. An absent field keeps the provider's value.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProviderOverrides {
-    /// Changes to a scheme.
     pub signature: Option<SchemeTable>,
-    /// Names of the schemes to accept, others not.
+    /// The names of the accepted schemes.
     pub schemes: Option<Vec<String>>,
-    /// How far the signed time may be from our clock, for every scheme that has one.
+    /// The permitted difference of the signed time from the hub's clock, for every scheme with a
+    /// time.
     pub tolerance: Option<DurationText>,
-    /// The URL that the sender was given, up to where the request's own query starts.
+    /// The URL that the sender was given, without the request's own query.
     pub public_url: Option<String>,
-    /// Where the event's type stands.
+    /// The selectors of the event's type.
     #[serde(rename = "type")]
     pub kind: Option<OneOrMore>,
-    /// Types that are missing in the provider's list; they are added to it.
+    /// Types that are added to the provider's list.
     pub types: Option<Vec<String>>,
-    /// Whether there are no other types than those listed.
+    /// True if there are no types besides the listed ones.
     pub types_complete: Option<bool>,
-    /// Where the delivery's id stands.
+    /// The selectors of the sender's delivery id.
     pub id: Option<OneOrMore>,
-    /// What makes two requests the same.
+    /// The dedup rule.
     pub dedup: Option<OneOrMore>,
-    /// Where an array stands whose items are events of their own.
+    /// The selectors of arrays whose items are separate events.
     pub fan_out: Option<OneOrMore>,
-    /// The methods by which events come.
+    /// The HTTP methods of events.
     pub methods: Option<OneOrMore>,
-    /// Largest body.
+    /// The maximum body size.
     pub body_limit: Option<SizeText>,
-    /// What a redelivery of an event that failed here does.
+    /// The effect of a redelivery of an event that failed.
     #[serde(default, deserialize_with = "redelivery")]
     pub on_redelivery: Option<OnRedelivery>,
-    /// Types and their categories; they are added to the provider's and win over it.
+    /// Types with their categories; they take precedence over the provider's.
     pub categories: Option<BTreeMap<String, CategoryEntry>>,
-    /// Fields that hold secrets; they are added to the provider's.
+    /// Fields with secrets, added to the provider's.
     pub secret_fields: Option<Vec<String>>,
-    /// The answer to an accepted request.
+    /// The response to an accepted request.
     pub acknowledge: Option<AnswerTable>,
-    /// The same where the request is a form.
+    /// The response to an accepted form, if it differs.
     pub acknowledge_form: Option<AnswerTable>,
-    /// The answer when a responder is late.
+    /// The response if a responder is late.
     pub default_answer: Option<AnswerTable>,
-    /// Status of a refused signature.
+    /// The HTTP status for an invalid signature.
     pub failure_status: Option<u16>,
-    /// A refused signature is answered with nothing but its status.
+    /// True if the response to an invalid signature has no body.
     pub failure_empty: Option<bool>,
 }
 
 fn redelivery<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<OnRedelivery>, D::Error> {
-    super::table::redelivery(d).map(Some)
+    words::redelivery::deserialize(d).map(Some)
 }
 
 impl ProviderOverrides {
-    /// Its keys, so that a configuration can tell them from its own in one table.
+    /// The keys, so that a configuration can separate them from its own keys in the same table.
     pub const KEYS: &[&str] = &[
         "signature",
         "schemes",
@@ -84,7 +86,7 @@ impl ProviderOverrides {
         "failure_empty",
     ];
 
-    /// Applies the changes to a provider's table; what cannot be applied is said with its path.
+    /// Applies the overrides to a provider's table; an error is returned with its path.
     pub(super) fn apply(&self, table: &mut ProviderTable) -> Result<(), (String, String)> {
         if let Some(names) = &self.schemes {
             for name in names {
@@ -116,7 +118,7 @@ impl ProviderOverrides {
         }
         if self.kind.is_some() {
             table.plain_kind = Some(table.kind.clone());
-            // Types of another make are not those of the list.
+            // The listed types do not apply to types that the source makes itself.
             table.types.clear();
             table.types_complete = false;
         }
@@ -163,14 +165,14 @@ fn chosen<'t>(
     })
 }
 
-/// Lays a source's words over the provider's, field by field.
+/// Overrides the provider's scheme, field by field.
 fn merge(scheme: &mut SchemeTable, change: &SchemeTable) {
     fn over<T: Clone>(field: &mut Option<T>, change: &Option<T>) {
         if change.is_some() {
             field.clone_from(change);
         }
     }
-    // `header` and `from` say the same thing in two ways: the source's way replaces the provider's.
+    // `header` and `from` are two forms of one setting: either replaces both.
     if change.header.is_some() || change.from.is_some() {
         scheme.header.clone_from(&change.header);
         scheme.from.clone_from(&change.from);
@@ -211,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_listed_keys_are_the_ones_that_are_read() {
+    fn the_listed_keys_match_the_fields() {
         let error = toml::from_str::<ProviderOverrides>("nonsense = 1").unwrap_err().to_string();
         for key in ProviderOverrides::KEYS {
             assert!(error.contains(&format!("`{key}`")), "{key} is listed but not read");

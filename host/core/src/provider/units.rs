@@ -1,4 +1,4 @@
-//! The small value forms of provider files: durations, sizes, and "one or several".
+//! The value types of provider files: durations, sizes, one-or-several texts, categories.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::units;
 
-/// A duration written with its unit, such as `5m` or `1h 30m`.
+/// A duration with its unit, such as `5m` or `1h 30m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DurationText(pub Duration);
 
@@ -20,7 +20,7 @@ impl<'de> Deserialize<'de> for DurationText {
     }
 }
 
-/// A text, or else what was expected: a number has no unit.
+/// Reads a string, or reports what was expected: a number has no unit.
 fn text<'de, D: Deserializer<'de>>(
     deserializer: D,
     expected: &'static str,
@@ -40,7 +40,7 @@ fn text<'de, D: Deserializer<'de>>(
     deserializer.deserialize_str(Text(expected))
 }
 
-/// A size written with its unit, such as `25MiB`.
+/// A size with its unit, such as `25MiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SizeText(pub u64);
 
@@ -51,7 +51,7 @@ impl<'de> Deserialize<'de> for SizeText {
     }
 }
 
-/// A text, or a list of texts of which the first that is present counts.
+/// A text, or a list of texts of which the first with a value counts.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OneOrMore(pub Vec<String>);
 
@@ -81,17 +81,16 @@ impl<'de> Deserialize<'de> for OneOrMore {
     }
 }
 
-/// The word for a type: always the same, or by what stands at `by` in the event.
+/// The category of a type: fixed, or chosen by the field that `by` names.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
 pub enum CategoryEntry {
-    /// The word.
     Fixed(String),
-    /// Texts with the word of each, and under `by` where to find the text.
+    /// The category for each text of the field, and under `by` the selectors of the field.
     By(BTreeMap<String, String>),
 }
 
-/// The key that says where the text stands which decides.
+/// The key that names the deciding field.
 pub(super) const BY: &str = "by";
 
 #[cfg(test)]
@@ -106,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_written_with_their_units() {
+    fn values_have_units() {
         let doc: Doc = toml::from_str("span = '1h 30m'\nsize = '25MiB'\ntexts = 'a'").unwrap();
         assert_eq!(doc.span, Some(DurationText(Duration::from_secs(5400))));
         assert_eq!(doc.size, Some(SizeText(25 * 1024 * 1024)));
@@ -116,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_without_a_unit_or_below_zero_is_refused() {
+    fn a_value_without_unit_or_not_positive_is_refused() {
         for text in [
             "span = '300'",
             "span = 300",

@@ -1,17 +1,18 @@
-//! A provider file's own proof: requests whose verdict is known, tried whenever the file is read.
+//! The test vectors of a provider file: requests with a known verdict, verified whenever the file
+//! is read.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::table::VectorTable;
 use super::{Provider, ProviderProblem};
-use crate::identify::RequestFacts;
+use crate::request::RequestView;
 use crate::time::Timestamp;
-use crate::verify::{NamedSecret, RequestView, Secret, Verification};
+use crate::verify::{NamedSecret, Secret, Unverified};
 
 impl Provider {
-    /// Tries every vector; what does not come out as it says is a problem. A file needs a genuine request
-    /// and a forged one, or it proves nothing.
+    /// Verifies every vector and returns the failures. A file needs a genuine and a forged request,
+    /// or it proves nothing.
     #[must_use]
     pub fn check_vectors(&self) -> Vec<ProviderProblem> {
         let mut problems = Vec::new();
@@ -32,7 +33,7 @@ impl Provider {
         problems
     }
 
-    /// The file's own requests: the name of each, and the code that it is to be refused with.
+    /// The name of each vector, with the error code that it expects.
     pub fn vectors(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
         self.table.vectors.iter().map(|v| (v.name.as_str(), v.refused.as_deref()))
     }
@@ -66,21 +67,23 @@ impl Provider {
         };
         let now = Timestamp::from_millis(vector.now.saturating_mul(1000));
         match (verifier.verify(&request, now), &vector.refused) {
-            (Verification::Verified(_), None) if !self.methods.contains(&vector.method) => {
+            (Ok(_), None) if !self.methods.contains(&vector.method) => {
                 Err(format!("{} is none of methods", vector.method))
             }
-            (Verification::Verified(verified), None) => {
-                let facts = RequestFacts::new(self, request);
+            (Ok(verified), None) => {
+                let facts = self.facts(request);
                 let found = self.identify(&facts, &verified).map_err(|error| error.to_string())?;
                 let types = found.events.iter().map(|e| e.kind.as_str()).collect::<Vec<_>>();
                 same("types", vector.types.as_deref(), &types)?;
                 let ids = found.events.iter().map(|e| e.delivery_id.as_deref().unwrap_or(""));
                 same("ids", vector.ids.as_deref(), &ids.collect::<Vec<_>>())
             }
-            (Verification::Refused(refusal), Some(code)) if refusal.code() == code => Ok(()),
-            (Verification::Refused(refusal), _) => Err(format!("was refused: {}", refusal.code())),
-            (Verification::Verified(_), Some(_)) => Err("was accepted".into()),
-            (Verification::NeedKey(_), _) => Err("wants a key from elsewhere".into()),
+            (Err(Unverified::Refused(refusal)), Some(code)) if refusal.code() == code => Ok(()),
+            (Err(Unverified::Refused(refusal)), _) => {
+                Err(format!("was refused: {}", refusal.code()))
+            }
+            (Ok(_), Some(_)) => Err("was accepted".into()),
+            (Err(Unverified::NeedKey(_)), _) => Err("wants a key from elsewhere".into()),
         }
     }
 }

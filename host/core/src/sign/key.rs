@@ -1,4 +1,4 @@
-//! Keys to sign with, and fresh secrets.
+//! Signing keys, and fresh secrets.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,20 +13,19 @@ use ring::signature::{
 };
 use zeroize::Zeroizing;
 
-use super::SignError;
-use crate::provider::SecretForm;
+use super::{SecretForm, SignError};
 use crate::verify::{
     Algorithm, KeyError, KeyForm, PreparedKey, Scheme, Secret, ed25519_spki, join, p256_spki,
     p384_spki,
 };
 
-/// Bytes of a fresh shared secret: as many as the hash's output, and what Standard Webhooks allows.
+/// The length of a fresh shared secret: the output of its hash, and what Standard Webhooks permits.
 const SHARED_BYTES: usize = 32;
 
-/// A key that signs by one scheme.
+/// A key that signs with one scheme.
 pub(super) enum SigningKey {
     Shared(PreparedKey),
-    /// The static token itself.
+    /// A static token.
     Token(Zeroizing<Vec<u8>>),
     Ed25519(Ed25519KeyPair),
     Ecdsa(EcdsaKeyPair),
@@ -46,7 +45,7 @@ impl SigningKey {
         random: &SystemRandom,
     ) -> Result<Self, SignError> {
         let wrong = |cause| SignError::Key { scheme: scheme.name.to_string(), cause };
-        // The private half of a published key is PEM or base64.
+        // A private key is PEM or base64.
         let form = match scheme.key {
             KeyForm::PublicKey if scheme.algorithm.has_key_pair() => KeyForm::Base64,
             form => form,
@@ -71,7 +70,7 @@ impl SigningKey {
             Algorithm::StaticEquals => Self::Token(decoded()?),
             Algorithm::Ed25519 => {
                 let key = decoded()?;
-                // Where a shared secret may stand instead, a bare seed cannot be told from one.
+                // If a shared secret is also possible, a bare seed cannot be told from one.
                 let bare = scheme.key == KeyForm::PublicKey && key.len() == 32;
                 let pair = if bare { None } else { ed25519(&key) };
                 Self::Ed25519(pair.ok_or(wrong(KeyError::NotPrivate))?)
@@ -81,7 +80,7 @@ impl SigningKey {
             Algorithm::EcdsaP384Sha384 => ecdsa(&ECDSA_P384_SHA384_FIXED_SIGNING)?,
             Algorithm::RsaPkcs1Sha256 => rsa(&RSA_PKCS1_SHA256)?,
             Algorithm::RsaPssSha512 => rsa(&RSA_PSS_SHA512)?,
-            // Nobody should make signatures with SHA-1 under RSA any more, and ring does not.
+            // RSA signatures with SHA-1 are obsolete, and ring does not make them.
             Algorithm::RsaPkcs1Sha1 => {
                 return Err(SignError::VerifiedOnly { scheme: scheme.name.to_string() });
             }
@@ -111,7 +110,7 @@ impl SigningKey {
     }
 }
 
-/// A private key: its seed, its seed and public half, or PKCS #8.
+/// Reads a private key: its seed, its seed and public half, or PKCS #8.
 pub(super) fn ed25519(key: &[u8]) -> Option<Ed25519KeyPair> {
     match key.len() {
         32 => Ed25519KeyPair::from_seed_unchecked(key).ok(),
@@ -120,17 +119,15 @@ pub(super) fn ed25519(key: &[u8]) -> Option<Ed25519KeyPair> {
     }
 }
 
-/// The two sides of a fresh secret; the same text twice where it is shared.
+/// The two sides of a fresh secret; the same text if the secret is shared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretPair {
-    /// What the sender signs with.
     pub sending: Secret,
-    /// What the receiver verifies with.
     pub verifying: Secret,
 }
 
 impl SecretPair {
-    /// A fresh secret for a scheme, in the form in which its provider hands secrets out.
+    /// Generates a secret for a scheme, in the form that its provider uses.
     pub fn generate(scheme: &Scheme, random: &SystemRandom) -> Result<Self, SignError> {
         let none = |_| SignError::NoRandomness;
         match scheme.algorithm {
@@ -173,7 +170,7 @@ impl SecretPair {
 }
 
 impl SecretPair {
-    /// A fresh shared secret as its provider writes them.
+    /// Generates a shared secret in this form.
     pub(super) fn of_form(form: &SecretForm, random: &SystemRandom) -> Result<Self, SignError> {
         let mut bytes = Zeroizing::new(vec![0; form.bytes()]);
         random.fill(&mut bytes).map_err(|_| SignError::NoRandomness)?;
@@ -198,7 +195,7 @@ impl SecretPair {
     }
 }
 
-/// Writes a key in the form that `form` reads; `prefix` is for the forms that have one.
+/// Encodes a key so that `form` decodes it; `prefix` is for the forms that have one.
 fn write(form: KeyForm, prefix: &str, key: &[u8]) -> Secret {
     match form {
         KeyForm::Utf8 | KeyForm::Nfkd | KeyForm::HtmlText | KeyForm::Sha1 | KeyForm::Hex => {

@@ -1,4 +1,4 @@
-//! What egress puts on the messages it sends: Standard Webhooks signatures, or a plain HMAC header.
+//! Signatures of outgoing messages: Standard Webhooks, or a plain HMAC header.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use super::SignError;
 use crate::time::Timestamp;
 use crate::verify::{KeyError, KeyForm, Secret, keyed};
 
-/// The keys of a destination that takes Standard Webhooks, prepared once.
+/// The keys of a destination that uses Standard Webhooks, prepared once.
 pub struct StandardWebhooksSigner {
     keys: Vec<Key>,
 }
@@ -29,7 +29,7 @@ impl fmt::Debug for StandardWebhooksSigner {
 }
 
 impl StandardWebhooksSigner {
-    /// Takes one secret, or two during a rotation: `whsec_…` signs `v1`, `whsk_…` signs `v1a`.
+    /// Accepts one secret, or two during a rotation: `whsec_…` signs `v1`, `whsk_…` signs `v1a`.
     pub fn new(secrets: &[Secret]) -> Result<Self, SignError> {
         if secrets.is_empty() {
             return Err(SignError::NoSecret);
@@ -38,8 +38,8 @@ impl StandardWebhooksSigner {
         Ok(Self { keys })
     }
 
-    /// The value of `webhook-signature`. `id` and `timestamp` go out as `webhook-id` and `webhook-timestamp`
-    /// (whole Unix seconds).
+    /// The value of `webhook-signature`. The message also carries `id` as `webhook-id` and
+    /// `timestamp` as `webhook-timestamp`, in whole Unix seconds.
     #[must_use]
     pub fn sign(&self, id: &str, timestamp: Timestamp, body: &[u8]) -> String {
         let head = format!("{id}.{}.", timestamp.as_secs());
@@ -83,8 +83,8 @@ impl Key {
     }
 }
 
-/// The value of `webhook-signature` for one message. Prepares the keys anew; egress keeps a
-/// [`StandardWebhooksSigner`] instead.
+/// The value of `webhook-signature` for one message. Prepares the keys each time; egress keeps a
+/// [`StandardWebhooksSigner`].
 pub fn sign_standard_webhooks(
     id: &str,
     timestamp: Timestamp,
@@ -94,8 +94,8 @@ pub fn sign_standard_webhooks(
     Ok(StandardWebhooksSigner::new(secrets)?.sign(id, timestamp, body))
 }
 
-/// The value of a header such as `X-Webhook-Signature`: `sha256=` and the hexadecimal HMAC-SHA256 of the body
-/// under the secret's bytes.
+/// The value of a header such as `X-Webhook-Signature`: `sha256=` and the hexadecimal HMAC-SHA256
+/// of the body.
 pub fn sign_sha256_header(body: &[u8], secret: &Secret) -> Result<String, SignError> {
     let wrong = |cause| SignError::Key { scheme: "sha256".to_owned(), cause };
     let key = KeyForm::Utf8.decode(secret).map_err(wrong)?;
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_signature_is_the_one_of_the_published_example() {
+    fn a_signature_matches_the_published_example() {
         let secret = Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
         let at = Timestamp::from_millis(1_614_265_330_999);
         let body = br#"{"test": 2432232314}"#;
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_header_is_the_one_of_githubs_example() {
+    fn a_plain_header_matches_githubs_example() {
         let secret = Secret::new("It's a Secret to Everybody");
         assert_eq!(
             sign_sha256_header(b"Hello, World!", &secret).unwrap(),
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_sent_signed_with_nothing() {
+    fn an_empty_secret_signs_nothing() {
         assert_eq!(StandardWebhooksSigner::new(&[]).unwrap_err(), SignError::NoSecret);
         assert!(sign_sha256_header(b"", &Secret::new("")).is_err());
         assert!(StandardWebhooksSigner::new(&[Secret::new("whsec_")]).is_err());

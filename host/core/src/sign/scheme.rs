@@ -1,4 +1,4 @@
-//! One scheme run backwards: what is read when verifying is written here.
+//! Signs with one scheme: writes what verification reads.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -6,16 +6,16 @@ use std::sync::Arc;
 use ring::rand::SystemRandom;
 
 use super::key::SigningKey;
-use super::{RequestDraft, SignError, Signing, place, token};
+use super::{RequestDraft, SignError, Signing, insert, jwt};
 use crate::bounds::EVENTS_PER_REQUEST_MAX;
 use crate::json_pointer::array_items;
-use crate::provider::Selector;
+use crate::selector::Selector;
 use crate::time::Timestamp;
 use crate::verify::{
     Encoding, Format, HttpMessageRule, Scheme, SignatureContext, VerifyError, draft_http_message,
 };
 
-/// The draft, signed by `scheme`.
+/// The draft, signed with `scheme`.
 pub(super) fn signed(
     scheme: &Arc<Scheme>,
     signing: Signing<'_>,
@@ -43,8 +43,8 @@ impl Signer<'_> {
         SignError::Draft { scheme: self.scheme.name.to_string(), cause }
     }
 
-    /// Every item of the array, signed as if it were the body; from the last to the first, so that the places of
-    /// those before stay where they are.
+    /// Signs every item of the array as if it were the body, from last to first, so that the
+    /// positions of earlier items stay valid.
     fn sign_items(&self, draft: &RequestDraft) -> Result<RequestDraft, SignError> {
         let lacking = || self.lacking(VerifyError::SignedFieldMissing);
         let items = self.scheme.items.as_ref().ok_or_else(lacking)?;
@@ -70,9 +70,9 @@ impl Signer<'_> {
     fn sign(&self, draft: &RequestDraft) -> Result<RequestDraft, SignError> {
         let scheme = self.scheme;
         let mut out = draft.clone();
-        let told = out.view(|request| scheme.check_query_told(&request));
+        let told = out.view(|request| scheme.check_query_covered(&request));
         told.map_err(|cause| self.lacking(cause))?;
-        let family = scheme.family_of(draft);
+        let family = family_of(scheme, draft);
         for requirement in &scheme.require {
             if let (Selector::Header(names), Some(value)) =
                 (&requirement.from, requirement.any_of.first())
@@ -83,7 +83,7 @@ impl Signer<'_> {
             }
         }
         if let Some(rule) = &scheme.jwt {
-            let text = token::make(scheme, rule, self.key, &out, self.now, self.random)?;
+            let text = jwt::make(scheme, rule, self.key, &out, self.now, self.random)?;
             self.put(&mut out, family, &text, None)?;
             return Ok(out);
         }
@@ -130,7 +130,7 @@ impl Signer<'_> {
         signature: &str,
         time: Option<&str>,
     ) -> Result<(), SignError> {
-        let text = self.scheme.write(signature, time);
+        let text = write(self.scheme, signature, time);
         let source = self.scheme.signature.first();
         let header = match source {
             Some(Selector::Header(names)) => {
@@ -148,14 +148,14 @@ impl Signer<'_> {
         let lacking = || self.lacking(VerifyError::SignatureMissing);
         let source = source.ok_or_else(lacking)?;
         if draft.view(|request| request.payload_is_query()) {
-            draft.url = place::in_query(source, &draft.url, &text).ok_or_else(lacking)?;
+            draft.url = insert::in_query(source, &draft.url, &text).ok_or_else(lacking)?;
         } else {
-            draft.body = place::in_body(source, &draft.body, &text).ok_or_else(lacking)?;
+            draft.body = insert::in_body(source, &draft.body, &text).ok_or_else(lacking)?;
         }
         Ok(())
     }
 
-    /// The text of the time to sign: the draft's own where it has one, else now, put where the scheme has it.
+    /// The time to sign: the draft's own if it has one, else now, written where the scheme has it.
     fn time_to_sign(
         &self,
         draft: &mut RequestDraft,
@@ -187,32 +187,30 @@ impl Signer<'_> {
     }
 }
 
-impl Scheme {
-    /// The family whose headers the draft has.
-    fn family_of(&self, draft: &RequestDraft) -> usize {
-        let fields = self.message.fields().filter_map(|source| match source {
-            Selector::Header(names) if names.len() > 1 => Some(names),
-            _ => None,
-        });
-        fields
-            .filter_map(|names| names.iter().position(|name| draft.has_header(name)))
-            .next()
-            .unwrap_or_default()
-    }
+/// The header family of the draft.
+fn family_of(scheme: &Scheme, draft: &RequestDraft) -> usize {
+    let fields = scheme.message.fields().filter_map(|source| match source {
+        Selector::Header(names) if names.len() > 1 => Some(names),
+        _ => None,
+    });
+    fields
+        .filter_map(|names| names.iter().position(|name| draft.has_header(name)))
+        .next()
+        .unwrap_or_default()
+}
 
-    fn write(&self, signature: &str, time: Option<&str>) -> String {
-        match &self.format {
-            Format::Prefix(prefix) | Format::List { prefix, .. } => format!("{prefix}{signature}"),
-            Format::Pairs { separators, key } => {
-                let from = self.timestamp.iter().flat_map(|rule| &rule.from);
-                let beside = from.filter_map(|source| match source {
-                    Selector::Pair(key) => time.map(|time| Cow::Owned(format!("{key}={time}"))),
-                    _ => None,
-                });
-                let mut items: Vec<Cow<'_, str>> = beside.collect();
-                items.push(Cow::Owned(format!("{key}={signature}")));
-                items.join(separators.get(..1).unwrap_or(","))
-            }
+fn write(scheme: &Scheme, signature: &str, time: Option<&str>) -> String {
+    match &scheme.format {
+        Format::Prefix(prefix) | Format::List { prefix, .. } => format!("{prefix}{signature}"),
+        Format::Pairs { separators, key } => {
+            let from = scheme.timestamp.iter().flat_map(|rule| &rule.from);
+            let beside = from.filter_map(|source| match source {
+                Selector::Pair(key) => time.map(|time| Cow::Owned(format!("{key}={time}"))),
+                _ => None,
+            });
+            let mut items: Vec<Cow<'_, str>> = beside.collect();
+            items.push(Cow::Owned(format!("{key}={signature}")));
+            items.join(separators.get(..1).unwrap_or(","))
         }
     }
 }

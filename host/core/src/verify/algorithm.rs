@@ -1,6 +1,6 @@
-//! The arithmetic: does one of these signatures fit this message under this key?
+//! The arithmetic: is one of these signatures valid for this message under this key?
 //!
-//! Comparisons take the same time wherever the first difference is.
+//! The time of a comparison does not depend on where the first difference is.
 
 use std::borrow::Cow;
 
@@ -12,20 +12,20 @@ use super::encoding::SIGNATURE_BYTES_MAX;
 use super::key::PreparedKey;
 use super::scheme::{CandidateRule, Encoding};
 
-/// Largest output of a keyed hash, in bytes.
+/// The maximum output of a keyed hash, in bytes.
 const MAC_BYTES_MAX: usize = 64;
 
-/// What came of trying a list of signatures.
+/// The result of comparing a list of signatures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Comparison {
     Match,
     Mismatch,
-    /// Not one of them could be decoded.
+    /// No signature could be decoded.
     Malformed,
 }
 
 impl PreparedKey {
-    /// Tries `candidates` against the message made of `parts`.
+    /// Compares `candidates` with the signature of the message made of `parts`.
     pub(super) fn check(
         &self,
         parts: &[Cow<'_, [u8]>],
@@ -53,7 +53,7 @@ impl PreparedKey {
         }
     }
 
-    /// The keyed hash of the message; empty for keys that are none.
+    /// The keyed hash of the message; empty for keys of other algorithms.
     pub(crate) fn digest<'r>(
         &self,
         parts: &[Cow<'_, [u8]>],
@@ -90,7 +90,7 @@ fn put<'r>(room: &'r mut [u8; MAC_BYTES_MAX], bytes: &[u8]) -> &'r [u8] {
     &room[..length]
 }
 
-/// The parts as one message.
+/// Joins the parts to one message.
 pub(crate) fn join<'a>(parts: &'a [Cow<'_, [u8]>]) -> Cow<'a, [u8]> {
     match parts {
         [only] => Cow::Borrowed(only),

@@ -1,7 +1,7 @@
-//! Canonical forms: the ways in which senders rewrite parts of a request before they sign them.
+//! Canonical forms: how senders rewrite parts of a request before they sign them.
 //!
-//! Each is named in the notation of signed messages and knows no provider. Lists that a request may make as long
-//! as it likes are bounded here.
+//! Each form has a name in the notation of signed messages; none knows a provider. Lists whose
+//! length a request chooses are limited here.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -9,25 +9,26 @@ use std::collections::BTreeMap;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::json_pointer::{Pointer, PointerSet, scalar_text};
-use crate::provider::unless_duplicated;
+use crate::selector::unless_duplicated;
 
-use super::{FORM_FIELDS_MAX, LISTED_HEADERS_MAX, RequestView, VerifyError};
+use super::{LISTED_HEADERS_MAX, VerifyError};
+use crate::request::{FORM_FIELDS_MAX, RequestView};
 
-/// Which form of the public URL is signed.
+/// The form of the public URL that is signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UrlForm {
-    /// As configured.
     AsIs,
-    /// With the port, without it, or with the default one: any may be right.
+    /// With its port, without it, or with the default port: any of them may be signed.
     AnyPort,
-    /// With the escapes that `HubSpot` decodes decoded.
+    /// With those escapes decoded that `HubSpot` decodes.
     Hubspot,
-    /// Path and query without the origin; the query escaped as one value, then the whole once more.
+    /// The path and query without the origin; the query is escaped as one value, then the whole
+    /// once more.
     EscapedPath,
 }
 
 impl UrlForm {
-    /// The forms of `url`, each of which may be the signed one.
+    /// The forms of `url` that may be signed.
     pub(super) fn of(self, url: &str) -> Vec<Cow<'_, str>> {
         match self {
             Self::AsIs => vec![Cow::Borrowed(url)],
@@ -38,7 +39,7 @@ impl UrlForm {
     }
 }
 
-/// A form's fields in their order, decoded.
+/// The decoded fields of a form, in order.
 type Fields<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
 
 fn form_fields<'a>(request: &RequestView<'a>) -> Result<Fields<'a>, VerifyError> {
@@ -50,7 +51,8 @@ fn fields_of(form: &[u8]) -> Result<Fields<'_>, VerifyError> {
     if fields.len() > FORM_FIELDS_MAX { Err(VerifyError::TooManyFields) } else { Ok(fields) }
 }
 
-/// Every field of a form but one, sorted by name, each as `&name=value`; in values, `_` stands for what would part them.
+/// Every field of a form except one, sorted by name, each as `&name=value`; in values, `&` and `=`
+/// become `_`.
 pub(super) fn params_sorted(
     request: &RequestView<'_>,
     besides: &str,
@@ -63,7 +65,7 @@ pub(super) fn params_sorted(
     fields.sort_by(|(a, _), (b, _)| a.cmp(b));
     let mut out = Vec::with_capacity(request.payload().len());
     for (name, value) in fields {
-        // Two parameters could be written as one whose name holds the other.
+        // One parameter could be written like two.
         if name.contains(['&', '=']) {
             return Err(VerifyError::SignatureMalformed);
         }
@@ -72,14 +74,15 @@ pub(super) fn params_sorted(
     Ok(out)
 }
 
-/// Every form field, sorted by name, name and value with nothing between; nothing if the body is no form.
+/// The name and value of every form field, sorted by name and joined with nothing between; empty if
+/// the body is not a form.
 pub(super) fn form_sorted(request: &RequestView<'_>, dedupe: bool) -> Result<Vec<u8>, VerifyError> {
     let mut fields = form_fields(request)?;
     if dedupe {
         fields.sort();
         fields.dedup();
     } else {
-        // Stable, so values of one name keep the order in which they came.
+        // The sort is stable, so values of one name keep their order.
         fields.sort_by(|(a, _), (b, _)| a.cmp(b));
     }
     let mut out = Vec::with_capacity(request.body.len());
@@ -90,7 +93,7 @@ pub(super) fn form_sorted(request: &RequestView<'_>, dedupe: bool) -> Result<Vec
     Ok(out)
 }
 
-/// The URL as it is, without its port, and with the scheme's default port; each once.
+/// The URL as it is, and with its port removed or the scheme's default port added.
 fn port_forms(url: &str) -> Vec<Cow<'_, str>> {
     let mut forms = vec![Cow::Borrowed(url)];
     let Some((scheme, rest)) = url.split_once("://") else { return forms };
@@ -110,7 +113,7 @@ fn port_forms(url: &str) -> Vec<Cow<'_, str>> {
     forms
 }
 
-/// `HubSpot` signs the URL with these escapes decoded and all others left as they are.
+/// The URL as `HubSpot` signs it: these escapes are decoded, all others stay.
 fn hubspot_url(url: &str) -> String {
     const DECODED: [(&str, char); 12] = [
         ("3A", ':'),
@@ -147,7 +150,7 @@ fn hubspot_url(url: &str) -> String {
     out
 }
 
-/// What JavaScript's `encodeURIComponent` leaves alone.
+/// The characters that JavaScript's `encodeURIComponent` leaves alone.
 const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
@@ -158,7 +161,7 @@ const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'\'')
     .remove(b'(')
     .remove(b')');
-/// What `encodeURI` leaves alone.
+/// The characters that `encodeURI` leaves alone.
 const WHOLE: &AsciiSet = &COMPONENT
     .remove(b';')
     .remove(b'/')
@@ -183,12 +186,12 @@ fn escaped_path(url: &str) -> String {
     utf8_percent_encode(&once, WHOLE).to_string()
 }
 
-/// What RFC 3986 calls unreserved.
+/// The unreserved characters of RFC 3986.
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// What Atlassian's products hash of a request: the method, the path below the app's base, and the query sorted by
-/// name, with `&` between them. Values of one name are sorted and joined with commas; the token that a query may carry
-/// is left out. A base of `{origin}` has no path.
+/// The text that Atlassian's products hash for a request: the method, the path below the app's
+/// base, and the query sorted by name, joined with `&`. Values of one name are sorted and joined
+/// with commas; a token in the query is left out. The base `{origin}` has no path.
 pub(super) fn atlassian(request: &RequestView<'_>, base: &str) -> Result<Vec<u8>, VerifyError> {
     let (path, query) = path_and_query(request.url);
     let below = if base == "{origin}" { "" } else { path_and_query(base).0 };
@@ -216,7 +219,7 @@ pub(super) fn atlassian(request: &RequestView<'_>, base: &str) -> Result<Vec<u8>
     Ok(format!("{method}&/{path}&{parameters}").into_bytes())
 }
 
-/// Path and query of a URL as they stand there, without what is between them.
+/// The path and query of a URL as written, without the question mark.
 fn path_and_query(url: &str) -> (&str, &str) {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let rest = rest.find(['/', '?', '#']).map_or("", |at| &rest[at..]);
@@ -224,7 +227,7 @@ fn path_and_query(url: &str) -> (&str, &str) {
     rest.split_once('?').unwrap_or((rest, ""))
 }
 
-/// Of the JSON object in `body`, each key, a line end, its text, a line end.
+/// For each key of the JSON object in `body`: the key, a line end, its text, a line end.
 pub(super) fn json_lines(body: &[u8], keys: &[(Box<str>, bool)]) -> Result<Vec<u8>, VerifyError> {
     let pointers: Vec<_> = keys.iter().map(|(key, _)| Pointer::of_key(key)).collect();
     let found =
@@ -246,8 +249,9 @@ pub(super) fn json_lines(body: &[u8], keys: &[(Box<str>, bool)]) -> Result<Vec<u
     Ok(out)
 }
 
-/// What PHP's `serialize` makes of the form's fields but one, sorted by name, every value a string. Lengths are
-/// in bytes. Of two fields of one name PHP would sign one, and another reader take the other.
+/// The output of PHP's `serialize` for the form's fields except one, sorted by name, each value a
+/// string with its length in bytes. Of two fields with one name, PHP would sign one and another
+/// reader might take the other, so they are refused.
 pub(super) fn form_php(request: &RequestView<'_>, besides: &str) -> Result<Vec<u8>, VerifyError> {
     let mut fields = BTreeMap::new();
     for (name, value) in form_fields(request)? {
@@ -264,7 +268,7 @@ pub(super) fn form_php(request: &RequestView<'_>, besides: &str) -> Result<Vec<u
     Ok(out.into_bytes())
 }
 
-/// The parameters of a query as a JSON object of texts, in their order and with nothing between.
+/// The parameters of a query as a JSON object of strings, in their order, without white space.
 pub(super) fn query_json(query: &str) -> Result<Vec<u8>, VerifyError> {
     let mut out = vec![b'{'];
     for (n, (name, value)) in fields_of(query.as_bytes())?.into_iter().enumerate() {
@@ -276,7 +280,7 @@ pub(super) fn query_json(query: &str) -> Result<Vec<u8>, VerifyError> {
     Ok(out)
 }
 
-/// The headers of a list that the request gives, in its order.
+/// The headers that a list of the request names, in its order.
 fn listed<'n, 'a>(
     request: &RequestView<'a>,
     names: impl Iterator<Item = &'n str>,
@@ -296,7 +300,7 @@ fn names(list: &[u8]) -> Result<&str, VerifyError> {
     std::str::from_utf8(list).map_err(|_| VerifyError::SignatureMalformed)
 }
 
-/// The values of the headers listed with spaces between, joined with full stops.
+/// The values of the headers in a space-separated list, joined with full stops.
 pub(super) fn header_values(
     request: &RequestView<'_>,
     list: &[u8],
@@ -306,8 +310,9 @@ pub(super) fn header_values(
     Ok(values.join(&b'.'))
 }
 
-/// The headers listed with commas between as `name:value`, names in lower case, sorted, with semicolons between.
-/// A list without one of `wanted` is refused: what it leaves out is not signed.
+/// The headers in a comma-separated list as `name:value`, with names in lower case, sorted and
+/// joined with semicolons. A list without one of `wanted` is refused, because what it omits is not
+/// signed.
 pub(super) fn header_pairs(
     request: &RequestView<'_>,
     list: &[u8],
@@ -332,7 +337,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_tried_with_and_without_its_port() {
+    fn any_port_tries_the_url_with_and_without_its_port() {
         assert_eq!(
             port_forms("https://h.example/in?a=b:c"),
             ["https://h.example/in?a=b:c", "https://h.example:443/in?a=b:c"]
@@ -355,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn form_fields_are_sorted_and_twins_count_once() {
+    fn form_fields_are_sorted_and_equal_ones_count_once() {
         let headers: &[(&str, &[u8])] = &[("content-type", b"application/x-www-form-urlencoded")];
         let request = RequestView { method: "POST", url: "", headers, body: b"b=2&a=2&b=1&a=2" };
         assert_eq!(form_sorted(&request, true).unwrap(), b"a2b1b2");
@@ -363,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_are_sorted_and_cannot_run_into_one_another() {
+    fn parameters_are_sorted_and_cannot_merge() {
         let url = "https://h.example/in?text=a%26b%3Dc&sig=x&id=1";
         let of = |method, headers, body: &'static [u8]| {
             params_sorted(&RequestView { method, url, headers, body }, "sig")
@@ -376,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_is_an_object_of_texts_in_their_order() {
+    fn query_json_keeps_the_order() {
         let of = |query| String::from_utf8(query_json(query).unwrap()).unwrap();
         assert_eq!(of("b=2&a=%22x%22+y&c"), r#"{"b":"2","a":"\"x\" y","c":""}"#);
         assert_eq!(of(""), "{}");
@@ -385,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_is_escaped_twice_and_a_path_once() {
+    fn escaped_path_escapes_the_query_twice() {
         for (url, path) in [
             ("https://h.example/api/1", "/api/1"),
             ("https://h.example/api?q=1&w=2", "/api?q%253D1%2526w%253D2"),
@@ -398,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_hashed_as_atlassian_writes_it() {
+    fn the_atlassian_form_matches_its_documentation() {
         let of = |url, base| {
             let request = RequestView { method: "post", url, headers: &[], body: b"" };
             String::from_utf8(atlassian(&request, base).unwrap()).unwrap()
@@ -426,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_json_leave_out_what_may_be_missing() {
+    fn json_lines_omit_missing_optional_keys() {
         let keys = [("a".into(), false), ("b".into(), true), ("c".into(), false)];
         assert_eq!(json_lines(br#"{"c":1,"a":"x\ny"}"#, &keys).unwrap(), b"a\nx\ny\nc\n1\n");
         assert_eq!(json_lines(br#"{"a":"x"}"#, &keys), Err(VerifyError::SignedFieldMissing));
@@ -442,7 +447,7 @@ mod tests {
     const FORM: &[(&str, &[u8])] = &[("content-type", b"application/x-www-form-urlencoded")];
 
     #[test]
-    fn php_counts_bytes_and_sorts_by_name() {
+    fn form_php_counts_bytes_and_sorts_by_name() {
         assert_eq!(
             form_php(&form(b"b=%C3%85&sig=x&a=", FORM), "sig").unwrap(),
             "a:2:{s:1:\"a\";s:0:\"\";s:1:\"b\";s:2:\"Å\";}".as_bytes()
@@ -452,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn a_form_of_too_many_fields_is_refused() {
+    fn a_form_with_too_many_fields_is_refused() {
         let bomb = "a&".repeat(FORM_FIELDS_MAX + 1);
         let request = form(bomb.as_bytes(), FORM);
         assert_eq!(form_sorted(&request, true), Err(VerifyError::TooManyFields));
@@ -460,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn listed_headers_must_be_there_once_and_few() {
+    fn listed_headers_must_be_present_unique_and_few() {
         let headers: &[(&str, &[u8])] =
             &[("X-B", b" 2 "), ("x-a", b"1"), ("x-c", b"3"), ("X-C", b"4")];
         let request = form(b"", headers);

@@ -1,7 +1,8 @@
-//! Certificates that senders sign with: from whom they are, and by which chain of issuers that is known.
+//! Certificate chains: is a sender's certificate signed by a trusted authority?
 //!
-//! Fetches nothing. Senders such as Amazon SNS publish the last certificate of the chain alone, which says where its
-//! issuer's is: [`CertificateChain::judge`] names that address, and is asked again with what was found there.
+//! Fetches nothing. Senders such as Amazon SNS publish only the last certificate of the chain,
+//! which names the address of its issuer's certificate. [`CertificateChain::judge`] returns that
+//! address, and is called again with the fetched certificate.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -16,17 +17,17 @@ use super::key::KeyError;
 use super::web_address::is_issuer_url;
 use crate::time::{Timestamp, millis};
 
-/// Most certificates in one document.
+/// The maximum number of certificates in one document.
 pub(super) const CERTIFICATES_MAX: usize = 8;
-/// Most issuers that are fetched for one certificate.
+/// The maximum number of issuers that are fetched for one certificate.
 pub const ISSUERS_MAX: usize = 4;
-/// Where an issuer's certificate is, among the ways to get information about it.
+/// The access method that gives the address of the issuer's certificate.
 const CA_ISSUERS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.2");
 
 const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 const END: &[u8] = b"-----END CERTIFICATE-----";
 
-/// The authorities whose certificates are trusted.
+/// The trusted certificate authorities.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Authorities(Vec<TrustAnchor<'static>>);
 
@@ -37,15 +38,14 @@ impl std::fmt::Debug for Authorities {
 }
 
 impl Authorities {
-    /// Trusts these.
     pub fn new(anchors: impl IntoIterator<Item = TrustAnchor<'static>>) -> Self {
         Self(anchors.into_iter().collect())
     }
 
-    /// Trusts the authorities of a PEM file too, and says how many those are.
+    /// Adds the authorities of a PEM file and returns their number.
     ///
     /// # Errors
-    /// If it holds anything but certificates, or none.
+    /// If the file holds anything but certificates, or none.
     pub fn add_pem(&mut self, pem: &[u8]) -> Result<usize, KeyError> {
         let certificates = pem_certificates(pem, usize::MAX)?;
         for der in &certificates {
@@ -57,7 +57,7 @@ impl Authorities {
     }
 }
 
-/// The certificates of a PEM document that holds nothing else: not more than `most`, and one at least.
+/// The certificates of a PEM document that holds nothing else: at least one and at most `most`.
 pub(super) fn pem_certificates(document: &[u8], most: usize) -> Result<Vec<Vec<u8>>, KeyError> {
     let wrong = KeyError::NotCertificate;
     let mut found = Vec::new();
@@ -76,23 +76,23 @@ pub(super) fn pem_certificates(document: &[u8], most: usize) -> Result<Vec<Vec<u
     if found.is_empty() { Err(wrong) } else { Ok(found) }
 }
 
-/// A certificate, and those that may stand between it and an authority.
+/// A certificate, and the candidates for the certificates between it and an authority.
 pub(super) struct CertificateChain<'a> {
     pub(super) leaf: &'a [u8],
     pub(super) between: Vec<&'a [u8]>,
 }
 
-/// What came of following a chain.
+/// The result of following a chain.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ChainOutcome {
-    /// It ends at an authority. The time is the span in which all of it is valid.
+    /// The chain ends at an authority, and all of it is valid in this period.
     Trusted { not_before: Timestamp, not_after: Timestamp },
-    /// The certificate of the issuer at this address is missing.
+    /// The issuer's certificate must be fetched from this address.
     NeedIssuer(String),
 }
 
 impl CertificateChain<'_> {
-    /// Follows the chain as of `now`.
+    /// Follows the chain at time `now`.
     pub(super) fn judge(
         &self,
         authorities: &Authorities,
@@ -131,7 +131,7 @@ impl CertificateChain<'_> {
         }
     }
 
-    /// Where the first issuer is that is missing here.
+    /// The address of the first missing issuer.
     fn issuer_wanted(&self) -> Result<String, KeyError> {
         let read = |der: &[u8]| Certificate::from_der(der).map_err(|_| KeyError::NotCertificate);
         let mut last = read(self.leaf)?;
@@ -166,7 +166,7 @@ fn issuer_address(certificate: &Certificate) -> Option<String> {
     })
 }
 
-/// An issuer's certificate as it is published: in DER, or alone in PEM.
+/// An issuer's certificate as published: DER, or one certificate in PEM.
 pub(super) fn issuer(document: &[u8]) -> Result<Vec<u8>, KeyError> {
     let der = match pem_certificates(document, 1) {
         Ok(mut one) => one.remove(0),
@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_document_is_certificates_and_nothing_else() {
+    fn a_document_holds_only_certificates() {
         let pem = "-----BEGIN CERTIFICATE-----\nAAAA\nBBBB\n-----END CERTIFICATE-----\n";
         let read = |text: &str, most| pem_certificates(text.as_bytes(), most).map(|all| all.len());
         assert_eq!(read(pem, 1), Ok(1));

@@ -1,4 +1,4 @@
-//! Signatures and keys as text.
+//! The encodings of signatures and keys as text.
 
 use base64::Engine;
 use base64::engine::general_purpose::{
@@ -7,11 +7,12 @@ use base64::engine::general_purpose::{
 
 use super::scheme::Encoding;
 
-/// Largest signature after decoding, in bytes: RSA with 4096 bits.
+/// The maximum length of a decoded signature, in bytes: RSA with 4096 bits.
 pub(super) const SIGNATURE_BYTES_MAX: usize = 512;
 
 impl Encoding {
-    /// Decodes `text` into `room` and returns what was written; `None` if it is not of this form or too long.
+    /// Decodes `text` into `room` and returns the written part; `None` if the text is invalid or
+    /// too long.
     pub(crate) fn decode<'r>(self, text: &[u8], room: &'r mut [u8]) -> Option<&'r [u8]> {
         let length = match self {
             Self::Hex | Self::HexAnyCase => {
@@ -32,7 +33,7 @@ impl Encoding {
         room.get(..length)
     }
 
-    /// Writes `bytes` in this form. Plain bytes that are no text are replaced by question marks.
+    /// Encodes `bytes`. Plain bytes that are not UTF-8 become replacement characters.
     pub(crate) fn encode(self, bytes: &[u8]) -> String {
         match self {
             Self::Hex | Self::HexAnyCase => hex::encode(bytes),
@@ -52,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn hexadecimal_is_lower_case_unless_said_otherwise() {
+    fn hex_is_lower_case_unless_the_scheme_says_otherwise() {
         assert_eq!(decoded(Encoding::Hex, "0aff"), Some(vec![10, 255]));
         assert_eq!(decoded(Encoding::Hex, "0aFF"), None);
         assert_eq!(decoded(Encoding::HexAnyCase, "0aFF"), Some(vec![10, 255]));
@@ -60,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn base64_may_lack_padding_but_not_hide_bits() {
+    fn base64_may_lack_padding_but_not_have_stray_bits() {
         assert_eq!(decoded(Encoding::Base64, "AAE="), Some(vec![0, 1]));
         assert_eq!(decoded(Encoding::Base64, "AAE"), Some(vec![0, 1]));
         assert_eq!(decoded(Encoding::Base64, "AAF="), None);

@@ -1,5 +1,5 @@
-//! Keys that a request refers to and that must be had from elsewhere: where they may come from, and how long
-//! they are believed. Fetches nothing: it says what to fetch, and judges what was fetched.
+//! Keys that the sender publishes: which addresses are allowed, and how long a fetched key is
+//! trusted. Fetches nothing: it says what to fetch, and judges what was fetched.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,100 +12,95 @@ use super::key::KeyError;
 use super::public_key::{KEY_DOCUMENT_BYTES_MAX, KeySet, PublishedKey};
 use super::scheme::{fill_params, param_names};
 use super::web_address::{HostPattern, PathPattern, is_key_url, is_named_for, is_plain_segment};
-use super::{Params, RequestView, Secret, VerifyError};
+use super::{Params, Secret, VerifyError};
 use crate::json_pointer::Pointer;
-use crate::provider::Selector;
+use crate::request::RequestView;
+use crate::selector::Selector;
 use crate::time::{Timestamp, millis};
 
-/// How long a fetched key is believed. Providers rotate within days and say so beforehand.
+/// How long a fetched key is trusted. Providers rotate keys within days and announce it before.
 pub const KEY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
-/// How old a set must be before a key that it lacks is a reason to fetch it again; else a stranger who names
-/// keys at random could make us fetch without end.
+/// The age from which a key set is fetched again because a key is missing in it. Without this
+/// limit, a sender that names random keys could cause endless fetches.
 pub const KEY_REFRESH_AFTER: Duration = Duration::from_secs(60);
 
 /// Where the keys of a scheme are published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FetchedKeyRule {
-    /// The address.
     pub at: KeyAddress,
-    /// Hosts that keys are taken from.
+    /// Hosts from which keys are accepted.
     pub hosts: Vec<HostPattern>,
-    /// What the address's path must be.
+    /// The pattern of the address's path.
     pub path: Option<PathPattern>,
-    /// Of what kind the document is.
     pub document: KeyDocument,
-    /// Names one of which a certificate must be for; empty if keys come without certificates.
+    /// A certificate must be for one of these names; empty if keys come without certificates.
     pub names: Vec<HostPattern>,
-    /// A body to post for a key, with `{param:NAME}` and `{key-id}`; the key is got without one.
+    /// A body to post for a key, with `{param:NAME}` and `{key-id}`; `None` uses `GET`.
     pub post: Option<Box<str>>,
-    /// Where in the answer the key stands.
+    /// Where in the response the key is.
     pub inside: Option<Pointer>,
 }
 
 /// The address of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyAddress {
-    /// Always this one; may hold `{param:NAME}`.
+    /// A fixed address, which may contain `{param:NAME}`.
     Fixed(Box<str>),
-    /// What stands there in the request: a stranger's word.
+    /// The address is read from the request, so it is not trusted.
     InRequest(Selector),
 }
 
-/// Of what kind a published document is. It must be that and nothing else.
+/// The kind of a published document. A document of another kind is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeyDocument {
-    /// A JSON Web Key, or a set of them.
+    /// A JSON Web Key, or a set of JSON Web Keys.
     WebKeys,
     /// A public key in PEM.
     PublicKey,
     /// One certificate in PEM.
     Certificate,
-    /// A certificate in PEM and, after it, those of its issuers.
+    /// A certificate in PEM, followed by those of its issuers.
     Certificates,
 }
 
-/// A key to be fetched. What it says to do, the shell does: through the guarded client, within the time and size
-/// that keys may take, following no redirect.
+/// A key to fetch. The hub fetches it through the guarded client, within the time and size limits
+/// of keys, and follows no redirect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyRef {
-    /// The scheme's name.
     pub scheme: Arc<str>,
-    /// The address, `https` and on one of the hosts that the provider's file allows.
+    /// The address: `https`, on one of the hosts that the provider's file allows.
     pub url: String,
-    /// A JSON body to post; the key is got without one.
+    /// A JSON body to post; `None` uses `GET`.
     pub post: Option<Secret>,
-    /// Which key is wanted, where keys have names.
+    /// The id of the key, if keys have ids.
     pub key_id: Option<String>,
     inside: Option<Pointer>,
     document: KeyDocument,
 }
 
-/// What a fetch brought, and what it is judged by.
+/// A fetched document, and what it is checked against.
 #[derive(Debug, Clone, Copy)]
 pub struct FetchedDocument<'a> {
-    /// The document.
     pub document: &'a [u8],
-    /// The certificates of issuers that were fetched for it, each as [`KeyAnswer::NeedIssuer`] asked.
+    /// The issuers' certificates that were fetched for it, as [`KeyAnswer::NeedIssuer`] asked.
     pub issuers: &'a [Vec<u8>],
-    /// Whose certificates are trusted.
+    /// The trusted certificate authorities.
     pub authorities: &'a Authorities,
-    /// The time.
     pub now: Timestamp,
 }
 
-/// What was read of a document.
+/// The result of reading a document.
 #[derive(Debug, PartialEq, Eq)]
 pub enum KeyAnswer {
-    /// Its keys.
     Keys(KeySet),
-    /// Nothing yet: the certificate of an issuer is to be got from this address first. It need not be trusted, for
-    /// what is found there is believed only if an authority has signed it.
+    /// The issuer's certificate must be fetched from this address first. The address need not be
+    /// trusted: a certificate counts only if an authority signed it.
     NeedIssuer(String),
 }
 
 impl KeyRef {
-    /// Under what the answer is kept: two references with the same name want the same document.
+    /// The key of the cache entry: two references with the same cache key name the same document.
     #[must_use]
     pub fn cache_key(&self) -> String {
         match (&self.post, &self.key_id) {
@@ -114,10 +109,11 @@ impl KeyRef {
         }
     }
 
-    /// Reads the answer. A certificate must lead to one of the authorities.
+    /// Reads the fetched document. A certificate must lead to one of the authorities.
     ///
     /// # Errors
-    /// [`KeyError::is_distrust`] tells a certificate that is not trusted from a document that cannot be read.
+    /// [`KeyError::is_distrust`] separates a certificate that is not trusted from a document that
+    /// cannot be read.
     pub fn read(&self, fetched: FetchedDocument<'_>) -> Result<KeyAnswer, KeyError> {
         if fetched.document.len() > KEY_DOCUMENT_BYTES_MAX {
             return Err(KeyError::NotPublicKey);
@@ -156,33 +152,31 @@ fn certified(
     }
 }
 
-/// The keys fetched so far, with the time of each. A snapshot to verify with: cheap to clone, changed by
-/// replacing it.
+/// The fetched keys with the time of each fetch: a snapshot to verify with, cheap to clone, changed
+/// by replacing it.
 #[derive(Debug, Clone, Default)]
 pub struct KeyRing {
     sets: BTreeMap<String, (Timestamp, Arc<KeySet>)>,
 }
 
 impl KeyRing {
-    /// The ring with a document that was fetched at `at`.
+    /// Adds a document that was fetched at `at`.
     pub fn insert(&mut self, reference: &KeyRef, set: KeySet, at: Timestamp) {
         self.sets.insert(reference.cache_key(), (at, Arc::new(set)));
     }
 
-    /// Number of documents.
     #[must_use]
     pub fn len(&self) -> usize {
         self.sets.len()
     }
 
-    /// True if there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.sets.is_empty()
     }
 
-    /// Drops documents that are no longer believed, and the oldest of those beyond `most`: the addresses are
-    /// partly strangers' words.
+    /// Drops documents that are no longer trusted, and the oldest ones beyond `most`, because
+    /// senders choose some of the addresses.
     pub fn prune(&mut self, now: Timestamp, most: usize) {
         self.sets.retain(|_, (at, _)| is_believed(*at, now));
         while self.sets.len() > most {
@@ -207,15 +201,15 @@ fn is_believed(at: Timestamp, now: Timestamp) -> bool {
     age(at, now) <= millis(KEY_LIFE)
 }
 
-/// A key that a request refers to.
+/// The result of looking up a key in the ring.
 pub(super) enum KeyLookup {
     Found(Arc<KeySet>),
     Needed(KeyRef),
 }
 
 impl FetchedKeyRule {
-    /// Puts parameters in; true if there were any. One that is missing, or that cannot stand in an address, leaves its
-    /// place, and the fetch is then refused for want of it.
+    /// Fills in parameters; true if any changed. A parameter that is missing, or that cannot be in
+    /// an address, stays a placeholder, and the fetch is refused later.
     pub(super) fn take_params(&mut self, params: &Params) -> bool {
         let mut changed = false;
         let usable = self.unusable_param(params).is_none();
@@ -234,8 +228,8 @@ impl FetchedKeyRule {
         changed
     }
 
-    /// The first parameter of the address whose value would change more of it than its own place, or make another
-    /// address of it than the file allows.
+    /// The first parameter whose value would change more of the address than its own place, or
+    /// would make an address that the file does not allow.
     pub(crate) fn unusable_param(&self, params: &Params) -> Option<String> {
         let KeyAddress::Fixed(url) = &self.at else { return None };
         let changes =
@@ -258,7 +252,7 @@ impl FetchedKeyRule {
         address.into_iter().chain(&self.post).flat_map(|text| param_names(text)).collect()
     }
 
-    /// Where the key of this request is; refused unless the provider's file allows the place.
+    /// The address of the key of this request; refused unless the provider's file allows it.
     pub(super) fn url(&self, request: &RequestView<'_>) -> Result<String, VerifyError> {
         let url = match &self.at {
             KeyAddress::Fixed(url) => url.to_string(),
@@ -274,7 +268,7 @@ impl FetchedKeyRule {
         }
     }
 
-    /// The key at `url`, if it is there.
+    /// Looks up the key at `url` in the ring.
     pub(super) fn look_up(
         &self,
         scheme: &Arc<str>,
@@ -310,8 +304,8 @@ impl FetchedKeyRule {
         Ok(KeyLookup::Found(Arc::clone(set)))
     }
 
-    /// Refuses a certificate that is for another name or another time. That it leads to an authority was found when it
-    /// was fetched.
+    /// Refuses a certificate for another name or another time. Its chain was checked when it was
+    /// fetched.
     pub(super) fn judge(
         &self,
         url: &str,
@@ -327,7 +321,7 @@ impl FetchedKeyRule {
     }
 }
 
-/// A key's name that can stand in a JSON text as it is.
+/// True if a key id can be put into a JSON string without escaping.
 fn is_key_id(id: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.:".contains(&b);
     !id.is_empty() && id.len() <= 128 && id.bytes().all(plain)
@@ -361,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_a_set_lacks_is_asked_for_again_only_after_a_while() {
+    fn a_missing_key_is_fetched_again_only_after_a_while() {
         let mut ring = KeyRing::default();
         let Ok(KeyLookup::Needed(reference)) = look_up(&ring, "a", 0) else { panic!() };
         let set = KeySet::of_web_keys(KEY.as_bytes()).unwrap();
@@ -373,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ring_forgets_the_old_and_what_is_too_much() {
+    fn prune_drops_old_and_surplus_documents() {
         let mut ring = KeyRing::default();
         for n in 0..4 {
             let url = format!("https://keys.example/{n}");
@@ -393,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_asked_for_by_post_cannot_name_itself_into_the_question() {
+    fn a_key_id_that_needs_escaping_is_refused_in_a_post() {
         let mut rule = rule();
         rule.post = Some(r#"{"key_id":"{key-id}","secret":"{param:api_secret}"}"#.into());
         let params = Params::from([("api_secret".to_owned(), Secret::new("s3"))]);

@@ -1,9 +1,9 @@
-//! HTTP Message Signatures (RFC 9421): which parts of a request a signature says it covers, and the text that is
-//! signed for them. With the digest of the body that such a signature may cover (RFC 9530).
+//! HTTP Message Signatures (RFC 9421): the components that a signature covers, and the text that is
+//! signed for them; with the digest of the body that such a signature may cover (RFC 9530).
 //!
-//! The request chooses what is signed, so the scheme's rule says what must be. Parameters are signed byte for
-//! byte as received. Of the component parameters only `name` of `@query-param` is known; a signature that uses
-//! another is refused as unsupported.
+//! The request chooses what is signed, so the scheme's rule says what must be. Parameters are
+//! signed byte for byte as received. Only one component parameter is supported, `name` of
+//! `@query-param`; a signature with another one is refused.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -14,27 +14,27 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256, Sha512};
 use subtle::ConstantTimeEq;
 
-use super::request::SIGNED_HEADER_BYTES_MAX;
 use super::scheme::Algorithm;
 use super::signature::CANDIDATES_MAX;
-use super::{LISTED_HEADERS_MAX, RequestView, VerifyError};
+use super::{LISTED_HEADERS_MAX, VerifyError};
+use crate::request::{RequestView, SIGNED_HEADER_BYTES_MAX};
 use crate::time::{Timestamp, millis};
 
-/// How far a sender's clock may be ahead of ours.
+/// How far a sender's clock may be ahead of the hub's.
 const AHEAD_MAX: Duration = Duration::from_secs(60);
 
-/// What a signature must cover and how old it may be.
+/// The requirements on a signature.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HttpMessageRule {
-    /// Components that it must cover.
+    /// The components that it must cover.
     pub components: Vec<Box<str>>,
-    /// How old it may be by its `created`.
+    /// The maximum age by its `created`.
     pub max_age: Option<Duration>,
-    /// The application that it must be for, by its `tag`.
+    /// The required `tag`, which names an application.
     pub tag: Option<Box<str>>,
 }
 
-/// One signature of a request, with the text that it is over.
+/// One signature of a request, with its signed text.
 #[derive(Debug)]
 pub(super) struct HttpSignature<'a> {
     input: Input<'a>,
@@ -42,7 +42,7 @@ pub(super) struct HttpSignature<'a> {
     pub(super) signature: Vec<u8>,
 }
 
-/// What a request says of one of its signatures.
+/// The signature input of one signature: its components and parameters.
 #[derive(Debug)]
 struct Input<'a> {
     /// The components and parameters as received.
@@ -53,14 +53,14 @@ struct Input<'a> {
 
 #[derive(Debug)]
 struct Component<'a> {
-    /// Name and parameters as received.
+    /// The name and parameters as received.
     text: &'a str,
     name: Cow<'a, str>,
     parameters: Vec<(&'a str, &'a str)>,
 }
 
 impl Algorithm {
-    /// Its name in RFC 9421; none if it has none there.
+    /// The algorithm's name in RFC 9421; `None` if it has none.
     pub(crate) const fn http_name(self) -> Option<&'static str> {
         Some(match self {
             Self::HmacSha256 => "hmac-sha256",
@@ -91,7 +91,8 @@ impl HttpMessageRule {
         self.components.iter().any(|component| **component == *"@method")
     }
 
-    /// The signatures of a request that are of this algorithm and cover what they must, and when each was made.
+    /// The signatures of a request that use this algorithm and cover the required components, with
+    /// the time of each.
     pub(super) fn signatures<'a>(
         &self,
         inputs: &'a str,
@@ -105,14 +106,14 @@ impl HttpMessageRule {
             let Some((_, value)) = signatures.iter().find(|(l, _)| *l == label) else { continue };
             match self.signature(text, value, algorithm, request) {
                 Ok(signature) => found.extend(signature),
-                // Somebody on the way may have added one of their own, by rules that are not ours.
+                // A proxy may have added a signature of its own, which follows other rules.
                 Err(why) => refusal = why,
             }
         }
         if found.is_empty() { Err(refusal) } else { Ok(found) }
     }
 
-    /// One signature; none if it is of another algorithm or for another application.
+    /// Reads one signature; `None` if it is of another algorithm or for another application.
     fn signature<'a>(
         &self,
         input: &'a str,
@@ -140,7 +141,7 @@ impl HttpMessageRule {
 }
 
 impl HttpSignature<'_> {
-    /// Judges the times of a signature that holds; returns when it was made.
+    /// Checks the times of a valid signature; returns its `created`.
     pub(super) fn judge(
         &self,
         rule: &HttpMessageRule,
@@ -168,7 +169,7 @@ impl HttpSignature<'_> {
     }
 }
 
-/// All values of a header as one, as RFC 9110 joins them.
+/// All values of a header as one value, joined as in RFC 9110.
 pub(super) fn joined(request: &RequestView<'_>, name: &str) -> Result<Option<String>, VerifyError> {
     let values = request.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
     let mut out: Option<String> = None;
@@ -192,7 +193,7 @@ pub(super) fn joined(request: &RequestView<'_>, name: &str) -> Result<Option<Str
     Ok(out)
 }
 
-/// The members of a dictionary (RFC 8941), their values as they stand. Of the same name there may be one.
+/// The members of a dictionary (RFC 8941) with their raw values. Names must be unique.
 fn members(text: &str) -> Result<Vec<(&str, &str)>, VerifyError> {
     let mut out: Vec<(&str, &str)> = Vec::new();
     for member in split(text, b',') {
@@ -209,7 +210,7 @@ fn members(text: &str) -> Result<Vec<(&str, &str)>, VerifyError> {
     Ok(out)
 }
 
-/// The parts between separators that stand neither in a string nor in parentheses.
+/// Splits at separators outside strings and parentheses.
 fn split(text: &str, separator: u8) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
@@ -234,7 +235,7 @@ fn split(text: &str, separator: u8) -> impl Iterator<Item = &str> {
     })
 }
 
-/// `;key=value;flag` as pairs; nothing may stand before the first semicolon.
+/// Parses `;key=value;flag` to pairs; the text must start with a semicolon.
 fn parameters(text: &str) -> Option<Vec<(&str, &str)>> {
     let mut parts = split(text, b';');
     if !parts.next()?.is_empty() {
@@ -250,7 +251,7 @@ fn parameters(text: &str) -> Option<Vec<(&str, &str)>> {
     (pairs.len() <= CANDIDATES_MAX && !pairs.iter().enumerate().any(twice)).then_some(pairs)
 }
 
-/// The content of a string, if it needs no unescaping.
+/// The content of a quoted string, if it needs no unescaping.
 fn plain_string(text: &str) -> Option<&str> {
     let inner = text.strip_prefix('"')?.strip_suffix('"')?;
     (!inner.contains(['"', '\\'])).then_some(inner)
@@ -266,7 +267,7 @@ impl<'a> Input<'a> {
     fn parse(text: &'a str) -> Option<Self> {
         let text = text.trim();
         let inner = text.strip_prefix('(')?;
-        // The end of the list: the first closing parenthesis outside of a string.
+        // The list ends at the first closing parenthesis outside a string.
         let (list, rest) = split(inner, b')').next().map(|list| inner.split_at(list.len()))?;
         let parameters = parameters(rest.strip_prefix(')')?)?;
         let mut components: Vec<Component<'a>> = Vec::new();
@@ -296,7 +297,7 @@ impl<'a> Input<'a> {
         Ok(Some(Timestamp::from_millis(seconds * 1000)))
     }
 
-    /// The text that is signed.
+    /// The signed text.
     fn base(&self, request: &RequestView<'_>) -> Result<Vec<u8>, VerifyError> {
         let mut out = String::new();
         for component in &self.components {
@@ -312,7 +313,7 @@ impl<'a> Input<'a> {
     }
 }
 
-/// What stays as it is in a query parameter that is written anew.
+/// The characters that stay unescaped when a query parameter is rewritten.
 const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'*').remove(b'-').remove(b'.').remove(b'_');
 
 impl<'a> Component<'a> {
@@ -354,7 +355,7 @@ impl<'a> Component<'a> {
     }
 }
 
-/// The public URL taken apart.
+/// The parts of the public URL.
 struct Url<'a> {
     scheme: &'a str,
     authority: &'a str,
@@ -372,14 +373,14 @@ impl<'a> Url<'a> {
         Self { scheme, authority, path, query }
     }
 
-    /// Host and port in lower case; the scheme's own port is left out.
+    /// The host and port in lower case, without the scheme's default port.
     fn authority(&self) -> String {
         let authority = self.authority.to_ascii_lowercase();
         let port = if self.scheme.eq_ignore_ascii_case("http") { ":80" } else { ":443" };
         authority.strip_suffix(port).map_or(authority.clone(), str::to_owned)
     }
 
-    /// A parameter that occurs once, escaped anew.
+    /// The value of a parameter that occurs once, escaped again.
     fn parameter(&self, name: &str) -> Option<String> {
         let wanted = form_urlencoded::parse(name.as_bytes()).next().map(|(name, _)| name)?;
         let mut found =
@@ -389,8 +390,8 @@ impl<'a> Url<'a> {
     }
 }
 
-/// Refuses a body whose `Content-Digest` is another's. Every digest of a kind that is known must be right, and
-/// one must be known; without the header there is nothing to refuse.
+/// Refuses a body that does not match its `Content-Digest`. Every digest of a supported kind must
+/// be right, and at least one must be supported. Without the header, nothing is refused.
 pub(super) fn check_content_digest(request: &RequestView<'_>) -> Result<(), VerifyError> {
     let Some(text) = joined(request, "content-digest")? else { return Ok(()) };
     let mismatch = VerifyError::BodyDigestMismatch;
@@ -410,14 +411,15 @@ pub(super) fn check_content_digest(request: &RequestView<'_>) -> Result<(), Veri
     if known { Ok(()) } else { Err(mismatch) }
 }
 
-/// `Content-Digest`, `Signature-Input` without its label, and the text to be signed, for a sender of our own.
+/// `Content-Digest`, `Signature-Input` without its label, and the text to sign, for requests that
+/// the hub signs.
 pub(crate) struct Draft {
     pub(crate) content_digest: String,
     pub(crate) input: String,
     pub(crate) base: Vec<u8>,
 }
 
-/// What a sender would sign of a request: what the rule wants, and in any case where it goes and its body.
+/// The text that a sender signs: the components of the rule, and always the target and the body.
 pub(crate) fn draft(
     rule: &HttpMessageRule,
     algorithm: &str,
@@ -464,7 +466,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text_is_the_components_and_then_the_parameters_as_received() {
+    fn the_base_is_the_components_then_the_parameters() {
         let input = r#"("@method"  "@authority" "@path" "@query" "@scheme" "@request-target" "x-a" "@query-param";name="a");created=1;x="a,b;c)""#;
         assert_eq!(
             base(input).unwrap(),
@@ -479,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_or_is_not_there_is_refused() {
+    fn missing_or_unreadable_components_are_refused() {
         for (input, refusal) in [
             (r#"("x-b")"#, VerifyError::SignedFieldMissing),
             (r#"("@query-param";name="two")"#, VerifyError::SignedFieldMissing),
@@ -503,7 +505,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_that_cannot_be_read_does_not_spoil_the_one_beside_it() {
+    fn an_unreadable_signature_does_not_affect_another() {
         let labels = |inputs: &str| {
             let rule = HttpMessageRule { components: vec!["@method".into()], ..Default::default() };
             let signatures = "a=:AAAA:, b=:AAAA:";
@@ -524,7 +526,7 @@ mod tests {
     }
 
     #[test]
-    fn every_digest_that_is_known_must_be_right() {
+    fn every_supported_digest_must_match() {
         let of = |text: &str| {
             let headers: &[(&str, &[u8])] = &[("content-digest", text.as_bytes())];
             check_content_digest(&RequestView { headers, ..request() })
@@ -540,7 +542,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_judged_where_they_are_given() {
+    fn times_are_checked_if_present() {
         let at = |input: &'static str, rule: &HttpMessageRule, now_s: u64| {
             let input = Input::parse(input).unwrap();
             let signature = HttpSignature { input, base: Vec::new(), signature: Vec::new() };
@@ -564,7 +566,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_header_makes_a_panic(text in "[()\";=:a@\\\\, ,0-9A-Z*-]{0,60}", more in any::<String>()) {
+        fn any_header_is_read_without_a_panic(text in "[()\";=:a@\\\\, ,0-9A-Z*-]{0,60}", more in any::<String>()) {
             for text in [text.as_str(), more.as_str()] {
                 let _ = members(text);
                 let _ = base(text);

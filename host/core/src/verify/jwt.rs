@@ -1,7 +1,8 @@
-//! Signatures that are JSON Web Tokens (RFC 7519): what the token must say, and how the body hangs on it.
+//! Signatures that are JSON Web Tokens (RFC 7519): the claims that a token must have, and the
+//! digests that bind it to the request.
 //!
-//! One scheme takes one algorithm, which its file names: a token that names another, or none, is refused
-//! whatever its signature.
+//! A scheme permits one algorithm, which its file names: a token with another algorithm, or with
+//! none, is refused whatever its signature.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -14,57 +15,53 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::scheme::{Algorithm, Encoding};
-use super::{RequestView, SignedDigest, VerifyError, canonical};
+use super::{SignedDigest, VerifyError, canonical};
+use crate::request::RequestView;
 use crate::time::{Timestamp, millis};
 
-/// How far a sender's clock may be ahead of ours.
+/// How far a sender's clock may be ahead of the hub's.
 const AHEAD_MAX: Duration = Duration::from_secs(60);
 
-/// What a token must say.
+/// The requirements on a token.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JwtRule {
-    /// Claims and the values of which each must have one. `{url}` is the public URL, `{param:NAME}` a parameter. A claim
-    /// that has another name in another version of the token is `one|other`: one must be there, and each that is, fit.
+    /// Claims with their permitted values. `{url}` is the public URL, `{param:NAME}` a parameter.
+    /// `one|other` is a claim that may have either name: one must be present, and each one present
+    /// must match.
     pub claims: Vec<(Box<str>, Vec<Box<str>>)>,
-    /// How old the token may be by its `iat`; without it the token must have an `exp`.
+    /// The maximum age by the claim `iat`; if `None`, the token must have `exp`.
     pub max_age: Option<Duration>,
-    /// SHA-256 digests among the claims.
     pub digests: Vec<DigestClaim>,
 }
 
-/// A digest among the claims.
+/// A claim that holds a SHA-256 digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DigestClaim {
-    /// The claim.
     pub claim: Box<str>,
-    /// Of what.
     pub of: DigestInput,
-    /// How it is written.
     pub encoding: Encoding,
-    /// It may be missing where what it is of is empty.
+    /// True if the claim may be missing when the digested bytes are empty.
     pub optional_if_empty: bool,
-    /// Of a request that says in its query what others say in their bodies, it is of the query's parameters, as JSON.
+    /// True if, for a query payload, the digest is of the query's parameters as JSON.
     pub query_as_json: bool,
 }
 
-/// What a digest is of.
+/// The digested bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DigestInput {
-    /// The raw body.
     Body,
-    /// The public URL.
     Url,
     /// The method and the public URL, in the canonical form of Atlassian's products.
     Atlassian {
-        /// The URL below which paths are meant; `{origin}` for that of the public URL.
+        /// The base URL of paths; `{origin}` means the origin of the public URL.
         base: Box<str>,
     },
 }
 
-/// A token taken apart, not yet believed.
+/// A parsed token, not yet verified.
 #[derive(Debug)]
 pub(super) struct JwtToken<'a> {
-    /// What is signed.
+    /// The signed bytes.
     pub(super) message: &'a [u8],
     pub(super) signature: Vec<u8>,
     pub(super) key_id: Option<String>,
@@ -79,7 +76,7 @@ struct Header {
 }
 
 impl Algorithm {
-    /// Its name in a token's header; none if tokens are not signed by it.
+    /// The algorithm's name in a token's header; `None` if tokens cannot use it.
     pub(crate) const fn jws_name(self) -> Option<&'static str> {
         Some(match self {
             Self::HmacSha256 => "HS256",
@@ -96,7 +93,7 @@ impl Algorithm {
 }
 
 impl<'a> JwtToken<'a> {
-    /// Takes a compact token apart.
+    /// Parses a token in compact form.
     pub(super) fn parse(text: &'a [u8], algorithm: Algorithm) -> Result<Self, VerifyError> {
         let malformed = VerifyError::SignatureMalformed;
         let mut parts = text.split(|b| *b == b'.');
@@ -108,7 +105,7 @@ impl<'a> JwtToken<'a> {
         let decoded = |part| URL_SAFE_NO_PAD.decode(part).map_err(|_| malformed);
         let signature = decoded(signature)?;
         let header: Header = serde_json::from_slice(&decoded(header)?).map_err(|_| malformed)?;
-        // What must be understood and is not understood is not to be accepted (RFC 7515, 4.1.11).
+        // A critical extension that is not supported must be refused (RFC 7515, 4.1.11).
         if Some(header.alg.as_str()) != algorithm.jws_name() || header.crit.is_some() {
             return Err(VerifyError::SignatureUnsupported);
         }
@@ -117,7 +114,7 @@ impl<'a> JwtToken<'a> {
         Ok(Self { message, signature, key_id: header.kid, claims })
     }
 
-    /// The claims. To be asked for once the signature holds.
+    /// Parses the claims. Call it only after the signature is verified.
     pub(super) fn claims(&self) -> Result<Map<String, Value>, VerifyError> {
         let bytes = URL_SAFE_NO_PAD.decode(self.claims).ok();
         let claims = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
@@ -126,30 +123,27 @@ impl<'a> JwtToken<'a> {
 }
 
 impl JwtRule {
-    /// True if the token names the public URL.
+    /// True if the token contains the public URL.
     pub(super) fn names_url(&self) -> bool {
         let named = |value: &str| value.contains("{url}") || value.contains("|url}");
         self.digests.iter().any(|digest| digest.of != DigestInput::Body)
             || self.claims.iter().flat_map(|(_, values)| values).any(|value| named(value))
     }
 
-    /// True if the token holds a digest of the body.
     pub(super) fn covers_body(&self) -> bool {
         self.digests.iter().any(|digest| digest.of == DigestInput::Body)
     }
 
-    /// True if the token changes with the query.
     pub(super) fn covers_query(&self) -> bool {
         self.names_url() || self.digests.iter().any(|digest| digest.query_as_json)
     }
 
-    /// True if the token changes with the method.
     pub(super) fn covers_method(&self) -> bool {
         let is_of_method = |of: &DigestInput| matches!(of, DigestInput::Atlassian { .. });
         self.digests.iter().any(|digest| is_of_method(&digest.of))
     }
 
-    /// The digest of a query that is signed in another form than the one it came in; none of what is signed as it is.
+    /// The digest of a query that is signed in another form than received; `None` otherwise.
     pub(super) fn signed_query(
         &self,
         request: &RequestView<'_>,
@@ -169,7 +163,7 @@ impl JwtRule {
         self.claims.iter_mut().flat_map(|(_, values)| values).chain(bases)
     }
 
-    /// Judges the claims of a token whose signature holds; returns when it was made.
+    /// Checks the claims of a token whose signature is valid; returns the time of `iat`.
     pub(super) fn judge(
         &self,
         claims: &Map<String, Value>,
@@ -225,7 +219,8 @@ impl JwtRule {
     }
 }
 
-/// True if a claim says `wanted`: as text, number or boolean, or as one of a list (as `aud` may be).
+/// True if a claim equals `wanted` as text, number or boolean, or is a list that contains it (as
+/// `aud` may be).
 fn says(value: &Value, wanted: &str) -> bool {
     match value {
         Value::String(text) => text == wanted,
@@ -238,15 +233,15 @@ fn says(value: &Value, wanted: &str) -> bool {
     }
 }
 
-/// A time as RFC 7519 has it: seconds, perhaps with a fraction.
+/// Parses a time of RFC 7519: seconds, perhaps with a fraction.
 fn seconds(value: &Value) -> Option<Timestamp> {
     let whole = match value.as_u64() {
         Some(whole) => whole,
-        // A fraction is cut off: what is checked differs from what is meant by less than a second.
+        // The fraction is dropped: the error is less than a second.
         None => {
             let text = value.as_number()?.to_string();
             let (whole, fraction) = text.split_once('.')?;
-            // What needs an exponent is beyond all times, or next to none.
+            // A number with an exponent is not a plausible time.
             fraction.bytes().all(|b| b.is_ascii_digit()).then(|| whole.parse().ok())??
         }
     };
@@ -278,7 +273,7 @@ impl DigestClaim {
         if same { Ok(()) } else { Err(mismatch) }
     }
 
-    /// What it is of.
+    /// The digested bytes of a request.
     pub(crate) fn bytes<'a>(
         &self,
         request: &RequestView<'a>,
@@ -321,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn the_token_does_not_choose_its_algorithm() {
+    fn the_scheme_chooses_the_algorithm() {
         assert_eq!(parsed(r#"{"alg":"HS256"}"#), Ok(()));
         for header in [
             r#"{"alg":"none"}"#,
@@ -342,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_signed_is_the_text_as_received() {
+    fn the_signed_text_is_the_text_as_received() {
         let text = token(r#"{"alg":"HS256","kid":"k"}"#, r#"{"a":1}"#);
         let token = JwtToken::parse(text.as_bytes(), Algorithm::HmacSha256).unwrap();
         assert_eq!(token.message, text.strip_suffix(".AAAA").unwrap().as_bytes());
@@ -360,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_must_say_what_the_file_says() {
+    fn claims_must_have_the_values_of_the_file() {
         let rule = JwtRule {
             claims: vec![("aud".into(), vec!["{url}".into(), "other".into()])],
             ..JwtRule::default()
@@ -377,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_beyond_all_times_is_none() {
+    fn an_implausible_time_is_refused() {
         let rule = JwtRule::default();
         for (claims, refusal) in [
             (r#"{"exp": 200.5, "iat": 99.9}"#, None),
@@ -393,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_of_two_names_must_be_there_under_one_and_fit_under_both() {
+    fn a_claim_with_two_names_is_checked_under_both() {
         let claims = vec![("azp|appid".into(), vec!["graph".into()])];
         let rule = JwtRule { claims, ..JwtRule::default() };
         for (claims, fits) in [
@@ -409,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_good_for_its_time_only() {
+    fn a_token_is_valid_only_in_its_time() {
         let exp = JwtRule::default();
         let of = |rule: &JwtRule, claims, now| judged(rule, claims, now).map(|_| ());
         let stale = |skew_s| Err(VerifyError::TimestampStale { skew_s });
@@ -429,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn the_body_hangs_on_its_digest() {
+    fn a_digest_binds_the_body() {
         let digest = DigestClaim {
             claim: "h".into(),
             of: DigestInput::Body,
@@ -447,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn the_query_hangs_on_its_digest_where_it_stands_in_the_place_of_a_body() {
+    fn a_digest_binds_a_query_payload() {
         let digest = DigestClaim {
             claim: "h".into(),
             of: DigestInput::Body,

@@ -1,4 +1,4 @@
-//! From a configured secret to a key that is ready to use: decoded and scheduled once per source.
+//! Keys: a configured secret is decoded and prepared once per source.
 
 use std::fmt;
 
@@ -16,57 +16,54 @@ use super::scheme::{Algorithm, KeyForm, Scheme};
 use super::secret::Secret;
 use super::strength::is_of_key_pair;
 
-/// A secret that cannot be a key of a scheme. Says nothing about its content.
+/// Why a secret cannot be a key of a scheme. Contains nothing of the secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum KeyError {
-    /// Nothing there: anyone could sign with that.
+    /// Empty: anyone could sign with it.
     #[error("secret is empty")]
     Empty,
-    /// Not base64.
     #[error("secret is not base64")]
     NotBase64,
-    /// Not hexadecimal.
     #[error("secret is not hexadecimal")]
     NotHex,
-    /// Not text.
     #[error("secret is not UTF-8 text")]
     NotText,
-    /// A key of the Ed25519 kind where a shared secret is meant.
+    /// An Ed25519 key, but the scheme needs a shared secret.
     #[error("secret is an Ed25519 key (whpk_ or whsk_), not a shared whsec_ secret")]
     NotShared,
-    /// A shared secret where an Ed25519 public key is meant.
+    /// A shared secret, but the scheme needs an Ed25519 public key.
     #[error("secret is not an Ed25519 key, which starts with whpk_")]
     NotWhpk,
-    /// The private half where the public one belongs.
+    /// The private key, but verifying needs the public one.
     #[error("secret is a private key; verifying takes the public one")]
     Private,
-    /// A key of a key pair where a shared secret is meant: the public half is no secret at all.
+    /// A key of a key pair, but the scheme needs a shared secret: a public key is not secret.
     #[error(
         "secret is a PEM file, a JSON Web Key or another key of a key pair, which is not shared"
     )]
     KeyPair,
-    /// Not a signing secret in the one form that this scheme has.
+    /// Not a signing secret in the one form that the scheme accepts.
     #[error("secret is not whsec_ and the base64 of 32 bytes")]
     NotWhsec,
-    /// Not a private key where one is needed to sign.
+    /// Not a private key, which signing needs.
     #[error("secret is not a private key of the scheme's algorithm")]
     NotPrivate,
     /// Not a public key of this algorithm.
     #[error("secret is not a public key of the scheme's algorithm")]
     NotPublicKey,
-    /// Something else than certificates, or more of them than there may be.
+    /// Not certificates, or too many of them.
     #[error("document is not just the certificate in PEM that is expected")]
     NotCertificate,
-    /// A certificate that no trusted authority vouches for.
+    /// No trusted authority signed the certificate.
     #[error("certificate is not from a trusted authority")]
     UnknownAuthority,
-    /// A certificate that is not valid yet or no longer, or one of its issuers.
+    /// The certificate or one of its issuers is not yet or no longer valid.
     #[error("certificate, or that of an issuer, is not valid at this time")]
     NotValidNow,
 }
 
 impl KeyError {
-    /// True for a certificate that can be read and is not trusted.
+    /// True for a certificate that can be read but is not trusted.
     #[must_use]
     pub const fn is_distrust(self) -> bool {
         matches!(self, Self::UnknownAuthority | Self::NotValidNow)
@@ -74,7 +71,7 @@ impl KeyError {
 }
 
 impl KeyForm {
-    /// The bytes of the key.
+    /// Decodes a secret to the bytes of the key.
     pub(crate) fn decode(self, secret: &Secret) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         let bytes = secret.expose();
         let key = match self {
@@ -98,7 +95,7 @@ impl KeyForm {
                 base64_key(bytes.strip_prefix(b"whsec_").unwrap_or(bytes))?
             }
             Self::WhsecOrUtf8 => match standard_webhooks_key(bytes) {
-                // Secrets with the other prefix were text at first.
+                // Secrets with the other prefix were used as text at first.
                 Some(key) if bytes.starts_with(b"whsec_") => key,
                 _ => bytes.to_vec(),
             },
@@ -123,10 +120,10 @@ impl KeyForm {
     }
 }
 
-/// Fewest bytes of a key that is taken for one of Standard Webhooks where it may be text as well.
+/// The minimum length of a Standard Webhooks key in schemes where the secret may also be text.
 const STANDARD_WEBHOOKS_KEY_BYTES_MIN: usize = 16;
 
-/// The key that Standard Webhooks makes of a secret with a prefix, if it is one.
+/// The key that Standard Webhooks decodes from a secret with a prefix.
 fn standard_webhooks_key(secret: &[u8]) -> Option<Vec<u8>> {
     let secret = secret.trim_ascii();
     let rest = secret.strip_prefix(b"whsec_").or_else(|| secret.strip_prefix(b"polar_whs_"))?;
@@ -138,8 +135,8 @@ fn base64_key(text: &[u8]) -> Result<Vec<u8>, KeyError> {
     STANDARD_PAD_INDIFFERENT.decode(text).map_err(|_| KeyError::NotBase64)
 }
 
-/// Text with the escapes of HTML's five characters undone, once, as web shops store their secrets. The numbers of
-/// numeric escapes may have zeros before them.
+/// Decodes the HTML escapes of five characters, once, as web shops store their secrets. Numeric
+/// escapes may have leading zeros.
 fn unescape_html(bytes: &[u8]) -> Vec<u8> {
     fn escape(rest: &[u8]) -> Option<(u8, usize)> {
         let end = memchr::memchr(b';', &rest[..rest.len().min(16)])?;
@@ -173,25 +170,25 @@ fn unescape_html(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Base64 text without white space and without the first and last lines of a PEM file.
+/// Base64 text without white space and without the header and footer lines of PEM.
 pub(super) fn without_armour(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
     let lines = bytes.split(|b| *b == b'\n').filter(|line| !line.starts_with(b"-----"));
     Zeroizing::new(lines.flatten().copied().filter(|b| !b.is_ascii_whitespace()).collect())
 }
 
-/// A key with its schedule computed, to be cloned per request.
+/// A prepared key, cloned for each request.
 #[derive(Clone)]
 pub(crate) enum PreparedKey {
     HmacSha1(Hmac<Sha1>),
     HmacSha256(Hmac<Sha256>),
     HmacSha384(Hmac<Sha384>),
     HmacSha512(Hmac<Sha512>),
-    /// SHA-256 that has taken the secret in.
+    /// SHA-256 that has already hashed the secret.
     Sha256SecretPrefix(Sha256),
     Public(UnparsedPublicKey<Vec<u8>>),
-    /// Keys as the sender publishes them, for one algorithm.
+    /// Published keys, for one algorithm.
     Published(Algorithm, KeySet),
-    /// The SHA-256 of the token, so that comparing does not tell its length.
+    /// The SHA-256 of the token, so that a comparison does not reveal its length.
     Static([u8; 32]),
 }
 
@@ -202,7 +199,7 @@ impl fmt::Debug for PreparedKey {
 }
 
 impl PreparedKey {
-    /// Makes the keys of `scheme` from a configured secret: one, or two where it may be meant in two ways.
+    /// The keys of `scheme` from a configured secret: two if the secret can be read in two ways.
     pub(crate) fn every(scheme: &Scheme, secret: &Secret) -> Result<Vec<Self>, KeyError> {
         let mut keys = vec![Self::new(scheme, secret)?];
         if scheme.key == KeyForm::WhsecOrUtf8
@@ -218,7 +215,7 @@ impl PreparedKey {
         Ok(keys)
     }
 
-    /// Makes the key of `scheme` from a configured secret.
+    /// The key of `scheme` from a configured secret.
     pub(crate) fn new(scheme: &Scheme, secret: &Secret) -> Result<Self, KeyError> {
         if secret.is_empty() {
             return Err(KeyError::Empty);
@@ -272,7 +269,7 @@ impl PreparedKey {
             Algorithm::EcdsaP256Sha256 => {
                 Self::public(&signature::ECDSA_P256_SHA256_FIXED, p256_public(key)?)
             }
-            // A point of this curve is taken only as the sender publishes it.
+            // A point of this curve is accepted only as the sender publishes it.
             Algorithm::EcdsaP384Sha384 => return Err(KeyError::NotPublicKey),
         })
     }
@@ -286,29 +283,29 @@ pub(crate) fn keyed<M: KeyInit>(key: &[u8]) -> Result<M, KeyError> {
     M::new_from_slice(key).map_err(|_| KeyError::Empty)
 }
 
-/// DER of a SubjectPublicKeyInfo for P-256 up to the point itself.
+/// The DER of a SubjectPublicKeyInfo for P-256, up to the point.
 const P256_SPKI: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
     0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
-/// The same for Ed25519.
+/// The DER of a SubjectPublicKeyInfo for Ed25519, up to the point.
 const ED25519_SPKI: [u8; 12] =
     [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
-/// The algorithm of an RSA SubjectPublicKeyInfo.
+/// The algorithm field of an RSA SubjectPublicKeyInfo.
 const RSA_ALGORITHM: [u8; 15] =
     [0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00];
 
-/// Writes the SubjectPublicKeyInfo of an Ed25519 point.
+/// The SubjectPublicKeyInfo of an Ed25519 point.
 pub(crate) fn ed25519_spki(point: &[u8]) -> Vec<u8> {
     [&ED25519_SPKI[..], point].concat()
 }
 
-/// True if `key` is a point of a curve with its wrapping.
+/// True if `key` is a SubjectPublicKeyInfo of a curve point.
 pub(super) fn is_wrapped_point(key: &[u8]) -> bool {
     key.starts_with(&P256_SPKI) || key.starts_with(&ED25519_SPKI)
 }
 
-/// Writes the SubjectPublicKeyInfo of a P-256 point.
+/// The SubjectPublicKeyInfo of a P-256 point.
 pub(crate) fn p256_spki(point: &[u8]) -> Vec<u8> {
     [&P256_SPKI[..], point].concat()
 }
@@ -323,7 +320,7 @@ pub(super) fn ed25519_public(key: &[u8]) -> Result<&[u8], KeyError> {
     if point.len() == 32 { Ok(point) } else { Err(KeyError::NotPublicKey) }
 }
 
-/// The RSAPublicKey inside a SubjectPublicKeyInfo, or the bytes themselves if they are one.
+/// The RSAPublicKey in a SubjectPublicKeyInfo, or the bytes themselves if they are one.
 pub(super) fn rsa_public(key: &[u8]) -> Result<&[u8], KeyError> {
     let (0x30, inner, []) = der_value(key).ok_or(KeyError::NotPublicKey)? else {
         return Err(KeyError::NotPublicKey);
@@ -335,7 +332,7 @@ pub(super) fn rsa_public(key: &[u8]) -> Result<&[u8], KeyError> {
     }
 }
 
-/// The tag and content of the first DER value, and what follows it.
+/// The tag and content of the first DER value, and the rest after it.
 fn der_value(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (tag, rest) = bytes.split_first()?;
     let (first, rest) = rest.split_first()?;
@@ -360,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whsec_secret_is_base64_with_or_without_its_prefix() {
+    fn a_whsec_secret_may_lack_its_prefix() {
         assert_eq!(decoded(KeyForm::Whsec, "whsec_AAE="), Ok(vec![0, 1]));
         assert_eq!(decoded(KeyForm::Whsec, "AAE"), Ok(vec![0, 1]));
         assert_eq!(decoded(KeyForm::Whsec, "whpk_AAE="), Err(KeyError::NotShared));
@@ -369,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_of_two_meanings_is_both_keys() {
+    fn an_ambiguous_secret_gives_both_keys() {
         let encoded = STANDARD_PAD_INDIFFERENT.encode([7; 32]);
         let of = |text: &str| decoded(KeyForm::WhsecOrUtf8, text).unwrap();
         assert_eq!(of(&format!("whsec_{encoded}")), [7; 32]);
@@ -385,18 +382,18 @@ mod tests {
     }
 
     #[test]
-    fn a_pem_file_is_its_base64() {
+    fn a_pem_file_is_read_as_its_base64() {
         let pem = "-----BEGIN PUBLIC KEY-----\r\nAA\r\nE=\r\n-----END PUBLIC KEY-----\r\n";
         assert_eq!(decoded(KeyForm::Base64, pem), Ok(vec![0, 1]));
     }
 
     #[test]
-    fn composed_letters_are_taken_apart_by_nfkd() {
+    fn nfkd_decomposes_letters() {
         assert_eq!(decoded(KeyForm::Nfkd, "é"), Ok("e\u{301}".as_bytes().to_vec()));
     }
 
     #[test]
-    fn a_token_is_no_signing_secret() {
+    fn whsec_only_refuses_a_plain_token() {
         let of = |text: &str| decoded(KeyForm::WhsecOnly, text).map(|key| key.len());
         let base64 = STANDARD_PAD_INDIFFERENT.encode([7; 32]);
         assert_eq!(of(&format!("whsec_{base64}")), Ok(32));
@@ -405,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn escapes_of_html_are_undone_once() {
+    fn html_escapes_are_decoded_once() {
         let of = |text: &str| String::from_utf8(decoded(KeyForm::HtmlText, text).unwrap()).unwrap();
         assert_eq!(of("a&amp;b&lt;&gt;&quot;&#039;&#x26;"), "a&b<>\"'&");
         assert_eq!(of("&amp;amp;"), "&amp;");
@@ -413,13 +410,13 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_of_a_key_can_be_the_key() {
+    fn the_key_can_be_the_hash_of_the_secret() {
         assert_eq!(decoded(KeyForm::Sha1, "abc").unwrap().len(), 20);
         assert_eq!(decoded(KeyForm::Sha1, ""), Err(KeyError::Empty));
     }
 
     #[test]
-    fn an_rsa_key_is_found_inside_its_wrapping() {
+    fn an_rsa_key_is_found_in_its_spki() {
         let bare = [0x30, 0x03, 0x02, 0x01, 0x05];
         let wrapped = [&[0x30, 0x17][..], &RSA_ALGORITHM, &[0x03, 0x06, 0x00], &bare].concat();
         assert_eq!(rsa_public(&wrapped), Ok(&bare[..]));

@@ -1,7 +1,7 @@
-//! One scheme with the keys of one source: the order in which a request is judged.
+//! One scheme with the keys of one source: the order of the checks on a request.
 //!
-//! What costs little comes first, and nothing that a stranger wrote is parsed for its own sake before the
-//! signature holds, except where the scheme signs parts of it.
+//! Cheap checks come first. Nothing that a sender wrote is parsed before the signature is valid,
+//! except where the scheme signs parts of the body.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -16,40 +16,28 @@ use super::jwt::{JwtRule, JwtToken};
 use super::scheme::{CandidateRule, Encoding, Requirement, Scheme};
 use super::signature::Candidates;
 use super::{
-    KeyRef, Params, PreparedKey, RequestView, SecretError, SignatureContext, SignedDigest,
+    Params, PreparedKey, SecretError, SignatureContext, SignedDigest, Unverified, Verification,
     Verified, VerifyError,
 };
 use crate::bounds::EVENTS_PER_REQUEST_MAX;
 use crate::json_pointer::{JsonError, array_items};
-use crate::provider::{Selector, unless_duplicated};
+use crate::request::RequestView;
+use crate::selector::{Selector, unless_duplicated};
 use crate::time::Timestamp;
 
-/// Under which name a key is recorded that the sender published.
+/// The name that is recorded for a key that the sender published.
 const PUBLISHED: &str = "published";
 
-/// A scheme, its parameters filled in, and its keys.
+/// A scheme with its parameters filled in, and its keys.
 #[derive(Debug, Clone)]
 pub(super) struct KeyedScheme {
     pub(super) scheme: Arc<Scheme>,
     pub(super) keys: Vec<(Arc<str>, PreparedKey)>,
-    /// What must hold besides, and is judged first.
+    /// Another scheme that must hold too; it is checked first.
     pub(super) also: Option<Box<KeyedScheme>>,
 }
 
-/// Why a request is not verified, or not yet.
-#[derive(Debug)]
-pub(super) enum Unverified {
-    Refused(VerifyError),
-    NeedKey(Box<KeyRef>),
-}
-
-impl From<VerifyError> for Unverified {
-    fn from(refusal: VerifyError) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
-/// What a scheme lacks to fetch its keys.
+/// The first parameter that a scheme still needs to fetch its keys.
 pub(super) fn lacking(scheme: &Scheme, params: &Params) -> Option<SecretError> {
     let names = scheme.fetched_key.as_ref()?.params();
     let missing = names.into_iter().find(|name| !params.contains_key(name))?;
@@ -61,17 +49,17 @@ impl KeyedScheme {
         Self { scheme, keys: Vec::new(), also: None }
     }
 
-    /// True if it needs the public URL, or what must hold besides does.
+    /// True if the scheme, or the one that must hold too, signs the public URL.
     pub(super) fn signs_url(&self) -> bool {
         self.scheme.signs_url() || self.also.as_ref().is_some_and(|also| also.signs_url())
     }
 
-    /// True if there is a key, or a place to get one from.
+    /// True if there is a key, or an address to fetch one from.
     pub(super) fn is_ready(&self) -> bool {
         !self.keys.is_empty() || self.fetches()
     }
 
-    /// True if its keys are fetched: what an operator gave comes first.
+    /// True if the keys are fetched. A configured key takes precedence.
     pub(super) fn fetches(&self) -> bool {
         let complete = |rule: &FetchedKeyRule| rule.params().is_empty();
         self.keys.is_empty() && self.scheme.fetched_key.as_ref().is_some_and(complete)
@@ -92,7 +80,7 @@ impl KeyedScheme {
         request: &RequestView<'_>,
         now: Timestamp,
         ring: &KeyRing,
-    ) -> Result<Verified, Unverified> {
+    ) -> Verification {
         if let Some(also) = &self.also {
             also.verify(request, now, ring)?;
         }
@@ -121,13 +109,13 @@ impl KeyedScheme {
         request: &RequestView<'_>,
         now: Timestamp,
         ring: &KeyRing,
-    ) -> Result<Verified, Unverified> {
+    ) -> Verification {
         let scheme = &*self.scheme;
         if let Some(rule) = &scheme.http_message {
             return self.verify_http_message(rule, request, now);
         }
         let candidates = Candidates::find(scheme, request)?;
-        scheme.check_query_told(request)?;
+        scheme.check_query_covered(request)?;
         for requirement in &scheme.require {
             requirement.judge(request, candidates.family)?;
         }
@@ -140,7 +128,8 @@ impl KeyedScheme {
         if let Some(rule) = &scheme.jwt {
             return self.verify_tokens(rule, &candidates, request, now, ring);
         }
-        // The body is parsed for a time only once the signature holds; what the message needs comes first.
+        // A time that is not part of the message is read only after the signature was valid,
+        // because reading it may parse the body.
         let early = scheme.message.covers_timestamp();
         let text = if early { scheme.timestamp_text(request, &candidates)? } else { None };
         scheme.check_body_covered(request)?;
@@ -167,7 +156,7 @@ impl KeyedScheme {
         Verified { scheme, secret, timestamp, family, signed: Box::default() }
     }
 
-    /// Every token, where each must hold, and else the one that there is.
+    /// Verifies every token if the scheme demands all of them, else the first.
     fn verify_tokens(
         &self,
         rule: &JwtRule,
@@ -175,7 +164,7 @@ impl KeyedScheme {
         request: &RequestView<'_>,
         now: Timestamp,
         ring: &KeyRing,
-    ) -> Result<Verified, Unverified> {
+    ) -> Verification {
         let count = match self.scheme.candidates {
             CandidateRule::All => candidates.items.len(),
             CandidateRule::Any | CandidateRule::One => 1,
@@ -222,11 +211,11 @@ impl KeyedScheme {
         rule: &HttpMessageRule,
         request: &RequestView<'_>,
         now: Timestamp,
-    ) -> Result<Verified, Unverified> {
+    ) -> Verification {
         let header =
             |name| http_message::joined(request, name)?.ok_or(VerifyError::SignatureMissing);
         let (inputs, signatures) = (header("signature-input")?, header("signature")?);
-        self.scheme.check_query_told(request)?;
+        self.scheme.check_query_covered(request)?;
         let found = rule.signatures(&inputs, &signatures, self.scheme.algorithm, request)?;
         let fits = |key: &PreparedKey, base: &[u8], signature: &[u8]| {
             let (message, signature) = ([Cow::Borrowed(base)], [Cow::Borrowed(signature)]);
@@ -245,8 +234,9 @@ impl KeyedScheme {
         Err(VerifyError::SignatureMismatch.into())
     }
 
-    /// The key that the sender published, where the scheme has such keys and none is configured. The place is
-    /// judged even where its key is not needed: a request that points elsewhere is not the sender's.
+    /// The published key, if the scheme has published keys and none is configured. The address is
+    /// checked even if its key is not needed: a request that points elsewhere is not from the
+    /// sender.
     fn fetched(
         &self,
         request: &RequestView<'_>,
@@ -332,27 +322,33 @@ impl Scheme {
         Err(VerifyError::TimestampMissing)
     }
 
-    /// Refuses a request whose query would be its payload if it had come by another method, where the signature covers
-    /// the query and not the method: sent by `POST` and without a body, a captured `GET` would be another event.
-    pub(super) fn check_method_told(&self, request: &RequestView<'_>) -> Result<(), VerifyError> {
+    /// Refuses a request whose query would be its payload under another method, if the signature
+    /// covers the query but not the method: a captured `GET`, sent as a `POST` without a body,
+    /// would be another event.
+    pub(super) fn check_method_covered(
+        &self,
+        request: &RequestView<'_>,
+    ) -> Result<(), VerifyError> {
         let bare = request.body.is_empty() && !request.query().is_empty();
         let changed = bare && !request.payload_is_query();
         let told = !changed || self.covers_method() || !self.covers_query();
         if told { Ok(()) } else { Err(VerifyError::QueryNotSigned) }
     }
 
-    /// Whoever has seen one signature that covers nothing but an empty body has seen them all.
-    pub(crate) fn check_query_told(&self, request: &RequestView<'_>) -> Result<(), VerifyError> {
+    /// Refuses a request without a body if the signature covers only bodies: all such requests have
+    /// the same signature.
+    pub(crate) fn check_query_covered(&self, request: &RequestView<'_>) -> Result<(), VerifyError> {
         let told = !request.payload_is_query() || self.tells_queries_apart();
         if told { Ok(()) } else { Err(VerifyError::QueryNotSigned) }
     }
 
-    /// Where the message does not hold the body, a digest of it must: as a rule the sender's form fields are
-    /// signed one by one and any other body by its digest.
+    /// Checks that the body is covered: if the message does not contain the body, a signed digest
+    /// of it must be present. Senders usually sign the fields of a form, and the digest of any
+    /// other body.
     pub(crate) fn check_body_covered(&self, request: &RequestView<'_>) -> Result<(), VerifyError> {
         let Some(digest) = &self.body_digest else { return Ok(()) };
         let Some(text) = digest.from.read(request, 0)? else {
-            // A form without a field adds nothing to what is signed, and would still take the place of the query.
+            // A form without fields adds nothing to the signed text, but would replace the query.
             let covered = request.body.is_empty() || request.has_form_fields();
             return if covered { Ok(()) } else { Err(VerifyError::BodyNotSigned) };
         };

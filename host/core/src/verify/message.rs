@@ -1,4 +1,4 @@
-//! What is signed: parts of the request in the order in which the scheme strings them together.
+//! The signed message: parts of the request, in the order in which the scheme joins them.
 
 use std::borrow::Cow;
 
@@ -7,24 +7,23 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use crate::json_pointer::{PointerSet, scalar_text};
-use crate::provider::{
-    InvalidSelector, Piece, Selector, Unclosed, into_bytes, pieces, unless_duplicated,
-};
+use crate::selector::{InvalidSelector, Selector, into_bytes, unless_duplicated};
+use crate::template::{Piece, Unclosed, pieces};
 
 use super::canonical::{self, UrlForm};
 use super::scheme::Format;
 use super::signature::Candidates;
-use super::{Params, RequestView, SignedDigest, VerifyError};
+use super::{Params, SignedDigest, VerifyError};
+use crate::request::RequestView;
 
 /// A signed message as a list of parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     parts: Vec<MessagePart>,
-    /// Pointers of the parts, so that a body is walked once for all of them.
+    /// The pointers of the parts, so that a body is walked once for all of them.
     pointers: Vec<crate::json_pointer::Pointer>,
 }
 
-/// One part of a signed message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MessagePart {
     /// Fixed bytes.
@@ -39,65 +38,54 @@ pub enum MessagePart {
     Url(UrlForm),
     /// A field of the request.
     Field(Selector),
-    /// A field of the request, or nothing where it is missing.
+    /// A field of the request, or nothing if it is missing.
     Optional(Selector),
     /// A parameter of the source.
     Param(Box<str>),
-    /// The CRC-32 (IEEE) of the body, in decimal.
+    /// The CRC-32 (IEEE) of the body in decimal digits.
     BodyCrc32,
-    /// The bytes of the SHA-256 of the body.
+    /// The 32 bytes of the SHA-256 of the body.
     BodySha256,
-    /// Of a JSON object, each of these keys, a line end, its text, a line end; those marked with `?` may be
-    /// missing.
+    /// For each of these keys of the JSON body: the key, a line end, its text, a line end. Keys
+    /// with `true` may be missing.
     JsonLines(Vec<(Box<str>, bool)>),
-    /// Every form field but this one, sorted, as PHP serialises an array of strings.
+    /// Every form field except this one, sorted, as PHP serialises an array of strings.
     FormPhp(Box<str>),
-    /// The values of the headers whose names, with spaces between, stand there; joined with full stops.
+    /// The values of the headers that this field lists, separated by spaces; joined with full
+    /// stops.
     HeaderValues(Selector),
-    /// The headers whose names, with commas between, stand there, certain ones among them; as sorted
-    /// `name:value` with semicolons.
+    /// The headers that this field lists, separated by commas, as sorted `name:value` joined with
+    /// semicolons. The list must contain certain names.
     HeaderPairs(Selector, Vec<Box<str>>),
-    /// Every form field, sorted by name, name and value with nothing between; nothing if the body is no form.
+    /// The name and value of every form field, sorted by name and joined with nothing between;
+    /// empty if the body is not a form.
     FormSorted {
-        /// Equal values of one name count once, and values are sorted.
+        /// Values are sorted too, and equal values of one name count once.
         dedupe: bool,
     },
-    /// Every field of a form but this one, be it the body or the query in the place of one; sorted by name, each as
-    /// `&name=value`, with `_` for each `&` and `=` of the value.
+    /// Every field of the payload form (body or query) except this one, sorted by name, each as
+    /// `&name=value`; `&` and `=` in a value become `_`.
     ParamsSorted(Box<str>),
-    /// A decoded field of a form, be it the body or the query in the place of one, or else the raw body.
+    /// A decoded field of the payload form (body or query), else the raw body.
     BodyOrField(Box<str>),
 }
 
-/// A text that describes no message.
+/// An error in the text of a message.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum InvalidMessage {
-    /// A placeholder without an end.
     #[error(transparent)]
     Unclosed(#[from] Unclosed),
-    /// A placeholder that is no part and no source.
+    /// A placeholder that is neither a part nor a selector.
     #[error(transparent)]
     Selector(#[from] InvalidSelector),
-    /// A source that has several values.
+    /// A selector of several values.
     #[error("{{{0}}} has several values and cannot be part of a signed message")]
     Plural(String),
-    /// Nothing at all.
     #[error("a signed message needs at least one part")]
     Empty,
 }
 
 impl Message {
-    /// The fields of the request that it holds.
-    pub(crate) fn sources(&self) -> impl Iterator<Item = &Selector> {
-        self.parts.iter().filter_map(|part| match part {
-            MessagePart::Field(source)
-            | MessagePart::Optional(source)
-            | MessagePart::HeaderValues(source)
-            | MessagePart::HeaderPairs(source, _) => Some(source),
-            _ => None,
-        })
-    }
-
     /// Parses a template such as `{timestamp}.{body}`.
     pub fn parse(text: &str) -> Result<Self, InvalidMessage> {
         let parts = pieces(text)?
@@ -125,7 +113,7 @@ impl Message {
         Self { parts, pointers }
     }
 
-    /// The same with the source's parameters in place of their names; `Err` is the first that is not given.
+    /// The message with the source's parameters filled in; `Err` is the first that is not given.
     pub(crate) fn with_params(&self, params: &Params) -> Result<Self, Box<str>> {
         let part = |part: &MessagePart| match part {
             MessagePart::Param(name) => match params.get(&**name) {
@@ -145,13 +133,12 @@ impl Message {
         })
     }
 
-    /// The parts.
     #[must_use]
     pub fn parts(&self) -> &[MessagePart] {
         &self.parts
     }
 
-    /// The fields of the request among the parts.
+    /// The request fields among the parts.
     pub fn fields(&self) -> impl Iterator<Item = &Selector> {
         self.parts.iter().filter_map(|part| match part {
             MessagePart::Field(source)
@@ -162,13 +149,13 @@ impl Message {
         })
     }
 
-    /// True if the raw body is a part.
+    /// True if the raw body, or its SHA-256, is a part.
     #[must_use]
     pub fn covers_body(&self) -> bool {
         self.parts.iter().any(|p| matches!(p, MessagePart::Body | MessagePart::BodySha256))
     }
 
-    /// True if a change of what stands at `source` breaks the signature.
+    /// True if a change of the value at `source` breaks the signature.
     #[must_use]
     pub fn covers(&self, source: &Selector) -> bool {
         self.parts.iter().any(|part| match part {
@@ -188,7 +175,7 @@ impl Message {
                 }
                 _ => false,
             },
-            // A checksum is no hash: another body with the same one is easily made.
+            // A checksum is not a hash: another body with the same one is easy to make.
             MessagePart::BodyCrc32 | MessagePart::HeaderValues(_) => false,
             MessagePart::HeaderPairs(_, listed) => match source {
                 Selector::Header(names) => {
@@ -210,7 +197,7 @@ impl Message {
             .any(|part| matches!(part, MessagePart::Url(_) | MessagePart::ParamsSorted(_)))
     }
 
-    /// True if the query that stands in the place of a body is signed in another form than the one it came in.
+    /// True if a query payload is signed in another form than it was received in.
     pub(super) fn rewrites_query(&self) -> bool {
         self.parts.iter().any(|part| {
             matches!(
@@ -227,12 +214,13 @@ impl Message {
         self.parts.contains(&MessagePart::Method)
     }
 
-    /// True if of the body only a checksum is signed, for which other bodies are easily found.
+    /// True if only a checksum of the body is signed. Other bodies with the same checksum are easy
+    /// to find.
     pub(super) fn holds_checksum(&self) -> bool {
         self.parts.contains(&MessagePart::BodyCrc32)
     }
 
-    /// The digest of a resolved message without its time, which differs when the same thing is sent again.
+    /// The digest of a resolved message without its time, which differs in repeated requests.
     pub(super) fn digest(&self, resolved: &[Cow<'_, [u8]>]) -> SignedDigest {
         let mut digest = Sha256::new();
         let timeless =
@@ -246,7 +234,8 @@ impl Message {
         self.parts.iter().any(|part| matches!(part, MessagePart::Url(_)))
     }
 
-    /// True if of two requests without a body the signed texts differ: something of their heads is a part.
+    /// True if the signed texts of two requests without a body differ: something outside the body
+    /// is a part.
     pub(super) fn covers_head(&self) -> bool {
         self.parts.iter().any(|part| match part {
             MessagePart::Timestamp
@@ -256,7 +245,7 @@ impl Message {
             | MessagePart::HeaderValues(_)
             | MessagePart::HeaderPairs(..) => true,
             MessagePart::Field(source) => !source.reads_body(),
-            // What may be left out tells nothing apart.
+            // An optional field can be left out, so it distinguishes nothing.
             MessagePart::Optional(_) => false,
             MessagePart::Literal(_)
             | MessagePart::Param(_)
@@ -270,7 +259,8 @@ impl Message {
         })
     }
 
-    /// True if it is the same for every request: one signature would be good for all of them.
+    /// True if the message is the same for every request: one signature would be valid for all
+    /// requests.
     #[must_use]
     pub fn is_constant(&self) -> bool {
         let fixed = |part: &MessagePart| {
@@ -279,7 +269,7 @@ impl Message {
         self.parts.iter().all(fixed)
     }
 
-    /// True if something of the body is a part, or all of it.
+    /// True if the body or something in it is a part.
     #[must_use]
     pub fn reads_body(&self) -> bool {
         self.parts.iter().any(|part| match part {
@@ -296,8 +286,8 @@ impl Message {
         })
     }
 
-    /// Two parts with nothing between them, each as long as the sender likes: bytes can go from one to the other and
-    /// the signature still holds.
+    /// Two adjacent parts that both have a variable length: bytes could move from one to the other
+    /// without breaking the signature.
     #[must_use]
     pub fn touching(&self) -> Option<(String, String)> {
         self.parts.windows(2).find_map(|pair| match pair {
@@ -306,13 +296,13 @@ impl Message {
         })
     }
 
-    /// True if the text of the time is a part.
+    /// True if the time is a part.
     #[must_use]
     pub fn covers_timestamp(&self) -> bool {
         self.parts.contains(&MessagePart::Timestamp)
     }
 
-    /// The forms of the public URL, each of which may be the signed one.
+    /// The forms of the public URL that may be signed.
     pub(crate) fn url_forms<'a>(&self, url: &'a str) -> Vec<Cow<'a, str>> {
         let form = self.parts.iter().find_map(|p| match p {
             MessagePart::Url(form) => Some(*form),
@@ -324,7 +314,7 @@ impl Message {
         }
     }
 
-    /// The bytes of each part in order.
+    /// The bytes of each part, in order.
     pub(crate) fn resolve<'a>(
         &'a self,
         request: &RequestView<'a>,
@@ -335,7 +325,7 @@ impl Message {
     }
 }
 
-/// What the parts of a message may need besides the request.
+/// The values that parts of a message need besides the request.
 pub(crate) struct SignatureContext<'a, 'f> {
     timestamp: Option<&'a [u8]>,
     family: usize,
@@ -344,12 +334,13 @@ pub(crate) struct SignatureContext<'a, 'f> {
 }
 
 impl<'a, 'f> SignatureContext<'a, 'f> {
-    /// The text of the time, the family of header names, and the form of the public URL that is tried.
+    /// With the text of the time, the family of header names, and the form of the public URL that
+    /// is tried.
     pub(crate) fn new(timestamp: Option<&'a [u8]>, family: usize, url: &'a str) -> Self {
         Self { timestamp, family, url, beside: None }
     }
 
-    /// With the signature header, for what stands beside the signature in it.
+    /// Adds the signature header, for other values in it.
     pub(super) fn beside(self, candidates: &'f Candidates<'a>, format: &'f Format) -> Self {
         Self { beside: Some((candidates, format)), ..self }
     }
@@ -359,7 +350,7 @@ impl<'a, 'f> SignatureContext<'a, 'f> {
     }
 }
 
-/// The JSON fields of a message, found in one walk when the first is asked for.
+/// The JSON fields of a message, found in one walk when the first is needed.
 struct JsonFields<'m, 'a> {
     message: &'m Message,
     body: &'a [u8],
@@ -385,7 +376,8 @@ impl<'a> JsonFields<'_, 'a> {
 }
 
 impl MessagePart {
-    /// It as a template has it; none for what is the same in every request of a source.
+    /// Its placeholder in a template; `None` for a part that is the same in every request of a
+    /// source.
     fn name(&self) -> Option<String> {
         let word = match self {
             Self::Literal(_) | Self::Param(_) | Self::Method | Self::BodySha256 => return None,
@@ -455,7 +447,7 @@ impl MessagePart {
         let mut field = |source: &Selector| match source {
             Selector::Json(pointer) | Selector::Body(pointer) => json.get(pointer),
             Selector::Pair(key) => Ok(around.pair(key)?.map(Cow::Borrowed)),
-            source => source.read(request, around.family),
+            source => Ok(source.read(request, around.family)?),
         };
         Ok(match self {
             Self::Literal(bytes) => Cow::Borrowed(&**bytes),
@@ -467,7 +459,7 @@ impl MessagePart {
             Self::Url(_) => Cow::Borrowed(around.url.as_bytes()),
             Self::Field(source) => field(source)?.ok_or(missing)?,
             Self::Optional(source) => field(source)?.unwrap_or_default(),
-            // Put in place of the name when the keys were made.
+            // `with_params` replaced it by a literal.
             Self::Param(_) => return Err(missing),
             Self::BodyCrc32 => Cow::Owned(crc32fast::hash(request.body).to_string().into_bytes()),
             Self::BodySha256 => Cow::Owned(Sha256::digest(request.body).to_vec()),
@@ -492,7 +484,7 @@ impl MessagePart {
     }
 }
 
-/// A source that has one value.
+/// A selector of one value.
 fn single(text: &str) -> Result<Selector, InvalidMessage> {
     match Selector::parse(text)? {
         Selector::Headers(_) | Selector::Each(_) => Err(InvalidMessage::Plural(text.to_owned())),
@@ -505,7 +497,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_message_covers_is_read_off_its_parts() {
+    fn a_message_covers_what_its_parts_say() {
         let message = Message::parse("{header:a|b}.{timestamp}.{body}").unwrap();
         assert!(message.covers(&Selector::parse("header:a|b").unwrap()));
         assert!(!message.covers(&Selector::parse("header:c").unwrap()));

@@ -1,24 +1,23 @@
-//! Verify: does this request come from the sender it claims?
+//! Verification: does a request come from the sender that it claims?
 //!
-//! Pure over headers, raw bytes, secrets and the time. The raw body is verified before anything parses it,
-//! except where a scheme signs fields of the body. Compares in constant time. Knows no provider by name, no
-//! source, no store; says in a refusal what was wrong and never what would have been right.
+//! Pure over headers, raw bytes, secrets and the time. The raw body is verified before anything
+//! parses it, except where a scheme signs fields of the body. Comparisons take constant time. An
+//! error says what was wrong, never what would have been right. Knows no provider by name, no
+//! source and no store.
 
 mod algorithm;
 mod canonical;
 mod chain;
 mod encoding;
+mod error;
 mod fetched;
 mod http_message;
 mod jwt;
 mod key;
 mod keyed_scheme;
 mod message;
-mod multipart;
-mod pasted;
+mod paste_mistake;
 mod public_key;
-mod refusal;
-mod request;
 mod scheme;
 mod secret;
 mod signature;
@@ -30,13 +29,15 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::request::{ReadError, RequestView};
 use crate::time::Timestamp;
 
-use keyed_scheme::{KeyedScheme, Unverified};
+use keyed_scheme::KeyedScheme;
 
 pub(crate) use algorithm::join;
 pub use canonical::UrlForm;
 pub use chain::{Authorities, ISSUERS_MAX};
+pub use error::VerifyError;
 pub use fetched::{
     FetchedDocument, FetchedKeyRule, KEY_LIFE, KEY_REFRESH_AFTER, KeyAddress, KeyAnswer,
     KeyDocument, KeyRef, KeyRing,
@@ -48,12 +49,9 @@ pub use key::KeyError;
 pub(crate) use key::{PreparedKey, ed25519_spki, keyed, p256_spki};
 pub(crate) use message::SignatureContext;
 pub use message::{InvalidMessage, Message, MessagePart};
-pub use multipart::{MultipartField, PARTS_MAX, multipart_fields};
-pub use pasted::{PasteMistake, likely_key_form, paste_mistakes};
+pub use paste_mistake::{PasteMistake, likely_key_form, paste_mistakes};
 pub(crate) use public_key::p384_spki;
 pub use public_key::{KEY_DOCUMENT_BYTES_MAX, KeySet};
-pub use refusal::VerifyError;
-pub use request::{RequestView, SIGNED_HEADER_BYTES_MAX, is_form, payload_is_query};
 pub(crate) use scheme::param_names;
 pub use scheme::{
     Algorithm, BodyDigest, CandidateRule, Direction, Encoding, Format, KeyForm, Requirement,
@@ -68,115 +66,108 @@ pub use strength::{
 pub(crate) use web_address::is_key_url;
 pub use web_address::{HostPattern, PathPattern, is_allowed_url};
 
-/// Most fields of a form that is read for a signature.
-pub const FORM_FIELDS_MAX: usize = 10_000;
-/// Most headers that a request may list as signed.
+/// The maximum number of headers that a request may list as signed.
 pub const LISTED_HEADERS_MAX: usize = 64;
 
-/// Which of a provider's schemes a source accepts.
+/// The schemes of a provider that a source accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SchemePolicy {
-    /// The first one, in the file's order, that a secret is configured for, and no other: a request cannot
-    /// choose a weaker one.
+    /// Only the first scheme, in the file's order, that has a secret: a request cannot choose a
+    /// weaker one.
     Strongest,
-    /// The first one, in the file's order, that a secret is configured for and that the request carries: for
-    /// senders whose products sign differently, or several times. A weaker signature does not save a request
-    /// whose stronger one is wrong.
+    /// Only the first scheme, in the file's order, that has a secret and that the request uses: for
+    /// senders whose products sign differently or several times. A valid weaker signature does not
+    /// make up for an invalid stronger one.
     StrongestPresent,
-    /// Every one that a secret is configured for.
+    /// Every scheme that has a secret.
     Any,
 }
 
-/// What came of verifying a request.
+/// The result of verifying a request.
+pub type Verification = Result<Verified, Unverified>;
+
+/// Why a request is not verified, or not yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verification {
-    /// The sender is who it claims to be.
-    Verified(Verified),
-    /// It is not, or cannot be told.
+pub enum Unverified {
+    /// The request is not from the sender that it claims, or this cannot be determined.
     Refused(VerifyError),
-    /// A key that the request names must be fetched first; then ask again.
-    NeedKey(KeyRef),
+    /// A key that the request names must be fetched first; then verify again.
+    NeedKey(Box<KeyRef>),
 }
 
-/// How a request was verified.
+impl From<VerifyError> for Unverified {
+    fn from(error: VerifyError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<ReadError> for Unverified {
+    fn from(error: ReadError) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+/// The proof of a verified request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
-    /// The scheme's name.
     pub scheme: Arc<str>,
-    /// The name of the secret that fitted.
+    /// The name of the secret that matched.
     pub secret: Arc<str>,
-    /// The signed time, where the scheme has one.
+    /// The signed time, if the scheme has one.
     pub timestamp: Option<Timestamp>,
-    /// Which family of header names was signed; facts are read from the same one.
+    /// The family of header names that the signature uses; facts are read from the same family.
     pub(crate) family: usize,
-    /// Digests of what is signed, without the time: one per item where each item is signed by itself. Empty where the
-    /// payload is signed byte by byte, or nothing of it is.
+    /// Digests of the signed content without the time, one per item if items are signed separately.
+    /// Empty if the payload is signed byte by byte, or if none of it is signed.
     pub(crate) signed: Box<[SignedDigest]>,
 }
 
 /// SHA-256 of the canonical text that a signature covers.
 pub(crate) type SignedDigest = [u8; 32];
 
-/// Secrets that cannot protect a source.
+/// An error in a source's secrets or parameters.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SecretError {
-    /// None at all.
     #[error("no secret is configured")]
     None,
-    /// A secret names a scheme that the provider has not.
+    /// A secret names a scheme that the provider does not have.
     #[error("secret {secret}: the provider has no scheme {scheme:?}")]
-    UnknownScheme {
-        /// Name of the secret.
-        secret: Arc<str>,
-        /// The scheme it names.
-        scheme: Box<str>,
-    },
-    /// A parameter that the provider's scheme needs was not given.
+    UnknownScheme { secret: Arc<str>, scheme: Box<str> },
+    /// A scheme needs a parameter that is not given.
     #[error("parameter {param} is not given, and scheme {scheme} needs it")]
-    ParamMissing {
-        /// The scheme.
-        scheme: Arc<str>,
-        /// Name of the parameter.
-        param: Box<str>,
-    },
-    /// A parameter that would change the address of the scheme's keys.
+    ParamMissing { scheme: Arc<str>, param: Box<str> },
+    /// A parameter would change the address of the scheme's keys.
     #[error(
         "parameter {param} cannot stand in the address of scheme {scheme}'s keys: it may hold letters, digits, '-', '.' and '_'"
     )]
-    ParamUnusable {
-        /// The scheme.
-        scheme: Arc<str>,
-        /// Name of the parameter.
-        param: Box<str>,
-    },
-    /// No scheme can use it.
+    ParamUnusable { scheme: Arc<str>, param: Box<str> },
+    /// No scheme can use the secret.
     #[error("secret {secret} cannot be used with scheme {scheme}")]
     Unusable {
-        /// Name of the secret.
         secret: Arc<str>,
-        /// The scheme that came nearest.
+        /// The first scheme that was tried.
         scheme: Arc<str>,
-        /// Why not.
         #[source]
         cause: KeyError,
     },
 }
 
-/// The schemes and prepared keys of one source. Made once per configuration, used for every request.
+/// The schemes and prepared keys of one source. Built once per configuration and used for every
+/// request.
 #[derive(Debug, Clone)]
 pub struct Verifier {
     schemes: Vec<KeyedScheme>,
     policy: SchemePolicy,
-    /// Media types that the sender may use and nobody here reads.
+    /// Media types that the sender may use and that are not supported.
     unread: Arc<[Box<str>]>,
-    /// Events may come by a method whose payload is the query.
+    /// True if events may come by a method whose payload is the query.
     by_query: bool,
 }
 
 impl Verifier {
-    /// Decodes every secret for the schemes it is for. A secret that is empty, or that no scheme can use, is
-    /// an error: a source that looks protected and is not would be worse than none. Schemes whose keys are
-    /// published by the sender need no secret.
+    /// Decodes every secret for its schemes. A secret that is empty, or that no scheme can use, is
+    /// an error: a source must not look protected without being so. Schemes whose keys the sender
+    /// publishes need no secret.
     pub fn new(
         schemes: &[Arc<Scheme>],
         policy: SchemePolicy,
@@ -199,7 +190,8 @@ impl Verifier {
                 }
             }
         }
-        // What one scheme lacks is no fault where another has all that it needs, unless the source means that one.
+        // A scheme that misses a parameter is an error only if no other scheme is complete, or if
+        // the source gives a parameter of this scheme only.
         let missing = match half_meant(schemes, &keyed, params) {
             Some(half) => return Err(half),
             None => missing.filter(|_| keyed.is_empty()),
@@ -223,49 +215,48 @@ impl Verifier {
         Ok(Self { schemes: keyed, policy, unread: Arc::default(), by_query: false })
     }
 
-    /// The same, refusing bodies of these media types for what they are and not for want of a signature.
+    /// Refuses bodies of these media types as unsupported.
     pub(crate) fn without_types(self, unread: &Arc<[Box<str>]>) -> Self {
         Self { unread: Arc::clone(unread), ..self }
     }
 
-    /// The same, for a provider whose events may stand in the query.
+    /// Sets whether events may be in the query.
     pub(crate) fn taking_queries(self, by_query: bool) -> Self {
         Self { by_query, ..self }
     }
 
-    /// A verifier that refuses every request, for a source whose secret is yet to be handed over.
+    /// A verifier that refuses every request, for a source that will receive its secret in a
+    /// handshake.
     pub(crate) fn awaiting_secret() -> Self {
         let (policy, unread) = (SchemePolicy::Strongest, Arc::default());
         Self { schemes: Vec::new(), policy, unread, by_query: false }
     }
 
-    /// The names of the schemes that are accepted.
+    /// The names of the accepted schemes.
     pub fn schemes(&self) -> impl Iterator<Item = &Arc<str>> {
         self.schemes.iter().map(|k| &k.scheme.name)
     }
 
-    /// True if an accepted scheme needs the public URL, so that the source must know it.
+    /// True if an accepted scheme signs the public URL, so that the source must configure it.
     #[must_use]
     pub fn signs_url(&self) -> bool {
         self.schemes.iter().any(KeyedScheme::signs_url)
     }
 
-    /// True if a scheme takes keys that the sender publishes, so that [`Verifier::verify_with`] and a ring that
-    /// is kept are wanted.
+    /// True if a scheme uses keys that the sender publishes: call [`Verifier::verify_with`] with a
+    /// key ring.
     #[must_use]
     pub fn fetches_keys(&self) -> bool {
         self.schemes.iter().any(KeyedScheme::fetches)
     }
 
-    /// Verifies a request as of `now`, with configured keys only.
-    #[must_use]
+    /// Verifies a request at time `now`, with configured keys only.
     pub fn verify(&self, request: &RequestView<'_>, now: Timestamp) -> Verification {
         self.verify_with(request, now, &KeyRing::default())
     }
 
-    /// Verifies a request as of `now`. On [`Verification::NeedKey`] fetch the key, put it into the ring, and ask
-    /// again; a second `NeedKey` for the same key means that it cannot be had.
-    #[must_use]
+    /// Verifies a request at time `now`. On [`Unverified::NeedKey`], fetch the key, add it to the ring
+    /// and call this again; a second `NeedKey` for the same key means that the key is not available.
     pub fn verify_with(
         &self,
         request: &RequestView<'_>,
@@ -273,23 +264,20 @@ impl Verifier {
         ring: &KeyRing,
     ) -> Verification {
         if self.unread.iter().any(|media_type| request.is_of_type(media_type)) {
-            return Verification::Refused(VerifyError::ContentTypeUnsupported);
+            return Err(VerifyError::ContentTypeUnsupported.into());
         }
-        let mut refusal = VerifyError::SignatureMissing;
+        let mut error = VerifyError::SignatureMissing;
         let mut needed = None;
         for keyed in &self.schemes {
-            let method =
-                if self.by_query { keyed.scheme.check_method_told(request) } else { Ok(()) };
-            let outcome = method.map_err(Unverified::from);
-            let absent = match outcome.and_then(|()| keyed.verify(request, now, ring)) {
-                Ok(verified) => return Verification::Verified(verified),
+            let absent = match self.verify_by(keyed, request, now, ring) {
+                Ok(verified) => return Ok(verified),
                 Err(Unverified::NeedKey(key)) => {
                     needed.get_or_insert(key);
                     false
                 }
                 Err(Unverified::Refused(why)) => {
-                    if why.progress() >= refusal.progress() {
-                        refusal = why;
+                    if why.progress() >= error.progress() {
+                        error = why;
                     }
                     why.is_absence()
                 }
@@ -298,20 +286,31 @@ impl Verifier {
                 break;
             }
         }
-        match needed {
-            Some(key) => Verification::NeedKey(*key),
-            None => Verification::Refused(refusal),
-        }
+        Err(needed.map_or(Unverified::Refused(error), Unverified::NeedKey))
     }
 
-    /// True if the request carries something where an accepted scheme has its signature. What does not is no
-    /// failed webhook but noise.
+    fn verify_by(
+        &self,
+        keyed: &KeyedScheme,
+        request: &RequestView<'_>,
+        now: Timestamp,
+        ring: &KeyRing,
+    ) -> Verification {
+        if self.by_query {
+            keyed.scheme.check_method_covered(request)?;
+        }
+        keyed.verify(request, now, ring)
+    }
+
+    /// True if the request carries a signature of an accepted scheme, valid or not. A request
+    /// without one is noise, not a failed webhook.
     #[must_use]
     pub fn carries_signature(&self, request: &RequestView<'_>) -> bool {
         self.schemes.iter().any(|keyed| keyed.carries_signature(request))
     }
 
-    /// The key for the handshakes that ask for a keyed hash: the one that verified the request, else the first.
+    /// The key for handshakes that ask for a keyed hash: the key that verified the request, else
+    /// the first.
     pub(crate) fn handshake_key(&self, verified: Option<&Verified>) -> Option<&PreparedKey> {
         let fitting = verified.and_then(|proof| {
             let keyed = self.schemes.iter().find(|k| k.scheme.name == proof.scheme)?;
@@ -322,8 +321,8 @@ impl Verifier {
     }
 }
 
-/// What a scheme lacks that the source means, for it gives a parameter that no complete scheme has use for: without it,
-/// less would be asked of requests than the operator believes.
+/// The parameter that a scheme still needs, if the source gives another parameter that only this
+/// scheme uses. Without this error, the source would verify less than its operator believes.
 fn half_meant(
     schemes: &[Arc<Scheme>],
     complete: &[KeyedScheme],
@@ -342,8 +341,8 @@ fn half_meant(
     Some(SecretError::ParamMissing { scheme: Arc::clone(&scheme.name), param })
 }
 
-/// Gives each scheme that is ready the one that must hold besides it. One that lacks its own secret is an error, for
-/// without it less would be asked for than the source is meant to.
+/// Links each scheme that has keys to the scheme that must hold too. If that one has no secret,
+/// this is an error: requests would be verified less strictly than the provider's file demands.
 fn join_those_that_belong_together(schemes: &mut [KeyedScheme]) -> Result<(), SecretError> {
     for at in 0..schemes.len() {
         let Some(name) = schemes[at].scheme.also.clone().filter(|_| schemes[at].is_ready()) else {

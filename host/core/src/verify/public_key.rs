@@ -1,7 +1,7 @@
-//! Public keys as senders publish them: PEM, X.509 certificates, JSON Web Keys (RFC 7517) and sets of these.
+//! Public keys as senders publish them: PEM, X.509 certificates, JSON Web Keys (RFC 7517) and sets
+//! of them.
 //!
-//! Reads bytes into keys and tries signatures. Where a key came from, and whether that place may be believed, is
-//! `fetched`'s.
+//! Parses keys and verifies signatures. `fetched` decides which addresses of keys are trusted.
 
 use std::fmt;
 
@@ -22,31 +22,30 @@ use super::key::{
 use super::scheme::Algorithm;
 use crate::time::{Timestamp, millis};
 
-/// Most keys in one set; large senders publish fewer than ten.
+/// The maximum number of keys in one set; large senders publish fewer than ten.
 pub(crate) const KEYS_PER_SET_MAX: usize = 64;
-/// Largest document that is read as keys, in bytes.
+/// The maximum size of a key document, in bytes.
 pub const KEY_DOCUMENT_BYTES_MAX: usize = 256 * 1024;
 
-/// Public keys that belong together: one, or those of a published set.
+/// One public key, or those of a published set.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeySet {
     keys: Vec<PublishedKey>,
 }
 
-/// One key of a set.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct PublishedKey {
-    /// The name under which tokens refer to it.
+    /// The id by which tokens refer to the key.
     pub(crate) id: Option<String>,
     key: PublicKey,
-    /// What a certificate says besides its key.
+    /// The other content of its certificate, if it came in one.
     pub(crate) certified: Option<Certified>,
 }
 
-/// What a certificate says of its key.
+/// The names and the validity that a certificate gives its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Certified {
-    /// The host names that it is for: its alternative names, or else its common name.
+    /// The host names of the certificate: its alternative names, else its common name.
     pub(crate) names: Vec<String>,
     pub(crate) not_before: Timestamp,
     pub(crate) not_after: Timestamp,
@@ -55,12 +54,10 @@ pub(crate) struct Certified {
 #[derive(Clone, PartialEq, Eq)]
 enum PublicKey {
     Ed25519(Vec<u8>),
-    /// An uncompressed point.
     P256(Vec<u8>),
     P384(Vec<u8>),
     /// An `RSAPublicKey`.
     Rsa(Vec<u8>),
-    /// Modulus and exponent.
     RsaNumbers(Vec<u8>, Vec<u8>),
 }
 
@@ -71,8 +68,8 @@ impl fmt::Debug for KeySet {
 }
 
 impl KeySet {
-    /// Reads PEM (a public key, or certificates), bare base64, a JSON Web Key or a set of them. Keys of a set
-    /// that are of no kind we know are left out; a document without any is an error.
+    /// Reads PEM (a public key or certificates), bare base64, a JSON Web Key or a set of them. Keys
+    /// of unsupported kinds in a set are left out; a document without any key is an error.
     pub fn parse(document: &[u8]) -> Result<Self, KeyError> {
         if document.len() > KEY_DOCUMENT_BYTES_MAX {
             return Err(KeyError::NotPublicKey);
@@ -110,7 +107,7 @@ impl KeySet {
         if whole { Self::parse(text) } else { Err(KeyError::NotPublicKey) }
     }
 
-    /// The key of a certificate that an authority vouches for in this span of time.
+    /// The key of a certificate that an authority confirms for this period.
     pub(crate) fn of_certificate(
         der: &[u8],
         not_before: Timestamp,
@@ -123,19 +120,20 @@ impl KeySet {
         Ok(Self { keys: vec![key] })
     }
 
-    /// No key: what is kept of a document that is not trusted, so that it is not fetched again at once.
+    /// A set without keys: cached for a document that is not trusted, so that it is not fetched
+    /// again at once.
     #[must_use]
     pub fn distrusted() -> Self {
         Self { keys: Vec::new() }
     }
 
-    /// True if one of the keys can be used with this algorithm.
+    /// True if one of the keys fits this algorithm.
     pub(crate) fn suits(&self, algorithm: Algorithm) -> bool {
         self.keys.iter().any(|key| key.key.algorithm(algorithm).is_some())
     }
 
-    /// The keys that a token which names `id` may mean: those of that name, or those of no name, or all of them
-    /// if it names none.
+    /// The candidate keys of a token that names `id`: those with this id, else those without an id;
+    /// all keys if the token names none.
     pub(crate) fn named(&self, id: Option<&str>) -> impl Iterator<Item = &PublishedKey> {
         self.keys.iter().filter(move |key| match (id, &key.id) {
             (Some(wanted), Some(id)) => wanted == id,
@@ -143,7 +141,7 @@ impl KeySet {
         })
     }
 
-    /// True if `signature` fits the message under one of the keys.
+    /// True if `signature` is valid for the message under one of the keys.
     pub(crate) fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
         self.keys.iter().any(|key| key.verify(algorithm, message, signature))
     }
@@ -167,7 +165,7 @@ impl PublishedKey {
     }
 }
 
-/// What ring calls an algorithm.
+/// An algorithm of ring.
 enum Fitting {
     Rsa(&'static RsaParameters),
     Curve(&'static dyn VerificationAlgorithm),
@@ -175,7 +173,7 @@ enum Fitting {
 
 impl PublicKey {
     fn from_der(der: &[u8]) -> Result<Self, KeyError> {
-        // A bare point could be any 32 or 65 bytes, a shared secret among them.
+        // A bare point cannot be told from a shared secret of 32 or 65 bytes.
         let wrapped = is_wrapped_point(der);
         if let (true, Ok(point)) = (wrapped, p256_public(der)) {
             return Ok(Self::P256(point.to_vec()));
@@ -189,7 +187,7 @@ impl PublicKey {
         Ok(Self::Rsa(rsa_public(der)?.to_vec()))
     }
 
-    /// The algorithm, if keys of this kind are for it.
+    /// The algorithm of ring, if keys of this kind fit it.
     fn algorithm(&self, algorithm: Algorithm) -> Option<Fitting> {
         Some(match (self, algorithm) {
             (Self::Ed25519(_), Algorithm::Ed25519) => Fitting::Curve(&signature::ED25519),
@@ -213,18 +211,18 @@ impl PublicKey {
     }
 }
 
-/// DER of a SubjectPublicKeyInfo for P-384 up to the point itself.
+/// The DER of a SubjectPublicKeyInfo for P-384, up to the point.
 const P384_SPKI: [u8; 23] = [
     0x30, 0x76, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b,
     0x81, 0x04, 0x00, 0x22, 0x03, 0x62, 0x00,
 ];
 
-/// Writes the SubjectPublicKeyInfo of a P-384 point.
+/// The SubjectPublicKeyInfo of a P-384 point.
 pub(crate) fn p384_spki(point: &[u8]) -> Vec<u8> {
     [&P384_SPKI[..], point].concat()
 }
 
-/// The first certificate of a PEM document: the one that signs comes first.
+/// The first certificate of a PEM document; the signing certificate comes first.
 fn first_certificate(pem: &[u8]) -> Result<PublishedKey, KeyError> {
     let wrong = KeyError::NotPublicKey;
     let start = memchr::memmem::find(pem, b"-----BEGIN CERTIFICATE-----").ok_or(wrong)?;
@@ -233,7 +231,7 @@ fn first_certificate(pem: &[u8]) -> Result<PublishedKey, KeyError> {
     certificate(&STANDARD_PAD_INDIFFERENT.decode(&*base64).map_err(|_| wrong)?)
 }
 
-/// The key of a certificate, the names that it is for, and when it is valid.
+/// The key of a certificate, with its names and validity.
 fn certificate(der: &[u8]) -> Result<PublishedKey, KeyError> {
     let wrong = KeyError::NotPublicKey;
     let certificate = Certificate::from_der(der).map_err(|_| wrong)?;
@@ -246,7 +244,7 @@ fn certificate(der: &[u8]) -> Result<PublishedKey, KeyError> {
             _ => None,
         }));
     }
-    // The common name counts only where there are no other names.
+    // The common name counts only if there are no alternative names.
     if names.is_empty()
         && let Ok(Some(name)) = body.subject().common_name()
     {
@@ -265,7 +263,7 @@ fn certificate(der: &[u8]) -> Result<PublishedKey, KeyError> {
     })
 }
 
-/// A JSON Web Key, as far as signatures need it.
+/// The fields of a JSON Web Key that signatures need.
 #[derive(Deserialize)]
 struct WebKey {
     kty: String,
@@ -277,7 +275,7 @@ struct WebKey {
     e: Option<String>,
     x: Option<String>,
     y: Option<String>,
-    /// One provider's word for a key that is no longer good.
+    /// One provider marks an expired key so.
     expired_at: Option<serde_json::Value>,
 }
 
@@ -327,7 +325,7 @@ mod tests {
     const P256: &str = r#"{"kty":"EC","crv":"P-256","kid":"a","x":"fCUDBePKAGhGcTb8u44BUBhVvFVm228z5cIY3kWCKIQ","y":"9y8RWKDSECt3rXZsBgkwNFv3zdIMG1n1bzHjAoR5VS8"}"#;
 
     #[test]
-    fn a_set_leaves_out_what_cannot_sign() {
+    fn a_set_leaves_out_keys_that_cannot_sign() {
         let set = format!(
             r#"{{"keys":[{P256},{{"kty":"oct","k":"AAAA"}},{{"kty":"RSA","use":"enc","n":"AQAB","e":"AQAB"}}]}}"#
         );
@@ -340,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expired_key_is_none() {
+    fn an_expired_key_is_left_out() {
         let expired = P256.replace("\"kid\":\"a\"", "\"kid\":\"a\",\"expired_at\":1560466150");
         assert_eq!(KeySet::parse(expired.as_bytes()), Err(KeyError::NotPublicKey));
         let live = P256.replace("\"kid\":\"a\"", "\"kid\":\"a\",\"expired_at\":null");
@@ -348,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused() {
+    fn other_documents_are_refused() {
         let oversized = vec![b'A'; KEY_DOCUMENT_BYTES_MAX + 1];
         for document in [
             &b""[..],

@@ -1,92 +1,93 @@
-//! A signature scheme as data: where the signature stands, what it covers, how it is made. Already checked;
-//! the text form and its checks are `provider`'s.
+//! A signature scheme as data: where the signature is, what it covers, how it is made. `provider`
+//! parses and checks the text form.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::provider::{BodyKind, Selector};
+use crate::selector::{BodyKind, Selector};
 
 use super::Params;
-use super::RequestView;
 use super::fetched::FetchedKeyRule;
 use super::http_message::HttpMessageRule;
 use super::jwt::JwtRule;
 use super::message::{Message, MessagePart};
 use crate::json_pointer::Pointer;
-use crate::provider::Shape;
+use crate::request::RequestView;
+use crate::selector::Shape;
 
-/// One way in which a provider signs.
+/// A signature scheme of a provider.
 #[derive(Debug, Clone)]
 pub struct Scheme {
-    /// Its name within the provider, such as `v1`.
+    /// The name within the provider, such as `v1`.
     pub name: Arc<str>,
-    /// Places of the signature. The first that is present counts; a plural source gives all it finds.
+    /// The selectors of the signature. The first with a value counts; a selector of several values
+    /// gives all of them.
     pub signature: Vec<Selector>,
-    /// How signatures stand in the text found there.
+    /// How signatures are written in the selected value.
     pub format: Format,
-    /// How a signature is written.
+    /// The encoding of a signature.
     pub encoding: Encoding,
-    /// How a signature is made.
+    /// A signature algorithm.
     pub algorithm: Algorithm,
-    /// How the configured secret becomes a key.
+    /// How a configured secret is decoded to a key.
     pub key: KeyForm,
-    /// What is signed.
+    /// The signed message.
     pub message: Message,
-    /// What may be signed instead, where senders differ.
+    /// Alternative messages, for senders that differ.
     pub message_variants: Vec<Message>,
     /// The signed time, if the scheme has one.
     pub timestamp: Option<TimestampRule>,
-    /// Fields that must have one of these values.
+    /// Fields that must have one of certain values.
     pub require: Vec<Requirement>,
-    /// Fields that must be of this form.
+    /// Fields that must have a certain shape.
     pub shapes: Vec<(Selector, Shape)>,
-    /// How many of the signatures found must be right.
+    /// How many of the found signatures must be valid.
     pub candidates: CandidateRule,
-    /// A digest of the body among the signed fields, for messages that do not hold the body itself.
+    /// A digest of the body among the signed fields, for messages that do not contain the body
+    /// itself.
     pub body_digest: Option<BodyDigest>,
-    /// An array in the body, each item of which is signed as if it were the body.
+    /// An array in the body; each item is signed as if it were the body.
     pub items: Option<Pointer>,
-    /// The signature is a JSON Web Token, which must say this.
+    /// The signature is a JSON Web Token with these claims.
     pub jwt: Option<JwtRule>,
-    /// The signature is one of RFC 9421, which must cover this.
+    /// The signature is an HTTP Message Signature (RFC 9421) that covers these components.
     pub http_message: Option<HttpMessageRule>,
-    /// Where the key is published, for schemes whose key is not configured.
+    /// Where the sender publishes its keys, for schemes without a configured key.
     pub fetched_key: Option<FetchedKeyRule>,
-    /// A scheme of the same provider that must hold besides.
+    /// The name of another scheme of the provider that must hold too.
     pub also: Option<Box<str>>,
 }
 
-/// A field and the values it may have.
+/// A field and its permitted values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Requirement {
-    /// Where it stands.
     pub from: Selector,
-    /// The values; one of them must be there to the letter.
+    /// The permitted values, compared byte by byte.
     pub any_of: Vec<Box<str>>,
 }
 
-/// How signatures stand in a text.
+/// How signatures are written in a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Format {
-    /// The whole text, after a prefix that may be empty.
+    /// The whole text after a prefix, which may be empty.
     Prefix(Box<str>),
-    /// Several items; those that start with `prefix` are signatures.
+    /// Several items; an item with `prefix` is a signature.
     List {
-        /// Any of these characters separates.
+        /// The separator characters.
         separators: Box<str>,
-        /// What a signature of the right version starts with.
+        /// The prefix of a signature of the accepted version.
         prefix: Box<str>,
     },
-    /// Several `key=value` items; the values of `key` are signatures.
+    /// Several `key=value` items; the value of `key` is a signature.
     Pairs {
-        /// Any of these characters separates.
+        /// The separator characters.
         separators: Box<str>,
-        /// The key of a signature of the right version.
+        /// The key of a signature of the accepted version.
         key: Box<str>,
     },
 }
 
-/// How a signature is written.
+/// The encoding of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
     /// Lower-case hexadecimal.
@@ -97,11 +98,11 @@ pub enum Encoding {
     Base64,
     /// Base64 with the URL alphabet, padded or not.
     Base64Url,
-    /// As it stands; for static tokens.
+    /// No encoding; for static tokens.
     Plain,
 }
 
-/// How a signature is made.
+/// A signature algorithm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
     /// HMAC with SHA-1.
@@ -112,11 +113,11 @@ pub enum Algorithm {
     HmacSha384,
     /// HMAC with SHA-512.
     HmacSha512,
-    /// SHA-256 over the secret and then the message.
+    /// SHA-256 over the secret followed by the message.
     Sha256SecretPrefix,
     /// Ed25519.
     Ed25519,
-    /// ECDSA on P-256 with SHA-256, signature in ASN.1 DER.
+    /// ECDSA on P-256 with SHA-256; the signature is ASN.1 DER.
     EcdsaP256Sha256Der,
     /// RSA PKCS #1 v1.5 with SHA-1; legacy.
     RsaPkcs1Sha1,
@@ -124,16 +125,16 @@ pub enum Algorithm {
     RsaPkcs1Sha256,
     /// RSA PSS with SHA-512.
     RsaPssSha512,
-    /// ECDSA on P-256 with SHA-256, signature as its two numbers of 32 bytes.
+    /// ECDSA on P-256 with SHA-256; the signature is its two numbers of 32 bytes each.
     EcdsaP256Sha256,
-    /// ECDSA on P-384 with SHA-384, signature as its two numbers of 48 bytes.
+    /// ECDSA on P-384 with SHA-384; the signature is its two numbers of 48 bytes each.
     EcdsaP384Sha384,
-    /// The secret itself stands in the request.
+    /// The request holds the secret itself.
     StaticEquals,
 }
 
 impl Algorithm {
-    /// True if signing takes another key than verifying.
+    /// True if signing and verifying use different keys.
     #[must_use]
     pub const fn has_key_pair(self) -> bool {
         !matches!(
@@ -148,48 +149,47 @@ impl Algorithm {
     }
 }
 
-/// How the configured secret becomes a key.
+/// How a configured secret is decoded to a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyForm {
-    /// Its bytes.
+    /// The bytes of the secret.
     Utf8,
-    /// Base64, with the lines of a PEM file taken off.
+    /// Base64, with PEM header and footer lines removed.
     Base64,
     /// Hexadecimal.
     Hex,
     /// Base64 after an optional `whsec_`.
     Whsec,
-    /// Base64 after `whpk_`, or `whsk_` for signing.
+    /// Base64 after `whpk_`, or after `whsk_` to sign.
     Whpk,
-    /// Base64 of 32 bytes after `whsec_`, which must be there: where a plain token may stand instead.
+    /// Base64 of 32 bytes after a required `whsec_`: for sources that may have a plain token
+    /// instead.
     WhsecOnly,
-    /// Its bytes, and also the key that [`KeyForm::Whsec`] makes of it, if that is one of 16 bytes at least: for a
-    /// sender that changed from the one to the other.
+    /// The bytes of the secret, and also the key that [`KeyForm::Whsec`] decodes, if it has at
+    /// least 16 bytes: for a sender that changed from one form to the other.
     WhsecOrUtf8,
-    /// Its bytes after Unicode normalisation NFKD.
+    /// The secret in Unicode normal form NFKD.
     Nfkd,
-    /// Its bytes after the escapes of HTML are undone, as in `&amp;`.
+    /// The secret with HTML escapes such as `&amp;` decoded.
     HtmlText,
-    /// The SHA-1 of its bytes.
+    /// The SHA-1 of the secret.
     Sha1,
-    /// A public key: PEM, a certificate, a JSON Web Key or a set of them.
+    /// A public key: PEM, a certificate, a JSON Web Key, or a set of JSON Web Keys.
     PublicKey,
 }
 
-/// Where the time is and how far it may be from ours.
+/// Where the signed time is, and how far it may differ from the hub's clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimestampRule {
-    /// Where; the first that is present counts.
+    /// The selectors of the time; the first that has a value counts.
     pub from: Vec<Selector>,
-    /// How it is written.
     pub unit: TimeUnit,
-    /// How far it may be from our clock; `None` accepts any time.
+    /// The permitted difference from the hub's clock; `None` accepts any time.
     pub tolerance: Option<Duration>,
-    /// In which direction.
     pub direction: Direction,
 }
 
-/// How a time is written.
+/// The format of a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TimeUnit {
     /// Unix seconds in decimal digits.
@@ -200,43 +200,42 @@ pub enum TimeUnit {
     Rfc3339,
 }
 
-/// In which direction a time is limited.
+/// The direction in which a time is limited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// Neither too old nor too far ahead.
+    /// Not too old and not too far ahead.
     Both,
-    /// Not too old; may lie ahead.
+    /// Not too old; any time in the future is accepted.
     Past,
 }
 
-/// How many of the signatures found must be right.
+/// How many of the found signatures must be valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CandidateRule {
-    /// One is enough, as in a rotation of keys.
+    /// One valid signature is enough, as during a key rotation.
     Any,
-    /// Every one, as where each item of a batch carries the token.
+    /// Every signature must be valid, as in a batch whose items each carry the token.
     All,
-    /// The one that there is; two are refused.
+    /// There must be exactly one signature.
     One,
 }
 
-/// Where the SHA-256 of the body stands among the signed fields.
+/// The SHA-256 of the body as a signed field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BodyDigest {
-    /// Where it stands.
     pub from: Selector,
-    /// How it is written.
     pub encoding: Encoding,
 }
 
 impl Scheme {
-    /// Number of families: sets of header names that belong together, such as `webhook-*` and `svix-*`.
+    /// The number of families: sets of header names that belong together, such as `webhook-*` and
+    /// `svix-*`.
     #[must_use]
     pub fn families(&self) -> usize {
         self.signature.iter().map(Selector::families).max().unwrap_or(1)
     }
 
-    /// True if the signature covers the public URL, so that the source must know it.
+    /// True if the signature covers the public URL, so that the source must configure it.
     #[must_use]
     pub fn signs_url(&self) -> bool {
         self.messages().any(Message::holds_url)
@@ -244,7 +243,7 @@ impl Scheme {
             || self.http_message.is_some()
     }
 
-    /// True if a change of what stands at `source` breaks the signature.
+    /// True if a change of the value at `source` breaks the signature.
     #[must_use]
     pub(crate) fn covers(&self, source: &Selector) -> bool {
         match (&self.jwt, &self.http_message) {
@@ -254,7 +253,7 @@ impl Scheme {
         }
     }
 
-    /// True if changing the body always breaks the signature.
+    /// True if any change of the body breaks the signature.
     #[must_use]
     pub fn covers_body(&self) -> bool {
         let covered = match (&self.jwt, &self.http_message) {
@@ -279,21 +278,22 @@ impl Scheme {
         }
     }
 
-    /// True if it can tell a request without a body from another: its signature covers the query, or something else that
-    /// differs, such as the time. A token signs nothing, and is what it is.
+    /// True if the signatures of two requests without a body differ: the signature covers the
+    /// query, or something else that differs, such as the time. A static token signs nothing and
+    /// counts as well.
     #[must_use]
     pub(crate) fn tells_queries_apart(&self) -> bool {
         let told = match (&self.jwt, &self.http_message) {
             (None, None) => self.messages().all(Message::covers_head),
-            // Every token has its time.
+            // Every JSON Web Token has its own time.
             (Some(_), _) => true,
             (None, Some(rule)) => rule.max_age.is_some() || rule.covers_query(),
         };
         told || self.algorithm == Algorithm::StaticEquals
     }
 
-    /// True if the signed text is made of the request's payload, but is not the payload as it came: what is not signed of
-    /// it can be changed by anybody who has seen one such request.
+    /// True if the signed text is derived from the payload, but is not the payload as received. The
+    /// unsigned rest of a captured request can then be changed.
     pub(super) fn signs_another_text(&self, request: &RequestView<'_>) -> bool {
         if self.algorithm == Algorithm::StaticEquals {
             false
@@ -304,7 +304,7 @@ impl Scheme {
         }
     }
 
-    /// True if of a form certain fields are signed, and others may be added.
+    /// True if only certain fields of a form are signed, so that others can be added.
     pub(crate) fn signs_some_fields(&self) -> bool {
         let whole = |part: &MessagePart| {
             matches!(
@@ -319,7 +319,8 @@ impl Scheme {
             && self.algorithm != Algorithm::StaticEquals
     }
 
-    /// True if of the body only a checksum is signed, for which other bodies are easily found.
+    /// True if only a checksum of the body is signed. Other bodies with the same checksum are easy
+    /// to find.
     pub(crate) fn signs_checksum(&self) -> bool {
         self.messages().any(Message::holds_checksum)
     }
@@ -340,12 +341,12 @@ impl Scheme {
         };
         match (&self.jwt, &self.http_message) {
             (None, None) => self.timestamp.as_ref().is_some_and(covered),
-            // Their own times stand in them.
+            // Both formats contain their own time.
             (Some(_), _) | (None, Some(_)) => true,
         }
     }
 
-    /// As what a body is read, where the signature is over parts of it and not the whole.
+    /// The kind that the body is read as, if the signature covers parts of it and not the whole.
     pub(crate) fn signs_parts_of(&self) -> Option<BodyKind> {
         if self.covers_body() {
             return None;
@@ -370,7 +371,7 @@ impl Scheme {
         }
     }
 
-    /// The texts that may hold `{param:NAME}`.
+    /// The texts that may contain `{param:NAME}`.
     fn texts(&mut self) -> impl Iterator<Item = &mut Box<str>> {
         let format = match &mut self.format {
             Format::Prefix(prefix) | Format::List { prefix, .. } => Some(prefix),
@@ -381,7 +382,8 @@ impl Scheme {
         format.into_iter().chain(required).chain(claims)
     }
 
-    /// The scheme with a source's parameters in place of their names; `Err` is the first that is not given.
+    /// The scheme with the source's parameters filled in; `Err` is the first parameter that is not
+    /// given.
     pub(crate) fn with_params(self: &Arc<Self>, params: &Params) -> Result<Arc<Self>, Box<str>> {
         let mut filled = (**self).clone();
         filled.message = self.message.with_params(params)?;
@@ -401,7 +403,7 @@ impl Scheme {
         Ok(if changed { Arc::new(filled) } else { Arc::clone(self) })
     }
 
-    /// The names of the parameters that it cannot do without.
+    /// The names of the parameters that the scheme needs.
     pub(crate) fn params(&self) -> Vec<String> {
         let mut copy = self.clone();
         let mut names: Vec<_> =
@@ -411,8 +413,8 @@ impl Scheme {
     }
 }
 
-/// `text` with the values of its `{param:NAME}`; in `{param:NAME|url}` another placeholder stands in for a
-/// parameter that is not given. `Err` is the first that is not given.
+/// `text` with the values of its `{param:NAME}`. In `{param:NAME|url}`, another placeholder
+/// replaces a parameter that is not given. `Err` is the first parameter that is not given.
 pub(crate) fn fill_params(text: &str, params: &Params) -> Result<String, Box<str>> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -431,7 +433,7 @@ pub(crate) fn fill_params(text: &str, params: &Params) -> Result<String, Box<str
     Ok(out)
 }
 
-/// The names in the `{param:NAME}` of a text.
+/// The parameter names in the `{param:NAME}` placeholders of a text.
 pub(crate) fn param_names(text: &str) -> Vec<String> {
     let names = text.split("{param:").skip(1);
     let names = names.filter_map(|rest| rest.split_once(['}', '|']));
@@ -444,7 +446,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_parameter_takes_the_place_of_its_name() {
+    fn fill_params_replaces_placeholders() {
         let params = Params::from([("id".to_owned(), Secret::new("7"))]);
         assert_eq!(fill_params("a{param:id}b{param:id}", &params).unwrap(), "a7b7");
         assert_eq!(fill_params("a{param:other}", &params), Err("other".into()));

@@ -1,4 +1,4 @@
-//! Secrets in memory: wiped when dropped, and nothing prints them.
+//! Secrets in memory: wiped when dropped, never printed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,24 +6,22 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-/// The bytes of a secret, as configured.
+/// The bytes of a secret as configured.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
-    /// Takes the bytes.
     #[must_use]
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
         Self(Zeroizing::new(bytes.into()))
     }
 
-    /// The bytes. Whoever calls this must not let them reach a log, an error or an answer.
+    /// The bytes. The caller must keep them out of logs, errors and responses.
     #[must_use]
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
 
-    /// True if there is nothing in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -36,23 +34,23 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What a source was given besides its secrets, by the names of its provider's parameters. Some are secret, so
-/// all are kept like secrets.
+/// The parameters of a source, by the names in its provider's file. Some are secret, so all are
+/// kept like secrets.
 pub type Params = BTreeMap<String, Secret>;
 
-/// A live secret of a source. Its name is what is recorded with a request.
+/// A secret of a source. Its name is recorded with each request that it verifies.
 #[derive(Debug, Clone)]
 pub struct NamedSecret {
-    /// The operator's name for it, such as `current`.
+    /// The operator's name for the secret, such as `current`.
     pub name: Arc<str>,
-    /// The only scheme it is for; `None` offers it to every scheme whose key form it has.
+    /// The only scheme that may use the secret; `None` offers it to every scheme whose key form it
+    /// has.
     pub scheme: Option<Box<str>>,
-    /// The secret.
     pub value: Secret,
 }
 
 impl NamedSecret {
-    /// A secret for whichever scheme accepts it.
+    /// A secret that any scheme may use.
     #[must_use]
     pub fn new(name: &str, value: Secret) -> Self {
         Self { name: name.into(), scheme: None, value }

@@ -1,24 +1,24 @@
-//! The signatures that a request carries: found, taken apart, counted. Not judged.
+//! The signatures in a request: found, split and counted, but not verified.
 
 use std::borrow::Cow;
 
-use super::request::SIGNED_HEADER_BYTES_MAX;
+use super::VerifyError;
 use super::scheme::{CandidateRule, Format, Scheme};
-use super::{RequestView, VerifyError};
 use crate::bounds::EVENTS_PER_REQUEST_MAX;
-use crate::provider::Selector;
+use crate::request::{RequestView, SIGNED_HEADER_BYTES_MAX};
+use crate::selector::Selector;
 
-/// Most signatures that are looked at in one request, of whatever version.
+/// The maximum number of signatures that are read from one request, of any version.
 pub const CANDIDATES_MAX: usize = 32;
 
 /// The signatures of a request, still encoded.
 #[derive(Debug)]
 pub(super) struct Candidates<'a> {
-    /// Those of the right version.
+    /// Those of the accepted version.
     pub(super) items: Vec<Cow<'a, [u8]>>,
-    /// Which family of header names the signature header is of.
+    /// The family of header names that the signature header belongs to.
     pub(super) family: usize,
-    /// The signature header where it is a key-value list, for what else stands in it.
+    /// The signature header if it is a key-value list, for other values in it.
     header: Option<&'a [u8]>,
 }
 
@@ -33,8 +33,8 @@ impl<'a> Candidates<'a> {
     }
 
     fn find_any(scheme: &Scheme, request: &RequestView<'a>) -> Result<Self, VerifyError> {
-        // Where each item of a batch carries the token there are as many as there are items; tokens that take a public
-        // key to verify are few.
+        // If each item of a batch carries the token, there are as many as items. Tokens that need a
+        // public key are limited to a few.
         let most = match scheme.candidates {
             CandidateRule::All if scheme.jwt.is_none() => EVENTS_PER_REQUEST_MAX,
             CandidateRule::All | CandidateRule::Any | CandidateRule::One => CANDIDATES_MAX,
@@ -99,7 +99,7 @@ impl<'a> Candidates<'a> {
         Ok(Self { items, family, header })
     }
 
-    /// One value from elsewhere than a header, which may hold a list.
+    /// Reads one value that is not from a header; it may hold a list.
     fn of_one(format: &Format, value: Cow<'a, [u8]>) -> Result<Self, VerifyError> {
         let Format::List { separators, prefix } = format else {
             return Self::of_many(format, vec![value], 1);
@@ -129,7 +129,7 @@ impl<'a> Candidates<'a> {
         if items.iter().any(|item| item.len() > SIGNED_HEADER_BYTES_MAX) {
             return Err(VerifyError::HeaderTooLong);
         }
-        // Lists inside several values are no known scheme; `provider` refuses to describe one.
+        // No known scheme has lists inside several values; `provider` refuses to describe one.
         if !matches!(format, Format::Prefix(_)) {
             return Err(VerifyError::SignatureUnsupported);
         }
@@ -150,7 +150,7 @@ impl<'a> Candidates<'a> {
         Ok(Self { items, family: 0, header: None })
     }
 
-    /// The one value under `key` in a key-value signature header; two of them are refused.
+    /// The one value of `key` in a key-value signature header; two values are refused.
     pub(super) fn pair(&self, format: &Format, key: &str) -> Result<Option<&'a [u8]>, VerifyError> {
         let (Some(header), Format::Pairs { separators, .. }) = (self.header, format) else {
             return Ok(None);
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_right_version_is_a_candidate() {
+    fn only_the_accepted_version_is_a_candidate() {
         let found = Candidates::of_header(&pairs(), b"t=1, v1=aa,v0=bb,v1=cc", 0).unwrap();
         assert_eq!(found.items, [&b"aa"[..], b"cc"]);
         assert_eq!(found.pair(&pairs(), "t"), Ok(Some(&b"1"[..])));
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_signatures_is_refused_before_any_is_tried() {
+    fn too_many_signatures_are_refused_before_any_is_tried() {
         let flood = "v9=a,".repeat(CANDIDATES_MAX + 1);
         assert_eq!(
             Candidates::of_header(&pairs(), flood.as_bytes(), 0).err(),

@@ -1,6 +1,6 @@
-//! Whether a secret can protect a source: the key after the scheme's own decoding, judged by its length and content.
+//! The strength of a secret: the decoded key is judged by its length and content.
 //!
-//! Pure. Says nothing of a secret but its length and what is wrong with it.
+//! Pure. The results contain nothing of the secret but its length and what is wrong with it.
 
 use std::fmt;
 
@@ -11,82 +11,71 @@ use thiserror::Error;
 use super::scheme::{KeyForm, Scheme};
 use super::secret::Secret;
 
-/// Fewest visible bytes of a secret that is used as text. Providers' documentation signs its examples with secrets of four
-/// letters, so this is the shortest that is accepted, with a warning.
+/// The minimum of visible bytes of a text secret. Documentation of providers has examples with four
+/// letters, so this is accepted, with a warning.
 pub const TEXT_BYTES_MIN: usize = 4;
-/// Fewest bytes of a text of one repeated character that is accepted, with a warning: Contentful's documentation has one.
+/// The minimum length of a text of one repeated character, accepted with a warning: Contentful's
+/// documentation has such an example.
 const REPEATED_BYTES_MIN: usize = 32;
-/// Fewest bytes of such a secret without a warning.
+/// The minimum length of a text secret without a warning.
 const TEXT_BYTES_GOOD: usize = 16;
-/// Fewest bytes of a key that is decoded from base64 or hexadecimal.
+/// The minimum length of a key that is decoded from base64 or hexadecimal.
 const KEY_BYTES_MIN: usize = 16;
-/// Fewest bytes of such a key without a warning: what Standard Webhooks asks for.
+/// The minimum length of such a key without a warning: what Standard Webhooks asks for.
 const KEY_BYTES_GOOD: usize = 24;
 
-/// A secret that protects nothing.
+/// Why a secret is refused as too weak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum WeakSecret {
-    /// Nothing that can be seen.
+    /// No visible character.
     #[error("holds nothing but blanks, control characters or invisible characters")]
     Invisible,
-    /// The same byte over and over.
     #[error("is one character over and over")]
     Repeated,
-    /// Text that is too short.
     #[error("has {found} visible bytes, and at least {least} are needed")]
-    ShortText {
-        /// Visible bytes.
-        found: usize,
-        /// The fewest that are accepted.
-        least: usize,
-    },
-    /// A decoded key that is too short.
+    ShortText { found: usize, least: usize },
     #[error("decodes to a key of {found} bytes, and at least {least} are needed")]
     ShortKey {
-        /// Bytes that count: NULs at the end change nothing about a keyed hash.
+        /// The length without NUL bytes at the end, which change nothing in a keyed hash.
         found: usize,
-        /// The fewest that are accepted.
         least: usize,
     },
-    /// A key of a key pair: the public half is known to everybody.
+    /// A key of a key pair, whose public half is known.
     #[error(
         "is a key of a key pair, whose public half everybody may know; a shared secret is needed"
     )]
     KeyPair,
-    /// A public key for which anybody can make signatures.
+    /// A public key for which anyone can make signatures.
     #[error("is a public key of small order: signatures for it can be made without a private key")]
     SmallOrder,
 }
 
-/// What deserves a warning about a secret that is accepted.
+/// A warning about a secret that is accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum SecretWarning {
-    /// A word that everybody tries first.
+    /// A well-known placeholder.
     #[error(
         "is a well-known placeholder that everybody tries first; make one with `weir secret generate`"
     )]
     Placeholder,
-    /// The same character over and over.
     #[error("is one character over and over; make one with `weir secret generate`")]
     Repeated,
-    /// Shorter than it should be.
     #[error("has {found} bytes; one of less than {good} can be guessed from one captured request")]
     Short {
-        /// Its bytes, after decoding.
+        /// The length after decoding.
         found: usize,
-        /// The fewest that need no warning.
+        /// The minimum without a warning.
         good: usize,
     },
 }
 
-/// What a scheme asks of a secret.
+/// The minimum that a scheme demands of a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MinimumSecret {
-    /// At least this number of visible bytes of text.
+    /// This number of visible bytes.
     Text(usize),
-    /// At least this number of bytes once decoded.
+    /// This number of bytes after decoding.
     Key(usize),
-    /// A public key of the algorithm.
     PublicKey,
 }
 
@@ -101,7 +90,6 @@ impl fmt::Display for MinimumSecret {
 }
 
 impl Scheme {
-    /// What it asks of a secret.
     #[must_use]
     pub fn minimum_secret(&self) -> MinimumSecret {
         match self.key {
@@ -120,11 +108,12 @@ impl Scheme {
         }
     }
 
-    /// Judges a secret that this scheme would verify with. One that it cannot use at all is not judged here.
+    /// Checks a secret of this scheme. A secret that the scheme cannot use at all is not checked
+    /// here.
     pub fn check_secret_strength(&self, secret: &Secret) -> Result<Vec<SecretWarning>, WeakSecret> {
         let least = self.minimum_secret();
         if least != MinimumSecret::PublicKey && is_of_key_pair(secret.expose()) {
-            // It makes no key of this scheme, and is refused unless another takes it.
+            // It is not a key of this scheme, and is refused unless another scheme accepts it.
             return Ok(Vec::new());
         }
         match least {
@@ -132,11 +121,11 @@ impl Scheme {
                 Ok(key) if is_small_order(&key) => Err(WeakSecret::SmallOrder),
                 _ => Ok(Vec::new()),
             },
-            // The hash of a guessed secret is guessed too.
+            // A hash is as easy to guess as its secret.
             MinimumSecret::Text(_) if self.key == KeyForm::Sha1 => {
                 check_text_secret(secret.expose())
             }
-            // Both keys are tried, so both have to be good.
+            // Both keys are tried, so both must be strong.
             MinimumSecret::Text(_) if self.key == KeyForm::WhsecOrUtf8 => {
                 let doubts = check_text_secret(secret.expose())?;
                 match self.key.decode(secret) {
@@ -153,7 +142,7 @@ impl Scheme {
     }
 }
 
-/// Judges a secret of Standard Webhooks, `whsec_` and base64.
+/// Checks a secret of Standard Webhooks: `whsec_` and base64.
 pub fn check_whsec_secret(secret: &Secret) -> Result<Vec<SecretWarning>, WeakSecret> {
     match KeyForm::Whsec.decode(secret) {
         Ok(key) => judge_key(&key, secret.expose()),
@@ -161,7 +150,7 @@ pub fn check_whsec_secret(secret: &Secret) -> Result<Vec<SecretWarning>, WeakSec
     }
 }
 
-/// Judges a secret that is used as it stands, such as a token.
+/// Checks a secret that is used as text, such as a token.
 pub fn check_text_secret(bytes: &[u8]) -> Result<Vec<SecretWarning>, WeakSecret> {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return judge_key(bytes, bytes);
@@ -187,7 +176,7 @@ pub fn check_text_secret(bytes: &[u8]) -> Result<Vec<SecretWarning>, WeakSecret>
 }
 
 fn judge_key(key: &[u8], written: &[u8]) -> Result<Vec<SecretWarning>, WeakSecret> {
-    // A keyed hash fills a short key up with NULs, so those at the end make no other key.
+    // A keyed hash pads a short key with NUL bytes, so those at its end do not change the key.
     let end = key.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
     let significant = &key[..end];
     let found = significant.len();
@@ -213,7 +202,7 @@ fn doubts(written: &[u8], found: usize, good: usize) -> Vec<SecretWarning> {
     doubts
 }
 
-/// White space, control characters, and what Unicode has that shows nothing.
+/// True for white space, control characters, and other characters that show nothing.
 pub(super) fn is_invisible(c: char) -> bool {
     c.is_whitespace()
         || c.is_control()
@@ -238,7 +227,8 @@ pub(super) fn is_invisible(c: char) -> bool {
         )
 }
 
-/// Words that stand in documentation, templates and everybody's first try, without `-`, `_`, blanks and case.
+/// Words from documentation and templates and common first guesses, without `-`, `_`, spaces and
+/// upper case.
 const PLACEHOLDERS: [&str; 62] = [
     "abc123",
     "abcdef",
@@ -304,7 +294,7 @@ const PLACEHOLDERS: [&str; 62] = [
     "yoursecretkey",
 ];
 
-/// Secrets that documentation and libraries publish as examples.
+/// Example secrets that documentation and libraries publish.
 const PUBLISHED: [&str; 4] = [
     "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
     "plJ3nmyCDGBKInavdOK15jsl",
@@ -312,7 +302,7 @@ const PUBLISHED: [&str; 4] = [
     "5WbX5kEWLlfzsGNjH64I8lOOqUB6e8FH",
 ];
 
-/// True if the text is a word that everybody tries, whatever prefix, case and hyphens it has.
+/// True if the text is a well-known placeholder, in any case and with any prefix and hyphens.
 #[must_use]
 pub fn is_placeholder(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
@@ -333,7 +323,8 @@ pub fn is_placeholder(bytes: &[u8]) -> bool {
     known(&word) || known(&bare) || known(yours) || known(here) || counted || crossed
 }
 
-/// True for a PEM file, a JSON Web Key or a set of them, a key of SSH, and the base64 of a key with its algorithm.
+/// True for a PEM file, a JSON Web Key or a set of them, an SSH key, and the base64 of a key with
+/// its algorithm.
 pub(super) fn is_of_key_pair(bytes: &[u8]) -> bool {
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii();
     let holds = |what: &[u8]| memchr::memmem::find(text, what).is_some();
@@ -349,7 +340,7 @@ pub(super) fn is_of_key_pair(bytes: &[u8]) -> bool {
     decoded.is_ok_and(|der| holds_key_oid(&der))
 }
 
-/// True for DER that names an algorithm of key pairs near its beginning: no random key does.
+/// True for DER that names a key-pair algorithm near its beginning; a random key does not.
 fn holds_key_oid(der: &[u8]) -> bool {
     const EC: &[u8] = &[0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
     const RSA: &[u8] = &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
@@ -359,7 +350,7 @@ fn holds_key_oid(der: &[u8]) -> bool {
         && [EC, RSA, ED25519].iter().any(|oid| memchr::memmem::find(head, oid).is_some())
 }
 
-/// The points of Ed25519 whose order is at most 8, the sign bit aside.
+/// The points of Ed25519 with an order of at most 8, without the sign bit.
 const SMALL_ORDER: [[u8; 2]; 2] = [[0x26, 0xe8], [0xc7, 0x17]];
 const SMALL_ORDER_ENDS: [u8; 2] = [0x05, 0x7a];
 
@@ -382,7 +373,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_seen_protects_nothing() {
+    fn an_invisible_secret_is_refused() {
         for text in ["   ", "\u{200b}", "\0", "\t\n", "\u{feff}", "\u{2800}\u{3164}", "\u{e0020}"] {
             assert_eq!(check_text_secret(text.as_bytes()), Err(WeakSecret::Invisible), "{text:?}");
         }
@@ -405,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn a_decoded_key_is_as_long_as_what_it_decodes_to() {
+    fn a_key_is_measured_after_decoding() {
         assert_eq!(judge_key(&[0], b""), Err(WeakSecret::ShortKey { found: 0, least: 16 }));
         let filled_up = [&[1, 2, 3][..], &[0; 40]].concat();
         assert_eq!(judge_key(&filled_up, b""), Err(WeakSecret::ShortKey { found: 3, least: 16 }));
@@ -415,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn placeholders_are_known_however_they_are_written() {
+    fn placeholders_are_found_in_any_spelling() {
         for text in [
             "changeme",
             "CHANGE_ME",
@@ -440,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_a_pair_are_known_in_every_clothing() {
+    fn keys_of_a_key_pair_are_found_in_any_form() {
         for text in [
             "-----BEGIN PUBLIC KEY-----\nMCow\n-----END PUBLIC KEY-----",
             "\u{feff}-----BEGIN CERTIFICATE-----\nAA",
@@ -458,7 +449,7 @@ mod tests {
     }
 
     #[test]
-    fn points_of_small_order_are_no_public_keys() {
+    fn points_of_small_order_are_refused() {
         let mut one = [0; 32];
         assert!(is_small_order(&one));
         one[0] = 1;

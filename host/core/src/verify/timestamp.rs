@@ -1,21 +1,22 @@
-//! The signed time: reading it strictly, judging its distance from our clock.
+//! The signed time: parsed strictly, and compared with the hub's clock.
 
 use crate::time::{Timestamp, millis};
 
 use super::VerifyError;
 use super::scheme::{Direction, TimeUnit, TimestampRule};
 
-/// Longest text of a time, in bytes.
+/// The maximum length of a time, in bytes.
 const TEXT_BYTES_MAX: usize = 40;
-/// Digits of a time in seconds: from September 2001 to the year 2286. Where the body is signed right behind the time,
-/// a digit that changes sides would leave the signature as it is.
+/// The number of digits of a time in seconds: from September 2001 to the year 2286. If the body is
+/// signed directly after the time, a digit that moves from one to the other would leave the
+/// signature valid.
 const SECONDS_DIGITS: usize = 10;
-/// Digits of a time in milliseconds, for the same years.
+/// The number of digits of a time in milliseconds, for the same years.
 const MILLIS_DIGITS: usize = 13;
 
 impl TimestampRule {
-    /// Reads the time. Digits only and as many as there are, no sign, no fraction, no space: what is checked must be
-    /// what is signed.
+    /// Parses the time: only digits and exactly as many as expected, no sign, no fraction, no
+    /// space. The checked time must be the signed text.
     pub(super) fn parse(&self, text: &[u8]) -> Result<Timestamp, VerifyError> {
         self.unit.parse(text).ok_or(VerifyError::TimestampMalformed)
     }
@@ -23,7 +24,7 @@ impl TimestampRule {
     /// Refuses a time too far from `now`.
     pub(super) fn judge(&self, signed: Timestamp, now: Timestamp) -> Result<(), VerifyError> {
         let Some(tolerance) = self.tolerance else { return Ok(()) };
-        // A scheme that counts seconds is judged in seconds, or 300.4 s would be more than 300.
+        // A scheme that counts seconds is compared in seconds, or 300.4 s would be more than 300 s.
         let grain = if self.unit == TimeUnit::Seconds { 1000 } else { 1 };
         let (signed_at, now_at) = (signed.as_millis() / grain, now.as_millis() / grain);
         let limit = millis(tolerance) / grain;
@@ -61,7 +62,7 @@ impl TimeUnit {
         Some(Timestamp::from_millis(ms))
     }
 
-    /// Writes a time in this form.
+    /// Formats a time.
     pub(crate) fn write(self, at: Timestamp) -> String {
         match self {
             Self::Seconds => at.as_secs().to_string(),
@@ -82,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn only_digits_are_a_time() {
+    fn only_digits_are_accepted() {
         for text in ["", " 1", "+1", "-1", "1.0", "0x1", "1e3", "١", "99999999999999999999999"] {
             assert_eq!(TimeUnit::Seconds.parse(text.as_bytes()), None, "{text}");
         }
@@ -94,13 +95,13 @@ mod tests {
     }
 
     #[test]
-    fn a_time_in_the_wrong_unit_is_no_time() {
+    fn a_time_in_the_wrong_unit_is_refused() {
         assert_eq!(TimeUnit::Seconds.parse(b"1614265330000"), None);
         assert_eq!(TimeUnit::Millis.parse(b"1614265330"), None);
     }
 
     #[test]
-    fn a_time_has_no_digit_too_many_or_too_few() {
+    fn the_number_of_digits_is_fixed() {
         for text in ["161426533", "16142653301", "01614265330", "0614265330", "0"] {
             assert_eq!(TimeUnit::Seconds.parse(text.as_bytes()), None, "{text}");
         }
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stale_time_says_how_far_the_clocks_are_apart() {
+    fn a_stale_time_reports_the_difference() {
         let at = |s: u64| Timestamp::from_millis(s * 1000 + 400);
         let both = rule(Direction::Both);
         assert_eq!(both.judge(at(1000), at(1300)), Ok(()));

@@ -1,23 +1,24 @@
-//! Addresses on the web that a request may name: on which hosts they may be, and with which path.
+//! URL patterns: the hosts and paths that a URL from a request may have.
 //!
-//! | in a host | stands for |
+//! | in a host | matches |
 //! |---|---|
 //! | `*` | one or more letters, digits and hyphens |
-//! | `{region}` | a region of AWS outside China, such as `us-east-1` or `us-gov-west-1` |
-//! | `{region:cn}` | a region of AWS in China, such as `cn-north-1` |
+//! | `{region}` | an AWS region outside China, such as `us-east-1` or `us-gov-west-1` |
+//! | `{region:cn}` | an AWS region in China, such as `cn-north-1` |
 //!
-//! In a path, `{hex:16-64}` stands for 16 to 64 hexadecimal digits, and `{word:1-64}` for letters, digits and hyphens.
+//! In a path, `{hex:16-64}` matches 16 to 64 hexadecimal digits, and `{word:1-64}` letters, digits
+//! and hyphens.
 
 use std::fmt;
 
-/// Longest address, in bytes.
+/// The maximum length of a URL, in bytes.
 const URL_BYTES_MAX: usize = 1024;
 
 /// A host name with at most one placeholder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostPattern {
     text: Box<str>,
-    /// What stands before the placeholder, what it takes, and what stands after it.
+    /// The text before the placeholder, the placeholder, and the text after it.
     hole: Option<(Box<str>, HostHole, Box<str>)>,
 }
 
@@ -43,7 +44,8 @@ impl HostHole {
     }
 }
 
-/// True for a region of AWS: where it is, a further word for some, a direction and a number, with hyphens between.
+/// True for an AWS region: an area, for some a further word, a direction and a number, joined with
+/// hyphens.
 fn is_region(text: &str) -> bool {
     const FURTHER: [&str; 6] = ["gov", "iso", "isob", "isoe", "isof", "de"];
     const DIRECTIONS: [&str; 9] = [
@@ -69,7 +71,7 @@ fn is_region(text: &str) -> bool {
 }
 
 impl HostPattern {
-    /// Takes a pattern such as `sns.{region}.amazonaws.com`.
+    /// Parses a pattern such as `sns.{region}.amazonaws.com`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let plain =
@@ -86,13 +88,13 @@ impl HostPattern {
         (sound && !text.is_empty()).then(|| Self { text: text.into(), hole })
     }
 
-    /// True if `host` fits.
+    /// True if `host` matches.
     #[must_use]
     pub fn matches(&self, host: &str) -> bool {
         self.fitting(host).is_some()
     }
 
-    /// What the placeholder takes of a host that fits; empty if there is no placeholder.
+    /// The text that the placeholder matches in `host`; empty without a placeholder.
     fn fitting(&self, host: &str) -> Option<String> {
         let host = host.to_ascii_lowercase();
         let Some((before, hole, after)) = &self.hole else {
@@ -102,7 +104,8 @@ impl HostPattern {
         hole.takes(middle).then(|| middle.to_owned())
     }
 
-    /// True if a certificate for `name` is one for this pattern, of a key whose host had `region`.
+    /// True if a certificate for `name` is valid for this pattern, for a key from a host with this
+    /// `region`.
     fn covers(&self, name: &str, region: Option<&str>) -> bool {
         let Some(found) = self.fitting(name) else { return false };
         match (&self.hole, region) {
@@ -114,7 +117,6 @@ impl HostPattern {
         }
     }
 
-    /// The pattern as written.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
@@ -127,7 +129,7 @@ impl fmt::Display for HostPattern {
     }
 }
 
-/// True if one of a certificate's names is one of `patterns`, for a key at `url`, whose host is one of `hosts`.
+/// True if one of a certificate's names is one of `patterns`, for a key at `url` on one of `hosts`.
 pub(super) fn is_named_for(
     names: &[String],
     patterns: &[HostPattern],
@@ -158,7 +160,7 @@ enum PathHole {
 }
 
 impl PathPattern {
-    /// Takes a pattern such as `/certs/{hex:16-64}.pem`.
+    /// Parses a pattern such as `/certs/{hex:16-64}.pem`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let good = |b: u8| b.is_ascii_alphanumeric() || b"/-._".contains(&b);
@@ -187,7 +189,7 @@ impl PathPattern {
         })
     }
 
-    /// True if `path` fits.
+    /// True if `path` matches.
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {
         let Some((kind, least, most)) = self.hole else { return *self.before == *path };
@@ -202,7 +204,8 @@ impl PathPattern {
     }
 }
 
-/// The host of an `https` address and what follows it; none unless all of it is plain, without credentials and fragment.
+/// The host of an `https` URL and the rest after it; `None` unless the URL is plain, without
+/// credentials and fragment.
 fn host_and_rest(url: &str) -> Option<(&str, &str)> {
     let plain = url.len() <= URL_BYTES_MAX && url.bytes().all(|b| b.is_ascii_graphic());
     let rest = url.strip_prefix("https://").filter(|_| plain)?;
@@ -212,8 +215,8 @@ fn host_and_rest(url: &str) -> Option<(&str, &str)> {
     Some(rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len())))
 }
 
-/// True if `url` is `https`, without credentials, port or fragment, on one of these hosts. It may have a query; its path
-/// may be any unless one is given.
+/// True if `url` is `https`, on one of these hosts, without credentials, port or fragment. A query
+/// is permitted; the path must match `path` if given.
 #[must_use]
 pub fn is_allowed_url(url: &str, hosts: &[HostPattern], path: Option<&PathPattern>) -> bool {
     let Some((host, rest)) = host_and_rest(url) else { return false };
@@ -228,15 +231,15 @@ pub(crate) fn is_key_url(url: &str, hosts: &[HostPattern], path: Option<&PathPat
     is_allowed_url(url, hosts, path) && !url.contains('?')
 }
 
-/// True if `text` can stand in an address as one label or segment, so that it changes nothing around it.
+/// True if `text` can be one label or path segment of a URL without changing anything around it.
 #[must_use]
 pub(super) fn is_plain_segment(text: &[u8]) -> bool {
     let good = |b: &u8| b.is_ascii_alphanumeric() || b"-._".contains(b);
     !text.is_empty() && text.iter().all(good) && !text.iter().all(|b| *b == b'.')
 }
 
-/// True if the certificate of an issuer may be fetched from `url`. It need not be `https`, for the certificate is
-/// signed; but it is a plain address of a host by its name.
+/// True if the certificate of an issuer may be fetched from `url`. It need not be `https`, because
+/// the certificate is signed; but it must be a plain URL with a host name.
 #[must_use]
 pub(super) fn is_issuer_url(url: &str) -> bool {
     let plain = url.len() <= 512 && url.bytes().all(|b| b.is_ascii_graphic());
@@ -261,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_stands_for_one_label() {
+    fn a_star_matches_one_label() {
         let star = HostPattern::parse("sns.*.amazonaws.com").unwrap();
         assert!(star.matches("sns.us-east-1.amazonaws.com"));
         assert!(star.matches("SNS.EU-WEST-1.amazonaws.com"));
@@ -281,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_region_is_a_region_and_no_other_service() {
+    fn a_region_does_not_match_other_services() {
         let here = HostPattern::parse("sns.{region}.amazonaws.com").unwrap();
         let china = HostPattern::parse("sns.{region:cn}.amazonaws.com.cn").unwrap();
         for region in
@@ -314,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_is_for_the_region_of_its_address() {
+    fn a_certificate_must_be_for_the_region_of_its_url() {
         let hosts = hosts(&["sns.{region}.amazonaws.com"]);
         let patterns = ["sns.amazonaws.com", "sns-signing.{region}.amazonaws.com"];
         let patterns: Vec<_> = patterns.iter().map(|p| HostPattern::parse(p).unwrap()).collect();
@@ -330,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_matched_whole() {
+    fn a_path_must_match_as_a_whole() {
         let pem = PathPattern::parse("/Service-{hex:4-8}.pem").unwrap();
         assert!(pem.matches("/Service-00Af.pem"));
         for path in [
@@ -355,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn only_plain_https_addresses_on_allowed_hosts_are_keys() {
+    fn keys_come_from_plain_https_urls_on_allowed_hosts() {
         let hosts = hosts(&["api.paypal.com", "sns.{region}.amazonaws.com"]);
         let path = PathPattern::parse("/{word:1-9}.pem").unwrap();
         let allowed = |url: &str| is_key_url(url, &hosts, Some(&path));
@@ -387,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn an_issuer_is_at_a_plain_address() {
+    fn an_issuer_url_must_be_plain() {
         assert!(is_issuer_url("http://crt.r2m01.amazontrust.com/r2m01.cer"));
         for url in [
             "http://127.0.0.1/a",
@@ -408,7 +411,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_address_escapes_its_hosts(url in "https?://[a-z@:/?#.\\\\%\\[\\]-]{0,40}(api.paypal.com)?[a-z@:/?#.\\\\-]{0,20}") {
+        fn no_url_escapes_its_hosts(url in "https?://[a-z@:/?#.\\\\%\\[\\]-]{0,40}(api.paypal.com)?[a-z@:/?#.\\\\-]{0,20}") {
             if is_allowed_url(&url, &hosts(&["api.paypal.com"]), None) {
                 let rest = url.strip_prefix("https://api.paypal.com").unwrap();
                 prop_assert!(rest.is_empty() || rest.starts_with(['/', '?']));

@@ -1,12 +1,12 @@
-//! Categories by type, for every type that a provider's file lists: no rule stands in another's shadow, and none is for
-//! a type that does not come.
+//! The categories of every listed type of every provider: no rule hides another, and every rule is
+//! for a type that exists.
 
 use weir_core::event::Category;
 use weir_core::provider::Catalog;
 
 use crate::support::{CATALOG, provider};
 
-/// True if `text` fits `pattern`, where `*` stands for any text.
+/// True if `text` matches `pattern`, where `*` stands for any text.
 fn fits(pattern: &[u8], text: &[u8]) -> bool {
     match pattern.split_first() {
         None => text.is_empty(),
@@ -15,7 +15,7 @@ fn fits(pattern: &[u8], text: &[u8]) -> bool {
     }
 }
 
-/// True if some text fits both.
+/// True if some text matches both.
 fn meet(one: &[u8], other: &[u8]) -> bool {
     match (one.split_first(), other.split_first()) {
         (None, None) => true,
@@ -45,7 +45,7 @@ fn file(name: &str) -> File {
 }
 
 #[test]
-fn no_rule_of_a_verb_stands_in_the_shadow_of_a_longer_one() {
+fn no_longer_pattern_hides_a_rule_by_verb() {
     for provider in CATALOG.iter() {
         let File { types, rules } = file(&provider.name);
         for kind in types.iter().filter(|kind| !kind.contains('*')) {
@@ -59,7 +59,7 @@ fn no_rule_of_a_verb_stands_in_the_shadow_of_a_longer_one() {
             fitting.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
             let Some(((first, rule), rest)) = fitting.split_first() else { continue };
             for (other, hidden) in rest {
-                // One that fits all that the first fits is the wider one, and the first its exception.
+                // If the other matches everything that the first does, the first is its exception.
                 let wider = fits(other.as_bytes(), first.as_bytes());
                 let of_verb = other.starts_with('*') && !first.starts_with('*')
                     || other.len() > 1 && first.ends_with('*') && other.starts_with('*');
@@ -74,7 +74,7 @@ fn no_rule_of_a_verb_stands_in_the_shadow_of_a_longer_one() {
 }
 
 #[test]
-fn every_rule_is_for_a_type_that_comes() {
+fn every_rule_matches_a_listed_type() {
     let listing = CATALOG.iter().filter(|provider| provider.types_complete);
     let mut seen = 0;
     for provider in listing {
@@ -89,7 +89,7 @@ fn every_rule_is_for_a_type_that_comes() {
 }
 
 #[test]
-fn what_was_hidden_has_its_category() {
+fn formerly_hidden_types_have_their_category() {
     for (name, kind, category) in [
         ("okta", "group.lifecycle.create", Category::Created),
         ("okta", "application.lifecycle.update", Category::Updated),
@@ -115,7 +115,7 @@ fn what_was_hidden_has_its_category() {
 }
 
 #[test]
-fn what_was_opened_is_created_at_every_forge() {
+fn opened_issues_are_created_at_every_forge() {
     for name in ["github", "gitea", "forgejo"] {
         let categories = &provider(name).identity.categories;
         for kind in ["issues", "pull_request"] {
@@ -132,7 +132,7 @@ fn what_was_opened_is_created_at_every_forge() {
 }
 
 #[test]
-fn what_a_provider_sends_is_among_the_types_that_its_file_lists() {
+fn samples_and_vectors_have_listed_types() {
     for provider in CATALOG.iter().filter(|provider| provider.types_complete) {
         let listed = |kind: &str| {
             kind == "events" || provider.types.iter().any(|t| fits(t.as_bytes(), kind.as_bytes()))

@@ -1,4 +1,4 @@
-//! Certificates that senders sign with: from which addresses, as which documents, from which authorities.
+//! The certificates of senders: their addresses, documents and authorities.
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use weir_core::provider::Provider;
@@ -29,7 +29,7 @@ fn read(
     key.read(FetchedDocument { document, issuers: &issuers, authorities, now })
 }
 
-/// An authority of the tests.
+/// A test authority.
 struct Authority {
     params: CertificateParams,
     key: KeyPair,
@@ -60,7 +60,7 @@ impl Authority {
         Issuer::from_params(&self.params, &self.key)
     }
 
-    /// A certificate of the tests' RSA key for these names.
+    /// A certificate of the test RSA key for these names.
     fn certificate(&self, names: &[&str]) -> String {
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
@@ -84,7 +84,7 @@ fn self_signed(name: &str) -> String {
     params.self_signed(&rsa()).unwrap().pem()
 }
 
-/// What becomes of a genuine request of SNS whose certificate is this document.
+/// The result for a genuine SNS request whose certificate is this document.
 fn with_certificate(document: &str, issuers: &[&str], authorities: &Authorities) -> String {
     of_provider("sns", document, issuers, authorities)
 }
@@ -98,7 +98,7 @@ fn of_provider(name: &str, document: &str, issuers: &[&str], authorities: &Autho
         Ok(KeyAnswer::Keys(set)) => {
             ring.insert(&key, set, NOW);
             match at(&request, &verifier, &ring, NOW) {
-                weir_core::verify::Verification::Verified(_) => "verified".into(),
+                Ok(_) => "verified".into(),
                 refused => code(refused).into(),
             }
         }
@@ -108,7 +108,7 @@ fn of_provider(name: &str, document: &str, issuers: &[&str], authorities: &Autho
 }
 
 #[test]
-fn a_message_of_amazon_is_believed_by_the_chain_to_a_public_authority() {
+fn an_sns_message_verifies_by_a_public_authority() {
     let sns = provider("sns");
     let topic = "arn:aws:sns:us-east-2:295079676684:publish-and-verify-62674b1d-4295-426b-88e7-5fb75652a04e";
     let params = Params::from([("topic_arn".to_owned(), Secret::new(topic))]);
@@ -133,7 +133,7 @@ fn a_message_of_amazon_is_believed_by_the_chain_to_a_public_authority() {
 }
 
 #[test]
-fn a_certificate_must_lead_to_an_authority_and_be_for_the_senders_name() {
+fn a_certificate_must_be_trusted_and_for_the_senders_name() {
     let root = Authority::root("root");
     let between = root.below("between");
     let trusted = root.trusted();
@@ -151,7 +151,7 @@ fn a_certificate_must_lead_to_an_authority_and_be_for_the_senders_name() {
             assert_eq!(with_certificate(&forged, &[], authorities), "UnknownAuthority");
         }
     }
-    // A certificate that is no authority's signs no other.
+    // A certificate that is not an authority's signs no other.
     let leaf = CertificateParams::new(vec![name.to_owned()]).unwrap();
     let issuer = Issuer::from_params(&leaf, rsa());
     let signed_by_leaf =
@@ -173,7 +173,7 @@ fn a_certificate_must_lead_to_an_authority_and_be_for_the_senders_name() {
 }
 
 #[test]
-fn a_certificate_stands_alone_in_its_document() {
+fn a_certificate_document_holds_nothing_else() {
     let root = Authority::root("root");
     let (pem, trusted) = (root.certificate(&["sns.amazonaws.com"]), root.trusted());
     for document in [
@@ -212,7 +212,7 @@ fn paypals_certificate_may_come_with_its_issuers() {
     }
 }
 
-/// A request of `provider` that names this address as its key's.
+/// A request of `provider` with this key address.
 fn naming(provider: &Provider, url: &str) -> Request {
     let request = signed(provider);
     if &*provider.name == "paypal" {
@@ -226,7 +226,7 @@ fn naming(provider: &Provider, url: &str) -> Request {
 }
 
 #[test]
-fn a_certificate_is_taken_from_its_exact_address_and_no_other() {
+fn a_certificate_is_accepted_only_from_its_address() {
     let ask =
         |verifier: &Verifier, request: &Request| at(request, verifier, &KeyRing::default(), NOW);
     let file = "SimpleNotificationService-7ff5318490ec183fbaddaa2a969abfda.pem";
@@ -288,7 +288,7 @@ fn a_certificate_is_taken_from_its_exact_address_and_no_other() {
 }
 
 #[test]
-fn a_parameter_changes_no_more_of_a_keys_address_than_its_place() {
+fn a_parameter_changes_only_its_place_in_a_key_address() {
     let state = [weir_core::verify::NamedSecret::new("s", Secret::new("a state of some length"))];
     for (tenant, good) in [
         ("84bd8158-6d4d-4958-8b9f-9d6445542f95", true),

@@ -1,13 +1,13 @@
-//! Handshakes: answered when they should be, echoing no more than they should.
+//! Handshakes: answered when they should be, with no more echoed than needed.
 
 use std::collections::BTreeMap;
 
 use weir_core::handshake::{
     ECHO_BYTES_MAX, HandshakeAnswer, HandshakeEffect, HandshakeError, HandshakeKeys,
 };
-use weir_core::identify::RequestFacts;
 use weir_core::provider::Provider;
-use weir_core::verify::{RequestView, Secret, Verified};
+use weir_core::request::RequestView;
+use weir_core::verify::{Secret, Verified};
 
 use crate::support::{Request, provider, verified, verifier};
 
@@ -22,7 +22,7 @@ fn ask(
     let params = BTreeMap::from([("verify_token".to_owned(), Secret::new("meatyhamhock"))]);
     let verifier = verifier(provider, &[secret]);
     let keys = HandshakeKeys { verifier: &verifier, params: &params };
-    provider.handshake(&RequestFacts::new(provider, view), proof, keys)
+    provider.handshake(&provider.facts(view), proof, keys)
 }
 
 fn get<'a>(url: &'a str) -> RequestView<'a> {
@@ -35,7 +35,7 @@ fn proof() -> Verified {
     verified(Request::new("Hello, World!").header("x-hub-signature-256", hello).verify(&verifier))
 }
 
-/// GitHub's file with handshakes of other providers.
+/// GitHub's file with additional handshakes.
 fn with_handshake(toml: &str) -> Provider {
     let file = include_str!("../../providers/github.toml");
     let params =
@@ -44,7 +44,7 @@ fn with_handshake(toml: &str) -> Provider {
 }
 
 #[test]
-fn slack_is_answered_with_its_challenge_once_its_signature_holds() {
+fn slack_gets_its_challenge_after_verification() {
     let slack = provider("slack");
     let request = Request::new(r#"{"token":"x","challenge":"3eZbrw1a","type":"url_verification"}"#);
     assert_eq!(request.with(|view| ask(slack, view, "s", None)), None);
@@ -56,7 +56,7 @@ fn slack_is_answered_with_its_challenge_once_its_signature_holds() {
 }
 
 #[test]
-fn an_ordinary_event_is_no_handshake() {
+fn an_event_is_not_a_handshake() {
     let request = Request::new(r#"{"type":"event_callback","challenge":"x"}"#);
     assert_eq!(request.with(|view| ask(provider("slack"), view, "s", Some(&proof()))), None);
 }
@@ -84,7 +84,7 @@ fn a_token_handshake_is_answered_only_with_the_right_token() {
 }
 
 #[test]
-fn a_keyed_answer_is_escaped_into_its_json() {
+fn a_keyed_answer_is_escaped_in_json() {
     let crc = with_handshake(
         "name = 'crc'\nwhen = { method = 'GET', present = ['query:crc_token'] }\nafter = 'nothing'\n\
          reply = { status = 200, content_type = 'application/json', body = '{\"response_token\":\"sha256={keyed-base64:query:crc_token}\",\"echo\":\"{query:crc_token}\"}' }",
@@ -99,7 +99,7 @@ fn a_keyed_answer_is_escaped_into_its_json() {
     assert_eq!(parsed["echo"], "\"}\n");
 }
 
-/// An exchange with a built-in provider, before verification.
+/// An exchange with a built-in provider before verification.
 fn asked(name: &str, method: &str, url: &str, headers: &[(&str, &[u8])], body: &[u8]) -> Outcome {
     let provider = provider(name);
     let params = BTreeMap::from([
@@ -110,7 +110,7 @@ fn asked(name: &str, method: &str, url: &str, headers: &[(&str, &[u8])], body: &
     let verifier = provider.verifier_with(&secrets, &params).unwrap();
     let keys = HandshakeKeys { verifier: &verifier, params: &params };
     let view = RequestView { method, url, headers, body };
-    provider.handshake(&RequestFacts::new(provider, view), None, keys)
+    provider.handshake(&provider.facts(view), None, keys)
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn a_challenge_must_have_its_shape() {
 }
 
 #[test]
-fn slack_is_told_that_its_certificate_check_got_through() {
+fn slacks_certificate_check_is_answered() {
     let form: &[u8] = b"ssl_check=1&token=gIkuvaNzQIHg97ATvDxqgjtO";
     let plain: (&str, &[u8]) = ("Content-Type", b"application/x-www-form-urlencoded");
     let answer = asked("slack", "POST", "https://h/in", &[plain], form).unwrap().unwrap();
@@ -143,7 +143,7 @@ fn slack_is_told_that_its_certificate_check_got_through() {
 }
 
 #[test]
-fn a_signed_request_is_not_taken_for_the_handshake_that_it_resembles() {
+fn a_signed_request_is_not_an_unsigned_handshake() {
     let token = br#"{"verification_token":"secret_x"}"#;
     let asked =
         |name, headers: &[(&str, &[u8])], body| asked(name, "POST", "https://h/in", headers, body);
@@ -159,7 +159,7 @@ fn a_signed_request_is_not_taken_for_the_handshake_that_it_resembles() {
 }
 
 #[test]
-fn a_secret_is_handed_over_once_and_the_operator_told_what_to_do() {
+fn a_handed_over_secret_is_shown_with_a_notice() {
     let body = br#"{"verification_token":"secret_x"}"#;
     let answer = asked("notion", "POST", "https://h/in", &[], body).unwrap().unwrap();
     let secret = Secret::new("secret_x");
@@ -174,7 +174,7 @@ fn a_secret_is_handed_over_once_and_the_operator_told_what_to_do() {
 }
 
 #[test]
-fn a_file_that_shows_what_it_does_not_keep_is_refused() {
+fn show_once_without_store_secret_is_refused() {
     let file = include_str!("../../providers/notion.toml");
     let odd = file.replace("store_secret = \"/verification_token\", ", "");
     let refused = Provider::load(&odd).unwrap_err().to_string();
@@ -182,7 +182,7 @@ fn a_file_that_shows_what_it_does_not_keep_is_refused() {
 }
 
 #[test]
-fn discords_event_is_no_ping_though_it_has_its_number() {
+fn a_discord_event_of_type_1_is_not_a_ping() {
     let discord = provider("discord");
     let key = "bc6e397641761bb314ed3ddc21a4995d50a1aab33c2dd1a115d85688504c5861";
     let status = |body: &str| {
@@ -197,7 +197,7 @@ fn discords_event_is_no_ping_though_it_has_its_number() {
 }
 
 #[test]
-fn an_address_is_confirmed_only_on_amazons_hosts() {
+fn a_subscription_is_confirmed_only_on_amazons_hosts() {
     let sns = provider("sns");
     let (pair, params) = crate::support::fresh(sns, None);
     let secrets = [weir_core::verify::NamedSecret::new("s", pair.verifying)];
@@ -205,8 +205,7 @@ fn an_address_is_confirmed_only_on_amazons_hosts() {
     let keys = HandshakeKeys { verifier: &verifier, params: &params };
     let effect = |url: &str| {
         let body = format!(r#"{{"Type":"SubscriptionConfirmation","SubscribeURL":"{url}"}}"#);
-        Request::new(body)
-            .with(|view| sns.handshake(&RequestFacts::new(sns, view), Some(&proof()), keys))
+        Request::new(body).with(|view| sns.handshake(&sns.facts(view), Some(&proof()), keys))
     };
     let url = "https://sns.us-east-1.amazonaws.com/?Action=ConfirmSubscription&Token=t";
     let answer = effect(url).unwrap().unwrap();
@@ -219,7 +218,7 @@ fn an_address_is_confirmed_only_on_amazons_hosts() {
 }
 
 #[test]
-fn a_sender_is_called_back_only_where_the_operator_named_its_host() {
+fn a_callback_needs_a_host_that_the_operator_listed() {
     let cloudevents = provider("cloudevents");
     let verifier = verifier(cloudevents, &["token"]);
     let effect = |hosts: Option<&str>, callback: Option<&str>| {
@@ -232,7 +231,7 @@ fn a_sender_is_called_back_only_where_the_operator_named_its_host() {
         }
         let answer = request.with(|view| {
             let view = RequestView { method: "OPTIONS", ..view };
-            cloudevents.handshake(&RequestFacts::new(cloudevents, view), None, keys)
+            cloudevents.handshake(&cloudevents.facts(view), None, keys)
         });
         answer.unwrap().map(|answer| answer.effect)
     };
@@ -273,14 +272,13 @@ fn the_answer_is_keyed_by_the_secret_that_verified() {
     let proof = verified(request.verify(&verifier));
     let params = BTreeMap::new();
     let keys = HandshakeKeys { verifier: &verifier, params: &params };
-    let answer =
-        request.with(|view| zoom.handshake(&RequestFacts::new(zoom, view), Some(&proof), keys));
+    let answer = request.with(|view| zoom.handshake(&zoom.facts(view), Some(&proof), keys));
     let answer = answer.unwrap().unwrap();
     assert!(answer.body.contains(&mac("old", "p")), "{}", answer.body);
 }
 
 #[test]
-fn a_secret_that_is_handed_over_is_kept_from_print() {
+fn a_handed_over_secret_does_not_print() {
     let asana = with_handshake(
         "name = 'secret'\nwhen = { method = 'POST', present = ['header:X-Hook-Secret'] }\nafter = 'nothing'\n\
          reply = { status = 200, headers = { X-Hook-Secret = '{header:X-Hook-Secret}' } }\neffect = { store_secret = 'header:X-Hook-Secret' }",

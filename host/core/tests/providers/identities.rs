@@ -1,13 +1,13 @@
-//! Type, id, category, dedup material and batches, per provider.
+//! Identification per provider: type, id, category, dedup material and batches.
 
 use weir_core::event::Category;
-use weir_core::identify::{Identified, IdentifyError, RequestFacts, TYPE_UNKNOWN};
+use weir_core::identify::{Identified, IdentifyError, TYPE_UNKNOWN};
 use weir_core::provider::Provider;
 use weir_core::verify::Verified;
 
 use crate::support::{CATALOG, Request, changed, provider, verified, verifier};
 
-/// How a request of a token source is verified: identities are told apart from signatures here.
+/// The proof of a request with a static token: these tests are about identities, not signatures.
 fn by_token() -> Verified {
     let token = changed(
         "custom",
@@ -18,7 +18,7 @@ fn by_token() -> Verified {
 }
 
 fn identify(provider: &Provider, request: &Request) -> Result<Identified, IdentifyError> {
-    request.with(|view| provider.identify(&RequestFacts::new(provider, view), &by_token()))
+    request.with(|view| provider.identify(&provider.facts(view), &by_token()))
 }
 
 fn kinds(provider: &Provider, request: &Request) -> Vec<String> {
@@ -26,7 +26,7 @@ fn kinds(provider: &Provider, request: &Request) -> Vec<String> {
 }
 
 #[test]
-fn the_type_is_read_where_the_file_says() {
+fn the_type_is_read_by_the_files_selector() {
     let json = |body: &str| Request::new(body).header("content-type", "application/json");
     let form =
         |body: &str| Request::new(body).header("content-type", "application/x-www-form-urlencoded");
@@ -49,7 +49,7 @@ fn the_type_is_read_where_the_file_says() {
 }
 
 #[test]
-fn an_event_that_says_no_type_is_unknown_and_kept() {
+fn an_event_without_a_type_is_unknown() {
     for body in ["{}", "not json", "", r#"{"type":null}"#, r#"{"type":{}}"#, r#"{"type":""}"#] {
         assert_eq!(kinds(provider("stripe"), &Request::new(body)), [TYPE_UNKNOWN], "{body}");
     }
@@ -64,7 +64,7 @@ fn a_type_that_could_forge_a_log_line_is_refused() {
 }
 
 #[test]
-fn a_source_may_join_the_type_from_two_places() {
+fn a_source_can_join_the_type_from_two_fields() {
     let github =
         changed("github", "type = ['{header:X-GitHub-Event}.{/action}', 'header:X-GitHub-Event']");
     let request = |body: &str| Request::new(body).header("X-GitHub-Event", "issues");
@@ -73,7 +73,7 @@ fn a_source_may_join_the_type_from_two_places() {
 }
 
 #[test]
-fn a_batch_is_cut_into_its_events() {
+fn a_batch_is_split_into_events() {
     let body = b" [{\"event\":\"open\",\"sg_event_id\":\"a\"},\r\n {\"event\":\"click\",\"sg_event_id\":\"b\"}]\r\n";
     let found = identify(provider("sendgrid"), &Request::new(*body)).unwrap();
     assert!(found.is_batch);
@@ -91,7 +91,7 @@ fn a_batch_is_cut_into_its_events() {
     assert_ne!(found.events[0].dedup, found.events[1].dedup);
 }
 
-/// Type and id of each event, as `type id`.
+/// The type and id of each event, as `type id`.
 fn told(name: &str, body: &str) -> Vec<String> {
     let found = identify(provider(name), &Request::new(body)).unwrap();
     let id = |e: &weir_core::identify::EventIdentity| e.delivery_id.clone().unwrap_or_default();
@@ -103,7 +103,7 @@ fn told(name: &str, body: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_batching_provider_is_cut_into_events_of_their_own() {
+fn the_batches_of_every_provider_are_split() {
     for (name, body, events) in [
         (
             "hubspot",
@@ -177,7 +177,7 @@ fn every_batching_provider_is_cut_into_events_of_their_own() {
 }
 
 #[test]
-fn a_batch_in_a_forms_field_is_cut_into_events_of_their_own() {
+fn a_batch_in_a_form_field_is_split() {
     let form = |body: String| {
         Request::new(body).header("content-type", "application/x-www-form-urlencoded")
     };
@@ -198,7 +198,7 @@ fn a_batch_in_a_forms_field_is_cut_into_events_of_their_own() {
     let two = (r"open", Some("1"), &br#"{"event":"open","_id":"1","ts":2}"#[..]);
     assert!(found.is_batch);
     assert_eq!(told, [one, two, one]);
-    // The same event again is the same one, in this batch or in another.
+    // The same event is the same one again, in this batch or in another.
     let keys: Vec<_> = found.events.iter().map(|e| e.dedup.clone().unwrap()).collect();
     assert!(keys[0] != keys[1] && keys[0] == keys[2]);
     let again = identify(mandrill, &of(r#"[{"event":"open","_id":"1","ts":2}]"#)).unwrap();
@@ -207,7 +207,7 @@ fn a_batch_in_a_forms_field_is_cut_into_events_of_their_own() {
     assert_eq!(identify(mandrill, &of("[]")).unwrap().events, []);
     let endless = of(&format!("[{}1]", "1,".repeat(10_000)));
     assert_eq!(identify(mandrill, &endless), Err(IdentifyError::TooManyEvents));
-    // What is no batch is one event, whole.
+    // A body that is not a batch is one event.
     for body in ["mandrill_events=%5B%7B", "mandrill_events=1", "x=1", ""] {
         let request = form(body.to_owned());
         let found = identify(mandrill, &request).unwrap();
@@ -219,7 +219,7 @@ fn a_batch_in_a_forms_field_is_cut_into_events_of_their_own() {
 }
 
 #[test]
-fn what_events_are_cut_from_cannot_be_hidden_in_part() {
+fn the_field_of_a_batch_cannot_be_partly_redacted() {
     for field in ["/msg/email", "form:mandrill_events", "form:mandrill_events#/0/msg"] {
         let overrides = format!("secret_fields = ['{field}']");
         let overrides = toml::from_str(&overrides).unwrap();
@@ -233,7 +233,7 @@ fn what_events_are_cut_from_cannot_be_hidden_in_part() {
 }
 
 #[test]
-fn a_batch_inside_a_batch_is_bounded_too() {
+fn a_nested_batch_is_bounded() {
     let entry = format!("{{\"changes\":[{}1]}}", "1,".repeat(5_000));
     let body = format!("{{\"entry\":[{entry},{entry}]}}");
     let found = identify(provider("meta"), &Request::new(body));
@@ -241,7 +241,7 @@ fn a_batch_inside_a_batch_is_bounded_too() {
 }
 
 #[test]
-fn a_token_that_is_good_once_makes_a_duplicate_whatever_comes_with_it() {
+fn a_token_used_twice_is_a_duplicate_with_any_content() {
     let of = |body: &str| {
         identify(provider("mailgun"), &Request::new(body)).unwrap().events.remove(0).dedup
     };
@@ -257,7 +257,7 @@ fn a_token_that_is_good_once_makes_a_duplicate_whatever_comes_with_it() {
 }
 
 #[test]
-fn the_great_payment_senders_share_their_categories() {
+fn payment_providers_share_categories() {
     for (name, kind, category) in [
         ("stripe", "payment_intent.succeeded", Category::PaymentReceived),
         ("paypal", "PAYMENT.CAPTURE.COMPLETED", Category::PaymentReceived),
@@ -278,7 +278,7 @@ fn the_great_payment_senders_share_their_categories() {
 }
 
 #[test]
-fn what_a_type_leaves_open_is_told_by_a_field_of_the_event() {
+fn a_field_decides_an_ambiguous_type() {
     let adyen = |success: &str| {
         format!(
             r#"{{"notificationItems":[{{"NotificationRequestItem":{{"eventCode":"AUTHORISATION","success":"{success}"}}}}]}}"#
@@ -324,7 +324,7 @@ fn what_a_type_leaves_open_is_told_by_a_field_of_the_event() {
 }
 
 #[test]
-fn a_category_that_goes_by_a_field_must_say_which_and_give_words() {
+fn a_category_by_field_needs_a_field_and_texts() {
     let load = |line: &str| {
         let file = include_str!("../../providers/linear.toml");
         Provider::load(&file.replace("[categories]", &format!("[categories]\n{line}")))
@@ -343,7 +343,7 @@ fn a_category_that_goes_by_a_field_must_say_which_and_give_words() {
 }
 
 #[test]
-fn a_batch_may_be_empty_but_not_endless() {
+fn a_batch_may_be_empty_but_is_bounded() {
     assert_eq!(identify(provider("sendgrid"), &Request::new("[]")).unwrap().events.len(), 0);
     let most = format!("[{}1]", "1,".repeat(9_999));
     assert_eq!(identify(provider("sendgrid"), &Request::new(most)).unwrap().events.len(), 10_000);
@@ -355,7 +355,7 @@ fn a_batch_may_be_empty_but_not_endless() {
 }
 
 #[test]
-fn what_should_be_a_batch_and_is_not_is_one_event() {
+fn a_body_that_is_not_the_expected_batch_is_one_event() {
     for body in ["{\"event\":\"open\"}", "[{", "", "[1] x"] {
         let found = identify(provider("sendgrid"), &Request::new(body)).unwrap();
         assert!(!found.is_batch && found.events.len() == 1, "{body}");
@@ -364,7 +364,7 @@ fn what_should_be_a_batch_and_is_not_is_one_event() {
 }
 
 #[test]
-fn items_that_share_a_header_id_are_not_each_others_duplicates() {
+fn items_with_a_shared_header_id_are_not_duplicates() {
     let partner = changed("custom", "fan_out = '/items'\nid = 'header:X-Webhook-Id'");
     let request =
         Request::new(r#"{"items":[{"type":"a"},{"type":"a"}]}"#).header("X-Webhook-Id", "1");
@@ -375,7 +375,7 @@ fn items_that_share_a_header_id_are_not_each_others_duplicates() {
 }
 
 #[test]
-fn an_unsigned_id_makes_a_duplicate_only_with_the_same_body() {
+fn an_unsigned_id_needs_the_same_body_for_a_duplicate() {
     let of = |body: &str| {
         let request =
             Request::new(body).header("X-GitHub-Delivery", "1").header("X-GitHub-Event", "push");
@@ -392,7 +392,7 @@ fn an_event_without_an_id_is_never_a_duplicate() {
 }
 
 #[test]
-fn categories_are_the_providers_and_a_source_may_change_them() {
+fn a_source_can_change_the_providers_categories() {
     let of = |provider: &Provider, kind: &str| provider.identity.categories.of(kind, |_| None);
     let stripe = changed(
         "stripe",
@@ -409,7 +409,7 @@ fn categories_are_the_providers_and_a_source_may_change_them() {
 }
 
 #[test]
-fn what_is_no_text_beside_the_facts_hides_none_of_them() {
+fn invalid_text_hides_no_other_field() {
     let body = r#"{"\ud800":1,"type":"invoice.paid","id":"evt_1","data":{"\udfff":2}}"#;
     for body in [body.as_bytes().to_vec(), [b"\xef\xbb\xbf", body.as_bytes()].concat()] {
         assert_eq!(kinds(provider("stripe"), &Request::new(body)), ["invoice.paid"]);
@@ -419,7 +419,7 @@ fn what_is_no_text_beside_the_facts_hides_none_of_them() {
 }
 
 #[test]
-fn a_header_in_latin_1_is_read_where_the_file_says_so() {
+fn a_latin1_header_is_read_if_the_file_says_so() {
     let file = include_str!("../../providers/github.toml")
         .replace("body = \"auto\"", "body = \"auto\"\nlatin1_headers = true");
     let latin = Provider::load(&file).unwrap();
@@ -436,14 +436,14 @@ fn as_form(json: &str) -> Request {
         .header("content-type", "application/x-www-form-urlencoded")
 }
 
-/// Type, category and id of one event.
+/// The type, category and id of one event.
 fn known_as(provider: &Provider, request: &Request) -> (String, Category, Option<String>) {
     let event = identify(provider, request).unwrap().events.remove(0);
     (event.kind.to_string(), event.category, event.delivery_id.map(|id| id.to_string()))
 }
 
 #[test]
-fn a_form_is_classified_as_the_json_inside_of_it() {
+fn a_form_is_classified_by_the_json_inside_it() {
     let template = "type = ['{header:X-GitHub-Event}.{/action}', 'header:X-GitHub-Event']";
     let templated = changed("github", template);
     for (event, action, category) in [
@@ -478,7 +478,7 @@ fn a_form_is_classified_as_the_json_inside_of_it() {
 }
 
 #[test]
-fn a_sources_own_categories_come_before_the_providers_and_go_by_its_own_types() {
+fn a_sources_categories_use_its_own_types_and_come_first() {
     let github = changed(
         "github",
         "type = ['{header:X-GitHub-Event}.{/action}', 'header:X-GitHub-Event']\n\
@@ -494,7 +494,7 @@ fn a_sources_own_categories_come_before_the_providers_and_go_by_its_own_types() 
 }
 
 #[test]
-fn the_fields_of_a_form_stand_where_pointers_point() {
+fn pointers_select_form_fields() {
     let custom = changed("custom", "type = '/event/name'\nid = '/id'");
     let json = Request::new(r#"{"event":{"name":"order.created"},"id":"7"}"#);
     for form in ["event[name]=order.created&id=7", "id=7&event%5Bname%5D=order.created"] {
@@ -506,7 +506,7 @@ fn the_fields_of_a_form_stand_where_pointers_point() {
         known_as(custom, &form),
         ("user.created".to_owned(), Category::UserSignup, Some("9".to_owned()))
     );
-    // Where certain fields are signed, no other is believed.
+    // If only certain fields are signed, no other field counts.
     let adyen = Request::new(
         "eventCode=CAPTURE&success=false&type=x&NotificationRequestItem[success]=true",
     );

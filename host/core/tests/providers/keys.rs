@@ -1,4 +1,5 @@
-//! Keys that the sender publishes: asked for, believed only from where and for as long as the file says.
+//! Published keys: fetched when needed, and trusted only from the addresses and for the time that
+//! the file permits.
 
 use std::sync::Arc;
 
@@ -8,12 +9,12 @@ use weir_core::sign::{RequestDraft, Signing};
 use weir_core::time::Timestamp;
 use weir_core::verify::{
     Authorities, FetchedDocument, KEY_REFRESH_AFTER, KeyAnswer, KeyError, KeyRef, KeyRing, KeySet,
-    NamedSecret, Params, Secret, SecretError, Verification, Verifier,
+    NamedSecret, Params, Secret, SecretError, Unverified, Verification, Verifier,
 };
 
 use crate::support::{NOW, Request, URL, code, fresh, provider, verified};
 
-/// A verifier of a source that was given parameters and no key.
+/// A verifier of a source with parameters and no key.
 pub(crate) fn without_key(provider: &Provider) -> Verifier {
     provider.verifier_with(&[], &fresh(provider, None).1).unwrap()
 }
@@ -30,7 +31,7 @@ fn draft(provider: &Provider, body: Option<&str>) -> RequestDraft {
     }
 }
 
-/// A genuine request of `provider` under the tests' RSA key.
+/// A genuine request of `provider`, signed with the test RSA key.
 pub(crate) fn signed(provider: &Provider) -> Request {
     let (pair, params) = fresh(provider, None);
     let signing = Signing { secret: &pair.sending, params: &params, scheme: None };
@@ -42,7 +43,7 @@ pub(crate) fn signed(provider: &Provider) -> Request {
 
 pub(crate) fn needed(outcome: Verification) -> KeyRef {
     match outcome {
-        Verification::NeedKey(key) => key,
+        Err(Unverified::NeedKey(key)) => *key,
         other => panic!("expected a key to be asked for, got {other:?}"),
     }
 }
@@ -60,7 +61,7 @@ const RSA: &str = include_str!("rsa-public.pem");
 /// The same key as a set of JSON Web Keys.
 const RSA_KEYS: &str = include_str!("rsa-public.jwks.json");
 
-/// What is read of a document when these certificates are authorities.
+/// The keys read from a document, with these certificates as authorities.
 fn read(key: &KeyRef, document: &str, authorities: &[&str]) -> Result<KeySet, KeyError> {
     let mut trusted = Authorities::default();
     for pem in authorities {
@@ -75,7 +76,7 @@ fn read(key: &KeyRef, document: &str, authorities: &[&str]) -> Result<KeySet, Ke
 }
 
 #[test]
-fn a_published_key_is_asked_for_once_and_then_used() {
+fn a_published_key_is_fetched_once() {
     let pubsub = provider("google-pubsub");
     let verifier = without_key(pubsub);
     assert!(verifier.fetches_keys());
@@ -92,7 +93,7 @@ fn a_published_key_is_asked_for_once_and_then_used() {
 }
 
 #[test]
-fn a_request_that_points_elsewhere_is_refused_before_anything_is_fetched() {
+fn a_foreign_key_address_is_refused_before_any_fetch() {
     let sns = provider("sns");
     let verifier = without_key(sns);
     let genuine = signed(sns);
@@ -115,7 +116,7 @@ fn a_request_that_points_elsewhere_is_refused_before_anything_is_fetched() {
 }
 
 #[test]
-fn a_certificate_is_believed_for_its_names_and_its_time() {
+fn a_certificate_is_valid_for_its_names_and_time() {
     let paypal = provider("paypal");
     let file: toml::Value = toml::from_str(include_str!("../../providers/paypal.toml")).unwrap();
     let vector = &file["vectors"][0];
@@ -137,13 +138,13 @@ fn a_certificate_is_believed_for_its_names_and_its_time() {
         at(&request, &verifier, &ring, now)
     };
     verified(outcome(NOW));
-    // It is good from 2020 to 2050.
+    // The certificate is valid from 2020 to 2050.
     for seconds in [1_577_000_000, 2_524_700_000] {
         assert_eq!(code(outcome(Timestamp::from_millis(seconds * 1000))), "key_untrusted");
     }
     let mut ring = KeyRing::default();
     let key = needed(at(&request, &verifier, &ring, NOW));
-    // A bare key does not say whose it is; a certificate of another host is another's.
+    // A bare key has no owner, and a certificate of another host is refused.
     assert_eq!(read(&key, RSA, &[]), Err(KeyError::NotCertificate));
     let sns: toml::Value = toml::from_str(include_str!("../../providers/sns.toml")).unwrap();
     let other = text(&sns["vectors"][0]["secret"]);
@@ -152,13 +153,13 @@ fn a_certificate_is_believed_for_its_names_and_its_time() {
 }
 
 #[test]
-fn a_token_that_names_keys_at_random_does_not_make_us_fetch_without_end() {
+fn random_key_ids_do_not_cause_endless_fetches() {
     let plaid = provider("plaid");
     let verifier = without_key(plaid);
     let (pair, params) = fresh(plaid, None);
     let signing = Signing { secret: &pair.sending, params: &params, scheme: None };
     let signed = plaid.sign_request(signing, &draft(plaid, None), NOW, &SystemRandom::new());
-    // Tokens of our own making name no key, and Plaid's are asked for by name.
+    // Tokens that `sign` makes name no key; Plaid's keys are fetched by id.
     let headers = signed.unwrap().headers.into_iter();
     let unnamed = headers.fold(Request::new("{}"), |request, (n, v)| request.header(&n, v));
     assert_eq!(code(at(&unnamed, &verifier, &KeyRing::default(), NOW)), "key_untrusted");
@@ -180,7 +181,7 @@ fn a_token_that_names_keys_at_random_does_not_make_us_fetch_without_end() {
 }
 
 #[test]
-fn what_is_posted_for_a_key_holds_its_parameters_and_does_not_print_them() {
+fn the_body_of_a_key_fetch_does_not_print_its_parameters() {
     let plaid = provider("plaid");
     let file: toml::Value = toml::from_str(include_str!("../../providers/plaid.toml")).unwrap();
     let token = file["vectors"][0]["headers"]["Plaid-Verification"].as_str().unwrap();
@@ -196,7 +197,7 @@ fn what_is_posted_for_a_key_holds_its_parameters_and_does_not_print_them() {
 }
 
 #[test]
-fn a_source_without_what_its_keys_take_is_refused_by_name() {
+fn a_missing_key_parameter_is_refused_by_name() {
     let missing = |name: &str| {
         let error = provider(name).verifier_with(&[], &Params::new()).unwrap_err();
         match error {
@@ -214,7 +215,7 @@ fn a_source_without_what_its_keys_take_is_refused_by_name() {
 }
 
 #[test]
-fn a_source_may_start_without_the_secret_that_a_handshake_hands_over() {
+fn a_source_can_wait_for_the_secret_of_a_handshake() {
     for name in ["asana", "notion"] {
         assert!(provider(name).receives_secret());
         let verifier = provider(name).verifier(&[]).unwrap();
@@ -225,8 +226,8 @@ fn a_source_may_start_without_the_secret_that_a_handshake_hands_over() {
 }
 
 #[test]
-fn a_public_key_is_no_shared_secret() {
-    // Whoever has the public key could otherwise sign with it.
+fn a_public_key_is_not_a_shared_secret() {
+    // Otherwise anyone with the public key could sign.
     for form in ["utf8", "base64"] {
         let partner = crate::support::changed("custom", &format!("[signature]\nkey = '{form}'"));
         assert!(partner.verifier(&[NamedSecret::new("s", Secret::new(RSA))]).is_err(), "{form}");
@@ -239,7 +240,7 @@ fn a_public_key_is_no_shared_secret() {
 }
 
 #[test]
-fn a_source_says_what_a_message_signature_must_cover() {
+fn a_source_sets_what_an_http_signature_must_cover() {
     let strict = crate::support::changed(
         "rfc9421",
         "schemes = ['hmac-sha256']\n[signature]\n\

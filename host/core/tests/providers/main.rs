@@ -1,5 +1,5 @@
-//! What the built-in provider files promise, checked from outside: their vectors, their refusals by code, their
-//! identities, handshakes and samples.
+//! The built-in providers, tested from outside: vectors, errors by code, identities, handshakes and
+//! samples.
 
 #![expect(clippy::unwrap_used, reason = "a test ends where something it builds on fails")]
 

@@ -1,4 +1,4 @@
-//! What a source changes about its provider.
+//! The overrides of a source.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -17,7 +17,7 @@ fn problem(name: &str, toml: &str) -> String {
 }
 
 #[test]
-fn a_partners_scheme_is_described_in_the_source() {
+fn a_source_can_describe_a_partners_scheme() {
     let partner = changed(
         "custom",
         "body_limit = '2MiB'\non_redelivery = 'requeue'\n[signature]\nheader = 'X-Partner-Signature'\n\
@@ -52,14 +52,14 @@ fn a_tolerance_widens_and_narrows_the_window() {
 }
 
 #[test]
-fn freshness_by_a_time_that_nobody_signed_is_refused() {
+fn a_tolerance_for_an_unsigned_time_is_refused() {
     let said =
         problem("github", "[signature]\ntimestamp = { header = 'X-Time', tolerance = '5m' }");
     assert!(said.starts_with("schemes.sha256.timestamp.tolerance: "), "{said}");
 }
 
 #[test]
-fn deduplication_by_an_id_that_nobody_signed_is_refused() {
+fn dedup_by_an_unsigned_id_is_refused() {
     let said = problem("github", "dedup = 'id'");
     assert_eq!(
         said,
@@ -68,7 +68,7 @@ fn deduplication_by_an_id_that_nobody_signed_is_refused() {
 }
 
 #[test]
-fn a_change_must_say_which_of_several_schemes_it_means() {
+fn a_change_must_name_one_of_several_schemes() {
     let said = problem("standard-webhooks", "[signature]\nkey = 'utf8'");
     assert_eq!(said, "signature.name: say which scheme is meant: v1a, v1");
     let polar = changed("standard-webhooks", "schemes = ['v1']\n[signature]\nkey = 'utf8'");
@@ -76,13 +76,13 @@ fn a_change_must_say_which_of_several_schemes_it_means() {
 }
 
 #[test]
-fn a_hook_that_this_host_has_not_is_refused() {
+fn an_unknown_hook_is_refused() {
     let said = problem("custom", "[signature]\nalgorithm = 'hook:paypal'");
     assert_eq!(said, "schemes.signature.algorithm: this host has no hook \"paypal\"");
 }
 
 #[test]
-fn a_source_says_by_which_methods_its_events_come() {
+fn a_source_can_set_the_methods_of_events() {
     let methods = |name, toml| changed(name, toml).methods.to_string();
     assert_eq!(provider("github").methods.to_string(), "POST");
     assert_eq!(methods("github", "methods = ['PUT', 'POST']"), "PUT, POST");
@@ -96,7 +96,7 @@ fn a_source_says_by_which_methods_its_events_come() {
 }
 
 #[test]
-fn what_a_source_takes_are_its_events_and_its_handshakes() {
+fn a_source_accepts_the_methods_of_events_and_handshakes() {
     for (name, allowed) in [
         ("github", "POST"),
         ("twilio", "POST, GET"),
@@ -113,7 +113,7 @@ fn what_a_source_takes_are_its_events_and_its_handshakes() {
 }
 
 #[test]
-fn a_source_whose_signature_covers_nothing_of_a_get_is_refused() {
+fn get_is_refused_if_the_signature_covers_only_bodies() {
     for method in ["GET", "DELETE"] {
         let said = problem("github", &format!("methods = ['POST', '{method}']"));
         let why = "may come without a body, of which the signature covers nothing";
@@ -130,7 +130,7 @@ fn a_source_whose_signature_covers_nothing_of_a_get_is_refused() {
 }
 
 #[test]
-fn an_id_in_a_query_that_nobody_signed_is_no_id_to_go_by() {
+fn an_id_in_an_unsigned_query_is_refused() {
     let source = |message: &str| {
         format!(
             "methods = ['POST', 'GET']\nid = 'form:id'\ndedup = 'id'\n[signature]\nmessage = '{message}'\n\

@@ -1,5 +1,5 @@
-//! The published vectors: every request in `vectors.json` against the built-in file of its provider, and every
-//! handshake. The data says what it is from; nothing in it was made by this crate.
+//! The published vectors: every request and every handshake in `vectors.json`, against its
+//! provider's built-in file. Each names its origin; none was made by this package.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::Value;
 use weir_core::handshake::{HandshakeAnswer, HandshakeKeys};
-use weir_core::identify::RequestFacts;
 use weir_core::provider::Provider;
+use weir_core::request::RequestView;
 use weir_core::time::Timestamp;
-use weir_core::verify::{NamedSecret, Params, RequestView, Secret, Verification, Verifier};
+use weir_core::verify::{NamedSecret, Params, Secret, Verification, Verifier};
 
 use crate::support::{CATALOG, provider};
 
@@ -65,21 +65,21 @@ fn published() -> Published {
     serde_json::from_str(include_str!("vectors.json")).unwrap()
 }
 
-/// A clock for vectors whose scheme has no time.
+/// The clock for vectors whose scheme has no time.
 const ANY_TIME: u64 = 1_760_000_000;
 
 fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// What a source would be given to take this vector's requests.
+/// The secrets and parameters of a source for this vector.
 fn given(vector: &Vector, body: &[u8]) -> (Vec<NamedSecret>, Params) {
     let mut secrets = match &vector.secret {
         None => Vec::new(),
         Some(Value::Array(several)) => several.iter().map(text).collect(),
         Some(one) => vec![text(one)],
     };
-    // A certificate or a public key takes the place of a secret.
+    // A certificate or a public key replaces the secret.
     for name in ["certificate_pem", "jwk"] {
         secrets.extend(vector.extra.get(name).map(text));
     }
@@ -113,7 +113,7 @@ fn every_published_vector_has_its_verdict() {
     let mut wrong = Vec::new();
     for vector in &vectors {
         let outcome = outcome(vector);
-        if matches!(outcome, Verification::Verified(_)) != vector.valid {
+        if outcome.is_ok() != vector.valid {
             wrong.push(format!("{}: {outcome:?}", vector.id));
         }
     }
@@ -121,7 +121,7 @@ fn every_published_vector_has_its_verdict() {
 }
 
 #[test]
-fn every_provider_that_is_published_has_a_file() {
+fn every_published_provider_has_a_file() {
     let published = published();
     let mut names: Vec<_> = published.vectors.iter().map(|v| v.provider.as_str()).collect();
     names.sort_unstable();
@@ -132,10 +132,10 @@ fn every_provider_that_is_published_has_a_file() {
     }
 }
 
-/// A verifier of the exchange's secret, or of any where it has none.
+/// A verifier with the secret of an exchange, or with any secret.
 fn keys(provider: &Provider, secret: Option<&str>) -> (Verifier, Params) {
     let value = Secret::new(secret.unwrap_or("any"));
-    // The one exchange whose secret is a parameter names it so; the others' are not looked up under that name.
+    // One exchange names its parameter so; the other exchanges do not read it.
     let params = Params::from([
         ("verify_token".to_owned(), value.clone()),
         ("public_key".to_owned(), Secret::new("integration_public_key")),
@@ -156,7 +156,7 @@ fn shake(exchange: &Exchange) -> Result<HandshakeAnswer, u16> {
         headers: &headers,
         body: &body,
     };
-    let facts = RequestFacts::new(provider, request);
+    let facts = provider.facts(request);
     let keys = HandshakeKeys { verifier: &verifier, params: &params };
     if let Some(answer) = provider.handshake(&facts, None, keys) {
         return Ok(answer.unwrap());
@@ -169,9 +169,9 @@ fn shake(exchange: &Exchange) -> Result<HandshakeAnswer, u16> {
         Err(_) => at.parse::<jiff::Timestamp>().unwrap().as_second().try_into().unwrap(),
     });
     match verifier.verify(&request, Timestamp::from_millis(at * 1000)) {
-        Verification::Verified(proof) => match provider.handshake(&facts, Some(&proof), keys) {
+        Ok(proof) => match provider.handshake(&facts, Some(&proof), keys) {
             Some(answer) => Ok(answer.unwrap()),
-            // No handshake but an ordinary request, which the file says how to answer.
+            // Not a handshake but an event; the file says how to answer.
             None => Err(provider.acknowledge.as_ref().map_or(200, |answer| answer.status)),
         },
         _ => Err(provider.failure_status),

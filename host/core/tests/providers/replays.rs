@@ -1,19 +1,21 @@
-//! A captured request is good for one event: whatever is changed of it that is not signed, it has the same key and type.
+//! Replays: a captured request is valid for one event. Whatever unsigned part is changed, the dedup
+//! key and the type stay the same.
 
 use form_urlencoded::byte_serialize;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use ring::rand::SystemRandom;
 use serde_json::Value;
-use weir_core::identify::{DedupMaterial, DedupRule, FactTemplate, RequestFacts, TYPE_UNKNOWN};
-use weir_core::provider::{BodyCoverage, Coverage, Provider, Selector};
+use weir_core::identify::{DedupMaterial, DedupRule, FactTemplate, TYPE_UNKNOWN};
+use weir_core::provider::{BodyCoverage, Coverage, Provider};
+use weir_core::selector::Selector;
 use weir_core::sign::{RequestDraft, SignError, Signing};
-use weir_core::verify::{NamedSecret, Verification};
+use weir_core::verify::NamedSecret;
 
 use crate::doubles::{Genuine, genuine};
 use crate::support::{CATALOG, NOW, URL, changed, fresh, provider};
 
-/// The samples of a provider, signed by each of its schemes.
+/// The samples of a provider, signed with each of its schemes.
 fn played(provider: &Provider) -> Vec<(String, Genuine)> {
     let mut found = Vec::new();
     for scheme in &provider.schemes {
@@ -36,7 +38,7 @@ fn played(provider: &Provider) -> Vec<(String, Genuine)> {
             let Ok(RequestDraft { method, url, headers, body }) = signed else { continue };
             let genuine =
                 Genuine { verifier: verifier.clone(), method, url, headers, body, now: NOW };
-            if matches!(genuine.verify(), Verification::Verified(_)) {
+            if genuine.verify().is_ok() {
                 found.push((format!("{}/{}", scheme.name, sample.name), genuine));
             }
         }
@@ -44,17 +46,17 @@ fn played(provider: &Provider) -> Vec<(String, Genuine)> {
     found
 }
 
-/// Of each event: what its key is made from, its tag, its type.
+/// For each event: its dedup material, its tag and its type.
 type Told = Vec<(Option<DedupMaterial>, u32, String)>;
 
-/// What a request is taken for, and what its scheme signs; none if it is refused.
+/// The events of a request, and the coverage of its scheme; `None` if it is refused.
 fn told(provider: &Provider, request: &Genuine) -> Option<(Told, Coverage)> {
-    let Verification::Verified(proof) = request.verify() else { return None };
+    let Ok(proof) = request.verify() else { return None };
     if !provider.methods.contains(&request.method) {
         return None;
     }
     let coverage = provider.coverage().into_iter().find(|c| c.scheme == proof.scheme).unwrap();
-    let found = request.with(|view| provider.identify(&RequestFacts::new(provider, view), &proof));
+    let found = request.with(|view| provider.identify(&provider.facts(view), &proof));
     let events = found.ok()?.events.into_iter();
     Some((events.map(|e| (e.dedup, e.tag, e.kind.to_string())).collect(), coverage))
 }
@@ -63,14 +65,14 @@ fn pairs(form: &str) -> Vec<&str> {
     form.split('&').collect()
 }
 
-/// Every byte of every name and value written as an escape.
+/// The form with every byte of every name and value escaped.
 fn escaped(form: &str) -> String {
     let all = |text: &str| text.bytes().map(|b| format!("%{b:02x}")).collect::<String>();
     let fields = form_urlencoded::parse(form.as_bytes());
     fields.map(|(n, v)| format!("{}={}", all(&n), all(&v))).collect::<Vec<_>>().join("&")
 }
 
-/// The same fields as a form, in other orders, encodings and company.
+/// The same fields as forms in other orders and encodings, and with other fields.
 fn forms(form: &str) -> Vec<String> {
     let mut reversed = pairs(form);
     reversed.reverse();
@@ -97,7 +99,7 @@ fn forms(form: &str) -> Vec<String> {
     ]
 }
 
-/// A document with one key more in every object.
+/// A document with an additional key in every object.
 fn with_more(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {
@@ -124,10 +126,10 @@ fn bodies(body: &[u8]) -> Vec<Vec<u8>> {
     all
 }
 
-/// The headers that facts are read from.
+/// The headers that the templates read.
 fn headers_of(templates: &[FactTemplate]) -> Vec<String> {
     let names =
-        templates.iter().flat_map(FactTemplate::sources).filter_map(|source| match source {
+        templates.iter().flat_map(FactTemplate::selectors).filter_map(|source| match source {
             Selector::Header(names) => Some(names.iter().map(ToString::to_string)),
             _ => None,
         });
@@ -144,7 +146,7 @@ const CONTENT_TYPES: [&str; 7] = [
     "",
 ];
 
-/// The request with everything changed that might not be signed, one thing at a time.
+/// The request with every part changed that may be unsigned, one at a time.
 fn variants(provider: &Provider, request: &Genuine, coverage: &Coverage) -> Vec<(String, Genuine)> {
     let mut all: Vec<(String, Genuine)> = Vec::new();
     let mut add = |what: &str, changed: Genuine| all.push((what.to_owned(), changed));
@@ -192,7 +194,7 @@ fn variants(provider: &Provider, request: &Genuine, coverage: &Coverage) -> Vec<
 }
 
 #[test]
-fn a_captured_request_is_one_event_whatever_is_put_around_it() {
+fn a_captured_request_is_one_event() {
     for provider in CATALOG.iter() {
         let (mut of_provider, mut held) = (played(provider), 0);
         of_provider.extend(genuine(&provider.name));
@@ -202,7 +204,7 @@ fn a_captured_request_is_one_event_whatever_is_put_around_it() {
                 continue;
             }
             for (what, changed) in variants(provider, &request, &coverage) {
-                // Where the query says everything and is not signed, there is nothing to hold on to.
+                // If the query is the payload and is not signed, nothing identifies the request.
                 let blind = &*provider.name == "zendesk" && changed.body.is_empty();
                 let Some((mut then, _)) = told(provider, &changed).filter(|_| !blind) else {
                     continue;
@@ -222,15 +224,15 @@ fn a_captured_request_is_one_event_whatever_is_put_around_it() {
     }
 }
 
-/// Those whose events may say nothing by which a repetition is known.
+/// Providers whose events may lack everything that identifies a repetition.
 const NEVER: [&str; 3] = ["dropbox", "mailgun", "quickbooks"];
 
 #[test]
-fn a_request_that_comes_twice_is_known_by_what_is_signed() {
+fn a_repeated_request_is_known_by_its_signed_content() {
     for provider in CATALOG.iter().filter(|provider| !NEVER.contains(&&*provider.name)) {
         for (name, request) in played(provider).into_iter().chain(genuine(&provider.name)) {
             let Some((events, coverage)) = told(provider, &request) else { continue };
-            // Of what says neither type nor id nor time, two could be two.
+            // Without type, id and time, two requests could be two events.
             let known = |(key, _, kind): &(Option<DedupMaterial>, u32, String)| {
                 key.is_some() || !coverage.time && kind == TYPE_UNKNOWN
             };
@@ -240,9 +242,9 @@ fn a_request_that_comes_twice_is_known_by_what_is_signed() {
     }
 }
 
-/// Providers with a scheme that signs something of the body and not the type, or not the id.
+/// Providers with a scheme that signs something of the body but not the type, or not the id.
 #[test]
-fn what_a_signature_leaves_open_is_said() {
+fn unsigned_types_and_ids_are_reported() {
     type Fact = (fn(&Coverage) -> bool, fn(&Provider) -> bool);
     let unsigned = |(signed, known): Fact| -> Vec<&str> {
         let open = |c: &Coverage| !matches!(c.body, BodyCoverage::Nothing) && !signed(c);
@@ -294,7 +296,7 @@ const ID_UNSIGNED: [&str; 20] = [
 ];
 
 #[test]
-fn one_body_under_two_topics_is_two_events_where_the_source_says_so() {
+fn one_body_with_two_topics_is_two_events_if_configured() {
     let shopify = changed("shopify", "dedup = 'type+body'");
     let request = genuine("shopify").remove("b64").unwrap();
     let keys = |topic: &str, id: &str| {
@@ -307,7 +309,7 @@ fn one_body_under_two_topics_is_two_events_where_the_source_says_so() {
 }
 
 #[test]
-fn an_attempts_number_beside_the_fields_that_count_changes_nothing() {
+fn an_attempt_number_does_not_change_the_dedup_key() {
     let (name, of) = ("hubspot", |attempt: u8| {
         format!(
             r#"[{{"eventId":1,"subscriptionId":2,"occurredAt":3,"subscriptionType":"contact.creation","attemptNumber":{attempt}}}]"#

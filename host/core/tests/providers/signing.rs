@@ -1,4 +1,4 @@
-//! Signing is verifying run backwards: what `sign` makes, the same file's verifier accepts.
+//! Signing is the reverse of verifying: the verifier of a file accepts what `sign` makes with it.
 
 use std::sync::Arc;
 
@@ -6,12 +6,12 @@ use proptest::prelude::*;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use ring::rand::SystemRandom;
-use weir_core::identify::{DedupRule, RequestFacts};
+use weir_core::identify::DedupRule;
 use weir_core::provider::Provider;
+use weir_core::request::RequestView;
 use weir_core::sign::{RequestDraft, SignError, Signing, StandardWebhooksSigner};
 use weir_core::verify::{
-    KeyForm, NamedSecret, Params, RequestView, Scheme, Secret, Verification, Verifier,
-    paste_mistakes,
+    KeyForm, NamedSecret, Params, Scheme, Secret, Unverified, Verifier, paste_mistakes,
 };
 
 use crate::support::{CATALOG, NOW, Request, changed, fresh, provider, verified};
@@ -26,7 +26,7 @@ fn draft(provider: &Provider, sample: &str, seed: u64) -> RequestDraft {
     }
 }
 
-/// The draft with its signature, and a verifier of the other side of the secret.
+/// The signed draft, and a verifier with the other side of the secret.
 fn signed(provider: &Provider, scheme: Option<&str>, draft: &RequestDraft) -> (Request, Verifier) {
     let (pair, params) = fresh(provider, scheme);
     let signing = Signing { secret: &pair.sending, params: &params, scheme };
@@ -41,21 +41,21 @@ fn signed(provider: &Provider, scheme: Option<&str>, draft: &RequestDraft) -> (R
     (request, provider.verifier_with(&secrets, &params).unwrap())
 }
 
-/// Providers that can be signed like: all but one, whose only scheme is RSA with SHA-1, which ring does not make.
+/// The providers that can be signed for: all except one, whose only scheme is RSA with SHA-1, which
+/// ring does not make.
 fn signable() -> impl Iterator<Item = &'static std::sync::Arc<Provider>> {
     CATALOG.iter().filter(|provider| &*provider.name != "paddle-classic")
 }
 
 #[test]
-fn every_sample_of_every_provider_is_accepted_as_its_own() {
+fn every_sample_of_every_provider_verifies() {
     for provider in signable() {
         assert!(!provider.samples.is_empty(), "{}", provider.name);
         for sample in &provider.samples {
             let (request, verifier) = signed(provider, None, &draft(provider, &sample.name, 7));
             let proof = verified(request.verify(&verifier));
-            let found = request
-                .with(|view| provider.identify(&RequestFacts::new(provider, view), &proof))
-                .unwrap();
+            let found =
+                request.with(|view| provider.identify(&provider.facts(view), &proof)).unwrap();
             let kinds: Vec<_> = found.events.iter().map(|e| e.kind.as_str()).collect();
             match sample.name.as_str() {
                 "events" => assert_eq!(kinds, ["delivered", "open", "click"]),
@@ -73,7 +73,7 @@ fn every_sample_of_every_provider_is_accepted_as_its_own() {
 }
 
 #[test]
-fn the_samples_that_everybody_knows_exist() {
+fn well_known_samples_exist() {
     for (name, samples) in [
         ("github", &["push", "issues", "pull_request", "ping"][..]),
         ("stripe", &["payment_intent.succeeded", "invoice.payment_failed", "customer.created"]),
@@ -115,7 +115,7 @@ fn both_versions_of_standard_webhooks_can_be_signed() {
 }
 
 #[test]
-fn the_other_family_of_headers_is_signed_if_the_draft_has_it() {
+fn the_header_family_of_the_draft_is_signed() {
     let provider = provider("standard-webhooks");
     let mut draft = draft(provider, "user.created", 1);
     for (name, _) in &mut draft.headers {
@@ -127,7 +127,7 @@ fn the_other_family_of_headers_is_signed_if_the_draft_has_it() {
 }
 
 #[test]
-fn what_egress_signs_our_own_ingress_accepts() {
+fn ingress_accepts_what_egress_signs() {
     let provider = provider("standard-webhooks");
     let random = SystemRandom::new();
     let [old, new, pair] = [Some("v1"), None, Some("v1a")]
@@ -145,7 +145,7 @@ fn what_egress_signs_our_own_ingress_accepts() {
 }
 
 #[test]
-fn a_draft_without_what_is_signed_is_refused() {
+fn a_draft_without_a_signed_field_is_refused() {
     let provider = provider("standard-webhooks");
     let random = SystemRandom::new();
     let (pair, params) = fresh(provider, None);
@@ -156,7 +156,7 @@ fn a_draft_without_what_is_signed_is_refused() {
 }
 
 #[test]
-fn a_source_of_any_shape_can_be_sent_to() {
+fn every_kind_of_source_can_be_signed_for() {
     for toml in [
         "[signature]\nalgorithm = 'hmac-sha1'\nencoding = 'base64'\nprefix = ''",
         "[signature]\nalgorithm = 'hmac-sha512'\nencoding = 'base64url'",
@@ -173,7 +173,7 @@ fn a_source_of_any_shape_can_be_sent_to() {
     ] {
         let partner = changed("custom", toml);
         let (request, verifier) = signed(&partner, None, &draft(&partner, "order.created", 3));
-        assert!(matches!(request.verify(&verifier), Verification::Verified(_)), "{toml}");
+        assert!(request.verify(&verifier).is_ok(), "{toml}");
     }
 }
 
@@ -189,7 +189,7 @@ fn a_secret_pair_does_not_print() {
 }
 
 #[test]
-fn an_rsa_key_is_the_senders_own_to_bring() {
+fn an_rsa_key_is_not_generated() {
     let random = SystemRandom::new();
     let error = provider("paypal").generate_secret(None, &random).unwrap_err();
     assert!(error.to_string().contains("openssl genpkey"), "{error}");
@@ -206,7 +206,7 @@ fn an_rsa_key_is_the_senders_own_to_bring() {
 }
 
 #[test]
-fn what_is_signed_besides_must_be_given() {
+fn a_signed_parameter_must_be_given() {
     let (pair, _) = fresh(provider("paypal"), None);
     let none = Params::new();
     let signing = Signing { secret: &pair.sending, params: &none, scheme: None };
@@ -221,7 +221,8 @@ fn every_scheme_of_every_provider_can_be_signed() {
     let mut tried = 0;
     for provider in signable() {
         for scheme in &provider.schemes {
-            // Made for another product or another age; the sample is the product's that is signed first.
+            // It belongs to another product or is outdated; the sample is of the first scheme's
+            // product.
             let other = matches!(
                 (&*provider.name, &*scheme.name),
                 ("hook0" | "coinbase-cdp", "v1")
@@ -238,7 +239,7 @@ fn every_scheme_of_every_provider_can_be_signed() {
                 let (request, verifier) = signed(provider, Some(&scheme.name), &draft);
                 let outcome = request.verify(&verifier);
                 assert!(
-                    matches!(&outcome, Verification::Verified(v) if v.scheme == scheme.name),
+                    matches!(&outcome, Ok(v) if v.scheme == scheme.name),
                     "{} {}: {outcome:?}",
                     provider.name,
                     scheme.name
@@ -266,7 +267,7 @@ proptest! {
             }
             let at = at.index(request.body.len());
             request.body[at] ^= 1 << bit;
-            // A form is signed by what it says, and two texts may say the same.
+            // A form is signed by its content, and two texts may have the same content.
             let says = |body: &[u8]| {
                 let mut fields: Vec<_> = form_urlencoded::parse(body).into_owned().collect();
                 fields.sort();
@@ -275,7 +276,7 @@ proptest! {
             };
             let same = twilio && says(&request.body) == says(&draft.body);
             let outcome = request.verify(&verifier);
-            prop_assert_eq!(matches!(outcome, Verification::Verified(_)), same, "{}", provider.name);
+            prop_assert_eq!(outcome.is_ok(), same, "{}", provider.name);
         }
     }
 
@@ -285,21 +286,21 @@ proptest! {
             let draft = draft(provider, &provider.samples[0].name, seed);
             let (mut request, verifier) = signed(provider, None, &draft);
             if request.body != draft.body {
-                // The signature stands in the body, whose flipped bits are the other test's.
+                // The signature is in the body, which another test changes.
                 continue;
             }
             let (_, value) = request.headers.last_mut().unwrap();
             let at = at.index(value.len());
             let before = value[at];
             value[at] ^= 1 << bit;
-            // White space around a list's items, and padding, are not part of a signature; two providers write
-            // hexadecimal in either case.
+            // White space around the items of a list, and padding, are not part of a signature; two
+            // providers accept hexadecimal in either case.
             let padding = [before, value[at]].iter().any(|b| b.is_ascii_whitespace() || *b == b'=');
             let any_case = ["pagerduty", "notion"].contains(&&*provider.name)
                 && before.eq_ignore_ascii_case(&value[at]);
             let outcome = request.with(|view: RequestView<'_>| verifier.verify(&view, NOW));
             prop_assert!(
-                padding || any_case || matches!(outcome, Verification::Refused(_)),
+                padding || any_case || matches!(outcome, Err(Unverified::Refused(_))),
                 "{}",
                 provider.name
             );
@@ -307,7 +308,7 @@ proptest! {
     }
 }
 
-/// Names and values run together, as that scheme signs them.
+/// The names and values joined, as that scheme signs them.
 trait ConcatPairs {
     fn concat_pairs(&self) -> String;
 }
@@ -331,7 +332,7 @@ fn a_fresh_secret_has_the_form_of_its_provider() {
         ("postmark", "weir:", 37),
         ("slack", "", 32),
     ] {
-        // GitLab's token may stand alone; its signing secret has the form.
+        // GitLab's token may be any text; its signing secret has the form.
         let scheme = (name == "gitlab").then(|| {
             let whsec = |s: &&Arc<Scheme>| s.key == KeyForm::WhsecOnly;
             &*provider(name).schemes.iter().find(whsec).unwrap().name

@@ -1,13 +1,15 @@
-//! Requests and sources in a few words.
+//! Helpers: requests, sources and their parameters.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use ring::rand::SystemRandom;
 use weir_core::provider::{Catalog, Provider, ProviderOverrides};
+use weir_core::request::RequestView;
 use weir_core::sign::{SecretPair, SignError};
 use weir_core::time::Timestamp;
 use weir_core::verify::{
-    NamedSecret, Params, RequestView, Secret, Verification, Verified, Verifier,
+    NamedSecret, Params, Secret, Unverified, Verification, Verified, Verifier,
 };
 
 pub(crate) static CATALOG: LazyLock<Catalog> = LazyLock::new(|| Catalog::built_in().unwrap());
@@ -19,7 +21,7 @@ pub(crate) fn provider(name: &str) -> &'static Provider {
     CATALOG.get(name).unwrap()
 }
 
-/// A provider with changes written as in a configuration.
+/// A provider with overrides written as in a configuration.
 pub(crate) fn changed(name: &str, toml: &str) -> Provider {
     let overrides: ProviderOverrides = toml::from_str(toml).unwrap();
     provider(name).with_overrides(&overrides).unwrap()
@@ -31,8 +33,8 @@ pub(crate) fn verifier(provider: &Provider, secrets: &[&str]) -> Verifier {
     provider.verifier(&secrets).unwrap()
 }
 
-/// A fresh secret of a provider, and parameters that a source could have been given. RSA keys are not made here,
-/// so those are always the same: made for these tests and used nowhere else.
+/// A fresh secret of a provider and the parameters of a source. RSA keys are not generated: a test
+/// key, used nowhere else, takes their place.
 pub(crate) fn fresh(provider: &Provider, scheme: Option<&str>) -> (SecretPair, Params) {
     let pair = match provider.generate_secret(scheme, &SystemRandom::new()) {
         Err(SignError::KeyPairWanted { .. }) => SecretPair {
@@ -41,17 +43,16 @@ pub(crate) fn fresh(provider: &Provider, scheme: Option<&str>) -> (SecretPair, P
         },
         pair => pair.unwrap(),
     };
-    let value = |name: &str| match name {
-        "topic_arn" => "arn:aws:sns:us-west-2:123456789012:MyTopic".to_owned(),
-        "environment" => "sandbox".to_owned(),
-        "callback_hosts" => "sender.example".to_owned(),
-        name => format!("the-{name}"),
-    };
-    // Those by which a source wants more than a secret can sign.
-    let more = ["secret", "app_id", "tenant"];
-    let named = provider.params.iter().filter(|param| !more.contains(&param.name.as_str()));
-    let params = named.map(|param| (param.name.clone(), Secret::new(value(&param.name))));
-    (pair, params.collect())
+    (pair, params(provider))
+}
+
+/// The parameters that tests give to a source of this provider.
+pub(crate) fn params(provider: &Provider) -> Params {
+    type Table = BTreeMap<String, BTreeMap<String, String>>;
+    static ALL: LazyLock<Table> =
+        LazyLock::new(|| toml::from_str(include_str!("../data/params.toml")).unwrap());
+    let given = ALL.get(&*provider.name).into_iter().flatten();
+    given.map(|(name, value)| (name.clone(), Secret::new(value.as_str()))).collect()
 }
 
 /// A request that owns its parts.
@@ -84,14 +85,14 @@ impl Request {
 
 pub(crate) fn verified(outcome: Verification) -> Verified {
     match outcome {
-        Verification::Verified(verified) => verified,
+        Ok(verified) => verified,
         other => panic!("expected a verified request, got {other:?}"),
     }
 }
 
 pub(crate) fn code(outcome: Verification) -> &'static str {
     match outcome {
-        Verification::Refused(refusal) => refusal.code(),
+        Err(Unverified::Refused(refusal)) => refusal.code(),
         other => panic!("expected a refusal, got {other:?}"),
     }
 }

@@ -1,4 +1,4 @@
-//! Every file's vectors, and proof that a file which fails its own vectors is not used.
+//! The vectors of every file; a file that fails its own vectors is refused.
 
 use weir_core::provider::{Provider, ProviderError};
 
@@ -7,7 +7,7 @@ use crate::support::CATALOG;
 const GITHUB: &str = include_str!("../../providers/github.toml");
 
 #[test]
-fn every_built_in_provider_proves_itself() {
+fn every_built_in_provider_passes_its_vectors() {
     assert!(CATALOG.iter().count() >= 8);
     for provider in CATALOG.iter() {
         assert_eq!(provider.check_vectors(), [], "{}", provider.name);
@@ -15,7 +15,7 @@ fn every_built_in_provider_proves_itself() {
 }
 
 #[test]
-fn a_file_that_takes_a_forged_request_for_genuine_is_refused() {
+fn a_file_that_accepts_a_forged_vector_is_refused() {
     let blind = ["mismatch", "missing"].iter().fold(GITHUB.to_owned(), |file, why| {
         file.replace(&format!("refused = \"signature_{why}\"\n"), "")
     });

@@ -1,26 +1,26 @@
-//! Text with `{placeholders}`, the one notation of provider files for signed messages, types, replies and
-//! samples. Knows how to find the placeholders, not what they mean.
+//! Templates: text with `{placeholders}`, the notation of provider files for signed messages,
+//! types, responses and samples. Finds the placeholders; does not know what they mean.
 //!
-//! A `{` opens a placeholder only before a lower-case letter or a slash, so JSON needs no escaping; `{{` is a
-//! plain `{`. Everything else stands for itself.
+//! A `{` opens a placeholder only before a lower-case letter or a slash, so JSON needs no escaping;
+//! `{{` is a literal `{`. Everything else is literal text.
 
 use thiserror::Error;
 
 /// A piece of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
-    /// Text that stands for itself.
+    /// Literal text.
     Literal(String),
-    /// What stood between the braces.
+    /// The text between the braces.
     Placeholder(String),
 }
 
-/// A placeholder without an end.
+/// A placeholder without a closing brace.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("the placeholder that starts at byte {0} has no closing brace")]
 pub struct Unclosed(pub usize);
 
-/// Cuts a template into its pieces.
+/// Splits a template into its pieces.
 pub fn pieces(text: &str) -> Result<Vec<Piece>, Unclosed> {
     let mut out = Vec::new();
     let mut literal = String::new();

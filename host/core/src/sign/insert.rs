@@ -1,7 +1,7 @@
-//! Signatures that stand in the body or the query: the draft has a place for them, and they are put there.
+//! Inserts a signature into the body or the query, where the draft has a place for it.
 
 use crate::json_pointer::{Pointer, array_items};
-use crate::provider::Selector;
+use crate::selector::Selector;
 
 /// The body with `text` at `source`; `None` if it has no such place.
 pub(super) fn in_body(source: &Selector, body: &[u8], text: &str) -> Option<Vec<u8>> {
@@ -16,7 +16,8 @@ pub(super) fn in_body(source: &Selector, body: &[u8], text: &str) -> Option<Vec<
     }
 }
 
-/// The URL with `text` at `source`, a field of its query; `None` if it has no such field. All else stays as it is.
+/// The URL with `text` in the query field `source`; `None` if there is no such field. The rest
+/// stays the same.
 pub(super) fn in_query(source: &Selector, url: &str, text: &str) -> Option<String> {
     let (Selector::Form(field, None) | Selector::Query(field)) = source else { return None };
     let (before, query) = url.split_once('?')?;
@@ -33,7 +34,7 @@ pub(super) fn in_query(source: &Selector, url: &str, text: &str) -> Option<Strin
     any.then(|| format!("{before}?{query}"))
 }
 
-/// The body with each of these slices of it replaced by a JSON string.
+/// The body with each of these slices replaced by a JSON string.
 fn spliced(body: &[u8], places: &[&str], text: &str) -> Vec<u8> {
     let quoted = serde_json::Value::from(text).to_string();
     let mut out = body.to_vec();
@@ -55,7 +56,7 @@ fn each(pointer: &Pointer, body: &[u8], text: &str) -> Option<Vec<u8>> {
     Some(spliced(body, &places, text))
 }
 
-/// The form with this value of a field that it has.
+/// The form with a new value of an existing field.
 fn form(field: &str, body: &[u8], text: &str) -> Option<Vec<u8>> {
     let mut out = form_urlencoded::Serializer::new(String::new());
     let mut any = false;
@@ -77,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_is_put_where_the_draft_has_room_for_it() {
+    fn a_signature_is_put_into_its_place_in_the_body() {
         assert_eq!(
             placed("/s/v", r#"{"s":{"v":"","w":1}}"#).as_deref(),
             Some(r#"{"s":{"v":"a\"b","w":1}}"#)
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_in_a_query_leaves_the_rest_of_it_as_it_was() {
+    fn a_signature_in_a_query_leaves_the_rest_unchanged() {
         let placed =
             |source: &str, url: &str| in_query(&Selector::parse(source).unwrap(), url, "a b");
         for source in ["form:s", "query:s"] {

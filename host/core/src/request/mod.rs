@@ -1,44 +1,68 @@
 //! A request as verification sees it: borrowed bytes, nothing decoded.
 
+mod multipart;
+
 use std::borrow::Cow;
 
-use super::{VerifyError, multipart_fields};
+use thiserror::Error;
 
-/// Whether a request of this method says in its query what others say in their bodies: it is a `GET` or a `DELETE`, whose
-/// bodies mean nothing by the rules of HTTP (RFC 9110, 9.3), and has none. One that has a body says what stands there.
+pub use multipart::{MultipartField, PARTS_MAX, multipart_fields};
+
+/// The maximum number of form fields or query parameters that are read.
+pub const FORM_FIELDS_MAX: usize = 10_000;
+
+/// True if the payload of a request is its query: the request is a `GET` or a `DELETE`, whose
+/// bodies have no meaning in HTTP (RFC 9110, 9.3), and has no body. If there is a body, it is the
+/// payload.
 #[must_use]
 pub fn payload_is_query(method: &str, body: &[u8]) -> bool {
     body.is_empty() && matches!(method, "GET" | "DELETE")
 }
 
-/// Longest name of the first field of what is taken for a form, in bytes.
+/// The maximum length of the first field name of a form, in bytes.
 const FORM_NAME_BYTES_MAX: usize = 256;
 
-/// True if a body has the shape of a URL-encoded form: a first name without white space, then `=` or `&`. JSON and XML
-/// begin in another way.
+/// True if a body looks like a URL-encoded form: a first name without white space, then `=` or `&`.
+/// JSON and XML begin differently.
 #[must_use]
 pub fn is_form(body: &[u8]) -> bool {
     let start = &body[..body.len().min(FORM_NAME_BYTES_MAX + 1)];
     let Some(name) = start.iter().position(|b| matches!(b, b'=' | b'&')) else { return false };
     let printed = |b: &u8| !b.is_ascii_whitespace() && !b.is_ascii_control();
-    // A form in parts begins with hyphens and a boundary, in which there may be an equals sign.
+    // A multipart form begins with hyphens and a boundary, which may contain an equals sign.
     let other = start.starts_with(b"--") || matches!(start[0], b'{' | b'[' | b'"' | b'<' | b'=');
     !other && start[..name].iter().all(printed)
 }
 
-/// Longest value of a header that a signature depends on, in bytes.
+/// The maximum length of a header value that a signature depends on, in bytes.
 pub const SIGNED_HEADER_BYTES_MAX: usize = 8 * 1024;
 
-/// A request as it arrived.
+/// Why a single value cannot be read from a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum ReadError {
+    /// The header occurs more than once.
+    #[error("a header occurs more than once")]
+    HeaderDuplicated,
+    /// The header is longer than [`SIGNED_HEADER_BYTES_MAX`].
+    #[error("a header is longer than {SIGNED_HEADER_BYTES_MAX} bytes")]
+    HeaderTooLong,
+    /// The field occurs more than once: another reader could take the other value.
+    #[error("a field occurs more than once")]
+    FieldDuplicated,
+    /// There are more fields than are read.
+    #[error("request has more than {FORM_FIELDS_MAX} fields")]
+    TooManyFields,
+}
+
+/// A request as received.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestView<'a> {
     /// The method, such as `POST`.
     pub method: &'a str,
-    /// The *public* URL with path and query, as the sender was given it.
+    /// The public URL that the sender was given, with path and query.
     pub url: &'a str,
-    /// Headers in the order they came; names in any case, values as bytes.
+    /// The headers in the order received; names in any case, values as bytes.
     pub headers: &'a [(&'a str, &'a [u8])],
-    /// The raw body.
     pub body: &'a [u8],
 }
 
@@ -49,21 +73,21 @@ impl<'a> RequestView<'a> {
         self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
     }
 
-    /// The one value of a header that must not occur twice.
-    pub fn single_header(&self, name: &str) -> Result<Option<&'a [u8]>, VerifyError> {
+    /// The value of a header that must not occur more than once.
+    pub fn single_header(&self, name: &str) -> Result<Option<&'a [u8]>, ReadError> {
         let mut values = self.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
         let Some((_, value)) = values.next() else { return Ok(None) };
         if values.next().is_some() {
-            return Err(VerifyError::HeaderDuplicated);
+            return Err(ReadError::HeaderDuplicated);
         }
         if value.len() > SIGNED_HEADER_BYTES_MAX {
-            return Err(VerifyError::HeaderTooLong);
+            return Err(ReadError::HeaderTooLong);
         }
         Ok(Some(value))
     }
 
-    /// True if the body is a URL-encoded form. Its shape tells and not its content type, which few senders sign: under
-    /// another one, a captured form would be another event.
+    /// True if the body is a URL-encoded form. The body decides, not the content type: few senders
+    /// sign the content type, and with another one a captured form would be another event.
     #[must_use]
     pub fn is_form(&self) -> bool {
         is_form(self.body)
@@ -74,15 +98,15 @@ impl<'a> RequestView<'a> {
         self.is_form() && form_urlencoded::parse(self.body).next().is_some()
     }
 
-    /// True if the body is declared as a form in parts and has the shape of one: JSON stays JSON, whatever it is declared
-    /// as.
+    /// True if the content type says multipart form and the body looks like one. JSON stays JSON
+    /// under any content type.
     #[must_use]
     pub fn is_multipart_form(&self) -> bool {
         let parts = self.body.starts_with(b"--") || self.body.starts_with(b"\r\n--");
         parts && !self.is_form() && self.is_of_type("multipart/form-data")
     }
 
-    /// True if the body is declared as of this media type, whatever its parameters.
+    /// True if the content type has this media type, with any parameters.
     #[must_use]
     pub fn is_of_type(&self, media_type: &str) -> bool {
         self.header("content-type")
@@ -97,45 +121,46 @@ impl<'a> RequestView<'a> {
         query.split_once('#').map_or(query, |(query, _)| query)
     }
 
-    /// The one parameter of that name in the URL's query, which must not occur twice; within the same bounds as a form.
+    /// The value of a query parameter that must not occur more than once; at most as many
+    /// parameters as in a form are read.
     pub(crate) fn single_query_parameter(
         &self,
         name: &str,
-    ) -> Result<Option<Cow<'a, str>>, VerifyError> {
+    ) -> Result<Option<Cow<'a, str>>, ReadError> {
         single(form_urlencoded::parse(self.query().as_bytes()), name)
     }
 
-    /// The first parameter of that name in the URL's query, within the same bounds as a form.
+    /// The first query parameter with this name; at most as many parameters as in a form are read.
     #[must_use]
     pub fn query_parameter(&self, name: &str) -> Option<Cow<'a, str>> {
         let query = self.query().as_bytes();
-        let mut parameters = form_urlencoded::parse(query).take(super::FORM_FIELDS_MAX);
+        let mut parameters = form_urlencoded::parse(query).take(FORM_FIELDS_MAX);
         parameters.find(|(n, _)| n == name).map(|(_, value)| value)
     }
 
-    /// True if its payload is its query, by its method.
     #[must_use]
     pub fn payload_is_query(&self) -> bool {
         payload_is_query(self.method, self.body)
     }
 
-    /// What it says, as its event has it: the body, or the query that stands in the place of one.
+    /// The payload, as the event has it: the body, or the query in a request without one.
     #[must_use]
     pub fn payload(&self) -> &'a [u8] {
         if self.payload_is_query() { self.query().as_bytes() } else { self.body }
     }
 
-    /// True if the payload is a form: a query is one, a body if it has the shape of one.
+    /// True if the payload is a form: a query always is, a body if it looks like one.
     #[must_use]
     pub fn is_payload_form(&self) -> bool {
         self.payload_is_query() || self.is_form()
     }
 
-    /// The fields of its payload: of a form, however it is written, or none. Files are no fields.
+    /// The fields of a form payload, URL-encoded or multipart, without files; `None` if the payload
+    /// is not a form.
     #[must_use]
     pub fn fields(&self) -> Option<Vec<(Cow<'a, str>, Cow<'a, str>)>> {
         if self.is_payload_form() {
-            let most = super::FORM_FIELDS_MAX + 1;
+            let most = FORM_FIELDS_MAX + 1;
             return Some(form_urlencoded::parse(self.payload()).take(most).collect());
         }
         let body = self.body;
@@ -147,34 +172,34 @@ impl<'a> RequestView<'a> {
         Some(fields.into_iter().map(|field| (field.name, text(field.value))).collect())
     }
 
-    /// The first field of that name in a payload that is a form; nothing if it is none. What stands behind the first
-    /// [`FORM_FIELDS_MAX`](super::FORM_FIELDS_MAX) fields is not there for anybody: what a signature is read from must
-    /// be what the event is identified by.
+    /// The first field with this name in a form payload. Fields after the first [`FORM_FIELDS_MAX`]
+    /// are ignored everywhere, so that a signature is read from the same field as the event's
+    /// identity.
     #[must_use]
     pub fn payload_field(&self, name: &str) -> Option<Cow<'a, str>> {
-        let mut fields = self.fields()?.into_iter().take(super::FORM_FIELDS_MAX);
+        let mut fields = self.fields()?.into_iter().take(FORM_FIELDS_MAX);
         fields.find(|(n, _)| n == name).map(|(_, value)| value)
     }
 
-    /// The one field of that name in a payload that is a form, which must not occur twice; nothing if it is none. A form
-    /// of more than [`FORM_FIELDS_MAX`](super::FORM_FIELDS_MAX) fields is refused.
-    pub fn single_payload_field(&self, name: &str) -> Result<Option<Cow<'a, str>>, VerifyError> {
+    /// The value of a field that must not occur more than once in a form payload. A form with more
+    /// than [`FORM_FIELDS_MAX`] fields is refused.
+    pub fn single_payload_field(&self, name: &str) -> Result<Option<Cow<'a, str>>, ReadError> {
         self.fields().map_or(Ok(None), |fields| single(fields, name))
     }
 }
 
-/// The one of these fields that has this name.
+/// The value of the one field with this name.
 fn single<'a>(
     fields: impl IntoIterator<Item = (Cow<'a, str>, Cow<'a, str>)>,
     name: &str,
-) -> Result<Option<Cow<'a, str>>, VerifyError> {
+) -> Result<Option<Cow<'a, str>>, ReadError> {
     let mut found = None;
     for (count, (n, value)) in fields.into_iter().enumerate() {
-        if count == super::FORM_FIELDS_MAX {
-            return Err(VerifyError::TooManyFields);
+        if count == FORM_FIELDS_MAX {
+            return Err(ReadError::TooManyFields);
         }
         if n == name && found.replace(value).is_some() {
-            return Err(VerifyError::FieldDuplicated);
+            return Err(ReadError::FieldDuplicated);
         }
     }
     Ok(found)
@@ -185,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_form_is_known_by_its_shape() {
+    fn a_form_is_recognised_by_its_content() {
         for form in ["a=", "a=b c", "a%5B0%5D=1&b", "From=+1 555", "payload=%7B%7D", "k.l[m]=1"] {
             assert!(is_form(form.as_bytes()), "{form}");
         }
@@ -208,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_behind_more_than_are_looked_at_is_not_there() {
+    fn fields_beyond_the_limit_are_ignored() {
         let headers: &[(&str, &[u8])] = &[("content-type", b"application/x-www-form-urlencoded")];
         let behind = |fields: usize| {
             let body = format!("{}token=1", "a&".repeat(fields));
@@ -216,11 +241,8 @@ mod tests {
             let single = request.single_payload_field("token");
             (request.payload_field("token").is_some(), single.map(|value| value.is_some()))
         };
-        assert_eq!(behind(crate::verify::FORM_FIELDS_MAX - 1), (true, Ok(true)));
-        assert_eq!(
-            behind(crate::verify::FORM_FIELDS_MAX),
-            (false, Err(VerifyError::TooManyFields))
-        );
+        assert_eq!(behind(FORM_FIELDS_MAX - 1), (true, Ok(true)));
+        assert_eq!(behind(FORM_FIELDS_MAX), (false, Err(ReadError::TooManyFields)));
     }
 
     fn view<'a>(headers: &'a [(&'a str, &'a [u8])]) -> RequestView<'a> {
@@ -243,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_form_in_parts_has_fields_as_any_other() {
+    fn a_multipart_form_has_fields() {
         let headers: &[(&str, &[u8])] = &[("content-type", b"multipart/form-data; boundary=b")];
         let part = |name: &str| {
             format!("--b\r\nContent-Disposition: form-data; name={name}\r\n\r\n1+%41\r\n")
@@ -260,19 +282,19 @@ mod tests {
         assert_eq!(first.as_deref(), Some("1+%41"));
         assert_eq!(single.unwrap().as_deref(), Some("1+%41"));
         let twice = of(format!("{}{}--b--", part("a"), part("a")));
-        assert_eq!(twice.1, Err(VerifyError::FieldDuplicated));
+        assert_eq!(twice.1, Err(ReadError::FieldDuplicated));
         assert_eq!(of(part("a")), (None, Ok(None)), "it has no end");
     }
 
     #[test]
-    fn a_header_sent_twice_is_refused_where_one_is_meant() {
+    fn a_duplicated_header_is_refused() {
         let headers: &[(&str, &[u8])] = &[("X-Sig", b"1"), ("x-sig", b"2")];
-        assert_eq!(view(headers).single_header("X-SIG"), Err(VerifyError::HeaderDuplicated));
+        assert_eq!(view(headers).single_header("X-SIG"), Err(ReadError::HeaderDuplicated));
         assert_eq!(view(headers).single_header("other"), Ok(None));
     }
 
     #[test]
-    fn the_query_stands_in_the_place_of_a_body_where_there_is_none_and_none_is_expected() {
+    fn the_query_is_the_payload_of_a_get_or_delete_without_body() {
         let of = |method, body| RequestView { method, body, ..view(&[]) };
         for method in ["GET", "DELETE"] {
             assert_eq!(of(method, b"").payload(), b"a=1%202&a=3");
@@ -288,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_read_from_what_has_the_shape_of_a_form() {
+    fn fields_are_read_from_any_body_that_looks_like_a_form() {
         let form: &[(&str, &[u8])] =
             &[("Content-Type", b"Application/X-WWW-form-urlencoded ; charset=utf-8")];
         let json = RequestView { body: br#"{"x":"&y=1&"}"#, ..view(form) };
@@ -298,9 +320,9 @@ mod tests {
         assert_eq!(view(form).query_parameter("a").as_deref(), Some("1 2"));
         assert_eq!(view(form).single_payload_field("y").unwrap().as_deref(), Some("+"));
         let twice = RequestView { body: b"y=1&x=&%79=1", ..view(form) };
-        assert_eq!(twice.single_payload_field("y"), Err(VerifyError::FieldDuplicated));
+        assert_eq!(twice.single_payload_field("y"), Err(ReadError::FieldDuplicated));
         assert_eq!(twice.single_payload_field("z"), Ok(None));
-        assert_eq!(twice.single_query_parameter("a"), Err(VerifyError::FieldDuplicated));
+        assert_eq!(twice.single_query_parameter("a"), Err(ReadError::FieldDuplicated));
         assert_eq!(twice.single_query_parameter("b"), Ok(None));
     }
 }

@@ -1,18 +1,20 @@
-//! How a provider writes its secrets: a text with placeholders for what is drawn at random, such as
-//! `whsec_{base64:32}`. Pure; the randomness is passed in.
+//! The form of a provider's secrets: a text with placeholders for random values, such as
+//! `whsec_{base64:32}`.
+//!
+//! Pure; the random bytes are passed in.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use thiserror::Error;
 
-use super::template::{Piece, Unclosed, pieces};
+use crate::template::{Piece, Unclosed, pieces};
 
-/// Most random bytes of one placeholder.
+/// The maximum of random bytes in one placeholder.
 const BYTES_MAX: usize = 64;
-/// What `letters` are drawn from: 64 of them, so that each is as likely as the next.
+/// The alphabet of `letters`: 64 characters, so that six bits choose one.
 const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789AZ";
 
-/// How a provider writes a secret.
+/// The form of a provider's secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretForm(Vec<SecretPart>);
 
@@ -24,19 +26,18 @@ enum SecretPart {
     Letters(usize),
 }
 
-/// A text that describes no secret.
+/// An error in the text of a form.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum InvalidForm {
-    /// A placeholder without an end.
     #[error(transparent)]
     Unclosed(#[from] Unclosed),
-    /// No such placeholder.
+    /// An unknown placeholder.
     #[error("{{{0}}} is none of {{base64:N}}, {{hex:N}} and {{letters:N}}, with N from 1 to 64")]
     Unknown(String),
 }
 
 impl SecretForm {
-    /// Reads a form.
+    /// Parses a form.
     pub fn parse(text: &str) -> Result<Self, InvalidForm> {
         let part = |piece| match piece {
             Piece::Literal(text) => Ok(SecretPart::Literal(text)),
@@ -45,7 +46,7 @@ impl SecretForm {
         Ok(Self(pieces(text)?.into_iter().map(part).collect::<Result<_, _>>()?))
     }
 
-    /// The text that every such secret begins with; empty if there is none.
+    /// The text that every such secret starts with; empty if there is none.
     #[must_use]
     pub fn start(&self) -> &str {
         match self.0.first() {
@@ -54,7 +55,7 @@ impl SecretForm {
         }
     }
 
-    /// Random bytes that [`SecretForm::write`] needs.
+    /// The number of random bytes that [`SecretForm::write`] needs.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let needed = |part: &SecretPart| match part {
@@ -65,7 +66,7 @@ impl SecretForm {
         self.0.iter().map(needed).sum()
     }
 
-    /// A secret of these random bytes.
+    /// Writes a secret with these random bytes.
     #[must_use]
     pub fn write(&self, mut random: &[u8]) -> String {
         let mut out = String::new();
@@ -107,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_form_is_written_with_the_randomness_it_is_given() {
+    fn a_form_is_filled_with_the_given_bytes() {
         let form = SecretForm::parse("a_{hex:3}-{letters:2}.{base64:3}").unwrap();
         assert_eq!((form.start(), form.bytes()), ("a_", 7));
         assert_eq!(form.write(&[0xab, 0xcd, 0, 1, 0xff, 0xff, 0xff]), "a_abc-AB.////");

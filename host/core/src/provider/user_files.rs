@@ -1,32 +1,31 @@
-//! The operator's own provider files beside the built-in ones. Each is a unit: one that cannot be used is known by what
-//! it said when it was last right, and the others go on.
+//! The operator's own provider files. If a file cannot be used, its last good version stays in
+//! force, and the other files are not affected.
 
 use std::sync::Arc;
 
 use super::catalog::taken;
 use super::{Catalog, Provider, ProviderError};
 
-/// One of the operator's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UserProviderFile<'a> {
-    /// What it says; none if that is not to be had, or not to be used.
+    /// The current text; `None` if it cannot be read or must not be used.
     pub text: Option<&'a str>,
-    /// What it said when it was last right.
+    /// The last valid text.
     pub last_good: Option<&'a str>,
 }
 
-/// What is made of a file.
+/// The result of loading one file.
 #[derive(Debug, Clone, Default)]
 pub struct LoadedUserFile {
-    /// The provider that is known by it; none if it never was right, or if another file has its name now.
+    /// The provider in force; `None` if no version was valid, or if another file has its name now.
     pub provider: Option<Arc<Provider>>,
-    /// Whether that is its last good version.
+    /// True if the last good version is in force.
     pub is_last_good: bool,
-    /// Why what it says is not used, where it says anything.
+    /// The error of the current text.
     pub error: Option<ProviderError>,
 }
 
-/// A file with both of its versions read.
+/// A file with both versions parsed.
 struct FileVersions {
     now: Option<Result<Arc<Provider>, ProviderError>>,
     last_good: Option<Arc<Provider>>,
@@ -35,14 +34,14 @@ struct FileVersions {
 impl FileVersions {
     fn new(file: &UserProviderFile<'_>) -> Self {
         let load = |text| Provider::load(text).map(Arc::new);
-        // What an older version of this host kept is no promise of this one's.
+        // This version of the hub may refuse a text that an older version kept.
         Self {
             now: file.text.map(load),
             last_good: file.last_good.and_then(|text| load(text).ok()),
         }
     }
 
-    /// The provider that it is now and was before, or would be again.
+    /// The provider that the file has now and had before, or would fall back to.
     fn stays(&self) -> Option<&Arc<Provider>> {
         match (&self.now, &self.last_good) {
             (Some(Ok(now)), Some(before)) => (now.name == before.name).then_some(now),
@@ -53,10 +52,11 @@ impl FileVersions {
 }
 
 impl Catalog {
-    /// Adds the operator's files; what is made of each, in their order.
+    /// Adds the operator's files and returns the result for each, in order.
     ///
-    /// A name belongs to the file that had it before, so that a copy of a file does not take the place of the file;
-    /// then to the first that asks for it; and last to what is left of a file that says nothing any more.
+    /// A provider name goes first to the file that had it before, so that a copy of a file does not
+    /// replace the file; then to the first file that asks for it; and last to the last good version
+    /// of a file that is no longer valid.
     pub fn add_user_files(&mut self, files: &[UserProviderFile<'_>]) -> Vec<LoadedUserFile> {
         let read: Vec<_> = files.iter().map(FileVersions::new).collect();
         let mut known: Vec<_> = read.iter().map(|_| LoadedUserFile::default()).collect();
@@ -98,7 +98,7 @@ impl Catalog {
 mod tests {
     use super::*;
 
-    /// A file of a provider of that name; the number tells two versions of it apart.
+    /// A file with a provider of this name; `version` tells two versions apart.
     fn file(name: &str, version: u32) -> String {
         let custom = Catalog::built_in_text("custom").unwrap();
         let text = custom.replacen("\"custom\"", &format!("\"{name}\""), 1);
@@ -106,8 +106,8 @@ mod tests {
         text.replacen(&about, &format!("about = \"version {version}\""), 1)
     }
 
-    /// What becomes of files, each with what it says and what it said: the version in force of each, whether that is
-    /// its last good one, and whether something is wrong with it.
+    /// Loads files, each given as current and last good text: the version in force, whether it is
+    /// the last good one, and whether there is an error.
     fn made(files: &[(Option<&str>, Option<&str>)]) -> Vec<(Option<String>, bool, bool)> {
         let file =
             |(text, last_good): &(_, _)| UserProviderFile { text: *text, last_good: *last_good };
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_wrong_is_known_by_its_last_good_version_and_harms_no_other() {
+    fn a_broken_file_falls_back_and_affects_no_other() {
         let (old, new, other) = (file("acme", 1), file("acme", 2), file("other", 1));
         let all = made(&[
             (Some("garbage"), Some(&old)),
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_says_nothing_any_more_is_known_by_what_it_said() {
+    fn a_removed_file_stays_in_force() {
         let old = file("acme", 1);
         assert_eq!(made(&[(None, Some(&old))]), [(is("acme@1"), true, false)]);
         assert_eq!(made(&[(None, None)]), [(None, false, false)]);
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_stays_with_the_file_that_had_it() {
+    fn a_name_stays_with_its_file() {
         let (acme, copy) = (file("acme", 1), file("acme", 2));
         let all = made(&[(Some(&copy), None), (Some(&acme), Some(&acme))]);
         assert_eq!(all, [(None, false, true), (is("acme@1"), false, false)]);
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn two_files_may_exchange_their_names_and_none_may_take_a_built_in_one() {
+    fn files_may_swap_names_but_not_take_a_built_in_one() {
         let (a1, b1, a2, b2) = (file("a", 1), file("b", 1), file("a", 2), file("b", 2));
         let all = made(&[(Some(&b2), Some(&a1)), (Some(&a2), Some(&b1))]);
         assert_eq!(all, [(is("b@2"), false, false), (is("a@2"), false, false)]);

@@ -1,59 +1,51 @@
-//! Traces that copying leaves on a secret: line ends, blanks, quotes, whole lines of a settings file. Pure; no trace
-//! holds anything of the secret.
+//! Mistakes made when a secret is copied: line ends, spaces, quotes, whole lines of a settings
+//! file.
+//!
+//! Pure. The result contains nothing of the secret.
 
 use thiserror::Error;
 
 use super::key::KeyError;
 use super::strength::is_invisible;
 
-/// Something about a secret that its sender's copy hardly has.
+/// A mistake made when a secret was copied. The sender's copy of the secret hardly has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum PasteMistake {
-    /// Text in UTF-16.
     #[error("is UTF-16, as some editors save it; save it as UTF-8")]
     Utf16,
-    /// The mark that some editors put before text.
     #[error("starts with a byte order mark; save the file as UTF-8 without one")]
     ByteOrderMark,
-    /// A blank before it.
     #[error("starts with a blank")]
     LeadingBlank,
-    /// A line end after it, beside the one that is taken off.
+    /// A line end after the secret, besides the one that is removed.
     #[error("ends with a line end")]
     LineEnd,
-    /// A blank after it.
     #[error("ends with a blank")]
     TrailingBlank,
-    /// Quotes around it.
     #[error("stands in quotes, which are part of it")]
     Quoted,
-    /// A quote on one side.
     #[error("has a quote on one side only")]
     HalfQuoted,
-    /// A whole line of a settings file.
     #[error("is a whole line NAME=value; only the value is the secret")]
     Assignment,
     /// `v1,` before `whsec_`.
     #[error("starts with a version and a comma; the secret begins at `whsec_`")]
     Version,
-    /// The two characters of an escape where a line end was meant.
+    /// The two characters `\n` in the place of a line end.
     #[error("ends with the two characters \\n and not with a line end")]
     EscapedLineEnd,
-    /// `Bearer` or `Basic` before it.
     #[error("starts with `Bearer` or `Basic`, which belongs to the header and not to the token")]
     AuthWord,
-    /// A prefix with other letters than it has.
+    /// `whsec` with other letters or another separator.
     #[error("starts with `whsec` in another form than `whsec_`")]
     Prefix,
-    /// Several lines.
     #[error("has several lines")]
     Lines,
-    /// Something inside that cannot be seen.
     #[error("holds a character that cannot be seen")]
     Invisible,
 }
 
-/// The traces on a secret, as configured; none on a PEM file, which has lines of its own.
+/// The copying mistakes in a configured secret; none for a PEM file, which has several lines.
 #[must_use]
 pub fn paste_mistakes(bytes: &[u8]) -> Vec<PasteMistake> {
     let mut found = Vec::new();
@@ -101,7 +93,7 @@ pub fn paste_mistakes(bytes: &[u8]) -> Vec<PasteMistake> {
     found
 }
 
-/// What to write instead of a secret that a scheme cannot use, as near to it as can be.
+/// A suggestion what to write in the place of a secret that a scheme cannot use.
 #[must_use]
 pub fn likely_key_form(cause: KeyError, bytes: &[u8]) -> Option<&'static str> {
     let text = std::str::from_utf8(bytes).ok()?;
@@ -155,7 +147,7 @@ pub fn likely_key_form(cause: KeyError, bytes: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// `v1,whsec_…`, as some dashboards show a secret.
+/// True for `v1,whsec_…`, as some dashboards show a secret.
 pub(super) fn is_versioned(text: &str) -> bool {
     let rest = text.split_once(',').filter(|(version, _)| {
         version
@@ -165,7 +157,7 @@ pub(super) fn is_versioned(text: &str) -> bool {
     rest.is_some_and(|(_, rest)| rest.trim_start().starts_with("whsec_"))
 }
 
-/// A name as settings files have them, an equals sign, and more.
+/// True for a name as in a settings file, an equals sign, and a value.
 fn is_assignment(text: &str) -> bool {
     let text = text.strip_prefix("export ").unwrap_or(text);
     let Some((name, value)) = text.split_once('=') else { return false };
@@ -174,7 +166,7 @@ fn is_assignment(text: &str) -> bool {
     let plain = name.len() >= 3
         && name.bytes().all(of_name)
         && name.contains(|c: char| c.is_ascii_uppercase());
-    // Base64 ends with equals signs and has none before.
+    // Base64 has equals signs only at its end.
     let named = name.contains('_') || value.trim_matches(['=', ' ']).len() >= 6;
     plain && !value.trim_matches('=').is_empty() && named
 }
@@ -184,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_copying_leaves_is_named() {
+    fn copying_mistakes_are_found() {
         for (text, wanted) in [
             ("s3cret-value ", vec![PasteMistake::TrailingBlank]),
             (" s3cret-value", vec![PasteMistake::LeadingBlank]),
@@ -216,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ordinary_secret_has_no_trace() {
+    fn an_ordinary_secret_has_no_mistake() {
         for text in [
             "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
             "AAAAB3NzaC1yc2E=",

@@ -1,6 +1,7 @@
-//! Enums whose cases are words: on disk, in the API and in metrics they are written the same way. Holds the macro
-//! that says each word once; the enums stand where they belong.
+//! A macro for enums that are written as words: the same word in the store, in the API and in
+//! metrics. It holds each word once.
 
+#[macro_export]
 macro_rules! word_enum {
     (
         $(#[$about:meta])*
@@ -11,16 +12,16 @@ macro_rules! word_enum {
         pub enum $name { $($(#[$doc])* $variant,)* }
 
         impl $name {
-            /// All of them.
+            /// All values, in order.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
-            /// The word for it.
+            /// The word of the value.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)* }
             }
 
-            /// What this word stands for.
+            /// The value of a word.
             #[must_use]
             pub fn parse(word: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|one| one.as_str() == word)
@@ -33,12 +34,20 @@ macro_rules! word_enum {
             }
         }
 
-        impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        impl $crate::serde::Serialize for $name {
+            fn serialize<S: $crate::serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> $crate::serde::Deserialize<'de> for $name {
+            fn deserialize<D: $crate::serde::Deserializer<'de>>(
+                deserializer: D,
+            ) -> Result<Self, D::Error> {
+                use $crate::serde::de::Error;
+                let word = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+                Self::parse(&word).ok_or_else(|| D::Error::unknown_variant(&word, &[$($text),*]))
             }
         }
     };
 }
-
-pub(crate) use word_enum;

@@ -1,4 +1,4 @@
-//! JSON Web Tokens made as their provider would make them.
+//! JSON Web Tokens as their provider would make them.
 
 use std::borrow::Cow;
 
@@ -13,10 +13,10 @@ use super::{RequestDraft, SignError};
 use crate::time::Timestamp;
 use crate::verify::{JwtRule, Scheme};
 
-/// How long a token is good for, in seconds.
+/// The validity of a token, in seconds.
 const LIFE_S: u64 = 300;
 
-/// A token that says what `rule` wants.
+/// Makes a token with the claims of `rule`.
 pub(super) fn make(
     scheme: &Scheme,
     rule: &JwtRule,
@@ -31,7 +31,7 @@ pub(super) fn make(
     for (name, values) in &rule.claims {
         let value = values.first().map(|value| value.replace("{url}", &draft.url));
         let value = value.unwrap_or_default();
-        // What reads as a truth value is one: a claim is compared by its text.
+        // A text such as `true` becomes a boolean; verification compares claims by their text.
         let value = match value.as_str() {
             "true" => Value::Bool(true),
             "false" => Value::Bool(false),

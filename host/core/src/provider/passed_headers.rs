@@ -1,18 +1,18 @@
-//! Which of a request's headers a route passes on: those by which its receiver identifies and verifies what the provider
-//! sent. Never a credential.
+//! The request headers that a route passes on, so that its receiver can identify and verify the
+//! request. Never a credential.
 
 use std::sync::Arc;
 
 use super::compile::ProblemCollector;
 use super::table::ProviderTable;
-use super::{HeaderPattern, Selector};
 use crate::identify::{DedupRule, FactTemplate, IdentityRules};
+use crate::selector::{HeaderPattern, Selector};
 use crate::verify::{Algorithm, Scheme};
 
-/// Headers that are credentials with every provider.
+/// The headers that are credentials for every provider.
 pub const CREDENTIAL_HEADERS: [&str; 3] = ["authorization", "proxy-authorization", "cookie"];
 
-/// The headers that the file names, and those that its schemes and its identity are read from.
+/// The headers that the file names, and those that its schemes and identity rules read.
 pub(super) fn headers(
     check: &mut ProblemCollector,
     table: &ProviderTable,
@@ -35,17 +35,17 @@ pub(super) fn headers(
     let templates = identity.kinds.iter().chain(&identity.ids).chain(dedup(&identity.dedup));
     let signed = schemes.iter().filter(|scheme| scheme.algorithm != Algorithm::StaticEquals);
     let read = signed.clone().flat_map(|scheme| sources(scheme));
-    let read = read.chain(templates.flat_map(FactTemplate::sources));
+    let read = read.chain(templates.flat_map(FactTemplate::selectors));
     all.extend(read.flat_map(patterns));
     for rule in signed.filter_map(|scheme| scheme.http_message.as_ref()) {
         let fields = rule.components.iter().map(|name| &**name).filter(|n| !n.starts_with('@'));
         all.extend(fields.chain(["signature", "signature-input", "content-digest"]).map(exact));
     }
-    // A source may say more of its provider's headers are secret.
+    // A source may declare more headers secret.
     all.retain(|pattern| !is_secret(pattern, secret));
     let mut known = std::collections::BTreeSet::new();
     all.retain(|pattern| known.insert((pattern.name.to_ascii_lowercase(), pattern.numbered)));
-    // Every message has one of its own.
+    // Every message has its own.
     all.retain(|pattern| !pattern.matches("content-type"));
     all
 }
@@ -76,7 +76,7 @@ fn sources(scheme: &Scheme) -> impl Iterator<Item = &Selector> {
     scheme
         .signature
         .iter()
-        .chain(messages.flat_map(|message| message.sources()))
+        .chain(messages.flat_map(|message| message.fields()))
         .chain(times)
         .chain(scheme.body_digest.iter().map(|digest| &digest.from))
         .chain(scheme.require.iter().map(|requirement| &requirement.from))
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_file_names_what_identifies_and_signs_and_no_credential() {
+    fn every_file_passes_signature_and_identity_headers_only() {
         let mut missing = Vec::new();
         for provider in Catalog::built_in().unwrap().iter() {
             let named = &provider.table.pass_headers;
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_cannot_pass_a_credential_on() {
+    fn a_file_cannot_pass_on_a_credential() {
         let text = Catalog::built_in_text("gitlab").unwrap();
         let with = |named: &str| {
             let line = format!("pass_headers = [\"{named}\", ");

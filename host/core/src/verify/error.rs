@@ -1,80 +1,83 @@
-//! Why a request was not believed: a stable code for machines, a sentence for people, never the signature
-//! that was expected.
+//! The errors of verification: a stable code for machines, a sentence for people, and never the
+//! signature that was expected.
 
 use thiserror::Error;
 
-/// A refusal. The code is part of the released interface; the sentence may change.
+use crate::request::ReadError;
+
+/// Why a request is not verified. The code is part of the released interface; the sentence may
+/// change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum VerifyError {
-    /// No signature where the scheme has it.
+    /// There is no signature where the scheme has it.
     #[error("request carries no signature")]
     SignatureMissing,
-    /// A content type that the sender may use and that is not read here.
+    /// A content type that the sender may use and the hub does not support.
     #[error("requests of this content type are not read here; have the sender use another")]
     ContentTypeUnsupported,
-    /// A header that the signature depends on occurs twice.
+    /// A header that the signature depends on occurs more than once.
     #[error("a header of the signature occurs more than once")]
     HeaderDuplicated,
-    /// A field of the body that the signature depends on occurs twice: another reader could take the other one.
+    /// A field that the signature depends on occurs more than once: another reader could take the
+    /// other value.
     #[error("a field that the signature covers occurs more than once")]
     FieldDuplicated,
     /// A header that the signature depends on is too long.
-    #[error("a header of the signature is longer than {max} bytes", max = super::SIGNED_HEADER_BYTES_MAX)]
+    #[error("a header of the signature is longer than {max} bytes", max = crate::request::SIGNED_HEADER_BYTES_MAX)]
     HeaderTooLong,
-    /// A header or field that must have one exact value has another.
+    /// A header or field that must have a certain value has another value.
     #[error("a field that the scheme requires has another value")]
     HeaderUnexpected,
-    /// More signatures than are tried.
+    /// There are more signatures than are tried.
     #[error("request carries more than {max} signatures", max = super::CANDIDATES_MAX)]
     TooManySignatures,
-    /// More form fields or signed headers than are looked at.
+    /// There are more form fields or signed headers than are read.
     #[error("request has more fields than are looked at for a signature")]
     TooManyFields,
-    /// Signatures, but none of a version that the scheme accepts.
+    /// There are signatures, but none of a version that the scheme accepts.
     #[error("request carries no signature of an accepted version")]
     SignatureUnsupported,
-    /// Not of the form that the scheme prescribes.
+    /// The signature does not have the form that the scheme prescribes.
     #[error("signature is malformed")]
     SignatureMalformed,
-    /// A part of what is signed is not in the request.
+    /// A signed field is not in the request.
     #[error("a field that the signature covers is missing")]
     SignedFieldMissing,
-    /// The scheme signs a time and there is none.
+    /// The scheme signs a time, and the request has none.
     #[error("timestamp is missing")]
     TimestampMissing,
-    /// A time that is not written as the scheme prescribes.
+    /// The time does not have the form that the scheme prescribes.
     #[error("timestamp is malformed")]
     TimestampMalformed,
-    /// The signature does not cover the body and nothing else does.
+    /// Neither the signature nor a signed digest covers the body.
     #[error("body is not covered by the signature")]
     BodyNotSigned,
-    /// What the request says stands in its query, and its signature covers nothing but bodies.
+    /// The payload is the query, and the signature covers only bodies.
     #[error("the signature covers nothing of a request without a body")]
     QueryNotSigned,
-    /// The digest of the body is not the signed one.
+    /// The digest of the body differs from the signed digest.
     #[error("body does not match its signed digest")]
     BodyDigestMismatch,
-    /// A key that the request refers to is not to be believed: its place, its name or its time is wrong, or the
-    /// place has no such key.
+    /// The key that the request refers to is not trusted: its address, its name or its time is
+    /// wrong, or there is no such key.
     #[error("the key that the request refers to is not to be trusted")]
     KeyUntrusted,
-    /// A token that says something else than it must.
+    /// A claim of the JSON Web Token has a wrong value.
     #[error("a claim of the token is not what it must be")]
     ClaimMismatch,
-    /// Wrong key, or changed bytes.
+    /// The key is wrong, or bytes were changed.
     #[error("signature does not match")]
     SignatureMismatch,
-    /// Rightly signed, but too long ago, or too far ahead.
+    /// The signature is valid, but its time is too far from the hub's clock.
     #[error("signed time and our clock are {skew_s} s apart")]
     TimestampStale {
-        /// Our clock minus the signed time, in seconds; negative if the signed time lies ahead.
+        /// The hub's clock minus the signed time, in seconds; negative if the signed time is ahead.
         skew_s: i64,
     },
 }
 
 impl VerifyError {
-    /// The stable code.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
@@ -101,12 +104,12 @@ impl VerifyError {
         }
     }
 
-    /// True if the request does not carry what the scheme looks for, so that another scheme may be meant.
+    /// True if the request lacks what the scheme reads, so that another scheme may apply.
     pub(super) const fn is_absence(self) -> bool {
         matches!(self, Self::SignatureMissing | Self::SignatureUnsupported | Self::HeaderUnexpected)
     }
 
-    /// How far verification came, so that of several schemes the most telling refusal is reported.
+    /// How far verification got: of several schemes, the error that got furthest is reported.
     pub(super) const fn progress(self) -> u8 {
         match self {
             Self::SignatureMissing => 0,
@@ -127,6 +130,17 @@ impl VerifyError {
             | Self::BodyDigestMismatch
             | Self::ClaimMismatch => 7,
             Self::TimestampStale { .. } => 8,
+        }
+    }
+}
+
+impl From<ReadError> for VerifyError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::HeaderDuplicated => Self::HeaderDuplicated,
+            ReadError::HeaderTooLong => Self::HeaderTooLong,
+            ReadError::FieldDuplicated => Self::FieldDuplicated,
+            ReadError::TooManyFields => Self::TooManyFields,
         }
     }
 }

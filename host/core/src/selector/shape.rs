@@ -1,19 +1,19 @@
-//! Shapes: what a text must look like before it is echoed or believed.
+//! Text shapes: the form that a text must have before it is echoed or trusted.
 //!
 //! | text | meaning |
 //! |---|---|
-//! | `lower-hex:20-32` | 20 to 32 of 0-9 and a-f |
-//! | `digits:1-10` | 1 to 10 of 0-9 |
-//! | `base64-lines` | the alphabet of base64, padding and line ends |
+//! | `lower-hex:20-32` | 20 to 32 characters 0-9 and a-f |
+//! | `digits:1-10` | 1 to 10 digits |
+//! | `base64-lines` | the base64 alphabet, padding and line ends |
 
-/// A shape, checked.
+/// A parsed shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
-    /// So many lower-case hexadecimal digits.
+    /// A minimum and maximum of lower-case hexadecimal digits.
     LowerHex(usize, usize),
-    /// So many decimal digits.
+    /// A minimum and maximum of decimal digits.
     Digits(usize, usize),
-    /// base64 in lines.
+    /// Base64 in lines.
     Base64Lines,
 }
 
@@ -34,7 +34,7 @@ impl Shape {
         }
     }
 
-    /// True if `text` is of this shape.
+    /// True if `text` has this shape.
     #[must_use]
     pub fn fits(self, text: &[u8]) -> bool {
         match self {
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shape_says_how_long_and_of_what() {
+    fn a_shape_checks_length_and_alphabet() {
         let hex = Shape::parse("lower-hex:2-4").unwrap();
         for (text, fits) in
             [("a", false), ("0f", true), ("0F", false), ("abcd", true), ("abcde", false)]

@@ -1,34 +1,56 @@
-//! Where in a request a fact stands: the small notation that provider files use for it.
+//! Selectors: where in a request a value is, in the notation of provider files.
 //!
 //! | text | meaning |
 //! |---|---|
-//! | `/data/id` | JSON pointer into the event (under fan-out its item, else the body) |
-//! | `body:/data/id` | JSON pointer into the whole body, also under fan-out |
+//! | `/data/id` | JSON pointer into the event (with fan-out its item, else the body) |
+//! | `body:/data/id` | JSON pointer into the whole body, also with fan-out |
 //! | `each:/value/*/state` | the same field of every item of an array |
-//! | `header:X-Name` | a header that may occur once; `header:a\|b` has one name per family |
-//! | `headers:X-Sig-*\|X-Old` | every such header; `*` stands for digits at the end |
-//! | `form:field` | a field of a form body, or of the query where that stands in the place of one; `form:field#/pointer` looks into JSON inside it |
+//! | `header:X-Name` | a header; `header:a\|b` has one name per family |
+//! | `headers:X-Sig-*\|X-Old` | every such header; a final `*` stands for digits |
+//! | `form:field` | a field of a form body or of a query payload |
+//! | `form:field#/pointer` | a value in the JSON of a form field |
 //! | `query:name` | a parameter of the public URL |
-//! | `outer:/id` | JSON pointer into the item of the outer array, where fan-out has two |
-//! | `key-besides:a,b` | the first key of the body's object that is none of these |
-//! | `xml:form-base64:field#/a/b` | the text of an element in XML, base64 in a form field |
-//! | `pair:t` | a value from the signature header's own key-value list |
+//! | `outer:/id` | JSON pointer into the item of the outer array in a nested fan-out |
+//! | `key-besides:a,b` | the first key of the body's object that is not one of these |
+//! | `xml:form-base64:field#/a/b` | the text of an XML element, base64-encoded in a form field |
+//! | `pair:t` | a value of the signature header's key-value list |
+
+mod shape;
+mod xml;
 
 use std::borrow::Cow;
 use std::fmt;
 
 use thiserror::Error;
 
-use super::BodyKind;
 use crate::json_pointer::{InvalidPointer, JsonError, Pointer, scalar_text};
-use crate::verify::{RequestView, VerifyError};
+use crate::request::{ReadError, RequestView};
 
-/// A parsed source.
+pub use shape::Shape;
+pub(crate) use xml::xml_text;
+
+/// The kind of a request body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BodyKind {
+    /// A JSON document.
+    #[default]
+    Json,
+    /// A URL-encoded form.
+    Form,
+    /// JSON or a form, as the content type says.
+    Auto,
+    /// Text of another kind.
+    Text,
+    /// Bytes.
+    Opaque,
+}
+
+/// A parsed selector.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selector {
-    /// One header, under one name or one name per family of the signature header.
+    /// One header, with one name, or one name per family of the signature header.
     Header(Vec<Box<str>>),
-    /// All headers with one of these names.
+    /// All headers that match one of these patterns.
     Headers(Vec<HeaderPattern>),
     /// A JSON pointer into the event.
     Json(Pointer),
@@ -36,13 +58,13 @@ pub enum Selector {
     Body(Pointer),
     /// A JSON pointer into the item of the outer of two arrays.
     Outer(Pointer),
-    /// The first key of the body's object that is none of these.
+    /// The first key of the body's object that is not one of these.
     KeyBesides(Vec<Box<str>>),
-    /// The path of an element in XML that stands in a form field as base64.
+    /// The path of an XML element in a form field that holds base64.
     FormXml(Box<str>, Vec<Box<str>>),
-    /// A JSON pointer with a `*`, into the body.
+    /// A JSON pointer with a `*` into the body.
     Each(Pointer),
-    /// A form field, perhaps with a pointer into JSON inside it.
+    /// A form field, or a value inside the JSON that it holds.
     Form(Box<str>, Option<Pointer>),
     /// A query parameter of the public URL.
     Query(Box<str>),
@@ -73,30 +95,27 @@ impl HeaderPattern {
     }
 }
 
-/// A text that names no place in a request.
+/// An error in the text of a selector.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum InvalidSelector {
-    /// Unknown or missing word before the colon.
+    /// An unknown or missing word before the colon.
     #[error(
         "{0:?} names no place in a request: write /pointer, header:NAME, headers:NAME, body:/pointer, \
          outer:/pointer, each:/pointer, key-besides:KEY, form:FIELD, query:NAME or pair:KEY"
     )]
     Unknown(String),
-    /// Nothing after the colon.
     #[error("{0:?} names nothing after the colon")]
     Empty(String),
-    /// Not the name of a header.
+    /// An invalid header name.
     #[error("{0:?} is no header name")]
     Header(String),
-    /// `each:` without exactly one `*`, or another source with one.
+    /// `each:` without exactly one `*`.
     #[error("{0:?}: each: wants a pointer with one * segment")]
     Star(String),
-    /// A broken pointer.
+    /// An invalid JSON pointer.
     #[error("{text:?} holds no JSON pointer")]
     Pointer {
-        /// The source.
         text: String,
-        /// What is wrong with it.
         #[source]
         cause: InvalidPointer,
     },
@@ -145,12 +164,12 @@ impl Selector {
         })
     }
 
-    /// A header under these names, one per family, separated by `|`.
+    /// A header with these names, one per family, separated by `|`.
     pub fn header(names: &str) -> Result<Self, InvalidSelector> {
         Ok(Self::Header(header_names(names)?))
     }
 
-    /// Names that differ by family, if this is such a header: their number.
+    /// The number of header families; 1 if the names do not differ by family.
     #[must_use]
     pub fn families(&self) -> usize {
         match self {
@@ -159,13 +178,13 @@ impl Selector {
         }
     }
 
-    /// True if reading it means parsing the body.
+    /// True if reading the selector parses the body.
     #[must_use]
     pub fn reads_body(&self) -> bool {
         self.reads_body_as().is_some()
     }
 
-    /// True if it is a whole field of a form, and `inner` stands inside of it.
+    /// True if this is a whole form field and `inner` is inside it.
     pub(crate) fn holds(&self, inner: &Self) -> bool {
         match (self, inner) {
             (Self::Form(field, None), Self::Form(of, Some(_)) | Self::FormXml(of, _)) => {
@@ -175,7 +194,7 @@ impl Selector {
         }
     }
 
-    /// As what it reads the body; `None` if it does not.
+    /// The kind that the body is read as; `None` if the selector does not read the body.
     pub(crate) fn reads_body_as(&self) -> Option<BodyKind> {
         match self {
             Self::Header(_) | Self::Headers(_) | Self::Query(_) | Self::Pair(_) => None,
@@ -188,14 +207,14 @@ impl Selector {
         }
     }
 
-    /// The one value that stands there in a request that is not yet verified; refused where two stand there, of
-    /// which others could read the other. `Pair` is the signature header's own and read where that header is
-    /// taken apart; the plural sources have no one value.
+    /// The selected value of a request that is not yet verified; refused if there are two values,
+    /// because another reader could take the other one. `Pair` is read from the signature header by
+    /// verification; selectors of several values have no single value.
     pub(crate) fn read<'a>(
         &self,
         request: &RequestView<'a>,
         family: usize,
-    ) -> Result<Option<Cow<'a, [u8]>>, VerifyError> {
+    ) -> Result<Option<Cow<'a, [u8]>>, ReadError> {
         Ok(match self {
             Self::Header(names) => match names.get(family).or_else(|| names.first()) {
                 Some(name) => request.single_header(name)?.map(Cow::Borrowed),
@@ -231,11 +250,11 @@ impl Selector {
         })
     }
 
-    /// Every value that stands there, of the sources that have several.
+    /// All values of a selector of several values.
     pub(crate) fn read_all<'a>(
         &self,
         request: &RequestView<'a>,
-    ) -> Result<Vec<Cow<'a, [u8]>>, VerifyError> {
+    ) -> Result<Vec<Cow<'a, [u8]>>, ReadError> {
         Ok(match self {
             Self::Headers(patterns) => request
                 .headers
@@ -256,16 +275,16 @@ impl Selector {
     }
 }
 
-/// What was found in a body for a signature. One that is no JSON holds nothing; one that holds a key twice is refused.
-pub(crate) fn unless_duplicated<T>(found: Result<T, JsonError>) -> Result<Option<T>, VerifyError> {
+/// The value found in a body: `None` if the body is not JSON, an error if a key is duplicated.
+pub(crate) fn unless_duplicated<T>(found: Result<T, JsonError>) -> Result<Option<T>, ReadError> {
     match found {
         Ok(found) => Ok(Some(found)),
-        Err(JsonError::Repeated) => Err(VerifyError::FieldDuplicated),
+        Err(JsonError::Repeated) => Err(ReadError::FieldDuplicated),
         Err(JsonError::Malformed | JsonError::NotArray | JsonError::TooMany(_)) => Ok(None),
     }
 }
 
-/// The source as it is written in a file.
+/// The selector as a provider file writes it.
 impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -292,47 +311,9 @@ impl fmt::Display for Selector {
     }
 }
 
-/// The first key of a JSON object that is none of `besides`.
+/// The first key of a JSON object that is not one of `besides`.
 pub(crate) fn first_key_besides(json: &[u8], besides: &[Box<str>]) -> Option<String> {
     crate::json_pointer::first_key(json, |key| !besides.iter().any(|b| **b == *key))
-}
-
-/// The text of the first element at `path` in XML written as base64. Entities other than XML's own five are not
-/// expanded, nor is a document type read.
-pub(crate) fn xml_text(base64: &[u8], path: &[Box<str>]) -> Option<String> {
-    use base64::Engine;
-    use quick_xml::events::Event;
-    let dense: Vec<u8> = base64.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
-    let xml = base64::engine::general_purpose::STANDARD_PAD_INDIFFERENT.decode(dense).ok()?;
-    let mut reader = quick_xml::Reader::from_reader(xml.as_slice());
-    // How many elements are open, and how many of them from the outside in are the path's.
-    let (mut depth, mut on_path) = (0usize, 0usize);
-    let mut text = String::new();
-    loop {
-        match reader.read_event().ok()? {
-            Event::Start(element) => {
-                let next = path.get(on_path).filter(|_| depth == on_path);
-                if next.is_some_and(|name| **name == *element.name().as_ref()) {
-                    on_path += 1;
-                }
-                depth += 1;
-            }
-            Event::Text(more) if on_path == path.len() && depth == on_path => text.push_str(&more),
-            Event::GeneralRef(entity) if on_path == path.len() && depth == on_path => {
-                text.push_str(quick_xml::escape::resolve_predefined_entity(&entity)?);
-            }
-            Event::End(_) if on_path == path.len() && depth == on_path => {
-                let text = text.trim();
-                return (!text.is_empty()).then(|| text.to_owned());
-            }
-            Event::End(_) => {
-                depth = depth.checked_sub(1)?;
-                on_path = on_path.min(depth);
-            }
-            Event::Eof => return None,
-            _ => {}
-        }
-    }
 }
 
 pub(crate) fn into_bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
@@ -354,7 +335,7 @@ fn header_patterns(text: &str) -> Result<Vec<HeaderPattern>, InvalidSelector> {
     text.split('|').map(pattern).collect()
 }
 
-/// A header name by the token rule of RFC 9110.
+/// Checks a header name by the token rule of RFC 9110.
 fn header_name(name: &str) -> Result<&str, InvalidSelector> {
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'+-.^_`~".contains(&b);
     let good = !name.is_empty() && name.len() <= 128 && name.bytes().all(token);
@@ -366,7 +347,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_notation_prints_as_it_was_written() {
+    fn every_selector_prints_as_written() {
         for text in [
             "/data/id",
             "body:/data/id",
@@ -387,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn a_typing_error_is_named() {
+    fn a_typing_error_is_reported() {
         assert!(matches!(Selector::parse("heder:X"), Err(InvalidSelector::Unknown(_))));
         assert!(matches!(Selector::parse("header:"), Err(InvalidSelector::Empty(_))));
         assert!(matches!(Selector::parse("header:X Y"), Err(InvalidSelector::Header(_))));
@@ -396,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_found_beside_those_that_are_always_there() {
+    fn the_first_other_key_is_found() {
         let of = |json: &str| first_key_besides(json.as_bytes(), &["id".into(), "x".into()]);
         assert_eq!(of(r#"{"id":{"a":1},"message":{},"other":1}"#).as_deref(), Some("message"));
         assert_eq!(of(r#"{"id":1,"x":2}"#), None);
@@ -404,26 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn an_element_is_found_in_xml_by_its_path() {
-        use base64::Engine;
-        let of = |xml: &str| {
-            let base64 = base64::engine::general_purpose::STANDARD.encode(xml);
-            xml_text(base64.as_bytes(), &["n".into(), "kind".into()])
-        };
-        assert_eq!(
-            of("<?xml version='1.0'?><n><o><kind>no</kind></o><kind> a&amp;b </kind></n>")
-                .as_deref(),
-            Some("a&b")
-        );
-        assert_eq!(of("<m><kind>no</kind></m>"), None);
-        assert_eq!(of("<n><kind/></n>"), None);
-        assert_eq!(of("<!DOCTYPE n [<!ENTITY x 'y'>]><n><kind>&x;</kind></n>"), None);
-        assert_eq!(of(&"<n>".repeat(100_000)), None);
-        assert_eq!(xml_text(b"no base64", &["n".into()]), None);
-    }
-
-    #[test]
-    fn a_numbered_header_wants_digits_after_its_name() {
+    fn a_numbered_header_ends_with_digits() {
         let pattern = HeaderPattern { name: "x-sig-".into(), numbered: true };
         assert!(
             pattern.matches("X-Sig-12")

@@ -1,28 +1,26 @@
-//! Bodies of type `multipart/form-data` (RFC 7578): the fields of a form, with files beside them.
+//! Multipart forms (`multipart/form-data`, RFC 7578): the fields of a form, without its files.
 //!
-//! Strict and bounded: a body that does not keep to the form, or could be read in two ways, has no fields at all. Copies
-//! nothing of a value.
+//! Strict and bounded: a malformed or ambiguous body has no fields at all. Values are not copied.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// Most parts of one body, files among them.
+/// The maximum number of parts in one body, files included.
 pub const PARTS_MAX: usize = 1_000;
-/// Longest boundary, in bytes (RFC 2046, 5.1.1).
+/// The maximum length of a boundary, in bytes (RFC 2046, 5.1.1).
 const BOUNDARY_BYTES_MAX: usize = 70;
-/// Longest head of one part, in bytes.
+/// The maximum length of a part's head, in bytes.
 const PART_HEAD_BYTES_MAX: usize = 4 * 1024;
 
-/// A field: its name, and where in the body its value stands.
+/// A field: its name, and the position of its value in the body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MultipartField<'a> {
-    /// The name.
     pub name: Cow<'a, str>,
-    /// Where the value is.
     pub value: Range<usize>,
 }
 
-/// The fields of a body of this content type, without its files; none if it is of another type or not well-formed.
+/// The fields of a multipart body without its files; `None` if it has another content type or is
+/// malformed.
 #[must_use]
 pub fn multipart_fields<'a>(
     content_type: &[u8],
@@ -39,7 +37,7 @@ pub fn multipart_fields<'a>(
     for _ in 0..=PARTS_MAX {
         match body.get(at..at + 2)? {
             b"--" => {
-                // Nothing follows the last delimiter but the end of its line.
+                // Only a line end may follow the last delimiter.
                 return matches!(&body[at + 2..], b"" | b"\r\n").then_some(fields);
             }
             b"\r\n" => at += 2,
@@ -57,7 +55,7 @@ pub fn multipart_fields<'a>(
     None
 }
 
-/// The boundary that a content type names.
+/// The boundary in a content type.
 fn boundary(content_type: &[u8]) -> Option<&[u8]> {
     let text = std::str::from_utf8(content_type).ok()?;
     let (media, params) = text.split_once(';')?;
@@ -78,7 +76,7 @@ fn boundary(content_type: &[u8]) -> Option<&[u8]> {
     sound.then_some(boundary.as_bytes())
 }
 
-/// The name of the field that a part's head announces; `Some(None)` for a file, and none if the head is not one.
+/// The field name in a part's head; `Some(None)` for a file, `None` if the head is malformed.
 fn field_name(head: &[u8]) -> Option<Option<Cow<'_, str>>> {
     let head = std::str::from_utf8(head).ok()?;
     let mut disposition = None;
@@ -116,7 +114,8 @@ fn field_name(head: &[u8]) -> Option<Option<Cow<'_, str>>> {
     Some((!is_file).then_some(field))
 }
 
-/// Parameters as in `; a=b; c="d"`, from behind the first semicolon. One that is none has no value, and is the last.
+/// The parameters in `; a=b; c="d"`, after the first semicolon. A malformed one has no value and
+/// ends the list.
 struct Params<'a>(&'a str);
 
 impl<'a> Iterator for Params<'a> {
@@ -154,7 +153,8 @@ impl<'a> Iterator for Params<'a> {
     }
 }
 
-/// A text up to its closing quote, in which a backslash stands before quotes and backslashes; and what follows it.
+/// The unescaped text up to the closing quote (a backslash escapes quotes and backslashes), and the
+/// rest after it.
 fn unquoted(text: &str) -> Option<(Cow<'_, str>, &str)> {
     let end = text.find(['"', '\\'])?;
     if text.as_bytes()[end] == b'"' {
@@ -167,7 +167,7 @@ fn unquoted(text: &str) -> Option<(Cow<'_, str>, &str)> {
             '"' => return Some((Cow::Owned(out), &text[at + 1..])),
             '\\' => match chars.next() {
                 Some((_, c @ ('"' | '\\'))) => out.push(c),
-                // Some browsers send the path of a file as it is.
+                // Some browsers send a file path without escaping it.
                 Some((_, c)) => out.extend(['\\', c]),
                 None => return None,
             },
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_read_in_two_ways_has_no_fields() {
+    fn an_ambiguous_body_has_no_fields() {
         let good = part("name=\"a\"", "1");
         let end = "--xYz--\r\n";
         for body in [
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_of_too_many_parts_has_no_fields() {
+    fn a_body_with_too_many_parts_has_no_fields() {
         let of = |count: usize| format!("{}--xYz--", part("name=a", "").repeat(count));
         assert_eq!(read(TYPE, &of(PARTS_MAX)).unwrap().len(), PARTS_MAX);
         assert_eq!(read(TYPE, &of(PARTS_MAX + 1)), None);
@@ -271,7 +271,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(
+        fn written_fields_are_read_back(
             fields in prop::collection::vec(("[a-zA-Z0-9 ;=_ü-]{1,12}", "[ -~\r\n]{0,40}"), 0..6)
         ) {
             let body: String = fields
@@ -284,7 +284,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_read_or_not(
+        fn any_bytes_are_read_without_a_panic(
             bytes in prop::collection::vec(any::<u8>(), 0..200), head in "[ -~]{0,60}"
         ) {
             let _ = multipart_fields(head.as_bytes(), &bytes);
