@@ -19,22 +19,21 @@ use weir_store::sqlite::Options;
 use weir_store::{Store, StoreError};
 
 use crate::admin::token::Token;
-use crate::admin::{Admin, AdminParts, Tell};
+use crate::admin::{self, Admin, Tell};
 use crate::changed;
 use crate::clock::SystemClock;
 use crate::config::{Config, Tls as TlsFiles};
+use crate::context::HubContext;
 use crate::egress::fetch::Fetcher;
-use crate::egress::{DirectWebhook, Egress, EgressHandle, EgressParts, Inbox};
-use crate::ingress::{Ingress, IngressParts};
-use crate::invoker::{self, Invoker, InvokerHandle, InvokerParts};
+use crate::egress::{self, DirectWebhook, Egress, EgressHandle, Inbox};
+use crate::ingress::{self, Ingress};
+use crate::invoker::{self, Invoker, InvokerHandle};
 use crate::keys;
-use crate::observe::alerts::{Alerts, AlertsParts};
+use crate::observe::alerts::{self, Alerts};
 use crate::observe::health::Health;
-use crate::observe::metrics::Metrics;
-use crate::observe::notice::Notices;
 use crate::program::compile;
 use crate::provider_files::ProviderFileReporter;
-use crate::reload::ConfigReloader;
+use crate::reload::{self, ConfigReloader};
 use crate::roots;
 use crate::routing::Routes;
 use crate::seal::Seal;
@@ -42,7 +41,8 @@ use crate::shutdown::Drain;
 use crate::sources::ConfiguredSources;
 use crate::tasks::{OnFailure, Tasks};
 use crate::tls::{HTTP_1, HTTP_2_OR_1, Protocols, Tls, TlsListener};
-use crate::upkeep::{MissingParts, MissingTargets, RetentionWorker};
+use crate::upkeep::RetentionWorker;
+use crate::upkeep::missing_targets::{self, MissingTargets};
 
 /// Bound sockets. Binding comes first, so that a taken port fails before anything is touched.
 #[derive(Debug)]
@@ -125,9 +125,9 @@ pub struct Runtimes {
 /// A hub that is built and serves nothing yet.
 #[derive(Debug)]
 pub struct Hub {
+    ctx: HubContext,
     listeners: Listeners,
     threads: Runtimes,
-    store: Arc<dyn Store>,
     ingress: Arc<Ingress>,
     invoker: Invoker,
     egress: Egress,
@@ -139,8 +139,6 @@ pub struct Hub {
     reload: ConfigReloader,
     health: Arc<Health>,
     first_start: bool,
-    drain: Drain,
-    tasks: Tasks,
     handlers: InvokerHandle,
     inbox: Inbox,
 }
@@ -157,94 +155,65 @@ impl Hub {
         threads: Runtimes,
     ) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let (drain, tasks, metrics) = (Drain::new(), Tasks::new(), Metrics::new());
-        let notices = Notices::new();
         prepare_data_dir(&config.data_dir)?;
         let hops = Arc::new(HopKey::new(&keys::load_or_create(&config.data_dir.join("hops.key"))?));
         let store = open_store(&config, clock.clone(), &threads.ingress).await?;
+        let ctx = HubContext::new(store, clock);
+        let HubContext { store, clock, notices, drain, tasks, .. } = &ctx;
         let health = Health::new(store.clone(), drain.clone());
 
-        changed::retry_changed_targets(&*store, &config).await?;
-        let last_good = invoker::restore(&*store, &config).await?;
+        changed::retry_changed_targets(&**store, &config).await?;
+        let last_good = invoker::restore(&**store, &config).await?;
         let first_start = last_good.is_empty();
         let routes = Arc::new(Routes::build(store.clone(), &config, last_good).await?);
         let sources = ConfiguredSources::new(config.sources.clone());
 
-        let certificates = CertificateLoader { tasks: &tasks, on: &threads.work, drain: &drain };
+        let certificates = CertificateLoader { tasks, on: &threads.work, drain };
         let server_tls = certificates.load(&config.server.tls, HTTP_2_OR_1, "server.tls")?;
         let admin_tls = certificates.load(&config.admin.tls, HTTP_1, "admin.tls")?;
         let tls_listeners = tls_listeners([("server", &server_tls), ("admin", &admin_tls)]);
         health.set_tls_listeners(tls_listeners.clone());
-        let invoker = Invoker::new(InvokerParts {
-            config: config.clone(),
+        let deps = invoker::Deps {
             sources: sources.clone(),
-            store: store.clone(),
             engine: engine(&config)?,
             routes: routes.clone(),
-            clock: clock.clone(),
-            metrics: metrics.clone(),
-            notices: notices.clone(),
             folder: health.plugins_folder(),
-            drain: drain.clone(),
-            tasks: tasks.clone(),
             guests: threads.guests.clone(),
-        });
-        let ingress = Arc::new(Ingress::new(IngressParts {
-            config: config.clone(),
+        };
+        let invoker = Invoker::new(config.clone(), ctx.clone(), deps);
+        let deps = ingress::Deps {
             tls: server_tls,
-            store: store.clone(),
             routes: routes.clone(),
-            clock: clock.clone(),
-            metrics: metrics.clone(),
             health: health.clone(),
-            drain: drain.clone(),
             responders: Some(invoker.responders()),
             hops: hops.clone(),
             fetcher: Arc::new(Fetcher::new(&config.fetch).context("cannot set up TLS")?),
             seal: Arc::new(Seal::load_or_create(&config.data_dir)?),
-            quarantine: quarantine(&config, &clock)?,
-        }));
-        let egress = Egress::new(EgressParts {
-            config: config.clone(),
-            sources: sources.clone(),
-            store: store.clone(),
-            clock: clock.clone(),
-            metrics: metrics.clone(),
-            hops: hops.clone(),
-            notices: notices.clone(),
-            drain: drain.clone(),
-            tasks: tasks.clone(),
-        })?;
+            quarantine: quarantine(&config, clock)?,
+        };
+        let ingress = Arc::new(Ingress::new(&config, ctx.clone(), deps));
+        let deps = egress::Deps { sources: sources.clone(), hops: hops.clone() };
+        let egress = Egress::new(&config, ctx.clone(), deps)?;
         let (handlers, inbox) = (invoker.handle(), egress.inbox());
-        let missing = MissingTargets::new(MissingParts {
-            store: store.clone(),
+        let deps = missing_targets::Deps {
             handlers: handlers.clone(),
             destinations: config.destinations.keys().cloned().collect(),
-            clock: clock.clone(),
-            metrics: metrics.clone(),
-            notices: notices.clone(),
             hold_life: config.hold_life,
-            drain: drain.clone(),
-        });
-        let unstored = direct(&config, hops, &clock)?;
-        let alerts = Alerts::new(AlertsParts {
+        };
+        let missing = MissingTargets::new(ctx.clone(), deps);
+        let unstored = direct(&config, hops, clock)?;
+        let deps = alerts::Deps {
             settings: config.alerts.clone(),
             sources: sources.clone(),
             tls_listeners,
-            store: store.clone(),
             routes: routes.clone(),
-            notices: notices.clone(),
-            metrics: metrics.clone(),
-            clock: clock.clone(),
             unstored: unstored.clone(),
-            drain: drain.clone(),
-        });
-        let admin = Admin::new(AdminParts {
+        };
+        let alerts = Alerts::new(ctx.clone(), deps);
+        let deps = admin::Deps {
             allowed_hosts: config.admin.allowed_hosts.clone(),
             tls: admin_tls,
             token: token(&config)?,
-            store: store.clone(),
-            metrics: metrics.clone(),
             health: health.clone(),
             handlers: telling(&handlers, InvokerHandle::handlers),
             destinations: telling(&egress.handle(), EgressHandle::destinations),
@@ -252,29 +221,22 @@ impl Hub {
             routes: routes.clone(),
             ways_out: config.destinations.keys().cloned().collect(),
             ingress: ingress.clone(),
-            clock,
-            drain: drain.clone(),
-        });
-        let reload = ConfigReloader {
-            config: config.clone(),
+        };
+        let admin = Admin::new(ctx.clone(), deps);
+        let data_dir = config.data_dir.clone();
+        let deps = reload::Deps {
             sources,
             routes,
             ingress: ingress.clone(),
-            provider_files: ProviderFileReporter::new(
-                config.data_dir.clone(),
-                health.clone(),
-                notices,
-            ),
-            metrics,
-            again: Arc::default(),
-            drain: drain.clone(),
+            provider_files: ProviderFileReporter::new(data_dir, health.clone(), notices.clone()),
         };
+        let reload = ConfigReloader::new(config.clone(), ctx.clone(), deps);
         let upkeep =
             RetentionWorker::new(store.clone(), config.retention, health.clone(), drain.clone());
         Ok(Self {
+            ctx,
             listeners,
             threads,
-            store,
             ingress,
             invoker,
             egress,
@@ -286,8 +248,6 @@ impl Hub {
             reload,
             health,
             first_start,
-            drain,
-            tasks,
             handlers,
             inbox,
         })
@@ -300,15 +260,15 @@ impl Hub {
             admin: self.listeners.admin.local_addr()?,
         };
         let Runtimes { ingress, work, .. } = &self.threads;
-        let tasks = &self.tasks;
-        let reload = self.reload.again.clone();
+        let HubContext { store, drain, tasks, .. } = self.ctx;
+        let reload = self.reload.trigger();
         tasks.spawn_on("egress", OnFailure::Stop, work, self.egress.run());
         tasks.spawn_on("invoker", OnFailure::Stop, work, self.invoker.run());
         tasks.spawn_on("admin", OnFailure::Stop, work, self.admin.run(self.listeners.admin));
         tasks.spawn_on("alerts", OnFailure::Log, work, self.alerts.run());
         tasks.spawn_on("missing", OnFailure::Log, work, self.missing.run());
         tasks.spawn_on("upkeep", OnFailure::Log, work, self.upkeep.run());
-        tasks.spawn_on("authorities", OnFailure::Log, work, roots::watch(self.drain.clone()));
+        tasks.spawn_on("authorities", OnFailure::Log, work, roots::watch(drain.clone()));
         tasks.spawn_on("configuration", OnFailure::Log, work, self.reload.run());
         let accepting = self.ingress.run(self.listeners.ingress);
         tasks.spawn_on("ingress", OnFailure::Stop, ingress, accepting);
@@ -319,9 +279,9 @@ impl Hub {
         self.health.set_routing_ready();
         Ok(ServingHub {
             addresses,
-            store: self.store,
-            drain: self.drain,
-            tasks: self.tasks,
+            store,
+            drain,
+            tasks,
             handlers: self.handlers,
             inbox: self.inbox,
             unstored: self.unstored,

@@ -30,6 +30,7 @@ pub mod demo;
 
 // Wiring.
 mod changed;
+pub mod context;
 pub mod hub;
 mod provider_files;
 mod reload;

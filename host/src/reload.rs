@@ -15,11 +15,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use weir_store::StoreError;
 
 use crate::config::{self, Config, ConfigErrors, Loaded};
+use crate::context::HubContext;
 use crate::ingress::Ingress;
-use crate::observe::metrics::Metrics;
 use crate::provider_files::ProviderFileReporter;
 use crate::routing::Routes;
-use crate::shutdown::Drain;
 use crate::sources::ConfiguredSources;
 
 /// How often files are looked at. What has changed is read once it has stayed the same for one more look.
@@ -28,18 +27,23 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// may be a file that was not there.
 const TRY_EVERY: Duration = Duration::from_secs(5);
 
-/// Keeps the sources as the files say.
+/// The dependencies of [`ConfigReloader`] besides the [`HubContext`].
 #[derive(Debug)]
-pub(crate) struct ConfigReloader {
-    pub(crate) config: Arc<Config>,
+pub(crate) struct Deps {
     pub(crate) sources: ConfiguredSources,
     pub(crate) routes: Arc<Routes>,
     pub(crate) ingress: Arc<Ingress>,
     pub(crate) provider_files: ProviderFileReporter,
-    pub(crate) metrics: Metrics,
+}
+
+/// Keeps the sources as the files say.
+#[derive(Debug)]
+pub(crate) struct ConfigReloader {
+    ctx: HubContext,
+    config: Arc<Config>,
+    deps: Deps,
     /// An operator asks for the configuration to be read again.
-    pub(crate) again: Arc<Notify>,
-    pub(crate) drain: Drain,
+    requested: Arc<Notify>,
 }
 
 /// What tells a file from what it was: its place on the disk, its length, and when it was last changed.
@@ -47,10 +51,19 @@ type FileStamp = Option<(u64, u64, i64, i64, i64, i64)>;
 type FileStamps = BTreeMap<PathBuf, FileStamp>;
 
 impl ConfigReloader {
+    pub(crate) fn new(config: Arc<Config>, ctx: HubContext, deps: Deps) -> Self {
+        Self { ctx, config, deps, requested: Arc::default() }
+    }
+
+    /// Requests a reload even if no file has changed.
+    pub(crate) fn trigger(&self) -> Arc<Notify> {
+        self.requested.clone()
+    }
+
     /// Looks until claiming stops.
     pub(crate) async fn run(mut self) {
         let config = Arc::clone(&self.config);
-        self.provider_files.adopt(config.providers.clone()).await;
+        self.deps.provider_files.adopt(config.providers.clone()).await;
         // Development mode with no file has nothing to read again.
         let Some(origin) = &config.origin else { return self.without_a_file().await };
         let mut read = signs(&origin.files);
@@ -59,8 +72,8 @@ impl ConfigReloader {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let is_asked = tokio::select! {
-                () = self.drain.claiming_stopped() => return,
-                () = self.again.notified() => true,
+                () = self.ctx.drain.claiming_stopped() => return,
+                () = self.requested.notified() => true,
                 _ = look.tick() => false,
             };
             let found: FileStamps = read.keys().map(|file| (file.clone(), sign(file))).collect();
@@ -98,8 +111,8 @@ impl ConfigReloader {
     async fn without_a_file(&self) {
         loop {
             tokio::select! {
-                () = self.drain.claiming_stopped() => return,
-                () = self.again.notified() => {
+                () = self.ctx.drain.claiming_stopped() => return,
+                () = self.requested.notified() => {
                     tracing::info!("SIGHUP: there is no weir.toml to read again");
                 }
             }
@@ -108,7 +121,7 @@ impl ConfigReloader {
 
     /// Puts a configuration's sources in force, if the store takes note of who answers for them.
     async fn adopt(&mut self, Loaded { config, warnings, .. }: Loaded) -> Result<(), StoreError> {
-        self.routes.set_responders(&config.sources).await?;
+        self.deps.routes.set_responders(&config.sources).await?;
         for warning in warnings {
             tracing::warn!(%warning, "configuration");
         }
@@ -123,19 +136,19 @@ impl ConfigReloader {
         }
         let sources = config.sources.len();
         tracing::info!(sources, "configuration reloaded");
-        self.metrics.config_reloaded("accepted");
+        self.ctx.metrics.config_reloaded("accepted");
         let gone = |name: &str| !config.sources.contains_key(name);
-        self.sources.replace(config.sources.clone());
-        self.ingress.replace_sources(config.sources.clone());
-        self.metrics.forget_sources(gone);
-        self.provider_files.adopt(config.providers).await;
+        self.deps.sources.replace(config.sources.clone());
+        self.deps.ingress.replace_sources(config.sources.clone());
+        self.ctx.metrics.forget_sources(gone);
+        self.deps.provider_files.adopt(config.providers).await;
         Ok(())
     }
 
     fn keep(&self, errors: &ConfigErrors, before: Option<&RejectedConfig>) -> RejectedConfig {
         let said = errors.to_string();
         if before.is_none_or(|before| before.said != said) {
-            self.metrics.config_reloaded("refused");
+            self.ctx.metrics.config_reloaded("refused");
             for problem in &errors.problems {
                 tracing::error!(%problem, "configuration is wrong; the sources are unchanged");
             }

@@ -25,10 +25,10 @@ use weir_store::{
 
 use crate::clock::SystemClock;
 use crate::config::{self, Config};
-use crate::egress::{Egress, EgressHandle, EgressParts, Inbox};
-use crate::invoker::{self, HandlerState, HandlerStatus, Invoker, InvokerHandle, InvokerParts};
+use crate::context::HubContext;
+use crate::egress::{self, Egress, EgressHandle, Inbox};
+use crate::invoker::{self, HandlerState, HandlerStatus, Invoker, InvokerHandle};
 use crate::observe::health::PluginsFolder;
-use crate::observe::metrics::Metrics;
 use crate::observe::notice::Notices;
 use crate::routing::Routes;
 use crate::shutdown::Drain;
@@ -105,36 +105,24 @@ impl HubFolder {
         let routes = Arc::new(routes);
         let cache_dir = Some(self.root.path().join("cache"));
         let options = Options { cache_dir, slots: places, ..Options::default() };
-        let (metrics, drain, tasks) = (Metrics::new(), Drain::new(), Tasks::new());
-        let notices = Notices::new();
+        let ctx = HubContext::new(Arc::clone(&store), clock);
         let folder = PluginsFolder::default();
-        let invoker = Invoker::new(InvokerParts {
-            config: Arc::clone(&config),
+        let deps = invoker::Deps {
             sources: ConfiguredSources::new(config.sources.clone()),
-            store: Arc::clone(&store),
             engine: Engine::new(options).unwrap(),
             routes: Arc::clone(&routes),
-            clock: clock.clone(),
-            metrics: metrics.clone(),
-            notices: notices.clone(),
             folder: folder.clone(),
-            drain: drain.clone(),
-            tasks: tasks.clone(),
             guests: Handle::current(),
-        });
-        let egress = Egress::new(EgressParts {
+        };
+        let invoker = Invoker::new(config.clone(), ctx.clone(), deps);
+        let deps = egress::Deps {
             sources: ConfiguredSources::new(config.sources.clone()),
-            config,
-            store: Arc::clone(&store),
-            clock,
-            metrics,
             hops: Arc::new(HopKey::new(&[7; 32])),
-            notices: notices.clone(),
-            drain: drain.clone(),
-            tasks: tasks.clone(),
-        });
+        };
+        let egress = Egress::new(&config, ctx.clone(), deps);
         let egress = egress.unwrap();
         let (handle, inbox, destinations) = (invoker.handle(), egress.inbox(), egress.handle());
+        let HubContext { notices, drain, tasks, .. } = ctx;
         tasks.spawn("invoker", OnFailure::Stop, invoker.run());
         tasks.spawn("egress", OnFailure::Stop, egress.run());
         DispatchHub { store, routes, handle, inbox, destinations, notices, folder, drain, tasks }

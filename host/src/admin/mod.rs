@@ -19,11 +19,11 @@ use weir_core::time::Clock;
 use weir_store::Store;
 use weir_store::query::CountsFilter;
 
+use crate::context::HubContext;
 use crate::ingress::Ingress;
 use crate::observe::health::Health;
 use crate::observe::metrics::Metrics;
 use crate::routing::Routes;
-use crate::shutdown::Drain;
 use crate::tls::Tls;
 
 mod access;
@@ -53,18 +53,14 @@ const WHOLE_PAYLOADS_MAX: usize = 4;
 /// Tells the state of something that others keep.
 pub type Tell = Arc<dyn Fn() -> Value + Send + Sync>;
 
-/// What the admin listener is made of.
-pub struct AdminParts {
+/// The dependencies of [`Admin`] besides the [`HubContext`].
+pub struct Deps {
     /// Host names that are accepted besides loopback and the address, in lower case and without a port.
     pub allowed_hosts: BTreeSet<String>,
     /// What to serve TLS with; without it, plain HTTP is spoken.
     pub tls: Option<Arc<Tls>>,
     /// What writes need.
     pub token: Token,
-    /// Where events are.
-    pub store: Arc<dyn Store>,
-    /// What is scraped.
-    pub metrics: Metrics,
     /// Whether all is well.
     pub health: Arc<Health>,
     /// The handlers, an array.
@@ -79,10 +75,6 @@ pub struct AdminParts {
     pub ways_out: BTreeSet<DestinationName>,
     /// The ways in, which may change.
     pub ingress: Arc<Ingress>,
-    /// For times that are said as "so long ago".
-    pub clock: Arc<dyn Clock>,
-    /// When to stop.
-    pub drain: Drain,
 }
 
 /// The names that an operator may mean. Handlers are asked for apart.
@@ -94,30 +86,29 @@ struct KnownNames {
     destinations: BTreeSet<DestinationName>,
 }
 
-impl fmt::Debug for AdminParts {
+impl fmt::Debug for Deps {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AdminParts")
-            .field("allowed_hosts", &self.allowed_hosts)
-            .finish_non_exhaustive()
+        f.debug_struct("Deps").field("allowed_hosts", &self.allowed_hosts).finish_non_exhaustive()
     }
 }
 
 /// The admin listener, not yet listening.
 #[derive(Debug)]
 pub struct Admin {
-    parts: AdminParts,
+    ctx: HubContext,
+    deps: Deps,
 }
 
 impl Admin {
-    /// Takes its parts.
+    /// Takes its deps.
     #[must_use]
-    pub fn new(parts: AdminParts) -> Self {
-        Self { parts }
+    pub fn new(ctx: HubContext, deps: Deps) -> Self {
+        Self { ctx, deps }
     }
 
     /// Serves until claiming stops, then lets requests that are being answered finish.
     pub async fn run(self, listener: std::net::TcpListener) {
-        let (tls, drain) = (self.parts.tls.clone(), self.parts.drain.clone());
+        let (tls, drain) = (self.deps.tls.clone(), self.ctx.drain.clone());
         match serve::BoundListener::on(listener) {
             Ok(listening) => {
                 let router = self.router(listening.address());
@@ -129,19 +120,19 @@ impl Admin {
 
     /// The routes, for a listener at this address.
     fn router(self, listen: SocketAddr) -> Router {
-        let parts = self.parts;
-        let gate = AdminGuard::new(Access::new(listen, parts.allowed_hosts, parts.token));
+        let Self { ctx, deps } = self;
+        let gate = AdminGuard::new(Access::new(listen, deps.allowed_hosts, deps.token));
         let shared = Arc::new(AdminService {
-            store: parts.store,
-            metrics: parts.metrics,
-            health: parts.health,
-            handlers: parts.handlers,
-            destinations: parts.destinations,
-            inbox: parts.inbox,
-            routes: parts.routes,
-            ways_out: parts.ways_out,
-            ingress: parts.ingress,
-            clock: parts.clock,
+            store: ctx.store,
+            metrics: ctx.metrics,
+            health: deps.health,
+            handlers: deps.handlers,
+            destinations: deps.destinations,
+            inbox: deps.inbox,
+            routes: deps.routes,
+            ways_out: deps.ways_out,
+            ingress: deps.ingress,
+            clock: ctx.clock,
             whole_payloads: Arc::new(Semaphore::new(WHOLE_PAYLOADS_MAX)),
         });
         Router::new()

@@ -30,15 +30,17 @@ use super::*;
 use crate::clock::SystemClock;
 use crate::config;
 use crate::egress::fetch::Fetcher;
-use crate::ingress::IngressParts;
+use crate::ingress;
 use crate::routing::Routes;
 use crate::seal::Seal;
+use crate::shutdown::Drain;
 
 const TOKEN: &str = "0123456789abcdef";
 const HOST: &str = "127.0.0.1:8081";
 
 /// A store with a routing table, and the admin API over it.
 struct TestAdmin {
+    ctx: HubContext,
     store: Arc<dyn Store>,
     health: Arc<Health>,
     metrics: Metrics,
@@ -56,30 +58,24 @@ fn orders() -> Target {
 /// The way in of this configuration, on which nothing listens.
 async fn ingress(
     folder: &tempfile::TempDir,
-    store: &Arc<dyn Store>,
-    metrics: &Metrics,
+    ctx: &HubContext,
     health: &Arc<Health>,
-    drain: &Drain,
 ) -> Arc<Ingress> {
     let text = "[sources.github]\nprovider = \"github\"\nsecrets = [\"hunter2\"]\n\
                 [sources.notes]\nprovider = \"notion\"\n";
     let config = config::load_text("weir.toml", text, folder.path(), true).unwrap().config;
-    let routes = Routes::build(store.clone(), &config, [].into()).await.unwrap();
-    Arc::new(Ingress::new(IngressParts {
+    let routes = Routes::build(ctx.store.clone(), &config, [].into()).await.unwrap();
+    let deps = ingress::Deps {
         tls: None,
         fetcher: Arc::new(Fetcher::new(&config.fetch).unwrap()),
-        config: Arc::new(config),
-        store: store.clone(),
         routes: Arc::new(routes),
-        clock: Arc::new(SystemClock),
-        metrics: metrics.clone(),
         health: health.clone(),
-        drain: drain.clone(),
         responders: None,
         hops: Arc::new(HopKey::new(&[7; 32])),
         seal: Arc::new(Seal::new(&[7; 32])),
         quarantine: None,
-    }))
+    };
+    Arc::new(Ingress::new(&config, ctx.clone(), deps))
 }
 
 impl TestAdmin {
@@ -98,26 +94,24 @@ impl TestAdmin {
         let config = crate::config::load_text("weir.toml", "", folder.path(), true).unwrap();
         let routes = Routes::build(store.clone(), &config.config, handlers).await.unwrap();
         let routes = Arc::new(routes);
-        let (drain, metrics) = (Drain::new(), Metrics::new());
+        let ctx = HubContext::new(store.clone(), clock);
+        let (drain, metrics) = (ctx.drain.clone(), ctx.metrics.clone());
         let health = Health::new(store.clone(), drain.clone());
-        let admin = Admin::new(AdminParts {
+        let deps = Deps {
             allowed_hosts: BTreeSet::new(),
             tls: None,
             token: Token::given(TOKEN.as_bytes()),
-            store: store.clone(),
-            metrics: metrics.clone(),
             health: health.clone(),
             handlers: Arc::new(|| json!([{ "name": "orders" }])),
             destinations: Arc::new(|| json!([{ "name": "ops" }])),
             inbox: Arc::new(|| json!([])),
             routes: Arc::clone(&routes),
             ways_out: ["ops".parse().unwrap()].into(),
-            ingress: ingress(&folder, &store, &metrics, &health, &drain).await,
-            clock,
-            drain: drain.clone(),
-        });
+            ingress: ingress(&folder, &ctx, &health).await,
+        };
+        let admin = Admin::new(ctx.clone(), deps);
         let router = admin.router(HOST.parse().unwrap());
-        Self { store, health, metrics, drain, table, routes, router, folder }
+        Self { ctx, store, health, metrics, drain, table, routes, router, folder }
     }
 
     /// Stores an event for `orders`, as ingress would.
@@ -656,22 +650,19 @@ async fn over_a_socket_the_port_that_was_bound_is_the_one_that_counts() {
     let desk = TestAdmin::open().await;
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let admin = Admin::new(AdminParts {
+    let deps = Deps {
         allowed_hosts: BTreeSet::new(),
         tls: None,
         token: Token::given(TOKEN.as_bytes()),
-        store: desk.store.clone(),
-        metrics: desk.metrics.clone(),
         health: desk.health.clone(),
         handlers: Arc::new(|| json!([])),
         destinations: Arc::new(|| json!([])),
         inbox: Arc::new(|| json!([])),
         routes: desk.routes.clone(),
         ways_out: BTreeSet::new(),
-        ingress: ingress(&desk.folder, &desk.store, &desk.metrics, &desk.health, &desk.drain).await,
-        clock: Arc::new(SystemClock),
-        drain: desk.drain.clone(),
-    });
+        ingress: ingress(&desk.folder, &desk.ctx, &desk.health).await,
+    };
+    let admin = Admin::new(desk.ctx.clone(), deps);
     let running = tokio::spawn(admin.run(listener));
     for (host, expected) in
         [(address.to_string(), "HTTP/1.1 200"), ("127.0.0.1:1".to_owned(), "HTTP/1.1 421")]

@@ -35,7 +35,6 @@ use tokio::sync::Notify;
 use weir_core::hops::HopKey;
 use weir_core::name::{DestinationName, Target};
 use weir_core::time::Clock;
-use weir_store::Store;
 use weir_store::{Claim, ClaimRequest};
 
 pub use direct::DirectWebhook;
@@ -45,10 +44,8 @@ pub use webhook::EndpointError;
 
 use crate::claims::Idle;
 use crate::config::Config;
+use crate::context::HubContext;
 use crate::gate::BreakerPersistence;
-use crate::observe::metrics::Metrics;
-use crate::observe::notice::Notices;
-use crate::shutdown::Drain;
 use crate::sources::ConfiguredSources;
 use crate::tasks::{OnFailure, Tasks};
 use outlet::DestinationRuntime;
@@ -66,27 +63,13 @@ pub struct EgressError {
     pub cause: EndpointError,
 }
 
-/// What egress is made of.
+/// The dependencies of [`Egress`] besides the [`HubContext`].
 #[derive(Debug)]
-pub struct EgressParts {
-    /// The configuration: its destinations.
-    pub config: Arc<Config>,
+pub struct Deps {
     /// The sources in force: their providers say which headers go along.
     pub sources: ConfiguredSources,
-    /// Where deliveries wait.
-    pub store: Arc<dyn Store>,
-    /// For signatures and records.
-    pub clock: Arc<dyn Clock>,
-    /// What is counted.
-    pub metrics: Metrics,
     /// What says, on the way out, how often a line of messages has left.
     pub hops: Arc<HopKey>,
-    /// Who is told when a destination opens or closes.
-    pub notices: Notices,
-    /// When to stop.
-    pub drain: Drain,
-    /// Where sends are spawned.
-    pub tasks: Tasks,
 }
 
 /// Sends what is due to destinations.
@@ -115,9 +98,9 @@ impl EgressHandle {
 
 impl Egress {
     /// Sets up a client for every destination; nothing is sent yet.
-    pub fn new(parts: EgressParts) -> Result<Self, EgressError> {
-        let EgressParts { config, sources, store, clock, metrics, hops, notices, drain, tasks } =
-            parts;
+    pub fn new(config: &Config, ctx: HubContext, deps: Deps) -> Result<Self, EgressError> {
+        let HubContext { store, clock, metrics, notices, drain, tasks } = ctx;
+        let Deps { sources, hops } = deps;
         let outlet =
             |destination| DestinationRuntime::new(destination, &metrics, &hops).map(Arc::new);
         let outlets: Vec<_> = config.destinations.values().map(outlet).collect::<Result<_, _>>()?;

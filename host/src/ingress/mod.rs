@@ -61,6 +61,7 @@ use weir_store::registry::{CasOutcome, EntryKind};
 use weir_store::{Store, StoreError};
 
 use crate::config::{Config, Source};
+use crate::context::HubContext;
 use crate::egress::fetch::Fetcher;
 use crate::invoker::ResponderHandle;
 use crate::observe::health::{Health, ROUTING_MISSING};
@@ -90,25 +91,15 @@ use way::LiveSource;
 /// The registry's key for what fingerprints are made with.
 const FINGERPRINT_KEY: &str = "fingerprint";
 
-/// What ingress is made of.
+/// The dependencies of [`Ingress`] besides the [`HubContext`].
 #[derive(Debug)]
-pub struct IngressParts {
-    /// Sources and limits.
-    pub config: Arc<Config>,
+pub struct Deps {
     /// What to serve TLS with; without it, plain HTTP is spoken.
     pub tls: Option<Arc<Tls>>,
-    /// Where requests go.
-    pub store: Arc<dyn Store>,
     /// Who gets events.
     pub routes: Arc<Routes>,
-    /// The time that signatures are judged by.
-    pub clock: Arc<dyn Clock>,
-    /// What is counted.
-    pub metrics: Metrics,
     /// Whether webhooks are taken.
     pub health: Arc<Health>,
-    /// When to stop.
-    pub drain: Drain,
     /// Runs the handlers that answer for a source; without it every source gives its usual answer.
     pub responders: Option<ResponderHandle>,
     /// What tells how often a message has left this hub and come back.
@@ -156,22 +147,9 @@ pub struct Ingress {
 impl Ingress {
     /// Prepares every source; nothing is accepted yet.
     #[must_use]
-    pub fn new(parts: IngressParts) -> Self {
-        let IngressParts {
-            config,
-            tls,
-            store,
-            routes,
-            clock,
-            metrics,
-            health,
-            drain,
-            responders,
-            hops,
-            fetcher,
-            seal,
-            quarantine,
-        } = parts;
+    pub fn new(config: &Config, ctx: HubContext, deps: Deps) -> Self {
+        let HubContext { store, clock, metrics, drain, .. } = ctx;
+        let Deps { tls, routes, health, responders, hops, fetcher, seal, quarantine } = deps;
         let server = &config.server;
         let live_sources = Arc::new(LiveSources::new(
             config.sources.clone(),

@@ -43,12 +43,10 @@ pub use versions::{HandlerState, HandlerStatus};
 
 use crate::claims::Idle;
 use crate::config::Config;
+use crate::context::HubContext;
 use crate::gate::{Admission, AttemptPermit, BreakerPersistence};
 use crate::observe::health::PluginsFolder;
-use crate::observe::metrics::Metrics;
-use crate::observe::notice::Notices;
 use crate::routing::Routes;
-use crate::shutdown::Drain;
 use crate::sources::ConfiguredSources;
 use crate::tasks::{OnFailure, Tasks};
 use reload::{COMPILERS, Reloader};
@@ -58,31 +56,17 @@ use run::{Batch, Runner};
 use slots::RunSlots;
 use versions::{Handler, LiveHandlers};
 
-/// What the invoker is made of.
+/// The dependencies of [`Invoker`] besides the [`HubContext`].
 #[derive(Debug)]
-pub struct InvokerParts {
-    /// The configuration: the plugins folder, and what the operator says about handlers.
-    pub config: Arc<Config>,
+pub struct Deps {
     /// The sources in force, some of which name who answers for them.
     pub sources: ConfiguredSources,
-    /// Where deliveries wait, and versions are kept.
-    pub store: Arc<dyn Store>,
     /// What runs modules.
     pub engine: Engine,
     /// The routing table, which handlers change.
     pub routes: Arc<Routes>,
-    /// For records.
-    pub clock: Arc<dyn Clock>,
-    /// What is counted.
-    pub metrics: Metrics,
-    /// Who is told of what was given up and what does not load.
-    pub notices: Notices,
     /// Where it is said whether the plugins folder is there.
     pub folder: PluginsFolder,
-    /// When to stop.
-    pub drain: Drain,
-    /// Where batches are spawned.
-    pub tasks: Tasks,
     /// The runtime that guests run and compile on, so that they never hold up an answer.
     pub guests: Handle,
 }
@@ -138,10 +122,9 @@ pub async fn restore(
 impl Invoker {
     /// Puts the parts together; nothing is loaded and nothing runs yet.
     #[must_use]
-    pub fn new(parts: InvokerParts) -> Self {
-        let InvokerParts { config, sources, store, engine, routes, clock, metrics, .. } = parts;
-        let (notices, folder) = (parts.notices, parts.folder);
-        let (drain, tasks, guests) = (parts.drain, parts.tasks, parts.guests);
+    pub fn new(config: Arc<Config>, ctx: HubContext, deps: Deps) -> Self {
+        let HubContext { store, clock, metrics, notices, drain, tasks } = ctx;
+        let Deps { sources, engine, routes, folder, guests } = deps;
         let freed = Arc::new(Notify::new());
         let keeper =
             BreakerPersistence::new(store.clone(), clock.clone(), drain.clone(), freed.clone());

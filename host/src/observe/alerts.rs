@@ -17,21 +17,19 @@ use weir_core::name::{SourceName, Target};
 use weir_core::payload::Payload;
 use weir_core::provider::OnRedelivery;
 use weir_core::route::RouteTable;
-use weir_core::time::Clock;
+use weir_store::StoreError;
 use weir_store::query::{EventFilter, PageRequest};
 use weir_store::{NewEvent, NewRequest};
-use weir_store::{Store, StoreError};
 
 use super::certificates::ExpiringCertificates;
 use super::condition::StoreAlerts;
 use super::detector::{Counts, Detector, SourceCounts, Thresholds};
 use super::likely_cause::likely_cause;
-use super::metrics::Metrics;
-use super::notice::{Notice, Notices};
+use super::notice::Notice;
 use crate::config::Alerts as Settings;
+use crate::context::HubContext;
 use crate::egress::DirectWebhook;
 use crate::routing::{self, Routes};
-use crate::shutdown::Drain;
 use crate::sources::{ConfiguredSources, SourcesByName};
 use crate::tls::TlsListener;
 
@@ -46,35 +44,26 @@ const EVENTS_LOOKED_AT: usize = 50;
 /// In the record of an alert's event, where it says what let it in.
 const SCHEME: &str = "weir";
 
-/// What alerts are made of.
+/// The dependencies of [`Alerts`] besides the [`HubContext`].
 #[derive(Debug)]
-pub struct AlertsParts {
-    /// What is too much, and how much is told.
+pub struct Deps {
+    /// The thresholds, and how many alerts an hour may have.
     pub settings: Arc<Settings>,
     /// The sources in force.
     pub sources: ConfiguredSources,
     /// The listeners that speak TLS.
     pub tls_listeners: Vec<TlsListener>,
-    /// Where they are stored.
-    pub store: Arc<dyn Store>,
-    /// Who gets them, and who gets what the sources send.
+    /// The routing table for alerts and for the events of sources.
     pub routes: Arc<Routes>,
-    /// What happened.
-    pub notices: Notices,
-    /// What was counted.
-    pub metrics: Metrics,
-    /// For the time that they tell.
-    pub clock: Arc<dyn Clock>,
-    /// Where is said what cannot be stored.
+    /// The webhook for alerts that the store cannot take.
     pub unstored: Option<Arc<DirectWebhook>>,
-    /// When to stop.
-    pub drain: Drain,
 }
 
 /// Turns what happens into events of the source `weir`.
 #[derive(Debug)]
 pub struct Alerts {
-    parts: AlertsParts,
+    ctx: HubContext,
+    deps: Deps,
     started: Instant,
     detector: Detector,
     certificates: ExpiringCertificates,
@@ -101,11 +90,12 @@ struct Alert {
 impl Alerts {
     /// Takes its parts.
     #[must_use]
-    pub fn new(parts: AlertsParts) -> Self {
-        let Settings { per_hour, failing, refusing, expiring, .. } = *parts.settings;
-        let certificates = ExpiringCertificates::new(parts.tls_listeners.clone(), expiring);
+    pub fn new(ctx: HubContext, deps: Deps) -> Self {
+        let Settings { per_hour, failing, refusing, expiring, .. } = *deps.settings;
+        let certificates = ExpiringCertificates::new(deps.tls_listeners.clone(), expiring);
         Self {
-            parts,
+            ctx,
+            deps,
             started: Instant::now(),
             detector: Detector::new(Thresholds { failing, refusing }),
             certificates,
@@ -121,11 +111,11 @@ impl Alerts {
 
     /// Looks now and then, until claims stop.
     pub async fn run(mut self) {
-        let drain = self.parts.drain.clone();
+        let drain = self.ctx.drain.clone();
         if let Err(error) = self.notice_lost().await {
             tracing::warn!(%error, "cannot tell of what was given up at the start");
         }
-        let AlertsParts { store, clock, .. } = &self.parts;
+        let HubContext { store, clock, .. } = &self.ctx;
         if let Err(error) = self.certificates.recall(&**store, clock.now()).await {
             tracing::warn!(%error, "cannot tell which certificates were told of before the start");
         }
@@ -143,7 +133,7 @@ impl Alerts {
 
     /// Notices what the store gave up when it was opened, for the process had died of it.
     async fn notice_lost(&self) -> Result<(), StoreError> {
-        let AlertsParts { store, notices, .. } = &self.parts;
+        let HubContext { store, notices, .. } = &self.ctx;
         for id in store.given_up_at_open() {
             let Some(delivery) = store.delivery(id).await? else { continue };
             let Some(event) = store.event(delivery.event).await? else { continue };
@@ -160,21 +150,21 @@ impl Alerts {
     }
 
     async fn look(&mut self) {
-        if self.parts.store.poisoned().is_some() {
+        if self.ctx.store.poisoned().is_some() {
             // That is told by whoever ends the process for it.
             return;
         }
         let now = self.started.elapsed();
-        let (mut happened, missed) = self.parts.notices.take();
+        let (mut happened, missed) = self.ctx.notices.take();
         self.drop_alerts(missed);
-        let sources = self.parts.sources.current();
+        let sources = self.deps.sources.current();
         self.detector.forget(|name| !sources.contains_key(name));
         let counted = self.counted(&sources);
         happened.extend(self.detector.look(&counted, now).into_iter().map(|notice| (1, notice)));
-        let expiring = self.certificates.look(self.parts.clock.now(), now);
+        let expiring = self.certificates.look(self.ctx.clock.now(), now);
         happened.extend(expiring.into_iter().map(|notice| (1, notice)));
-        let condition = self.parts.store.condition();
-        let store_alerts = self.store_alerts.look(&condition, self.parts.clock.now());
+        let condition = self.ctx.store.condition();
+        let store_alerts = self.store_alerts.look(&condition, self.ctx.clock.now());
         happened.extend(store_alerts.into_iter().map(|notice| (1, notice)));
         let unrouted = self.routes_changed(&sources).await;
         happened.extend(unrouted.into_iter().map(|notice| (1, notice)));
@@ -203,9 +193,9 @@ impl Alerts {
         // Every word of ours is a type.
         let Ok(event) = EventType::new(kind) else { return };
         tracing::warn!(alert = kind, subject, count, %facts, "alert");
-        self.parts.metrics.alert(kind);
+        self.ctx.metrics.alert(kind);
         let mut body = json!({
-            "type": kind, "subject": subject, "count": count, "at": self.parts.clock.now(),
+            "type": kind, "subject": subject, "count": count, "at": self.ctx.clock.now(),
         });
         if let (Some(body), serde_json::Value::Object(facts)) = (body.as_object_mut(), facts) {
             body.extend(facts);
@@ -219,7 +209,7 @@ impl Alerts {
 
     fn drop_alerts(&mut self, count: u64) {
         self.dropped.0 += count;
-        self.parts.metrics.alerts_dropped(count);
+        self.ctx.metrics.alerts_dropped(count);
     }
 
     fn log_dropped(&mut self, now: Duration) {
@@ -237,9 +227,9 @@ impl Alerts {
             return;
         }
         let alerts: Vec<Alert> = self.waiting.drain(..).collect();
-        let table = self.parts.routes.current();
+        let table = self.deps.routes.current();
         let requests = alerts.iter().map(|alert| request(alert, &table)).collect();
-        let answers = self.parts.store.ingest(requests).await;
+        let answers = self.ctx.store.ingest(requests).await;
         let mut failed = None;
         for (alert, answer) in alerts.into_iter().zip(answers) {
             let Err(error) = answer else { continue };
@@ -261,15 +251,15 @@ impl Alerts {
         }
         self.unstored_at = Some(now);
         tracing::error!(%error, "alerts cannot be stored");
-        if let Some(unstored) = &self.parts.unstored {
-            let at = self.parts.clock.now();
+        if let Some(unstored) = &self.deps.unstored {
+            let at = self.ctx.clock.now();
             let body = json!({ "type": "store.failing", "at": at, "reason": error.to_string() });
             unstored.post(body.to_string().into()).await;
         }
     }
 
     fn counted(&self, sources: &SourcesByName) -> Counts {
-        let metrics = &self.parts.metrics;
+        let metrics = &self.ctx.metrics;
         let handler = |(name, of): (Box<str>, Arc<super::metrics::TargetMetrics>)| {
             let Ok(Target::Handler(name)) = name.parse() else { return None };
             let (good, bad) = of.attempts_on_events();
@@ -300,7 +290,7 @@ impl Alerts {
 
     /// Looks at the sources that are new, or whose ways have changed since the last look; at all of them at first.
     async fn routes_changed(&mut self, sources: &Arc<SourcesByName>) -> Vec<Notice> {
-        let table = self.parts.routes.current();
+        let table = self.deps.routes.current();
         let before = self.table.replace((Arc::clone(&table), Arc::clone(sources)));
         let nothing_changed = |(routes, known): &(Arc<RouteTable>, Arc<SourcesByName>)| {
             routes.hash() == table.hash() && Arc::ptr_eq(known, sources)
@@ -334,7 +324,7 @@ impl Alerts {
     ) -> Result<(bool, bool), StoreError> {
         let filter = EventFilter { source: Some(source.clone()), ..EventFilter::default() };
         let page = PageRequest { limit: EVENTS_LOOKED_AT, after: None };
-        let latest = self.parts.store.events(filter, page).await?.items;
+        let latest = self.ctx.store.events(filter, page).await?.items;
         let was = latest.iter().any(|event| event.status != EventStatus::Unrouted);
         let is =
             latest.iter().any(|event| !table.route(source, &event.kind, event.category).is_empty());

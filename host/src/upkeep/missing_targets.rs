@@ -5,56 +5,45 @@
 //! deliveries for a handler that nobody has heard of. What may not live here: ending what a person holds.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 use weir_core::delivery::{DeliveryState, NextState, Outcome};
 use weir_core::name::{DestinationName, HandlerName, Target};
 use weir_core::state::ReadSet;
-use weir_core::time::{Clock, Timestamp};
+use weir_core::time::Timestamp;
 use weir_core::units::format_duration;
+
 use weir_store::hold::{Hold, HoldId, HoldScope, NewHold};
 use weir_store::query::{CountRow, CountsFilter};
-use weir_store::{AttemptRecord, Claim, RoutedEffects, Settled, Settlement};
-use weir_store::{Store, StoreError};
+use weir_store::{AttemptRecord, Claim, RoutedEffects, Settled, Settlement, StoreError};
 
 use crate::claims;
+use crate::context::HubContext;
 use crate::invoker::{HandlerState, InvokerHandle};
-use crate::observe::metrics::Metrics;
-use crate::observe::notice::{Notice, Notices};
-use crate::shutdown::Drain;
+use crate::observe::notice::Notice;
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(1);
 /// Deliveries given up in one commit.
 const AT_ONCE: usize = 256;
 
-/// What the keeper is made of.
+/// The dependencies of [`MissingTargets`] besides the [`HubContext`].
 #[derive(Debug)]
-pub struct MissingParts {
-    /// Where deliveries and holds are.
-    pub store: Arc<dyn Store>,
+pub struct Deps {
     /// Which handlers there are.
     pub handlers: InvokerHandle,
     /// The destinations that are configured.
     pub destinations: BTreeSet<DestinationName>,
-    /// For the age of holds.
-    pub clock: Arc<dyn Clock>,
-    /// What is counted.
-    pub metrics: Metrics,
-    /// Who is told of what is held for long, and of what is given up.
-    pub notices: Notices,
     /// How long what is gone is waited for.
     pub hold_life: Duration,
-    /// When to stop.
-    pub drain: Drain,
 }
 
 /// Holds what waits for something gone, and gives it up in the end.
 #[derive(Debug)]
 pub struct MissingTargets {
-    parts: MissingParts,
+    ctx: HubContext,
+    deps: Deps,
     /// The holds in force that were told of as old.
     told: BTreeSet<HoldId>,
 }
@@ -158,13 +147,13 @@ fn waiting(rows: &[CountRow]) -> BTreeSet<Target> {
 impl MissingTargets {
     /// Takes its parts.
     #[must_use]
-    pub fn new(parts: MissingParts) -> Self {
-        Self { parts, told: BTreeSet::new() }
+    pub fn new(ctx: HubContext, deps: Deps) -> Self {
+        Self { ctx, deps, told: BTreeSet::new() }
     }
 
     /// Looks now and then, until claims stop.
     pub async fn run(mut self) {
-        let drain = self.parts.drain.clone();
+        let drain = self.ctx.drain.clone();
         tokio::select! {
             () = drain.claiming_stopped() => {}
             () = self.keep() => {}
@@ -173,7 +162,7 @@ impl MissingTargets {
 
     async fn keep(&mut self) {
         // Before the folder has been looked at, handlers are not gone but not there yet.
-        self.parts.handlers.looked().await;
+        self.deps.handlers.looked().await;
         let mut look = interval(EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -185,7 +174,8 @@ impl MissingTargets {
     }
 
     async fn look(&mut self) -> Result<(), StoreError> {
-        let MissingParts { store, handlers, destinations, hold_life, notices, .. } = &self.parts;
+        let HubContext { store, notices, .. } = &self.ctx;
+        let Deps { handlers, destinations, hold_life } = &self.deps;
         let waiting = waiting(&store.counts(CountsFilter::Deliveries).await?);
         let holds = store.holds().await?;
         let there = There {
@@ -197,7 +187,7 @@ impl MissingTargets {
             destinations: destinations.clone(),
         };
         self.told.retain(|told| holds.iter().any(|held| held.id == *told));
-        let now = self.parts.clock.now();
+        let now = self.ctx.clock.now();
         for act in decide(&waiting, &holds, &there, now, *hold_life) {
             match act {
                 Act::Hold(target) => self.hold(&target).await?,
@@ -220,16 +210,16 @@ impl MissingTargets {
     }
 
     async fn hold(&self, target: &Target) -> Result<(), StoreError> {
-        self.parts.store.hold(NewHold::missing(scope_of(target))).await?;
-        let life = format_duration(self.parts.hold_life);
+        self.ctx.store.hold(NewHold::missing(scope_of(target))).await?;
+        let life = format_duration(self.deps.hold_life);
         tracing::warn!(%target, %life, "there is no such target, its deliveries wait until it comes back");
         Ok(())
     }
 
     /// A piece at a time, as long as it is still gone.
     async fn give_up(&self, hold: HoldId, target: &Target) -> Result<(), StoreError> {
-        let MissingParts { store, drain, metrics, hold_life, notices, .. } = &self.parts;
-        let life = format_duration(*hold_life);
+        let HubContext { store, drain, metrics, notices, .. } = &self.ctx;
+        let life = format_duration(self.deps.hold_life);
         let reason = format!("{target} has been gone for {life}; when it is back, replay this");
         let counted = metrics.target(target);
         let mut given_up = 0;

@@ -1,7 +1,7 @@
 //! Background work on the store: deleting old data, and holding deliveries whose target is missing.
 
-mod missing_targets;
+pub mod missing_targets;
 mod retention;
 
-pub use missing_targets::{MissingParts, MissingTargets};
+pub use missing_targets::MissingTargets;
 pub use retention::RetentionWorker;

@@ -12,8 +12,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use weir::config::{self, Config};
+use weir::context::HubContext;
 use weir::egress::fetch::Fetcher;
-use weir::ingress::{Ingress, IngressParts};
+use weir::ingress::{self, Ingress};
 use weir::observe::health::Health;
 use weir::observe::metrics::Metrics;
 use weir::routing::Routes;
@@ -179,28 +180,25 @@ impl Hub {
         let store: Arc<dyn Store> =
             Arc::new(sqlite::open(&dir.path().join("weir.db"), options).unwrap());
         let routes = Routes::build(store.clone(), &config, [].into()).await.unwrap();
-        let (metrics, drain) = (Metrics::new(), Drain::new());
+        let ctx = HubContext::new(store.clone(), clock.clone());
+        let (metrics, drain) = (ctx.metrics.clone(), ctx.drain.clone());
         let health = Health::new(store.clone(), drain.clone());
         let tls = config.server.tls.as_ref().map(|files| Tls::load(files, HTTP_2_OR_1));
         let tls = tls.map(|tls| Arc::new(tls.unwrap()));
         if let Some(tls) = tls.clone() {
             tokio::spawn(tls.watch(drain.clone()));
         }
-        let ingress = Arc::new(Ingress::new(IngressParts {
-            config: config.clone(),
+        let deps = ingress::Deps {
             tls,
-            store: store.clone(),
             routes: Arc::new(routes),
-            clock: clock.clone(),
-            metrics: metrics.clone(),
             health: health.clone(),
-            drain: drain.clone(),
             responders: None,
             hops: Arc::new(hop_key()),
             fetcher: Arc::new(Fetcher::new(&config.fetch).unwrap()),
             seal: Arc::new(Seal::new(&[7; 32])),
             quarantine: Some(quarantine(dir.path(), &config)),
-        }));
+        };
+        let ingress = Arc::new(Ingress::new(&config, ctx, deps));
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         let running = tokio::spawn(ingress.clone().run(listener));
