@@ -1,0 +1,188 @@
+//! `host/docs/api.md` has a heading for every path of the admin API with every method that the path takes, the fields
+//! of its answers, and no error code that is not in the source.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::document::{Document, root};
+use crate::stage::{Stage, get};
+
+/// A method that no path takes: its refusal names those that the path does take.
+const NO_METHOD: &str = "PATCH";
+
+type Routes = BTreeMap<String, BTreeSet<String>>;
+
+/// The headings such as ``### `GET /health` ``.
+fn documented() -> Routes {
+    let document = Document::read("host/docs/api.md");
+    let mut routes = Routes::new();
+    for (_, line) in document.prose() {
+        let Some(heading) = line.strip_prefix("### `").and_then(|rest| rest.strip_suffix('`'))
+        else {
+            continue;
+        };
+        let (method, path) = heading.split_once(' ').unwrap();
+        routes.entry(path.to_owned()).or_default().insert(method.to_owned());
+    }
+    routes
+}
+
+/// The paths in the source of the admin listener, found by their text.
+fn paths() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut folders = vec![root().join("host/src/admin")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if !is_test(&path) {
+                let text = fs::read_to_string(&path).unwrap();
+                let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+                found.extend(routes_in(text));
+            }
+        }
+    }
+    found
+}
+
+fn is_test(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().contains("tests"))
+}
+
+/// The first arguments of the calls of `route`.
+fn routes_in(text: &str) -> Vec<String> {
+    let calls = text.split(".route(").skip(1);
+    let argument =
+        |call: &str| Some(call.trim_start().strip_prefix('"')?.split('"').next()?.to_owned());
+    calls.filter_map(argument).collect()
+}
+
+#[test]
+fn every_route_of_the_api_is_documented_and_no_other() {
+    let documented = documented();
+    let paths = paths();
+    assert!(paths.len() > 20, "the routes are no longer found in the source: {paths:?}");
+    let listed: BTreeSet<String> = documented.keys().cloned().collect();
+    assert_eq!(listed, paths, "paths in host/docs/api.md and in the router");
+
+    let stage = Stage::with_hub();
+    let token = format!("authorization: Bearer {}\r\n", stage.token());
+    for (path, methods) in documented {
+        let path = path.replace("{id}", "evt_0").replace("{name}", "github");
+        let answer = get(stage.admin, NO_METHOD, &path, &token);
+        assert_eq!(answer.status, 405, "{path}: {}", answer.body);
+        let allow = answer.head.lines().find_map(|line| line.strip_prefix("allow:")).unwrap();
+        let takes: BTreeSet<String> =
+            allow.split(',').map(|method| method.trim().to_uppercase()).collect();
+        let takes: BTreeSet<String> = takes.into_iter().filter(|method| method != "HEAD").collect();
+        assert_eq!(methods, takes, "methods of {path} in host/docs/api.md and in the router");
+    }
+}
+
+/// The path that shows the answer of a heading; none for one that needs a request of its own.
+fn example_of(path: &str) -> String {
+    match path {
+        "/api/v1/dead-letters/{id}" => path.replace("{id}", "DEAD_LETTER_ID"),
+        "/api/v1/quarantine/{id}" => path.replace("{id}", "QUARANTINE_ID"),
+        path => path.replace("{id}", "EVENT_ID"),
+    }
+}
+
+/// Objects whose keys are names of sources or targets.
+const BY_NAME: [&str; 2] = ["queues", "sources"];
+
+/// The fields of a value, as paths. A field that is null or empty is in `closed` too: nothing is known of what it holds.
+fn fields(value: &Value, path: &str, found: &mut BTreeSet<String>, closed: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(object) if !object.is_empty() => {
+            let by_name = BY_NAME.iter().any(|name| path.ends_with(&format!(".{name}")));
+            for (key, value) in object {
+                let path = format!("{path}.{}", if by_name { "*" } else { key });
+                found.insert(path.clone());
+                fields(value, &path, found, closed);
+            }
+        }
+        Value::Array(items) if !items.is_empty() => {
+            for item in items {
+                fields(item, &format!("{path}[]"), found, closed);
+            }
+        }
+        Value::Null | Value::Object(_) | Value::Array(_) => {
+            closed.insert(path.to_owned());
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn the_answers_have_the_documented_fields() {
+    let document = Document::read("host/docs/api.md");
+    let stage = Stage::with_hub();
+    let mut wrong = Vec::new();
+    let mut compared = 0;
+    for section in document.text.split("\n### `GET ").skip(1) {
+        let (path, rest) = section.split_once('`').unwrap();
+        let rest = rest.split("\n## ").next().unwrap().split("\n### ").next().unwrap();
+        let Some((_, example)) = rest.split_once("```json\n") else { continue };
+        let example: Value = serde_json::from_str(example.split("```").next().unwrap()).unwrap();
+        let answer = get(stage.admin, "GET", &stage.fill_in(&example_of(path)), "");
+        let answer: Value = serde_json::from_str(&answer.body).unwrap();
+        let (mut live, mut closed) = (BTreeSet::new(), BTreeSet::new());
+        fields(&answer, "", &mut live, &mut closed);
+        let (mut listed, mut open) = (BTreeSet::new(), BTreeSet::new());
+        fields(&example, "", &mut listed, &mut open);
+        let is_below = |path: &str, of: &BTreeSet<String>| {
+            of.iter()
+                .any(|of| path.strip_prefix(of.as_str()).is_some_and(|r| r.starts_with(['.', '['])))
+        };
+        let missing =
+            live.iter().filter(|field| !listed.contains(*field) && !is_below(field, &open));
+        wrong.extend(missing.map(|field| format!("{path}: {field} is not documented")));
+        let gone =
+            listed.iter().filter(|field| !live.contains(*field) && !is_below(field, &closed));
+        wrong.extend(gone.map(|field| format!("{path}: {field} is not in the answer")));
+        compared += 1;
+    }
+    assert!(compared >= 8, "only {compared} answers have an example");
+    assert!(wrong.is_empty(), "host/docs/api.md\n{}", wrong.join("\n"));
+}
+
+/// The words between backticks in the rows of a section's table.
+fn codes(path: &str, heading: &str) -> Vec<String> {
+    let document = Document::read(path);
+    let (_, section) = document.text.split_once(heading).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| 4") || line.starts_with("| 5"));
+    let is_code = |word: &&str| word.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let words = rows.flat_map(|row| row.split('`').skip(1).step_by(2)).filter(is_code);
+    words.map(str::to_owned).collect()
+}
+
+#[test]
+fn every_documented_code_is_in_the_source() {
+    let mut sources = String::new();
+    let mut folders = vec![root().join("host/src"), root().join("host/core/src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => sources.push_str(&fs::read_to_string(path).unwrap_or_default()),
+            }
+        }
+    }
+    for (document, heading) in
+        [("host/docs/api.md", "\n## Errors\n"), ("host/docs/providers.md", "\n## Answers\n")]
+    {
+        let codes = codes(document, heading);
+        assert!(codes.len() > 10, "{document}: {codes:?}");
+        for code in codes {
+            let is_there = sources.contains(&format!("\"{code}\""));
+            assert!(is_there, "{document}: no refusal has the code `{code}`");
+        }
+    }
+}
