@@ -1,5 +1,5 @@
-//! `host/docs/api.md` has a heading for every path of the admin API with every method that the path takes, the fields
-//! of its answers, and no error code that is not in the source.
+//! `host/docs/api.md` has a heading for every path of the admin API with every method that the path
+//! takes, the fields of its answers, and no error code that is not in the source.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -95,7 +95,8 @@ fn example_of(path: &str) -> String {
 /// Objects whose keys are names of sources or targets.
 const BY_NAME: [&str; 2] = ["queues", "sources"];
 
-/// The fields of a value, as paths. A field that is null or empty is in `closed` too: nothing is known of what it holds.
+/// The fields of a value, as paths. A field that is null or empty is in `closed` too: nothing is
+/// known of what it holds.
 fn fields(value: &Value, path: &str, found: &mut BTreeSet<String>, closed: &mut BTreeSet<String>) {
     match value {
         Value::Object(object) if !object.is_empty() => {

@@ -1,7 +1,9 @@
-//! Every block of commands in every document runs, in the order of the document, in one shell and beside one hub.
+//! Every block of commands in every document runs, in the order of the document, in one shell and
+//! beside one hub.
 //!
-//! A block ```` ```sh ```` is run. A block ```` ```toml NAME ```` is written to the file NAME first. A block of
-//! commands that cannot run here is a ```` ```console ```` with the reason behind it.
+//! A block ```` ```sh ```` is run. A block ```` ```toml NAME ```` is written to the file NAME
+//! first. A block of commands that cannot run here is a ```` ```console ```` with the reason behind
+//! it.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -15,7 +17,8 @@ const FROM_NOTHING: [&str; 1] = ["README.md"];
 /// A function of the shell that says whether the hub is ready.
 const READY: &str = r#"ready() {
   { exec 3<>/dev/tcp/ADMIN; } 2>/dev/null || return 1
-  printf 'GET /health/ready HTTP/1.1\r\nHost: 127.0.0.1:%s\r\nConnection: close\r\n\r\n' "$(basename ADMIN)" >&3
+  printf 'GET /health/ready HTTP/1.1\r\nHost: 127.0.0.1:%s\r\n' "$(basename ADMIN)" >&3
+  printf 'Connection: close\r\n\r\n' >&3
   grep -q '^HTTP/1.1 200' <&3
 }
 "#;
@@ -61,7 +64,8 @@ fn run(path: &str) {
     );
 }
 
-/// Adds the lines of a block. After a line that starts a hub, waits until it is ready, as a person would.
+/// Adds the lines of a block. After a line that starts a hub, waits until it is ready, as a person
+/// would.
 fn append(script: &mut String, stage: &Stage, block: &Block) {
     let text = stage.fill_in(&block.text);
     let mut continued = false;

@@ -76,8 +76,8 @@ impl Document {
         lines.map(|(index, line)| (index + 1, line)).collect()
     }
 
-    /// Fails if the part of the document between the markers of this name is not this text. With `WEIR_UPDATE_DOCS`
-    /// in the environment, writes it instead.
+    /// Fails if the part of the document between the markers of this name is not this text. With
+    /// `WEIR_UPDATE_DOCS` in the environment, writes it instead.
     pub(crate) fn assert_generated(&self, name: &str, wanted: &str) {
         let (begin, end) = (format!("<!-- begin {name} -->\n"), format!("<!-- end {name} -->"));
         let missing = || panic!("{} has no `{}` … `{end}`", self.path, begin.trim_end());
@@ -95,7 +95,8 @@ impl Document {
         }
         let changed = current.lines().zip(wanted.lines()).find(|(old, new)| old != new);
         panic!(
-            "{}: {name} is out of date: run `WEIR_UPDATE_DOCS=1 cargo test -p weir --test docs`; first difference: {:?}",
+            "{}: {name} is out of date: run `WEIR_UPDATE_DOCS=1 cargo test -p weir --test docs`; \
+             first difference: {:?}",
             self.path,
             changed.unwrap_or(("", "")),
         );

@@ -1,4 +1,5 @@
-//! The parts of the documents that are made from the program: settings, providers, exit codes, alerts.
+//! The parts of the documents that are made from the program: settings, providers, exit codes,
+//! alerts.
 
 use std::fmt::Write as _;
 use std::process::Command;
@@ -72,7 +73,8 @@ fn sections(defaults: &str) -> Vec<Section> {
 fn providers_are_current() {
     let listed = weir(&["providers", "list", "--json"]);
     let mut text = String::from(
-        "| provider | for | schemes | signed | methods | asks for |\n| --- | --- | --- | --- | --- | --- |\n",
+        "| provider | for | schemes | signed | methods | asks for |\n\
+         | --- | --- | --- | --- | --- | --- |\n",
     );
     for line in listed.lines() {
         let provider: Value = serde_json::from_str(line).unwrap();

@@ -1,4 +1,5 @@
-//! Links between documents lead to files and headings that are there, and blocks say what they hold.
+//! Links between documents lead to files and headings that are there, and blocks say what they
+//! hold.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! Names of code in the documents: every test that holds a promise, every hop of an event's path, every hostile
-//! handler, exists in the file that is said.
+//! Names of code in the documents: every test that holds a promise, every hop of an event's path,
+//! every hostile handler, exists in the file that is said.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,5 +1,5 @@
-//! The folder and the hub that a document's commands work on: a hub with an event of each kind, a destination that
-//! takes messages and one that refuses them.
+//! The folder and the hub that a document's commands work on: a hub with an event of each kind, a
+//! destination that takes messages and one that refuses them.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -19,7 +19,8 @@ pub(crate) const WEIR: &str = env!("CARGO_BIN_EXE_weir");
 /// Longest wait for a state.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Stands in for cargo in the README's folder: the program is built already, and these tests are running.
+/// Stands in for cargo in the README's folder: the program is built already, and these tests are
+/// running.
 const CARGO: &str = r#"#!/bin/sh
 case "$*" in
   "build --release")
@@ -121,8 +122,8 @@ impl Stage {
         stage
     }
 
-    /// Sends an event that is delivered, one that becomes a dead letter, one that is unrouted, and a request whose
-    /// signature is wrong.
+    /// Sends an event that is delivered, one that becomes a dead letter, one that is unrouted, and
+    /// a request whose signature is wrong.
     fn play(&self) {
         self.weir(&["send", "github", "push"]);
         self.weir(&["send", "github", "ping"]);
@@ -151,7 +152,8 @@ impl Stage {
         format!("{config}\n[server]\nlisten = \"{ingress}\"\n[admin]\nlisten = \"{admin}\"\n")
     }
 
-    /// A text with this stage's ports instead of the usual ones, and with its ids instead of placeholders.
+    /// A text with this stage's ports instead of the usual ones, and with its ids instead of
+    /// placeholders.
     pub(crate) fn fill_in(&self, text: &str) -> String {
         let text = text.replace("127.0.0.1:8080", &self.ingress.to_string());
         let mut text = text.replace("127.0.0.1:8081", &self.admin.to_string());
@@ -252,7 +254,8 @@ pub(crate) fn get(address: SocketAddr, method: &str, path: &str, head: &str) -> 
         connection.set_read_timeout(Some(PATIENCE))?;
         write!(
             connection,
-            "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{head}content-length: 0\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{head}\
+             content-length: 0\r\n\r\n"
         )?;
         let mut text = Vec::new();
         connection.read_to_end(&mut text)?;
