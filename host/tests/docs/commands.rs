@@ -5,11 +5,13 @@
 //! first. A block of commands that cannot run here is a ```` ```console ```` with the reason behind
 //! it.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::process::Command;
 
 use crate::document::{Block, Document};
-use crate::stage::{Stage, get};
+use crate::stage::{Stage, WEIR, get};
 
 /// The documents in which a user begins with nothing.
 const FROM_NOTHING: [&str; 1] = ["README.md"];
@@ -151,5 +153,30 @@ fn the_hub_of_the_documents_has_something_of_each_kind() {
     let ids = stage.fill_in(text);
     for (id, prefix) in ids.split(' ').zip(["dlv_", "qrt_", "evt_", "evt_"]) {
         assert!(id.starts_with(prefix), "{ids}");
+    }
+}
+
+/// The commands in the text, such as `weir events ID`, with their flags.
+fn mentioned() -> BTreeSet<String> {
+    let documents = Document::all();
+    let lines = documents.iter().flat_map(Document::prose);
+    let spans = lines.flat_map(|(_, line)| line.split('`').skip(1).step_by(2));
+    spans.filter_map(|span| span.strip_prefix("weir ")).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_command_in_the_text_exists_with_its_flags() {
+    let mentioned = mentioned();
+    assert!(mentioned.len() > 10, "{mentioned:?}");
+    for command in mentioned {
+        let is_word = |word: &&str| word.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+        let words = command.split(' ').take_while(is_word).filter(|word| !word.starts_with('-'));
+        let out = Command::new(WEIR).args(words).arg("--help").output().unwrap();
+        let help = String::from_utf8_lossy(&out.stdout);
+        assert!(out.status.success(), "`weir {command}` in a document");
+        for flag in command.split(' ').filter(|word| word.starts_with("--")) {
+            let flag = flag.split('=').next().unwrap();
+            assert!(help.contains(flag) || flag == "--version", "`weir {command}`: no {flag}");
+        }
     }
 }

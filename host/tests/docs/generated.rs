@@ -147,3 +147,40 @@ fn every_alert_is_listed() {
     known.sort_unstable();
     assert_eq!(listed, known, "the table of alerts in host/docs/operating.md");
 }
+
+/// Tables of weir.toml: a block that has one of them is a part of a configuration, and else of a sidecar.
+const TABLES: [&str; 7] =
+    ["sources", "destinations", "route", "handlers", "server", "plugins", "responders"];
+
+/// What `weir check` says of a configuration, but for secrets and files that are not there.
+fn mistakes(config: &str) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("weir.toml"), config).unwrap();
+    let mut check = Command::new(WEIR);
+    let out = check.args(["check", "--json"]).current_dir(folder.path()).output().unwrap();
+    let said: Value = serde_json::from_slice(&out.stdout).unwrap();
+    // The last one follows from a file of [server.tls] that is not there.
+    let missing = ["is not set", "cannot be read", "needs client_ca"];
+    let is_missing = |what: &str| missing.iter().any(|sign| what.contains(sign));
+    let problems = items(&said["problems"]).iter().map(|problem| {
+        format!("{}: {}", problem["path"].as_str().unwrap(), problem["what"].as_str().unwrap())
+    });
+    problems.filter(|problem| !is_missing(problem)).collect()
+}
+
+#[test]
+fn every_configuration_in_the_documents_passes_the_check() {
+    let mut checked = 0;
+    for document in Document::all() {
+        for block in document.blocks().iter().filter(|block| block.language == "toml") {
+            let table: toml::Table = block.text.parse().unwrap();
+            if TABLES.iter().any(|name| table.contains_key(*name)) {
+                let mistakes = mistakes(&block.text);
+                let place = format!("{}:{}", document.path, block.line);
+                assert!(mistakes.is_empty(), "{place}\n{}", mistakes.join("\n"));
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked >= 5, "only {checked} blocks were checked");
+}
