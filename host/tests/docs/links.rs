@@ -108,3 +108,27 @@ fn the_glossary_is_short_and_names_each_word_once() {
     assert!(!words.is_empty() && words.len() <= GLOSSARY_WORDS_MAX, "{} words", words.len());
     assert_eq!(distinct.len(), words.len(), "a word stands in the glossary twice");
 }
+
+/// Folders of `host` by which a path in the text begins.
+const FOLDERS: [&str; 9] =
+    ["src/", "core/", "store/", "engine/", "sim/", "fuzz/", "tests/", "benches/", "docs/"];
+
+#[test]
+fn paths_in_the_text_exist() {
+    let mut gone = Vec::new();
+    for document in Document::all().iter().filter(|document| document.path.starts_with("host/")) {
+        if document.path.starts_with("host/tests/guests") {
+            continue;
+        }
+        for (number, line) in document.prose() {
+            let words = line.split('`').skip(1).step_by(2);
+            let paths = words.filter(|word| FOLDERS.iter().any(|folder| word.starts_with(folder)));
+            for path in paths.filter(|path| !path.contains(['*', ' ', ':'])) {
+                if !root().join("host").join(path).exists() {
+                    gone.push(format!("{}:{number}: {path}", document.path));
+                }
+            }
+        }
+    }
+    assert!(gone.is_empty(), "paths that are gone:\n{}", gone.join("\n"));
+}
