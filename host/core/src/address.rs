@@ -362,8 +362,8 @@ mod tests {
         let lines = ["198.51.100.7".as_bytes()];
         assert_eq!(proxies.client(ip("192.0.2.1"), lines.into_iter()), ip("192.0.2.1"));
         assert_eq!(proxies.client(ip("::ffff:10.0.0.1"), lines.into_iter()), ip("198.51.100.7"));
-        let nobody = TrustedProxies::new(vec![], ForwardedBy::XForwardedFor);
-        assert_eq!(nobody.client(ip("10.0.0.1"), lines.into_iter()), ip("10.0.0.1"));
+        let none = TrustedProxies::new(vec![], ForwardedBy::XForwardedFor);
+        assert_eq!(none.client(ip("10.0.0.1"), lines.into_iter()), ip("10.0.0.1"));
     }
 
     #[test]

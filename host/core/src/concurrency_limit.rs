@@ -16,8 +16,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(300);
 /// The concurrency limit of one destination.
 #[derive(Debug, Clone)]
 pub struct ConcurrencyLimit {
-    most: usize,
-    places: usize,
+    max: usize,
+    current: usize,
     /// The length of the next pause.
     pause: Duration,
     until: Timestamp,
@@ -29,16 +29,16 @@ pub struct ConcurrencyLimit {
 impl ConcurrencyLimit {
     /// Starts with the full limit, at least one.
     #[must_use]
-    pub fn new(most: usize) -> Self {
-        let most = most.max(1);
+    pub fn new(max: usize) -> Self {
+        let max = max.max(1);
         let never = Timestamp::from_millis(0);
-        Self { most, places: most, pause: PAUSE_FIRST, until: never, lowered_at: never }
+        Self { max, current: max, pause: PAUSE_FIRST, until: never, lowered_at: never }
     }
 
     /// The number of sends that may be under way at `now`.
     #[must_use]
-    pub fn places(&self, now: Timestamp) -> usize {
-        if self.paused_until(now).is_some() { 0 } else { self.places }
+    pub fn permits(&self, now: Timestamp) -> usize {
+        if self.paused_until(now).is_some() { 0 } else { self.current }
     }
 
     /// The end of the current pause. An end beyond the maximum pause means that the clock was set
@@ -50,11 +50,11 @@ impl ConcurrencyLimit {
 
     /// Records that the send that started at `started_at` met an overload, perhaps with a wait that
     /// the endpoint asks for.
-    pub fn slowed(&mut self, started_at: Timestamp, asked: Option<Duration>, now: Timestamp) {
+    pub fn on_overload(&mut self, started_at: Timestamp, asked: Option<Duration>, now: Timestamp) {
         let mut pause = asked.unwrap_or_default();
         if started_at >= self.lowered_at {
-            if self.places > 1 {
-                self.places /= 2;
+            if self.current > 1 {
+                self.current /= 2;
             } else {
                 pause = pause.max(self.pause);
                 self.pause = (self.pause * 2).min(PAUSE_MAX);
@@ -71,13 +71,13 @@ impl ConcurrencyLimit {
 
     /// Records a successful send.
     pub fn on_success(&mut self) {
-        self.places = self.places.saturating_add(1).min(self.most);
+        self.current = self.current.saturating_add(1).min(self.max);
         self.pause = PAUSE_FIRST;
     }
 
     /// Starts again with one, as for an endpoint that has just come back.
     pub fn restart_at_one(&mut self) {
-        *self = Self { places: 1, ..Self::new(self.most) };
+        *self = Self { current: 1, ..Self::new(self.max) };
     }
 }
 
@@ -97,77 +97,77 @@ mod tests {
 
     #[test]
     fn sends_under_way_together_halve_the_limit_once() {
-        let mut throttle = ConcurrencyLimit::new(16);
+        let mut limit = ConcurrencyLimit::new(16);
         for _ in 0..16 {
-            throttle.slowed(at(0), None, at(50));
+            limit.on_overload(at(0), None, at(50));
         }
-        assert_eq!(throttle.places(at(50)), 8);
-        throttle.slowed(at(60), None, at(90));
-        assert_eq!(throttle.places(at(90)), 4);
+        assert_eq!(limit.permits(at(50)), 8);
+        limit.on_overload(at(60), None, at(90));
+        assert_eq!(limit.permits(at(90)), 4);
     }
 
     #[test]
     fn successes_restore_the_limit_one_by_one() {
-        let mut throttle = ConcurrencyLimit::new(4);
-        throttle.slowed(at(0), None, at(1));
-        for places in [3, 4, 4] {
-            throttle.on_success();
-            assert_eq!(throttle.places(at(1)), places);
+        let mut limit = ConcurrencyLimit::new(4);
+        limit.on_overload(at(0), None, at(1));
+        for expected in [3, 4, 4] {
+            limit.on_success();
+            assert_eq!(limit.permits(at(1)), expected);
         }
-        throttle.restart_at_one();
-        assert_eq!(throttle.places(at(1)), 1);
+        limit.restart_at_one();
+        assert_eq!(limit.permits(at(1)), 1);
     }
 
     #[test]
     fn pauses_double_until_a_success() {
-        let mut throttle = ConcurrencyLimit::new(1);
+        let mut limit = ConcurrencyLimit::new(1);
         let mut now = 0;
         for pause in [1_000, 2_000, 4_000] {
-            throttle.slowed(at(now), None, at(now));
-            assert_eq!(throttle.places(at(now + pause - 1)), 0);
-            assert_eq!(throttle.places(at(now + pause)), 1);
+            limit.on_overload(at(now), None, at(now));
+            assert_eq!(limit.permits(at(now + pause - 1)), 0);
+            assert_eq!(limit.permits(at(now + pause)), 1);
             now += pause;
         }
-        throttle.on_success();
-        throttle.slowed(at(now), None, at(now));
-        assert_eq!(throttle.paused_until(at(now)), Some(at(now + 1_000)));
+        limit.on_success();
+        limit.on_overload(at(now), None, at(now));
+        assert_eq!(limit.paused_until(at(now)), Some(at(now + 1_000)));
     }
 
     #[test]
     fn a_requested_wait_pauses_all_sends_for_a_limited_time() {
-        let mut throttle = ConcurrencyLimit::new(8);
-        throttle.slowed(at(0), Some(secs(30)), at(1));
-        throttle.slowed(at(0), Some(secs(5)), at(2));
-        assert_eq!(throttle.paused_until(at(2)), Some(at(30_001)));
-        assert_eq!(throttle.places(at(30_001)), 4);
-        throttle.slowed(at(40_000), Some(secs(999_999)), at(40_000));
-        assert_eq!(throttle.paused_until(at(40_000)), Some(at(40_000).after(PAUSE_MAX)));
+        let mut limit = ConcurrencyLimit::new(8);
+        limit.on_overload(at(0), Some(secs(30)), at(1));
+        limit.on_overload(at(0), Some(secs(5)), at(2));
+        assert_eq!(limit.paused_until(at(2)), Some(at(30_001)));
+        assert_eq!(limit.permits(at(30_001)), 4);
+        limit.on_overload(at(40_000), Some(secs(999_999)), at(40_000));
+        assert_eq!(limit.paused_until(at(40_000)), Some(at(40_000).after(PAUSE_MAX)));
     }
 
     #[test]
     fn a_clock_that_was_set_back_ends_a_pause() {
-        let mut throttle = ConcurrencyLimit::new(1);
-        throttle.slowed(at(900_000), Some(secs(10)), at(900_000));
-        assert_eq!(throttle.places(at(0)), 1);
+        let mut limit = ConcurrencyLimit::new(1);
+        limit.on_overload(at(900_000), Some(secs(10)), at(900_000));
+        assert_eq!(limit.permits(at(0)), 1);
     }
 
     proptest! {
         #[test]
         fn a_pause_always_ends(
-            most in 1_usize..100,
+            max in 1_usize..100,
             steps in prop::collection::vec((any::<bool>(), 0_u64..5_000, 0_u64..9_000), 0..100),
         ) {
-            let (mut throttle, mut now) = (ConcurrencyLimit::new(most), 0);
+            let (mut limit, mut now) = (ConcurrencyLimit::new(max), 0);
             for (well, wait, asked) in steps {
                 if well {
-                    throttle.on_success();
+                    limit.on_success();
                 } else {
-                    throttle.slowed(at(now), Some(Duration::from_millis(asked)), at(now));
+                    limit.on_overload(at(now), Some(Duration::from_millis(asked)), at(now));
                 }
                 now += wait;
-                prop_assert!(throttle.places(at(now)) <= most);
+                prop_assert!(limit.permits(at(now)) <= max);
                 let later = at(now).after(PAUSE_MAX);
-                prop_assert!((1..=most).contains(&throttle.places(later)));
+                prop_assert!((1..=max).contains(&limit.permits(later)));
             }
         }
     }

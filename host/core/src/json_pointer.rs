@@ -25,12 +25,12 @@ pub use set::PointerSet;
 pub enum JsonError {
     #[error("body is not well-formed JSON")]
     Malformed,
-    #[error("body holds no array at that place")]
+    #[error("body has no array there")]
     NotArray,
-    #[error("body holds more than {0} items")]
+    #[error("body has more than {0} items")]
     TooMany(usize),
     /// A key on the path occurs twice in its object.
-    #[error("body holds a key twice")]
+    #[error("body has a duplicate key")]
     Repeated,
 }
 

@@ -6,17 +6,17 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
     /// The nanoseconds in which one token is refilled.
-    each: u64,
+    token_nanos: u64,
     /// The nanoseconds in which an empty bucket is refilled.
-    most: u64,
+    burst_nanos: u64,
 }
 
 impl Rate {
     /// `count` per `per`, with a burst of `burst`; both at least one.
     #[must_use]
     pub fn new(count: u32, per: Duration, burst: u32) -> Self {
-        let each = (nanos(per) / u64::from(count.max(1))).max(1);
-        Self { each, most: each.saturating_mul(u64::from(burst.max(1))) }
+        let token_nanos = (nanos(per) / u64::from(count.max(1))).max(1);
+        Self { token_nanos, burst_nanos: token_nanos.saturating_mul(u64::from(burst.max(1))) }
     }
 }
 
@@ -24,7 +24,7 @@ impl Rate {
 /// a bucket equals a new one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bucket {
-    paid_at: u64,
+    full_at: u64,
 }
 
 impl Bucket {
@@ -32,22 +32,23 @@ impl Bucket {
     #[must_use]
     pub fn wait(self, rate: Rate, now: Duration) -> Option<Duration> {
         let now = nanos(now);
-        let borne_at = self.paid_at.saturating_add(rate.each).saturating_sub(rate.most);
-        (borne_at > now).then(|| Duration::from_nanos(borne_at - now))
+        let available_at =
+            self.full_at.saturating_add(rate.token_nanos).saturating_sub(rate.burst_nanos);
+        (available_at > now).then(|| Duration::from_nanos(available_at - now))
     }
 
     /// True if the bucket is not full. A full one equals a new one.
     #[must_use]
-    pub fn counts(self, now: Duration) -> bool {
-        self.paid_at > nanos(now)
+    pub fn has_spent(self, now: Duration) -> bool {
+        self.full_at > nanos(now)
     }
 
     /// Takes a token even if none is available. The debt never exceeds the burst: requests that
     /// were under way when the bucket ran empty do not lengthen the wait.
     pub fn charge(&mut self, rate: Rate, now: Duration) {
         let now = nanos(now);
-        let owed_until = self.paid_at.max(now).saturating_add(rate.each);
-        self.paid_at = owed_until.min(now.saturating_add(rate.most));
+        let full_at = self.full_at.max(now).saturating_add(rate.token_nanos);
+        self.full_at = full_at.min(now.saturating_add(rate.burst_nanos));
     }
 
     /// Takes a token, or returns the time to wait for one.
@@ -82,8 +83,8 @@ mod tests {
         assert_eq!(at(4), Err(Duration::from_millis(6)), "asking costs nothing");
         assert_eq!((at(10), at(10)), (Ok(()), Err(Duration::from_millis(10))));
         assert_eq!((at(1_000), at(1_000), at(1_000)), (Ok(()), Ok(()), Ok(())));
-        let counts = |ms| bucket.counts(Duration::from_millis(ms));
-        assert_eq!((counts(1_029), counts(1_030)), (true, false));
+        let has_spent = |ms| bucket.has_spent(Duration::from_millis(ms));
+        assert_eq!((has_spent(1_029), has_spent(1_030)), (true, false));
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub struct RenderedSample {
 pub(crate) enum InvalidSample {
     #[error(transparent)]
     Unclosed(#[from] Unclosed),
-    #[error("{{{0}}} is no placeholder of a sample")]
+    #[error("{{{0}}} is not a placeholder of samples")]
     Unknown(String),
 }
 

@@ -112,7 +112,7 @@ impl DueClock {
     }
 
     /// The current time of the scale. Both clocks are read now, the monotonic one first.
-    pub fn look(&mut self, wall: Timestamp, monotonic: Duration) -> Timestamp {
+    pub fn advance(&mut self, wall: Timestamp, monotonic: Duration) -> Timestamp {
         let expected = self.wall.after(monotonic.saturating_sub(self.monotonic));
         let back = expected.since(wall);
         if back > Self::STEP_MIN {
@@ -158,7 +158,7 @@ mod tests {
         let mut line = DueClock::new(s(1_000_000).0, Duration::ZERO, Duration::ZERO);
         looks
             .iter()
-            .map(|(wall, monotonic)| line.look(s(*wall).0, s(*monotonic).1).as_secs())
+            .map(|(wall, monotonic)| line.advance(s(*wall).0, s(*monotonic).1).as_secs())
             .collect()
     }
 
@@ -183,10 +183,10 @@ mod tests {
         );
         for apart in [900, 1_000, 0, 999] {
             let wall = Timestamp::from_millis(14_000 - apart);
-            assert_eq!((line.look(wall, s), line.ahead()), (wall, Duration::ZERO));
+            assert_eq!((line.advance(wall, s), line.ahead()), (wall, Duration::ZERO));
         }
         // Small differences that add up are a step.
-        line.look(Timestamp::from_millis(12_900), s);
+        line.advance(Timestamp::from_millis(12_900), s);
         assert_eq!(line.ahead(), Duration::from_millis(1_100));
     }
 

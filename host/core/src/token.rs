@@ -58,7 +58,7 @@ pub enum InvalidToken {
     #[error("the token is missing")]
     Missing,
     /// The request has several tokens.
-    #[error("the token is there more than once")]
+    #[error("there is more than one token")]
     Several,
     /// The token is not one of the accepted ones.
     #[error("the token is wrong")]
@@ -235,7 +235,7 @@ mod tests {
             query in "\\PC{0,60}",
         ) {
             for place in ["bearer", "basic", "header:x-key", "query:key"] {
-                let tokens = tokens(place, &["a token that nobody guesses"]);
+                let tokens = tokens(place, &["an unguessable token"]);
                 prop_assert!(tokens.check([&value[..]].into_iter(), Some(&query)).is_err());
             }
         }

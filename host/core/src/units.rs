@@ -17,7 +17,7 @@ pub enum InvalidDuration {
     Unreadable(String),
     #[error("`{0}` has no unit; write \"{0}s\" for seconds, or ms, m, h, d, w")]
     NoUnit(String),
-    #[error("must be longer than nothing")]
+    #[error("must be longer than zero")]
     Zero,
     /// Longer than [`DURATION_MAX`].
     #[error("`{0}` is longer than ten years")]
@@ -31,7 +31,7 @@ pub enum InvalidSize {
     NoUnit(String),
     #[error("`{0}` is not a size; write one such as \"64KiB\" or \"1MiB\"")]
     Unreadable(String),
-    #[error("must be more than no bytes")]
+    #[error("must be more than zero bytes")]
     Zero,
 }
 
@@ -48,7 +48,7 @@ const UNITS: [(u64, &[&str]); 8] = [
 ];
 
 /// Parses a duration such as `500ms`, `30s` or `1h 30m`: whole numbers with units, added up.
-pub fn duration(text: &str) -> Result<Duration, InvalidDuration> {
+pub fn parse_duration(text: &str) -> Result<Duration, InvalidDuration> {
     let unreadable = || InvalidDuration::Unreadable(shortened(text));
     let too_long = || InvalidDuration::TooLong(shortened(text));
     let mut rest = text.trim();
@@ -104,7 +104,7 @@ pub fn format_duration(duration: Duration) -> String {
 }
 
 /// Parses a size such as `64KiB` to bytes.
-pub fn size(text: &str) -> Result<usize, InvalidSize> {
+pub fn parse_size(text: &str) -> Result<usize, InvalidSize> {
     let unreadable = || InvalidSize::Unreadable(shortened(text));
     let plain = text.trim();
     if !plain.is_empty() && plain.bytes().all(|b| b.is_ascii_digit()) {
@@ -148,10 +148,10 @@ mod tests {
 
     #[test]
     fn durations_have_units() {
-        assert_eq!(duration("150ms"), Ok(Duration::from_millis(150)));
-        assert_eq!(duration("35d"), Ok(Duration::from_secs(35 * 86_400)));
-        assert_eq!(duration("1h 30m"), Ok(Duration::from_secs(5_400)));
-        assert_eq!(duration(" 2 weeks 1 day "), Ok(Duration::from_secs(15 * 86_400)));
+        assert_eq!(parse_duration("150ms"), Ok(Duration::from_millis(150)));
+        assert_eq!(parse_duration("35d"), Ok(Duration::from_secs(35 * 86_400)));
+        assert_eq!(parse_duration("1h 30m"), Ok(Duration::from_secs(5_400)));
+        assert_eq!(parse_duration(" 2 weeks 1 day "), Ok(Duration::from_secs(15 * 86_400)));
         for bad in [
             "",
             " ",
@@ -166,28 +166,35 @@ mod tests {
             "PT5M",
             "1:30",
         ] {
-            assert_eq!(duration(bad), Err(InvalidDuration::Unreadable(bad.into())), "{bad:?}");
+            assert_eq!(
+                parse_duration(bad),
+                Err(InvalidDuration::Unreadable(bad.into())),
+                "{bad:?}"
+            );
         }
-        assert_eq!(duration("5"), Err(InvalidDuration::NoUnit("5".into())));
-        assert_eq!(duration("0s"), Err(InvalidDuration::Zero));
-        assert!(matches!(duration("4000d"), Err(InvalidDuration::TooLong(_))));
-        assert!(matches!(duration("99999999999999999999d"), Err(InvalidDuration::TooLong(_))));
+        assert_eq!(parse_duration("5"), Err(InvalidDuration::NoUnit("5".into())));
+        assert_eq!(parse_duration("0s"), Err(InvalidDuration::Zero));
+        assert!(matches!(parse_duration("4000d"), Err(InvalidDuration::TooLong(_))));
+        assert!(matches!(
+            parse_duration("99999999999999999999d"),
+            Err(InvalidDuration::TooLong(_))
+        ));
     }
 
     #[test]
     fn sizes_have_units() {
-        assert_eq!(size("64KiB"), Ok(65_536));
-        assert_eq!(size("1MB"), Ok(1_000_000));
-        assert_eq!(size("5"), Err(InvalidSize::NoUnit("5".into())));
+        assert_eq!(parse_size("64KiB"), Ok(65_536));
+        assert_eq!(parse_size("1MB"), Ok(1_000_000));
+        assert_eq!(parse_size("5"), Err(InvalidSize::NoUnit("5".into())));
         for bad in ["", "5 bananas", "-3KiB"] {
-            assert_eq!(size(bad), Err(InvalidSize::Unreadable(bad.into())), "{bad:?}");
+            assert_eq!(parse_size(bad), Err(InvalidSize::Unreadable(bad.into())), "{bad:?}");
         }
-        assert_eq!(size("0KiB"), Err(InvalidSize::Zero));
+        assert_eq!(parse_size("0KiB"), Err(InvalidSize::Zero));
     }
 
     #[test]
     fn a_long_word_is_cut_in_an_error() {
-        let error = size(&"x".repeat(5_000)).unwrap_err().to_string();
+        let error = parse_size(&"x".repeat(5_000)).unwrap_err().to_string();
         assert!(error.len() < 300, "{error}");
     }
 
@@ -195,19 +202,19 @@ mod tests {
         #[test]
         fn a_duration_survives_its_text_form(nanos in 1..DURATION_MAX.as_nanos()) {
             let given = Duration::from_nanos_u128(nanos);
-            prop_assert_eq!(duration(&format_duration(given)), Ok(given));
+            prop_assert_eq!(parse_duration(&format_duration(given)), Ok(given));
         }
 
         #[test]
         fn a_size_survives_its_text_form(bytes in 1..usize::MAX / 2) {
-            prop_assert_eq!(size(&format_size(bytes)), Ok(bytes));
+            prop_assert_eq!(parse_size(&format_size(bytes)), Ok(bytes));
             let whole = ((bytes >> 44) + 1) << 20;
-            prop_assert_eq!(size(&format_size(whole)), Ok(whole));
+            prop_assert_eq!(parse_size(&format_size(whole)), Ok(whole));
         }
 
         #[test]
         fn any_text_is_a_value_or_an_error_and_never_a_panic(text in "\\PC{0,40}") {
-            let _ = (duration(&text), size(&text));
+            let _ = (parse_duration(&text), parse_size(&text));
         }
     }
 }

@@ -25,25 +25,25 @@ pub fn explain_unmatched<'s>(
         sources.into_iter().filter(|(source, _)| pattern.reaches(source)).collect();
     let (source, provider) = *reached.first()?;
     let name = &*provider.name;
-    let said = if reached.iter().all(|(_, provider)| never(provider, wanted)) {
-        format!("`{pattern}` matches no event: {}", meant(provider, wanted))
-    } else if reached.iter().all(|(_, provider)| misspelt(provider, wanted).is_some()) {
-        let near = misspelt(provider, wanted)?;
+    let explanation = if reached.iter().all(|(_, provider)| matches_nothing(provider, wanted)) {
+        format!("`{pattern}` matches no event: {}", likely_meaning(provider, wanted))
+    } else if reached.iter().all(|(_, provider)| misspelled(provider, wanted).is_some()) {
+        let near = misspelled(provider, wanted)?;
         format!("`{pattern}` may be misspelt: {name} documents `{near}` and not `{wanted}`")
     } else {
         return None;
     };
-    Some(format!("{said} (`types` in [sources.{source}] adds types that are missing here)"))
+    Some(format!("{explanation} (`types` in [sources.{source}] adds types that are missing here)"))
 }
 
 /// True if the types of a provider are all known and none matches.
-fn never(provider: &Provider, wanted: &str) -> bool {
+fn matches_nothing(provider: &Provider, wanted: &str) -> bool {
     let mut types = kinds(provider).chain([TYPE_UNKNOWN]);
     provider.types_complete && !types.any(|kind| globs_meet(wanted, kind))
 }
 
 /// The documented type that differs from an undocumented one by one letter.
-fn misspelt<'p>(provider: &'p Provider, wanted: &str) -> Option<&'p str> {
+fn misspelled<'p>(provider: &'p Provider, wanted: &str) -> Option<&'p str> {
     let known =
         wanted.contains('*') || wanted == TYPE_UNKNOWN || kinds(provider).any(|k| k == wanted);
     let (near, far) = if known { None } else { closest(provider, wanted) }?;
@@ -51,7 +51,7 @@ fn misspelt<'p>(provider: &'p Provider, wanted: &str) -> Option<&'p str> {
 }
 
 /// The probable meaning of a pattern that no type matches.
-fn meant(provider: &Provider, wanted: &str) -> String {
+fn likely_meaning(provider: &Provider, wanted: &str) -> String {
     let name = &*provider.name;
     if let Some((kind, detail)) = prefix(provider, wanted) {
         return match detail {
@@ -84,7 +84,7 @@ fn kinds(provider: &Provider) -> impl Iterator<Item = &str> {
     provider.types.iter().map(|kind| &**kind)
 }
 
-/// Where events have the part that a pattern appends to its type.
+/// The field with the part that a pattern appends to its type.
 enum Detail {
     /// In this field.
     In(String),
@@ -97,7 +97,8 @@ fn last_segment(field: &str) -> &str {
     field.rsplit('/').next().unwrap_or("rest")
 }
 
-/// The longest type that is a prefix of the pattern, and where events have what the pattern appends.
+/// The longest type that is a prefix of the pattern, and where events have what the pattern
+/// appends.
 fn prefix<'p>(provider: &'p Provider, wanted: &str) -> Option<(&'p str, Detail)> {
     let literal = wanted.split('*').next().unwrap_or_default();
     let is_prefix = |kind: &&str| {
@@ -176,7 +177,7 @@ mod tests {
     use super::*;
     use crate::provider::{Catalog, ProviderOverrides};
 
-    fn told(pattern: &str, source: &str, provider: &Provider) -> Option<String> {
+    fn explained(pattern: &str, source: &str, provider: &Provider) -> Option<String> {
         let source = SourceName::stored(source);
         explain_unmatched(&Pattern::parse(pattern).unwrap(), [(&source, provider)])
     }
@@ -185,7 +186,7 @@ mod tests {
     fn a_pattern_that_cannot_match_is_explained() {
         let catalog = Catalog::built_in().unwrap();
         let github = catalog.get("github").unwrap();
-        for (pattern, said) in [
+        for (pattern, explanation) in [
             ("github:issues.opened", "the type of github is `issues`; the action is in /action"),
             (
                 "github:pull_request.*",
@@ -201,19 +202,22 @@ mod tests {
             ),
             ("github:push.*", "is `push`, with nothing after it; the action of types that"),
         ] {
-            let told = told(pattern, "github", github).unwrap_or_default();
-            assert!(told.contains(said) && told.contains(pattern), "{pattern}: {told}");
+            let explained = explained(pattern, "github", github).unwrap_or_default();
+            assert!(
+                explained.contains(explanation) && explained.contains(pattern),
+                "{pattern}: {explained}"
+            );
         }
         for fits in ["github:push", "github:pull_*", "*:*", "github:*", "github:unknown", "a:b"] {
-            assert_eq!(told(fits, "github", github), None, "{fits}");
+            assert_eq!(explained(fits, "github", github), None, "{fits}");
         }
-        assert_eq!(told("category:created", "github", github), None);
+        assert_eq!(explained("category:created", "github", github), None);
     }
 
     #[test]
     fn a_wrong_type_is_answered_with_the_nearest() {
         let catalog = Catalog::built_in().unwrap();
-        for (name, kind, said) in [
+        for (name, kind, explanation) in [
             ("gitlab", "merge_request", Some("the nearest is `Merge Request Hook`")),
             ("gitlab", "push", Some("the nearest is `Push Hook`")),
             (
@@ -237,12 +241,15 @@ mod tests {
             ("adyen", "NEW_CODE", None),
         ] {
             let provider = catalog.get(name).unwrap();
-            let told = told(&format!("{name}:{kind}"), name, provider);
-            match said {
-                Some(said) => {
-                    assert!(told.as_ref().is_some_and(|t| t.contains(said)), "{kind}: {told:?}")
+            let explained = explained(&format!("{name}:{kind}"), name, provider);
+            match explanation {
+                Some(explanation) => {
+                    assert!(
+                        explained.as_ref().is_some_and(|t| t.contains(explanation)),
+                        "{kind}: {explained:?}"
+                    )
                 }
-                None => assert_eq!(told, None, "{kind}"),
+                None => assert_eq!(explained, None, "{kind}"),
             }
         }
     }
@@ -255,12 +262,12 @@ mod tests {
             catalog.get("github").unwrap().with_overrides(&overrides).unwrap()
         };
         let templated = with("type = ['{header:X-GitHub-Event}.{/action}']");
-        assert_eq!(told("github:issues.opened", "github", &templated), None);
+        assert_eq!(explained("github:issues.opened", "github", &templated), None);
         let added = with("types = ['new_thing']");
-        assert_eq!(told("github:new_thing", "github", &added), None);
-        assert!(told("github:newest", "github", &added).is_some());
+        assert_eq!(explained("github:new_thing", "github", &added), None);
+        assert!(explained("github:newest", "github", &added).is_some());
         let open = with("types_complete = false");
-        assert_eq!(told("github:newest", "github", &open), None);
+        assert_eq!(explained("github:newest", "github", &open), None);
     }
 
     proptest! {

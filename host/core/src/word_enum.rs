@@ -1,6 +1,8 @@
 //! A macro for enums that are written as words: the same word in the store, in the API and in
 //! metrics. It holds each word once.
 
+/// Defines an enum from its values and their words, with `ALL`, `as_str`, `parse`, and serde and
+/// `Display` by the word.
 #[macro_export]
 macro_rules! word_enum {
     (

@@ -17,7 +17,7 @@ use weir_core::identify::Identified;
 ///
 /// # Panics
 ///
-/// If it does not hold.
+/// Panics if it does not hold.
 pub fn identified(found: &Identified, payload: &[u8]) {
     assert!(found.events.len() <= EVENTS_PER_REQUEST_MAX, "{} events", found.events.len());
     assert!(found.is_batch || found.events.len() == 1, "{} events", found.events.len());

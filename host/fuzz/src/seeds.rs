@@ -21,7 +21,7 @@ const POINTERS: &str = "/id /type /data/object/id /events/0 /a~1b/~0/1";
 ///
 /// # Panics
 ///
-/// If there is no such target, or the folder cannot be written.
+/// Panics if there is no such target, or the folder cannot be written.
 pub fn write(target: &str) {
     let Some(folder) = std::env::var_os("WEIR_FUZZ_SEEDS") else { return };
     for (number, seed) in of(target).into_iter().enumerate() {

@@ -67,7 +67,7 @@ fn signed_schemes(provider: &'static Provider) -> impl Iterator<Item = SignedSch
         let ((pair, verifier), (_, other)) = (made()?, made()?);
         Some(SignedScheme {
             provider,
-            scheme: Arc::clone(scheme),
+            scheme: scheme.clone(),
             params: params.clone(),
             pair,
             verifier,

@@ -108,7 +108,7 @@ impl Vector {
         };
         let found = self.provider.identify(&self.provider.facts(*request), &proof);
         let events = found.map(|found| found.events).unwrap_or_default();
-        let key = |dedup| (&*self.provider.name, Arc::clone(&proof.scheme), dedup);
+        let key = |dedup| (&*self.provider.name, proof.scheme.clone(), dedup);
         events.into_iter().map(|event| key(event.dedup)).collect()
     }
 }

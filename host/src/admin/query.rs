@@ -229,7 +229,7 @@ pub(crate) fn time(text: &str, now: Timestamp) -> Result<Timestamp, String> {
         let ms = u64::try_from(at.as_millisecond()).map_err(|_| "lies before 1970".to_owned())?;
         return Ok(Timestamp::from_millis(ms));
     }
-    let ago = match units::duration(text) {
+    let ago = match units::parse_duration(text) {
         Ok(ago) => ago,
         Err(InvalidDuration::Zero) => Duration::ZERO,
         Err(_) => {
@@ -245,7 +245,7 @@ pub(crate) fn time(text: &str, now: Timestamp) -> Result<Timestamp, String> {
 
 /// An instant to come: RFC 3339, milliseconds since 1970, or in how long, such as `2h`.
 pub(crate) fn time_to_come(text: &str, now: Timestamp) -> Result<Timestamp, String> {
-    let at = match units::duration(text) {
+    let at = match units::parse_duration(text) {
         Ok(wait) => now.after(wait),
         Err(_) => time(text, now).map_err(|_| {
             "write a time such as 2026-11-23T15:52:19Z, or in how long, such as 2h".to_owned()

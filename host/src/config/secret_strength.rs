@@ -149,7 +149,8 @@ fn note_message(section: &Section<'_>, scheme: &Scheme) {
         let what = "the body is not signed, so one captured signature is good for any body; write {body} into it";
         section.warning("signature.message", what);
     }
-    if let Some((before, after)) = messages().find_map(|message| message.touching()) {
+    if let Some((before, after)) = messages().find_map(|message| message.adjacent_variable_parts())
+    {
         let what = format!(
             "nothing stands between {before} and {after}: bytes can move from one to the other and the signature still \
              holds. If the sender allows it, put a separator there, such as {before}.{after}"

@@ -33,18 +33,18 @@ const CUSTOM: &str = "custom";
 fn secrets_that_protect_nothing_are_refused_with_the_minimum() {
     let github = |secret: &[u8]| said_with(&source("github", ""), secret);
     for (secret, wanted) in [
-        (&b"   "[..], "nothing but blanks"),
-        ("\u{200b}".as_bytes(), "nothing but blanks"),
-        (b"\0", "nothing but blanks"),
-        (b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", "nothing but blanks"),
-        (b"\x07\x1b\x7f", "nothing but blanks"),
-        ("\u{feff}\u{2800}\u{3164}\u{ad}".as_bytes(), "nothing but blanks"),
+        (&b"   "[..], "has only spaces"),
+        ("\u{200b}".as_bytes(), "has only spaces"),
+        (b"\0", "has only spaces"),
+        (b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", "has only spaces"),
+        (b"\x07\x1b\x7f", "has only spaces"),
+        ("\u{feff}\u{2800}\u{3164}\u{ad}".as_bytes(), "has only spaces"),
         (b"\r\n", "holds nothing but a line end"),
-        (b"\n\n\n", "nothing but blanks"),
-        (b"x", "1 visible bytes, and at least 4"),
-        (b"123", "3 visible bytes, and at least 4"),
-        (b"a      b", "2 visible bytes, and at least 4"),
-        (b"aaaaaaaaaaaaaaaaaaaaaaaa", "one character over and over"),
+        (b"\n\n\n", "has only spaces"),
+        (b"x", "1 visible bytes; at least 4"),
+        (b"123", "3 visible bytes; at least 4"),
+        (b"a      b", "2 visible bytes; at least 4"),
+        (b"aaaaaaaaaaaaaaaaaaaaaaaa", "one repeated character"),
         (b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE ops@host", "which is not shared"),
         (b"{ \"use\": \"sig\", \"kty\": \"RSA\" }", "which is not shared"),
         (b"MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=", "which is not shared"),
@@ -94,7 +94,7 @@ fn guessable_secrets_are_warned_of() {
         assert!(right && said.contains("well-known placeholder"), "{secret}: {said}");
     }
     let (right, said) = said_with(&source("github", ""), b"kX3mVq9s");
-    assert!(right && said.contains("has 8 bytes; one of less than 16"), "{said}");
+    assert!(right && said.contains("has 8 bytes; a secret of less than 16"), "{said}");
     let (right, said) = said_with(&source("stripe", ""), STRONG.as_bytes());
     assert!(right && said.contains("does not begin with `whsec_`"), "{said}");
 }
@@ -195,13 +195,13 @@ fn a_long_tolerance_is_warned_of() {
 #[test]
 fn what_copying_leaves_on_a_secret_is_warned_of() {
     for (secret, wanted) in [
-        ("7Qm2xV9sKd4LrT8wZp3N ", "(21 bytes) ends with a blank"),
-        (" 7Qm2xV9sKd4LrT8wZp3N", "starts with a blank"),
+        ("7Qm2xV9sKd4LrT8wZp3N ", "(21 bytes) ends with a space"),
+        (" 7Qm2xV9sKd4LrT8wZp3N", "starts with a space"),
         ("7Qm2xV9sKd4LrT8wZp3N\n\n", "ends with a line end"),
         ("\"7Qm2xV9sKd4LrT8wZp3N\"", "stands in quotes"),
         ("\u{feff}7Qm2xV9sKd4LrT8wZp3N", "starts with a byte order mark"),
         ("GITHUB_SECRET=7Qm2xV9sKd4LrT8wZp3N", "whole line NAME=value"),
-        ("7Qm2xV9sKd4LrT8wZp3N\u{200b}", "ends with a blank"),
+        ("7Qm2xV9sKd4LrT8wZp3N\u{200b}", "ends with a space"),
         ("v1,whsec_7Qm2xV9sKd4LrT8wZp3N", "begins at `whsec_`"),
     ] {
         let (right, said) = said_with(&source("github", ""), secret.as_bytes());
@@ -228,15 +228,15 @@ fn a_secret_in_the_wrong_form_is_told_the_nearest_right_one() {
         (
             "standard-webhooks",
             "v1,whsec_8fXq2mV7sKd4LrT9wZp3NbYc6HjGtR1u",
-            "leave out what stands before `whsec_`",
+            "remove the text before `whsec_`",
         ),
-        ("standard-webhooks", "\"whsec_8fXq2mV7sKd4LrT9wZp3NbYc6HjGtR1u\"", "take the quotes away"),
+        ("standard-webhooks", "\"whsec_8fXq2mV7sKd4LrT9wZp3NbYc6HjGtR1u\"", "remove the quotes"),
         ("svix", "whsec_8fXq-mV7sKd4LrT9wZp3NbYc6Hj_tR1u", "write `+` and `/`"),
-        ("svix", "correct horse battery", "take out the blanks"),
+        ("svix", "correct horse battery", "remove the spaces"),
         ("clerk", "s3cr3t!", "the right form is `whsec_` and the base64"),
         ("clerk", "sk_test_8fXq2mV7sKd4LrT9", "looks like an API key"),
         ("clerk", "SECRET=whsec_8fXq2mV7sKd4LrT9wZp3NbYc6HjGtR1u", "behind the first `=`"),
-        ("adyen", "0x8fXq", "leave out the `0x`"),
+        ("adyen", "0x8fXq", "remove the `0x`"),
         ("adyen", "8f:01:02", "leave out what separates"),
     ] {
         let (right, said) = said_with(&source(provider, ""), secret.as_bytes());

@@ -264,7 +264,7 @@ fn each_mistake_is_said_in_one_line() {
         ),
         (
             "[sources.a]\nprovider = \"github\"\ntolerance = \"5m\"\nsecrets = [{ env = \"GITHUB_SECRET\" }]",
-            "weir.toml:3: sources.a.tolerance: the scheme signs no time",
+            "weir.toml:3: sources.a.tolerance: the scheme has no timestamp",
         ),
         (
             "[sources.a]\nprovider = \"sendgrid\"\nsecrets = [{ env = \"GITHUB_SECRET\" }]",

@@ -74,7 +74,7 @@ fn all(is: fn(&str) -> bool) -> (Value, Vec<String>) {
 }
 
 fn is_form(what: &str) -> bool {
-    ["is not a", "has no unit", "expected a", "must be longer than nothing", "more than no bytes"]
+    ["is not a", "has no unit", "expected a", "must be longer than zero", "more than zero bytes"]
         .iter()
         .any(|form| what.contains(form))
 }
@@ -96,7 +96,7 @@ fn hold(tree: &Value, paths: &[String], right: &[&str], wrong: &[&str]) {
 
 #[test]
 fn every_duration_takes_the_same_forms() {
-    let (tree, paths) = all(|text| units::duration(text).is_ok());
+    let (tree, paths) = all(|text| units::parse_duration(text).is_ok());
     for wanted in ["server.body_timeout", "retention.dedup_life", "sources.payments.tolerance"] {
         assert!(paths.iter().any(|path| path == wanted), "{paths:?}");
     }
@@ -110,7 +110,7 @@ fn every_duration_takes_the_same_forms() {
 
 #[test]
 fn every_size_takes_the_same_forms() {
-    let (tree, paths) = all(|text| text.ends_with('B') && units::size(text).is_ok());
+    let (tree, paths) = all(|text| text.ends_with('B') && units::parse_size(text).is_ok());
     assert!(paths.len() > 8, "{paths:?}");
     let right = ["100B", "64KiB", "1MiB", "64 KiB", "1GiB", "1MB"];
     hold(&tree, &paths, &right, &["", "5", "lots", "-3KiB", "0B", "5 bananas"]);

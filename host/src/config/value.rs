@@ -90,7 +90,7 @@ impl Value for u32 {
 impl Value for Duration {
     fn read(value: &DeValue<'_>) -> Result<Self, String> {
         let expected = || expected("a duration such as \"30s\"", value);
-        units::duration(value.as_str().ok_or_else(expected)?).map_err(|e| e.to_string())
+        units::parse_duration(value.as_str().ok_or_else(expected)?).map_err(|e| e.to_string())
     }
 }
 
@@ -98,7 +98,7 @@ impl Value for Size {
     fn read(value: &DeValue<'_>) -> Result<Self, String> {
         let expected = || expected("a size such as \"64KiB\"", value);
         let text = value.as_str().ok_or_else(expected)?;
-        units::size(text).map(Self).map_err(|e| e.to_string())
+        units::parse_size(text).map(Self).map_err(|e| e.to_string())
     }
 }
 

@@ -192,7 +192,7 @@ impl FlowControl {
         now: Timestamp,
     ) -> Option<[ClaimRequest; 2]> {
         let mut inner = self.inner.lock();
-        let places = inner.concurrency_limit.places(now).saturating_sub(under_way);
+        let places = inner.concurrency_limit.permits(now).saturating_sub(under_way);
         let probing = match inner.breaker.allowance(now) {
             BreakerAllowance::Everything => false,
             BreakerAllowance::Probe => true,
@@ -235,7 +235,7 @@ impl FlowControl {
     ) -> Option<BreakerChange> {
         let mut inner = self.inner.lock();
         match end.slows {
-            Some(asked) => inner.concurrency_limit.slowed(end.started_at, asked, now),
+            Some(asked) => inner.concurrency_limit.on_overload(end.started_at, asked, now),
             None if end.mark == HealthSignal::Healthy => inner.concurrency_limit.on_success(),
             None => {}
         }
@@ -292,7 +292,7 @@ impl FlowControl {
         Standing {
             phase: inner.breaker.phase(),
             record: inner.breaker.kept().map(record),
-            places: inner.concurrency_limit.places(now),
+            places: inner.concurrency_limit.permits(now),
             paused_until: inner.concurrency_limit.paused_until(now),
         }
     }

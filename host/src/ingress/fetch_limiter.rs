@@ -60,7 +60,7 @@ impl FetchLimiter {
 impl Allowance {
     fn take(&mut self, network: Option<Network>, now: Duration) -> bool {
         let rate = |(burst, each): (u32, Duration)| Rate::new(1, each, burst);
-        self.shares.retain(|_, share| share.counts(now));
+        self.shares.retain(|_, share| share.has_spent(now));
         let share = network.and_then(|network| self.shares.get(&network).copied());
         let mut share = share.unwrap_or_default();
         let may = share.take(rate(SHARE), now).is_ok() && self.all.take(rate(ALL), now).is_ok();

@@ -156,7 +156,7 @@ impl LiveSource {
 
     /// Whether a request of this method can mean anything.
     pub(super) fn takes(&self, method: &Method) -> bool {
-        self.source.provider.takes(method.as_str())
+        self.source.provider.accepts_method(method.as_str())
     }
 
     /// Whether a request of this method can be an event.

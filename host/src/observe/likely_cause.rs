@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn what_a_secret_looks_like_is_named_and_it_is_not_shown() {
         let said = said("github", "7Qm2xV9sKd4LrT8wZp3N ", "signature_mismatch");
-        assert!(said.contains("secret `literal-0` is 21 bytes and ends with a blank"), "{said}");
+        assert!(said.contains("secret `literal-0` is 21 bytes and ends with a space"), "{said}");
         assert!(!said.contains("7Qm2xV"), "{said}");
     }
 

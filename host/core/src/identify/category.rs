@@ -155,7 +155,7 @@ mod tests {
             })
         };
         assert_eq!(of(Some("COMPLETED")), Category::PaymentReceived);
-        assert_eq!(of(None), Category::Created, "what is lacking is empty");
+        assert_eq!(of(None), Category::Created, "an absent field is empty");
         assert_eq!(of(Some("PENDING")), Category::Custom);
     }
 

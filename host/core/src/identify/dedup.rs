@@ -79,7 +79,7 @@ impl SignedContent<'_> {
     /// The material of an event without an id: all signed content with the time. Without a signed
     /// time there is none, because a sender may send the same content twice; accepting a duplicate
     /// is better than losing an event.
-    fn repeated(&self) -> Option<DedupMaterial> {
+    fn by_signed_time(&self) -> Option<DedupMaterial> {
         let at = self.at?;
         let mut out = Vec::with_capacity(48);
         out.push(b't');
@@ -97,22 +97,27 @@ impl DedupRule {
         &self,
         kind: &str,
         id: Option<&str>,
-        said: SignedContent<'_>,
+        content: SignedContent<'_>,
         fill: impl FnMut(&FactTemplate) -> Option<String>,
     ) -> (Option<DedupMaterial>, u32) {
         match self {
             Self::None => (None, 0),
             // Only the fields count; other differences, such as an attempt number, do not.
-            Self::Fields(_) => (self.stated(kind, id, said, fill).or_else(|| said.repeated()), 0),
-            _ => (self.stated(kind, id, said, fill).or_else(|| said.repeated()), said.tag()),
+            Self::Fields(_) => {
+                (self.by_rule(kind, id, content, fill).or_else(|| content.by_signed_time()), 0)
+            }
+            _ => (
+                self.by_rule(kind, id, content, fill).or_else(|| content.by_signed_time()),
+                content.tag(),
+            ),
         }
     }
 
-    fn stated(
+    fn by_rule(
         &self,
         kind: &str,
         id: Option<&str>,
-        said: SignedContent<'_>,
+        content: SignedContent<'_>,
         mut fill: impl FnMut(&FactTemplate) -> Option<String>,
     ) -> Option<DedupMaterial> {
         let mut out = Vec::with_capacity(96);
@@ -124,17 +129,17 @@ impl DedupRule {
             Self::IdAndBody => {
                 out.push(b'x');
                 put(&mut out, id?);
-                out.extend_from_slice(&said.digest());
+                out.extend_from_slice(&content.digest());
             }
-            Self::Body | Self::TypeAndBody if said.is_empty() => return None,
+            Self::Body | Self::TypeAndBody if content.is_empty() => return None,
             Self::Body => {
                 out.push(b'b');
-                out.extend_from_slice(&said.digest());
+                out.extend_from_slice(&content.digest());
             }
             Self::TypeAndBody => {
                 out.push(b'k');
                 put(&mut out, kind);
-                out.extend_from_slice(&said.digest());
+                out.extend_from_slice(&content.digest());
             }
             Self::Fields(fields) => {
                 out.push(b'f');
@@ -158,12 +163,12 @@ fn put(out: &mut Vec<u8>, text: &str) {
 mod tests {
     use super::*;
 
-    fn said(bytes: &[u8]) -> SignedContent<'_> {
+    fn content(bytes: &[u8]) -> SignedContent<'_> {
         SignedContent { bytes, signed: None, at: None }
     }
 
-    fn of(rule: &DedupRule, id: Option<&str>, said: SignedContent<'_>) -> Option<DedupMaterial> {
-        rule.material("push", id, said, |_| None).0
+    fn of(rule: &DedupRule, id: Option<&str>, content: SignedContent<'_>) -> Option<DedupMaterial> {
+        rule.material("push", id, content, |_| None).0
     }
 
     #[test]
@@ -172,21 +177,21 @@ mod tests {
         let rule = DedupRule::Fields(vec![vec![field.clone()], vec![field]]);
         let of = |a: &str, b: &str| {
             let mut values = [b.to_owned(), a.to_owned()].to_vec();
-            rule.material("", None, said(b""), |_| values.pop())
+            rule.material("", None, content(b""), |_| values.pop())
         };
         assert_ne!(of("ab", "c"), of("a", "bc"));
     }
 
     #[test]
     fn two_empty_bodies_are_not_duplicates() {
-        let of = |body: &[u8]| of(&DedupRule::Body, None, said(body));
+        let of = |body: &[u8]| of(&DedupRule::Body, None, content(body));
         assert_eq!(of(b""), None);
         assert!(of(b"a").is_some() && of(b"a") == of(b"a"));
     }
 
     #[test]
     fn an_unsigned_id_counts_only_with_its_body() {
-        let of = |id, body: &[u8]| of(&DedupRule::IdAndBody, id, said(body));
+        let of = |id, body: &[u8]| of(&DedupRule::IdAndBody, id, content(body));
         assert_eq!(of(Some("1"), b"a"), of(Some("1"), b"a"));
         assert_ne!(of(Some("1"), b"a"), of(Some("1"), b"b"));
         assert_eq!(of(None, b"a"), None);
@@ -194,9 +199,9 @@ mod tests {
 
     #[test]
     fn only_signed_bytes_count() {
-        let signed = |bytes, digest| SignedContent { signed: Some([digest; 32]), ..said(bytes) };
+        let signed = |bytes, digest| SignedContent { signed: Some([digest; 32]), ..content(bytes) };
         for rule in [DedupRule::Id, DedupRule::IdAndBody, DedupRule::Body, DedupRule::TypeAndBody] {
-            let of = |said| rule.material("push", Some("1"), said, |_| None);
+            let of = |content| rule.material("push", Some("1"), content, |_| None);
             assert_eq!(of(signed(b"a=1", 7)), of(signed(b"a=1&zz=1", 7)), "{rule:?}");
             assert_ne!(of(signed(b"a=1", 7)), of(signed(b"a=1", 8)), "{rule:?}");
         }
@@ -205,7 +210,7 @@ mod tests {
     #[test]
     fn a_signed_time_finds_a_replay_without_an_id() {
         let at = |secs| Some(Timestamp::from_millis(secs));
-        let of = |bytes, at| of(&DedupRule::Id, None, SignedContent { at, ..said(bytes) });
+        let of = |bytes, at| of(&DedupRule::Id, None, SignedContent { at, ..content(bytes) });
         assert!(of(b"a", at(1)).is_some() && of(b"a", at(1)) == of(b"a", at(1)));
         assert_ne!(of(b"a", at(1)), of(b"a", at(2)));
         assert_ne!(of(b"a", at(1)), of(b"b", at(1)));
@@ -214,7 +219,7 @@ mod tests {
 
     #[test]
     fn one_body_with_two_types_is_two_events_by_type_and_body() {
-        let of = |kind| DedupRule::TypeAndBody.material(kind, None, said(b"a"), |_| None).0;
+        let of = |kind| DedupRule::TypeAndBody.material(kind, None, content(b"a"), |_| None).0;
         assert_eq!(of("orders/paid"), of("orders/paid"));
         assert_ne!(of("orders/paid"), of("orders/create"));
     }

@@ -37,8 +37,8 @@ pub struct RequestFacts<'a> {
     met_unreadable_header: Cell<bool>,
     json: OnceCell<Vec<Option<&'a RawValue>>>,
     form: OnceCell<Vec<(Cow<'a, str>, Cow<'a, str>)>>,
-    /// The values of the pointers in that field.
-    inner: OnceCell<Vec<Option<String>>>,
+    /// The values of the pointers in the JSON of the format's `json_field`.
+    json_field_values: OnceCell<Vec<Option<String>>>,
 }
 
 /// One item of a batch, walked once.
@@ -87,13 +87,13 @@ impl<'a> RequestFacts<'a> {
             met_unreadable_header: Cell::new(false),
             json: OnceCell::new(),
             form: OnceCell::new(),
-            inner: OnceCell::new(),
+            json_field_values: OnceCell::new(),
         }
     }
 
-    /// The values of a request whose signature was read from its body as `kind`; `None` if that makes
-    /// no difference. A body can be JSON and a form at once with different values in each, and only
-    /// the signed ones may be trusted.
+    /// The values of a request whose signature was read from its body as `kind`; `None` if that
+    /// makes no difference. A body can be JSON and a form at once with different values in each,
+    /// and only the signed ones may be trusted.
     pub(crate) fn only(&self, kind: BodyKind) -> Option<Self> {
         (self.reads_json && self.reads_form).then(|| Self {
             reads_json: kind == BodyKind::Json,
@@ -101,7 +101,7 @@ impl<'a> RequestFacts<'a> {
             met_unreadable_header: self.met_unreadable_header.clone(),
             json: OnceCell::new(),
             form: OnceCell::new(),
-            inner: OnceCell::new(),
+            json_field_values: OnceCell::new(),
             ..*self
         })
     }
@@ -132,12 +132,12 @@ impl<'a> RequestFacts<'a> {
 
     /// The text that a pointer selects: in the body, in the JSON of a form field, or in the form
     /// field of this name. So an event has the same identity as JSON and as a form.
-    fn pointed(&self, pointer: &Pointer) -> Option<Cow<'a, str>> {
+    fn at_pointer(&self, pointer: &Pointer) -> Option<Cow<'a, str>> {
         if !self.reads_form {
             return self.raw(pointer).and_then(scalar_text);
         }
         if let Some(json) = self.format.json_field.and_then(|name| self.field(name)) {
-            let found = self.inner.get_or_init(|| {
+            let found = self.json_field_values.get_or_init(|| {
                 let found = self.pointers.lookup(json.as_bytes()).unwrap_or_default();
                 let text = |raw: Option<&RawValue>| raw.and_then(scalar_text).map(Cow::into_owned);
                 found.into_iter().map(text).collect()
@@ -182,9 +182,9 @@ impl<'a> RequestFacts<'a> {
             }
             Selector::Json(pointer) => match item {
                 Some(item) => item.get(pointer).and_then(scalar_text),
-                None => self.pointed(pointer),
+                None => self.at_pointer(pointer),
             },
-            Selector::Body(pointer) => self.pointed(pointer),
+            Selector::Body(pointer) => self.at_pointer(pointer),
             Selector::Form(name, None) => self.field(name).cloned(),
             Selector::Form(name, Some(pointer)) => {
                 let json = self.field(name)?;

@@ -12,7 +12,7 @@ use crate::bounds::EVENTS_PER_REQUEST_MAX;
 use crate::json_pointer::{JsonError, Pointer, PointerSet, array_items, without_byte_order_mark};
 use crate::selector::{InvalidSelector, Selector};
 
-/// How requests are split into events; the first rule that matches a body counts.
+/// The rules that split requests into events; the first one that matches a body counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FanOut(Vec<Split>);
 
@@ -35,29 +35,29 @@ impl FanOut {
     /// Parses pointers (in which `*` marks an outer array), the keyword `lines`, and form fields
     /// written as selectors. Pointers with the same outer array are combined.
     pub fn parse(texts: &[String]) -> Result<Self, InvalidSelector> {
-        let mut ways: Vec<Split> = Vec::new();
+        let mut splits: Vec<Split> = Vec::new();
         for text in texts {
             if text == LINES {
-                ways.push(Split::Lines);
+                splits.push(Split::Lines);
                 continue;
             }
             if text.starts_with("form:") {
                 let Selector::Form(field, pointer) = Selector::parse(text)? else { continue };
-                ways.push(Split::Form { field, pointer });
+                splits.push(Split::Form { field, pointer });
                 continue;
             }
             let pointer = Pointer::parse(text)
                 .map_err(|cause| InvalidSelector::Pointer { text: text.clone(), cause })?;
             let Some((array, rest)) = pointer.split_at_star() else {
-                ways.push(Split::Array(pointer));
+                splits.push(Split::Array(pointer));
                 continue;
             };
-            match ways.last_mut() {
+            match splits.last_mut() {
                 Some(Split::Nested { outer, inner }) if *outer == array => inner.push(rest),
-                _ => ways.push(Split::Nested { outer: array, inner: vec![rest] }),
+                _ => splits.push(Split::Nested { outer: array, inner: vec![rest] }),
             }
         }
-        Ok(Self(ways))
+        Ok(Self(splits))
     }
 
     /// True if requests never are batches.
@@ -73,7 +73,7 @@ impl FanOut {
 
     /// The arrays that are looked up in the body.
     pub(super) fn pointers(&self) -> impl Iterator<Item = &Pointer> {
-        self.0.iter().filter_map(|way| match way {
+        self.0.iter().filter_map(|split| match split {
             Split::Array(pointer) | Split::Nested { outer: pointer, .. } => Some(pointer),
             Split::Lines | Split::Form { .. } => None,
         })
@@ -81,7 +81,7 @@ impl FanOut {
 
     /// True if events are cut from a form field, and `source` is in that field or in such an event.
     pub(crate) fn cuts_form_at(&self, source: &Selector) -> bool {
-        self.0.iter().any(|way| match (way, source) {
+        self.0.iter().any(|split| match (split, source) {
             (Split::Form { .. }, Selector::Json(_)) => true,
             (Split::Form { field, .. }, Selector::Form(of, _)) => field == of,
             _ => false,
@@ -95,8 +95,8 @@ impl FanOut {
         item: &'f PointerSet,
         outer: &'f PointerSet,
     ) -> Result<Option<Vec<BatchItem<'f>>>, IdentifyError> {
-        for way in &self.0 {
-            let found = match way {
+        for split in &self.0 {
+            let found = match split {
                 Split::Array(pointer) => array(facts, pointer)?,
                 Split::Lines => lines(facts.request().body)?,
                 Split::Form { field, pointer } => in_form(facts, field, pointer.as_ref())?,

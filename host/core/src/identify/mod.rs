@@ -9,6 +9,7 @@ mod facts;
 mod fan_out;
 mod rules;
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -17,7 +18,6 @@ use thiserror::Error;
 
 use crate::bounds::{DELIVERY_ID_BYTES_MAX, EVENTS_PER_REQUEST_MAX};
 use crate::event::{Category, EventType, InvalidEventType};
-use crate::json_pointer::PointerSet;
 use crate::time::Timestamp;
 use crate::verify::{Scheme, SignedDigest, Verified};
 
@@ -27,7 +27,6 @@ pub use dedup::{DedupMaterial, DedupRule};
 pub use facts::RequestFacts;
 pub(crate) use facts::{BatchItem, RequestFormat};
 pub use fan_out::FanOut;
-use rules::PointerLists;
 pub use rules::{FactTemplate, IdentityPointers, IdentityRules, InvalidTemplate, OriginalTypes};
 
 /// The type of an event whose request names none.
@@ -74,10 +73,10 @@ impl EventIdentity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum IdentifyError {
     /// The type is invalid.
-    #[error("the event's type is not usable")]
+    #[error("the event's type is invalid")]
     Type(#[source] InvalidEventType),
     /// A header that identifies the event is not text.
-    #[error("a header that the event is identified by is not UTF-8")]
+    #[error("a header that identifies the event is not UTF-8")]
     HeaderNotText,
     /// There are more events than one commit may store.
     #[error("request carries more than {EVENTS_PER_REQUEST_MAX} events")]
@@ -96,9 +95,9 @@ impl IdentifyError {
 }
 
 impl IdentityRules {
-    /// Identifies the events of a request that `scheme` has verified. A body that is not the expected
-    /// JSON is not an error: the sender is genuine, so the event is kept, with the type `unknown`
-    /// unless a header names it.
+    /// Identifies the events of a request that `scheme` has verified. A body that is not the
+    /// expected JSON is not an error: the sender is genuine, so the event is kept, with the type
+    /// `unknown` unless a header names it.
     pub(crate) fn identify(
         &self,
         facts: &RequestFacts<'_>,
@@ -113,7 +112,7 @@ impl IdentityRules {
         let Some(items) = self.fan_out.items(facts, &pointers.item, &pointers.outer)? else {
             let proof = SignedFacts { signed: whole(&verified.signed), ..proof };
             let event = self.event(facts, proof, None, 0)?;
-            only_text_was_read(facts)?;
+            check_headers_are_text(facts)?;
             return Ok(Identified { events: vec![event], is_batch: false });
         };
         let each = scheme.and_then(|scheme| scheme.items.as_ref());
@@ -127,12 +126,12 @@ impl IdentityRules {
                 self.event(facts, proof, Some(item), index)
             })
             .collect::<Result<Vec<_>, _>>()?;
-        only_text_was_read(facts)?;
+        check_headers_are_text(facts)?;
         Ok(Identified { events, is_batch: true })
     }
 }
 
-/// What verification says about one event.
+/// The facts about one event that verification established.
 #[derive(Debug, Clone, Copy)]
 struct SignedFacts {
     family: usize,
@@ -150,61 +149,88 @@ fn whole(signed: &[SignedDigest]) -> Option<SignedDigest> {
 }
 
 impl IdentityRules {
-    fn event<'a: 'i, 'i>(
+    fn event(
         &self,
-        facts: &RequestFacts<'a>,
+        facts: &RequestFacts<'_>,
         SignedFacts { family, signed, at }: SignedFacts,
-        item: Option<&BatchItem<'i>>,
+        item: Option<&BatchItem<'_>>,
         index: usize,
     ) -> Result<EventIdentity, IdentifyError> {
-        let first = |templates: &[FactTemplate]| {
-            templates
-                .iter()
-                .find_map(|t| t.fill(facts, family, item).filter(|text| !text.is_empty()))
-        };
-        let kind = first(&self.kinds);
+        let reader = EventReader { facts, family, item };
+        let kind = reader.first(&self.kinds);
         let kind = EventType::new(kind.as_deref().unwrap_or(TYPE_UNKNOWN));
         let kind = kind.map_err(IdentifyError::Type)?;
-        let id = first(&self.ids);
-        let body = facts.request().payload();
-        let bytes = item.map_or(body, BatchItem::json);
-        let (span, decoded) = match span_within(body, bytes) {
+        let id = reader.first(&self.ids);
+        let payload = facts.request().payload();
+        let bytes = item.map_or(payload, BatchItem::json);
+        let (span, decoded) = match span_within(payload, bytes) {
             Some(span) => (span, None),
-            None => (0..body.len(), Some(Arc::from(bytes))),
+            None => (0..payload.len(), Some(Arc::from(bytes))),
         };
-        let said = SignedContent { bytes, signed, at };
-        let (dedup, tag) = self.dedup.material(kind.as_str(), id.as_deref(), said, |template| {
-            template.fill(facts, family, item).map(std::borrow::Cow::into_owned)
+        let content = SignedContent { bytes, signed, at };
+        let (dedup, tag) = self.dedup.material(kind.as_str(), id.as_deref(), content, |template| {
+            reader.read(template).map(Cow::into_owned)
         });
-        // Values outside the items are the same for all of them.
-        let told_by_item = match &self.dedup {
-            DedupRule::Fields(fields) => fields.iter().flatten().any(FactTemplate::reads_item),
-            _ => self.ids.iter().any(FactTemplate::reads_item),
+        let dedup = match dedup {
+            Some(dedup) if item.is_some() && self.is_shared(&dedup) => Some(dedup.numbered(index)),
+            dedup => dedup,
         };
-        let of_request = dedup.as_ref().is_some_and(DedupMaterial::is_of_request);
-        let shared = item.is_some() && (of_request || !told_by_item);
-        let dedup = if shared { dedup.map(|d| d.numbered(index)) } else { dedup };
-        let keepable =
-            |id: &str| id.len() <= DELIVERY_ID_BYTES_MAX && !id.chars().any(char::is_control);
-        let read = |field: &FactTemplate| field.fill(facts, family, item);
-        let of_plain = self.plain.as_ref().and_then(|plain| {
-            let own = plain.own.described(kind.as_str(), read);
-            own.or_else(|| self.categories.described(&first(&plain.kinds)?, read))
-        });
         Ok(EventIdentity {
-            category: of_plain.unwrap_or_else(|| self.categories.of(kind.as_str(), read)),
+            category: self.category(kind.as_str(), reader),
             kind,
-            delivery_id: id.as_deref().filter(|id| keepable(id)).map(Into::into),
+            delivery_id: id.as_deref().filter(|id| is_storable(id)).map(Into::into),
             dedup,
             tag,
             span,
             decoded,
         })
     }
+
+    /// True if the items of one batch have the same material: it is made from the whole request, or
+    /// from values outside the items.
+    fn is_shared(&self, dedup: &DedupMaterial) -> bool {
+        let reads_item = match &self.dedup {
+            DedupRule::Fields(fields) => fields.iter().flatten().any(FactTemplate::reads_item),
+            _ => self.ids.iter().any(FactTemplate::reads_item),
+        };
+        dedup.is_of_request() || !reads_item
+    }
+
+    fn category(&self, kind: &str, reader: EventReader<'_, '_>) -> Category {
+        let read = |field: &FactTemplate| reader.read(field);
+        let by_original_type = self.original.as_ref().and_then(|original| {
+            let own = original.own.described(kind, read);
+            own.or_else(|| self.categories.described(&reader.first(&original.kinds)?, read))
+        });
+        by_original_type.unwrap_or_else(|| self.categories.of(kind, read))
+    }
+}
+
+/// Reads the values of one event.
+#[derive(Clone, Copy)]
+struct EventReader<'r, 'a> {
+    facts: &'r RequestFacts<'a>,
+    family: usize,
+    item: Option<&'r BatchItem<'r>>,
+}
+
+impl<'r> EventReader<'r, '_> {
+    fn read(self, template: &FactTemplate) -> Option<Cow<'r, str>> {
+        template.fill(self.facts, self.family, self.item)
+    }
+
+    /// The first value of these templates that is not empty.
+    fn first(self, templates: &[FactTemplate]) -> Option<Cow<'r, str>> {
+        templates.iter().find_map(|t| self.read(t).filter(|text| !text.is_empty()))
+    }
+}
+
+fn is_storable(id: &str) -> bool {
+    id.len() <= DELIVERY_ID_BYTES_MAX && !id.chars().any(char::is_control)
 }
 
 /// Refuses a request with a header that could not be read as text.
-fn only_text_was_read(facts: &RequestFacts<'_>) -> Result<(), IdentifyError> {
+fn check_headers_are_text(facts: &RequestFacts<'_>) -> Result<(), IdentifyError> {
     if facts.met_unreadable_header() { Err(IdentifyError::HeaderNotText) } else { Ok(()) }
 }
 
@@ -213,31 +239,4 @@ fn span_within(body: &[u8], part: &[u8]) -> Option<Range<usize>> {
     let start = part.as_ptr().addr().checked_sub(body.as_ptr().addr())?;
     let end = start.checked_add(part.len())?;
     (end <= body.len()).then_some(start..end)
-}
-
-impl IdentityRules {
-    /// Collects the pointers of all templates, grouped by what they point into.
-    pub(crate) fn collect_pointers(
-        &mut self,
-        extra: impl IntoIterator<Item = crate::json_pointer::Pointer>,
-    ) {
-        let mut found = PointerLists { body: extra.into_iter().collect(), ..Default::default() };
-        let fields = match &self.dedup {
-            DedupRule::Fields(fields) => fields.as_slice(),
-            _ => &[],
-        };
-        let plain = self.plain.iter().flat_map(|plain| &plain.kinds);
-        let named = self.kinds.iter().chain(&self.ids).chain(fields.iter().flatten());
-        for template in named.chain(self.categories.templates()).chain(plain) {
-            template.pointers(&mut found);
-        }
-        found.body.extend(self.fan_out.pointers().cloned());
-        // A body that is not the expected batch is one event, whose values are read as an item's.
-        found.body.extend(found.item.iter().cloned());
-        self.pointers = IdentityPointers {
-            body: PointerSet::new(found.body),
-            item: PointerSet::new(found.item),
-            outer: PointerSet::new(found.outer),
-        };
-    }
 }

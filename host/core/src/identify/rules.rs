@@ -20,7 +20,7 @@ pub struct IdentityRules {
     pub dedup: DedupRule,
     pub categories: CategoryMap,
     /// The provider's own type rule, if the source has another one.
-    pub plain: Option<OriginalTypes>,
+    pub original: Option<OriginalTypes>,
     pub fan_out: FanOut,
     pub(crate) pointers: IdentityPointers,
 }
@@ -50,6 +50,30 @@ pub(super) struct PointerLists {
     pub(super) outer: Vec<Pointer>,
 }
 
+impl IdentityRules {
+    /// Collects the pointers of all templates, grouped by what they point into.
+    pub(crate) fn collect_pointers(&mut self, extra: impl IntoIterator<Item = Pointer>) {
+        let mut found = PointerLists { body: extra.into_iter().collect(), ..Default::default() };
+        let fields = match &self.dedup {
+            DedupRule::Fields(fields) => fields.as_slice(),
+            _ => &[],
+        };
+        let original = self.original.iter().flat_map(|original| &original.kinds);
+        let named = self.kinds.iter().chain(&self.ids).chain(fields.iter().flatten());
+        for template in named.chain(self.categories.templates()).chain(original) {
+            template.pointers(&mut found);
+        }
+        found.body.extend(self.fan_out.pointers().cloned());
+        // A body that is not the expected batch is one event, whose values are read as an item's.
+        found.body.extend(found.item.iter().cloned());
+        self.pointers = IdentityPointers {
+            body: PointerSet::new(found.body),
+            item: PointerSet::new(found.item),
+            outer: PointerSet::new(found.outer),
+        };
+    }
+}
+
 /// A value as text: one selector, or several with literal text between them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FactTemplate {
@@ -71,7 +95,7 @@ pub enum InvalidTemplate {
     #[error(transparent)]
     Selector(#[from] InvalidSelector),
     /// A selector of several values, or of the signature header.
-    #[error("{0} has no one value outside a signature")]
+    #[error("{0} has no single value outside a signature")]
     Plural(Selector),
 }
 

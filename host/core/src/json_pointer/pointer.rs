@@ -27,7 +27,7 @@ pub enum InvalidPointer {
     #[error("a JSON pointer starts with a slash, as in /data/id")]
     NoSlash,
     /// `~` not followed by `0` or `1`.
-    #[error("in a JSON pointer ~ is written ~0 and a slash inside a key ~1")]
+    #[error("in a JSON pointer, ~ is written ~0 and a slash in a key ~1")]
     Escape,
     #[error("a JSON pointer has at most {SEGMENTS_MAX} segments")]
     TooDeep,

@@ -1,3 +1,5 @@
+//! Lookups of pointers: alone, in sets, and against whole documents.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -1,4 +1,5 @@
-//! The serde visitors that walk a document: for a set of pointers, and for every value of one pointer.
+//! The serde visitors that walk a document: for a set of pointers, and for every value of one
+//! pointer.
 
 use std::fmt;
 

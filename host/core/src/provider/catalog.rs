@@ -129,7 +129,7 @@ impl Catalog {
     pub(super) fn insert(&mut self, provider: &Arc<Provider>) -> bool {
         let is_new = !self.providers.contains_key(&provider.name);
         if is_new {
-            self.providers.insert(Arc::clone(&provider.name), Arc::clone(provider));
+            self.providers.insert(provider.name.clone(), provider.clone());
         }
         is_new
     }

@@ -6,6 +6,7 @@ use super::Provider;
 use crate::identify::{FactTemplate, FanOut};
 use crate::selector::Selector;
 use crate::verify::{Algorithm, Scheme};
+use crate::word_enum;
 
 /// The parts of a request that one scheme signs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,26 +21,15 @@ pub struct Coverage {
     pub time: bool,
 }
 
-/// The part of the body that a scheme signs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BodyCoverage {
-    All,
-    Fields,
-    /// A checksum, which other bodies can have too.
-    Checksum,
-    /// Nothing: the request holds a secret, or the signature covers something else.
-    Nothing,
-}
-
-impl BodyCoverage {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::All => "all",
-            Self::Fields => "fields",
-            Self::Checksum => "checksum",
-            Self::Nothing => "nothing",
-        }
+word_enum! {
+    /// The part of the body that a scheme signs.
+    BodyCoverage {
+        All = "all",
+        Fields = "fields",
+        /// A checksum, which other bodies can have too.
+        Checksum = "checksum",
+        /// Nothing: the request holds a secret, or the signature covers something else.
+        Nothing = "nothing",
     }
 }
 
@@ -48,7 +38,7 @@ impl Provider {
     #[must_use]
     pub fn coverage(&self) -> Vec<Coverage> {
         let of = |scheme: &Arc<Scheme>| Coverage {
-            scheme: Arc::clone(&scheme.name),
+            scheme: scheme.name.clone(),
             body: body_coverage(scheme),
             kind: covers_first(scheme, &self.identity.kinds, &self.identity.fan_out),
             id: covers_each(scheme, &self.identity.ids, &self.identity.fan_out),

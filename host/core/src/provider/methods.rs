@@ -18,10 +18,10 @@ pub struct Methods(Vec<&'static str>);
 /// An error in a list of methods.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum InvalidMethods {
-    #[error("name one method at least")]
+    #[error("at least one method is needed")]
     None,
     /// An unknown method, or one that an event cannot have.
-    #[error("{0:?} is no method that events come by; write POST, GET, PUT, PATCH or DELETE")]
+    #[error("{0:?} is not a method of events; use POST, GET, PUT, PATCH or DELETE")]
     Other(String),
 }
 

@@ -8,11 +8,11 @@
 
 mod catalog;
 mod compile;
-mod compile_scheme;
 mod coverage;
 mod methods;
 mod overrides;
 mod passed_headers;
+mod problems;
 mod receive;
 mod scheme_table;
 mod send;
@@ -24,8 +24,6 @@ mod words;
 
 use std::sync::Arc;
 use std::time::Duration;
-
-use thiserror::Error;
 
 use crate::handshake::Handshake;
 use crate::identify::IdentityRules;
@@ -39,6 +37,7 @@ pub use coverage::{BodyCoverage, Coverage};
 pub use methods::{InvalidMethods, Methods};
 pub use overrides::ProviderOverrides;
 pub use passed_headers::CREDENTIAL_HEADERS;
+pub use problems::{ProviderError, ProviderProblem};
 pub use scheme_table::{
     AlgorithmName, BodyDigestTable, ClaimedDigestTable, FetchedKeyTable, HttpMessageTable,
     JwtTable, RequestDigestTable, RequestForm, SchemeTable, TimestampTable,
@@ -84,7 +83,7 @@ pub struct Provider {
     pub secret_fields: Vec<Selector>,
     /// The maximum body size in bytes; `None` uses the hub's limit.
     pub body_limit: Option<usize>,
-    /// How long the provider retries.
+    /// The time during which the provider retries.
     pub retry_window: Option<Duration>,
     /// The time within which the provider expects an answer.
     pub ack_deadline: Option<Duration>,
@@ -124,33 +123,6 @@ pub struct Param {
     pub secret: bool,
     /// The form of a fresh value.
     pub form: Option<SecretForm>,
-}
-
-/// A problem in a provider file or in a source's overrides.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProviderProblem {
-    /// The path, such as `schemes.v1.timestamp`.
-    pub path: String,
-    pub message: String,
-}
-
-/// Why a provider file cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum ProviderError {
-    /// Not a provider file: invalid TOML, an unknown key, or a missing key.
-    #[error("not a provider file: {message}")]
-    Format {
-        /// The message of the parser, with line and column.
-        message: String,
-    },
-    /// All problems of a file that was read.
-    #[error("{}", list(.0))]
-    Invalid(Vec<ProviderProblem>),
-}
-
-fn list(problems: &[ProviderProblem]) -> String {
-    let lines: Vec<_> = problems.iter().map(|p| format!("{}: {}", p.path, p.message)).collect();
-    lines.join("; ")
 }
 
 impl Provider {

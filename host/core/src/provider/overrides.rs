@@ -96,7 +96,7 @@ impl ProviderOverrides {
                     let known = known.join(", ");
                     return Err((
                         "schemes".into(),
-                        format!("no scheme {name:?}; there is {known}"),
+                        format!("no scheme {name:?}; known schemes: {known}"),
                     ));
                 }
             }
@@ -113,11 +113,11 @@ impl ProviderOverrides {
                 any = true;
             }
             if !any {
-                return Err(("tolerance".into(), "the scheme signs no time".into()));
+                return Err(("tolerance".into(), "the scheme has no timestamp".into()));
             }
         }
         if self.kind.is_some() {
-            table.plain_kind = Some(table.kind.clone());
+            table.original_type = Some(table.kind.clone());
             // The listed types do not apply to types that the source makes itself.
             table.types.clear();
             table.types_complete = false;
@@ -136,8 +136,8 @@ impl ProviderOverrides {
         table.default_answer = self.default_answer.clone().or(table.default_answer.take());
         table.failure_status = self.failure_status.or(table.failure_status);
         set(&mut table.failure_empty, self.failure_empty.as_ref());
-        table.own_categories = self.categories.clone().unwrap_or_default();
-        table.categories.extend(table.own_categories.clone());
+        table.source_categories = self.categories.clone().unwrap_or_default();
+        table.categories.extend(table.source_categories.clone());
         table.secret_fields.extend(self.secret_fields.clone().unwrap_or_default());
         Ok(())
     }
@@ -161,7 +161,7 @@ fn chosen<'t>(
     };
     at.and_then(|at| table.schemes.get_mut(at)).ok_or_else(|| {
         let known = names.join(", ");
-        ("signature.name".into(), format!("say which scheme is meant: {known}"))
+        ("signature.name".into(), format!("name one of the schemes: {known}"))
     })
 }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::compile::ProblemCollector;
+use super::problems::ProblemCollector;
 use super::table::ProviderTable;
 use crate::identify::{DedupRule, FactTemplate, IdentityRules};
 use crate::selector::{HeaderPattern, Selector};
@@ -24,7 +24,7 @@ pub(super) fn headers(
     for text in &table.pass_headers {
         let named = check.ok("pass_headers", Selector::parse(&format!("headers:{text}")));
         for pattern in named.iter().flat_map(patterns) {
-            check.demand(
+            check.require(
                 !is_credential(&pattern),
                 "pass_headers",
                 format_args!("{text} is a credential, which is never passed on"),

@@ -41,7 +41,7 @@ impl Provider {
 
     /// True if a request may have this method: events or a handshake use it.
     #[must_use]
-    pub fn takes(&self, method: &str) -> bool {
+    pub fn accepts_method(&self, method: &str) -> bool {
         self.methods.contains(method) || self.handshakes.iter().any(|h| h.method == method)
     }
 
@@ -92,9 +92,9 @@ impl Provider {
         self.identity.identify(facts, verified, scheme.map(|scheme| &**scheme))
     }
 
-    /// The answer, if this request is a handshake: before verification (`verified` is `None`) only a
-    /// handshake that needs no signature, after it only one that does. `None` means that the request
-    /// is not a handshake.
+    /// The answer, if this request is a handshake: before verification (`verified` is `None`) only
+    /// a handshake that needs no signature, after it only one that does. `None` means that the
+    /// request is not a handshake.
     pub fn handshake(
         &self,
         facts: &RequestFacts<'_>,

@@ -1,5 +1,6 @@
-//! The scheme tables of a provider file, as written: the released format, unknown keys refused, nothing
-//! judged yet. A source writes the same tables under `signature` to change its provider's scheme.
+//! The scheme tables of a provider file, as written: the released format, unknown keys refused,
+//! nothing judged yet. A source writes the same tables under `signature` to change its provider's
+//! scheme.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +34,7 @@ pub struct SchemeTable {
     pub encoding: Option<Encoding>,
     #[serde(default, with = "words::algorithm")]
     pub algorithm: Option<AlgorithmName>,
-    /// How the secret is decoded to a key; by default its bytes are the key.
+    /// The decoding of the secret to a key; by default its bytes are the key.
     #[serde(default, with = "words::key")]
     pub key: Option<KeyForm>,
     /// The signed message; the default is `{body}`. If there are several, any of them is accepted.
@@ -44,7 +45,7 @@ pub struct SchemeTable {
     pub require: Option<BTreeMap<String, OneOrMore>>,
     /// Fields with the shape that each must have.
     pub shapes: Option<BTreeMap<String, String>>,
-    /// How many of several signatures must be valid: `any`, `all` or `one`.
+    /// The number of signatures that must be valid: `any`, `all` or `one`.
     #[serde(default, with = "words::candidates")]
     pub candidates: Option<CandidateRule>,
     /// A digest of the body among the signed fields.
@@ -55,7 +56,7 @@ pub struct SchemeTable {
     pub jwt: Option<JwtTable>,
     /// The signature is an HTTP Message Signature (RFC 9421) that covers these components.
     pub http_message: Option<HttpMessageTable>,
-    /// Where the sender publishes its keys, if no secret gives one.
+    /// The place where the sender publishes its keys, if no secret gives one.
     pub fetched_key: Option<FetchedKeyTable>,
     /// The name of another scheme that must hold too.
     pub also: Option<String>,
@@ -127,7 +128,7 @@ pub struct ClaimedDigestTable {
     pub query_as_json: bool,
 }
 
-/// Where keys are published.
+/// The place where keys are published.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FetchedKeyTable {

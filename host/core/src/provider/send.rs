@@ -16,9 +16,9 @@ impl Provider {
         self.samples.iter().find(|sample| sample.name == name)
     }
 
-    /// Signs `draft` as a genuine request of this provider. The signature goes into headers, or into
-    /// the body or query, where the draft must have a place for it. Uses the first scheme whose key
-    /// the secret is and whose fields the draft has.
+    /// Signs `draft` as a genuine request of this provider. The signature goes into headers, or
+    /// into the body or query, where the draft must have a place for it. Uses the first scheme
+    /// whose key the secret is and whose fields the draft has.
     pub fn sign_request(
         &self,
         signing: Signing<'_>,
@@ -29,8 +29,8 @@ impl Provider {
         sign::sign_request(&self.schemes, signing, draft, now, random)
     }
 
-    /// Generates a secret for a scheme: the named one, else the first with a shared secret, which more
-    /// senders support than key pairs.
+    /// Generates a secret for a scheme: the named one, else the first with a shared secret, which
+    /// more senders support than key pairs.
     pub fn generate_secret(
         &self,
         scheme: Option<&str>,
@@ -48,6 +48,6 @@ impl Provider {
     /// The prefix of the provider's secrets, if they have one.
     #[must_use]
     pub fn secret_prefix(&self) -> Option<&str> {
-        self.secret_form().map(SecretForm::start).filter(|start| start.ends_with('_'))
+        self.secret_form().map(SecretForm::prefix).filter(|prefix| prefix.ends_with('_'))
     }
 }

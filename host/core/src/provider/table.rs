@@ -34,10 +34,10 @@ pub(super) struct ProviderTable {
     pub(super) kind: OneOrMore,
     /// The provider's own type, if a source changes it: categories depend on it.
     #[serde(skip)]
-    pub(super) plain_kind: Option<OneOrMore>,
+    pub(super) original_type: Option<OneOrMore>,
     /// The categories that a source adds; they take precedence over the provider's.
     #[serde(skip)]
-    pub(super) own_categories: BTreeMap<String, CategoryEntry>,
+    pub(super) source_categories: BTreeMap<String, CategoryEntry>,
     /// The selectors of the sender's id.
     #[serde(default)]
     pub(super) id: OneOrMore,
@@ -73,7 +73,7 @@ pub(super) struct ProviderTable {
 
     /// The maximum body size.
     pub(super) body_limit: Option<SizeText>,
-    /// How long the provider retries.
+    /// The time during which the provider retries.
     pub(super) retry_window: Option<DurationText>,
     /// The time within which the provider expects an answer.
     pub(super) ack_deadline: Option<DurationText>,

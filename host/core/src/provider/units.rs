@@ -16,7 +16,7 @@ pub struct DurationText(pub Duration);
 impl<'de> Deserialize<'de> for DurationText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = text(deserializer, "a duration such as \"30s\"")?;
-        units::duration(&text).map(Self).map_err(D::Error::custom)
+        units::parse_duration(&text).map(Self).map_err(D::Error::custom)
     }
 }
 
@@ -47,7 +47,7 @@ pub struct SizeText(pub u64);
 impl<'de> Deserialize<'de> for SizeText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = text(deserializer, "a size such as \"64KiB\"")?;
-        units::size(&text).map(|size| Self(size as u64)).map_err(D::Error::custom)
+        units::parse_size(&text).map(|size| Self(size as u64)).map_err(D::Error::custom)
     }
 }
 

@@ -42,7 +42,7 @@ impl FileVersions {
     }
 
     /// The provider that the file has now and had before, or would fall back to.
-    fn stays(&self) -> Option<&Arc<Provider>> {
+    fn keeps_its_name(&self) -> Option<&Arc<Provider>> {
         match (&self.now, &self.last_good) {
             (Some(Ok(now)), Some(before)) => (now.name == before.name).then_some(now),
             (Some(Err(_)), before) => before.as_ref(),
@@ -61,8 +61,8 @@ impl Catalog {
         let read: Vec<_> = files.iter().map(FileVersions::new).collect();
         let mut known: Vec<_> = read.iter().map(|_| LoadedUserFile::default()).collect();
         for (file, known) in read.iter().zip(&mut known) {
-            if let Some(provider) = file.stays().filter(|provider| self.insert(provider)) {
-                known.provider = Some(Arc::clone(provider));
+            if let Some(provider) = file.keeps_its_name().filter(|provider| self.insert(provider)) {
+                known.provider = Some(provider.clone());
             }
         }
         for (file, known) in read.iter().zip(&mut known) {
@@ -70,7 +70,7 @@ impl Catalog {
                 continue;
             };
             if self.insert(provider) {
-                known.provider = Some(Arc::clone(provider));
+                known.provider = Some(provider.clone());
             } else {
                 known.error = Some(taken(&provider.name));
             }
@@ -81,7 +81,7 @@ impl Catalog {
             }
             if known.provider.is_none() {
                 let last_good = file.last_good.as_ref().filter(|last_good| self.insert(last_good));
-                known.provider = last_good.map(Arc::clone);
+                known.provider = last_good.cloned();
             }
             let says = file.now.as_ref().and_then(|now| now.as_ref().ok());
             known.is_last_good = match (&known.provider, says) {
@@ -108,7 +108,7 @@ mod tests {
 
     /// Loads files, each given as current and last good text: the version in force, whether it is
     /// the last good one, and whether there is an error.
-    fn made(files: &[(Option<&str>, Option<&str>)]) -> Vec<(Option<String>, bool, bool)> {
+    fn loaded(files: &[(Option<&str>, Option<&str>)]) -> Vec<(Option<String>, bool, bool)> {
         let file =
             |(text, last_good): &(_, _)| UserProviderFile { text: *text, last_good: *last_good };
         let files: Vec<_> = files.iter().map(file).collect();
@@ -133,47 +133,47 @@ mod tests {
     #[test]
     fn a_broken_file_falls_back_and_affects_no_other() {
         let (old, new, other) = (file("acme", 1), file("acme", 2), file("other", 1));
-        let all = made(&[
+        let all = loaded(&[
             (Some("garbage"), Some(&old)),
             (Some(&other), None),
             (Some("more garbage"), None),
         ]);
         let wrong = (is("acme@1"), true, true);
         assert_eq!(all, [wrong, (is("other@1"), false, false), (None, false, true)]);
-        assert_eq!(made(&[(Some(&new), Some(&old))]), [(is("acme@2"), false, false)]);
-        assert_eq!(made(&[(Some(&old), Some(&old))]), [(is("acme@1"), false, false)]);
-        assert_eq!(made(&[(Some("garbage"), Some("nor this"))]), [(None, false, true)]);
+        assert_eq!(loaded(&[(Some(&new), Some(&old))]), [(is("acme@2"), false, false)]);
+        assert_eq!(loaded(&[(Some(&old), Some(&old))]), [(is("acme@1"), false, false)]);
+        assert_eq!(loaded(&[(Some("garbage"), Some("nor this"))]), [(None, false, true)]);
     }
 
     #[test]
     fn a_removed_file_stays_in_force() {
         let old = file("acme", 1);
-        assert_eq!(made(&[(None, Some(&old))]), [(is("acme@1"), true, false)]);
-        assert_eq!(made(&[(None, None)]), [(None, false, false)]);
+        assert_eq!(loaded(&[(None, Some(&old))]), [(is("acme@1"), true, false)]);
+        assert_eq!(loaded(&[(None, None)]), [(None, false, false)]);
         let moved = file("acme", 2);
-        let all = made(&[(None, Some(&old)), (Some(&moved), None)]);
+        let all = loaded(&[(None, Some(&old)), (Some(&moved), None)]);
         assert_eq!(all, [(None, false, false), (is("acme@2"), false, false)], "it has moved");
     }
 
     #[test]
     fn a_name_stays_with_its_file() {
         let (acme, copy) = (file("acme", 1), file("acme", 2));
-        let all = made(&[(Some(&copy), None), (Some(&acme), Some(&acme))]);
+        let all = loaded(&[(Some(&copy), None), (Some(&acme), Some(&acme))]);
         assert_eq!(all, [(None, false, true), (is("acme@1"), false, false)]);
-        let all = made(&[(Some(&copy), None), (Some("garbage"), Some(&acme))]);
+        let all = loaded(&[(Some(&copy), None), (Some("garbage"), Some(&acme))]);
         assert_eq!(all, [(None, false, true), (is("acme@1"), true, true)]);
         let beta = file("beta", 1);
-        let all = made(&[(Some(&copy), Some(&beta)), (Some(&acme), Some(&acme))]);
+        let all = loaded(&[(Some(&copy), Some(&beta)), (Some(&acme), Some(&acme))]);
         assert_eq!(all, [(is("beta@1"), true, true), (is("acme@1"), false, false)]);
     }
 
     #[test]
     fn files_may_swap_names_but_not_take_a_built_in_one() {
         let (a1, b1, a2, b2) = (file("a", 1), file("b", 1), file("a", 2), file("b", 2));
-        let all = made(&[(Some(&b2), Some(&a1)), (Some(&a2), Some(&b1))]);
+        let all = loaded(&[(Some(&b2), Some(&a1)), (Some(&a2), Some(&b1))]);
         assert_eq!(all, [(is("b@2"), false, false), (is("a@2"), false, false)]);
         let github = file("github", 1);
-        assert_eq!(made(&[(Some(&github), None)]), [(None, false, true)]);
-        assert_eq!(made(&[(Some(&github), Some(&github))]), [(None, false, true)]);
+        assert_eq!(loaded(&[(Some(&github), None)]), [(None, false, true)]);
+        assert_eq!(loaded(&[(Some(&github), Some(&github))]), [(None, false, true)]);
     }
 }

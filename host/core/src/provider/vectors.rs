@@ -68,7 +68,7 @@ impl Provider {
         let now = Timestamp::from_millis(vector.now.saturating_mul(1000));
         match (verifier.verify(&request, now), &vector.refused) {
             (Ok(_), None) if !self.methods.contains(&vector.method) => {
-                Err(format!("{} is none of methods", vector.method))
+                Err(format!("{} is not one of methods", vector.method))
             }
             (Ok(verified), None) => {
                 let facts = self.facts(request);
@@ -83,7 +83,7 @@ impl Provider {
                 Err(format!("was refused: {}", refusal.code()))
             }
             (Ok(_), Some(_)) => Err("was accepted".into()),
-            (Err(Unverified::NeedKey(_)), _) => Err("wants a key from elsewhere".into()),
+            (Err(Unverified::NeedKey(_)), _) => Err("needs a key that must be fetched".into()),
         }
     }
 }

@@ -9,8 +9,8 @@ use crate::verify::{
     Algorithm, CandidateRule, Direction, Encoding, KeyForm, SchemePolicy, TimeUnit,
 };
 
-/// Defines a module that reads an enum from its words. The `Option` form is for fields that a source
-/// may leave to its provider.
+/// Defines a module that reads an enum from its words. The `Option` form is for fields that a
+/// source may leave to its provider.
 macro_rules! words {
     ($module:ident: Option<$type:ty> { $($text:literal => $value:expr,)* }) => {
         words!(@module $module, $type, Option<$type>, Some, $($text => $value,)*);

@@ -82,7 +82,7 @@ pub struct HeaderPattern {
 }
 
 impl HeaderPattern {
-    /// Whether it stands for a header of this name.
+    /// True if the pattern matches a header with this name.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
         if !self.numbered {
@@ -100,20 +100,20 @@ impl HeaderPattern {
 pub enum InvalidSelector {
     /// An unknown or missing word before the colon.
     #[error(
-        "{0:?} names no place in a request: write /pointer, header:NAME, headers:NAME, body:/pointer, \
+        "{0:?} is not a selector; use /pointer, header:NAME, headers:NAME, body:/pointer, \
          outer:/pointer, each:/pointer, key-besides:KEY, form:FIELD, query:NAME or pair:KEY"
     )]
     Unknown(String),
-    #[error("{0:?} names nothing after the colon")]
+    #[error("{0:?} has nothing after the colon")]
     Empty(String),
     /// An invalid header name.
-    #[error("{0:?} is no header name")]
+    #[error("{0:?} is not a header name")]
     Header(String),
     /// `each:` without exactly one `*`.
-    #[error("{0:?}: each: wants a pointer with one * segment")]
+    #[error("{0:?}: each: needs a pointer with exactly one * segment")]
     Star(String),
     /// An invalid JSON pointer.
-    #[error("{text:?} holds no JSON pointer")]
+    #[error("{text:?} is not a JSON pointer")]
     Pointer {
         text: String,
         #[source]

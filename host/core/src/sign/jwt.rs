@@ -42,8 +42,8 @@ pub(super) fn make(
     }
     for digest in &rule.digests {
         let hash = draft.view(|request| digest.bytes(&request).map(Sha256::digest));
-        let lacking = |cause| SignError::Draft { scheme: scheme.name.to_string(), cause };
-        let text = digest.encoding.encode(&hash.map_err(lacking)?);
+        let missing = |cause| SignError::Draft { scheme: scheme.name.to_string(), cause };
+        let text = digest.encoding.encode(&hash.map_err(missing)?);
         claims.insert(digest.claim.to_string(), Value::String(text));
     }
     let now = now.as_secs();

@@ -70,7 +70,8 @@ impl SigningKey {
             Algorithm::StaticEquals => Self::Token(decoded()?),
             Algorithm::Ed25519 => {
                 let key = decoded()?;
-                // If a shared secret is also possible, a bare seed cannot be told from one.
+                // If a shared secret is also possible, a bare seed cannot be distinguished from
+                // one.
                 let bare = scheme.key == KeyForm::PublicKey && key.len() == 32;
                 let pair = if bare { None } else { ed25519(&key) };
                 Self::Ed25519(pair.ok_or(wrong(KeyError::NotPrivate))?)
@@ -172,7 +173,7 @@ impl SecretPair {
 impl SecretPair {
     /// Generates a shared secret in this form.
     pub(super) fn of_form(form: &SecretForm, random: &SystemRandom) -> Result<Self, SignError> {
-        let mut bytes = Zeroizing::new(vec![0; form.bytes()]);
+        let mut bytes = Zeroizing::new(vec![0; form.random_bytes()]);
         random.fill(&mut bytes).map_err(|_| SignError::NoRandomness)?;
         let secret = Secret::new(form.write(&bytes));
         Ok(Self { sending: secret.clone(), verifying: secret })

@@ -66,7 +66,7 @@ pub struct Signing<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SignError {
     /// The secret is not a signing key of the scheme.
-    #[error("secret cannot sign by scheme {scheme}")]
+    #[error("secret cannot sign with scheme {scheme}")]
     Key {
         scheme: String,
         #[source]
@@ -85,27 +85,28 @@ pub enum SignError {
     ParamMissing { scheme: String, param: String },
     /// An RSA key cannot be generated here: the sender must bring one.
     #[error(
-        "scheme {scheme} signs with an RSA key, which is not made here: give a private key in PEM (PKCS #8), \
-         as openssl genpkey -algorithm RSA writes it, and its public half to the source"
+        "scheme {scheme} signs with an RSA key, which is not generated here: use a private key in PEM (PKCS #8), \
+         such as openssl genpkey -algorithm RSA writes, and configure its public half in the source"
     )]
     KeyPairWanted { scheme: String },
     /// The hash of the scheme is broken: its signatures are verified but not made.
     #[error(
-        "scheme {scheme} signs with RSA over SHA-1, which is broken: such signatures are verified here and not made"
+        "scheme {scheme} signs with RSA and SHA-1, which is broken: such signatures are verified but not made"
     )]
     VerifiedOnly { scheme: String },
     /// Signing with this algorithm is not supported.
-    #[error("signing by scheme {scheme} is not supported")]
+    #[error("signing with scheme {scheme} is not supported")]
     Unsupported { scheme: String },
     #[error("no secret to sign with")]
     NoSecret,
     /// The system has no randomness.
-    #[error("no randomness to be had")]
+    #[error("the system has no randomness")]
     NoRandomness,
 }
 
-/// Signs `draft` with the first of `schemes` whose key the secret is and whose fields the draft has.
-/// The signature goes into headers, or into the body or query, where the draft must have a place for it.
+/// Signs `draft` with the first of `schemes` whose key the secret is and whose fields the draft
+/// has. The signature goes into headers, or into the body or query, where the draft must have a
+/// place for it.
 pub(crate) fn sign_request(
     schemes: &[Arc<Scheme>],
     signing: Signing<'_>,

@@ -39,20 +39,20 @@ struct Signer<'a> {
 }
 
 impl Signer<'_> {
-    fn lacking(&self, cause: VerifyError) -> SignError {
+    fn missing(&self, cause: VerifyError) -> SignError {
         SignError::Draft { scheme: self.scheme.name.to_string(), cause }
     }
 
     /// Signs every item of the array as if it were the body, from last to first, so that the
     /// positions of earlier items stay valid.
     fn sign_items(&self, draft: &RequestDraft) -> Result<RequestDraft, SignError> {
-        let lacking = || self.lacking(VerifyError::SignedFieldMissing);
-        let items = self.scheme.items.as_ref().ok_or_else(lacking)?;
-        let array = items.find(&draft.body).ok().flatten().ok_or_else(lacking)?;
+        let missing = || self.missing(VerifyError::SignedFieldMissing);
+        let items = self.scheme.items.as_ref().ok_or_else(missing)?;
+        let array = items.find(&draft.body).ok().flatten().ok_or_else(missing)?;
         let items = array_items(array.get().as_bytes(), EVENTS_PER_REQUEST_MAX);
         let start = draft.body.as_ptr().addr();
         let spans: Vec<_> = items
-            .map_err(|_| lacking())?
+            .map_err(|_| missing())?
             .into_iter()
             .map(|item| {
                 let at = item.get().as_ptr().addr() - start;
@@ -70,8 +70,8 @@ impl Signer<'_> {
     fn sign(&self, draft: &RequestDraft) -> Result<RequestDraft, SignError> {
         let scheme = self.scheme;
         let mut out = draft.clone();
-        let told = out.view(|request| scheme.check_query_covered(&request));
-        told.map_err(|cause| self.lacking(cause))?;
+        let covered = out.view(|request| scheme.check_query_covered(&request));
+        covered.map_err(|cause| self.missing(cause))?;
         let family = family_of(scheme, draft);
         for requirement in &scheme.require {
             if let (Selector::Header(names), Some(value)) =
@@ -92,11 +92,11 @@ impl Signer<'_> {
         }
         let time = self.time_to_sign(&mut out, family)?;
         let signature = out.view(|request| {
-            scheme.check_body_covered(&request).map_err(|cause| self.lacking(cause))?;
+            scheme.check_body_covered(&request).map_err(|cause| self.missing(cause))?;
             let url = scheme.message.url_forms(&out.url).swap_remove(0);
-            let around = SignatureContext::new(time.as_deref().map(str::as_bytes), family, &url);
-            let parts = scheme.message.resolve(&request, &around);
-            self.key.sign(&parts.map_err(|cause| self.lacking(cause))?, self.random)
+            let context = SignatureContext::new(time.as_deref().map(str::as_bytes), family, &url);
+            let parts = scheme.message.resolve(&request, &context);
+            self.key.sign(&parts.map_err(|cause| self.missing(cause))?, self.random)
         })?;
         let signature = scheme.encoding.encode(&signature);
         self.put(&mut out, family, &signature, time.as_deref())?;
@@ -111,7 +111,7 @@ impl Signer<'_> {
         let unsupported = || SignError::Unsupported { scheme: self.scheme.name.to_string() };
         let algorithm = self.scheme.algorithm.http_name().ok_or_else(unsupported)?;
         let draft = out.view(|request| draft_http_message(rule, algorithm, &request, self.now));
-        let draft = draft.map_err(|cause| self.lacking(cause))?;
+        let draft = draft.map_err(|cause| self.missing(cause))?;
         let signature = self.key.sign(&[Cow::Owned(draft.base)], self.random)?;
         out.headers.retain(|(name, _)| !name.eq_ignore_ascii_case("content-digest"));
         out.headers.extend([
@@ -145,12 +145,12 @@ impl Signer<'_> {
             draft.headers.push((header, text));
             return Ok(());
         }
-        let lacking = || self.lacking(VerifyError::SignatureMissing);
-        let source = source.ok_or_else(lacking)?;
+        let missing = || self.missing(VerifyError::SignatureMissing);
+        let source = source.ok_or_else(missing)?;
         if draft.view(|request| request.payload_is_query()) {
-            draft.url = insert::in_query(source, &draft.url, &text).ok_or_else(lacking)?;
+            draft.url = insert::in_query(source, &draft.url, &text).ok_or_else(missing)?;
         } else {
-            draft.body = insert::in_body(source, &draft.body, &text).ok_or_else(lacking)?;
+            draft.body = insert::in_body(source, &draft.body, &text).ok_or_else(missing)?;
         }
         Ok(())
     }
@@ -183,7 +183,7 @@ impl Signer<'_> {
                 _ => {}
             }
         }
-        Err(self.lacking(VerifyError::TimestampMissing))
+        Err(self.missing(VerifyError::TimestampMissing))
     }
 }
 

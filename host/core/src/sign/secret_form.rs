@@ -32,7 +32,7 @@ pub enum InvalidForm {
     #[error(transparent)]
     Unclosed(#[from] Unclosed),
     /// An unknown placeholder.
-    #[error("{{{0}}} is none of {{base64:N}}, {{hex:N}} and {{letters:N}}, with N from 1 to 64")]
+    #[error("{{{0}}} is not {{base64:N}}, {{hex:N}} or {{letters:N}} with N from 1 to 64")]
     Unknown(String),
 }
 
@@ -48,7 +48,7 @@ impl SecretForm {
 
     /// The text that every such secret starts with; empty if there is none.
     #[must_use]
-    pub fn start(&self) -> &str {
+    pub fn prefix(&self) -> &str {
         match self.0.first() {
             Some(SecretPart::Literal(text)) => text,
             _ => "",
@@ -57,7 +57,7 @@ impl SecretForm {
 
     /// The number of random bytes that [`SecretForm::write`] needs.
     #[must_use]
-    pub fn bytes(&self) -> usize {
+    pub fn random_bytes(&self) -> usize {
         let needed = |part: &SecretPart| match part {
             SecretPart::Literal(_) => 0,
             SecretPart::Base64(n) | SecretPart::Letters(n) => *n,
@@ -110,9 +110,9 @@ mod tests {
     #[test]
     fn a_form_is_filled_with_the_given_bytes() {
         let form = SecretForm::parse("a_{hex:3}-{letters:2}.{base64:3}").unwrap();
-        assert_eq!((form.start(), form.bytes()), ("a_", 7));
+        assert_eq!((form.prefix(), form.random_bytes()), ("a_", 7));
         assert_eq!(form.write(&[0xab, 0xcd, 0, 1, 0xff, 0xff, 0xff]), "a_abc-AB.////");
-        assert_eq!(SecretForm::parse("{hex:64}").unwrap().start(), "");
+        assert_eq!(SecretForm::parse("{hex:64}").unwrap().prefix(), "");
         for wrong in ["{hex:0}", "{hex:65}", "{words:3}", "{hex}", "a{hex:3"] {
             assert!(SecretForm::parse(wrong).is_err(), "{wrong}");
         }

@@ -36,19 +36,19 @@ impl PreparedKey {
         match self {
             Self::Public(key) => {
                 let whole = join(parts);
-                judge(candidates, encoding, rule, |sig| key.verify(&whole, sig).is_ok())
+                compare(candidates, encoding, rule, |sig| key.verify(&whole, sig).is_ok())
             }
             Self::Published(algorithm, keys) => {
                 let whole = join(parts);
-                judge(candidates, encoding, rule, |sig| keys.verify(*algorithm, &whole, sig))
+                compare(candidates, encoding, rule, |sig| keys.verify(*algorithm, &whole, sig))
             }
             Self::Static(expected) => {
-                judge(candidates, encoding, rule, |sig| equal(&Sha256::digest(sig), expected))
+                compare(candidates, encoding, rule, |sig| equal(&Sha256::digest(sig), expected))
             }
             _ => {
                 let mut room = [0; MAC_BYTES_MAX];
                 let expected = self.digest(parts, &mut room);
-                judge(candidates, encoding, rule, |sig| equal(sig, expected))
+                compare(candidates, encoding, rule, |sig| equal(sig, expected))
             }
         }
     }
@@ -67,7 +67,7 @@ impl PreparedKey {
             Self::Sha256SecretPrefix(keyed) => {
                 let mut hash = keyed.clone();
                 parts.iter().for_each(|part| hash.update(part));
-                put(room, &hash.finalize())
+                copy_into(room, &hash.finalize())
             }
             Self::Public(_) | Self::Published(..) | Self::Static(_) => &[],
         }
@@ -81,10 +81,10 @@ fn mac<'r, M: Mac + Clone>(
 ) -> &'r [u8] {
     let mut mac = keyed.clone();
     parts.iter().for_each(|part| mac.update(part));
-    put(room, &mac.finalize().into_bytes())
+    copy_into(room, &mac.finalize().into_bytes())
 }
 
-fn put<'r>(room: &'r mut [u8; MAC_BYTES_MAX], bytes: &[u8]) -> &'r [u8] {
+fn copy_into<'r>(room: &'r mut [u8; MAC_BYTES_MAX], bytes: &[u8]) -> &'r [u8] {
     let length = bytes.len().min(MAC_BYTES_MAX);
     room[..length].copy_from_slice(&bytes[..length]);
     &room[..length]
@@ -102,7 +102,7 @@ fn equal(a: &[u8], b: &[u8]) -> bool {
     a.ct_eq(b).into()
 }
 
-fn judge(
+fn compare(
     candidates: &[Cow<'_, [u8]>],
     encoding: Encoding,
     rule: CandidateRule,

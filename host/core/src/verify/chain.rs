@@ -1,7 +1,7 @@
 //! Certificate chains: is a sender's certificate signed by a trusted authority?
 //!
 //! Fetches nothing. Senders such as Amazon SNS publish only the last certificate of the chain,
-//! which names the address of its issuer's certificate. [`CertificateChain::judge`] returns that
+//! which names the address of its issuer's certificate. [`CertificateChain::verify`] returns that
 //! address, and is called again with the fetched certificate.
 
 use base64::Engine;
@@ -45,7 +45,7 @@ impl Authorities {
     /// Adds the authorities of a PEM file and returns their number.
     ///
     /// # Errors
-    /// If the file holds anything but certificates, or none.
+    /// Fails if the file holds anything but certificates, or none.
     pub fn add_pem(&mut self, pem: &[u8]) -> Result<usize, KeyError> {
         let certificates = pem_certificates(pem, usize::MAX)?;
         for der in &certificates {
@@ -93,7 +93,7 @@ pub(super) enum ChainOutcome {
 
 impl CertificateChain<'_> {
     /// Follows the chain at time `now`.
-    pub(super) fn judge(
+    pub(super) fn verify(
         &self,
         authorities: &Authorities,
         now: Timestamp,
@@ -123,7 +123,9 @@ impl CertificateChain<'_> {
                 let (not_before, not_after) = spans.ok_or(KeyError::NotCertificate)?;
                 Ok(ChainOutcome::Trusted { not_before, not_after })
             }
-            Err(webpki::Error::UnknownIssuer) => self.issuer_wanted().map(ChainOutcome::NeedIssuer),
+            Err(webpki::Error::UnknownIssuer) => {
+                self.missing_issuer().map(ChainOutcome::NeedIssuer)
+            }
             Err(webpki::Error::CertExpired { .. } | webpki::Error::CertNotValidYet { .. }) => {
                 Err(KeyError::NotValidNow)
             }
@@ -132,7 +134,7 @@ impl CertificateChain<'_> {
     }
 
     /// The address of the first missing issuer.
-    fn issuer_wanted(&self) -> Result<String, KeyError> {
+    fn missing_issuer(&self) -> Result<String, KeyError> {
         let read = |der: &[u8]| Certificate::from_der(der).map_err(|_| KeyError::NotCertificate);
         let mut last = read(self.leaf)?;
         let between = self.between.iter().map(|der| read(der)).collect::<Result<Vec<_>, _>>()?;

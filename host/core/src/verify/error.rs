@@ -14,7 +14,7 @@ pub enum VerifyError {
     #[error("request carries no signature")]
     SignatureMissing,
     /// A content type that the sender may use and the hub does not support.
-    #[error("requests of this content type are not read here; have the sender use another")]
+    #[error("requests of this content type are not supported; set another one at the sender")]
     ContentTypeUnsupported,
     /// A header that the signature depends on occurs more than once.
     #[error("a header of the signature occurs more than once")]
@@ -33,7 +33,7 @@ pub enum VerifyError {
     #[error("request carries more than {max} signatures", max = super::CANDIDATES_MAX)]
     TooManySignatures,
     /// There are more form fields or signed headers than are read.
-    #[error("request has more fields than are looked at for a signature")]
+    #[error("request has more fields than are read for a signature")]
     TooManyFields,
     /// There are signatures, but none of a version that the scheme accepts.
     #[error("request carries no signature of an accepted version")]
@@ -54,23 +54,23 @@ pub enum VerifyError {
     #[error("body is not covered by the signature")]
     BodyNotSigned,
     /// The payload is the query, and the signature covers only bodies.
-    #[error("the signature covers nothing of a request without a body")]
+    #[error("the signature covers only bodies, and the request has none")]
     QueryNotSigned,
     /// The digest of the body differs from the signed digest.
     #[error("body does not match its signed digest")]
     BodyDigestMismatch,
     /// The key that the request refers to is not trusted: its address, its name or its time is
     /// wrong, or there is no such key.
-    #[error("the key that the request refers to is not to be trusted")]
+    #[error("the key that the request refers to is not trusted")]
     KeyUntrusted,
     /// A claim of the JSON Web Token has a wrong value.
-    #[error("a claim of the token is not what it must be")]
+    #[error("a claim of the token has a wrong value")]
     ClaimMismatch,
     /// The key is wrong, or bytes were changed.
     #[error("signature does not match")]
     SignatureMismatch,
     /// The signature is valid, but its time is too far from the hub's clock.
-    #[error("signed time and our clock are {skew_s} s apart")]
+    #[error("signed time differs from the hub's clock by {skew_s} s")]
     TimestampStale {
         /// The hub's clock minus the signed time, in seconds; negative if the signed time is ahead.
         skew_s: i64,
@@ -109,7 +109,7 @@ impl VerifyError {
         matches!(self, Self::SignatureMissing | Self::SignatureUnsupported | Self::HeaderUnexpected)
     }
 
-    /// How far verification got: of several schemes, the error that got furthest is reported.
+    /// The progress of verification: of several schemes, the error that got furthest is reported.
     pub(super) const fn progress(self) -> u8 {
         match self {
             Self::SignatureMissing => 0,

@@ -18,13 +18,13 @@ use crate::request::RequestView;
 use crate::selector::Selector;
 use crate::time::{Timestamp, millis};
 
-/// How long a fetched key is trusted. Providers rotate keys within days and announce it before.
+/// The life of a fetched key. Providers rotate keys within days and announce it before.
 pub const KEY_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 /// The age from which a key set is fetched again because a key is missing in it. Without this
 /// limit, a sender that names random keys could cause endless fetches.
 pub const KEY_REFRESH_AFTER: Duration = Duration::from_secs(60);
 
-/// Where the keys of a scheme are published.
+/// The place where the keys of a scheme are published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FetchedKeyRule {
     pub at: KeyAddress,
@@ -37,7 +37,7 @@ pub struct FetchedKeyRule {
     pub names: Vec<HostPattern>,
     /// A body to post for a key, with `{param:NAME}` and `{key-id}`; `None` uses `GET`.
     pub post: Option<Box<str>>,
-    /// Where in the response the key is.
+    /// The pointer to the key in the response.
     pub inside: Option<Pointer>,
 }
 
@@ -144,7 +144,7 @@ fn certified(
         fetched.issuers.iter().map(|der| issuer(der)).collect::<Result<_, _>>()?;
     let (leaf, others) = certificates.split_first().ok_or(KeyError::NotCertificate)?;
     let between = others.iter().chain(&issuers).map(Vec::as_slice).collect();
-    match (CertificateChain { leaf, between }).judge(fetched.authorities, fetched.now)? {
+    match (CertificateChain { leaf, between }).verify(fetched.authorities, fetched.now)? {
         ChainOutcome::NeedIssuer(url) => Ok(KeyAnswer::NeedIssuer(url)),
         ChainOutcome::Trusted { not_before, not_after } => {
             KeySet::of_certificate(leaf, not_before, not_after).map(KeyAnswer::Keys)
@@ -178,7 +178,7 @@ impl KeyRing {
     /// Drops documents that are no longer trusted, and the oldest ones beyond `most`, because
     /// senders choose some of the addresses.
     pub fn prune(&mut self, now: Timestamp, most: usize) {
-        self.sets.retain(|_, (at, _)| is_believed(*at, now));
+        self.sets.retain(|_, (at, _)| is_trusted(*at, now));
         while self.sets.len() > most {
             let oldest =
                 self.sets.iter().min_by_key(|(_, (at, _))| *at).map(|(key, _)| key.clone());
@@ -189,7 +189,7 @@ impl KeyRing {
 
     fn get(&self, key: &str, now: Timestamp) -> Option<(Timestamp, &Arc<KeySet>)> {
         let (at, set) = self.sets.get(key)?;
-        is_believed(*at, now).then_some((*at, set))
+        is_trusted(*at, now).then_some((*at, set))
     }
 }
 
@@ -197,7 +197,7 @@ fn age(at: Timestamp, now: Timestamp) -> u64 {
     now.as_millis().saturating_sub(at.as_millis())
 }
 
-fn is_believed(at: Timestamp, now: Timestamp) -> bool {
+fn is_trusted(at: Timestamp, now: Timestamp) -> bool {
     age(at, now) <= millis(KEY_LIFE)
 }
 
@@ -210,7 +210,7 @@ pub(super) enum KeyLookup {
 impl FetchedKeyRule {
     /// Fills in parameters; true if any changed. A parameter that is missing, or that cannot be in
     /// an address, stays a placeholder, and the fetch is refused later.
-    pub(super) fn take_params(&mut self, params: &Params) -> bool {
+    pub(super) fn apply_params(&mut self, params: &Params) -> bool {
         let mut changed = false;
         let usable = self.unusable_param(params).is_none();
         let address = match &mut self.at {
@@ -285,7 +285,7 @@ impl FetchedKeyRule {
             (Some(_), _) => return Err(VerifyError::KeyUntrusted),
         };
         let reference = KeyRef {
-            scheme: Arc::clone(scheme),
+            scheme: scheme.clone(),
             url,
             post,
             key_id: key_id.map(str::to_owned),
@@ -301,12 +301,12 @@ impl FetchedKeyRule {
             }
             return Err(VerifyError::KeyUntrusted);
         }
-        Ok(KeyLookup::Found(Arc::clone(set)))
+        Ok(KeyLookup::Found(set.clone()))
     }
 
     /// Refuses a certificate for another name or another time. Its chain was checked when it was
     /// fetched.
-    pub(super) fn judge(
+    pub(super) fn check_certificate(
         &self,
         url: &str,
         key: &PublishedKey,
@@ -391,7 +391,7 @@ mod tests {
         let mut rule = rule();
         rule.post = Some(r#"{"key_id":"{key-id}","secret":"{param:api_secret}"}"#.into());
         let params = Params::from([("api_secret".to_owned(), Secret::new("s3"))]);
-        assert!(rule.take_params(&params));
+        assert!(rule.apply_params(&params));
         let ask = |id| {
             let url = "https://keys.example/get".to_owned();
             rule.look_up(&"s".into(), url, Some(id), &KeyRing::default(), Timestamp::from_millis(0))

@@ -20,7 +20,7 @@ use super::{LISTED_HEADERS_MAX, VerifyError};
 use crate::request::{RequestView, SIGNED_HEADER_BYTES_MAX};
 use crate::time::{Timestamp, millis};
 
-/// How far a sender's clock may be ahead of the hub's.
+/// The maximum time by which a sender's clock may be ahead of the hub's.
 const AHEAD_MAX: Duration = Duration::from_secs(60);
 
 /// The requirements on a signature.
@@ -142,7 +142,7 @@ impl HttpMessageRule {
 
 impl HttpSignature<'_> {
     /// Checks the times of a valid signature; returns its `created`.
-    pub(super) fn judge(
+    pub(super) fn check_times(
         &self,
         rule: &HttpMessageRule,
         now: Timestamp,
@@ -546,7 +546,7 @@ mod tests {
         let at = |input: &'static str, rule: &HttpMessageRule, now_s: u64| {
             let input = Input::parse(input).unwrap();
             let signature = HttpSignature { input, base: Vec::new(), signature: Vec::new() };
-            signature.judge(rule, Timestamp::from_millis(now_s * 1000)).map(|_| ())
+            signature.check_times(rule, Timestamp::from_millis(now_s * 1000)).map(|_| ())
         };
         let (lax, strict) = (
             HttpMessageRule::default(),

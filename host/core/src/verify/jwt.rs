@@ -19,7 +19,7 @@ use super::{SignedDigest, VerifyError, canonical};
 use crate::request::RequestView;
 use crate::time::{Timestamp, millis};
 
-/// How far a sender's clock may be ahead of the hub's.
+/// The maximum time by which a sender's clock may be ahead of the hub's.
 const AHEAD_MAX: Duration = Duration::from_secs(60);
 
 /// The requirements on a token.
@@ -164,7 +164,7 @@ impl JwtRule {
     }
 
     /// Checks the claims of a token whose signature is valid; returns the time of `iat`.
-    pub(super) fn judge(
+    pub(super) fn check(
         &self,
         claims: &Map<String, Value>,
         request: &RequestView<'_>,
@@ -180,12 +180,12 @@ impl JwtRule {
             }
         }
         for digest in &self.digests {
-            digest.judge(claims, request)?;
+            digest.check(claims, request)?;
         }
-        self.judge_times(claims, now)
+        self.check_times(claims, now)
     }
 
-    fn judge_times(
+    fn check_times(
         &self,
         claims: &Map<String, Value>,
         now: Timestamp,
@@ -249,7 +249,7 @@ fn seconds(value: &Value) -> Option<Timestamp> {
 }
 
 impl DigestClaim {
-    fn judge(
+    fn check(
         &self,
         claims: &Map<String, Value>,
         request: &RequestView<'_>,
@@ -347,11 +347,15 @@ mod tests {
         );
     }
 
-    fn judged(rule: &JwtRule, claims: Value, now_s: u64) -> Result<Option<Timestamp>, VerifyError> {
+    fn checked(
+        rule: &JwtRule,
+        claims: Value,
+        now_s: u64,
+    ) -> Result<Option<Timestamp>, VerifyError> {
         let request =
             RequestView { method: "POST", url: "https://h.example/in", headers: &[], body: b"{}" };
         let Value::Object(claims) = claims else { panic!() };
-        rule.judge(&claims, &request, Timestamp::from_millis(now_s * 1000))
+        rule.check(&claims, &request, Timestamp::from_millis(now_s * 1000))
     }
 
     #[test]
@@ -360,13 +364,13 @@ mod tests {
             claims: vec![("aud".into(), vec!["{url}".into(), "other".into()])],
             ..JwtRule::default()
         };
-        let of = |aud: Value| judged(&rule, serde_json::json!({"aud": aud, "exp": 200}), 100);
+        let of = |aud: Value| checked(&rule, serde_json::json!({"aud": aud, "exp": 200}), 100);
         assert_eq!(of("https://h.example/in".into()), Ok(None));
         assert_eq!(of(serde_json::json!(["x", "other"])), Ok(None));
         assert_eq!(of("https://h.example/in2".into()), Err(VerifyError::ClaimMismatch));
         assert_eq!(of(Value::Null), Err(VerifyError::ClaimMismatch));
         assert_eq!(
-            judged(&rule, serde_json::json!({"exp": 200}), 100),
+            checked(&rule, serde_json::json!({"exp": 200}), 100),
             Err(VerifyError::ClaimMismatch)
         );
     }
@@ -383,7 +387,7 @@ mod tests {
             (r#"{"exp": 200, "iat": -1.5}"#, Some(VerifyError::TimestampMalformed)),
         ] {
             let claims_of = serde_json::from_str(claims).unwrap();
-            assert_eq!(judged(&rule, claims_of, 100).err(), refusal, "{claims}");
+            assert_eq!(checked(&rule, claims_of, 100).err(), refusal, "{claims}");
         }
     }
 
@@ -399,14 +403,14 @@ mod tests {
             (serde_json::json!({"exp": 200, "azp|appid": "graph"}), false),
             (serde_json::json!({"exp": 200}), false),
         ] {
-            assert_eq!(judged(&rule, claims.clone(), 100).is_ok(), fits, "{claims}");
+            assert_eq!(checked(&rule, claims.clone(), 100).is_ok(), fits, "{claims}");
         }
     }
 
     #[test]
     fn a_token_is_valid_only_in_its_time() {
         let exp = JwtRule::default();
-        let of = |rule: &JwtRule, claims, now| judged(rule, claims, now).map(|_| ());
+        let of = |rule: &JwtRule, claims, now| checked(rule, claims, now).map(|_| ());
         let stale = |skew_s| Err(VerifyError::TimestampStale { skew_s });
         assert_eq!(of(&exp, serde_json::json!({"exp": 200}), 199), Ok(()));
         assert_eq!(of(&exp, serde_json::json!({"exp": 200}), 200), stale(0));
@@ -434,7 +438,7 @@ mod tests {
         };
         let rule = JwtRule { digests: vec![digest], ..JwtRule::default() };
         let right = hex::encode(Sha256::digest(b"{}"));
-        let of = |h: Value| judged(&rule, serde_json::json!({"exp": 9, "h": h}), 1).map(|_| ());
+        let of = |h: Value| checked(&rule, serde_json::json!({"exp": 9, "h": h}), 1).map(|_| ());
         assert_eq!(of(right.clone().into()), Ok(()));
         assert_eq!(of(right.to_uppercase().into()), Err(VerifyError::BodyDigestMismatch));
         assert_eq!(of("00".into()), Err(VerifyError::BodyDigestMismatch));
@@ -459,7 +463,7 @@ mod tests {
                 claims["h"] = hex::encode(Sha256::digest(text)).into();
             }
             let now = Timestamp::from_millis(1_000);
-            rule.judge(claims.as_object().unwrap(), &request, now).map(|_| ())
+            rule.check(claims.as_object().unwrap(), &request, now).map(|_| ())
         };
         let json = r#"{"to":"1","from":"2"}"#;
         assert_eq!(of("GET", "?to=1&from=2", b"", Some(json)), Ok(()));

@@ -35,7 +35,7 @@ pub enum KeyError {
     #[error("secret is not an Ed25519 key, which starts with whpk_")]
     NotWhpk,
     /// The private key, but verifying needs the public one.
-    #[error("secret is a private key; verifying takes the public one")]
+    #[error("secret is a private key; verifying needs the public one")]
     Private,
     /// A key of a key pair, but the scheme needs a shared secret: a public key is not secret.
     #[error(
@@ -52,13 +52,13 @@ pub enum KeyError {
     #[error("secret is not a public key of the scheme's algorithm")]
     NotPublicKey,
     /// Not certificates, or too many of them.
-    #[error("document is not just the certificate in PEM that is expected")]
+    #[error("document is not exactly the expected certificate in PEM")]
     NotCertificate,
     /// No trusted authority signed the certificate.
     #[error("certificate is not from a trusted authority")]
     UnknownAuthority,
     /// The certificate or one of its issuers is not yet or no longer valid.
-    #[error("certificate, or that of an issuer, is not valid at this time")]
+    #[error("certificate or one of its issuers is not valid at this time")]
     NotValidNow,
 }
 

@@ -38,10 +38,10 @@ pub(super) struct KeyedScheme {
 }
 
 /// The first parameter that a scheme still needs to fetch its keys.
-pub(super) fn lacking(scheme: &Scheme, params: &Params) -> Option<SecretError> {
+pub(super) fn missing_fetch_param(scheme: &Scheme, params: &Params) -> Option<SecretError> {
     let names = scheme.fetched_key.as_ref()?.params();
     let missing = names.into_iter().find(|name| !params.contains_key(name))?;
-    Some(SecretError::ParamMissing { scheme: Arc::clone(&scheme.name), param: missing.into() })
+    Some(SecretError::ParamMissing { scheme: scheme.name.clone(), param: missing.into() })
 }
 
 impl KeyedScheme {
@@ -117,7 +117,7 @@ impl KeyedScheme {
         let candidates = Candidates::find(scheme, request)?;
         scheme.check_query_covered(request)?;
         for requirement in &scheme.require {
-            requirement.judge(request, candidates.family)?;
+            requirement.check(request, candidates.family)?;
         }
         for (source, shape) in &scheme.shapes {
             let text = source.read(request, candidates.family)?;
@@ -136,14 +136,14 @@ impl KeyedScheme {
         let fetched = self.fetched(request, None, now, ring)?;
         let keys = fetched.as_ref().map_or(&self.keys[..], std::slice::from_ref);
         let (secret, signed) =
-            scheme.fitting_secret(keys, request, &candidates, text.as_deref())?;
+            scheme.matching_secret(keys, request, &candidates, text.as_deref())?;
         let timestamp = match &scheme.timestamp {
             None => None,
             Some(rule) => {
                 let text =
                     if early { text } else { scheme.timestamp_text(request, &candidates)? };
                 let signed = rule.parse(&text.ok_or(VerifyError::TimestampMissing)?)?;
-                rule.judge(signed, now)?;
+                rule.check(signed, now)?;
                 Some(signed)
             }
         };
@@ -152,7 +152,7 @@ impl KeyedScheme {
     }
 
     fn verified(&self, secret: Arc<str>, timestamp: Option<Timestamp>, family: usize) -> Verified {
-        let scheme = Arc::clone(&self.scheme.name);
+        let scheme = self.scheme.name.clone();
         Verified { scheme, secret, timestamp, family, signed: Box::default() }
     }
 
@@ -202,8 +202,8 @@ impl KeyedScheme {
         };
         let secret = keys.iter().find(|(_, key)| fits(key));
         let (secret, _) = secret.ok_or(VerifyError::SignatureMismatch)?;
-        let timestamp = rule.judge(&token.claims()?, request, now)?;
-        Ok((Arc::clone(secret), timestamp))
+        let timestamp = rule.check(&token.claims()?, request, now)?;
+        Ok((secret.clone(), timestamp))
     }
 
     fn verify_http_message(
@@ -227,8 +227,8 @@ impl KeyedScheme {
             let fitting = keys.find(|(_, key)| fits(key, &signature.base, &signature.signature));
             if let Some((secret, _)) = fitting {
                 http_message::check_content_digest(request)?;
-                let timestamp = signature.judge(rule, now)?;
-                return Ok(self.verified(Arc::clone(secret), timestamp, 0));
+                let timestamp = signature.check_times(rule, now)?;
+                return Ok(self.verified(secret.clone(), timestamp, 0));
             }
         }
         Err(VerifyError::SignatureMismatch.into())
@@ -257,7 +257,7 @@ impl KeyedScheme {
             KeyLookup::Needed(key) => Err(Unverified::NeedKey(Box::new(key))),
             KeyLookup::Found(set) => {
                 for key in set.named(key_id) {
-                    rule.judge(&url, key, now)?;
+                    rule.check_certificate(&url, key, now)?;
                 }
                 let key = PreparedKey::Published(self.scheme.algorithm, (*set).clone());
                 Ok(Some((PUBLISHED.into(), key)))
@@ -267,7 +267,7 @@ impl KeyedScheme {
 }
 
 impl Requirement {
-    fn judge(&self, request: &RequestView<'_>, family: usize) -> Result<(), VerifyError> {
+    fn check(&self, request: &RequestView<'_>, family: usize) -> Result<(), VerifyError> {
         let text = self.from.read(request, family)?;
         let fits = text.is_some_and(|text| self.any_of.iter().any(|v| v.as_bytes() == &*text));
         if fits { Ok(()) } else { Err(VerifyError::HeaderUnexpected) }
@@ -275,7 +275,7 @@ impl Requirement {
 }
 
 impl Scheme {
-    fn fitting_secret(
+    fn matching_secret(
         &self,
         keys: &[(Arc<str>, PreparedKey)],
         request: &RequestView<'_>,
@@ -283,17 +283,17 @@ impl Scheme {
         timestamp: Option<&[u8]>,
     ) -> Result<(Arc<str>, Option<SignedDigest>), VerifyError> {
         let mut refusal = VerifyError::SignatureMismatch;
-        let digested = self.signs_another_text(request);
+        let derived = self.signs_derived_text(request);
         for message in std::iter::once(&self.message).chain(&self.message_variants) {
             for url in message.url_forms(request.url) {
-                let around = SignatureContext::new(timestamp, candidates.family, &url);
-                let around = around.beside(candidates, &self.format);
-                let parts = message.resolve(request, &around)?;
+                let context = SignatureContext::new(timestamp, candidates.family, &url);
+                let context = context.with_header(candidates, &self.format);
+                let parts = message.resolve(request, &context)?;
                 for (name, key) in keys {
                     match key.check(&parts, &candidates.items, self.encoding, self.candidates) {
                         Comparison::Match => {
-                            let digest = digested.then(|| message.digest(&parts));
-                            return Ok((Arc::clone(name), digest));
+                            let digest = derived.then(|| message.digest(&parts));
+                            return Ok((name.clone(), digest));
                         }
                         Comparison::Mismatch => {}
                         Comparison::Malformed => refusal = VerifyError::SignatureMalformed,
@@ -331,15 +331,15 @@ impl Scheme {
     ) -> Result<(), VerifyError> {
         let bare = request.body.is_empty() && !request.query().is_empty();
         let changed = bare && !request.payload_is_query();
-        let told = !changed || self.covers_method() || !self.covers_query();
-        if told { Ok(()) } else { Err(VerifyError::QueryNotSigned) }
+        let covered = !changed || self.covers_method() || !self.covers_query();
+        if covered { Ok(()) } else { Err(VerifyError::QueryNotSigned) }
     }
 
     /// Refuses a request without a body if the signature covers only bodies: all such requests have
     /// the same signature.
     pub(crate) fn check_query_covered(&self, request: &RequestView<'_>) -> Result<(), VerifyError> {
-        let told = !request.payload_is_query() || self.tells_queries_apart();
-        if told { Ok(()) } else { Err(VerifyError::QueryNotSigned) }
+        let covered = !request.payload_is_query() || self.distinguishes_queries();
+        if covered { Ok(()) } else { Err(VerifyError::QueryNotSigned) }
     }
 
     /// Checks that the body is covered: if the message does not contain the body, a signed digest

@@ -216,7 +216,7 @@ impl Message {
 
     /// True if only a checksum of the body is signed. Other bodies with the same checksum are easy
     /// to find.
-    pub(super) fn holds_checksum(&self) -> bool {
+    pub(super) fn contains_checksum(&self) -> bool {
         self.parts.contains(&MessagePart::BodyCrc32)
     }
 
@@ -230,7 +230,7 @@ impl Message {
     }
 
     /// True if the public URL is a part.
-    pub(super) fn holds_url(&self) -> bool {
+    pub(super) fn contains_url(&self) -> bool {
         self.parts.iter().any(|part| matches!(part, MessagePart::Url(_)))
     }
 
@@ -289,7 +289,7 @@ impl Message {
     /// Two adjacent parts that both have a variable length: bytes could move from one to the other
     /// without breaking the signature.
     #[must_use]
-    pub fn touching(&self) -> Option<(String, String)> {
+    pub fn adjacent_variable_parts(&self) -> Option<(String, String)> {
         self.parts.windows(2).find_map(|pair| match pair {
             [a, b] => a.name().zip(b.name()),
             _ => None,
@@ -318,10 +318,10 @@ impl Message {
     pub(crate) fn resolve<'a>(
         &'a self,
         request: &RequestView<'a>,
-        around: &SignatureContext<'a, '_>,
+        context: &SignatureContext<'a, '_>,
     ) -> Result<Vec<Cow<'a, [u8]>>, VerifyError> {
         let mut json = JsonFields { message: self, body: request.body, found: None };
-        self.parts.iter().map(|part| part.resolve(request, around, &mut json)).collect()
+        self.parts.iter().map(|part| part.resolve(request, context, &mut json)).collect()
     }
 }
 
@@ -330,23 +330,23 @@ pub(crate) struct SignatureContext<'a, 'f> {
     timestamp: Option<&'a [u8]>,
     family: usize,
     url: &'a str,
-    beside: Option<(&'f Candidates<'a>, &'f Format)>,
+    header: Option<(&'f Candidates<'a>, &'f Format)>,
 }
 
 impl<'a, 'f> SignatureContext<'a, 'f> {
     /// With the text of the time, the family of header names, and the form of the public URL that
     /// is tried.
     pub(crate) fn new(timestamp: Option<&'a [u8]>, family: usize, url: &'a str) -> Self {
-        Self { timestamp, family, url, beside: None }
+        Self { timestamp, family, url, header: None }
     }
 
     /// Adds the signature header, for other values in it.
-    pub(super) fn beside(self, candidates: &'f Candidates<'a>, format: &'f Format) -> Self {
-        Self { beside: Some((candidates, format)), ..self }
+    pub(super) fn with_header(self, candidates: &'f Candidates<'a>, format: &'f Format) -> Self {
+        Self { header: Some((candidates, format)), ..self }
     }
 
     fn pair(&self, key: &str) -> Result<Option<&'a [u8]>, VerifyError> {
-        self.beside.map_or(Ok(None), |(candidates, format)| candidates.pair(format, key))
+        self.header.map_or(Ok(None), |(candidates, format)| candidates.pair(format, key))
     }
 }
 
@@ -440,23 +440,23 @@ impl MessagePart {
     fn resolve<'a>(
         &'a self,
         request: &RequestView<'a>,
-        around: &SignatureContext<'a, '_>,
+        context: &SignatureContext<'a, '_>,
         json: &mut JsonFields<'_, 'a>,
     ) -> Result<Cow<'a, [u8]>, VerifyError> {
         let missing = VerifyError::SignedFieldMissing;
         let mut field = |source: &Selector| match source {
             Selector::Json(pointer) | Selector::Body(pointer) => json.get(pointer),
-            Selector::Pair(key) => Ok(around.pair(key)?.map(Cow::Borrowed)),
-            source => Ok(source.read(request, around.family)?),
+            Selector::Pair(key) => Ok(context.pair(key)?.map(Cow::Borrowed)),
+            source => Ok(source.read(request, context.family)?),
         };
         Ok(match self {
             Self::Literal(bytes) => Cow::Borrowed(&**bytes),
             Self::Body => Cow::Borrowed(request.body),
             Self::Timestamp => {
-                Cow::Borrowed(around.timestamp.ok_or(VerifyError::TimestampMissing)?)
+                Cow::Borrowed(context.timestamp.ok_or(VerifyError::TimestampMissing)?)
             }
             Self::Method => Cow::Borrowed(request.method.as_bytes()),
-            Self::Url(_) => Cow::Borrowed(around.url.as_bytes()),
+            Self::Url(_) => Cow::Borrowed(context.url.as_bytes()),
             Self::Field(source) => field(source)?.ok_or(missing)?,
             Self::Optional(source) => field(source)?.unwrap_or_default(),
             // `with_params` replaced it by a literal.

@@ -138,7 +138,7 @@ pub enum SecretError {
     ParamMissing { scheme: Arc<str>, param: Box<str> },
     /// A parameter would change the address of the scheme's keys.
     #[error(
-        "parameter {param} cannot stand in the address of scheme {scheme}'s keys: it may hold letters, digits, '-', '.' and '_'"
+        "parameter {param} cannot be in the address of scheme {scheme}'s keys: only letters, digits, '-', '.' and '_' are permitted"
     )]
     ParamUnusable { scheme: Arc<str>, param: Box<str> },
     /// No scheme can use the secret.
@@ -179,20 +179,20 @@ impl Verifier {
         for scheme in schemes {
             let unusable = scheme.fetched_key.as_ref().and_then(|key| key.unusable_param(params));
             if let Some(param) = unusable {
-                let (scheme, param) = (Arc::clone(&scheme.name), param.into());
+                let (scheme, param) = (scheme.name.clone(), param.into());
                 return Err(SecretError::ParamUnusable { scheme, param });
             }
             match scheme.with_params(params) {
                 Ok(scheme) => keyed.push(KeyedScheme::new(scheme)),
                 Err(param) => {
-                    let scheme = Arc::clone(&scheme.name);
+                    let scheme = scheme.name.clone();
                     missing.get_or_insert(SecretError::ParamMissing { scheme, param });
                 }
             }
         }
         // A scheme that misses a parameter is an error only if no other scheme is complete, or if
         // the source gives a parameter of this scheme only.
-        let missing = match half_meant(schemes, &keyed, params) {
+        let missing = match incomplete_scheme(schemes, &keyed, params) {
             Some(half) => return Err(half),
             None => missing.filter(|_| keyed.is_empty()),
         };
@@ -201,13 +201,14 @@ impl Verifier {
                 return Err(missing.unwrap_or(error));
             }
         }
-        join_those_that_belong_together(&mut keyed)?;
+        link_required_schemes(&mut keyed)?;
         keyed.retain(KeyedScheme::is_ready);
         if keyed.is_empty() {
             let fetched = schemes.iter().all(|scheme| scheme.fetched_key.is_some());
-            let unfetchable = || schemes.iter().find_map(|s| keyed_scheme::lacking(s, params));
-            let unfetchable = fetched.then(unfetchable).flatten();
-            return Err(missing.or(unfetchable).unwrap_or(SecretError::None));
+            let missing_for_fetch =
+                || schemes.iter().find_map(|s| keyed_scheme::missing_fetch_param(s, params));
+            let missing_for_fetch = fetched.then(missing_for_fetch).flatten();
+            return Err(missing.or(missing_for_fetch).unwrap_or(SecretError::None));
         }
         if policy == SchemePolicy::Strongest {
             keyed.truncate(1);
@@ -217,7 +218,7 @@ impl Verifier {
 
     /// Refuses bodies of these media types as unsupported.
     pub(crate) fn without_types(self, unread: &Arc<[Box<str>]>) -> Self {
-        Self { unread: Arc::clone(unread), ..self }
+        Self { unread: unread.clone(), ..self }
     }
 
     /// Sets whether events may be in the query.
@@ -255,8 +256,9 @@ impl Verifier {
         self.verify_with(request, now, &KeyRing::default())
     }
 
-    /// Verifies a request at time `now`. On [`Unverified::NeedKey`], fetch the key, add it to the ring
-    /// and call this again; a second `NeedKey` for the same key means that the key is not available.
+    /// Verifies a request at time `now`. On [`Unverified::NeedKey`], fetch the key, add it to the
+    /// ring and call this again; a second `NeedKey` for the same key means that the key is not
+    /// available.
     pub fn verify_with(
         &self,
         request: &RequestView<'_>,
@@ -323,7 +325,7 @@ impl Verifier {
 
 /// The parameter that a scheme still needs, if the source gives another parameter that only this
 /// scheme uses. Without this error, the source would verify less than its operator believes.
-fn half_meant(
+fn incomplete_scheme(
     schemes: &[Arc<Scheme>],
     complete: &[KeyedScheme],
     params: &Params,
@@ -338,12 +340,12 @@ fn half_meant(
         users.first().copied().filter(|_| !users.iter().any(|scheme| is_complete(scheme)))
     })?;
     let param = scheme.with_params(params).err()?;
-    Some(SecretError::ParamMissing { scheme: Arc::clone(&scheme.name), param })
+    Some(SecretError::ParamMissing { scheme: scheme.name.clone(), param })
 }
 
 /// Links each scheme that has keys to the scheme that must hold too. If that one has no secret,
 /// this is an error: requests would be verified less strictly than the provider's file demands.
-fn join_those_that_belong_together(schemes: &mut [KeyedScheme]) -> Result<(), SecretError> {
+fn link_required_schemes(schemes: &mut [KeyedScheme]) -> Result<(), SecretError> {
     for at in 0..schemes.len() {
         let Some(name) = schemes[at].scheme.also.clone().filter(|_| schemes[at].is_ready()) else {
             continue;
@@ -364,11 +366,11 @@ fn offer(secret: &NamedSecret, schemes: &mut [KeyedScheme]) -> Result<(), Secret
         }
         match PreparedKey::every(&keyed.scheme, &secret.value) {
             Ok(keys) => {
-                keyed.keys.extend(keys.into_iter().map(|key| (Arc::clone(&secret.name), key)));
+                keyed.keys.extend(keys.into_iter().map(|key| (secret.name.clone(), key)));
                 accepted = true;
             }
             Err(cause) if refused.is_none() => {
-                refused = Some((Arc::clone(&keyed.scheme.name), cause));
+                refused = Some((keyed.scheme.name.clone(), cause));
             }
             Err(_) => {}
         }
@@ -376,12 +378,11 @@ fn offer(secret: &NamedSecret, schemes: &mut [KeyedScheme]) -> Result<(), Secret
     match (accepted, refused, &secret.scheme) {
         (true, ..) => Ok(()),
         (false, Some((scheme, cause)), _) => {
-            Err(SecretError::Unusable { secret: Arc::clone(&secret.name), scheme, cause })
+            Err(SecretError::Unusable { secret: secret.name.clone(), scheme, cause })
         }
-        (false, None, Some(scheme)) => Err(SecretError::UnknownScheme {
-            secret: Arc::clone(&secret.name),
-            scheme: scheme.clone(),
-        }),
+        (false, None, Some(scheme)) => {
+            Err(SecretError::UnknownScheme { secret: secret.name.clone(), scheme: scheme.clone() })
+        }
         (false, None, None) => Err(SecretError::None),
     }
 }

@@ -15,14 +15,14 @@ pub enum PasteMistake {
     Utf16,
     #[error("starts with a byte order mark; save the file as UTF-8 without one")]
     ByteOrderMark,
-    #[error("starts with a blank")]
+    #[error("starts with a space")]
     LeadingBlank,
     /// A line end after the secret, besides the one that is removed.
     #[error("ends with a line end")]
     LineEnd,
-    #[error("ends with a blank")]
+    #[error("ends with a space")]
     TrailingBlank,
-    #[error("stands in quotes, which are part of it")]
+    #[error("is in quotes, which count as part of it")]
     Quoted,
     #[error("has a quote on one side only")]
     HalfQuoted,
@@ -32,7 +32,7 @@ pub enum PasteMistake {
     #[error("starts with a version and a comma; the secret begins at `whsec_`")]
     Version,
     /// The two characters `\n` in the place of a line end.
-    #[error("ends with the two characters \\n and not with a line end")]
+    #[error("ends with the two characters \\n, not with a line end")]
     EscapedLineEnd,
     #[error("starts with `Bearer` or `Basic`, which belongs to the header and not to the token")]
     AuthWord,
@@ -41,7 +41,7 @@ pub enum PasteMistake {
     Prefix,
     #[error("has several lines")]
     Lines,
-    #[error("holds a character that cannot be seen")]
+    #[error("contains an invisible character")]
     Invisible,
 }
 
@@ -104,41 +104,41 @@ pub fn likely_key_form(cause: KeyError, bytes: &[u8]) -> Option<&'static str> {
     let paste_mistakes = paste_mistakes(bytes);
     let has = |trace| paste_mistakes.contains(&trace);
     if has(PasteMistake::Version) {
-        return Some("leave out what stands before `whsec_`");
+        return Some("remove the text before `whsec_`");
     }
     if has(PasteMistake::Quoted) || has(PasteMistake::HalfQuoted) {
-        return Some("take the quotes away");
+        return Some("remove the quotes");
     }
     if has(PasteMistake::Assignment) {
-        return Some("give only what stands behind the first `=`");
+        return Some("use only the text after the first `=`");
     }
     if has(PasteMistake::ByteOrderMark) || has(PasteMistake::Utf16) {
         return Some("save the file as UTF-8 without a byte order mark");
     }
     if has(PasteMistake::Prefix) {
-        return Some("write `whsec_` in small letters, once, with an underscore");
+        return Some("write `whsec_` once, in lower case, with an underscore");
     }
     if has(PasteMistake::EscapedLineEnd) {
-        return Some("take the \\n at its end away");
+        return Some("remove the \\n at its end");
     }
     let text = text.trim();
     let bare = text.strip_prefix("whsec_").unwrap_or(text);
     let mut others = bare.chars().filter(|c| !c.is_ascii_alphanumeric() && !"+/=".contains(*c));
     match cause {
         KeyError::NotBase64 if bare.contains(char::is_whitespace) => {
-            Some("take out the blanks and line ends inside it")
+            Some("remove the spaces and line ends inside it")
         }
         KeyError::NotBase64 if !bare.is_empty() && others.all(|c| "-_".contains(c)) => Some(
-            "its length or alphabet is not that of base64: where it has `-` and `_`, write `+` and `/`, and see that \
-             none of its end is missing",
+            "its length or alphabet is not that of base64: write `+` and `/` for `-` and `_`, and check that its \
+             end is complete",
         ),
         KeyError::NotBase64 | KeyError::NotWhsec => Some(
             "the right form is `whsec_` and the base64 of 24 to 64 bytes; if the sender was given a text as its key, \
-             give `whsec_` and the base64 of that text",
+             use `whsec_` and the base64 of that text",
         ),
-        KeyError::NotHex if text.starts_with("0x") => Some("leave out the `0x`"),
+        KeyError::NotHex if text.starts_with("0x") => Some("remove the `0x`"),
         KeyError::NotHex if text.contains([':', ' ', '-']) => {
-            Some("leave out what separates the bytes")
+            Some("remove the separators between the bytes")
         }
         KeyError::NotHex => Some(
             "the right form is an even number of the characters 0-9 and a-f, as the provider shows it",

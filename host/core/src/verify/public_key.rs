@@ -173,7 +173,7 @@ enum Fitting {
 
 impl PublicKey {
     fn from_der(der: &[u8]) -> Result<Self, KeyError> {
-        // A bare point cannot be told from a shared secret of 32 or 65 bytes.
+        // A bare point cannot be distinguished from a shared secret of 32 or 65 bytes.
         let wrapped = is_wrapped_point(der);
         if let (true, Ok(point)) = (wrapped, p256_public(der)) {
             return Ok(Self::P256(point.to_vec()));

@@ -23,13 +23,13 @@ pub struct Scheme {
     /// The selectors of the signature. The first with a value counts; a selector of several values
     /// gives all of them.
     pub signature: Vec<Selector>,
-    /// How signatures are written in the selected value.
+    /// The form of signatures in the selected value.
     pub format: Format,
     /// The encoding of a signature.
     pub encoding: Encoding,
     /// A signature algorithm.
     pub algorithm: Algorithm,
-    /// How a configured secret is decoded to a key.
+    /// The decoding of a configured secret to a key.
     pub key: KeyForm,
     /// The signed message.
     pub message: Message,
@@ -41,7 +41,7 @@ pub struct Scheme {
     pub require: Vec<Requirement>,
     /// Fields that must have a certain shape.
     pub shapes: Vec<(Selector, Shape)>,
-    /// How many of the found signatures must be valid.
+    /// The number of found signatures that must be valid.
     pub candidates: CandidateRule,
     /// A digest of the body among the signed fields, for messages that do not contain the body
     /// itself.
@@ -52,7 +52,7 @@ pub struct Scheme {
     pub jwt: Option<JwtRule>,
     /// The signature is an HTTP Message Signature (RFC 9421) that covers these components.
     pub http_message: Option<HttpMessageRule>,
-    /// Where the sender publishes its keys, for schemes without a configured key.
+    /// The place where the sender publishes its keys, for schemes without a configured key.
     pub fetched_key: Option<FetchedKeyRule>,
     /// The name of another scheme of the provider that must hold too.
     pub also: Option<Box<str>>,
@@ -66,7 +66,7 @@ pub struct Requirement {
     pub any_of: Vec<Box<str>>,
 }
 
-/// How signatures are written in a value.
+/// The form of signatures in a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Format {
     /// The whole text after a prefix, which may be empty.
@@ -149,7 +149,7 @@ impl Algorithm {
     }
 }
 
-/// How a configured secret is decoded to a key.
+/// The decoding of a configured secret to a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyForm {
     /// The bytes of the secret.
@@ -178,7 +178,7 @@ pub enum KeyForm {
     PublicKey,
 }
 
-/// Where the signed time is, and how far it may differ from the hub's clock.
+/// The place of the signed time, and its permitted difference from the hub's clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimestampRule {
     /// The selectors of the time; the first that has a value counts.
@@ -209,7 +209,7 @@ pub enum Direction {
     Past,
 }
 
-/// How many of the found signatures must be valid.
+/// The number of found signatures that must be valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CandidateRule {
     /// One valid signature is enough, as during a key rotation.
@@ -238,7 +238,7 @@ impl Scheme {
     /// True if the signature covers the public URL, so that the source must configure it.
     #[must_use]
     pub fn signs_url(&self) -> bool {
-        self.messages().any(Message::holds_url)
+        self.messages().any(Message::contains_url)
             || self.jwt.as_ref().is_some_and(JwtRule::names_url)
             || self.http_message.is_some()
     }
@@ -282,19 +282,19 @@ impl Scheme {
     /// query, or something else that differs, such as the time. A static token signs nothing and
     /// counts as well.
     #[must_use]
-    pub(crate) fn tells_queries_apart(&self) -> bool {
-        let told = match (&self.jwt, &self.http_message) {
+    pub(crate) fn distinguishes_queries(&self) -> bool {
+        let distinct = match (&self.jwt, &self.http_message) {
             (None, None) => self.messages().all(Message::covers_head),
             // Every JSON Web Token has its own time.
             (Some(_), _) => true,
             (None, Some(rule)) => rule.max_age.is_some() || rule.covers_query(),
         };
-        told || self.algorithm == Algorithm::StaticEquals
+        distinct || self.algorithm == Algorithm::StaticEquals
     }
 
     /// True if the signed text is derived from the payload, but is not the payload as received. The
     /// unsigned rest of a captured request can then be changed.
-    pub(super) fn signs_another_text(&self, request: &RequestView<'_>) -> bool {
+    pub(super) fn signs_derived_text(&self, request: &RequestView<'_>) -> bool {
         if self.algorithm == Algorithm::StaticEquals {
             false
         } else if request.payload_is_query() {
@@ -322,7 +322,7 @@ impl Scheme {
     /// True if only a checksum of the body is signed. Other bodies with the same checksum are easy
     /// to find.
     pub(crate) fn signs_checksum(&self) -> bool {
-        self.messages().any(Message::holds_checksum)
+        self.messages().any(Message::contains_checksum)
     }
 
     /// True if a change of the method breaks the signature.
@@ -398,9 +398,9 @@ impl Scheme {
             changed = true;
         }
         if let Some(fetched) = &mut filled.fetched_key {
-            changed |= fetched.take_params(params);
+            changed |= fetched.apply_params(params);
         }
-        Ok(if changed { Arc::new(filled) } else { Arc::clone(self) })
+        Ok(if changed { Arc::new(filled) } else { self.clone() })
     }
 
     /// The names of the parameters that the scheme needs.

@@ -28,22 +28,20 @@ const KEY_BYTES_GOOD: usize = 24;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum WeakSecret {
     /// No visible character.
-    #[error("holds nothing but blanks, control characters or invisible characters")]
+    #[error("has only spaces, control characters or invisible characters")]
     Invisible,
-    #[error("is one character over and over")]
+    #[error("is one repeated character")]
     Repeated,
-    #[error("has {found} visible bytes, and at least {least} are needed")]
+    #[error("has {found} visible bytes; at least {least} are needed")]
     ShortText { found: usize, least: usize },
-    #[error("decodes to a key of {found} bytes, and at least {least} are needed")]
+    #[error("decodes to a key of {found} bytes; at least {least} are needed")]
     ShortKey {
         /// The length without NUL bytes at the end, which change nothing in a keyed hash.
         found: usize,
         least: usize,
     },
     /// A key of a key pair, whose public half is known.
-    #[error(
-        "is a key of a key pair, whose public half everybody may know; a shared secret is needed"
-    )]
+    #[error("is a key of a key pair, whose public half is not secret; a shared secret is needed")]
     KeyPair,
     /// A public key for which anyone can make signatures.
     #[error("is a public key of small order: signatures for it can be made without a private key")]
@@ -54,13 +52,13 @@ pub enum WeakSecret {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum SecretWarning {
     /// A well-known placeholder.
-    #[error(
-        "is a well-known placeholder that everybody tries first; make one with `weir secret generate`"
-    )]
+    #[error("is a well-known placeholder; make one with `weir secret generate`")]
     Placeholder,
-    #[error("is one character over and over; make one with `weir secret generate`")]
+    #[error("is one repeated character; make one with `weir secret generate`")]
     Repeated,
-    #[error("has {found} bytes; one of less than {good} can be guessed from one captured request")]
+    #[error(
+        "has {found} bytes; a secret of less than {good} can be guessed from one captured request"
+    )]
     Short {
         /// The length after decoding.
         found: usize,

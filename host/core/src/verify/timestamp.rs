@@ -22,7 +22,7 @@ impl TimestampRule {
     }
 
     /// Refuses a time too far from `now`.
-    pub(super) fn judge(&self, signed: Timestamp, now: Timestamp) -> Result<(), VerifyError> {
+    pub(super) fn check(&self, signed: Timestamp, now: Timestamp) -> Result<(), VerifyError> {
         let Some(tolerance) = self.tolerance else { return Ok(()) };
         // A scheme that counts seconds is compared in seconds, or 300.4 s would be more than 300 s.
         let grain = if self.unit == TimeUnit::Seconds { 1000 } else { 1 };
@@ -114,15 +114,15 @@ mod tests {
     fn a_stale_time_reports_the_difference() {
         let at = |s: u64| Timestamp::from_millis(s * 1000 + 400);
         let both = rule(Direction::Both);
-        assert_eq!(both.judge(at(1000), at(1300)), Ok(()));
+        assert_eq!(both.check(at(1000), at(1300)), Ok(()));
         assert_eq!(
-            both.judge(at(1000), at(1301)),
+            both.check(at(1000), at(1301)),
             Err(VerifyError::TimestampStale { skew_s: 301 })
         );
         assert_eq!(
-            both.judge(at(1301), at(1000)),
+            both.check(at(1301), at(1000)),
             Err(VerifyError::TimestampStale { skew_s: -301 })
         );
-        assert_eq!(rule(Direction::Past).judge(at(9000), at(1000)), Ok(()));
+        assert_eq!(rule(Direction::Past).check(at(9000), at(1000)), Ok(()));
     }
 }

@@ -139,7 +139,7 @@ fn slacks_certificate_check_is_answered() {
     }
     let request = Request::new(form).header("Content-Type", "application/x-www-form-urlencoded");
     let verified = request.with(|view| ask(provider("slack"), view, "s", Some(&proof())));
-    assert_eq!(verified.unwrap().unwrap().status, 200, "a signed one is no event either");
+    assert_eq!(verified.unwrap().unwrap().status, 200, "a signed one is not an event either");
 }
 
 #[test]

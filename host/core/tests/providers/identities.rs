@@ -92,7 +92,7 @@ fn a_batch_is_split_into_events() {
 }
 
 /// The type and id of each event, as `type id`.
-fn told(name: &str, body: &str) -> Vec<String> {
+fn types_and_ids(name: &str, body: &str) -> Vec<String> {
     let found = identify(provider(name), &Request::new(body)).unwrap();
     let id = |e: &weir_core::identify::EventIdentity| e.delivery_id.clone().unwrap_or_default();
     let mut keys: Vec<_> = found.events.iter().filter_map(|e| e.dedup.clone()).collect();
@@ -102,77 +102,74 @@ fn told(name: &str, body: &str) -> Vec<String> {
     found.events.iter().map(|e| format!("{} {}", e.kind, id(e))).collect()
 }
 
+/// Bodies of providers that send batches, with the type and id of each of their events.
+const BATCHES: &[(&str, &str, &[&str])] = &[
+    (
+        "hubspot",
+        r#"[{"eventId":1,"subscriptionId":7,"occurredAt":5,"subscriptionType":"contact.creation"},{"eventId":1,"subscriptionId":8,"occurredAt":5,"subscriptionType":"contact.deletion"}]"#,
+        &["contact.creation 1", "contact.deletion 1"],
+    ),
+    (
+        "xero",
+        r#"{"events":[{"resourceId":"r","eventDateUtc":"d","eventType":"UPDATE","eventCategory":"CONTACT"},{"resourceId":"r","eventDateUtc":"d","eventType":"CREATE","eventCategory":"CONTACT"}]}"#,
+        &["CONTACT.UPDATE ", "CONTACT.CREATE "],
+    ),
+    (
+        "asana",
+        r#"{"events":[{"action":"changed","resource":{"resource_type":"task"}},{"action":"changed","resource":{"resource_type":"task"}}]}"#,
+        &["task.changed ", "task.changed "],
+    ),
+    ("asana", r#"{"events":[]}"#, &[]),
+    ("line", r#"{"destination":"x","events":[]}"#, &[]),
+    (
+        "adyen",
+        r#"{"notificationItems":[{"NotificationRequestItem":{"eventCode":"CAPTURE","pspReference":"p"}},{"NotificationRequestItem":{"eventCode":"REFUND","pspReference":"p"}}]}"#,
+        &["CAPTURE p.CAPTURE", "REFUND p.REFUND"],
+    ),
+    (
+        "adyen",
+        r#"{"type":"merchant.created","data":{"id":"m"}}"#,
+        &["merchant.created merchant.created.m"],
+    ),
+    (
+        "meta",
+        r#"{"object":"page","entry":[{"id":"1","messaging":[{"sender":{},"message":{"mid":"m1"}},{"sender":{},"read":{}}],"standby":[{"message":{"mid":"m2"}}]},{"id":"2","changes":[{"field":"feed","value":{}}]},{"id":"3","time":4,"changed_fields":["x"]}]}"#,
+        &["page.message m1", "page.read ", "page.message m2", "page.feed ", "page.changed_fields "],
+    ),
+    (
+        "quickbooks",
+        r#"{"eventNotifications":[{"realmId":"1","dataChangeEvent":{"entities":[{"name":"Customer","id":"9","operation":"Create","lastUpdated":"t"}]}},{"realmId":"2","dataChangeEvent":{"entities":[{"name":"Customer","id":"9","operation":"Create","lastUpdated":"t"}]}}]}"#,
+        &["Customer.Create 1.Customer.9.Create.t", "Customer.Create 2.Customer.9.Create.t"],
+    ),
+    (
+        "quickbooks",
+        r#"[{"specversion":"1.0","id":"a","type":"qbo.customer.created.v1"}]"#,
+        &["qbo.customer.created.v1 qbo.customer.created.v1#a"],
+    ),
+    (
+        "auth0",
+        "{\"log_id\":\"1\",\"data\":{\"type\":\"s\"}}\n{\"log_id\":\"2\",\"data\":{\"type\":\"f\"}}\n",
+        &["s 1", "f 2"],
+    ),
+    ("auth0", r#"[{"log_id":"1","data":{"type":"s"}}]"#, &["s 1"]),
+    ("auth0", r#"{"log_id":"1","data":{"type":"s"}}"#, &["s 1"]),
+    (
+        "okta",
+        r#"{"eventType":"com.okta.event_hook","data":{"events":[{"uuid":"u","eventType":"user.lifecycle.create"}]}}"#,
+        &["user.lifecycle.create u"],
+    ),
+    (
+        "cloudevents",
+        r#"[{"type":"a","source":"/s","id":"1"},{"type":"b","source":"/s","id":"2"}]"#,
+        &["a /s#1", "b /s#2"],
+    ),
+    ("telegram", r#"{"update_id":5,"edited_message":{"text":"x"}}"#, &["edited_message 5"]),
+];
+
 #[test]
 fn the_batches_of_every_provider_are_split() {
-    for (name, body, events) in [
-        (
-            "hubspot",
-            r#"[{"eventId":1,"subscriptionId":7,"occurredAt":5,"subscriptionType":"contact.creation"},{"eventId":1,"subscriptionId":8,"occurredAt":5,"subscriptionType":"contact.deletion"}]"#,
-            &["contact.creation 1", "contact.deletion 1"][..],
-        ),
-        (
-            "xero",
-            r#"{"events":[{"resourceId":"r","eventDateUtc":"d","eventType":"UPDATE","eventCategory":"CONTACT"},{"resourceId":"r","eventDateUtc":"d","eventType":"CREATE","eventCategory":"CONTACT"}]}"#,
-            &["CONTACT.UPDATE ", "CONTACT.CREATE "],
-        ),
-        (
-            "asana",
-            r#"{"events":[{"action":"changed","resource":{"resource_type":"task"}},{"action":"changed","resource":{"resource_type":"task"}}]}"#,
-            &["task.changed ", "task.changed "],
-        ),
-        ("asana", r#"{"events":[]}"#, &[]),
-        ("line", r#"{"destination":"x","events":[]}"#, &[]),
-        (
-            "adyen",
-            r#"{"notificationItems":[{"NotificationRequestItem":{"eventCode":"CAPTURE","pspReference":"p"}},{"NotificationRequestItem":{"eventCode":"REFUND","pspReference":"p"}}]}"#,
-            &["CAPTURE p.CAPTURE", "REFUND p.REFUND"],
-        ),
-        (
-            "adyen",
-            r#"{"type":"merchant.created","data":{"id":"m"}}"#,
-            &["merchant.created merchant.created.m"],
-        ),
-        (
-            "meta",
-            r#"{"object":"page","entry":[{"id":"1","messaging":[{"sender":{},"message":{"mid":"m1"}},{"sender":{},"read":{}}],"standby":[{"message":{"mid":"m2"}}]},{"id":"2","changes":[{"field":"feed","value":{}}]},{"id":"3","time":4,"changed_fields":["x"]}]}"#,
-            &[
-                "page.message m1",
-                "page.read ",
-                "page.message m2",
-                "page.feed ",
-                "page.changed_fields ",
-            ],
-        ),
-        (
-            "quickbooks",
-            r#"{"eventNotifications":[{"realmId":"1","dataChangeEvent":{"entities":[{"name":"Customer","id":"9","operation":"Create","lastUpdated":"t"}]}},{"realmId":"2","dataChangeEvent":{"entities":[{"name":"Customer","id":"9","operation":"Create","lastUpdated":"t"}]}}]}"#,
-            &["Customer.Create 1.Customer.9.Create.t", "Customer.Create 2.Customer.9.Create.t"],
-        ),
-        (
-            "quickbooks",
-            r#"[{"specversion":"1.0","id":"a","type":"qbo.customer.created.v1"}]"#,
-            &["qbo.customer.created.v1 qbo.customer.created.v1#a"],
-        ),
-        (
-            "auth0",
-            "{\"log_id\":\"1\",\"data\":{\"type\":\"s\"}}\n{\"log_id\":\"2\",\"data\":{\"type\":\"f\"}}\n",
-            &["s 1", "f 2"],
-        ),
-        ("auth0", r#"[{"log_id":"1","data":{"type":"s"}}]"#, &["s 1"]),
-        ("auth0", r#"{"log_id":"1","data":{"type":"s"}}"#, &["s 1"]),
-        (
-            "okta",
-            r#"{"eventType":"com.okta.event_hook","data":{"events":[{"uuid":"u","eventType":"user.lifecycle.create"}]}}"#,
-            &["user.lifecycle.create u"],
-        ),
-        (
-            "cloudevents",
-            r#"[{"type":"a","source":"/s","id":"1"},{"type":"b","source":"/s","id":"2"}]"#,
-            &["a /s#1", "b /s#2"],
-        ),
-        ("telegram", r#"{"update_id":5,"edited_message":{"text":"x"}}"#, &["edited_message 5"]),
-    ] {
-        assert_eq!(told(name, body), events, "{name} {body}");
+    for (name, body, events) in BATCHES {
+        assert_eq!(types_and_ids(name, body), *events, "{name} {body}");
     }
 }
 
@@ -189,7 +186,7 @@ fn a_batch_in_a_form_field_is_split() {
     let events = r#"[{"event":"open","_id":"1","ts":1}, {"event":"open","_id":"1","ts":2},{"event":"open","_id":"1","ts":1}]"#;
     let request = of(events);
     let found = identify(mandrill, &request).unwrap();
-    let told: Vec<_> = found
+    let types: Vec<_> = found
         .events
         .iter()
         .map(|e| (e.kind.as_str(), e.delivery_id.as_deref(), e.bytes(&request.body)))
@@ -197,7 +194,7 @@ fn a_batch_in_a_form_field_is_split() {
     let one = (r"open", Some("1"), &br#"{"event":"open","_id":"1","ts":1}"#[..]);
     let two = (r"open", Some("1"), &br#"{"event":"open","_id":"1","ts":2}"#[..]);
     assert!(found.is_batch);
-    assert_eq!(told, [one, two, one]);
+    assert_eq!(types, [one, two, one]);
     // The same event is the same one again, in this batch or in another.
     let keys: Vec<_> = found.events.iter().map(|e| e.dedup.clone().unwrap()).collect();
     assert!(keys[0] != keys[1] && keys[0] == keys[2]);
@@ -437,7 +434,7 @@ fn as_form(json: &str) -> Request {
 }
 
 /// The type, category and id of one event.
-fn known_as(provider: &Provider, request: &Request) -> (String, Category, Option<String>) {
+fn identity_of(provider: &Provider, request: &Request) -> (String, Category, Option<String>) {
     let event = identify(provider, request).unwrap().events.remove(0);
     (event.kind.to_string(), event.category, event.delivery_id.map(|id| id.to_string()))
 }
@@ -464,14 +461,14 @@ fn a_form_is_classified_by_the_json_inside_it() {
         for request in [Request::new(json.clone()), as_form(&json)] {
             let request = request.header("X-GitHub-Event", event);
             let wanted = (event.to_owned(), category, None);
-            assert_eq!(known_as(provider("github"), &request), wanted, "{json}");
-            assert_eq!(known_as(&templated, &request), (joined.clone(), category, None));
+            assert_eq!(identity_of(provider("github"), &request), wanted, "{json}");
+            assert_eq!(identity_of(&templated, &request), (joined.clone(), category, None));
         }
     }
     for name in ["gitea", "forgejo"] {
         let joined = changed(name, "type = '{/ref_type}'\nid = '/sha'");
         let json = r#"{"ref_type":"tag","sha":"abc"}"#;
-        let [one, same] = [Request::new(json), as_form(json)].map(|r| known_as(&joined, &r));
+        let [one, same] = [Request::new(json), as_form(json)].map(|r| identity_of(&joined, &r));
         assert_eq!(one, same);
         assert_eq!((one.0.as_str(), one.2.as_deref()), ("tag", Some("abc")));
     }
@@ -486,7 +483,7 @@ fn a_sources_categories_use_its_own_types_and_come_first() {
     );
     let of = |event, action: &str| {
         let request = Request::new(format!(r#"{{"action":"{action}"}}"#));
-        known_as(&github, &request.header("X-GitHub-Event", event)).1
+        identity_of(&github, &request.header("X-GitHub-Event", event)).1
     };
     assert_eq!(of("issues", "opened"), Category::OrderPlaced);
     assert_eq!(of("issues", "closed"), Category::StatusChanged);
@@ -498,17 +495,21 @@ fn pointers_select_form_fields() {
     let custom = changed("custom", "type = '/event/name'\nid = '/id'");
     let json = Request::new(r#"{"event":{"name":"order.created"},"id":"7"}"#);
     for form in ["event[name]=order.created&id=7", "id=7&event%5Bname%5D=order.created"] {
-        assert_eq!(known_as(&custom, &Request::new(form)), known_as(&custom, &json), "{form}");
+        assert_eq!(
+            identity_of(&custom, &Request::new(form)),
+            identity_of(&custom, &json),
+            "{form}"
+        );
     }
     let custom = provider("custom");
     let form = Request::new("type=user.created&id=9");
     assert_eq!(
-        known_as(custom, &form),
+        identity_of(custom, &form),
         ("user.created".to_owned(), Category::UserSignup, Some("9".to_owned()))
     );
     // If only certain fields are signed, no other field counts.
     let adyen = Request::new(
         "eventCode=CAPTURE&success=false&type=x&NotificationRequestItem[success]=true",
     );
-    assert_eq!(known_as(provider("adyen"), &adyen).1, Category::PaymentFailed);
+    assert_eq!(identity_of(provider("adyen"), &adyen).1, Category::PaymentFailed);
 }

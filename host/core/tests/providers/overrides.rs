@@ -53,32 +53,32 @@ fn a_tolerance_widens_and_narrows_the_window() {
 
 #[test]
 fn a_tolerance_for_an_unsigned_time_is_refused() {
-    let said =
+    let problem_text =
         problem("github", "[signature]\ntimestamp = { header = 'X-Time', tolerance = '5m' }");
-    assert!(said.starts_with("schemes.sha256.timestamp.tolerance: "), "{said}");
+    assert!(problem_text.starts_with("schemes.sha256.timestamp.tolerance: "), "{problem_text}");
 }
 
 #[test]
 fn dedup_by_an_unsigned_id_is_refused() {
-    let said = problem("github", "dedup = 'id'");
+    let problem_text = problem("github", "dedup = 'id'");
     assert_eq!(
-        said,
+        problem_text,
         "dedup: header:X-GitHub-Delivery is not covered by scheme sha256; use id+body"
     );
 }
 
 #[test]
 fn a_change_must_name_one_of_several_schemes() {
-    let said = problem("standard-webhooks", "[signature]\nkey = 'utf8'");
-    assert_eq!(said, "signature.name: say which scheme is meant: v1a, v1");
+    let problem_text = problem("standard-webhooks", "[signature]\nkey = 'utf8'");
+    assert_eq!(problem_text, "signature.name: name one of the schemes: v1a, v1");
     let polar = changed("standard-webhooks", "schemes = ['v1']\n[signature]\nkey = 'utf8'");
     assert_eq!(polar.schemes.len(), 1);
 }
 
 #[test]
 fn an_unknown_hook_is_refused() {
-    let said = problem("custom", "[signature]\nalgorithm = 'hook:paypal'");
-    assert_eq!(said, "schemes.signature.algorithm: this host has no hook \"paypal\"");
+    let problem_text = problem("custom", "[signature]\nalgorithm = 'hook:paypal'");
+    assert_eq!(problem_text, "schemes.signature.algorithm: this hub has no hook \"paypal\"");
 }
 
 #[test]
@@ -88,11 +88,11 @@ fn a_source_can_set_the_methods_of_events() {
     assert_eq!(methods("github", "methods = ['PUT', 'POST']"), "PUT, POST");
     assert_eq!(methods("twilio", "methods = 'GET'"), "GET");
     for wrong in ["HEAD", "OPTIONS", "TRACE", "CONNECT", "get"] {
-        let said = problem("twilio", &format!("methods = ['POST', '{wrong}']"));
-        let told = "no method that events come by; write POST, GET, PUT, PATCH or DELETE";
-        assert_eq!(said, format!("methods: \"{wrong}\" is {told}"));
+        let problem_text = problem("twilio", &format!("methods = ['POST', '{wrong}']"));
+        let why = "not a method of events; use POST, GET, PUT, PATCH or DELETE";
+        assert_eq!(problem_text, format!("methods: \"{wrong}\" is {why}"));
     }
-    assert_eq!(problem("github", "methods = []"), "methods: name one method at least");
+    assert_eq!(problem("github", "methods = []"), "methods: at least one method is needed");
 }
 
 #[test]
@@ -106,8 +106,8 @@ fn a_source_accepts_the_methods_of_events_and_handshakes() {
     ] {
         assert_eq!(provider(name).allowed_methods(), allowed, "{name}");
         for method in ["POST", "GET", "PUT", "HEAD", "OPTIONS"] {
-            let takes = allowed.split(", ").any(|one| one == method);
-            assert_eq!(provider(name).takes(method), takes, "{name} {method}");
+            let accepts = allowed.split(", ").any(|one| one == method);
+            assert_eq!(provider(name).accepts_method(method), accepts, "{name} {method}");
         }
     }
 }
@@ -115,9 +115,9 @@ fn a_source_accepts_the_methods_of_events_and_handshakes() {
 #[test]
 fn get_is_refused_if_the_signature_covers_only_bodies() {
     for method in ["GET", "DELETE"] {
-        let said = problem("github", &format!("methods = ['POST', '{method}']"));
-        let why = "may come without a body, of which the signature covers nothing";
-        assert!(said.starts_with(&format!("methods: {method} {why}")), "{said}");
+        let problem_text = problem("github", &format!("methods = ['POST', '{method}']"));
+        let why = "requests may have no body, and the signature covers only bodies";
+        assert!(problem_text.starts_with(&format!("methods: {method} {why}")), "{problem_text}");
     }
     let signs = |message: &str| {
         let toml = format!("methods = ['GET']\n[signature]\nmessage = {message}");
@@ -137,8 +137,8 @@ fn an_id_in_an_unsigned_query_is_refused() {
              timestamp = {{ header = 'X-Time' }}"
         )
     };
-    let said = problem("custom", &source("{timestamp}{body}"));
-    assert_eq!(said, "dedup: form:id is not covered by scheme signature; use id+body");
+    let problem_text = problem("custom", &source("{timestamp}{body}"));
+    assert_eq!(problem_text, "dedup: form:id is not covered by scheme signature; use id+body");
     changed("custom", &source("{timestamp}{url}{body}"));
 }
 

@@ -41,12 +41,12 @@ struct Exchange {
     id: String,
     provider: String,
     secret: Option<String>,
-    request: Asked,
-    response: Answered,
+    request: ExchangeRequest,
+    response: ExpectedAnswer,
 }
 
 #[derive(Deserialize)]
-struct Asked {
+struct ExchangeRequest {
     method: String,
     url: String,
     headers: BTreeMap<String, String>,
@@ -54,7 +54,7 @@ struct Asked {
 }
 
 #[derive(Deserialize)]
-struct Answered {
+struct ExpectedAnswer {
     status: u16,
     headers: BTreeMap<String, String>,
     body: String,
@@ -73,7 +73,7 @@ fn text(value: &Value) -> String {
 }
 
 /// The secrets and parameters of a source for this vector.
-fn given(vector: &Vector, body: &[u8]) -> (Vec<NamedSecret>, Params) {
+fn configured(vector: &Vector, body: &[u8]) -> (Vec<NamedSecret>, Params) {
     let mut secrets = match &vector.secret {
         None => Vec::new(),
         Some(Value::Array(several)) => several.iter().map(text).collect(),
@@ -95,7 +95,7 @@ fn given(vector: &Vector, body: &[u8]) -> (Vec<NamedSecret>, Params) {
 
 fn outcome(vector: &Vector) -> Verification {
     let body = STANDARD.decode(&vector.body).unwrap();
-    let (secrets, params) = given(vector, &body);
+    let (secrets, params) = configured(vector, &body);
     let provider = CATALOG.get(&vector.provider).unwrap_or_else(|| panic!("{}", vector.id));
     let verifier = provider
         .verifier_with(&secrets, &params)
@@ -144,7 +144,7 @@ fn keys(provider: &Provider, secret: Option<&str>) -> (Verifier, Params) {
     (verifier.unwrap(), params)
 }
 
-fn shake(exchange: &Exchange) -> Result<HandshakeAnswer, u16> {
+fn answer(exchange: &Exchange) -> Result<HandshakeAnswer, u16> {
     let provider = provider(&exchange.provider);
     let (verifier, params) = keys(provider, exchange.secret.as_deref());
     let body = STANDARD.decode(&exchange.request.body).unwrap();
@@ -184,7 +184,7 @@ fn every_published_handshake_is_answered_as_published() {
     assert!(exchanges.len() >= 16);
     for exchange in &exchanges {
         let (id, wanted) = (&exchange.id, &exchange.response);
-        let answer = match shake(exchange) {
+        let answer = match answer(exchange) {
             Ok(answer) => answer,
             Err(status) => {
                 assert_eq!((status, ""), (wanted.status, wanted.body.as_str()), "{id}");

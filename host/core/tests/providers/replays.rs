@@ -16,7 +16,7 @@ use crate::doubles::{Genuine, genuine};
 use crate::support::{CATALOG, NOW, URL, changed, fresh, provider};
 
 /// The samples of a provider, signed with each of its schemes.
-fn played(provider: &Provider) -> Vec<(String, Genuine)> {
+fn signed_samples(provider: &Provider) -> Vec<(String, Genuine)> {
     let mut found = Vec::new();
     for scheme in &provider.schemes {
         let (pair, params) = fresh(provider, Some(&scheme.name));
@@ -47,10 +47,10 @@ fn played(provider: &Provider) -> Vec<(String, Genuine)> {
 }
 
 /// For each event: its dedup material, its tag and its type.
-type Told = Vec<(Option<DedupMaterial>, u32, String)>;
+type EventKeys = Vec<(Option<DedupMaterial>, u32, String)>;
 
 /// The events of a request, and the coverage of its scheme; `None` if it is refused.
-fn told(provider: &Provider, request: &Genuine) -> Option<(Told, Coverage)> {
+fn event_keys(provider: &Provider, request: &Genuine) -> Option<(EventKeys, Coverage)> {
     let Ok(proof) = request.verify() else { return None };
     if !provider.methods.contains(&request.method) {
         return None;
@@ -196,17 +196,18 @@ fn variants(provider: &Provider, request: &Genuine, coverage: &Coverage) -> Vec<
 #[test]
 fn a_captured_request_is_one_event() {
     for provider in CATALOG.iter() {
-        let (mut of_provider, mut held) = (played(provider), 0);
+        let (mut of_provider, mut held) = (signed_samples(provider), 0);
         of_provider.extend(genuine(&provider.name));
         for (name, request) in of_provider {
-            let Some((first, coverage)) = told(provider, &request) else { continue };
+            let Some((first, coverage)) = event_keys(provider, &request) else { continue };
             if matches!(coverage.body, BodyCoverage::Nothing | BodyCoverage::Checksum) {
                 continue;
             }
             for (what, changed) in variants(provider, &request, &coverage) {
                 // If the query is the payload and is not signed, nothing identifies the request.
-                let blind = &*provider.name == "zendesk" && changed.body.is_empty();
-                let Some((mut then, _)) = told(provider, &changed).filter(|_| !blind) else {
+                let unidentified = &*provider.name == "zendesk" && changed.body.is_empty();
+                let Some((mut then, _)) = event_keys(provider, &changed).filter(|_| !unidentified)
+                else {
                     continue;
                 };
                 if !coverage.kind {
@@ -230,8 +231,8 @@ const NEVER: [&str; 3] = ["dropbox", "mailgun", "quickbooks"];
 #[test]
 fn a_repeated_request_is_known_by_its_signed_content() {
     for provider in CATALOG.iter().filter(|provider| !NEVER.contains(&&*provider.name)) {
-        for (name, request) in played(provider).into_iter().chain(genuine(&provider.name)) {
-            let Some((events, coverage)) = told(provider, &request) else { continue };
+        for (name, request) in signed_samples(provider).into_iter().chain(genuine(&provider.name)) {
+            let Some((events, coverage)) = event_keys(provider, &request) else { continue };
             // Without type, id and time, two requests could be two events.
             let known = |(key, _, kind): &(Option<DedupMaterial>, u32, String)| {
                 key.is_some() || !coverage.time && kind == TYPE_UNKNOWN
@@ -302,7 +303,7 @@ fn one_body_with_two_topics_is_two_events_if_configured() {
     let keys = |topic: &str, id: &str| {
         let request = request.clone().with_header("X-Shopify-Topic", topic);
         let request = request.with_header("X-Shopify-Webhook-Id", id);
-        told(&shopify, &request).unwrap().0.remove(0).0.unwrap()
+        event_keys(&shopify, &request).unwrap().0.remove(0).0.unwrap()
     };
     assert_eq!(keys("orders/create", "1"), keys("orders/create", "2"));
     assert_ne!(keys("orders/create", "1"), keys("orders/paid", "1"));
@@ -315,7 +316,7 @@ fn an_attempt_number_does_not_change_the_dedup_key() {
             r#"[{{"eventId":1,"subscriptionId":2,"occurredAt":3,"subscriptionType":"contact.creation","attemptNumber":{attempt}}}]"#
         )
     });
-    let told = |attempt| {
+    let event_keys = |attempt| {
         let (pair, params) = fresh(provider(name), Some("v1"));
         let signing = Signing { secret: &pair.sending, params: &params, scheme: Some("v1") };
         let draft = RequestDraft {
@@ -329,7 +330,7 @@ fn an_attempt_number_does_not_change_the_dedup_key() {
         let secret = [NamedSecret::new("fresh", pair.verifying)];
         let verifier = provider(name).verifier_with(&secret, &params).unwrap();
         let request = Genuine { verifier, method, url, headers, body, now: NOW };
-        told(provider(name), &request).unwrap().0
+        event_keys(provider(name), &request).unwrap().0
     };
-    assert_eq!(told(0), told(1));
+    assert_eq!(event_keys(0), event_keys(1));
 }

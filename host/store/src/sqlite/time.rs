@@ -52,7 +52,7 @@ impl Shared {
         let mut line = self.line.lock();
         let (monotonic, wall) = (self.clock.monotonic(), self.clock.now());
         let before = line.ahead();
-        let due = line.look(wall, monotonic);
+        let due = line.advance(wall, monotonic);
         let by = line.ahead() - before;
         if !by.is_zero() {
             tracing::warn!(?by, "the clock was set back; what waits is due as if it had not been");

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::compile::{ProblemCollector, hosts, path_pattern, shapes};
-use super::scheme_table::{
+use super::patterns::{hosts, path_pattern, shapes};
+use crate::json_pointer::Pointer;
+use crate::provider::problems::ProblemCollector;
+use crate::provider::scheme_table::{
     AlgorithmName, ClaimedDigestTable, FetchedKeyTable, HttpMessageTable, JwtTable,
     RequestDigestTable, RequestForm, SchemeTable, TimestampTable,
 };
-use super::table::ProviderTable;
-use super::units::OneOrMore;
-use crate::json_pointer::Pointer;
+use crate::provider::table::ProviderTable;
+use crate::provider::units::OneOrMore;
 use crate::selector::Selector;
 use crate::verify::{
     Algorithm, BodyDigest, CandidateRule, DigestClaim, DigestInput, Direction, Encoding,
@@ -19,23 +20,23 @@ use crate::verify::{
 };
 
 pub(super) fn schemes(check: &mut ProblemCollector, tables: &[SchemeTable]) -> Vec<Arc<Scheme>> {
-    check.demand(!tables.is_empty(), "schemes", "at least one is needed");
+    check.require(!tables.is_empty(), "schemes", "at least one is needed");
     let mut seen = BTreeMap::new();
     let mut out = Vec::new();
     for (index, table) in tables.iter().enumerate() {
         let name = table.name.clone().unwrap_or_else(|| format!("{index}"));
         let path = format!("schemes.{name}");
-        check.demand(table.name.is_some(), &path, "a scheme needs a name");
-        check.demand(seen.insert(name.clone(), ()).is_none(), &path, "there are two of that name");
+        check.require(table.name.is_some(), &path, "a scheme needs a name");
+        check.require(seen.insert(name.clone(), ()).is_none(), &path, "is the name of two schemes");
         out.extend(scheme(check, &path, &name, table).map(Arc::new));
     }
     for scheme in &out {
         let alone = |other: &Arc<Scheme>| other.also.is_none();
         let known = |also: &str| out.iter().any(|other| *other.name == *also && alone(other));
-        check.demand(
+        check.require(
             scheme.also.as_deref().is_none_or(known),
             format_args!("schemes.{}.also", scheme.name),
-            "names another scheme, which needs none besides",
+            "must name another scheme that has no `also` itself",
         );
     }
     out
@@ -53,7 +54,7 @@ fn scheme(
         Some(AlgorithmName::Hook(hook)) => {
             check.problem(
                 format_args!("{path}.algorithm"),
-                format_args!("this host has no hook {hook:?}"),
+                format_args!("this hub has no hook {hook:?}"),
             );
             None
         }
@@ -105,85 +106,83 @@ fn scheme(
         fetched_key,
         also: table.also.as_deref().map(Into::into),
     };
-    judge_scheme(check, path, &scheme);
+    check_scheme(check, path, &scheme);
     Some(scheme)
 }
 
 /// Checks the rules between the fields of a scheme.
-fn judge_scheme(check: &mut ProblemCollector, path: &str, scheme: &Scheme) {
+fn check_scheme(check: &mut ProblemCollector, path: &str, scheme: &Scheme) {
     let families = scheme.families();
     let plural = |s: &Selector| matches!(s, Selector::Headers(_) | Selector::Each(_));
-    check.demand(
+    check.require(
         matches!(scheme.format, Format::Prefix(_)) || !scheme.signature.iter().any(plural),
         format_args!("{path}.separator"),
         "one value with several signatures, or several values, not both",
     );
-    check.demand(
+    check.require(
         !scheme.signature.iter().any(|s| matches!(s, Selector::Pair(_))),
         format_args!("{path}.from"),
-        "pair: is for what stands beside the signature",
+        "pair: selects other values of the signature header, not the signature",
     );
     let times = scheme.timestamp.iter().flat_map(|t| &t.from);
     let required = scheme.require.iter().map(|r| &r.from);
     for source in scheme.message.fields().chain(times).chain(required) {
-        check.demand(
+        check.require(
             matches!(source.families(), 1) || source.families() == families,
             path,
-            format_args!(
-                "{source} must have as many names as the signature header has ({families})"
-            ),
+            format_args!("{source} must have as many names as the signature header ({families})"),
         );
     }
     if let Some(timestamp) = &scheme.timestamp {
-        judge_timestamp(check, path, scheme, timestamp);
+        check_timestamp(check, path, scheme, timestamp);
     } else {
-        check.demand(
+        check.require(
             !scheme.message.covers_timestamp(),
             format_args!("{path}.timestamp"),
-            "the message holds {timestamp}, so say where it stands",
+            "the message contains {timestamp}, so a timestamp is needed",
         );
     }
-    judge_keys(check, path, scheme);
+    check_keys(check, path, scheme);
     let signs = scheme.algorithm != Algorithm::StaticEquals
         && scheme.jwt.is_none()
         && scheme.http_message.is_none();
     let constant =
         std::iter::once(&scheme.message).chain(&scheme.message_variants).any(Message::is_constant);
-    check.demand(
+    check.require(
         !(signs && constant),
         format_args!("{path}.message"),
-        "is the same for every request, so one signature would be good for all of them; write {body} into it",
+        "is the same for every request, so one signature would be valid for all of them; add {body}",
     );
     if let Some(digest) = &scheme.body_digest {
-        check.demand(
+        check.require(
             scheme.message.covers(&digest.from),
             format_args!("{path}.body_digest.from"),
-            "is not covered by the signature and would prove nothing",
+            "is not covered by the signature",
         );
     }
 }
 
 /// The age is worth checking only if the time is signed: in a captured request an unsigned time can
 /// be changed.
-fn judge_timestamp(
+fn check_timestamp(
     check: &mut ProblemCollector,
     path: &str,
     scheme: &Scheme,
     timestamp: &TimestampRule,
 ) {
     let path = format!("{path}.timestamp");
-    check.demand(!timestamp.from.is_empty(), format_args!("{path}.from"), "is missing");
+    check.require(!timestamp.from.is_empty(), format_args!("{path}.from"), "is missing");
     let pairs = matches!(scheme.format, Format::Pairs { .. });
     for source in &timestamp.from {
         let pair = matches!(source, Selector::Pair(_));
-        check.demand(pairs || !pair, &path, "pair: needs a signature header of key=value items");
+        check.require(pairs || !pair, &path, "pair: needs a signature header of key=value items");
         let plural = matches!(source, Selector::Headers(_) | Selector::Each(_));
-        check.demand(!plural, &path, format_args!("{source} has several values"));
+        check.require(!plural, &path, format_args!("{source} has several values"));
         let signed = scheme.message.covers_timestamp() || scheme.message.covers(source);
-        check.demand(
+        check.require(
             signed || timestamp.tolerance.is_none(),
             format_args!("{path}.tolerance"),
-            format_args!("{source} is not covered by the signature, so its age proves nothing"),
+            format_args!("{source} is not covered by the signature, so its age cannot be checked"),
         );
     }
 }
@@ -207,7 +206,7 @@ fn places(
             Vec::new()
         }
         (None, _) => {
-            check.problem(path, "say where it stands: header = … or from = …");
+            check.problem(path, "header = … or from = … is missing");
             Vec::new()
         }
     }
@@ -218,15 +217,15 @@ fn format(check: &mut ProblemCollector, path: &str, table: &SchemeTable) -> Opti
     match (table.separator.as_deref().filter(|s| !s.is_empty()), &table.pair) {
         (None, None) => Some(Format::Prefix(prefix)),
         (Some(separators), _) if !separators.is_ascii() => {
-            check.problem(format_args!("{path}.separator"), "is made of ASCII characters");
+            check.problem(format_args!("{path}.separator"), "must be ASCII characters");
             None
         }
         (Some(separators), None) => Some(Format::List { separators: separators.into(), prefix }),
         (Some(separators), Some(key)) => {
-            check.demand(
+            check.require(
                 prefix.is_empty(),
                 format_args!("{path}.prefix"),
-                "has no place beside pair",
+                "cannot be used with pair",
             );
             Some(Format::Pairs { separators: separators.into(), key: key.as_str().into() })
         }
@@ -271,7 +270,11 @@ fn jwt(check: &mut ProblemCollector, path: &str, table: &JwtTable) -> JwtRule {
     };
     let claims = table.claims.iter().map(|(claim, values)| {
         let values = values.0.iter().map(|value| value.as_str().into()).collect::<Vec<_>>();
-        check.demand(!values.is_empty(), format_args!("{path}.jwt.claims.{claim}"), "has no value");
+        check.require(
+            !values.is_empty(),
+            format_args!("{path}.jwt.claims.{claim}"),
+            "has no value",
+        );
         (claim.as_str().into(), values)
     });
     JwtRule {
@@ -320,24 +323,24 @@ fn fetched_key(
         (Some(url), None) => Some(KeyAddress::Fixed(url.as_str().into())),
         (None, Some(from)) => check.ok(&path, Selector::parse(from)).map(KeyAddress::InRequest),
         _ => {
-            check.problem(&path, "say where keys are: url = … or from = …");
+            check.problem(&path, "url = … or from = … is missing");
             None
         }
     };
     let inside = table.inside.as_deref();
     let inside =
         inside.and_then(|text| check.ok(format_args!("{path}.inside"), Pointer::parse(text)));
-    check.demand(!table.hosts.is_empty(), format_args!("{path}.hosts"), "name the hosts");
+    check.require(!table.hosts.is_empty(), format_args!("{path}.hosts"), "is missing");
     let names = hosts(check, &format!("{path}.names"), &table.names);
     let pattern = path_pattern(check, &path, table.path.as_deref());
-    check.demand(
+    check.require(
         table.from.is_none() || table.path.is_some(),
         format_args!("{path}.path"),
-        "say what the path of an address is that a request names",
+        "is needed if the request names the address",
     );
     let hosts = hosts(check, &path, &table.hosts);
     let is_whole = |url: &&String| param_names(url).is_empty();
-    check.demand(
+    check.require(
         table
             .url
             .as_ref()
@@ -348,10 +351,10 @@ fn fetched_key(
     );
     let document = table.document.unwrap_or(KeyDocument::WebKeys);
     let is_certificate = matches!(document, KeyDocument::Certificate | KeyDocument::Certificates);
-    check.demand(
+    check.require(
         is_certificate != names.is_empty(),
         format_args!("{path}.names"),
-        "are for document = \"certificate\" or \"certificates\", which need them",
+        "are required for document = \"certificate\" or \"certificates\", and only for these",
     );
     Some(FetchedKeyRule {
         at: at?,
@@ -365,31 +368,31 @@ fn fetched_key(
 }
 
 /// Checks the rules for keys, tokens and their addresses.
-fn judge_keys(check: &mut ProblemCollector, path: &str, scheme: &Scheme) {
+fn check_keys(check: &mut ProblemCollector, path: &str, scheme: &Scheme) {
     if scheme.fetched_key.is_some() {
-        check.demand(
+        check.require(
             scheme.key == KeyForm::PublicKey && scheme.algorithm.has_key_pair(),
             format_args!("{path}.key"),
-            "keys that are fetched are public: key = \"public-key\" with an algorithm of key pairs",
+            "fetched keys are public: they need key = \"public-key\" and an algorithm with key pairs",
         );
     }
     if scheme.jwt.is_some() {
-        check.demand(
+        check.require(
             scheme.algorithm.jws_name().is_some(),
             format_args!("{path}.algorithm"),
-            "no token is signed by it",
+            "cannot sign tokens",
         );
-        check.demand(
+        check.require(
             matches!(scheme.format, Format::Prefix(_)),
             format_args!("{path}.separator"),
-            "a token stands alone",
+            "cannot be used with a token",
         );
     }
     if scheme.http_message.is_some() {
-        check.demand(
+        check.require(
             scheme.algorithm.http_name().is_some(),
             format_args!("{path}.algorithm"),
-            "no HTTP message is signed by it",
+            "cannot sign HTTP messages",
         );
     }
     let kinds = [
@@ -398,15 +401,15 @@ fn judge_keys(check: &mut ProblemCollector, path: &str, scheme: &Scheme) {
         scheme.http_message.is_some(),
         scheme.timestamp.is_some() && (scheme.jwt.is_some() || scheme.http_message.is_some()),
     ];
-    check.demand(
+    check.require(
         kinds.into_iter().filter(|is| *is).count() <= 1,
         path,
-        "is one of items, jwt and http_message, and the latter two have their own times",
+        "use only one of items, jwt and http_message; the latter two have their own timestamps",
     );
 }
 
 /// Checks that every `{param:NAME}` is a parameter of the file.
-pub(super) fn judge_params(
+pub(super) fn check_params(
     check: &mut ProblemCollector,
     table: &ProviderTable,
     schemes: &[Arc<Scheme>],
@@ -414,20 +417,20 @@ pub(super) fn judge_params(
     for handshake in &table.handshakes {
         let texts = handshake.reply.headers.values().chain([&handshake.reply.body]);
         for name in texts.flat_map(|text| param_names(text)) {
-            check.demand(
+            check.require(
                 table.params.iter().any(|param| param.name == name),
                 format_args!("handshakes.{}.reply", handshake.name),
-                format_args!("{{param:{name}}} is none of the params"),
+                format_args!("{{param:{name}}} is not one of the params"),
             );
         }
     }
     for scheme in schemes {
         let fetched = scheme.fetched_key.iter().flat_map(FetchedKeyRule::params);
         for name in scheme.params().into_iter().chain(fetched) {
-            check.demand(
+            check.require(
                 table.params.iter().any(|param| param.name == name),
                 format_args!("schemes.{}", scheme.name),
-                format_args!("{{param:{name}}} is none of the params"),
+                format_args!("{{param:{name}}} is not one of the params"),
             );
         }
     }
