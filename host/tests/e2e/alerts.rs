@@ -5,9 +5,11 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::faults::Faults;
-use crate::hub::{RunningHub, TestHub, guest, until};
 use crate::operator::told;
-use crate::sink::Sink;
+use weir_testing::guests::committed;
+use weir_testing::hub::{RunningHub, TestHub};
+use weir_testing::sink::Sink;
+use weir_testing::wait::until;
 
 /// A route of all alerts to a sink.
 const TO_ALARM: &str = "[[route]]\non = [\"weir:*\"]\nto = \"alarm\"";
@@ -98,7 +100,7 @@ async fn a_source_whose_handler_is_taken_away_is_told_of_once() {
     let event = hub.push("push", "two", b"{}").await.accepted();
     hub.until_status(&event, "unrouted").await;
 
-    hub.put_handler("teller", guest("noop"));
+    hub.put_handler("teller", committed("noop"));
     hub.until_ready("teller").await;
     let event = hub.push("push", "three", b"{}").await.accepted();
     hub.until_status(&event, "processed").await;
@@ -276,7 +278,7 @@ async fn a_certificate_that_ends_soon_is_told_of_once_a_day_also_over_a_restart(
     let (cert, key) = certificate(300);
     hub.write("key.pem", &key);
     hub.write("cert.pem", &cert);
-    crate::hub::until("the new certificate", async || {
+    weir_testing::wait::until("the new certificate", async || {
         match hub.metric("weir_tls_certificate_not_after_seconds").await {
             later if later > until => Ok(()),
             same => Err(same.to_string()),

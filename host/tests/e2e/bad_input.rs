@@ -4,8 +4,9 @@ use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::Full;
 
-use crate::fixtures;
-use crate::hub::{RunningHub, TestHub, github_signature, hmac_hex, until};
+use weir_testing::hostile;
+use weir_testing::hub::{RunningHub, TestHub, github_signature, hmac_hex};
+use weir_testing::wait::until;
 
 async fn hub() -> RunningHub {
     TestHub::new().github().source("slack", "slack", "slack's secret").start().await
@@ -117,7 +118,8 @@ fn a_port_in_use_is_one_clear_message() {
         format!("[server]\nlisten = \"{address}\"\n[admin]\nlisten = \"127.0.0.1:0\""),
     )
     .unwrap();
-    let out = crate::hub::weir().arg("serve").arg("--config").arg(file.path()).output().unwrap();
+    let out =
+        weir_testing::hub::weir().arg("serve").arg("--config").arg(file.path()).output().unwrap();
     let said = String::from_utf8_lossy(&out.stderr);
     assert_eq!(out.status.code(), Some(2), "{said}");
     assert!(said.contains("server.listen") && said.contains("in use"), "{said}");
@@ -128,7 +130,7 @@ async fn modules_that_cannot_serve_are_refused_with_a_reason_and_the_old_one_goe
     let hub = TestHub::new().github().handler("keeper", "noop").start().await;
     let before = hub.until_ready("keeper").await;
     let file = hub.folder.path().join("plugins/keeper.wasm");
-    for fixture in fixtures::refused() {
+    for fixture in hostile::refused() {
         fixture.put(&file);
         let status = hub
             .until_handler("keeper", |h| {
@@ -161,9 +163,9 @@ async fn odd_file_names_are_told_of_once_and_harm_nobody() {
     let plugins = hub.folder.path().join("plugins");
     for name in odd.into_iter().chain([long.as_bytes()]) {
         let path = plugins.join(std::ffi::OsStr::from_bytes(name));
-        std::fs::copy(crate::hub::guest("version-a"), path).unwrap();
+        std::fs::copy(weir_testing::guests::committed("version-a"), path).unwrap();
     }
-    hub.put_handler("late", crate::hub::guest("noop"));
+    hub.put_handler("late", weir_testing::guests::committed("noop"));
     hub.until_ready("late").await;
     let told = until("every odd name to be told of", async || {
         let told = hub.log.having(&["file in the plugins folder is refused"]);

@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
-use crate::hub::{RunningHub, TestHub, until};
-use crate::sink::Sink;
+use weir_testing::hub::{RunningHub, TestHub};
+use weir_testing::sink::Sink;
+use weir_testing::wait::until;
 
 const ROUTE: &str = "[[route]]\non = [\"github:*\"]\nto = \"sink\"";
 /// A breaker that nobody but a person probes within a test.
@@ -209,7 +210,7 @@ async fn a_version_that_crashes_with_everything_is_held_across_a_crash_until_ano
     assert!(handler["health_reason"].as_str().unwrap().contains("3 of the last 3"), "{handler}");
     hub.until_status(&waits, "held").await;
 
-    hub.put_handler("shaky", crate::hub::guest("noop"));
+    hub.put_handler("shaky", weir_testing::guests::committed("noop"));
     hub.until_status(&waits, "processed").await;
     hub.until_handler("shaky", |h| h["health"] == "ok").await;
     until("the hold to end", async || match told(&hub, &["holds"]).trim() {

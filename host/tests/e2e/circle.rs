@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::hub::{RunningHub, TestHub, until};
+use weir_testing::hub::{RunningHub, TestHub};
+use weir_testing::wait::until;
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const HOPS: usize = 8;

@@ -1,8 +1,9 @@
 //! A wall clock that somebody sets while the hub runs.
 
 use crate::faults::Faults;
-use crate::hub::{RunningHub, TestHub, until};
-use crate::sink::Sink;
+use weir_testing::hub::{RunningHub, TestHub};
+use weir_testing::sink::Sink;
+use weir_testing::wait::until;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_is_set_back_by_an_hour_delays_no_retry_and_neither_does_a_crash_after_it() {

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{Arg, ArgAction, Command, CommandFactory as _};
 
-use crate::hub::{RunningHub, SECRET, TestHub, until};
-use crate::sink::Sink;
+use weir_testing::hub::{RunningHub, SECRET, TestHub};
+use weir_testing::sink::Sink;
+use weir_testing::wait::until;
 
 /// Commands that run a hub themselves.
 const RUN_A_HUB: [&str; 2] = ["serve", "demo"];

@@ -8,8 +8,9 @@ use weir_engine::{
     ChildCompiler, CompileLimit, CompileLimits, Compiler, Engine, LoadError, Options,
 };
 
-use crate::hub::{TestHub, guest};
-use crate::wat_guests::{costly, write};
+use weir_testing::guests::committed;
+use weir_testing::guests::{costly, write};
+use weir_testing::hub::TestHub;
 
 const MIB: usize = 1 << 20;
 
@@ -25,7 +26,7 @@ fn engine(memory: usize, time: Duration) -> Engine {
 fn what_a_child_compiles_is_what_this_process_would() {
     let engine = engine(1024 * MIB, Duration::from_secs(60));
     for name in ["noop", "probe", "command"] {
-        let bytes = std::fs::read(guest(name)).unwrap();
+        let bytes = std::fs::read(committed(name)).unwrap();
         let here = Engine::new(Options::default()).unwrap().load(&bytes).unwrap();
         let there = engine.load(&bytes).unwrap();
         assert_eq!((here.kind(), here.version()), (there.kind(), there.version()));
@@ -34,7 +35,7 @@ fn what_a_child_compiles_is_what_this_process_would() {
 
 #[test]
 fn a_module_that_does_not_compile_is_told_in_the_compilers_words() {
-    let mut bytes = std::fs::read(guest("noop")).unwrap();
+    let mut bytes = std::fs::read(committed("noop")).unwrap();
     bytes.truncate(bytes.len() - 10);
     let error = engine(1024 * MIB, Duration::from_secs(60)).load(&bytes).unwrap_err();
     let LoadError::Compile { cause, .. } = error else { panic!("{error:?}") };
@@ -61,7 +62,7 @@ fn without_a_program_to_compile_with_the_fault_is_the_hosts() {
     };
     let options = Options { compiler: Compiler::ChildProcess(apart), ..Options::default() };
     let error =
-        Engine::new(options).unwrap().load(&std::fs::read(guest("noop")).unwrap()).unwrap_err();
+        Engine::new(options).unwrap().load(&std::fs::read(committed("noop")).unwrap()).unwrap_err();
     assert!(matches!(error, LoadError::CompilerUnavailable(_)), "{error:?}");
 }
 
@@ -77,7 +78,7 @@ async fn while_a_costly_module_is_compiled_and_refused_everybody_else_goes_on() 
     let folder = tempfile::tempdir().unwrap();
     hub.put_handler("costly", write(folder.path(), "costly", &costly()));
     hub.until_handler("costly", |h| h["state"] == "loading").await;
-    hub.put_handler("late", guest("probe"));
+    hub.put_handler("late", committed("probe"));
     let late = hub.until_ready("late").await;
     let costly = hub.until_handler("costly", |h| h["state"] != "loading").await;
     let since = |handler: &serde_json::Value| handler["since"].as_str().unwrap().to_owned();

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::hub::{RunningHub, TestHub};
-use crate::sink::Sink;
+use weir_testing::hub::{RunningHub, TestHub};
+use weir_testing::sink::Sink;
 
 /// A probe that may run eight times at once.
 async fn eight_at_once(sink: &Sink) -> RunningHub {

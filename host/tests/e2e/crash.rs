@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::hub::{RunningHub, TestHub, until};
 use crate::load::Load;
-use crate::sink::Sink;
+use weir_testing::hub::{RunningHub, TestHub};
+use weir_testing::sink::Sink;
+use weir_testing::wait::until;
 
 /// Rounds of kill and restart; more by hand, `WEIR_CRASH_ROUNDS=100`.
 fn rounds() -> u64 {

@@ -4,8 +4,9 @@ use http::Request;
 use http_body_util::Full;
 use serde_json::Value;
 
-use crate::hub::{RunningHub, TestHub, until};
-use crate::sink::Sink;
+use weir_testing::hub::{RunningHub, TestHub};
+use weir_testing::sink::Sink;
+use weir_testing::wait::until;
 
 fn store_of(hub: &RunningHub) -> std::path::PathBuf {
     hub.folder.path().join("data/weir.db")

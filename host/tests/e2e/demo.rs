@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Stdio;
 
-use crate::hub::weir;
+use weir_testing::hub::weir;
 
 /// The starter handlers with their sidecars, each built today if `WEIR_TEST_HANDLERS` names a folder that has it.
 fn starters(into: &Path) {

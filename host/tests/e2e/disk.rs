@@ -11,7 +11,8 @@ use http_body_util::Full;
 use serde_json::Value;
 
 use crate::faults::Faults;
-use crate::hub::{Answer, RunningHub, TestHub, until};
+use weir_testing::hub::{Answer, RunningHub, TestHub};
+use weir_testing::wait::until;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn during_a_sync_that_takes_2_s_nothing_is_answered_and_of_64_twins_63_are_told_the_firsts_id()

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::hub::TestHub;
+use weir_testing::hub::TestHub;
 
 /// What stands between the hub and the system, built once: `tests/faults/system.c` tells what it can do.
 fn library() -> PathBuf {

@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 
-use crate::hub::{RunningHub, TestHub, until};
 use crate::operator::{refused, told};
-use crate::sink::Sink;
+use weir_testing::hub::{RunningHub, TestHub};
+use weir_testing::sink::Sink;
+use weir_testing::wait::until;
 
 const TO_SINK: &str = "[grant]\ndestinations = [\"sink\"]\n";
 const RARELY: &str = "concurrency = 1\nretry = { schedule = [\"1h\"], jitter = 0.0 }\n\

@@ -5,8 +5,9 @@ use http_body_util::Full;
 use serde_json::Value;
 
 use crate::faults::Faults;
-use crate::hub::{RunningHub, TestHub, until};
-use crate::sink::Sink;
+use weir_testing::hub::{RunningHub, TestHub};
+use weir_testing::sink::Sink;
+use weir_testing::wait::until;
 
 const MIB: u64 = 1024 * 1024;
 

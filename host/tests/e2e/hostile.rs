@@ -2,14 +2,15 @@
 
 use serde_json::Value;
 
-use crate::fixtures;
-use crate::hub::{TestHub, until};
-use crate::sink::Sink;
+use weir_testing::hostile;
+use weir_testing::hub::TestHub;
+use weir_testing::sink::Sink;
+use weir_testing::wait::until;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_crime_fails_its_own_attempt_with_the_right_outcome() {
     let sink = Sink::start().await;
-    let hub = fixtures::hub_of_all(&sink, "push").await;
+    let hub = hostile::hub_of_all(&sink, "push").await;
     let event = hub.push("push", "all-at-once", b"{}").await.accepted();
     let settled = until("every delivery to be settled", async || {
         let event = hub.event(&event).await;
@@ -23,7 +24,7 @@ async fn each_crime_fails_its_own_attempt_with_the_right_outcome() {
         let target = format!("handler:{name}");
         deliveries.iter().find(|d| d["target"] == *target).unwrap().clone()
     };
-    for fixture in fixtures::runs() {
+    for fixture in hostile::runs() {
         let attempt = &of(fixture.name)["history"][0];
         assert_eq!(attempt["outcome"], fixture.outcome, "{}: {attempt}", fixture.name);
         let said = attempt["reason"].as_str().unwrap_or("").replace(',', "");
@@ -49,4 +50,30 @@ async fn every_run_has_memory_that_nobody_used_before() {
     for event in sent.acked.values() {
         hub.until_status(event, "processed").await;
     }
+}
+
+#[test]
+fn hostile_fixtures_are_listed_with_their_outcomes() {
+    let document = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/security.md");
+    let document = std::fs::read_to_string(document).unwrap();
+    let (_, section) = document.split_once("## Hostile handlers").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let rows: Vec<Vec<&str>> = section
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim()).collect())
+        .collect();
+    let of_runs = hostile::runs().iter().map(|f| (f.name, f.outcome)).collect::<Vec<_>>();
+    let of_refused = hostile::refused().iter().map(|f| (f.name, "refused")).collect::<Vec<_>>();
+    let fixtures: Vec<_> = of_runs.into_iter().chain(of_refused).collect();
+    for (name, outcome) in &fixtures {
+        let row = rows.iter().find(|row| row[0] == format!("`{name}`"));
+        let row = row.unwrap_or_else(|| panic!("host/docs/security.md has no row for `{name}`"));
+        assert_eq!(row[2], format!("`{outcome}`"), "the row of `{name}`");
+    }
+    assert_eq!(
+        rows.len(),
+        fixtures.len(),
+        "host/docs/security.md has rows for fixtures that are gone"
+    );
 }

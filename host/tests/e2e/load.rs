@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::hub::github_signature;
+use weir_testing::hub::github_signature;
 
 /// Pushes GitHub events over several connections until told to stop, or until the hub is gone.
 pub(crate) struct Load {

@@ -1,7 +1,7 @@
 //! The hub as users meet it: the real binary, real handlers, real sockets.
 //!
-//! Each file is a part of the main job. `hub` and `sink` are the small language that the tests are written in:
-//! tests say what they start, what they send, and which state they wait for. None waits for time.
+//! Each file is a part of the main job. The tests are written with the test kit, `weir_testing`: a test says what it
+//! starts, what it sends, and which state it waits for. None waits for a time.
 
 #![expect(
     clippy::unwrap_used,
@@ -10,12 +10,7 @@
 )]
 
 mod faults;
-mod fixtures;
-mod hub;
-mod launch;
 mod load;
-mod sink;
-mod wat_guests;
 
 mod alerts;
 mod bad_input;

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use crate::hub::{TestHub, guest, until};
-use crate::sink::Sink;
+use weir_testing::guests::committed;
+use weir_testing::hub::TestHub;
+use weir_testing::sink::Sink;
+use weir_testing::wait::until;
 
 const TO_SINK: &str = "[grant]\ndestinations = [\"sink\"]\nemit = true\n";
 const SINK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -237,7 +239,7 @@ async fn a_client_sees_its_event_and_can_requeue_a_dead_letter() {
     let id = dead["id"].as_str().unwrap().to_owned();
     assert!(dead["reason"].as_str().unwrap().contains("not today"), "{dead}");
 
-    hub.put_handler("strict", guest("noop"));
+    hub.put_handler("strict", committed("noop"));
     hub.until_handler("strict", |h| h["version"] != before["version"]).await;
     let done = hub.cli(&["dead-letters", "requeue", &id]);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));

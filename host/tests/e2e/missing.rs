@@ -2,9 +2,11 @@
 
 use serde_json::Value;
 
-use crate::hub::{RunningHub, TestHub, guest, until};
 use crate::operator::{refused, told};
-use crate::sink::Sink;
+use weir_testing::guests::committed;
+use weir_testing::hub::{RunningHub, TestHub};
+use weir_testing::sink::Sink;
+use weir_testing::wait::until;
 
 const TO_SINK: &str = "[grant]\ndestinations = [\"sink\"]\n";
 
@@ -67,7 +69,7 @@ async fn what_waits_for_a_handler_whose_file_is_gone_goes_on_when_the_file_is_ba
     let later = hub.push("push", "two", b"{}").await.accepted();
     assert_eq!(hub.event(&later).await["status"], "unrouted", "what comes now is visible too");
 
-    hub.put_handler("teller", guest("version-a"));
+    hub.put_handler("teller", committed("version-a"));
     hub.until_status(&event, "processed").await;
     until_no_holds(&hub).await;
     assert_eq!(sink.until_received(1).await.len(), 1);
@@ -84,7 +86,7 @@ async fn what_waits_too_long_for_a_handler_is_given_up_with_the_reason_and_can_b
     assert!(attempt["reason"].as_str().unwrap().contains("handler:teller has been gone"), "{dead}");
     assert!(told(&hub, &["dead-letters", "list"]).contains("has been gone for 1s"));
 
-    hub.put_handler("teller", guest("version-a"));
+    hub.put_handler("teller", committed("version-a"));
     until_no_holds(&hub).await;
     told(&hub, &["replay", &event]);
     hub.until_status(&event, "processed").await;

@@ -1,7 +1,8 @@
 //! What an operator does while the hub runs: hold and release, ask why.
 
-use crate::hub::{RunningHub, TestHub, until};
-use crate::sink::Sink;
+use weir_testing::hub::{RunningHub, TestHub};
+use weir_testing::sink::Sink;
+use weir_testing::wait::until;
 
 const TO_SINK: &str = "[grant]\ndestinations = [\"sink\"]\n";
 
@@ -65,7 +66,7 @@ async fn a_held_source_waits_while_others_and_what_was_sent_already_go_on() {
     let sink = Sink::answering([(503, vec![("retry-after", "1".into())])]).await;
     let hub = TestHub::new()
         .github()
-        .source("other", "github", crate::hub::SECRET)
+        .source("other", "github", weir_testing::hub::SECRET)
         .destination(
             "sink",
             &sink,
@@ -81,7 +82,7 @@ async fn a_held_source_waits_while_others_and_what_was_sent_already_go_on() {
     hub.until_status(&sent, "retrying").await;
     told(&hub, &["hold", "source:github"]);
     let waits = hub.push("push", "waits", b"{}").await.accepted();
-    let signature = crate::hub::github_signature(b"{}");
+    let signature = weir_testing::hub::github_signature(b"{}");
     let headers = [
         ("content-type", "application/json"),
         ("x-github-event", "push"),

@@ -10,8 +10,8 @@ use weir_core::sign::{RequestDraft, Signing};
 use weir_core::time::Timestamp;
 use weir_core::verify::{NamedSecret, Secret};
 
-use crate::hub::TestHub;
-use crate::sink::{Received, Sink};
+use weir_testing::hub::TestHub;
+use weir_testing::sink::{Received, Sink};
 
 const SECRET: &str = "a secret of the provider's";
 

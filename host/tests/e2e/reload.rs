@@ -4,10 +4,12 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use crate::hub::{TestHub, guest, until};
 use crate::load::Load;
-use crate::sink::Sink;
-use crate::wat_guests::{slow, write};
+use weir_testing::guests::committed;
+use weir_testing::guests::{slow, write};
+use weir_testing::hub::TestHub;
+use weir_testing::sink::Sink;
+use weir_testing::wait::until;
 
 const TO_SINK: &str = "[grant]\ndestinations = [\"sink\"]\n";
 
@@ -25,7 +27,7 @@ async fn replacing_a_module_under_load_loses_nothing_and_each_event_meets_one_ve
 
     let load = Load::start(hub.ingress, "reload", 8);
     until("a first thousand answers", async || enough(&load, 1_000)).await;
-    hub.put_handler("teller", guest("version-b"));
+    hub.put_handler("teller", committed("version-b"));
     let second = hub.until_handler("teller", |h| h["version"] != first["version"]).await;
     until("a second thousand answers", async || enough(&load, 2_000)).await;
     let sent = load.finish().await;
@@ -62,7 +64,7 @@ async fn a_handler_that_is_dropped_in_starts_to_serve() {
         .config("[handlers.late]\ngrant = { destinations = [\"sink\"] }")
         .start()
         .await;
-    hub.put_handler("late", guest("version-a"));
+    hub.put_handler("late", committed("version-a"));
     hub.until_ready("late").await;
     hub.push("push", "one", b"{}").await.accepted();
     sink.until_received(1).await;
@@ -112,7 +114,7 @@ async fn a_removed_handler_retires_and_its_waiting_work_is_held_until_it_is_back
         if holds["items"][0]["reason"] == "missing" { Ok(()) } else { Err(holds.to_string()) }
     })
     .await;
-    hub.put_handler("teller", guest("probe"));
+    hub.put_handler("teller", committed("probe"));
     hub.until_status(&event, "processed").await;
     sink.until_received(1).await;
 }
@@ -144,7 +146,7 @@ async fn a_plugins_folder_that_is_deleted_and_made_again_is_watched_again() {
     let meanwhile = hub.push("push", "meanwhile", b"{}").await.accepted();
     hub.until_status(&meanwhile, "processed").await;
     std::fs::create_dir(&plugins).unwrap();
-    hub.put_handler("teller", guest("version-b"));
+    hub.put_handler("teller", committed("version-b"));
     health("ok").await;
     hub.until_handler("teller", |h| h["state"] == "ready" && h["version"] != first["version"])
         .await;

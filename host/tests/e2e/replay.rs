@@ -2,9 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::hub::{RunningHub, TestHub, guest, until};
 use crate::operator::{refused, told};
-use crate::sink::Sink;
+use weir_testing::guests::committed;
+use weir_testing::hub::{RunningHub, TestHub};
+use weir_testing::sink::Sink;
+use weir_testing::wait::until;
 
 const TO_SINK: &str = "[grant]\ndestinations = [\"sink\"]\n";
 
@@ -35,7 +37,7 @@ async fn events_that_nobody_got_go_to_a_handler_that_is_dropped_in_later_each_on
     assert_eq!(hub.metric("weir_unrouted_events").await, 25.0);
 
     std::fs::write(hub.folder.path().join("plugins/teller.toml"), TO_SINK).unwrap();
-    hub.put_handler("teller", guest("version-a"));
+    hub.put_handler("teller", committed("version-a"));
     hub.until_ready("teller").await;
     let dry = counted(&hub, &["replay", "--unrouted", "--dry-run", "--json"]);
     assert_eq!(dry, json!({"dry_run": true, "events": 25, "routed": 25, "deliveries": 25}));

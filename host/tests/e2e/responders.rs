@@ -13,8 +13,9 @@ use weir_core::sign::Signing;
 use weir_core::time::Clock as _;
 use weir_core::verify::{Params, Secret};
 
-use crate::hub::{RunningHub, TestHub, hmac_hex, until};
-use crate::sink::Sink;
+use weir_testing::hub::{RunningHub, TestHub, hmac_hex};
+use weir_testing::sink::Sink;
+use weir_testing::wait::until;
 
 const SECRET: &str = "what Slack signs with";
 
@@ -209,7 +210,7 @@ async fn while_the_handler_is_missing_the_default_answer_goes_out_and_the_event_
     let event = only_event(&hub).await;
     let waits = hub.until_status(&event, "held").await;
     assert_eq!(waits["deliveries"][0]["attempts"], 0, "{waits}");
-    hub.put_handler("commands", crate::hub::guest("noop"));
+    hub.put_handler("commands", weir_testing::guests::committed("noop"));
     hub.until_status(&event, "processed").await;
 }
 

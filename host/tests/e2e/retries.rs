@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::hub::TestHub;
-use crate::sink::Sink;
+use weir_testing::hub::TestHub;
+use weir_testing::sink::Sink;
 
 const QUICK: &str = "retry = { schedule = [\"10ms\"], max_attempts = 4 }";
 

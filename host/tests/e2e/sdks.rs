@@ -11,7 +11,7 @@ use http::Request;
 use http_body_util::Full;
 use serde::Deserialize;
 
-use crate::hub::{RunningHub, TestHub};
+use weir_testing::hub::{RunningHub, TestHub};
 
 /// A request that a library signed, or agreed with, and the source that it is for.
 #[derive(Debug, Deserialize)]

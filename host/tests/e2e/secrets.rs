@@ -9,12 +9,13 @@ use http::Request;
 use http_body_util::Full;
 use weir_store::Store as _;
 
-use crate::hub::{RunningHub, TestHub, github_signature, hmac_hex, until};
-use crate::sink::Sink;
+use weir_testing::hub::{RunningHub, TestHub, github_signature, hmac_hex};
+use weir_testing::sink::Sink;
+use weir_testing::wait::until;
 
 /// What is planted, each random enough to be kept as it is by any compression.
 const PLANTED: [(&str, &str); 17] = [
-    ("a source's secret in a file", crate::hub::SECRET),
+    ("a source's secret in a file", weir_testing::hub::SECRET),
     ("a source's secret in the environment", "Kf8zQ1mW7rT2xVb5"),
     ("a static token in a header", "Pz3nH6vYc9LdXw0s"),
     ("a wrong token in that header", "Qj5kT8wBe2MfRy7u"),

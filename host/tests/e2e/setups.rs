@@ -10,7 +10,7 @@ use weir_core::event::{Category, EventType};
 use weir_core::name::{SourceName, Target};
 use weir_core::route::{RouteTable, Subscription};
 
-use crate::launch::weir;
+use weir_testing::hub::weir;
 
 fn setups() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/setups");

@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use crate::hub::{TestHub, until};
+use weir_testing::hub::TestHub;
+use weir_testing::wait::until;
 
 fn signal(pid: u32, name: &str) {
     let sent = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();

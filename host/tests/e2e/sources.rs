@@ -5,7 +5,8 @@ use std::process::{Output, Stdio};
 use http::Request;
 use http_body_util::Full;
 
-use crate::hub::{RunningHub, TestHub, github_signature, until, weir};
+use weir_testing::hub::{RunningHub, TestHub, github_signature, weir};
+use weir_testing::wait::until;
 
 fn told(out: &Output) -> String {
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
@@ -31,7 +32,7 @@ async fn until_logged(hub: &RunningHub, parts: &[&str]) {
 async fn a_secret_that_is_mended_is_in_force_without_a_restart() {
     let hub = TestHub::new().source("github", "github", "not the one").start().await;
     assert_eq!(hub.push("push", "a", b"{}").await.refused().1, "signature_mismatch");
-    hub.write("github.secret", crate::hub::SECRET);
+    hub.write("github.secret", weir_testing::hub::SECRET);
     until_answered(&hub, "a", 200).await;
     assert_eq!(hub.metric("weir_config_reloads_total").await, 1.0);
 }
@@ -57,7 +58,7 @@ async fn a_configuration_that_is_wrong_changes_nothing_and_says_what_is_wrong() 
         said.first().map(|_| ()).ok_or_else(|| hub.log.all())
     })
     .await;
-    hub.write("other", crate::hub::SECRET);
+    hub.write("other", weir_testing::hub::SECRET);
     until("the new source to be there", async || {
         let headers = [("x-github-event", "push"), ("x-github-delivery", "b")];
         let signature = github_signature(b"{}");
@@ -128,7 +129,7 @@ async fn a_broken_provider_file_holds_nothing_else_up_and_its_last_good_version_
     let hub = TestHub::new()
         .source("github", "github", "not the one")
         .config("[sources.acme]\nprovider = \"acme\"\nsecrets = [{ file = \"acme.secret\" }]")
-        .file("acme.secret", crate::hub::SECRET);
+        .file("acme.secret", weir_testing::hub::SECRET);
     std::fs::create_dir(hub.folder.path().join("providers")).unwrap();
     let hub = hub.file("providers/acme.toml", acme()).start().await;
     assert_eq!(post_acme(&hub, "a").await, 200);
@@ -138,7 +139,7 @@ async fn a_broken_provider_file_holds_nothing_else_up_and_its_last_good_version_
     let file = hub.api("/health").await["providers"]["files"][0].take();
     assert_eq!((&file["file"], &file["serves_on"]), (&"providers/acme.toml".into(), &true.into()));
 
-    hub.write("github.secret", crate::hub::SECRET);
+    hub.write("github.secret", weir_testing::hub::SECRET);
     until_answered(&hub, "a", 200).await;
     assert_eq!(hub.log.having(&["provider file cannot be used"]).len(), 1, "said once");
     let hub = hub.kill_and_restart().await;
@@ -187,7 +188,7 @@ async fn a_secret_is_handed_over_once_and_outlives_a_crash() {
     let hub = TestHub::new().config("[sources.tasks]\nprovider = \"asana\"").start().await;
     let secret = "b537207f20cbfa02357cf448134da559e8bd39d61597dcd5631b8012eae53e81";
     let (body, signature) =
-        (b"{\"events\":[]}", crate::hub::hmac_hex(secret.as_bytes(), b"{\"events\":[]}"));
+        (b"{\"events\":[]}", weir_testing::hub::hmac_hex(secret.as_bytes(), b"{\"events\":[]}"));
     let handed =
         async |hub: &RunningHub| hub.post("tasks", &[("x-hook-secret", secret)], b"").await;
     assert_eq!(handed(&hub).await.refused(), (403, "handshake_closed".into()));
@@ -265,7 +266,7 @@ async fn a_secret_that_has_to_be_given_back_is_shown_once_to_whoever_let_it_be_h
     let (code, said) = failed(&["sources", "learned-secret", "tasks"]);
     assert!(code == 4 && said.contains("secret_not_found"), "{said}");
 
-    let signature = format!("sha256={}", crate::hub::hmac_hex(token.as_bytes(), b"{}"));
+    let signature = format!("sha256={}", weir_testing::hub::hmac_hex(token.as_bytes(), b"{}"));
     let taken = hub.post("notes", &[("x-notion-signature", &*signature)], b"{}").await;
     assert_eq!(taken.status, 200);
     assert!(!hub.log.all().contains(token), "the token is in the log");
@@ -292,7 +293,7 @@ async fn a_hundred_requests_that_a_wrong_secret_refused_come_in_once_when_it_is_
     let said = told(&hub.cli(&["quarantine", "release"]));
     assert!(said.starts_with("0 accepted, 100 still invalid"), "{said}");
 
-    hub.write("github.secret", crate::hub::SECRET);
+    hub.write("github.secret", weir_testing::hub::SECRET);
     until_answered(&hub, "another", 200).await;
     let said = told(&hub.cli(&["quarantine", "release"]));
     // Those that were sent while the secret was not yet in force are let in beside the hundred; a repeat is one event.

@@ -4,10 +4,11 @@ use http::Request;
 use http_body_util::Full;
 use serde_json::Value;
 
-use crate::hub::{RunningHub, TestHub, until};
 use crate::operator::told;
-use crate::sink::Sink;
 use crate::strict_parser;
+use weir_testing::hub::{RunningHub, TestHub};
+use weir_testing::sink::Sink;
+use weir_testing::wait::until;
 
 const ROUTE: &str = "[[route]]\non = [\"github:*\"]\nto = \"sink\"";
 const TO_SINK: &str = "[grant]\ndestinations = [\"sink\"]\n";

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
-use crate::hub::{RunningHub, TestHub, until};
-use crate::sink::Sink;
-use crate::wat_guests;
+use weir_testing::guests;
+use weir_testing::hub::{RunningHub, TestHub};
+use weir_testing::sink::Sink;
+use weir_testing::wait::until;
 
 /// Events a second for the slow handler: more than the machine can compute.
 const SLOW_PER_SECOND: u32 = 3;
@@ -67,7 +68,7 @@ async fn hub(sink: &Sink) -> RunningHub {
         "(local $n i64) (local.set $n (i64.const {COUNT}))
         (loop (br_if 0 (i64.ne (local.tee $n (i64.sub (local.get $n) (i64.const 1))) (i64.const 0))))"
     );
-    let slow = wat_guests::write(folder.path(), "slow", &wat_guests::command(&body));
+    let slow = guests::write(folder.path(), "slow", &guests::command(&body));
     let hub = TestHub::new()
         .github()
         .destination("sink", sink, "")

@@ -1,23 +1,11 @@
-//! What hostile and slow handlers cost others, measured: in a binary of its own and one after another, so that no other
-//! test runs meanwhile. Its language is that of `it`.
+//! The cost of hostile and slow handlers for other handlers, measured. The tests run one at a time in a binary of their
+//! own, so that no other test disturbs the figures.
 
 #![expect(
     clippy::unwrap_used,
     clippy::print_stderr,
-    dead_code,
-    reason = "a test says what it expects by panicking, and needs a part of its language"
+    reason = "a test says what it expects by panicking"
 )]
-
-#[path = "../e2e/fixtures.rs"]
-mod fixtures;
-#[path = "../e2e/hub.rs"]
-mod hub;
-#[path = "../e2e/launch.rs"]
-mod launch;
-#[path = "../e2e/sink.rs"]
-mod sink;
-#[path = "../e2e/wat_guests.rs"]
-mod wat_guests;
 
 mod bursts;
 mod neighbours;

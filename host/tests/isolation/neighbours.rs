@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::fixtures;
-use crate::hub::{RunningHub, until};
-use crate::sink::Sink;
+use weir_testing::hostile;
+use weir_testing::hub::RunningHub;
+use weir_testing::sink::Sink;
+use weir_testing::wait::until;
 
 /// Events timed in each half of a round: the 99th percentile is the second slowest.
 const EVENTS: usize = 150;
@@ -28,7 +29,7 @@ async fn beside_hostile_handlers_at_work_another_ones_p99_stays_under_twice_what
     let mut seen = Vec::new();
     for round in 0..ROUNDS {
         let sink = Sink::start().await;
-        let hub = Arc::new(fixtures::hub_of_all(&sink, "crime").await);
+        let hub = Arc::new(hostile::hub_of_all(&sink, "crime").await);
         p99(&hub, &sink, "to warm up").await;
         let quiet = p99(&hub, &sink, "quiet").await;
 
@@ -37,7 +38,7 @@ async fn beside_hostile_handlers_at_work_another_ones_p99_stays_under_twice_what
         until("every hostile handler to have run", async || {
             let given_up = hub.series("weir_dead_letters_total").await;
             let guilty = given_up.iter().filter(|count| **count > 0.0).count();
-            if guilty == fixtures::runs().len() { Ok(()) } else { Err(guilty.to_string()) }
+            if guilty == hostile::runs().len() { Ok(()) } else { Err(guilty.to_string()) }
         })
         .await;
         let late = tokio::spawn(lateness(over.clone()));

@@ -1,18 +1,27 @@
-//! Handlers that no compiler would make, written as text or made of parts: WASI commands, because those need no
-//! types around them.
+//! Test handlers: the committed ones, and modules that no compiler would make, written as WebAssembly text.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+/// The path of a committed test handler, or of what its source builds today if `WEIR_TEST_HANDLERS` names a folder
+/// that holds it.
+pub fn committed(name: &str) -> PathBuf {
+    let built = std::env::var_os("WEIR_TEST_HANDLERS")
+        .map(|dir| Path::new(&dir).join(format!("{name}.wasm")));
+    built.filter(|path| path.exists()).unwrap_or_else(|| {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../tests/guests/{name}.wasm"))
+    })
+}
+
 /// Puts a module into a folder.
-pub(crate) fn write(folder: &Path, name: &str, module: &[u8]) -> PathBuf {
+pub fn write(folder: &Path, name: &str, module: &[u8]) -> PathBuf {
     let path = folder.join(format!("{name}.wasm"));
     std::fs::write(&path, module).unwrap();
     path
 }
 
 /// A handler with this core module inside, which must export a memory, `cabi_realloc`, `describe` and `handle`.
-pub(crate) fn component(core: &str) -> Vec<u8> {
+pub fn component(core: &str) -> Vec<u8> {
     let text = format!(
         r#"(component
             (type $types (instance
@@ -42,7 +51,7 @@ pub(crate) fn component(core: &str) -> Vec<u8> {
 }
 
 /// The exports that a handler must have, doing nothing.
-pub(crate) const IDLE: &str = r#"
+pub const IDLE: &str = r#"
     (memory (export "memory") 1)
     (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024))
     (func (export "describe"))
@@ -51,7 +60,7 @@ pub(crate) const IDLE: &str = r#"
         (i32.const 16))"#;
 
 /// A command with this body; `$print` writes so many bytes from 64 on to stdout.
-pub(crate) fn command(body: &str) -> Vec<u8> {
+pub fn command(body: &str) -> Vec<u8> {
     command_with("", body)
 }
 
@@ -73,7 +82,7 @@ fn command_with(more: &str, body: &str) -> Vec<u8> {
 }
 
 /// A command that prints a line so many thousand times.
-pub(crate) fn printing(line: &str, thousands: u32) -> Vec<u8> {
+pub fn printing(line: &str, thousands: u32) -> Vec<u8> {
     let thousand = format!("{line}\n").repeat(1_000);
     let escaped = thousand.replace('"', "\\22").replace('\n', "\\0a");
     command_with(
@@ -90,12 +99,12 @@ pub(crate) fn printing(line: &str, thousands: u32) -> Vec<u8> {
 }
 
 /// A command that takes gigabytes and many seconds to compile.
-pub(crate) fn costly() -> Vec<u8> {
+pub fn costly() -> Vec<u8> {
     command(&woven(3_000, 30_000))
 }
 
 /// A command that takes seconds to compile and a little memory, and does nothing.
-pub(crate) fn slow() -> Vec<u8> {
+pub fn slow() -> Vec<u8> {
     command_with(&format!("(func {})", woven(200, 1_000)).repeat(60), "")
 }
 

@@ -4,18 +4,18 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::hub::{RunningHub, TestHub, guest};
+use crate::guests::{IDLE, command, committed, component, printing, write};
+use crate::hub::{RunningHub, TestHub};
 use crate::sink::Sink;
-use crate::wat_guests::{IDLE, command, component, printing, write};
 
 /// A handler whose runs go wrong.
-pub(crate) struct Runs {
-    pub(crate) name: &'static str,
+pub struct Runs {
+    pub name: &'static str,
     what: What,
     /// How its attempt ends.
-    pub(crate) outcome: &'static str,
+    pub outcome: &'static str,
     /// A part of the reason given.
-    pub(crate) reason: &'static str,
+    pub reason: &'static str,
 }
 
 enum What {
@@ -27,15 +27,15 @@ enum What {
 
 impl Runs {
     /// Its file.
-    pub(crate) fn module(&self, folder: &Path) -> PathBuf {
+    pub fn module(&self, folder: &Path) -> PathBuf {
         match &self.what {
-            What::Step(_) => guest("probe"),
+            What::Step(_) => committed("probe"),
             What::Command(bytes) => write(folder, self.name, bytes),
         }
     }
 
     /// Its sidecar: it wants events of this type, fails once, and may send to `sink`.
-    pub(crate) fn sidecar(&self, kind: &str) -> String {
+    pub fn sidecar(&self, kind: &str) -> String {
         let steps = match self.what {
             What::Step(step) => format!("[config]\nsteps = '''[{step}]'''\n"),
             What::Command(_) => String::new(),
@@ -51,7 +51,7 @@ impl Runs {
 }
 
 /// The handlers that load and then misbehave.
-pub(crate) fn runs() -> Vec<Runs> {
+pub fn runs() -> Vec<Runs> {
     let components = [
         ("loops", r#"{"op":"loop"}"#, "timeout", "500ms"),
         ("floods-the-log", r#"{"op":"flood"}"#, "timeout", "500ms"),
@@ -161,7 +161,7 @@ fn commands() -> [Command; 12] {
 
 /// A hub with every hostile handler, asking for GitHub's events of this type, and a decent neighbour that tells the sink
 /// of every push.
-pub(crate) async fn hub_of_all(sink: &Sink, kind: &str) -> RunningHub {
+pub async fn hub_of_all(sink: &Sink, kind: &str) -> RunningHub {
     let folder = tempfile::tempdir().unwrap();
     let mut hub = TestHub::new()
         .github()
@@ -181,11 +181,11 @@ pub(crate) async fn hub_of_all(sink: &Sink, kind: &str) -> RunningHub {
 }
 
 /// A file that never replaces a version that works.
-pub(crate) struct Refused {
-    pub(crate) name: &'static str,
+pub struct Refused {
+    pub name: &'static str,
     what: File,
     /// A part of the reason given.
-    pub(crate) reason: &'static str,
+    pub reason: &'static str,
 }
 
 enum File {
@@ -198,11 +198,11 @@ enum File {
 
 impl Refused {
     /// Puts it where `path` is, in one step.
-    pub(crate) fn put(&self, path: &Path) {
+    pub fn put(&self, path: &Path) {
         let beside = path.with_extension("beside");
         match &self.what {
             File::Of(bytes) => std::fs::write(&beside, bytes).unwrap(),
-            File::Guest(name) => drop(std::fs::copy(guest(name), &beside).unwrap()),
+            File::Guest(name) => drop(std::fs::copy(committed(name), &beside).unwrap()),
             File::Long(bytes) => std::fs::File::create(&beside).unwrap().set_len(*bytes).unwrap(),
             File::LinkTo(target) => std::os::unix::fs::symlink(target, &beside).unwrap(),
             File::Folder => {
@@ -215,9 +215,9 @@ impl Refused {
 }
 
 /// The files that are refused. The last one cannot be replaced by a file any more.
-pub(crate) fn refused() -> Vec<Refused> {
+pub fn refused() -> Vec<Refused> {
     let wat = |text: &str| File::Of(wat::parse_str(text).unwrap());
-    let half = std::fs::read(guest("noop")).unwrap()[..5_000].to_vec();
+    let half = std::fs::read(committed("noop")).unwrap()[..5_000].to_vec();
     let start = component(&format!("(func $s (loop (br 0))) (start $s) {IDLE}"));
     let all = [
         ("garbage", File::Of(b"this is not WebAssembly".to_vec()), "not a WebAssembly"),
@@ -236,34 +236,12 @@ pub(crate) fn refused() -> Vec<Refused> {
             "describe failed: ran past its limit of 1s",
         ),
         ("200-mb", File::Long(200_000_000), "200000000 bytes"),
-        ("link-out-of-the-folder", File::LinkTo(guest("version-a")), "out of the plugins folder"),
+        (
+            "link-out-of-the-folder",
+            File::LinkTo(committed("version-a")),
+            "out of the plugins folder",
+        ),
         ("folder", File::Folder, "not a regular file"),
     ];
     all.into_iter().map(|(name, what, reason)| Refused { name, what, reason }).collect()
-}
-
-#[test]
-fn hostile_fixtures_are_listed_with_their_outcomes() {
-    let document = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/security.md");
-    let document = std::fs::read_to_string(document).unwrap();
-    let (_, section) = document.split_once("## Hostile handlers").unwrap();
-    let section = section.split("\n## ").next().unwrap();
-    let rows: Vec<Vec<&str>> = section
-        .lines()
-        .filter(|line| line.starts_with("| `"))
-        .map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim()).collect())
-        .collect();
-    let of_runs = runs().iter().map(|f| (f.name, f.outcome)).collect::<Vec<_>>();
-    let of_refused = refused().iter().map(|f| (f.name, "refused")).collect::<Vec<_>>();
-    let fixtures: Vec<_> = of_runs.into_iter().chain(of_refused).collect();
-    for (name, outcome) in &fixtures {
-        let row = rows.iter().find(|row| row[0] == format!("`{name}`"));
-        let row = row.unwrap_or_else(|| panic!("host/docs/security.md has no row for `{name}`"));
-        assert_eq!(row[2], format!("`{outcome}`"), "the row of `{name}`");
-    }
-    assert_eq!(
-        rows.len(),
-        fixtures.len(),
-        "host/docs/security.md has rows for fixtures that are gone"
-    );
 }

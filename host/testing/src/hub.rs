@@ -6,7 +6,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
@@ -19,36 +18,25 @@ use serde_json::Value;
 use sha2::Sha256;
 use tempfile::TempDir;
 
+use crate::guests::committed;
 use crate::launch::Launch;
-pub(crate) use crate::launch::weir;
+pub use crate::launch::weir;
 use crate::sink::Sink;
-
-/// Past this a state that was waited for is not coming.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::wait::until;
 
 /// The secret of every source that `github` makes.
-pub(crate) const SECRET: &str = "a secret that only GitHub and we know";
-
-/// A test handler: the committed one, or what its source makes today if `WEIR_TEST_HANDLERS` names a folder that
-/// has it.
-pub(crate) fn guest(name: &str) -> PathBuf {
-    let built = std::env::var_os("WEIR_TEST_HANDLERS")
-        .map(|dir| Path::new(&dir).join(format!("{name}.wasm")));
-    built.filter(|path| path.exists()).unwrap_or_else(|| {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/guests/{name}.wasm"))
-    })
-}
+pub const SECRET: &str = "a secret that only GitHub and we know";
 
 /// What to start.
-pub(crate) struct TestHub {
-    pub(crate) folder: TempDir,
+pub struct TestHub {
+    pub folder: TempDir,
     config: String,
     launch: Launch,
 }
 
 impl TestHub {
     /// Nothing but the listeners.
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("plugins")).unwrap();
         let config = r#"
@@ -67,45 +55,45 @@ grace = "200ms"
     }
 
     /// Takes webhooks at a port that is known before it starts; gives its address too.
-    pub(crate) fn at_a_known_port(mut self) -> (Self, SocketAddr) {
+    pub fn at_a_known_port(mut self) -> (Self, SocketAddr) {
         let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         self.config = self.config.replacen("127.0.0.1:0", &address.to_string(), 1);
         (self, address)
     }
 
     /// Adds to the configuration.
-    pub(crate) fn config(mut self, toml: &str) -> Self {
+    pub fn config(mut self, toml: &str) -> Self {
         self.config.push_str(toml);
         self.config.push('\n');
         self
     }
 
     /// Says something of the configuration in another way.
-    pub(crate) fn replace(mut self, said: &str, instead: &str) -> Self {
+    pub fn replace(mut self, said: &str, instead: &str) -> Self {
         self.config = self.config.replacen(said, instead, 1);
         self
     }
 
     /// A variable of the process's environment.
-    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+    pub fn env(mut self, name: &str, value: &str) -> Self {
         self.launch.env.push((name.into(), value.into()));
         self
     }
 
     /// Starts it by another program, which is given the hub's own command line and becomes the hub.
-    pub(crate) fn under(mut self, program: &[&str]) -> Self {
+    pub fn under(mut self, program: &[&str]) -> Self {
         self.launch.under = program.iter().map(|word| (*word).to_owned()).collect();
         self
     }
 
     /// In development mode.
-    pub(crate) fn development(mut self) -> Self {
+    pub fn development(mut self) -> Self {
         self.launch.development = true;
         self
     }
 
     /// Writes a file into the hub's folder.
-    pub(crate) fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
+    pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
         let path = self.folder.path().join(name);
         std::fs::write(&path, content).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -113,36 +101,36 @@ grace = "200ms"
     }
 
     /// A source with a secret of its own.
-    pub(crate) fn source(self, name: &str, provider: &str, secret: &str) -> Self {
+    pub fn source(self, name: &str, provider: &str, secret: &str) -> Self {
         self.file(&format!("{name}.secret"), secret).config(&format!(
             "[sources.{name}]\nprovider = \"{provider}\"\nsecrets = [{{ file = \"{name}.secret\" }}]"
         ))
     }
 
     /// The source `github`.
-    pub(crate) fn github(self) -> Self {
+    pub fn github(self) -> Self {
         self.source("github", "github", SECRET)
     }
 
     /// A handler from the committed test handlers, under a name of its own.
-    pub(crate) fn handler(self, name: &str, module: &str) -> Self {
-        self.module(name, &guest(module))
+    pub fn handler(self, name: &str, module: &str) -> Self {
+        self.module(name, &committed(module))
     }
 
     /// A handler from a file.
-    pub(crate) fn module(self, name: &str, module: &Path) -> Self {
+    pub fn module(self, name: &str, module: &Path) -> Self {
         std::fs::copy(module, self.plugin_path(name)).unwrap();
         self
     }
 
     /// What is granted, configured and limited for a handler.
-    pub(crate) fn sidecar(self, name: &str, toml: &str) -> Self {
+    pub fn sidecar(self, name: &str, toml: &str) -> Self {
         std::fs::write(self.plugin_path(name).with_extension("toml"), toml).unwrap();
         self
     }
 
     /// A destination that leads to a sink.
-    pub(crate) fn destination(self, name: &str, sink: &Sink, more: &str) -> Self {
+    pub fn destination(self, name: &str, sink: &Sink, more: &str) -> Self {
         self.config(&format!(
             "[destinations.{name}]\nkind = \"webhook\"\nurl = \"{}\"\nallow = [\"@private\"]\n{more}",
             sink.url()
@@ -154,13 +142,13 @@ grace = "200ms"
     }
 
     /// Runs it and waits until it says that it is ready.
-    pub(crate) async fn start(self) -> RunningHub {
+    pub async fn start(self) -> RunningHub {
         std::fs::write(self.folder.path().join("weir.toml"), &self.config).unwrap();
         RunningHub::start(self.folder, self.launch).await
     }
 
     /// Runs it, expecting that it refuses: its exit code and what it said.
-    pub(crate) fn refused(self) -> (i32, String) {
+    pub fn refused(self) -> (i32, String) {
         let file = self.folder.path().join("weir.toml");
         std::fs::write(&file, &self.config).unwrap();
         let out = weir().arg("serve").arg("--config").arg(file).output().unwrap();
@@ -170,7 +158,7 @@ grace = "200ms"
 
 /// What the process has logged so far.
 #[derive(Clone, Default)]
-pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
+pub struct Log(Arc<Mutex<Vec<String>>>);
 
 impl Log {
     fn follow(&self, from: impl std::io::Read + Send + 'static) {
@@ -183,23 +171,23 @@ impl Log {
     }
 
     /// The lines that contain all of these.
-    pub(crate) fn having(&self, parts: &[&str]) -> Vec<String> {
+    pub fn having(&self, parts: &[&str]) -> Vec<String> {
         let lines = self.0.lock().unwrap();
         lines.iter().filter(|l| parts.iter().all(|p| l.contains(p))).cloned().collect()
     }
 
     /// Everything.
-    pub(crate) fn all(&self) -> String {
+    pub fn all(&self) -> String {
         self.0.lock().unwrap().join("\n")
     }
 }
 
 /// A hub that runs.
-pub(crate) struct RunningHub {
-    pub(crate) folder: TempDir,
-    pub(crate) log: Log,
-    pub(crate) ingress: SocketAddr,
-    pub(crate) admin: SocketAddr,
+pub struct RunningHub {
+    pub folder: TempDir,
+    pub log: Log,
+    pub ingress: SocketAddr,
+    pub admin: SocketAddr,
     process: Child,
     launch: Launch,
     client: Client<HttpConnector, Full<Bytes>>,
@@ -231,7 +219,7 @@ impl RunningHub {
     }
 
     /// Kills it as a power cut would, and starts it again on the same folder.
-    pub(crate) async fn kill_and_restart(mut self) -> Self {
+    pub async fn kill_and_restart(mut self) -> Self {
         self.kill();
         let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
         let launch = self.launch.clone();
@@ -240,12 +228,12 @@ impl RunningHub {
     }
 
     /// Asks it to stop, and starts it again on the same folder.
-    pub(crate) async fn stop_and_restart(self) -> Self {
+    pub async fn stop_and_restart(self) -> Self {
         self.stop_and_restart_after(|| {}).await
     }
 
     /// The same, with something done while it is off.
-    pub(crate) async fn stop_and_restart_after(mut self, meanwhile: impl FnOnce()) -> Self {
+    pub async fn stop_and_restart_after(mut self, meanwhile: impl FnOnce()) -> Self {
         let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
         let launch = self.launch.clone();
         assert_eq!(self.stop().await, 0);
@@ -254,27 +242,27 @@ impl RunningHub {
     }
 
     /// Kills it as a power cut would.
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
 
     /// Asks it to stop as a service manager would; its exit code.
-    pub(crate) async fn stop(mut self) -> i32 {
+    pub async fn stop(mut self) -> i32 {
         let pid = self.pid().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         self.until_stopped().await
     }
 
     /// Asks it to stop, and keeps its folder.
-    pub(crate) async fn keep_folder(mut self) -> TempDir {
+    pub async fn keep_folder(mut self) -> TempDir {
         let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
         assert_eq!(self.stop().await, 0);
         folder
     }
 
     /// Waits until it has ended; its exit code.
-    pub(crate) async fn until_stopped(&mut self) -> i32 {
+    pub async fn until_stopped(&mut self) -> i32 {
         let process = &mut self.process;
         until("the hub to stop", async || {
             process.try_wait().unwrap().ok_or_else(|| "still running".into())
@@ -285,12 +273,12 @@ impl RunningHub {
     }
 
     /// The number of its process.
-    pub(crate) fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.process.id()
     }
 
     /// Puts a file into its folder, as an editor does.
-    pub(crate) fn write(&self, name: &str, content: &str) {
+    pub fn write(&self, name: &str, content: &str) {
         let path = self.folder.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         let beside = path.with_extension("new");
@@ -299,12 +287,12 @@ impl RunningHub {
     }
 
     /// Its configuration as the file has it.
-    pub(crate) fn configured(&self) -> String {
+    pub fn configured(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("weir.toml")).unwrap()
     }
 
     /// The lines of `/metrics` that hold all of these.
-    pub(crate) async fn metric_lines(&self, parts: &[&str]) -> Vec<String> {
+    pub async fn metric_lines(&self, parts: &[&str]) -> Vec<String> {
         let uri = format!("http://{}/metrics", self.admin);
         let (_, page) = self.send(Request::builder().uri(uri).body(Full::default()).unwrap()).await;
         let page = String::from_utf8(page.into()).unwrap();
@@ -313,7 +301,7 @@ impl RunningHub {
     }
 
     /// The alerts of a type about a subject that the hub has stored.
-    pub(crate) async fn alerts(&self, kind: &str, subject: &str) -> Vec<Value> {
+    pub async fn alerts(&self, kind: &str, subject: &str) -> Vec<Value> {
         let page = self.api(&format!("/api/v1/events?source=weir&type={kind}")).await;
         let mut found = Vec::new();
         for event in page["items"].as_array().unwrap() {
@@ -327,7 +315,7 @@ impl RunningHub {
     }
 
     /// Waits until an alert of a type about a subject is stored; it then.
-    pub(crate) async fn until_alert(&self, kind: &str, subject: &str) -> Value {
+    pub async fn until_alert(&self, kind: &str, subject: &str) -> Value {
         until(&format!("an alert {kind} about {subject}"), async || {
             self.alerts(kind, subject).await.pop().ok_or_else(|| self.log.all())
         })
@@ -335,7 +323,7 @@ impl RunningHub {
     }
 
     /// Puts a handler into the watched folder, as a person would who copies a file and then renames it.
-    pub(crate) fn put_handler(&self, name: &str, module: impl AsRef<Path>) {
+    pub fn put_handler(&self, name: &str, module: impl AsRef<Path>) {
         let plugins = self.folder.path().join("plugins");
         let partial = plugins.join(format!("{name}.wasm.tmp"));
         std::fs::copy(module, &partial).unwrap();
@@ -343,27 +331,24 @@ impl RunningHub {
     }
 
     /// Sends a request as it is.
-    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> (StatusCode, Bytes) {
+    pub async fn send(&self, request: Request<Full<Bytes>>) -> (StatusCode, Bytes) {
         let response = self.exchange(request).await;
         (response.status(), response.into_body())
     }
 
     /// Sends a request as it is; the answer with its headers.
-    pub(crate) async fn exchange(&self, request: Request<Full<Bytes>>) -> Response<Bytes> {
+    pub async fn exchange(&self, request: Request<Full<Bytes>>) -> Response<Bytes> {
         self.exchanging(request).await
     }
 
     /// The same; none where the hub is gone before it has answered.
-    pub(crate) async fn try_exchange(
-        &self,
-        request: Request<Full<Bytes>>,
-    ) -> Option<Response<Bytes>> {
+    pub async fn try_exchange(&self, request: Request<Full<Bytes>>) -> Option<Response<Bytes>> {
         let (head, body) = self.client.request(request).await.ok()?.into_parts();
         Some(Response::from_parts(head, body.collect().await.ok()?.to_bytes()))
     }
 
     /// The same, to be waited for elsewhere.
-    pub(crate) fn exchanging(
+    pub fn exchanging(
         &self,
         request: Request<Full<Bytes>>,
     ) -> impl Future<Output = Response<Bytes>> + Send + use<> {
@@ -375,7 +360,7 @@ impl RunningHub {
     }
 
     /// Posts to a source with these headers.
-    pub(crate) async fn post(&self, source: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub async fn post(&self, source: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         let mut request = Request::builder()
             .method(Method::POST)
             .uri(format!("http://{}/webhook/{source}", self.ingress));
@@ -388,18 +373,13 @@ impl RunningHub {
     }
 
     /// Posts a signed GitHub event to the source `github`.
-    pub(crate) async fn push(&self, kind: &str, delivery: &str, body: &[u8]) -> Answer {
+    pub async fn push(&self, kind: &str, delivery: &str, body: &[u8]) -> Answer {
         let (status, body) = self.send(self.push_request(kind, delivery, body)).await;
         Answer { status, body: serde_json::from_slice(&body).unwrap_or(Value::Null) }
     }
 
     /// A signed GitHub event for the source `github`.
-    pub(crate) fn push_request(
-        &self,
-        kind: &str,
-        delivery: &str,
-        body: &[u8],
-    ) -> Request<Full<Bytes>> {
+    pub fn push_request(&self, kind: &str, delivery: &str, body: &[u8]) -> Request<Full<Bytes>> {
         Request::post(format!("http://{}/webhook/github", self.ingress))
             .header("content-type", "application/json")
             .header("x-github-event", kind)
@@ -410,7 +390,7 @@ impl RunningHub {
     }
 
     /// Asks the admin API.
-    pub(crate) async fn api(&self, path: &str) -> Value {
+    pub async fn api(&self, path: &str) -> Value {
         let request = Request::builder()
             .uri(format!("http://{}{path}", self.admin))
             .body(Full::default())
@@ -421,12 +401,12 @@ impl RunningHub {
     }
 
     /// The sum of a metric over its labels.
-    pub(crate) async fn metric(&self, name: &str) -> f64 {
+    pub async fn metric(&self, name: &str) -> f64 {
         self.series(name).await.iter().sum()
     }
 
     /// The values of a metric, one for each of its labels that has been met.
-    pub(crate) async fn series(&self, name: &str) -> Vec<f64> {
+    pub async fn series(&self, name: &str) -> Vec<f64> {
         let lines = self.metric_lines(&[name]).await;
         let of_metric = |line: &&String| line.split(['{', ' ']).next() == Some(name);
         let values = lines.iter().filter(of_metric).filter_map(|line| line.rsplit(' ').next());
@@ -434,12 +414,12 @@ impl RunningHub {
     }
 
     /// Runs a command of the CLI against this hub.
-    pub(crate) fn cli(&self, args: &[&str]) -> std::process::Output {
+    pub fn cli(&self, args: &[&str]) -> std::process::Output {
         self.command(args).output().unwrap()
     }
 
     /// The same, to be run beside something else.
-    pub(crate) fn command(&self, args: &[&str]) -> Command {
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = weir();
         command
             .args(args)
@@ -449,12 +429,12 @@ impl RunningHub {
     }
 
     /// An event with its deliveries and attempts.
-    pub(crate) async fn event(&self, id: &str) -> Value {
+    pub async fn event(&self, id: &str) -> Value {
         self.api(&format!("/api/v1/events/{id}")).await["event"].take()
     }
 
     /// Waits until an event has this status; the event then.
-    pub(crate) async fn until_status(&self, event: &str, status: &str) -> Value {
+    pub async fn until_status(&self, event: &str, status: &str) -> Value {
         until(&format!("{event} to be {status}"), async || {
             let found = self.event(event).await;
             if found["status"] == status { Ok(found) } else { Err(found.to_string()) }
@@ -463,7 +443,7 @@ impl RunningHub {
     }
 
     /// Waits until a handler's version is in force; its status then.
-    pub(crate) async fn until_handler(&self, name: &str, ready: impl Fn(&Value) -> bool) -> Value {
+    pub async fn until_handler(&self, name: &str, ready: impl Fn(&Value) -> bool) -> Value {
         until(&format!("handler {name}"), async || {
             let handlers = self.api("/api/v1/handlers").await;
             let all = handlers["items"].as_array().unwrap();
@@ -476,7 +456,7 @@ impl RunningHub {
     }
 
     /// Waits until a handler serves.
-    pub(crate) async fn until_ready(&self, name: &str) -> Value {
+    pub async fn until_ready(&self, name: &str) -> Value {
         self.until_handler(name, |h| h["state"] == "ready").await
     }
 }
@@ -493,47 +473,33 @@ impl Drop for RunningHub {
 
 /// What a source answered.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) body: Value,
+pub struct Answer {
+    pub status: StatusCode,
+    pub body: Value,
 }
 
 impl Answer {
     /// The id of the event that was accepted.
-    pub(crate) fn accepted(&self) -> String {
+    pub fn accepted(&self) -> String {
         assert_eq!(self.status, 200, "{self:?}");
         assert_eq!(self.body["status"], "accepted", "{self:?}");
         self.body["event_id"].as_str().unwrap().to_owned()
     }
 
     /// The stable code of a refusal.
-    pub(crate) fn refused(&self) -> (u16, String) {
+    pub fn refused(&self) -> (u16, String) {
         (self.status.as_u16(), self.body["code"].as_str().unwrap_or("no code").to_owned())
     }
 }
 
 /// An HMAC, worked out here and not by the hub's own code.
-pub(crate) fn hmac_hex(secret: &[u8], message: &[u8]) -> String {
+pub fn hmac_hex(secret: &[u8], message: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret).unwrap();
     mac.update(message);
     hex::encode(mac.finalize().into_bytes())
 }
 
 /// GitHub's signature of a body.
-pub(crate) fn github_signature(body: &[u8]) -> String {
+pub fn github_signature(body: &[u8]) -> String {
     format!("sha256={}", hmac_hex(SECRET.as_bytes(), body))
-}
-
-/// Waits until `state` answers, looking again and again; when it does not, says what it saw last.
-pub(crate) async fn until<T>(what: &str, mut state: impl AsyncFnMut() -> Result<T, String>) -> T {
-    let mut look = tokio::time::interval(Duration::from_millis(20));
-    let started = tokio::time::Instant::now();
-    loop {
-        look.tick().await;
-        match state().await {
-            Ok(found) => return found,
-            Err(seen) if started.elapsed() > PATIENCE => panic!("waited for {what}; saw {seen}"),
-            Err(_) => {}
-        }
-    }
 }

@@ -17,24 +17,24 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-use crate::hub::until;
+use crate::wait::until;
 
 /// A recorded request.
 #[derive(Debug, Clone)]
-pub(crate) struct Received {
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
-    pub(crate) at: Instant,
+pub struct Received {
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    pub at: Instant,
 }
 
 impl Received {
     /// A header as text.
-    pub(crate) fn header(&self, name: &str) -> &str {
+    pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |v| v.to_str().unwrap())
     }
 
     /// The body as JSON.
-    pub(crate) fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 }
@@ -53,14 +53,14 @@ struct Inner {
 
 /// An endpoint on a port of its own.
 #[derive(Clone)]
-pub(crate) struct Sink {
+pub struct Sink {
     address: SocketAddr,
     inner: Arc<Inner>,
 }
 
 impl Sink {
     /// Answers 200 to everything.
-    pub(crate) async fn start() -> Self {
+    pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let inner = Arc::<Inner>::default();
@@ -76,35 +76,35 @@ impl Sink {
     }
 
     /// Answers these first, in order, each a status with headers.
-    pub(crate) async fn answering(planned: impl IntoIterator<Item = Planned>) -> Self {
+    pub async fn answering(planned: impl IntoIterator<Item = Planned>) -> Self {
         let sink = Self::start().await;
         sink.inner.planned.lock().unwrap().extend(planned);
         sink
     }
 
     /// Answers with these words.
-    pub(crate) async fn saying(words: &str) -> Self {
+    pub async fn saying(words: &str) -> Self {
         let sink = Self::start().await;
         *sink.inner.says.lock().unwrap() = Some(words.to_owned());
         sink
     }
 
     /// From here on it answers this to everything that nothing else is planned for.
-    pub(crate) fn answers(&self, status: u16) {
+    pub fn answers(&self, status: u16) {
         self.inner.otherwise.store(status, Ordering::Release);
     }
 
-    pub(crate) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("http://{}/hook", self.address)
     }
 
     /// What came so far.
-    pub(crate) fn received(&self) -> Vec<Received> {
+    pub fn received(&self) -> Vec<Received> {
         self.inner.received.lock().unwrap().clone()
     }
 
     /// Waits until at least so many requests came; all of them.
-    pub(crate) async fn until_received(&self, count: usize) -> Vec<Received> {
+    pub async fn until_received(&self, count: usize) -> Vec<Received> {
         until(&format!("{count} requests at the sink"), async || {
             let received = self.received();
             let seen = received.len();

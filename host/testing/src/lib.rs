@@ -1,0 +1,30 @@
+//! The test kit: what the tests of several packages share.
+//!
+//! Not here: a test, and anything that the product uses.
+//!
+//! - [`hub`]: a hub in a child process, and what a test asks of it
+//! - [`sink`]: an endpoint that records what it is sent
+//! - [`guests`]: handlers that are committed, and handlers written as WebAssembly text
+//! - [`hostile`]: handlers and files that misbehave, with their outcomes
+//! - [`clock`]: a clock that the test sets
+//! - [`wait`]: waiting for a state
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    missing_debug_implementations,
+    reason = "test code: a failure is a panic, and nothing here is printed with {:?}"
+)]
+
+pub mod clock;
+pub mod guests;
+pub mod hostile;
+pub mod hub;
+mod launch;
+pub mod sink;
+pub mod wait;
+
+pub use clock::ManualClock;
+pub use hub::{RunningHub, TestHub};
+pub use sink::Sink;
+pub use wait::until;
