@@ -12,7 +12,7 @@ use weir_core::name::Target;
 use weir_store::{ClaimRequest, Lane, Settled, Settlement};
 use weir_store::{Store, StoreError};
 
-use crate::shutdown::Drain;
+use crate::runtime::shutdown::Drain;
 
 /// Late work gets this share of each claim, so that neither lane starves the other.
 const LATE_SHARE: usize = 4;

@@ -9,8 +9,8 @@ use weir_store::Store;
 
 use crate::observe::metrics::Metrics;
 use crate::observe::notice::Notices;
-use crate::shutdown::Drain;
-use crate::tasks::Tasks;
+use crate::runtime::shutdown::Drain;
+use crate::runtime::tasks::Tasks;
 
 /// The store, the clock and the process-wide handles. Cheap to clone.
 #[derive(Debug, Clone)]

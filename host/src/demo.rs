@@ -19,15 +19,15 @@ use weir_core::sign::Signing;
 use weir_core::time::Clock as _;
 use weir_store::query::{DeliveryDetail, EventDetail, EventFilter, PageRequest};
 
-use crate::clock::SystemClock;
 use crate::config::{self, Config, Log, Source};
 use crate::http_client::{HttpClient, HttpResponse};
-use crate::hub::{Listeners, ServingHub};
+use crate::hub::{self, Listeners, OnHangup, ServingHub};
 use crate::program::exit::Exit;
 use crate::program::output::{Output, report};
+use crate::runtime::clock::SystemClock;
+use crate::runtime::telemetry;
 use crate::samples::{self, SignedSample, randomness, source_url};
-use crate::serve::{self, OnHangup};
-use crate::{logging, starters};
+use crate::starters;
 
 /// Run a hub of its own and send it a signed sample from each main provider.
 #[derive(Debug, Clone, clap::Args)]
@@ -79,7 +79,7 @@ pub fn demo(args: DemoArgs, json: bool) -> ExitCode {
     let output = Output { json };
     let sources: Vec<_> = config.sources.values().cloned().collect();
     let plugins = config.plugins.dir.clone();
-    let exit = serve::host(config, listeners, async |running, mut signals, grace| {
+    let exit = hub::run(config, listeners, async |running, mut signals, grace| {
         let shown = tokio::select! {
             shown = show(&running, &sources, &plugins, output) => shown,
             _ = signals.next() => {
@@ -88,13 +88,13 @@ pub fn demo(args: DemoArgs, json: bool) -> ExitCode {
             }
         };
         let exit = match shown {
-            Ok(()) => serve::until_stopped(&running, &mut signals, OnHangup::Stop).await,
+            Ok(()) => hub::until_stopped(&running, &mut signals, OnHangup::Stop).await,
             Err(error) => {
                 report(&*error);
                 Exit::Failure
             }
         };
-        serve::drain(running, &mut signals, grace).await;
+        hub::drain(running, &mut signals, grace).await;
         Ok(exit)
     });
     drop(folder);
@@ -114,7 +114,7 @@ fn prepare(args: &DemoArgs) -> anyhow::Result<(Config, Listeners, Option<TempDir
         (None, None) => bail!("the demo has no folder"),
     };
     let mut config = config::development(&data)?.config;
-    logging::start(&Log { filter: "warn".into(), json: false }, false)?;
+    telemetry::start(&Log { filter: "warn".into(), json: false }, false)?;
     match (&args.plugins, &folder) {
         (Some(plugins), _) => config.plugins.dir.clone_from(plugins),
         (None, _) if starters::has_modules(&config.plugins.dir) => {}

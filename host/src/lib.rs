@@ -26,30 +26,22 @@ pub mod observe;
 pub mod admin;
 pub mod cli;
 pub mod config;
-pub mod demo;
 
-// Wiring.
-mod changed;
+// Wiring, from the outside in: commands that run a hub, the hub, and background work.
+pub mod demo;
+pub mod serve;
+mod starters;
+
+pub mod alerts;
 pub mod context;
 pub mod hub;
-mod provider_files;
-mod reload;
-pub mod serve;
-pub mod sources;
-mod starters;
+mod target_changes;
 pub mod upkeep;
 
-// The base: the only places that spawn, stop and ask the time, and what all that listens needs.
-pub mod clock;
-pub mod files;
+// The base: TLS, keys, the clock, tasks, signals and the log.
 pub(crate) mod http_client;
 pub mod keys;
-mod log_limit;
-pub mod logging;
 pub mod program;
-mod roots;
+pub mod runtime;
 pub mod samples;
-pub mod seal;
-pub mod shutdown;
-pub mod tasks;
 pub mod tls;

@@ -23,7 +23,7 @@ use weir_store::{
     Claim, ClaimRequest, EventIngested, Lane, NewDelivery, NewEvent, NewRequest, Routed,
 };
 
-use crate::clock::SystemClock;
+use crate::config::ConfiguredSources;
 use crate::config::{self, Config};
 use crate::context::HubContext;
 use crate::egress::{self, Egress, EgressHandle, Inbox};
@@ -31,9 +31,9 @@ use crate::invoker::{self, HandlerState, HandlerStatus, Invoker, InvokerHandle};
 use crate::observe::health::PluginsFolder;
 use crate::observe::notice::Notices;
 use crate::routing::Routes;
-use crate::shutdown::Drain;
-use crate::sources::ConfiguredSources;
-use crate::tasks::{OnFailure, Tasks};
+use crate::runtime::clock::SystemClock;
+use crate::runtime::shutdown::Drain;
+use crate::runtime::tasks::{OnFailure, Tasks};
 
 /// Far longer than anything here takes: a test that gets there has failed.
 const PATIENCE: Duration = Duration::from_secs(60);

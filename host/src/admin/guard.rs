@@ -18,7 +18,7 @@ use weir_core::bounds::KIB;
 
 use super::access::Access;
 use super::problem::ApiError;
-use crate::log_limit::{LineDecision, LogLimit};
+use crate::runtime::log_limit::{LineDecision, LogLimit};
 
 /// Largest body of a request, in bytes: what an operator asks for is a line or two.
 pub(super) const BODY_BYTES_MAX: usize = 64 * KIB;

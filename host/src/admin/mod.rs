@@ -24,7 +24,7 @@ use crate::ingress::Ingress;
 use crate::observe::health::Health;
 use crate::observe::metrics::Metrics;
 use crate::routing::Routes;
-use crate::tls::Tls;
+use crate::tls::ServerTls;
 
 mod access;
 mod api;
@@ -58,7 +58,7 @@ pub struct Deps {
     /// Host names that are accepted besides loopback and the address, in lower case and without a port.
     pub allowed_hosts: BTreeSet<String>,
     /// What to serve TLS with; without it, plain HTTP is spoken.
-    pub tls: Option<Arc<Tls>>,
+    pub tls: Option<Arc<ServerTls>>,
     /// What writes need.
     pub token: Token,
     /// Whether all is well.

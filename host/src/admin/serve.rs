@@ -20,8 +20,8 @@ use weir_core::bounds::KIB;
 
 use super::guard::Authorized;
 use super::seats::{ConnectionSlot, ConnectionSlots};
-use crate::shutdown::Drain;
-use crate::tls::Tls;
+use crate::runtime::shutdown::Drain;
+use crate::tls::ServerTls;
 
 /// Longest time to send the head of a request.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(5);
@@ -61,7 +61,7 @@ impl BoundListener {
 /// Serves until claiming stops, then waits for answers under way.
 pub(super) async fn serve(
     listening: BoundListener,
-    tls: Option<Arc<Tls>>,
+    tls: Option<Arc<ServerTls>>,
     router: Router,
     drain: Drain,
 ) {
@@ -104,7 +104,7 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
 }
 
 /// What every connection is served with.
-type Parts = (Option<Arc<Tls>>, Router, Drain);
+type Parts = (Option<Arc<ServerTls>>, Router, Drain);
 
 /// Serves a connection until it ends, or another needs its place.
 async fn seated(stream: TcpStream, parts: Parts, seat: Arc<ConnectionSlot>) {
@@ -263,12 +263,12 @@ mod tests {
     }
 
     /// Files of a certificate that is made for this.
-    fn certificate(folder: &std::path::Path, name: &str) -> crate::config::Tls {
+    fn certificate(folder: &std::path::Path, name: &str) -> crate::tls::TlsFiles {
         let made = rcgen::generate_simple_self_signed(["admin.example".to_owned()]).unwrap();
         let (cert, key) = (folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")));
         std::fs::write(&cert, made.cert.pem()).unwrap();
         std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-        crate::config::Tls { cert, key, client_ca: None }
+        crate::tls::TlsFiles { cert, key, client_ca: None }
     }
 
     #[tokio::test]
@@ -277,7 +277,7 @@ mod tests {
         let (files, other) = (certificate(folder.path(), "a"), certificate(folder.path(), "b"));
         let (drain, listening) = (Drain::new(), listening());
         let address = listening.address();
-        let tls = Arc::new(Tls::load(&files, crate::tls::HTTP_1).unwrap());
+        let tls = Arc::new(ServerTls::load(&files, crate::tls::HTTP_1).unwrap());
         let router = Router::new().route("/", get(async || "served"));
         let serving = tokio::spawn(serve(listening, Some(tls), router, drain.clone()));
         let ask = async |http: HttpClient| {

@@ -27,13 +27,13 @@ use weir_store::{
 };
 
 use super::*;
-use crate::clock::SystemClock;
 use crate::config;
 use crate::egress::fetch::Fetcher;
 use crate::ingress;
+use crate::keys::Seal;
 use crate::routing::Routes;
-use crate::seal::Seal;
-use crate::shutdown::Drain;
+use crate::runtime::clock::SystemClock;
+use crate::runtime::shutdown::Drain;
 
 const TOKEN: &str = "0123456789abcdef";
 const HOST: &str = "127.0.0.1:8081";

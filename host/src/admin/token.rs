@@ -10,6 +10,8 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use thiserror::Error;
 
+use crate::config::Config;
+
 /// The token's file in the data folder.
 pub const TOKEN_FILE: &str = "admin-token";
 /// Random bytes in a token that is made.
@@ -76,6 +78,14 @@ impl Token {
     #[must_use]
     pub fn given(bytes: &[u8]) -> Self {
         Self { digest: Sha256::digest(bytes).into() }
+    }
+
+    /// The token that the configuration names, else the one of the data folder.
+    pub fn from_config(config: &Config) -> Result<Self, TokenError> {
+        match &config.admin.token {
+            Some(token) => Ok(Self::given(token.expose())),
+            None => Self::load_or_create(&config.data_dir),
+        }
     }
 
     /// The token of a data folder, made if there is none yet.

@@ -4,8 +4,6 @@ use std::process::ExitCode;
 
 use weir_engine::{ModuleKind, compile_child};
 
-use crate::program::compile::COMMAND;
-
 /// Compile the module on standard input; the hub starts this for itself.
 #[derive(Debug, Clone, clap::Args)]
 #[command(name = COMMAND, hide = true)]

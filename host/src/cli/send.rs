@@ -20,11 +20,11 @@ use weir_core::error::chain;
 
 use super::error::CommandError;
 use super::providers::{catalog, find};
-use crate::clock::SystemClock;
 use crate::config::shown::{self, is_path, is_variable_name};
 use crate::config::{self, Config, Source};
 use crate::http_client::{HttpClient, HttpResponse, local_base};
 use crate::program::output::Output;
+use crate::runtime::clock::SystemClock;
 use crate::samples::{SampleDraft, SampleError, SignedSample};
 
 /// Most samples that one call sends: this shows a path, it does not load it.

@@ -4,7 +4,7 @@
 use weir_core::time::{Clock as _, Timestamp};
 
 use crate::admin::{query, scope};
-use crate::clock::SystemClock;
+use crate::runtime::clock::SystemClock;
 
 /// Longest reason of a hold, in bytes.
 const REASON_BYTES_MAX: usize = 500;

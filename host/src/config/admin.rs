@@ -8,9 +8,9 @@ use weir_core::verify::Secret;
 use super::context::LoadContext;
 use super::secret;
 use super::secret_strength;
-use super::tls::{self, Tls};
+use super::tls;
 use super::tree::Section;
-use crate::tls::HTTP_1;
+use crate::tls::{HTTP_1, TlsFiles};
 
 /// Shortest token that an operator may choose, in bytes: below it, guessing over a network becomes thinkable.
 const TOKEN_BYTES_MIN: usize = 16;
@@ -21,7 +21,7 @@ pub struct Admin {
     /// The address to listen on.
     pub listen: SocketAddr,
     /// What to serve TLS with; without it, plain HTTP is spoken.
-    pub tls: Option<Tls>,
+    pub tls: Option<TlsFiles>,
     /// The token for writes, if the operator gave one.
     pub token: Option<Secret>,
     /// Host names that are accepted besides loopback and the address, in lower case.

@@ -8,8 +8,8 @@ use super::context::LoadContext;
 use super::destination::{Allow, Signing, Webhook};
 use super::server::at_most;
 use super::tree::Section;
-use super::trust::Trust;
 use super::url::{endpoint, reachable};
+use crate::tls::TrustedRoots;
 
 /// Most alerts in an hour.
 const PER_HOUR_MAX: usize = 100_000;
@@ -32,12 +32,12 @@ pub struct Alerts {
     /// How long before its end a listener's certificate is told of.
     pub expiring: Duration,
     /// Where alerts go that cannot be stored.
-    pub unstored: Option<Box<Webhook>>,
+    pub fallback: Option<Box<Webhook>>,
 }
 
 pub(super) fn read(
     mut section: Section<'_>,
-    trust: &Trust,
+    trust: &TrustedRoots,
     context: &LoadContext<'_>,
 ) -> Option<Alerts> {
     let per_hour = section.checked("per_hour", |n| at_most(*n, PER_HOUR_MAX));
@@ -57,7 +57,7 @@ pub(super) fn read(
         d if d > EXPIRING_MAX => Err("must be at most 365d".into()),
         _ => Ok(()),
     });
-    let unstored = unstored(&mut section, trust, context);
+    let fallback = fallback(&mut section, trust, context);
     section.finish();
     let too_much = |share: f64| {
         let per_mille = Duration::try_from_secs_f64(share).map_or(1_000, |d| d.as_millis());
@@ -72,17 +72,17 @@ pub(super) fn read(
         failing: too_much(failing?)?,
         refusing: too_much(refusing?)?,
         expiring: expiring?,
-        unstored,
+        fallback,
     })
 }
 
-fn unstored(
+fn fallback(
     section: &mut Section<'_>,
-    trust: &Trust,
+    trust: &TrustedRoots,
     context: &LoadContext<'_>,
 ) -> Option<Box<Webhook>> {
     let allow = Allow::read(section, context.development);
-    let trust = trust.with(section, context);
+    let trust = super::trust::with_ca(trust, section, context);
     let url = section.maybe::<String>("alert_url")?;
     match endpoint(&url) {
         Ok(url) => Some(Box::new(Webhook {

@@ -22,8 +22,8 @@ use super::secret;
 use super::secret_strength;
 use super::server::at_most;
 use super::tree::Section;
-use super::trust::Trust;
 use super::url::{endpoint, reachable};
+use crate::tls::TrustedRoots;
 
 /// Most requests to one destination at once.
 const CONCURRENCY_MAX: usize = 1_024;
@@ -72,7 +72,7 @@ pub struct Webhook {
     /// Which addresses it may have beside the internet's.
     pub allow: Allow,
     /// Who vouches for it.
-    pub trust: Trust,
+    pub trust: TrustedRoots,
 }
 
 /// Which addresses an endpoint may have beside the internet's. No word implies another.
@@ -182,7 +182,7 @@ pub(super) fn inbox(defaults: &DestinationDefaults) -> Option<Destination> {
 pub(super) fn read(
     sections: Vec<(&str, Section<'_>)>,
     defaults: &DestinationDefaults,
-    trust: &Trust,
+    trust: &TrustedRoots,
     context: &LoadContext<'_>,
 ) -> BTreeMap<DestinationName, Arc<Destination>> {
     let mut destinations = BTreeMap::new();
@@ -203,7 +203,7 @@ fn one(
     name: DestinationName,
     mut section: Section<'_>,
     defaults: &DestinationDefaults,
-    trust: &Trust,
+    trust: &TrustedRoots,
     context: &LoadContext<'_>,
 ) -> Option<Destination> {
     let kind = section.checked("kind", |word: &String| match word.as_str() {
@@ -254,7 +254,7 @@ fn webhook(
     section: &mut Section<'_>,
     url: Option<String>,
     defaults: &DestinationDefaults,
-    trust: &Trust,
+    trust: &TrustedRoots,
     context: &LoadContext<'_>,
 ) -> Option<Webhook> {
     let url = url.and_then(|text| match endpoint(&text) {
@@ -303,7 +303,7 @@ fn webhook(
     };
     let allow = Allow::read(section, context.development);
     reachable(section, "url", url.as_ref(), allow);
-    let trust = trust.with(section, context);
+    let trust = super::trust::with_ca(trust, section, context);
     Some(Webhook {
         url: url?,
         signing: signing?,

@@ -9,9 +9,9 @@ use weir_core::verify::Authorities;
 use super::context::LoadContext;
 use super::destination::Allow;
 use super::tree::Section;
-use super::trust::Trust;
 use super::url::{endpoint, reachable};
 use super::value::{Value as _, kind};
+use crate::tls::TrustedRoots;
 
 /// Longest wait: the sender's own patience is hardly longer.
 const TIMEOUT_MAX: Duration = Duration::from_secs(30);
@@ -34,7 +34,7 @@ pub struct Fetch {
     /// Who vouches for the certificates that senders sign with: the public authorities, and those that the operator added.
     pub authorities: Authorities,
     /// Who vouches for those that are asked.
-    pub trust: Trust,
+    pub trust: TrustedRoots,
 }
 
 impl Fetch {
@@ -51,7 +51,7 @@ impl Fetch {
 
 pub(super) fn read(
     mut section: Section<'_>,
-    trust: &Trust,
+    trust: &TrustedRoots,
     context: &LoadContext<'_>,
 ) -> Option<Fetch> {
     let timeout = section.checked("timeout", |timeout: &Duration| {
@@ -64,7 +64,7 @@ pub(super) fn read(
         let key = format!("instead.{begins}");
         reachable(&section, &key, endpoint(with).ok().as_ref(), allow);
     }
-    let trust = trust.with(&mut section, context);
+    let trust = super::trust::with_ca(trust, &mut section, context);
     let authorities = authorities(&mut section, context);
     section.finish();
     Some(Fetch { timeout: timeout?, instead, allow, authorities, trust })
@@ -143,7 +143,7 @@ mod tests {
             ],
             allow: Allow::default(),
             authorities: Authorities::default(),
-            trust: Trust::default(),
+            trust: TrustedRoots::default(),
         };
         assert_eq!(fetch.place("https://a.example/c"), ("http://one/c".into(), true));
         assert_eq!(fetch.place("https://a.example/b/c?d"), ("http://two/x/c?d".into(), true));

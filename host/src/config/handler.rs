@@ -18,7 +18,7 @@ use super::retry::{InvalidSetting, RawRetry};
 use super::route::warn_of_what_never_matches;
 use super::tree::Section;
 use super::value::Size;
-use crate::sources::SourcesByName;
+use crate::config::SourcesByName;
 
 /// Most entries of a handler's `config`, so that it fits a guest's environment.
 const CONFIG_ENTRIES_MAX: usize = 256;

@@ -318,7 +318,7 @@ struct NamedContext<'a> {
     runs: &'a Runs,
     server: Option<&'a server::Server>,
     responders: Option<&'a responder::Responders>,
-    trust: &'a trust::Trust,
+    trust: &'a crate::tls::TrustedRoots,
 }
 
 /// The parts of a file that the operator names.

@@ -37,6 +37,7 @@ mod server;
 pub(crate) mod shown;
 mod sidecar;
 mod source;
+mod sources;
 mod store;
 mod tls;
 mod tree;
@@ -84,8 +85,7 @@ pub(crate) use route::unmatched;
 pub use schema::{Mismatch, Schemas};
 pub use server::Server;
 pub use source::Source;
-pub use tls::{ClientCa, Tls};
-pub use trust::Trust;
+pub use sources::{ConfiguredSources, SourcesByName};
 
 /// The commented file that states every default; it is compiled in and is the documentation.
 pub const DEFAULTS: &str = include_str!("defaults.toml");

@@ -13,7 +13,7 @@ use weir_core::unmatched;
 
 use super::handler::no_destination;
 use super::tree::Section;
-use crate::sources::SourcesByName;
+use crate::config::SourcesByName;
 
 /// A straight way from sources to a destination.
 #[derive(Debug, Clone, PartialEq, Eq)]

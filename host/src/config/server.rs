@@ -8,11 +8,11 @@ use weir_core::bounds::{BODY_BYTES_MAX, MIB};
 
 use super::access::blocks;
 use super::context::LoadContext;
-use super::tls::{self, Tls};
+use super::tls;
 use super::tree::Section;
 use super::url::public_base;
 use super::value::Size;
-use crate::tls::HTTP_2_OR_1;
+use crate::tls::{HTTP_2_OR_1, TlsFiles};
 use weir_core::units::format_size;
 
 /// Most headers that one request may be allowed: more than any sender has, and little memory each.
@@ -33,7 +33,7 @@ pub struct Server {
     /// The address that senders use, with no slash at its end.
     pub public_url: Option<String>,
     /// What to serve TLS with; without it, plain HTTP is spoken.
-    pub tls: Option<Tls>,
+    pub tls: Option<TlsFiles>,
     /// Who is believed about whom a request came from.
     pub trusted_proxies: TrustedProxies,
     /// Connections at once.

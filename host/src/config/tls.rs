@@ -8,27 +8,7 @@ use toml::de::DeValue;
 use super::context::LoadContext;
 use super::tree::Section;
 use super::value::Value;
-use crate::tls::{Protocols, Tls as Serving};
-
-/// What to serve TLS with. The files are read again when they change.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tls {
-    /// The certificate with those between it and its authority, PEM.
-    pub cert: PathBuf,
-    /// Its private key, PEM.
-    pub key: PathBuf,
-    /// Who vouches for clients, where clients have certificates.
-    pub client_ca: Option<ClientCa>,
-}
-
-/// Who vouches for clients.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClientCa {
-    /// The authorities' certificates, PEM.
-    pub file: PathBuf,
-    /// Whether a client without a certificate gets no connection.
-    pub required: bool,
-}
+use crate::tls::{ClientCa, Protocols, ServerTls, TlsFiles};
 
 /// Whether clients must have a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +22,7 @@ pub(super) fn read(
     parent: &mut Section<'_>,
     protocols: Protocols,
     context: &LoadContext<'_>,
-) -> Option<Tls> {
+) -> Option<TlsFiles> {
     let mut section = parent.section("tls");
     let cert = section.maybe::<PathBuf>("cert");
     let key = section.maybe::<PathBuf>("key");
@@ -62,8 +42,8 @@ pub(super) fn read(
     }
     let required = client_cert.unwrap_or(ClientCert::Required) == ClientCert::Required;
     let client_ca = client_ca.map(|file| ClientCa { file: context.resolve(&file), required });
-    let tls = Tls { cert: context.resolve(&cert?), key: context.resolve(&key?), client_ca };
-    if let Err(error) = Serving::load(&tls, protocols) {
+    let tls = TlsFiles { cert: context.resolve(&cert?), key: context.resolve(&key?), client_ca };
+    if let Err(error) = ServerTls::load(&tls, protocols) {
         section.problem("", error);
         return None;
     }

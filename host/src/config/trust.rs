@@ -1,26 +1,13 @@
 //! Who vouches for the servers that the hub calls: `[trust]`, and `ca` wherever an address is named.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use toml::de::DeValue;
 
 use super::context::LoadContext;
 use super::tree::Section;
 use super::value::Value;
-use crate::roots;
-
-/// Authorities.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Trust {
-    /// The system's list instead of the one that is built in.
-    pub system: bool,
-    /// A PEM file with further ones.
-    pub ca: Option<PathBuf>,
-    /// Another, which the environment names: `SSL_CERT_FILE`.
-    pub ssl_cert_file: Option<PathBuf>,
-    /// Folders of such files, which the environment names: `SSL_CERT_DIR`.
-    pub ssl_cert_dirs: Vec<PathBuf>,
-}
+use crate::tls::{TrustedRoots, roots};
 
 #[derive(Debug, Clone, Copy)]
 struct System(bool);
@@ -36,7 +23,7 @@ impl Value for System {
 }
 
 /// Reads `[trust]`: what holds for every address.
-pub(super) fn read(mut section: Section<'_>, context: &LoadContext<'_>) -> Option<Trust> {
+pub(super) fn read(mut section: Section<'_>, context: &LoadContext<'_>) -> Option<TrustedRoots> {
     let system = section.must::<System>("roots");
     let path = |name: &str| (context.variable)(name).filter(|value| !value.is_empty());
     let ssl_cert_file = path("SSL_CERT_FILE").map(PathBuf::from).filter(|file| {
@@ -51,21 +38,18 @@ pub(super) fn read(mut section: Section<'_>, context: &LoadContext<'_>) -> Optio
         .unwrap_or_default();
     section.finish();
     let System(system) = system?;
-    Some(Trust { system, ca: None, ssl_cert_file, ssl_cert_dirs })
+    Some(TrustedRoots { system, ca: None, ssl_cert_file, ssl_cert_dirs })
 }
 
-impl Trust {
-    /// The same, with the authorities that a section names by `ca`.
-    pub(super) fn with(&self, section: &mut Section<'_>, context: &LoadContext<'_>) -> Self {
-        let ca = section.maybe::<PathBuf>("ca").map(|file| context.resolve(&file));
-        if let Some(error) = ca.as_ref().and_then(|file| roots::try_file(file).err()) {
-            section.problem("ca", error);
-        }
-        Self { ca, ..self.clone() }
+/// The same roots with the authorities that the key `ca` of a section names.
+pub(super) fn with_ca(
+    trust: &TrustedRoots,
+    section: &mut Section<'_>,
+    context: &LoadContext<'_>,
+) -> TrustedRoots {
+    let ca = section.maybe::<PathBuf>("ca").map(|file| context.resolve(&file));
+    if let Some(error) = ca.as_ref().and_then(|file| roots::try_file(file).err()) {
+        section.problem("ca", error);
     }
-
-    /// The files that may change.
-    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
-        self.ca.iter().chain(&self.ssl_cert_file).chain(&self.ssl_cert_dirs).map(PathBuf::as_path)
-    }
+    TrustedRoots { ca, ..trust.clone() }
 }

@@ -21,8 +21,9 @@ use weir_core::verify::{Authorities, Secret};
 use super::connect::{ConnectError, ConnectTimeout, GuardedConnector};
 use super::guard::Blocked;
 use super::webhook::AGENT;
-use crate::config::{Allow, Fetch, Trust};
-use crate::roots::{self, RootsError};
+use crate::config::{Allow, Fetch};
+use crate::tls::TrustedRoots;
+use crate::tls::roots::{self, RootsError};
 
 /// An unused connection is kept for so long: asking again within it is rare.
 const IDLE_MAX: Duration = Duration::from_secs(10);
@@ -167,7 +168,7 @@ impl Fetcher {
     }
 }
 
-fn client(allow: Allow, trust: &Trust) -> Result<Http, RootsError> {
+fn client(allow: Allow, trust: &TrustedRoots) -> Result<Http, RootsError> {
     let https = HttpsConnectorBuilder::new()
         .with_tls_config(roots::client(trust)?)
         .https_or_http()

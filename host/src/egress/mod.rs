@@ -44,10 +44,10 @@ pub use webhook::EndpointError;
 
 use crate::claims::Idle;
 use crate::config::Config;
+use crate::config::ConfiguredSources;
 use crate::context::HubContext;
 use crate::gate::BreakerPersistence;
-use crate::sources::ConfiguredSources;
-use crate::tasks::{OnFailure, Tasks};
+use crate::runtime::tasks::{OnFailure, Tasks};
 use outlet::DestinationRuntime;
 use passing::HeaderForwarding;
 use send::{SendContext, SendJob};

@@ -89,8 +89,8 @@ mod tests {
     use weir_store::{ClaimGuard, ClaimedMessage};
 
     use super::*;
+    use crate::config::ConfiguredSources;
     use crate::config::{self, Route};
-    use crate::sources::ConfiguredSources;
 
     fn claim(message: Option<ClaimedMessage>) -> Claim {
         let mut payload = Payload::new("application/json", Bytes::from_static(b"{}"));

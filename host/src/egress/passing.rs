@@ -9,8 +9,8 @@ use weir_core::name::DestinationName;
 use weir_core::provider::{CREDENTIAL_HEADERS, Provider};
 use weir_core::selector::{HeaderPattern, Selector};
 
+use crate::config::ConfiguredSources;
 use crate::config::Route;
-use crate::sources::ConfiguredSources;
 
 /// Facts of an event that the hub tells by headers of its own; they always go along.
 const FACTS: [&str; 2] = ["weir-path", "weir-query"];

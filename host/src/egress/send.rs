@@ -20,11 +20,11 @@ use super::outlet::DestinationRuntime;
 use super::passing::HeaderForwarding;
 use crate::claims::{self, Held};
 use crate::gate::{AttemptEnd, AttemptPermit, BreakerPersistence};
-use crate::logging::FLOW;
 use crate::observe::metrics::Metrics;
 use crate::observe::notice::{Notice, Notices};
+use crate::runtime::shutdown::Drain;
+use crate::runtime::telemetry::FLOW;
 use crate::seed;
-use crate::shutdown::Drain;
 
 /// What every send works with.
 #[derive(Debug)]

@@ -27,7 +27,7 @@ use super::mask::{READ_AHEAD, SecretMask};
 use super::outgoing::Outgoing;
 use super::signing::Signer;
 use crate::config::Webhook;
-use crate::roots::{self, RootsError};
+use crate::tls::roots::{self, RootsError};
 
 pub(super) const AGENT: HeaderValue = HeaderValue::from_static("Weir/0.1");
 /// Bytes of an answer's body that are kept.

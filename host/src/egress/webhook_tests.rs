@@ -24,7 +24,8 @@ use weir_core::verify::{NamedSecret, Secret, Unverified};
 use super::decide::SendOutcome;
 use super::outgoing::Outgoing;
 use super::webhook::Endpoint;
-use crate::config::{Allow, Signing, Trust, Webhook};
+use crate::config::{Allow, Signing, Webhook};
+use crate::tls::TrustedRoots;
 
 const NOW: Timestamp = Timestamp::from_millis(1_760_000_000_000);
 
@@ -85,7 +86,7 @@ fn webhook(url: &str) -> Webhook {
         headers: vec![],
         timeout: Duration::from_secs(10),
         allow: Allow { private: true, ..Allow::default() },
-        trust: Trust::default(),
+        trust: TrustedRoots::default(),
     }
 }
 
@@ -375,8 +376,8 @@ async fn an_endpoint_behind_a_private_authority_is_reached_if_that_is_named() {
     let url = secure_endpoint(&file).await;
     let SendOutcome::Unreachable { reason } = send(&webhook(&url)).await else { panic!("reached") };
     assert!(reason.contains("ca = \"FILE.pem\""), "{reason}");
-    let by_ca = Trust { ca: Some(file.clone()), ..Trust::default() };
-    let by_variable = Trust { ssl_cert_file: Some(file), ..Trust::default() };
+    let by_ca = TrustedRoots { ca: Some(file.clone()), ..TrustedRoots::default() };
+    let by_variable = TrustedRoots { ssl_cert_file: Some(file), ..TrustedRoots::default() };
     for trust in [by_ca, by_variable] {
         let answer = send(&Webhook { trust, ..webhook(&url) }).await;
         assert!(

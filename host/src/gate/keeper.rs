@@ -20,7 +20,7 @@ use weir_store::registry::{CasOutcome, EntryKind};
 use weir_store::{Store, StoreError};
 
 use super::{BreakerRecord, FlowControl, Standing};
-use crate::shutdown::Drain;
+use crate::runtime::shutdown::Drain;
 
 /// The reason of a hold that stands for an open breaker.
 const BREAKER: &str = "breaker";

@@ -2,7 +2,7 @@
 
 use weir_store::{EventIngested, NewRequest};
 
-use crate::logging::FLOW;
+use crate::runtime::telemetry::FLOW;
 
 /// The log lines for the events of a request, before the events have ids. Empty if they would not be written.
 #[derive(Debug)]

@@ -32,6 +32,7 @@ mod penalties;
 mod problem;
 mod published;
 mod quarantine;
+mod quarantine_file;
 mod receive;
 mod redact;
 mod refusal_log;
@@ -60,20 +61,21 @@ use weir_store::quarantine::Quarantine;
 use weir_store::registry::{CasOutcome, EntryKind};
 use weir_store::{Store, StoreError};
 
+use crate::config::SourcesByName;
 use crate::config::{Config, Source};
 use crate::context::HubContext;
 use crate::egress::fetch::Fetcher;
 use crate::invoker::ResponderHandle;
+use crate::keys::Seal;
 use crate::observe::health::{Health, ROUTING_MISSING};
 use crate::observe::metrics::Metrics;
 use crate::routing::Routes;
-use crate::seal::Seal;
-use crate::shutdown::Drain;
-use crate::sources::SourcesByName;
-use crate::tls::Tls;
+use crate::runtime::shutdown::Drain;
+use crate::tls::ServerTls;
 
 pub use hand_over::{HandOverStatus, OpenWindowError};
 pub use quarantine::{QuarantinedView, ReleaseOutcome};
+pub use quarantine_file::quarantine_from_config;
 pub use refusal_log::RefusalRecord;
 pub use way::SourceStatus;
 
@@ -95,7 +97,7 @@ const FINGERPRINT_KEY: &str = "fingerprint";
 #[derive(Debug)]
 pub struct Deps {
     /// What to serve TLS with; without it, plain HTTP is spoken.
-    pub tls: Option<Arc<Tls>>,
+    pub tls: Option<Arc<ServerTls>>,
     /// Who gets events.
     pub routes: Arc<Routes>,
     /// Whether webhooks are taken.
@@ -122,7 +124,7 @@ pub struct Ingress {
     public_url: Option<String>,
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
-    tls: Option<Arc<Tls>>,
+    tls: Option<Arc<ServerTls>>,
     max_connections: usize,
     max_headers: usize,
     timeouts: Timeouts,

@@ -10,7 +10,7 @@ use weir_core::id::RequestId;
 use weir_core::time::Timestamp;
 
 use super::refused::Refused;
-use crate::log_limit::{LineDecision, LogLimit};
+use crate::runtime::log_limit::{LineDecision, LogLimit};
 
 /// Refusals of requests for a source that are remembered.
 const OF_SOURCES_MAX: usize = 2_000;

@@ -26,7 +26,7 @@ use super::limits::{STREAM_WINDOW_BYTES, STREAMS_MAX};
 use super::refused::Refused;
 use super::timed_io::{ConnectionPhase, ConnectionState, HandshakeIo};
 use crate::config::Server;
-use crate::tls::Tls;
+use crate::tls::ServerTls;
 
 /// What failed handshakes are charged to: no source can have this name.
 const HANDSHAKES: &str = ":tls";
@@ -45,7 +45,7 @@ pub(super) fn http2(server: &Server) -> http2::Builder<TokioExecutor> {
 /// Shakes hands, and serves what the two sides have agreed on.
 pub(super) async fn serve(
     ingress: Arc<Ingress>,
-    tls: &Tls,
+    tls: &ServerTls,
     state: &Arc<ConnectionState>,
     stream: TcpStream,
     client: Client,
@@ -62,7 +62,7 @@ pub(super) async fn serve(
 
 async fn handshake(
     ingress: &Ingress,
-    tls: &Tls,
+    tls: &ServerTls,
     state: &Arc<ConnectionState>,
     stream: TcpStream,
     client: &Client,

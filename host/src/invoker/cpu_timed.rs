@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::clock::core_time;
+use crate::runtime::clock::core_time;
 
 /// A future, and the core time that it has had.
 pub(crate) struct CpuTimed<F> {

@@ -26,13 +26,13 @@ use super::manifest::{Manifest, ManifestError};
 use super::settings::{self, EffectiveSettings, Requested};
 use super::tracker::FolderAction;
 use super::versions::{LiveHandlers, ServingVersion};
-use crate::changed;
+use crate::config::ConfiguredSources;
 use crate::config::{Config, ConfigErrors, unmatched};
 use crate::observe::health::PluginsFolder;
 use crate::observe::metrics::Metrics;
 use crate::observe::notice::{self, Notice, Notices};
 use crate::routing::Routes;
-use crate::sources::ConfiguredSources;
+use crate::target_changes;
 
 /// Why a handler's files do not serve.
 #[derive(Debug, Error)]
@@ -385,7 +385,7 @@ impl Reloader {
         self.versions.agree(name, self.clock.now());
         archive::prune_modules(store).await?;
         // A new grant or a new module may be what failed runs wait for.
-        changed::retry(store, &Target::Handler(name.clone())).await?;
+        target_changes::retry(store, &Target::Handler(name.clone())).await?;
         Ok(())
     }
 

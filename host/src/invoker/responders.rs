@@ -16,8 +16,8 @@ use super::reply_broker::{ReplyBroker, ReplyReceiver, ReplySender};
 use super::run::{Batch, Runner};
 use super::versions::HandlerRuntime;
 use crate::claims::Held;
-use crate::sources::ConfiguredSources;
-use crate::tasks::{OnFailure, Tasks};
+use crate::config::ConfiguredSources;
+use crate::runtime::tasks::{OnFailure, Tasks};
 
 /// The headers that a reply may have beside its content type. The list is short because an answer goes through proxies,
 /// some of which take orders from headers (`x-accel-redirect`), and comes from a name that cookies may belong to.

@@ -21,12 +21,12 @@ use super::slots::{RunSlot, RunSlots};
 use super::versions::{HandlerRuntime, LiveHandlers, ServingVersion};
 use crate::claims::{self, Held};
 use crate::gate::{AttemptPermit, BreakerPersistence};
-use crate::logging::FLOW;
 use crate::observe::metrics::Metrics;
 use crate::observe::notice::{Notice, Notices};
 use crate::routing::Routes;
+use crate::runtime::shutdown::Drain;
+use crate::runtime::telemetry::FLOW;
 use crate::seed;
-use crate::shutdown::Drain;
 
 /// Conflicts of one delivery before it runs alone.
 const CONFLICTS_SHARED_MAX: u32 = 3;

@@ -16,7 +16,7 @@ use super::exposition::ScrapedState;
 use super::metrics::Metrics;
 use super::process::Process;
 use crate::config::ProviderFile;
-use crate::shutdown::Drain;
+use crate::runtime::shutdown::Drain;
 use crate::tls::TlsListener;
 
 /// Why webhooks are not taken: the store takes no more writes.

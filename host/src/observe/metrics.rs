@@ -211,10 +211,10 @@ pub struct SourceMetrics {
     pub(super) answers: CounterByCode,
     pub(super) taken: DurationHistogram,
     pub(super) refused: DurationHistogram,
-    pub(super) stored: Counter,
+    pub(crate) stored: Counter,
     pub(super) duplicate: Counter,
     pub(super) id_reused: Counter,
-    pub(super) unrouted: Counter,
+    pub(crate) unrouted: Counter,
     pub(super) quarantined: CounterByCode,
     pub(super) replies: CounterByCode,
     /// Milliseconds between its first moment and the last request taken, plus one; 0 for never.

@@ -3,10 +3,6 @@
 //! Labels come from closed sets only: configured names, stable codes, outcomes. Never an id, an address or a URL.
 //! What may not live here: decisions about events.
 
-pub mod alerts;
-mod certificates;
-mod condition;
-mod detector;
 pub mod exposition;
 pub mod health;
 pub(crate) mod likely_cause;

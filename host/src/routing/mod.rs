@@ -14,8 +14,7 @@ use weir_core::route::{Pattern, RouteTable, Subscription};
 use weir_store::{NewDelivery, Routed};
 use weir_store::{Store, StoreError};
 
-use crate::config::{Config, Route, Source};
-use crate::sources;
+use crate::config::{Config, Route, Source, SourcesByName};
 
 /// The routing table in force.
 #[derive(Debug)]
@@ -72,10 +71,7 @@ impl Routes {
     }
 
     /// Changes who answers for sources. Returns whether the table changed.
-    pub async fn set_responders(
-        &self,
-        sources: &sources::SourcesByName,
-    ) -> Result<bool, StoreError> {
+    pub async fn set_responders(&self, sources: &SourcesByName) -> Result<bool, StoreError> {
         self.change(|parts| parts.responders = to_responders(sources)).await
     }
 
@@ -95,7 +91,7 @@ impl Routes {
     }
 }
 
-fn to_responders(sources: &sources::SourcesByName) -> Vec<Subscription> {
+fn to_responders(sources: &SourcesByName) -> Vec<Subscription> {
     sources.values().filter_map(|source| to_responder(source)).collect()
 }
 

@@ -15,8 +15,8 @@ use weir_core::time::Clock as _;
 pub(crate) use signed::SampleDraft;
 pub use signed::{SampleError, SignedSample};
 
-use crate::clock::SystemClock;
 use crate::config::Source;
+use crate::runtime::clock::SystemClock;
 
 /// The sample that a new user is given to try.
 const FIRST_SAMPLE: &str = "user.signup";

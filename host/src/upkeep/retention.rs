@@ -8,7 +8,7 @@ use weir_store::Store;
 use weir_store::upkeep::Retention;
 
 use crate::observe::health::Health;
-use crate::shutdown::Drain;
+use crate::runtime::shutdown::Drain;
 
 /// Between looks at what is old enough.
 const EVERY: Duration = Duration::from_secs(600);

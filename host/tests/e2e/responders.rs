@@ -6,7 +6,7 @@ use http_body_util::Full;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
-use weir::clock::SystemClock;
+use weir::runtime::clock::SystemClock;
 use weir::samples::SignedSample;
 use weir_core::provider::Catalog;
 use weir_core::sign::Signing;

@@ -273,7 +273,8 @@ async fn secrets_planted_everywhere_are_found_nowhere() {
     let (log, folder) = (hub.log.clone(), hub.keep_folder().await);
     assert_clean("the log of the end", log.all().as_bytes());
     let copy = folder.path().join("copy.db");
-    let options = weir_store::sqlite::Options::new(std::sync::Arc::new(weir::clock::SystemClock));
+    let options =
+        weir_store::sqlite::Options::new(std::sync::Arc::new(weir::runtime::clock::SystemClock));
     let store = weir_store::sqlite::open(&folder.path().join("data/weir.db"), options).unwrap();
     store.backup(&copy).await.unwrap();
     store.close().await.unwrap();

@@ -15,12 +15,12 @@ use weir::config::{self, Config};
 use weir::context::HubContext;
 use weir::egress::fetch::Fetcher;
 use weir::ingress::{self, Ingress};
+use weir::keys::Seal;
 use weir::observe::health::Health;
 use weir::observe::metrics::Metrics;
 use weir::routing::Routes;
-use weir::seal::Seal;
-use weir::shutdown::Drain;
-use weir::tls::{HTTP_2_OR_1, Tls};
+use weir::runtime::shutdown::Drain;
+use weir::tls::{HTTP_2_OR_1, ServerTls};
 use weir_core::hops::HopKey;
 use weir_core::sign::{RequestDraft, Signing};
 use weir_core::time::{Clock, Timestamp};
@@ -183,7 +183,7 @@ impl Hub {
         let ctx = HubContext::new(store.clone(), clock.clone());
         let (metrics, drain) = (ctx.metrics.clone(), ctx.drain.clone());
         let health = Health::new(store.clone(), drain.clone());
-        let tls = config.server.tls.as_ref().map(|files| Tls::load(files, HTTP_2_OR_1));
+        let tls = config.server.tls.as_ref().map(|files| ServerTls::load(files, HTTP_2_OR_1));
         let tls = tls.map(|tls| Arc::new(tls.unwrap()));
         if let Some(tls) = tls.clone() {
             tokio::spawn(tls.watch(drain.clone()));

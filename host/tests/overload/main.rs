@@ -60,7 +60,7 @@ fn config() -> String {
 
 #[tokio::test]
 async fn a_good_sender_is_served_and_memory_stays_bounded_whatever_strangers_do() {
-    let files = weir::files::raise_limit();
+    let files = weir::runtime::open_files::raise_limit();
     let mut hub = Hub::start(&config()).await;
     let mut sender = Sender::new(hub.ingress);
     sender.warm_up().await;

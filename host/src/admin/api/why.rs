@@ -7,7 +7,7 @@ use weir_store::query::{AttemptDetail, DeliveryDetail, EventDetail};
 
 use super::waits::Waits;
 use crate::config;
-use crate::sources::SourcesByName;
+use crate::config::SourcesByName;
 
 use super::{ApiError, ApiResult, Id, ServiceState, StatusCode, Uri, any_id, json, query, seek};
 

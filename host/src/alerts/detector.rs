@@ -6,7 +6,7 @@ use std::time::Duration;
 use weir_core::alert::{FailureMonitor, FailureThreshold, OutcomeCounts};
 use weir_core::name::{HandlerName, SourceName};
 
-use super::notice::Notice;
+use crate::observe::notice::Notice;
 
 /// What was counted since the process started. It only rises.
 #[derive(Debug, Default)]

@@ -1,5 +1,7 @@
 //! Keys that this host makes for itself and keeps in the data folder, readable by nobody else.
 
+mod seal;
+
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -7,6 +9,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use rand::RngExt as _;
+
+pub use seal::Seal;
 
 /// Reads the key in `file`, or makes one there.
 pub fn load_or_create(file: &Path) -> anyhow::Result<[u8; 32]> {

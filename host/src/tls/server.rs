@@ -19,8 +19,7 @@ use tokio::time::MissedTickBehavior;
 use weir_core::certificate;
 use weir_core::time::Timestamp;
 
-use crate::config::{ClientCa, Tls as Files};
-use crate::shutdown::Drain;
+use crate::runtime::shutdown::Drain;
 
 /// How often it is looked whether the files have changed.
 const RESCAN: Duration = Duration::from_secs(2);
@@ -71,10 +70,29 @@ pub enum TlsError {
     Unusable(rustls::Error),
 }
 
+/// The PEM files of a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate with those between it and its authority.
+    pub cert: PathBuf,
+    /// The private key of the certificate.
+    pub key: PathBuf,
+    /// The authorities for client certificates, if clients may or must have one.
+    pub client_ca: Option<ClientCa>,
+}
+
+/// The authorities for client certificates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCa {
+    pub file: PathBuf,
+    /// True if a client without a certificate gets no connection.
+    pub required: bool,
+}
+
 /// What a listener serves with now.
 #[derive(Debug)]
-pub struct Tls {
-    files: Files,
+pub struct ServerTls {
+    files: TlsFiles,
     protocols: Protocols,
     current: ArcSwap<Served>,
     /// Of the files as they were read last, good or not.
@@ -94,7 +112,7 @@ pub struct TlsListener {
     /// What it is called in the configuration: `server`, `admin`.
     pub listener: &'static str,
     /// What it serves with.
-    pub tls: Arc<Tls>,
+    pub tls: Arc<ServerTls>,
 }
 
 /// The files as read.
@@ -104,9 +122,9 @@ struct Read {
     client_ca: Option<Vec<u8>>,
 }
 
-impl Tls {
+impl ServerTls {
     /// Reads the files.
-    pub fn load(files: &Files, protocols: Protocols) -> Result<Self, TlsError> {
+    pub fn load(files: &TlsFiles, protocols: Protocols) -> Result<Self, TlsError> {
         let read = Read::all(files)?;
         Ok(Self {
             current: ArcSwap::from_pointee(made(files, &read, protocols)?),
@@ -183,7 +201,7 @@ impl Tls {
 }
 
 impl Read {
-    fn all(files: &Files) -> Result<Self, TlsError> {
+    fn all(files: &TlsFiles) -> Result<Self, TlsError> {
         let ca = files.client_ca.as_ref().map(|ca| contents(&ca.file));
         Ok(Self {
             cert: contents(&files.cert)?,
@@ -212,7 +230,7 @@ fn contents(path: &Path) -> Result<Vec<u8>, TlsError> {
     read().map_err(|cause| TlsError::Unreadable { path: path.into(), cause })
 }
 
-fn made(files: &Files, read: &Read, protocols: Protocols) -> Result<Served, TlsError> {
+fn made(files: &TlsFiles, read: &Read, protocols: Protocols) -> Result<Served, TlsError> {
     let crypto = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(crypto.clone())
         .with_safe_default_protocol_versions()
@@ -269,16 +287,16 @@ mod tests {
         key
     }
 
-    fn files(folder: &TempDir) -> Files {
+    fn files(folder: &TempDir) -> TlsFiles {
         let path = |name| folder.path().join(name);
-        Files { cert: path("cert"), key: path("key"), client_ca: None }
+        TlsFiles { cert: path("cert"), key: path("key"), client_ca: None }
     }
 
     #[test]
     fn what_cannot_be_served_with_never_replaces_what_can() {
         let folder = tempfile::tempdir().unwrap();
         let first = write(&folder, None);
-        let tls = Tls::load(&files(&folder), HTTP_1).unwrap();
+        let tls = ServerTls::load(&files(&folder), HTTP_1).unwrap();
         let good = tls.current();
         tls.look();
         assert!(Arc::ptr_eq(&good, &tls.current()), "nothing has changed");
@@ -308,7 +326,7 @@ mod tests {
         let chain = format!("{}{}", until(2040, &key), until(2030, &other));
         fs::write(folder.path().join("cert"), chain).unwrap();
         fs::write(folder.path().join("key"), key.serialize_pem()).unwrap();
-        let tls = Tls::load(&files(&folder), HTTP_1).unwrap();
+        let tls = ServerTls::load(&files(&folder), HTTP_1).unwrap();
         let seconds = tls.not_after().unwrap().as_millis() / 1_000;
         assert_eq!(seconds, 1_893_456_000, "2030-01-01");
         fs::write(folder.path().join("cert"), until(2040, &key)).unwrap();
@@ -319,7 +337,7 @@ mod tests {
     #[test]
     fn what_is_wrong_with_files_is_said_with_their_names() {
         let folder = tempfile::tempdir().unwrap();
-        let said = || Tls::load(&files(&folder), HTTP_1).unwrap_err().to_string();
+        let said = || ServerTls::load(&files(&folder), HTTP_1).unwrap_err().to_string();
         assert!(said().contains("cert cannot be read: No such file"), "{}", said());
         let other = KeyPair::generate().unwrap();
         write(&folder, Some(&other));

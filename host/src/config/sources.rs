@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use weir_core::name::SourceName;
 
-use crate::config::Source;
+use super::source::Source;
 
 /// ConfiguredSources by name.
 pub type SourcesByName = BTreeMap<SourceName, Arc<Source>>;

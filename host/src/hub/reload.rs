@@ -14,12 +14,12 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use weir_store::StoreError;
 
+use crate::config::ConfiguredSources;
 use crate::config::{self, Config, ConfigErrors, Loaded};
 use crate::context::HubContext;
+use crate::hub::provider_files::ProviderFileReporter;
 use crate::ingress::Ingress;
-use crate::provider_files::ProviderFileReporter;
 use crate::routing::Routes;
-use crate::sources::ConfiguredSources;
 
 /// How often files are looked at. What has changed is read once it has stayed the same for one more look.
 const LOOK_EVERY: Duration = Duration::from_millis(500);

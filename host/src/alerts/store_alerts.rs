@@ -3,7 +3,7 @@
 use weir_core::time::Timestamp;
 use weir_store::condition::StoreHealth;
 
-use super::notice::Notice;
+use crate::observe::notice::Notice;
 
 /// Remembers what was told.
 #[derive(Debug, Default)]

@@ -19,8 +19,7 @@ use thiserror::Error;
 use tokio::time::MissedTickBehavior;
 use weir_core::certificate;
 
-use crate::config::Trust;
-use crate::shutdown::Drain;
+use crate::runtime::shutdown::Drain;
 
 /// How often it is looked whether a file has changed.
 const RESCAN: Duration = Duration::from_secs(2);
@@ -64,13 +63,33 @@ pub enum RootsError {
     Tls(String),
 }
 
+/// The authorities that vouch for the servers which the hub calls.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TrustedRoots {
+    /// Uses the system's list instead of the built-in one.
+    pub system: bool,
+    /// A PEM file with further authorities.
+    pub ca: Option<PathBuf>,
+    /// The file that `SSL_CERT_FILE` names.
+    pub ssl_cert_file: Option<PathBuf>,
+    /// The folders that `SSL_CERT_DIR` names.
+    pub ssl_cert_dirs: Vec<PathBuf>,
+}
+
+impl TrustedRoots {
+    /// The files that may change.
+    fn files(&self) -> impl Iterator<Item = &Path> {
+        self.ca.iter().chain(&self.ssl_cert_file).chain(&self.ssl_cert_dirs).map(PathBuf::as_path)
+    }
+}
+
 /// Every list that is in use, for [`watch`].
 static IN_USE: Mutex<Vec<Weak<Roots>>> = Mutex::new(Vec::new());
 
 /// Who is trusted by some of the hub's clients.
 #[derive(Debug)]
 struct Roots {
-    trust: Trust,
+    trust: TrustedRoots,
     current: ArcSwap<Checks>,
     /// The files as they were when they were read last, whether or not they could be used.
     seen: Mutex<Vec<FileStamp>>,
@@ -90,7 +109,7 @@ type FileStamp = Option<(u64, u64, i64, i64)>;
 ///
 /// # Errors
 /// If a file cannot be used.
-pub(crate) fn client(trust: &Trust) -> Result<ClientConfig, RootsError> {
+pub(crate) fn client(trust: &TrustedRoots) -> Result<ClientConfig, RootsError> {
     let roots = Roots::of(trust)?;
     let crypto = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(crypto)
@@ -129,7 +148,7 @@ fn look_again() {
 
 impl Roots {
     /// A list that is in use already, or a new one.
-    fn of(trust: &Trust) -> Result<Arc<Self>, RootsError> {
+    fn of(trust: &TrustedRoots) -> Result<Arc<Self>, RootsError> {
         let mut in_use = IN_USE.lock();
         in_use.retain(|roots| roots.strong_count() > 0);
         let known = in_use.iter().filter_map(Weak::upgrade).find(|roots| roots.trust == *trust);
@@ -161,7 +180,7 @@ impl Roots {
     }
 }
 
-fn signs(trust: &Trust) -> Vec<FileStamp> {
+fn signs(trust: &TrustedRoots) -> Vec<FileStamp> {
     let sign = |file: &Path| {
         let data = fs::metadata(file).ok()?;
         Some((data.ino(), data.len(), data.mtime(), data.ctime_nsec()))
@@ -169,7 +188,7 @@ fn signs(trust: &Trust) -> Vec<FileStamp> {
     trust.files().map(sign).collect()
 }
 
-fn read(trust: &Trust) -> Result<Checks, RootsError> {
+fn read(trust: &TrustedRoots) -> Result<Checks, RootsError> {
     let mut store = RootCertStore::empty();
     if trust.system {
         let found = rustls_native_certs::load_native_certs();
@@ -322,7 +341,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (one, other) = (made(), made());
         let ca = file(&folder, "ca.pem", &one.authority.pem());
-        let trust = Trust { ca: Some(ca.clone()), ..Trust::default() };
+        let trust = TrustedRoots { ca: Some(ca.clone()), ..TrustedRoots::default() };
         let roots = Roots::of(&trust).unwrap();
         assert!(trusts(&roots, &one.server, "ops.internal"));
         assert!(!trusts(&roots, &one.server, "other.internal"));
@@ -346,7 +365,7 @@ mod tests {
         file(&certs, "0a1b2c3d.0", &other.authority.pem());
         file(&certs, "README", "no certificate");
         let ssl_cert_dirs = vec![certs.path().to_owned()];
-        let trust = Trust { ssl_cert_file, ssl_cert_dirs, ..Trust::default() };
+        let trust = TrustedRoots { ssl_cert_file, ssl_cert_dirs, ..TrustedRoots::default() };
         let roots = Roots::of(&trust).unwrap();
         assert!(trusts(&roots, &one.server, "ops.internal"));
         assert!(trusts(&roots, &other.server, "ops.internal"));
@@ -362,7 +381,10 @@ mod tests {
             params.self_signed(&KeyPair::generate().unwrap()).unwrap()
         };
         let (own, other) = (own(), own());
-        let trust = Trust { ca: Some(file(&folder, "own.pem", &own.pem())), ..Trust::default() };
+        let trust = TrustedRoots {
+            ca: Some(file(&folder, "own.pem", &own.pem())),
+            ..TrustedRoots::default()
+        };
         let roots = Roots::of(&trust).unwrap();
         assert!(trusts(&roots, own.der(), "ops.internal"));
         assert!(!trusts(&roots, own.der(), "other.internal"));

@@ -1,7 +1,11 @@
 //! Alerts: what happened and what was counted becomes events of the hub's own source, routed like any other.
 //!
 //! Nothing waits for this: it looks now and then at what others posted and counted, off the path of every event. What
-//! may not live here: deciding what is too much ([`super::detector`], and `alert` in the core).
+//! may not live here: deciding what is too much ([`detector`], and `alert` in the core).
+
+mod certificates;
+mod detector;
+mod store_alerts;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,17 +25,17 @@ use weir_store::StoreError;
 use weir_store::query::{EventFilter, PageRequest};
 use weir_store::{NewEvent, NewRequest};
 
-use super::certificates::ExpiringCertificates;
-use super::condition::StoreAlerts;
-use super::detector::{Counts, Detector, SourceCounts, Thresholds};
-use super::likely_cause::likely_cause;
-use super::notice::Notice;
 use crate::config::Alerts as Settings;
+use crate::config::{ConfiguredSources, SourcesByName};
 use crate::context::HubContext;
 use crate::egress::DirectWebhook;
+use crate::observe::likely_cause::likely_cause;
+use crate::observe::notice::Notice;
 use crate::routing::{self, Routes};
-use crate::sources::{ConfiguredSources, SourcesByName};
 use crate::tls::TlsListener;
+use certificates::ExpiringCertificates;
+use detector::{Counts, Detector, SourceCounts, Thresholds};
+use store_alerts::StoreAlerts;
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(1);
@@ -56,7 +60,7 @@ pub struct Deps {
     /// The routing table for alerts and for the events of sources.
     pub routes: Arc<Routes>,
     /// The webhook for alerts that the store cannot take.
-    pub unstored: Option<Arc<DirectWebhook>>,
+    pub fallback: Option<Arc<DirectWebhook>>,
 }
 
 /// Turns what happens into events of the source `weir`.
@@ -77,7 +81,7 @@ pub struct Alerts {
     /// Dropped since it was logged, and when that was.
     dropped: (u64, Option<Duration>),
     /// When it was last said that alerts cannot be stored.
-    unstored_at: Option<Duration>,
+    store_error_logged_at: Option<Duration>,
 }
 
 /// An alert on its way into the store.
@@ -105,7 +109,7 @@ impl Alerts {
             table: None,
             waiting: VecDeque::new(),
             dropped: (0, None),
-            unstored_at: None,
+            store_error_logged_at: None,
         }
     }
 
@@ -246,26 +250,27 @@ impl Alerts {
     }
 
     async fn cannot_store(&mut self, error: &StoreError, now: Duration) {
-        if self.unstored_at.is_some_and(|at| now < at + RepeatAggregator::<(), ()>::EVERY) {
+        if self.store_error_logged_at.is_some_and(|at| now < at + RepeatAggregator::<(), ()>::EVERY)
+        {
             return;
         }
-        self.unstored_at = Some(now);
+        self.store_error_logged_at = Some(now);
         tracing::error!(%error, "alerts cannot be stored");
-        if let Some(unstored) = &self.deps.unstored {
+        if let Some(fallback) = &self.deps.fallback {
             let at = self.ctx.clock.now();
             let body = json!({ "type": "store.failing", "at": at, "reason": error.to_string() });
-            unstored.post(body.to_string().into()).await;
+            fallback.post(body.to_string().into()).await;
         }
     }
 
     fn counted(&self, sources: &SourcesByName) -> Counts {
         let metrics = &self.ctx.metrics;
-        let handler = |(name, of): (Box<str>, Arc<super::metrics::TargetMetrics>)| {
+        let handler = |(name, of): (Box<str>, Arc<crate::observe::metrics::TargetMetrics>)| {
             let Ok(Target::Handler(name)) = name.parse() else { return None };
             let (good, bad) = of.attempts_on_events();
             Some((name, OutcomeCounts { good, bad }))
         };
-        let source = |(name, of): (Box<str>, Arc<super::metrics::SourceMetrics>)| {
+        let source = |(name, of): (Box<str>, Arc<crate::observe::metrics::SourceMetrics>)| {
             let (name, source) = sources.get_key_value(&*name)?;
             let (good, bad) = of.answers();
             let (stored, unrouted) = (of.stored.get(), of.unrouted.get());

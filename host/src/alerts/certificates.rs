@@ -10,7 +10,7 @@ use weir_core::time::Timestamp;
 use weir_store::query::{EventFilter, PageRequest};
 use weir_store::{Store, StoreError};
 
-use super::notice::Notice;
+use crate::observe::notice::Notice;
 use crate::tls::TlsListener;
 
 /// Alerts that are looked at to find what was told before the start: a day has one of each listener.

@@ -10,7 +10,7 @@ use rand::TryRng as _;
 use rand::rngs::SysRng;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 
-use crate::keys;
+use super::load_or_create;
 
 /// The key's file in the data folder.
 const FILE: &str = "sealing.key";
@@ -30,7 +30,7 @@ impl Seal {
     /// # Errors
     /// If the key can be neither read nor made.
     pub fn load_or_create(data_dir: &Path) -> anyhow::Result<Self> {
-        Ok(Self::new(&keys::load_or_create(&data_dir.join(FILE))?))
+        Ok(Self::new(&load_or_create(&data_dir.join(FILE))?))
     }
 
     /// With this key.

@@ -1,0 +1,305 @@
+//! Builds a hub: opens the store and wires every part. Nothing serves yet.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::runtime::Handle;
+use weir_core::hops::HopKey;
+use weir_core::time::Clock;
+use weir_store::Store;
+use weir_store::sqlite::Options;
+
+use super::listen::Listeners;
+use super::provider_files::ProviderFileReporter;
+use super::reload::{self, ConfigReloader};
+use crate::admin::token::Token;
+use crate::admin::{self, Admin, Tell};
+use crate::alerts::{self, Alerts};
+use crate::config::{Config, ConfiguredSources};
+use crate::context::HubContext;
+use crate::egress::fetch::Fetcher;
+use crate::egress::{self, DirectWebhook, Egress, EgressHandle, Inbox};
+use crate::ingress::{self, Ingress};
+use crate::invoker::{self, Invoker, InvokerHandle};
+use crate::keys::{self, Seal};
+use crate::observe::health::Health;
+use crate::routing::Routes;
+use crate::runtime::clock::SystemClock;
+use crate::runtime::tasks::OnFailure;
+use crate::target_changes;
+use crate::tls::{HTTP_1, HTTP_2_OR_1, Protocols, ServerTls, TlsFiles, TlsListener};
+use crate::upkeep::RetentionWorker;
+use crate::upkeep::missing_targets::{self, MissingTargets};
+
+/// The thread pools. Requests and guests have their own, so that a guest never delays an answer.
+#[derive(Debug, Clone)]
+pub struct Runtimes {
+    /// Accepts, verifies, answers.
+    pub ingress: Handle,
+    /// Claims, sends, serves the API.
+    pub work: Handle,
+    /// Runs guests and compiles them.
+    pub guests: Handle,
+}
+
+/// A hub that is built and serves nothing yet.
+#[derive(Debug)]
+pub struct Hub {
+    pub(super) ctx: HubContext,
+    pub(super) listeners: Listeners,
+    pub(super) runtimes: Runtimes,
+    pub(super) ingress: Arc<Ingress>,
+    pub(super) invoker: Invoker,
+    pub(super) egress: Egress,
+    pub(super) admin: Admin,
+    pub(super) retention: RetentionWorker,
+    pub(super) missing: MissingTargets,
+    pub(super) alerts: Alerts,
+    pub(super) fallback: Option<Arc<DirectWebhook>>,
+    pub(super) reload: ConfigReloader,
+    pub(super) health: Arc<Health>,
+    pub(super) is_first_start: bool,
+    pub(super) handlers: InvokerHandle,
+    pub(super) inbox: Inbox,
+}
+
+impl Hub {
+    /// Opens the store, restores the subscriptions of the last run, and wires every part.
+    pub async fn build(
+        config: Arc<Config>,
+        listeners: Listeners,
+        runtimes: Runtimes,
+    ) -> anyhow::Result<Self> {
+        let (parts, is_first_start) = Parts::load(config, &runtimes.ingress).await?;
+        let (server_tls, admin_tls) = parts.load_certificates(&runtimes.work)?;
+        let tls_listeners = tls_listeners([("server", &server_tls), ("admin", &admin_tls)]);
+        parts.health.set_tls_listeners(tls_listeners.clone());
+
+        let invoker = parts.invoker(runtimes.guests.clone())?;
+        let ingress = Arc::new(parts.ingress(&invoker, server_tls)?);
+        let egress = parts.egress()?;
+        let (handlers, inbox) = (invoker.handle(), egress.inbox());
+        let fallback = parts.fallback_webhook()?;
+        Ok(Self {
+            admin: parts.admin(&ingress, &handlers, &egress, admin_tls)?,
+            retention: parts.retention(),
+            missing: parts.missing_targets(&handlers),
+            alerts: parts.alerts(tls_listeners, fallback.clone()),
+            reload: parts.reload(&ingress),
+            health: parts.health,
+            ctx: parts.ctx,
+            listeners,
+            runtimes,
+            ingress,
+            invoker,
+            egress,
+            fallback,
+            is_first_start,
+            handlers,
+            inbox,
+        })
+    }
+}
+
+/// The values from which the parts of a hub are made.
+struct Parts {
+    config: Arc<Config>,
+    ctx: HubContext,
+    health: Arc<Health>,
+    routes: Arc<Routes>,
+    sources: ConfiguredSources,
+    hops: Arc<HopKey>,
+}
+
+impl Parts {
+    /// Opens the store and restores the routing table. Also returns true at the first start.
+    async fn load(config: Arc<Config>, on: &Handle) -> anyhow::Result<(Self, bool)> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        prepare_data_dir(&config.data_dir)?;
+        let hops = HopKey::new(&keys::load_or_create(&config.data_dir.join("hops.key"))?);
+        let store = open_store(&config, clock.clone(), on).await?;
+        let ctx = HubContext::new(store, clock);
+        let health = Health::new(ctx.store.clone(), ctx.drain.clone());
+
+        target_changes::retry_changed_targets(&*ctx.store, &config).await?;
+        let last_good = invoker::restore(&*ctx.store, &config).await?;
+        let is_first_start = last_good.is_empty();
+        let routes = Arc::new(Routes::build(ctx.store.clone(), &config, last_good).await?);
+        let sources = ConfiguredSources::new(config.sources.clone());
+        let parts = Self { config, ctx, health, routes, sources, hops: Arc::new(hops) };
+        Ok((parts, is_first_start))
+    }
+
+    /// The certificates of the two listeners, which are watched from now on.
+    #[expect(clippy::type_complexity, reason = "a pair of the same type")]
+    fn load_certificates(
+        &self,
+        on: &Handle,
+    ) -> anyhow::Result<(Option<Arc<ServerTls>>, Option<Arc<ServerTls>>)> {
+        let load = |files: &Option<TlsFiles>, protocols: Protocols, setting: &'static str| {
+            let Some(files) = files else { return Ok(None) };
+            let tls = Arc::new(ServerTls::load(files, protocols).context(setting)?);
+            let watching = tls.clone().watch(self.ctx.drain.clone());
+            self.ctx.tasks.spawn_on("certificates", OnFailure::Log, on, watching);
+            anyhow::Ok(Some(tls))
+        };
+        let server = load(&self.config.server.tls, HTTP_2_OR_1, "server.tls")?;
+        let admin = load(&self.config.admin.tls, HTTP_1, "admin.tls")?;
+        Ok((server, admin))
+    }
+
+    fn invoker(&self, guests: Handle) -> anyhow::Result<Invoker> {
+        let deps = invoker::Deps {
+            sources: self.sources.clone(),
+            engine: invoker::engine_from_config(&self.config)?,
+            routes: self.routes.clone(),
+            folder: self.health.plugins_folder(),
+            guests,
+        };
+        Ok(Invoker::new(self.config.clone(), self.ctx.clone(), deps))
+    }
+
+    fn ingress(&self, invoker: &Invoker, tls: Option<Arc<ServerTls>>) -> anyhow::Result<Ingress> {
+        let config = &*self.config;
+        let deps = ingress::Deps {
+            tls,
+            routes: self.routes.clone(),
+            health: self.health.clone(),
+            responders: Some(invoker.responders()),
+            hops: self.hops.clone(),
+            fetcher: Arc::new(Fetcher::new(&config.fetch).context("cannot set up TLS")?),
+            seal: Arc::new(Seal::load_or_create(&config.data_dir)?),
+            quarantine: ingress::quarantine_from_config(config, &self.ctx.clock)?,
+        };
+        Ok(Ingress::new(config, self.ctx.clone(), deps))
+    }
+
+    fn egress(&self) -> anyhow::Result<Egress> {
+        let deps = egress::Deps { sources: self.sources.clone(), hops: self.hops.clone() };
+        Ok(Egress::new(&self.config, self.ctx.clone(), deps)?)
+    }
+
+    fn missing_targets(&self, handlers: &InvokerHandle) -> MissingTargets {
+        let deps = missing_targets::Deps {
+            handlers: handlers.clone(),
+            destinations: self.config.destinations.keys().cloned().collect(),
+            hold_life: self.config.hold_life,
+        };
+        MissingTargets::new(self.ctx.clone(), deps)
+    }
+
+    fn fallback_webhook(&self) -> anyhow::Result<Option<Arc<DirectWebhook>>> {
+        let Some(webhook) = &self.config.alerts.fallback else { return Ok(None) };
+        let (hops, clock) = (self.hops.clone(), self.ctx.clock.clone());
+        let webhook = DirectWebhook::new(webhook, hops, clock).context("alerts.alert_url")?;
+        Ok(Some(Arc::new(webhook)))
+    }
+
+    fn alerts(&self, tls: Vec<TlsListener>, fallback: Option<Arc<DirectWebhook>>) -> Alerts {
+        let deps = alerts::Deps {
+            settings: self.config.alerts.clone(),
+            sources: self.sources.clone(),
+            tls_listeners: tls,
+            routes: self.routes.clone(),
+            fallback,
+        };
+        Alerts::new(self.ctx.clone(), deps)
+    }
+
+    fn admin(
+        &self,
+        ingress: &Arc<Ingress>,
+        handlers: &InvokerHandle,
+        egress: &Egress,
+        tls: Option<Arc<ServerTls>>,
+    ) -> anyhow::Result<Admin> {
+        let deps = admin::Deps {
+            allowed_hosts: self.config.admin.allowed_hosts.clone(),
+            tls,
+            token: Token::from_config(&self.config)?,
+            health: self.health.clone(),
+            handlers: telling(handlers, InvokerHandle::handlers),
+            destinations: telling(&egress.handle(), EgressHandle::destinations),
+            inbox: telling(&egress.inbox(), Inbox::messages),
+            routes: self.routes.clone(),
+            ways_out: self.config.destinations.keys().cloned().collect(),
+            ingress: ingress.clone(),
+        };
+        Ok(Admin::new(self.ctx.clone(), deps))
+    }
+
+    fn reload(&self, ingress: &Arc<Ingress>) -> ConfigReloader {
+        let provider_files = ProviderFileReporter::new(
+            self.config.data_dir.clone(),
+            self.health.clone(),
+            self.ctx.notices.clone(),
+        );
+        let deps = reload::Deps {
+            sources: self.sources.clone(),
+            routes: self.routes.clone(),
+            ingress: ingress.clone(),
+            provider_files,
+        };
+        ConfigReloader::new(self.config.clone(), self.ctx.clone(), deps)
+    }
+
+    fn retention(&self) -> RetentionWorker {
+        let (store, drain) = (self.ctx.store.clone(), self.ctx.drain.clone());
+        RetentionWorker::new(store, self.config.retention, self.health.clone(), drain)
+    }
+}
+
+/// The listeners that speak TLS.
+fn tls_listeners<const N: usize>(
+    listeners: [(&'static str, &Option<Arc<ServerTls>>); N],
+) -> Vec<TlsListener> {
+    let secured = |(listener, tls): (_, &Option<Arc<ServerTls>>)| {
+        Some(TlsListener { listener, tls: tls.clone()? })
+    };
+    listeners.into_iter().filter_map(secured).collect()
+}
+
+/// Creates the data folder. It holds keys, tokens and payloads, so only its owner may read it.
+fn prepare_data_dir(dir: &Path) -> anyhow::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .with_context(|| format!("store.url: cannot make the data folder {}", dir.display()))
+}
+
+/// Disk space that the store reserves, so that it can still settle and delete on a full disk.
+const RESERVE_BYTES: u64 = 16 << 20;
+
+/// Opens the store, which first recovers from a crash.
+///
+/// The store answers on the threads that opened it: those of requests, so that no answer waits for a
+/// guest.
+async fn open_store(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    on: &Handle,
+) -> anyhow::Result<Arc<dyn Store>> {
+    let url = config.store_url.clone();
+    let options = Options {
+        run_slots: config.runs.places(),
+        reserve_bytes: RESERVE_BYTES,
+        ..Options::new(clock)
+    };
+    let opened = on.spawn_blocking(move || weir_store::open(&url, options)).await?;
+    opened.with_context(|| format!("store.url: cannot open {}", config.store_url))
+}
+
+/// The function with which the API asks `keeper` for a list.
+fn telling<K, T>(keeper: &K, list: fn(&K) -> Vec<T>) -> Tell
+where
+    K: Clone + Send + Sync + 'static,
+    T: serde::Serialize + 'static,
+{
+    let keeper = keeper.clone();
+    // Plain data always serialises; an empty answer is better than none.
+    Arc::new(move || serde_json::to_value(list(&keeper)).unwrap_or_default())
+}
