@@ -43,7 +43,7 @@ fn probes() -> TestHub {
 const REJECT: &[u8] = br#"{"steps":[{"op":"reject","reason":"no such customer"}]}"#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dead_letters_are_told_once_a_minute_with_their_number_to_whom_a_route_names() {
+async fn dead_letters_raise_one_alert_a_minute_with_their_count() {
     let (alarm, all) = (Sink::start().await, Sink::start().await);
     let hub = probes()
         .destination("alarm", &alarm, "")
@@ -74,7 +74,7 @@ async fn dead_letters_are_told_once_a_minute_with_their_number_to_whom_a_route_n
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_source_whose_handler_is_taken_away_is_told_of_once() {
+async fn a_source_without_its_handler_raises_one_alert() {
     let alarm = Sink::start().await;
     let hub = TestHub::new()
         .github()
@@ -109,7 +109,7 @@ async fn a_source_whose_handler_is_taken_away_is_told_of_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_alert_that_cannot_be_delivered_raises_none() {
+async fn an_undeliverable_alert_raises_no_alert() {
     let alarm = Sink::answering((0..99).map(|_| (422, vec![]))).await;
     let hub = probes().destination("alarm", &alarm, "").config(TO_ALARM).start().await;
     hub.until_ready("probe").await;
@@ -124,7 +124,7 @@ async fn an_alert_that_cannot_be_delivered_raises_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_module_that_does_not_load_and_a_handler_that_keeps_failing_are_told_of() {
+async fn load_failures_and_failing_handlers_raise_alerts() {
     let alarm = Sink::start().await;
     let hub = probes()
         .destination("alarm", &alarm, "")
@@ -150,7 +150,7 @@ async fn a_module_that_does_not_load_and_a_handler_that_keeps_failing_are_told_o
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_source_that_refuses_what_it_is_sent_is_told_of_with_the_reason() {
+async fn a_source_that_refuses_requests_raises_an_alert_with_the_reason() {
     let alarm = Sink::start().await;
     let hub = TestHub::new()
         .github()
@@ -170,7 +170,7 @@ async fn a_source_that_refuses_what_it_is_sent_is_told_of_with_the_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_destination_that_is_left_alone_and_a_hold_that_is_old_are_told_of() {
+async fn paused_destinations_and_old_holds_raise_alerts() {
     let (alarm, bad) = (Sink::start().await, Sink::answering([(410, vec![])]).await);
     let hub = TestHub::new()
         .github()
@@ -196,7 +196,7 @@ async fn a_destination_that_is_left_alone_and_a_hold_that_is_old_are_told_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_takes_nothing_any_more_is_told_of_past_the_store() {
+async fn a_failed_store_is_alerted_without_the_store() {
     let alarm = Sink::start().await;
     let alerts = format!("[alerts]\nalert_url = \"{}\"\nallow = [\"@private\"]", alarm.url());
     let (hub, disk) = Faults::of(TestHub::new().github().config(&alerts));
@@ -210,7 +210,7 @@ async fn a_store_that_takes_nothing_any_more_is_told_of_past_the_store() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_past_the_budget_is_counted_and_logged_and_not_told() {
+async fn alerts_above_the_budget_are_counted_and_logged_only() {
     let hub = probes().config("[alerts]\nper_hour = 1").start().await;
     hub.until_ready("probe").await;
     let event = hub.push("push", "one", REJECT).await.accepted();
@@ -233,7 +233,7 @@ async fn what_is_past_the_budget_is_counted_and_logged_and_not_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_source_that_falls_silent_is_told_of_where_it_may_not() {
+async fn a_silent_source_raises_an_alert_if_max_silence_is_set() {
     let alarm = Sink::start().await;
     let hub = TestHub::new()
         .github()
@@ -257,7 +257,7 @@ fn certificate(days: u64) -> (String, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_that_ends_soon_is_told_of_once_a_day_also_over_a_restart() {
+async fn an_expiring_certificate_raises_one_alert_a_day_across_restarts() {
     let (cert, key) = certificate(3);
     let tls = "[server.tls]\ncert = \"cert.pem\"\nkey = \"key.pem\"";
     let hub = TestHub::new().config(tls).file("cert.pem", cert).file("key.pem", key);

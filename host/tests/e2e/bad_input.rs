@@ -17,7 +17,7 @@ async fn stored(hub: &RunningHub) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_that_cannot_be_trusted_are_refused_and_not_stored() {
+async fn unverified_requests_are_refused_and_not_stored() {
     let hub = hub().await;
     let good = github_signature(b"{}");
     let event = ("x-github-event", "push");
@@ -45,7 +45,7 @@ async fn requests_that_cannot_be_trusted_are_refused_and_not_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stale_timestamp_is_refused_and_the_log_says_how_far_the_clocks_are_apart() {
+async fn a_stale_timestamp_is_refused_and_the_clock_difference_logged() {
     let hub = hub().await;
     let signature = format!("v0={}", hmac_hex(b"slack's secret", b"v0:1531420618:{}"));
     let headers = [("x-slack-request-timestamp", "1531420618"), ("x-slack-signature", &*signature)];
@@ -80,7 +80,7 @@ async fn another_method_is_refused() {
 }
 
 #[test]
-fn a_mistake_in_the_file_is_named_with_its_place_and_exit_code_2() {
+fn a_configuration_mistake_is_named_with_its_line_and_exit_code_2() {
     let (code, said) = TestHub::new().config("[sources.x]\nprovidr = \"github\"").refused();
     assert_eq!(code, 2, "{said}");
     assert!(said.contains("weir.toml") && said.contains("providr"), "{said}");
@@ -126,7 +126,7 @@ fn a_port_in_use_is_one_clear_message() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn modules_that_cannot_serve_are_refused_with_a_reason_and_the_old_one_goes_on() {
+async fn invalid_modules_are_refused_and_the_old_version_serves_on() {
     let hub = TestHub::new().github().handler("keeper", "noop").start().await;
     let before = hub.until_ready("keeper").await;
     let file = hub.folder.path().join("plugins/keeper.wasm");
@@ -145,7 +145,7 @@ async fn modules_that_cannot_serve_are_refused_with_a_reason_and_the_old_one_goe
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn odd_file_names_are_told_of_once_and_harm_nobody() {
+async fn odd_file_names_are_logged_once_and_change_nothing() {
     use std::os::unix::ffi::OsStrExt as _;
 
     let hub = TestHub::new().github().handler("keeper", "noop").start().await;

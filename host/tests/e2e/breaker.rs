@@ -48,7 +48,7 @@ fn told(hub: &RunningHub, args: &[&str]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_that_is_gone_holds_its_messages_and_spends_no_attempts_of_theirs() {
+async fn an_unreachable_endpoint_holds_messages_without_using_attempts() {
     let sink = Sink::start().await;
     sink.answers(410);
     let hub = hub(&sink, PATIENT).await;
@@ -86,7 +86,7 @@ async fn an_endpoint_that_is_gone_holds_its_messages_and_spends_no_attempts_of_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failing_endpoint_is_tried_with_another_message_each_time_until_it_is_mended() {
+async fn a_failing_endpoint_is_probed_with_a_different_message_each_time() {
     let sink = Sink::start().await;
     sink.answers(500);
     let quick = "retry = { schedule = [\"10ms\"], max_attempts = 1000 }\nconcurrency = 1\n\
@@ -112,7 +112,7 @@ async fn a_failing_endpoint_is_tried_with_another_message_each_time_until_it_is_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_open_breaker_is_still_open_after_a_crash() {
+async fn an_open_breaker_survives_a_crash() {
     let sink = Sink::start().await;
     sink.answers(404);
     let hub = hub(&sink, PATIENT).await;
@@ -138,7 +138,7 @@ async fn an_open_breaker_is_still_open_after_a_crash() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_wrong_about_a_message_says_nothing_about_its_endpoint() {
+async fn a_rejected_message_does_not_open_the_breaker() {
     let sink = Sink::start().await;
     sink.answers(422);
     let eager =
@@ -153,7 +153,7 @@ async fn what_is_wrong_about_a_message_says_nothing_about_its_endpoint() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_that_has_too_much_to_do_is_left_in_peace_for_as_long_as_it_asks() {
+async fn an_overloaded_endpoint_gets_nothing_until_its_retry_after() {
     let sink = Sink::answering([(429, vec![("retry-after", "4".into())])]).await;
     let hub = hub(&sink, "retry = { schedule = [\"10ms\"] }\nconcurrency = 1").await;
     let first = push(&hub, "first", 1).await.remove(0);
@@ -195,7 +195,7 @@ async fn hub_with_a_handler() -> RunningHub {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_version_that_crashes_with_everything_is_held_across_a_crash_until_another_one_comes() {
+async fn a_crashing_version_is_held_across_a_crash_until_the_next_version() {
     let hub = hub_with_a_handler().await;
     let waits = hub.push("push", "waits", FINE).await.accepted();
     let held = hub.until_status(&waits, "held").await;
@@ -221,7 +221,7 @@ async fn a_version_that_crashes_with_everything_is_held_across_a_crash_until_ano
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_held_version_is_tried_with_one_event_when_a_person_says_so() {
+async fn a_held_version_is_probed_with_one_event_on_release() {
     let hub = hub_with_a_handler().await;
     let mut waiting = Vec::new();
     for n in 0..5 {
@@ -236,7 +236,7 @@ async fn a_held_version_is_tried_with_one_event_when_a_person_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_event_that_kills_every_run_is_given_up_and_holds_nobody_up() {
+async fn one_event_that_crashes_every_run_does_not_open_the_breaker() {
     let hub = TestHub::new()
         .github()
         .handler("shaky", "probe")

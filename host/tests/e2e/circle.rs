@@ -38,7 +38,7 @@ async fn assert_it_ended_after_8(hub: &RunningHub, dead: &Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_destination_that_leads_back_to_its_own_source_ends_after_8_hops_and_says_so() {
+async fn a_loop_through_a_destination_ends_after_8_hops() {
     let hub = hub_in_a_circle()
         .config("[[route]]\non = [\"github:*\", \"again:*\"]\nto = \"back\"")
         .start()
@@ -54,7 +54,7 @@ async fn a_destination_that_leads_back_to_its_own_source_ends_after_8_hops_and_s
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_circle_through_a_handler_ends_too() {
+async fn a_loop_through_a_handler_ends() {
     let hub = hub_in_a_circle()
         .handler("teller", "probe")
         .sidecar("teller", "on = [\"github:*\", \"again:*\"]\n[grant]\ndestinations = [\"back\"]\n")

@@ -169,7 +169,7 @@ fn forms(command: &Command) -> Vec<Vec<&Arg>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_flag_that_is_offered_works_or_is_refused_by_name() {
+async fn every_flag_works_or_is_refused_by_name() {
     let (stage, _sink) = stage().await;
     let mut cli = ::weir::cli::Cli::command();
     cli.build();
@@ -256,7 +256,7 @@ fn is_json(line: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn filters_of_dead_letters_choose_by_source_type_time_and_target() {
+async fn dead_letters_are_filtered_by_source_type_time_and_target() {
     let (stage, _sink) = stage().await;
     let replayed = |filter: &[&str]| {
         let line = [&["replay", "--dead-letters", "--dry-run"][..], filter].concat();
@@ -289,7 +289,7 @@ async fn filters_of_dead_letters_choose_by_source_type_time_and_target() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_that_nothing_bears_is_said_with_those_that_there_are() {
+async fn an_unknown_name_is_refused_with_the_known_names() {
     let (stage, _sink) = stage().await;
     let sources = "there is no source `nope`; there are github, quiet, @teller";
     let handlers = "there is no handler `nope`; there are teller";
@@ -333,7 +333,7 @@ async fn a_name_that_nothing_bears_is_said_with_those_that_there_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn reads_on_this_machine_need_no_token_file_and_writes_say_so() {
+async fn local_reads_need_no_token_file_and_writes_name_it() {
     let (stage, _sink) = stage().await;
     let token = stage.hub.folder.path().join("data/admin-token");
     // As another user meets it: it is there, and nothing can be read from it.
@@ -349,7 +349,7 @@ async fn reads_on_this_machine_need_no_token_file_and_writes_say_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_release_says_how_the_delivery_went_that_was_tried() {
+async fn a_release_reports_the_outcome_of_its_probe() {
     let sink = Sink::start().await;
     sink.answers(410);
     let patient =

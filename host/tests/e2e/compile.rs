@@ -23,7 +23,7 @@ fn engine(memory: usize, time: Duration) -> Engine {
 }
 
 #[test]
-fn what_a_child_compiles_is_what_this_process_would() {
+fn a_child_process_compiles_the_same_code() {
     let engine = engine(1024 * MIB, Duration::from_secs(60));
     for name in ["noop", "probe", "command"] {
         let bytes = std::fs::read(committed(name)).unwrap();
@@ -34,7 +34,7 @@ fn what_a_child_compiles_is_what_this_process_would() {
 }
 
 #[test]
-fn a_module_that_does_not_compile_is_told_in_the_compilers_words() {
+fn a_compile_error_is_shown_as_the_compiler_wrote_it() {
     let mut bytes = std::fs::read(committed("noop")).unwrap();
     bytes.truncate(bytes.len() - 10);
     let error = engine(1024 * MIB, Duration::from_secs(60)).load(&bytes).unwrap_err();
@@ -43,7 +43,7 @@ fn a_module_that_does_not_compile_is_told_in_the_compilers_words() {
 }
 
 #[test]
-fn a_module_whose_compiling_takes_too_much_is_refused_by_what_it_took() {
+fn a_module_over_a_compile_limit_is_refused_with_the_limit() {
     let module = costly();
     let error = engine(256 * MIB, Duration::from_secs(60)).load(&module).unwrap_err();
     assert!(
@@ -55,7 +55,7 @@ fn a_module_whose_compiling_takes_too_much_is_refused_by_what_it_took() {
 }
 
 #[test]
-fn without_a_program_to_compile_with_the_fault_is_the_hosts() {
+fn a_missing_compiler_program_is_a_fault_of_the_hub() {
     let apart = ChildCompiler {
         program: "/nowhere/weir".into(),
         ..child_compiler(CompileLimits::default()).unwrap()
@@ -67,7 +67,7 @@ fn without_a_program_to_compile_with_the_fault_is_the_hosts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_a_costly_module_is_compiled_and_refused_everybody_else_goes_on() {
+async fn other_handlers_serve_on_while_a_costly_module_compiles() {
     let hub = TestHub::new()
         .config("compile_memory = \"1GiB\"\ncompile_time = \"3s\"")
         .github()

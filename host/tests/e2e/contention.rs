@@ -75,7 +75,7 @@ async fn write_skew_over_two_keys_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn eight_runs_on_distinct_keys_go_side_by_side() {
+async fn eight_runs_on_distinct_keys_run_in_parallel() {
     let sink = Sink::start().await;
     let hub = eight_at_once(&sink).await;
     let bodies = (0..8).map(|n| {

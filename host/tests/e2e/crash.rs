@@ -16,7 +16,7 @@ fn rounds() -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_request_answered_before_a_kill_has_exactly_one_effect_after_it() {
+async fn every_accepted_request_has_exactly_one_effect_after_a_kill() {
     let sink = Sink::start().await;
     let mut hub = TestHub::new()
         .github()
@@ -93,7 +93,7 @@ fn effects(sink: &Sink) -> BTreeMap<String, BTreeSet<String>> {
 /// No module can bring the process down by itself, so the test does it as soon as the run has begun. What a run does
 /// to its host is the same to everybody who comes after.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_the_process_dies_in_twice_is_given_up_and_its_neighbour_goes_through() {
+async fn a_run_that_ends_the_process_twice_becomes_a_dead_letter() {
     let hub = TestHub::new()
         .github()
         .config("[runs]\nslots = 1")

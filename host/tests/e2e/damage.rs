@@ -13,7 +13,7 @@ fn store_of(hub: &RunningHub) -> std::path::PathBuf {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_unreadable_payload_is_listed_and_told_and_the_rest_is_sent() {
+async fn an_unreadable_payload_is_reported_and_the_rest_is_sent() {
     let (sink, alarm) = (Sink::start().await, Sink::start().await);
     let hub = TestHub::new()
         .github()
@@ -72,7 +72,7 @@ async fn an_unreadable_payload_is_listed_and_told_and_the_rest_is_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hub_whose_database_is_deleted_acknowledges_nothing_more_and_ends() {
+async fn a_hub_whose_database_is_deleted_accepts_nothing_and_ends() {
     let mut hub = TestHub::new().github().start().await;
     hub.push("push", "before", b"{}").await.accepted();
     std::fs::remove_file(store_of(&hub)).unwrap();
@@ -97,7 +97,7 @@ async fn a_hub_whose_database_is_deleted_acknowledges_nothing_more_and_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_that_a_damaged_log_lost_are_told_everywhere() {
+async fn events_lost_in_a_damaged_log_are_reported_everywhere() {
     let mut hub = TestHub::new().github().start().await;
     for n in 0..10 {
         hub.push("push", &n.to_string(), b"{}").await.accepted();

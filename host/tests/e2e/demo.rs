@@ -20,7 +20,7 @@ fn starters(into: &Path) {
 }
 
 #[test]
-fn the_demo_shows_the_whole_path_for_six_providers_and_stays_up() {
+fn the_demo_shows_the_path_for_six_providers_and_serves_on() {
     let folder = tempfile::tempdir().unwrap();
     let plugins = folder.path().join("starters");
     starters(&plugins);
@@ -29,7 +29,7 @@ fn the_demo_shows_the_whole_path_for_six_providers_and_stays_up() {
 }
 
 #[test]
-fn the_demo_works_with_nothing_but_the_binary_and_says_where_modules_are() {
+fn the_demo_needs_only_the_binary() {
     let folder = tempfile::tempdir().unwrap();
     let all = shows_the_whole_path(folder.path(), &[]);
     assert!(
@@ -46,7 +46,7 @@ fn the_demo_works_with_nothing_but_the_binary_and_says_where_modules_are() {
 }
 
 #[test]
-fn a_hub_in_development_mode_makes_a_plugins_folder_and_says_so() {
+fn development_mode_creates_the_plugins_folder() {
     let folder = tempfile::tempdir().unwrap();
     let mut hub = weir()
         .arg("serve")

@@ -29,7 +29,7 @@ fn message(event: &Value) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_id_that_people_have_leads_to_the_event() {
+async fn every_known_id_finds_the_event() {
     let sink = Sink::start().await;
     sink.answers(500);
     let hub = hub(&sink).await;
@@ -79,7 +79,7 @@ async fn every_id_that_people_have_leads_to_the_event() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_request_id_of_a_refusal_says_what_was_refused_and_why() {
+async fn a_refusals_request_id_finds_the_refusal() {
     let sink = Sink::start().await;
     let hub = hub(&sink).await;
     let headers = [
@@ -110,7 +110,7 @@ async fn the_request_id_of_a_refusal_says_what_was_refused_and_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_for_a_retry_is_tried_at_once_by_id_and_by_target() {
+async fn retry_makes_deliveries_due_by_id_and_by_target() {
     let sink = Sink::start().await;
     sink.answers(500);
     let hub = hub(&sink).await;
@@ -141,7 +141,7 @@ async fn what_waits_for_a_retry_is_tried_at_once_by_id_and_by_target() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failing_destination_is_tried_at_once_and_the_outcome_said() {
+async fn retry_of_a_failing_destination_reports_the_outcome() {
     let sink = Sink::start().await;
     sink.answers(410);
     let hub = TestHub::new()
@@ -176,7 +176,7 @@ async fn a_failing_destination_is_tried_at_once_and_the_outcome_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_grant_makes_what_failed_for_the_want_of_it_due() {
+async fn a_new_grant_makes_deliveries_that_lacked_it_due() {
     let sink = Sink::start().await;
     let hub = TestHub::new()
         .github()
@@ -195,7 +195,7 @@ async fn a_new_grant_makes_what_failed_for_the_want_of_it_due() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_destination_makes_what_failed_for_it_due_at_the_next_start() {
+async fn a_changed_destination_makes_its_failed_deliveries_due_at_start() {
     let (gone, sink) = (Sink::start().await, Sink::start().await);
     gone.answers(410);
     let to = "[[route]]\non = [\"github:*\"]\nto = \"sink\"";

@@ -84,7 +84,7 @@ async fn until_told(alarm: &Sink, kind: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_a_full_disk_all_webhooks_are_refused_and_everything_says_so() {
+async fn a_full_disk_refuses_webhooks_and_is_reported_everywhere() {
     let alarm = Sink::start().await;
     let (hub, disk) = Faults::of(alerting(&alarm));
     let hub = hub.start().await;
@@ -109,7 +109,7 @@ async fn on_a_full_disk_all_webhooks_are_refused_and_everything_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_reserve_gave_up_is_not_used_for_more_webhooks() {
+async fn the_reserve_is_not_used_for_more_webhooks() {
     let (hub, disk) = Faults::of(TestHub::new().github());
     let hub = hub.start().await;
     fill(&hub, &disk).await;
@@ -122,7 +122,7 @@ async fn what_the_reserve_gave_up_is_not_used_for_more_webhooks() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_accepted_before_is_delivered_on_a_full_disk() {
+async fn events_accepted_before_are_delivered_on_a_full_disk() {
     let sink = Sink::start().await;
     let to_sink = "[[route]]\non = [\"github:*\"]\nto = \"sink\"";
     let hub = TestHub::new().github().destination("sink", &sink, "").config(to_sink);
@@ -144,7 +144,7 @@ async fn what_was_accepted_before_is_delivered_on_a_full_disk() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hub_starts_on_a_full_disk_and_says_so() {
+async fn a_hub_starts_on_a_full_disk_and_reports_it() {
     let (hub, disk) = Faults::of(TestHub::new().github());
     let mut hub = hub.start().await;
     let before = hub.push("push", "before", b"{}").await.accepted();
@@ -168,7 +168,7 @@ async fn a_hub_starts_on_a_full_disk_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disk_that_was_filled_while_the_hub_was_off_is_noticed_at_the_start() {
+async fn a_disk_filled_while_the_hub_was_off_is_noticed_at_start() {
     let (hub, disk) = Faults::of(TestHub::new().github());
     let hub = hub.start().await;
     hub.push("push", "before", b"{}").await.accepted();

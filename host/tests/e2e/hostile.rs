@@ -8,7 +8,7 @@ use weir_testing::sink::Sink;
 use weir_testing::wait::until;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_crime_fails_its_own_attempt_with_the_right_outcome() {
+async fn each_hostile_run_fails_its_own_attempt_with_its_outcome() {
     let sink = Sink::start().await;
     let hub = hostile::hub_of_all(&sink, "push").await;
     let event = hub.push("push", "all-at-once", b"{}").await.accepted();
@@ -37,7 +37,7 @@ async fn each_crime_fails_its_own_attempt_with_the_right_outcome() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_run_has_memory_that_nobody_used_before() {
+async fn every_run_has_fresh_memory() {
     let hub = TestHub::new().github().handler("fresh", "fresh").start().await;
     hub.until_ready("fresh").await;
     let load = crate::load::Load::start(hub.ingress, "fresh", 4);
@@ -53,7 +53,7 @@ async fn every_run_has_memory_that_nobody_used_before() {
 }
 
 #[test]
-fn hostile_fixtures_are_listed_with_their_outcomes() {
+fn security_md_lists_every_hostile_handler_with_its_outcome() {
     let document = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/security.md");
     let document = std::fs::read_to_string(document).unwrap();
     let (_, section) = document.split_once("## Hostile handlers").unwrap();

@@ -44,7 +44,7 @@ async fn a_signed_webhook_becomes_a_handlers_signed_message() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repeated_delivery_makes_one_event_and_is_told_the_first_ones_id() {
+async fn a_duplicate_makes_one_event_and_returns_the_first_id() {
     let hub = TestHub::new().github().handler("noop", "noop").start().await;
     let first = hub.push("push", "same", b"{}").await.accepted();
     let again = hub.push("push", "same", b"{}").await;
@@ -54,7 +54,7 @@ async fn a_repeated_delivery_makes_one_event_and_is_told_the_first_ones_id() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repeat_is_still_known_after_a_crash() {
+async fn a_duplicate_is_recognised_after_a_crash() {
     let hub = TestHub::new().github().handler("noop", "noop").start().await;
     let first = hub.push("push", "same", b"{}").await.accepted();
     let hub = hub.kill_and_restart().await;
@@ -77,7 +77,7 @@ async fn a_route_needs_no_handler() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_that_nobody_wants_is_kept_and_visible() {
+async fn an_unrouted_event_is_kept_and_visible() {
     let hub = TestHub::new().github().start().await;
     let event = hub.push("push", "one", b"{}").await.accepted();
     hub.until_status(&event, "unrouted").await;
@@ -105,7 +105,7 @@ async fn state_outlives_runs_and_restarts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trap_half_way_leaves_nothing_behind_and_the_next_attempt_starts_afresh() {
+async fn a_trap_leaves_no_effects_and_the_next_attempt_starts_fresh() {
     let sink = Sink::start().await;
     let hub = signed(&sink, TestHub::new().github())
         .handler("half", "probe")
@@ -132,7 +132,7 @@ async fn a_trap_half_way_leaves_nothing_behind_and_the_next_attempt_starts_afres
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_handler_emits_is_routed_and_a_circle_ends() {
+async fn emitted_events_are_routed_and_a_loop_ends() {
     let sink = Sink::start().await;
     // It gets what it emits and emits again, for ever if it could.
     let hub = signed(&sink, TestHub::new().github())
@@ -156,7 +156,7 @@ async fn what_a_handler_emits_is_routed_and_a_circle_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn delays_keys_and_cancellations_decide_what_leaves() {
+async fn delays_keys_and_cancellations_decide_what_is_sent() {
     let sink = Sink::start().await;
     let hub = signed(&sink, TestHub::new().github())
         .handler("timer", "probe")
@@ -208,7 +208,7 @@ async fn a_command_in_any_language_is_a_handler_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stopping_finishes_what_runs_and_exits_cleanly() {
+async fn a_stop_finishes_runs_and_exits_cleanly() {
     let hub = TestHub::new().github().handler("noop", "noop").start().await;
     hub.until_ready("noop").await;
     let event = hub.push("push", "one", b"{}").await.accepted();

@@ -53,7 +53,7 @@ async fn an_event_whose_handler_went(hub: &RunningHub) -> (String, Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_for_a_handler_whose_file_is_gone_goes_on_when_the_file_is_back() {
+async fn deliveries_wait_for_a_missing_handler_until_its_file_returns() {
     let sink = Sink::start().await;
     let hub = hub_with_a_teller(&sink, "").start().await;
     let (event, before) = an_event_whose_handler_went(&hub).await;
@@ -76,7 +76,7 @@ async fn what_waits_for_a_handler_whose_file_is_gone_goes_on_when_the_file_is_ba
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_too_long_for_a_handler_is_given_up_with_the_reason_and_can_be_replayed() {
+async fn deliveries_that_wait_too_long_for_a_handler_become_dead_letters() {
     let sink = Sink::start().await;
     let hub = hub_with_a_teller(&sink, "[retention]\nhold_life = \"1s\"").start().await;
     let (event, _) = an_event_whose_handler_went(&hub).await;
@@ -94,7 +94,7 @@ async fn what_waits_too_long_for_a_handler_is_given_up_with_the_reason_and_can_b
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_for_a_destination_that_left_the_configuration_goes_on_when_it_is_back() {
+async fn deliveries_wait_for_a_missing_destination_until_it_returns() {
     let sink = Sink::answering([(503, vec![("retry-after", "1".into())])]).await;
     let hub = TestHub::new()
         .github()

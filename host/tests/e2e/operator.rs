@@ -35,7 +35,7 @@ pub(crate) fn refused(hub: &RunningHub, args: &[&str]) -> (i32, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_for_a_held_handler_survives_a_crash_and_goes_on_when_it_is_released() {
+async fn held_deliveries_survive_a_crash_and_run_after_release() {
     let sink = Sink::start().await;
     let hub = hub_with_a_teller(&sink).await;
     told(&hub, &["hold", "handler:teller", "--reason", "a bad release"]);
@@ -62,7 +62,7 @@ async fn what_waits_for_a_held_handler_survives_a_crash_and_goes_on_when_it_is_r
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_held_source_waits_while_others_and_what_was_sent_already_go_on() {
+async fn a_held_source_waits_while_others_go_on() {
     let sink = Sink::answering([(503, vec![("retry-after", "1".into())])]).await;
     let hub = TestHub::new()
         .github()
@@ -98,7 +98,7 @@ async fn a_held_source_waits_while_others_and_what_was_sent_already_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hold_with_an_end_ends_by_itself() {
+async fn a_hold_with_an_end_time_ends() {
     let sink = Sink::start().await;
     let hub = hub_with_a_teller(&sink).await;
     told(&hub, &["hold", "destination:sink", "--until", "1s"]);
@@ -112,7 +112,7 @@ async fn a_hold_with_an_end_ends_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hold_on_what_is_not_there_is_refused_with_what_is() {
+async fn a_hold_on_an_unknown_target_is_refused_with_the_known_ones() {
     let sink = Sink::start().await;
     let hub = hub_with_a_teller(&sink).await;
     let (exit, said) = refused(&hub, &["hold", "handler:tellar"]);
@@ -126,7 +126,7 @@ async fn a_hold_on_what_is_not_there_is_refused_with_what_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn why_after_a_rule_was_changed_still_tells_what_held_then() {
+async fn why_shows_the_rules_of_the_time_after_a_change() {
     let sink = Sink::start().await;
     let hub = hub_with_a_teller(&sink).await;
     let before = hub.push("push", "before", b"{}").await.accepted();

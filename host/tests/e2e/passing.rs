@@ -47,7 +47,7 @@ fn is_verified(provider: &str, received: &Received) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn receivers_behind_a_route_verify_github_stripe_and_slack() {
+async fn receivers_verify_github_stripe_and_slack_signatures() {
     let sink = Sink::start().await;
     let hub = TestHub::new()
         .source("github", "github", SECRET)
@@ -88,7 +88,7 @@ async fn receivers_behind_a_route_verify_github_stripe_and_slack() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_route_with_no_headers_passes_none_and_one_with_a_list_those() {
+async fn pass_headers_decides_which_headers_are_forwarded() {
     let (none, some) = (Sink::start().await, Sink::start().await);
     let hub = TestHub::new()
         .github()

@@ -14,7 +14,7 @@ use weir_testing::wait::until;
 const TO_SINK: &str = "[grant]\ndestinations = [\"sink\"]\n";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replacing_a_module_under_load_loses_nothing_and_each_event_meets_one_version() {
+async fn a_reload_under_load_loses_nothing_and_mixes_no_versions() {
     let sink = Sink::start().await;
     let hub = TestHub::new()
         .github()
@@ -56,7 +56,7 @@ fn enough(load: &Load, count: u64) -> Result<(), String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handler_that_is_dropped_in_starts_to_serve() {
+async fn a_new_file_becomes_a_handler() {
     let sink = Sink::start().await;
     let hub = TestHub::new()
         .github()
@@ -93,7 +93,7 @@ async fn the_last_good_version_serves_after_a_restart_with_a_bad_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_removed_handler_retires_and_its_waiting_work_is_held_until_it_is_back() {
+async fn a_removed_handler_retires_and_its_deliveries_are_held() {
     let sink = Sink::start().await;
     let hub = TestHub::new()
         .github()
@@ -120,7 +120,7 @@ async fn a_removed_handler_retires_and_its_waiting_work_is_held_until_it_is_back
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plugins_folder_that_is_deleted_and_made_again_is_watched_again() {
+async fn a_recreated_plugins_folder_is_watched_again() {
     let sink = Sink::start().await;
     let hub = TestHub::new()
         .github()
@@ -159,7 +159,7 @@ async fn a_plugins_folder_that_is_deleted_and_made_again_is_watched_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_of_a_handler_that_compiles_slowly_at_start_wait_and_none_is_unrouted() {
+async fn events_wait_for_a_handler_that_compiles_at_start() {
     let folder = tempfile::tempdir().unwrap();
     let hub = TestHub::new().github().handler("quick", "noop").start().await;
     // A command that is named after a source gets what comes in there.

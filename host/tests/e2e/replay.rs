@@ -22,7 +22,7 @@ async fn unrouted(hub: &RunningHub) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_that_nobody_got_go_to_a_handler_that_is_dropped_in_later_each_once() {
+async fn unrouted_events_are_replayed_to_a_later_handler_once() {
     let sink = Sink::start().await;
     let hub = TestHub::new().github().destination("sink", &sink, "").start().await;
     let mut events = Vec::new();
@@ -59,7 +59,7 @@ async fn events_that_nobody_got_go_to_a_handler_that_is_dropped_in_later_each_on
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_is_replayed_by_the_rules_of_now_and_a_delivery_as_it_was_filed() {
+async fn events_replay_by_todays_rules_and_deliveries_as_stored() {
     let sink = Sink::start().await;
     let hub = TestHub::new()
         .github()
@@ -94,7 +94,7 @@ async fn an_event_is_replayed_by_the_rules_of_now_and_a_delivery_as_it_was_filed
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_there_or_not_said_is_not_replayed() {
+async fn a_replay_of_unknown_or_unnamed_work_is_refused() {
     let hub = TestHub::new().github().start().await;
     let event = hub.push("push", "one", b"{}").await.accepted();
     assert!(told(&hub, &["replay", &event]).contains("no handler or route matches it"));
@@ -107,7 +107,7 @@ async fn what_is_not_there_or_not_said_is_not_replayed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_given_up_is_replayed_by_target_each_once() {
+async fn dead_letters_are_replayed_by_target_once() {
     let sink = Sink::answering((0..12).map(|_| (422, vec![]))).await;
     let hub = TestHub::new()
         .github()

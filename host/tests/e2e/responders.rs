@@ -97,7 +97,7 @@ fn assert_is_the_default(answer: &Response<Bytes>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slack_command_gets_its_reply_and_a_repeat_the_same_one_after_a_crash_too() {
+async fn a_slack_command_and_its_duplicate_get_the_same_reply() {
     let sink = Sink::start().await;
     let hub = started(answered_by(&json!(forecast()), &sink)).await;
     assert_is_the_forecast(&send(&hub, "one").await);
@@ -113,7 +113,7 @@ async fn a_slack_command_gets_its_reply_and_a_repeat_the_same_one_after_a_crash_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_asks_by_get_is_told_what_to_say() {
+async fn a_get_request_gets_the_responders_reply() {
     let (words, public) = ("<Response><Say>High.</Say></Response>", "https://hooks.example.com/in");
     let steps = json!([{ "op": "reply", "content_type": "text/xml", "body": words }]);
     let hub = TestHub::new()
@@ -143,7 +143,7 @@ async fn a_call_that_asks_by_get_is_told_what_to_say() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_twins_at_once_one_runs_and_all_get_its_reply() {
+async fn of_simultaneous_duplicates_one_runs_and_all_get_its_reply() {
     let sink = Sink::start().await;
     let hub = started(answered_by(&json!(forecast()), &sink)).await;
     let twins = (0..32).map(|_| send(&hub, "twin"));
@@ -155,7 +155,7 @@ async fn of_twins_at_once_one_runs_and_all_get_its_reply() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handler_that_is_too_slow_leaves_the_default_answer_and_its_effect_still_happens_once() {
+async fn a_slow_responder_gives_the_default_answer_and_one_effect() {
     let sink = Sink::start().await;
     let hub = answered_by(&slow_forecast(), &sink);
     let hub = started(hub.config("[responders]\ndeadline = \"1ms\"")).await;
@@ -167,7 +167,7 @@ async fn a_handler_that_is_too_slow_leaves_the_default_answer_and_its_effect_sti
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repeat_is_told_what_the_run_said_after_its_deadline() {
+async fn a_duplicate_gets_the_reply_made_after_the_deadline() {
     let sink = Sink::start().await;
     let hub = answered_by(&json!(forecast()), &sink);
     let hub = started(hub).await;
@@ -183,7 +183,7 @@ async fn a_repeat_is_told_what_the_run_said_after_its_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trap_leaves_the_default_answer_and_the_next_attempt_has_the_effect() {
+async fn a_trap_gives_the_default_answer_and_is_retried() {
     let sink = Sink::start().await;
     let steps: Value = forecast()
         .into_iter()
@@ -198,7 +198,7 @@ async fn a_trap_leaves_the_default_answer_and_the_next_attempt_has_the_effect() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_the_handler_is_missing_the_default_answer_goes_out_and_the_event_waits_for_it() {
+async fn a_missing_responder_gives_the_default_answer_and_the_event_waits() {
     let sink = Sink::start().await;
     let hub = TestHub::new()
         .source("slack", "slack", SECRET)
@@ -215,7 +215,7 @@ async fn while_the_handler_is_missing_the_default_answer_goes_out_and_the_event_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handler_with_nothing_to_say_leaves_the_default_answer() {
+async fn a_run_without_a_reply_gives_the_default_answer() {
     let sink = Sink::start().await;
     let hub = started(answered_by(&json!([]), &sink)).await;
     assert_is_the_default(&send(&hub, "one").await);
@@ -243,7 +243,7 @@ async fn a_command_replies_by_printing_an_effect() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_responder_that_never_ends_keeps_no_other_source_waiting() {
+async fn an_endless_responder_delays_no_other_source() {
     let sink = Sink::start().await;
     let hub = answered_by(&json!([{ "op": "loop" }]), &sink);
     let hub = started(hub.config("[responders]\ndeadline = \"30s\"").github()).await;
@@ -263,7 +263,7 @@ async fn a_responder_that_never_ends_keeps_no_other_source_waiting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_answers_is_changed_while_the_hub_runs() {
+async fn the_responder_of_a_source_changes_without_restart() {
     /// What the hub itself has to say to a command.
     const NOTHING: &str = "";
     let saying = |word: &str| {

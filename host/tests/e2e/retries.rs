@@ -8,7 +8,7 @@ use weir_testing::sink::Sink;
 const QUICK: &str = "retry = { schedule = [\"10ms\"], max_attempts = 4 }";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_is_sent_again_under_the_same_id_until_the_endpoint_takes_it() {
+async fn a_message_is_retried_under_the_same_id_until_accepted() {
     let sink = Sink::answering([(500, vec![]), (503, vec![("retry-after", "0".into())])]).await;
     let hub = TestHub::new()
         .github()
@@ -28,7 +28,7 @@ async fn a_message_is_sent_again_under_the_same_id_until_the_endpoint_takes_it()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_that_calls_the_message_wrong_is_not_asked_again() {
+async fn a_message_that_is_rejected_is_not_retried() {
     let sink = Sink::answering([(422, vec![])]).await;
     let hub = TestHub::new()
         .github()
@@ -58,7 +58,7 @@ async fn the_last_failure_makes_a_dead_letter() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_private_address_needs_the_operators_word() {
+async fn a_private_address_needs_an_allow_entry() {
     let sink = Sink::start().await;
     let hub = TestHub::new()
         .github()
@@ -75,7 +75,7 @@ async fn a_private_address_needs_the_operators_word() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_that_the_environment_names_gets_nothing() {
+async fn a_proxy_from_the_environment_is_not_used() {
     let (sink, proxy) = (Sink::start().await, Sink::start().await);
     let mut hub = TestHub::new()
         .github()
@@ -91,7 +91,7 @@ async fn a_proxy_that_the_environment_names_gets_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handler_says_how_long_to_wait() {
+async fn a_handler_sets_the_wait_before_a_retry() {
     let hub = TestHub::new()
         .github()
         .handler("waits", "probe")

@@ -83,7 +83,7 @@ async fn send(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_official_libraries_sign_is_accepted_and_what_is_forged_is_refused() {
+async fn signatures_of_official_libraries_are_accepted_and_forgeries_refused() {
     let Some(sdks) = installed() else { return };
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdks");
     let mut node = Command::new("node");

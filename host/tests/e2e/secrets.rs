@@ -284,7 +284,7 @@ async fn secrets_planted_everywhere_are_found_nowhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_else_may_read_the_data_folder_whatever_the_umask_is() {
+async fn the_data_folder_is_private_under_any_umask() {
     let hub = TestHub::new()
         .github()
         .handler("noop", "noop")

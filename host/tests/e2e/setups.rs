@@ -45,7 +45,7 @@ fn in_setup(folder: &Path) -> Command {
 }
 
 #[test]
-fn every_set_up_is_one_that_a_hub_takes_and_none_is_without_a_line_in_the_list() {
+fn every_example_setup_starts_and_is_listed() {
     let list = setups()[0].parent().unwrap().join("README.md");
     let list = fs::read_to_string(list).unwrap();
     for folder in setups() {
@@ -90,7 +90,7 @@ fn events(config: &Config) -> Vec<(SourceName, EventType, Option<Category>)> {
 }
 
 #[test]
-fn every_pattern_of_every_set_up_brings_an_event_to_its_target() {
+fn every_pattern_of_every_setup_routes_an_event() {
     for folder in setups() {
         let config = loaded(&folder);
         let routes = config.routes.iter().map(|route| Subscription {
@@ -116,7 +116,7 @@ fn every_pattern_of_every_set_up_brings_an_event_to_its_target() {
 }
 
 #[test]
-fn a_pattern_that_no_type_fits_is_warned_of_with_what_was_meant() {
+fn a_pattern_that_matches_no_type_is_warned_of() {
     let folder = tempfile::tempdir().unwrap();
     let text = "[sources.github]\nprovider = \"github\"\nsecrets = [{ env = \"S\" }]\n\
                 [destinations.ops]\nkind = \"webhook\"\nurl = \"https://h.example/\"\n\
@@ -135,7 +135,7 @@ fn a_pattern_that_no_type_fits_is_warned_of_with_what_was_meant() {
 }
 
 #[test]
-fn the_provider_file_among_them_proves_itself() {
+fn the_provider_file_of_the_setups_passes_its_own_vectors() {
     let mine = setups().into_iter().find(|folder| folder.ends_with("own-provider")).unwrap();
     let out = in_setup(&mine).args(["providers", "test", "providers/acme.toml"]).output().unwrap();
     let said = String::from_utf8_lossy(&out.stdout);

@@ -11,7 +11,7 @@ fn signal(pid: u32, name: &str) {
 }
 
 #[tokio::test]
-async fn a_hangup_reads_the_configuration_again_and_ends_nothing() {
+async fn a_hangup_reloads_the_configuration() {
     let mut hub = TestHub::new().github().start().await;
     for n in 1..=3 {
         signal(hub.pid(), "HUP");

@@ -29,7 +29,7 @@ async fn until_logged(hub: &RunningHub, parts: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_that_is_mended_is_in_force_without_a_restart() {
+async fn a_corrected_secret_applies_without_a_restart() {
     let hub = TestHub::new().source("github", "github", "not the one").start().await;
     assert_eq!(hub.push("push", "a", b"{}").await.refused().1, "signature_mismatch");
     hub.write("github.secret", weir_testing::hub::SECRET);
@@ -38,7 +38,7 @@ async fn a_secret_that_is_mended_is_in_force_without_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_configuration_that_is_wrong_changes_nothing_and_says_what_is_wrong() {
+async fn an_invalid_configuration_changes_nothing_and_is_explained() {
     let hub = TestHub::new().github().start().await;
     let right = hub.configured();
     hub.write("weir.toml", &format!("{right}\n[sources.other]\nprovider = \"github\"\n"));
@@ -79,7 +79,7 @@ fn acme() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_provider_file_of_ones_own_is_used_and_its_last_good_version_kept() {
+async fn a_custom_provider_file_is_used_and_its_last_good_version_kept() {
     let hub = TestHub::new().github().start().await;
     let right = hub.configured();
     hub.write("providers/acme.toml", &acme());
@@ -125,7 +125,7 @@ async fn post_acme(hub: &RunningHub, id: &str) -> u16 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broken_provider_file_holds_nothing_else_up_and_its_last_good_version_outlives_a_crash() {
+async fn the_last_good_provider_file_survives_a_crash() {
     let hub = TestHub::new()
         .source("github", "github", "not the one")
         .config("[sources.acme]\nprovider = \"acme\"\nsecrets = [{ file = \"acme.secret\" }]")
@@ -184,7 +184,7 @@ fn a_provider_file_is_tried_before_it_is_used() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_is_handed_over_once_and_outlives_a_crash() {
+async fn a_handed_over_secret_is_accepted_once_and_survives_a_crash() {
     let hub = TestHub::new().config("[sources.tasks]\nprovider = \"asana\"").start().await;
     let secret = "b537207f20cbfa02357cf448134da559e8bd39d61597dcd5631b8012eae53e81";
     let (body, signature) =
@@ -211,7 +211,7 @@ async fn a_secret_is_handed_over_once_and_outlives_a_crash() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_that_has_to_be_given_back_is_shown_once_to_whoever_let_it_be_handed_over() {
+async fn a_handed_over_secret_is_shown_once_to_its_operator() {
     let hub = TestHub::new()
         .config("[sources.notes]\nprovider = \"notion\"")
         .config("[sources.more]\nprovider = \"notion\"")
@@ -278,7 +278,7 @@ async fn a_secret_that_has_to_be_given_back_is_shown_once_to_whoever_let_it_be_h
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_requests_that_a_wrong_secret_refused_come_in_once_when_it_is_mended() {
+async fn quarantined_requests_are_accepted_once_after_a_secret_fix() {
     let hub = TestHub::new().source("github", "github", "not the one").start().await;
     for n in 0..100 {
         let refused = hub.push("push", &format!("q{n}"), b"{}").await.refused();
@@ -311,7 +311,7 @@ async fn a_hundred_requests_that_a_wrong_secret_refused_come_in_once_when_it_is_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sample_is_signed_with_what_its_provider_signs_or_says_what_is_missing() {
+async fn a_sample_is_signed_or_names_the_missing_parameter() {
     let keys = concat!(env!("CARGO_MANIFEST_DIR"), "/core/tests/providers");
     let public = std::fs::read_to_string(format!("{keys}/rsa-public.pem")).unwrap();
     let hub = TestHub::new()
@@ -348,7 +348,7 @@ async fn a_sample_is_signed_with_what_its_provider_signs_or_says_what_is_missing
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sample_is_sent_by_the_method_that_is_asked_for_if_its_provider_uses_it() {
+async fn a_sample_is_sent_by_a_method_that_its_provider_uses() {
     let hub = TestHub::new().github().source("zendesk", "zendesk", "a signing secret");
     let hub = hub.start().await;
     let send = |source: &str, kind: &str, more: &[&str]| {
@@ -371,7 +371,7 @@ async fn a_sample_is_sent_by_the_method_that_is_asked_for_if_its_provider_uses_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_changed_about_a_sample_is_signed_and_stored() {
+async fn changes_to_a_sample_are_signed_and_stored() {
     let hub = TestHub::new().github().start().await;
     let folder = tempfile::tempdir().unwrap();
     let body = folder.path().join("body.json");
@@ -494,7 +494,7 @@ async fn no_error_of_a_command_shows_a_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_source_that_is_added_while_the_hub_runs_is_seen_and_told_of_like_any_other() {
+async fn a_source_added_at_runtime_has_metrics_and_alerts() {
     let hub = TestHub::new()
         .github()
         .config("[alerts]\nat_least = 5")
@@ -555,7 +555,7 @@ async fn a_source_that_is_added_while_the_hub_runs_is_seen_and_told_of_like_any_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_may_send_and_how_events_must_look_is_changed_while_the_hub_runs() {
+async fn access_and_schemas_change_without_a_restart() {
     let hub = TestHub::new().file("token", "the first token").file("push.json", "true");
     let hub = hub.github().start().await;
     let open = hub.configured();

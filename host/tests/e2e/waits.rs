@@ -19,7 +19,7 @@ async fn first_destination(hub: &RunningHub) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_for_a_busy_endpoint_shows_when_it_is_tried_next() {
+async fn a_delivery_to_a_busy_endpoint_shows_its_next_try() {
     let sink = Sink::answering([(429, vec![("retry-after", "250".into())])]).await;
     let hub =
         TestHub::new().github().destination("sink", &sink, RARELY).config(ROUTE).start().await;
@@ -46,7 +46,7 @@ async fn delivery_time(hub: &RunningHub, event: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn why_tells_the_last_error_the_messages_and_when_they_are_due() {
+async fn why_shows_the_last_error_messages_and_due_times() {
     let sink = Sink::start().await;
     sink.answers(500);
     let hub = TestHub::new()
@@ -81,7 +81,7 @@ async fn why_tells_the_last_error_the_messages_and_when_they_are_due() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn development_mode_says_a_line_for_each_event_run_and_send() {
+async fn development_mode_logs_each_event_run_and_send() {
     let sink = Sink::start().await;
     let of = |hub: TestHub| {
         hub.github()
@@ -117,7 +117,7 @@ fn with_level(hub: TestHub) -> TestHub {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_that_waits_for_a_restart_is_named() {
+async fn a_setting_that_needs_a_restart_is_named() {
     let sink = Sink::start().await;
     let hub =
         TestHub::new().github().destination("sink", &sink, RARELY).config(ROUTE).start().await;
@@ -132,7 +132,7 @@ async fn a_change_that_waits_for_a_restart_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn metrics_are_clean_in_the_format_that_is_asked_for() {
+async fn metrics_are_valid_in_the_requested_format() {
     let sink = Sink::start().await;
     let hub = TestHub::new()
         .github()

@@ -23,7 +23,7 @@ const ROUNDS: usize = 3;
 const COUNT: u64 = 6_000_000_000;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn beside_slow_runs_that_end_well_no_burst_waits_for_their_end() {
+async fn a_burst_does_not_wait_for_slow_runs() {
     let _alone = crate::ALONE.lock().await;
     crate::in_memory();
     let mut seen = Vec::new();

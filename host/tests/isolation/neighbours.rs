@@ -23,7 +23,7 @@ const WAKE_UPS: u32 = 10;
 const ROUNDS: usize = 3;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn beside_hostile_handlers_at_work_another_ones_p99_stays_under_twice_what_it_was() {
+async fn hostile_handlers_do_not_double_the_p99_of_another_handler() {
     let _alone = crate::ALONE.lock().await;
     crate::in_memory();
     let mut seen = Vec::new();
