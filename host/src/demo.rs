@@ -147,7 +147,7 @@ async fn show(
     plugins: &Path,
     output: Output,
 ) -> anyhow::Result<()> {
-    let looked = tokio::time::timeout(PATIENCE, running.handlers.looked()).await;
+    let looked = tokio::time::timeout(PATIENCE, running.handlers.folder_read()).await;
     looked.context("the handlers took too long to load")?;
     if !output.json {
         let handlers = running.handlers.handlers();

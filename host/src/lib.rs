@@ -12,12 +12,11 @@ pub mod routing;
 pub mod egress;
 pub mod invoker;
 
-// What both of them do with claims.
-mod claims;
-mod gate;
-mod seed;
+// What both of them do with claims, and the only way to connect to other machines.
+mod delivery;
 #[cfg(test)]
-mod testbed;
+mod dispatch_tests;
+pub mod guard;
 
 // 7 observe: what the hub tells about itself.
 pub mod observe;

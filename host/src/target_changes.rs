@@ -11,7 +11,7 @@ use weir_store::upkeep::RetryNow;
 use weir_store::{Store, StoreError};
 
 use crate::config::{Config, fingerprint};
-use crate::gate;
+use crate::delivery::breakers;
 
 /// The entry that says how targets were configured at the last start.
 const ENTRY: &str = "targets";
@@ -35,7 +35,7 @@ pub(crate) async fn retry_changed_targets(
     if let Some(before) = &before {
         for target in changed(before, &now) {
             let Ok(target) = target.parse::<Target>() else { continue };
-            gate::forget(store, &target).await?;
+            breakers::reset(store, &target).await?;
             retry(store, &target).await?;
         }
     }

@@ -5,6 +5,7 @@ use weir_core::name::Target;
 use weir_store::hold::{Hold, HoldScope};
 
 use super::AdminService;
+use crate::delivery::breakers::is_breaker_hold;
 
 /// The holds of operators, and of the hub for what has no file any more: what they cover is paused.
 async fn pausing(hub: &AdminService) -> Vec<Hold> {
@@ -12,7 +13,7 @@ async fn pausing(hub: &AdminService) -> Vec<Hold> {
         tracing::warn!(%error, "store does not tell the holds");
         Vec::new()
     });
-    holds.into_iter().filter(|held| !crate::gate::is_breaker_hold(&held.hold)).collect()
+    holds.into_iter().filter(|held| !is_breaker_hold(&held.hold)).collect()
 }
 
 /// The destinations, an array.

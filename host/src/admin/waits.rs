@@ -11,7 +11,7 @@ use weir_store::hold::Hold;
 use weir_store::query::{DeliveryDetail, EventDetail};
 
 use super::AdminService;
-use crate::gate::is_breaker_hold;
+use crate::delivery::breakers::is_breaker_hold;
 
 /// The state of a target.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use weir_core::alert::FailureThreshold;
 
 use super::context::LoadContext;
-use super::destination::{Allow, Signing, Webhook};
+use super::destination::{Signing, Webhook, read_allow};
 use super::server::at_most;
 use super::tree::Section;
 use super::url::{endpoint, reachable};
@@ -81,7 +81,7 @@ fn fallback(
     trust: &TrustedRoots,
     context: &LoadContext<'_>,
 ) -> Option<Box<Webhook>> {
-    let allow = Allow::read(section, context.development);
+    let allow = read_allow(section, context.development);
     let trust = super::trust::with_ca(trust, section, context);
     let url = section.maybe::<String>("alert_url")?;
     match endpoint(&url) {

@@ -7,10 +7,11 @@ use std::time::Duration;
 use weir_core::verify::Authorities;
 
 use super::context::LoadContext;
-use super::destination::Allow;
+use super::destination::read_allow;
 use super::tree::Section;
 use super::url::{endpoint, reachable};
 use super::value::{Value as _, kind};
+use crate::guard::AllowedNetworks;
 use crate::tls::TrustedRoots;
 
 /// Longest wait: the sender's own patience is hardly longer.
@@ -30,7 +31,7 @@ pub struct Fetch {
     /// How an address begins, and what to write for that; the longest beginning that fits counts.
     pub instead: Vec<(String, String)>,
     /// Which addresses those that the operator wrote may have beside the internet's.
-    pub allow: Allow,
+    pub allow: AllowedNetworks,
     /// Who vouches for the certificates that senders sign with: the public authorities, and those that the operator added.
     pub authorities: Authorities,
     /// Who vouches for those that are asked.
@@ -59,7 +60,7 @@ pub(super) fn read(
     });
     let instead = instead(&mut section);
     // What senders can have asked for is not let in by a mode.
-    let allow = Allow::read(&mut section, false);
+    let allow = read_allow(&mut section, false);
     for (begins, with) in &instead {
         let key = format!("instead.{begins}");
         reachable(&section, &key, endpoint(with).ok().as_ref(), allow);
@@ -141,7 +142,7 @@ mod tests {
                 pair("https://a.example/", "http://one/"),
                 pair("https://a.example/b/", "http://two/x/"),
             ],
-            allow: Allow::default(),
+            allow: AllowedNetworks::default(),
             authorities: Authorities::default(),
             trust: TrustedRoots::default(),
         };

@@ -66,7 +66,7 @@ use weir_store::upkeep::Retention;
 pub use access::AccessPolicy;
 pub use admin::Admin;
 pub use alerts::Alerts;
-pub use destination::{Allow, Destination, DestinationKind, Signing, Webhook};
+pub use destination::{Destination, DestinationKind, Signing, TransportSettings, Webhook};
 pub use development::{DEVELOPMENT_SECRETS_FILE, development};
 pub use fetch::Fetch;
 pub use handler::{Grant, HandlerDefaults, HandlerSettings, Limits};

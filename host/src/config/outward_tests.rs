@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use super::load::from_text;
-use super::{Allow, Config, ConfigProblem, DestinationKind};
+use super::{Config, ConfigProblem, TransportSettings};
+use crate::guard::AllowedNetworks;
 
 fn loaded(text: &str) -> (Config, Vec<ConfigProblem>) {
     from_text("weir.toml", text, Path::new("base"), &|_| None, false).unwrap()
@@ -55,10 +56,12 @@ fn development_mode_sends_to_this_machine_and_says_nothing_of_it() {
         let text = format!("[destinations.ops]\nkind = \"webhook\"\nurl = \"{url}\"");
         let read = from_text("weir.toml", &text, Path::new("base"), &|_| None, true);
         let (config, warnings) = read.unwrap();
-        let DestinationKind::Webhook(webhook) = &config.destinations["ops"].kind else { panic!() };
+        let TransportSettings::Webhook(webhook) = &config.destinations["ops"].transport else {
+            panic!()
+        };
         (webhook.allow, warnings.len())
     };
-    let here = Allow { loopback: true, ..Allow::default() };
+    let here = AllowedNetworks { loopback: true, ..AllowedNetworks::default() };
     assert_eq!(of("http://127.0.0.1:3000"), (here, 0));
     assert_eq!(of("http://localhost:3000"), (here, 0));
     assert_eq!(of("http://10.0.0.1:3000"), (here, 1));

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Config, Destination, DestinationKind};
+use super::{Config, Destination, TransportSettings};
 
 /// The sections that take effect at a restart, each with what tells two versions of it apart. Secrets are in it as
 /// hashes.
@@ -58,9 +58,9 @@ impl RestartSettings {
 /// A hash over all settings of a destination, secrets included.
 #[must_use]
 pub fn fingerprint(destination: &Destination) -> String {
-    let hidden = match &destination.kind {
-        DestinationKind::Inbox => String::new(),
-        DestinationKind::Webhook(webhook) => {
+    let hidden = match &destination.transport {
+        TransportSettings::Inbox => String::new(),
+        TransportSettings::Webhook(webhook) => {
             let secrets = webhook.secrets.iter().map(|secret| secret.expose());
             let headers = webhook.headers.iter().map(|(_, value)| value.as_bytes());
             format!("{} {}", webhook.url, hashed(secrets.chain(headers)))

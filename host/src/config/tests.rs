@@ -464,7 +464,9 @@ fn a_header_may_hold_a_secret_and_does_not_print_it() {
     let text = "[destinations.ops]\nkind = \"webhook\"\nurl = \"https://h/\"\n\
                 headers = { authorization = { env = \"GITHUB_SECRET\" }, x-team = \"ops\" }";
     let (config, _) = loaded(text);
-    let DestinationKind::Webhook(webhook) = &config.destinations["ops"].kind else { panic!() };
+    let TransportSettings::Webhook(webhook) = &config.destinations["ops"].transport else {
+        panic!()
+    };
     assert_eq!(webhook.headers[0].1.as_bytes(), b"gh-secret");
     assert!(!format!("{config:?}").contains("gh-secret"));
 }

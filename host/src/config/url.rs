@@ -4,9 +4,8 @@ use std::net::IpAddr;
 
 use http::Uri;
 
-use super::destination::Allow;
 use super::tree::Section;
-use crate::egress::guard;
+use crate::guard::{self, AllowedNetworks};
 
 /// A URL to send to.
 pub(super) fn endpoint(text: &str) -> Result<Uri, String> {
@@ -24,9 +23,14 @@ pub(super) fn public_base(text: &str) -> Result<String, String> {
 }
 
 /// Warns of a URL that messages may not go to as far as its host says: nothing is looked up.
-pub(super) fn reachable(section: &Section<'_>, key: &str, url: Option<&Uri>, allow: Allow) {
+pub(super) fn reachable(
+    section: &Section<'_>,
+    key: &str,
+    url: Option<&Uri>,
+    allow: AllowedNetworks,
+) {
     let Some(host) = url.and_then(Uri::host) else { return };
-    if let Some(address) = guard::known(host) {
+    if let Some(address) = guard::known_address(host) {
         if let Err(blocked) = guard::check(host, address, allow) {
             section.warning(key, blocked);
         }
@@ -34,7 +38,7 @@ pub(super) fn reachable(section: &Section<'_>, key: &str, url: Option<&Uri>, all
         let what = format!(
             "{host} looks like a name inside your network; if its address is a private one, nothing is sent \
              there until you add allow = [\"{}\"]",
-            Allow::PRIVATE
+            AllowedNetworks::PRIVATE
         );
         section.warning(key, what);
     }

@@ -18,10 +18,9 @@ use thiserror::Error;
 use tokio::time::timeout;
 use weir_core::verify::{Authorities, Secret};
 
-use super::connect::{ConnectError, ConnectTimeout, GuardedConnector};
-use super::guard::Blocked;
 use super::webhook::AGENT;
-use crate::config::{Allow, Fetch};
+use crate::config::Fetch;
+use crate::guard::{AllowedNetworks, Blocked, ConnectTimeout, DialError, GuardedConnector};
 use crate::tls::TrustedRoots;
 use crate::tls::roots::{self, RootsError};
 
@@ -105,7 +104,8 @@ impl Fetcher {
     /// If a file of authorities cannot be used.
     pub fn new(settings: &Fetch) -> Result<Self, RootsError> {
         let trust = &settings.trust;
-        let (far, near) = (client(Allow::default(), trust)?, client(settings.allow, trust)?);
+        let (far, near) =
+            (client(AllowedNetworks::default(), trust)?, client(settings.allow, trust)?);
         Ok(Self { far, near, settings: settings.clone() })
     }
 
@@ -168,7 +168,7 @@ impl Fetcher {
     }
 }
 
-fn client(allow: Allow, trust: &TrustedRoots) -> Result<Http, RootsError> {
+fn client(allow: AllowedNetworks, trust: &TrustedRoots) -> Result<Http, RootsError> {
     let https = HttpsConnectorBuilder::new()
         .with_tls_config(roots::client(trust)?)
         .https_or_http()
@@ -228,7 +228,7 @@ fn page(media_type: &HeaderValue) -> Option<&'static str> {
 fn unreachable(host: &str, error: &(dyn Error + 'static)) -> FetchError {
     let mut innermost = error;
     loop {
-        if let Some(ConnectError::Blocked(blocked)) = innermost.downcast_ref() {
+        if let Some(DialError::Blocked(blocked)) = innermost.downcast_ref() {
             return FetchError::Blocked(blocked.clone());
         }
         match innermost.source() {

@@ -6,7 +6,7 @@ use weir_core::id::{DeliveryId, EventId, MessageId};
 use weir_core::name::{DestinationName, HandlerName, SourceName};
 use weir_store::Claim;
 
-use super::passing::HeaderForwarding;
+use super::forwarding::HeaderForwarding;
 
 /// Says which source a forwarded event came in by; for people and routers, not signed.
 const SOURCE_HEADER: &str = "weir-source";
@@ -35,7 +35,7 @@ pub(crate) struct Outgoing {
 
 impl Outgoing {
     /// What a claim asks to send.
-    pub(super) fn of(claim: &Claim, to: &DestinationName, passing: &HeaderForwarding) -> Self {
+    pub(super) fn of(claim: &Claim, to: &DestinationName, forwarding: &HeaderForwarding) -> Self {
         let event = &claim.event;
         let (id, handler, payload) = match &claim.message {
             Some(message) => (message.id, Some(message.handler.clone()), &message.payload),
@@ -52,7 +52,7 @@ impl Outgoing {
                     (TYPE_HEADER.into(), Bytes::copy_from_slice(event.kind.as_str().as_bytes())),
                     (EVENT_HEADER.into(), event.public_id.to_string().into()),
                 ];
-                headers.extend(passing.headers(event, to));
+                headers.extend(forwarding.headers(event, to));
                 headers
             }
             Some(_) => payload
@@ -128,7 +128,7 @@ mod tests {
         }
     }
 
-    fn passing(pass_headers: Option<Vec<Box<str>>>) -> HeaderForwarding {
+    fn forwarding(pass_headers: Option<Vec<Box<str>>>) -> HeaderForwarding {
         let text =
             "[sources.github]\nprovider = \"github\"\nsecrets = [\"a secret of some length\"]";
         let folder = std::path::Path::new("");
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_routed_event_goes_out_with_its_body_and_what_identifies_and_signs_it() {
-        let out = Outgoing::of(&claim(None), &ops(), &passing(None));
+        let out = Outgoing::of(&claim(None), &ops(), &forwarding(None));
         assert_eq!(out.id, routed_message_id(EventId::from_bits(2), &ops(), 0));
         assert_eq!((out.content_type.as_str(), &*out.body), ("application/json", &b"{}"[..]));
         let names: Vec<_> = out.headers.iter().map(|(name, _)| &**name).collect();
@@ -158,7 +158,7 @@ mod tests {
     fn a_route_says_which_headers_go_along_and_credentials_never_do() {
         let names = |pass: &[&str]| {
             let pass = pass.iter().map(|name| (*name).into()).collect();
-            let out = Outgoing::of(&claim(None), &ops(), &passing(Some(pass)));
+            let out = Outgoing::of(&claim(None), &ops(), &forwarding(Some(pass)));
             let names = out.headers[3..].iter().map(|(name, _)| name.to_string());
             names.collect::<Vec<_>>()
         };
@@ -175,7 +175,7 @@ mod tests {
             handler: HandlerName::new("orders").unwrap(),
             payload: Arc::new(payload),
         };
-        let out = Outgoing::of(&claim(Some(message)), &ops(), &passing(None));
+        let out = Outgoing::of(&claim(Some(message)), &ops(), &forwarding(None));
         assert_eq!(out.id, MessageId::from_bits(9));
         assert_eq!((out.content_type.as_str(), out.hops), ("text/plain", 3));
         assert_eq!(out.headers, [("x-team".into(), Bytes::from_static(b"ops"))]);

@@ -125,7 +125,7 @@ impl Parts {
         let health = Health::new(ctx.store.clone(), ctx.drain.clone());
 
         target_changes::retry_changed_targets(&*ctx.store, &config).await?;
-        let last_good = invoker::restore(&*ctx.store, &config).await?;
+        let last_good = invoker::stored_subscriptions(&*ctx.store, &config).await?;
         let is_first_start = last_good.is_empty();
         let routes = Arc::new(Routes::build(ctx.store.clone(), &config, last_good).await?);
         let sources = ConfiguredSources::new(config.sources.clone());

@@ -76,7 +76,7 @@ impl Hub {
         let accepting = self.ingress.run(self.listeners.ingress);
         tasks.spawn_on("ingress", OnFailure::Stop, ingress, accepting);
         if self.is_first_start {
-            let _timed_out = tokio::time::timeout(FIRST_SCAN, self.handlers.looked()).await;
+            let _timed_out = tokio::time::timeout(FIRST_SCAN, self.handlers.folder_read()).await;
         }
         self.health.set_routing_ready();
         Ok(ServingHub {

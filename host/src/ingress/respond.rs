@@ -67,7 +67,7 @@ impl Ingress {
             [EventIngested::Duplicate { first, .. }] => {
                 self.repeated(*first, &mut expected, deadline).await
             }
-            _ if runs => match timeout_at(deadline, expected.said()).await {
+            _ if runs => match timeout_at(deadline, expected.recv()).await {
                 Ok(said) => word(said),
                 Err(_) => Word::Default("late"),
             },
@@ -93,7 +93,7 @@ impl Ingress {
     ) -> Result<(Ingested, bool, ReplyReceiver), Refused> {
         let dedup = request.events.first().and_then(|event| event.dedup.as_ref());
         let (part, expected) = responders.join(&request.source, dedup);
-        let seat = responders.seat(&responder.handler);
+        let seat = responders.try_acquire(&responder.handler);
         let (store, metrics) = (Arc::clone(&self.store), Arc::clone(&way.metrics));
         let target = Target::Handler(responder.handler.clone());
         let responders = responders.clone();
@@ -129,7 +129,7 @@ impl Ingress {
         deadline: Instant,
     ) -> Word {
         let told = async {
-            if let Some(said) = expected.said().await {
+            if let Some(said) = expected.recv().await {
                 return word(Some(said));
             }
             match self.store.reply(first).await {

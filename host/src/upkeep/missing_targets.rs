@@ -18,8 +18,8 @@ use weir_store::hold::{Hold, HoldId, HoldScope, NewHold};
 use weir_store::query::{CountRow, CountsFilter};
 use weir_store::{AttemptRecord, Claim, RoutedEffects, Settled, Settlement, StoreError};
 
-use crate::claims;
 use crate::context::HubContext;
+use crate::delivery::settle::settle;
 use crate::invoker::{HandlerState, InvokerHandle};
 use crate::observe::notice::Notice;
 
@@ -162,7 +162,7 @@ impl MissingTargets {
 
     async fn keep(&mut self) {
         // Before the folder has been looked at, handlers are not gone but not there yet.
-        self.deps.handlers.looked().await;
+        self.deps.handlers.folder_read().await;
         let mut look = interval(EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -229,8 +229,7 @@ impl MissingTargets {
                 break;
             }
             let batch: Vec<_> = claims.iter().map(|claim| settlement(claim, &reason)).collect();
-            for (claim, settled) in claims.iter().zip(claims::settle(&**store, drain, &batch).await)
-            {
+            for (claim, settled) in claims.iter().zip(settle(&**store, drain, &batch).await) {
                 if let Settled::Applied { .. } = settled? {
                     counted.attempt(Outcome::Missing, Duration::ZERO);
                     counted.dead_letter();

@@ -366,10 +366,7 @@ async fn a_release_reports_the_outcome_of_its_probe() {
     let out = hub.cli(&["release", "destination:sink"]);
     let said = String::from_utf8_lossy(&out.stderr).into_owned();
     assert_eq!(out.status.code(), Some(1), "{said}");
-    assert!(
-        said.contains("destination:sink still fails: answered 410 Gone; next try at"),
-        "{said}"
-    );
+    assert!(said.contains("destination:sink still fails: HTTP 410 Gone; next try at"), "{said}");
     let again = until("the hold again", async || {
         let holds = hub.api("/api/v1/holds").await["items"].take();
         if holds[0].is_null() { Err(holds.to_string()) } else { Ok(holds[0].clone()) }

@@ -62,7 +62,7 @@ async fn every_known_id_finds_the_event() {
         "due        20",
         "destination:sink  retrying",
         "attempt 1 at",
-        "answered 500 Internal Server Error",
+        "HTTP 500 Internal Server Error",
     ] {
         assert!(printed.contains(part), "{part}: {printed}");
     }
@@ -161,10 +161,7 @@ async fn retry_of_a_failing_destination_reports_the_outcome() {
     })
     .await;
     let (exit, said) = refused(&hub, &["retry", "--destination", "sink"]);
-    assert!(
-        exit == 1 && said.contains("destination:sink still fails: answered 410 Gone"),
-        "{said}"
-    );
+    assert!(exit == 1 && said.contains("destination:sink still fails: HTTP 410 Gone"), "{said}");
     sink.answers(200);
     until("the hold again", async || {
         let holds = hub.api("/api/v1/holds").await["items"].take();

@@ -64,7 +64,7 @@ async fn why_shows_the_last_error_messages_and_due_times() {
         "-> handler:teller  processed",
         "sent dlv_",
         "to destination:sink  retrying",
-        "last error: answered 500 Internal Server Error",
+        "last error: HTTP 500 Internal Server Error",
         "waiting: next attempt at ",
     ] {
         assert!(why.contains(part), "{part}: {why}");

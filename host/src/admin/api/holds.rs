@@ -11,7 +11,7 @@ use super::{
     AdminService, ApiError, ApiResult, Id, ServiceState, StatusCode, Uri, asked, json, query,
     scope, views,
 };
-use crate::gate::is_breaker_hold;
+use crate::delivery::breakers::is_breaker_hold;
 
 /// Most holds in force: each is looked at by whoever lists them.
 const HOLDS_MAX: usize = 1_000;

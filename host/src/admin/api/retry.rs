@@ -13,7 +13,7 @@ use weir_store::upkeep::{RetriedNow, RetryNow};
 use super::seek::{self, IdMatch};
 use super::{AdminService, ApiError, ApiResult, ServiceState, StatusCode, Uri, asked, json, query};
 use crate::admin::scope;
-use crate::gate::is_breaker_hold;
+use crate::delivery::breakers::is_breaker_hold;
 
 /// The body of a request: one of `id`, `destination` and `handler`.
 #[derive(Debug, Deserialize)]

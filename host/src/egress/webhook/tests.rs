@@ -1,0 +1,455 @@
+//! Messages sent over real connections to an endpoint that records what it gets.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use weir_core::hops::{HOPS_HEADER, HopKey};
+use weir_core::id::{DeliveryId, EventId, MessageId};
+use weir_core::name::{HandlerName, SourceName};
+use weir_core::provider::Catalog;
+use weir_core::request::RequestView;
+use weir_core::time::Timestamp;
+use weir_core::verify::{NamedSecret, Secret, Unverified};
+use weir_store::ResponseRecord;
+
+use super::WebhookTransport;
+use crate::config::{Signing, Webhook};
+use crate::egress::outgoing::Outgoing;
+use crate::egress::transport::{SendOutcome, Transport as _};
+use crate::guard::AllowedNetworks;
+use crate::tls::TrustedRoots;
+
+const NOW: Timestamp = Timestamp::from_millis(1_760_000_000_000);
+
+/// A request as an endpoint got it.
+#[derive(Debug, Clone)]
+struct Received {
+    connection: usize,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// An endpoint that gives the same answer to everything and records what it got.
+struct Recorder {
+    url: String,
+    received: Arc<Mutex<Vec<Received>>>,
+}
+
+impl Recorder {
+    async fn answering(status: u16, headers: &[(&'static str, &str)], body: &'static str) -> Self {
+        let answer =
+            headers.iter().fold(Response::builder().status(status), |b, (n, v)| b.header(*n, *v));
+        let answer = answer.body(Full::new(Bytes::from_static(body.as_bytes()))).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hook?token=hidden", listener.local_addr().unwrap());
+        let received: Arc<Mutex<Vec<Received>>> = Arc::default();
+        let record = Arc::clone(&received);
+        tokio::spawn(async move {
+            for connection in 0.. {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (record, answer) = (Arc::clone(&record), answer.clone());
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let (record, answer) = (Arc::clone(&record), answer.clone());
+                    async move {
+                        let (head, body) = request.into_parts();
+                        let body = body.collect().await.unwrap().to_bytes();
+                        record.lock().push(Received { connection, headers: head.headers, body });
+                        Ok::<_, Infallible>(answer)
+                    }
+                });
+                let serving = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service);
+                tokio::spawn(serving);
+            }
+        });
+        Self { url, received }
+    }
+
+    fn received(&self) -> Vec<Received> {
+        self.received.lock().clone()
+    }
+}
+
+fn webhook(url: &str) -> Webhook {
+    Webhook {
+        url: url.parse().unwrap(),
+        signing: Signing::Standard,
+        secrets: vec![],
+        headers: vec![],
+        timeout: Duration::from_secs(10),
+        allow: AllowedNetworks { private: true, ..AllowedNetworks::default() },
+        trust: TrustedRoots::default(),
+    }
+}
+
+fn outgoing() -> Outgoing {
+    Outgoing {
+        id: MessageId::from_bits(77),
+        delivery: DeliveryId::from_bits(1),
+        event: EventId::from_bits(2),
+        source: SourceName::stored("github"),
+        handler: Some(HandlerName::new("orders").unwrap()),
+        content_type: "application/json".into(),
+        headers: vec![("x-team".into(), Bytes::from_static(b"ops"))],
+        body: Bytes::from_static(b"{\"n\":1}"),
+        hops: 3,
+    }
+}
+
+fn hop_key() -> Arc<HopKey> {
+    Arc::new(HopKey::new(&[7; 32]))
+}
+
+async fn send(webhook: &Webhook) -> SendOutcome {
+    WebhookTransport::new(webhook, 4, hop_key()).unwrap().send(&outgoing(), NOW).await
+}
+
+#[tokio::test]
+async fn a_message_says_how_often_its_line_has_left_and_nothing_configured_can_say_otherwise() {
+    let recorder = Recorder::answering(204, &[], "").await;
+    let lie = (HeaderName::from_static(HOPS_HEADER), HeaderValue::from_static("0;00"));
+    send(&Webhook { headers: vec![lie], ..webhook(&recorder.url) }).await;
+    let [got] = &recorder.received()[..] else { panic!("one request") };
+    let values = got.headers.get_all(HOPS_HEADER).iter().map(HeaderValue::as_bytes);
+    assert_eq!(hop_key().read(values, &got.body), 3);
+    assert_eq!(got.headers.get_all(HOPS_HEADER).iter().count(), 1);
+}
+
+/// The response that an outcome records.
+fn response(outcome: SendOutcome) -> ResponseRecord {
+    match outcome {
+        SendOutcome::Accepted { receipt: Some(response) }
+        | SendOutcome::Rejected { response, .. } => response,
+        other => panic!("no response: {other:?}"),
+    }
+}
+
+fn text<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
+    headers.get(name).unwrap_or_else(|| panic!("no {name}")).to_str().unwrap()
+}
+
+#[tokio::test]
+async fn a_message_arrives_signed_so_that_a_standard_webhooks_receiver_accepts_it() {
+    let recorder = Recorder::answering(204, &[], "").await;
+    let secrets = [
+        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+    ];
+    let secrets: Vec<Secret> = secrets.into_iter().map(Secret::new).collect();
+    let answer = send(&Webhook { secrets: secrets.clone(), ..webhook(&recorder.url) }).await;
+    assert_eq!(response(answer).status, 204);
+    let [got] = &recorder.received()[..] else { panic!("one request") };
+    assert_eq!(&got.body[..], b"{\"n\":1}");
+    assert_eq!(text(&got.headers, "content-type"), "application/json");
+    assert_eq!(text(&got.headers, "x-team"), "ops");
+    assert_eq!(text(&got.headers, "user-agent"), "Weir/0.1");
+    assert_eq!(text(&got.headers, "webhook-id"), MessageId::from_bits(77).to_string());
+
+    let provider = Arc::clone(Catalog::built_in().unwrap().get("standard-webhooks").unwrap());
+    let headers: Vec<(&str, &[u8])> =
+        got.headers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
+    for secret in secrets {
+        let verifier = provider.verifier(&[NamedSecret::new("current", secret)]).unwrap();
+        let verify = |body| {
+            let request =
+                RequestView { method: "POST", url: &recorder.url, headers: &headers, body };
+            verifier.verify(&request, NOW)
+        };
+        assert!(verify(&got.body).is_ok());
+        assert!(matches!(verify(b"{\"n\":2}"), Err(Unverified::Refused(_))));
+    }
+}
+
+#[tokio::test]
+async fn a_destination_can_ask_for_a_plain_hmac_header() {
+    let recorder = Recorder::answering(200, &[], "").await;
+    let secrets = vec![Secret::new("current"), Secret::new("older")];
+    let webhook = Webhook { secrets, signing: Signing::Sha256Header, ..webhook(&recorder.url) };
+    send(&webhook).await;
+    let [got] = &recorder.received()[..] else { panic!("one request") };
+    let expected = weir_core::sign::sign_sha256_header(&got.body, &Secret::new("current")).unwrap();
+    assert_eq!(text(&got.headers, "x-webhook-signature"), expected);
+    assert!(
+        got.headers.contains_key("webhook-id") && !got.headers.contains_key("webhook-signature")
+    );
+}
+
+#[tokio::test]
+async fn without_a_secret_a_message_is_identified_and_not_signed() {
+    let recorder = Recorder::answering(200, &[], "").await;
+    let headers = vec![("x-team".parse().unwrap(), "platform".parse().unwrap())];
+    send(&Webhook { headers, ..webhook(&recorder.url) }).await;
+    let [got] = &recorder.received()[..] else { panic!("one request") };
+    assert!(
+        got.headers.contains_key("webhook-id") && !got.headers.contains_key("webhook-signature")
+    );
+    assert_eq!(text(&got.headers, "webhook-timestamp"), "1760000000");
+    assert_eq!(text(&got.headers, "x-team"), "platform", "the destination's word wins");
+}
+
+#[tokio::test]
+async fn the_answer_is_told_with_its_status_its_wait_and_a_short_snippet() {
+    let long = Box::leak("é".repeat(4_000).into_boxed_str());
+    let recorder = Recorder::answering(503, &[("retry-after", "120")], long).await;
+    let SendOutcome::Rejected { response, retry_after, .. } = send(&webhook(&recorder.url)).await
+    else {
+        panic!("not rejected")
+    };
+    let snippet = response.snippet;
+    assert_eq!((response.status, retry_after), (503, Some(Duration::from_secs(120))));
+    assert!(snippet.len() <= 1024 && snippet.starts_with("éé"), "{}", snippet.len());
+}
+
+#[tokio::test]
+async fn a_redirect_is_an_answer_and_is_not_followed() {
+    let target = Recorder::answering(200, &[], "").await;
+    let recorder = Recorder::answering(307, &[("location", &target.url)], "").await;
+    let answer = send(&webhook(&recorder.url)).await;
+    assert_eq!(response(answer).status, 307);
+    assert_eq!((recorder.received().len(), target.received().len()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again() {
+    let recorder = Recorder::answering(200, &[], "ok").await;
+    let endpoint = WebhookTransport::new(&webhook(&recorder.url), 4, hop_key()).unwrap();
+    for _ in 0..3 {
+        endpoint.send(&outgoing(), NOW).await;
+    }
+    let connections: Vec<_> = recorder.received().iter().map(|r| r.connection).collect();
+    assert_eq!(connections, [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn an_endless_answer_is_cut_off() {
+    let endless = Box::leak("x".repeat(1 << 20).into_boxed_str());
+    let recorder = Recorder::answering(200, &[], endless).await;
+    let snippet = response(send(&webhook(&recorder.url)).await).snippet;
+    assert_eq!(snippet.len(), 1024);
+}
+
+#[tokio::test]
+async fn a_private_address_is_blocked_and_the_way_out_is_named() {
+    let recorder = Recorder::answering(200, &[], "").await;
+    let port = recorder.url.parse::<http::Uri>().unwrap().port_u16().unwrap();
+    for host in
+        ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "2130706433", "0177.0.0.1", "0x7f.1"]
+    {
+        let url = format!("http://{host}:{port}/");
+        let answer = send(&Webhook { allow: AllowedNetworks::default(), ..webhook(&url) }).await;
+        let SendOutcome::Blocked { reason } = answer else { panic!("{url}: {answer:?}") };
+        assert!(reason.contains("allow = [\"@private\"]"), "{reason}");
+    }
+    assert!(recorder.received().is_empty());
+}
+
+#[tokio::test]
+async fn a_metadata_address_is_blocked_though_private_ones_are_allowed() {
+    let answer = send(&webhook("http://169.254.169.254/latest/meta-data")).await;
+    let SendOutcome::Blocked { reason } = answer else { panic!("{answer:?}") };
+    assert!(!reason.contains("@private"), "{reason}");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_not_there_is_unreachable_and_its_path_is_not_told() {
+    // Bound and dropped: nobody listens there now.
+    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let answer = send(&webhook(&format!("http://{address}/secret-path?token=1"))).await;
+    let SendOutcome::Unreachable { reason } = answer else { panic!("{answer:?}") };
+    assert!(reason.contains("refused") && !reason.contains("secret-path"), "{reason}");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_says_nothing_times_out() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let timeout = Duration::from_millis(50);
+    let answer = send(&Webhook { timeout, ..webhook(&url) }).await;
+    assert_eq!(answer, SendOutcome::TimedOut { limit: timeout });
+}
+
+/// An endpoint that reads a request and then writes these bytes, and the last of them again and again.
+async fn dripping(beginning: &'static [u8], again: &'static [u8], every: Duration) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request).await;
+                let mut written = stream.write_all(beginning).await;
+                let mut pace = tokio::time::interval(every.max(Duration::from_nanos(1)));
+                while written.is_ok() {
+                    if !every.is_zero() {
+                        pace.tick().await;
+                    }
+                    written = stream.write_all(again).await;
+                }
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn a_head_that_never_ends_times_out_when_it_drips_and_breaks_off_when_it_floods() {
+    const BEGINNING: &[u8] = b"HTTP/1.1 200 OK\r\n";
+    const HEADER: &[u8] = b"x-more: and more\r\n";
+    let timeout = Duration::from_millis(200);
+    let url = dripping(BEGINNING, HEADER, Duration::from_millis(10)).await;
+    let answer = send(&Webhook { timeout, ..webhook(&url) }).await;
+    assert!(
+        matches!(answer, SendOutcome::TimedOut { .. } | SendOutcome::Unreachable { .. }),
+        "{answer:?}"
+    );
+
+    let url = dripping(BEGINNING, HEADER, Duration::ZERO).await;
+    let answer = send(&webhook(&url)).await;
+    assert!(matches!(answer, SendOutcome::Unreachable { .. }), "{answer:?}");
+}
+
+#[tokio::test]
+async fn one_header_that_never_ends_is_not_gathered_for_ever() {
+    let url =
+        dripping(b"HTTP/1.1 200 OK\r\nx: ", b"aaaaaaaaaaaaaaaaaaaaaaaa", Duration::ZERO).await;
+    let answer = send(&webhook(&url)).await;
+    assert!(matches!(answer, SendOutcome::Unreachable { .. }), "{answer:?}");
+}
+
+#[tokio::test]
+async fn announcing_an_answer_for_ever_times_out() {
+    let timeout = Duration::from_millis(300);
+    let url = dripping(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n", Duration::from_millis(5)).await;
+    let answer = send(&Webhook { timeout, ..webhook(&url) }).await;
+    assert_eq!(answer, SendOutcome::TimedOut { limit: timeout });
+}
+
+#[tokio::test]
+async fn a_body_that_drips_for_ever_is_left_after_a_moment_and_the_status_counts() {
+    const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n";
+    let url = dripping(HEAD, b"x", Duration::from_millis(20)).await;
+    let started = std::time::Instant::now();
+    let answer = send(&webhook(&url)).await;
+    let ResponseRecord { status, snippet } = response(answer);
+    assert!(status == 200 && snippet.starts_with('x') && snippet.len() < 1024);
+    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+}
+
+/// An endpoint that speaks TLS with a certificate of its own authority, which is in the file.
+async fn secure_endpoint(authority: &std::path::Path) -> String {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    let mut params = CertificateParams::new(vec![]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, &issuer).unwrap().der().clone();
+    std::fs::write(authority, issuer.pem()).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    let crypto = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(crypto)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://localhost:{}/", listener.local_addr().unwrap().port());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            let mut head = [0; 4096];
+            let _ = stream.read(&mut head).await;
+            let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n").await;
+            let _ = stream.shutdown().await;
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn an_endpoint_behind_a_private_authority_is_reached_if_that_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    let url = secure_endpoint(&file).await;
+    let SendOutcome::Unreachable { reason } = send(&webhook(&url)).await else { panic!("reached") };
+    assert!(reason.contains("ca = \"FILE.pem\""), "{reason}");
+    let by_ca = TrustedRoots { ca: Some(file.clone()), ..TrustedRoots::default() };
+    let by_variable = TrustedRoots { ssl_cert_file: Some(file), ..TrustedRoots::default() };
+    for trust in [by_ca, by_variable] {
+        let answer = send(&Webhook { trust, ..webhook(&url) }).await;
+        assert_eq!(response(answer).status, 204);
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_echoes_its_url_and_our_secrets_is_shown_without_them() {
+    let body = "Cannot POST /hook/S3gment-0123456789?token=t0ken-0123456789 \
+                (Bearer 0perator-0123456789, whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw) %2Fhook%2FS3gment%2D0123456789";
+    let recorder = Recorder::answering(404, &[], body).await;
+    let url = recorder
+        .url
+        .replace("/hook?token=hidden", "/hook/S3gment-0123456789?token=t0ken-0123456789");
+    let mut value = HeaderValue::from_static("Bearer 0perator-0123456789");
+    value.set_sensitive(true);
+    let headers = vec![(http::header::AUTHORIZATION, value)];
+    let secrets = vec![Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")];
+    let answer = send(&Webhook { headers, secrets, ..webhook(&url) }).await;
+    let snippet = response(answer).snippet;
+    assert!(snippet.starts_with("Cannot POST /hook/****"), "{snippet}");
+    for secret in ["S3gment", "t0ken", "0perator", "MfKQ9r8G", "0123456789", "%2D"] {
+        assert!(!snippet.contains(secret), "{secret} in {snippet}");
+    }
+}
+
+#[tokio::test]
+async fn a_secret_that_the_snippet_ends_in_is_not_shown_in_part() {
+    for padding in [1000, 1010, 1020, 1023] {
+        let body = format!("{}token-0123456789-token and more", "x".repeat(padding));
+        let recorder = Recorder::answering(500, &[], body.leak()).await;
+        let url = recorder.url.replace("hidden", "token-0123456789-token");
+        let answer = send(&webhook(&url)).await;
+        let snippet = response(answer).snippet;
+        assert!(!snippet.contains('t') && !snippet.contains('0'), "{snippet}");
+        assert!(snippet.len() <= 1024);
+    }
+}
+
+#[tokio::test]
+async fn a_standard_webhooks_signature_of_the_provider_keeps_its_id() {
+    let recorder = Recorder::answering(204, &[], "").await;
+    let signed =
+        |name: &str, value: &'static str| (name.into(), Bytes::from_static(value.as_bytes()));
+    let out = Outgoing {
+        handler: None,
+        headers: vec![
+            signed("webhook-id", "msg_1"),
+            signed("webhook-timestamp", "1"),
+            signed("webhook-signature", "v1,AAAA"),
+        ],
+        ..outgoing()
+    };
+    let send = async |webhook: Webhook| {
+        WebhookTransport::new(&webhook, 4, hop_key()).unwrap().send(&out, NOW).await
+    };
+    send(webhook(&recorder.url)).await;
+    let secrets = vec![Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")];
+    send(Webhook { secrets, ..webhook(&recorder.url) }).await;
+    let [theirs, ours] = &recorder.received()[..] else { panic!("two requests") };
+    assert_eq!(text(&theirs.headers, "webhook-id"), "msg_1");
+    assert_eq!(text(&theirs.headers, "webhook-signature"), "v1,AAAA");
+    assert_ne!(text(&ours.headers, "webhook-id"), "msg_1");
+    assert_eq!(ours.headers.get_all("webhook-signature").iter().count(), 1);
+    assert_ne!(text(&ours.headers, "webhook-signature"), "v1,AAAA");
+}

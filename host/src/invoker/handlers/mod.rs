@@ -1,0 +1,9 @@
+//! The handlers of this process: the version of each that serves, its settings, its runtime, and its state.
+//!
+//! What may not live here: where versions come from (`plugins`), and how they are run (`running`).
+
+pub(crate) mod batching;
+pub(crate) mod runtime;
+pub(crate) mod settings;
+pub(crate) mod status;
+pub(crate) mod table;

@@ -1,0 +1,105 @@
+//! The settings that a handler runs with. Those in `weir.toml` replace those in its sidecar file, which replace the
+//! module's own and the defaults. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use weir_core::breaker::BreakerPolicy;
+use weir_core::name::{DestinationName, HandlerName};
+use weir_core::retry::RetryPolicy;
+use weir_core::route::Pattern;
+use weir_engine::{AllowedDestinations, Grants, ModuleKind, RunLimits};
+
+use crate::config::{Config, ConfigErrors, Grant, HandlerSettings, Limits};
+
+/// The complete settings of a handler.
+#[derive(Debug, Clone)]
+pub(crate) struct EffectiveSettings {
+    pub(crate) subscriptions: Vec<Pattern>,
+    /// The keys and values that the handler can read.
+    pub(crate) config: Arc<BTreeMap<String, String>>,
+    pub(crate) grants: Arc<Grants>,
+    /// Limits of each run.
+    pub(crate) limits: RunLimits,
+    /// Batches that may run at the same time.
+    pub(crate) concurrency: usize,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) breaker: BreakerPolicy,
+}
+
+/// What a module asks for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Requested<'a> {
+    pub(crate) kind: ModuleKind,
+    /// From `describe`. Empty for a command, which cannot ask.
+    pub(crate) subscriptions: &'a [Pattern],
+}
+
+/// The settings of a handler. A sidecar file with a mistake is refused as a whole.
+pub(crate) fn effective(
+    name: &HandlerName,
+    requested: Requested<'_>,
+    sidecar: Option<&str>,
+    config: &Config,
+) -> Result<EffectiveSettings, ConfigErrors> {
+    let configured = configured(name, sidecar, config)?;
+    let Limits { memory, time, concurrency } =
+        configured.limits.clone().unwrap_or_else(|| config.handler_defaults.limits.clone());
+    let Grant { destinations, emit } = configured.grant.clone().unwrap_or_default();
+    let known: BTreeSet<DestinationName> = config.destinations.keys().cloned().collect();
+    let destinations = AllowedDestinations::These(destinations);
+    Ok(EffectiveSettings {
+        subscriptions: subscriptions(name, requested, &configured),
+        config: Arc::new(configured.config.unwrap_or_default()),
+        grants: Arc::new(Grants { destinations, known: Arc::new(known), emit }),
+        limits: RunLimits { memory, time, ..RunLimits::default() },
+        concurrency: concurrency.max(1),
+        retry: configured.retry.unwrap_or_else(|| config.handler_defaults.retry.clone()),
+        breaker: configured.breaker.unwrap_or_else(|| config.handler_defaults.breaker.clone()),
+    })
+}
+
+/// The settings in `weir.toml` and the sidecar file together.
+pub(crate) fn configured(
+    name: &HandlerName,
+    sidecar: Option<&str>,
+    config: &Config,
+) -> Result<HandlerSettings, ConfigErrors> {
+    let file = format!("{name}.toml");
+    config.settings_for(name, sidecar.map(|text| (file.as_str(), text)))
+}
+
+/// The subscriptions of a handler.
+pub(crate) fn subscriptions(
+    name: &HandlerName,
+    requested: Requested<'_>,
+    configured: &HandlerSettings,
+) -> Vec<Pattern> {
+    match (&configured.on, requested.kind) {
+        (Some(on), _) => on.clone(),
+        (None, ModuleKind::Component) => requested.subscriptions.to_vec(),
+        // A command cannot ask. Its name says it: `github.wasm` gets the events of the source `github`.
+        (None, ModuleKind::Command) => Pattern::parse(&format!("{name}:*")).into_iter().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn configured_subscriptions_replace_the_requested_ones() {
+        let name = HandlerName::new("github").unwrap();
+        let pattern = |text| Pattern::parse(text).unwrap();
+        let own = [pattern("stripe:*")];
+        let got = |kind, on: Option<Vec<Pattern>>| {
+            let configured = HandlerSettings { on, ..HandlerSettings::default() };
+            subscriptions(&name, Requested { kind, subscriptions: &own }, &configured)
+        };
+        assert_eq!(got(ModuleKind::Component, None), own);
+        assert_eq!(got(ModuleKind::Component, Some(vec![])), []);
+        assert_eq!(got(ModuleKind::Component, Some(vec![pattern("a:b")])), [pattern("a:b")]);
+        assert_eq!(got(ModuleKind::Command, None), [pattern("github:*")]);
+        assert_eq!(got(ModuleKind::Command, Some(vec![pattern("a:b")])), [pattern("a:b")]);
+    }
+}

@@ -1,0 +1,128 @@
+//! Settles finished runs, counts them, and tells a waiting sender and the operator what they need to know.
+
+use std::sync::Arc;
+
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use weir_core::delivery::NextState;
+use weir_core::name::SourceName;
+use weir_store::{Claim, NewReply, Settled, Settlement, StoreError};
+
+use super::batch::{FinishedRun, Runner};
+use super::decide;
+use super::reply_broker::{ReplySender, RunReply};
+use crate::delivery::seed;
+use crate::invoker::handlers::runtime::{HandlerRuntime, ServingVersion};
+use crate::observe::notice::Notice;
+use crate::runtime::telemetry::FLOW;
+
+impl Runner {
+    /// Settles finished runs together. Returns the claims that must run again, because state that they read has changed.
+    pub(super) async fn settle<'a>(
+        &self,
+        runtime: &HandlerRuntime,
+        finished: Vec<FinishedRun<'a>>,
+        reply: Option<&ReplySender>,
+    ) -> Vec<&'a Claim> {
+        let (runs, settlements): (Vec<_>, Vec<_>) =
+            finished.into_iter().map(|run| ((run.claim, run.version), run.settlement)).unzip();
+        let answers = self.worker.settle(&settlements).await;
+        let (mut conflicts, mut settled) = (Vec::new(), 0);
+        for (((claim, version), settlement), answer) in
+            runs.into_iter().zip(settlements).zip(answers)
+        {
+            let (settlement, answer) =
+                self.settle_refused(claim, &version, settlement, answer).await;
+            match answer {
+                Ok(Settled::StateConflict { key }) => {
+                    runtime.metrics.state_conflict();
+                    tracing::debug!(delivery = %claim.delivery, key, "state has changed, running again");
+                    conflicts.push(claim);
+                }
+                Ok(answer) => {
+                    settled += 1;
+                    if let Some(reply) = reply {
+                        reply.send(run_reply(&answer, &settlement));
+                    }
+                    self.report(runtime, claim, &answer, &settlement);
+                }
+                Err(error) => {
+                    tracing::error!(
+                        handler = %runtime.name, %error, "cannot settle, the delivery is given back"
+                    );
+                    self.worker.delay_give_back().await;
+                }
+            }
+        }
+        runtime.batching.lock().settled(settled, conflicts.len());
+        conflicts
+    }
+
+    /// Settles a run as failed if the store refused its settlement, since another run would be refused too.
+    async fn settle_refused(
+        &self,
+        claim: &Claim,
+        version: &ServingVersion,
+        settlement: Settlement,
+        answer: Result<Settled, StoreError>,
+    ) -> (Settlement, Result<Settled, StoreError>) {
+        let instead = match answer {
+            Err(StoreError::Invalid(reason)) => {
+                tracing::error!(delivery = %claim.delivery, reason, "the store refuses a settlement");
+                let random = &mut StdRng::from_seed(seed::of(claim.delivery, claim.fence));
+                decide::impossible(settlement, &reason, &version.settings.retry, random)
+            }
+            Ok(Settled::Exhausted { descendants }) => decide::exhausted(settlement, descendants),
+            answer => return (settlement, answer),
+        };
+        let answer = self.worker.settle_one(&instead).await;
+        (instead, answer)
+    }
+
+    /// Counts a settled run, and makes an alert of a dead letter.
+    fn report(
+        &self,
+        runtime: &HandlerRuntime,
+        claim: &Claim,
+        settled: &Settled,
+        settlement: &Settlement,
+    ) {
+        let metrics = &runtime.metrics;
+        if *settled == Settled::Superseded {
+            metrics.superseded();
+            tracing::debug!(delivery = %claim.delivery, "superseded, its result is dropped");
+            return;
+        }
+        let attempt = &settlement.attempt;
+        let (outcome, took, reason) =
+            (attempt.outcome, attempt.duration, attempt.reason.as_deref());
+        metrics.attempt(outcome, took);
+        if claim.event.source == SourceName::hub() {
+            metrics.attempt_on_alert(outcome);
+        }
+        match settlement.next {
+            NextState::Processed => {}
+            NextState::Retry { .. } => metrics.retry_scheduled(),
+            NextState::DeadLetter => {
+                metrics.dead_letter();
+                self.worker.ctx.notices.tell(Notice::dead_letter(claim, outcome, reason));
+            }
+        }
+        tracing::debug!(
+            target: FLOW,
+            event = %claim.event.public_id, delivery = %claim.delivery, handler = %runtime.name,
+            attempt = claim.fence.attempt, %outcome, ?took, reason, "run ended"
+        );
+    }
+}
+
+/// The reply to a waiting sender.
+fn run_reply(settled: &Settled, settlement: &Settlement) -> RunReply {
+    match (settled, settlement.next, &settlement.effects.reply) {
+        (Settled::Applied { .. }, NextState::Processed, Some(NewReply { status, payload, .. })) => {
+            RunReply::Reply { status: *status, payload: Arc::new(payload.clone()) }
+        }
+        (Settled::Applied { .. }, NextState::Processed, None) => RunReply::Nothing,
+        _ => RunReply::Failed,
+    }
+}
