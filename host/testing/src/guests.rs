@@ -13,14 +13,15 @@ pub fn committed(name: &str) -> PathBuf {
     })
 }
 
-/// Puts a module into a folder.
+/// Writes a module into a folder.
 pub fn write(folder: &Path, name: &str, module: &[u8]) -> PathBuf {
     let path = folder.join(format!("{name}.wasm"));
     std::fs::write(&path, module).unwrap();
     path
 }
 
-/// A handler with this core module inside, which must export a memory, `cabi_realloc`, `describe` and `handle`.
+/// A handler component around this core module, which must export a memory, `cabi_realloc`,
+/// `describe` and `handle`.
 pub fn component(core: &str) -> Vec<u8> {
     let text = format!(
         r#"(component
@@ -50,7 +51,7 @@ pub fn component(core: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap()
 }
 
-/// The exports that a handler must have, doing nothing.
+/// The exports that a handler must have. They do nothing.
 pub const IDLE: &str = r#"
     (memory (export "memory") 1)
     (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024))
@@ -59,12 +60,12 @@ pub const IDLE: &str = r#"
         (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i64 i32 i32) (result i32)
         (i32.const 16))"#;
 
-/// A command with this body; `$print` writes so many bytes from 64 on to stdout.
+/// A command with this body. `$print` writes this number of bytes from offset 64 to stdout.
 pub fn command(body: &str) -> Vec<u8> {
     command_with("", body)
 }
 
-/// The same, with more in the module.
+/// A command with this body and further definitions in its module.
 fn command_with(more: &str, body: &str) -> Vec<u8> {
     let text = format!(
         r#"(module
@@ -81,7 +82,7 @@ fn command_with(more: &str, body: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap()
 }
 
-/// A command that prints a line so many thousand times.
+/// A command that prints a line this many thousand times.
 pub fn printing(line: &str, thousands: u32) -> Vec<u8> {
     let thousand = format!("{line}\n").repeat(1_000);
     let escaped = thousand.replace('"', "\\22").replace('\n', "\\0a");
@@ -103,13 +104,13 @@ pub fn costly() -> Vec<u8> {
     command(&woven(3_000, 30_000))
 }
 
-/// A command that takes seconds to compile and a little memory, and does nothing.
+/// A command that does nothing and takes seconds and little memory to compile.
 pub fn slow() -> Vec<u8> {
     command_with(&format!("(func {})", woven(200, 1_000)).repeat(60), "")
 }
 
-/// A body with so many values alive through so many blocks: what a compiler does about that grows with the product
-/// of both, the module only with their sum.
+/// A body with this many values alive across this many blocks. The compiler's work grows with the
+/// product of both, the module only with their sum.
 fn woven(values: u32, blocks: u32) -> String {
     let mut body = String::new();
     for n in 0..values {

@@ -1,4 +1,4 @@
-//! Hostile modules and files of a plugins folder, by name, with the outcome of each.
+//! Hostile modules and files for a plugins folder, by name, with the outcome of each.
 //!
 //! `host/docs/security.md` lists them too; a test compares the lists.
 
@@ -8,25 +8,25 @@ use crate::guests::{IDLE, command, committed, component, printing, write};
 use crate::hub::{RunningHub, TestHub};
 use crate::sink::Sink;
 
-/// A handler whose runs go wrong.
+/// A handler whose runs fail.
 pub struct Runs {
     pub name: &'static str,
     what: What,
-    /// How its attempt ends.
+    /// The outcome of its attempt.
     pub outcome: &'static str,
-    /// A part of the reason given.
+    /// A part of the attempt's reason.
     pub reason: &'static str,
 }
 
 enum What {
-    /// The probe, taking this step.
+    /// The test handler `probe` with this step.
     Step(&'static str),
     /// A command that no compiler would make.
     Command(Vec<u8>),
 }
 
 impl Runs {
-    /// Its file.
+    /// The path of its module.
     pub fn module(&self, folder: &Path) -> PathBuf {
         match &self.what {
             What::Step(_) => committed("probe"),
@@ -34,13 +34,13 @@ impl Runs {
         }
     }
 
-    /// Its sidecar: it wants events of this type, fails once, and may send to `sink`.
+    /// Its sidecar: subscribed to GitHub events of this type, one attempt, and a grant for `sink`.
     pub fn sidecar(&self, kind: &str) -> String {
         let steps = match self.what {
             What::Step(step) => format!("[config]\nsteps = '''[{step}]'''\n"),
             What::Command(_) => String::new(),
         };
-        // What ends by what it said has time to say it, also where the machine is slow.
+        // A run that ends by itself gets enough time for that, also on a slow machine.
         let time = if self.outcome == "timeout" { "500ms" } else { "20s" };
         let memory = if self.name.contains("140-mib") { "400MiB" } else { "16MiB" };
         format!(
@@ -50,7 +50,7 @@ impl Runs {
     }
 }
 
-/// The handlers that load and then misbehave.
+/// Handlers that load and then misbehave.
 pub fn runs() -> Vec<Runs> {
     let components = [
         ("loops", r#"{"op":"loop"}"#, "timeout", "500ms"),
@@ -111,7 +111,7 @@ fn commands() -> [Command; 12] {
             "out_of_memory",
             "may have 16777216",
         ),
-        // It is told no at 30,000 elements, and gives up where a decent program would go on.
+        // It is refused at 30,000 elements, and gives up where a real program would go on.
         (
             "command-grows-table",
             started(
@@ -159,8 +159,8 @@ fn commands() -> [Command; 12] {
     ]
 }
 
-/// A hub with every hostile handler, asking for GitHub's events of this type, and a decent neighbour that tells the sink
-/// of every push.
+/// A hub with every hostile handler, subscribed to GitHub events of this type, and one ordinary
+/// handler that sends each push to the sink.
 pub async fn hub_of_all(sink: &Sink, kind: &str) -> RunningHub {
     let folder = tempfile::tempdir().unwrap();
     let mut hub = TestHub::new()
@@ -184,7 +184,7 @@ pub async fn hub_of_all(sink: &Sink, kind: &str) -> RunningHub {
 pub struct Refused {
     pub name: &'static str,
     what: File,
-    /// A part of the reason given.
+    /// A part of the refusal's reason.
     pub reason: &'static str,
 }
 
@@ -197,7 +197,7 @@ enum File {
 }
 
 impl Refused {
-    /// Puts it where `path` is, in one step.
+    /// Puts the file at `path` in one step.
     pub fn put(&self, path: &Path) {
         let beside = path.with_extension("beside");
         match &self.what {
@@ -214,7 +214,7 @@ impl Refused {
     }
 }
 
-/// The files that are refused. The last one cannot be replaced by a file any more.
+/// The files that are refused. The last one cannot be replaced by a file again.
 pub fn refused() -> Vec<Refused> {
     let wat = |text: &str| File::Of(wat::parse_str(text).unwrap());
     let half = std::fs::read(committed("noop")).unwrap()[..5_000].to_vec();

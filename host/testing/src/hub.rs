@@ -1,4 +1,4 @@
-//! A hub in a process of its own, in a folder of its own.
+//! A hub in a child process, with its own folder, and the questions that tests ask it.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -24,10 +24,10 @@ pub use crate::launch::weir;
 use crate::sink::Sink;
 use crate::wait::until;
 
-/// The secret of every source that `github` makes.
+/// The secret of the source `github`.
 pub const SECRET: &str = "a secret that only GitHub and we know";
 
-/// What to start.
+/// A hub before its start: its files and settings.
 pub struct TestHub {
     pub folder: TempDir,
     config: String,
@@ -35,7 +35,7 @@ pub struct TestHub {
 }
 
 impl TestHub {
-    /// Nothing but the listeners.
+    /// A configuration with the listeners alone.
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("plugins")).unwrap();
@@ -54,45 +54,45 @@ grace = "200ms"
         Self { folder, config: config.into(), launch: Launch::default() }
     }
 
-    /// Takes webhooks at a port that is known before it starts; gives its address too.
+    /// Uses a fixed port for webhooks. Returns its address too.
     pub fn at_a_known_port(mut self) -> (Self, SocketAddr) {
         let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         self.config = self.config.replacen("127.0.0.1:0", &address.to_string(), 1);
         (self, address)
     }
 
-    /// Adds to the configuration.
+    /// Appends to the configuration.
     pub fn config(mut self, toml: &str) -> Self {
         self.config.push_str(toml);
         self.config.push('\n');
         self
     }
 
-    /// Says something of the configuration in another way.
+    /// Replaces the first occurrence of a text in the configuration.
     pub fn replace(mut self, said: &str, instead: &str) -> Self {
         self.config = self.config.replacen(said, instead, 1);
         self
     }
 
-    /// A variable of the process's environment.
+    /// Sets an environment variable of the process.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.launch.env.push((name.into(), value.into()));
         self
     }
 
-    /// Starts it by another program, which is given the hub's own command line and becomes the hub.
+    /// Starts the hub through another program, which gets the hub's command line and executes it.
     pub fn under(mut self, program: &[&str]) -> Self {
         self.launch.under = program.iter().map(|word| (*word).to_owned()).collect();
         self
     }
 
-    /// In development mode.
+    /// Adds `--dev`.
     pub fn development(mut self) -> Self {
         self.launch.development = true;
         self
     }
 
-    /// Writes a file into the hub's folder.
+    /// Writes a private file into the hub's folder.
     pub fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
         let path = self.folder.path().join(name);
         std::fs::write(&path, content).unwrap();
@@ -100,36 +100,36 @@ grace = "200ms"
         self
     }
 
-    /// A source with a secret of its own.
+    /// Adds a source with its own secret.
     pub fn source(self, name: &str, provider: &str, secret: &str) -> Self {
         self.file(&format!("{name}.secret"), secret).config(&format!(
             "[sources.{name}]\nprovider = \"{provider}\"\nsecrets = [{{ file = \"{name}.secret\" }}]"
         ))
     }
 
-    /// The source `github`.
+    /// Adds the source `github`.
     pub fn github(self) -> Self {
         self.source("github", "github", SECRET)
     }
 
-    /// A handler from the committed test handlers, under a name of its own.
+    /// Adds a committed test handler under this name.
     pub fn handler(self, name: &str, module: &str) -> Self {
         self.module(name, &committed(module))
     }
 
-    /// A handler from a file.
+    /// Adds a handler from a file.
     pub fn module(self, name: &str, module: &Path) -> Self {
         std::fs::copy(module, self.plugin_path(name)).unwrap();
         self
     }
 
-    /// What is granted, configured and limited for a handler.
+    /// Writes the sidecar of a handler.
     pub fn sidecar(self, name: &str, toml: &str) -> Self {
         std::fs::write(self.plugin_path(name).with_extension("toml"), toml).unwrap();
         self
     }
 
-    /// A destination that leads to a sink.
+    /// Adds a webhook destination that leads to a sink.
     pub fn destination(self, name: &str, sink: &Sink, more: &str) -> Self {
         self.config(&format!(
             "[destinations.{name}]\nkind = \"webhook\"\nurl = \"{}\"\nallow = [\"@private\"]\n{more}",
@@ -141,13 +141,13 @@ grace = "200ms"
         self.folder.path().join(format!("plugins/{name}.wasm"))
     }
 
-    /// Runs it and waits until it says that it is ready.
+    /// Starts the hub and waits until it is ready.
     pub async fn start(self) -> RunningHub {
         std::fs::write(self.folder.path().join("weir.toml"), &self.config).unwrap();
         RunningHub::start(self.folder, self.launch).await
     }
 
-    /// Runs it, expecting that it refuses: its exit code and what it said.
+    /// Starts a hub that must refuse its configuration. Returns its exit code and its error.
     pub fn refused(self) -> (i32, String) {
         let file = self.folder.path().join("weir.toml");
         std::fs::write(&file, &self.config).unwrap();
@@ -156,7 +156,7 @@ grace = "200ms"
     }
 }
 
-/// What the process has logged so far.
+/// The lines that the process has logged.
 #[derive(Clone, Default)]
 pub struct Log(Arc<Mutex<Vec<String>>>);
 
@@ -170,19 +170,19 @@ impl Log {
         });
     }
 
-    /// The lines that contain all of these.
+    /// The lines that contain all of these parts.
     pub fn having(&self, parts: &[&str]) -> Vec<String> {
         let lines = self.0.lock().unwrap();
         lines.iter().filter(|l| parts.iter().all(|p| l.contains(p))).cloned().collect()
     }
 
-    /// Everything.
+    /// All lines.
     pub fn all(&self) -> String {
         self.0.lock().unwrap().join("\n")
     }
 }
 
-/// A hub that runs.
+/// A running hub. Dropping it kills the process.
 pub struct RunningHub {
     pub folder: TempDir,
     pub log: Log,
@@ -218,7 +218,7 @@ impl RunningHub {
         Self { folder, log, ingress, admin, process, launch, client }
     }
 
-    /// Kills it as a power cut would, and starts it again on the same folder.
+    /// Kills the process and starts it again on the same folder.
     pub async fn kill_and_restart(mut self) -> Self {
         self.kill();
         let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
@@ -227,12 +227,12 @@ impl RunningHub {
         Self::start(folder, launch).await
     }
 
-    /// Asks it to stop, and starts it again on the same folder.
+    /// Stops the hub and starts it again on the same folder.
     pub async fn stop_and_restart(self) -> Self {
         self.stop_and_restart_after(|| {}).await
     }
 
-    /// The same, with something done while it is off.
+    /// Stops the hub, runs `meanwhile`, and starts it again on the same folder.
     pub async fn stop_and_restart_after(mut self, meanwhile: impl FnOnce()) -> Self {
         let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
         let launch = self.launch.clone();
@@ -241,27 +241,27 @@ impl RunningHub {
         Self::start(folder, launch).await
     }
 
-    /// Kills it as a power cut would.
+    /// Kills the process with SIGKILL.
     pub fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
 
-    /// Asks it to stop as a service manager would; its exit code.
+    /// Stops the hub with SIGTERM. Returns its exit code.
     pub async fn stop(mut self) -> i32 {
         let pid = self.pid().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         self.until_stopped().await
     }
 
-    /// Asks it to stop, and keeps its folder.
+    /// Stops the hub and returns its folder.
     pub async fn keep_folder(mut self) -> TempDir {
         let folder = std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap());
         assert_eq!(self.stop().await, 0);
         folder
     }
 
-    /// Waits until it has ended; its exit code.
+    /// Waits until the process has ended. Returns its exit code.
     pub async fn until_stopped(&mut self) -> i32 {
         let process = &mut self.process;
         until("the hub to stop", async || {
@@ -272,12 +272,12 @@ impl RunningHub {
         .unwrap_or(-1)
     }
 
-    /// The number of its process.
+    /// The process id.
     pub fn pid(&self) -> u32 {
         self.process.id()
     }
 
-    /// Puts a file into its folder, as an editor does.
+    /// Replaces a file in its folder in one step, as an editor does.
     pub fn write(&self, name: &str, content: &str) {
         let path = self.folder.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -286,12 +286,12 @@ impl RunningHub {
         std::fs::rename(beside, path).unwrap();
     }
 
-    /// Its configuration as the file has it.
+    /// The text of its `weir.toml`.
     pub fn configured(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("weir.toml")).unwrap()
     }
 
-    /// The lines of `/metrics` that hold all of these.
+    /// The lines of `/metrics` that contain all of these parts.
     pub async fn metric_lines(&self, parts: &[&str]) -> Vec<String> {
         let uri = format!("http://{}/metrics", self.admin);
         let (_, page) = self.send(Request::builder().uri(uri).body(Full::default()).unwrap()).await;
@@ -300,7 +300,7 @@ impl RunningHub {
         lines.map(str::to_owned).collect()
     }
 
-    /// The alerts of a type about a subject that the hub has stored.
+    /// The stored alerts of a type about a subject.
     pub async fn alerts(&self, kind: &str, subject: &str) -> Vec<Value> {
         let page = self.api(&format!("/api/v1/events?source=weir&type={kind}")).await;
         let mut found = Vec::new();
@@ -314,7 +314,7 @@ impl RunningHub {
         found
     }
 
-    /// Waits until an alert of a type about a subject is stored; it then.
+    /// Waits until an alert of a type about a subject is stored. Returns it.
     pub async fn until_alert(&self, kind: &str, subject: &str) -> Value {
         until(&format!("an alert {kind} about {subject}"), async || {
             self.alerts(kind, subject).await.pop().ok_or_else(|| self.log.all())
@@ -322,7 +322,7 @@ impl RunningHub {
         .await
     }
 
-    /// Puts a handler into the watched folder, as a person would who copies a file and then renames it.
+    /// Puts a handler into the plugins folder: writes a temporary file, then renames it.
     pub fn put_handler(&self, name: &str, module: impl AsRef<Path>) {
         let plugins = self.folder.path().join("plugins");
         let partial = plugins.join(format!("{name}.wasm.tmp"));
@@ -330,24 +330,24 @@ impl RunningHub {
         std::fs::rename(partial, plugins.join(format!("{name}.wasm"))).unwrap();
     }
 
-    /// Sends a request as it is.
+    /// Sends a request. Returns the status and the body.
     pub async fn send(&self, request: Request<Full<Bytes>>) -> (StatusCode, Bytes) {
         let response = self.exchange(request).await;
         (response.status(), response.into_body())
     }
 
-    /// Sends a request as it is; the answer with its headers.
+    /// Sends a request. Returns the whole response.
     pub async fn exchange(&self, request: Request<Full<Bytes>>) -> Response<Bytes> {
         self.exchanging(request).await
     }
 
-    /// The same; none where the hub is gone before it has answered.
+    /// Sends a request. None if the hub ended before it answered.
     pub async fn try_exchange(&self, request: Request<Full<Bytes>>) -> Option<Response<Bytes>> {
         let (head, body) = self.client.request(request).await.ok()?.into_parts();
         Some(Response::from_parts(head, body.collect().await.ok()?.to_bytes()))
     }
 
-    /// The same, to be waited for elsewhere.
+    /// Sends a request from a future that does not borrow the hub.
     pub fn exchanging(
         &self,
         request: Request<Full<Bytes>>,
@@ -378,7 +378,7 @@ impl RunningHub {
         Answer { status, body: serde_json::from_slice(&body).unwrap_or(Value::Null) }
     }
 
-    /// A signed GitHub event for the source `github`.
+    /// A signed request with a GitHub event for the source `github`.
     pub fn push_request(&self, kind: &str, delivery: &str, body: &[u8]) -> Request<Full<Bytes>> {
         Request::post(format!("http://{}/webhook/github", self.ingress))
             .header("content-type", "application/json")
@@ -389,7 +389,7 @@ impl RunningHub {
             .unwrap()
     }
 
-    /// Asks the admin API.
+    /// Gets a document from the admin API.
     pub async fn api(&self, path: &str) -> Value {
         let request = Request::builder()
             .uri(format!("http://{}{path}", self.admin))
@@ -405,7 +405,7 @@ impl RunningHub {
         self.series(name).await.iter().sum()
     }
 
-    /// The values of a metric, one for each of its labels that has been met.
+    /// The values of a metric, one for each set of labels.
     pub async fn series(&self, name: &str) -> Vec<f64> {
         let lines = self.metric_lines(&[name]).await;
         let of_metric = |line: &&String| line.split(['{', ' ']).next() == Some(name);
@@ -413,12 +413,27 @@ impl RunningHub {
         values.map(|value| value.parse::<f64>().unwrap()).collect()
     }
 
-    /// Runs a command of the CLI against this hub.
+    /// Runs a CLI command against this hub.
     pub fn cli(&self, args: &[&str]) -> std::process::Output {
         self.command(args).output().unwrap()
     }
 
-    /// The same, to be run beside something else.
+    /// Runs a command that must succeed. Returns its output.
+    pub fn cli_ok(&self, args: &[&str]) -> String {
+        let out = self.cli(args);
+        let error = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(out.status.success(), "{args:?}: {error}");
+        String::from_utf8(out.stdout).unwrap()
+    }
+
+    /// Runs a command that must fail. Returns its exit code and its error.
+    pub fn cli_err(&self, args: &[&str]) -> (i32, String) {
+        let out = self.cli(args);
+        assert!(!out.status.success(), "{args:?}");
+        (out.status.code().unwrap_or(-1), String::from_utf8(out.stderr).unwrap())
+    }
+
+    /// A CLI command for this hub, not started.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = weir();
         command
@@ -433,7 +448,7 @@ impl RunningHub {
         self.api(&format!("/api/v1/events/{id}")).await["event"].take()
     }
 
-    /// Waits until an event has this status; the event then.
+    /// Waits until an event has this status. Returns the event.
     pub async fn until_status(&self, event: &str, status: &str) -> Value {
         until(&format!("{event} to be {status}"), async || {
             let found = self.event(event).await;
@@ -442,7 +457,7 @@ impl RunningHub {
         .await
     }
 
-    /// Waits until a handler's version is in force; its status then.
+    /// Waits until a handler's status is as wanted. Returns the status.
     pub async fn until_handler(&self, name: &str, ready: impl Fn(&Value) -> bool) -> Value {
         until(&format!("handler {name}"), async || {
             let handlers = self.api("/api/v1/handlers").await;
@@ -455,7 +470,7 @@ impl RunningHub {
         .await
     }
 
-    /// Waits until a handler serves.
+    /// Waits until a handler is ready.
     pub async fn until_ready(&self, name: &str) -> Value {
         self.until_handler(name, |h| h["state"] == "ready").await
     }
@@ -471,7 +486,7 @@ impl Drop for RunningHub {
     }
 }
 
-/// What a source answered.
+/// The answer of a source.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
@@ -479,20 +494,20 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The id of the event that was accepted.
+    /// The id of the accepted event.
     pub fn accepted(&self) -> String {
         assert_eq!(self.status, 200, "{self:?}");
         assert_eq!(self.body["status"], "accepted", "{self:?}");
         self.body["event_id"].as_str().unwrap().to_owned()
     }
 
-    /// The stable code of a refusal.
+    /// The status and stable code of a refusal.
     pub fn refused(&self) -> (u16, String) {
         (self.status.as_u16(), self.body["code"].as_str().unwrap_or("no code").to_owned())
     }
 }
 
-/// An HMAC, worked out here and not by the hub's own code.
+/// An HMAC in hex, computed here and not by the hub's code.
 pub fn hmac_hex(secret: &[u8], message: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret).unwrap();
     mac.update(message);

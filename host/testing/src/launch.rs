@@ -10,7 +10,7 @@ fn binary() -> PathBuf {
     test.parent().and_then(Path::parent).unwrap().join("weir")
 }
 
-/// How a hub is started, and started again.
+/// The way in which a hub is started and restarted.
 #[derive(Default, Clone)]
 pub(crate) struct Launch {
     /// A program with its first arguments. It gets the hub's command line and executes it.

@@ -1,4 +1,4 @@
-//! An endpoint that records what it is sent, and fails when told to.
+//! An endpoint that records its requests, and fails when the test wants it.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -45,13 +45,13 @@ type Planned = (u16, Vec<(&'static str, String)>);
 struct Inner {
     received: Mutex<Vec<Received>>,
     planned: Mutex<VecDeque<Planned>>,
-    /// The status of every answer that is not planned; 0 stands for 200.
+    /// Status of every answer that is not planned. 0 means 200.
     otherwise: AtomicU16,
-    /// What every answer says, if not `recorded`.
+    /// The body of every answer, if not `recorded`.
     says: Mutex<Option<String>>,
 }
 
-/// An endpoint on a port of its own.
+/// An endpoint on its own port.
 #[derive(Clone)]
 pub struct Sink {
     address: SocketAddr,
@@ -59,7 +59,7 @@ pub struct Sink {
 }
 
 impl Sink {
-    /// Answers 200 to everything.
+    /// Starts an endpoint that answers 200.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -75,21 +75,21 @@ impl Sink {
         Self { address, inner }
     }
 
-    /// Answers these first, in order, each a status with headers.
+    /// Starts an endpoint that gives these answers first, in order: status and headers.
     pub async fn answering(planned: impl IntoIterator<Item = Planned>) -> Self {
         let sink = Self::start().await;
         sink.inner.planned.lock().unwrap().extend(planned);
         sink
     }
 
-    /// Answers with these words.
+    /// Starts an endpoint that answers with this body.
     pub async fn saying(words: &str) -> Self {
         let sink = Self::start().await;
         *sink.inner.says.lock().unwrap() = Some(words.to_owned());
         sink
     }
 
-    /// From here on it answers this to everything that nothing else is planned for.
+    /// Sets the status of every answer that is not planned.
     pub fn answers(&self, status: u16) {
         self.inner.otherwise.store(status, Ordering::Release);
     }
@@ -98,12 +98,12 @@ impl Sink {
         format!("http://{}/hook", self.address)
     }
 
-    /// What came so far.
+    /// The requests received so far.
     pub fn received(&self) -> Vec<Received> {
         self.inner.received.lock().unwrap().clone()
     }
 
-    /// Waits until at least so many requests came; all of them.
+    /// Waits until at least `count` requests were received. Returns all of them.
     pub async fn until_received(&self, count: usize) -> Vec<Received> {
         until(&format!("{count} requests at the sink"), async || {
             let received = self.received();

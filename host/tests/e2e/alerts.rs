@@ -1,20 +1,19 @@
-//! The hub tells of itself by events of its own source, which are routed like any other.
+//! Alerts are events of the hub's own source `weir`, and are routed like any other event.
 
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::faults::Faults;
-use crate::operator::told;
 use weir_testing::guests::committed;
 use weir_testing::hub::{RunningHub, TestHub};
 use weir_testing::sink::Sink;
 use weir_testing::wait::until;
 
-/// A route of all alerts to a sink.
+/// A route that sends all alerts to a sink.
 const TO_ALARM: &str = "[[route]]\non = [\"weir:*\"]\nto = \"alarm\"";
 
-/// Waits until the sink has an alert of this type; all of that type by then.
+/// Waits until the sink has an alert of this type. Returns all alerts of that type.
 async fn until_told(alarm: &Sink, kind: &str) -> Vec<Value> {
     until(&format!("an alert {kind}"), async || {
         let all: Vec<Value> = alarm.received().iter().map(|r| r.json()).collect();
@@ -24,13 +23,13 @@ async fn until_told(alarm: &Sink, kind: &str) -> Vec<Value> {
     .await
 }
 
-/// The hub's own events of a type.
+/// The stored events of the source `weir` with this type.
 async fn alerts(hub: &RunningHub, kind: &str) -> Vec<Value> {
     let page = hub.api(&format!("/api/v1/events?source=weir&type={kind}")).await;
     page["items"].as_array().unwrap().clone()
 }
 
-/// Until the hub has looked at what happened once more: it tells of this after all that was there before.
+/// Waits until the hub has checked its state once more: this alert comes after all earlier ones.
 async fn a_later_look(hub: &RunningHub, alarm: &Sink) {
     std::fs::write(hub.folder.path().join("plugins/broken.wasm"), b"no module").unwrap();
     until_told(alarm, "handler.load_failed").await;
@@ -94,7 +93,7 @@ async fn a_source_without_its_handler_raises_one_alert() {
     let told = until_told(&alarm, "source.unrouted").await;
     assert_eq!((told.len(), &told[0]["subject"]), (1, &"source:github".into()), "{told:?}");
 
-    // Another change of the routes, and events that nobody gets, are nothing new.
+    // A further change of the routes, and further unrouted events, raise no second alert.
     std::fs::write(plugins.join("other.toml"), "on = [\"github:nothing\"]").unwrap();
     hub.until_handler("other", |h| h["subscriptions"][0] == "github:nothing").await;
     let event = hub.push("push", "two", b"{}").await.accepted();
@@ -185,7 +184,7 @@ async fn paused_destinations_and_old_holds_raise_alerts() {
     let open = &until_told(&alarm, "destination.failing").await[0];
     assert_eq!(open["subject"], "destination:bad", "{open}");
     assert!(open["reason"].as_str().unwrap().contains("410"), "{open}");
-    told(&hub, &["hold", "source:github", "--reason", "a bad day"]);
+    hub.cli_ok(&["hold", "source:github", "--reason", "a bad day"]);
     let old = until("an alert about that hold", async || {
         let all = until_told(&alarm, "hold.old").await;
         let ours = all.iter().find(|old| old["subject"] == "source:github").cloned();
@@ -247,7 +246,7 @@ async fn a_silent_source_raises_an_alert_if_max_silence_is_set() {
     assert_eq!((told.len(), &told[0]["subject"]), (1, &"source:github".into()), "{told:?}");
 }
 
-/// A certificate for a hub that ends so many days from now, with its key.
+/// A certificate for a hub that expires in this number of days, with its key.
 fn certificate(days: u64) -> (String, String) {
     let now = Duration::from_secs(jiff::Timestamp::now().as_second().try_into().unwrap());
     let key = rcgen::KeyPair::generate().unwrap();
@@ -271,7 +270,7 @@ async fn an_expiring_certificate_raises_one_alert_a_day_across_restarts() {
 
     let hub = hub.kill_and_restart().await;
     std::fs::write(hub.folder.path().join("plugins/broken.wasm"), b"no module").unwrap();
-    // It is told after all that was there to tell before.
+    // This alert comes after all alerts that were due before.
     hub.until_alert("handler.load_failed", "handler:broken").await;
     assert_eq!(hub.alerts("certificate.expiring", "certificate:server").await.len(), 1);
 

@@ -1,4 +1,5 @@
-//! What strangers and tired operators send: a clear refusal each, and nothing is lost or stored by mistake.
+//! Mistakes of senders and operators: each gets a clear refusal, and nothing is lost or stored
+//! wrongly.
 
 use bytes::Bytes;
 use http::{Method, Request};
@@ -150,7 +151,7 @@ async fn odd_file_names_are_logged_once_and_change_nothing() {
 
     let hub = TestHub::new().github().handler("keeper", "noop").start().await;
     hub.until_ready("keeper").await;
-    // A name that begins with a dot is somebody's own.
+    // A file whose name begins with a dot is not a handler.
     let odd: [&[u8]; 6] = [
         b"Upper.wasm",
         b"with space.wasm",

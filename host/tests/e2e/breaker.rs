@@ -1,4 +1,5 @@
-//! An endpoint that fails is left alone: what waits for it loses nothing, and goes out when it is mended.
+//! The breaker of a failing endpoint: its deliveries wait, lose nothing, and are sent after
+//! recovery.
 
 use serde_json::Value;
 
@@ -7,7 +8,7 @@ use weir_testing::sink::Sink;
 use weir_testing::wait::until;
 
 const ROUTE: &str = "[[route]]\non = [\"github:*\"]\nto = \"sink\"";
-/// A breaker that nobody but a person probes within a test.
+/// Breaker settings under which only an operator's release starts a probe within a test.
 const PATIENT: &str = "breaker = { pause = \"1h\", max_pause = \"1h\" }\nconcurrency = 1\n\
                        retry = { schedule = [\"1h\"] }";
 
@@ -15,7 +16,7 @@ async fn hub(sink: &Sink, more: &str) -> RunningHub {
     TestHub::new().github().destination("sink", sink, more).config(ROUTE).start().await
 }
 
-/// Waits until the destination stands so; how it stands.
+/// Waits until the destination has this state. Returns its status.
 async fn until_sink_is(hub: &RunningHub, state: &str) -> Value {
     until(&format!("the destination to be {state}"), async || {
         let sink = hub.api("/api/v1/destinations").await["items"][0].take();
@@ -24,7 +25,7 @@ async fn until_sink_is(hub: &RunningHub, state: &str) -> Value {
     .await
 }
 
-/// The number in the metrics for the state failing of the sink.
+/// The metric that counts how often the sink began to fail.
 async fn failing(hub: &RunningHub) -> f64 {
     let parts = ["weir_target_state", "target=\"destination:sink\"", "state=\"failing\""];
     let lines = hub.metric_lines(&parts).await;
@@ -32,19 +33,13 @@ async fn failing(hub: &RunningHub) -> f64 {
     lines[0].rsplit(' ').next().unwrap().parse().unwrap()
 }
 
-/// Pushes events that are stored; their ids.
+/// Pushes events and returns their ids once they are stored.
 async fn push(hub: &RunningHub, prefix: &str, count: usize) -> Vec<String> {
     let mut events = Vec::new();
     for n in 0..count {
         events.push(hub.push("push", &format!("{prefix}-{n}"), b"{}").await.accepted());
     }
     events
-}
-
-fn told(hub: &RunningHub, args: &[&str]) -> String {
-    let out = hub.cli(args);
-    assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
-    String::from_utf8(out.stdout).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -62,25 +57,25 @@ async fn an_unreachable_endpoint_holds_messages_without_using_attempts() {
     }
     assert_eq!(hub.event(&first).await["deliveries"][0]["attempts"], 1);
     assert_eq!(sink.received().len(), 1);
-    let holds = told(&hub, &["holds"]);
+    let holds = hub.cli_ok(&["holds"]);
     assert!(holds.contains("destination:sink") && holds.contains("breaker"), "{holds}");
-    let why = told(&hub, &["why", &more[0]]);
+    let why = hub.cli_ok(&["why", &more[0]]);
     assert!(why.contains("destination:sink is paused after failures (hold 1), next try"), "{why}");
-    assert!(told(&hub, &["destinations"]).contains("HTTP 410 Gone"));
+    assert!(hub.cli_ok(&["destinations"]).contains("HTTP 410 Gone"));
     assert_eq!(failing(&hub).await, 1.0);
     assert_eq!(hub.metric("weir_target_failing_total").await, 1.0);
     let logged = ["paused after failures", "HTTP 410 Gone", "\"target\":\"destination:sink\""];
     assert_eq!(hub.log.having(&logged).len(), 1, "{}", hub.log.all());
 
     sink.answers(200);
-    told(&hub, &["release", "destination:sink"]);
+    hub.cli_ok(&["release", "destination:sink"]);
     for event in &more {
         hub.until_status(event, "processed").await;
     }
     until_sink_is(&hub, "ok").await;
-    assert_eq!(told(&hub, &["holds"]).trim(), "no holds");
+    assert_eq!(hub.cli_ok(&["holds"]).trim(), "no holds");
     assert_eq!(hub.log.having(&["ok again", "destination:sink"]).len(), 1, "{}", hub.log.all());
-    // What was spent was the first one's, which waits for its own time.
+    // Only the first message spent an attempt; it waits for its own retry time.
     assert_eq!(hub.event(&first).await["deliveries"][0]["attempts"], 1);
 }
 
@@ -96,7 +91,8 @@ async fn a_failing_endpoint_is_probed_with_a_different_message_each_time() {
     assert!(open["reason"].as_str().unwrap().contains("500"), "{open}");
     let before = sink.received().len();
     let received = sink.until_received(before + 6).await;
-    // The last one before the first probe is not known to be the one that opened it, so from that probe on.
+    // The last request before the first probe may not be the one that opened the breaker, so the
+    // count begins at the probe.
     let ids: Vec<_> = received[before..].iter().map(|r| r.header("webhook-id")).collect();
     assert!(ids.windows(2).all(|pair| pair[0] != pair[1]), "{ids:?}");
     assert_eq!(hub.metric("weir_target_failing_total").await, 1.0, "told once, not for each probe");
@@ -107,7 +103,7 @@ async fn a_failing_endpoint_is_probed_with_a_different_message_each_time() {
     }
     until_sink_is(&hub, "ok").await;
     assert_eq!(failing(&hub).await, 0.0);
-    assert_eq!(told(&hub, &["holds"]).trim(), "no holds");
+    assert_eq!(hub.cli_ok(&["holds"]).trim(), "no holds");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,7 +113,7 @@ async fn an_open_breaker_survives_a_crash() {
     let hub = hub(&sink, PATIENT).await;
     push(&hub, "first", 1).await;
     let before = until_sink_is(&hub, "failing").await;
-    until("the hold to be placed", async || match told(&hub, &["holds"]) {
+    until("the hold to be placed", async || match hub.cli_ok(&["holds"]) {
         holds if holds.contains("breaker") => Ok(()),
         holds => Err(holds),
     })
@@ -131,7 +127,7 @@ async fn an_open_breaker_survives_a_crash() {
     hub.until_status(&event, "held").await;
     assert_eq!(sink.received().len(), 1, "nothing is sent to it");
     sink.answers(200);
-    told(&hub, &["release", "destination:sink"]);
+    hub.cli_ok(&["release", "destination:sink"]);
     hub.until_status(&event, "processed").await;
     until_sink_is(&hub, "ok").await;
 }
@@ -172,7 +168,7 @@ async fn an_overloaded_endpoint_gets_nothing_until_its_retry_after() {
 const CRASH: &[u8] = br#"{"steps":[{"op":"abort"}]}"#;
 const FINE: &[u8] = br#"{"steps":[]}"#;
 
-/// A hub with a handler that does what each event says, and is left alone after it crashed with three.
+/// A hub with a handler that does what each event says. Its breaker opens after three crashes.
 async fn hub_with_a_handler() -> RunningHub {
     let hub = TestHub::new()
         .github()
@@ -199,7 +195,7 @@ async fn a_crashing_version_is_held_across_a_crash_until_the_next_version() {
     let waits = hub.push("push", "waits", FINE).await.accepted();
     let held = hub.until_status(&waits, "held").await;
     assert_eq!(held["deliveries"][0]["attempts"], 0, "{held}");
-    let holds = told(&hub, &["holds"]);
+    let holds = hub.cli_ok(&["holds"]);
     assert!(holds.contains("handler:shaky") && holds.contains("breaker"), "{holds}");
     assert_eq!(hub.log.having(&["paused after failures", "shaky"]).len(), 1, "{}", hub.log.all());
 
@@ -212,7 +208,7 @@ async fn a_crashing_version_is_held_across_a_crash_until_the_next_version() {
     hub.put_handler("shaky", weir_testing::guests::committed("noop"));
     hub.until_status(&waits, "processed").await;
     hub.until_handler("shaky", |h| h["health"] == "ok").await;
-    until("the hold to end", async || match told(&hub, &["holds"]).trim() {
+    until("the hold to end", async || match hub.cli_ok(&["holds"]).trim() {
         "no holds" => Ok(()),
         holds => Err(holds.to_owned()),
     })
@@ -227,7 +223,7 @@ async fn a_held_version_is_probed_with_one_event_on_release() {
         waiting.push(hub.push("push", &format!("fine-{n}"), FINE).await.accepted());
     }
     hub.until_status(&waiting[4], "held").await;
-    told(&hub, &["release", "handler:shaky"]);
+    hub.cli_ok(&["release", "handler:shaky"]);
     for event in &waiting {
         hub.until_status(event, "processed").await;
     }

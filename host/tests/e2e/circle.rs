@@ -1,4 +1,4 @@
-//! A circle through the network ends, and says so.
+//! Loops through the network end after a fixed number of hops, with a clear reason.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use weir_testing::wait::until;
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const HOPS: usize = 8;
 
-/// A hub whose destination `back` leads to its own source `again`.
+/// A hub whose destination `back` posts to its own source `again`.
 fn hub_in_a_circle() -> TestHub {
     let (hub, address) = TestHub::new().at_a_known_port();
     hub.github().source("again", "standard-webhooks", SECRET).config(&format!(
@@ -17,7 +17,8 @@ fn hub_in_a_circle() -> TestHub {
     ))
 }
 
-/// Waits until as many events have come as the circle allows, and the last message is given up; that message.
+/// Waits until the loop has made all the events it may, and the last message is a dead letter.
+/// Returns that message.
 async fn until_it_ends(hub: &RunningHub) -> Value {
     until("the circle to end", async || {
         let dead = hub.api("/api/v1/dead-letters").await;

@@ -1,4 +1,4 @@
-//! A wall clock that somebody sets while the hub runs.
+//! The wall clock is changed while the hub runs.
 
 use crate::faults::Faults;
 use weir_testing::hub::{RunningHub, TestHub};

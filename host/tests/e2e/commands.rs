@@ -1,7 +1,8 @@
-//! Every command and every flag that the command line offers, against a running hub: alone, and two by two.
+//! Every command and every flag of the command line, run against a hub: alone, and in pairs.
 //!
-//! They come from the command line's own tree, so a new flag fails here until [`sample`] says what it may say. A flag is
-//! either refused by name while the command line is read, or the hub understands it.
+//! The list comes from the parser itself, so a new flag fails here until [`sample`] has a value for
+//! it. A flag either is refused by name while the command line is parsed, or the hub understands
+//! it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,14 +12,15 @@ use weir_testing::hub::{RunningHub, SECRET, TestHub};
 use weir_testing::sink::Sink;
 use weir_testing::wait::until;
 
-/// Commands that run a hub themselves.
+/// Commands that start a hub themselves.
 const RUN_A_HUB: [&str; 2] = ["serve", "demo"];
-/// Commands that change what the next call finds: their first call has to do it, later ones may be told why not.
+/// Commands that change what the next call finds. Their first call must succeed; later calls may be
+/// refused.
 const ONCE: [&str; 4] = ["dead-letters requeue", "release", "retry", "quarantine release"];
-/// Commands that a hub with this configuration refuses, each with a sentence of its own.
+/// Commands that a hub with this configuration refuses, each with its own message.
 const REFUSED: [&str; 4] =
     ["sources accept-secret", "sources learned-secret", "sources forget-secret", "quarantine show"];
-/// Signs of a request that the hub did not understand.
+/// Parts of an error that show that the hub did not understand the request.
 const NOT_UNDERSTOOD: [&str; 6] = [
     "malformed",
     "unknown field",
@@ -28,7 +30,7 @@ const NOT_UNDERSTOOD: [&str; 6] = [
     "the hub answered",
 ];
 
-/// A hub with something of each kind to name.
+/// A hub that has at least one object of each kind.
 struct Stage {
     hub: RunningHub,
     event: String,
@@ -65,7 +67,7 @@ async fn stage() -> (Stage, Sink) {
     (Stage { hub, event, dead, unrouted, token }, sink)
 }
 
-/// The value of an argument; none if the test does not know the argument.
+/// A value for an argument. None if the test does not know the argument.
 fn sample(stage: &Stage, path: &str, arg: &str) -> Option<String> {
     let said = match (path, arg) {
         ("events" | "why", "id") | ("replay", "event") => &stage.event,
@@ -110,12 +112,12 @@ fn sample(stage: &Stage, path: &str, arg: &str) -> Option<String> {
     Some(said.to_owned())
 }
 
-/// Flags that make a call of these two fail for a good reason of its own.
+/// Pairs of flags that may be refused together.
 fn fails_by_itself(path: &str, args: &[&Arg]) -> bool {
     path == "send" && args.iter().any(|arg| ["url", "params"].contains(&arg.get_id().as_str()))
 }
 
-/// All commands that do something, with the words that name them.
+/// All commands that do something, with their names.
 fn leaves(command: &Command, words: &[String], found: &mut Vec<(Vec<String>, Command)>) {
     for child in command.get_subcommands() {
         let name = child.get_name().to_owned();
@@ -132,7 +134,7 @@ fn leaves(command: &Command, words: &[String], found: &mut Vec<(Vec<String>, Com
     }
 }
 
-/// The words of one argument.
+/// The command-line words of one argument.
 fn words_of(stage: &Stage, path: &str, arg: &Arg) -> Vec<String> {
     let id = arg.get_id().as_str();
     let value = || {
@@ -148,9 +150,9 @@ fn words_of(stage: &Stage, path: &str, arg: &Arg) -> Vec<String> {
     }
 }
 
-/// The required arguments of a command: each set is a call of its own.
+/// The required arguments of a command. Each set makes one call.
 fn forms(command: &Command) -> Vec<Vec<&Arg>> {
-    // The type of a sample is required unless a file has the body.
+    // The type of a sample is required unless a file gives the body.
     let is_type = |arg: &Arg| command.get_name() == "send" && arg.get_id().as_str() == "kind";
     let is_required = |arg: &&Arg| arg.is_required_set() || is_type(arg);
     let required: Vec<&Arg> = command.get_arguments().filter(is_required).collect();
@@ -226,7 +228,7 @@ async fn every_flag_works_or_is_refused_by_name() {
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
-/// Makes a call: whether it did what was asked, and what is wrong with it.
+/// Runs one call. Returns true if it succeeded, and what is wrong with it.
 fn call(stage: &Stage, words: &[String], path: &str, args: &[&Arg]) -> (bool, Option<String>) {
     let mut line = words.to_vec();
     line.extend(args.iter().flat_map(|arg| words_of(stage, path, arg)));
@@ -328,7 +330,7 @@ async fn an_unknown_name_is_refused_with_the_known_names() {
         assert_eq!(out.status.code(), Some(exit), "{line:?}: {said}");
         assert!(said.contains(sentence), "{line:?}: {said}");
     }
-    // A source without events is a name too.
+    // A configured source without events is a known name.
     assert_eq!(stage.hub.cli(&["events", "--source", "quiet"]).status.code(), Some(0));
 }
 
@@ -336,7 +338,7 @@ async fn an_unknown_name_is_refused_with_the_known_names() {
 async fn local_reads_need_no_token_file_and_writes_name_it() {
     let (stage, _sink) = stage().await;
     let token = stage.hub.folder.path().join("data/admin-token");
-    // As another user meets it: it is there, and nothing can be read from it.
+    // The case of another user's CLI: the token file exists and cannot be read.
     std::fs::remove_file(&token).unwrap();
     std::fs::create_dir(&token).unwrap();
     for line in [&["events"][..], &["holds"], &["destinations"], &["why", &stage.event]] {

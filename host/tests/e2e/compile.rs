@@ -1,4 +1,4 @@
-//! Compiling happens in a process of its own: what it may take is bounded, and nobody else notices what becomes of it.
+//! Modules are compiled in a child process with limits, so a bad module harms nothing else.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use weir_testing::hub::TestHub;
 
 const MIB: usize = 1 << 20;
 
-/// An engine that compiles in children of the real binary.
+/// An engine that compiles in child processes of the real binary.
 fn engine(memory: usize, time: Duration) -> Engine {
     let program = PathBuf::from(env!("CARGO_BIN_EXE_weir"));
     let apart =

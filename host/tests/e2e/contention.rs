@@ -1,4 +1,5 @@
-//! Runs of one handler side by side: what they read still holds when they settle, and nothing else makes them wait.
+//! Parallel runs of one handler: what they read still holds when they settle, and they wait for
+//! nothing else.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 use weir_testing::hub::{RunningHub, TestHub};
 use weir_testing::sink::Sink;
 
-/// A probe that may run eight times at once.
+/// A probe with up to eight runs at a time.
 async fn eight_at_once(sink: &Sink) -> RunningHub {
     let hub = TestHub::new()
         .github()
@@ -52,7 +53,7 @@ async fn write_skew_over_two_keys_is_refused() {
     const RUNS: usize = 64;
     let sink = Sink::start().await;
     let hub = eight_at_once(&sink).await;
-    // Each run reads both keys and adds to one of them. One after another, the nth would see a sum of n.
+    // Each run reads both keys and adds to one of them. In sequence, run n reads a sum of n.
     let bodies = (0..RUNS).map(|n| {
         let other = json!({ "op": "add", "key": (["a", "b"][n % 2]), "delta": 1 });
         with_work(

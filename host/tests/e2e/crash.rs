@@ -1,5 +1,5 @@
-//! `kill -9`. Under load: what was answered is processed, and its effect is one. While one handler's run goes on that
-//! does not let the process live: it is given up, and nobody else is.
+//! `kill -9` under load: each accepted event is processed with one effect. A run that ends the
+//! process again and again becomes a dead letter; other deliveries are not affected.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use weir_testing::hub::{RunningHub, TestHub};
 use weir_testing::sink::Sink;
 use weir_testing::wait::until;
 
-/// Rounds of kill and restart; more by hand, `WEIR_CRASH_ROUNDS=100`.
+/// Rounds of kill and restart. `WEIR_CRASH_ROUNDS=100` runs more.
 fn rounds() -> u64 {
     std::env::var("WEIR_CRASH_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(20)
 }
@@ -30,7 +30,7 @@ async fn every_accepted_request_has_exactly_one_effect_after_a_kill() {
     let (mut acked, mut in_flight) = (BTreeSet::new(), 0);
     for round in 0..rounds() {
         let load = Load::start(hub.ingress, &format!("round-{round}"), 16);
-        // A different moment each time, told by the work done and not by the clock.
+        // Kills at a different amount of finished work in each round, not at a time.
         let enough = 200 + (round * 137) % 400;
         until("answers before the kill", async || {
             let answered = load.answered();
@@ -67,8 +67,9 @@ async fn every_accepted_request_has_exactly_one_effect_after_a_kill() {
     assert!(unasked <= in_flight, "{unasked} effects nobody was told of, {in_flight} in flight");
 }
 
-/// A run that two kills met is a dead letter `host_lost`, for it may have been the cause. Here it was not, and it is
-/// put back to work as an operator would. Returns how many there were; each kill can make one, as such runs go alone.
+/// Replays dead letters with outcome `host_lost`, as an operator would. Two kills during one run
+/// make such a dead letter, because the run may have been the cause. Here it was not. Each kill
+/// makes at most one, because a run that was interrupted once is repeated alone.
 async fn requeue_what_died_twice(hub: &RunningHub) -> u64 {
     let dead = hub.api("/api/v1/dead-letters").await;
     let dead = dead["items"].as_array().unwrap();
@@ -80,7 +81,7 @@ async fn requeue_what_died_twice(hub: &RunningHub) -> u64 {
     dead.len() as u64
 }
 
-/// Distinct outward ids of messages, by the event they came of. A message sent twice under one id is one effect.
+/// Distinct outward message ids by event. A message that is sent twice with one id is one effect.
 fn effects(sink: &Sink) -> BTreeMap<String, BTreeSet<String>> {
     let mut effects: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for message in sink.received() {
@@ -90,8 +91,8 @@ fn effects(sink: &Sink) -> BTreeMap<String, BTreeSet<String>> {
     effects
 }
 
-/// No module can bring the process down by itself, so the test does it as soon as the run has begun. What a run does
-/// to its host is the same to everybody who comes after.
+/// Kills the process as soon as the run has begun, because no module can end the process by itself.
+/// The effect on the hub is the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_that_ends_the_process_twice_becomes_a_dead_letter() {
     let hub = TestHub::new()
@@ -107,7 +108,7 @@ async fn a_run_that_ends_the_process_twice_becomes_a_dead_letter() {
     hub.until_ready("neighbour").await;
     let poison = hub.push("poison", "the-poison", br#"{"steps":[{"op":"loop"}]}"#).await.accepted();
     until_it_runs(&hub).await;
-    // The only slot is taken, so this one waits.
+    // The only run slot is taken, so this delivery waits.
     let neighbour = hub.push("push", "the-neighbour", b"{}").await.accepted();
 
     let hub = hub.kill_and_restart().await;
@@ -131,12 +132,12 @@ async fn a_run_that_ends_the_process_twice_becomes_a_dead_letter() {
     assert_eq!(hub.event(&poison).await, given_up, "it was tried again");
 }
 
-/// Waits until the run that the process is to die in has begun.
+/// Waits until the run has begun in which the process will be killed.
 async fn until_it_runs(hub: &RunningHub) {
     hub.until_handler("poison", |handler| handler["running"] == 1).await;
 }
 
-/// How the attempts at an event's only delivery ended, the first one first.
+/// The outcomes of the attempts at an event's only delivery, oldest first.
 fn outcomes(event: &Value) -> Vec<String> {
     let history = event["deliveries"][0]["history"].as_array().unwrap();
     history.iter().map(|attempt| attempt["outcome"].as_str().unwrap().to_owned()).collect()

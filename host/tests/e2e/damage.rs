@@ -1,4 +1,5 @@
-//! Damage to the store's files: what is said of it, by health, metrics, alerts and commands, and what goes on.
+//! Damage to the store's files: what health, metrics, alerts and commands report, and what goes on
+//! working.
 
 use http::Request;
 use http_body_util::Full;
@@ -36,7 +37,7 @@ async fn an_unreadable_payload_is_reported_and_the_rest_is_sent() {
         .stop_and_restart_after(|| {
             let mut file = std::fs::read(&store).unwrap();
             let marker = b"marked 7";
-            // Also where a page has an older copy of it in a place that it does not use.
+            // Unused pages may hold an older copy; those are damaged too.
             while let Some(at) = file.windows(marker.len()).position(|part| part == marker) {
                 file[at] ^= 1;
             }
@@ -88,7 +89,7 @@ async fn a_hub_whose_database_is_deleted_accepts_nothing_and_ends() {
         "{}",
         hub.log.all()
     );
-    // The next one finds an empty store, and says what is missing.
+    // The next start finds an empty store and reports what is missing.
     let hub = hub.kill_and_restart().await;
     let health = hub.api("/health").await;
     assert_eq!(health["status"], "degraded", "{health}");

@@ -1,4 +1,4 @@
-//! The first command of the README.
+//! `weir demo`, the first command of the README.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -6,7 +6,8 @@ use std::process::Stdio;
 
 use weir_testing::hub::weir;
 
-/// The starter handlers with their sidecars, each built today if `WEIR_TEST_HANDLERS` names a folder that has it.
+/// The starter handlers with their sidecars. Uses fresh builds if `WEIR_TEST_HANDLERS` names a
+/// folder that has them.
 fn starters(into: &Path) {
     std::fs::create_dir(into).unwrap();
     let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins");
@@ -40,7 +41,7 @@ fn the_demo_needs_only_the_binary() {
     let data = folder.path().join("kept");
     shows_the_whole_path(folder.path(), &["--data", data.to_str().unwrap()]);
     assert!(data.join("plugins/payments.wasm").exists());
-    // A folder without modules is as good as none.
+    // An empty plugins folder counts as missing.
     std::fs::create_dir(folder.path().join("plugins")).unwrap();
     shows_the_whole_path(folder.path(), &[]);
 }
@@ -69,7 +70,7 @@ fn development_mode_creates_the_plugins_folder() {
     assert!(folder.path().join("plugins/github-chat.wasm").exists());
 }
 
-/// Runs the demo in a folder until it waits, and returns what it said.
+/// Runs the demo in a folder until it waits for Ctrl-C. Returns its output.
 fn shows_the_whole_path(folder: &Path, args: &[&str]) -> String {
     let mut demo = weir()
         .args(["demo", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])

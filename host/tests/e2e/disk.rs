@@ -1,4 +1,4 @@
-//! Disks that are slow, fail or are full: what is answered, and what is there afterwards.
+//! Disks that are slow, fail or are full: what is answered, and what is stored afterwards.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -40,19 +40,19 @@ async fn during_a_slow_sync_no_request_is_answered() {
     assert!(answers.iter().all(|(answer, ..)| event(answer) == id), "{answers:?}");
 }
 
-/// The event that was stored, now or before.
+/// The id of the stored event, whether it is new or a duplicate.
 fn event(answer: &Answer) -> &str {
     answer.body["event_id"].as_str().unwrap_or_else(|| panic!("{answer:?}"))
 }
 
-/// What `/health` says, as far as anybody is there.
+/// The body of `/health`. None if the hub does not answer.
 async fn health(hub: &RunningHub) -> Option<Value> {
     let uri = format!("http://{}/health", hub.admin);
     let answer = hub.try_exchange(Request::get(uri).body(Full::default()).unwrap()).await?;
     Some(serde_json::from_slice(answer.body()).unwrap())
 }
 
-/// That it could not be stored, and when to send it again.
+/// True if the answer is 503 with `Retry-After`.
 fn assert_unavailable(answer: &Response<Bytes>) {
     assert_eq!(answer.status(), 503, "{answer:?}");
     let problem: Value = serde_json::from_slice(answer.body()).unwrap();
@@ -69,7 +69,8 @@ async fn after_a_failed_sync_the_process_answers_no_2xx() {
     disk.does("fail");
     assert_unavailable(&hub.exchange(hub.push_request("push", "failed", b"{}")).await);
 
-    // The disk is well again, and nothing is believed any more: neither what is new nor what was stored before.
+    // The disk works again, but the process accepts neither new events nor duplicates of stored
+    // ones.
     let said = health(&hub).await.unwrap();
     assert_eq!(
         (&said["reason"], &said["store"]["status"]),
@@ -102,15 +103,15 @@ async fn after_a_failed_sync_the_process_answers_no_2xx() {
     assert_eq!(again.status, 200, "{again:?}");
 }
 
-/// Where there is room or not: a file system of the test's own, or where the system allows none, a disk that says
-/// that it is full.
+/// A file system that can be full: one of the test's own, or, where the system does not allow that,
+/// a fault library that reports a full disk.
 enum Room {
     Own { data: PathBuf },
     Told(Faults),
 }
 
 impl Room {
-    /// Bytes of the file system: what a hub needs, and a little.
+    /// Size of the file system in bytes: what a hub needs, and a little more.
     const SIZE: &str = "size=12m";
 
     fn of(hub: TestHub) -> (TestHub, bool) {
@@ -118,7 +119,7 @@ impl Room {
         std::fs::create_dir(&data).unwrap();
         let mount = format!("mount -t tmpfs -o {} tmpfs \"$0\" && exec \"$@\"", Self::SIZE);
         let data = data.to_str().unwrap();
-        // The first for who is root, the second for others, where they may.
+        // The first works as root, the second for other users where it is allowed.
         for how in [&["--mount"][..], &["--mount", "--user", "--map-root-user"]] {
             let words = [&["unshare"][..], how, &["sh", "-c", &mount, data]].concat();
             let tried = Command::new(words[0]).args(&words[1..]).arg("true").output();
@@ -129,7 +130,7 @@ impl Room {
         (hub, false)
     }
 
-    /// Leaves no room.
+    /// Fills the disk.
     fn fill(&self) {
         match self {
             Self::Told(disk) => disk.does("full"),
@@ -150,7 +151,8 @@ impl Room {
     }
 }
 
-/// Fills the disk twice under a hub that takes webhooks. Returns what was answered with 2xx.
+/// Fills the disk twice under a hub that receives webhooks. Returns the requests that were answered
+/// with 2xx.
 async fn fill_twice(hub: &RunningHub, room: &Room) -> Vec<(String, String)> {
     let mut accepted = Vec::new();
     let mut post = async |id: String| {
@@ -168,7 +170,7 @@ async fn fill_twice(hub: &RunningHub, room: &Room) -> Vec<(String, String)> {
         assert_eq!(post(format!("{round} before")).await, 200);
         room.fill();
         let mut refused = 0;
-        // What room the store had taken before is used up first.
+        // The store first uses up the space that it had allocated before.
         for n in 0..2_000 {
             refused += usize::from(post(format!("{round} full {n}")).await == 503);
             if refused == 20 {
@@ -177,7 +179,7 @@ async fn fill_twice(hub: &RunningHub, room: &Room) -> Vec<(String, String)> {
         }
         assert_eq!(refused, 20, "the disk was never full");
         room.empty();
-        // The very next one, with nobody's help.
+        // The next request is accepted without any action.
         assert_eq!(post(format!("{round} after")).await, 200);
     }
     accepted
@@ -199,7 +201,7 @@ async fn a_full_disk_answers_503_with_retry_after_and_recovers_by_itself() {
             (hub.start().await, Some(Room::Told(disk)))
         }
     };
-    // Its own file system is seen by nobody else, except through the process.
+    // A mount in the process's own namespace is visible only through the process.
     let seen = format!("/proc/{}/root{}/data", hub.pid(), hub.folder.path().display());
     let room = room.unwrap_or(Room::Own { data: seen.into() });
     let accepted = fill_twice(&hub, &room).await;

@@ -1,4 +1,4 @@
-//! Faults of the system under the real binary: see `tests/faults/system.c`.
+//! System faults under the real binary. The library is `tests/faults/system.c`.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use weir_testing::hub::TestHub;
 
-/// What stands between the hub and the system, built once: `tests/faults/system.c` tells what it can do.
+/// The fault library, compiled once per test run.
 fn library() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let build = || {
@@ -26,13 +26,13 @@ fn library() -> PathBuf {
     BUILT.get_or_init(build).clone()
 }
 
-/// A disk and a clock that do as they are told.
+/// A disk and a clock with settings that the test changes.
 pub(crate) struct Faults {
     control: PathBuf,
 }
 
 impl Faults {
-    /// Under a hub.
+    /// Wraps a hub so that it uses this disk and clock.
     pub(crate) fn of(hub: TestHub) -> (TestHub, Self) {
         let control = hub.folder.path().join("faults");
         let library = library();
@@ -42,24 +42,24 @@ impl Faults {
         (hub, Self { control })
     }
 
-    /// From now on.
+    /// Applies these faults from now on.
     pub(crate) fn does(&self, order: &str) {
         let new = self.control.with_extension("new");
         std::fs::write(&new, order).unwrap();
         std::fs::rename(new, &self.control).unwrap();
     }
 
-    /// The files of the store get no larger than this in all.
+    /// Limits the total size of the store's files to this many bytes.
     pub(crate) fn leaves_room(&self, bytes: u64) {
         self.does(&format!("room {bytes}"));
     }
 
-    /// Nothing is wrong any more.
+    /// Removes all faults.
     pub(crate) fn is_well(&self) {
         std::fs::remove_file(&self.control).unwrap();
     }
 
-    /// Slow syncs that are done.
+    /// Number of slow syncs that have finished.
     pub(crate) fn synced(&self) -> u64 {
         self.control.with_extension("synced").metadata().map_or(0, |m| m.len())
     }

@@ -1,8 +1,7 @@
-//! Finding events by the ids that people have, and retrying deliveries at once.
+//! Finding events by the ids that senders and operators have, and retrying deliveries at once.
 
 use serde_json::Value;
 
-use crate::operator::{refused, told};
 use weir_testing::hub::{RunningHub, TestHub};
 use weir_testing::sink::Sink;
 use weir_testing::wait::until;
@@ -49,13 +48,13 @@ async fn every_known_id_finds_the_event() {
         text(&sent["message"]),
     ];
     for id in &ids {
-        let printed = told(&hub, &["events", id]);
+        let printed = hub.cli_ok(&["events", id]);
         assert!(printed.contains(&format!("event      {event}")), "{id}: {printed}");
-        assert!(told(&hub, &["why", id]).contains(&event), "{id}");
+        assert!(hub.cli_ok(&["why", id]).contains(&event), "{id}");
         let found = hub.api(&format!("/api/v1/events/{id}")).await;
         assert_eq!(found["event"]["id"], event.as_str(), "{id}");
     }
-    let printed = told(&hub, &["events", sent["message"].as_str().unwrap()]);
+    let printed = hub.cli_ok(&["events", sent["message"].as_str().unwrap()]);
     for part in [
         &format!("message    {}", text(&sent["message"]))[..],
         "attempts   1",
@@ -73,7 +72,7 @@ async fn every_known_id_finds_the_event() {
     for nothing in
         ["evt_01K9ZR3V6QH8N4T2M5W7XADCBE", "msg_01K9ZR3V6QH8N4T2M5W7XADCBE", "no-such/id?x"]
     {
-        let (exit, said) = refused(&hub, &["events", nothing]);
+        let (exit, said) = hub.cli_err(&["events", nothing]);
         assert_eq!(exit, 4, "{said}");
     }
 }
@@ -90,7 +89,7 @@ async fn a_refusals_request_id_finds_the_refusal() {
     ];
     let answer = hub.post("github", &headers, b"{}").await;
     let id = answer.body["request_id"].as_str().unwrap().to_owned();
-    let printed = told(&hub, &["events", &id]);
+    let printed = hub.cli_ok(&["events", &id]);
     for part in [
         &id[..],
         "source     github",
@@ -104,9 +103,9 @@ async fn a_refusals_request_id_finds_the_refusal() {
     assert_eq!(found["refusal"]["code"], "signature_mismatch", "{found}");
     let unknown = hub.post("nothing", &headers, b"{}").await;
     let id = unknown.body["request_id"].as_str().unwrap().to_owned();
-    assert!(told(&hub, &["events", &id]).contains("unknown_source"));
+    assert!(hub.cli_ok(&["events", &id]).contains("unknown_source"));
     let kept = hub.api("/api/v1/quarantine").await["items"][0]["id"].as_str().unwrap().to_owned();
-    assert!(told(&hub, &["events", &kept]).contains("quarantined request"));
+    assert!(hub.cli_ok(&["events", &kept]).contains("quarantined request"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,20 +122,20 @@ async fn retry_makes_deliveries_due_by_id_and_by_target() {
     let sent = message(&hub.event(&events[0]).await);
     sink.answers(200);
     let id = sent["message"].as_str().unwrap();
-    assert_eq!(told(&hub, &["retry", id]).trim(), "1 delivery is due now");
+    assert_eq!(hub.cli_ok(&["retry", id]).trim(), "1 delivery is due now");
     let done = hub.until_status(&events[0], "processed").await;
     let tried = message(&done);
     assert_eq!((&tried["attempts"], &tried["generation"]), (&2.into(), &0.into()), "{tried}");
-    let (exit, said) = refused(&hub, &["retry", id]);
+    let (exit, said) = hub.cli_err(&["retry", id]);
     assert!(exit == 1 && said.contains("is processed"), "{said}");
-    assert_eq!(told(&hub, &["retry", &events[1]]).trim(), "1 delivery is due now");
+    assert_eq!(hub.cli_ok(&["retry", &events[1]]).trim(), "1 delivery is due now");
     hub.until_status(&events[1], "processed").await;
-    let all = told(&hub, &["retry", "--destination", "sink"]);
+    let all = hub.cli_ok(&["retry", "--destination", "sink"]);
     assert_eq!(all.trim(), "1 delivery for destination:sink is due now");
     hub.until_status(&events[2], "processed").await;
-    let none = told(&hub, &["retry", "--handler", "teller"]);
+    let none = hub.cli_ok(&["retry", "--handler", "teller"]);
     assert_eq!(none.trim(), "nothing for handler:teller waits for a retry");
-    let (exit, said) = refused(&hub, &["retry", "--destination", "nope"]);
+    let (exit, said) = hub.cli_err(&["retry", "--destination", "nope"]);
     assert!(exit == 4 && said.contains("there is no destination `nope`; there are sink"), "{said}");
 }
 
@@ -160,7 +159,7 @@ async fn retry_of_a_failing_destination_reports_the_outcome() {
         if holds[0].is_null() { Err(holds.to_string()) } else { Ok(()) }
     })
     .await;
-    let (exit, said) = refused(&hub, &["retry", "--destination", "sink"]);
+    let (exit, said) = hub.cli_err(&["retry", "--destination", "sink"]);
     assert!(exit == 1 && said.contains("destination:sink still fails: HTTP 410 Gone"), "{said}");
     sink.answers(200);
     until("the hold again", async || {
@@ -168,7 +167,7 @@ async fn retry_of_a_failing_destination_reports_the_outcome() {
         if holds[0].is_null() { Err(holds.to_string()) } else { Ok(()) }
     })
     .await;
-    assert!(told(&hub, &["retry", "--destination", "sink"]).contains("destination:sink is ok"));
+    assert!(hub.cli_ok(&["retry", "--destination", "sink"]).contains("destination:sink is ok"));
     hub.until_status(&event, "processed").await;
 }
 

@@ -1,4 +1,4 @@
-//! A full disk: what is refused, what goes on, what is said of it, and how it ends.
+//! A full disk: what is refused, what goes on, what is reported, and how the state ends.
 
 use http::Request;
 use http_body_util::Full;
@@ -11,20 +11,20 @@ use weir_testing::wait::until;
 
 const MIB: u64 = 1024 * 1024;
 
-/// Bytes of the store's files.
+/// Total size of the store's files in bytes.
 fn size(hub: &RunningHub) -> u64 {
     let files = std::fs::read_dir(hub.folder.path().join("data")).unwrap().map(Result::unwrap);
     let of_store = files.filter(|file| file.file_name().to_string_lossy().starts_with("weir.db"));
     of_store.filter_map(|file| Some(file.metadata().ok()?.len())).sum()
 }
 
-/// Posts something of 20 KB; the status of the answer.
+/// Posts a body of 20 KB. Returns the status of the answer.
 async fn post(hub: &RunningHub, id: &str) -> u16 {
     let body = format!("{{\"pad\":\"{}\"}}", "x".repeat(20_000));
     hub.exchange(hub.push_request("push", id, body.as_bytes())).await.status().as_u16()
 }
 
-/// Leaves no room on the disk, and posts until that is noticed. How many were accepted before.
+/// Fills the disk and posts until the hub refuses. Returns how many requests were accepted before.
 async fn fill(hub: &RunningHub, disk: &Faults) -> usize {
     disk.leaves_room(size(hub));
     for n in 0..4_000 {
@@ -71,16 +71,16 @@ fn alerting(alarm: &Sink) -> TestHub {
     TestHub::new().github().destination("alarm", alarm, "").config(to_alarm)
 }
 
-fn told(alarm: &Sink, kind: &str) -> usize {
+fn alerts_of(alarm: &Sink, kind: &str) -> usize {
     alarm.received().iter().filter(|alert| alert.json()["type"] == kind).count()
 }
 
 async fn until_told(alarm: &Sink, kind: &str) {
-    let told = async || match told(alarm, kind) {
+    let alerted = async || match alerts_of(alarm, kind) {
         0 => Err(format!("{} alerts", alarm.received().len())),
         _ => Ok(()),
     };
-    until(kind, told).await;
+    until(kind, alerted).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,17 +93,17 @@ async fn a_full_disk_refuses_webhooks_and_is_reported_everywhere() {
         assert_eq!(post(&hub, &format!("full {n}")).await, 503, "{n}");
     }
     assert_says_full(&hub).await;
-    // Its alert is stored and sent all the same, with what the reserve gave up.
+    // The alert is still stored and sent, in the space that the reserve gave up.
     until_told(&alarm, "store.full").await;
 
-    // A part of what is freed is not eaten by the log: once they are accepted, they go on being accepted.
+    // The log does not use up the freed space: once requests are accepted, they stay accepted.
     disk.leaves_room(size(&hub) + 25 * MIB);
     until_well(&hub).await;
     for n in 0..100 {
         assert_eq!(post(&hub, &format!("room {n}")).await, 200, "{n}");
     }
     until_told(&alarm, "store.has_room").await;
-    assert_eq!((told(&alarm, "store.full"), told(&alarm, "store.has_room")), (1, 1));
+    assert_eq!((alerts_of(&alarm, "store.full"), alerts_of(&alarm, "store.has_room")), (1, 1));
     disk.is_well();
     assert_eq!(hub.stop().await, 0);
 }
@@ -113,7 +113,7 @@ async fn the_reserve_is_not_used_for_more_webhooks() {
     let (hub, disk) = Faults::of(TestHub::new().github());
     let hub = hub.start().await;
     fill(&hub, &disk).await;
-    // Room for the log and a little more, and not for the reserve.
+    // Space for the log and a little more, but not for the reserve.
     disk.leaves_room(size(&hub) + 8 * MIB);
     for n in 0..20 {
         assert_eq!(post(&hub, &format!("full {n}")).await, 503, "{n}");
@@ -149,7 +149,7 @@ async fn a_hub_starts_on_a_full_disk_and_reports_it() {
     let mut hub = hub.start().await;
     let before = hub.push("push", "before", b"{}").await.accepted();
     fill(&hub, &disk).await;
-    // Something else takes what the reserve gave up, each time.
+    // Each time, another program uses the space that the reserve gave up.
     for round in 0..4 {
         disk.leaves_room(size(&hub));
         hub = match round % 2 {

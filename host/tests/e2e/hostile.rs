@@ -1,4 +1,5 @@
-//! Handlers that misbehave: their own attempt fails with the right reason, and nobody else notices.
+//! Handlers that misbehave: their own attempt fails with the right reason, and other handlers are
+//! not affected.
 
 use serde_json::Value;
 

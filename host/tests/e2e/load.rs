@@ -1,4 +1,4 @@
-//! Many signed requests at once, with a record of what was answered.
+//! A load of signed requests over several connections, with a record of the answers.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,26 +15,26 @@ use tokio::task::JoinSet;
 
 use weir_testing::hub::github_signature;
 
-/// Pushes GitHub events over several connections until told to stop, or until the hub is gone.
+/// Pushes GitHub events over several connections until it is stopped or the hub is gone.
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
     connections: JoinSet<Sent>,
 }
 
-/// What one load did.
+/// The result of one load.
 #[derive(Default, Debug)]
 pub(crate) struct Sent {
-    /// Delivery ids that were answered 2xx, with the event's id.
+    /// Delivery ids that were answered with 2xx, each with its event id.
     pub(crate) acked: HashMap<String, String>,
-    /// Requests sent whose answer never came.
+    /// Number of requests without an answer.
     pub(crate) in_flight: Vec<String>,
-    /// Answers that were not 2xx.
+    /// Answers other than 2xx.
     pub(crate) refused: Vec<String>,
 }
 
 impl Load {
-    /// Starts. Delivery ids begin with `run`, so that loads don't meet.
+    /// Starts a load. Its delivery ids begin with `run`, so that two loads do not collide.
     pub(crate) fn start(to: std::net::SocketAddr, run: &str, connections: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let answered = Arc::new(AtomicU64::new(0));
@@ -46,12 +46,12 @@ impl Load {
         Self { stop, answered, connections: tasks }
     }
 
-    /// Answers so far.
+    /// Number of answers so far.
     pub(crate) fn answered(&self) -> u64 {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// Stops and tells.
+    /// Stops the load and returns its result.
     pub(crate) async fn finish(mut self) -> Sent {
         self.stop.store(true, Ordering::Relaxed);
         let mut all = Sent::default();

@@ -134,7 +134,7 @@ async fn a_trap_leaves_no_effects_and_the_next_attempt_starts_fresh() {
 #[tokio::test(flavor = "multi_thread")]
 async fn emitted_events_are_routed_and_a_loop_ends() {
     let sink = Sink::start().await;
-    // It gets what it emits and emits again, for ever if it could.
+    // The handler receives what it emits and emits again, without end if it could.
     let hub = signed(&sink, TestHub::new().github())
         .handler("circle", "probe")
         .sidecar(
@@ -169,7 +169,7 @@ async fn delays_keys_and_cancellations_decide_what_is_sent() {
         {"op":"set-delay","seconds":3600},{"op":"set-key","key":"order-1"},
         {"op":"cancel-ahead","key":"order-2","seconds":3600}]}"#;
     let armed = hub.push("push", "arm", alarm).await.accepted();
-    // Its alarm waits for an hour, and so does the event as a whole.
+    // One message of the event waits for an hour, so the event's status stays pending.
     until("the alarm to wait", async || {
         let stored = hub.event(&armed).await;
         let waits = stored["deliveries"][0]["history"][0]["messages"][0]["state"] == "pending";
@@ -234,7 +234,7 @@ async fn a_client_sees_its_event_and_can_requeue_a_dead_letter() {
     hub.until_status(&event, "dead_letter").await;
 
     let list = hub.cli(&["dead-letters", "list", "--json"]);
-    // One document a line, one line a dead letter.
+    // The output has one JSON document per line, one line per dead letter.
     let dead: serde_json::Value = serde_json::from_slice(&list.stdout).unwrap();
     let id = dead["id"].as_str().unwrap().to_owned();
     assert!(dead["reason"].as_str().unwrap().contains("not today"), "{dead}");

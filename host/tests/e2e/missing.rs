@@ -1,8 +1,8 @@
-//! What waits for a handler or a destination that is gone waits, with its time and its attempts, and goes on by itself.
+//! Deliveries for a handler or destination that is missing wait with their time and attempts, and
+//! resume when it is back.
 
 use serde_json::Value;
 
-use crate::operator::{refused, told};
 use weir_testing::guests::committed;
 use weir_testing::hub::{RunningHub, TestHub};
 use weir_testing::sink::Sink;
@@ -10,7 +10,7 @@ use weir_testing::wait::until;
 
 const TO_SINK: &str = "[grant]\ndestinations = [\"sink\"]\n";
 
-/// Waits until there is a hold on this for what is gone.
+/// Waits until the missing target has a hold.
 async fn until_missing(hub: &RunningHub, scope: &str) {
     until(&format!("{scope} to be held as missing"), async || {
         let holds = hub.api("/api/v1/holds").await;
@@ -24,7 +24,7 @@ async fn until_missing(hub: &RunningHub, scope: &str) {
 }
 
 async fn until_no_holds(hub: &RunningHub) {
-    until("no holds", async || match told(hub, &["holds"]).trim() {
+    until("no holds", async || match hub.cli_ok(&["holds"]).trim() {
         "no holds" => Ok(()),
         holds => Err(holds.to_owned()),
     })
@@ -40,15 +40,15 @@ fn hub_with_a_teller(sink: &Sink, retention: &str) -> TestHub {
         .sidecar("teller", TO_SINK)
 }
 
-/// Accepts an event for the teller that waits, then takes the teller's file away.
+/// Accepts an event for the handler `teller` that waits, then removes the handler's file.
 async fn an_event_whose_handler_went(hub: &RunningHub) -> (String, Value) {
     hub.until_ready("teller").await;
-    told(hub, &["hold", "handler:teller"]);
+    hub.cli_ok(&["hold", "handler:teller"]);
     let event = hub.push("push", "one", b"{}").await.accepted();
     let before = hub.event(&event).await;
     std::fs::remove_file(hub.folder.path().join("plugins/teller.wasm")).unwrap();
     until_missing(hub, "handler:teller").await;
-    told(hub, &["release", "handler:teller"]);
+    hub.cli_ok(&["release", "handler:teller"]);
     (event, before)
 }
 
@@ -64,7 +64,7 @@ async fn deliveries_wait_for_a_missing_handler_until_its_file_returns() {
     for what in ["attempts", "generation", "due_at", "state"] {
         assert_eq!(waits["deliveries"][0][what], before["deliveries"][0][what], "{what}");
     }
-    let (_, said) = refused(&hub, &["release", "handler:teller"]);
+    let (_, said) = hub.cli_err(&["release", "handler:teller"]);
     assert!(said.contains("held_by_the_hub"), "{said}");
     let later = hub.push("push", "two", b"{}").await.accepted();
     assert_eq!(hub.event(&later).await["status"], "unrouted", "what comes now is visible too");
@@ -84,11 +84,11 @@ async fn deliveries_that_wait_too_long_for_a_handler_become_dead_letters() {
     let attempt = &dead["deliveries"][0]["history"][0];
     assert_eq!(attempt["outcome"], "missing", "{dead}");
     assert!(attempt["reason"].as_str().unwrap().contains("handler:teller has been gone"), "{dead}");
-    assert!(told(&hub, &["dead-letters", "list"]).contains("has been gone for 1s"));
+    assert!(hub.cli_ok(&["dead-letters", "list"]).contains("has been gone for 1s"));
 
     hub.put_handler("teller", committed("version-a"));
     until_no_holds(&hub).await;
-    told(&hub, &["replay", &event]);
+    hub.cli_ok(&["replay", &event]);
     hub.until_status(&event, "processed").await;
     assert_eq!(sink.until_received(1).await.len(), 1);
 }
@@ -106,11 +106,11 @@ async fn deliveries_wait_for_a_missing_destination_until_it_returns() {
     let with = std::fs::read_to_string(&file).unwrap();
     let event = hub.push("push", "one", b"{}").await.accepted();
     hub.until_status(&event, "retrying").await;
-    told(&hub, &["hold", "destination:sink"]);
+    hub.cli_ok(&["hold", "destination:sink"]);
     std::fs::write(&file, &with[..with.find("[destinations.sink]").unwrap()]).unwrap();
     let hub = hub.kill_and_restart().await;
     until_missing(&hub, "destination:sink").await;
-    told(&hub, &["release", "destination:sink"]);
+    hub.cli_ok(&["release", "destination:sink"]);
     let waits = hub.event(&event).await;
     assert_eq!(waits["deliveries"][0]["held"], true, "{waits}");
     assert_eq!(waits["deliveries"][0]["attempts"], 1, "{waits}");

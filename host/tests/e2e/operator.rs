@@ -1,4 +1,4 @@
-//! What an operator does while the hub runs: hold and release, ask why.
+//! Acts of an operator while the hub runs: hold, release, and asking why.
 
 use weir_testing::hub::{RunningHub, TestHub};
 use weir_testing::sink::Sink;
@@ -6,7 +6,7 @@ use weir_testing::wait::until;
 
 const TO_SINK: &str = "[grant]\ndestinations = [\"sink\"]\n";
 
-/// A handler `teller` that tells the sink of each GitHub event.
+/// A handler `teller` that sends each GitHub event to the sink.
 async fn hub_with_a_teller(sink: &Sink) -> RunningHub {
     let hub = TestHub::new()
         .github()
@@ -19,46 +19,31 @@ async fn hub_with_a_teller(sink: &Sink) -> RunningHub {
     hub
 }
 
-/// Runs a command that must succeed; what it printed.
-pub(crate) fn told(hub: &RunningHub, args: &[&str]) -> String {
-    let out = hub.cli(args);
-    let error = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert!(out.status.success(), "{args:?}: {error}");
-    String::from_utf8(out.stdout).unwrap()
-}
-
-/// Runs a command that must fail; its exit code and what it said.
-pub(crate) fn refused(hub: &RunningHub, args: &[&str]) -> (i32, String) {
-    let out = hub.cli(args);
-    assert!(!out.status.success(), "{args:?}");
-    (out.status.code().unwrap_or(-1), String::from_utf8(out.stderr).unwrap())
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn held_deliveries_survive_a_crash_and_run_after_release() {
     let sink = Sink::start().await;
     let hub = hub_with_a_teller(&sink).await;
-    told(&hub, &["hold", "handler:teller", "--reason", "a bad release"]);
+    hub.cli_ok(&["hold", "handler:teller", "--reason", "a bad release"]);
     let event = hub.push("push", "one", b"{}").await.accepted();
     assert_eq!(hub.event(&event).await["status"], "held");
-    assert!(told(&hub, &["events", "--status", "held"]).contains(&event));
+    assert!(hub.cli_ok(&["events", "--status", "held"]).contains(&event));
 
     let hub = hub.kill_and_restart().await;
     hub.until_ready("teller").await;
-    let holds = told(&hub, &["holds"]);
+    let holds = hub.cli_ok(&["holds"]);
     assert!(holds.contains("handler:teller") && holds.contains("a bad release"), "{holds}");
     let held = hub.event(&event).await;
     assert_eq!((&held["status"], &held["deliveries"][0]["attempts"]), (&"held".into(), &0.into()));
     assert!(
-        told(&hub, &["why", &event])
+        hub.cli_ok(&["why", &event])
             .contains("hold 1 on handler:teller by operator: a bad release")
     );
 
-    told(&hub, &["release", "handler:teller"]);
+    hub.cli_ok(&["release", "handler:teller"]);
     hub.until_status(&event, "processed").await;
     assert_eq!(sink.until_received(1).await.len(), 1);
-    assert_eq!(told(&hub, &["holds"]).trim(), "no holds");
-    assert_eq!(refused(&hub, &["release", "handler:teller"]).0, 4);
+    assert_eq!(hub.cli_ok(&["holds"]).trim(), "no holds");
+    assert_eq!(hub.cli_err(&["release", "handler:teller"]).0, 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,7 +65,7 @@ async fn a_held_source_waits_while_others_go_on() {
     let sent = hub.push("push", "sent", b"{}").await.accepted();
     // Its message has failed once and waits for its next attempt.
     hub.until_status(&sent, "retrying").await;
-    told(&hub, &["hold", "source:github"]);
+    hub.cli_ok(&["hold", "source:github"]);
     let waits = hub.push("push", "waits", b"{}").await.accepted();
     let signature = weir_testing::hub::github_signature(b"{}");
     let headers = [
@@ -93,7 +78,7 @@ async fn a_held_source_waits_while_others_go_on() {
     hub.until_status(&other, "processed").await;
     hub.until_status(&sent, "processed").await;
     assert_eq!(hub.event(&waits).await["status"], "held");
-    told(&hub, &["release", "source:github"]);
+    hub.cli_ok(&["release", "source:github"]);
     hub.until_status(&waits, "processed").await;
 }
 
@@ -101,10 +86,10 @@ async fn a_held_source_waits_while_others_go_on() {
 async fn a_hold_with_an_end_time_ends() {
     let sink = Sink::start().await;
     let hub = hub_with_a_teller(&sink).await;
-    told(&hub, &["hold", "destination:sink", "--until", "1s"]);
+    hub.cli_ok(&["hold", "destination:sink", "--until", "1s"]);
     let event = hub.push("push", "one", b"{}").await.accepted();
     hub.until_status(&event, "processed").await;
-    until("no holds", async || match told(&hub, &["holds"]).trim() {
+    until("no holds", async || match hub.cli_ok(&["holds"]).trim() {
         "no holds" => Ok(()),
         holds => Err(holds.to_owned()),
     })
@@ -115,13 +100,13 @@ async fn a_hold_with_an_end_time_ends() {
 async fn a_hold_on_an_unknown_target_is_refused_with_the_known_ones() {
     let sink = Sink::start().await;
     let hub = hub_with_a_teller(&sink).await;
-    let (exit, said) = refused(&hub, &["hold", "handler:tellar"]);
+    let (exit, said) = hub.cli_err(&["hold", "handler:tellar"]);
     assert_eq!(exit, 4);
     assert!(said.contains("there is no handler `tellar`; there are teller"), "{said}");
-    let (exit, said) = refused(&hub, &["hold", "teller"]);
+    let (exit, said) = hub.cli_err(&["hold", "teller"]);
     assert_eq!(exit, 2);
     assert!(said.contains("unknown scope `teller`; use source:NAME, handler:NAME"), "{said}");
-    let (_, said) = refused(&hub, &["hold", "handler:teller", "--until", "yesterday"]);
+    let (_, said) = hub.cli_err(&["hold", "handler:teller", "--until", "yesterday"]);
     assert!(said.contains("--until") && said.contains("write a time"), "{said}");
 }
 
@@ -143,9 +128,9 @@ async fn why_shows_the_rules_of_the_time_after_a_change() {
         if found["status"] == "unrouted" { Ok(event) } else { Err(found.to_string()) }
     })
     .await;
-    let why = told(&hub, &["why", &before]);
+    let why = hub.cli_ok(&["why", &before]);
     assert!(why.contains("matched:     handler:teller by"), "{why}");
     assert!(!why.contains("stripe"), "{why}");
-    let why = told(&hub, &["why", &after]);
+    let why = hub.cli_ok(&["why", &after]);
     assert!(why.contains("not matched: handler:teller wants stripe:*"), "{why}");
 }

@@ -1,4 +1,4 @@
-//! What goes along with an event that a route sends: its receiver verifies what the provider signed.
+//! Headers that a route forwards with an event: the receiver verifies the provider's own signature.
 
 use bytes::Bytes;
 use http::Request;

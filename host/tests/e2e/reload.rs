@@ -1,4 +1,4 @@
-//! Handlers change while events flow, and nobody notices but the log.
+//! Handlers change while events flow; only the log shows it.
 
 use std::collections::HashMap;
 
@@ -162,7 +162,7 @@ async fn a_recreated_plugins_folder_is_watched_again() {
 async fn events_wait_for_a_handler_that_compiles_at_start() {
     let folder = tempfile::tempdir().unwrap();
     let hub = TestHub::new().github().handler("quick", "noop").start().await;
-    // A command that is named after a source gets what comes in there.
+    // A command named after a source receives the events of that source.
     hub.put_handler("github", write(folder.path(), "slow", &slow()));
     hub.until_ready("quick").await;
     hub.until_ready("github").await;

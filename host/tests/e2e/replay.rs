@@ -1,8 +1,7 @@
-//! What went to nobody, or nowhere, is put back to work by a person, once.
+//! Replay by an operator: unrouted events and dead letters become due again, once.
 
 use serde_json::{Value, json};
 
-use crate::operator::{refused, told};
 use weir_testing::guests::committed;
 use weir_testing::hub::{RunningHub, TestHub};
 use weir_testing::sink::Sink;
@@ -10,9 +9,9 @@ use weir_testing::wait::until;
 
 const TO_SINK: &str = "[grant]\ndestinations = [\"sink\"]\n";
 
-/// The last document that a command printed.
+/// The last JSON document that a command printed.
 fn counted(hub: &RunningHub, args: &[&str]) -> Value {
-    let said = told(hub, args);
+    let said = hub.cli_ok(args);
     serde_json::from_str(said.lines().last().unwrap()).unwrap()
 }
 
@@ -42,7 +41,7 @@ async fn unrouted_events_are_replayed_to_a_later_handler_once() {
     let dry = counted(&hub, &["replay", "--unrouted", "--dry-run", "--json"]);
     assert_eq!(dry, json!({"dry_run": true, "events": 25, "routed": 25, "deliveries": 25}));
     assert_eq!(unrouted(&hub).await, 25, "counting changes nothing");
-    let none = told(&hub, &["replay", "--unrouted", "--source", "github", "--type", "issues"]);
+    let none = hub.cli_ok(&["replay", "--unrouted", "--source", "github", "--type", "issues"]);
     assert_eq!(none.trim(), "no unrouted events");
 
     let done = counted(&hub, &["replay", "--unrouted", "--rate", "1000/s", "--json"]);
@@ -54,7 +53,7 @@ async fn unrouted_events_are_replayed_to_a_later_handler_once() {
     assert_eq!(sink.until_received(25).await.len(), 25);
     assert_eq!(unrouted(&hub).await, 0);
     assert_eq!(hub.api("/health").await["sources"]["github"]["unrouted_now"], 0);
-    assert_eq!(told(&hub, &["replay", "--unrouted"]).trim(), "no unrouted events");
+    assert_eq!(hub.cli_ok(&["replay", "--unrouted"]).trim(), "no unrouted events");
     assert_eq!(sink.received().len(), 25, "each once");
 }
 
@@ -71,25 +70,25 @@ async fn events_replay_by_todays_rules_and_deliveries_as_stored() {
     let first = hub.until_status(&event, "processed").await;
     let delivery = first["deliveries"][0]["id"].as_str().unwrap().to_owned();
 
-    let dry = told(&hub, &["replay", "--delivery", &delivery, "--dry-run"]);
+    let dry = hub.cli_ok(&["replay", "--delivery", &delivery, "--dry-run"]);
     assert!(dry.contains("1 delivery would be due again"), "{dry}");
-    told(&hub, &["replay", "--delivery", &delivery, "--request", "mine"]);
+    hub.cli_ok(&["replay", "--delivery", &delivery, "--request", "mine"]);
     sink.until_received(2).await;
     hub.until_status(&event, "processed").await;
-    told(&hub, &["replay", "--delivery", &delivery, "--request", "mine"]);
+    hub.cli_ok(&["replay", "--delivery", &delivery, "--request", "mine"]);
     assert_eq!(hub.event(&event).await["deliveries"][0]["generation"], 1, "once by one name");
 
-    told(&hub, &["replay", &event, "--new-ids"]);
+    hub.cli_ok(&["replay", &event, "--new-ids"]);
     let received = sink.until_received(3).await;
     let ids: Vec<&str> = received.iter().map(|r| r.header("webhook-id")).collect();
     assert!(ids[0] == ids[1] && ids[1] != ids[2], "{ids:?}");
     let again = hub.until_status(&event, "processed").await;
     assert_eq!(again["deliveries"].as_array().unwrap().len(), 1, "moved, not copied");
 
-    told(&hub, &["hold", "destination:sink"]);
-    told(&hub, &["replay", &event]);
-    assert!(told(&hub, &["replay", &event]).contains("already queued"));
-    let (exit, said) = refused(&hub, &["replay", "--delivery", &delivery]);
+    hub.cli_ok(&["hold", "destination:sink"]);
+    hub.cli_ok(&["replay", &event]);
+    assert!(hub.cli_ok(&["replay", &event]).contains("already queued"));
+    let (exit, said) = hub.cli_err(&["replay", "--delivery", &delivery]);
     assert!(exit == 1 && said.contains("not_over"), "{said}");
 }
 
@@ -97,12 +96,12 @@ async fn events_replay_by_todays_rules_and_deliveries_as_stored() {
 async fn a_replay_of_unknown_or_unnamed_work_is_refused() {
     let hub = TestHub::new().github().start().await;
     let event = hub.push("push", "one", b"{}").await.accepted();
-    assert!(told(&hub, &["replay", &event]).contains("no handler or route matches it"));
-    assert_eq!(refused(&hub, &["replay"]).0, 2);
-    assert_eq!(refused(&hub, &["replay", &event, "--unrouted"]).0, 2);
-    assert_eq!(refused(&hub, &["replay", "--unrouted", "--rate", "fast"]).0, 2);
-    assert_eq!(refused(&hub, &["replay", "evt_01JD0000000000000000000000"]).0, 4);
-    let (exit, said) = refused(&hub, &["replay", "--unrouted", "--since", "yesterday"]);
+    assert!(hub.cli_ok(&["replay", &event]).contains("no handler or route matches it"));
+    assert_eq!(hub.cli_err(&["replay"]).0, 2);
+    assert_eq!(hub.cli_err(&["replay", &event, "--unrouted"]).0, 2);
+    assert_eq!(hub.cli_err(&["replay", "--unrouted", "--rate", "fast"]).0, 2);
+    assert_eq!(hub.cli_err(&["replay", "evt_01JD0000000000000000000000"]).0, 4);
+    let (exit, said) = hub.cli_err(&["replay", "--unrouted", "--since", "yesterday"]);
     assert!(exit == 2 && said.contains("--since"), "{said}");
 }
 
@@ -121,19 +120,19 @@ async fn dead_letters_are_replayed_by_target_once() {
         hub.until_status(&event, "dead_letter").await;
     }
     let other = ["replay", "--dead-letters", "--target", "handler:nobody"];
-    assert_eq!(refused(&hub, &other).0, 4);
+    assert_eq!(hub.cli_err(&other).0, 4);
     let dry = ["replay", "--dead-letters", "--target", "destination:sink", "--dry-run", "--json"];
     let twelve = json!({"dry_run": true, "events": 12, "routed": 12, "deliveries": 12});
     assert_eq!(counted(&hub, &dry), twelve);
     assert_eq!(sink.received().len(), 12, "counting changes nothing");
 
-    let all = told(&hub, &["replay", "--dead-letters", "--rate", "5/s", "--json"]);
+    let all = hub.cli_ok(&["replay", "--dead-letters", "--rate", "5/s", "--json"]);
     let steps: Vec<Value> = all.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(steps[0], json!({"done": 5, "of": 12, "deliveries": 5}), "a page at a time");
     assert_eq!(steps.last().unwrap()["deliveries"], 12, "{all}");
     sink.until_received(24).await;
     until("no dead letters", async || {
-        let said = told(&hub, &["dead-letters", "list"]);
+        let said = hub.cli_ok(&["dead-letters", "list"]);
         if said.trim() == "no dead letters" { Ok(()) } else { Err(said) }
     })
     .await;

@@ -1,4 +1,5 @@
-//! Senders who want the answer in the reply: a handler gives it, within a deadline, and nobody else waits for it.
+//! Responders: a handler's reply is the answer to the sender, within a deadline, and no other
+//! source waits.
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -19,7 +20,7 @@ use weir_testing::wait::until;
 
 const SECRET: &str = "what Slack signs with";
 
-/// A slash command; one with the same trigger is the same one again.
+/// A slash command. Two with the same trigger id are duplicates.
 fn command(trigger: &str) -> String {
     format!("command=%2Fweather&text=lisbon&trigger_id={trigger}")
 }
@@ -35,12 +36,12 @@ fn slack(hub: &RunningHub, body: &str) -> Request<Full<Bytes>> {
         .unwrap()
 }
 
-/// Sends a slash command; what is answered.
+/// Sends a slash command. Returns the answer.
 async fn send(hub: &RunningHub, trigger: &str) -> Response<Bytes> {
     hub.exchange(slack(hub, &command(trigger))).await
 }
 
-/// A hub whose source `slack` is answered by a probe that takes these steps, each time.
+/// A hub whose source `slack` has a responder: a probe that takes these steps in each run.
 fn answered_by(steps: &Value, sink: &Sink) -> TestHub {
     TestHub::new()
         .source("slack", "slack", SECRET)
@@ -62,7 +63,7 @@ async fn started(hub: TestHub) -> RunningHub {
     hub
 }
 
-/// Tells the sink, and answers.
+/// Steps that send to the sink and reply.
 fn forecast() -> [Value; 2] {
     [
         json!({ "op": "send", "destination": "sink", "json": { "asked": true } }),
@@ -70,13 +71,13 @@ fn forecast() -> [Value; 2] {
     ]
 }
 
-/// Work that takes many times the shortest deadline, and then the forecast.
+/// Steps that take many times the shortest deadline and then reply.
 fn slow_forecast() -> Value {
     let work = json!({ "op": "log", "message": "still at it", "times": 100_000 });
     std::iter::once(work).chain(forecast()).collect()
 }
 
-/// The only event that came from Slack.
+/// The only stored event of the source `slack`.
 async fn only_event(hub: &RunningHub) -> String {
     let events = hub.api("/api/v1/events?source=slack").await;
     let [event] = &events["items"].as_array().unwrap()[..] else { panic!("not one: {events}") };
@@ -90,7 +91,7 @@ fn assert_is_the_forecast(answer: &Response<Bytes>) {
     assert_eq!(&answer.body()[..], br#"{"text":"sunny"}"#);
 }
 
-/// What Slack is told when there is nothing to say.
+/// The answer that Slack gets when there is no reply.
 #[track_caller]
 fn assert_is_the_default(answer: &Response<Bytes>) {
     assert_eq!((answer.status().as_u16(), &answer.body()[..]), (200, &b""[..]), "{answer:?}");
@@ -171,7 +172,7 @@ async fn a_duplicate_gets_the_reply_made_after_the_deadline() {
     let sink = Sink::start().await;
     let hub = answered_by(&json!(forecast()), &sink);
     let hub = started(hub).await;
-    // Held, it cannot run within any deadline.
+    // A held handler cannot run within the deadline.
     assert!(hub.cli(&["hold", "handler:commands"]).status.success());
     assert_is_the_default(&send(&hub, "one").await);
     let event = only_event(&hub).await;
@@ -264,7 +265,7 @@ async fn an_endless_responder_delays_no_other_source() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_responder_of_a_source_changes_without_restart() {
-    /// What the hub itself has to say to a command.
+    /// The answer of the hub itself to a command without a reply.
     const NOTHING: &str = "";
     let saying = |word: &str| {
         let steps = json!([{ "op": "reply", "json": { "text": word } }]);

@@ -1,4 +1,4 @@
-//! What fails is tried again at its time, and given up in the end.
+//! Failed deliveries are retried at their time and become dead letters in the end.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ async fn a_message_is_retried_under_the_same_id_until_accepted() {
     let id = received[0].header("webhook-id");
     assert!(received.iter().all(|r| r.header("webhook-id") == id), "{received:?}");
     assert_eq!(stored["deliveries"][0]["attempts"], 3, "{stored}");
-    // A tenth of the wait is drawn, and times are kept in whole milliseconds.
+    // A tenth of the wait is random, and times are kept in whole milliseconds.
     let waits = received.windows(2).map(|pair| pair[1].at - pair[0].at);
     assert!(waits.min() >= Some(Duration::from_millis(8)), "{received:?}");
 }

@@ -1,7 +1,8 @@
-//! The providers' own libraries sign, and we accept; one forged byte, and we do not.
+//! Requests signed by the providers' own libraries are accepted; with one forged byte they are
+//! refused.
 //!
-//! The libraries come from npm and PyPI: `.ci/sdks` installs them into `target/sdks`. Without them this test says
-//! that it skips; where `CI` is set it fails instead.
+//! The libraries come from npm and PyPI: `.ci/sdks` installs them into `target/sdks`. Without them
+//! the test prints SKIPPED; where `CI` is set it fails instead.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use serde::Deserialize;
 
 use weir_testing::hub::{RunningHub, TestHub};
 
-/// A request that a library signed, or agreed with, and the source that it is for.
+/// A request that a library signed or verified, and its source.
 #[derive(Debug, Deserialize)]
 struct Signed {
     sdk: String,
@@ -28,7 +29,7 @@ struct Signed {
     forged: Option<Forged>,
 }
 
-/// What is forged about it, where a byte in the middle of the body would not do.
+/// The part to forge where a byte in the middle of the body would not do.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Forged {
@@ -64,7 +65,7 @@ fn with_source(hub: TestHub, signed: &Signed) -> TestHub {
     ))
 }
 
-/// Sends a request as the library signed it, or with something else in its place.
+/// Sends a request as the library signed it, or with one part replaced.
 async fn send(
     hub: &RunningHub,
     signed: &Signed,

@@ -1,5 +1,5 @@
-//! Secrets planted everywhere are found nowhere: not in files, logs, metrics, answers or copies. And nobody else may
-//! read the data folder, whatever the umask is.
+//! Secrets that are planted everywhere appear nowhere: not in files, logs, metrics, answers or
+//! copies. The data folder is private under any umask.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use weir_testing::hub::{RunningHub, TestHub, github_signature, hmac_hex};
 use weir_testing::sink::Sink;
 use weir_testing::wait::until;
 
-/// What is planted, each random enough to be kept as it is by any compression.
+/// The planted secrets. Each is random enough that no compression shortens it.
 const PLANTED: [(&str, &str); 17] = [
     ("a source's secret in a file", weir_testing::hub::SECRET),
     ("a source's secret in the environment", "Kf8zQ1mW7rT2xVb5"),
@@ -39,18 +39,18 @@ fn planted(what: &str) -> &'static str {
     found.unwrap_or_else(|| panic!("nothing is planted as {what}")).1
 }
 
-/// A secret as it is, and as it is written in other ways.
+/// A secret as it is, and in its common encodings.
 fn spellings(secret: &str) -> Vec<String> {
     let base64 = base64::engine::general_purpose::STANDARD;
     let bare = base64.encode(secret).trim_end_matches('=').to_owned();
     let as_password = base64.encode(format!("user:{secret}")).trim_end_matches('=').to_owned();
     let escaped = secret.replace(' ', "%20");
-    // The last letters of base64 depend on what follows.
+    // The last characters of base64 depend on what follows the secret.
     let cut = |text: String| text[..text.len() - 2].to_owned();
     vec![secret.into(), escaped, hex::encode(secret), cut(bare), cut(as_password)]
 }
 
-/// Fails if anything planted is in there.
+/// Fails if the bytes contain a planted secret.
 fn assert_clean(place: &str, bytes: &[u8]) {
     for (what, secret) in PLANTED {
         for spelling in spellings(secret) {
@@ -63,7 +63,7 @@ fn assert_clean(place: &str, bytes: &[u8]) {
     }
 }
 
-/// Every file in a folder and the folders in it.
+/// Every file in a folder and in its subfolders.
 pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let below = |path: PathBuf| if path.is_dir() { files_below(&path) } else { vec![path] };
@@ -117,13 +117,13 @@ secrets = [{ env = "PLANTED_SECRET" }]
 params = { verify_token = { env = "PLANTED_VERIFY" } }
 "#;
 
-/// Trace for all libraries too, and the admin token from the environment.
+/// Trace level for all libraries too, and the admin token in the environment.
 fn loud(hub: TestHub) -> TestHub {
     hub.replace("[log]", "[log]\nlevel = \"trace\"")
         .replace("[admin]", "[admin]\ntoken = { env = \"WEIR_PLANTED_ADMIN\" }")
 }
 
-/// Everything that a sender may say, right and wrong.
+/// Requests of all kinds, valid and invalid.
 async fn send_everything(hub: &RunningHub) -> Vec<String> {
     let bearer = format!("Bearer {}", planted("a header `Authorization` of a sender"));
     let cookie = format!("session={}", planted("a cookie of a sender"));
@@ -132,7 +132,7 @@ async fn send_everything(hub: &RunningHub) -> Vec<String> {
         format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(user))
     };
     let mut events = Vec::new();
-    // A handler that says all that it was given, and dies of it.
+    // A handler that logs all its input and then crashes.
     let body = br#"{"steps":[{"op":"headers"},{"op":"report","destination":"sink"}]}"#;
     let github = |body: &[u8]| github_signature(body);
     let signature = github(body);
@@ -189,7 +189,7 @@ async fn send_everything(hub: &RunningHub) -> Vec<String> {
     events
 }
 
-/// An event whose body carries a token that the source names as secret.
+/// An event whose body has a token that the source lists in `secret_fields`.
 async fn slack(hub: &RunningHub) -> String {
     let token = planted("a field of the body");
     let body = format!(
@@ -203,7 +203,7 @@ async fn slack(hub: &RunningHub) -> String {
     hub.post("slack", &headers, body.as_bytes()).await.accepted()
 }
 
-/// All that the API says, and what it says to somebody with a wrong token and to the right one.
+/// All answers of the API, with the right token and with a wrong one.
 async fn ask_everything(hub: &RunningHub, events: &[String]) {
     let mut paths: Vec<String> = [
         "/health",
@@ -243,7 +243,7 @@ async fn ask_everything(hub: &RunningHub, events: &[String]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_planted_everywhere_are_found_nowhere() {
-    // The endpoint is no friend: it says what it was given.
+    // The endpoint repeats all that it was sent.
     let repeated = planted("a header of a destination, which repeats it");
     let sink = Sink::saying(&format!("you sent {repeated}, and nothing else")).await;
     let hub = loud(planted_hub(&sink)).start().await;
@@ -263,7 +263,7 @@ async fn secrets_planted_everywhere_are_found_nowhere() {
     }
     ask_everything(&hub, &events).await;
 
-    // While it runs, with the log not yet moved, and after it ended.
+    // The files while the hub runs, with the log not yet checkpointed, and after it has ended.
     let data = hub.folder.path().join("data");
     for file in files_below(&data) {
         assert_clean(&file.display().to_string(), &std::fs::read(&file).unwrap());
@@ -306,7 +306,8 @@ async fn the_data_folder_is_private_under_any_umask() {
         looked += 1;
     }
     assert!(looked > 5, "{looked} files");
-    // A file that came by another way, such as a backup that was copied back, is closed at the next start.
+    // A file that was copied into the folder, such as a restored backup, is made private at the
+    // next start.
     let database = data.join("weir.db");
     std::fs::set_permissions(&database, std::fs::Permissions::from_mode(0o644)).unwrap();
     let hub = hub.kill_and_restart().await;

@@ -1,4 +1,4 @@
-//! The ready-made set-ups under `examples`: each is one that a hub takes as it is.
+//! The setups under `examples`: a hub accepts each of them as it is.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,13 +20,13 @@ fn setups() -> Vec<PathBuf> {
     setups
 }
 
-/// The variables that a file takes secrets from.
+/// The environment variables from which a file takes secrets.
 fn variables(text: &str) -> Vec<&str> {
     let after = text.split("{ env = \"").skip(1);
     after.map(|rest| rest.split('"').next().unwrap()).collect()
 }
 
-/// A secret of the form that the sender's are of.
+/// A secret in the form that the provider of the source uses.
 fn secret(variable: &str) -> &'static str {
     match variable {
         "ADYEN_HMAC_KEY" => "44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056",
@@ -60,7 +60,7 @@ fn every_example_setup_starts_and_is_listed() {
     }
 }
 
-/// The configuration of a set-up, with secrets in files in the place of the variables that it names.
+/// The configuration of a setup, with files instead of its environment variables for secrets.
 fn loaded(folder: &Path) -> Config {
     let files = tempfile::tempdir().unwrap();
     let mut text = fs::read_to_string(folder.join("weir.toml")).unwrap();
@@ -72,7 +72,7 @@ fn loaded(folder: &Path) -> Config {
     load_text("weir.toml", &text, folder, true).unwrap().config
 }
 
-/// What the sources of a set-up send, as far as their providers' files say.
+/// Samples of the requests that the sources of a setup receive, from the provider files.
 fn events(config: &Config) -> Vec<(SourceName, EventType, Option<Category>)> {
     let mut events = Vec::new();
     for (name, source) in &config.sources {

@@ -1,4 +1,4 @@
-//! What a running hub does on the signals that operators and service managers send.
+//! Signals from operators and service managers, and what a running hub does with them.
 
 use std::process::Command;
 

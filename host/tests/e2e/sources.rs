@@ -1,4 +1,5 @@
-//! Sources that change while the hub runs: mended secrets, provider files of one's own, secrets that are handed over.
+//! Sources that change while the hub runs: corrected secrets, custom provider files, secrets that
+//! are handed over.
 
 use std::process::{Output, Stdio};
 
@@ -8,7 +9,7 @@ use http_body_util::Full;
 use weir_testing::hub::{RunningHub, TestHub, github_signature, weir};
 use weir_testing::wait::until;
 
-fn told(out: &Output) -> String {
+fn output(out: &Output) -> String {
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     String::from_utf8(out.stdout.clone()).unwrap()
 }
@@ -48,7 +49,7 @@ async fn an_invalid_configuration_changes_nothing_and_is_explained() {
     })
     .await;
     assert_eq!(hub.push("push", "a", b"{}").await.status, 200);
-    // What it lacked may be a file elsewhere: it is tried again.
+    // The missing part may be a file outside the folder, so the configuration is read again.
     let other = format!(
         "{right}\n[sources.other]\nprovider = \"github\"\nsecrets = [{{ file = \"other\" }}]\n"
     );
@@ -67,12 +68,12 @@ async fn an_invalid_configuration_changes_nothing_and_is_explained() {
         if answer.status == 200 { Ok(()) } else { Err(format!("{answer:?}")) }
     })
     .await;
-    assert!(told(&hub.cli(&["sources", "list"])).contains("other"));
+    assert!(output(&hub.cli(&["sources", "list"])).contains("other"));
 }
 
-/// GitHub's file under another name, and with another header.
+/// GitHub's provider file under another name and with another header.
 fn acme() -> String {
-    let file = told(&weir().args(["providers", "show", "github", "--file"]).output().unwrap());
+    let file = output(&weir().args(["providers", "show", "github", "--file"]).output().unwrap());
     let file = file.replace("name = \"github\"", "name = \"acme\"");
     assert!(file.contains("name = \"acme\""));
     file.replace("X-Hub-Signature-256", "X-Acme-Signature")
@@ -109,11 +110,11 @@ async fn a_custom_provider_file_is_used_and_its_last_good_version_kept() {
     })
     .await;
     assert_eq!(post("x-acme-signature", "d").await.status, 401);
-    let listed = told(&hub.cli(&["providers", "list"]));
+    let listed = output(&hub.cli(&["providers", "list"]));
     assert!(listed.contains("acme") && listed.contains("stripe"), "{listed}");
 }
 
-/// A request that only the provider of [`acme`] takes.
+/// A request that only the provider of [`acme`] accepts.
 async fn post_acme(hub: &RunningHub, id: &str) -> u16 {
     let signature = github_signature(b"{}");
     let headers = [
@@ -168,16 +169,16 @@ fn a_provider_file_is_tried_before_it_is_used() {
     let file = folder.path().join("acme.toml");
     std::fs::write(&file, acme()).unwrap();
     let test = || weir().args(["providers", "test"]).arg(&file).output().unwrap();
-    let said = told(&test());
+    let said = output(&test());
     assert!(said.contains("OK, provider acme: ") && said.contains("accepted"), "{said}");
-    // A file whose own vectors do not come out as it says.
+    // A provider file whose own vectors fail.
     let wrong = acme().replacen("sha256=", "sha1=", 1);
     std::fs::write(&file, wrong).unwrap();
     let out = test();
     let said = String::from_utf8(out.stderr).unwrap();
     assert_eq!(out.status.code(), Some(2), "{said}");
     assert!(said.contains("acme.toml:") && said.contains("vectors."), "{said}");
-    let shown = told(&weir().args(["providers", "show", "paypal"]).output().unwrap());
+    let shown = output(&weir().args(["providers", "show", "paypal"]).output().unwrap());
     assert!(shown.contains("params.webhook_id = "), "{shown}");
     let none = weir().args(["providers", "show", "paypall"]).output().unwrap();
     assert_eq!(none.status.code(), Some(4));
@@ -192,20 +193,20 @@ async fn a_handed_over_secret_is_accepted_once_and_survives_a_crash() {
     let handed =
         async |hub: &RunningHub| hub.post("tasks", &[("x-hook-secret", secret)], b"").await;
     assert_eq!(handed(&hub).await.refused(), (403, "handshake_closed".into()));
-    let said = told(&hub.cli(&["sources", "accept-secret", "tasks", "--for", "5m"]));
+    let said = output(&hub.cli(&["sources", "accept-secret", "tasks", "--for", "5m"]));
     assert!(said.starts_with("tasks takes a secret"), "{said}");
-    assert!(told(&hub.cli(&["sources", "list"])).contains("takes a secret until"));
+    assert!(output(&hub.cli(&["sources", "list"])).contains("takes a secret until"));
     assert_eq!(handed(&hub).await.status, 200);
     assert_eq!(handed(&hub).await.refused(), (403, "handshake_closed".into()));
 
     let hub = hub.kill_and_restart().await;
     let headers = [("x-hook-signature", &*signature)];
     assert_eq!(hub.post("tasks", &headers, body).await.status, 200);
-    let listed = told(&hub.cli(&["sources", "list", "--json"]));
+    let listed = output(&hub.cli(&["sources", "list", "--json"]));
     assert!(listed.contains("\"handed-over\"") && !listed.contains(secret), "{listed}");
     let out = hub.cli(&["sources", "accept-secret", "tasks"]);
     assert!(String::from_utf8_lossy(&out.stderr).contains("secret_known"));
-    told(&hub.cli(&["sources", "forget-secret", "tasks"]));
+    output(&hub.cli(&["sources", "forget-secret", "tasks"]));
     assert_eq!(hub.post("tasks", &headers, body).await.status, 401);
     assert!(!hub.log.all().contains(secret));
 }
@@ -229,7 +230,7 @@ async fn a_handed_over_secret_is_shown_once_to_its_operator() {
         (out.status.code().unwrap(), said)
     };
 
-    // Somebody waits; the sender comes a while later.
+    // The operator's command waits; the sender comes later.
     let mut waiting = hub.command(&["sources", "accept-secret", "notes"]);
     let waiting = waiting.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     until("the window to be open", async || {
@@ -240,15 +241,15 @@ async fn a_handed_over_secret_is_shown_once_to_its_operator() {
     })
     .await;
     assert_eq!(handed("notes").await.status, 200);
-    let said = told(&waiting.wait_with_output().unwrap());
+    let said = output(&waiting.wait_with_output().unwrap());
     let lines: Vec<_> = said.lines().collect();
     assert!(lines[0].starts_with("notes takes a secret from its sender until "), "{said}");
     assert_eq!(lines[2..], [token], "{said}");
     let (code, said) = failed(&["sources", "learned-secret", "notes"]);
     assert!(code == 1 && said.contains("secret_shown"), "{said}");
 
-    // Nobody waits, and it is asked for later.
-    let said = told(&hub.cli(&["sources", "accept-secret", "more", "--no-wait", "--json"]));
+    // No command waits; the secret is asked for later.
+    let said = output(&hub.cli(&["sources", "accept-secret", "more", "--no-wait", "--json"]));
     assert!(said.contains("\"shown_once\":true") && said.lines().count() == 1, "{said}");
     let (code, said) = failed(&["sources", "learned-secret", "more"]);
     assert!(code == 4 && said.contains("no secret yet"), "{said}");
@@ -257,10 +258,10 @@ async fn a_handed_over_secret_is_shown_once_to_its_operator() {
     let (status, answer) = hub.send(Request::post(unasked).body(Full::default()).unwrap()).await;
     let answer = String::from_utf8(answer.into()).unwrap();
     assert!(status == 401 && answer.contains("token_missing"), "{answer}");
-    assert_eq!(told(&hub.cli(&["sources", "learned-secret", "more"])).trim_end(), token);
+    assert_eq!(output(&hub.cli(&["sources", "learned-secret", "more"])).trim_end(), token);
 
-    // What nobody has to give back is shown to nobody, and not waited for.
-    let said = told(&hub.cli(&["sources", "accept-secret", "tasks"]));
+    // A secret that needs no handing back is not shown, and no command waits for it.
+    let said = output(&hub.cli(&["sources", "accept-secret", "tasks"]));
     assert_eq!(said.lines().count(), 1, "{said}");
     assert_eq!(hub.post("tasks", &[("x-hook-secret", token)], b"").await.status, 200);
     let (code, said) = failed(&["sources", "learned-secret", "tasks"]);
@@ -284,28 +285,31 @@ async fn quarantined_requests_are_accepted_once_after_a_secret_fix() {
         let refused = hub.push("push", &format!("q{n}"), b"{}").await.refused();
         assert_eq!(refused, (401, "signature_mismatch".into()));
     }
-    let listed = async || told(&hub.cli(&["quarantine", "list", "--limit", "1000", "--json"]));
+    let listed = async || output(&hub.cli(&["quarantine", "list", "--limit", "1000", "--json"]));
     until("all of them to be kept", async || {
         let found = listed().await.lines().count();
         if found == 100 { Ok(()) } else { Err(format!("{found} kept")) }
     })
     .await;
-    let said = told(&hub.cli(&["quarantine", "release"]));
+    let said = output(&hub.cli(&["quarantine", "release"]));
     assert!(said.starts_with("0 accepted, 100 still invalid"), "{said}");
 
     hub.write("github.secret", weir_testing::hub::SECRET);
     until_answered(&hub, "another", 200).await;
-    let said = told(&hub.cli(&["quarantine", "release"]));
-    // Those that were sent while the secret was not yet in force are let in beside the hundred; a repeat is one event.
+    let said = output(&hub.cli(&["quarantine", "release"]));
+    // The requests sent before the new secret applied are accepted together with the hundred; a
+    // duplicate is one event.
     assert!(!said.starts_with("0 accepted") && said.contains(", 0 still invalid"), "{said}");
     let events = || {
         let args = ["events", "--source", "github", "--limit", "1000", "--json"];
-        told(&hub.cli(&args)).lines().count()
+        output(&hub.cli(&args)).lines().count()
     };
     assert_eq!(events(), 101);
-    assert!(told(&hub.cli(&["quarantine", "release"])).starts_with("0 accepted, 0 still invalid"));
-    assert_eq!(told(&hub.cli(&["quarantine", "list"])).trim(), "no quarantined requests");
-    let shown = told(&hub.cli(&["quarantine", "list", "--released", "--limit", "1"]));
+    assert!(
+        output(&hub.cli(&["quarantine", "release"])).starts_with("0 accepted, 0 still invalid")
+    );
+    assert_eq!(output(&hub.cli(&["quarantine", "list"])).trim(), "no quarantined requests");
+    let shown = output(&hub.cli(&["quarantine", "list", "--released", "--limit", "1"]));
     assert!(shown.contains("qrt_") && shown.contains("evt_"), "{shown}");
     assert_eq!(events(), 101);
 }
@@ -340,8 +344,8 @@ async fn a_sample_is_signed_or_names_the_missing_parameter() {
     let said = failed(&[&sample[..], &["--secret", &private]].concat());
     assert!(said.contains("--param webhook_id=VALUE"), "{said}");
     let whole = ["--secret", &private, "--param", "webhook_id=6HY79521VR978045E"];
-    assert!(told(&send(&[&sample[..], &whole].concat())).contains("accepted"));
-    let said = told(&send(&["braintree", "check"]));
+    assert!(output(&send(&[&sample[..], &whole].concat())).contains("accepted"));
+    let said = output(&send(&["braintree", "check"]));
     assert!(said.contains("accepted"), "{said}");
     let said = failed(&["paddle-classic", "payment_succeeded", "--secret", &private]);
     assert!(said.contains("RSA over SHA-1") && said.contains("curl --data-binary"), "{said}");
@@ -357,7 +361,7 @@ async fn a_sample_is_sent_by_a_method_that_its_provider_uses() {
     };
     for method in ["PUT", "delete"] {
         let sent = send("zendesk", "zen:event-type:ticket.created", &["--method", method]);
-        assert!(told(&sent).contains("accepted"), "{method}");
+        assert!(output(&sent).contains("accepted"), "{method}");
     }
     let refused = send("github", "push", &["--method", "GET"]);
     assert_eq!(refused.status.code(), Some(2));
@@ -365,7 +369,7 @@ async fn a_sample_is_sent_by_a_method_that_its_provider_uses() {
     assert!(said.contains("github sends nothing by GET; it does by: POST"), "{said}");
     let url = ["--url", "https://h.example/in", "--secret", "a token", "--method", "GET"];
     let printed = hub.cli(&[&["send", "twilio", "delivered", "--print"], &url[..]].concat());
-    let printed = told(&printed);
+    let printed = output(&printed);
     assert!(printed.starts_with("curl -i 'https://h.example/in?SmsSid=SM"), "{printed}");
     assert!(printed.contains("X-Twilio-Signature: ") && !printed.contains("--data"), "{printed}");
 }
@@ -391,24 +395,24 @@ async fn changes_to_a_sample_are_signed_and_stored() {
         &[&["issues", "--file", &*body, "--header", "X-GitHub-Delivery: mine-1"], &set[..]]
             .concat(),
     );
-    let sent = told(&sent);
+    let sent = output(&sent);
     let id =
         sent.split('"').find(|word| word.starts_with("evt_")).unwrap_or_else(|| panic!("{sent}"));
-    let payload = told(&hub.cli(&["--json", "events", id]));
+    let payload = output(&hub.cli(&["--json", "events", id]));
     let event: serde_json::Value = serde_json::from_str(&payload).unwrap();
     assert_eq!(
         event["provider_id"].as_str().or(event["dedup_id"].as_str()).unwrap_or("mine-1"),
         "mine-1"
     );
     assert!(payload.contains("issues"), "{payload}");
-    // The same id again is the same event: the header that was set is what the hub saw.
+    // The same id again is a duplicate: the hub saw the header that was set.
     let again = send(
         &[&["issues", "--file", &*body, "--header", "x-github-delivery: mine-1"], &set[..]]
             .concat(),
     );
-    assert!(told(&again).contains(id), "{again:?}");
+    assert!(output(&again).contains(id), "{again:?}");
     let printed = ["issues", "--print", "--secret", "a secret of one's own", "--file", &*body];
-    let printed = told(&send(&[&printed[..], &set[..]].concat()));
+    let printed = output(&send(&[&printed[..], &set[..]].concat()));
     assert!(
         printed.contains(r#""title":"Hello <3""#) && printed.contains(r#""labels":["bug"]"#),
         "{printed}"
@@ -425,9 +429,9 @@ async fn changes_to_a_sample_are_signed_and_stored() {
         assert_eq!(out.status.code(), Some(2), "{wrong:?}: {said}");
         assert!(said.contains(wanted) && !said.contains("hunter2"), "{wrong:?}: {said}");
     }
-    // A body with no sample has the headers that are given.
+    // A body from a file has the headers that the command gives.
     let bare = ["--file", &*body, "--header", "X-GitHub-Event: issues"];
-    assert!(told(&send(&bare)).contains("accepted"));
+    assert!(output(&send(&bare)).contains("accepted"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -528,7 +532,7 @@ async fn a_source_added_at_runtime_has_metrics_and_alerts() {
     assert_eq!(counted().await.len(), 1);
     let refused = hub.api("/health").await["sources"]["late"]["refused"].as_u64().unwrap();
     assert!(refused >= 6, "{refused}");
-    assert!(told(&hub.cli(&["sources", "list"])).contains("late"));
+    assert!(output(&hub.cli(&["sources", "list"])).contains("late"));
 
     let signature = github_signature(b"{}");
     let genuine = [
@@ -549,8 +553,8 @@ async fn a_source_added_at_runtime_has_metrics_and_alerts() {
     })
     .await;
     assert_eq!(hub.api("/health").await["sources"]["late"], serde_json::Value::Null);
-    assert!(!told(&hub.cli(&["sources", "list"])).contains("late"));
-    let kept = told(&hub.cli(&["events", "--source", "late", "--json"]));
+    assert!(!output(&hub.cli(&["sources", "list"])).contains("late"));
+    let kept = output(&hub.cli(&["events", "--source", "late", "--json"]));
     assert!(kept.lines().count() == 1 && kept.contains(&event), "{kept}");
 }
 

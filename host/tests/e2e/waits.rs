@@ -4,7 +4,6 @@ use http::Request;
 use http_body_util::Full;
 use serde_json::Value;
 
-use crate::operator::told;
 use crate::strict_parser;
 use weir_testing::hub::{RunningHub, TestHub};
 use weir_testing::sink::Sink;
@@ -34,8 +33,8 @@ async fn a_delivery_to_a_busy_endpoint_shows_its_next_try() {
     let due = delivery["due_at"].as_str().unwrap();
     assert!(due > delivery_time(&hub, &second).await.as_str(), "{due} lies ahead");
     let sentence = format!("destination:sink asked to be left alone, next try {due}");
-    assert!(told(&hub, &["events", &second]).contains(&sentence));
-    assert!(told(&hub, &["why", &second]).contains(&sentence));
+    assert!(hub.cli_ok(&["events", &second]).contains(&sentence));
+    assert!(hub.cli_ok(&["why", &second]).contains(&sentence));
     let paused = ["weir_target_state", "state=\"paused\"", "destination:sink"];
     assert!(hub.metric_lines(&paused).await[0].ends_with(" 1"));
     assert_eq!(sink.received().len(), 1);
@@ -59,7 +58,7 @@ async fn why_shows_the_last_error_messages_and_due_times() {
     hub.until_ready("teller").await;
     let event = hub.push("push", "one", b"{}").await.accepted();
     hub.until_status(&event, "retrying").await;
-    let why = told(&hub, &["why", &event]);
+    let why = hub.cli_ok(&["why", &event]);
     for part in [
         "-> handler:teller  processed",
         "sent dlv_",
@@ -72,8 +71,8 @@ async fn why_shows_the_last_error_messages_and_due_times() {
     let delivery = hub.api(&format!("/api/v1/events/{event}/why")).await["deliveries"][0].take();
     assert_eq!(delivery["messages"][0]["waiting"]["for"], "retry", "{delivery}");
     assert_eq!(delivery["last_attempt"]["outcome"], "ok", "{delivery}");
-    told(&hub, &["hold", "destination:sink", "--reason", "a bad day", "--until", "2h"]);
-    let why = told(&hub, &["why", &event]);
+    hub.cli_ok(&["hold", "destination:sink", "--reason", "a bad day", "--until", "2h"]);
+    let why = hub.cli_ok(&["why", &event]);
     assert!(why.contains("on destination:sink by operator: a bad day, until"), "{why}");
     let stands = first_destination(&hub).await;
     assert_eq!(stands["state"], "paused", "{stands}");
@@ -144,7 +143,7 @@ async fn metrics_are_valid_in_the_requested_format() {
     hub.until_ready("teller").await;
     let event = hub.push("push", "one", b"{}").await.accepted();
     hub.until_status(&event, "processed").await;
-    told(&hub, &["hold", "handler:teller"]);
+    hub.cli_ok(&["hold", "handler:teller"]);
     hub.push("push", "two", b"{}").await.accepted();
     let text = "text/plain; version=0.0.4; charset=utf-8";
     let open = "application/openmetrics-text; version=1.0.0; charset=utf-8";

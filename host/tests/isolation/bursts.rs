@@ -1,4 +1,4 @@
-//! Beside a handler whose runs take long and end well, bursts to a quick one are handled as they come.
+//! Bursts to a quick handler do not wait for a handler with slow runs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,15 +11,15 @@ use weir_testing::hub::{RunningHub, TestHub};
 use weir_testing::sink::Sink;
 use weir_testing::wait::until;
 
-/// Events a second for the slow handler: more than the machine can compute.
+/// Events per second for the slow handler: more than the machine can compute.
 const SLOW_PER_SECOND: u32 = 3;
-/// Events at once for the quick one.
+/// Events in one burst for the quick handler.
 const BURST: usize = 8;
-/// Bursts timed in a round.
+/// Bursts measured in a round.
 const BURSTS: usize = 10;
-/// What else runs on the machine can only make it look worse, so that one good round of these is enough.
+/// Other load on the machine only makes the figures worse, so one good round of these is enough.
 const ROUNDS: usize = 3;
-/// A run of the slow handler counts down from here: about two seconds.
+/// The slow handler counts down from here: about two seconds.
 const COUNT: u64 = 6_000_000_000;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,7 +83,7 @@ async fn hub(sink: &Sink) -> RunningHub {
     hub
 }
 
-/// Posts events at once; the time from the first post to each of their effects.
+/// Posts a burst of events. Returns the time from the first post to each of their effects.
 async fn burst(hub: &RunningHub, sink: &Sink, name: &str) -> Vec<Duration> {
     let before = sink.received().len();
     let began = Instant::now();
@@ -98,7 +98,7 @@ async fn burst(hub: &RunningHub, sink: &Sink, name: &str) -> Vec<Duration> {
     sink.received()[before..].iter().map(|message| message.at - began).collect()
 }
 
-/// Posts events for the slow handler until it is over; their ids.
+/// Posts events for the slow handler until `over` is set. Returns their ids.
 async fn post_slow_ones(hub: Arc<RunningHub>, over: Arc<AtomicBool>) -> Vec<String> {
     let mut pace = tokio::time::interval(Duration::from_secs(1) / SLOW_PER_SECOND);
     let mut posted = Vec::new();
@@ -110,7 +110,7 @@ async fn post_slow_ones(hub: Arc<RunningHub>, over: Arc<AtomicBool>) -> Vec<Stri
     posted
 }
 
-/// How long the shortest of these runs took that have ended.
+/// The shortest duration of the runs that have ended.
 async fn shortest(hub: &RunningHub, events: &[String]) -> Duration {
     let mut shortest = Duration::MAX;
     for event in events {

@@ -10,11 +10,11 @@
 mod bursts;
 mod neighbours;
 
-/// Held by the test that measures.
+/// Locked by the test that measures.
 static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
-/// Keeps the hubs' files in memory where the system has a place for that: what is measured is what handlers do to each
-/// other, and the disk is shared with whatever else runs on the machine.
+/// Keeps the hubs' files in memory where the system allows it: the test measures handlers, and
+/// other processes share the disk.
 fn in_memory() {
     let place = std::path::Path::new("/dev/shm");
     if place.is_dir() {
