@@ -15,7 +15,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use weir_core::id::EventId;
 use weir_core::name::{SourceName, Target};
-use weir_core::sign::Signing;
+use weir_core::sign::SigningInput;
 use weir_core::time::Clock as _;
 use weir_store::query::{DeliveryDetail, EventDetail, EventFilter, PageRequest};
 
@@ -164,7 +164,7 @@ async fn show(
         let url = source_url(running.addresses.ingress, source);
         let now = SystemClock.now();
         let signing = source.signing.as_ref().context("a source of development has no secret")?;
-        let signing = Signing { secret: signing, params: &source.params, scheme: None };
+        let signing = SigningInput { secret: signing, params: &source.params, scheme: None };
         let provider = &source.provider;
         let signed = SignedSample::make(provider, sample, None, signing, &url, now, &mut random)?;
         let answer = http.send(signed.request(&url)?).await?;

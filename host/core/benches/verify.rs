@@ -15,7 +15,7 @@ use ring::rand::SystemRandom;
 use sha2::Sha256;
 use weir_core::provider::Catalog;
 use weir_core::request::RequestView;
-use weir_core::sign::{RequestDraft, Signing};
+use weir_core::sign::{RequestDraft, SigningInput};
 use weir_core::time::Timestamp;
 use weir_core::verify::{NamedSecret, Params};
 
@@ -48,7 +48,7 @@ fn main() {
         };
         let params = Params::new();
         let signing =
-            Signing { secret: &pair.sending, params: &params, scheme: Some(&scheme.name) };
+            SigningInput { secret: &pair.sending, params: &params, scheme: Some(&scheme.name) };
         let signed = provider.sign_request(signing, &draft, now, &random).unwrap();
         let verifier = provider.verifier(&[NamedSecret::new("s", pair.verifying)]).unwrap();
         let headers: Vec<_> =

@@ -162,7 +162,7 @@ pub enum HandshakeEffect {
         /// True if the operator must enter the secret at the provider, so that it is shown once.
         show_once: bool,
     },
-    /// Fetch this URL through the guarded client. The file allows its host.
+    /// Fetch this URL, whose host is permitted, through the guarded client.
     FetchUrl {
         /// The URL, chosen by the sender.
         url: String,

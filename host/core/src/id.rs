@@ -16,7 +16,8 @@ use crate::time::Timestamp;
 /// A text is not an id of the expected kind.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "not {kind} id: expected `{prefix}` and 26 characters, such as {prefix}01K9ZR3V6QH8N4T2M5W7XADCBE"
+    "not {kind} id: expected `{prefix}` and 26 characters, such as \
+     {prefix}01K9ZR3V6QH8N4T2M5W7XADCBE"
 )]
 pub struct InvalidId {
     kind: &'static str,

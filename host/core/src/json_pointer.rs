@@ -80,8 +80,8 @@ pub fn array_items(json: &[u8], max: usize) -> Result<Vec<&RawValue>, JsonError>
 
 /// The first key of a JSON object that `wanted` accepts.
 pub(crate) fn first_key(json: &[u8], wanted: impl Fn(&str) -> bool) -> Option<String> {
-    struct Keys<F>(F);
-    impl<'de, F: Fn(&str) -> bool> Visitor<'de> for Keys<F> {
+    struct FirstKey<F>(F);
+    impl<'de, F: Fn(&str) -> bool> Visitor<'de> for FirstKey<F> {
         type Value = Option<String>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -100,7 +100,7 @@ pub(crate) fn first_key(json: &[u8], wanted: impl Fn(&str) -> bool) -> Option<St
         }
     }
     let mut reader = reader(json);
-    let found = reader.deserialize_map(Keys(wanted)).ok()?;
+    let found = reader.deserialize_map(FirstKey(wanted)).ok()?;
     reader.end().ok()?;
     found
 }

@@ -13,7 +13,8 @@ pub const HUB_SOURCE: &str = "weir";
 /// A name breaks the rule of its kind.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "`{text}` is not a {kind} name: use 1 to 63 of a-z, 0-9, `-`{extra}, starting with a letter or digit"
+    "`{text}` is not a {kind} name: use 1 to 63 of a-z, 0-9, `-`{extra}, starting with a \
+     letter or digit"
 )]
 pub struct InvalidName {
     text: String,

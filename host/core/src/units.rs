@@ -12,7 +12,8 @@ pub const DURATION_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum InvalidDuration {
     #[error(
-        "`{0}` is not a duration; write one such as \"500ms\", \"30s\", \"5m\", \"2h\", \"35d\" or \"1h 30m\""
+        "`{0}` is not a duration; write one such as \"500ms\", \"30s\", \"5m\", \"2h\", \
+         \"35d\" or \"1h 30m\""
     )]
     Unreadable(String),
     #[error("`{0}` has no unit; write \"{0}s\" for seconds, or ms, m, h, d, w")]

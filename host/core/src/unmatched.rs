@@ -84,7 +84,7 @@ fn kinds(provider: &Provider) -> impl Iterator<Item = &str> {
     provider.types.iter().map(|kind| &**kind)
 }
 
-/// The field with the part that a pattern appends to its type.
+/// The place of the part that a pattern appends to a type.
 enum Detail {
     /// In this field.
     In(String),

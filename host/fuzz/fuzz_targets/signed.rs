@@ -9,7 +9,9 @@ use libfuzzer_sys::fuzz_target;
 use weir_core::provider::Provider;
 use weir_core::selector::Selector;
 use weir_core::sign::RequestDraft;
-use weir_core::verify::{Encoding, Message, MessagePart, Scheme, Unverified, UrlForm, VerifyError};
+use weir_core::verify::{
+    Encoding, MessagePart, Scheme, SignedMessage, Unverified, UrlForm, VerifyError,
+};
 use weir_fuzz::input::{Input, number, pick};
 use weir_fuzz::sources::{self, NOW, SignedScheme, URL};
 
@@ -112,7 +114,8 @@ fn changed(
 
 /// True if the URL is signed unchanged.
 fn covers_url(scheme: &Scheme) -> bool {
-    let signs = |message: &Message| message.parts().contains(&MessagePart::Url(UrlForm::AsIs));
+    let signs =
+        |message: &SignedMessage| message.parts().contains(&MessagePart::Url(UrlForm::AsIs));
     std::iter::once(&scheme.message).chain(&scheme.message_variants).all(signs)
         || scheme.http_message.is_some()
 }

@@ -9,7 +9,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use weir_core::handshake::{ECHO_BYTES_MAX, HandshakeAnswer, HandshakeKeys};
-use weir_core::identify::{DedupRule};
+use weir_core::identify::DedupRule;
 use weir_core::provider::Provider;
 use weir_core::request::RequestView;
 use weir_core::verify::{Algorithm, Params, Verifier};

@@ -8,7 +8,7 @@ use rand_chacha::rand_core::SeedableRng;
 use ring::rand::SystemRandom;
 use weir_core::provider::{Catalog, Provider};
 use weir_core::sample::Sample;
-use weir_core::sign::{RequestDraft, SecretPair, SignError, Signing};
+use weir_core::sign::{RequestDraft, SecretPair, SignError, SigningInput};
 use weir_core::time::Timestamp;
 use weir_core::verify::{NamedSecret, Params, Scheme, Secret, Verification, Verified, Verifier};
 
@@ -79,7 +79,7 @@ fn signed_schemes(provider: &'static Provider) -> impl Iterator<Item = SignedSch
 /// A fresh pair; `None` for RSA keys, which take seconds to generate.
 fn pair(provider: &Provider, scheme: &str) -> Option<SecretPair> {
     match provider.generate_secret(Some(scheme), &SystemRandom::new()) {
-        Err(SignError::KeyPairWanted { .. }) => None,
+        Err(SignError::KeyPairNeeded { .. }) => None,
         pair => Some(pair.expect("there is randomness")),
     }
 }
@@ -98,7 +98,7 @@ impl SignedScheme {
     /// Signs a draft.
     pub fn sign(&self, draft: &RequestDraft) -> Result<RequestDraft, SignError> {
         let scheme = Some(&*self.scheme.name);
-        let signing = Signing { secret: &self.pair.sending, params: &self.params, scheme };
+        let signing = SigningInput { secret: &self.pair.sending, params: &self.params, scheme };
         self.provider.sign_request(signing, draft, NOW, &SystemRandom::new())
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
-use weir_core::identify::{DedupMaterial};
+use weir_core::identify::DedupMaterial;
 use weir_core::provider::{Catalog, OneOrMore, Provider};
 use weir_core::request::RequestView;
 use weir_core::time::Timestamp;
@@ -74,8 +74,9 @@ pub static PUBLISHED: LazyLock<Vec<Published>> = LazyLock::new(|| {
     const TEXT: &str = include_str!("../../core/tests/providers/vectors.json");
     let all: All = serde_json::from_str(TEXT).expect("the tests read it too");
     let handshakes = all.handshakes.into_iter();
-    let handshakes = handshakes.map(|e| Asked { provider: e.provider, valid: true, ..e.request });
-    all.vectors.into_iter().chain(handshakes).map(Asked::published).collect()
+    let handshakes =
+        handshakes.map(|e| WrittenRequest { provider: e.provider, valid: true, ..e.request });
+    all.vectors.into_iter().chain(handshakes).map(WrittenRequest::published).collect()
 });
 
 /// The bodies of all genuine requests.
@@ -115,18 +116,18 @@ impl Vector {
 
 #[derive(Deserialize)]
 struct All {
-    vectors: Vec<Asked>,
+    vectors: Vec<WrittenRequest>,
     handshakes: Vec<Exchange>,
 }
 
 #[derive(Deserialize)]
 struct Exchange {
     provider: String,
-    request: Asked,
+    request: WrittenRequest,
 }
 
 #[derive(Deserialize)]
-struct Asked {
+struct WrittenRequest {
     #[serde(default)]
     provider: String,
     #[serde(default)]
@@ -138,7 +139,7 @@ struct Asked {
     body: String,
 }
 
-impl Asked {
+impl WrittenRequest {
     fn published(self) -> Published {
         let body = STANDARD.decode(&self.body).unwrap_or_else(|_| self.body.into_bytes());
         let (words, headers) = (self.provider, self.headers.into_iter().collect());

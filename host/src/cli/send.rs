@@ -11,7 +11,7 @@ use rand::SeedableRng as _;
 use rand::rngs::{StdRng, SysRng};
 use serde_json::{Value, json};
 use weir_core::provider::Provider;
-use weir_core::sign::{SignError, Signing};
+use weir_core::sign::{SignError, SigningInput};
 use weir_core::time::Clock as _;
 use weir_core::verify::{KeyError, Params, Secret};
 
@@ -103,7 +103,7 @@ pub(super) async fn run(args: &SendArgs, output: Output) -> Result<(), CommandEr
     let mut make = || {
         let SendPlan { provider, signing, params, signed_url, .. } = &plan;
         let (now, method) = (SystemClock.now(), method.as_deref());
-        let signing = Signing { secret: signing, params, scheme: None };
+        let signing = SigningInput { secret: signing, params, scheme: None };
         let draft = match (&args.kind, &changes.body) {
             (Some(kind), _) => SampleDraft::of_sample(provider, kind, method, now, &mut random),
             (None, body) => {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use rand::SeedableRng as _;
 use rand::rngs::{StdRng, SysRng};
-use weir_core::sign::Signing;
+use weir_core::sign::SigningInput;
 use weir_core::time::Clock as _;
 
 pub(crate) use signed::SampleDraft;
@@ -32,7 +32,7 @@ pub(crate) fn first_request(
     };
     let (url, now) = (source_url(ingress, source), SystemClock.now());
     let signing = source.signing.as_ref().context("the source `custom` has no secret")?;
-    let signing = Signing { secret: signing, params: &source.params, scheme: None };
+    let signing = SigningInput { secret: signing, params: &source.params, scheme: None };
     let provider = &source.provider;
     let sample = SignedSample::make(provider, FIRST_SAMPLE, None, signing, &url, now, random)?;
     Ok(format!("\nA signed request to try by hand:\n{}\n", sample.curl(&url)))

@@ -10,7 +10,7 @@ use ring::rand::SystemRandom;
 use thiserror::Error;
 use weir_core::provider::Provider;
 use weir_core::sample::RenderedSample;
-use weir_core::sign::{RequestDraft, SignError, Signing};
+use weir_core::sign::{RequestDraft, SignError, SigningInput};
 use weir_core::time::Timestamp;
 
 use super::edits::{ChangeError, SampleChanges, media_type};
@@ -130,7 +130,7 @@ impl SampleDraft {
         self,
         provider: &Provider,
         changes: &SampleChanges,
-        signing: Signing<'_>,
+        signing: SigningInput<'_>,
         url: &str,
         now: Timestamp,
     ) -> Result<SignedSample, SampleError> {
@@ -166,7 +166,7 @@ impl SignedSample {
         provider: &Provider,
         name: &str,
         method: Option<&str>,
-        signing: Signing<'_>,
+        signing: SigningInput<'_>,
         url: &str,
         now: Timestamp,
         random: &mut impl Rng,
@@ -271,7 +271,7 @@ mod tests {
         for provider in catalog.iter() {
             let more = provider.params.iter().any(|p| p.required && p.name != "secret");
             let pair = match provider.generate_secret(None, &SystemRandom::new()) {
-                Err(SignError::KeyPairWanted { .. }) => continue,
+                Err(SignError::KeyPairNeeded { .. }) => continue,
                 _ if more => continue,
                 pair => pair.unwrap(),
             };
@@ -281,7 +281,7 @@ mod tests {
                 let mut random = StdRng::seed_from_u64(7);
                 let name = &sample.name;
                 let signing =
-                    Signing { secret: &pair.sending, params: &Params::new(), scheme: None };
+                    SigningInput { secret: &pair.sending, params: &Params::new(), scheme: None };
                 let made = SignedSample::make(provider, name, None, signing, url, now, &mut random)
                     .unwrap();
                 let (method, address) = (&*made.method, made.address(url));
@@ -310,7 +310,7 @@ mod tests {
         let provider = catalog.get("custom").unwrap();
         let mut random = StdRng::seed_from_u64(7);
         let (secret, now) = (Secret::new("s"), Timestamp::from_millis(0));
-        let signing = Signing { secret: &secret, params: &Params::new(), scheme: None };
+        let signing = SigningInput { secret: &secret, params: &Params::new(), scheme: None };
         let error = SignedSample::make(provider, "nonsense", None, signing, "u", now, &mut random);
         assert_eq!(
             error.unwrap_err().to_string(),
@@ -347,7 +347,7 @@ mod tests {
         let catalog = Catalog::built_in().unwrap();
         let (secret, now) = (Secret::new("s"), Timestamp::from_millis(1_760_000_000_000));
         let make = |provider: &str, name: &str, method: Option<&str>| {
-            let signing = Signing { secret: &secret, params: &Params::new(), scheme: None };
+            let signing = SigningInput { secret: &secret, params: &Params::new(), scheme: None };
             let (provider, url) = (catalog.get(provider).unwrap(), "https://h.example/in?k=1");
             let mut random = StdRng::seed_from_u64(7);
             SignedSample::make(provider, name, method, signing, url, now, &mut random)

@@ -6,7 +6,7 @@ use http_body_util::Full;
 use ring::rand::SystemRandom;
 use weir_core::provider::Catalog;
 use weir_core::request::RequestView;
-use weir_core::sign::{RequestDraft, Signing};
+use weir_core::sign::{RequestDraft, SigningInput};
 use weir_core::time::Timestamp;
 use weir_core::verify::{NamedSecret, Secret};
 
@@ -29,7 +29,7 @@ fn request(to: &str, provider: &str, headers: &[(&str, &str)], body: &str) -> Re
         body: body.into(),
     };
     let (secret, params) = (&Secret::new(SECRET), &Default::default());
-    let signing = Signing { secret, params, scheme: None };
+    let signing = SigningInput { secret, params, scheme: None };
     let signed = provider.sign_request(signing, &draft, now(), &SystemRandom::new()).unwrap();
     let request = Request::post(to).header("authorization", "Bearer of-the-sender");
     let request = signed.headers.iter().fold(request, |request, (n, v)| request.header(n, v));

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use weir::runtime::clock::SystemClock;
 use weir::samples::SignedSample;
 use weir_core::provider::Catalog;
-use weir_core::sign::Signing;
+use weir_core::sign::SigningInput;
 use weir_core::time::Clock as _;
 use weir_core::verify::{Params, Secret};
 
@@ -128,7 +128,7 @@ async fn a_get_request_gets_the_responders_reply() {
         catalog.get("twilio").unwrap(),
         "ringing",
         Some("GET"),
-        Signing { secret: &Secret::new(SECRET), params: &Params::new(), scheme: None },
+        SigningInput { secret: &Secret::new(SECRET), params: &Params::new(), scheme: None },
         public,
         SystemClock.now(),
         &mut StdRng::seed_from_u64(7),

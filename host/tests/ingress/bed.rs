@@ -22,7 +22,7 @@ use weir::routing::Routes;
 use weir::runtime::shutdown::Drain;
 use weir::tls::{HTTP_2_OR_1, ServerTls};
 use weir_core::hops::HopKey;
-use weir_core::sign::{RequestDraft, Signing};
+use weir_core::sign::{RequestDraft, SigningInput};
 use weir_core::time::{Clock, Timestamp};
 use weir_store::Store;
 use weir_store::quarantine::{Quarantine, QuarantineFilter, QuarantinedRequest};
@@ -299,7 +299,7 @@ impl Hub {
         };
         let now = Timestamp::from_millis(NOW_MS - 1000 * skew_s);
         let (secret, params) = (&source.secrets[0].value, &source.params);
-        let signing = Signing { secret, params, scheme: None };
+        let signing = SigningInput { secret, params, scheme: None };
         let signed = source.provider.sign_request(signing, &draft, now, &SystemRandom::new());
         let signed = signed.unwrap();
         let all: Vec<_> = signed.headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();

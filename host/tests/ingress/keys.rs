@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
-use weir_core::sign::{RequestDraft, Signing};
+use weir_core::sign::{RequestDraft, SigningInput};
 use weir_core::time::Timestamp;
 use weir_core::verify::Secret;
 
@@ -293,7 +293,8 @@ fn notification(hub: &Hub, state: &str, app_id: &str) -> Value {
     let mut params = source.params.clone();
     params.insert("app_id".into(), Secret::new(app_id));
     let secret = Secret::new(include_str!("../../core/tests/providers/rsa-private.pem"));
-    let signing = Signing { secret: &secret, params: &params, scheme: Some("validation-tokens") };
+    let signing =
+        SigningInput { secret: &secret, params: &params, scheme: Some("validation-tokens") };
     let now = Timestamp::from_millis(NOW_MS);
     let signed = source.provider.sign_request(signing, &draft, now, &SystemRandom::new()).unwrap();
     serde_json::from_slice(&signed.body).unwrap()

@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use ring::rand::SystemRandom;
 use weir::samples::SignedSample;
 use weir_core::provider::{Catalog, Provider};
-use weir_core::sign::{SecretPair, SignError, Signing};
+use weir_core::sign::{SecretPair, SignError, SigningInput};
 use weir_core::time::Timestamp;
 use weir_core::verify::{Params, Secret};
 
@@ -28,7 +28,7 @@ fn params(provider: &Provider) -> Params {
 /// Both sides of a fresh secret; of RSA the tests' own key, for none is made here.
 fn pair(provider: &Provider) -> SecretPair {
     match provider.generate_secret(None, &SystemRandom::new()) {
-        Err(SignError::KeyPairWanted { .. }) => SecretPair {
+        Err(SignError::KeyPairNeeded { .. }) => SecretPair {
             sending: Secret::new(include_str!("../../core/tests/providers/rsa-private.pem")),
             verifying: Secret::new(include_str!("../../core/tests/providers/rsa-public.pem")),
         },
@@ -70,7 +70,7 @@ async fn every_sample_of_every_provider_is_taken_over_http() {
         for sample in &provider.samples {
             let now = Timestamp::from_millis(NOW_MS);
             let name = &sample.name;
-            let signing = Signing { secret, params, scheme: None };
+            let signing = SigningInput { secret, params, scheme: None };
             let made = SignedSample::make(provider, name, None, signing, &url, now, &mut random);
             let made = made.unwrap_or_else(|error| panic!("{} {name}: {error:?}", provider.name));
             let headers: Vec<_> =

@@ -2,7 +2,7 @@
 
 use rcgen::{BasicConstraints, CertificateParams, CustomExtension, IsCa, Issuer, KeyPair};
 use ring::rand::SystemRandom;
-use weir_core::sign::{RequestDraft, Signing};
+use weir_core::sign::{RequestDraft, SigningInput};
 use weir_core::time::Timestamp;
 use weir_core::verify::Secret;
 
@@ -29,7 +29,7 @@ fn confirmation(hub: &Hub, subscribe: &str) -> String {
     };
     let secret = Secret::new(include_str!("../../core/tests/providers/rsa-private.pem"));
     let scheme = Some("confirmation-v2");
-    let signing = Signing { secret: &secret, params: &source.params, scheme };
+    let signing = SigningInput { secret: &secret, params: &source.params, scheme };
     let now = Timestamp::from_millis(NOW_MS);
     let signed = source.provider.sign_request(signing, &draft, now, &SystemRandom::new()).unwrap();
     request("/webhook/sns", &[], std::str::from_utf8(&signed.body).unwrap())
@@ -102,7 +102,7 @@ fn sns_notification(hub: &Hub) -> String {
     };
     let secret = Secret::new(include_str!("../../core/tests/providers/rsa-private.pem"));
     let scheme = Some("notification-v2");
-    let signing = Signing { secret: &secret, params: &source.params, scheme };
+    let signing = SigningInput { secret: &secret, params: &source.params, scheme };
     let now = Timestamp::from_millis(NOW_MS);
     let signed = source.provider.sign_request(signing, &draft, now, &SystemRandom::new()).unwrap();
     request("/webhook/sns", &[], std::str::from_utf8(&signed.body).unwrap())

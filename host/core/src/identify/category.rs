@@ -75,8 +75,8 @@ impl CategoryMap {
     ) -> Option<Category> {
         match self.get(kind)? {
             CategoryRule::Fixed(category) => Some(*category),
-            CategoryRule::By(places, words) => {
-                words.get(&places.iter().find_map(read).unwrap_or_default()).copied()
+            CategoryRule::By(fields, words) => {
+                words.get(&fields.iter().find_map(read).unwrap_or_default()).copied()
             }
         }
     }
@@ -85,7 +85,7 @@ impl CategoryMap {
     #[must_use]
     pub fn fields(&self, kind: &str) -> &[FactTemplate] {
         match self.get(kind) {
-            Some(CategoryRule::By(places, _)) => places,
+            Some(CategoryRule::By(fields, _)) => fields,
             Some(CategoryRule::Fixed(_)) | None => &[],
         }
     }
@@ -94,7 +94,7 @@ impl CategoryMap {
     pub(crate) fn templates(&self) -> impl Iterator<Item = &FactTemplate> {
         let rules = self.exact.values().chain(self.patterns.iter().map(|(_, rule)| rule));
         rules.flat_map(|rule| match rule {
-            CategoryRule::By(places, _) => &places[..],
+            CategoryRule::By(fields, _) => &fields[..],
             CategoryRule::Fixed(_) => &[],
         })
     }
@@ -146,12 +146,12 @@ mod tests {
     #[test]
     fn a_field_can_decide_the_category() {
         let words = [("COMPLETED", Category::PaymentReceived), ("", Category::Created)];
-        let places = ["/state", "/status"].map(|place| FactTemplate::parse(place).unwrap());
-        let rule = CategoryRule::By(places.to_vec(), PatternMap::new(words));
+        let fields = ["/state", "/status"].map(|field| FactTemplate::parse(field).unwrap());
+        let rule = CategoryRule::By(fields.to_vec(), PatternMap::new(words));
         let map = CategoryMap::new([("payment.*", rule)]);
         let of = |status: Option<&'static str>| {
-            map.of("payment.updated", |place| {
-                if *place == places[1] { status.map(Cow::Borrowed) } else { None }
+            map.of("payment.updated", |field| {
+                if *field == fields[1] { status.map(Cow::Borrowed) } else { None }
             })
         };
         assert_eq!(of(Some("COMPLETED")), Category::PaymentReceived);

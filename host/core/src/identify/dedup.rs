@@ -143,8 +143,8 @@ impl DedupRule {
             }
             Self::Fields(fields) => {
                 out.push(b'f');
-                for places in fields {
-                    put(&mut out, &places.iter().find_map(&mut fill)?);
+                for alternatives in fields {
+                    put(&mut out, &alternatives.iter().find_map(&mut fill)?);
                 }
             }
             Self::None => return None,

@@ -3,7 +3,7 @@
 use serde::de::{DeserializeSeed, IgnoredAny};
 use serde_json::value::RawValue;
 
-use super::visitors::{Found, Walk};
+use super::visitors::{FoundValues, Walk};
 use super::{JsonError, Pointer, reader};
 
 /// A lookup method of [`PointerSet`].
@@ -100,8 +100,8 @@ impl PointerSet {
         }
     }
 
-    fn walk<'a>(&self, json: &'a [u8]) -> Result<Found<'a>, JsonError> {
-        let mut found = Found { values: vec![None; self.pointers.len()], repeated: false };
+    fn walk<'a>(&self, json: &'a [u8]) -> Result<FoundValues<'a>, JsonError> {
+        let mut found = FoundValues { values: vec![None; self.pointers.len()], repeated: false };
         let mut reader = reader(json);
         Walk { node: &self.root, found: &mut found }
             .deserialize(&mut reader)

@@ -34,12 +34,12 @@ macro_rules! ignore_scalars {
 
 /// The values that a walk found.
 #[derive(Debug)]
-pub(super) struct Found<'de> {
+pub(super) struct FoundValues<'de> {
     pub(super) values: Vec<Option<&'de RawValue>>,
     pub(super) repeated: bool,
 }
 
-impl Found<'_> {
+impl FoundValues<'_> {
     /// Forgets the values under a key that occurs again: the last one counts.
     fn forget(&mut self, node: &Node) {
         self.repeated = true;
@@ -53,7 +53,7 @@ impl Found<'_> {
 /// Reads one value: keeps it if a pointer ends here, descends if one continues, else skips it.
 pub(super) struct Walk<'n, 'f, 'de> {
     pub(super) node: &'n Node,
-    pub(super) found: &'f mut Found<'de>,
+    pub(super) found: &'f mut FoundValues<'de>,
 }
 
 impl<'de> DeserializeSeed<'de> for Walk<'_, '_, 'de> {

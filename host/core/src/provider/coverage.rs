@@ -66,38 +66,40 @@ fn body_coverage(scheme: &Scheme) -> BodyCoverage {
 /// is JSON or a form. Events that are cut from a form field are JSON inside it.
 fn readable<'p>(
     scheme: &Scheme,
-    places: &'p [FactTemplate],
+    templates: &'p [FactTemplate],
     fan_out: &'p FanOut,
 ) -> impl Iterator<Item = &'p FactTemplate> {
     let of = scheme.signs_parts_of();
-    places.iter().filter(move |place| {
+    templates.iter().filter(move |template| {
         let inside = |source: &&Selector| !fan_out.cuts_form_at(source);
-        let mut kinds = place.selectors().filter(inside).filter_map(Selector::reads_body_as);
+        let mut kinds = template.selectors().filter(inside).filter_map(Selector::reads_body_as);
         of.is_none() || kinds.all(|kind| Some(kind) == of)
     })
 }
 
-fn covers_place(scheme: &Scheme, place: &FactTemplate) -> bool {
+fn covers_template(scheme: &Scheme, template: &FactTemplate) -> bool {
     scheme.algorithm != Algorithm::StaticEquals
-        && place.selectors().all(|source| scheme.covers(source))
+        && template.selectors().all(|source| scheme.covers(source))
 }
 
 /// True if the first template is signed: its value cannot be removed from a captured request.
-fn covers_first(scheme: &Scheme, places: &[FactTemplate], fan_out: &FanOut) -> bool {
-    readable(scheme, places, fan_out).next().is_some_and(|place| covers_place(scheme, place))
+fn covers_first(scheme: &Scheme, templates: &[FactTemplate], fan_out: &FanOut) -> bool {
+    readable(scheme, templates, fan_out)
+        .next()
+        .is_some_and(|template| covers_template(scheme, template))
 }
 
 /// True if every template that a captured request can have is signed, up to one that it must have.
-fn covers_each(scheme: &Scheme, places: &[FactTemplate], fan_out: &FanOut) -> bool {
+fn covers_each(scheme: &Scheme, templates: &[FactTemplate], fan_out: &FanOut) -> bool {
     let must_be_there = |source: &Selector| scheme.message.fields().any(|field| field == source);
     let mut any = false;
-    for place in readable(scheme, places, fan_out) {
-        if !covers_place(scheme, place) {
+    for template in readable(scheme, templates, fan_out) {
+        if !covers_template(scheme, template) {
             return false;
         }
         any = true;
         let header = |source: &Selector| matches!(source, Selector::Header(_));
-        if place.selectors().all(|source| header(source) && must_be_there(source)) {
+        if template.selectors().all(|source| header(source) && must_be_there(source)) {
             return true;
         }
     }

@@ -6,7 +6,7 @@ use ring::rand::SystemRandom;
 
 use super::Provider;
 use crate::sample::Sample;
-use crate::sign::{self, RequestDraft, SecretForm, SecretPair, SignError, Signing};
+use crate::sign::{self, RequestDraft, SecretForm, SecretPair, SignError, SigningInput};
 use crate::time::Timestamp;
 
 impl Provider {
@@ -21,7 +21,7 @@ impl Provider {
     /// whose key the secret is and whose fields the draft has.
     pub fn sign_request(
         &self,
-        signing: Signing<'_>,
+        signing: SigningInput<'_>,
         draft: &RequestDraft,
         now: Timestamp,
         random: &SystemRandom,

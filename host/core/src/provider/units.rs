@@ -25,8 +25,8 @@ fn text<'de, D: Deserializer<'de>>(
     deserializer: D,
     expected: &'static str,
 ) -> Result<String, D::Error> {
-    struct Text(&'static str);
-    impl Visitor<'_> for Text {
+    struct ExpectedText(&'static str);
+    impl Visitor<'_> for ExpectedText {
         type Value = String;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -37,7 +37,7 @@ fn text<'de, D: Deserializer<'de>>(
             Ok(text.to_owned())
         }
     }
-    deserializer.deserialize_str(Text(expected))
+    deserializer.deserialize_str(ExpectedText(expected))
 }
 
 /// A size with its unit, such as `25MiB`.

@@ -24,7 +24,9 @@ macro_rules! words {
 
             const WORDS: &[&str] = &[$($text),*];
 
-            pub(in crate::provider) fn deserialize<'de, D: serde::Deserializer<'de>>(d: D) -> Result<$out, D::Error> {
+            pub(in crate::provider) fn deserialize<'de, D: serde::Deserializer<'de>>(
+                d: D,
+            ) -> Result<$out, D::Error> {
                 let text = String::deserialize(d)?;
                 let value: $type = match text.as_str() {
                     $($text => $value,)*

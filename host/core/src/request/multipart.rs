@@ -63,7 +63,7 @@ fn boundary(content_type: &[u8]) -> Option<&[u8]> {
         return None;
     }
     let mut boundary = None;
-    for (name, value) in Params(params) {
+    for (name, value) in HeaderParams(params) {
         if name.eq_ignore_ascii_case("boundary") && boundary.replace(value?).is_some() {
             return None;
         }
@@ -100,7 +100,7 @@ fn field_name(head: &[u8]) -> Option<Option<Cow<'_, str>>> {
         return None;
     }
     let (mut field, mut is_file) = (None, false);
-    for (name, value) in Params(params) {
+    for (name, value) in HeaderParams(params) {
         let value = value?;
         if name.eq_ignore_ascii_case("name") {
             if field.replace(value).is_some() {
@@ -116,9 +116,9 @@ fn field_name(head: &[u8]) -> Option<Option<Cow<'_, str>>> {
 
 /// The parameters in `; a=b; c="d"`, after the first semicolon. A malformed one has no value and
 /// ends the list.
-struct Params<'a>(&'a str);
+struct HeaderParams<'a>(&'a str);
 
-impl<'a> Iterator for Params<'a> {
+impl<'a> Iterator for HeaderParams<'a> {
     type Item = (&'a str, Option<Cow<'a, str>>);
 
     fn next(&mut self) -> Option<Self::Item> {

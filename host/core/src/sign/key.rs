@@ -158,7 +158,7 @@ impl SecretPair {
                 Self::ecdsa(scheme, &ECDSA_P384_SHA384_FIXED_SIGNING, p384_spki, random)
             }
             Algorithm::RsaPkcs1Sha1 | Algorithm::RsaPkcs1Sha256 | Algorithm::RsaPssSha512 => {
-                Err(SignError::KeyPairWanted { scheme: scheme.name.to_string() })
+                Err(SignError::KeyPairNeeded { scheme: scheme.name.to_string() })
             }
             _ => {
                 let mut bytes = Zeroizing::new([0; SHARED_BYTES]);

@@ -53,7 +53,7 @@ impl RequestDraft {
 
 /// The secrets and parameters that a sender signs with.
 #[derive(Debug, Clone, Copy)]
-pub struct Signing<'a> {
+pub struct SigningInput<'a> {
     /// The shared secret, or the private key.
     pub secret: &'a Secret,
     /// The parameters of the source; some are signed.
@@ -85,13 +85,14 @@ pub enum SignError {
     ParamMissing { scheme: String, param: String },
     /// An RSA key cannot be generated here: the sender must bring one.
     #[error(
-        "scheme {scheme} signs with an RSA key, which is not generated here: use a private key in PEM (PKCS #8), \
-         such as openssl genpkey -algorithm RSA writes, and configure its public half in the source"
+        "scheme {scheme} signs with an RSA key, which is not generated here: use a private key \
+         in PEM (PKCS #8), such as openssl genpkey -algorithm RSA writes, and configure its public half in the source"
     )]
-    KeyPairWanted { scheme: String },
+    KeyPairNeeded { scheme: String },
     /// The hash of the scheme is broken: its signatures are verified but not made.
     #[error(
-        "scheme {scheme} signs with RSA and SHA-1, which is broken: such signatures are verified but not made"
+        "scheme {scheme} signs with RSA and SHA-1, which is broken: such signatures are \
+         verified but not made"
     )]
     VerifiedOnly { scheme: String },
     /// Signing with this algorithm is not supported.
@@ -109,7 +110,7 @@ pub enum SignError {
 /// place for it.
 pub(crate) fn sign_request(
     schemes: &[Arc<Scheme>],
-    signing: Signing<'_>,
+    signing: SigningInput<'_>,
     draft: &RequestDraft,
     now: Timestamp,
     random: &SystemRandom,

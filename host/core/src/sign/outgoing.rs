@@ -14,10 +14,10 @@ use crate::verify::{KeyError, KeyForm, Secret, keyed};
 
 /// The keys of a destination that uses Standard Webhooks, prepared once.
 pub struct StandardWebhooksSigner {
-    keys: Vec<Key>,
+    keys: Vec<OutgoingKey>,
 }
 
-enum Key {
+enum OutgoingKey {
     V1(Hmac<Sha256>),
     V1a(Ed25519KeyPair),
 }
@@ -34,7 +34,7 @@ impl StandardWebhooksSigner {
         if secrets.is_empty() {
             return Err(SignError::NoSecret);
         }
-        let keys = secrets.iter().map(Key::new).collect::<Result<_, _>>()?;
+        let keys = secrets.iter().map(OutgoingKey::new).collect::<Result<_, _>>()?;
         Ok(Self { keys })
     }
 
@@ -49,14 +49,14 @@ impl StandardWebhooksSigner {
                 out.push(' ');
             }
             match key {
-                Key::V1(keyed) => {
+                OutgoingKey::V1(keyed) => {
                     let mut mac = keyed.clone();
                     mac.update(head.as_bytes());
                     mac.update(body);
                     out.push_str("v1,");
                     STANDARD.encode_string(mac.finalize().into_bytes(), &mut out);
                 }
-                Key::V1a(pair) => {
+                OutgoingKey::V1a(pair) => {
                     let signature = pair.sign(&[head.as_bytes(), body].concat());
                     out.push_str("v1a,");
                     STANDARD.encode_string(signature.as_ref(), &mut out);
@@ -67,7 +67,7 @@ impl StandardWebhooksSigner {
     }
 }
 
-impl Key {
+impl OutgoingKey {
     fn new(secret: &Secret) -> Result<Self, SignError> {
         let wrong = |scheme: &str| {
             let scheme = scheme.to_owned();

@@ -6,19 +6,20 @@ use std::sync::Arc;
 use ring::rand::SystemRandom;
 
 use super::key::SigningKey;
-use super::{RequestDraft, SignError, Signing, insert, jwt};
+use super::{RequestDraft, SignError, SigningInput, insert, jwt};
 use crate::bounds::EVENTS_PER_REQUEST_MAX;
 use crate::json_pointer::array_items;
 use crate::selector::Selector;
 use crate::time::Timestamp;
 use crate::verify::{
-    Encoding, Format, HttpMessageRule, Scheme, SignatureContext, VerifyError, draft_http_message,
+    Encoding, HttpMessageRule, Scheme, SignatureContext, SignatureFormat, VerifyError,
+    draft_http_message,
 };
 
 /// The draft, signed with `scheme`.
 pub(super) fn signed(
     scheme: &Arc<Scheme>,
-    signing: Signing<'_>,
+    signing: SigningInput<'_>,
     draft: &RequestDraft,
     now: Timestamp,
     random: &SystemRandom,
@@ -27,18 +28,18 @@ pub(super) fn signed(
     let missing = |param: Box<str>| SignError::ParamMissing { scheme: name, param: param.into() };
     let scheme = scheme.with_params(signing.params).map_err(missing)?;
     let key = SigningKey::new(&scheme, signing.secret, random)?;
-    let signer = Signer { scheme: &scheme, key: &key, now, random };
+    let signer = SchemeSigner { scheme: &scheme, key: &key, now, random };
     if scheme.items.is_some() { signer.sign_items(draft) } else { signer.sign(draft) }
 }
 
-struct Signer<'a> {
+struct SchemeSigner<'a> {
     scheme: &'a Scheme,
     key: &'a SigningKey,
     now: Timestamp,
     random: &'a SystemRandom,
 }
 
-impl Signer<'_> {
+impl SchemeSigner<'_> {
     fn missing(&self, cause: VerifyError) -> SignError {
         SignError::Draft { scheme: self.scheme.name.to_string(), cause }
     }
@@ -201,8 +202,10 @@ fn family_of(scheme: &Scheme, draft: &RequestDraft) -> usize {
 
 fn write(scheme: &Scheme, signature: &str, time: Option<&str>) -> String {
     match &scheme.format {
-        Format::Prefix(prefix) | Format::List { prefix, .. } => format!("{prefix}{signature}"),
-        Format::Pairs { separators, key } => {
+        SignatureFormat::Prefix(prefix) | SignatureFormat::List { prefix, .. } => {
+            format!("{prefix}{signature}")
+        }
+        SignatureFormat::Pairs { separators, key } => {
             let from = scheme.timestamp.iter().flat_map(|rule| &rule.from);
             let beside = from.filter_map(|source| match source {
                 Selector::Pair(key) => time.map(|time| Cow::Owned(format!("{key}={time}"))),

@@ -3,7 +3,7 @@
 
 use thiserror::Error;
 
-use crate::request::ReadError;
+use crate::request::{ReadError, SIGNED_HEADER_BYTES_MAX};
 
 /// Why a request is not verified. The code is part of the released interface; the sentence may
 /// change.
@@ -24,7 +24,7 @@ pub enum VerifyError {
     #[error("a field that the signature covers occurs more than once")]
     FieldDuplicated,
     /// A header that the signature depends on is too long.
-    #[error("a header of the signature is longer than {max} bytes", max = crate::request::SIGNED_HEADER_BYTES_MAX)]
+    #[error("a header of the signature is longer than {SIGNED_HEADER_BYTES_MAX} bytes")]
     HeaderTooLong,
     /// A header or field that must have a certain value has another value.
     #[error("a field that the scheme requires has another value")]

@@ -37,14 +37,14 @@ pub struct HttpMessageRule {
 /// One signature of a request, with its signed text.
 #[derive(Debug)]
 pub(super) struct HttpSignature<'a> {
-    input: Input<'a>,
+    input: SignatureInput<'a>,
     pub(super) base: Vec<u8>,
     pub(super) signature: Vec<u8>,
 }
 
 /// The signature input of one signature: its components and parameters.
 #[derive(Debug)]
-struct Input<'a> {
+struct SignatureInput<'a> {
     /// The components and parameters as received.
     text: &'a str,
     components: Vec<Component<'a>>,
@@ -121,7 +121,7 @@ impl HttpMessageRule {
         algorithm: Algorithm,
         request: &RequestView<'_>,
     ) -> Result<Option<HttpSignature<'a>>, VerifyError> {
-        let input = Input::parse(input).ok_or(VerifyError::SignatureMalformed)?;
+        let input = SignatureInput::parse(input).ok_or(VerifyError::SignatureMalformed)?;
         let other = |alg: &str| Some(alg) != algorithm.http_name();
         let tag = input.string("tag");
         if input.string("alg").is_some_and(other)
@@ -262,7 +262,7 @@ fn bytes(text: &str) -> Option<Vec<u8>> {
     STANDARD.decode(text.trim().strip_prefix(':')?.strip_suffix(':')?).ok()
 }
 
-impl<'a> Input<'a> {
+impl<'a> SignatureInput<'a> {
     /// Parses `("name";p "other");created=1`.
     fn parse(text: &'a str) -> Option<Self> {
         let text = text.trim();
@@ -413,7 +413,7 @@ pub(super) fn check_content_digest(request: &RequestView<'_>) -> Result<(), Veri
 
 /// `Content-Digest`, `Signature-Input` without its label, and the text to sign, for requests that
 /// the hub signs.
-pub(crate) struct Draft {
+pub(crate) struct HttpMessageDraft {
     pub(crate) content_digest: String,
     pub(crate) input: String,
     pub(crate) base: Vec<u8>,
@@ -425,7 +425,7 @@ pub(crate) fn draft(
     algorithm: &str,
     request: &RequestView<'_>,
     now: Timestamp,
-) -> Result<Draft, VerifyError> {
+) -> Result<HttpMessageDraft, VerifyError> {
     let digest = STANDARD.encode(Sha256::digest(request.body));
     let content_digest = format!("sha-256=:{digest}:");
     let mut names = vec!["@method", "@authority", "@path", "content-digest"];
@@ -442,9 +442,9 @@ pub(crate) fn draft(
     headers.retain(|(name, _)| !name.eq_ignore_ascii_case("content-digest"));
     headers.push(("content-digest", content_digest.as_bytes()));
     let request = RequestView { headers: &headers, ..*request };
-    let parsed = Input::parse(&input).ok_or(VerifyError::SignatureMalformed)?;
+    let parsed = SignatureInput::parse(&input).ok_or(VerifyError::SignatureMalformed)?;
     let base = parsed.base(&request)?;
-    Ok(Draft { content_digest, base, input })
+    Ok(HttpMessageDraft { content_digest, base, input })
 }
 
 #[cfg(test)]
@@ -461,7 +461,7 @@ mod tests {
     }
 
     fn base(input: &str) -> Result<String, VerifyError> {
-        let input = Input::parse(input).ok_or(VerifyError::SignatureMalformed)?;
+        let input = SignatureInput::parse(input).ok_or(VerifyError::SignatureMalformed)?;
         Ok(String::from_utf8(input.base(&request())?).unwrap())
     }
 
@@ -544,7 +544,7 @@ mod tests {
     #[test]
     fn times_are_checked_if_present() {
         let at = |input: &'static str, rule: &HttpMessageRule, now_s: u64| {
-            let input = Input::parse(input).unwrap();
+            let input = SignatureInput::parse(input).unwrap();
             let signature = HttpSignature { input, base: Vec::new(), signature: Vec::new() };
             signature.check_times(rule, Timestamp::from_millis(now_s * 1000)).map(|_| ())
         };

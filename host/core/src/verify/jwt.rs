@@ -69,7 +69,7 @@ pub(super) struct JwtToken<'a> {
 }
 
 #[derive(Deserialize)]
-struct Header {
+struct JwtHeader {
     alg: String,
     kid: Option<String>,
     crit: Option<Value>,
@@ -104,7 +104,7 @@ impl<'a> JwtToken<'a> {
         };
         let decoded = |part| URL_SAFE_NO_PAD.decode(part).map_err(|_| malformed);
         let signature = decoded(signature)?;
-        let header: Header = serde_json::from_slice(&decoded(header)?).map_err(|_| malformed)?;
+        let header: JwtHeader = serde_json::from_slice(&decoded(header)?).map_err(|_| malformed)?;
         // A critical extension that is not supported must be refused (RFC 7515, 4.1.11).
         if Some(header.alg.as_str()) != algorithm.jws_name() || header.crit.is_some() {
             return Err(VerifyError::SignatureUnsupported);

@@ -11,14 +11,14 @@ use crate::selector::{InvalidSelector, Selector, into_bytes, unless_duplicated};
 use crate::template::{Piece, Unclosed, pieces};
 
 use super::canonical::{self, UrlForm};
-use super::scheme::Format;
+use super::scheme::SignatureFormat;
 use super::signature::Candidates;
 use super::{Params, SignedDigest, VerifyError};
 use crate::request::RequestView;
 
 /// A signed message as a list of parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
+pub struct SignedMessage {
     parts: Vec<MessagePart>,
     /// The pointers of the parts, so that a body is walked once for all of them.
     pointers: Vec<crate::json_pointer::Pointer>,
@@ -85,7 +85,7 @@ pub enum InvalidMessage {
     Empty,
 }
 
-impl Message {
+impl SignedMessage {
     /// Parses a template such as `{timestamp}.{body}`.
     pub fn parse(text: &str) -> Result<Self, InvalidMessage> {
         let parts = pieces(text)?
@@ -330,7 +330,7 @@ pub(crate) struct SignatureContext<'a, 'f> {
     timestamp: Option<&'a [u8]>,
     family: usize,
     url: &'a str,
-    header: Option<(&'f Candidates<'a>, &'f Format)>,
+    header: Option<(&'f Candidates<'a>, &'f SignatureFormat)>,
 }
 
 impl<'a, 'f> SignatureContext<'a, 'f> {
@@ -341,7 +341,11 @@ impl<'a, 'f> SignatureContext<'a, 'f> {
     }
 
     /// Adds the signature header, for other values in it.
-    pub(super) fn with_header(self, candidates: &'f Candidates<'a>, format: &'f Format) -> Self {
+    pub(super) fn with_header(
+        self,
+        candidates: &'f Candidates<'a>,
+        format: &'f SignatureFormat,
+    ) -> Self {
         Self { header: Some((candidates, format)), ..self }
     }
 
@@ -352,7 +356,7 @@ impl<'a, 'f> SignatureContext<'a, 'f> {
 
 /// The JSON fields of a message, found in one walk when the first is needed.
 struct JsonFields<'m, 'a> {
-    message: &'m Message,
+    message: &'m SignedMessage,
     body: &'a [u8],
     found: Option<(PointerSet, Vec<Option<&'a RawValue>>)>,
 }
@@ -498,12 +502,12 @@ mod tests {
 
     #[test]
     fn a_message_covers_what_its_parts_say() {
-        let message = Message::parse("{header:a|b}.{timestamp}.{body}").unwrap();
+        let message = SignedMessage::parse("{header:a|b}.{timestamp}.{body}").unwrap();
         assert!(message.covers(&Selector::parse("header:a|b").unwrap()));
         assert!(!message.covers(&Selector::parse("header:c").unwrap()));
         assert!(message.covers(&Selector::parse("/id").unwrap()));
         assert!(message.covers_body() && message.covers_timestamp());
-        assert!(matches!(Message::parse("{bodi}"), Err(InvalidMessage::Selector(_))));
-        assert!(matches!(Message::parse("{each:/a/*/b}"), Err(InvalidMessage::Plural(_))));
+        assert!(matches!(SignedMessage::parse("{bodi}"), Err(InvalidMessage::Selector(_))));
+        assert!(matches!(SignedMessage::parse("{each:/a/*/b}"), Err(InvalidMessage::Plural(_))));
     }
 }

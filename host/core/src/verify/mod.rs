@@ -48,14 +48,14 @@ pub use jwt::{DigestClaim, DigestInput, JwtRule};
 pub use key::KeyError;
 pub(crate) use key::{PreparedKey, ed25519_spki, keyed, p256_spki};
 pub(crate) use message::SignatureContext;
-pub use message::{InvalidMessage, Message, MessagePart};
+pub use message::{InvalidMessage, MessagePart, SignedMessage};
 pub use paste_mistake::{PasteMistake, likely_key_form, paste_mistakes};
 pub(crate) use public_key::p384_spki;
 pub use public_key::{KEY_DOCUMENT_BYTES_MAX, KeySet};
 pub(crate) use scheme::param_names;
 pub use scheme::{
-    Algorithm, BodyDigest, CandidateRule, Direction, Encoding, Format, KeyForm, Requirement,
-    Scheme, TimeUnit, TimestampRule,
+    Algorithm, BodyDigest, CandidateRule, Direction, Encoding, KeyForm, Requirement, Scheme,
+    SignatureFormat, TimeUnit, TimestampRule,
 };
 pub use secret::{NamedSecret, Params, Secret};
 pub use signature::CANDIDATES_MAX;
@@ -138,7 +138,8 @@ pub enum SecretError {
     ParamMissing { scheme: Arc<str>, param: Box<str> },
     /// A parameter would change the address of the scheme's keys.
     #[error(
-        "parameter {param} cannot be in the address of scheme {scheme}'s keys: only letters, digits, '-', '.' and '_' are permitted"
+        "parameter {param} cannot be in the address of scheme {scheme}'s keys: \
+         only letters, digits, '-', '.' and '_' are permitted"
     )]
     ParamUnusable { scheme: Arc<str>, param: Box<str> },
     /// No scheme can use the secret.

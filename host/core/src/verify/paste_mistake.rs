@@ -129,19 +129,20 @@ pub fn likely_key_form(cause: KeyError, bytes: &[u8]) -> Option<&'static str> {
             Some("remove the spaces and line ends inside it")
         }
         KeyError::NotBase64 if !bare.is_empty() && others.all(|c| "-_".contains(c)) => Some(
-            "its length or alphabet is not that of base64: write `+` and `/` for `-` and `_`, and check that its \
-             end is complete",
+            "its length or alphabet is not that of base64: write `+` and `/` for `-` and `_`, and \
+             check that its end is complete",
         ),
         KeyError::NotBase64 | KeyError::NotWhsec => Some(
-            "the right form is `whsec_` and the base64 of 24 to 64 bytes; if the sender was given a text as its key, \
-             use `whsec_` and the base64 of that text",
+            "the right form is `whsec_` and the base64 of 24 to 64 bytes; if the sender was given a \
+             text as its key, use `whsec_` and the base64 of that text",
         ),
         KeyError::NotHex if text.starts_with("0x") => Some("remove the `0x`"),
         KeyError::NotHex if text.contains([':', ' ', '-']) => {
             Some("remove the separators between the bytes")
         }
         KeyError::NotHex => Some(
-            "the right form is an even number of the characters 0-9 and a-f, as the provider shows it",
+            "the right form is an even number of the characters 0-9 and a-f, as the provider \
+             shows it",
         ),
         _ => None,
     }

@@ -10,7 +10,7 @@ use super::Params;
 use super::fetched::FetchedKeyRule;
 use super::http_message::HttpMessageRule;
 use super::jwt::JwtRule;
-use super::message::{Message, MessagePart};
+use super::message::{MessagePart, SignedMessage};
 use crate::json_pointer::Pointer;
 use crate::request::RequestView;
 use crate::selector::Shape;
@@ -24,7 +24,7 @@ pub struct Scheme {
     /// gives all of them.
     pub signature: Vec<Selector>,
     /// The form of signatures in the selected value.
-    pub format: Format,
+    pub format: SignatureFormat,
     /// The encoding of a signature.
     pub encoding: Encoding,
     /// A signature algorithm.
@@ -32,9 +32,9 @@ pub struct Scheme {
     /// The decoding of a configured secret to a key.
     pub key: KeyForm,
     /// The signed message.
-    pub message: Message,
+    pub message: SignedMessage,
     /// Alternative messages, for senders that differ.
-    pub message_variants: Vec<Message>,
+    pub message_variants: Vec<SignedMessage>,
     /// The signed time, if the scheme has one.
     pub timestamp: Option<TimestampRule>,
     /// Fields that must have one of certain values.
@@ -68,7 +68,7 @@ pub struct Requirement {
 
 /// The form of signatures in a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Format {
+pub enum SignatureFormat {
     /// The whole text after a prefix, which may be empty.
     Prefix(Box<str>),
     /// Several items; an item with `prefix` is a signature.
@@ -238,7 +238,7 @@ impl Scheme {
     /// True if the signature covers the public URL, so that the source must configure it.
     #[must_use]
     pub fn signs_url(&self) -> bool {
-        self.messages().any(Message::contains_url)
+        self.messages().any(SignedMessage::contains_url)
             || self.jwt.as_ref().is_some_and(JwtRule::names_url)
             || self.http_message.is_some()
     }
@@ -264,7 +264,7 @@ impl Scheme {
         self.algorithm != Algorithm::StaticEquals && covered
     }
 
-    fn messages(&self) -> impl Iterator<Item = &Message> {
+    fn messages(&self) -> impl Iterator<Item = &SignedMessage> {
         std::iter::once(&self.message).chain(&self.message_variants)
     }
 
@@ -272,7 +272,7 @@ impl Scheme {
     #[must_use]
     pub(crate) fn covers_query(&self) -> bool {
         match (&self.jwt, &self.http_message) {
-            (None, None) => self.messages().all(Message::covers_query),
+            (None, None) => self.messages().all(SignedMessage::covers_query),
             (Some(jwt), _) => jwt.covers_query(),
             (None, Some(rule)) => rule.covers_query(),
         }
@@ -284,7 +284,7 @@ impl Scheme {
     #[must_use]
     pub(crate) fn distinguishes_queries(&self) -> bool {
         let distinct = match (&self.jwt, &self.http_message) {
-            (None, None) => self.messages().all(Message::covers_head),
+            (None, None) => self.messages().all(SignedMessage::covers_head),
             // Every JSON Web Token has its own time.
             (Some(_), _) => true,
             (None, Some(rule)) => rule.max_age.is_some() || rule.covers_query(),
@@ -298,7 +298,7 @@ impl Scheme {
         if self.algorithm == Algorithm::StaticEquals {
             false
         } else if request.payload_is_query() {
-            self.messages().any(Message::rewrites_query)
+            self.messages().any(SignedMessage::rewrites_query)
         } else {
             !self.covers_body() && !self.signs_checksum()
         }
@@ -322,13 +322,13 @@ impl Scheme {
     /// True if only a checksum of the body is signed. Other bodies with the same checksum are easy
     /// to find.
     pub(crate) fn signs_checksum(&self) -> bool {
-        self.messages().any(Message::contains_checksum)
+        self.messages().any(SignedMessage::contains_checksum)
     }
 
     /// True if a change of the method breaks the signature.
     pub(super) fn covers_method(&self) -> bool {
         match (&self.jwt, &self.http_message) {
-            (None, None) => self.messages().all(Message::covers_method),
+            (None, None) => self.messages().all(SignedMessage::covers_method),
             (Some(jwt), _) => jwt.covers_method(),
             (None, Some(rule)) => rule.covers_method(),
         }
@@ -374,8 +374,8 @@ impl Scheme {
     /// The texts that may contain `{param:NAME}`.
     fn texts(&mut self) -> impl Iterator<Item = &mut Box<str>> {
         let format = match &mut self.format {
-            Format::Prefix(prefix) | Format::List { prefix, .. } => Some(prefix),
-            Format::Pairs { .. } => None,
+            SignatureFormat::Prefix(prefix) | SignatureFormat::List { prefix, .. } => Some(prefix),
+            SignatureFormat::Pairs { .. } => None,
         };
         let required = self.require.iter_mut().flat_map(|r| &mut r.any_of);
         let claims = self.jwt.iter_mut().flat_map(JwtRule::texts);
@@ -407,7 +407,7 @@ impl Scheme {
     pub(crate) fn params(&self) -> Vec<String> {
         let mut copy = self.clone();
         let mut names: Vec<_> =
-            self.messages().flat_map(Message::params).map(str::to_owned).collect();
+            self.messages().flat_map(SignedMessage::params).map(str::to_owned).collect();
         names.extend(copy.texts().flat_map(|text| param_names(text)));
         names
     }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::VerifyError;
-use super::scheme::{CandidateRule, Format, Scheme};
+use super::scheme::{CandidateRule, Scheme, SignatureFormat};
 use crate::bounds::EVENTS_PER_REQUEST_MAX;
 use crate::request::{RequestView, SIGNED_HEADER_BYTES_MAX};
 use crate::selector::Selector;
@@ -64,19 +64,23 @@ impl<'a> Candidates<'a> {
         Err(VerifyError::SignatureMissing)
     }
 
-    fn of_header(format: &Format, value: &'a [u8], family: usize) -> Result<Self, VerifyError> {
+    fn of_header(
+        format: &SignatureFormat,
+        value: &'a [u8],
+        family: usize,
+    ) -> Result<Self, VerifyError> {
         let value = value.trim_ascii();
         if value.is_empty() {
             return Err(VerifyError::SignatureMissing);
         }
         let (separators, header) = match format {
-            Format::Prefix(prefix) => {
+            SignatureFormat::Prefix(prefix) => {
                 let item = value.strip_prefix(prefix.as_bytes());
                 let item = item.ok_or(VerifyError::SignatureMalformed)?;
                 return Ok(Self { items: vec![Cow::Borrowed(item)], family, header: None });
             }
-            Format::List { separators, .. } => (separators, None),
-            Format::Pairs { separators, .. } => (separators, Some(value)),
+            SignatureFormat::List { separators, .. } => (separators, None),
+            SignatureFormat::Pairs { separators, .. } => (separators, Some(value)),
         };
         let mut items = Vec::new();
         for (count, item) in split(value, separators).enumerate() {
@@ -84,10 +88,10 @@ impl<'a> Candidates<'a> {
                 return Err(VerifyError::TooManySignatures);
             }
             let signature = match format {
-                Format::Pairs { key, .. } => {
+                SignatureFormat::Pairs { key, .. } => {
                     pair(item).filter(|(k, _)| *k == key.as_bytes()).map(|p| p.1)
                 }
-                Format::List { prefix, .. } | Format::Prefix(prefix) => {
+                SignatureFormat::List { prefix, .. } | SignatureFormat::Prefix(prefix) => {
                     item.strip_prefix(prefix.as_bytes())
                 }
             };
@@ -100,8 +104,8 @@ impl<'a> Candidates<'a> {
     }
 
     /// Reads one value that is not from a header; it may hold a list.
-    fn of_one(format: &Format, value: Cow<'a, [u8]>) -> Result<Self, VerifyError> {
-        let Format::List { separators, prefix } = format else {
+    fn of_one(format: &SignatureFormat, value: Cow<'a, [u8]>) -> Result<Self, VerifyError> {
+        let SignatureFormat::List { separators, prefix } = format else {
             return Self::of_many(format, vec![value], 1);
         };
         let mut items = Vec::new();
@@ -119,7 +123,7 @@ impl<'a> Candidates<'a> {
     }
 
     fn of_many(
-        format: &Format,
+        format: &SignatureFormat,
         mut items: Vec<Cow<'a, [u8]>>,
         most: usize,
     ) -> Result<Self, VerifyError> {
@@ -130,10 +134,10 @@ impl<'a> Candidates<'a> {
             return Err(VerifyError::HeaderTooLong);
         }
         // No known scheme has lists inside several values; `provider` refuses to describe one.
-        if !matches!(format, Format::Prefix(_)) {
+        if !matches!(format, SignatureFormat::Prefix(_)) {
             return Err(VerifyError::SignatureUnsupported);
         }
-        if let Format::Prefix(prefix) = format
+        if let SignatureFormat::Prefix(prefix) = format
             && !prefix.is_empty()
         {
             items.retain_mut(|item| match item.strip_prefix(prefix.as_bytes()) {
@@ -151,8 +155,13 @@ impl<'a> Candidates<'a> {
     }
 
     /// The one value of `key` in a key-value signature header; two values are refused.
-    pub(super) fn pair(&self, format: &Format, key: &str) -> Result<Option<&'a [u8]>, VerifyError> {
-        let (Some(header), Format::Pairs { separators, .. }) = (self.header, format) else {
+    pub(super) fn pair(
+        &self,
+        format: &SignatureFormat,
+        key: &str,
+    ) -> Result<Option<&'a [u8]>, VerifyError> {
+        let (Some(header), SignatureFormat::Pairs { separators, .. }) = (self.header, format)
+        else {
             return Ok(None);
         };
         let mut values =
@@ -181,8 +190,8 @@ fn pair(item: &[u8]) -> Option<(&[u8], &[u8])> {
 mod tests {
     use super::*;
 
-    fn pairs() -> Format {
-        Format::Pairs { separators: ",".into(), key: "v1".into() }
+    fn pairs() -> SignatureFormat {
+        SignatureFormat::Pairs { separators: ",".into(), key: "v1".into() }
     }
 
     #[test]

@@ -222,7 +222,7 @@ fn the_field_of_a_batch_cannot_be_partly_redacted() {
         let overrides = toml::from_str(&overrides).unwrap();
         let refused = provider("mandrill").with_overrides(&overrides).unwrap_err().to_string();
         assert!(
-            refused.contains("secret_fields") && refused.contains("cannot be hidden"),
+            refused.contains("secret_fields") && refused.contains("cannot be redacted"),
             "{refused}"
         );
     }

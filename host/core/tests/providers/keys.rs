@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ring::rand::SystemRandom;
 use weir_core::provider::Provider;
-use weir_core::sign::{RequestDraft, Signing};
+use weir_core::sign::{RequestDraft, SigningInput};
 use weir_core::time::Timestamp;
 use weir_core::verify::{
     Authorities, FetchedDocument, KEY_REFRESH_AFTER, KeyAnswer, KeyError, KeyRef, KeyRing, KeySet,
@@ -34,7 +34,7 @@ fn draft(provider: &Provider, body: Option<&str>) -> RequestDraft {
 /// A genuine request of `provider`, signed with the test RSA key.
 pub(crate) fn signed(provider: &Provider) -> Request {
     let (pair, params) = fresh(provider, None);
-    let signing = Signing { secret: &pair.sending, params: &params, scheme: None };
+    let signing = SigningInput { secret: &pair.sending, params: &params, scheme: None };
     let signed = provider.sign_request(signing, &draft(provider, None), NOW, &SystemRandom::new());
     let signed = signed.unwrap();
     let headers = signed.headers.into_iter();
@@ -157,7 +157,7 @@ fn random_key_ids_do_not_cause_endless_fetches() {
     let plaid = provider("plaid");
     let verifier = without_key(plaid);
     let (pair, params) = fresh(plaid, None);
-    let signing = Signing { secret: &pair.sending, params: &params, scheme: None };
+    let signing = SigningInput { secret: &pair.sending, params: &params, scheme: None };
     let signed = plaid.sign_request(signing, &draft(plaid, None), NOW, &SystemRandom::new());
     // Tokens that `sign` makes name no key; Plaid's keys are fetched by id.
     let headers = signed.unwrap().headers.into_iter();
@@ -247,7 +247,7 @@ fn a_source_sets_what_an_http_signature_must_cover() {
          http_message = { components = ['@method', '@target-uri', 'content-digest'], max_age = '5m' }",
     );
     let (pair, params) = fresh(&strict, None);
-    let signing = Signing { secret: &pair.sending, params: &params, scheme: None };
+    let signing = SigningInput { secret: &pair.sending, params: &params, scheme: None };
     let random = SystemRandom::new();
     let signed = strict.sign_request(signing, &draft(&strict, None), NOW, &random).unwrap();
     let lax =

@@ -9,7 +9,7 @@ use serde_json::Value;
 use weir_core::identify::{DedupMaterial, DedupRule, FactTemplate, TYPE_UNKNOWN};
 use weir_core::provider::{BodyCoverage, Coverage, Provider};
 use weir_core::selector::Selector;
-use weir_core::sign::{RequestDraft, SignError, Signing};
+use weir_core::sign::{RequestDraft, SignError, SigningInput};
 use weir_core::verify::NamedSecret;
 
 use crate::doubles::{Genuine, genuine};
@@ -25,7 +25,7 @@ fn signed_samples(provider: &Provider) -> Vec<(String, Genuine)> {
         let Ok(verifier) = provider.verifier_with(&[secret], &params) else { continue };
         for sample in &provider.samples {
             let signing =
-                Signing { secret: &pair.sending, params: &params, scheme: Some(&scheme.name) };
+                SigningInput { secret: &pair.sending, params: &params, scheme: Some(&scheme.name) };
             let rendered = sample.render(&mut ChaCha8Rng::seed_from_u64(3), NOW);
             let draft = RequestDraft {
                 method: "POST".into(),
@@ -318,7 +318,7 @@ fn an_attempt_number_does_not_change_the_dedup_key() {
     });
     let event_keys = |attempt| {
         let (pair, params) = fresh(provider(name), Some("v1"));
-        let signing = Signing { secret: &pair.sending, params: &params, scheme: Some("v1") };
+        let signing = SigningInput { secret: &pair.sending, params: &params, scheme: Some("v1") };
         let draft = RequestDraft {
             method: "POST".into(),
             url: URL.into(),

@@ -9,7 +9,7 @@ use ring::rand::SystemRandom;
 use weir_core::identify::DedupRule;
 use weir_core::provider::Provider;
 use weir_core::request::RequestView;
-use weir_core::sign::{RequestDraft, SignError, Signing, StandardWebhooksSigner};
+use weir_core::sign::{RequestDraft, SignError, SigningInput, StandardWebhooksSigner};
 use weir_core::verify::{
     KeyForm, NamedSecret, Params, Scheme, Secret, Unverified, Verifier, paste_mistakes,
 };
@@ -29,7 +29,7 @@ fn draft(provider: &Provider, sample: &str, seed: u64) -> RequestDraft {
 /// The signed draft, and a verifier with the other side of the secret.
 fn signed(provider: &Provider, scheme: Option<&str>, draft: &RequestDraft) -> (Request, Verifier) {
     let (pair, params) = fresh(provider, scheme);
-    let signing = Signing { secret: &pair.sending, params: &params, scheme };
+    let signing = SigningInput { secret: &pair.sending, params: &params, scheme };
     let signed = provider.sign_request(signing, draft, NOW, &SystemRandom::new());
     let signed = signed.unwrap_or_else(|error| panic!("{}: {error:?}", provider.name));
     let mut request = Request::new(signed.body);
@@ -149,7 +149,7 @@ fn a_draft_without_a_signed_field_is_refused() {
     let provider = provider("standard-webhooks");
     let random = SystemRandom::new();
     let (pair, params) = fresh(provider, None);
-    let signing = Signing { secret: &pair.sending, params: &params, scheme: None };
+    let signing = SigningInput { secret: &pair.sending, params: &params, scheme: None };
     let draft = RequestDraft::default();
     let error = provider.sign_request(signing, &draft, NOW, &random).unwrap_err();
     assert!(matches!(error, SignError::Draft { .. }), "{error:?}");
@@ -195,7 +195,7 @@ fn an_rsa_key_is_not_generated() {
     assert!(error.to_string().contains("openssl genpkey"), "{error}");
     let params = Params::from([("webhook_id".to_owned(), Secret::new("w"))]);
     let secret = Secret::new(include_str!("rsa-private.pem"));
-    let signing = Signing { secret: &secret, params: &params, scheme: None };
+    let signing = SigningInput { secret: &secret, params: &params, scheme: None };
     let signed = provider("paddle-classic").sign_request(
         signing,
         &draft(provider("paddle-classic"), "payment_succeeded", 1),
@@ -209,7 +209,7 @@ fn an_rsa_key_is_not_generated() {
 fn a_signed_parameter_must_be_given() {
     let (pair, _) = fresh(provider("paypal"), None);
     let none = Params::new();
-    let signing = Signing { secret: &pair.sending, params: &none, scheme: None };
+    let signing = SigningInput { secret: &pair.sending, params: &none, scheme: None };
     let draft = draft(provider("paypal"), "PAYMENT.CAPTURE.COMPLETED", 1);
     let error = provider("paypal").sign_request(signing, &draft, NOW, &SystemRandom::new());
     let error = error.unwrap_err().to_string();

@@ -37,7 +37,7 @@ pub(crate) fn verifier(provider: &Provider, secrets: &[&str]) -> Verifier {
 /// key, used nowhere else, takes their place.
 pub(crate) fn fresh(provider: &Provider, scheme: Option<&str>) -> (SecretPair, Params) {
     let pair = match provider.generate_secret(scheme, &SystemRandom::new()) {
-        Err(SignError::KeyPairWanted { .. }) => SecretPair {
+        Err(SignError::KeyPairNeeded { .. }) => SecretPair {
             sending: Secret::new(include_str!("rsa-private.pem")),
             verifying: Secret::new(include_str!("rsa-public.pem")),
         },

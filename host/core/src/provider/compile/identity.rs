@@ -56,8 +56,8 @@ pub(super) fn identity(
     let categories = categories(check, &table.categories);
     check_families(check, "categories", categories.templates(), schemes);
     let fan_out = check.ok("fan_out", FanOut::parse(&table.fan_out.0)).unwrap_or_default();
-    let original = table.original_type.as_ref().map(|places| OriginalTypes {
-        kinds: templates(check, "type", &places.0),
+    let original = table.original_type.as_ref().map(|texts| OriginalTypes {
+        kinds: templates(check, "type", &texts.0),
         own: self::categories(check, &table.source_categories),
     });
     IdentityRules { kinds, ids, dedup, categories, original, fan_out, pointers: Default::default() }
@@ -98,13 +98,13 @@ fn categories(
             CategoryEntry::By(words) => {
                 let by = words.get(BY);
                 check.require(by.is_some(), &path, "name the deciding field with by = …");
-                let places = by?.split(" | ").map(str::to_owned).collect::<Vec<_>>();
-                let places = templates(check, &path, &places);
+                let fields = by?.split(" | ").map(str::to_owned).collect::<Vec<_>>();
+                let fields = templates(check, &path, &fields);
                 let texts = words.iter().filter(|(text, _)| *text != BY);
                 let texts: Vec<_> = texts
                     .filter_map(|(text, word)| Some((text.as_str(), category(check, &path, word)?)))
                     .collect();
-                CategoryRule::By(places, PatternMap::new(texts))
+                CategoryRule::By(fields, PatternMap::new(texts))
             }
         })
     };

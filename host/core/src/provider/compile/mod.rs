@@ -132,8 +132,8 @@ fn methods(
         check.problem(
             "methods",
             format_args!(
-                "{method} requests may have no body, and the signature covers only bodies: add {{url}} to the message, or \
-                 {{timestamp}}"
+                "{method} requests may have no body, and the signature covers only bodies: \
+                 add {{url}} to the message, or {{timestamp}}"
             ),
         );
     }

@@ -15,8 +15,8 @@ use crate::provider::units::OneOrMore;
 use crate::selector::Selector;
 use crate::verify::{
     Algorithm, BodyDigest, CandidateRule, DigestClaim, DigestInput, Direction, Encoding,
-    FetchedKeyRule, Format, HttpMessageRule, JwtRule, KeyAddress, KeyDocument, KeyForm, Message,
-    Requirement, Scheme, TimeUnit, TimestampRule, is_key_url, param_names,
+    FetchedKeyRule, HttpMessageRule, JwtRule, KeyAddress, KeyDocument, KeyForm, Requirement,
+    Scheme, SignatureFormat, SignedMessage, TimeUnit, TimestampRule, is_key_url, param_names,
 };
 
 pub(super) fn schemes(check: &mut ProblemCollector, tables: &[SchemeTable]) -> Vec<Arc<Scheme>> {
@@ -48,29 +48,10 @@ fn scheme(
     name: &str,
     table: &SchemeTable,
 ) -> Option<Scheme> {
-    let signature = places(check, path, table.header.as_ref(), table.from.as_ref());
-    let algorithm = match &table.algorithm {
-        Some(AlgorithmName::Known(algorithm)) => Some(*algorithm),
-        Some(AlgorithmName::Hook(hook)) => {
-            check.problem(
-                format_args!("{path}.algorithm"),
-                format_args!("this hub has no hook {hook:?}"),
-            );
-            None
-        }
-        None => {
-            check.problem(format_args!("{path}.algorithm"), "is missing");
-            None
-        }
-    };
+    let signature = selectors(check, path, table.header.as_ref(), table.from.as_ref());
+    let algorithm = algorithm(check, path, table);
     let format = format(check, path, table);
-    let texts = table.message.as_ref().map_or(&[][..], |texts| &texts.0);
-    let parse = |text: &String| check.ok(format_args!("{path}.message"), Message::parse(text));
-    let mut messages: Vec<_> = texts.iter().filter_map(parse).collect();
-    if texts.is_empty() {
-        messages.extend(Message::parse("{body}").ok());
-    }
-    let message_variants = messages.split_off(messages.len().min(1));
+    let (message, message_variants) = messages(check, path, table).unzip();
     let timestamp = table.timestamp.as_ref().map(|t| timestamp(check, path, t));
     let body_digest = match &table.body_digest {
         None => None,
@@ -93,8 +74,8 @@ fn scheme(
         encoding,
         algorithm: algorithm?,
         key: table.key.unwrap_or(KeyForm::Utf8),
-        message: messages.pop()?,
-        message_variants,
+        message: message?,
+        message_variants: message_variants?,
         timestamp,
         require,
         shapes: shapes.unwrap_or_default(),
@@ -110,12 +91,44 @@ fn scheme(
     Some(scheme)
 }
 
+fn algorithm(check: &mut ProblemCollector, path: &str, table: &SchemeTable) -> Option<Algorithm> {
+    let path = format!("{path}.algorithm");
+    match &table.algorithm {
+        Some(AlgorithmName::Known(algorithm)) => Some(*algorithm),
+        Some(AlgorithmName::Hook(hook)) => {
+            check.problem(path, format_args!("this hub has no hook {hook:?}"));
+            None
+        }
+        None => {
+            check.problem(path, "is missing");
+            None
+        }
+    }
+}
+
+/// The signed message and its alternatives; the body if the file names none.
+fn messages(
+    check: &mut ProblemCollector,
+    path: &str,
+    table: &SchemeTable,
+) -> Option<(SignedMessage, Vec<SignedMessage>)> {
+    let texts = table.message.as_ref().map_or(&[][..], |texts| &texts.0);
+    let parse =
+        |text: &String| check.ok(format_args!("{path}.message"), SignedMessage::parse(text));
+    let mut messages: Vec<_> = texts.iter().filter_map(parse).collect();
+    if texts.is_empty() {
+        messages.extend(SignedMessage::parse("{body}").ok());
+    }
+    let variants = messages.split_off(messages.len().min(1));
+    Some((messages.pop()?, variants))
+}
+
 /// Checks the rules between the fields of a scheme.
 fn check_scheme(check: &mut ProblemCollector, path: &str, scheme: &Scheme) {
     let families = scheme.families();
     let plural = |s: &Selector| matches!(s, Selector::Headers(_) | Selector::Each(_));
     check.require(
-        matches!(scheme.format, Format::Prefix(_)) || !scheme.signature.iter().any(plural),
+        matches!(scheme.format, SignatureFormat::Prefix(_)) || !scheme.signature.iter().any(plural),
         format_args!("{path}.separator"),
         "one value with several signatures, or several values, not both",
     );
@@ -146,12 +159,14 @@ fn check_scheme(check: &mut ProblemCollector, path: &str, scheme: &Scheme) {
     let signs = scheme.algorithm != Algorithm::StaticEquals
         && scheme.jwt.is_none()
         && scheme.http_message.is_none();
-    let constant =
-        std::iter::once(&scheme.message).chain(&scheme.message_variants).any(Message::is_constant);
+    let constant = std::iter::once(&scheme.message)
+        .chain(&scheme.message_variants)
+        .any(SignedMessage::is_constant);
     check.require(
         !(signs && constant),
         format_args!("{path}.message"),
-        "is the same for every request, so one signature would be valid for all of them; add {body}",
+        "is the same for every request, so one signature would be valid for all of them; \
+         add {body}",
     );
     if let Some(digest) = &scheme.body_digest {
         check.require(
@@ -172,7 +187,7 @@ fn check_timestamp(
 ) {
     let path = format!("{path}.timestamp");
     check.require(!timestamp.from.is_empty(), format_args!("{path}.from"), "is missing");
-    let pairs = matches!(scheme.format, Format::Pairs { .. });
+    let pairs = matches!(scheme.format, SignatureFormat::Pairs { .. });
     for source in &timestamp.from {
         let pair = matches!(source, Selector::Pair(_));
         check.require(pairs || !pair, &path, "pair: needs a signature header of key=value items");
@@ -187,7 +202,7 @@ fn check_timestamp(
     }
 }
 
-fn places(
+fn selectors(
     check: &mut ProblemCollector,
     path: &str,
     header: Option<&String>,
@@ -212,22 +227,28 @@ fn places(
     }
 }
 
-fn format(check: &mut ProblemCollector, path: &str, table: &SchemeTable) -> Option<Format> {
+fn format(
+    check: &mut ProblemCollector,
+    path: &str,
+    table: &SchemeTable,
+) -> Option<SignatureFormat> {
     let prefix: Box<str> = table.prefix.as_deref().unwrap_or("").into();
     match (table.separator.as_deref().filter(|s| !s.is_empty()), &table.pair) {
-        (None, None) => Some(Format::Prefix(prefix)),
+        (None, None) => Some(SignatureFormat::Prefix(prefix)),
         (Some(separators), _) if !separators.is_ascii() => {
             check.problem(format_args!("{path}.separator"), "must be ASCII characters");
             None
         }
-        (Some(separators), None) => Some(Format::List { separators: separators.into(), prefix }),
+        (Some(separators), None) => {
+            Some(SignatureFormat::List { separators: separators.into(), prefix })
+        }
         (Some(separators), Some(key)) => {
             check.require(
                 prefix.is_empty(),
                 format_args!("{path}.prefix"),
                 "cannot be used with pair",
             );
-            Some(Format::Pairs { separators: separators.into(), key: key.as_str().into() })
+            Some(SignatureFormat::Pairs { separators: separators.into(), key: key.as_str().into() })
         }
         (None, Some(_)) => {
             check.problem(format_args!("{path}.pair"), "needs a separator");
@@ -239,7 +260,7 @@ fn format(check: &mut ProblemCollector, path: &str, table: &SchemeTable) -> Opti
 fn timestamp(check: &mut ProblemCollector, path: &str, table: &TimestampTable) -> TimestampRule {
     let path = format!("{path}.timestamp");
     TimestampRule {
-        from: places(check, &path, table.header.as_ref(), table.from.as_ref()),
+        from: selectors(check, &path, table.header.as_ref(), table.from.as_ref()),
         unit: table.unit.unwrap_or(TimeUnit::Seconds),
         tolerance: table.tolerance.map(|span| span.0),
         direction: table.direction.unwrap_or(Direction::Both),
@@ -373,7 +394,8 @@ fn check_keys(check: &mut ProblemCollector, path: &str, scheme: &Scheme) {
         check.require(
             scheme.key == KeyForm::PublicKey && scheme.algorithm.has_key_pair(),
             format_args!("{path}.key"),
-            "fetched keys are public: they need key = \"public-key\" and an algorithm with key pairs",
+            "fetched keys are public: they need key = \"public-key\" and an algorithm with \
+             key pairs",
         );
     }
     if scheme.jwt.is_some() {
@@ -383,7 +405,7 @@ fn check_keys(check: &mut ProblemCollector, path: &str, scheme: &Scheme) {
             "cannot sign tokens",
         );
         check.require(
-            matches!(scheme.format, Format::Prefix(_)),
+            matches!(scheme.format, SignatureFormat::Prefix(_)),
             format_args!("{path}.separator"),
             "cannot be used with a token",
         );
