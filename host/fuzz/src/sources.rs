@@ -103,7 +103,6 @@ impl SignedScheme {
     }
 
     /// Verifies a request as the source does.
-    #[must_use]
     pub fn verify(&self, request: &RequestDraft) -> Verification {
         seen(request, |view| self.verifier.verify(&view, NOW))
     }

@@ -198,7 +198,7 @@ fn what_copying_leaves_on_a_secret_is_warned_of() {
         ("7Qm2xV9sKd4LrT8wZp3N ", "(21 bytes) ends with a space"),
         (" 7Qm2xV9sKd4LrT8wZp3N", "starts with a space"),
         ("7Qm2xV9sKd4LrT8wZp3N\n\n", "ends with a line end"),
-        ("\"7Qm2xV9sKd4LrT8wZp3N\"", "stands in quotes"),
+        ("\"7Qm2xV9sKd4LrT8wZp3N\"", "is in quotes"),
         ("\u{feff}7Qm2xV9sKd4LrT8wZp3N", "starts with a byte order mark"),
         ("GITHUB_SECRET=7Qm2xV9sKd4LrT8wZp3N", "whole line NAME=value"),
         ("7Qm2xV9sKd4LrT8wZp3N\u{200b}", "ends with a space"),
@@ -235,9 +235,9 @@ fn a_secret_in_the_wrong_form_is_told_the_nearest_right_one() {
         ("svix", "correct horse battery", "remove the spaces"),
         ("clerk", "s3cr3t!", "the right form is `whsec_` and the base64"),
         ("clerk", "sk_test_8fXq2mV7sKd4LrT9", "looks like an API key"),
-        ("clerk", "SECRET=whsec_8fXq2mV7sKd4LrT9wZp3NbYc6HjGtR1u", "behind the first `=`"),
+        ("clerk", "SECRET=whsec_8fXq2mV7sKd4LrT9wZp3NbYc6HjGtR1u", "after the first `=`"),
         ("adyen", "0x8fXq", "remove the `0x`"),
-        ("adyen", "8f:01:02", "leave out what separates"),
+        ("adyen", "8f:01:02", "remove the separators"),
     ] {
         let (right, said) = said_with(&source(provider, ""), secret.as_bytes());
         assert!(!right && said.contains(wanted), "{provider} {secret}: {said}");

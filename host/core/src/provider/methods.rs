@@ -89,7 +89,7 @@ mod tests {
     fn a_method_without_events_is_refused_by_name() {
         for name in ["HEAD", "OPTIONS", "TRACE", "CONNECT", "get", "", "PUSH", "GET, POST"] {
             let said = parsed(&["POST", name]).unwrap_err().to_string();
-            assert!(said.starts_with(&format!("{name:?} is no method")), "{said}");
+            assert!(said.starts_with(&format!("{name:?} is not a method")), "{said}");
         }
         assert_eq!(parsed(&[]), Err(InvalidMethods::None));
     }
