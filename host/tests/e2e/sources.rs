@@ -180,6 +180,9 @@ fn a_provider_file_is_tried_before_it_is_used() {
     assert!(said.contains("acme.toml:") && said.contains("vectors."), "{said}");
     let shown = output(&weir().args(["providers", "show", "paypal"]).output().unwrap());
     assert!(shown.contains("params.webhook_id = "), "{shown}");
+    let shown = output(&weir().args(["providers", "show", "stripe"]).output().unwrap());
+    assert!(shown.contains("deadline    10s to answer a request\n"), "{shown}");
+    assert!(shown.contains("retries     for 3d\n"), "{shown}");
     let none = weir().args(["providers", "show", "paypall"]).output().unwrap();
     assert_eq!(none.status.code(), Some(4));
 }
