@@ -1,65 +1,38 @@
-//! Stage 1, accept: webhooks come in here, and leave again as stored events or as refusals.
+//! Stage 1, accept: webhooks arrive here, and leave as stored events or as refusals.
 //!
-//! [`receive`] reads from top to bottom as the path of a request. What is decided about a request is decided by pure
-//! functions (here `head`, `content`, `facts`, `redact`, `answer`, `problem`; in the core verify, identify and route); what
-//! keeps a stranger's appetite in bounds stands around them (`listener`, `connection_table`, `connection`, `secure`, `timed_io`, `body`,
-//! `body_wait`, `budget`, `client`, `penalties`).
+//! The folders, in the order in which a request passes them; each uses only those below it:
 //!
-//! `live_sources` holds the sources in force, `published` the keys that their senders publish (`fetch_limiter` says who may have one
-//! fetched), `quarantine` what was not believed, and `hand_over` takes the secrets that some hand over. `respond` waits,
-//! within a deadline, for a source whose answer is a handler's reply.
+//! - `listen`: the listener, TLS, and one task for each connection.
+//! - `receive`: the path of one request, from its head to its answer.
+//! - `sources`: the sources in force, and the secrets that senders handed over.
+//! - `verify`: the keys that senders publish.
+//! - `request`: reading a head and a body, and replacing the secrets in them.
+//! - `answer`: answers, refusals and penalties.
+//! - `connection`: the state of one connection and its client.
 //!
 //! What may not live here: running handlers, SQL, the name of a provider.
 
-mod access;
 mod answer;
-mod body;
-mod body_wait;
-mod budget;
-mod client;
 mod connection;
-mod connection_table;
-mod content;
-mod event_log;
-mod facts;
-mod fetch_limiter;
-mod hand_over;
-mod head;
-mod limits;
-mod listener;
-mod live_sources;
-mod penalties;
-mod problem;
-mod published;
-mod quarantine;
+mod listen;
 mod quarantine_file;
 mod receive;
-mod redact;
-mod refusal_log;
-mod refused;
-mod respond;
-mod run_to_completion;
-mod secure;
-mod timed_io;
-mod way;
+mod request;
+mod sources;
+mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use hyper::server::conn::{http1, http2};
-use hyper_util::rt::TokioExecutor;
-use parking_lot::Mutex;
-use rand::TryRng;
-use rand::rngs::SysRng;
 use weir_core::hops::HopKey;
+use weir_core::id::QuarantineId;
 use weir_core::name::SourceName;
 use weir_core::rate::Rate;
-use weir_core::time::Clock;
-use weir_store::quarantine::Quarantine;
-use weir_store::registry::{CasOutcome, EntryKind};
-use weir_store::{Store, StoreError};
+use weir_core::time::Timestamp;
+use weir_store::StoreError;
+use weir_store::quarantine::{Quarantine, QuarantineFilter, QuarantinedRequest};
 
 use crate::config::SourcesByName;
 use crate::config::{Config, Source};
@@ -67,210 +40,217 @@ use crate::context::HubContext;
 use crate::egress::fetch::Fetcher;
 use crate::invoker::ResponderHandle;
 use crate::keys::Seal;
-use crate::observe::health::{Health, ROUTING_MISSING};
-use crate::observe::metrics::Metrics;
+use crate::observe::health::Health;
 use crate::routing::Routes;
-use crate::runtime::shutdown::Drain;
 use crate::tls::ServerTls;
 
-pub use hand_over::{HandOverStatus, OpenWindowError};
-pub use quarantine::{QuarantinedView, ReleaseOutcome};
+pub use answer::refusal_log::RefusalRecord;
 pub use quarantine_file::quarantine_from_config;
-pub use refusal_log::RefusalRecord;
-pub use way::SourceStatus;
+pub use receive::{QuarantinedView, ReleaseOutcome};
+pub use sources::hand_over::{HandOverStatus, OpenWindowError};
+pub use sources::live_source::SourceStatus;
 
-use budget::BodyBudget;
-use client::AddressPolicy;
-use connection_table::ConnectionTable;
-use hand_over::HandOverWindows;
-use live_sources::LiveSources;
-use penalties::RefusalLimiter;
-use redact::Fingerprints;
-use refusal_log::RefusalLog;
-use timed_io::Timeouts;
-use way::LiveSource;
-
-/// The registry's key for what fingerprints are made with.
-const FINGERPRINT_KEY: &str = "fingerprint";
+use answer::penalties::Penalties;
+use answer::refusal_log::RefusalLog;
+use connection::client::AddressPolicy;
+use listen::ConnectionServer;
+use receive::Pipeline;
+use request::budget::BodyBudget;
+use request::fingerprints::{Fingerprints, random};
+use sources::hand_over::HandOver;
+use sources::live_source::{LiveSource, SourceContext};
+use sources::live_sources::LiveSources;
 
 /// The dependencies of [`Ingress`] besides the [`HubContext`].
 #[derive(Debug)]
 pub struct Deps {
-    /// What to serve TLS with; without it, plain HTTP is spoken.
+    /// `None` for plain HTTP.
     pub tls: Option<Arc<ServerTls>>,
-    /// Who gets events.
     pub routes: Arc<Routes>,
-    /// Whether webhooks are taken.
     pub health: Arc<Health>,
-    /// Runs the handlers that answer for a source; without it every source gives its usual answer.
+    /// Runs responders. Without it every source gives its usual answer.
     pub responders: Option<ResponderHandle>,
-    /// What tells how often a message has left this hub and come back.
+    /// Verifies how often a request has left this hub and come back.
     pub hops: Arc<HopKey>,
-    /// Gets the keys that senders publish.
+    /// Fetches the keys that senders publish.
     pub fetcher: Arc<Fetcher>,
-    /// Seals what must be kept and not be read.
+    /// Seals quarantined requests and secrets that were handed over.
     pub seal: Arc<Seal>,
-    /// Where requests are kept that were not believed; without it they are not.
+    /// `None` if refused requests are not kept.
     pub quarantine: Option<Quarantine>,
 }
 
-/// The way in for webhooks.
+/// Accepts webhooks: the listener and the path of each request, and what operators may ask of them.
 #[derive(Debug)]
 pub struct Ingress {
-    live_sources: Arc<LiveSources>,
-    windows: Arc<HandOverWindows>,
-    seal: Arc<Seal>,
-    quarantine: Option<Quarantine>,
-    public_url: Option<String>,
-    http1: http1::Builder,
-    http2: http2::Builder<TokioExecutor>,
-    tls: Option<Arc<ServerTls>>,
-    max_connections: usize,
-    max_headers: usize,
-    timeouts: Timeouts,
-    address_policy: AddressPolicy,
-    connection_table: Arc<ConnectionTable>,
-    penalties: Mutex<RefusalLimiter>,
-    started: Instant,
-    budget: BodyBudget,
-    refusals: RefusalLog,
-    fingerprints: OnceLock<Fingerprints>,
-    open: AtomicBool,
-    store: Arc<dyn Store>,
-    routes: Arc<Routes>,
-    clock: Arc<dyn Clock>,
-    metrics: Metrics,
-    health: Arc<Health>,
-    drain: Drain,
-    responders: Option<ResponderHandle>,
-    hops: Arc<HopKey>,
+    server: Arc<ConnectionServer>,
+    pipeline: Arc<Pipeline>,
 }
 
 impl Ingress {
-    /// Prepares every source; nothing is accepted yet.
+    /// Prepares every source. Accepts nothing yet.
     #[must_use]
     pub fn new(config: &Config, ctx: HubContext, deps: Deps) -> Self {
-        let HubContext { store, clock, metrics, drain, .. } = ctx;
-        let Deps { tls, routes, health, responders, hops, fetcher, seal, quarantine } = deps;
-        let server = &config.server;
-        let live_sources = Arc::new(LiveSources::new(
-            config.sources.clone(),
-            server.clone(),
-            metrics.clone(),
-            fetcher,
-        ));
-        let timeouts = Timeouts { head: server.header_timeout, idle: server.idle_timeout };
-        Self {
-            live_sources,
-            windows: Arc::default(),
-            seal,
-            quarantine,
-            public_url: server.public_url.clone(),
-            http1: connection::http1(server),
-            http2: secure::http2(server),
-            tls,
-            max_connections: server.max_connections,
-            max_headers: server.max_headers,
-            timeouts,
-            address_policy: AddressPolicy {
-                proxies: server.trusted_proxies.clone(),
-                penalize_loopback: server.per_address.loopback,
-            },
-            connection_table: ConnectionTable::new(server.per_address.connections),
-            penalties: Mutex::new(RefusalLimiter::new(Rate::new(
-                server.per_address.refusals_per_second,
-                Duration::from_secs(1),
-                server.per_address.refusals,
-            ))),
-            started: Instant::now(),
-            budget: BodyBudget::new(server.body_budget, metrics.body_bytes().clone()),
-            refusals: RefusalLog::new(u64::from_le_bytes(random())),
-            fingerprints: OnceLock::new(),
-            open: AtomicBool::new(false),
-            store,
-            routes,
-            clock,
-            metrics,
-            health,
-            drain,
-            responders,
-            hops,
-        }
+        let tls = deps.tls.clone();
+        let pipeline = Arc::new(pipeline(config, ctx.clone(), deps));
+        let server = ConnectionServer::new(&config.server, &ctx, pipeline.clone(), tls);
+        Self { server: Arc::new(server), pipeline }
     }
 
-    /// Accepts connections until draining begins, and returns when the last of them has ended or draining no longer
-    /// waits. Runs on the current runtime.
+    /// Accepts connections until draining begins. Returns when the last of them has ended, or when
+    /// draining no longer waits.
     pub async fn run(self: Arc<Self>, listener: std::net::TcpListener) {
-        match fingerprint_key(&*self.store).await {
-            Ok(key) => {
-                let _ = self.fingerprints.set(Fingerprints::new(key));
-            }
+        match Fingerprints::load(&*self.pipeline.store).await {
+            Ok(fingerprints) => drop(self.pipeline.fingerprints.set(fingerprints)),
             Err(error) => {
-                tracing::warn!(%error, "fingerprints of secrets will not be the same after a restart");
+                tracing::warn!(%error, "fingerprints of secrets will differ after a restart");
             }
         }
-        if let Err(error) = self.load_handed_over().await {
-            tracing::error!(%error, "secrets that were handed over cannot be read; their sources refuse everything");
+        if let Err(error) = self.pipeline.hand_over.load_secrets().await {
+            tracing::error!(
+                %error,
+                "cannot read the secrets that were handed over; their sources refuse every request"
+            );
         }
-        listener::run(self, listener).await;
+        listen::run(self.server.clone(), listener).await;
     }
 
-    /// Puts other sources in force. Requests under way finish by those that they began with.
+    /// Replaces all sources. Requests under way finish with those that they began with.
     pub fn replace_sources(&self, sources: BTreeMap<SourceName, Arc<Source>>) {
-        self.live_sources.replace_sources(sources);
+        self.pipeline.sources.replace_sources(sources);
     }
 
     /// The names of the sources in force.
     #[must_use]
     pub fn source_names(&self) -> BTreeSet<SourceName> {
-        self.live_sources.all().iter().map(|way| way.source.name.clone()).collect()
+        self.pipeline.sources.all().iter().map(|source| source.config.name.clone()).collect()
     }
 
-    /// The sources in force, by name.
+    /// The sources in force as operators see them, sorted by name.
     #[must_use]
     pub fn sources(&self) -> Vec<SourceStatus> {
-        let status = |way: &Arc<LiveSource>| way.status(self.window(way.source.name.as_str()));
-        self.live_sources.all().iter().map(status).collect()
+        let Pipeline { sources, hand_over, .. } = &*self.pipeline;
+        let status =
+            |source: &Arc<LiveSource>| source.status(hand_over.window_until(source.name()));
+        sources.all().iter().map(status).collect()
     }
 
-    /// The sources in force.
+    /// The configuration of the sources in force.
     #[must_use]
     pub fn in_force(&self) -> SourcesByName {
-        let live_sources = self.live_sources.all();
-        live_sources.iter().map(|way| (way.source.name.clone(), Arc::clone(&way.source))).collect()
+        let sources = self.pipeline.sources.all();
+        sources.iter().map(|source| (source.config.name.clone(), source.config.clone())).collect()
     }
 
-    /// Whether it is known who gets events. Once it is, it stays so.
-    fn is_open(&self) -> bool {
-        if !self.open.load(Ordering::Relaxed) && self.health.ready() != Err(ROUTING_MISSING) {
-            self.open.store(true, Ordering::Relaxed);
-        }
-        self.open.load(Ordering::Relaxed)
+    /// Opens a window: the next handshake of a source may hand its secret over. True if the operator has
+    /// to be shown the secret, see [`Self::show_secret`].
+    ///
+    /// # Errors
+    /// If the source can have no such secret, or has one.
+    pub async fn open_window(
+        &self,
+        source: &str,
+        until: Timestamp,
+    ) -> Result<bool, OpenWindowError> {
+        self.pipeline.hand_over.open_window(source, until).await
     }
 
-    fn fingerprints(&self) -> &Fingerprints {
-        self.fingerprints.get_or_init(|| Fingerprints::new(random()))
+    /// Closes a source's window and forgets the secret that it would show. False if it was not open.
+    pub fn close_window(&self, source: &str) -> bool {
+        self.pipeline.hand_over.close_window(source)
+    }
+
+    /// Shows the secret that came through a source's window, once.
+    #[must_use]
+    pub fn show_secret(&self, source: &str) -> HandOverStatus {
+        self.pipeline.hand_over.show_secret(source)
+    }
+
+    /// Forgets the secret that was handed over for a source. False if there is none.
+    ///
+    /// # Errors
+    /// If the store fails. Then the secret is kept.
+    pub async fn forget_secret(&self, source: &SourceName) -> Result<bool, StoreError> {
+        self.pipeline.hand_over.forget_secret(source).await
+    }
+
+    /// The refusal whose answer had this id, while it is in memory.
+    #[must_use]
+    pub fn refusal(&self, id: &str) -> Option<RefusalRecord> {
+        self.pipeline.refusals.find(id)
+    }
+
+    /// Lists the quarantine.
+    ///
+    /// # Errors
+    /// If its file cannot be read.
+    pub async fn quarantined(
+        &self,
+        filter: QuarantineFilter,
+    ) -> Result<Vec<QuarantinedRequest>, StoreError> {
+        self.pipeline.quarantined(filter).await
+    }
+
+    /// One quarantined request. `None` if there is none with that id.
+    ///
+    /// # Errors
+    /// If the quarantine's file cannot be read.
+    pub async fn show_quarantined(
+        &self,
+        id: QuarantineId,
+    ) -> Result<Option<QuarantinedView>, StoreError> {
+        self.pipeline.show_quarantined(id).await
+    }
+
+    /// Accepts a quarantined request if it verifies now. A second release does nothing.
+    ///
+    /// # Errors
+    /// If the store or the quarantine fails. Then it can be tried again.
+    pub async fn release(&self, id: QuarantineId) -> Result<ReleaseOutcome, StoreError> {
+        self.pipeline.release(id).await
     }
 }
 
-/// The key of this installation's fingerprints, made at its first start.
-async fn fingerprint_key(store: &dyn Store) -> Result<[u8; 32], StoreError> {
-    let made: [u8; 32] = random();
-    let written = store.cas(EntryKind::Secret, FINGERPRINT_KEY, None, Some(made.to_vec())).await?;
-    if let CasOutcome::Written { .. } = written {
-        return Ok(made);
+fn pipeline(config: &Config, ctx: HubContext, deps: Deps) -> Pipeline {
+    let server = &config.server;
+    let context = SourceContext {
+        server: server.clone(),
+        metrics: ctx.metrics.clone(),
+        fetcher: deps.fetcher,
+        tasks: ctx.tasks.clone(),
+        drain: ctx.drain.clone(),
+    };
+    let sources = Arc::new(LiveSources::new(config.sources.clone(), context));
+    let per_address = &server.per_address;
+    Pipeline {
+        hand_over: HandOver::new(sources.clone(), &ctx, deps.seal.clone()),
+        sources,
+        address_policy: AddressPolicy {
+            proxies: server.trusted_proxies.clone(),
+            penalize_loopback: per_address.loopback,
+        },
+        penalties: Penalties::new(Rate::new(
+            per_address.refusals_per_second,
+            Duration::from_secs(1),
+            per_address.refusals,
+        )),
+        budget: BodyBudget::new(server.body_budget, ctx.metrics.body_bytes().clone()),
+        refusals: RefusalLog::new(u64::from_le_bytes(random())),
+        fingerprints: OnceLock::new(),
+        quarantine: deps.quarantine,
+        seal: deps.seal,
+        public_url: server.public_url.clone(),
+        is_tls: deps.tls.is_some(),
+        max_headers: server.max_headers,
+        started: Instant::now(),
+        is_routing_ready: AtomicBool::new(false),
+        routes: deps.routes,
+        health: deps.health,
+        responders: deps.responders,
+        hops: deps.hops,
+        store: ctx.store,
+        clock: ctx.clock,
+        metrics: ctx.metrics,
+        tasks: ctx.tasks,
     }
-    let entry = store.get(EntryKind::Secret, FINGERPRINT_KEY).await?;
-    let key = entry.and_then(|entry| entry.value).and_then(|value| value.try_into().ok());
-    key.ok_or_else(|| StoreError::Damaged("the key of fingerprints is not 32 bytes long".into()))
-}
-
-#[expect(
-    clippy::expect_used,
-    reason = "a system without randomness cannot run this program safely"
-)]
-fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    SysRng.try_fill_bytes(&mut bytes).expect("the system gives no random bytes");
-    bytes
 }

@@ -362,7 +362,7 @@ async fn a_get_that_a_wrong_secret_refused_is_let_in_as_the_get_that_it_was() {
     let mended = config::load_text("weir.toml", &sources(SECRET), folder.path(), true);
     hub.ingress.replace_sources(mended.unwrap().config.sources);
     let released = hub.ingress.release(held[0].id).await.unwrap();
-    assert!(matches!(&released, ReleaseOutcome::In(ids) if ids.len() == 1), "{released:?}");
+    assert!(matches!(&released, ReleaseOutcome::Released(ids) if ids.len() == 1), "{released:?}");
     let (kind, id, request) = newest(&hub).await;
     assert_eq!((&*kind, id.as_deref()), ("delivered", Some("SM1")));
     assert_eq!(text(&request.payload.body), query);

@@ -65,7 +65,7 @@ async fn what_a_wrong_secret_refused_is_let_in_once_when_it_is_mended() {
     let mut events = Vec::new();
     for one in &held {
         match wrong.hub.ingress.release(one.id).await.unwrap() {
-            ReleaseOutcome::In(ids) => events.extend(ids),
+            ReleaseOutcome::Released(ids) => events.extend(ids),
             other => panic!("{other:?}"),
         }
     }
@@ -76,7 +76,7 @@ async fn what_a_wrong_secret_refused_is_let_in_once_when_it_is_mended() {
     // Again, and once more by the sender itself.
     for one in &held {
         let again = wrong.hub.ingress.release(one.id).await.unwrap();
-        assert!(matches!(again, ReleaseOutcome::In(ids) if events.contains(&ids[0])));
+        assert!(matches!(again, ReleaseOutcome::Released(ids) if events.contains(&ids[0])));
     }
     let reply = wrong.hub.raw(wrong.stripe("evt_0", 0)).await;
     assert_eq!(reply.json()["status"], "duplicate");
@@ -95,7 +95,7 @@ async fn what_was_stale_when_it_came_stays_out_and_what_was_fresh_then_comes_in_
     wrong.hub.clock.set(NOW_MS + 7_200_000);
     let release = async |n: usize| wrong.hub.ingress.release(held[n].id).await.unwrap();
     assert_eq!(release(0).await, ReleaseOutcome::StillRefused("timestamp_stale".into()));
-    assert!(matches!(release(1).await, ReleaseOutcome::In(ids) if ids.len() == 1));
+    assert!(matches!(release(1).await, ReleaseOutcome::Released(ids) if ids.len() == 1));
     assert_eq!(&*kept(&wrong.hub, 1).await[0].code, "timestamp_stale");
 }
 

@@ -69,7 +69,7 @@ pub(in crate::admin) async fn release(hub: ServiceState, path: Id, uri: Uri) -> 
     let id: QuarantineId = id(path)?;
     match hub.ingress.release(id).await? {
         ReleaseOutcome::Unknown => Err(gone()),
-        ReleaseOutcome::In(events) => {
+        ReleaseOutcome::Released(events) => {
             tracing::info!(request = %id, "an operator let a request in from the quarantine");
             json::answer(StatusCode::OK, &json!({ "id": id, "events": events }))
         }
@@ -109,7 +109,9 @@ pub(in crate::admin) async fn release_all(
     let (mut released, mut refused) = (Vec::new(), Vec::new());
     for QuarantinedRequest { id, .. } in found {
         match hub.ingress.release(id).await? {
-            ReleaseOutcome::In(events) => released.push(json!({ "id": id, "events": events })),
+            ReleaseOutcome::Released(events) => {
+                released.push(json!({ "id": id, "events": events }))
+            }
             ReleaseOutcome::StillRefused(code) => refused.push(json!({ "id": id, "code": code })),
             // It was too old in the meantime.
             ReleaseOutcome::Unknown => {}
