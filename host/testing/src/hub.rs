@@ -34,6 +34,12 @@ pub struct TestHub {
     launch: Launch,
 }
 
+impl Default for TestHub {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl TestHub {
     /// A configuration with the listeners alone.
     pub fn new() -> Self {
