@@ -1,11 +1,10 @@
-//! When the hub tells of itself: how many failures are too many, how often the same thing is told, how much in all.
-//!
-//! Times are since any fixed moment, by a clock that no one sets.
+//! When the hub raises an alert: failure rates, reminders of expiry, repeats joined into one alert,
+//! and the budget of alerts per hour. Pure: times are since a fixed moment, by a monotonic clock.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-/// What the hub tells of: the types of the events of its source.
+/// The types of the hub's own events (source `weir`).
 pub const ALERT_TYPES: [&str; 18] = [
     "dead_letter",
     "handler.load_failed",
@@ -27,26 +26,23 @@ pub const ALERT_TYPES: [&str; 18] = [
     "store.lost",
 ];
 
-/// Pieces that a window is kept in: as exact as the judgement on it.
+/// Buckets of a sliding window.
 const BUCKETS: u32 = 30;
 
-/// How much of something went well and how much did not.
+/// Counts of successes and failures.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OutcomeCounts {
-    /// Went well.
     pub good: u64,
-    /// Did not.
     pub bad: u64,
 }
 
 impl OutcomeCounts {
-    /// All of it.
     #[must_use]
     pub const fn total(self) -> u64 {
         self.good.saturating_add(self.bad)
     }
 
-    /// What came since an earlier tally of the same numbers, which only rise.
+    /// The difference to earlier counts of the same numbers, which only rise.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Self {
         Self {
@@ -60,104 +56,103 @@ impl OutcomeCounts {
         self.bad = self.bad.saturating_add(other.bad);
     }
 
-    /// Whether so many in a thousand or more were bad.
-    fn is_at_least(self, per_mille: u16) -> bool {
+    /// True if at least this share of the total is bad.
+    fn is_bad_at_least(self, per_mille: u16) -> bool {
         u128::from(self.bad) * 1_000 >= u128::from(self.total()) * u128::from(per_mille)
     }
 }
 
-/// What is too much.
+/// The failure rate at which an alert is raised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FailureThreshold {
-    /// How far back is looked.
+    /// Length of the sliding window.
     pub window: Duration,
-    /// Fewer than so many are not judged.
+    /// Totals below this are not judged.
     pub at_least: u64,
-    /// So many in a thousand are too many; half of that is few enough again.
+    /// An alert is raised at this share of failures, and cleared below half of it.
     pub per_mille: u16,
 }
 
-/// The share of failures in a sliding window, told once when it becomes too much, and not again before it was well.
+/// The failure rate in a sliding window. Raises once, and again only after it was cleared.
 #[derive(Debug, Clone, Default)]
 pub struct FailureMonitor {
-    pieces: VecDeque<(Duration, OutcomeCounts)>,
+    buckets: VecDeque<(Duration, OutcomeCounts)>,
     sum: OutcomeCounts,
     raised: bool,
 }
 
 impl FailureMonitor {
-    /// Takes in what happened since the last look. The tally of the window if it has just become too much.
-    pub fn look(
+    /// Adds the counts since the last update. Returns the sum of the window if this update raises.
+    pub fn update(
         &mut self,
-        came: OutcomeCounts,
-        too_much: &FailureThreshold,
+        new: OutcomeCounts,
+        threshold: &FailureThreshold,
         now: Duration,
     ) -> Option<OutcomeCounts> {
-        let piece = too_much.window / BUCKETS;
-        while let Some((since, old)) = self.pieces.front().copied()
-            && now >= since + piece + too_much.window
+        let length = threshold.window / BUCKETS;
+        while let Some((since, old)) = self.buckets.front().copied()
+            && now >= since + length + threshold.window
         {
             self.sum = self.sum.since(old);
-            self.pieces.pop_front();
+            self.buckets.pop_front();
         }
-        if came.total() > 0 {
-            self.sum.add(came);
-            match self.pieces.back_mut() {
-                Some((since, last)) if now < *since + piece => last.add(came),
-                _ => self.pieces.push_back((now, came)),
+        if new.total() > 0 {
+            self.sum.add(new);
+            match self.buckets.back_mut() {
+                Some((since, last)) if now < *since + length => last.add(new),
+                _ => self.buckets.push_back((now, new)),
             }
         }
-        let (judged, sum) = (self.sum.total() >= too_much.at_least, self.sum);
+        let (judged, sum) = (self.sum.total() >= threshold.at_least, self.sum);
         if self.raised {
-            // With nothing left to judge by, what comes next is judged anew.
-            let well = judged && !sum.is_at_least(too_much.per_mille.div_ceil(2));
-            self.raised = !(well || sum.total() == 0);
+            let cleared = judged && !sum.is_bad_at_least(threshold.per_mille.div_ceil(2));
+            // An empty window clears too.
+            self.raised = !(cleared || sum.total() == 0);
             return None;
         }
-        self.raised = judged && sum.is_at_least(too_much.per_mille);
+        self.raised = judged && sum.is_bad_at_least(threshold.per_mille);
         self.raised.then_some(sum)
     }
 
-    /// Begins anew, with nothing seen: as one that was told of, or not.
-    pub fn restart(&mut self, told: bool) {
-        *self = Self { raised: told, ..Self::default() };
+    /// Empties the window and sets the state.
+    pub fn reset(&mut self, raised: bool) {
+        *self = Self { raised, ..Self::default() };
     }
 
-    /// Whether it was told of and has not been well since.
+    /// True if it was raised and has not been cleared since.
     #[must_use]
     pub const fn is_raised(&self) -> bool {
         self.raised
     }
 }
 
-/// Something that ends at a known time, told of when that is near, and then once a day.
+/// A reminder of something that ends at a known time: when the end is near, then once a day.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ExpiryReminder {
-    /// When it may be told again.
-    again_at: Duration,
+    not_before: Duration,
 }
 
 impl ExpiryReminder {
-    /// Between two tellings.
+    /// Time between two reminders.
     pub const EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
-    /// It was told so long before now.
-    pub fn was_told(&mut self, ago: Duration, now: Duration) {
-        self.again_at = self.again_at.max((now + Self::EVERY).saturating_sub(ago));
+    /// Takes note of a reminder that was given `ago`.
+    pub fn reminded(&mut self, ago: Duration, now: Duration) {
+        self.not_before = self.not_before.max((now + Self::EVERY).saturating_sub(ago));
     }
 
-    /// Whether to tell now of what ends at a time that is `left` away, if `ahead` is near.
-    pub fn look(&mut self, left: Duration, ahead: Duration, now: Duration) -> bool {
-        let tell = left <= ahead && now >= self.again_at;
-        if tell {
-            self.was_told(Duration::ZERO, now);
+    /// True if a reminder is due for an end that is `left` away; `ahead` counts as near.
+    pub fn is_due(&mut self, left: Duration, ahead: Duration, now: Duration) -> bool {
+        let due = left <= ahead && now >= self.not_before;
+        if due {
+            self.reminded(Duration::ZERO, now);
         }
-        tell
+        due
     }
 }
 
-/// The same thing told again and again becomes one telling with a count: the first at once, those that follow it
-/// within [`RepeatAggregator::EVERY`] together at its end.
+/// Joins repeats of one subject: the first passes at once, those within the next
+/// [`RepeatAggregator::EVERY`] become one with a count.
 #[derive(Debug, Clone)]
 pub struct RepeatAggregator<K, T> {
     subjects: BTreeMap<K, Subject<T>>,
@@ -166,80 +161,78 @@ pub struct RepeatAggregator<K, T> {
 
 #[derive(Debug, Clone)]
 struct Subject<T> {
-    at: Duration,
-    /// How many since, and the latest.
+    passed_at: Duration,
+    /// The count since then, and the latest.
     since: Option<(u64, T)>,
 }
 
-/// A telling that is not made.
+/// The limit of subjects is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooManySubjects;
 
 impl<K: Ord + Clone, T> RepeatAggregator<K, T> {
-    /// Each thing is told at most once in so long.
+    /// A subject passes at most once in this time.
     pub const EVERY: Duration = Duration::from_secs(60);
 
-    /// Keeps account of at most so many things at once.
     #[must_use]
     pub const fn new(subjects_max: usize) -> Self {
         Self { subjects: BTreeMap::new(), subjects_max }
     }
 
-    /// Something happened `count` times. What is to be told of it now, if anything.
+    /// Adds `count` occurrences of a subject. Returns what passes now, if anything does.
     ///
     /// # Errors
-    /// [`TooManySubjects`] when account is kept of as many things as may be; it is not told.
-    pub fn happened(
+    /// [`TooManySubjects`] if the subject is new and the limit is reached; nothing passes.
+    pub fn add(
         &mut self,
         subject: K,
         count: u64,
         latest: T,
         now: Duration,
     ) -> Result<Option<(u64, T)>, TooManySubjects> {
-        if let Some(told) = self.subjects.get_mut(&subject) {
-            let before = told.since.take().map_or(0, |(count, _)| count);
-            told.since = Some((before.saturating_add(count), latest));
+        if let Some(known) = self.subjects.get_mut(&subject) {
+            let before = known.since.take().map_or(0, |(count, _)| count);
+            known.since = Some((before.saturating_add(count), latest));
             return Ok(None);
         }
         if self.subjects.len() >= self.subjects_max {
             return Err(TooManySubjects);
         }
-        self.subjects.insert(subject, Subject { at: now, since: None });
+        self.subjects.insert(subject, Subject { passed_at: now, since: None });
         Ok(Some((count, latest)))
     }
 
-    /// What was kept back and is to be told now.
+    /// Everything that was held back and passes now.
     pub fn due(&mut self, now: Duration) -> Vec<(u64, T)> {
         let mut due = Vec::new();
-        self.subjects.retain(|_, told| {
-            if now < told.at + Self::EVERY {
+        self.subjects.retain(|_, subject| {
+            if now < subject.passed_at + Self::EVERY {
                 return true;
             }
-            let Some(kept) = told.since.take() else { return false };
-            due.push(kept);
-            told.at = now;
+            let Some(held_back) = subject.since.take() else { return false };
+            due.push(held_back);
+            subject.passed_at = now;
             true
         });
         due
     }
 }
 
-/// How many may be told in all: some at once, and then as many as fit into the hour.
+/// A limit on alerts: a burst, refilled over the hour.
 #[derive(Debug, Clone)]
 pub struct AlertBudget {
     per_hour: u32,
-    /// What may be had, in pieces of which one telling takes [`AlertBudget::ONE`].
+    /// In units of which one alert takes [`AlertBudget::ONE`].
     left: u64,
     at: Duration,
 }
 
 impl AlertBudget {
-    /// Tellings that may be made at once.
+    /// Largest burst.
     pub const AT_ONCE: u32 = 60;
-    /// Milliseconds of an hour: each brings as many pieces as there are tellings in an hour.
+    /// Milliseconds of an hour: each refills as many units as there are alerts in an hour.
     const ONE: u64 = 3_600_000;
 
-    /// So many in an hour.
     #[must_use]
     pub fn new(per_hour: u32) -> Self {
         Self { per_hour, left: Self::most(per_hour), at: Duration::ZERO }
@@ -249,12 +242,12 @@ impl AlertBudget {
         u64::from(per_hour.min(Self::AT_ONCE)) * Self::ONE
     }
 
-    /// Takes one, if there is one.
+    /// Takes one alert from the budget. False if none is left.
     pub fn take(&mut self, now: Duration) -> bool {
         let waited = crate::time::millis(now.saturating_sub(self.at));
-        let came = waited.saturating_mul(self.per_hour.into());
+        let refill = waited.saturating_mul(self.per_hour.into());
         self.at = self.at.saturating_add(Duration::from_millis(waited));
-        self.left = self.left.saturating_add(came).min(Self::most(self.per_hour));
+        self.left = self.left.saturating_add(refill).min(Self::most(self.per_hour));
         match self.left.checked_sub(Self::ONE) {
             Some(left) => {
                 self.left = left;
@@ -278,60 +271,60 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    fn tally(good: u64, bad: u64) -> OutcomeCounts {
+    fn counts(good: u64, bad: u64) -> OutcomeCounts {
         OutcomeCounts { good, bad }
     }
 
     #[test]
-    fn too_many_failures_are_told_once_until_it_was_well() {
-        let mut watch = FailureMonitor::default();
-        assert_eq!(watch.look(tally(0, 9), &HALF, secs(1)), None, "too few to judge");
-        assert_eq!(watch.look(tally(0, 1), &HALF, secs(2)), Some(tally(0, 10)));
-        assert_eq!(watch.look(tally(0, 500), &HALF, secs(3)), None, "told already");
-        assert_eq!(watch.look(tally(700, 0), &HALF, secs(4)), None, "not well yet");
-        assert_eq!(watch.look(tally(0, 700), &HALF, secs(5)), None);
-        assert_eq!(watch.look(tally(9_000, 0), &HALF, secs(6)), None);
-        assert!(!watch.is_raised(), "well");
-        assert!(watch.look(tally(0, 90_000), &HALF, secs(7)).is_some(), "and told anew");
+    fn failures_raise_once_until_cleared() {
+        let mut monitor = FailureMonitor::default();
+        assert_eq!(monitor.update(counts(0, 9), &HALF, secs(1)), None, "too few to judge");
+        assert_eq!(monitor.update(counts(0, 1), &HALF, secs(2)), Some(counts(0, 10)));
+        assert_eq!(monitor.update(counts(0, 500), &HALF, secs(3)), None, "raised already");
+        assert_eq!(monitor.update(counts(700, 0), &HALF, secs(4)), None, "not cleared yet");
+        assert_eq!(monitor.update(counts(0, 700), &HALF, secs(5)), None);
+        assert_eq!(monitor.update(counts(9_000, 0), &HALF, secs(6)), None);
+        assert!(!monitor.is_raised(), "cleared");
+        assert!(monitor.update(counts(0, 90_000), &HALF, secs(7)).is_some(), "raised again");
     }
 
     #[test]
-    fn what_left_the_window_is_not_judged_any_more() {
-        let mut watch = FailureMonitor::default();
-        assert_eq!(watch.look(tally(1_000, 0), &HALF, secs(0)), None);
-        assert_eq!(watch.look(tally(0, 20), &HALF, secs(200)), None);
-        assert_eq!(watch.look(tally(0, 0), &HALF, secs(320)), Some(tally(0, 20)));
-        assert_eq!(watch.look(tally(0, 0), &HALF, secs(900)), None);
-        assert!(!watch.is_raised(), "with nothing to judge by it begins anew");
+    fn counts_that_left_the_window_are_not_judged() {
+        let mut monitor = FailureMonitor::default();
+        assert_eq!(monitor.update(counts(1_000, 0), &HALF, secs(0)), None);
+        assert_eq!(monitor.update(counts(0, 20), &HALF, secs(200)), None);
+        assert_eq!(monitor.update(counts(0, 0), &HALF, secs(320)), Some(counts(0, 20)));
+        assert_eq!(monitor.update(counts(0, 0), &HALF, secs(900)), None);
+        assert!(!monitor.is_raised(), "an empty window clears");
     }
 
     #[test]
-    fn a_watch_that_begins_anew_as_told_says_nothing_before_it_was_well() {
-        let mut watch = FailureMonitor::default();
-        watch.restart(true);
-        assert_eq!(watch.look(tally(0, 50), &HALF, secs(1)), None);
-        watch.restart(false);
-        assert!(watch.look(tally(0, 50), &HALF, secs(2)).is_some());
+    fn monitor_reset_as_raised_is_silent_until_cleared() {
+        let mut monitor = FailureMonitor::default();
+        monitor.reset(true);
+        assert_eq!(monitor.update(counts(0, 50), &HALF, secs(1)), None);
+        monitor.reset(false);
+        assert!(monitor.update(counts(0, 50), &HALF, secs(2)).is_some());
     }
 
     #[test]
-    fn the_first_is_told_at_once_and_the_rest_of_the_minute_together() {
-        let mut collapse = RepeatAggregator::new(2);
-        assert_eq!(collapse.happened("a", 1, 'x', secs(0)), Ok(Some((1, 'x'))));
-        assert_eq!(collapse.happened("a", 3, 'y', secs(1)), Ok(None));
-        assert_eq!(collapse.happened("b", 1, 'b', secs(2)), Ok(Some((1, 'b'))));
-        assert_eq!(collapse.happened("a", 4, 'z', secs(59)), Ok(None));
-        assert_eq!(collapse.happened("c", 1, 'c', secs(59)), Err(TooManySubjects));
-        assert_eq!(collapse.due(secs(59)), []);
-        assert_eq!(collapse.due(secs(60)), [(7, 'z')]);
-        assert_eq!(collapse.happened("a", 1, 'w', secs(61)), Ok(None), "a new minute began");
-        assert_eq!(collapse.due(secs(120)), [(1, 'w')]);
-        assert_eq!(collapse.due(secs(180)), [], "a minute with none, and it is forgotten");
-        assert_eq!(collapse.happened("c", 2, 'c', secs(181)), Ok(Some((2, 'c'))));
+    fn first_passes_at_once_and_repeats_of_a_minute_together() {
+        let mut repeats = RepeatAggregator::new(2);
+        assert_eq!(repeats.add("a", 1, 'x', secs(0)), Ok(Some((1, 'x'))));
+        assert_eq!(repeats.add("a", 3, 'y', secs(1)), Ok(None));
+        assert_eq!(repeats.add("b", 1, 'b', secs(2)), Ok(Some((1, 'b'))));
+        assert_eq!(repeats.add("a", 4, 'z', secs(59)), Ok(None));
+        assert_eq!(repeats.add("c", 1, 'c', secs(59)), Err(TooManySubjects));
+        assert_eq!(repeats.due(secs(59)), []);
+        assert_eq!(repeats.due(secs(60)), [(7, 'z')]);
+        assert_eq!(repeats.add("a", 1, 'w', secs(61)), Ok(None), "a new minute began");
+        assert_eq!(repeats.due(secs(120)), [(1, 'w')]);
+        assert_eq!(repeats.due(secs(180)), [], "forgotten after a minute without repeats");
+        assert_eq!(repeats.add("c", 2, 'c', secs(181)), Ok(Some((2, 'c'))));
     }
 
     #[test]
-    fn a_budget_is_spent_and_comes_back_by_the_hour() {
+    fn budget_is_spent_and_refilled_over_the_hour() {
         let mut budget = AlertBudget::new(600);
         let at_once = (0..1_000).filter(|_| budget.take(secs(0))).count();
         assert_eq!(at_once, 60);
@@ -341,50 +334,51 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_hour_holds_more_than_the_budget_and_what_may_come_at_once(
+        fn no_hour_exceeds_the_budget_plus_a_burst(
             per_hour in 0_u32..2_000,
             waits in prop::collection::vec(0_u64..5_000, 1..2_000),
         ) {
             let mut budget = AlertBudget::new(per_hour);
-            let (mut now, mut told) = (0, 0_u64);
+            let (mut now, mut taken) = (0, 0_u64);
             for wait in waits {
                 now += wait;
-                told += u64::from(budget.take(Duration::from_millis(now)));
+                taken += u64::from(budget.take(Duration::from_millis(now)));
             }
-            let most = u64::from(per_hour) * now / 3_600_000 + u64::from(per_hour.min(AlertBudget::AT_ONCE));
-            prop_assert!(told <= most, "{told} of {most}");
+            let burst = u64::from(per_hour.min(AlertBudget::AT_ONCE));
+            let most = u64::from(per_hour) * now / 3_600_000 + burst;
+            prop_assert!(taken <= most, "{taken} of {most}");
         }
 
         #[test]
-        fn a_windows_sum_is_that_of_its_pieces(
+        fn sum_of_a_window_is_that_of_its_buckets(
             looks in prop::collection::vec((0_u64..40, 0_u64..9, 0_u64..9), 1..200),
         ) {
-            let (mut watch, mut now) = (FailureMonitor::default(), 0);
+            let (mut monitor, mut now) = (FailureMonitor::default(), 0);
             for (wait, good, bad) in looks {
                 now += wait;
-                watch.look(tally(good, bad), &HALF, secs(now));
+                monitor.update(counts(good, bad), &HALF, secs(now));
                 let mut sum = OutcomeCounts::default();
-                watch.pieces.iter().for_each(|(_, piece)| sum.add(*piece));
-                prop_assert_eq!(sum, watch.sum);
-                prop_assert!(watch.pieces.len() <= BUCKETS as usize + 2);
+                monitor.buckets.iter().for_each(|(_, bucket)| sum.add(*bucket));
+                prop_assert_eq!(sum, monitor.sum);
+                prop_assert!(monitor.buckets.len() <= BUCKETS as usize + 2);
             }
         }
     }
 
     #[test]
-    fn what_ends_soon_is_told_of_once_a_day() {
+    fn expiry_is_reminded_of_once_a_day() {
         let (hour, day) = (Duration::from_secs(3_600), ExpiryReminder::EVERY);
         let mut expiry = ExpiryReminder::default();
-        assert!(!expiry.look(15 * day, 14 * day, hour));
-        assert!(expiry.look(14 * day, 14 * day, 24 * hour));
-        assert!(!expiry.look(13 * day, 14 * day, 47 * hour));
-        assert!(expiry.look(Duration::ZERO, 14 * day, 48 * hour), "also when it is over");
-        assert!(!expiry.look(Duration::ZERO, 14 * day, 71 * hour));
-        // After a restart time begins anew.
+        assert!(!expiry.is_due(15 * day, 14 * day, hour));
+        assert!(expiry.is_due(14 * day, 14 * day, 24 * hour));
+        assert!(!expiry.is_due(13 * day, 14 * day, 47 * hour));
+        assert!(expiry.is_due(Duration::ZERO, 14 * day, 48 * hour), "also after the end");
+        assert!(!expiry.is_due(Duration::ZERO, 14 * day, 71 * hour));
+        // After a restart of the hub, time starts from zero.
         let mut expiry = ExpiryReminder::default();
-        expiry.was_told(20 * hour, Duration::ZERO);
-        expiry.was_told(100 * hour, Duration::ZERO);
-        assert!(!expiry.look(day, 14 * day, 3 * hour));
-        assert!(expiry.look(day, 14 * day, 4 * hour));
+        expiry.reminded(20 * hour, Duration::ZERO);
+        expiry.reminded(100 * hour, Duration::ZERO);
+        assert!(!expiry.is_due(day, 14 * day, 3 * hour));
+        assert!(expiry.is_due(day, 14 * day, 4 * hour));
     }
 }

@@ -1,13 +1,14 @@
-//! A circuit breaker: whether anything is sent to a destination, or run by a version of a handler, by how it went of
-//! late. Pure. What is said of an endpoint here holds for a version too.
+//! A circuit breaker: it stops attempts at a failing target and probes when to go on. Pure.
 //!
 //! ```text
-//! closed --(too many failures, or the endpoint itself is wrong)--> open
-//! open --(the pause is over, or a person says so)--> half open --(its one probe went well)--> closed
-//!                                                              --(it did not)--> open, for twice as long
+//! closed --(too many failures, or the target is broken)--> open
+//! open --(the pause is over, or an operator releases it)--> half open
+//! half open --(its one probe succeeds)--> closed
+//! half open --(the probe fails)--> open, for twice as long
 //! ```
-//! Who wants to send asks for a [`BreakerTicket`] and brings it back with how it went. Passes of an earlier round say nothing
-//! any more: what was under way when it opened neither closes nor opens it again.
+//! The target is a destination or a version of a handler. An attempt takes a [`BreakerTicket`] and
+//! records its outcome with it. Each change of state makes older tickets invalid: attempts that
+//! were in flight when a breaker opened neither close nor reopen it.
 
 use std::time::Duration;
 
@@ -17,10 +18,10 @@ use thiserror::Error;
 use crate::id::DeliveryId;
 use crate::time::Timestamp;
 
-/// Parts of the window that are forgotten one after the other.
+/// Slices of the window. They expire one after the other.
 const SLICES: usize = 10;
 
-/// When to open, and how long to leave an endpoint alone.
+/// The limits at which a breaker opens, and the pauses that follow.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BreakerPolicy {
     window: Duration,
@@ -30,31 +31,23 @@ pub struct BreakerPolicy {
     max_pause: Duration,
 }
 
-/// A policy that makes no sense.
+/// Values that do not make a policy.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum InvalidBreakerPolicy {
-    /// Nothing can be counted in no time.
     #[error("window must be at least 10 ms")]
     Window,
-    /// A rate of nothing.
     #[error("min_attempts must be at least 1")]
     NoAttempts,
-    /// A share must be a share, and a rate of zero would never close.
     #[error("failure_rate must be above 0 and at most 1, not {0}")]
     Rate(f64),
-    /// Pauses may not shrink.
     #[error("max_pause ({max:?}) is shorter than pause ({first:?})")]
-    MaxBelowFirst {
-        /// The first pause.
-        first: Duration,
-        /// The longest.
-        max: Duration,
-    },
+    MaxBelowFirst { first: Duration, max: Duration },
 }
 
 impl BreakerPolicy {
-    /// Checks and takes a policy: of at least `min_attempts` within `window`, the share `failure_rate` failed. Then
-    /// nothing is sent for `pause`, and for twice as long after each probe that fails too, up to `max_pause`.
+    /// A policy: the breaker opens if the share `failure_rate` of at least `min_attempts` within
+    /// `window` failed. Attempts then stop for `pause`, and for twice as long after each failed
+    /// probe, up to `max_pause`.
     pub fn try_new(
         window: Duration,
         min_attempts: u32,
@@ -76,7 +69,7 @@ impl BreakerPolicy {
         Ok(Self { window, min_attempts, failure_rate, pause, max_pause })
     }
 
-    /// What destinations get unless told otherwise: half of at least 10 attempts within a minute; pauses from 10 s
+    /// The default for destinations: half of at least 10 attempts within a minute; pauses from 10 s
     /// doubling to 10 min.
     #[must_use]
     pub fn for_destinations() -> Self {
@@ -89,9 +82,9 @@ impl BreakerPolicy {
         }
     }
 
-    /// What handlers get unless told otherwise: nine tenths of at least 10 events within five minutes; pauses from 10 s
-    /// doubling to 10 min. A handler is held only where it does hardly anything else than fail, for what it can do waits
-    /// too.
+    /// The default for handlers: nine tenths of at least 10 events within five minutes; pauses from
+    /// 10 s doubling to 10 min. The rate is high because a pause also delays the events that the
+    /// handler can process.
     #[must_use]
     pub fn for_handlers() -> Self {
         Self { window: Duration::from_secs(300), failure_rate: 0.9, ..Self::for_destinations() }
@@ -103,100 +96,91 @@ impl BreakerPolicy {
     }
 }
 
-/// What an attempt says about the endpoint.
+/// What the outcome of an attempt says about the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HealthSignal {
-    /// It works.
     Healthy,
-    /// It failed; such things pass.
+    /// It failed, perhaps for a short time.
     Failed,
-    /// The endpoint itself is wrong, for every message alike. Opens at once.
+    /// The target itself is wrong, for every message alike. Opens the breaker at once.
     TargetBroken,
-    /// It works, and has too much to do. Says nothing about a rate of failures.
+    /// It works and is overloaded. Not counted.
     Busy,
-    /// It failed with what it failed with before, which says nothing new about a rate of failures.
+    /// A retry failed like the attempt before. Not counted.
     RepeatedFailure,
-    /// It works, and this one message is wrong. Says nothing about a rate of failures either.
+    /// It works and rejects this message. Not counted.
     MessageRejected,
 }
 
-/// How it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BreakerState {
-    /// Everything goes.
+    /// All attempts may go.
     Closed,
-    /// Nothing goes.
+    /// No attempt may go.
     Open,
-    /// One goes, to see how it is.
+    /// One attempt may go, as a probe.
     HalfOpen,
 }
 
-/// What may go now.
+/// The attempts that may go now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BreakerAllowance {
-    /// As much as there is.
     Everything,
     /// One, chosen by [`Breaker::probe`].
     Probe,
-    /// Nothing, until the pause is over or the probe is back.
+    /// None, until the pause is over or the probe has ended.
     Nothing,
 }
 
-/// Leave to send one thing, as of the round in which it was given.
+/// The right to make one attempt. Valid until the breaker changes its state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BreakerTicket {
     round: u64,
     probe: bool,
 }
 
-/// What a mark changed.
+/// A change of state after an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BreakerChange {
-    /// It was closed and is open now.
     Opened(TripCause),
-    /// The probe failed: it is open again, for longer.
+    /// The probe failed: open again, for longer.
     Reopened,
-    /// The probe went well: it is closed, and had been open since then.
+    /// The probe succeeded.
     Closed {
-        /// When it opened.
         opened_at: Timestamp,
     },
 }
 
-/// Why it opened.
+/// The reason that a breaker opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TripCause {
-    /// One answer was enough.
     TargetBroken,
-    /// Too many failures.
+    /// Too many failures within the window.
     Rate {
-        /// Attempts within the window that failed.
         failed: u32,
-        /// Of so many.
         of: u32,
     },
 }
 
-/// What of an open breaker must survive.
+/// The part of an open breaker that is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OpenBreaker {
-    /// When it opened.
     pub opened_at: Timestamp,
-    /// When the next probe may go.
+    /// Earliest time of the next probe.
     pub probe_at: Timestamp,
-    /// Probes that failed since it opened.
+    /// Failed probes since it opened.
     pub failed_probes: u32,
-    /// The delivery that was sent last as a probe.
+    /// The delivery of the last probe.
     pub last_probe: Option<DeliveryId>,
 }
 
-/// A breaker.
 #[derive(Debug, Clone)]
 pub struct Breaker {
     policy: BreakerPolicy,
     state: Circuit,
+    /// Rises with each change of state.
     round: u64,
     window: SlidingWindow,
 }
@@ -205,25 +189,25 @@ pub struct Breaker {
 enum Circuit {
     Closed,
     Open(OpenBreaker),
-    HalfOpen { kept: OpenBreaker, probing: bool },
+    HalfOpen { open: OpenBreaker, probing: bool },
 }
 
 impl Breaker {
-    /// A closed one.
+    /// A closed breaker.
     #[must_use]
     pub fn new(policy: BreakerPolicy) -> Self {
         let window = SlidingWindow::new(policy.window);
         Self { policy, state: Circuit::Closed, round: 0, window }
     }
 
-    /// Closes and forgets, by another policy from now on: it is about something else now.
+    /// Starts over, closed and with nothing counted, because the target is now another one.
     pub fn reset(&mut self, policy: BreakerPolicy) {
         self.window = SlidingWindow::new(policy.window);
         self.policy = policy;
-        self.turn(Circuit::Closed);
+        self.enter(Circuit::Closed);
     }
 
-    /// Judges by another policy from now on. What was counted by another window is forgotten.
+    /// Changes the policy. A window of another length starts empty.
     pub fn set_policy(&mut self, policy: BreakerPolicy) {
         if policy.window != self.policy.window {
             self.window = SlidingWindow::new(policy.window);
@@ -231,23 +215,22 @@ impl Breaker {
         self.policy = policy;
     }
 
-    /// Takes up what was kept.
-    pub fn restore(&mut self, kept: OpenBreaker) {
-        self.turn(Circuit::Open(kept));
+    /// Opens as it was stored.
+    pub fn restore(&mut self, open: OpenBreaker) {
+        self.enter(Circuit::Open(open));
     }
 
-    /// What must survive; nothing while it is closed.
+    /// The part to store; none while closed.
     #[must_use]
-    pub fn kept(&self) -> Option<OpenBreaker> {
+    pub fn open_breaker(&self) -> Option<OpenBreaker> {
         match self.state {
             Circuit::Closed => None,
-            Circuit::Open(kept) | Circuit::HalfOpen { kept, .. } => Some(kept),
+            Circuit::Open(open) | Circuit::HalfOpen { open, .. } => Some(open),
         }
     }
 
-    /// How it stands.
     #[must_use]
-    pub fn phase(&self) -> BreakerState {
+    pub fn state(&self) -> BreakerState {
         match self.state {
             Circuit::Closed => BreakerState::Closed,
             Circuit::Open(_) => BreakerState::Open,
@@ -255,12 +238,12 @@ impl Breaker {
         }
     }
 
-    /// What may go at `now`. One whose pause is over is half open from here on.
+    /// The attempts that may go at `now`. An open breaker whose pause is over becomes half open.
     pub fn allowance(&mut self, now: Timestamp) -> BreakerAllowance {
-        if let Circuit::Open(kept) = self.state
-            && self.pause_is_over(&kept, now)
+        if let Circuit::Open(open) = self.state
+            && self.pause_is_over(&open, now)
         {
-            self.turn(Circuit::HalfOpen { kept, probing: false });
+            self.enter(Circuit::HalfOpen { open, probing: false });
         }
         match self.state {
             Circuit::Closed => BreakerAllowance::Everything,
@@ -269,75 +252,76 @@ impl Breaker {
         }
     }
 
-    /// No pause is longer than the longest: past that, the clock was set back.
-    fn pause_is_over(&self, kept: &OpenBreaker, now: Timestamp) -> bool {
-        kept.probe_at <= now || kept.probe_at.since(now) > self.policy.max_pause
+    /// A pause longer than the longest means that the clock was set back.
+    fn pause_is_over(&self, open: &OpenBreaker, now: Timestamp) -> bool {
+        open.probe_at <= now || open.probe_at.since(now) > self.policy.max_pause
     }
 
-    /// Leave to send, while it is closed.
+    /// A ticket for one attempt; none unless closed.
     #[must_use]
-    pub fn enter(&self) -> Option<BreakerTicket> {
+    pub fn acquire(&self) -> Option<BreakerTicket> {
         matches!(self.state, Circuit::Closed)
             .then_some(BreakerTicket { round: self.round, probe: false })
     }
 
-    /// Which of some deliveries goes as the probe, and leave to send it; none while no probe may go. Never the one
-    /// that was the last probe, unless it is all there is: a message that breaks its endpoint must not keep it open.
+    /// Chooses one of some deliveries as the probe; none while no probe may go. The delivery of the
+    /// last probe is chosen only if it is the only one: a message that breaks its target must not
+    /// keep the breaker open.
     pub fn probe(&mut self, among: &[DeliveryId]) -> Option<(usize, BreakerTicket)> {
-        let Circuit::HalfOpen { kept, probing: probing @ false } = &mut self.state else {
+        let Circuit::HalfOpen { open, probing: probing @ false } = &mut self.state else {
             return None;
         };
-        let another = among.iter().position(|id| Some(*id) != kept.last_probe);
+        let another = among.iter().position(|id| Some(*id) != open.last_probe);
         let chosen = another.or((!among.is_empty()).then_some(0))?;
-        kept.last_probe = Some(among[chosen]);
+        open.last_probe = Some(among[chosen]);
         *probing = true;
         Some((chosen, BreakerTicket { round: self.round, probe: true }))
     }
 
-    /// Whether what was given leave may still be sent.
+    /// True if the attempt of this ticket may still be made.
     #[must_use]
-    pub fn stands(&self, pass: BreakerTicket) -> bool {
-        pass.round == self.round
+    pub fn is_valid(&self, ticket: BreakerTicket) -> bool {
+        ticket.round == self.round
     }
 
-    /// What was given leave was sent.
-    pub fn ended(
+    /// Records the outcome of an attempt. An invalid ticket changes nothing.
+    pub fn record(
         &mut self,
-        pass: BreakerTicket,
-        mark: HealthSignal,
+        ticket: BreakerTicket,
+        signal: HealthSignal,
         now: Timestamp,
     ) -> Option<BreakerChange> {
-        if pass.round != self.round {
+        if ticket.round != self.round {
             return None;
         }
         match self.state {
-            Circuit::Closed => self.count(mark, now),
+            Circuit::Closed => self.count(signal, now),
             Circuit::Open(_) => None,
-            Circuit::HalfOpen { .. } if !pass.probe => None,
-            Circuit::HalfOpen { kept, .. } => Some(self.judge_probe(kept, mark, now)),
+            Circuit::HalfOpen { .. } if !ticket.probe => None,
+            Circuit::HalfOpen { open, .. } => Some(self.judge_probe(open, signal, now)),
         }
     }
 
-    /// What was given leave was not sent after all.
-    pub fn abandoned(&mut self, pass: BreakerTicket) {
+    /// Gives back the ticket of an attempt that was not made.
+    pub fn give_back(&mut self, ticket: BreakerTicket) {
         if let Circuit::HalfOpen { probing, .. } = &mut self.state
-            && pass.probe
-            && pass.round == self.round
+            && ticket.probe
+            && ticket.round == self.round
         {
             *probing = false;
         }
     }
 
-    /// A person says that it is mended: a probe may go at once.
-    pub fn released(&mut self, now: Timestamp) {
-        if let Circuit::Open(kept) = self.state {
-            let kept = OpenBreaker { probe_at: now, ..kept };
-            self.turn(Circuit::HalfOpen { kept, probing: false });
+    /// Ends the pause of an open breaker: a probe may go at once.
+    pub fn release(&mut self, now: Timestamp) {
+        if let Circuit::Open(open) = self.state {
+            let open = OpenBreaker { probe_at: now, ..open };
+            self.enter(Circuit::HalfOpen { open, probing: false });
         }
     }
 
-    fn count(&mut self, mark: HealthSignal, now: Timestamp) -> Option<BreakerChange> {
-        let cause = match mark {
+    fn count(&mut self, signal: HealthSignal, now: Timestamp) -> Option<BreakerChange> {
+        let cause = match signal {
             HealthSignal::Busy | HealthSignal::RepeatedFailure | HealthSignal::MessageRejected => {
                 return None;
             }
@@ -357,44 +341,45 @@ impl Breaker {
             }
         };
         let probe_at = now.after(self.policy.pause_after(0));
-        let kept = OpenBreaker { opened_at: now, probe_at, failed_probes: 0, last_probe: None };
-        self.turn(Circuit::Open(kept));
+        let open = OpenBreaker { opened_at: now, probe_at, failed_probes: 0, last_probe: None };
+        self.enter(Circuit::Open(open));
         Some(BreakerChange::Opened(cause))
     }
 
     fn judge_probe(
         &mut self,
-        kept: OpenBreaker,
-        mark: HealthSignal,
+        open: OpenBreaker,
+        signal: HealthSignal,
         now: Timestamp,
     ) -> BreakerChange {
-        if matches!(mark, HealthSignal::Healthy | HealthSignal::MessageRejected) {
+        if matches!(signal, HealthSignal::Healthy | HealthSignal::MessageRejected) {
             self.window = SlidingWindow::new(self.policy.window);
-            self.turn(Circuit::Closed);
-            return BreakerChange::Closed { opened_at: kept.opened_at };
+            self.enter(Circuit::Closed);
+            return BreakerChange::Closed { opened_at: open.opened_at };
         }
-        let failed_probes = kept.failed_probes.saturating_add(1);
+        let failed_probes = open.failed_probes.saturating_add(1);
         let probe_at = now.after(self.policy.pause_after(failed_probes));
-        self.turn(Circuit::Open(OpenBreaker { probe_at, failed_probes, ..kept }));
+        self.enter(Circuit::Open(OpenBreaker { probe_at, failed_probes, ..open }));
         BreakerChange::Reopened
     }
 
-    fn turn(&mut self, state: Circuit) {
+    fn enter(&mut self, state: Circuit) {
         self.state = state;
         self.round += 1;
     }
 }
 
-/// Attempts and failures of the last while, in parts that are forgotten whole.
+/// Attempts and failures within a window, in slices that expire whole.
 #[derive(Debug, Clone)]
 struct SlidingWindow {
-    part: u64,
-    parts: [Slice; SLICES],
+    /// Milliseconds of one slice.
+    slice: u64,
+    slices: [Slice; SLICES],
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Slice {
-    /// Which part of all time.
+    /// Counted since the epoch.
     number: u64,
     failed: u32,
     of: u32,
@@ -402,27 +387,27 @@ struct Slice {
 
 impl SlidingWindow {
     fn new(length: Duration) -> Self {
-        let part = (crate::time::millis(length) / SLICES as u64).max(1);
-        Self { part, parts: [Slice::default(); SLICES] }
+        let slice = (crate::time::millis(length) / SLICES as u64).max(1);
+        Self { slice, slices: [Slice::default(); SLICES] }
     }
 
     fn add(&mut self, now: Timestamp, failed: bool) {
-        let number = now.as_millis() / self.part;
+        let number = now.as_millis() / self.slice;
         let slot = usize::try_from(number % SLICES as u64).unwrap_or_default();
-        let part = &mut self.parts[slot];
-        if part.number != number {
-            *part = Slice { number, ..Slice::default() };
+        let slice = &mut self.slices[slot];
+        if slice.number != number {
+            *slice = Slice { number, ..Slice::default() };
         }
-        part.of = part.of.saturating_add(1);
-        part.failed = part.failed.saturating_add(u32::from(failed));
+        slice.of = slice.of.saturating_add(1);
+        slice.failed = slice.failed.saturating_add(u32::from(failed));
     }
 
-    /// Failures, and attempts. What lies ahead is of a clock that was set back.
+    /// Failures and attempts. Slices in the future are ignored: the clock was set back.
     fn sum(&self, now: Timestamp) -> (u32, u32) {
-        let number = now.as_millis() / self.part;
-        let counts = |part: &&Slice| part.number <= number && number - part.number < SLICES as u64;
-        self.parts.iter().filter(counts).fold((0, 0), |(failed, of), part| {
-            (failed.saturating_add(part.failed), of.saturating_add(part.of))
+        let number = now.as_millis() / self.slice;
+        let counts = |s: &&Slice| s.number <= number && number - s.number < SLICES as u64;
+        self.slices.iter().filter(counts).fold((0, 0), |(failed, of), slice| {
+            (failed.saturating_add(slice.failed), of.saturating_add(slice.of))
         })
     }
 }

@@ -1,12 +1,12 @@
-//! The life of a delivery: its states, and the decision after each attempt.
+//! The life of a delivery: its states, and the decision after each attempt. Pure.
 //!
 //! ```text
-//! pending -> processing -> processed
-//!               |  ^
-//!               v  |  (due again)
-//!            retrying            -> dead_letter        -> cancelled
+//! pending ---> processing ---> processed
+//!    |            |   ^   \
+//!    v            v   |    `-> dead_letter
+//! cancelled     retrying
 //! ```
-//! `processing` is a claim held by a running host; where one process owns the store it is never written.
+//! A claim makes a delivery `processing`; where one process owns the store, that is never written.
 
 use std::fmt;
 use std::time::Duration;
@@ -23,22 +23,20 @@ use crate::word_enum;
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum DeliveryState {
-    /// Waiting for its first attempt.
+    /// Waits for its first attempt.
     Pending = 0,
-    /// Claimed by a host.
+    /// Claimed for an attempt.
     Processing = 1,
     /// Failed, and due again later.
     Retrying = 2,
-    /// Done.
     Processed = 3,
-    /// Given up; kept until a person acts or retention ends.
+    /// Given up. Kept until an operator acts or retention ends.
     DeadLetter = 4,
-    /// Withdrawn before it ran.
+    /// Withdrawn before its first attempt.
     Cancelled = 5,
 }
 
 impl DeliveryState {
-    /// All of them.
     pub const ALL: [Self; 6] = [
         Self::Pending,
         Self::Processing,
@@ -48,7 +46,6 @@ impl DeliveryState {
         Self::Cancelled,
     ];
 
-    /// The word for it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -61,13 +58,12 @@ impl DeliveryState {
         }
     }
 
-    /// The state of a stored number.
     #[must_use]
     pub fn from_stored(number: u8) -> Option<Self> {
         Self::ALL.get(usize::from(number)).copied()
     }
 
-    /// Whether nothing more happens to it by itself.
+    /// True if only an operator can change it.
     #[must_use]
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Processed | Self::DeadLetter | Self::Cancelled)
@@ -80,87 +76,80 @@ impl fmt::Display for DeliveryState {
     }
 }
 
-/// Proof of a claim: what settling compares with the stored row (INV-4).
+/// Identifies a claim. Settling compares it with the stored row (INV-4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fence {
     /// Rises when an operator replays or requeues the delivery.
     pub generation: u32,
-    /// The attempt that this claim makes, from 1 in each generation.
+    /// The number of the attempt, from 1 in each generation.
     pub attempt: u32,
 }
 
 word_enum! {
-    /// How an attempt ended.
+    /// The outcome of an attempt.
     Outcome {
-        /// It worked.
         Ok = "ok",
-        /// The handler asked to be run again.
+        /// The handler asked for another run.
         Retry = "retry",
         /// The handler gave the event up.
         Reject = "reject",
-        /// The handler passed on a refusal of the host's.
+        /// The handler returned the refusal of a host function.
         Refused = "refused",
-        /// It ran past its deadline.
+        /// It exceeded its time limit.
         Timeout = "timeout",
-        /// It asked for more memory than it may have.
+        /// It asked for more memory than its limit.
         OutOfMemory = "out_of_memory",
-        /// It ran out of stack.
         StackOverflow = "stack_overflow",
-        /// More crossed between host and guest than is allowed.
+        /// A host function was called too often, or with too much data.
         TooMuchData = "too_much_data",
-        /// It crashed: a panic, an uncaught exception, an illegal instruction.
+        /// A panic, an uncaught exception or an illegal instruction.
         Crashed = "crashed",
-        /// What a command printed could not be understood.
+        /// A command printed a line that is not an effect.
         BadOutput = "bad_output",
-        /// The handler's module is not loaded.
         NotLoaded = "not_loaded",
-        /// The endpoint answered with a failure.
+        /// The endpoint answered with a failing status.
         Status = "status",
-        /// The endpoint could not be reached, or broke off.
+        /// The endpoint could not be reached, or closed the connection.
         Network = "network",
-        /// The address is not one that messages may go to.
+        /// The address is not allowed.
         Blocked = "blocked",
-        /// The line of events that it belongs to has led to as many as it may.
+        /// Its lineage has emitted as many events as allowed.
         DescendantsExhausted = "descendants_exhausted",
-        /// The handler or destination was gone for longer than deliveries wait for one.
+        /// The handler or destination was missing for too long.
         Missing = "missing",
-        /// The host died during the attempt.
+        /// The hub died during the attempt.
         HostLost = "host_lost",
-        /// The host itself failed.
+        /// The hub itself failed.
         Internal = "internal",
     }
 }
 
-/// What an attempt's end says about trying again.
+/// The outcome of an attempt, as far as retries are concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It worked.
     Done,
-    /// It may work later, not before the given wait if there is one.
+    /// It may succeed later.
     TryAgain {
-        /// The least wait that was asked for: `Retry-After`, or `context.retry-after`.
+        /// The shortest wait asked for, by `Retry-After` or `context.retry-after`.
         at_least: Option<Duration>,
     },
-    /// It will never work.
+    /// It will never succeed.
     GiveUp,
 }
 
-/// What becomes of a delivery after an attempt.
+/// The state of a delivery after an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NextState {
-    /// It is done.
     Processed,
-    /// It is due again after this wait. The store counts it from its own now.
+    /// Due again after this wait. The store counts it from its own time.
     Retry {
-        /// The wait.
         delay: Duration,
     },
-    /// It is given up.
     DeadLetter,
 }
 
-/// Decides what follows attempt number `attempt`. A wait that was asked for lengthens the planned one, up to
-/// `longest_wait`, and never shortens it.
+/// Decides the state after attempt number `attempt`. A wait that was asked for can lengthen the
+/// planned one, up to `longest_wait`, and never shortens it.
 pub fn decide(
     verdict: Verdict,
     attempt: u32,
@@ -181,9 +170,9 @@ pub fn decide(
     }
 }
 
-/// Decides what follows an attempt that the host did not survive; `lost_before` counts such attempts before it, in
-/// the same generation. It is tried again at once, `alone`: only a death that nothing else can have caused gives it
-/// up, for the process may have been killed from outside while many ran.
+/// Decides the state after an attempt during which the hub died. `lost_before` counts earlier such
+/// attempts in the same generation. The delivery is due at once and then runs alone; it is given up
+/// only if the hub dies while it is `alone`, because with other runs it may not be the cause.
 #[must_use]
 pub fn after_host_lost(lost_before: u32, alone: bool) -> NextState {
     if alone && lost_before.saturating_add(1) >= HOST_LOST_MAX {
@@ -193,26 +182,26 @@ pub fn after_host_lost(lost_before: u32, alone: bool) -> NextState {
     }
 }
 
-/// Whether a line of events that has led to `before` may lead to `more` (see [`DESCENDANTS_MAX`]).
+/// True if a lineage that has emitted `before` events may emit `more` (see [`DESCENDANTS_MAX`]).
 #[must_use]
 pub fn fits_lineage_limit(before: u64, more: usize) -> bool {
     before.saturating_add(more as u64) <= DESCENDANTS_MAX
 }
 
 word_enum! {
-    /// An event's status is the worst of its deliveries: the last of these that one of them gives.
+    /// The status of an event: the worst of its deliveries, which is the last of these.
     EventStatus {
-        /// All its deliveries are done, or were cancelled.
+        /// All its deliveries are processed or cancelled.
         Processed = "processed",
         /// One waits for its first attempt.
         Pending = "pending",
-        /// One is being tried.
+        /// One has an attempt running.
         Processing = "processing",
         /// One is due but on hold.
         Held = "held",
         /// One failed and is due again.
         Retrying = "retrying",
-        /// One was given up.
+        /// One is a dead letter.
         DeadLetter = "dead_letter",
         /// It matched no subscription and no route.
         Unrouted = "unrouted",
@@ -220,7 +209,7 @@ word_enum! {
 }
 
 impl EventStatus {
-    /// The status that these deliveries give; `held` says that the delivery is under a hold.
+    /// The status of an event with these deliveries. The flag is true for a delivery under a hold.
     pub fn of(deliveries: impl IntoIterator<Item = (DeliveryState, bool)>) -> Self {
         let rank = |(state, held)| match state {
             DeliveryState::Processed | DeliveryState::Cancelled => Self::Processed,
@@ -253,14 +242,14 @@ mod tests {
     }
 
     #[test]
-    fn the_last_failed_attempt_makes_a_dead_letter() {
+    fn last_failed_attempt_makes_a_dead_letter() {
         let again = Verdict::TryAgain { at_least: None };
         assert_eq!(decided(again, 2), NextState::Retry { delay: Duration::from_secs(10) });
         assert_eq!(decided(again, 3), NextState::DeadLetter);
     }
 
     #[test]
-    fn a_wait_that_was_asked_for_only_ever_lengthens_and_has_an_end() {
+    fn wait_asked_for_lengthens_the_planned_one_up_to_a_limit() {
         let wait =
             |secs| decided(Verdict::TryAgain { at_least: Some(Duration::from_secs(secs)) }, 1);
         assert_eq!(wait(3), NextState::Retry { delay: Duration::from_secs(10) });
@@ -269,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_host_did_not_survive_is_tried_once_more_and_then_given_up() {
+    fn delivery_that_kills_the_hub_twice_is_given_up() {
         let again = NextState::Retry { delay: Duration::ZERO };
         assert_eq!(after_host_lost(0, true), again);
         assert_eq!(after_host_lost(1, true), NextState::DeadLetter);
@@ -278,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_events_ends_at_its_limit_and_never_past_it() {
+    fn lineage_ends_at_its_limit() {
         assert!(
             fits_lineage_limit(0, 10_000)
                 && fits_lineage_limit(9_999, 1)
@@ -288,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_as_bad_as_its_worst_delivery() {
+    fn event_status_is_that_of_its_worst_delivery() {
         use DeliveryState as D;
         let of = |states: &[D]| EventStatus::of(states.iter().map(|s| (*s, false)));
         assert_eq!(of(&[]), EventStatus::Unrouted);
@@ -299,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn stored_numbers_never_move() {
+    fn stored_numbers_never_change() {
         for (number, state) in DeliveryState::ALL.into_iter().enumerate() {
             assert_eq!(state as usize, number);
             assert_eq!(DeliveryState::from_stored(state as u8), Some(state));

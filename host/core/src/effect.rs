@@ -1,7 +1,7 @@
-//! Effects: what a run asked for, as data, and the outward ids they carry.
+//! Effects: what a run asked for, as data, and their outward ids.
 //!
-//! A run records these and nothing happens; settling commits them all with the run's `processed` mark, or none
-//! of them (INV-3). Whether a name exists or is granted was decided when the call was made.
+//! A run only records effects. Settling commits all of them with the run's outcome, or none (INV-3).
+//! Names and grants are checked when the handler makes the call.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,37 +15,34 @@ use crate::name::{DestinationName, HandlerName};
 use crate::payload::Payload;
 use crate::time::Timestamp;
 
-/// Everything one run asked for, in the order of the calls.
+/// The effects of one run, in the order of the calls.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Effects {
-    /// Messages to destinations.
     pub messages: Vec<Message>,
-    /// Events to route.
     pub emits: Vec<EmittedEvent>,
-    /// Keys whose waiting effects are dropped. Applied before messages and emits are added.
+    /// Keys whose queued effects are dropped, before `messages` and `emits` are added.
     pub cancels: Vec<Cancel>,
-    /// State as the run left it, one entry per key written.
+    /// The state as the run left it, one entry for each key written.
     pub state: Vec<StateWrite>,
-    /// The answer to the sender, where the handler is a responder.
+    /// The answer to the sender, if the handler is a responder.
     pub reply: Option<Reply>,
 }
 
 impl Effects {
-    /// Whether the run asked for nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self == &Self::default()
     }
 }
 
-/// What a message or an emitted event says.
+/// The headers and body of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
-    /// Its own headers and body.
     Own(Arc<Payload>),
-    /// The body of the event being handled, by reference, with these headers added.
+    /// The body of the handled event, by reference, with these headers added.
+    ///
+    /// The content type is the event's.
     Forward {
-        /// Headers that the handler set; the content type is the event's.
         headers: Vec<(Box<str>, Bytes)>,
     },
 }
@@ -55,53 +52,45 @@ pub enum Content {
 pub struct Message {
     /// Its outward id, from [`OutwardIds`].
     pub id: MessageId,
-    /// Where it goes.
     pub destination: DestinationName,
-    /// What it says.
     pub content: Content,
-    /// When, and under which key.
     pub timing: Timing,
 }
 
-/// An event to route, from `@` and the handler's name.
+/// An event to route. Its source is `@` and the handler's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EmittedEvent {
     /// Its outward id, from [`OutwardIds`].
     pub id: EventId,
-    /// Its type.
     pub kind: EventType,
-    /// What it says.
     pub payload: Arc<Payload>,
-    /// When, and under which key.
     pub timing: Timing,
 }
 
-/// When an effect is due, and the key it can be cancelled by.
+/// The time at which an effect is due, and the key that can cancel it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Timing {
-    /// Seconds after the run began.
+    /// Counted from the start of the run.
     pub delay_seconds: u32,
-    /// Scope: the handler.
+    /// Keys are separate for each handler.
     pub key: Option<Box<str>>,
 }
 
-/// Drop what waits under a key.
+/// Drops queued effects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cancel {
-    /// Scope: the handler.
+    /// The key they were given by this handler.
     pub key: Box<str>,
-    /// Also drop what is put under it within this many seconds.
+    /// Also drops effects that get this key within this time.
     pub ahead_seconds: u32,
 }
 
 /// One key of a handler's state, as a run left it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateWrite {
-    /// The key.
     pub key: Box<str>,
-    /// Its value, or none to forget it.
+    /// None removes the key.
     pub value: Option<Box<str>>,
-    /// When it is forgotten by itself.
     pub expires_at: Option<Timestamp>,
 }
 
@@ -110,13 +99,14 @@ pub struct StateWrite {
 pub struct Reply {
     /// HTTP status, 200 to 599.
     pub status: u16,
-    /// Headers and body.
     pub payload: Payload,
 }
 
-/// Makes outward ids for the effects of one run: a hash of the event handled, the handler, where the thing goes
-/// and what it says; identical twins are told apart by a number. The same thing asked for again gets the same
-/// id, in whatever order; a changed one a new id (INV-5).
+/// Makes the outward ids of one run's effects (INV-5).
+///
+/// An id is a hash of the handled event, the handler, the target and the content; identical twins
+/// within the run differ by a number. A repeat of the same effect gets the same id, in any order;
+/// a changed effect gets a new one.
 #[derive(Debug)]
 pub struct OutwardIds {
     run: Sha256,
@@ -124,8 +114,8 @@ pub struct OutwardIds {
 }
 
 impl OutwardIds {
-    /// For a run of `handler` on the event that handlers know as `event`. Another `round` gives other ids to the same
-    /// things: it rises when an operator asks for that.
+    /// For a run of `handler` on an event, given by its public id. Another `round` gives the same
+    /// effects other ids: it rises when an operator asks for new ids.
     #[must_use]
     pub fn new(event: EventId, handler: &HandlerName, round: u32) -> Self {
         let mut run = Sha256::new();
@@ -136,12 +126,10 @@ impl OutwardIds {
         Self { run, twins: HashMap::new() }
     }
 
-    /// The id of a message.
     pub fn message(&mut self, to: &DestinationName, content_type: &str, body: &[u8]) -> MessageId {
         MessageId::from_bits(self.id(b"message", to.as_str(), content_type, body))
     }
 
-    /// The id of an emitted event.
     pub fn event(&mut self, kind: &EventType, content_type: &str, body: &[u8]) -> EventId {
         EventId::from_bits(self.id(b"event", kind.as_str(), content_type, body))
     }
@@ -162,7 +150,7 @@ impl OutwardIds {
     }
 }
 
-/// The outward id of an event that a route sends straight to a destination; of `round` as [`OutwardIds::new`] says.
+/// The outward id of an event that a route sends to a destination. `round` as in [`OutwardIds::new`].
 #[must_use]
 pub fn routed_message_id(event: EventId, to: &DestinationName, round: u32) -> MessageId {
     let mut hash = Sha256::new();
@@ -173,7 +161,7 @@ pub fn routed_message_id(event: EventId, to: &DestinationName, round: u32) -> Me
     MessageId::from_bits(truncated(hash))
 }
 
-/// The outward id of a message that is sent once more and is to be taken for a new one.
+/// The new outward id of a message that a replay sends as if it were another one.
 #[must_use]
 pub fn reissued(id: MessageId, generation: u32) -> MessageId {
     let mut hash = Sha256::new();
@@ -183,7 +171,7 @@ pub fn reissued(id: MessageId, generation: u32) -> MessageId {
     MessageId::from_bits(truncated(hash))
 }
 
-/// The first round adds nothing to a hash.
+/// Round 0 adds nothing, so that its ids stay those of before rounds existed.
 fn in_round(hash: &mut Sha256, round: u32) {
     if round > 0 {
         hash.update(round.to_be_bytes());
@@ -213,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_message_gets_a_new_id_in_another_round_and_keeps_it_there() {
+    fn message_gets_a_new_id_in_another_round_and_keeps_it() {
         let ops = DestinationName::new("ops").unwrap();
         let ids: Vec<_> =
             [0, 1, 2, 1].map(|round| in_round(round).message(&ops, "text/plain", b"a")).into();
@@ -226,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_message_gets_the_same_id_in_whatever_order() {
+    fn same_message_gets_the_same_id_in_any_order() {
         let (ops, ledger) =
             (DestinationName::new("ops").unwrap(), DestinationName::new("ledger").unwrap());
         let (mut one, mut two) = (ids(), ids());
@@ -237,17 +225,17 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_message_gets_a_new_id() {
+    fn changed_message_gets_a_new_id() {
         let ops = DestinationName::new("ops").unwrap();
         let id = ids().message(&ops, "text/plain", b"a");
         assert_ne!(ids().message(&ops, "text/plain", b"b"), id);
         assert_ne!(ids().message(&ops, "text/html", b"a"), id);
-        // A field's end is part of what is hashed.
+        // The hash covers the length of each field.
         assert_ne!(ids().message(&ops, "text/plaina", b""), id);
     }
 
     #[test]
-    fn identical_twins_in_one_run_are_told_apart() {
+    fn identical_twins_in_one_run_get_different_ids() {
         let ops = DestinationName::new("ops").unwrap();
         let mut run = ids();
         let (a, b) = (run.message(&ops, "", b"x"), run.message(&ops, "", b"x"));

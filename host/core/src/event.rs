@@ -1,4 +1,4 @@
-//! An event: one thing that happened, with the facts that rules see.
+//! An event: one thing that happened, with its type, category, lineage and payload.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,27 +13,24 @@ use crate::payload::Payload;
 use crate::time::Timestamp;
 use crate::word_enum;
 
-/// The sender's own word for what happened, such as `push` or `invoice.paid`.
+/// The sender's name for what happened, such as `push` or `invoice.paid`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct EventType(Arc<str>);
 
-/// A type that cannot be a column and a label.
+/// A text that cannot be an event type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum InvalidEventType {
-    /// Nothing there.
     #[error("event type is empty")]
     Empty,
-    /// Longer than [`EVENT_TYPE_BYTES_MAX`].
     #[error("event type is {0} bytes long, at most {EVENT_TYPE_BYTES_MAX} are allowed")]
     TooLong(usize),
-    /// A control character, which could forge lines in logs and terminals.
-    #[error("event type holds a control character")]
+    /// Control characters could forge lines in logs and terminals.
+    #[error("event type has a control character")]
     Control,
 }
 
 impl EventType {
-    /// Checks and takes a type.
     pub fn new(text: &str) -> Result<Self, InvalidEventType> {
         if text.is_empty() {
             return Err(InvalidEventType::Empty);
@@ -47,7 +44,6 @@ impl EventType {
         Ok(Self(text.into()))
     }
 
-    /// The type as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -67,74 +63,61 @@ impl fmt::Debug for EventType {
 }
 
 word_enum! {
-    /// The common word for what happened, so that one rule can serve Stripe, PayPal and Square.
+    /// What an event means across providers: one rule can serve Stripe, PayPal and Square.
     Category {
-        /// Something new exists.
         Created = "created",
-        /// Something changed.
         Updated = "updated",
-        /// Something is gone.
         Deleted = "deleted",
-        /// Money arrived.
         PaymentReceived = "payment.received",
-        /// Money did not arrive.
         PaymentFailed = "payment.failed",
-        /// A person joined.
         UserSignup = "user.signup",
-        /// Somebody ordered something.
         OrderPlaced = "order.placed",
-        /// Somebody said something.
         MessageReceived = "message.received",
-        /// A thing moved to another state.
         StatusChanged = "status.changed",
-        /// None of the others.
+        /// None of the others applies.
         Custom = "custom",
     }
 }
 
-/// Where an event stands in a line of emitted ones.
+/// The ancestors of an emitted event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lineage {
-    /// The first event of the line: the one that came from outside.
+    /// The received event at the start of the chain.
     pub root: EventId,
     /// The event whose handler emitted this one.
     pub parent: EventId,
-    /// Emits between the root and this one, from 1.
+    /// Emits since the root, from 1.
     pub depth: u8,
 }
 
 /// One thing that happened. Immutable once stored.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// Its row id: what operators look it up by.
+    /// The id in the store, which operators look it up by.
     pub id: EventId,
-    /// What handlers and receivers see: the row id, or for an emitted event its outward id, which is the same
-    /// when a replay emits the same thing again.
+    /// The id that handlers and receivers see. For an emitted event it is the outward id, which
+    /// stays the same when a replay emits the same event again.
     pub public_id: EventId,
-    /// Where it came in.
     pub source: SourceName,
-    /// The sender's word for it.
     pub kind: EventType,
-    /// The common word for it.
     pub category: Option<Category>,
-    /// The sender's id for this delivery.
+    /// The sender's own id of the event.
     pub delivery_id: Option<Arc<str>>,
-    /// When it was received, or emitted.
+    /// The time it was received or emitted.
     pub received_at: Timestamp,
-    /// None for what came from outside.
+    /// None for a received event.
     pub lineage: Option<Lineage>,
-    /// Its headers and body.
     pub payload: Arc<Payload>,
 }
 
 impl Event {
-    /// Emits between the root and this event; 0 for what came from outside.
+    /// Emits since the root; 0 for a received event.
     #[must_use]
     pub fn depth(&self) -> u8 {
         self.lineage.map_or(0, |l| l.depth)
     }
 
-    /// The first event of its line, itself if it came from outside.
+    /// The received event at the start of its lineage, which may be itself.
     #[must_use]
     pub fn root(&self) -> EventId {
         self.lineage.map_or(self.id, |l| l.root)
@@ -146,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_type_that_could_forge_a_log_line_is_refused() {
+    fn type_that_could_forge_a_log_line_is_refused() {
         assert_eq!(EventType::new("push\n2026 ERROR"), Err(InvalidEventType::Control));
         assert_eq!(EventType::new(""), Err(InvalidEventType::Empty));
         assert!(
@@ -155,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn every_category_survives_its_word() {
+    fn every_category_parses_from_its_name() {
         for category in Category::ALL {
             assert_eq!(Category::parse(category.as_str()), Some(*category));
         }

@@ -1,8 +1,8 @@
-//! How often a message has come back to the hub that sent it, so that a circle through the network ends.
+//! Hop counts: they end a loop of messages that come back to the hub through the network. Pure.
 //!
-//! What goes out says in a header how many times the line of messages that it belongs to has left this hub, signed
-//! with a key that only the hub has, together with the body: `3;HEX`. What comes in with a signature that holds has
-//! left here before; anything else counts as never having been here. Pure.
+//! A message carries a header with the number of times that its chain has left this hub, signed
+//! together with the body by a key of the hub's own: `3;HEX`. A received request counts only if the
+//! signature is valid; any other has hop count 0.
 
 use std::fmt;
 
@@ -11,14 +11,14 @@ use sha2::Sha256;
 
 use crate::payload::Payload;
 
-/// The header, on the way out and on the way in; with a stored payload it is the bare number, as it was found right.
+/// The header on messages and requests. A stored payload has the bare number here, once verified.
 pub const HOPS_HEADER: &str = "x-weir-hops";
-/// What the signature is for, so that it is good for nothing else.
+/// Binds the signature to this purpose.
 const PURPOSE: &[u8] = b"weir hops 1\0";
-/// Headers of that name that are looked at.
+/// Headers of this name that are read; more are ignored.
 const VALUES_MAX: usize = 4;
 
-/// The key that hops are signed with.
+/// The key that signs hop counts.
 #[derive(Clone)]
 pub struct HopKey(Hmac<Sha256>);
 
@@ -29,22 +29,21 @@ impl fmt::Debug for HopKey {
 }
 
 impl HopKey {
-    /// Takes a key.
     #[must_use]
     pub fn new(key: &[u8; 32]) -> Self {
-        // A block of the hash: a shorter key is filled up with zeros, says the algorithm.
+        // HMAC pads a shorter key with zeros to one block.
         let mut block = [0; 64];
         block[..key.len()].copy_from_slice(key);
         Self(Hmac::new(&block.into()))
     }
 
-    /// The header's value for a body that leaves for the `hops`th time.
+    /// The header's value for a body with this hop count.
     #[must_use]
     pub fn sign(&self, hops: u8, body: &[u8]) -> String {
         format!("{hops};{}", hex::encode(self.mac(hops, body).finalize().into_bytes()))
     }
 
-    /// How often a body has left, by the values of its headers: the largest that holds, and 0 if none does.
+    /// The hop count of a body: the largest valid one of its headers, or 0.
     pub fn read<'a>(&self, values: impl IntoIterator<Item = &'a [u8]>, body: &[u8]) -> u8 {
         let read = values.into_iter().take(VALUES_MAX).filter_map(|v| self.read_one(v, body));
         read.max().unwrap_or(0)
@@ -68,14 +67,14 @@ impl HopKey {
 }
 
 impl Payload {
-    /// How often what came with this payload had left before, as [`Payload::set_hops`] noted it.
+    /// The verified hop count, as [`Payload::set_hops`] stored it.
     #[must_use]
     pub fn hops(&self) -> u8 {
         let noted = self.header(HOPS_HEADER).and_then(|value| std::str::from_utf8(value).ok());
         noted.and_then(number).unwrap_or(0)
     }
 
-    /// Notes how often it had left before, in place of whatever a stranger wrote there.
+    /// Stores the verified hop count, and drops what the sender wrote there.
     pub fn set_hops(&mut self, hops: u8) {
         self.headers.retain(|(name, _)| &**name != HOPS_HEADER);
         if hops > 0 {
@@ -100,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_signed_here_is_read_and_nothing_else() {
+    fn only_a_signature_of_this_hub_is_read() {
         let signed = key(1).sign(3, b"{}");
         let read = |key: &HopKey, value: &str, body: &[u8]| key.read([value.as_bytes()], body);
         assert_eq!(read(&key(1), &signed, b"{}"), 3);
@@ -113,14 +112,14 @@ mod tests {
     }
 
     #[test]
-    fn a_forged_header_beside_a_right_one_changes_nothing() {
+    fn forged_header_beside_a_valid_one_is_ignored() {
         let (low, high) = (key(1).sign(2, b""), key(1).sign(5, b""));
         let values = ["7;00", low.as_str(), high.as_str()].map(str::as_bytes);
         assert_eq!(key(1).read(values, b""), 5);
     }
 
     #[test]
-    fn the_algorithm_is_plain_hmac() {
+    fn signature_is_plain_hmac() {
         let mut mac = Hmac::<Sha256>::new_from_slice(&[1; 32]).unwrap();
         mac.update(b"weir hops 1\0\x03{}");
         let expected = format!("3;{}", hex::encode(mac.finalize().into_bytes()));
@@ -129,7 +128,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_number_and_body_come_back(
+        fn any_hop_count_reads_back(
             hops in any::<u8>(), body in prop::collection::vec(any::<u8>(), 0..100),
         ) {
             let signed = key(1).sign(hops, &body);
@@ -142,7 +141,7 @@ mod tests {
         }
 
         #[test]
-        fn no_header_breaks_the_reading(value in prop::collection::vec(any::<u8>(), 0..100)) {
+        fn arbitrary_header_is_read_without_panic(value in prop::collection::vec(any::<u8>(), 0..100)) {
             prop_assert_eq!(key(1).read([&value[..]], b""), 0);
             let mut payload = Payload::default();
             payload.headers.push((HOPS_HEADER.into(), value.into()));

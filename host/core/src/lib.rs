@@ -43,7 +43,7 @@ pub mod concurrency_limit;
 pub mod delivery;
 pub mod effect;
 pub mod hops;
-pub mod outgoing;
+pub mod reserved_headers;
 pub mod retry;
 pub mod route;
 pub mod state;

@@ -1,4 +1,4 @@
-//! When to try again: a pure schedule over the attempt's number and one random draw.
+//! The retry schedule: the wait after each failed attempt, by its number and a random draw. Pure.
 
 use std::time::Duration;
 
@@ -6,23 +6,21 @@ use rand::Rng;
 use rand::RngExt as _;
 use thiserror::Error;
 
-/// How long to wait after each failed attempt.
+/// The waits after failed attempts.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Backoff {
-    /// `first`, then each `factor` times the one before, up to `max`.
+    /// `first`, then `factor` times the wait before, up to `max`.
     Exponential {
-        /// After the first failure.
         first: Duration,
         /// At least 1.
         factor: f64,
-        /// The longest wait.
         max: Duration,
     },
-    /// One wait per failure; the last one repeats.
+    /// One wait for each failure; the last one repeats.
     List(Vec<Duration>),
 }
 
-/// A policy for the retries of one target.
+/// The retries of one target.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RetryPolicy {
     backoff: Backoff,
@@ -30,34 +28,24 @@ pub struct RetryPolicy {
     jitter: f64,
 }
 
-/// A policy that makes no sense.
+/// Values that do not make a policy.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum InvalidRetryPolicy {
-    /// Zero attempts would process nothing.
     #[error("max_attempts must be at least 1")]
     NoAttempts,
-    /// Waits must not shrink.
     #[error("factor must be at least 1 and finite, not {0}")]
     Factor(f64),
-    /// A maximum below the first wait.
     #[error("max ({max:?}) is shorter than first ({first:?})")]
-    MaxBelowFirst {
-        /// The first wait.
-        first: Duration,
-        /// The longest.
-        max: Duration,
-    },
-    /// An empty list.
+    MaxBelowFirst { first: Duration, max: Duration },
     #[error("schedule must list at least one delay")]
     EmptyList,
-    /// A share must be a share.
     #[error("jitter must be between 0 and 1, not {0}")]
     Jitter(f64),
 }
 
 impl RetryPolicy {
-    /// Checks and takes a policy. `jitter` is the share of each wait that is drawn at random: 1 spreads a retry
-    /// over the whole wait ("full jitter"), 0 keeps every wait exact.
+    /// A policy. `jitter` is the share of each wait that is random: 1 spreads a retry over the whole
+    /// wait ("full jitter"), 0 keeps each wait exact.
     pub fn try_new(
         backoff: Backoff,
         max_attempts: u32,
@@ -82,7 +70,7 @@ impl RetryPolicy {
         Ok(Self { backoff, max_attempts, jitter })
     }
 
-    /// What handlers get unless told otherwise: 8 attempts from 1 s doubling to at most 10 min, half jittered.
+    /// The default for handlers: 8 attempts, 1 s doubling to at most 10 min, half of it jitter.
     #[must_use]
     pub fn for_handlers() -> Self {
         let (first, max) = (Duration::from_secs(1), Duration::from_secs(600));
@@ -93,8 +81,8 @@ impl RetryPolicy {
         }
     }
 
-    /// What destinations get unless told otherwise: the schedule that the Standard Webhooks specification
-    /// suggests (5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h), a tenth jittered.
+    /// The default for destinations: the schedule that Standard Webhooks suggests (5 s, 5 min,
+    /// 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h), a tenth of it jitter.
     #[must_use]
     pub fn for_destinations() -> Self {
         let list = [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400];
@@ -105,13 +93,13 @@ impl RetryPolicy {
         }
     }
 
-    /// Attempts in all, the first included.
+    /// Attempts in total, the first included.
     #[must_use]
     pub fn max_attempts(&self) -> u32 {
         self.max_attempts
     }
 
-    /// The longest wait that the schedule plans for, by which a `Retry-After` is clamped.
+    /// The longest planned wait. A longer `Retry-After` is cut to it.
     #[must_use]
     pub fn longest(&self) -> Duration {
         match &self.backoff {
@@ -120,7 +108,7 @@ impl RetryPolicy {
         }
     }
 
-    /// The wait after `attempt` (from 1) failed, or none if that was the last one.
+    /// The wait after `attempt` (from 1) failed; none after the last one.
     pub fn delay_after(&self, attempt: u32, random: &mut impl Rng) -> Option<Duration> {
         if attempt >= self.max_attempts {
             return None;
@@ -161,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_double_up_to_the_longest_and_end_with_the_last_attempt() {
+    fn waits_double_up_to_the_longest() {
         let policy = exact(1, 5, 5);
         let mut random = StdRng::seed_from_u64(0);
         let waits: Vec<_> = (1..=5).map(|n| policy.delay_after(n, &mut random)).collect();
@@ -170,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_repeats_its_last_wait() {
+    fn list_repeats_its_last_wait() {
         let list = Backoff::List(vec![Duration::from_secs(5), Duration::from_secs(60)]);
         let policy = RetryPolicy::try_new(list, 9, 0.0).unwrap();
         let wait = policy.delay_after(7, &mut StdRng::seed_from_u64(0));
@@ -178,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused_with_its_reason() {
+    fn invalid_policy_is_refused_with_its_reason() {
         let backoff = |first, max| Backoff::Exponential {
             first: Duration::from_secs(first),
             factor: 2.0,
@@ -193,7 +181,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_wait_lies_between_its_fixed_share_and_its_plan(
+        fn every_wait_lies_between_its_fixed_share_and_the_plan(
             first in 1u64..10_000, more in 0u64..1_000_000, factor in 1.0f64..10.0,
             attempts in 1u32..200, jitter in 0.0f64..=1.0, attempt in 1u32..200, seed in any::<u64>(),
         ) {

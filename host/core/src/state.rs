@@ -1,8 +1,8 @@
-//! A handler's stored state as a run sees it: versioned reads, and what a run must prove when it settles.
+//! A handler's stored state as a run reads it, and the set of reads that settling validates.
 //!
-//! A run reads the latest committed values, each with its version; absence counts as a read and a listing as a
-//! read of its whole range. The set of reads goes into the settlement, and the store refuses it if any of them
-//! would answer differently now, so read-then-write is safe without locks.
+//! A run reads the latest committed values, each with its version. A missing key counts as a read,
+//! and a listing as a read of its whole range. The store refuses a settlement if one of its reads
+//! would give another answer now, so that read-then-write is safe without locks.
 
 use async_trait::async_trait;
 use thiserror::Error;
@@ -12,66 +12,61 @@ use crate::time::Timestamp;
 /// A stored value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateEntry {
-    /// The value.
     pub value: Box<str>,
     /// Rises with each write of any key in the store.
     pub version: u64,
-    /// When it is forgotten by itself. A read compares this with the run's frozen time.
+    /// A read compares this with the frozen time of its run.
     pub expires_at: Option<Timestamp>,
 }
 
 impl StateEntry {
-    /// Whether it is still there at `now`.
+    /// True if it has not expired at `now`.
     #[must_use]
-    pub fn live(&self, now: Timestamp) -> bool {
+    pub fn is_live(&self, now: Timestamp) -> bool {
         self.expires_at.is_none_or(|at| at > now)
     }
 }
 
-/// Everything a run read.
+/// The reads of one run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ReadSet {
-    /// The run's frozen time, by which expiry was judged.
+    /// The frozen time of the run, by which expiry was decided.
     pub at: Timestamp,
-    /// Keys with the version seen; none for a key that was not there.
+    /// Keys with the version that was read; none for a missing key.
     pub keys: Vec<(Box<str>, Option<u64>)>,
-    /// Listings.
     pub ranges: Vec<RangeRead>,
 }
 
 impl ReadSet {
-    /// Whether there is nothing to validate.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty() && self.ranges.is_empty()
     }
 }
 
-/// One listing of stored keys.
+/// A listing of stored keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RangeRead {
-    /// Keys that start with this.
     pub prefix: Box<str>,
-    /// And come after this.
+    /// Only keys after this one, in byte order.
     pub after: Box<str>,
-    /// At most so many.
     pub limit: u32,
-    /// The stored keys that it returned.
+    /// The stored keys that were returned.
     pub keys: Vec<Box<str>>,
 }
 
-/// The store could not be asked. The hub's fault; the run is tried again.
+/// The store could not be read. The hub's fault; the run is retried.
 #[derive(Debug, Error)]
 #[error("handler state is not available: {0}")]
 pub struct StateUnavailable(pub String);
 
-/// Reads one handler's committed state. Each call stands alone: no transaction lives across a guest's run.
+/// Reads the committed state of one handler. No transaction spans the calls of a run.
 #[async_trait]
 pub trait StateReader: Send + Sync {
-    /// The stored value of a key, expired or not; expiry is the caller's to judge.
+    /// The stored value of a key. The caller checks its expiry.
     async fn get(&self, key: &str) -> Result<Option<StateEntry>, StateUnavailable>;
 
-    /// Keys, in byte order, that start with `prefix`, come after `after` and are live at `now`.
+    /// The keys live at `now` that start with `prefix` and come after `after`, in byte order.
     async fn keys(
         &self,
         prefix: &str,
@@ -80,9 +75,9 @@ pub trait StateReader: Send + Sync {
         now: Timestamp,
     ) -> Result<Vec<Box<str>>, StateUnavailable>;
 
-    /// Bytes of keys and values that the handler stores.
+    /// Bytes of the handler's keys and values.
     async fn size(&self) -> Result<u64, StateUnavailable>;
 
-    /// Whether an effect of this handler waits under `key`.
-    async fn waiting(&self, key: &str) -> Result<bool, StateUnavailable>;
+    /// True if an effect of this handler with this key is queued.
+    async fn has_queued(&self, key: &str) -> Result<bool, StateUnavailable>;
 }

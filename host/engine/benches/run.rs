@@ -42,7 +42,7 @@ impl StateReader for Empty {
         Ok(0)
     }
 
-    async fn waiting(&self, _: &str) -> Result<bool, StateUnavailable> {
+    async fn has_queued(&self, _: &str) -> Result<bool, StateUnavailable> {
         Ok(false)
     }
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use weir_core::bounds::{
     EFFECT_HEADER_NAME_BYTES_MAX, EFFECT_HEADER_VALUE_BYTES_MAX, EFFECT_HEADERS_MAX,
 };
-use weir_core::outgoing::reserved_header;
+use weir_core::reserved_headers::reserved_header;
 
 use crate::refusal::Refusal;
 

@@ -175,7 +175,7 @@ impl StateView {
     pub(crate) fn reads(&self) -> ReadSet {
         let version = |key: &str| {
             let entry = self.stored.get(key).and_then(Option::as_ref);
-            (key.into(), entry.filter(|e| e.live(self.now)).map(|e| e.version))
+            (key.into(), entry.filter(|e| e.is_live(self.now)).map(|e| e.version))
         };
         ReadSet {
             at: self.now,
@@ -204,7 +204,7 @@ impl StateView {
         }
         self.read.insert(key.into());
         let now = self.now;
-        let entry = self.stored_entry(key).await?.as_ref().filter(|entry| entry.live(now));
+        let entry = self.stored_entry(key).await?.as_ref().filter(|entry| entry.is_live(now));
         Ok(entry.map_or_else(Own::default, |entry| Own {
             value: Some(entry.value.clone()),
             expires_at: entry.expires_at,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use weir_core::event::EventType;
 use weir_core::name::{DestinationName, HandlerName, SourceName, Target};
-use weir_core::route::{Pattern, RouteTable, Subscription};
+use weir_core::route::{self, EventFacts, Pattern, RouteTable, Rule};
 use weir_core::time::{Clock, Timestamp};
 use weir_store::{NewDelivery, Routed};
 
@@ -113,21 +113,23 @@ pub fn targets() -> Vec<Target> {
 #[must_use]
 pub fn table() -> RouteTable {
     #[expect(clippy::expect_used, reason = "the routes of this file are valid")]
-    let subscription = |(target, pattern): &(&str, &str)| Subscription {
-        target: target.parse().expect("a target"),
-        patterns: vec![Pattern::parse(pattern).expect("a pattern")],
+    let rule = |(number, (target, pattern)): (usize, &(&str, &str))| {
+        let patterns = vec![Pattern::parse(pattern).expect("a pattern")];
+        Rule::new(format!("route:{number}"), target.parse().expect("a target"), patterns)
     };
-    RouteTable::new(ROUTES.iter().map(subscription))
+    RouteTable::new(ROUTES.iter().enumerate().map(rule))
 }
 
 /// Who gets an event of this source and type; deliveries to handlers are in the order of `order_key`.
 #[must_use]
 pub fn routed(table: &RouteTable, source: &str, kind: &str, order_key: Option<&str>) -> Routed {
-    let matches = table.route(&SourceName::stored(source), &event_type(kind), None);
+    let (source, kind) = (SourceName::stored(source), event_type(kind));
+    let facts = EventFacts { source: &source, kind: &kind, category: None, payload: None };
     let delivery = |target: &Target| NewDelivery {
         target: target.clone(),
         order_key: order_key.filter(|_| matches!(target, Target::Handler(_))).map(Into::into),
     };
-    let deliveries = matches.iter().map(|m| delivery(m.target)).collect();
+    let targets = route::deliveries(table.route(&facts)).map(|(target, _)| target);
+    let deliveries = targets.map(delivery).collect();
     Routed { table: table.hash(), decisions: "".into(), deliveries }
 }

@@ -115,7 +115,7 @@ struct Value {
 }
 
 impl Value {
-    fn live(&self, now: Timestamp) -> bool {
+    fn is_live(&self, now: Timestamp) -> bool {
         self.expires_at.is_none_or(|at| at > now)
     }
 }
@@ -188,7 +188,7 @@ impl Model {
                 row.state = DeliveryState::Processing;
             }
         }
-        let live = self.state.iter().filter(|(_, value)| value.live(now));
+        let live = self.state.iter().filter(|(_, value)| value.is_live(now));
         world.state = live.map(|(key, value)| (key.clone(), value.text.clone())).collect();
         let waiting = self.keyed.iter().filter(|(_, keyed)| {
             keyed.deliveries.iter().any(|d| self.is_untried(d) && !self.claims.contains_key(d))
@@ -432,13 +432,13 @@ impl Model {
         now: Timestamp,
     ) -> (Option<u64>, Option<String>) {
         let value = self.state.get(&(handler.to_owned(), key.to_owned()));
-        let value = value.filter(|value| value.live(now));
+        let value = value.filter(|value| value.is_live(now));
         (value.map(|v| v.version), value.map(|v| v.text.clone()))
     }
 
     fn listed(&self, handler: &str, prefix: &str, limit: usize, now: Timestamp) -> Vec<String> {
         let live = self.state.iter().filter(|((of, key), value)| {
-            of == handler && key.starts_with(prefix) && value.live(now)
+            of == handler && key.starts_with(prefix) && value.is_live(now)
         });
         live.map(|((_, key), _)| key.clone()).take(limit).collect()
     }
@@ -447,7 +447,7 @@ impl Model {
         let key_changed = |(key, seen): &(String, Option<u64>)| {
             let value = self.state.get(&(handler.to_owned(), key.clone()));
             match (seen, value) {
-                (None, Some(value)) => value.live(reads.at),
+                (None, Some(value)) => value.is_live(reads.at),
                 (Some(seen), Some(value)) => value.version != *seen,
                 (Some(_), None) => true,
                 (None, None) => false,

@@ -250,7 +250,7 @@ async fn read_state(store: &dyn Store, now: Timestamp, seen: &mut Seen) -> Resul
             }
         }
         for key in cast::EFFECT_KEYS {
-            if reader.waiting(key).await.map_err(failed)? {
+            if reader.has_queued(key).await.map_err(failed)? {
                 seen.world.waiting.insert((name.to_owned(), key.to_owned()));
             }
         }

@@ -132,7 +132,7 @@ struct Reading<'r> {
 
 impl Reading<'_> {
     async fn get(&mut self, key: &str) -> Result<Option<String>, StateUnavailable> {
-        let entry = self.state.get(key).await?.filter(|entry| entry.live(self.now));
+        let entry = self.state.get(key).await?.filter(|entry| entry.is_live(self.now));
         self.reads.keys.push((key.into(), entry.as_ref().map(|e| e.version)));
         let value = entry.map(|e| String::from(e.value));
         self.seen.push((key.to_owned(), value.clone()));

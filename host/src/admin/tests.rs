@@ -17,7 +17,7 @@ use weir_core::id::{DeliveryId, EventId};
 use weir_core::name::{SourceName, Target};
 use weir_core::payload::Payload;
 use weir_core::provider::OnRedelivery;
-use weir_core::route::{Pattern, RouteTable, Subscription};
+use weir_core::route::{Pattern, RouteTable, Rule};
 use weir_core::state::ReadSet;
 use weir_store::hold::{HoldScope, NewHold};
 use weir_store::sqlite;
@@ -86,11 +86,9 @@ impl TestAdmin {
         let store: Arc<dyn Store> =
             Arc::new(sqlite::open(&folder.path().join("weir.db"), options).unwrap());
         let patterns = vec![Pattern::parse("github:*").unwrap()];
-        let table = RouteTable::new([Subscription { target: orders(), patterns }]);
-        let handlers = BTreeMap::from([(
-            "orders".parse().unwrap(),
-            table.subscriptions()[0].patterns.clone(),
-        )]);
+        let table = RouteTable::new([Rule::new("handler:orders", orders(), patterns)]);
+        let handlers =
+            BTreeMap::from([("orders".parse().unwrap(), table.rules()[0].patterns.clone())]);
         let config = crate::config::load_text("weir.toml", "", folder.path(), true).unwrap();
         let routes = Routes::build(store.clone(), &config.config, handlers).await.unwrap();
         let routes = Arc::new(routes);
@@ -498,14 +496,14 @@ async fn a_persons_release_ends_the_hold_of_an_open_breaker() {
 async fn why_tells_what_held_when_an_event_came_and_what_holds_it() {
     let desk = TestAdmin::open().await;
     let event = desk.receive("github", "push", b"{}").await;
-    let later = RouteTable::new([Subscription {
-        target: orders(),
-        patterns: vec![Pattern::parse("stripe:*").unwrap()],
-    }]);
+    let patterns = vec![Pattern::parse("stripe:*").unwrap()];
+    let later = RouteTable::new([Rule::new("handler:orders", orders(), patterns)]);
     desk.store.keep_table(&later).await.unwrap();
     desk.tell("/api/v1/holds", r#"{"scope":"source:github","reason":"flood"}"#).await;
     let why = desk.get(&format!("/api/v1/events/{event}/why")).await;
-    let matched = json!({ "target": "handler:orders", "matched": "github:*", "refused": [] });
+    let matched = json!({
+        "rule": "handler:orders", "target": "handler:orders", "matched": "github:*", "refused": [],
+    });
     assert_eq!(why["considered"], json!([matched]));
     assert_eq!(why["table"], desk.table.hash().to_string());
     assert_eq!(why["deliveries"][0]["holds"][0]["reason"], "flood");

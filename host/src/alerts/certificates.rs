@@ -59,7 +59,7 @@ impl ExpiringCertificates {
             let Some(Ok(alert)) = alert else { continue };
             for (tls_listeners, expiry) in &mut self.listeners {
                 if alert["subject"] == format!("certificate:{}", tls_listeners.listener) {
-                    expiry.was_told(now.since(told.received_at), Duration::ZERO);
+                    expiry.reminded(now.since(told.received_at), Duration::ZERO);
                 }
             }
         }
@@ -72,7 +72,7 @@ impl ExpiringCertificates {
         for (TlsListener { listener, tls }, expiry) in &mut self.listeners {
             let Some(not_after) = tls.not_after() else { continue };
             let left = not_after.since(now);
-            if expiry.look(left, self.ahead, since_start) {
+            if expiry.is_due(left, self.ahead, since_start) {
                 let file = tls.certificates().display().to_string().into();
                 notices.push(Notice::CertificateExpiring { listener, file, not_after, left });
             }

@@ -80,7 +80,7 @@ impl Detector {
         for (name, attempts) in &counted.handlers {
             let (before, watch) = self.handlers.entry(name.clone()).or_default();
             let came = attempts.since(std::mem::replace(before, *attempts));
-            if let Some(attempts) = watch.look(came, &failing, now) {
+            if let Some(attempts) = watch.update(came, &failing, now) {
                 let (handler, window) = (name.clone(), failing.window);
                 notices.push(Notice::HandlerFailing { handler, attempts, window });
             }
@@ -106,7 +106,7 @@ impl Detector {
         source.was_routed |= was_routed;
         if is_routed {
             source.cut_off = false;
-            source.unrouted.restart(false);
+            source.unrouted.reset(false);
             return None;
         }
         let told = source.cut_off || source.unrouted.is_raised();
@@ -124,7 +124,7 @@ impl Source {
         now: Duration,
     ) -> Option<Notice> {
         let came = counted.requests.since(std::mem::replace(&mut self.requests, counted.requests));
-        let raised = self.refusing.look(came, too_much, now);
+        let raised = self.refusing.update(came, too_much, now);
         let since = |(code, count): &(&'static str, u64)| {
             count.saturating_sub(self.refused.get(code).copied().unwrap_or(0))
         };
@@ -159,7 +159,7 @@ impl Source {
         let told_before = self.cut_off || !(self.was_routed || came.good > 0);
         self.was_routed |= came.good > 0;
         let raised =
-            self.unrouted.look(came, &FailureThreshold { per_mille: 1_000, ..*judged }, now);
+            self.unrouted.update(came, &FailureThreshold { per_mille: 1_000, ..*judged }, now);
         raised.filter(|_| !told_before).map(|_| Notice::SourceUnrouted { source: name.clone() })
     }
 }

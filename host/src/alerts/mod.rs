@@ -20,7 +20,7 @@ use weir_core::event::EventType;
 use weir_core::name::{SourceName, Target};
 use weir_core::payload::Payload;
 use weir_core::provider::OnRedelivery;
-use weir_core::route::RouteTable;
+use weir_core::route::{EventFacts, RouteTable};
 use weir_store::StoreError;
 use weir_store::query::{EventFilter, PageRequest};
 use weir_store::{NewEvent, NewRequest};
@@ -175,7 +175,7 @@ impl Alerts {
         let mut due = self.collapse.due(now);
         for (count, notice) in happened {
             let subject = (notice.kind(), notice.subject());
-            match self.collapse.happened(subject, count, notice, now) {
+            match self.collapse.add(subject, count, notice, now) {
                 Ok(told) => due.extend(told),
                 Err(_) => self.drop_alerts(1),
             }
@@ -306,7 +306,7 @@ impl Alerts {
         let mut notices = Vec::new();
         for source in sources.keys() {
             let is_as_it_was = before.as_ref().is_some_and(|(routes, known)| {
-                known.contains_key(source) && routes.reaching(source) == table.reaching(source)
+                known.contains_key(source) && routes.routes_alike(&table, source)
             });
             if is_as_it_was {
                 continue;
@@ -331,16 +331,23 @@ impl Alerts {
         let page = PageRequest { limit: EVENTS_LOOKED_AT, after: None };
         let latest = self.ctx.store.events(filter, page).await?.items;
         let was = latest.iter().any(|event| event.status != EventStatus::Unrouted);
-        let is =
-            latest.iter().any(|event| !table.route(source, &event.kind, event.category).is_empty());
+        // A condition counts as if it held: a list of events comes without their payloads.
+        let is = latest.iter().any(|event| {
+            let (kind, category) = (&event.kind, event.category);
+            let facts = EventFacts { source, kind, category, payload: None };
+            !table.route(&facts).is_empty()
+        });
         Ok((was, is))
     }
 }
 
 fn request(alert: &Alert, table: &RouteTable) -> NewRequest {
     let hub = SourceName::hub();
+    let payload = Payload::new("application/json", alert.body.clone());
+    let (kind, payload_facts) = (&alert.kind, Some(&payload));
+    let facts = EventFacts { source: &hub, kind, category: None, payload: payload_facts };
     let event = NewEvent {
-        routed: routing::routed(table, &hub, &alert.kind, None),
+        routed: routing::routed(table, &facts),
         kind: alert.kind.clone(),
         category: None,
         delivery_id: None,
@@ -352,7 +359,7 @@ fn request(alert: &Alert, table: &RouteTable) -> NewRequest {
         scheme: SCHEME.into(),
         secret: SCHEME.into(),
         remote: None,
-        payload: Payload::new("application/json", alert.body.clone()),
+        payload,
         on_redelivery: OnRedelivery::Duplicate,
         events: vec![event],
     }

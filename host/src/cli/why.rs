@@ -77,6 +77,12 @@ fn considered(one: &Value) -> String {
     let target = text(&one["target"]);
     match one["matched"].as_str() {
         Some(pattern) => format!("  matched:     {target} by {pattern}"),
+        None if one["condition_false"].is_string() => {
+            format!("  not matched: {target} wants {}", text(&one["condition_false"]))
+        }
+        None if one["error"].is_string() => {
+            format!("  failed:      {target}: {}", text(&one["error"]))
+        }
         None => {
             let all = |key: &str| one[key].as_array().into_iter().flatten().map(text);
             let refused: Vec<_> = all("refused").collect();

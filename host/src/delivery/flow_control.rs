@@ -164,7 +164,7 @@ pub(crate) struct AttemptPermit {
 impl AttemptPermit {
     /// False once the breaker has opened since the permit was given: the claim is to be given back.
     pub(crate) fn is_valid(&self) -> bool {
-        self.flow.inner.lock().breaker.stands(self.ticket)
+        self.flow.inner.lock().breaker.is_valid(self.ticket)
     }
 
     /// Reports the end of the attempt. Returns the change of the breaker, if that caused one.
@@ -176,7 +176,7 @@ impl AttemptPermit {
 impl Drop for AttemptPermit {
     fn drop(&mut self) {
         // After `finish` this does nothing: the ticket is of an earlier round of the breaker.
-        self.flow.inner.lock().breaker.abandoned(self.ticket);
+        self.flow.inner.lock().breaker.give_back(self.ticket);
     }
 }
 
@@ -218,7 +218,7 @@ impl FlowControl {
     /// Decides which of some claimed deliveries may be attempted.
     pub(crate) fn admit(self: &Arc<Self>, claimed: &[DeliveryId]) -> Admission {
         let mut inner = self.inner.lock();
-        if inner.breaker.enter().is_some() {
+        if inner.breaker.acquire().is_some() {
             return Admission::All;
         }
         let probe = inner.breaker.probe(claimed);
@@ -233,7 +233,7 @@ impl FlowControl {
 
     /// A permit for one attempt, while the breaker is closed.
     pub(crate) fn try_acquire(self: &Arc<Self>) -> Option<AttemptPermit> {
-        let ticket = self.inner.lock().breaker.enter()?;
+        let ticket = self.inner.lock().breaker.acquire()?;
         Some(AttemptPermit { flow: self.clone(), ticket })
     }
 
@@ -254,7 +254,7 @@ impl FlowControl {
             }
             Throttle::No => {}
         }
-        let change = inner.breaker.ended(ticket, end.signal, now)?;
+        let change = inner.breaker.record(ticket, end.signal, now)?;
         let reason = || cut(end.reason.unwrap_or("it failed"));
         match change {
             BreakerChange::Opened(cause) => {
@@ -277,7 +277,7 @@ impl FlowControl {
             inner.breaker.set_policy(policy);
             return false;
         }
-        let was_open = inner.breaker.phase() != BreakerState::Closed;
+        let was_open = inner.breaker.state() != BreakerState::Closed;
         inner.breaker.reset(policy);
         was_open
     }
@@ -292,7 +292,7 @@ impl FlowControl {
 
     /// Ends the breaker's pause, because an operator released its hold.
     pub(super) fn end_pause(&self, now: Timestamp) {
-        self.inner.lock().breaker.released(now);
+        self.inner.lock().breaker.release(now);
     }
 
     pub(crate) fn status(&self, now: Timestamp) -> FlowStatus {
@@ -304,8 +304,8 @@ impl FlowControl {
             BreakerRecord { breaker, reason, version }
         };
         FlowStatus {
-            breaker: inner.breaker.phase(),
-            record: inner.breaker.kept().map(record),
+            breaker: inner.breaker.state(),
+            record: inner.breaker.open_breaker().map(record),
             concurrency: inner.concurrency_limit.permits(now),
             paused_until: inner.concurrency_limit.paused_until(now),
         }

@@ -15,13 +15,12 @@ use weir_core::id::EventId;
 use weir_core::name::SourceName;
 use weir_core::payload::Payload;
 use weir_core::provider::OnRedelivery;
+use weir_core::route::EventFacts;
 use weir_engine::{Engine, Options};
 use weir_store::Store;
 use weir_store::query::{DeliveryDetail, EventDetail};
 use weir_store::sqlite;
-use weir_store::{
-    Claim, ClaimRequest, EventIngested, Lane, NewDelivery, NewEvent, NewRequest, Routed,
-};
+use weir_store::{Claim, ClaimRequest, EventIngested, Lane, NewEvent, NewRequest};
 
 use crate::config::ConfiguredSources;
 use crate::config::{self, Config};
@@ -30,7 +29,7 @@ use crate::egress::{self, Egress, EgressHandle, Inbox};
 use crate::invoker::{self, HandlerState, HandlerStatus, Invoker, InvokerHandle};
 use crate::observe::health::PluginsFolder;
 use crate::observe::notice::Notices;
-use crate::routing::Routes;
+use crate::routing::{self, Routes};
 use crate::runtime::clock::SystemClock;
 use crate::runtime::shutdown::Drain;
 use crate::runtime::tasks::{OnFailure, Tasks};
@@ -161,10 +160,8 @@ impl DispatchHub {
     fn request(&self, source: &str, kind: &str, body: &Value) -> NewRequest {
         let (source, kind) = (SourceName::stored(source), EventType::new(kind).unwrap());
         let table = self.routes.current();
-        let deliveries = table.route(&source, &kind, None).into_iter();
-        let deliveries =
-            deliveries.map(|m| NewDelivery { target: m.target.clone(), order_key: None }).collect();
-        let routed = Routed { table: table.hash(), decisions: "".into(), deliveries };
+        let facts = EventFacts { source: &source, kind: &kind, category: None, payload: None };
+        let routed = routing::routed(&table, &facts);
         let event =
             NewEvent { kind, category: None, delivery_id: None, dedup: None, part: None, routed };
         NewRequest {

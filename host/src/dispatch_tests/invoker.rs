@@ -182,7 +182,7 @@ async fn a_handler_that_cannot_describe_itself_never_serves() {
         assert_eq!((status.state, status.version), (HandlerState::Failed, None), "{name}");
         assert!(status.last_error.unwrap().contains("describe failed"));
     }
-    assert!(hub.routes.current().subscriptions().is_empty());
+    assert!(hub.routes.current().rules().is_empty());
     hub.stop().await;
 }
 
@@ -195,16 +195,13 @@ async fn a_removed_handler_retires_its_events_wait_and_are_handled_when_it_comes
     assert_eq!(hub.settled(caught).await.state, DeliveryState::Processed, "within its grace");
     let table = hub.routes.current();
     hub.handler_is("ver", |h| h.version.is_none()).await;
-    assert!(hub.routes.current().subscriptions().is_empty());
+    assert!(hub.routes.current().rules().is_empty());
 
     // As if it had come in just before: routed by the table that held then.
     let holds = hub.store.holds().await.unwrap();
     assert_eq!((holds.len(), &*holds[0].hold.reason), (1, "missing"));
     hub.routes
-        .set_handler(
-            &HandlerName::new("ver").unwrap(),
-            Some(table.subscriptions()[0].patterns.clone()),
-        )
+        .set_handler(&HandlerName::new("ver").unwrap(), Some(table.rules()[0].patterns.clone()))
         .await
         .unwrap();
     let waiting = hub.post("github", "push", &json!({})).await;
@@ -215,7 +212,7 @@ async fn a_removed_handler_retires_its_events_wait_and_are_handled_when_it_comes
     // It stays retired across a restart.
     let hub = folder.start().await;
     hub.handler_is("ver", |h| h.state == HandlerState::Missing).await;
-    assert!(hub.routes.current().subscriptions().is_empty());
+    assert!(hub.routes.current().rules().is_empty());
     folder.put("ver.wasm", &guest("version-a"));
     hub.ready("ver").await;
     assert_eq!(hub.settled(waiting).await.state, DeliveryState::Processed);
@@ -346,8 +343,8 @@ async fn a_sidecar_changes_a_handler_and_a_bad_one_changes_nothing() {
     hub.stop().await;
 
     let hub = folder.start().await;
-    let subscriptions = hub.routes.current().subscriptions().to_vec();
-    assert_eq!(subscriptions[0].patterns[0].as_str(), "stripe:*");
+    let rules = hub.routes.current().rules().to_vec();
+    assert_eq!(rules[0].patterns[0].as_str(), "stripe:*");
     hub.stop().await;
 }
 

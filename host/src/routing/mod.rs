@@ -8,9 +8,8 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
-use weir_core::event::{Category, EventType};
-use weir_core::name::{HandlerName, SourceName, Target};
-use weir_core::route::{Pattern, RouteTable, Subscription};
+use weir_core::name::{HandlerName, Target};
+use weir_core::route::{EventFacts, Pattern, RouteTable, Rule, decisions_text, deliveries};
 use weir_store::{NewDelivery, Routed};
 use weir_store::{Store, StoreError};
 
@@ -26,8 +25,8 @@ pub struct Routes {
 
 #[derive(Debug, Default, Clone)]
 struct Parts {
-    routes: Vec<Subscription>,
-    responders: Vec<Subscription>,
+    routes: Vec<Rule>,
+    responders: Vec<Rule>,
     handlers: BTreeMap<HandlerName, Vec<Pattern>>,
 }
 
@@ -38,11 +37,11 @@ impl Routes {
         config: &Config,
         handlers: BTreeMap<HandlerName, Vec<Pattern>>,
     ) -> Result<Self, StoreError> {
-        let to_destination = |route: &Route| Subscription {
-            target: Target::Destination(route.to.clone()),
-            patterns: route.on.clone(),
+        let to_destination = |(index, route): (usize, &Route)| {
+            let (number, target) = (index + 1, Target::Destination(route.to.clone()));
+            Rule::new(format!("route:{number}"), target, route.on.clone())
         };
-        let routes = config.routes.iter().map(to_destination).collect();
+        let routes = config.routes.iter().enumerate().map(to_destination).collect();
         let parts = Parts { routes, responders: to_responders(&config.sources), handlers };
         let table = parts.table();
         store.keep_table(&table).await?;
@@ -91,37 +90,36 @@ impl Routes {
     }
 }
 
-fn to_responders(sources: &SourcesByName) -> Vec<Subscription> {
+fn to_responders(sources: &SourcesByName) -> Vec<Rule> {
     sources.values().filter_map(|source| to_responder(source)).collect()
 }
 
 /// Whoever answers for a source gets all that comes in there, whatever it asks for itself and also while it is missing.
-fn to_responder(source: &Source) -> Option<Subscription> {
+fn to_responder(source: &Source) -> Option<Rule> {
     let target = Target::Handler(source.responder.as_ref()?.handler.clone());
     // The name of a source is always a pattern.
     let all = Pattern::parse(&format!("{}:*", source.name)).ok()?;
-    Some(Subscription { target, patterns: vec![all] })
+    Some(Rule::new(format!("responder:{}", source.name), target, vec![all]))
 }
 
-/// Who gets an event by a table, in the words of the store.
+/// Routes an event by a table, for the store.
 #[must_use]
-pub fn routed(
-    table: &RouteTable,
-    source: &SourceName,
-    kind: &EventType,
-    category: Option<Category>,
-) -> Routed {
-    let matches = table.route(source, kind, category);
-    let delivery = |target: &Target| NewDelivery { target: target.clone(), order_key: None };
-    let deliveries = matches.into_iter().map(|found| delivery(found.target)).collect();
-    Routed { table: table.hash(), decisions: "".into(), deliveries }
+pub fn routed(table: &RouteTable, facts: &EventFacts<'_>) -> Routed {
+    let decided = table.route(facts);
+    let decisions = decisions_text(&decided);
+    let delivery = |(target, order_key): (&Target, Option<Box<str>>)| NewDelivery {
+        target: target.clone(),
+        order_key,
+    };
+    let deliveries = deliveries(decided).map(delivery).collect();
+    Routed { table: table.hash(), decisions, deliveries }
 }
 
 impl Parts {
     fn table(&self) -> RouteTable {
-        let handlers = self.handlers.iter().map(|(name, patterns)| Subscription {
-            target: Target::Handler(name.clone()),
-            patterns: patterns.clone(),
+        let handlers = self.handlers.iter().map(|(name, patterns)| {
+            let target = Target::Handler(name.clone());
+            Rule::new(target.to_string(), target, patterns.clone())
         });
         let configured = self.responders.iter().chain(&self.routes).cloned();
         RouteTable::new(handlers.chain(configured))

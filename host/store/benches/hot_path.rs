@@ -25,7 +25,7 @@ use weir_core::event::EventType;
 use weir_core::name::{HandlerName, SourceName, Target};
 use weir_core::payload::Payload;
 use weir_core::provider::OnRedelivery;
-use weir_core::route::{RouteTable, Subscription, TableHash};
+use weir_core::route::{RouteTable, Rule, TableHash};
 use weir_core::state::ReadSet;
 use weir_core::time::{Clock, Timestamp};
 use weir_store::Store;
@@ -281,7 +281,7 @@ async fn open(dir: &std::path::Path, payloads: Arc<Vec<Payload>>) -> Arc<Load> {
     let options = Options::new(Arc::new(Elapsed(Instant::now())));
     let store = Arc::new(weir_store::sqlite::open(&dir.join("weir.db"), options).unwrap());
     let target = Target::Handler(HandlerName::new("orders").unwrap());
-    let table = RouteTable::new([Subscription { target: target.clone(), patterns: Vec::new() }]);
+    let table = RouteTable::new([Rule::new("handler:orders", target.clone(), Vec::new())]);
     store.keep_table(&table).await.unwrap();
     let sent = AtomicUsize::new(0);
     Arc::new(Load { store, payloads, table: table.hash(), target, sent })

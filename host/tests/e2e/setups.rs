@@ -8,7 +8,7 @@ use weir::config::{Config, load_text};
 use weir_core::alert::ALERT_TYPES;
 use weir_core::event::{Category, EventType};
 use weir_core::name::{SourceName, Target};
-use weir_core::route::{RouteTable, Subscription};
+use weir_core::route::{EventFacts, RouteTable, Rule};
 
 use weir_testing::hub::weir;
 
@@ -93,23 +93,23 @@ fn events(config: &Config) -> Vec<(SourceName, EventType, Option<Category>)> {
 fn every_pattern_of_every_setup_routes_an_event() {
     for folder in setups() {
         let config = loaded(&folder);
-        let routes = config.routes.iter().map(|route| Subscription {
-            target: Target::Destination(route.to.clone()),
-            patterns: route.on.clone(),
+        let routes = config.routes.iter().map(|route| {
+            Rule::new("route", Target::Destination(route.to.clone()), route.on.clone())
         });
-        let handlers = config.handlers.iter().map(|(name, said)| Subscription {
-            target: Target::Handler(name.clone()),
-            patterns: said.on.clone().unwrap_or_default(),
+        let handlers = config.handlers.iter().map(|(name, said)| {
+            let patterns = said.on.clone().unwrap_or_default();
+            Rule::new("handler", Target::Handler(name.clone()), patterns)
         });
         let table = RouteTable::new(routes.chain(handlers));
         let events = events(&config);
-        for Subscription { target, patterns } in table.subscriptions() {
+        for Rule { target, patterns, .. } in table.rules() {
             for pattern in patterns {
                 let fitting = events.iter().find(|(s, kind, c)| pattern.matches(s, kind, *c));
                 let (source, kind, category) =
                     fitting.unwrap_or_else(|| panic!("{folder:?}: nothing fits {pattern}"));
-                let routed = table.route(source, kind, *category);
-                assert!(routed.iter().any(|m| m.target == target), "{folder:?}: {pattern}");
+                let facts = EventFacts { source, kind, category: *category, payload: None };
+                let decided = table.route(&facts);
+                assert!(decided.iter().any(|d| d.rule.target == *target), "{folder:?}: {pattern}");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Every step of a breaker, and what holds whatever the steps.
+//! Each step of a breaker, and invariants over random sequences of steps.
 
 use proptest::prelude::*;
 
@@ -22,10 +22,10 @@ fn id(n: u128) -> DeliveryId {
     DeliveryId::from_bits(n)
 }
 
-/// Sends one in the closed state.
-fn sent(breaker: &mut Breaker, mark: HealthSignal, now: u64) -> Option<BreakerChange> {
-    let pass = breaker.enter().unwrap();
-    breaker.ended(pass, mark, at(now))
+/// Makes one attempt while closed.
+fn sent(breaker: &mut Breaker, signal: HealthSignal, now: u64) -> Option<BreakerChange> {
+    let ticket = breaker.acquire().unwrap();
+    breaker.record(ticket, signal, at(now))
 }
 
 fn open() -> Breaker {
@@ -34,30 +34,30 @@ fn open() -> Breaker {
     breaker
 }
 
-/// Sends a probe, which must be allowed.
+/// Makes a probe, which must be allowed.
 fn probe(
     breaker: &mut Breaker,
     among: &[DeliveryId],
-    mark: HealthSignal,
+    signal: HealthSignal,
     now: u64,
 ) -> (usize, BreakerChange) {
     assert_eq!(breaker.allowance(at(now)), BreakerAllowance::Probe);
-    let (chosen, pass) = breaker.probe(among).unwrap();
-    (chosen, breaker.ended(pass, mark, at(now)).unwrap())
+    let (chosen, ticket) = breaker.probe(among).unwrap();
+    (chosen, breaker.record(ticket, signal, at(now)).unwrap())
 }
 
 #[test]
-fn one_answer_that_the_endpoint_is_wrong_opens_at_once() {
+fn broken_target_opens_at_once() {
     let mut breaker = breaker(10, 0.5);
     let opened = sent(&mut breaker, HealthSignal::TargetBroken, 0);
     assert_eq!(opened, Some(BreakerChange::Opened(TripCause::TargetBroken)));
-    assert_eq!((breaker.phase(), breaker.enter()), (BreakerState::Open, None));
+    assert_eq!((breaker.state(), breaker.acquire()), (BreakerState::Open, None));
     assert_eq!(breaker.allowance(at(PAUSE - 1)), BreakerAllowance::Nothing);
     assert_eq!(breaker.allowance(at(PAUSE)), BreakerAllowance::Probe);
 }
 
 #[test]
-fn failures_open_by_their_rate_and_not_before_there_are_enough() {
+fn failure_rate_opens_once_enough_attempts_were_made() {
     use HealthSignal::{Busy, Failed, Healthy, MessageRejected, RepeatedFailure};
     let cases: [(&[HealthSignal], bool); 7] = [
         (&[RepeatedFailure, RepeatedFailure, RepeatedFailure, RepeatedFailure, Failed], false),
@@ -68,23 +68,23 @@ fn failures_open_by_their_rate_and_not_before_there_are_enough() {
         (&[Busy, Busy, MessageRejected, Failed], false),
         (&[Healthy, Healthy, MessageRejected, MessageRejected, Failed, Failed], true),
     ];
-    for (marks, opens) in cases {
+    for (signals, opens) in cases {
         let mut breaker = breaker(4, 0.5);
         let mut last = None;
-        for mark in marks {
-            last = sent(&mut breaker, *mark, 0);
+        for signal in signals {
+            last = sent(&mut breaker, *signal, 0);
         }
         assert_eq!(
             matches!(last, Some(BreakerChange::Opened(TripCause::Rate { .. }))),
             opens,
-            "{marks:?}"
+            "{signals:?}"
         );
-        assert_eq!(breaker.phase() == BreakerState::Open, opens, "{marks:?}");
+        assert_eq!(breaker.state() == BreakerState::Open, opens, "{signals:?}");
     }
 }
 
 #[test]
-fn a_failure_is_forgotten_with_the_window() {
+fn failure_expires_with_the_window() {
     let mut breaker = breaker(4, 0.5);
     for _ in 0..3 {
         assert_eq!(sent(&mut breaker, HealthSignal::Failed, 0), None);
@@ -95,13 +95,13 @@ fn a_failure_is_forgotten_with_the_window() {
 }
 
 #[test]
-fn a_probe_that_goes_well_closes_and_the_past_is_forgotten() {
-    for mark in [HealthSignal::Healthy, HealthSignal::MessageRejected] {
+fn successful_probe_closes_and_clears_the_counts() {
+    for signal in [HealthSignal::Healthy, HealthSignal::MessageRejected] {
         let mut breaker = open();
-        let (_, change) = probe(&mut breaker, &[id(1)], mark, PAUSE);
+        let (_, change) = probe(&mut breaker, &[id(1)], signal, PAUSE);
         assert_eq!(change, BreakerChange::Closed { opened_at: at(0) });
         assert_eq!(
-            (breaker.allowance(at(PAUSE)), breaker.kept()),
+            (breaker.allowance(at(PAUSE)), breaker.open_breaker()),
             (BreakerAllowance::Everything, None)
         );
         assert_eq!(sent(&mut breaker, HealthSignal::Failed, PAUSE), None);
@@ -109,25 +109,25 @@ fn a_probe_that_goes_well_closes_and_the_past_is_forgotten() {
 }
 
 #[test]
-fn each_probe_that_fails_doubles_the_pause_up_to_the_longest() {
+fn each_failed_probe_doubles_the_pause_up_to_the_longest() {
     let mut breaker = open();
     let mut now = PAUSE;
-    for (mark, pause) in [
+    for (signal, pause) in [
         (HealthSignal::Failed, 2_000),
         (HealthSignal::TargetBroken, 4_000),
         (HealthSignal::Busy, 4_000),
         (HealthSignal::RepeatedFailure, 4_000),
     ] {
-        let (_, change) = probe(&mut breaker, &[id(1)], mark, now);
-        assert_eq!(change, BreakerChange::Reopened, "{mark:?}");
-        assert_eq!(breaker.allowance(at(now + pause - 1)), BreakerAllowance::Nothing, "{mark:?}");
+        let (_, change) = probe(&mut breaker, &[id(1)], signal, now);
+        assert_eq!(change, BreakerChange::Reopened, "{signal:?}");
+        assert_eq!(breaker.allowance(at(now + pause - 1)), BreakerAllowance::Nothing, "{signal:?}");
         now += pause;
     }
-    assert_eq!(breaker.kept().unwrap().opened_at, at(0));
+    assert_eq!(breaker.open_breaker().unwrap().opened_at, at(0));
 }
 
 #[test]
-fn the_same_delivery_is_no_probe_twice_running_unless_it_is_all_there_is() {
+fn probes_alternate_between_deliveries_if_there_are_several() {
     let mut breaker = open();
     let (chosen, _) = probe(&mut breaker, &[id(1), id(2)], HealthSignal::Failed, PAUSE);
     assert_eq!(chosen, 0);
@@ -140,58 +140,58 @@ fn the_same_delivery_is_no_probe_twice_running_unless_it_is_all_there_is() {
 }
 
 #[test]
-fn a_probe_that_was_not_sent_makes_room_for_another() {
+fn probe_that_was_given_back_allows_another() {
     let mut breaker = open();
     assert_eq!(breaker.allowance(at(PAUSE)), BreakerAllowance::Probe);
-    let (_, pass) = breaker.probe(&[id(1)]).unwrap();
+    let (_, ticket) = breaker.probe(&[id(1)]).unwrap();
     assert_eq!(breaker.allowance(at(PAUSE)), BreakerAllowance::Nothing);
-    breaker.abandoned(pass);
+    breaker.give_back(ticket);
     assert_eq!(breaker.allowance(at(PAUSE)), BreakerAllowance::Probe);
 }
 
 #[test]
-fn what_was_under_way_when_it_opened_says_nothing_any_more() {
+fn outcome_of_an_earlier_state_changes_nothing() {
     let mut breaker = breaker(10, 0.5);
-    let (first, second) = (breaker.enter().unwrap(), breaker.enter().unwrap());
-    assert!(breaker.ended(first, HealthSignal::TargetBroken, at(0)).is_some());
-    assert!(!breaker.stands(second));
-    assert_eq!(breaker.ended(second, HealthSignal::Healthy, at(1)), None);
-    assert_eq!(breaker.phase(), BreakerState::Open);
+    let (first, second) = (breaker.acquire().unwrap(), breaker.acquire().unwrap());
+    assert!(breaker.record(first, HealthSignal::TargetBroken, at(0)).is_some());
+    assert!(!breaker.is_valid(second));
+    assert_eq!(breaker.record(second, HealthSignal::Healthy, at(1)), None);
+    assert_eq!(breaker.state(), BreakerState::Open);
     assert_eq!(breaker.allowance(at(PAUSE)), BreakerAllowance::Probe);
     breaker.probe(&[id(1)]).unwrap();
-    assert_eq!(breaker.ended(second, HealthSignal::Healthy, at(PAUSE)), None);
-    assert_eq!(breaker.phase(), BreakerState::HalfOpen);
+    assert_eq!(breaker.record(second, HealthSignal::Healthy, at(PAUSE)), None);
+    assert_eq!(breaker.state(), BreakerState::HalfOpen);
 }
 
 #[test]
-fn a_person_may_have_it_probed_at_once() {
+fn release_allows_a_probe_at_once() {
     let mut breaker = open();
-    breaker.released(at(1));
+    breaker.release(at(1));
     assert_eq!(breaker.allowance(at(1)), BreakerAllowance::Probe);
     let (_, change) = probe(&mut breaker, &[id(1)], HealthSignal::Healthy, 1);
     assert_eq!(change, BreakerChange::Closed { opened_at: at(0) });
 }
 
 #[test]
-fn what_is_about_something_else_now_begins_closed_and_hears_nothing_of_what_went_before() {
+fn reset_closes_and_ignores_earlier_attempts() {
     let mut breaker = breaker(2, 0.5);
-    let before = breaker.enter().unwrap();
+    let before = breaker.acquire().unwrap();
     sent(&mut breaker, HealthSignal::TargetBroken, 0).unwrap();
     breaker.reset(breaker.policy.clone());
-    assert_eq!((breaker.phase(), breaker.kept()), (BreakerState::Closed, None));
-    assert_eq!(breaker.ended(before, HealthSignal::TargetBroken, at(1)), None);
+    assert_eq!((breaker.state(), breaker.open_breaker()), (BreakerState::Closed, None));
+    assert_eq!(breaker.record(before, HealthSignal::TargetBroken, at(1)), None);
     assert_eq!(sent(&mut breaker, HealthSignal::Failed, 1), None);
 }
 
 #[test]
-fn a_clock_that_was_set_back_does_not_hold_it_open() {
+fn clock_set_back_does_not_keep_it_open() {
     let mut breaker = open();
     let long_before = Timestamp::from_millis(1_000_000 - 2 * MAX_PAUSE);
     assert_eq!(breaker.allowance(long_before), BreakerAllowance::Probe);
 }
 
 #[test]
-fn policies_that_make_no_sense_are_refused() {
+fn invalid_policies_are_refused() {
     let s = Duration::from_secs;
     let tried = |window, attempts, rate, pauses| {
         BreakerPolicy::try_new(window, attempts, rate, pauses).unwrap_err()
@@ -204,13 +204,12 @@ fn policies_that_make_no_sense_are_refused() {
     assert!(tried(s(1), 1, 0.5, (s(2), s(1))).to_string().contains("shorter than pause"));
 }
 
-/// What may happen to a breaker.
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Wait(u64),
     Send,
     Probe(u128, u128),
-    /// Which of what is under way ends, and how.
+    /// The attempt in flight that ends, and its outcome.
     End(usize, HealthSignal),
     Abandon(usize),
     Release,
@@ -219,13 +218,14 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     use HealthSignal::{Busy, Failed, Healthy, MessageRejected, RepeatedFailure, TargetBroken};
-    let marks = vec![Healthy, Failed, Failed, TargetBroken, Busy, RepeatedFailure, MessageRejected];
-    let mark = prop::sample::select(marks);
+    let signals =
+        vec![Healthy, Failed, Failed, TargetBroken, Busy, RepeatedFailure, MessageRejected];
+    let signal = prop::sample::select(signals);
     prop_oneof![
         (0_u64..3_000).prop_map(Step::Wait),
         Just(Step::Send),
         (0_u128..3, 0_u128..3).prop_map(|(a, b)| Step::Probe(a, b)),
-        (any::<usize>(), mark).prop_map(|(which, mark)| Step::End(which, mark)),
+        (any::<usize>(), signal).prop_map(|(which, signal)| Step::End(which, signal)),
         any::<usize>().prop_map(Step::Abandon),
         Just(Step::Release),
         Just(Step::Crash),
@@ -234,73 +234,73 @@ fn step() -> impl Strategy<Value = Step> {
 
 proptest! {
     #[test]
-    fn whatever_happens_there_is_one_probe_and_never_the_same_twice_running(
+    fn at_most_one_probe_and_never_the_same_twice_running(
         steps in prop::collection::vec(step(), 0..200),
     ) {
         let mut breaker = breaker(3, 0.5);
-        let (mut now, mut under_way, mut last_probe) = (0, Vec::<(BreakerTicket, bool)>::new(), None);
+        let (mut now, mut in_flight, mut last_probe) = (0, Vec::<(BreakerTicket, bool)>::new(), None);
         for step in steps {
             match step {
                 Step::Wait(ms) => now += ms,
-                Step::Send => if let Some(pass) = breaker.enter() {
-                    prop_assert_eq!(breaker.phase(), BreakerState::Closed);
-                    under_way.push((pass, false));
+                Step::Send => if let Some(ticket) = breaker.acquire() {
+                    prop_assert_eq!(breaker.state(), BreakerState::Closed);
+                    in_flight.push((ticket, false));
                 },
                 Step::Probe(a, b) => {
                     let allowed = breaker.allowance(at(now));
                     let chosen = breaker.probe(&[id(a), id(b)]);
                     prop_assert_eq!(chosen.is_some(), allowed == BreakerAllowance::Probe);
-                    let Some((index, pass)) = chosen else { continue };
-                    let probing = |(p, probe): &&(BreakerTicket, bool)| *probe && breaker.stands(*p);
-                    prop_assert_eq!(under_way.iter().filter(probing).count(), 0);
+                    let Some((index, ticket)) = chosen else { continue };
+                    let probing = |(p, probe): &&(BreakerTicket, bool)| *probe && breaker.is_valid(*p);
+                    prop_assert_eq!(in_flight.iter().filter(probing).count(), 0);
                     let delivery = [a, b][index];
                     prop_assert!(Some(delivery) != last_probe || a == b);
                     last_probe = Some(delivery);
-                    under_way.push((pass, true));
+                    in_flight.push((ticket, true));
                 }
-                Step::End(which, mark) if !under_way.is_empty() => {
-                    let (pass, _) = under_way.swap_remove(which % under_way.len());
-                    let before = breaker.phase();
-                    let stands = breaker.stands(pass);
-                    let change = breaker.ended(pass, mark, at(now));
-                    prop_assert!(stands || change.is_none());
-                    prop_assert_eq!(change.is_some(), before != breaker.phase());
-                    if breaker.phase() == BreakerState::Closed {
+                Step::End(which, signal) if !in_flight.is_empty() => {
+                    let (ticket, _) = in_flight.swap_remove(which % in_flight.len());
+                    let before = breaker.state();
+                    let valid = breaker.is_valid(ticket);
+                    let change = breaker.record(ticket, signal, at(now));
+                    prop_assert!(valid || change.is_none());
+                    prop_assert_eq!(change.is_some(), before != breaker.state());
+                    if breaker.state() == BreakerState::Closed {
                         last_probe = None;
                     }
                 }
-                Step::Abandon(which) if !under_way.is_empty() => {
-                    let (pass, _) = under_way.swap_remove(which % under_way.len());
-                    breaker.abandoned(pass);
+                Step::Abandon(which) if !in_flight.is_empty() => {
+                    let (ticket, _) = in_flight.swap_remove(which % in_flight.len());
+                    breaker.give_back(ticket);
                 }
                 Step::End(..) | Step::Abandon(_) => {}
-                Step::Release => breaker.released(at(now)),
+                Step::Release => breaker.release(at(now)),
                 Step::Crash => {
-                    let kept = breaker.kept();
+                    let kept = breaker.open_breaker();
                     breaker = self::breaker(3, 0.5);
-                    under_way.clear();
+                    in_flight.clear();
                     if let Some(kept) = kept {
                         let text = serde_json::to_string(&kept).unwrap();
                         breaker.restore(serde_json::from_str(&text).unwrap());
-                        prop_assert_eq!(breaker.kept(), Some(kept));
+                        prop_assert_eq!(breaker.open_breaker(), Some(kept));
                     }
                 }
             }
-            if breaker.phase() == BreakerState::Open {
-                prop_assert!(breaker.enter().is_none());
-                let kept = breaker.kept().unwrap();
+            if breaker.state() == BreakerState::Open {
+                prop_assert!(breaker.acquire().is_none());
+                let kept = breaker.open_breaker().unwrap();
                 prop_assert!(kept.probe_at.since(at(now)) <= Duration::from_millis(MAX_PAUSE));
             }
         }
-        // It never stays shut for good: once what is under way has ended, a pause is all it takes.
-        for (pass, _) in under_way {
-            breaker.abandoned(pass);
+        // It never stays open forever: once the attempts in flight ended, a pause is enough.
+        for (ticket, _) in in_flight {
+            breaker.give_back(ticket);
         }
         prop_assert!(breaker.allowance(at(now + MAX_PAUSE)) != BreakerAllowance::Nothing);
     }
 
     #[test]
-    fn the_window_counts_what_lies_within_it_and_a_tenth_less_at_most(
+    fn window_counts_all_within_it_or_at_most_a_tenth_less(
         times in prop::collection::vec(0_u64..50_000, 0..100),
     ) {
         let mut times = times;

@@ -59,7 +59,7 @@ impl Host for RunState {
             Cancelled::Nothing => Ok(false),
             Cancelled::Own => Ok(true),
             Cancelled::AskStore => {
-                Ok(run.state.waiting(&key).await.map_err(crate::stop::Stop::State)?)
+                Ok(run.state.has_queued(&key).await.map_err(crate::stop::Stop::State)?)
             }
         }
     }

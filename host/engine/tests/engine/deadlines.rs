@@ -66,7 +66,7 @@ impl StateReader for Silent {
         std::future::pending().await
     }
 
-    async fn waiting(&self, _: &str) -> Result<bool, StateUnavailable> {
+    async fn has_queued(&self, _: &str) -> Result<bool, StateUnavailable> {
         std::future::pending().await
     }
 }

@@ -84,10 +84,9 @@ impl StateReader for Stored {
         now: Timestamp,
     ) -> Result<Vec<Box<str>>, StateUnavailable> {
         self.check()?;
-        let live = self
-            .entries
-            .iter()
-            .filter(|(key, entry)| key.starts_with(prefix) && ***key > *after && entry.live(now));
+        let live = self.entries.iter().filter(|(key, entry)| {
+            key.starts_with(prefix) && ***key > *after && entry.is_live(now)
+        });
         Ok(live.map(|(key, _)| key.clone()).take(limit as usize).collect())
     }
 
@@ -97,7 +96,7 @@ impl StateReader for Stored {
         Ok(bytes.sum::<u64>() + self.padding)
     }
 
-    async fn waiting(&self, key: &str) -> Result<bool, StateUnavailable> {
+    async fn has_queued(&self, key: &str) -> Result<bool, StateUnavailable> {
         self.check()?;
         Ok(self.waiting.contains(key))
     }

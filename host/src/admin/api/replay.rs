@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use weir_core::delivery::{DeliveryState, EventStatus};
 use weir_core::id::DeliveryId;
 use weir_core::name::{SourceName, Target};
-use weir_core::route::RouteTable;
+use weir_core::route::{EventFacts, RouteTable};
 use weir_core::time::Timestamp;
 use weir_store::query::{DeliveryFilter, EventDetail, EventFilter, PageRequest};
 use weir_store::upkeep::{ReplayRequest, ReplaySelection, ReroutedEvent};
@@ -150,7 +150,7 @@ async fn one_event(hub: &AdminService, id: &str, how: How) -> Result<Replayed, A
     }
     let event = seek::event_of(led)?;
     let event = hub.store.event(event).await?.ok_or_else(|| seek::unknown(id))?;
-    let routed = route(&event, &hub.routes.current());
+    let routed = reroute(hub, &event, &hub.routes.current()).await?;
     let is_routed = !routed.routed.deliveries.is_empty();
     let deliveries = if how.dry_run {
         due_again(&event, &routed)
@@ -210,12 +210,13 @@ async fn unrouted(hub: &AdminService, which: Unrouted, how: How) -> Result<Repla
     }
     found.items.retain(|event| !any || event.source != SourceName::hub());
     let events = found.items.len();
-    let routed: Vec<ReroutedEvent> = found
-        .items
-        .iter()
-        .map(|event| route(event, &table))
-        .filter(|event| !event.routed.deliveries.is_empty())
-        .collect();
+    let mut routed = Vec::new();
+    for event in &found.items {
+        let event = reroute(hub, event, &table).await?;
+        if !event.routed.deliveries.is_empty() {
+            routed.push(event);
+        }
+    }
     let count = routed.len();
     let request = request_for(&how.name, routed.iter().map(|event| event.event.bits()));
     let deliveries = if how.dry_run {
@@ -293,14 +294,32 @@ fn read(
 ) -> Result<(EventFilter, PageRequest), ApiError> {
     let (of, times) = ((which.source, which.kind), (which.since, which.until));
     let filter = filter(hub, Some(EventStatus::Unrouted), of, times)?;
-    let most = (DELIVERIES_MAX / table.subscriptions().len().max(1)).clamp(1, query::LIMIT_MAX);
+    let most = (DELIVERIES_MAX / table.rules().len().max(1)).clamp(1, query::LIMIT_MAX);
     let limit = which.limit.unwrap_or(query::LIMIT_MAX).clamp(1, most);
     Ok((filter, PageRequest { limit, after: which.cursor }))
 }
 
-fn route(event: &EventDetail, table: &RouteTable) -> ReroutedEvent {
-    let routed = routing::routed(table, &event.source, &event.kind, event.category);
-    ReroutedEvent { event: event.id, routed }
+/// Routes a stored event by the rules of today. A list of events comes without payloads: they are
+/// read one by one, and only where a rule needs them.
+async fn reroute(
+    hub: &AdminService,
+    event: &EventDetail,
+    table: &RouteTable,
+) -> Result<ReroutedEvent, ApiError> {
+    let mut payload = event.payload.clone();
+    if payload.is_none() && table.reads_payload() {
+        payload = hub.store.event(event.id).await?.and_then(|event| event.payload);
+    }
+    let routed = routing::routed(
+        table,
+        &EventFacts {
+            source: &event.source,
+            kind: &event.kind,
+            category: event.category,
+            payload: payload.as_deref(),
+        },
+    );
+    Ok(ReroutedEvent { event: event.id, routed })
 }
 
 /// How many deliveries of an event would become due: those that are over, and those that are not there yet.

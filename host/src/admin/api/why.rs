@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use weir_core::route::{self, Subscription, TableHash};
+use weir_core::route::{self, NotDelivered, StoredRule, TableHash};
 use weir_store::query::{AttemptDetail, DeliveryDetail, EventDetail};
 
 use super::waits::Waits;
@@ -11,9 +11,10 @@ use crate::config::SourcesByName;
 
 use super::{ApiError, ApiResult, Id, ServiceState, StatusCode, Uri, any_id, json, query, seek};
 
-/// A subscription that was considered.
+/// A rule of the table that routed the event.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Considered {
+    rule: String,
     target: String,
     /// The pattern by which it got the event; none if none matched.
     matched: Option<String>,
@@ -22,6 +23,13 @@ struct Considered {
     /// Why some of those never match, by what is known now of the types of their sources.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     never: Vec<String>,
+    /// The part of the rule's condition that was false. Stored with the event, as is the error:
+    /// a condition is never evaluated again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    condition_false: Option<Box<str>>,
+    /// The reason that the rule could not be evaluated on the event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Box<str>>,
 }
 
 /// Why an event went where it went, and what keeps it from being worked on.
@@ -40,6 +48,11 @@ pub(in crate::admin) async fn why(hub: ServiceState, path: Id, uri: Uri) -> ApiR
         tracing::error!(%error, table = event.table, "a stored routing table cannot be read");
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "table_damaged", error.to_string())
     })?;
+    let decisions = route::read_decisions(&event.decisions).unwrap_or_else(|| {
+        tracing::error!(event = %event.id, "stored routing decisions cannot be read");
+        Vec::new()
+    });
+    let considered = table.map(|t| considered(&event, &t, &decisions, &hub.ingress.in_force()));
     let waits = Waits::of(&hub).await?;
     let answer = json!({
         "event": event.id,
@@ -48,7 +61,7 @@ pub(in crate::admin) async fn why(hub: ServiceState, path: Id, uri: Uri) -> ApiR
         "category": event.category,
         "status": event.status,
         "table": event.table,
-        "considered": table.map(|table| considered(&event, &table, &hub.ingress.in_force())),
+        "considered": considered,
         "deliveries": deliveries(&event, &waits),
     });
     json::answer(StatusCode::OK, &answer)
@@ -61,13 +74,14 @@ fn hash(text: &str) -> Option<TableHash> {
 
 fn considered(
     event: &EventDetail,
-    table: &[Subscription],
+    table: &[StoredRule],
+    decisions: &[NotDelivered],
     sources: &SourcesByName,
 ) -> Vec<Considered> {
-    let one = |subscription: &Subscription| {
+    let one = |rule: &StoredRule| {
         let (mut refused, mut never) = (Vec::new(), Vec::new());
         let mut matched = None;
-        for pattern in &subscription.patterns {
+        for pattern in &rule.patterns {
             if pattern.matches(&event.source, &event.kind, event.category) {
                 matched = Some(pattern.to_string());
                 break;
@@ -75,7 +89,14 @@ fn considered(
             refused.push(pattern.to_string());
             never.extend(config::unmatched(pattern, sources));
         }
-        Considered { target: subscription.target.to_string(), matched, refused, never }
+        let undelivered = decisions.iter().find(|decision| decision.rule == rule.id).cloned();
+        let (condition_false, error) =
+            undelivered.map_or((None, None), |decision| (decision.not_matched, decision.error));
+        if condition_false.is_some() || error.is_some() {
+            matched = None;
+        }
+        let (id, target) = (rule.id.to_string(), rule.target.to_string());
+        Considered { rule: id, target, matched, refused, never, condition_false, error }
     };
     table.iter().map(one).collect()
 }

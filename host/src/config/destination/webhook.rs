@@ -7,7 +7,7 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue};
-use weir_core::outgoing::reserved_header;
+use weir_core::reserved_headers::reserved_header;
 use weir_core::verify::{KeyError, Secret, check_text_secret, check_whsec_secret, likely_key_form};
 
 use super::{DestinationDefaults, timeout_ok};

@@ -7,6 +7,7 @@ use weir_core::bounds::HOPS_MAX;
 use weir_core::hops::HOPS_HEADER;
 use weir_core::identify::{EventIdentity, Identified, RequestFacts};
 use weir_core::payload::Payload;
+use weir_core::route::EventFacts;
 use weir_core::verify::Verified;
 use weir_store::{DedupKey, NewEvent, NewRequest};
 
@@ -80,6 +81,7 @@ impl Pipeline {
             RequestShape::Batch => Some(BatchHeaders { hops, url: &url }),
             RequestShape::Single => None,
         };
+        let events = self.route_events(source, events, batch, &redacted, &payload);
         let request = NewRequest {
             source: source.config.name.clone(),
             scheme: verified.scheme,
@@ -87,7 +89,7 @@ impl Pipeline {
             remote: Some(received.caller.address),
             payload,
             on_redelivery: source.config.provider.on_redelivery,
-            events: self.route_events(source, events, batch, &redacted),
+            events,
         };
         RoutedRequest { request, shape }
     }
@@ -100,11 +102,23 @@ impl Pipeline {
         events: Vec<EventIdentity>,
         batch: Option<BatchHeaders<'_>>,
         redacted: &Redacted<'_>,
+        payload: &Payload,
     ) -> Vec<NewEvent> {
         let table = self.routes.current();
         let route = |mut event: EventIdentity| {
             let category = Some(event.category);
-            let routed = routing::routed(&table, &source.config.name, &event.kind, category);
+            let part = batch.map(|headers| {
+                // A decoded part holds no secret: a provider file may not name one there.
+                let decoded = event.decoded.map(Bytes::from_owner);
+                batch_part(decoded.unwrap_or_else(|| redacted.part(event.span)), headers)
+            });
+            let facts = EventFacts {
+                source: &source.config.name,
+                kind: &event.kind,
+                category,
+                payload: Some(part.as_ref().unwrap_or(payload)),
+            };
+            let routed = routing::routed(&table, &facts);
             let material = event.dedup.take();
             NewEvent {
                 category,
@@ -113,11 +127,7 @@ impl Pipeline {
                     body_tag: event.tag,
                 }),
                 delivery_id: event.delivery_id,
-                part: batch.map(|headers| {
-                    // A decoded part holds no secret: a provider file may not name one there.
-                    let decoded = event.decoded.map(Bytes::from_owner);
-                    batch_part(decoded.unwrap_or_else(|| redacted.part(event.span)), headers)
-                }),
+                part,
                 routed,
                 kind: event.kind,
             }

@@ -10,7 +10,7 @@ use weir_core::delivery::{self, NextState, Outcome, Verdict};
 use weir_core::effect::{Effects, EmittedEvent, Message};
 use weir_core::name::{HandlerName, SourceName};
 use weir_core::retry::RetryPolicy;
-use weir_core::route::RouteTable;
+use weir_core::route::{EventFacts, RouteTable};
 use weir_core::time::Timestamp;
 use weir_engine::{Log, LogLevel, LogLine, RunReport, Version};
 use weir_store::{AttemptRecord, Claim, NewEmit, NewMessage, NewReply, RoutedEffects, Settlement};
@@ -143,7 +143,8 @@ fn message(message: Message) -> NewMessage {
 
 fn routed_emit(emit: EmittedEvent, source: &SourceName, routes: &RouteTable) -> NewEmit {
     let EmittedEvent { id, kind, payload, timing } = emit;
-    let routed = routing::routed(routes, source, &kind, None);
+    let facts = EventFacts { source, kind: &kind, category: None, payload: Some(&payload) };
+    let routed = routing::routed(routes, &facts);
     let delay = Duration::from_secs(timing.delay_seconds.into());
     NewEmit { id, kind, payload, delay, key: timing.key, routed }
 }
@@ -182,7 +183,7 @@ mod tests {
     use weir_core::name::{DestinationName, Target};
     use weir_core::payload::Payload;
     use weir_core::retry::Backoff;
-    use weir_core::route::{Pattern, Subscription};
+    use weir_core::route::{Pattern, Rule};
     use weir_core::state::ReadSet;
     use weir_engine::RunEnd;
     use weir_store::ClaimGuard;
@@ -269,9 +270,9 @@ mod tests {
     }
 
     fn decided_of(claim: &Claim, keeps_reply: Option<Duration>, report: RunReport) -> Settlement {
-        let watching = |name: &str, pattern: &str| Subscription {
-            target: Target::Handler(HandlerName::new(name).unwrap()),
-            patterns: vec![Pattern::parse(pattern).unwrap()],
+        let watching = |name: &str, pattern: &str| {
+            let target = Target::Handler(HandlerName::new(name).unwrap());
+            Rule::new(name, target, vec![Pattern::parse(pattern).unwrap()])
         };
         let routes = RouteTable::new([watching("watch", "@orders:late"), watching("all", "*:*")]);
         let context = RunContext {

@@ -112,7 +112,7 @@ pub(super) fn routings(conn: &Connection) -> rusqlite::Result<FxHashMap<TableHas
 
 /// The text to keep of a routing table.
 pub(super) fn text_of(table: &weir_core::route::RouteTable) -> String {
-    table_text(table.subscriptions())
+    table_text(table.rules())
 }
 
 pub(super) fn keep_table(

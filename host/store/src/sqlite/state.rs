@@ -59,7 +59,7 @@ impl StateReader for Reader {
         self.ask(0, size)
     }
 
-    async fn waiting(&self, key: &str) -> Result<bool, StateUnavailable> {
+    async fn has_queued(&self, key: &str) -> Result<bool, StateUnavailable> {
         let claimed = |n| self.shared.due.lock().is_claimed(n);
         self.ask(false, |conn, handler| effects::waits_under(conn, handler, key, claimed))
     }

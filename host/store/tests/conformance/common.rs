@@ -13,7 +13,7 @@ use weir_core::id::{DeliveryId, EventId, MessageId};
 use weir_core::name::{DestinationName, HandlerName, SourceName, Target};
 use weir_core::payload::Payload;
 use weir_core::provider::OnRedelivery;
-use weir_core::route::{Pattern, RouteTable, Subscription};
+use weir_core::route::{Pattern, RouteTable, Rule};
 use weir_core::state::ReadSet;
 use weir_core::time::{Clock, Timestamp};
 use weir_store::sqlite::{Options, SqliteStore};
@@ -172,7 +172,7 @@ impl Bed {
 pub(crate) fn table() -> RouteTable {
     let target = handler("orders");
     let patterns = vec![Pattern::parse("*:*").unwrap()];
-    RouteTable::new([Subscription { target, patterns }])
+    RouteTable::new([Rule::new("handler:orders", target, patterns)])
 }
 
 pub(crate) fn handler(name: &str) -> Target {

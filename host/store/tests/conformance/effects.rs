@@ -45,7 +45,7 @@ async fn due_ids(bed: &Bed) -> Vec<u128> {
 }
 
 async fn waiting(bed: &Bed, key: &str) -> bool {
-    bed.store().state(&HandlerName::new("orders").unwrap()).waiting(key).await.unwrap()
+    bed.store().state(&HandlerName::new("orders").unwrap()).has_queued(key).await.unwrap()
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! Reserved headers: only the hub sets them on messages and replies. Handlers and the configuration of destinations may
-//! not.
+//! Reserved headers: only the hub sets them on messages and replies, never a handler or a
+//! destination's configuration.
 
 /// Headers that frame the message, sign it, route it or trace it.
 const RESERVED: &[&str] = &[
@@ -24,7 +24,7 @@ const RESERVED: &[&str] = &[
     "via",
 ];
 
-/// The same, by what they begin with. A receiver knows by `weir-` where an event is from.
+/// Prefixes of reserved headers. Receivers trust `weir-` to tell the origin of an event.
 const RESERVED_PREFIXES: &[&str] = &[
     "proxy-",
     "svix-",
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_says_where_an_event_is_from_is_the_hubs_to_say() {
+    fn headers_that_frame_sign_or_route_are_reserved() {
         for name in [
             "weir-source",
             "Weir-Event-Type",
