@@ -1,9 +1,9 @@
-// Counts events by their type, and tells a destination about each.
+// Counts events by type, and sends each count to a destination.
 #include "handler.h"
 #include <stdio.h>
 #include <string.h>
 
-// A host function borrows a string for the length of the call.
+// A host function borrows its strings for the time of the call.
 #define TEXT(s) (&(handler_string_t){ (uint8_t *)(s), strlen(s) })
 
 void exports_handler_describe(void) {
@@ -11,7 +11,7 @@ void exports_handler_describe(void) {
   weir_handler_manifest_subscribe(TEXT("*:*"));
 }
 
-// False passes on the failure that the host put into `failure`.
+// False returns the failure that a host function stored in `failure`.
 bool exports_handler_handle(handler_event_t *event, handler_failure_t *failure) {
   char type[256], message[384];
   int64_t count;

@@ -1,7 +1,7 @@
-// Tells a destination how large each push to GitHub was.
+// Sends the number of commits of each push to GitHub to a destination.
 //
-// A command handler is an ordinary program: one JSON document comes in on stdin, each effect goes out as a line of
-// JSON on stdout, stderr is the log, and the exit code says how it went.
+// A command handler is an ordinary program. It reads one JSON document on stdin and prints each
+// effect as a line of JSON on stdout. Stderr is the log, and the exit code is the outcome.
 package main
 
 import (
@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	retry  = 75 // it may work later
-	reject = 65 // it will never work
+	retry  = 75 // it may succeed later
+	reject = 65 // it will never succeed
 )
 
 type input struct {

@@ -1,8 +1,8 @@
 // Builds a handler: node build.mjs HANDLER [OUT]
 //
-// HANDLER is JavaScript or TypeScript that exports `describe` and `handle`, either of which may be async. It is bundled with
-// `weir.js` and everything it imports, async functions are turned into ones that QuickJS runs to their end, and the whole
-// becomes a component.
+// HANDLER is JavaScript or TypeScript that exports `describe` and `handle`; both may be async. It
+// is bundled with `weir.js` and all its imports, async functions are rewritten so that QuickJS runs
+// them to their end, and the bundle becomes a component.
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, extname, join, resolve } from 'node:path';
@@ -18,7 +18,7 @@ if (handler === undefined) {
   process.exit(2);
 }
 
-// The prelude comes first, so that the handler finds what it brings already while it is loaded.
+// The prelude comes first, so that the handler can use it while it is loaded.
 const main = `
   import { prelude, toItsEnd } from ${JSON.stringify(join(here, 'weir.js'))};
   import * as handler from ${JSON.stringify(resolve(handler))};

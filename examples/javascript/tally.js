@@ -1,4 +1,4 @@
-// Counts events by their type, and tells a destination about each.
+// Counts events by type, and sends each count to a destination.
 import * as config from 'weir:handler/config@0.1.0';
 import * as log from 'weir:handler/log@0.1.0';
 import * as manifest from 'weir:handler/manifest@0.1.0';
@@ -12,7 +12,7 @@ export function describe() {
 
 export function handle(event) {
   const type = `${event.source}:${event.type}`;
-  // Some engines give a BigInt here, others a number.
+  // Some engines return a BigInt here, others a number.
   const count = Number(state.add(type, 1));
   log.info(`${type} number ${count}`);
   outbox.sendJson(config.get('destination') ?? 'inbox', JSON.stringify({ type, count }));

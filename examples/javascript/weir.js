@@ -1,18 +1,20 @@
-// What JavaScript lacks that runs in QuickJS or SpiderMonkey inside a component. `build.mjs` puts it before your handler.
+// A prelude for JavaScript in QuickJS or SpiderMonkey inside a component. `build.mjs` puts it
+// before your handler.
 //
-// - Promises: nothing runs a component's pending jobs, so that all after the first `await` would be lost. Promises here have
-//   a queue of their own, which is run to its end before `handle` returns. What cannot end, or is rejected and nothing
-//   handles it, fails the run.
-// - Randomness: the program is started when it is built, and `Math.random()` would go on from there, the same in every run.
-//   Here it is the run's own.
+// - Promises: nothing runs a component's pending jobs, so that the code after the first `await`
+//   would never run. Promises here have their own queue, which is run to its end before `handle`
+//   returns. A promise that cannot settle, or a rejection that nothing handles, fails the run.
+// - Randomness: the program starts when it is built, so that `Math.random()` would give the same
+//   numbers in every run. Here they come from the run.
 // - `console` writes into the handler's log.
 import * as log from 'weir:handler/log@0.1.0';
 import { random } from 'weir:handler/context@0.1.0';
 
-// By this the hub knows that a module has it.
+// The hub recognises a module with the prelude by this text.
 export const prelude = 'weir:javascript-prelude/1';
 
-// --- a queue of jobs and timers -----------------------------------------------------------------------------------------
+// --- a queue of jobs and timers
+// -----------------------------------------------------------------------------------------
 
 const jobs = [];
 let timers = [];
@@ -25,7 +27,7 @@ function drain() {
   for (;;) {
     for (let job; (job = jobs.shift());) job();
     if (timers.length === 0) return;
-    // Nothing else can happen: the next timer is due at once, for the run's clock stands still.
+    // Nothing else can happen, and the run's clock stands still: the next timer is due at once.
     timers.sort((a, b) => a.at - b.at || a.id - b.id);
     const timer = timers[0];
     timersNow = timer.at;
@@ -46,7 +48,8 @@ function unschedule(id) {
   timers = timers.filter((timer) => timer.id !== id);
 }
 
-// --- promises -----------------------------------------------------------------------------------------------------------
+// --- promises
+// -----------------------------------------------------------------------------------------------------------
 
 const native = globalThis.Promise;
 const PENDING = 0;
@@ -148,7 +151,7 @@ class WeirPromise {
     );
   }
 
-  // Of a promise that has been run to its end: what it came to.
+  // The outcome of a promise after the queue is empty.
   static outcome(promise) {
     rejected.delete(promise);
     if (promise.#state === PENDING) {
@@ -158,7 +161,7 @@ class WeirPromise {
     return promise.#value;
   }
 
-  // The reason of a promise that was rejected where nothing handles it.
+  // The reason of a rejection that nothing handles.
   static reason(promise) { return promise.#value; }
 
   static resolve(value) {
@@ -218,7 +221,7 @@ function collect(Kind, values, each) {
 
 Object.defineProperty(WeirPromise, 'name', { value: 'Promise' });
 globalThis.Promise = WeirPromise;
-// It would make promises of the engine's own, which nothing runs.
+// It would create the engine's own promises, which nothing runs.
 delete Array.fromAsync;
 globalThis.queueMicrotask = (call) => { jobs.push(call); };
 globalThis.setTimeout = (call, ms, ...args) => schedule(call, ms, args, false);
@@ -226,7 +229,8 @@ globalThis.setInterval = (call, ms, ...args) => schedule(call, ms, args, true);
 globalThis.setImmediate = (call, ...args) => schedule(call, 0, args, false);
 globalThis.clearTimeout = globalThis.clearInterval = globalThis.clearImmediate = unschedule;
 
-// --- randomness ---------------------------------------------------------------------------------------------------------
+// --- randomness
+// ---------------------------------------------------------------------------------------------------------
 
 let bytes = [];
 
@@ -257,7 +261,8 @@ const crypto = {
 };
 Object.defineProperty(globalThis, 'crypto', { value: crypto, configurable: true, writable: true });
 
-// --- console ------------------------------------------------------------------------------------------------------------
+// --- console
+// ------------------------------------------------------------------------------------------------------------
 
 function shown(value) {
   if (typeof value === 'string') return value;
@@ -302,9 +307,10 @@ globalThis.console = {
   timeEnd() {},
 };
 
-// --- the handler --------------------------------------------------------------------------------------------------------
+// --- the handler
+// --------------------------------------------------------------------------------------------------------
 
-// Calls a function, runs what it left to its end, and returns or throws what it came to.
+// Calls a function, runs the queue to its end, and returns or throws the outcome.
 function toItsEnd(call) {
   if (typeof call !== 'function') throw new TypeError('a handler exports the functions `describe` and `handle`');
   return (...args) => {

@@ -1,6 +1,6 @@
-"""Counts events by their type, and tells a destination about each."""
+"""Counts events by type, and sends each count to a destination."""
 
-# What is imported here, at the top, is what the module will hold.
+# Only modules that are imported here, at the top, become part of the component.
 import json
 
 import wit_world

@@ -5,13 +5,13 @@ import time
 
 
 class _Sleeper:
-    """Waits in place of a selector: nothing but the next timer can happen."""
+    """Takes the place of a selector. Only the next timer can happen."""
 
     def select(self, timeout=None):
         if timeout is None:
             raise RuntimeError("what this coroutine waits for can never happen in a handler")
         if timeout > 0:
-            # Costs no time: the run's clock jumps.
+            # Takes no time: the run's clock jumps.
             time.sleep(timeout)
         return []
 
@@ -29,6 +29,6 @@ class _Loop(asyncio.BaseEventLoop):
 
 
 def run(coroutine):
-    """Runs a coroutine to its end and gives its result. Tasks that it leaves are cancelled, as by `asyncio.run`."""
+    """Runs a coroutine to its end and returns its result. Unfinished tasks are cancelled, as by `asyncio.run`."""
     with asyncio.Runner(loop_factory=_Loop) as runner:
         return runner.run(coroutine)

@@ -2,6 +2,8 @@
 //!
 //! The modules stand in the order of an event's path. `host/README.md` tells that path from end to end.
 
+#![forbid(unsafe_code)]
+
 // 1 accept: webhooks come in, verified and stored before they are answered.
 pub mod ingress;
 

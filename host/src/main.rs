@@ -1,5 +1,7 @@
 //! The binary. What it does is in the library: the command line first, then `serve`.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use mimalloc::MiMalloc;

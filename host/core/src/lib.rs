@@ -4,6 +4,8 @@
 //! that others implement ([`state::StateReader`]). Time and randomness are arguments. The modules follow the
 //! path of an event: verify, identify, route, then the life of its deliveries.
 
+#![forbid(unsafe_code)]
+
 // The words: what travels the path.
 pub mod bounds;
 pub mod error;

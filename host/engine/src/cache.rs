@@ -15,8 +15,8 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 use tracing::warn;
 
-use crate::module::{ModuleKind, Version};
 use crate::precompiled::TrustedCode;
+use crate::version::{ModuleKind, Version};
 
 const MAC_BYTES: usize = 32;
 

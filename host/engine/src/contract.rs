@@ -1,5 +1,5 @@
-//! Which contract a component was built for, and whether this host serves it. Checked before linking, because the
-//! linker's own words for it help nobody.
+//! The check that this hub serves the contract of a component. It runs before linking, because the
+//! errors of the linker do not name the contract.
 
 use std::fmt;
 
@@ -9,16 +9,16 @@ use wasmtime::component::types::{Component, ComponentItem};
 /// A version of the handler contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ContractVersion {
-    /// Changes with the promises themselves.
+    /// Changes with the guarantees.
     pub major: u32,
-    /// Changes where a built handler would break.
+    /// Changes when built handlers would break.
     pub minor: u32,
     /// Rises when functions are added.
     pub patch: u32,
 }
 
 impl ContractVersion {
-    /// The contract that this host serves.
+    /// The contract that this hub serves.
     pub const SERVED: Self = Self { major: 0, minor: 1, patch: 0 };
 
     fn parse(text: &str) -> Option<Self> {
@@ -40,7 +40,7 @@ impl fmt::Display for ContractVersion {
 
 const PACKAGE: &str = "weir:handler/";
 
-/// What `wit/handler.wit` offers, interface by interface.
+/// The interfaces of `wit/handler.wit` with their functions.
 const OFFERED: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("manifest", &["about", "subscribe"]),
@@ -71,43 +71,36 @@ const OFFERED: &[(&str, &[&str])] = &[
 const WASI: &[&str] =
     &["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
 
-/// A component that this host cannot serve.
+/// The reason that this hub cannot serve a component.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ContractMismatch {
-    /// It calls a function that came later.
+    /// It calls a function of a later contract.
     #[error(
-        "needs contract {needs} ({function}) but this host serves {}; update weir, or build the handler with this host's WIT (weir new)",
+        "needs contract {needs} ({function}) but this hub serves {}; update weir, or build the handler \
+         with this hub's WIT (weir new)",
         ContractVersion::SERVED
     )]
     Function {
-        /// What it was built for.
         needs: ContractVersion,
-        /// What is missing, such as `state.get-bytes`.
+        /// Such as `state.get-bytes`.
         function: String,
     },
-    /// It was built for another contract.
     #[error(
-        "needs contract {needs} but this host serves {}; update weir, or build the handler with this host's WIT (weir new)",
+        "needs contract {needs} but this hub serves {}; update weir, or build the handler with this \
+         hub's WIT (weir new)",
         ContractVersion::SERVED
     )]
-    Version {
-        /// What it was built for, as its imports say it.
-        needs: String,
-    },
-    /// It wants something that was never offered to handlers.
+    Version { needs: String },
+    /// No contract has this import.
     #[error("imports {name}, which no handler contract offers")]
-    Import {
-        /// What it imports.
-        name: String,
-    },
+    Import { name: String },
 }
 
-/// Checks a component's imports; gives the contract it was built for.
+/// Checks the imports of a component.
 pub(crate) fn check(
     component: &Component,
     engine: &wasmtime::Engine,
-) -> Result<ContractVersion, ContractMismatch> {
-    let mut built_for = None;
+) -> Result<(), ContractMismatch> {
     for (name, import) in component.imports(engine) {
         let functions: Vec<&str> = match &import.ty {
             ComponentItem::ComponentInstance(instance) => instance
@@ -117,19 +110,16 @@ pub(crate) fn check(
                 .collect(),
             _ => return Err(ContractMismatch::Import { name: name.to_owned() }),
         };
-        built_for = built_for.max(check_import(name, &functions)?);
+        check_import(name, &functions)?;
     }
-    Ok(built_for.unwrap_or(ContractVersion::SERVED))
+    Ok(())
 }
 
-fn check_import(
-    name: &str,
-    functions: &[&str],
-) -> Result<Option<ContractVersion>, ContractMismatch> {
+fn check_import(name: &str, functions: &[&str]) -> Result<(), ContractMismatch> {
     let Some(ours) = name.strip_prefix(PACKAGE) else {
         let known = WASI.iter().any(|package| name.starts_with(package));
         return if known {
-            Ok(None)
+            Ok(())
         } else {
             Err(ContractMismatch::Import { name: name.to_owned() })
         };
@@ -144,7 +134,7 @@ fn check_import(
         OFFERED.iter().find(|(known, _)| *known == interface).ok_or_else(|| missing(interface))?;
     match functions.iter().find(|function| !offered.contains(function)) {
         Some(function) => Err(missing(&format!("{interface}.{function}"))),
-        None => Ok(Some(needs)),
+        None => Ok(()),
     }
 }
 
@@ -154,8 +144,8 @@ mod tests {
 
     const WIT: &str = include_str!("../../../wit/handler.wit");
 
-    /// Interfaces with their functions, read from the contract's own text.
-    fn in_the_wit() -> Vec<(String, Vec<String>)> {
+    /// The interfaces with their functions, from the text of the WIT.
+    fn interfaces_of_the_wit() -> Vec<(String, Vec<String>)> {
         let mut interfaces: Vec<(String, Vec<String>)> = Vec::new();
         for line in WIT.lines().map(str::trim).take_while(|line| !line.starts_with("world ")) {
             if let Some(name) = line.strip_prefix("interface ") {
@@ -168,47 +158,47 @@ mod tests {
     }
 
     #[test]
-    fn what_is_offered_is_what_the_contract_says() {
+    fn offered_functions_are_those_of_the_wit() {
         let offered: Vec<(String, Vec<String>)> = OFFERED
             .iter()
             .map(|(name, functions)| {
                 ((*name).to_owned(), functions.iter().map(|f| (*f).to_owned()).collect())
             })
             .collect();
-        assert_eq!(offered, in_the_wit());
+        assert_eq!(offered, interfaces_of_the_wit());
         assert!(WIT.contains(&format!("package weir:handler@{};", ContractVersion::SERVED)));
     }
 
     #[test]
-    fn a_function_that_came_later_is_named() {
+    fn function_of_a_later_contract_is_named() {
         let error = check_import("weir:handler/state@0.1.1", &["get", "get-bytes"]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "needs contract 0.1.1 (state.get-bytes) but this host serves 0.1.0; update weir, or build the handler with this host's WIT (weir new)"
+            "needs contract 0.1.1 (state.get-bytes) but this hub serves 0.1.0; update weir, or build \
+             the handler with this hub's WIT (weir new)"
         );
     }
 
     #[test]
-    fn a_later_patch_without_later_functions_is_served() {
-        let later = ContractVersion { major: 0, minor: 1, patch: 7 };
-        assert_eq!(check_import("weir:handler/state@0.1.7", &["get"]), Ok(Some(later)));
+    fn later_patch_without_later_functions_is_served() {
+        assert_eq!(check_import("weir:handler/state@0.1.7", &["get"]), Ok(()));
     }
 
     #[test]
-    fn another_contract_is_refused_whatever_it_uses() {
+    fn another_contract_is_refused() {
         let error = check_import("weir:handler/types@0.2.0", &[]).unwrap_err();
-        assert!(error.to_string().starts_with("needs contract 0.2.0 but this host serves 0.1.0;"));
+        assert!(error.to_string().starts_with("needs contract 0.2.0 but this hub serves 0.1.0;"));
         assert!(check_import("weir:handler/types", &[]).is_err());
     }
 
     #[test]
-    fn what_was_never_offered_is_named() {
+    fn import_of_no_contract_is_named() {
         let error = check_import("acme:db/sql@1.0.0", &["query"]).unwrap_err();
         assert_eq!(
             error.to_string(),
             "imports acme:db/sql@1.0.0, which no handler contract offers"
         );
         assert!(check_import("wasi:http/outgoing-handler@0.2.0", &["handle"]).is_err());
-        assert_eq!(check_import("wasi:io/poll@0.2.9", &["poll"]), Ok(None));
+        assert_eq!(check_import("wasi:io/poll@0.2.9", &["poll"]), Ok(()));
     }
 }

@@ -1,7 +1,7 @@
-//! The engine: one per process, configured once, with the pool that runs take their memory from.
+//! The engine: one for each process, with the compiler, the cache of code, and the slots and pooled
+//! memory of runs.
 
 use std::fmt;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -9,56 +9,45 @@ use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::warn;
 use wasmtime::component::{HasSelf, Linker};
-use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 use weir_core::bounds::{KIB, MIB};
 
 use crate::bindings::Handler;
 use crate::cache::Cache;
 use crate::command::{self, CommandState};
 use crate::compile::Compiler;
-use crate::describe::{self, DescribeError, Description};
 use crate::guard::{INSTANCES_MAX, MEMORIES_MAX, TABLE_ELEMENTS_MAX, TABLES_MAX};
 use crate::instance::RunState;
-use crate::module::{Code, LoadError, Module};
 use crate::ticker::{Ticker, TickingGuard};
 use crate::wasi;
+use crate::wasmtime_config;
 
-/// Runs of `describe` at a time. They have a slot of their own, so that loading never waits for runs.
+/// Concurrent calls of `describe`. They have their own slot, so that loading never waits for runs.
 const DESCRIBE_SLOTS: usize = 1;
 
-/// Stack of a guest, and of the fibre it runs on, which also holds the host calls.
-const GUEST_STACK_BYTES: usize = 512 * KIB;
-/// See [`GUEST_STACK_BYTES`].
-const FIBRE_STACK_BYTES: usize = 2 * MIB;
-
-/// Frames captured when a guest traps.
-const BACKTRACE_FRAMES: NonZeroUsize = NonZeroUsize::new(32).unwrap();
-
-/// Bytes of core metadata that one instance may need.
+/// Metadata of one instance.
 const INSTANCE_BYTES_MAX: usize = 4 * MIB;
 
-/// How the engine is set up.
 #[derive(Clone)]
 pub struct Options {
-    /// Runs at a time. More wait. Twice the cores at most is a good number.
+    /// Concurrent runs; more wait. At most twice the cores is a good number.
     pub slots: usize,
-    /// The most linear memory that any handler may be granted, in bytes.
+    /// The most linear memory that a handler may get, in bytes.
     pub max_memory: usize,
-    /// Where modules are compiled.
     pub compiler: Compiler,
-    /// Where compiled code is kept; nowhere if none. Never a folder that others write.
+    /// The folder for compiled code; none disables the cache. No other program may write to it.
     pub cache_dir: Option<PathBuf>,
-    /// Bytes of compiled code kept there; what was not used for longest goes.
+    /// Limit of the folder. The least recently used code is removed.
     pub cache_bytes: usize,
-    /// Authenticates what is kept there.
+    /// Authenticates the cached code.
     pub cache_key: [u8; 32],
-    /// Bytes at the start of a slot's memory that are cleared in place for the next run instead of being given back
-    /// to the operating system. Costs this much resident memory per slot.
+    /// Bytes at the start of a slot's memory that are cleared in place for the next run, instead of
+    /// being returned to the operating system. Each slot keeps this much memory resident.
     pub keep_resident: usize,
 }
 
 impl Default for Options {
-    /// Four slots, 512 MiB at most, compiled in this process, no cache.
+    /// Four slots, 512 MiB, compiled in this process, without a cache.
     fn default() -> Self {
         Self {
             slots: 4,
@@ -86,30 +75,25 @@ impl fmt::Debug for Options {
     }
 }
 
-/// An engine that cannot start.
+/// The reason that the engine cannot start.
 #[derive(Debug, Error)]
 pub enum EngineError {
-    /// There must be room for at least one run.
     #[error("the engine needs at least one slot")]
     NoSlots,
-    /// wasmtime refused the configuration, or a contract function could not be linked.
+    /// Wasmtime refused the configuration, or a host function could not be linked.
     #[error("wasmtime does not start")]
     Wasmtime(#[source] wasmtime::Error),
-    /// No thread for the ticker.
     #[error("cannot start the epoch thread")]
     Ticker(#[source] std::io::Error),
-    /// The cache folder cannot be used.
     #[error("cannot use {} for compiled code", dir.display())]
     Cache {
-        /// The folder.
         dir: PathBuf,
-        /// Why.
         #[source]
         cause: std::io::Error,
     },
 }
 
-/// Compiles and runs handlers. Cheap to clone; clones are the same engine.
+/// Compiles and runs handlers. Clones share it.
 #[derive(Clone)]
 pub struct Engine {
     pub(crate) inner: Arc<Inner>,
@@ -127,7 +111,7 @@ pub(crate) struct Inner {
     ticker: Ticker,
 }
 
-/// A place to run in, with the ticks that its deadline needs; free again when dropped.
+/// A slot for one run, with the ticks that its deadline needs. Free again when dropped.
 pub(crate) struct Slot {
     _permit: Option<OwnedSemaphorePermit>,
     _ticking: TickingGuard,
@@ -143,7 +127,7 @@ impl fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// Sets everything up and starts the epoch ticker, a thread that ends with the engine.
+    /// Starts the engine, and its epoch ticker: a thread that ends with the engine.
     pub fn new(options: Options) -> Result<Self, EngineError> {
         if options.slots == 0 {
             return Err(EngineError::NoSlots);
@@ -173,31 +157,19 @@ impl Engine {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Makes a module of a file's bytes: tells component and command apart, compiles (or takes the code from the
-    /// cache), checks the contract and links. Once per version, off the hot path: it may compute for seconds.
-    pub fn load(&self, bytes: &[u8]) -> Result<Module, LoadError> {
-        Module::load(self, bytes)
-    }
-
-    /// Asks a module what it is, with one second and nothing granted. A command says nothing.
-    pub async fn describe(&self, module: &Module) -> Result<Description, DescribeError> {
-        match module.code() {
-            Code::Command(_) => Ok(Description::default()),
-            Code::Component(component) => {
-                let _slot = self.slot(&self.inner.describes).await;
-                describe::describe(&self.inner.wasmtime, component, self.inner.max_memory).await
-            }
-        }
-    }
-
-    /// Waits for a place to run in.
+    /// Waits for a slot.
     pub(crate) async fn run_slot(&self) -> Slot {
         self.slot(&self.inner.runs).await
     }
 
+    /// Waits for a slot of a `describe`.
+    pub(crate) async fn describe_slot(&self) -> Slot {
+        self.slot(&self.inner.describes).await
+    }
+
     async fn slot(&self, slots: &Arc<Semaphore>) -> Slot {
-        // The semaphore is never closed; without a permit the pool itself would still refuse.
-        let permit = Arc::clone(slots).acquire_owned().await.ok();
+        // The semaphore is never closed.
+        let permit = slots.clone().acquire_owned().await.ok();
         Slot { _permit: permit, _ticking: self.inner.ticker.ticking() }
     }
 }
@@ -211,35 +183,18 @@ fn linkers(
     Ok((components, command::linker(engine)?))
 }
 
-/// With the pool, or where its address space cannot be had (a limit, no overcommit), without.
+/// Uses the pool, unless its address space is not available (a limit, no overcommit).
 fn wasmtime_engine(options: &Options) -> wasmtime::Result<wasmtime::Engine> {
-    let mut config = config();
+    let mut config = wasmtime_config::config();
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(options)));
     wasmtime::Engine::new(&config).or_else(|error| {
-        warn!(%error, "no address space for the pool of instances; runs will start slower");
+        warn!(%error, "no address space for the pool of instances; runs start slower");
         config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
         wasmtime::Engine::new(&config)
     })
 }
 
-/// What code depends on. The pool is no part of it, so a compiler needs none.
-pub(crate) fn config() -> Config {
-    let mut config = Config::new();
-    config
-        .epoch_interruption(true)
-        // Bounds are checked in code and not by page protection. A guest that allocates grows its memory, and the
-        // next instance in its slot would have to protect the growth again: two system calls that interrupt every
-        // core, in each run, for handlers that mostly run for microseconds.
-        .signals_based_traps(false)
-        .memory_guard_size(0)
-        .memory_init_cow(true)
-        .max_wasm_stack(GUEST_STACK_BYTES)
-        .async_stack_size(FIBRE_STACK_BYTES)
-        .wasm_backtrace_max_frames(Some(BACKTRACE_FRAMES));
-    config
-}
-
-/// Sized so that a run that holds a slot finds everything it may have: exhaustion is a wait for a slot, never an error.
+/// Sized so that a run with a slot never exhausts the pool.
 fn pool(options: &Options) -> PoolingAllocationConfig {
     let slots = u32::try_from(options.slots + DESCRIBE_SLOTS).unwrap_or(u32::MAX);
     let mut pool = PoolingAllocationConfig::new();
@@ -257,9 +212,9 @@ fn pool(options: &Options) -> PoolingAllocationConfig {
         .max_memory_size(options.max_memory)
         .linear_memory_keep_resident(options.keep_resident)
         .table_keep_resident(64 * KIB)
-        // It would clear only the pages that a run has written, at less than half the cost. But it looks for pages that
-        // are present: one that was swapped out keeps what the last run wrote, and the next one reads it (seen on
-        // Linux 6.18 with the scan as wasmtime asks for it).
+        // It would clear only the pages that a run has written, at less than half the cost. But it
+        // looks for pages that are present: a page that was swapped out keeps the last run's data,
+        // and the next run reads it (seen on Linux 6.18 with the scan that wasmtime requests).
         .pagemap_scan(Enabled::No);
     pool
 }

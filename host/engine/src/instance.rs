@@ -15,7 +15,7 @@ use weir_core::time::Timestamp;
 use crate::bindings::weir::handler::types;
 use crate::bindings::{self, HandlerPre};
 use crate::clock::SteppingClock;
-use crate::describe::Draft;
+use crate::description::DescriptionDraft;
 use crate::guard::{self, Guard, Guarded};
 use crate::log::{LogLevel, LogRecorder};
 use crate::reason;
@@ -24,26 +24,25 @@ use crate::refusal::{Code, Refusal};
 use crate::run::{Run, RunEnd, RunReport};
 use crate::state_view::StateView;
 use crate::stdio::GuestOutput;
-use crate::wasi::{self, Use, Wasi};
+use crate::wasi::{self, HasWasi, RandomStream, Wasi};
 
-/// A store's data: what the host calls of one run work on.
+/// A store's data: the state that the host functions of one run use.
 pub(crate) struct RunState {
     pub(crate) guard: Guard,
     pub(crate) log: Arc<Mutex<LogRecorder>>,
-    pub(crate) doing: Doing,
+    pub(crate) call: CallState,
     wasi: Option<Wasi>,
 }
 
-/// What the guest was called for.
-pub(crate) enum Doing {
-    /// To say what it is: nothing is there and nothing can be asked for.
-    Describing(Draft),
-    /// To handle an event.
-    Handling(Box<Handling>),
+/// The call of the guest that is running.
+pub(crate) enum CallState {
+    /// `describe`: there is no event and no state, and no effect is possible.
+    Describing(DescriptionDraft),
+    Handling(Box<HandleCall>),
 }
 
-/// The parts of a run that handles an event.
-pub(crate) struct Handling {
+/// The state of a call of `handle`.
+pub(crate) struct HandleCall {
     pub(crate) run: Run,
     pub(crate) recorder: Recorder,
     pub(crate) state: StateView,
@@ -51,11 +50,11 @@ pub(crate) struct Handling {
     random: Option<ChaCha12Rng>,
 }
 
-impl Handling {
+impl HandleCall {
     /// The generator behind `context.random`.
     pub(crate) fn random(&mut self) -> &mut ChaCha12Rng {
         let seed = self.run.seed;
-        self.random.get_or_insert_with(|| wasi::random(seed, Use::Contract))
+        self.random.get_or_insert_with(|| wasi::random(seed, RandomStream::Contract))
     }
 }
 
@@ -70,17 +69,17 @@ impl RunState {
         let limits = run.limits;
         let recorder = Recorder::new(
             run.handler.clone(),
-            Arc::clone(&run.event),
+            run.event.clone(),
             run.id_round,
-            Arc::clone(&run.grants),
+            run.grants.clone(),
             limits.effects,
         );
-        let state = StateView::new(Arc::clone(&run.state), run.now);
-        let handling = Handling { run, recorder, state, retry_after: None, random: None };
+        let state = StateView::new(run.state.clone(), run.now);
+        let handling = HandleCall { run, recorder, state, retry_after: None, random: None };
         Self {
             guard: Guard::new(limits.memory.min(memory_max)),
             log: Arc::new(Mutex::new(LogRecorder::new(limits.log_bytes))),
-            doing: Doing::Handling(Box::new(handling)),
+            call: CallState::Handling(Box::new(handling)),
             wasi: None,
         }
     }
@@ -89,37 +88,39 @@ impl RunState {
         Self {
             guard: Guard::new(memory_max),
             log: Arc::new(Mutex::new(LogRecorder::new(log_bytes))),
-            doing: Doing::Describing(Draft::default()),
+            call: CallState::Describing(DescriptionDraft::default()),
             wasi: None,
         }
     }
 
-    /// The parts of a run, or the refusal that a call gets inside `describe`.
-    pub(crate) fn try_handling(&mut self) -> Result<&mut Handling, Refusal> {
-        match &mut self.doing {
-            Doing::Handling(handling) => Ok(handling),
-            Doing::Describing(_) => Err(Refusal::new(
+    /// The call of `handle`, or the refusal for a call inside `describe`.
+    pub(crate) fn try_handling(&mut self) -> Result<&mut HandleCall, Refusal> {
+        match &mut self.call {
+            CallState::Handling(handling) => Ok(handling),
+            CallState::Describing(_) => Err(Refusal::new(
                 Code::Unavailable,
                 "Inside `describe` there is no event, no state and no way out; do this in `handle`.",
             )),
         }
     }
+}
 
-    pub(crate) fn wasi(&mut self) -> &mut Wasi {
-        let Self { doing, log, wasi, .. } = self;
+impl HasWasi for RunState {
+    fn wasi(&mut self) -> &mut Wasi {
+        let Self { call, log, wasi, .. } = self;
         wasi.get_or_insert_with(|| {
             let clock = SteppingClock::default();
-            let mut builder = match doing {
-                Doing::Handling(handling) => {
+            let mut builder = match call {
+                CallState::Handling(handling) => {
                     let run = &handling.run;
                     wasi::builder(&run.config, run.now, run.seed, &clock, log)
                 }
-                Doing::Describing(_) => {
+                CallState::Describing(_) => {
                     let nothing = std::collections::BTreeMap::new();
                     wasi::builder(&nothing, Timestamp::default(), [0; 32], &clock, log)
                 }
             };
-            builder.stdout(GuestOutput::Log(LogLevel::Stdout, Arc::clone(log)));
+            builder.stdout(GuestOutput::Log(LogLevel::Stdout, log.clone()));
             Wasi { ctx: builder.build(), table: ResourceTable::new(), clock }
         })
     }
@@ -162,13 +163,13 @@ fn report(
         Ok(Err(failure)) => of_failure(failure),
         Err(error) => reason::of_trap(&error, &state.guard, &log),
     };
-    let (effects, reads, retry_after) = match state.doing {
-        Doing::Handling(handling) => {
-            let Handling { recorder, state, retry_after, .. } = *handling;
-            let (effects, reads) = kept(&end, recorder, state);
+    let (effects, reads, retry_after) = match state.call {
+        CallState::Handling(handling) => {
+            let HandleCall { recorder, state, retry_after, .. } = *handling;
+            let (effects, reads) = committable(&end, recorder, state);
             (effects, reads, retry_after)
         }
-        Doing::Describing(_) => Default::default(),
+        CallState::Describing(_) => Default::default(),
     };
     RunReport {
         end,
@@ -176,14 +177,17 @@ fn report(
         reads,
         retry_after,
         log: log.finish(),
-        stderr_tail: log.stderr_tail(),
         duration: began.elapsed(),
         memory_peak: state.guard.memory_peak(),
     }
 }
 
-/// What is kept of a run by its end: effects only if it ended well (INV-3), the reads in any case.
-pub(crate) fn kept(end: &RunEnd, recorder: Recorder, state: StateView) -> (Effects, ReadSet) {
+/// The effects and reads of a run: effects only if it succeeded (INV-3), reads in any case.
+pub(crate) fn committable(
+    end: &RunEnd,
+    recorder: Recorder,
+    state: StateView,
+) -> (Effects, ReadSet) {
     let reads = state.reads();
     let effects = match end {
         RunEnd::Ok => Effects { state: state.into_writes(), ..recorder.finish() },

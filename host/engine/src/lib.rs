@@ -10,26 +10,30 @@
 mod cache;
 mod compile;
 mod engine;
-mod frames;
 mod precompiled;
 mod ticker;
+mod wasmtime_config;
 
 // Once per version.
 mod bindings;
 mod contract;
 mod describe;
-mod module;
-
-// Once per run: what it is given and what it leaves.
-mod instance;
+mod description;
 mod javascript;
+mod load_error;
+mod module;
+mod version;
+
+// Once per run: its input, its report, and the reason of its end.
+mod command;
+mod frames;
+mod instance;
 mod last_words;
 mod reason;
 mod run;
 
-// What a guest may do while it runs.
+// The functions, limits and clocks of a guest while it runs.
 mod clock;
-mod command;
 mod guard;
 mod headers;
 mod host_calls;
@@ -43,8 +47,10 @@ mod wasi;
 
 pub use compile::{ChildCompiler, CompileLimits, Compiler, compile_child};
 pub use contract::{ContractMismatch, ContractVersion};
-pub use describe::{DescribeError, Description};
+pub use description::{DescribeError, Description};
 pub use engine::{Engine, EngineError, Options};
+pub use load_error::{CompileLimit, LoadError};
 pub use log::{Log, LogLevel, LogLine};
-pub use module::{CompileLimit, LoadError, Module, ModuleKind, Version};
+pub use module::Module;
 pub use run::{AllowedDestinations, Grants, Run, RunEnd, RunLimits, RunReport};
+pub use version::{ModuleKind, Version};

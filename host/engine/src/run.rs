@@ -142,8 +142,6 @@ pub struct RunReport {
     pub retry_after: Option<Duration>,
     /// What it wrote.
     pub log: Log,
-    /// The last 4 KiB that it printed on stderr.
-    pub stderr_tail: String,
     /// Wall time, without the wait for a slot.
     pub duration: Duration,
     /// The most linear memory it had, in bytes.

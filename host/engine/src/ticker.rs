@@ -39,7 +39,7 @@ impl Ticker {
     /// Starts the thread.
     pub(crate) fn start(engine: EngineWeak) -> io::Result<Self> {
         let pulse = Arc::new(TickerState::default());
-        let theirs = Arc::clone(&pulse);
+        let theirs = pulse.clone();
         let handle = thread::Builder::new()
             .name("weir-epoch".into())
             .spawn(move || tick(&engine, &theirs))?;
@@ -51,7 +51,7 @@ impl Ticker {
         if self.pulse.running.fetch_add(1, Ordering::SeqCst) == 0 {
             self.thread.unpark();
         }
-        TickingGuard(Arc::clone(&self.pulse))
+        TickingGuard(self.pulse.clone())
     }
 }
 

@@ -1,7 +1,7 @@
 //! WASI 0.2 with nothing granted, for modules that import it.
 //!
-//! Output goes into the log, the environment is the handler's `[config]`, the clocks are the run's own and
-//! randomness is seeded. There are no files, no sockets and no arguments.
+//! Output goes into the log, the environment is the handler's `[config]`, the clocks are those of the
+//! run, and randomness is seeded. There are no files, sockets or arguments.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,20 +12,19 @@ use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 use wasmtime_wasi::p2::bindings::clocks::monotonic_clock;
 use wasmtime_wasi::p2::{DynPollable, subscribe};
-use wasmtime_wasi::{HostMonotonicClock as _, WasiCtx, WasiCtxBuilder};
+use wasmtime_wasi::{HostMonotonicClock as _, WasiCtx, WasiCtxBuilder, WasiView};
 use weir_core::time::Timestamp;
 
 use crate::clock::{FrozenClock, Sleep, SteppingClock};
-use crate::instance::RunState;
 use crate::log::{LogLevel, LogRecorder};
 use crate::stdio::GuestOutput;
 
-/// Random bytes that one WASI call may ask for; more is a trap.
+/// Random bytes that one WASI call may request; more traps.
 const RANDOM_BYTES_MAX: u64 = 1024 * 1024;
 
-/// What a run's seed is used for. Each use has a stream of its own, so that none shows another's bytes.
+/// The uses of a run's seed. Each has its own stream, so that none reveals the bytes of another.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Use {
+pub(crate) enum RandomStream {
     /// `context.random`.
     Contract = 0,
     /// WASI's secure random.
@@ -37,7 +36,7 @@ pub(crate) enum Use {
 }
 
 /// The generator for one use of a run's seed.
-pub(crate) fn random(seed: [u8; 32], stream: Use) -> ChaCha12Rng {
+pub(crate) fn random(seed: [u8; 32], stream: RandomStream) -> ChaCha12Rng {
     let mut random = ChaCha12Rng::from_seed(seed);
     random.set_stream(stream as u64);
     random
@@ -51,15 +50,15 @@ pub(crate) fn builder(
     clock: &SteppingClock,
     log: &Arc<Mutex<LogRecorder>>,
 ) -> WasiCtxBuilder {
-    let mut hash_seed = random(seed, Use::HashSeed);
+    let mut hash_seed = random(seed, RandomStream::HashSeed);
     let hash_seed = u128::from(hash_seed.next_u64()) << 64 | u128::from(hash_seed.next_u64());
     let mut builder = WasiCtxBuilder::new();
     builder
-        .stderr(GuestOutput::Log(LogLevel::Stderr, Arc::clone(log)))
+        .stderr(GuestOutput::Log(LogLevel::Stderr, log.clone()))
         .wall_clock(FrozenClock(now))
         .monotonic_clock(clock.clone())
-        .secure_random(random(seed, Use::Secure))
-        .insecure_random(random(seed, Use::Insecure))
+        .secure_random(random(seed, RandomStream::Secure))
+        .insecure_random(random(seed, RandomStream::Insecure))
         .insecure_random_seed(hash_seed)
         .max_random_size(RANDOM_BYTES_MAX)
         .allow_tcp(false)
@@ -71,18 +70,25 @@ pub(crate) fn builder(
     builder
 }
 
-/// A run's WASI, made when the guest first calls it: most handlers never do.
+/// The WASI of a run, created at its first use: most handlers never use it.
 pub(crate) struct Wasi {
     pub(crate) ctx: WasiCtx,
     pub(crate) table: ResourceTable,
     pub(crate) clock: SteppingClock,
 }
 
-/// Links WASI 0.2, with clocks of our own in place of the ones that would really sleep.
-pub(crate) fn link(linker: &mut Linker<RunState>) -> wasmtime::Result<()> {
+/// A store's data with WASI.
+pub(crate) trait HasWasi {
+    fn wasi(&mut self) -> &mut Wasi;
+}
+
+/// Links WASI 0.2, with the clocks of the run in place of those that would really sleep.
+pub(crate) fn link<T: WasiView + HasWasi + 'static>(
+    linker: &mut Linker<T>,
+) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     linker.allow_shadowing(true);
-    monotonic_clock::add_to_linker::<RunState, Clocks>(linker, |run| {
+    monotonic_clock::add_to_linker::<T, Clocks>(linker, |run| {
         let Wasi { table, clock, .. } = run.wasi();
         ClocksView { table, clock }
     })?;

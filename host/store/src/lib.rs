@@ -9,6 +9,8 @@
 //!
 //! What may not live here: business rules, HTTP, routing, retry decisions.
 
+#![forbid(unsafe_code)]
+
 use std::sync::Arc;
 use std::time::Duration;
 

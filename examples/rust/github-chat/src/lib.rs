@@ -1,7 +1,7 @@
-//! Tells a chat channel what happens on GitHub.
+//! Sends GitHub activity to a chat channel.
 //!
-//! The message is `{"text": "..."}`, which the incoming webhooks of Slack, Mattermost, Rocket.Chat and Google Chat
-//! take as it is, and those of Discord when `/slack` is added to their address.
+//! The message is `{"text": "..."}`. Incoming webhooks of Slack, Mattermost, Rocket.Chat and Google
+//! Chat accept it, and those of Discord with `/slack` appended to their URL.
 
 wit_bindgen::generate!({ world: "handler", path: "../../../wit" });
 
@@ -37,12 +37,12 @@ impl Guest for GithubChat {
     }
 }
 
-/// What to say about an event, or none if nobody waits to hear of it.
+/// The text for an event; none for events that are not news.
 fn news(kind: &str, body: &Value) -> Option<String> {
     let action = body["action"].as_str().unwrap_or_default();
     let who = word(&body["sender"]["login"]);
 
-    // The type may carry the action, as in `issues.opened`.
+    // The type may contain the action, as in `issues.opened`.
     match (kind.split('.').next()?, action) {
         ("push", _) => push(&who, body),
         ("pull_request", "opened" | "reopened" | "ready_for_review" | "closed") => {
@@ -73,7 +73,7 @@ fn news(kind: &str, body: &Value) -> Option<String> {
 }
 
 fn push(who: &str, body: &Value) -> Option<String> {
-    // Tags are pushed too, and branches are deleted by a push without commits.
+    // Pushes of tags, and those without commits that delete a branch, are not news.
     let branch = body["ref"].as_str()?.strip_prefix("refs/heads/")?;
     let commits = body["commits"].as_array().filter(|commits| !commits.is_empty())?;
     let (count, s) = (commits.len(), if commits.len() == 1 { "" } else { "s" });
@@ -92,7 +92,7 @@ fn word(value: &Value) -> String {
     safe(value.as_str().unwrap_or("?"))
 }
 
-/// Anyone can open an issue called `<!channel>`; escaped, it wakes nobody.
+/// Escapes markup: an issue with the title `<!channel>` must not notify the channel.
 fn safe(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

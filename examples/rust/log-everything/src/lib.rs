@@ -1,4 +1,4 @@
-//! Writes a line in the log for every event that comes in, from any source.
+//! Writes a log line for each event of any source.
 
 wit_bindgen::generate!({ world: "handler", path: "../../../wit" });
 

@@ -1,14 +1,15 @@
 //! Counts a customer's failed Stripe payments, and raises an alert at the third in a row.
 //!
-//! A failed invoice brings two events, `invoice.payment_failed` and `payment_intent.payment_failed`. Every failed
-//! payment has the second, so this handler asks for that one only, and no failure counts twice.
+//! A failed invoice has two events, `invoice.payment_failed` and `payment_intent.payment_failed`.
+//! Each failed payment has the second one. This handler subscribes to that one only, so that no
+//! failure counts twice.
 
 wit_bindgen::generate!({ world: "handler", path: "../../../wit" });
 
 use serde_json::{Value, json};
 use weir::handler::{config, log, manifest, outbox, request, state};
 
-/// A failure is forgotten when none has followed it for this long.
+/// The count of failures is dropped after this time without another one.
 const DAYS: u32 = 30;
 
 struct Payments;
@@ -40,7 +41,7 @@ impl Guest for Payments {
         state::expire(&failures, DAYS * 24 * 60 * 60);
         log::info(&format!("failed payment {count} of {customer}"));
 
-        // Equal, not above: one alert for a run of failures, however long it gets.
+        // Equal, not above: one alert for each series of failures.
         if count == threshold()? {
             alert(customer, count, payment)?;
         }
@@ -48,10 +49,10 @@ impl Guest for Payments {
     }
 }
 
-/// At which failure the alert is raised.
+/// The number of failures that raises the alert.
 fn threshold() -> Result<i64, Failure> {
     let Some(text) = config::get("failures") else { return Ok(3) };
-    // The operator can mend this, so the event waits for that.
+    // The operator can fix this, so the event is retried.
     text.parse().map_err(|_| Failure::Retry(format!("[config] failures: {text:?} is no number")))
 }
 

@@ -21,9 +21,9 @@ use weir_core::time::Timestamp;
 
 use crate::clock::SteppingClock;
 use crate::guard::{self, Guard, Guarded};
-use crate::instance::kept;
+use crate::instance::committable;
+use crate::load_error::LoadError;
 use crate::log::LogRecorder;
-use crate::module::LoadError;
 use crate::reason;
 use crate::recorder::Recorder;
 use crate::run::{Run, RunEnd, RunReport};
@@ -87,7 +87,7 @@ pub(crate) async fn run(
     let log = Arc::new(Mutex::new(LogRecorder::new(run.limits.log_bytes)));
     let stdout = Arc::new(Mutex::new(Vec::new()));
     let mut store =
-        guard::store(engine, command_state(&run, memory_max, &log, Arc::clone(&stdout)), time);
+        guard::store(engine, command_state(&run, memory_max, &log, stdout.clone()), time);
     let ended = guard::within(time, async {
         let instance = command.instantiate_async(&mut store).await?;
         let start = instance.get_typed_func::<(), ()>(&mut store, START)?;
@@ -97,7 +97,7 @@ pub(crate) async fn run(
     let guard = store.into_data().guard;
     let printed = std::mem::take(&mut *stdout.lock());
     let left = left(run, &log, &guard, ended, &printed, time.saturating_sub(began.elapsed())).await;
-    let (effects, reads) = kept(&left.end, left.recorder, left.state);
+    let (effects, reads) = committable(&left.end, left.recorder, left.state);
     let mut log = log.lock();
     RunReport {
         end: left.end,
@@ -105,7 +105,6 @@ pub(crate) async fn run(
         reads,
         retry_after: left.retry_after,
         log: log.finish(),
-        stderr_tail: log.stderr_tail(),
         duration: began.elapsed(),
         memory_peak: guard.memory_peak(),
     }

@@ -10,8 +10,9 @@ use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_s
 use weir_core::bounds::MODULE_BYTES_MAX;
 
 use super::{CompileLimits, answer, precompile};
-use crate::engine;
-use crate::module::ModuleKind;
+
+use crate::version::ModuleKind;
+use crate::wasmtime_config;
 
 /// As low as priorities go: compiling is never urgent, an answer to a sender is.
 const NICENESS: i32 = 19;
@@ -61,7 +62,7 @@ fn restrain(limits: CompileLimits) -> io::Result<()> {
 }
 
 fn answer(kind: ModuleKind, module: &[u8]) -> (u8, Vec<u8>) {
-    let compiled = wasmtime::Engine::new(&engine::config())
+    let compiled = wasmtime::Engine::new(&wasmtime_config::config())
         .and_then(|engine| precompile(&engine, kind, module));
     match compiled {
         Ok(code) => (answer::CODE, code),

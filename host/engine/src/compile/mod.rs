@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use weir_core::bounds::MIB;
 
-use crate::module::{LoadError, ModuleKind};
+use crate::load_error::LoadError;
 use crate::precompiled::TrustedCode;
+use crate::version::ModuleKind;
 
 pub use child::compile_child;
 
@@ -60,7 +61,7 @@ impl Default for CompileLimits {
 impl CompileLimits {
     /// How long the child may exist. It runs when nobody else wants to, so this is long; it ends a child that waits
     /// for something that does not come.
-    fn patience(self) -> Duration {
+    fn wall_time(self) -> Duration {
         self.time * 5 + Duration::from_secs(10)
     }
 

@@ -10,8 +10,9 @@ use rustix::process::Signal;
 use weir_core::bounds::MIB;
 
 use super::{ChildCompiler, CompileLimits, answer};
+use crate::load_error::{CompileLimit, LoadError};
 use crate::log::cut;
-use crate::module::{CompileLimit, LoadError, ModuleKind};
+use crate::version::ModuleKind;
 
 /// Most code that is taken from a child: some times the largest module.
 const CODE_BYTES_MAX: usize = 512 * MIB;
@@ -73,7 +74,7 @@ fn attend(mut child: Child, module: &[u8], limits: CompileLimits) -> io::Result<
         });
         let complaint = threads
             .spawn(move || stderr.map_or_else(Vec::new, |from| read(from, STDERR_BYTES_MAX)));
-        let answer = answered.recv_timeout(limits.patience());
+        let answer = answered.recv_timeout(limits.wall_time());
         if answer.is_err() {
             child.kill()?;
         }
@@ -95,7 +96,7 @@ fn read(from: impl Read, max: usize) -> Vec<u8> {
 fn judge(ended: Ended, kind: ModuleKind, limits: CompileLimits) -> Result<Vec<u8>, LoadError> {
     let Ended { status, mut answer, stderr } = ended;
     let Some(status) = status else {
-        return Err(LoadError::CompilerLimit(CompileLimit::Patience(limits.patience())));
+        return Err(LoadError::CompilerLimit(CompileLimit::WallTime(limits.wall_time())));
     };
     if status.success() && answer.len() <= CODE_BYTES_MAX {
         let text = |answer: &[u8]| {

@@ -2,7 +2,7 @@
 
 use crate::bindings::weir::handler::outbox::Host;
 use crate::host_calls::{Answer, answer};
-use crate::instance::{Handling, RunState};
+use crate::instance::{HandleCall, RunState};
 use crate::recorder::{Cancelled, JSON, checked_json};
 
 impl Host for RunState {
@@ -54,7 +54,7 @@ impl Host for RunState {
     }
 
     async fn cancel_ahead(&mut self, key: String, seconds: u32) -> wasmtime::Result<bool> {
-        let Ok(Handling { recorder, run, .. }) = self.try_handling() else { return Ok(false) };
+        let Ok(HandleCall { recorder, run, .. }) = self.try_handling() else { return Ok(false) };
         match recorder.cancel(&key, seconds)? {
             Cancelled::Nothing => Ok(false),
             Cancelled::Own => Ok(true),

@@ -283,7 +283,7 @@ async fn randomness_repeats_with_its_seed() {
     let told = |seed: u8| {
         let mut run = Try::of(command.clone(), "");
         run.seed = [seed; 32];
-        async { run.run().await.stderr_tail }
+        async { run.run().await.log.lines.remove(0).message }
     };
     let first = told(1).await;
     assert_eq!(first.len(), 8);

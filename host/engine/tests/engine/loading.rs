@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use weir_core::bounds::MODULE_BYTES_MAX;
 use weir_core::delivery::Outcome;
-use weir_engine::{ContractVersion, Engine, LoadError, ModuleKind, Options, Version};
+use weir_engine::{Engine, LoadError, ModuleKind, Options, Version};
 
 use crate::support::{Try, engine, guest, module};
 
@@ -54,12 +54,12 @@ fn what_is_no_command_is_refused_in_words() {
 fn a_newer_contract_is_refused_before_linking() {
     assert_eq!(
         refused(&guest("contract-0-1-1")).to_string(),
-        "needs contract 0.1.1 (state.get-bytes) but this host serves 0.1.0; update weir, or build the handler with this host's WIT (weir new)"
+        "needs contract 0.1.1 (state.get-bytes) but this hub serves 0.1.0; update weir, or build the handler with this hub's WIT (weir new)"
     );
     assert!(
         refused(&guest("contract-0-2-0"))
             .to_string()
-            .starts_with("needs contract 0.2.0 but this host serves 0.1.0; update weir")
+            .starts_with("needs contract 0.2.0 but this hub serves 0.1.0; update weir")
     );
     let foreign = r#"(component (import "acme:db/sql@1.0.0" (instance (export "q" (func)))))"#;
     assert_eq!(
@@ -69,17 +69,14 @@ fn a_newer_contract_is_refused_before_linking() {
 }
 
 #[test]
-fn a_module_knows_its_kind_its_contract_and_its_version() {
+fn module_has_a_kind_and_a_version() {
     let noop = module("noop");
-    assert_eq!(
-        (noop.kind(), noop.contract()),
-        (ModuleKind::Component, Some(ContractVersion::SERVED))
-    );
+    assert_eq!(noop.kind(), ModuleKind::Component);
     assert_eq!(noop.version(), Version::of(&guest("noop")));
     assert_eq!(noop.version().to_string(), noop.version().to_hex()[..12]);
     assert_ne!(noop.version(), module("probe").version());
     let command = module("command");
-    assert_eq!((command.kind(), command.contract()), (ModuleKind::Command, None));
+    assert_eq!(command.kind(), ModuleKind::Command);
 }
 
 #[tokio::test]

@@ -247,7 +247,6 @@ mod tests {
             reads: ReadSet { keys: vec![("n".into(), None)], ..ReadSet::default() },
             retry_after: None,
             log: Log::default(),
-            stderr_tail: String::new(),
             duration: Duration::from_millis(3),
             memory_peak: 1,
         }

@@ -1,7 +1,8 @@
-//! A WASI command that does what the event's body asks for: prints lines, exits, loops.
+//! A WASI command that follows the event's body: it prints lines, exits, or loops.
 //!
-//! The body may be `{"stdout": [LINE, ...], "stderr": [LINE, ...], "exit": CODE, "loop": true}`, each part optional and
-//! taken in this order. Any other body: sends the document that came on stdin, as it came, to `sink`.
+//! The body is `{"stdout": [LINE, ...], "stderr": [LINE, ...], "exit": CODE, "loop": true}`, each
+//! part optional and applied in this order. With any other body, it sends the document from stdin
+//! unchanged to `sink`.
 
 const std = @import("std");
 const wasi = std.os.wasi;
@@ -51,7 +52,7 @@ fn read(gpa: std.mem.Allocator) []u8 {
         if (wasi.fd_read(0, &into, 1, &got) != .SUCCESS or got == 0) break;
         all.appendSlice(gpa, chunk[0..got]) catch @panic("out of memory");
     }
-    // What is wrapped in one line must be one line.
+    // The document becomes a part of one line.
     return @constCast(std.mem.trim(u8, all.items, " \r\n"));
 }
 

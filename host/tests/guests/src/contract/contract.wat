@@ -1,4 +1,4 @@
-;; Calls a function that no contract of today has, `state.get-bytes`, of the version that VERSION is replaced by.
+;; Calls `state.get-bytes`, a function that the contract does not have, in the version that replaces VERSION.
 (module
   (import "weir:handler/state@VERSION" "get-bytes" (func $get-bytes (param i32 i32 i32)))
   (memory (export "memory") 1)

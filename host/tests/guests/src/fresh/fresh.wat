@@ -1,9 +1,9 @@
-;; Rejects the event if anything in its instance is left from an earlier run: a global, a static, a byte far out in
-;; memory, the size of memory, a table slot, a dropped segment. Before it answers ok it spoils all of them, so an
-;; instance that is used twice is caught at the second event.
+;; Rejects the event if its instance has data of an earlier run: a global, a static, a distant byte of memory, the
+;; size of memory, a table slot, a dropped segment. Before it answers ok it changes all of them, so that an instance
+;; that is used twice is detected at the second event.
 ;;
-;; WebAssembly text, because no compiler lets one touch a global or a table slot of one's own. This is the core
-;; module; `.ci/guests languages` makes a component of it.
+;; WebAssembly text, because compilers give no access to globals and table slots. This is the core module;
+;; `.ci/guests languages` makes a component of it.
 (module
   (import "weir:handler/manifest@0.1.0" "subscribe" (func $subscribe (param i32 i32)))
 
@@ -14,7 +14,7 @@
   (table $slots 2 funcref)
   (elem declare func $describe)
 
-  ;; What `handle` returns: 0 for ok; or 1, the case of the failure (1 is reject), and the reason's place and length.
+  ;; The result of `handle`: 0 for ok; or 1, the case of the failure (1 is reject), and the reason's address and length.
   (global $result i32 (i32.const 16))
   (data (i32.const 64) "*:*")
   (data (i32.const 128) "global  ")
@@ -40,7 +40,7 @@
   (func $describe (export "describe")
     (call $subscribe (i32.const 64) (i32.const 3)))
 
-  ;; Makes the result a reject with the eight bytes at $reason, if $stale. The last call that finds something counts.
+  ;; If $stale, makes the result a reject with the eight bytes at $reason. The last call with $stale counts.
   (func $check (param $stale i32) (param $reason i32)
     (if (local.get $stale)
       (then
@@ -49,7 +49,7 @@
         (i32.store offset=8 (global.get $result) (local.get $reason))
         (i32.store offset=12 (global.get $result) (i32.const 8)))))
 
-  ;; The event's fields, flattened; none is looked at.
+  ;; The event's fields, flattened; none is read.
   (func (export "handle")
     (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i64 i32 i32) (result i32)
     (i32.store8 (global.get $result) (i32.const 0))
@@ -69,7 +69,7 @@
     (call $check (i32.eqz (ref.is_null (table.get $slots (i32.const 1)))) (i32.const 160))
     (table.set $slots (i32.const 1) (ref.func $describe))
 
-    ;; From a dropped segment nothing can be copied, which traps; what is known already is the better answer.
+    ;; Copying from a dropped segment traps, so an earlier finding is returned first.
     (if (i32.load8_u (global.get $result)) (then (return (global.get $result))))
     (memory.init $segment (i32.const 512) (i32.const 0) (i32.const 1))
     (call $check (i32.ne (i32.load8_u (i32.const 512)) (i32.const 0x73)) (i32.const 168))

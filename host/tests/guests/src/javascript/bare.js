@@ -1,4 +1,5 @@
-// JavaScript as componentize-qjs builds it by itself, without the prelude: what follows the first `await` does not run.
+// JavaScript as componentize-qjs builds it without the prelude: the code after the first `await`
+// does not run.
 import * as log from 'weir:handler/log@0.1.0';
 
 export function describe() {}

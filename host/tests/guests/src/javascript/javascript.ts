@@ -1,5 +1,5 @@
-// Does what its event's body says, in the ways in which JavaScript leaves work for later. TypeScript, for that is built the
-// same way.
+// Follows the event's body, with each construct of JavaScript that defers work. It is TypeScript,
+// which is built in the same way.
 import * as request from 'weir:handler/request@0.1.0';
 import * as log from 'weir:handler/log@0.1.0';
 

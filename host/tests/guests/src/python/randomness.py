@@ -1,4 +1,4 @@
-"""Says what it gets where it asks for randomness, in a coroutine that is run to its end."""
+"""Logs random values, from a coroutine that is run to its end."""
 
 import asyncio
 import os

@@ -1,4 +1,5 @@
-// Tries what WASI offers, and tells `sink` what came of it: nothing should, but for two streams and a frozen clock.
+// Tries each function of WASI and sends the results to `sink`. Only two streams and a frozen clock
+// may work.
 #include "handler.h"
 #include <dirent.h>
 #include <stdio.h>
@@ -29,7 +30,7 @@ bool exports_handler_handle(handler_event_t *event, handler_failure_t *failure) 
   bool file = fopen("/etc/passwd", "r") != NULL;
   bool folder = opendir("/") != NULL;
   long long before = milliseconds(CLOCK_REALTIME), monotonic = milliseconds(CLOCK_MONOTONIC);
-  // `[config] sleep` in seconds: may be long, if sleeping takes no time.
+  // `[config] sleep` in seconds: may be long, because sleeping takes no time.
   handler_string_t wanted;
   char seconds[16] = "0";
   if (weir_handler_config_get(TEXT("sleep"), &wanted))

@@ -1,4 +1,4 @@
-//! Traps in `describe`, after a line in the log and a subscription: neither may count.
+//! Traps in `describe`, after a log line and a subscription: neither may have an effect.
 
 wit_bindgen::generate!({ world: "handler", path: "../../../../../wit" });
 

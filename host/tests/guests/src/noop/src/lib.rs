@@ -1,4 +1,4 @@
-//! Handles an event and does nothing: what is left is the cost of a run itself.
+//! Does nothing with an event: a benchmark measures the cost of the run itself.
 
 wit_bindgen::generate!({ world: "handler", path: "../../../../../wit" });
 

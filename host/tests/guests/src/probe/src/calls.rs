@@ -1,4 +1,4 @@
-//! The steps that ask the host something, or keep something: the request, state, config, context, log, manifest.
+//! The steps that call the host for the request, state, config, context, log and manifest.
 
 use crate::step::Step;
 use crate::weir::handler::{config, context, log, manifest, request, state};
@@ -75,7 +75,7 @@ pub fn call(step: &Step, op: &str) -> Outcome {
     Ok(Ok(answer))
 }
 
-/// Writes `message`, or `size` bytes, `times` times.
+/// Logs `message`, or `size` bytes, `times` times.
 fn write_log(step: &Step) -> Result<Value, crate::Failure> {
     let message = match step.value("size") {
         Some(_) => "x".repeat(step.number("size")?),

@@ -1,4 +1,4 @@
-//! The steps that a decent handler never takes.
+//! The steps of a hostile handler: traps, endless loops, memory without end.
 
 use crate::Failure;
 use crate::step::Step;
@@ -7,12 +7,12 @@ use std::hint::black_box;
 
 const MIB: usize = 1 << 20;
 
-/// Takes the step if it is one of these. True if it was, and the guest lived to tell.
+/// Takes the step if it is one of these. True if it was, and the guest survived it.
 pub fn commit(step: &Step, op: &str) -> Result<bool, Failure> {
     match op {
         // The hook writes the message into the log.
         "panic" => panic!("{}", step.text_or("message", "the probe was told to")),
-        // No word to anybody.
+        // Without a log line.
         "abort" => std::process::abort(),
         "loop" => loop {
             black_box(());
@@ -20,7 +20,7 @@ pub fn commit(step: &Step, op: &str) -> Result<bool, Failure> {
         "flood" => loop {
             log::info("flood");
         },
-        // Until the host has enough, or `mib` are reached.
+        // Until the host refuses, or `mib` are reached.
         "grow" => grow(step.number_or("mib", u64::MAX)?),
         "recurse" => {
             black_box(recurse(step.number_or("depth", u64::MAX)?));

@@ -1,10 +1,11 @@
-//! Runs the steps that the event's body lists, and can report what each of them gave.
+//! Runs the steps that the event's body lists, and can report the result of each.
 //!
-//! The body is `{"steps": [{"op": "...", ...}, ...]}`; ../../README.md documents every step. A body without `steps`
-//! falls back on the steps in `[config]`, and without those the run does nothing and is ok. What a step gives goes
-//! into the report; a refusal is a result like any other, unless the step says `"must": true`.
+//! The body is `{"steps": [{"op": "...", ...}, ...]}`; ../../README.md documents each step. For a
+//! body without `steps` the steps in `[config]` are used; without those the run does nothing and is
+//! ok. The report has the result of each step; a refusal is a result too, unless the step has
+//! `"must": true`.
 //!
-//! Here: which steps there are, and which of them run. Each family of steps has a file of its own.
+//! This file selects the steps to run. Each family of steps has its own file.
 
 mod calls;
 mod crimes;
@@ -46,16 +47,17 @@ impl Guest for Probe {
     }
 }
 
-/// What a run has gathered so far.
+/// The state of a run.
 struct Run {
     event: Event,
-    /// One result a step, null for a step that did not apply.
+    /// One result for each step, null for a step that did not apply.
     results: Vec<Value>,
-    /// The id of what was recorded last, which the amending steps amend.
+    /// The id of the last effect, which the amending steps change.
     last: String,
 }
 
-/// The outer error ends the run: the step said so, or makes no sense. The inner one is what the host answered.
+/// The outer error ends the run: the step asked for that, or is invalid. The inner one is the
+/// answer of the host.
 type Outcome = Result<Result<Value, Failure>, Failure>;
 
 impl Run {
@@ -78,7 +80,8 @@ impl Run {
         }
     }
 
-    /// Sends all results so far as JSON, or without a `destination` writes them into the log, which outlives a failure.
+    /// Sends all results so far as JSON. Without a `destination` it logs them, which is kept after
+    /// a failure.
     fn report(&mut self, step: &Step) -> Outcome {
         let report = json!({ "event": self.event.id, "results": self.results }).to_string();
         if step.value("destination").is_none() {

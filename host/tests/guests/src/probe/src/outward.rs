@@ -1,12 +1,13 @@
-//! The steps that leave the handler: messages, events, their amendments, and the reply.
+//! The steps with effects: messages, events, changes to them, and the reply.
 
 use crate::step::{Content, Step, told};
 use crate::weir::handler::{outbox, reply};
 use crate::{Failure, Outcome, Run};
 use serde_json::{Value, json};
 
-/// Records the step's effect `times` times. The result is the last id, or a count if `times` is given: so many ok,
-/// so many refused, and the last refusal. It stops at the first refusal unless the step says `"persist": true`.
+/// Records the step's effect `times` times. The result is the last id, or if `times` is given the
+/// counts of ok and refused, with the last refusal. It stops at the first refusal unless the step
+/// has `"persist": true`.
 pub fn record(run: &mut Run, step: &Step, op: &str) -> Outcome {
     match op {
         "cancel" => return Ok(Ok(json!(outbox::cancel(step.text("key")?)))),
@@ -72,7 +73,7 @@ impl<'a> Effect<'a> {
     }
 }
 
-/// Amends what the step names by `id`, or else what was recorded last.
+/// Changes the effect with the step's `id`, or else the last one.
 pub fn amend(last: &str, step: &Step, op: &str) -> Outcome {
     let id = step.text_or("id", last);
     let done = match op {
@@ -83,7 +84,7 @@ pub fn amend(last: &str, step: &Step, op: &str) -> Outcome {
     Ok(done.map(|()| json!(true)))
 }
 
-/// The content decides which call it is: `set-json` for JSON, else `set` with `status` or 200.
+/// Calls `set-json` for JSON content, else `set` with `status` or 200.
 pub fn reply(step: &Step, op: &str) -> Outcome {
     if op == "reply-header" {
         let done = reply::set_header(step.text("name")?, step.text("value")?);

@@ -1,4 +1,4 @@
-//! One step as it is written, and the words for what the host answers. Nothing here calls the host.
+//! Parses one step, and formats answers of the host. It never calls the host.
 
 use crate::Failure;
 use crate::weir::handler::types::{Refusal, RefusalCode};
@@ -15,7 +15,7 @@ impl<'a> Step<'a> {
         self.text("op")
     }
 
-    /// Whether the step is for this attempt, by its `on_attempt` and `before_attempt`.
+    /// True if the step applies to this attempt, by its `on_attempt` and `before_attempt`.
     pub fn applies(&self, attempt: u32) -> Result<bool, Failure> {
         let on = self.number_or("on_attempt", attempt.into())?;
         let before = self.number_or("before_attempt", u64::MAX)?;
@@ -50,7 +50,8 @@ impl<'a> Step<'a> {
         number.ok_or_else(|| self.wrong(key, "a whole number in range"))
     }
 
-    /// The step's content: `json`, `json_text` (sent as it is, right or wrong), `body`, or `size` bytes of `x`.
+    /// The step's content: `json`, `json_text` (sent unchanged, valid or not), `body`, or `size`
+    /// bytes of `x`.
     pub fn content(&self) -> Result<Content, Failure> {
         if let Some(json) = self.value("json") {
             return Ok(Content::Json(json.to_string()));
@@ -65,7 +66,7 @@ impl<'a> Step<'a> {
         Ok(Content::Bytes(media_type, self.text("body")?.as_bytes().to_vec()))
     }
 
-    /// A mistake in the test: never to be confused with an answer of the host.
+    /// A mistake in the test, which is not an answer of the host.
     pub fn wrong(&self, key: &str, wanted: &str) -> Failure {
         Failure::Reject(format!("probe: {key} must be {wanted} in the step {}", self.0))
     }
@@ -87,7 +88,8 @@ const CODES: [(RefusalCode, &str); 8] = [
     (RefusalCode::Other, "other"),
 ];
 
-/// A failure as JSON: `{"refused": "CODE", "message": "..."}`, `{"retry": "..."}` or `{"reject": "..."}`.
+/// A failure as JSON: `{"refused": "CODE", "message": "..."}`, `{"retry": "..."}` or `{"reject":
+/// "..."}`.
 pub fn told(failure: &Failure) -> Value {
     match failure {
         Failure::Retry(reason) => json!({ "retry": reason }),
@@ -99,7 +101,7 @@ pub fn told(failure: &Failure) -> Value {
     }
 }
 
-/// The refusal that a step spells out.
+/// The refusal that a step gives in full.
 pub fn refusal(step: &Step) -> Result<Failure, Failure> {
     let name = step.text_or("code", "other");
     let (code, _) = CODES

@@ -1,4 +1,5 @@
-//! Says which version handled the event. `version-a` and `version-b` differ in one constant only.
+//! Sends the version that handled the event. `version-a` and `version-b` differ only in one
+//! constant.
 
 wit_bindgen::generate!({ world: "handler", path: "../../../../../wit" });
 
@@ -15,7 +16,7 @@ impl Guest for Version {
     }
 
     fn handle(event: Event) -> Result<(), Failure> {
-        // An id is letters, digits and `_`: nothing to escape.
+        // An id has only letters, digits and `_`, so it needs no escape.
         let message = format!(r#"{{"version":"{VERSION}","event":"{}"}}"#, event.id);
         outbox::send_json("sink", &message)?;
         Ok(())
