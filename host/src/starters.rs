@@ -1,11 +1,10 @@
-//! The starter handlers, which are part of the program: a demo, and a hub in development mode, work with nothing but the
-//! binary.
+//! The starter handlers, which are part of the program: the demo and a hub in development mode need
+//! only the binary.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::path::Path;
 
-/// Every file of the starter handlers.
 const FILES: [(&str, &[u8]); 5] = [
     ("github-chat.toml", include_bytes!("../../plugins/github-chat.toml")),
     ("github-chat.wasm", include_bytes!("../../plugins/github-chat.wasm")),
@@ -14,10 +13,9 @@ const FILES: [(&str, &[u8]); 5] = [
     ("payments.wasm", include_bytes!("../../plugins/payments.wasm")),
 ];
 
-/// Their names, for people.
 pub(crate) const NAMES: &str = "github-chat, log-everything, payments";
 
-/// Puts them into a folder, which is made if there is none. What is there stays as it is.
+/// Writes the starters into a folder, which is created if needed. Existing files are not changed.
 pub(crate) fn put(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     for (name, bytes) in FILES {
@@ -30,7 +28,7 @@ pub(crate) fn put(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// True if there is a module in the folder.
+/// True if the folder contains a module.
 pub(crate) fn has_modules(folder: &Path) -> bool {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).any(|path| path.extension().is_some_and(|end| end == "wasm"))
@@ -41,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_file_of_the_starters_is_part_of_the_program() {
+    fn all_starters_are_part_of_the_program() {
         let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins");
         let mut found: Vec<_> = fs::read_dir(committed)
             .unwrap()
@@ -52,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_in_the_folder_stays_as_it_is() {
+    fn existing_file_is_not_changed() {
         let folder = tempfile::tempdir().unwrap();
         let mine = folder.path().join("payments.toml");
         fs::write(&mine, "mine").unwrap();

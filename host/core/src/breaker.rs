@@ -96,7 +96,7 @@ impl BreakerPolicy {
     }
 }
 
-/// What the outcome of an attempt says about the target.
+/// The health of the target, as far as the outcome of an attempt shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HealthSignal {
     Healthy,

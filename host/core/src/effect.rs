@@ -1,7 +1,7 @@
 //! Effects: what a run asked for, as data, and their outward ids.
 //!
-//! A run only records effects. Settling commits all of them with the run's outcome, or none (INV-3).
-//! Names and grants are checked when the handler makes the call.
+//! A run only records effects. Settling commits all of them with the run's outcome, or none
+//! (INV-3). Names and grants are checked when the handler makes the call.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -150,7 +150,8 @@ impl OutwardIds {
     }
 }
 
-/// The outward id of an event that a route sends to a destination. `round` as in [`OutwardIds::new`].
+/// The outward id of an event that a route sends to a destination. `round` as in
+/// [`OutwardIds::new`].
 #[must_use]
 pub fn routed_message_id(event: EventId, to: &DestinationName, round: u32) -> MessageId {
     let mut hash = Sha256::new();

@@ -2,7 +2,8 @@
 
 use std::error::Error;
 
-/// An error and all its causes, outermost first, joined by `: `. A cause that its parent repeats is left out.
+/// An error and all its causes, outermost first, joined by `: `. A cause that its parent repeats is
+/// left out.
 #[must_use]
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();

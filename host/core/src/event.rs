@@ -63,7 +63,7 @@ impl fmt::Debug for EventType {
 }
 
 word_enum! {
-    /// What an event means across providers: one rule can serve Stripe, PayPal and Square.
+    /// The meaning of an event across providers: one rule can serve Stripe, PayPal and Square.
     Category {
         Created = "created",
         Updated = "updated",

@@ -1,52 +1,60 @@
-//! Weir's decisions: everything that can be said about an event without touching anything.
+//! Weir's decisions, as pure functions over data.
 //!
-//! Nothing here reads a clock, a file, a socket or a random source, and nothing awaits except the one trait
-//! that others implement ([`state::StateReader`]). Time and randomness are arguments. The modules follow the
-//! path of an event: verify, identify, route, then the life of its deliveries.
+//! Nothing here reads a clock, a file, a socket or a random source: time and randomness are
+//! arguments. Nothing awaits except the trait [`state::StateReader`], which others implement. The
+//! modules are in the order of the path of an event.
 
 #![forbid(unsafe_code)]
-
-// The words: what travels the path.
-pub mod bounds;
-pub mod error;
-pub mod event;
-pub mod id;
-pub mod name;
-pub mod payload;
-pub mod time;
-pub mod units;
-mod word_enum;
 
 #[doc(hidden)]
 pub use serde;
 
-// What the hub tells of itself.
-pub mod alert;
-pub mod certificate;
+// Types and helpers of all modules.
+pub mod bounds;
+pub mod error;
+pub mod event;
+pub mod id;
+pub mod json_pointer;
+pub mod name;
+pub mod payload;
+pub mod template;
+pub mod time;
+pub mod units;
+mod word_enum;
 
-// The path. Before anything is verified: who may ask at all, and how often.
+// Accept: addresses of clients, rates, tokens.
 pub mod address;
 pub mod rate;
 pub mod token;
 
+// Verify and identify a request, by the file of its provider.
 pub mod handshake;
+pub mod hops;
 pub mod identify;
-pub mod json_pointer;
 pub mod provider;
 pub mod request;
-pub mod sample;
 pub mod selector;
-pub mod sign;
-pub mod template;
 pub mod verify;
 
+// Route.
+pub mod route;
+pub mod unmatched;
+
+// Run: the state that a handler reads, and the effects that it has.
+pub mod effect;
+pub mod reserved_headers;
+pub mod state;
+
+// The life of a delivery, and limits on attempts at a failing target.
 pub mod breaker;
 pub mod concurrency_limit;
 pub mod delivery;
-pub mod effect;
-pub mod hops;
-pub mod reserved_headers;
 pub mod retry;
-pub mod route;
-pub mod state;
-pub mod unmatched;
+
+// Alerts to the operator.
+pub mod alert;
+pub mod certificate;
+
+// Send: signatures of messages and of samples.
+pub mod sample;
+pub mod sign;

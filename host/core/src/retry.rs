@@ -44,8 +44,8 @@ pub enum InvalidRetryPolicy {
 }
 
 impl RetryPolicy {
-    /// A policy. `jitter` is the share of each wait that is random: 1 spreads a retry over the whole
-    /// wait ("full jitter"), 0 keeps each wait exact.
+    /// A policy. `jitter` is the share of each wait that is random: 1 spreads a retry over the
+    /// whole wait ("full jitter"), 0 keeps each wait exact.
     pub fn try_new(
         backoff: Backoff,
         max_attempts: u32,

@@ -1,10 +1,11 @@
-//! The contract as Rust, generated from `wit/handler.wit`. Only `host_calls`, `instance` and `module` look in here.
+//! The contract as Rust, generated from `wit/handler.wit`. Only `host_calls`, `instance`,
+//! `describe` and `module` use it.
 
 wasmtime::component::bindgen!({
     world: "handler",
     path: "../../wit",
     imports: {
-        // Only these may have to wait for the store; the rest are plain calls without a future.
+        // Only these may wait for the store; the others are plain calls without a future.
         "weir:handler/state": async | trappable,
         "weir:handler/outbox.cancel": async | trappable,
         "weir:handler/outbox.cancel-ahead": async | trappable,

@@ -1,8 +1,9 @@
-//! Compiled code on disk: a folder that only this host reads and writes, where each entry proves that this host
-//! wrote it. Losing the folder costs compile time and nothing else.
+//! The cache of compiled code: a folder that only this hub uses. Each entry proves that this hub
+//! wrote it. Losing the folder costs only compile time.
 //!
-//! An entry is a 32-byte HMAC-SHA256 and the code. The code covers the module's hash, what it was compiled for and
-//! how, so an entry under another name is no entry. What does not verify is ignored and written anew.
+//! An entry is an HMAC-SHA256 and the code. The HMAC also covers the module's hash and the settings
+//! of the compiler, so that an entry under another name is invalid. An invalid entry is ignored and
+//! written again.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -20,16 +21,15 @@ use crate::version::{ModuleKind, Version};
 
 const MAC_BYTES: usize = 32;
 
-/// Entries kept, whatever their size; those that were not used for longest go.
+/// Limit of entries. The least recently used are removed.
 const ENTRIES_MAX: usize = 256;
 
-/// The folder and the key.
 pub(crate) struct Cache {
     dir: PathBuf,
     key: [u8; 32],
-    /// Bytes of all entries together.
+    /// Limit of all entries together.
     bytes_max: u64,
-    /// What code compiled by this engine is good for.
+    /// Identifies the engine's build and settings.
     compatibility: [u8; 32],
 }
 
@@ -41,7 +41,7 @@ impl fmt::Debug for Cache {
 }
 
 impl Cache {
-    /// Opens the folder, making it if need be, readable by its owner alone.
+    /// Opens or creates the folder, for its owner only.
     pub(crate) fn open(
         dir: PathBuf,
         (key, bytes_max): ([u8; 32], usize),
@@ -61,12 +61,12 @@ impl Cache {
             bytes_max: bytes_max as u64,
             compatibility: hasher.0.finalize().into(),
         };
-        // The limit may have been lowered since.
+        // The limit may be lower than before.
         cache.prune()?;
         Ok(cache)
     }
 
-    /// The code of a version, if it is there and verifies.
+    /// The code of a version, if there is a valid entry.
     pub(crate) fn get(&self, version: Version, kind: ModuleKind) -> Option<TrustedCode> {
         let path = self.path(version);
         let entry = match fs::read(&path) {
@@ -81,20 +81,22 @@ impl Cache {
             self.mac(version, kind, code).is_some_and(|right| right.verify_slice(mac).is_ok())
         });
         if !verified {
-            warn!(path = %path.display(), "compiled code is damaged or not ours; compiling again");
+            let path = path.display();
+            warn!(%path, "compiled code is damaged or from another hub; compiling again");
             return None;
         }
         Some(TrustedCode::authenticated(entry, MAC_BYTES))
     }
 
-    /// Keeps the code of a version. A failure costs the next start some time, so it is only told.
+    /// Writes the code of a version. A failure costs only time at the next start, so it is logged.
     pub(crate) fn put(&self, version: Version, kind: ModuleKind, code: &[u8]) {
         let path = self.path(version);
         if let Err(error) = self.write(&path, version, kind, code) {
-            warn!(path = %path.display(), %error, "cannot keep compiled code; the next start compiles again");
+            let path = path.display();
+            warn!(%path, %error, "cannot write compiled code; the next start compiles again");
         }
         if let Err(error) = self.prune() {
-            warn!(dir = %self.dir.display(), %error, "cannot tidy the cache of compiled code");
+            warn!(dir = %self.dir.display(), %error, "cannot prune the cache of compiled code");
         }
     }
 
@@ -106,7 +108,8 @@ impl Cache {
         code: &[u8],
     ) -> io::Result<()> {
         let mac = self.mac(version, kind, code).ok_or(io::ErrorKind::InvalidInput)?;
-        // Two hosts or threads may write the same entry at once: each into a file of its own, the last rename stays.
+        // Processes or threads may write the same entry at once: each writes its own file, and the
+        // last rename wins.
         let part = path.with_extension(format!(
             "{}-{:?}.part",
             std::process::id(),
@@ -125,7 +128,7 @@ impl Cache {
         let mut entries: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
         for entry in fs::read_dir(&self.dir)? {
             let entry = entry?;
-            // One that goes away meanwhile needs no room.
+            // It was removed meanwhile.
             let Ok(about) = entry.metadata() else { continue };
             let used = about.accessed().ok().max(about.modified().ok());
             entries.push((used.unwrap_or(SystemTime::UNIX_EPOCH), about.len(), entry.path()));
@@ -158,7 +161,7 @@ impl Cache {
     }
 }
 
-/// A file that nobody else reads or writes, wherever it is moved to.
+/// Creates a file for its owner only, also after a rename.
 fn create(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true);
@@ -167,7 +170,7 @@ fn create(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// Feeds what is hashed into SHA-256, whose result, unlike the standard hasher's, is the same in every build.
+/// Hashes with SHA-256, which gives the same result in each build, unlike the standard hasher.
 struct DigestHasher(Sha256);
 
 impl Hasher for DigestHasher {
@@ -175,7 +178,7 @@ impl Hasher for DigestHasher {
         self.0.update(bytes);
     }
 
-    /// The digest is taken from the inside; nobody asks for 64 bits of it.
+    /// Not used: the digest is read from the inner hasher.
     fn finish(&self) -> u64 {
         0
     }

@@ -1,7 +1,9 @@
-//! The clocks a guest sees through WASI: a wall clock that stands still and a monotonic one that only the guest moves.
+//! The clocks of a guest: a wall clock that never moves, and a monotonic one that only the guest
+//! moves.
 //!
-//! The monotonic clock steps at each reading, so that busy waiting ends, and jumps over sleeps, so that nothing
-//! really waits. Of several sleeps at once the earliest ends first. Repeating a run gives the same readings.
+//! The monotonic clock steps at each reading, so that busy waiting ends, and jumps over sleeps, so
+//! that nothing really waits. The earliest of several sleeps ends first. A repeated run has the
+//! same readings.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -15,7 +17,7 @@ use wasmtime_wasi::p2::Pollable;
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock};
 use weir_core::time::Timestamp;
 
-/// Nanoseconds that each reading takes.
+/// Duration of one reading.
 const STEP_NS: u64 = 1_000;
 
 /// The wall clock of one run.
@@ -32,19 +34,19 @@ impl HostWallClock for FrozenClock {
     }
 }
 
-/// The monotonic clock of one run. Clones are the same clock.
+/// The monotonic clock of one run. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct SteppingClock(Arc<Mutex<Clock>>);
+pub(crate) struct SteppingClock(Arc<Mutex<ClockState>>);
 
 #[derive(Debug, Default)]
-struct Clock {
+struct ClockState {
     now_ns: u64,
-    /// The ends of the sleeps being waited for, with how many end there.
+    /// The ends of the running sleeps, each with the number of sleeps that end then.
     sleeps: BTreeMap<u64, usize>,
 }
 
 impl SteppingClock {
-    /// When a sleep of so many nanoseconds ends.
+    /// The end of a sleep that starts now.
     pub(crate) fn after(&self, ns: u64) -> u64 {
         self.0.lock().now_ns.saturating_add(ns)
     }
@@ -55,7 +57,7 @@ impl SteppingClock {
         clock.now_ns = clock.now_ns.max(instant_ns);
     }
 
-    /// Whether an instant has come; no step.
+    /// True if an instant is reached. Does not step.
     pub(crate) fn reached(&self, instant_ns: u64) -> bool {
         self.0.lock().now_ns >= instant_ns
     }
@@ -82,10 +84,10 @@ pub(crate) struct Sleep {
 
 #[async_trait]
 impl Pollable for Sleep {
-    /// Asked once, it says whether its instant has come, and lines up. Whatever else the guest waits for has had
-    /// its turn when it is asked again: then the earliest sleep takes the clock along.
+    /// The first poll checks the instant and queues the sleep. At the next poll, everything else
+    /// that the guest waits for was polled too: then the earliest sleep moves the clock.
     async fn ready(&mut self) {
-        let mut queued: Option<Queued<'_>> = None;
+        let mut queued: Option<QueuedSleep<'_>> = None;
         poll_fn(|cx| {
             if self.clock.reached(self.until_ns) {
                 return Poll::Ready(());
@@ -94,7 +96,7 @@ impl Pollable for Sleep {
                 self.clock.jump_to(self.until_ns);
                 return Poll::Ready(());
             }
-            queued.get_or_insert_with(|| Queued::new(&self.clock, self.until_ns));
+            queued.get_or_insert_with(|| QueuedSleep::new(&self.clock, self.until_ns));
             cx.waker().wake_by_ref();
             Poll::Pending
         })
@@ -108,21 +110,21 @@ impl SteppingClock {
     }
 }
 
-/// A place among the sleeps being waited for, given up when dropped.
+/// A sleep in the queue. Leaves it when dropped.
 #[derive(Debug)]
-struct Queued<'c> {
+struct QueuedSleep<'c> {
     clock: &'c SteppingClock,
     until_ns: u64,
 }
 
-impl<'c> Queued<'c> {
+impl<'c> QueuedSleep<'c> {
     fn new(clock: &'c SteppingClock, until_ns: u64) -> Self {
         *clock.0.lock().sleeps.entry(until_ns).or_insert(0) += 1;
         Self { clock, until_ns }
     }
 }
 
-impl Drop for Queued<'_> {
+impl Drop for QueuedSleep<'_> {
     fn drop(&mut self) {
         let mut clock = self.clock.0.lock();
         if let Some(count) = clock.sleeps.get_mut(&self.until_ns) {
@@ -139,7 +141,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_sleep_of_ten_years_is_over_at_once_and_the_clock_shows_it() {
+    async fn sleep_of_ten_years_ends_at_once_and_moves_the_clock() {
         let clock = SteppingClock::default();
         let until_ns = clock.after(315_360_000_000_000_000);
         Sleep { clock: clock.clone(), until_ns }.ready().await;
@@ -147,7 +149,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_two_sleeps_the_earlier_ends_first() {
+    async fn earlier_of_two_sleeps_ends_first() {
         let clock = SteppingClock::default();
         let mut long = Sleep { clock: clock.clone(), until_ns: 9_000_000 };
         let mut short = Sleep { clock: clock.clone(), until_ns: 1_000_000 };
@@ -157,12 +159,12 @@ mod tests {
             () = short.ready() => "short",
         };
         assert_eq!(first, "short");
-        assert!(!clock.reached(9_000_000), "the long one goes on");
-        assert!(clock.0.lock().sleeps.is_empty(), "who stops waiting leaves the queue");
+        assert!(!clock.reached(9_000_000), "the long one continues");
+        assert!(clock.0.lock().sleeps.is_empty(), "a dropped sleep leaves the queue");
     }
 
     #[test]
-    fn a_busy_wait_ends_because_each_reading_takes_time() {
+    fn busy_wait_ends_because_each_reading_steps() {
         let clock = SteppingClock::default();
         let begin = clock.now();
         let readings = (0..).take_while(|_| clock.now() < begin + 1_000_000).count();

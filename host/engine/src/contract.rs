@@ -76,8 +76,8 @@ const WASI: &[&str] =
 pub enum ContractMismatch {
     /// It calls a function of a later contract.
     #[error(
-        "needs contract {needs} ({function}) but this hub serves {}; update weir, or build the handler \
-         with this hub's WIT (weir new)",
+        "needs contract {needs} ({function}) but this hub serves {}; update weir, or build the \
+         handler with this hub's WIT (weir new)",
         ContractVersion::SERVED
     )]
     Function {
@@ -86,8 +86,8 @@ pub enum ContractMismatch {
         function: String,
     },
     #[error(
-        "needs contract {needs} but this hub serves {}; update weir, or build the handler with this \
-         hub's WIT (weir new)",
+        "needs contract {needs} but this hub serves {}; update weir, or build the handler with \
+         this hub's WIT (weir new)",
         ContractVersion::SERVED
     )]
     Version { needs: String },
@@ -174,8 +174,8 @@ mod tests {
         let error = check_import("weir:handler/state@0.1.1", &["get", "get-bytes"]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "needs contract 0.1.1 (state.get-bytes) but this hub serves 0.1.0; update weir, or build \
-             the handler with this hub's WIT (weir new)"
+            "needs contract 0.1.1 (state.get-bytes) but this hub serves 0.1.0; update weir, or \
+             build the handler with this hub's WIT (weir new)"
         );
     }
 

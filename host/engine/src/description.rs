@@ -24,7 +24,7 @@ pub enum DescribeError {
         "describe subscribes to more than {SUBSCRIPTIONS_MAX} patterns; use `*` in some of them"
     )]
     TooManyPatterns,
-    #[error("describe subscribes to what is no pattern")]
+    #[error("describe has an invalid subscription pattern")]
     Pattern(#[source] InvalidPattern),
 }
 

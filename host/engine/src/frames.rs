@@ -1,14 +1,14 @@
-//! The functions in which a guest trapped, as its programmer knows them. Pure.
+//! The stack frames of a trapped guest, as readable names. Pure.
 
-/// Frames named in a reason.
-const FRAMES_TOLD: usize = 5;
+/// Frames in a reason.
+const FRAMES_SHOWN: usize = 5;
 
-/// How often one function must be among the top frames for a bad memory access to count as an exhausted stack:
-/// languages that keep their own stack in linear memory run off its end there.
+/// Top frames that must be of one function, for an invalid memory access to count as an exhausted
+/// stack: some languages keep their stack in linear memory and overrun it.
 const FRAMES_OF_RECURSION: usize = 8;
 
-/// What names of functions begin with that only carry a panic out, by language: Rust, C and C++, Go, Zig, Swift.
-const MACHINERY: [&str; 40] = [
+/// Prefixes of runtime functions that process a panic: of Rust, C and C++, Go, Zig, Swift.
+const RUNTIME_FUNCTIONS: [&str; 40] = [
     "std::panicking::",
     "core::panicking::",
     "panic_abort::",
@@ -51,7 +51,7 @@ const MACHINERY: [&str; 40] = [
     "swift_",
 ];
 
-/// A function's name as its source has it, where it is one of Rust's or C++'s mangled ones.
+/// The demangled name of a function, for Rust and C++.
 pub(crate) fn readable(name: &str) -> String {
     if let Ok(name) = rustc_demangle::try_demangle(name) {
         return format!("{name:#}");
@@ -60,21 +60,21 @@ pub(crate) fn readable(name: &str) -> String {
     cpp.and_then(|symbol| symbol.demangle().ok()).unwrap_or_else(|| name.to_owned())
 }
 
-/// Whether these frames are of a function that calls itself without end.
+/// True if these frames are of endless recursion.
 pub(crate) fn recursing(frames: &[String]) -> bool {
     frames.iter().any(|f| frames.iter().filter(|g| *g == f).count() >= FRAMES_OF_RECURSION)
 }
 
-/// The top frames for people, without those at the very top that only carry a panic out.
-pub(crate) fn told(frames: &[String]) -> String {
-    let is_machinery = |name: &String| MACHINERY.iter().any(|head| name.starts_with(head));
+/// The top frames for people, without the runtime functions at the top.
+pub(crate) fn shown(frames: &[String]) -> String {
+    let is_machinery = |name: &String| RUNTIME_FUNCTIONS.iter().any(|head| name.starts_with(head));
     let skipped = frames.iter().take_while(|name| is_machinery(name)).count();
-    // Of nothing but machinery all is told.
+    // If all frames are of the runtime, all are shown.
     let own = if skipped == frames.len() { frames } else { &frames[skipped..] };
     if own.is_empty() {
         return "an unknown place".to_owned();
     }
-    own.iter().take(FRAMES_TOLD).map(String::as_str).collect::<Vec<_>>().join(" < ")
+    own.iter().take(FRAMES_SHOWN).map(String::as_str).collect::<Vec<_>>().join(" < ")
 }
 
 #[cfg(test)]
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_read_as_their_source_has_them() {
+    fn names_are_demangled() {
         for (name, wanted) in [
             ("_ZN4core9panicking9panic_fmt17h0123456789abcdefE", "core::panicking::panic_fmt"),
             ("_RNvCskwGfYPst2Cb_3foo16example_function", "foo::example_function"),
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_carries_a_panic_out_is_not_told() {
+    fn runtime_functions_at_the_top_are_left_out() {
         let rust = frames(&[
             "_ZN3std9panicking20rust_panic_with_hook17h0123456789abcdefE",
             "rust_begin_unwind",
@@ -109,14 +109,14 @@ mod tests {
             "_ZN6issues5title17h0123456789abcdefE",
             "_ZN6issues6handle17h0123456789abcdefE",
         ]);
-        assert_eq!(told(&rust), "issues::title < issues::handle");
-        assert_eq!(told(&frames(&["abort", "__assert_fail", "handle"])), "handle");
-        assert_eq!(told(&frames(&["abort"])), "abort", "there is nothing else to tell");
-        assert_eq!(told(&[]), "an unknown place");
+        assert_eq!(shown(&rust), "issues::title < issues::handle");
+        assert_eq!(shown(&frames(&["abort", "__assert_fail", "handle"])), "handle");
+        assert_eq!(shown(&frames(&["abort"])), "abort", "there is nothing else to tell");
+        assert_eq!(shown(&[]), "an unknown place");
     }
 
     #[test]
-    fn the_same_function_over_and_over_is_recursion() {
+    fn repeated_function_is_recursion() {
         let frames: Vec<String> =
             (0..9).map(|n| if n == 4 { "other" } else { "walk" }.into()).collect();
         assert!(recursing(&frames) && !recursing(&frames[..7]));

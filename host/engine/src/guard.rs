@@ -1,4 +1,4 @@
-//! The limits that hold while a guest runs: memory, tables, time, and bytes that cross.
+//! The limits of a running guest: memory, tables, time, and data passed to host functions.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -8,28 +8,29 @@ use weir_core::bounds::{EFFECT_BYTES_PER_RUN_MAX, MIB};
 
 use crate::stop::Stop;
 
-/// Elements of one table. Python's interpreter needs some 20,000.
+/// Elements of one table. Python's interpreter needs about 20,000.
 pub(crate) const TABLE_ELEMENTS_MAX: usize = 30_000;
 
-/// Instances, memories and tables within one component; interpreters bring dozens.
+/// Instances within one component; interpreters have dozens.
 pub(crate) const INSTANCES_MAX: u32 = 200;
-/// See [`INSTANCES_MAX`].
+/// Memories within one component.
 pub(crate) const MEMORIES_MAX: u32 = 8;
-/// See [`INSTANCES_MAX`].
+/// Tables within one component.
 pub(crate) const TABLES_MAX: u32 = 40;
 
-/// Bytes that one call may bring from guest to host. Above what all effects may have together, so that a body a bit
-/// too large is refused with a sentence; a body far too large ends the run before it is copied.
+/// Data that one call may pass from guest to host. It is above the limit of all effects, so that a
+/// body slightly too large is refused with a message; a body far too large ends the run before it
+/// is copied.
 const CROSSING_BYTES_MAX: usize = EFFECT_BYTES_PER_RUN_MAX + MIB;
 
-/// Epoch ticks, of 1 ms, that a guest may hold its thread before another one gets a turn.
+/// Epoch ticks of 1 ms after which a guest yields its thread.
 const SLICE_TICKS: u64 = 2;
 
-/// Time after the deadline in which a guest that computes is stopped by its own check, which knows where it was;
-/// one that waits in the host is stopped when this is over.
+/// Time after the deadline in which a computing guest is stopped by its own check, which knows its
+/// frames. A guest that waits in the host is stopped after this time.
 const GRACE: Duration = Duration::from_millis(20);
 
-/// What one run may use.
+/// The memory limit of one run.
 #[derive(Debug)]
 pub(crate) struct Guard {
     memory_max: usize,
@@ -38,7 +39,7 @@ pub(crate) struct Guard {
     refused: bool,
 }
 
-/// A store's data that carries a guard.
+/// A store's data with a guard.
 pub(crate) trait Guarded: Send + 'static {
     fn guard(&mut self) -> &mut Guard;
 }
@@ -48,12 +49,12 @@ impl Guard {
         Self { memory_max, memory: 0, memory_peak: 0, refused: false }
     }
 
-    /// The most linear memory that the instance had, in bytes, all its memories together.
+    /// The most linear memory of the instance, in bytes, all its memories together.
     pub(crate) fn memory_peak(&self) -> usize {
         self.memory_peak
     }
 
-    /// Whether the guest asked for more memory than it may have.
+    /// True if the guest asked for more memory than its limit.
     pub(crate) fn memory_refused(&self) -> bool {
         self.refused
     }
@@ -67,7 +68,7 @@ impl ResourceLimiter for Guard {
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         if maximum.is_some_and(|max| desired > max) && desired <= self.memory_max {
-            // The module's own maximum, which it can handle itself.
+            // The module's own maximum: the module can handle that.
             return Ok(false);
         }
         let asked = self.memory.saturating_sub(current).saturating_add(desired);
@@ -102,7 +103,7 @@ impl ResourceLimiter for Guard {
     }
 }
 
-/// A store with every limit set, whose time begins now.
+/// A store with all limits. Its time starts now.
 pub(crate) fn store<T: Guarded>(engine: &wasmtime::Engine, data: T, time: Duration) -> Store<T> {
     let mut store = Store::new(engine, data);
     store.limiter(|data| data.guard());
@@ -112,14 +113,14 @@ pub(crate) fn store<T: Guarded>(engine: &wasmtime::Engine, data: T, time: Durati
         if Instant::now() >= deadline {
             return Err(Stop::Deadline(time).into());
         }
-        // tokio's own yield: after it the thread looks at its sockets and timers before it goes on.
+        // With tokio's yield the thread polls its sockets and timers before it continues.
         Ok(UpdateDeadline::YieldCustom(SLICE_TICKS, Box::pin(tokio::task::yield_now())))
     });
     store.set_epoch_deadline(SLICE_TICKS);
     store
 }
 
-/// Runs a guest's call to its end or its deadline, also where it waits for the host.
+/// Runs a call of a guest until its end or its deadline, also while it waits for the host.
 pub(crate) async fn within<T>(
     time: Duration,
     call: impl Future<Output = wasmtime::Result<T>>,

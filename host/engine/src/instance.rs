@@ -51,7 +51,7 @@ pub(crate) struct HandleCall {
 }
 
 impl HandleCall {
-    /// The generator behind `context.random`.
+    /// The generator of `context.random`.
     pub(crate) fn random(&mut self) -> &mut ChaCha12Rng {
         let seed = self.run.seed;
         self.random.get_or_insert_with(|| wasi::random(seed, RandomStream::Contract))
@@ -99,7 +99,7 @@ impl RunState {
             CallState::Handling(handling) => Ok(handling),
             CallState::Describing(_) => Err(Refusal::new(
                 Code::Unavailable,
-                "Inside `describe` there is no event, no state and no way out; do this in `handle`.",
+                "Inside `describe` there is no event and no state, and no effects; use `handle`.",
             )),
         }
     }
@@ -133,7 +133,6 @@ impl WasiView for RunState {
     }
 }
 
-/// Runs a component once.
 pub(crate) async fn run(
     engine: &wasmtime::Engine,
     component: &HandlerPre<RunState>,

@@ -1,19 +1,18 @@
-//! JavaScript whose engine was started when it was built: what of it works in a handler only with the prelude that
-//! `examples/javascript/build.mjs` puts before it. Pure.
+//! Detects JavaScript that was built without the prelude of `examples/javascript/build.mjs`. Its
+//! engine was started at build time, so that some of its functions do not work in a handler. Pure.
 
-/// What a module has whose engine is QuickJS, put into a component by componentize-qjs.
+/// A text in each module that componentize-qjs built with QuickJS.
 const QUICKJS: &[u8] = b"componentize-qjs:user.js";
-/// What the prelude has.
+/// A text in the prelude.
 const PRELUDE: &[u8] = b"weir:javascript-prelude/";
 
-/// What to tell of a module that has the one and not the other.
-const ODDITY: &str = "this JavaScript is built without Weir's prelude: what follows an `await` does not run, though the \
-    event counts as processed, Math.random() is the same in every run, and there is no console; build it with \
-    examples/javascript/build.mjs";
+const WARNING: &str = "this JavaScript is built without Weir's prelude: code after an `await` does \
+    not run, although the event counts as processed, Math.random() is the same in every run, and \
+    console is missing; build it with examples/javascript/build.mjs";
 
-/// What its programmer should know about a module.
+/// The warning about a module without the prelude, for its programmer.
 pub(crate) fn build_warning(module: &[u8]) -> Option<&'static str> {
-    (holds(module, QUICKJS) && !holds(module, PRELUDE)).then_some(ODDITY)
+    (holds(module, QUICKJS) && !holds(module, PRELUDE)).then_some(WARNING)
 }
 
 fn holds(module: &[u8], text: &[u8]) -> bool {
@@ -33,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn javascript_without_the_prelude_is_known_by_its_engine() {
+    fn javascript_without_the_prelude_is_detected() {
         assert_eq!(build_warning(b"\0asm wit-component"), None);
         assert_eq!(build_warning(b"ccomponentize-qjs:user.js weir:javascript-prelude/1"), None);
         assert!(build_warning(b"ccomponentize-qjs:user.js").unwrap().contains("await"));

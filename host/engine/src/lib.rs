@@ -1,10 +1,13 @@
-//! The engine: everything that touches guest code. Compile, link, run within limits, and the handler contract.
+//! The engine: compiles, links and runs WebAssembly modules, within limits and by the handler
+//! contract.
 //!
-//! A run gets an event and gives back what the handler asked for, as data ([`weir_core::effect::Effects`]), with
-//! the reads it must prove ([`weir_core::state::ReadSet`]). Nothing here watches files, decides on retries or writes
-//! anything durable, and the store is known only as a [`weir_core::state::StateReader`].
+//! A run gets an event and returns its effects as data ([`weir_core::effect::Effects`]), with the
+//! reads that settling validates ([`weir_core::state::ReadSet`]). The engine watches no files,
+//! decides on no retries, writes nothing durable, and uses the store only as a
+//! [`weir_core::state::StateReader`].
 //!
-//! [`Engine::load`] happens once per version, [`Module::run`] once per attempt, in a fresh instance each time.
+//! [`Engine::load`] is called once for each version, [`Module::run`] once for each attempt, in a
+//! fresh instance each time.
 
 // Once per process.
 mod cache;
@@ -26,9 +29,9 @@ mod version;
 
 // Once per run: its input, its report, and the reason of its end.
 mod command;
+mod crash_message;
 mod frames;
 mod instance;
-mod last_words;
 mod reason;
 mod run;
 

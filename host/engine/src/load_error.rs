@@ -39,12 +39,14 @@ pub enum LoadError {
     Contract(#[from] ContractMismatch),
     /// A component of another world.
     #[error(
-        "the component does not export `{0}`: it is not a handler; build it for the world `handler` of weir:handler"
+        "the component does not export `{0}`: it is not a handler; build it for the world \
+         `handler` of weir:handler"
     )]
     MissingExport(&'static str),
     /// A core module that is not a command.
     #[error(
-        "the module has no {0}: it is neither a component nor a WASI command; build a component, or a program with a main function for wasm32-wasip1"
+        "the module has no {0}: it is neither a component nor a WASI command; build a component, \
+         or a program with a main function for wasm32-wasip1"
     )]
     NotACommand(&'static str),
     /// A command that imports more than WASI.
@@ -64,12 +66,14 @@ pub enum LoadError {
 pub enum CompileLimit {
     /// In bytes.
     #[error(
-        "compiling needs more than {} of memory; build a smaller module, or raise plugins.compile_memory",
+        "compiling needs more than {} of memory; build a smaller module, or raise \
+         plugins.compile_memory",
         shown(*.0)
     )]
     Memory(usize),
     #[error(
-        "compiling needs more than {0:?} of processor time; build a smaller module, or raise plugins.compile_time"
+        "compiling needs more than {0:?} of processor time; build a smaller module, or raise \
+         plugins.compile_time"
     )]
     Time(Duration),
     /// Wall time, which is long: the compiler has a low priority.

@@ -1,36 +1,31 @@
-//! The log of one run: lines within bounds, and what the reason of a crash is later read from.
+//! The log of one run: its lines, within limits, and the parts of stderr that explain a crash.
 
 use std::fmt;
 
 use weir_core::bounds::{LOG_LINE_BYTES_MAX, REASON_BYTES_MAX};
 
-use crate::last_words;
+use crate::crash_message;
 
-/// Charged for each line beside its text, so that a million empty lines are not free.
+/// Added to the size of each line, so that empty lines count too.
 const LINE_OVERHEAD_BYTES: usize = 16;
 
-/// Bytes of stderr kept apart from the lines, for the reason of a crash.
+/// Bytes of stderr kept besides the lines, for the reason of a crash.
 const STDERR_TAIL_BYTES: usize = 4 * 1024;
 
-/// Who says it, and how loud.
+/// The level of a line, or the stream it was printed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
-    /// Details for whoever is looking for a fault.
     Debug,
-    /// What happened.
     Info,
-    /// Something is odd, and was dealt with.
     Warn,
-    /// Something is wrong.
     Error,
-    /// GuestOutput on stdout.
+    /// Printed on stdout.
     Stdout,
-    /// GuestOutput on stderr.
+    /// Printed on stderr.
     Stderr,
 }
 
 impl LogLevel {
-    /// The word.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -50,25 +45,22 @@ impl fmt::Display for LogLevel {
     }
 }
 
-/// One line. Its text is the handler's: whoever prints it escapes control characters.
+/// A line of the handler's text. It may have control characters, which its readers must escape.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogLine {
-    /// Who says it.
     pub level: LogLevel,
-    /// What.
     pub message: Box<str>,
 }
 
-/// What a run wrote, in the order in which it did.
+/// The log of a run, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Log {
-    /// The lines kept.
     pub lines: Vec<LogLine>,
-    /// Whether a line or more was cut or left out.
+    /// True if a line was cut or left out.
     pub truncated: bool,
 }
 
-/// Takes lines while a run lasts.
+/// Collects the log during a run.
 #[derive(Debug)]
 pub(crate) struct LogRecorder {
     log: Log,
@@ -77,17 +69,17 @@ pub(crate) struct LogRecorder {
     stdout: Partial,
     stderr: Partial,
     stderr_tail: Vec<u8>,
-    /// What was printed on stderr from the line on that says that the program dies, up to as many bytes.
-    death: Option<String>,
-    /// What its language said on stderr of work that was left undone.
+    /// The lines on stderr since the one that announces a crash, cut to [`STDERR_TAIL_BYTES`].
+    crash: Option<String>,
+    /// The warning on stderr about work that was not done.
     undone: Option<String>,
 }
 
-/// The line being printed, whose end has not come.
+/// A line that is printed in pieces and has no end yet.
 #[derive(Debug, Default)]
 struct Partial {
     bytes: Vec<u8>,
-    /// Some of it was dropped.
+    /// True if a part was dropped.
     cut: bool,
 }
 
@@ -100,12 +92,12 @@ impl LogRecorder {
             stdout: Partial::default(),
             stderr: Partial::default(),
             stderr_tail: Vec::new(),
-            death: None,
+            crash: None,
             undone: None,
         }
     }
 
-    /// Takes one line.
+    /// Adds a line.
     pub(crate) fn line(&mut self, level: LogLevel, message: &str) {
         if level == LogLevel::Error {
             self.last_error = Some(cut(message, REASON_BYTES_MAX).into());
@@ -125,7 +117,7 @@ impl LogRecorder {
         self.log.lines.push(LogLine { level, message: kept.into() });
     }
 
-    /// Takes bytes printed on a stream, line by line.
+    /// Adds printed bytes, line by line.
     pub(crate) fn printed(&mut self, level: LogLevel, bytes: &[u8]) {
         if level == LogLevel::Stderr {
             self.remember_stderr(bytes);
@@ -154,21 +146,21 @@ impl LogRecorder {
         self.log.truncated |= cut;
         let text = String::from_utf8_lossy(&bytes);
         if level == LogLevel::Stderr {
-            self.remember_death(&text);
-            self.undone = self.undone.take().or_else(|| last_words::of_work_undone(&text));
+            self.remember_crash(&text);
+            self.undone = self.undone.take().or_else(|| crash_message::of_work_undone(&text));
         }
         self.keep(level, text.trim_end_matches('\r'));
     }
 
-    /// A stack trace may be longer than what is kept of the end of stderr, and what it is of stands above it.
-    fn remember_death(&mut self, line: &str) {
-        if last_words::begins(line, self.death.as_deref()) {
-            self.death = Some(String::new());
+    /// A stack trace may be longer than the kept end of stderr, and its message comes before it.
+    fn remember_crash(&mut self, line: &str) {
+        if crash_message::announces_crash(line, self.crash.as_deref()) {
+            self.crash = Some(String::new());
         }
-        let Some(death) = &mut self.death else { return };
-        if death.len() < STDERR_TAIL_BYTES {
-            death.push_str(cut(line, STDERR_TAIL_BYTES));
-            death.push('\n');
+        let Some(crash) = &mut self.crash else { return };
+        if crash.len() < STDERR_TAIL_BYTES {
+            crash.push_str(cut(line, STDERR_TAIL_BYTES));
+            crash.push('\n');
         }
     }
 
@@ -179,30 +171,30 @@ impl LogRecorder {
         self.stderr_tail.extend_from_slice(bytes);
     }
 
-    /// The last line written as an error.
+    /// The last line with level error.
     pub(crate) fn last_error(&self) -> Option<&str> {
         self.last_error.as_deref()
     }
 
-    /// The end of what was printed on stderr.
+    /// The end of stderr.
     pub(crate) fn stderr_tail(&self) -> String {
         String::from_utf8_lossy(&self.stderr_tail).into_owned()
     }
 
-    /// What its language said of work that was left undone.
+    /// The warning about work that was not done.
     pub(crate) fn undone(&self) -> Option<&str> {
         self.undone.as_deref()
     }
 
-    /// What was printed on stderr as the program died, or else the end of what was printed there.
-    pub(crate) fn stderr_of_a_death(&self) -> String {
-        match &self.death {
-            Some(death) => format!("{death}{}", String::from_utf8_lossy(&self.stderr.bytes)),
+    /// The lines on stderr about the crash, or else the end of stderr.
+    pub(crate) fn stderr_of_crash(&self) -> String {
+        match &self.crash {
+            Some(crash) => format!("{crash}{}", String::from_utf8_lossy(&self.stderr.bytes)),
             None => self.stderr_tail(),
         }
     }
 
-    /// The log, with lines that were never ended.
+    /// The log, with lines that have no end.
     pub(crate) fn finish(&mut self) -> Log {
         for level in [LogLevel::Stdout, LogLevel::Stderr] {
             if !self.partial(level).bytes.is_empty() {
@@ -213,7 +205,7 @@ impl LogRecorder {
     }
 }
 
-/// At most `max` bytes of `text`, ending between characters.
+/// At most `max` bytes of `text`, cut between characters.
 pub(crate) fn cut(text: &str, max: usize) -> &str {
     &text[..text.floor_char_boundary(max)]
 }
@@ -223,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_of_empty_lines_is_cut_too() {
+    fn empty_lines_count_for_the_limit() {
         let mut book = LogRecorder::new(1600);
         for _ in 0..1_000_000 {
             book.line(LogLevel::Info, "");
@@ -233,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_error_is_known_even_when_the_log_is_full() {
+    fn last_error_is_known_when_the_log_is_full() {
         let mut book = LogRecorder::new(100);
         book.line(LogLevel::Info, &"x".repeat(500));
         book.line(LogLevel::Error, "the ledger is gone");
@@ -242,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn printed_bytes_become_lines_whatever_the_pieces() {
+    fn printed_bytes_become_lines_in_any_pieces() {
         let mut book = LogRecorder::new(1000);
         for piece in ["on", "e\r\ntwo\n\nth", "ree"] {
             book.printed(LogLevel::Stdout, piece.as_bytes());
@@ -264,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_cut_between_characters() {
+    fn line_is_cut_between_characters() {
         assert_eq!(cut("aé", 2), "a");
         let mut book = LogRecorder::new(1 << 20);
         book.line(LogLevel::Info, &"é".repeat(LOG_LINE_BYTES_MAX));
@@ -273,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_end_of_stderr_is_kept_apart() {
+    fn only_the_end_of_stderr_is_kept() {
         let mut book = LogRecorder::new(10);
         for n in 0..10_000 {
             book.printed(LogLevel::Stderr, format!("line {n}\n").as_bytes());

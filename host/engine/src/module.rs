@@ -111,7 +111,8 @@ impl Module {
     /// Handles one event in a fresh instance. First waits for a free slot; the time limit counts
     /// from then on.
     ///
-    /// Needs a tokio runtime with time enabled. Dropping the future ends the run and frees its slot.
+    /// Needs a tokio runtime with time enabled. Dropping the future ends the run and frees its
+    /// slot.
     pub async fn run(&self, run: Run) -> RunReport {
         let engine = &self.inner.engine;
         let _slot = engine.run_slot().await;

@@ -1,4 +1,5 @@
-//! The one place that turns bytes into code, and the type that says whose bytes may be.
+//! Loads compiled code, from a type that only this program's own code can have. The only unsafe
+//! code.
 #![expect(
     unsafe_code,
     reason = "loading compiled code is unsafe unless the bytes are wasmtime's own"
@@ -7,20 +8,20 @@
 use wasmtime::component::Component;
 use wasmtime::{Engine, Module};
 
-/// Compiled code that is known to be this program's own.
+/// Compiled code of this program's own compiler.
 pub(crate) struct TrustedCode {
     bytes: Vec<u8>,
-    /// Where the code begins; before it is what proved it.
+    /// The start of the code, after its authentication code.
     from: usize,
 }
 
 impl TrustedCode {
-    /// What the compiler has just answered, here or in a child that this process started.
+    /// Code that was just compiled, in this process or in its child.
     pub(crate) fn compiled_here(bytes: Vec<u8>) -> Self {
         Self { bytes, from: 0 }
     }
 
-    /// An entry of the cache whose first `from` bytes prove that this host wrote the rest.
+    /// An entry of the cache, whose first `from` bytes authenticate the rest.
     pub(crate) fn authenticated(bytes: Vec<u8>, from: usize) -> Self {
         Self { bytes, from }
     }
@@ -30,15 +31,13 @@ impl TrustedCode {
     }
 }
 
-/// Loads a compiled component.
 pub(crate) fn component(engine: &Engine, code: &TrustedCode) -> wasmtime::Result<Component> {
-    // SAFETY: `TrustedCode` is made only from what wasmtime serialized in this process or in a child of it that runs this
-    // program and was reached by a pipe of its own, and from bytes whose authentication code this host's key made
-    // over such code. That the build and the configuration are the same is checked by wasmtime.
+    // SAFETY: `TrustedCode` is created only from code that wasmtime serialized, in this process or
+    // in a child of the same program over its own pipe, and from bytes that this hub's key
+    // authenticates as such code. Wasmtime checks that build and configuration are the same.
     unsafe { Component::deserialize(engine, code.bytes()) }
 }
 
-/// Loads a compiled core module.
 pub(crate) fn module(engine: &Engine, code: &TrustedCode) -> wasmtime::Result<Module> {
     // SAFETY: as above.
     unsafe { Module::deserialize(engine, code.bytes()) }

@@ -1,28 +1,28 @@
-//! Why a run failed, for people: from the error that ended it, and from what the guest said. Pure.
+//! The end of a run with its reason for people, from the error and from the guest's output. Pure.
 
 use wasmtime::{Trap, WasmBacktrace};
 use weir_core::bounds::REASON_BYTES_MAX;
 use weir_core::delivery::Outcome;
 
-use crate::frames::{readable, recursing, told};
+use crate::crash_message;
+use crate::frames::{self, readable, recursing};
 use crate::guard::Guard;
-use crate::last_words;
 use crate::log::{LogRecorder, cut};
 use crate::refusal::Refusal;
 use crate::run::RunEnd;
 use crate::stop::Stop;
 
-/// A failure that may pass.
+/// A failure that is retried.
 pub(crate) fn again(outcome: Outcome, reason: &str) -> RunEnd {
     failed(outcome, true, reason)
 }
 
-/// A failure that stays.
+/// A failure that is not retried.
 pub(crate) fn for_good(outcome: Outcome, reason: &str) -> RunEnd {
     failed(outcome, false, reason)
 }
 
-/// A refusal that the handler passed on, or made no use of.
+/// The failure of a run that returned a refusal.
 pub(crate) fn refused(refusal: &Refusal) -> RunEnd {
     failed(Outcome::Refused, refusal.code.may_pass(), &refusal.message)
 }
@@ -31,12 +31,12 @@ fn failed(outcome: Outcome, again: bool, reason: &str) -> RunEnd {
     RunEnd::Failed { outcome, again, reason: cut(reason, REASON_BYTES_MAX).to_owned() }
 }
 
-/// The end of a run that says that all went well: so it did, unless its language knows of work left undone.
+/// The end of a run that returned ok: a success, unless its language warned of work not done.
 pub(crate) fn of_return(log: &LogRecorder) -> RunEnd {
     log.undone().map_or(RunEnd::Ok, |undone| again(Outcome::Crashed, undone))
 }
 
-/// The end of a run that was stopped or crashed.
+/// The end of a run that was stopped or that crashed.
 pub(crate) fn of_trap(error: &wasmtime::Error, guard: &Guard, log: &LogRecorder) -> RunEnd {
     if let Some(stop) = error.downcast_ref::<Stop>() {
         return of_stop(stop);
@@ -55,12 +55,12 @@ pub(crate) fn of_trap(error: &wasmtime::Error, guard: &Guard, log: &LogRecorder)
         Some(Trap::Interrupt) => again(Outcome::Timeout, "ran past its time limit"),
         Some(Trap::StackOverflow) => stack_overflow(&frames),
         Some(Trap::MemoryOutOfBounds) if recursing(&frames) => stack_overflow(&frames),
-        Some(trap) => crashed(log, &format!("{trap}, at {}", told(&frames))),
-        None => crashed(log, &format!("{}, at {}", error.root_cause(), told(&frames))),
+        Some(trap) => crashed(log, &format!("{trap}, at {}", frames::shown(&frames))),
+        None => crashed(log, &format!("{}, at {}", error.root_cause(), frames::shown(&frames))),
     }
 }
 
-/// The end of a run that the host stopped.
+/// The end of a run that the engine stopped.
 pub(crate) fn of_stop(stop: &Stop) -> RunEnd {
     let outcome = match stop {
         Stop::Deadline(_) => Outcome::Timeout,
@@ -71,17 +71,17 @@ pub(crate) fn of_stop(stop: &Stop) -> RunEnd {
     again(outcome, &stop.to_string())
 }
 
-/// What the guest itself said of its end: what its language printed while it died, an error it logged, or else the last
-/// that it printed.
-pub(crate) fn last_words(log: &LogRecorder) -> Option<String> {
-    let stderr = log.stderr_of_a_death();
-    last_words::of_a_death(&stderr)
+/// The guest's own message about a crash: from its language, its last logged error, or its last
+/// printed line.
+pub(crate) fn guest_message(log: &LogRecorder) -> Option<String> {
+    let stderr = log.stderr_of_crash();
+    crash_message::of_crash(&stderr)
         .or_else(|| log.last_error().map(str::to_owned))
-        .or_else(|| last_words::last_line(&stderr))
+        .or_else(|| crash_message::last_line(&stderr))
 }
 
-/// What a guest that ended on purpose said last: an error it logged, or the last line that it printed.
-pub(crate) fn said_last(log: &LogRecorder) -> Option<String> {
+/// The last message of a guest that exited: its last logged error, or its last printed line.
+pub(crate) fn last_message(log: &LogRecorder) -> Option<String> {
     let last_line = || {
         let tail = log.stderr_tail();
         tail.lines().map(str::trim).rfind(|line| !line.is_empty()).map(str::to_owned)
@@ -90,16 +90,17 @@ pub(crate) fn said_last(log: &LogRecorder) -> Option<String> {
 }
 
 fn crashed(log: &LogRecorder, otherwise: &str) -> RunEnd {
-    let reason = last_words(log).unwrap_or_else(|| format!("crashed: {otherwise}"));
+    let reason = guest_message(log).unwrap_or_else(|| format!("crashed: {otherwise}"));
     again(Outcome::Crashed, &reason)
 }
 
 fn stack_overflow(frames: &[String]) -> RunEnd {
-    let reason = format!("ran out of stack, at {}; look for endless recursion", told(frames));
+    let reason =
+        format!("ran out of stack, at {}; look for endless recursion", frames::shown(frames));
     again(Outcome::StackOverflow, &reason)
 }
 
-/// wasmtime has no public type for this error, so this is the one place that reads a text. A test drives it.
+/// Wasmtime has no public type for this error, so that its text is compared. A test triggers it.
 fn crossing_exhausted(error: &wasmtime::Error) -> bool {
     error.chain().any(|e| e.to_string().starts_with("too much data is being copied"))
 }
@@ -117,18 +118,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_logged_as_an_error_comes_before_what_was_printed() {
+    fn logged_error_comes_before_printed_lines() {
         let mut log = LogRecorder::new(1000);
         log.printed(crate::log::LogLevel::Stderr, b"noise\n");
-        assert_eq!(last_words(&log).as_deref(), Some("noise"));
+        assert_eq!(guest_message(&log).as_deref(), Some("noise"));
         log.line(crate::log::LogLevel::Error, "the ledger is gone");
-        assert_eq!(last_words(&log).as_deref(), Some("the ledger is gone"));
+        assert_eq!(guest_message(&log).as_deref(), Some("the ledger is gone"));
         log.printed(crate::log::LogLevel::Stderr, b"panic: no title\n\nnoise\n");
-        assert_eq!(last_words(&log).as_deref(), Some("panic: no title"), "it died of that");
+        assert_eq!(guest_message(&log).as_deref(), Some("panic: no title"), "the crash counts");
     }
 
     #[test]
-    fn a_panic_is_found_above_any_length_of_stack_trace() {
+    fn panic_is_found_above_a_long_stack_trace() {
         let mut log = LogRecorder::new(1000);
         let trace = "main.walk(...)\n\t/src/main.go:71 +0x19\n".repeat(1000);
         let stderr =
@@ -136,11 +137,11 @@ mod tests {
         for piece in stderr.as_bytes().chunks(7) {
             log.printed(crate::log::LogLevel::Stderr, piece);
         }
-        assert_eq!(last_words(&log).as_deref(), Some("panic: no title"));
+        assert_eq!(guest_message(&log).as_deref(), Some("panic: no title"));
     }
 
     #[test]
-    fn a_reason_is_cut() {
+    fn reason_is_cut() {
         let RunEnd::Failed { reason, .. } = again(Outcome::Retry, &"é".repeat(5000)) else {
             panic!()
         };

@@ -1,7 +1,7 @@
-//! Records what a run asks for, within its limits, and turns it into effects. Both kinds of module record here.
+//! Records the effects of a run, within its limits, for both kinds of module.
 //!
-//! Nothing leaves: what is recorded takes effect when the run's settlement commits, or never. Whether a name is
-//! granted and exists is decided when the call is made, so that the handler can act on the answer.
+//! Recorded effects are committed when the run settles, or never. Names and grants are checked at
+//! the call, so that the handler can act on a refusal.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,29 +26,29 @@ use crate::stop::Stop;
 
 pub(crate) const JSON: &str = "application/json";
 
-/// One thing asked for, still open to amendment.
+/// A message or emitted event that later calls may change.
 #[derive(Debug)]
-struct Draft {
-    what: What,
-    body: Body,
+struct EffectDraft {
+    what: DraftKind,
+    body: DraftBody,
     headers: Vec<Header>,
     timing: Timing,
     dropped: bool,
 }
 
 #[derive(Debug)]
-enum What {
+enum DraftKind {
     Message(MessageId, DestinationName),
     Emit(EventId, EventType),
 }
 
 #[derive(Debug)]
-enum Body {
+enum DraftBody {
     Own { content_type: Box<str>, bytes: Bytes },
     Forward,
 }
 
-/// What a run has asked for so far.
+/// The effects of a run so far.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     handler: HandlerName,
@@ -56,7 +56,7 @@ pub(crate) struct Recorder {
     grants: Arc<Grants>,
     effects_max: usize,
     ids: OutwardIds,
-    drafts: Vec<Draft>,
+    drafts: Vec<EffectDraft>,
     by_id: HashMap<u128, usize>,
     bytes: usize,
     cancels: Vec<Cancel>,
@@ -64,14 +64,14 @@ pub(crate) struct Recorder {
     reply_headers: Vec<Header>,
 }
 
-/// What a cancellation found within the run.
+/// The result of a cancellation within the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cancelled {
-    /// Nothing can wait under such a key.
+pub(crate) enum CancelResult {
+    /// No effect can have such a key.
     Nothing,
-    /// Something that this run itself had recorded.
+    /// An effect of this run was dropped.
     Own,
-    /// What is stored decides.
+    /// The store knows.
     AskStore,
 }
 
@@ -99,7 +99,7 @@ impl Recorder {
         }
     }
 
-    /// Records a message; gives its id.
+    /// Records a message. Returns its id.
     pub(crate) fn send(
         &mut self,
         destination: &str,
@@ -111,22 +111,23 @@ impl Recorder {
         self.room("message", body.len())?;
         let id = self.ids.message(&to, content_type, &body);
         self.bytes += body.len();
-        let body = Body::Own { content_type: content_type.into(), bytes: body };
-        self.record(id.bits(), What::Message(id, to), body);
+        let body = DraftBody::Own { content_type: content_type.into(), bytes: body };
+        self.record(id.bits(), DraftKind::Message(id, to), body);
         Ok(id)
     }
 
-    /// Records a message that carries the event's own body, by reference: it costs none of the run's bytes.
+    /// Records a message with the event's own body, by reference: it does not count for the limit
+    /// of bytes.
     pub(crate) fn forward(&mut self, destination: &str) -> Result<MessageId, Refusal> {
         let to = self.destination(destination)?;
         self.room("message", 0)?;
         let payload = &self.event.payload;
         let id = self.ids.message(&to, payload.content_type(), &payload.body);
-        self.record(id.bits(), What::Message(id, to), Body::Forward);
+        self.record(id.bits(), DraftKind::Message(id, to), DraftBody::Forward);
         Ok(id)
     }
 
-    /// Records an event to emit; gives its id.
+    /// Records an event to emit. Returns its id.
     pub(crate) fn emit(
         &mut self,
         kind: &str,
@@ -137,7 +138,8 @@ impl Recorder {
             return Err(Refusal::new(
                 Code::NotGranted,
                 format!(
-                    "The handler `{}` may not emit events; grant it with emit = true under [grant].",
+                    "The handler `{}` may not emit events; grant it with emit = true under \
+                     [grant].",
                     self.handler
                 ),
             ));
@@ -146,18 +148,20 @@ impl Recorder {
         headers::checked_content_type(content_type)?;
         if self.event.depth() >= EMIT_DEPTH_MAX {
             return Err(Refusal::too_many(format!(
-                "This event is {EMIT_DEPTH_MAX} emits away from the first, and no line of events may be longer; look for a circle between handlers."
+                "This event is {EMIT_DEPTH_MAX} emits away from the first, which is the limit; \
+                 look for a loop \
+                 between handlers."
             )));
         }
         self.room("event", body.len())?;
         let id = self.ids.event(&kind, content_type, &body);
         self.bytes += body.len();
-        let body = Body::Own { content_type: content_type.into(), bytes: body };
-        self.record(id.bits(), What::Emit(id, kind), body);
+        let body = DraftBody::Own { content_type: content_type.into(), bytes: body };
+        self.record(id.bits(), DraftKind::Emit(id, kind), body);
         Ok(id)
     }
 
-    /// Adds a header to what has this id.
+    /// Adds a header to a draft.
     pub(crate) fn set_header(&mut self, id: &str, name: &str, value: &str) -> Result<(), Refusal> {
         let bytes = self.bytes;
         let draft = self.draft(id)?;
@@ -171,18 +175,19 @@ impl Recorder {
         Ok(())
     }
 
-    /// Delays what has this id.
+    /// Delays a draft.
     pub(crate) fn set_delay(&mut self, id: &str, seconds: u32) -> Result<(), Refusal> {
         if seconds > EFFECT_DELAY_SECONDS_MAX {
             return Err(Refusal::invalid(format!(
-                "A delay of {seconds} seconds is too long; at most {EFFECT_DELAY_SECONDS_MAX} (30 days) are possible."
+                "A delay of {seconds} seconds is too long; at most {EFFECT_DELAY_SECONDS_MAX} (30 \
+                 days) are possible."
             )));
         }
         self.draft(id)?.timing.delay_seconds = seconds;
         Ok(())
     }
 
-    /// Gives what has this id a key; what the run put under that key before is dropped.
+    /// Sets the key of a draft. An earlier draft of this run with that key is dropped.
     pub(crate) fn set_key(&mut self, id: &str, key: &str) -> Result<(), Refusal> {
         if !valid_key(key) {
             return Err(Refusal::invalid(format!(
@@ -196,19 +201,19 @@ impl Recorder {
         Ok(())
     }
 
-    /// Drops what waits under a key, and what is put there within `ahead_seconds`.
-    pub(crate) fn cancel(&mut self, key: &str, ahead_seconds: u32) -> Result<Cancelled, Stop> {
+    /// Drops effects with a key, also those that get it within `ahead_seconds`.
+    pub(crate) fn cancel(&mut self, key: &str, ahead_seconds: u32) -> Result<CancelResult, Stop> {
         if !valid_key(key) {
-            return Ok(Cancelled::Nothing);
+            return Ok(CancelResult::Nothing);
         }
         let own = self.drop_under(key, None);
         let ahead_seconds = ahead_seconds.min(EFFECT_DELAY_SECONDS_MAX);
         let known = self.cancels.iter_mut().find(|c| *c.key == *key);
-        let found = if own { Cancelled::Own } else { Cancelled::AskStore };
+        let found = if own { CancelResult::Own } else { CancelResult::AskStore };
         if let Some(known) = known {
             known.ahead_seconds = known.ahead_seconds.max(ahead_seconds);
-            // What was stored is gone by the first call of this run.
-            return Ok(if own { Cancelled::Own } else { Cancelled::Nothing });
+            // The first call of this run dropped the stored ones.
+            return Ok(if own { CancelResult::Own } else { CancelResult::Nothing });
         }
         if self.cancels.len() >= self.effects_max {
             return Err(Stop::TooMuch(format!(
@@ -235,7 +240,8 @@ impl Recorder {
         headers::checked_content_type(content_type)?;
         if body.len() > REPLY_BYTES_MAX {
             return Err(Refusal::too_large(format!(
-                "The reply has {} bytes, and may have {REPLY_BYTES_MAX}; answer with less, or with a link.",
+                "The reply has {} bytes, and may have {REPLY_BYTES_MAX}; answer with less, or \
+                 with a link.",
                 body.len()
             )));
         }
@@ -250,32 +256,32 @@ impl Recorder {
         Ok(())
     }
 
-    /// Everything asked for, as effects without state.
+    /// The recorded effects, without state.
     pub(crate) fn finish(self) -> Effects {
         let mut effects = Effects { cancels: self.cancels, ..Effects::default() };
         let ahead = |timing: &Timing| {
             let key = timing.key.as_deref();
             effects.cancels.iter().any(|c| c.ahead_seconds > 0 && key == Some(&*c.key))
         };
-        let kept: Vec<Draft> =
+        let kept: Vec<EffectDraft> =
             self.drafts.into_iter().filter(|d| !d.dropped && !ahead(&d.timing)).collect();
-        for Draft { what, body, headers, timing, .. } in kept {
+        for EffectDraft { what, body, headers, timing, .. } in kept {
             match (what, body) {
-                (What::Message(id, destination), body) => {
+                (DraftKind::Message(id, destination), body) => {
                     let content = match body {
-                        Body::Forward => Content::Forward { headers },
-                        Body::Own { content_type, bytes } => {
+                        DraftBody::Forward => Content::Forward { headers },
+                        DraftBody::Own { content_type, bytes } => {
                             Content::Own(Arc::new(payload(&content_type, bytes, headers)))
                         }
                     };
                     effects.messages.push(Message { id, destination, content, timing });
                 }
-                (What::Emit(id, kind), Body::Own { content_type, bytes }) => {
+                (DraftKind::Emit(id, kind), DraftBody::Own { content_type, bytes }) => {
                     let payload = Arc::new(payload(&content_type, bytes, headers));
                     effects.emits.push(EmittedEvent { id, kind, payload, timing });
                 }
-                // Only messages forward; `emit` records a body of its own.
-                (What::Emit(..), Body::Forward) => {}
+                // Only messages forward; `emit` records its own body.
+                (DraftKind::Emit(..), DraftBody::Forward) => {}
             }
         }
         effects.reply = self.reply.map(|(status, content_type, body)| Reply {
@@ -285,8 +291,8 @@ impl Recorder {
         effects
     }
 
-    /// A destination that is granted and exists, asked in this order: a handler learns nothing of names that are
-    /// not its own.
+    /// A destination that is granted and that exists. The grant is checked first, so that a handler
+    /// cannot find out other names.
     fn destination(&self, name: &str) -> Result<DestinationName, Refusal> {
         let checked = DestinationName::new(name).ok();
         let granted = checked.filter(|n| self.grants.destinations.include(n));
@@ -304,7 +310,8 @@ impl Recorder {
             return Err(Refusal::new(
                 Code::NotFound,
                 format!(
-                    "There is no destination `{destination}`; add it under [destinations.{destination}]."
+                    "There is no destination `{destination}`; add it under \
+                     [destinations.{destination}]."
                 ),
             ));
         }
@@ -314,13 +321,16 @@ impl Recorder {
     fn room(&self, what: &str, size: usize) -> Result<(), Refusal> {
         if self.drafts.len() >= self.effects_max {
             return Err(Refusal::too_many(format!(
-                "A run may send and emit {} times, and this would be one more; raise `effects` under [limits], or say more in each {what}.",
+                "A run may send and emit {} times, and this is one more; raise `effects` under \
+                 [limits], or \
+                 put more into each {what}.",
                 self.effects_max
             )));
         }
         if size > EFFECT_BYTES_MAX {
             return Err(Refusal::too_large(format!(
-                "The {what} has {size} bytes, and may have {EFFECT_BYTES_MAX}; send less, or a link."
+                "The {what} has {size} bytes, and may have {EFFECT_BYTES_MAX}; send less, or a \
+                 link."
             )));
         }
         if self.bytes + size > EFFECT_BYTES_PER_RUN_MAX {
@@ -329,9 +339,9 @@ impl Recorder {
         Ok(())
     }
 
-    fn record(&mut self, id: u128, what: What, body: Body) {
+    fn record(&mut self, id: u128, what: DraftKind, body: DraftBody) {
         self.by_id.insert(id, self.drafts.len());
-        self.drafts.push(Draft {
+        self.drafts.push(EffectDraft {
             what,
             body,
             headers: Vec::new(),
@@ -340,21 +350,23 @@ impl Recorder {
         });
     }
 
-    fn draft(&mut self, id: &str) -> Result<&mut Draft, Refusal> {
+    fn draft(&mut self, id: &str) -> Result<&mut EffectDraft, Refusal> {
         let bits = id.parse().map(MessageId::bits).or_else(|_| id.parse().map(EventId::bits)).ok();
         let index = bits.and_then(|bits| self.by_id.get(&bits).copied());
         index.and_then(|i| self.drafts.get_mut(i)).filter(|d| !d.dropped).ok_or_else(|| {
             Refusal::new(
                 Code::NotFound,
                 format!(
-                    "This run has recorded nothing with the id {}, or has dropped it again; amend an id that `send` or `emit` gave in this run.",
+                    "This run has no message or event with the id {}, or has dropped it; use an \
+                     id that `send` or \
+                     `emit` returned in this run.",
                     quoted(id)
                 ),
             )
         })
     }
 
-    /// Drops what this run put under `key`, except the one being given it.
+    /// Drops the drafts of this run with `key`, except one.
     fn drop_under(&mut self, key: &str, except: Option<&str>) -> bool {
         let except = except
             .and_then(|id| {
@@ -374,7 +386,9 @@ impl Recorder {
 
 fn too_many_bytes() -> Refusal {
     Refusal::too_many(format!(
-        "All that a run sends and emits may have {EFFECT_BYTES_PER_RUN_MAX} bytes, and this is past it; send less, or use forward."
+        "The messages and events of a run may have {EFFECT_BYTES_PER_RUN_MAX} bytes together, and \
+         this exceeds \
+         it; send less, or use forward."
     ))
 }
 
@@ -389,7 +403,8 @@ fn emitted_type(kind: &str) -> Result<EventType, Refusal> {
         .flatten();
     checked.ok_or_else(|| {
         Refusal::invalid(format!(
-            "The event type {} is not valid; use 1 to {EMIT_TYPE_BYTES_MAX} letters, digits and `. _ - /`.",
+            "The event type {} is not valid; use 1 to {EMIT_TYPE_BYTES_MAX} letters, digits and \
+             `. _ - /`.",
             quoted(kind)
         ))
     })
@@ -405,7 +420,7 @@ fn payload(content_type: &str, body: Bytes, added: Vec<Header>) -> Payload {
     payload
 }
 
-/// Refuses text that is not JSON, saying where it breaks.
+/// Refuses text that is not JSON, with the position of the error.
 pub(crate) fn checked_json(text: String) -> Result<Bytes, Refusal> {
     match serde_json::from_str::<serde::de::IgnoredAny>(&text) {
         Ok(_) => Ok(text.into()),

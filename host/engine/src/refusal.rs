@@ -1,6 +1,6 @@
-//! A refusal: what the host would not do, as a handler sees it.
+//! The refusal of a host function, as a handler gets it.
 
-/// What kind of refusal, by what the caller can do about it.
+/// The kind of a refusal, by what the caller can do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Code {
     NotGranted,
@@ -14,8 +14,8 @@ pub(crate) enum Code {
 }
 
 impl Code {
-    /// Whether running again can help when a handler passes the refusal on: an operator may grant or create what
-    /// was missing, the store may have room again. What is wrong with the data stays wrong.
+    /// True if a retry can help: the operator may grant or create the missing thing, or the store
+    /// may have space again. Invalid data stays invalid.
     pub(crate) fn may_pass(self) -> bool {
         matches!(
             self,
@@ -24,7 +24,7 @@ impl Code {
     }
 }
 
-/// What the host would not do, in a whole sentence for people.
+/// A refusal, with a sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) code: Code,

@@ -1,4 +1,4 @@
-//! A run: what it is given, and what it leaves. Plain data; the host acts on it.
+//! The input and the report of a run, as plain data.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,26 +15,22 @@ use weir_core::time::Timestamp;
 
 use crate::log::Log;
 
-/// Everything one run is given.
+/// The input of one run.
 #[derive(Clone)]
 pub struct Run {
-    /// What it handles.
     pub event: Arc<Event>,
-    /// Whose run it is.
     pub handler: HandlerName,
     /// The handler's `[config]`.
     pub config: Arc<BTreeMap<String, String>>,
-    /// What it may do.
     pub grants: Arc<Grants>,
-    /// How much of everything it may use.
     pub limits: RunLimits,
-    /// Which attempt this is, from 1.
+    /// The number of the attempt, from 1.
     pub attempt: u32,
-    /// Part of the outward ids of what it asks for; 0 unless an operator asked for new ones.
+    /// A part of the outward ids of its effects; 0 unless an operator asked for new ids.
     pub id_round: u32,
-    /// The time it begins, which stands still for it.
+    /// The start of the run, which the guest's wall clock shows during the whole run.
     pub now: Timestamp,
-    /// Where its randomness comes from. The same seed gives the same run.
+    /// The seed of its randomness. The same seed gives the same run.
     pub seed: [u8; 32],
     /// The handler's committed state.
     pub state: Arc<dyn StateReader>,
@@ -52,23 +48,21 @@ impl fmt::Debug for Run {
     }
 }
 
-/// What a handler may do beyond computing.
+/// The rights of a handler.
 #[derive(Debug, Clone, Default)]
 pub struct Grants {
-    /// Where it may send.
     pub destinations: AllowedDestinations,
     /// The destinations that exist.
     pub known: Arc<BTreeSet<DestinationName>>,
-    /// Whether it may emit events.
+    /// True if it may emit events.
     pub emit: bool,
 }
 
 /// The destinations that a handler may send to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AllowedDestinations {
-    /// Any that exists.
+    /// All that exist.
     All,
-    /// Only these.
     These(BTreeSet<DestinationName>),
 }
 
@@ -79,7 +73,6 @@ impl Default for AllowedDestinations {
 }
 
 impl AllowedDestinations {
-    /// Whether one is among them.
     #[must_use]
     pub fn include(&self, name: &DestinationName) -> bool {
         match self {
@@ -89,16 +82,17 @@ impl AllowedDestinations {
     }
 }
 
-/// How much one run may use.
+/// The limits of one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunLimits {
-    /// Linear memory in bytes, all memories of the instance together; never above [`crate::Options::max_memory`].
+    /// Linear memory in bytes, all memories of the instance together. Never more than
+    /// [`crate::Options::max_memory`].
     pub memory: usize,
-    /// Wall time, the host's work for it included.
+    /// Wall time, with the host functions it calls.
     pub time: Duration,
-    /// Bytes of log kept.
+    /// Size of its log.
     pub log_bytes: usize,
-    /// Messages and emitted events.
+    /// Number of messages and emitted events.
     pub effects: usize,
 }
 
@@ -113,43 +107,39 @@ impl Default for RunLimits {
     }
 }
 
-/// How a run ended.
+/// The end of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunEnd {
-    /// The handler said ok: what it asked for is to be committed.
+    /// The handler returned ok: its effects are to be committed.
     Ok,
-    /// It failed, and asked for nothing.
+    /// It failed, and has no effects.
     Failed {
-        /// How.
         outcome: Outcome,
-        /// Whether running the event again may help.
+        /// True if a retry may help.
         again: bool,
-        /// Why, for people. At most 4,096 bytes, in the handler's own words where it had any.
+        /// For people, if possible in the handler's own words. At most 4,096 bytes.
         reason: String,
     },
 }
 
-/// What a run leaves.
+/// The report of a run.
 #[derive(Debug, Clone)]
 pub struct RunReport {
-    /// How it ended.
     pub end: RunEnd,
-    /// What it asked for; nothing unless it ended well (INV-3).
+    /// Its effects; none unless it succeeded (INV-3).
     pub effects: Effects,
-    /// The state that it read, to be proved whatever the end.
+    /// Its reads of state, which settling validates after any end.
     pub reads: ReadSet,
-    /// The least wait that it asked for before another attempt.
+    /// The shortest wait before another attempt that it asked for.
     pub retry_after: Option<Duration>,
-    /// What it wrote.
     pub log: Log,
     /// Wall time, without the wait for a slot.
     pub duration: Duration,
-    /// The most linear memory it had, in bytes.
+    /// The most linear memory it used, in bytes.
     pub memory_peak: usize,
 }
 
 impl RunReport {
-    /// How it ended, as a stable word.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match &self.end {
@@ -158,7 +148,6 @@ impl RunReport {
         }
     }
 
-    /// What its end says about trying again.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         match &self.end {
@@ -168,7 +157,6 @@ impl RunReport {
         }
     }
 
-    /// Why it failed.
     #[must_use]
     pub fn reason(&self) -> Option<&str> {
         match &self.end {

@@ -1,7 +1,7 @@
-//! A handler's state as one run sees it: what was there when it looked, with its own changes on top.
+//! A handler's state during one run: the committed state, with the run's own changes on top.
 //!
-//! Every answer taken from the store is remembered, with its version, as a read that settling must prove; own
-//! writes are answered from here and prove nothing. Expiry is judged at the run's frozen time.
+//! Each answer of the store is remembered with its version, as a read that settling validates. Own
+//! writes are answered from memory and are not reads. Expiry is decided at the run's frozen time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -20,28 +20,27 @@ use crate::headers::quoted;
 use crate::refusal::{Code, Refusal};
 use crate::stop::{HostCallError, Stop};
 
-/// Keys that the listings of one run may name in all: each is kept until the run has settled.
+/// Keys in the listings of one run together: each is kept until the run settles.
 const LISTED_KEYS_MAX: usize = 100_000;
 
-/// A key as the run left it.
+/// The run's own write of a key.
 #[derive(Debug, Clone, Default)]
-struct Own {
+struct OwnWrite {
     value: Option<Box<str>>,
     expires_at: Option<Timestamp>,
 }
 
-/// One run's view.
 pub(crate) struct StateView {
     reader: Arc<dyn StateReader>,
     now: Timestamp,
     calls: usize,
     listed: usize,
-    /// What the store said, so that a run sees one value however often it asks.
+    /// The answers of the store, so that a run reads the same value each time.
     stored: BTreeMap<Box<str>, Option<StateEntry>>,
-    /// The keys of `stored` whose value the guest has seen, or that a decision was made on.
+    /// The keys of `stored` that the guest has read, or that a decision used.
     read: BTreeSet<Box<str>>,
     ranges: Vec<RangeRead>,
-    own: BTreeMap<Box<str>, Own>,
+    own: BTreeMap<Box<str>, OwnWrite>,
     size: Option<u64>,
 }
 
@@ -72,39 +71,40 @@ impl StateView {
         Ok(self.current(key).await?.value.map(Into::into))
     }
 
-    /// Stores a value, with no expiry.
+    /// Stores a value, without expiry.
     pub(crate) async fn set(&mut self, key: &str, value: &str) -> Result<(), HostCallError> {
         self.spend_or_refuse()?;
         checked_key(key)?;
         if value.len() > STATE_VALUE_BYTES_MAX {
             return Err(HostCallError::Refused(Refusal::too_large(format!(
-                "The value for {} has {} bytes, and may have {STATE_VALUE_BYTES_MAX}; split it over several keys.",
+                "The value for {} has {} bytes, and may have {STATE_VALUE_BYTES_MAX}; split it \
+                 over several keys.",
                 quoted(key),
                 value.len()
             ))));
         }
-        self.write(key, Own { value: Some(value.into()), expires_at: None }).await
+        self.write(key, OwnWrite { value: Some(value.into()), expires_at: None }).await
     }
 
-    /// Adds to a whole number, keeping its expiry; gives the sum.
+    /// Adds to an integer and keeps its expiry. Returns the sum.
     pub(crate) async fn add(&mut self, key: &str, delta: i64) -> Result<i64, HostCallError> {
         self.spend_or_refuse()?;
         checked_key(key)?;
-        let Own { value, expires_at } = self.current(key).await?;
+        let OwnWrite { value, expires_at } = self.current(key).await?;
         let number = value.as_deref().map_or(Ok(0), str::parse::<i64>).map_err(|_| {
             Refusal::invalid(format!(
-                "The value of {} is not a whole number of 64 bits, so nothing can be added to it.",
+                "The value of {} is not an integer of 64 bits, so nothing can be added to it.",
                 quoted(key)
             ))
         })?;
         let sum = number.checked_add(delta).ok_or_else(|| {
-            Refusal::invalid(format!("The sum for {} is beyond 64 bits.", quoted(key)))
+            Refusal::invalid(format!("The sum for {} does not fit into 64 bits.", quoted(key)))
         })?;
-        self.write(key, Own { value: Some(sum.to_string().into()), expires_at }).await?;
+        self.write(key, OwnWrite { value: Some(sum.to_string().into()), expires_at }).await?;
         Ok(sum)
     }
 
-    /// Makes a key forget itself; 0 takes its expiry away.
+    /// Sets the expiry of a key; 0 removes it.
     pub(crate) async fn expire(&mut self, key: &str, seconds: u32) -> Result<(), Stop> {
         self.spend()?;
         let mut current = self.current(key).await?;
@@ -116,11 +116,11 @@ impl StateView {
         Ok(())
     }
 
-    /// Forgets a key.
+    /// Removes a key.
     pub(crate) fn remove(&mut self, key: &str) -> Result<(), Stop> {
         self.spend()?;
         if checked_key(key).is_ok() {
-            self.own.insert(key.into(), Own::default());
+            self.own.insert(key.into(), OwnWrite::default());
         }
         Ok(())
     }
@@ -139,7 +139,7 @@ impl StateView {
         }
         let wanted = limit as usize;
         let removed = self.own.values().filter(|own| own.value.is_none()).count();
-        // Enough that what this run removed does not make a page look like the last one.
+        // Enough that keys removed by this run do not make a page look like the last one.
         let page = u32::try_from(wanted + removed)
             .unwrap_or(STATE_KEYS_PER_CALL_MAX)
             .min(STATE_KEYS_PER_CALL_MAX);
@@ -171,7 +171,7 @@ impl StateView {
         Ok(found.into_iter().take(wanted).map(Into::into).collect())
     }
 
-    /// What settling must prove, whatever the run's end.
+    /// The reads that settling validates, after any end of the run.
     pub(crate) fn reads(&self) -> ReadSet {
         let version = |key: &str| {
             let entry = self.stored.get(key).and_then(Option::as_ref);
@@ -184,7 +184,7 @@ impl StateView {
         }
     }
 
-    /// The keys as the run left them.
+    /// The run's writes.
     pub(crate) fn into_writes(self) -> Vec<StateWrite> {
         let write = |(key, own): (Box<str>, Own)| StateWrite {
             key,
@@ -194,10 +194,10 @@ impl StateView {
         self.own.into_iter().map(write).collect()
     }
 
-    /// A key as the run sees it: its own write, or what is stored, which makes it a read.
-    async fn current(&mut self, key: &str) -> Result<Own, StateUnavailable> {
+    /// A key as the run sees it: its own write, or else the stored value, which then is a read.
+    async fn current(&mut self, key: &str) -> Result<OwnWrite, StateUnavailable> {
         if checked_key(key).is_err() {
-            return Ok(Own::default());
+            return Ok(OwnWrite::default());
         }
         if let Some(own) = self.own.get(key) {
             return Ok(own.clone());
@@ -205,7 +205,7 @@ impl StateView {
         self.read.insert(key.into());
         let now = self.now;
         let entry = self.stored_entry(key).await?.as_ref().filter(|entry| entry.is_live(now));
-        Ok(entry.map_or_else(Own::default, |entry| Own {
+        Ok(entry.map_or_else(OwnWrite::default, |entry| OwnWrite {
             value: Some(entry.value.clone()),
             expires_at: entry.expires_at,
         }))
@@ -219,7 +219,7 @@ impl StateView {
         Ok(&self.stored[key])
     }
 
-    async fn write(&mut self, key: &str, own: Own) -> Result<(), HostCallError> {
+    async fn write(&mut self, key: &str, own: OwnWrite) -> Result<(), HostCallError> {
         let before = self.own.insert(key.into(), own);
         if self.over_quota().await? {
             match before {
@@ -229,15 +229,17 @@ impl StateView {
             return Err(HostCallError::Refused(Refusal::new(
                 Code::Quota,
                 format!(
-                    "This handler's state would be over {STATE_BYTES_PER_HANDLER_MAX} bytes; remove keys, or let them expire."
+                    "This handler's state would exceed {STATE_BYTES_PER_HANDLER_MAX} bytes; \
+                     remove keys, or let them expire."
                 ),
             )));
         }
         Ok(())
     }
 
-    /// Whether what is stored and what this run writes are too much together. First as if every write were new;
-    /// only where that is too much are the values that it replaces looked up, which is not a read of the guest's.
+    /// True if the state with this run's writes exceeds its limit. First counts each write as new;
+    /// only if that exceeds the limit, the replaced values are loaded, which are not reads of the
+    /// guest.
     async fn over_quota(&mut self) -> Result<bool, StateUnavailable> {
         let stored = match self.size {
             Some(size) => size,
@@ -266,7 +268,8 @@ impl StateView {
         self.calls += 1;
         if self.calls > STATE_CALLS_PER_RUN_MAX {
             return Err(Stop::TooMuch(format!(
-                "made more than {STATE_CALLS_PER_RUN_MAX} state calls in one run; keep less state, or more of it in each key"
+                "made more than {STATE_CALLS_PER_RUN_MAX} state calls in one run; keep less \
+                 state, or more of it in each key"
             )));
         }
         Ok(())
@@ -275,7 +278,8 @@ impl StateView {
     fn spend_or_refuse(&mut self) -> Result<(), Refusal> {
         self.spend().map_err(|_| {
             Refusal::too_many(format!(
-                "A run may make {STATE_CALLS_PER_RUN_MAX} state calls, and this was one more; keep more in each key."
+                "A run may make {STATE_CALLS_PER_RUN_MAX} state calls, and this is one more; keep \
+                 more in each key."
             ))
         })
     }

@@ -1,4 +1,4 @@
-//! Where a guest's stdout and stderr go: into the log, or for a command's stdout into a bounded buffer.
+//! The stdout and stderr of a guest: into the log, or for a command's stdout into a bounded buffer.
 
 use std::sync::Arc;
 
@@ -12,15 +12,15 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 use crate::log::{LogLevel, LogRecorder};
 use crate::stop::Stop;
 
-/// Bytes a guest may write in one go; WASI asks for a number.
+/// Bytes of one write; WASI needs a limit.
 const WRITE_BYTES_MAX: usize = 64 * 1024;
 
-/// A stream that a guest prints on. Clones go to the same place.
+/// The target of a stream. Clones share it.
 #[derive(Debug, Clone)]
 pub(crate) enum GuestOutput {
-    /// Into the log, as lines of this level.
+    /// The log, as lines of this level.
     Log(LogLevel, Arc<Mutex<LogRecorder>>),
-    /// Kept whole, up to so many bytes; more ends the run.
+    /// A buffer with a limit in bytes; more ends the run.
     Kept(Arc<Mutex<Vec<u8>>>, usize),
 }
 
@@ -35,7 +35,7 @@ impl StdoutStream for GuestOutput {
         Box::new(self.clone())
     }
 
-    /// Only WASI 0.3 asks for this form, and it is not linked.
+    /// Only WASI 0.3 uses this form, and it is not linked.
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
         Box::new(tokio::io::sink())
     }

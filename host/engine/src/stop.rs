@@ -1,4 +1,4 @@
-//! Why the host ends a run by itself: the errors that trap a guest on purpose.
+//! The errors by which a host function ends a run: they trap the guest.
 
 use std::time::Duration;
 
@@ -7,26 +7,25 @@ use weir_core::state::StateUnavailable;
 
 use crate::refusal::Refusal;
 
-/// A trap that the host raised. Told apart by its type when the run has ended, never by its text.
+/// A trap that the engine raised. After the run it is recognised by this type, never by its text.
 #[derive(Debug, Error)]
 pub(crate) enum Stop {
-    /// The deadline has passed.
     #[error("ran past its limit of {0:?}")]
     Deadline(Duration),
-    /// Linear memory would have grown past its limit.
     #[error(
-        "asked for {asked} bytes of memory, and may have {limit}; raise `memory` under [limits], or keep less at once"
+        "asked for {asked} bytes of memory, and may have {limit}; raise `memory` under [limits], \
+         or keep less at once"
     )]
     Memory { asked: usize, limit: usize },
-    /// A call without a way to refuse was made too often, or too much was printed.
+    /// A call that cannot be refused was made too often, or too much was printed.
     #[error("{0}")]
     TooMuch(String),
-    /// The store could not be asked.
+    /// The store could not be read.
     #[error(transparent)]
     State(#[from] StateUnavailable),
 }
 
-/// How a host call fails: the guest is told, or the run ends.
+/// The failure of a host function: the guest gets a refusal, or the run ends.
 #[derive(Debug)]
 pub(crate) enum HostCallError {
     Refused(Refusal),

@@ -1,6 +1,7 @@
-//! The epoch ticker: one thread that makes guests look at the clock once a millisecond, while any of them runs.
+//! The epoch ticker: a thread that makes guests check the time each millisecond, while any guest
+//! runs.
 //!
-//! It holds the engine weakly and ends with it. With nothing running it sleeps, so that an idle process stays idle.
+//! It has a weak reference to the engine and ends with it. It sleeps while no guest runs.
 
 use std::io;
 use std::sync::Arc;
@@ -10,7 +11,6 @@ use std::time::Duration;
 
 use wasmtime::EngineWeak;
 
-/// One epoch.
 const TICK: Duration = Duration::from_millis(1);
 
 #[derive(Debug)]
@@ -25,7 +25,7 @@ struct TickerState {
     ended: AtomicBool,
 }
 
-/// A run that needs ticks, until it is dropped.
+/// Keeps the ticker running until it is dropped.
 #[derive(Debug)]
 pub(crate) struct TickingGuard(Arc<TickerState>);
 
@@ -36,17 +36,16 @@ impl Drop for TickingGuard {
 }
 
 impl Ticker {
-    /// Starts the thread.
     pub(crate) fn start(engine: EngineWeak) -> io::Result<Self> {
         let pulse = Arc::new(TickerState::default());
-        let theirs = pulse.clone();
+        let shared = pulse.clone();
         let handle = thread::Builder::new()
             .name("weir-epoch".into())
-            .spawn(move || tick(&engine, &theirs))?;
+            .spawn(move || tick(&engine, &shared))?;
         Ok(Self { pulse, thread: handle.thread().clone() })
     }
 
-    /// Keeps it ticking while the answer lives.
+    /// Starts ticking, until the guard is dropped.
     pub(crate) fn ticking(&self) -> TickingGuard {
         if self.pulse.running.fetch_add(1, Ordering::SeqCst) == 0 {
             self.thread.unpark();
@@ -65,7 +64,7 @@ impl Drop for Ticker {
 fn tick(engine: &EngineWeak, pulse: &TickerState) {
     while !pulse.ended.load(Ordering::SeqCst) {
         if pulse.running.load(Ordering::SeqCst) == 0 {
-            // A run that begins after this look has left an unpark behind, and this returns at once.
+            // If a run starts after this check, it has called unpark, and this returns at once.
             thread::park();
             continue;
         }

@@ -1,7 +1,7 @@
 //! WASI 0.2 with nothing granted, for modules that import it.
 //!
-//! Output goes into the log, the environment is the handler's `[config]`, the clocks are those of the
-//! run, and randomness is seeded. There are no files, sockets or arguments.
+//! Output goes into the log, the environment is the handler's `[config]`, the clocks are those of
+//! the run, and randomness is seeded. There are no files, sockets or arguments.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

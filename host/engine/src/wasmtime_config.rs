@@ -13,7 +13,8 @@ const FIBRE_STACK_BYTES: usize = 2 * MIB;
 /// Frames captured when a guest traps.
 const BACKTRACE_FRAMES: NonZeroUsize = NonZeroUsize::new(32).unwrap();
 
-/// The settings that compiled code depends on. The pool is not among them, so a compiler needs none.
+/// The settings that compiled code depends on. The pool is not among them, so a compiler needs
+/// none.
 pub(crate) fn config() -> Config {
     let mut config = Config::new();
     config

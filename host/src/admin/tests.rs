@@ -125,6 +125,17 @@ impl TestAdmin {
         kind: &str,
         body: &[u8],
     ) -> EventId {
+        self.receive_decided(targets, "", (source, kind), body).await
+    }
+
+    /// Stores an event with routing decisions of its own.
+    async fn receive_decided(
+        &self,
+        targets: &[Target],
+        decisions: &str,
+        (source, kind): (&str, &str),
+        body: &[u8],
+    ) -> EventId {
         let delivery = |target: &Target| NewDelivery { target: target.clone(), order_key: None };
         let mut payload = Payload::new("application/json", Bytes::copy_from_slice(body));
         payload.headers.push(("x-odd".into(), Bytes::from_static(b"caf\xe9")));
@@ -136,7 +147,7 @@ impl TestAdmin {
             part: None,
             routed: Routed {
                 table: self.table.hash(),
-                decisions: "".into(),
+                decisions: decisions.into(),
                 deliveries: targets.iter().map(delivery).collect(),
             },
         };
@@ -511,6 +522,20 @@ async fn why_tells_what_held_when_an_event_came_and_what_holds_it() {
     let nobody = EventId::from_bits(7);
     let refused = desk.refused("GET", &format!("/api/v1/events/{nobody}/why")).await;
     assert_eq!(refused, (404, "event_not_found".to_owned()));
+}
+
+#[tokio::test]
+async fn why_shows_a_condition_as_it_was_decided_then() {
+    let desk = TestAdmin::open().await;
+    let decisions = r#"[{"rule":"handler:orders","not_matched":"amount > 5"}]"#;
+    let event = desk.receive_decided(&[], decisions, ("github", "push"), b"{}").await;
+    let why = desk.get(&format!("/api/v1/events/{event}/why")).await;
+    let expected = json!({
+        "rule": "handler:orders", "target": "handler:orders", "matched": null, "refused": [],
+        "condition_false": "amount > 5",
+    });
+    assert_eq!(why["considered"], json!([expected]));
+    assert_eq!(why["status"], "unrouted");
 }
 
 #[tokio::test]

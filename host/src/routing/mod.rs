@@ -1,7 +1,8 @@
-//! The routing table in force, made of the handlers' subscriptions and of what is configured: routes, and who answers for
-//! a source.
+//! The routing table in force: rules from the handlers' subscriptions, from the configured routes,
+//! and for the responders of sources.
 //!
-//! Readers take a snapshot; a change builds a new table, stores it so that events can refer to it, then swaps.
+//! Readers take a snapshot. A change builds a new table, stores it, because events refer to it, and
+//! swaps.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ struct Parts {
 }
 
 impl Routes {
-    /// A table of the configured routes and of the handlers that are known already.
+    /// The table of the configuration and of the handlers known so far.
     pub async fn build(
         store: Arc<dyn Store>,
         config: &Config,
@@ -48,13 +49,13 @@ impl Routes {
         Ok(Self { current: ArcSwap::from_pointee(table), parts: Mutex::new(parts), store })
     }
 
-    /// The table now.
     #[must_use]
     pub fn current(&self) -> Arc<RouteTable> {
         self.current.load_full()
     }
 
-    /// Changes what a handler subscribes to; none takes it out. Returns whether the table changed.
+    /// Changes the subscriptions of a handler; none removes them. Returns true if the table
+    /// changed.
     pub async fn set_handler(
         &self,
         handler: &HandlerName,
@@ -69,12 +70,13 @@ impl Routes {
         .await
     }
 
-    /// Changes who answers for sources. Returns whether the table changed.
+    /// Changes the responders of sources. Returns true if the table changed.
     pub async fn set_responders(&self, sources: &SourcesByName) -> Result<bool, StoreError> {
         self.change(|parts| parts.responders = to_responders(sources)).await
     }
 
-    /// Nothing is changed where the store does not keep the new table, for events could not refer to it.
+    /// Changes nothing if the store cannot keep the new table, because events could not refer to
+    /// it.
     async fn change(&self, change: impl FnOnce(&mut Parts)) -> Result<bool, StoreError> {
         let mut parts = self.parts.lock().await;
         let mut changed = parts.clone();
@@ -94,7 +96,8 @@ fn to_responders(sources: &SourcesByName) -> Vec<Rule> {
     sources.values().filter_map(|source| to_responder(source)).collect()
 }
 
-/// Whoever answers for a source gets all that comes in there, whatever it asks for itself and also while it is missing.
+/// A responder gets all events of its source, besides its own subscriptions and also while it is
+/// missing.
 fn to_responder(source: &Source) -> Option<Rule> {
     let target = Target::Handler(source.responder.as_ref()?.handler.clone());
     // The name of a source is always a pattern.

@@ -1,8 +1,8 @@
-//! What waits for a handler or a destination that is gone: held, and given up only after `hold_life`.
+//! Deliveries to missing targets: they are held, and given up only after `hold_life`.
 //!
-//! A hold with the reason `missing` says that it waits, for as long as it does. Handlers are held by the invoker, which
-//! knows when a file is gone; held here is what nobody else would: destinations that are no longer configured, and
-//! deliveries for a handler that nobody has heard of. What may not live here: ending what a person holds.
+//! A hold with the reason `missing` lasts while its target is missing. The invoker holds handlers
+//! whose file is gone. This module holds the rest: destinations that are no longer configured, and
+//! handlers that the hub does not know. It never ends a hold of an operator.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,7 +13,6 @@ use weir_core::name::{DestinationName, HandlerName, Target};
 use weir_core::state::ReadSet;
 use weir_core::time::Timestamp;
 use weir_core::units::format_duration;
-
 use weir_store::hold::{Hold, HoldId, HoldScope, NewHold};
 use weir_store::query::{CountRow, CountsFilter};
 use weir_store::{AttemptRecord, Claim, RoutedEffects, Settled, Settlement, StoreError};
@@ -23,7 +22,7 @@ use crate::delivery::settle::settle;
 use crate::invoker::{HandlerState, InvokerHandle};
 use crate::observe::notice::Notice;
 
-/// Between two looks.
+/// Time between two checks.
 const EVERY: Duration = Duration::from_secs(1);
 /// Deliveries given up in one commit.
 const AT_ONCE: usize = 256;
@@ -31,68 +30,66 @@ const AT_ONCE: usize = 256;
 /// The dependencies of [`MissingTargets`] besides the [`HubContext`].
 #[derive(Debug)]
 pub struct Deps {
-    /// Which handlers there are.
     pub handlers: InvokerHandle,
-    /// The destinations that are configured.
+    /// The configured destinations.
     pub destinations: BTreeSet<DestinationName>,
-    /// How long what is gone is waited for.
+    /// Deliveries to a missing target are given up after this time.
     pub hold_life: Duration,
 }
 
-/// Holds what waits for something gone, and gives it up in the end.
+/// Holds deliveries to missing targets, and gives them up in the end.
 #[derive(Debug)]
 pub struct MissingTargets {
     ctx: HubContext,
     deps: Deps,
-    /// The holds in force that were told of as old.
-    told: BTreeSet<HoldId>,
+    /// The holds in force that were reported as old.
+    reported: BTreeSet<HoldId>,
 }
 
-/// Something to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Act {
-    /// Hold what waits for a target that is gone.
+enum HoldAction {
+    /// The target is missing.
     Hold(Target),
-    /// It is back.
+    /// The target is available again.
     Release(HoldId),
-    /// It has been gone for too long.
+    /// The target was missing for too long.
     GiveUp(HoldId, Target),
-    /// It, or what a person holds, has been held for half of that time.
-    Tell(HoldId),
+    /// A hold, of the hub or of an operator, has lasted for half of that time.
+    Report(HoldId),
 }
 
-/// Who there is to work.
+/// The targets that exist.
 #[derive(Debug, Default)]
-struct There {
-    /// Handlers that are known, with whether they serve.
+struct KnownTargets {
+    /// True for a handler that is ready.
     handlers: BTreeMap<HandlerName, bool>,
     destinations: BTreeSet<DestinationName>,
 }
 
-impl There {
-    fn knows(&self, target: &Target) -> bool {
+impl KnownTargets {
+    fn contains(&self, target: &Target) -> bool {
         match target {
             Target::Handler(name) => self.handlers.contains_key(name),
             Target::Destination(name) => self.destinations.contains(name),
         }
     }
 
-    fn serves(&self, target: &Target) -> bool {
+    fn is_ready(&self, target: &Target) -> bool {
         match target {
-            Target::Handler(name) => self.handlers.get(name).is_some_and(|serves| *serves),
+            Target::Handler(name) => self.handlers.get(name).is_some_and(|ready| *ready),
             Target::Destination(name) => self.destinations.contains(name),
         }
     }
 }
 
-/// What to do about what waits, by who is there and what is held already. Pure.
+/// Decides on the targets with waiting deliveries and on the holds in force. Pure.
 fn decide(
     waiting: &BTreeSet<Target>,
     holds: &[Hold],
-    there: &There,
+    known: &KnownTargets,
     now: Timestamp,
     life: Duration,
-) -> Vec<Act> {
+) -> Vec<HoldAction> {
     let ours: Vec<(&Hold, Target)> = holds
         .iter()
         .filter(|held| held.hold.is_for_missing_target())
@@ -100,16 +97,16 @@ fn decide(
         .collect();
     let unheld = waiting
         .iter()
-        .filter(|target| !there.knows(target) && !ours.iter().any(|(_, held)| held == *target))
-        .map(|target| Act::Hold(target.clone()));
+        .filter(|target| !known.contains(target) && !ours.iter().any(|(_, held)| held == *target))
+        .map(|target| HoldAction::Hold(target.clone()));
     let of_held = ours.iter().filter_map(|(held, target)| {
-        if there.serves(target) {
-            return Some(Act::Release(held.id));
+        if known.is_ready(target) {
+            return Some(HoldAction::Release(held.id));
         }
         let over = now.since(held.at) >= life && waiting.contains(target);
-        over.then(|| Act::GiveUp(held.id, target.clone()))
+        over.then(|| HoldAction::GiveUp(held.id, target.clone()))
     });
-    // What a person holds for a time is their business; what is ours is nobody's while nothing waits.
+    // A hold with an end is not reported, nor is a hold of the hub while no delivery waits.
     let is_old = |held: &&Hold| {
         let target = target_of(&held.hold.scope);
         let waits = target.is_some_and(|target| waiting.contains(&target));
@@ -117,7 +114,7 @@ fn decide(
             && (waits || !held.hold.is_for_missing_target())
             && now.since(held.at) >= life / 2
     };
-    let old = holds.iter().filter(is_old).map(|held| Act::Tell(held.id));
+    let old = holds.iter().filter(is_old).map(|held| HoldAction::Report(held.id));
     unheld.chain(of_held).chain(old).collect()
 }
 
@@ -136,49 +133,48 @@ fn scope_of(target: &Target) -> HoldScope {
     }
 }
 
-/// The targets that have work which is not over.
+/// The targets with deliveries that are not final.
 fn waiting(rows: &[CountRow]) -> BTreeSet<Target> {
-    let over = |row: &&CountRow| {
+    let is_final = |row: &&CountRow| {
         DeliveryState::ALL.iter().any(|state| state.is_final() && state.as_str() == row.what)
     };
-    rows.iter().filter(|row| !over(row)).filter_map(|row| row.of.parse().ok()).collect()
+    rows.iter().filter(|row| !is_final(row)).filter_map(|row| row.of.parse().ok()).collect()
 }
 
 impl MissingTargets {
-    /// Takes its parts.
     #[must_use]
     pub fn new(ctx: HubContext, deps: Deps) -> Self {
-        Self { ctx, deps, told: BTreeSet::new() }
+        Self { ctx, deps, reported: BTreeSet::new() }
     }
 
-    /// Looks now and then, until claims stop.
+    /// Checks periodically, until claiming stops.
     pub async fn run(mut self) {
         let drain = self.ctx.drain.clone();
         tokio::select! {
             () = drain.claiming_stopped() => {}
-            () = self.keep() => {}
+            () = self.check_forever() => {}
         }
     }
 
-    async fn keep(&mut self) {
-        // Before the folder has been looked at, handlers are not gone but not there yet.
+    async fn check_forever(&mut self) {
+        // Before the folder was read for the first time, handlers are not missing but unknown.
         self.deps.handlers.folder_read().await;
-        let mut look = interval(EVERY);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = interval(EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            look.tick().await;
-            if let Err(error) = self.look().await {
-                tracing::warn!(%error, "cannot look after what waits for something gone, trying again");
+            ticks.tick().await;
+            if let Err(error) = self.check().await {
+                tracing::warn!(%error, "cannot check for missing targets; trying again");
             }
         }
     }
 
-    async fn look(&mut self) -> Result<(), StoreError> {
+    async fn check(&mut self) -> Result<(), StoreError> {
         let HubContext { store, notices, .. } = &self.ctx;
         let Deps { handlers, destinations, hold_life } = &self.deps;
         let waiting = waiting(&store.counts(CountsFilter::Deliveries).await?);
         let holds = store.holds().await?;
-        let there = There {
+        let known = KnownTargets {
             handlers: handlers
                 .handlers()
                 .into_iter()
@@ -186,19 +182,19 @@ impl MissingTargets {
                 .collect(),
             destinations: destinations.clone(),
         };
-        self.told.retain(|told| holds.iter().any(|held| held.id == *told));
+        self.reported.retain(|id| holds.iter().any(|held| held.id == *id));
         let now = self.ctx.clock.now();
-        for act in decide(&waiting, &holds, &there, now, *hold_life) {
+        for act in decide(&waiting, &holds, &known, now, *hold_life) {
             match act {
-                Act::Hold(target) => self.hold(&target).await?,
-                Act::Release(hold) => {
+                HoldAction::Hold(target) => self.hold(&target).await?,
+                HoldAction::Release(hold) => {
                     store.release(hold).await?;
-                    tracing::info!(%hold, "what was missing is back, its deliveries go on");
+                    tracing::info!(%hold, "a missing target is back; its deliveries continue");
                 }
-                Act::GiveUp(hold, target) => self.give_up(hold, &target).await?,
-                Act::Tell(id) => {
+                HoldAction::GiveUp(hold, target) => self.give_up(hold, &target).await?,
+                HoldAction::Report(id) => {
                     let hold = holds.iter().find(|held| held.id == id);
-                    if let Some(hold) = hold.filter(|_| self.told.insert(id)) {
+                    if let Some(hold) = hold.filter(|_| self.reported.insert(id)) {
                         let until =
                             hold.hold.is_for_missing_target().then(|| hold.at.after(*hold_life));
                         notices.tell(Notice::HoldOld { hold: hold.clone(), until });
@@ -212,15 +208,15 @@ impl MissingTargets {
     async fn hold(&self, target: &Target) -> Result<(), StoreError> {
         self.ctx.store.hold(NewHold::missing(scope_of(target))).await?;
         let life = format_duration(self.deps.hold_life);
-        tracing::warn!(%target, %life, "there is no such target, its deliveries wait until it comes back");
+        tracing::warn!(%target, %life, "the target is missing; its deliveries wait until it is back");
         Ok(())
     }
 
-    /// A piece at a time, as long as it is still gone.
+    /// Gives up a batch at a time, while the target stays missing.
     async fn give_up(&self, hold: HoldId, target: &Target) -> Result<(), StoreError> {
         let HubContext { store, drain, metrics, notices, .. } = &self.ctx;
         let life = format_duration(self.deps.hold_life);
-        let reason = format!("{target} has been gone for {life}; when it is back, replay this");
+        let reason = format!("{target} has been missing for {life}; when it is back, replay this");
         let counted = metrics.target(target);
         let mut given_up = 0;
         while store.holds().await?.iter().any(|held| held.id == hold) {
@@ -238,7 +234,7 @@ impl MissingTargets {
                 }
             }
         }
-        tracing::error!(%target, given_up, %life, "it has been gone for too long, what waited for it is given up");
+        tracing::error!(%target, given_up, %life, "the target was missing for too long; its deliveries were given up");
         Ok(())
     }
 }
@@ -273,8 +269,8 @@ mod tests {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
-    fn there() -> There {
-        There {
+    fn known() -> KnownTargets {
+        KnownTargets {
             handlers: [("orders".parse().unwrap(), true), ("late".parse().unwrap(), false)].into(),
             destinations: ["ops".parse().unwrap()].into(),
         }
@@ -289,35 +285,38 @@ mod tests {
         Hold { id: HoldId(id), hold, at: Timestamp::from_millis(at * 1_000) }
     }
 
-    fn decided(waiting: &[&str], holds: &[Hold], now: u64) -> Vec<Act> {
+    fn decided(waiting: &[&str], holds: &[Hold], now: u64) -> Vec<HoldAction> {
         let now = Timestamp::from_millis(now * 1_000);
-        decide(&targets(waiting), holds, &there(), now, LIFE)
+        decide(&targets(waiting), holds, &known(), now, LIFE)
     }
 
     #[test]
-    fn what_waits_for_something_gone_is_held_once_and_what_is_there_is_left_alone() {
+    fn missing_target_is_held_once_and_others_are_not() {
         let waiting = ["handler:orders", "destination:ops", "handler:gone", "destination:gone"];
-        let gone = |text: &str| Act::Hold(text.parse().unwrap());
+        let gone = |text: &str| HoldAction::Hold(text.parse().unwrap());
         let both = [gone("handler:gone"), gone("destination:gone")];
         assert_eq!(decided(&waiting, &[], 0), both);
         let holds = [held(1, "handler:gone", MISSING, 0), held(2, "destination:gone", MISSING, 0)];
         assert_eq!(decided(&waiting, &holds, 49), []);
-        assert_eq!(decided(&[], &[], 0), [], "with nothing waiting there is nothing to hold");
+        assert_eq!(decided(&[], &[], 0), [], "nothing waits");
     }
 
     #[test]
-    fn it_is_given_up_when_its_time_is_over_and_not_before() {
+    fn missing_target_is_given_up_after_hold_life() {
         let holds = [held(1, "handler:gone", MISSING, 0)];
         let gone = "handler:gone".parse().unwrap();
-        let old = Act::Tell(HoldId(1));
+        let old = HoldAction::Report(HoldId(1));
         assert_eq!(decided(&["handler:gone"], &holds, 49), []);
         assert_eq!(decided(&["handler:gone"], &holds, 50), std::slice::from_ref(&old));
-        assert_eq!(decided(&["handler:gone"], &holds, 100), [Act::GiveUp(HoldId(1), gone), old]);
+        assert_eq!(
+            decided(&["handler:gone"], &holds, 100),
+            [HoldAction::GiveUp(HoldId(1), gone), old]
+        );
         assert_eq!(decided(&[], &holds, 1_000), [], "nothing waits");
     }
 
     #[test]
-    fn what_is_back_is_released_and_a_persons_hold_is_nobodys_business() {
+    fn target_that_is_back_is_released_unless_an_operator_holds_it() {
         let holds = [
             held(1, "destination:ops", MISSING, 0),
             held(2, "destination:ops", "a bad day", 0),
@@ -327,15 +326,15 @@ mod tests {
         ];
         let waiting = ["destination:ops", "destination:gone", "handler:late"];
         let gone = "destination:gone".parse().unwrap();
-        let [ops, orders] = [1, 4].map(|id| Act::Release(HoldId(id)));
-        assert_eq!(decided(&waiting, &holds, 40), [Act::Hold(gone), ops, orders]);
+        let [ops, orders] = [1, 4].map(|id| HoldAction::Release(HoldId(id)));
+        assert_eq!(decided(&waiting, &holds, 40), [HoldAction::Hold(gone), ops, orders]);
     }
 
     #[test]
-    fn what_a_person_holds_without_an_end_is_told_of_and_what_ends_by_itself_is_not() {
+    fn old_hold_without_an_end_is_reported() {
         let holds = [held(1, "destination:ops", "a bad day", 0)];
         assert_eq!(decided(&[], &holds, 49), []);
-        assert_eq!(decided(&[], &holds, 50), [Act::Tell(HoldId(1))]);
+        assert_eq!(decided(&[], &holds, 50), [HoldAction::Report(HoldId(1))]);
         let mut ends = held(1, "destination:ops", "a bad day", 0);
         ends.hold.until = Some(Timestamp::from_millis(1_000_000));
         assert_eq!(decided(&[], &[ends], 50), []);
@@ -343,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_does_not_wait() {
+    fn final_deliveries_do_not_wait() {
         let row = |of: &str, what| CountRow { of: of.into(), what, count: 1 };
         let rows = [
             row("handler:a", "dead_letter"),

@@ -1,4 +1,4 @@
-//! Retention: what has been finished long enough is let go, a chunk at a time, out of everybody's way.
+//! Retention: deletes old data from the store, a chunk at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use weir_store::upkeep::Retention;
 use crate::observe::health::Health;
 use crate::runtime::shutdown::Drain;
 
-/// Between looks at what is old enough.
+/// Time between two passes.
 const EVERY: Duration = Duration::from_secs(600);
 
-/// Between chunks of one look, so that the writer is never busy with the past for long.
+/// Time between two chunks, so that other writes do not wait.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Prunes the store now and then.
+/// Prunes the store periodically.
 #[derive(Debug)]
 pub struct RetentionWorker {
     store: Arc<dyn Store>,
@@ -26,7 +26,6 @@ pub struct RetentionWorker {
 }
 
 impl RetentionWorker {
-    /// For a store, by these lives.
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
@@ -37,7 +36,7 @@ impl RetentionWorker {
         Self { store, retention, health, drain }
     }
 
-    /// Until claims stop.
+    /// Runs until claiming stops.
     pub async fn run(self) {
         let mut due = interval(EVERY);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -66,7 +65,7 @@ impl RetentionWorker {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "retention stopped; it goes on later");
+                    tracing::warn!(%error, "retention stopped; it continues later");
                     self.health.set_retention(Some(error.to_string()));
                     break;
                 }
@@ -74,7 +73,7 @@ impl RetentionWorker {
             tokio::time::sleep(PAUSE).await;
         }
         if events + keys > 0 {
-            tracing::info!(events, keys, "retention let go of what is old");
+            tracing::info!(events, keys, "retention deleted old data");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A rule binds events to one target, and what it decides on an event.
+//! A rule: it binds events to one target, and decides on each event.
 
 use std::fmt;
 use std::sync::Arc;
@@ -59,7 +59,7 @@ pub struct EventFacts<'a> {
     pub payload: Option<&'a Payload>,
 }
 
-/// What one rule decides on an event.
+/// The decision of one rule on an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision<'t> {
     /// Its target gets the event.
@@ -80,7 +80,7 @@ pub struct RuleDecision<'t> {
 }
 
 impl Rule {
-    /// What the rule decides on an event; none if no pattern matches. Allocates only an order key
+    /// The decision on an event; none if no pattern matches. Allocates only an order key
     /// and the reason of an error.
     pub(super) fn decide(&self, facts: &EventFacts<'_>) -> Option<Decision<'_>> {
         self.matching_pattern(facts)?;

@@ -211,13 +211,13 @@ mod tests {
         let payload = body.map(|body| Payload::new("application/json", body.to_vec().into()));
         let payload = payload.as_ref();
         let facts = EventFacts { source: &source, kind: &kind, category: None, payload };
-        let told = |d: &RuleDecision<'_>| match &d.decision {
+        let shown = |d: &RuleDecision<'_>| match &d.decision {
             Decision::Deliver { order_key: None } => format!("{} delivers", d.rule.id),
             Decision::Deliver { order_key: Some(key) } => format!("{} delivers {key}", d.rule.id),
             Decision::NotMatched { clause } => format!("{} lacks {clause}", d.rule.id),
             Decision::Error { reason } => format!("{}: {reason}", d.rule.id),
         };
-        table.route(&facts).iter().map(told).collect()
+        table.route(&facts).iter().map(shown).collect()
     }
 
     fn targets(table: &RouteTable, body: &[u8]) -> Vec<String> {

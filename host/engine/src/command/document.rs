@@ -1,4 +1,4 @@
-//! What a command reads on stdin: one JSON document with the event and the handler's configuration.
+//! The stdin of a command: one JSON document with the event and the handler's configuration.
 
 use std::collections::BTreeMap;
 
@@ -11,20 +11,20 @@ use crate::headers::visible;
 use crate::run::Run;
 
 #[derive(Serialize)]
-struct Document<'r> {
-    event: EventFacts<'r>,
+struct InputDocument<'r> {
+    event: EventFields<'r>,
     headers: Vec<(&'r str, String)>,
-    /// Where the body is UTF-8.
+    /// Only for a body that is UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<&'r str>,
-    /// Where it is not.
+    /// Only for other bodies.
     #[serde(skip_serializing_if = "Option::is_none")]
     body_base64: Option<String>,
     config: &'r BTreeMap<String, String>,
 }
 
 #[derive(Serialize)]
-struct EventFacts<'r> {
+struct EventFields<'r> {
     id: String,
     source: &'r str,
     #[serde(rename = "type")]
@@ -37,13 +37,12 @@ struct EventFacts<'r> {
     parent: Option<String>,
 }
 
-/// The document for a run.
 pub(crate) fn of(run: &Run) -> Bytes {
     let event = &run.event;
     let payload = &event.payload;
     let text = std::str::from_utf8(&payload.body).ok();
-    let document = Document {
-        event: EventFacts {
+    let document = InputDocument {
+        event: EventFields {
             id: event.public_id.to_string(),
             source: event.source.as_str(),
             kind: event.kind.as_str(),

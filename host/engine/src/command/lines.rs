@@ -1,4 +1,4 @@
-//! What a command prints on stdout: one JSON object a line, each an effect, recorded in order.
+//! The stdout of a command: each line is a JSON object with one effect, recorded in order.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,23 +19,23 @@ use crate::run::RunEnd;
 use crate::state_view::StateView;
 use crate::stop::{HostCallError, Stop};
 
-/// Lines read of one run's output: room for every effect and state call there may be, and for talk between them.
+/// Lines of one run: enough for all effects and state calls.
 const LINES_MAX: usize = 10_000;
 
-/// Characters shown of a line that is no effect.
+/// Characters shown of an invalid line.
 const LINE_SHOWN_CHARS_MAX: usize = 120;
 
-/// Why what was printed cannot be recorded, and on which line, from 1.
+/// An invalid line, by its number from 1.
 #[derive(Debug)]
 pub(crate) struct InvalidLine {
     number: usize,
-    /// The line for people: escaped, and cut.
+    /// The line, escaped and cut.
     shown: String,
-    why: Why,
+    error: LineError,
 }
 
 #[derive(Debug)]
-enum Why {
+enum LineError {
     Unreadable(String),
     Refused(Refusal),
     Stop(Stop),
@@ -44,35 +44,36 @@ enum Why {
 impl InvalidLine {
     pub(crate) fn into_end(self) -> RunEnd {
         let Self { number, shown, .. } = self;
-        match self.why {
-            Why::Unreadable(what) => reason::again(
+        match self.error {
+            LineError::Unreadable(what) => reason::again(
                 Outcome::BadOutput,
                 &format!(
-                    "line {number} of stdout: {what}; the line is \"{shown}\"; only effects go to stdout, log on stderr"
+                    "line {number} of stdout: {what}; the line is \"{shown}\"; only effects go to \
+                     stdout, log on stderr"
                 ),
             ),
-            Why::Refused(Refusal { code, message }) => {
+            LineError::Refused(Refusal { code, message }) => {
                 let message = format!("line {number} of stdout: {message}");
                 reason::refused(&Refusal { code, message })
             }
-            Why::Stop(stop) => reason::of_stop(&stop),
+            LineError::Stop(stop) => reason::of_stop(&stop),
         }
     }
 }
 
-impl From<Refusal> for Why {
+impl From<Refusal> for LineError {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
     }
 }
 
-impl From<Stop> for Why {
+impl From<Stop> for LineError {
     fn from(stop: Stop) -> Self {
         Self::Stop(stop)
     }
 }
 
-impl From<HostCallError> for Why {
+impl From<HostCallError> for LineError {
     fn from(fault: HostCallError) -> Self {
         match fault {
             HostCallError::Refused(refusal) => Self::Refused(refusal),
@@ -81,9 +82,9 @@ impl From<HostCallError> for Why {
     }
 }
 
-/// Which effect a line is; the rest of it is read when that is known.
+/// The name of a line's effect, which decides how the rest is parsed.
 #[derive(Deserialize)]
-struct Named {
+struct EffectName {
     effect: String,
 }
 
@@ -190,7 +191,7 @@ struct Reply {
     headers: BTreeMap<String, String>,
 }
 
-/// Records every line; gives the wait before another attempt, if one was asked for.
+/// Records all lines. Returns the wait before another attempt, if one was asked for.
 pub(crate) async fn record(
     printed: &[u8],
     recorder: &mut Recorder,
@@ -200,20 +201,23 @@ pub(crate) async fn record(
     for (index, line) in printed.split(|b| *b == b'\n').enumerate() {
         if index >= LINES_MAX {
             let stop = Stop::TooMuch(format!("printed more than {LINES_MAX} lines on stdout"));
-            return Err(InvalidLine { number: index + 1, shown: shown(line), why: stop.into() });
+            return Err(InvalidLine { number: index + 1, shown: shown(line), error: stop.into() });
         }
         if line.trim_ascii().is_empty() {
             continue;
         }
         let recorded = one(line, recorder, state).await;
-        let wait =
-            recorded.map_err(|why| InvalidLine { number: index + 1, shown: shown(line), why })?;
+        let wait = recorded.map_err(|error| InvalidLine {
+            number: index + 1,
+            shown: shown(line),
+            error,
+        })?;
         retry_after = wait.or(retry_after);
     }
     Ok(retry_after)
 }
 
-/// A line for people, on one line of theirs.
+/// A line as text, escaped and cut.
 fn shown(line: &[u8]) -> String {
     let start = &line[..line.len().min(4 * LINE_SHOWN_CHARS_MAX)];
     let text = String::from_utf8_lossy(start);
@@ -226,10 +230,10 @@ fn shown(line: &[u8]) -> String {
     shown
 }
 
-/// The wait asked for by a program that failed; all else that it printed is not looked at.
+/// The wait that a failed program asked for. Its other lines are ignored.
 pub(crate) fn retry_after(printed: &[u8]) -> Option<Duration> {
     let asked = |line: &[u8]| {
-        let named: Named = serde_json::from_slice(line).ok()?;
+        let named: EffectName = serde_json::from_slice(line).ok()?;
         (named.effect == "retry-after").then(|| serde_json::from_slice(line).ok()).flatten()
     };
     printed.rsplit(|b| *b == b'\n').take(LINES_MAX).find_map(asked).map(wait)
@@ -243,11 +247,11 @@ async fn one(
     line: &[u8],
     recorder: &mut Recorder,
     state: &mut StateView,
-) -> Result<Option<Duration>, Why> {
+) -> Result<Option<Duration>, LineError> {
     let line = std::str::from_utf8(line).map_err(|error| {
-        Why::Unreadable(format!("not UTF-8 from byte {} on", error.valid_up_to()))
+        LineError::Unreadable(format!("not UTF-8 from byte {} on", error.valid_up_to()))
     })?;
-    let Named { effect } = parsed(line)?;
+    let EffectName { effect } = parsed(line)?;
     match effect.as_str() {
         "send" | "forward" | "emit" => outward(&effect, line, recorder)?,
         "cancel" => {
@@ -270,15 +274,16 @@ async fn one(
         "retry-after" => return Ok(Some(wait(parsed(line)?))),
         other => {
             let other = crate::headers::quoted(other);
-            return Err(Why::Unreadable(format!(
-                "{other} is no effect; there are send, forward, emit, cancel, reply, state.set, state.remove, state.add and retry-after"
+            return Err(LineError::Unreadable(format!(
+                "{other} is not an effect; the effects are send, forward, emit, cancel, reply, \
+                 state.set, state.remove, state.add and retry-after"
             )));
         }
     }
     Ok(None)
 }
 
-fn outward(effect: &str, line: &str, recorder: &mut Recorder) -> Result<(), Why> {
+fn outward(effect: &str, line: &str, recorder: &mut Recorder) -> Result<(), LineError> {
     let (id, headers, delay, key) = match effect {
         "forward" => {
             let Forward { destination, headers, delay, key, .. } = parsed(line)?;
@@ -320,7 +325,7 @@ fn outward(effect: &str, line: &str, recorder: &mut Recorder) -> Result<(), Why>
     Ok(())
 }
 
-fn reply(reply: Reply, recorder: &mut Recorder) -> Result<(), Why> {
+fn reply(reply: Reply, recorder: &mut Recorder) -> Result<(), LineError> {
     let Reply { status, content_type, body, json, body_base64, headers, .. } = reply;
     let (content_type, body) = content(content_type, body, json, body_base64)?;
     recorder.reply(status.unwrap_or(200), &content_type, body)?;
@@ -330,34 +335,34 @@ fn reply(reply: Reply, recorder: &mut Recorder) -> Result<(), Why> {
     Ok(())
 }
 
-/// The content type and body of a line: at most one of the three forms.
+/// The content type and body of a line, from at most one of three fields.
 fn content(
     content_type: Option<String>,
     body: Option<String>,
     json: Option<Box<RawValue>>,
     body_base64: Option<String>,
-) -> Result<(String, Bytes), Why> {
+) -> Result<(String, Bytes), LineError> {
     let (usual, body) = match (body, json, body_base64) {
         (None, None, None) => ("", Bytes::new()),
         (Some(text), None, None) => ("text/plain; charset=utf-8", text.into()),
         (None, Some(json), None) => (JSON, Bytes::from(Box::<str>::from(json).into_string())),
         (None, None, Some(text)) => {
-            let bytes = STANDARD
-                .decode(text)
-                .map_err(|error| Why::Unreadable(format!("body_base64 is not base64: {error}")))?;
+            let bytes = STANDARD.decode(text).map_err(|error| {
+                LineError::Unreadable(format!("body_base64 is not base64: {error}"))
+            })?;
             ("application/octet-stream", bytes.into())
         }
         _ => {
             let both = "give one of body, json and body_base64, not several";
-            return Err(Why::Unreadable(both.to_owned()));
+            return Err(LineError::Unreadable(both.to_owned()));
         }
     };
     Ok((content_type.unwrap_or_else(|| usual.to_owned()), body))
 }
 
-fn parsed<T: DeserializeOwned>(line: &str) -> Result<T, Why> {
+fn parsed<T: DeserializeOwned>(line: &str) -> Result<T, LineError> {
     serde_json::from_str(line).map_err(|error| {
-        // The line is counted by us: of what is parsed there is always one.
-        Why::Unreadable(error.to_string().replace(" at line 1 column ", " at column "))
+        // Serde counts lines of its input, which is always one line.
+        LineError::Unreadable(error.to_string().replace(" at line 1 column ", " at column "))
     })
 }

@@ -1,7 +1,7 @@
-//! Commands: WASI programs that read the event on stdin and print one effect a line on stdout.
+//! Commands: WASI programs that read the event on stdin and print each effect as a line on stdout.
 //!
-//! They log on stderr and end with 0 for done, 75 for retry, 65 for reject. What they print is recorded by the same
-//! recorder as a component's calls, after the program has ended well; one bad line fails the run.
+//! They log on stderr and exit with 0 for ok, 75 for retry, 65 for reject. After exit code 0 the
+//! lines are recorded like the calls of a component; one invalid line fails the run.
 
 mod document;
 mod lines;
@@ -31,13 +31,13 @@ use crate::state_view::StateView;
 use crate::stdio::GuestOutput;
 use crate::wasi;
 
-/// Bytes of stdout: all effects of a run at their largest, as base64 in JSON.
+/// Limit of stdout: the largest effects of a run, as base64 in JSON.
 const STDOUT_BYTES_MAX: usize = 48 * MIB;
 
-/// Where a WASI command begins.
+/// The entry point of a WASI command.
 const START: &str = "_start";
 
-/// Exit codes with a meaning, from sysexits.h.
+/// Exit codes, from sysexits.h.
 const EX_OK: i32 = 0;
 const EX_DATAERR: i32 = 65;
 const EX_TEMPFAIL: i32 = 75;
@@ -46,7 +46,7 @@ const EX_TEMPFAIL: i32 = 75;
 pub(crate) struct CommandState {
     wasi: WasiP1Ctx,
     clock: SteppingClock,
-    /// The wall clock, which stands still.
+    /// The time of the wall clock, which never moves.
     wall: Timestamp,
     guard: Guard,
 }
@@ -59,7 +59,7 @@ impl Guarded for CommandState {
 
 pub(crate) use preview1::linker;
 
-/// Refuses what is no command.
+/// Checks that a module is a command.
 pub(crate) fn check(module: &wasmtime::Module) -> Result<(), LoadError> {
     let foreign = module.imports().find(|import| import.module() != preview1::MODULE);
     if let Some(import) = foreign {
@@ -75,7 +75,6 @@ pub(crate) fn check(module: &wasmtime::Module) -> Result<(), LoadError> {
     }
 }
 
-/// Runs a command once.
 pub(crate) async fn run(
     engine: &wasmtime::Engine,
     command: &InstancePre<CommandState>,
@@ -96,14 +95,15 @@ pub(crate) async fn run(
     .await;
     let guard = store.into_data().guard;
     let printed = std::mem::take(&mut *stdout.lock());
-    let left = left(run, &log, &guard, ended, &printed, time.saturating_sub(began.elapsed())).await;
-    let (effects, reads) = committable(&left.end, left.recorder, left.state);
+    let outcome =
+        outcome(run, &log, &guard, ended, &printed, time.saturating_sub(began.elapsed())).await;
+    let (effects, reads) = committable(&outcome.end, outcome.recorder, outcome.state);
     let mut log = log.lock();
     RunReport {
-        end: left.end,
+        end: outcome.end,
         effects,
         reads,
-        retry_after: left.retry_after,
+        retry_after: outcome.retry_after,
         log: log.finish(),
         duration: began.elapsed(),
         memory_peak: guard.memory_peak(),
@@ -130,61 +130,61 @@ fn command_state(
     }
 }
 
-/// What a program's end comes to.
-struct Left {
+/// The outcome of a command.
+struct CommandOutcome {
     end: RunEnd,
     recorder: Recorder,
     state: StateView,
     retry_after: Option<Duration>,
 }
 
-async fn left(
+async fn outcome(
     run: Run,
     log: &Mutex<LogRecorder>,
     guard: &Guard,
     ended: wasmtime::Result<()>,
     printed: &[u8],
     time_left: Duration,
-) -> Left {
+) -> CommandOutcome {
     let recorder =
         Recorder::new(run.handler, run.event, run.id_round, run.grants, run.limits.effects);
     let state = StateView::new(run.state, run.now);
-    let mut left = Left { end: RunEnd::Ok, recorder, state, retry_after: None };
+    let mut outcome = CommandOutcome { end: RunEnd::Ok, recorder, state, retry_after: None };
     let exit = match ended {
         Ok(()) => Ok(EX_OK),
         Err(error) => error.downcast::<I32Exit>().map(|I32Exit(code)| code),
     };
-    left.end = match exit {
+    outcome.end = match exit {
         Ok(EX_OK) => {
-            let record = lines::record(printed, &mut left.recorder, &mut left.state);
+            let record = lines::record(printed, &mut outcome.recorder, &mut outcome.state);
             match tokio::time::timeout(time_left, record).await {
                 Ok(Ok(retry_after)) => {
-                    left.retry_after = retry_after;
-                    left.end = reason::of_return(&log.lock());
-                    return left;
+                    outcome.retry_after = retry_after;
+                    outcome.end = reason::of_return(&log.lock());
+                    return outcome;
                 }
-                Ok(Err(bad)) => bad.into_end(),
+                Ok(Err(invalid)) => invalid.into_end(),
                 Err(_) => reason::again(Outcome::Timeout, "ran past its time limit"),
             }
         }
         Ok(code) => of_exit(code, &log.lock()),
         Err(error) => reason::of_trap(&error, guard, &log.lock()),
     };
-    left.retry_after = lines::retry_after(printed);
-    left
+    outcome.retry_after = lines::retry_after(printed);
+    outcome
 }
 
 fn of_exit(code: i32, log: &LogRecorder) -> RunEnd {
     let or_code = || format!("exited with code {code} and said nothing on stderr");
     match code {
         EX_TEMPFAIL => {
-            reason::again(Outcome::Retry, &reason::said_last(log).unwrap_or_else(or_code))
+            reason::again(Outcome::Retry, &reason::last_message(log).unwrap_or_else(or_code))
         }
         EX_DATAERR => {
-            reason::for_good(Outcome::Reject, &reason::said_last(log).unwrap_or_else(or_code))
+            reason::for_good(Outcome::Reject, &reason::last_message(log).unwrap_or_else(or_code))
         }
         _ => {
-            let reason = reason::last_words(log)
+            let reason = reason::guest_message(log)
                 .map_or_else(or_code, |said| format!("exited with code {code}: {said}"));
             reason::again(Outcome::Crashed, &reason)
         }

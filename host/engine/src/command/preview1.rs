@@ -1,14 +1,15 @@
-//! WASI preview 1 for commands: wasmtime's, with a `poll_oneoff` that jumps over sleeps instead of waiting.
+//! WASI preview 1 for commands: wasmtime's, with a `poll_oneoff` that skips sleeps instead of
+//! waiting.
 
 use wasmtime::{Caller, Extern, Linker, Memory};
 use wasmtime_wasi::p1;
 
 use crate::command::CommandState;
 
-/// The one module that a command may import.
+/// The only module that a command may import.
 pub(crate) const MODULE: &str = "wasi_snapshot_preview1";
 
-/// Things one poll may wait for.
+/// Subscriptions of one poll.
 const SUBSCRIPTIONS_MAX: u32 = 4096;
 
 // The layout of `subscription` and `event`, from the preview 1 specification.
@@ -23,7 +24,6 @@ const ERRNO_SUCCESS: u16 = 0;
 const ERRNO_FAULT: u16 = 21;
 const ERRNO_INVAL: u16 = 28;
 
-/// Links preview 1.
 pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<CommandState>> {
     let mut linker = Linker::new(engine);
     p1::add_to_linker_async(&mut linker, |state: &mut CommandState| &mut state.wasi)?;
@@ -33,19 +33,19 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Comma
     Ok(linker)
 }
 
-/// What one subscription waits for.
+/// The event that a subscription waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wait {
-    /// Until this instant of the monotonic clock.
+    /// An instant of the monotonic clock.
     Until(u64),
-    /// For a stream, which here is always ready: stdin is all there, output has room.
+    /// A stream, which is always ready.
     Stream { tag: u8 },
-    /// For a clock that there is not.
+    /// An unknown clock.
     Invalid,
 }
 
-/// Gives what is ready: streams at once and without time passing, otherwise the earliest sleep, at whose end the
-/// clock then stands.
+/// Returns the ready subscriptions: streams at once, otherwise the earliest sleep, to whose end the
+/// clock moves.
 fn poll_oneoff(
     mut caller: Caller<'_, CommandState>,
     subscriptions: u32,
@@ -70,7 +70,7 @@ fn poll_oneoff(
     Ok(u32::from(errno))
 }
 
-/// None if something lies outside of the memory.
+/// None if a pointer is outside of the memory.
 fn poll(
     caller: &mut Caller<'_, CommandState>,
     memory: Memory,
@@ -106,7 +106,7 @@ fn poll(
         event[..8].copy_from_slice(&userdata.to_le_bytes());
         event[8..10].copy_from_slice(&errno.to_le_bytes());
         event[10] = tag;
-        // Bytes to be read or written: at least one, as wasmtime says too.
+        // Bytes to read or write: one, as in wasmtime.
         event[16..24].copy_from_slice(&1_u64.to_le_bytes());
         let at = events + found as usize * EVENT_BYTES;
         bytes.get_mut(at..)?.get_mut(..EVENT_BYTES)?.copy_from_slice(&event);

@@ -1,6 +1,6 @@
-//! The child: takes a module on stdin, answers with code or a reason on stdout, and ends.
+//! The child process: reads a module on stdin, answers with code or a reason on stdout, and ends.
 //!
-//! It limits itself before it reads a byte. It opens no file, and what it was started with it has by its arguments.
+//! It limits itself before it reads a byte. It opens no file; all its settings are arguments.
 
 use std::io::{self, Read as _, Write as _};
 use std::process::ExitCode;
@@ -14,11 +14,11 @@ use super::{CompileLimits, answer, precompile};
 use crate::version::ModuleKind;
 use crate::wasmtime_config;
 
-/// As low as priorities go: compiling is never urgent, an answer to a sender is.
+/// The lowest priority: answers to senders are more urgent than compiling.
 const NICENESS: i32 = 19;
 
-/// Compiles what comes on stdin, within limits of memory in bytes and of processor time in seconds, and writes the
-/// answer to stdout. For a process that does nothing else, started by an [`crate::Engine`] with
+/// Compiles the module on stdin, within limits of memory in bytes and of processor time in seconds,
+/// and writes the answer to stdout. For a process that does nothing else, started by an engine with
 /// [`crate::Compiler::ChildProcess`].
 #[must_use]
 pub fn compile_child(kind: ModuleKind, memory: u64, seconds: u64) -> ExitCode {
@@ -38,21 +38,21 @@ pub fn compile_child(kind: ModuleKind, memory: u64, seconds: u64) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // There is nobody to tell that telling failed.
+            // The parent is gone.
             let _ = writeln!(io::stderr(), "{error}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// Takes from this process what it does not need.
+/// Sets the limits of this process.
 fn restrain(limits: CompileLimits) -> io::Result<()> {
-    // The thread that started this process waits for it, so its death is the host's.
+    // The parent thread waits for this process, so it ends only with the hub.
     #[cfg(target_os = "linux")]
     set_parent_process_death_signal(Some(Signal::KILL))?;
     let both = |limit| Rlimit { current: Some(limit), maximum: Some(limit) };
     setrlimit(Resource::Data, both(limits.memory as u64))?;
-    // A soft limit ends it by a signal of its own, which tells the parent why.
+    // The soft limit ends it with a signal that tells the parent the reason.
     let seconds = limits.seconds();
     setrlimit(Resource::Cpu, Rlimit { current: Some(seconds), maximum: Some(seconds + 5) })?;
     setrlimit(Resource::Fsize, both(0))?;
@@ -74,7 +74,7 @@ fn answer(kind: ModuleKind, module: &[u8]) -> (u8, Vec<u8>) {
     }
 }
 
-/// Whether memory was refused where it could be told instead of ending the process.
+/// True if an allocation failed without ending the process.
 fn out_of_memory(error: &wasmtime::Error) -> bool {
     error.is::<wasmtime::OutOfMemory>()
         || error.chain().any(|cause| {

@@ -1,8 +1,9 @@
-//! Compiling: a module's bytes to machine code, in this process or apart from it.
+//! Compiling: from a module's bytes to machine code, in this process or in a child process.
 //!
-//! A module from a stranger can make a compiler want gigabytes or minutes, or find a fault in it. Apart, in a child of
-//! the same program with limits, low priority and no environment of ours, the worst that comes of it is a refusal. `parent`
-//! starts the child and reads its answer, `child` is what runs there. Nothing here keeps code: see `cache`.
+//! An untrusted module can make a compiler use gigabytes or minutes, or trigger a fault in it. In a
+//! child of the same program, with limits, low priority and an empty environment, that only refuses
+//! the module. `parent` starts the child and reads its answer; `child` runs in it. See `cache` for
+//! storing code.
 
 mod child;
 mod parent;
@@ -19,60 +20,56 @@ use crate::version::ModuleKind;
 
 pub use child::compile_child;
 
-/// Where modules are compiled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Compiler {
-    /// In this process, without limits: for modules of one's own, such as a test's.
+    /// In this process, without limits: for trusted modules, as in tests.
     InProcess,
-    /// In a child process.
     ChildProcess(ChildCompiler),
 }
 
-/// How the child is started. It must call [`compile_child`] with the arguments that are added to these:
-/// `--memory BYTES --seconds SECONDS KIND`.
+/// The command of the child. It must call [`compile_child`] with the arguments that are added to
+/// these: `--memory BYTES --seconds SECONDS KIND`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChildCompiler {
-    /// This program: code of another build is refused.
+    /// Must be this program: code of another build is refused.
     pub program: PathBuf,
-    /// What makes it compile and do nothing else.
+    /// The arguments that select compiling.
     pub arguments: Vec<OsString>,
-    /// All that its environment holds.
+    /// Its whole environment.
     pub environment: Vec<(OsString, OsString)>,
-    /// What the child may use.
     pub limits: CompileLimits,
 }
 
-/// What compiling one module may use.
+/// The limits of compiling one module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CompileLimits {
     /// Memory of the process, in bytes.
     pub memory: usize,
-    /// Processor time, all threads together; counted in whole seconds, at least one.
+    /// Processor time of all threads together. Rounded up to whole seconds, at least one.
     pub time: Duration,
 }
 
 impl Default for CompileLimits {
-    /// 2 GiB and two minutes: the largest interpreters that handlers come with need a tenth of either.
+    /// 2 GiB and two minutes: ten times the need of the largest interpreters in handlers.
     fn default() -> Self {
         Self { memory: 2_048 * MIB, time: Duration::from_secs(120) }
     }
 }
 
 impl CompileLimits {
-    /// How long the child may exist. It runs when nobody else wants to, so this is long; it ends a child that waits
-    /// for something that does not come.
+    /// The wall time of the child. It is long, because the child has a low priority; it ends a
+    /// child that hangs.
     fn wall_time(self) -> Duration {
         self.time * 5 + Duration::from_secs(10)
     }
 
     fn seconds(self) -> u64 {
-        let begun = u64::from(self.time.subsec_nanos() > 0);
-        (self.time.as_secs() + begun).max(1)
+        let started = u64::from(self.time.subsec_nanos() > 0);
+        (self.time.as_secs() + started).max(1)
     }
 }
 
-/// Compiles. The answer is good for an engine with the same configuration as `engine` in the same build of this
-/// program.
+/// Compiles for engines with the same configuration as `engine`, in the same build of this program.
 pub(crate) fn compile(
     compiler: &Compiler,
     engine: &wasmtime::Engine,
@@ -99,12 +96,12 @@ fn precompile(
     }
 }
 
-/// The first byte of the child's answer.
+/// The first byte of an answer of the child.
 mod answer {
     /// Code follows.
     pub(super) const CODE: u8 = b'C';
-    /// The module does not compile; why follows.
+    /// The module does not compile; the reason follows.
     pub(super) const REFUSED: u8 = b'R';
-    /// There was not enough memory.
+    /// The memory limit is too low.
     pub(super) const MEMORY: u8 = b'M';
 }

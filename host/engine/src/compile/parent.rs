@@ -1,4 +1,4 @@
-//! The parent's side: starts the child, feeds it, and makes of its end an answer or a reason.
+//! The parent process: starts the child, sends the module, and reads code or a reason.
 
 use std::io::{self, Read, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
@@ -14,17 +14,17 @@ use crate::load_error::{CompileLimit, LoadError};
 use crate::log::cut;
 use crate::version::ModuleKind;
 
-/// Most code that is taken from a child: some times the largest module.
+/// Limit of code from a child: several times the largest module.
 const CODE_BYTES_MAX: usize = 512 * MIB;
-/// Of what a dying child says.
+/// Limit of the child's stderr.
 const STDERR_BYTES_MAX: usize = 4 * 1024;
-/// Of what it says is wrong with a module.
+/// Limit of the reason that a module does not compile.
 const REASON_BYTES_MAX: usize = 4 * 1024;
 
-/// What the standard library says as it ends a process that asked for memory in vain.
+/// The standard library prints this when it aborts after a failed allocation.
 const NO_MEMORY: &str = "memory allocation of";
 
-/// Compiles in a child, and waits for it.
+/// Compiles in a child process.
 pub(super) fn compile(
     apart: &ChildCompiler,
     kind: ModuleKind,
@@ -35,9 +35,9 @@ pub(super) fn compile(
     judge(ended, kind, apart.limits)
 }
 
-/// How a child ended.
+/// The end of a child.
 struct Ended {
-    /// None if it had to be killed for not ending.
+    /// None if it was killed at its time limit.
     status: Option<ExitStatus>,
     answer: Vec<u8>,
     stderr: Vec<u8>,
@@ -64,12 +64,12 @@ fn attend(mut child: Child, module: &[u8], limits: CompileLimits) -> io::Result<
     thread::scope(|threads| {
         let (done, answered) = mpsc::channel();
         threads.spawn(move || {
-            // A child that ended early says why elsewhere.
+            // It fails if the child ended early, which has its own reason.
             let _ = stdin.map(|mut to| to.write_all(module));
         });
         threads.spawn(move || {
             let answer = stdout.map_or_else(Vec::new, |from| read(from, CODE_BYTES_MAX + 1));
-            // Nobody waits any more if this fails.
+            // It fails after the time limit.
             let _ = done.send(answer);
         });
         let complaint = threads
@@ -85,10 +85,10 @@ fn attend(mut child: Child, module: &[u8], limits: CompileLimits) -> io::Result<
     })
 }
 
-/// The beginning of what comes, until it ends.
+/// Reads until the end or the limit.
 fn read(from: impl Read, max: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
-    // What came before an error is all there is.
+    // After an error the bytes before it are used.
     let _ = from.take(max as u64).read_to_end(&mut bytes);
     bytes
 }
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_child_says_what_it_came_to() {
+    fn end_of_a_child_gives_code_or_a_reason() {
         let abort = Signal::ABORT.as_raw();
         for (status, answer, stderr, wanted) in [
             (0, &b"Ccode"[..], "", "code"),
@@ -167,7 +167,7 @@ mod tests {
             (0, b"", "", "the compiler crashed: exit status: 0"),
         ] {
             let said = judged(status, answer, stderr);
-            assert!(said.contains(wanted), "{said} does not say {wanted}");
+            assert!(said.contains(wanted), "{said} does not contain {wanted}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `config`: what the operator set for the handler.
+//! `config`: the operator's settings for the handler.
 
 use crate::bindings::weir::handler::config::Host;
 use crate::instance::RunState;

@@ -1,4 +1,4 @@
-//! `context`: facts about the run, the same whenever the attempt is repeated.
+//! `context`: facts about the run.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `log`: what a handler writes into the record of its attempt.
+//! `log`: the handler's log lines, stored with the attempt.
 
 use crate::bindings::weir::handler::log::Host;
 use crate::instance::RunState;

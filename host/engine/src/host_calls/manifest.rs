@@ -1,4 +1,4 @@
-//! `manifest`: what a handler says about itself. Heard only in `describe`.
+//! `manifest`: the handler's description. Has an effect only in `describe`.
 
 use crate::bindings::weir::handler::manifest::Host;
 use crate::instance::{CallState, RunState};

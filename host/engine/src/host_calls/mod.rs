@@ -1,5 +1,5 @@
-//! The functions a component may call, one file per interface of the contract. Each is a thin conversion between
-//! the contract's types and what does the work: the recorder, the state view, the log.
+//! The host functions of components, one file for each interface of the contract. They only convert
+//! types and call the recorder, the state view or the log.
 
 mod config;
 mod context;
@@ -15,7 +15,7 @@ use crate::instance::RunState;
 use crate::refusal::{Code, Refusal};
 use crate::stop::HostCallError;
 
-/// What a host call gives that may be refused.
+/// The result of a host function that can refuse.
 type Answer<T> = wasmtime::Result<Result<T, Failure>>;
 
 impl types::Host for RunState {}
@@ -52,12 +52,12 @@ impl From<types::Refusal> for Refusal {
     }
 }
 
-/// A refusal goes to the guest.
+/// Returns a refusal to the guest.
 fn answer<T>(done: Result<T, Refusal>) -> Answer<T> {
     Ok(done.map_err(Failure::from))
 }
 
-/// A refusal goes to the guest, a stop ends the run.
+/// Returns a refusal to the guest; a stop ends the run.
 fn answer_or_stop<T>(done: Result<T, HostCallError>) -> Answer<T> {
     match done {
         Ok(value) => Ok(Ok(value)),

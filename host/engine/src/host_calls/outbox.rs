@@ -1,4 +1,4 @@
-//! `outbox`: messages and events to leave when the run has settled.
+//! `outbox`: messages and emitted events, committed when the run settles.
 
 use crate::bindings::weir::handler::outbox::Host;
 use crate::host_calls::{Answer, answer};

@@ -1,4 +1,4 @@
-//! `reply`: the answer to the sender, where the handler is its source's responder.
+//! `reply`: the answer to the sender, if the handler is the responder of the source.
 
 use crate::bindings::weir::handler::reply::Host;
 use crate::host_calls::{Answer, answer};

@@ -1,4 +1,4 @@
-//! `request`: headers and body of the event, copied into the guest only when it asks.
+//! `request`: the headers and body of the event, copied into the guest only on a call.
 
 use crate::bindings::weir::handler::request::Host;
 use crate::headers::visible;
@@ -12,7 +12,7 @@ impl Host for RunState {
             let body = &handling.run.event.payload.body;
             std::str::from_utf8(body).map(str::to_owned).map_err(|error| {
                 Refusal::invalid(format!(
-                    "The body is not UTF-8 from byte {} on; take it with `bytes`.",
+                    "The body is not UTF-8 from byte {} on; read it with `bytes`.",
                     error.valid_up_to()
                 ))
             })

@@ -1,4 +1,4 @@
-//! `state`: the handler's own store. The only calls that wait for the disk.
+//! `state`: the handler's key-value store. Only these calls, and cancellations, wait for the store.
 
 use crate::bindings::weir::handler::state::Host;
 use crate::host_calls::{Answer, answer_or_stop};

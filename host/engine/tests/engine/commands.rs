@@ -1,4 +1,4 @@
-//! WASI commands: the document, the lines, the exit codes.
+//! WASI commands: the input document, the lines of output, the exit codes.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ async fn a_command_reads_one_document() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_text_comes_as_base64() {
+async fn binary_body_is_base64() {
     let document = document(Try::of(module("command"), *b"\xff\x00")).await;
     assert_eq!((&document["body_base64"], &document["body"]), (&json!("/wA="), &Value::Null));
 }
@@ -96,11 +96,11 @@ async fn each_line_is_an_effect() {
 }
 
 #[tokio::test]
-async fn a_bad_line_fails_the_run_and_is_counted() {
+async fn invalid_line_fails_the_run_with_its_number() {
     let send = json!({ "effect": "send", "destination": "ops", "body": "x" });
     for (line, outcome, says) in [
         (json!("hello"), Outcome::BadOutput, "line 2 of stdout: expected value"),
-        (json!({ "effect": "fly" }), Outcome::BadOutput, "\"fly\" is no effect"),
+        (json!({ "effect": "fly" }), Outcome::BadOutput, "\"fly\" is not an effect"),
         (json!({ "effect": "send", "to": "ops" }), Outcome::BadOutput, "unknown field `to`"),
         (
             json!({ "effect": "send", "destination": "ops", "body": "a", "json": 1 }),
@@ -128,7 +128,7 @@ async fn a_bad_line_fails_the_run_and_is_counted() {
 }
 
 #[tokio::test]
-async fn a_line_that_is_no_effect_is_shown_escaped_and_cut() {
+async fn invalid_line_is_shown_escaped_and_cut() {
     let reason = |line: String| async move {
         printing(&[json!(line)], 0).run().await.reason().unwrap().to_owned()
     };
@@ -140,7 +140,7 @@ async fn a_line_that_is_no_effect_is_shown_escaped_and_cut() {
 }
 
 #[tokio::test]
-async fn a_crashed_commands_reason_is_its_panic_and_not_its_last_line() {
+async fn reason_of_a_crashed_command_is_its_panic() {
     let stderr =
         ["starting", "panic: no title", "", "goroutine 1 [running]:", "\tmain.go:71 +0x19"];
     let died = json!({ "stdout": [], "stderr": stderr, "exit": 2 });
@@ -152,7 +152,7 @@ async fn a_crashed_commands_reason_is_its_panic_and_not_its_last_line() {
 }
 
 #[tokio::test]
-async fn work_that_a_language_says_was_left_undone_fails_the_run() {
+async fn work_not_done_fails_the_run() {
     let send = json!({ "effect": "send", "destination": "ops", "body": "x" }).to_string();
     let warned = json!({
         "stdout": [send],
@@ -166,7 +166,7 @@ async fn work_that_a_language_says_was_left_undone_fails_the_run() {
 }
 
 #[tokio::test]
-async fn the_exit_code_says_what_becomes_of_the_event() {
+async fn exit_code_decides_the_outcome() {
     let again = json!({ "effect": "retry-after", "seconds": 30 });
     let half = json!({ "effect": "send", "destination": "ops", "body": "half" });
     let exits = |code| printing(&[half.clone(), again.clone()], code).run();
@@ -196,17 +196,18 @@ async fn a_command_that_loops_is_stopped() {
 }
 
 #[tokio::test]
-async fn lines_without_end_are_not_read_to_their_end() {
+async fn endless_lines_are_not_read_to_the_end() {
     let endless = command(
         1,
-        "(memory.fill (i32.const 64) (i32.const 10) (i32.const 20000)) (call $print (i32.const 20000))",
+        "(memory.fill (i32.const 64) (i32.const 10) (i32.const 20000)) (call $print (i32.const \
+         20000))",
     );
     let report = Try::of(endless, "").run().await;
     assert_eq!(report.outcome(), Outcome::TooMuchData);
     assert!(report.reason().unwrap().contains("10000 lines"), "{:?}", report.reason());
 }
 
-/// A command as text: `$print` writes so many bytes from 64 on, to stdout.
+/// A command as text. `$print` writes bytes from address 64 on to stdout.
 fn command(memory: u32, start: &str) -> weir_engine::Module {
     text(&format!(
         r#"(module
@@ -231,14 +232,15 @@ async fn output_that_is_not_utf_8_is_named_by_its_line() {
     assert_eq!(
         report.reason(),
         Some(
-            "line 3 of stdout: not UTF-8 from byte 0 on; the line is \"\u{fffd}\"; only effects go to stdout, log on \
+            "line 3 of stdout: not UTF-8 from byte 0 on; the line is \"\u{fffd}\"; only effects \
+             go to stdout, log on \
              stderr"
         )
     );
 }
 
 #[tokio::test]
-async fn endless_output_is_stopped_where_it_is_too_much() {
+async fn endless_output_is_stopped_at_the_limit() {
     let endless = command(2, "(loop (call $print (i32.const 65536)) (br 0))");
     let report = Try::of(endless, "").run().await;
     assert_eq!(report.outcome(), Outcome::TooMuchData, "{:?}", report.end);
@@ -246,9 +248,9 @@ async fn endless_output_is_stopped_where_it_is_too_much() {
 }
 
 #[tokio::test]
-async fn the_clocks_are_the_runs_own_and_a_sleep_costs_nothing() {
-    // Ends by `unreachable` unless the wall clock stands at `now` in nanoseconds, a poll on a sleep of 10^15 ns comes
-    // back with one event, and the monotonic clock has moved by that much.
+async fn clocks_belong_to_the_run_and_a_sleep_takes_no_time() {
+    // Traps unless the wall clock is `now` in nanoseconds, a poll on a sleep of 10^15 ns returns one
+    // event, and the monotonic clock has moved by that much.
     let now = u128::from(NOW.as_millis()) * 1_000_000;
     let code = format!(
         r#"(local $before i64)
@@ -273,20 +275,20 @@ async fn the_clocks_are_the_runs_own_and_a_sleep_costs_nothing() {
 
 #[tokio::test]
 async fn randomness_repeats_with_its_seed() {
-    // Eight random bytes, each made a letter, on stderr.
+    // Prints eight random bytes as letters on stderr.
     let code = "(drop (call $random (i32.const 64) (i32.const 8)))
         (i64.store (i32.const 64) (i64.add (i64.const 0x6161616161616161)
             (i64.and (i64.load (i32.const 64)) (i64.const 0x0f0f0f0f0f0f0f0f))))
         (i32.store (i32.const 0) (i32.const 64)) (i32.store (i32.const 4) (i32.const 8))
         (drop (call $fd_write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 8)))";
     let command = command(1, code);
-    let told = |seed: u8| {
+    let output = |seed: u8| {
         let mut run = Try::of(command.clone(), "");
         run.seed = [seed; 32];
         async { run.run().await.log.lines.remove(0).message }
     };
-    let first = told(1).await;
+    let first = output(1).await;
     assert_eq!(first.len(), 8);
-    assert_eq!(first, told(1).await);
-    assert_ne!(first, told(2).await);
+    assert_eq!(first, output(1).await);
+    assert_ne!(first, output(2).await);
 }

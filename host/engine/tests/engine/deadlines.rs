@@ -1,4 +1,4 @@
-//! A deadline stops what computes and what waits, and never disturbs a neighbour.
+//! Deadlines: they stop runs that compute and runs that wait, and disturb no other run.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ fn looping(millis: u64) -> Try {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_loop_is_stopped_while_others_run_on_the_same_thread() {
+async fn loop_is_stopped_while_others_run_on_its_thread() {
     let engine = Engine::new(Options { slots: 2, ..Options::default() }).unwrap();
     let noop = engine.load(&guest("noop")).unwrap();
     let mut looping = looping(1_000);
@@ -72,7 +72,7 @@ impl StateReader for Silent {
 }
 
 #[tokio::test]
-async fn the_hosts_own_time_counts_too() {
+async fn time_in_host_functions_counts_too() {
     let mut waits = Try::steps(&json!([
         { "op": "log", "message": "before" },
         { "op": "get", "key": "a" },
@@ -85,7 +85,7 @@ async fn the_hosts_own_time_counts_too() {
 }
 
 #[tokio::test]
-async fn more_runs_than_slots_wait_and_none_fails() {
+async fn runs_beyond_the_slots_wait() {
     let engine = Engine::new(Options { slots: 2, ..Options::default() }).unwrap();
     let noop = engine.load(&guest("noop")).unwrap();
     let runs: Vec<_> = (0..500).map(|_| tokio::spawn(Try::of(noop.clone(), "").run())).collect();
@@ -96,7 +96,7 @@ async fn more_runs_than_slots_wait_and_none_fails() {
 }
 
 #[tokio::test]
-async fn a_run_that_is_dropped_half_way_frees_its_slot() {
+async fn dropped_run_frees_its_slot() {
     let engine = Engine::new(Options { slots: 1, ..Options::default() }).unwrap();
     let probe = engine.load(&guest("probe")).unwrap();
     let noop = engine.load(&guest("noop")).unwrap();

@@ -1,4 +1,4 @@
-//! What a run asks for becomes effects, or a refusal that it can act on.
+//! Effects: each call becomes an effect, or a refusal that the handler can act on.
 
 use serde_json::{Value, json};
 use weir_core::bounds::{EFFECT_BYTES_MAX, EMIT_DEPTH_MAX, REPLY_BYTES_MAX};
@@ -12,7 +12,7 @@ fn refused(result: &Value) -> &str {
 }
 
 #[tokio::test]
-async fn a_message_carries_what_was_said_and_what_was_amended() {
+async fn message_has_its_content_and_amendments() {
     let report = Try::steps(&json!([
         { "op": "send", "destination": "ops", "json": { "a": 1 } },
         { "op": "set-header", "name": "X-Order", "value": "7" },
@@ -54,7 +54,7 @@ async fn an_emitted_event_has_its_type_and_an_event_id() {
 }
 
 #[tokio::test]
-async fn the_same_thing_said_again_carries_the_same_id_and_another_thing_does_not() {
+async fn same_effect_gets_the_same_id_and_another_a_new_one() {
     let said =
         |text: &str| Try::steps(&json!([{ "op": "send", "destination": "ops", "body": text }]));
     let mut again = said("a");
@@ -65,7 +65,7 @@ async fn the_same_thing_said_again_carries_the_same_id_and_another_thing_does_no
 }
 
 #[tokio::test]
-async fn each_refusal_has_its_code_and_a_whole_sentence() {
+async fn each_refusal_has_a_code_and_a_sentence() {
     let results = results(json!([
         { "op": "send", "destination": "ledger", "body": "not granted" },
         { "op": "send", "destination": "ghost", "body": "not there" },
@@ -120,7 +120,7 @@ async fn emitting_needs_a_grant_and_ends_at_the_sixteenth_emit() {
 }
 
 #[tokio::test]
-async fn three_hundred_thousand_messages_are_a_thousand_and_refusals() {
+async fn messages_beyond_a_thousand_are_refused() {
     let mut many = Try::steps(&json!([
         { "op": "emit", "type": "x", "json": 1, "times": 300_000, "persist": true },
         { "op": "report" },
@@ -129,14 +129,14 @@ async fn three_hundred_thousand_messages_are_a_thousand_and_refusals() {
     let report = many.run().await;
     assert_eq!(report.reason(), None);
     assert_eq!(report.effects.emits.len(), 1_000);
-    let told: Value = serde_json::from_str(&report.log.lines.last().unwrap().message).unwrap();
-    let result = &told["results"][0];
+    let output: Value = serde_json::from_str(&report.log.lines.last().unwrap().message).unwrap();
+    let result = &output["results"][0];
     assert_eq!((&result["ok"], &result["refused"]), (&json!(1_000), &json!(299_000)));
     assert_eq!(result["refusal"]["refused"], "too-many");
 }
 
 #[tokio::test]
-async fn all_bodies_together_have_a_limit_that_forwarding_does_not_touch() {
+async fn bodies_share_a_limit_and_forwarding_is_exempt() {
     let quarter = EFFECT_BYTES_MAX / 2;
     let report = Try::steps(&json!([
         { "op": "send", "destination": "ops", "size": quarter },
@@ -148,12 +148,12 @@ async fn all_bodies_together_have_a_limit_that_forwarding_does_not_touch() {
     .run()
     .await;
     assert_eq!(report.effects.messages.len(), 3, "{:?}", report.end);
-    let told: Value = serde_json::from_str(&report.log.lines.last().unwrap().message).unwrap();
-    assert_eq!(refused(&told["results"][2]), "too-many");
+    let output: Value = serde_json::from_str(&report.log.lines.last().unwrap().message).unwrap();
+    assert_eq!(refused(&output["results"][2]), "too-many");
 }
 
 #[tokio::test]
-async fn a_key_belongs_to_the_last_that_took_it() {
+async fn key_belongs_to_the_last_effect_that_took_it() {
     let report = Try::steps(&json!([
         { "op": "send", "destination": "ops", "body": "old" },
         { "op": "set-key", "key": "k" },
@@ -168,7 +168,7 @@ async fn a_key_belongs_to_the_last_that_took_it() {
 }
 
 #[tokio::test]
-async fn a_cancellation_finds_what_is_stored_and_what_the_run_itself_put() {
+async fn cancellation_finds_stored_and_own_effects() {
     let steps = and_report(json!([
         { "op": "cancel", "key": "stored" },
         { "op": "cancel", "key": "stored" },
@@ -248,7 +248,7 @@ async fn a_handler_sees_the_event_but_no_credentials() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_text_is_refused_as_text_and_given_as_bytes() {
+async fn binary_body_is_refused_as_text_and_returned_as_bytes() {
     let mut binary = Try::of(crate::support::module("probe"), *b"\xff\x00");
     let steps = and_report(json!([{ "op": "text" }, { "op": "bytes" }]));
     binary.config.insert("steps".into(), steps.to_string());

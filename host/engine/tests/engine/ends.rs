@@ -1,4 +1,4 @@
-//! Every way a run can end, and what is kept of it.
+//! The ends of a run: outcome, reason, log and effects.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ async fn ends(step: Value) -> weir_engine::RunReport {
 }
 
 #[tokio::test]
-async fn whatever_the_failure_nothing_is_committed() {
+async fn failed_run_has_no_effects() {
     let failures = [
         (json!({ "op": "retry" }), Outcome::Retry),
         (json!({ "op": "reject" }), Outcome::Reject),
@@ -42,7 +42,7 @@ async fn whatever_the_failure_nothing_is_committed() {
 }
 
 #[tokio::test]
-async fn retry_and_reject_carry_their_reason_and_the_wait_outlives_the_failure() {
+async fn retry_and_reject_keep_reason_and_wait() {
     let report = Try::steps(&json!([
         { "op": "retry-after", "seconds": 5 },
         { "op": "retry-after", "seconds": 100_000 },
@@ -59,7 +59,7 @@ async fn retry_and_reject_carry_their_reason_and_the_wait_outlives_the_failure()
 }
 
 #[tokio::test]
-async fn a_refusal_left_unhandled_is_retried_where_an_operator_can_help() {
+async fn unhandled_refusal_is_retried_if_an_operator_can_help() {
     for (code, again) in [
         ("not-granted", true),
         ("not-found", true),
@@ -80,7 +80,7 @@ async fn a_refusal_left_unhandled_is_retried_where_an_operator_can_help() {
 }
 
 #[tokio::test]
-async fn the_reason_of_a_panic_is_what_it_said_and_of_an_abort_where_it_was() {
+async fn reason_of_a_panic_is_its_message_and_of_an_abort_its_place() {
     let report = ends(json!({ "op": "panic", "message": "guest says boom" })).await;
     let reason = report.reason().unwrap();
     assert!(reason.starts_with("panicked at ") && reason.ends_with("guest says boom"), "{reason}");
@@ -91,7 +91,7 @@ async fn the_reason_of_a_panic_is_what_it_said_and_of_an_abort_where_it_was() {
 }
 
 #[tokio::test]
-async fn reasons_are_cut_and_the_log_is_kept_whatever_the_end() {
+async fn reasons_are_cut_and_the_log_is_kept() {
     let report = Try::steps(&json!([
         { "op": "log", "level": "warn", "message": "odd" },
         { "op": "reject", "reason": "é".repeat(5_000) },
@@ -102,7 +102,7 @@ async fn reasons_are_cut_and_the_log_is_kept_whatever_the_end() {
     assert_eq!(lines(&report), ["warn odd"]);
 }
 
-/// A component whose `handle` runs this core code, with no import but what it says here.
+/// A component whose `handle` is this core code, without imports.
 fn core(body: &str, memory: &str) -> weir_engine::Module {
     text(&format!(
         r#"(component
@@ -139,7 +139,7 @@ fn core(body: &str, memory: &str) -> weir_engine::Module {
 const MEMORY: &str = r#"(memory (export "memory") 1)"#;
 
 #[tokio::test]
-async fn a_bad_access_is_a_crash_and_endless_recursion_is_not() {
+async fn invalid_access_is_a_crash_and_endless_recursion_is_not() {
     let out_of_bounds = core("(i32.load (i32.const -4))", MEMORY);
     let report = Try::of(out_of_bounds, "").run().await;
     assert_eq!(report.outcome(), Outcome::Crashed);
@@ -153,7 +153,7 @@ async fn a_bad_access_is_a_crash_and_endless_recursion_is_not() {
 }
 
 #[tokio::test]
-async fn a_module_that_needs_more_memory_than_it_may_have_does_not_start() {
+async fn module_that_exceeds_its_memory_limit_does_not_start() {
     let big = core("(i32.const 0)", r#"(memory (export "memory") 100)"#);
     let mut small = Try::of(big.clone(), "");
     small.limits.memory = 2 << 20;

@@ -1,6 +1,6 @@
 //! The example handlers in other languages, as `.ci/guests languages` builds them.
 //!
-//! C is small enough to be committed; the others are megabytes, so their tests run where they were built:
+//! The module in C is committed. The others have megabytes, so that their tests need a build first:
 //! `cargo test -p weir-engine -- --ignored`.
 
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ fn built(name: &str) -> Module {
     engine().load(&std::fs::read(dir.join(format!("{name}.wasm"))).unwrap()).unwrap()
 }
 
-/// Each counts events by type in its state, and tells the destination that its configuration names.
+/// Each example counts events by type in its state, and sends the count to a configured destination.
 async fn tallies(module: Module) {
     let manifest = engine().describe(&module).await.unwrap();
     assert_eq!(manifest.subscriptions.first().map(|p| p.as_str()), Some("*:*"));
@@ -24,8 +24,8 @@ async fn tallies(module: Module) {
     run.config.insert("destination".into(), "sink".into());
     let report = run.run().await;
     assert_eq!(report.reason(), None, "{:?}", report.log);
-    let told: Value = serde_json::from_slice(body(&report.effects.messages[0])).unwrap();
-    assert_eq!(told, json!({ "type": "github:push", "count": 42 }));
+    let output: Value = serde_json::from_slice(body(&report.effects.messages[0])).unwrap();
+    assert_eq!(output, json!({ "type": "github:push", "count": 42 }));
     assert_eq!(report.effects.state[0].value.as_deref(), Some("42"));
 }
 
@@ -40,7 +40,7 @@ async fn javascript_tallies() {
     tallies(built("js")).await;
 }
 
-/// A run of the JavaScript that does what its event says, with this seed.
+/// A run of the JavaScript fixture, which follows its event, with this seed.
 async fn javascript(way: &str, seed: u8) -> RunReport {
     let mut run = Try::of(built("javascript"), way);
     run.seed = [seed; 32];
@@ -49,7 +49,7 @@ async fn javascript(way: &str, seed: u8) -> RunReport {
 
 #[tokio::test]
 #[ignore = "needs what `.ci/guests languages` builds"]
-async fn what_javascript_leaves_for_later_is_run_to_its_end() {
+async fn deferred_javascript_runs_to_its_end() {
     let number = ["info number 1", "info number 2", "info number 3"];
     let awaits = [&["info before", "info after", "info a day later"][..], &number].concat();
     let leaves = ["then 1", "microtask", "finally", "left alone", "first", "second"];
@@ -68,7 +68,7 @@ async fn what_javascript_leaves_for_later_is_run_to_its_end() {
 
 #[tokio::test]
 #[ignore = "needs what `.ci/guests languages` builds"]
-async fn what_javascript_cannot_end_fails_the_run_with_a_sentence() {
+async fn javascript_that_cannot_end_fails_with_a_reason() {
     for (way, outcome, reason) in [
         ("throws", Outcome::Crashed, "thrown"),
         ("rejects", Outcome::Reject, "not ours"),
@@ -76,7 +76,8 @@ async fn what_javascript_cannot_end_fails_the_run_with_a_sentence() {
         (
             "waits",
             Outcome::Crashed,
-            "handle returned a promise that nothing settles: what it waits for can never happen in a handler",
+            "handle returned a promise that nothing settles: what it waits for can never happen \
+             in a handler",
         ),
     ] {
         let report = javascript(way, 1).await;
@@ -86,12 +87,12 @@ async fn what_javascript_cannot_end_fails_the_run_with_a_sentence() {
 
 #[tokio::test]
 #[ignore = "needs what `.ci/guests languages` builds"]
-async fn javascripts_randomness_is_the_runs_own() {
-    let told = async |seed| lines(&javascript("random", seed).await);
-    let first = told(1).await;
+async fn javascript_randomness_comes_from_the_run() {
+    let output = async |seed| lines(&javascript("random", seed).await);
+    let first = output(1).await;
     assert_eq!(first.len(), 1);
-    assert_eq!(first, told(1).await, "an attempt repeated is the same");
-    let other = told(2).await;
+    assert_eq!(first, output(1).await, "an attempt repeated is the same");
+    let other = output(2).await;
     for (one, two) in first[0].split(' ').zip(other[0].split(' ')).skip(1) {
         assert_ne!(one, two);
     }
@@ -99,7 +100,7 @@ async fn javascripts_randomness_is_the_runs_own() {
 
 #[tokio::test]
 #[ignore = "needs what `.ci/guests languages` builds"]
-async fn javascripts_console_is_the_log() {
+async fn javascript_console_writes_the_log() {
     let report = javascript("speaks", 1).await;
     let wanted = [
         "info text 1 {\"a\":[1,null]} [\"Error: inside\"] undefined 7n",
@@ -112,7 +113,7 @@ async fn javascripts_console_is_the_log() {
 
 #[test]
 #[ignore = "needs what `.ci/guests languages` builds"]
-fn javascript_without_the_prelude_is_warned_of() {
+fn javascript_without_the_prelude_has_a_warning() {
     assert!(built("javascript-bare").build_warning().unwrap().contains("does not run"));
     assert_eq!((built("js").build_warning(), built("javascript").build_warning()), (None, None));
 }
@@ -127,17 +128,17 @@ async fn a_coroutine_that_python_never_awaits_fails_the_run() {
 
 #[tokio::test]
 #[ignore = "needs what `.ci/guests languages` builds"]
-async fn pythons_randomness_is_the_runs_own() {
-    let told = async |seed: u8| {
+async fn python_randomness_comes_from_the_run() {
+    let output = async |seed: u8| {
         let mut run = Try::of(built("python-random"), "");
         run.seed = [seed; 32];
         let report = run.run().await;
         assert_eq!((report.reason(), report.log.lines.len()), (None, 3), "{:?}", report.log);
         lines(&report)
     };
-    let first = told(1).await;
-    assert_eq!(first, told(1).await, "an attempt repeated is the same");
-    for (one, two) in first.iter().zip(told(2).await) {
+    let first = output(1).await;
+    assert_eq!(first, output(1).await, "an attempt repeated is the same");
+    for (one, two) in first.iter().zip(output(2).await) {
         assert_ne!(*one, two);
     }
 }
@@ -150,15 +151,15 @@ async fn python_tallies() {
 
 #[tokio::test]
 #[ignore = "needs what `.ci/guests languages` builds"]
-async fn a_command_in_go_tells_and_rejects() {
+async fn go_command_sends_and_rejects() {
     let module = built("go");
     let push = json!({ "ref": "main", "commits": [1, 2] }).to_string();
     let mut run = Try::of(module.clone(), push);
     run.config.insert("Destination".into(), "sink".into());
     let report = run.run().await;
     assert_eq!(report.reason(), None, "{:?}", report.log);
-    let told: Value = serde_json::from_slice(body(&report.effects.messages[0])).unwrap();
-    assert_eq!(told, json!({ "ref": "main", "commits": 2 }));
+    let output: Value = serde_json::from_slice(body(&report.effects.messages[0])).unwrap();
+    assert_eq!(output, json!({ "ref": "main", "commits": 2 }));
 
     let report = Try::of(module, "no JSON").run().await;
     assert_eq!(report.outcome(), Outcome::Reject);

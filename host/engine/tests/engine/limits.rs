@@ -1,4 +1,4 @@
-//! What a run may use, and what happens past it.
+//! The limits of a run, and the outcome of a run that exceeds one.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use weir_core::delivery::Outcome;
 use crate::support::{Try, reported, results};
 
 #[tokio::test]
-async fn memory_has_a_limit_that_is_the_handlers_own() {
+async fn memory_limit_is_that_of_the_handler() {
     let grow = |mib: u32, limit: usize| {
         let mut run = Try::steps(&json!([{ "op": "grow", "mib": mib }]));
         run.limits.memory = limit * MIB;
@@ -40,7 +40,7 @@ async fn a_log_line_of_140_mib_is_stopped_too() {
 }
 
 #[tokio::test]
-async fn the_log_is_cut_and_the_record_says_so() {
+async fn log_is_cut_and_marked() {
     let report = Try::steps(&json!([
         { "op": "log", "size": LOG_LINE_BYTES_MAX + 1 },
         { "op": "log", "message": "still here" },
@@ -58,7 +58,7 @@ async fn the_log_is_cut_and_the_record_says_so() {
 }
 
 #[tokio::test]
-async fn a_flood_of_log_lines_ends_at_the_deadline_and_is_cut() {
+async fn log_flood_ends_at_the_deadline() {
     let mut flood = Try::steps(&json!([{ "op": "flood" }]));
     flood.limits.time = Duration::from_millis(200);
     flood.limits.log_bytes = 1_000;
@@ -68,7 +68,7 @@ async fn a_flood_of_log_lines_ends_at_the_deadline_and_is_cut() {
 }
 
 #[tokio::test]
-async fn the_operator_may_set_fewer_effects() {
+async fn operator_can_lower_the_limit_of_effects() {
     let mut few = Try::steps(&json!([
         { "op": "send", "destination": "ops", "json": 1, "times": 5 },
         { "op": "report" },
@@ -79,7 +79,7 @@ async fn the_operator_may_set_fewer_effects() {
 }
 
 #[tokio::test]
-async fn random_bytes_have_a_limit_a_call() {
+async fn random_bytes_have_a_limit_for_each_call() {
     let random = &results(json!([{ "op": "random", "length": 100_000 }])).await[0];
     assert_eq!(random.as_str().unwrap().len(), 2 * 1_024);
     let report = Try::steps(&crate::support::and_report(json!([{ "op": "random", "length": 0 }])));

@@ -1,4 +1,4 @@
-//! What loads, what does not and why, what a module says about itself, and compiled code that is kept.
+//! Loading: valid and invalid modules, descriptions, and the cache of compiled code.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -19,7 +19,7 @@ fn refused_text(wat: &str) -> LoadError {
 }
 
 #[test]
-fn what_is_no_handler_is_refused_in_words() {
+fn file_that_is_not_a_handler_is_refused() {
     assert!(matches!(refused(b""), LoadError::Empty));
     assert!(matches!(refused(b"#!/bin/sh\n"), LoadError::NotWasm));
     assert!(matches!(refused(b"\0asm\x02\0\0\0"), LoadError::NotWasm));
@@ -37,7 +37,7 @@ fn what_is_no_handler_is_refused_in_words() {
 }
 
 #[test]
-fn what_is_no_command_is_refused_in_words() {
+fn module_that_is_not_a_command_is_refused() {
     assert!(matches!(refused_text("(module)"), LoadError::NotACommand("_start function")));
     let no_memory = r#"(module (func (export "_start")))"#;
     assert!(matches!(refused_text(no_memory), LoadError::NotACommand("memory")));
@@ -51,10 +51,11 @@ fn what_is_no_command_is_refused_in_words() {
 }
 
 #[test]
-fn a_newer_contract_is_refused_before_linking() {
+fn newer_contract_is_refused_before_linking() {
     assert_eq!(
         refused(&guest("contract-0-1-1")).to_string(),
-        "needs contract 0.1.1 (state.get-bytes) but this hub serves 0.1.0; update weir, or build the handler with this hub's WIT (weir new)"
+        "needs contract 0.1.1 (state.get-bytes) but this hub serves 0.1.0; update weir, or build \
+         the handler with this hub's WIT (weir new)"
     );
     assert!(
         refused(&guest("contract-0-2-0"))
@@ -80,7 +81,7 @@ fn module_has_a_kind_and_a_version() {
 }
 
 #[tokio::test]
-async fn a_module_says_what_it_is() {
+async fn module_describes_itself() {
     let manifest = engine().describe(&module("probe")).await.unwrap();
     assert!(manifest.about.unwrap().starts_with("Runs the steps"));
     let patterns = |m: &weir_engine::Description| {
@@ -93,7 +94,7 @@ async fn a_module_says_what_it_is() {
 }
 
 #[tokio::test]
-async fn a_describe_that_traps_or_never_ends_is_an_error_with_a_reason() {
+async fn describe_that_traps_or_hangs_fails_with_a_reason() {
     let error = engine().describe(&module("describe-traps")).await.unwrap_err();
     assert!(error.to_string().starts_with("describe failed: "), "{error}");
     let error = engine().describe(&module("describe-loops")).await.unwrap_err();
@@ -111,7 +112,7 @@ fn entries(dir: &Path) -> Vec<PathBuf> {
 }
 
 #[tokio::test]
-async fn compiled_code_is_kept_and_taken_again() {
+async fn compiled_code_is_cached() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path().join("code");
     cached(&dir, 1).load(&guest("noop")).unwrap();
@@ -160,7 +161,7 @@ async fn damaged_foreign_or_swapped_code_is_never_loaded() {
 }
 
 #[test]
-fn compiled_code_on_disk_is_bounded_by_bytes_and_the_newest_stays() {
+fn code_cache_is_bounded_and_keeps_the_newest() {
     let dir = tempfile::tempdir().unwrap();
     let padded = |n: u8| [guest("noop"), vec![0, 3, 1, b'x', n]].concat();
     let size = |dir: &Path| -> u64 {

@@ -1,4 +1,4 @@
-//! The engine against real guests: what they may do, what they get, and how they fail.
+//! Tests of the engine with real guests: effects, limits, failures.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may panic too")]
 
 mod commands;

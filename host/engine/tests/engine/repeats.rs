@@ -1,4 +1,4 @@
-//! The same run twice is the same run, and nothing stays behind in between.
+//! Repeated runs: the same input gives the same run, and no run leaves data for the next.
 
 use serde_json::{Value, json};
 use weir_core::delivery::Outcome;
@@ -6,7 +6,7 @@ use weir_core::delivery::Outcome;
 use crate::support::{NOW, Try, and_report, body, lines, module, reported};
 
 #[tokio::test]
-async fn memory_is_fresh_in_every_one_of_ten_thousand_runs() {
+async fn memory_is_fresh_in_ten_thousand_runs() {
     let steps = and_report(json!([{ "op": "residue" }]));
     let fresh = json!({ "static": 7, "far": 0 });
     for n in 0..10_000 {
@@ -20,7 +20,7 @@ async fn memory_is_fresh_in_every_one_of_ten_thousand_runs() {
 }
 
 #[tokio::test]
-async fn memory_is_fresh_after_a_trap_too() {
+async fn memory_is_fresh_after_a_trap() {
     for _ in 0..200 {
         let broken = json!([{ "op": "residue" }, { "op": "grow", "mib": 8 }, { "op": "abort" }]);
         assert_eq!(Try::steps(&broken).run().await.outcome(), Outcome::Crashed);
@@ -54,24 +54,24 @@ async fn wasi(seed: u8, sleep: Option<&str>) -> (Value, weir_engine::RunReport) 
     }
     let report = run.run().await;
     assert_eq!(report.reason(), None, "{:?}", report.log);
-    let told = serde_json::from_slice(body(&report.effects.messages[0])).unwrap();
-    (told, report)
+    let output = serde_json::from_slice(body(&report.effects.messages[0])).unwrap();
+    (output, report)
 }
 
 #[tokio::test]
-async fn wasi_is_there_with_nothing_granted() {
-    let (told, report) = wasi(1, None).await;
-    assert_eq!((&told["file"], &told["folder"]), (&json!(false), &json!(false)));
-    assert_eq!(told["environment"], "from the config");
+async fn wasi_grants_nothing() {
+    let (output, report) = wasi(1, None).await;
+    assert_eq!((&output["file"], &output["folder"]), (&json!(false), &json!(false)));
+    assert_eq!(output["environment"], "from the config");
     assert_eq!(lines(&report)[..2], ["stdout said on stdout", "stderr said on stderr"]);
 }
 
 #[tokio::test]
-async fn wasi_time_stands_still_and_a_sleep_costs_none() {
-    let (told, report) = wasi(1, Some("86400")).await;
-    assert_eq!(told["now"], NOW.as_millis());
-    assert_eq!(told["slept_wall"], 0);
-    assert!(told["slept_monotonic"].as_u64().unwrap() >= 86_400_000, "{told}");
+async fn wasi_time_stands_still_and_a_sleep_takes_none() {
+    let (output, report) = wasi(1, Some("86400")).await;
+    assert_eq!(output["now"], NOW.as_millis());
+    assert_eq!(output["slept_wall"], 0);
+    assert!(output["slept_monotonic"].as_u64().unwrap() >= 86_400_000, "{output}");
     assert!(report.duration < std::time::Duration::from_secs(4));
 }
 

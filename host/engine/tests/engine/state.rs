@@ -1,4 +1,4 @@
-//! State as a run sees it, and what it must prove when it settles.
+//! The state of a handler during a run, and the reads that settling validates.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ fn later(seconds: u64) -> Option<Timestamp> {
 }
 
 #[tokio::test]
-async fn a_run_sees_its_own_writes_and_proves_only_what_it_read() {
+async fn run_sees_its_own_writes_and_records_only_reads() {
     let steps = and_report(json!([
         { "op": "get", "key": "a" },
         { "op": "get", "key": "a" },
@@ -49,7 +49,7 @@ async fn a_run_sees_its_own_writes_and_proves_only_what_it_read() {
 }
 
 #[tokio::test]
-async fn expiry_is_judged_at_the_frozen_time() {
+async fn expiry_is_decided_at_the_frozen_time() {
     let steps = and_report(json!([
         { "op": "get", "key": "gone" },
         { "op": "add", "key": "gone", "delta": 1 },
@@ -96,7 +96,7 @@ async fn expiry_is_judged_at_the_frozen_time() {
 }
 
 #[tokio::test]
-async fn a_listing_shows_own_writes_and_is_proved_as_it_was_stored() {
+async fn listing_shows_own_writes_and_records_the_stored_keys() {
     let steps = and_report(json!([
         { "op": "set", "key": "p:2", "value": "" },
         { "op": "remove", "key": "p:1" },
@@ -121,7 +121,7 @@ async fn a_listing_shows_own_writes_and_is_proved_as_it_was_stored() {
 }
 
 #[tokio::test]
-async fn a_listing_longer_than_a_page_is_read_on_past_what_the_run_removed() {
+async fn listing_continues_past_keys_that_the_run_removed() {
     let keys: Vec<String> = (0..1_500).map(|n| format!("k{n:04}")).collect();
     let entries: Vec<_> = keys.iter().map(|k| (k.as_str(), "", 1)).collect();
     let mut steps: Vec<Value> =
@@ -150,7 +150,7 @@ async fn each_state_refusal_has_its_code() {
 }
 
 #[tokio::test]
-async fn a_full_store_refuses_more_but_lets_values_be_replaced() {
+async fn full_state_refuses_new_values_and_accepts_replacements() {
     let steps = and_report(json!([
         { "op": "set", "key": "more", "value": "12345" },
         { "op": "set", "key": "here", "value": "54321" },
@@ -163,11 +163,11 @@ async fn a_full_store_refuses_more_but_lets_values_be_replaced() {
     let results = reported(&report);
     assert_eq!(results[0]["refused"], "quota");
     assert_eq!(results[1..], [json!(true), json!(true), json!(true)]);
-    assert!(report.reads.keys.is_empty(), "looking up sizes is no read of the guest's");
+    assert!(report.reads.keys.is_empty(), "looking up sizes is not a read of the guest");
 }
 
 #[tokio::test]
-async fn a_thousand_state_calls_are_enough() {
+async fn state_calls_have_a_limit() {
     let set = json!({ "op": "set", "key": "k", "value": "v" });
     let mut steps = vec![set.clone(); 1_001];
     let results = reported(&Try::steps(&and_report(json!(steps))).run().await);
@@ -180,7 +180,7 @@ async fn a_thousand_state_calls_are_enough() {
 }
 
 #[tokio::test]
-async fn a_failed_run_still_tells_what_it_read() {
+async fn failed_run_still_reports_its_reads() {
     let steps = json!([{ "op": "get", "key": "a" }, { "op": "set", "key": "a", "value": "2" }, { "op": "abort" }]);
     let report = Try::steps(&steps).stored(Stored::with(&[("a", "1", 4)])).run().await;
     assert_eq!(report.reads.keys, [("a".into(), Some(4))]);
@@ -188,7 +188,7 @@ async fn a_failed_run_still_tells_what_it_read() {
 }
 
 #[tokio::test]
-async fn a_store_that_cannot_be_asked_is_the_hosts_fault() {
+async fn unavailable_store_is_the_hubs_fault() {
     let broken = Arc::new(Stored { broken: true, ..Stored::default() });
     for step in [
         json!({ "op": "get", "key": "a" }),
@@ -197,7 +197,7 @@ async fn a_store_that_cannot_be_asked_is_the_hosts_fault() {
         json!({ "op": "cancel", "key": "a" }),
     ] {
         let mut run = Try::steps(&json!([step]));
-        run.state = Arc::clone(&broken) as _;
+        run.state = broken.clone() as _;
         let report = run.run().await;
         assert_eq!(report.outcome(), Outcome::Internal, "{step}");
         assert!(report.reason().unwrap().contains("the disk is gone"));

@@ -1,4 +1,4 @@
-//! The small language of these tests: a fixture, an event, what the run is granted, and what came of it.
+//! Helpers of these tests: guests, events, runs with their grants, and readers of reports.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -102,7 +102,7 @@ impl StateReader for Stored {
     }
 }
 
-/// A run to be made.
+/// The input of a run.
 pub(crate) struct Try {
     pub(crate) module: Module,
     pub(crate) event: Event,
@@ -194,12 +194,12 @@ impl Try {
     }
 }
 
-/// Runs the probe's steps and gives the results of each.
+/// Runs steps of the probe. Returns the result of each.
 pub(crate) async fn results(steps: Value) -> Vec<Value> {
     reported(&Try::steps(&and_report(steps)).run().await)
 }
 
-/// The steps, and then a report of them to `sink`.
+/// The steps, then a report of their results to `sink`.
 pub(crate) fn and_report(mut steps: Value) -> Value {
     steps.as_array_mut().unwrap().push(json!({ "op": "report", "destination": "sink" }));
     steps
@@ -209,11 +209,11 @@ pub(crate) fn and_report(mut steps: Value) -> Value {
 pub(crate) fn reported(report: &RunReport) -> Vec<Value> {
     assert_eq!(report.reason(), None, "{:?}", report.log);
     let last = report.effects.messages.iter().rfind(|m| m.destination.as_str() == "sink");
-    let told: Value = serde_json::from_slice(body(last.unwrap())).unwrap();
-    told["results"].as_array().unwrap().clone()
+    let output: Value = serde_json::from_slice(body(last.unwrap())).unwrap();
+    output["results"].as_array().unwrap().clone()
 }
 
-/// The body of a message of its own.
+/// The body of a message that has its own payload.
 pub(crate) fn body(message: &Message) -> &[u8] {
     match &message.content {
         Content::Own(payload) => &payload.body,
@@ -221,7 +221,7 @@ pub(crate) fn body(message: &Message) -> &[u8] {
     }
 }
 
-/// The payload of a message of its own.
+/// The payload of a message that has its own payload.
 pub(crate) fn payload(message: &Message) -> &Payload {
     match &message.content {
         Content::Own(payload) => payload,

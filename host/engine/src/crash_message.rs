@@ -1,12 +1,12 @@
-//! The line that says why a program died, out of what its language's runtime printed on stderr. Pure.
+//! Finds the message of a crash in what a language's runtime printed on stderr. Pure.
 //!
-//! Runtimes print more than that line: where it was, what to set for more, that no stack trace can be had. Their forms
-//! are tried one after another; where none fits, the last line that is no part of a stack trace is taken.
+//! Runtimes print more than the message: its place, settings, a stack trace. The forms of several
+//! languages are tried in turn. If none fits, the last line outside of a stack trace is used.
 
-/// Lines taken of a message of several.
+/// Lines of one message.
 const MESSAGE_LINES_MAX: usize = 5;
 
-/// What begins a line that is about the end of the program, and is not said in passing.
+/// Beginnings of lines that announce a crash.
 const HEADS: [&str; 13] = [
     "Traceback (most recent call last)",
     "panic: ",
@@ -23,7 +23,7 @@ const HEADS: [&str; 13] = [
     "abort: ",
 ];
 
-/// What stands in such a line, wherever it begins.
+/// Parts of such lines, anywhere in them.
 const PARTS: [&str; 6] = [
     "Fatal error: ",
     "Assertion failed",
@@ -33,10 +33,10 @@ const PARTS: [&str; 6] = [
     "Precondition failed",
 ];
 
-/// Whether a line begins what a runtime says as its program dies, where `so_far` is what was said since such a line.
-pub(crate) fn begins(line: &str, so_far: Option<&str>) -> bool {
+/// True if a line announces a crash. `so_far` are the lines since an earlier such line.
+pub(crate) fn announces_crash(line: &str, so_far: Option<&str>) -> bool {
     if is_of_rust(line) {
-        // A runtime that is written in Rust panics after its guest has died, and a panic in a panic says less.
+        // A runtime written in Rust panics after the crash of its guest, and that panic tells less.
         return so_far.is_none_or(|so_far| !so_far.lines().next().is_some_and(begins_any));
     }
     begins_any(line)
@@ -49,12 +49,13 @@ fn begins_any(line: &str) -> bool {
         || PARTS.iter().any(|part| line.contains(part))
 }
 
-/// What a line says of work that a program has left undone, though it ends as if all were well.
+/// The warning of a line that a program did not do its work, although it ends without an error.
 pub(crate) fn of_work_undone(line: &str) -> Option<String> {
     if let Some((_, coroutine)) = line.split_once("RuntimeWarning: coroutine ") {
         let name = coroutine.strip_suffix(" was never awaited")?;
         return Some(format!(
-            "coroutine {name} was never awaited, so that nothing in it has run; make it a plain `def`, or run it with \
+            "coroutine {name} was never awaited, so that nothing in it has run; make it a plain \
+             `def`, or run it with \
              `run` of examples/python/weir.py"
         ));
     }
@@ -63,21 +64,21 @@ pub(crate) fn of_work_undone(line: &str) -> Option<String> {
     })
 }
 
-/// The line that says what went wrong, if a form of a dying program is recognised.
-pub(crate) fn of_a_death(stderr: &str) -> Option<String> {
+/// The message of a crash, if a known form is found.
+pub(crate) fn of_crash(stderr: &str) -> Option<String> {
     let forms: [fn(&str) -> Option<String>; 8] =
         [python, quickjs, spidermonkey, rust, zig, cpp, dotnet, marked];
     forms.iter().find_map(|form| form(stderr)).filter(|text| !text.is_empty())
 }
 
-/// The last line that is no part of a stack trace; the last line of all, where each is one.
+/// The last line outside of a stack trace, or else the last line.
 pub(crate) fn last_line(stderr: &str) -> Option<String> {
     let lines = || stderr.lines().map(str::trim_end).filter(|line| !line.trim().is_empty()).rev();
     let says = lines().find(|line| !is_trace(line)).or_else(|| lines().next());
     says.map(|line| line.trim().to_owned())
 }
 
-/// The exception that a traceback ends with: the first line after its frames that is not indented.
+/// The exception at the end of a traceback: the first line after its frames without indentation.
 fn python(stderr: &str) -> Option<String> {
     if let Some((_, group)) = stderr.split_once("Exception Group Traceback") {
         let group = group.lines().skip(1).map(|line| line.trim_start_matches([' ', '|', '+', '-']));
@@ -159,7 +160,7 @@ fn dotnet(stderr: &str) -> Option<String> {
     Some(said.to_owned())
 }
 
-/// A line with one of the heads or parts; else the first that is an exception with a trace below it.
+/// A line with one of the heads or parts; else the first exception with a trace below it.
 fn marked(stderr: &str) -> Option<String> {
     let mut lines = stderr.lines().peekable();
     if let Some(line) = stderr.lines().find(|line| begins_any(line)) {
@@ -174,7 +175,7 @@ fn marked(stderr: &str) -> Option<String> {
     None
 }
 
-/// Lines as one, up to a blank one.
+/// Joins lines, up to a blank one.
 fn message<'t>(lines: impl Iterator<Item = &'t str>) -> String {
     let lines = lines.map(str::trim).take_while(|line| !line.is_empty());
     lines.take(MESSAGE_LINES_MAX).collect::<Vec<_>>().join(" ")
@@ -188,7 +189,7 @@ fn is_exception(line: &str) -> bool {
     is_name && ["Error", "Exception", "ExceptionGroup"].iter().any(|end| name.ends_with(end))
 }
 
-/// A frame, or what runtimes print around frames.
+/// True for a frame, and for the lines that runtimes print around frames.
 fn is_trace(line: &str) -> bool {
     let text = line.trim();
     let numbered = text.split_once(": ").is_some_and(|(number, _)| {
@@ -230,52 +231,65 @@ fn is_trace(line: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// As the reason of a run is read: of a death where there was one, else the last line.
+    /// The reason of a run: the message of a crash, else the last line.
     fn said(stderr: &str) -> Option<String> {
-        of_a_death(stderr).or_else(|| last_line(stderr))
+        of_crash(stderr).or_else(|| last_line(stderr))
     }
 
     #[test]
-    fn each_language_has_its_own_last_words() {
+    fn message_is_found_for_each_language() {
         for (stderr, wanted) in [
             // Python, alone, with its cause, in the runtime of componentize-py, and a group.
             (
-                "Traceback (most recent call last):\n  File \"app.py\", line 3, in handle\n    raise RuntimeError(\"guest says boom\")\nRuntimeError: guest says boom\nthread '<unnamed>' (1) panicked at src/lib.rs:1:1:\npython died\n",
+                "Traceback (most recent call last):\n  File \"app.py\", line 3, in handle\n    \
+                 raise RuntimeError(\"guest says boom\")\nRuntimeError: guest says boom\nthread \
+                 '<unnamed>' (1) panicked at src/lib.rs:1:1:\npython died\n",
                 "RuntimeError: guest says boom",
             ),
             (
-                "Traceback (most recent call last):\n  File \"a.py\", line 1\nKeyError: 'a'\n\nDuring handling of the above exception, another exception occurred:\n\nTraceback (most recent call last):\n  File \"a.py\", line 3\n    f()\n    ^^^\nacme.LedgerError: gone\nsecond line\n",
+                "Traceback (most recent call last):\n  File \"a.py\", line 1\nKeyError: \
+                 'a'\n\nDuring handling of the above exception, another exception \
+                 occurred:\n\nTraceback (most recent call last):\n  File \"a.py\", line 3\n    \
+                 f()\n    ^^^\nacme.LedgerError: gone\nsecond line\n",
                 "acme.LedgerError: gone",
             ),
             (
-                "  + Exception Group Traceback (most recent call last):\n  |   File \"a.py\", line 1\n  | ExceptionGroup: two (2 sub-exceptions)\n  +-+---------------- 1 ----------------\n",
+                "  + Exception Group Traceback (most recent call last):\n  |   File \"a.py\", \
+                 line 1\n  | ExceptionGroup: two (2 sub-exceptions)\n  +-+---------------- 1 \
+                 ----------------\n",
                 "ExceptionGroup: two (2 sub-exceptions)",
             ),
             // JavaScript: QuickJS and SpiderMonkey in a component, then as a program.
             (
-                "Exception { message: Some(\"no \\\"id\\\" in it\"), stack: Some(\"    at faults (/handler.js:29:29)\\n\") }\n",
+                "Exception { message: Some(\"no \\\"id\\\" in it\"), stack: Some(\"    at faults \
+                 (/handler.js:29:29)\\n\") }\n",
                 "no \"id\" in it",
             ),
             (
-                "invalid variant tag value `undefined` (received `Error: guest says boom`) specified for `Failure`\n",
+                "invalid variant tag value `undefined` (received `Error: guest says boom`) \
+                 specified for `Failure`\n",
                 "Error: guest says boom",
             ),
             (
-                "TypeError: cannot read property 'title' of undefined\n    at handle (issues.js:23)\n    at <anonymous>\n",
+                "TypeError: cannot read property 'title' of undefined\n    at handle \
+                 (issues.js:23)\n    at <anonymous>\n",
                 "TypeError: cannot read property 'title' of undefined",
             ),
             ("Uncaught RangeError: too deep\n    at f (a.js:1)\n", "Uncaught RangeError: too deep"),
             // Rust, today's form with one line and several, and the form before 1.73.
             (
-                "\nthread '<unnamed>' (1) panicked at src/lib.rs:30:20:\nguest says boom\nnote: run with `RUST_BACKTRACE=1`\n",
+                "\nthread '<unnamed>' (1) panicked at src/lib.rs:30:20:\nguest says boom\nnote: \
+                 run with `RUST_BACKTRACE=1`\n",
                 "panicked at src/lib.rs:30:20: guest says boom",
             ),
             (
-                "thread 'main' panicked at src/main.rs:5:5:\nassertion `left == right` failed\n  left: 1\n right: 2\nnote: run with `RUST_BACKTRACE=1`\n",
+                "thread 'main' panicked at src/main.rs:5:5:\nassertion `left == right` failed\n  \
+                 left: 1\n right: 2\nnote: run with `RUST_BACKTRACE=1`\n",
                 "panicked at src/main.rs:5:5: assertion `left == right` failed left: 1 right: 2",
             ),
             (
-                "thread 'main' panicked at 'boom', src/main.rs:2:5\nnote: run with `RUST_BACKTRACE=1`\n",
+                "thread 'main' panicked at 'boom', src/main.rs:2:5\nnote: run with \
+                 `RUST_BACKTRACE=1`\n",
                 "panicked at 'boom', src/main.rs:2:5",
             ),
             (
@@ -284,11 +298,13 @@ mod tests {
             ),
             // Go, and TinyGo.
             (
-                "panic: runtime error: index out of range [5] with length 3\n\ngoroutine 1 [running]:\nmain.main()\n\texample.com/issues/main.go:71 +0x19\nexit status 2\n",
+                "panic: runtime error: index out of range [5] with length 3\n\ngoroutine 1 \
+                 [running]:\nmain.main()\n\texample.com/issues/main.go:71 +0x19\nexit status 2\n",
                 "panic: runtime error: index out of range [5] with length 3",
             ),
             (
-                "fatal error: all goroutines are asleep - deadlock!\n\ngoroutine 1 [chan receive]:\nmain.main()\n\tmain.go:9 +0x2\n",
+                "fatal error: all goroutines are asleep - deadlock!\n\ngoroutine 1 [chan \
+                 receive]:\nmain.main()\n\tmain.go:9 +0x2\n",
                 "fatal error: all goroutines are asleep - deadlock!",
             ),
             (
@@ -298,7 +314,8 @@ mod tests {
             ("2026/11/28 10:00:00 the ledger is gone\n", "2026/11/28 10:00:00 the ledger is gone"),
             // Zig.
             (
-                "thread 1 panic: index out of bounds: index 5, len 3\nCannot print stack trace: debug info unavailable for target\n",
+                "thread 1 panic: index out of bounds: index 5, len 3\nCannot print stack trace: \
+                 debug info unavailable for target\n",
                 "panic: index out of bounds: index 5, len 3",
             ),
             (
@@ -315,19 +332,23 @@ mod tests {
                 "tally: tally.c:12: handle: Assertion `n > 0' failed.",
             ),
             (
-                "terminate called after throwing an instance of 'std::runtime_error'\n  what():  ledger gone\nAborted\n",
+                "terminate called after throwing an instance of 'std::runtime_error'\n  what():  \
+                 ledger gone\nAborted\n",
                 "std::runtime_error: ledger gone",
             ),
             (
-                "libc++abi: terminating due to uncaught exception of type std::bad_alloc: std::bad_alloc\n",
-                "libc++abi: terminating due to uncaught exception of type std::bad_alloc: std::bad_alloc",
+                "libc++abi: terminating due to uncaught exception of type std::bad_alloc: \
+                 std::bad_alloc\n",
+                "libc++abi: terminating due to uncaught exception of type std::bad_alloc: \
+                 std::bad_alloc",
             ),
             (
                 "main/main.swift:5: Fatal error: Index out of range\n",
                 "main/main.swift:5: Fatal error: Index out of range",
             ),
             (
-                "Unhandled exception. System.InvalidOperationException: no title\n   at Program.Main() in Program.cs:line 4\n",
+                "Unhandled exception. System.InvalidOperationException: no title\n   at \
+                 Program.Main() in Program.cs:line 4\n",
                 "System.InvalidOperationException: no title",
             ),
             (
@@ -335,16 +356,19 @@ mod tests {
                 "System.Exception: no title",
             ),
             (
-                "Exception in thread \"main\" java.lang.IllegalStateException: no\n\tat A.main(A.java:3)\n",
+                "Exception in thread \"main\" java.lang.IllegalStateException: no\n\tat \
+                 A.main(A.java:3)\n",
                 "Exception in thread \"main\" java.lang.IllegalStateException: no",
             ),
             ("Fatal error: exception Failure(\"no\")\n", "Fatal error: exception Failure(\"no\")"),
             (
-                "PHP Fatal error:  Uncaught Exception: no in a.php:3\nStack trace:\n#0 {main}\n  thrown in a.php on line 3\n",
+                "PHP Fatal error:  Uncaught Exception: no in a.php:3\nStack trace:\n#0 {main}\n  \
+                 thrown in a.php on line 3\n",
                 "PHP Fatal error:  Uncaught Exception: no in a.php:3",
             ),
             (
-                "lua: issues.lua:6: attempt to index a nil value (field 'repository')\nstack traceback:\n\t[C]: in ?\n",
+                "lua: issues.lua:6: attempt to index a nil value (field 'repository')\nstack \
+                 traceback:\n\t[C]: in ?\n",
                 "lua: issues.lua:6: attempt to index a nil value (field 'repository')",
             ),
             (
@@ -364,15 +388,15 @@ mod tests {
     }
 
     #[test]
-    fn what_a_program_says_in_passing_is_no_death() {
+    fn ordinary_output_is_not_a_crash() {
         for line in ["starting", "error handling is on", "retry after panic", "Error: not now", ""]
         {
-            assert!(!begins(line, None), "{line}");
+            assert!(!announces_crash(line, None), "{line}");
         }
     }
 
     #[test]
-    fn a_coroutine_that_nothing_awaits_is_work_undone() {
+    fn coroutine_that_nothing_awaits_is_work_not_done() {
         let line = "<sys>:0: RuntimeWarning: coroutine 'WitWorld.handle' was never awaited";
         let said = of_work_undone(line).unwrap();
         assert!(said.starts_with("coroutine 'WitWorld.handle' was never awaited, so"), "{said}");
@@ -381,17 +405,17 @@ mod tests {
     }
 
     #[test]
-    fn a_runtimes_own_panic_does_not_hide_what_its_guest_said() {
+    fn panic_of_the_runtime_does_not_hide_the_guests_message() {
         let rust = "thread '<unnamed>' panicked at crates/runtime/src/lib.rs:9:1:";
-        assert!(begins(rust, None) && begins(rust, Some("said in passing\n")));
+        assert!(announces_crash(rust, None) && announces_crash(rust, Some("said in passing\n")));
         for first in
             ["Traceback (most recent call last):\n", "thread 'main' panicked at a.rs:1:1:\n"]
         {
-            assert!(!begins(rust, Some(first)), "{first}");
+            assert!(!announces_crash(rust, Some(first)), "{first}");
         }
         assert!(
-            begins("Traceback (most recent call last):", Some("panic: a\n")),
-            "the last death counts"
+            announces_crash("Traceback (most recent call last):", Some("panic: a\n")),
+            "the last crash counts"
         );
     }
 }
