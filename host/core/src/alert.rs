@@ -155,12 +155,12 @@ impl ExpiryReminder {
 /// [`RepeatAggregator::EVERY`] become one with a count.
 #[derive(Debug, Clone)]
 pub struct RepeatAggregator<K, T> {
-    subjects: BTreeMap<K, Subject<T>>,
+    subjects: BTreeMap<K, SubjectState<T>>,
     subjects_max: usize,
 }
 
 #[derive(Debug, Clone)]
-struct Subject<T> {
+struct SubjectState<T> {
     passed_at: Duration,
     /// The count since then, and the latest.
     since: Option<(u64, T)>,
@@ -198,7 +198,7 @@ impl<K: Ord + Clone, T> RepeatAggregator<K, T> {
         if self.subjects.len() >= self.subjects_max {
             return Err(TooManySubjects);
         }
-        self.subjects.insert(subject, Subject { passed_at: now, since: None });
+        self.subjects.insert(subject, SubjectState { passed_at: now, since: None });
         Ok(Some((count, latest)))
     }
 

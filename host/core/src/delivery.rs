@@ -8,56 +8,32 @@
 //! ```
 //! A claim makes a delivery `processing`; where one process owns the store, that is never written.
 
-use std::fmt;
 use std::time::Duration;
 
 use rand::Rng;
-use serde::Serialize;
 
 use crate::bounds::{DESCENDANTS_MAX, HOST_LOST_MAX};
 use crate::retry::RetryPolicy;
 use crate::word_enum;
 
-/// The stored state of a delivery. The numbers are written to disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[repr(u8)]
-pub enum DeliveryState {
-    /// Waits for its first attempt.
-    Pending = 0,
-    /// Claimed for an attempt.
-    Processing = 1,
-    /// Failed, and due again later.
-    Retrying = 2,
-    Processed = 3,
-    /// Given up. Kept until an operator acts or retention ends.
-    DeadLetter = 4,
-    /// Withdrawn before its first attempt.
-    Cancelled = 5,
+word_enum! {
+    /// The state of a delivery. Its number is stored, so that the order never changes.
+    DeliveryState {
+        /// Waits for its first attempt.
+        Pending = "pending",
+        /// Claimed for an attempt.
+        Processing = "processing",
+        /// Failed, and due again later.
+        Retrying = "retrying",
+        Processed = "processed",
+        /// Given up. Kept until an operator acts or retention ends.
+        DeadLetter = "dead_letter",
+        /// Withdrawn before its first attempt.
+        Cancelled = "cancelled",
+    }
 }
 
 impl DeliveryState {
-    pub const ALL: [Self; 6] = [
-        Self::Pending,
-        Self::Processing,
-        Self::Retrying,
-        Self::Processed,
-        Self::DeadLetter,
-        Self::Cancelled,
-    ];
-
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Processing => "processing",
-            Self::Retrying => "retrying",
-            Self::Processed => "processed",
-            Self::DeadLetter => "dead_letter",
-            Self::Cancelled => "cancelled",
-        }
-    }
-
     #[must_use]
     pub fn from_stored(number: u8) -> Option<Self> {
         Self::ALL.get(usize::from(number)).copied()
@@ -67,12 +43,6 @@ impl DeliveryState {
     #[must_use]
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Processed | Self::DeadLetter | Self::Cancelled)
-    }
-}
-
-impl fmt::Display for DeliveryState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 
@@ -289,9 +259,10 @@ mod tests {
 
     #[test]
     fn stored_numbers_never_change() {
-        for (number, state) in DeliveryState::ALL.into_iter().enumerate() {
-            assert_eq!(state as usize, number);
-            assert_eq!(DeliveryState::from_stored(state as u8), Some(state));
+        let words = ["pending", "processing", "retrying", "processed", "dead_letter", "cancelled"];
+        for (number, word) in (0_u8..).zip(words) {
+            let state = DeliveryState::from_stored(number).unwrap();
+            assert_eq!((state as u8, state.as_str()), (number, word));
         }
         assert_eq!(DeliveryState::from_stored(6), None);
     }

@@ -37,7 +37,7 @@ impl Effects {
 
 /// The headers and body of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Content {
+pub enum MessageContent {
     Own(Arc<Payload>),
     /// The body of the handled event, by reference, with these headers added.
     ///
@@ -53,7 +53,7 @@ pub struct Message {
     /// Its outward id, from [`OutwardIds`].
     pub id: MessageId,
     pub destination: DestinationName,
-    pub content: Content,
+    pub content: MessageContent,
     pub timing: Timing,
 }
 

@@ -19,7 +19,7 @@ use crate::description::DescriptionDraft;
 use crate::guard::{self, Guard, Guarded};
 use crate::log::{LogLevel, LogRecorder};
 use crate::reason;
-use crate::recorder::Recorder;
+use crate::recorder::EffectRecorder;
 use crate::refusal::{Code, Refusal};
 use crate::run::{Run, RunEnd, RunReport};
 use crate::state_view::StateView;
@@ -44,7 +44,7 @@ pub(crate) enum CallState {
 /// The state of a call of `handle`.
 pub(crate) struct HandleCall {
     pub(crate) run: Run,
-    pub(crate) recorder: Recorder,
+    pub(crate) recorder: EffectRecorder,
     pub(crate) state: StateView,
     pub(crate) retry_after: Option<Duration>,
     random: Option<ChaCha12Rng>,
@@ -67,7 +67,7 @@ impl Guarded for RunState {
 impl RunState {
     pub(crate) fn handling(run: Run, memory_max: usize) -> Self {
         let limits = run.limits;
-        let recorder = Recorder::new(
+        let recorder = EffectRecorder::new(
             run.handler.clone(),
             run.event.clone(),
             run.id_round,
@@ -184,7 +184,7 @@ fn report(
 /// The effects and reads of a run: effects only if it succeeded (INV-3), reads in any case.
 pub(crate) fn committable(
     end: &RunEnd,
-    recorder: Recorder,
+    recorder: EffectRecorder,
     state: StateView,
 ) -> (Effects, ReadSet) {
     let reads = state.reads();

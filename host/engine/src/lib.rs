@@ -53,7 +53,7 @@ pub use contract::{ContractMismatch, ContractVersion};
 pub use description::{DescribeError, Description};
 pub use engine::{Engine, EngineError, Options};
 pub use load_error::{CompileLimit, LoadError};
-pub use log::{Log, LogLevel, LogLine};
+pub use log::{LogLevel, LogLine, RunLog};
 pub use module::Module;
 pub use run::{AllowedDestinations, Grants, Run, RunEnd, RunLimits, RunReport};
 pub use version::{ModuleKind, Version};

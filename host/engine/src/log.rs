@@ -54,7 +54,7 @@ pub struct LogLine {
 
 /// The log of a run, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Log {
+pub struct RunLog {
     pub lines: Vec<LogLine>,
     /// True if a line was cut or left out.
     pub truncated: bool,
@@ -63,7 +63,7 @@ pub struct Log {
 /// Collects the log during a run.
 #[derive(Debug)]
 pub(crate) struct LogRecorder {
-    log: Log,
+    log: RunLog,
     room: usize,
     last_error: Option<Box<str>>,
     stdout: Partial,
@@ -86,7 +86,7 @@ struct Partial {
 impl LogRecorder {
     pub(crate) fn new(bytes_max: usize) -> Self {
         Self {
-            log: Log::default(),
+            log: RunLog::default(),
             room: bytes_max,
             last_error: None,
             stdout: Partial::default(),
@@ -195,7 +195,7 @@ impl LogRecorder {
     }
 
     /// The log, with lines that have no end.
-    pub(crate) fn finish(&mut self) -> Log {
+    pub(crate) fn finish(&mut self) -> RunLog {
         for level in [LogLevel::Stdout, LogLevel::Stderr] {
             if !self.partial(level).bytes.is_empty() {
                 self.end_line(level);

@@ -12,7 +12,7 @@ use weir_core::bounds::{
     EMIT_DEPTH_MAX, EMIT_TYPE_BYTES_MAX, REPLY_BYTES_MAX,
 };
 use weir_core::effect::{
-    Cancel, Content, Effects, EmittedEvent, Message, OutwardIds, Reply, Timing,
+    Cancel, Effects, EmittedEvent, Message, MessageContent, OutwardIds, Reply, Timing,
 };
 use weir_core::event::{Event, EventType};
 use weir_core::id::{EventId, MessageId};
@@ -50,7 +50,7 @@ enum DraftBody {
 
 /// The effects of a run so far.
 #[derive(Debug)]
-pub(crate) struct Recorder {
+pub(crate) struct EffectRecorder {
     handler: HandlerName,
     event: Arc<Event>,
     grants: Arc<Grants>,
@@ -75,7 +75,7 @@ pub(crate) enum CancelResult {
     AskStore,
 }
 
-impl Recorder {
+impl EffectRecorder {
     pub(crate) fn new(
         handler: HandlerName,
         event: Arc<Event>,
@@ -269,9 +269,9 @@ impl Recorder {
             match (what, body) {
                 (DraftKind::Message(id, destination), body) => {
                     let content = match body {
-                        DraftBody::Forward => Content::Forward { headers },
+                        DraftBody::Forward => MessageContent::Forward { headers },
                         DraftBody::Own { content_type, bytes } => {
-                            Content::Own(Arc::new(payload(&content_type, bytes, headers)))
+                            MessageContent::Own(Arc::new(payload(&content_type, bytes, headers)))
                         }
                     };
                     effects.messages.push(Message { id, destination, content, timing });

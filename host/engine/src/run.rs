@@ -13,7 +13,7 @@ use weir_core::name::{DestinationName, HandlerName};
 use weir_core::state::{ReadSet, StateReader};
 use weir_core::time::Timestamp;
 
-use crate::log::Log;
+use crate::log::RunLog;
 
 /// The input of one run.
 #[derive(Clone)]
@@ -132,7 +132,7 @@ pub struct RunReport {
     pub reads: ReadSet,
     /// The shortest wait before another attempt that it asked for.
     pub retry_after: Option<Duration>,
-    pub log: Log,
+    pub log: RunLog,
     /// Wall time, without the wait for a slot.
     pub duration: Duration,
     /// The most linear memory it used, in bytes.

@@ -186,7 +186,7 @@ impl StateView {
 
     /// The run's writes.
     pub(crate) fn into_writes(self) -> Vec<StateWrite> {
-        let write = |(key, own): (Box<str>, Own)| StateWrite {
+        let write = |(key, own): (Box<str>, OwnWrite)| StateWrite {
             key,
             value: own.value,
             expires_at: own.expires_at,

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use weir_core::delivery::{Fence, Outcome, Verdict};
 use weir_core::effect::{
-    Cancel, Content, Effects, EmittedEvent, Message, OutwardIds, StateWrite, Timing,
+    Cancel, Effects, EmittedEvent, Message, MessageContent, OutwardIds, StateWrite, Timing,
 };
 use weir_core::event::Event;
 use weir_core::name::HandlerName;
@@ -161,7 +161,7 @@ impl Asking<'_> {
         let destination = cast::destination(to);
         let id = self.ids.message(&destination, "text/plain", text.as_bytes());
         let body = Bytes::copy_from_slice(text.as_bytes());
-        let content = Content::Own(Arc::new(Payload::new("text/plain", body)));
+        let content = MessageContent::Own(Arc::new(Payload::new("text/plain", body)));
         self.effects.messages.push(Message { id, destination, content, timing });
     }
 
@@ -169,7 +169,8 @@ impl Asking<'_> {
         let destination = cast::destination(to);
         let payload = &self.event.payload;
         let id = self.ids.message(&destination, payload.content_type(), &payload.body);
-        let content = Content::Forward { headers: vec![("x-sent".into(), Bytes::from("on"))] };
+        let content =
+            MessageContent::Forward { headers: vec![("x-sent".into(), Bytes::from("on"))] };
         let timing = Timing::default();
         self.effects.messages.push(Message { id, destination, content, timing });
     }

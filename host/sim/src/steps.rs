@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::RngExt as _;
 use rand::seq::IndexedRandom as _;
 use weir_core::delivery::{DeliveryState, NextState, Outcome, Verdict, decide};
-use weir_core::effect::{Content, Effects};
+use weir_core::effect::{Effects, MessageContent};
 use weir_core::name::{SourceName, Target};
 use weir_core::retry::{Backoff, RetryPolicy};
 use weir_core::state::ReadSet;
@@ -266,8 +266,8 @@ impl Sim<'_> {
         };
         for (n, message) in effects.messages.iter().enumerate() {
             let payload = match &message.content {
-                Content::Own(payload) => payload.clone(),
-                Content::Forward { .. } => event.payload.clone(),
+                MessageContent::Own(payload) => payload.clone(),
+                MessageContent::Forward { .. } => event.payload.clone(),
             };
             let id = message.id.bits();
             let to = format!("destination:{}", message.destination);

@@ -110,8 +110,8 @@ fn a_route_names_the_headers_that_go_along_and_no_credential() {
     for (name, what) in [
         ("Authorization", "credential"),
         ("cookie", "credential"),
-        ("Host", "set by the host"),
-        ("weir-source", "set by the host"),
+        ("Host", "set by the hub"),
+        ("weir-source", "set by the hub"),
         ("a b", "not the name of a header"),
     ] {
         let text = route(&format!("pass_headers = [\"{name}\"]"));

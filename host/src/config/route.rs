@@ -85,7 +85,7 @@ fn pass_headers(section: &mut Section<'_>) -> Option<Vec<Box<str>>> {
                     .problem(&place, "is a credential of the sender's, which is never passed on");
             }
             Ok(name) if is_framing(&name) || is_the_hubs(&name) => {
-                section.problem(&place, "is set by the host and cannot be passed on");
+                section.problem(&place, "is set by the hub and cannot be passed on");
             }
             Ok(name) => passed.push(name.as_str().into()),
         }

@@ -20,12 +20,12 @@ use crate::config::{Config, Route, Source, SourcesByName};
 #[derive(Debug)]
 pub struct Routes {
     current: ArcSwap<RouteTable>,
-    parts: Mutex<Parts>,
+    parts: Mutex<RuleSets>,
     store: Arc<dyn Store>,
 }
 
 #[derive(Debug, Default, Clone)]
-struct Parts {
+struct RuleSets {
     routes: Vec<Rule>,
     responders: Vec<Rule>,
     handlers: BTreeMap<HandlerName, Vec<Pattern>>,
@@ -43,7 +43,7 @@ impl Routes {
             Rule::new(format!("route:{number}"), target, route.on.clone())
         };
         let routes = config.routes.iter().enumerate().map(to_destination).collect();
-        let parts = Parts { routes, responders: to_responders(&config.sources), handlers };
+        let parts = RuleSets { routes, responders: to_responders(&config.sources), handlers };
         let table = parts.table();
         store.keep_table(&table).await?;
         Ok(Self { current: ArcSwap::from_pointee(table), parts: Mutex::new(parts), store })
@@ -77,7 +77,7 @@ impl Routes {
 
     /// Changes nothing if the store cannot keep the new table, because events could not refer to
     /// it.
-    async fn change(&self, change: impl FnOnce(&mut Parts)) -> Result<bool, StoreError> {
+    async fn change(&self, change: impl FnOnce(&mut RuleSets)) -> Result<bool, StoreError> {
         let mut parts = self.parts.lock().await;
         let mut changed = parts.clone();
         change(&mut changed);
@@ -118,7 +118,7 @@ pub fn routed(table: &RouteTable, facts: &EventFacts<'_>) -> Routed {
     Routed { table: table.hash(), decisions, deliveries }
 }
 
-impl Parts {
+impl RuleSets {
     fn table(&self) -> RouteTable {
         let handlers = self.handlers.iter().map(|(name, patterns)| {
             let target = Target::Handler(name.clone());

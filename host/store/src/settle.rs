@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_core::delivery::{Fence, NextState, Outcome};
-use weir_core::effect::{Cancel, Content, StateWrite};
+use weir_core::effect::{Cancel, MessageContent, StateWrite};
 use weir_core::event::EventType;
 use weir_core::id::{AttemptId, DeliveryId, EventId, MessageId};
 use weir_core::name::DestinationName;
@@ -94,7 +94,7 @@ pub struct NewMessage {
     /// Where it goes.
     pub destination: DestinationName,
     /// What it says.
-    pub content: Content,
+    pub content: MessageContent,
     /// Not before this long after the commit.
     pub delay: Duration,
     /// The handler's key for it.

@@ -83,7 +83,10 @@ async fn deliveries_that_wait_too_long_for_a_handler_become_dead_letters() {
     let dead = hub.until_status(&event, "dead_letter").await;
     let attempt = &dead["deliveries"][0]["history"][0];
     assert_eq!(attempt["outcome"], "missing", "{dead}");
-    assert!(attempt["reason"].as_str().unwrap().contains("handler:teller has been gone"), "{dead}");
+    assert!(
+        attempt["reason"].as_str().unwrap().contains("handler:teller has been missing"),
+        "{dead}"
+    );
     assert!(hub.cli_ok(&["dead-letters", "list"]).contains("has been missing for 1s"));
 
     hub.put_handler("teller", committed("version-a"));

@@ -13,7 +13,7 @@ use weir_core::bounds::RETRY_AFTER_SECONDS_MAX;
 use weir_core::delivery::Outcome;
 
 use crate::reason;
-use crate::recorder::{JSON, Recorder};
+use crate::recorder::{EffectRecorder, JSON};
 use crate::refusal::Refusal;
 use crate::run::RunEnd;
 use crate::state_view::StateView;
@@ -90,7 +90,7 @@ struct EffectName {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Send {
+struct SendLine {
     #[serde(rename = "effect")]
     _effect: IgnoredAny,
     destination: String,
@@ -106,7 +106,7 @@ struct Send {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Forward {
+struct ForwardLine {
     #[serde(rename = "effect")]
     _effect: IgnoredAny,
     destination: String,
@@ -118,7 +118,7 @@ struct Forward {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Emit {
+struct EmitLine {
     #[serde(rename = "effect")]
     _effect: IgnoredAny,
     #[serde(rename = "type")]
@@ -135,7 +135,7 @@ struct Emit {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Cancel {
+struct CancelLine {
     #[serde(rename = "effect")]
     _effect: IgnoredAny,
     key: String,
@@ -144,7 +144,7 @@ struct Cancel {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct StateSet {
+struct StateSetLine {
     #[serde(rename = "effect")]
     _effect: IgnoredAny,
     key: String,
@@ -154,7 +154,7 @@ struct StateSet {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct StateRemove {
+struct StateRemoveLine {
     #[serde(rename = "effect")]
     _effect: IgnoredAny,
     key: String,
@@ -162,7 +162,7 @@ struct StateRemove {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct StateAdd {
+struct StateAddLine {
     #[serde(rename = "effect")]
     _effect: IgnoredAny,
     key: String,
@@ -171,7 +171,7 @@ struct StateAdd {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RetryAfter {
+struct RetryAfterLine {
     #[serde(rename = "effect")]
     _effect: IgnoredAny,
     seconds: u32,
@@ -179,7 +179,7 @@ struct RetryAfter {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Reply {
+struct ReplyLine {
     #[serde(rename = "effect")]
     _effect: IgnoredAny,
     status: Option<u16>,
@@ -194,7 +194,7 @@ struct Reply {
 /// Records all lines. Returns the wait before another attempt, if one was asked for.
 pub(crate) async fn record(
     printed: &[u8],
-    recorder: &mut Recorder,
+    recorder: &mut EffectRecorder,
     state: &mut StateView,
 ) -> Result<Option<Duration>, InvalidLine> {
     let mut retry_after = None;
@@ -239,13 +239,13 @@ pub(crate) fn retry_after(printed: &[u8]) -> Option<Duration> {
     printed.rsplit(|b| *b == b'\n').take(LINES_MAX).find_map(asked).map(wait)
 }
 
-fn wait(RetryAfter { seconds, .. }: RetryAfter) -> Duration {
+fn wait(RetryAfterLine { seconds, .. }: RetryAfterLine) -> Duration {
     Duration::from_secs(u64::from(seconds.min(RETRY_AFTER_SECONDS_MAX)))
 }
 
 async fn one(
     line: &[u8],
-    recorder: &mut Recorder,
+    recorder: &mut EffectRecorder,
     state: &mut StateView,
 ) -> Result<Option<Duration>, LineError> {
     let line = std::str::from_utf8(line).map_err(|error| {
@@ -255,20 +255,20 @@ async fn one(
     match effect.as_str() {
         "send" | "forward" | "emit" => outward(&effect, line, recorder)?,
         "cancel" => {
-            let Cancel { key, ahead, .. } = parsed(line)?;
+            let CancelLine { key, ahead, .. } = parsed(line)?;
             recorder.cancel(&key, ahead.unwrap_or(0))?;
         }
         "reply" => reply(parsed(line)?, recorder)?,
         "state.set" => {
-            let StateSet { key, value, expire, .. } = parsed(line)?;
+            let StateSetLine { key, value, expire, .. } = parsed(line)?;
             state.set(&key, &value).await?;
             if let Some(seconds) = expire {
                 state.expire(&key, seconds).await?;
             }
         }
-        "state.remove" => state.remove(&parsed::<StateRemove>(line)?.key)?,
+        "state.remove" => state.remove(&parsed::<StateRemoveLine>(line)?.key)?,
         "state.add" => {
-            let StateAdd { key, delta, .. } = parsed(line)?;
+            let StateAddLine { key, delta, .. } = parsed(line)?;
             state.add(&key, delta).await?;
         }
         "retry-after" => return Ok(Some(wait(parsed(line)?))),
@@ -283,21 +283,22 @@ async fn one(
     Ok(None)
 }
 
-fn outward(effect: &str, line: &str, recorder: &mut Recorder) -> Result<(), LineError> {
+fn outward(effect: &str, line: &str, recorder: &mut EffectRecorder) -> Result<(), LineError> {
     let (id, headers, delay, key) = match effect {
         "forward" => {
-            let Forward { destination, headers, delay, key, .. } = parsed(line)?;
+            let ForwardLine { destination, headers, delay, key, .. } = parsed(line)?;
             (recorder.forward(&destination)?.to_string(), headers, delay, key)
         }
         "emit" => {
-            let Emit { kind, content_type, body, json, body_base64, headers, delay, key, .. } =
-                parsed(line)?;
+            let EmitLine {
+                kind, content_type, body, json, body_base64, headers, delay, key, ..
+            } = parsed(line)?;
             let (content_type, body) = content(content_type, body, json, body_base64)?;
             let id = recorder.emit(&kind, &content_type, body)?;
             (id.to_string(), headers, delay, key)
         }
         _ => {
-            let Send {
+            let SendLine {
                 destination,
                 content_type,
                 body,
@@ -325,8 +326,8 @@ fn outward(effect: &str, line: &str, recorder: &mut Recorder) -> Result<(), Line
     Ok(())
 }
 
-fn reply(reply: Reply, recorder: &mut Recorder) -> Result<(), LineError> {
-    let Reply { status, content_type, body, json, body_base64, headers, .. } = reply;
+fn reply(reply: ReplyLine, recorder: &mut EffectRecorder) -> Result<(), LineError> {
+    let ReplyLine { status, content_type, body, json, body_base64, headers, .. } = reply;
     let (content_type, body) = content(content_type, body, json, body_base64)?;
     recorder.reply(status.unwrap_or(200), &content_type, body)?;
     for (name, value) in &headers {

@@ -25,7 +25,7 @@ use crate::instance::committable;
 use crate::load_error::LoadError;
 use crate::log::LogRecorder;
 use crate::reason;
-use crate::recorder::Recorder;
+use crate::recorder::EffectRecorder;
 use crate::run::{Run, RunEnd, RunReport};
 use crate::state_view::StateView;
 use crate::stdio::GuestOutput;
@@ -133,7 +133,7 @@ fn command_state(
 /// The outcome of a command.
 struct CommandOutcome {
     end: RunEnd,
-    recorder: Recorder,
+    recorder: EffectRecorder,
     state: StateView,
     retry_after: Option<Duration>,
 }
@@ -147,7 +147,7 @@ async fn outcome(
     time_left: Duration,
 ) -> CommandOutcome {
     let recorder =
-        Recorder::new(run.handler, run.event, run.id_round, run.grants, run.limits.effects);
+        EffectRecorder::new(run.handler, run.event, run.id_round, run.grants, run.limits.effects);
     let state = StateView::new(run.state, run.now);
     let mut outcome = CommandOutcome { end: RunEnd::Ok, recorder, state, retry_after: None };
     let exit = match ended {

@@ -3,7 +3,7 @@
 use crate::bindings::weir::handler::outbox::Host;
 use crate::host_calls::{Answer, answer};
 use crate::instance::{HandleCall, RunState};
-use crate::recorder::{Cancelled, JSON, checked_json};
+use crate::recorder::{CancelResult, JSON, checked_json};
 
 impl Host for RunState {
     fn send(&mut self, destination: String, content_type: String, body: Vec<u8>) -> Answer<String> {
@@ -56,9 +56,9 @@ impl Host for RunState {
     async fn cancel_ahead(&mut self, key: String, seconds: u32) -> wasmtime::Result<bool> {
         let Ok(HandleCall { recorder, run, .. }) = self.try_handling() else { return Ok(false) };
         match recorder.cancel(&key, seconds)? {
-            Cancelled::Nothing => Ok(false),
-            Cancelled::Own => Ok(true),
-            Cancelled::AskStore => {
+            CancelResult::Nothing => Ok(false),
+            CancelResult::Own => Ok(true),
+            CancelResult::AskStore => {
                 Ok(run.state.has_queued(&key).await.map_err(crate::stop::Stop::State)?)
             }
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use weir_core::bounds::MIB;
 use weir_core::delivery::{Outcome, Verdict};
-use weir_core::effect::Content;
+use weir_core::effect::MessageContent;
 
 use crate::support::{NOW, Stored, Try, body, lines, module, payload, text};
 
@@ -84,7 +84,7 @@ async fn each_line_is_an_effect() {
     assert_eq!(&payload(json).header("x-a").unwrap()[..], b"1");
     assert_eq!(payload(text).content_type(), "text/plain; charset=utf-8");
     assert_eq!((payload(image).content_type(), body(image)), ("image/x", &b"\xff\x00"[..]));
-    assert!(matches!(forward.content, Content::Forward { .. }));
+    assert!(matches!(forward.content, MessageContent::Forward { .. }));
     assert_eq!(effects.emits[0].kind.as_str(), "order.late");
     assert_eq!((&*effects.cancels[0].key, effects.cancels[0].ahead_seconds), ("c", 60));
     let state: Vec<_> = effects.state.iter().map(|w| (&*w.key, w.value.as_deref())).collect();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use weir_core::bounds::{EFFECT_BYTES_MAX, EMIT_DEPTH_MAX, REPLY_BYTES_MAX};
-use weir_core::effect::{Cancel, Content};
+use weir_core::effect::{Cancel, MessageContent};
 use weir_engine::AllowedDestinations;
 
 use crate::support::{Stored, Try, and_report, body, messages, payload, reported, results};
@@ -40,7 +40,7 @@ async fn a_forwarded_body_is_not_copied() {
     ]))
     .run()
     .await;
-    let Content::Forward { headers } = &report.effects.messages[0].content else { panic!() };
+    let MessageContent::Forward { headers } = &report.effects.messages[0].content else { panic!() };
     assert_eq!(headers[0], ("x-via".into(), "orders".into()));
 }
 

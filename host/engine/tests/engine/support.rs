@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use weir_core::effect::{Content, Effects, Message};
+use weir_core::effect::{Effects, Message, MessageContent};
 use weir_core::event::{Category, Event, EventType, Lineage};
 use weir_core::id::EventId;
 use weir_core::name::{DestinationName, HandlerName, SourceName};
@@ -216,24 +216,24 @@ pub(crate) fn reported(report: &RunReport) -> Vec<Value> {
 /// The body of a message that has its own payload.
 pub(crate) fn body(message: &Message) -> &[u8] {
     match &message.content {
-        Content::Own(payload) => &payload.body,
-        Content::Forward { .. } => panic!("forwards the event's body"),
+        MessageContent::Own(payload) => &payload.body,
+        MessageContent::Forward { .. } => panic!("forwards the event's body"),
     }
 }
 
 /// The payload of a message that has its own payload.
 pub(crate) fn payload(message: &Message) -> &Payload {
     match &message.content {
-        Content::Own(payload) => payload,
-        Content::Forward { .. } => panic!("forwards the event's body"),
+        MessageContent::Own(payload) => payload,
+        MessageContent::Forward { .. } => panic!("forwards the event's body"),
     }
 }
 
 /// The messages that are not the probe's report.
 pub(crate) fn messages(effects: &Effects) -> Vec<&Message> {
     let report = |m: &Message| match &m.content {
-        Content::Own(payload) => payload.body.starts_with(b"{\"event\":"),
-        Content::Forward { .. } => false,
+        MessageContent::Own(payload) => payload.body.starts_with(b"{\"event\":"),
+        MessageContent::Forward { .. } => false,
     };
     effects.messages.iter().filter(|m| !report(m)).collect()
 }

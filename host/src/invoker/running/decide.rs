@@ -12,7 +12,7 @@ use weir_core::name::{HandlerName, SourceName};
 use weir_core::retry::RetryPolicy;
 use weir_core::route::{EventFacts, RouteTable};
 use weir_core::time::Timestamp;
-use weir_engine::{Log, LogLevel, LogLine, RunReport, Version};
+use weir_engine::{LogLevel, LogLine, RunLog, RunReport, Version};
 use weir_store::{AttemptRecord, Claim, NewEmit, NewMessage, NewReply, RoutedEffects, Settlement};
 
 use super::responder_policy::{REPLY_HEADERS, without_forbidden_headers};
@@ -150,7 +150,7 @@ fn routed_emit(emit: EmittedEvent, source: &SourceName, routes: &RouteTable) -> 
 }
 
 /// The log as it is stored: each line with its level. A message of several lines becomes several entries.
-fn log_text(log: &Log) -> Option<Box<str>> {
+fn log_text(log: &RunLog) -> Option<Box<str>> {
     let mut text = String::new();
     let mut line = |level: &str, message: &str| {
         if !text.is_empty() {
@@ -177,7 +177,7 @@ mod tests {
     use rand::SeedableRng;
     use rand::rngs::StdRng;
     use weir_core::delivery::Fence;
-    use weir_core::effect::{Content, Reply, StateWrite, Timing};
+    use weir_core::effect::{MessageContent, Reply, StateWrite, Timing};
     use weir_core::event::{Event, EventType};
     use weir_core::id::{DeliveryId, EventId, MessageId};
     use weir_core::name::{DestinationName, Target};
@@ -225,7 +225,7 @@ mod tests {
             messages: vec![Message {
                 id: MessageId::from_bits(7),
                 destination: DestinationName::new("ops").unwrap(),
-                content: Content::Own(Arc::clone(&payload)),
+                content: MessageContent::Own(Arc::clone(&payload)),
                 timing: Timing { delay_seconds: 90, key: Some("late".into()) },
             }],
             emits: vec![EmittedEvent {
@@ -246,7 +246,7 @@ mod tests {
             effects: effects(),
             reads: ReadSet { keys: vec![("n".into(), None)], ..ReadSet::default() },
             retry_after: None,
-            log: Log::default(),
+            log: RunLog::default(),
             duration: Duration::from_millis(3),
             memory_peak: 1,
         }
@@ -400,10 +400,10 @@ mod tests {
     fn each_line_of_a_log_has_its_level() {
         let line = |level, message: &str| LogLine { level, message: message.into() };
         let lines = vec![line(LogLevel::Info, "one"), line(LogLevel::Error, "two\nthree")];
-        let text = log_text(&Log { lines, truncated: true }).unwrap();
+        let text = log_text(&RunLog { lines, truncated: true }).unwrap();
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[..3], ["info\tone", "error\ttwo", "error\tthree"]);
         assert!(lines[3].starts_with("warn\t(log truncated"));
-        assert_eq!(log_text(&Log::default()), None);
+        assert_eq!(log_text(&RunLog::default()), None);
     }
 }

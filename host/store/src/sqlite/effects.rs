@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 use weir_core::delivery::{DeliveryState, Fence};
-use weir_core::effect::{Cancel, Content, StateWrite};
+use weir_core::effect::{Cancel, MessageContent, StateWrite};
 use weir_core::event::{Event, Lineage};
 use weir_core::id::EventId;
 use weir_core::name::{HandlerName, SourceName, Target};
@@ -40,9 +40,9 @@ pub(super) fn prepare(
     let RoutedEffects { reply, cancels, messages, emits, state } = effects;
     let pack = |message: NewMessage| {
         let packed = match &message.content {
-            Content::Own(payload) => Some(Packer::pack_plain(payload)),
-            Content::Forward { headers } if headers.is_empty() => None,
-            Content::Forward { headers } => {
+            MessageContent::Own(payload) => Some(Packer::pack_plain(payload)),
+            MessageContent::Forward { headers } if headers.is_empty() => None,
+            MessageContent::Forward { headers } => {
                 let payload = Payload { headers: headers.clone(), body: Bytes::new() };
                 Some(Packer::pack_plain(&payload))
             }
@@ -207,7 +207,7 @@ fn store_message(
         }
         None => None,
     };
-    let own = matches!(message.content, Content::Own(_));
+    let own = matches!(message.content, MessageContent::Own(_));
     let target = writing.name(&Target::Destination(message.destination.clone()).to_string())?;
     let state = if key.cancelled { DeliveryState::Cancelled } else { DeliveryState::Pending };
     let delayed = (!message.delay.is_zero()).then(|| writing.now.due.after(message.delay));
@@ -248,8 +248,8 @@ fn store_message(
 fn handoff_of(cause: &Cause, message: &NewMessage) -> Option<Handoff> {
     let event = cause.handled.clone()?;
     let payload = match &message.content {
-        Content::Own(payload) => payload.clone(),
-        Content::Forward { headers } => Arc::new(forwarded(&event.payload, headers)),
+        MessageContent::Own(payload) => payload.clone(),
+        MessageContent::Forward { headers } => Arc::new(forwarded(&event.payload, headers)),
     };
     let handler = cause.name.clone()?;
     let message = ClaimedMessage { id: message.id, handler, payload };

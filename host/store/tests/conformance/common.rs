@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use weir_core::delivery::{Fence, NextState, Outcome};
-use weir_core::effect::{Content, StateWrite};
+use weir_core::effect::{MessageContent, StateWrite};
 use weir_core::event::EventType;
 use weir_core::id::{DeliveryId, EventId, MessageId};
 use weir_core::name::{DestinationName, HandlerName, SourceName, Target};
@@ -274,7 +274,7 @@ pub(crate) fn message(n: u128, key: Option<&str>, delay: u64) -> NewMessage {
     NewMessage {
         id: MessageId::from_bits(n),
         destination: DestinationName::new("ops").unwrap(),
-        content: Content::Own(Arc::new(payload("a message"))),
+        content: MessageContent::Own(Arc::new(payload("a message"))),
         delay: Duration::from_secs(delay),
         key: key.map(Into::into),
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use weir_core::delivery::{DeliveryState, EventStatus, NextState};
-use weir_core::effect::{Cancel, Content};
+use weir_core::effect::{Cancel, MessageContent};
 use weir_core::id::EventId;
 use weir_core::name::HandlerName;
 use weir_store::{Claim, Lane, RoutedEffects, Settled};
@@ -54,10 +54,10 @@ async fn a_message_says_the_same_before_and_after_a_restart() {
     let mut effects = send(1, None, 0);
     let mut forwarded = message(2, None, 0);
     let headers = vec![("x-mode".into(), Bytes::from_static(b"live"))];
-    forwarded.content = Content::Forward { headers };
+    forwarded.content = MessageContent::Forward { headers };
     effects.messages.push(forwarded);
     let mut bare = message(3, None, 0);
-    bare.content = Content::Forward { headers: Vec::new() };
+    bare.content = MessageContent::Forward { headers: Vec::new() };
     effects.messages.push(bare);
     run(&bed, "a", effects).await;
     for _ in 0..2 {
@@ -228,7 +228,7 @@ async fn a_large_message_goes_through_unchanged() {
     let bed = Bed::new().await;
     let text = "all work and no play ".repeat(200_000);
     let mut effects = send(1, None, 0);
-    effects.messages[0].content = Content::Own(Arc::new(payload(&text)));
+    effects.messages[0].content = MessageContent::Own(Arc::new(payload(&text)));
     run(&bed, "a", effects).await;
     let due = due_messages(&bed).await.remove(0);
     assert_eq!(due.message.as_ref().unwrap().payload.body, text.as_bytes());
