@@ -1,4 +1,5 @@
-//! Carrying an operation out: the call itself, the faults around it, and what its answers and errors must mean.
+//! Carries out an operation: the call, the faults around it, and the meaning of its answers and
+//! errors.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -25,11 +26,11 @@ use crate::op::{Answer, Answers, Op, Prepared};
 use crate::script::{Deed, Script};
 use crate::sim::Sim;
 
-/// Most that one redrive makes due.
+/// Limit on the deliveries that one replay makes due.
 const REPLAYED_MAX: usize = 1_000;
 
 impl Sim<'_> {
-    /// One operation, with whatever befalls it, and all that must hold after it.
+    /// Runs one operation with its faults, and checks all that must hold after it.
     pub(crate) async fn operate(&mut self, op: Op) -> Holds {
         let before = self.model.clone();
         let store = self.store()?;
@@ -81,7 +82,8 @@ impl Sim<'_> {
             }
             self.stays_poisoned(&store).await?;
             drop(store);
-            // After a failed sync the kernel may show what it never wrote, so only a machine that starts anew tells.
+            // After a failed sync the kernel may show data that it never wrote, so only a restart
+            // of the machine shows what is durable.
             return self.crashed(Death::PowerLoss, &before, under_way).await;
         }
         self.check_errors(&op, &answers, struck)?;
@@ -95,7 +97,7 @@ impl Sim<'_> {
         Ok(())
     }
 
-    /// One operation that nothing befalls.
+    /// Runs one operation without faults.
     pub(crate) async fn operate_quietly(&mut self, op: Op) -> Holds {
         let before = self.model.clone();
         let store = self.store()?;
@@ -104,7 +106,7 @@ impl Sim<'_> {
         self.compare(&store, &before, Some((&op, Some(&answers)))).await
     }
 
-    /// Errors that nothing explains.
+    /// Errors that no fault explains.
     fn check_errors(&self, op: &Op, answers: &Answers, struck: bool) -> Holds {
         for error in answers.iter().filter_map(|a| a.as_ref().err()) {
             let explained = match error {
@@ -127,18 +129,19 @@ impl Sim<'_> {
         Ok(())
     }
 
-    /// Whether the clock is more than a day ahead of the last time that anybody believed in.
+    /// True if the clock is more than a day ahead of the last confirmed time.
     fn must_doubt_clock(&self) -> bool {
         let day = Duration::from_secs(86_400);
         self.doubted_since.is_some_and(|since| self.now().since(since) > day)
     }
 
-    /// Whether more than a day may have passed since the store last noted the time.
+    /// True if more than a day may have passed since the store last noted the time.
     fn may_doubt_clock(&self) -> bool {
         self.clock_moved
     }
 
-    /// After a failed write or sync: no call that writes succeeds, not even one that would have nothing to do.
+    /// After a failed write or sync no writing call succeeds, not even one that would change
+    /// nothing.
     async fn stays_poisoned(&mut self, store: &SqliteStore) -> Holds {
         let probe = self.new_request(Deed::Rest);
         let answer = self.call_ingest(store, std::slice::from_ref(&probe)).await;
@@ -182,7 +185,8 @@ impl Sim<'_> {
                         Answer::Settled(match settled {
                             Settled::Applied { .. } => Settles::Applied,
                             Settled::Superseded => Settles::Superseded,
-                            // No line here comes near the limit: the model finds this answer impossible.
+                            // No line of deliveries here comes near the limit: the model finds this
+                            // answer impossible.
                             Settled::StateConflict { .. } | Settled::Exhausted { .. } => {
                                 Settles::Conflict
                             }
@@ -290,7 +294,7 @@ impl Sim<'_> {
         }
     }
 
-    /// Notes the ids of what was acknowledged.
+    /// Records the ids of what was acknowledged.
     fn adopt(&mut self, op: &Op, answers: &[(Result<Answer, StoreError>, Option<Ingested>)]) {
         let Op::Ingest(requests) = op else { return };
         for ((_, ingested), request) in answers.iter().zip(requests) {
@@ -334,7 +338,7 @@ impl Sim<'_> {
         RequestSpec { source, items: vec![self.new_item(source, deed)] }
     }
 
-    /// A request whose event has an id that was used before.
+    /// A request with an event whose id was used before.
     pub(crate) fn repeat(&mut self, source: &str, id: &str, tag: u32) -> RequestSpec {
         let source = cast::SOURCES.into_iter().find(|s| *s == source).unwrap_or("lost");
         let mut item = self.new_item(source, Deed::Note);
@@ -344,7 +348,7 @@ impl Sim<'_> {
         RequestSpec { source, items: vec![item] }
     }
 
-    /// Sends one of the known ids again: a duplicate that names the first.
+    /// Sends one of the known ids again. The answer is a duplicate that names the first event.
     pub(crate) async fn repeat_one(
         &mut self,
         store: &SqliteStore,
@@ -372,7 +376,7 @@ impl Sim<'_> {
     }
 }
 
-/// An answer to a request, by names.
+/// An answer to a request, with names instead of ids.
 fn told(answer: &Ingested, request: &RequestSpec, names: &mut Names) -> Vec<Stored> {
     let name = |(event, item): (&EventIngested, &ItemSpec)| match event {
         EventIngested::Stored { id, id_reused, unrouted } => {

@@ -1,4 +1,5 @@
-//! Who plays: sources, handlers, destinations, the routes between them, and the time.
+//! The fixed parts of a simulation: sources, handlers, destinations, the routes between them, and
+//! the clock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,18 +10,16 @@ use weir_core::route::{self, EventFacts, Pattern, RouteTable, Rule};
 use weir_core::time::{Clock, Timestamp};
 use weir_store::{NewDelivery, Routed};
 
-/// Sources; nobody wants what `lost` sends.
+/// Sources. No target subscribes to `lost`.
 pub const SOURCES: [&str; 3] = ["github", "stripe", "lost"];
-/// Types.
 pub const TYPES: [&str; 2] = ["push", "order.paid"];
-/// Handlers.
 pub const HANDLERS: [&str; 2] = ["orders", "billing"];
-/// Destinations.
 pub const DESTINATIONS: [&str; 2] = ["ops", "ledger"];
-/// Keys that effects wait under.
+/// Order keys of effects.
 pub const EFFECT_KEYS: [&str; 2] = ["alarm", "reminder"];
 
-/// Who gets what. What `orders` emits goes to `billing`, and what that emits to a destination, so lines end.
+/// The routes. What `orders` emits goes to `billing`, and what that emits to a destination, so
+/// chains end.
 const ROUTES: [(&str, &str); 7] = [
     ("handler:orders", "github:*"),
     ("handler:orders", "stripe:order.*"),
@@ -33,7 +32,7 @@ const ROUTES: [(&str, &str); 7] = [
 
 const START_MS: u64 = 1_760_000_000_000;
 
-/// A clock that stands still until it is moved.
+/// A clock that only the simulation moves.
 #[derive(Debug)]
 pub struct SimClock {
     wall: AtomicU64,
@@ -41,24 +40,24 @@ pub struct SimClock {
 }
 
 impl SimClock {
-    /// Some day in 2025.
+    /// A day in 2025.
     #[must_use]
     pub fn new() -> Self {
         Self { wall: AtomicU64::new(START_MS), monotonic: AtomicU64::new(0) }
     }
 
-    /// Somebody sets it, and no time goes by.
+    /// Sets the wall clock without any time passing.
     pub fn set(&self, to: Timestamp) {
         self.wall.store(to.as_millis(), Ordering::SeqCst);
     }
 
-    /// Time goes by.
+    /// Lets time pass.
     pub fn forward(&self, by: Duration) {
         self.set(self.now().after(by));
         self.monotonic.fetch_add(weir_core::time::millis(by), Ordering::SeqCst);
     }
 
-    /// Somebody sets it back.
+    /// Sets the wall clock back.
     pub fn set_back(&self, by: Duration) {
         self.set(self.now().before(by));
     }
@@ -80,21 +79,21 @@ impl Clock for SimClock {
     }
 }
 
-/// A handler by name.
+/// The handler with this index.
 #[must_use]
 pub fn handler(name: &str) -> HandlerName {
     #[expect(clippy::expect_used, reason = "the names of this file are valid")]
     HandlerName::new(name).expect("a handler's name")
 }
 
-/// A destination by name.
+/// The destination with this index.
 #[must_use]
 pub fn destination(name: &str) -> DestinationName {
     #[expect(clippy::expect_used, reason = "the names of this file are valid")]
     DestinationName::new(name).expect("a destination's name")
 }
 
-/// A type.
+/// The event type with this index.
 #[must_use]
 pub fn event_type(name: &str) -> EventType {
     #[expect(clippy::expect_used, reason = "the types of the simulator are valid")]
@@ -120,7 +119,8 @@ pub fn table() -> RouteTable {
     RouteTable::new(ROUTES.iter().enumerate().map(rule))
 }
 
-/// Who gets an event of this source and type; deliveries to handlers are in the order of `order_key`.
+/// Targets of an event of this source and type. Deliveries to handlers are in the order of
+/// `order_key`.
 #[must_use]
 pub fn routed(table: &RouteTable, source: &str, kind: &str, order_key: Option<&str>) -> Routed {
     let (source, kind) = (SourceName::stored(source), event_type(kind));

@@ -1,10 +1,11 @@
-//! A disk in memory that fails the way disks fail. Safe code only; `vfs` puts SQLite on it.
+//! A disk in memory that fails as disks fail. Safe code only; `vfs` connects SQLite to it.
 //!
-//! What a process sees at once (`live`) and what a power loss leaves (`durable`) are kept apart, with every write,
-//! truncation, creation and deletion since the last sync between them. A crash can be had at every one of those:
-//! the image of a killed process is what is live; the image of a power loss is what is durable and a seeded choice
-//! of the rest, whole, torn at sectors or lost, in any combination. What this disk promises is what SQLite asks of
-//! one: a sync that succeeded holds, and a write damages nothing beside itself.
+//! The disk keeps apart what a process sees at once (`live`) and what a power loss leaves
+//! (`durable`), with every write, truncation, creation and deletion since the last sync between
+//! them. A crash is possible at each of those. A killed process leaves `live`. A power loss leaves
+//! `durable` and a seeded choice of the rest: whole, torn at sectors or lost, in any combination.
+//! The disk promises what SQLite requires: a successful sync is durable, and a write damages
+//! nothing beside itself.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,46 +17,46 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::locks::{FileLocks, Level, ShmLocks};
 
-/// What a torn write is torn into, in bytes.
+/// Size in bytes of the pieces of a torn write.
 const SECTOR: usize = 512;
-/// Bytes of one piece of the log's index that connections share.
+/// Size in bytes of one region of the log's shared index.
 pub const SHM_REGION_BYTES: usize = 32 * 1024;
 
-/// Files by name: what a start finds.
+/// Files by name, as a start finds them.
 pub type Image = BTreeMap<String, Vec<u8>>;
 
-/// How a process ends.
+/// The end of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Death {
-    /// The process alone: the kernel still writes what it was given.
+    /// The process is killed; the kernel still writes what it was given.
     Killed,
-    /// The machine: what was not synced is a matter of luck.
+    /// The machine loses power; unsynced data may be lost.
     PowerLoss,
 }
 
-/// Why an operation did not happen.
+/// The reason of a failed operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DiskError {
-    /// The device failed, or is gone.
+    /// The device failed or is gone.
     Io,
-    /// There is no room.
+    /// The disk is full.
     Full,
-    /// Somebody else holds the lock.
+    /// Another connection holds the lock.
     Busy,
-    /// There is no such file.
+    /// The file does not exist.
     Missing,
-    /// The file ends before what was asked for; the bytes beyond read as zero.
+    /// The file ends before the end of the read; the missing bytes read as zero.
     ShortRead,
 }
 
-/// One operation that changes the disk, or a read.
+/// An operation that changes the disk, or a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Act {
-    /// A file came to be.
+    /// A file was created.
     Create,
     /// Bytes were written.
     Write,
-    /// A file was cut.
+    /// A file was truncated.
     Truncate,
     /// A file was synced.
     Sync,
@@ -63,16 +64,16 @@ pub enum Act {
     Delete,
 }
 
-/// What is to go wrong. Counts are of operations that change the disk, from 1 for the next one.
+/// Faults to inject. Counts are of operations that change the disk; 1 is the next one.
 #[derive(Debug, Clone, Default)]
 pub struct Faults {
-    /// The process dies at this one; from then on everything fails.
+    /// The process dies at this operation; every later one fails.
     pub crash_in: Option<(u64, Death)>,
-    /// This sync fails, once; what it was to make durable is durable or not, and no later sync changes that.
+    /// This sync fails once. Its data may be durable or not, and no later sync changes that.
     pub sync_fails_in: Option<u64>,
-    /// This write fails, once, with nothing of it written.
+    /// This write fails once, with none of it written.
     pub write_fails_in: Option<u64>,
-    /// This read fails, once.
+    /// This read fails once.
     pub read_fails_in: Option<u64>,
     /// No file can grow.
     pub full: bool,
@@ -80,16 +81,16 @@ pub struct Faults {
     pub lies: bool,
 }
 
-/// A crash that might have happened, with what it would have left.
+/// A possible crash, with the files that it would leave.
 #[derive(Debug)]
 pub struct Moment {
-    /// The operation under way, counted from the disk's first.
+    /// The operation that was running, counted from the disk's first.
     pub at: u64,
-    /// What it was.
+    /// The kind of the operation.
     pub act: Act,
-    /// How the process would have ended.
+    /// The end that the process would have had.
     pub death: Death,
-    /// What the next start would find.
+    /// The files that the next start would find.
     pub image: Image,
 }
 
@@ -103,7 +104,7 @@ enum Change {
 struct Inode {
     live: Vec<u8>,
     durable: Vec<u8>,
-    /// What was done since the last sync.
+    /// Changes since the last sync.
     pending: Vec<Change>,
     locks: FileLocks,
     shm: Vec<Arc<[AtomicU64]>>,
@@ -111,7 +112,7 @@ struct Inode {
     shm_users: usize,
 }
 
-/// What a name stands for, now and after a power loss.
+/// The file behind a name, now and after a power loss.
 #[derive(Debug, Default, Clone, Copy)]
 struct Entry {
     live: Option<usize>,
@@ -128,20 +129,20 @@ struct State {
     next_handle: u64,
     luck: ChaCha8Rng,
     left: Option<Image>,
-    /// One in so many acts is a moment to look at; none looks at none.
+    /// One in this many operations is recorded as a possible crash; none records none.
     watch: Option<u32>,
     moments: Vec<Moment>,
     trace: u64,
 }
 
-/// A disk. Everything about it is decided by its seed, its faults and the operations on it.
+/// A simulated disk. The seed, the faults and the operations decide everything about it.
 #[derive(Debug)]
 pub struct Disk {
     state: Mutex<State>,
 }
 
 impl Disk {
-    /// A disk that holds these files, safely.
+    /// A disk that holds these files, synced.
     #[must_use]
     pub fn holding(image: Image, seed: u64) -> Arc<Self> {
         let mut inodes = Vec::new();
@@ -167,7 +168,7 @@ impl Disk {
         Arc::new(Self { state: Mutex::new(state) })
     }
 
-    /// Sets what goes wrong from here on.
+    /// Sets the faults from here on.
     pub fn set_faults(&self, faults: Faults) {
         let mut state = self.state.lock();
         let State { acts, reads, .. } = *state;
@@ -180,7 +181,7 @@ impl Disk {
         };
     }
 
-    /// Whether a fault that was set to strike once has not struck.
+    /// True if a fault that strikes once has not struck yet.
     #[must_use]
     pub fn fault_is_ahead(&self) -> bool {
         let faults = &self.state.lock().faults;
@@ -189,35 +190,35 @@ impl Disk {
             || faults.read_fails_in.is_some()
     }
 
-    /// From here on, looks at one in `one_in` acts as if the process ended there; none looks at none.
+    /// Records one in `one_in` operations as a possible crash; none records none.
     pub fn watch(&self, one_in: Option<u32>) {
         self.state.lock().watch = one_in;
     }
 
-    /// The moments that were looked at since this was asked last.
+    /// The possible crashes recorded since the last call.
     pub fn moments(&self) -> Vec<Moment> {
         std::mem::take(&mut self.state.lock().moments)
     }
 
-    /// Operations so far that changed the disk.
+    /// Number of operations that changed the disk.
     #[must_use]
     pub fn acts(&self) -> u64 {
         self.state.lock().acts
     }
 
-    /// A fingerprint of all operations so far: kinds, files, places and lengths, in order.
+    /// A fingerprint of all operations: kinds, files, offsets and lengths, in order.
     #[must_use]
     pub fn trace(&self) -> u64 {
         self.state.lock().trace
     }
 
-    /// Whether the process on it died.
+    /// True if the process died.
     #[must_use]
     pub fn is_dead(&self) -> bool {
         self.state.lock().left.is_some()
     }
 
-    /// Ends the process here if it lives still, and returns what the next start finds.
+    /// Ends the process if it still runs. Returns the files that the next start finds.
     pub fn end(&self, death: Death) -> Image {
         let mut state = self.state.lock();
         let image = state.left.take().unwrap_or_else(|| state.image(death));
@@ -225,7 +226,7 @@ impl Disk {
         image
     }
 
-    /// What the next start would find if the process ended here.
+    /// The files that the next start would find if the process ended now.
     #[must_use]
     pub fn peek(&self, death: Death) -> Image {
         self.state.lock().image(death)
@@ -257,7 +258,7 @@ impl Disk {
         Ok(Handle { disk, name, inode, id, uses_shm: false })
     }
 
-    /// Removes a name; with `sync`, for good.
+    /// Removes a name; durably if `sync` is set.
     pub fn delete(&self, name: &str, sync: bool) -> Result<(), DiskError> {
         let mut state = self.state.lock();
         state.alive()?;
@@ -270,7 +271,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Whether there is a file of that name.
+    /// True if a file with this name exists.
     #[must_use]
     pub fn exists(&self, name: &str) -> bool {
         self.state.lock().entries.get(name).is_some_and(|e| e.live.is_some())
@@ -282,7 +283,8 @@ impl State {
         if self.left.is_some() { Err(DiskError::Io) } else { Ok(()) }
     }
 
-    /// Counts an act whose change is pending already, and ends the process if this is where it ends.
+    /// Counts an operation whose change is already pending, and ends the process if this is its
+    /// last.
     fn act(&mut self, act: Act, name: &str, at: usize, len: usize) -> Result<(), DiskError> {
         self.acts += 1;
         let numbers = [act as usize, at, len];
@@ -333,14 +335,14 @@ impl State {
     }
 }
 
-/// What becomes of the writes that were not synced.
+/// The fate of unsynced writes at a power loss.
 #[derive(Debug, Clone, Copy)]
 enum Luck {
     AllLost,
     AllKept,
-    /// Those up to some point, the last one torn: as if written in order.
+    /// The first ones are kept, the last of them torn: as if written in order.
     Prefix,
-    /// Each on its own, some torn: as if written in any order.
+    /// Each is kept or lost on its own, some torn: as if written in any order.
     Any,
 }
 
@@ -364,7 +366,7 @@ impl Luck {
 }
 
 impl Inode {
-    /// What is there after a power loss.
+    /// The files after a power loss.
     fn survive(&self, luck: Luck, random: &mut impl Rng) -> Vec<u8> {
         let mut bytes = self.durable.clone();
         let stop = random.random_range(0..=self.pending.len());
@@ -390,7 +392,7 @@ impl Inode {
 }
 
 impl Change {
-    /// Does it; with `torn`, only some of its sectors.
+    /// Applies a change; with `torn`, only some of its sectors.
     fn apply(&self, to: &mut Vec<u8>, torn: Option<&mut impl Rng>) {
         match self {
             Self::Truncate { len } => to.truncate(*len),
@@ -430,7 +432,7 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Fills `to` from what is at `at`; bytes past the end are zero, and said to be missing.
+    /// Reads bytes from `at` into `to`. Bytes past the end are zero and reported as missing.
     pub fn read(&self, at: usize, to: &mut [u8]) -> Result<(), DiskError> {
         let mut state = self.disk.state.lock();
         state.alive()?;
@@ -447,7 +449,7 @@ impl Handle {
         if n < to.len() { Err(DiskError::ShortRead) } else { Ok(()) }
     }
 
-    /// Writes, as far as a process can tell.
+    /// Writes bytes; they are visible to the process at once.
     pub fn write(&self, at: usize, data: &[u8]) -> Result<(), DiskError> {
         let mut state = self.disk.state.lock();
         state.alive()?;
@@ -465,7 +467,7 @@ impl Handle {
         state.act(Act::Write, &self.name, at, data.len())
     }
 
-    /// Cuts the file.
+    /// Truncates the file.
     pub fn truncate(&self, len: usize) -> Result<(), DiskError> {
         let mut state = self.disk.state.lock();
         state.alive()?;
@@ -475,7 +477,7 @@ impl Handle {
         state.act(Act::Truncate, &self.name, len, 0)
     }
 
-    /// Makes all that was written durable, and the file's name with it.
+    /// Makes all writes of the file durable, and its name.
     pub fn sync(&self) -> Result<(), DiskError> {
         let mut state = self.disk.state.lock();
         state.alive()?;
@@ -496,32 +498,32 @@ impl Handle {
         Ok(())
     }
 
-    /// Bytes of the file.
+    /// Size of the file in bytes.
     pub fn size(&self) -> Result<usize, DiskError> {
         let state = self.disk.state.lock();
         state.alive()?;
         Ok(state.inodes[self.inode].live.len())
     }
 
-    /// Raises the lock to a level.
+    /// Raises the lock to this level.
     pub fn lock(&self, level: Level) -> Result<(), DiskError> {
         let mut state = self.disk.state.lock();
         let locked = state.inodes[self.inode].locks.lock(self.id, level);
         if locked { Ok(()) } else { Err(DiskError::Busy) }
     }
 
-    /// Lowers the lock to a level.
+    /// Lowers the lock to this level.
     pub fn unlock(&self, level: Level) {
         self.disk.state.lock().inodes[self.inode].locks.unlock(self.id, level);
     }
 
-    /// Whether anybody means to write.
+    /// True if a connection holds the reserved lock.
     #[must_use]
     pub fn is_reserved(&self) -> bool {
         self.disk.state.lock().inodes[self.inode].locks.is_reserved()
     }
 
-    /// A piece of the index that connections share, made if it is not there and `extend` says so.
+    /// A region of the shared index, created if it is missing and `extend` is set.
     pub fn shm_region(&mut self, n: usize, extend: bool) -> Option<Arc<[AtomicU64]>> {
         let mut state = self.disk.state.lock();
         let inode = &mut state.inodes[self.inode];
@@ -535,19 +537,19 @@ impl Handle {
         inode.shm.get(n).cloned()
     }
 
-    /// Takes locks `first..first + n` of the index, shared or alone.
+    /// Takes locks `first..first + n` of the index, shared or exclusive.
     pub fn shm_lock(&self, first: usize, n: usize, alone: bool) -> Result<(), DiskError> {
         let mut state = self.disk.state.lock();
         let locked = state.inodes[self.inode].shm_locks.lock(self.id, first, n, alone);
         if locked { Ok(()) } else { Err(DiskError::Busy) }
     }
 
-    /// Gives locks of the index back.
+    /// Releases locks of the index.
     pub fn shm_unlock(&self, first: usize, n: usize) {
         self.disk.state.lock().inodes[self.inode].shm_locks.unlock(self.id, first, n);
     }
 
-    /// Lets go of the index; it is gone with its last user.
+    /// Unmaps the index; its last user removes it.
     pub fn shm_unmap(&mut self) {
         if std::mem::take(&mut self.uses_shm) {
             let mut state = self.disk.state.lock();

@@ -1,5 +1,5 @@
-//! The promises, as predicates. Each says what broke, in a sentence; the simulator asserts them after every step,
-//! after every start, and at every moment at which the process might have ended.
+//! The promises as predicates. Each error says in a sentence what broke. The simulator checks them
+//! after every step, after every start, and at every possible crash.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,9 +13,9 @@ use crate::world::{Key, World};
 /// A promise that was broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broken {
-    /// Which: `INV-1` to `INV-6`, or what else must hold.
+    /// The name of the promise: `INV-1` to `INV-6`, or another rule.
     pub promise: &'static str,
-    /// How.
+    /// The difference that was found.
     pub how: String,
 }
 
@@ -25,19 +25,19 @@ impl std::fmt::Display for Broken {
     }
 }
 
-/// Whether a promise holds.
+/// The result of a check.
 pub type Holds = Result<(), Broken>;
 
-/// Says that a promise is broken.
+/// Reports a broken promise.
 ///
 /// # Errors
-/// Always, with what it was given.
+/// Always.
 pub fn broken(promise: &'static str, how: impl Into<String>) -> Holds {
     Err(Broken { promise, how: how.into() })
 }
 
-/// INV-1: what was acknowledged is there, as it came, with its deliveries, whatever else happened. `may_go` is what
-/// retention may have removed.
+/// INV-1: an acknowledged event is stored as it came, with its deliveries, whatever happened since.
+/// `may_go` lists the events that retention may have removed.
 pub fn nothing_acknowledged_is_lost(
     acknowledged: &World,
     seen: &World,
@@ -62,16 +62,17 @@ pub fn nothing_acknowledged_is_lost(
     Ok(())
 }
 
-/// INV-1, the other half: what is not finished is handed out, or nobody would ever finish it.
+/// INV-1, second half: an unfinished delivery can be claimed, or it would never finish.
 pub fn what_waits_is_handed_out(wanted: &BTreeSet<Key>, claimed: &BTreeSet<Key>) -> Holds {
     match wanted.difference(claimed).next() {
-        Some(key) => broken("INV-1", format!("delivery {key} is due and nobody gets it")),
+        Some(key) => broken("INV-1", format!("delivery {key} is due and cannot be claimed")),
         None => Ok(()),
     }
 }
 
-/// INV-2: each delivery is in one state, `processing` if and only if somebody holds a claim, and rows agree with
-/// one another. `may` is what may be claimed, `must` what surely is; `oddities` is what the reading found.
+/// INV-2: each delivery is in one state, `processing` exactly while a claim is held, and rows agree
+/// with each other. `may` lists what may be claimed, `must` what is surely claimed; `oddities`
+/// lists what reading the store found.
 pub fn each_delivery_is_in_one_state(
     seen: &World,
     may: &BTreeSet<Key>,
@@ -98,11 +99,11 @@ pub fn each_delivery_is_in_one_state(
     Ok(())
 }
 
-/// INV-3: the store shows one of the worlds that are possible, whole. Where an operation was under way there are
-/// several: with it, without it, and for a batch with each of its items on its own. Returns which.
+/// INV-3: the store shows one of the possible worlds, whole. During an operation there are several:
+/// with it, without it, and for a batch with any of its items. Returns the index of that world.
 ///
 /// # Errors
-/// [`Broken`] with what differs from the nearest of them.
+/// [`Broken`] with the difference to the nearest of them.
 pub fn all_or_nothing(possible: &[World], seen: &World) -> Result<usize, Broken> {
     if let Some(which) = possible.iter().position(|world| world == seen) {
         return Ok(which);
@@ -117,7 +118,7 @@ pub fn all_or_nothing(possible: &[World], seen: &World) -> Result<usize, Broken>
     Err(Broken { promise: "INV-3", how })
 }
 
-/// INV-4: a claim that was overtaken settles nothing, and one that holds is not refused.
+/// INV-4: a superseded claim settles nothing, and a valid one is not refused.
 pub fn fenced(delivery: &str, predicted: Settles, answered: Settles) -> Holds {
     if predicted == answered {
         return Ok(());
@@ -129,11 +130,11 @@ pub fn fenced(delivery: &str, predicted: Settles, answered: Settles) -> Holds {
     }
 }
 
-/// Everything that two sendings of one message have in common: the event handled, the handler, where it goes, what
-/// it says, and which of identical twins it is.
+/// The common part of two sendings of one message: event, handler, target, content, and the index
+/// among equal messages.
 pub type Saying = (u128, String, String, String, Vec<u8>, usize);
 
-/// INV-5: what was said under which outward id, over the whole life of a store.
+/// INV-5: the content of each outward id over the whole life of a store.
 #[derive(Debug, Clone, Default)]
 pub struct Ledger {
     ids: BTreeMap<Saying, u128>,
@@ -141,7 +142,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Notes a message: the same one has the id that it had, and a changed one an id that nothing had.
+    /// Records a message. The same message has its earlier id, and a changed one a new id.
     ///
     /// # Errors
     /// [`Broken`] if that is not so.
@@ -158,7 +159,7 @@ impl Ledger {
     }
 }
 
-/// INV-5, on the way out: a message carries the id that it was given, and says what it said.
+/// INV-5 at the send: a message carries its stored id and content.
 pub fn a_message_keeps_its_id(key: &str, given: (u128, &[u8]), carried: (u128, &[u8])) -> Holds {
     if given == carried {
         return Ok(());
@@ -167,7 +168,7 @@ pub fn a_message_keeps_its_id(key: &str, given: (u128, &[u8]), carried: (u128, &
     broken("INV-5", how)
 }
 
-/// INV-6: within the life of a dedup key there is one event of it. `firsts` tells keys that are alive, by event.
+/// INV-6: within the life of a dedup key one event has it. `firsts` holds the live keys by event.
 pub fn once_in(seen: &World, alive: &BTreeMap<Key, String>) -> Holds {
     let mut first: BTreeMap<&str, &str> = BTreeMap::new();
     for key in seen.events.keys() {
@@ -180,7 +181,8 @@ pub fn once_in(seen: &World, alive: &BTreeMap<Key, String>) -> Holds {
     Ok(())
 }
 
-/// INV-6, as it was answered: new where it is new, and a duplicate of the very first where it is not.
+/// INV-6 in answers: accepted where the key is new, and a duplicate of the first event where it is
+/// not.
 pub fn a_duplicate_names_the_first(predicted: &Stored, answered: &Stored) -> Holds {
     if predicted == answered {
         return Ok(());
@@ -188,7 +190,7 @@ pub fn a_duplicate_names_the_first(predicted: &Stored, answered: &Stored) -> Hol
     broken("INV-6", format!("an event was answered {answered:?} instead of {predicted:?}"))
 }
 
-/// The store finds nothing wrong with itself: SQLite's integrity, durability settings, rows that must agree.
+/// The store's own checks pass: SQLite's integrity, durability settings, rows that must agree.
 pub fn sound(report: &CheckReport) -> Holds {
     match report.problems.first() {
         Some(problem) => broken("soundness", problem.clone()),
@@ -196,7 +198,7 @@ pub fn sound(report: &CheckReport) -> Holds {
     }
 }
 
-/// Nothing is removed while the clock is not believed.
+/// Retention removes nothing while the clock is not confirmed.
 pub fn a_doubted_clock_removes_nothing(doubted: bool, pruned: bool, now: Timestamp) -> Holds {
     if doubted && pruned {
         return broken(
@@ -207,7 +209,7 @@ pub fn a_doubted_clock_removes_nothing(doubted: bool, pruned: bool, now: Timesta
     Ok(())
 }
 
-/// A clock that is set back makes nobody wait longer, but for the second that two clocks may be read apart.
+/// A clock that is set back delays no delivery by more than the second that two clocks may differ.
 pub fn no_wait_is_longer(line_before: Timestamp, line_after: Timestamp) -> Holds {
     if line_before.since(line_after) > std::time::Duration::from_secs(1) {
         return broken(
@@ -218,7 +220,7 @@ pub fn no_wait_is_longer(line_before: Timestamp, line_after: Timestamp) -> Holds
     Ok(())
 }
 
-/// After a failed write or sync nothing is answered with success until the next start.
+/// After a failed write or sync no call succeeds until the next start.
 pub fn poisoned_stays_poisoned(what: &str, succeeded: bool) -> Holds {
     if succeeded {
         return broken("poison", format!("{what} succeeded after a failed write or sync"));
@@ -226,7 +228,7 @@ pub fn poisoned_stays_poisoned(what: &str, succeeded: bool) -> Holds {
     Ok(())
 }
 
-/// A full disk is an answer and no more: the store works again once there is room.
+/// A full disk is only an error: the store works again once there is space.
 pub fn a_full_disk_passes(what: &str, error: Option<&weir_store::StoreError>) -> Holds {
     match error {
         None => Ok(()),

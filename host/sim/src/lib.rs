@@ -1,19 +1,20 @@
-//! A simulator for the store: one seed, one life of it, on a disk that fails.
+//! A simulator for the store: one seed is one life of a store on a disk that fails.
 //!
-//! The core's decisions and the real store run against a virtual clock and a [`disk`] in memory, which SQLite reaches
-//! through a VFS of its own ([`vfs`]). A seed decides the work (requests, repeats, claims, runs with effects and
-//! state, settlements fresh and stale, redrives, holds, retention, jumps of the clock), the faults (syncs, writes and
-//! reads that fail, a full disk) and where the process ends: between two steps, at any disk operation of a step or
-//! of a start, by a kill or a power loss. A plain [`model`] says what must be there, and [`invariants`] are asserted
-//! after each step, after each start, and on what a start would find at other moments of the same step.
+//! The core's decisions and the real store run on a virtual clock and a [`disk`] in memory, which
+//! SQLite uses through its own VFS ([`vfs`]). A seed decides the work (requests, duplicates,
+//! claims, runs with effects and state, valid and superseded settlements, replays, holds,
+//! retention, clock changes), the faults (failing syncs, writes and reads, a full disk) and where
+//! the process ends: between two steps or at any disk operation of a step or a start, by a kill or
+//! a power loss. A plain [`model`] computes what must be stored. [`invariants`] are checked after
+//! each step, after each start, and on the files of possible crashes within a step.
 //!
-//! What a seed decides, and what not: one driver awaits each call, the checkpoint thread is kept idle (checkpoints
-//! are steps of their own), nothing waits by real time, and the store's random secrets are replaced by the seed's, so
-//! every disk operation of a life comes in the same order with the same length: `Tally::trace` is a fingerprint of
-//! them and a test holds it. The bytes differ in the salts and checksums of SQLite's log, which SQLite draws at
-//! random once a process; nothing else does.
+//! Limits of determinism: one driver awaits each call, the checkpoint thread is idle (checkpoints
+//! are steps), nothing waits for real time, and the store's random secrets come from the seed. So
+//! all disk operations of a life come in the same order with the same lengths: `Tally::trace` is
+//! their fingerprint, and a test checks it. Only the salts and checksums of SQLite's log differ,
+//! which SQLite draws at random once per process.
 //!
-//! What may not live here: anything that ships.
+//! Not here: anything that ships.
 
 pub mod calls;
 pub mod cast;
@@ -38,16 +39,16 @@ pub use sim::{Bench, Settings, Tally};
 use invariants::Broken;
 use sim::Sim;
 
-/// A promise that a seed broke.
+/// A promise that broke under a seed.
 #[derive(Debug)]
 pub struct Failure {
-    /// The seed.
+    /// The seed of the life.
     pub seed: u64,
-    /// How it was simulated.
+    /// The settings of the simulation.
     pub settings: Settings,
-    /// What broke.
+    /// The broken promise.
     pub broken: Broken,
-    /// What was done, oldest first.
+    /// The steps, oldest first.
     pub log: Vec<String>,
 }
 
@@ -69,10 +70,10 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// Lives one life.
+/// Simulates one life.
 ///
 /// # Errors
-/// [`Failure`] with what broke and how to see it again.
+/// [`Failure`] with the broken promise and how to repeat it.
 pub async fn live(bench: &Bench, seed: u64, settings: &Settings) -> Result<Tally, Box<Failure>> {
     let mut sim = Sim::new(bench, seed, settings);
     let lived = sim.live().await;
@@ -83,10 +84,11 @@ pub async fn live(bench: &Bench, seed: u64, settings: &Settings) -> Result<Tally
     }
 }
 
-/// Lives a life for each seed, several at a time, and stops at the first failure. `told` hears of each that held.
+/// Simulates a life for each seed, several in parallel, and stops at the first failure. `told` is
+/// called for each life that passed.
 ///
 /// # Errors
-/// [`Failure`] of one of the seeds, or a sentence if there is no place for the lock files.
+/// [`Failure`] of one of the seeds, or a message if the folder for lock files cannot be created.
 pub fn live_many(
     seeds: Range<u64>,
     settings: &Settings,

@@ -1,28 +1,27 @@
-//! SQLite's two kinds of locks, among the connections of one process.
+//! SQLite's two kinds of locks between the connections of one process.
 
 use std::collections::BTreeMap;
 
-/// How far a connection has locked a file.
+/// The lock level of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Not at all.
+    /// No lock.
     None,
-    /// It reads.
     Shared,
-    /// It means to write.
+    /// Reserved: it will write.
     Reserved,
-    /// It waits for the readers to go.
+    /// Pending: it waits for readers to finish.
     Pending,
-    /// It writes, alone.
+    /// Exclusive: it writes.
     Exclusive,
 }
 
-/// Locks on a file, by who holds them.
+/// Locks on a file by connection.
 #[derive(Debug, Default)]
 pub(crate) struct FileLocks(BTreeMap<u64, Level>);
 
 impl FileLocks {
-    /// Raises `who`'s lock. False if somebody else's is in the way.
+    /// Raises the lock of `who`. False if another connection's lock conflicts.
     pub(crate) fn lock(&mut self, who: u64, level: Level) -> bool {
         let highest = self.0.iter().filter(|(id, _)| **id != who).map(|(_, l)| *l).max();
         let highest = highest.unwrap_or(Level::None);
@@ -35,13 +34,13 @@ impl FileLocks {
         if free {
             self.0.insert(who, level);
         } else if level == Level::Exclusive && highest < Level::Reserved {
-            // Nobody new comes in while the readers go.
+            // No new reader is admitted while the present ones finish.
             self.0.insert(who, Level::Pending);
         }
         free
     }
 
-    /// Lowers `who`'s lock.
+    /// Lowers the lock of `who`.
     pub(crate) fn unlock(&mut self, who: u64, level: Level) {
         if level == Level::None {
             self.0.remove(&who);
@@ -68,7 +67,7 @@ struct Slot {
 pub(crate) struct ShmLocks([Slot; SLOTS]);
 
 impl ShmLocks {
-    /// Takes slots, all or none. False if somebody else's lock is in the way.
+    /// Takes all of the slots or none. False if another lock conflicts.
     pub(crate) fn lock(&mut self, who: u64, first: usize, n: usize, alone: bool) -> bool {
         let slots = &mut self.0[first..first + n];
         let free = |slot: &Slot| {

@@ -1,4 +1,4 @@
-//! `weir-sim`: many lives of the store, or one over again.
+//! `weir-sim`: simulates many lives of the store, or repeats one.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -10,23 +10,23 @@ use weir_sim::{Settings, live_many};
 /// Simulates the store on a disk that fails.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// How many seeds to try.
+    /// Number of seeds
     #[arg(long, default_value_t = 1_000)]
     seeds: u64,
-    /// The first of them.
+    /// First seed
     #[arg(long, default_value_t = 0)]
     from: u64,
-    /// Only this one.
+    /// Simulate only this seed
     #[arg(long, conflicts_with_all = ["seeds", "from"])]
     seed: Option<u64>,
-    /// Steps of each life.
+    /// Steps per life
     #[arg(long, default_value_t = Settings::default().steps)]
     steps: u32,
-    /// Checks one in so many disk operations as a moment at which the process might have ended; 1 checks all. A
-    /// failure is replayed with the number that it was found with.
+    /// Check one in this many disk operations as a possible crash; 1 checks all. Repeat a failure
+    /// with the number under which it was found
     #[arg(long, default_value_t = Settings::default().moments_one_in, value_parser = clap::value_parser!(u32).range(1..))]
     moments: u32,
-    /// Lives at once; as many as there are processors unless said.
+    /// Lives in parallel [default: number of processors]
     #[arg(long)]
     threads: Option<usize>,
 }
@@ -50,13 +50,13 @@ fn main() -> ExitCode {
     let tell = |_: u64| {
         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
         if done.is_multiple_of(1_000) {
-            let _nobody_reads = writeln!(std::io::stderr(), "{done} seeds");
+            let _closed = writeln!(std::io::stderr(), "{done} seeds");
         }
     };
     match live_many(seeds.clone(), &settings, threads, &tell) {
         Ok(tally) => {
             let lives = seeds.end - seeds.start;
-            let _nobody_reads = writeln!(
+            let _closed = writeln!(
                 out,
                 "{lives} lives held: {} steps, {} starts, {} crashes, {} other moments, {} disk operations",
                 tally.steps, tally.starts, tally.crashes, tally.moments, tally.acts
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            let _nobody_reads = writeln!(out, "{failure}");
+            let _closed = writeln!(out, "{failure}");
             ExitCode::FAILURE
         }
     }

@@ -1,10 +1,10 @@
-//! What a store must hold: every operation as a plain function on a [`World`] and the little that a world does not
-//! show. Written from what is promised, with no look at how the store does it.
+//! The expected contents of a store: every operation as a plain function on a [`World`] and the few
+//! facts that a world does not show. Written from the promises, without regard to the store's code.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use weir_core::delivery::{DeliveryState, Fence, NextState, Outcome};
+use weir_core::delivery::{DeliveryState, Fence, NextState};
 use weir_core::effect::{Effects, Timing};
 use weir_core::name::SourceName;
 use weir_core::route::RouteTable;
@@ -13,99 +13,12 @@ use weir_store::hold::{HoldScope, NewHold};
 use weir_store::upkeep::Retention;
 
 use crate::cast;
-use crate::script::Script;
 use crate::world::{AttemptRow, DeliveryRow, EventRow, Key, World};
 
 mod keys;
+mod spec;
 
-/// A request to store, one event an item.
-#[derive(Debug, Clone)]
-pub struct RequestSpec {
-    /// Where it comes in.
-    pub source: &'static str,
-    /// Its events.
-    pub items: Vec<ItemSpec>,
-}
-
-/// An event to store.
-#[derive(Debug, Clone)]
-pub struct ItemSpec {
-    /// Its type.
-    pub kind: &'static str,
-    /// The sender's id for it, which is what a duplicate is recognised by; none for no dedup.
-    pub id: Option<String>,
-    /// Its body's tag.
-    pub tag: u32,
-    /// Its body.
-    pub script: Script,
-    /// Its place in line.
-    pub order_key: Option<&'static str>,
-}
-
-impl ItemSpec {
-    /// The name of its event.
-    #[must_use]
-    pub fn key(&self) -> Key {
-        format!("s{}", self.script.serial)
-    }
-}
-
-/// What becomes of an event that is to be stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stored {
-    /// It is stored.
-    As {
-        /// Its name.
-        key: Key,
-        /// Whether the sender used its id before.
-        id_reused: bool,
-        /// Whether nobody wants it.
-        unrouted: bool,
-    },
-    /// The first of its key is stored.
-    DuplicateOf(Key),
-}
-
-/// The end of an attempt.
-#[derive(Debug, Clone)]
-pub struct SettleSpec {
-    /// Of this delivery.
-    pub delivery: Key,
-    /// By this claim.
-    pub fence: Fence,
-    /// When it began.
-    pub started_at: Timestamp,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// What becomes of the delivery.
-    pub next: NextState,
-    /// What the run asked for.
-    pub effects: Effects,
-    /// What it read: keys with the model's version of them, and listings.
-    pub reads: Reads,
-}
-
-/// What a run read, in the model's terms.
-#[derive(Debug, Clone, Default)]
-pub struct Reads {
-    /// The run's time.
-    pub at: Timestamp,
-    /// Keys with the number of their last write; none if there was nothing.
-    pub keys: Vec<(String, Option<u64>)>,
-    /// Listings by prefix, with what they gave.
-    pub ranges: Vec<(String, usize, Vec<String>)>,
-}
-
-/// What becomes of a settlement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Settles {
-    /// It is stored.
-    Applied,
-    /// The claim does not hold.
-    Superseded,
-    /// What was read has changed.
-    Conflict,
-}
+pub use spec::{ItemSpec, Reads, RequestSpec, SettleSpec, Settles, Stored};
 
 #[derive(Debug, Clone)]
 struct Value {
@@ -120,7 +33,7 @@ impl Value {
     }
 }
 
-/// What is put under a handler's key.
+/// An effect that waits under a handler's key.
 #[derive(Debug, Clone)]
 struct Keyed {
     id: u64,
@@ -128,10 +41,10 @@ struct Keyed {
     until: Option<Timestamp>,
 }
 
-/// What a world does not show of a delivery.
+/// The facts about a delivery that a world does not show.
 #[derive(Debug, Clone)]
 struct Hidden {
-    /// When it joined its line, among all: when it was stored, or last requeued.
+    /// Its position among all order-key lines: when it was stored or last requeued.
     n: u64,
     event: Key,
     source: String,
@@ -147,26 +60,27 @@ pub(crate) struct First {
     pub(crate) at: Timestamp,
 }
 
-/// What a store must hold.
+/// The expected contents of a store.
 #[derive(Debug, Clone, Default)]
 pub struct Model {
-    /// What it must show, apart from claims, expiry and what waits under keys: see [`Model::shows`].
+    /// The expected rows, apart from claims, expiry and what waits under keys: see
+    /// [`Model::shows`].
     pub(crate) world: World,
     hidden: BTreeMap<Key, Hidden>,
     state: BTreeMap<(String, String), Value>,
     keyed: BTreeMap<(String, String), Keyed>,
     holds: Vec<(NewHold, Timestamp)>,
-    /// By source and the sender's id.
+    /// Events by source and the sender's id.
     pub(crate) firsts: BTreeMap<(String, String), First>,
-    /// The same, for ids that were used for several bodies.
+    /// Events by id, for ids that were used with several bodies.
     pub(crate) tagged: BTreeMap<(String, String, u32), First>,
     /// Ids whose keys may be forgotten.
     forgotten: BTreeSet<(String, String)>,
-    /// What each made due, and when.
+    /// Replays by name, with what each made due and when.
     redrives: BTreeMap<String, (Vec<Key>, Timestamp)>,
     claims: BTreeMap<Key, Fence>,
     next: u64,
-    /// How far the line that due times stand on is ahead of the wall clock.
+    /// Lead of the due-time line over the wall clock.
     pub(crate) ahead: Duration,
 }
 
@@ -176,7 +90,7 @@ impl Model {
         self.next
     }
 
-    /// What the store must show at this time, if its line of due times is so far ahead.
+    /// The rows that the store must show at this time, with this lead of its due-time line.
     #[must_use]
     pub fn shows(&self, now: Timestamp, ahead: Duration) -> World {
         let mut world = self.world.clone();
@@ -200,32 +114,32 @@ impl Model {
         world
     }
 
-    /// As a start finds it: nothing is claimed.
+    /// The state that a start finds: nothing is claimed.
     #[must_use]
     pub fn restarted(&self) -> Self {
         Self { claims: BTreeMap::new(), ..self.clone() }
     }
 
-    /// The claim that a delivery's next attempt needs.
+    /// The claim of a delivery's next attempt.
     #[must_use]
     pub fn fence(&self, delivery: &str) -> Option<Fence> {
         let row = self.world.deliveries.get(delivery).filter(|_| self.world.waits(delivery))?;
         Some(Fence { generation: row.generation, attempt: row.attempts + 1 })
     }
 
-    /// For whom a delivery is.
+    /// The target of a delivery.
     #[must_use]
     pub fn target_of(&self, delivery: &str) -> String {
         self.world.deliveries.get(delivery).map(|row| row.target.clone()).unwrap_or_default()
     }
 
-    /// The event that a delivery is of.
+    /// The event of a delivery.
     #[must_use]
     pub fn event_of(&self, delivery: &str) -> Option<&EventRow> {
         self.world.events.get(&self.hidden.get(delivery)?.event)
     }
 
-    /// Whether a hold in force ends by itself.
+    /// True if an active hold ends at a set time.
     #[must_use]
     pub fn has_ending_holds(&self) -> bool {
         self.holds.iter().any(|(hold, _)| hold.until.is_some())
@@ -238,7 +152,7 @@ impl Model {
         rows.map(|(key, _)| key.clone()).collect()
     }
 
-    /// The dedup key of an event that a request carried, if it has one.
+    /// The dedup key of an event of a request, if it has one.
     #[must_use]
     pub fn known_ids(&self) -> Vec<(String, String, u32)> {
         let firsts = self.firsts.iter();
@@ -247,7 +161,7 @@ impl Model {
 
     // --- ingest
 
-    /// Stores a request with those of its events that are new.
+    /// Stores a request with its new events.
     pub fn ingest(
         &mut self,
         request: &RequestSpec,
@@ -347,7 +261,7 @@ impl Model {
 
     // --- claims
 
-    /// Deliveries that may be claimed: for a target, fresh or late.
+    /// Deliveries that may be claimed: of a target, new or due retries.
     #[must_use]
     pub fn claimable(&self, target: &str, late: bool, now: Timestamp) -> BTreeSet<Key> {
         let held = |hidden: &Hidden| {
@@ -367,7 +281,7 @@ impl Model {
         rows.map(|(key, _)| key.clone()).collect()
     }
 
-    /// Whether no delivery of the same order key and target is before it.
+    /// True if no delivery of the same order key and target is before it.
     #[must_use]
     pub fn is_head(&self, delivery: &str) -> bool {
         let Some(hidden) = self.hidden.get(delivery) else { return false };
@@ -381,41 +295,41 @@ impl Model {
         })
     }
 
-    /// Whether it stands in line with others.
+    /// True if it has an order key that others share.
     #[must_use]
     pub fn is_ordered(&self, delivery: &str) -> bool {
         self.hidden.get(delivery).is_some_and(|hidden| hidden.order_key.is_some())
     }
 
-    /// Notes a claim.
+    /// Records a claim.
     pub fn claimed(&mut self, delivery: &str, fence: Fence) {
         self.claims.insert(delivery.to_owned(), fence);
     }
 
-    /// Notes that a claim was given back.
+    /// Records that a claim was returned.
     pub fn given_back(&mut self, delivery: &str) {
         self.claims.remove(delivery);
     }
 
-    /// Deliveries that are claimed.
+    /// Claimed deliveries.
     #[must_use]
     pub fn claims(&self) -> Vec<Key> {
         self.claims.keys().cloned().collect()
     }
 
-    /// Whether a delivery is claimed.
+    /// True if a delivery is claimed.
     #[must_use]
     pub fn is_claimed(&self, delivery: &str) -> bool {
         self.claims.contains_key(delivery)
     }
 
-    /// Whether it is claimed for that very attempt.
+    /// True if a delivery is claimed for this attempt.
     #[must_use]
     pub fn is_claimed_for(&self, delivery: &str, fence: Fence) -> bool {
         self.claims.get(delivery) == Some(&fence)
     }
 
-    /// Whether the key of a sender's id may be forgotten.
+    /// True if the dedup key of a sender's id may be forgotten.
     #[must_use]
     pub fn has_forgotten(&self, source: &str, id: &str) -> bool {
         self.forgotten.contains(&(source.to_owned(), id.to_owned()))
@@ -423,7 +337,7 @@ impl Model {
 
     // --- settle
 
-    /// The model's version of what a run read at `now`.
+    /// The model's version of the reads of a run at `now`.
     #[must_use]
     pub fn version(
         &self,
@@ -572,10 +486,10 @@ impl Model {
 
     // --- acts
 
-    /// Makes deliveries due again, each behind all that are in its line.
+    /// Makes deliveries due again, each at the end of its line.
     pub fn replay(&mut self, request: &str, wanted: &[Key], now: Timestamp) -> Vec<Key> {
         if let Some((done, _)) = self.redrives.get(request) {
-            // What retention has removed since is not named again.
+            // Rows that retention has removed since are not named again.
             let there = done.iter().filter(|key| self.world.deliveries.contains_key(*key));
             return there.cloned().collect();
         }
@@ -597,7 +511,7 @@ impl Model {
         wanted.to_vec()
     }
 
-    /// Names of redrives that were done.
+    /// Names of the replays that were done.
     #[must_use]
     pub fn redrives(&self) -> Vec<String> {
         self.redrives.keys().cloned().collect()
@@ -629,14 +543,14 @@ impl Model {
         self.holds.iter().filter(move |(hold, _)| hold.until.is_none_or(|until| until > now))
     }
 
-    /// Forgets holds that are over: they do not come back when the clock goes back.
+    /// Forgets holds that have ended: they do not return when the clock is set back.
     pub fn end_holds(&mut self, now: Timestamp) {
         self.holds.retain(|(hold, _)| hold.until.is_none_or(|until| until > now));
     }
 
     // --- upkeep
 
-    /// Events that retention may remove now: old, and finished with all that came of them.
+    /// Events that retention may remove now: old, and finished with all that they caused.
     #[must_use]
     pub fn removable(&self, retention: &Retention, now: Timestamp) -> BTreeSet<Key> {
         let old = |at: Timestamp| now.since(at) > retention.payload_life;
@@ -648,7 +562,7 @@ impl Model {
         events.map(|(key, _)| key.clone()).collect()
     }
 
-    /// Retention removed these events, and what goes with a time.
+    /// Removes these events, and the rows that expire with time.
     pub fn pruned(&mut self, gone: &BTreeSet<Key>, retention: &Retention, now: Timestamp) {
         for event in gone {
             for delivery in self.family(event) {
@@ -678,8 +592,8 @@ impl Model {
         self.forget_keys(retention, now);
     }
 
-    /// Dedup keys and names of redrives past their life may be known or not from here on, so nobody asks for them any
-    /// more.
+    /// Dedup keys and replay names past their life may be known or not, so the simulation does not
+    /// use them any more.
     pub fn forget_keys(&mut self, retention: &Retention, now: Timestamp) {
         let over = self.firsts.iter().filter(|(_, f)| now.since(f.at) > retention.dedup_life);
         let over: BTreeSet<_> = over.map(|(place, _)| place.clone()).collect();

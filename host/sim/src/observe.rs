@@ -1,4 +1,4 @@
-//! Reading a store into a [`World`], through the trait alone.
+//! Reads a store into a [`World`], through the trait alone.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::cast;
 use crate::script::Script;
 use crate::world::{AttemptRow, DeliveryRow, EventRow, Key, World};
 
-/// The names of rows that were seen before.
+/// The names of rows that were read before.
 #[derive(Debug, Clone, Default)]
 pub struct Names {
     /// Events by row id.
@@ -37,23 +37,24 @@ impl Names {
     }
 }
 
-/// What a store shows.
+/// The contents of a store.
 #[derive(Debug, Clone, Default)]
 pub struct Seen {
     /// All rows by name.
     pub world: World,
-    /// The names of what is there.
+    /// The names of its rows.
     pub names: Names,
-    /// How far the store's line of due times is ahead of the wall clock.
+    /// Lead of the store's due-time line over the wall clock.
     pub ahead: Duration,
-    /// What cannot be: two rows of one name, an event that nobody asked for, a status that does not follow.
+    /// Contradictions: two rows with one name, an unknown event, a status that does not follow from
+    /// the deliveries.
     pub oddities: Vec<String>,
 }
 
-/// Reads everything that a store shows at `now`.
+/// Reads all that a store shows at `now`.
 ///
 /// # Errors
-/// What the store says when it cannot answer.
+/// The store's error if it cannot answer.
 pub async fn observe(
     store: &SqliteStore,
     known: &Names,
@@ -96,7 +97,8 @@ async fn details(store: &dyn Store) -> Result<Vec<EventDetail>, StoreError> {
     }
 }
 
-/// Finds out what each event is: by its id, by the body of what a request carried, or by who emitted it.
+/// Finds the name of each event: by its id, by the body in its request, or by the attempt that
+/// emitted it.
 fn name_events(
     details: &[EventDetail],
     known: &Names,
@@ -132,7 +134,7 @@ fn name_events(
     let mut named = BTreeMap::new();
     for detail in details {
         match names.get(&detail.id) {
-            None => seen.oddities.push(format!("nobody asked for event {}", detail.id)),
+            None => seen.oddities.push(format!("event {} was never sent", detail.id)),
             Some(name) => {
                 seen.names.events.insert(detail.id, name.clone());
                 if named.insert(name.clone(), detail.clone()).is_some() {
@@ -258,7 +260,7 @@ async fn read_state(store: &dyn Store, now: Timestamp, seen: &mut Seen) -> Resul
     Ok(())
 }
 
-/// Names that are in one and not in the other.
+/// Names that are in one set and not in the other.
 #[must_use]
 pub fn missing(expected: &World, seen: &World) -> BTreeSet<Key> {
     expected.events.keys().filter(|key| !seen.events.contains_key(*key)).cloned().collect()

@@ -1,4 +1,4 @@
-//! Operations that write: what is asked of a store, what it answers, and which models are possible after.
+//! Operations that write: the call, its answer, and the models that are possible after it.
 
 use std::collections::BTreeSet;
 
@@ -18,73 +18,72 @@ use crate::world::{Key, World};
 /// One call of the store.
 #[derive(Debug, Clone)]
 pub enum Op {
-    /// Requests.
+    /// Requests to store.
     Ingest(Vec<RequestSpec>),
-    /// Ends of attempts.
+    /// Settlements of attempts.
     Settle(Vec<Prepared>),
-    /// Deliveries made due again.
+    /// A replay of deliveries.
     Replay {
-        /// The name that makes two of them one.
+        /// The idempotency key.
         request: String,
-        /// Which, as the store is told.
+        /// The selection, in the store's terms.
         what: ReplaySelection,
-        /// Which, by name.
+        /// The selection, by name.
         wanted: Vec<Key>,
     },
-    /// A hold placed.
+    /// A new hold.
     Hold(NewHold),
-    /// A hold ended.
+    /// The end of a hold.
     Release {
-        /// The store's number of it.
+        /// The store's id of the hold.
         id: HoldId,
-        /// What it is.
         hold: NewHold,
-        /// When it was placed.
+        /// The time at which it was placed.
         at: Timestamp,
     },
-    /// Retention.
+    /// One run of retention.
     Prune(Retention),
-    /// A person says that the clock is right.
+    /// An operator's confirmation of the clock.
     Confirm,
 }
 
 /// A settlement in the store's terms and in the model's.
 #[derive(Debug, Clone)]
 pub struct Prepared {
-    /// The delivery.
     pub id: DeliveryId,
-    /// The model's terms.
+    /// The settlement in the model's terms.
     pub spec: SettleSpec,
-    /// What the run read, in the store's.
+    /// The reads of the run, in the store's terms.
     pub reads: ReadSet,
-    /// Whether something may have happened to what was read that the model does not know of.
+    /// True if the values that were read may have changed in a way that the model does not know.
     pub reads_are_old: bool,
 }
 
-/// What a store answered to one item of an operation.
+/// The store's answer to one item of an operation.
 #[derive(Debug, Clone)]
 pub enum Answer {
     /// To a request.
     Ingested(Vec<Stored>),
     /// To a settlement.
     Settled(Settles),
-    /// To a redrive.
+    /// To a replay.
     Replayed(BTreeSet<Key>),
-    /// To anything else: whether it did something.
+    /// To any other operation: true if it changed something.
     Done(bool),
 }
 
-/// Answers to an operation's items; without them, the process ended before it was told.
+/// Answers to an operation's items. None if the process ended before it got them.
 pub type Answers = Vec<Result<Answer, StoreError>>;
 
-/// Whether an error leaves open what is on disk. Every other error says that nothing of the item is there.
+/// True if an error leaves open what is stored. Every other error means that nothing of the item is
+/// stored.
 #[must_use]
 pub fn leaves_open(error: &StoreError) -> bool {
     matches!(error, StoreError::Poisoned { .. } | StoreError::Closed)
 }
 
 impl Op {
-    /// A word for it.
+    /// The name of the operation.
     #[must_use]
     pub const fn word(&self) -> &'static str {
         match self {
@@ -98,7 +97,7 @@ impl Op {
         }
     }
 
-    /// Items that are whole or not there, each on its own.
+    /// Items that are stored whole or not at all, each on its own.
     #[must_use]
     pub fn items(&self) -> usize {
         match self {
@@ -108,7 +107,7 @@ impl Op {
         }
     }
 
-    /// Events that may go with it.
+    /// Events that may be removed with it.
     #[must_use]
     pub fn may_go(&self, before: &Model, now: Timestamp) -> BTreeSet<Key> {
         match self {
@@ -117,8 +116,8 @@ impl Op {
         }
     }
 
-    /// The models that are possible after it, the one with the least of it first. With answers, those that agree
-    /// with what was answered.
+    /// The models that are possible after the operation, the smallest first. With answers, only
+    /// those that agree with the answers.
     ///
     /// # Errors
     /// [`Broken`] if no model agrees with the answers.

@@ -1,5 +1,5 @@
-//! What handlers do: the body of an event is its script, and a run is a pure function of it, of the attempt's number
-//! and of what it reads.
+//! The handlers of a simulation: an event's body is its script, and a run is a pure function of the
+//! script, of the attempt's number and of its reads.
 
 use std::sync::Arc;
 
@@ -17,41 +17,41 @@ use weir_core::time::Timestamp;
 
 use crate::cast;
 
-/// What a handler does with an event.
+/// The action of a handler for an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Deed {
-    /// Nothing.
+    /// No effects.
     Rest,
     /// Sends a message that is the same in every run.
     Note,
-    /// Sends two messages that are the same, and another.
+    /// Sends two equal messages and a third.
     Twins,
-    /// Reads a number, writes the next, and sends it: another message in every run.
+    /// Reads a number, writes the next one and sends it, so each run sends a different message.
     Count,
-    /// Lists what is in the cart, puts something in, and takes the first out when there are many.
+    /// Lists the cart, adds an item, and removes the first one when there are many.
     Shop,
-    /// Reads and writes a value that is forgotten by itself.
+    /// Reads and writes a value that expires.
     Brief,
     /// Emits an event.
     Emit,
-    /// Sends a message under a key, later.
+    /// Sends a delayed message under a key.
     Alarm,
-    /// Emits an event under a key, later.
+    /// Emits a delayed event under a key.
     Remind,
-    /// Drops what waits under a key.
+    /// Cancels what waits under a key.
     Calm,
-    /// Drops what waits under a key, and what comes under it for a while.
+    /// Cancels what waits under a key and what follows under it for a while.
     CalmAhead,
-    /// Sends the event's body on.
+    /// Forwards the event's body.
     Forward,
-    /// Gives up.
+    /// Rejects the event.
     Reject,
-    /// Counts, notes, emits and sets an alarm: all in one commit.
+    /// Counts, notes, emits and sets an alarm, all in one commit.
     All,
 }
 
 impl Deed {
-    /// All of them.
+    /// All actions.
     pub const EVERY: [Self; 14] = [
         Self::Rest,
         Self::Note,
@@ -73,56 +73,55 @@ impl Deed {
 /// The body of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Script {
-    /// Its number; of an emitted event, that of the first of its line.
+    /// Its number. An emitted event has the number of the first event of its chain.
     pub serial: u64,
-    /// What to do.
     pub deed: Deed,
-    /// Runs that fail before one works, in each generation.
+    /// Number of runs that fail before one succeeds, in each generation.
     pub failures: u32,
-    /// The effects' delay in seconds.
+    /// Delay of the effects in seconds.
     pub delay: u32,
-    /// The effects' key.
+    /// Order key of the effects.
     pub key: String,
-    /// Only makes it long.
+    /// Padding that makes the body long.
     pub filler: String,
 }
 
 impl Script {
-    /// As an event's payload.
+    /// The body as a payload.
     #[must_use]
     pub fn payload(&self) -> Payload {
         Payload::new("application/json", Bytes::from(self.text()))
     }
 
-    /// As text.
+    /// The body as text.
     #[must_use]
     pub fn text(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// From an event's body.
+    /// Parses an event's body.
     #[must_use]
     pub fn parse(body: &[u8]) -> Option<Self> {
         serde_json::from_slice(body).ok()
     }
 }
 
-/// How a run ended.
+/// The result of a run.
 #[derive(Debug, Clone)]
 pub struct Run {
-    /// Whether to try again.
+    /// True if it is to be retried.
     pub verdict: Verdict,
-    /// The same as a word.
+    /// The outcome of the attempt.
     pub outcome: Outcome,
-    /// What it asked for; nothing unless it is done.
+    /// The effects; empty unless it succeeded.
     pub effects: Effects,
-    /// What it read.
+    /// The reads of the run.
     pub reads: ReadSet,
-    /// What it read, as values.
+    /// The values that were read.
     pub seen: Vec<(String, Option<String>)>,
 }
 
-/// Reads what a run reads, and notes it.
+/// A state reader that records its reads.
 struct Reading<'r> {
     state: &'r dyn StateReader,
     now: Timestamp,
@@ -148,7 +147,7 @@ impl Reading<'_> {
     }
 }
 
-/// Effects under way.
+/// The effects of a run so far.
 struct Asking<'a> {
     ids: OutwardIds,
     script: &'a Script,
@@ -205,7 +204,7 @@ impl Asking<'_> {
 /// Runs a handler on an event.
 ///
 /// # Errors
-/// What the store's state reader says.
+/// The error of the store's state reader.
 pub async fn run(
     handler: &HandlerName,
     event: &Event,

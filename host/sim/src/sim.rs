@@ -1,8 +1,9 @@
-//! One simulated life of a store: a seed decides the work, the disk's faults and where the process ends; after each
-//! step everything is compared with the model.
+//! One simulated life of a store. A seed decides the work, the disk's faults and where the process
+//! ends. After each step the store is compared with the model.
 //!
-//! The store runs as it ships, threads and all. One driver awaits each call, so there is one operation under way at a
-//! time, and all that depends on real time is switched off: see [`crate`] for what a seed decides.
+//! The store runs as it ships, with its threads. One driver awaits each call, so one operation runs
+//! at a time, and all that depends on real time is switched off: see [`crate`] for what a seed
+//! decides.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -28,21 +29,21 @@ use crate::world::Key;
 
 /// The store's file in its folder.
 const FILE: &str = "weir.db";
-/// Claims in a row after which what was not handed out never will be.
+/// Claims in a row after which a delivery that was not claimed counts as lost.
 const CLAIMS_MAX: usize = 50;
 
-/// How a life is simulated.
+/// Settings of a simulation.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Steps of a life.
     pub steps: u32,
-    /// One in so many disk operations is a moment that the process might have ended at, and is checked.
+    /// One in this many disk operations is checked as a possible crash.
     pub moments_one_in: u32,
-    /// The disk's syncs do nothing. For proving that the simulator notices.
+    /// The disk's syncs do nothing: proves that the simulator notices it.
     pub lying_disk: bool,
-    /// Faults other than crashes are left out.
+    /// Leaves out faults other than crashes.
     pub only_crashes: bool,
-    /// Done to the store's rows after each step, behind its back. For proving that the simulator notices.
+    /// Changes the store's rows after each step: proves that the simulator notices it.
     pub tamper: Option<&'static str>,
 }
 
@@ -52,25 +53,25 @@ impl Default for Settings {
     }
 }
 
-/// What a life came to.
+/// The totals of a life.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Steps taken.
+    /// Number of steps.
     pub steps: u64,
-    /// Starts of the store, clean or after a crash.
+    /// Number of starts, clean or after a crash.
     pub starts: u64,
-    /// Crashes and failures that the life went on after.
+    /// Number of crashes and failures that the life survived.
     pub crashes: u64,
-    /// Other moments that were checked.
+    /// Number of possible crashes that were checked.
     pub moments: u64,
-    /// Operations that changed the disk.
+    /// Number of operations that changed the disk.
     pub acts: u64,
-    /// A fingerprint of them all.
+    /// A fingerprint of all disk operations.
     pub trace: u64,
 }
 
 impl Tally {
-    /// Adds another life's.
+    /// Adds the totals of another life.
     pub fn add(&mut self, other: &Self) {
         self.steps += other.steps;
         self.starts += other.starts;
@@ -81,7 +82,7 @@ impl Tally {
     }
 }
 
-/// A claim in hand, and what its run came to.
+/// A claim that is held, and the result of its run.
 #[derive(Debug)]
 pub(crate) struct Open {
     pub(crate) key: Key,
@@ -89,7 +90,7 @@ pub(crate) struct Open {
     pub(crate) ready: Option<Prepared>,
 }
 
-/// Where a worker's stores are.
+/// The folders of a worker.
 #[derive(Debug)]
 pub struct Bench {
     _folder: tempfile::TempDir,
@@ -98,10 +99,10 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// Two folders for locks: everything else is in memory.
+    /// Two folders for lock files; all else is in memory.
     ///
     /// # Errors
-    /// What the file system says.
+    /// The error of the file system.
     pub fn new() -> std::io::Result<Self> {
         let folder = tempfile::tempdir()?;
         let (life, fork) = (folder.path().join("life"), folder.path().join("fork"));
@@ -119,7 +120,7 @@ impl Drop for Bench {
     }
 }
 
-/// A life under way.
+/// A life in progress.
 pub(crate) struct Sim<'b> {
     pub(crate) random: ChaCha8Rng,
     pub(crate) clock: Arc<SimClock>,
@@ -134,14 +135,14 @@ pub(crate) struct Sim<'b> {
     pub(crate) open: Vec<Open>,
     pub(crate) past: Vec<Prepared>,
     pub(crate) ledger: Ledger,
-    /// What each event that was ever asked to be stored is recognised by.
+    /// The name of each event that was ever sent to the store.
     pub(crate) dedup: BTreeMap<Key, (String, String, u32)>,
-    /// What messages say, by name.
+    /// The content of messages, by name.
     pub(crate) said: BTreeMap<Key, (u128, Vec<u8>)>,
     pub(crate) full: bool,
-    /// The latest time before the clock jumped ahead, while nobody has confirmed it.
+    /// The latest time before the clock was set ahead, while the clock is not confirmed.
     pub(crate) doubted_since: Option<Timestamp>,
-    /// Whether the clock was ever moved.
+    /// True if the clock was ever changed.
     pub(crate) clock_moved: bool,
     pub(crate) serial: u64,
     pub(crate) log: Vec<String>,
@@ -186,7 +187,7 @@ impl<'b> Sim<'b> {
         self.store.clone().ok_or_else(|| Broken { promise: "simulator", how: "no store".into() })
     }
 
-    /// Whether the store hands out all that is due to one claim, instead of a window at a time.
+    /// True if one claim may take all that is due, and not only a window.
     pub(crate) fn window_is_large(&self) -> bool {
         self.options.due_window > 1_000
     }
@@ -197,7 +198,7 @@ impl<'b> Sim<'b> {
 
     // --- starting
 
-    /// Makes the store, with secrets that the seed decides, and starts it.
+    /// Creates the store, with secrets from the seed, and starts it.
     pub(crate) async fn begin(&mut self) -> Holds {
         let crash =
             self.random.random_bool(0.3).then(|| (self.random.random_range(1..160), self.death()));
@@ -205,7 +206,7 @@ impl<'b> Sim<'b> {
         faults.crash_in = crash;
         let nothing = Model::default();
         self.start(Image::new(), &nothing, None, Some(faults)).await?;
-        // From here on the store knows what time it was.
+        // From here on the store knows the time.
         let confirmed = self.store()?.confirm_time().await;
         confirmed.map_err(|e| self.unanswered("confirm the time", &e))?;
         let image = self.stop().await?;
@@ -213,7 +214,7 @@ impl<'b> Sim<'b> {
         self.start(image, &nothing, None, None).await
     }
 
-    /// Replaces the store's random secrets, so that ids and hashes are the seed's too.
+    /// Replaces the store's random secrets, so that ids and hashes follow from the seed.
     fn plant(&mut self, image: Image) -> Result<Image, Broken> {
         let disk = Disk::holding(image, 0);
         vfs::mount(&self.bench.life.to_string_lossy(), disk.clone());
@@ -231,8 +232,8 @@ impl<'b> Sim<'b> {
         Ok(disk.end(Death::PowerLoss))
     }
 
-    /// Starts the store on what a crash or a clean end left, and checks that it holds one of the possible worlds.
-    /// The start itself may crash, and is then done again.
+    /// Starts the store on the files of a crash or a clean stop, and checks that it holds one of
+    /// the possible worlds. The start itself may crash and is then repeated.
     pub(crate) async fn start(
         &mut self,
         mut image: Image,
@@ -282,7 +283,7 @@ impl<'b> Sim<'b> {
         Ok(store)
     }
 
-    /// Ends the process: claims and store are gone, and this is what is left.
+    /// Ends the process: claims and store are dropped. Returns the files that are left.
     pub(crate) fn end(&mut self, death: Death) -> Image {
         self.tally.acts += self.disk.acts();
         self.tally.trace = self.tally.trace.rotate_left(7) ^ self.disk.trace();
@@ -292,7 +293,7 @@ impl<'b> Sim<'b> {
         image
     }
 
-    /// Stops the store in good order.
+    /// Stops the store cleanly.
     async fn stop(&mut self) -> Result<Image, Broken> {
         self.open.clear();
         let store = self.store()?;
@@ -307,7 +308,7 @@ impl<'b> Sim<'b> {
         Ok(self.end(death))
     }
 
-    /// A clean restart, which may be cut short by a crash.
+    /// A clean restart, which a crash may interrupt.
     pub(crate) async fn restart(&mut self) -> Holds {
         self.note("restart".into());
         let mut faults = self.faults();
@@ -327,7 +328,7 @@ impl<'b> Sim<'b> {
         self.crashed(death, &self.model.clone(), None).await
     }
 
-    /// What follows a crash, or a failure after which the store takes no more writes.
+    /// Handles a crash, or a failure after which the store accepts no writes.
     pub(crate) async fn crashed(
         &mut self,
         death: Death,
@@ -351,7 +352,7 @@ impl<'b> Sim<'b> {
         self.start(image, before, under_way, Some(faults)).await
     }
 
-    /// Changes rows behind the store's back, as far as that can be done.
+    /// Changes rows with SQL, as far as that is possible.
     pub(crate) fn tamper(&mut self, sql: &str) {
         let path = self.bench.life.join(FILE);
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE;
@@ -360,7 +361,7 @@ impl<'b> Sim<'b> {
         }
     }
 
-    /// Moves the log into the database, as the checkpoint thread does, with a connection of its own.
+    /// Runs a checkpoint on a separate connection, as the checkpoint thread does.
     pub(crate) fn move_log(&mut self, mode: &str) -> Holds {
         let failed = |e: rusqlite::Error| Broken { promise: "simulator", how: e.to_string() };
         let path = self.bench.life.join(FILE);
@@ -377,7 +378,7 @@ impl<'b> Sim<'b> {
 
     // --- comparing
 
-    /// Compares what the store shows with what is possible, and goes on with the model that it shows.
+    /// Compares the store with the possible models, and continues with the one that matches.
     pub(crate) async fn compare(
         &mut self,
         store: &SqliteStore,
@@ -402,7 +403,7 @@ impl<'b> Sim<'b> {
         Broken { promise: "simulator", how: format!("{what}{at}: {e}") }
     }
 
-    /// Checks what a start would find if the process had ended with this on disk.
+    /// Checks the files that a start would find if the process had ended at this point.
     pub(crate) async fn fork(
         &mut self,
         image: Image,
@@ -450,7 +451,7 @@ impl<'b> Sim<'b> {
     }
 }
 
-/// The first model that the store's contents agree with.
+/// The first model that the store's contents match.
 fn judge(
     table: &RouteTable,
     dedup: &BTreeMap<Key, (String, String, u32)>,
@@ -480,7 +481,7 @@ fn judge(
     Ok(model)
 }
 
-/// Everything that waits is handed out, once, as soon as its time has come.
+/// Claims all waiting deliveries once, at the time at which they are due.
 async fn hands_out(
     store: &SqliteStore,
     clock: &SimClock,
@@ -496,7 +497,8 @@ async fn hands_out(
         }
     }
     let (mut claims, mut handed) = (Vec::new(), BTreeSet::new());
-    // With a small window a claim may look at nothing but what has to wait its turn; the next one looks further.
+    // With a small window a claim may see only deliveries that wait for their turn; the next claim
+    // looks further.
     for _ in 0..CLAIMS_MAX {
         for target in cast::targets() {
             for lane in [Lane::Fresh, Lane::Late] {
@@ -526,11 +528,13 @@ async fn hands_out(
     }
 }
 
-/// How this life's store runs. Small bounds make the rare roads common; all that goes by real time is off.
+/// The options of this store. Small bounds make rare paths common; all that depends on real time is
+/// off.
 fn options(random: &mut impl Rng, clock: Arc<SimClock>) -> Options {
     let mut options = Options::new(clock);
     options.vfs = Some(vfs::NAME.to_owned());
-    // Whole: what is looked at beside the work would read the disk at moments that no seed decides.
+    // The check is done whole at the start: a check in the background would read the disk at times
+    // that no seed decides.
     options.whole_check_bytes = u64::MAX;
     options.settle_hold = Duration::ZERO;
     options.dictionary_after = 0;

@@ -1,4 +1,4 @@
-//! The work: which step comes next, and what each is.
+//! The steps of a life: the choice of the next step, and each step.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -26,11 +26,11 @@ use crate::sim::{Open, Sim};
 use crate::world::Key;
 
 const DAY: Duration = Duration::from_secs(86_400);
-/// Deliveries that a run works on at a time.
+/// Deliveries that one run works on.
 const OPEN_MAX: usize = 6;
 
 impl Sim<'_> {
-    /// A whole life.
+    /// Runs a whole life.
     pub(crate) async fn live(&mut self) -> Holds {
         self.begin().await?;
         for _ in 0..self.settings.steps {
@@ -165,7 +165,7 @@ impl Sim<'_> {
         Ok(key)
     }
 
-    /// Runs one of the claimed deliveries; it settles later, when what it read may have changed.
+    /// Runs one claimed delivery. It settles later, when its reads may have changed.
     async fn run_one(&mut self) -> Holds {
         let idle = self.open.iter().position(|open| open.ready.is_none());
         match idle {
@@ -221,7 +221,7 @@ impl Sim<'_> {
         Ok(decide(verdict, attempt, &policy, policy.longest(), &mut self.random))
     }
 
-    /// What a run read, in the model's terms: it must be what was committed last.
+    /// The reads of a run, in the model's terms: each must be the last committed value.
     fn reads(
         &self,
         handler: &str,
@@ -244,7 +244,7 @@ impl Sim<'_> {
         Ok(Reads { at: reads.at, keys, ranges: ranges.collect() })
     }
 
-    /// Notes what is said under which id, before it is stored.
+    /// Records the content of each outward id before it is stored.
     fn note_effects(
         &mut self,
         delivery: &str,
@@ -307,7 +307,8 @@ impl Sim<'_> {
             let mine = |open: &Open| open.key == spec.delivery && open.claimed.fence == spec.fence;
             if let Some(at) = self.open.iter().position(mine) {
                 if self.model.is_claimed_for(&spec.delivery, spec.fence) {
-                    // It was refused, by a conflict or a full disk, and is run again at once.
+                    // The settlement was refused by a conflict or a full disk, so the delivery runs
+                    // again at once.
                     self.open[at].ready = None;
                 } else {
                     self.open.remove(at);
@@ -318,13 +319,13 @@ impl Sim<'_> {
         Ok(())
     }
 
-    /// Settles what was settled before, or what a crash may have lost.
+    /// Settles again what was settled before, or what a crash may have lost.
     async fn settle_again(&mut self) -> Holds {
         let Some(stale) = self.past.choose(&mut self.random).cloned() else { return Ok(()) };
         self.settle_batch(vec![stale]).await
     }
 
-    /// Gives a claim back with no attempt spent.
+    /// Returns a claim without using an attempt.
     async fn let_go(&mut self) -> Holds {
         if self.open.is_empty() {
             return Ok(());
@@ -417,7 +418,7 @@ impl Sim<'_> {
         }
         let life = Duration::from_secs([60, 3600, 86_400][self.random.random_range(0..3)]);
         let dedup_life = life * self.random.random_range(1..4);
-        // What was settled again after this might refer to what is gone.
+        // A settlement that is repeated after this could refer to removed rows.
         for prepared in &mut self.past {
             prepared.reads_are_old = true;
         }
@@ -453,14 +454,14 @@ impl Sim<'_> {
         Ok(())
     }
 
-    /// Somebody sets the clock, and waits are no longer than they were meant to be.
+    /// The wall clock is changed; waits are not longer than they should be.
     async fn set_clock(&mut self, to: Timestamp) -> Holds {
         let before = self.now().after(self.model.ahead);
         self.clock.set(to);
         self.clock_moved = true;
         self.model.end_holds(to);
         let store = self.store()?;
-        // It looks at the time and writes down what it finds, while nobody asks for anything else.
+        // Reads the time and stores it while no other call runs.
         let looked = store.release(HoldId(u64::MAX)).await;
         if let Err(e) = looked
             && !self.full
@@ -477,7 +478,7 @@ impl Sim<'_> {
         self.move_log(mode)
     }
 
-    /// The disk is full for a while, and then is not.
+    /// The disk is full for a while.
     async fn fill_disk(&mut self) -> Holds {
         if self.settings.only_crashes {
             return Ok(());
@@ -507,7 +508,7 @@ impl Sim<'_> {
 
     // --- the end
 
-    /// Whatever waits is finished, and then nothing waits.
+    /// All waiting deliveries are finished; then none waits.
     async fn finish(&mut self) -> Holds {
         self.note("finish".into());
         let store = self.store()?;
@@ -516,7 +517,8 @@ impl Sim<'_> {
         self.model.end_holds(self.now());
         for hold in holds {
             let (id, at) = (hold.id, hold.at);
-            // Nothing strikes here: a release that a crash undid would leave work that nobody can finish.
+            // No fault strikes here: a release that a crash undid would leave deliveries that
+            // cannot finish.
             self.operate_quietly(Op::Release { id, hold: hold.hold, at }).await?;
         }
         for _ in 0..400 {

@@ -1,8 +1,9 @@
-//! SQLite's way to a [`Disk`]: a VFS named [`NAME`], in which a folder is a mounted disk.
+//! A VFS for SQLite named [`NAME`], in which a folder is a mounted [`Disk`].
 //!
-//! Translation only: what a disk does and how it fails is in `disk`. Everything of SQLite above the file system is
-//! the real one, the log's index in shared memory and its locks included. The VFS is registered once and stays;
-//! an open file holds its disk, so a disk that is no longer mounted lives until its last connection has closed.
+//! Translation only: `disk` decides how a disk works and fails. SQLite above the file system is the
+//! real one, with the log's index in shared memory and its locks. The VFS is registered once and
+//! stays; an open file holds its disk, so an unmounted disk lives until its last connection has
+//! closed.
 
 #![expect(
     unsafe_code,
@@ -26,20 +27,20 @@ pub const NAME: &str = "weir-sim";
 
 const C_NAME: &CStr = c"weir-sim";
 const PATH_BYTES_MAX: c_int = 512;
-/// Noon of some day in November 2025, in milliseconds of SQLite's calendar.
+/// Noon of a day in November 2025, in milliseconds of SQLite's calendar.
 const SOME_DAY: i64 = 211_925_160_000_000;
 
 static DISKS: Mutex<BTreeMap<String, Arc<Disk>>> = Mutex::new(BTreeMap::new());
 static RANDOMNESS: AtomicU64 = AtomicU64::new(1);
 static REGISTERED: Once = Once::new();
 
-/// Puts a disk in a folder, instead of the one that was there.
+/// Mounts a disk at a folder, in place of an earlier one.
 pub fn mount(folder: &str, disk: Arc<Disk>) {
     REGISTERED.call_once(register);
     DISKS.lock().insert(folder.to_owned(), disk);
 }
 
-/// Takes the disk out of a folder.
+/// Unmounts the disk of a folder.
 pub fn unmount(folder: &str) {
     DISKS.lock().remove(folder);
 }
@@ -69,8 +70,8 @@ fn register() {
         xGetSystemCall: None,
         xNextSystemCall: None,
     };
-    // SAFETY: SQLite keeps the pointer, and the table is never freed. All functions in it are of the types that
-    // SQLite declares.
+    // SAFETY: SQLite keeps the pointer, and the table is never freed. All functions in it have the
+    // types that SQLite declares.
     let code = unsafe { ffi::sqlite3_vfs_register(Box::into_raw(Box::new(vfs)), 0) };
     assert_eq!(code, ffi::SQLITE_OK, "SQLite did not take the simulator's VFS");
 }
@@ -97,7 +98,7 @@ static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
     xUnfetch: None,
 };
 
-/// What SQLite allocates for an open file: its own part first, then ours.
+/// An open file as SQLite allocates it: SQLite's part first, then ours.
 #[repr(C)]
 struct File {
     base: ffi::sqlite3_file,
@@ -121,7 +122,7 @@ fn code(result: Result<(), DiskError>, io: c_int) -> c_int {
     }
 }
 
-/// The disk and the name on it that a path means.
+/// The disk of a path, and the file's name on it.
 ///
 /// # Safety
 /// `path` is null or a C string.
@@ -145,7 +146,8 @@ unsafe extern "C" fn open(
     out_flags: *mut c_int,
 ) -> c_int {
     let file = file.cast::<File>();
-    // SAFETY: `file` has room for a `File`; without methods SQLite does not close what was not opened.
+    // SAFETY: `file` has room for a `File`; without methods SQLite does not close what was not
+    // opened.
     unsafe { (*file).base.pMethods = std::ptr::null() };
     // SAFETY: SQLite gives a path or null.
     let Some((disk, name)) = (unsafe { locate(path) }) else { return ffi::SQLITE_CANTOPEN };
@@ -230,7 +232,7 @@ unsafe extern "C" fn randomness(_vfs: *mut ffi::sqlite3_vfs, n: c_int, out: *mut
 /// # Safety
 /// Touches nothing.
 unsafe extern "C" fn sleep(_vfs: *mut ffi::sqlite3_vfs, microseconds: c_int) -> c_int {
-    // Waiting for a lock that another thread holds: that thread runs in real time.
+    // Waits for a lock that another thread holds: that thread runs in real time.
     std::thread::sleep(Duration::from_micros(microseconds.unsigned_abs().into()));
     microseconds
 }
@@ -261,10 +263,11 @@ unsafe extern "C" fn last_error(
     0
 }
 
-/// What an open file is to us.
+/// The open file behind SQLite's pointer.
 ///
 /// # Safety
-/// `file` was opened by [`open`] and not closed, and no other thread uses it: SQLite's own rule for a connection.
+/// `file` was opened by [`open`] and not closed, and no other thread uses it: SQLite's own rule for
+/// a connection.
 unsafe fn opened<'f>(file: *mut ffi::sqlite3_file) -> &'f mut Open {
     // SAFETY: by this function's own contract.
     unsafe { &mut *(*file.cast::<File>()).open }
@@ -273,7 +276,7 @@ unsafe fn opened<'f>(file: *mut ffi::sqlite3_file) -> &'f mut Open {
 /// # Safety
 /// SQLite calls it once, with a file that [`open`] opened.
 unsafe extern "C" fn close(file: *mut ffi::sqlite3_file) -> c_int {
-    // SAFETY: the box that `open` made, and nobody uses it after this.
+    // SAFETY: the box that `open` made, and no code uses it after this.
     drop(unsafe { Box::from_raw((*file.cast::<File>()).open) });
     ffi::SQLITE_OK
 }
@@ -390,14 +393,14 @@ unsafe extern "C" fn control(
 /// # Safety
 /// Touches nothing.
 unsafe extern "C" fn sector_size(_file: *mut ffi::sqlite3_file) -> c_int {
-    // What SQLite says of every Unix disk.
+    // SQLite's default for every Unix disk.
     4096
 }
 
 /// # Safety
 /// Touches nothing.
 unsafe extern "C" fn characteristics(_file: *mut ffi::sqlite3_file) -> c_int {
-    // What SQLite says of every Unix disk.
+    // SQLite's default for every Unix disk.
     ffi::SQLITE_IOCAP_POWERSAFE_OVERWRITE
 }
 
@@ -422,8 +425,8 @@ unsafe extern "C" fn shm_map(
         open.regions.push(region);
         pointer
     });
-    // SAFETY: SQLite gives a place for the answer. What it points to are atomics, which may be written through a
-    // shared reference, and lives as long as the file is open.
+    // SAFETY: SQLite gives a place for the answer. What it points to are atomics, which may be
+    // written through a shared reference, and lives as long as the file is open.
     unsafe { *out = pointer };
     ffi::SQLITE_OK
 }

@@ -1,8 +1,10 @@
-//! A store's contents as anybody can see them through the [`weir_store::Store`] trait, by names that do not depend
-//! on ids: what the model expects and what a store shows are both a [`World`], and are compared whole.
+//! The contents of a store as the [`weir_store::Store`] trait shows them, with names that do not
+//! depend on ids. Both the model's expectation and the store's contents are a [`World`], and are
+//! compared whole.
 //!
-//! Names: `s7` is the event whose body says serial 7, `s7>handler:orders` its delivery, `…#0.2` the second attempt
-//! of generation 0, `…#0.2+m0` the first message that it sent, `…#0.2+e0` the first event that it emitted.
+//! Names: `s7` is the event whose body has serial 7, `s7>handler:orders` its delivery, `…#0.2` the
+//! second attempt of generation 0, `…#0.2+m0` the first message that it sent, `…#0.2+e0` the first
+//! event that it emitted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +14,7 @@ use weir_core::time::Timestamp;
 /// The name of a row.
 pub type Key = String;
 
-/// Everything.
+/// The contents of a store.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct World {
     /// Events by name.
@@ -21,30 +23,28 @@ pub struct World {
     pub deliveries: BTreeMap<Key, DeliveryRow>,
     /// Attempts by name.
     pub attempts: BTreeMap<Key, AttemptRow>,
-    /// Live values of handlers' state by handler and key.
+    /// Live values of handlers' state, by handler and key.
     pub state: BTreeMap<(String, String), String>,
-    /// Handlers' keys under which something waits.
+    /// Handlers' keys under which an effect waits.
     pub waiting: BTreeSet<(String, String)>,
-    /// Holds in force: scope, end, and when they were placed.
+    /// Active holds: scope, end, and time of placement.
     pub holds: Vec<(String, Option<Timestamp>, Timestamp)>,
 }
 
-/// An event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventRow {
-    /// Where it came in.
     pub source: String,
     /// Its type.
     pub kind: String,
-    /// When it was stored.
+    /// The time at which it was stored.
     pub at: Timestamp,
     /// The sender's id.
     pub delivery_id: Option<String>,
-    /// Whether the sender used the id before.
+    /// True if the sender used the id before.
     pub id_reused: bool,
-    /// For an emitted event: its outward id.
+    /// The outward id of an emitted event.
     pub outward: Option<u128>,
-    /// For an emitted event: the event whose handler emitted it.
+    /// The parent of an emitted event.
     pub parent: Option<Key>,
     /// Its body.
     pub body: String,
@@ -52,29 +52,26 @@ pub struct EventRow {
     pub deliveries: Vec<Key>,
 }
 
-/// A delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeliveryRow {
-    /// For whom.
     pub target: String,
     /// Its state.
     pub state: DeliveryState,
-    /// How often it was replayed.
+    /// Its generation: the number of its replays.
     pub generation: u32,
     /// Attempts in this generation.
     pub attempts: u32,
-    /// When it is due.
+    /// The time at which it is due.
     pub due_at: Option<Timestamp>,
-    /// For a message: its outward id.
+    /// The outward id of a message.
     pub message: Option<u128>,
 }
 
-/// An attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttemptRow {
-    /// When it began.
+    /// Start time of the attempt.
     pub started_at: Timestamp,
-    /// How it ended.
+    /// Outcome of the attempt.
     pub outcome: Outcome,
     /// Messages that it sent.
     pub messages: Vec<Key>,
@@ -83,7 +80,8 @@ pub struct AttemptRow {
 }
 
 impl World {
-    /// What differs, a line a row, `-` for expected and `+` for seen; at most a screenful.
+    /// The differences, one row per line: `-` for expected and `+` for stored. Limited to about one
+    /// screen.
     #[must_use]
     pub fn differences(&self, seen: &Self) -> Vec<String> {
         let mut lines = Vec::new();
@@ -102,7 +100,7 @@ impl World {
         lines
     }
 
-    /// Whether it is open to a claim: neither finished nor claimed.
+    /// True if it can be claimed: neither finished nor claimed.
     #[must_use]
     pub fn waits(&self, delivery: &str) -> bool {
         let state = self.deliveries.get(delivery).map(|d| d.state);

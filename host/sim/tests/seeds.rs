@@ -1,10 +1,11 @@
-//! A few hundred lives in every test run; a seed is a life; a lying disk is found out.
+//! A few hundred simulated lives in every test run, and a proof that a disk that does not sync is
+//! noticed.
 
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by panicking")]
 
 use weir_sim::{Bench, Failure, Settings, Tally, live_many};
 
-/// Seeds of one run of this test, unless `WEIR_SIM_SEEDS` says another number.
+/// Number of seeds of one test run, unless `WEIR_SIM_SEEDS` is set.
 const SEEDS: u64 = 300;
 
 fn lives(seed: u64, settings: &Settings) -> Result<Tally, Box<Failure>> {

@@ -1,4 +1,5 @@
-//! The checks can fail: for each promise a store that breaks it, and the promise that the simulator names.
+//! Proof that the checks can fail: for each promise a store that breaks it, and the promise that
+//! the simulator reports.
 
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by panicking")]
 
@@ -9,7 +10,7 @@ use weir_sim::model::{Settles, Stored};
 use weir_sim::world::World;
 use weir_sim::{Bench, Settings};
 
-/// The promises that some lives found broken while this was done to the store's rows after each of their steps.
+/// The promises that were reported as broken while the store's rows were changed after each step.
 fn found(sql: &'static str) -> BTreeSet<&'static str> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let bench = Bench::new().unwrap();
@@ -31,12 +32,11 @@ fn a_store_that_loses_an_event_breaks_inv_1() {
 
 #[test]
 fn rows_that_say_two_things_of_a_delivery_break_inv_2() {
-    // The store's own check refuses such a file at the next start, before anybody asks.
+    // The store's own check refuses such a file at the next start.
     assert_found("soundness", "UPDATE delivery SET due_at = 5 WHERE state = 3");
-    let nobody = BTreeSet::new();
+    let none = BTreeSet::new();
     let told = ["it is processed, and due".to_owned()];
-    let broken =
-        invariants::each_delivery_is_in_one_state(&World::default(), &nobody, &nobody, &told);
+    let broken = invariants::each_delivery_is_in_one_state(&World::default(), &none, &none, &told);
     assert_eq!(broken.unwrap_err().promise, "INV-2");
 }
 

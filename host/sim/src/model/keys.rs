@@ -1,4 +1,4 @@
-//! What waits under handlers' keys, and cancellations made ahead of it.
+//! Effects that wait under handlers' keys, and cancellations made before them.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ impl Model {
         keyed.deliveries.clear();
     }
 
-    /// Takes a key for something new. `Err` if a cancellation made ahead drops it.
+    /// Uses a key for a new effect. `Err` if an earlier cancellation drops it.
     pub(super) fn take_key(
         &mut self,
         handler: &str,
