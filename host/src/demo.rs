@@ -1,6 +1,6 @@
-//! `weir demo`: a hub of its own that sends itself signed samples over real HTTP, and tells what became of each.
+//! `weir demo`: starts a hub, sends it signed samples over HTTP, and prints what happened to each.
 //!
-//! It is the hub of development mode in a folder of its own: nothing here does what a real sender, handler or
+//! The hub is that of development mode, in a temporary folder. The demo does nothing that a real sender, handler or
 //! operator could not do.
 
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ use weir_core::time::Clock as _;
 use weir_store::query::{DeliveryDetail, EventDetail, EventFilter, PageRequest};
 
 use crate::config::{self, Config, Log, Source};
-use crate::http_client::{HttpClient, HttpResponse};
+use crate::http_client::HttpClient;
 use crate::hub::{self, Listeners, OnHangup, ServingHub};
 use crate::program::exit::Exit;
 use crate::program::output::{Output, report};
@@ -29,24 +29,24 @@ use crate::runtime::telemetry;
 use crate::samples::{self, SignedSample, randomness, source_url};
 use crate::starters;
 
-/// Run a hub of its own and send it a signed sample from each main provider.
+/// Start a temporary hub and send it signed samples from the main providers
 #[derive(Debug, Clone, clap::Args)]
 pub struct DemoArgs {
-    /// Where to take webhooks; a free port if the usual one is taken
+    /// Address for webhooks [default: 127.0.0.1:8080, or a free port if that is in use]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<SocketAddr>,
-    /// Where to serve the API
+    /// Address of the admin API [default: 127.0.0.1:8081, or a free port if that is in use]
     #[arg(long, value_name = "ADDRESS")]
     pub admin_listen: Option<SocketAddr>,
     /// Folder of the handlers [default: plugins, or the built-in starters where that has none]
     #[arg(long, value_name = "FOLDER")]
     pub plugins: Option<PathBuf>,
-    /// Keep the data in this folder; otherwise it goes when the demo ends
+    /// Folder for the data, which is kept [default: a temporary folder]
     #[arg(long, value_name = "FOLDER")]
     pub data: Option<PathBuf>,
 }
 
-/// Which source gets which samples. The third failed payment in a row makes a handler raise an alert.
+/// The samples to send, by source. At the third failed payment in a row a handler sends an alert.
 const SAMPLES: [(&str, &str); 8] = [
     ("github", "push"),
     ("stripe", "payment_intent.payment_failed"),
@@ -58,14 +58,14 @@ const SAMPLES: [(&str, &str); 8] = [
     ("sendgrid", "events"),
 ];
 
-/// Past this something is wrong, and the demo says so instead of waiting for ever.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest wait for the handlers to load, and for the events of one sample.
+const WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// Between looks at what became of a sample.
-const LOOK: Duration = Duration::from_millis(20);
+/// Time between two looks at the events of a sample.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Events of one source that are looked at to find a sample's own.
-const NEWEST: usize = 20;
+/// Number of a source's newest events that are searched for those of a sample.
+const NEWEST_EVENTS: usize = 20;
 
 /// Runs the demo until it is asked to stop.
 pub fn demo(args: DemoArgs, json: bool) -> ExitCode {
@@ -80,14 +80,14 @@ pub fn demo(args: DemoArgs, json: bool) -> ExitCode {
     let sources: Vec<_> = config.sources.values().cloned().collect();
     let plugins = config.plugins.dir.clone();
     let exit = hub::run(config, listeners, async |running, mut signals, grace| {
-        let shown = tokio::select! {
-            shown = show(&running, &sources, &plugins, output) => shown,
+        let sent = tokio::select! {
+            sent = send_samples(&running, &sources, &plugins, output) => sent,
             _ = signals.next() => {
                 running.stop(std::future::ready(())).await;
                 return Ok(Exit::Success);
             }
         };
-        let exit = match shown {
+        let exit = match sent {
             Ok(()) => hub::until_stopped(&running, &mut signals, OnHangup::Stop).await,
             Err(error) => {
                 report(&*error);
@@ -101,8 +101,8 @@ pub fn demo(args: DemoArgs, json: bool) -> ExitCode {
     exit.into()
 }
 
-/// The hub of development mode. Without a folder of the user's it gets one that goes when the demo ends; a port
-/// that nobody asked for and that is taken is replaced by a free one.
+/// The configuration and sockets of a hub in development mode, in a temporary folder unless one is given. A default port
+/// that is in use is replaced by a free one.
 fn prepare(args: &DemoArgs) -> anyhow::Result<(Config, Listeners, Option<TempDir>)> {
     let folder = match &args.data {
         Some(_) => None,
@@ -136,64 +136,63 @@ fn prepare(args: &DemoArgs) -> anyhow::Result<(Config, Listeners, Option<TempDir
         }
         bound => bound?,
     };
-    // What schemes that sign the URL sign.
+    // Schemes that sign the URL sign this one.
     config.server.public_url = Some(format!("http://{}", listeners.ingress.local_addr()?));
     Ok((config, listeners, folder))
 }
 
-async fn show(
+/// Sends the samples, one after the other, and prints what happened to each.
+async fn send_samples(
     running: &ServingHub,
     sources: &[Arc<Source>],
     plugins: &Path,
     output: Output,
 ) -> anyhow::Result<()> {
-    let looked = tokio::time::timeout(PATIENCE, running.handlers.folder_read()).await;
+    let looked = tokio::time::timeout(WAIT_MAX, running.handlers.folder_read()).await;
     looked.context("the handlers took too long to load")?;
     if !output.json {
         let handlers = running.handlers.handlers();
         let names: Vec<_> = handlers.iter().map(|handler| handler.name.as_str()).collect();
-        let dir = plugins.display();
-        output.text(&format!("handlers  {}\n          from {dir}\n", list_or_none(&names)));
+        let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        output.text(&format!("handlers  {names}\n          from {}\n", plugins.display()));
     }
     let http = HttpClient::new()?;
     let mut random = randomness()?;
     let mut seen = Vec::new();
     for (source, sample) in SAMPLES {
         let source = sources.iter().find(|s| s.name.as_str() == source);
-        let source = source.context("development mode has no such source")?;
+        let source = source.context("development mode lacks a source of the demo")?;
         let url = source_url(running.addresses.ingress, source);
         let now = SystemClock.now();
-        let signing = source.signing.as_ref().context("a source of development has no secret")?;
+        let signing =
+            source.signing.as_ref().context("a source of development mode has no secret")?;
         let signing = SigningInput { secret: signing, params: &source.params, scheme: None };
         let provider = &source.provider;
         let signed = SignedSample::make(provider, sample, None, signing, &url, now, &mut random)?;
         let answer = http.send(signed.request(&url)?).await?;
         if !answer.status.is_success() {
-            bail!("{} refused its sample: {}", source.name, text(&answer));
+            let reason = String::from_utf8_lossy(&answer.body);
+            bail!("{} refused its sample: {} {reason}", source.name, answer.status);
         }
         let events = settled(running, &source.name, &seen).await?;
         seen.extend(events.iter().map(|event| event.id));
-        tell(running, &source.name, sample, &events, output);
+        print_result(running, &source.name, sample, &events, output);
     }
-    close(running, sources, &mut random, output)
+    print_urls(running, sources, &mut random, output)
 }
 
-fn text(answer: &HttpResponse) -> String {
-    format!("{} {}", answer.status, String::from_utf8_lossy(&answer.body))
-}
-
-/// The events that a sample made, once everything about them is done.
+/// The new events of a source, once all their deliveries and messages are done.
 async fn settled(
     running: &ServingHub,
     source: &SourceName,
     seen: &[EventId],
 ) -> anyhow::Result<Vec<EventDetail>> {
     let all = async {
-        let mut look = tokio::time::interval(LOOK);
+        let mut look = tokio::time::interval(POLL_INTERVAL);
         loop {
             look.tick().await;
             let filter = EventFilter { source: Some(source.clone()), ..EventFilter::default() };
-            let page = PageRequest { limit: NEWEST, after: None };
+            let page = PageRequest { limit: NEWEST_EVENTS, after: None };
             let newest = running.store.events(filter, page).await?.items;
             let mut events = Vec::new();
             for event in newest.iter().rev().filter(|event| !seen.contains(&event.id)) {
@@ -204,8 +203,8 @@ async fn settled(
             }
         }
     };
-    let settled = tokio::time::timeout(PATIENCE, all).await;
-    settled.with_context(|| format!("what {source} sent was not handled in time"))?
+    let settled = tokio::time::timeout(WAIT_MAX, all).await;
+    settled.with_context(|| format!("the events of {source} were not handled in time"))?
 }
 
 fn is_settled(event: &EventDetail) -> bool {
@@ -214,7 +213,7 @@ fn is_settled(event: &EventDetail) -> bool {
         && attempts.all(|attempt| attempt.messages.iter().all(|message| message.state.is_final()))
 }
 
-fn tell(
+fn print_result(
     running: &ServingHub,
     source: &SourceName,
     sample: &str,
@@ -241,16 +240,15 @@ fn tell(
         ids => format!("{} events", ids.len()),
     };
     let names: Vec<_> = handlers.iter().map(String::as_str).collect();
-    let effect = effects.last().map_or("none", String::as_str);
+    let handled = match names[..] {
+        [] => "no handler matched".to_owned(),
+        _ => format!("handled by {}", names.join(", ")),
+    };
+    let effect = effects.last().map_or_else(String::new, |effect| format!(" · effect: {effect}"));
+    let source = source.as_str();
     output.text(&format!(
-        "{:<8}  {sample}\n          verified · stored {stored} · handled by {} · effect: {effect}",
-        source.as_str(),
-        list_or_none(&names),
+        "{source:<8}  {sample}\n          verified · stored {stored} · {handled}{effect}"
     ));
-}
-
-fn list_or_none(names: &[&str]) -> String {
-    if names.is_empty() { "nobody".into() } else { names.join(", ") }
 }
 
 fn handler(delivery: &DeliveryDetail) -> Option<String> {
@@ -260,7 +258,7 @@ fn handler(delivery: &DeliveryDetail) -> Option<String> {
     }
 }
 
-/// What came of events: lines that handlers logged, then messages that they sent.
+/// The lines that handlers logged for these events, then the messages that they sent.
 fn effects(running: &ServingHub, events: &[EventDetail]) -> Vec<String> {
     let attempts = events.iter().flat_map(|e| &e.deliveries).flat_map(|delivery| {
         let name = handler(delivery).unwrap_or_default();
@@ -269,11 +267,11 @@ fn effects(running: &ServingHub, events: &[EventDetail]) -> Vec<String> {
     let mut effects: Vec<String> = attempts
         .flat_map(|(name, attempt)| {
             let log = attempt.log.as_deref().unwrap_or_default();
-            let said = |line: &str| {
+            let logged = |line: &str| {
                 let (_, text) = line.split_once('\t')?;
                 Some(format!("{name} logged \"{text}\""))
             };
-            log.lines().filter_map(said).collect::<Vec<_>>()
+            log.lines().filter_map(logged).collect::<Vec<_>>()
         })
         .collect();
     let sent = running.inbox.messages();
@@ -282,7 +280,7 @@ fn effects(running: &ServingHub, events: &[EventDetail]) -> Vec<String> {
     effects
 }
 
-fn close(
+fn print_urls(
     running: &ServingHub,
     sources: &[Arc<Source>],
     random: &mut StdRng,

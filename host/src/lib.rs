@@ -25,6 +25,7 @@ pub mod observe;
 
 // The people's side: an API beside the path, the command line, and what both are told.
 pub mod admin;
+pub mod api;
 pub mod cli;
 pub mod config;
 

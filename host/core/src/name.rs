@@ -153,6 +153,26 @@ impl SourceName {
     }
 }
 
+/// Reads `NAME`, `@HANDLER` or `weir`.
+impl FromStr for SourceName {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        match text.strip_prefix('@') {
+            Some(handler) => HandlerName::new(handler).map(|name| Self::emitted_by(&name)),
+            None if text == HUB_SOURCE => Ok(Self::hub()),
+            None => Self::configured(text),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for SourceName {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 impl fmt::Display for SourceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -194,18 +214,27 @@ impl fmt::Display for Target {
 }
 
 impl FromStr for Target {
-    type Err = InvalidName;
+    type Err = InvalidTarget;
 
-    fn from_str(text: &str) -> Result<Self, InvalidName> {
-        match text.split_once(':') {
-            Some(("handler", name)) => HandlerName::new(name).map(Self::Handler),
-            Some(("destination", name)) => DestinationName::new(name).map(Self::Destination),
-            _ => Err(InvalidName {
-                text: text.chars().take(80).collect(),
-                kind: "target",
-                extra: "",
-            }),
-        }
+    fn from_str(text: &str) -> Result<Self, InvalidTarget> {
+        let target = match text.split_once(':') {
+            Some(("handler", name)) => HandlerName::new(name).ok().map(Self::Handler),
+            Some(("destination", name)) => DestinationName::new(name).ok().map(Self::Destination),
+            _ => None,
+        };
+        target.ok_or_else(|| InvalidTarget(text.chars().take(80).collect()))
+    }
+}
+
+/// Text that is not a target.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("`{0}` is not `handler:NAME` or `destination:NAME`")]
+pub struct InvalidTarget(String);
+
+impl<'de> Deserialize<'de> for Target {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(d)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 

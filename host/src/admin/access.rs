@@ -1,8 +1,8 @@
-//! Who may ask and who may act: Host, Origin and token. Pure over the head of a request.
+//! Checks who may read and who may write: Host, Origin and token. Pure over the head of a request.
 //!
-//! A page in a browser on the operator's own machine can reach a loopback listener. It cannot choose the Host
-//! header: after rebinding its name to our address it still says its own name. So Host is always checked. It cannot
-//! read answers from another origin; it can send, so what changes anything needs a token and its own origin.
+//! A web page in a browser on the operator's machine can reach a loopback listener. It cannot choose the Host header:
+//! after DNS rebinding it still sends its own name. So Host is always checked. It cannot read answers from another
+//! origin, but it can send requests, so every write needs the token and the listener's own origin.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -13,12 +13,13 @@ use http::uri::Authority;
 use http::{HeaderValue, Method};
 use thiserror::Error;
 
+use super::principal::Principal;
 use super::token::Token;
 
-/// Set by a browser: where the request comes from, relative to where it goes.
+/// A browser's header: the relation of the request's origin to its target.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Signs that a proxy passed the request on, so that the connection from loopback says nothing of who asks.
+/// Headers of proxies. With one of them, a connection from loopback does not prove a local client.
 const PROXY_HEADERS: [HeaderName; 4] = [
     HeaderName::from_static("forwarded"),
     HeaderName::from_static("x-forwarded-for"),
@@ -26,40 +27,33 @@ const PROXY_HEADERS: [HeaderName; 4] = [
     HeaderName::from_static("via"),
 ];
 
-/// Why a request is not let in. Never says what the right token is.
+/// A request that is not permitted. No message contains the right token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(super) enum AccessDenied {
-    /// No Host, several, or one that is none.
     #[error(
-        "the request must have one Host header that is a name or address with an optional port"
+        "the request must have exactly one Host header: a name or address with an optional port"
     )]
     HostMalformed,
-    /// A name that nobody allowed.
     #[error(
-        "this Host is not one that the admin listener answers to; use its address, or add the name to admin.allowed_hosts"
+        "the admin listener does not answer to this Host; use its address, or add the name to admin.allowed_hosts"
     )]
     HostNotAllowed,
-    /// A page of another origin.
-    #[error("a page of another origin may not ask this")]
+    #[error("a page of another origin may not request this")]
     OriginNotAllowed,
-    /// A token is needed.
     #[error(
-        "this needs a token: send `Authorization: Bearer TOKEN` with admin.token, or what is in the data folder's admin-token"
+        "this needs a token: send `Authorization: Bearer TOKEN` with admin.token or the content of admin-token in the data folder"
     )]
     TokenMissing,
-    /// It is another.
-    #[error("the token is not the right one")]
+    #[error("the token is wrong")]
     TokenMismatch,
 }
 
-/// What a request asks for.
+/// The permission that a request needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AccessLevel {
-    /// Whether the process lives: told to everybody, for a load balancer has no token.
+    /// None: a load balancer that checks health has no token.
     Public,
-    /// To see.
     Read,
-    /// To change.
     Write,
 }
 
@@ -73,16 +67,15 @@ impl AccessLevel {
     }
 }
 
-/// By what kind of name the listener was addressed.
+/// The kind of Host that the client used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum HostKind {
-    /// From this machine: only it can mean us by loopback.
+    /// A loopback name or address: the client is on this machine.
     Loopback,
-    /// From anywhere.
     Other,
 }
 
-/// The rules of one listener.
+/// The access rules of one listener.
 #[derive(Debug)]
 pub(super) struct Access {
     listen: SocketAddr,
@@ -91,31 +84,31 @@ pub(super) struct Access {
 }
 
 impl Access {
-    /// The rules for a listener at this address.
     pub(super) fn new(listen: SocketAddr, allowed_hosts: BTreeSet<String>, token: Token) -> Self {
         Self { listen, allowed_hosts, token }
     }
 
-    /// Whether a request that is let in asks for more than anybody may.
-    pub(super) fn is_known(head: &Parts) -> bool {
+    /// True if a request needs a permission.
+    pub(super) fn needs_permission(head: &Parts) -> bool {
         AccessLevel::of(head) != AccessLevel::Public
     }
 
-    /// Whether a request is let in.
-    pub(super) fn check(&self, head: &Parts) -> Result<(), AccessDenied> {
+    /// Finds out who makes a request, or refuses it.
+    pub(super) fn check(&self, head: &Parts) -> Result<Principal, AccessDenied> {
         let host = self.host(head)?;
-        let addressed = self.addressed(&host).ok_or(AccessDenied::HostNotAllowed)?;
-        let asks = AccessLevel::of(head);
-        if !same_origin(&head.headers, &host, asks) {
+        let host_kind = self.host_kind(&host).ok_or(AccessDenied::HostNotAllowed)?;
+        let level = AccessLevel::of(head);
+        if !same_origin(&head.headers, &host, level) {
             return Err(AccessDenied::OriginNotAllowed);
         }
-        let from_here = self.listen.ip().is_loopback()
-            && addressed == HostKind::Loopback
+        let is_local = self.listen.ip().is_loopback()
+            && host_kind == HostKind::Loopback
             && PROXY_HEADERS.iter().all(|name| !head.headers.contains_key(name));
-        match asks {
-            AccessLevel::Public => Ok(()),
-            AccessLevel::Read if from_here => Ok(()),
-            AccessLevel::Read | AccessLevel::Write => self.token(&head.headers),
+        let by_token = self.check_token(&head.headers).map(|()| Principal::Operator);
+        match level {
+            AccessLevel::Public => Ok(Principal::Anonymous),
+            AccessLevel::Read if is_local => Ok(by_token.unwrap_or(Principal::Anonymous)),
+            AccessLevel::Read | AccessLevel::Write => by_token,
         }
     }
 
@@ -126,33 +119,33 @@ impl Access {
         if host.as_str().contains('@') {
             return Err(AccessDenied::HostMalformed);
         }
-        // A request line may name a host too; two that differ are a trick.
+        // A request line may name a host too. Two different names are an attack.
         match head.uri.authority() {
             Some(other) if *other != host => Err(AccessDenied::HostNotAllowed),
             _ => Ok(host),
         }
     }
 
-    fn addressed(&self, host: &Authority) -> Option<HostKind> {
+    fn host_kind(&self, host: &Authority) -> Option<HostKind> {
         let name = host.host().to_ascii_lowercase();
         let bare = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')).unwrap_or(&name);
         let ip: Option<IpAddr> = bare.parse().ok();
         let loopback = ip.map_or(name == "localhost", |ip| ip.to_canonical().is_loopback());
         let own_port = host.port_u16().unwrap_or(80) == self.listen.port();
-        let ours = match ip {
-            // An address can't be rebound: whoever says it has connected to it. One that listens everywhere does
-            // not know its own.
+        let is_own = match ip {
+            // An address cannot be rebound: a client that names it has connected to it. A listener on every address
+            // does not know its own.
             Some(ip) => loopback || ip == self.listen.ip() || self.listen.ip().is_unspecified(),
             None => loopback,
         };
-        if (ours && own_port) || self.allowed_hosts.contains(bare) {
+        if (is_own && own_port) || self.allowed_hosts.contains(bare) {
             Some(if loopback { HostKind::Loopback } else { HostKind::Other })
         } else {
             None
         }
     }
 
-    fn token(&self, headers: &HeaderMap) -> Result<(), AccessDenied> {
+    fn check_token(&self, headers: &HeaderMap) -> Result<(), AccessDenied> {
         let value = only(headers, &AUTHORIZATION).ok_or(AccessDenied::TokenMissing)?.as_bytes();
         let (scheme, token) = value.split_at_checked(7).ok_or(AccessDenied::TokenMissing)?;
         if !scheme.eq_ignore_ascii_case(b"bearer ") {
@@ -166,22 +159,22 @@ impl Access {
     }
 }
 
-/// Where a browser says that a page of another origin asks, it is believed.
-fn same_origin(headers: &HeaderMap, host: &Authority, asks: AccessLevel) -> bool {
-    let origin_is_ours = match only(headers, &ORIGIN).map(HeaderValue::to_str) {
+/// True unless the browser's headers say that a page of another origin made the request.
+fn same_origin(headers: &HeaderMap, host: &Authority, level: AccessLevel) -> bool {
+    let is_own_origin = match only(headers, &ORIGIN).map(HeaderValue::to_str) {
         None => !headers.contains_key(ORIGIN),
         Some(Err(_)) => false,
         Some(Ok(origin)) => ["http://", "https://"]
             .iter()
             .filter_map(|scheme| origin.strip_prefix(scheme))
-            .any(|said| said.eq_ignore_ascii_case(host.as_str())),
+            .any(|origin| origin.eq_ignore_ascii_case(host.as_str())),
     };
-    let site_is_ours = match headers.get(SEC_FETCH_SITE) {
-        // A link from elsewhere may be followed: the page it leads to is ours.
-        Some(site) => asks != AccessLevel::Write || site == "same-origin" || site == "none",
+    let is_own_site = match headers.get(SEC_FETCH_SITE) {
+        // A link from another site may be followed: the page it leads to is this listener's.
+        Some(site) => level != AccessLevel::Write || site == "same-origin" || site == "none",
         None => true,
     };
-    origin_is_ours && site_is_ours
+    is_own_origin && is_own_site
 }
 
 /// The value of a header that occurs once.
@@ -212,7 +205,23 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        access.check(&request.body(()).unwrap().into_parts().0)
+        access.check(&request.body(()).unwrap().into_parts().0).map(drop)
+    }
+
+    #[test]
+    fn the_token_makes_the_principal_an_operator() {
+        let access = |headers: &[(&str, &str)]| {
+            let token = Token::given(TOKEN.as_bytes());
+            let access = Access::new(LOOPBACK.parse().unwrap(), BTreeSet::new(), token);
+            let mut request = http::Request::get("/health").header("host", LOOPBACK);
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            access.check(&request.body(()).unwrap().into_parts().0)
+        };
+        let bearer = format!("Bearer {TOKEN}");
+        assert_eq!(access(&[]), Ok(Principal::Anonymous));
+        assert_eq!(access(&[("authorization", &bearer)]), Ok(Principal::Operator));
     }
 
     const LOOPBACK: &str = "127.0.0.1:8081";
@@ -258,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_is_none_or_two_is_refused() {
+    fn a_missing_malformed_or_repeated_host_is_refused() {
         let twice = [("host", "localhost:8081"), ("host", "localhost:8081")];
         for headers in [&[][..], &twice, &[("host", "u@localhost:8081")], &[("host", "a b")]] {
             assert_eq!(
@@ -273,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_of_another_origin_may_do_nothing_even_with_the_token() {
+    fn a_page_of_another_origin_is_refused_even_with_the_token() {
         let bearer = format!("Bearer {TOKEN}");
         let other = Err(AccessDenied::OriginNotAllowed);
         for (name, value, read, write) in [
@@ -296,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_need_the_token_and_reads_do_unless_they_come_from_this_machine() {
+    fn writes_need_the_token_and_so_do_reads_from_elsewhere() {
         let here = ("host", "localhost:8081");
         let outside = ("host", "192.0.2.7:8081");
         let good = &*format!("Bearer {TOKEN}");
@@ -327,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_proxy_passes_on_is_not_from_this_machine() {
+    fn a_request_through_a_proxy_is_not_local() {
         for name in PROXY_HEADERS {
             let headers = [("host", "127.0.0.1:8081"), (name.as_str(), "203.0.113.9")];
             assert_eq!(asked(LOOPBACK, "GET", &headers), Err(AccessDenied::TokenMissing), "{name}");
@@ -335,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_load_balancer_needs_no_token_for_the_pulse() {
+    fn a_load_balancer_needs_no_token_for_health_checks() {
         let headers = [("host", "192.0.2.7:8081")];
         for (path, expected) in [
             ("/health/live", Ok(())),

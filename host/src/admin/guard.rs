@@ -1,4 +1,5 @@
-//! What stands before and after every request: who may, how many, how long; the request's id, problems, headers.
+//! The middleware around every admin request: access, limits on number and time, the request's id, problem documents,
+//! and the headers of every answer.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,15 +18,15 @@ use tokio::sync::Semaphore;
 use weir_core::bounds::KIB;
 
 use super::access::Access;
-use super::problem::ApiError;
+use super::error::ApiError;
 use crate::runtime::log_limit::{LineDecision, LogLimit};
 
-/// Largest body of a request, in bytes: what an operator asks for is a line or two.
+/// Largest body of a request, in bytes: a request is a line or two.
 pub(super) const BODY_BYTES_MAX: usize = 64 * KIB;
-/// Longest time to work on a request.
+/// Longest time to answer a request.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(15);
 
-/// Headers of every answer: nothing of it may be run, framed, kept or guessed at.
+/// Headers of every answer: a browser may not run, frame, store or sniff it.
 const HEADERS: [(HeaderName, &str); 5] = [
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (CACHE_CONTROL, "no-store"),
@@ -34,55 +35,54 @@ const HEADERS: [(HeaderName, &str); 5] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
-/// Requests that are worked on at once; more are told to come back.
+/// Most requests at once; more are answered 503 with `Retry-After`.
 const REQUESTS_MAX: usize = 32;
 
-/// Who may pass, and how many at once.
+/// The access rules and the limits of the admin listener.
 #[derive(Debug)]
 pub(super) struct AdminGuard {
     access: Access,
-    slots: Semaphore,
+    requests: Semaphore,
     time_max: Duration,
     started: Instant,
     refusals: Mutex<LogLimit>,
 }
 
-/// In the extensions of an answer: its request was let in, and asked for more than anybody may.
+/// Marks, in the extensions of an answer, that its request was permitted and needed permission.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Authorized;
 
 impl AdminGuard {
-    /// A gate with these rules.
     pub(super) fn new(access: Access) -> Arc<Self> {
-        let slots = Semaphore::new(REQUESTS_MAX);
+        let requests = Semaphore::new(REQUESTS_MAX);
         let refusals = Mutex::default();
         let started = Instant::now();
-        Arc::new(Self { access, slots, time_max: REQUEST_TIME_MAX, started, refusals })
+        Arc::new(Self { access, requests, time_max: REQUEST_TIME_MAX, started, refusals })
     }
 
-    fn note(&self, id: &str, method: &Method, problem: &ApiError) {
+    fn log_refusal(&self, id: &str, method: &Method, error: &ApiError) {
         let pass = self.refusals.lock().pass(self.started.elapsed().as_secs());
         let LineDecision::Write { missed } = pass else { return };
         if missed > 0 {
             tracing::info!(missed, "refused admin requests were too many to log");
         }
         // Paths and queries may hold secrets, so they are not logged.
-        tracing::info!(request_id = id, %method, code = problem.code(), "admin request refused");
+        tracing::info!(request_id = id, %method, code = error.code(), "admin request refused");
     }
 }
 
-/// The way of a request through the admin listener.
+/// Checks a request, has it answered, and completes the answer.
 pub(super) async fn guard(
-    State(gate): State<Arc<AdminGuard>>,
+    State(guard): State<Arc<AdminGuard>>,
     request: Request,
     next: Next,
 ) -> Response {
     let id = format!("adm_{}", hex::encode(rand::rng().random::<[u8; 12]>()));
     let method = request.method().clone();
-    let mut response = answer(&gate, request, next).await.into_response();
-    if let Some(problem) = problem_of(&mut response) {
-        gate.note(&id, &method, &problem);
-        response = problem.document(std::mem::take(response.headers_mut()), &id);
+    let mut response = answer(&guard, request, next).await.into_response();
+    if let Some(error) = error_of(&mut response) {
+        guard.log_refusal(&id, &method, &error);
+        response = error.document(std::mem::take(response.headers_mut()), &id);
     }
     for (name, value) in HEADERS {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
@@ -90,46 +90,50 @@ pub(super) async fn guard(
     response
 }
 
-async fn answer(gate: &AdminGuard, request: Request, next: Next) -> Result<Response, ApiError> {
-    let (head, body) = request.into_parts();
-    gate.access.check(&head)?;
-    let is_known = Access::is_known(&head);
+async fn answer(guard: &AdminGuard, request: Request, next: Next) -> Result<Response, ApiError> {
+    let (mut head, body) = request.into_parts();
+    let principal = guard.access.check(&head)?;
+    let needs_permission = Access::needs_permission(&head);
     let announced = head.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
     if announced.is_some_and(|bytes: u64| bytes > BODY_BYTES_MAX as u64) {
         return Err(ApiError::of_status(StatusCode::PAYLOAD_TOO_LARGE));
     }
-    let Ok(_permit) = gate.slots.try_acquire() else {
-        return Err(ApiError::passing("busy", "as many requests as allowed are being answered"));
+    let Ok(_permit) = guard.requests.try_acquire() else {
+        return Err(ApiError::transient(
+            "busy",
+            "the hub is answering as many admin requests as allowed",
+        ));
     };
+    head.extensions.insert(principal);
     let request = Request::from_parts(head, body);
-    let answered = tokio::time::timeout(gate.time_max, next.run(request)).await;
+    let answered = tokio::time::timeout(guard.time_max, next.run(request)).await;
     let mut response = answered.map_err(|_| {
         let detail = "the answer took too long; ask for less at once";
         ApiError::new(StatusCode::GATEWAY_TIMEOUT, "timeout", detail)
     })?;
-    if is_known {
+    if needs_permission {
         response.extensions_mut().insert(Authorized);
     }
     Ok(response)
 }
 
-/// The problem in an answer: one of ours, or an error of the framework's own making, which is never JSON.
-fn problem_of(response: &mut Response) -> Option<ApiError> {
+/// The error in an answer: the API's, or one of the framework, which is never JSON.
+fn error_of(response: &mut Response) -> Option<ApiError> {
     let status = response.status();
     let failed = status.is_client_error() || status.is_server_error();
     let json = response.headers().get(CONTENT_TYPE).is_some_and(|t| t == "application/json");
-    let ours = response.extensions_mut().remove::<ApiError>();
-    ours.or((failed && !json).then(|| ApiError::of_status(status)))
+    let of_api = response.extensions_mut().remove::<ApiError>();
+    of_api.or((failed && !json).then(|| ApiError::of_status(status)))
 }
 
-/// For a path that leads nowhere.
+/// Answers an unknown path.
 pub(super) async fn not_found() -> ApiError {
     ApiError::not_found("not_found", "there is nothing at this path")
 }
 
-/// For a path that leads somewhere else with another method.
+/// Answers a known path with another method.
 pub(super) async fn method_not_allowed() -> ApiError {
-    let detail = "this path does not take this method; `Allow` says which it takes";
+    let detail = "this path does not accept this method; the header `Allow` lists those it accepts";
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
 }
 
@@ -150,18 +154,18 @@ mod tests {
 
     const TOKEN: &str = "0123456789abcdef";
 
-    /// Behind the gate: a path that answers, one that never does, one where the framework refuses.
-    fn behind(gate: &Arc<AdminGuard>) -> Router {
+    /// Routes behind the guard: one that answers, one that never does, one where the framework refuses.
+    fn behind(guarded: &Arc<AdminGuard>) -> Router {
         Router::new()
             .route("/ok", get(async || "fine").post(async || "done"))
             .route("/never", get(std::future::pending::<String>))
             .route("/text", post(async |_text: axum::extract::RawQuery, _: String| "read"))
             .method_not_allowed_fallback(method_not_allowed)
             .fallback(not_found)
-            .layer(from_fn_with_state(gate.clone(), guard))
+            .layer(from_fn_with_state(guarded.clone(), guard))
     }
 
-    fn gate() -> Arc<AdminGuard> {
+    fn new_guard() -> Arc<AdminGuard> {
         let listen = "127.0.0.1:8081".parse().unwrap();
         let token = Token::given(TOKEN.as_bytes());
         AdminGuard::new(Access::new(listen, BTreeSet::new(), token))
@@ -174,11 +178,11 @@ mod tests {
     }
 
     async fn ask(
-        gate: &Arc<AdminGuard>,
+        guarded: &Arc<AdminGuard>,
         request: http::request::Builder,
         body: &'static [u8],
     ) -> Response {
-        behind(gate).call(request.body(Body::from(body)).unwrap()).await.unwrap()
+        behind(guarded).call(request.body(Body::from(body)).unwrap()).await.unwrap()
     }
 
     async fn problem(response: Response) -> (u16, String, Value) {
@@ -193,8 +197,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_refusal_is_a_problem_document_with_a_code() {
-        let gate = gate();
+    async fn every_error_is_a_problem_document_with_a_code() {
+        let guarded = new_guard();
         let host = |name| http::Request::builder().uri("/ok").header("host", name);
         let mut bad_host = http::Request::builder().uri("/ok");
         bad_host = bad_host.header("host", "");
@@ -215,23 +219,23 @@ mod tests {
             (request("POST", "/ok").header("content-length", "65537"), b"", 413, "body_too_large"),
             (request("POST", "/text"), b"\xff", 400, "malformed"),
         ] {
-            let (found, found_code, _) = problem(ask(&gate, asked, body).await).await;
+            let (found, found_code, _) = problem(ask(&guarded, asked, body).await).await;
             assert_eq!((found, &*found_code), (status, code));
         }
     }
 
     #[tokio::test]
-    async fn a_wrong_method_is_told_the_right_ones() {
-        let response = ask(&gate(), request("DELETE", "/ok"), b"").await;
+    async fn a_wrong_method_is_answered_with_the_allowed_ones() {
+        let response = ask(&new_guard(), request("DELETE", "/ok"), b"").await;
         let allow = response.headers()["allow"].to_str().unwrap().to_owned();
         assert!(["GET", "HEAD", "POST"].iter().all(|m| allow.contains(m)), "{allow}");
     }
 
     #[tokio::test]
-    async fn every_answer_forbids_running_framing_keeping_and_guessing() {
-        let gate = gate();
+    async fn every_answer_has_the_security_headers() {
+        let guarded = new_guard();
         for path in ["/ok", "/nowhere"] {
-            let response = ask(&gate, request("GET", path), b"").await;
+            let response = ask(&guarded, request("GET", path), b"").await;
             for (name, value) in HEADERS {
                 assert_eq!(response.headers()[&name], value, "{path}");
             }
@@ -239,47 +243,48 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_that_takes_too_long_is_given_up() {
-        let mut gate = gate();
-        Arc::get_mut(&mut gate).unwrap().time_max = Duration::ZERO;
-        let (status, code, _) = problem(ask(&gate, request("GET", "/never"), b"").await).await;
+    async fn an_answer_that_takes_too_long_is_a_timeout() {
+        let mut guarded = new_guard();
+        Arc::get_mut(&mut guarded).unwrap().time_max = Duration::ZERO;
+        let (status, code, _) = problem(ask(&guarded, request("GET", "/never"), b"").await).await;
         assert_eq!((status, &*code), (504, "timeout"));
     }
 
     #[tokio::test]
-    async fn past_its_places_the_gate_says_when_to_come_back_and_frees_them_again() {
-        let gate = gate();
-        let taken: Vec<_> = (0..REQUESTS_MAX).map(|_| gate.slots.try_acquire().unwrap()).collect();
-        let response = ask(&gate, request("GET", "/ok"), b"").await;
+    async fn above_the_limit_requests_are_answered_with_retry_after() {
+        let guarded = new_guard();
+        let taken: Vec<_> =
+            (0..REQUESTS_MAX).map(|_| guarded.requests.try_acquire().unwrap()).collect();
+        let response = ask(&guarded, request("GET", "/ok"), b"").await;
         assert_eq!(response.headers()["retry-after"], "1");
         assert_eq!(problem(response).await.1, "busy");
         drop(taken);
         for _ in 0..2 * REQUESTS_MAX {
-            assert_eq!(ask(&gate, request("GET", "/ok"), b"").await.status(), 200);
+            assert_eq!(ask(&guarded, request("GET", "/ok"), b"").await.status(), 200);
         }
     }
 
     #[tokio::test]
-    async fn an_answer_says_whether_its_request_was_let_in() {
-        let gate = gate();
-        let let_in = async |request| {
-            let response = ask(&gate, request, b"").await;
+    async fn an_answer_is_marked_if_its_request_was_authorized() {
+        let guarded = new_guard();
+        let is_marked = async |request| {
+            let response = ask(&guarded, request, b"").await;
             response.extensions().get::<Authorized>().is_some()
         };
         let stranger = |path: &str| {
             http::Request::builder().method("POST").uri(path).header("host", "localhost:8081")
         };
-        assert!(let_in(request("GET", "/ok")).await && let_in(request("POST", "/ok")).await);
-        assert!(!let_in(stranger("/ok")).await);
-        let pulse = stranger("/health/live").method("GET");
-        assert!(!let_in(pulse).await, "anybody may ask that");
+        assert!(is_marked(request("GET", "/ok")).await && is_marked(request("POST", "/ok")).await);
+        assert!(!is_marked(stranger("/ok")).await);
+        let public = stranger("/health/live").method("GET");
+        assert!(!is_marked(public).await, "this needs no permission");
     }
 
     #[tokio::test]
-    async fn two_refusals_have_two_ids() {
-        let gate = gate();
-        let (.., first) = problem(ask(&gate, request("GET", "/nowhere"), b"").await).await;
-        let (.., second) = problem(ask(&gate, request("GET", "/nowhere"), b"").await).await;
+    async fn every_error_has_its_own_id() {
+        let guarded = new_guard();
+        let (.., first) = problem(ask(&guarded, request("GET", "/nowhere"), b"").await).await;
+        let (.., second) = problem(ask(&guarded, request("GET", "/nowhere"), b"").await).await;
         assert_ne!(first["request_id"], second["request_id"]);
     }
 }

@@ -1,33 +1,9 @@
-//! JSON as it leaves the admin API: payloads are strangers' text and end up on terminals.
+//! JSON with every character escaped that a terminal might act on: payloads are strangers' text.
 
 use std::io::{self, Write};
 
-use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use http::StatusCode;
-use http::header::CONTENT_TYPE;
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
-
-use super::problem::ApiError;
-
-/// An answer of JSON.
-pub(super) fn answer(status: StatusCode, value: &impl Serialize) -> Result<Response, ApiError> {
-    Ok(response(status, bytes(value)?))
-}
-
-/// An answer of bytes that are JSON.
-pub(super) fn response(status: StatusCode, json: Bytes) -> Response {
-    (status, [(CONTENT_TYPE, "application/json")], json).into_response()
-}
-
-/// The bytes of an answer.
-pub(super) fn bytes(value: &impl Serialize) -> Result<Bytes, ApiError> {
-    encode(value).map(Bytes::from).map_err(|error| {
-        tracing::error!(%error, "an answer cannot be written as JSON");
-        ApiError::of_status(StatusCode::INTERNAL_SERVER_ERROR)
-    })
-}
 
 /// JSON with every character escaped that a terminal might act on.
 pub(super) fn encode(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
@@ -40,14 +16,14 @@ pub(super) fn encode(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
 struct Escaping;
 
 impl Formatter for Escaping {
-    /// JSON itself escapes the controls below a space only.
+    /// Escapes what JSON itself does not: it escapes only the control characters below the space.
     fn write_string_fragment<W: ?Sized + Write>(
         &mut self,
         writer: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
         let mut plain_from = 0;
-        for (at, c) in fragment.char_indices().filter(|(_, c)| acts(*c)) {
+        for (at, c) in fragment.char_indices().filter(|(_, c)| is_unsafe(*c)) {
             writer.write_all(&fragment.as_bytes()[plain_from..at])?;
             write!(writer, "\\u{:04x}", u32::from(c))?;
             plain_from = at + c.len_utf8();
@@ -56,8 +32,8 @@ impl Formatter for Escaping {
     }
 }
 
-/// Controls of the second kind, line ends by other names, and what turns the direction of text.
-fn acts(c: char) -> bool {
+/// True for C1 controls, Unicode line ends and characters that change the direction of text.
+fn is_unsafe(c: char) -> bool {
     matches!(c, '\u{7f}'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
@@ -69,10 +45,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn text_survives_and_nothing_in_it_acts_on_a_terminal(text in any::<String>()) {
+        fn text_survives_and_nothing_acts_on_a_terminal(text in any::<String>()) {
             let json = String::from_utf8(encode(&text).unwrap()).unwrap();
             let body = json.strip_suffix('\n').unwrap();
-            prop_assert!(!body.chars().any(|c| c.is_control() || acts(c)));
+            prop_assert!(!body.chars().any(|c| c.is_control() || is_unsafe(c)));
             prop_assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
         }
     }

@@ -1,301 +1,215 @@
-//! What follows the `?`: read strictly, so that a filter with a slip of the pen never shows everything. Pure.
+//! The parameters of a request, read strictly: a mistyped filter is an error and never shows everything.
 
 use std::borrow::Cow;
-use std::time::Duration;
+use std::fmt;
 
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+use serde::Deserialize;
+use serde::de::value::CowStrDeserializer;
+use serde::de::{self, DeserializeOwned, Deserializer, MapAccess, Visitor};
+use serde::forward_to_deserialize_any;
 use thiserror::Error;
-use weir_core::delivery::{DeliveryState, EventStatus};
-use weir_core::event::EventType;
-use weir_core::name::{HUB_SOURCE, HandlerName, SourceName, Target};
-use weir_core::time::Timestamp;
-use weir_core::units::{self, InvalidDuration};
-use weir_store::quarantine::QuarantineFilter;
-use weir_store::query::{DeliveryFilter, EventFilter, PageRequest};
 
-/// Most entries of a page.
-pub(super) const LIMIT_MAX: usize = 500;
-/// Entries of a page for which no limit was asked.
-const LIMIT_DEFAULT: usize = 50;
-/// Longest cursor that is handed to the store, in bytes.
-const CURSOR_BYTES_MAX: usize = 512;
+use super::error::ApiError;
+
 /// Most parameters of a request.
 const PARAMETERS_MAX: usize = 16;
-/// As much of what was sent is said back, in characters.
-const SAID_BACK_CHARS_MAX: usize = 60;
+/// Characters of an unknown parameter's name that an error repeats.
+const NAME_SHOWN_CHARS: usize = 60;
 
-/// A query that is not answered.
+/// The parameters of a request, as a handler function takes them.
+#[derive(Debug)]
+pub(super) struct Query<T>(pub(super) T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        Ok(Self(parse(parts.uri.query())?))
+    }
+}
+
+/// For paths that take no parameter.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NoParameters {}
+
+/// A query that is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(super) enum QueryError {
-    /// More than [`PARAMETERS_MAX`].
     #[error("more than {PARAMETERS_MAX} parameters")]
     TooMany,
-    /// A parameter that is not known here.
     #[error("`{key}` is not a parameter here; {known}")]
     Unknown { key: String, known: String },
-    /// A parameter given twice.
     #[error("`{key}` is given more than once")]
-    Repeated { key: &'static str },
-    /// A value that makes no sense.
+    Repeated { key: String },
     #[error("`{key}`: {why}")]
-    Invalid { key: &'static str, why: String },
+    Invalid { key: String, why: String },
+    /// A value that its type refuses, before the name of its parameter is added.
+    #[error("{0}")]
+    Value(String),
 }
 
 impl QueryError {
+    /// A value that its parameter does not take.
+    pub(super) fn invalid(key: &str, why: impl fmt::Display) -> Self {
+        Self::Invalid { key: key.to_owned(), why: why.to_string() }
+    }
+
     /// The stable code.
     pub(super) fn code(&self) -> &'static str {
         match self {
             Self::Unknown { .. } => "unknown_parameter",
-            Self::TooMany | Self::Repeated { .. } | Self::Invalid { .. } => "invalid_parameter",
+            _ => "invalid_parameter",
+        }
+    }
+
+    fn of_parameter(self, key: &str) -> Self {
+        match self {
+            Self::Value(why) => Self::invalid(key, why),
+            other => other,
         }
     }
 }
 
-/// The parameters of a request, taken out one by one; what is left at the end is unknown.
-#[derive(Debug)]
-pub(super) struct Query<'a> {
-    left: Vec<(Cow<'a, str>, Cow<'a, str>)>,
-    known: Vec<&'static str>,
-}
-
-impl<'a> Query<'a> {
-    /// Reads the query of a URI.
-    pub(super) fn parse(raw: Option<&'a str>) -> Result<Self, QueryError> {
-        let pairs = form_urlencoded::parse(raw.unwrap_or("").as_bytes());
-        let left: Vec<_> = pairs.take(PARAMETERS_MAX + 1).collect();
-        if left.len() > PARAMETERS_MAX {
-            return Err(QueryError::TooMany);
-        }
-        Ok(Self { left, known: Vec::new() })
+impl de::Error for QueryError {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self::Value(message.to_string())
     }
 
-    /// Takes a parameter out.
-    pub(super) fn take<T>(
-        &mut self,
-        key: &'static str,
-        read: impl FnOnce(&str) -> Result<T, String>,
-    ) -> Result<Option<T>, QueryError> {
-        self.known.push(key);
-        let Some(at) = self.left.iter().position(|(k, _)| k == key) else { return Ok(None) };
-        let (_, value) = self.left.swap_remove(at);
-        if self.left.iter().any(|(k, _)| k == key) {
-            return Err(QueryError::Repeated { key });
-        }
-        read(&value).map(Some).map_err(|why| QueryError::Invalid { key, why })
-    }
-
-    /// Refuses what is left.
-    pub(super) fn finish(self) -> Result<(), QueryError> {
-        let Some((key, _)) = self.left.first() else { return Ok(()) };
-        let known = match &self.known[..] {
+    fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
+        let known = match expected {
             [] => "there are none".to_owned(),
             known => format!("there are {}", known.join(", ")),
         };
-        Err(QueryError::Unknown { key: said_back(key), known })
+        Self::Unknown { key: field.chars().take(NAME_SHOWN_CHARS).collect(), known }
+    }
+
+    fn unknown_variant(_: &str, expected: &'static [&'static str]) -> Self {
+        Self::Value(format!("write one of {}", expected.join(", ")))
+    }
+
+    fn duplicate_field(field: &'static str) -> Self {
+        Self::Repeated { key: field.to_owned() }
     }
 }
 
-fn said_back(text: &str) -> String {
-    text.chars().take(SAID_BACK_CHARS_MAX).collect()
-}
-
-/// Refuses every parameter.
-pub(super) fn none(raw: Option<&str>) -> Result<(), QueryError> {
-    Query::parse(raw)?.finish()
-}
-
-/// `source`, `type`, `status`, `since`, `until`, `limit`, `cursor`.
-pub(super) fn events(
-    raw: Option<&str>,
-    now: Timestamp,
-) -> Result<(EventFilter, PageRequest), QueryError> {
-    let mut query = Query::parse(raw)?;
-    let filter = EventFilter {
-        source: query.take("source", source)?,
-        kind: query.take("type", kind)?,
-        status: query.take("status", status)?,
-        since: query.take("since", |t| time(t, now))?,
-        until: query.take("until", |t| time(t, now))?,
-    };
-    let page = page(&mut query)?;
-    query.finish()?;
-    Ok((filter, page))
-}
-
-/// `target`, `source`, `type`, `since`, `until`, `limit`, `cursor`.
-pub(super) fn dead_letters(
-    raw: Option<&str>,
-    now: Timestamp,
-) -> Result<(DeliveryFilter, PageRequest), QueryError> {
-    let mut query = Query::parse(raw)?;
-    let filter = DeliveryFilter {
-        state: Some(DeliveryState::DeadLetter),
-        target: query.take("target", target)?,
-        of: EventFilter {
-            source: query.take("source", source)?,
-            kind: query.take("type", kind)?,
-            status: None,
-            since: query.take("since", |t| time(t, now))?,
-            until: query.take("until", |t| time(t, now))?,
-        },
-    };
-    let page = page(&mut query)?;
-    query.finish()?;
-    Ok((filter, page))
-}
-
-/// `scope`.
-pub(super) fn holds(raw: Option<&str>) -> Result<Option<String>, QueryError> {
-    let mut query = Query::parse(raw)?;
-    let scope = query.take("scope", |t| Ok(t.to_owned()))?;
-    query.finish()?;
-    Ok(scope)
-}
-
-/// `source`, `released`, `limit`, `cursor`.
-pub(super) fn quarantine(raw: Option<&str>) -> Result<QuarantineFilter, QueryError> {
-    let mut query = Query::parse(raw)?;
-    let source = query.take("source", source)?;
-    let released =
-        query.take("released", |t| t.parse().map_err(|_| "write true or false".to_owned()))?;
-    let page = page(&mut query)?;
-    query.finish()?;
-    let after = page.after.map(|text| text.parse()).transpose();
-    let invalid =
-        |_| QueryError::Invalid { key: "cursor", why: "not a cursor that was given out".into() };
-    Ok(QuarantineFilter {
-        source: source.map(|source| source.as_str().into()),
-        include_released: released.unwrap_or(false),
-        after: after.map_err(invalid)?,
-        oldest_first: false,
-        limit: page.limit,
-    })
-}
-
-/// `full`: the whole payload and not its first bytes.
-pub(super) fn full(raw: Option<&str>) -> Result<bool, QueryError> {
-    let mut query = Query::parse(raw)?;
-    let full = query.take("full", |t| t.parse().map_err(|_| "write true or false".to_owned()))?;
-    query.finish()?;
-    Ok(full.unwrap_or(false))
-}
-
-fn page(query: &mut Query<'_>) -> Result<PageRequest, QueryError> {
-    let limit = query.take("limit", |t| match t.parse() {
-        Ok(limit @ 1..=LIMIT_MAX) => Ok(limit),
-        _ => Err(format!("write a number from 1 to {LIMIT_MAX}")),
-    })?;
-    let after = query.take("cursor", |t| {
-        if t.is_empty() || t.len() > CURSOR_BYTES_MAX || !t.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err("not a cursor that was given out".to_owned());
-        }
-        Ok(t.to_owned())
-    })?;
-    Ok(PageRequest { limit: limit.unwrap_or(LIMIT_DEFAULT), after })
-}
-
-pub(crate) fn target(text: &str) -> Result<Target, String> {
-    text.parse()
-        .map_err(|_| format!("`{}` is not `handler:NAME` or `destination:NAME`", said_back(text)))
-}
-
-pub(crate) fn source(text: &str) -> Result<SourceName, String> {
-    let emitted = |name: &str| HandlerName::new(name).map(|name| SourceName::emitted_by(&name));
-    let name = match text.strip_prefix('@') {
-        Some(handler) => emitted(handler),
-        None if text == HUB_SOURCE => Ok(SourceName::hub()),
-        None => SourceName::configured(text),
-    };
-    name.map_err(|error| error.to_string())
-}
-
-/// A type; `*` in it stands for any run of characters.
-pub(crate) fn kind(text: &str) -> Result<EventType, String> {
-    EventType::new(text).map_err(|error| error.to_string())
-}
-
-pub(crate) fn status(text: &str) -> Result<EventStatus, String> {
-    EventStatus::parse(text).ok_or_else(|| {
-        let words: Vec<&str> = EventStatus::ALL.iter().map(|status| status.as_str()).collect();
-        format!("write one of {}", words.join(", "))
-    })
-}
-
-/// An instant: RFC 3339, milliseconds since 1970, or how long ago, such as `90m`.
-pub(crate) fn time(text: &str, now: Timestamp) -> Result<Timestamp, String> {
-    if let Ok(ms) = text.parse() {
-        return Ok(Timestamp::from_millis(ms));
+/// Reads the query of a URI.
+pub(super) fn parse<T: DeserializeOwned>(raw: Option<&str>) -> Result<T, QueryError> {
+    let pairs = form_urlencoded::parse(raw.unwrap_or("").as_bytes());
+    let pairs: Vec<_> = pairs.take(PARAMETERS_MAX + 1).collect();
+    if pairs.len() > PARAMETERS_MAX {
+        return Err(QueryError::TooMany);
     }
-    if let Ok(at) = text.parse::<jiff::Timestamp>() {
-        let ms = u64::try_from(at.as_millisecond()).map_err(|_| "lies before 1970".to_owned())?;
-        return Ok(Timestamp::from_millis(ms));
-    }
-    let ago = match units::parse_duration(text) {
-        Ok(ago) => ago,
-        Err(InvalidDuration::Zero) => Duration::ZERO,
-        Err(_) => {
-            return Err(
-                "write a time such as 2026-11-23T15:52:19Z, or how long ago, such as 90m or 2d"
-                    .into(),
-            );
-        }
-    };
-    let ms = now.as_millis().saturating_sub(weir_core::time::millis(ago));
-    Ok(Timestamp::from_millis(ms))
+    T::deserialize(QueryDeserializer { pairs: pairs.into_iter(), current: None })
 }
 
-/// An instant to come: RFC 3339, milliseconds since 1970, or in how long, such as `2h`.
-pub(crate) fn time_to_come(text: &str, now: Timestamp) -> Result<Timestamp, String> {
-    let at = match units::parse_duration(text) {
-        Ok(wait) => now.after(wait),
-        Err(_) => time(text, now).map_err(|_| {
-            "write a time such as 2026-11-23T15:52:19Z, or in how long, such as 2h".to_owned()
-        })?,
-    };
-    if at > now { Ok(at) } else { Err("is past already".into()) }
+type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
+
+/// Gives the parameters to a struct, as a map from text to text.
+struct QueryDeserializer<'a> {
+    pairs: std::vec::IntoIter<Pair<'a>>,
+    current: Option<Pair<'a>>,
+}
+
+impl<'de> Deserializer<'de> for QueryDeserializer<'_> {
+    type Error = QueryError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, QueryError> {
+        visitor.visit_map(self)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+        unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+impl<'de> MapAccess<'de> for QueryDeserializer<'_> {
+    type Error = QueryError;
+
+    fn next_key_seed<K: de::DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, QueryError> {
+        self.current = self.pairs.next();
+        let Some((key, _)) = &self.current else { return Ok(None) };
+        seed.deserialize(CowStrDeserializer::new(Cow::Borrowed(&**key))).map(Some)
+    }
+
+    fn next_value_seed<V: de::DeserializeSeed<'de>>(
+        &mut self,
+        seed: V,
+    ) -> Result<V::Value, QueryError> {
+        let (key, value) = self.current.take().unwrap_or_default();
+        seed.deserialize(ValueDeserializer(value)).map_err(|error| error.of_parameter(&key))
+    }
+}
+
+/// Gives one value: text that a type reads as it likes, or `true` and `false`.
+struct ValueDeserializer<'a>(Cow<'a, str>);
+
+impl<'de> Deserializer<'de> for ValueDeserializer<'_> {
+    type Error = QueryError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, QueryError> {
+        visitor.visit_str(&self.0)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, QueryError> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, QueryError> {
+        let value = self.0.parse();
+        visitor.visit_bool(value.map_err(|_| QueryError::Value("write true or false".to_owned()))?)
+    }
+
+    forward_to_deserialize_any! {
+        i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
+        unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use weir_core::delivery::EventStatus;
+    use weir_core::time::Timestamp;
 
     use super::*;
+    use crate::api::params::{Limit, Moment};
+    use crate::api::{DeadLettersQuery, EventQuery, EventsQuery};
 
-    const NOW: Timestamp = Timestamp::from_millis(1_760_000_000_000);
+    fn events(raw: &str) -> Result<EventsQuery, QueryError> {
+        parse(Some(raw))
+    }
 
     #[test]
     fn a_full_query_is_read() {
-        let (filter, page) = events(
-            Some("source=%40orders&type=a%2Fb&status=dead_letter&since=1h&until=2025-10-09T08:53:20Z&limit=500&cursor=abc"),
-            NOW,
+        let query = events(
+            "source=%40orders&type=a%2Fb&status=dead_letter&since=1h&until=2025-10-09T08:53:20Z&\
+             limit=500&cursor=abc",
         )
         .unwrap();
-        assert_eq!(filter.source.unwrap().as_str(), "@orders");
-        assert_eq!(filter.kind.unwrap().as_str(), "a/b");
-        assert_eq!(filter.status, Some(EventStatus::DeadLetter));
-        assert_eq!(filter.since, Some(Timestamp::from_millis(1_759_996_400_000)));
-        assert_eq!(filter.until, Some(NOW));
-        assert_eq!(page, PageRequest { limit: 500, after: Some("abc".to_owned()) });
+        assert_eq!(query.source.unwrap().as_str(), "@orders");
+        assert_eq!(query.kind.unwrap().as_str(), "a/b");
+        assert_eq!(query.status, Some(EventStatus::DeadLetter));
+        assert_eq!(query.since, Some("1h".parse().unwrap()));
+        assert_eq!(query.until, Some(Moment::At(Timestamp::from_millis(1_760_000_000_000))));
+        assert_eq!(query.limit.map(Limit::get), Some(500));
+        assert_eq!(query.cursor.map(|cursor| cursor.into_inner()), Some("abc".to_owned()));
     }
 
     #[test]
-    fn no_query_asks_for_the_newest_page() {
-        let (filter, page) = events(None, NOW).unwrap();
-        assert_eq!(filter, EventFilter::default());
-        assert_eq!(page, PageRequest { limit: LIMIT_DEFAULT, after: None });
+    fn no_query_filters_nothing() {
+        assert_eq!(parse(None), Ok(EventsQuery::default()));
+        assert_eq!(parse(Some("")), Ok(NoParameters {}));
     }
 
     #[test]
-    fn a_time_to_come_is_a_moment_or_a_wait_and_lies_ahead() {
-        let ms = NOW.as_millis();
-        assert_eq!(time_to_come("2h", NOW), Ok(Timestamp::from_millis(ms + 7_200_000)));
-        assert!(time_to_come("2027-01-01T00:00:00Z", NOW).is_ok());
-        for bad in ["0s", "2020-01-01T00:00:00Z", "tomorrow", "", "-1h"] {
-            assert!(time_to_come(bad, NOW).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_slip_of_the_pen_is_refused() {
+    fn a_mistyped_query_is_refused_with_a_code() {
         for (query, code) in [
             ("sorce=github", "unknown_parameter"),
             ("source=github&source=stripe", "invalid_parameter"),
@@ -312,27 +226,39 @@ mod tests {
             ("cursor=a%00b", "invalid_parameter"),
             ("target=handler:orders", "unknown_parameter"),
         ] {
-            assert_eq!(events(Some(query), NOW).unwrap_err().code(), code, "{query}");
+            assert_eq!(events(query).unwrap_err().code(), code, "{query}");
         }
-        assert!(none(Some("x")).is_err() && none(Some("")).is_ok() && none(None).is_ok());
-        assert!(full(Some("full=yes")).is_err() && full(Some("full=true")).unwrap());
-        assert!(dead_letters(Some("target=orders"), NOW).is_err());
-        assert!(
-            dead_letters(
-                Some("target=handler:orders&source=github&type=pu*&since=1h&limit=3"),
-                NOW
-            )
-            .is_ok()
-        );
+        assert!(parse::<NoParameters>(Some("x")).is_err());
         let many = "a=1&".repeat(PARAMETERS_MAX + 1);
-        assert_eq!(none(Some(&many)), Err(QueryError::TooMany));
+        assert_eq!(parse::<NoParameters>(Some(&many)), Err(QueryError::TooMany));
+    }
+
+    #[test]
+    fn an_error_names_the_parameter_and_what_to_write() {
+        let said = |query| events(query).unwrap_err().to_string();
+        let all = "source, type, status, since, until, limit, cursor";
+        assert_eq!(said("sorce=x"), format!("`sorce` is not a parameter here; there are {all}"));
+        assert_eq!(said("type=a&type=b"), "`type` is given more than once");
+        assert_eq!(said("limit=0"), "`limit`: write a number from 1 to 500");
+        assert!(said("status=dead").contains("dead_letter"), "{}", said("status=dead"));
+    }
+
+    #[test]
+    fn flags_and_targets_are_read() {
+        assert!(parse::<EventQuery>(Some("full=yes")).is_err());
+        assert_eq!(parse(Some("full=true")), Ok(EventQuery { full: Some(true) }));
+        let dead_letters = |raw| parse::<DeadLettersQuery>(Some(raw));
+        assert!(dead_letters("target=orders").is_err());
+        let full = "target=handler:orders&source=github&type=pu*&since=1h&limit=3";
+        assert!(dead_letters(full).is_ok());
     }
 
     proptest! {
         #[test]
-        fn no_query_makes_a_page_larger_than_the_limit(raw in "[a-z0-9=&%+.@:]{0,80}") {
-            if let Ok((_, page)) = events(Some(&raw), NOW) {
-                prop_assert!((1..=LIMIT_MAX).contains(&page.limit));
+        fn no_query_asks_for_a_page_above_the_limit(raw in "[a-z0-9=&%+.@:]{0,80}") {
+            if let Ok(query) = events(&raw) {
+                let limit = query.limit.unwrap_or_default().get();
+                prop_assert!((1..=Limit::MAX).contains(&limit));
             }
         }
     }

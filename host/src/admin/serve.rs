@@ -18,8 +18,8 @@ use tokio_rustls::TlsAcceptor;
 use tower_service::Service as _;
 use weir_core::bounds::KIB;
 
+use super::connection_slots::{ConnectionSlot, ConnectionSlots};
 use super::guard::Authorized;
-use super::seats::{ConnectionSlot, ConnectionSlots};
 use crate::runtime::shutdown::Drain;
 use crate::tls::ServerTls;
 
@@ -174,7 +174,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::sync::Notify;
 
-    use super::super::seats::ADMIN_CONNECTIONS_MAX;
+    use super::super::connection_slots::ADMIN_CONNECTIONS_MAX;
     use super::*;
     use crate::http_client::HttpClient;
 

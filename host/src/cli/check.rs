@@ -1,4 +1,4 @@
-//! `weir check`: is the configuration right, the sidecars of the plugins folder among it?
+//! `weir check`: checks the configuration with the sidecars of the plugins folder, or the whole store.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,26 +11,26 @@ use super::error::CommandError;
 use crate::config::{self, Config, ConfigErrors, ConfigProblem, Loaded};
 use crate::program::output::Output;
 
-/// Check the configuration and say everything that is wrong with it.
+/// Check the configuration and report every problem
 #[derive(Debug, Clone, clap::Args)]
 pub struct CheckArgs {
-    /// The configuration; weir.toml if not said
+    /// Configuration file [default: weir.toml]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Secrets may stand in the configuration
+    /// Development mode: allow secrets in the file
     #[arg(long)]
     pub dev: bool,
-    /// Look over the whole store instead, also while a hub uses it; large ones take minutes
+    /// Check the whole store instead, also while a hub uses it; a large store takes minutes
     #[arg(long)]
     pub store: bool,
 }
 
 pub(super) fn run(args: &CheckArgs, output: Output) -> Result<(), CommandError> {
     if args.store {
-        return look_over(args, output);
+        return check_store(args, output);
     }
     if args.config.is_none() && !Path::new(config::FILE).exists() {
-        // Development mode would make a folder and secrets, and a check should leave nothing behind.
+        // Loading in development mode would create a folder and secrets; a check changes nothing.
         let said = "no weir.toml here: `weir serve` would start in development mode";
         if output.json {
             output.value(&json!({ "ok": true, "file": null, "development": true }));
@@ -57,13 +57,13 @@ pub(super) fn run(args: &CheckArgs, output: Output) -> Result<(), CommandError> 
         }
         Err(errors) => Err(errors.into()),
         Ok(loaded) => {
-            say(&loaded, output);
+            report(&loaded, output);
             Ok(())
         }
     }
 }
 
-fn look_over(args: &CheckArgs, output: Output) -> Result<(), CommandError> {
+fn check_store(args: &CheckArgs, output: Output) -> Result<(), CommandError> {
     let url = config::load(args.config.as_deref(), args.dev)?.config.store_url;
     let failed = |error: weir_store::StoreError| CommandError::Failed(format!("{url}: {error}"));
     let CheckReport { problems, deliveries, bytes } = weir_store::check(&url).map_err(failed)?;
@@ -75,7 +75,7 @@ fn look_over(args: &CheckArgs, output: Output) -> Result<(), CommandError> {
         problems.iter().for_each(|problem| output.problem(&format!("problem: {problem}")));
     }
     if !ok {
-        let explain_unmatched = "stop the hub and put a backup in its place";
+        let explain_unmatched = "stop the hub and restore a backup";
         return Err(CommandError::Failed(format!("{url} is damaged; {explain_unmatched}")));
     }
     if !output.json {
@@ -84,8 +84,7 @@ fn look_over(args: &CheckArgs, output: Output) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// What is wrong with the files beside the modules, and what they ask for that never comes. A folder that is not there
-/// yet has none.
+/// The problems of the sidecars. Patterns that can never match are added to the warnings.
 fn sidecar_problems(config: &Config, warnings: &mut Vec<ConfigProblem>) -> Vec<ConfigProblem> {
     let entries = fs::read_dir(&config.plugins.dir).into_iter().flatten().flatten();
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
@@ -120,7 +119,7 @@ fn sidecar_problems(config: &Config, warnings: &mut Vec<ConfigProblem>) -> Vec<C
     problems
 }
 
-fn say(loaded: &Loaded, output: Output) {
+fn report(loaded: &Loaded, output: Output) {
     let Loaded { config, file, warnings } = loaded;
     let name = file.as_ref().map(|file| file.display().to_string());
     if output.json {

@@ -1,4 +1,4 @@
-//! Talking to a running hub and to endpoints over HTTP. Knows no command and prints nothing.
+//! The admin API of a running hub, called with the types of `crate::api`. Knows no command and prints nothing.
 
 use std::path::PathBuf;
 
@@ -6,70 +6,67 @@ use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, StatusCode, Uri};
 use http_body_util::Full;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use thiserror::Error;
 use weir_core::error::chain;
 
 use super::error::CommandError;
 use crate::admin::token;
+use crate::api::params::{Cursor, Limit};
+use crate::api::{ListPage, ProblemDocument};
 use crate::config::{ConfigErrors, HubLocation};
 use crate::http_client::{HttpClient, HttpError, local_base};
 use crate::program::exit::Exit;
 
-/// Why the other side did not do what was asked.
+/// Entries of a list asked for at once.
+const PAGE: usize = 200;
+/// Most pages of one list: a hub may look far and find little, but not for ever.
+const PAGES_MAX: usize = 1_000;
+/// Most entries that one command prints.
+const ENTRIES_MAX: usize = 10_000;
+/// Longest id, in bytes: senders' own may be long.
+const ID_BYTES_MAX: usize = 256;
+
+/// A call that the hub did not do.
 #[derive(Debug, Error)]
-pub(crate) enum ClientError {
+pub(super) enum ClientError {
     #[error("cannot reach {at}: {cause}; is `weir serve` running there?")]
     Unreachable { at: String, cause: String },
-    /// The hub said no.
     #[error("{}", refusal(.status, .problem))]
     Refused { status: StatusCode, problem: Box<ProblemDocument> },
-    /// The answer is not what a hub says.
-    #[error("{at} answered {status} with something that is no JSON; is it a weir hub?")]
-    Unreadable { at: String, status: StatusCode },
-    /// What is here does not let anything be asked.
+    #[error("{at} answered {status} with something else than the JSON of a hub; is it a weir hub?")]
+    NotAHub { at: String, status: StatusCode },
+    /// The command cannot call anything as it is configured.
     #[error("{0}")]
-    Unusable(String),
+    Setup(String),
 }
 
 impl From<HttpError> for ClientError {
     fn from(error: HttpError) -> Self {
         match error {
             HttpError::Unreachable { at, cause } => Self::Unreachable { at, cause },
-            HttpError::Setup(why) => Self::Unusable(why),
+            HttpError::Setup(why) => Self::Setup(why),
         }
     }
 }
 
 impl ClientError {
-    /// How the process ends.
+    /// The exit code of the command.
     pub(super) fn exit(&self) -> Exit {
         match self {
             Self::Unreachable { .. } => Exit::Unreachable,
             Self::Refused { status, .. } if *status == StatusCode::NOT_FOUND => Exit::NotFound,
-            Self::Unusable(_) => Exit::Usage,
-            Self::Refused { .. } | Self::Unreadable { .. } => Exit::Failure,
+            Self::Setup(_) => Exit::Usage,
+            Self::Refused { .. } | Self::NotAHub { .. } => Exit::Failure,
         }
     }
 }
 
-/// What a problem document says.
-#[derive(Debug, Default)]
-pub(crate) struct ProblemDocument {
-    code: String,
-    detail: String,
-    request_id: String,
-}
-
-impl ProblemDocument {
-    fn of(document: &Value) -> Self {
-        let text = |key: &str| document[key].as_str().unwrap_or_default().to_owned();
-        Self { code: text("code"), detail: text("detail"), request_id: text("request_id") }
-    }
-}
-
+/// The line for an error of the API: its sentence, code and request id.
 fn refusal(status: &StatusCode, problem: &ProblemDocument) -> String {
-    let ProblemDocument { code, detail, request_id } = problem;
+    let ProblemDocument { code, detail, request_id, .. } = problem;
     let code = if code.is_empty() { "refused" } else { code };
     let mut text = match detail.is_empty() {
         true => format!("the hub answered {}", status.as_u16()),
@@ -84,6 +81,20 @@ fn refusal(status: &StatusCode, problem: &ProblemDocument) -> String {
     }
 }
 
+/// Chooses the hub.
+#[derive(Debug, Clone, clap::Args)]
+pub struct HubArgs {
+    /// Configuration file of the hub [default: weir.toml]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// URL of the hub's admin API, such as http://127.0.0.1:8081
+    #[arg(long, value_name = "URL", env = "WEIR_ADMIN_URL")]
+    pub admin: Option<String>,
+    /// Admin token [default: the one in the data folder]
+    #[arg(long, value_name = "TOKEN", env = "WEIR_ADMIN_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+}
+
 /// The admin API of a running hub.
 #[derive(Debug)]
 pub(super) struct AdminClient {
@@ -95,49 +106,34 @@ pub(super) struct AdminClient {
 /// The token to send.
 #[derive(Debug)]
 enum Token {
-    /// This.
     Known(HeaderValue),
-    /// Nothing: there is none here. The hub says what may be done without.
+    /// There is none on this machine. The hub says what it does without.
     None,
-    /// Nothing, and why: what needs no token is done without.
+    /// It cannot be read, for this reason. What needs no token is done without.
     Unreadable(String),
 }
 
-/// Which hub is meant.
-#[derive(Debug, Clone, clap::Args)]
-pub struct HubArgs {
-    /// The configuration of the hub
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Address of the hub's admin API, such as http://127.0.0.1:8081
-    #[arg(long, value_name = "URL", env = "WEIR_ADMIN_URL")]
-    pub admin: Option<String>,
-    /// The admin token; else the one in the data folder
-    #[arg(long, value_name = "TOKEN", env = "WEIR_ADMIN_TOKEN", hide_env_values = true)]
-    pub token: Option<String>,
-}
-
 impl AdminClient {
-    /// Finds the hub that is meant and its token. Reaches for nothing yet.
+    /// Finds the URL and the token of the hub. Connects to nothing yet.
     pub(super) fn find(args: &HubArgs) -> Result<Self, CommandError> {
-        // The file is asked only for what was not said: it may not even be on this machine.
-        let place = match (&args.admin, &args.token) {
+        // The file is read only for what no flag gives: it may not even be on this machine.
+        let location = match (&args.admin, &args.token) {
             (Some(_), Some(_)) => Err(ConfigErrors::of_file("", "not needed")),
             _ => HubLocation::find(args.config.as_deref()),
         };
-        let base = match (&args.admin, &place) {
+        let base = match (&args.admin, &location) {
             (Some(url), _) => url.trim_end_matches('/').to_owned(),
-            (None, Ok(place)) => local_base(place.admin, place.certificate.is_some()),
+            (None, Ok(hub)) => local_base(hub.admin, hub.certificate.is_some()),
             (None, Err(errors)) => return Err(errors.clone().into()),
         };
-        let here = place.as_ref().ok().filter(|_| args.admin.is_none());
-        let http = HttpClient::trusting(here.and_then(|place| place.certificate.as_deref()))?;
+        let local = location.as_ref().ok().filter(|_| args.admin.is_none());
+        let http = HttpClient::trusting(local.and_then(|hub| hub.certificate.as_deref()))?;
         let parsed: Option<Uri> = base.parse().ok();
         if parsed.is_none_or(|uri| !matches!(uri.scheme_str(), Some("http" | "https"))) {
             let what = "--admin takes a URL such as http://127.0.0.1:8081".to_owned();
             return Err(CommandError::Usage(what));
         }
-        let token = match (&args.token, place) {
+        let token = match (&args.token, location) {
             (Some(token), _) => Token::Known(bearer(token.as_bytes())?),
             (None, Ok(HubLocation { token: Some(token), .. })) => {
                 Token::Known(bearer(token.expose())?)
@@ -152,39 +148,73 @@ impl AdminClient {
         Ok(Self { http, base, token })
     }
 
-    /// Asks. `parameters` with no value are left out.
-    pub(super) async fn get(
+    /// Reads what is at a path.
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.call(Method::GET, path, Bytes::new()).await
+    }
+
+    /// Reads what is at a path, by the fields of this query that are not empty.
+    pub(super) async fn query<T: DeserializeOwned>(
         &self,
         path: &str,
-        parameters: &[(&str, Option<&str>)],
-    ) -> Result<Value, ClientError> {
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        for (name, value) in parameters {
-            if let Some(value) = value {
-                query.append_pair(name, value);
+        query: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let query = query_string(query);
+        let mark = if query.is_empty() { "" } else { "?" };
+        self.call(Method::GET, &format!("{path}{mark}{query}"), Bytes::new()).await
+    }
+
+    /// Reads the first entries of a list, over as many pages as it takes. `query` asks for one page.
+    pub(super) async fn list<T: DeserializeOwned, Q: Serialize>(
+        &self,
+        path: &str,
+        limit: usize,
+        query: impl Fn(Option<Limit>, Option<Cursor>) -> Q,
+    ) -> Result<Vec<T>, CommandError> {
+        let limit = limit.min(ENTRIES_MAX);
+        let mut items = Vec::new();
+        let mut cursor = None;
+        for _ in 0..PAGES_MAX {
+            let page_limit = Limit::clamped((limit - items.len()).min(PAGE));
+            let query = query(Some(page_limit), cursor.take());
+            let page: ListPage<T> = self.query(path, &query).await?;
+            items.extend(page.items);
+            items.truncate(limit);
+            cursor = page.next.and_then(|next| next.parse().ok());
+            if cursor.is_none() || items.len() == limit {
+                break;
             }
         }
-        let query = query.finish();
-        let mark = if query.is_empty() { "" } else { "?" };
-        self.ask(Method::GET, &format!("{path}{mark}{query}"), Bytes::new()).await
+        Ok(items)
     }
 
-    /// Tells.
-    pub(super) async fn post(&self, path: &str) -> Result<Value, ClientError> {
-        self.ask(Method::POST, path, Bytes::new()).await
+    /// Does what needs no body.
+    pub(super) async fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.call(Method::POST, path, Bytes::new()).await
     }
 
-    /// Tells, with more to say.
-    pub(super) async fn post_json(&self, path: &str, said: &Value) -> Result<Value, ClientError> {
-        self.ask(Method::POST, path, said.to_string().into()).await
+    /// Does what a body asks for.
+    pub(super) async fn post_body<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        // Plain data always serializes.
+        let body = serde_json::to_vec(body).unwrap_or_default();
+        self.call(Method::POST, path, body.into()).await
     }
 
-    /// Takes away.
-    pub(super) async fn delete(&self, path: &str) -> Result<Value, ClientError> {
-        self.ask(Method::DELETE, path, Bytes::new()).await
+    /// Removes what is at a path.
+    pub(super) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.call(Method::DELETE, path, Bytes::new()).await
     }
 
-    async fn ask(&self, method: Method, path: &str, body: Bytes) -> Result<Value, ClientError> {
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<T, ClientError> {
         let url = format!("{}{path}", self.base);
         let mut request =
             Request::builder().method(method).uri(&url).header(ACCEPT, "application/json");
@@ -200,35 +230,45 @@ impl AdminClient {
         })?;
         let answer = self.http.send(request).await?;
         let status = answer.status;
-        let document = serde_json::from_slice::<Value>(&answer.body);
-        match document {
-            Ok(document) if status.is_success() => Ok(document),
-            Ok(document) => {
-                let mut problem = ProblemDocument::of(&document);
-                if let (StatusCode::UNAUTHORIZED, Token::Unreadable(why)) = (status, &self.token) {
-                    problem.detail = format!("this needs the admin token, and {why}");
-                }
-                Err(ClientError::Refused { status, problem: Box::new(problem) })
+        let not_a_hub = |_| ClientError::NotAHub { at: self.base.clone(), status };
+        if status.is_success() {
+            return serde_json::from_slice(&answer.body).map_err(not_a_hub);
+        }
+        let mut problem: ProblemDocument =
+            serde_json::from_slice(&answer.body).map_err(not_a_hub)?;
+        if let (StatusCode::UNAUTHORIZED, Token::Unreadable(why)) = (status, &self.token) {
+            problem.detail = format!("this needs the admin token, and {why}");
+        }
+        Err(ClientError::Refused { status, problem: Box::new(problem) })
+    }
+}
+
+/// The fields of a query that are not empty, as they stand in a URL.
+fn query_string(query: &impl Serialize) -> String {
+    let mut out = form_urlencoded::Serializer::new(String::new());
+    if let Ok(Value::Object(fields)) = serde_json::to_value(query) {
+        for (name, value) in fields {
+            match value {
+                Value::Null => {}
+                Value::String(text) => drop(out.append_pair(&name, &text)),
+                other => drop(out.append_pair(&name, &other.to_string())),
             }
-            Err(_) => Err(ClientError::Unreadable { at: self.base.clone(), status }),
         }
     }
+    out.finish()
 }
 
 fn bearer(token: &[u8]) -> Result<HeaderValue, ClientError> {
     let value = HeaderValue::from_bytes(&[b"Bearer ", token].concat());
     let mut value = value.map_err(|_| {
-        ClientError::Unusable("the admin token holds characters that no token has".into())
+        ClientError::Setup("the admin token contains characters that no token may have".into())
     })?;
     value.set_sensitive(true);
     Ok(value)
 }
 
-/// Longest id, in bytes: senders' own may be long.
-const ID_BYTES_MAX: usize = 256;
-
-/// An id as it may stand in a path: whatever it holds, it stays one part of it.
-pub(super) fn id(text: &str) -> Result<String, CommandError> {
+/// An id as one part of a path, whatever characters it has.
+pub(super) fn path_id(text: &str) -> Result<String, CommandError> {
     if text.is_empty() || text.len() > ID_BYTES_MAX {
         let what = format!("an id has 1 to {ID_BYTES_MAX} bytes, such as evt_01JD… or dlv_01JD…");
         return Err(CommandError::Usage(what));
@@ -239,28 +279,30 @@ pub(super) fn id(text: &str) -> Result<String, CommandError> {
 #[cfg(test)]
 mod tests {
     use axum::Router;
-    use axum::extract::Path as Segment;
+    use axum::extract::Path;
     use axum::routing::get;
+    use serde_json::json;
 
-    use super::super::events::pages;
     use super::*;
+    use crate::api::EventsQuery;
 
     /// A hub's API that has five events, two a page, and shows each token that it is sent.
     async fn api() -> String {
         let list = |uri: Uri| async move {
             let query = uri.query().unwrap_or_default();
-            let page: u64 = query.split("cursor=").nth(1).and_then(|c| c.parse().ok()).unwrap_or(0);
+            let cursor = query.split('&').find_map(|pair| pair.strip_prefix("cursor="));
+            let page: u64 = cursor.and_then(|cursor| cursor.parse().ok()).unwrap_or(0);
             let items: Vec<_> = (2 * page..5.min(2 * page + 2)).collect();
             let next = (page < 2).then(|| (page + 1).to_string());
-            axum::Json(serde_json::json!({ "items": items, "next": next }))
+            axum::Json(json!({ "items": items, "next": next }))
         };
-        let one = |Segment(id): Segment<String>, headers: http::HeaderMap| async move {
+        let one = |Path(id): Path<String>, headers: http::HeaderMap| async move {
             if id == "evt_0" {
-                let problem = serde_json::json!({ "code": "not_found", "detail": "no such event" });
+                let problem = json!({ "code": "not_found", "detail": "no such event" });
                 return (StatusCode::NOT_FOUND, axum::Json(problem));
             }
             let token = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-            (StatusCode::OK, axum::Json(serde_json::json!({ "token": token })))
+            (StatusCode::OK, axum::Json(json!({ "token": token })))
         };
         let router =
             Router::new().route("/api/v1/events", get(list)).route("/api/v1/events/{id}", get(one));
@@ -270,34 +312,36 @@ mod tests {
         base
     }
 
-    fn hub(admin: String) -> AdminClient {
+    fn client(admin: String) -> AdminClient {
         let token = Some("a-token".into());
         AdminClient::find(&HubArgs { config: None, admin: Some(admin), token }).unwrap()
     }
 
     #[tokio::test]
     async fn a_list_is_read_page_by_page_up_to_its_limit() {
-        let hub = hub(api().await);
-        for (limit, wanted) in [(3, vec![0, 1, 2]), (50, vec![0, 1, 2, 3, 4])] {
-            let items = pages(&hub, "/api/v1/events", &[("source", None)], limit).await.unwrap();
-            assert_eq!(items.iter().filter_map(Value::as_u64).collect::<Vec<_>>(), wanted);
+        let client = client(api().await);
+        for (limit, expected) in [(3, vec![0, 1, 2]), (50, vec![0, 1, 2, 3, 4])] {
+            let query = |limit, cursor| EventsQuery { limit, cursor, ..EventsQuery::default() };
+            let items: Vec<u64> = client.list("/api/v1/events", limit, query).await.unwrap();
+            assert_eq!(items, expected);
         }
     }
 
     #[tokio::test]
-    async fn the_token_travels_and_what_is_not_there_has_its_own_exit_code() {
-        let hub = hub(api().await);
-        assert_eq!(hub.get("/api/v1/events/evt_1", &[]).await.unwrap()["token"], "Bearer a-token");
-        let error = hub.get("/api/v1/events/evt_0", &[]).await.unwrap_err();
+    async fn the_token_is_sent_and_a_missing_thing_has_its_exit_code() {
+        let client = client(api().await);
+        let answer: Value = client.get("/api/v1/events/evt_1").await.unwrap();
+        assert_eq!(answer["token"], "Bearer a-token");
+        let error = client.get::<Value>("/api/v1/events/evt_0").await.unwrap_err();
         assert_eq!(error.exit(), Exit::NotFound);
     }
 
     #[tokio::test]
-    async fn a_hub_that_is_not_there_is_said_to_be_unreachable() {
+    async fn a_hub_that_does_not_run_is_unreachable() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         drop(listener);
-        let error = hub(base.clone()).get("/api/v1/events", &[]).await.unwrap_err();
+        let error = client(base.clone()).get::<Value>("/api/v1/events").await.unwrap_err();
         assert_eq!(error.exit(), Exit::Unreachable);
         let said = error.to_string();
         assert!(said.starts_with(&format!("cannot reach {base}: Connection refused")), "{said}");
@@ -305,25 +349,37 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_one_line_with_its_code_and_request_id() {
-        let document = serde_json::json!({
-            "code": "not_found", "detail": "no such event", "request_id": "req_1", "title": "Not Found"
-        });
-        let error = ClientError::Refused {
-            status: StatusCode::NOT_FOUND,
-            problem: Box::new(ProblemDocument::of(&document)),
+    fn an_error_is_one_line_with_its_code_and_request_id() {
+        let problem = ProblemDocument {
+            code: "not_found".into(),
+            detail: "no such event".into(),
+            request_id: "req_1".into(),
+            ..ProblemDocument::default()
         };
+        let status = StatusCode::NOT_FOUND;
+        let error = ClientError::Refused { status, problem: Box::new(problem) };
         assert_eq!(error.to_string(), "no such event (not_found, req_1)");
         assert_eq!(error.exit(), Exit::NotFound);
     }
 
     #[test]
+    fn a_query_has_only_the_fields_that_are_given() {
+        let query = EventsQuery {
+            source: Some("@orders".parse().unwrap()),
+            since: Some("1h".parse().unwrap()),
+            ..EventsQuery::default()
+        };
+        assert_eq!(query_string(&query), "since=1h&source=%40orders");
+        assert_eq!(query_string(&EventsQuery::default()), "");
+    }
+
+    #[test]
     fn an_id_stays_one_part_of_a_path() {
-        let part = |text: &str| id(text).unwrap();
+        let part = |text: &str| path_id(text).unwrap();
         assert_eq!(part("../metrics"), "%2E%2E%2Fmetrics");
         assert_eq!(part("evt1?x"), "evt1%3Fx");
         for bad in ["", &"e".repeat(257)] {
-            assert!(id(bad).is_err(), "{bad}");
+            assert!(path_id(bad).is_err(), "{bad}");
         }
     }
 }

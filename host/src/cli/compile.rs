@@ -6,7 +6,7 @@ use weir_engine::{ModuleKind, compile_child};
 
 /// Compile the module on standard input; the hub starts this for itself.
 #[derive(Debug, Clone, clap::Args)]
-#[command(name = COMMAND, hide = true)]
+#[command(hide = true)]
 pub struct CompileArgs {
     /// Memory limit in bytes
     #[arg(long)]

@@ -1,51 +1,28 @@
-//! `weir dead-letters`: deliveries that were given up, and putting one back to work.
+//! `weir dead-letters`: lists and shows dead letters, and retries one.
 
 use std::num::NonZeroUsize;
 
-use serde_json::Value;
+use weir_core::event::EventType;
+use weir_core::name::{SourceName, Target};
 
-use super::client::{AdminClient, HubArgs, id};
+use super::client::{AdminClient, HubArgs, path_id};
 use super::error::CommandError;
-use super::events::{pages, show_delivery, text};
-use super::words;
-use crate::program::output::{Output, table};
+use super::events::show_delivery;
+use crate::api::params::Moment;
+use crate::api::{DeadLettersQuery, DeliveryView, RequeueAnswer};
+use crate::program::output::{Output, or_dash};
 
-/// Most dead letters that one call prints.
-const LIMIT_MAX: usize = 10_000;
-
-/// List, show and retry dead letters: deliveries that used up their attempts.
+/// List, show and retry dead letters: deliveries that used up their attempts
 #[derive(Debug, Clone, clap::Args)]
 pub struct DeadLettersArgs {
     #[command(subcommand)]
     pub act: DeadLettersAct,
 }
 
-/// What to do.
+/// An act on dead letters.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum DeadLettersAct {
-    /// List dead letters, newest first
-    List {
-        /// Filter by target, such as handler:orders or destination:ops
-        #[arg(long, value_parser = words::target)]
-        target: Option<String>,
-        /// Filter by the event's source
-        #[arg(long, value_parser = words::source)]
-        source: Option<String>,
-        /// Filter by the event's type; `*` stands for any run of characters
-        #[arg(long = "type", value_name = "TYPE", value_parser = words::kind)]
-        kind: Option<String>,
-        /// Of events received since, such as 1h or 2026-11-23T15:00:00Z
-        #[arg(long, value_name = "WHEN", value_parser = words::moment)]
-        since: Option<String>,
-        /// Of events received before, such as 1h or 2026-11-23T15:00:00Z
-        #[arg(long, value_name = "WHEN", value_parser = words::moment)]
-        until: Option<String>,
-        /// Limit
-        #[arg(long, default_value = "50")]
-        limit: NonZeroUsize,
-        #[command(flatten)]
-        hub: HubArgs,
-    },
+    List(ListArgs),
     /// Show a dead letter with its attempts
     Show {
         /// Its id, dlv_…
@@ -53,7 +30,7 @@ pub enum DeadLettersAct {
         #[command(flatten)]
         hub: HubArgs,
     },
-    /// Retry a dead letter, with all its attempts before it
+    /// Retry a dead letter; its earlier attempts stay on record
     Requeue {
         /// Its id, dlv_…
         id: String,
@@ -62,55 +39,68 @@ pub enum DeadLettersAct {
     },
 }
 
+/// List dead letters, newest first
+#[derive(Debug, Clone, clap::Args)]
+pub struct ListArgs {
+    /// Filter by target, such as handler:orders or destination:ops
+    #[arg(long)]
+    pub target: Option<Target>,
+    /// Filter by the event's source
+    #[arg(long)]
+    pub source: Option<SourceName>,
+    /// Filter by the event's type; `*` matches any characters
+    #[arg(long = "type", value_name = "TYPE", value_parser = EventType::new)]
+    pub kind: Option<EventType>,
+    /// Event received since, such as 1h or 2026-11-23T15:00:00Z
+    #[arg(long, value_name = "WHEN")]
+    pub since: Option<Moment>,
+    /// Event received before, such as 1h or 2026-11-23T15:00:00Z
+    #[arg(long, value_name = "WHEN")]
+    pub until: Option<Moment>,
+    /// Limit
+    #[arg(long, default_value = "50")]
+    pub limit: NonZeroUsize,
+    #[command(flatten)]
+    pub hub: HubArgs,
+}
+
 pub(super) async fn run(args: &DeadLettersArgs, output: Output) -> Result<(), CommandError> {
     match &args.act {
-        DeadLettersAct::List { target, source, kind, since, until, limit, hub } => {
-            let hub = AdminClient::find(hub)?;
-            let filter = [
-                ("target", target.as_deref()),
-                ("source", source.as_deref()),
-                ("type", kind.as_deref()),
-                ("since", since.as_deref()),
-                ("until", until.as_deref()),
-            ];
-            let limit = limit.get().min(LIMIT_MAX);
-            let items = pages(&hub, "/api/v1/dead-letters", &filter, limit).await?;
-            list(&items, output);
+        DeadLettersAct::List(args) => list(args, output).await?,
+        DeadLettersAct::Show { id, hub } => {
+            let path = format!("/api/v1/dead-letters/{}", path_id(id)?);
+            let dead: DeliveryView = AdminClient::find(hub)?.get(&path).await?;
+            output.answer(&dead, |dead| show_delivery(dead).join("\n"));
         }
-        DeadLettersAct::Show { id: delivery, hub } => {
-            let path = format!("/api/v1/dead-letters/{}", id(delivery)?);
-            let detail = AdminClient::find(hub)?.get(&path, &[]).await?;
-            if output.json {
-                output.value(&detail);
-            } else {
-                output.text(&show_delivery(&detail).join("\n"));
-            }
-        }
-        DeadLettersAct::Requeue { id: delivery, hub } => {
-            let path = format!("/api/v1/dead-letters/{}/requeue", id(delivery)?);
-            let answer = AdminClient::find(hub)?.post(&path).await?;
-            if output.json {
-                output.value(&answer);
-            } else {
-                let requeued = answer["requeued"].as_array().into_iter().flatten().map(text);
-                let requeued = requeued.collect::<Vec<_>>().join(" ");
-                output.text(&format!("requeued {requeued}"));
-            }
+        DeadLettersAct::Requeue { id, hub } => {
+            let path = format!("/api/v1/dead-letters/{}/requeue", path_id(id)?);
+            let answer: RequeueAnswer = AdminClient::find(hub)?.post(&path).await?;
+            output.answer(&answer, |answer| {
+                let ids: Vec<_> = answer.requeued.iter().map(ToString::to_string).collect();
+                format!("requeued {}", ids.join(" "))
+            });
         }
     }
     Ok(())
 }
 
-fn list(items: &[Value], output: Output) {
-    if output.json {
-        items.iter().for_each(|item| output.value(item));
-    } else if items.is_empty() {
-        output.text("no dead letters");
-    } else {
-        let row = |item: &Value| {
-            ["id", "event", "target", "attempts", "reason"].map(|key| text(&item[key])).to_vec()
-        };
-        let rows: Vec<_> = items.iter().map(row).collect();
-        output.text(&table(&["ID", "EVENT", "TARGET", "ATTEMPTS", "REASON"], &rows));
-    }
+async fn list(args: &ListArgs, output: Output) -> Result<(), CommandError> {
+    let query = |limit, cursor| DeadLettersQuery {
+        target: args.target.clone(),
+        source: args.source.clone(),
+        kind: args.kind.clone(),
+        since: args.since,
+        until: args.until,
+        limit,
+        cursor,
+    };
+    let hub = AdminClient::find(&args.hub)?;
+    let dead: Vec<DeliveryView> = hub.list("/api/v1/dead-letters", args.limit.get(), query).await?;
+    let headings = ["ID", "EVENT", "TARGET", "ATTEMPTS", "REASON"];
+    output.list(&dead, "no dead letters", headings, |dead| {
+        let (id, event, target) = (dead.id, dead.event, &dead.target);
+        let reason = or_dash(dead.reason.as_ref());
+        [id.to_string(), event.to_string(), target.to_string(), dead.attempts.to_string(), reason]
+    });
+    Ok(())
 }

@@ -1,17 +1,15 @@
-//! `weir destinations`: whether messages go out, and why not.
-
-use serde_json::Value;
+//! `weir destinations`: lists the destinations with their states.
 
 use super::client::{AdminClient, HubArgs};
 use super::error::CommandError;
-use super::events::text;
-use crate::program::output::{Output, table};
+use crate::api::{DestinationView, ListPage};
+use crate::program::output::{Output, or_dash};
 
-/// List the destinations and how they are doing
+/// List the destinations with their states
 ///
-/// `ok`: messages go out. `failing`: it failed, so its messages wait until one that is tried at NEXT TRY goes well; once
-/// it is fixed, `weir release destination:NAME` tries one at once. `paused`: an operator holds it, or it asked to be left
-/// alone until NEXT TRY.
+/// STATE `ok`: messages are sent. `failing`: paused after failures; its messages are queued until one that is tried at NEXT
+/// TRY succeeds. Once the endpoint is fixed, `weir release destination:NAME` tries one at once. `paused`: an operator
+/// holds it, or its endpoint asked for a pause until NEXT TRY.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DestinationsArgs {
     #[command(flatten)]
@@ -19,21 +17,20 @@ pub struct DestinationsArgs {
 }
 
 pub(super) async fn list(args: &DestinationsArgs, output: Output) -> Result<(), CommandError> {
-    let listed = AdminClient::find(&args.hub)?.get("/api/v1/destinations", &[]).await?;
-    let items = listed["items"].as_array().map_or(&[][..], Vec::as_slice);
-    if output.json {
-        items.iter().for_each(|item| output.value(item));
-    } else if items.is_empty() {
-        output.text("no destinations");
-    } else {
-        let row = |item: &Value| {
-            let keys =
-                ["name", "kind", "state", "failing_since", "next_try", "sent", "failed", "reason"];
-            keys.map(|key| text(&item[key])).to_vec()
-        };
-        let rows: Vec<_> = items.iter().map(row).collect();
-        let head = ["NAME", "KIND", "STATE", "SINCE", "NEXT TRY", "SENT", "FAILED", "REASON"];
-        output.text(&table(&head, &rows));
-    }
+    let hub = AdminClient::find(&args.hub)?;
+    let listed: ListPage<DestinationView> = hub.get("/api/v1/destinations").await?;
+    let headings = ["NAME", "KIND", "STATE", "SINCE", "NEXT TRY", "SENT", "FAILED", "REASON"];
+    output.list(&listed.items, "no destinations", headings, |one| {
+        [
+            one.name.to_string(),
+            one.kind.clone(),
+            one.state.as_str().to_owned(),
+            or_dash(one.failing_since),
+            or_dash(one.next_try),
+            one.sent.to_string(),
+            one.failed.to_string(),
+            or_dash(one.reason.as_ref()),
+        ]
+    });
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Why a command failed, in the words that are printed, and how the process ends.
+//! The error of a command: what is printed, and the exit code.
 
 use thiserror::Error;
 
@@ -7,22 +7,20 @@ use crate::config::ConfigErrors;
 use crate::http_client::HttpError;
 use crate::program::exit::Exit;
 
-/// Why a command failed.
+/// A command that failed.
 #[derive(Debug, Error)]
 pub(super) enum CommandError {
-    /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
-    /// What was asked makes no sense.
+    /// The command line makes no sense.
     #[error("{0}")]
     Usage(String),
-    /// What was asked for is not there.
     #[error("{0}")]
     NotFound(String),
-    /// The hub did not do it.
+    /// The hub did not do what was asked.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// Something else, said in full.
+    /// Another failure, in full.
     #[error("{0}")]
     Failed(String),
 }
@@ -34,7 +32,7 @@ impl From<HttpError> for CommandError {
 }
 
 impl CommandError {
-    /// How the process ends.
+    /// The exit code.
     pub(super) fn exit(&self) -> Exit {
         match self {
             Self::Config(_) | Self::Usage(_) => Exit::Usage,

@@ -1,43 +1,47 @@
-//! `weir events`: what came in and what became of it, from a running hub.
+//! `weir events`: lists events, and shows what an id leads to.
 
 use std::num::NonZeroUsize;
 
-use serde_json::Value;
+use weir_core::delivery::{EventStatus, Outcome};
+use weir_core::event::EventType;
+use weir_core::name::{SourceName, Target};
+use weir_core::time::Timestamp;
 
-use super::client::{AdminClient, HubArgs, id};
+use super::client::{AdminClient, HubArgs, path_id};
 use super::error::CommandError;
-use super::words;
-use crate::program::output::{Output, table};
+use super::values;
+use crate::api::params::Moment;
+use crate::api::{
+    AttemptView, BytesView, DeliveryView, EventAnswer, EventDetailView, EventSummary, EventView,
+    EventsQuery, PayloadView, RefusalView, WaitReason,
+};
+use crate::program::output::{Output, or_dash, table};
 
-/// Most events that one call prints.
-const LIMIT_MAX: usize = 10_000;
-/// Events asked for at once.
-const PAGE: usize = 200;
-/// Most pages of one list: a hub may look far and find little, but not for ever.
-const PAGES_MAX: usize = 1_000;
+/// Columns of a list of events.
+const HEADINGS: [&str; 5] = ["ID", "RECEIVED", "SOURCE", "TYPE", "STATUS"];
 
-/// List events, newest first, or show one with its deliveries, messages and attempts.
+/// List events, newest first, or show one with its deliveries, messages and attempts
 #[derive(Debug, Clone, clap::Args)]
 pub struct EventsArgs {
-    /// Show in full what has this id: of an event, delivery, message, attempt or request, the sender's own, or the
-    /// request_id of a refusal
+    /// Show in full: the id of an event, delivery, message, attempt or request, the sender's own id, or the request_id of
+    /// a refused request
     #[arg(value_name = "ID")]
     pub id: Option<String>,
     /// Filter by source
-    #[arg(long, conflicts_with = "id", value_parser = words::source)]
-    pub source: Option<String>,
-    /// Filter by type; `*` stands for any run of characters, as in 'issues*'
-    #[arg(long = "type", value_name = "TYPE", conflicts_with = "id", value_parser = words::kind)]
-    pub kind: Option<String>,
+    #[arg(long, conflicts_with = "id")]
+    pub source: Option<SourceName>,
+    /// Filter by type; `*` matches any characters, as in 'issues*'
+    #[arg(long = "type", value_name = "TYPE", conflicts_with = "id", value_parser = EventType::new)]
+    pub kind: Option<EventType>,
     /// Filter by status: pending, processing, retrying, held, processed, dead_letter, unrouted
-    #[arg(long, conflicts_with = "id", value_parser = words::status)]
-    pub status: Option<String>,
+    #[arg(long, conflicts_with = "id", value_parser = values::status)]
+    pub status: Option<EventStatus>,
     /// Received since, such as 1h or 2026-11-23T15:00:00Z
-    #[arg(long, value_name = "WHEN", conflicts_with = "id", value_parser = words::moment)]
-    pub since: Option<String>,
+    #[arg(long, value_name = "WHEN", conflicts_with = "id")]
+    pub since: Option<Moment>,
     /// Received before, such as 1h or 2026-11-23T15:00:00Z
-    #[arg(long, value_name = "WHEN", conflicts_with = "id", value_parser = words::moment)]
-    pub until: Option<String>,
+    #[arg(long, value_name = "WHEN", conflicts_with = "id")]
+    pub until: Option<Moment>,
     /// Limit
     #[arg(long, default_value = "20", conflicts_with = "id")]
     pub limit: NonZeroUsize,
@@ -47,325 +51,293 @@ pub struct EventsArgs {
 
 pub(super) async fn run(args: &EventsArgs, output: Output) -> Result<(), CommandError> {
     let hub = AdminClient::find(&args.hub)?;
-    if let Some(event) = &args.id {
-        let detail = hub.get(&format!("/api/v1/events/{}", id(event)?), &[]).await?;
-        if output.json {
-            output.value(&detail);
-        } else {
-            output.text(&show(&detail));
-        }
+    if let Some(id) = &args.id {
+        let answer: EventAnswer = hub.get(&format!("/api/v1/events/{}", path_id(id)?)).await?;
+        output.answer(&answer, show);
         return Ok(());
     }
-    let filter = [
-        ("source", args.source.as_deref()),
-        ("type", args.kind.as_deref()),
-        ("status", args.status.as_deref()),
-        ("since", args.since.as_deref()),
-        ("until", args.until.as_deref()),
-    ];
-    let limit = args.limit.get().min(LIMIT_MAX);
-    let items = pages(&hub, "/api/v1/events", &filter, limit).await?;
-    if output.json {
-        items.iter().for_each(|item| output.value(item));
-    } else if items.is_empty() {
-        output.text("no events");
-    } else {
-        let rows: Vec<_> = items.iter().map(row).collect();
-        output.text(&table(&["ID", "RECEIVED", "SOURCE", "TYPE", "STATUS"], &rows));
-    }
+    let query = |limit, cursor| EventsQuery {
+        source: args.source.clone(),
+        kind: args.kind.clone(),
+        status: args.status,
+        since: args.since,
+        until: args.until,
+        limit,
+        cursor,
+    };
+    let events: Vec<EventView> = hub.list("/api/v1/events", args.limit.get(), query).await?;
+    output.list(&events, "no events", HEADINGS, |event| {
+        row(event.id, event.received_at, &event.source, &event.kind, event.status)
+    });
     Ok(())
 }
 
-/// The first items of a list, over as many pages as it takes.
-pub(super) async fn pages(
-    hub: &AdminClient,
-    path: &str,
-    filter: &[(&str, Option<&str>)],
-    limit: usize,
-) -> Result<Vec<Value>, CommandError> {
-    let mut items = Vec::new();
-    let mut cursor: Option<String> = None;
-    for _ in 0..PAGES_MAX {
-        let wanted = (limit - items.len()).min(PAGE).to_string();
-        let mut parameters = filter.to_vec();
-        parameters.extend([("limit", Some(wanted.as_str())), ("cursor", cursor.as_deref())]);
-        let mut page = hub.get(path, &parameters).await?;
-        if let Value::Array(more) = page["items"].take() {
-            items.extend(more);
-        }
-        items.truncate(limit);
-        cursor = page["next"].as_str().map(Into::into);
-        if cursor.is_none() || items.len() == limit {
-            break;
-        }
-    }
-    Ok(items)
+fn row(
+    id: impl ToString,
+    received_at: Timestamp,
+    source: &SourceName,
+    kind: &EventType,
+    status: EventStatus,
+) -> [String; 5] {
+    let (source, kind) = (source.to_string(), kind.to_string());
+    [id.to_string(), received_at.to_string(), source, kind, status.to_string()]
 }
 
-fn row(event: &Value) -> Vec<String> {
-    ["id", "received_at", "source", "type", "status"].map(|key| text(&event[key])).to_vec()
-}
-
-/// A field for people: times as people write them, nothing as a dash.
-pub(super) fn text(value: &Value) -> String {
-    match value {
-        Value::Null => "-".into(),
-        Value::String(text) => text.clone(),
-        Value::Number(_) if value.as_u64().is_some_and(|n| n > 1_000_000_000_000) => {
-            let ms = value.as_u64().unwrap_or_default();
-            weir_core::time::Timestamp::from_millis(ms).to_string()
+/// What an id leads to, for people.
+fn show(answer: &EventAnswer) -> String {
+    match answer {
+        EventAnswer::Event(detail) => show_event(detail),
+        EventAnswer::Events { events } => {
+            let row = |e: &EventSummary| row(e.id, e.received_at, &e.source, &e.kind, e.status);
+            let rows: Vec<_> = events.iter().map(|event| row(event).to_vec()).collect();
+            table(&HEADINGS, &rows)
         }
-        other => other.to_string(),
+        EventAnswer::Refusal { refusal } => show_refusal(refusal),
+        EventAnswer::Quarantined { quarantined } => {
+            let request = &quarantined.request;
+            format!(
+                "quarantined request {id} for {} at {}: {}; `weir quarantine show {id}` shows all of it",
+                request.source,
+                request.received_at,
+                request.code,
+                id = request.id,
+            )
+        }
     }
 }
 
-/// The answer to an id, for people.
-fn show(detail: &Value) -> String {
-    if let Some(events) = detail["events"].as_array() {
-        let rows: Vec<_> = events.iter().map(row).collect();
-        return table(&["ID", "RECEIVED", "SOURCE", "TYPE", "STATUS"], &rows);
-    }
-    if detail["refusal"].is_object() {
-        return show_refusal(&detail["refusal"]);
-    }
-    if detail["quarantined"].is_object() {
-        let kept = &detail["quarantined"];
-        let (id, code) = (text(&kept["id"]), text(&kept["code"]));
-        let (source, at) = (text(&kept["source"]), text(&kept["received_at"]));
-        return format!(
-            "quarantined request {id} for {source} at {at}: {code}; `weir quarantine show {id}` shows all of it"
-        );
-    }
-    let event = &detail["event"];
+fn show_event(detail: &EventDetailView) -> String {
+    let EventDetailView { event, delivery, message, request, payload } = detail;
     let mut lines = Vec::new();
-    if detail["delivery"].is_object() {
-        lines.extend(show_one(&detail["delivery"]));
-        lines.extend(body(&detail["message"]));
+    if let Some(delivery) = delivery {
+        lines.extend(show_one_delivery(delivery));
+        lines.extend(message.as_ref().and_then(body));
         lines.push(String::new());
     }
     lines.extend(facts(event));
-    let request = &detail["request"];
-    if !request.is_null() {
-        let (scheme, secret) = (text(&request["scheme"]), text(&request["secret"]));
-        lines.push(format!("verified   by {scheme} with secret {secret}"));
+    if let Some(request) = request {
+        lines.push(fact(
+            "verified",
+            format!("by {} with secret {}", request.scheme, request.secret),
+        ));
     }
-    if detail["delivery"].is_object() {
+    if delivery.is_some() {
         return lines.join("\n");
     }
-    for delivery in event["deliveries"].as_array().into_iter().flatten() {
+    for delivery in &event.deliveries {
         lines.push(String::new());
         lines.extend(show_delivery(delivery));
     }
-    lines.extend(body(&detail["payload"]));
+    lines.extend(payload.as_ref().and_then(body));
     lines.join("\n")
 }
 
-fn facts(event: &Value) -> Vec<String> {
-    let mut lines = vec![format!("event      {}", text(&event["id"]))];
-    let facts = [
-        ("source", "source"),
-        ("type", "type"),
-        ("category", "category"),
-        ("status", "status"),
-        ("received", "received_at"),
-        ("sender id", "delivery_id"),
-        ("request", "request"),
-        ("parent", "parent"),
+fn fact(name: &str, value: impl ToString) -> String {
+    format!("{name:<10} {}", value.to_string())
+}
+
+fn facts(event: &EventView) -> Vec<String> {
+    let optional = [
+        ("sender id", event.delivery_id.clone()),
+        ("request", event.request.map(|id| id.to_string())),
+        ("parent", event.parent.map(|id| id.to_string())),
     ];
-    for (word, key) in facts {
-        if !event[key].is_null() {
-            lines.push(format!("{word:<10} {}", text(&event[key])));
-        }
-    }
+    let mut lines =
+        vec![fact("event", event.id), fact("source", &event.source), fact("type", &event.kind)];
+    lines.extend(event.category.map(|category| fact("category", category)));
+    lines.push(fact("status", event.status));
+    lines.push(fact("received", event.received_at));
+    lines.extend(optional.into_iter().filter_map(|(name, value)| Some(fact(name, value?))));
     lines
 }
 
-/// A body after an empty line, if there is one that is text.
-fn body(payload: &Value) -> Option<String> {
-    payload["body"]["text"].as_str().map(|body| format!("\n{body}"))
+/// A body after an empty line, if it is text.
+fn body(payload: &PayloadView) -> Option<String> {
+    match &payload.body.shown {
+        BytesView::Text(text) => Some(format!("\n{text}")),
+        BytesView::Base64(_) => None,
+    }
 }
 
 /// The delivery that was asked for.
-fn show_one(delivery: &Value) -> Vec<String> {
+fn show_one_delivery(delivery: &DeliveryView) -> Vec<String> {
     let mut lines = Vec::new();
-    if !delivery["message"].is_null() {
-        lines.push(format!("message    {}", text(&delivery["message"])));
-    }
-    lines.push(format!("attempts   {}", text(&delivery["attempts"])));
-    if !delivery["due_at"].is_null() {
-        lines.push(format!("due        {}", text(&delivery["due_at"])));
-    }
+    lines.extend(delivery.message.map(|id| fact("message", id)));
+    lines.push(fact("attempts", delivery.attempts));
+    lines.extend(delivery.due_at.map(|due| fact("due", due)));
     lines.extend(show_delivery(delivery));
     lines
 }
 
-fn show_refusal(refusal: &Value) -> String {
-    let facts = [
-        ("refused", "request_id"),
-        ("at", "at"),
-        ("source", "source"),
-        ("from", "address"),
-        ("status", "status"),
-        ("code", "code"),
-        ("reason", "reason"),
+fn show_refusal(refusal: &RefusalView) -> String {
+    let lines = [
+        fact("refused", &refusal.request_id),
+        fact("at", refusal.at),
+        fact("source", or_dash(refusal.source.as_ref())),
+        fact("from", &refusal.address),
+        fact("status", refusal.status),
+        fact("code", &refusal.code),
+        fact("reason", &refusal.reason),
     ];
-    let lines = facts.map(|(word, key)| format!("{word:<10} {}", text(&refusal[key])));
     lines.join("\n")
 }
 
-/// A delivery with the reason why it waits and its attempts, a line each.
-pub(super) fn show_delivery(delivery: &Value) -> Vec<String> {
-    let mut lines = vec![format!(
-        "{} -> {}  {}",
-        text(&delivery["id"]),
-        text(&delivery["target"]),
-        text(&delivery["state"])
-    )];
-    lines.extend(waiting(delivery).map(|waiting| format!("  {waiting}")));
-    for attempt in delivery["history"].as_array().into_iter().flatten() {
+/// A delivery with what it waits for and its attempts, a line each.
+pub(super) fn show_delivery(delivery: &DeliveryView) -> Vec<String> {
+    let DeliveryView { id, target, state, due_at, waiting: reason, history, .. } = delivery;
+    let mut lines = vec![format!("{id} -> {target}  {state}")];
+    lines.extend(waiting(target, reason.as_ref(), *due_at).map(|line| format!("  {line}")));
+    for attempt in history {
         lines.push(format!("  {}", show_attempt(attempt)));
-        if let Some(snippet) = attempt["response_snippet"].as_str().filter(|s| !s.is_empty()) {
+        if let Some(snippet) = attempt.response_snippet.as_deref().filter(|s| !s.is_empty()) {
             lines.extend(snippet.lines().map(|line| format!("    response: {line}")));
         }
-        if let Some(log) = attempt["log"].as_str() {
+        if let Some(log) = &attempt.log {
             lines.extend(log.lines().map(|line| format!("    | {line}")));
         }
-        for message in attempt["messages"].as_array().into_iter().flatten() {
+        for message in &attempt.messages {
             lines.extend(show_message(message).iter().map(|line| format!("    {line}")));
         }
-        for emitted in attempt["emitted"].as_array().into_iter().flatten() {
-            lines.push(format!("    emitted {}", text(emitted)));
-        }
+        lines.extend(attempt.emitted.iter().map(|event| format!("    emitted {event}")));
     }
     lines
 }
 
 /// A message that a run sent, with its state.
-pub(super) fn show_message(message: &Value) -> Vec<String> {
-    let (id, to) = (text(&message["id"]), text(&message["target"]));
-    let mut lines = vec![format!("sent {id} to {to}  {}", text(&message["state"]))];
-    if let Some(reason) = message["reason"].as_str() {
-        lines.push(format!("  last error: {reason}"));
-    }
-    lines.extend(waiting(message).map(|waiting| format!("  {waiting}")));
+pub(super) fn show_message(message: &DeliveryView) -> Vec<String> {
+    let DeliveryView { id, target, state, reason, .. } = message;
+    let mut lines = vec![format!("sent {id} to {target}  {state}")];
+    lines.extend(reason.as_ref().map(|reason| format!("  last error: {reason}")));
+    let wait = waiting(target, message.waiting.as_ref(), message.due_at);
+    lines.extend(wait.map(|line| format!("  {line}")));
     lines
 }
 
-fn show_attempt(attempt: &Value) -> String {
-    let took = attempt["duration_us"].as_u64().unwrap_or_default();
-    let took = format!("{}.{:03} ms", took / 1_000, took % 1_000);
-    let (number, at) = (text(&attempt["number"]), text(&attempt["started_at"]));
-    let how = match (attempt["outcome"].as_str(), attempt["reason"].as_str()) {
-        (Some("ok"), _) => format!("ok after {took}"),
-        (outcome, reason) => {
-            let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
-            format!("failed ({}) after {took}{reason}", outcome.unwrap_or("-"))
+fn show_attempt(attempt: &AttemptView) -> String {
+    let AttemptView { number, started_at, duration_us, outcome, reason, .. } = attempt;
+    let took = format!("{}.{:03} ms", duration_us / 1_000, duration_us % 1_000);
+    let result = match outcome {
+        Outcome::Ok => format!("ok after {took}"),
+        outcome => {
+            let reason = reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+            format!("failed ({outcome}) after {took}{reason}")
         }
     };
-    format!("attempt {number} at {at}  {how}")
+    format!("attempt {number} at {started_at}  {result}")
 }
 
-/// The reason why a delivery waits, and the time of its next try, as a sentence. None once it is over or under way.
-pub(super) fn waiting(delivery: &Value) -> Option<String> {
-    let waiting = &delivery["waiting"];
-    let target = text(&delivery["target"]);
-    let until = |word: &str| match waiting["until"].is_null() {
-        true => String::new(),
-        false => format!(", {word} {}", text(&waiting["until"])),
-    };
-    let because = match waiting["reason"].as_str() {
-        Some(reason) => format!(": {reason}"),
-        None => String::new(),
-    };
-    let hold = match waiting["hold"].is_null() {
-        true => String::new(),
-        false => format!(" (hold {})", text(&waiting["hold"])),
-    };
-    let due = text(&delivery["due_at"]);
-    Some(match waiting["for"].as_str()? {
-        "hold" => {
-            let (scope, by) = (text(&waiting["scope"]), text(&waiting["by"]));
-            let id = text(&waiting["hold"]);
-            format!("waiting: hold {id} on {scope} by {by}{because}{}", until("until"))
+/// What a delivery waits for, as a sentence. None once it is done or while it is tried.
+pub(super) fn waiting(
+    target: &Target,
+    reason: Option<&WaitReason>,
+    due_at: Option<Timestamp>,
+) -> Option<String> {
+    let because =
+        |reason: Option<&String>| reason.map_or_else(String::new, |reason| format!(": {reason}"));
+    let due = or_dash(due_at);
+    Some(match reason? {
+        WaitReason::Hold { hold, scope, by, reason, until } => {
+            let until = until.map_or_else(String::new, |until| format!(", until {until}"));
+            format!("waiting: hold {hold} on {scope} by {by}: {reason}{until}")
         }
-        "failing" => {
+        WaitReason::Failing { hold, reason, .. } => {
+            let hold = hold.map_or_else(String::new, |hold| format!(" (hold {hold})"));
+            let because = because(reason.as_ref());
             format!("waiting: {target} is paused after failures{hold}, next try {due}{because}")
         }
-        "paused" => format!("waiting: {target} asked to be left alone, next try {due}"),
-        "retry" => format!("waiting: next attempt at {due}"),
-        _ => "waiting: due now".to_owned(),
+        WaitReason::Paused { .. } => format!("waiting: {target} asked for a pause, next try {due}"),
+        WaitReason::Retry { .. } => format!("waiting: next attempt at {due}"),
+        WaitReason::Turn => "waiting: due now".to_owned(),
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
+    /// An id of this kind.
+    fn id(prefix: &str, n: u8) -> String {
+        format!("{prefix}{n:026}")
+    }
+
+    fn delivery(id: &str, target: &str, more: &Value) -> Value {
+        let mut delivery = json!({
+            "id": id, "event": self::id("evt_", 1), "cause": null, "message": null, "target": target,
+            "state": "pending", "held": false, "generation": 0, "attempts": 0, "due_at": null, "reason": null,
+        });
+        for (key, value) in more.as_object().unwrap() {
+            delivery[key] = value.clone();
+        }
+        delivery
+    }
+
     #[test]
-    fn an_event_shows_its_deliveries_attempts_and_effects() {
+    fn an_event_is_shown_with_deliveries_attempts_and_effects() {
+        let message = delivery(&id("dlv_", 2), "destination:ops", &json!({}));
+        let history = json!([{
+            "id": id("att_", 1), "generation": 0, "number": 1, "started_at": "2025-10-09T08:53:20.009Z",
+            "duration_us": 1_234, "outcome": "ok", "reason": null, "version": null,
+            "log": "info: one\ninfo: two", "response_status": null, "response_snippet": null,
+            "messages": [message], "emitted": [id("evt_", 2)],
+        }]);
+        let more = json!({ "state": "processed", "history": history });
         let detail = json!({
             "event": {
-                "id": "evt_1", "source": "github", "type": "push", "category": null, "status": "processed",
-                "received_at": 1_760_000_000_007_u64, "request": "req_1", "parent": null,
-                "deliveries": [{
-                    "id": "dlv_1", "target": "handler:chat", "state": "processed", "held": false,
-                    "due_at": null,
-                    "history": [{
-                        "number": 1, "started_at": 1_760_000_000_009_u64, "duration_us": 1_234,
-                        "outcome": "ok", "reason": null, "log": "info: one\ninfo: two",
-                        "messages": [{"id": "dlv_2", "target": "destination:ops", "state": "pending"}],
-                        "emitted": ["evt_2"]
-                    }]
-                }]
+                "id": id("evt_", 1), "source": "github", "type": "push", "category": null,
+                "delivery_id": null, "received_at": "2025-10-09T08:53:20.007Z", "status": "processed",
+                "id_reused": false, "request": id("req_", 1), "parent": null, "table": "ab", "size": 2,
+                "deliveries": [delivery(&id("dlv_", 1), "handler:chat", &more)],
             },
-            "request": {"scheme": "sha256", "secret": "current"},
-            "payload": {"body": {"text": "{}", "size": 2, "truncated": false}}
+            "request": {
+                "id": id("req_", 1), "source": "github", "received_at": "2025-10-09T08:53:20.007Z",
+                "scheme": "sha256", "secret": "current", "remote": null, "headers": [], "size": 2,
+            },
+            "payload": { "headers": [], "body": { "text": "{}", "size": 2, "truncated": false } },
         });
+        let answer: EventAnswer = serde_json::from_value(detail).unwrap();
         assert_eq!(
-            show(&detail),
+            show(&answer),
             "\
-event      evt_1
+event      evt_00000000000000000000000001
 source     github
 type       push
 status     processed
 received   2025-10-09T08:53:20.007Z
-request    req_1
+request    req_00000000000000000000000001
 verified   by sha256 with secret current
 
-dlv_1 -> handler:chat  processed
+dlv_00000000000000000000000001 -> handler:chat  processed
   attempt 1 at 2025-10-09T08:53:20.009Z  ok after 1.234 ms
     | info: one
     | info: two
-    sent dlv_2 to destination:ops  pending
-    emitted evt_2
+    sent dlv_00000000000000000000000002 to destination:ops  pending
+    emitted evt_00000000000000000000000002
 
 {}"
         );
     }
 
     #[test]
-    fn what_a_delivery_waits_for_is_a_sentence() {
-        let told = |waiting: Value| {
-            let due = "2026-11-23T15:00:00Z";
-            let delivery =
-                json!({ "target": "destination:ops", "due_at": due, "waiting": waiting });
-            super::waiting(&delivery).unwrap()
-        };
+    fn every_reason_to_wait_is_a_sentence() {
+        let due: Timestamp = serde_json::from_value(json!("2026-11-23T15:00:00.000Z")).unwrap();
+        let target = "destination:ops".parse().unwrap();
+        let sentence = |reason| waiting(&target, Some(&reason), Some(due)).unwrap();
+        let (hold, reason) = (Some(1), Some("answered 500".to_owned()));
         assert_eq!(
-            told(json!({ "for": "failing", "hold": 1, "reason": "answered 500", "until": "x" })),
-            "waiting: destination:ops is paused after failures (hold 1), next try 2026-11-23T15:00:00Z: answered 500"
+            sentence(WaitReason::Failing { hold, reason, until: None }),
+            "waiting: destination:ops is paused after failures (hold 1), next try 2026-11-23T15:00:00.000Z: answered 500"
         );
         assert_eq!(
-            told(json!({ "for": "paused", "hold": null, "until": "x" })),
-            "waiting: destination:ops asked to be left alone, next try 2026-11-23T15:00:00Z"
+            sentence(WaitReason::Paused { hold: None, reason: None, until: None }),
+            "waiting: destination:ops asked for a pause, next try 2026-11-23T15:00:00.000Z"
         );
         assert_eq!(
-            told(json!({ "for": "retry" })),
-            "waiting: next attempt at 2026-11-23T15:00:00Z"
+            sentence(WaitReason::Retry { until: due }),
+            "waiting: next attempt at 2026-11-23T15:00:00.000Z"
         );
-        assert_eq!(told(json!({ "for": "turn" })), "waiting: due now");
-        assert_eq!(super::waiting(&json!({ "state": "processed" })), None);
+        assert_eq!(sentence(WaitReason::Turn), "waiting: due now");
+        assert_eq!(waiting(&target, None, None), None);
     }
 }

@@ -1,50 +1,50 @@
-//! `weir hold`, `weir release`, `weir holds`: keeping work from being done, for as long as a person says.
-
-use serde_json::{Value, json};
+//! `weir hold`, `weir release`, `weir holds`: places, ends and lists holds.
 
 use super::client::{AdminClient, HubArgs};
 use super::error::CommandError;
-use super::events::text;
-use super::{trial, words};
-use crate::program::output::{Output, table};
+use super::{probe, values};
+use crate::api::{HealthState, HoldView, HoldsQuery, ListPage, PlaceHoldBody};
+use crate::program::output::{Output, or_dash};
 
-/// The reason of a hold that stands for failures.
+/// The reason of a breaker's hold.
 const BREAKER: &str = "breaker";
+/// The name under which the hub places holds.
+const HUB: &str = "weir";
 
-/// Hold a source's events, a handler's runs or a destination's messages; nothing is lost or used up
+/// Hold a source's events, a handler's runs or a destination's messages; nothing is lost
 ///
-/// Held deliveries keep their time and their attempts. `source:NAME` stops the runs and sends that the source's events cause;
-/// what a handler sent already is the handler's: hold `destination:NAME`, or `source:@HANDLER` for all that it sends
-/// and emits.
+/// Held deliveries keep their place and their attempts. `source:NAME` stops the runs and messages that the source's events
+/// cause, but not messages that a handler has already sent: for those hold `destination:NAME`, or `source:@HANDLER` for
+/// all that a handler sends and emits.
 #[derive(Debug, Clone, clap::Args)]
 pub struct HoldArgs {
     /// source:NAME, handler:NAME or destination:NAME
-    #[arg(value_parser = words::scope)]
+    #[arg(value_parser = values::scope)]
     pub scope: String,
-    /// The reason, for other operators
-    #[arg(long, value_name = "TEXT", value_parser = words::reason)]
+    /// Reason, for other operators
+    #[arg(long, value_name = "TEXT", value_parser = values::reason)]
     pub reason: Option<String>,
-    /// When it ends by itself: in how long, such as 2h, or a time such as 2026-11-23T15:00:00Z
-    #[arg(long, value_name = "WHEN", value_parser = words::moment_to_come)]
+    /// End of the hold: in how long, such as 2h, or a time such as 2026-11-23T15:00:00Z
+    #[arg(long, value_name = "WHEN", value_parser = values::future_moment)]
     pub until: Option<String>,
     #[command(flatten)]
     pub hub: HubArgs,
 }
 
-/// End the holds of operators on a source, a handler or a destination
+/// End the operators' holds on a source, a handler or a destination
 ///
-/// A destination or handler that is paused after failures (`breaker`) is tried with one delivery at once, and this says
-/// how that went.
+/// If a handler or destination is paused after failures (`breaker`), this tries it with one delivery at once and prints the
+/// result.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ReleaseArgs {
     /// source:NAME, handler:NAME or destination:NAME; or the number of one hold
-    #[arg(value_parser = words::scope_or_number)]
+    #[arg(value_parser = values::scope_or_number)]
     pub scope: String,
     #[command(flatten)]
     pub hub: HubArgs,
 }
 
-/// List the holds in force.
+/// List the holds in force
 #[derive(Debug, Clone, clap::Args)]
 pub struct HoldsArgs {
     #[command(flatten)]
@@ -52,59 +52,44 @@ pub struct HoldsArgs {
 }
 
 pub(super) async fn hold(args: &HoldArgs, output: Output) -> Result<(), CommandError> {
-    let hub = AdminClient::find(&args.hub)?;
-    let mut asked = json!({ "scope": args.scope });
-    for (key, said) in [("reason", &args.reason), ("until", &args.until)] {
-        if let Some(said) = said {
-            asked[key] = said.as_str().into();
+    let HoldArgs { scope, reason, until, hub } = args.clone();
+    let body = PlaceHoldBody { scope, reason, until };
+    let placed: HoldView = AdminClient::find(&hub)?.post_body("/api/v1/holds", &body).await?;
+    output.answer(&placed, |placed| {
+        let HoldView { id, scope, until, .. } = placed;
+        match until {
+            Some(until) => format!("hold {id} on {scope} until {until}"),
+            None => format!("hold {id} on {scope} until it is released"),
         }
-    }
-    let placed = hub.post_json("/api/v1/holds", &asked).await?;
-    if output.json {
-        output.value(&placed);
-    } else {
-        let end = match placed["until"].is_null() {
-            true => "until it is released".to_owned(),
-            false => format!("until {}", text(&placed["until"])),
-        };
-        output.text(&format!("hold {} on {} {end}", text(&placed["id"]), text(&placed["scope"])));
-    }
+    });
     Ok(())
 }
 
 pub(super) async fn release(args: &ReleaseArgs, output: Output) -> Result<(), CommandError> {
     let hub = AdminClient::find(&args.hub)?;
     let number: Option<u64> = args.scope.parse().ok();
-    let of_scope = number.is_none().then_some(args.scope.as_str());
-    let listed = hub.get("/api/v1/holds", &[("scope", of_scope)]).await?;
-    let all = listed["items"].as_array().map_or(&[][..], Vec::as_slice);
-    let meant: Vec<&Value> =
-        all.iter().filter(|held| number.is_none_or(|number| held["id"] == number)).collect();
-    // With none that an operator may end, asking for one of the hub's says why it cannot be.
-    let asked: Vec<&Value> = if meant.iter().any(is_an_operators_to_end) {
-        meant.into_iter().filter(is_an_operators_to_end).collect()
-    } else {
-        meant
-    };
-    if asked.is_empty() {
+    let query = HoldsQuery { scope: number.is_none().then(|| args.scope.clone()) };
+    let listed: ListPage<HoldView> = hub.query("/api/v1/holds", &query).await?;
+    let mut meant = listed.items;
+    meant.retain(|held| number.is_none_or(|number| held.id == number));
+    // If an operator may end none of them, the hub says why when it is asked to.
+    if meant.iter().any(may_end) {
+        meant.retain(may_end);
+    }
+    if meant.is_empty() {
         return nothing_to_release(&hub, &args.scope, number).await;
     }
     let mut tried = None;
-    for held in asked {
-        let scope = text(&held["scope"]);
-        let before = trial::standing(&hub, &scope).await?;
-        let released = hub.delete(&format!("/api/v1/holds/{}", held["id"])).await?;
-        if output.json {
-            output.value(&released);
-        } else {
-            output.text(&format!("released hold {} on {scope}", held["id"]));
-        }
-        if held["reason"] == BREAKER {
-            tried = Some((scope, before));
+    for held in meant {
+        let before = probe::target_state(&hub, &held.scope).await?;
+        let released: HoldView = hub.delete(&format!("/api/v1/holds/{}", held.id)).await?;
+        output.answer(&released, |held| format!("released hold {} on {}", held.id, held.scope));
+        if held.reason == BREAKER {
+            tried = Some((held.scope, before));
         }
     }
     match tried {
-        Some((scope, before)) => trial::follow(&hub, &scope, &before, output).await,
+        Some((scope, before)) => probe::follow(&hub, &scope, before.as_ref(), output).await,
         None => Ok(()),
     }
 }
@@ -115,31 +100,25 @@ async fn nothing_to_release(
     number: Option<u64>,
 ) -> Result<(), CommandError> {
     if number.is_some() {
-        return Err(CommandError::NotFound(format!("no hold {scope} is in force")));
+        return Err(CommandError::NotFound(format!("there is no hold {scope}")));
     }
-    let standing = trial::standing(hub, scope).await?;
-    let failing = standing.is_some_and(|standing| standing.state == "failing");
-    let also = if failing { "; it is failing, and one delivery is being tried now" } else { "" };
+    let state = probe::target_state(hub, scope).await?;
+    let is_failing = state.is_some_and(|state| state.health == HealthState::Failing);
+    let also = if is_failing { "; it is failing, and one delivery is being tried now" } else { "" };
     Err(CommandError::NotFound(format!("there is no hold on {scope}{also}")))
 }
 
-fn is_an_operators_to_end(held: &&Value) -> bool {
-    held["by"] != "weir" || held["reason"] == BREAKER
+/// True if an operator may end this hold.
+fn may_end(held: &HoldView) -> bool {
+    held.by != HUB || held.reason == BREAKER
 }
 
 pub(super) async fn holds(args: &HoldsArgs, output: Output) -> Result<(), CommandError> {
-    let listed = AdminClient::find(&args.hub)?.get("/api/v1/holds", &[]).await?;
-    let items = listed["items"].as_array().map_or(&[][..], Vec::as_slice);
-    if output.json {
-        items.iter().for_each(|item| output.value(item));
-    } else if items.is_empty() {
-        output.text("no holds");
-    } else {
-        let row = |item: &Value| {
-            ["id", "scope", "reason", "by", "at", "until"].map(|key| text(&item[key])).to_vec()
-        };
-        let rows: Vec<_> = items.iter().map(row).collect();
-        output.text(&table(&["ID", "SCOPE", "REASON", "BY", "SINCE", "UNTIL"], &rows));
-    }
+    let listed: ListPage<HoldView> = AdminClient::find(&args.hub)?.get("/api/v1/holds").await?;
+    let headings = ["ID", "SCOPE", "REASON", "BY", "SINCE", "UNTIL"];
+    output.list(&listed.items, "no holds", headings, |held| {
+        let HoldView { id, scope, reason, by, at, until } = held.clone();
+        [id.to_string(), scope, reason, by, at.to_string(), or_dash(until)]
+    });
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! The command line: one binary, one file a command. What two commands need is a module; what they print goes
-//! through `program::output`, and how they end is in `program::exit`.
+//! The command line: one binary, one file a command. Commands print through `program::output` and end with a code of
+//! `program::exit`.
 //!
 //! Nothing else imports it: `serve` and `demo`, which run a hub, are called from here.
 
@@ -12,6 +12,7 @@ mod destinations;
 mod error;
 mod events;
 mod holds;
+mod probe;
 mod providers;
 mod quarantine;
 mod replay;
@@ -19,11 +20,10 @@ mod retry;
 mod secret;
 mod send;
 mod sources;
-mod trial;
 mod unreadable;
 mod usage;
+mod values;
 mod why;
-mod words;
 
 use std::process::ExitCode;
 
@@ -36,7 +36,7 @@ use error::CommandError;
 
 pub use client::HubArgs;
 
-/// Verify, store and route webhooks to sandboxed handlers.
+/// Verify, store and route webhooks to sandboxed handlers
 #[derive(Debug, Clone, clap::Parser)]
 #[command(name = "weir", version, about, after_help = exit_codes())]
 pub struct Cli {
@@ -47,7 +47,7 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// What to do.
+/// A command.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum Command {
     Serve(ServeArgs),
@@ -73,26 +73,26 @@ pub enum Command {
     CompileModule(compile::CompileArgs),
 }
 
-/// Print default settings.
+/// Print default settings
 #[derive(Debug, Clone, clap::Args)]
 pub struct ConfigArgs {
     #[command(subcommand)]
     pub act: ConfigAct,
 }
 
-/// What to do.
+/// An act on settings.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum ConfigAct {
     /// Print the commented file of all settings with their defaults
     Defaults,
 }
 
-/// Reads the command line and does what it says. A command line that makes no sense ends the process here.
+/// Reads the command line and runs the command. An invalid command line ends the process here.
 #[must_use]
 pub fn run() -> ExitCode {
     let Cli { json, command } = usage::parse();
     let output = Output { json };
-    let done = match command {
+    let result = match command {
         Command::Serve(args) => return serve::serve(args, json),
         Command::Demo(args) => return demo::demo(args, json),
         Command::CompileModule(args) => return compile::run(&args),
@@ -106,22 +106,22 @@ pub fn run() -> ExitCode {
             }
             Ok(())
         }
-        Command::Send(args) => wait_for(send::run(&args, output)),
-        Command::Events(args) => wait_for(events::run(&args, output)),
-        Command::Why(args) => wait_for(why::run(&args, output)),
-        Command::DeadLetters(args) => wait_for(dead_letters::run(&args, output)),
-        Command::Destinations(args) => wait_for(destinations::list(&args, output)),
-        Command::Replay(args) => wait_for(replay::run(&args, output)),
-        Command::Retry(args) => wait_for(retry::run(&args, output)),
-        Command::Hold(args) => wait_for(holds::hold(&args, output)),
-        Command::Release(args) => wait_for(holds::release(&args, output)),
-        Command::Holds(args) => wait_for(holds::holds(&args, output)),
-        Command::Unreadable(args) => wait_for(unreadable::unreadable(&args, output)),
-        Command::Sources(args) => wait_for(sources::run(&args, output)),
-        Command::ConfirmTime(args) => wait_for(confirm_time::run(&args, output)),
-        Command::Quarantine(args) => wait_for(quarantine::run(&args, output)),
+        Command::Send(args) => block_on(send::run(&args, output)),
+        Command::Events(args) => block_on(events::run(&args, output)),
+        Command::Why(args) => block_on(why::run(&args, output)),
+        Command::DeadLetters(args) => block_on(dead_letters::run(&args, output)),
+        Command::Destinations(args) => block_on(destinations::list(&args, output)),
+        Command::Replay(args) => block_on(replay::run(&args, output)),
+        Command::Retry(args) => block_on(retry::run(&args, output)),
+        Command::Hold(args) => block_on(holds::hold(&args, output)),
+        Command::Release(args) => block_on(holds::release(&args, output)),
+        Command::Holds(args) => block_on(holds::holds(&args, output)),
+        Command::Unreadable(args) => block_on(unreadable::unreadable(&args, output)),
+        Command::Sources(args) => block_on(sources::run(&args, output)),
+        Command::ConfirmTime(args) => block_on(confirm_time::run(&args, output)),
+        Command::Quarantine(args) => block_on(quarantine::run(&args, output)),
     };
-    match done {
+    match result {
         Ok(()) => Exit::Success.into(),
         Err(error) => {
             report(&error);
@@ -130,7 +130,8 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn wait_for(command: impl Future<Output = Result<(), CommandError>>) -> Result<(), CommandError> {
+/// Runs a command that calls a hub.
+fn block_on(command: impl Future<Output = Result<(), CommandError>>) -> Result<(), CommandError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime =
         runtime.map_err(|error| CommandError::Failed(format!("cannot start: {error}")))?;
@@ -150,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn the_command_line_is_valid() {
         Cli::command().debug_assert();
     }
 

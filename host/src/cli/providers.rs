@@ -1,4 +1,4 @@
-//! `weir providers`: who can send, with which samples; what one of them takes; and whether a file of your own is right.
+//! `weir providers`: lists and shows providers, and tests a provider file.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,37 +15,37 @@ use crate::program::output::{Output, table};
 /// Most types that are printed for a provider; `--json` has all of them.
 const TYPES_SHOWN: usize = 12;
 
-/// List the providers with their samples, show one, or try a provider file of your own.
+/// List providers with their samples, show one, or test your own provider file
 #[derive(Debug, Clone, clap::Args)]
 pub struct ProvidersArgs {
     #[command(subcommand)]
     pub act: Option<ProvidersAct>,
-    /// The configuration that names files of your own; weir.toml if not said
+    /// Configuration file that names your own provider files [default: weir.toml]
     #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
 }
 
-/// What to do.
+/// An act on providers.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum ProvidersAct {
-    /// List them
+    /// List providers
     List,
-    /// Show what one verifies, what it takes from you, and what it can send
+    /// Show a provider: its schemes, samples and types, and the settings of a source
     Show {
-        /// The provider
+        /// Name of the provider
         name: String,
-        /// Print its file instead, as a start for one of your own
+        /// Print its file instead, as a start for your own
         #[arg(long)]
         file: bool,
     },
-    /// Read a provider file, and send its vectors through the same code as the hub does
+    /// Check a provider file, and run its test vectors through the hub's code
     Test {
-        /// The file
+        /// Provider file
         file: PathBuf,
     },
 }
 
-/// The providers that are known here: the built-in ones and those of the operator's configuration.
+/// The known providers: the built-in ones and those of the operator's files.
 pub(super) fn catalog(config: Option<&PathBuf>) -> Result<Catalog, CommandError> {
     Ok(known(config)?.catalog)
 }
@@ -54,12 +54,12 @@ fn known(config: Option<&PathBuf>) -> Result<Providers, CommandError> {
     Ok(config::known_providers(config.map(PathBuf::as_path))?)
 }
 
-/// The provider of that name.
+/// The provider of this name.
 pub(super) fn find(catalog: &Catalog, name: &str) -> Result<Arc<Provider>, CommandError> {
     catalog.get(name).cloned().ok_or_else(|| {
         let known: Vec<_> = catalog.iter().map(|provider| &*provider.name).collect();
         CommandError::NotFound(format!(
-            "no provider `{}`; there is: {}",
+            "there is no provider `{}`; known providers: {}",
             shown::name(name),
             known.join(", ")
         ))
@@ -74,7 +74,9 @@ pub(super) fn run(args: &ProvidersArgs, output: Output) -> Result<(), CommandErr
         }
         Some(ProvidersAct::Show { name, file: true }) => {
             let text = Catalog::built_in_text(name).ok_or_else(|| {
-                CommandError::NotFound(format!("`{name}` is not built in, so its file is yours"))
+                CommandError::NotFound(format!(
+                    "`{name}` is not built in; its file is one of yours"
+                ))
             })?;
             match output.json {
                 true => output.value(&json!({ "name": name, "file": text })),
@@ -92,7 +94,7 @@ pub(super) fn run(args: &ProvidersArgs, output: Output) -> Result<(), CommandErr
                 }));
             } else {
                 output.text(&format!(
-                    "{}: OK, provider {}: {} genuine requests accepted, {refused} others refused",
+                    "{}: OK, provider {}: {} valid requests accepted, {refused} invalid ones refused",
                     file.display(),
                     provider.name,
                     vectors.len() - refused,
@@ -128,8 +130,8 @@ fn list(Providers { catalog, files, .. }: &Providers, output: Output) {
     output.text(&table(&["PROVIDER", "ABOUT", "SAMPLES"], &rows));
     for file in files {
         let meanwhile = match &file.provider {
-            Some(provider) => format!("{provider} is known by what it said when it was right"),
-            None => "no provider is known by it".into(),
+            Some(provider) => format!("the last good version of {provider} is used"),
+            None => "it defines no provider".into(),
         };
         for problem in problems(file) {
             output.problem(&format!("{problem} ({meanwhile})"));
@@ -216,7 +218,7 @@ fn signed(coverage: &Coverage) -> Value {
     json!({ "scheme": &**scheme, "body": body.as_str(), "type": kind, "id": id, "time": time })
 }
 
-/// What each scheme signs, and what follows where it leaves something open.
+/// What each scheme signs, and what follows from what it does not sign.
 fn coverage(provider: &Provider) -> Vec<String> {
     let mut lines = Vec::new();
     for Coverage { scheme, body, kind, id, time } in provider.coverage() {
@@ -232,7 +234,7 @@ fn coverage(provider: &Provider) -> Vec<String> {
             BodyCoverage::Fields => "fields of the body",
             BodyCoverage::Checksum => "a checksum of the body",
             BodyCoverage::Nothing => {
-                lines.push(format!("signed      nothing of the event ({scheme})"));
+                lines.push(format!("signed      no part of the event ({scheme})"));
                 continue;
             }
         };
@@ -245,7 +247,7 @@ fn coverage(provider: &Provider) -> Vec<String> {
         if !id && id_counts {
             lines.push(
                 "            a captured request counts as new under another id: set dedup = \"type+body\" or \"body\" \
-                 in the source if its sender never says the same thing twice"
+                 in the source if its sender never sends the same body twice"
                     .to_owned(),
             );
         }

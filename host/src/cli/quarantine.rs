@@ -1,35 +1,34 @@
-//! `weir quarantine`: requests with an invalid signature, and releasing them once the reason is fixed.
+//! `weir quarantine`: lists, shows and releases requests with an invalid signature.
 
 use std::num::NonZeroUsize;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
+use weir_core::name::SourceName;
 
-use super::client::{AdminClient, HubArgs, id};
+use super::client::{AdminClient, HubArgs, path_id};
 use super::error::CommandError;
-use super::events::{pages, text};
-use super::words;
+use crate::api::{
+    BytesView, QuarantineDetail, QuarantineItem, QuarantineQuery, ReleaseAllAnswer, ReleaseAnswer,
+    ReleaseBody, StillInvalid,
+};
 use crate::program::output::{Output, table};
 
-/// Most requests that one call prints.
-const LIMIT_MAX: usize = 10_000;
-
-/// List, show and release requests with an invalid signature.
+/// List, show and release requests with an invalid signature
 #[derive(Debug, Clone, clap::Args)]
 pub struct QuarantineArgs {
     #[command(subcommand)]
     pub act: QuarantineAct,
 }
 
-/// What to do.
+/// An act on quarantined requests.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum QuarantineAct {
     /// List quarantined requests, newest first
     List {
         /// Filter by source
-        #[arg(long, value_parser = words::source)]
-        source: Option<String>,
+        #[arg(long)]
+        source: Option<SourceName>,
         /// Include released requests
         #[arg(long)]
         released: bool,
@@ -48,13 +47,13 @@ pub enum QuarantineAct {
     },
     /// Re-check quarantined requests with the current secrets and accept those that now verify
     ///
-    /// The time at which a request came counts, not the time of the check.
+    /// A signature's age counts from when the request arrived, not from now.
     Release {
-        /// Their ids, qrt_…; all of them if there is none
+        /// Their ids, qrt_… [default: all]
         ids: Vec<String>,
         /// Filter by source
-        #[arg(long, conflicts_with = "ids", value_parser = words::source)]
-        source: Option<String>,
+        #[arg(long, conflicts_with = "ids")]
+        source: Option<SourceName>,
         #[command(flatten)]
         hub: HubArgs,
     },
@@ -63,33 +62,34 @@ pub enum QuarantineAct {
 pub(super) async fn run(args: &QuarantineArgs, output: Output) -> Result<(), CommandError> {
     match &args.act {
         QuarantineAct::List { source, released, limit, hub } => {
-            let filter = [("source", source.as_deref()), ("released", released.then_some("true"))];
-            let limit = limit.get().min(LIMIT_MAX);
-            list(
-                &pages(&AdminClient::find(hub)?, "/api/v1/quarantine", &filter, limit).await?,
-                output,
-            );
+            let query = |limit, cursor| QuarantineQuery {
+                source: source.clone(),
+                released: released.then_some(true),
+                limit,
+                cursor,
+            };
+            let hub = AdminClient::find(hub)?;
+            let items = hub.list("/api/v1/quarantine", limit.get(), query).await?;
+            list(&items, output);
             Ok(())
         }
-        QuarantineAct::Show { id: request, hub } => {
-            let path = format!("/api/v1/quarantine/{}", id(request)?);
-            let shown = AdminClient::find(hub)?.get(&path, &[]).await?;
-            show(&shown, output);
+        QuarantineAct::Show { id, hub } => {
+            let path = format!("/api/v1/quarantine/{}", path_id(id)?);
+            let request: QuarantineDetail = AdminClient::find(hub)?.get(&path).await?;
+            output.answer(&request, show);
             Ok(())
         }
         QuarantineAct::Release { ids, source, hub } if ids.is_empty() => {
-            release_all(&AdminClient::find(hub)?, source.as_deref(), output).await
+            release_all(&AdminClient::find(hub)?, source.as_ref(), output).await
         }
         QuarantineAct::Release { ids, hub, .. } => {
             let hub = AdminClient::find(hub)?;
-            for request in ids {
-                let path = format!("/api/v1/quarantine/{}/release", id(request)?);
-                let released = hub.post(&path).await?;
-                if output.json {
-                    output.value(&released);
-                } else {
-                    output.text(&format!("{request} accepted: {}", list_of(&released["events"])));
-                }
+            for id in ids {
+                let path = format!("/api/v1/quarantine/{}/release", path_id(id)?);
+                let released: ReleaseAnswer = hub.post(&path).await?;
+                output.answer(&released, |released| {
+                    format!("{id} accepted: {}", released.events.join(" "))
+                });
             }
             Ok(())
         }
@@ -98,20 +98,20 @@ pub(super) async fn run(args: &QuarantineArgs, output: Output) -> Result<(), Com
 
 async fn release_all(
     hub: &AdminClient,
-    source: Option<&str>,
+    source: Option<&SourceName>,
     output: Output,
 ) -> Result<(), CommandError> {
     let (mut released, mut refused) = (0, Vec::new());
-    let mut asked = json!({ "source": source });
+    let mut body = ReleaseBody { source: source.map(ToString::to_string), after: None };
     loop {
-        let answer = hub.post_json("/api/v1/quarantine/release", &asked).await?;
+        let answer: ReleaseAllAnswer = hub.post_body("/api/v1/quarantine/release", &body).await?;
         if output.json {
             output.value(&answer);
         }
-        released += answer["released"].as_array().map_or(0, Vec::len);
-        refused.extend(answer["refused"].as_array().into_iter().flatten().cloned());
-        match answer["next"].as_str() {
-            Some(next) => asked["after"] = next.into(),
+        released += answer.released.len();
+        refused.extend(answer.refused);
+        match answer.next {
+            Some(next) => body.after = Some(next.to_string()),
             None => break,
         }
     }
@@ -120,61 +120,42 @@ async fn release_all(
     }
     output.text(&format!("{released} accepted, {} still invalid", refused.len()));
     if !refused.is_empty() {
-        let rows: Vec<_> =
-            refused.iter().map(|item| vec![text(&item["id"]), text(&item["code"])]).collect();
+        let row = |StillInvalid { id, code }: StillInvalid| vec![id.to_string(), code];
+        let rows: Vec<_> = refused.into_iter().map(row).collect();
         output.text(&table(&["ID", "REASON"], &rows));
     }
     Ok(())
 }
 
-fn list(items: &[Value], output: Output) {
-    if output.json {
-        items.iter().for_each(|item| output.value(item));
-    } else if items.is_empty() {
-        output.text("no quarantined requests");
-    } else {
-        let row = |item: &Value| {
-            let mut row: Vec<_> = ["id", "received_at", "source", "address", "code"]
-                .map(|key| text(&item[key]))
-                .to_vec();
-            row.push(list_of(&item["events"]));
-            row
-        };
-        let rows: Vec<_> = items.iter().map(row).collect();
-        output.text(&table(&["ID", "RECEIVED", "SOURCE", "FROM", "REASON", "EVENT"], &rows));
-    }
+fn list(items: &[QuarantineItem], output: Output) {
+    let headings = ["ID", "RECEIVED", "SOURCE", "FROM", "REASON", "EVENT"];
+    output.list(items, "no quarantined requests", headings, |item| {
+        let QuarantineItem { id, source, address, received_at, code, events, .. } = item;
+        let events = events.as_ref().map_or_else(String::new, |events| events.join(" "));
+        let (id, received_at) = (id.to_string(), received_at.to_string());
+        [id, received_at, source.clone(), address.clone(), code.clone(), events]
+    });
 }
 
-fn show(shown: &Value, output: Output) {
-    if output.json {
-        return output.value(shown);
-    }
-    let mut lines = vec![
-        format!("{}  {}", text(&shown["id"]), text(&shown["code"])),
-        format!(
-            "for {} from {} at {}",
-            text(&shown["source"]),
-            text(&shown["address"]),
-            text(&shown["received_at"])
-        ),
-    ];
-    for header in shown["payload"]["headers"].as_array().into_iter().flatten() {
-        lines.push(format!("{}: {}", text(&header["name"]), shown_bytes(header)));
+fn show(detail: &QuarantineDetail) -> String {
+    let QuarantineItem { id, source, address, received_at, code, .. } = &detail.request;
+    let mut lines =
+        vec![format!("{id}  {code}"), format!("for {source} from {address} at {received_at}")];
+    for header in &detail.payload.headers {
+        lines.push(format!("{}: {}", header.name, escaped(&header.value)));
     }
     lines.push(String::new());
-    lines.push(shown_bytes(&shown["payload"]["body"]));
-    output.text(&lines.join("\n"));
+    lines.push(escaped(&detail.payload.body.shown));
+    lines.join("\n")
 }
 
-/// A text as it is, or bytes that are none with each that is not ASCII escaped.
-fn shown_bytes(value: &Value) -> String {
-    match value["base64"].as_str().map(|base64| STANDARD.decode(base64)) {
-        Some(Ok(bytes)) => bytes.escape_ascii().to_string(),
-        _ => text(&value["text"]),
+/// Text as it is; other bytes with each that is not ASCII escaped.
+fn escaped(bytes: &BytesView) -> String {
+    match bytes {
+        BytesView::Text(text) => text.clone(),
+        BytesView::Base64(base64) => match STANDARD.decode(base64) {
+            Ok(bytes) => bytes.escape_ascii().to_string(),
+            Err(_) => base64.clone(),
+        },
     }
-}
-
-fn list_of(ids: &Value) -> String {
-    let ids = ids.as_array().into_iter().flatten().filter_map(Value::as_str);
-    ids.collect::<Vec<_>>().join(" ")
 }

@@ -1,4 +1,4 @@
-//! `weir secret`: fresh secrets in the form in which each provider hands them out.
+//! `weir secret`: generates secrets in the form that each provider uses.
 
 use std::path::PathBuf;
 
@@ -13,25 +13,25 @@ use super::providers::{catalog, find};
 use crate::config::shown;
 use crate::program::output::Output;
 
-/// Generate secrets.
+/// Generate secrets
 #[derive(Debug, Clone, clap::Args)]
 pub struct SecretArgs {
     #[command(subcommand)]
     pub act: SecretAct,
 }
 
-/// What to do.
+/// An act on secrets.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum SecretAct {
-    /// Print a fresh secret
+    /// Print a new secret
     Generate {
-        /// For this provider; by Standard Webhooks if not said
+        /// Provider whose form to use
         #[arg(default_value = "standard-webhooks")]
         provider: String,
-        /// For this scheme of the provider, such as v1a
+        /// Scheme of the provider, such as v1a [default: its first]
         #[arg(long)]
         scheme: Option<String>,
-        /// The configuration that names provider files of your own; weir.toml if not said
+        /// Configuration file that names your own provider files [default: weir.toml]
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
@@ -43,7 +43,7 @@ pub(super) fn run(args: &SecretArgs, output: Output) -> Result<(), CommandError>
     if let Some(scheme) = scheme.as_deref().filter(|name| provider.scheme(Some(name)).is_none()) {
         let known: Vec<_> = provider.schemes.iter().map(|scheme| &*scheme.name).collect();
         return Err(CommandError::Usage(format!(
-            "{name} has no scheme `{}`; there is: {}",
+            "{name} has no scheme `{}`; its schemes are {}",
             shown::name(scheme),
             known.join(", ")
         )));

@@ -1,4 +1,4 @@
-//! `weir send`: a signed sample of a provider's event to a hub or to any URL, over real HTTP.
+//! `weir send`: sends a signed sample of a provider's event to a hub or to any URL.
 
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
@@ -27,65 +27,65 @@ use crate::program::output::Output;
 use crate::runtime::clock::SystemClock;
 use crate::samples::{SampleDraft, SampleError, SignedSample};
 
-/// Most samples that one call sends: this shows a path, it does not load it.
+/// Most samples that one command sends: it tries a path and is not a load test.
 const COUNT_MAX: u32 = 100_000;
 
-/// Send a signed sample of a provider's event.
+/// Send a signed sample of a provider's event
 #[derive(Debug, Clone, clap::Args)]
 pub struct SendArgs {
-    /// A provider, or the name of a source (see `weir providers`)
+    /// A provider or the name of a source (see `weir providers`)
     #[arg(value_name = "PROVIDER")]
     pub provider: String,
-    /// Which sample, such as push or payment.success (see `weir providers`); may be left out with --file
+    /// Name of the sample, such as push or payment.success (see `weir providers`); optional with --file
     #[arg(value_name = "TYPE", required_unless_present = "file")]
     pub kind: Option<String>,
-    /// Send the body in this file (- for standard input), with the sample's headers
+    /// Send the body in this file (- for standard input) with the sample's headers
     #[arg(long, value_name = "PATH")]
     pub file: Option<PathBuf>,
-    /// Set a field of the body, such as /issue/title=Hello; the value is JSON, or else text. In a form, the first word is
-    /// the field, or the field that holds JSON is meant. May be given several times
+    /// Set a field of the body, such as /issue/title=Hello; the value is JSON or else text. In a form, the path starts with
+    /// the name of a field; if there is none of that name, it leads into the field that contains JSON. Repeatable
     #[arg(long, value_name = "/PATH=VALUE", value_parser = edits::set, allow_hyphen_values = true)]
     pub set: Vec<Set>,
-    /// Set a header, such as 'X-GitHub-Event: issues'; with nothing behind the colon, take it away
+    /// Set a header, such as 'X-GitHub-Event: issues'; remove it if nothing follows the colon. Repeatable
     #[arg(long, value_name = "NAME: VALUE", value_parser = edits::header, allow_hyphen_values = true)]
     pub header: Vec<(String, String)>,
-    /// By which of the provider's methods, such as GET; as the provider sends it if not said
+    /// HTTP method [default: the provider's]
     #[arg(long)]
     pub method: Option<String>,
-    /// Where to; the source at the configured hub if not said
+    /// Target URL [default: this source on the local hub]
     #[arg(long)]
     pub url: Option<String>,
-    /// What to sign with: env:NAME, file:PATH, or the secret itself; the source's own if not said
+    /// Signing secret: env:NAME, file:PATH, or the secret itself [default: the source's]
     #[arg(long, value_name = "SECRET", allow_hyphen_values = true)]
     pub secret: Option<String>,
-    /// What the provider signs besides a secret, such as webhook_id=…; the source's own if not said
+    /// A value that the provider signs besides a secret, such as webhook_id=… [default: the source's]. Repeatable
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = param, allow_hyphen_values = true)]
     pub params: Vec<(String, String)>,
-    /// The configuration whose source and secret are used
+    /// Configuration file with the source and its secret [default: weir.toml]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Secrets may stand in the configuration
+    /// Development mode: allow secrets in the file
     #[arg(long)]
     pub dev: bool,
     /// Print a curl command instead of sending
     #[arg(long)]
     pub print: bool,
-    /// Send so many, one after the other
+    /// Number of events to send, one after the other
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(COUNT_MAX)))]
     pub count: u32,
 }
 
-/// Everything that has to be known before a sample can be signed.
+/// Everything that signing and sending a sample needs.
 #[derive(Debug)]
 struct SendPlan {
     provider: Arc<Provider>,
     signing: Secret,
     params: Params,
-    /// Where the request goes.
+    /// The URL of the request.
     to: String,
-    /// Where the sender believes it goes: schemes that sign the URL sign this one.
+    /// The URL that the sender believes it uses. Schemes that sign the URL sign this one.
     signed_url: String,
-    /// Of the hub that it goes to, if its configuration is at hand and it speaks TLS.
+    /// The certificate of the hub, if its configuration is on this machine and it speaks TLS.
     certificate: Option<PathBuf>,
 }
 
@@ -100,7 +100,7 @@ pub(super) async fn run(args: &SendArgs, output: Output) -> Result<(), CommandEr
     let mut random = StdRng::try_from_rng(&mut SysRng)
         .map_err(|_| CommandError::Failed("the system gave no randomness".into()))?;
     let method = args.method.as_deref().map(str::to_ascii_uppercase);
-    let mut make = || {
+    let mut make_sample = || {
         let SendPlan { provider, signing, params, signed_url, .. } = &plan;
         let (now, method) = (SystemClock.now(), method.as_deref());
         let signing = SigningInput { secret: signing, params, scheme: None };
@@ -114,7 +114,7 @@ pub(super) async fn run(args: &SendArgs, output: Output) -> Result<(), CommandEr
         made.map_err(|error| CommandError::Usage(explained(provider, &error)))
     };
     if args.print {
-        let curl = make()?.curl(&plan.to);
+        let curl = make_sample()?.curl(&plan.to);
         match output.json {
             true => output.value(&json!({ "curl": curl })),
             false => output.text(&curl),
@@ -124,14 +124,14 @@ pub(super) async fn run(args: &SendArgs, output: Output) -> Result<(), CommandEr
     let http = HttpClient::trusting(plan.certificate.as_deref())?;
     let mut refused = 0_u32;
     for _ in 0..args.count {
-        let answer = http.send(request(&make()?, &plan.to)?).await?;
+        let answer = http.send(request(&make_sample()?, &plan.to)?).await?;
         refused += u32::from(!answer.status.is_success());
         show(&answer, output);
     }
     if refused == 0 {
         return Ok(());
     }
-    Err(CommandError::Failed(format!("{refused} of {} refused", args.count)))
+    Err(CommandError::Failed(format!("{refused} of {} requests were refused", args.count)))
 }
 
 fn plan(args: &SendArgs) -> Result<SendPlan, CommandError> {
@@ -142,7 +142,7 @@ fn plan(args: &SendArgs) -> Result<SendPlan, CommandError> {
         .map(|(name, value)| (name.clone(), Secret::new(value.as_str())))
         .collect();
     if let (Some(signing), Some(url)) = (&given, &args.url) {
-        // Nothing of a configuration is needed, and there may be none.
+        // No configuration is needed, and there may be none.
         return Ok(SendPlan {
             provider: find(&catalog(args.config.as_ref())?, &args.provider)?,
             signing: signing.clone(),
@@ -160,7 +160,7 @@ fn plan(args: &SendArgs) -> Result<SendPlan, CommandError> {
     let to = args.url.clone().unwrap_or_else(|| here.clone());
     let public = source.public_url.clone().filter(|_| args.url.is_none());
     Ok(SendPlan {
-        provider: Arc::clone(&source.provider),
+        provider: source.provider.clone(),
         signing: given.or_else(|| source.signing.clone()).ok_or_else(|| no_secret(source))?,
         params: source.params.clone().into_iter().chain(given_params).collect(),
         signed_url: public.unwrap_or_else(|| to.clone()),
@@ -172,12 +172,11 @@ fn plan(args: &SendArgs) -> Result<SendPlan, CommandError> {
 fn no_secret(source: &Source) -> CommandError {
     let (name, provider) = (&source.name, &source.provider.name);
     CommandError::Usage(format!(
-        "source {name} has no secret: {provider} publishes the keys that it signs with, or hands its secret over. \
-         To sign as it does, say with what: --secret"
+        "source {name} has no secret: {provider} publishes its keys or hands its secret over; give one with --secret"
     ))
 }
 
-/// The source of that name, or else the first one of that provider.
+/// The source of this name, or else the first one of this provider.
 fn source<'c>(config: &'c Config, word: &str) -> Result<&'c Arc<Source>, CommandError> {
     let named = config.sources.get(word);
     let of_provider = || config.sources.values().find(|source| *source.provider.name == *word);
@@ -185,7 +184,7 @@ fn source<'c>(config: &'c Config, word: &str) -> Result<&'c Arc<Source>, Command
         let known: Vec<_> = config.sources.keys().map(ToString::to_string).collect();
         let known = if known.is_empty() { "none".into() } else { known.join(", ") };
         CommandError::Usage(format!(
-            "no source is `{}` or of that provider; sources: {known}. \
+            "there is no source named `{}` or of that provider; sources: {known}. \
              With --url and --secret no source is needed",
             shown::name(word)
         ))
@@ -197,18 +196,18 @@ fn param(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-/// Why a sample cannot be made, and what to do about it.
+/// The error, with what to do about it.
 fn explained(provider: &Provider, error: &SampleError) -> String {
     let why = chain(error);
     match error {
         SampleError::Sign(SignError::Key { cause: KeyError::NotPrivate, .. }) => format!(
-            "{why}; {} signs with a private key that nobody else has. To sign as it does, make a key pair of your \
-             own, give the private half here with --secret file:PATH, and the public half to the source",
+            "{why}; only {} has the private key. Make a key pair of your own, give the private key here with --secret \
+             file:PATH, and the public key to the source",
             provider.name
         ),
         SampleError::Sign(SignError::VerifiedOnly { .. }) => format!(
-            "{why}. To try a source of {} without its sender, send a request again that the sender signed, as with curl \
-             --data-binary @FILE, and the headers that it came with",
+            "{why}. To test a source of {}, send again a request that the sender signed, with its headers, such as with \
+             curl --data-binary @FILE",
             provider.name
         ),
         SampleError::Sign(SignError::ParamMissing { param, .. }) => {
@@ -218,18 +217,18 @@ fn explained(provider: &Provider, error: &SampleError) -> String {
     }
 }
 
-/// `env:NAME`, `file:PATH`, or the secret itself. No error repeats what may be the secret.
+/// Reads `env:NAME`, `file:PATH`, or the secret itself. No error repeats what may be the secret.
 fn secret(text: &str) -> Result<Secret, CommandError> {
     let failed = |what: &str| CommandError::Usage(format!("--secret: {what}"));
     let bytes = if let Some(name) = text.strip_prefix("env:") {
-        let shown = if is_variable_name(name) { name } else { "the variable behind env:" };
+        let shown = if is_variable_name(name) { name } else { "the variable after env:" };
         let value = std::env::var_os(name).ok_or_else(|| {
             failed(&format!("{shown} is not set; write env:NAME with the name of a variable"))
         })?;
         value.into_vec()
     } else if let Some(path) = text.strip_prefix("file:") {
         let plain = is_path(Path::new(path));
-        let shown = if plain { path } else { "the file behind file:" };
+        let shown = if plain { path } else { "the file after file:" };
         std::fs::read(path).map_err(|e| {
             failed(&format!("{shown} cannot be read: {e}; write file:PATH with the path of a file"))
         })?
@@ -251,7 +250,7 @@ fn request(sample: &SignedSample, to: &str) -> Result<Request<Full<Bytes>>, Comm
         .ok_or_else(|| CommandError::Usage("--url takes one such as https://example.com/in".into()))
 }
 
-/// The answer as it came: ids and problems are in its body.
+/// Prints the answer as it was received: ids and problems are in its body.
 fn show(answer: &HttpResponse, output: Output) {
     let status = answer.status.as_u16();
     let text = String::from_utf8_lossy(&answer.body);

@@ -1,27 +1,31 @@
-//! `weir sources`: the ways in as the hub has them now, and the secrets that some of their senders hand over.
+//! `weir sources`: lists the sources in force, and accepts the secrets that some senders hand over.
 
 use std::time::Duration;
 
 use http::StatusCode;
 use indicatif::ProgressBar;
-use serde_json::{Value, json};
+use weir_core::time::Timestamp;
 
 use super::client::{AdminClient, ClientError, HubArgs};
 use super::error::CommandError;
-use super::events::text;
-use crate::program::output::{Output, table};
+use crate::api::{
+    ForgottenSecret, ListPage, OpenWindowBody, SecretAnswer, SourceView, WindowAnswer,
+};
+use crate::program::output::{Output, or_dash};
 
-/// How often the hub is asked whether a secret has come.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Time between two questions whether a secret has arrived.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Longest name of a source.
+const NAME_BYTES_MAX: usize = 63;
 
-/// List the sources in force, and say when a sender may hand its secret over.
+/// List the sources in force, and accept secrets that senders hand over
 #[derive(Debug, Clone, clap::Args)]
 pub struct SourcesArgs {
     #[command(subcommand)]
     pub act: SourcesAct,
 }
 
-/// What to do.
+/// An act on sources.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum SourcesAct {
     /// List sources (names of secrets only)
@@ -29,34 +33,35 @@ pub enum SourcesAct {
         #[command(flatten)]
         hub: HubArgs,
     },
-    /// Take the secret that the next handshake hands over (Asana, Notion), once
+    /// Accept the secret that the next handshake hands over (Asana, Notion), once
     ///
-    /// Anyone could send such a handshake: do this when you create the webhook there, and not for longer. Where you have
-    /// to give the secret back to the provider (Notion), this waits for it and prints it, once.
+    /// Anyone could send such a handshake, so do this only while you create the webhook at the provider. If the provider
+    /// needs the secret back (Notion), this waits for it and prints it, once.
     AcceptSecret {
-        /// The source
+        /// Name of the source
         source: String,
-        /// For how long
+        /// How long to accept it
         #[arg(long = "for", value_name = "TIME", default_value = "10m")]
         time: String,
-        /// Do not wait for a secret that has to be given back; `learned-secret` shows it
+        /// Do not wait for a secret that the provider needs back; `learned-secret` prints it
         #[arg(long)]
         no_wait: bool,
         #[command(flatten)]
         hub: HubArgs,
     },
-    /// Print the secret that was handed over and has to be given back to the provider, once
+    /// Print a handed-over secret that the provider needs back, once
     ///
-    /// Until the time of `accept-secret` is up. After that, or once it was printed, forget it and have another one made.
+    /// This works until the time of `accept-secret` ends. After that, or once the secret was printed, forget it and have the
+    /// provider make another one.
     LearnedSecret {
-        /// The source
+        /// Name of the source
         source: String,
         #[command(flatten)]
         hub: HubArgs,
     },
-    /// Forget the secret that was handed over, so that another may be
+    /// Forget the handed-over secret, so that another one can be accepted
     ForgetSecret {
-        /// The source
+        /// Name of the source
         source: String,
         #[command(flatten)]
         hub: HubArgs,
@@ -66,38 +71,37 @@ pub enum SourcesAct {
 pub(super) async fn run(args: &SourcesArgs, output: Output) -> Result<(), CommandError> {
     match &args.act {
         SourcesAct::List { hub } => {
-            list(&AdminClient::find(hub)?.get("/api/v1/sources", &[]).await?, output)
+            let listed: ListPage<SourceView> =
+                AdminClient::find(hub)?.get("/api/v1/sources").await?;
+            list(&listed.items, output);
         }
         SourcesAct::AcceptSecret { source, time, no_wait, hub } => {
             accept(&AdminClient::find(hub)?, name(source)?, time, *no_wait, output).await?;
         }
         SourcesAct::LearnedSecret { source, hub } => {
-            let hub = AdminClient::find(hub)?;
-            match look(&hub, name(source)?).await? {
-                SecretState::Secret(shown) if output.json => output.value(&shown),
-                // Alone, for whoever passes it on.
-                SecretState::Secret(shown) => output.text(&text(&shown["secret"])),
-                SecretState::Awaited(until) => {
+            let answer = ask_secret(&AdminClient::find(hub)?, name(source)?).await?;
+            match (&answer.secret, answer.until) {
+                (Some(_), _) if output.json => output.value(&answer),
+                // Alone on its line, for scripts.
+                (Some(secret), _) => output.text(secret),
+                (None, until) => {
+                    let until = or_dash(until);
                     let what =
-                        format!("{source} was given no secret yet; it takes one until {until}");
+                        format!("no secret arrived for {source} yet; it accepts one until {until}");
                     return Err(CommandError::NotFound(what));
                 }
             }
         }
         SourcesAct::ForgetSecret { source, hub } => {
             let path = format!("/api/v1/sources/{}/secret", name(source)?);
-            let forgotten = AdminClient::find(hub)?.delete(&path).await?;
-            if output.json {
-                output.value(&forgotten);
-            } else {
-                output.text(&format!("the secret of {source} is forgotten"));
-            }
+            let forgotten: ForgottenSecret = AdminClient::find(hub)?.delete(&path).await?;
+            output.answer(&forgotten, |_| format!("the secret of {source} is forgotten"));
         }
     }
     Ok(())
 }
 
-/// Opens the window, and waits for what comes through it if that has to be seen.
+/// Opens the window, and waits for a secret that has to be shown.
 async fn accept(
     hub: &AdminClient,
     source: &str,
@@ -106,110 +110,84 @@ async fn accept(
     output: Output,
 ) -> Result<(), CommandError> {
     let path = format!("/api/v1/sources/{source}/secret-window");
-    let opened = hub.post_json(&path, &json!({ "until": time })).await?;
-    let until = text(&opened["until"]);
-    let to_be_shown = opened["shown_once"] == true;
-    if output.json {
-        output.value(&opened);
-    } else {
-        output.text(&format!("{source} takes a secret from its sender until {until}, once"));
-        if to_be_shown && no_wait {
-            output.text(&format!("`weir sources learned-secret {source}` shows it, once"));
+    let body = OpenWindowBody { until: time.to_owned() };
+    let window: WindowAnswer = hub.post_body(&path, &body).await?;
+    let until = window.until;
+    output.answer(&window, |window| {
+        let mut text = format!("{source} accepts one secret from its sender until {until}");
+        if window.shown_once && no_wait {
+            text.push_str(&format!("\n`weir sources learned-secret {source}` prints it, once"));
         }
-    }
-    if !to_be_shown || no_wait {
+        text
+    });
+    if !window.shown_once || no_wait {
         return Ok(());
     }
-    let line = waiting(
-        format!(
-            "waiting for it until {until}; `weir sources learned-secret {source}` shows it too"
-        ),
-        output,
+    let line = format!(
+        "waiting for it until {until}; `weir sources learned-secret {source}` prints it too"
     );
-    let shown = arrived(hub, source).await;
+    let line = waiting(line, output);
+    let answer = arrived(hub, source).await;
     line.finish_and_clear();
-    let shown = shown?.ok_or_else(|| {
-        CommandError::NotFound(format!("nobody handed a secret over for {source} until {until}"))
+    let answer = answer?.ok_or_else(|| {
+        CommandError::NotFound(format!("no sender handed over a secret for {source} until {until}"))
     })?;
-    if output.json {
-        output.value(&shown);
-    } else {
-        output.text("its sender wants this back; it is not shown again:");
-        output.text(&text(&shown["secret"]));
-    }
+    output.answer(&answer, |answer| {
+        let secret = or_dash(answer.secret.as_ref());
+        format!("the provider needs this secret back; it is not shown again:\n{secret}")
+    });
     Ok(())
 }
 
-/// Waits for the secret; none if the window's time is up before it comes.
-async fn arrived(hub: &AdminClient, source: &str) -> Result<Option<Value>, ClientError> {
+/// Waits for the secret. None if the window closes before it arrives.
+async fn arrived(hub: &AdminClient, source: &str) -> Result<Option<SecretAnswer>, ClientError> {
     loop {
-        match look(hub, source).await {
-            Ok(SecretState::Secret(shown)) => return Ok(Some(shown)),
-            Ok(SecretState::Awaited(_)) => tokio::time::sleep(LOOK_EVERY).await,
+        match ask_secret(hub, source).await {
+            Ok(answer) if answer.secret.is_some() => return Ok(Some(answer)),
+            Ok(_) => tokio::time::sleep(POLL_INTERVAL).await,
             Err(ClientError::Refused { status: StatusCode::NOT_FOUND, .. }) => return Ok(None),
             Err(error) => return Err(error),
         }
     }
 }
 
-/// What the hub has to show.
-enum SecretState {
-    /// Its answer, with the secret.
-    Secret(Value),
-    /// Nothing before then, perhaps.
-    Awaited(String),
+async fn ask_secret(hub: &AdminClient, source: &str) -> Result<SecretAnswer, ClientError> {
+    hub.post(&format!("/api/v1/sources/{source}/secret/show")).await
 }
 
-async fn look(hub: &AdminClient, source: &str) -> Result<SecretState, ClientError> {
-    let answer = hub.post(&format!("/api/v1/sources/{source}/secret/show")).await?;
-    if answer["secret"].is_string() {
-        Ok(SecretState::Secret(answer))
-    } else {
-        Ok(SecretState::Awaited(text(&answer["until"])))
-    }
-}
-
-/// A line that says what is waited for. Hides itself where standard error is no terminal.
-fn waiting(what: String, output: Output) -> ProgressBar {
+/// A line that shows the wait. It hides itself if standard error is not a terminal.
+fn waiting(text: String, output: Output) -> ProgressBar {
     if output.json {
         return ProgressBar::hidden();
     }
-    let line = ProgressBar::new_spinner().with_message(what);
-    line.enable_steady_tick(LOOK_EVERY / 8);
+    let line = ProgressBar::new_spinner().with_message(text);
+    line.enable_steady_tick(POLL_INTERVAL / 8);
     line
 }
 
-/// A name that can stand in a path.
+/// A name that is safe in a path.
 fn name(text: &str) -> Result<&str, CommandError> {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b);
-    if !text.is_empty() && text.len() <= 63 && text.bytes().all(plain) {
+    if !text.is_empty() && text.len() <= NAME_BYTES_MAX && text.bytes().all(plain) {
         Ok(text)
     } else {
         Err(CommandError::Usage(format!("`{text}` is not the name of a source")))
     }
 }
 
-fn list(listed: &Value, output: Output) {
-    let items = listed["items"].as_array().map_or(&[][..], Vec::as_slice);
-    if output.json {
-        items.iter().for_each(|item| output.value(item));
-    } else if items.is_empty() {
-        output.text("no sources");
-    } else {
-        let rows: Vec<_> = items.iter().map(row).collect();
-        output.text(&table(&["SOURCE", "PROVIDER", "SCHEMES", "VERIFIED WITH"], &rows));
-    }
+fn list(sources: &[SourceView], output: Output) {
+    let headings = ["SOURCE", "PROVIDER", "SCHEMES", "VERIFIED WITH"];
+    output.list(sources, "no sources", headings, |source| {
+        let SourceView { name, provider, schemes, secrets, awaits_secret, window_until } = source;
+        let with = verified_with(secrets, *awaits_secret, *window_until);
+        [name.to_string(), provider.clone(), schemes.join(", "), with]
+    });
 }
 
-fn row(item: &Value) -> Vec<String> {
-    let names = |key: &str| {
-        let names = item[key].as_array().into_iter().flatten().filter_map(Value::as_str);
-        names.collect::<Vec<_>>().join(", ")
-    };
-    let with = match item["window_until"].as_str() {
-        Some(until) => format!("nothing yet: takes a secret until {until}"),
-        None if item["awaits_secret"] == true => "nothing yet: `weir sources accept-secret`".into(),
-        None => names("secrets"),
-    };
-    vec![text(&item["name"]), text(&item["provider"]), names("schemes"), with]
+fn verified_with(secrets: &[String], awaits_secret: bool, window: Option<Timestamp>) -> String {
+    match window {
+        Some(until) => format!("no secret yet: accepts one until {until}"),
+        None if awaits_secret => "no secret yet: run `weir sources accept-secret`".into(),
+        None => secrets.join(", "),
+    }
 }

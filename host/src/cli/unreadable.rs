@@ -1,16 +1,14 @@
-//! `weir unreadable`: the rows of the store that could not be read and were set aside.
-
-use serde_json::Value;
+//! `weir unreadable`: lists the rows of the store that could not be read and were set aside.
 
 use super::client::{AdminClient, HubArgs};
 use super::error::CommandError;
-use super::events::text;
-use crate::program::output::{Output, table};
+use crate::api::{ListPage, UnreadableView};
+use crate::program::output::{Output, or_dash};
 
-/// List what the store could not read since the hub was started, and set aside
+/// List rows of the store that could not be read since the hub was started
 ///
-/// All else goes on. What was set aside is tried again at the next start; `weir check --store` looks over the whole
-/// store. A damaged store is repaired by putting a backup in its place.
+/// They are set aside and everything else goes on. They are read again at the next start; `weir check --store` checks the
+/// whole store. To repair a damaged store, stop the hub and restore a backup.
 #[derive(Debug, Clone, clap::Args)]
 pub struct UnreadableArgs {
     #[command(flatten)]
@@ -18,22 +16,14 @@ pub struct UnreadableArgs {
 }
 
 pub(super) async fn unreadable(args: &UnreadableArgs, output: Output) -> Result<(), CommandError> {
-    let listed = AdminClient::find(&args.hub)?.get("/api/v1/unreadable", &[]).await?;
-    let items = listed["items"].as_array().map_or(&[][..], Vec::as_slice);
-    if output.json {
-        items.iter().for_each(|item| output.value(item));
-    } else if items.is_empty() {
-        output.text("nothing unreadable");
-    } else {
-        let row = |item: &Value| {
-            let (first, last) = (&item["first"], &item["last"]);
-            let rows = if first == last { first.to_string() } else { format!("{first}-{last}") };
-            let mut row = vec![text(&item["what"]), rows];
-            row.extend(["id", "target", "found_at", "reason"].map(|key| text(&item[key])));
-            row
-        };
-        let rows: Vec<_> = items.iter().map(row).collect();
-        output.text(&table(&["WHAT", "ROW", "ID", "TARGET", "FOUND", "REASON"], &rows));
-    }
+    let hub = AdminClient::find(&args.hub)?;
+    let listed: ListPage<UnreadableView> = hub.get("/api/v1/unreadable").await?;
+    let headings = ["WHAT", "ROW", "ID", "TARGET", "FOUND", "REASON"];
+    output.list(&listed.items, "no unreadable rows", headings, |rows| {
+        let UnreadableView { what, first, last, id, target, reason, found_at } = rows;
+        let range = if first == last { first.to_string() } else { format!("{first}-{last}") };
+        let (id, target) = (or_dash(id.as_ref()), or_dash(target.as_ref()));
+        [what.clone(), range, id, target, found_at.to_string(), reason.clone()]
+    });
     Ok(())
 }

@@ -1,60 +1,50 @@
-//! `weir why`: where an event was routed by the rules of that time, and what it waits for.
+//! `weir why`: explains where an event was routed, and what it is waiting for.
 
-use serde_json::Value;
+use weir_core::delivery::Outcome;
 
-use super::client::{AdminClient, HubArgs, id};
+use super::client::{AdminClient, HubArgs, path_id};
 use super::error::CommandError;
-use super::events::{show_message, text, waiting};
+use super::events::{show_message, waiting};
+use crate::api::{CandidateView, RoutedDelivery, WhyAnswer};
 use crate::program::output::Output;
 
 /// Explain where an event was routed, and what it is waiting for
 #[derive(Debug, Clone, clap::Args)]
 pub struct WhyArgs {
-    /// Its id, or that of one of its deliveries, messages or attempts, or the sender's own
+    /// The id of the event, or of one of its deliveries, messages or attempts, or the sender's own id
     pub id: String,
     #[command(flatten)]
     pub hub: HubArgs,
 }
 
 pub(super) async fn run(args: &WhyArgs, output: Output) -> Result<(), CommandError> {
-    let path = format!("/api/v1/events/{}/why", id(&args.id)?);
-    let why = AdminClient::find(&args.hub)?.get(&path, &[]).await?;
-    if output.json {
-        output.value(&why);
-    } else {
-        output.text(&show(&why));
-    }
+    let path = format!("/api/v1/events/{}/why", path_id(&args.id)?);
+    let why: WhyAnswer = AdminClient::find(&args.hub)?.get(&path).await?;
+    output.answer(&why, show);
     Ok(())
 }
 
-fn show(why: &Value) -> String {
-    let category = match &why["category"] {
-        Value::Null => String::new(),
-        category => format!(", category {}", text(category)),
-    };
+fn show(why: &WhyAnswer) -> String {
+    let WhyAnswer { event, source, kind, category, status, table, considered, deliveries } = why;
+    let category = category.map_or_else(String::new, |category| format!(", category {category}"));
     let mut lines = vec![
-        format!(
-            "{}  {}:{}{category}",
-            text(&why["event"]),
-            text(&why["source"]),
-            text(&why["type"])
-        ),
-        format!("status     {}", text(&why["status"])),
-        format!("table      {}", text(&why["table"])),
+        format!("{event}  {source}:{kind}{category}"),
+        format!("status     {status}"),
+        format!("table      {table}"),
     ];
-    match why["considered"].as_array() {
-        None => lines.push("the routing table of that time is no longer kept".into()),
-        Some(all) if all.is_empty() => {
+    match considered.as_deref() {
+        None => lines.push("the routing table of that time is no longer stored".into()),
+        Some([]) => {
             lines.push("there were no handlers or routes when this event arrived".into());
         }
-        Some(all) => lines.extend(all.iter().map(considered)),
+        Some(all) => lines.extend(all.iter().map(candidate)),
     }
-    for delivery in why["deliveries"].as_array().into_iter().flatten() {
-        let (id, target) = (text(&delivery["id"]), text(&delivery["target"]));
-        lines.push(format!("{id} -> {target}  {}", text(&delivery["state"])));
+    for delivery in deliveries {
+        let RoutedDelivery { id, target, state, due_at, waiting: reason, messages, .. } = delivery;
+        lines.push(format!("{id} -> {target}  {state}"));
         lines.extend(last_error(delivery));
-        lines.extend(waiting(delivery).map(|waiting| format!("  {waiting}")));
-        for message in delivery["messages"].as_array().into_iter().flatten() {
+        lines.extend(waiting(target, reason.as_ref(), *due_at).map(|line| format!("  {line}")));
+        for message in messages {
             lines.extend(show_message(message).iter().map(|line| format!("  {line}")));
         }
     }
@@ -62,35 +52,28 @@ fn show(why: &Value) -> String {
 }
 
 /// The failure of the last attempt, if it failed.
-fn last_error(delivery: &Value) -> Option<String> {
-    let last = &delivery["last_attempt"];
-    if last.is_null() || last["outcome"] == "ok" {
-        return None;
-    }
-    let (number, at, outcome) =
-        (text(&last["number"]), text(&last["started_at"]), text(&last["outcome"]));
-    let reason = last["reason"].as_str().map_or_else(String::new, |reason| format!(": {reason}"));
+fn last_error(delivery: &RoutedDelivery) -> Option<String> {
+    let last = delivery.last_attempt.as_ref().filter(|last| last.outcome != Outcome::Ok)?;
+    let reason = last.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+    let (number, at, outcome) = (last.number, last.started_at, last.outcome);
     Some(format!("  last error: attempt {number} at {at}, {outcome}{reason}"))
 }
 
-fn considered(one: &Value) -> String {
-    let target = text(&one["target"]);
-    match one["matched"].as_str() {
-        Some(pattern) => format!("  matched:     {target} by {pattern}"),
-        None if one["condition_false"].is_string() => {
-            format!("  not matched: {target} wants {}", text(&one["condition_false"]))
-        }
-        None if one["error"].is_string() => {
-            format!("  failed:      {target}: {}", text(&one["error"]))
-        }
-        None => {
-            let all = |key: &str| one[key].as_array().into_iter().flatten().map(text);
-            let refused: Vec<_> = all("refused").collect();
-            let mut lines = vec![format!("  not matched: {target} wants {}", refused.join(", "))];
-            lines.extend(all("never").map(|never| format!("    {never}")));
-            lines.join("\n")
-        }
+/// A rule with the reason why it matched or did not.
+fn candidate(candidate: &CandidateView) -> String {
+    let CandidateView { target, matched, refused, never, condition_false, error, .. } = candidate;
+    if let Some(error) = error {
+        return format!("  not matched: {target}: the rule failed: {error}");
     }
+    if let Some(condition) = condition_false {
+        return format!("  not matched: {target}: `{condition}` was false");
+    }
+    if let Some(pattern) = matched {
+        return format!("  matched:     {target} by {pattern}");
+    }
+    let mut lines = vec![format!("  not matched: {target} wants {}", refused.join(", "))];
+    lines.extend(never.iter().map(|never| format!("    {never}")));
+    lines.join("\n")
 }
 
 #[cfg(test)]
@@ -100,40 +83,51 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_says_who_matched_and_what_waits() {
+    fn the_explanation_shows_matches_errors_and_holds() {
         let why = json!({
-            "event": "evt_1", "source": "github", "type": "push", "category": "created",
-            "status": "held", "table": "ab12",
+            "event": "evt_00000000000000000000000001", "source": "github", "type": "push",
+            "category": "created", "status": "held", "table": "ab12",
             "considered": [
-                { "target": "handler:chat", "matched": "github:*", "refused": ["stripe:*"] },
-                { "target": "destination:ops", "matched": null, "refused": ["stripe:*", "a:b"],
+                { "rule": "handler:chat", "target": "handler:chat", "matched": "github:*", "refused": ["stripe:*"] },
+                { "rule": "route:2", "target": "handler:b", "matched": null, "refused": [],
+                  "condition_false": "amount > 5" },
+                { "rule": "route:1", "target": "destination:ops", "matched": null, "refused": ["stripe:*", "a:b"],
                   "never": ["`a:b` matches no event: a has no such type"] },
             ],
             "deliveries": [{
-                "id": "dlv_1", "target": "handler:chat", "state": "pending",
-                "due_at": null,
+                "id": "dlv_00000000000000000000000001", "target": "handler:chat", "state": "pending",
+                "held": true, "attempts": 2, "reason": "boom", "due_at": null,
                 "last_attempt": {
-                    "number": 2, "started_at": "2026-11-23T15:00:00Z", "outcome": "crashed", "reason": "boom",
+                    "number": 2, "started_at": "2026-11-23T15:00:00.000Z", "outcome": "crashed", "reason": "boom",
+                    "response_status": null,
                 },
-                "messages": [{ "id": "dlv_2", "target": "destination:ops", "state": "processed" }],
+                "messages": [{
+                    "id": "dlv_00000000000000000000000002", "event": "evt_00000000000000000000000001",
+                    "cause": null, "message": null, "target": "destination:ops", "state": "processed",
+                    "held": false, "generation": 0, "attempts": 1, "due_at": null, "reason": null,
+                }],
                 "waiting": {
-                    "for": "hold", "hold": 3, "scope": "handler:chat", "by": "operator", "reason": "a bad release",
+                    "for": "hold", "hold": 3, "scope": "handler:chat", "by": "operator",
+                    "reason": "a bad release", "until": null,
                 },
+                "holds": [{ "id": 3, "scope": "handler:chat", "reason": "a bad release" }],
             }],
         });
+        let why: WhyAnswer = serde_json::from_value(why).unwrap();
         assert_eq!(
             show(&why),
             "\
-evt_1  github:push, category created
+evt_00000000000000000000000001  github:push, category created
 status     held
 table      ab12
   matched:     handler:chat by github:*
+  not matched: handler:b: `amount > 5` was false
   not matched: destination:ops wants stripe:*, a:b
     `a:b` matches no event: a has no such type
-dlv_1 -> handler:chat  pending
-  last error: attempt 2 at 2026-11-23T15:00:00Z, crashed: boom
+dlv_00000000000000000000000001 -> handler:chat  pending
+  last error: attempt 2 at 2026-11-23T15:00:00.000Z, crashed: boom
   waiting: hold 3 on handler:chat by operator: a bad release
-  sent dlv_2 to destination:ops  processed"
+  sent dlv_00000000000000000000000002 to destination:ops  processed"
         );
     }
 }

@@ -16,12 +16,12 @@ use super::listen::Listeners;
 use super::provider_files::ProviderFileReporter;
 use super::reload::{self, ConfigReloader};
 use crate::admin::token::Token;
-use crate::admin::{self, Admin, Tell};
+use crate::admin::{self, Admin};
 use crate::alerts::{self, Alerts};
 use crate::config::{Config, ConfiguredSources};
 use crate::context::HubContext;
 use crate::egress::fetch::Fetcher;
-use crate::egress::{self, DirectWebhook, Egress, EgressHandle, Inbox};
+use crate::egress::{self, DirectWebhook, Egress, Inbox};
 use crate::ingress::{self, Ingress};
 use crate::invoker::{self, Invoker, InvokerHandle};
 use crate::keys::{self, Seal};
@@ -221,11 +221,10 @@ impl Parts {
             tls,
             token: Token::from_config(&self.config)?,
             health: self.health.clone(),
-            handlers: telling(handlers, InvokerHandle::handlers),
-            destinations: telling(&egress.handle(), EgressHandle::destinations),
-            inbox: telling(&egress.inbox(), Inbox::messages),
+            handlers: handlers.clone(),
+            egress: egress.handle(),
+            inbox: egress.inbox(),
             routes: self.routes.clone(),
-            ways_out: self.config.destinations.keys().cloned().collect(),
             ingress: ingress.clone(),
         };
         Ok(Admin::new(self.ctx.clone(), deps))
@@ -291,15 +290,4 @@ async fn open_store(
     };
     let opened = on.spawn_blocking(move || weir_store::open(&url, options)).await?;
     opened.with_context(|| format!("store.url: cannot open {}", config.store_url))
-}
-
-/// The function with which the API asks `keeper` for a list.
-fn telling<K, T>(keeper: &K, list: fn(&K) -> Vec<T>) -> Tell
-where
-    K: Clone + Send + Sync + 'static,
-    T: serde::Serialize + 'static,
-{
-    let keeper = keeper.clone();
-    // Plain data always serialises; an empty answer is better than none.
-    Arc::new(move || serde_json::to_value(list(&keeper)).unwrap_or_default())
 }

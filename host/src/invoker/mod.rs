@@ -106,6 +106,17 @@ impl InvokerHandle {
     }
 }
 
+#[cfg(test)]
+impl InvokerHandle {
+    /// Shows handlers of these names as ready, without an invoker that runs them.
+    pub(crate) fn with_ready(names: &[&str], ctx: &HubContext) -> Self {
+        let live = Arc::new(LiveHandlers::new(Arc::new(Worker::new(ctx.clone()))));
+        let states = HandlerStates::new(live);
+        names.iter().for_each(|name| states.ready(&name.parse().unwrap(), ctx.clock.now()));
+        Self { states: Arc::new(states), clock: ctx.clock.clone() }
+    }
+}
+
 /// The subscriptions of the handlers that served when the process ended. They route events before any of them is loaded.
 pub async fn stored_subscriptions(
     store: &dyn Store,

@@ -305,6 +305,12 @@ impl SourceMetrics {
         self.quarantined.inc(result);
     }
 
+    /// The numbers of stored, duplicate and unrouted events.
+    #[must_use]
+    pub fn event_counts(&self) -> (u64, u64, u64) {
+        (self.stored.get(), self.duplicate.get(), self.unrouted.get())
+    }
+
     /// A stored event goes to nobody.
     pub fn unrouted(&self) {
         self.unrouted.inc();

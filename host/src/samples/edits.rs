@@ -1,5 +1,4 @@
-//! What `weir send` changes about a sample before it is signed: another body, fields of the body, headers. Pure but for
-//! the reading of the file.
+//! Changes to a sample before it is signed: another body, fields of the body, headers.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -10,60 +9,41 @@ use thiserror::Error;
 use weir_core::bounds::BODY_BYTES_MAX;
 use weir_core::units::format_size;
 
-/// Longest list that `--set` makes longer, so that no index makes one without end.
+/// Longest list that `--set` may extend.
 const ITEMS_MAX: usize = 10_000;
 
-/// A field and its new value.
+/// A field of the body and its new value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Set {
     pointer: String,
     value: String,
 }
 
-/// What is changed about a sample.
+/// The changes to a sample.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SampleChanges {
-    /// The whole body.
+    /// Replaces the whole body.
     pub(crate) body: Option<Vec<u8>>,
-    /// Fields of it, in order.
+    /// Replaces fields of the body, in order.
     pub(crate) set: Vec<Set>,
-    /// Headers; an empty value takes one away.
+    /// Replaces headers. An empty value removes one.
     pub(crate) headers: Vec<(String, String)>,
 }
 
-/// A change that cannot be made. Holds no value: it may be a secret.
+/// A change that cannot be made. It contains no value, which may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ChangeError {
-    /// A body with no fields.
     #[error(
-        "--set {pointer}: the body is neither JSON nor a form, so it has no fields; give it whole with --file"
+        "--set {pointer}: the body is neither JSON nor a form, so it has no fields; give a whole body with --file"
     )]
-    NoFields {
-        /// The field.
-        pointer: String,
-    },
-    /// Something on the way has no fields.
-    #[error("--set {pointer}: {at} is {kind}, which has no field of that name")]
-    Through {
-        /// The field.
-        pointer: String,
-        /// The value that has none.
-        at: String,
-        /// What it is.
-        kind: &'static str,
-    },
-    /// An index that is not there.
+    NoFields { pointer: String },
+    /// A value on the path has no fields.
+    #[error("--set {pointer}: {at} is {kind} and has no fields")]
+    Through { pointer: String, at: String, kind: &'static str },
     #[error(
-        "--set {pointer}: {at} is a list of {length}; write an index up to {length}, or - for its end"
+        "--set {pointer}: {at} is a list of {length}; write an index up to {length}, or - to append"
     )]
-    Index {
-        /// The field.
-        pointer: String,
-        /// The list.
-        at: String,
-        /// Its items.
-        length: usize,
-    },
+    Index { pointer: String, at: String, length: usize },
 }
 
 /// Reads `/issue/title=x`.
@@ -99,7 +79,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
     }
     if bytes.len() > BODY_BYTES_MAX {
         return Err(format!(
-            "--file: {} is larger than {}, and no source takes that",
+            "--file: {} is larger than {}, which no source accepts",
             path.display(),
             format_size(BODY_BYTES_MAX)
         ));
@@ -108,7 +88,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 impl SampleChanges {
-    /// The body with the changes made.
+    /// The changed body.
     pub(crate) fn body(&self, sample: Vec<u8>) -> Result<Vec<u8>, ChangeError> {
         let mut body = self.body.clone().unwrap_or(sample);
         for set in &self.set {
@@ -117,7 +97,7 @@ impl SampleChanges {
         Ok(body)
     }
 
-    /// Puts the headers in the place of those of the same name.
+    /// Replaces the headers of the same names.
     pub(crate) fn put_headers(&self, headers: &mut Vec<(String, String)>) {
         for (name, _) in &self.headers {
             headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
@@ -127,7 +107,7 @@ impl SampleChanges {
     }
 }
 
-/// The media type of a body that comes from a file.
+/// The media type of a body from a file.
 pub(crate) fn media_type(body: &[u8]) -> &'static str {
     if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() {
         "application/json"
@@ -163,7 +143,8 @@ impl Set {
         self.in_form(body, &tokens)
     }
 
-    /// In a form, the first word is a field; where it is none, the field that holds JSON is meant.
+    /// In a form, the path starts with the name of a field. If there is none of that name, it leads into the field that
+    /// contains JSON.
     fn in_form(&self, body: &[u8], tokens: &[String]) -> Result<Vec<u8>, ChangeError> {
         let mut fields: Vec<(String, String)> = form_urlencoded::parse(body).into_owned().collect();
         let json = |text: &str| {
@@ -184,12 +165,12 @@ impl Set {
             (Some(at), rest) => {
                 let name = format!("the field {}", fields[at].0);
                 let Some(mut inner) = json(&fields[at].1) else {
-                    return Err(self.through(&name, "a text"));
+                    return Err(self.through(&name, "a string"));
                 };
                 self.put(&mut inner, rest, &name)?;
                 fields[at].1 = inner.to_string();
             }
-            (None, _) => return Err(self.through("the form", "without a field that holds JSON")),
+            (None, _) => return Err(self.through("the form", "without a field that contains JSON")),
         }
         let mut out = form_urlencoded::Serializer::new(String::new());
         out.extend_pairs(fields);
@@ -217,7 +198,7 @@ impl Set {
                     }
                     items.get_mut(index).ok_or_else(wrong)?
                 }
-                // What is not there yet is made on the way.
+                // Missing parents are created.
                 Value::Null => {
                     *here = Value::Object(Map::new());
                     let Value::Object(fields) = here else { continue };
@@ -225,7 +206,7 @@ impl Set {
                 }
                 Value::Bool(_) => return Err(self.through(&at, "true or false")),
                 Value::Number(_) => return Err(self.through(&at, "a number")),
-                Value::String(_) => return Err(self.through(&at, "a text")),
+                Value::String(_) => return Err(self.through(&at, "a string")),
             };
             at = if at.starts_with('/') { format!("{at}/{token}") } else { format!("/{token}") };
             here = next;
@@ -251,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_of_json_is_set_where_its_pointer_leads() {
+    fn a_field_of_json_is_set_by_its_pointer() {
         for (body, pointer, wanted) in [
             (r#"{"a":{"b":1}}"#, "/a/b=x", r#"{"a":{"b":"x"}}"#),
             (r#"{"a":1}"#, "/a=2", r#"{"a":2}"#),
@@ -272,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_of_a_form_is_set_and_one_of_its_payload_too() {
+    fn a_field_of_a_form_and_of_its_json_is_set() {
         for (body, pointer, wanted) in [
             ("Body=hi&From=x", "/Body=7", "Body=7&From=x"),
             ("Body=hi", "/To=a b", "Body=hi&To=a+b"),
@@ -293,17 +274,13 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_set_is_said_without_the_value() {
+    fn an_error_does_not_repeat_the_value() {
         for (body, pointer, wanted) in [
-            (
-                r#"{"a":"text"}"#,
-                "/a/b=hunter2",
-                "--set /a/b: /a is a text, which has no field of that name",
-            ),
+            (r#"{"a":"text"}"#, "/a/b=hunter2", "--set /a/b: /a is a string and has no fields"),
             (r#"{"l":[1]}"#, "/l/9=hunter2", "/l is a list of 1; write an index up to 1"),
             (r#"{"l":[1]}"#, "/l/x=hunter2", "/l is a list of 1"),
             ("<xml/>", "/a=hunter2", "the body is neither JSON nor a form"),
-            ("Body=hi", "/Body/b=hunter2", "the field Body is a text"),
+            ("Body=hi", "/Body/b=hunter2", "the field Body is a string"),
         ] {
             let said = changed(body, &[pointer]).unwrap_err().to_string();
             assert!(said.contains(wanted) && !said.contains("hunter2"), "{said}");
@@ -317,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_takes_the_place_of_the_one_of_its_name() {
+    fn a_header_replaces_the_one_of_the_same_name() {
         let headers = vec![("x-event".into(), "push".into()), ("X-Id".into(), "1".into())];
         let changes = SampleChanges {
             headers: vec![header("X-Event: issues").unwrap(), header("X-ID:").unwrap()],

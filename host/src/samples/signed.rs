@@ -1,4 +1,4 @@
-//! A sample as its provider would send it: fresh ids and times, signed. Sends nothing.
+//! A sample as its provider would send it: new ids and times, signed. Sends nothing.
 
 use std::fmt::Write as _;
 
@@ -19,51 +19,25 @@ use crate::config::shown;
 /// A signed sample, ready to be sent.
 #[derive(Debug, Clone)]
 pub struct SignedSample {
-    /// The method.
     pub method: String,
-    /// What follows the URL, where what it says stands there and not in the body.
+    /// The query, for a request whose content is in the URL and not in the body.
     pub query: Option<String>,
-    /// Headers, the signature's among them.
+    /// Headers, including the signature.
     pub headers: Vec<(String, String)>,
-    /// The body.
     pub body: Vec<u8>,
 }
 
 /// A sample that cannot be made.
 #[derive(Debug, Error)]
 pub enum SampleError {
-    /// No such sample.
-    #[error("{provider} has no sample `{name}`; there is: {known}")]
-    Unknown {
-        /// The provider.
-        provider: String,
-        /// What was asked for.
-        name: String,
-        /// What there is.
-        known: String,
-    },
-    /// The provider does not send by this method.
-    #[error("{provider} sends nothing by {method}; it does by: {known}")]
-    Method {
-        /// The provider.
-        provider: String,
-        /// What was asked for.
-        method: String,
-        /// How it sends.
-        known: String,
-    },
-    /// Nothing that could stand in a query.
-    #[error(
-        "sample `{name}` is no form, and a GET has what it says in its query; ask for another one"
-    )]
-    NoForm {
-        /// The sample.
-        name: String,
-    },
-    /// A change that cannot be made.
+    #[error("{provider} has no sample `{name}`; its samples are {known}")]
+    Unknown { provider: String, name: String, known: String },
+    #[error("{provider} does not send by {method}; it sends by {known}")]
+    Method { provider: String, method: String, known: String },
+    #[error("sample `{name}` is not a form and cannot be sent by GET; choose another sample")]
+    NoForm { name: String },
     #[error(transparent)]
     Change(#[from] ChangeError),
-    /// The secret does not sign.
     #[error("sign the sample")]
     Sign(#[from] SignError),
 }
@@ -77,7 +51,7 @@ pub(crate) struct SampleDraft {
 }
 
 impl SampleDraft {
-    /// A sample with fresh ids and times.
+    /// A sample with new ids and times.
     pub(crate) fn of_sample(
         provider: &Provider,
         name: &str,
@@ -102,7 +76,7 @@ impl SampleDraft {
         Ok(Self { method, headers, body: body.into_bytes() })
     }
 
-    /// A request of no sample: its body and headers are given.
+    /// A request without a sample: its body and headers are given.
     pub(crate) fn of_body(
         provider: &Provider,
         method: Option<&str>,
@@ -125,7 +99,7 @@ impl SampleDraft {
         })
     }
 
-    /// It with the changes, signed over the result.
+    /// Makes the changes and signs the result.
     pub(crate) fn sign(
         self,
         provider: &Provider,
@@ -146,9 +120,9 @@ impl SampleDraft {
         let asked = with_query(url, query.as_deref());
         let draft = RequestDraft { method, url: asked, headers, body };
         let mut signed = provider.sign_request(signing, &draft, now, &SystemRandom::new())?;
-        // A signature of the operator's own is meant to be wrong, and stands alone.
+        // A signature header that the operator gave is meant to be wrong and replaces the right one.
         changes.put_headers(&mut signed.headers);
-        // The signature may stand in the query itself.
+        // The signature may be in the query.
         let query = query.map(|_| signed.url.get(url.len() + 1..).unwrap_or_default().to_owned());
         Ok(SignedSample {
             method: signed.method,
@@ -160,8 +134,7 @@ impl SampleDraft {
 }
 
 impl SignedSample {
-    /// A sample of `provider` by name, signed as for `url`, which is what senders believe the address to be. Sent by
-    /// `method`, or as the provider sends it.
+    /// A sample of `provider`, signed for `url` as the sender would name it, by `method` or the provider's own.
     pub fn make(
         provider: &Provider,
         name: &str,
@@ -175,16 +148,16 @@ impl SignedSample {
         draft.sign(provider, &SampleChanges::default(), signing, url, now)
     }
 
-    /// The address that it goes to, where `url` is the receiver's.
+    /// The URL of the request: the receiver's, with the sample's query.
     #[must_use]
     pub fn address(&self, url: &str) -> String {
         with_query(url, self.query.as_deref())
     }
 
-    /// It as a request to a receiver at `url`.
+    /// The request to a receiver at `url`.
     ///
     /// # Errors
-    /// If that is no address.
+    /// If that is not a URL.
     pub fn request(&self, url: &str) -> Result<Request<Full<Bytes>>, http::Error> {
         let mut request = Request::builder().method(&*self.method).uri(self.address(url));
         for (name, value) in &self.headers {
@@ -193,7 +166,7 @@ impl SignedSample {
         request.body(Full::from(self.body.clone()))
     }
 
-    /// The command that sends it, to be pasted into a shell.
+    /// The curl command that sends it, to paste into a shell.
     #[must_use]
     pub fn curl(&self, url: &str) -> String {
         let mut command = format!("curl -i {}", quoted(self.address(url).as_bytes()));
@@ -218,7 +191,7 @@ fn with_query(url: &str, query: Option<&str>) -> String {
     format!("{url}{mark}{query}")
 }
 
-/// Bytes as one word of a shell.
+/// Bytes as one word of a shell command.
 fn quoted(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) if !text.chars().any(char::is_control) => {
@@ -262,9 +235,9 @@ mod tests {
 
     use super::*;
 
-    /// Those that sign with more than a secret, or with an RSA key, are tried in weir-core.
+    /// Providers that sign with more than a secret, or with an RSA key, are tested in weir-core.
     #[test]
-    fn every_sample_of_every_provider_that_needs_only_a_secret_verifies() {
+    fn every_sample_of_a_provider_with_only_a_secret_verifies() {
         let catalog = Catalog::built_in().unwrap();
         let now = Timestamp::from_millis(1_760_000_000_000);
         let url = "https://hooks.example.com/webhook/x";
@@ -305,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_sample_is_answered_with_those_there_are() {
+    fn an_unknown_sample_is_refused_with_the_known_ones() {
         let catalog = Catalog::built_in().unwrap();
         let provider = catalog.get("custom").unwrap();
         let mut random = StdRng::seed_from_u64(7);
@@ -314,7 +287,7 @@ mod tests {
         let error = SignedSample::make(provider, "nonsense", None, signing, "u", now, &mut random);
         assert_eq!(
             error.unwrap_err().to_string(),
-            "custom has no sample `nonsense`; there is: payment.success, order.created, user.signup"
+            "custom has no sample `nonsense`; its samples are payment.success, order.created, user.signup"
         );
     }
 
@@ -343,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_is_sent_as_its_provider_sends_it_and_in_no_other_way() {
+    fn a_sample_is_sent_only_by_its_providers_methods() {
         let catalog = Catalog::built_in().unwrap();
         let (secret, now) = (Secret::new("s"), Timestamp::from_millis(1_760_000_000_000));
         let make = |provider: &str, name: &str, method: Option<&str>| {
@@ -362,8 +335,8 @@ mod tests {
         let said = |made: Result<SignedSample, SampleError>| made.unwrap_err().to_string();
         assert_eq!(
             said(make("github", "push", Some("GET"))),
-            "github sends nothing by GET; it does by: POST"
+            "github does not send by GET; it sends by POST"
         );
-        assert!(said(make("hubspot", "contact.creation", Some("GET"))).contains("is no form"));
+        assert!(said(make("hubspot", "contact.creation", Some("GET"))).contains("is not a form"));
     }
 }

@@ -1,8 +1,10 @@
 //! Holds: rows that keep deliveries from being claimed, whatever their number.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::Serialize;
+use thiserror::Error;
 use weir_core::name::{DestinationName, HandlerName, SourceName, Target};
 use weir_core::time::Timestamp;
 
@@ -49,6 +51,26 @@ impl fmt::Display for HoldScope {
             Self::Handler(name) => write!(f, "handler:{name}"),
             Self::Destination(name) => write!(f, "destination:{name}"),
         }
+    }
+}
+
+/// Text that is not the scope of a hold.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("unknown scope `{0}`; use source:NAME, handler:NAME or destination:NAME")]
+pub struct InvalidScope(String);
+
+impl FromStr for HoldScope {
+    type Err = InvalidScope;
+
+    fn from_str(text: &str) -> Result<Self, InvalidScope> {
+        let source = text.strip_prefix("source:").map(|name| name.parse().map(Self::Source));
+        let scope = match (source, text.parse()) {
+            (Some(source), _) => source.ok(),
+            (None, Ok(Target::Handler(name))) => Some(Self::Handler(name)),
+            (None, Ok(Target::Destination(name))) => Some(Self::Destination(name)),
+            (None, Err(_)) => None,
+        };
+        scope.ok_or_else(|| InvalidScope(text.chars().take(80).collect()))
     }
 }
 

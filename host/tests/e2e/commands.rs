@@ -312,7 +312,7 @@ async fn an_unknown_name_is_refused_with_the_known_names() {
         (&["release", "handler:nope"], 4, handlers),
         (&["release", "source:nope"], 4, sources),
         (&["release", "destination:sink"], 4, "there is no hold on destination:sink"),
-        (&["release", "4711"], 4, "no hold 4711 is in force"),
+        (&["release", "4711"], 4, "there is no hold 4711"),
         (
             &["release", "mine"],
             2,

@@ -31,7 +31,7 @@ async fn an_unreadable_payload_is_reported_and_the_rest_is_sent() {
         events.push(hub.push("push", &n.to_string(), body.as_bytes()).await.accepted());
     }
     let said = hub.cli(&["unreadable"]);
-    assert_eq!(String::from_utf8_lossy(&said.stdout).trim(), "nothing unreadable");
+    assert_eq!(String::from_utf8_lossy(&said.stdout).trim(), "no unreadable rows");
     let store = store_of(&hub);
     let hub = hub
         .stop_and_restart_after(|| {

@@ -134,7 +134,7 @@ async fn retry_makes_deliveries_due_by_id_and_by_target() {
     assert_eq!(all.trim(), "1 delivery for destination:sink is due now");
     hub.until_status(&events[2], "processed").await;
     let none = hub.cli_ok(&["retry", "--handler", "teller"]);
-    assert_eq!(none.trim(), "nothing for handler:teller waits for a retry");
+    assert_eq!(none.trim(), "no delivery for handler:teller waits for a retry");
     let (exit, said) = hub.cli_err(&["retry", "--destination", "nope"]);
     assert!(exit == 4 && said.contains("there is no destination `nope`; there are sink"), "{said}");
 }

@@ -140,5 +140,5 @@ fn the_provider_file_of_the_setups_passes_its_own_vectors() {
     let out = in_setup(&mine).args(["providers", "test", "providers/acme.toml"]).output().unwrap();
     let said = String::from_utf8_lossy(&out.stdout);
     assert!(out.status.success(), "{said}{}", String::from_utf8_lossy(&out.stderr));
-    assert!(said.contains("1 genuine requests accepted, 2 others refused"), "{said}");
+    assert!(said.contains("1 valid requests accepted, 2 invalid ones refused"), "{said}");
 }

@@ -148,7 +148,8 @@ async fn the_last_good_provider_file_survives_a_crash() {
     let listed = hub.cli(&["providers", "list"]);
     let said = String::from_utf8_lossy(&listed.stderr).into_owned();
     assert!(
-        said.contains("providers/acme.toml:2: ") && said.contains("acme is known by"),
+        said.contains("providers/acme.toml:2: ")
+            && said.contains("the last good version of acme is used"),
         "{said}"
     );
     assert_eq!(hub.cli(&["check"]).status.code(), Some(2));
@@ -197,8 +198,8 @@ async fn a_handed_over_secret_is_accepted_once_and_survives_a_crash() {
         async |hub: &RunningHub| hub.post("tasks", &[("x-hook-secret", secret)], b"").await;
     assert_eq!(handed(&hub).await.refused(), (403, "handshake_closed".into()));
     let said = output(&hub.cli(&["sources", "accept-secret", "tasks", "--for", "5m"]));
-    assert!(said.starts_with("tasks takes a secret"), "{said}");
-    assert!(output(&hub.cli(&["sources", "list"])).contains("takes a secret until"));
+    assert!(said.starts_with("tasks accepts one secret"), "{said}");
+    assert!(output(&hub.cli(&["sources", "list"])).contains("accepts one until"));
     assert_eq!(handed(&hub).await.status, 200);
     assert_eq!(handed(&hub).await.refused(), (403, "handshake_closed".into()));
 
@@ -246,7 +247,7 @@ async fn a_handed_over_secret_is_shown_once_to_its_operator() {
     assert_eq!(handed("notes").await.status, 200);
     let said = output(&waiting.wait_with_output().unwrap());
     let lines: Vec<_> = said.lines().collect();
-    assert!(lines[0].starts_with("notes takes a secret from its sender until "), "{said}");
+    assert!(lines[0].starts_with("notes accepts one secret from its sender until "), "{said}");
     assert_eq!(lines[2..], [token], "{said}");
     let (code, said) = failed(&["sources", "learned-secret", "notes"]);
     assert!(code == 1 && said.contains("secret_shown"), "{said}");
@@ -421,11 +422,11 @@ async fn changes_to_a_sample_are_signed_and_stored() {
         "{printed}"
     );
     for (wrong, wanted) in [
-        (&["issues", "--set", "/issue/number/x=hunter2"][..], "is a number, which has no field"),
+        (&["issues", "--set", "/issue/number/x=hunter2"][..], "is a number and has no fields"),
         (&["issues", "--file", "no/such/file"], "no/such/file cannot be read"),
         (&["issues", "--set", "title=hunter2"], "write /PATH/TO/FIELD=VALUE"),
         (&["issues", "--header", "hunter2"], "write 'Name: value'"),
-        (&["isues"], "there is: push, issues"),
+        (&["isues"], "its samples are push, issues"),
     ] {
         let out = send(wrong);
         let said = String::from_utf8(out.stderr).unwrap();

@@ -32,7 +32,7 @@ async fn a_delivery_to_a_busy_endpoint_shows_its_next_try() {
     assert_eq!(delivery["due_at"], sink_stands["next_try"], "{delivery}");
     let due = delivery["due_at"].as_str().unwrap();
     assert!(due > delivery_time(&hub, &second).await.as_str(), "{due} lies ahead");
-    let sentence = format!("destination:sink asked to be left alone, next try {due}");
+    let sentence = format!("destination:sink asked for a pause, next try {due}");
     assert!(hub.cli_ok(&["events", &second]).contains(&sentence));
     assert!(hub.cli_ok(&["why", &second]).contains(&sentence));
     let paused = ["weir_target_state", "state=\"paused\"", "destination:sink"];

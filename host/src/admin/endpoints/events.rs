@@ -1,0 +1,74 @@
+//! `/api/v1/events`.
+
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use http::{HeaderValue, StatusCode};
+use tokio::sync::OwnedSemaphorePermit;
+use weir_core::id::EventId;
+
+use super::{
+    ApiError, Json, JsonResult, NoQuery, PathText, Query, Service, json_bytes, json_response,
+};
+use crate::api::{EventQuery, EventView, EventsQuery, ListPage, WhyAnswer};
+
+pub(super) async fn list(
+    service: Service,
+    Query(query): Query<EventsQuery>,
+) -> JsonResult<ListPage<EventView>> {
+    Ok(Json(service.events(query).await?))
+}
+
+pub(super) async fn show(
+    service: Service,
+    PathText(id): PathText,
+    Query(EventQuery { full }): Query<EventQuery>,
+) -> Result<Response, ApiError> {
+    if full != Some(true) {
+        return Ok(json_response(json_bytes(&service.event(&id, false).await?)?));
+    }
+    let permit = service.payload_permit()?;
+    let bytes = json_bytes(&service.event(&id, true).await?)?;
+    Ok(json_response(with_permit(bytes, permit)))
+}
+
+/// Sends a body to be saved. It is never shown: a stranger wrote it.
+pub(super) async fn body(
+    service: Service,
+    path: PathText,
+    _: NoQuery,
+) -> Result<Response, ApiError> {
+    let event: EventId = path.id()?;
+    let permit = service.payload_permit()?;
+    let bytes = service.event_body(event).await?;
+    let name = HeaderValue::try_from(format!("attachment; filename=\"{event}.bin\""))
+        .map_err(|_| ApiError::of_status(StatusCode::INTERNAL_SERVER_ERROR))?;
+    let kind = HeaderValue::from_static("application/octet-stream");
+    let headers = [(CONTENT_TYPE, kind), (CONTENT_DISPOSITION, name)];
+    Ok((headers, with_permit(bytes, permit)).into_response())
+}
+
+pub(super) async fn why(
+    service: Service,
+    PathText(id): PathText,
+    _: NoQuery,
+) -> JsonResult<WhyAnswer> {
+    Ok(Json(service.why(&id).await?))
+}
+
+/// Bytes that hold a permit until they are sent or the client is gone.
+struct PermittedBytes {
+    bytes: Bytes,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// The same bytes, which give the permit back when they are dropped.
+fn with_permit(bytes: Bytes, permit: OwnedSemaphorePermit) -> Bytes {
+    Bytes::from_owner(PermittedBytes { bytes, _permit: permit })
+}
+
+impl AsRef<[u8]> for PermittedBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}

@@ -1,0 +1,45 @@
+//! `/health`, `/health/live`, `/health/ready`, `/metrics`. Any parameter is accepted: probes add their own.
+
+use axum::response::{IntoResponse as _, Response};
+use http::header::{ACCEPT, CONTENT_TYPE, VARY};
+use http::{HeaderMap, StatusCode};
+
+use super::{ApiError, Json, JsonResult, Service};
+use crate::api::{AliveAnswer, HealthReport};
+use crate::observe::text::Format;
+
+/// Reports the state of everything.
+pub(super) async fn health(service: Service) -> (StatusCode, Json<HealthReport>) {
+    let status = match service.health.ready() {
+        Ok(()) => StatusCode::OK,
+        Err(_) => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (status, Json(service.health_report().await))
+}
+
+/// Fails if only a restart helps.
+pub(super) async fn live(service: Service) -> JsonResult<AliveAnswer> {
+    if !service.health.live() {
+        let detail = "the store accepts no more writes; only a restart helps";
+        return Err(ApiError::unavailable("store_poisoned", detail));
+    }
+    Ok(Json(AliveAnswer::ok()))
+}
+
+/// Fails while webhooks are refused.
+pub(super) async fn ready(service: Service) -> JsonResult<AliveAnswer> {
+    let ready = service.health.ready();
+    ready.map_err(|reason| ApiError::unavailable(reason, "webhooks are not accepted now"))?;
+    Ok(Json(AliveAnswer::ok()))
+}
+
+/// Writes the metrics in the format that the scraper asks for.
+pub(super) async fn metrics(service: Service, headers: HeaderMap) -> Response {
+    let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let format = Format::wanted(accepted);
+    let states = service.target_states().await;
+    let scraped = service.health.scrape(states, service.clock.now()).await;
+    let text = service.metrics.encode_with(&scraped, format);
+    // A cache in between must not give one format to a scraper that asked for the other.
+    ([(CONTENT_TYPE, format.content_type()), (VARY, "accept")], text).into_response()
+}

@@ -1,0 +1,31 @@
+//! `/api/v1/handlers`, `/api/v1/destinations`, `/api/v1/inbox`, `/api/v1/unreadable`: short lists on one page; and
+//! `/api/v1/time/confirm`.
+
+use super::{Json, JsonResult, NoQuery, Principal, Service};
+use crate::api::{
+    ConfirmTimeAnswer, DestinationView, HandlerView, InboxMessageView, ListPage, UnreadableView,
+};
+
+pub(super) async fn handlers(service: Service, _: NoQuery) -> Json<ListPage<HandlerView>> {
+    Json(ListPage::whole(service.handlers().await))
+}
+
+pub(super) async fn destinations(service: Service, _: NoQuery) -> Json<ListPage<DestinationView>> {
+    Json(ListPage::whole(service.destinations().await))
+}
+
+pub(super) async fn inbox(service: Service, _: NoQuery) -> Json<ListPage<InboxMessageView>> {
+    Json(service.inbox_messages())
+}
+
+pub(super) async fn unreadable(service: Service, _: NoQuery) -> Json<ListPage<UnreadableView>> {
+    Json(service.unreadable())
+}
+
+pub(super) async fn confirm_time(
+    service: Service,
+    by: Principal,
+    _: NoQuery,
+) -> JsonResult<ConfirmTimeAnswer> {
+    Ok(Json(service.confirm_time(by).await?))
+}

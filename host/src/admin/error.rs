@@ -1,0 +1,164 @@
+//! Errors of the admin API, and the problem documents (RFC 9457) that are their answers.
+//!
+//! An error travels in the extensions of the response to `guard`, which knows the request's id and writes the document.
+
+use std::borrow::Cow;
+
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, StatusCode};
+use weir_store::StoreError;
+
+use super::access::AccessDenied;
+use super::json;
+use super::query::QueryError;
+use super::service::ScopeError;
+use crate::api::ProblemDocument;
+
+/// Seconds after which to try again, if the cause is transient.
+const RETRY_AFTER_S: u16 = 1;
+
+/// A request that was not done. The code is part of the interface; the sentence may change.
+#[derive(Debug, Clone)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    detail: Cow<'static, str>,
+    is_transient: bool,
+}
+
+type Detail = Cow<'static, str>;
+
+impl ApiError {
+    /// An error that stays until something changes.
+    pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<Detail>) -> Self {
+        Self { status, code, detail: detail.into(), is_transient: false }
+    }
+
+    /// An error that may be gone in a second.
+    pub(super) fn transient(code: &'static str, detail: impl Into<Detail>) -> Self {
+        Self { is_transient: true, ..Self::unavailable(code, detail) }
+    }
+
+    pub(super) fn unavailable(code: &'static str, detail: impl Into<Detail>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
+    }
+
+    pub(super) fn bad_request(code: &'static str, detail: impl Into<Detail>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, detail)
+    }
+
+    pub(super) fn not_found(code: &'static str, detail: impl Into<Detail>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, code, detail)
+    }
+
+    /// The request does not fit the present state.
+    pub(super) fn conflict(code: &'static str, detail: impl Into<Detail>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, detail)
+    }
+
+    /// The thing existed and is gone.
+    pub(super) fn gone(code: &'static str, detail: impl Into<Detail>) -> Self {
+        Self::new(StatusCode::GONE, code, detail)
+    }
+
+    pub(super) fn internal(code: &'static str, detail: impl Into<Detail>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, code, detail)
+    }
+
+    /// Text in the path that is not an id.
+    pub(super) fn invalid_id(error: &weir_core::id::InvalidId) -> Self {
+        Self::bad_request("invalid_id", error.to_string())
+    }
+
+    /// An answer of the framework, of which only the status is known.
+    pub(super) fn of_status(status: StatusCode) -> Self {
+        let code = match status {
+            StatusCode::BAD_REQUEST => "malformed",
+            StatusCode::PAYLOAD_TOO_LARGE => "body_too_large",
+            _ if status.is_client_error() => "refused",
+            _ => "internal",
+        };
+        Self::new(status, code, status.canonical_reason().unwrap_or("unknown error"))
+    }
+
+    /// The stable code.
+    pub(super) fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// The document. Other headers of the answer, such as `Allow`, are kept.
+    pub(super) fn document(self, mut headers: HeaderMap, request_id: &str) -> Response {
+        headers.remove(CONTENT_LENGTH);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.is_transient {
+            headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        let document = ProblemDocument {
+            title: self.status.canonical_reason().unwrap_or("Refused").to_owned(),
+            status: self.status.as_u16(),
+            code: self.code.to_owned(),
+            detail: self.detail.into_owned(),
+            request_id: request_id.to_owned(),
+        };
+        (self.status, headers, json::encode(&document).unwrap_or_default()).into_response()
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<AccessDenied> for ApiError {
+    fn from(denied: AccessDenied) -> Self {
+        let (status, code) = match denied {
+            AccessDenied::HostMalformed => (StatusCode::BAD_REQUEST, "host_malformed"),
+            AccessDenied::HostNotAllowed => (StatusCode::MISDIRECTED_REQUEST, "host_not_allowed"),
+            AccessDenied::OriginNotAllowed => (StatusCode::FORBIDDEN, "origin_not_allowed"),
+            AccessDenied::TokenMissing => (StatusCode::UNAUTHORIZED, "token_missing"),
+            AccessDenied::TokenMismatch => (StatusCode::UNAUTHORIZED, "token_mismatch"),
+        };
+        Self::new(status, code, denied.to_string())
+    }
+}
+
+impl From<ScopeError> for ApiError {
+    fn from(error: ScopeError) -> Self {
+        match error {
+            ScopeError::Malformed(error) => Self::bad_request("invalid_scope", error.to_string()),
+            ScopeError::Unknown(detail) => Self::not_found("unknown_name", detail),
+        }
+    }
+}
+
+impl From<QueryError> for ApiError {
+    fn from(error: QueryError) -> Self {
+        Self::bad_request(error.code(), error.to_string())
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            // All that a client can get wrong here is a cursor: everything else was checked before.
+            StoreError::Invalid(why) => Self::bad_request("invalid_parameter", why),
+            StoreError::Overloaded { .. } | StoreError::DiskFull => {
+                Self::transient("store_busy", error.to_string())
+            }
+            StoreError::Poisoned { .. } | StoreError::Closed => {
+                Self::unavailable("store_unavailable", error.to_string())
+            }
+            _ => {
+                tracing::error!(%error, "the store failed to answer an admin request");
+                Self::internal("store_failed", "the store failed; the log says how")
+            }
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! The principal: who makes a request of the admin API.
+
+use std::fmt;
+
+use axum::extract::FromRequestParts;
+use http::StatusCode;
+use http::request::Parts;
+
+use super::error::ApiError;
+
+/// Who makes a request, as the access check found out. It travels in the extensions of the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Principal {
+    /// A client without a token: a probe, or a reader on this machine.
+    Anonymous,
+    /// A holder of the admin token.
+    Operator,
+}
+
+impl Principal {
+    /// The name in records and logs.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Anonymous => "anonymous",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Principal {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let principal = parts.extensions.get().copied();
+        // The guard sets it before every endpoint.
+        principal.ok_or_else(|| ApiError::of_status(StatusCode::INTERNAL_SERVER_ERROR))
+    }
+}

@@ -1,0 +1,162 @@
+//! The report of `/health`: the state of the store, the folders, the sources and the handlers, for people.
+
+use std::collections::BTreeMap;
+
+use weir_store::query::{CountRow, CountsFilter};
+use weir_store::upkeep::IntegrityStatus;
+
+use super::AdminService;
+use crate::api::{
+    CertificateState, HealthReport, HealthSummary, IntegrityState, LostRowsView, PartState,
+    ProviderFileState, ProviderFilesState, SourceHealth, StoreState,
+};
+use crate::config::ProviderFile;
+use crate::observe::metrics::Metrics;
+
+impl AdminService {
+    /// Reports the state of everything. The queues are null if the store does not answer.
+    pub(in crate::admin) async fn health_report(&self) -> HealthReport {
+        let mut summary = self.health_summary();
+        let queues = match self.store.counts(CountsFilter::Deliveries).await {
+            Ok(rows) => Some(queues(rows)),
+            Err(error) => {
+                tracing::warn!(%error, "totals cannot be read from the store");
+                if self.health.live() {
+                    summary.store.status = "failing".to_owned();
+                    summary.store.reason = Some(error.to_string());
+                }
+                None
+            }
+        };
+        // If this fails too, the report says so about the store already.
+        let unrouted = self.store.counts(CountsFilter::Unrouted).await.unwrap_or_default();
+        let sources = sources(&self.metrics, &unrouted);
+        HealthReport { summary, queues, sources, handlers: self.handlers().await }
+    }
+
+    fn health_summary(&self) -> HealthSummary {
+        let (ready, store) = (self.health.ready(), self.store_state());
+        let degraded = store.unreadable.is_some() || store.lost.is_some();
+        let status = match ready {
+            Err(_) => "unavailable",
+            Ok(()) if degraded => "degraded",
+            Ok(()) => "ok",
+        };
+        let certificates = self.health.certificates().into_iter();
+        HealthSummary {
+            status: status.to_owned(),
+            reason: ready.err().map(str::to_owned),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_seconds: self.health.uptime().as_secs(),
+            store,
+            retention: PartState::of("stopped", self.health.retention_stopped()),
+            certificates: certificates
+                .map(|(listener, not_after)| CertificateState {
+                    listener: listener.to_owned(),
+                    not_after,
+                })
+                .collect(),
+            plugins: PartState::of("away", self.health.plugins_folder().away()),
+            providers: provider_files(&self.health.provider_files()),
+        }
+    }
+
+    fn store_state(&self) -> StoreState {
+        let (poisoned, condition) = (self.store.poisoned(), self.store.condition());
+        let (unreadable, lost) = (condition.unreadable, &condition.lost);
+        let degraded = unreadable > 0 || !lost.is_empty();
+        let full = "the disk is full: webhooks are refused until there is room".to_owned();
+        let (status, reason) = match (poisoned, condition.full_since) {
+            (Some(reason), _) => ("poisoned", Some(reason)),
+            (None, Some(_)) => ("full", Some(full)),
+            (None, None) if degraded => ("degraded", None),
+            (None, None) => ("ok", None),
+        };
+        let lost_rows = lost.iter().map(|rows| LostRowsView {
+            what: rows.what.to_owned(),
+            count: rows.count(),
+            first: rows.first,
+            last: rows.last,
+            found_at: rows.found_at,
+        });
+        StoreState {
+            status: status.to_owned(),
+            since: condition.full_since.filter(|_| status == "full"),
+            reason,
+            unreadable: (unreadable > 0).then_some(unreadable),
+            lost: (!lost.is_empty()).then(|| lost_rows.collect()),
+            look_over: integrity(&self.store.look_over()),
+        }
+    }
+}
+
+fn integrity(status: &IntegrityStatus) -> IntegrityState {
+    let (word, percent, reason) = match status {
+        IntegrityStatus::Done => ("done", None, None),
+        IntegrityStatus::InProgress { percent } => ("under_way", Some(*percent), None),
+        IntegrityStatus::Damaged(reason) => ("damaged", None, Some(reason.clone())),
+        IntegrityStatus::Failed(reason) => ("failed", None, Some(reason.clone())),
+    };
+    IntegrityState { status: word.to_owned(), percent, reason }
+}
+
+/// The operator's provider files that could not be loaded.
+fn provider_files(files: &[ProviderFile]) -> ProviderFilesState {
+    let failed = files.iter().filter(|file| !file.problems.is_empty());
+    let failed = failed.map(|file| ProviderFileState {
+        file: file.file.clone(),
+        provider: file.provider.as_deref().map(Into::into),
+        problems: file.problems.iter().map(ToString::to_string).collect(),
+        serves_on: file.provider.is_some(),
+    });
+    let files: Vec<_> = failed.collect();
+    let status = if files.is_empty() { "ok" } else { "load_failed" };
+    ProviderFilesState { status: status.to_owned(), files }
+}
+
+/// The number of deliveries by target and state.
+fn queues(rows: Vec<CountRow>) -> BTreeMap<String, BTreeMap<String, u64>> {
+    let mut queues = BTreeMap::<String, BTreeMap<String, u64>>::new();
+    for row in rows {
+        queues.entry(row.of).or_default().insert(row.what.to_owned(), row.count);
+    }
+    queues
+}
+
+fn sources(metrics: &Metrics, unrouted: &[CountRow]) -> BTreeMap<String, SourceHealth> {
+    let mut sources = BTreeMap::new();
+    for (name, source) in metrics.sources() {
+        let (received, refused) = source.answers();
+        let (stored, duplicate, unrouted_total) = source.event_counts();
+        let unrouted_now = unrouted.iter().find(|row| row.of == *name).map_or(0, |row| row.count);
+        let health = SourceHealth {
+            received,
+            stored,
+            duplicate,
+            unrouted: unrouted_total,
+            unrouted_now,
+            refused,
+            seen: source.seen().as_deref().map(Into::into),
+            last_received_seconds_ago: source.silence().map(|silence| silence.as_secs()),
+        };
+        sources.insert(name.into(), health);
+    }
+    sources
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_check_of_the_store_is_reported() {
+        let reported = |status| serde_json::to_value(integrity(&status)).unwrap();
+        let in_progress = reported(IntegrityStatus::InProgress { percent: 42 });
+        assert_eq!(in_progress, json!({ "status": "under_way", "percent": 42 }));
+        assert_eq!(reported(IntegrityStatus::Done), json!({ "status": "done" }));
+        let damaged = reported(IntegrityStatus::Damaged("event 7".into()));
+        assert_eq!(damaged, json!({ "status": "damaged", "reason": "event 7" }));
+    }
+}

@@ -1,0 +1,137 @@
+//! The service behind the admin API: what operators may ask and do, apart from HTTP and from how answers are shown.
+//!
+//! One file a subject. Every act is given the principal who asks for it. What may not live here: SQL, and how the
+//! parts of the hub do what they are told.
+
+mod dead_letters;
+mod events;
+mod health;
+mod holds;
+mod lookup;
+mod names;
+mod quarantine;
+mod replay;
+mod retry;
+mod sources;
+mod targets;
+pub(super) mod views;
+mod waiting;
+mod why;
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use weir_core::name::{SourceName, Target};
+use weir_core::time::Clock;
+use weir_store::Store;
+use weir_store::query::CountsFilter;
+
+use super::Deps;
+use super::error::ApiError;
+use super::principal::Principal;
+use crate::api::{ConfirmTimeAnswer, ListPage, UnreadableView};
+use crate::context::HubContext;
+use crate::egress::{EgressHandle, Inbox};
+use crate::ingress::Ingress;
+use crate::invoker::InvokerHandle;
+use crate::observe::health::Health;
+use crate::observe::metrics::Metrics;
+use crate::routing::Routes;
+use names::KnownNames;
+
+pub(super) use names::ScopeError;
+
+/// Whole payloads in memory at once; each may be 25 MiB.
+pub(super) const WHOLE_PAYLOADS_MAX: usize = 4;
+
+/// What operators may ask and do.
+pub(super) struct AdminService {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Metrics,
+    pub(super) health: Arc<Health>,
+    handlers: InvokerHandle,
+    egress: EgressHandle,
+    inbox: Inbox,
+    routes: Arc<Routes>,
+    ingress: Arc<Ingress>,
+    whole_payloads: Arc<Semaphore>,
+}
+
+impl fmt::Debug for AdminService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminService").finish_non_exhaustive()
+    }
+}
+
+impl AdminService {
+    pub(super) fn new(ctx: HubContext, deps: Deps) -> Self {
+        Self {
+            store: ctx.store,
+            clock: ctx.clock,
+            metrics: ctx.metrics,
+            health: deps.health,
+            handlers: deps.handlers,
+            egress: deps.egress,
+            inbox: deps.inbox,
+            routes: deps.routes,
+            ingress: deps.ingress,
+            whole_payloads: Arc::new(Semaphore::new(WHOLE_PAYLOADS_MAX)),
+        }
+    }
+
+    /// The names that a request may mean now.
+    fn known_names(&self) -> KnownNames {
+        KnownNames {
+            sources: self.ingress.source_names(),
+            handlers: self.handlers.handlers().into_iter().map(|status| status.name).collect(),
+            destinations: self
+                .egress
+                .destinations()
+                .into_iter()
+                .map(|status| status.name)
+                .collect(),
+        }
+    }
+
+    /// Refuses unknown names, for a filter that found nothing. A name that left the configuration is known as long as
+    /// the store has something of it.
+    async fn check_names(
+        &self,
+        source: Option<&SourceName>,
+        target: Option<&Target>,
+    ) -> Result<(), ApiError> {
+        let known = self.known_names();
+        let is_stored = async |filter, name: String| {
+            let counts = self.store.counts(filter).await.unwrap_or_default();
+            counts.iter().any(|row| row.of == name)
+        };
+        if let Some(source) = source
+            && let Err(unknown) = known.check_source(source)
+            && !is_stored(CountsFilter::Events, source.to_string()).await
+        {
+            return Err(unknown.into());
+        }
+        if let Some(target) = target
+            && let Err(unknown) = known.check_target(target)
+            && !is_stored(CountsFilter::Deliveries, target.to_string()).await
+        {
+            return Err(unknown.into());
+        }
+        Ok(())
+    }
+
+    /// Rows of the store that could not be read and were set aside.
+    pub(super) fn unreadable(&self) -> ListPage<UnreadableView> {
+        ListPage::whole(self.store.unreadable().iter().map(views::unreadable))
+    }
+
+    /// Confirms that the system clock is right, after it jumped or the hub was off for days.
+    pub(super) async fn confirm_time(&self, by: Principal) -> Result<ConfirmTimeAnswer, ApiError> {
+        let time = self.clock.now();
+        self.store.confirm_time().await?;
+        tracing::info!(%time, %by, "system clock confirmed");
+        Ok(ConfirmTimeAnswer { time })
+    }
+}

@@ -1,0 +1,94 @@
+//! Deliveries and their attempts, as part of other answers.
+
+use serde::{Deserialize, Serialize};
+use weir_core::delivery::{DeliveryState, Outcome};
+use weir_core::id::{AttemptId, DeliveryId, EventId, MessageId};
+use weir_core::name::Target;
+use weir_core::time::Timestamp;
+
+/// A delivery with its attempts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeliveryView {
+    pub id: DeliveryId,
+    /// The event that caused it.
+    pub event: EventId,
+    /// The attempt that sent it, for a message.
+    pub cause: Option<AttemptId>,
+    /// The id under which a message is sent.
+    pub message: Option<MessageId>,
+    pub target: Target,
+    pub state: DeliveryState,
+    /// True while a hold keeps it waiting.
+    pub held: bool,
+    /// The number of times it was replayed.
+    pub generation: u32,
+    /// The number of attempts in this generation.
+    pub attempts: u32,
+    /// The time of the next attempt, while it waits.
+    pub due_at: Option<Timestamp>,
+    /// The reason why the last attempt failed.
+    pub reason: Option<String>,
+    /// What it waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<WaitReason>,
+    /// Its attempts, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<AttemptView>,
+}
+
+/// One attempt of a delivery.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AttemptView {
+    pub id: AttemptId,
+    pub generation: u32,
+    /// Its number in its generation, from 1.
+    pub number: u32,
+    pub started_at: Timestamp,
+    /// Its duration in microseconds.
+    pub duration_us: u64,
+    pub outcome: Outcome,
+    /// The reason for the outcome.
+    pub reason: Option<String>,
+    /// The version of the handler, in hex.
+    pub version: Option<String>,
+    /// The lines that the handler logged.
+    pub log: Option<String>,
+    /// The HTTP status that the endpoint answered.
+    pub response_status: Option<u16>,
+    /// The first bytes of the endpoint's answer.
+    pub response_snippet: Option<String>,
+    /// The messages that the run sent.
+    pub messages: Vec<DeliveryView>,
+    /// The events that the run emitted.
+    pub emitted: Vec<EventId>,
+}
+
+/// What a delivery waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "for", rename_all = "snake_case")]
+pub enum WaitReason {
+    /// The end of a hold.
+    Hold {
+        /// The number of the hold.
+        hold: u64,
+        scope: String,
+        by: String,
+        reason: String,
+        /// The time at which the hold ends by itself.
+        until: Option<Timestamp>,
+    },
+    /// The target: its breaker paused it after failures.
+    Failing {
+        /// The number of the breaker's hold.
+        hold: Option<u64>,
+        reason: Option<String>,
+        /// The time of the next try.
+        until: Option<Timestamp>,
+    },
+    /// The target: it asked for a pause.
+    Paused { hold: Option<u64>, reason: Option<String>, until: Option<Timestamp> },
+    /// The time of its next attempt.
+    Retry { until: Timestamp },
+    /// Its turn: it is due.
+    Turn,
+}

@@ -1,0 +1,38 @@
+//! `/api/v1/destinations`.
+
+use serde::{Deserialize, Serialize};
+use weir_core::name::DestinationName;
+use weir_core::time::Timestamp;
+
+use super::HealthState;
+
+/// A destination and its state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DestinationView {
+    pub name: DestinationName,
+    /// `webhook` or `inbox`.
+    pub kind: String,
+    pub state: HealthState,
+    /// The time since which it is failing.
+    pub failing_since: Option<Timestamp>,
+    /// The reason, if it is not ok.
+    pub reason: Option<String>,
+    /// The time of the next try, if it is later than now.
+    pub next_try: Option<Timestamp>,
+    /// The number of tries without success since it is failing.
+    pub failed_tries: u32,
+    /// The number of times that it became failing since the hub was started.
+    pub times_failing: u64,
+    /// The number of messages that are being sent.
+    pub sending: usize,
+    /// The configured limit of messages sent at once.
+    pub concurrency: usize,
+    /// The present limit, lower while the endpoint says that it is overloaded.
+    pub places: usize,
+    /// The end of a pause that the endpoint asked for.
+    pub paused_until: Option<Timestamp>,
+    /// The number of successful attempts since the hub was started.
+    pub sent: u64,
+    /// The number of failed attempts since the hub was started.
+    pub failed: u64,
+}

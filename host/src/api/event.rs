@@ -1,0 +1,140 @@
+//! `/api/v1/events`.
+
+use serde::{Deserialize, Serialize};
+use weir_core::delivery::EventStatus;
+use weir_core::event::{Category, EventType};
+use weir_core::id::{EventId, RequestId};
+use weir_core::name::SourceName;
+use weir_core::time::Timestamp;
+
+use super::params::{Cursor, Limit, Moment};
+use super::{DeliveryView, HeaderView, PayloadView, QuarantineDetail};
+
+/// Filters the list of events.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventsQuery {
+    pub source: Option<SourceName>,
+    /// A type; `*` matches any run of characters.
+    #[serde(rename = "type")]
+    pub kind: Option<EventType>,
+    pub status: Option<EventStatus>,
+    /// Received at or after this moment.
+    pub since: Option<Moment>,
+    /// Received before this moment.
+    pub until: Option<Moment>,
+    pub limit: Option<Limit>,
+    pub cursor: Option<Cursor>,
+}
+
+/// Says how much of one event to show.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventQuery {
+    /// Shows whole bodies instead of their first bytes.
+    pub full: Option<bool>,
+}
+
+/// An event with its deliveries. In lists the deliveries come without attempts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventView {
+    pub id: EventId,
+    /// The id under which it is sent, if a handler emitted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outward_id: Option<EventId>,
+    pub source: SourceName,
+    #[serde(rename = "type")]
+    pub kind: EventType,
+    pub category: Option<Category>,
+    /// The sender's own id.
+    pub delivery_id: Option<String>,
+    /// The time at which it was received or emitted.
+    pub received_at: Timestamp,
+    pub status: EventStatus,
+    /// True if the sender used its id before, with another body.
+    pub id_reused: bool,
+    /// The request that carried it.
+    pub request: Option<RequestId>,
+    /// The event whose handler emitted it.
+    pub parent: Option<EventId>,
+    /// The hash of the routing table when it arrived.
+    pub table: String,
+    /// Bytes of headers and body.
+    pub size: u64,
+    pub deliveries: Vec<DeliveryView>,
+}
+
+/// An event as one of several.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventSummary {
+    pub id: EventId,
+    pub received_at: Timestamp,
+    pub source: SourceName,
+    #[serde(rename = "type")]
+    pub kind: EventType,
+    pub status: EventStatus,
+}
+
+/// An event with what was received.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventDetailView {
+    pub event: EventView,
+    /// The delivery, if an id of its own, of its message or of one of its attempts was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivery: Option<DeliveryView>,
+    /// The headers and body of that delivery, if it is a message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<PayloadView>,
+    /// The request that carried the event; null for an event that a handler emitted.
+    pub request: Option<RequestView>,
+    /// The headers and body of the event; null once retention has removed them.
+    pub payload: Option<PayloadView>,
+}
+
+/// What an id leads to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum EventAnswer {
+    /// One event.
+    Event(Box<EventDetailView>),
+    /// Several events: those of a request, or of a sender's id.
+    Events { events: Vec<EventSummary> },
+    /// A request that was refused.
+    Refusal { refusal: RefusalView },
+    /// A request in the quarantine.
+    Quarantined { quarantined: QuarantineDetail },
+}
+
+/// A request as it was received.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestView {
+    pub id: RequestId,
+    pub source: SourceName,
+    pub received_at: Timestamp,
+    /// The scheme that verified it.
+    pub scheme: String,
+    /// The name of the secret that verified it.
+    pub secret: String,
+    /// The sender's address.
+    pub remote: Option<String>,
+    pub headers: Vec<HeaderView>,
+    /// Bytes of the body.
+    pub size: usize,
+}
+
+/// A request that was refused. The hub remembers the latest ones.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusalView {
+    /// The id that the sender was answered.
+    pub request_id: String,
+    pub at: Timestamp,
+    /// The source, if it exists.
+    pub source: Option<String>,
+    /// The sender's address.
+    pub address: String,
+    /// The HTTP status that the sender was answered.
+    pub status: u16,
+    pub code: String,
+    /// The reason, for the operator.
+    pub reason: String,
+}

@@ -1,0 +1,58 @@
+//! `/api/v1/handlers`, and the health that handlers and destinations share.
+
+use serde::{Deserialize, Serialize};
+use weir_core::name::HandlerName;
+use weir_core::time::Timestamp;
+
+/// The state of a handler or a destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthState {
+    /// Its deliveries go on.
+    Ok,
+    /// It is paused after failures; one delivery is tried now and then.
+    Failing,
+    /// An operator holds it, or it asked for a pause.
+    Paused,
+}
+
+impl HealthState {
+    /// The word in JSON, tables and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failing => "failing",
+            Self::Paused => "paused",
+        }
+    }
+}
+
+/// A handler and its state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandlerView {
+    pub name: HandlerName,
+    /// The hash of the module that is in service, in hex.
+    pub version: Option<String>,
+    /// `component` or `command`.
+    pub kind: Option<String>,
+    /// Its own description.
+    pub about: Option<String>,
+    /// The patterns of its events.
+    pub subscriptions: Vec<String>,
+    /// `ready`, `missing`, `failed` or `loading`.
+    pub state: String,
+    /// The time since which it is in this state or this version is in service.
+    pub since: Timestamp,
+    /// The reason why the present file was not accepted. An older version may be in service.
+    pub last_error: Option<String>,
+    /// The number of runs in progress.
+    pub running: usize,
+    pub health: HealthState,
+    /// The reason, if it is not ok.
+    pub health_reason: Option<String>,
+    /// The time of the next try, if it is later than now.
+    pub next_try: Option<Timestamp>,
+    /// The number of tries without success since it is failing.
+    pub failed_tries: u32,
+}

@@ -1,0 +1,152 @@
+//! `/health`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use weir_core::time::Timestamp;
+
+use super::HandlerView;
+
+/// The answer of `/health/live` and `/health/ready`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AliveAnswer {
+    /// `ok`.
+    pub status: String,
+}
+
+impl AliveAnswer {
+    #[must_use]
+    pub fn ok() -> Self {
+        Self { status: "ok".to_owned() }
+    }
+}
+
+/// The state of the whole hub.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HealthReport {
+    #[serde(flatten)]
+    pub summary: HealthSummary,
+    /// The number of deliveries by target and state; null if the store does not answer.
+    pub queues: Option<BTreeMap<String, BTreeMap<String, u64>>>,
+    pub sources: BTreeMap<String, SourceHealth>,
+    pub handlers: Vec<HandlerView>,
+}
+
+/// The state of the hub without asking the store for totals.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HealthSummary {
+    /// `ok`, `degraded` or `unavailable`.
+    pub status: String,
+    /// The code of the reason, if webhooks are not accepted.
+    pub reason: Option<String>,
+    pub version: String,
+    pub uptime_seconds: u64,
+    pub store: StoreState,
+    pub retention: PartState,
+    pub certificates: Vec<CertificateState>,
+    pub plugins: PartState,
+    pub providers: ProviderFilesState,
+}
+
+/// The state of one part of the hub.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartState {
+    /// `ok`, or a word of that part.
+    pub status: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl PartState {
+    /// `ok` without a reason, else this word with the reason.
+    #[must_use]
+    pub fn of(word: &str, reason: Option<String>) -> Self {
+        let status = if reason.is_some() { word } else { "ok" };
+        Self { status: status.to_owned(), reason }
+    }
+}
+
+/// The state of the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreState {
+    /// `ok`, `degraded`, `full`, `failing` or `poisoned`.
+    pub status: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The number of rows that could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<u64>,
+    /// Rows that were acknowledged and are missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<Vec<LostRowsView>>,
+    pub look_over: IntegrityState,
+}
+
+/// Rows that were acknowledged and are missing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostRowsView {
+    /// `request`, `event`, `delivery`, `attempt`, `state` or `registry`.
+    pub what: String,
+    pub count: u64,
+    /// The number of the first row.
+    pub first: i64,
+    /// The number of the last row.
+    pub last: i64,
+    pub found_at: Timestamp,
+}
+
+/// The check of the whole store after a process that did not close it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IntegrityState {
+    /// `done`, `under_way`, `damaged` or `failed`.
+    pub status: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent: Option<u8>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// The certificate of a listener.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateState {
+    pub listener: String,
+    pub not_after: Timestamp,
+}
+
+/// The operator's own provider files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProviderFilesState {
+    /// `ok` or `load_failed`.
+    pub status: String,
+    /// The files that could not be loaded.
+    pub files: Vec<ProviderFileState>,
+}
+
+/// A provider file that could not be loaded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProviderFileState {
+    pub file: String,
+    pub provider: Option<String>,
+    pub problems: Vec<String>,
+    /// True if its last good version is in use.
+    pub serves_on: bool,
+}
+
+/// The counts of a source since the hub was started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceHealth {
+    /// Accepted requests.
+    pub received: u64,
+    /// Stored events.
+    pub stored: u64,
+    pub duplicate: u64,
+    pub unrouted: u64,
+    /// Stored events that are unrouted now.
+    pub unrouted_now: u64,
+    /// Refused requests.
+    pub refused: u64,
+    pub seen: Option<String>,
+    pub last_received_seconds_ago: Option<u64>,
+}

@@ -1,0 +1,52 @@
+//! The admin API as data: the queries, bodies and answers that the hub, the command line and tests share.
+//!
+//! One file a resource. Every type is plain and reads back what it writes. What may not live here: logic, the store,
+//! and anything that knows how a request travels.
+
+mod confirm_time;
+mod dead_letter;
+mod delivery;
+mod destination;
+mod event;
+mod handler;
+mod health;
+mod hold;
+mod inbox;
+mod list;
+pub mod params;
+mod payload;
+mod problem;
+mod quarantine;
+mod replay;
+mod retry;
+mod source;
+mod unreadable;
+mod why;
+
+pub use confirm_time::ConfirmTimeAnswer;
+pub use dead_letter::{DeadLettersQuery, RequeueAnswer};
+pub use delivery::{AttemptView, DeliveryView, WaitReason};
+pub use destination::DestinationView;
+pub use event::{
+    EventAnswer, EventDetailView, EventQuery, EventSummary, EventView, EventsQuery, RefusalView,
+    RequestView,
+};
+pub use handler::{HandlerView, HealthState};
+pub use health::{
+    AliveAnswer, CertificateState, HealthReport, HealthSummary, IntegrityState, LostRowsView,
+    PartState, ProviderFileState, ProviderFilesState, SourceHealth, StoreState,
+};
+pub use hold::{HoldView, HoldsQuery, PlaceHoldBody};
+pub use inbox::InboxMessageView;
+pub use list::ListPage;
+pub use payload::{BodyView, BytesView, HeaderView, PayloadView};
+pub use problem::ProblemDocument;
+pub use quarantine::{
+    QuarantineDetail, QuarantineItem, QuarantineQuery, ReleaseAllAnswer, ReleaseAnswer,
+    ReleaseBody, StillInvalid,
+};
+pub use replay::{DeadLetterFilter, ReplayAnswer, ReplayBody, UnroutedFilter};
+pub use retry::{RetryAnswer, RetryBody};
+pub use source::{ForgottenSecret, OpenWindowBody, SecretAnswer, SourceView, WindowAnswer};
+pub use unreadable::UnreadableView;
+pub use why::{CandidateView, HoldOnDelivery, LastAttempt, RoutedDelivery, WhyAnswer};

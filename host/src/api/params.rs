@@ -1,0 +1,263 @@
+//! Values of parameters, read from text with an error that says what to write. Pure.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use thiserror::Error;
+use weir_core::time::{Timestamp, millis};
+use weir_core::units::{self, InvalidDuration};
+
+/// Longest cursor that is handed to the store, in bytes.
+const CURSOR_BYTES_MAX: usize = 512;
+/// Longest idempotency key of a replay, in bytes.
+const REQUEST_KEY_BYTES_MAX: usize = 64;
+/// Longest reason of a hold, in bytes.
+const REASON_BYTES_MAX: usize = 500;
+
+/// Text that is not a value of its parameter, with what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct InvalidValue(String);
+
+/// Serializes a type as its text, and reads it back.
+macro_rules! as_text {
+    ($name:ty) => {
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+/// A moment: a time, or how long ago.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    At(Timestamp),
+    Ago(Duration),
+}
+
+impl Moment {
+    /// The time that is meant now.
+    #[must_use]
+    pub fn resolve(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::At(time) => time,
+            Self::Ago(ago) => Timestamp::from_millis(now.as_millis().saturating_sub(millis(ago))),
+        }
+    }
+}
+
+impl FromStr for Moment {
+    type Err = InvalidValue;
+
+    /// Reads RFC 3339, milliseconds since 1970, or a duration such as `90m`.
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        if let Ok(ms) = text.parse() {
+            return Ok(Self::At(Timestamp::from_millis(ms)));
+        }
+        if let Ok(at) = text.parse::<jiff::Timestamp>() {
+            let ms = u64::try_from(at.as_millisecond())
+                .map_err(|_| InvalidValue("the time is before 1970".to_owned()))?;
+            return Ok(Self::At(Timestamp::from_millis(ms)));
+        }
+        match units::parse_duration(text) {
+            Ok(ago) => Ok(Self::Ago(ago)),
+            Err(InvalidDuration::Zero) => Ok(Self::Ago(Duration::ZERO)),
+            Err(_) => Err(InvalidValue(
+                "write a time such as 2026-11-23T15:52:19Z, or how long ago, such as 90m or 2d"
+                    .to_owned(),
+            )),
+        }
+    }
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(time) => write!(f, "{time}"),
+            Self::Ago(Duration::ZERO) => f.write_str("0s"),
+            Self::Ago(ago) => f.write_str(&units::format_duration(*ago)),
+        }
+    }
+}
+
+as_text!(Moment);
+
+/// Reads a time in the future: RFC 3339, milliseconds since 1970, or the time from now, such as `2h`.
+pub fn future_moment(text: &str, now: Timestamp) -> Result<Timestamp, InvalidValue> {
+    let at = match units::parse_duration(text) {
+        Ok(wait) => now.after(wait),
+        Err(_) => text.parse::<Moment>().map(|moment| moment.resolve(now)).map_err(|_| {
+            let form = "write a time such as 2026-11-23T15:52:19Z, or in how long, such as 2h";
+            InvalidValue(form.to_owned())
+        })?,
+    };
+    if at > now { Ok(at) } else { Err(InvalidValue("the time is already past".to_owned())) }
+}
+
+/// The number of entries on a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit(usize);
+
+impl Limit {
+    /// Most entries of a page.
+    pub const MAX: usize = 500;
+
+    /// A limit, lowered to [`Limit::MAX`] and at least 1.
+    #[must_use]
+    pub fn clamped(entries: usize) -> Self {
+        Self(entries.clamp(1, Self::MAX))
+    }
+
+    #[must_use]
+    pub fn get(self) -> usize {
+        self.0
+    }
+}
+
+impl Default for Limit {
+    fn default() -> Self {
+        Self(50)
+    }
+}
+
+impl FromStr for Limit {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        match text.parse() {
+            Ok(entries @ 1..=Self::MAX) => Ok(Self(entries)),
+            _ => Err(InvalidValue(format!("write a number from 1 to {}", Self::MAX))),
+        }
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+as_text!(Limit);
+
+/// The `next` of a page, which asks for the page after it. Its content is the store's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor(String);
+
+impl Cursor {
+    #[must_use]
+    pub fn into_inner(self) -> String {
+        self.0
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let plain = text.bytes().all(|b| b.is_ascii_graphic());
+        if text.is_empty() || text.len() > CURSOR_BYTES_MAX || !plain {
+            return Err(InvalidValue("write the `next` of the page before".to_owned()));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+as_text!(Cursor);
+
+/// Checks the reason of a hold.
+pub fn reason(text: &str) -> Result<(), InvalidValue> {
+    let fits = !text.is_empty() && text.len() <= REASON_BYTES_MAX;
+    if fits && !text.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err(InvalidValue(format!("a reason is one line of 1 to {REASON_BYTES_MAX} bytes")))
+}
+
+/// Checks the idempotency key of a replay.
+pub fn request_key(text: &str) -> Result<(), InvalidValue> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    if !text.is_empty() && text.len() <= REQUEST_KEY_BYTES_MAX && text.bytes().all(plain) {
+        return Ok(());
+    }
+    Err(InvalidValue(format!(
+        "a key is 1 to {REQUEST_KEY_BYTES_MAX} letters, digits, dots, hyphens and underscores"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_760_000_000_000);
+
+    #[test]
+    fn a_moment_is_a_time_or_how_long_ago() {
+        let resolved = |text: &str| text.parse::<Moment>().unwrap().resolve(NOW).as_millis();
+        assert_eq!(resolved("1759996400000"), 1_759_996_400_000);
+        assert_eq!(resolved("2025-10-09T08:53:20Z"), NOW.as_millis());
+        assert_eq!(resolved("1h"), NOW.as_millis() - 3_600_000);
+        assert_eq!(resolved("0s"), NOW.as_millis());
+        for bad in ["", "yesterday", "1960-01-01T00:00:00Z", "-1h"] {
+            assert!(bad.parse::<Moment>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_moment_reads_back_what_it_writes() {
+        for text in ["1h 30m", "0s", "2025-10-09T08:53:20Z"] {
+            let moment: Moment = text.parse().unwrap();
+            assert_eq!(moment.to_string().parse(), Ok(moment), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_future_moment_lies_ahead() {
+        let ms = NOW.as_millis();
+        assert_eq!(future_moment("2h", NOW), Ok(Timestamp::from_millis(ms + 7_200_000)));
+        assert!(future_moment("2027-01-01T00:00:00Z", NOW).is_ok());
+        for bad in ["0s", "2020-01-01T00:00:00Z", "tomorrow", "", "-1h"] {
+            assert!(future_moment(bad, NOW).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_limit_is_between_1_and_500() {
+        for bad in ["0", "501", "-1", "many", ""] {
+            assert!(bad.parse::<Limit>().is_err(), "{bad}");
+        }
+        assert_eq!("500".parse::<Limit>().map(Limit::get), Ok(500));
+        assert_eq!(Limit::clamped(0).get(), 1);
+    }
+
+    #[test]
+    fn a_cursor_is_short_and_plain() {
+        for bad in ["", "a\0b", "a b", &"a".repeat(513)] {
+            assert!(bad.parse::<Cursor>().is_err(), "{bad}");
+        }
+        assert!("abc".parse::<Cursor>().is_ok());
+    }
+
+    #[test]
+    fn a_reason_is_one_line_and_a_key_is_one_word() {
+        assert!(reason("a bad release").is_ok() && request_key("mine-1").is_ok());
+        assert!(reason("a\nb").is_err() && reason("").is_err());
+        assert!(request_key("a b").is_err() && request_key("").is_err());
+    }
+}

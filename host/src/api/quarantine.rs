@@ -1,0 +1,80 @@
+//! `/api/v1/quarantine`.
+
+use serde::{Deserialize, Serialize};
+use weir_core::id::QuarantineId;
+use weir_core::name::SourceName;
+use weir_core::time::Timestamp;
+
+use super::PayloadView;
+use super::params::{Cursor, Limit};
+
+/// Filters the list of quarantined requests.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuarantineQuery {
+    pub source: Option<SourceName>,
+    /// Includes requests that were released.
+    pub released: Option<bool>,
+    pub limit: Option<Limit>,
+    pub cursor: Option<Cursor>,
+}
+
+/// A quarantined request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuarantineItem {
+    pub id: QuarantineId,
+    pub source: String,
+    /// The sender's address, or the network that counts as one sender.
+    pub address: String,
+    pub received_at: Timestamp,
+    /// The code of the last refusal.
+    pub code: String,
+    /// Bytes of headers and body.
+    pub size: usize,
+    /// The events that it became, once it was released.
+    pub events: Option<Vec<String>>,
+}
+
+/// A quarantined request with its headers and the beginning of its body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuarantineDetail {
+    #[serde(flatten)]
+    pub request: QuarantineItem,
+    pub payload: PayloadView,
+}
+
+/// Chooses the requests to verify again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseBody {
+    #[serde(default)]
+    pub source: Option<String>,
+    /// The `next` of the answer before: go on after this request.
+    #[serde(default)]
+    pub after: Option<String>,
+}
+
+/// A request that was released.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseAnswer {
+    pub id: QuarantineId,
+    /// The events that it became.
+    pub events: Vec<String>,
+}
+
+/// A request that is still not valid.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StillInvalid {
+    pub id: QuarantineId,
+    /// The code of the refusal.
+    pub code: String,
+}
+
+/// The result of verifying a page of requests again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseAllAnswer {
+    pub released: Vec<ReleaseAnswer>,
+    pub refused: Vec<StillInvalid>,
+    /// The request after which to go on; null at the end.
+    pub next: Option<QuarantineId>,
+}

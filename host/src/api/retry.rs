@@ -1,0 +1,36 @@
+//! `POST /api/v1/retry`.
+
+use serde::{Deserialize, Serialize};
+use weir_core::id::DeliveryId;
+use weir_core::name::Target;
+
+/// Asks for an attempt at once, of exactly one of `id`, `destination` and `handler`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetryBody {
+    /// The id of a delivery, message, attempt or event, or the sender's own id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// The name of a destination.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+    /// The name of a handler.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handler: Option<String>,
+}
+
+/// The deliveries that became due.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryAnswer {
+    /// The target, if one was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Target>,
+    /// The number of deliveries.
+    pub retried: usize,
+    /// The deliveries, if one delivery or event was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deliveries: Option<Vec<DeliveryId>>,
+    /// True if a failing target is tried with one delivery at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tried: Option<bool>,
+}

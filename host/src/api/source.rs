@@ -1,0 +1,53 @@
+//! `/api/v1/sources`, and the secrets that some senders hand over.
+
+use serde::{Deserialize, Serialize};
+use weir_core::name::SourceName;
+use weir_core::time::Timestamp;
+
+/// A source in force. Secrets are shown by name only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceView {
+    pub name: SourceName,
+    pub provider: String,
+    /// The schemes that are accepted.
+    pub schemes: Vec<String>,
+    /// The names of the secrets and keys that verify its requests.
+    pub secrets: Vec<String>,
+    /// True if every request is refused until the sender hands its secret over.
+    pub awaits_secret: bool,
+    /// The time until which the sender may hand it over.
+    pub window_until: Option<Timestamp>,
+}
+
+/// Opens the window in which a sender may hand its secret over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenWindowBody {
+    /// The time at which the window closes, or the time from now until then.
+    pub until: String,
+}
+
+/// A window that is open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowAnswer {
+    pub source: SourceName,
+    pub until: Timestamp,
+    /// True if the operator has to give the secret back to the provider, so that it can be shown, once.
+    pub shown_once: bool,
+}
+
+/// The secret that was handed over, or the time until which it may be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretAnswer {
+    pub source: SourceName,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+}
+
+/// A source whose secret was forgotten or whose window was closed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForgottenSecret {
+    pub source: SourceName,
+}

@@ -1,0 +1,82 @@
+//! `/api/v1/events/{id}/why`.
+
+use serde::{Deserialize, Serialize};
+use weir_core::delivery::{DeliveryState, EventStatus, Outcome};
+use weir_core::event::{Category, EventType};
+use weir_core::id::{DeliveryId, EventId};
+use weir_core::name::{SourceName, Target};
+use weir_core::time::Timestamp;
+
+use super::{DeliveryView, WaitReason};
+
+/// Where an event was routed, and what its deliveries wait for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WhyAnswer {
+    pub event: EventId,
+    pub source: SourceName,
+    #[serde(rename = "type")]
+    pub kind: EventType,
+    pub category: Option<Category>,
+    pub status: EventStatus,
+    /// The hash of the routing table when the event arrived.
+    pub table: String,
+    /// The rules of that table; null if it is no longer stored.
+    pub considered: Option<Vec<CandidateView>>,
+    pub deliveries: Vec<RoutedDelivery>,
+}
+
+/// A rule of the routing table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CandidateView {
+    /// The id of the rule.
+    pub rule: String,
+    pub target: Target,
+    /// The pattern that matched.
+    pub matched: Option<String>,
+    /// The patterns that did not match, before the one that did.
+    pub refused: Vec<String>,
+    /// Reasons why some of those can never match.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub never: Vec<String>,
+    /// The part of the rule's condition that was false when the event was routed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition_false: Option<String>,
+    /// The reason why the rule could not be evaluated on the event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// A delivery of the event.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RoutedDelivery {
+    pub id: DeliveryId,
+    pub target: Target,
+    pub state: DeliveryState,
+    pub held: bool,
+    pub attempts: u32,
+    pub reason: Option<String>,
+    pub due_at: Option<Timestamp>,
+    pub waiting: Option<WaitReason>,
+    pub last_attempt: Option<LastAttempt>,
+    /// The messages that its attempts sent.
+    pub messages: Vec<DeliveryView>,
+    pub holds: Vec<HoldOnDelivery>,
+}
+
+/// The last attempt of a delivery.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastAttempt {
+    pub number: u32,
+    pub started_at: Timestamp,
+    pub outcome: Outcome,
+    pub reason: Option<String>,
+    pub response_status: Option<u16>,
+}
+
+/// A hold that keeps a delivery waiting.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldOnDelivery {
+    pub id: u64,
+    pub scope: String,
+    pub reason: String,
+}
