@@ -1,8 +1,8 @@
 //! The cost of a run: a fresh instance of a guest that does nothing, on one thread and on two.
 //!
-//! `cargo bench -p weir-engine` prints the table. The path of a module as argument benches
-//! that module instead. `KEEP_KIB` sets how much memory of a slot stays resident, to find the default
-//! of `Options`.
+//! `cargo bench -p weir-engine` prints the table. The path of a module as argument benches that
+//! module instead. `KEEP_KIB` sets how much memory of a slot stays resident, to find the default of
+//! `Options`.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a bench panics and prints")]
 
 use std::collections::BTreeMap;
@@ -74,7 +74,8 @@ fn run() -> Run {
     }
 }
 
-/// Runs for a second in `threads` tasks, on as many threads. Returns the number of runs and the time.
+/// Runs for a second in `threads` tasks, on as many threads. Returns the number of runs and the
+/// time.
 fn round(module: &Module, threads: usize) -> (u64, Duration) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)

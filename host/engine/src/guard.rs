@@ -21,7 +21,7 @@ pub(crate) const TABLES_MAX: u32 = 40;
 /// Data that one call may pass from guest to host. It is above the limit of all effects, so that a
 /// body slightly too large is refused with a message; a body far too large ends the run before it
 /// is copied.
-const CROSSING_BYTES_MAX: usize = EFFECT_BYTES_PER_RUN_MAX + MIB;
+const TRANSFER_BYTES_MAX: usize = EFFECT_BYTES_PER_RUN_MAX + MIB;
 
 /// Epoch ticks of 1 ms after which a guest yields its thread.
 const SLICE_TICKS: u64 = 2;
@@ -107,7 +107,7 @@ impl ResourceLimiter for Guard {
 pub(crate) fn store<T: Guarded>(engine: &wasmtime::Engine, data: T, time: Duration) -> Store<T> {
     let mut store = Store::new(engine, data);
     store.limiter(|data| data.guard());
-    store.set_hostcall_fuel(CROSSING_BYTES_MAX);
+    store.set_hostcall_fuel(TRANSFER_BYTES_MAX);
     let deadline = Instant::now() + time;
     store.epoch_deadline_callback(move |_| {
         if Instant::now() >= deadline {

@@ -197,8 +197,8 @@ pub(crate) fn committable(
 
 fn of_failure(failure: types::Failure) -> RunEnd {
     match failure {
-        types::Failure::Retry(reason) => reason::again(Outcome::Retry, &reason),
-        types::Failure::Reject(reason) => reason::for_good(Outcome::Reject, &reason),
+        types::Failure::Retry(reason) => reason::retryable(Outcome::Retry, &reason),
+        types::Failure::Reject(reason) => reason::permanent(Outcome::Reject, &reason),
         types::Failure::Refused(refusal) => reason::refused(&refusal.into()),
     }
 }

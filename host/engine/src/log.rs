@@ -66,8 +66,8 @@ pub(crate) struct LogRecorder {
     log: RunLog,
     room: usize,
     last_error: Option<Box<str>>,
-    stdout: Partial,
-    stderr: Partial,
+    stdout: PartialLine,
+    stderr: PartialLine,
     stderr_tail: Vec<u8>,
     /// The lines on stderr since the one that announces a crash, cut to [`STDERR_TAIL_BYTES`].
     crash: Option<String>,
@@ -77,7 +77,7 @@ pub(crate) struct LogRecorder {
 
 /// A line that is printed in pieces and has no end yet.
 #[derive(Debug, Default)]
-struct Partial {
+struct PartialLine {
     bytes: Vec<u8>,
     /// True if a part was dropped.
     cut: bool,
@@ -89,8 +89,8 @@ impl LogRecorder {
             log: RunLog::default(),
             room: bytes_max,
             last_error: None,
-            stdout: Partial::default(),
-            stderr: Partial::default(),
+            stdout: PartialLine::default(),
+            stderr: PartialLine::default(),
             stderr_tail: Vec::new(),
             crash: None,
             undone: None,
@@ -137,12 +137,12 @@ impl LogRecorder {
         }
     }
 
-    fn partial(&mut self, level: LogLevel) -> &mut Partial {
+    fn partial(&mut self, level: LogLevel) -> &mut PartialLine {
         if level == LogLevel::Stderr { &mut self.stderr } else { &mut self.stdout }
     }
 
     fn end_line(&mut self, level: LogLevel) {
-        let Partial { bytes, cut } = std::mem::take(self.partial(level));
+        let PartialLine { bytes, cut } = std::mem::take(self.partial(level));
         self.log.truncated |= cut;
         let text = String::from_utf8_lossy(&bytes);
         if level == LogLevel::Stderr {

@@ -13,27 +13,27 @@ use crate::run::RunEnd;
 use crate::stop::Stop;
 
 /// A failure that is retried.
-pub(crate) fn again(outcome: Outcome, reason: &str) -> RunEnd {
+pub(crate) fn retryable(outcome: Outcome, reason: &str) -> RunEnd {
     failed(outcome, true, reason)
 }
 
 /// A failure that is not retried.
-pub(crate) fn for_good(outcome: Outcome, reason: &str) -> RunEnd {
+pub(crate) fn permanent(outcome: Outcome, reason: &str) -> RunEnd {
     failed(outcome, false, reason)
 }
 
 /// The failure of a run that returned a refusal.
 pub(crate) fn refused(refusal: &Refusal) -> RunEnd {
-    failed(Outcome::Refused, refusal.code.may_pass(), &refusal.message)
+    failed(Outcome::Refused, refusal.code.is_retryable(), &refusal.message)
 }
 
-fn failed(outcome: Outcome, again: bool, reason: &str) -> RunEnd {
-    RunEnd::Failed { outcome, again, reason: cut(reason, REASON_BYTES_MAX).to_owned() }
+fn failed(outcome: Outcome, retryable: bool, reason: &str) -> RunEnd {
+    RunEnd::Failed { outcome, retryable, reason: cut(reason, REASON_BYTES_MAX).to_owned() }
 }
 
 /// The end of a run that returned ok: a success, unless its language warned of work not done.
 pub(crate) fn of_return(log: &LogRecorder) -> RunEnd {
-    log.undone().map_or(RunEnd::Ok, |undone| again(Outcome::Crashed, undone))
+    log.undone().map_or(RunEnd::Ok, |undone| retryable(Outcome::Crashed, undone))
 }
 
 /// The end of a run that was stopped or that crashed.
@@ -42,17 +42,17 @@ pub(crate) fn of_trap(error: &wasmtime::Error, guard: &Guard, log: &LogRecorder)
         return of_stop(stop);
     }
     if guard.memory_refused() {
-        return again(Outcome::OutOfMemory, "asked for more memory than it may have");
+        return retryable(Outcome::OutOfMemory, "asked for more memory than it may have");
     }
-    if crossing_exhausted(error) {
-        return again(
+    if transfer_limit_exceeded(error) {
+        return retryable(
             Outcome::TooMuchData,
-            "handed the host more data in one call than a run may send in all",
+            "passed more data in one call than a run may send in total",
         );
     }
     let frames = error.downcast_ref::<WasmBacktrace>().map(names).unwrap_or_default();
     match error.downcast_ref::<Trap>() {
-        Some(Trap::Interrupt) => again(Outcome::Timeout, "ran past its time limit"),
+        Some(Trap::Interrupt) => retryable(Outcome::Timeout, "ran past its time limit"),
         Some(Trap::StackOverflow) => stack_overflow(&frames),
         Some(Trap::MemoryOutOfBounds) if recursing(&frames) => stack_overflow(&frames),
         Some(trap) => crashed(log, &format!("{trap}, at {}", frames::shown(&frames))),
@@ -68,7 +68,7 @@ pub(crate) fn of_stop(stop: &Stop) -> RunEnd {
         Stop::TooMuch(_) => Outcome::TooMuchData,
         Stop::State(_) => Outcome::Internal,
     };
-    again(outcome, &stop.to_string())
+    retryable(outcome, &stop.to_string())
 }
 
 /// The guest's own message about a crash: from its language, its last logged error, or its last
@@ -91,17 +91,17 @@ pub(crate) fn last_message(log: &LogRecorder) -> Option<String> {
 
 fn crashed(log: &LogRecorder, otherwise: &str) -> RunEnd {
     let reason = guest_message(log).unwrap_or_else(|| format!("crashed: {otherwise}"));
-    again(Outcome::Crashed, &reason)
+    retryable(Outcome::Crashed, &reason)
 }
 
 fn stack_overflow(frames: &[String]) -> RunEnd {
     let reason =
         format!("ran out of stack, at {}; look for endless recursion", frames::shown(frames));
-    again(Outcome::StackOverflow, &reason)
+    retryable(Outcome::StackOverflow, &reason)
 }
 
 /// Wasmtime has no public type for this error, so that its text is compared. A test triggers it.
-fn crossing_exhausted(error: &wasmtime::Error) -> bool {
+fn transfer_limit_exceeded(error: &wasmtime::Error) -> bool {
     error.chain().any(|e| e.to_string().starts_with("too much data is being copied"))
 }
 
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn reason_is_cut() {
-        let RunEnd::Failed { reason, .. } = again(Outcome::Retry, &"é".repeat(5000)) else {
+        let RunEnd::Failed { reason, .. } = retryable(Outcome::Retry, &"é".repeat(5000)) else {
             panic!()
         };
         assert_eq!(reason.len(), REASON_BYTES_MAX);

@@ -16,7 +16,7 @@ pub(crate) enum Code {
 impl Code {
     /// True if a retry can help: the operator may grant or create the missing thing, or the store
     /// may have space again. Invalid data stays invalid.
-    pub(crate) fn may_pass(self) -> bool {
+    pub(crate) fn is_retryable(self) -> bool {
         matches!(
             self,
             Self::NotGranted | Self::NotFound | Self::Quota | Self::Unavailable | Self::Other

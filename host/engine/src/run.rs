@@ -116,7 +116,7 @@ pub enum RunEnd {
     Failed {
         outcome: Outcome,
         /// True if a retry may help.
-        again: bool,
+        retryable: bool,
         /// For people, if possible in the handler's own words. At most 4,096 bytes.
         reason: String,
     },
@@ -152,8 +152,10 @@ impl RunReport {
     pub fn verdict(&self) -> Verdict {
         match &self.end {
             RunEnd::Ok => Verdict::Done,
-            RunEnd::Failed { again: true, .. } => Verdict::TryAgain { at_least: self.retry_after },
-            RunEnd::Failed { again: false, .. } => Verdict::GiveUp,
+            RunEnd::Failed { retryable: true, .. } => {
+                Verdict::TryAgain { at_least: self.retry_after }
+            }
+            RunEnd::Failed { retryable: false, .. } => Verdict::GiveUp,
         }
     }
 

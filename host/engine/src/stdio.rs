@@ -21,7 +21,7 @@ pub(crate) enum GuestOutput {
     /// The log, as lines of this level.
     Log(LogLevel, Arc<Mutex<LogRecorder>>),
     /// A buffer with a limit in bytes; more ends the run.
-    Kept(Arc<Mutex<Vec<u8>>>, usize),
+    Buffer(Arc<Mutex<Vec<u8>>>, usize),
 }
 
 impl IsTerminal for GuestOutput {
@@ -50,14 +50,14 @@ impl Pollable for GuestOutput {
 impl OutputStream for GuestOutput {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         match self {
-            Self::Log(level, book) => book.lock().printed(*level, &bytes),
-            Self::Kept(kept, max) => {
-                let mut kept = kept.lock();
-                if kept.len() + bytes.len() > *max {
+            Self::Log(level, log) => log.lock().printed(*level, &bytes),
+            Self::Buffer(buffer, max) => {
+                let mut buffer = buffer.lock();
+                if buffer.len() + bytes.len() > *max {
                     let stop = Stop::TooMuch(format!("printed more than {max} bytes on stdout"));
                     return Err(StreamError::Trap(stop.into()));
                 }
-                kept.extend_from_slice(&bytes);
+                buffer.extend_from_slice(&bytes);
             }
         }
         Ok(())

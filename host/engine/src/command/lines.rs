@@ -45,7 +45,7 @@ impl InvalidLine {
     pub(crate) fn into_end(self) -> RunEnd {
         let Self { number, shown, .. } = self;
         match self.error {
-            LineError::Unreadable(what) => reason::again(
+            LineError::Unreadable(what) => reason::retryable(
                 Outcome::BadOutput,
                 &format!(
                     "line {number} of stdout: {what}; the line is \"{shown}\"; only effects go to \

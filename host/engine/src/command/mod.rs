@@ -121,7 +121,7 @@ fn command_state(
     builder
         .arg(run.handler.as_str())
         .stdin(MemoryInputPipe::new(document::of(run)))
-        .stdout(GuestOutput::Kept(stdout, STDOUT_BYTES_MAX));
+        .stdout(GuestOutput::Buffer(stdout, STDOUT_BYTES_MAX));
     CommandState {
         wasi: builder.build_p1(),
         clock,
@@ -164,7 +164,7 @@ async fn outcome(
                     return outcome;
                 }
                 Ok(Err(invalid)) => invalid.into_end(),
-                Err(_) => reason::again(Outcome::Timeout, "ran past its time limit"),
+                Err(_) => reason::retryable(Outcome::Timeout, "ran past its time limit"),
             }
         }
         Ok(code) => of_exit(code, &log.lock()),
@@ -178,15 +178,15 @@ fn of_exit(code: i32, log: &LogRecorder) -> RunEnd {
     let or_code = || format!("exited with code {code} and said nothing on stderr");
     match code {
         EX_TEMPFAIL => {
-            reason::again(Outcome::Retry, &reason::last_message(log).unwrap_or_else(or_code))
+            reason::retryable(Outcome::Retry, &reason::last_message(log).unwrap_or_else(or_code))
         }
         EX_DATAERR => {
-            reason::for_good(Outcome::Reject, &reason::last_message(log).unwrap_or_else(or_code))
+            reason::permanent(Outcome::Reject, &reason::last_message(log).unwrap_or_else(or_code))
         }
         _ => {
             let reason = reason::guest_message(log)
                 .map_or_else(or_code, |said| format!("exited with code {code}: {said}"));
-            reason::again(Outcome::Crashed, &reason)
+            reason::retryable(Outcome::Crashed, &reason)
         }
     }
 }

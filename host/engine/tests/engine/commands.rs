@@ -249,8 +249,8 @@ async fn endless_output_is_stopped_at_the_limit() {
 
 #[tokio::test]
 async fn clocks_belong_to_the_run_and_a_sleep_takes_no_time() {
-    // Traps unless the wall clock is `now` in nanoseconds, a poll on a sleep of 10^15 ns returns one
-    // event, and the monotonic clock has moved by that much.
+    // Traps unless the wall clock is `now` in nanoseconds, a poll on a sleep of 10^15 ns returns
+    // one event, and the monotonic clock has moved by that much.
     let now = u128::from(NOW.as_millis()) * 1_000_000;
     let code = format!(
         r#"(local $before i64)

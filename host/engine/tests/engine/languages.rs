@@ -16,7 +16,8 @@ fn built(name: &str) -> Module {
     engine().load(&std::fs::read(dir.join(format!("{name}.wasm"))).unwrap()).unwrap()
 }
 
-/// Each example counts events by type in its state, and sends the count to a configured destination.
+/// Each example counts events by type in its state, and sends the count to a configured
+/// destination.
 async fn tallies(module: Module) {
     let manifest = engine().describe(&module).await.unwrap();
     assert_eq!(manifest.subscriptions.first().map(|p| p.as_str()), Some("*:*"));

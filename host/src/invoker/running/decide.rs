@@ -252,8 +252,8 @@ mod tests {
         }
     }
 
-    fn failed(outcome: Outcome, again: bool) -> RunEnd {
-        RunEnd::Failed { outcome, again, reason: "because".into() }
+    fn failed(outcome: Outcome, retryable: bool) -> RunEnd {
+        RunEnd::Failed { outcome, retryable, reason: "because".into() }
     }
 
     fn policy() -> RetryPolicy {
