@@ -43,7 +43,7 @@ fn is_verified(provider: &str, received: &Received) -> bool {
         received.headers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
     let (url, body) = ("http://receiver/hook", &received.body);
     let view = RequestView { method: "POST", url, headers: &headers, body };
-    matches!(verifier.verify(&view, now()), Ok(_))
+    verifier.verify(&view, now()).is_ok()
 }
 
 #[tokio::test(flavor = "multi_thread")]
