@@ -329,7 +329,7 @@ fn each_mistake_is_said_in_one_line() {
         ),
         (
             "[destinations.ops]\nkind = \"webhook\"\nurl = \"https://h/\"\nsecrets = [{ env = \"GITHUB_SECRET\" }]",
-            "weir.toml:4: destinations.ops.secrets[0]: is no Standard Webhooks secret",
+            "weir.toml:4: destinations.ops.secrets[0]: is not a Standard Webhooks secret",
         ),
         (
             "[destinations.ops]\nkind = \"inbox\"\nurl = \"https://h/\"",

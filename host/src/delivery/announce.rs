@@ -18,7 +18,9 @@ pub(super) fn announce(
     match (change, flow.status(now).record) {
         (BreakerChange::Opened(_), Some(record)) => {
             let (reason, next_try) = (&record.reason, record.breaker.probe_at);
-            tracing::warn!(%target, %reason, %next_try, "paused after failures, its deliveries wait");
+            tracing::warn!(
+                %target, %reason, %next_try, "paused after failures, its deliveries wait"
+            );
             notices.tell(failing(target, record, now));
         }
         (BreakerChange::Reopened, Some(record)) => {

@@ -1,5 +1,6 @@
-//! Saves open breakers in the store: in the registry, so that they survive a restart, and as holds, so that operators
-//! see which deliveries wait and why. Also wakes the claim loop when a pause ends.
+//! Saves open breakers in the store: in the registry, so that they survive a restart, and as holds,
+//! so that operators see which deliveries wait and why. Also wakes the claim loop when a pause
+//! ends.
 //!
 //! Attempts never wait for this: breakers open in memory, at once.
 
@@ -64,7 +65,8 @@ pub(crate) struct BreakerPersistence {
 struct Stored {
     record: Option<BreakerRecord>,
     version: Option<u64>,
-    /// The hold since the breaker opened, in force or not. It keeps its id and its start until the breaker closes.
+    /// The hold since the breaker opened, in force or not. It keeps its id and its start until the
+    /// breaker closes.
     hold: Option<Hold>,
 }
 
@@ -102,8 +104,8 @@ impl BreakerPersistence {
         self.changed.notify_one();
     }
 
-    /// Restores the breakers that an earlier process left open, as soon as the store can be read. Nothing may be
-    /// claimed before.
+    /// Restores the breakers that an earlier process left open, as soon as the store can be read.
+    /// Nothing may be claimed before.
     pub(crate) async fn restore(&self) {
         while let Err(error) = self.try_restore().await {
             tracing::warn!(%error, "cannot read the breakers, trying again");
@@ -159,7 +161,8 @@ impl BreakerPersistence {
         }
     }
 
-    /// Saves what has changed. Returns the time until the next change that comes by itself, such as the end of a pause.
+    /// Saves what has changed. Returns the time until the next change that comes by itself, such as
+    /// the end of a pause.
     pub(crate) async fn save(&self) -> Option<Duration> {
         let mut stored = self.stored.lock().await;
         let mut next: Option<Duration> = None;
@@ -170,7 +173,8 @@ impl BreakerPersistence {
             let status = match self.sync(&flow, row).await {
                 Ok(status) => status,
                 Err(error) => {
-                    tracing::warn!(target = %flow.target, %error, "cannot save breaker, trying again");
+                    let target = &flow.target;
+                    tracing::warn!(%target, %error, "cannot save breaker, trying again");
                     within(FAILED_PAUSE);
                     continue;
                 }
@@ -232,8 +236,8 @@ impl BreakerPersistence {
         Ok(())
     }
 
-    /// Places or ends the hold of a target. It is in force until the next probe, and stays the same hold until the
-    /// breaker is closed.
+    /// Places or ends the hold of a target. It is in force until the next probe, and stays the same
+    /// hold until the breaker is closed.
     async fn sync_hold(
         &self,
         flow: &FlowControl,
@@ -299,8 +303,8 @@ impl BreakerPersistence {
     }
 }
 
-/// Removes the stored breaker of a target whose configuration has changed, and its hold. Call it before breakers are
-/// restored.
+/// Removes the stored breaker of a target whose configuration has changed, and its hold. Call it
+/// before breakers are restored.
 pub(crate) async fn reset(store: &dyn Store, target: &Target) -> Result<(), StoreError> {
     let key = target.to_string();
     if let Some(entry) = store.get(EntryKind::Breaker, &key).await? {

@@ -10,7 +10,8 @@ use weir_store::{ClaimRequest, Lane};
 /// Late deliveries get one in this many of each claim, so that neither lane starves the other.
 const LATE_SHARE: usize = 4;
 
-/// Requests for up to `limit` deliveries of a target, from both lanes. With a limit of one they may bring two.
+/// Requests for up to `limit` deliveries of a target, from both lanes. With a limit of one they may
+/// bring two.
 pub(crate) fn both_lanes(target: &Target, limit: usize) -> [ClaimRequest; 2] {
     let late = (limit / LATE_SHARE).max(1);
     let fresh = limit.saturating_sub(late).max(1);

@@ -1,7 +1,8 @@
 //! Flow control of one target, in memory: its breaker and its concurrency limit behind one lock.
 //!
-//! An attempt needs an [`AttemptPermit`], which comes back with the attempt's end. What may not live here: the rules
-//! (`weir_core` has them) and the store (`breakers` saves what must survive a restart).
+//! An attempt needs an [`AttemptPermit`], which comes back with the attempt's end. What may not
+//! live here: the rules (`weir_core` has them) and the store (`breakers` saves what must survive a
+//! restart).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,8 @@ use weir_store::ClaimRequest;
 use super::claims;
 use crate::observe::metrics::TargetMetrics;
 
-/// Claims of a lane from which a probe is chosen: enough that one of them is not the last probe again.
+/// Claims of a lane from which a probe is chosen: enough that one of them is not the last probe
+/// again.
 const PROBE_CHOICE: usize = 2;
 /// Bytes of a reason that are kept.
 const REASON_BYTES_MAX: usize = 500;
@@ -154,7 +156,8 @@ impl FlowStatus {
     }
 }
 
-/// Permits one attempt. Dropped without [`AttemptPermit::finish`], it lets another delivery be the probe.
+/// Permits one attempt. Dropped without [`AttemptPermit::finish`], it lets another delivery be the
+/// probe.
 #[derive(Debug)]
 pub(crate) struct AttemptPermit {
     flow: Arc<FlowControl>,
@@ -194,8 +197,8 @@ impl FlowControl {
         Self { target, metrics, inner: Mutex::new(inner) }
     }
 
-    /// What to claim: at most `limit` deliveries while `running` attempts are under way. None while the breaker is open
-    /// or there is no room.
+    /// What to claim: at most `limit` deliveries while `running` attempts are under way. None while
+    /// the breaker is open or there is no room.
     pub(crate) fn wanted(
         &self,
         limit: usize,
@@ -267,8 +270,8 @@ impl FlowControl {
         Some(change)
     }
 
-    /// Judges this version of a handler from now on. Another version than before starts with a closed breaker. True if
-    /// the breaker was open and is closed now.
+    /// Judges this version of a handler from now on. Another version than before starts with a
+    /// closed breaker. True if the breaker was open and is closed now.
     pub(crate) fn set_version(&self, version: &str, policy: BreakerPolicy) -> bool {
         let mut inner = self.inner.lock();
         let same = inner.version.as_deref().is_none_or(|before| before == version);

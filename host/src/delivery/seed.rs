@@ -1,10 +1,11 @@
-//! The randomness of an attempt: made of what identifies it, so that a repeat draws the same.
+//! The seed of an attempt's random numbers. It comes from the attempt's identity, so that a
+//! repetition draws the same.
 
 use sha2::{Digest as _, Sha256};
 use weir_core::delivery::Fence;
 use weir_core::id::DeliveryId;
 
-/// The seed of the attempt that a claim makes.
+/// The seed for a claimed delivery.
 #[must_use]
 pub(crate) fn of(delivery: DeliveryId, fence: Fence) -> [u8; 32] {
     let mut hash = Sha256::new();
@@ -20,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_same_attempt_draws_the_same() {
+    fn only_the_same_attempt_has_the_same_seed() {
         let seed = |delivery, generation, attempt| {
             of(DeliveryId::from_bits(delivery), Fence { generation, attempt })
         };

@@ -1,4 +1,5 @@
-//! Settling with retries, for as long as the store cannot accept a settlement and the hub is not shutting down.
+//! Settling with retries, for as long as the store cannot accept a settlement and the hub is not
+//! shutting down.
 
 use std::time::Duration;
 
@@ -11,8 +12,8 @@ use crate::runtime::shutdown::Drain;
 /// The first and the longest pause between two tries.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
-/// Settles a batch. Transient failures are retried until the drain stops waiting; the answer of an item is then its
-/// last error. The caller keeps the claims until this returns.
+/// Settles a batch. Transient failures are retried until the drain stops waiting; the answer of an
+/// item is then its last error. The caller keeps the claims until this returns.
 pub(crate) async fn settle(
     store: &dyn Store,
     drain: &Drain,

@@ -1,4 +1,5 @@
-//! The claim loop, for everything that attempts deliveries: claims what a consumer has room for, and starts it.
+//! The claim loop, for everything that attempts deliveries: claims what a consumer has room for,
+//! and starts it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -59,7 +60,8 @@ impl Worker {
         Self { ctx, wake, breakers: Arc::new(breakers) }
     }
 
-    /// Claims and starts deliveries until the drain stops claiming, then waits for attempts until it stops waiting.
+    /// Claims and starts deliveries until the drain stops claiming, then waits for attempts until
+    /// it stops waiting.
     ///
     /// `beside` starts once the breakers are restored, and ends with claiming.
     pub(crate) async fn run<C: Consumer>(
@@ -120,9 +122,11 @@ impl Worker {
         }
     }
 
-    /// Waits until something may be due or there is more room, after `empty` claims in a row that brought nothing.
+    /// Waits until something may be due or there is more room, after `empty` claims in a row that
+    /// brought nothing.
     async fn wait(&self, empty: u32) {
-        // The store wakes every waiting consumer, whatever became due. The pause keeps the others from spinning.
+        // The store wakes every waiting consumer, whatever became due. The pause keeps the others
+        // from spinning.
         if empty > 1 {
             let pause = Duration::from_millis(1 << (empty.min(5) - 1));
             sleep(pause.min(EMPTY_PAUSE_MAX)).await;
@@ -170,7 +174,8 @@ impl Worker {
         answers.pop().unwrap_or(Err(StoreError::Closed))
     }
 
-    /// Delays giving back a claim after the store failed: it will be due at once, and the store needs time to recover.
+    /// Delays giving back a claim after the store failed: it will be due at once, and the store
+    /// needs time to recover.
     pub(crate) async fn delay_give_back(&self) {
         tokio::select! {
             () = sleep(FAILED_PAUSE) => {}

@@ -1,4 +1,4 @@
-//! Messages from the store to endpoints: retries, dead letters, and what is recorded of them.
+//! Messages are sent, retried and given up, and their attempts are recorded.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use super::hub::{HubFolder, until};
 use crate::delivery::flow_control::TargetHealth;
 use crate::observe::notice::Notice;
 
-/// An endpoint that gives these statuses in turn, and the last one from then on.
+/// An endpoint that answers with these statuses in turn, and then always with the last one.
 struct Endpoint {
     url: String,
     ids: Arc<Mutex<Vec<String>>>,
@@ -33,13 +33,13 @@ async fn answering(statuses: &'static [u16]) -> Endpoint {
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let (ids, count): (Arc<Mutex<Vec<String>>>, _) =
         (Arc::default(), Arc::new(AtomicUsize::new(0)));
-    let record = Arc::clone(&ids);
+    let record = ids.clone();
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            let (record, count) = (Arc::clone(&record), Arc::clone(&count));
+            let (record, count) = (record.clone(), count.clone());
             let service = service_fn(move |request: Request<Incoming>| {
-                let (record, count) = (Arc::clone(&record), Arc::clone(&count));
+                let (record, count) = (record.clone(), count.clone());
                 async move {
                     let id = request.headers()["webhook-id"].to_str().unwrap().to_owned();
                     request.into_body().collect().await.unwrap();
@@ -68,7 +68,7 @@ fn routed_to(url: &str, more: &str) -> HubFolder {
 const PRIVATE: &str = "allow = [\"@private\"]";
 
 #[tokio::test]
-async fn a_message_is_sent_again_under_the_same_id_until_it_is_taken() {
+async fn a_message_is_retried_with_the_same_id_until_accepted() {
     let endpoint = answering(&[503, 500, 200]).await;
     let hub = routed_to(&endpoint.url, PRIVATE);
     let hub = hub.start().await;
@@ -85,7 +85,7 @@ async fn a_message_is_sent_again_under_the_same_id_until_it_is_taken() {
 }
 
 #[tokio::test]
-async fn a_message_that_the_endpoint_calls_wrong_is_a_dead_letter_at_once() {
+async fn a_rejected_message_is_a_dead_letter_at_once() {
     let endpoint = answering(&[422]).await;
     let folder = routed_to(&endpoint.url, PRIVATE);
     let hub = folder.start().await;
@@ -97,7 +97,7 @@ async fn a_message_that_the_endpoint_calls_wrong_is_a_dead_letter_at_once() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_keeps_failing_makes_a_dead_letter_after_the_last_attempt() {
+async fn constant_failure_is_a_dead_letter_after_the_last_attempt() {
     let endpoint = answering(&[500]).await;
     let folder = routed_to(&endpoint.url, PRIVATE);
     let hub = folder.start().await;
@@ -109,7 +109,7 @@ async fn an_endpoint_that_keeps_failing_makes_a_dead_letter_after_the_last_attem
 }
 
 #[tokio::test]
-async fn an_address_that_is_not_allowed_gets_nothing_and_the_record_says_what_to_do() {
+async fn a_blocked_address_is_recorded_with_its_remedy() {
     // Development mode, in which tests run, allows this machine.
     let folder = routed_to("http://10.255.255.1:9/", "");
     let hub = folder.start().await;
@@ -121,7 +121,7 @@ async fn an_address_that_is_not_allowed_gets_nothing_and_the_record_says_what_to
 }
 
 #[tokio::test]
-async fn whoever_listens_is_told_once_that_a_destination_is_open_and_once_that_it_is_not() {
+async fn failing_and_recovery_are_announced_once_each() {
     let endpoint = answering(&[410, 503, 410, 200]).await;
     let folder = routed_to(&endpoint.url, PRIVATE);
     let hub = folder.start().await;
@@ -155,7 +155,7 @@ async fn whoever_listens_is_told_once_that_a_destination_is_open_and_once_that_i
 }
 
 #[tokio::test]
-async fn an_inbox_keeps_what_it_gets() {
+async fn an_inbox_keeps_its_messages() {
     let folder = HubFolder::new(
         "[destinations.sink]\nkind = \"inbox\"\n[[route]]\non = [\"github:*\"]\nto = \"sink\"\n",
     );
@@ -169,8 +169,7 @@ async fn an_inbox_keeps_what_it_gets() {
 }
 
 #[tokio::test]
-async fn what_is_still_being_sent_when_the_drain_stops_waiting_is_given_back_with_no_attempt_spent()
-{
+async fn sends_cut_off_by_shutdown_are_given_back_unspent() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let folder = routed_to(&format!("http://{}/", listener.local_addr().unwrap()), PRIVATE);
     let hub = folder.start().await;

@@ -1,4 +1,5 @@
-//! A hub without its network side, for tests: a real store and engine, the invoker and egress, in a folder of its own.
+//! A hub without its network side: a real store and engine, the invoker and egress, in a temporary
+//! folder.
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -34,23 +35,23 @@ use crate::runtime::clock::SystemClock;
 use crate::runtime::shutdown::Drain;
 use crate::runtime::tasks::{OnFailure, Tasks};
 
-/// Far longer than anything here takes: a test that gets there has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The time after which a test that waits has failed.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// The committed test handler of that name.
+/// The module of a test handler in the repository.
 pub(crate) fn guest(name: &str) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests");
     std::fs::read(folder.join(format!("{name}.wasm"))).unwrap()
 }
 
-/// The folder of a hub, which outlives it.
+/// The folder of a hub. It outlives the hub.
 pub(crate) struct HubFolder {
     root: TempDir,
     config: String,
 }
 
 impl HubFolder {
-    /// With this at the end of the configuration. Files settle and handlers retire fast.
+    /// A folder with this at the end of its configuration, and short settle and grace times.
     pub(crate) fn new(config: &str) -> Self {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join("plugins")).unwrap();
@@ -63,13 +64,13 @@ impl HubFolder {
         Self { root, config }
     }
 
-    /// All compiled code together has at most this size.
+    /// Sets `plugins.code_max`.
     pub(crate) fn with_code_max(mut self, size: &str) -> Self {
         self.config = self.config.replacen("settle", &format!("code_max = {size:?}\nsettle"), 1);
         self
     }
 
-    /// Files settle in this time.
+    /// Sets `plugins.settle`.
     pub(crate) fn settling(mut self, time: &str) -> Self {
         self.config = self.config.replacen("\"20ms\"", &format!("{time:?}"), 1);
         self
@@ -79,7 +80,7 @@ impl HubFolder {
         self.root.path().join("plugins")
     }
 
-    /// Puts a handler into the folder, as a careful copier does.
+    /// Puts a file into the plugins folder in one step.
     pub(crate) fn put(&self, name: &str, bytes: &[u8]) {
         let partial = self.plugins().join(format!(".{name}"));
         std::fs::write(&partial, bytes).unwrap();
@@ -90,7 +91,7 @@ impl HubFolder {
         std::fs::remove_file(self.plugins().join(name)).unwrap();
     }
 
-    /// Starts a hub here.
+    /// Starts a hub in the folder.
     pub(crate) async fn start(&self) -> DispatchHub {
         let clock = Arc::new(SystemClock);
         let config = config::load_text("weir.toml", &self.config, self.root.path(), true);
@@ -100,16 +101,16 @@ impl HubFolder {
         let options = sqlite::Options { run_slots: places, ..sqlite::Options::new(clock.clone()) };
         let store: Arc<dyn Store> = Arc::new(sqlite::open(&file, options).unwrap());
         let handlers = invoker::stored_subscriptions(&*store, &config).await.unwrap();
-        let routes = Routes::build(Arc::clone(&store), &config, handlers).await.unwrap();
+        let routes = Routes::build(store.clone(), &config, handlers).await.unwrap();
         let routes = Arc::new(routes);
         let cache_dir = Some(self.root.path().join("cache"));
         let options = Options { cache_dir, slots: places, ..Options::default() };
-        let ctx = HubContext::new(Arc::clone(&store), clock);
+        let ctx = HubContext::new(store.clone(), clock);
         let folder = PluginsFolder::default();
         let deps = invoker::Deps {
             sources: ConfiguredSources::new(config.sources.clone()),
             engine: Engine::new(options).unwrap(),
-            routes: Arc::clone(&routes),
+            routes: routes.clone(),
             folder: folder.clone(),
             guests: Handle::current(),
         };
@@ -142,7 +143,7 @@ pub(crate) struct DispatchHub {
 }
 
 impl DispatchHub {
-    /// Stores an event as ingress does, routed as now.
+    /// Stores an event as ingress does, routed by the table in force.
     pub(crate) async fn post(&self, source: &str, kind: &str, body: &Value) -> EventId {
         let request = self.request(source, kind, body);
         let mut ingested = self.store.ingest(vec![request]).await;
@@ -152,7 +153,7 @@ impl DispatchHub {
         }
     }
 
-    /// An event with steps for the probe.
+    /// Stores an event with steps for the probe handler.
     pub(crate) async fn steps(&self, steps: Value) -> EventId {
         self.post("github", "push", &json!({ "steps": steps })).await
     }
@@ -179,7 +180,7 @@ impl DispatchHub {
         self.store.event(id).await.unwrap().unwrap()
     }
 
-    /// The deliveries of an event, once all of them and of the messages they sent are final.
+    /// Waits until the deliveries of an event, and of the messages that they sent, are final.
     pub(crate) async fn finished(&self, id: EventId) -> Vec<DeliveryDetail> {
         let all_final = |deliveries: &[DeliveryDetail]| {
             let sent = deliveries.iter().flat_map(|d| &d.history).flat_map(|a| &a.messages);
@@ -192,14 +193,14 @@ impl DispatchHub {
         until(&format!("{id} is finished"), found).await
     }
 
-    /// The only delivery of an event, once it is final.
+    /// Waits until the only delivery of an event is final.
     pub(crate) async fn settled(&self, id: EventId) -> DeliveryDetail {
         let mut deliveries = self.finished(id).await;
         assert_eq!(deliveries.len(), 1, "{deliveries:?}");
         deliveries.remove(0)
     }
 
-    /// A claim for that target, once somebody else's has ended.
+    /// Claims a delivery of a target, once other claims of it have ended.
     pub(crate) async fn claimed(&self, target: &str) -> Claim {
         let target = target.parse().unwrap();
         let wanted = [ClaimRequest { target, lane: Lane::Fresh, limit: 1 }];
@@ -211,7 +212,7 @@ impl DispatchHub {
         self.handle.handlers().into_iter().find(|h| h.name.as_str() == name)
     }
 
-    /// A handler's status, once it is as wanted.
+    /// Waits until a handler's status is as wanted.
     pub(crate) async fn handler_is(
         &self,
         name: &str,
@@ -225,7 +226,7 @@ impl DispatchHub {
         self.handler_is(name, |h| h.state == HandlerState::Ready && h.last_error.is_none()).await
     }
 
-    /// Stops as the process does.
+    /// Stops like the process does.
     pub(crate) async fn stop(self) {
         self.drain.stop_accepting();
         self.drain.stop_claiming();
@@ -234,7 +235,7 @@ impl DispatchHub {
     }
 }
 
-/// Asks until there is an answer.
+/// Polls until there is an answer.
 pub(crate) async fn until<T, F>(what: &str, mut found: impl FnMut() -> F) -> T
 where
     F: Future<Output = Option<T>>,
@@ -247,8 +248,8 @@ where
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    match tokio::time::timeout(PATIENCE, asking).await {
+    match tokio::time::timeout(WAIT_MAX, asking).await {
         Ok(answer) => answer,
-        Err(_) => panic!("waited in vain until {what}"),
+        Err(_) => panic!("timed out waiting until {what}"),
     }
 }

@@ -1,4 +1,4 @@
-//! Handlers at work and replaced at work: real modules, store and folder.
+//! Handlers are run, loaded, replaced and retired, with real modules.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ async fn with(name: &str, guest_name: &str) -> (HubFolder, DispatchHub) {
     (folder, hub)
 }
 
-/// Which version handled each event, as the messages of `version-a` and `version-b` say.
+/// The version that handled each event, by the messages of `version-a` and `version-b`.
 fn versions_by_event(hub: &DispatchHub) -> Vec<(String, String)> {
     let told = |body: &str| {
         let body: Value = serde_json::from_str(body).unwrap();
@@ -34,7 +34,7 @@ fn versions_by_event(hub: &DispatchHub) -> Vec<(String, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_event_is_handled_and_what_its_handler_asked_for_is_carried_out() {
+async fn the_effects_of_a_run_are_carried_out() {
     let (_place, hub) = with("probe", "probe").await;
     let event = hub
         .steps(json!([
@@ -58,7 +58,7 @@ async fn an_event_is_handled_and_what_its_handler_asked_for_is_carried_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failed_attempt_leaves_nothing_behind_and_the_next_one_succeeds() {
+async fn a_failed_attempt_has_no_effects_and_is_retried() {
     let (_place, hub) = with("probe", "probe").await;
     let event = hub
         .steps(json!([
@@ -77,7 +77,7 @@ async fn a_failed_attempt_leaves_nothing_behind_and_the_next_one_succeeds() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rejected_event_is_a_dead_letter_at_once_and_a_failing_one_after_its_attempts() {
+async fn events_become_dead_letters_at_once_or_after_the_last_attempt() {
     let (_place, hub) = with("probe", "probe").await;
     let rejected = hub.steps(json!([{ "op": "reject" }])).await;
     let failing = hub.steps(json!([{ "op": "abort" }])).await;
@@ -89,7 +89,7 @@ async fn a_rejected_event_is_a_dead_letter_at_once_and_a_failing_one_after_its_a
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_handler_emits_is_handled_by_who_asks_for_it() {
+async fn emitted_events_are_handled_by_their_subscribers() {
     let (folder, hub) = with("probe", "probe").await;
     folder.put("listener.toml", b"on = [\"@probe:late\"]\n[grant]\ndestinations = [\"sink\"]\n");
     folder.put("listener.wasm", &guest("version-a"));
@@ -103,7 +103,7 @@ async fn what_a_handler_emits_is_handled_by_who_asks_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn runs_that_write_the_same_state_lose_no_update() {
+async fn concurrent_runs_lose_no_update_of_state() {
     let (_place, hub) = with("probe", "probe").await;
     let mut events = Vec::new();
     for _ in 0..60 {
@@ -119,7 +119,7 @@ async fn runs_that_write_the_same_state_lose_no_update() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_module_replaced_under_load_handles_every_event_by_exactly_one_version() {
+async fn each_event_is_handled_by_one_version_during_a_reload() {
     let (folder, hub) = with("ver", "version-a").await;
     let mut events = BTreeSet::new();
     for n in 0..400 {
@@ -145,7 +145,7 @@ async fn a_module_replaced_under_load_handles_every_event_by_exactly_one_version
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_bad_module_is_refused_with_its_reason_and_the_old_one_serves_on_also_after_a_restart() {
+async fn a_refused_module_leaves_the_old_one_serving() {
     let (folder, hub) = with("ver", "version-a").await;
     let good = hub.handler("ver").unwrap().version;
     for (bad, reason) in [
@@ -171,7 +171,7 @@ async fn a_bad_module_is_refused_with_its_reason_and_the_old_one_serves_on_also_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_handler_that_cannot_describe_itself_never_serves() {
+async fn a_handler_that_fails_in_describe_never_serves() {
     let folder = HubFolder::new(INBOX);
     folder.put("trap.wasm", &guest("describe-traps"));
     folder.put("loop.wasm", &guest("describe-loops"));
@@ -187,7 +187,7 @@ async fn a_handler_that_cannot_describe_itself_never_serves() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_removed_handler_retires_its_events_wait_and_are_handled_when_it_comes_back() {
+async fn events_of_a_retired_handler_wait_until_it_is_back() {
     let (folder, hub) = with("ver", "version-a").await;
     folder.remove("ver.wasm");
     hub.handler_is("ver", |h| h.state == HandlerState::Missing && h.version.is_some()).await;
@@ -197,7 +197,7 @@ async fn a_removed_handler_retires_its_events_wait_and_are_handled_when_it_comes
     hub.handler_is("ver", |h| h.version.is_none()).await;
     assert!(hub.routes.current().rules().is_empty());
 
-    // As if it had come in just before: routed by the table that held then.
+    // Routed by the earlier table, as if it had arrived before the handler was removed.
     let holds = hub.store.holds().await.unwrap();
     assert_eq!((holds.len(), &*holds[0].hold.reason), (1, "missing"));
     hub.routes
@@ -220,14 +220,14 @@ async fn a_removed_handler_retires_its_events_wait_and_are_handled_when_it_comes
     hub.stop().await;
 }
 
-/// Waits until the plugins folder is away for a reason that has this in it.
+/// Waits until the plugins folder is away for a reason that contains this.
 async fn away(hub: &DispatchHub, because: &str) {
     let away = async || hub.folder.away().filter(|reason| reason.contains(because));
     until(&format!("the folder is away: {because}"), away).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_the_folder_is_away_its_handlers_serve_on_and_it_is_told() {
+async fn handlers_serve_on_while_the_plugins_folder_is_away() {
     let (folder, hub) = with("ver", "version-a").await;
     let handled = async |hub: &DispatchHub| {
         let event = hub.post("github", "push", &json!({})).await;
@@ -235,7 +235,7 @@ async fn while_the_folder_is_away_its_handlers_serve_on_and_it_is_told() {
         assert_eq!(hub.handler("ver").unwrap().state, HandlerState::Ready);
     };
     hub.stop().await;
-    // Where handlers lie is known over restarts, however many.
+    // The folder of the handlers is remembered across restarts.
     let hub = folder.start().await;
     hub.handle.folder_read().await;
     handled(&hub).await;
@@ -245,7 +245,7 @@ async fn while_the_folder_is_away_its_handlers_serve_on_and_it_is_told() {
     let told = hub.notices.take().0.into_iter().map(|(_, notice)| notice.kind());
     assert_eq!(told.filter(|kind| *kind == "plugins.away").count(), 1);
     handled(&hub).await;
-    // As where a volume is not mounted: the mount point is there, and empty.
+    // As when a volume is not mounted: the mount point exists and is empty.
     std::fs::create_dir(folder.plugins()).unwrap();
     away(&hub, "another folder").await;
     handled(&hub).await;
@@ -259,14 +259,14 @@ async fn while_the_folder_is_away_its_handlers_serve_on_and_it_is_told() {
     std::fs::rename(&elsewhere, folder.plugins()).unwrap();
     until("the folder is back", async || hub.folder.away().is_none().then_some(())).await;
     handled(&hub).await;
-    // One file less in a folder that is there is a handler less.
+    // A file that is removed from the present folder removes its handler.
     folder.remove("ver.wasm");
     hub.handler_is("ver", |h| h.version.is_none()).await;
     hub.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_folder_made_again_without_handlers_on_purpose_has_none() {
+async fn a_new_folder_marked_as_empty_retires_its_handlers() {
     let (folder, hub) = with("ver", "version-a").await;
     std::fs::remove_dir_all(folder.plugins()).unwrap();
     std::fs::create_dir(folder.plugins()).unwrap();
@@ -278,7 +278,7 @@ async fn a_folder_made_again_without_handlers_on_purpose_has_none() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_folder_that_is_deleted_and_made_again_is_watched_on() {
+async fn a_folder_that_is_created_again_is_watched() {
     let (folder, hub) = with("ver", "version-a").await;
     std::fs::remove_dir_all(folder.plugins()).unwrap();
     away(&hub, "no such folder").await;
@@ -296,7 +296,7 @@ async fn a_module_of_the_same_length_and_time_is_loaded() {
     let (folder, hub) = with("ver", "version-a").await;
     let path = folder.plugins().join("ver.wasm");
     let time = std::fs::metadata(&path).unwrap().modified().unwrap();
-    // The same module but for a byte of a custom section, over the file as `cp -p` copies.
+    // The same module with another byte in a custom section, written like `cp -p` writes.
     let padded = |n: u8| {
         let mut bytes = guest("version-a");
         bytes.extend([0, 3, 1, b'x', n]);
@@ -312,7 +312,7 @@ async fn a_module_of_the_same_length_and_time_is_loaded() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_module_written_with_long_pauses_raises_no_alarm() {
+async fn a_module_written_with_long_pauses_raises_no_alert() {
     let folder = HubFolder::new(INBOX).settling("100ms");
     folder.put("ver.wasm", &guest("version-a"));
     let hub = folder.start().await;
@@ -320,7 +320,7 @@ async fn a_module_written_with_long_pauses_raises_no_alarm() {
     let (path, whole) = (folder.plugins().join("ver.wasm"), guest("version-b"));
     for parts in 1..=8 {
         std::fs::write(&path, &whole[..whole.len() * parts / 8]).unwrap();
-        // Longer than a file has to be unchanged to be read, and shorter than it is given to become whole.
+        // Longer than the settle time, and shorter than the time until the final load.
         tokio::time::sleep(std::time::Duration::from_millis(250)).await;
     }
     let b = Version::of(&whole).to_hex();
@@ -332,7 +332,7 @@ async fn a_module_written_with_long_pauses_raises_no_alarm() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sidecar_changes_a_handler_and_a_bad_one_changes_nothing() {
+async fn a_refused_sidecar_changes_nothing() {
     let (folder, hub) = with("ver", "version-a").await;
     folder.put("ver.toml", b"on = [\"stripe:*\"]\n[grant]\ndestinations = [\"sink\"]\n");
     hub.handler_is("ver", |h| h.subscriptions == ["stripe:*"]).await;
@@ -349,7 +349,7 @@ async fn a_sidecar_changes_a_handler_and_a_bad_one_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_command_with_no_word_from_anyone_gets_the_source_it_is_named_after() {
+async fn a_command_subscribes_to_the_source_it_is_named_after() {
     let folder = HubFolder::new(INBOX);
     folder.put("github.wasm", &guest("command"));
     let hub = folder.start().await;
@@ -358,7 +358,7 @@ async fn a_command_with_no_word_from_anyone_gets_the_source_it_is_named_after() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_handler_whose_code_finds_no_room_is_refused_and_the_others_serve_on() {
+async fn a_handler_above_the_code_limit_is_refused() {
     let folder = HubFolder::new(INBOX).with_code_max("1MiB");
     let names: Vec<String> = (0..30).map(|n| format!("probe-{n}")).collect();
     for name in &names {
@@ -374,7 +374,7 @@ async fn a_handler_whose_code_finds_no_room_is_refused_and_the_others_serve_on()
         let error = handler.last_error.unwrap();
         assert!(error.contains("raise plugins.code_max") && handler.version.is_none(), "{error}");
     }
-    // One that serves may be replaced by another version of its size.
+    // A handler that serves may be replaced by another version of the same size.
     let name = ready[0].name.to_string();
     let mut other = guest("probe");
     other.extend([0, 3, 1, b'x', 1]);
@@ -385,10 +385,10 @@ async fn a_handler_whose_code_finds_no_room_is_refused_and_the_others_serve_on()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_the_last_few_versions_are_kept() {
+async fn only_the_last_versions_are_kept() {
     let (folder, hub) = with("ver", "version-a").await;
     let padded = |n: u8| {
-        // A custom section: the same module, other bytes.
+        // The same module with a custom section.
         let mut bytes = guest("version-a");
         bytes.extend([0, 3, 1, b'x', n]);
         bytes
@@ -408,7 +408,7 @@ async fn only_the_last_few_versions_are_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_still_runs_when_the_drain_stops_waiting_is_given_back_with_no_attempt_spent() {
+async fn runs_cut_off_by_shutdown_are_given_back_unspent() {
     let folder = HubFolder::new(INBOX);
     folder.put("probe.toml", b"[limits]\ntime = \"4s\"\n");
     folder.put("probe.wasm", &guest("probe"));

@@ -1,4 +1,5 @@
-//! Tests of the invoker and egress with a real store, engine and plugins folder, but without the network side.
+//! Tests of the invoker and egress with a real store, engine and plugins folder, but without the
+//! network side.
 
 mod egress;
 mod hub;

@@ -1,7 +1,7 @@
-//! What the hub gets by itself: one document by its address, through the guard.
+//! Requests of the hub itself: fetches one document from a URL, through the guard.
 //!
-//! Follows no redirect, reads no more than it was told to expect, and waits no longer than configured. What may not
-//! live here: whether an address may be asked at all (whoever asks has checked it), and what a document means.
+//! Follows no redirects, and limits the size and the time. What may not live here: whether the hub
+//! may fetch a URL (the caller has checked it), and what a document means.
 
 use std::error::Error;
 use std::fmt;
@@ -24,69 +24,51 @@ use crate::guard::{AllowedNetworks, Blocked, ConnectTimeout, DialError, GuardedC
 use crate::tls::TrustedRoots;
 use crate::tls::roots::{self, RootsError};
 
-/// An unused connection is kept for so long: asking again within it is rare.
+/// An unused connection is closed after this time: two fetches from one host within it are rare.
 const IDLE_MAX: Duration = Duration::from_secs(10);
-/// Bytes of an answer's head.
+/// Bytes of a response's head.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
-/// A document that cannot be had. Names the host only: the rest of an address may hold a secret.
+/// A document that could not be fetched. Errors name only the host, because the rest of a URL may
+/// contain a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum FetchError {
-    /// The address is none. Whoever wrote it can change it.
-    #[error("the address is no URL")]
+    #[error("not a valid URL")]
     BadUrl,
-    /// The guard said no. The operator's to change.
-    #[error("{} is at {}, {} address, where only what fetch.instead names may be, with fetch.allow", .0.host, .0.address, .0.special.as_str())]
+    /// Lasts until the operator changes the configuration.
+    #[error(
+        "{} is at {}, {} address; only URLs in fetch.instead may be there, with fetch.allow",
+        .0.host, .0.address, .0.special.as_str()
+    )]
     Blocked(Blocked),
-    /// Nobody answers. May pass.
+    /// May pass.
     #[error("cannot reach {host}: {reason}")]
-    Unreachable {
-        /// The host.
-        host: Box<str>,
-        /// What went wrong.
-        reason: Box<str>,
-    },
-    /// No whole answer in time. May pass.
+    Unreachable { host: Box<str>, reason: Box<str> },
+    /// No complete response in time. May pass.
     #[error("{host} did not answer within {} ms", limit.as_millis())]
-    TimedOut {
-        /// The host.
-        host: Box<str>,
-        /// How long it had.
-        limit: Duration,
-    },
-    /// Another answer than 2xx. May pass.
+    TimedOut { host: Box<str>, limit: Duration },
+    /// A status other than 2xx. May pass.
     #[error("{host} answered {status}")]
-    Status {
-        /// The host.
-        host: Box<str>,
-        /// The status.
-        status: StatusCode,
-    },
-    /// A page for people where a document was meant. May pass.
+    Status { host: Box<str>, status: StatusCode },
+    /// A web page in place of a key. May pass.
     #[error("{host} answered with a page of type {media_type}, not with a key")]
-    Page {
-        /// The host.
-        host: Box<str>,
-        /// What the answer said that it is.
-        media_type: &'static str,
-    },
-    /// More than expected. The other side's to change.
+    Page { host: Box<str>, media_type: &'static str },
+    /// Lasts until the other side changes it.
     #[error("{host} answered with more than {most} bytes")]
     TooLarge {
-        /// The host.
         host: Box<str>,
-        /// Bytes that are read.
+        /// The limit.
         most: usize,
     },
 }
 
 type Http = Client<ConnectTimeout<HttpsConnector<GuardedConnector>>, Full<Bytes>>;
 
-/// Gets documents. Cheap to share.
+/// Fetches documents.
 pub struct Fetcher {
-    /// For addresses that a provider's file or a sender names.
+    /// For URLs in provider files and requests.
     far: Http,
-    /// For addresses that the operator wrote.
+    /// For URLs that the operator configured.
     near: Http,
     settings: Fetch,
 }
@@ -98,10 +80,10 @@ impl fmt::Debug for Fetcher {
 }
 
 impl Fetcher {
-    /// Sets up the client.
+    /// Sets up the clients.
     ///
     /// # Errors
-    /// If a file of authorities cannot be used.
+    /// If a file with certificate authorities cannot be used.
     pub fn new(settings: &Fetch) -> Result<Self, RootsError> {
         let trust = &settings.trust;
         let (far, near) =
@@ -109,10 +91,10 @@ impl Fetcher {
         Ok(Self { far, near, settings: settings.clone() })
     }
 
-    /// The document at `url`, or the answer to `post` there; of at most `most` bytes.
+    /// The document at `url`, or the response to `post` there, of at most `most` bytes.
     ///
     /// # Errors
-    /// See [`FetchError`]: any status but 2xx is one.
+    /// See [`FetchError`].
     pub async fn fetch(
         &self,
         url: &str,
@@ -122,8 +104,8 @@ impl Fetcher {
         Ok(self.answer(url, post, most).await?.0)
     }
 
-    /// The key at `url`, or the answer to `post` there; of at most `most` bytes. A page for people, which says that it is
-    /// HTML or XML, is none.
+    /// The key at `url`, or the response to `post` there, of at most `most` bytes. HTML and XML are
+    /// refused.
     ///
     /// # Errors
     /// See [`FetchError`].
@@ -143,13 +125,13 @@ impl Fetcher {
         }
     }
 
-    /// Who vouches for the certificates that senders sign with.
+    /// The authorities of the certificates that senders sign with.
     #[must_use]
     pub fn authorities(&self) -> &Authorities {
         &self.settings.authorities
     }
 
-    /// A document, and its media type if that is one of a page for people.
+    /// A document, and its media type if that is HTML or XML.
     async fn answer(
         &self,
         url: &str,
@@ -216,7 +198,7 @@ async fn ask(
     }
 }
 
-/// The media type, if it is one of a page for people.
+/// The media type, if it is HTML or XML.
 fn page(media_type: &HeaderValue) -> Option<&'static str> {
     let given = media_type.as_bytes().split(|b| *b == b';').next()?.trim_ascii();
     ["text/html", "application/xhtml+xml", "text/xml", "application/xml"]
@@ -224,7 +206,7 @@ fn page(media_type: &HeaderValue) -> Option<&'static str> {
         .find(|name| given.eq_ignore_ascii_case(name.as_bytes()))
 }
 
-/// The innermost cause, or the guard's word where it is behind it.
+/// The innermost cause, or that the guard blocked the address.
 fn unreachable(host: &str, error: &(dyn Error + 'static)) -> FetchError {
     let mut innermost = error;
     loop {

@@ -1,5 +1,5 @@
-//! Which headers of a sender's request go along with an event that a route sends: its receiver can then verify what the
-//! provider signed. Pure but for the sources in force.
+//! The headers of a sender's request that are sent with a forwarded event, so that its receiver can
+//! verify the provider's signature. Pure, except that it reads the sources in force.
 
 use std::fmt;
 
@@ -12,10 +12,10 @@ use weir_core::selector::{HeaderPattern, Selector};
 use crate::config::ConfiguredSources;
 use crate::config::Route;
 
-/// Facts of an event that the hub tells by headers of its own; they always go along.
+/// Headers of the hub with facts of the event. They are always sent.
 const FACTS: [&str; 2] = ["weir-path", "weir-query"];
 
-/// What the routes say about headers.
+/// Decides which headers are sent with a forwarded event.
 #[derive(Clone)]
 pub(super) struct HeaderForwarding {
     routes: Vec<Route>,
@@ -33,7 +33,7 @@ impl HeaderForwarding {
         Self { routes: routes.to_vec(), sources: sources.clone() }
     }
 
-    /// The headers of an event that go along to a destination, in their order.
+    /// The headers of an event that are sent to a destination, in their order.
     pub(super) fn headers(&self, event: &Event, to: &DestinationName) -> Vec<(Box<str>, Bytes)> {
         let sources = self.sources.current();
         let provider = sources.get(&event.source).map(|source| &*source.provider);
@@ -46,7 +46,7 @@ impl HeaderForwarding {
             })
             .map(|route| route.pass_headers.as_deref())
             .collect();
-        // An event that was sent there by hand, or by a route that has gone since.
+        // Replayed by an operator, or forwarded by a route that has been removed since.
         let lists = if lists.is_empty() { vec![None] } else { lists };
         let named = |name: &str| {
             lists.iter().any(|list| match list {
@@ -65,7 +65,7 @@ fn is_in(patterns: &[HeaderPattern], name: &str) -> bool {
     patterns.iter().any(|pattern| pattern.matches(name))
 }
 
-/// Of what is secret only a fingerprint is kept, which is good for nothing elsewhere.
+/// True for headers that are stored as fingerprints only, which no receiver can use.
 fn is_credential(name: &str, provider: Option<&Provider>) -> bool {
     let secret = provider.into_iter().flat_map(|provider| &provider.secret_fields);
     CREDENTIAL_HEADERS.contains(&name)

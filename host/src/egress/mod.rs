@@ -1,8 +1,9 @@
 //! Egress: sends the due deliveries of every destination.
 //!
-//! The path of a message: [`crate::delivery::worker`] claims it, `send` sees it through, `outgoing` and `forwarding` make
-//! the message of it, a `transport` sends it, and `decide` says what the end of the send means. `webhook` and `inbox` are
-//! the kinds of transport, and `runtime` is one destination at work. `fetch` gets documents for the hub itself.
+//! The path of a message: [`crate::delivery::worker`] claims it, `send` sees it through, `outgoing`
+//! and `forwarding` make the message of it, a `transport` sends it, and `decide` says what the end
+//! of the send means. `webhook` and `inbox` are the kinds of transport, and `runtime` is one
+//! destination at work. `fetch` gets documents for the hub itself.
 //!
 //! What may not live here: retry delays (the retry policy has them) and SQL.
 
@@ -114,7 +115,8 @@ impl Egress {
         EgressHandle { destinations: self.destinations.clone(), clock }
     }
 
-    /// Claims and sends until the drain stops claiming, then waits for sends until it stops waiting.
+    /// Claims and sends until the drain stops claiming, then waits for sends until it stops
+    /// waiting.
     pub async fn run(self) {
         self.sender.worker.run(&self, std::future::ready(())).await;
     }

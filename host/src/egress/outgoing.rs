@@ -1,4 +1,4 @@
-//! What goes out for a claimed delivery, whatever the kind of destination. Pure.
+//! The message that a claimed delivery sends, whatever the kind of destination. Pure.
 
 use bytes::Bytes;
 use weir_core::effect::routed_message_id;
@@ -8,33 +8,33 @@ use weir_store::Claim;
 
 use super::forwarding::HeaderForwarding;
 
-/// Says which source a forwarded event came in by; for people and routers, not signed.
+/// Names the source of a forwarded event. Not signed.
 const SOURCE_HEADER: &str = "weir-source";
-/// Says the type of a forwarded event; for people and routers, not signed.
+/// Names the type of a forwarded event. Not signed.
 const TYPE_HEADER: &str = "weir-event-type";
-/// Says which event it is, by the id that the hub's API and commands take.
+/// Has the id of a forwarded event, as the hub's API and commands use it.
 const EVENT_HEADER: &str = "weir-event-id";
 
-/// A message, or an event that a route sends.
+/// A message of a handler, or an event that a route forwards.
 #[derive(Debug, Clone)]
 pub(crate) struct Outgoing {
-    /// Its outward id: the same whenever the same thing is sent again (INV-5).
+    /// The outward id. It stays the same when the same message is sent again (INV-5).
     pub(crate) id: MessageId,
     pub(crate) delivery: DeliveryId,
     pub(crate) event: EventId,
     pub(crate) source: SourceName,
-    /// None for an event that a route sends.
+    /// None for a forwarded event.
     pub(crate) handler: Option<HandlerName>,
     pub(crate) content_type: String,
-    /// Beside the content type.
+    /// Without the content type.
     pub(crate) headers: Vec<(Box<str>, Bytes)>,
     pub(crate) body: Bytes,
-    /// How often the line of messages that it belongs to has left this hub, this time counted.
+    /// The number of times that its line of messages has left this hub, including this time.
     pub(crate) hops: u8,
 }
 
 impl Outgoing {
-    /// What a claim asks to send.
+    /// The message of a claim to a destination.
     pub(super) fn of(claim: &Claim, to: &DestinationName, forwarding: &HeaderForwarding) -> Self {
         let event = &claim.event;
         let (id, handler, payload) = match &claim.message {
@@ -42,7 +42,7 @@ impl Outgoing {
             None => (routed_message_id(event.public_id, to, claim.id_round), None, &event.payload),
         };
         let headers = match &claim.message {
-            // The sender's other headers stay behind: they were meant for us, and may hold credentials.
+            // Other headers of the sender were meant for the hub, and may contain credentials.
             None => {
                 let mut headers = vec![
                     (
@@ -71,7 +71,7 @@ impl Outgoing {
             content_type: payload.content_type().to_owned(),
             headers,
             body: payload.body.clone(),
-            // Of a message too this is what was handled: how that came counts.
+            // For a message of a handler too, this is the event that was handled.
             hops: event.payload.hops().saturating_add(1),
         }
     }
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_routed_event_goes_out_with_its_body_and_what_identifies_and_signs_it() {
+    fn a_routed_event_is_sent_with_its_id_and_signature_headers() {
         let out = Outgoing::of(&claim(None), &ops(), &forwarding(None));
         assert_eq!(out.id, routed_message_id(EventId::from_bits(2), &ops(), 0));
         assert_eq!((out.content_type.as_str(), &*out.body), ("application/json", &b"{}"[..]));
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_route_says_which_headers_go_along_and_credentials_never_do() {
+    fn a_route_names_forwarded_headers_but_never_credentials() {
         let names = |pass: &[&str]| {
             let pass = pass.iter().map(|name| (*name).into()).collect();
             let out = Outgoing::of(&claim(None), &ops(), &forwarding(Some(pass)));
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_goes_out_as_its_handler_wrote_it() {
+    fn a_message_is_sent_as_its_handler_wrote_it() {
         let mut payload = Payload::new("text/plain", Bytes::from_static(b"hello"));
         payload.headers.push(("x-team".into(), Bytes::from_static(b"ops")));
         let message = ClaimedMessage {

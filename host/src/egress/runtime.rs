@@ -43,8 +43,8 @@ pub struct DestinationStatus {
     pub name: DestinationName,
     /// `webhook` or `inbox`.
     pub kind: &'static str,
-    /// `ok`: messages are sent. `failing`: paused after failures; messages wait, and one is tried from time to time.
-    /// `paused`: the destination asked for a pause, or it is on hold.
+    /// `ok`: messages are sent. `failing`: paused after failures; messages wait, and one is tried
+    /// from time to time. `paused`: the destination asked for a pause, or it is on hold.
     pub state: TargetHealth,
     pub failing_since: Option<Timestamp>,
     /// The reason for any other state than `ok`.
@@ -91,7 +91,8 @@ impl DestinationRuntime {
         &self.destination.name
     }
 
-    /// The deliveries that there is room for: as many as there are free permits, and as flow control permits.
+    /// The deliveries that there is room for: as many as there are free permits, and as flow
+    /// control permits.
     pub(super) fn wanted(&self, now: Timestamp) -> Option<[ClaimRequest; 2]> {
         let unsettled = self.claims.count();
         let free = self.permits.available_permits();

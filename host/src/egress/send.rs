@@ -79,8 +79,8 @@ impl Sender {
         tracing::debug!(
             target: FLOW,
             event = %claim.event.public_id, delivery = %claim.delivery, message_id = %message.id,
-            destination = %runtime.name(), attempt = claim.fence.attempt, outcome = %record.outcome, ?took,
-            reason = record.reason.as_deref(), "message sent"
+            destination = %runtime.name(), attempt = claim.fence.attempt,
+            outcome = %record.outcome, ?took, reason = record.reason.as_deref(), "message sent"
         );
         let settlement = Settlement {
             delivery: claim.delivery,
@@ -131,7 +131,8 @@ impl Sender {
             Ok(Settled::StateConflict { .. } | Settled::Exhausted { .. }) => {}
             Err(error) => {
                 tracing::error!(
-                    destination = %runtime.name(), %error, "cannot settle, the delivery is given back"
+                    destination = %runtime.name(), %error,
+                    "cannot settle, the delivery is given back"
                 );
                 self.worker.delay_give_back().await;
             }

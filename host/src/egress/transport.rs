@@ -1,4 +1,5 @@
-//! The seam between egress and the kinds of destinations: one trait, and the ways in which a send can end.
+//! The seam between egress and the kinds of destinations: one trait, and the ways in which a send
+//! can end.
 //!
 //! What may not live here: anything that only one kind knows, such as HTTP.
 

@@ -1,7 +1,4 @@
-//! Which addresses a message may go to. Pure: an address and what the operator allowed, to a yes or a reason.
-//!
-//! Asked at connect time for every address that a connection is about to be made to, so that neither a name that
-//! resolves to something else the second time nor an unusual way of writing an address gets around it.
+//! Classifies addresses, and blocks those that the operator has not allowed. Pure.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -9,8 +6,9 @@ use thiserror::Error;
 
 use super::AllowedNetworks;
 
-/// Where cloud providers answer with a machine's credentials: AWS, Google, Azure and those who do as they do; ECS and
-/// EKS; Tencent; Alibaba, inside the carriers' block; Oracle, inside a reserved one; Azure's own, which looks public.
+/// Metadata services of cloud providers: AWS, Google, Azure and others; ECS and EKS (two); Tencent;
+/// Alibaba, in the carrier block; Oracle, in a reserved block; Azure's second one, in a public
+/// block.
 const METADATA_V4: [[u8; 4]; 7] = [
     [169, 254, 169, 254],
     [169, 254, 170, 2],
@@ -20,38 +18,35 @@ const METADATA_V4: [[u8; 4]; 7] = [
     [192, 0, 0, 192],
     [168, 63, 129, 16],
 ];
-/// The same on IPv6, beside AWS's fd00:ec2::/32: Google, Scaleway, OpenStack.
+/// The same on IPv6: Google, Scaleway, OpenStack. AWS's fd00:ec2::/32 is matched below.
 const METADATA_V6: [[u16; 8]; 3] = [
     [0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254],
     [0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42],
     [0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe],
 ];
 
-/// What an address is, if it is none that anybody on the internet could have.
+/// The classes of addresses that no host on the internet has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AddressClass {
     /// This machine.
     Loopback,
-    /// A private network.
     Private,
-    /// Behind a carrier's address translation, 100.64.0.0/10.
+    /// Behind a carrier's address translation: 100.64.0.0/10.
     Carrier,
-    /// The link itself; cloud machines answer with their credentials there.
+    /// Addresses of one network segment. Most metadata services are here.
     LinkLocal,
-    /// A cloud's metadata service at an address of its own.
+    /// A cloud provider's metadata service, which gives out the machine's credentials.
     Metadata,
-    /// No address at all.
     Unspecified,
-    /// Many machines at once.
     Multicast,
-    /// Set aside for documentation, benchmarks or a future that has not come.
+    /// Set aside for documentation, benchmarks or the future.
     Reserved,
-    /// An IPv6 address that tunnels to an IPv4 one which cannot be judged by what it leads to.
+    /// An IPv6 address that leads to an IPv4 address which is not known for certain.
     Tunnel,
 }
 
 impl AddressClass {
-    /// The words for it.
+    /// The class with its article, for messages.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -67,7 +62,7 @@ impl AddressClass {
         }
     }
 
-    /// The word of `allow` that lets messages go there; none if nothing does. No word implies another.
+    /// The word in `allow` that permits the class; none if no word does. No word implies another.
     #[must_use]
     pub const fn word(self) -> Option<&'static str> {
         match self {
@@ -89,26 +84,24 @@ impl AddressClass {
     }
 }
 
-/// An address that messages may not go to. Whoever wrote the destination's URL can change it.
+/// An address that the hub may not connect to. Lasts until the operator changes the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{host} is at {address}, {} address{}", special.as_str(), way_out(*special))]
+#[error("{host} is at {address}, {} address{}", special.as_str(), remedy(*special))]
 pub struct Blocked {
-    /// The host as the URL has it.
+    /// As in the URL.
     pub host: Box<str>,
-    /// Where it is.
     pub address: IpAddr,
-    /// What that is.
     pub special: AddressClass,
 }
 
-fn way_out(special: AddressClass) -> String {
+fn remedy(special: AddressClass) -> String {
     match special.word() {
         Some(word) => format!("; if that is meant, set allow = [\"{word}\"] on the destination"),
-        None => ", where no message may go".into(),
+        None => ", where nothing may be sent".into(),
     }
 }
 
-/// Refuses an address that is special, unless the operator allowed its kind.
+/// Blocks an address of a class that `allow` does not contain.
 pub fn check(host: &str, address: IpAddr, allow: AllowedNetworks) -> Result<(), Blocked> {
     match classify(address) {
         Some(special) if !special.is_allowed(allow) => {
@@ -118,13 +111,13 @@ pub fn check(host: &str, address: IpAddr, allow: AllowedNetworks) -> Result<(), 
     }
 }
 
-/// The address that a host has for certain, without looking it up: one that is written out, in any form that the
-/// system's resolver knows too, or a name that everybody gives the same machine.
+/// The address of a host that is known without a lookup: an address in any form that the system's
+/// resolver accepts, or a name that means the same machine everywhere.
 #[must_use]
 pub fn known_address(host: &str) -> Option<IpAddr> {
     let host = host.trim_end_matches('.').to_ascii_lowercase();
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
-    // A zone, as in fe80::1%eth0, says which link, not which address.
+    // A zone, as in fe80::1%eth0, is not a part of the address.
     let bare = bare.split_once('%').map_or(bare, |(address, _)| address);
     if let Ok(address) = bare.parse() {
         return Some(address);
@@ -141,8 +134,8 @@ pub fn known_address(host: &str) -> Option<IpAddr> {
     }
 }
 
-/// An IPv4 address in the forms of old: one to four numbers, decimal, octal or hexadecimal, the last of which fills what
-/// is left.
+/// An IPv4 address in its old forms: one to four decimal, octal or hexadecimal numbers. The last
+/// one has the bits that are left.
 fn numbers(text: &str) -> Option<Ipv4Addr> {
     let number = |text: &str| match text.strip_prefix("0x") {
         Some("") => Some(0),
@@ -161,7 +154,7 @@ fn numbers(text: &str) -> Option<Ipv4Addr> {
     (u64::from(*last) < 1 << room).then(|| bits.into())
 }
 
-/// What is special about an address, if anything.
+/// The class of an address; none for addresses on the internet.
 #[must_use]
 pub fn classify(address: IpAddr) -> Option<AddressClass> {
     match address {
@@ -197,7 +190,7 @@ fn classify_v6(v6: Ipv6Addr) -> Option<AddressClass> {
     if v6.is_loopback() {
         return Some(AddressClass::Loopback);
     }
-    // The two forms whose IPv4 address is the one that answers: judged by it.
+    // The two forms that always lead to their IPv4 address.
     if let Some(v4) = v6.to_ipv4_mapped() {
         return classify_v4(v4);
     }
@@ -213,16 +206,16 @@ fn classify_v6(v6: Ipv6Addr) -> Option<AddressClass> {
         0xfe80..=0xfebf => AddressClass::LinkLocal,
         0xfec0..=0xfeff => AddressClass::Private,
         0xff00..=0xffff => AddressClass::Multicast,
-        // ::a.b.c.d; 64:ff9b:1::/48, translation by a rule that only the network knows; Teredo; 6to4.
+        // ::a.b.c.d; 64:ff9b:1::/48, which each network translates by its own rule; Teredo; 6to4.
         0 if s[..6] == [0; 6] => AddressClass::Tunnel,
         0x64 if s[1] == 0xff9b => AddressClass::Tunnel,
         0x2001 if s[1] == 0 => AddressClass::Tunnel,
         0x2002 => AddressClass::Tunnel,
-        // ISATAP: an IPv4 address behind a fixed mark, under any prefix.
+        // ISATAP: an IPv4 address after a fixed marker, under any prefix.
         _ if s[5] == 0x5efe && s[4] & 0xfdff == 0 => AddressClass::Tunnel,
         0x2001 if s[1] == 0xdb8 || s[1] < 0x200 => AddressClass::Reserved,
         0x3fff if s[1] < 0x1000 => AddressClass::Reserved,
-        // What is assigned for the internet.
+        // The internet.
         0x2000..=0x3fff => return None,
         _ => AddressClass::Reserved,
     })
@@ -244,14 +237,14 @@ mod tests {
     }
 
     #[test]
-    fn the_internet_is_nothing_special() {
+    fn internet_addresses_have_no_class() {
         for address in ["8.8.8.8", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "2a00::1"] {
             assert_eq!(what(address), None, "{address}");
         }
     }
 
     #[test]
-    fn every_special_address_is_known_for_what_it_is() {
+    fn every_special_address_has_its_class() {
         for (address, special) in [
             ("127.0.0.1", AddressClass::Loopback),
             ("127.255.255.254", AddressClass::Loopback),
@@ -287,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn an_embedded_address_is_judged_by_what_it_leads_to_or_not_followed() {
+    fn embedded_addresses_are_classified_or_are_tunnels() {
         assert_eq!(what("::ffff:127.0.0.1"), Some(AddressClass::Loopback));
         assert_eq!(what("::ffff:169.254.169.254"), Some(AddressClass::Metadata));
         assert_eq!(what("::ffff:8.8.8.8"), None);
@@ -341,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_known_however_it_is_written() {
+    fn an_address_is_known_in_every_form() {
         for (host, address) in [
             ("127.0.0.1", Some("127.0.0.1")),
             ("127.0.0.1.", Some("127.0.0.1")),
@@ -379,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn no_word_allows_what_is_no_place_to_send_to() {
+    fn no_word_allows_addresses_without_a_host() {
         for address in ["0.0.0.0", "0.1.2.3", "224.0.0.1", "255.255.255.255", "2002:7f00:1::", "::"]
         {
             assert!(!allowed(address, EVERYTHING), "{address}");
@@ -387,20 +380,21 @@ mod tests {
     }
 
     #[test]
-    fn the_refusal_names_the_way_out_only_where_there_is_one() {
+    fn the_refusal_names_the_setting_only_if_one_helps() {
         let refusal = |a: &str| check("ops.test", a.parse().unwrap(), NOTHING).unwrap_err();
         let text = |a: &str| refusal(a).to_string();
         assert_eq!(
             text("10.0.0.1"),
-            "ops.test is at 10.0.0.1, a private address; if that is meant, set allow = [\"@private\"] on the destination"
+            "ops.test is at 10.0.0.1, a private address; \
+             if that is meant, set allow = [\"@private\"] on the destination"
         );
         assert!(text("169.254.1.1").contains("@linklocal"));
         assert!(text("169.254.169.254").contains("@metadata"));
         assert!(!text("224.0.0.1").contains("allow"));
     }
 
-    /// The blocks of the IANA registry of special-purpose IPv4 addresses that are not globally reachable, the
-    /// multicast block, and Azure's address.
+    /// The blocks of the IANA registry of special-purpose IPv4 addresses that are not globally
+    /// reachable, the multicast block, and Azure's address.
     const BLOCKS_V4: &[(&str, u32)] = &[
         ("0.0.0.0", 8),
         ("10.0.0.0", 8),
@@ -457,13 +451,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn exactly_the_blocks_that_nobody_on_the_internet_has_are_special(v4 in v4()) {
+        fn exactly_the_special_purpose_blocks_have_a_class(v4 in v4()) {
             let expected = BLOCKS_V4.iter().any(|block| in_block(v4, *block));
             prop_assert_eq!(classify(v4.into()).is_some(), expected, "{}", v4);
         }
 
         #[test]
-        fn no_way_of_writing_a_refused_address_gets_it_through(v4 in v4(), private: bool) {
+        fn no_form_of_a_blocked_address_is_allowed(v4 in v4(), private: bool) {
             let allow = AllowedNetworks { private, ..NOTHING };
             if check("x", v4.into(), allow).is_err() {
                 for v6 in embedded(v4) {
@@ -473,14 +467,15 @@ mod tests {
         }
 
         #[test]
-        fn an_ipv6_address_gets_through_only_from_the_internets_block(bits: u128) {
+        fn only_ipv6_addresses_of_the_internet_block_are_allowed(bits: u128) {
             let v6 = Ipv6Addr::from(bits);
-            let global = bits >> 125 == 0b001 || v6.to_ipv4_mapped().is_some() || bits >> 32 == 0x64_ff9b << 64;
+            let is_nat64 = bits >> 32 == 0x64_ff9b << 64;
+            let global = bits >> 125 == 0b001 || v6.to_ipv4_mapped().is_some() || is_nat64;
             prop_assert!(global || check("x", v6.into(), NOTHING).is_err(), "{}", v6);
         }
 
         #[test]
-        fn mapping_an_address_into_v6_changes_nothing(bits in any::<u32>()) {
+        fn an_ipv4_mapped_address_has_the_same_class(bits in any::<u32>()) {
             let v4 = Ipv4Addr::from(bits);
             prop_assert_eq!(classify(v4.to_ipv6_mapped().into()), classify(v4.into()));
         }

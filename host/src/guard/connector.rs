@@ -1,4 +1,5 @@
-//! Connectors for hyper clients: [`dial`] behind hyper's interface, and a time limit for a whole connection.
+//! Connectors for hyper clients: [`dial`] behind hyper's interface, and a time limit for a whole
+//! connection.
 
 use std::error::Error;
 use std::pin::Pin;
@@ -14,8 +15,8 @@ use tower_service::Service;
 
 use super::{AllowedNetworks, dial};
 
-/// The longest time for looking up the name, connecting and TLS together. A connection whose request has been sent
-/// over another one ends by this too.
+/// The longest time for looking up the name, connecting and TLS together. A connection whose
+/// request has been sent over another one ends by this too.
 const REACH_TIMEOUT: Duration = Duration::from_secs(10);
 
 type BoxError = Box<dyn Error + Send + Sync>;

@@ -1,4 +1,5 @@
-//! TCP connections to a host: resolves its name, asks the guard about each address, connects to the first that answers.
+//! TCP connections to a host: resolves its name, asks the guard about each address, connects to the
+//! first that answers.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

@@ -1,8 +1,8 @@
 //! Outgoing connections: which addresses the hub may connect to, and the only ways to connect.
 //!
-//! Every connection asks here about the address that it is made to. So a name that resolves to another address the
-//! second time does not get around the check, and neither does an unusual way of writing an address. Environment
-//! proxies are not used.
+//! Every connection asks here about the address that it is made to. So a name that resolves to
+//! another address the second time does not get around the check, and neither does an unusual way
+//! of writing an address. Environment proxies are not used.
 
 mod address;
 mod connector;
@@ -18,7 +18,8 @@ pub(crate) use dial::{DialError, dial};
 pub struct AllowedNetworks {
     /// This machine. Development mode sets it.
     pub loopback: bool,
-    /// `@private`: this machine, private networks, and addresses behind a carrier's address translation.
+    /// `@private`: this machine, private networks, and addresses behind a carrier's address
+    /// translation.
     pub private: bool,
     /// `@linklocal`: link-local addresses.
     pub link_local: bool,

@@ -1,5 +1,7 @@
-//! Names to addresses: by the system's resolver, as every program here asks it (`/etc/hosts`, nsswitch, DNS), on a few
-//! threads of its own. A resolver that hangs holds up those who ask it for these names, and nothing else of the hub.
+//! Looks names up with the system's resolver (`/etc/hosts`, nsswitch, DNS), on a few threads of its
+//! own.
+//!
+//! A lookup that hangs delays only connections to that name.
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,35 +14,35 @@ use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-/// Names that are looked up at once.
+/// The most names that are looked up at the same time.
 const THREADS_MAX: usize = 32;
-/// Of those, names that are answered quickly as a rule.
+/// Of those, names that were quick or are new.
 const QUICK_MAX: usize = 8;
-/// Of those, names that were slow before: the rest is kept for others.
+/// Of those, names that were slow before.
 const SLOW_MAX: usize = 16;
-/// Names that wait for a thread.
+/// The most names that wait for a thread.
 const WAITING_MAX: usize = 1_024;
-/// Requests that wait for one name.
-const ASKING_MAX: usize = 1_024;
-/// Names that are known to be slow.
+/// The most requests that wait for one name.
+const REQUESTS_MAX: usize = 1_024;
+/// The most names that are remembered as slow.
 const KNOWN_SLOW_MAX: usize = 1_024;
-/// Bytes of a thread's stack: the system's modules for names need little.
+/// Bytes of a thread's stack.
 const STACK_BYTES: usize = 512 * 1024;
-/// How long a request waits for an answer. The thread waits as long as the system does.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Past it a name is slow.
+/// The longest wait of a request. The thread waits for as long as the system does.
+const WAIT_MAX: Duration = Duration::from_secs(5);
+/// A lookup that takes longer makes its name a slow one.
 const SLOW_AFTER: Duration = Duration::from_secs(1);
 
 type Found = Result<Arc<[SocketAddr]>, Arc<io::Error>>;
 type Ask = fn(&str) -> io::Result<Vec<SocketAddr>>;
 
-/// What all of the process shares: the machine has one resolver.
-static RESOLVER: LazyLock<Names> = LazyLock::new(|| Names::new(system, PATIENCE, SLOW_AFTER));
+/// Shared by the process, because the machine has one resolver.
+static RESOLVER: LazyLock<Resolver> = LazyLock::new(|| Resolver::new(system, WAIT_MAX, SLOW_AFTER));
 
-/// The addresses of a host, each with this port.
+/// The addresses of a host, with a port.
 ///
 /// # Errors
-/// What the resolver says, that it says nothing in time, or that too much is asked of it already.
+/// If the lookup fails or takes too long, or if too many names are being looked up.
 pub(super) async fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let found = RESOLVER.look_up(host).await?;
     let with_port = |mut address: SocketAddr| {
@@ -56,50 +58,51 @@ fn system(host: &str) -> io::Result<Vec<SocketAddr>> {
 
 /// Looks names up. Cheap to clone.
 #[derive(Debug, Clone)]
-struct Names {
+struct Resolver {
     state: Arc<Mutex<State>>,
     ask: Ask,
-    patience: Duration,
+    wait_max: Duration,
     slow_after: Duration,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    jobs: FxHashMap<Arc<str>, Job>,
-    /// Names that no thread looks up yet, in the order in which they came.
+    lookups: FxHashMap<Arc<str>, Lookup>,
+    /// Names without a thread, in the order of their requests.
     waiting: VecDeque<Arc<str>>,
-    /// Names that were slow when they were last looked up.
+    /// Names whose last lookup was slow.
     slow: FxHashMap<Arc<str>, ()>,
 }
 
-/// One name, for all who ask for it at this time.
+/// The lookup of one name, for all requests that wait for it.
 #[derive(Debug, Default)]
-struct Job {
-    asking: Vec<oneshot::Sender<Found>>,
-    /// Since when a thread looks it up.
+struct Lookup {
+    requests: Vec<oneshot::Sender<Found>>,
+    /// The time at which a thread began it.
     since: Option<Instant>,
 }
 
 impl State {
-    /// The next name for which there is room among the threads; those that are waited for no longer are forgotten.
+    /// The next name that a thread may look up. Names that no request waits for are forgotten.
     fn next(&mut self, slow_after: Duration) -> Option<Arc<str>> {
         let (mut quick, mut slow) = (0, 0);
-        for (name, job) in &self.jobs {
-            match job.since {
+        for (name, lookup) in &self.lookups {
+            match lookup.since {
                 Some(since) if since.elapsed() >= slow_after => slow += 1,
                 Some(_) if self.slow.contains_key(name) => slow += 1,
                 Some(_) => quick += 1,
                 None => {}
             }
         }
-        let Self { jobs, waiting, slow: known, .. } = self;
+        let Self { lookups, waiting, slow: known, .. } = self;
         waiting.retain(|name| {
-            let asked_for =
-                jobs.get(name).is_some_and(|job| job.asking.iter().any(|a| !a.is_closed()));
-            if !asked_for {
-                jobs.remove(name);
+            let is_wanted = lookups
+                .get(name)
+                .is_some_and(|lookup| lookup.requests.iter().any(|a| !a.is_closed()));
+            if !is_wanted {
+                lookups.remove(name);
             }
-            asked_for
+            is_wanted
         });
         if quick + slow >= THREADS_MAX {
             return None;
@@ -109,16 +112,16 @@ impl State {
             false => quick < QUICK_MAX,
         };
         let name = waiting.remove(waiting.iter().position(fits)?)?;
-        if let Some(job) = jobs.get_mut(&name) {
-            job.since = Some(Instant::now());
+        if let Some(lookup) = lookups.get_mut(&name) {
+            lookup.since = Some(Instant::now());
         }
         Some(name)
     }
 
-    /// A name was looked up.
+    /// Ends a lookup.
     fn done(&mut self, name: &Arc<str>, found: &Found, slow_after: Duration) {
-        let Some(job) = self.jobs.remove(name) else { return };
-        if job.since.is_some_and(|since| since.elapsed() >= slow_after) {
+        let Some(lookup) = self.lookups.remove(name) else { return };
+        if lookup.since.is_some_and(|since| since.elapsed() >= slow_after) {
             if self.slow.len() >= KNOWN_SLOW_MAX {
                 self.slow.clear();
             }
@@ -126,30 +129,31 @@ impl State {
         } else {
             self.slow.remove(name);
         }
-        for asking in job.asking {
-            let _gone = asking.send(found.clone());
+        for request in lookup.requests {
+            let _gone = request.send(found.clone());
         }
     }
 }
 
-impl Names {
-    fn new(ask: Ask, patience: Duration, slow_after: Duration) -> Self {
-        Self { state: Arc::default(), ask, patience, slow_after }
+impl Resolver {
+    fn new(ask: Ask, wait_max: Duration, slow_after: Duration) -> Self {
+        Self { state: Arc::default(), ask, wait_max, slow_after }
     }
 
     async fn look_up(&self, host: &str) -> io::Result<Arc<[SocketAddr]>> {
         let mut answer = self.ask_for(host)?;
         let started = Instant::now();
-        while started.elapsed() < self.patience {
+        while started.elapsed() < self.wait_max {
             self.start();
-            // Threads that have become slow meanwhile make room for others.
-            let wait = self.slow_after.min(self.patience);
+            // Lookups that have become slow meanwhile no longer count as quick, so others may
+            // start.
+            let wait = self.slow_after.min(self.wait_max);
             if let Ok(answered) = timeout(wait, &mut answer).await {
                 let found = answered.map_err(|_| io::Error::other("the lookup ended early"))?;
                 return found.map_err(|error| io::Error::new(error.kind(), error));
             }
         }
-        let what = format!("the resolver did not answer within {} ms", self.patience.as_millis());
+        let what = format!("the resolver did not answer within {} ms", self.wait_max.as_millis());
         Err(io::Error::new(io::ErrorKind::TimedOut, what))
     }
 
@@ -157,12 +161,12 @@ impl Names {
         let full = || io::Error::other("too many names are being looked up");
         let (tell, answer) = oneshot::channel();
         let mut state = self.state.lock();
-        if let Some(job) = state.jobs.get_mut(host) {
-            job.asking.retain(|asking| !asking.is_closed());
-            if job.asking.len() >= ASKING_MAX {
+        if let Some(lookup) = state.lookups.get_mut(host) {
+            lookup.requests.retain(|request| !request.is_closed());
+            if lookup.requests.len() >= REQUESTS_MAX {
                 return Err(full());
             }
-            job.asking.push(tell);
+            lookup.requests.push(tell);
             return Ok(answer);
         }
         if state.waiting.len() >= WAITING_MAX {
@@ -170,11 +174,11 @@ impl Names {
         }
         let name: Arc<str> = host.into();
         state.waiting.push_back(name.clone());
-        state.jobs.insert(name, Job { asking: vec![tell], since: None });
+        state.lookups.insert(name, Lookup { requests: vec![tell], since: None });
         Ok(answer)
     }
 
-    /// Starts a thread for each name that there is room for.
+    /// Starts threads for waiting names, up to the limits.
     fn start(&self) {
         loop {
             let Some(name) = self.state.lock().next(self.slow_after) else { return };
@@ -182,13 +186,13 @@ impl Names {
             let work = move || names.work(of);
             let thread = std::thread::Builder::new().name("names".into()).stack_size(STACK_BYTES);
             if let Err(error) = thread.spawn(work) {
-                tracing::warn!(%error, "no thread to look up a name");
+                tracing::warn!(%error, "cannot start a thread to look up a name");
                 self.state.lock().done(&name, &Err(Arc::new(error)), self.slow_after);
             }
         }
     }
 
-    /// Looks up this name, and then others that wait.
+    /// Looks up a name, and then others that wait.
     fn work(&self, name: Arc<str>) {
         let mut next = Some(name);
         while let Some(name) = next {
@@ -209,10 +213,10 @@ mod tests {
     use super::*;
 
     static ASKED: AtomicUsize = AtomicUsize::new(0);
-    /// How many tests want the resolver to hang.
+    /// The number of tests that want the resolver to hang.
     static HANGING: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
 
-    /// A resolver that hangs at some names, until it is let go.
+    /// A resolver that hangs at some names until `let_go`.
     fn hangs(host: &str) -> io::Result<Vec<SocketAddr>> {
         if host.starts_with("hangs") || host.starts_with("good") {
             ASKED.fetch_add(1, Ordering::SeqCst);
@@ -235,13 +239,13 @@ mod tests {
         HANGING.1.notify_all();
     }
 
-    fn running(names: &Names) -> usize {
-        names.state.lock().jobs.values().filter(|job| job.since.is_some()).count()
+    fn running(names: &Resolver) -> usize {
+        names.state.lock().lookups.values().filter(|lookup| lookup.since.is_some()).count()
     }
 
     #[tokio::test]
-    async fn names_that_hang_take_few_threads_and_leave_some_to_others() {
-        let names = Names::new(hangs, Duration::from_millis(400), Duration::from_millis(20));
+    async fn hanging_names_leave_threads_to_others() {
+        let names = Resolver::new(hangs, Duration::from_millis(400), Duration::from_millis(20));
         hang();
         for round in 0..3 {
             let all = (0..200).map(|n| {
@@ -263,14 +267,18 @@ mod tests {
             }
             assert!(running(&names) <= 20, "one thread a name");
         }
-        assert_eq!(ASKED.load(Ordering::SeqCst), 20 + 60, "who asks for the same waits for it");
+        assert_eq!(
+            ASKED.load(Ordering::SeqCst),
+            20 + 60,
+            "requests for the same name share a lookup"
+        );
         let_go();
         while names.look_up("hangs-0").await.is_err() {}
     }
 
     #[tokio::test]
-    async fn names_that_were_slow_never_have_all_threads() {
-        let names = Names::new(hangs, Duration::from_millis(50), Duration::from_millis(5));
+    async fn slow_names_never_have_all_threads() {
+        let names = Resolver::new(hangs, Duration::from_millis(50), Duration::from_millis(5));
         let slow: Vec<Arc<str>> = (0..100).map(|n| format!("stuck-{n}").into()).collect();
         names.state.lock().slow = slow.iter().map(|name| (name.clone(), ())).collect();
         hang();
@@ -282,7 +290,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_of_the_hosts_file_has_its_addresses_with_the_port() {
+    async fn names_in_the_hosts_file_are_found_with_the_port() {
         let found = look_up("localhost", 8080).await.unwrap();
         assert!(!found.is_empty());
         assert!(found.iter().all(|at| at.ip().is_loopback() && at.port() == 8080), "{found:?}");

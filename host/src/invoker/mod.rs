@@ -1,22 +1,23 @@
-//! The invoker: runs the due deliveries of every handler, and keeps handlers up to date with the plugins folder.
+//! The invoker: runs the due deliveries of every handler, and keeps handlers up to date with the
+//! plugins folder.
 //!
-//! The path of an event: [`crate::delivery::worker`] claims it, [`Invoker`] makes batches of the claims, and `running` runs
-//! and settles them. `handlers` has the versions that serve, and `plugins` loads them. `responders` runs handlers whose
-//! reply a sender waits for.
+//! The path of an event: [`crate::delivery::worker`] claims it, [`Invoker`] makes batches of the
+//! claims, and `running` runs and settles them. `handlers` has the versions that serve, and
+//! `plugins` loads them. `responders` runs handlers whose reply a sender waits for.
 //!
 //! What limits the runs of handlers, from the claim to the run:
 //!
-//! | limit | counts | why |
+//! | limit | unit | why |
 //! |---|---|---|
-//! | [`FlowControl`](crate::delivery::flow_control::FlowControl) of a handler | claims | a version that fails on nearly every event is paused |
-//! | `Batching::claims_max` of a handler | claims not settled | conflicts about state, and memory for events |
-//! | `Batching::batch_size` of a handler | claims in a batch | few commits for quick handlers, short waits behind slow ones |
-//! | `HandlerRuntime::batches` against `concurrency` | batches not run | no more claims than can start soon |
-//! | `ServingVersion::permits` | batches of a handler | `limits.concurrency`, also when the version changes |
+//! | `HandlerRuntime::flow` | claims | pauses a version that fails on nearly every event |
+//! | `Batching::claims_max` | claims of a handler | bounds conflicts about state, and memory |
+//! | `Batching::batch_size` | claims in a batch | few commits, and short waits behind slow runs |
+//! | `HandlerRuntime::batches` | batches of a handler | no more claims than can start soon |
+//! | `ServingVersion::permits` | batches of a handler | `limits.concurrency`, across versions |
 //! | `Runner::isolation` | runs of the hub | the run of a suspect runs alone |
-//! | `RunSlots` | runs of the hub | processor time is shared between handlers; the store has as many slots |
-//! | `HandlerRuntime::conflict_lock` | batches of a handler | a claim that keeps conflicting runs without the others |
-//! | the engine's slots | instances | memory of all instances |
+//! | `RunSlots` | runs of the hub | shares processor time between handlers |
+//! | `HandlerRuntime::conflict_lock` | batches of a handler | runs a conflicting claim alone |
+//! | the engine's slots | instances | bounds the memory of instances |
 //!
 //! What may not live here: wasmtime's types (the engine hides them) and SQL.
 
@@ -98,8 +99,8 @@ impl InvokerHandle {
         self.states.statuses(self.clock.now())
     }
 
-    /// Resolves when every handler in the plugins folder has been loaded or refused once. It may never resolve while the
-    /// folder cannot be read or its files keep changing: wait with a limit.
+    /// Resolves when every handler in the plugins folder has been loaded or refused once. It may
+    /// never resolve while the folder cannot be read or its files keep changing: wait with a limit.
     pub async fn folder_read(&self) {
         // An error says that the invoker is gone, so there is nothing to wait for.
         let _ = self.states.folder_read().wait_for(|read| *read).await;
@@ -117,7 +118,8 @@ impl InvokerHandle {
     }
 }
 
-/// The subscriptions of the handlers that served when the process ended. They route events before any of them is loaded.
+/// The subscriptions of the handlers that served when the process ended. They route events before
+/// any of them is loaded.
 pub async fn stored_subscriptions(
     store: &dyn Store,
     config: &Config,
@@ -171,7 +173,8 @@ impl Invoker {
         }
     }
 
-    /// Loads, claims and runs until the drain stops claiming, then waits for runs until it stops waiting.
+    /// Loads, claims and runs until the drain stops claiming, then waits for runs until it stops
+    /// waiting.
     pub async fn run(self) {
         let watching = plugins::watch::run(&self.reloader);
         self.runner.worker.run(&self, watching).await;

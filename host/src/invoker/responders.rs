@@ -1,7 +1,7 @@
 //! Responders, for ingress: runs a handler at once on an event whose sender waits for the reply.
 //!
-//! The run is like any other. Its claim was made in the commit that stored the event. What may not live here: what a
-//! sender gets when there is no reply, which ingress decides.
+//! The run is like any other. Its claim was made in the commit that stored the event. What may not
+//! live here: what a sender gets when there is no reply, which ingress decides.
 
 use std::sync::Arc;
 
@@ -31,8 +31,8 @@ pub struct RunPermit {
 }
 
 impl ResponderHandle {
-    /// A sender and a receiver of the reply to a request. Join before the request is stored, so that its repetitions wait
-    /// for the same reply.
+    /// A sender and a receiver of the reply to a request. Join before the request is stored, so
+    /// that its repetitions wait for the same reply.
     #[must_use]
     pub fn join(
         &self,
@@ -42,13 +42,14 @@ impl ResponderHandle {
         self.reply_broker.join(dedup.map(|key| (source.clone(), key.material.clone())))
     }
 
-    /// A permit for one more event. None if no version of the handler serves, if it is paused, or if it has as many
-    /// claims already as it may have.
+    /// A permit for one more event. None if no version of the handler serves, if it is paused, or
+    /// if it has as many claims already as it may have.
     #[must_use]
     pub fn try_acquire(&self, handler: &HandlerName) -> Option<RunPermit> {
         let Runner { live, worker, .. } = &*self.runner;
         let runtime = live.runtime(handler)?;
-        // The permit itself is acquired when the run begins. While probes are due, other events are older.
+        // The permit itself is acquired when the run begins. While probes are due, other events are
+        // older.
         runtime.flow.try_acquire()?;
         let free = runtime.batching.lock().claims_max().saturating_sub(runtime.claims.count());
         if free == 0 || worker.ctx.drain.is_draining() {

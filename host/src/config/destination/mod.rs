@@ -1,4 +1,5 @@
-//! `[destinations.NAME]` and `[defaults.destination]`: the settings that every kind of destination has.
+//! `[destinations.NAME]` and `[defaults.destination]`: the settings that every kind of destination
+//! has.
 //!
 //! Each kind has a file of its own for the rest.
 
@@ -218,7 +219,8 @@ mod tests {
 
     #[test]
     fn a_wrong_kind_hides_no_other_mistake_of_its_table() {
-        let wrong = "url = \"ftp://x\"\nconcurrency = 0\ntimeout = \"9h\"\nsigning = \"none\"\nallow = [\"@all\"]\nspeed = 1\n\
+        let wrong = "url = \"ftp://x\"\nconcurrency = 0\ntimeout = \"9h\"\nsigning = \"none\"\n\
+                     allow = [\"@all\"]\nspeed = 1\n\
                      headers = { host = \"x\" }\n[destinations.a.retry]\nmax_attempts = 0";
         let others =
             ["url", "concurrency", "timeout", "signing", "allow[0]", "speed", "headers.host"];
@@ -236,7 +238,8 @@ mod tests {
     #[test]
     fn a_wrong_provider_hides_no_other_mistake_of_its_table() {
         let found = problems(
-            "[sources.a]\nprovider = \"githib\"\nsecrets = [\"x\"]\nparams = { a = \"b\" }\nblock = [\"x\"]\n\
+            "[sources.a]\nprovider = \"githib\"\nsecrets = [\"x\"]\n\
+             params = { a = \"b\" }\nblock = [\"x\"]\n\
              max_silence = \"soon\"\nspeed = 1",
         );
         for key in ["provider", "secrets[0]", "max_silence", "speed"] {

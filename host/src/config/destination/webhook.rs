@@ -41,9 +41,11 @@ pub struct Webhook {
 /// The form of a message's signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signing {
-    /// `webhook-id`, `webhook-timestamp`, `webhook-signature`, by the Standard Webhooks specification.
+    /// `webhook-id`, `webhook-timestamp`, `webhook-signature`, by the Standard Webhooks
+    /// specification.
     Standard,
-    /// `X-Webhook-Signature: sha256=` and the hex HMAC of the body, beside `webhook-id` and `webhook-timestamp`.
+    /// `X-Webhook-Signature: sha256=` and the hex HMAC of the body, beside `webhook-id` and
+    /// `webhook-timestamp`.
     Sha256Header,
 }
 
@@ -95,8 +97,8 @@ pub(super) fn read(
         if signing == Some(Signing::Standard) && !is_standard(&secret.value) {
             let nearest = likely_key_form(KeyError::NotBase64, secret.value.expose());
             let what = format!(
-                "is no Standard Webhooks secret, which is `whsec_` and base64; `weir secret generate` makes one, or say \
-                 signing = \"sha256-header\"{}",
+                "is not a Standard Webhooks secret, which is `whsec_` and base64; \
+                 `weir secret generate` makes one, or set signing = \"sha256-header\"{}",
                 nearest.map_or_else(String::new, |nearest| format!(". The nearest: {nearest}"))
             );
             section.problem(&format!("secrets[{index}]"), what);
@@ -140,7 +142,8 @@ fn headers(section: &mut Section<'_>, context: &LoadContext<'_>) -> Vec<(HeaderN
             continue;
         };
         if name == CONTENT_TYPE || reserved_header(name.as_str()) {
-            let what = "is set by the hub, because it frames, signs or routes the message; use another name";
+            let what = "is set by the hub, because it frames, signs or routes the message; \
+                        use another name";
             section.problem(&key, what);
             continue;
         }

@@ -1,4 +1,5 @@
-//! Requests to one endpoint that do not go through the store: for alerts that the store cannot accept. Sent once.
+//! Requests to one endpoint that do not go through the store: for alerts that the store cannot
+//! accept. Sent once.
 
 use std::sync::Arc;
 

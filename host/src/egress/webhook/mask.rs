@@ -1,8 +1,9 @@
-//! What an endpoint was given to know us by, masked in what it answers: its words are kept, and shown to people. Pure.
+//! Masks the credentials of an endpoint in its responses, which are stored and shown to operators.
+//! Pure.
 //!
-//! An endpoint may write back its URL, a header or a secret as it is, escaped (percent-encoding, JSON, HTML, also one
-//! in the other), in base64 or in hex, and may cut it short. So a text is looked at with its escapes as they are and
-//! undone, and a long enough part of a secret counts as much as the whole.
+//! An endpoint may repeat its URL, a header or a secret: unchanged, escaped (percent-encoding,
+//! JSON, HTML, or several of them), in base64 or in hex, and cut short. So a text is searched with
+//! its escapes and without them, and a long enough part of a credential is masked like the whole.
 
 use std::collections::BTreeSet;
 
@@ -17,32 +18,32 @@ use rustc_hash::FxHashMap;
 use super::unescape::UnescapedText;
 use crate::config::Webhook;
 
-/// Shorter words are no secrets, and stand in many answers.
+/// Shorter words are not masked: they are not secret, and are in many responses.
 const BYTES_MIN: usize = 8;
-/// Bytes of a longer word that are as secret as the whole.
+/// A part of a word with this many bytes is masked.
 const PART_BYTES: usize = 12;
-/// Bytes of a word's beginning that count at the end of a text, where it may have been cut.
+/// A word's beginning with this many bytes is masked at the end of a text, where the word may have
+/// been cut.
 const CUT_BYTES_MIN: usize = 4;
-/// Bytes by which a part is looked up.
+/// Bytes of a part that are looked up in the index.
 const KEY_BYTES: usize = 4;
-/// Layers of escapes that are undone.
+/// The most layers of escapes that are undone.
 const LAYERS_MAX: usize = 4;
-/// Bytes to read past those that are kept, so that a secret which is cut there is known by its rest: enough for
-/// [`PART_BYTES`] with every byte escaped three times over.
+/// Bytes to read after those that are kept, so that a secret which is cut there is found by its
+/// rest: enough for [`PART_BYTES`] with every byte escaped three times.
 pub(super) const READ_AHEAD: usize = 512;
 
 /// The credentials of one endpoint.
 pub(super) struct SecretMask {
-    /// As text, in lower case.
+    /// In lower case.
     texts: PatternIndex,
-    /// In base64.
     base64: PatternIndex,
     /// In hex, in lower case.
     hex: PatternIndex,
 }
 
 impl SecretMask {
-    /// Of its URL, its fixed headers and of what messages to it are signed with.
+    /// The credentials in its URL, its fixed headers and its signing secrets.
     pub(super) fn new(webhook: &Webhook) -> Self {
         let mut words = SecretForms::default();
         words.url(&webhook.url);
@@ -63,7 +64,7 @@ impl SecretMask {
         }
     }
 
-    /// Stars in the place of every credential.
+    /// Replaces every credential with stars.
     pub(super) fn cover(&self, text: &mut [u8]) {
         let mut found = Vec::new();
         let mut layer = Some(UnescapedText::of(text));
@@ -83,7 +84,7 @@ impl SecretMask {
         found.into_iter().for_each(|place| text[place].fill(b'*'));
     }
 
-    /// The same for a sentence.
+    /// The same for text.
     pub(super) fn covered(&self, text: &str) -> String {
         let mut bytes = text.as_bytes().to_vec();
         self.cover(&mut bytes);
@@ -91,12 +92,12 @@ impl SecretMask {
     }
 }
 
-/// What is secret, as bytes.
+/// The secret words, each in all forms without escapes.
 #[derive(Default)]
 struct SecretForms(BTreeSet<Box<[u8]>>);
 
 impl SecretForms {
-    /// A word, also without its escapes: a text in which they are undone has no others.
+    /// Adds a word with its escapes and without them, because the text is searched in both forms.
     fn add(&mut self, word: &[u8]) {
         let word = word.trim_ascii();
         let mut forms = vec![percent_decode(word).collect::<Box<[u8]>>()];
@@ -117,7 +118,7 @@ impl SecretForms {
         }
     }
 
-    /// The segments of its path, the values of its query, and its password.
+    /// Adds the segments of the path, the values of the query, and the login.
     fn url(&mut self, url: &http::Uri) {
         let authority = url.authority().map_or("", |authority| authority.as_str());
         if let Some((login, _)) = authority.rsplit_once('@') {
@@ -136,7 +137,8 @@ impl SecretForms {
         }
     }
 
-    /// `Bearer …`, `user=…`: the word alone is as good as the whole. `Basic …` holds two.
+    /// Adds the words of a header's value, as in `Bearer …` and `user=…`, and both parts of a
+    /// `Basic …` login.
     fn header(&mut self, value: &[u8]) {
         self.add(value);
         for word in value.split(|byte| b" \t,;\"".contains(byte)) {
@@ -149,7 +151,7 @@ impl SecretForms {
         }
     }
 
-    /// A secret to sign with, and the key that it is the base64 of.
+    /// Adds a signing secret, and the key that it contains in base64.
     fn secret(&mut self, secret: &[u8]) {
         self.add(secret);
         for line in secret.split(|byte| byte.is_ascii_whitespace()) {
@@ -172,8 +174,8 @@ fn lenient() -> GeneralPurpose {
     GeneralPurpose::new(&base64::alphabet::STANDARD, lenient)
 }
 
-/// What stands in the base64 of any text that holds this word: it depends on where in a group of three bytes the word
-/// begins. The characters that neighbours have a part in are left out.
+/// The base64 of a word inside any text, for each position of its start in a group of three bytes.
+/// Without the characters that also depend on the bytes around the word.
 fn in_base64(word: &[u8]) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     for before in 0..3 {
@@ -189,10 +191,10 @@ fn in_base64(word: &[u8]) -> Vec<Vec<u8>> {
     all
 }
 
-/// Patterns, of which a part that is long enough counts.
+/// Finds patterns, and parts of them that are long enough, in a text.
 struct PatternIndex {
     patterns: Vec<Vec<u8>>,
-    /// Where the first bytes of a part stand, by pattern and place in it.
+    /// The patterns and positions of each sequence of bytes that a part can start with.
     starts: FxHashMap<[u8; KEY_BYTES], Vec<(usize, usize)>>,
     long_enough: usize,
 }
@@ -211,7 +213,7 @@ impl PatternIndex {
         Self { patterns, starts, long_enough }
     }
 
-    /// Every part in a text, and what may be the beginning of one at its end.
+    /// Finds every part in a text, and at its end the beginning of one.
     fn find(&self, text: &[u8], mut found: impl FnMut(usize, usize)) {
         for at in 0..text.len() {
             let Some(key) = text[at..].first_chunk::<KEY_BYTES>() else { break };
@@ -246,8 +248,8 @@ mod tests {
         mask(words).covered(text)
     }
 
-    /// Every way of writing a text that an endpoint may have.
-    fn ways(text: &str) -> Vec<String> {
+    /// The forms in which an endpoint may write a text.
+    fn forms(text: &str) -> Vec<String> {
         let percent = |upper: bool| {
             let byte = |b: u8| match (b.is_ascii_alphanumeric(), upper) {
                 (true, _) => char::from(b).to_string(),
@@ -261,7 +263,7 @@ mod tests {
         let unicode: String = text.encode_utf16().map(|u| format!("\\u{u:04x}")).collect();
         let html = text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;");
         let html = html.replace('=', "&#x3D;").replace('/', "&#x2F;").replace('\'', "&#39;");
-        let mut ways = vec![
+        let mut forms = vec![
             text.to_owned(),
             text.to_uppercase().replace('Ö', "ö"),
             json.replace('/', "\\/"),
@@ -280,23 +282,24 @@ mod tests {
         for before in ["", "x", "xy", "user:"] {
             let login = format!("{before}{text}");
             for engine in [&base64::engine::general_purpose::STANDARD, &STANDARD_NO_PAD] {
-                ways.push(engine.encode(&login));
+                forms.push(engine.encode(&login));
             }
-            ways.push(URL_SAFE_NO_PAD.encode(&login));
-            ways.push(base64::engine::general_purpose::URL_SAFE.encode(format!("{login}!!")));
+            forms.push(URL_SAFE_NO_PAD.encode(&login));
+            forms.push(base64::engine::general_purpose::URL_SAFE.encode(format!("{login}!!")));
         }
         let folded = STANDARD_NO_PAD.encode(text);
-        ways.push(format!("{}\r\n{}", &folded[..7], &folded[7..]));
-        ways
+        forms.push(format!("{}\r\n{}", &folded[..7], &folded[7..]));
+        forms
     }
 
-    /// What is left of a text without stars: of base64 the characters that hold bits of neighbours too.
+    /// The number of characters that are not masked. Of base64 some are left that also depend on
+    /// other bytes.
     fn left(text: &str) -> usize {
         text.chars().filter(|c| *c != '*' && !"=\r\n\"".contains(*c)).count()
     }
 
     #[test]
-    fn a_credential_is_covered_wherever_it_stands_and_whatever_stands_before_it() {
+    fn credentials_are_masked_at_any_position() {
         let said = ["Bearer hunter2hunter2", "ops"];
         let text = "ops:hunter2hunter2hunter2hunter2, not hunter2!";
         assert_eq!(covered(&said, text), format!("ops:{}, not hunter2!", "*".repeat(28)));
@@ -304,12 +307,12 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_covered_however_it_is_written() {
-        for way in ways(SECRET) {
+    fn a_secret_is_masked_in_every_form() {
+        for form in forms(SECRET) {
             let mut words = SecretForms::default();
             words.add(SECRET.as_bytes());
-            let covered = SecretMask::of(words).covered(&way);
-            assert!(left(&covered) <= 10, "{way} became {covered}");
+            let covered = SecretMask::of(words).covered(&form);
+            assert!(left(&covered) <= 10, "{form} became {covered}");
         }
         let mut words = SecretForms::default();
         words.secret(b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
@@ -322,8 +325,9 @@ mod tests {
     }
 
     #[test]
-    fn the_url_is_covered_by_its_segments_and_values() {
-        let url = "https://u5ername:pa55word@ops.example.com/hook/Segment-1234/a%2Fb%2Fsecret/bot77:AAHdqTcvCH1?token=t0k3n%2Bvalue&k=short&bareword-secret";
+    fn segments_and_query_values_of_the_url_are_masked() {
+        let url = "https://u5ername:pa55word@ops.example.com/hook/Segment-1234/a%2Fb%2Fsecret/\
+                   bot77:AAHdqTcvCH1?token=t0k3n%2Bvalue&k=short&bareword-secret";
         let mut words = SecretForms::default();
         words.url(&url.parse().unwrap());
         let mask = SecretMask::of(words);
@@ -340,14 +344,14 @@ mod tests {
     }
 
     #[test]
-    fn both_parts_of_a_basic_login_are_covered() {
+    fn both_parts_of_a_basic_login_are_masked() {
         let header = format!("Basic {}", STANDARD_NO_PAD.encode("operator:correct horse"));
         let text = "login operator with correct horse failed";
         assert_eq!(covered(&[&header], text), "login ******** with ************* failed");
     }
 
     #[test]
-    fn what_was_cut_short_is_covered_too() {
+    fn parts_of_a_secret_are_masked() {
         let secret = "0123456789abcdefghij";
         assert_eq!(covered(&[secret], "token 01234567"), "token ********", "at the end");
         assert_eq!(covered(&[secret], "0123456789abcd... is no"), "**************... is no");
@@ -357,20 +361,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_a_secret_is_no_way_of_writing_it_shows_it(secret in "[ -~]{8,40}") {
+        fn no_form_of_any_secret_is_shown(secret in "[ -~]{8,40}") {
             prop_assume!(secret.trim().len() >= BYTES_MIN);
             let secret = secret.trim();
             let mut words = SecretForms::default();
             words.add(secret.as_bytes());
             let mask = SecretMask::of(words);
-            for way in ways(secret) {
-                let covered = mask.covered(&format!("<{way}>"));
-                prop_assert!(left(&covered) <= 14, "{} became {}", way, covered);
+            for form in forms(secret) {
+                let covered = mask.covered(&format!("<{form}>"));
+                prop_assert!(left(&covered) <= 14, "{} became {}", form, covered);
             }
         }
 
         #[test]
-        fn no_answer_is_too_odd(text in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn any_response_can_be_masked(text in prop::collection::vec(any::<u8>(), 0..300)) {
             let mut text = text;
             let length = text.len();
             mask(&[SECRET, "Bearer abcdefgh"]).cover(&mut text);

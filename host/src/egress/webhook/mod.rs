@@ -1,7 +1,8 @@
 //! The `webhook` kind of destination: signed HTTP requests to an endpoint, through the guard.
 //!
-//! Connections are reused. `response` says what a response means, `signing` signs, and `mask` hides the endpoint's
-//! credentials in what is kept of its responses. `direct` sends one request outside the store.
+//! Connections are reused. `response` says what a response means, `signing` signs, and `mask` hides
+//! the endpoint's credentials in what is kept of its responses. `direct` sends one request outside
+//! the store.
 //!
 //! What may not live here: what the end of a send means for the delivery.
 
@@ -46,15 +47,18 @@ use signing::Signer;
 pub(super) const AGENT: HeaderValue = HeaderValue::from_static("Weir/0.1");
 /// Bytes of a response body that are kept.
 const SNIPPET_BYTES_MAX: usize = 1024;
-/// Bytes of a response body that are read, so that the connection can be used again. With more, it is closed.
+/// Bytes of a response body that are read, so that the connection can be used again. With more, it
+/// is closed.
 const BODY_BYTES_MAX: usize = 64 * 1024;
-/// The longest time that a body is read after the status is known: it changes nothing, and the send holds a permit.
+/// The longest time that a body is read after the status is known: it changes nothing, and the send
+/// holds a permit.
 const BODY_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Bytes of a response's head, and of each header.
 const HEAD_BYTES_MAX: u32 = 64 * 1024;
 /// The most headers of a response.
 const HEADERS_MAX: usize = 128;
-/// HTTP/2 receive windows: bytes of one response and of a whole connection that may be sent before they are read.
+/// HTTP/2 receive windows: bytes of one response and of a whole connection that may be sent before
+/// they are read.
 const AHEAD_BYTES_MAX: (u32, u32) = (64 * 1024, 1024 * 1024);
 /// An unused connection is closed after this time.
 const IDLE_MAX: Duration = Duration::from_secs(60);
@@ -140,8 +144,8 @@ impl WebhookTransport {
         response::outcome(status, retry_after, snippet)
     }
 
-    /// The headers of a request. Later ones replace earlier ones: the message's own, the destination's, then those that
-    /// identify, sign and count hops.
+    /// The headers of a request. Later ones replace earlier ones: the message's own, the
+    /// destination's, then those that identify, sign and count hops.
     fn headers(&self, out: &Outgoing, now: Timestamp) -> HeaderMap {
         let mut headers = HeaderMap::with_capacity(out.headers.len() + self.headers.len() + 6);
         let own = out.headers.iter().map(|(name, value)| (name.as_bytes(), &value[..]));
@@ -158,7 +162,8 @@ impl WebhookTransport {
         for (name, value) in &self.headers {
             headers.insert(name.clone(), value.clone());
         }
-        // An event that its provider signed by Standard Webhooks keeps that id and time, unless it is signed again here.
+        // An event that its provider signed by Standard Webhooks keeps that id and time, unless it
+        // is signed again here.
         let is_signed_by = |name: &(Box<str>, Bytes)| &*name.0 == "webhook-signature";
         let is_signed = out.handler.is_none() && out.headers.iter().any(is_signed_by);
         match &self.signer {

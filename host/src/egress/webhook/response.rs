@@ -28,7 +28,8 @@ fn subject(status: StatusCode) -> Option<Subject> {
     Some(match status.as_u16() {
         200..300 => return None,
         400 | 413 | 415 | 422 => Subject::Message,
-        // The message went in a circle, through other hubs or this one. Sending it again would do the same.
+        // The message went in a circle, through other hubs or this one. Sending it again would do
+        // the same.
         508 => Subject::Message,
         401 | 403 | 404 | 405 | 410 => Subject::Endpoint,
         429 => Subject::Load,
@@ -41,7 +42,8 @@ fn subject(status: StatusCode) -> Option<Subject> {
 fn detail(status: StatusCode) -> String {
     match status {
         StatusCode::LOOP_DETECTED => format!(
-            "HTTP {status}: the message came back to this hub; look for a route or handler that closes the circle"
+            "HTTP {status}: the message came back to this hub; \
+             look for a route or handler that closes the circle"
         ),
         status if status.is_redirection() => {
             format!("HTTP {status}; redirects are not followed, use the final URL")
@@ -50,7 +52,8 @@ fn detail(status: StatusCode) -> String {
     }
 }
 
-/// The wait that a `Retry-After` header asks for, in seconds or as an HTTP date. None if it is neither.
+/// The wait that a `Retry-After` header asks for, in seconds or as an HTTP date. None if it is
+/// neither.
 pub(super) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {

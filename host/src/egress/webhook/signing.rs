@@ -1,4 +1,4 @@
-//! The headers by which a receiver knows a message and its sender. Pure; the arithmetic is the core's.
+//! The headers that identify and sign a message. Pure; the core has the algorithms.
 
 use http::{HeaderName, HeaderValue};
 use weir_core::id::MessageId;
@@ -13,14 +13,14 @@ const TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const STANDARD: HeaderName = HeaderName::from_static("webhook-signature");
 const SHA256: HeaderName = HeaderName::from_static("x-webhook-signature");
 
-/// Signs what goes to one endpoint.
+/// Signs the messages to one endpoint.
 #[derive(Debug)]
 pub(super) enum Signer {
-    /// The endpoint has no secret: messages are identified only.
+    /// The endpoint has no secret: messages are only identified.
     Nothing,
-    /// By every secret that there is, so that a receiver can rotate.
+    /// With every secret, so that a receiver can rotate.
     Standard(StandardWebhooksSigner),
-    /// By the current secret: the form has room for one signature.
+    /// With the current secret: the header has one signature.
     Sha256Header(Secret),
 }
 
@@ -36,7 +36,7 @@ impl Signer {
         })
     }
 
-    /// The headers that identify a message and sign it as of `now`.
+    /// The headers that identify a message and sign it at `now`.
     pub(super) fn headers(
         &self,
         id: MessageId,
@@ -47,12 +47,12 @@ impl Signer {
         let signature = match self {
             Self::Nothing => None,
             Self::Standard(signer) => Some((STANDARD, signer.sign(&id, now, body))),
-            // The secret was tried when the signer was made.
+            // `new` has checked the secret.
             Self::Sha256Header(secret) => {
                 sign_sha256_header(body, secret).ok().map(|value| (SHA256, value))
             }
         };
-        // Ids and signatures are letters, digits and a little punctuation: always header values.
+        // Ids and signatures are always valid header values.
         let texts = [Some((ID, id)), signature].into_iter().flatten();
         texts
             .filter_map(|(name, text)| Some((name, HeaderValue::try_from(text).ok()?)))

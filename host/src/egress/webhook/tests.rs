@@ -1,4 +1,4 @@
-//! Messages sent over real connections to an endpoint that records what it gets.
+//! Messages are sent over real connections to an endpoint that records its requests.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ use crate::tls::TrustedRoots;
 
 const NOW: Timestamp = Timestamp::from_millis(1_760_000_000_000);
 
-/// A request as an endpoint got it.
+/// A request that an endpoint received.
 #[derive(Debug, Clone)]
 struct Received {
     connection: usize,
@@ -39,7 +39,7 @@ struct Received {
     body: Bytes,
 }
 
-/// An endpoint that gives the same answer to everything and records what it got.
+/// An endpoint that records its requests and always gives the same response.
 struct Recorder {
     url: String,
     received: Arc<Mutex<Vec<Received>>>,
@@ -53,13 +53,13 @@ impl Recorder {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook?token=hidden", listener.local_addr().unwrap());
         let received: Arc<Mutex<Vec<Received>>> = Arc::default();
-        let record = Arc::clone(&received);
+        let record = received.clone();
         tokio::spawn(async move {
             for connection in 0.. {
                 let (stream, _) = listener.accept().await.unwrap();
-                let (record, answer) = (Arc::clone(&record), answer.clone());
+                let (record, answer) = (record.clone(), answer.clone());
                 let service = service_fn(move |request: Request<Incoming>| {
-                    let (record, answer) = (Arc::clone(&record), answer.clone());
+                    let (record, answer) = (record.clone(), answer.clone());
                     async move {
                         let (head, body) = request.into_parts();
                         let body = body.collect().await.unwrap().to_bytes();
@@ -115,7 +115,7 @@ async fn send(webhook: &Webhook) -> SendOutcome {
 }
 
 #[tokio::test]
-async fn a_message_says_how_often_its_line_has_left_and_nothing_configured_can_say_otherwise() {
+async fn the_hop_count_cannot_be_set_by_configuration() {
     let recorder = Recorder::answering(204, &[], "").await;
     let lie = (HeaderName::from_static(HOPS_HEADER), HeaderValue::from_static("0;00"));
     send(&Webhook { headers: vec![lie], ..webhook(&recorder.url) }).await;
@@ -139,7 +139,7 @@ fn text<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
 }
 
 #[tokio::test]
-async fn a_message_arrives_signed_so_that_a_standard_webhooks_receiver_accepts_it() {
+async fn a_standard_webhooks_receiver_accepts_a_signed_message() {
     let recorder = Recorder::answering(204, &[], "").await;
     let secrets = [
         "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
@@ -155,7 +155,7 @@ async fn a_message_arrives_signed_so_that_a_standard_webhooks_receiver_accepts_i
     assert_eq!(text(&got.headers, "user-agent"), "Weir/0.1");
     assert_eq!(text(&got.headers, "webhook-id"), MessageId::from_bits(77).to_string());
 
-    let provider = Arc::clone(Catalog::built_in().unwrap().get("standard-webhooks").unwrap());
+    let provider = Catalog::built_in().unwrap().get("standard-webhooks").unwrap().clone();
     let headers: Vec<(&str, &[u8])> =
         got.headers.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
     for secret in secrets {
@@ -171,7 +171,7 @@ async fn a_message_arrives_signed_so_that_a_standard_webhooks_receiver_accepts_i
 }
 
 #[tokio::test]
-async fn a_destination_can_ask_for_a_plain_hmac_header() {
+async fn a_message_can_be_signed_with_a_plain_hmac_header() {
     let recorder = Recorder::answering(200, &[], "").await;
     let secrets = vec![Secret::new("current"), Secret::new("older")];
     let webhook = Webhook { secrets, signing: Signing::Sha256Header, ..webhook(&recorder.url) };
@@ -185,7 +185,7 @@ async fn a_destination_can_ask_for_a_plain_hmac_header() {
 }
 
 #[tokio::test]
-async fn without_a_secret_a_message_is_identified_and_not_signed() {
+async fn without_a_secret_a_message_is_not_signed() {
     let recorder = Recorder::answering(200, &[], "").await;
     let headers = vec![("x-team".parse().unwrap(), "platform".parse().unwrap())];
     send(&Webhook { headers, ..webhook(&recorder.url) }).await;
@@ -198,7 +198,7 @@ async fn without_a_secret_a_message_is_identified_and_not_signed() {
 }
 
 #[tokio::test]
-async fn the_answer_is_told_with_its_status_its_wait_and_a_short_snippet() {
+async fn the_outcome_has_status_wait_and_snippet() {
     let long = Box::leak("é".repeat(4_000).into_boxed_str());
     let recorder = Recorder::answering(503, &[("retry-after", "120")], long).await;
     let SendOutcome::Rejected { response, retry_after, .. } = send(&webhook(&recorder.url)).await
@@ -211,7 +211,7 @@ async fn the_answer_is_told_with_its_status_its_wait_and_a_short_snippet() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_an_answer_and_is_not_followed() {
+async fn a_redirect_is_not_followed() {
     let target = Recorder::answering(200, &[], "").await;
     let recorder = Recorder::answering(307, &[("location", &target.url)], "").await;
     let answer = send(&webhook(&recorder.url)).await;
@@ -220,7 +220,7 @@ async fn a_redirect_is_an_answer_and_is_not_followed() {
 }
 
 #[tokio::test]
-async fn a_connection_is_used_again() {
+async fn a_connection_is_reused() {
     let recorder = Recorder::answering(200, &[], "ok").await;
     let endpoint = WebhookTransport::new(&webhook(&recorder.url), 4, hop_key()).unwrap();
     for _ in 0..3 {
@@ -231,7 +231,7 @@ async fn a_connection_is_used_again() {
 }
 
 #[tokio::test]
-async fn an_endless_answer_is_cut_off() {
+async fn an_endless_response_is_cut_off() {
     let endless = Box::leak("x".repeat(1 << 20).into_boxed_str());
     let recorder = Recorder::answering(200, &[], endless).await;
     let snippet = response(send(&webhook(&recorder.url)).await).snippet;
@@ -239,7 +239,7 @@ async fn an_endless_answer_is_cut_off() {
 }
 
 #[tokio::test]
-async fn a_private_address_is_blocked_and_the_way_out_is_named() {
+async fn a_private_address_is_blocked_with_the_setting_named() {
     let recorder = Recorder::answering(200, &[], "").await;
     let port = recorder.url.parse::<http::Uri>().unwrap().port_u16().unwrap();
     for host in
@@ -254,14 +254,14 @@ async fn a_private_address_is_blocked_and_the_way_out_is_named() {
 }
 
 #[tokio::test]
-async fn a_metadata_address_is_blocked_though_private_ones_are_allowed() {
+async fn metadata_addresses_are_not_allowed_by_private() {
     let answer = send(&webhook("http://169.254.169.254/latest/meta-data")).await;
     let SendOutcome::Blocked { reason } = answer else { panic!("{answer:?}") };
     assert!(!reason.contains("@private"), "{reason}");
 }
 
 #[tokio::test]
-async fn an_endpoint_that_is_not_there_is_unreachable_and_its_path_is_not_told() {
+async fn a_closed_port_is_unreachable_and_the_path_is_not_shown() {
     // Bound and dropped: nobody listens there now.
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let answer = send(&webhook(&format!("http://{address}/secret-path?token=1"))).await;
@@ -270,7 +270,7 @@ async fn an_endpoint_that_is_not_there_is_unreachable_and_its_path_is_not_told()
 }
 
 #[tokio::test]
-async fn an_endpoint_that_says_nothing_times_out() {
+async fn a_silent_endpoint_times_out() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let timeout = Duration::from_millis(50);
@@ -278,7 +278,7 @@ async fn an_endpoint_that_says_nothing_times_out() {
     assert_eq!(answer, SendOutcome::TimedOut { limit: timeout });
 }
 
-/// An endpoint that reads a request and then writes these bytes, and the last of them again and again.
+/// An endpoint that reads a request, then writes `beginning`, and then `again` without end.
 async fn dripping(beginning: &'static [u8], again: &'static [u8], every: Duration) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
@@ -302,7 +302,7 @@ async fn dripping(beginning: &'static [u8], again: &'static [u8], every: Duratio
 }
 
 #[tokio::test]
-async fn a_head_that_never_ends_times_out_when_it_drips_and_breaks_off_when_it_floods() {
+async fn an_endless_head_times_out_or_is_refused() {
     const BEGINNING: &[u8] = b"HTTP/1.1 200 OK\r\n";
     const HEADER: &[u8] = b"x-more: and more\r\n";
     let timeout = Duration::from_millis(200);
@@ -319,7 +319,7 @@ async fn a_head_that_never_ends_times_out_when_it_drips_and_breaks_off_when_it_f
 }
 
 #[tokio::test]
-async fn one_header_that_never_ends_is_not_gathered_for_ever() {
+async fn an_endless_header_is_refused() {
     let url =
         dripping(b"HTTP/1.1 200 OK\r\nx: ", b"aaaaaaaaaaaaaaaaaaaaaaaa", Duration::ZERO).await;
     let answer = send(&webhook(&url)).await;
@@ -327,7 +327,7 @@ async fn one_header_that_never_ends_is_not_gathered_for_ever() {
 }
 
 #[tokio::test]
-async fn announcing_an_answer_for_ever_times_out() {
+async fn endless_interim_responses_time_out() {
     let timeout = Duration::from_millis(300);
     let url = dripping(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n", Duration::from_millis(5)).await;
     let answer = send(&Webhook { timeout, ..webhook(&url) }).await;
@@ -335,7 +335,7 @@ async fn announcing_an_answer_for_ever_times_out() {
 }
 
 #[tokio::test]
-async fn a_body_that_drips_for_ever_is_left_after_a_moment_and_the_status_counts() {
+async fn a_slow_endless_body_does_not_change_the_outcome() {
     const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n";
     let url = dripping(HEAD, b"x", Duration::from_millis(20)).await;
     let started = std::time::Instant::now();
@@ -345,7 +345,7 @@ async fn a_body_that_drips_for_ever_is_left_after_a_moment_and_the_status_counts
     assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
 }
 
-/// An endpoint that speaks TLS with a certificate of its own authority, which is in the file.
+/// A TLS endpoint with a certificate of its own authority, which it writes to a file.
 async fn secure_endpoint(authority: &std::path::Path) -> String {
     use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
     let mut params = CertificateParams::new(vec![]).unwrap();
@@ -379,7 +379,7 @@ async fn secure_endpoint(authority: &std::path::Path) -> String {
 }
 
 #[tokio::test]
-async fn an_endpoint_behind_a_private_authority_is_reached_if_that_is_named() {
+async fn an_endpoint_with_a_private_authority_needs_its_certificate() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("ca.pem");
     let url = secure_endpoint(&file).await;
@@ -394,9 +394,10 @@ async fn an_endpoint_behind_a_private_authority_is_reached_if_that_is_named() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_echoes_its_url_and_our_secrets_is_shown_without_them() {
+async fn echoed_secrets_and_urls_are_masked() {
     let body = "Cannot POST /hook/S3gment-0123456789?token=t0ken-0123456789 \
-                (Bearer 0perator-0123456789, whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw) %2Fhook%2FS3gment%2D0123456789";
+                (Bearer 0perator-0123456789, whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw) \
+                %2Fhook%2FS3gment%2D0123456789";
     let recorder = Recorder::answering(404, &[], body).await;
     let url = recorder
         .url
@@ -414,7 +415,7 @@ async fn an_endpoint_that_echoes_its_url_and_our_secrets_is_shown_without_them()
 }
 
 #[tokio::test]
-async fn a_secret_that_the_snippet_ends_in_is_not_shown_in_part() {
+async fn a_secret_at_the_end_of_the_snippet_is_masked() {
     for padding in [1000, 1010, 1020, 1023] {
         let body = format!("{}token-0123456789-token and more", "x".repeat(padding));
         let recorder = Recorder::answering(500, &[], body.leak()).await;
@@ -427,7 +428,7 @@ async fn a_secret_that_the_snippet_ends_in_is_not_shown_in_part() {
 }
 
 #[tokio::test]
-async fn a_standard_webhooks_signature_of_the_provider_keeps_its_id() {
+async fn a_providers_standard_webhooks_signature_keeps_its_id() {
     let recorder = Recorder::answering(204, &[], "").await;
     let signed =
         |name: &str, value: &'static str| (name.into(), Bytes::from_static(value.as_bytes()));

@@ -1,9 +1,9 @@
-//! What a text says once its escapes are undone (percent-encoding, JSON, HTML), and where in the text each byte of that
-//! stands. Pure.
+//! Undoes the escapes of a text (percent-encoding, JSON, HTML) and keeps where each byte was in the
+//! original. Pure.
 
 use std::ops::Range;
 
-/// Names of characters in HTML that an answer may have for those in URLs and credentials.
+/// HTML entities of the characters in URLs and credentials.
 const ENTITIES: [(&str, u8); 22] = [
     ("amp", b'&'),
     ("lt", b'<'),
@@ -28,22 +28,21 @@ const ENTITIES: [(&str, u8); 22] = [
     ("dollar", b'$'),
     ("num", b'#'),
 ];
-/// Longest entity, without its `&` and `;`.
+/// The length of the longest entity, without `&` and `;`.
 const ENTITY_BYTES_MAX: usize = 10;
 
-/// A text after some of its escapes were undone.
+/// A text with some layers of its escapes undone.
 #[derive(Debug, Clone, Default)]
 pub(super) struct UnescapedText {
-    /// The bytes.
     pub(super) bytes: Vec<u8>,
-    /// Where each of them stands in the original text.
-    places: Vec<(usize, usize)>,
+    /// The range in the original text of each byte.
+    origins: Vec<(usize, usize)>,
 }
 
 impl UnescapedText {
-    /// The text itself.
+    /// A text with its escapes.
     pub(super) fn of(text: &[u8]) -> Self {
-        Self { bytes: text.to_vec(), places: (0..text.len()).map(|at| (at, at + 1)).collect() }
+        Self { bytes: text.to_vec(), origins: (0..text.len()).map(|at| (at, at + 1)).collect() }
     }
 
     /// The text with one layer of escapes undone; none if it has none.
@@ -52,11 +51,11 @@ impl UnescapedText {
         let (mut at, mut any) = (0, false);
         while at < self.bytes.len() {
             let Some((length, decoded)) = escape(&self.bytes[at..]) else {
-                view.push(self.bytes[at], self.places[at]);
+                view.push(self.bytes[at], self.origins[at]);
                 at += 1;
                 continue;
             };
-            let place = (self.places[at].0, self.places[at + length - 1].1);
+            let place = (self.origins[at].0, self.origins[at + length - 1].1);
             decoded.bytes().iter().for_each(|byte| view.push(*byte, place));
             at += length;
             any = true;
@@ -64,10 +63,10 @@ impl UnescapedText {
         any.then_some(view)
     }
 
-    /// The text without white space, by which encoded data is broken into lines.
+    /// The text without white space, which breaks encoded data into lines.
     pub(super) fn squeezed(&self) -> Self {
         let mut view = Self::default();
-        for (byte, place) in self.bytes.iter().zip(&self.places) {
+        for (byte, place) in self.bytes.iter().zip(&self.origins) {
             if !byte.is_ascii_whitespace() {
                 view.push(*byte, *place);
             }
@@ -75,9 +74,9 @@ impl UnescapedText {
         view
     }
 
-    /// Where a stretch of it stands in the original text.
+    /// The range in the original text of a range of its bytes.
     pub(super) fn original(&self, stretch: Range<usize>) -> Range<usize> {
-        match (self.places.get(stretch.start), self.places.get(stretch.end.wrapping_sub(1))) {
+        match (self.origins.get(stretch.start), self.origins.get(stretch.end.wrapping_sub(1))) {
             (Some((start, _)), Some((_, end))) => *start..*end,
             _ => 0..0,
         }
@@ -85,11 +84,11 @@ impl UnescapedText {
 
     fn push(&mut self, byte: u8, place: (usize, usize)) {
         self.bytes.push(byte);
-        self.places.push(place);
+        self.origins.push(place);
     }
 }
 
-/// What an escape stands for.
+/// The replacement of an escape.
 #[derive(Debug, Clone, Copy)]
 enum Decoded {
     Byte(u8),
@@ -111,7 +110,7 @@ impl Decoded {
     }
 }
 
-/// The escape that a text begins with: its length, and what it stands for.
+/// The escape at the start of a text: its length and its replacement.
 fn escape(text: &[u8]) -> Option<(usize, Decoded)> {
     match text {
         [b'%', rest @ ..] => Some((3, Decoded::Byte(u8::try_from(hex(rest, 2)?).ok()?))),
@@ -203,7 +202,8 @@ mod tests {
         fn no_text_is_too_odd(text in prop::collection::vec(any::<u8>(), 0..200)) {
             let mut view = Some(UnescapedText::of(&text));
             while let Some(now) = view {
-                prop_assert_eq!(now.original(0..now.bytes.len()).end, if now.bytes.is_empty() { 0 } else { text.len() });
+                let end = if now.bytes.is_empty() { 0 } else { text.len() };
+                prop_assert_eq!(now.original(0..now.bytes.len()).end, end);
                 view = now.unescaped();
             }
         }

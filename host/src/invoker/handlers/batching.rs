@@ -1,8 +1,10 @@
-//! How many events of one handler to claim and run at a time. Pure: what its runs were like so far, to numbers.
+//! How many events of one handler to claim and run at a time. Pure: what its runs were like so far,
+//! to numbers.
 //!
-//! A batch is worth a few milliseconds of runs. So a quick handler needs few claims and commits, and no event waits long
-//! behind a slow handler's others. Runs of one handler conflict if one reads state that another writes; the more they
-//! do, the fewer claims the handler gets, down to one.
+//! A batch is worth a few milliseconds of runs. So a quick handler needs few claims and commits,
+//! and no event waits long behind a slow handler's others. Runs of one handler conflict if one
+//! reads state that another writes; the more they do, the fewer claims the handler gets, down to
+//! one.
 
 use std::time::Duration;
 
@@ -90,7 +92,8 @@ impl Batching {
         self.event_bytes = bytes.max(self.event_bytes * 0.95);
     }
 
-    /// Takes a settled batch into account: claims that were settled, and claims whose reads were out of date.
+    /// Takes a settled batch into account: claims that were settled, and claims whose reads were
+    /// out of date.
     pub(crate) fn settled(&mut self, settled: usize, conflicts: usize) {
         let (settled, conflicts) = (float(settled), float(conflicts));
         if conflicts > 0.0 {

@@ -1,4 +1,5 @@
-//! The handlers of this process: the version of each that serves, its settings, its runtime, and its state.
+//! The handlers of this process: the version of each that serves, its settings, its runtime, and
+//! its state.
 //!
 //! What may not live here: where versions come from (`plugins`), and how they are run (`running`).
 

@@ -53,8 +53,8 @@ pub(crate) struct HandlerRuntime {
     /// Runs under way.
     pub(crate) running: Arc<ClaimCounter>,
     pub(crate) batching: Mutex<Batching>,
-    /// Shared by every batch from its first run until it is settled. Exclusive for a run that keeps conflicting with
-    /// others of its handler.
+    /// Shared by every batch from its first run until it is settled. Exclusive for a run that keeps
+    /// conflicting with others of its handler.
     pub(crate) conflict_lock: RwLock<()>,
 }
 

@@ -1,5 +1,5 @@
-//! The settings that a handler runs with. Those in `weir.toml` replace those in its sidecar file, which replace the
-//! module's own and the defaults. Pure.
+//! The settings that a handler runs with. Those in `weir.toml` replace those in its sidecar file,
+//! which replace the module's own and the defaults. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -78,7 +78,8 @@ pub(crate) fn subscriptions(
     match (&configured.on, requested.kind) {
         (Some(on), _) => on.clone(),
         (None, ModuleKind::Component) => requested.subscriptions.to_vec(),
-        // A command cannot ask. Its name says it: `github.wasm` gets the events of the source `github`.
+        // A command cannot ask. Its name says it: `github.wasm` gets the events of the source
+        // `github`.
         (None, ModuleKind::Command) => Pattern::parse(&format!("{name}:*")).into_iter().collect(),
     }
 }

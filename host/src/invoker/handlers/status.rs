@@ -41,12 +41,13 @@ pub struct HandlerStatus {
     pub state: HandlerState,
     /// The time from which this version serves, or from which it has this state.
     pub since: Timestamp,
-    /// Why the files in the plugins folder were refused, if they were. An older version may be serving.
+    /// Why the files in the plugins folder were refused, if they were. An older version may be
+    /// serving.
     pub last_error: Option<String>,
     /// Runs under way.
     pub running: usize,
-    /// `ok`: events are handled. `failing`: paused because nearly every event failed; events wait, and one is tried
-    /// from time to time. `paused`: it is on hold.
+    /// `ok`: events are handled. `failing`: paused because nearly every event failed; events wait,
+    /// and one is tried from time to time. `paused`: it is on hold.
     pub health: TargetHealth,
     /// The reason for any other health than `ok`.
     pub health_reason: Option<Box<str>>,
@@ -119,7 +120,8 @@ impl HandlerStates {
         self.set(name, self.without_new_version(name), now, refused);
     }
 
-    /// True if these files were the last ones that were refused. Its state is then the same as after that refusal.
+    /// True if these files were the last ones that were refused. Its state is then the same as
+    /// after that refusal.
     pub(crate) fn was_refused(&self, name: &HandlerName, content: Version, now: Timestamp) -> bool {
         let refused = self.states.lock().get(name).and_then(|entry| entry.refused.clone());
         let Some(refused) = refused.filter(|refused| refused.content == content) else {

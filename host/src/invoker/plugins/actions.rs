@@ -18,8 +18,8 @@ type ActionFuture<'r> = BoxFuture<'r, (HandlerName, Option<(FolderAction, Action
 pub(super) struct RunningActions<'r> {
     reloader: &'r Reloader,
     running: FuturesUnordered<ActionFuture<'r>>,
-    /// The handlers that have an action under way, with the next one. A later action replaces a waiting one, because an
-    /// action goes by the folder's content when it starts.
+    /// The handlers that have an action under way, with the next one. A later action replaces a
+    /// waiting one, because an action goes by the folder's content when it starts.
     next: BTreeMap<HandlerName, Option<FolderAction>>,
 }
 

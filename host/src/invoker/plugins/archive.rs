@@ -34,7 +34,8 @@ pub(crate) enum ArchiveError {
     Encode(#[from] serde_json::Error),
 }
 
-/// The manifests of all handlers. One that cannot be read is logged and left out, so that the others serve.
+/// The manifests of all handlers. One that cannot be read is logged and left out, so that the
+/// others serve.
 pub(crate) async fn all(store: &dyn Store) -> Result<BTreeMap<HandlerName, Manifest>, StoreError> {
     let mut found = BTreeMap::new();
     for (key, entry) in store.list(EntryKind::Handler).await? {

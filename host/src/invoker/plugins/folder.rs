@@ -22,8 +22,8 @@ const HANDLERS_MAX: usize = 1_000;
 /// A file with this name says that the folder is to have no handlers.
 pub(crate) const EMPTY: &str = ".empty";
 
-/// Identifies a folder: device, inode, and creation time in nanoseconds, because inodes are used again. A folder that was
-/// deleted and created again has another id.
+/// Identifies a folder: device, inode, and creation time in nanoseconds, because inodes are used
+/// again. A folder that was deleted and created again has another id.
 pub(crate) type FolderId = (u64, u64, u64);
 
 /// The content of the folder.
@@ -59,7 +59,8 @@ pub(crate) enum FileProblem {
     TooMany,
 }
 
-/// Lists the folder. A folder that does not exist is listed as empty. An error says nothing about the content.
+/// Lists the folder. A folder that does not exist is listed as empty. An error says nothing about
+/// the content.
 pub(crate) fn list(dir: &Path) -> io::Result<Snapshot> {
     let root = match dir.canonicalize() {
         Ok(root) => root,
@@ -121,8 +122,8 @@ fn name_of(module: &Path) -> Result<HandlerName, FileProblem> {
     Ok(HandlerName::new(stem)?)
 }
 
-/// The stamps of a module that cannot be read, so that a change is noticed. None if it is gone. An error is one of the
-/// folder, such as one that may be listed and not entered.
+/// The stamps of a module that cannot be read, so that a change is noticed. None if it is gone. An
+/// error is one of the folder, such as one that may be listed and not entered.
 fn stamps_of_any(module: &Path) -> io::Result<Option<HandlerStamps>> {
     let Some(metadata) = link_metadata(module)? else { return Ok(None) };
     let sidecar = fs::symlink_metadata(module.with_extension("toml")).ok();
@@ -151,7 +152,8 @@ fn handler(root: &Path, module: &Path) -> Result<Option<HandlerStamps>, FileProb
     Ok(Some(HandlerStamps { module: stamp(&about), sidecar: beside.as_ref().map(stamp) }))
 }
 
-/// The metadata of a regular file in the folder, or of one that a link within the folder leads to. None if it is gone.
+/// The metadata of a regular file in the folder, or of one that a link within the folder leads to.
+/// None if it is gone.
 fn regular(root: &Path, path: &Path) -> Result<Option<Metadata>, FileProblem> {
     let Ok(found) = link_metadata(path) else { return Err(FileProblem::NotAFile) };
     let Some(found) = found else { return Ok(None) };

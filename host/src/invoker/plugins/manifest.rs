@@ -1,4 +1,5 @@
-//! What the registry stores of a handler, so that its last good version serves again after a restart (INV-7).
+//! What the registry stores of a handler, so that its last good version serves again after a
+//! restart (INV-7).
 //!
 //! The JSON is a stored format: new fields need a default, and no field is ever renamed.
 
@@ -22,14 +23,16 @@ pub(crate) struct Manifest {
     pub(crate) kind: ModuleKind,
     /// The handler's description of itself.
     pub(crate) about: Option<String>,
-    /// The subscriptions that the module asks for. The sidecar or the configuration may replace them.
+    /// The subscriptions that the module asks for. The sidecar or the configuration may replace
+    /// them.
     pub(crate) subscriptions: Vec<String>,
     /// The text of the sidecar file with which it was loaded.
     #[serde(default)]
     pub(crate) sidecar: Option<String>,
     /// The time from which this version is the current one.
     pub(crate) since: Timestamp,
-    /// True once its file is gone for good: it has no subscriptions, and its deliveries are on hold.
+    /// True once its file is gone for good: it has no subscriptions, and its deliveries are on
+    /// hold.
     #[serde(default)]
     pub(crate) retired: bool,
     /// Versions whose bytes are kept, newest first.

@@ -1,8 +1,9 @@
-//! The plugins folder and the registry of versions: which files there are, and what they make of handlers.
+//! The plugins folder and the registry of versions: which files there are, and what they make of
+//! handlers.
 //!
-//! `watch` looks at the folder, `tracker` decides when to act on it, and `reload` does it with the help of `prepare`,
-//! which makes a version of files. `archive` keeps versions in the registry, so that they serve again after a restart,
-//! and `manifest` is what it stores of each handler.
+//! `watch` looks at the folder, `tracker` decides when to act on it, and `reload` does it with the
+//! help of `prepare`, which makes a version of files. `archive` keeps versions in the registry, so
+//! that they serve again after a restart, and `manifest` is what it stores of each handler.
 //!
 //! What may not live here: runs.
 
@@ -25,7 +26,8 @@ use weir_store::{Store, StoreError};
 use super::handlers::settings::{self, Requested};
 use crate::config::Config;
 
-/// The subscriptions of the handlers that served when the process ended. They route events before any of them is loaded.
+/// The subscriptions of the handlers that served when the process ended. They route events before
+/// any of them is loaded.
 pub(crate) async fn stored_subscriptions(
     store: &dyn Store,
     config: &Config,

@@ -1,4 +1,5 @@
-//! Makes a version that can serve: reads, compiles and describes a module, and settles its settings. Changes nothing.
+//! Makes a version that can serve: reads, compiles and describes a module, and settles its
+//! settings. Changes nothing.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +20,8 @@ use crate::config::Config;
 use crate::invoker::handlers::runtime::ServingVersion;
 use crate::invoker::handlers::settings::{self, EffectiveSettings, Requested};
 
-/// Modules that are compiled at the same time: more than one, so that a slow one does not delay the others.
+/// Modules that are compiled at the same time: more than one, so that a slow one does not delay the
+/// others.
 const COMPILERS: usize = 2;
 
 /// Makes versions of files and of what is stored.
@@ -65,7 +67,8 @@ impl Preparer {
         reading.await.unwrap_or_else(|error| Err(std::io::Error::other(error).into()))
     }
 
-    /// The version that a handler's files make. `before` is the version that serves, whose module may be the same.
+    /// The version that a handler's files make. `before` is the version that serves, whose module
+    /// may be the same.
     pub(super) async fn prepare(
         &self,
         name: &HandlerName,
@@ -85,7 +88,8 @@ impl Preparer {
             }
         };
         let settings = self.settings(name, &module, &requested, sidecar.as_deref())?;
-        // Batches of the version before count against the same permits, unless the number of permits has changed.
+        // Batches of the version before count against the same permits, unless the number of
+        // permits has changed.
         let permits = match before.filter(|b| b.settings.concurrency == settings.concurrency) {
             Some(before) => before.permits.clone(),
             None => Arc::new(Semaphore::new(settings.concurrency)),
@@ -144,7 +148,8 @@ fn files_id(files: &HandlerFiles) -> Version {
     content_id(Version::of(&files.module), files.sidecar.as_deref())
 }
 
-/// Identifies the content of a handler's files: the bytes of the module and the text of the sidecar.
+/// Identifies the content of a handler's files: the bytes of the module and the text of the
+/// sidecar.
 pub(super) fn content_id(module: Version, sidecar: Option<&str>) -> Version {
     let beside = sidecar.map_or_else(String::new, |text| format!("\n{text}"));
     Version::of(format!("{}{beside}", module.to_hex()).as_bytes())

@@ -31,8 +31,8 @@ pub(super) enum LoadRefusal {
 /// A module whose compiled code does not fit beside that of the other handlers.
 #[derive(Debug, Error)]
 #[error(
-    "its compiled code has {needs} bytes and that of the other handlers {others}, together more than {max}; remove a \
-     handler, build a smaller module, or raise plugins.code_max"
+    "its compiled code has {needs} bytes and that of the other handlers {others}, together more \
+     than {max}; remove a handler, build a smaller module, or raise plugins.code_max"
 )]
 pub(super) struct CodeLimitExceeded {
     pub(super) needs: usize,

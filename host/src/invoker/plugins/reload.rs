@@ -1,7 +1,7 @@
 //! Carries out actions of the tracker: loads a handler and puts it into service, or retires it.
 //!
-//! After any failure the last good version goes on serving (INV-7). What may not live here: looking at the folder, and
-//! deciding when to act.
+//! After any failure the last good version goes on serving (INV-7). What may not live here: looking
+//! at the folder, and deciding when to act.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -117,7 +117,8 @@ impl Reloader {
         Ok(serving)
     }
 
-    /// Puts the version into service that served when the process ended. Transient failures are retried.
+    /// Puts the version into service that served when the process ended. Transient failures are
+    /// retried.
     pub(super) async fn restore(&self, name: &HandlerName, manifest: &Manifest) {
         loop {
             let restored = self.preparer.restore(&*self.ctx.store, name, manifest).await;
@@ -171,7 +172,8 @@ impl Reloader {
                 let reason = chain(&failure);
                 tracing::warn!(handler = %name, reason, "cannot load now, trying again");
                 if let LoadFailure::CompilerUnavailable(_) = failure {
-                    // Nothing is wrong with the files, so no content of theirs is marked as refused.
+                    // Nothing is wrong with the files, so no content of theirs is marked as
+                    // refused.
                     self.states.refused(name, Version::of(b""), reason, self.ctx.clock.now());
                 }
                 sleep(RETRY_PAUSE).await;
@@ -243,8 +245,8 @@ impl Reloader {
         Ok(())
     }
 
-    /// Makes registry, routes and holds agree with a version that serves already. An earlier action may have ended
-    /// half way.
+    /// Makes registry, routes and holds agree with a version that serves already. An earlier action
+    /// may have ended half way.
     async fn confirm(
         &self,
         name: &HandlerName,
@@ -272,7 +274,9 @@ impl Reloader {
         self.notify_failed(name, &reason);
         match self.live.version(name).map(|version| version.version()) {
             Some(version) => {
-                tracing::warn!(handler = %name, reason, still_serving = %version, "handler refused");
+                tracing::warn!(
+                    handler = %name, reason, still_serving = %version, "handler refused"
+                );
             }
             None => tracing::warn!(handler = %name, reason, "handler refused"),
         }
@@ -290,7 +294,10 @@ impl Reloader {
         if self.live.version(name).is_some() {
             self.states.missing(name, self.ctx.clock.now());
             let grace: Duration = self.config.plugins.grace;
-            tracing::warn!(handler = %name, ?grace, "handler's file is gone, retiring it unless it comes back");
+            tracing::warn!(
+                handler = %name, ?grace,
+                "handler's file is gone, retiring it unless it comes back"
+            );
         }
     }
 
@@ -307,7 +314,9 @@ impl Reloader {
         self.live.remove(name);
         self.states.retired(name, self.ctx.clock.now());
         self.ctx.metrics.reload("retired");
-        tracing::warn!(handler = %name, "handler retired, its deliveries wait until its file comes back");
+        tracing::warn!(
+            handler = %name, "handler retired, its deliveries wait until its file comes back"
+        );
         Ok(())
     }
 
@@ -332,7 +341,8 @@ impl Reloader {
         let settings = &version.settings;
         if settings.subscriptions.is_empty() {
             tracing::warn!(
-                handler = %name, "handler has no subscriptions; set on = [\"source:type\"] in its sidecar file"
+                handler = %name,
+                "handler has no subscriptions; set on = [\"source:type\"] in its sidecar file"
             );
         }
         let sources = self.sources.current();
@@ -342,7 +352,9 @@ impl Reloader {
         let AllowedDestinations::These(granted) = &settings.grants.destinations else { return };
         let unknown = |to: &&DestinationName| !settings.grants.known.contains(*to);
         for destination in granted.iter().filter(unknown) {
-            tracing::warn!(handler = %name, %destination, "grant names a destination that does not exist");
+            tracing::warn!(
+                handler = %name, %destination, "grant names a destination that does not exist"
+            );
         }
     }
 }

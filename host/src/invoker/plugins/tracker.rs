@@ -1,9 +1,11 @@
-//! Decides what to do about the files in the plugins folder. Pure: listings and the time go in, actions come out.
+//! Decides what to do about the files in the plugins folder. Pure: listings and the time go in,
+//! actions come out.
 //!
-//! Files are loaded once they have not changed for a while (the settle time), whatever the file system reported in
-//! between, and once more when they have not changed for much longer. A file that is still being written may have looked
-//! complete the first time, and some file systems do not tell two close changes apart. A handler whose file is gone gets
-//! a grace period before it is retired.
+//! Files are loaded once they have not changed for a while (the settle time), whatever the file
+//! system reported in between, and once more when they have not changed for much longer. A file
+//! that is still being written may have looked complete the first time, and some file systems do
+//! not tell two close changes apart. A handler whose file is gone gets a grace period before it is
+//! retired.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,8 +15,8 @@ use weir_core::name::HandlerName;
 /// The second load comes after this many settle times without a change.
 const FINAL_AFTER: u32 = 20;
 
-/// The metadata that changes with a file's content. Each part alone may stay: `cp -p` keeps length and modification time,
-/// and a mount may bring another file with the same inode.
+/// The metadata that changes with a file's content. Each part alone may stay: `cp -p` keeps length
+/// and modification time, and a mount may bring another file with the same inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PluginStamp {
     /// In bytes.
@@ -113,7 +115,8 @@ impl FolderTracker {
                 return true;
             }
             match tracked {
-                // It may never have served, but its files may have been loaded before they were removed.
+                // It may never have served, but its files may have been loaded before they were
+                // removed.
                 Tracked::Present { .. } | Tracked::Gone { since: None } => {
                     *tracked = Tracked::Gone { since: Some(now) };
                     actions.push(FolderAction::MarkMissing(name.clone()));
@@ -372,7 +375,9 @@ mod tests {
                 let present = file.map(|length| ("a", length));
                 for action in tracker.observe(&folder(present.as_slice()), ms(now)) {
                     match action {
-                        FolderAction::Load(_) | FolderAction::LoadFinal(_) => (served, last) = (true, file),
+                        FolderAction::Load(_) | FolderAction::LoadFinal(_) => {
+                            (served, last) = (true, file);
+                        }
                         FolderAction::MarkMissing(_) => {}
                         FolderAction::Retire(_) => last = None,
                     }

@@ -1,7 +1,7 @@
 //! Watches the plugins folder: lists it after every report of a change, and from time to time.
 //!
-//! The reports of file systems are only hints. They come too early, in several pieces or, for a folder that was deleted
-//! and created again, not at all.
+//! The reports of file systems are only hints. They come too early, in several pieces or, for a
+//! folder that was deleted and created again, not at all.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,8 +27,8 @@ const ABSENT_PAUSE: Duration = Duration::from_millis(500);
 /// The pause after the registry could not be read.
 const FAILED_PAUSE: Duration = Duration::from_secs(1);
 
-/// Restores handlers, then watches the folder and acts on it, without end. An action that is cut off by dropping this is
-/// repeated by the next process.
+/// Restores handlers, then watches the folder and acts on it, without end. An action that is cut
+/// off by dropping this is repeated by the next process.
 pub(crate) async fn run(reloader: &Reloader) {
     let plugins = &reloader.config.plugins;
     let last_good = last_good(reloader).await;
@@ -175,7 +175,8 @@ impl FolderWatch {
         self.away = away;
     }
 
-    /// Watches the present folder. A change between the listing and this is not reported, so the folder is listed again.
+    /// Watches the present folder. A change between the listing and this is not reported, so the
+    /// folder is listed again.
     fn follow(&mut self, id: Option<FolderId>) {
         if self.watched == id {
             return;
@@ -213,8 +214,8 @@ impl FolderWatch {
     }
 }
 
-/// Why a listing says nothing about the known handlers; none if it does. Either the folder does not exist, or it is
-/// another one and has none of them, as when a volume is not mounted.
+/// Why a listing says nothing about the known handlers; none if it does. Either the folder does not
+/// exist, or it is another one and has none of them, as when a volume is not mounted.
 fn away(snapshot: &Snapshot, home: Option<FolderId>, knows_handlers: bool) -> Option<&'static str> {
     if !knows_handlers || !snapshot.handlers.is_empty() || snapshot.is_empty_on_purpose {
         return None;
@@ -222,8 +223,8 @@ fn away(snapshot: &Snapshot, home: Option<FolderId>, knows_handlers: bool) -> Op
     match snapshot.id {
         None => Some("there is no such folder"),
         id if home.is_some() && home != id => Some(
-            "it is another folder than before and has no handlers: is a volume not mounted? If there are to be no \
-             handlers, put a file named .empty into it",
+            "it is another folder than before and has no handlers: is a volume not mounted? \
+             If there are to be no handlers, put a file named .empty into it",
         ),
         Some(_) => None,
     }

@@ -17,7 +17,8 @@ use crate::routing::Routes;
 
 /// Conflicts of a claim before it is run without others of its handler.
 const CONFLICTS_SHARED_MAX: u32 = 3;
-/// Conflicts of a claim when run without others, which only another process can cause, before it is given back.
+/// Conflicts of a claim when run without others, which only another process can cause, before it is
+/// given back.
 const CONFLICTS_ALONE_MAX: u32 = 8;
 
 /// Runs the batches of all handlers.
@@ -28,7 +29,8 @@ pub(crate) struct Runner {
     pub(crate) routes: Arc<Routes>,
     pub(crate) responder_policy: ResponderPolicy,
     pub(crate) slots: RunSlots,
-    /// Shared by every run. Exclusive for the run of a suspect, so that nothing else runs meanwhile.
+    /// Shared by every run. Exclusive for the run of a suspect, so that nothing else runs
+    /// meanwhile.
     pub(crate) isolation: RwLock<()>,
 }
 
@@ -55,7 +57,8 @@ pub(super) struct FinishedRun<'a> {
 }
 
 impl Runner {
-    /// Runs and settles a batch, unless the drain stops waiting first: then what is unsettled is given back.
+    /// Runs and settles a batch, unless the drain stops waiting first: then what is unsettled is
+    /// given back.
     pub(crate) async fn run_batch(self: Arc<Self>, batch: Batch) {
         let Batch { runtime, claims, counted, running, reply, probe } = batch;
         tokio::select! {
@@ -124,7 +127,8 @@ impl Runner {
                 }
                 Err(error) => {
                     tracing::error!(
-                        handler = %runtime.name, %error, "cannot begin a run, the delivery is given back"
+                        handler = %runtime.name, %error,
+                        "cannot begin a run, the delivery is given back"
                     );
                     self.worker.delay_give_back().await;
                 }

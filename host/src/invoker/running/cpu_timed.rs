@@ -1,4 +1,5 @@
-//! A future that measures its processor time. Wall-clock time says as much about other work on the machine.
+//! A future that measures its processor time. Wall-clock time says as much about other work on the
+//! machine.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

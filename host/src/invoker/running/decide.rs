@@ -1,5 +1,5 @@
-//! What the report of a run means: the attempt to record, the delivery's next state, and the effects with their routes.
-//! Pure.
+//! What the report of a run means: the attempt to record, the delivery's next state, and the
+//! effects with their routes. Pure.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,7 +68,8 @@ pub(crate) fn decide(
     }
 }
 
-/// The settlement of a run whose own settlement the store refuses as invalid: a failure of the hub, without effects.
+/// The settlement of a run whose own settlement the store refuses as invalid: a failure of the hub,
+/// without effects.
 pub(crate) fn impossible(
     settlement: Settlement,
     reason: &str,
@@ -83,11 +84,12 @@ pub(crate) fn impossible(
     Settlement { attempt, next, effects: RoutedEffects::default(), ..settlement }
 }
 
-/// The settlement of a run that emits more events than its line of events may have: a dead letter, without effects.
+/// The settlement of a run that emits more events than its line of events may have: a dead letter,
+/// without effects.
 pub(crate) fn exhausted(settlement: Settlement, descendants: u64) -> Settlement {
     let reason = format!(
-        "this line of events has {descendants} of at most {DESCENDANTS_MAX} emitted events, and this run asked for \
-         {} more; look for a circle of handlers, then replay",
+        "this line of events has {descendants} of at most {DESCENDANTS_MAX} emitted events, and \
+         this run asked for {} more; look for a circle of handlers, then replay",
         settlement.effects.emits.len()
     );
     let outcome = Outcome::DescendantsExhausted;
@@ -96,7 +98,8 @@ pub(crate) fn exhausted(settlement: Settlement, descendants: u64) -> Settlement 
     Settlement { attempt, next: NextState::DeadLetter, effects, ..settlement }
 }
 
-/// The reply to store. It is dropped if no sender gets it, so that a replay runs like the first time.
+/// The reply to store. It is dropped if no sender gets it, so that a replay runs like the first
+/// time.
 fn reply(report: &mut RunReport, keep: Option<Duration>) -> Option<NewReply> {
     let (reply, removed) = without_forbidden_headers(report.effects.reply.take()?, keep?);
     for name in removed {
@@ -109,8 +112,8 @@ fn reply(report: &mut RunReport, keep: Option<Duration>) -> Option<NewReply> {
     Some(reply)
 }
 
-/// Gives emitted events the hop count of the event that was handled, so that a circle through handlers and the network
-/// ends too.
+/// Gives emitted events the hop count of the event that was handled, so that a circle through
+/// handlers and the network ends too.
 fn carry_hops(emits: &mut [EmittedEvent], hops: u8) {
     if hops > 0 {
         for emit in emits {
@@ -149,7 +152,8 @@ fn routed_emit(emit: EmittedEvent, source: &SourceName, routes: &RouteTable) -> 
     NewEmit { id, kind, payload, delay, key: timing.key, routed }
 }
 
-/// The log as it is stored: each line with its level. A message of several lines becomes several entries.
+/// The log as it is stored: each line with its level. A message of several lines becomes several
+/// entries.
 fn log_text(log: &RunLog) -> Option<Box<str>> {
     let mut text = String::new();
     let mut line = |level: &str, message: &str| {
@@ -225,7 +229,7 @@ mod tests {
             messages: vec![Message {
                 id: MessageId::from_bits(7),
                 destination: DestinationName::new("ops").unwrap(),
-                content: MessageContent::Own(Arc::clone(&payload)),
+                content: MessageContent::Own(payload.clone()),
                 timing: Timing { delay_seconds: 90, key: Some("late".into()) },
             }],
             emits: vec![EmittedEvent {

@@ -1,9 +1,11 @@
 //! Runs of handlers: a batch of claims is run, decided and settled.
 //!
-//! `batch` sees a batch through, `run` runs one claim of it, `decide` says what the report of a run means, and `settle`
-//! settles it. `slots` chooses the run that goes next. `reply_broker` and `responder_policy` are for responders.
+//! `batch` sees a batch through, `run` runs one claim of it, `decide` says what the report of a run
+//! means, and `settle` settles it. `slots` chooses the run that goes next. `reply_broker` and
+//! `responder_policy` are for responders.
 //!
-//! What may not live here: which version serves (`handlers` has it), and where it comes from (`plugins`).
+//! What may not live here: which version serves (`handlers` has it), and where it comes from
+//! (`plugins`).
 
 pub(crate) mod batch;
 mod cpu_timed;

@@ -1,4 +1,5 @@
-//! Hands the reply of a responder's run to the request that brought the event, and to its repetitions meanwhile.
+//! Hands the reply of a responder's run to the request that brought the event, and to its
+//! repetitions meanwhile.
 //!
 //! What may not live here: runs, and what a sender gets when there is no reply.
 
@@ -47,8 +48,8 @@ struct State {
     reply: Option<RunReply>,
 }
 
-/// May send the reply: a request that may be the first of its kind, and then the run. When the last sender of a reply is
-/// dropped, its receivers stop waiting.
+/// May send the reply: a request that may be the first of its kind, and then the run. When the last
+/// sender of a reply is dropped, its receivers stop waiting.
 #[derive(Debug)]
 pub struct ReplySender(Arc<PendingReply>);
 
@@ -60,7 +61,8 @@ pub struct ReplyReceiver {
 }
 
 impl ReplyBroker {
-    /// A sender and a receiver of the reply that requests with this key share. With no key, the reply is not shared.
+    /// A sender and a receiver of the reply that requests with this key share. With no key, the
+    /// reply is not shared.
     pub(crate) fn join(&self, key: Option<Key>) -> (ReplySender, ReplyReceiver) {
         let new = |shared| Arc::new(PendingReply { state: watch::Sender::default(), shared });
         let pending = match key {

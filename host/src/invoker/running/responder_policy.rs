@@ -9,8 +9,8 @@ use weir_store::NewReply;
 
 use crate::config::ConfiguredSources;
 
-/// The headers that a reply may have beside its content type. No others, because some proxies obey headers of a response
-/// (`x-accel-redirect`), and the hub's domain may have cookies.
+/// The headers that a reply may have beside its content type. No others, because some proxies obey
+/// headers of a response (`x-accel-redirect`), and the hub's domain may have cookies.
 pub(super) const REPLY_HEADERS: [&str; 6] =
     ["cache-control", "content-language", "etag", "location", "retry-after", "vary"];
 
@@ -27,8 +27,8 @@ impl ResponderPolicy {
         Self { sources, keep }
     }
 
-    /// The time for which a handler's reply to an event of a source is kept; none if the handler is not the source's
-    /// responder. A reply that a sender waits for is always kept.
+    /// The time for which a handler's reply to an event of a source is kept; none if the handler is
+    /// not the source's responder. A reply that a sender waits for is always kept.
     pub(super) fn keeps(
         &self,
         source: &SourceName,
@@ -65,7 +65,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let sources = |responder: &str| {
             let text = format!(
-                "[sources.a]\nprovider = \"github\"\nsecrets = [\"secret of a\"]\nresponder = \"{responder}\"\n"
+                "[sources.a]\nprovider = \"github\"\nsecrets = [\"secret of a\"]\n\
+                 responder = \"{responder}\"\n"
             );
             config::load_text("weir.toml", &text, folder.path(), true).unwrap().config.sources
         };

@@ -1,4 +1,5 @@
-//! Settles finished runs, counts them, and tells a waiting sender and the operator what they need to know.
+//! Settles finished runs, counts them, and tells a waiting sender and the operator what they need
+//! to know.
 
 use std::sync::Arc;
 
@@ -17,7 +18,8 @@ use crate::observe::notice::Notice;
 use crate::runtime::telemetry::FLOW;
 
 impl Runner {
-    /// Settles finished runs together. Returns the claims that must run again, because state that they read has changed.
+    /// Settles finished runs together. Returns the claims that must run again, because state that
+    /// they read has changed.
     pub(super) async fn settle<'a>(
         &self,
         runtime: &HandlerRuntime,
@@ -36,7 +38,9 @@ impl Runner {
             match answer {
                 Ok(Settled::StateConflict { key }) => {
                     runtime.metrics.state_conflict();
-                    tracing::debug!(delivery = %claim.delivery, key, "state has changed, running again");
+                    tracing::debug!(
+                        delivery = %claim.delivery, key, "state has changed, running again"
+                    );
                     conflicts.push(claim);
                 }
                 Ok(answer) => {
@@ -58,7 +62,8 @@ impl Runner {
         conflicts
     }
 
-    /// Settles a run as failed if the store refused its settlement, since another run would be refused too.
+    /// Settles a run as failed if the store refused its settlement, since another run would be
+    /// refused too.
     async fn settle_refused(
         &self,
         claim: &Claim,
@@ -68,7 +73,9 @@ impl Runner {
     ) -> (Settlement, Result<Settled, StoreError>) {
         let instead = match answer {
             Err(StoreError::Invalid(reason)) => {
-                tracing::error!(delivery = %claim.delivery, reason, "the store refuses a settlement");
+                tracing::error!(
+                    delivery = %claim.delivery, reason, "the store refuses a settlement"
+                );
                 let random = &mut StdRng::from_seed(seed::of(claim.delivery, claim.fence));
                 decide::impossible(settlement, &reason, &version.settings.retry, random)
             }

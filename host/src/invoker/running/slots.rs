@@ -1,14 +1,15 @@
-//! RunSlots for runs, and the choice of the run that gets the next one. Handlers are classed by the cost of their runs, so
-//! that a slow or stuck handler never keeps a quick one waiting.
+//! Slots for runs, and the choice of the run that gets the next one.
 //!
-//! Runs that cost more are allowed in fewer slots; those beyond the configured number are for quick runs alone. A
-//! handler that is not known to be quick gets at most half of the configured slots as soon as there is another handler.
-//! A waiting run has its handler's present class, not the one of its arrival: when the first run of a burst turns out to
-//! be quick, the rest of the burst moves to the slots for quick runs.
+//! Handlers are classed by the cost of their runs, so that a slow or stuck handler never delays a
+//! quick one. Expensive runs may use fewer slots, and the slots above the configured number are for
+//! quick runs only. A handler that is not quick gets at most half of the configured slots as soon
+//! as there is another handler. A waiting run has the present class of its handler: when the first
+//! run of a burst is quick, the rest of the burst may use the slots for quick runs.
 //!
-//! A free slot goes to the handler with the fewest slots, then to the one that has used the least processor time of
-//! late (start-time fair queueing: a handler that was idle begins at the present virtual time and gains no credit).
-//! So one cheap run does not wait for the runs of many costly handlers that came a moment before it.
+//! A free slot goes to the handler with the fewest slots, then to the one that has used the least
+//! processor time lately (start-time fair queueing: a handler that was idle starts at the present
+//! virtual time and gains no credit). So one cheap run does not wait for the runs of many expensive
+//! handlers that came a moment earlier.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -24,38 +25,39 @@ use crate::invoker::handlers::batching::RunClass;
 #[derive(Debug)]
 pub(crate) struct RunSlots(Arc<Mutex<SlotPool>>);
 
-/// A slot, until dropped.
+/// A slot. Dropping it frees it.
 #[derive(Debug)]
 pub(crate) struct RunSlot {
     pool: Arc<Mutex<SlotPool>>,
-    of: HandlerName,
-    /// What its handler was like when the run began.
+    handler: HandlerName,
+    /// The class of the handler when the run began.
     run_class: RunClass,
 }
 
-/// Runs of these manners or worse, together.
+/// A limit for all runs of a class and of the more expensive classes.
 #[derive(Debug)]
 struct ClassLimit {
-    of: RunClass,
-    most: usize,
+    from: RunClass,
+    max: usize,
     held: usize,
 }
 
-/// The runs that have a slot and those that wait. After each change no run waits while there is a slot that it may have.
+/// The runs that have a slot and the runs that wait. After each change, no run waits that may have
+/// a free slot.
 #[derive(Debug)]
 struct SlotPool {
     class_limits: [ClassLimit; 4],
-    /// RunSlots that a handler may have that is not quick, where there is another handler.
+    /// The most slots of a handler that is not quick, while there is another handler.
     share: usize,
     queues: BTreeMap<HandlerName, HandlerQueue>,
-    /// Runs that wait, of all handlers.
+    /// Waiting runs of all handlers.
     waiting: usize,
     arrivals: u64,
     /// Virtual time: the processor time of the handler that got the latest slot, when it got it.
     virtual_time: Duration,
 }
 
-/// One handler.
+/// The runs of one handler.
 #[derive(Debug)]
 struct HandlerQueue {
     run_class: RunClass,
@@ -69,20 +71,20 @@ struct HandlerQueue {
 struct WaitingRun {
     /// Rises with every arrival.
     arrival: u64,
-    go: oneshot::Sender<RunSlot>,
+    granted: oneshot::Sender<RunSlot>,
 }
 
-/// A slot that is given to a run that waited.
+/// A slot for a run that has waited.
 struct GrantedSlot {
-    to: WaitingRun,
-    of: HandlerName,
+    run: WaitingRun,
+    handler: HandlerName,
     run_class: RunClass,
 }
 
 impl RunSlots {
-    /// `slots` for all handlers, and up to `places` in all for those that are quick.
+    /// `slots` for all runs, and up to `places` if the further ones are quick.
     pub(crate) fn new(slots: usize, places: usize) -> Self {
-        let class_limit = |of, most: usize| ClassLimit { of, most: most.max(1), held: 0 };
+        let class_limit = |from, max: usize| ClassLimit { from, max: max.max(1), held: 0 };
         let class_limits = [
             class_limit(RunClass::Quick, places),
             class_limit(RunClass::Ordinary, slots),
@@ -96,15 +98,15 @@ impl RunSlots {
         Self(Arc::new(Mutex::new(pool)))
     }
 
-    /// Waits for a slot for a run of a handler that is like this. It is always given one: the slots outlive their runs.
+    /// Waits for a slot for a run. Always returns one, because the pool outlives its slots.
     pub(crate) async fn take(&self, handler: &HandlerName, run_class: RunClass) -> Option<RunSlot> {
-        let (go, gone) = oneshot::channel();
-        change(&self.0, |pool| pool.arrive(handler, run_class, go));
-        gone.await.ok()
+        let (granted, slot) = oneshot::channel();
+        change(&self.0, |pool| pool.arrive(handler, run_class, granted));
+        slot.await.ok()
     }
 
-    /// Records that a run of a handler has ended and used a core for this long. Its runs have this class from now on,
-    /// those that wait included.
+    /// Records the processor time of a run that has ended. All runs of its handler have this class
+    /// from now on, also those that wait.
     pub(crate) fn ran(&self, handler: &HandlerName, run_class: RunClass, core: Duration) {
         change(&self.0, |pool| pool.ran(handler, run_class, core));
     }
@@ -112,37 +114,42 @@ impl RunSlots {
 
 impl Drop for RunSlot {
     fn drop(&mut self) {
-        change(&self.pool, |pool| pool.leave(&self.of, self.run_class));
+        change(&self.pool, |pool| pool.leave(&self.handler, self.run_class));
     }
 }
 
-/// Changes who runs and who waits, and tells those whose turn it is by that.
+/// Changes the pool, and gives the slots that are free then to waiting runs.
 fn change(pool: &Arc<Mutex<SlotPool>>, change: impl FnOnce(&mut SlotPool)) {
     let given = {
         let mut pool = pool.lock();
         change(&mut pool);
-        pool.give_out()
+        pool.grant()
     };
-    for GrantedSlot { to, of, run_class } in given {
-        // A run that was given up in this moment drops the slot, which gives it to the next.
-        let _ = to.go.send(RunSlot { pool: Arc::clone(pool), of, run_class });
+    for GrantedSlot { run, handler, run_class } in given {
+        // If the run was cancelled just now, the slot is dropped, which gives it to the next run.
+        let _ = run.granted.send(RunSlot { pool: pool.clone(), handler, run_class });
     }
 }
 
 impl SlotPool {
-    fn arrive(&mut self, handler: &HandlerName, run_class: RunClass, go: oneshot::Sender<RunSlot>) {
+    fn arrive(
+        &mut self,
+        handler: &HandlerName,
+        run_class: RunClass,
+        granted: oneshot::Sender<RunSlot>,
+    ) {
         self.arrivals += 1;
         self.waiting += 1;
-        let waiter = WaitingRun { arrival: self.arrivals, go };
+        let run = WaitingRun { arrival: self.arrivals, granted };
         if let Some(queue) = self.queues.get_mut(handler) {
             if queue.held == 0 && queue.waiting.is_empty() {
                 queue.used = queue.used.max(self.virtual_time);
             }
             queue.run_class = run_class;
-            queue.waiting.push_back(waiter);
+            queue.waiting.push_back(run);
             return;
         }
-        let waiting = VecDeque::from([waiter]);
+        let waiting = VecDeque::from([run]);
         let queue = HandlerQueue { run_class, held: 0, waiting, used: self.virtual_time };
         self.queues.insert(handler.clone(), queue);
     }
@@ -155,38 +162,38 @@ impl SlotPool {
     }
 
     fn leave(&mut self, handler: &HandlerName, run_class: RunClass) {
-        self.class_limits.iter_mut().filter(|c| c.of <= run_class).for_each(|c| c.held -= 1);
+        self.class_limits.iter_mut().filter(|c| c.from <= run_class).for_each(|c| c.held -= 1);
         if let Some(queue) = self.queues.get_mut(handler) {
             queue.held -= 1;
         }
     }
 
-    /// Gives slots to runs that wait for as long as there is one that may have one.
-    fn give_out(&mut self) -> Vec<GrantedSlot> {
+    /// Gives free slots to waiting runs that may have one.
+    fn grant(&mut self) -> Vec<GrantedSlot> {
         let mut given = Vec::new();
         while self.waiting > 0 {
-            self.forget_the_gone();
-            let Some(of) = self.next() else { break };
-            let Some(queue) = self.queues.get_mut(&of) else { break };
-            let Some(to) = queue.waiting.pop_front() else { break };
+            self.remove_cancelled();
+            let Some(handler) = self.next() else { break };
+            let Some(queue) = self.queues.get_mut(&handler) else { break };
+            let Some(run) = queue.waiting.pop_front() else { break };
             let run_class = queue.run_class;
             self.waiting -= 1;
             self.virtual_time = queue.used;
             queue.held += 1;
-            self.class_limits.iter_mut().filter(|c| c.of <= run_class).for_each(|c| c.held += 1);
-            given.push(GrantedSlot { to, of, run_class });
+            self.class_limits.iter_mut().filter(|c| c.from <= run_class).for_each(|c| c.held += 1);
+            given.push(GrantedSlot { run, handler, run_class });
         }
         given
     }
 
-    /// The handler whose run is next: of those that may have a slot the one with the fewest, then the one that used the
-    /// least processor time, then the one that came first.
+    /// The handler that gets the next slot: of those that may have one, the handler with the fewest
+    /// slots, then the one that used the least processor time, then the one that came first.
     fn next(&self) -> Option<HandlerName> {
         let has_others = self.queues.len() > 1;
         let may = |queue: &HandlerQueue| {
             let shares =
                 queue.run_class == RunClass::Quick || !has_others || queue.held < self.share;
-            shares && self.class_limits.iter().all(|c| c.of > queue.run_class || c.held < c.most)
+            shares && self.class_limits.iter().all(|c| c.from > queue.run_class || c.held < c.max)
         };
         let waiting = self.queues.iter().filter_map(|(name, queue)| {
             let first = queue.waiting.front().filter(|_| may(queue))?;
@@ -195,10 +202,10 @@ impl SlotPool {
         waiting.min().map(|(_, name)| name.clone())
     }
 
-    /// Runs that were given up while they waited.
-    fn forget_the_gone(&mut self) {
+    /// Removes runs that were cancelled while they waited.
+    fn remove_cancelled(&mut self) {
         for queue in self.queues.values_mut() {
-            while queue.waiting.pop_front_if(|waiter| waiter.go.is_closed()).is_some() {
+            while queue.waiting.pop_front_if(|run| run.granted.is_closed()).is_some() {
                 self.waiting -= 1;
             }
         }
@@ -214,7 +221,7 @@ mod tests {
     use super::*;
     use RunClass::{Ordinary, Quick, Slow, Stuck};
 
-    /// Runs of one handler: those that have a slot, and those that wait.
+    /// The runs of one handler: those that have a slot, and those that wait.
     struct Runs<'a> {
         slots: &'a RunSlots,
         of: HandlerName,
@@ -228,7 +235,7 @@ mod tests {
             Self { slots, of, running: Vec::new(), waiting: Vec::new() }
         }
 
-        /// This many runs come.
+        /// Adds runs.
         fn come(&mut self, runs: usize, run_class: RunClass) -> &mut Self {
             for _ in 0..runs {
                 let (slots, of) = (self.slots, self.of.clone());
@@ -249,12 +256,12 @@ mod tests {
             self.waiting = still;
         }
 
-        /// One run ends.
+        /// Ends one run.
         fn end(&mut self) {
             drop(self.running.pop().unwrap());
         }
 
-        /// How many run and how many wait.
+        /// The numbers of runs that have a slot and that wait.
         fn now(&mut self) -> (usize, usize) {
             self.look();
             (self.running.len(), self.waiting.len())
@@ -262,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn the_more_its_runs_cost_the_fewer_slots_for_the_only_handler() {
+    fn expensive_runs_get_fewer_slots() {
         for (slots, all, wanted) in
             [(1, 2, [2, 1, 1, 1]), (4, 6, [6, 4, 3, 1]), (16, 24, [24, 16, 12, 4])]
         {
@@ -275,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_of_quick_runs_waits_for_no_slow_run() {
+    fn a_burst_of_quick_runs_does_not_wait_for_slow_runs() {
         for (slots, places) in [(1, 2), (2, 3), (4, 6), (16, 24)] {
             let slots = RunSlots::new(slots, places);
             let mut slow = ["a", "b", "c"].map(|name| Runs::of(&slots, name));
@@ -294,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_moves_to_the_quick_slots_when_its_first_run_was_quick() {
+    fn a_burst_may_use_the_quick_slots_once_a_run_was_quick() {
         let slots = RunSlots::new(4, 6);
         let mut others = ["a", "b"].map(|name| Runs::of(&slots, name));
         for handler in &mut others {
@@ -302,16 +309,16 @@ mod tests {
         }
         let mut fresh = Runs::of(&slots, "fresh");
         fresh.come(8, Ordinary);
-        assert_eq!(fresh.now(), (0, 8), "nothing is known of it, and the slots are held");
+        assert_eq!(fresh.now(), (0, 8), "its class is unknown, and the slots are taken");
         others[0].end();
         assert_eq!(fresh.now(), (1, 7));
         slots.ran(&fresh.of, Quick, Duration::ZERO);
         fresh.end();
-        assert_eq!(fresh.now(), (3, 4), "the slots for quick runs are its own as well");
+        assert_eq!(fresh.now(), (3, 4), "it may use the slots for quick runs");
     }
 
     #[test]
-    fn a_run_that_waits_is_judged_by_what_its_handler_has_become() {
+    fn a_waiting_run_has_the_present_class_of_its_handler() {
         let slots = RunSlots::new(4, 6);
         let mut was_quick = Runs::of(&slots, "a");
         was_quick.come(12, Quick);
@@ -323,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn beside_another_handler_none_that_is_not_quick_gets_more_than_half() {
+    fn a_handler_that_is_not_quick_gets_half_beside_another() {
         for run_class in [Ordinary, Slow] {
             let slots = RunSlots::new(4, 6);
             let mut greedy = Runs::of(&slots, "greedy");
@@ -340,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn slow_handlers_leave_a_slot_for_one_that_is_not_known() {
+    fn slow_handlers_leave_a_slot_to_a_new_handler() {
         let slots = RunSlots::new(4, 6);
         let mut slow = ["a", "b", "c", "d"].map(|name| Runs::of(&slots, name));
         for handler in &mut slow {
@@ -350,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_free_slot_goes_to_the_handler_that_has_the_fewest() {
+    fn a_free_slot_goes_to_the_handler_with_the_fewest() {
         let slots = RunSlots::new(4, 6);
         let mut many = Runs::of(&slots, "many");
         many.come(50, Quick);
@@ -362,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cheap_run_passes_the_waiting_runs_of_costly_handlers() {
+    fn a_cheap_run_overtakes_waiting_runs_of_costly_handlers() {
         let slots = RunSlots::new(1, 1);
         let mut costly = ["a", "b", "c", "d"].map(|name| Runs::of(&slots, name));
         let mut cheap = Runs::of(&slots, "z");
@@ -374,12 +381,12 @@ mod tests {
         cheap.come(1, Quick);
         assert_eq!(cheap.now(), (0, 1));
         costly[0].end();
-        // Each of the others waits for its first slot, and so does this one, which used less than they did.
+        // All others wait for their first slot too, but have used more processor time.
         assert_eq!(cheap.now(), (1, 0));
     }
 
     #[test]
-    fn handlers_that_cost_the_same_take_turns() {
+    fn handlers_with_equal_costs_take_turns() {
         let slots = RunSlots::new(1, 1);
         let mut handlers = ["a", "b", "c"].map(|name| Runs::of(&slots, name));
         for handler in &mut handlers {
@@ -396,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handler_that_was_idle_gains_no_credit() {
+    fn an_idle_handler_gains_no_credit() {
         let slots = RunSlots::new(1, 1);
         let mut busy = Runs::of(&slots, "busy");
         let mut idle = Runs::of(&slots, "idle");
@@ -419,13 +426,13 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_is_given_up_while_it_waits_keeps_no_slot() {
+    fn a_cancelled_run_keeps_no_slot() {
         let slots = RunSlots::new(1, 2);
         let (mut a, mut b) = (Runs::of(&slots, "a"), Runs::of(&slots, "b"));
         a.come(1, Ordinary);
         b.come(3, Ordinary);
         drop(b.waiting.remove(0));
-        // This one has been given its slot and is dropped before it knows.
+        // This run has been granted its slot and is dropped before it learns of it.
         a.end();
         drop(b.waiting.remove(0));
         assert_eq!(b.now(), (1, 0));
@@ -434,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn stuck_runs_are_held_to_a_quarter_whatever_their_handlers() {
+    fn stuck_runs_get_a_quarter_of_the_slots() {
         let slots = RunSlots::new(8, 12);
         let mut stuck = ["a", "b", "c"].map(|name| Runs::of(&slots, name));
         for handler in &mut stuck {

@@ -1,12 +1,15 @@
-//! What the end of a run says about the version that ran. Pure; the core's breaker decides when a version is paused.
+//! What the end of a run says about the version that ran. Pure; the core's breaker decides when a
+//! version is paused.
 
 use weir_core::breaker::HealthSignal;
 use weir_core::delivery::Outcome;
 
-/// The signal of a run that was attempt number `attempt` of its delivery; none if it says nothing about the version.
+/// The signal of a run that was attempt number `attempt` of its delivery; none if it says nothing
+/// about the version.
 ///
-/// A version is judged by the number of events that it fails on, not of runs. So one event that crashes every run
-/// becomes a dead letter and pauses nothing. A failure that the handler reports itself is not one of its version.
+/// A version is judged by the number of events that it fails on, not of runs. So one event that
+/// crashes every run becomes a dead letter and pauses nothing. A failure that the handler reports
+/// itself is not one of its version.
 pub(super) fn signal(outcome: Outcome, attempt: u32) -> Option<HealthSignal> {
     match outcome {
         Outcome::Ok => Some(HealthSignal::Healthy),
