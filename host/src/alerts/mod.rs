@@ -265,10 +265,10 @@ impl Alerts {
 
     fn counted(&self, sources: &SourcesByName) -> Counts {
         let metrics = &self.ctx.metrics;
-        let handler = |(name, of): (Box<str>, Arc<crate::observe::metrics::TargetMetrics>)| {
-            let Ok(Target::Handler(name)) = name.parse() else { return None };
+        let handler = |(_, of): (Box<str>, Arc<crate::observe::metrics::TargetMetrics>)| {
+            let Some(Target::Handler(name)) = of.target() else { return None };
             let (good, bad) = of.attempts_on_events();
-            Some((name, OutcomeCounts { good, bad }))
+            Some((name.clone(), OutcomeCounts { good, bad }))
         };
         let source = |(name, of): (Box<str>, Arc<crate::observe::metrics::SourceMetrics>)| {
             let (name, source) = sources.get_key_value(&*name)?;

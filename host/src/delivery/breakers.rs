@@ -56,7 +56,7 @@ pub(crate) struct BreakerPersistence {
     targets: Lock<Vec<Arc<FlowControl>>>,
     /// Stored breakers of targets that are not known yet.
     unclaimed: Lock<BTreeMap<String, BreakerRecord>>,
-    /// What is in the store, by target.
+    /// The content of the store, by target.
     stored: Mutex<BTreeMap<String, Stored>>,
 }
 

@@ -1,7 +1,7 @@
 //! Flow control of one target, in memory: its breaker and its concurrency limit behind one lock.
 //!
-//! An attempt needs an [`AttemptPermit`], which comes back with the attempt's end. What may not
-//! live here: the rules (`weir_core` has them) and the store (`breakers` saves what must survive a
+//! An attempt needs an [`AttemptPermit`], which comes back with the attempt's end. Not
+//! here: the rules (`weir_core` has them) and the store (`breakers` saves what must survive a
 //! restart).
 
 use std::sync::Arc;
@@ -42,11 +42,11 @@ struct Inner {
     concurrency_limit: ConcurrencyLimit,
     /// The version of a handler that the breaker judges.
     version: Option<Box<str>>,
-    /// Why the breaker is open.
+    /// The reason why the breaker is open.
     reason: Box<str>,
 }
 
-/// Which of some claims may be attempted. The others are given back.
+/// The claims that may be attempted. The others are given back.
 #[derive(Debug)]
 pub(crate) enum Admission {
     /// All of them, each with a permit from [`FlowControl::try_acquire`].
@@ -77,7 +77,7 @@ impl Admission {
     }
 }
 
-/// What the end of an attempt says about its target.
+/// The end of an attempt, as far as it says something about the target.
 #[derive(Debug)]
 pub(crate) struct AttemptEnd<'a> {
     pub(crate) signal: HealthSignal,
@@ -86,7 +86,7 @@ pub(crate) struct AttemptEnd<'a> {
     pub(crate) reason: Option<&'a str>,
 }
 
-/// What a target asked for when it had too much to do.
+/// The request of a target that has too much to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Throttle {
     /// Nothing.
@@ -97,7 +97,7 @@ pub(crate) enum Throttle {
     PauseFor(Duration),
 }
 
-/// What is stored of a breaker while it is open.
+/// The stored state of an open breaker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct BreakerRecord {
     pub(crate) breaker: OpenBreaker,
@@ -197,8 +197,8 @@ impl FlowControl {
         Self { target, metrics, inner: Mutex::new(inner) }
     }
 
-    /// What to claim: at most `limit` deliveries while `running` attempts are under way. None while
-    /// the breaker is open or there is no room.
+    /// The deliveries to claim: at most `limit` deliveries while `running` attempts are under way.
+    /// None while the breaker is open or there is no room.
     pub(crate) fn wanted(
         &self,
         limit: usize,

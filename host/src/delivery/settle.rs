@@ -14,6 +14,7 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_s
 
 /// Settles a batch. Transient failures are retried until the drain stops waiting; the answer of an
 /// item is then its last error. The caller keeps the claims until this returns.
+#[tracing::instrument(level = "debug", skip_all, fields(deliveries = batch.len()))]
 pub(crate) async fn settle(
     store: &dyn Store,
     drain: &Drain,

@@ -29,7 +29,7 @@ const FAILED_PAUSE: Duration = Duration::from_secs(1);
 
 /// Attempts deliveries of some targets. The invoker and egress are consumers.
 pub(crate) trait Consumer: Sync {
-    /// What it claims, for the log.
+    /// The name of its deliveries, for the log.
     const CLAIMS: &'static str;
 
     /// The deliveries that there is room for.

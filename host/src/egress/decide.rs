@@ -1,5 +1,5 @@
-//! What the end of a send means: for the delivery, and for the destination. Pure, and the same for
-//! every kind.
+//! Decides what follows from the end of a send: for the delivery, and for the destination. Pure,
+//! and the same for every kind.
 
 use rand::Rng;
 use weir_core::breaker::HealthSignal;

@@ -1,6 +1,6 @@
 //! Requests of the hub itself: fetches one document from a URL, through the guard.
 //!
-//! Follows no redirects, and limits the size and the time. What may not live here: whether the hub
+//! Follows no redirects, and limits the size and the time. Not here: whether the hub
 //! may fetch a URL (the caller has checked it), and what a document means.
 
 use std::error::Error;

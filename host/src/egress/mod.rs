@@ -5,7 +5,7 @@
 //! of the send means. `webhook` and `inbox` are the kinds of transport, and `runtime` is one
 //! destination at work. `fetch` gets documents for the hub itself.
 //!
-//! What may not live here: retry delays (the retry policy has them) and SQL.
+//! Not here: retry delays (the retry policy has them) and SQL.
 
 mod decide;
 pub mod fetch;

@@ -51,6 +51,16 @@ impl Sender {
         drop(counted);
     }
 
+    #[tracing::instrument(
+        level = "debug",
+        name = "send",
+        skip_all,
+        fields(
+            event = %claim.event.public_id,
+            delivery = %claim.delivery,
+            destination = %runtime.name(),
+        ),
+    )]
     async fn send_and_settle(
         &self,
         runtime: &DestinationRuntime,

@@ -1,7 +1,7 @@
 //! The seam between egress and the kinds of destinations: one trait, and the ways in which a send
 //! can end.
 //!
-//! What may not live here: anything that only one kind knows, such as HTTP.
+//! Not here: anything that only one kind knows, such as HTTP.
 
 use std::fmt;
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub(crate) trait Transport: Send + Sync + fmt::Debug {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum SendOutcome {
     Accepted {
-        /// What the destination answered, if it answers.
+        /// The response of the destination, if it gives one.
         receipt: Option<ResponseRecord>,
     },
     Rejected {
@@ -47,7 +47,7 @@ pub(crate) enum SendOutcome {
     Blocked { reason: Box<str> },
 }
 
-/// What a rejection is about, which decides whether another try can help.
+/// The subject of a rejection. It decides whether another try can help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Subject {
     /// This message. It would be rejected again.

@@ -5,7 +5,7 @@
 //! claims, and `running` runs and settles them. `handlers` has the versions that serve, and
 //! `plugins` loads them. `responders` runs handlers whose reply a sender waits for.
 //!
-//! What limits the runs of handlers, from the claim to the run:
+//! The limits on the runs of handlers, from the claim to the run:
 //!
 //! | limit | unit | why |
 //! |---|---|---|
@@ -19,7 +19,7 @@
 //! | `HandlerRuntime::conflict_lock` | batches of a handler | runs a conflicting claim alone |
 //! | the engine's slots | instances | bounds the memory of instances |
 //!
-//! What may not live here: wasmtime's types (the engine hides them) and SQL.
+//! Not here: wasmtime's types (the engine hides them) and SQL.
 
 mod engine;
 mod handlers;
@@ -67,7 +67,7 @@ pub struct Deps {
     pub engine: Engine,
     /// The routing table, which changes with the handlers' subscriptions.
     pub routes: Arc<Routes>,
-    /// Told whether the plugins folder is there.
+    /// Shows in the health whether the plugins folder exists.
     pub folder: PluginsFolder,
     /// The runtime that guests run and compile on, so that they never delay an answer.
     pub guests: Handle,

@@ -1,7 +1,7 @@
 //! Responders, for ingress: runs a handler at once on an event whose sender waits for the reply.
 //!
-//! The run is like any other. Its claim was made in the commit that stored the event. What may not
-//! live here: what a sender gets when there is no reply, which ingress decides.
+//! The run is like any other. Its claim was made in the commit that stored the event. Not
+//! here: what a sender gets when there is no reply, which ingress decides.
 
 use std::sync::Arc;
 

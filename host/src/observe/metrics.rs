@@ -70,13 +70,17 @@ impl Metrics {
     /// The handle of a configured source. Fetch it once and keep it.
     #[must_use]
     pub fn source(&self, name: &SourceName) -> Arc<SourceMetrics> {
-        handle(&self.0.sources, name.as_str(), SourceMetrics::new)
+        handle(&self.0.sources, name.as_str(), |_| SourceMetrics::new())
     }
 
     /// The handle of a target. Fetch it once and keep it.
     #[must_use]
     pub fn target(&self, name: &Target) -> Arc<TargetMetrics> {
-        handle(&self.0.targets, &name.to_string(), TargetMetrics::default)
+        let new = |is_named: bool| TargetMetrics {
+            target: is_named.then(|| name.clone()),
+            ..TargetMetrics::default()
+        };
+        handle(&self.0.targets, &name.to_string(), new)
     }
 
     /// A request for a source that is not configured was refused.
@@ -190,14 +194,15 @@ impl Metrics {
 fn handle<T>(
     of: &RwLock<BTreeMap<Box<str>, Arc<T>>>,
     name: &str,
-    new: impl FnOnce() -> T,
+    new: impl FnOnce(bool) -> T,
 ) -> Arc<T> {
     if let Some(known) = of.read().get(name) {
         return known.clone();
     }
     let mut map = of.write();
-    let name = if map.len() < NAMES_MAX || map.contains_key(name) { name } else { OTHER };
-    map.entry(name.into()).or_insert_with(|| Arc::new(new())).clone()
+    let is_named = map.len() < NAMES_MAX || map.contains_key(name);
+    let name = if is_named { name } else { OTHER };
+    map.entry(name.into()).or_insert_with(|| Arc::new(new(is_named))).clone()
 }
 
 fn all<T>(of: &RwLock<BTreeMap<Box<str>, Arc<T>>>) -> Vec<(Box<str>, Arc<T>)> {
@@ -356,6 +361,8 @@ impl SourceMetrics {
 /// What is counted of one target.
 #[derive(Debug, Default)]
 pub struct TargetMetrics {
+    /// None for the handle that further targets share.
+    target: Option<Target>,
     pub(super) attempts: CounterByCode,
     /// Those of the attempts that were at an alert.
     attempts_on_alerts: CounterByCode,
@@ -368,6 +375,12 @@ pub struct TargetMetrics {
 }
 
 impl TargetMetrics {
+    /// The target; none for the handle that further targets share.
+    #[must_use]
+    pub fn target(&self) -> Option<&Target> {
+        self.target.as_ref()
+    }
+
     /// An attempt ended.
     pub fn attempt(&self, outcome: Outcome, took: Duration) {
         self.attempts.inc(outcome.as_str());

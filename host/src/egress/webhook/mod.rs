@@ -4,7 +4,7 @@
 //! the endpoint's credentials in what is kept of its responses. `direct` sends one request outside
 //! the store.
 //!
-//! What may not live here: what the end of a send means for the delivery.
+//! Not here: what the end of a send means for the delivery.
 
 mod direct;
 mod mask;

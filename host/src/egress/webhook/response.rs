@@ -1,4 +1,4 @@
-//! What an endpoint's HTTP response means, as a [`SendOutcome`]. Pure.
+//! Turns an endpoint's HTTP response into a [`SendOutcome`]. Pure.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(super) fn outcome(
     }
 }
 
-/// What a status rejects; none if the message was accepted.
+/// The subject of a rejection; none for an accepted message.
 fn subject(status: StatusCode) -> Option<Subject> {
     Some(match status.as_u16() {
         200..300 => return None,

@@ -262,7 +262,7 @@ async fn metadata_addresses_are_not_allowed_by_private() {
 
 #[tokio::test]
 async fn a_closed_port_is_unreachable_and_the_path_is_not_shown() {
-    // Bound and dropped: nobody listens there now.
+    // Bound and dropped: the port is closed now.
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let answer = send(&webhook(&format!("http://{address}/secret-path?token=1"))).await;
     let SendOutcome::Unreachable { reason } = answer else { panic!("{answer:?}") };

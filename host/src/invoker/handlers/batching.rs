@@ -1,4 +1,4 @@
-//! How many events of one handler to claim and run at a time. Pure: what its runs were like so far,
+//! The number of events of one handler to claim and run at a time. Pure: from its runs so far,
 //! to numbers.
 //!
 //! A batch is worth a few milliseconds of runs. So a quick handler needs few claims and commits,
@@ -36,7 +36,7 @@ pub(crate) enum RunClass {
     Stuck,
 }
 
-/// What is known about the runs of one handler.
+/// Averages over the runs of one handler.
 #[derive(Debug, Clone)]
 pub(crate) struct Batching {
     run_us: f64,

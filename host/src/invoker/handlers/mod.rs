@@ -1,7 +1,7 @@
 //! The handlers of this process: the version of each that serves, its settings, its runtime, and
 //! its state.
 //!
-//! What may not live here: where versions come from (`plugins`), and how they are run (`running`).
+//! Not here: where versions come from (`plugins`), and how they are run (`running`).
 
 pub(crate) mod batching;
 pub(crate) mod runtime;

@@ -40,7 +40,7 @@ impl ServingVersion {
     }
 }
 
-/// What a handler keeps when its version changes.
+/// The parts of a handler that stay when its version changes.
 pub(crate) struct HandlerRuntime {
     pub(crate) name: HandlerName,
     pub(crate) state: Arc<dyn StateReader>,

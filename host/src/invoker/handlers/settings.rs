@@ -27,7 +27,7 @@ pub(crate) struct EffectiveSettings {
     pub(crate) breaker: BreakerPolicy,
 }
 
-/// What a module asks for.
+/// The requests of a module.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Requested<'a> {
     pub(crate) kind: ModuleKind,

@@ -41,8 +41,8 @@ pub struct HandlerStatus {
     pub state: HandlerState,
     /// The time from which this version serves, or from which it has this state.
     pub since: Timestamp,
-    /// Why the files in the plugins folder were refused, if they were. An older version may be
-    /// serving.
+    /// The reason why the files in the plugins folder were refused, if they were. An older version
+    /// may be serving.
     pub last_error: Option<String>,
     /// Runs under way.
     pub running: usize,

@@ -38,7 +38,7 @@ pub(crate) struct Snapshot {
     pub(crate) is_empty_on_purpose: bool,
 }
 
-/// Why a file in the folder is refused.
+/// The reason why a file in the folder is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum FileProblem {
     #[error(transparent)]

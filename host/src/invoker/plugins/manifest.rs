@@ -1,4 +1,4 @@
-//! What the registry stores of a handler, so that its last good version serves again after a
+//! The registry's entry of a handler, so that its last good version serves again after a
 //! restart (INV-7).
 //!
 //! The JSON is a stored format: new fields need a default, and no field is ever renamed.

@@ -5,7 +5,7 @@
 //! help of `prepare`, which makes a version of files. `archive` keeps versions in the registry, so
 //! that they serve again after a restart, and `manifest` is what it stores of each handler.
 //!
-//! What may not live here: runs.
+//! Not here: runs.
 
 mod actions;
 mod archive;

@@ -1,4 +1,4 @@
-//! Why files in the plugins folder, or a stored version, cannot serve.
+//! The reasons why files in the plugins folder, or a stored version, cannot serve.
 
 use thiserror::Error;
 use weir_engine::{DescribeError, LoadError, Version};

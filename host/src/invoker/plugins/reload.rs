@@ -1,6 +1,6 @@
 //! Carries out actions of the tracker: loads a handler and puts it into service, or retires it.
 //!
-//! After any failure the last good version goes on serving (INV-7). What may not live here: looking
+//! After any failure the last good version goes on serving (INV-7). Not here: looking
 //! at the folder, and deciding when to act.
 
 use std::collections::BTreeMap;
@@ -53,7 +53,7 @@ pub(crate) struct Reloader {
     pub(super) ctx: HubContext,
     pub(super) live: Arc<LiveHandlers>,
     pub(super) states: Arc<HandlerStates>,
-    /// Told whether the plugins folder is there.
+    /// Shows in the health whether the plugins folder exists.
     pub(super) folder: PluginsFolder,
     pub(super) guests: Handle,
     preparer: Preparer,

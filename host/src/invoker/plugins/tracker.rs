@@ -62,7 +62,7 @@ impl FolderAction {
     }
 }
 
-/// What is known about the folder. Times count from any fixed moment.
+/// The known files of the folder. Times count from any fixed moment.
 #[derive(Debug)]
 pub(super) struct FolderTracker {
     settle: Duration,

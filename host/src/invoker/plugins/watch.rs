@@ -95,7 +95,7 @@ struct FolderWatch {
     problems: BTreeMap<String, FileProblem>,
     /// The folder that had handlers last.
     home: Option<FolderId>,
-    /// Why the handlers serve on without the folder.
+    /// The reason why the folder is away, while its handlers serve on.
     away: Option<String>,
 }
 
@@ -214,8 +214,9 @@ impl FolderWatch {
     }
 }
 
-/// Why a listing says nothing about the known handlers; none if it does. Either the folder does not
-/// exist, or it is another one and has none of them, as when a volume is not mounted.
+/// The reason why a listing says nothing about the known handlers; none if it does. Either the
+/// folder does not exist, or it is another one and has none of them, as when a volume is not
+/// mounted.
 fn away(snapshot: &Snapshot, home: Option<FolderId>, knows_handlers: bool) -> Option<&'static str> {
     if !knows_handlers || !snapshot.handlers.is_empty() || snapshot.is_empty_on_purpose {
         return None;

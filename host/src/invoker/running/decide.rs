@@ -1,5 +1,5 @@
-//! What the report of a run means: the attempt to record, the delivery's next state, and the
-//! effects with their routes. Pure.
+//! Decides what follows from the report of a run: the attempt to record, the delivery's next state,
+//! and the effects with their routes. Pure.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::routing;
 /// The longest wait that a handler may ask for. Its retry policy may have shorter ones.
 const WAIT_MAX: Duration = Duration::from_secs(RETRY_AFTER_SECONDS_MAX as u64);
 
-/// What a decision depends on, beside the report.
+/// The input of a decision, beside the report.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RunContext<'a> {
     pub(crate) claim: &'a Claim,

@@ -4,7 +4,7 @@
 //! means, and `settle` settles it. `slots` chooses the run that goes next. `reply_broker` and
 //! `responder_policy` are for responders.
 //!
-//! What may not live here: which version serves (`handlers` has it), and where it comes from
+//! Not here: which version serves (`handlers` has it), and where it comes from
 //! (`plugins`).
 
 pub(crate) mod batch;

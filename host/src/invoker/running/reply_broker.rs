@@ -1,7 +1,7 @@
 //! Hands the reply of a responder's run to the request that brought the event, and to its
 //! repetitions meanwhile.
 //!
-//! What may not live here: runs, and what a sender gets when there is no reply.
+//! Not here: runs, and what a sender gets when there is no reply.
 
 use std::sync::{Arc, Weak};
 

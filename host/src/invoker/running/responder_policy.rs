@@ -1,4 +1,4 @@
-//! Which handler replies to the senders of which source, and what is kept of its reply.
+//! Decides which handler's replies are kept for senders, and what of them.
 
 use std::time::Duration;
 

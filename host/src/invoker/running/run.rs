@@ -51,6 +51,11 @@ impl Runner {
     }
 
     /// Runs one claim and decides what follows.
+    #[tracing::instrument(
+        level = "debug",
+        skip_all,
+        fields(event = %claim.event.public_id, delivery = %claim.delivery, handler = %runtime.name),
+    )]
     pub(super) async fn run<'a>(
         &self,
         runtime: &HandlerRuntime,

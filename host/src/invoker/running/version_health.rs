@@ -1,5 +1,5 @@
-//! What the end of a run says about the version that ran. Pure; the core's breaker decides when a
-//! version is paused.
+//! The signal that the end of a run gives about its version. Pure; the core's breaker decides when
+//! a version is paused.
 
 use weir_core::breaker::HealthSignal;
 use weir_core::delivery::Outcome;
