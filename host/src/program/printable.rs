@@ -1,23 +1,23 @@
-//! Strangers' bytes made safe to show on a terminal or in a log. Nothing else prints them.
+//! Makes untrusted text safe to print on a terminal or in a log.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// The text with everything that could steer a terminal, forge a line or hide what is written replaced by its JSON
-/// escape (`\u001b`). Line breaks are escaped too; inside JSON the result stays the same JSON.
+/// Replaces characters that could control a terminal, forge a line or hide text by their JSON escapes
+/// (`\u001b`). Line breaks are escaped too. JSON stays the same JSON.
 #[must_use]
 pub fn line(text: &str) -> Cow<'_, str> {
     escape(text, |_| false)
 }
 
-/// Like [`line()`], but line breaks and tabs stay what they are.
+/// Like [`line()`], but keeps line breaks and tabs.
 #[must_use]
 pub fn block(text: &str) -> Cow<'_, str> {
     escape(text, |c| matches!(c, '\n' | '\t'))
 }
 
 fn escape(text: &str, keep: impl Fn(char) -> bool) -> Cow<'_, str> {
-    let bad = |c: char| steers(c) && !keep(c);
+    let bad = |c: char| is_unsafe(c) && !keep(c);
     if !text.contains(bad) {
         return Cow::Borrowed(text);
     }
@@ -39,9 +39,9 @@ fn escape(text: &str, keep: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Control characters of both sets, what reorders text, what takes no room, and what some programs take for the
-/// end of a line.
-fn steers(c: char) -> bool {
+/// True for control characters, characters that reorder text or have no width, and those that some
+/// programs treat as line breaks.
+fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}'
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_steers_the_terminal() {
+    fn control_characters_are_escaped() {
         assert_eq!(line("push"), Cow::Borrowed("push"));
         assert_eq!(line("a\u{1b}[2Jb\u{9b}31m\r\n"), "a\\u001b[2Jb\\u009b31m\\r\\n");
         assert_eq!(line("abc\u{202e}fdp.exe"), "abc\\u202efdp.exe");
@@ -70,12 +70,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_shown_holds_no_control_character(text in any::<String>()) {
-            prop_assert!(!line(&text).chars().any(steers));
+        fn output_has_no_unsafe_character(text in any::<String>()) {
+            prop_assert!(!line(&text).chars().any(is_unsafe));
         }
 
         #[test]
-        fn escaping_a_json_document_does_not_change_it(text in any::<String>()) {
+        fn escaped_json_reads_as_the_same_json(text in any::<String>()) {
             let json = serde_json::to_string(&text).unwrap();
             let read: String = serde_json::from_str(&line(&json)).unwrap();
             prop_assert_eq!(read, text);
