@@ -454,7 +454,7 @@ fn keyed_hash(
     encoding: Encoding,
 ) -> Result<Cow<'static, str>, HandshakeError> {
     let key = (inputs.key)().ok_or(HandshakeError::ChallengeUnusable)?;
-    let mut room = [0; 64];
-    let hash = key.digest(&[Cow::Borrowed(value.as_bytes())], &mut room);
+    let mut buffer = [0; 64];
+    let hash = key.digest(&[Cow::Borrowed(value.as_bytes())], &mut buffer);
     Ok(Cow::Owned(encoding.encode(hash)))
 }

@@ -1,5 +1,5 @@
 //! The scheme tables of a provider file, as written: the released format, unknown keys refused,
-//! nothing judged yet. A source writes the same tables under `signature` to change its provider's
+//! nothing checked yet. A source writes the same tables under `signature` to change its provider's
 //! scheme.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! A provider file as written: the released format, unknown keys refused, nothing judged yet.
+//! A provider file as written: the released format, unknown keys refused, nothing checked yet.
 
 use std::collections::BTreeMap;
 

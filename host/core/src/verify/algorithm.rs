@@ -46,8 +46,8 @@ impl PreparedKey {
                 compare(candidates, encoding, rule, |sig| equal(&Sha256::digest(sig), expected))
             }
             _ => {
-                let mut room = [0; MAC_BYTES_MAX];
-                let expected = self.digest(parts, &mut room);
+                let mut buffer = [0; MAC_BYTES_MAX];
+                let expected = self.digest(parts, &mut buffer);
                 compare(candidates, encoding, rule, |sig| equal(sig, expected))
             }
         }
@@ -57,17 +57,17 @@ impl PreparedKey {
     pub(crate) fn digest<'r>(
         &self,
         parts: &[Cow<'_, [u8]>],
-        room: &'r mut [u8; MAC_BYTES_MAX],
+        buffer: &'r mut [u8; MAC_BYTES_MAX],
     ) -> &'r [u8] {
         match self {
-            Self::HmacSha1(keyed) => mac(keyed, parts, room),
-            Self::HmacSha256(keyed) => mac(keyed, parts, room),
-            Self::HmacSha384(keyed) => mac(keyed, parts, room),
-            Self::HmacSha512(keyed) => mac(keyed, parts, room),
+            Self::HmacSha1(keyed) => mac(keyed, parts, buffer),
+            Self::HmacSha256(keyed) => mac(keyed, parts, buffer),
+            Self::HmacSha384(keyed) => mac(keyed, parts, buffer),
+            Self::HmacSha512(keyed) => mac(keyed, parts, buffer),
             Self::Sha256SecretPrefix(keyed) => {
                 let mut hash = keyed.clone();
                 parts.iter().for_each(|part| hash.update(part));
-                copy_into(room, &hash.finalize())
+                copy_into(buffer, &hash.finalize())
             }
             Self::Public(_) | Self::Published(..) | Self::Static(_) => &[],
         }
@@ -77,17 +77,17 @@ impl PreparedKey {
 fn mac<'r, M: Mac + Clone>(
     keyed: &M,
     parts: &[Cow<'_, [u8]>],
-    room: &'r mut [u8; MAC_BYTES_MAX],
+    buffer: &'r mut [u8; MAC_BYTES_MAX],
 ) -> &'r [u8] {
     let mut mac = keyed.clone();
     parts.iter().for_each(|part| mac.update(part));
-    copy_into(room, &mac.finalize().into_bytes())
+    copy_into(buffer, &mac.finalize().into_bytes())
 }
 
-fn copy_into<'r>(room: &'r mut [u8; MAC_BYTES_MAX], bytes: &[u8]) -> &'r [u8] {
+fn copy_into<'r>(buffer: &'r mut [u8; MAC_BYTES_MAX], bytes: &[u8]) -> &'r [u8] {
     let length = bytes.len().min(MAC_BYTES_MAX);
-    room[..length].copy_from_slice(&bytes[..length]);
-    &room[..length]
+    buffer[..length].copy_from_slice(&bytes[..length]);
+    &buffer[..length]
 }
 
 /// Joins the parts to one message.
@@ -108,11 +108,11 @@ fn compare(
     rule: CandidateRule,
     fits: impl Fn(&[u8]) -> bool,
 ) -> Comparison {
-    let mut room = [0; SIGNATURE_BYTES_MAX];
+    let mut buffer = [0; SIGNATURE_BYTES_MAX];
     let mut decoded = 0;
     let mut right = 0;
     for candidate in candidates {
-        let Some(signature) = encoding.decode(candidate, &mut room) else { continue };
+        let Some(signature) = encoding.decode(candidate, &mut buffer) else { continue };
         decoded += 1;
         right += usize::from(fits(signature));
     }

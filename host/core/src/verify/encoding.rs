@@ -11,26 +11,26 @@ use super::scheme::Encoding;
 pub(super) const SIGNATURE_BYTES_MAX: usize = 512;
 
 impl Encoding {
-    /// Decodes `text` into `room` and returns the written part; `None` if the text is invalid or
+    /// Decodes `text` into `buffer` and returns the written part; `None` if the text is invalid or
     /// too long.
-    pub(crate) fn decode<'r>(self, text: &[u8], room: &'r mut [u8]) -> Option<&'r [u8]> {
+    pub(crate) fn decode<'r>(self, text: &[u8], buffer: &'r mut [u8]) -> Option<&'r [u8]> {
         let length = match self {
             Self::Hex | Self::HexAnyCase => {
                 if self == Self::Hex && text.iter().any(u8::is_ascii_uppercase) {
                     return None;
                 }
                 let length = text.len() / 2;
-                hex::decode_to_slice(text, room.get_mut(..length)?).ok()?;
+                hex::decode_to_slice(text, buffer.get_mut(..length)?).ok()?;
                 length
             }
-            Self::Base64 => STANDARD_PAD_INDIFFERENT.decode_slice(text, room).ok()?,
-            Self::Base64Url => URL_SAFE_PAD_INDIFFERENT.decode_slice(text, room).ok()?,
+            Self::Base64 => STANDARD_PAD_INDIFFERENT.decode_slice(text, buffer).ok()?,
+            Self::Base64Url => URL_SAFE_PAD_INDIFFERENT.decode_slice(text, buffer).ok()?,
             Self::Plain => {
-                room.get_mut(..text.len())?.copy_from_slice(text);
+                buffer.get_mut(..text.len())?.copy_from_slice(text);
                 text.len()
             }
         };
-        room.get(..length)
+        buffer.get(..length)
     }
 
     /// Encodes `bytes`. Plain bytes that are not UTF-8 become replacement characters.

@@ -1,5 +1,5 @@
 //! Keys that the sender publishes: which addresses are allowed, and how long a fetched key is
-//! trusted. Fetches nothing: it says what to fetch, and judges what was fetched.
+//! trusted. Fetches nothing: it says what to fetch, and checks what was fetched.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

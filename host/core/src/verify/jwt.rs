@@ -267,8 +267,8 @@ impl DigestClaim {
             return if may_be { Ok(()) } else { Err(missing) };
         };
         let bytes = self.bytes(request)?;
-        let mut room = [0; 64];
-        let claimed = self.encoding.decode(text.as_bytes(), &mut room).ok_or(mismatch)?;
+        let mut buffer = [0; 64];
+        let claimed = self.encoding.decode(text.as_bytes(), &mut buffer).ok_or(mismatch)?;
         let same = bool::from(Sha256::digest(&bytes).as_slice().ct_eq(claimed));
         if same { Ok(()) } else { Err(mismatch) }
     }

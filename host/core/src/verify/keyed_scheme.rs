@@ -352,8 +352,8 @@ impl Scheme {
             let covered = request.body.is_empty() || request.has_form_fields();
             return if covered { Ok(()) } else { Err(VerifyError::BodyNotSigned) };
         };
-        let mut room = [0; 64];
-        let claimed = digest.encoding.decode(&text, &mut room);
+        let mut buffer = [0; 64];
+        let claimed = digest.encoding.decode(&text, &mut buffer);
         let claimed = claimed.ok_or(VerifyError::BodyDigestMismatch)?;
         if bool::from(Sha256::digest(request.body).as_slice().ct_eq(claimed)) {
             Ok(())

@@ -1,4 +1,4 @@
-//! The strength of a secret: the decoded key is judged by its length and content.
+//! The strength of a secret: the decoded key is checked for length and content.
 //!
 //! Pure. The results contain nothing of the secret but its length and what is wrong with it.
 
@@ -125,15 +125,15 @@ impl Scheme {
             }
             // Both keys are tried, so both must be strong.
             MinimumSecret::Text(_) if self.key == KeyForm::WhsecOrUtf8 => {
-                let doubts = check_text_secret(secret.expose())?;
+                let warnings = check_text_secret(secret.expose())?;
                 match self.key.decode(secret) {
-                    Ok(key) if *key != secret.expose() => judge_key(&key, secret.expose()),
-                    _ => Ok(doubts),
+                    Ok(key) if *key != secret.expose() => check_key(&key, secret.expose()),
+                    _ => Ok(warnings),
                 }
             }
             least => match (self.key.decode(secret), least) {
                 (Err(_), _) => Ok(Vec::new()),
-                (Ok(key), MinimumSecret::Key(_)) => judge_key(&key, secret.expose()),
+                (Ok(key), MinimumSecret::Key(_)) => check_key(&key, secret.expose()),
                 (Ok(text), _) => check_text_secret(&text),
             },
         }
@@ -143,7 +143,7 @@ impl Scheme {
 /// Checks a secret of Standard Webhooks: `whsec_` and base64.
 pub fn check_whsec_secret(secret: &Secret) -> Result<Vec<SecretWarning>, WeakSecret> {
     match KeyForm::Whsec.decode(secret) {
-        Ok(key) => judge_key(&key, secret.expose()),
+        Ok(key) => check_key(&key, secret.expose()),
         Err(_) => Ok(Vec::new()),
     }
 }
@@ -151,7 +151,7 @@ pub fn check_whsec_secret(secret: &Secret) -> Result<Vec<SecretWarning>, WeakSec
 /// Checks a secret that is used as text, such as a token.
 pub fn check_text_secret(bytes: &[u8]) -> Result<Vec<SecretWarning>, WeakSecret> {
     let Ok(text) = std::str::from_utf8(bytes) else {
-        return judge_key(bytes, bytes);
+        return check_key(bytes, bytes);
     };
     let visible = || text.chars().filter(|c| !is_invisible(*c));
     let found: usize = visible().map(char::len_utf8).sum();
@@ -166,14 +166,14 @@ pub fn check_text_secret(bytes: &[u8]) -> Result<Vec<SecretWarning>, WeakSecret>
     if is_of_key_pair(bytes) {
         return Err(WeakSecret::KeyPair);
     }
-    let mut doubts = doubts(bytes, found, TEXT_BYTES_GOOD);
+    let mut warnings = warnings(bytes, found, TEXT_BYTES_GOOD);
     if is_repeated {
-        doubts.push(SecretWarning::Repeated);
+        warnings.push(SecretWarning::Repeated);
     }
-    Ok(doubts)
+    Ok(warnings)
 }
 
-fn judge_key(key: &[u8], written: &[u8]) -> Result<Vec<SecretWarning>, WeakSecret> {
+fn check_key(key: &[u8], written: &[u8]) -> Result<Vec<SecretWarning>, WeakSecret> {
     // A keyed hash pads a short key with NUL bytes, so those at its end do not change the key.
     let end = key.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
     let significant = &key[..end];
@@ -187,17 +187,17 @@ fn judge_key(key: &[u8], written: &[u8]) -> Result<Vec<SecretWarning>, WeakSecre
     if holds_key_oid(key) {
         return Err(WeakSecret::KeyPair);
     }
-    Ok(doubts(written, found, KEY_BYTES_GOOD))
+    Ok(warnings(written, found, KEY_BYTES_GOOD))
 }
 
-fn doubts(written: &[u8], found: usize, good: usize) -> Vec<SecretWarning> {
-    let mut doubts = Vec::new();
+fn warnings(written: &[u8], found: usize, good: usize) -> Vec<SecretWarning> {
+    let mut warnings = Vec::new();
     if is_placeholder(written) {
-        doubts.push(SecretWarning::Placeholder);
+        warnings.push(SecretWarning::Placeholder);
     } else if found < good {
-        doubts.push(SecretWarning::Short { found, good });
+        warnings.push(SecretWarning::Short { found, good });
     }
-    doubts
+    warnings
 }
 
 /// True for white space, control characters, and other characters that show nothing.
@@ -395,12 +395,12 @@ mod tests {
 
     #[test]
     fn a_key_is_measured_after_decoding() {
-        assert_eq!(judge_key(&[0], b""), Err(WeakSecret::ShortKey { found: 0, least: 16 }));
+        assert_eq!(check_key(&[0], b""), Err(WeakSecret::ShortKey { found: 0, least: 16 }));
         let filled_up = [&[1, 2, 3][..], &[0; 40]].concat();
-        assert_eq!(judge_key(&filled_up, b""), Err(WeakSecret::ShortKey { found: 3, least: 16 }));
-        assert_eq!(judge_key(&[7; 32], b""), Err(WeakSecret::Repeated));
+        assert_eq!(check_key(&filled_up, b""), Err(WeakSecret::ShortKey { found: 3, least: 16 }));
+        assert_eq!(check_key(&[7; 32], b""), Err(WeakSecret::Repeated));
         let key: Vec<u8> = (1..=16).collect();
-        assert_eq!(judge_key(&key, b""), Ok(vec![SecretWarning::Short { found: 16, good: 24 }]));
+        assert_eq!(check_key(&key, b""), Ok(vec![SecretWarning::Short { found: 16, good: 24 }]));
     }
 
     #[test]

@@ -19,21 +19,21 @@ const URL_BYTES_MAX: usize = 1024;
 pub struct HostPattern {
     text: Box<str>,
     /// The text before the placeholder, the placeholder, and the text after it.
-    hole: Option<(Box<str>, HostHole, Box<str>)>,
+    placeholder: Option<(Box<str>, HostPlaceholder, Box<str>)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum HostHole {
+enum HostPlaceholder {
     Any,
     Region,
     ChineseRegion,
 }
 
-impl HostHole {
+impl HostPlaceholder {
     const ALL: [(&'static str, Self); 3] =
         [("*", Self::Any), ("{region}", Self::Region), ("{region:cn}", Self::ChineseRegion)];
 
-    fn takes(self, text: &str) -> bool {
+    fn matches(self, text: &str) -> bool {
         match self {
             Self::Any => {
                 !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
@@ -77,15 +77,15 @@ impl HostPattern {
         let plain =
             |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
         let text = text.to_ascii_lowercase();
-        let hole = HostHole::ALL.into_iter().find_map(|(word, hole)| {
+        let placeholder = HostPlaceholder::ALL.into_iter().find_map(|(word, placeholder)| {
             let (before, after) = text.split_once(word)?;
-            Some((Box::<str>::from(before), hole, Box::<str>::from(after)))
+            Some((Box::<str>::from(before), placeholder, Box::<str>::from(after)))
         });
-        let sound = match &hole {
+        let sound = match &placeholder {
             Some((before, _, after)) => plain(before) && plain(after),
             None => plain(&text),
         };
-        (sound && !text.is_empty()).then(|| Self { text: text.into(), hole })
+        (sound && !text.is_empty()).then(|| Self { text: text.into(), placeholder })
     }
 
     /// True if `host` matches.
@@ -97,23 +97,24 @@ impl HostPattern {
     /// The text that the placeholder matches in `host`; empty without a placeholder.
     fn fitting(&self, host: &str) -> Option<String> {
         let host = host.to_ascii_lowercase();
-        let Some((before, hole, after)) = &self.hole else {
+        let Some((before, placeholder, after)) = &self.placeholder else {
             return (*self.text == *host).then(String::new);
         };
         let middle = host.strip_prefix(&**before)?.strip_suffix(&**after)?;
-        hole.takes(middle).then(|| middle.to_owned())
+        placeholder.matches(middle).then(|| middle.to_owned())
     }
 
     /// True if a certificate for `name` is valid for this pattern, for a key from a host with this
     /// `region`.
     fn covers(&self, name: &str, region: Option<&str>) -> bool {
         let Some(found) = self.fitting(name) else { return false };
-        match (&self.hole, region) {
-            (Some((_, HostHole::Region | HostHole::ChineseRegion, _)), Some(region)) => {
-                found == region
-            }
-            (Some((_, HostHole::Region | HostHole::ChineseRegion, _)), None) => false,
-            (Some((_, HostHole::Any, _)) | None, _) => true,
+        match (&self.placeholder, region) {
+            (
+                Some((_, HostPlaceholder::Region | HostPlaceholder::ChineseRegion, _)),
+                Some(region),
+            ) => found == region,
+            (Some((_, HostPlaceholder::Region | HostPlaceholder::ChineseRegion, _)), None) => false,
+            (Some((_, HostPlaceholder::Any, _)) | None, _) => true,
         }
     }
 
@@ -137,8 +138,10 @@ pub(super) fn is_named_for(
     hosts: &[HostPattern],
 ) -> bool {
     let (host, _) = host_and_rest(url).unwrap_or_default();
-    let region = hosts.iter().find_map(|pattern| match &pattern.hole {
-        Some((_, HostHole::Region | HostHole::ChineseRegion, _)) => pattern.fitting(host),
+    let region = hosts.iter().find_map(|pattern| match &pattern.placeholder {
+        Some((_, HostPlaceholder::Region | HostPlaceholder::ChineseRegion, _)) => {
+            pattern.fitting(host)
+        }
         _ => None,
     });
     let region = region.as_deref();
@@ -149,12 +152,12 @@ pub(super) fn is_named_for(
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathPattern {
     before: Box<str>,
-    hole: Option<(PathHole, usize, usize)>,
+    placeholder: Option<(PathPlaceholder, usize, usize)>,
     after: Box<str>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum PathHole {
+enum PathPlaceholder {
     Hex,
     Word,
 }
@@ -169,22 +172,22 @@ impl PathPattern {
             return None;
         }
         let Some((before, rest)) = text.split_once('{') else {
-            let whole = Self { before: text.into(), hole: None, after: "".into() };
+            let whole = Self { before: text.into(), placeholder: None, after: "".into() };
             return sound(text).then_some(whole);
         };
-        let (hole, after) = rest.split_once('}')?;
-        let (word, range) = hole.split_once(':')?;
+        let (placeholder, after) = rest.split_once('}')?;
+        let (word, range) = placeholder.split_once(':')?;
         let (least, most) = range.split_once('-')?;
         let (least, most) = (least.parse().ok()?, most.parse().ok()?);
         let kind = match word {
-            "hex" => PathHole::Hex,
-            "word" => PathHole::Word,
+            "hex" => PathPlaceholder::Hex,
+            "word" => PathPlaceholder::Word,
             _ => return None,
         };
         let fits = sound(before) && sound(after) && 0 < least && least <= most;
         fits.then(|| Self {
             before: before.into(),
-            hole: Some((kind, least, most)),
+            placeholder: Some((kind, least, most)),
             after: after.into(),
         })
     }
@@ -192,13 +195,13 @@ impl PathPattern {
     /// True if `path` matches.
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {
-        let Some((kind, least, most)) = self.hole else { return *self.before == *path };
+        let Some((kind, least, most)) = self.placeholder else { return *self.before == *path };
         let middle = path.strip_prefix(&*self.before).and_then(|p| p.strip_suffix(&*self.after));
         middle.is_some_and(|middle| {
             (least..=most).contains(&middle.len())
                 && middle.bytes().all(|b| match kind {
-                    PathHole::Hex => b.is_ascii_hexdigit(),
-                    PathHole::Word => b.is_ascii_alphanumeric() || b == b'-',
+                    PathPlaceholder::Hex => b.is_ascii_hexdigit(),
+                    PathPlaceholder::Word => b.is_ascii_alphanumeric() || b == b'-',
                 })
         })
     }
