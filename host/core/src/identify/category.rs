@@ -64,11 +64,11 @@ impl CategoryMap {
         kind: &str,
         read: impl FnMut(&FactTemplate) -> Option<Cow<'a, str>>,
     ) -> Category {
-        self.described(kind, read).unwrap_or(Category::Custom)
+        self.find(kind, read).unwrap_or(Category::Custom)
     }
 
     /// The category of an event of this type; `None` if no entry matches.
-    pub fn described<'a>(
+    pub fn find<'a>(
         &self,
         kind: &str,
         read: impl FnMut(&FactTemplate) -> Option<Cow<'a, str>>,

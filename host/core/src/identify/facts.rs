@@ -94,7 +94,7 @@ impl<'a> RequestFacts<'a> {
     /// The values of a request whose signature was read from its body as `kind`; `None` if that
     /// makes no difference. A body can be JSON and a form at once with different values in each,
     /// and only the signed ones may be trusted.
-    pub(crate) fn only(&self, kind: BodyKind) -> Option<Self> {
+    pub(crate) fn restricted_to(&self, kind: BodyKind) -> Option<Self> {
         (self.reads_json && self.reads_form).then(|| Self {
             reads_json: kind == BodyKind::Json,
             reads_form: kind == BodyKind::Form,

@@ -104,13 +104,14 @@ impl IdentityRules {
         verified: &Verified,
         scheme: Option<&Scheme>,
     ) -> Result<Identified, IdentifyError> {
-        let signed = scheme.and_then(Scheme::signs_parts_of).and_then(|kind| facts.only(kind));
+        let signed =
+            scheme.and_then(Scheme::signs_parts_of).and_then(|kind| facts.restricted_to(kind));
         let facts = signed.as_ref().unwrap_or(facts);
         let pointers = &self.pointers;
         let at = verified.timestamp.filter(|_| scheme.is_some_and(|scheme| scheme.signs_time()));
         let proof = SignedFacts { family: verified.family, signed: None, at };
         let Some(items) = self.fan_out.items(facts, &pointers.item, &pointers.outer)? else {
-            let proof = SignedFacts { signed: whole(&verified.signed), ..proof };
+            let proof = SignedFacts { signed: combined_digest(&verified.signed), ..proof };
             let event = self.event(facts, proof, None, 0)?;
             check_headers_are_text(facts)?;
             return Ok(Identified { events: vec![event], is_batch: false });
@@ -140,7 +141,7 @@ struct SignedFacts {
 }
 
 /// The digest of all signed content of a request.
-fn whole(signed: &[SignedDigest]) -> Option<SignedDigest> {
+fn combined_digest(signed: &[SignedDigest]) -> Option<SignedDigest> {
     match signed {
         [] => None,
         [one] => Some(*one),
@@ -199,8 +200,8 @@ impl IdentityRules {
     fn category(&self, kind: &str, reader: EventReader<'_, '_>) -> Category {
         let read = |field: &FactTemplate| reader.read(field);
         let by_original_type = self.original.as_ref().and_then(|original| {
-            let own = original.own.described(kind, read);
-            own.or_else(|| self.categories.described(&reader.first(&original.kinds)?, read))
+            let own = original.own.find(kind, read);
+            own.or_else(|| self.categories.find(&reader.first(&original.kinds)?, read))
         });
         by_original_type.unwrap_or_else(|| self.categories.of(kind, read))
     }

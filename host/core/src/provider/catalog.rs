@@ -122,7 +122,7 @@ impl Catalog {
     /// GitHub's unnoticed could accept anyone's requests.
     pub fn add(&mut self, text: &str) -> Result<Arc<Provider>, ProviderError> {
         let provider = Arc::new(Provider::load(text)?);
-        if self.insert(&provider) { Ok(provider) } else { Err(taken(&provider.name)) }
+        if self.insert(&provider) { Ok(provider) } else { Err(name_taken(&provider.name)) }
     }
 
     /// Adds a provider unless its name is taken; true if it was added.
@@ -152,7 +152,7 @@ impl Catalog {
 }
 
 /// The error for a file whose provider name is taken.
-pub(super) fn taken(name: &str) -> ProviderError {
+pub(super) fn name_taken(name: &str) -> ProviderError {
     let message = format!("there is a provider {name:?} already");
     ProviderError::Invalid(vec![ProviderProblem { path: "name".into(), message }])
 }

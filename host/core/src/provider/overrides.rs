@@ -103,7 +103,7 @@ impl ProviderOverrides {
             table.schemes.retain(|s| s.name.as_ref().is_some_and(|name| names.contains(name)));
         }
         if let Some(change) = &self.signature {
-            merge(chosen(table, change)?, change);
+            merge(select_scheme(table, change)?, change);
         }
         if let Some(tolerance) = self.tolerance {
             let times = table.schemes.iter_mut().filter_map(|s| s.timestamp.as_mut());
@@ -149,7 +149,7 @@ fn set<T: Clone>(field: &mut T, change: Option<&T>) {
     }
 }
 
-fn chosen<'t>(
+fn select_scheme<'t>(
     table: &'t mut ProviderTable,
     change: &SchemeTable,
 ) -> Result<&'t mut SchemeTable, (String, String)> {

@@ -34,7 +34,7 @@ pub(super) fn headers(
     }
     let templates = identity.kinds.iter().chain(&identity.ids).chain(dedup(&identity.dedup));
     let signed = schemes.iter().filter(|scheme| scheme.algorithm != Algorithm::StaticEquals);
-    let read = signed.clone().flat_map(|scheme| sources(scheme));
+    let read = signed.clone().flat_map(|scheme| selectors(scheme));
     let read = read.chain(templates.flat_map(FactTemplate::selectors));
     all.extend(read.flat_map(patterns));
     for rule in signed.filter_map(|scheme| scheme.http_message.as_ref()) {
@@ -70,7 +70,7 @@ fn dedup(rule: &DedupRule) -> impl Iterator<Item = &FactTemplate> {
     fields.iter().flatten()
 }
 
-fn sources(scheme: &Scheme) -> impl Iterator<Item = &Selector> {
+fn selectors(scheme: &Scheme) -> impl Iterator<Item = &Selector> {
     let messages = std::iter::once(&scheme.message).chain(&scheme.message_variants);
     let times = scheme.timestamp.iter().flat_map(|rule| &rule.from);
     scheme

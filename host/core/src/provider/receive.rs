@@ -25,7 +25,7 @@ impl Provider {
         }
         let verifier = Verifier::new(&self.schemes, self.policy, secrets, params)?;
         let by_query = self.methods.iter().any(|method| payload_is_query(method, b""));
-        Ok(verifier.without_types(&self.unread_types).taking_queries(by_query))
+        Ok(verifier.refusing_types(&self.unread_types).with_query_payloads(by_query))
     }
 
     /// True if no scheme signs only certain fields of a form.

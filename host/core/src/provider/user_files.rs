@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::catalog::taken;
+use super::catalog::name_taken;
 use super::{Catalog, Provider, ProviderError};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl Catalog {
             if self.insert(provider) {
                 known.provider = Some(provider.clone());
             } else {
-                known.error = Some(taken(&provider.name));
+                known.error = Some(name_taken(&provider.name));
             }
         }
         for (file, known) in read.iter().zip(&mut known) {

@@ -185,7 +185,7 @@ impl Selector {
     }
 
     /// True if this is a whole form field and `inner` is inside it.
-    pub(crate) fn holds(&self, inner: &Self) -> bool {
+    pub(crate) fn contains(&self, inner: &Self) -> bool {
         match (self, inner) {
             (Self::Form(field, None), Self::Form(of, Some(_)) | Self::FormXml(of, _)) => {
                 field == of

@@ -173,7 +173,9 @@ impl JwtRule {
         for (name, values) in &self.claims {
             let mut found = name.split('|').filter_map(|name| claims.get(name)).peekable();
             let fits = |value: &Value| {
-                values.iter().any(|wanted| says(value, &wanted.replace("{url}", request.url)))
+                values
+                    .iter()
+                    .any(|wanted| claim_equals(value, &wanted.replace("{url}", request.url)))
             };
             if found.peek().is_none() || !found.all(fits) {
                 return Err(VerifyError::ClaimMismatch);
@@ -221,7 +223,7 @@ impl JwtRule {
 
 /// True if a claim equals `wanted` as text, number or boolean, or is a list that contains it (as
 /// `aud` may be).
-fn says(value: &Value, wanted: &str) -> bool {
+fn claim_equals(value: &Value, wanted: &str) -> bool {
     match value {
         Value::String(text) => text == wanted,
         Value::Bool(_) | Value::Number(_) => {

@@ -86,7 +86,7 @@ impl KeyForm {
             Self::Sha1 => Sha1::digest(bytes).to_vec(),
             Self::PublicKey => bytes.to_vec(),
             Self::Hex => hex::decode(bytes.trim_ascii()).map_err(|_| KeyError::NotHex)?,
-            Self::Base64 => base64_key(&without_armour(bytes))?,
+            Self::Base64 => base64_key(&without_pem_lines(bytes))?,
             Self::Whsec => {
                 let bytes = bytes.trim_ascii();
                 if bytes.starts_with(b"whpk_") || bytes.starts_with(b"whsk_") {
@@ -171,7 +171,7 @@ fn unescape_html(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Base64 text without white space and without the header and footer lines of PEM.
-pub(super) fn without_armour(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
+pub(super) fn without_pem_lines(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
     let lines = bytes.split(|b| *b == b'\n').filter(|line| !line.starts_with(b"-----"));
     Zeroizing::new(lines.flatten().copied().filter(|b| !b.is_ascii_whitespace()).collect())
 }
@@ -236,7 +236,7 @@ impl PreparedKey {
                 return Err(KeyError::Private);
             }
             let set = KeySet::parse(&key)?;
-            if !set.suits(scheme.algorithm) {
+            if !set.fits(scheme.algorithm) {
                 return Err(KeyError::NotPublicKey);
             }
             return Ok(Self::Published(scheme.algorithm, set));

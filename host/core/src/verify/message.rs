@@ -167,7 +167,7 @@ impl SignedMessage {
             | MessagePart::ParamsSorted(_) => source.reads_body(),
             MessagePart::Url(_) => matches!(source, Selector::Query(_)),
             MessagePart::Field(field) | MessagePart::Optional(field) => {
-                field == source || field.holds(source)
+                field == source || field.contains(source)
             }
             MessagePart::JsonLines(keys) => match source {
                 Selector::Json(pointer) | Selector::Body(pointer) => {

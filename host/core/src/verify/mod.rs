@@ -198,7 +198,7 @@ impl Verifier {
             None => missing.filter(|_| keyed.is_empty()),
         };
         for secret in secrets {
-            if let Err(error) = offer(secret, &mut keyed) {
+            if let Err(error) = add_secret(secret, &mut keyed) {
                 return Err(missing.unwrap_or(error));
             }
         }
@@ -218,12 +218,12 @@ impl Verifier {
     }
 
     /// Refuses bodies of these media types as unsupported.
-    pub(crate) fn without_types(self, unread: &Arc<[Box<str>]>) -> Self {
+    pub(crate) fn refusing_types(self, unread: &Arc<[Box<str>]>) -> Self {
         Self { unread: unread.clone(), ..self }
     }
 
     /// Sets whether events may be in the query.
-    pub(crate) fn taking_queries(self, by_query: bool) -> Self {
+    pub(crate) fn with_query_payloads(self, by_query: bool) -> Self {
         Self { by_query, ..self }
     }
 
@@ -358,7 +358,7 @@ fn link_required_schemes(schemes: &mut [KeyedScheme]) -> Result<(), SecretError>
     Ok(())
 }
 
-fn offer(secret: &NamedSecret, schemes: &mut [KeyedScheme]) -> Result<(), SecretError> {
+fn add_secret(secret: &NamedSecret, schemes: &mut [KeyedScheme]) -> Result<(), SecretError> {
     let mut refused = None;
     let mut accepted = false;
     for keyed in schemes {

@@ -17,7 +17,7 @@ use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
 use super::key::{
-    KeyError, ed25519_public, is_wrapped_point, p256_public, rsa_public, without_armour,
+    KeyError, ed25519_public, is_wrapped_point, p256_public, rsa_public, without_pem_lines,
 };
 use super::scheme::Algorithm;
 use crate::time::{Timestamp, millis};
@@ -80,7 +80,7 @@ impl KeySet {
         } else if memchr::memmem::find(text, b"-----BEGIN CERTIFICATE-----").is_some() {
             vec![first_certificate(text)?]
         } else {
-            let der = STANDARD_PAD_INDIFFERENT.decode(&*without_armour(text));
+            let der = STANDARD_PAD_INDIFFERENT.decode(&*without_pem_lines(text));
             let key = PublicKey::from_der(&der.map_err(|_| KeyError::NotPublicKey)?)?;
             vec![PublishedKey { id: None, key, certified: None }]
         };
@@ -128,7 +128,7 @@ impl KeySet {
     }
 
     /// True if one of the keys fits this algorithm.
-    pub(crate) fn suits(&self, algorithm: Algorithm) -> bool {
+    pub(crate) fn fits(&self, algorithm: Algorithm) -> bool {
         self.keys.iter().any(|key| key.key.algorithm(algorithm).is_some())
     }
 
@@ -227,7 +227,7 @@ fn first_certificate(pem: &[u8]) -> Result<PublishedKey, KeyError> {
     let wrong = KeyError::NotPublicKey;
     let start = memchr::memmem::find(pem, b"-----BEGIN CERTIFICATE-----").ok_or(wrong)?;
     let end = memchr::memmem::find(&pem[start..], b"-----END CERTIFICATE-----").ok_or(wrong)?;
-    let base64 = without_armour(&pem[start..start + end]);
+    let base64 = without_pem_lines(&pem[start..start + end]);
     certificate(&STANDARD_PAD_INDIFFERENT.decode(&*base64).map_err(|_| wrong)?)
 }
 
@@ -331,7 +331,7 @@ mod tests {
         );
         let set = KeySet::parse(set.as_bytes()).unwrap();
         assert_eq!(set.keys.len(), 1);
-        assert!(set.suits(Algorithm::EcdsaP256Sha256) && !set.suits(Algorithm::RsaPkcs1Sha256));
+        assert!(set.fits(Algorithm::EcdsaP256Sha256) && !set.fits(Algorithm::RsaPkcs1Sha256));
         assert_eq!(set.named(Some("a")).count(), 1);
         assert_eq!(set.named(Some("b")).count(), 0);
         assert_eq!(set.named(None).count(), 1);

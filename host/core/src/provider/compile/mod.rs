@@ -46,7 +46,7 @@ pub(super) fn compile(table: Arc<ProviderTable>) -> Result<Provider, ProviderErr
     }
     let listed = !table.types_complete || !table.types.is_empty();
     check.require(listed, "types_complete", "requires a list of types");
-    answers(&mut check, &table);
+    check_statuses(&mut check, &table);
     let params = params(&mut check, &table);
     let body_limit = table.body_limit.map(|size| usize::try_from(size.0).unwrap_or(usize::MAX));
     let limit_ok = body_limit.is_none_or(|limit| (1..=BODY_BYTES_MAX).contains(&limit));
@@ -103,7 +103,7 @@ fn params(check: &mut ProblemCollector, table: &ProviderTable) -> Vec<Param> {
     params
 }
 
-fn answers(check: &mut ProblemCollector, table: &ProviderTable) {
+fn check_statuses(check: &mut ProblemCollector, table: &ProviderTable) {
     let statuses = [
         ("failure_status", table.failure_status),
         ("acknowledge.status", table.acknowledge.as_ref().map(|a| a.status)),
