@@ -100,7 +100,7 @@ impl Pipeline {
         let Some((request, sealed)) = quarantine.get(id).await? else { return Ok(None) };
         let (headers, body) = match (self.sources.get(&request.source), self.open(id, &sealed)) {
             (Some(source), Some((head, body, remote))) => {
-                let received = self.from_quarantine(&source, &head, &body, remote, request.at);
+                let received = self.received(&source, &head, &body, remote, request.at);
                 self.redacted(&received)
             }
             _ => (Vec::new(), Bytes::new()),
@@ -134,7 +134,7 @@ impl Pipeline {
             // Sealed under another key, or changed: it may not be what came.
             (_, None) => return Ok(ReleaseOutcome::StillRefused("unreadable".into())),
             (Some(source), Some((head, body, remote))) => {
-                let received = self.from_quarantine(&source, &head, &body, remote, request.at);
+                let received = self.received(&source, &head, &body, remote, request.at);
                 self.accept_again(&received, id).await
             }
         };
@@ -173,7 +173,7 @@ impl Pipeline {
         }
     }
 
-    fn from_quarantine<'a>(
+    fn received<'a>(
         &self,
         source: &'a LiveSource,
         head: &'a Parts,
