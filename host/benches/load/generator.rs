@@ -16,7 +16,7 @@ pub(crate) const SECRET: &str = "a secret for measuring";
 const BODIES: usize = 256;
 const BODY_BYTES: usize = 2_048;
 
-/// What one load did.
+/// The result of one load.
 #[derive(Default)]
 pub(crate) struct Load {
     pub(crate) answered: u64,
@@ -69,7 +69,7 @@ impl fmt::Display for Measured {
     }
 }
 
-/// Runs for so long over so many connections.
+/// Sends requests for this time over this number of connections.
 pub(crate) async fn run(
     to: SocketAddr,
     name: &'static str,
@@ -180,7 +180,7 @@ fn head(out: &mut Vec<u8>, to: SocketAddr, name: &str, n: usize, body: &Body) {
     .unwrap();
 }
 
-/// Whether it was a 2xx.
+/// Reads an answer. True if its status is 2xx.
 async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> bool {
     let mut have = 0;
     loop {

@@ -120,7 +120,7 @@ impl Server {
         answer
     }
 
-    /// What it used so far, from /proc.
+    /// Resources used so far, from /proc.
     pub(crate) fn usage(&self) -> Usage {
         let pid = self.process.id();
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();

@@ -1,4 +1,4 @@
-//! How the real binary is started: its wrapper program, its arguments and variables.
+//! The start of the real binary: its wrapper program, its arguments and variables.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

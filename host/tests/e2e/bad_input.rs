@@ -25,7 +25,7 @@ async fn unverified_requests_are_refused_and_not_stored() {
     let wrong = github_signature(b"other");
     type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], u16, &'a str);
     let table: [Row<'_>; 5] = [
-        ("nobody", &[], 404, "unknown_source"),
+        ("unknown", &[], 404, "unknown_source"),
         ("github", &[event], 401, "signature_missing"),
         ("github", &[event, ("x-hub-signature-256", "sha256=zz")], 401, "signature_malformed"),
         ("github", &[event, ("x-hub-signature-256", &wrong)], 401, "signature_mismatch"),
@@ -99,10 +99,10 @@ fn a_missing_secret_is_named_by_its_path_in_the_file() {
 #[test]
 fn every_mistake_is_reported_at_once() {
     let toml =
-        "[sources.x]\nprovider = \"nobody\"\n[[route]]\non = [\"nonsense\"]\nto = \"nowhere\"";
+        "[sources.x]\nprovider = \"unheard-of\"\n[[route]]\non = [\"nonsense\"]\nto = \"nowhere\"";
     let (code, said) = TestHub::new().config(toml).refused();
     assert_eq!(code, 2, "{said}");
-    for part in ["nobody", "nonsense", "nowhere"] {
+    for part in ["unheard-of", "nonsense", "nowhere"] {
         assert!(said.contains(part), "{part} is not in: {said}");
     }
 }

@@ -64,7 +64,10 @@ async fn every_accepted_request_has_exactly_one_effect_after_a_kill() {
         assert_eq!(messages.len(), 1, "{event} had several effects: {messages:?}");
     }
     let unasked = effects.keys().filter(|e| !acked.contains(*e)).count();
-    assert!(unasked <= in_flight, "{unasked} effects nobody was told of, {in_flight} in flight");
+    assert!(
+        unasked <= in_flight,
+        "{unasked} effects of unanswered requests, {in_flight} in flight"
+    );
 }
 
 /// Replays dead letters with outcome `host_lost`, as an operator would. Two kills during one run

@@ -96,7 +96,7 @@ async fn after_a_failed_sync_the_process_answers_no_2xx() {
     let checked = log.find("\"after_failure\":true").unwrap();
     assert!(
         checked < log.find("\"message\":\"ready\"").unwrap(),
-        "before anything is taken in: {log}"
+        "before anything is accepted: {log}"
     );
     assert_eq!(event(&hub.push("push", "before", b"{}").await), before);
     let again = hub.push("push", "failed", b"{}").await;

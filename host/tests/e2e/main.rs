@@ -35,6 +35,7 @@ mod reload;
 mod replay;
 mod responders;
 mod retries;
+mod samples;
 mod sdks;
 mod secrets;
 mod setups;

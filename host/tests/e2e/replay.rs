@@ -29,8 +29,8 @@ async fn unrouted_events_are_replayed_to_a_later_handler_once() {
         let id = format!("early-{n}");
         events.push(hub.push("push", &id, b"{}").await.accepted());
     }
-    let nobody = counted(&hub, &["replay", "--unrouted", "--json"]);
-    assert_eq!(nobody, json!({"dry_run": false, "events": 25, "routed": 0, "deliveries": 0}));
+    let unmatched = counted(&hub, &["replay", "--unrouted", "--json"]);
+    assert_eq!(unmatched, json!({"dry_run": false, "events": 25, "routed": 0, "deliveries": 0}));
     let source = &hub.api("/health").await["sources"]["github"];
     assert_eq!((&source["unrouted_now"], &source["stored"]), (&json!(25), &json!(25)));
     assert_eq!(hub.metric("weir_unrouted_events").await, 25.0);
@@ -119,7 +119,7 @@ async fn dead_letters_are_replayed_by_target_once() {
         let event = hub.push("push", &id, b"{}").await.accepted();
         hub.until_status(&event, "dead_letter").await;
     }
-    let other = ["replay", "--dead-letters", "--target", "handler:nobody"];
+    let other = ["replay", "--dead-letters", "--target", "handler:unknown"];
     assert_eq!(hub.cli_err(&other).0, 4);
     let dry = ["replay", "--dead-letters", "--target", "destination:sink", "--dry-run", "--json"];
     let twelve = json!({"dry_run": true, "events": 12, "routed": 12, "deliveries": 12});

@@ -281,7 +281,7 @@ async fn the_responder_of_a_source_changes_without_restart() {
         .await;
     hub.until_ready("one").await;
     hub.until_ready("two").await;
-    let nobody = hub.configured();
+    let without = hub.configured();
     let sent = std::cell::Cell::new(0);
     let next = async || {
         sent.set(sent.get() + 1);
@@ -297,15 +297,15 @@ async fn the_responder_of_a_source_changes_without_restart() {
     };
     let latest = async || hub.api("/api/v1/events?source=slack").await["items"][0].take();
     until_answered(NOTHING).await;
-    hub.write("weir.toml", &format!("{nobody}responder = \"one\"\n"));
+    hub.write("weir.toml", &format!("{without}responder = \"one\"\n"));
     until_answered(r#"{"text":"one"}"#).await;
-    hub.write("weir.toml", &format!("{nobody}responder = \"two\"\n"));
+    hub.write("weir.toml", &format!("{without}responder = \"two\"\n"));
     until_answered(r#"{"text":"two"}"#).await;
     let stored = hub.until_status(latest().await["id"].as_str().unwrap(), "processed").await;
     let [delivery] = &stored["deliveries"].as_array().unwrap()[..] else { panic!("{stored}") };
-    assert_eq!(delivery["target"], "handler:two", "and nobody else handles it");
-    hub.write("weir.toml", &nobody);
-    until("events to go to nobody, and the sender to be told so", async || {
+    assert_eq!(delivery["target"], "handler:two", "and no other target gets it");
+    hub.write("weir.toml", &without);
+    until("events to be unrouted, and the answer to say so", async || {
         let answer = next().await;
         let latest = latest().await;
         let so = answer.body() == NOTHING && latest["status"] == "unrouted";

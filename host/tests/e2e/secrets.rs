@@ -29,7 +29,7 @@ const PLANTED: [(&str, &str); 17] = [
     ("a wrong admin token", "Cg1pM5sRj2ZtVb4d"),
     ("a destination's secret", "Dh3qN7rSk4AuWc6eDh3qN7rSk4AuWc6e"),
     ("a header of a destination, which repeats it", "Ej5rP9qTl6BvXd8f"),
-    ("a path that nobody serves", "Fk7sQ2pUm8CwYe1g"),
+    ("a path without a source", "Fk7sQ2pUm8CwYe1g"),
     ("a parameter of a provider", "Gl9tR4nVn1DxZf3h"),
     ("a query of a request that is refused", "Hm2uS6mWp3EyAg5j"),
 ];
@@ -178,7 +178,7 @@ async fn send_everything(hub: &RunningHub) -> Vec<String> {
     for (source, status) in [
         (verify(planted("a parameter of a provider")), 200),
         (verify(planted("a query of a request that is refused")), 403),
-        (planted("a path that nobody serves").to_owned(), 404),
+        (planted("a path without a source").to_owned(), 404),
         (format!("github?key={}", planted("a query of a request that is refused")), 405),
     ] {
         let uri = format!("http://{}/webhook/{source}", hub.ingress);
