@@ -57,12 +57,12 @@ pub(crate) struct BreakerPersistence {
     /// Stored breakers of targets that are not known yet.
     unclaimed: Lock<BTreeMap<String, BreakerRecord>>,
     /// The content of the store, by target.
-    stored: Mutex<BTreeMap<String, Stored>>,
+    stored: Mutex<BTreeMap<String, StoredBreaker>>,
 }
 
 /// The entry and the hold of one target in the store.
 #[derive(Debug, Default)]
-struct Stored {
+struct StoredBreaker {
     record: Option<BreakerRecord>,
     version: Option<u64>,
     /// The hold since the breaker opened, in force or not. It keeps its id and its start until the
@@ -194,7 +194,7 @@ impl BreakerPersistence {
     async fn sync(
         &self,
         flow: &FlowControl,
-        stored: &mut Stored,
+        stored: &mut StoredBreaker,
     ) -> Result<FlowStatus, PersistError> {
         self.check_release(flow, stored).await?;
         let status = flow.status(self.clock.now());
@@ -211,7 +211,7 @@ impl BreakerPersistence {
     async fn check_release(
         &self,
         flow: &FlowControl,
-        stored: &mut Stored,
+        stored: &mut StoredBreaker,
     ) -> Result<(), PersistError> {
         let Some(Hold { id, hold: NewHold { until: Some(until), .. }, .. }) = &stored.hold else {
             return Ok(());
@@ -242,7 +242,7 @@ impl BreakerPersistence {
         &self,
         flow: &FlowControl,
         status: &FlowStatus,
-        stored: &mut Stored,
+        stored: &mut StoredBreaker,
     ) -> Result<(), PersistError> {
         match (status.breaker, &status.record) {
             (BreakerState::Open, Some(record)) => {
@@ -281,7 +281,7 @@ impl BreakerPersistence {
         &self,
         key: &str,
         record: Option<&BreakerRecord>,
-        stored: &mut Stored,
+        stored: &mut StoredBreaker,
     ) -> Result<(), PersistError> {
         // Plain data always serialises.
         let value = record.and_then(|record| serde_json::to_vec(record).ok());

@@ -33,11 +33,11 @@ const REASON_BYTES_MAX: usize = 500;
 pub(crate) struct FlowControl {
     pub(crate) target: Target,
     metrics: Arc<TargetMetrics>,
-    inner: Mutex<Inner>,
+    inner: Mutex<FlowState>,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct FlowState {
     breaker: Breaker,
     concurrency_limit: ConcurrencyLimit,
     /// The version of a handler that the breaker judges.
@@ -193,7 +193,7 @@ impl FlowControl {
     ) -> Self {
         let breaker = Breaker::new(policy);
         let concurrency_limit = ConcurrencyLimit::new(concurrency);
-        let inner = Inner { breaker, concurrency_limit, version: None, reason: "".into() };
+        let inner = FlowState { breaker, concurrency_limit, version: None, reason: "".into() };
         Self { target, metrics, inner: Mutex::new(inner) }
     }
 

@@ -23,12 +23,12 @@ use crate::delivery::flow_control::TargetHealth;
 use crate::observe::notice::Notice;
 
 /// An endpoint that answers with these statuses in turn, and then always with the last one.
-struct Endpoint {
+struct CountingEndpoint {
     url: String,
     ids: Arc<Mutex<Vec<String>>>,
 }
 
-async fn answering(statuses: &'static [u16]) -> Endpoint {
+async fn answering(statuses: &'static [u16]) -> CountingEndpoint {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let (ids, count): (Arc<Mutex<Vec<String>>>, _) =
@@ -55,7 +55,7 @@ async fn answering(statuses: &'static [u16]) -> Endpoint {
             tokio::spawn(http.serve_connection(TokioIo::new(stream), service));
         }
     });
-    Endpoint { url, ids }
+    CountingEndpoint { url, ids }
 }
 
 fn routed_to(url: &str, more: &str) -> HubFolder {

@@ -14,7 +14,7 @@ use crate::delivery::flow_control::Throttle;
 
 /// One finished send.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Sent {
+pub(crate) struct FinishedSend {
     pub(crate) outcome: SendOutcome,
     pub(crate) started_at: Timestamp,
     pub(crate) duration: std::time::Duration,
@@ -32,12 +32,12 @@ pub(crate) struct SendDecision {
 
 /// Decides what follows from a send that was attempt number `attempt` of its delivery.
 pub(crate) fn decide(
-    sent: Sent,
+    sent: FinishedSend,
     attempt: u32,
     policy: &RetryPolicy,
     random: &mut impl Rng,
 ) -> SendDecision {
-    let Sent { outcome: ended, started_at, duration } = sent;
+    let FinishedSend { outcome: ended, started_at, duration } = sent;
     let (outcome, verdict, signal, throttle) = judge(&ended);
     let next = delivery::decide(verdict, attempt, policy, policy.longest(), random);
     let (response, reason) = match ended {
@@ -100,7 +100,7 @@ mod tests {
         let (first, max) = (Duration::from_secs(10), Duration::from_secs(100));
         let backoff = Backoff::Exponential { first, factor: 10.0, max };
         let policy = RetryPolicy::try_new(backoff, 3, 0.0).unwrap();
-        let sent = Sent {
+        let sent = FinishedSend {
             outcome,
             started_at: Timestamp::from_millis(1),
             duration: Duration::from_secs(1),

@@ -38,7 +38,7 @@ use crate::runtime::tasks::OnFailure;
 use forwarding::HeaderForwarding;
 use inbox::InboxTransport;
 use runtime::DestinationRuntime;
-use send::{SendJob, Sender};
+use send::{Dispatcher, SendJob};
 use transport::Transport;
 use webhook::WebhookTransport;
 
@@ -60,20 +60,20 @@ pub struct Deps {
     pub hops: Arc<HopKey>,
 }
 
-type Runtimes = BTreeMap<Target, Arc<DestinationRuntime>>;
+type DestinationsByTarget = BTreeMap<Target, Arc<DestinationRuntime>>;
 
 /// Sends due deliveries to destinations.
 #[derive(Debug)]
 pub struct Egress {
-    sender: Arc<Sender>,
-    destinations: Arc<Runtimes>,
+    dispatcher: Arc<Dispatcher>,
+    destinations: Arc<DestinationsByTarget>,
     inbox: Inbox,
 }
 
 /// Answers questions about destinations. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct EgressHandle {
-    destinations: Arc<Runtimes>,
+    destinations: Arc<DestinationsByTarget>,
     clock: Arc<dyn Clock>,
 }
 
@@ -92,15 +92,15 @@ impl Egress {
         let Deps { sources, hops } = deps;
         let worker = Worker::new(ctx);
         let inbox = Inbox::default();
-        let mut destinations = Runtimes::new();
+        let mut destinations = DestinationsByTarget::new();
         for destination in config.destinations.values() {
             let transport = transport(destination, &hops, &inbox)?;
             let runtime = DestinationRuntime::new(destination, transport, &worker);
             destinations.insert(runtime.flow.target.clone(), Arc::new(runtime));
         }
         let forwarding = HeaderForwarding::new(&config.routes, &sources);
-        let sender = Arc::new(Sender { worker, forwarding });
-        Ok(Self { sender, destinations: Arc::new(destinations), inbox })
+        let dispatcher = Arc::new(Dispatcher { worker, forwarding });
+        Ok(Self { dispatcher, destinations: Arc::new(destinations), inbox })
     }
 
     /// The messages of `inbox` destinations.
@@ -111,14 +111,14 @@ impl Egress {
 
     #[must_use]
     pub fn handle(&self) -> EgressHandle {
-        let clock = self.sender.worker.ctx.clock.clone();
+        let clock = self.dispatcher.worker.ctx.clock.clone();
         EgressHandle { destinations: self.destinations.clone(), clock }
     }
 
     /// Claims and sends until the drain stops claiming, then waits for sends until it stops
     /// waiting.
     pub async fn run(self) {
-        self.sender.worker.run(&self, std::future::ready(())).await;
+        self.dispatcher.worker.run(&self, std::future::ready(())).await;
     }
 }
 
@@ -131,7 +131,7 @@ impl Consumer for Egress {
 
     fn start(&self, target: &Target, claims: Vec<Claim>) {
         let Some(runtime) = self.destinations.get(target) else { return };
-        let worker = &self.sender.worker;
+        let worker = &self.dispatcher.worker;
         let ids: Vec<_> = claims.iter().map(|claim| claim.delivery).collect();
         let mut admission = runtime.flow.admit(&ids);
         for (index, claim) in claims.into_iter().enumerate() {
@@ -141,7 +141,7 @@ impl Consumer for Egress {
             let permit = runtime.permits.clone().try_acquire_owned().ok();
             let runtime = runtime.clone();
             let job = SendJob { runtime, claim, attempt, permit, counted };
-            worker.ctx.tasks.spawn("send", OnFailure::Log, self.sender.clone().run(job));
+            worker.ctx.tasks.spawn("send", OnFailure::Log, self.dispatcher.clone().run(job));
         }
     }
 

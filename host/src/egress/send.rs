@@ -11,7 +11,7 @@ use weir_core::state::ReadSet;
 use weir_store::StoreError;
 use weir_store::{Claim, RoutedEffects, Settled, Settlement};
 
-use super::decide::{self, SendDecision, Sent};
+use super::decide::{self, FinishedSend, SendDecision};
 use super::forwarding::HeaderForwarding;
 use super::outgoing::Outgoing;
 use super::runtime::DestinationRuntime;
@@ -24,7 +24,7 @@ use crate::runtime::telemetry::FLOW;
 
 /// Sends claimed deliveries.
 #[derive(Debug)]
-pub(super) struct Sender {
+pub(super) struct Dispatcher {
     pub(super) worker: Worker,
     pub(super) forwarding: HeaderForwarding,
 }
@@ -39,7 +39,7 @@ pub(super) struct SendJob {
     pub(super) counted: CountedClaims,
 }
 
-impl Sender {
+impl Dispatcher {
     /// Sends and settles a delivery, unless the drain stops waiting first: then it is given back.
     pub(super) async fn run(self: Arc<Self>, job: SendJob) {
         let SendJob { runtime, claim, attempt, permit, counted } = job;
@@ -104,12 +104,12 @@ impl Sender {
         self.report(runtime, claim, &settlement, settled).await;
     }
 
-    async fn send(&self, runtime: &DestinationRuntime, message: &Outgoing) -> Sent {
+    async fn send(&self, runtime: &DestinationRuntime, message: &Outgoing) -> FinishedSend {
         let _running = self.worker.ctx.metrics.running().inc();
         let started_at = self.worker.ctx.clock.now();
         let watch = Instant::now();
         let outcome = runtime.transport.send(message, started_at).await;
-        Sent { outcome, started_at, duration: watch.elapsed() }
+        FinishedSend { outcome, started_at, duration: watch.elapsed() }
     }
 
     /// Counts a settled attempt, and makes an alert of a dead letter.

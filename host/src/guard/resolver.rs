@@ -33,7 +33,7 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 /// A lookup that takes longer makes its name a slow one.
 const SLOW_AFTER: Duration = Duration::from_secs(1);
 
-type Found = Result<Arc<[SocketAddr]>, Arc<io::Error>>;
+type LookupResult = Result<Arc<[SocketAddr]>, Arc<io::Error>>;
 type Ask = fn(&str) -> io::Result<Vec<SocketAddr>>;
 
 /// Shared by the process, because the machine has one resolver.
@@ -59,14 +59,14 @@ fn system(host: &str) -> io::Result<Vec<SocketAddr>> {
 /// Looks names up. Cheap to clone.
 #[derive(Debug, Clone)]
 struct Resolver {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<ResolverState>>,
     ask: Ask,
     wait_max: Duration,
     slow_after: Duration,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct ResolverState {
     lookups: FxHashMap<Arc<str>, Lookup>,
     /// Names without a thread, in the order of their requests.
     waiting: VecDeque<Arc<str>>,
@@ -77,12 +77,12 @@ struct State {
 /// The lookup of one name, for all requests that wait for it.
 #[derive(Debug, Default)]
 struct Lookup {
-    requests: Vec<oneshot::Sender<Found>>,
+    requests: Vec<oneshot::Sender<LookupResult>>,
     /// The time at which a thread began it.
     since: Option<Instant>,
 }
 
-impl State {
+impl ResolverState {
     /// The next name that a thread may look up. Names that no request waits for are forgotten.
     fn next(&mut self, slow_after: Duration) -> Option<Arc<str>> {
         let (mut quick, mut slow) = (0, 0);
@@ -119,7 +119,7 @@ impl State {
     }
 
     /// Ends a lookup.
-    fn done(&mut self, name: &Arc<str>, found: &Found, slow_after: Duration) {
+    fn done(&mut self, name: &Arc<str>, found: &LookupResult, slow_after: Duration) {
         let Some(lookup) = self.lookups.remove(name) else { return };
         if lookup.since.is_some_and(|since| since.elapsed() >= slow_after) {
             if self.slow.len() >= KNOWN_SLOW_MAX {
@@ -157,7 +157,7 @@ impl Resolver {
         Err(io::Error::new(io::ErrorKind::TimedOut, what))
     }
 
-    fn ask_for(&self, host: &str) -> io::Result<oneshot::Receiver<Found>> {
+    fn ask_for(&self, host: &str) -> io::Result<oneshot::Receiver<LookupResult>> {
         let full = || io::Error::other("too many names are being looked up");
         let (tell, answer) = oneshot::channel();
         let mut state = self.state.lock();

@@ -54,7 +54,7 @@ use crate::runtime::tasks::OnFailure;
 use handlers::status::HandlerStates;
 use handlers::table::{LiveHandler, LiveHandlers};
 use plugins::reload::{self, Reloader};
-use running::batch::{Batch, Runner};
+use running::batch::{RunBatch, Runner};
 use running::reply_broker::ReplyBroker;
 use running::responder_policy::ResponderPolicy;
 use running::slots::RunSlots;
@@ -191,7 +191,7 @@ impl Invoker {
         let runtime = handler.runtime.clone();
         let counted = runtime.claims.add(claims.len(), wake);
         let running = runtime.batches.add(1, wake);
-        let batch = Batch { runtime, claims, counted, running, reply: None, probe };
+        let batch = RunBatch { runtime, claims, counted, running, reply: None, probe };
         let running = self.runner.clone().run_batch(batch);
         ctx.tasks.spawn_on("batch", OnFailure::Log, &self.guests, running);
     }

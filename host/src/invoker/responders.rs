@@ -10,7 +10,7 @@ use weir_core::name::{HandlerName, SourceName};
 use weir_store::{Claim, DedupKey};
 
 use super::handlers::runtime::HandlerRuntime;
-use super::running::batch::{Batch, Runner};
+use super::running::batch::{RunBatch, Runner};
 use super::running::reply_broker::{ReplyBroker, ReplyReceiver, ReplySender};
 use crate::delivery::claims::CountedClaims;
 use crate::runtime::tasks::OnFailure;
@@ -65,7 +65,7 @@ impl ResponderHandle {
         let worker = &self.runner.worker;
         let running = runtime.batches.add(1, &worker.wake);
         let (claims, reply) = (vec![claim], Some(reply));
-        let batch = Batch { runtime, claims, counted, running, reply, probe: None };
+        let batch = RunBatch { runtime, claims, counted, running, reply, probe: None };
         let running = self.runner.clone().run_batch(batch);
         worker.ctx.tasks.spawn_on("responder", OnFailure::Log, &self.guests, running);
     }

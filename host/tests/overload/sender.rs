@@ -101,13 +101,13 @@ impl Sender {
 }
 
 #[derive(Default)]
-struct Worker {
+struct SenderTask {
     took: Vec<Duration>,
     refused: usize,
 }
 
-async fn worker(to: SocketAddr, name: String) -> Worker {
-    let mut worker = Worker::default();
+async fn worker(to: SocketAddr, name: String) -> SenderTask {
+    let mut worker = SenderTask::default();
     let mut kept = None;
     let (mut pace, until) = (interval(PACE), Instant::now() + STRETCH);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -100,22 +100,23 @@ pub(super) struct DestinationDefaults {
     pub(super) breaker: BreakerPolicy,
     raw_retry: RawRetry,
     raw_breaker: RawBreaker,
-    growing: RawRetry,
+    fallback_waits: RawRetry,
 }
 
-/// Reads `[defaults.destination]`. `growing` has the waits that are used where only some are set.
+/// Reads `[defaults.destination]`. `fallback_waits` has the waits that are used where only some are
+/// set.
 pub(super) fn defaults(
     mut section: Section<'_>,
-    growing: &RawRetry,
+    fallback_waits: &RawRetry,
 ) -> Option<DestinationDefaults> {
     let timeout = section.checked("timeout", |d| timeout_ok(*d));
     let concurrency = section.checked("concurrency", |n| at_most(*n, CONCURRENCY_MAX));
-    let raw_retry = RawRetry::read(&mut section.section("retry")).growing_as(growing);
-    let noted = |(key, what): InvalidSetting| section.problem(&format!("retry.{key}"), what);
-    let retry = raw_retry.policy().map_err(noted).ok();
+    let raw_retry = RawRetry::read(&mut section.section("retry")).growing_as(fallback_waits);
+    let report = |(key, what): InvalidSetting| section.problem(&format!("retry.{key}"), what);
+    let retry = raw_retry.policy().map_err(report).ok();
     let raw_breaker = RawBreaker::read(&mut section.section("breaker"));
-    let noted = |(key, what): InvalidSetting| section.problem(&format!("breaker.{key}"), what);
-    let breaker = raw_breaker.policy().map_err(noted).ok();
+    let report = |(key, what): InvalidSetting| section.problem(&format!("breaker.{key}"), what);
+    let breaker = raw_breaker.policy().map_err(report).ok();
     section.finish();
     Some(DestinationDefaults {
         timeout: timeout?,
@@ -124,7 +125,7 @@ pub(super) fn defaults(
         breaker: breaker?,
         raw_retry,
         raw_breaker,
-        growing: growing.clone(),
+        fallback_waits: fallback_waits.clone(),
     })
 }
 
@@ -165,17 +166,17 @@ fn one(
         false => section.maybe("concurrency").or(Some(defaults.concurrency)),
     };
     let mut retry = section.section("retry");
-    let said = RawRetry::read(&mut retry);
+    let own = RawRetry::read(&mut retry);
     let retry = if retry.is_given() {
-        let raw = said.over(&defaults.raw_retry).growing_as(&defaults.growing);
-        let noted = |(key, what): InvalidSetting| section.problem(&format!("retry.{key}"), what);
-        raw.policy().map_err(noted).ok()
+        let raw = own.over(&defaults.raw_retry).growing_as(&defaults.fallback_waits);
+        let report = |(key, what): InvalidSetting| section.problem(&format!("retry.{key}"), what);
+        raw.policy().map_err(report).ok()
     } else {
         Some(defaults.retry.clone())
     };
-    let said = RawBreaker::read(&mut section.section("breaker"));
-    let noted = |(key, what): InvalidSetting| section.problem(&format!("breaker.{key}"), what);
-    let breaker = said.over(&defaults.raw_breaker).policy().map_err(noted).ok();
+    let own = RawBreaker::read(&mut section.section("breaker"));
+    let report = |(key, what): InvalidSetting| section.problem(&format!("breaker.{key}"), what);
+    let breaker = own.over(&defaults.raw_breaker).policy().map_err(report).ok();
     let kind = kind.as_deref().and_then(DestinationKind::parse);
     let transport = match kind {
         Some(DestinationKind::Inbox) => Some(TransportSettings::Inbox),
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_kind_hides_no_other_mistake_of_its_table() {
+    fn an_unknown_kind_does_not_hide_other_mistakes() {
         let wrong = "url = \"ftp://x\"\nconcurrency = 0\ntimeout = \"9h\"\nsigning = \"none\"\n\
                      allow = [\"@all\"]\nspeed = 1\n\
                      headers = { host = \"x\" }\n[destinations.a.retry]\nmax_attempts = 0";
@@ -236,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_provider_hides_no_other_mistake_of_its_table() {
+    fn an_unknown_provider_does_not_hide_other_mistakes() {
         let found = problems(
             "[sources.a]\nprovider = \"githib\"\nsecrets = [\"x\"]\n\
              params = { a = \"b\" }\nblock = [\"x\"]\n\

@@ -33,7 +33,7 @@ const NOW: Timestamp = Timestamp::from_millis(1_760_000_000_000);
 
 /// A request that an endpoint received.
 #[derive(Debug, Clone)]
-struct Received {
+struct RecordedRequest {
     connection: usize,
     headers: HeaderMap,
     body: Bytes,
@@ -42,7 +42,7 @@ struct Received {
 /// An endpoint that records its requests and always gives the same response.
 struct Recorder {
     url: String,
-    received: Arc<Mutex<Vec<Received>>>,
+    received: Arc<Mutex<Vec<RecordedRequest>>>,
 }
 
 impl Recorder {
@@ -52,7 +52,7 @@ impl Recorder {
         let answer = answer.body(Full::new(Bytes::from_static(body.as_bytes()))).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook?token=hidden", listener.local_addr().unwrap());
-        let received: Arc<Mutex<Vec<Received>>> = Arc::default();
+        let received: Arc<Mutex<Vec<RecordedRequest>>> = Arc::default();
         let record = received.clone();
         tokio::spawn(async move {
             for connection in 0.. {
@@ -63,7 +63,11 @@ impl Recorder {
                     async move {
                         let (head, body) = request.into_parts();
                         let body = body.collect().await.unwrap().to_bytes();
-                        record.lock().push(Received { connection, headers: head.headers, body });
+                        record.lock().push(RecordedRequest {
+                            connection,
+                            headers: head.headers,
+                            body,
+                        });
                         Ok::<_, Infallible>(answer)
                     }
                 });
@@ -75,7 +79,7 @@ impl Recorder {
         Self { url, received }
     }
 
-    fn received(&self) -> Vec<Received> {
+    fn received(&self) -> Vec<RecordedRequest> {
         self.received.lock().clone()
     }
 }

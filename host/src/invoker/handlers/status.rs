@@ -59,7 +59,7 @@ pub struct HandlerStatus {
 
 /// The state of one handler.
 #[derive(Debug, Clone)]
-struct StateEntry {
+struct KnownHandler {
     state: HandlerState,
     since: Timestamp,
     refused: Option<RefusedFiles>,
@@ -76,7 +76,7 @@ struct RefusedFiles {
 #[derive(Debug)]
 pub(crate) struct HandlerStates {
     live: Arc<LiveHandlers>,
-    states: Mutex<BTreeMap<HandlerName, StateEntry>>,
+    states: Mutex<BTreeMap<HandlerName, KnownHandler>>,
     folder_read: watch::Sender<bool>,
 }
 
@@ -172,13 +172,13 @@ impl HandlerStates {
             Some(before) if before.state == state => before.since,
             _ => now,
         };
-        states.insert(name.clone(), StateEntry { state, since, refused });
+        states.insert(name.clone(), KnownHandler { state, since, refused });
     }
 }
 
 fn status(
     name: &HandlerName,
-    entry: &StateEntry,
+    entry: &KnownHandler,
     handler: Option<&LiveHandler>,
     now: Timestamp,
 ) -> HandlerStatus {

@@ -17,12 +17,12 @@ pub(crate) struct LiveHandler {
     pub(crate) version: Arc<ServingVersion>,
 }
 
-type Table = BTreeMap<HandlerName, LiveHandler>;
+type HandlerTable = BTreeMap<HandlerName, LiveHandler>;
 
 /// The handlers in service.
 #[derive(Debug)]
 pub(crate) struct LiveHandlers {
-    serving: ArcSwap<Table>,
+    serving: ArcSwap<HandlerTable>,
     /// Of every handler that ever served in this process.
     runtimes: Mutex<BTreeMap<HandlerName, Arc<HandlerRuntime>>>,
     worker: Arc<Worker>,
@@ -33,7 +33,7 @@ impl LiveHandlers {
         Self { serving: ArcSwap::default(), runtimes: Mutex::default(), worker }
     }
 
-    pub(crate) fn current(&self) -> Arc<Table> {
+    pub(crate) fn current(&self) -> Arc<HandlerTable> {
         self.serving.load_full()
     }
 
@@ -55,7 +55,7 @@ impl LiveHandlers {
             self.worker.breakers.notify_changed();
         }
         let handler = LiveHandler { runtime, version: Arc::new(version) };
-        let mut next = Table::clone(&self.serving.load());
+        let mut next = HandlerTable::clone(&self.serving.load());
         next.insert(name.clone(), handler);
         self.serving.store(Arc::new(next));
         self.worker.wake.notify_one();
@@ -63,7 +63,7 @@ impl LiveHandlers {
 
     /// Takes a handler out of service.
     pub(crate) fn remove(&self, name: &HandlerName) {
-        let mut next = Table::clone(&self.serving.load());
+        let mut next = HandlerTable::clone(&self.serving.load());
         next.remove(name);
         self.serving.store(Arc::new(next));
     }

@@ -73,14 +73,14 @@ pub(super) struct FolderTracker {
 #[derive(Debug, Clone, Copy)]
 enum Tracked {
     /// Its files have had these stamps since then.
-    Present { stamps: HandlerStamps, since: Duration, loaded: Loaded },
+    Present { stamps: HandlerStamps, since: Duration, loaded: LoadState },
     /// Its file is gone; since then, or since before the first listing.
     Gone { since: Option<Duration> },
 }
 
 /// The loads of files with their present stamps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Loaded {
+enum LoadState {
     Never,
     /// Once, and the files may be incomplete.
     Unclear,
@@ -139,16 +139,18 @@ impl FolderTracker {
         now: Duration,
         actions: &mut Vec<FolderAction>,
     ) {
-        let changed = Tracked::Present { stamps, since: now, loaded: Loaded::Never };
+        let changed = Tracked::Present { stamps, since: now, loaded: LoadState::Never };
         let tracked = self.handlers.entry(name.clone()).or_insert(changed);
         match tracked {
             Tracked::Present { stamps: known, since, loaded } if *known == stamps => match loaded {
-                Loaded::Never if now >= *since + self.settle => {
-                    *loaded = Loaded::Once;
+                LoadState::Never if now >= *since + self.settle => {
+                    *loaded = LoadState::Once;
                     actions.push(FolderAction::Load(name.clone()));
                 }
-                Loaded::Unclear | Loaded::Once if now >= *since + self.settle * FINAL_AFTER => {
-                    *loaded = Loaded::Finally;
+                LoadState::Unclear | LoadState::Once
+                    if now >= *since + self.settle * FINAL_AFTER =>
+                {
+                    *loaded = LoadState::Finally;
                     actions.push(FolderAction::LoadFinal(name.clone()));
                 }
                 _ => {}
@@ -162,7 +164,7 @@ impl FolderTracker {
         match action {
             FolderAction::Load(name) | FolderAction::LoadFinal(name) => {
                 if let Some(Tracked::Present { since, loaded, .. }) = self.handlers.get_mut(name) {
-                    (*since, *loaded) = (now, Loaded::Never);
+                    (*since, *loaded) = (now, LoadState::Never);
                 }
             }
             FolderAction::MarkMissing(_) => {}
@@ -175,10 +177,10 @@ impl FolderTracker {
 
     /// Says that loaded files are wrong or incomplete. The second load will tell.
     pub(super) fn unclear(&mut self, action: &FolderAction) {
-        if let Some(Tracked::Present { loaded: loaded @ Loaded::Once, .. }) =
+        if let Some(Tracked::Present { loaded: loaded @ LoadState::Once, .. }) =
             self.handlers.get_mut(action.handler())
         {
-            *loaded = Loaded::Unclear;
+            *loaded = LoadState::Unclear;
         }
     }
 
@@ -190,8 +192,8 @@ impl FolderTracker {
     /// The time until an action may be due although nothing changes.
     pub(super) fn next(&self, now: Duration) -> Option<Duration> {
         let due = self.handlers.values().filter_map(|tracked| match tracked {
-            Tracked::Present { since, loaded: Loaded::Never, .. } => Some(*since + self.settle),
-            Tracked::Present { since, loaded: Loaded::Unclear | Loaded::Once, .. } => {
+            Tracked::Present { since, loaded: LoadState::Never, .. } => Some(*since + self.settle),
+            Tracked::Present { since, loaded: LoadState::Unclear | LoadState::Once, .. } => {
                 Some(*since + self.settle * FINAL_AFTER)
             }
             Tracked::Gone { since: Some(since) } => Some(*since + self.grace),
@@ -203,7 +205,10 @@ impl FolderTracker {
     /// True if all files have been loaded, and none may be incomplete.
     pub(super) fn is_quiet(&self) -> bool {
         let open = |tracked: &Tracked| {
-            matches!(tracked, Tracked::Present { loaded: Loaded::Never | Loaded::Unclear, .. })
+            matches!(
+                tracked,
+                Tracked::Present { loaded: LoadState::Never | LoadState::Unclear, .. }
+            )
         };
         !self.handlers.values().any(open)
     }

@@ -36,7 +36,7 @@ pub(crate) struct Runner {
 
 /// Claims of one handler to run and settle together.
 #[derive(Debug)]
-pub(crate) struct Batch {
+pub(crate) struct RunBatch {
     pub(crate) runtime: Arc<HandlerRuntime>,
     pub(crate) claims: Vec<Claim>,
     /// Counts the claims until all are settled.
@@ -59,8 +59,8 @@ pub(super) struct FinishedRun<'a> {
 impl Runner {
     /// Runs and settles a batch, unless the drain stops waiting first: then what is unsettled is
     /// given back.
-    pub(crate) async fn run_batch(self: Arc<Self>, batch: Batch) {
-        let Batch { runtime, claims, counted, running, reply, probe } = batch;
+    pub(crate) async fn run_batch(self: Arc<Self>, batch: RunBatch) {
+        let RunBatch { runtime, claims, counted, running, reply, probe } = batch;
         tokio::select! {
             () = self.run_until_settled(&runtime, &claims, running, reply.as_ref(), probe) => {}
             () = self.worker.ctx.drain.waiting_stopped() => {}

@@ -27,22 +27,22 @@ pub enum RunReply {
 }
 
 /// Requests with the same source and dedup material share a reply.
-type Key = (SourceName, Bytes);
+type ReplyKey = (SourceName, Bytes);
 
 /// The replies that are waited for.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct ReplyBroker(Arc<Mutex<FxHashMap<Key, Weak<PendingReply>>>>);
+pub(crate) struct ReplyBroker(Arc<Mutex<FxHashMap<ReplyKey, Weak<PendingReply>>>>);
 
 /// One reply that is waited for.
 #[derive(Debug)]
 struct PendingReply {
-    state: watch::Sender<State>,
+    state: watch::Sender<ReplyState>,
     /// Its key in its broker, if repetitions can find it.
-    shared: Option<(Key, ReplyBroker)>,
+    shared: Option<(ReplyKey, ReplyBroker)>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct ReplyState {
     /// Senders that have not been dropped.
     senders: usize,
     reply: Option<RunReply>,
@@ -56,14 +56,14 @@ pub struct ReplySender(Arc<PendingReply>);
 /// Waits for a reply.
 #[derive(Debug)]
 pub struct ReplyReceiver {
-    state: watch::Receiver<State>,
+    state: watch::Receiver<ReplyState>,
     _pending: Arc<PendingReply>,
 }
 
 impl ReplyBroker {
     /// A sender and a receiver of the reply that requests with this key share. With no key, the
     /// reply is not shared.
-    pub(crate) fn join(&self, key: Option<Key>) -> (ReplySender, ReplyReceiver) {
+    pub(crate) fn join(&self, key: Option<ReplyKey>) -> (ReplySender, ReplyReceiver) {
         let new = |shared| Arc::new(PendingReply { state: watch::Sender::default(), shared });
         let pending = match key {
             None => new(None),
@@ -110,7 +110,7 @@ impl Drop for ReplySender {
 impl ReplyReceiver {
     /// Waits for the reply. None once every sender has been dropped without sending one.
     pub async fn recv(&mut self) -> Option<RunReply> {
-        let over = |state: &State| state.reply.is_some() || state.senders == 0;
+        let over = |state: &ReplyState| state.reply.is_some() || state.senders == 0;
         // The watch channel lives as long as this receiver.
         self.state.wait_for(over).await.ok()?.reply.clone()
     }
@@ -122,7 +122,7 @@ mod tests {
 
     use super::*;
 
-    fn key(material: &'static str) -> Option<Key> {
+    fn key(material: &'static str) -> Option<ReplyKey> {
         Some((SourceName::stored("slack"), Bytes::from_static(material.as_bytes())))
     }
 

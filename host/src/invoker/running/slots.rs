@@ -222,14 +222,14 @@ mod tests {
     use RunClass::{Ordinary, Quick, Slow, Stuck};
 
     /// The runs of one handler: those that have a slot, and those that wait.
-    struct Runs<'a> {
+    struct HandlerRuns<'a> {
         slots: &'a RunSlots,
         of: HandlerName,
         running: Vec<RunSlot>,
         waiting: Vec<Pin<Box<dyn Future<Output = Option<RunSlot>> + 'a>>>,
     }
 
-    impl<'a> Runs<'a> {
+    impl<'a> HandlerRuns<'a> {
         fn of(slots: &'a RunSlots, handler: &str) -> Self {
             let of = HandlerName::new(handler).unwrap();
             Self { slots, of, running: Vec::new(), waiting: Vec::new() }
@@ -275,7 +275,7 @@ mod tests {
         {
             let held = [Quick, Ordinary, Slow, Stuck].map(|run_class| {
                 let slots = RunSlots::new(slots, all);
-                Runs::of(&slots, "a").come(40, run_class).now().0
+                HandlerRuns::of(&slots, "a").come(40, run_class).now().0
             });
             assert_eq!(held, wanted);
         }
@@ -285,11 +285,11 @@ mod tests {
     fn a_burst_of_quick_runs_does_not_wait_for_slow_runs() {
         for (slots, places) in [(1, 2), (2, 3), (4, 6), (16, 24)] {
             let slots = RunSlots::new(slots, places);
-            let mut slow = ["a", "b", "c"].map(|name| Runs::of(&slots, name));
+            let mut slow = ["a", "b", "c"].map(|name| HandlerRuns::of(&slots, name));
             for handler in &mut slow {
                 handler.come(20, Slow);
             }
-            let mut quick = Runs::of(&slots, "quick");
+            let mut quick = HandlerRuns::of(&slots, "quick");
             quick.come(8, Quick);
             let before = slow.iter_mut().map(|handler| handler.now().0).sum::<usize>();
             while quick.now() != (0, 0) {
@@ -303,11 +303,11 @@ mod tests {
     #[test]
     fn a_burst_may_use_the_quick_slots_once_a_run_was_quick() {
         let slots = RunSlots::new(4, 6);
-        let mut others = ["a", "b"].map(|name| Runs::of(&slots, name));
+        let mut others = ["a", "b"].map(|name| HandlerRuns::of(&slots, name));
         for handler in &mut others {
             handler.come(2, Ordinary);
         }
-        let mut fresh = Runs::of(&slots, "fresh");
+        let mut fresh = HandlerRuns::of(&slots, "fresh");
         fresh.come(8, Ordinary);
         assert_eq!(fresh.now(), (0, 8), "its class is unknown, and the slots are taken");
         others[0].end();
@@ -320,11 +320,11 @@ mod tests {
     #[test]
     fn a_waiting_run_has_the_present_class_of_its_handler() {
         let slots = RunSlots::new(4, 6);
-        let mut was_quick = Runs::of(&slots, "a");
+        let mut was_quick = HandlerRuns::of(&slots, "a");
         was_quick.come(12, Quick);
         assert_eq!(was_quick.now(), (6, 6));
         slots.ran(&was_quick.of, Slow, Duration::ZERO);
-        Runs::of(&slots, "b").come(1, Ordinary);
+        HandlerRuns::of(&slots, "b").come(1, Ordinary);
         was_quick.end();
         assert_eq!(was_quick.now(), (5, 6));
     }
@@ -333,9 +333,9 @@ mod tests {
     fn a_handler_that_is_not_quick_gets_half_beside_another() {
         for run_class in [Ordinary, Slow] {
             let slots = RunSlots::new(4, 6);
-            let mut greedy = Runs::of(&slots, "greedy");
+            let mut greedy = HandlerRuns::of(&slots, "greedy");
             greedy.come(20, run_class);
-            let mut other = Runs::of(&slots, "other");
+            let mut other = HandlerRuns::of(&slots, "other");
             other.come(20, Ordinary);
             while greedy.now().0 > 2 {
                 greedy.end();
@@ -349,19 +349,19 @@ mod tests {
     #[test]
     fn slow_handlers_leave_a_slot_to_a_new_handler() {
         let slots = RunSlots::new(4, 6);
-        let mut slow = ["a", "b", "c", "d"].map(|name| Runs::of(&slots, name));
+        let mut slow = ["a", "b", "c", "d"].map(|name| HandlerRuns::of(&slots, name));
         for handler in &mut slow {
             handler.come(9, Slow);
         }
-        assert_eq!(Runs::of(&slots, "new").come(3, Ordinary).now().0, 1);
+        assert_eq!(HandlerRuns::of(&slots, "new").come(3, Ordinary).now().0, 1);
     }
 
     #[test]
     fn a_free_slot_goes_to_the_handler_with_the_fewest() {
         let slots = RunSlots::new(4, 6);
-        let mut many = Runs::of(&slots, "many");
+        let mut many = HandlerRuns::of(&slots, "many");
         many.come(50, Quick);
-        let mut one = Runs::of(&slots, "one");
+        let mut one = HandlerRuns::of(&slots, "one");
         one.come(1, Quick);
         assert_eq!((many.now(), one.now()), ((6, 44), (0, 1)));
         many.end();
@@ -371,8 +371,8 @@ mod tests {
     #[test]
     fn a_cheap_run_overtakes_waiting_runs_of_costly_handlers() {
         let slots = RunSlots::new(1, 1);
-        let mut costly = ["a", "b", "c", "d"].map(|name| Runs::of(&slots, name));
-        let mut cheap = Runs::of(&slots, "z");
+        let mut costly = ["a", "b", "c", "d"].map(|name| HandlerRuns::of(&slots, name));
+        let mut cheap = HandlerRuns::of(&slots, "z");
         for handler in &mut costly {
             handler.come(1, Quick);
             slots.ran(&handler.of, Quick, Duration::from_millis(15));
@@ -388,7 +388,7 @@ mod tests {
     #[test]
     fn handlers_with_equal_costs_take_turns() {
         let slots = RunSlots::new(1, 1);
-        let mut handlers = ["a", "b", "c"].map(|name| Runs::of(&slots, name));
+        let mut handlers = ["a", "b", "c"].map(|name| HandlerRuns::of(&slots, name));
         for handler in &mut handlers {
             handler.come(10, Quick);
         }
@@ -405,8 +405,8 @@ mod tests {
     #[test]
     fn an_idle_handler_gains_no_credit() {
         let slots = RunSlots::new(1, 1);
-        let mut busy = Runs::of(&slots, "busy");
-        let mut idle = Runs::of(&slots, "idle");
+        let mut busy = HandlerRuns::of(&slots, "busy");
+        let mut idle = HandlerRuns::of(&slots, "idle");
         busy.come(40, Quick);
         for _ in 0..20 {
             slots.ran(&busy.of, Quick, Duration::from_millis(2));
@@ -428,7 +428,7 @@ mod tests {
     #[test]
     fn a_cancelled_run_keeps_no_slot() {
         let slots = RunSlots::new(1, 2);
-        let (mut a, mut b) = (Runs::of(&slots, "a"), Runs::of(&slots, "b"));
+        let (mut a, mut b) = (HandlerRuns::of(&slots, "a"), HandlerRuns::of(&slots, "b"));
         a.come(1, Ordinary);
         b.come(3, Ordinary);
         drop(b.waiting.remove(0));
@@ -443,7 +443,7 @@ mod tests {
     #[test]
     fn stuck_runs_get_a_quarter_of_the_slots() {
         let slots = RunSlots::new(8, 12);
-        let mut stuck = ["a", "b", "c"].map(|name| Runs::of(&slots, name));
+        let mut stuck = ["a", "b", "c"].map(|name| HandlerRuns::of(&slots, name));
         for handler in &mut stuck {
             handler.come(5, Stuck);
         }
