@@ -2,6 +2,7 @@
 //! errors.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use weir_store::{
     AttemptRecord, DedupKey, EventIngested, Ingested, NewEmit, NewEvent, NewMessage, NewRequest,
     RoutedEffects, Settled, Settlement,
 };
-use weir_store::{Store, StoreError};
+use weir_store::{Dispatch, Ingest, Maintenance, Operations, StoreError};
 
 use crate::cast;
 use crate::disk::Death;
@@ -76,7 +77,7 @@ impl Sim<'_> {
             drop(store);
             return self.crashed(death, &before, under_way).await;
         }
-        if let Some(reason) = store.poisoned() {
+        if let Some(reason) = store.health().poisoned {
             if !struck {
                 return broken("soundness", format!("the store gave up by itself: {reason}"));
             }
@@ -111,7 +112,7 @@ impl Sim<'_> {
         for error in answers.iter().filter_map(|a| a.as_ref().err()) {
             let explained = match error {
                 StoreError::DiskFull => self.full,
-                StoreError::Engine { .. } => struck,
+                StoreError::Engine { .. } | StoreError::Unavailable { .. } => struck,
                 StoreError::Invalid(_) => matches!(op, Op::Prune(_)) && self.may_doubt_clock(),
                 _ => false,
             };
@@ -152,7 +153,7 @@ impl Sim<'_> {
             invariants::poisoned_stays_poisoned("a repeat", answer.iter().any(Result::is_ok))?;
         }
         if let Some(open) = self.open.iter().find_map(|open| open.ready.clone()) {
-            let answer = store.settle(vec![self.settlement(&open)]).await;
+            let answer = store.settle(&[Arc::new(self.settlement(&open))]).await;
             invariants::poisoned_stays_poisoned("settle", answer.iter().any(Result::is_ok))?;
         }
         let confirmed = store.confirm_time().await;
@@ -178,8 +179,9 @@ impl Sim<'_> {
                 named.collect()
             }
             Op::Settle(settlements) => {
-                let batch = settlements.iter().map(|p| self.settlement(p)).collect();
-                let answers = store.settle(batch).await.into_iter();
+                let batch: Vec<_> =
+                    settlements.iter().map(|p| Arc::new(self.settlement(p))).collect();
+                let answers = store.settle(&batch).await.into_iter();
                 let named = answers.map(|answer| {
                     answer.map(|settled| {
                         Answer::Settled(match settled {

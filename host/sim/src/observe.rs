@@ -8,7 +8,7 @@ use weir_core::id::{DeliveryId, EventId};
 use weir_core::time::Timestamp;
 use weir_store::query::{DeliveryDetail, EventDetail, EventFilter, PageRequest};
 use weir_store::sqlite::SqliteStore;
-use weir_store::{Store, StoreError};
+use weir_store::{Operations, Store, StoreError};
 
 use crate::cast;
 use crate::script::Script;
@@ -239,9 +239,8 @@ fn add_delivery(
 }
 
 async fn read_state(store: &dyn Store, now: Timestamp, seen: &mut Seen) -> Result<(), StoreError> {
-    let failed = |e: weir_core::state::StateUnavailable| StoreError::Engine {
-        doing: "read a handler's state",
-        cause: e.to_string(),
+    let failed = |e: weir_core::state::StateUnavailable| {
+        StoreError::engine("read a handler's state", e.to_string())
     };
     for name in cast::HANDLERS {
         let reader = store.state(&cast::handler(name));

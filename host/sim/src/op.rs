@@ -79,7 +79,7 @@ pub type Answers = Vec<Result<Answer, StoreError>>;
 /// stored.
 #[must_use]
 pub fn leaves_open(error: &StoreError) -> bool {
-    matches!(error, StoreError::Poisoned { .. } | StoreError::Closed)
+    matches!(error, StoreError::Poisoned { .. } | StoreError::Unknown { .. } | StoreError::Closed)
 }
 
 impl Op {

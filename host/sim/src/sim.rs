@@ -15,8 +15,9 @@ use rand_chacha::ChaCha8Rng;
 use weir_core::route::RouteTable;
 use weir_core::time::{Clock as _, Timestamp};
 use weir_store::sqlite::{Options, SqliteStore};
-use weir_store::{Claim, ClaimRequest, Lane};
-use weir_store::{Store, StoreError};
+use weir_store::{
+    Claim, ClaimRequest, Dispatch, Ingest, Lane, Maintenance, Operations, StoreError,
+};
 
 use crate::cast::{self, SimClock};
 use crate::disk::{Death, Disk, Faults, Image};

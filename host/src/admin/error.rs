@@ -149,9 +149,10 @@ impl From<StoreError> for ApiError {
         match error {
             // All that a client can get wrong here is a cursor: everything else was checked before.
             StoreError::Invalid(why) => Self::bad_request("invalid_parameter", why),
-            StoreError::Overloaded { .. } | StoreError::DiskFull => {
-                Self::transient("store_busy", error.to_string())
-            }
+            StoreError::Overloaded { .. }
+            | StoreError::DiskFull
+            | StoreError::Unavailable { .. }
+            | StoreError::Unknown { .. } => Self::transient("store_busy", error.to_string()),
             StoreError::Poisoned { .. } | StoreError::Closed => {
                 Self::unavailable("store_unavailable", error.to_string())
             }

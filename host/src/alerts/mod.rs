@@ -17,6 +17,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use weir_core::alert::{AlertBudget, OutcomeCounts, RepeatAggregator};
 use weir_core::delivery::{EventStatus, Outcome};
 use weir_core::event::EventType;
+use weir_core::id::DeliveryId;
 use weir_core::name::{SourceName, Target};
 use weir_core::payload::Payload;
 use weir_core::provider::OnRedelivery;
@@ -116,9 +117,7 @@ impl Alerts {
     /// Looks now and then, until claims stop.
     pub async fn run(mut self) {
         let drain = self.ctx.drain.clone();
-        if let Err(error) = self.notice_lost().await {
-            tracing::warn!(%error, "cannot tell of what was given up at the start");
-        }
+        let mut host_lost = self.ctx.store.host_lost();
         let HubContext { store, clock, .. } = &self.ctx;
         if let Err(error) = self.certificates.recall(&**store, clock.now()).await {
             tracing::warn!(%error, "cannot tell which certificates were told of before the start");
@@ -128,6 +127,11 @@ impl Alerts {
         loop {
             tokio::select! {
                 () = drain.claiming_stopped() => break,
+                Some(lost) = host_lost.recv() => {
+                    if let Err(error) = self.notice_lost(lost.delivery).await {
+                        tracing::warn!(%error, "cannot report a delivery that was given up");
+                    }
+                }
                 _ = look.tick() => self.look().await,
             }
         }
@@ -135,26 +139,24 @@ impl Alerts {
         self.look().await;
     }
 
-    /// Notices what the store gave up when it was opened, for the process had died of it.
-    async fn notice_lost(&self) -> Result<(), StoreError> {
+    /// Reports a delivery that was given up because the process died while it ran.
+    async fn notice_lost(&self, id: DeliveryId) -> Result<(), StoreError> {
         let HubContext { store, notices, .. } = &self.ctx;
-        for id in store.given_up_at_open() {
-            let Some(delivery) = store.delivery(id).await? else { continue };
-            let Some(event) = store.event(delivery.event).await? else { continue };
-            notices.tell(Notice::DeadLetter {
-                target: delivery.target,
-                source: event.source,
-                event: event.id,
-                delivery: id,
-                outcome: Outcome::HostLost,
-                reason: delivery.reason,
-            });
-        }
+        let Some(delivery) = store.delivery(id).await? else { return Ok(()) };
+        let Some(event) = store.event(delivery.event).await? else { return Ok(()) };
+        notices.tell(Notice::DeadLetter {
+            target: delivery.target,
+            source: event.source,
+            event: event.id,
+            delivery: id,
+            outcome: Outcome::HostLost,
+            reason: delivery.reason,
+        });
         Ok(())
     }
 
     async fn look(&mut self) {
-        if self.ctx.store.poisoned().is_some() {
+        if self.ctx.store.health().poisoned.is_some() {
             // That is told by whoever ends the process for it.
             return;
         }
@@ -167,7 +169,7 @@ impl Alerts {
         happened.extend(self.detector.look(&counted, now).into_iter().map(|notice| (1, notice)));
         let expiring = self.certificates.look(self.ctx.clock.now(), now);
         happened.extend(expiring.into_iter().map(|notice| (1, notice)));
-        let condition = self.ctx.store.condition();
+        let condition = self.ctx.store.health();
         let store_alerts = self.store_alerts.look(&condition, self.ctx.clock.now());
         happened.extend(store_alerts.into_iter().map(|notice| (1, notice)));
         let unrouted = self.routes_changed(&sources).await;

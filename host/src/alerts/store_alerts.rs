@@ -1,7 +1,7 @@
 //! Troubles of a store that goes on working, as notices: each is told when it begins, and when it ends.
 
 use weir_core::time::Timestamp;
-use weir_store::condition::StoreHealth;
+use weir_store::health::StoreHealth;
 
 use crate::observe::notice::Notice;
 
@@ -37,7 +37,7 @@ impl StoreAlerts {
 
 #[cfg(test)]
 mod tests {
-    use weir_store::condition::LostRows;
+    use weir_store::health::LostRows;
 
     use super::*;
 

@@ -81,7 +81,7 @@ pub struct StoreState {
     /// Rows that were acknowledged and are missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<Vec<LostRowsView>>,
-    pub look_over: IntegrityState,
+    pub integrity: IntegrityState,
 }
 
 /// Rows that were acknowledged and are missing.
@@ -100,7 +100,7 @@ pub struct LostRowsView {
 /// The check of the whole store after a process that did not close it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IntegrityState {
-    /// `done`, `under_way`, `damaged` or `failed`.
+    /// `done`, `in_progress`, `damaged` or `failed`.
     pub status: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub percent: Option<u8>,

@@ -66,7 +66,8 @@ pub(super) fn run(args: &CheckArgs, output: Output) -> Result<(), CommandError> 
 fn check_store(args: &CheckArgs, output: Output) -> Result<(), CommandError> {
     let url = config::load(args.config.as_deref(), args.dev)?.config.store_url;
     let failed = |error: weir_store::StoreError| CommandError::Failed(format!("{url}: {error}"));
-    let CheckReport { problems, deliveries, bytes } = weir_store::check(&url).map_err(failed)?;
+    let CheckReport { problems, deliveries, bytes } =
+        weir_store::sqlite::check_url(&url).map_err(failed)?;
     let ok = problems.is_empty();
     if output.json {
         let said = json!({ "ok": ok, "store": url, "problems": problems, "deliveries": deliveries, "bytes": bytes });

@@ -255,7 +255,7 @@ impl BreakerPersistence {
                 let placed = match &stored.hold {
                     Some(Hold { id, at, .. }) => {
                         let again = Hold { id: *id, hold, at: *at };
-                        self.store.hold_again(again.clone()).await?;
+                        self.store.restore_hold(again.clone()).await?;
                         again
                     }
                     None => {

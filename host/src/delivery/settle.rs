@@ -1,6 +1,7 @@
 //! Settling with retries, for as long as the store cannot accept a settlement and the hub is not
 //! shutting down.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -18,15 +19,15 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_s
 pub(crate) async fn settle(
     store: &dyn Store,
     drain: &Drain,
-    batch: &[Settlement],
+    batch: &[Arc<Settlement>],
 ) -> Vec<Result<Settled, StoreError>> {
     let mut answers: Vec<_> = batch.iter().map(|_| Err(StoreError::Closed)).collect();
     let mut open: Vec<usize> = (0..batch.len()).collect();
     let mut pause = PAUSE.0;
     while !open.is_empty() {
-        let offered = open.iter().map(|i| copy(&batch[*i])).collect();
+        let offered: Vec<_> = open.iter().map(|i| batch[*i].clone()).collect();
         let given = tokio::select! {
-            given = store.settle(offered) => given,
+            given = store.settle(&offered) => given,
             () = drain.waiting_stopped() => return answers,
         };
         let mut still_open = Vec::new();
@@ -48,15 +49,4 @@ pub(crate) async fn settle(
         pause = (pause * 2).min(PAUSE.1);
     }
     answers
-}
-
-fn copy(settlement: &Settlement) -> Settlement {
-    Settlement {
-        delivery: settlement.delivery,
-        fence: settlement.fence,
-        attempt: settlement.attempt.clone(),
-        next: settlement.next,
-        effects: settlement.effects.clone(),
-        reads: settlement.reads.clone(),
-    }
 }

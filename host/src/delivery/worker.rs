@@ -164,12 +164,18 @@ impl Worker {
     }
 
     /// Settles a batch, with retries. See [`settle`].
-    pub(crate) async fn settle(&self, batch: &[Settlement]) -> Vec<Result<Settled, StoreError>> {
+    pub(crate) async fn settle(
+        &self,
+        batch: &[Arc<Settlement>],
+    ) -> Vec<Result<Settled, StoreError>> {
         settle(&*self.ctx.store, &self.ctx.drain, batch).await
     }
 
     /// Settles one attempt, with retries. See [`settle`].
-    pub(crate) async fn settle_one(&self, settlement: &Settlement) -> Result<Settled, StoreError> {
+    pub(crate) async fn settle_one(
+        &self,
+        settlement: &Arc<Settlement>,
+    ) -> Result<Settled, StoreError> {
         let mut answers = self.settle(std::slice::from_ref(settlement)).await;
         answers.pop().unwrap_or(Err(StoreError::Closed))
     }

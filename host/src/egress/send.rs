@@ -92,14 +92,14 @@ impl Dispatcher {
             destination = %runtime.name(), attempt = claim.fence.attempt,
             outcome = %record.outcome, ?took, reason = record.reason.as_deref(), "message sent"
         );
-        let settlement = Settlement {
+        let settlement = Arc::new(Settlement {
             delivery: claim.delivery,
             fence: claim.fence,
             attempt: record,
             next,
             effects: RoutedEffects::default(),
             reads: ReadSet::default(),
-        };
+        });
         let settled = self.worker.settle_one(&settlement).await;
         self.report(runtime, claim, &settlement, settled).await;
     }

@@ -9,8 +9,7 @@ use anyhow::Context as _;
 use tokio::runtime::Handle;
 use weir_core::hops::HopKey;
 use weir_core::time::Clock;
-use weir_store::Store;
-use weir_store::sqlite::Options;
+use weir_store::{Store, StoreOptions};
 
 use super::listen::Listeners;
 use super::provider_files::ProviderFileReporter;
@@ -270,9 +269,6 @@ fn prepare_data_dir(dir: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("store.url: cannot make the data folder {}", dir.display()))
 }
 
-/// Disk space that the store reserves, so that it can still settle and delete on a full disk.
-const RESERVE_BYTES: u64 = 16 << 20;
-
 /// Opens the store, which first recovers from a crash.
 ///
 /// The store answers on the threads that opened it: those of requests, so that no answer waits for a
@@ -283,11 +279,7 @@ async fn open_store(
     on: &Handle,
 ) -> anyhow::Result<Arc<dyn Store>> {
     let url = config.store_url.clone();
-    let options = Options {
-        run_slots: config.runs.places(),
-        reserve_bytes: RESERVE_BYTES,
-        ..Options::new(clock)
-    };
+    let options = StoreOptions { clock, run_slots: config.runs.places() };
     let opened = on.spawn_blocking(move || weir_store::open(&url, options)).await?;
     opened.with_context(|| format!("store.url: cannot open {}", config.store_url))
 }

@@ -24,9 +24,6 @@ use crate::tls::roots;
 /// that none is unrouted. A module that compiles for minutes must not block senders for as long.
 const FIRST_SCAN: Duration = Duration::from_secs(60);
 
-/// Between checks whether the store accepts writes.
-const CHECK_STORE: Duration = Duration::from_millis(250);
-
 /// Time between a failure of the store and the end of the process.
 ///
 /// A load balancer sees the reason in the health check meanwhile, and senders get an answer that
@@ -119,14 +116,9 @@ impl ServingHub {
     }
 
     async fn store_failure(&self) -> String {
-        let mut check = tokio::time::interval(CHECK_STORE);
-        loop {
-            check.tick().await;
-            if let Some(reason) = self.store.poisoned() {
-                tokio::time::sleep(LINGER_AFTER_STORE_FAILURE).await;
-                return reason;
-            }
-        }
+        let reason = self.store.poisoned().await;
+        tokio::time::sleep(LINGER_AFTER_STORE_FAILURE).await;
+        reason
     }
 
     /// Stops in order: accepting, claiming, then what runs, until `deadline` resolves.

@@ -112,7 +112,14 @@ impl Ingress {
                 "cannot read the secrets that were handed over; their sources refuse every request"
             );
         }
-        listen::run(self.server.clone(), listener).await;
+        let follow = async {
+            self.pipeline.hand_over.follow_secrets().await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = listen::run(self.server.clone(), listener) => {}
+            () = follow => {}
+        }
     }
 
     /// Replaces all sources. Requests under way finish with those that they began with.

@@ -7,7 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use weir_core::time::Timestamp;
-use weir_store::condition::StoreHealth;
+use weir_store::health::StoreHealth;
 use weir_store::query::CountRow;
 
 use super::metrics::{Metrics, SourceMetrics, TargetMetrics};
@@ -301,7 +301,7 @@ impl Exposition<'_> {
 
 #[cfg(test)]
 mod tests {
-    use weir_store::condition::LostRows;
+    use weir_store::health::LostRows;
 
     use weir_core::delivery::Outcome;
     use weir_core::name::{SourceName, Target};
@@ -339,6 +339,7 @@ mod tests {
                     last: 9,
                     found_at: Timestamp::from_millis(7),
                 }],
+                ..StoreHealth::default()
             },
             certificates: vec![("server", Timestamp::from_millis(1_893_456_000_999))],
             deliveries: vec![row("handler:orders", "dead_letter", 7)],

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use weir_core::time::Timestamp;
 use weir_store::Store;
-use weir_store::condition::LostRows;
+use weir_store::health::LostRows;
 use weir_store::query::{CountsFilter, OldestWaiting};
 
 use super::exposition::ScrapedState;
@@ -130,18 +130,19 @@ impl Health {
     /// Whether a supervisor should leave the process alone. A poisoned store heals only by a restart.
     #[must_use]
     pub fn live(&self) -> bool {
-        self.store.poisoned().is_none()
+        self.store.health().poisoned.is_none()
     }
 
     /// Whether webhooks are taken, or one of [`STORE_POISONED`], [`DRAINING`], [`ROUTING_MISSING`], [`STORE_FULL`].
     pub fn ready(&self) -> Result<(), &'static str> {
-        if self.store.poisoned().is_some() {
+        let health = self.store.health();
+        if health.poisoned.is_some() {
             Err(STORE_POISONED)
         } else if self.drain.is_draining() {
             Err(DRAINING)
         } else if !self.routing_ready.load(Ordering::Acquire) {
             Err(ROUTING_MISSING)
-        } else if self.store.condition().full_since.is_some() {
+        } else if health.full_since.is_some() {
             Err(STORE_FULL)
         } else {
             Ok(())
@@ -162,15 +163,16 @@ impl Health {
             Vec::new()
         });
         let age = |oldest: OldestWaiting| (oldest.target, now.since(oldest.received_at));
+        let health = self.store.health();
         let process = tokio::task::spawn_blocking(Process::read).await.ok().flatten();
         ScrapedState {
             states,
             oldest: oldest.into_iter().map(age).collect(),
             process,
             ready: self.ready().is_ok(),
-            poisoned: self.store.poisoned().is_some(),
+            poisoned: health.poisoned.is_some(),
             plugins_away: self.plugins_folder.away().is_some(),
-            condition: self.store.condition(),
+            condition: health,
             certificates: self.certificates(),
             deliveries: totals(CountsFilter::Deliveries).await,
             events: totals(CountsFilter::Events).await,

@@ -15,7 +15,7 @@ use weir_core::id::{DeliveryId, EventId};
 use weir_core::name::{DestinationName, HandlerName, SourceName, Target};
 use weir_core::time::Timestamp;
 use weir_store::Claim;
-use weir_store::condition::LostRows;
+use weir_store::health::LostRows;
 use weir_store::hold::Hold;
 
 use crate::config::ConfigProblem;

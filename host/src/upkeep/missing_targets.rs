@@ -5,6 +5,7 @@
 //! handlers that the hub does not know. It never ends a hold of an operator.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
@@ -224,7 +225,8 @@ impl MissingTargets {
             if claims.is_empty() {
                 break;
             }
-            let batch: Vec<_> = claims.iter().map(|claim| settlement(claim, &reason)).collect();
+            let batch: Vec<_> =
+                claims.iter().map(|claim| Arc::new(settlement(claim, &reason))).collect();
             for (claim, settled) in claims.iter().zip(settle(&**store, drain, &batch).await) {
                 if let Settled::Applied { .. } = settled? {
                     counted.attempt(Outcome::Missing, Duration::ZERO);

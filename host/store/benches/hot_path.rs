@@ -1,8 +1,9 @@
-//! The hot path, in ratios that mean the same on every machine: storing, and storing with every event claimed and
-//! settled, against appending the same bytes to a file and syncing it.
+//! The hot path, in ratios that mean the same on every machine: storing, and storing with every
+//! event claimed and settled, against appending the same bytes to a file and syncing it.
 //!
-//! `cargo bench -p weir-store` ; `WEIR_BENCH_EVENTS` and `WEIR_BENCH_SUBMITTERS` change the load. Bytes are those
-//! that the kernel counts for this process; divide ratios, not absolutes, when the machine is shared.
+//! `cargo bench -p weir-store` ; `WEIR_BENCH_EVENTS` and `WEIR_BENCH_SUBMITTERS` change the load.
+//! Bytes are those that the kernel counts for this process; divide ratios, not absolutes, when the
+//! machine is shared.
 
 #![expect(
     clippy::print_stdout,
@@ -28,12 +29,12 @@ use weir_core::provider::OnRedelivery;
 use weir_core::route::{RouteTable, Rule, TableHash};
 use weir_core::state::ReadSet;
 use weir_core::time::{Clock, Timestamp};
-use weir_store::Store;
 use weir_store::sqlite::{Options, SqliteStore};
 use weir_store::{
-    AttemptRecord, ClaimRequest, DedupKey, Lane, NewDelivery, NewEvent, NewRequest, Routed,
+    AttemptRecord, Claim, ClaimRequest, DedupKey, Lane, NewDelivery, NewEvent, NewRequest, Routed,
     RoutedEffects, Settlement,
 };
+use weir_store::{Dispatch, Ingest, Maintenance};
 
 /// Events stored before anything is measured: enough for a dictionary.
 const WARM_UP: usize = 3_000;
@@ -112,7 +113,7 @@ fn uuid(random: &mut StdRng) -> String {
     [8, 4, 4, 4, 12].map(|digits| hex(random, digits)).join("-")
 }
 
-/// What a process has used so far.
+/// Resources that the process has used so far.
 struct Used {
     at: Instant,
     cpu: Duration,
@@ -204,7 +205,8 @@ impl Load {
         }
     }
 
-    /// Stores this many events from so many tasks, each waiting for its answer before it sends the next.
+    /// Stores this many events from several tasks, each waiting for an answer before the next
+    /// event.
     async fn ingest(self: &Arc<Self>, events: usize, submitters: usize) -> usize {
         let end = self.sent.load(Ordering::Relaxed) + events;
         let tasks: Vec<_> = (0..submitters)
@@ -248,9 +250,8 @@ impl Load {
             let slots = running.clone().acquire_many_owned(slots).await.unwrap();
             let store = self.store.clone();
             tokio::spawn(async move {
-                let settlements = claimed
-                    .iter()
-                    .map(|claimed| Settlement {
+                let settlement = |claimed: &Claim| {
+                    Arc::new(Settlement {
                         delivery: claimed.delivery,
                         fence: claimed.fence,
                         attempt: AttemptRecord {
@@ -266,8 +267,9 @@ impl Load {
                         effects: RoutedEffects::default(),
                         reads: ReadSet::default(),
                     })
-                    .collect();
-                for settled in store.settle(settlements).await {
+                };
+                let settlements: Vec<_> = claimed.iter().map(settlement).collect();
+                for settled in store.settle(&settlements).await {
                     settled.unwrap();
                 }
                 drop((claimed, slots));

@@ -10,44 +10,39 @@ use weir_core::name::{HandlerName, Target};
 use weir_core::payload::Payload;
 use weir_core::time::Timestamp;
 
-/// Fresh work and late retries are claimed apart, so that a pile of one cannot starve the other.
+/// Kind of waiting work. The two are claimed apart, so that many of one cannot delay the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Lane {
-    /// First attempts.
+    /// First attempts that are due at once.
     Fresh,
-    /// Retries, and what was delayed or requeued.
+    /// Retries, and delayed or replayed deliveries.
     Late,
 }
 
-/// A wish for work.
+/// A request for deliveries of one target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimRequest {
-    /// For whom.
     pub target: Target,
-    /// Which.
     pub lane: Lane,
-    /// At most so many.
     pub limit: usize,
 }
 
-/// A delivery that this host may attempt now. Dropping it unsettled gives it back with no attempt spent.
+/// A delivery that this hub may attempt now. If it is dropped unsettled, the delivery is due again
+/// and no attempt is counted.
 pub struct Claim {
-    /// The delivery.
     pub delivery: DeliveryId,
-    /// For whom.
     pub target: Target,
-    /// Which attempt of which generation this is.
+    /// Attempt and generation of this claim.
     pub fence: Fence,
-    /// The event it came of.
     pub event: Arc<Event>,
-    /// Part of the outward ids of what follows from it; above 0 where a replay asked for new ones.
+    /// Part of the outward ids of its effects. Above 0 after a replay with new ids.
     pub id_round: u32,
-    /// For a message that a handler sent: what to send instead of the event.
+    /// The message to send instead of the event, for a message of a handler.
     pub message: Option<ClaimedMessage>,
-    /// The store's time at the claim.
+    /// Time of the claim, by the store's clock.
     pub now: Timestamp,
-    /// The host did not survive its last run. No other handler's delivery is claimed until this claim has ended, and
-    /// nothing should run beside it.
+    /// True if the hub died during its last run. No other handler's delivery is claimed until this
+    /// claim ends, and nothing should run beside it.
     pub suspect: bool,
     /// Ends the claim when dropped.
     pub guard: ClaimGuard,
@@ -66,15 +61,14 @@ impl fmt::Debug for Claim {
 /// A message that a handler sent.
 #[derive(Debug, Clone)]
 pub struct ClaimedMessage {
-    /// Its outward id.
+    /// Outward id.
     pub id: MessageId,
-    /// Who sent it.
     pub handler: HandlerName,
-    /// Headers and body; for a forwarded event the event's body with its content type.
+    /// Headers and body. For a forwarded event, the event's body with its content type.
     pub payload: Arc<Payload>,
 }
 
-/// Ends a claim when it is dropped. An engine puts its own end in here.
+/// Ends a claim when dropped, in the way of its engine.
 pub struct ClaimGuard(Option<Box<dyn FnOnce() + Send + Sync>>);
 
 impl ClaimGuard {
@@ -99,9 +93,9 @@ impl fmt::Debug for ClaimGuard {
     }
 }
 
-/// Says that a delivery runs, until dropped: should the process die before that, the next start charges the run.
+/// Record of a run, until dropped. If the process dies first, the next start charges the run.
 #[derive(Debug)]
-pub struct RunGuard(#[expect(dead_code, reason = "what counts is when it is dropped")] ClaimGuard);
+pub struct RunGuard(#[expect(dead_code, reason = "held for its drop")] ClaimGuard);
 
 impl RunGuard {
     /// Calls `end` when dropped.

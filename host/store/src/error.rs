@@ -1,75 +1,107 @@
-//! What can go wrong with a store, by what the caller can do about it.
+//! Failures of a store, each with what the caller can do about it.
 
-use thiserror::Error;
+use std::error::Error;
+use std::sync::Arc;
 
-/// A call that did not happen. Nothing of it is stored unless `Unknown` says so.
-#[derive(Debug, Clone, Error)]
+/// Cause of a failure. Shared, because one failed commit answers every caller whose write was in
+/// it.
+pub type Cause = Arc<dyn Error + Send + Sync>;
+
+/// Reason why a call did not succeed.
+///
+/// Unless a variant says otherwise, nothing of the call is stored.
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// The write queue is full. The hub's fault, passing: try again shortly.
+    /// The write queue is full. Transient: try again shortly.
     #[error("store is overloaded: {queued} writes are waiting")]
     Overloaded {
         /// Writes in the queue.
         queued: usize,
     },
-    /// As many runs as the store keeps account of are under way. Passing: one of them will end.
-    #[error("all {slots} slots for runs are taken; end a run first, or open the store with more")]
+    /// Every slot for a run is in use. Transient: one of the runs will end.
+    #[error("all {slots} slots for runs are in use; end a run first, or open the store with more")]
     SlotsTaken {
-        /// How many there are.
+        /// Slots that the store was opened with.
         slots: usize,
     },
-    /// The disk is full. Passing: the store recovers by itself when there is room.
+    /// The disk is full. Transient: the store recovers by itself when there is space.
     #[error("disk is full")]
     DiskFull,
-    /// Another write of the same commit met a damaged page, and nothing of the commit is stored. Passing: that write
-    /// is set aside.
-    #[error("the commit failed for another write in it; try again")]
-    CommitFailed,
-    /// A write or sync failed in a way that leaves what is on disk unknown. Final for this process.
-    #[error("store takes no more writes since an earlier failure: {reason}")]
+    /// The engine could not do the work now, and nothing is stored: a connection was lost, or the
+    /// commit failed because of another write in it. Transient: try again.
+    #[error("{during}: {source}; try again")]
+    Unavailable {
+        /// The operation.
+        during: &'static str,
+        /// Cause in the engine.
+        source: Cause,
+    },
+    /// The outcome of the commit is not known: the write may be stored or not. Transient: repeat
+    /// the same call. A repeated request is recognised by its dedup keys, a repeated settlement by
+    /// its fence, so neither is stored twice.
+    #[error("{during}: the outcome is not known: {source}")]
+    Unknown {
+        /// The operation.
+        during: &'static str,
+        /// Cause in the engine.
+        source: Cause,
+    },
+    /// A write or sync failed, and the files may not hold what was written. Permanent for this
+    /// process. A write that was under way may be stored or not.
+    #[error("store accepts no more writes since an earlier failure: {reason}")]
     Poisoned {
         /// The failure.
         reason: String,
     },
-    /// The caller asked for something that makes no sense. Final.
+    /// The call itself is wrong. Permanent.
     #[error("{0}")]
     Invalid(String),
-    /// What is stored contradicts itself. Needs a person.
+    /// Stored data contradicts itself. An operator has to act.
     #[error("store is damaged: {0}")]
     Damaged(String),
-    /// Another process owns the file. Final until it stops.
+    /// Another process uses the store. Permanent until that process ends.
     #[error("another process is using {path}")]
     InUse {
         /// The file.
         path: String,
     },
-    /// The stored format is newer than this program. Final: update the program.
+    /// The stored format is newer than this program. Permanent: update the program.
     #[error("store has format {found}, this program knows up to {known}; update weir")]
     TooNew {
-        /// What is on disk.
+        /// Format of the store.
         found: u32,
-        /// What this program knows.
+        /// Newest format that this program knows.
         known: u32,
     },
-    /// The store was closed. Final.
+    /// The store was closed. Permanent.
     #[error("store is closed")]
     Closed,
     /// Any other failure of the engine.
-    #[error("{doing}: {cause}")]
+    #[error("{during}: {source}")]
     Engine {
-        /// What was being done.
-        doing: &'static str,
-        /// The engine's own words.
-        cause: String,
+        /// The operation.
+        during: &'static str,
+        /// Cause in the engine.
+        source: Cause,
     },
 }
 
 impl StoreError {
-    /// Whether the same call may succeed later in this process.
+    /// A failure of the engine that fits no other variant.
+    pub fn engine(during: &'static str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Engine { during, source: source.into().into() }
+    }
+
+    /// True if the same call may succeed later in this process.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         matches!(
             self,
-            Self::Overloaded { .. } | Self::SlotsTaken { .. } | Self::DiskFull | Self::CommitFailed
+            Self::Overloaded { .. }
+                | Self::SlotsTaken { .. }
+                | Self::DiskFull
+                | Self::Unavailable { .. }
+                | Self::Unknown { .. }
         )
     }
 }

@@ -1,4 +1,4 @@
-//! Holds: rows that keep deliveries from being claimed, whatever their number.
+//! Holds: each keeps the deliveries in its scope from being claimed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use thiserror::Error;
 use weir_core::name::{DestinationName, HandlerName, SourceName, Target};
 use weir_core::time::Timestamp;
 
-/// A hold's number. No other hold ever gets it.
+/// Number of a hold, never given to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct HoldId(pub u64);
@@ -19,19 +19,17 @@ impl fmt::Display for HoldId {
     }
 }
 
-/// What a hold covers.
+/// Scope of a hold.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum HoldScope {
-    /// Deliveries of this source's events, to handlers and by routes.
+    /// All deliveries of this source's events.
     Source(SourceName),
-    /// Deliveries for this handler.
     Handler(HandlerName),
-    /// Deliveries for this destination.
     Destination(DestinationName),
 }
 
 impl HoldScope {
-    /// Whether a delivery is covered.
+    /// True if a delivery is in the scope.
     #[must_use]
     pub fn covers(&self, source: &SourceName, target: &Target) -> bool {
         match (self, target) {
@@ -77,13 +75,12 @@ impl FromStr for HoldScope {
 /// A hold to place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewHold {
-    /// What it covers.
     pub scope: HoldScope,
-    /// A stable word, such as `missing`, `operator`, `breaker`.
+    /// A fixed word, such as `missing`, `operator`, `breaker`.
     pub reason: Box<str>,
-    /// Who placed it.
+    /// Name of the operator or part of the hub that placed it.
     pub by: Box<str>,
-    /// When it ends by itself.
+    /// Time at which it ends by itself.
     pub until: Option<Timestamp>,
 }
 
@@ -109,10 +106,8 @@ impl NewHold {
 /// A hold in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
-    /// Its number.
     pub id: HoldId,
-    /// What was placed.
     pub hold: NewHold,
-    /// When.
+    /// Time at which it was placed.
     pub at: Timestamp,
 }

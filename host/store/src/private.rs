@@ -1,9 +1,9 @@
-//! Files and folders that are for their owner's eyes only, whatever the umask is.
+//! Files and folders that only their owner may read, whatever the umask is.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::path::Path;
 
-/// Makes a folder, and those above it.
+/// Creates a folder and its parents.
 pub(crate) fn folder(folder: &Path) -> std::io::Result<()> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
@@ -12,8 +12,9 @@ pub(crate) fn folder(folder: &Path) -> std::io::Result<()> {
     builder.create(folder)
 }
 
-/// Opens a file, making it if it is not there. One that others may read, such as a backup that was copied back, is
-/// closed to them. SQLite gives its log and index files the mode of the database, so making that one private is enough.
+/// Opens a file, or creates it. If others may read it, such as a backup that was copied back, their
+/// access is removed. SQLite gives its log and index the mode of the database, so only that one
+/// needs it.
 pub(crate) fn file(path: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
@@ -33,8 +34,8 @@ fn close_to_others(file: &File, path: &Path) -> std::io::Result<()> {
         return Ok(());
     }
     if let Err(error) = file.set_permissions(std::fs::Permissions::from_mode(0o600)) {
-        // Somebody else's file, which we may use all the same.
-        tracing::warn!(file = %path.display(), %error, "others may read this file, and it cannot be closed to them");
+        // The file belongs to another user, and can be used all the same.
+        tracing::warn!(file = %path.display(), %error, "others may read this file: its mode cannot be changed");
     }
     Ok(())
 }

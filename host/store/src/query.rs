@@ -1,4 +1,4 @@
-//! Questions and their answers.
+//! Filters of queries, and what they answer.
 
 use std::sync::Arc;
 
@@ -11,87 +11,77 @@ use weir_core::name::{SourceName, Target};
 use weir_core::payload::Payload;
 use weir_core::time::Timestamp;
 
-/// Which page of a list.
+/// A page of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PageRequest {
-    /// At most so many; an engine may return fewer with a cursor, when it has looked far enough.
+    /// Limit of items. An engine may return fewer with a cursor, after it has read enough rows.
     pub limit: usize,
-    /// Where the page before ended; opaque.
+    /// Cursor of the page before; opaque.
     pub after: Option<String>,
 }
 
-/// A page of answers.
+/// Items of a page.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PageOf<T> {
-    /// The answers.
     pub items: Vec<T>,
-    /// Where to go on; none at the end.
+    /// Cursor of the next page; none at the end.
     pub next: Option<String>,
 }
 
-/// Which events.
+/// Filter of events.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EventFilter {
-    /// Only of this source.
     pub source: Option<SourceName>,
-    /// Only of this type; `*` in it stands for any run of characters.
+    /// Type; `*` in it stands for any characters.
     pub kind: Option<EventType>,
-    /// Only with this status.
     pub status: Option<EventStatus>,
-    /// Only received at or after.
+    /// Received at or after.
     pub since: Option<Timestamp>,
-    /// Only received before.
+    /// Received before.
     pub until: Option<Timestamp>,
 }
 
-/// Which deliveries.
+/// Filter of deliveries.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeliveryFilter {
-    /// Only in this state.
     pub state: Option<DeliveryState>,
-    /// Only for this target.
     pub target: Option<Target>,
-    /// Only of these events; their status does not count.
+    /// Filter of their events, without its status.
     pub of: EventFilter,
 }
 
-/// An event with all that is known of it. In lists, `payload` is absent and deliveries come without attempts.
+/// An event with its deliveries. In lists, `payload` is absent and deliveries have no attempts.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EventDetail {
-    /// Its row id.
+    /// Row id.
     pub id: EventId,
-    /// Its outward id, if a handler emitted it.
+    /// Outward id of an emitted event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outward_id: Option<EventId>,
-    /// Where it came in.
     pub source: SourceName,
-    /// The sender's word for it.
+    /// The sender's type.
     #[serde(rename = "type")]
     pub kind: EventType,
-    /// The common word for it.
     pub category: Option<Category>,
-    /// The sender's id for it.
+    /// The sender's id.
     pub delivery_id: Option<Arc<str>>,
-    /// When it was received or emitted.
+    /// Time at which it was received or emitted.
     pub received_at: Timestamp,
     /// The worst state of its deliveries.
     pub status: EventStatus,
-    /// Whether the sender's id was seen before with another body.
+    /// True if the sender used its id before, for another body.
     pub id_reused: bool,
-    /// The request that carried it.
     pub request: Option<RequestId>,
-    /// The event whose handler emitted it.
+    /// Event whose handler emitted it.
     pub parent: Option<EventId>,
-    /// The hash of the routing table that held then.
+    /// Hash of the routing table by which it was routed.
     pub table: String,
     /// The decisions of [`Routed`](crate::Routed); empty if none were given.
     #[serde(skip)]
     pub decisions: Box<str>,
-    /// Bytes of headers and body.
+    /// Size of headers and body in bytes.
     pub size: u64,
-    /// Its deliveries.
     pub deliveries: Vec<DeliveryDetail>,
-    /// Its headers and body.
     #[serde(skip)]
     pub payload: Option<Arc<Payload>>,
 }
@@ -99,133 +89,111 @@ pub struct EventDetail {
 /// A delivery with its attempts.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct DeliveryDetail {
-    /// Its id.
     pub id: DeliveryId,
-    /// The event it came of.
     pub event: EventId,
-    /// The attempt whose effect it is, for a message.
+    /// Attempt that sent it, for a message.
     pub cause: Option<AttemptId>,
-    /// The outward id of the message.
+    /// Outward id of the message.
     pub message: Option<MessageId>,
-    /// Who it is for.
     pub target: Target,
-    /// Where it stands.
     pub state: DeliveryState,
-    /// Under a hold.
+    /// True while it is under a hold.
     pub held: bool,
-    /// How often it was replayed.
+    /// Number of replays.
     pub generation: u32,
-    /// Attempts in this generation.
+    /// Number of attempts in this generation.
     pub attempts: u32,
-    /// When it is due next, while it waits.
+    /// Time of the next attempt, while it waits.
     pub due_at: Option<Timestamp>,
-    /// Why the last attempt failed.
+    /// Reason why the last attempt failed.
     pub reason: Option<Box<str>>,
-    /// Its attempts, oldest first.
+    /// Attempts, oldest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<AttemptDetail>,
 }
 
-/// One try.
+/// An attempt of a delivery.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AttemptDetail {
-    /// Its id.
     pub id: AttemptId,
-    /// Its generation.
     pub generation: u32,
-    /// Its number, from 1.
+    /// Number in its generation, from 1.
     pub number: u32,
-    /// When it began.
     pub started_at: Timestamp,
-    /// How long it took, in microseconds.
+    /// Duration in microseconds.
     pub duration_us: u64,
-    /// How it ended.
     pub outcome: Outcome,
-    /// Why.
     pub reason: Option<Box<str>>,
-    /// The version of the handler, in hex.
+    /// Version of the handler, in hex.
     pub version: Option<String>,
-    /// What the handler logged.
+    /// Log of the handler.
     pub log: Option<Box<str>>,
-    /// The endpoint's status.
+    /// HTTP status of the endpoint's answer.
     pub response_status: Option<u16>,
-    /// The first bytes of the endpoint's answer.
+    /// First bytes of the endpoint's answer.
     pub response_snippet: Option<Box<str>>,
-    /// Messages that it sent.
     pub messages: Vec<DeliveryDetail>,
-    /// Events that it emitted.
     pub emitted: Vec<EventId>,
 }
 
 /// A request as it was received.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredRequest {
-    /// Its id.
     pub id: RequestId,
-    /// Where it came in.
     pub source: SourceName,
-    /// When.
     pub received_at: Timestamp,
-    /// The scheme that verified it.
+    /// Scheme that verified it.
     pub scheme: Arc<str>,
-    /// The name of the secret that did.
+    /// Name of the secret that verified it.
     pub secret: Arc<str>,
-    /// Who sent it.
+    /// Address of the sender, 4 or 16 bytes.
     pub remote: Option<Bytes>,
-    /// Headers and body.
     pub payload: Payload,
 }
 
-/// What a responder answered a sender.
+/// Answer of a responder to a sender.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredReply {
-    /// HTTP status.
     pub status: u16,
-    /// Headers and body.
     pub payload: Payload,
-    /// Until when it is kept.
+    /// Time until which it is kept.
     pub until: Timestamp,
 }
 
-/// Which totals.
+/// Selection of totals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CountsFilter {
-    /// Waiting work: pending, held, retrying and dead deliveries by target.
+    /// Pending, held, retrying and dead deliveries by target.
     Deliveries,
-    /// Stored, duplicate and unrouted events by source since the store was made.
+    /// Stored, duplicate and unrouted events by source, since the store was created.
     Events,
-    /// Events by source that are `unrouted` now.
+    /// Events that are `unrouted` now, by source.
     Unrouted,
 }
 
-/// An id that is looked for.
+/// An id to look up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IdLookup {
-    /// Of one try.
     Attempt(AttemptId),
-    /// Of a message.
     Message(MessageId),
-    /// Of a request that was accepted.
     Request(RequestId),
-    /// The sender's own.
+    /// The sender's id of an event.
     Sender(Box<str>),
 }
 
-/// The result of a search for an id.
+/// Result of looking up an id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct IdMatches {
-    /// A delivery.
     pub delivery: Option<DeliveryId>,
-    /// Events, newest first for a sender's id, in their order for a request.
+    /// Events: newest first for a sender's id, in the order of the request for a request.
     pub events: Vec<EventId>,
 }
 
-/// The oldest delivery that waits for a target.
+/// Oldest waiting delivery of a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OldestWaiting {
-    /// The target.
     pub target: String,
-    /// The time at which its event was received.
+    /// Time at which its event was received.
     pub received_at: Timestamp,
 }
 
@@ -236,6 +204,5 @@ pub struct CountRow {
     pub of: String,
     /// A state, or `stored`, `duplicate`, `unrouted`.
     pub what: &'static str,
-    /// How many.
     pub count: u64,
 }

@@ -1,56 +1,33 @@
-//! The registry: small, versioned entries by (kind, key), for everything that is not an event.
+//! The registry: small versioned entries by kind and key, for everything that is not an event.
 
 use serde::{Deserialize, Serialize};
 
-/// What an entry is about. The words are written to disk.
+/// Kind of an entry. Its word is written to disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum EntryKind {
     /// Breakers of destinations and versions.
     Breaker,
-    /// Which version of a handler is current, with its manifest.
+    /// The current version of a handler, with its manifest.
     Handler,
-    /// The bytes of a version, by hash.
+    /// Bytes of a version, by its hash.
     Module,
-    /// Routing tables by hash.
-    Table,
-    /// Secrets that were learned or made here.
+    /// Secrets that the hub received or made.
     Secret,
-    /// Long jobs: replays and the like.
-    Job,
-    /// Tokens of the admin API.
-    Token,
-    /// Who did what.
-    Audit,
     /// The configuration at the last start.
     Setting,
 }
 
 impl EntryKind {
-    /// All of them.
-    pub const ALL: [Self; 9] = [
-        Self::Breaker,
-        Self::Handler,
-        Self::Module,
-        Self::Table,
-        Self::Secret,
-        Self::Job,
-        Self::Token,
-        Self::Audit,
-        Self::Setting,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Breaker, Self::Handler, Self::Module, Self::Secret, Self::Setting];
 
-    /// The word.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Breaker => "breaker",
             Self::Handler => "handler",
             Self::Module => "module",
-            Self::Table => "table",
             Self::Secret => "secret",
-            Self::Job => "job",
-            Self::Token => "token",
-            Self::Audit => "audit",
             Self::Setting => "setting",
         }
     }
@@ -59,23 +36,22 @@ impl EntryKind {
 /// A stored entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegistryEntry {
-    /// Rises with each write.
+    /// Number that rises with each write.
     pub version: u64,
-    /// The value; in lists absent when large.
+    /// The value. A list leaves a large one out.
     pub value: Option<Vec<u8>>,
 }
 
-/// What became of a compare-and-set.
+/// Result of a compare-and-set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CasOutcome {
-    /// It is written, with this version.
     Written {
-        /// The new version.
+        /// Version of the written entry.
         version: u64,
     },
-    /// The entry has another version, or is absent.
+    /// The entry has another version, or there is none.
     Conflict {
-        /// What is there.
+        /// Version of the stored entry.
         found: Option<u64>,
     },
 }

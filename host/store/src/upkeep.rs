@@ -1,4 +1,4 @@
-//! Retention, checks and redriving.
+//! Input and answers of retention, checks, replays and retries.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use weir_core::name::Target;
 
 use crate::Routed;
 
-/// How long finished things are kept.
+/// Times for which finished data is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
     /// Requests, events and payloads.
     pub payload_life: Duration,
     /// Attempts with their logs.
     pub attempt_life: Duration,
-    /// Dedup keys: a duplicate within this is recognised.
+    /// Dedup keys. A duplicate within this time is recognised.
     pub dedup_life: Duration,
 }
 
@@ -26,49 +26,48 @@ impl Default for Retention {
     }
 }
 
-/// What one call of `prune` removed.
+/// Result of one call of `prune`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Pruned {
     /// Events, with their requests, payloads, deliveries and attempts.
     pub events: u64,
     /// Dedup keys.
     pub keys: u64,
-    /// Whether there is more to do now.
+    /// True if there is more to remove now.
     pub more: bool,
 }
 
-/// What to make due again.
+/// Deliveries to make due again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplayRequest {
-    /// Which.
     pub what: ReplaySelection,
-    /// At most so many in one call.
+    /// Limit of deliveries in one call.
     pub limit: usize,
-    /// Two redrives with the same name are one.
+    /// Idempotency key: a second request with the same key does nothing.
     pub request: String,
-    /// Whether what follows from it gets new outward ids, so that receivers take it for something new.
+    /// True if its effects get new outward ids, so that receivers do not skip them as duplicates.
     pub new_ids: bool,
 }
 
-/// Which deliveries to make due again.
+/// Selection of deliveries to make due again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReplaySelection {
-    /// One delivery, dead or processed.
+    /// One finished delivery.
     Delivery(DeliveryId),
-    /// Those of these that are dead letters.
+    /// The dead letters among these deliveries.
     DeadOf(Vec<DeliveryId>),
     /// All dead letters of an event.
     Event(EventId),
     /// Dead letters, of one target or of all.
     DeadLetters(Option<Target>),
-    /// Events, to whom the routes say now: a delivery that is over is raised to the next generation, one that there
-    /// was none of is made, and one that is not over yet is left alone.
+    /// Events by their current routes: a finished delivery gets a new generation, a missing one is
+    /// made, and an unfinished one does not change.
     Events(Vec<ReroutedEvent>),
-    /// The same for those of these events that are `unrouted`; others are left alone.
+    /// The same for the `unrouted` events among these.
     Unrouted(Vec<ReroutedEvent>),
 }
 
-/// The deliveries to make due at once, of those that wait for a retry.
+/// Selection of deliveries that wait for a retry, to make due at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RetryNow {
     /// One delivery.
@@ -79,55 +78,37 @@ pub enum RetryNow {
     Target(Target),
 }
 
-/// The result: deliveries that are due now and were due later.
+/// Result of a retry: the deliveries that are due now.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RetriedNow {
-    /// The deliveries. What is being tried already is left out.
+    /// The deliveries, without those that are claimed already.
     pub deliveries: Vec<DeliveryId>,
-    /// Whether there are more.
+    /// True if the limit left some.
     pub more: bool,
 }
 
-/// An event with its routes as they are now.
+/// An event with its current routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReroutedEvent {
-    /// Which.
     pub event: EventId,
-    /// Who gets it.
     pub routed: Routed,
 }
 
-/// What became of a redrive.
+/// Result of a replay.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ReplayOutcome {
     /// Deliveries that are due again.
     pub deliveries: Vec<DeliveryId>,
-    /// Whether the limit left some.
+    /// True if the limit left some.
     pub more: bool,
 }
 
-/// How far a store has been looked over since it was opened, where the process before this one did not close it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum IntegrityStatus {
-    /// All of it, or there was no need.
-    Done,
-    /// What was written last, before anything was taken in; the rest is looked at while work goes on.
-    InProgress {
-        /// Of the rest, 0 to 99.
-        percent: u8,
-    },
-    /// What was found to be wrong. The store takes no more writes.
-    Damaged(String),
-    /// Why the rest could not be looked at.
-    Failed(String),
-}
-
-/// What a check found.
+/// Result of a check.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CheckReport {
-    /// What is wrong, a sentence each; empty when all is well.
+    /// The problems, one sentence each.
     pub problems: Vec<String>,
-    /// Deliveries looked at.
+    /// Deliveries checked.
     pub deliveries: u64,
     /// Bytes of the store's files.
     pub bytes: u64,

@@ -77,7 +77,7 @@ async fn requeue_what_died_twice(hub: &RunningHub) -> u64 {
     let dead = hub.api("/api/v1/dead-letters").await;
     let dead = dead["items"].as_array().unwrap();
     for letter in dead {
-        assert_eq!(letter["reason"], "the host died while it ran", "{letter}");
+        assert_eq!(letter["reason"], "the hub died while it ran", "{letter}");
         let requeued = hub.cli(&["dead-letters", "requeue", letter["id"].as_str().unwrap()]);
         assert!(requeued.status.success(), "{requeued:?}");
     }

@@ -238,7 +238,7 @@ async fn the_store_is_checked_while_the_hub_runs_and_health_shows_it() {
     hub.push("push", "one", b"{}").await.accepted();
     let hub = hub.kill_and_restart().await;
     let said = health(&hub).await.unwrap();
-    assert_eq!(said["store"]["look_over"]["status"], "done", "it is small: {said}");
+    assert_eq!(said["store"]["integrity"]["status"], "done", "it is small: {said}");
     let checked = hub.cli(&["check", "--store", "--json"]);
     let said: Value = serde_json::from_slice(&checked.stdout).unwrap();
     assert!(checked.status.success() && said["ok"] == true, "{checked:?}");

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use http::Request;
 use http_body_util::Full;
-use weir_store::Store as _;
+use weir_store::Maintenance as _;
 
 use weir_testing::hub::{RunningHub, TestHub, github_signature, hmac_hex};
 use weir_testing::sink::Sink;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use weir_store::health::IntegrityStatus;
 use weir_store::query::{CountRow, CountsFilter};
-use weir_store::upkeep::IntegrityStatus;
 
 use super::AdminService;
 use crate::api::{
@@ -62,11 +62,11 @@ impl AdminService {
     }
 
     fn store_state(&self) -> StoreState {
-        let (poisoned, condition) = (self.store.poisoned(), self.store.condition());
-        let (unreadable, lost) = (condition.unreadable, &condition.lost);
+        let health = self.store.health();
+        let (unreadable, lost) = (health.unreadable, &health.lost);
         let degraded = unreadable > 0 || !lost.is_empty();
         let full = "the disk is full: webhooks are refused until there is room".to_owned();
-        let (status, reason) = match (poisoned, condition.full_since) {
+        let (status, reason) = match (health.poisoned, health.full_since) {
             (Some(reason), _) => ("poisoned", Some(reason)),
             (None, Some(_)) => ("full", Some(full)),
             (None, None) if degraded => ("degraded", None),
@@ -81,11 +81,11 @@ impl AdminService {
         });
         StoreState {
             status: status.to_owned(),
-            since: condition.full_since.filter(|_| status == "full"),
+            since: health.full_since.filter(|_| status == "full"),
             reason,
             unreadable: (unreadable > 0).then_some(unreadable),
             lost: (!lost.is_empty()).then(|| lost_rows.collect()),
-            look_over: integrity(&self.store.look_over()),
+            integrity: integrity(&health.integrity),
         }
     }
 }
@@ -93,7 +93,7 @@ impl AdminService {
 fn integrity(status: &IntegrityStatus) -> IntegrityState {
     let (word, percent, reason) = match status {
         IntegrityStatus::Done => ("done", None, None),
-        IntegrityStatus::InProgress { percent } => ("under_way", Some(*percent), None),
+        IntegrityStatus::InProgress { percent } => ("in_progress", Some(*percent), None),
         IntegrityStatus::Damaged(reason) => ("damaged", None, Some(reason.clone())),
         IntegrityStatus::Failed(reason) => ("failed", None, Some(reason.clone())),
     };
@@ -154,7 +154,7 @@ mod tests {
     fn the_check_of_the_store_is_reported() {
         let reported = |status| serde_json::to_value(integrity(&status)).unwrap();
         let in_progress = reported(IntegrityStatus::InProgress { percent: 42 });
-        assert_eq!(in_progress, json!({ "status": "under_way", "percent": 42 }));
+        assert_eq!(in_progress, json!({ "status": "in_progress", "percent": 42 }));
         assert_eq!(reported(IntegrityStatus::Done), json!({ "status": "done" }));
         let damaged = reported(IntegrityStatus::Damaged("event 7".into()));
         assert_eq!(damaged, json!({ "status": "damaged", "reason": "event 7" }));

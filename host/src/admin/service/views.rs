@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use weir_core::bounds::KIB;
 use weir_core::payload::Payload;
-use weir_store::condition::UnreadableRows;
+use weir_store::health::UnreadableRows;
 use weir_store::hold::Hold;
 use weir_store::quarantine::QuarantinedRequest;
 use weir_store::query::{AttemptDetail, DeliveryDetail, EventDetail, StoredRequest};

@@ -215,7 +215,7 @@ impl TestAdmin {
             effects: RoutedEffects::default(),
             reads: ReadSet::default(),
         };
-        let settled = self.store.settle(vec![settlement]).await.remove(0).unwrap();
+        let settled = self.store.settle(&[Arc::new(settlement)]).await.remove(0).unwrap();
         assert!(matches!(settled, Settled::Applied { .. }));
         claimed.delivery
     }

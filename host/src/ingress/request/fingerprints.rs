@@ -4,7 +4,7 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 use sha2::{Digest, Sha256};
 use weir_store::registry::{CasOutcome, EntryKind};
-use weir_store::{Store, StoreError};
+use weir_store::{Registry, StoreError};
 
 /// The registry key of the fingerprint key.
 const REGISTRY_KEY: &str = "fingerprint";
@@ -39,7 +39,7 @@ impl Fingerprints {
     }
 
     /// The fingerprints of this installation, whose key is made at the first start.
-    pub(crate) async fn load(store: &dyn Store) -> Result<Self, StoreError> {
+    pub(crate) async fn load(store: &dyn Registry) -> Result<Self, StoreError> {
         let new: [u8; 32] = random();
         let secret = EntryKind::Secret;
         let written = store.cas(secret, REGISTRY_KEY, None, Some(new.to_vec())).await?;

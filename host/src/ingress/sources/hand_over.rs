@@ -64,6 +64,8 @@ pub(crate) struct HandOver {
     seal: Arc<Seal>,
     clock: Arc<dyn Clock>,
     tasks: Tasks,
+    /// Held while an entry and the secret in force are changed together.
+    changing: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The windows that have not ended. They close with the process.
@@ -149,7 +151,15 @@ impl Windows {
 impl HandOver {
     pub(crate) fn new(sources: Arc<LiveSources>, ctx: &HubContext, seal: Arc<Seal>) -> Self {
         let HubContext { store, clock, tasks, .. } = ctx.clone();
-        Self { windows: Arc::default(), sources, store, seal, clock, tasks }
+        Self {
+            windows: Arc::default(),
+            sources,
+            store,
+            seal,
+            clock,
+            tasks,
+            changing: Arc::default(),
+        }
     }
 
     /// Opens a window: the next handshake of a source may hand its secret over. True if the operator has
@@ -192,6 +202,7 @@ impl HandOver {
     /// Forgets the secret that was handed over for a source. False if there is none.
     pub(crate) async fn forget_secret(&self, source: &SourceName) -> Result<bool, StoreError> {
         let key = format!("{REGISTRY_PREFIX}{source}");
+        let _changing = self.changing.lock().await;
         let Some(entry) = self.store.get(EntryKind::Secret, &key).await? else { return Ok(false) };
         self.windows.close(source.as_str(), self.clock.now());
         let removed = self.store.cas(EntryKind::Secret, &key, Some(entry.version), None).await?;
@@ -213,8 +224,10 @@ impl HandOver {
         let sealed = self.seal.close(&key, secret.expose());
         let (store, sources) = (self.store.clone(), self.sources.clone());
         let (windows, secret) = (self.windows.clone(), secret.clone());
+        let changing = self.changing.clone();
         // A secret that is stored must be in force too, even if the sender has gone by then.
         let stored = RunToCompletion::new(&self.tasks, async move {
+            let _changing = changing.lock().await;
             match store.cas(EntryKind::Secret, &key, None, Some(sealed)).await {
                 Ok(CasOutcome::Written { .. }) => {
                     sources.set_handed_over([(name.clone(), Some(secret.clone()))]);
@@ -236,8 +249,19 @@ impl HandOver {
         stored.await
     }
 
-    /// Loads the secrets that were handed over before this process started.
+    /// Loads the secrets again whenever their entries change: another hub may have received one.
+    pub(crate) async fn follow_secrets(&self) {
+        let mut changes = self.store.watch(EntryKind::Secret);
+        while changes.changed().await.is_ok() {
+            if let Err(error) = self.load_secrets().await {
+                tracing::warn!(%error, "cannot read the secrets that were handed over");
+            }
+        }
+    }
+
+    /// Loads the secrets that were handed over, and drops those without an entry.
     pub(crate) async fn load_secrets(&self) -> Result<(), StoreError> {
+        let _changing = self.changing.lock().await;
         let entries = self.store.list(EntryKind::Secret).await?;
         let secrets = entries.into_iter().filter_map(|(key, entry)| {
             let name = SourceName::configured(key.strip_prefix(REGISTRY_PREFIX)?).ok()?;
@@ -248,7 +272,11 @@ impl HandOver {
             };
             Some((name, Some(Secret::new(secret))))
         });
-        self.sources.set_handed_over(secrets.collect::<Vec<_>>());
+        let mut secrets: BTreeMap<SourceName, Option<Secret>> = secrets.collect();
+        for source in self.sources.all().iter() {
+            secrets.entry(source.config.name.clone()).or_insert(None);
+        }
+        self.sources.set_handed_over(secrets);
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use weir_core::name::HandlerName;
 use weir_engine::Version;
 use weir_store::hold::{HoldScope, NewHold};
 use weir_store::registry::{CasOutcome, EntryKind, RegistryEntry};
-use weir_store::{Store, StoreError};
+use weir_store::{Operations, Registry, StoreError};
 
 use super::manifest::{Manifest, ManifestError};
 
@@ -36,7 +36,9 @@ pub(crate) enum ArchiveError {
 
 /// The manifests of all handlers. One that cannot be read is logged and left out, so that the
 /// others serve.
-pub(crate) async fn all(store: &dyn Store) -> Result<BTreeMap<HandlerName, Manifest>, StoreError> {
+pub(crate) async fn all(
+    store: &dyn Registry,
+) -> Result<BTreeMap<HandlerName, Manifest>, StoreError> {
     let mut found = BTreeMap::new();
     for (key, entry) in store.list(EntryKind::Handler).await? {
         let Ok(name) = HandlerName::new(&key) else { continue };
@@ -60,7 +62,7 @@ pub(crate) async fn all(store: &dyn Store) -> Result<BTreeMap<HandlerName, Manif
 
 /// The manifest of one handler.
 pub(crate) async fn manifest(
-    store: &dyn Store,
+    store: &dyn Registry,
     name: &HandlerName,
 ) -> Result<Option<Manifest>, ArchiveError> {
     let entry = store.get(EntryKind::Handler, name.as_str()).await?;
@@ -70,7 +72,7 @@ pub(crate) async fn manifest(
 
 /// The bytes of a version's module.
 pub(crate) async fn module(
-    store: &dyn Store,
+    store: &dyn Registry,
     version: Version,
 ) -> Result<Option<Vec<u8>>, StoreError> {
     Ok(store.get(EntryKind::Module, &version.to_hex()).await?.and_then(|entry| entry.value))
@@ -78,7 +80,7 @@ pub(crate) async fn module(
 
 /// Stores the bytes of a version's module, if they are not stored already.
 pub(crate) async fn keep_module(
-    store: &dyn Store,
+    store: &dyn Registry,
     version: Version,
     bytes: &[u8],
 ) -> Result<(), StoreError> {
@@ -92,7 +94,7 @@ pub(crate) async fn keep_module(
 
 /// Stores the manifest of a handler.
 pub(crate) async fn keep_manifest(
-    store: &dyn Store,
+    store: &dyn Registry,
     name: &HandlerName,
     manifest: &Manifest,
 ) -> Result<(), ArchiveError> {
@@ -113,7 +115,7 @@ pub(crate) async fn keep_manifest(
 }
 
 /// Removes the bytes of versions that no manifest keeps.
-pub(crate) async fn prune_modules(store: &dyn Store) -> Result<usize, StoreError> {
+pub(crate) async fn prune_modules(store: &dyn Registry) -> Result<usize, StoreError> {
     let known = all(store).await?;
     let kept: BTreeSet<&str> = known
         .values()
@@ -131,7 +133,10 @@ pub(crate) async fn prune_modules(store: &dyn Store) -> Result<usize, StoreError
 }
 
 /// Holds the deliveries of a handler whose file is gone, if they are not on hold for that already.
-pub(crate) async fn hold_missing(store: &dyn Store, name: &HandlerName) -> Result<(), StoreError> {
+pub(crate) async fn hold_missing(
+    store: &dyn Operations,
+    name: &HandlerName,
+) -> Result<(), StoreError> {
     let scope = HoldScope::Handler(name.clone());
     let held = store.holds().await?;
     if held.iter().any(|h| h.hold.scope == scope && h.hold.is_for_missing_target()) {
@@ -142,7 +147,7 @@ pub(crate) async fn hold_missing(store: &dyn Store, name: &HandlerName) -> Resul
 
 /// Releases the holds of a handler that is back. Holds for other reasons stay.
 pub(crate) async fn release_missing(
-    store: &dyn Store,
+    store: &dyn Operations,
     name: &HandlerName,
 ) -> Result<(), StoreError> {
     let scope = HoldScope::Handler(name.clone());

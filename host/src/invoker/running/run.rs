@@ -46,7 +46,7 @@ impl Runner {
         };
         let run_class = runtime.batching.lock().run_class();
         let slot = self.slots.take(&runtime.name, run_class).await;
-        let noted = self.worker.ctx.store.begin(claim)?;
+        let noted = self.worker.ctx.store.begin_run(claim)?;
         Ok(ActiveRun { _noted: noted, _slot: slot, _isolation: isolation })
     }
 

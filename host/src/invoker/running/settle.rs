@@ -26,8 +26,10 @@ impl Runner {
         finished: Vec<FinishedRun<'a>>,
         reply: Option<&ReplySender>,
     ) -> Vec<&'a Claim> {
-        let (runs, settlements): (Vec<_>, Vec<_>) =
-            finished.into_iter().map(|run| ((run.claim, run.version), run.settlement)).unzip();
+        let (runs, settlements): (Vec<_>, Vec<_>) = finished
+            .into_iter()
+            .map(|run| ((run.claim, run.version), Arc::new(run.settlement)))
+            .unzip();
         let answers = self.worker.settle(&settlements).await;
         let (mut conflicts, mut settled) = (Vec::new(), 0);
         for (((claim, version), settlement), answer) in
@@ -68,20 +70,24 @@ impl Runner {
         &self,
         claim: &Claim,
         version: &ServingVersion,
-        settlement: Settlement,
+        settlement: Arc<Settlement>,
         answer: Result<Settled, StoreError>,
-    ) -> (Settlement, Result<Settled, StoreError>) {
+    ) -> (Arc<Settlement>, Result<Settled, StoreError>) {
         let instead = match answer {
             Err(StoreError::Invalid(reason)) => {
                 tracing::error!(
                     delivery = %claim.delivery, reason, "the store refuses a settlement"
                 );
                 let random = &mut StdRng::from_seed(seed::of(claim.delivery, claim.fence));
+                let settlement = Arc::unwrap_or_clone(settlement);
                 decide::impossible(settlement, &reason, &version.settings.retry, random)
             }
-            Ok(Settled::Exhausted { descendants }) => decide::exhausted(settlement, descendants),
+            Ok(Settled::Exhausted { descendants }) => {
+                decide::exhausted(Arc::unwrap_or_clone(settlement), descendants)
+            }
             answer => return (settlement, answer),
         };
+        let instead = Arc::new(instead);
         let answer = self.worker.settle_one(&instead).await;
         (instead, answer)
     }

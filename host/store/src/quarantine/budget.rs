@@ -1,23 +1,23 @@
-//! How much of the quarantine an address and a source may have. Pure: it says who has to make room.
+//! Budgets of the quarantine per address and source, and whose request is removed first. Pure.
 
 use std::collections::{BTreeMap, HashMap};
 
-/// How much is kept.
+/// Limits of the quarantine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budgets {
-    /// Requests for one source from one address.
+    /// Requests to one source from one address.
     pub address_items: usize,
-    /// Bytes of them.
+    /// Bytes of those requests.
     pub address_bytes: usize,
-    /// Requests for one source.
+    /// Requests to one source.
     pub source_items: usize,
-    /// Bytes of them.
+    /// Bytes of those requests.
     pub source_bytes: usize,
-    /// Bytes of everything.
+    /// Bytes of all requests.
     pub bytes: usize,
 }
 
-/// What somebody has.
+/// Requests and bytes of an address or a source.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Share {
     items: usize,
@@ -36,7 +36,7 @@ impl Share {
     }
 }
 
-/// Who has what.
+/// Shares of all sources and their addresses.
 #[derive(Debug)]
 pub(super) struct Shares {
     budgets: Budgets,
@@ -55,19 +55,19 @@ impl Shares {
         Self { budgets, sources: HashMap::new(), bytes: 0 }
     }
 
-    /// How much may be kept.
     pub(super) fn budgets(&self) -> Budgets {
         self.budgets
     }
 
-    /// Whether something of this size is kept at all.
+    /// True if a request of this size fits into the budgets at all.
     pub(super) fn admits(&self, bytes: usize) -> bool {
         let Budgets { address_bytes, source_bytes, bytes: all, .. } = self.budgets;
         bytes <= address_bytes.min(source_bytes).min(all)
     }
 
-    /// Whose oldest must go before so much can be put: its source and address. None if there is room.
-    pub(super) fn must_go(
+    /// Source and address whose oldest request must be removed before so many bytes fit. None if
+    /// they fit now.
+    pub(super) fn victim(
         &self,
         source: &str,
         address: &str,
@@ -98,7 +98,7 @@ impl Shares {
         self.bytes += bytes;
     }
 
-    /// What somebody has is still there, but its content is gone.
+    /// Counts a request without its content, which was deleted.
     pub(super) fn empty(&mut self, source: &str, address: &str, bytes: usize) {
         self.bytes = self.bytes.saturating_sub(bytes);
         let Some(here) = self.sources.get_mut(source) else { return };
@@ -146,24 +146,22 @@ mod tests {
     }
 
     fn goes(shares: &Shares, source: &str, address: &str, bytes: usize) -> Option<String> {
-        shares
-            .must_go(source, address, bytes)
-            .map(|(source, address)| format!("{source} {address}"))
+        shares.victim(source, address, bytes).map(|(source, address)| format!("{source} {address}"))
     }
 
     #[test]
-    fn an_address_that_has_its_share_loses_its_own_oldest() {
+    fn an_address_past_its_budget_loses_its_own_oldest() {
         let mut shares = shares();
         (0..3).for_each(|_| shares.add("a", "1", 10));
         assert_eq!(goes(&shares, "a", "1", 10).unwrap(), "a 1");
         assert_eq!(goes(&shares, "a", "2", 10), None);
-        assert_eq!(goes(&shares, "b", "1", 10), None, "at another source it has another share");
+        assert_eq!(goes(&shares, "b", "1", 10), None, "another source has a budget of its own");
         shares.add("a", "2", 95);
         assert_eq!(goes(&shares, "a", "2", 10).unwrap(), "a 2");
     }
 
     #[test]
-    fn a_source_that_is_full_loses_what_the_busiest_address_has() {
+    fn a_full_source_loses_the_oldest_of_its_largest_address() {
         let mut shares = shares();
         shares.add("a", "victim", 10);
         (0..3).for_each(|_| shares.add("a", "flood", 30));

@@ -1,12 +1,15 @@
-//! The quarantine: requests that were not believed, in a file of their own, to be looked at and perhaps let in later.
+//! The quarantine: requests whose signature was not valid, in a file of their own, so that an
+//! operator can look at them and release them.
 //!
-//! It is never in the store's way: a thread of its own writes, nothing is synced, what finds no place in the queue is
-//! dropped, and a file that cannot be read is put aside. Nothing here was acknowledged, so nothing here is promised.
+//! It never delays the store: its own thread writes, nothing is synced, a request that finds its
+//! queue full is dropped, and an unreadable file is moved aside. Nothing in it was acknowledged, so
+//! nothing is promised.
 //!
-//! Strangers fill it, so that whoever fills it most loses first: past an address's budget its own oldest go, past a
-//! source's budget the oldest of the address that has most there, past the whole budget those of the largest source.
+//! Anyone can fill it, so the largest sender loses first: past the budget of an address its own
+//! oldest request is removed, past the budget of a source the oldest of that source's largest
+//! address, past the whole budget the oldest of the largest source.
 //!
-//! What may not live here: what a request says (its content is opaque), and whether it is believed now.
+//! Not here: the content of a request, which is opaque, and whether its signature is valid now.
 
 mod budget;
 #[cfg(test)]
@@ -30,57 +33,53 @@ use thread::{FileQuery, QuarantineFile};
 
 pub use budget::Budgets;
 
-/// Requests on their way into the file.
+/// Requests that wait for the file.
 const QUEUE_ITEMS_MAX: usize = 256;
-/// Bytes of them.
+/// Bytes of those requests.
 const QUEUE_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Questions that wait.
-const QUESTIONS_MAX: usize = 64;
+/// Queries that wait.
+const QUERIES_MAX: usize = 64;
 
-/// A request that was not believed.
+/// A request whose signature was not valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QuarantinedRequest {
-    /// Its id.
     pub id: QuarantineId,
-    /// The source that it was for.
     pub source: Box<str>,
-    /// Where it came from: the address, or the network that counts as one.
+    /// Address of the sender, or the network that counts as one address.
     pub address: Box<str>,
-    /// When it came.
+    /// Time at which it was received.
     pub at: Timestamp,
-    /// Why it was refused, last.
+    /// Code of its latest refusal.
     pub code: Box<str>,
-    /// Bytes of its content, which is let go when it is let in.
+    /// Bytes of its content. The content is deleted when it is released.
     pub size: usize,
-    /// The ids of the events that it became, once it was let in.
+    /// Ids of its events, once it was released.
     pub released: Option<Vec<Box<str>>>,
 }
 
-/// What became of a request that was to be let in.
+/// Result of verifying a quarantined request again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RecheckResult {
-    /// It became these events, or is one of those that become none.
+    /// It was accepted with these events, which may be none.
     Released(Vec<Box<str>>),
-    /// It is still not believed, for this reason.
+    /// It was refused again, with this code.
     Refused(Box<str>),
 }
 
-/// Which requests to list.
+/// Filter of a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct QuarantineFilter {
-    /// Of this source only.
     pub source: Option<Box<str>>,
-    /// Also those that were let in.
+    /// Include released requests.
     pub include_released: bool,
-    /// After this one, in the order of the list.
+    /// Start after this one, in the order of the list.
     pub after: Option<QuarantineId>,
-    /// The oldest first; else the newest.
+    /// List the oldest first instead of the newest.
     pub oldest_first: bool,
-    /// At most so many.
     pub limit: usize,
 }
 
-/// Keeps requests that were not believed. Dropping it ends its thread once the queue is empty.
+/// Handle of the quarantine. Dropping it ends its thread once the queue is empty.
 #[derive(Debug)]
 pub struct Quarantine {
     put: Option<Sender<(QuarantinedRequest, Vec<u8>)>>,
@@ -90,10 +89,10 @@ pub struct Quarantine {
 }
 
 impl Quarantine {
-    /// Opens the file, or makes it.
+    /// Opens the file, or creates it.
     ///
     /// # Errors
-    /// If there can be no such file.
+    /// If the file cannot be opened nor created.
     pub fn open(
         file: &Path,
         budgets: Budgets,
@@ -102,21 +101,18 @@ impl Quarantine {
     ) -> Result<Self, StoreError> {
         let keeper = QuarantineFile::open(file, budgets, life, clock)?;
         let (put, to_put): (_, Receiver<(QuarantinedRequest, Vec<u8>)>) = bounded(QUEUE_ITEMS_MAX);
-        let (ask, asked) = bounded(QUESTIONS_MAX);
+        let (ask, asked) = bounded(QUERIES_MAX);
         let queued = Arc::new(AtomicUsize::new(0));
-        let waiting = Arc::clone(&queued);
+        let waiting = queued.clone();
         let thread = std::thread::Builder::new()
             .name("quarantine".into())
             .spawn(move || keeper.run(&to_put, &asked, &waiting))
-            .map_err(|error| StoreError::Engine {
-                doing: "start a thread",
-                cause: error.to_string(),
-            })?;
+            .map_err(|error| StoreError::engine("start a thread", error))?;
         let thread = Mutex::new(Some(thread));
         Ok(Self { put: Some(put), ask: Some(ask), queued, thread })
     }
 
-    /// Keeps a request with its content, soon. False if there was no room for it in the queue.
+    /// Queues a request with its content to be kept. False if the queue is full.
     pub fn put(&self, request: QuarantinedRequest, content: Vec<u8>) -> bool {
         let bytes = content.len();
         let queued = self.queued.fetch_add(bytes, Ordering::Relaxed);
@@ -128,10 +124,10 @@ impl Quarantine {
         sent
     }
 
-    /// What is kept.
+    /// Lists kept requests.
     ///
     /// # Errors
-    /// If the file cannot be read, or too much is being asked.
+    /// If the file cannot be read, or too many queries wait.
     pub async fn list(
         &self,
         wanted: QuarantineFilter,
@@ -139,10 +135,10 @@ impl Quarantine {
         self.ask(|answer| FileQuery::List(wanted, answer)).await
     }
 
-    /// One request with its content, which is empty once it was let in.
+    /// Reads a request with its content, which is empty once it was released.
     ///
     /// # Errors
-    /// If the file cannot be read, or too much is being asked.
+    /// If the file cannot be read, or too many queries wait.
     pub async fn get(
         &self,
         id: QuarantineId,
@@ -150,10 +146,10 @@ impl Quarantine {
         self.ask(|answer| FileQuery::Get(id, answer)).await
     }
 
-    /// Notes what became of a request. Once let in it stays so.
+    /// Records the result of verifying a request again. A released request stays released.
     ///
     /// # Errors
-    /// If the file cannot be written, or too much is being asked.
+    /// If the file cannot be written, or too many queries wait.
     pub async fn settle(&self, id: QuarantineId, verdict: RecheckResult) -> Result<(), StoreError> {
         self.ask(|answer| FileQuery::Settle(id, verdict, answer)).await
     }
@@ -166,7 +162,7 @@ impl Quarantine {
         let sending = self.ask.as_ref().ok_or(StoreError::Closed)?.try_send(ask(answer));
         match sending {
             Ok(()) => answered.await.unwrap_or(Err(StoreError::Closed)),
-            Err(TrySendError::Full(_)) => Err(StoreError::Overloaded { queued: QUESTIONS_MAX }),
+            Err(TrySendError::Full(_)) => Err(StoreError::Overloaded { queued: QUERIES_MAX }),
             Err(TrySendError::Disconnected(_)) => Err(StoreError::Closed),
         }
     }
@@ -177,7 +173,7 @@ impl Drop for Quarantine {
         self.put = None;
         self.ask = None;
         if let Some(thread) = self.thread.lock().take() {
-            // It ends by itself, and a panic of it has been printed.
+            // A panic of the thread was printed already.
             let _ended = thread.join();
         }
     }

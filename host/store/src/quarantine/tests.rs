@@ -1,4 +1,4 @@
-//! What the file keeps, and how it is counted against the budgets.
+//! Tests of the quarantine: kept requests, and their count against the budgets.
 
 use tempfile::TempDir;
 
@@ -58,13 +58,13 @@ async fn kept(quarantine: &Quarantine) -> Vec<QuarantineId> {
 }
 
 #[tokio::test]
-async fn what_was_let_in_takes_no_room_any_more_also_after_a_restart() {
+async fn a_released_request_counts_no_bytes_even_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let quarantine = open(&folder);
     keep(&quarantine, 1, 90).await;
     let released = || RecheckResult::Released(vec!["evt_1".into()]);
     quarantine.settle(id(1), released()).await.unwrap();
-    // Once more changes nothing.
+    // A second release changes nothing.
     quarantine.settle(id(1), released()).await.unwrap();
     keep(&quarantine, 2, 90).await;
     assert_eq!(kept(&quarantine).await, [id(1), id(2)]);
@@ -72,7 +72,7 @@ async fn what_was_let_in_takes_no_room_any_more_also_after_a_restart() {
     let quarantine = open(&folder);
     keep(&quarantine, 3, 10).await;
     assert_eq!(kept(&quarantine).await, [id(1), id(2), id(3)]);
-    // Past the budget the oldest go, of which the first one makes no room.
+    // Past the budget the oldest are removed. The first one frees no bytes.
     keep(&quarantine, 4, 90).await;
     assert_eq!(kept(&quarantine).await, [id(3), id(4)]);
     keep(&quarantine, 5, 1).await;

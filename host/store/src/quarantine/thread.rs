@@ -1,4 +1,4 @@
-//! The thread that owns the quarantine's file.
+//! The thread that owns the quarantine's file: keeps, lists, releases and prunes requests.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use super::budget::{Budgets, Shares};
 use super::{QuarantineFilter, QuarantinedRequest, RecheckResult};
 use crate::error::StoreError;
 
-/// The format of the file. One of another is put aside: what is in it was never promised.
+/// Format of the file. A file of another format is moved aside, because nothing in it is promised.
 const FORMAT: i64 = 1;
-/// How often what is too old goes, while nothing comes.
+/// Time between two removals of old requests while nothing happens.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
-/// Requests that are put in one transaction.
+/// Requests written in one transaction.
 const GROUP_MAX: usize = 64;
-/// Most requests that one question is answered with.
+/// Requests in one answer.
 const LIST_MAX: usize = 1_000;
 
 const SCHEMA: &str = "
@@ -34,7 +34,7 @@ CREATE TABLE request (
   at      INTEGER NOT NULL,
   code    TEXT NOT NULL,
   size    INTEGER NOT NULL,
-  events  TEXT,              -- ids with spaces between, once it was let in
+  events  TEXT,              -- ids with spaces between, once it was released
   content BLOB NOT NULL      -- sealed
 );
 CREATE INDEX of_address ON request (source, address, n);
@@ -43,14 +43,14 @@ PRAGMA user_version = 1;
 
 type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
-/// A question.
+/// A query to the thread.
 pub(super) enum FileQuery {
     List(QuarantineFilter, Answer<Vec<QuarantinedRequest>>),
     Get(QuarantineId, Answer<Option<(QuarantinedRequest, Vec<u8>)>>),
     Settle(QuarantineId, RecheckResult, Answer<()>),
 }
 
-/// The file and what is known of it.
+/// The open file, and the shares of its requests.
 pub(super) struct QuarantineFile {
     file: Connection,
     shares: Shares,
@@ -58,11 +58,11 @@ pub(super) struct QuarantineFile {
     clock: Arc<dyn Clock>,
 }
 
-fn failed(doing: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
-    move |error| StoreError::Engine { doing, cause: error.to_string() }
+fn failed(during: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
+    move |error| StoreError::engine(during, error)
 }
 
-/// True if there is no room for the file, its log or the log's index: what is in it may be sound.
+/// True if the disk is too full for the file, its log or the log's index. The file may be sound.
 fn is_full(error: &rusqlite::Error) -> bool {
     let rusqlite::Error::SqliteFailure(cause, _) = error else { return false };
     cause.code == ErrorCode::DiskFull || cause.extended_code == ffi::SQLITE_IOERR_SHMSIZE
@@ -79,8 +79,8 @@ impl QuarantineFile {
             Ok(opened) => opened,
             Err(error) if is_full(&error) => return Err(StoreError::DiskFull),
             Err(error) => {
-                tracing::warn!(%error, "the quarantine cannot be read; it is put aside, and begins anew");
-                put_aside(path);
+                tracing::warn!(%error, "the quarantine cannot be read: its file is moved aside and a new one is created");
+                move_aside(path);
                 connect(path).map_err(failed("open the quarantine"))?
             }
         };
@@ -90,7 +90,7 @@ impl QuarantineFile {
         Ok(Self { file, shares, life, clock })
     }
 
-    /// Works until nobody can ask any more and the queue is empty.
+    /// Runs until every handle is dropped and the queue is empty.
     pub(super) fn run(
         mut self,
         put: &Receiver<(QuarantinedRequest, Vec<u8>)>,
@@ -104,7 +104,7 @@ impl QuarantineFile {
                     let group: Vec<_> = std::iter::once(first).chain(put.try_iter().take(GROUP_MAX)).collect();
                     let bytes: usize = group.iter().map(|(_, content)| content.len()).sum();
                     if let Err(error) = self.put(group) {
-                        tracing::warn!(%error, "requests were not kept in the quarantine");
+                        tracing::warn!(%error, "requests could not be written to the quarantine");
                     }
                     queued.fetch_sub(bytes, Ordering::Relaxed);
                 }
@@ -115,7 +115,7 @@ impl QuarantineFile {
                 default(PRUNE_EVERY) => {}
             }
             if let Err(error) = self.prune() {
-                tracing::warn!(%error, "what is old stays in the quarantine");
+                tracing::warn!(%error, "old requests could not be removed from the quarantine");
             }
         }
     }
@@ -139,7 +139,7 @@ impl QuarantineFile {
             return Ok(());
         }
         while let Some((source, address)) =
-            self.shares.must_go(&request.source, &request.address, request.size)
+            self.shares.victim(&request.source, &request.address, request.size)
         {
             self.drop_oldest(&source, &address)?;
         }
@@ -168,7 +168,7 @@ impl QuarantineFile {
             .optional()?;
         match size {
             Some(size) => self.shares.take(source, address, bytes(size)),
-            // The shares say what the file does not: the file is right.
+            // The shares disagree with the file, which is right.
             None => self.recount()?,
         }
         Ok(())
@@ -205,7 +205,7 @@ impl QuarantineFile {
         Ok(())
     }
 
-    // Whoever asked may be gone, which is its right.
+    // The caller may have gone away, so a failed send is ignored.
     fn answer(&mut self, ask: FileQuery) {
         match ask {
             FileQuery::List(wanted, answer) => {
@@ -260,7 +260,7 @@ impl QuarantineFile {
                 self.file.prepare_cached(sql)?.execute(params![code, id])?;
             }
             RecheckResult::Released(events) => {
-                // What was let in is in the store; here only that it was is kept.
+                // The store has its events now, so only the fact is kept here.
                 let sql = "UPDATE request SET events = ?, content = x'' WHERE id = ? AND events IS NULL \
                            RETURNING source, address, size";
                 let emptied = self
@@ -278,12 +278,12 @@ impl QuarantineFile {
     }
 }
 
-/// Source, address and size of a request, as far as its content is still there.
+/// Source, address and content size of a request.
 type Kept = (String, String, usize);
 
-/// The file, and what is in it.
+/// Opens the file, and counts its requests.
 fn connect(path: &Path) -> rusqlite::Result<(Connection, Vec<Kept>)> {
-    // Made before SQLite would make it with a wider mode.
+    // Created first, because SQLite would create it with a wider mode.
     if let Err(e) = crate::private::file(path) {
         let failed = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
         return Err(rusqlite::Error::SqliteFailure(failed, Some(e.to_string())));
@@ -298,7 +298,8 @@ fn connect(path: &Path) -> rusqlite::Result<(Connection, Vec<Kept>)> {
         let what = Some(format!("it has format {format}"));
         return Err(rusqlite::Error::SqliteFailure(unknown, what));
     }
-    // A log, so that a killed process leaves a whole file; never synced, so that nobody waits.
+    // With a log, so that a killed process leaves a whole file. Never synced, so that no caller
+    // waits.
     file.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
     file.execute_batch("PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY;")?;
     let found = contents(&file)?;
@@ -311,18 +312,18 @@ fn contents(file: &Connection) -> rusqlite::Result<Vec<Kept>> {
     rows.collect()
 }
 
-fn put_aside(path: &Path) {
+fn move_aside(path: &Path) {
     for end in ["", "-wal", "-shm"] {
         let mut from = path.as_os_str().to_owned();
         from.push(end);
         let mut to = path.as_os_str().to_owned();
         to.push(format!(".damaged{end}"));
-        // One that is not there need not move; one that cannot is met again when the new file is made.
+        // A missing file needs no move. One that cannot be moved fails the creation of the new one.
         let _moved = std::fs::rename(PathBuf::from(from), PathBuf::from(to));
     }
 }
 
-/// A row; none if its id is none, which only a person's hand can have done.
+/// A row; none if its id is not valid, which only an edit by hand can cause.
 fn quarantined(row: &Row<'_>) -> rusqlite::Result<Option<QuarantinedRequest>> {
     let id: String = row.get(0)?;
     let Ok(id) = id.parse() else { return Ok(None) };

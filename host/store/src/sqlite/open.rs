@@ -1,41 +1,65 @@
-//! Opening a store: its files, what a process before this one left, and what memory starts with.
+//! Opening a store: its files, what the process before left, and what is loaded into memory.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, SetOnce};
 use weir_core::time::{DueClock, Timestamp};
 
-use super::checkpoint::Checkpointer;
-use super::queue::{Bounds, Queue};
-use super::room::{Reserve, Room};
-use super::slots::LastEnd;
-use super::{
-    Options, Shared, SqliteStore, WRITER_CACHE_KIB, acks, aside, control, dedup, due, engine, feed,
-    group, holds, identity, ids, look_over, lost, marks, names, payloads, readers, schema, slots,
-    soundness, stats, time, writer,
-};
-use crate::condition::LostRows;
 use crate::error::StoreError;
-use crate::upkeep::{CheckReport, IntegrityStatus};
+use crate::health::{IntegrityStatus, LostRows};
+use crate::sqlite::engine::queue::{Bounds, Queue};
+use crate::sqlite::engine::shared::Shared;
+use crate::sqlite::files::acks::Acks;
+use crate::sqlite::files::checkpoint::Checkpointer;
+use crate::sqlite::files::disk_space::{DiskSpace, Reserve};
+use crate::sqlite::files::identity::FileIdentity;
+use crate::sqlite::files::readers::Readers;
+use crate::sqlite::files::slots::{LastEnd, Slots};
+use crate::sqlite::files::store_files::{Owner, StoreFiles};
+use crate::sqlite::files::{acks, slots};
+use crate::sqlite::format::damage::{UnreadableRange, is_unreadable};
+use crate::sqlite::format::failure::engine_error;
+use crate::sqlite::format::ids::Ids;
+use crate::sqlite::format::names::Names;
+use crate::sqlite::format::next_numbers::NextNumbers;
+use crate::sqlite::format::payloads::Packer;
+use crate::sqlite::format::schema;
+use crate::sqlite::format::schema::Keys;
+use crate::sqlite::memory::dedup::Dedup;
+use crate::sqlite::memory::due::Due;
+use crate::sqlite::memory::holds_in_force::Holds;
+use crate::sqlite::memory::integrity_progress::Progress;
+use crate::sqlite::memory::stats::Counters;
+use crate::sqlite::memory::time;
+use crate::sqlite::memory::time::Now;
+use crate::sqlite::memory::unreadable::UnreadableLog;
+use crate::sqlite::memory::watchers::Watchers;
+use crate::sqlite::memory::watermarks::{Totals, Watermarks};
+use crate::sqlite::rows::suspect_rows;
+use crate::sqlite::upkeep::{host_lost, integrity, integrity_checks, rebuild};
+use crate::sqlite::write::{registry, writer};
+use crate::sqlite::{Options, SqliteStore, WRITER_CACHE_KIB};
+use crate::upkeep::CheckReport;
 
-/// Opens the store in a file, making it if it is not there. Called inside a tokio runtime, answers are sent from
-/// it; the store's reads run on its blocking threads. On a full disk it opens with what the reserve holds.
+/// Opens the store in a file, or creates it. Inside a tokio runtime, answers are sent from its
+/// threads and reads run on its blocking threads. On a full disk the reserve file is given up to
+/// open the store.
 ///
 /// # Errors
-/// [`StoreError::InUse`] if another process has it, [`StoreError::TooNew`] if a newer weir wrote it,
-/// [`StoreError::DiskFull`] if there is no room at all, and `Invalid`, `Damaged` or `Engine` for what else is wrong
-/// with the file.
+/// [`StoreError::InUse`] if another process uses it, [`StoreError::TooNew`] if a newer weir wrote
+/// it, [`StoreError::DiskFull`] if the disk is full even without the reserve, and `Invalid`,
+/// `Damaged` or `Engine` for other problems of the file.
 pub fn open(path: &Path, options: Options) -> Result<SqliteStore, StoreError> {
-    let place = schema::Place::new(path, options.vfs.as_deref());
-    let owner = place.take()?;
-    let reserve = Reserve::new(&place, options.reserve_bytes);
-    let room = Room::new(reserve.clone());
+    let files = StoreFiles::new(path, options.vfs.as_deref());
+    let owner = files.take()?;
+    let reserve = Reserve::new(&files, options.reserve_bytes);
+    let room = DiskSpace::new(reserve.clone());
     let mut gave_up = false;
     let opened = loop {
-        match Opened::of(&place, &options) {
+        match Opened::of(&files, &options) {
             Err(StoreError::DiskFull) if reserve.release() || reserve.give_up() => gave_up = true,
             opened => break opened?,
         }
@@ -44,17 +68,17 @@ pub fn open(path: &Path, options: Options) -> Result<SqliteStore, StoreError> {
         room.ran_out(options.clock.now());
         tracing::error!(
             file = %path.display(),
-            "the disk is full: the hub starts, and webhooks are refused until there is room; free some space"
+            "the disk is full: the hub starts and refuses webhooks until there is free space"
         );
     }
-    start(place, owner, room, opened, &options)
+    start(files, owner, room, opened, &options)
 }
 
 /// The files of a store, opened and recovered.
 struct Opened {
     conn: rusqlite::Connection,
-    keys: schema::Keys,
-    slots: slots::Slots,
+    keys: Keys,
+    slots: Slots,
     line: DueClock,
     over: IntegrityStatus,
     given_up: Vec<(Timestamp, i64)>,
@@ -62,35 +86,38 @@ struct Opened {
 }
 
 impl Opened {
-    fn of(place: &schema::Place, options: &Options) -> Result<Self, StoreError> {
-        let left = slots::open(place)?;
-        let last_end = if place.has_log() { left.end.at_best(LastEnd::Unclean) } else { left.end };
-        let conn = place.writer(WRITER_CACHE_KIB).map_err(engine("open the store"))?;
+    fn of(files: &StoreFiles, options: &Options) -> Result<Self, StoreError> {
+        let left = slots::open(files)?;
+        let last_end = if files.has_log() { left.end.at_best(LastEnd::Unclean) } else { left.end };
+        let conn = files.writer(WRITER_CACHE_KIB).map_err(engine_error("open the store"))?;
         let keys = schema::prepare(&conn)?;
-        let over = look_over::before_work(last_end, &conn, place, options.whole_check_bytes)?;
+        let over = integrity::before_work(last_end, &conn, files, options.whole_check_bytes)?;
         if let Some(pages) = options.max_pages {
             conn.execute_batch(&format!("PRAGMA max_page_count = {pages}"))
-                .map_err(engine("limit the store's size"))?;
+                .map_err(engine_error("limit the store's size"))?;
         }
-        let missing = missing(&conn, place, &keys, options.clock.now())
-            .map_err(engine("look for what was acknowledged"))?;
-        let line = time::open(&conn, &*options.clock).map_err(engine("read the store's time"))?;
-        let lost = lost::charge(&conn, &left.runs(&keys), options.clock.now().after(line.ahead()));
-        let given_up = lost.map_err(engine("charge the runs that the host did not survive"))?;
+        let missing = missing(&conn, files, &keys, options.clock.now())
+            .map_err(engine_error("look for what was acknowledged"))?;
+        let line =
+            time::open(&conn, &*options.clock).map_err(engine_error("read the store's time"))?;
+        let charged =
+            host_lost::charge(&conn, &left.runs(&keys), options.clock.now().after(line.ahead()));
+        let given_up =
+            charged.map_err(engine_error("charge the runs that the hub did not survive"))?;
         let slots = left.take_over(&keys, options.run_slots)?;
         Ok(Self { conn, keys, slots, line, over, given_up, missing })
     }
 }
 
-/// Rows that the process before acknowledged and that are not there any more. They are noted, and told everywhere.
+/// Rows that the process before acknowledged and that are missing. They are stored and logged.
 fn missing(
     conn: &rusqlite::Connection,
-    place: &schema::Place,
-    keys: &schema::Keys,
+    files: &StoreFiles,
+    keys: &Keys,
     now: Timestamp,
 ) -> rusqlite::Result<Vec<LostRows>> {
-    let Some(mark) = acks::read(place) else { return Ok(Vec::new()) };
-    let lost = acks::missing(&mark, keys, &group::Next::load(conn)?, now);
+    let Some(mark) = acks::read(files) else { return Ok(Vec::new()) };
+    let lost = acks::missing(&mark, keys, &NextNumbers::load(conn)?, now);
     if !lost.is_empty() {
         acks::note(conn, &mark, &lost)?;
     }
@@ -106,37 +133,35 @@ fn missing(
     Ok(lost)
 }
 
-/// Loads what memory holds, and starts the threads.
+/// Loads the memory of the store and starts its threads.
 fn start(
-    place: schema::Place,
-    owner: schema::Owner,
-    room: Room,
+    files: StoreFiles,
+    owner: Owner,
+    room: DiskSpace,
     opened: Opened,
     options: &Options,
 ) -> Result<SqliteStore, StoreError> {
     let Opened { mut conn, keys, slots, line, over, given_up, missing } = opened;
-    let acks = acks::Acks::open(&place, &keys);
-    let identity = identity::Identity::of(&place).map_err(|e| StoreError::Engine {
-        doing: "look at the store's files",
-        cause: e.to_string(),
-    })?;
-    let files = Beside { slots, room, identity, acks };
-    let loaded = load(&conn, place, keys, files, (line, over, missing), options)
-        .map_err(engine("load the store"))?;
-    let Loaded { shared, dedup, next, marks } = loaded;
+    let acks = Acks::open(&files, &keys);
+    let identity =
+        FileIdentity::of(&files).map_err(|e| StoreError::engine("look at the store's files", e))?;
+    let side = SideFiles { slots, room, identity, acks };
+    let loaded = load(&conn, files, keys, side, (line, over, missing), options)
+        .map_err(engine_error("load the store"))?;
+    let Loaded { shared, dedup, next, watermarks } = loaded;
     let shared = Arc::new(shared);
     let told = shared.clone();
     let attempt = Box::new(move |conn: &rusqlite::Connection| told.checkpoint(conn));
-    let place = shared.place.clone();
-    let checkpointer = Checkpointer::start(&place, &mut conn, options.checkpoint_pages, attempt)
-        .map_err(|e| StoreError::Engine { doing: "start checkpoints", cause: e.to_string() })?;
+    let files = shared.files.clone();
+    let checkpointer = Checkpointer::start(&files, &mut conn, options.checkpoint_pages, attempt)
+        .map_err(|e| StoreError::engine("start checkpoints", e))?;
     let runtime = tokio::runtime::Handle::try_current().ok();
     let writer = writer::Writer {
         shared: shared.clone(),
         conn,
         dedup,
         next,
-        marks,
+        watermarks,
         checkpointer,
         runtime,
         met_damage: false,
@@ -145,50 +170,47 @@ fn start(
     let thread = std::thread::Builder::new()
         .name("weir-store".into())
         .spawn(move || writer.run())
-        .map_err(|e| StoreError::Engine { doing: "start the writer", cause: e.to_string() })?;
+        .map_err(|e| StoreError::engine("start the writer", e))?;
     let given_up = given_up.into_iter().map(|(at, n)| shared.ids.delivery(at, n)).collect();
-    let looker = Mutex::new(look_over::start(&shared));
-    Ok(SqliteStore { shared, writer: Mutex::new(Some(thread)), looker, given_up })
+    let given_up = Mutex::new(given_up);
+    let integrity_check = Mutex::new(integrity::start(&shared));
+    Ok(SqliteStore { shared, writer: Mutex::new(Some(thread)), integrity_check, given_up })
 }
 
-/// Looks over the whole of a store, whether a process uses it or not, and changes nothing.
+/// Checks a whole store, in use or not, and changes nothing.
 ///
 /// # Errors
-/// `Engine` if it is not there or cannot be read, `Damaged` if it is no database.
+/// `Engine` if it does not exist or cannot be read, `Damaged` if it is not a database.
 pub fn check(path: &Path) -> Result<CheckReport, StoreError> {
-    let place = schema::Place::new(path, None);
-    let looked = place.reader().and_then(|conn| soundness::report(&conn, &place));
-    looked.map_err(engine("check the store"))
+    let files = StoreFiles::new(path, None);
+    let looked = files.reader().and_then(|conn| integrity_checks::report(&conn, &files));
+    looked.map_err(engine_error("check the store"))
 }
 
-/// Deliveries that wait, with their totals and marks.
-struct Waiting {
-    due: due::Due,
-    totals: marks::Totals,
-    marks: marks::Marks,
+/// Waiting deliveries with their totals and watermarks.
+pub(crate) struct Waiting {
+    pub(crate) due: Due,
+    pub(crate) totals: Totals,
+    pub(crate) watermarks: Watermarks,
     /// Deliveries that cannot be read.
-    holes: Vec<aside::Hole>,
+    pub(crate) holes: Vec<UnreadableRange>,
 }
 
-fn waiting(
-    conn: &rusqlite::Connection,
-    now: time::Now,
-    options: &Options,
-) -> rusqlite::Result<Waiting> {
+fn waiting(conn: &rusqlite::Connection, now: Now, options: &Options) -> rusqlite::Result<Waiting> {
     let empty = || -> rusqlite::Result<Waiting> {
         Ok(Waiting {
-            due: due::Due::new(options.due_window, options.handoff_bytes),
-            totals: marks::Totals::load(conn)?,
-            marks: marks::Marks::load(conn, now, options.marks_every)?,
+            due: Due::new(options.due_window, options.handoff_bytes),
+            totals: Totals::load(conn)?,
+            watermarks: Watermarks::load(conn, now, options.marks_every)?,
             holes: Vec::new(),
         })
     };
     let mut all = empty()?;
-    match feed::rebuild(conn, &mut all.due, &mut all.totals, &mut all.marks) {
-        Err(e) if aside::is_unreadable(&e) => {
+    match rebuild::rebuild(conn, &mut all.due, &mut all.totals, &mut all.watermarks) {
+        Err(e) if is_unreadable(&e) => {
             all = empty()?;
-            let Waiting { due, totals, marks, .. } = &mut all;
-            all.holes = feed::rebuild_around(conn, due, totals, marks)?;
+            let Waiting { due, totals, watermarks, .. } = &mut all;
+            all.holes = rebuild::rebuild_around(conn, due, totals, watermarks)?;
         }
         rebuilt => rebuilt?,
     }
@@ -196,37 +218,37 @@ fn waiting(
 }
 
 /// The files beside the database, and their identity.
-struct Beside {
-    slots: slots::Slots,
-    room: Room,
-    identity: identity::Identity,
-    acks: acks::Acks,
+struct SideFiles {
+    slots: Slots,
+    room: DiskSpace,
+    identity: FileIdentity,
+    acks: Acks,
 }
 
 struct Loaded {
-    shared: Shared,
-    dedup: dedup::Dedup,
-    next: group::Next,
-    marks: marks::Marks,
+    pub(crate) shared: Shared,
+    pub(crate) dedup: Dedup,
+    pub(crate) next: NextNumbers,
+    pub(crate) watermarks: Watermarks,
 }
 
 fn load(
     conn: &rusqlite::Connection,
-    place: schema::Place,
-    keys: schema::Keys,
-    files: Beside,
-    (line, over, lost): (DueClock, IntegrityStatus, Vec<LostRows>),
+    files: StoreFiles,
+    keys: Keys,
+    side: SideFiles,
+    (line, over, lost_rows): (DueClock, IntegrityStatus, Vec<LostRows>),
     options: &Options,
 ) -> rusqlite::Result<Loaded> {
     let (monotonic, wall) = (options.clock.monotonic(), options.clock.now());
-    let now = time::Now { wall, due: wall.after(line.ahead()), monotonic };
-    let names = names::Names::load(conn)?;
-    let packer = payloads::Packer::load(conn, |id| names.text(id), options.dictionary_after)?;
-    let Waiting { mut due, totals, marks, holes } = waiting(conn, now, options)?;
-    for delivery in lost::suspects(conn)? {
-        due.suspect(delivery.place, delivery.entry());
+    let now = Now { wall, due: wall.after(line.ahead()), monotonic };
+    let names = Names::load(conn)?;
+    let packer = Packer::load(conn, |id| names.text(id), options.dictionary_after)?;
+    let Waiting { mut due, totals, watermarks, holes } = waiting(conn, now, options)?;
+    for delivery in suspect_rows::suspects(conn)? {
+        due.suspect(delivery.queue_key, delivery.entry());
     }
-    let holds = holds::Holds::load(conn, &names, &mut due)?;
+    let holds = Holds::load(conn, &names, &mut due)?;
     let bounds = Bounds {
         items: options.queue_items.max(1),
         bytes: options.queue_bytes,
@@ -238,21 +260,21 @@ fn load(
     let shared = Shared {
         clock: options.clock.clone(),
         line: Mutex::new(line),
-        readers: readers::Readers::new(place.clone(), options.readers),
-        state_readers: readers::Readers::new(place.clone(), options.readers),
-        place,
-        ids: ids::Ids::new(&keys),
+        readers: Readers::new(files.clone(), options.readers),
+        state_readers: Readers::new(files.clone(), options.readers),
+        files,
+        ids: Ids::new(&keys),
         keys,
         names,
         packer,
-        routings: RwLock::new(control::routings(conn)?),
-        slots: files.slots,
-        room: files.room,
-        identity: files.identity,
-        acks: files.acks,
-        aside: aside::Aside::default(),
-        lost,
-        look_over: look_over::Progress::new(over),
+        routings: RwLock::new(registry::routings(conn)?),
+        slots: side.slots,
+        disk_space: side.room,
+        identity: side.identity,
+        acks: side.acks,
+        unreadable: UnreadableLog::default(),
+        lost_rows,
+        integrity: Progress::new(over),
         suspects: AtomicUsize::new(due.suspects()),
         due: Mutex::new(due),
         holds: Mutex::new(holds),
@@ -260,12 +282,12 @@ fn load(
         queue: Queue::new(bounds),
         bounds,
         wake: Notify::new(),
-        watchers: control::Watchers::default(),
-        poisoned: OnceLock::new(),
-        stats: stats::Counters::default(),
+        watchers: Watchers::default(),
+        poisoned: SetOnce::new(),
+        stats: Counters::default(),
     };
     shared.set_aside("delivery", holes);
-    let (dedup, holes) = dedup::Dedup::load(conn, options.keys_per_run)?;
+    let (dedup, holes) = Dedup::load(conn, options.keys_per_run)?;
     shared.set_aside("event", holes);
-    Ok(Loaded { shared, dedup, next: group::Next::load(conn)?, marks })
+    Ok(Loaded { shared, dedup, next: NextNumbers::load(conn)?, watermarks })
 }

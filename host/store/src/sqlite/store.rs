@@ -1,46 +1,52 @@
-//! The trait, each method handed to the module that knows it.
+//! The store's traits for SQLite. Each method hands over to the module that does the work.
 
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
-
+use crate::sqlite::engine::{prepared_request, prepared_settlement};
 use async_trait::async_trait;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot, watch};
 use weir_core::id::{DeliveryId, EventId, RequestId};
 use weir_core::name::{HandlerName, Target};
 use weir_core::payload::Payload;
 use weir_core::route::{RouteTable, TableHash};
 use weir_core::state::StateReader;
 
-use super::ingest::Claiming;
-use super::slots::Run;
-use super::{
-    SqliteStore, claim, control, find, hasten, holds, prune, query, replay, replies, state, upkeep,
-    waiting,
-};
-use crate::Store;
-use crate::condition::{StoreHealth, UnreadableRows};
 use crate::error::StoreError;
+use crate::health::{HostLost, StoreHealth, UnreadableRows};
 use crate::hold::{Hold, HoldId, NewHold};
 use crate::query::{
     CountRow, CountsFilter, DeliveryDetail, DeliveryFilter, EventDetail, EventFilter, IdLookup,
     IdMatches, OldestWaiting, PageOf, PageRequest, StoredReply, StoredRequest,
 };
 use crate::registry::{CasOutcome, EntryKind, RegistryEntry};
+use crate::sqlite::SqliteStore;
+use crate::sqlite::engine::group::Writing;
+use crate::sqlite::engine::prepared_request::{Claiming, PreparedRequest};
+use crate::sqlite::engine::prepared_settlement::PreparedSettlement;
+use crate::sqlite::engine::queue::{IngestOp, SettleOp};
+use crate::sqlite::engine::shared::Shared;
+use crate::sqlite::files::slots::RunRecord;
+use crate::sqlite::format::ids::RowKind;
+use crate::sqlite::format::{num, schema};
+use crate::sqlite::read::{claim, find, oldest_waiting, query};
+use crate::sqlite::upkeep::{check, prune};
+use crate::sqlite::write::{holds, registry, replay, replies, retry_now, state};
+use crate::store::{Dispatch, Ingest, Maintenance, Operations, Queries, Registry};
 use crate::upkeep::{
-    CheckReport, IntegrityStatus, Pruned, ReplayOutcome, ReplayRequest, Retention, RetriedNow,
-    RetryNow,
+    CheckReport, Pruned, ReplayOutcome, ReplayRequest, Retention, RetriedNow, RetryNow,
 };
 use crate::{Claim, ClaimRequest, Ingested, NewRequest, RunGuard, Settled, Settlement};
 
+/// One answer per item of a call.
+type Answers<T> = Vec<Result<T, StoreError>>;
+
 #[async_trait]
-impl Store for SqliteStore {
-    async fn ingest(&self, batch: Vec<NewRequest>) -> Vec<Result<Ingested, StoreError>> {
+impl Ingest for SqliteStore {
+    async fn ingest(&self, batch: Vec<NewRequest>) -> Answers<Ingested> {
         let items = batch.len();
-        match self.shared.ingest(batch, None).await {
-            Ok(answers) => answers,
-            Err(e) => vec![Err(e); items],
-        }
+        store_requests(&self.shared, batch, None).await.unwrap_or_else(|e| vec![Err(e); items])
     }
 
     async fn ingest_claiming(
@@ -52,14 +58,61 @@ impl Store for SqliteStore {
             return Err(StoreError::Invalid("only a request with one event can be claimed".into()));
         }
         self.shared.end_holds(self.shared.clock.now());
-        let place = Arc::new(Mutex::new(None));
-        let claiming = Claiming { target: target.clone(), place: place.clone() };
-        let mut answers = self.shared.ingest(vec![request], Some(claiming)).await?;
+        let slot = Arc::new(Mutex::new(None));
+        let claiming = Claiming { target: target.clone(), slot: slot.clone() };
+        let mut answers = store_requests(&self.shared, vec![request], Some(claiming)).await?;
         let ingested = answers.pop().unwrap_or(Err(StoreError::Closed))?;
-        let claimed = place.lock().take();
+        let claimed = slot.lock().take();
         Ok((ingested, claimed))
     }
 
+    async fn keep_table(&self, table: &RouteTable) -> Result<(), StoreError> {
+        let hash = table.hash();
+        if self.shared.routing(hash).is_ok() {
+            return Ok(());
+        }
+        let text = registry::text_of(table);
+        self.shared
+            .job("store a routing table", text.len(), move |w| registry::keep_table(w, hash, &text))
+            .await
+    }
+}
+
+/// Prepares requests on the caller's thread, queues them and waits for their commit.
+async fn store_requests(
+    shared: &Arc<Shared>,
+    batch: Vec<NewRequest>,
+    mut claiming: Option<Claiming>,
+) -> Result<Answers<Ingested>, StoreError> {
+    shared.writable()?;
+    let mut requests = Vec::with_capacity(batch.len());
+    let mut refused = Vec::new();
+    for (index, request) in batch.into_iter().enumerate() {
+        match prepared_request::prepare(shared, request) {
+            Ok(prepared) => {
+                let claiming = claiming.take();
+                requests.push(PreparedRequest { claiming, ..prepared });
+            }
+            Err(e) => refused.push((index, e)),
+        }
+    }
+    let bytes = requests.iter().map(PreparedRequest::bytes).sum();
+    let (reply, answer) = oneshot::channel();
+    shared.queue.put_ingest(IngestOp { requests, bytes, reply })?;
+    let answers = answer.await.map_err(|e| shared.unanswered("store requests", e))?;
+    Ok(with_refused(answers, refused))
+}
+
+/// Puts the answers to refused items back at their positions, which rise.
+fn with_refused<T>(mut answers: Answers<T>, refused: Vec<(usize, StoreError)>) -> Answers<T> {
+    for (index, e) in refused {
+        answers.insert(index, Err(e));
+    }
+    answers
+}
+
+#[async_trait]
+impl Dispatch for SqliteStore {
     async fn claim(&self, wanted: &[ClaimRequest]) -> Result<Vec<Claim>, StoreError> {
         self.shared.end_holds(self.shared.clock.now());
         claim::claim(&self.shared, wanted).await
@@ -73,43 +126,25 @@ impl Store for SqliteStore {
         claim::claim_abandoned(&self.shared, target, limit).await
     }
 
-    fn given_up_at_open(&self) -> Vec<DeliveryId> {
-        self.given_up.clone()
-    }
-
-    async fn extend(&self, claims: &[&Claim]) -> Result<Vec<bool>, StoreError> {
-        self.shared.writable()?;
-        let due = self.shared.due.lock();
-        let held = |claimed: &&Claim| {
-            let row = self.shared.ids.open(super::ids::RowKind::Delivery, claimed.delivery.bits());
-            row.is_some_and(|row| due.is_claimed_for(row.n, claimed.fence))
-        };
-        Ok(claims.iter().map(held).collect())
-    }
-
-    fn begin(&self, claimed: &Claim) -> Result<RunGuard, StoreError> {
-        let row = self.shared.ids.open(super::ids::RowKind::Delivery, claimed.delivery.bits());
-        match (&claimed.target, row) {
+    fn begin_run(&self, claim: &Claim) -> Result<RunGuard, StoreError> {
+        let row = self.shared.ids.open(RowKind::Delivery, claim.delivery.bits());
+        match (&claim.target, row) {
             (Target::Handler(_), Some(row)) => {
                 let started_at = self.shared.clock.now();
-                self.shared.slots.begin(&Run { n: row.n, fence: claimed.fence, started_at })
+                self.shared.slots.begin(&RunRecord { n: row.n, fence: claim.fence, started_at })
             }
             (Target::Destination(_), _) => {
                 Err(StoreError::Invalid("only a handler's delivery is run".into()))
             }
             (_, None) => {
-                let problem = format!("there is no delivery {}", claimed.delivery);
-                Err(StoreError::Invalid(problem))
+                Err(StoreError::Invalid(format!("there is no delivery {}", claim.delivery)))
             }
         }
     }
 
-    async fn settle(&self, batch: Vec<Settlement>) -> Vec<Result<Settled, StoreError>> {
+    async fn settle(&self, batch: &[Arc<Settlement>]) -> Answers<Settled> {
         let items = batch.len();
-        match self.shared.settle(batch).await {
-            Ok(answers) => answers,
-            Err(e) => vec![Err(e); items],
-        }
+        store_settlements(&self.shared, batch).await.unwrap_or_else(|e| vec![Err(e); items])
     }
 
     async fn wait_due(&self, at_most: Duration) {
@@ -119,19 +154,49 @@ impl Store for SqliteStore {
         claim::wait_due(&self.shared, at_most.min(hold_ends)).await;
     }
 
-    async fn reply(&self, event: EventId) -> Result<Option<StoredReply>, StoreError> {
-        let found = self.shared.blocking("read a reply", move |s| replies::find(&s, event)).await?;
-        found.transpose().map_err(StoreError::Damaged)
+    fn host_lost(&self) -> mpsc::UnboundedReceiver<HostLost> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        for delivery in std::mem::take(&mut *self.given_up.lock()) {
+            // The receiver is here, so this cannot fail.
+            let _sent = sender.send(HostLost { delivery });
+        }
+        receiver
     }
 
     fn state(&self, handler: &HandlerName) -> Arc<dyn StateReader> {
         Arc::new(state::Reader::new(self.shared.clone(), handler))
     }
+}
 
+/// Prepares settlements on the caller's thread, queues them and waits for their commit.
+async fn store_settlements(
+    shared: &Arc<Shared>,
+    batch: &[Arc<Settlement>],
+) -> Result<Answers<Settled>, StoreError> {
+    shared.writable()?;
+    let mut settlements = Vec::with_capacity(batch.len());
+    let mut refused = Vec::new();
+    for (index, settlement) in batch.iter().enumerate() {
+        match prepared_settlement::prepare(shared, settlement) {
+            Ok(prepared) => settlements.push(prepared),
+            Err(e) => refused.push((index, e)),
+        }
+    }
+    let bytes = settlements.iter().map(PreparedSettlement::bytes).sum();
+    let (reply, answer) = oneshot::channel();
+    shared.queue.put_settle(SettleOp { settlements, bytes, reply, since: Instant::now() })?;
+    let answers = answer.await.map_err(|e| shared.unanswered("store settlements", e))?;
+    Ok(with_refused(answers, refused))
+}
+
+#[async_trait]
+impl Registry for SqliteStore {
     async fn get(&self, kind: EntryKind, key: &str) -> Result<Option<RegistryEntry>, StoreError> {
         let key = key.to_owned();
         self.shared
-            .blocking("read the registry", move |s| s.readers.with(|c| control::get(c, kind, &key)))
+            .blocking("read the registry", move |s| {
+                s.readers.with(|c| registry::get(c, kind, &key))
+            })
             .await
     }
 
@@ -142,43 +207,29 @@ impl Store for SqliteStore {
         expected: Option<u64>,
         value: Option<Vec<u8>>,
     ) -> Result<CasOutcome, StoreError> {
-        control::check_key(key)?;
+        registry::check_key(key)?;
         let key = key.to_owned();
         let bytes = value.as_ref().map_or(0, Vec::len);
         self.shared
             .job("write to the registry", bytes, move |w| {
-                control::cas(w, kind, &key, expected, value)
+                registry::cas(w, kind, &key, expected, value)
             })
             .await
     }
 
     async fn list(&self, kind: EntryKind) -> Result<Vec<(String, RegistryEntry)>, StoreError> {
         self.shared
-            .blocking("list the registry", move |s| s.readers.with(|c| control::list(c, kind)))
+            .blocking("list the registry", move |s| s.readers.with(|c| registry::list(c, kind)))
             .await
     }
 
-    fn watch(&self, kind: EntryKind) -> tokio::sync::watch::Receiver<u64> {
+    fn watch(&self, kind: EntryKind) -> watch::Receiver<u64> {
         self.shared.watchers.subscribe(kind)
     }
+}
 
-    async fn keep_table(&self, table: &RouteTable) -> Result<(), StoreError> {
-        let hash = table.hash();
-        if self.shared.routing(hash).is_ok() {
-            return Ok(());
-        }
-        let text = control::text_of(table);
-        self.shared
-            .job("keep a routing table", text.len(), move |w| control::keep_table(w, hash, &text))
-            .await
-    }
-
-    async fn table(&self, hash: TableHash) -> Result<Option<String>, StoreError> {
-        self.shared
-            .blocking("read a routing table", move |s| s.readers.with(|c| control::table(c, hash)))
-            .await
-    }
-
+#[async_trait]
+impl Queries for SqliteStore {
     async fn events(
         &self,
         filter: EventFilter,
@@ -196,11 +247,7 @@ impl Store for SqliteStore {
 
     async fn request(&self, id: RequestId) -> Result<Option<StoredRequest>, StoreError> {
         let found = self.shared.blocking("read a request", move |s| query::request(&s, id)).await?;
-        found.transpose().map_err(StoreError::Damaged)
-    }
-
-    fn unreadable(&self) -> Vec<UnreadableRows> {
-        self.shared.aside.list()
+        found.into_answer()
     }
 
     async fn deliveries(
@@ -218,12 +265,23 @@ impl Store for SqliteStore {
         self.shared.blocking("read a delivery", move |s| query::delivery(&s, id)).await
     }
 
-    async fn find(&self, sought: IdLookup) -> Result<IdMatches, StoreError> {
-        self.shared.blocking("look for an id", move |s| find::find(&s, &sought)).await
+    async fn find(&self, lookup: IdLookup) -> Result<IdMatches, StoreError> {
+        self.shared.blocking("look for an id", move |s| find::find(&s, &lookup)).await
     }
 
     async fn message(&self, id: DeliveryId) -> Result<Option<Payload>, StoreError> {
-        self.shared.blocking("read a message", move |s| find::said(&s, id)).await
+        self.shared.blocking("read a message", move |s| find::message_payload(&s, id)).await
+    }
+
+    async fn reply(&self, event: EventId) -> Result<Option<StoredReply>, StoreError> {
+        let found = self.shared.blocking("read a reply", move |s| replies::find(&s, event)).await?;
+        found.into_answer()
+    }
+
+    async fn table(&self, hash: TableHash) -> Result<Option<String>, StoreError> {
+        self.shared
+            .blocking("read a routing table", move |s| s.readers.with(|c| registry::table(c, hash)))
+            .await
     }
 
     async fn counts(&self, filter: CountsFilter) -> Result<Vec<CountRow>, StoreError> {
@@ -231,23 +289,32 @@ impl Store for SqliteStore {
     }
 
     async fn oldest_waiting(&self) -> Result<Vec<OldestWaiting>, StoreError> {
-        self.shared.blocking("look for what waits longest", |s| waiting::oldest_waiting(&s)).await
+        self.shared
+            .blocking("look for the oldest delivery", |s| oldest_waiting::oldest_waiting(&s))
+            .await
     }
 
-    async fn replay(&self, replay: ReplayRequest) -> Result<ReplayOutcome, StoreError> {
-        self.shared.job("redrive", 0, move |w| replay::replay(w, &replay)).await
+    fn unreadable(&self) -> Vec<UnreadableRows> {
+        self.shared.unreadable.list()
+    }
+}
+
+#[async_trait]
+impl Operations for SqliteStore {
+    async fn replay(&self, request: ReplayRequest) -> Result<ReplayOutcome, StoreError> {
+        self.shared.job("replay", 0, move |w| replay::replay(w, &request)).await
     }
 
     async fn retry_now(&self, what: RetryNow) -> Result<RetriedNow, StoreError> {
-        self.shared.job("retry at once", 0, move |w| hasten::hasten(w, &what)).await
+        self.shared.job("retry at once", 0, move |w| retry_now::retry_now(w, &what)).await
     }
 
     async fn hold(&self, hold: NewHold) -> Result<HoldId, StoreError> {
         self.shared.job("place a hold", 0, move |w| holds::place(w, hold)).await
     }
 
-    async fn hold_again(&self, held: Hold) -> Result<(), StoreError> {
-        self.shared.job("place a hold again", 0, move |w| holds::place_again(w, held)).await
+    async fn restore_hold(&self, hold: Hold) -> Result<(), StoreError> {
+        self.shared.job("restore a hold", 0, move |w| holds::restore(w, hold)).await
     }
 
     async fn release(&self, id: HoldId) -> Result<bool, StoreError> {
@@ -259,33 +326,47 @@ impl Store for SqliteStore {
         Ok(self.shared.holds_in_force())
     }
 
+    async fn confirm_time(&self) -> Result<(), StoreError> {
+        let confirm = |w: &mut Writing<'_>| {
+            w.watermarks.confirm(w.now);
+            schema::set_meta(w.conn, "latest_at", &num::stored_time(w.now.wall))?;
+            Ok(())
+        };
+        self.shared.job("confirm the time", 0, confirm).await
+    }
+}
+
+#[async_trait]
+impl Maintenance for SqliteStore {
     async fn prune(&self, retention: &Retention) -> Result<Pruned, StoreError> {
         let retention = *retention;
         self.shared.job("prune", 0, move |w| prune::prune(w, &retention)).await
     }
 
-    async fn confirm_time(&self) -> Result<(), StoreError> {
-        let confirm = |w: &mut super::group::Writing<'_>| {
-            w.marks.confirm(w.now);
-            super::schema::set_meta(w.conn, "latest_at", &super::num::stored_time(w.now.wall))?;
-            Ok(())
-        };
-        self.shared.job("confirm the time", 0, confirm).await
-    }
-
     async fn check(&self) -> Result<CheckReport, StoreError> {
-        upkeep::check(&self.shared).await
+        check::check(&self.shared).await
     }
 
-    async fn backup(&self, to: &Path) -> Result<(), StoreError> {
-        upkeep::backup(&self.shared, to).await
+    fn health(&self) -> StoreHealth {
+        StoreHealth {
+            poisoned: self.shared.poisoned.get().cloned(),
+            full_since: self.shared.disk_space.full_since(),
+            unreadable: self.shared.unreadable.rows(),
+            lost: self.shared.lost_rows.clone(),
+            integrity: self.shared.integrity.told(),
+        }
+    }
+
+    async fn poisoned(&self) -> String {
+        self.shared.poisoned.wait().await.clone()
     }
 
     async fn close(&self) -> Result<(), StoreError> {
-        // Joining waits, so not on a thread that others need. Who still reads would keep the log from being emptied.
-        self.shared.look_over.stop();
-        let looker = self.looker.lock().take();
-        if let Some(thread) = looker {
+        // Joining blocks, so it runs on a thread for that. A reader would keep the log from being
+        // emptied, so the integrity check ends first.
+        self.shared.integrity.stop();
+        let integrity_check = self.integrity_check.lock().take();
+        if let Some(thread) = integrity_check {
             let _looked = tokio::task::spawn_blocking(move || thread.join()).await;
         }
         let writer = self.writer.lock().take();
@@ -301,21 +382,5 @@ impl Store for SqliteStore {
             Some(reason) => Err(StoreError::Poisoned { reason: reason.clone() }),
             None => Ok(()),
         }
-    }
-
-    fn look_over(&self) -> IntegrityStatus {
-        self.shared.look_over.told()
-    }
-
-    fn condition(&self) -> StoreHealth {
-        StoreHealth {
-            full_since: self.shared.room.full_since(),
-            unreadable: self.shared.aside.rows(),
-            lost: self.shared.lost.clone(),
-        }
-    }
-
-    fn poisoned(&self) -> Option<String> {
-        self.shared.poisoned.get().cloned()
     }
 }

@@ -1,21 +1,22 @@
-//! What every engine must do, asked through the trait. Where a test looks into the file itself, its name says so
-//! or it is about files.
+//! Promises of every engine, tested through the traits of the store.
+//!
+//! The tests know `engine::TestStore` only. To test another engine, compile the same modules with another
+//! `engine` that implements `harness::Harness`.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod abandoned;
 mod claims;
 mod clock;
+#[path = "../common/mod.rs"]
 mod common;
-mod crash;
 mod effects;
+mod engine;
+mod harness;
+mod host_lost;
 mod ingest;
-mod look_over;
-mod lost;
 mod order;
-mod replaced;
 mod replay;
 mod replies;
-mod rot;
 mod settling;
 mod upkeep;

@@ -1,0 +1,9 @@
+//! Rows that several paths read or change, and what they mean together. Imports `memory` and below.
+
+pub(crate) mod delivery;
+pub(crate) mod history;
+pub(crate) mod keys;
+pub(crate) mod lineage;
+pub(crate) mod message;
+pub(crate) mod order;
+pub(crate) mod suspect_rows;
