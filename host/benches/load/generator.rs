@@ -56,7 +56,8 @@ impl Measured {
 
 impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Bytes written are told for the hub alone: for the floor's preallocated file the kernel counts too many.
+        // Bytes written are told for the hub alone: for the floor's preallocated file the kernel
+        // counts too many.
         write!(
             f,
             "{:>7.0}/s  p50 {:.1} ms  p99 {:.1} ms  {:.1} us CPU each  settled {:.1} s after",

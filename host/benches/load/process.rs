@@ -140,7 +140,8 @@ impl Drop for Server {
     }
 }
 
-/// On the disk that the build is on: a temporary folder may be in memory, where a sync costs nothing.
+/// On the disk that the build is on: a temporary folder may be in memory, where a sync costs
+/// nothing.
 fn folder() -> TempDir {
     let here = Path::new(env!("CARGO_TARGET_TMPDIR"));
     tempfile::tempdir_in(here).unwrap()

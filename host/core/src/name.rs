@@ -97,7 +97,6 @@ macro_rules! names {
 names! {
     /// A handler, named after its file. It owns state and history.
     HandlerName, "handler", false, "";
-    /// A destination.
     DestinationName, "destination", true, " or `_`";
 }
 

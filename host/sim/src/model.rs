@@ -18,20 +18,8 @@ use crate::world::{AttemptRow, DeliveryRow, EventRow, Key, World};
 mod keys;
 mod spec;
 
+use spec::Value;
 pub use spec::{ItemSpec, Reads, RequestSpec, SettleSpec, Settles, Stored};
-
-#[derive(Debug, Clone)]
-struct Value {
-    text: String,
-    version: u64,
-    expires_at: Option<Timestamp>,
-}
-
-impl Value {
-    fn is_live(&self, now: Timestamp) -> bool {
-        self.expires_at.is_none_or(|at| at > now)
-    }
-}
 
 /// An effect that waits under a handler's key.
 #[derive(Debug, Clone)]

@@ -89,7 +89,6 @@ pub(crate) struct AttemptEnd<'a> {
 /// The request of a target that has too much to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Throttle {
-    /// Nothing.
     No,
     /// Fewer attempts at the same time.
     Slow,

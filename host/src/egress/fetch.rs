@@ -55,11 +55,7 @@ pub enum FetchError {
     Page { host: Box<str>, media_type: &'static str },
     /// Lasts until the other side changes it.
     #[error("{host} answered with more than {most} bytes")]
-    TooLarge {
-        host: Box<str>,
-        /// The limit.
-        most: usize,
-    },
+    TooLarge { host: Box<str>, most: usize },
 }
 
 type Http = Client<ConnectTimeout<HttpsConnector<GuardedConnector>>, Full<Bytes>>;

@@ -1,6 +1,6 @@
 //! A small HTTP client for the command line and the demo: whole answers, a time limit, TLS with a pinned certificate.
 //!
-//! What may not live here: the admin API, and what the hub sends, which has its own client in `egress`.
+//! Not here: the admin API, and the client for what the hub sends (`egress`).
 
 mod pinned;
 

@@ -1,4 +1,4 @@
-//! How the hub starts its own program as a child process that compiles a handler.
+//! The child process in which the hub compiles a handler: its program and arguments.
 
 use std::path::PathBuf;
 

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// Done.
     Success = 0,
     /// Failed, for a reason that was printed.
     Failure = 1,

@@ -31,7 +31,6 @@ pub enum StoreError {
     /// commit failed because of another write in it. Transient: try again.
     #[error("{during}: {source}; try again")]
     Unavailable {
-        /// The operation.
         during: &'static str,
         /// Cause in the engine.
         source: Cause,
@@ -41,7 +40,6 @@ pub enum StoreError {
     /// its fence, so neither is stored twice.
     #[error("{during}: the outcome is not known: {source}")]
     Unknown {
-        /// The operation.
         during: &'static str,
         /// Cause in the engine.
         source: Cause,
@@ -49,10 +47,7 @@ pub enum StoreError {
     /// A write or sync failed, and the files may not hold what was written. Permanent for this
     /// process. A write that was under way may be stored or not.
     #[error("store accepts no more writes since an earlier failure: {reason}")]
-    Poisoned {
-        /// The failure.
-        reason: String,
-    },
+    Poisoned { reason: String },
     /// The call itself is wrong. Permanent.
     #[error("{0}")]
     Invalid(String),
@@ -61,10 +56,7 @@ pub enum StoreError {
     Damaged(String),
     /// Another process uses the store. Permanent until that process ends.
     #[error("another process is using {path}")]
-    InUse {
-        /// The file.
-        path: String,
-    },
+    InUse { path: String },
     /// The stored format is newer than this program. Permanent: update the program.
     #[error("store has format {found}, this program knows up to {known}; update weir")]
     TooNew {
@@ -79,7 +71,6 @@ pub enum StoreError {
     /// Any other failure of the engine.
     #[error("{during}: {source}")]
     Engine {
-        /// The operation.
         during: &'static str,
         /// Cause in the engine.
         source: Cause,

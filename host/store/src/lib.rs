@@ -44,7 +44,6 @@ pub use store::{Dispatch, Ingest, Maintenance, Operations, Queries, Registry, St
 /// Settings that every engine needs. Settings of one engine are part of the store's URL.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
-    /// The clock.
     pub clock: Arc<dyn Clock>,
     /// Runs of handlers that may be under way at once.
     pub run_slots: usize,

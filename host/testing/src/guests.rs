@@ -1,10 +1,11 @@
-//! Test handlers: the committed ones, and modules that no compiler would make, written as WebAssembly text.
+//! Test handlers: the committed ones, and modules that no compiler would make, written as
+//! WebAssembly text.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-/// The path of a committed test handler, or of what its source builds today if `WEIR_TEST_HANDLERS` names a folder
-/// that holds it.
+/// The path of a committed test handler, or of what its source builds today if `WEIR_TEST_HANDLERS`
+/// names a folder that holds it.
 pub fn committed(name: &str) -> PathBuf {
     let built = std::env::var_os("WEIR_TEST_HANDLERS")
         .map(|dir| Path::new(&dir).join(format!("{name}.wasm")));

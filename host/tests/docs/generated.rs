@@ -152,7 +152,8 @@ fn every_alert_is_listed() {
 const TABLES: [&str; 7] =
     ["sources", "destinations", "route", "handlers", "server", "plugins", "responders"];
 
-/// What `weir check` says of a configuration, but for secrets and files that are not there.
+/// The problems that `weir check` reports for a configuration, apart from missing secrets and
+/// files.
 fn mistakes(config: &str) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("weir.toml"), config).unwrap();

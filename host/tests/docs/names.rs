@@ -46,7 +46,7 @@ fn has_function(source: &str, name: &str) -> bool {
     source.lines().any(defines)
 }
 
-/// What is wrong with a function of a file, if anything.
+/// The mistake in a named function of a file, if there is one.
 fn missing(sources: &BTreeMap<String, String>, file: &str, name: &str) -> Option<String> {
     match sources.get(file) {
         Some(source) if has_function(source, name) => return None,

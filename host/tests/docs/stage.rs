@@ -36,7 +36,7 @@ case "$*" in
 esac
 "#;
 
-/// What the hub is that the documents' commands talk to.
+/// The configuration of the hub that the documents' commands talk to.
 const CONFIG: &str = r#"
 [sources.github]
 provider = "github"
@@ -204,7 +204,7 @@ impl Stage {
         command
     }
 
-    /// What the hub has logged.
+    /// The log of the hub.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.path("hub.log")).unwrap_or_default()
     }

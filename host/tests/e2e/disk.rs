@@ -107,7 +107,7 @@ async fn after_a_failed_sync_the_process_answers_no_2xx() {
 /// a fault library that reports a full disk.
 enum Room {
     Own { data: PathBuf },
-    Told(Faults),
+    Simulated(Faults),
 }
 
 impl Room {
@@ -133,7 +133,7 @@ impl Room {
     /// Fills the disk.
     fn fill(&self) {
         match self {
-            Self::Told(disk) => disk.does("full"),
+            Self::Simulated(disk) => disk.does("full"),
             Self::Own { data } => {
                 let mut filler = std::fs::File::create(data.join("filler")).unwrap();
                 let full =
@@ -145,7 +145,7 @@ impl Room {
 
     fn empty(&self) {
         match self {
-            Self::Told(disk) => disk.is_well(),
+            Self::Simulated(disk) => disk.is_well(),
             Self::Own { data } => std::fs::remove_file(data.join("filler")).unwrap(),
         }
     }
@@ -198,7 +198,7 @@ async fn a_full_disk_answers_503_with_retry_after_and_recovers_by_itself() {
         true => (hub.start().await, None),
         false => {
             let (hub, disk) = Faults::of(hub);
-            (hub.start().await, Some(Room::Told(disk)))
+            (hub.start().await, Some(Room::Simulated(disk)))
         }
     };
     // A mount in the process's own namespace is visible only through the process.
@@ -214,7 +214,7 @@ async fn a_full_disk_answers_503_with_retry_after_and_recovers_by_itself() {
 async fn events_accepted_on_a_full_disk_survive_a_kill() {
     let (hub, disk) = Faults::of(TestHub::new().github());
     let hub = hub.start().await;
-    let room = Room::Told(disk);
+    let room = Room::Simulated(disk);
     let accepted = fill_twice(&hub, &room).await;
     room.fill();
     let hub_is_full = hub.push("push", "last", b"{}").await;

@@ -1,7 +1,7 @@
 //! The hub as users meet it: the real binary, real handlers, real sockets.
 //!
-//! Each file is a part of the main job. The tests are written with the test kit, `weir_testing`: a test says what it
-//! starts, what it sends, and which state it waits for. None waits for a time.
+//! Each file is a part of the main job. The tests are written with the test kit, `weir_testing`: a
+//! test says what it starts, what it sends, and which state it waits for. None waits for a time.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,5 +1,5 @@
-//! The cost of hostile and slow handlers for other handlers, measured. The tests run one at a time in a binary of their
-//! own, so that no other test disturbs the figures.
+//! The cost of hostile and slow handlers for other handlers, measured. The tests run one at a time
+//! in a binary of their own, so that no other test disturbs the figures.
 
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by panicking")]
 

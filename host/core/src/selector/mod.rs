@@ -41,7 +41,6 @@ pub enum BodyKind {
     Auto,
     /// Text of another kind.
     Text,
-    /// Bytes.
     Opaque,
 }
 

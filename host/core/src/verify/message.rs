@@ -32,7 +32,6 @@ pub enum MessagePart {
     Body,
     /// The text of the time as received.
     Timestamp,
-    /// The method.
     Method,
     /// The public URL.
     Url(UrlForm),

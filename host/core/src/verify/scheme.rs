@@ -156,7 +156,6 @@ pub enum KeyForm {
     Utf8,
     /// Base64, with PEM header and footer lines removed.
     Base64,
-    /// Hexadecimal.
     Hex,
     /// Base64 after an optional `whsec_`.
     Whsec,

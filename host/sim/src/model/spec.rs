@@ -95,3 +95,17 @@ pub enum Settles {
     /// A value that was read has changed.
     Conflict,
 }
+
+/// A value of a handler's state.
+#[derive(Debug, Clone)]
+pub(super) struct Value {
+    pub(super) text: String,
+    pub(super) version: u64,
+    pub(super) expires_at: Option<Timestamp>,
+}
+
+impl Value {
+    pub(super) fn is_live(&self, now: Timestamp) -> bool {
+        self.expires_at.is_none_or(|at| at > now)
+    }
+}

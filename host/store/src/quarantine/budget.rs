@@ -65,7 +65,7 @@ impl Shares {
         bytes <= address_bytes.min(source_bytes).min(all)
     }
 
-    /// Source and address whose oldest request must be removed before so many bytes fit. None if
+    /// Source and address whose oldest request must be removed before this many bytes fit. None if
     /// they fit now.
     pub(super) fn victim(
         &self,

@@ -62,7 +62,7 @@ async fn a_run_whose_settlement_was_committed_is_charged_nothing() {
 }
 
 #[tokio::test]
-async fn a_store_that_was_closed_charges_nobody() {
+async fn a_closed_store_charges_no_delivery() {
     let mut test = TestStore::new().await;
     let claimed = claims(&test, &["a"]).await.remove(0);
     let _running = test.store().begin_run(&claimed).unwrap();

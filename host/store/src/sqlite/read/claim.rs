@@ -144,8 +144,8 @@ fn take(
     unread: &mut Vec<UnreadClaim>,
 ) {
     let ClaimPlan { target: name, wish, mode, now } = wanted;
-    let taken = shared.due.lock().take(name, wish.lane, limit, now.due, mode);
-    for taken in taken {
+    let deliveries = shared.due.lock().take(name, wish.lane, limit, now.due, mode);
+    for taken in deliveries {
         let guard = shared.claim_guard(taken.entry.n, taken.token);
         let target = wish.target.clone();
         match taken.entry.handoff.clone() {
