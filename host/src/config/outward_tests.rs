@@ -40,7 +40,7 @@ fn a_destination_that_nothing_would_be_sent_to_is_told_with_what_to_add() {
     for url in ["http://169.254.169.254/latest", "http://metadata.google.internal/"] {
         assert!(ops(url, "allow = [\"@private\"]").contains("allow = [\"@metadata\"]"), "{url}");
     }
-    assert!(ops("http://0.0.0.0:3000", "").contains("no message may go"));
+    assert!(ops("http://0.0.0.0:3000", "").contains("nothing may be sent"));
     for url in ["https://ops.example.com", "https://8.8.8.8/", "https://[2606:4700::1111]/"] {
         assert_eq!(ops(url, ""), "", "{url}");
     }
