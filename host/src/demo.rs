@@ -19,13 +19,13 @@ use weir_core::sign::SigningInput;
 use weir_core::time::Clock as _;
 use weir_store::query::{DeliveryDetail, EventDetail, EventFilter, PageRequest};
 
-use crate::config::{self, Config, Log, Source};
+use crate::config::{self, Config, Source};
 use crate::http_client::HttpClient;
 use crate::hub::{self, Listeners, OnHangup, ServingHub};
 use crate::program::exit::Exit;
 use crate::program::output::{Output, report};
 use crate::runtime::clock::SystemClock;
-use crate::runtime::telemetry;
+use crate::runtime::telemetry::{self, LogSettings};
 use crate::samples::{self, SignedSample, randomness, source_url};
 use crate::starters;
 
@@ -38,7 +38,7 @@ pub struct DemoArgs {
     /// Address of the admin API [default: 127.0.0.1:8081, or a free port if that is in use]
     #[arg(long, value_name = "ADDRESS")]
     pub admin_listen: Option<SocketAddr>,
-    /// Folder of the handlers [default: plugins, or the built-in starters where that has none]
+    /// Folder of the handlers [default: plugins, or the built-in starters if it has none]
     #[arg(long, value_name = "FOLDER")]
     pub plugins: Option<PathBuf>,
     /// Folder for the data, which is kept [default: a temporary folder]
@@ -67,8 +67,16 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Number of a source's newest events that are searched for those of a sample.
 const NEWEST_EVENTS: usize = 20;
 
-/// Runs the demo until it is asked to stop.
+/// Runs the demo until a signal stops it.
 pub fn demo(args: DemoArgs, json: bool) -> ExitCode {
+    let settings = LogSettings { filter: "warn".into(), json: false };
+    let _telemetry = match telemetry::start(&settings, false) {
+        Ok(telemetry) => telemetry,
+        Err(error) => {
+            report(&error);
+            return Exit::Failure.into();
+        }
+    };
     let (config, listeners, folder) = match prepare(&args) {
         Ok(prepared) => prepared,
         Err(error) => {
@@ -114,7 +122,6 @@ fn prepare(args: &DemoArgs) -> anyhow::Result<(Config, Listeners, Option<TempDir
         (None, None) => bail!("the demo has no folder"),
     };
     let mut config = config::development(&data)?.config;
-    telemetry::start(&Log { filter: "warn".into(), json: false }, false)?;
     match (&args.plugins, &folder) {
         (Some(plugins), _) => config.plugins.dir.clone_from(plugins),
         (None, _) if starters::has_modules(&config.plugins.dir) => {}

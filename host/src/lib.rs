@@ -1,35 +1,36 @@
-//! Weir's host: the network, the people, and the wiring between the packages.
+//! The hub: receives webhooks, stores events, runs handlers, sends messages.
 //!
-//! The modules stand in the order of an event's path. `host/README.md` tells that path from end to end.
+//! The modules are listed in the order of an event's path. `host/README.md` describes that path.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests may spawn tasks directly"))]
 
-// 1 accept: webhooks come in, verified and stored before they are answered.
+// 1-2 accept: webhooks are verified and stored before they are answered.
 pub mod ingress;
 
-// 3 route: the table in force.
+// 3 route: the current table.
 pub mod routing;
 
-// 4-5 claim, run, settle, for handlers; 6 claim, send, settle, for destinations.
+// 4-6 claim, run or send, settle: handlers and destinations.
 pub mod egress;
 pub mod invoker;
 
-// What both of them do with claims, and the only way to connect to other machines.
+// Used by both of them: claims and flow control, and the only way to connect to other machines.
 mod delivery;
 #[cfg(test)]
 mod dispatch_tests;
 pub mod guard;
 
-// 7 observe: what the hub tells about itself.
+// 7 observe: metrics, health, notices.
 pub mod observe;
 
-// The people's side: an API beside the path, the command line, and what both are told.
+// The operator's side: API, command line, configuration.
 pub mod admin;
 pub mod api;
 pub mod cli;
 pub mod config;
 
-// Wiring, from the outside in: commands that run a hub, the hub, and background work.
+// Wiring: the commands that run a hub, the hub, and background work.
 pub mod demo;
 pub mod serve;
 mod starters;

@@ -3,17 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::config::{self, Config, Loaded};
+use crate::config::{self, Config, Loaded, Mode};
 use crate::hub::{self, Listeners, OnHangup};
 use crate::program::exit::Exit;
 use crate::program::output::{Output, report};
-use crate::runtime::telemetry;
+use crate::runtime::telemetry::{self, Telemetry};
 use crate::{samples, starters};
 
 /// Run the hub; with no weir.toml, in development mode on loopback.
 ///
-/// Signals: TERM, INT and QUIT stop it, after what runs has finished (within shutdown.grace; a second one skips the
-/// wait). HUP reads the configuration again.
+/// Signals: TERM, INT and QUIT stop it after runs and sends have finished (within shutdown.grace; a
+/// second signal skips the wait). HUP reloads the configuration.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServeArgs {
     /// Configuration file [default: weir.toml]
@@ -26,8 +26,8 @@ pub struct ServeArgs {
 
 /// Runs a hub until it is told to stop, or fails.
 pub fn serve(args: ServeArgs, json: bool) -> ExitCode {
-    let exit = match load(&args) {
-        Ok((config, listeners, no_file)) => {
+    let exit = match prepare(&args) {
+        Ok(Prepared { config, listeners, no_file, telemetry: _telemetry }) => {
             let sources: Vec<_> = config.sources.values().cloned().collect();
             hub::run(config, listeners, async |running, mut signals, grace| {
                 if no_file && !json {
@@ -46,15 +46,25 @@ pub fn serve(args: ServeArgs, json: bool) -> ExitCode {
     exit.into()
 }
 
-/// The configuration and the bound sockets. True if there is no file, so that this is development mode.
-fn load(args: &ServeArgs) -> Result<(Config, Listeners, bool), Exit> {
+/// All that `serve` needs to run a hub.
+struct Prepared {
+    config: Config,
+    listeners: Listeners,
+    /// There is no file, so this is development mode.
+    no_file: bool,
+    telemetry: Telemetry,
+}
+
+fn prepare(args: &ServeArgs) -> Result<Prepared, Exit> {
     let usage = |error: &dyn std::error::Error| {
         report(error);
         Exit::Usage
     };
     let Loaded { config, file, warnings } =
-        config::load(args.config.as_deref(), args.dev).map_err(|error| usage(&error))?;
-    telemetry::start(&config.log, config.development).map_err(|error| usage(&error))?;
+        config::load(args.config.as_deref(), Mode::from_flag(args.dev))
+            .map_err(|error| usage(&error))?;
+    let each_event = config.mode.is_development();
+    let telemetry = telemetry::start(&config.log, each_event).map_err(|error| usage(&error))?;
     for warning in warnings {
         tracing::warn!(%warning, "configuration");
     }
@@ -63,7 +73,7 @@ fn load(args: &ServeArgs) -> Result<(Config, Listeners, bool), Exit> {
         start_with_starters(&config.plugins.dir);
     }
     let listeners = Listeners::bind(&config).map_err(|error| usage(&error))?;
-    Ok((config, listeners, file.is_none()))
+    Ok(Prepared { config, listeners, no_file: file.is_none(), telemetry })
 }
 
 /// Creates the plugins folder with the starter handlers if it does not exist.

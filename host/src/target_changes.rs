@@ -1,7 +1,7 @@
-//! Retries after a change of the configuration: deliveries that failed for a handler or destination that is configured
-//! otherwise than at the last start are due at once.
+//! Retries after a change of the configuration: deliveries waiting for a retry become due if their
+//! handler or destination is configured differently than at the last start.
 //!
-//! Changes that take effect while the hub runs are handled where they take effect.
+//! Changes while the hub runs are handled where they take effect.
 
 use std::collections::BTreeMap;
 
@@ -13,13 +13,13 @@ use weir_store::{Store, StoreError};
 use crate::config::{Config, fingerprint};
 use crate::delivery::breakers;
 
-/// The entry that says how targets were configured at the last start.
+/// The registry entry with the configuration of targets at the last start.
 const ENTRY: &str = "targets";
 
-/// Fingerprints by target.
 type Targets = BTreeMap<String, String>;
 
-/// Compares the configuration with that of the last start, and retries what failed for a target that is another now.
+/// Compares the configuration with that of the last start, and retries deliveries for changed
+/// targets.
 pub(crate) async fn retry_changed_targets(
     store: &dyn Store,
     config: &Config,
@@ -44,12 +44,12 @@ pub(crate) async fn retry_changed_targets(
     if let CasOutcome::Conflict { .. } =
         store.cas(EntryKind::Setting, ENTRY, version, value).await?
     {
-        tracing::warn!("another process writes how targets are configured");
+        tracing::warn!("another process changed the record of configured targets");
     }
     Ok(())
 }
 
-/// Makes everything due that waits for a retry for this target. How much that was.
+/// Makes all deliveries of a target due that wait for a retry. Returns their number.
 pub(crate) async fn retry(store: &dyn Store, target: &Target) -> Result<usize, StoreError> {
     let mut all = 0;
     loop {
@@ -60,7 +60,7 @@ pub(crate) async fn retry(store: &dyn Store, target: &Target) -> Result<usize, S
         }
     }
     if all > 0 {
-        tracing::info!(%target, deliveries = all, "its configuration has changed: what waited for a retry is due now");
+        tracing::info!(%target, deliveries = all, "target configuration changed: retrying its waiting deliveries now");
     }
     Ok(all)
 }
@@ -76,8 +76,7 @@ fn targets(config: &Config) -> Targets {
     destinations.chain(handlers).collect()
 }
 
-/// The targets that are configured otherwise than before. A destination that left the configuration is not one of them:
-/// its deliveries are held until it is back.
+/// The changed targets, without destinations that were removed: their deliveries are held.
 fn changed<'a>(before: &'a Targets, now: &'a Targets) -> Vec<&'a str> {
     let all = before.keys().chain(now.keys().filter(|target| !before.contains_key(*target)));
     let is_there = |target: &&String| now.contains_key(*target) || target.starts_with("handler:");
@@ -90,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_configured_otherwise_is_what_changed() {
+    fn changed_targets_are_found_by_their_fingerprints() {
         let of = |pairs: &[(&str, &str)]| -> Targets {
             pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
         };

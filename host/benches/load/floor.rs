@@ -1,4 +1,4 @@
-//! The floor: the least that verifies and stores a webhook before it answers.
+//! The floor: the smallest server that verifies and stores a webhook before it answers.
 
 use std::convert::Infallible;
 use std::fs::OpenOptions;
@@ -22,11 +22,11 @@ use crate::generator::SECRET;
 
 type Item = (Bytes, oneshot::Sender<()>);
 
-/// Space that is written to before the load, so that a sync has no metadata to write.
+/// Space that is written before the load, so that a sync writes no metadata.
 const SPACE: u64 = 256 << 20;
 const GROUP: usize = 1_024;
 
-/// Serves until it is killed; prints its address.
+/// Serves until it is killed. Prints its address.
 pub(crate) fn serve(folder: &Path) {
     let (queue, items) = mpsc::channel::<Item>();
     let mut file = OpenOptions::new()

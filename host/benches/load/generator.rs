@@ -1,4 +1,4 @@
-//! The load: signed pushes over kept connections, written and read with as little work as can be.
+//! The load: signed pushes over kept connections, written and read with little work.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -25,7 +25,7 @@ pub(crate) struct Load {
     pub(crate) payload_bytes: u64,
 }
 
-/// One server's figures.
+/// The figures of one server.
 pub(crate) struct Measured {
     pub(crate) per_second: f64,
     pub(crate) p50_ms: f64,
@@ -56,8 +56,8 @@ impl Measured {
 
 impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Bytes written are told for the hub alone: for the floor's preallocated file the kernel
-        // counts too many.
+        // Bytes written are shown for the hub only: the kernel counts too many for the floor's
+        // preallocated file.
         write!(
             f,
             "{:>7.0}/s  p50 {:.1} ms  p99 {:.1} ms  {:.1} us CPU each  settled {:.1} s after",
@@ -99,12 +99,12 @@ struct Body {
     signature: String,
 }
 
-/// Bodies that look like pushes and differ from each other as pushes do.
+/// Bodies that look like pushes and differ as pushes do.
 fn bodies() -> Vec<Body> {
     let body = |n: usize| {
         let mut seed = n as u64 + 1;
         let mut word = || {
-            // xorshift: any cheap sequence that differs per body will do.
+            // xorshift: any cheap sequence that differs per body.
             seed ^= seed << 13;
             seed ^= seed >> 7;
             seed ^= seed << 17;

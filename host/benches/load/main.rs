@@ -1,13 +1,12 @@
 //! The hub against the bare machine, in one run: `cargo bench -p weir --bench load`.
 //!
-//! Both servers get the same signed 2 KB pushes over the same number of connections, one after the
-//! other in interleaved rounds. The floor is the least that could be called durable: hyper, one
-//! HMAC, one fdatasync a group into preallocated space. Absolute figures are this machine's; the
-//! ratios are what to compare.
+//! Both servers get the same signed 2 KB pushes over the same number of connections, in interleaved
+//! rounds. The floor is the least that is durable: hyper, one HMAC, one fdatasync per group into
+//! preallocated space. Compare the ratios; absolute figures depend on the machine.
 //!
-//! `LOAD_ROUNDS` (3), `LOAD_SECONDS` (5), `LOAD_CONNECTIONS` (64), `LOAD_HANDLER` (a module; the
-//! no-op test handler).
+//! `LOAD_ROUNDS` (3), `LOAD_SECONDS` (5), `LOAD_CONNECTIONS` (64), `LOAD_HANDLER` (a module; the no-op test handler).
 
+#![expect(clippy::disallowed_methods, reason = "a benchmark may spawn tasks directly")]
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,

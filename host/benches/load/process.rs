@@ -1,4 +1,4 @@
-//! The servers as processes of their own, and what the system says that they used.
+//! The servers as child processes, and the resources that they use.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::generator::SECRET;
 
-/// CPU time and bytes written so far.
+/// CPU time and bytes written.
 pub(crate) struct Usage {
     pub(crate) cpu: Duration,
     pub(crate) written: u64,
@@ -22,7 +22,6 @@ impl Usage {
     }
 }
 
-/// A server that is measured.
 pub(crate) struct Server {
     process: Child,
     admin: Option<SocketAddr>,
@@ -60,7 +59,7 @@ impl Server {
         Self { process, admin: None, _folder: folder }
     }
 
-    /// Waits until it serves; where.
+    /// Waits until it serves. Returns its address.
     pub(crate) fn ready(&mut self) -> SocketAddr {
         if let Some(out) = self.process.stdout.take() {
             let mut line = String::new();
@@ -77,7 +76,7 @@ impl Server {
                 break;
             }
         }
-        // What it says from here on is read, so that it never waits for us, and dropped.
+        // Further output is read and dropped, so that it never blocks.
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
         let ready: serde_json::Value = serde_json::from_str(&line).unwrap();
         let address = |key: &str| ready[key].as_str().unwrap().parse().unwrap();
@@ -86,7 +85,7 @@ impl Server {
         address("ingress")
     }
 
-    /// Waits until everything that was stored is settled; how long that took.
+    /// Waits until every delivery is settled. Returns the time.
     pub(crate) fn settled(&self) -> Duration {
         let started = Instant::now();
         if self.admin.is_some() {
@@ -125,7 +124,7 @@ impl Server {
         let pid = self.process.id();
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
         let fields: Vec<&str> = stat[stat.rfind(')').unwrap() + 2..].split(' ').collect();
-        // utime and stime, in ticks of a hundredth of a second.
+        // utime and stime, in hundredths of a second.
         let ticks: u64 = fields[11..13].iter().map(|f| f.parse::<u64>().unwrap()).sum();
         let io = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
         let written = io.lines().find_map(|l| l.strip_prefix("write_bytes: ")).unwrap();
@@ -140,7 +139,7 @@ impl Drop for Server {
     }
 }
 
-/// On the disk that the build is on: a temporary folder may be in memory, where a sync costs
+/// A folder on the disk of the build: a temporary folder may be in memory, where a sync costs
 /// nothing.
 fn folder() -> TempDir {
     let here = Path::new(env!("CARGO_TARGET_TMPDIR"));

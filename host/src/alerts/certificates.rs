@@ -1,4 +1,4 @@
-//! ExpiringCertificates of listeners that will soon be no longer valid: told of once a day, whatever restarts there are between.
+//! Alerts about certificates of listeners that expire soon: once a day, also across restarts.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use weir_store::{Store, StoreError};
 use crate::observe::notice::Notice;
 use crate::tls::TlsListener;
 
-/// Alerts that are looked at to find what was told before the start: a day has one of each listener.
+/// Stored alerts that are read at the start: there is one a day for each listener.
 const ALERTS_LOOKED_AT: usize = 20;
 
-/// The certificates of listeners.
+/// The certificates of the listeners, with the last alert about each.
 #[derive(Debug)]
 pub(super) struct ExpiringCertificates {
     listeners: Vec<(TlsListener, ExpiryReminder)>,
@@ -24,7 +24,7 @@ pub(super) struct ExpiringCertificates {
 }
 
 impl ExpiringCertificates {
-    /// Each is told of when it has no longer than `ahead`.
+    /// An alert is due when a certificate expires within `ahead`.
     pub(super) fn new(tls_listeners: Vec<TlsListener>, ahead: Duration) -> Self {
         let listeners = tls_listeners
             .into_iter()
@@ -33,7 +33,7 @@ impl ExpiringCertificates {
         Self { listeners, ahead }
     }
 
-    /// Takes account of what was told before the process began.
+    /// Reads the alerts that were stored before the start.
     pub(super) async fn recall(
         &mut self,
         store: &dyn Store,
@@ -66,7 +66,7 @@ impl ExpiringCertificates {
         Ok(())
     }
 
-    /// What is to be told at this time, which is `since_start` after the start.
+    /// The alerts that are due now, `since_start` after the start.
     pub(super) fn look(&mut self, now: Timestamp, since_start: Duration) -> Vec<Notice> {
         let mut notices = Vec::new();
         for (TlsListener { listener, tls }, expiry) in &mut self.listeners {

@@ -1,4 +1,4 @@
-//! Whether what was counted is worth telling. Pure: counts, routes and the time go in, notices come out.
+//! Decides which counts deserve an alert. Pure: counts, routes and the time in, notices out.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,39 +8,39 @@ use weir_core::name::{HandlerName, SourceName};
 
 use crate::observe::notice::Notice;
 
-/// What was counted since the process started. It only rises.
+/// Counts since the start of the process. They only rise.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
-    /// Attempts of handlers.
+    /// Attempts by handler.
     pub(super) handlers: Vec<(HandlerName, OutcomeCounts)>,
     pub(super) sources: Vec<(SourceName, SourceCounts)>,
 }
 
-/// What was counted of a source.
+/// The counts of one source.
 #[derive(Debug, Default)]
 pub(super) struct SourceCounts {
-    /// Requests, taken and refused.
+    /// Accepted and refused requests.
     pub(super) requests: OutcomeCounts,
-    /// The refused by their code.
+    /// Refused requests by code.
     pub(super) refused: Vec<(&'static str, u64)>,
-    /// What the set-up shows about those codes.
+    /// The likely cause for each of these codes.
     pub(super) causes: BTreeMap<&'static str, String>,
-    /// Events, those that went to somebody and those that did not.
+    /// Routed and unrouted events.
     pub(super) events: OutcomeCounts,
-    /// How long it has taken no request.
+    /// Time since the last accepted request.
     pub(super) silence: Duration,
-    /// How long it may.
+    /// The longest such time without an alert.
     pub(super) max_silence: Option<Duration>,
 }
 
-/// What is too much.
+/// The shares that raise an alert.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Thresholds {
     pub(super) failing: FailureThreshold,
     pub(super) refusing: FailureThreshold,
 }
 
-/// Judges what is counted, and remembers what it has told.
+/// Compares counts with thresholds, and remembers its alerts.
 #[derive(Debug)]
 pub(super) struct Detector {
     rules: Thresholds,
@@ -55,11 +55,11 @@ struct Source {
     refusing: FailureMonitor,
     events: OutcomeCounts,
     unrouted: FailureMonitor,
-    /// Its silence was told of.
+    /// There was an alert about its silence.
     silent: bool,
-    /// Some of its events went to somebody.
+    /// Some of its events were routed.
     was_routed: bool,
-    /// The routes lead none of its events to anybody any more, and that was told.
+    /// Its routes were removed, and there was an alert about that.
     cut_off: bool,
 }
 
@@ -68,12 +68,12 @@ impl Detector {
         Self { rules, handlers: BTreeMap::new(), sources: BTreeMap::new() }
     }
 
-    /// Remembers nothing of these sources any more.
+    /// Forgets sources that no longer exist.
     pub(super) fn forget(&mut self, gone: impl Fn(&SourceName) -> bool) {
         self.sources.retain(|name, _| !gone(name));
     }
 
-    /// Looks at what came since the last look.
+    /// Checks the counts since the last call.
     pub(super) fn look(&mut self, counted: &Counts, now: Duration) -> Vec<Notice> {
         let Thresholds { failing, refusing } = self.rules;
         let mut notices = Vec::new();
@@ -94,8 +94,8 @@ impl Detector {
         notices
     }
 
-    /// The routes of a source have changed: whether its latest events went to anybody, and whether events like them
-    /// do now.
+    /// Handles a change of a source's routes. `was_routed`: one of its latest events was routed.
+    /// `is_routed`: one like them would be now.
     pub(super) fn judge_routes(
         &mut self,
         name: &SourceName,
@@ -109,9 +109,9 @@ impl Detector {
             source.unrouted.reset(false);
             return None;
         }
-        let told = source.cut_off || source.unrouted.is_raised();
+        let alerted = source.cut_off || source.unrouted.is_raised();
         source.cut_off |= source.was_routed;
-        (was_routed && !told).then(|| Notice::SourceUnrouted { source: name.clone() })
+        (was_routed && !alerted).then(|| Notice::SourceUnrouted { source: name.clone() })
     }
 }
 
@@ -142,12 +142,12 @@ impl Source {
 
     fn silent(&mut self, name: &SourceName, counted: &SourceCounts) -> Option<Notice> {
         let SourceCounts { silence, max_silence, .. } = *counted;
-        let told =
+        let alerted =
             std::mem::replace(&mut self.silent, max_silence.is_some_and(|max| silence > max));
-        (self.silent && !told).then(|| Notice::SourceSilent { source: name.clone(), silence })
+        (self.silent && !alerted).then(|| Notice::SourceSilent { source: name.clone(), silence })
     }
 
-    /// As many events in a row as are judged at all, and nobody got any of them.
+    /// True after as many events in a row as are judged at all, none of them routed.
     fn unrouted(
         &mut self,
         name: &SourceName,
@@ -156,11 +156,11 @@ impl Source {
         now: Duration,
     ) -> Option<Notice> {
         let came = counted.events.since(std::mem::replace(&mut self.events, counted.events));
-        let told_before = self.cut_off || !(self.was_routed || came.good > 0);
+        let alerted_before = self.cut_off || !(self.was_routed || came.good > 0);
         self.was_routed |= came.good > 0;
         let raised =
             self.unrouted.update(came, &FailureThreshold { per_mille: 1_000, ..*judged }, now);
-        raised.filter(|_| !told_before).map(|_| Notice::SourceUnrouted { source: name.clone() })
+        raised.filter(|_| !alerted_before).map(|_| Notice::SourceUnrouted { source: name.clone() })
     }
 }
 
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handler_whose_attempts_fail_is_told_of_once() {
+    fn a_failing_handler_raises_one_alert() {
         let mut detector = detector();
         let orders: HandlerName = "orders".parse().unwrap();
         let counted = |good, bad| Counts {
@@ -205,15 +205,15 @@ mod tests {
             ..Counts::default()
         };
         assert!(detector.look(&counted(100, 0), secs(1)).is_empty());
-        let told = detector.look(&counted(100, 150), secs(2));
+        let alerted = detector.look(&counted(100, 150), secs(2));
         let attempts = tally(100, 150);
         let (handler, window) = (orders.clone(), THRESHOLD.window);
-        assert_eq!(told, [Notice::HandlerFailing { handler, attempts, window }]);
+        assert_eq!(alerted, [Notice::HandlerFailing { handler, attempts, window }]);
         assert!(detector.look(&counted(100, 300), secs(3)).is_empty());
     }
 
     #[test]
-    fn a_source_that_refuses_is_told_of_with_the_code_of_late() {
+    fn a_refusing_source_raises_an_alert_with_the_recent_code() {
         let mut detector = detector();
         let counted = |good, bad, refused: &[(&'static str, u64)]| {
             let (requests, refused) = (tally(good, bad), refused.to_vec());
@@ -232,33 +232,37 @@ mod tests {
     }
 
     #[test]
-    fn a_source_that_is_cut_off_is_told_of_once_until_it_is_routed_again() {
+    fn a_source_without_routes_raises_one_alert_until_routed_again() {
         let mut detector = detector();
         assert_eq!(detector.judge_routes(&github(), false, false), None, "it never was routed");
         assert_eq!(detector.judge_routes(&github(), true, true), None);
         let cut_off = detector.judge_routes(&github(), true, false);
         assert_eq!(cut_off, Some(Notice::SourceUnrouted { source: github() }));
         assert_eq!(detector.judge_routes(&github(), true, false), None);
-        assert!(detector.look(&events(0, 500), secs(1)).is_empty(), "told already");
+        assert!(detector.look(&events(0, 500), secs(1)).is_empty(), "there was an alert already");
         assert_eq!(detector.judge_routes(&github(), false, true), None);
         assert!(detector.look(&events(5, 500), secs(2)).is_empty());
         assert!(detector.judge_routes(&github(), true, false).is_some());
     }
 
     #[test]
-    fn a_source_that_sends_only_what_nobody_wants_is_told_of_if_it_was_routed_before() {
+    fn unrouted_events_raise_an_alert_if_the_source_was_routed_before() {
         let mut detector = detector();
-        assert!(detector.look(&events(0, 50), secs(1)).is_empty(), "nobody ever wanted any");
+        assert!(detector.look(&events(0, 50), secs(1)).is_empty(), "it was never routed");
         let mut detector = self::detector();
         assert!(detector.look(&events(5, 0), secs(1)).is_empty());
         assert!(detector.look(&events(5, 9), secs(400)).is_empty());
         assert_eq!(kinds(&detector.look(&events(5, 10), secs(401))), ["source.unrouted"]);
         assert!(detector.look(&events(5, 90), secs(402)).is_empty());
-        assert_eq!(detector.judge_routes(&github(), true, false), None, "told already");
+        assert_eq!(
+            detector.judge_routes(&github(), true, false),
+            None,
+            "there was an alert already"
+        );
     }
 
     #[test]
-    fn silence_is_told_of_once_where_it_is_limited() {
+    fn silence_raises_one_alert_if_limited() {
         let mut detector = detector();
         let mut silent = |seconds, max: Option<u64>| {
             let (silence, max_silence) = (secs(seconds), max.map(secs));
@@ -274,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_of_which_some_events_are_wanted_is_not_told_of() {
+    fn a_partly_routed_source_raises_no_alert() {
         let mut detector = detector();
         for n in 1..500 {
             assert!(detector.look(&events(n, 50 * n), secs(n)).is_empty());

@@ -1,7 +1,8 @@
-//! Alerts: what happened and what was counted becomes events of the hub's own source, routed like any other.
+//! Alerts: turns notices and counts into events of the hub's own source `weir`, which are routed
+//! like any other event.
 //!
-//! Nothing waits for this: it looks now and then at what others posted and counted, off the path of every event. What
-//! may not live here: deciding what is too much ([`detector`], and `alert` in the core).
+//! A task checks once a second, off the path of every event. Not here: the thresholds, which are in
+//! [`detector`] and in `alert` of the core.
 
 mod certificates;
 mod detector;
@@ -38,15 +39,15 @@ use certificates::ExpiringCertificates;
 use detector::{Counts, Detector, SourceCounts, Thresholds};
 use store_alerts::StoreAlerts;
 
-/// Between two looks.
+/// Between two checks.
 const EVERY: Duration = Duration::from_secs(1);
-/// Different things of which account is kept at once.
+/// Subjects that are tracked at the same time.
 const SUBJECTS_MAX: usize = 2_048;
-/// Alerts that wait for the store; past it the oldest are dropped.
+/// Alerts that wait for the store; above this the oldest are dropped.
 const WAITING_MAX: usize = 256;
-/// Events of a source by which it is judged whether its like are still wanted.
+/// Latest events of a source that decide whether its events are still routed.
 const EVENTS_LOOKED_AT: usize = 50;
-/// In the record of an alert's event, where it says what let it in.
+/// The scheme in the record of an alert's request.
 const SCHEME: &str = "weir";
 
 /// The dependencies of [`Alerts`] besides the [`HubContext`].
@@ -64,7 +65,7 @@ pub struct Deps {
     pub fallback: Option<Arc<DirectWebhook>>,
 }
 
-/// Turns what happens into events of the source `weir`.
+/// Turns notices and counts into events of the source `weir`.
 #[derive(Debug)]
 pub struct Alerts {
     ctx: HubContext,
@@ -75,17 +76,17 @@ pub struct Alerts {
     store_alerts: StoreAlerts,
     collapse: RepeatAggregator<(&'static str, String), Notice>,
     budget: AlertBudget,
-    /// The routes that were looked at last, and the sources.
+    /// The routing table and the sources at the last check.
     table: Option<(Arc<RouteTable>, Arc<SourcesByName>)>,
-    /// To be stored.
+    /// Alerts to store.
     waiting: VecDeque<Alert>,
-    /// Dropped since it was logged, and when that was.
+    /// Alerts dropped since the last log line, and the time of that line.
     dropped: (u64, Option<Duration>),
-    /// When it was last said that alerts cannot be stored.
+    /// The last log line that alerts cannot be stored.
     store_error_logged_at: Option<Duration>,
 }
 
-/// An alert on its way into the store.
+/// An alert that is not stored yet.
 #[derive(Debug, Clone)]
 struct Alert {
     kind: EventType,
@@ -93,7 +94,6 @@ struct Alert {
 }
 
 impl Alerts {
-    /// Takes its parts.
     #[must_use]
     pub fn new(ctx: HubContext, deps: Deps) -> Self {
         let Settings { per_hour, failing, refusing, expiring, .. } = *deps.settings;
@@ -114,13 +114,13 @@ impl Alerts {
         }
     }
 
-    /// Looks now and then, until claims stop.
+    /// Checks once a second until claiming stops.
     pub async fn run(mut self) {
         let drain = self.ctx.drain.clone();
         let mut host_lost = self.ctx.store.host_lost();
         let HubContext { store, clock, .. } = &self.ctx;
         if let Err(error) = self.certificates.recall(&**store, clock.now()).await {
-            tracing::warn!(%error, "cannot tell which certificates were told of before the start");
+            tracing::warn!(%error, "cannot read earlier alerts about certificates; one may be repeated");
         }
         let mut look = interval(EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -135,16 +135,16 @@ impl Alerts {
                 _ = look.tick() => self.look().await,
             }
         }
-        // What happened last is told too.
+        // Alerts about the last second too.
         self.look().await;
     }
 
-    /// Reports a delivery that was given up because the process died while it ran.
+    /// Posts a notice for a delivery that was given up because the process died during its attempts.
     async fn notice_lost(&self, id: DeliveryId) -> Result<(), StoreError> {
         let HubContext { store, notices, .. } = &self.ctx;
         let Some(delivery) = store.delivery(id).await? else { return Ok(()) };
         let Some(event) = store.event(delivery.event).await? else { return Ok(()) };
-        notices.tell(Notice::DeadLetter {
+        notices.post(Notice::DeadLetter {
             target: delivery.target,
             source: event.source,
             event: event.id,
@@ -157,7 +157,7 @@ impl Alerts {
 
     async fn look(&mut self) {
         if self.ctx.store.health().poisoned.is_some() {
-            // That is told by whoever ends the process for it.
+            // The hub reports that itself before it stops.
             return;
         }
         let now = self.started.elapsed();
@@ -189,14 +189,14 @@ impl Alerts {
         self.store(now).await;
     }
 
-    /// Makes an alert, if there is one left to be had.
+    /// Queues an alert, if the hourly budget permits.
     fn raise(&mut self, count: u64, notice: &Notice, now: Duration) {
         if !self.budget.take(now) {
             self.drop_alerts(1);
             return;
         }
         let (kind, subject, facts) = (notice.kind(), notice.subject(), notice.facts());
-        // Every word of ours is a type.
+        // The hub's own words are always valid types.
         let Ok(event) = EventType::new(kind) else { return };
         tracing::warn!(alert = kind, subject, count, %facts, "alert");
         self.ctx.metrics.alert(kind);
@@ -222,12 +222,12 @@ impl Alerts {
         let (count, logged) = self.dropped;
         let recently = logged.is_some_and(|at| now < at + RepeatAggregator::<(), ()>::EVERY);
         if count > 0 && !recently {
-            tracing::warn!(count, "alerts were too many and are dropped");
+            tracing::warn!(count, "too many alerts: some were dropped");
             self.dropped = (0, Some(now));
         }
     }
 
-    /// Stores what waits. What fails in passing waits for the next look.
+    /// Stores the queued alerts. An alert with a transient failure waits for the next check.
     async fn store(&mut self, now: Duration) {
         if self.waiting.is_empty() {
             return;
@@ -257,7 +257,7 @@ impl Alerts {
             return;
         }
         self.store_error_logged_at = Some(now);
-        tracing::error!(%error, "alerts cannot be stored");
+        tracing::error!(%error, "cannot store alerts");
         if let Some(fallback) = &self.deps.fallback {
             let at = self.ctx.clock.now();
             let body = json!({ "type": "store.failing", "at": at, "reason": error.to_string() });
@@ -295,10 +295,10 @@ impl Alerts {
         }
     }
 
-    /// Looks at the sources that are new, or whose ways have changed since the last look; at all of them at first.
+    /// Checks sources that are new or whose routes have changed; at the first check, all sources.
     async fn routes_changed(&mut self, sources: &Arc<SourcesByName>) -> Vec<Notice> {
         let table = self.deps.routes.current();
-        let before = self.table.replace((Arc::clone(&table), Arc::clone(sources)));
+        let before = self.table.replace((table.clone(), Arc::clone(sources)));
         let nothing_changed = |(routes, known): &(Arc<RouteTable>, Arc<SourcesByName>)| {
             routes.hash() == table.hash() && Arc::ptr_eq(known, sources)
         };
@@ -316,14 +316,15 @@ impl Alerts {
             match self.routed_before_and_now(source, &table).await {
                 Ok((was, is)) => notices.extend(self.detector.judge_routes(source, was, is)),
                 Err(error) => {
-                    tracing::warn!(%source, %error, "cannot tell whether its events still go to somebody");
+                    tracing::warn!(%source, %error, "cannot check whether the events of the source are still routed");
                 }
             }
         }
         notices
     }
 
-    /// Whether a source's latest events went to anybody, and whether their like do now.
+    /// True, in this order, if any of a source's latest events was routed, and if one like them
+    /// would be now.
     async fn routed_before_and_now(
         &self,
         source: &SourceName,

@@ -1,11 +1,11 @@
-//! Troubles of a store that goes on working, as notices: each is told when it begins, and when it ends.
+//! Alerts about a store with a problem that still works: one when it begins and one when it ends.
 
 use weir_core::time::Timestamp;
 use weir_store::health::StoreHealth;
 
 use crate::observe::notice::Notice;
 
-/// Remembers what was told.
+/// The condition of the store at the last check.
 #[derive(Debug, Default)]
 pub(super) struct StoreAlerts {
     full_since: Option<Timestamp>,
@@ -14,7 +14,7 @@ pub(super) struct StoreAlerts {
 }
 
 impl StoreAlerts {
-    /// The troubles that are new since the last look.
+    /// The notices about what has changed since the last check.
     pub(super) fn look(&mut self, condition: &StoreHealth, now: Timestamp) -> Vec<Notice> {
         let mut notices = Vec::new();
         match (std::mem::replace(&mut self.full_since, condition.full_since), condition.full_since)
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn each_trouble_of_the_store_is_told_once_and_its_end_too() {
+    fn each_store_problem_raises_one_alert_and_one_at_its_end() {
         let mut store_alerts = StoreAlerts::default();
         let at = Timestamp::from_millis;
         let mut look = |condition: &StoreHealth| kinds(&store_alerts.look(condition, at(9_000)));

@@ -8,7 +8,7 @@ use weir_core::name::HandlerName;
 use weir_store::upkeep::CheckReport;
 
 use super::error::CommandError;
-use crate::config::{self, Config, ConfigErrors, ConfigProblem, Loaded};
+use crate::config::{self, Config, ConfigErrors, ConfigProblem, Loaded, Mode};
 use crate::program::output::Output;
 
 /// Check the configuration and report every problem
@@ -39,17 +39,18 @@ pub(super) fn run(args: &CheckArgs, output: Output) -> Result<(), CommandError> 
         }
         return Ok(());
     }
-    let checked = config::load(args.config.as_deref(), args.dev).and_then(|loaded| {
-        let of_files = loaded.config.providers.iter().flat_map(|file| &file.problems);
-        let mut problems: Vec<_> = of_files.cloned().collect();
-        let mut warnings = loaded.warnings.clone();
-        problems.extend(sidecar_problems(&loaded.config, &mut warnings));
-        if problems.is_empty() {
-            Ok(Loaded { warnings, ..loaded })
-        } else {
-            Err(ConfigErrors { problems })
-        }
-    });
+    let checked =
+        config::load(args.config.as_deref(), Mode::from_flag(args.dev)).and_then(|loaded| {
+            let of_files = loaded.config.providers.iter().flat_map(|file| &file.problems);
+            let mut problems: Vec<_> = of_files.cloned().collect();
+            let mut warnings = loaded.warnings.clone();
+            problems.extend(sidecar_problems(&loaded.config, &mut warnings));
+            if problems.is_empty() {
+                Ok(Loaded { warnings, ..loaded })
+            } else {
+                Err(ConfigErrors { problems })
+            }
+        });
     match checked {
         Err(errors) if output.json => {
             output.value(&json!({ "ok": false, "problems": values(&errors.problems) }));
@@ -64,7 +65,7 @@ pub(super) fn run(args: &CheckArgs, output: Output) -> Result<(), CommandError> 
 }
 
 fn check_store(args: &CheckArgs, output: Output) -> Result<(), CommandError> {
-    let url = config::load(args.config.as_deref(), args.dev)?.config.store_url;
+    let url = config::load(args.config.as_deref(), Mode::from_flag(args.dev))?.config.store_url;
     let failed = |error: weir_store::StoreError| CommandError::Failed(format!("{url}: {error}"));
     let CheckReport { problems, deliveries, bytes } =
         weir_store::sqlite::check_url(&url).map_err(failed)?;
@@ -127,7 +128,7 @@ fn report(loaded: &Loaded, output: Output) {
         output.value(&json!({
             "ok": true,
             "file": name,
-            "development": config.development,
+            "development": config.mode.is_development(),
             "listen": config.server.listen.to_string(),
             "admin": config.admin.listen.to_string(),
             "store": config.store_url,

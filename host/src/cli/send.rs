@@ -152,7 +152,7 @@ fn plan(args: &SendArgs) -> Result<SendPlan, CommandError> {
             certificate: None,
         });
     }
-    let config = config::load(args.config.as_deref(), args.dev)?.config;
+    let config = config::load(args.config.as_deref(), config::Mode::from_flag(args.dev))?.config;
     let source = source(&config, &args.provider)?;
     let tls = config.server.tls.as_ref();
     let here = local_base(config.server.listen, tls.is_some());

@@ -1,5 +1,5 @@
-//! What stands before a source besides its signatures: `allow_ips`, `require_client_cert`, `auth`, and `rate` with its
-//! `burst`.
+//! Access to a source before its signatures are checked: `allow_ips`, `require_client_cert`,
+//! `auth`, `rate` and `burst`.
 
 use std::time::Duration;
 
@@ -16,24 +16,24 @@ use super::tree::Section;
 use super::value::Value;
 use weir_core::units::shortened;
 
-/// Most blocks of addresses in one list; each is looked at for every request. The lists that providers publish are
+/// Most address blocks in one list; each is compared with every request. The lists of providers are
 /// shorter.
 const BLOCKS_MAX: usize = 1_000;
 
-/// What stands before a source.
+/// The access policy of a source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AccessPolicy {
-    /// Where requests may come from; from anywhere if it is not said.
+    /// Networks that may send; any if none.
     pub allow_ips: Option<Vec<AddressBlock>>,
-    /// Whether they must come over a connection whose client has shown a certificate.
+    /// True if the client must have a certificate.
     pub client_cert: bool,
-    /// A token that they must show.
+    /// A token that requests must have.
     pub tokens: Option<Tokens>,
-    /// How many verified ones are taken.
+    /// The rate limit of verified requests.
     pub rate: Option<Rate>,
 }
 
-/// Takes the keys of a gate out of a source's section. What is wrong with them is noted, and missing here.
+/// Reads the policy from a source's section. An invalid key is noted, and absent in the result.
 pub(super) fn read(
     section: &mut Section<'_>,
     server: Option<&Server>,
@@ -41,18 +41,20 @@ pub(super) fn read(
 ) -> AccessPolicy {
     let allow_ips = blocks(section, "allow_ips");
     if section.items("allow_ips").is_some_and(|blocks| blocks.is_empty()) {
-        section.problem("allow_ips", "is empty, so nobody could send; leave it out to allow all");
+        section.problem(
+            "allow_ips",
+            "is empty, so all requests would be refused; leave it out to allow all",
+        );
     }
     if let Some(all) = allow_ips.as_deref().and_then(too_wide) {
-        let what = format!(
-            "allows {all}, which keeps hardly anybody out; name the sender's own addresses"
-        );
+        let what =
+            format!("allows {all}, which is almost every address; name the sender's own addresses");
         section.warning("allow_ips", what);
     }
     let client_cert = section.maybe::<bool>("require_client_cert").unwrap_or(false);
     let client_ca = server.and_then(|server| server.tls.as_ref()?.client_ca.as_ref());
     if client_cert && server.is_some() && client_ca.is_none() {
-        let what = "needs client_ca in [server.tls]: else no client has a certificate";
+        let what = "needs client_ca in [server.tls]; without it no client has a certificate";
         section.problem("require_client_cert", what);
     }
     let auth = section.section("auth");
@@ -60,7 +62,7 @@ pub(super) fn read(
     AccessPolicy { allow_ips, client_cert, tokens, rate: rate(section) }
 }
 
-/// A list of blocks, if there is one.
+/// A list of blocks, if the key is present.
 pub(super) fn blocks(section: &mut Section<'_>, key: &'static str) -> Option<Vec<AddressBlock>> {
     let blocks = section.list::<AddressBlock>(key)?;
     if blocks.len() > BLOCKS_MAX {
@@ -81,7 +83,7 @@ fn tokens(mut section: Section<'_>, context: &LoadContext<'_>) -> Option<Tokens>
     for (index, token) in live.iter().enumerate() {
         let key = format!("tokens[{index}]");
         if token.scheme.is_some() {
-            section.problem(&key, "a token is for no scheme; leave `scheme` out");
+            section.problem(&key, "a token has no scheme; leave `scheme` out");
         }
         let bytes = token.value.expose();
         let basic = bytes.iter().position(|b| *b == b':').filter(|_| place == TokenLocation::Basic);
@@ -89,7 +91,7 @@ fn tokens(mut section: Section<'_>, context: &LoadContext<'_>) -> Option<Tokens>
             section.problem(&key, "for \"basic\", the secret must be user:password");
             continue;
         }
-        // The user's name is no secret.
+        // The user name is not a secret.
         let secret = basic.map_or(bytes, |colon| &bytes[colon + 1..]);
         let name = if basic.is_some() { "password" } else { "token" };
         secret_strength::judge_text_of(&section, &key, name, secret);
@@ -97,7 +99,7 @@ fn tokens(mut section: Section<'_>, context: &LoadContext<'_>) -> Option<Tokens>
     Some(Tokens::new(place, live.iter().map(|token| &token.value)))
 }
 
-/// So many in a second, minute or hour.
+/// A number per second, minute or hour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct EventsPerTime {
     count: u32,
@@ -108,7 +110,7 @@ fn rate(section: &mut Section<'_>) -> Option<Rate> {
     let per_time = section.maybe::<EventsPerTime>("rate");
     let burst = section.maybe::<u32>("burst");
     if section.has("burst") && !section.has("rate") {
-        section.problem("burst", "means nothing without `rate`");
+        section.problem("burst", "has no effect without `rate`");
     }
     let EventsPerTime { count, time } = per_time?;
     Some(Rate::new(count, time, burst.unwrap_or(count)))
@@ -129,7 +131,10 @@ impl Value for EventsPerTime {
             Some(Self { count, time: Duration::from_secs(seconds) })
         };
         read().ok_or_else(|| {
-            format!("`{}` is no rate such as \"100/s\", \"6000/m\" or \"10/h\"", shortened(&text))
+            format!(
+                "`{}` is not a rate such as \"100/s\", \"6000/m\" or \"10/h\"",
+                shortened(&text)
+            )
         })
     }
 }

@@ -1,4 +1,4 @@
-//! `[admin]`: where operators look.
+//! `[admin]`: the listener for operators.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -12,19 +12,18 @@ use super::tls;
 use super::tree::Section;
 use crate::tls::{HTTP_1, TlsFiles};
 
-/// Shortest token that an operator may choose, in bytes: below it, guessing over a network becomes thinkable.
+/// Shortest token of the operator, in bytes: a shorter one could be guessed over a network.
 const TOKEN_BYTES_MIN: usize = 16;
 
-/// Where operators look.
+/// The settings of the listener for operators.
 #[derive(Debug, Clone)]
 pub struct Admin {
-    /// The address to listen on.
     pub listen: SocketAddr,
-    /// What to serve TLS with; without it, plain HTTP is spoken.
+    /// TLS; without it the listener speaks plain HTTP.
     pub tls: Option<TlsFiles>,
-    /// The token for writes, if the operator gave one.
+    /// The token for writes, if the configuration has one.
     pub token: Option<Secret>,
-    /// Host names that are accepted besides loopback and the address, in lower case.
+    /// Accepted host names besides loopback and the address, in lower case.
     pub allowed_hosts: BTreeSet<String>,
 }
 

@@ -1,4 +1,4 @@
-//! `[alerts]`: when the hub tells of itself, and how much.
+//! `[alerts]`: the thresholds and limits of alerts.
 
 use std::time::Duration;
 
@@ -11,27 +11,25 @@ use super::tree::Section;
 use super::url::{endpoint, reachable};
 use crate::tls::TrustedRoots;
 
-/// Most alerts in an hour.
 const PER_HOUR_MAX: usize = 100_000;
-/// Longest window, of which an account is kept.
+/// Longest window.
 const WINDOW_MAX: Duration = Duration::from_secs(86_400);
-/// Longest time before a certificate's end: few are valid for longer.
+/// Longest time before the expiry of a certificate.
 const EXPIRING_MAX: Duration = Duration::from_secs(365 * 86_400);
-/// How long `alert_url` may take: the process may be about to end.
+/// Timeout of `alert_url`, short because the process may be stopping.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// When the hub tells of itself.
+/// The settings of alerts.
 #[derive(Debug)]
 pub struct Alerts {
-    /// Alerts in an hour, at most.
     pub per_hour: u32,
-    /// A handler's attempts that failed.
+    /// The threshold for failed attempts of a handler.
     pub failing: FailureThreshold,
-    /// A source's requests that were refused.
+    /// The threshold for refused requests of a source.
     pub refusing: FailureThreshold,
-    /// How long before its end a listener's certificate is told of.
+    /// Time before the expiry of a certificate at which alerts begin.
     pub expiring: Duration,
-    /// Where alerts go that cannot be stored.
+    /// The webhook for alerts that cannot be stored.
     pub fallback: Option<Box<Webhook>>,
 }
 
@@ -81,7 +79,7 @@ fn fallback(
     trust: &TrustedRoots,
     context: &LoadContext<'_>,
 ) -> Option<Box<Webhook>> {
-    let allow = read_allow(section, context.development);
+    let allow = read_allow(section, context.mode.is_development());
     let trust = super::trust::with_ca(trust, section, context);
     let url = section.maybe::<String>("alert_url")?;
     match endpoint(&url) {

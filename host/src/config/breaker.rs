@@ -1,4 +1,4 @@
-//! `breaker` tables: what one says, laid over what holds otherwise, and the policy that comes of both.
+//! `breaker` tables: the keys of one table over those of its default, and the resulting policy.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::retry::InvalidSetting;
 use super::tree::Section;
 use weir_core::units::format_duration as show;
 
-/// What a `breaker` table says, each part perhaps nothing.
+/// The keys of a `breaker` table; each may be absent.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct RawBreaker {
     window: Option<Duration>,
@@ -19,7 +19,7 @@ pub(super) struct RawBreaker {
 }
 
 impl RawBreaker {
-    /// Reads a table and ends its reading.
+    /// Reads the whole table.
     pub(super) fn read(section: &mut Section<'_>) -> Self {
         let raw = Self {
             window: section.maybe("window"),
@@ -32,7 +32,7 @@ impl RawBreaker {
         raw
     }
 
-    /// What this says, and where it says nothing, what `below` says.
+    /// The keys of this table, completed from `below`.
     pub(super) fn over(&self, below: &Self) -> Self {
         Self {
             window: self.window.or(below.window),
@@ -43,7 +43,7 @@ impl RawBreaker {
         }
     }
 
-    /// The policy, or the key that stands against it.
+    /// The policy, or the invalid key.
     pub(super) fn policy(&self) -> Result<BreakerPolicy, InvalidSetting> {
         let missing = |key| (key, "is missing".to_owned());
         let window = self.window.ok_or_else(|| missing("window"))?;

@@ -1,4 +1,5 @@
-//! What reading a file needs besides its text, passed in so that tests need neither variables nor a home.
+//! The environment in which a file is read, passed in so that tests need no variables and no home
+//! folder.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -6,26 +7,27 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Where a file stands and what surrounds the process.
+use super::Mode;
+
+/// The folder of the file, the variables and the mode.
 #[derive(Clone, Copy)]
 pub(super) struct LoadContext<'a> {
-    /// The folder that relative paths start from: the file's own.
+    /// The folder of the file, the base of relative paths.
     pub(super) folder: &'a Path,
     /// Environment variables.
     pub(super) variable: &'a dyn Fn(&str) -> Option<OsString>,
-    /// Secrets may stand in the file.
-    pub(super) development: bool,
-    /// The files and folders that were looked into, for whoever waits for them to change.
+    pub(super) mode: Mode,
+    /// The files and folders that were read, so that the reload can watch them.
     pub(super) paths_read: &'a RefCell<BTreeSet<PathBuf>>,
 }
 
 impl LoadContext<'_> {
-    /// A path of the file as one that holds wherever the process runs.
+    /// A path of the file, relative to the working directory.
     pub(super) fn resolve(&self, path: &Path) -> PathBuf {
         self.folder.join(path)
     }
 
-    /// Notes that a file or folder is being looked into.
+    /// Records that a file or folder is read.
     pub(super) fn record_read(&self, path: &Path) {
         self.paths_read.borrow_mut().insert(path.to_path_buf());
     }
@@ -33,10 +35,10 @@ impl LoadContext<'_> {
 
 impl fmt::Debug for LoadContext<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { folder, development, .. } = self;
+        let Self { folder, mode, .. } = self;
         f.debug_struct("LoadContext")
             .field("folder", folder)
-            .field("development", development)
+            .field("mode", mode)
             .finish_non_exhaustive()
     }
 }

@@ -1,7 +1,7 @@
-//! Development mode: a hub that works with no file, on loopback, with secrets of its own.
+//! Development mode: a hub without a file, on loopback, with generated secrets.
 //!
-//! The secrets are made at the first start and kept in the data folder, so that a restart and another terminal
-//! know them. The set-up is written as the text of a configuration and read like any other.
+//! The secrets are generated at the first start and kept in the data folder, so that a restart and
+//! the CLI find them. The configuration is written as text and loaded like a file.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, OpenOptions};
@@ -18,10 +18,9 @@ use weir_core::verify::Secret;
 use super::load::{Loaded, from_text};
 use super::problem::ConfigErrors;
 
-/// The file of the generated secrets in the data folder.
 pub const DEVELOPMENT_SECRETS_FILE: &str = "development-secrets.toml";
 
-/// One source for each provider: its name, and the provider's.
+/// One source for each main provider: the names of source and provider.
 const SOURCES: [(&str, &str); 8] = [
     ("custom", "custom"),
     ("github", "github"),
@@ -33,7 +32,7 @@ const SOURCES: [(&str, &str); 8] = [
     ("twilio", "twilio"),
 ];
 
-/// What schemes that sign the URL sign. Nobody outside has to reach it.
+/// The public URL for schemes that sign it. It need not be reachable.
 const PUBLIC_URL: &str = "http://127.0.0.1:8080";
 
 const HEADER: &str = "\
@@ -41,7 +40,7 @@ const HEADER: &str = "\
 # `sign` is there where a sender signs with another key than the one the hub verifies with.
 ";
 
-/// A generated secret of a source. Text, because that is the form in which providers hand secrets out.
+/// A generated secret as text, the form in which providers show secrets.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Generated {
@@ -52,8 +51,9 @@ struct Generated {
 
 type Secrets = BTreeMap<String, Generated>;
 
-/// The configuration of development mode, with its data in `data`: one source for each main provider, an inbox,
-/// handlers from `plugins`. Makes the folder and the secrets at the first call.
+/// The configuration of development mode with its data in `data`: one source for each main
+/// provider, an inbox, handlers from `plugins`. Creates the folder and the secrets at the first
+/// call.
 pub fn development(data: &Path) -> Result<Loaded, ConfigErrors> {
     let file = data.join(DEVELOPMENT_SECRETS_FILE);
     let failed = |what: String| ConfigErrors::of_file(&file.display().to_string(), what);
@@ -61,7 +61,7 @@ pub fn development(data: &Path) -> Result<Loaded, ConfigErrors> {
     let text = text(data, &secrets).map_err(failed)?;
     let nothing = |_: &str| None;
     let (mut config, warnings) =
-        from_text("development mode", &text, Path::new(""), &nothing, true)?;
+        from_text("development mode", &text, Path::new(""), &nothing, super::Mode::Development)?;
     for (name, source) in &mut config.sources {
         let sign = secrets.get(name.as_str()).and_then(|secret| secret.sign.as_ref());
         if let (Some(sign), Some(source)) = (sign, Arc::get_mut(source)) {
@@ -71,7 +71,7 @@ pub fn development(data: &Path) -> Result<Loaded, ConfigErrors> {
     Ok(Loaded { config, file: None, warnings })
 }
 
-/// The set-up as a file would say it.
+/// The configuration as the text of a file.
 fn text(data: &Path, secrets: &Secrets) -> Result<String, String> {
     use toml::{Table, Value};
     let data = data.to_str().ok_or("the data folder's path is not UTF-8")?;
@@ -90,7 +90,7 @@ fn text(data: &Path, secrets: &Secrets) -> Result<String, String> {
     toml::to_string(&root).map_err(|error| format!("the set-up cannot be written: {error}"))
 }
 
-/// The secrets that are there, completed with fresh ones, and kept.
+/// The stored secrets, completed with new ones and stored.
 fn secrets(data: &Path, file: &Path) -> Result<Secrets, String> {
     let known = read(file)?;
     let mut secrets = known.clone().unwrap_or_default();
@@ -113,13 +113,13 @@ fn secrets(data: &Path, file: &Path) -> Result<Secrets, String> {
     }
     keep(data, file, &secrets, known.is_some())
         .map_err(|error| format!("cannot be written: {error}"))?;
-    // Another process may have been first; then its secrets are the ones.
+    // If another process was first, its secrets count.
     Ok(read(file)?.unwrap_or(secrets))
 }
 
 fn read(file: &Path) -> Result<Option<Secrets>, String> {
     match fs::read_to_string(file) {
-        // The parser's own words would show the line, and with it a secret.
+        // The parser's message would contain the line, and with it a secret.
         Ok(text) => toml::from_str(&text)
             .map(Some)
             .map_err(|_| "is damaged; remove it to have new secrets made".into()),
@@ -128,7 +128,7 @@ fn read(file: &Path) -> Result<Option<Secrets>, String> {
     }
 }
 
-/// Writes the whole file beside its place and puts it there in one step.
+/// Writes to another file and renames it.
 fn keep(data: &Path, file: &Path, secrets: &Secrets, replace: bool) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(data)?;
     let text = toml::to_string(secrets).map_err(io::Error::other)?;
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restart_knows_the_secrets_of_the_first_start() {
+    fn a_restart_keeps_the_generated_secrets() {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
         let first = development(&data).unwrap();
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_that_is_new_gets_a_secret_and_the_others_keep_theirs() {
+    fn a_new_source_gets_a_secret_and_the_others_keep_theirs() {
         let folder = tempfile::tempdir().unwrap();
         let first = development(folder.path()).unwrap();
         let file = folder.path().join(DEVELOPMENT_SECRETS_FILE);
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_is_named_and_not_shown() {
+    fn a_damaged_secrets_file_is_named_but_not_printed() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join(DEVELOPMENT_SECRETS_FILE);
         fs::write(&file, "[github]\nverify = hunter2\n").unwrap();
@@ -198,10 +198,10 @@ mod tests {
     }
 
     #[test]
-    fn it_listens_on_loopback_and_has_an_inbox() {
+    fn development_mode_listens_on_loopback_and_has_an_inbox() {
         let folder = tempfile::tempdir().unwrap();
         let config = development(folder.path()).unwrap().config;
-        assert!(config.development && config.destinations.contains_key("inbox"));
+        assert!(config.mode.is_development() && config.destinations.contains_key("inbox"));
         assert!(config.server.listen.ip().is_loopback() && config.admin.listen.ip().is_loopback());
         assert_eq!(config.data_dir, folder.path());
     }

@@ -1,4 +1,4 @@
-//! `[fetch]`: what the hub gets by itself, from whom, and how long that may take.
+//! `[fetch]`: the requests that the hub makes itself.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -14,32 +14,32 @@ use super::value::{Value as _, kind};
 use crate::guard::AllowedNetworks;
 use crate::tls::TrustedRoots;
 
-/// Longest wait: the sender's own patience is hardly longer.
+/// Longest timeout: senders wait hardly longer.
 const TIMEOUT_MAX: Duration = Duration::from_secs(30);
-/// Most files of authorities.
 const AUTHORITY_FILES_MAX: usize = 16;
-/// Largest file of authorities, in bytes.
+/// Largest such file, in bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
-/// Most addresses that are asked instead of others.
+/// Most mirrors.
 const INSTEAD_MAX: usize = 64;
 
-/// How the hub gets what it needs to know from elsewhere.
+/// The settings of the hub's own requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetch {
-    /// For the whole answer.
+    /// The timeout of the whole answer.
     pub timeout: Duration,
-    /// How an address begins, and what to write for that; the longest beginning that fits counts.
+    /// Mirrors: the beginning of a URL, and its replacement; the longest match counts.
     pub instead: Vec<(String, String)>,
-    /// Which addresses those that the operator wrote may have beside the internet's.
+    /// The addresses that mirrors may have besides public ones.
     pub allow: AllowedNetworks,
-    /// Who vouches for the certificates that senders sign with: the public authorities, and those that the operator added.
+    /// The authorities for certificates that senders sign with: the public ones and the operator's.
     pub authorities: Authorities,
-    /// Who vouches for those that are asked.
+    /// The authorities for the servers that are called.
     pub trust: TrustedRoots,
 }
 
 impl Fetch {
-    /// Where to ask for `url`, and whether the operator wrote that address: one that a sender named never gets inside.
+    /// The URL to fetch for `url`, and true if it is a mirror of the operator. A URL from a sender
+    /// never gets access to private addresses.
     #[must_use]
     pub fn place<'u>(&self, url: &'u str) -> (Cow<'u, str>, bool) {
         let fitting = self.instead.iter().filter(|(begins, _)| url.starts_with(begins.as_str()));
@@ -59,7 +59,7 @@ pub(super) fn read(
         if *timeout > TIMEOUT_MAX { Err("must be at most 30s".into()) } else { Ok(()) }
     });
     let instead = instead(&mut section);
-    // What senders can have asked for is not let in by a mode.
+    // Senders can cause these requests, so development mode permits nothing more.
     let allow = read_allow(&mut section, false);
     for (begins, with) in &instead {
         let key = format!("instead.{begins}");
@@ -116,12 +116,12 @@ fn instead(section: &mut Section<'_>) -> Vec<(String, String)> {
             continue;
         };
         let checked = endpoint(begins).and_then(|_| endpoint(&with));
-        // Without the slash, the host itself could be completed to another one.
+        // Without the slash, a sender could extend the host name.
         let ends = |url: &str| url.matches('/').count() >= 3;
         match checked {
             Err(what) => section.problem(&key, what),
             Ok(_) if !ends(begins) || !ends(&with) => {
-                section.problem(&key, "both must go on after the host, with a slash at least");
+                section.problem(&key, "both need a path after the host, at least a slash");
             }
             Ok(_) => instead.push((begins.to_owned(), with)),
         }
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_beginning_that_fits_says_where_to_ask() {
+    fn the_longest_matching_mirror_is_used() {
         let pair = |begins: &str, with: &str| (begins.to_owned(), with.to_owned());
         let fetch = Fetch {
             timeout: Duration::from_secs(5),

@@ -1,7 +1,7 @@
-//! `[handlers.NAME]`, `NAME.toml` beside a module, and `[defaults]` for both: what the operator says about handlers.
+//! `[handlers.NAME]`, sidecars and `[defaults]`: the settings of handlers.
 //!
-//! Both files use the same keys. They are laid over each other key by key, the configuration winning, and only
-//! then completed with the defaults and judged.
+//! Both files have the same keys. They are merged key by key, the configuration first, then
+//! completed with the defaults and checked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,64 +20,60 @@ use super::tree::Section;
 use super::value::Size;
 use crate::config::SourcesByName;
 
-/// Most entries of a handler's `config`, so that it fits a guest's environment.
+/// Most entries of a handler's `config`, so that it fits the environment of a guest.
 const CONFIG_ENTRIES_MAX: usize = 256;
-/// The longest that a run may take: a slot held longer starves every other handler.
+/// Longest time limit of a run: a longer one would starve other handlers.
 const RUN_TIME_MAX: Duration = Duration::from_secs(600);
 
-/// What a handler gets that says nothing else.
+/// The defaults of a handler.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HandlerDefaults {
-    /// Bounds of a run.
+    /// The limits of a run.
     pub limits: Limits,
-    /// When to try again.
+    /// The retry policy.
     pub retry: RetryPolicy,
-    /// When to leave a version alone.
+    /// The breaker policy.
     pub breaker: BreakerPolicy,
     pub(super) raw_retry: RawRetry,
     raw_breaker: RawBreaker,
 }
 
-/// Bounds of one handler's runs.
+/// The limits of one handler's runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Guest memory in bytes.
     pub memory: usize,
-    /// Wall-clock time of a run.
     pub time: Duration,
-    /// Runs at once.
+    /// Simultaneous runs.
     pub concurrency: usize,
 }
 
-/// What the operator says about one handler, in `[handlers.NAME]` or `NAME.toml`. None: nothing said.
+/// The settings of one handler, from `[handlers.NAME]` or a sidecar. None means: not set.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct HandlerSettings {
-    /// Replaces what the module asks for.
+    /// Overrides the subscription of the module.
     pub on: Option<Vec<Pattern>>,
-    /// What the module reads.
+    /// Settings that the module can read.
     pub config: Option<BTreeMap<String, String>>,
-    /// What it may do.
     pub grant: Option<Grant>,
-    /// Bounds, complete with defaults.
+    /// The limits, completed with defaults.
     pub limits: Option<Limits>,
-    /// When to try again, complete with defaults.
+    /// The retry policy, completed with defaults.
     pub retry: Option<RetryPolicy>,
-    /// When to leave a version alone, complete with defaults.
+    /// The breaker policy, completed with defaults.
     pub breaker: Option<BreakerPolicy>,
-    /// As written, to be laid over a sidecar.
+    /// The keys as written, to merge with a sidecar.
     pub(crate) raw: RawHandler,
 }
 
-/// What a handler may do. Nothing unless granted.
+/// The permissions of a handler. Nothing by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grant {
-    /// Destinations it may send to.
     pub destinations: BTreeSet<DestinationName>,
-    /// Whether it may emit events.
+    /// True if it may emit events.
     pub emit: bool,
 }
 
-/// The keys of one handler as one file has them.
+/// The keys of one handler in one file.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct RawHandler {
     on: Option<Vec<Pattern>>,
@@ -91,7 +87,7 @@ pub(crate) struct RawHandler {
     breaker: Option<RawBreaker>,
 }
 
-/// What a handler's settings are judged against.
+/// The context in which settings of a handler are checked.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds<'a> {
     pub(super) defaults: &'a HandlerDefaults,
@@ -99,7 +95,7 @@ pub(super) struct Bounds<'a> {
     pub(super) slots: usize,
     pub(super) destinations: &'a BTreeSet<DestinationName>,
     pub(super) sources: &'a BTreeSet<String>,
-    /// Those of them that are right, with their providers.
+    /// The valid sources among them, with their providers.
     pub(super) known: &'a SourcesByName,
 }
 
@@ -136,9 +132,9 @@ pub(super) fn defaults(
     })
 }
 
-/// Reads `[handlers.NAME]`, or a sidecar's whole file: its keys over those of `above`, if there are any.
+/// Reads `[handlers.NAME]` or a whole sidecar, whose keys `above` overrides.
 ///
-/// `may_grant` is false where only the configuration may grant.
+/// `may_grant` is false if only the configuration may grant.
 pub(super) fn read(
     mut section: Section<'_>,
     bounds: &Bounds<'_>,
@@ -194,7 +190,7 @@ fn read_raw(section: &mut Section<'_>, bounds: &Bounds<'_>) -> RawHandler {
 }
 
 impl RawHandler {
-    /// Each key of this one; where it says nothing, the key of `below`.
+    /// The keys of this table, completed from `below`.
     fn over(&self, below: Self) -> Self {
         let config = match (&self.config, below.config) {
             (Some(above), Some(mut entries)) => {
@@ -276,7 +272,7 @@ fn judge_limits(
     }
 }
 
-/// What to say of a destination that is not there.
+/// The message about an unknown destination.
 pub(super) fn no_destination(name: &str, known: &BTreeSet<DestinationName>) -> String {
     if known.is_empty() {
         return format!("no destination `{name}`: there is no [destinations.…] at all");

@@ -1,8 +1,8 @@
-//! Ways out of mistakes that people bring from other formats. Pure text.
+//! Hints for common mistakes of users of other formats. Pure text.
 
 use super::DEFAULTS;
 
-/// What to do about a line that is no TOML; nothing if it looks like no known mistake.
+/// The hint for a line that is not TOML, if the mistake is known.
 pub(super) fn hint_for_line(line: &str) -> Option<&'static str> {
     let line = line.trim();
     if line.contains(['“', '”', '‘', '’']) {
@@ -43,17 +43,17 @@ fn hint_for_value(value: &str) -> Option<&'static str> {
     match first {
         None => Some("a value is missing behind the ="),
         Some('{' | '[') if value.contains(':') && !value.contains('=') => {
-            Some("within { } write key = value too, with = and not :")
+            Some("inside { } write key = value too, with = and not :")
         }
-        Some('{' | '[') => Some("see that every bracket and quote is closed on this line"),
-        Some('$') => Some("variables are not filled in here; a secret is { env = \"NAME\" }"),
+        Some('{' | '[') => Some("close every bracket and quote on this line"),
+        Some('$') => Some("variables are not expanded; a secret is { env = \"NAME\" }"),
         _ if quoted && value.matches(mark).count() % 2 == 1 => Some("the quote is not closed"),
         _ if quoted => Some("write one value on a line; what follows is a comment only after #"),
         _ => Some("text needs quotes, such as key = \"value\""),
     }
 }
 
-/// The table of the defaults file, or of the examples in it, that has a key of this name.
+/// The table that has a key of this name in the defaults or their examples.
 pub(super) fn table_of_key(key: &str) -> Option<String> {
     let mut table = String::new();
     let mut found: Vec<String> = Vec::new();
@@ -61,7 +61,7 @@ pub(super) fn table_of_key(key: &str) -> Option<String> {
         let line = line.strip_prefix("# ").unwrap_or(line);
         if let Some(rest) = line.strip_prefix('[') {
             let name = rest.trim_start_matches('[').split(']').next().unwrap_or_default();
-            // The examples have names of their own.
+            // The examples have example names.
             let mut parts = name.split('.');
             let (first, rest) = (parts.next().unwrap_or_default(), parts.next());
             let own = ["sources", "destinations", "handlers"].contains(&first);
@@ -77,7 +77,7 @@ pub(super) fn table_of_key(key: &str) -> Option<String> {
             found.push(table.clone());
         }
     }
-    // A key of several tables says nothing about which is meant.
+    // A key of several tables shows nothing about the intended one.
     found.dedup();
     let [home] = &found[..] else { return None };
     Some(home.clone())
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mistakes_of_other_formats_are_known() {
+    fn mistakes_of_other_formats_get_a_hint() {
         for (line, wanted) in [
             ("listen = 127.0.0.1:8080", "text needs quotes"),
             ("listen: \"127.0.0.1:8080\"", "with = and not :"),
@@ -96,7 +96,7 @@ mod tests {
             ("secrets = [{ env: \"A\" }]", "within { }"),
             ("url = \"https://a", "the quote is not closed"),
             ("url = ", "a value is missing"),
-            ("secret = $SECRET", "variables are not filled in"),
+            ("secret = $SECRET", "variables are not expanded"),
             ("// a comment", "a comment starts with #"),
             ("- name: github", "not YAML"),
             ("[server", "a table is one line"),
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_known_by_the_table_it_belongs_to() {
+    fn a_misplaced_key_gets_its_table_as_hint() {
         for (key, table) in [
             ("max_connections", "[server]"),
             ("allowed_hosts", "[admin]"),

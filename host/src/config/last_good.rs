@@ -1,5 +1,5 @@
-//! What the operator's provider files said when they were last right, kept in the data folder: so that one that is broken
-//! while the hub is down, or in the moment before it, does not keep it down.
+//! The last good versions of provider files, saved in the data folder, so that a broken file does
+//! not prevent a start.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -10,15 +10,15 @@ use std::sync::Arc;
 
 use super::providers::{FILE_BYTES_MAX, FILES_MAX, ProviderFile};
 
-/// Its name: an object of texts by the path of their file.
+/// The file: a JSON object of texts by path.
 const FILE: &str = "providers.json";
-/// Largest size, in bytes: each byte of a text takes at most six there.
+/// Largest size, in bytes: each byte of a text takes at most six.
 const BYTES_MAX: u64 = 6 * FILE_BYTES_MAX * FILES_MAX as u64;
 
-/// What each file said, by its path as the configuration has it.
+/// The text of each file, by its path in the configuration.
 pub(super) type LastGood = BTreeMap<String, Arc<str>>;
 
-/// What is kept in the data folder. What cannot be read is none, for it only stands in for files that are wrong.
+/// Reads the saved versions. Unreadable ones are ignored: they only replace invalid files.
 pub(super) fn read(data: &Path) -> LastGood {
     let mut text = Vec::new();
     let file = File::open(data.join(FILE));
@@ -28,14 +28,14 @@ pub(super) fn read(data: &Path) -> LastGood {
     }
 }
 
-/// Keeps what files say now, or said when they were last right, and forgets all others.
+/// Saves the last good version of each file, and forgets all other files.
 pub fn save_last_good(data: &Path, files: &[ProviderFile]) -> io::Result<()> {
     let of = |file: &ProviderFile| Some((file.file.clone(), file.last_good.clone()?));
     let last_good: LastGood = files.iter().filter_map(of).collect();
     if last_good == read(data) {
         return Ok(());
     }
-    // A crash half way must leave the old or the new: written beside, synced, then renamed.
+    // Writes to another file, syncs and renames it, so that a crash leaves the old or the new file.
     let (file, beside) = (data.join(FILE), data.join(FILE).with_extension("new"));
     let mut out =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_read_again_and_the_rest_forgotten() {
+    fn saved_versions_are_read_and_others_forgotten() {
         let data = tempfile::tempdir().unwrap();
         let keep = |files: &[ProviderFile]| save_last_good(data.path(), files).unwrap();
         assert!(read(data.path()).is_empty());

@@ -1,4 +1,4 @@
-//! Where a hub is, for commands that only talk to it: they must not need its secrets.
+//! The address of a hub, for commands that only talk to it. They must not need its secrets.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -9,24 +9,22 @@ use weir_core::verify::Secret;
 use super::context::LoadContext;
 use super::problem::ConfigErrors;
 use super::tree::{Report, Section, parse};
-use super::{DEFAULTS, FILE, load, secret, store};
+use super::{DEFAULTS, FILE, Mode, load, secret, store};
 
-/// Where a hub is and how to be let in.
+/// The address of a hub and the way to authenticate.
 #[derive(Debug, Clone)]
 pub struct HubLocation {
-    /// Its admin listener.
     pub admin: SocketAddr,
-    /// The file with the certificate that it has there, if it speaks TLS.
+    /// The certificate file of the listener, if it speaks TLS.
     pub certificate: Option<PathBuf>,
-    /// Its data folder.
     pub data_dir: PathBuf,
-    /// The operator's own token, if the configuration names one that can be had here.
+    /// The token of the configuration, if it can be read here.
     pub token: Option<Secret>,
 }
 
 impl HubLocation {
-    /// Reads `[admin]` and `[store]` of the named file, else of [`FILE`], else what development mode has. All
-    /// else in the file may be wrong: whoever is locked out by a mistake needs these commands most.
+    /// Reads `[admin]` and `[store]` of the given file, else of [`FILE`], else of development mode.
+    /// Everything else may be invalid: after a mistake these commands are needed most.
     pub fn find(path: Option<&Path>) -> Result<Self, ConfigErrors> {
         let path = path.or_else(|| Path::new(FILE).exists().then_some(Path::new(FILE)));
         let (name, text) = match path {
@@ -46,7 +44,7 @@ impl HubLocation {
         let context = LoadContext {
             folder,
             variable: &|name| std::env::var_os(name),
-            development: true,
+            mode: Mode::Development,
             paths_read: &RefCell::default(),
         };
         let mut root = Section::root(&report, Some(tree.get_ref()), Some(defaults.get_ref()));
@@ -55,7 +53,7 @@ impl HubLocation {
         let certificate = certificate.map(|file| context.resolve(&file));
         let admin = admin.must::<SocketAddr>("listen");
         let store = store::read(root.section("store"), &context);
-        // A token that is not to be had here is no problem: there is the one in the data folder.
+        // An unreadable token is not a problem: the data folder has one.
         let mut root = Section::root(&silent, Some(tree.get_ref()), None);
         let token = secret::one(&mut root.section("admin"), "token", &context);
         report.close()?;
@@ -73,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hub_is_found_though_its_secrets_are_not_to_be_had_here() {
+    fn a_hub_is_found_without_its_secrets() {
         let text = "[admin]\nlisten = \"127.0.0.1:9\"\ntoken = { env = \"NO_SUCH_VARIABLE\" }\n\
                     [admin.tls]\ncert = \"tls/a.pem\"\nkey = \"tls/not-for-us\"\n\
                     [store]\nurl = \"sqlite:d/weir.db\"\n[sources.github]\nprovider = \"nobody\"";

@@ -1,4 +1,4 @@
-//! What a new user is likely to write wrongly: each is said with its line, and with what to do.
+//! Common mistakes of new users: each is reported with its line and a remedy.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,14 +10,15 @@ use super::load::from_text;
 /// What is said of a file in this folder.
 fn said(folder: &Path, text: &str) -> String {
     let variable = |name: &str| (name == "S").then(|| "7Qm2xV9sKd4LrT8wZp3N".into());
-    match from_text("weir.toml", text, folder, &variable, false) {
+    match from_text("weir.toml", text, folder, &variable, super::Mode::Production) {
         Ok((_, warnings)) => warnings.iter().map(|w| format!("{w}\n")).collect(),
         Err(errors) => errors.to_string(),
     }
 }
 
 #[test]
-fn mistakes_of_new_users_are_said_with_line_and_way_out() {
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
+fn common_mistakes_are_reported_with_line_and_remedy() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("a-folder")).unwrap();
     fs::write(folder.path().join("a-file"), "x").unwrap();
@@ -90,7 +91,7 @@ fn mistakes_of_new_users_are_said_with_line_and_way_out() {
         ),
         (
             "[sources.a]\nprovider = \"github\"\nsecrets = { env = \"S\" }".into(),
-            "weir.toml:3: sources.a.secrets: stands alone where a list belongs; put it in brackets",
+            "weir.toml:3: sources.a.secrets: is a table instead of a list; put it in brackets",
         ),
         (
             "[sources.a]\nprovider = \"github\"\nsecrets = [{ env = \"NOPE\" }]".into(),
@@ -163,23 +164,24 @@ fn mistakes_of_new_users_are_said_with_line_and_way_out() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_said_with_a_way_out() {
+fn an_unreadable_file_is_reported_with_a_remedy() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    let said = |name: &str| load(Some(&path(name)), false).unwrap_err().to_string();
+    let said =
+        |name: &str| load(Some(&path(name)), super::Mode::Production).unwrap_err().to_string();
     assert!(said("nope.toml").contains("nope.toml: cannot be read: No such file or directory"));
     assert!(said("nope.toml").contains("`weir config defaults` prints one"));
     fs::create_dir(path("conf")).unwrap();
     assert!(said("conf").contains("name the file in it"), "{}", said("conf"));
     fs::write(path("weir.yaml"), "sources: {}").unwrap();
-    assert!(said("weir.yaml").contains("is no TOML by its name"), "{}", said("weir.yaml"));
+    assert!(said("weir.yaml").contains("is not named as TOML"), "{}", said("weir.yaml"));
     fs::write(path("latin.toml"), b"# caf\xe9\n").unwrap();
     assert!(said("latin.toml").contains("save it as UTF-8"), "{}", said("latin.toml"));
     // Windows editors put a mark before the file and a carriage return before each line end.
     let text =
         "\u{feff}[server]\r\nlisten = \"127.0.0.1:0\"\r\n[admin]\r\nlisten = \"127.0.0.1:0\"\r\n";
     fs::write(path("windows.toml"), text).unwrap();
-    assert!(load(Some(&path("windows.toml")), false).is_ok());
+    assert!(load(Some(&path("windows.toml")), super::Mode::Production).is_ok());
     fs::write(path("shut.toml"), "").unwrap();
     fs::set_permissions(path("shut.toml"), fs::Permissions::from_mode(0o000)).unwrap();
     // The superuser reads everything.

@@ -1,12 +1,13 @@
-//! Configuration: the valid form that the rest of the program sees, and how it is come by.
+//! Configuration: the valid settings that the rest of the program uses, and how they are loaded.
 //!
-//! `tree` is the file as written, with the place of every key. One file for each kind of element holds its valid
-//! type and how it is read and judged; `load` puts them together in one pass that reports every problem with its
-//! place. Nothing outside this module sees a value that is not already right.
+//! `tree` is the file as written, with the line of every key. Each section has a file with its
+//! valid type and its reader; `assemble` puts them together; `load` finds the file and reports all
+//! problems at once. Other modules only see valid values.
 
 mod access;
 mod admin;
 mod alerts;
+mod assemble;
 mod breaker;
 mod context;
 mod destination;
@@ -73,7 +74,6 @@ pub use handler::{Grant, HandlerDefaults, HandlerSettings, Limits};
 pub use last_good::save_last_good;
 pub use load::{FILE, Loaded, Origin, known_providers, load, load_text};
 pub use location::HubLocation;
-pub use log::Log;
 pub use plugins::{Plugins, Runs};
 pub use problem::{ConfigErrors, ConfigProblem};
 pub use providers::{ProviderFile, Providers, provider_file};
@@ -87,54 +87,66 @@ pub use server::Server;
 pub use source::Source;
 pub use sources::{ConfiguredSources, SourcesByName};
 
-/// The commented file that states every default; it is compiled in and is the documentation.
+use crate::runtime::telemetry::LogSettings;
+
+/// The commented file with every default. It is the documentation too.
 pub const DEFAULTS: &str = include_str!("defaults.toml");
 
-/// A configuration that is right.
+/// The mode of a hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Secrets are references to variables and files.
+    Production,
+    /// Secrets may be written in the file, there is an inbox, and the log has a line per event.
+    Development,
+}
+
+impl Mode {
+    /// The mode that the flag `--dev` selects.
+    #[must_use]
+    pub fn from_flag(dev: bool) -> Self {
+        if dev { Self::Development } else { Self::Production }
+    }
+
+    #[must_use]
+    pub fn is_development(self) -> bool {
+        self == Self::Development
+    }
+}
+
+/// A valid configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where webhooks come in.
     pub server: Server,
-    /// Where operators look.
     pub admin: Admin,
-    /// The store's URL, its path absolute or relative to the process's folder.
+    /// The store's URL, its path absolute or relative to the working directory.
     pub store_url: String,
-    /// The folder of the store's file: keys, caches and tokens are kept there too.
+    /// The folder of the store's file, also for keys, caches and tokens.
     pub data_dir: PathBuf,
-    /// The watched folder.
     pub plugins: Plugins,
-    /// How runs are bounded.
     pub runs: Runs,
-    /// Handlers whose reply is the answer to the sender.
     pub responders: Responders,
-    /// What a handler gets that says nothing else.
     pub handler_defaults: HandlerDefaults,
-    /// How long things are kept.
     pub retention: Retention,
-    /// How long what waits for a handler or destination that is gone is kept waiting.
+    /// The time until deliveries of missing targets are given up.
     pub hold_life: Duration,
-    /// When the hub tells of itself.
     pub alerts: Arc<Alerts>,
-    /// How long to finish when asked to stop.
+    /// The time to finish runs and sends after a signal to stop.
     pub shutdown_grace: Duration,
-    /// How to log.
-    pub log: Log,
-    /// What the hub gets by itself.
+    pub log: LogSettings,
+    /// The hub's own requests.
     pub fetch: Fetch,
-    /// What is kept of requests that were not believed.
+    /// The limits of the quarantine.
     pub quarantine: Quarantine,
-    /// Provider files of the operator's own, and what is made of each.
+    /// The operator's provider files and their problems.
     pub providers: Vec<ProviderFile>,
-    /// Ways in.
     pub sources: BTreeMap<SourceName, Arc<Source>>,
-    /// Ways out.
     pub destinations: BTreeMap<DestinationName, Arc<Destination>>,
-    /// Straight ways from one to the other.
     pub routes: Vec<Route>,
-    /// What the operator says about handlers. Where there is a sidecar, ask [`Config::settings_for`].
+    /// The settings of handlers without their sidecars; with a sidecar use
+    /// [`Config::settings_for`].
     pub handlers: BTreeMap<HandlerName, HandlerSettings>,
-    /// Secrets may stand in the file, and there is an inbox.
-    pub development: bool,
-    /// Where it was read; none if there is no file.
+    pub mode: Mode,
+    /// None in development mode without a file.
     pub origin: Option<Origin>,
 }

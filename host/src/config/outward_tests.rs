@@ -8,11 +8,11 @@ use super::{Config, ConfigProblem, TransportSettings};
 use crate::guard::AllowedNetworks;
 
 fn loaded(text: &str) -> (Config, Vec<ConfigProblem>) {
-    from_text("weir.toml", text, Path::new("base"), &|_| None, false).unwrap()
+    from_text("weir.toml", text, Path::new("base"), &|_| None, super::Mode::Production).unwrap()
 }
 
 #[test]
-fn a_destination_that_nothing_would_be_sent_to_is_told_with_what_to_add() {
+fn an_unreachable_destination_warns_with_the_missing_key() {
     let ops = |url: &str, more: &str| {
         let (_, warnings) =
             loaded(&format!("[destinations.ops]\nkind = \"webhook\"\nurl = \"{url}\"\n{more}"));
@@ -51,10 +51,11 @@ fn a_destination_that_nothing_would_be_sent_to_is_told_with_what_to_add() {
 }
 
 #[test]
-fn development_mode_sends_to_this_machine_and_says_nothing_of_it() {
+fn development_mode_permits_this_machine_without_a_warning() {
     let of = |url: &str| {
         let text = format!("[destinations.ops]\nkind = \"webhook\"\nurl = \"{url}\"");
-        let read = from_text("weir.toml", &text, Path::new("base"), &|_| None, true);
+        let read =
+            from_text("weir.toml", &text, Path::new("base"), &|_| None, super::Mode::Development);
         let (config, warnings) = read.unwrap();
         let TransportSettings::Webhook(webhook) = &config.destinations["ops"].transport else {
             panic!()
@@ -68,11 +69,11 @@ fn development_mode_sends_to_this_machine_and_says_nothing_of_it() {
 }
 
 #[test]
-fn a_file_of_authorities_that_cannot_be_used_is_named_with_the_reason() {
+fn an_invalid_authorities_file_is_named_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("text.pem"), "no certificate").unwrap();
     let wrong = |text: &str| {
-        let read = from_text("weir.toml", text, folder.path(), &|_| None, false);
+        let read = from_text("weir.toml", text, folder.path(), &|_| None, super::Mode::Production);
         read.unwrap_err().to_string()
     };
     for (text, path) in [
@@ -86,17 +87,18 @@ fn a_file_of_authorities_that_cannot_be_used_is_named_with_the_reason() {
         let said = wrong(&format!("{text}ca = \"gone.pem\""));
         assert!(said.contains(path) && said.contains("gone.pem cannot be read"), "{said}");
         let said = wrong(&format!("{text}ca = \"text.pem\""));
-        assert!(said.contains("text.pem holds no certificate in PEM form"), "{said}");
+        assert!(said.contains("text.pem contains no certificate in PEM form"), "{said}");
     }
     assert!(wrong("[trust]\nroots = \"mine\"").contains("trust.roots"));
     let of_env = |name: &str| (name == "SSL_CERT_FILE").then(|| "gone.pem".into());
-    let (config, warnings) = from_text("weir.toml", "", folder.path(), &of_env, false).unwrap();
+    let (config, warnings) =
+        from_text("weir.toml", "", folder.path(), &of_env, super::Mode::Production).unwrap();
     assert!(warnings[0].to_string().contains("SSL_CERT_FILE is not used"), "{warnings:?}");
     assert_eq!(config.fetch.trust.ssl_cert_file, None);
 }
 
 #[test]
-fn a_route_names_the_headers_that_go_along_and_no_credential() {
+fn a_route_may_pass_headers_but_no_credentials() {
     let route = |more: &str| {
         format!(
             "[destinations.ops]\nkind = \"inbox\"\n[[route]]\non = [\"*:*\"]\nto = \"ops\"\n{more}"
@@ -115,7 +117,8 @@ fn a_route_names_the_headers_that_go_along_and_no_credential() {
         ("a b", "not the name of a header"),
     ] {
         let text = route(&format!("pass_headers = [\"{name}\"]"));
-        let said = from_text("weir.toml", &text, Path::new("base"), &|_| None, false);
+        let said =
+            from_text("weir.toml", &text, Path::new("base"), &|_| None, super::Mode::Production);
         assert!(said.unwrap_err().to_string().contains(what), "{name}");
     }
 }

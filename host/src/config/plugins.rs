@@ -1,4 +1,4 @@
-//! `[plugins]` and `[runs]`: the watched folder, and how runs of what lies in it are bounded.
+//! `[plugins]` and `[runs]`: the watched folder of handlers, and the limits of all runs together.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,50 +11,49 @@ use super::tree::Section;
 use super::value::Size;
 use weir_core::units::format_size;
 
-/// Most runs at once: each slot reserves address space in the pool.
+/// Most slots: each reserves address space in the pool.
 const SLOTS_MAX: usize = 1_024;
-/// The most memory that a 32-bit guest can address, in bytes.
+/// The memory that a 32-bit guest can address, in bytes.
 const GUEST_MEMORY_BYTES_MAX: usize = 4 << 30;
 
-/// The least memory in which anything compiles, in bytes.
+/// The least memory with which anything compiles, in bytes.
 const COMPILE_MEMORY_MIN: usize = 128 * MIB;
 
-/// The least room for compiled code, in bytes: a few small modules.
+/// The least space for compiled code, in bytes: a few small modules.
 const CODE_BYTES_MIN: usize = MIB;
 
-/// The watched folder.
+/// The settings of the watched folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plugins {
-    /// The folder.
     pub dir: PathBuf,
-    /// Whether a sidecar file may grant.
+    /// True if a sidecar may grant permissions.
     pub sidecar_grants: bool,
-    /// A changed file is read once it has not changed for so long.
+    /// The time without changes after which a changed file is loaded.
     pub settle: Duration,
-    /// Look again after this long.
+    /// The time between two scans.
     pub rescan: Duration,
-    /// A handler whose file is gone keeps running for so long.
+    /// The time that a handler runs after its file was removed.
     pub grace: Duration,
-    /// What compiling a module may take, in bytes.
+    /// The memory limit of a compilation, in bytes.
     pub compile_memory: usize,
-    /// What compiling a module may take, in processor time.
+    /// The processor time limit of a compilation.
     pub compile_time: Duration,
-    /// Compiled code of all handlers together, in memory and on disk, in bytes.
+    /// The limit of compiled code of all handlers, in memory and on disk, in bytes.
     pub code_max: usize,
 }
 
-/// How runs are bounded.
+/// The limits of all runs together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Runs {
-    /// Runs at once.
+    /// Simultaneous runs.
     pub slots: usize,
-    /// The most memory that any handler may be given, in bytes.
+    /// The highest memory limit of a handler, in bytes.
     pub memory_ceiling: usize,
 }
 
 impl Runs {
-    /// Runs at once in all: beside the slots half as many again, which only handlers that are quick may take. Slow and
-    /// stuck ones cannot keep those waiting then, whatever they do.
+    /// All simultaneous runs: the slots, and half as many again that only quick handlers may use.
+    /// Slow handlers cannot block those.
     #[must_use]
     pub fn places(&self) -> usize {
         self.slots + (self.slots / 2).max(1)
@@ -108,7 +107,7 @@ pub(super) fn read(mut section: Section<'_>, context: &LoadContext<'_>) -> Optio
     })
 }
 
-/// `cores` decides how many slots there are if the file does not.
+/// `cores` gives the default number of slots.
 pub(super) fn runs(mut section: Section<'_>, cores: usize) -> Option<Runs> {
     let slots = if section.has("slots") {
         section.checked("slots", |n| at_most(*n, SLOTS_MAX))

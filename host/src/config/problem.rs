@@ -1,19 +1,19 @@
-//! What is wrong with a configuration: every problem at once, each with its place and a way out.
+//! The problems of a configuration: all at once, each with its line and a remedy.
 
 use std::fmt;
 
 use thiserror::Error;
 
-/// One thing that is wrong, or that deserves a warning.
+/// A problem or a warning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigProblem {
     /// The file as the operator named it.
     pub file: String,
-    /// The line, from 1, where there is one.
+    /// The line, from 1, if known.
     pub line: Option<usize>,
-    /// The path of the key, such as `sources.github.secrets[0]`; empty for the file as a whole.
+    /// The path of the key, such as `sources.github.secrets[0]`; empty for the whole file.
     pub path: String,
-    /// What is wrong and what to do. Never the value of a secret.
+    /// The problem and the remedy. Never the value of a secret.
     pub what: String,
 }
 
@@ -30,16 +30,16 @@ impl fmt::Display for ConfigProblem {
     }
 }
 
-/// A configuration that cannot be used. Prints one problem a line, in the order of the file.
+/// An invalid configuration. Prints one problem per line, in the order of the file.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{}", lines(.problems))]
 pub struct ConfigErrors {
-    /// At least one.
+    /// At least one problem.
     pub problems: Vec<ConfigProblem>,
 }
 
 impl ConfigErrors {
-    /// One problem with a file as a whole.
+    /// One problem of a whole file.
     #[must_use]
     pub fn of_file(file: &str, what: impl Into<String>) -> Self {
         let problem =

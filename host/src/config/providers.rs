@@ -1,7 +1,7 @@
-//! `[providers]`: who can send, the operator's own provider files beside the built-in ones.
+//! `[providers]`: the operator's provider files besides the built-in providers.
 //!
-//! Each of those files is a unit: one that is wrong, gone, or does not fit what is configured is known by what it said
-//! when it was last right, and everything else goes on.
+//! A file that is invalid, absent or incompatible with the sources is replaced by its last good
+//! version, and affects nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
@@ -17,49 +17,46 @@ use super::last_good::{self, LastGood};
 use super::problem::{ConfigErrors, ConfigProblem};
 use super::tree::Section;
 
-/// Most provider files of the operator's own.
 pub(super) const FILES_MAX: usize = 256;
-/// Largest provider file, in bytes.
 pub(super) const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// A provider file of the operator's own, and what is made of it.
+/// A provider file of the operator with its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProviderFile {
-    /// Its path as the configuration has it, such as `providers/acme.toml`.
+    /// Its path in the configuration, such as `providers/acme.toml`.
     pub file: String,
-    /// The provider that is known by it; none if it never was right.
+    /// Its provider; none if it never was valid.
     pub provider: Option<Arc<str>>,
-    /// What is wrong with it. Its last good version counts meanwhile, if it has one.
+    /// Its problems. With a problem, the last good version is used, if there is one.
     pub problems: Vec<ConfigProblem>,
-    /// What it said when it was last right, which may be now.
+    /// Its last good text, which may be the current one.
     pub last_good: Option<Arc<str>>,
 }
 
-/// The providers that sources may name.
+/// All providers that sources may name.
 #[derive(Debug)]
 pub struct Providers {
-    /// All of them.
     pub catalog: Catalog,
-    /// The operator's own files among them.
+    /// The operator's files.
     pub files: Vec<ProviderFile>,
-    /// Which sources name a provider.
+    /// The sources by provider.
     wanted: BTreeMap<String, BTreeSet<String>>,
     rejected: RejectedFiles,
     last_good: LastGood,
 }
 
-/// Files whose changes are not used, each with the reason.
+/// Files whose changes are not used, with the reason.
 pub(super) type RejectedFiles = BTreeMap<String, ConfigProblem>;
 
 impl Providers {
-    /// The built-in ones, for the sources of a file; not those changes of the operator's files that are held back.
+    /// The built-in providers, for the sources of a file. Changes of `rejected` files are not used.
     pub(super) fn new(catalog: Catalog, tree: &DeTable<'_>, rejected: RejectedFiles) -> Self {
         let (files, last_good) = (Vec::new(), LastGood::new());
         Self { catalog, files, wanted: wanted(tree), rejected, last_good }
     }
 
-    /// Adds the operator's files. What is wrong with one is noted with it and nowhere else. `data` is where is kept what
-    /// they said when they were last right.
+    /// Adds the operator's files. Their problems are kept with them. `data` is the folder of last
+    /// good versions.
     pub(super) fn read(
         &mut self,
         section: Section<'_>,
@@ -71,7 +68,7 @@ impl Providers {
         for (count, (file, place)) in places(section, context).into_iter().enumerate() {
             let path = place.display().to_string();
             if count == FILES_MAX {
-                let text = Err(format!("is not read: there are more than {FILES_MAX} files"));
+                let text = Err(format!("is ignored: there are more than {FILES_MAX} files"));
                 found.push(Found { file, path, text: Some(text) });
                 break;
             }
@@ -88,11 +85,11 @@ impl Providers {
         self.files = made.collect();
     }
 
-    /// What is made of a file; nothing if it is gone and nobody needs it.
+    /// The state of a file. None if it is absent and not needed.
     fn made(&self, found: &Found, known: LoadedUserFile) -> Option<ProviderFile> {
         let LoadedUserFile { provider, is_last_good, error } = known;
         let Found { file, path, text } = found;
-        let provider = provider.map(|provider| Arc::clone(&provider.name));
+        let provider = provider.map(|provider| provider.name.clone());
         let problem =
             |what| ConfigProblem { file: path.clone(), line: None, path: "".into(), what };
         let problems = match (text, error) {
@@ -100,14 +97,15 @@ impl Providers {
                 let sources = self.wanted.get(&**provider.as_ref()?)?;
                 let sources: Vec<_> = sources.iter().map(String::as_str).collect();
                 let sources = sources.join(", ");
-                let what =
-                    format!("is gone and needed by {sources}; put it back, or take them out");
+                let what = format!(
+                    "is missing and needed by {sources}; restore it, or remove these sources"
+                );
                 vec![problem(what)]
             }
             (Some(Err(what)), _) => vec![problem(what.clone())],
             (Some(Ok(text)), Some(error)) => located(path, text, error),
             (Some(Ok(_)), None) => {
-                let reason = |why| problem(format!("does not fit what is configured: {why}"));
+                let reason = |why| problem(format!("is incompatible with the sources: {why}"));
                 self.rejected.get(file).map(reason).into_iter().collect()
             }
         };
@@ -118,7 +116,7 @@ impl Providers {
         Some(ProviderFile { file: file.clone(), provider, problems, last_good })
     }
 
-    /// The files whose changes made sources wrong, as far as they were right before.
+    /// The changed files that may have made sources invalid, and have a last good version.
     pub(super) fn responsible_files(&self, errors: &ConfigErrors) -> RejectedFiles {
         let mut responsible_files = RejectedFiles::new();
         for ProviderFile { file, provider, last_good, .. } in &self.files {
@@ -141,13 +139,13 @@ impl Providers {
         responsible_files
     }
 
-    /// What is wrong with the operator's files.
+    /// The problems of all the operator's files.
     pub(super) fn problems(&self) -> impl Iterator<Item = &ConfigProblem> {
         self.files.iter().flat_map(|file| &file.problems)
     }
 }
 
-/// The providers that the `[sources]` of a file name.
+/// The providers that the sources of a file name.
 fn wanted(tree: &DeTable<'_>) -> BTreeMap<String, BTreeSet<String>> {
     let mut wanted = BTreeMap::<_, BTreeSet<_>>::new();
     let sources = tree.get("sources").and_then(|sources| sources.get_ref().as_table());
@@ -161,12 +159,12 @@ fn wanted(tree: &DeTable<'_>) -> BTreeMap<String, BTreeSet<String>> {
     wanted
 }
 
-/// One of the operator's files as it was found.
+/// A file of the operator as found.
 struct Found {
     file: String,
-    /// Where it lies, for people.
+    /// Its path for messages.
     path: String,
-    /// What it says, or why that cannot be read; none if it is gone.
+    /// Its text, or the reason why it cannot be read; none if it is absent.
     text: Option<Result<String, String>>,
 }
 
@@ -184,7 +182,7 @@ impl Found {
     }
 }
 
-/// The operator's files, each as the configuration has it and where it lies.
+/// The operator's files: the path in the configuration and the path to read.
 fn places(mut section: Section<'_>, context: &LoadContext<'_>) -> Vec<(String, PathBuf)> {
     let files = section.list::<PathBuf>("files").unwrap_or_default();
     let dir = section.must::<PathBuf>("dir");
@@ -200,7 +198,7 @@ fn places(mut section: Section<'_>, context: &LoadContext<'_>) -> Vec<(String, P
     places
 }
 
-/// The provider files of a folder, by name; none if there is no such folder.
+/// The provider files of a folder, by name.
 fn in_folder(dir: &Path, context: &LoadContext<'_>) -> Vec<PathBuf> {
     let place = context.resolve(dir);
     context.record_read(&place);
@@ -212,7 +210,7 @@ fn in_folder(dir: &Path, context: &LoadContext<'_>) -> Vec<PathBuf> {
     paths
 }
 
-/// A provider file by itself, with its vectors tried.
+/// A single provider file, with its vectors checked.
 pub fn provider_file(path: &Path) -> Result<Provider, ConfigErrors> {
     let file = path.display().to_string();
     let text = text(path).map_err(|what| ConfigErrors::of_file(&file, what))?;
@@ -230,7 +228,7 @@ fn text(path: &Path) -> Result<String, String> {
     Ok(text)
 }
 
-/// What is wrong with a provider file, each with its line.
+/// The problems of a provider file with their lines.
 fn located(file: &str, text: &str, error: ProviderError) -> Vec<ConfigProblem> {
     let problem = |line, path: String, what| ConfigProblem { file: file.into(), line, path, what };
     match error {
@@ -239,7 +237,7 @@ fn located(file: &str, text: &str, error: ProviderError) -> Vec<ConfigProblem> {
             .map(|found| problem(line_of(text, &found.path), found.path, found.message))
             .collect(),
         ProviderError::Format { message } => {
-            // The parser says the line, shows it, and ends with what is wrong.
+            // The parser's message has the line, its text, and the problem at the end.
             let line = message.split_once("line ").and_then(|(_, rest)| {
                 rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
             });
@@ -249,7 +247,7 @@ fn located(file: &str, text: &str, error: ProviderError) -> Vec<ConfigProblem> {
     }
 }
 
-/// The line, from 1, of what stands at `path`, such as `schemes.v1.timestamp`; of the nearest that is there.
+/// The line, from 1, of a path such as `schemes.v1.timestamp`, or of its nearest parent.
 fn line_of(text: &str, path: &str) -> Option<usize> {
     let root = DeTable::parse(text).ok()?;
     let mut at = None;

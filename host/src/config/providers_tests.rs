@@ -1,4 +1,5 @@
-//! Provider files of the operator's own: each is a unit, known by what it says or by what it said when it was right.
+//! Provider files of the operator's own: each is a unit, known by what it says or by what it said
+//! when it was right.
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,7 +12,7 @@ fn variable(_: &str) -> Option<OsString> {
 }
 
 #[test]
-fn an_operator_may_add_providers_and_cannot_take_a_known_ones_place() {
+fn an_operator_may_add_but_not_replace_providers() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["acme", "github"] {
         let custom = include_str!("../../core/providers/custom.toml");
@@ -20,11 +21,13 @@ fn an_operator_may_add_providers_and_cannot_take_a_known_ones_place() {
     }
     let text = "[providers]\nfiles = [\"acme.toml\"]\n[sources.a]\nprovider = \"acme\"\n\
                 secrets = [{ env = \"GITHUB_SECRET\" }]";
-    let (config, _) = from_text("weir.toml", text, folder.path(), &variable, false).unwrap();
+    let (config, _) =
+        from_text("weir.toml", text, folder.path(), &variable, super::Mode::Production).unwrap();
     assert_eq!(&*config.sources["a"].provider.name, "acme");
 
     let text = "[providers]\nfiles = [\"github.toml\", \"nowhere.toml\"]";
-    let (config, _) = from_text("weir.toml", text, folder.path(), &variable, false).unwrap();
+    let (config, _) =
+        from_text("weir.toml", text, folder.path(), &variable, super::Mode::Production).unwrap();
     let line = |name: &str, rest: &str| format!("{}{rest}", folder.path().join(name).display());
     let [github, nowhere] = &config.providers[..] else { panic!("{:?}", config.providers) };
     let said = |file: &ProviderFile| file.problems[0].to_string();
@@ -35,13 +38,14 @@ fn an_operator_may_add_providers_and_cannot_take_a_known_ones_place() {
 }
 
 #[test]
-fn a_provider_files_mistakes_are_said_with_its_own_lines() {
+fn mistakes_in_a_provider_file_have_its_own_lines() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("providers");
     fs::create_dir(&dir).unwrap();
     let said = |text: &str| {
         fs::write(dir.join("acme.toml"), text).unwrap();
-        let (config, _) = from_text("weir.toml", "", folder.path(), &variable, false).unwrap();
+        let (config, _) =
+            from_text("weir.toml", "", folder.path(), &variable, super::Mode::Production).unwrap();
         let [file] = &config.providers[..] else { panic!("{:?}", config.providers) };
         assert_eq!((&*file.file, &file.provider), ("providers/acme.toml", &None));
         file.problems[0].to_string().replace(&dir.display().to_string(), "…")
@@ -91,7 +95,7 @@ impl OwnProvider {
     }
 
     fn read(&self, text: &str) -> Result<Config, ConfigErrors> {
-        let read = from_text("weir.toml", text, self.0.path(), &variable, false);
+        let read = from_text("weir.toml", text, self.0.path(), &variable, super::Mode::Production);
         read.map(|(config, _)| config)
     }
 
@@ -113,7 +117,7 @@ impl OwnProvider {
 }
 
 #[test]
-fn a_provider_file_that_is_wrong_or_gone_is_known_by_what_it_said_when_it_was_right() {
+fn an_invalid_or_missing_provider_file_keeps_its_last_good_version() {
     let own = OwnProvider::new();
     assert!(own.adopt(OwnProvider::SOURCE).providers[0].problems.is_empty());
     own.says("format = 1\nname = acme\n");
@@ -124,19 +128,22 @@ fn a_provider_file_that_is_wrong_or_gone_is_known_by_what_it_said_when_it_was_ri
     assert!(said.contains("weir.toml:2: server.listen") && said.contains("acme.toml:2"), "{said}");
     fs::remove_file(own.0.path().join("providers/acme.toml")).unwrap();
     let said = own.stands_in(OwnProvider::SOURCE);
-    assert_eq!(said, "providers/acme.toml: is gone and needed by a; put it back, or take them out");
+    assert_eq!(
+        said,
+        "providers/acme.toml: is missing and needed by a; restore it, or remove these sources"
+    );
     assert_eq!(own.adopt("").providers, [], "nobody needs it any more");
     let said = own.read(OwnProvider::SOURCE).unwrap_err().to_string();
     assert!(said.contains("no provider `acme`"), "{said}");
 }
 
 #[test]
-fn a_changed_provider_file_that_its_sources_do_not_go_with_is_held_back() {
+fn an_incompatible_change_of_a_provider_file_is_not_used() {
     let own = OwnProvider::new();
     own.adopt(OwnProvider::SOURCE);
     own.says(&OwnProvider::asking());
     let said = own.stands_in(OwnProvider::SOURCE);
-    assert!(said.contains("acme.toml: does not fit what is configured: weir.toml:"), "{said}");
+    assert!(said.contains("acme.toml: is incompatible with the sources: weir.toml:"), "{said}");
     assert!(said.contains("sources.a.params.account: is missing"), "{said}");
     let both = format!("{}params = {{ account = \"x\" }}\n", OwnProvider::SOURCE);
     let config = own.adopt(&both);

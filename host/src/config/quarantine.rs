@@ -1,4 +1,4 @@
-//! `[quarantine]`: how much is kept of requests that were not believed.
+//! `[quarantine]`: the limits of the quarantine.
 
 use std::time::Duration;
 
@@ -7,14 +7,11 @@ use weir_store::quarantine::Budgets;
 use super::tree::Section;
 use super::value::Size;
 
-/// How much is kept of requests that were not believed.
+/// The limits of the quarantine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quarantine {
-    /// Whether anything is.
     pub enabled: bool,
-    /// For how long.
     pub life: Duration,
-    /// How much.
     pub budgets: Budgets,
 }
 

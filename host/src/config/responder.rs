@@ -6,26 +6,25 @@ use weir_core::name::HandlerName;
 
 use super::tree::Section;
 
-/// The longest that a sender may be kept waiting: no provider waits longer, and each wait holds a connection.
+/// Longest deadline: no provider waits longer, and each wait holds a connection.
 const DEADLINE_MAX: Duration = Duration::from_secs(30);
-/// The longest that replies may be kept; they lie beside the payloads that they answer.
+/// Longest time to keep replies; they are stored beside payloads.
 const KEEP_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// What holds for every responder.
+/// The settings of all responders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Responders {
-    /// How long a sender is kept waiting, unless the source says otherwise.
+    /// The default deadline.
     pub deadline: Duration,
-    /// How long a reply is kept for whoever repeats the request.
+    /// The time for which a repeated request gets the same reply.
     pub keep: Duration,
 }
 
 /// The handler that answers for a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Responder {
-    /// Its name.
     pub handler: HandlerName,
-    /// How long the sender is kept waiting.
+    /// The deadline of the answer.
     pub deadline: Duration,
 }
 
@@ -46,7 +45,7 @@ pub(super) fn of_source(
     let handler = section.maybe::<HandlerName>("responder");
     let own = section.maybe::<Duration>("responder_deadline");
     if own.is_some() && !section.has("responder") {
-        section.problem("responder_deadline", "is of no use without a responder");
+        section.problem("responder_deadline", "has no effect without a responder");
     }
     if let Some(Err(what)) = own.as_ref().map(deadline) {
         section.problem("responder_deadline", what);

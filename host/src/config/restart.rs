@@ -1,4 +1,4 @@
-//! The settings that take effect at a restart only, section by section, to name those that have changed.
+//! The settings that need a restart, by section, to name those that have changed.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -7,8 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Config, Destination, TransportSettings};
 
-/// The sections that take effect at a restart, each with what tells two versions of it apart. Secrets are in it as
-/// hashes.
+/// A text per section that shows whether it has changed. Secrets are in it as hashes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RestartSettings(BTreeMap<String, String>);
 
@@ -44,7 +43,7 @@ impl RestartSettings {
         Self(rest)
     }
 
-    /// The sections that are not the same in another version.
+    /// The sections that differ from another version.
     #[must_use]
     pub fn changed(&self, other: &Self) -> Vec<String> {
         let differs = |section: &&String| self.0.get(*section) != other.0.get(*section);
@@ -55,7 +54,7 @@ impl RestartSettings {
     }
 }
 
-/// A hash over all settings of a destination, secrets included.
+/// A hash of all settings of a destination, with its secrets.
 #[must_use]
 pub fn fingerprint(destination: &Destination) -> String {
     let hidden = match &destination.transport {
@@ -86,11 +85,15 @@ mod tests {
 
     fn rest(text: &str) -> RestartSettings {
         let none = |_: &str| None;
-        RestartSettings::of(&from_text("weir.toml", text, Path::new(""), &none, true).unwrap().0)
+        RestartSettings::of(
+            &from_text("weir.toml", text, Path::new(""), &none, crate::config::Mode::Development)
+                .unwrap()
+                .0,
+        )
     }
 
     #[test]
-    fn each_section_that_has_changed_is_named_and_no_other() {
+    fn only_changed_sections_are_named() {
         let destination = |secret: &str, header: &str| {
             format!(
                 "[destinations.mine]\nkind = \"webhook\"\nurl = \"https://example.com\"\nsigning = \"sha256-header\"\n\

@@ -1,4 +1,4 @@
-//! `retry` tables: what one says, laid over what holds otherwise, and the policy that comes of both.
+//! `retry` tables: the keys of one table over those of its default, and the resulting policy.
 
 use std::time::Duration;
 
@@ -6,12 +6,10 @@ use weir_core::retry::{Backoff, InvalidRetryPolicy, RetryPolicy};
 
 use super::tree::Section;
 
-/// Most delays of a schedule.
 const SCHEDULE_MAX: usize = 100;
-/// Most attempts of one delivery.
 const ATTEMPTS_MAX: u32 = 1_000;
 
-/// What a `retry` table says, each part perhaps nothing.
+/// The keys of a `retry` table; each may be absent.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct RawRetry {
     first: Option<Duration>,
@@ -22,18 +20,18 @@ pub(super) struct RawRetry {
     max_attempts: Option<u32>,
 }
 
-/// Why a policy cannot be made, and which key of the table says so.
+/// The invalid key of a policy and the reason.
 pub(super) type InvalidSetting = (&'static str, String);
 
 impl RawRetry {
-    /// Reads a table and ends its reading.
+    /// Reads the whole table.
     pub(super) fn read(section: &mut Section<'_>) -> Self {
         let grows = ["first", "factor", "max"].iter().any(|key| section.has(key));
         let raw = Self {
             first: section.maybe("first"),
             factor: section.maybe("factor"),
             max: section.maybe("max"),
-            // A schedule may come of the defaults; growing waits that are said here replace it.
+            // A default schedule is overridden by growing waits.
             schedule: section.list("schedule").filter(|_| !grows),
             jitter: section.maybe("jitter"),
             max_attempts: section.maybe("max_attempts"),
@@ -51,8 +49,8 @@ impl RawRetry {
         raw
     }
 
-    /// What this says, and where it says nothing, what `below` says. Waits are of one kind: a schedule here
-    /// leaves no growing waits below it, and the other way round.
+    /// The keys of this table, completed from `below`. There is one kind of waits: a schedule here
+    /// removes growing waits below, and the reverse.
     pub(super) fn over(&self, below: &Self) -> Self {
         let grows = self.first.is_some() || self.factor.is_some() || self.max.is_some();
         let jitter = self.jitter.or(below.jitter);
@@ -71,7 +69,7 @@ impl RawRetry {
         }
     }
 
-    /// This, and where its waits grow but it does not say how, as `other` has it.
+    /// This table, with missing keys of growing waits from `other`.
     pub(super) fn growing_as(self, other: &Self) -> Self {
         if self.schedule.is_some() {
             return self;
@@ -84,7 +82,7 @@ impl RawRetry {
         }
     }
 
-    /// The policy, or the key that stands against it.
+    /// The policy, or the invalid key.
     pub(super) fn policy(&self) -> Result<RetryPolicy, InvalidSetting> {
         let missing = |key| (key, "is missing".to_owned());
         let backoff = match &self.schedule {

@@ -1,4 +1,4 @@
-//! `[[route]]`: straight ways from sources to a destination.
+//! `[[route]]`: routes from sources to a destination.
 
 use std::collections::BTreeSet;
 
@@ -15,18 +15,16 @@ use super::handler::no_destination;
 use super::tree::Section;
 use crate::config::SourcesByName;
 
-/// A straight way from sources to a destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
-    /// Which events.
+    /// Patterns of events.
     pub on: Vec<Pattern>,
-    /// Where to.
     pub to: DestinationName,
-    /// Which headers of the sender's request go along, in lower case; those that its provider names if not said.
+    /// Headers of the sender's request that are passed on, in lower case; default: those that its
+    /// provider names.
     pub pass_headers: Option<Vec<Box<str>>>,
 }
 
-/// Most headers that a route names.
 const HEADERS_MAX: usize = 64;
 
 pub(super) fn read(
@@ -93,7 +91,7 @@ fn pass_headers(section: &mut Section<'_>) -> Option<Vec<Box<str>>> {
     Some(passed)
 }
 
-/// Headers that say how a message is written.
+/// Headers that describe the framing of a message.
 fn is_framing(name: &HeaderName) -> bool {
     const FRAMING: [&str; 7] = [
         "host",
@@ -112,7 +110,7 @@ fn is_the_hubs(name: &HeaderName) -> bool {
     name.starts_with("weir-") || name.starts_with("x-weir-") || name == "user-agent"
 }
 
-/// A pattern under `on` that names a source or a type that is not there may be ahead of its time, or misspelt.
+/// A pattern that names an unknown source or type may be correct later, or misspelt.
 pub(super) fn warn_of_what_never_matches(
     section: &Section<'_>,
     patterns: &[Pattern],
@@ -125,8 +123,10 @@ pub(super) fn warn_of_what_never_matches(
     for pattern in patterns {
         let Some(source) = pattern.exact_source() else { continue };
         if source == HUB_SOURCE && !tells_of(pattern) {
-            let what =
-                format!("`{pattern}` matches nothing: the hub tells of {}", ALERT_TYPES.join(", "));
+            let what = format!(
+                "`{pattern}` matches nothing: the alert types are {}",
+                ALERT_TYPES.join(", ")
+            );
             section.warning("on", what);
         }
         if !sources.contains(source) && !SourceName::stored(source).must_be_named() {
@@ -138,13 +138,13 @@ pub(super) fn warn_of_what_never_matches(
     }
 }
 
-/// Why a pattern matches no event of these sources; none if it may.
+/// The reason why a pattern matches no event of these sources, if so.
 pub(crate) fn unmatched(pattern: &Pattern, sources: &SourcesByName) -> Option<String> {
     let known = sources.iter().map(|(name, source)| (name, &*source.provider));
     unmatched::explain_unmatched(pattern, known)
 }
 
-/// Whether the hub tells of anything that a pattern matches.
+/// True if an alert matches the pattern.
 fn tells_of(pattern: &Pattern) -> bool {
     let hub = SourceName::hub();
     let mut kinds = ALERT_TYPES.iter().filter_map(|kind| EventType::new(kind).ok());

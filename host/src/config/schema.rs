@@ -1,5 +1,5 @@
-//! `schemas` of a source: what its events must look like, as JSON Schema, by their type. Compiled when they are read, from
-//! files alone: nothing is ever fetched.
+//! `schemas` of a source: JSON Schemas for its events, by type. Compiled from files; nothing is
+//! fetched.
 
 use std::path::{Path, PathBuf};
 
@@ -17,15 +17,14 @@ use super::tree::Section;
 use super::value::Value;
 use weir_core::units::format_size;
 
-/// Largest body that is held to a schema, in bytes: it is parsed whole, on a thread that others wait for.
+/// Largest body that is checked, in bytes: it is parsed whole, on a thread that others need.
 pub(super) const CHECKED_BYTES_MAX: usize = MIB;
-/// Largest file of a schema, in bytes.
 const FILE_BYTES_MAX: usize = MIB;
-/// Most schemas of one source; each whose pattern matches is looked at.
+/// Most schemas of one source; each whose pattern matches is checked.
 const SCHEMAS_MAX: usize = 100;
-/// Most memory that one regular expression of a schema may be compiled to, in bytes.
+/// Most memory of one compiled regular expression, in bytes.
 const PATTERN_BYTES_MAX: usize = MIB;
-/// Longest sentence about what does not fit, in bytes.
+/// Longest message about a mismatch, in bytes.
 const SENTENCE_BYTES_MAX: usize = KIB;
 
 /// The schemas of one source.
@@ -34,13 +33,13 @@ pub struct Schemas {
     by_type: Vec<(Pattern, Validator)>,
 }
 
-/// How an event does not fit. The sender's to mend.
+/// The mismatch of an event, which its sender has to fix.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("the event does not fit its schema at {}: {what}", place(path))]
 pub struct Mismatch {
-    /// A JSON Pointer to what does not fit.
+    /// A JSON Pointer to the mismatch.
     pub path: String,
-    /// Why, with no value of the event in it.
+    /// The reason, without a value of the event.
     pub what: String,
 }
 
@@ -49,13 +48,13 @@ fn place(path: &str) -> &str {
 }
 
 impl Schemas {
-    /// Whether there are none.
+    /// True if there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.by_type.is_empty()
     }
 
-    /// Holds an event to each schema that is for its type.
+    /// Checks an event against each schema for its type.
     pub fn check(
         &self,
         source: &SourceName,
@@ -72,7 +71,7 @@ impl Schemas {
             serde_json::from_slice(without_byte_order_mark(event)).map_err(|error| Mismatch {
                 path: String::new(),
                 what: format!(
-                    "is no JSON that can be read (line {}, column {})",
+                    "is not readable JSON (line {}, column {})",
                     error.line(),
                     error.column()
                 ),
@@ -87,7 +86,7 @@ impl Schemas {
     }
 }
 
-/// Names of the event's own may be as long as it likes.
+/// Names in the event may have any length.
 fn shortened(text: &str) -> String {
     let mut end = text.len().min(SENTENCE_BYTES_MAX);
     while !text.is_char_boundary(end) {
@@ -96,7 +95,7 @@ fn shortened(text: &str) -> String {
     text[..end].to_owned()
 }
 
-/// Reads `schemas` of a source. What is wrong with them is noted, and missing here.
+/// Reads `schemas` of a source. An invalid schema is noted, and absent in the result.
 pub(super) fn read(
     section: &mut Section<'_>,
     source: &SourceName,
@@ -131,13 +130,13 @@ fn compiled(path: &Path) -> Result<Validator, String> {
     }
     let text = std::fs::read(path).map_err(unreadable)?;
     let schema: Json =
-        serde_json::from_slice(&text).map_err(|error| format!("is no JSON: {error}"))?;
-    // An engine that takes linear time, whatever a pattern and a text are.
+        serde_json::from_slice(&text).map_err(|error| format!("is not JSON: {error}"))?;
+    // A regex engine with linear time for every pattern and text.
     let patterns = PatternOptions::regex().size_limit(PATTERN_BYTES_MAX);
     let options = jsonschema::options().with_pattern_options(patterns).offline();
     options.build(&schema).map_err(|error| {
         let at = shortened(error.instance_path().as_str());
-        format!("is no JSON Schema: at {}: {}", place(&at), shortened(&error.to_string()))
+        format!("is not a JSON Schema: at {}: {}", place(&at), shortened(&error.to_string()))
     })
 }
 
@@ -169,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_said_by_its_path_and_without_its_value() {
+    fn a_mismatch_is_reported_with_its_path_without_its_value() {
         assert_eq!(check(&order(), r#"{"id":"o-1","lines":[{"n":1}]}"#), Ok(()));
         let at = |event| check(&order(), event).unwrap_err();
         assert_eq!(at(r#"{"id":"o-1","lines":[{"n":1},{"n":-4711}]}"#).path, "/lines/1/n");
@@ -178,17 +177,17 @@ mod tests {
         assert!(!secret.to_string().contains("hunter2"), "{secret}");
         assert_eq!(at("{}").path, "");
         assert!(at("{}").what.contains("\"id\""), "{}", at("{}"));
-        assert!(at("{\"id\":").what.starts_with("is no JSON"));
+        assert!(at("{\"id\":").what.starts_with("is not readable JSON"));
     }
 
     #[test]
-    fn nesting_without_end_is_no_json_that_can_be_read() {
+    fn endless_nesting_is_refused_as_json() {
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         assert!(check(&json!({ "items": { "$ref": "#" } }), &deep).is_err());
     }
 
     #[test]
-    fn a_schema_that_leads_back_to_itself_ends() {
+    fn a_recursive_schema_ends() {
         for schema in [
             json!({ "$ref": "#" }),
             json!({ "$defs": { "a": { "$ref": "#/$defs/b" }, "b": { "$ref": "#/$defs/a" } }, "$ref": "#/$defs/a" }),
@@ -202,14 +201,14 @@ mod tests {
     }
 
     #[test]
-    fn a_schema_is_refused_that_is_none_or_lies_elsewhere() {
+    fn an_invalid_or_remote_schema_is_refused() {
         for (schema, wanted) in [
-            (json!({ "type": "strin" }), "is no JSON Schema: at /type"),
-            (json!(3), "is no JSON Schema"),
-            (json!({ "$ref": "https://schemas.example/order.json" }), "is no JSON Schema"),
-            (json!({ "$ref": "file:///etc/passwd" }), "is no JSON Schema"),
-            (json!({ "$ref": "other.json" }), "is no JSON Schema"),
-            (json!({ "pattern": "(?=a)" }), "is no JSON Schema: at /pattern"),
+            (json!({ "type": "strin" }), "is not a JSON Schema: at /type"),
+            (json!(3), "is not a JSON Schema"),
+            (json!({ "$ref": "https://schemas.example/order.json" }), "is not a JSON Schema"),
+            (json!({ "$ref": "file:///etc/passwd" }), "is not a JSON Schema"),
+            (json!({ "$ref": "other.json" }), "is not a JSON Schema"),
+            (json!({ "pattern": "(?=a)" }), "is not a JSON Schema: at /pattern"),
         ] {
             let said = compile(&schema).unwrap_err();
             assert!(said.starts_with(wanted), "{schema} says {said}");

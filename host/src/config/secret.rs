@@ -1,4 +1,5 @@
-//! Secrets as a file refers to them: `{ env = "NAME" }` or `{ file = "path" }`. No error here holds a value.
+//! Secrets: references of the form `{ env = "NAME" }` or `{ file = "path" }`. No error contains a
+//! value.
 
 use std::io::{ErrorKind, Read as _};
 use std::os::unix::ffi::OsStringExt as _;
@@ -15,22 +16,22 @@ use super::shown::{is_path, is_variable_name};
 use super::tree::Section;
 use super::value::kind;
 
-/// Longest secret in bytes: a PEM file with a large key is a tenth of it.
+/// Longest secret, in bytes: ten times a PEM file with a large key.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
-/// Most live secrets of one source or destination; each is tried on every request.
+/// Most secrets of one source or destination; each is tried on every request.
 const SECRETS_MAX: usize = 16;
 
-/// What to write instead of whatever was found.
+/// The form of a reference, for messages.
 const REFERENCE: &str = "{ env = \"NAME\" } or { file = \"path\" }";
 
-/// The secrets under a key, in the file's order, each with a name of its own.
+/// The secrets under a key, in the order of the file, each with its own name.
 pub(super) fn list(
     section: &mut Section<'_>,
     key: &'static str,
     context: &LoadContext<'_>,
 ) -> Option<Vec<NamedSecret>> {
     if section.is_table(key) {
-        section.problem(key, "stands alone where a list belongs; put it in brackets: [{ … }]");
+        section.problem(key, "is a table instead of a list; put it in brackets: [{ … }]");
         return None;
     }
     let items = section.items(key)?;
@@ -69,7 +70,20 @@ pub(super) fn list(
     complete.then_some(secrets)
 }
 
-/// The one secret under a key, if the key is there.
+/// The same for an optional key; an absent key is an empty list.
+pub(super) fn list_or_empty(
+    section: &mut Section<'_>,
+    key: &'static str,
+    context: &LoadContext<'_>,
+) -> Option<Vec<NamedSecret>> {
+    if section.has(key) {
+        return list(section, key, context);
+    }
+    section.mark_read(key);
+    Some(Vec::new())
+}
+
+/// The single secret under a key, if the key is present.
 pub(super) fn one(
     section: &mut Section<'_>,
     key: &'static str,
@@ -84,7 +98,7 @@ pub(super) fn one(
     Some(secret)
 }
 
-/// A text that stands in the file, or that a reference leads to.
+/// A text in the file, or the text that a reference leads to.
 pub(super) fn text_or_reference<'t>(
     section: &Section<'t>,
     key: &str,
@@ -114,11 +128,11 @@ fn literal(
     text: &str,
     context: &LoadContext<'_>,
 ) -> Option<NamedSecret> {
-    if !context.development {
+    if !context.mode.is_development() {
         section.problem(
             place,
             format!(
-                "a secret may not stand in the file itself; write {REFERENCE}, or start with --dev"
+                "a secret may not be written in the file itself; write {REFERENCE}, or start with --dev"
             ),
         );
         return None;
@@ -206,7 +220,8 @@ fn from_file(
             None
         }
         Ok((bytes, _)) if bytes.len() as u64 > SECRET_BYTES_MAX => {
-            reference.problem("file", format!("{shown} is longer than 64KiB and hardly a secret"));
+            reference
+                .problem("file", format!("{shown} is longer than 64KiB, too long for a secret"));
             None
         }
         Ok((bytes, mode)) => {
@@ -230,7 +245,7 @@ fn from_file(
     }
 }
 
-/// The bytes of a secret's file without the line break that editors leave at the end, and its mode.
+/// The bytes of a secret file without the line ending at the end, and its mode.
 fn contents(path: &Path) -> std::io::Result<(Vec<u8>, u32)> {
     let file = std::fs::File::open(path)?;
     let mode = file.metadata()?.permissions().mode();
@@ -240,7 +255,7 @@ fn contents(path: &Path) -> std::io::Result<(Vec<u8>, u32)> {
     Ok((bytes, mode))
 }
 
-/// Takes off the one line end that editors and shells leave.
+/// Removes one line ending at the end.
 fn without_line_end(bytes: &mut Vec<u8>) {
     if bytes.last() == Some(&b'\n') {
         bytes.pop();

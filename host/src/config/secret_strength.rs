@@ -1,4 +1,4 @@
-//! Set-ups that protect nothing: what is refused about secrets and schemes, and what is worth a warning.
+//! The strength of secrets and schemes: the refused ones and the warnings.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use weir_core::verify::{
 use super::tree::Section;
 use weir_core::units::format_duration;
 
-/// Longest time for which a signed request may be old without a warning.
+/// Longest accepted age of a signed request without a warning.
 const TOLERANCE_GOOD: Duration = Duration::from_secs(86_400);
 
-/// Tells of what copying has left on a secret, as it is configured.
+/// Warns about traces of copying on a configured secret.
 pub(super) fn note_traces(section: &Section<'_>, key: &str, secret: &Secret) {
     let bytes = secret.expose();
     for trace in paste_mistakes(bytes) {
@@ -27,7 +27,8 @@ pub(super) fn note_traces(section: &Section<'_>, key: &str, secret: &Secret) {
     }
 }
 
-/// The same of a value that is no signing secret, such as a header, which may begin with `Bearer`.
+/// The same for a value that is not a signing secret, such as a header, which may begin with
+/// `Bearer`.
 pub(super) fn note_traces_of_value(section: &Section<'_>, key: &str, value: &Secret) {
     for trace in
         paste_mistakes(value.expose()).into_iter().filter(|trace| *trace != PasteMistake::AuthWord)
@@ -36,7 +37,7 @@ pub(super) fn note_traces_of_value(section: &Section<'_>, key: &str, value: &Sec
     }
 }
 
-/// Judges the secrets of a source by each scheme that would verify with them. False if one of them is refused.
+/// Checks the secrets of a source with each scheme that would use them. False if one is refused.
 pub(super) fn judge_secrets(
     section: &Section<'_>,
     provider: &Provider,
@@ -52,10 +53,10 @@ pub(super) fn judge_secrets(
         for scheme in provider.schemes.iter().filter(is_for) {
             match scheme.check_secret_strength(&secret.value) {
                 Ok(found) => doubts.extend(found.iter().map(ToString::to_string)),
-                Err(secret_strength) => {
+                Err(weakness) => {
                     let least = scheme.minimum_secret();
                     let what = format!(
-                        "the secret {secret_strength}. Scheme {} of {} takes {least}; `weir secret generate {}` makes one",
+                        "the secret {weakness}. Scheme {} of {} takes {least}; `weir secret generate {}` makes one",
                         scheme.name, provider.name, provider.name
                     );
                     section.problem(&key, what);
@@ -72,7 +73,7 @@ pub(super) fn judge_secrets(
     strong
 }
 
-/// Tells of a secret that does not begin as its provider's do.
+/// Warns about a secret without the prefix of its provider.
 fn note_form(section: &Section<'_>, key: &str, provider: &Provider, secret: &Secret) {
     let Some(start) = provider.secret_prefix() else { return };
     let written = secret.expose().trim_ascii();
@@ -85,12 +86,12 @@ fn note_form(section: &Section<'_>, key: &str, provider: &Provider, secret: &Sec
     }
 }
 
-/// Judges a secret that is used as it stands: a token or a parameter.
+/// Checks a secret that is used unchanged: a token or a parameter.
 pub(super) fn judge_text_of(section: &Section<'_>, key: &str, name: &str, bytes: &[u8]) -> bool {
     note(section, key, name, check_text_secret(bytes))
 }
 
-/// Notes what came of judging a secret. False if it is refused.
+/// Notes the result of a check. False if the secret is refused.
 pub(super) fn note(
     section: &Section<'_>,
     key: &str,
@@ -102,9 +103,9 @@ pub(super) fn note(
             doubts.iter().for_each(|doubt| section.warning(key, format!("the {name} {doubt}")));
             true
         }
-        Err(secret_strength) => {
+        Err(weakness) => {
             let what = format!(
-                "the {name} {secret_strength}; `weir secret generate` makes one that is long enough"
+                "the {name} {weakness}; `weir secret generate` makes one that is long enough"
             );
             section.problem(key, what);
             false
@@ -112,7 +113,7 @@ pub(super) fn note(
     }
 }
 
-/// Tells of what the source's own scheme leaves open.
+/// Warns about weaknesses of the source's own scheme.
 pub(super) fn note_schemes(section: &Section<'_>, provider: &Provider) {
     for scheme in &provider.schemes {
         let timestamp = scheme.timestamp.as_ref();

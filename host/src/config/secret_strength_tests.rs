@@ -1,4 +1,5 @@
-//! Set-ups that protect nothing, and secrets with what copying leaves on them: refused or warned of, and never shown.
+//! Set-ups that protect nothing, and secrets with what copying leaves on them: refused or warned
+//! of, and never shown.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
@@ -16,7 +17,7 @@ fn said_with(text: &str, secret: &[u8]) -> (bool, String) {
         "STRONG" => Some(STRONG.into()),
         _ => None,
     };
-    match from_text("weir.toml", text, Path::new("base"), &variable, false) {
+    match from_text("weir.toml", text, Path::new("base"), &variable, super::Mode::Production) {
         Ok((_, warnings)) => (true, warnings.iter().map(|w| format!("{w}\n")).collect::<String>()),
         Err(errors) => (false, errors.to_string()),
     }
@@ -30,7 +31,7 @@ fn source(provider: &str, more: &str) -> String {
 const CUSTOM: &str = "custom";
 
 #[test]
-fn secrets_that_protect_nothing_are_refused_with_the_minimum() {
+fn weak_secrets_are_refused_with_the_minimum() {
     let github = |secret: &[u8]| said_with(&source("github", ""), secret);
     for (secret, wanted) in [
         (&b"   "[..], "has only spaces"),
@@ -57,7 +58,7 @@ fn secrets_that_protect_nothing_are_refused_with_the_minimum() {
 }
 
 #[test]
-fn every_scheme_judges_the_key_that_it_decodes() {
+fn every_scheme_checks_its_decoded_key() {
     for (provider, secret) in [
         ("standard-webhooks", "whsec_AA=="),
         ("standard-webhooks", "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
@@ -86,7 +87,7 @@ fn every_scheme_judges_the_key_that_it_decodes() {
 }
 
 #[test]
-fn guessable_secrets_are_warned_of() {
+fn guessable_secrets_raise_a_warning() {
     for secret in
         ["changeme", "secret", "your-webhook-secret", "CHANGE_ME", "It's a Secret to Everybody"]
     {
@@ -100,7 +101,7 @@ fn guessable_secrets_are_warned_of() {
 }
 
 #[test]
-fn tokens_and_signing_secrets_are_judged_as_sources_are() {
+fn tokens_and_signing_secrets_have_the_same_minimum() {
     let auth = |place: &str| {
         format!(
             "[sources.a]\nprovider = \"github\"\nsecrets = [{{ env = \"STRONG\" }}]\n\
@@ -138,7 +139,7 @@ fn tokens_and_signing_secrets_are_judged_as_sources_are() {
 }
 
 #[test]
-fn a_message_that_is_always_the_same_is_refused() {
+fn a_scheme_that_signs_a_constant_is_refused() {
     let with = |message: &str, more: &str| {
         let more = format!("{more}[sources.a.signature]\nmessage = {message}");
         said_with(&source(CUSTOM, &more), STRONG.as_bytes())
@@ -165,7 +166,7 @@ fn a_message_that_is_always_the_same_is_refused() {
 }
 
 #[test]
-fn trusting_everybody_is_warned_of() {
+fn trusting_every_address_raises_a_warning() {
     for blocks in [
         "\"0.0.0.0/0\"",
         "\"::/0\"",
@@ -187,13 +188,13 @@ fn trusting_everybody_is_warned_of() {
 }
 
 #[test]
-fn a_long_tolerance_is_warned_of() {
+fn a_long_tolerance_raises_a_warning() {
     let (right, said) = said_with(&source("stripe", "tolerance = \"365d\""), WHSEC.as_bytes());
     assert!(right && said.contains("a.tolerance: 365d is long"), "{said}");
 }
 
 #[test]
-fn what_copying_leaves_on_a_secret_is_warned_of() {
+fn traces_of_copying_on_a_secret_raise_a_warning() {
     for (secret, wanted) in [
         ("7Qm2xV9sKd4LrT8wZp3N ", "(21 bytes) ends with a space"),
         (" 7Qm2xV9sKd4LrT8wZp3N", "starts with a space"),
@@ -211,19 +212,20 @@ fn what_copying_leaves_on_a_secret_is_warned_of() {
 }
 
 #[test]
-fn one_line_end_comes_off_a_variable_as_off_a_file() {
+fn one_line_ending_is_removed_from_variables_and_files() {
     for secret in ["7Qm2xV9sKd4LrT8wZp3N\n", "7Qm2xV9sKd4LrT8wZp3N\r\n"] {
         let variable = |name: &str| (name == "S").then(|| OsString::from(secret));
         let text = source("github", "");
         let (config, warnings) =
-            from_text("weir.toml", &text, Path::new("base"), &variable, false).unwrap();
+            from_text("weir.toml", &text, Path::new("base"), &variable, super::Mode::Production)
+                .unwrap();
         assert_eq!(config.sources["a"].secrets[0].value.expose(), STRONG.as_bytes());
         assert!(warnings.is_empty(), "{warnings:?}");
     }
 }
 
 #[test]
-fn a_secret_in_the_wrong_form_is_told_the_nearest_right_one() {
+fn a_secret_in_a_wrong_form_gets_the_nearest_form_as_hint() {
     for (provider, secret, wanted) in [
         (
             "standard-webhooks",
@@ -246,7 +248,7 @@ fn a_secret_in_the_wrong_form_is_told_the_nearest_right_one() {
 }
 
 #[test]
-fn no_value_in_the_wrong_place_is_repeated() {
+fn a_misplaced_value_is_never_printed() {
     let secret = "whsec_8fXq2mV7sKd4LrT9wZp3NbYc6HjGtR1u";
     let pem = "-----BEGIN PRIVATE KEY-----\\n8fXq\\n-----END PRIVATE KEY-----";
     for value in [secret, pem, "8fXq2mV7sKd4LrT9wZp3NbYc6HjGtR1u", "8fXq!Hunter2"] {

@@ -1,4 +1,4 @@
-//! `[server]`: where webhooks come in.
+//! `[server]`: the listener for webhooks.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,59 +15,55 @@ use super::value::Size;
 use crate::tls::{HTTP_2_OR_1, TlsFiles};
 use weir_core::units::format_size;
 
-/// Most headers that one request may be allowed: more than any sender has, and little memory each.
+/// Highest limit on headers of a request: more than any sender has.
 const HEADERS_MAX: usize = 1_000;
-/// Largest head that one request may be allowed, in bytes.
+/// Highest limit on the head of a request, in bytes.
 const HEADER_BYTES_MAX: usize = MIB;
-/// Most connections at once; past it a process runs out of files and memory before anything else.
+/// Highest limit on connections; files and memory are used up first.
 const CONNECTIONS_MAX: usize = 1_000_000;
 
-/// Most refusals of one address that may be allowed, at once or in a second: more is no limit.
+/// Highest limit on refusals of one address; more would not be a limit.
 const REFUSALS_MAX: usize = 1_000_000;
 
-/// Where webhooks come in.
+/// The settings of the listener for webhooks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
-    /// The address to listen on.
     pub listen: SocketAddr,
-    /// The address that senders use, with no slash at its end.
+    /// The URL that senders use, without a slash at its end.
     pub public_url: Option<String>,
-    /// What to serve TLS with; without it, plain HTTP is spoken.
+    /// TLS; without it the listener speaks plain HTTP.
     pub tls: Option<TlsFiles>,
-    /// Who is believed about whom a request came from.
+    /// The trusted proxies.
     pub trusted_proxies: TrustedProxies,
-    /// Connections at once.
     pub max_connections: usize,
-    /// To send the head of a request.
+    /// Time to receive the head of a request.
     pub header_timeout: Duration,
-    /// To send its body.
+    /// Time to receive its body.
     pub body_timeout: Duration,
-    /// Between requests on a kept connection.
+    /// Time between requests on a kept connection.
     pub idle_timeout: Duration,
-    /// Headers of a request.
+    /// Headers per request.
     pub max_headers: usize,
-    /// Bytes of its head.
+    /// Bytes of the head.
     pub max_header_bytes: usize,
-    /// Bytes of a body, unless the provider or the source says otherwise.
+    /// Bytes of a body, unless the provider or the source sets another limit.
     pub body_limit: usize,
-    /// Bytes of bodies in memory at once.
+    /// Bytes of all bodies in memory.
     pub body_budget: usize,
-    /// Bytes a second that a body must come at, at least.
+    /// Slowest rate of a body, in bytes per second.
     pub body_pace: usize,
-    /// What one client address may cost.
     pub per_address: PerAddress,
 }
 
-/// What one client address may cost before it has proven who it is.
+/// The limits of one client address with unverified requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PerAddress {
-    /// Connections at once.
     pub connections: usize,
-    /// Refused requests at once, after a time without any.
+    /// The burst of refused requests.
     pub refusals: u32,
-    /// Refused requests that are forgiven in a second.
+    /// The refill of that burst per second.
     pub refusals_per_second: u32,
-    /// Whether addresses of this machine are held to it too.
+    /// True if addresses of this machine are limited too.
     pub loopback: bool,
 }
 

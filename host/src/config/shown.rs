@@ -1,13 +1,13 @@
-//! What an error may repeat of what an operator wrote: a value in the wrong place may be the secret itself.
+//! The parts of a value that an error may show: a misplaced value may be a secret.
 
 use std::path::Path;
 
-/// Longest word that is repeated.
+/// Longest word that is shown.
 const WORD_BYTES_MAX: usize = 40;
-/// Longest path that is repeated.
+/// Longest path that is shown.
 const PATH_BYTES_MAX: usize = 255;
 
-/// True for the name of a variable as they are written: capitals, few digits, words with `_` between.
+/// True for a name like that of a variable: capitals, few digits, words with `_` between.
 pub(crate) fn is_variable_name(name: &str) -> bool {
     let of_name = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
     let digits = name.bytes().filter(u8::is_ascii_digit).count();
@@ -19,7 +19,7 @@ pub(crate) fn is_variable_name(name: &str) -> bool {
         && digits * 4 <= name.len()
 }
 
-/// True for a path that looks like one and not like a key that was written where its file belongs.
+/// True for a path, and not a key written in place of its file.
 pub(crate) fn is_path(path: &Path) -> bool {
     let Some(text) = path.to_str() else { return false };
     let plain = text.len() <= PATH_BYTES_MAX && !text.contains(|c: char| c.is_control());
@@ -28,7 +28,7 @@ pub(crate) fn is_path(path: &Path) -> bool {
     plain && !marked && !text.contains("-----") && !text.split('/').any(is_random)
 }
 
-/// True for a word that may be repeated in an error: short, and with nothing of a secret about it.
+/// True for a word that an error may show: short, and unlike a secret.
 pub(crate) fn is_word(word: &str) -> bool {
     let of_word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b);
     word.len() <= WORD_BYTES_MAX
@@ -37,7 +37,7 @@ pub(crate) fn is_word(word: &str) -> bool {
         && !word.starts_with("whsec")
 }
 
-/// A name that was asked for and is not there; not repeated if it does not look like one.
+/// An unknown name, hidden if it does not look like one.
 pub(crate) fn name(text: &str) -> &str {
     let of_name = |c: char| c.is_ascii_alphanumeric() || "-_.:/ ".contains(c);
     let marked = ["whsec", "sk_", "rk_"].iter().any(|mark| text.starts_with(mark));
@@ -45,7 +45,7 @@ pub(crate) fn name(text: &str) -> &str {
     if plain && !marked && !text.split(['/', '.', ':', ' ']).any(is_random) { text } else { "…" }
 }
 
-/// True for what looks drawn at random: long, with no full stop, and of several kinds of characters.
+/// True for a text that looks random: long, without a full stop, with several kinds of characters.
 fn is_random(part: &str) -> bool {
     let has = |kind: fn(&char) -> bool| part.chars().any(|c| kind(&c));
     let digits = part.bytes().filter(u8::is_ascii_digit).count();
@@ -57,7 +57,7 @@ fn is_random(part: &str) -> bool {
     hexadecimal || part.len() >= 16 && !part.contains('.') && kinds == 3
 }
 
-/// A parser's sentence without the values that it quotes: a secret may stand where a word is expected.
+/// A parser's message without the values that it quotes, which may be secrets.
 pub(super) fn without_values(sentence: &str) -> String {
     for (start, end) in [("string \"", "\", expected"), ("unknown variant `", "`, expected")] {
         let Some((before, rest)) = sentence.split_once(start) else { continue };
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_in_the_place_of_a_name_is_not_repeated() {
+    fn a_secret_in_place_of_a_name_is_not_printed() {
         for name in ["GITHUB_SECRET", "SECRET", "A", "STRIPE_KEY_2", "_X"] {
             assert!(is_variable_name(name), "{name}");
         }
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_in_the_place_of_a_path_is_not_repeated() {
+    fn a_secret_in_place_of_a_path_is_not_printed() {
         for path in ["secrets/github", "/run/secrets/stripe-old", "no/such", "C3/Key1.pem"] {
             assert!(is_path(Path::new(path)), "{path}");
         }
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parsers_sentence_loses_the_value_it_quotes() {
+    fn values_are_removed_from_parser_messages() {
         let kept = "unknown variant `md5`, expected one of `hmac-sha1`, `hmac-sha256`";
         assert_eq!(without_values(kept), kept);
         let said = without_values("unknown variant `whsec_MfKQ`, expected one of `utf8`, `hex`");

@@ -1,4 +1,4 @@
-//! `NAME.toml` beside `NAME.wasm`: the keys of `[handlers.NAME]`, under those of the configuration.
+//! Sidecars: `NAME.toml` beside `NAME.wasm`, with the keys of `[handlers.NAME]`, which override it.
 
 use std::collections::BTreeSet;
 
@@ -10,11 +10,11 @@ use super::problem::ConfigErrors;
 use super::tree::{Report, Section, parse};
 
 impl Config {
-    /// What the operator says about a handler, in the configuration and in its sidecar together.
+    /// The settings of a handler from the configuration and its sidecar.
     ///
-    /// `sidecar` is the file's name, for errors, and its text. Key by key, the configuration wins; grants in the
-    /// sidecar count for nothing if the configuration alone may grant. A sidecar with a problem is an error as a
-    /// whole: a handler that runs under half of its rules would be worse than one that keeps its last good ones.
+    /// `sidecar` is the file's name, for errors, and its text. The configuration overrides it key
+    /// by key; its grants are ignored if only the configuration may grant. A sidecar with a problem
+    /// is refused as a whole: the handler keeps its last good settings.
     pub fn settings_for(
         &self,
         handler: &HandlerName,

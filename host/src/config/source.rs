@@ -1,4 +1,4 @@
-//! `[sources.NAME]`: ways in. A source is its provider with some of the provider's words changed, and secrets.
+//! `[sources.NAME]`: a source is a provider with overrides, and secrets.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,37 +24,35 @@ use super::tree::Section;
 use super::url::public_base;
 use weir_core::units::format_size;
 
-/// A way in.
 #[derive(Debug)]
 pub struct Source {
-    /// Its name.
     pub name: SourceName,
-    /// The provider, with what the source changes about it.
+    /// The provider with the source's overrides.
     pub provider: Arc<Provider>,
-    /// Who may send, before anything is verified, and how much.
+    /// The access policy before verification.
     pub access: AccessPolicy,
-    /// What its events must look like.
+    /// The JSON Schemas of its events.
     pub schemas: Schemas,
-    /// Its secrets, ready to verify with.
+    /// The verifier with its secrets.
     pub verifier: Verifier,
-    /// What its provider asks for besides secrets, by name.
+    /// The provider's parameters besides secrets, by name.
     pub params: Params,
-    /// Its secrets as configured, current first.
+    /// The secrets as configured, current first.
     pub secrets: Vec<NamedSecret>,
-    /// What a sample is signed with: the current secret, or in development mode its private half. None where the
-    /// sender publishes its keys or hands its secret over.
+    /// The secret that signs samples: the current one, or in development mode its private half.
+    /// None if the sender publishes keys or hands a secret over.
     pub signing: Option<Secret>,
-    /// Bytes of a body.
+    /// Largest body, in bytes.
     pub body_limit: usize,
-    /// The URL that senders are given, where it is known. Schemes that sign the URL sign this one.
+    /// The URL that senders use, if known. Schemes that sign the URL sign this one.
     pub public_url: Option<String>,
-    /// Who answers the sender, if it is not the hub itself.
+    /// The handler that answers the sender, if any.
     pub responder: Option<Responder>,
-    /// Silence for longer than this is told of.
+    /// The time without accepted requests after which there is an alert.
     pub max_silence: Option<Duration>,
 }
 
-/// What sources are judged against.
+/// The context in which sources are checked.
 pub(super) struct SourceContext<'a> {
     pub(super) catalog: &'a Catalog,
     pub(super) server: Option<&'a Server>,
@@ -64,7 +62,7 @@ pub(super) struct SourceContext<'a> {
 /// Reads every `[sources.NAME]`.
 pub(super) fn read(
     sections: Vec<(&str, Section<'_>)>,
-    beside: &SourceContext<'_>,
+    known: &SourceContext<'_>,
     context: &LoadContext<'_>,
 ) -> BTreeMap<SourceName, Arc<Source>> {
     let mut sources = BTreeMap::new();
@@ -72,7 +70,7 @@ pub(super) fn read(
         match SourceName::configured(name) {
             Err(error) => section.problem("", error),
             Ok(name) => {
-                if let Some(source) = one(name.clone(), section, beside, context) {
+                if let Some(source) = one(name.clone(), section, known, context) {
                     sources.insert(name, Arc::new(source));
                 }
             }
@@ -84,75 +82,33 @@ pub(super) fn read(
 fn one(
     name: SourceName,
     mut section: Section<'_>,
-    &SourceContext { catalog, server, responders }: &SourceContext<'_>,
+    known: &SourceContext<'_>,
     context: &LoadContext<'_>,
 ) -> Option<Source> {
-    let base = section.must::<String>("provider").and_then(|word| {
-        let found = catalog.get(&word);
-        if found.is_none() {
-            section.problem("provider", unknown_provider(&word, catalog));
-        }
-        found
-    });
-    let secrets = match section.has("secrets") {
-        true => secret::list(&mut section, "secrets", context),
-        false => {
-            section.items("secrets");
-            Some(Vec::new())
-        }
-    };
+    let base = base_provider(&mut section, known.catalog);
+    let secrets = secret::list_or_empty(&mut section, "secrets", context);
     let params = params(&mut section, base.map(Arc::as_ref), context);
-    let access = access::read(&mut section, server, context);
+    let access = access::read(&mut section, known.server, context);
     let schemas = schema::read(&mut section, &name, context);
     let overrides = section.foreign::<ProviderOverrides>(ProviderOverrides::KEYS);
-    let limit = overrides.as_ref().and_then(|overrides| overrides.body_limit);
-    let most = if schemas.is_empty() { BODY_BYTES_MAX } else { CHECKED_BYTES_MAX };
-    if limit.is_some_and(|limit| limit.0 > most as u64) {
-        let why = if schemas.is_empty() { "" } else { " where there are schemas" };
-        section.problem("body_limit", format!("must be at most {}{why}", format_size(most)));
-    }
-    let public_url_of_source = public_url_of_source(&section, overrides.as_ref());
+    let body_limit_max = body_limit_max(&section, overrides.as_ref(), &schemas);
+    let own_url = own_public_url(&section, overrides.as_ref());
     let provider = base.zip(overrides.as_ref()).and_then(|(base, overrides)| {
         let changed = base.with_overrides(overrides);
         changed.map_err(|error| refused(&section, &error)).ok()
     });
-    let secrets = match provider.as_ref().or(base.map(Arc::as_ref)) {
-        known if !section.has("secrets") && !known.is_some_and(needs_no_secret) => {
-            section.problem("secrets", missing_secrets(known));
-            None
-        }
-        _ => secrets,
-    };
-    let strong = match provider.as_ref().zip(secrets.as_ref()) {
-        Some((provider, secrets)) => secret_strength::judge_secrets(&section, provider, secrets),
-        None => true,
-    };
-    provider.iter().for_each(|provider| secret_strength::note_schemes(&section, provider));
-    let verifier = provider.as_ref().zip(secrets.as_ref()).filter(|_| strong).and_then(
-        |(provider, secrets)| {
-            let made = provider.verifier_with(secrets, params.as_ref()?);
-            made.map_err(|error| unusable(&section, secrets, &error)).ok()
-        },
-    );
-    let listen_url = server.and_then(|server| server.public_url.as_ref());
-    let public_url =
-        public_url_of_source.or_else(|| Some(format!("{}/webhook/{name}", listen_url?)));
-    if let (Some(provider), Some(verifier), None) = (&provider, &verifier, &public_url)
-        && verifier.signs_url()
-    {
-        let what = format!(
-            "is missing: {} signs the URL that it was given, so say it here or as server.public_url",
-            provider.name
-        );
-        section.problem("public_url", what);
-    }
-    let responder = responder::of_source(&mut section, responders);
+    let secrets = required_secrets(&section, provider.as_ref().or(base.map(Arc::as_ref)), secrets);
+    let verifier = verifier(&section, provider.as_ref(), secrets.as_deref(), params.as_ref());
+    let listen_url = known.server.and_then(|server| server.public_url.as_ref());
+    let public_url = own_url.or_else(|| Some(format!("{}/webhook/{name}", listen_url?)));
+    require_public_url(&section, provider.as_ref(), verifier.as_ref(), public_url.as_deref());
+    let responder = responder::of_source(&mut section, known.responders);
     let max_silence = section.maybe("max_silence");
     section.finish();
-    let (provider, server, secrets, params) = (provider?, server?, secrets?, params?);
+    let (provider, server, secrets, params) = (provider?, known.server?, secrets?, params?);
     Some(Source {
         name,
-        body_limit: provider.body_limit.unwrap_or(server.body_limit).min(most),
+        body_limit: provider.body_limit.unwrap_or(server.body_limit).min(body_limit_max),
         provider: Arc::new(provider),
         access,
         schemas,
@@ -166,7 +122,79 @@ fn one(
     })
 }
 
-/// What the provider asks for besides secrets: each of its params that is needed, and none that it has not.
+fn base_provider<'c>(section: &mut Section<'_>, catalog: &'c Catalog) -> Option<&'c Arc<Provider>> {
+    let word = section.must::<String>("provider")?;
+    let found = catalog.get(&word);
+    if found.is_none() {
+        section.problem("provider", unknown_provider(&word, catalog));
+    }
+    found
+}
+
+/// The largest body limit that the source may have.
+fn body_limit_max(
+    section: &Section<'_>,
+    overrides: Option<&ProviderOverrides>,
+    schemas: &Schemas,
+) -> usize {
+    let limit = overrides.and_then(|overrides| overrides.body_limit);
+    let most = if schemas.is_empty() { BODY_BYTES_MAX } else { CHECKED_BYTES_MAX };
+    if limit.is_some_and(|limit| limit.0 > most as u64) {
+        let why = if schemas.is_empty() { "" } else { " where there are schemas" };
+        section.problem("body_limit", format!("must be at most {}{why}", format_size(most)));
+    }
+    most
+}
+
+/// The secrets, unless the provider needs some and there are none.
+fn required_secrets(
+    section: &Section<'_>,
+    provider: Option<&Provider>,
+    secrets: Option<Vec<NamedSecret>>,
+) -> Option<Vec<NamedSecret>> {
+    if !section.has("secrets") && !provider.is_some_and(needs_no_secret) {
+        section.problem("secrets", missing_secrets(provider));
+        return None;
+    }
+    secrets
+}
+
+/// The verifier for the secrets, if they are strong enough.
+fn verifier(
+    section: &Section<'_>,
+    provider: Option<&Provider>,
+    secrets: Option<&[NamedSecret]>,
+    params: Option<&Params>,
+) -> Option<Verifier> {
+    let strong = match provider.zip(secrets) {
+        Some((provider, secrets)) => secret_strength::judge_secrets(section, provider, secrets),
+        None => true,
+    };
+    provider.iter().for_each(|provider| secret_strength::note_schemes(section, provider));
+    let (provider, secrets) = provider.zip(secrets).filter(|_| strong)?;
+    let made = provider.verifier_with(secrets, params?);
+    made.map_err(|error| unusable(section, secrets, &error)).ok()
+}
+
+/// Notes a problem if the provider signs the URL and the URL is not known.
+fn require_public_url(
+    section: &Section<'_>,
+    provider: Option<&Provider>,
+    verifier: Option<&Verifier>,
+    public_url: Option<&str>,
+) {
+    if let (Some(provider), Some(verifier), None) = (provider, verifier, public_url)
+        && verifier.signs_url()
+    {
+        let what = format!(
+            "is missing: {} signs the URL of the request; set it here or as server.public_url",
+            provider.name
+        );
+        section.problem("public_url", what);
+    }
+}
+
+/// The provider's parameters besides secrets: every required one, and no unknown one.
 fn params(
     section: &mut Section<'_>,
     provider: Option<&Provider>,
@@ -202,7 +230,7 @@ fn params(
     for name in provider?.host_params() {
         let listed = params.get(name).map(|hosts| String::from_utf8_lossy(hosts.expose()));
         if let Some(Err(odd)) = listed.as_deref().map(parse_host_list) {
-            let what = format!("{odd:?} is no host name, with one * at most");
+            let what = format!("{odd:?} is not a host name with one * at most");
             section.problem(&format!("params.{name}"), what);
             complete = false;
         }
@@ -217,12 +245,9 @@ fn params(
     complete.then_some(params)
 }
 
-fn public_url_of_source(
-    section: &Section<'_>,
-    overrides: Option<&ProviderOverrides>,
-) -> Option<String> {
+fn own_public_url(section: &Section<'_>, overrides: Option<&ProviderOverrides>) -> Option<String> {
     let url = overrides?.public_url.as_ref()?;
-    // Unlike server.public_url it is whole, so a slash at its end is part of it.
+    // This is the whole URL, unlike server.public_url, so a slash at its end belongs to it.
     match public_base(url) {
         Ok(_) => Some(url.clone()),
         Err(what) => {
@@ -244,7 +269,7 @@ fn unknown_provider(word: &str, catalog: &Catalog) -> String {
     )
 }
 
-/// Whether its sender publishes its keys, or hands its secret over.
+/// True if the sender publishes its keys or hands its secret over.
 fn needs_no_secret(provider: &Provider) -> bool {
     let alone = |scheme: &Arc<Scheme>| scheme.fetched_key.is_some() && scheme.also.is_none();
     provider.receives_secret() || provider.schemes.iter().any(alone)
@@ -256,7 +281,7 @@ fn missing_secrets(provider: Option<&Provider>) -> String {
     format!("is missing{about}; write [{{ env = \"NAME\" }}] or [{{ file = \"path\" }}]")
 }
 
-/// Notes what the provider says about a source's changes, in the source's words.
+/// Notes the provider's problems with the overrides, with the source's key names.
 fn refused(section: &Section<'_>, error: &ProviderError) {
     match error {
         ProviderError::Format { message } => section.problem("", message),

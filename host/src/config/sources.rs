@@ -1,4 +1,4 @@
-//! The sources in force, for all who go by them and are not ingress, which makes more of each.
+//! The sources in force, for all parts of the hub but ingress, which has its own.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +8,6 @@ use weir_core::name::SourceName;
 
 use super::source::Source;
 
-/// ConfiguredSources by name.
 pub type SourcesByName = BTreeMap<SourceName, Arc<Source>>;
 
 /// The sources in force. Cheap to clone.
@@ -16,19 +15,18 @@ pub type SourcesByName = BTreeMap<SourceName, Arc<Source>>;
 pub struct ConfiguredSources(Arc<ArcSwap<SourcesByName>>);
 
 impl ConfiguredSources {
-    /// These are in force.
     #[must_use]
     pub fn new(sources: SourcesByName) -> Self {
         Self(Arc::new(ArcSwap::from_pointee(sources)))
     }
 
-    /// Those that are in force now.
+    /// The current sources.
     #[must_use]
     pub fn current(&self) -> Arc<SourcesByName> {
         self.0.load_full()
     }
 
-    /// Puts others in force.
+    /// Replaces all sources.
     pub fn replace(&self, sources: SourcesByName) {
         self.0.store(Arc::new(sources));
     }

@@ -1,4 +1,4 @@
-//! `[store]` and `[retention]`: where everything is kept and for how long.
+//! `[store]` and `[retention]`: the location of the store, and how long data is kept.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,7 +8,6 @@ use weir_store::upkeep::Retention;
 use super::context::LoadContext;
 use super::tree::Section;
 
-/// The store's URL with an absolute path, and its folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct StoreLocation {
     pub(super) url: String,
@@ -44,10 +43,10 @@ fn place(url: &str, context: &LoadContext<'_>) -> Result<StoreLocation, String> 
     Ok(StoreLocation { url: format!("sqlite:{file}"), folder })
 }
 
-/// How long things are kept.
+/// How long data is kept.
 pub(super) struct RetentionSettings {
     pub(super) retention: Retention,
-    /// What waits for a handler or destination that is gone.
+    /// Deliveries of a missing target.
     pub(super) hold_life: Duration,
 }
 

@@ -14,8 +14,9 @@ use weir_core::provider::Catalog;
 use weir_core::retry::RetryPolicy;
 use weir_store::upkeep::Retention;
 
+use super::assemble::assemble;
 use super::context::LoadContext;
-use super::load::{from_text, read};
+use super::load::from_text;
 use super::tree::{Report, parse};
 use super::*;
 
@@ -30,12 +31,13 @@ fn variable(name: &str) -> Option<OsString> {
 }
 
 fn loaded(text: &str) -> (Config, Vec<ConfigProblem>) {
-    from_text("weir.toml", text, Path::new("base"), &variable, false).unwrap()
+    from_text("weir.toml", text, Path::new("base"), &variable, super::Mode::Production).unwrap()
 }
 
 /// Every problem of a text, a line each.
 fn problems(text: &str) -> String {
-    let result = from_text("weir.toml", text, Path::new("base"), &variable, false);
+    let result =
+        from_text("weir.toml", text, Path::new("base"), &variable, super::Mode::Production);
     result.map(|_| ()).unwrap_err().to_string()
 }
 
@@ -43,7 +45,7 @@ fn settings(config: &Config, name: &str, sidecar: &str) -> Result<HandlerSetting
     config.settings_for(&HandlerName::new(name).unwrap(), Some(("orders.toml", sidecar)))
 }
 
-/// The commented examples of the defaults file as a file of their own, beside the settings with defaults.
+/// The commented examples of the defaults file as a file, beside the settings with defaults.
 pub(super) fn documented() -> String {
     let mut text = String::new();
     let mut example = false;
@@ -60,7 +62,7 @@ pub(super) fn documented() -> String {
 }
 
 #[test]
-fn the_commented_file_states_the_defaults_of_the_code() {
+fn the_commented_file_has_the_defaults_of_the_code() {
     let (config, warnings) = loaded("");
     let (stated, _) = loaded(DEFAULTS);
     assert_eq!(format!("{config:?}"), format!("{stated:?}"));
@@ -82,7 +84,7 @@ fn the_commented_file_states_the_defaults_of_the_code() {
 }
 
 #[test]
-fn every_key_that_is_read_is_documented_and_every_example_is_right() {
+fn every_key_is_documented_and_every_example_is_valid() {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("secrets")).unwrap();
     for file in ["secrets/partner", "secrets/github-old", "secrets/partner-token-old"] {
@@ -102,12 +104,12 @@ fn every_key_that_is_read_is_documented_and_every_example_is_right() {
     let context = LoadContext {
         folder: folder.path(),
         variable: &|_| Some("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".into()),
-        development: false,
+        mode: super::Mode::Production,
         paths_read: &std::cell::RefCell::default(),
     };
     let catalog = Catalog::built_in().unwrap();
     let mut providers = Providers::new(catalog, tree.get_ref(), [].into());
-    let config = read(&report, tree.get_ref(), &mut providers, &context, 2);
+    let config = assemble(&report, tree.get_ref(), &mut providers, &context, 2);
     let asked = report.asked();
     let result = report.close();
     assert!(result.is_ok(), "{}\n{text}", result.unwrap_err());
@@ -121,7 +123,8 @@ fn every_key_that_is_read_is_documented_and_every_example_is_right() {
     assert!(missing.is_empty(), "not in defaults.toml: {missing:?}");
 }
 
-/// Where the file may document a key: in its place, among the defaults, or where secrets are explained.
+/// The places of the file that may document a key: its own, the defaults, or the text about
+/// secrets.
 fn homes(path: &str) -> Vec<String> {
     let last = path.rsplit('.').next().unwrap_or(path);
     let mut homes = vec![path.to_owned()];
@@ -199,7 +202,7 @@ weir.toml:10: admin.token: is shorter than 16 bytes
 weir.toml:11: admin.allowed_hosts[0]: write a host name alone, with no scheme, port or wildcard
 weir.toml:14: sources.github.provider: no provider `githb`; did you mean `github`? `weir providers` lists them. \
 For another sender, write \"custom\" and a [….signature] table
-weir.toml:15: sources.github.secrets[0]: a secret may not stand in the file itself; \
+weir.toml:15: sources.github.secrets[0]: a secret may not be written in the file itself; \
 write { env = \"NAME\" } or { file = \"path\" }, or start with --dev
 weir.toml:15: sources.github.secrets[1].env: environment variable NOPE is not set
 weir.toml:15: sources.github.secrets[2].env: environment variable EMPTY is empty
@@ -215,7 +218,8 @@ weir.toml:28: handlers.orders.retry.max: 5m is shorter than first (10m)"
 }
 
 #[test]
-fn each_mistake_is_said_in_one_line() {
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
+fn each_mistake_is_one_line() {
     for (text, wanted) in [
         ("[sever]", "weir.toml:1: sever: unknown key; did you mean `server`?"),
         ("[server", "weir.toml:1: "),
@@ -229,7 +233,7 @@ fn each_mistake_is_said_in_one_line() {
             "weir.toml:2: store.url: this version keeps its data in SQLite only; \
              write \"sqlite:data/weir.db\"",
         ),
-        ("[log]\nlevel = \"infoo\"", "weir.toml:2: log.level: is no filter; write error, warn,"),
+        ("[log]\nlevel = \"infoo\"", "weir.toml:2: log.level: is not a filter; write error, warn,"),
         (
             "[plugins]\ngrants = \"all\"",
             "weir.toml:2: plugins.grants: must be \"sidecar\" or \"config\"",
@@ -249,8 +253,8 @@ fn each_mistake_is_said_in_one_line() {
         ),
         (
             "[sources.sms]\nprovider = \"twilio\"\nsecrets = [{ env = \"GITHUB_SECRET\" }]",
-            "weir.toml:1: sources.sms.public_url: is missing: twilio signs the URL that it was given, \
-             so say it here or as server.public_url",
+            "weir.toml:1: sources.sms.public_url: is missing: twilio signs the URL of the request; \
+             set it here or as server.public_url",
         ),
         (
             "[sources.a]\nprovider = \"custom\"\nsecrets = [{ env = \"GITHUB_SECRET\" }]\n\
@@ -293,7 +297,7 @@ fn each_mistake_is_said_in_one_line() {
         ),
         (
             "[sources.a]\nprovider = \"github\"\nsecrets = [{ env = \"GITHUB_SECRET\" }]\nallow_ips = []",
-            "weir.toml:4: sources.a.allow_ips: is empty, so nobody could send",
+            "weir.toml:4: sources.a.allow_ips: is empty, so all requests would be refused",
         ),
         (
             "[sources.a]\nprovider = \"github\"\nsecrets = [{ env = \"GITHUB_SECRET\" }]\n\
@@ -302,11 +306,11 @@ fn each_mistake_is_said_in_one_line() {
         ),
         (
             "[sources.a]\nprovider = \"github\"\nsecrets = [{ env = \"GITHUB_SECRET\" }]\nrate = \"100\"",
-            "weir.toml:4: sources.a.rate: `100` is no rate such as \"100/s\"",
+            "weir.toml:4: sources.a.rate: `100` is not a rate such as \"100/s\"",
         ),
         (
             "[sources.a]\nprovider = \"github\"\nsecrets = [{ env = \"GITHUB_SECRET\" }]\nburst = 2",
-            "weir.toml:4: sources.a.burst: means nothing without `rate`",
+            "weir.toml:4: sources.a.burst: has no effect without `rate`",
         ),
         (
             "[sources.a]\nprovider = \"github\"\nsecrets = [{ env = \"GITHUB_SECRET\" }]\n\
@@ -321,7 +325,7 @@ fn each_mistake_is_said_in_one_line() {
         (
             "[sources.a]\nprovider = \"github\"\nsecrets = [{ env = \"GITHUB_SECRET\" }]\n\
              auth = { in = \"bearer\", tokens = [\"t0ken\"] }",
-            "weir.toml:4: sources.a.auth.tokens[0]: a secret may not stand in the file itself",
+            "weir.toml:4: sources.a.auth.tokens[0]: a secret may not be written in the file itself",
         ),
         (
             "[destinations.ops]\nkind = \"webhook\"\nurl = \"https://a:b@h/\"",
@@ -384,7 +388,7 @@ proptest! {
 
     /// A wrong line in an otherwise right file is named, and never the cause of a panic.
     #[test]
-    fn a_line_of_nonsense_is_a_problem_that_is_told(
+    fn a_line_of_nonsense_is_reported(
         at in any::<prop::sample::Index>(),
         nonsense in prop_oneof![
             "\\PC{0,40}",
@@ -397,7 +401,7 @@ proptest! {
         let at = at.index(lines.len());
         lines[at] = &nonsense;
         let text = lines.join("\n");
-        if let Err(errors) = from_text("weir.toml", &text, Path::new("no"), &variable, false) {
+        if let Err(errors) = from_text("weir.toml", &text, Path::new("no"), &variable, super::Mode::Production) {
             prop_assert!(!errors.problems.is_empty());
             let told = errors.to_string();
             prop_assert!(!told.contains("the reason was not recorded"), "{}\n{}", told, text);
@@ -406,7 +410,7 @@ proptest! {
 }
 
 #[test]
-fn a_source_is_asked_for_what_its_provider_needs_besides_a_secret() {
+fn required_parameters_of_a_provider_are_reported() {
     let source = |params: &str| {
         format!(
             "[sources.a]\nprovider = \"braintree\"\nsecrets = [{{ env = \"GITHUB_SECRET\" }}]\n{params}"
@@ -423,14 +427,15 @@ fn a_source_is_asked_for_what_its_provider_needs_besides_a_secret() {
 }
 
 #[test]
-fn a_secret_comes_from_its_file_without_the_line_break_and_an_open_file_is_warned_of() {
+fn a_secret_file_loses_its_line_ending_and_should_be_private() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("partner");
     fs::write(&path, "s3cr3t-of-16-bytes\r\n").unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     let text = "[sources.a]\nprovider = \"custom\"\nsecrets = [{ file = \"partner\" }, \
                 { env = \"OPS_SECRET\", name = \"old\" }]";
-    let (config, warnings) = from_text("weir.toml", text, folder.path(), &variable, false).unwrap();
+    let (config, warnings) =
+        from_text("weir.toml", text, folder.path(), &variable, super::Mode::Production).unwrap();
     let secrets = &config.sources["a"].secrets;
     assert_eq!(secrets[0].value.expose(), b"s3cr3t-of-16-bytes");
     assert_eq!((&*secrets[0].name, &*secrets[1].name), ("partner", "old"));
@@ -444,23 +449,24 @@ fn a_secret_comes_from_its_file_without_the_line_break_and_an_open_file_is_warne
 }
 
 #[test]
-fn a_secret_may_stand_in_the_file_only_in_development() {
+fn secrets_in_the_file_need_development_mode() {
     let text = "[sources.a]\nprovider = \"github\"\nsecrets = [\"plainly\"]";
     assert!(problems(text).contains("--dev"));
-    let (config, _) = from_text("weir.toml", text, Path::new(""), &variable, true).unwrap();
+    let (config, _) =
+        from_text("weir.toml", text, Path::new(""), &variable, super::Mode::Development).unwrap();
     assert_eq!(config.sources["a"].secrets[0].value.expose(), b"plainly");
     assert!(config.destinations.contains_key("inbox"), "development mode has an inbox");
 }
 
 #[test]
-fn a_destination_may_trade_its_schedule_for_growing_waits() {
+fn a_destination_may_override_its_schedule_with_growing_waits() {
     let text = "[destinations.ops]\nkind = \"inbox\"\nretry = { first = \"1s\", max_attempts = 3 }";
     let retry = &loaded(text).0.destinations["ops"].retry;
     assert_eq!((retry.max_attempts(), retry.longest()), (3, Duration::from_secs(600)));
 }
 
 #[test]
-fn a_header_may_hold_a_secret_and_does_not_print_it() {
+fn a_header_with_a_secret_is_not_printed() {
     let text = "[destinations.ops]\nkind = \"webhook\"\nurl = \"https://h/\"\n\
                 headers = { authorization = { env = \"GITHUB_SECRET\" }, x-team = \"ops\" }";
     let (config, _) = loaded(text);
@@ -472,7 +478,7 @@ fn a_header_may_hold_a_secret_and_does_not_print_it() {
 }
 
 #[test]
-fn a_source_may_change_any_word_of_its_provider() {
+fn a_source_may_override_any_key_of_its_provider() {
     let text = "[server]\npublic_url = \"https://h.example/\"\n[sources.a]\nprovider = \"stripe\"\n\
                 secrets = [{ env = \"GITHUB_SECRET\" }]\ntolerance = \"10m\"\nbody_limit = \"2MiB\"";
     let (config, _) = loaded(text);
@@ -484,7 +490,7 @@ fn a_source_may_change_any_word_of_its_provider() {
 }
 
 #[test]
-fn an_admin_listener_that_others_can_reach_is_warned_of() {
+fn a_reachable_admin_listener_raises_a_warning() {
     let (_, warnings) = loaded("[admin]\nlisten = \"0.0.0.0:8081\"");
     assert!(
         warnings[0].to_string().starts_with("weir.toml:2: admin.listen: is reached from beyond")
@@ -492,7 +498,7 @@ fn an_admin_listener_that_others_can_reach_is_warned_of() {
 }
 
 #[test]
-fn a_pattern_of_a_source_that_is_not_there_is_warned_of() {
+fn a_pattern_of_an_unknown_source_raises_a_warning() {
     let text = "[[route]]\non = [\"githb:push\", \"@orders:late\", \"*:*\"]\nto = \"ops\"\n\
                 [destinations.ops]\nkind = \"inbox\"";
     let warnings: Vec<_> = loaded(text).1.iter().map(ToString::to_string).collect();
@@ -502,16 +508,16 @@ fn a_pattern_of_a_source_that_is_not_there_is_warned_of() {
 }
 
 #[test]
-fn an_alert_that_does_not_exist_is_warned_of() {
+fn an_unknown_alert_type_raises_a_warning() {
     let text = "[[route]]\non = [\"weir:*\", \"weir:hold.old\", \"weir:dead_leter\"]\nto = \"ops\"\n\
                 [destinations.ops]\nkind = \"inbox\"";
     let warnings: Vec<_> = loaded(text).1.iter().map(ToString::to_string).collect();
-    let wanted = "weir.toml:2: route[0].on: `weir:dead_leter` matches nothing: the hub tells of dead_letter, ";
+    let wanted = "weir.toml:2: route[0].on: `weir:dead_leter` matches nothing: the alert types are dead_letter, ";
     assert!(warnings.len() == 1 && warnings[0].starts_with(wanted), "{warnings:?}");
 }
 
 #[test]
-fn the_configuration_wins_over_the_sidecar_key_by_key() {
+fn the_configuration_overrides_the_sidecar_key_by_key() {
     let text = "[destinations.ops]\nkind = \"inbox\"\n[destinations.other]\nkind = \"inbox\"\n\
                 [handlers.orders]\nconfig = { a = \"1\" }\nlimits = { time = \"2s\" }\n\
                 grant = { destinations = [\"ops\"] }\nretry = { first = \"2s\" }";
@@ -532,7 +538,7 @@ fn the_configuration_wins_over_the_sidecar_key_by_key() {
 }
 
 #[test]
-fn a_sidecar_grants_nothing_where_only_the_configuration_may() {
+fn a_sidecar_cannot_grant_if_only_the_configuration_may() {
     let text = "[plugins]\ngrants = \"config\"\n[destinations.ops]\nkind = \"inbox\"";
     let (config, _) = loaded(text);
     let sidecar = "[grant]\ndestinations = [\"ops\"]\nemit = true";
@@ -540,7 +546,7 @@ fn a_sidecar_grants_nothing_where_only_the_configuration_may() {
 }
 
 #[test]
-fn a_bad_sidecar_is_refused_with_its_own_name_and_lines() {
+fn an_invalid_sidecar_is_refused_with_its_name_and_lines() {
     let (config, _) = loaded("");
     let sidecar =
         "on = [\"push\"]\n[limits]\nmemory = \"1TiB\"\nspeed = 3\n[grant]\ndestinations = [\"x\"]";
@@ -556,7 +562,7 @@ orders.toml:6: grant.destinations[0]: no destination `x`: there is no [destinati
 }
 
 #[test]
-fn without_a_sidecar_the_configuration_alone_holds() {
+fn without_a_sidecar_the_configuration_is_used() {
     let (config, _) = loaded("[handlers.orders]\nlimits = { time = \"2s\" }");
     let orders = HandlerName::new("orders").unwrap();
     let settings = config.settings_for(&orders, None).unwrap();
@@ -566,7 +572,7 @@ fn without_a_sidecar_the_configuration_alone_holds() {
 }
 
 #[test]
-fn a_source_may_name_who_answers_for_it_and_how_long_a_sender_waits() {
+fn a_source_may_name_a_responder_and_its_deadline() {
     let source = |more: &str| {
         format!(
             "[sources.a]\nprovider = \"github\"\nsecrets = [{{ env = \"GITHUB_SECRET\" }}]\n{more}"
@@ -584,6 +590,6 @@ fn a_source_may_name_who_answers_for_it_and_how_long_a_sender_waits() {
     );
     assert_eq!(
         problems(&source("responder_deadline = \"1s\"")),
-        "weir.toml:4: sources.a.responder_deadline: is of no use without a responder"
+        "weir.toml:4: sources.a.responder_deadline: has no effect without a responder"
     );
 }

@@ -1,4 +1,4 @@
-//! `[server.tls]` and `[admin.tls]`: certificates, by the files that they are in.
+//! `[server.tls]` and `[admin.tls]`: the certificate files of the listeners.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -10,14 +10,14 @@ use super::tree::Section;
 use super::value::Value;
 use crate::tls::{ClientCa, Protocols, ServerTls, TlsFiles};
 
-/// Whether clients must have a certificate.
+/// The requirement of client certificates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ClientCert {
     Required,
     Optional,
 }
 
-/// Reads the section `tls`, if the file has it, and tries its files.
+/// Reads the section `tls`, if present, and tries its files.
 pub(super) fn read(
     parent: &mut Section<'_>,
     protocols: Protocols,
@@ -38,7 +38,7 @@ pub(super) fn read(
         }
     }
     if client_cert.is_some() && client_ca.is_none() {
-        section.problem("client_cert", "means nothing without `client_ca`");
+        section.problem("client_cert", "has no effect without `client_ca`");
     }
     let required = client_cert.unwrap_or(ClientCert::Required) == ClientCert::Required;
     let client_ca = client_ca.map(|file| ClientCa { file: context.resolve(&file), required });

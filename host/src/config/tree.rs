@@ -1,8 +1,8 @@
-//! The file as written: a tree of tables that knows the place of every key.
+//! The file as written: a tree of tables with the line of every key.
 //!
-//! A [`Section`] is read key by key. What is wrong is noted in the [`Report`] and reading goes on, so that one pass
-//! finds every problem; `None` always means that a problem was noted or that the key is not there. Keys that
-//! nobody asked for are problems too. What values mean is for the files beside this one.
+//! A [`Section`] is read key by key. A problem is noted in the [`Report`] and reading continues, so
+//! one pass finds every problem. `None` means that a problem was noted or the key is absent. A key
+//! that was not read is a problem too. The meaning of values is in other files.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,11 +19,11 @@ use super::problem::{ConfigErrors, ConfigProblem};
 use super::shown::without_values;
 use super::value::Value;
 
-/// What is found while one file is read.
+/// The problems and warnings of one file.
 #[derive(Debug)]
 pub(super) struct Report {
     file: String,
-    /// The byte at which each line starts.
+    /// The first byte of each line.
     lines: Vec<usize>,
     problems: RefCell<Vec<ConfigProblem>>,
     warnings: RefCell<Vec<ConfigProblem>>,
@@ -42,7 +42,6 @@ impl Report {
         }
     }
 
-    /// The line, from 1, of a byte.
     fn line(&self, at: usize) -> usize {
         self.lines.partition_point(|start| *start <= at)
     }
@@ -66,7 +65,7 @@ impl Report {
         self.problems.borrow().is_empty()
     }
 
-    /// The warnings, or else every problem in the order of the file.
+    /// The warnings, or all problems in the order of the file.
     pub(super) fn close(self) -> Result<Vec<ConfigProblem>, ConfigErrors> {
         let mut problems = self.problems.into_inner();
         if problems.is_empty() {
@@ -76,17 +75,17 @@ impl Report {
         Err(ConfigErrors { problems })
     }
 
-    /// Every key that was asked for, with `*` for names that are the operator's own.
+    /// Every key that was read, with `*` for names of the operator.
     #[cfg(test)]
     pub(super) fn asked(&self) -> BTreeSet<String> {
         self.asked.borrow().clone()
     }
 }
 
-/// Reads a text as a tree, or notes every line that is no TOML.
+/// Parses a text, and notes every line that is not TOML.
 pub(super) fn parse<'t>(text: &'t str, report: &Report) -> Spanned<DeTable<'t>> {
     let (tree, errors) = DeTable::parse_recoverable(text);
-    // What follows the first mistake on a line is as a rule its echo.
+    // Further errors on one line usually follow from the first.
     let mut last = None;
     for error in errors {
         let at = error.span().map(|span| span.start);
@@ -95,7 +94,7 @@ pub(super) fn parse<'t>(text: &'t str, report: &Report) -> Spanned<DeTable<'t>> 
             let written = line.and_then(|line| text.lines().nth(line - 1));
             let said = without_values(error.message());
             let hint = match said.contains("duplicate") {
-                true => Some("it is there twice; take one away, or give it another name"),
+                true => Some("it is there twice; remove one, or rename it"),
                 false => written.and_then(hints::hint_for_line),
             };
             match hint {
@@ -108,12 +107,12 @@ pub(super) fn parse<'t>(text: &'t str, report: &Report) -> Spanned<DeTable<'t>> 
     tree
 }
 
-/// A table of the file, over a table of defaults where there is one.
+/// A table of the file with its defaults.
 #[derive(Debug)]
 pub(super) struct Section<'t> {
     report: &'t Report,
     path: String,
-    /// The path with `*` for names that are the operator's own.
+    /// The path with `*` for names of the operator.
     shape: String,
     at: Option<usize>,
     given: Option<&'t DeTable<'t>>,
@@ -132,24 +131,29 @@ impl<'t> Section<'t> {
         Self { report, path, shape, at: None, given, default, asked: BTreeSet::new() }
     }
 
-    /// The path of a key in here.
+    /// The path of a key in this section.
     pub(super) fn path_of(&self, key: &str) -> String {
         join(&self.path, key)
     }
 
-    /// Whether the file says anything here.
+    /// True if the file has this section.
     pub(super) fn is_given(&self) -> bool {
         self.given.is_some()
     }
 
-    /// Whether the file itself has this key, a default aside.
+    /// True if the file has this key, without the defaults.
     pub(super) fn has(&self, key: &str) -> bool {
         self.given.is_some_and(|table| table.contains_key(key))
     }
 
-    /// Whether the file has a table under this key.
+    /// True if the file has a table under this key.
     pub(super) fn is_table(&self, key: &str) -> bool {
         self.given(key).is_some_and(|(_, value)| value.get_ref().is_table())
+    }
+
+    /// Counts a key as known although its value is not read.
+    pub(super) fn mark_read(&mut self, key: &'static str) {
+        self.record_asked(key);
     }
 
     fn record_asked(&mut self, key: &'static str) {
@@ -163,7 +167,7 @@ impl<'t> Section<'t> {
         Some((key.span().start, value))
     }
 
-    /// Notes a problem with a key, at its line or else at the section's.
+    /// Notes a problem with a key, at its line or the section's.
     pub(super) fn problem(&self, key: &str, what: impl Display) {
         let base = key.split(['[', '.']).next().unwrap_or(key);
         let at = self.given(base).map(|(at, _)| at).or(self.at);
@@ -178,7 +182,7 @@ impl<'t> Section<'t> {
         self.report.warning(at, self.path_of(key), what);
     }
 
-    /// A value, from the file or else from the defaults.
+    /// A value from the file or the defaults.
     pub(super) fn maybe<T: Value>(&mut self, key: &'static str) -> Option<T> {
         self.record_asked(key);
         let (at, value) = match self.given(key) {
@@ -189,7 +193,7 @@ impl<'t> Section<'t> {
         read.map_err(|what| self.report.problem(at, self.path_of(key), what)).ok()
     }
 
-    /// A value that must be there.
+    /// A required value.
     pub(super) fn must<T: Value>(&mut self, key: &'static str) -> Option<T> {
         let there = self.has(key) || self.default.is_some_and(|table| table.contains_key(key));
         let value = self.maybe(key);
@@ -199,7 +203,7 @@ impl<'t> Section<'t> {
         value
     }
 
-    /// A value that must be there and pass a check.
+    /// A required value that passes a check.
     pub(super) fn checked<T: Value>(
         &mut self,
         key: &'static str,
@@ -215,7 +219,7 @@ impl<'t> Section<'t> {
         }
     }
 
-    /// A list of values; each bad item is a problem of its own.
+    /// A list of values; each invalid item is its own problem.
     pub(super) fn list<T: Value>(&mut self, key: &'static str) -> Option<Vec<T>> {
         let items = self.items(key)?;
         let read = items.iter().enumerate().filter_map(|(index, item)| {
@@ -226,7 +230,7 @@ impl<'t> Section<'t> {
         Some(read.collect())
     }
 
-    /// The items of a list as they stand.
+    /// The items of a list, not read yet.
     pub(super) fn items(&mut self, key: &'static str) -> Option<&'t DeArray<'t>> {
         self.record_asked(key);
         let (at, value) = match self.given(key) {
@@ -248,7 +252,7 @@ impl<'t> Section<'t> {
         items
     }
 
-    /// Texts by names of the operator's choice.
+    /// Texts by names of the operator.
     pub(super) fn texts(&mut self, key: &'static str) -> Option<BTreeMap<String, String>> {
         let entries = self.entries(key)?;
         let read = entries.into_iter().filter_map(|(name, at, value)| {
@@ -260,7 +264,7 @@ impl<'t> Section<'t> {
         Some(read.collect())
     }
 
-    /// Values by names of the operator's choice, with the place of each.
+    /// Values by names of the operator, with their positions.
     pub(super) fn entries(
         &mut self,
         key: &'static str,
@@ -280,7 +284,7 @@ impl<'t> Section<'t> {
         Some(table.iter().map(entry).collect())
     }
 
-    /// A table in here; an absent one reads as empty.
+    /// A table in this section; an absent one reads as empty.
     pub(super) fn section(&mut self, key: &'static str) -> Section<'t> {
         self.record_asked(key);
         let default = self.default.and_then(|table| table.get(key)?.get_ref().as_table());
@@ -299,7 +303,7 @@ impl<'t> Section<'t> {
         }
     }
 
-    /// The tables in here by names of the operator's choice, with the name of each.
+    /// The tables in this section by names of the operator.
     pub(super) fn named(&mut self, key: &'static str) -> Vec<(&'t str, Section<'t>)> {
         self.record_asked(key);
         let Some((at, value)) = self.given(key) else { return Vec::new() };
@@ -340,7 +344,7 @@ impl<'t> Section<'t> {
         sections.collect()
     }
 
-    /// A table that stands in a list, as a section of its own.
+    /// A table in a list, as a section.
     pub(super) fn item(
         &self,
         key: &str,
@@ -353,7 +357,7 @@ impl<'t> Section<'t> {
         Some(self.child(path, shape, value.span().start, given))
     }
 
-    /// A table that stands under a name of the operator's choice, as a section of its own.
+    /// A table under a name of the operator, as a section.
     pub(super) fn entry(
         &self,
         key: &str,
@@ -385,7 +389,7 @@ impl<'t> Section<'t> {
         table
     }
 
-    /// The keys that belong to another format, each tried alone so that each can be a problem of its own.
+    /// The keys of another format, tried one by one, so that each can be its own problem.
     pub(super) fn foreign<T: DeserializeOwned>(&mut self, keys: &[&'static str]) -> Option<T> {
         let mut all = DeTable::new();
         let mut clean = true;
@@ -411,7 +415,7 @@ impl<'t> Section<'t> {
         read.map_err(|error| self.problem("", without_values(error.message()))).ok()
     }
 
-    /// Ends the reading: what is there and was not asked for is a problem.
+    /// Ends the reading: every key that was not read is a problem.
     pub(super) fn finish(&self) {
         let Some(table) = self.given else { return };
         for key in table.keys() {
@@ -447,7 +451,7 @@ fn join(path: &str, key: &str) -> String {
     }
 }
 
-/// The path, below `value`, of what stands at a byte of the file.
+/// The path, below `value`, of the value at a byte of the file.
 fn inner_path(value: &DeValue<'_>, at: usize) -> String {
     if let Some(table) = value.as_table() {
         for (key, value) in table {
@@ -464,7 +468,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_line_that_is_no_toml_is_a_problem_with_its_line() {
+    fn every_invalid_line_is_a_problem() {
         let text = "[server]\nlisten = \n[admin]\nlisten = 3..4\n";
         let report = Report::new("weir.toml", text);
         parse(text, &report);

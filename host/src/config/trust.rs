@@ -1,4 +1,4 @@
-//! Who vouches for the servers that the hub calls: `[trust]`, and `ca` wherever an address is named.
+//! `[trust]`, and the key `ca` of other sections: the authorities for servers that the hub calls.
 
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ impl Value for System {
     }
 }
 
-/// Reads `[trust]`: what holds for every address.
+/// Reads `[trust]`, the roots for every server.
 pub(super) fn read(mut section: Section<'_>, context: &LoadContext<'_>) -> Option<TrustedRoots> {
     let system = section.must::<System>("roots");
     let path = |name: &str| (context.variable)(name).filter(|value| !value.is_empty());

@@ -45,7 +45,7 @@ fn said_of(tree: &Value, paths: &[String], new: &Value) -> Vec<(String, String)>
     paths.iter().for_each(|path| put(&mut tree, path, new.clone()));
     let text = toml::to_string(&tree).unwrap();
     let secret = |_: &str| Some("whsec_8fXq2mV7sKd4LrT9wZp3NbYc6HjGtR1u".into());
-    let result = from_text("weir.toml", &text, Path::new("no"), &secret, false);
+    let result = from_text("weir.toml", &text, Path::new("no"), &secret, super::Mode::Production);
     let problems = result.err().map(|errors| errors.problems).unwrap_or_default();
     let said = |path: &String| {
         // A table that is read as a whole is named with the nearest key that is known.

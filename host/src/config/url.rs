@@ -1,4 +1,4 @@
-//! The shapes of URLs that a file may name. Looks nothing up.
+//! The forms of URLs in a configuration. Looks nothing up.
 
 use std::net::IpAddr;
 
@@ -7,12 +7,11 @@ use http::Uri;
 use super::tree::Section;
 use crate::guard::{self, AllowedNetworks};
 
-/// A URL to send to.
 pub(super) fn endpoint(text: &str) -> Result<Uri, String> {
     absolute(text, "https://ops.example.com/hook")
 }
 
-/// A URL that senders are given, or the beginning of one; returned with no slash at its end.
+/// The URL, or its beginning, that senders use. Returned without a slash at its end.
 pub(super) fn public_base(text: &str) -> Result<String, String> {
     let example = "https://hooks.example.com";
     absolute(text, example)?;
@@ -22,7 +21,7 @@ pub(super) fn public_base(text: &str) -> Result<String, String> {
     Ok(text.trim_end_matches('/').to_owned())
 }
 
-/// Warns of a URL that messages may not go to as far as its host says: nothing is looked up.
+/// Warns if the host of a URL shows that messages to it are refused. Looks nothing up.
 pub(super) fn reachable(
     section: &Section<'_>,
     key: &str,
@@ -44,7 +43,7 @@ pub(super) fn reachable(
     }
 }
 
-/// Whether a name is one that networks give their own machines.
+/// True for a name that networks give their own machines.
 fn is_inside(host: &str) -> bool {
     const ENDINGS: [&str; 9] = [
         ".local",
@@ -85,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_absolute_and_holds_no_password() {
+    fn a_url_is_absolute_and_without_a_password() {
         for good in ["https://ops.example.com/hook?x=1", "http://[::1]:8080/", "http://10.0.0.1"] {
             assert!(endpoint(good).is_ok(), "{good}");
         }

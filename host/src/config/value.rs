@@ -1,4 +1,4 @@
-//! What a single value may be: text, number, duration, size, name. Errors say what was expected.
+//! Single values: text, number, duration, size, name. Errors name the expected form.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,17 +10,17 @@ use weir_core::route::Pattern;
 
 use weir_core::units;
 
-/// A value of the file.
+/// A type that can be read from a value of the file.
 pub(super) trait Value: Sized {
-    /// Reads it, or says what is wrong with it.
+    /// Reads the value, or returns the problem.
     fn read(value: &DeValue<'_>) -> Result<Self, String>;
 }
 
-/// Bytes, written with their unit.
+/// A number of bytes, written with a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Size(pub(super) usize);
 
-/// What a value is, in words.
+/// The kind of a value in words.
 pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "text",
@@ -68,7 +68,7 @@ impl Value for f64 {
     }
 }
 
-/// How many of something: never none, because every setting that counts counts what must exist.
+/// A count. Never zero, because every counted thing must exist.
 impl Value for usize {
     fn read(value: &DeValue<'_>) -> Result<Self, String> {
         let integer = value.as_integer().ok_or_else(|| expected("a whole number", value))?;

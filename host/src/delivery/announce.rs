@@ -21,7 +21,7 @@ pub(super) fn announce(
             tracing::warn!(
                 %target, %reason, %next_try, "paused after failures, its deliveries wait"
             );
-            notices.tell(failing(target, record, now));
+            notices.post(failing(target, record, now));
         }
         (BreakerChange::Reopened, Some(record)) => {
             let (reason, next_try) = (record.reason, record.breaker.probe_at);
@@ -30,7 +30,7 @@ pub(super) fn announce(
         (BreakerChange::Closed { opened_at }, _) => {
             let failed_for = now.since(opened_at);
             tracing::info!(%target, ?failed_for, "ok again, its deliveries are attempted");
-            notices.tell(match target.clone() {
+            notices.post(match target.clone() {
                 Target::Handler(handler) => {
                     Notice::HandlerReleased { handler, held_for: failed_for }
                 }

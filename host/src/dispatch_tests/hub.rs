@@ -94,7 +94,12 @@ impl HubFolder {
     /// Starts a hub in the folder.
     pub(crate) async fn start(&self) -> DispatchHub {
         let clock = Arc::new(SystemClock);
-        let config = config::load_text("weir.toml", &self.config, self.root.path(), true);
+        let config = config::load_text(
+            "weir.toml",
+            &self.config,
+            self.root.path(),
+            crate::config::Mode::Development,
+        );
         let config: Arc<Config> = Arc::new(config.unwrap().config);
         let file = self.root.path().join("weir.db");
         let places = config.runs.places();

@@ -132,7 +132,9 @@ mod tests {
         let text =
             "[sources.github]\nprovider = \"github\"\nsecrets = [\"a secret of some length\"]";
         let folder = std::path::Path::new("");
-        let config = config::load_text("weir.toml", text, folder, true).unwrap().config;
+        let config = config::load_text("weir.toml", text, folder, crate::config::Mode::Development)
+            .unwrap()
+            .config;
         let on = vec![weir_core::route::Pattern::parse("github:*").unwrap()];
         let route = Route { on, to: ops(), pass_headers };
         HeaderForwarding::new(&[route], &ConfiguredSources::new(config.sources))

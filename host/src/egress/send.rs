@@ -132,7 +132,7 @@ impl Dispatcher {
                         metrics.dead_letter();
                         let reason = attempt.reason.as_deref();
                         let notice = Notice::dead_letter(claim, attempt.outcome, reason);
-                        self.worker.ctx.notices.tell(notice);
+                        self.worker.ctx.notices.post(notice);
                     }
                 }
             }

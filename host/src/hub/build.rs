@@ -271,8 +271,8 @@ fn prepare_data_dir(dir: &Path) -> anyhow::Result<()> {
 
 /// Opens the store, which first recovers from a crash.
 ///
-/// The store answers on the threads that opened it: those of requests, so that no answer waits for a
-/// guest.
+/// The store answers on the threads that opened it: those of requests, so that no answer waits for
+/// a guest.
 async fn open_store(
     config: &Config,
     clock: Arc<dyn Clock>,

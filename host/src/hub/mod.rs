@@ -1,7 +1,7 @@
 //! The hub as a whole: bind the sockets, build every part, run, drain.
 //!
-//! `process` is the outer frame that `serve` and `demo` share; `build` wires the parts; `serving` is
-//! the running hub; `reload` puts changed sources into force while it runs.
+//! `process` is the outer frame that `serve` and `demo` share; `build` wires the parts; `serving`
+//! is the running hub; `reload` puts changed sources into force.
 
 mod build;
 mod listen;

@@ -1,4 +1,5 @@
-//! The frame in which a hub runs: open files, thread pools, signals, the shutdown. For `serve` and `demo`.
+//! The frame in which a hub runs: open files, thread pools, signals, the shutdown. For `serve` and
+//! `demo`.
 
 use std::num::NonZero;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
-//! The configuration while the hub runs: read again when a file that it is made of has changed, and its sources put in
-//! force. Mended secrets, new sources and changed provider files need no restart.
+//! The reload: reads the configuration again when one of its files changes, and puts its sources
+//! into force. Changed secrets, sources and provider files need no restart.
 //!
-//! A configuration that is wrong changes nothing, and says why; a provider file that is wrong concerns itself alone. What
-//! else is configured than sources takes effect at the next start, and that is said too.
+//! An invalid configuration changes nothing and is logged; an invalid provider file affects only
+//! itself. Other changes are logged and take effect at the next start.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
@@ -19,12 +19,13 @@ use crate::config::{self, Config, ConfigErrors, Loaded};
 use crate::context::HubContext;
 use crate::hub::provider_files::ProviderFileReporter;
 use crate::ingress::Ingress;
+use crate::observe::metrics::ConfigReload;
 use crate::routing::Routes;
 
-/// How often files are looked at. What has changed is read once it has stayed the same for one more look.
+/// Between two checks of the files. A changed file is loaded after one more check without a change.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// How often a configuration that is wrong is tried again, though nothing that is known of has changed: what it lacks
-/// may be a file that was not there.
+/// Between two tries of an invalid configuration whose files have not changed: an absent file may
+/// have appeared.
 const TRY_EVERY: Duration = Duration::from_secs(5);
 
 /// The dependencies of [`ConfigReloader`] besides the [`HubContext`].
@@ -36,17 +37,17 @@ pub(crate) struct Deps {
     pub(crate) provider_files: ProviderFileReporter,
 }
 
-/// Keeps the sources as the files say.
+/// Keeps the sources up to date with the files.
 #[derive(Debug)]
 pub(crate) struct ConfigReloader {
     ctx: HubContext,
     config: Arc<Config>,
     deps: Deps,
-    /// An operator asks for the configuration to be read again.
+    /// The operator requested a reload.
     requested: Arc<Notify>,
 }
 
-/// What tells a file from what it was: its place on the disk, its length, and when it was last changed.
+/// The inode, length and times of a file, which show that it has changed.
 type FileStamp = Option<(u64, u64, i64, i64, i64, i64)>;
 type FileStamps = BTreeMap<PathBuf, FileStamp>;
 
@@ -55,16 +56,16 @@ impl ConfigReloader {
         Self { ctx, config, deps, requested: Arc::default() }
     }
 
-    /// Requests a reload even if no file has changed.
+    /// The handle to request a reload.
     pub(crate) fn trigger(&self) -> Arc<Notify> {
         self.requested.clone()
     }
 
-    /// Looks until claiming stops.
+    /// Checks the files until claiming stops.
     pub(crate) async fn run(mut self) {
-        let config = Arc::clone(&self.config);
+        let config = self.config.clone();
         self.deps.provider_files.adopt(config.providers.clone()).await;
-        // Development mode with no file has nothing to read again.
+        // Development mode without a file has nothing to reload.
         let Some(origin) = &config.origin else { return self.without_a_file().await };
         let mut read = signs(&origin.files);
         let (mut last, mut wrong) = (read.clone(), None::<RejectedConfig>);
@@ -81,19 +82,19 @@ impl ConfigReloader {
             last.clone_from(&found);
             let again = wrong.as_ref().is_some_and(|wrong| wrong.at.elapsed() >= TRY_EVERY);
             if is_asked {
-                tracing::info!("asked by SIGHUP to read the configuration again");
+                tracing::info!("SIGHUP: reloading the configuration");
                 wrong = None;
             } else if !is_still || (found == read && !again) {
                 continue;
             }
-            let (file, development) = (origin.file.clone(), origin.development);
-            let loading = move || config::load(Some(&file), development);
+            let (file, mode) = (origin.file.clone(), origin.mode);
+            let loading = move || config::load(Some(&file), mode);
             let Ok(loaded) = tokio::task::spawn_blocking(loading).await else { return };
             read = found;
             match loaded {
                 Ok(loaded) => {
                     let files = loaded.config.origin.as_ref().map(|origin| &origin.files);
-                    // What was read may have changed since it was looked at; that is then found at the next look.
+                    // A change between the check and the load is found at the next check.
                     let newer = signs(files.into_iter().flatten());
                     read = newer
                         .into_iter()
@@ -113,13 +114,13 @@ impl ConfigReloader {
             tokio::select! {
                 () = self.ctx.drain.claiming_stopped() => return,
                 () = self.requested.notified() => {
-                    tracing::info!("SIGHUP: there is no weir.toml to read again");
+                    tracing::info!("SIGHUP: there is no weir.toml to reload");
                 }
             }
         }
     }
 
-    /// Puts a configuration's sources in force, if the store takes note of who answers for them.
+    /// Puts the sources into force, if the store records the new routing table.
     async fn adopt(&mut self, Loaded { config, warnings, .. }: Loaded) -> Result<(), StoreError> {
         self.deps.routes.set_responders(&config.sources).await?;
         for warning in warnings {
@@ -136,7 +137,7 @@ impl ConfigReloader {
         }
         let sources = config.sources.len();
         tracing::info!(sources, "configuration reloaded");
-        self.ctx.metrics.config_reloaded("accepted");
+        self.ctx.metrics.config_reload(ConfigReload::Accepted);
         let gone = |name: &str| !config.sources.contains_key(name);
         self.deps.sources.replace(config.sources.clone());
         self.deps.ingress.replace_sources(config.sources.clone());
@@ -148,9 +149,9 @@ impl ConfigReloader {
     fn keep(&self, errors: &ConfigErrors, before: Option<&RejectedConfig>) -> RejectedConfig {
         let said = errors.to_string();
         if before.is_none_or(|before| before.said != said) {
-            self.ctx.metrics.config_reloaded("refused");
+            self.ctx.metrics.config_reload(ConfigReload::Refused);
             for problem in &errors.problems {
-                tracing::error!(%problem, "configuration is wrong; the sources are unchanged");
+                tracing::error!(%problem, "invalid configuration; the sources are unchanged");
             }
         }
         RejectedConfig { said, at: Instant::now() }
@@ -159,13 +160,13 @@ impl ConfigReloader {
     fn not_yet(&self, error: &StoreError, before: Option<&RejectedConfig>) -> RejectedConfig {
         let said = error.to_string();
         if before.is_none_or(|before| before.said != said) {
-            tracing::error!(%error, "the sources are unchanged until the store has recorded the change");
+            tracing::error!(%error, "cannot store the new routing table; the sources are unchanged until then");
         }
         RejectedConfig { said, at: Instant::now() }
     }
 }
 
-/// A configuration that is not in force: what was said of it, and when it was last tried.
+/// A rejected configuration: its problems, and the time of the last try.
 struct RejectedConfig {
     said: String,
     at: Instant,

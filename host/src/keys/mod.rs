@@ -1,4 +1,4 @@
-//! Keys that this host makes for itself and keeps in the data folder, readable by nobody else.
+//! Keys that the hub creates in the data folder, readable only by its owner, and sealing with them.
 
 mod seal;
 
@@ -12,7 +12,7 @@ use rand::RngExt as _;
 
 pub use seal::Seal;
 
-/// Reads the key in `file`, or makes one there.
+/// Reads the key in `file`, or creates one there.
 pub fn load_or_create(file: &Path) -> anyhow::Result<[u8; 32]> {
     match read(file) {
         Ok(key) => key,
@@ -23,15 +23,15 @@ pub fn load_or_create(file: &Path) -> anyhow::Result<[u8; 32]> {
 
 fn read(file: &Path) -> std::io::Result<anyhow::Result<[u8; 32]>> {
     let mut bytes = Vec::new();
-    // One byte more than there should be, so that a longer file is noticed.
+    // One byte more than a key has, to notice a longer file.
     File::open(file)?.take(33).read_to_end(&mut bytes)?;
     Ok(bytes.try_into().or_else(|bytes: Vec<u8>| {
         let (found, file) = (bytes.len(), file.display());
-        bail!("{file} holds {found} bytes and not a key of 32; remove it to have a new one made")
+        bail!("{file} has {found} bytes instead of 32; remove it to create a new key")
     }))
 }
 
-/// A crash half way must leave no half key: written beside, synced, then renamed.
+/// Writes to another file, syncs and renames it, so that a crash leaves no partial key.
 fn make(file: &Path) -> anyhow::Result<[u8; 32]> {
     let key: [u8; 32] = rand::rng().random();
     let beside = file.with_extension("new");
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_made_once_and_for_nobody_else() {
+    fn a_key_is_created_once_and_private() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("compiled.key");
         let key = load_or_create(&file).unwrap();
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_key_is_refused_and_kept() {
+    fn an_invalid_key_file_is_refused_and_kept() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("compiled.key");
         std::fs::write(&file, b"short").unwrap();

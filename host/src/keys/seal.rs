@@ -1,7 +1,7 @@
-//! Sealing: what this host must keep and nobody else should read, encrypted under a key in the data folder.
+//! Sealing: encryption under a key of the data folder.
 //!
-//! It keeps secrets and strangers' bytes out of the database's raw bytes and its backups. Whoever can read the whole
-//! data folder can read them.
+//! It keeps secrets and quarantined requests out of the raw bytes of the database and its backups.
+//! A reader of the whole data folder can decrypt them.
 
 use std::fmt;
 use std::path::Path;
@@ -12,10 +12,10 @@ use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundK
 
 use super::load_or_create;
 
-/// The key's file in the data folder.
+/// The key file in the data folder.
 const FILE: &str = "sealing.key";
 
-/// Seals and opens.
+/// Encrypts and decrypts under one key.
 pub struct Seal(LessSafeKey);
 
 impl fmt::Debug for Seal {
@@ -25,15 +25,11 @@ impl fmt::Debug for Seal {
 }
 
 impl Seal {
-    /// With the key in a data folder, made at the first start.
-    ///
-    /// # Errors
-    /// If the key can be neither read nor made.
+    /// With the key of a data folder, which is created if it is absent.
     pub fn load_or_create(data_dir: &Path) -> anyhow::Result<Self> {
         Ok(Self::new(&load_or_create(&data_dir.join(FILE))?))
     }
 
-    /// With this key.
     #[must_use]
     #[expect(clippy::expect_used, reason = "the key has the algorithm's length")]
     pub fn new(key: &[u8; 32]) -> Self {
@@ -41,24 +37,25 @@ impl Seal {
         Self(LessSafeKey::new(key))
     }
 
-    /// Seals bytes for one place; they open under its name only.
+    /// Encrypts bytes for one place. They can be decrypted under the same place only.
     #[must_use]
-    #[expect(clippy::expect_used, reason = "as for every secret that is made here")]
+    #[expect(clippy::expect_used, reason = "without randomness nothing can be sealed")]
     pub fn close(&self, place: &str, plain: &[u8]) -> Vec<u8> {
         let mut nonce = [0; NONCE_LEN];
-        SysRng.try_fill_bytes(&mut nonce).expect("the system gives no random bytes");
+        SysRng.try_fill_bytes(&mut nonce).expect("the system returned no random bytes");
         let mut sealed = Vec::with_capacity(NONCE_LEN + plain.len() + CHACHA20_POLY1305.tag_len());
         sealed.extend_from_slice(&nonce);
         let mut text = plain.to_vec();
         let place = Aad::from(place.as_bytes());
         self.0
             .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), place, &mut text)
-            .expect("no text is longer than what a key may seal");
+            .expect("the text is shorter than the limit of the cipher");
         sealed.extend_from_slice(&text);
         sealed
     }
 
-    /// What was sealed for this place; none if it was not, or not under this key, or was changed.
+    /// Decrypts bytes that were sealed for this place. None if the place or key differs, or if the
+    /// bytes were changed.
     #[must_use]
     pub fn open(&self, place: &str, sealed: &[u8]) -> Option<Vec<u8>> {
         let (nonce, text) = sealed.split_at_checked(NONCE_LEN)?;
@@ -75,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_sealed_opens_in_its_place_under_its_key_and_only_as_it_was() {
+    fn sealed_bytes_open_only_unchanged_in_their_place() {
         let seal = Seal::new(&[7; 32]);
         let sealed = seal.close("here", b"hunter2");
         assert!(!sealed.windows(7).any(|part| part == b"hunter2"));

@@ -1,7 +1,7 @@
-//! Names and help texts of all metrics, and what stands in a scrape.
+//! The names and help texts of all metrics, and the content of a scrape.
 //!
-//! A name is `weir_<noun>_<unit>_total`, or without the end for what can fall; `process_*` are the names that every
-//! Prometheus client has. [`ALL`] is the list of them, from which the table in the documents is made.
+//! A name is `weir_<noun>_<unit>_total`, or without `_total` for a gauge; `process_*` are the names
+//! of every Prometheus client. [`ALL`] lists them; the table in the documents is made from it.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,27 +15,19 @@ use super::process::Process;
 use super::series::Counter;
 use super::text::{Format, Out};
 
-/// What kind of number a metric is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MetricKind {
-    /// Only rises, within one process.
     Counter,
-    /// Rises and falls.
     Gauge,
-    /// Durations by bucket.
     Histogram,
 }
 
-/// A metric's name and what it means.
+/// The description of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MetricInfo {
-    /// As it is scraped.
     pub name: &'static str,
-    /// What kind of number.
     pub kind: MetricKind,
-    /// What tells its series apart.
     pub labels: &'static [&'static str],
-    /// What it counts, for people.
     pub help: &'static str,
 }
 
@@ -49,7 +41,7 @@ impl MetricInfo {
         }
     }
 
-    /// The unit that its name ends with.
+    /// The unit at the end of its name.
     #[must_use]
     pub fn unit(&self) -> Option<&'static str> {
         let ends =
@@ -65,7 +57,7 @@ macro_rules! metrics {
             pub const $constant: MetricInfo =
                 MetricInfo { name: $name, kind: MetricKind::$kind, labels: &[$($label),*], help: $help };
         )*
-        /// Every metric there is.
+        /// All metrics.
         pub const ALL: &[MetricInfo] = &[$($constant),*];
     };
 }
@@ -73,85 +65,82 @@ macro_rules! metrics {
 metrics! {
     BUILD = Gauge "weir_build_info" ["version"] "Always 1; the label is the version of the program";
     UP = Gauge "weir_uptime_seconds" [] "Seconds since the process started";
-    READY = Gauge "weir_ready" [] "1 if webhooks are taken, 0 if not";
-    PLUGINS_AWAY = Gauge "weir_plugins_away" [] "1 if the plugins folder is gone, cannot be read or is not mounted";
-    POISONED = Gauge "weir_store_poisoned" [] "1 if the store takes no more writes since a failure";
+    READY = Gauge "weir_ready" [] "1 if webhooks are accepted, 0 if not";
+    PLUGINS_AWAY = Gauge "weir_plugins_away" [] "1 if the plugins folder is missing, unreadable or not mounted";
+    POISONED = Gauge "weir_store_poisoned" [] "1 if the store accepts no more writes after a failure";
     FULL = Gauge "weir_store_full" [] "1 if webhooks are refused because the disk is full";
-    UNREADABLE = Gauge "weir_store_unreadable_rows" [] "Rows of the store that could not be read since the start and were set aside";
-    LOST = Gauge "weir_store_lost_rows" ["what"] "Rows that were acknowledged before the start and are not in the store any more";
-    CONNECTIONS = Gauge "weir_connections_open" [] "Connections of senders that are open";
-    CERTIFICATE = Gauge "weir_tls_certificate_not_after_seconds" ["listener"] "When the first of the certificates that a listener shows is no longer valid, in seconds since 1970";
+    UNREADABLE = Gauge "weir_store_unreadable_rows" [] "Unreadable rows of the store that were set aside since the start";
+    LOST = Gauge "weir_store_lost_rows" ["what"] "Rows that were acknowledged before the start and are missing from the store";
+    CONNECTIONS = Gauge "weir_connections_open" [] "Open connections of senders";
+    CERTIFICATE = Gauge "weir_tls_certificate_not_after_seconds" ["listener"] "Expiry of the certificate of a listener, in seconds since 1970";
     BODIES = Gauge "weir_body_bytes" [] "Bytes of request bodies in memory";
-    REQUESTS = Counter "weir_requests_total" ["source", "code"] "Requests by the code they were answered with";
+    REQUESTS = Counter "weir_requests_total" ["source", "code"] "Requests by the code of their answer";
     REFUSED = Counter "weir_unattributed_requests_total" ["code"] "Requests refused before their source was known";
-    ACK = Histogram "weir_ack_duration_seconds" ["source", "result"] "From the head of a request to its answer, taken and refused apart";
+    ACK = Histogram "weir_ack_duration_seconds" ["source", "result"] "Time from the head of a request to its answer, for accepted and refused requests";
     STORED = Counter "weir_events_stored_total" ["source"] "Events stored";
-    DUPLICATE = Counter "weir_events_duplicate_total" ["source"] "Events that were stored already";
-    ID_REUSED = Counter "weir_events_id_reused_total" ["source"] "Events stored whose sender's id was seen before with another body";
-    UNROUTED = Counter "weir_events_unrouted_total" ["source"] "Events stored that go to nobody";
-    REPLIES = Counter "weir_replies_total" ["source", "result"] "Requests of sources with a responder, by where their answer came from";
-    QUARANTINED = Counter "weir_quarantined_total" ["source", "result"] "Requests that were not believed, kept in the quarantine or dropped for want of room on the way there";
-    RUNNING = Gauge "weir_attempts_running" [] "Attempts under way, of handlers and destinations";
-    ATTEMPTS = Counter "weir_attempts_total" ["target", "outcome"] "Attempts ended";
-    TOOK = Histogram "weir_attempt_duration_seconds" ["target"] "How long attempts took";
-    RETRIES = Counter "weir_retries_total" ["target"] "Failed attempts after which there will be another";
-    DEAD = Counter "weir_dead_letters_total" ["target"] "Deliveries given up";
-    CONFLICTS = Counter "weir_state_conflicts_total" ["target"] "Runs done again because what they read had changed";
-    SUPERSEDED = Counter "weir_attempts_superseded_total" ["target"] "Results refused because another attempt had overtaken theirs";
-    STATE = Gauge "weir_target_state" ["target", "state"] "1 for the state that a handler or destination is in: ok, failing, or paused; 0 for the others";
-    FAILING = Counter "weir_target_failing_total" ["target"] "Times that a handler or destination began to count as failing, so that deliveries wait";
-    RELOADS = Counter "weir_reloads_total" ["result"] "Modules looked at, by what came of it";
-    ALERTS = Counter "weir_alerts_total" ["type"] "Alerts raised";
-    ALERTS_DROPPED = Counter "weir_alerts_dropped_total" [] "Alerts that were too many";
-    CONFIG_RELOADS = Counter "weir_config_reloads_total" ["result"] "Times that the configuration was read again, by what came of it";
-    DELIVERIES = Gauge "weir_deliveries" ["target", "state"] "Deliveries in the store that are not done";
-    OLDEST = Gauge "weir_oldest_waiting_seconds" ["target"] "Age of the oldest delivery that waits, since its event was received";
-    UNROUTED_NOW = Gauge "weir_unrouted_events" ["source"] "Events in the store that no handler or route matched, until they are replayed";
-    STORE_EVENTS = Counter "weir_store_events_total" ["source", "what"] "Events since the store was made";
+    DUPLICATE = Counter "weir_events_duplicate_total" ["source"] "Duplicate events";
+    ID_REUSED = Counter "weir_events_id_reused_total" ["source"] "Stored events with an id that the sender used before for another body";
+    UNROUTED = Counter "weir_events_unrouted_total" ["source"] "Stored events that no handler or route matched";
+    REPLIES = Counter "weir_replies_total" ["source", "result"] "Requests of sources with a responder, by the origin of their answer";
+    QUARANTINED = Counter "weir_quarantined_total" ["source", "result"] "Requests with an invalid signature, kept in the quarantine or dropped because it was busy";
+    RUNNING = Gauge "weir_attempts_running" [] "Running attempts of handlers and destinations";
+    ATTEMPTS = Counter "weir_attempts_total" ["target", "outcome"] "Ended attempts";
+    TOOK = Histogram "weir_attempt_duration_seconds" ["target"] "Duration of attempts";
+    RETRIES = Counter "weir_retries_total" ["target"] "Failed attempts that are retried";
+    DEAD = Counter "weir_dead_letters_total" ["target"] "Deliveries that became dead letters";
+    CONFLICTS = Counter "weir_state_conflicts_total" ["target"] "Runs repeated because the state that they read had changed";
+    SUPERSEDED = Counter "weir_attempts_superseded_total" ["target"] "Results refused because a newer attempt exists";
+    STATE = Gauge "weir_target_state" ["target", "state"] "1 for the current state of a handler or destination: ok, failing or paused; 0 for the others";
+    FAILING = Counter "weir_target_failing_total" ["target"] "Number of times that a handler or destination was paused after failures";
+    RELOADS = Counter "weir_reloads_total" ["result"] "Loads of modules, by result";
+    ALERTS = Counter "weir_alerts_total" ["type"] "Raised alerts";
+    ALERTS_DROPPED = Counter "weir_alerts_dropped_total" [] "Alerts dropped above a limit";
+    CONFIG_RELOADS = Counter "weir_config_reloads_total" ["result"] "Reloads of the configuration, by result";
+    DELIVERIES = Gauge "weir_deliveries" ["target", "state"] "Unfinished deliveries in the store";
+    OLDEST = Gauge "weir_oldest_waiting_seconds" ["target"] "Age of the oldest waiting delivery, since its event was received";
+    UNROUTED_NOW = Gauge "weir_unrouted_events" ["source"] "Unrouted events in the store";
+    STORE_EVENTS = Counter "weir_store_events_total" ["source", "what"] "Events since the store was created";
     CPU = Counter "process_cpu_seconds_total" [] "Processor time of the process, user and system, in seconds";
     OPEN_FDS = Gauge "process_open_fds" [] "Open files of the process";
     MAX_FDS = Gauge "process_max_fds" [] "Limit on open files of the process";
     VIRTUAL = Gauge "process_virtual_memory_bytes" [] "Virtual memory of the process";
     VIRTUAL_MAX = Gauge "process_virtual_memory_max_bytes" [] "Limit on virtual memory of the process";
-    RESIDENT = Gauge "process_resident_memory_bytes" [] "Memory that the process has in use";
+    RESIDENT = Gauge "process_resident_memory_bytes" [] "Memory in use by the process";
     STARTED = Gauge "process_start_time_seconds" [] "When the process started, in seconds since 1970";
     THREADS = Gauge "process_threads" [] "Threads of the process";
 }
 
-/// What is asked of others at the moment of a scrape.
+/// The values that are read at each scrape.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ScrapedState {
-    /// Whether webhooks are taken.
     pub ready: bool,
-    /// Whether the store takes no more writes.
+    /// The store accepts no more writes.
     pub poisoned: bool,
-    /// The plugins folder says nothing about its handlers.
+    /// The plugins folder cannot be read.
     pub plugins_away: bool,
-    /// Troubles of the store while it goes on working.
+    /// Problems of the store while it works.
     pub condition: StoreHealth,
-    /// When the certificates of listeners are no longer valid, by their names.
+    /// The expiry of the listeners' certificates, by listener.
     pub certificates: Vec<(&'static str, Timestamp)>,
     /// Deliveries by target and state, from [`weir_store::Store::counts`].
     pub deliveries: Vec<CountRow>,
-    /// Events by source, from the same.
+    /// Events by source.
     pub events: Vec<CountRow>,
-    /// Those that are unrouted now, by source.
+    /// Unrouted events by source.
     pub unrouted: Vec<CountRow>,
-    /// The age of the oldest delivery that waits, by target.
+    /// The age of the oldest waiting delivery, by target.
     pub oldest: Vec<(String, Duration)>,
-    /// The state of each handler and destination.
     pub states: Vec<(String, String)>,
-    /// The process itself.
     pub process: Option<Process>,
 }
 
-/// The states of a handler or destination.
+/// The states of a target.
 const STATES: [&str; 3] = ["ok", "failing", "paused"];
 
-/// The table of all metrics as the documents have it.
+/// The table of all metrics for the documents.
 #[must_use]
 pub fn table() -> String {
-    let mut out = String::from("| metric | labels | what it says |\n|---|---|---|\n");
+    let mut out = String::from("| metric | labels | meaning |\n|---|---|---|\n");
     for metric in ALL {
         let labels: Vec<String> = metric.labels.iter().map(|l| format!("`{l}`")).collect();
         out += &format!("| `{}` | {} | {} |\n", metric.name, labels.join(", "), metric.help);
@@ -159,12 +148,11 @@ pub fn table() -> String {
     out
 }
 
-/// All metrics as text.
 pub(super) fn encode(metrics: &Metrics, scraped: &ScrapedState, format: Format) -> String {
     let mut out = Out::new(format);
     let collect = Exposition { metrics, scraped };
     if collect.write(&mut out).is_err() {
-        // A string takes whatever is written. An empty text is plainer than half of one.
+        // Writing to a string does not fail. An empty text would be clearer than a part of one.
         return String::new();
     }
     out.finish()
@@ -206,7 +194,7 @@ impl Exposition<'_> {
         out.family(BODIES, |m| m.number(&[], metrics.body_bytes().get()))?;
         out.family(RUNNING, |m| m.number(&[], metrics.running().get()))?;
         out.family(REFUSED, |m| m.by_code(None, metrics.refusals()))?;
-        out.family(RELOADS, |m| m.by_code(None, metrics.reloads()))?;
+        out.family(RELOADS, |m| m.by_code(None, metrics.module_loads()))?;
         let (alerts, dropped) = metrics.alerts();
         out.family(ALERTS, |m| m.by_code(None, alerts))?;
         out.family(ALERTS_DROPPED, |m| m.number(&[], dropped.get()))?;
@@ -285,7 +273,7 @@ impl Exposition<'_> {
     fn of_process(&self, out: &mut Out) -> fmt::Result {
         let Some(process) = &self.scraped.process else { return Ok(()) };
         out.family(CPU, |m| m.number(&[], process.cpu_seconds))?;
-        // No limit is the largest number, as in other clients.
+        // Without a limit it is the largest number, as in other clients.
         let mut whole = |metric, number: Option<u64>| {
             out.family(metric, |m| m.number(&[], number.unwrap_or(u64::MAX)))
         };
@@ -306,6 +294,7 @@ mod tests {
     use weir_core::delivery::Outcome;
     use weir_core::name::{SourceName, Target};
 
+    use super::super::metrics::ModuleLoad;
     use super::super::strict_parser;
     use super::*;
 
@@ -321,7 +310,7 @@ mod tests {
         let ops = metrics.target(&"destination:ops".parse::<Target>().unwrap());
         ops.opened();
         metrics.refused_unknown_source();
-        metrics.reload("loaded");
+        metrics.module_load(ModuleLoad::Loaded);
         let _open = metrics.connections().hold(2);
         let row = |of: &str, what, count| CountRow { of: of.into(), what, count };
         let odd = metrics.source(&SourceName::stored("odd \"\\\n"));
@@ -376,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn both_formats_are_clean_for_a_strict_reader() {
+    fn both_formats_pass_a_strict_parser() {
         let plain = strict_parser::read(&busy(Format::Prometheus), false).unwrap();
         let open = strict_parser::read(&busy(Format::OpenMetrics), true).unwrap();
         let process = |name: &str| name.starts_with("process_") || name == "weir_uptime_seconds";
@@ -393,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_counted_can_be_read_off() {
+    fn counts_appear_in_the_exposition() {
         let text = busy(Format::Prometheus);
         for line in [
             "weir_requests_total{source=\"github\",code=\"accepted\"} 1",
@@ -423,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn names_follow_the_rule_and_none_is_taken_twice() {
+    fn metric_names_follow_the_rule_and_are_unique() {
         let mut names: Vec<_> = ALL.iter().map(|m| m.name).collect();
         for metric in ALL {
             let known = ["weir_", "process_"].iter().any(|start| metric.name.starts_with(start));

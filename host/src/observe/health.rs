@@ -1,4 +1,4 @@
-//! Whether the process is alive, whether it takes webhooks, and a summary for people.
+//! The health of the hub: liveness, readiness, the values of a scrape, and a summary for operators.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,34 +17,32 @@ use crate::config::ProviderFile;
 use crate::runtime::shutdown::Drain;
 use crate::tls::TlsListener;
 
-/// Why webhooks are not taken: the store takes no more writes.
+/// Not ready: the store accepts no more writes.
 pub const STORE_POISONED: &str = "store_poisoned";
-/// Why webhooks are not taken: it is not yet known who gets them.
+/// Not ready: there is no routing table yet.
 pub const ROUTING_MISSING: &str = "routing_missing";
-/// Why webhooks are not taken: the process is on its way out.
+/// Not ready: the hub is stopping.
 pub const DRAINING: &str = "draining";
 
-/// Whether the plugins folder is there, as the watcher of the folder says. Cheap to clone.
+/// The state of the plugins folder, set by its watcher. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct PluginsFolder(Arc<Mutex<Option<String>>>);
 
 impl PluginsFolder {
-    /// Why it is away, or none if it is there.
+    /// Sets the reason why the folder cannot be read, or none.
     pub fn set(&self, away: Option<String>) {
         *self.0.lock() = away;
     }
 
-    /// See [`PluginsFolder::set`].
     #[must_use]
     pub fn away(&self) -> Option<String> {
         self.0.lock().clone()
     }
 }
 
-/// Why webhooks are not taken: the disk is full.
+/// Not ready: the disk is full.
 pub const STORE_FULL: &str = "store_full";
 
-/// The health of the process.
 #[derive(Debug)]
 pub struct Health {
     store: Arc<dyn Store>,
@@ -73,22 +71,22 @@ impl Health {
         })
     }
 
-    /// Why nothing old is let go, or none if it is.
+    /// Sets the reason why old data is not deleted, or none.
     pub fn set_retention(&self, stopped: Option<String>) {
         *self.retention_stopped.lock() = stopped;
     }
 
-    /// What is made of the operator's own provider files.
+    /// Sets the state of the operator's provider files.
     pub fn set_provider_files(&self, files: Vec<ProviderFile>) {
         *self.provider_files.lock() = files;
     }
 
-    /// The listeners that speak TLS.
+    /// Sets the listeners that speak TLS.
     pub fn set_tls_listeners(&self, listeners: Vec<TlsListener>) {
         *self.tls_listeners.lock() = listeners;
     }
 
-    /// Where is said whether the plugins folder is there.
+    /// The handle to set the state of the plugins folder.
     #[must_use]
     pub fn plugins_folder(&self) -> PluginsFolder {
         self.plugins_folder.clone()
@@ -122,18 +120,19 @@ impl Health {
             .collect()
     }
 
-    /// There is a routing table.
+    /// Makes the hub ready: there is a routing table.
     pub fn set_routing_ready(&self) {
         self.routing_ready.store(true, Ordering::Release);
     }
 
-    /// Whether a supervisor should leave the process alone. A poisoned store heals only by a restart.
+    /// False if a supervisor should restart the process: a failed store needs a restart.
     #[must_use]
     pub fn live(&self) -> bool {
         self.store.health().poisoned.is_none()
     }
 
-    /// Whether webhooks are taken, or one of [`STORE_POISONED`], [`DRAINING`], [`ROUTING_MISSING`], [`STORE_FULL`].
+    /// Ok if webhooks are accepted, else one of [`STORE_POISONED`], [`DRAINING`],
+    /// [`ROUTING_MISSING`], [`STORE_FULL`].
     pub fn ready(&self) -> Result<(), &'static str> {
         let health = self.store.health();
         if health.poisoned.is_some() {
@@ -149,17 +148,17 @@ impl Health {
         }
     }
 
-    /// What the store and this have to add to the metrics. Without the totals if the store cannot tell them: a
-    /// scrape must work best when something is wrong. `states` are those of the handlers and destinations.
+    /// The values of a scrape. Without totals if the store cannot give them: a scrape matters most
+    /// when something is wrong. `states` are those of handlers and destinations.
     pub async fn scrape(&self, states: Vec<(String, String)>, now: Timestamp) -> ScrapedState {
         let totals = async |filter| {
             self.store.counts(filter).await.unwrap_or_else(|error| {
-                tracing::warn!(%error, "store does not tell its totals");
+                tracing::warn!(%error, "cannot read the totals of the store");
                 Vec::new()
             })
         };
         let oldest = self.store.oldest_waiting().await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "store does not tell what waits longest");
+            tracing::warn!(%error, "cannot read the oldest waiting deliveries");
             Vec::new()
         });
         let age = |oldest: OldestWaiting| (oldest.target, now.since(oldest.received_at));
@@ -181,7 +180,7 @@ impl Health {
     }
 }
 
-/// Rows that were acknowledged and are missing, for people.
+/// Acknowledged rows that are missing.
 pub(super) fn lost(lost: &[LostRows]) -> Value {
     let of = |lost: &LostRows| {
         let LostRows { what, first, last, found_at } = lost;

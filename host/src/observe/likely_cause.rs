@@ -1,4 +1,5 @@
-//! Why a source refuses what its sender sends, as far as the set-up shows it. Pure; shows no secret and no signature.
+//! The likely cause of a source's refusals, from its configuration. Pure. Shows no secret and no
+//! signature.
 
 use std::fmt::Write as _;
 
@@ -7,46 +8,46 @@ use weir_core::verify::paste_mistakes;
 
 use crate::config::Source;
 
-/// Requests that a source refuses, with none accepted, before the reason is looked for.
+/// Refused requests, with none accepted, after which the cause is determined.
 pub(crate) const FIRST_REFUSALS: u32 = 3;
 
-/// What was seen, and what to look at, where requests are refused with this code; none if the set-up shows nothing.
+/// The cause and the remedy for this code. None if the configuration shows nothing.
 pub(crate) fn likely_cause(source: &Source, code: &str) -> Option<String> {
     let (name, provider) = (&source.name, &source.provider);
     Some(match code {
         "signature_missing" => format!(
-            "no signature was found in {}: see that the sender has the secret of source {name}, that the source is really \
-             {}, and that no proxy takes headers away",
+            "there is no signature in {}: check that the sender has the secret of source {name}, that the sender is \
+             {}, and that no proxy removes headers",
             places(provider),
             provider.name
         ),
         "signature_mismatch" => format!(
-            "a signature is there, well formed, and wrong: check the secret of source {name} ({}){}; else see that no \
+            "the signature is well formed and does not match: check the secret of source {name} ({}){}, and that no \
              proxy changes the body",
             secrets(source),
             url(source),
         ),
         "signature_malformed" | "signature_unsupported" => format!(
-            "something stands in {} that is no signature of {}: see that the source names the right provider, and for a \
+            "the value in {} is not a signature of {}: check that the source names the right provider, and for a \
              scheme of your own its encoding and prefix",
             places(provider),
             provider.name
         ),
         "signed_field_missing" | "timestamp_missing" => format!(
-            "a field that {} signs is missing: see that no proxy takes headers away, and that the source names the right \
+            "a field that {} signs is missing: check that no proxy removes headers, and that the source names the right \
              provider",
             provider.name
         ),
         "timestamp_stale" => {
-            "the signature is right and its time is not: check the clock of this machine and the \
-                              sender's, and for requests that are sent again the source's tolerance"
+            "the signature matches and its timestamp is out of range: check the clocks of this machine and of \
+             the sender, and the source's tolerance for repeated requests"
                 .into()
         }
         "body_digest_mismatch" => {
-            "the signature is right and the body is not what was signed: a proxy changes it".into()
+            "the signature matches and the body does not: a proxy changes it".into()
         }
         "claim_mismatch" | "key_untrusted" | "header_unexpected" => format!(
-            "the request is meant for another than source {name}: check its params and public_url{}",
+            "the request is for another receiver than source {name}: check its params and public_url{}",
             url(source)
         ),
         _ => return None,
@@ -64,10 +65,10 @@ fn places(provider: &Provider) -> String {
     places.join(" or ")
 }
 
-/// Each secret by its name and length, with what copying has left on it.
+/// Each secret with its name, length and traces of copying.
 fn secrets(source: &Source) -> String {
     if source.secrets.is_empty() {
-        return "it was handed over by the sender, or is a key that it publishes".into();
+        return "the sender handed it over, or publishes its key".into();
     }
     let mut said = String::new();
     for secret in &source.secrets {
@@ -86,7 +87,7 @@ fn url(source: &Source) -> String {
     match &source.public_url {
         Some(url) if source.verifier.signs_url() => {
             format!(
-                " and its public_url, which is signed: {url} must be what the sender was given, to the letter"
+                " and its public_url, which is signed: {url} must be exactly the URL at the sender"
             )
         }
         _ => String::new(),
@@ -105,19 +106,21 @@ mod tests {
             "[server]\npublic_url = \"https://hooks.example.com\"\n[sources.a]\nprovider = \"{provider}\"\n\
              secrets = [\"{secret}\"]\n"
         );
-        let config = load_text("weir.toml", &text, Path::new(""), true).unwrap().config;
+        let config = load_text("weir.toml", &text, Path::new(""), crate::config::Mode::Development)
+            .unwrap()
+            .config;
         likely_cause(&config.sources["a"], code).unwrap_or_default()
     }
 
     #[test]
-    fn what_a_secret_looks_like_is_named_and_it_is_not_shown() {
+    fn a_cause_describes_a_secret_without_showing_it() {
         let said = said("github", "7Qm2xV9sKd4LrT8wZp3N ", "signature_mismatch");
         assert!(said.contains("secret `literal-0` is 21 bytes and ends with a space"), "{said}");
         assert!(!said.contains("7Qm2xV"), "{said}");
     }
 
     #[test]
-    fn each_refusal_leads_to_what_is_to_be_looked_at() {
+    fn each_refusal_has_a_cause_to_check() {
         let of = |provider: &str, code: &str| said(provider, "7Qm2xV9sKd4LrT8wZp3N", code);
         for (provider, code, wanted) in [
             ("github", "signature_missing", "X-Hub-Signature-256"),

@@ -1,7 +1,7 @@
-//! What is counted, and the handles by which it is.
+//! The counters of the hub, and the handles to count with.
 //!
-//! A caller fetches the handle of its source or target once and keeps it: counting is then an atomic addition.
-//! Names and help texts are in [`super::exposition`].
+//! A caller gets the handle of its source or target once and keeps it; counting is then one atomic
+//! addition. Names and help texts are in [`super::exposition`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,19 +11,47 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 use weir_core::delivery::Outcome;
 use weir_core::name::{SourceName, Target};
+use weir_core::word_enum;
 
 use super::exposition::{self, ScrapedState};
 use super::likely_cause::FIRST_REFUSALS;
 use super::series::{Counter, CounterByCode, DurationHistogram, Gauge, OTHER};
 use super::text::Format;
 
-/// The codes of answers that took a request in. Every other code is a refusal.
+word_enum! {
+    /// The result of a load of a module.
+    ModuleLoad {
+        Loaded = "loaded",
+        Rejected = "rejected",
+        /// Its file was removed.
+        Retired = "retired",
+    }
+}
+
+word_enum! {
+    /// The result of a reload of the configuration.
+    ConfigReload {
+        Accepted = "accepted",
+        Refused = "refused",
+    }
+}
+
+word_enum! {
+    /// The result for a request with an invalid signature.
+    QuarantineResult {
+        Kept = "kept",
+        /// The quarantine was busy.
+        Dropped = "dropped",
+    }
+}
+
+/// The codes of accepted requests. Every other code is a refusal.
 pub const ACCEPTED_CODES: [&str; 3] = ["accepted", "duplicate", "handshake"];
 
-/// Sources, and targets, that are counted apart; further ones share the handle of [`OTHER`].
+/// Sources, and targets, with their own handle; further ones share the handle of [`OTHER`].
 pub const NAMES_MAX: usize = 2_000;
 
-/// Everything that is counted. Cheap to clone.
+/// All counters. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Metrics(Arc<Inner>);
 
@@ -33,7 +61,7 @@ struct Inner {
     sources: RwLock<BTreeMap<Box<str>, Arc<SourceMetrics>>>,
     targets: RwLock<BTreeMap<Box<str>, Arc<TargetMetrics>>>,
     refused: CounterByCode,
-    reloads: CounterByCode,
+    module_loads: CounterByCode,
     alerts: CounterByCode,
     alerts_dropped: Counter,
     config_reloads: CounterByCode,
@@ -49,7 +77,6 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Nothing counted yet.
     #[must_use]
     pub fn new() -> Self {
         Self(Arc::new(Inner {
@@ -57,7 +84,7 @@ impl Metrics {
             sources: RwLock::default(),
             targets: RwLock::default(),
             refused: CounterByCode::default(),
-            reloads: CounterByCode::default(),
+            module_loads: CounterByCode::default(),
             alerts: CounterByCode::default(),
             alerts_dropped: Counter::default(),
             config_reloads: CounterByCode::default(),
@@ -67,13 +94,13 @@ impl Metrics {
         }))
     }
 
-    /// The handle of a configured source. Fetch it once and keep it.
+    /// The handle of a source. Get it once and keep it.
     #[must_use]
     pub fn source(&self, name: &SourceName) -> Arc<SourceMetrics> {
         handle(&self.0.sources, name.as_str(), |_| SourceMetrics::new())
     }
 
-    /// The handle of a target. Fetch it once and keep it.
+    /// The handle of a target. Get it once and keep it.
     #[must_use]
     pub fn target(&self, name: &Target) -> Arc<TargetMetrics> {
         let new = |is_named: bool| TargetMetrics {
@@ -83,38 +110,38 @@ impl Metrics {
         handle(&self.0.targets, &name.to_string(), new)
     }
 
-    /// A request for a source that is not configured was refused.
+    /// Counts a refused request for a source that is not configured.
     pub fn refused_unknown_source(&self) {
         self.refused("unknown_source");
     }
 
-    /// A request was refused before its source was known.
+    /// Counts a request that was refused before its source was known.
     pub fn refused(&self, code: &'static str) {
         self.0.refused.inc(code);
     }
 
-    /// A module was looked at: `loaded`, `rejected`, `retired`.
-    pub fn reload(&self, result: &'static str) {
-        self.0.reloads.inc(result);
+    /// Counts a load of a module.
+    pub fn module_load(&self, result: ModuleLoad) {
+        self.0.module_loads.inc(result.as_str());
     }
 
-    /// An alert was raised, of this type.
+    /// Counts an alert of this type.
     pub fn alert(&self, kind: &'static str) {
         self.0.alerts.inc(kind);
     }
 
-    /// Alerts were too many.
+    /// Counts alerts above a limit.
     pub fn alerts_dropped(&self, count: u64) {
         self.0.alerts_dropped.add(count);
     }
 
-    /// Alerts raised, by type, and how many were dropped.
+    /// Raised alerts by type, and the number of dropped ones.
     #[must_use]
     pub fn alerts(&self) -> (&CounterByCode, &Counter) {
         (&self.0.alerts, &self.0.alerts_dropped)
     }
 
-    /// Connections that are open.
+    /// Open connections.
     #[must_use]
     pub fn connections(&self) -> &Gauge {
         &self.0.connections
@@ -126,65 +153,65 @@ impl Metrics {
         &self.0.body_bytes
     }
 
-    /// Attempts that are running.
+    /// Running attempts.
     #[must_use]
     pub fn running(&self) -> &Gauge {
         &self.0.running
     }
 
-    /// How long ago this was made, which is how long the process has run.
+    /// The time since the start of the process.
     #[must_use]
     pub fn uptime(&self) -> Duration {
         self.0.started.elapsed()
     }
 
-    /// All sources that have a handle, by name.
+    /// All sources with a handle, by name.
     #[must_use]
     pub fn sources(&self) -> Vec<(Box<str>, Arc<SourceMetrics>)> {
         all(&self.0.sources)
     }
 
-    /// All targets that have a handle, by name.
+    /// All targets with a handle, by name.
     #[must_use]
     pub fn targets(&self) -> Vec<(Box<str>, Arc<TargetMetrics>)> {
         all(&self.0.targets)
     }
 
-    /// Counts nothing of these sources any more. Whoever has the handle of one goes on counting for nobody.
+    /// Removes sources. Their handles still work, but are not exported any more.
     pub fn forget_sources(&self, gone: impl Fn(&str) -> bool) {
         self.0.sources.write().retain(|name, _| &**name == OTHER || !gone(name));
     }
 
-    /// What was refused before a source was known.
+    /// Requests that were refused before their source was known, by code.
     #[must_use]
     pub fn refusals(&self) -> &CounterByCode {
         &self.0.refused
     }
 
-    /// The configuration was read again: `accepted` or `refused`.
-    pub fn config_reloaded(&self, result: &'static str) {
-        self.0.config_reloads.inc(result);
+    /// Counts a reload of the configuration.
+    pub fn config_reload(&self, result: ConfigReload) {
+        self.0.config_reloads.inc(result.as_str());
     }
 
-    /// Results of reading the configuration again.
+    /// Reloads of the configuration by result.
     #[must_use]
     pub fn config_reloads(&self) -> &CounterByCode {
         &self.0.config_reloads
     }
 
-    /// Results of reloads.
+    /// Loads of modules by result.
     #[must_use]
-    pub fn reloads(&self) -> &CounterByCode {
-        &self.0.reloads
+    pub fn module_loads(&self) -> &CounterByCode {
+        &self.0.module_loads
     }
 
-    /// What this process counted, as Prometheus text.
+    /// All counters as Prometheus text.
     #[must_use]
     pub fn encode(&self) -> String {
         self.encode_with(&ScrapedState::default(), Format::Prometheus)
     }
 
-    /// The same with what was asked of others at the moment of the scrape.
+    /// The same with the values that are read at each scrape.
     #[must_use]
     pub fn encode_with(&self, scraped: &ScrapedState, format: Format) -> String {
         exposition::encode(self, scraped, format)
@@ -209,7 +236,7 @@ fn all<T>(of: &RwLock<BTreeMap<Box<str>, Arc<T>>>) -> Vec<(Box<str>, Arc<T>)> {
     of.read().iter().map(|(name, handle)| (name.clone(), handle.clone())).collect()
 }
 
-/// What is counted of one source.
+/// The counters of one source.
 #[derive(Debug)]
 pub struct SourceMetrics {
     since: Instant,
@@ -222,11 +249,11 @@ pub struct SourceMetrics {
     pub(crate) unrouted: Counter,
     pub(super) quarantined: CounterByCode,
     pub(super) replies: CounterByCode,
-    /// Milliseconds between its first moment and the last request taken, plus one; 0 for never.
+    /// Milliseconds from the creation to the last accepted request, plus one; 0 if there was none.
     last_taken: AtomicU64,
-    /// Requests that were not believed, before the first that was.
+    /// Requests with an invalid signature before the first valid one.
     unverified: AtomicU32,
-    /// What was seen of them.
+    /// Their likely cause.
     seen: Mutex<Option<Arc<str>>>,
 }
 
@@ -249,8 +276,8 @@ impl SourceMetrics {
         }
     }
 
-    /// A request was not believed. The reason that `look` finds, if it is the one after which that is looked for: the
-    /// first few were refused and none was taken.
+    /// Counts a request with an invalid signature. Calls `look` for the likely cause after the
+    /// first few such requests, if none was accepted before.
     pub(crate) fn signature_refused(
         &self,
         look: impl FnOnce() -> Option<String>,
@@ -263,23 +290,23 @@ impl SourceMetrics {
             return None;
         }
         let seen: Arc<str> = look()?.into();
-        *self.seen.lock() = Some(Arc::clone(&seen));
+        *self.seen.lock() = Some(seen.clone());
         Some(seen)
     }
 
-    /// Why its first requests were refused, until one is taken.
+    /// The likely cause why the first requests were refused, until one is accepted.
     #[must_use]
     pub fn seen(&self) -> Option<Arc<str>> {
         self.seen.lock().clone().filter(|_| self.last_taken.load(Relaxed) == 0)
     }
 
-    /// The source was set up anew: its first requests are to come.
+    /// Starts again with the first requests, because the source has changed.
     pub(crate) fn reset_first_requests(&self) {
         self.unverified.store(0, Relaxed);
         *self.seen.lock() = None;
     }
 
-    /// A request was answered with one of [`ACCEPTED_CODES`] or the code of a refusal, `took` after its head was read.
+    /// Counts an answer with a code, `took` after the head of the request was read.
     pub fn answered(&self, code: &'static str, took: Duration) {
         self.answers.inc(code);
         if ACCEPTED_CODES.contains(&code) {
@@ -290,24 +317,24 @@ impl SourceMetrics {
         }
     }
 
-    /// An event was stored.
+    /// Counts a stored event.
     pub fn stored(&self) {
         self.stored.inc();
     }
 
-    /// An event was stored already.
+    /// Counts a duplicate event.
     pub fn duplicate(&self) {
         self.duplicate.inc();
     }
 
-    /// An event was stored whose sender's id was seen before with another body.
+    /// Counts a stored event with an id that the sender used before for another body.
     pub fn id_reused(&self) {
         self.id_reused.inc();
     }
 
-    /// A request that was not believed was `kept` in the quarantine, or `dropped` for want of room on the way there.
-    pub fn quarantined(&self, result: &'static str) {
-        self.quarantined.inc(result);
+    /// Counts a request for the quarantine.
+    pub fn quarantined(&self, result: QuarantineResult) {
+        self.quarantined.inc(result.as_str());
     }
 
     /// The numbers of stored, duplicate and unrouted events.
@@ -316,38 +343,38 @@ impl SourceMetrics {
         (self.stored.get(), self.duplicate.get(), self.unrouted.get())
     }
 
-    /// A stored event goes to nobody.
+    /// Counts an unrouted event.
     pub fn unrouted(&self) {
         self.unrouted.inc();
     }
 
-    /// A request of a source with a responder was answered: `replied`, or why with the provider's default answer
-    /// (`silent`, `failed`, `late`, `not_run`, `not_kept`).
+    /// Counts the answer to a request of a source with a responder: `replied`, or the reason for
+    /// the provider's default answer (`silent`, `failed`, `late`, `not_run`, `not_kept`).
     pub fn replied(&self, result: &'static str) {
         self.replies.inc(result);
     }
 
-    /// Requests taken and requests refused, since the source is there.
+    /// Accepted and refused requests since the source exists.
     #[must_use]
     pub fn answers(&self) -> (u64, u64) {
         let taken = |code: &str| ACCEPTED_CODES.contains(&code);
         (self.answers.total(taken), self.answers.total(|code| !taken(code)))
     }
 
-    /// Requests refused, by code, since the source is there.
+    /// Refused requests by code since the source exists.
     #[must_use]
     pub fn refused_by_code(&self) -> Vec<(&'static str, u64)> {
         self.answers.each().filter(|(code, _)| !ACCEPTED_CODES.contains(code)).collect()
     }
 
-    /// How long ago the last request was taken; none if there was none in this process.
+    /// Time since the last accepted request; none without one in this process.
     #[must_use]
     pub fn silence(&self) -> Option<Duration> {
         let at = self.last_taken.load(Relaxed).checked_sub(1)?;
         Some(Duration::from_millis(self.age_ms().saturating_sub(at)))
     }
 
-    /// How long it is counted already: as long as the source is there, in this process.
+    /// Time since the source exists in this process.
     #[must_use]
     pub fn age(&self) -> Duration {
         self.since.elapsed()
@@ -358,13 +385,13 @@ impl SourceMetrics {
     }
 }
 
-/// What is counted of one target.
+/// The counters of one target.
 #[derive(Debug, Default)]
 pub struct TargetMetrics {
     /// None for the handle that further targets share.
     target: Option<Target>,
     pub(super) attempts: CounterByCode,
-    /// Those of the attempts that were at an alert.
+    /// Attempts on alerts among them.
     attempts_on_alerts: CounterByCode,
     pub(super) took: DurationHistogram,
     pub(super) retries: Counter,
@@ -381,65 +408,66 @@ impl TargetMetrics {
         self.target.as_ref()
     }
 
-    /// An attempt ended.
+    /// Counts an ended attempt.
     pub fn attempt(&self, outcome: Outcome, took: Duration) {
         self.attempts.inc(outcome.as_str());
         self.took.observe(took);
     }
 
-    /// An attempt that ended, and was counted, was at an alert.
+    /// Counts that an attempt, counted by [`Self::attempt`] already, was on an alert.
     pub fn attempt_on_alert(&self, outcome: Outcome) {
         self.attempts_on_alerts.inc(outcome.as_str());
     }
 
-    /// It will be tried again.
+    /// Counts a scheduled retry.
     pub fn retry_scheduled(&self) {
         self.retries.inc();
     }
 
-    /// It was given up.
+    /// Counts a dead letter.
     pub fn dead_letter(&self) {
         self.dead_letters.inc();
     }
 
-    /// What a run read had changed when it settled, so it ran again.
+    /// Counts a run that is repeated because the state that it read has changed.
     pub fn state_conflict(&self) {
         self.state_conflicts.inc();
     }
 
-    /// An attempt's result was refused, for another had overtaken it.
+    /// Counts a result that was refused because a newer attempt exists.
     pub fn superseded(&self) {
         self.superseded.inc();
     }
 
-    /// It began to count as failing.
+    /// Counts that the target began to fail.
     pub fn opened(&self) {
         self.opened.inc();
     }
 
-    /// Number of times that it began to count as failing since the process started.
+    /// The number of times that the target began to fail since the start.
     #[must_use]
     pub fn times_failing(&self) -> u64 {
         self.opened.get()
     }
 
-    /// Attempts that worked and attempts that did not, since the process started.
+    /// Successful and failed attempts since the start of the process.
     #[must_use]
     pub fn attempts(&self) -> (u64, u64) {
         split(&self.attempts)
     }
 
-    /// The same without those at alerts.
+    /// The same without attempts on alerts.
     #[must_use]
     pub fn attempts_on_events(&self) -> (u64, u64) {
-        // Alerts first: what ends meanwhile is then counted as an event's, and next time as what it is.
+        // Alerts first: an attempt that ends in between counts as one on an event until the next
+        // call.
         let (good_alerts, bad_alerts) = split(&self.attempts_on_alerts);
         let (good, bad) = split(&self.attempts);
         (good.saturating_sub(good_alerts), bad.saturating_sub(bad_alerts))
     }
 }
 
-/// Good ones and the others.
+/// Successful and other outcomes.
 fn split(outcomes: &CounterByCode) -> (u64, u64) {
     let ok = |code: &str| code == Outcome::Ok.as_str();
     (outcomes.total(ok), outcomes.total(|code| !ok(code)))
@@ -450,7 +478,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refusal_is_no_sign_of_life_of_a_source() {
+    fn a_refusal_does_not_end_the_silence_of_a_source() {
         let metrics = Metrics::new();
         let github = metrics.source(&SourceName::configured("github").unwrap());
         github.answered("signature_mismatch", Duration::from_micros(80));

@@ -1,7 +1,7 @@
-//! Stage 7, observe: what the hub tells about itself.
+//! Stage 7, observe: metrics, health and notices.
 //!
-//! Labels come from closed sets only: configured names, stable codes, outcomes. Never an id, an address or a URL.
-//! What may not live here: decisions about events.
+//! Labels have closed sets of values: configured names, stable codes, outcomes. Never an id, an
+//! address or a URL. Not here: decisions about events.
 
 pub mod exposition;
 pub mod health;

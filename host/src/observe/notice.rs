@@ -1,7 +1,8 @@
-//! Notices: what happened that a person may want to be told of, posted where it happens and taken by [`super::alerts`].
+//! Notices: incidents that an operator may want to know, posted where they happen and collected by
+//! the alerts.
 //!
-//! Posting never waits. What waits to be taken is counted by what it is about, so that a storm of dead letters takes as
-//! much room as one. What may not live here: who is told, and how often.
+//! Posting never waits. Waiting notices are merged by kind and subject, so a thousand dead letters
+//! of one target take the space of one. Not here: recipients and frequency.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,168 +21,106 @@ use weir_store::hold::Hold;
 
 use crate::config::ConfigProblem;
 
-/// Different things that wait to be taken; further ones are only counted.
+/// Different waiting notices; further ones are only counted.
 const WAITING_MAX: usize = 1_024;
-/// As much of a reason is told, in bytes.
+/// Longest reason, in bytes.
 const REASON_BYTES_MAX: usize = 500;
 
-/// Something that happened.
+/// An incident.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
-    /// A delivery was given up.
+    /// A delivery became a dead letter.
     DeadLetter {
-        /// Who it was for.
         target: Target,
-        /// Where its event came in.
         source: SourceName,
-        /// Its event.
         event: EventId,
-        /// Which.
         delivery: DeliveryId,
-        /// How its last attempt ended.
+        /// The outcome of its last attempt.
         outcome: Outcome,
-        /// Why.
         reason: Option<Box<str>>,
     },
     /// A handler's files were refused.
     LoadFailed {
-        /// Whose.
         handler: HandlerName,
-        /// Why.
         reason: Box<str>,
-        /// Whether an older version serves on.
+        /// True if an older version continues to run.
         serves_on: bool,
     },
-    /// The plugins folder is gone, cannot be read or is not mounted. Its handlers serve on.
-    PluginsAway {
-        /// The folder.
-        dir: Box<str>,
-        /// Why.
-        reason: Box<str>,
-    },
-    /// A provider file of the operator's own cannot be used.
+    /// The plugins folder is absent, unreadable or not mounted. Its handlers continue to run.
+    PluginsAway { dir: Box<str>, reason: Box<str> },
+    /// A provider file of the operator is invalid.
     ProviderLoadFailed {
-        /// The provider that is known by it, else the file.
+        /// The provider of the file, else its path.
         provider: Box<str>,
-        /// What is wrong.
         problem: ConfigProblem,
-        /// Whether its last good version serves on.
+        /// True if its last good version continues to be used.
         serves_on: bool,
     },
-    /// Too many attempts of a handler fail.
-    HandlerFailing {
-        /// Which.
-        handler: HandlerName,
-        /// Its attempts.
-        attempts: OutcomeCounts,
-        /// In how long.
-        window: Duration,
-    },
-    /// A source's events go to nobody, and used to go to somebody.
-    SourceUnrouted {
-        /// Which.
-        source: SourceName,
-    },
-    /// Too many requests of a source are refused.
+    /// Too many attempts of a handler failed.
+    HandlerFailing { handler: HandlerName, attempts: OutcomeCounts, window: Duration },
+    /// The events of a source are unrouted, and were routed before.
+    SourceUnrouted { source: SourceName },
+    /// Too many requests of a source were refused.
     SourceRefusing {
-        /// Which.
         source: SourceName,
-        /// Its requests.
         requests: OutcomeCounts,
-        /// The code that most of them were refused with.
+        /// The most frequent code.
         code: &'static str,
-        /// What the set-up shows about that.
+        /// The likely cause of that code.
         causes: Option<String>,
-        /// In how long.
         window: Duration,
     },
-    /// A source has taken nothing for longer than it should.
-    SourceSilent {
-        /// Which.
-        source: SourceName,
-        /// How long it is silent.
-        silence: Duration,
-    },
-    /// A certificate that a listener shows is soon no longer valid, or is not already.
+    /// A source has accepted no request for longer than it should.
+    SourceSilent { source: SourceName, silence: Duration },
+    /// A listener's certificate expires soon, or has expired.
     CertificateExpiring {
-        /// The listener, as the configuration calls it.
+        /// The name of the listener in the configuration.
         listener: &'static str,
-        /// The file.
         file: Box<str>,
-        /// Until when it is valid.
         not_after: Timestamp,
-        /// How long that is.
         left: Duration,
     },
-    /// Something is held for long.
+    /// A hold is old.
     HoldOld {
-        /// The hold.
         hold: Hold,
-        /// When what waits will be given up, if it will.
+        /// The time at which the held deliveries become dead letters, if they will.
         until: Option<Timestamp>,
     },
-    /// A version of a handler does little else than fail: its events wait. Told once, not again for each that is tried.
+    /// A handler version is paused after failures. Posted once, not again for each probe.
     HandlerHeld {
-        /// Whose.
         handler: HandlerName,
-        /// Why, for people.
         reason: Box<str>,
-        /// When.
         at: Timestamp,
-        /// When one event will be tried.
+        /// The time of the next probe.
         next_try: Timestamp,
     },
-    /// It went well with one: its events are handled again.
-    HandlerReleased {
-        /// Whose.
-        handler: HandlerName,
-        /// For how long they waited.
-        held_for: Duration,
-    },
-    /// A destination is failing: its messages wait. Told once, not again for each message that is tried.
+    /// A probe succeeded: the handler's events are handled again.
+    HandlerReleased { handler: HandlerName, held_for: Duration },
+    /// A destination is paused after failures. Posted once, not again for each probe.
     DestinationFailing {
-        /// Which.
         destination: DestinationName,
-        /// Why, for people.
         reason: Box<str>,
-        /// When.
         at: Timestamp,
-        /// When one message will be tried.
+        /// The time of the next probe.
         next_try: Timestamp,
     },
-    /// It is ok: messages go out again.
-    DestinationOk {
-        /// Which.
-        destination: DestinationName,
-        /// When.
-        at: Timestamp,
-        /// For how long it was failing.
-        failed_for: Duration,
-    },
+    /// A probe succeeded: the destination's messages are sent again.
+    DestinationOk { destination: DestinationName, at: Timestamp, failed_for: Duration },
     /// The disk is full: webhooks are refused.
-    StoreFull {
-        /// Since when.
-        since: Timestamp,
-    },
+    StoreFull { since: Timestamp },
     /// The disk has room again: webhooks are accepted.
-    StoreHasRoom {
-        /// For how long it was full.
-        full_for: Duration,
-    },
-    /// Rows of the store cannot be read and were set aside; `weir unreadable` lists them.
+    StoreHasRoom { full_for: Duration },
+    /// Rows of the store are unreadable and were set aside; `weir unreadable` lists them.
     StoreUnreadable {
-        /// How many, since the start.
+        /// The number since the start.
         rows: u64,
     },
-    /// Rows that were acknowledged before the start are not in the store any more.
-    StoreLost {
-        /// Which rows.
-        lost: Vec<LostRows>,
-    },
+    /// Rows that were acknowledged before the start are missing from the store.
+    StoreLost { lost: Vec<LostRows> },
 }
 
 impl Notice {
-    /// That a claimed delivery was given up.
+    /// The notice about a dead letter.
     #[must_use]
     pub fn dead_letter(claim: &Claim, outcome: Outcome, reason: Option<&str>) -> Self {
         Self::DeadLetter {
@@ -194,7 +133,7 @@ impl Notice {
         }
     }
 
-    /// The type of the event that tells it.
+    /// The type of the alert.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -219,7 +158,8 @@ impl Notice {
         }
     }
 
-    /// What it is about: `handler:orders`, `source:github`, `provider:acme`, `certificate:server`, `destination:ops`.
+    /// The subject: `handler:orders`, `source:github`, `provider:acme`, `certificate:server`,
+    /// `destination:ops`.
     #[must_use]
     pub fn subject(&self) -> String {
         match self {
@@ -246,7 +186,7 @@ impl Notice {
         }
     }
 
-    /// What else there is to say, by name.
+    /// The other fields of the alert.
     #[must_use]
     pub fn facts(&self) -> Value {
         let seconds = |d: &Duration| d.as_secs();
@@ -298,38 +238,37 @@ impl Notice {
         }
     }
 
-    /// Whether it is about an alert on its way: an alert about that would go the same way.
+    /// True if it is about an alert that failed. An alert about that would fail too.
     fn is_about_an_alert(&self) -> bool {
         matches!(self, Self::DeadLetter { source, .. } if *source == SourceName::hub())
     }
 }
 
-/// The beginning of a reason.
+/// The reason, cut to [`REASON_BYTES_MAX`].
 #[must_use]
 pub fn cut(reason: &str) -> Box<str> {
     reason[..reason.floor_char_boundary(REASON_BYTES_MAX)].into()
 }
 
-/// Where notices are posted and taken. Cheap to clone.
+/// The queue of notices. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Notices(Arc<Mutex<Waiting>>);
 
 #[derive(Debug, Default)]
 struct Waiting {
-    /// By kind and subject: how many, and the latest.
+    /// The number and the latest notice, by kind and subject.
     notices: BTreeMap<(&'static str, String), (u64, Notice)>,
     missed: u64,
 }
 
 impl Notices {
-    /// Nothing has happened yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Tells whoever takes it. Never waits.
-    pub fn tell(&self, notice: Notice) {
+    /// Posts a notice. Never waits.
+    pub fn post(&self, notice: Notice) {
         if notice.is_about_an_alert() {
             return;
         }
@@ -345,7 +284,7 @@ impl Notices {
         }
     }
 
-    /// What was told since the last call, each with how often, and how much had no room.
+    /// Takes all waiting notices with their numbers, and the number of those that had no space.
     #[must_use]
     pub fn take(&self) -> (Vec<(u64, Notice)>, u64) {
         let Waiting { notices, missed } = std::mem::take(&mut *self.0.lock());
@@ -371,12 +310,12 @@ mod tests {
     }
 
     #[test]
-    fn a_storm_takes_as_much_room_as_one_and_loses_no_count() {
+    fn equal_notices_are_merged_and_counted() {
         let notices = Notices::new();
         for n in 0..10_000 {
-            notices.tell(dead("handler:orders", "github", n));
+            notices.post(dead("handler:orders", "github", n));
         }
-        notices.tell(dead("handler:other", "github", 1));
+        notices.post(dead("handler:other", "github", 1));
         let (taken, missed) = notices.take();
         assert_eq!(taken[0], (10_000, dead("handler:orders", "github", 9_999)));
         assert_eq!((taken.len(), taken[1].0, missed), (2, 1, 0));
@@ -384,24 +323,24 @@ mod tests {
     }
 
     #[test]
-    fn things_past_the_limit_are_counted() {
+    fn notices_above_the_limit_are_counted() {
         let notices = Notices::new();
         for n in 0..WAITING_MAX + 5 {
-            notices.tell(dead(&format!("handler:h{n}"), "github", 1));
+            notices.post(dead(&format!("handler:h{n}"), "github", 1));
         }
         let (taken, missed) = notices.take();
         assert_eq!((taken.len(), missed), (WAITING_MAX, 5));
     }
 
     #[test]
-    fn an_alert_that_fails_on_its_way_raises_none() {
+    fn a_failed_alert_raises_no_alert() {
         let notices = Notices::new();
-        notices.tell(dead("destination:ops", "weir", 1));
+        notices.post(dead("destination:ops", "weir", 1));
         assert_eq!(notices.take(), (Vec::new(), 0));
     }
 
     #[test]
-    fn what_is_told_has_a_type_that_patterns_may_name() {
+    fn every_notice_has_a_type_that_patterns_may_name() {
         let notice = dead("handler:orders", "github", 1);
         assert!(ALERT_TYPES.contains(&notice.kind()));
         let source = SourceName::stored("github");

@@ -1,30 +1,28 @@
-//! The numbers about the process itself that every Prometheus client has: `process_*`, from `/proc`.
+//! The `process_*` numbers of every Prometheus client, read from `/proc`.
 
 use std::fs;
 
-/// Numbers of this process from the kernel.
+/// The numbers of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Process {
     /// Seconds of processor time, user and system.
     pub cpu_seconds: f64,
-    /// Open files.
     pub open_fds: u64,
-    /// The limit on open files; none if there is no limit.
+    /// The limit on open files, if there is one.
     pub max_fds: Option<u64>,
     /// Bytes of virtual memory.
     pub virtual_memory_bytes: u64,
-    /// The limit on them; none if there is no limit.
+    /// Its limit, if there is one.
     pub virtual_memory_max_bytes: Option<u64>,
     /// Bytes of memory in use.
     pub resident_memory_bytes: u64,
     /// Start time, in seconds since 1970.
     pub start_time_seconds: f64,
-    /// Threads.
     pub threads: u64,
 }
 
 impl Process {
-    /// Reads the numbers. None where there is no `/proc`.
+    /// Reads the numbers. None without `/proc`.
     #[must_use]
     pub fn read() -> Option<Self> {
         let stat = fs::read_to_string("/proc/self/stat").ok()?;
@@ -47,7 +45,7 @@ impl Process {
 
 /// The numbers in `/proc/self/stat`, with the boot time from `/proc/stat`.
 fn of(stat: &str, boot: &str, (ticks, page): (u64, u64)) -> Option<Process> {
-    // The name may hold blanks and brackets; everything after its last bracket is numbers.
+    // The name may contain blanks and brackets; after its last bracket there are only numbers.
     let (_, rest) = stat.rsplit_once(')')?;
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
     // `man 5 proc` counts from 1, and two fields stand before.
@@ -84,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernels_lines_are_read_whatever_the_process_is_called() {
+    fn kernel_lines_are_parsed_for_any_process_name() {
         let stat = "42 (a) b (c) S 1 42 42 0 -1 4194560 100 0 0 0 150 50 0 0 20 0 7 0 1000 \
                     104857600 2560 18446744073709551615 1 1 0";
         let process = of(stat, "cpu 1 2\nbtime 1700000000\n", (100, 4_096)).unwrap();

@@ -1,40 +1,36 @@
-//! The plain numbers that metrics are made of: atomics that the hot path touches without looking anything up.
+//! Counters, gauges and histograms: atomics that the hot path changes without a lookup.
 //!
-//! No names, no labels and no text here.
+//! Not here: names, labels and text.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// A number that only rises.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// One more.
     pub fn inc(&self) {
         self.0.fetch_add(1, Relaxed);
     }
 
-    /// So many more.
     pub fn add(&self, count: u64) {
         self.0.fetch_add(count, Relaxed);
     }
 
-    /// How many so far.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }
 
-/// Different codes that one [`CounterByCode`] counts apart; further ones are counted as [`OTHER`].
+/// Codes with their own counter in one [`CounterByCode`]; further ones share [`OTHER`].
 pub const CODES_MAX: usize = 48;
 
-/// The code, or name, of what is past a limit on series.
+/// The code or name of everything above a limit.
 pub const OTHER: &str = "other";
 
-/// Counters by stable code. A code gets its counter when it is first met, without a lock.
+/// Counters by stable code. A code gets its counter at its first use, without a lock.
 #[derive(Debug)]
 pub struct CounterByCode {
     slots: [OnceLock<(&'static str, Counter)>; CODES_MAX],
@@ -48,10 +44,9 @@ impl Default for CounterByCode {
 }
 
 impl CounterByCode {
-    /// One more of this code.
     pub fn inc(&self, code: &'static str) {
         for slot in &self.slots {
-            // Whoever loses the race for an empty slot sees the winner's code and looks on.
+            // The loser of a race for an empty slot sees the winner's code and continues.
             let (taken_by, counter) = slot.get_or_init(|| (code, Counter::default()));
             if *taken_by == code {
                 return counter.inc();
@@ -60,43 +55,43 @@ impl CounterByCode {
         self.other.inc();
     }
 
-    /// All codes met so far with their counts.
+    /// All codes with their counts.
     pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let known = self.slots.iter().map_while(OnceLock::get).map(|(code, n)| (*code, n.get()));
         let other = self.other.get();
         known.chain((other > 0).then_some((OTHER, other)))
     }
 
-    /// The sum over all codes for which `counts` says yes.
+    /// The sum of the codes for which `counts` is true.
     pub fn total(&self, counts: impl Fn(&str) -> bool) -> u64 {
         self.each().filter(|(code, _)| counts(code)).map(|(_, n)| n).sum()
     }
 }
 
-/// Upper ends of the buckets of every duration, in microseconds: half a millisecond to a minute, so that both a
-/// quick acknowledgement and a slow endpoint fall where they can be told apart.
+/// Upper bounds of the buckets, in microseconds: half a millisecond to a minute, for quick answers
+/// and slow endpoints.
 pub const BUCKETS_US: [u64; 16] = [
     500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
     2_500_000, 5_000_000, 10_000_000, 30_000_000, 60_000_000,
 ];
 
-/// How long things took.
+/// A histogram of durations.
 #[derive(Debug, Default)]
 pub struct DurationHistogram {
-    /// One per bucket, and one for what took longer than all.
+    /// One per bucket, and one for longer durations.
     buckets: [AtomicU64; BUCKETS_US.len() + 1],
     sum_us: AtomicU64,
 }
 
 impl DurationHistogram {
-    /// Adds one.
     pub fn observe(&self, took: Duration) {
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.buckets[BUCKETS_US.partition_point(|end| *end < us)].fetch_add(1, Relaxed);
         self.sum_us.fetch_add(us, Relaxed);
     }
 
-    /// Sum in seconds, and per bucket its end in seconds and how many fell into it; the last has no end.
+    /// The sum in seconds, and per bucket its upper bound in seconds and its count; the last has no
+    /// bound.
     #[must_use]
     pub fn read(&self) -> (f64, Vec<(f64, u64)>) {
         let ends = BUCKETS_US.iter().map(|us| seconds(*us)).chain([f64::INFINITY]);
@@ -114,27 +109,26 @@ fn seconds(us: u64) -> f64 {
 pub struct Gauge(Arc<AtomicU64>);
 
 impl Gauge {
-    /// Adds `amount` until what is returned is dropped, on return, error and panic alike.
+    /// Adds `amount` until the guard is dropped, also after an error or a panic.
     #[must_use = "the amount is taken back when this is dropped"]
     pub fn hold(&self, amount: u64) -> GaugeGuard {
         self.0.fetch_add(amount, Relaxed);
         GaugeGuard { of: self.clone(), amount }
     }
 
-    /// Adds one until what is returned is dropped.
+    /// Adds one until the guard is dropped.
     #[must_use = "it is taken back when this is dropped"]
     pub fn inc(&self) -> GaugeGuard {
         self.hold(1)
     }
 
-    /// The number now.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }
 
-/// An amount that a [`Gauge`] counts while this lives.
+/// An amount that a [`Gauge`] contains while this lives.
 #[derive(Debug)]
 pub struct GaugeGuard {
     of: Gauge,
@@ -142,7 +136,7 @@ pub struct GaugeGuard {
 }
 
 impl GaugeGuard {
-    /// Adds to the amount that is held.
+    /// Adds to the amount.
     pub fn grow(&mut self, by: u64) {
         self.of.0.fetch_add(by, Relaxed);
         self.amount += by;
@@ -160,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_duration_falls_into_the_first_bucket_that_is_long_enough() {
+    fn a_duration_counts_in_the_first_sufficient_bucket() {
         let durations = DurationHistogram::default();
         for us in [0, 500, 501, 60_000_000, 60_000_001] {
             durations.observe(Duration::from_micros(us));
@@ -172,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_past_the_limit_are_counted_together() {
+    fn codes_above_the_limit_are_counted_together() {
         let names: Vec<&'static str> =
             (0..CODES_MAX + 3).map(|i| &*Box::leak(format!("code_{i}").into_boxed_str())).collect();
         let by_code = CounterByCode::default();
@@ -186,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_that_meet_a_code_together_share_its_counter() {
+    fn a_new_code_gets_one_counter_for_all_threads() {
         let by_code = CounterByCode::default();
         std::thread::scope(|scope| {
             for _ in 0..4 {
@@ -203,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gauge_falls_when_its_guard_is_dropped_even_by_a_panic() {
+    fn a_gauge_falls_with_its_guard_even_after_a_panic() {
         let gauge = Gauge::default();
         let mut held = gauge.hold(10);
         held.grow(5);

@@ -1,17 +1,15 @@
-//! A strict reader of both text formats, for tests: whatever is not written as the formats say is a problem.
+//! A strict parser of both text formats, for tests: every deviation from the formats is an error.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Labels in order, with their values.
 type Labels = Vec<(String, String)>;
-/// A name with labels.
 type Key = (String, Labels);
 
-/// A scrape as it was read.
+/// A parsed scrape.
 #[derive(Debug, Default)]
 pub(crate) struct Page {
     families: BTreeMap<String, Family>,
-    /// Names with labels in order, and their numbers.
+    /// Numbers by name and labels.
     pub(crate) series: BTreeMap<Key, f64>,
 }
 
@@ -23,7 +21,7 @@ struct Family {
     sampled: bool,
 }
 
-/// Reads a text, or says what is wrong with it.
+/// Parses a text, or returns its first error.
 pub(crate) fn read(text: &str, open_metrics: bool) -> Result<Page, String> {
     if !text.ends_with('\n') || text.contains('\r') || text.contains("\n\n") {
         return Err("must be lines that end with a line feed, none of them empty".into());
@@ -251,7 +249,7 @@ mod tests {
     const GOOD: &str = "# HELP a_seconds x\n# TYPE a_seconds gauge\na_seconds{b=\"c\"} 1\n";
 
     #[test]
-    fn what_the_formats_forbid_is_a_problem() {
+    fn forbidden_forms_are_errors() {
         read(GOOD, false).unwrap();
         read(&format!("{GOOD}# EOF\n"), true).unwrap();
         let family = |name: &str, kind: &str| format!("# HELP {name} x\n# TYPE {name} {kind}\n");

@@ -1,7 +1,7 @@
-//! The two text formats that metrics are scraped in: that of Prometheus, version 0.0.4, and OpenMetrics, version 1.0.0.
+//! The two text formats of a scrape: Prometheus 0.0.4 and OpenMetrics 1.0.0.
 //!
-//! They differ in how a counter's family is named, in units, in escaping help and in the end mark. What may not live
-//! here: which metrics there are.
+//! They differ in the family name of a counter, in units, in escapes and in the end mark. Not here:
+//! the list of metrics.
 
 use std::fmt::{self, Write as _};
 
@@ -18,7 +18,6 @@ pub enum Format {
 }
 
 impl Format {
-    /// The content type of a text in it.
     #[must_use]
     pub fn content_type(self) -> &'static str {
         match self {
@@ -27,15 +26,15 @@ impl Format {
         }
     }
 
-    /// The format that an `Accept` header asks for. Without one, and where it names neither, it is Prometheus text:
-    /// every scraper reads that.
+    /// The format that an `Accept` header prefers. Prometheus text without a preference, because
+    /// every scraper reads it.
     #[must_use]
     pub fn wanted<'a>(accept: impl Iterator<Item = &'a str>) -> Self {
         let ranges: Vec<Range<'_>> =
             accept.flat_map(|value| value.split(',')).filter_map(Range::read).collect();
         let best = |format| {
             let fits = ranges.iter().filter_map(|range| range.fits(format));
-            // A range that names a format more closely decides over one that names it less closely.
+            // A more specific media range overrides a less specific one.
             fits.max_by_key(|(closeness, _)| *closeness).filter(|(_, quality)| *quality > 0)
         };
         let (Some((closeness, quality)), text) = (best(Self::OpenMetrics), best(Self::Prometheus))
@@ -45,7 +44,7 @@ impl Format {
         match text {
             None => Self::OpenMetrics,
             Some((text_closeness, text_quality)) => {
-                // Of two that are as welcome, the one that is named more closely.
+                // At equal quality, the more specifically named format.
                 let open_metrics = (quality, closeness);
                 let is_named = closeness >= Closeness::Type;
                 if is_named && open_metrics >= (text_quality, text_closeness) {
@@ -58,7 +57,7 @@ impl Format {
     }
 }
 
-/// The degree to which a media range names a format.
+/// How specifically a media range names a format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Closeness {
     Anything,
@@ -67,7 +66,6 @@ enum Closeness {
     Version,
 }
 
-/// One media range of an `Accept` header.
 struct Range<'a> {
     kind: &'a str,
     version: Option<&'a str>,
@@ -76,7 +74,7 @@ struct Range<'a> {
 }
 
 impl<'a> Range<'a> {
-    /// None for what is no media range.
+    /// None if the text is not a media range.
     fn read(text: &'a str) -> Option<Self> {
         let mut parts = text.split(';').map(str::trim);
         let kind = parts.next().filter(|kind| kind.contains('/'))?;
@@ -119,11 +117,10 @@ impl<'a> Range<'a> {
 /// A weight from 0 to 1 with at most three digits, in thousandths.
 fn quality(text: &str) -> Option<u16> {
     let weight: f32 = text.parse().ok().filter(|weight| (0.0..=1.0).contains(weight))?;
-    // Between 0 and 1000, so nothing is cut off.
+    // The value is between 0 and 1000, so the cast loses nothing.
     (0..=1_000_u16).find(|thousandths| f32::from(*thousandths) / 1_000.0 >= weight - 0.000_1)
 }
 
-/// A number as it is written.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Number {
     Whole(u64),
@@ -153,13 +150,13 @@ impl fmt::Display for Number {
         match self {
             Self::Whole(number) => write!(f, "{number}"),
             Self::Float(number) if number.is_infinite() && *number > 0.0 => f.write_str("+Inf"),
-            // With a point, as OpenMetrics wants the ends of buckets.
+            // With a decimal point, as OpenMetrics requires for bucket bounds.
             Self::Float(number) => write!(f, "{number:?}"),
         }
     }
 }
 
-/// A text that is being written.
+/// The text of a scrape while it is written.
 #[derive(Debug)]
 pub(super) struct Out {
     format: Format,
@@ -171,7 +168,7 @@ impl Out {
         Self { format, text: String::new() }
     }
 
-    /// A family with the series that `series` writes.
+    /// Writes a family with the series that `series` writes.
     pub(super) fn family(
         &mut self,
         metric: MetricInfo,
@@ -195,7 +192,6 @@ impl Out {
         series(&mut Series { metric, text: &mut self.text })
     }
 
-    /// The whole text.
     pub(super) fn finish(mut self) -> String {
         if self.format == Format::OpenMetrics {
             self.text.push_str("# EOF\n");
@@ -204,7 +200,7 @@ impl Out {
     }
 }
 
-/// The series of one family.
+/// Writes the series of one family.
 #[derive(Debug)]
 pub(super) struct Series<'a> {
     metric: MetricInfo,
@@ -212,7 +208,7 @@ pub(super) struct Series<'a> {
 }
 
 impl Series<'_> {
-    /// The number of one series, with a value for each of the family's labels.
+    /// Writes a number with a value for each label of the family.
     pub(super) fn number(&mut self, values: &[&str], number: impl Into<Number>) -> fmt::Result {
         self.line("", values, None, number.into())
     }
@@ -287,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn scrapers_get_the_format_that_they_ask_for() {
+    fn scrapers_get_the_requested_format() {
         use Format::{OpenMetrics, Prometheus};
         for (accept, format) in [
             ("text/plain;version=0.0.4", Prometheus),
@@ -339,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_written_as_both_formats_read_them() {
+    fn numbers_are_valid_in_both_formats() {
         let text = |number: Number| number.to_string();
         assert_eq!(text(7_u64.into()), "7");
         assert_eq!(text(0.0005.into()), "0.0005");

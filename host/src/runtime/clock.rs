@@ -1,4 +1,4 @@
-//! The operating system's clock. Nobody else asks it.
+//! The operating system's clock: the only module that reads it.
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime};
@@ -6,12 +6,12 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::time::{ClockId, clock_gettime};
 use weir_core::time::{Clock, Timestamp, millis};
 
-/// The clocks of this machine.
+/// The clock of this machine.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that asks")]
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
     fn now(&self) -> Timestamp {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_millis(millis(since))
@@ -23,9 +23,9 @@ impl Clock for SystemClock {
     }
 }
 
-/// The time for which the calling thread has had a core.
+/// The processor time of the calling thread.
 pub(crate) fn core_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
-    // It counts up from nought, so that neither part is ever negative.
+    // It counts up from zero, so neither part is negative.
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }

@@ -1,9 +1,9 @@
-//! How many lines a second a kind of log message may have: what strangers can cause must not become a flood of lines.
+//! A limit on log lines per second, for messages that senders can cause.
 
-/// Lines in one second; the rest of that second is only counted.
+/// Lines in one second; further ones are only counted.
 pub(crate) const LINES_PER_SECOND: u32 = 20;
 
-/// How many lines this second has had.
+/// The lines of the current second.
 #[derive(Debug, Default)]
 pub(crate) struct LogLimit {
     second: u64,
@@ -11,7 +11,7 @@ pub(crate) struct LogLimit {
     missed: u64,
 }
 
-/// Whether to write a line, and how many were left out since the last.
+/// Write the line or skip it. `missed` counts the lines that were skipped before it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum LineDecision {
     Write { missed: u64 },
@@ -19,7 +19,7 @@ pub(crate) enum LineDecision {
 }
 
 impl LogLimit {
-    /// Asks for a line at this time, in seconds.
+    /// Decides about a line at this time, in seconds.
     pub(crate) fn pass(&mut self, now_s: u64) -> LineDecision {
         if now_s != self.second {
             self.second = now_s;
@@ -39,11 +39,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_is_logged_by_its_first_lines_and_then_as_a_count() {
+    fn a_flood_is_logged_as_its_first_lines_and_a_count() {
         let mut limit = LogLimit::default();
         let written = (0..1000).filter(|_| limit.pass(7) != LineDecision::Skip).count();
         assert_eq!(written, LINES_PER_SECOND as usize);
         assert_eq!(limit.pass(8), LineDecision::Write { missed: 1000 - written as u64 });
-        assert_eq!(limit.pass(8), LineDecision::Write { missed: 0 }, "and the count is told once");
+        assert_eq!(limit.pass(8), LineDecision::Write { missed: 0 }, "the count is reported once");
     }
 }

@@ -1,29 +1,29 @@
-//! How many files the process may have open: connections are files too.
+//! The limit on open files of the process. Connections count as files.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Files that are open besides connections of senders: the database, its readers, modules, the API's connections,
-/// and the connections to destinations.
-const FILES_BESIDES: u64 = 512;
+/// Open files besides the connections of senders: the database, its readers, modules, connections
+/// of the API and to destinations.
+const OTHER_FILES: u64 = 512;
 
-/// Raises the limit of this process as far as it may, and returns what it is then. None is no limit.
+/// Raises the limit as far as permitted, and returns it. None means no limit.
 pub fn raise_limit() -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     match raised {
         Ok(()) => maximum,
         Err(error) => {
-            tracing::debug!(%error, "the limit on open files stays as it is");
+            tracing::debug!(%error, "the limit on open files is not raised");
             current
         }
     }
 }
 
-/// The connections that there are files for, if they are fewer than those that are `wanted`. At least one: what else
-/// is open may be less than thought.
+/// The number of connections that the limit permits, if it is lower than `wanted`. At least one,
+/// because [`OTHER_FILES`] is an estimate.
 #[must_use]
 pub fn connections(limit: Option<u64>, wanted: usize) -> Option<usize> {
-    let free = usize::try_from(limit?.saturating_sub(FILES_BESIDES)).unwrap_or(usize::MAX).max(1);
+    let free = usize::try_from(limit?.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX).max(1);
     (free < wanted).then_some(free)
 }
 
@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_are_no_more_connections_than_files() {
+    fn connections_are_limited_by_open_files() {
         assert_eq!(connections(Some(1_024), 10_000), Some(512));
         assert_eq!(connections(Some(20_000), 10_000), None);
         assert_eq!(connections(None, 10_000), None);

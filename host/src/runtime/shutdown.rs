@@ -1,14 +1,15 @@
-//! Draining: the order in which the process stops, and the signals that ask for it.
+//! The shutdown: its phases, and the signals that request it.
 //!
-//! Stop accepting, then stop claiming, let what runs finish or give it back, flush, exit. A second signal, or the
-//! end of the grace period, skips the wait; nothing is lost, because what did not settle is still due.
+//! The hub stops accepting, stops claiming, lets runs and sends finish, closes the store and exits.
+//! A second signal or the end of the grace period skips the wait. Nothing is lost then: a delivery
+//! that was not settled is still due.
 //!
-//! SIGTERM, SIGINT and SIGQUIT ask for that. SIGHUP asks `weir serve` to read its configuration again, and ends nothing.
+//! SIGTERM, SIGINT and SIGQUIT stop the hub. SIGHUP makes `weir serve` reload its configuration.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// How far the process is on its way out. Cheap to clone.
+/// The phases of the shutdown. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Drain {
     accepting: CancellationToken,
@@ -17,7 +18,6 @@ pub struct Drain {
 }
 
 impl Drain {
-    /// Nothing is stopping.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -33,7 +33,7 @@ impl Drain {
         self.claiming.cancel();
     }
 
-    /// Phase three: no more waiting for what runs.
+    /// Phase three: no more waiting for runs and sends.
     pub fn stop_waiting(&self) {
         self.waiting.cancel();
     }
@@ -53,14 +53,14 @@ impl Drain {
         self.waiting.cancelled().await;
     }
 
-    /// Whether phase one has begun.
+    /// True once phase one has begun.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.accepting.is_cancelled()
     }
 }
 
-/// The signals that ask the process for something.
+/// The signals that the process listens to.
 #[derive(Debug)]
 pub struct Signals {
     interrupt: Signal,
@@ -69,12 +69,12 @@ pub struct Signals {
     hangup: Signal,
 }
 
-/// What a signal asks for.
+/// The request that a signal makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignalRequest {
-    /// To stop. Says by which signal.
+    /// Stop, with the name of the signal.
     Stop(&'static str),
-    /// To read the configuration again.
+    /// Reload the configuration.
     Reload,
 }
 
@@ -89,7 +89,7 @@ impl Signals {
         })
     }
 
-    /// Resolves at the next one.
+    /// Resolves at the next signal.
     pub async fn next(&mut self) -> SignalRequest {
         tokio::select! {
             _ = self.interrupt.recv() => SignalRequest::Stop("interrupt"),
@@ -99,7 +99,7 @@ impl Signals {
         }
     }
 
-    /// Resolves at the next one that asks to stop, with its name.
+    /// Resolves at the next signal to stop, with its name.
     pub async fn stop(&mut self) -> &'static str {
         loop {
             if let SignalRequest::Stop(signal) = self.next().await {

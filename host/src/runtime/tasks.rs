@@ -1,17 +1,20 @@
-//! Named tasks: every long-lived task is spawned here, with what its failure means.
+//! Tasks: every task of the hub is spawned here, with a name and the meaning of its failure.
+//!
+//! A task runs in the tracing span in which it was spawned.
 
 use std::future::Future;
 
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
-/// What the end of a task by panic means for the process.
+/// What a panic of a task means for the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnFailure {
-    /// Log it: the process can do its job without.
+    /// Log it: the hub works without the task.
     Log,
-    /// Stop the process: it cannot.
+    /// Stop the process: the hub needs the task.
     Stop,
 }
 
@@ -23,19 +26,18 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// No tasks yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Spawns a task by name on a runtime.
+    /// Spawns a named task on a runtime.
     pub fn spawn_on<F>(&self, name: &'static str, on_failure: OnFailure, on: &Handle, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let failed = self.failed.clone();
-        let running = on.spawn(task);
+        let running = on.spawn(task.in_current_span());
         self.tracker.spawn_on(
             async move {
                 let Err(error) = running.await else { return };
@@ -51,7 +53,7 @@ impl Tasks {
         );
     }
 
-    /// Spawns a task by name on the current runtime.
+    /// Spawns a named task on the current runtime.
     pub fn spawn<F>(&self, name: &'static str, on_failure: OnFailure, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -59,7 +61,7 @@ impl Tasks {
         self.spawn_on(name, on_failure, &Handle::current(), task);
     }
 
-    /// Resolves when a task failed whose failure means to stop.
+    /// Resolves when a task with [`OnFailure::Stop`] has panicked.
     pub async fn failed(&self) {
         self.failed.cancelled().await;
     }

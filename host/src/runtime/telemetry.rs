@@ -1,60 +1,80 @@
-//! The log: one line a record on standard error, as text or as JSON. Texts are static, facts are fields.
+//! The log: one record per line on standard error, as text or as JSON.
 //!
-//! Fields may hold strangers' bytes, so every line is made harmless before it is written.
+//! Messages are static text, facts are fields. Fields may hold bytes of a sender, so control
+//! characters are escaped in every line before it is written.
 
 use std::io::{self, Write};
 
 use thiserror::Error;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::util::TryInitError;
+use tracing_subscriber::layer::{Layer, SubscriberExt as _};
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+use tracing_subscriber::{EnvFilter, Registry};
 
-use crate::config::Log;
 use crate::program::printable;
 
-/// A log that cannot be started.
-#[derive(Debug, Error)]
-pub enum LoggingError {
-    /// The filter says nothing; the configuration checks it first.
-    #[error("read the log filter")]
-    Filter(#[from] ParseError),
-    /// There is one already.
-    #[error("start the log")]
-    Taken(#[from] TryInitError),
+/// The settings of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSettings {
+    /// A level or a filter of `tracing`.
+    pub filter: String,
+    /// JSON lines instead of text.
+    pub json: bool,
 }
 
-/// The target of the records of each event, run and send, with ids, at the level debug.
+/// The reason why the log cannot start.
+#[derive(Debug, Error)]
+pub enum TelemetryError {
+    /// The filter is invalid. The configuration checks it first.
+    #[error("read the log filter")]
+    Filter(#[from] ParseError),
+    /// The process has a log already.
+    #[error("start the log")]
+    AlreadyStarted(#[from] TryInitError),
+}
+
+/// The target of the debug records about each event, run and send.
 pub(crate) const FLOW: &str = "weir::flow";
 
-/// Starts the log for the whole process; once. In development there is a line for each event, run and send, too.
-pub fn start(log: &Log, development: bool) -> Result<(), LoggingError> {
-    let filter = EnvFilter::try_new(filter(log, development))?;
+/// A receiver of records and spans, such as the log. An exporter would be another.
+type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// The log of the process while it is alive. Keep it until the process ends.
+#[derive(Debug)]
+#[must_use = "the log belongs to the process until this is dropped"]
+pub struct Telemetry(());
+
+/// Starts the log of the process. In development it also has a line for each event, run and send.
+pub fn start(settings: &LogSettings, log_each_event: bool) -> Result<Telemetry, TelemetryError> {
+    tracing_subscriber::registry().with(layers(settings, log_each_event)?).try_init()?;
+    Ok(Telemetry(()))
+}
+
+fn layers(settings: &LogSettings, log_each_event: bool) -> Result<Vec<BoxedLayer>, TelemetryError> {
+    let filter = EnvFilter::try_new(filter(settings, log_each_event))?;
     let layer = tracing_subscriber::fmt::layer()
         .with_ansi(false)
         .with_target(false)
         .with_writer(SanitizedLines(io::stderr));
-    let subscriber = tracing_subscriber::registry().with(filter);
-    if log.json {
-        let layer = layer.json().flatten_event(true).with_current_span(true).with_span_list(false);
-        subscriber.with(layer).try_init()?;
+    let log: BoxedLayer = if settings.json {
+        let json = layer.json().flatten_event(true).with_current_span(true).with_span_list(false);
+        json.with_filter(filter).boxed()
     } else {
-        subscriber.with(layer).try_init()?;
-    }
-    Ok(())
+        layer.with_filter(filter).boxed()
+    };
+    Ok(vec![log])
 }
 
-/// The filter that is meant. One that names what becomes of events, by name or by module, stays as it is.
-fn filter(log: &Log, development: bool) -> String {
-    match development && !log.filter.contains("weir") {
-        true => format!("{},{FLOW}=debug", log.filter),
-        false => log.filter.clone(),
+/// The filter to use. A filter that already names a target of the hub is not changed.
+fn filter(settings: &LogSettings, log_each_event: bool) -> String {
+    match log_each_event && !settings.filter.contains("weir") {
+        true => format!("{},{FLOW}=debug", settings.filter),
+        false => settings.filter.clone(),
     }
 }
 
-/// Makes writers whose every line is harmless.
+/// Makes writers that escape control characters.
 #[derive(Debug, Clone, Copy)]
 struct SanitizedLines<M>(M);
 
@@ -70,7 +90,7 @@ where
     }
 }
 
-/// Writes records, each in one call as the subscriber hands them over, each as one line.
+/// Writes each record as one line. The subscriber hands over a whole record in one call.
 #[derive(Debug)]
 struct SanitizedLine<W> {
     to: W,
@@ -125,9 +145,9 @@ mod tests {
     }
 
     #[test]
-    fn development_shows_what_becomes_of_events_unless_the_filter_says_otherwise() {
+    fn development_logs_each_event_unless_the_filter_names_the_hub() {
         let shown = |text: &str, development| {
-            filter(&Log { filter: text.into(), json: false }, development)
+            filter(&LogSettings { filter: text.into(), json: false }, development)
         };
         assert_eq!(shown("info", true), "info,weir::flow=debug");
         assert_eq!(shown("info", false), "info");
@@ -135,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_cannot_forge_a_line_or_steer_the_terminal() {
+    fn a_field_cannot_forge_a_line_or_control_the_terminal() {
         let text = logged(|| {
             let kind = "push\n2026-11-23T00:00:00Z ERROR forged\u{1b}[2J\u{9b}1m";
             tracing::info!(kind = %kind, "event stored");

@@ -1,5 +1,6 @@
-//! Who vouches for the servers that the hub calls: a list of authorities that is built in or the system's, and further
-//! ones from files, which are read again when they change. A file that cannot be used never replaces one that could.
+//! The authorities for servers that the hub calls: a built-in list or the system's, and further
+//! ones from files, which are reloaded when they change. An invalid file never replaces a valid
+//! one.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -21,45 +22,30 @@ use weir_core::certificate;
 
 use crate::runtime::shutdown::Drain;
 
-/// How often it is looked whether a file has changed.
+/// Between two checks of the files.
 const RESCAN: Duration = Duration::from_secs(2);
-/// Largest file of certificates, in bytes: a bundle of every public authority is a quarter of it.
+/// Largest certificate file, in bytes: four times a bundle of all public authorities.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
-/// Most files that are read in a folder.
+/// Most files of one folder.
 const FOLDER_FILES_MAX: usize = 4_096;
 
-/// Why servers cannot be checked as configured. The operator's to change.
+/// The reason why servers cannot be verified as configured.
 #[derive(Debug, Error)]
 pub enum RootsError {
     /// A file cannot be read.
     #[error("{} cannot be read: {cause}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        cause: std::io::Error,
-    },
-    /// A file holds something else.
-    #[error("{} holds no certificate in PEM form: {what}", path.display())]
-    NoCertificate {
-        /// The file.
-        path: PathBuf,
-        /// What about it.
-        what: String,
-    },
-    /// A certificate that no server can be checked with.
-    #[error("{} holds a certificate that servers cannot be checked with: {cause}", path.display())]
-    Unusable {
-        /// The file.
-        path: PathBuf,
-        /// What TLS said.
-        cause: rustls::Error,
-    },
+    Unreadable { path: PathBuf, cause: std::io::Error },
+    /// A file has no certificate.
+    #[error("{} contains no certificate in PEM form: {what}", path.display())]
+    NoCertificate { path: PathBuf, what: String },
+    /// A certificate cannot be used to check servers.
+    #[error("{} contains a certificate that cannot be used to verify servers: {cause}", path.display())]
+    Unusable { path: PathBuf, cause: rustls::Error },
     /// The system has no authorities.
-    #[error("the system's list of authorities cannot be used: {0}")]
+    #[error("cannot use the system's list of authorities: {0}")]
     System(String),
     /// TLS cannot be set up.
-    #[error("TLS cannot be set up: {0}")]
+    #[error("cannot set up TLS: {0}")]
     Tls(String),
 }
 
@@ -83,32 +69,29 @@ impl TrustedRoots {
     }
 }
 
-/// Every list that is in use, for [`watch`].
+/// All lists in use, for [`watch`].
 static IN_USE: Mutex<Vec<Weak<Roots>>> = Mutex::new(Vec::new());
 
-/// Who is trusted by some of the hub's clients.
+/// The authorities of some of the hub's clients.
 #[derive(Debug)]
 struct Roots {
     trust: TrustedRoots,
     current: ArcSwap<Checks>,
-    /// The files as they were when they were read last, whether or not they could be used.
+    /// The files at the last check, valid or not.
     seen: Mutex<Vec<FileStamp>>,
 }
 
-/// What a server's certificate is checked by.
+/// The verifier of server certificates.
 #[derive(Debug)]
 struct Checks {
     by_authority: Arc<WebPkiServerVerifier>,
-    /// The certificates of the operator's files: a server may also show one of these itself.
+    /// The certificates of the operator's files: a server may also have one of these itself.
     own: Vec<CertificateDer<'static>>,
 }
 
 type FileStamp = Option<(u64, u64, i64, i64)>;
 
-/// How clients that trust these speak TLS.
-///
-/// # Errors
-/// If a file cannot be used.
+/// The TLS configuration of clients that trust these authorities.
 pub(crate) fn client(trust: &TrustedRoots) -> Result<ClientConfig, RootsError> {
     let roots = Roots::of(trust)?;
     let crypto = Arc::new(rustls::crypto::ring::default_provider());
@@ -119,16 +102,13 @@ pub(crate) fn client(trust: &TrustedRoots) -> Result<ClientConfig, RootsError> {
     Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
-/// Reads the files of a list, to see whether it can be used.
-///
-/// # Errors
-/// What is wrong with them.
+/// Tries to read a file of authorities.
 pub(crate) fn try_file(file: &Path) -> Result<(), RootsError> {
     let mut store = RootCertStore::empty();
     add(&mut store, file).map(|_| ())
 }
 
-/// Reads files again when they change, until claiming stops.
+/// Reloads changed files until claiming stops.
 pub(crate) async fn watch(drain: Drain) {
     let mut look = tokio::time::interval(RESCAN);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -147,7 +127,7 @@ fn look_again() {
 }
 
 impl Roots {
-    /// A list that is in use already, or a new one.
+    /// The list in use for these roots, else a new one.
     fn of(trust: &TrustedRoots) -> Result<Arc<Self>, RootsError> {
         let mut in_use = IN_USE.lock();
         in_use.retain(|roots| roots.strong_count() > 0);
@@ -173,9 +153,11 @@ impl Roots {
         match read(&self.trust) {
             Ok(read) => {
                 self.current.store(Arc::new(read));
-                tracing::info!("authorities of servers were read again");
+                tracing::info!("authorities for servers reloaded");
             }
-            Err(error) => tracing::error!(%error, "the authorities of servers stay as they were"),
+            Err(error) => {
+                tracing::error!(%error, "changed authorities for servers are invalid; the last good ones are used")
+            }
         }
     }
 }
@@ -206,7 +188,7 @@ fn read(trust: &TrustedRoots) -> Result<Checks, RootsError> {
     }
     for folder in &trust.ssl_cert_dirs {
         for file in fs::read_dir(folder).into_iter().flatten().flatten().take(FOLDER_FILES_MAX) {
-            // Such a folder holds other things too.
+            // Such a folder contains other files too.
             let _other = add(&mut store, &file.path());
         }
     }
@@ -217,7 +199,7 @@ fn read(trust: &TrustedRoots) -> Result<Checks, RootsError> {
     Ok(Checks { by_authority, own })
 }
 
-/// Adds the certificates of a file, and says which they are.
+/// Adds the certificates of a file to a store, and returns them.
 fn add(store: &mut RootCertStore, file: &Path) -> Result<Vec<CertificateDer<'static>>, RootsError> {
     let path = || file.to_path_buf();
     let read = || {
@@ -233,11 +215,11 @@ fn add(store: &mut RootCertStore, file: &Path) -> Result<Vec<CertificateDer<'sta
     if all.is_empty() {
         return Err(none(match () {
             () if memchr::memmem::find(&text, b"PRIVATE KEY-----").is_some() => {
-                "it holds a private key"
+                "it contains a private key"
             }
             () if text.is_empty() => "it is empty",
             () if text.first() == Some(&0x30) => {
-                "it seems to be DER; `openssl x509 -inform der -in FILE` converts it"
+                "it looks like DER; `openssl x509 -inform der -in FILE` converts it"
             }
             () => "there is no `-----BEGIN CERTIFICATE-----` in it",
         }));
@@ -249,7 +231,7 @@ fn add(store: &mut RootCertStore, file: &Path) -> Result<Vec<CertificateDer<'sta
     Ok(all)
 }
 
-/// Checks servers by the list as it is now.
+/// Verifies servers by the current list.
 #[derive(Debug)]
 struct Verifier(Arc<Roots>);
 
@@ -264,8 +246,8 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let checks = self.0.current.load();
         let checked = checks.by_authority.verify_server_cert(certificate, between, name, ocsp, now);
-        // A server whose certificate is its own authority: none that is marked as one may stand for a server, but the
-        // operator named this very one.
+        // A self-signed server certificate: webpki accepts none that is marked as an authority, but
+        // the operator named this very certificate.
         if checked.is_err() && checks.own.iter().any(|own| own == certificate) {
             verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
             let until = certificate::not_after(certificate);
@@ -337,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn an_authority_of_a_file_vouches_for_its_servers_and_is_read_again() {
+    fn an_authority_file_is_trusted_and_reloaded() {
         let folder = tempfile::tempdir().unwrap();
         let (one, other) = (made(), made());
         let ca = file(&folder, "ca.pem", &one.authority.pem());
@@ -357,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn the_variables_of_openssl_name_authorities_too() {
+    fn the_variables_of_openssl_add_authorities() {
         let folder = tempfile::tempdir().unwrap();
         let (one, other, third) = (made(), made(), made());
         let ssl_cert_file = Some(file(&folder, "one.pem", &one.authority.pem()));
@@ -373,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_is_its_own_authority_is_trusted_by_that_certificate_only() {
+    fn a_self_signed_server_is_trusted_by_its_certificate_only() {
         let folder = tempfile::tempdir().unwrap();
         let own = || {
             let mut params = CertificateParams::new(vec!["ops.internal".to_owned()]).unwrap();
@@ -392,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_file_is_said_with_its_name() {
+    fn an_invalid_authority_file_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let said = |name: &str, text: Option<&str>| {
             if let Some(text) = text {
@@ -406,7 +388,7 @@ mod tests {
             (
                 "key.pem",
                 Some(&*key),
-                "key.pem holds no certificate in PEM form: it holds a private",
+                "key.pem contains no certificate in PEM form: it contains a private",
             ),
             ("empty.pem", Some(""), "it is empty"),
             ("der.pem", Some("0\u{1}\u{2}"), "it seems to be DER"),

@@ -1,5 +1,5 @@
-//! TLS for what listens: a certificate, its key and whom to trust, read from files as a whole, and read again when they
-//! change. What does not hold together never replaces what does.
+//! TLS of the listeners: certificate, key and client authorities, loaded as a whole and reloaded
+//! when a file changes. Invalid files never replace valid ones.
 
 use std::fs;
 use std::io;
@@ -21,59 +21,46 @@ use weir_core::time::Timestamp;
 
 use crate::runtime::shutdown::Drain;
 
-/// How often it is looked whether the files have changed.
+/// Between two checks of the files.
 const RESCAN: Duration = Duration::from_secs(2);
-/// Largest file of certificates, in bytes: a bundle of every public authority is a quarter of it.
+/// Largest certificate file, in bytes: four times a bundle of all public authorities.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// The protocols of a listener, most wanted first, as TLS names them.
+/// The protocols of a listener as TLS names them, preferred first.
 pub type Protocols = &'static [&'static [u8]];
-/// HTTP/2, and HTTP/1.1 for who does not know it.
+/// HTTP/2, or HTTP/1.1 for older clients.
 pub const HTTP_2_OR_1: Protocols = &[b"h2", b"http/1.1"];
-/// HTTP/1.1 alone.
 pub const HTTP_1: Protocols = &[b"http/1.1"];
 
-/// Why files cannot be served with. The operator's to mend.
+/// The reason why files cannot be used.
 #[derive(Debug, Error)]
 pub enum TlsError {
     /// A file cannot be read.
     #[error("{} cannot be read: {cause}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        cause: io::Error,
-    },
-    /// A file is no PEM, or not of what it should hold.
-    #[error("{} holds no usable {what}: {cause}", path.display())]
+    Unreadable { path: PathBuf, cause: io::Error },
+    /// A file is not PEM, or has something else in it.
+    #[error("{} contains no usable {what}: {cause}", path.display())]
     Pem {
-        /// The file.
         path: PathBuf,
-        /// What it should hold.
+        /// The expected content.
         what: &'static str,
-        /// What the parser said.
         cause: pem::Error,
     },
-    /// A certificate that nobody can be checked against.
-    #[error("{} holds a certificate that cannot be used to check clients: {cause}", path.display())]
-    Authority {
-        /// The file.
-        path: PathBuf,
-        /// What TLS said.
-        cause: rustls::Error,
-    },
-    /// No one to check clients against.
-    #[error("clients cannot be checked: {0}")]
+    /// A certificate cannot be used to check clients.
+    #[error("{} contains a certificate that cannot be used to verify clients: {cause}", path.display())]
+    Authority { path: PathBuf, cause: rustls::Error },
+    /// The client authorities are unusable.
+    #[error("cannot verify clients: {0}")]
     Verifier(VerifierBuilderError),
-    /// Certificate and key do not belong together, or are of a kind that is not served with.
-    #[error("certificate and key cannot be served with: {0}")]
+    /// The key does not match the certificate, or its kind is not supported.
+    #[error("cannot use certificate and key: {0}")]
     Unusable(rustls::Error),
 }
 
 /// The PEM files of a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// The certificate with those between it and its authority.
+    /// The certificate chain without the root.
     pub cert: PathBuf,
     /// The private key of the certificate.
     pub key: PathBuf,
@@ -89,17 +76,17 @@ pub struct ClientCa {
     pub required: bool,
 }
 
-/// What a listener serves with now.
+/// The TLS configuration of a listener, replaced when its files change.
 #[derive(Debug)]
 pub struct ServerTls {
     files: TlsFiles,
     protocols: Protocols,
     current: ArcSwap<Served>,
-    /// Of the files as they were read last, good or not.
+    /// The digest of the files at the last check, valid or not.
     seen: Mutex<[u8; 32]>,
 }
 
-/// What is made of files that hold together.
+/// The configuration of valid files.
 #[derive(Debug)]
 struct Served {
     config: Arc<ServerConfig>,
@@ -109,13 +96,12 @@ struct Served {
 /// A listener that speaks TLS. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct TlsListener {
-    /// What it is called in the configuration: `server`, `admin`.
+    /// The name in the configuration: `server`, `admin`.
     pub listener: &'static str,
-    /// What it serves with.
     pub tls: Arc<ServerTls>,
 }
 
-/// The files as read.
+/// The contents of the files.
 struct Read {
     cert: Vec<u8>,
     key: Vec<u8>,
@@ -123,7 +109,7 @@ struct Read {
 }
 
 impl ServerTls {
-    /// Reads the files.
+    /// Loads the files.
     pub fn load(files: &TlsFiles, protocols: Protocols) -> Result<Self, TlsError> {
         let read = Read::all(files)?;
         Ok(Self {
@@ -134,25 +120,24 @@ impl ServerTls {
         })
     }
 
-    /// What the next connection is served with.
+    /// The configuration for the next connection.
     #[must_use]
     pub fn current(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.current.load().config)
     }
 
-    /// When the first of the certificates that are shown is no longer valid. None if that cannot be read of any.
+    /// The earliest expiry of the chain. None if no certificate has a readable one.
     #[must_use]
     pub fn not_after(&self) -> Option<Timestamp> {
         self.current.load().not_after
     }
 
-    /// The file with the certificates.
     #[must_use]
     pub fn certificates(&self) -> &Path {
         &self.files.cert
     }
 
-    /// Looks again and again whether the files have changed, until claiming stops.
+    /// Checks the files for changes until claiming stops.
     pub async fn watch(self: Arc<Self>, drain: Drain) {
         let mut tick = tokio::time::interval(RESCAN);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -162,19 +147,19 @@ impl ServerTls {
                 _ = tick.tick() => {}
             }
             let tls = self.clone();
-            // A file system that hangs must not hold up a thread that others need.
+            // A file system that hangs must not block a thread of other tasks.
             if let Err(error) = tokio::task::spawn_blocking(move || tls.look()).await {
-                tracing::error!(%error, "certificates were not looked at");
+                tracing::error!(%error, "cannot check the certificate files");
             }
         }
     }
 
-    /// Takes the files over if they have changed and are good.
+    /// Uses the files if they have changed and are valid.
     fn look(&self) {
         let cert = self.files.cert.display();
         let read = match Read::all(&self.files) {
             Ok(read) => read,
-            // Said once: the files as they are not have a digest too.
+            // Logged once: an unreadable state of the files has a digest too.
             Err(error) => return self.keep(&error, Sha256::digest(error.to_string()).into()),
         };
         let digest = read.digest();
@@ -185,7 +170,7 @@ impl ServerTls {
             Ok(served) => {
                 self.current.store(Arc::new(served));
                 *self.seen.lock() = digest;
-                tracing::info!(%cert, "certificate replaced; the next connections get it");
+                tracing::info!(%cert, "certificate replaced; new connections use it");
             }
             Err(error) => self.keep(&error, digest),
         }
@@ -195,7 +180,7 @@ impl ServerTls {
         let before = std::mem::replace(&mut *self.seen.lock(), digest);
         if before != digest {
             let cert = self.files.cert.display();
-            tracing::error!(%cert, %error, "changed certificate files cannot be used; the last good ones are kept");
+            tracing::error!(%cert, %error, "changed certificate files are invalid; the last good ones are used");
         }
     }
 }
@@ -261,7 +246,7 @@ fn made(files: &TlsFiles, read: &Read, protocols: Protocols) -> Result<Served, T
     Ok(Served { config: Arc::new(config), not_after })
 }
 
-/// At least one.
+/// At least one certificate.
 fn certificates(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let failed = |cause| TlsError::Pem { path: path.into(), what: "certificate", cause };
     let all = CertificateDer::pem_slice_iter(text).collect::<Result<Vec<_>, _>>();
@@ -293,14 +278,14 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_served_with_never_replaces_what_can() {
+    fn invalid_files_never_replace_valid_ones() {
         let folder = tempfile::tempdir().unwrap();
         let first = write(&folder, None);
         let tls = ServerTls::load(&files(&folder), HTTP_1).unwrap();
         let good = tls.current();
         tls.look();
         assert!(Arc::ptr_eq(&good, &tls.current()), "nothing has changed");
-        // A certificate that does not belong to its key, none at all, and no file.
+        // A key that does not match, an empty file, and no file.
         write(&folder, Some(&first));
         tls.look();
         assert!(Arc::ptr_eq(&good, &tls.current()));
@@ -315,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_known_when_the_first_of_the_certificates_is_no_longer_valid() {
+    fn the_earliest_expiry_of_the_chain_is_known() {
         let folder = tempfile::tempdir().unwrap();
         let until = |year, key: &KeyPair| {
             let mut params = CertificateParams::new(vec!["hub".to_owned()]).unwrap();
@@ -335,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_files_is_said_with_their_names() {
+    fn errors_name_the_invalid_file() {
         let folder = tempfile::tempdir().unwrap();
         let said = || ServerTls::load(&files(&folder), HTTP_1).unwrap_err().to_string();
         assert!(said().contains("cert cannot be read: No such file"), "{}", said());

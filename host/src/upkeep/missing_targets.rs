@@ -198,7 +198,7 @@ impl MissingTargets {
                     if let Some(hold) = hold.filter(|_| self.reported.insert(id)) {
                         let until =
                             hold.hold.is_for_missing_target().then(|| hold.at.after(*hold_life));
-                        notices.tell(Notice::HoldOld { hold: hold.clone(), until });
+                        notices.post(Notice::HoldOld { hold: hold.clone(), until });
                     }
                 }
             }
@@ -231,7 +231,7 @@ impl MissingTargets {
                 if let Settled::Applied { .. } = settled? {
                     counted.attempt(Outcome::Missing, Duration::ZERO);
                     counted.dead_letter();
-                    notices.tell(Notice::dead_letter(claim, Outcome::Missing, Some(&reason)));
+                    notices.post(Notice::dead_letter(claim, Outcome::Missing, Some(&reason)));
                     given_up += 1;
                 }
             }

@@ -5,6 +5,7 @@
 //! Bytes are those that the kernel counts for this process; divide ratios, not absolutes, when the
 //! machine is shared.
 
+#![expect(clippy::disallowed_methods, reason = "a benchmark may spawn tasks directly")]
 #![expect(
     clippy::print_stdout,
     clippy::unwrap_used,

@@ -9,6 +9,8 @@
 //! - [`clock`]: a clock that the test sets
 //! - [`wait`]: waiting for a state
 
+#![forbid(unsafe_code)]
+#![expect(clippy::disallowed_methods, reason = "tests may spawn tasks directly")]
 #![expect(
     clippy::unwrap_used,
     clippy::print_stderr,

@@ -227,7 +227,7 @@ async fn alerts_above_the_budget_are_counted_and_logged_only() {
         }
     })
     .await;
-    assert_eq!(hub.log.having(&["alerts were too many"]).len(), 1);
+    assert_eq!(hub.log.having(&["too many alerts"]).len(), 1);
     assert_eq!(alerts(&hub, "handler.load_failed").await, Vec::<Value>::new());
 }
 

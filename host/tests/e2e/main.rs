@@ -3,6 +3,7 @@
 //! Each file is a part of the main job. The tests are written with the test kit, `weir_testing`: a
 //! test says what it starts, what it sends, and which state it waits for. None waits for a time.
 
+#![expect(clippy::disallowed_methods, reason = "tests may spawn tasks directly")]
 #![expect(
     clippy::unwrap_used,
     clippy::print_stderr,

@@ -69,7 +69,7 @@ fn loaded(folder: &Path) -> Config {
         fs::write(&file, secret(name)).unwrap();
         text = text.replace(&format!("env = \"{name}\""), &format!("file = {file:?}"));
     }
-    load_text("weir.toml", &text, folder, true).unwrap().config
+    load_text("weir.toml", &text, folder, weir::config::Mode::Development).unwrap().config
 }
 
 /// Samples of the requests that the sources of a setup receive, from the provider files.

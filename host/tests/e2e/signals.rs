@@ -40,7 +40,7 @@ async fn quit_interrupt_and_terminate_drain() {
         let mut hub = TestHub::new().github().start().await;
         signal(hub.pid(), name);
         assert_eq!(hub.until_stopped().await, 0, "{name}");
-        assert!(!hub.log.having(&["what runs is finished"]).is_empty(), "{}", hub.log.all());
+        assert!(!hub.log.having(&["runs and sends finish"]).is_empty(), "{}", hub.log.all());
         assert!(!hub.log.having(&["stopped"]).is_empty(), "{}", hub.log.all());
     }
 }

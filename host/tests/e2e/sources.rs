@@ -44,7 +44,7 @@ async fn an_invalid_configuration_changes_nothing_and_is_explained() {
     let right = hub.configured();
     hub.write("weir.toml", &format!("{right}\n[sources.other]\nprovider = \"github\"\n"));
     until("the mistake to be said", async || {
-        let said = hub.log.having(&["configuration is wrong", "sources.other.secrets"]);
+        let said = hub.log.having(&["invalid configuration", "sources.other.secrets"]);
         said.first().map(|_| ()).ok_or_else(|| hub.log.all())
     })
     .await;
@@ -55,7 +55,7 @@ async fn an_invalid_configuration_changes_nothing_and_is_explained() {
     );
     hub.write("weir.toml", &other);
     until("the missing file to be said", async || {
-        let said = hub.log.having(&["configuration is wrong", "other cannot be read"]);
+        let said = hub.log.having(&["invalid configuration", "other cannot be read"]);
         said.first().map(|_| ()).ok_or_else(|| hub.log.all())
     })
     .await;
@@ -100,7 +100,7 @@ async fn a_custom_provider_file_is_used_and_its_last_good_version_kept() {
     .await;
 
     hub.write("providers/acme.toml", &acme().replace("hmac-sha256", "hmac-sha3"));
-    until_logged(&hub, &["provider file cannot be used", "providers/acme.toml:"]).await;
+    until_logged(&hub, &["invalid provider file", "providers/acme.toml:"]).await;
     assert_eq!(post("x-acme-signature", "b").await.status, 200, "the last good one serves");
 
     hub.write("providers/acme.toml", &acme().replace("X-Acme-Signature", "X-Acme-Sig"));
@@ -142,7 +142,7 @@ async fn the_last_good_provider_file_survives_a_crash() {
 
     hub.write("github.secret", weir_testing::hub::SECRET);
     until_answered(&hub, "a", 200).await;
-    assert_eq!(hub.log.having(&["provider file cannot be used"]).len(), 1, "said once");
+    assert_eq!(hub.log.having(&["invalid provider file"]).len(), 1, "said once");
     let hub = hub.kill_and_restart().await;
     assert_eq!(post_acme(&hub, "b").await, 200);
     let listed = hub.cli(&["providers", "list"]);
@@ -155,11 +155,11 @@ async fn the_last_good_provider_file_survives_a_crash() {
     assert_eq!(hub.cli(&["check"]).status.code(), Some(2));
 
     std::fs::remove_file(hub.folder.path().join("providers/acme.toml")).unwrap();
-    until_logged(&hub, &["provider file cannot be used", "is gone and needed"]).await;
+    until_logged(&hub, &["invalid provider file", "is missing and needed"]).await;
     let hub = hub.kill_and_restart().await;
     assert_eq!(post_acme(&hub, "c").await, 200);
     hub.write("providers/acme.toml", &acme());
-    until_logged(&hub, &["nothing is wrong with this provider file any more"]).await;
+    until_logged(&hub, &["provider file is valid again"]).await;
     assert_eq!(hub.api("/health").await["providers"]["status"], "ok");
     assert_eq!(post_acme(&hub, "d").await, 200);
 }
@@ -418,7 +418,7 @@ async fn access_and_schemas_change_without_a_restart() {
     until_refused("", 422, "schema_mismatch").await;
     assert_eq!(answered("", b"{\"ref\":1}").await.0, 200);
     hub.write("push.json", "no schema");
-    until_logged(&hub, &["configuration is wrong", "push.json is no JSON"]).await;
+    until_logged(&hub, &["invalid configuration", "push.json is not JSON"]).await;
     assert_eq!(answered("", b"{}").await.0, 422, "the last good one counts");
     hub.write("push.json", "true");
     until_refused("", 200, "no code").await;

@@ -151,14 +151,16 @@ impl Hub {
             std::fs::write(dir.path().join(name), secret).unwrap();
         }
         let text = format!("[server]\n{server}\n{SOURCES}");
-        let config = config::load_text("weir.toml", &text, dir.path(), false);
+        let config =
+            config::load_text("weir.toml", &text, dir.path(), weir::config::Mode::Production);
         Self::build(dir, config.unwrap_or_else(|e| panic!("{e}")).config, change).await
     }
 
     /// A hub of this configuration, in which secrets may stand.
     pub(crate) async fn of(text: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let config = config::load_text("weir.toml", text, dir.path(), true);
+        let config =
+            config::load_text("weir.toml", text, dir.path(), weir::config::Mode::Development);
         let config = config.unwrap_or_else(|e| panic!("{e}")).config;
         let hub = Self::build(dir, config, |_| {}).await;
         hub.health.set_routing_ready();

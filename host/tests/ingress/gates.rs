@@ -200,7 +200,8 @@ async fn of_verified_requests_so_many_are_taken_and_the_next_is_told_when() {
 
 /// The sources of this text, read anew from the hub's folder.
 fn read_again(hub: &Hub, text: &str) {
-    let read = weir::config::load_text("weir.toml", text, hub.dir.path(), false);
+    let read =
+        weir::config::load_text("weir.toml", text, hub.dir.path(), weir::config::Mode::Production);
     hub.ingress.replace_sources(read.unwrap_or_else(|e| panic!("{e}")).config.sources);
 }
 

@@ -1,5 +1,6 @@
 //! Ingress over real TCP, with a real store: what is taken in, what is refused, and what a connection may cost.
 
+#![expect(clippy::disallowed_methods, reason = "tests may spawn tasks directly")]
 #![expect(clippy::unwrap_used, reason = "a test ends where something it builds on fails")]
 
 mod bed;

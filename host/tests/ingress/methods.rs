@@ -359,7 +359,12 @@ async fn a_get_that_a_wrong_secret_refused_is_let_in_as_the_get_that_it_was() {
     assert!(text(&shown.body).starts_with("key=fingerprint-"), "{}", text(&shown.body));
 
     let folder = tempfile::tempdir().unwrap();
-    let mended = config::load_text("weir.toml", &sources(SECRET), folder.path(), true);
+    let mended = config::load_text(
+        "weir.toml",
+        &sources(SECRET),
+        folder.path(),
+        weir::config::Mode::Development,
+    );
     hub.ingress.replace_sources(mended.unwrap().config.sources);
     let released = hub.ingress.release(held[0].id).await.unwrap();
     assert!(matches!(&released, ReleaseOutcome::Released(ids) if ids.len() == 1), "{released:?}");

@@ -22,7 +22,10 @@ fn sources(secret: &str) -> String {
 /// The sources as they are once the secret is mended.
 fn mended() -> BTreeMap<SourceName, Arc<Source>> {
     let folder = tempfile::tempdir().unwrap();
-    config::load_text("weir.toml", &sources(RIGHT), folder.path(), true).unwrap().config.sources
+    config::load_text("weir.toml", &sources(RIGHT), folder.path(), weir::config::Mode::Development)
+        .unwrap()
+        .config
+        .sources
 }
 
 /// A hub whose secret is not the sender's, and the sender's requests.

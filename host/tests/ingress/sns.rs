@@ -207,7 +207,13 @@ fn a_file_of_authorities_holds_certificates_and_nothing_else() {
         [("key.pem", "something else than certificates"), ("gone.pem", "cannot be read")]
     {
         let text = format!("[fetch]\nsigning_authorities = [\"{file}\"]\n");
-        let error = weir::config::load_text("weir.toml", &text, dir.path(), true).unwrap_err();
+        let error = weir::config::load_text(
+            "weir.toml",
+            &text,
+            dir.path(),
+            weir::config::Mode::Development,
+        )
+        .unwrap_err();
         let error = error.to_string();
         assert!(error.contains("fetch.signing_authorities[0]") && error.contains(what), "{error}");
     }

@@ -4,6 +4,7 @@
 //! Each file is a part of the scene: `hub` is the real binary, `sender` the one whose requests verify, `strangers` the
 //! others.
 
+#![expect(clippy::disallowed_methods, reason = "tests may spawn tasks directly")]
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,

@@ -87,7 +87,7 @@ fn types_with_secrets_do_not_print_them() {
 }
 
 #[test]
-fn test_parameters_are_those_of_the_providers() {
+fn parameters_in_tests_are_those_of_the_providers() {
     let file: toml::Table = toml::from_str(include_str!("../data/params.toml")).unwrap();
     for (name, given) in &file {
         let params = &provider(name).params;

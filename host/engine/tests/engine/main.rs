@@ -1,4 +1,5 @@
 //! Tests of the engine with real guests: effects, limits, failures.
+#![expect(clippy::disallowed_methods, reason = "tests may spawn tasks directly")]
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests may panic too")]
 
 mod commands;

@@ -88,7 +88,9 @@ async fn deps(folder: &Path, table: &RouteTable) -> (HubContext, Deps) {
     let options = sqlite::Options::new(clock.clone());
     let store: Arc<dyn Store> = Arc::new(sqlite::open(&folder.join("weir.db"), options).unwrap());
     let ctx = HubContext::new(store, clock);
-    let config = config::load_text("weir.toml", CONFIG, folder, true).unwrap().config;
+    let config = config::load_text("weir.toml", CONFIG, folder, crate::config::Mode::Development)
+        .unwrap()
+        .config;
     let patterns = table.rules()[0].patterns.clone();
     let subscriptions = BTreeMap::from([("orders".parse().unwrap(), patterns)]);
     let routes = Routes::build(ctx.store.clone(), &config, subscriptions).await.unwrap();

@@ -214,7 +214,9 @@ mod tests {
 
     fn problems(text: &str) -> Vec<String> {
         let none = |_: &str| None;
-        let read = from_text("weir.toml", text, Path::new(""), &none, false).map(|_| ());
+        let read =
+            from_text("weir.toml", text, Path::new(""), &none, crate::config::Mode::Production)
+                .map(|_| ());
         read.unwrap_err().problems.into_iter().map(|problem| problem.path).collect()
     }
 

@@ -86,13 +86,7 @@ pub(super) fn read(
             None
         }
     };
-    let secrets = match section.has("secrets") {
-        true => secret::list(section, "secrets", context),
-        false => {
-            section.items("secrets");
-            Some(Vec::new())
-        }
-    };
+    let secrets = secret::list_or_empty(section, "secrets", context);
     for (index, secret) in secrets.iter().flatten().enumerate() {
         if signing == Some(Signing::Standard) && !is_standard(&secret.value) {
             let nearest = likely_key_form(KeyError::NotBase64, secret.value.expose());
@@ -115,7 +109,7 @@ pub(super) fn read(
         true => section.checked("timeout", |d| timeout_ok(*d)),
         false => section.maybe("timeout").or(Some(defaults.timeout)),
     };
-    let allow = read_allow(section, context.development);
+    let allow = read_allow(section, context.mode.is_development());
     reachable(section, "url", url.as_ref(), allow);
     let trust = trust::with_ca(trust, section, context);
     Some(Webhook {

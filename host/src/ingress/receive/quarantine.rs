@@ -27,6 +27,7 @@ use crate::ingress::connection::network::Network;
 use crate::ingress::request::content::Content;
 use crate::ingress::request::redact::{self, Redacted};
 use crate::ingress::sources::live_source::LiveSource;
+use crate::observe::metrics::QuarantineResult;
 
 /// A quarantined request as it came, with its secrets as fingerprints.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +78,8 @@ impl Pipeline {
             released: None,
         };
         let kept = quarantine.put(request, content);
-        source.metrics.quarantined(if kept { "kept" } else { "dropped" });
+        let result = if kept { QuarantineResult::Kept } else { QuarantineResult::Dropped };
+        source.metrics.quarantined(result);
     }
 
     /// Lists the quarantine.

@@ -28,6 +28,7 @@ use crate::invoker::handlers::runtime::ServingVersion;
 use crate::invoker::handlers::status::HandlerStates;
 use crate::invoker::handlers::table::LiveHandlers;
 use crate::observe::health::PluginsFolder;
+use crate::observe::metrics::ModuleLoad;
 use crate::observe::notice::{self, Notice};
 use crate::routing::Routes;
 use crate::target_changes;
@@ -228,7 +229,7 @@ impl Reloader {
         self.warn_of_mistakes(name, &version);
         let subscriptions = version.settings.subscriptions.clone();
         self.live.serve(name, version);
-        self.ctx.metrics.reload("loaded");
+        self.ctx.metrics.module_load(ModuleLoad::Loaded);
         match before.map(ServingVersion::version) {
             None => tracing::info!(handler = %name, version = %hash, "handler loaded"),
             Some(old) if old == hash => {
@@ -270,7 +271,7 @@ impl Reloader {
     fn refuse(&self, name: &HandlerName, content: Version, refusal: &LoadRefusal) {
         let reason = chain(refusal);
         self.states.refused(name, content, reason.clone(), self.ctx.clock.now());
-        self.ctx.metrics.reload("rejected");
+        self.ctx.metrics.module_load(ModuleLoad::Rejected);
         self.notify_failed(name, &reason);
         match self.live.version(name).map(|version| version.version()) {
             Some(version) => {
@@ -283,7 +284,7 @@ impl Reloader {
     }
 
     fn notify_failed(&self, name: &HandlerName, reason: &str) {
-        self.ctx.notices.tell(Notice::LoadFailed {
+        self.ctx.notices.post(Notice::LoadFailed {
             handler: name.clone(),
             reason: notice::cut(reason),
             serves_on: self.live.version(name).is_some(),
@@ -313,7 +314,7 @@ impl Reloader {
         archive::hold_missing(store, name).await?;
         self.live.remove(name);
         self.states.retired(name, self.ctx.clock.now());
-        self.ctx.metrics.reload("retired");
+        self.ctx.metrics.module_load(ModuleLoad::Retired);
         tracing::warn!(
             handler = %name, "handler retired, its deliveries wait until its file comes back"
         );

@@ -167,7 +167,7 @@ impl FolderWatch {
                     "the plugins folder is away: its handlers serve on as they are, put it back"
                 );
                 let reason = notice::cut(reason);
-                reloader.ctx.notices.tell(Notice::PluginsAway { dir: dir.into(), reason });
+                reloader.ctx.notices.post(Notice::PluginsAway { dir: dir.into(), reason });
             }
             None => tracing::info!(dir, "the plugins folder is back"),
         }

@@ -68,7 +68,10 @@ mod tests {
                 "[sources.a]\nprovider = \"github\"\nsecrets = [\"secret of a\"]\n\
                  responder = \"{responder}\"\n"
             );
-            config::load_text("weir.toml", &text, folder.path(), true).unwrap().config.sources
+            config::load_text("weir.toml", &text, folder.path(), crate::config::Mode::Development)
+                .unwrap()
+                .config
+                .sources
         };
         let in_force = ConfiguredSources::new(sources("one"));
         let policy = ResponderPolicy::new(in_force.clone(), Duration::from_secs(1));

@@ -118,7 +118,7 @@ impl Runner {
             NextState::Retry { .. } => metrics.retry_scheduled(),
             NextState::DeadLetter => {
                 metrics.dead_letter();
-                self.worker.ctx.notices.tell(Notice::dead_letter(claim, outcome, reason));
+                self.worker.ctx.notices.post(Notice::dead_letter(claim, outcome, reason));
             }
         }
         tracing::debug!(
