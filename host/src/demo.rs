@@ -299,7 +299,9 @@ fn print_urls(
         return Ok(());
     }
     let mut text = format!(
-        "\nwebhooks  http://{ingress}/webhook/SOURCE\nevents    http://{admin}/api/v1/events\nmessages  http://{admin}/api/v1/inbox\nmetrics   http://{admin}/metrics\n"
+        "\nwebhooks  http://{ingress}/webhook/SOURCE\nevents    \
+         http://{admin}/api/v1/events\nmessages  http://{admin}/api/v1/inbox\nmetrics   \
+         http://{admin}/metrics\n"
     );
     text.push_str(&samples::first_request(ingress, sources, random)?);
     text.push_str("\nPress Ctrl-C to stop.");

@@ -87,7 +87,8 @@ fn start_with_starters(folder: &Path) {
         Ok(()) => tracing::info!(
             folder = %shown,
             handlers = starters::NAMES,
-            "created the plugins folder with the starter handlers; replace or remove them as you like"
+            "created the plugins folder with the starter handlers; replace or remove them as you \
+             like"
         ),
         Err(error) => tracing::warn!(
             folder = %shown,

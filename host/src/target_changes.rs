@@ -60,7 +60,8 @@ pub(crate) async fn retry(store: &dyn Store, target: &Target) -> Result<usize, S
         }
     }
     if all > 0 {
-        tracing::info!(%target, deliveries = all, "target configuration changed: retrying its waiting deliveries now");
+        tracing::info!(%target, deliveries = all, "target configuration changed: retrying its \
+            waiting deliveries now");
     }
     Ok(all)
 }

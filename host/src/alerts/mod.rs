@@ -120,7 +120,8 @@ impl Alerts {
         let mut host_lost = self.ctx.store.host_lost();
         let HubContext { store, clock, .. } = &self.ctx;
         if let Err(error) = self.certificates.recall(&**store, clock.now()).await {
-            tracing::warn!(%error, "cannot read earlier alerts about certificates; one may be repeated");
+            tracing::warn!(%error, "cannot read earlier alerts about certificates; one may be \
+                repeated");
         }
         let mut look = interval(EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -316,7 +317,8 @@ impl Alerts {
             match self.routed_before_and_now(source, &table).await {
                 Ok((was, is)) => notices.extend(self.detector.judge_routes(source, was, is)),
                 Err(error) => {
-                    tracing::warn!(%source, %error, "cannot check whether the events of the source are still routed");
+                    tracing::warn!(%source, %error, "cannot check whether the events of the \
+                        source are still routed");
                 }
             }
         }

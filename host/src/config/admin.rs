@@ -31,8 +31,8 @@ pub(super) fn read(mut section: Section<'_>, context: &LoadContext<'_>) -> Optio
     let listen = section.must::<SocketAddr>("listen");
     let tls = tls::read(&mut section, HTTP_1, context);
     if listen.is_some_and(|address| !address.ip().is_loopback()) && !section.has("tls") {
-        let what = "is reached from beyond this machine without TLS: say [admin.tls], or put a proxy that has it \
-                    before it, or the token can be read on its way";
+        let what = "is reachable from other machines without TLS, so the token can be read on \
+                    the network: set [admin.tls], or put a proxy with TLS in front";
         section.warning("listen", what);
     }
     let token = secret::one(&mut section, "token", context);
@@ -43,7 +43,7 @@ pub(super) fn read(mut section: Section<'_>, context: &LoadContext<'_>) -> Optio
         } else if !bytes.iter().all(u8::is_ascii_graphic) {
             section.problem(
                 "token",
-                "may hold only printable ASCII with no spaces: it travels in a header",
+                "must be printable ASCII without spaces, because it is sent in a header",
             );
         } else {
             secret_strength::judge_text_of(&section, "token", "token", bytes);

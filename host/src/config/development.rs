@@ -36,7 +36,8 @@ const SOURCES: [(&str, &str); 8] = [
 const PUBLIC_URL: &str = "http://127.0.0.1:8080";
 
 const HEADER: &str = "\
-# Secrets that weir made for development mode, one source each. Remove the file to have new ones made.
+# Secrets that weir made for development mode, one source each. Remove the file to have new ones \
+made.
 # `sign` is there where a sender signs with another key than the one the hub verifies with.
 ";
 

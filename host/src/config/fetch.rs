@@ -84,7 +84,7 @@ fn authorities(section: &mut Section<'_>, context: &LoadContext<'_>) -> Authorit
         let added = contents(&path).and_then(|pem| {
             trusted
                 .add_pem(&pem)
-                .map_err(|_| "holds something else than certificates in PEM".into())
+                .map_err(|_| "contains something other than certificates in PEM".into())
         });
         if let Err(what) = added {
             let what = format!("{} {what}", path.display());

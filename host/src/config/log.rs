@@ -13,7 +13,8 @@ pub(super) fn read(mut section: Section<'_>) -> Option<LogSettings> {
         // A word that is not a level would be the name of a module, and turn off everything else.
         let worded = |part: &str| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok();
         let good = text.split(',').all(worded) && EnvFilter::try_new(text).is_ok();
-        let what = "is not a filter; write error, warn, info, debug, trace, or one such as \"info,weir=debug\"";
+        let what = "is not a filter; write error, warn, info, debug, trace, or one such \
+            as \"info,weir=debug\"";
         if good { Ok(()) } else { Err(what.into()) }
     });
     let format = section.checked("format", |word: &String| match word.as_str() {

@@ -96,7 +96,8 @@ mod tests {
     fn only_changed_sections_are_named() {
         let destination = |secret: &str, header: &str| {
             format!(
-                "[destinations.mine]\nkind = \"webhook\"\nurl = \"https://example.com\"\nsigning = \"sha256-header\"\n\
+                "[destinations.mine]\nkind = \"webhook\"\nurl = \"https://example.com\"\nsigning \
+                 = \"sha256-header\"\n\
                  secrets = [\"{secret}\"]\nheaders = {{ authorization = \"{header}\" }}\n"
             )
         };
@@ -107,7 +108,8 @@ mod tests {
         assert_eq!(changed(&destination("secret-number-one", "b")), ["[destinations.mine]"]);
         assert_eq!(changed(""), ["[destinations.mine]"]);
         let more = format!(
-            "{}[runs]\nslots = 2\n[[route]]\non = [\"github:*\"]\nto = \"mine\"\n[handlers.chat]\non = [\"github:*\"]\n",
+            "{}[runs]\nslots = 2\n[[route]]\non = [\"github:*\"]\nto \
+             = \"mine\"\n[handlers.chat]\non = [\"github:*\"]\n",
             destination("secret-number-one", "a")
         );
         let changed = changed(&more);

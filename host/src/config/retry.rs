@@ -104,7 +104,7 @@ fn invalid_setting(error: &InvalidRetryPolicy) -> InvalidSetting {
     match error {
         InvalidRetryPolicy::NoAttempts => ("max_attempts", "must be at least 1".into()),
         InvalidRetryPolicy::Factor(factor) => {
-            ("factor", format!("must be at least 1, not {factor}: waits may not shrink"))
+            ("factor", format!("must be at least 1, not {factor}: waits must not become shorter"))
         }
         InvalidRetryPolicy::MaxBelowFirst { first, max } => {
             ("max", format!("{} is shorter than first ({})", show(*max), show(*first)))

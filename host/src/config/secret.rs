@@ -132,7 +132,8 @@ fn literal(
         section.problem(
             place,
             format!(
-                "a secret may not be written in the file itself; write {REFERENCE}, or start with --dev"
+                "a secret may not be written in the file itself; write {REFERENCE}, or start \
+                 with --dev"
             ),
         );
         return None;
@@ -185,8 +186,9 @@ fn from_variable(
             reference.problem("env", format!("write the name alone, with no $: \"{bare}\""));
         } else {
             let what = format!(
-                "the environment variable that this names {what}. It is not repeated here, for it does not look like a \
-                 name and may be the secret itself: write the NAME of a variable that holds the secret"
+                "the environment variable {what}. It is not shown, because it does not look like \
+                 a name \
+                 and may be the secret: write the NAME of a variable that contains the secret"
             );
             reference.problem("env", what);
         }
@@ -198,7 +200,7 @@ fn from_variable(
     without_line_end(&mut value);
     match (given, value.is_empty()) {
         (0, _) => wrong("is empty"),
-        (_, true) => wrong("holds nothing but a line end"),
+        (_, true) => wrong("contains only a line ending"),
         _ => Some((Secret::new(value), variable.into())),
     }
 }

@@ -20,7 +20,8 @@ pub(super) fn note_traces(section: &Section<'_>, key: &str, secret: &Secret) {
     let bytes = secret.expose();
     for trace in paste_mistakes(bytes) {
         let what = format!(
-            "the secret ({} bytes) {trace}; if the copy on the other side has not got that, every signature is refused",
+            "the secret ({} bytes) {trace}; if the sender's copy differs, every signature is \
+             refused",
             bytes.len()
         );
         section.warning(key, what);
@@ -56,7 +57,8 @@ pub(super) fn judge_secrets(
                 Err(weakness) => {
                     let least = scheme.minimum_secret();
                     let what = format!(
-                        "the secret {weakness}. Scheme {} of {} takes {least}; `weir secret generate {}` makes one",
+                        "the secret {weakness}. Scheme {} of {} takes {least}; `weir secret \
+                         generate {}` makes one",
                         scheme.name, provider.name, provider.name
                     );
                     section.problem(&key, what);
@@ -79,7 +81,8 @@ fn note_form(section: &Section<'_>, key: &str, provider: &Provider, secret: &Sec
     let written = secret.expose().trim_ascii();
     if !written.starts_with(start.as_bytes()) && paste_mistakes(secret.expose()).is_empty() {
         let what = format!(
-            "the secret does not begin with `{start}`, as those of {} do; see that it is the right one",
+            "the secret does not begin with `{start}`, as those of {} do; check that it is the \
+             right one",
             provider.name
         );
         section.warning(key, what);
@@ -121,7 +124,7 @@ pub(super) fn note_schemes(section: &Section<'_>, provider: &Provider) {
         if let Some(long) = tolerance.filter(|long| *long > TOLERANCE_GOOD) {
             let key = if section.has("tolerance") { "tolerance" } else { "signature.timestamp" };
             let what = format!(
-                "{} is long: a captured request is good for all that time, unless its id is known by then",
+                "{} is long: a captured request is valid for all that time, unless its id is known",
                 format_duration(long)
             );
             section.warning(key, what);
@@ -134,27 +137,30 @@ pub(super) fn note_schemes(section: &Section<'_>, provider: &Provider) {
 
 fn note_message(section: &Section<'_>, scheme: &Scheme) {
     if scheme.algorithm == Algorithm::StaticEquals {
-        let what = "static-equals signs nothing: who has seen one request has the secret. Ask for an HMAC, or keep \
-                    the URL on a private network";
+        let what = "static-equals signs nothing: every reader of a request has the secret. Ask \
+            for an \
+                    HMAC, or keep the URL on a private network";
         return section.warning("signature.algorithm", what);
     }
     if scheme.http_message.is_some() || scheme.jwt.is_some() {
         if !scheme.covers_body() {
-            let what = "the body is not signed, so one captured signature is good for any body";
+            let what = "the body is not signed, so one captured signature is valid for any body";
             section.warning("signature", what);
         }
         return;
     }
     let messages = || std::iter::once(&scheme.message).chain(&scheme.message_variants);
     if scheme.body_digest.is_none() && !messages().all(|message| message.reads_body()) {
-        let what = "the body is not signed, so one captured signature is good for any body; write {body} into it";
+        let what = "the body is not signed, so one captured signature is valid for any body; \
+            write {body} into it";
         section.warning("signature.message", what);
     }
     if let Some((before, after)) = messages().find_map(|message| message.adjacent_variable_parts())
     {
         let what = format!(
-            "nothing stands between {before} and {after}: bytes can move from one to the other and the signature still \
-             holds. If the sender allows it, put a separator there, such as {before}.{after}"
+            "nothing separates {before} and {after}: bytes can move from one to the other and the \
+             signature still matches. If the sender allows it, add a separator, such as \
+             {before}.{after}"
         );
         section.warning("signature.message", what);
     }

@@ -40,7 +40,7 @@ fn weak_secrets_are_refused_with_the_minimum() {
         (b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", "has only spaces"),
         (b"\x07\x1b\x7f", "has only spaces"),
         ("\u{feff}\u{2800}\u{3164}\u{ad}".as_bytes(), "has only spaces"),
-        (b"\r\n", "holds nothing but a line end"),
+        (b"\r\n", "contains only a line ending"),
         (b"\n\n\n", "has only spaces"),
         (b"x", "1 visible bytes; at least 4"),
         (b"123", "3 visible bytes; at least 4"),
@@ -155,7 +155,7 @@ fn a_scheme_that_signs_a_constant_is_refused() {
     for message in ["\"{header:X-Id}{body}\"", "\"{url}{body}\"", "\"{method}{header:X-Id}{body}\""]
     {
         let (right, said) = with(message, "");
-        assert!(right && said.contains("nothing stands between"), "{message}: {said}");
+        assert!(right && said.contains("nothing separates"), "{message}: {said}");
     }
     assert_eq!(with("\"{header:X-Id}.{body}\"", ""), (true, String::new()));
     let (right, said) = said_with(

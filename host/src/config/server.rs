@@ -77,7 +77,8 @@ pub(super) fn read(mut section: Section<'_>, context: &LoadContext<'_>) -> Optio
     let proxies = blocks(&mut section, "trusted_proxies");
     if let Some(all) = proxies.as_deref().and_then(too_wide) {
         let what = format!(
-            "trusts {all}: senders there can say that they are any address, and limits and allow_ips protect nothing. \
+            "trusts {all}: clients there can claim any address, so limits and allow_ips have no \
+             effect. \
              Name the proxy's own addresses"
         );
         section.warning("trusted_proxies", what);

@@ -264,7 +264,8 @@ fn unknown_provider(word: &str, catalog: &Catalog) -> String {
     let meant = near.map_or_else(String::new, |near| format!("did you mean `{near}`? "));
     let word = weir_core::units::shortened(word);
     format!(
-        "no provider `{word}`; {meant}`weir providers` lists them. For another sender, write \"custom\" and a \
+        "no provider `{word}`; {meant}`weir providers` lists them. For another sender, \
+         write \"custom\" and a \
          [….signature] table"
     )
 }

@@ -357,7 +357,7 @@ fn each_mistake_is_one_line() {
         ),
         (
             "[defaults.retry]\nfactor = 0.5",
-            "weir.toml:2: defaults.retry.factor: must be at least 1, not 0.5: waits may not shrink",
+            "weir.toml:2: defaults.retry.factor: must be at least 1, not 0.5: waits must not become shorter",
         ),
         (
             "[defaults.destination.retry]\nschedule = []",
@@ -493,7 +493,9 @@ fn a_source_may_override_any_key_of_its_provider() {
 fn a_reachable_admin_listener_raises_a_warning() {
     let (_, warnings) = loaded("[admin]\nlisten = \"0.0.0.0:8081\"");
     assert!(
-        warnings[0].to_string().starts_with("weir.toml:2: admin.listen: is reached from beyond")
+        warnings[0]
+            .to_string()
+            .starts_with("weir.toml:2: admin.listen: is reachable from other machines")
     );
 }
 

@@ -320,7 +320,8 @@ impl<'t> Section<'t> {
             let Some(given) = value.get_ref().as_table() else {
                 let found = super::value::kind(value.get_ref());
                 let what = format!(
-                    "expected a table, found {found}; keys belong in a table with a name: [{path}.NAME]"
+                    "expected a table, found {found}; keys belong in a table with a name: \
+                     [{path}.NAME]"
                 );
                 self.report.problem(Some(name.span().start), inner, what);
                 return None;

@@ -35,7 +35,8 @@ pub(super) fn reachable(
         }
     } else if !allow.private && is_inside(host) {
         let what = format!(
-            "{host} looks like a name inside your network; if its address is a private one, nothing is sent \
+            "{host} looks like a name inside your network; if its address is a private one, \
+             nothing is sent \
              there until you add allow = [\"{}\"]",
             AllowedNetworks::PRIVATE
         );

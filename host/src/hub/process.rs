@@ -54,7 +54,8 @@ fn limit_connections(config: &mut Config) {
             limit,
             wanted,
             used = fewer,
-            "the limit on open files is too low for server.max_connections, so fewer connections are accepted: \
+            "the limit on open files is too low for server.max_connections, so fewer connections \
+             are accepted: \
              raise its hard limit (ulimit -Hn, LimitNOFILE=) or lower the setting"
         );
     }
@@ -151,7 +152,8 @@ pub(crate) async fn until_stopped(
 pub(crate) async fn drain(hub: ServingHub, signals: &mut Signals, grace: Duration) {
     let deadline = async {
         tokio::select! {
-            signal = signals.stop() => tracing::warn!(signal, "no longer waiting for runs and sends"),
+            signal = signals.stop() => tracing::warn!(signal, "no longer waiting for runs and \
+                sends"),
             () = tokio::time::sleep(grace) => {
                 tracing::warn!("the grace period is over: no longer waiting for runs and sends");
             }

@@ -46,7 +46,8 @@ impl ProviderFileReporter {
         match tokio::task::spawn_blocking(keeping).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::warn!(%error, "cannot save the last good provider files for the next start");
+                tracing::warn!(%error, "cannot save the last good provider files for the next \
+                    start");
             }
             Err(error) => tracing::error!(%error, "the last good provider files were not saved"),
         }
@@ -58,12 +59,14 @@ impl ProviderFileReporter {
                 tracing::error!(
                     %provider,
                     %problem,
-                    "invalid provider file; its last good version is used (check it with `weir providers test`)"
+                    "invalid provider file; its last good version is used (check it with `weir \
+                     providers test`)"
                 );
             } else {
                 tracing::error!(
                     %problem,
-                    "invalid provider file without a last good version; its provider is unknown (check it with `weir providers test`)"
+                    "invalid provider file without a last good version; its provider is unknown \
+                     (check it with `weir providers test`)"
                 );
             }
         }

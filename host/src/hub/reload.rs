@@ -160,7 +160,8 @@ impl ConfigReloader {
     fn not_yet(&self, error: &StoreError, before: Option<&RejectedConfig>) -> RejectedConfig {
         let said = error.to_string();
         if before.is_none_or(|before| before.said != said) {
-            tracing::error!(%error, "cannot store the new routing table; the sources are unchanged until then");
+            tracing::error!(%error, "cannot store the new routing table; the sources are \
+                unchanged until then");
         }
         RejectedConfig { said, at: Instant::now() }
     }

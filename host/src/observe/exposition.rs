@@ -66,47 +66,69 @@ metrics! {
     BUILD = Gauge "weir_build_info" ["version"] "Always 1; the label is the version of the program";
     UP = Gauge "weir_uptime_seconds" [] "Seconds since the process started";
     READY = Gauge "weir_ready" [] "1 if webhooks are accepted, 0 if not";
-    PLUGINS_AWAY = Gauge "weir_plugins_away" [] "1 if the plugins folder is missing, unreadable or not mounted";
-    POISONED = Gauge "weir_store_poisoned" [] "1 if the store accepts no more writes after a failure";
+    PLUGINS_AWAY = Gauge "weir_plugins_away" [] "1 if the plugins folder is missing, unreadable \
+        or not mounted";
+    POISONED = Gauge "weir_store_poisoned" [] "1 if the store accepts no more writes after a \
+        failure";
     FULL = Gauge "weir_store_full" [] "1 if webhooks are refused because the disk is full";
-    UNREADABLE = Gauge "weir_store_unreadable_rows" [] "Unreadable rows of the store that were set aside since the start";
-    LOST = Gauge "weir_store_lost_rows" ["what"] "Rows that were acknowledged before the start and are missing from the store";
+    UNREADABLE = Gauge "weir_store_unreadable_rows" [] "Unreadable rows of the store that were \
+        set aside since the start";
+    LOST = Gauge "weir_store_lost_rows" ["what"] "Rows that were acknowledged before the start \
+        and are missing from the store";
     CONNECTIONS = Gauge "weir_connections_open" [] "Open connections of senders";
-    CERTIFICATE = Gauge "weir_tls_certificate_not_after_seconds" ["listener"] "Expiry of the certificate of a listener, in seconds since 1970";
+    CERTIFICATE = Gauge "weir_tls_certificate_not_after_seconds" ["listener"] "Expiry of the \
+        certificate of a listener, in seconds since 1970";
     BODIES = Gauge "weir_body_bytes" [] "Bytes of request bodies in memory";
-    REQUESTS = Counter "weir_requests_total" ["source", "code"] "Requests by the code of their answer";
-    REFUSED = Counter "weir_unattributed_requests_total" ["code"] "Requests refused before their source was known";
-    ACK = Histogram "weir_ack_duration_seconds" ["source", "result"] "Time from the head of a request to its answer, for accepted and refused requests";
+    REQUESTS = Counter "weir_requests_total" ["source", "code"] "Requests by the code of their \
+        answer";
+    REFUSED = Counter "weir_unattributed_requests_total" ["code"] "Requests refused before their \
+        source was known";
+    ACK = Histogram "weir_ack_duration_seconds" ["source", "result"] "Time from the head of a \
+        request to its answer, for accepted and refused requests";
     STORED = Counter "weir_events_stored_total" ["source"] "Events stored";
     DUPLICATE = Counter "weir_events_duplicate_total" ["source"] "Duplicate events";
-    ID_REUSED = Counter "weir_events_id_reused_total" ["source"] "Stored events with an id that the sender used before for another body";
-    UNROUTED = Counter "weir_events_unrouted_total" ["source"] "Stored events that no handler or route matched";
-    REPLIES = Counter "weir_replies_total" ["source", "result"] "Requests of sources with a responder, by the origin of their answer";
-    QUARANTINED = Counter "weir_quarantined_total" ["source", "result"] "Requests with an invalid signature, kept in the quarantine or dropped because it was busy";
+    ID_REUSED = Counter "weir_events_id_reused_total" ["source"] "Stored events with an id that \
+        the sender used before for another body";
+    UNROUTED = Counter "weir_events_unrouted_total" ["source"] "Stored events that no handler or \
+        route matched";
+    REPLIES = Counter "weir_replies_total" ["source", "result"] "Requests of sources with a \
+        responder, by the origin of their answer";
+    QUARANTINED = Counter "weir_quarantined_total" ["source", "result"] "Requests with an \
+        invalid signature, kept in the quarantine or dropped because it was busy";
     RUNNING = Gauge "weir_attempts_running" [] "Running attempts of handlers and destinations";
     ATTEMPTS = Counter "weir_attempts_total" ["target", "outcome"] "Ended attempts";
     TOOK = Histogram "weir_attempt_duration_seconds" ["target"] "Duration of attempts";
     RETRIES = Counter "weir_retries_total" ["target"] "Failed attempts that are retried";
     DEAD = Counter "weir_dead_letters_total" ["target"] "Deliveries that became dead letters";
-    CONFLICTS = Counter "weir_state_conflicts_total" ["target"] "Runs repeated because the state that they read had changed";
-    SUPERSEDED = Counter "weir_attempts_superseded_total" ["target"] "Results refused because a newer attempt exists";
-    STATE = Gauge "weir_target_state" ["target", "state"] "1 for the current state of a handler or destination: ok, failing or paused; 0 for the others";
-    FAILING = Counter "weir_target_failing_total" ["target"] "Number of times that a handler or destination was paused after failures";
+    CONFLICTS = Counter "weir_state_conflicts_total" ["target"] "Runs repeated because the state \
+        that they read had changed";
+    SUPERSEDED = Counter "weir_attempts_superseded_total" ["target"] "Results refused because a \
+        newer attempt exists";
+    STATE = Gauge "weir_target_state" ["target", "state"] "1 for the current state of a handler \
+        or destination: ok, failing or paused; 0 for the others";
+    FAILING = Counter "weir_target_failing_total" ["target"] "Number of times that a handler or \
+        destination was paused after failures";
     RELOADS = Counter "weir_reloads_total" ["result"] "Loads of modules, by result";
     ALERTS = Counter "weir_alerts_total" ["type"] "Raised alerts";
     ALERTS_DROPPED = Counter "weir_alerts_dropped_total" [] "Alerts dropped above a limit";
-    CONFIG_RELOADS = Counter "weir_config_reloads_total" ["result"] "Reloads of the configuration, by result";
+    CONFIG_RELOADS = Counter "weir_config_reloads_total" ["result"] "Reloads of the \
+        configuration, by result";
     DELIVERIES = Gauge "weir_deliveries" ["target", "state"] "Unfinished deliveries in the store";
-    OLDEST = Gauge "weir_oldest_waiting_seconds" ["target"] "Age of the oldest waiting delivery, since its event was received";
+    OLDEST = Gauge "weir_oldest_waiting_seconds" ["target"] "Age of the oldest waiting delivery, \
+        since its event was received";
     UNROUTED_NOW = Gauge "weir_unrouted_events" ["source"] "Unrouted events in the store";
-    STORE_EVENTS = Counter "weir_store_events_total" ["source", "what"] "Events since the store was created";
-    CPU = Counter "process_cpu_seconds_total" [] "Processor time of the process, user and system, in seconds";
+    STORE_EVENTS = Counter "weir_store_events_total" ["source", "what"] "Events since the store \
+        was created";
+    CPU = Counter "process_cpu_seconds_total" [] "Processor time of the process, user and \
+        system, in seconds";
     OPEN_FDS = Gauge "process_open_fds" [] "Open files of the process";
     MAX_FDS = Gauge "process_max_fds" [] "Limit on open files of the process";
     VIRTUAL = Gauge "process_virtual_memory_bytes" [] "Virtual memory of the process";
-    VIRTUAL_MAX = Gauge "process_virtual_memory_max_bytes" [] "Limit on virtual memory of the process";
+    VIRTUAL_MAX = Gauge "process_virtual_memory_max_bytes" [] "Limit on virtual memory of the \
+        process";
     RESIDENT = Gauge "process_resident_memory_bytes" [] "Memory in use by the process";
-    STARTED = Gauge "process_start_time_seconds" [] "When the process started, in seconds since 1970";
+    STARTED = Gauge "process_start_time_seconds" [] "When the process started, in seconds since \
+        1970";
     THREADS = Gauge "process_threads" [] "Threads of the process";
 }
 

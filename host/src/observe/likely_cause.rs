@@ -16,30 +16,35 @@ pub(crate) fn likely_cause(source: &Source, code: &str) -> Option<String> {
     let (name, provider) = (&source.name, &source.provider);
     Some(match code {
         "signature_missing" => format!(
-            "there is no signature in {}: check that the sender has the secret of source {name}, that the sender is \
+            "there is no signature in {}: check that the sender has the secret of source {name}, \
+             that the sender is \
              {}, and that no proxy removes headers",
             places(provider),
             provider.name
         ),
         "signature_mismatch" => format!(
-            "the signature is well formed and does not match: check the secret of source {name} ({}){}, and that no \
+            "the signature is well formed and does not match: check the secret of source {name} \
+             ({}){}, and that no \
              proxy changes the body",
             secrets(source),
             url(source),
         ),
         "signature_malformed" | "signature_unsupported" => format!(
-            "the value in {} is not a signature of {}: check that the source names the right provider, and for a \
+            "the value in {} is not a signature of {}: check that the source names the right \
+             provider, and for a \
              scheme of your own its encoding and prefix",
             places(provider),
             provider.name
         ),
         "signed_field_missing" | "timestamp_missing" => format!(
-            "a field that {} signs is missing: check that no proxy removes headers, and that the source names the right \
+            "a field that {} signs is missing: check that no proxy removes headers, and that the \
+             source names the right \
              provider",
             provider.name
         ),
         "timestamp_stale" => {
-            "the signature matches and its timestamp is out of range: check the clocks of this machine and of \
+            "the signature matches and its timestamp is out of range: check the clocks of this \
+             machine and of \
              the sender, and the source's tolerance for repeated requests"
                 .into()
         }
@@ -47,7 +52,8 @@ pub(crate) fn likely_cause(source: &Source, code: &str) -> Option<String> {
             "the signature matches and the body does not: a proxy changes it".into()
         }
         "claim_mismatch" | "key_untrusted" | "header_unexpected" => format!(
-            "the request is for another receiver than source {name}: check its params and public_url{}",
+            "the request is for another receiver than source {name}: check its params and \
+             public_url{}",
             url(source)
         ),
         _ => return None,
@@ -103,7 +109,8 @@ mod tests {
 
     fn said(provider: &str, secret: &str, code: &str) -> String {
         let text = format!(
-            "[server]\npublic_url = \"https://hooks.example.com\"\n[sources.a]\nprovider = \"{provider}\"\n\
+            "[server]\npublic_url = \"https://hooks.example.com\"\n[sources.a]\nprovider \
+             = \"{provider}\"\n\
              secrets = [\"{secret}\"]\n"
         );
         let config = load_text("weir.toml", &text, Path::new(""), crate::config::Mode::Development)

@@ -90,9 +90,12 @@ mod tests {
         assert_eq!(process.start_time_seconds, 1_700_000_010.0);
         assert_eq!(process.virtual_memory_bytes, 104_857_600);
         assert_eq!(process.resident_memory_bytes, 10_485_760);
-        let limits = "Limit                     Soft Limit           Hard Limit           Units     \n\
-                      Max open files            1024                 524288               files     \n\
-                      Max address space         unlimited            unlimited            bytes     \n";
+        let limits = "Limit                     Soft Limit           Hard Limit           \
+            Units     \n\
+                      Max open files            1024                 524288               \
+                      files     \n\
+                      Max address space         unlimited            unlimited            \
+                      bytes     \n";
         assert_eq!(limit(limits, "Max open files"), Some(1_024));
         assert_eq!(limit(limits, "Max address space"), None);
     }

@@ -39,7 +39,8 @@ pub enum RootsError {
     #[error("{} contains no certificate in PEM form: {what}", path.display())]
     NoCertificate { path: PathBuf, what: String },
     /// A certificate cannot be used to check servers.
-    #[error("{} contains a certificate that cannot be used to verify servers: {cause}", path.display())]
+    #[error("{} contains a certificate that cannot be used to verify servers: \
+        {cause}", path.display())]
     Unusable { path: PathBuf, cause: rustls::Error },
     /// The system has no authorities.
     #[error("cannot use the system's list of authorities: {0}")]
@@ -156,7 +157,8 @@ impl Roots {
                 tracing::info!("authorities for servers reloaded");
             }
             Err(error) => {
-                tracing::error!(%error, "changed authorities for servers are invalid; the last good ones are used")
+                tracing::error!(%error, "changed authorities for servers are invalid; the last \
+                    good ones are used")
             }
         }
     }

@@ -47,7 +47,8 @@ pub enum TlsError {
         cause: pem::Error,
     },
     /// A certificate cannot be used to check clients.
-    #[error("{} contains a certificate that cannot be used to verify clients: {cause}", path.display())]
+    #[error("{} contains a certificate that cannot be used to verify clients: \
+        {cause}", path.display())]
     Authority { path: PathBuf, cause: rustls::Error },
     /// The client authorities are unusable.
     #[error("cannot verify clients: {0}")]
@@ -180,7 +181,8 @@ impl ServerTls {
         let before = std::mem::replace(&mut *self.seen.lock(), digest);
         if before != digest {
             let cert = self.files.cert.display();
-            tracing::error!(%cert, %error, "changed certificate files are invalid; the last good ones are used");
+            tracing::error!(%cert, %error, "changed certificate files are invalid; the last good \
+                ones are used");
         }
     }
 }

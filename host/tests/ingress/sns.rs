@@ -204,7 +204,7 @@ fn a_file_of_authorities_holds_certificates_and_nothing_else() {
     )
     .unwrap();
     for (file, what) in
-        [("key.pem", "something else than certificates"), ("gone.pem", "cannot be read")]
+        [("key.pem", "something other than certificates"), ("gone.pem", "cannot be read")]
     {
         let text = format!("[fetch]\nsigning_authorities = [\"{file}\"]\n");
         let error = weir::config::load_text(
