@@ -27,7 +27,7 @@ use weir_store::StoreError;
 use weir_store::query::{EventFilter, PageRequest};
 use weir_store::{NewEvent, NewRequest};
 
-use crate::config::Alerts as Settings;
+use crate::config::AlertSettings;
 use crate::config::{ConfiguredSources, SourcesByName};
 use crate::context::HubContext;
 use crate::egress::DirectWebhook;
@@ -54,7 +54,7 @@ const SCHEME: &str = "weir";
 #[derive(Debug)]
 pub struct Deps {
     /// The thresholds, and how many alerts an hour may have.
-    pub settings: Arc<Settings>,
+    pub settings: Arc<AlertSettings>,
     /// The sources in force.
     pub sources: ConfiguredSources,
     /// The listeners that speak TLS.
@@ -96,7 +96,7 @@ struct Alert {
 impl Alerts {
     #[must_use]
     pub fn new(ctx: HubContext, deps: Deps) -> Self {
-        let Settings { per_hour, failing, refusing, expiring, .. } = *deps.settings;
+        let AlertSettings { per_hour, failing, refusing, expiring, .. } = *deps.settings;
         let certificates = ExpiringCertificates::new(deps.tls_listeners.clone(), expiring);
         Self {
             ctx,

@@ -11,7 +11,7 @@ use weir_core::token::{TokenLocation, Tokens};
 use super::context::LoadContext;
 use super::secret;
 use super::secret_strength;
-use super::server::Server;
+use super::server::ServerSettings;
 use super::tree::Section;
 use super::value::Value;
 use weir_core::units::shortened;
@@ -36,7 +36,7 @@ pub struct AccessPolicy {
 /// Reads the policy from a source's section. An invalid key is noted, and absent in the result.
 pub(super) fn read(
     section: &mut Section<'_>,
-    server: Option<&Server>,
+    server: Option<&ServerSettings>,
     context: &LoadContext<'_>,
 ) -> AccessPolicy {
     let allow_ips = blocks(section, "allow_ips");

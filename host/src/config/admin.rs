@@ -17,7 +17,7 @@ const TOKEN_BYTES_MIN: usize = 16;
 
 /// The settings of the listener for operators.
 #[derive(Debug, Clone)]
-pub struct Admin {
+pub struct AdminSettings {
     pub listen: SocketAddr,
     /// TLS; without it the listener speaks plain HTTP.
     pub tls: Option<TlsFiles>,
@@ -27,7 +27,7 @@ pub struct Admin {
     pub allowed_hosts: BTreeSet<String>,
 }
 
-pub(super) fn read(mut section: Section<'_>, context: &LoadContext<'_>) -> Option<Admin> {
+pub(super) fn read(mut section: Section<'_>, context: &LoadContext<'_>) -> Option<AdminSettings> {
     let listen = section.must::<SocketAddr>("listen");
     let tls = tls::read(&mut section, HTTP_1, context);
     if listen.is_some_and(|address| !address.ip().is_loopback()) && !section.has("tls") {
@@ -59,5 +59,5 @@ pub(super) fn read(mut section: Section<'_>, context: &LoadContext<'_>) -> Optio
     }
     section.finish();
     let allowed_hosts = hosts?.iter().map(|host| host.to_ascii_lowercase()).collect();
-    Some(Admin { listen: listen?, tls, token, allowed_hosts })
+    Some(AdminSettings { listen: listen?, tls, token, allowed_hosts })
 }

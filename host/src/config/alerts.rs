@@ -21,7 +21,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The settings of alerts.
 #[derive(Debug)]
-pub struct Alerts {
+pub struct AlertSettings {
     pub per_hour: u32,
     /// The threshold for failed attempts of a handler.
     pub failing: FailureThreshold,
@@ -37,7 +37,7 @@ pub(super) fn read(
     mut section: Section<'_>,
     trust: &TrustedRoots,
     context: &LoadContext<'_>,
-) -> Option<Alerts> {
+) -> Option<AlertSettings> {
     let per_hour = section.checked("per_hour", |n| at_most(*n, PER_HOUR_MAX));
     let window = section.checked("window", |d: &Duration| match *d {
         d if d < Duration::from_secs(1) => Err("must be at least 1s".into()),
@@ -65,7 +65,7 @@ pub(super) fn read(
             per_mille: u16::try_from(per_mille).ok()?,
         })
     };
-    Some(Alerts {
+    Some(AlertSettings {
         per_hour: u32::try_from(per_hour?).ok()?,
         failing: too_much(failing?)?,
         refusing: too_much(refusing?)?,

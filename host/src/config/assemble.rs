@@ -7,13 +7,13 @@ use toml::de::DeTable;
 use weir_core::name::{DestinationName, HandlerName, SourceName};
 use weir_core::provider::Catalog;
 
-use super::admin::Admin;
+use super::admin::AdminSettings;
 use super::context::LoadContext;
 use super::handler::{self, Bounds, HandlerDefaults, HandlerSettings};
-use super::plugins::Runs;
+use super::plugins::RunSettings;
 use super::providers::Providers;
 use super::retry::RawRetry;
-use super::server::Server;
+use super::server::ServerSettings;
 use super::source::SourceContext;
 use super::tree::{Report, Section, parse};
 use super::{
@@ -99,7 +99,11 @@ pub(super) fn assemble<'t>(
     })
 }
 
-fn require_two_addresses(root: &Section<'_>, server: Option<&Server>, admin: Option<&Admin>) {
+fn require_two_addresses(
+    root: &Section<'_>,
+    server: Option<&ServerSettings>,
+    admin: Option<&AdminSettings>,
+) {
     if let (Some(server), Some(admin)) = (server, admin)
         && server.listen == admin.listen
         && server.listen.port() != 0
@@ -113,9 +117,9 @@ fn require_two_addresses(root: &Section<'_>, server: Option<&Server>, admin: Opt
 struct NamedContext<'a> {
     handlers: &'a HandlerDefaults,
     destinations: &'a destination::DestinationDefaults,
-    runs: &'a Runs,
-    server: Option<&'a Server>,
-    responders: Option<&'a responder::Responders>,
+    runs: &'a RunSettings,
+    server: Option<&'a ServerSettings>,
+    responders: Option<&'a responder::ResponderSettings>,
     trust: &'a TrustedRoots,
 }
 
@@ -165,7 +169,7 @@ struct Defaults {
     destination: Option<destination::DestinationDefaults>,
 }
 
-fn read_defaults(mut section: Section<'_>, runs: &Runs) -> Defaults {
+fn read_defaults(mut section: Section<'_>, runs: &RunSettings) -> Defaults {
     let limits = section.section("limits");
     let retry = section.section("retry");
     let breaker = section.section("breaker");

@@ -24,7 +24,7 @@ const INSTEAD_MAX: usize = 64;
 
 /// The settings of the hub's own requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fetch {
+pub struct FetchSettings {
     /// The timeout of the whole answer.
     pub timeout: Duration,
     /// Mirrors: the beginning of a URL, and its replacement; the longest match counts.
@@ -37,7 +37,7 @@ pub struct Fetch {
     pub trust: TrustedRoots,
 }
 
-impl Fetch {
+impl FetchSettings {
     /// The URL to fetch for `url`, and true if it is a mirror of the operator. A URL from a sender
     /// never gets access to private addresses.
     #[must_use]
@@ -54,7 +54,7 @@ pub(super) fn read(
     mut section: Section<'_>,
     trust: &TrustedRoots,
     context: &LoadContext<'_>,
-) -> Option<Fetch> {
+) -> Option<FetchSettings> {
     let timeout = section.checked("timeout", |timeout: &Duration| {
         if *timeout > TIMEOUT_MAX { Err("must be at most 30s".into()) } else { Ok(()) }
     });
@@ -68,7 +68,7 @@ pub(super) fn read(
     let trust = super::trust::with_ca(trust, &mut section, context);
     let authorities = authorities(&mut section, context);
     section.finish();
-    Some(Fetch { timeout: timeout?, instead, allow, authorities, trust })
+    Some(FetchSettings { timeout: timeout?, instead, allow, authorities, trust })
 }
 
 fn authorities(section: &mut Section<'_>, context: &LoadContext<'_>) -> Authorities {
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn the_longest_matching_mirror_is_used() {
         let pair = |begins: &str, with: &str| (begins.to_owned(), with.to_owned());
-        let fetch = Fetch {
+        let fetch = FetchSettings {
             timeout: Duration::from_secs(5),
             instead: vec![
                 pair("https://a.example/", "http://one/"),

@@ -65,25 +65,25 @@ pub use weir_core::verify::{NamedSecret, Secret};
 use weir_store::upkeep::Retention;
 
 pub use access::AccessPolicy;
-pub use admin::Admin;
-pub use alerts::Alerts;
+pub use admin::AdminSettings;
+pub use alerts::AlertSettings;
 pub use destination::{Destination, DestinationKind, Signing, TransportSettings, Webhook};
 pub use development::{DEVELOPMENT_SECRETS_FILE, development};
-pub use fetch::Fetch;
+pub use fetch::FetchSettings;
 pub use handler::{Grant, HandlerDefaults, HandlerSettings, Limits};
 pub use last_good::save_last_good;
 pub use load::{FILE, Loaded, Origin, known_providers, load, load_text};
 pub use location::HubLocation;
-pub use plugins::{Plugins, Runs};
+pub use plugins::{PluginSettings, RunSettings};
 pub use problem::{ConfigErrors, ConfigProblem};
 pub use providers::{ProviderFile, Providers, provider_file};
-pub use quarantine::Quarantine;
-pub use responder::{Responder, Responders};
+pub use quarantine::QuarantineSettings;
+pub use responder::{Responder, ResponderSettings};
 pub use restart::{RestartSettings, fingerprint};
 pub use route::Route;
 pub(crate) use route::unmatched;
 pub use schema::{Mismatch, Schemas};
-pub use server::Server;
+pub use server::ServerSettings;
 pub use source::Source;
 pub use sources::{ConfiguredSources, SourcesByName};
 
@@ -117,27 +117,27 @@ impl Mode {
 /// A valid configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
-    pub server: Server,
-    pub admin: Admin,
+    pub server: ServerSettings,
+    pub admin: AdminSettings,
     /// The store's URL, its path absolute or relative to the working directory.
     pub store_url: String,
     /// The folder of the store's file, also for keys, caches and tokens.
     pub data_dir: PathBuf,
-    pub plugins: Plugins,
-    pub runs: Runs,
-    pub responders: Responders,
+    pub plugins: PluginSettings,
+    pub runs: RunSettings,
+    pub responders: ResponderSettings,
     pub handler_defaults: HandlerDefaults,
     pub retention: Retention,
     /// The time until deliveries of missing targets are given up.
     pub hold_life: Duration,
-    pub alerts: Arc<Alerts>,
+    pub alerts: Arc<AlertSettings>,
     /// The time to finish runs and sends after a signal to stop.
     pub shutdown_grace: Duration,
     pub log: LogSettings,
     /// The hub's own requests.
-    pub fetch: Fetch,
+    pub fetch: FetchSettings,
     /// The limits of the quarantine.
-    pub quarantine: Quarantine,
+    pub quarantine: QuarantineSettings,
     /// The operator's provider files and their problems.
     pub providers: Vec<ProviderFile>,
     pub sources: BTreeMap<SourceName, Arc<Source>>,

@@ -24,7 +24,7 @@ const CODE_BYTES_MIN: usize = MIB;
 
 /// The settings of the watched folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Plugins {
+pub struct PluginSettings {
     pub dir: PathBuf,
     /// True if a sidecar may grant permissions.
     pub sidecar_grants: bool,
@@ -44,14 +44,14 @@ pub struct Plugins {
 
 /// The limits of all runs together.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Runs {
+pub struct RunSettings {
     /// Simultaneous runs.
     pub slots: usize,
     /// The highest memory limit of a handler, in bytes.
     pub memory_ceiling: usize,
 }
 
-impl Runs {
+impl RunSettings {
     /// All simultaneous runs: the slots, and half as many again that only quick handlers may use.
     /// Slow handlers cannot block those.
     #[must_use]
@@ -60,7 +60,7 @@ impl Runs {
     }
 }
 
-pub(super) fn read(mut section: Section<'_>, context: &LoadContext<'_>) -> Option<Plugins> {
+pub(super) fn read(mut section: Section<'_>, context: &LoadContext<'_>) -> Option<PluginSettings> {
     let dir = section.must::<PathBuf>("dir");
     if let Some(path) = dir.as_ref().map(|dir| context.resolve(dir)) {
         if path.exists() && !path.is_dir() {
@@ -95,7 +95,7 @@ pub(super) fn read(mut section: Section<'_>, context: &LoadContext<'_>) -> Optio
             .ok_or_else(|| format!("must be at least {}", format_size(CODE_BYTES_MIN)))
     });
     section.finish();
-    Some(Plugins {
+    Some(PluginSettings {
         dir: context.resolve(&dir?),
         sidecar_grants: grants? == "sidecar",
         settle: settle?,
@@ -108,7 +108,7 @@ pub(super) fn read(mut section: Section<'_>, context: &LoadContext<'_>) -> Optio
 }
 
 /// `cores` gives the default number of slots.
-pub(super) fn runs(mut section: Section<'_>, cores: usize) -> Option<Runs> {
+pub(super) fn runs(mut section: Section<'_>, cores: usize) -> Option<RunSettings> {
     let slots = if section.has("slots") {
         section.checked("slots", |n| at_most(*n, SLOTS_MAX))
     } else {
@@ -118,5 +118,5 @@ pub(super) fn runs(mut section: Section<'_>, cores: usize) -> Option<Runs> {
     let memory_ceiling =
         section.checked("memory_ceiling", |s: &Size| size_at_most(*s, GUEST_MEMORY_BYTES_MAX));
     section.finish();
-    Some(Runs { slots: slots?, memory_ceiling: memory_ceiling?.0 })
+    Some(RunSettings { slots: slots?, memory_ceiling: memory_ceiling?.0 })
 }

@@ -9,13 +9,13 @@ use super::value::Size;
 
 /// The limits of the quarantine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Quarantine {
+pub struct QuarantineSettings {
     pub enabled: bool,
     pub life: Duration,
     pub budgets: Budgets,
 }
 
-pub(super) fn read(mut section: Section<'_>) -> Option<Quarantine> {
+pub(super) fn read(mut section: Section<'_>) -> Option<QuarantineSettings> {
     let enabled = section.must("enabled");
     let life = section.must("life");
     let per_address = section.must("per_address");
@@ -24,7 +24,7 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Quarantine> {
     let per_source_bytes = section.must::<Size>("per_source_bytes");
     let bytes = section.must::<Size>("bytes");
     section.finish();
-    Some(Quarantine {
+    Some(QuarantineSettings {
         enabled: enabled?,
         life: life?,
         budgets: Budgets {

@@ -13,7 +13,7 @@ const KEEP_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The settings of all responders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Responders {
+pub struct ResponderSettings {
     /// The default deadline.
     pub deadline: Duration,
     /// The time for which a repeated request gets the same reply.
@@ -28,19 +28,19 @@ pub struct Responder {
     pub deadline: Duration,
 }
 
-pub(super) fn read(mut section: Section<'_>) -> Option<Responders> {
+pub(super) fn read(mut section: Section<'_>) -> Option<ResponderSettings> {
     let deadline = section.checked("deadline", deadline);
     let keep = section.checked("keep", |keep: &Duration| {
         if *keep > KEEP_MAX { Err("must be at most 7d".into()) } else { Ok(()) }
     });
     section.finish();
-    Some(Responders { deadline: deadline?, keep: keep? })
+    Some(ResponderSettings { deadline: deadline?, keep: keep? })
 }
 
 /// Reads `responder` and `responder_deadline` of a source.
 pub(super) fn of_source(
     section: &mut Section<'_>,
-    defaults: Option<&Responders>,
+    defaults: Option<&ResponderSettings>,
 ) -> Option<Responder> {
     let handler = section.maybe::<HandlerName>("responder");
     let own = section.maybe::<Duration>("responder_deadline");

@@ -27,7 +27,7 @@ const REFUSALS_MAX: usize = 1_000_000;
 
 /// The settings of the listener for webhooks.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Server {
+pub struct ServerSettings {
     pub listen: SocketAddr,
     /// The URL that senders use, without a slash at its end.
     pub public_url: Option<String>,
@@ -67,7 +67,7 @@ pub struct PerAddress {
     pub loopback: bool,
 }
 
-pub(super) fn read(mut section: Section<'_>, context: &LoadContext<'_>) -> Option<Server> {
+pub(super) fn read(mut section: Section<'_>, context: &LoadContext<'_>) -> Option<ServerSettings> {
     let listen = section.must("listen");
     let public_url = section.maybe::<String>("public_url");
     let public_url = public_url.and_then(|url| {
@@ -104,7 +104,7 @@ pub(super) fn read(mut section: Section<'_>, context: &LoadContext<'_>) -> Optio
         section.problem("body_budget", what);
     }
     section.finish();
-    Some(Server {
+    Some(ServerSettings {
         listen: listen?,
         public_url,
         tls,

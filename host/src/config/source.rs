@@ -15,11 +15,11 @@ use weir_core::verify::{
 
 use super::access::{self, AccessPolicy};
 use super::context::LoadContext;
-use super::responder::{self, Responder, Responders};
+use super::responder::{self, Responder, ResponderSettings};
 use super::schema::{self, CHECKED_BYTES_MAX, Schemas};
 use super::secret;
 use super::secret_strength;
-use super::server::Server;
+use super::server::ServerSettings;
 use super::tree::Section;
 use super::url::public_base;
 use weir_core::units::format_size;
@@ -55,8 +55,8 @@ pub struct Source {
 /// The context in which sources are checked.
 pub(super) struct SourceContext<'a> {
     pub(super) catalog: &'a Catalog,
-    pub(super) server: Option<&'a Server>,
-    pub(super) responders: Option<&'a Responders>,
+    pub(super) server: Option<&'a ServerSettings>,
+    pub(super) responders: Option<&'a ResponderSettings>,
 }
 
 /// Reads every `[sources.NAME]`.

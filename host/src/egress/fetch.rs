@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use weir_core::verify::{Authorities, Secret};
 
 use super::webhook::AGENT;
-use crate::config::Fetch;
+use crate::config::FetchSettings;
 use crate::guard::{AllowedNetworks, Blocked, ConnectTimeout, DialError, GuardedConnector};
 use crate::tls::TrustedRoots;
 use crate::tls::roots::{self, RootsError};
@@ -66,7 +66,7 @@ pub struct Fetcher {
     far: Http,
     /// For URLs that the operator configured.
     near: Http,
-    settings: Fetch,
+    settings: FetchSettings,
 }
 
 impl fmt::Debug for Fetcher {
@@ -80,7 +80,7 @@ impl Fetcher {
     ///
     /// # Errors
     /// If a file with certificate authorities cannot be used.
-    pub fn new(settings: &Fetch) -> Result<Self, RootsError> {
+    pub fn new(settings: &FetchSettings) -> Result<Self, RootsError> {
         let trust = &settings.trust;
         let (far, near) =
             (client(AllowedNetworks::default(), trust)?, client(settings.allow, trust)?);

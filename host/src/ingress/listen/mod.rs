@@ -23,7 +23,7 @@ use super::connection::limits::{ACCEPT_PAUSE, EVICTION_RETRY};
 use super::connection::state::Timeouts;
 use super::connection::table::{ConnectionGuard, ConnectionTable, Eviction};
 use super::receive::Pipeline;
-use crate::config::Server;
+use crate::config::ServerSettings;
 use crate::context::HubContext;
 use crate::observe::metrics::Metrics;
 use crate::runtime::shutdown::Drain;
@@ -92,7 +92,7 @@ impl ConnectionRefusal {
 
 impl ConnectionServer {
     pub(crate) fn new(
-        server: &Server,
+        server: &ServerSettings,
         ctx: &HubContext,
         pipeline: Arc<Pipeline>,
         tls: Option<Arc<ServerTls>>,

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::{ConnectionPermits, ConnectionRefusal, ConnectionServer, tls};
-use crate::config::Server;
+use crate::config::ServerSettings;
 use crate::ingress::answer::Response;
 use crate::ingress::connection::client::Client;
 use crate::ingress::connection::limits::{DRAIN_TIME_MAX, HEAD_BUFFER_BYTES_MIN, TIMER_RECHECK};
@@ -35,7 +35,7 @@ pub(super) const TOO_MANY_CONNECTIONS_ANSWER: &[u8] = b"HTTP/1.1 429 Too Many Re
     retry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// The settings of hyper for HTTP/1.
-pub(super) fn http1(server: &Server) -> http1::Builder {
+pub(super) fn http1(server: &ServerSettings) -> http1::Builder {
     let mut http = http1::Builder::new();
     // Deadlines are kept here, by one lazy timer for all phases of a connection. Without `pipeline_flush`:
     // it loses an answer that is not sent yet when invalid bytes follow its request.

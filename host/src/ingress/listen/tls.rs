@@ -19,7 +19,7 @@ use tokio_rustls::{Accept, TlsAcceptor};
 
 use super::serve::{ConnectionEnd, Graceful, drive, serve_http1};
 use super::{ConnectionRefusal, ConnectionServer};
-use crate::config::Server;
+use crate::config::ServerSettings;
 use crate::ingress::answer::Answer;
 use crate::ingress::answer::refused::Refused;
 use crate::ingress::connection::client::Client;
@@ -38,7 +38,7 @@ const HANDSHAKES: &str = ":tls";
 type HandshakeIo = ObservedIo<TcpStream, HandshakeStart>;
 
 /// The settings of hyper for HTTP/2.
-pub(super) fn http2(server: &Server) -> http2::Builder<TokioExecutor> {
+pub(super) fn http2(server: &ServerSettings) -> http2::Builder<TokioExecutor> {
     let mut http = http2::Builder::new(TokioExecutor::new());
     let head = u32::try_from(server.max_header_bytes).unwrap_or(u32::MAX);
     http.max_concurrent_streams(STREAMS_MAX)

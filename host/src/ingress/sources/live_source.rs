@@ -10,7 +10,7 @@ use weir_core::verify::{NamedSecret, Params, Secret, Verifier};
 use weir_store::EventIngested;
 
 use super::access::AccessControl;
-use crate::config::{Server, Source};
+use crate::config::{ServerSettings, Source};
 use crate::egress::fetch::Fetcher;
 use crate::ingress::answer::{self, Acknowledgement, Answer, RequestShape};
 use crate::ingress::connection::limits::BODY_PACE_GRACE;
@@ -60,7 +60,7 @@ pub(crate) struct LiveSource {
 /// Everything that all live sources share.
 #[derive(Debug)]
 pub(crate) struct SourceContext {
-    pub(crate) server: Server,
+    pub(crate) server: ServerSettings,
     pub(crate) metrics: Metrics,
     pub(crate) fetcher: Arc<Fetcher>,
     pub(crate) tasks: Tasks,
