@@ -50,7 +50,7 @@ impl<'a> Received<'a> {
     }
 
     /// A request that comes from the quarantine instead of a connection.
-    pub(super) fn rebuild_received(
+    pub(super) fn from_quarantine(
         source: &'a LiveSource,
         (head, body): (&'a Parts, &'a Bytes),
         caller: Caller<'a>,
