@@ -149,8 +149,8 @@ impl Ingress {
         sources.iter().map(|source| (source.config.name.clone(), source.config.clone())).collect()
     }
 
-    /// Opens a window: the next handshake of a source may hand its secret over. True if the operator has
-    /// to be shown the secret, see [`Self::show_secret`].
+    /// Opens a window: the next handshake of a source may hand its secret over. True if the
+    /// operator has to be shown the secret, see [`Self::show_secret`].
     ///
     /// # Errors
     /// If the source can have no such secret, or has one.
@@ -162,7 +162,8 @@ impl Ingress {
         self.pipeline.hand_over.open_window(source, until).await
     }
 
-    /// Closes a source's window and forgets the secret that it would show. False if it was not open.
+    /// Closes a source's window and forgets the secret that it would show. False if it was not
+    /// open.
     pub fn close_window(&self, source: &str) -> bool {
         self.pipeline.hand_over.close_window(source)
     }

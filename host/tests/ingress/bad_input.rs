@@ -1,10 +1,11 @@
-//! Requests that are meant to hurt, over HTTP: each gets its code, soon, and the next good one is taken.
+//! Hostile requests over HTTP: each gets its code, soon, and the next valid request is accepted.
 
 use std::time::Duration;
 
-use crate::bed::{Hub, NOW_MS, Reply, request};
+use crate::hub::{IngressHub, NOW_MS, Reply, request};
 
-/// Longest that an answer may take here, unoptimised and on a busy machine. What is quadratic takes minutes.
+/// The longest that an answer may take, unoptimised and on a busy machine. Quadratic work takes
+/// minutes.
 const SOON: Duration = Duration::from_secs(5);
 
 const SOURCES: &str = r#"
@@ -28,18 +29,18 @@ fan_out = ""
 body_limit = "2MiB"
 "#;
 
-async fn soon(hub: &Hub, request: impl AsRef<[u8]>) -> Reply {
+async fn soon(hub: &IngressHub, request: impl AsRef<[u8]>) -> Reply {
     tokio::time::timeout(SOON, hub.raw(request)).await.unwrap()
 }
 
-/// A genuine request is taken, whatever came before.
-async fn is_well(hub: &Hub, id: &str) {
+/// Checks that a valid request is accepted.
+async fn is_well(hub: &IngressHub, id: &str) {
     assert_eq!(soon(hub, hub.push(id, "{}")).await.json()["status"], "accepted", "{id}");
 }
 
 #[tokio::test]
-async fn headers_that_are_meant_to_hurt_are_refused_with_their_code() {
-    let hub = Hub::of(SOURCES).await;
+async fn hostile_headers_are_refused_with_their_code() {
+    let hub = IngressHub::of(SOURCES).await;
     let now = NOW_MS / 1000;
     let stripe = |value: String| ("stripe", vec![("stripe-signature", value)]);
     let github = |value: &str| ("github", vec![("x-hub-signature-256", value.to_owned())]);
@@ -72,8 +73,8 @@ async fn headers_that_are_meant_to_hurt_are_refused_with_their_code() {
 }
 
 #[tokio::test]
-async fn a_signed_time_that_is_written_otherwise_is_refused_though_its_signature_holds() {
-    let hub = Hub::of(SOURCES).await;
+async fn a_signed_time_in_another_notation_is_refused() {
+    let hub = IngressHub::of(SOURCES).await;
     let now = NOW_MS / 1000;
     for odd in [
         format!("+{now}"),
@@ -93,15 +94,15 @@ async fn a_signed_time_that_is_written_otherwise_is_refused_though_its_signature
 }
 
 #[tokio::test]
-async fn bodies_that_are_meant_to_hurt_are_answered_soon() {
-    let hub = Hub::of(SOURCES).await;
+async fn hostile_bodies_are_answered_soon() {
+    let hub = IngressHub::of(SOURCES).await;
     let form = ("content-type", "application/x-www-form-urlencoded");
     for bomb in ["a&".repeat(400_000), "%41=%42&".repeat(100_000)] {
         let headers = [form, ("x-twilio-signature", "AAAAAAAAAAAAAAAAAAAAAAAAAAA=")];
         let reply = soon(&hub, request("/webhook/twilio", &headers, &bomb)).await;
         assert_eq!(reply.problem(), (401, "too_many_fields".into()));
     }
-    // Whoever has the secret may send bodies that are no use to anybody. They are kept, whole.
+    // A sender with the secret may send useless bodies. They are stored whole.
     let mut kept = 0;
     for bomb in ["[".repeat(1_000_000), "{\"a\":".repeat(150_000), "\u{0}".repeat(1000)] {
         let reply = soon(&hub, hub.signed("slack", &[], &bomb, 0)).await;

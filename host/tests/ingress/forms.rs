@@ -1,9 +1,9 @@
-//! Webhooks that come as forms: signed field by field, or with a batch of events in one of their fields.
+//! Webhooks that are forms: signed field by field, or with a batch of events in one field.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::bed::{Hub, request};
+use crate::hub::{IngressHub, request};
 
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 
@@ -17,23 +17,22 @@ provider = "adyen"
 secrets = ["44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056"]
 "#;
 
-/// The form of these events, signed.
-fn mandrill(hub: &Hub, events: &str) -> String {
+/// A signed form with these events.
+fn mandrill(hub: &IngressHub, events: &str) -> String {
     let field: String = form_urlencoded::byte_serialize(events.as_bytes()).collect();
     let url = "https://hooks.example.com/webhook/mandrill";
     hub.signed_for(url, "mandrill", &[FORM], &format!("mandrill_events={field}"))
 }
 
 #[tokio::test]
-async fn a_batch_in_a_forms_field_becomes_events_each_with_its_own_body_and_known_when_it_comes_again()
- {
-    let hub = Hub::of(SOURCES).await;
+async fn a_batch_in_a_form_field_becomes_events_with_dedup_keys() {
+    let hub = IngressHub::of(SOURCES).await;
     let open = r#"{"event":"open","_id":"7","ts":1,"msg":{"email":"grüße@example.com"}}"#;
     let click = r#"{"event":"click","_id":"7","ts":2}"#;
     let added = r#"{"type":"blacklist","action":"add","ts":3}"#;
     let reply = hub.raw(mandrill(&hub, &format!("[{open}, {click}]"))).await.json();
     assert_eq!(reply["event_ids"].as_array().map(Vec::len), Some(2), "{reply}");
-    // Another batch with one of them again and one that is new.
+    // Another batch with one duplicate and one new event.
     let reply = hub.raw(mandrill(&hub, &format!("[{click},{added}]"))).await.json();
     assert_eq!(reply["duplicates"].as_array().map(Vec::len), Some(1), "{reply}");
 
@@ -48,18 +47,20 @@ async fn a_batch_in_a_forms_field_becomes_events_each_with_its_own_body_and_know
     assert_eq!(told, [of("blacklist.add", added), of("click", click), of("open", open)]);
 
     let empty = hub.raw(mandrill(&hub, "[]")).await;
-    assert_eq!(empty.status, 200, "as when an address is tried");
+    assert_eq!(empty.status, 200, "as when the provider tests the URL");
     let probe = hub.raw("HEAD /webhook/mandrill HTTP/1.1\r\nHost: hub\r\n\r\n").await;
     assert_eq!(probe.status, 200);
     assert_eq!(hub.stored().await.len(), 3);
 }
 
 #[tokio::test]
-async fn a_form_that_is_signed_field_by_field_is_taken_and_soap_is_refused_as_what_it_is() {
-    let hub = Hub::of(SOURCES).await;
-    let form = "additionalData.hmacSignature=coqCmt%2FIZ4E3CzPvMY8zTjQVL5hYJUiBRg8UU%2BiCWo0%3D&currency=EUR\
+async fn a_form_signed_field_by_field_is_accepted_and_soap_is_refused() {
+    let hub = IngressHub::of(SOURCES).await;
+    let form = "additionalData.hmacSignature=coqCmt%2FIZ4E3CzPvMY8zTjQVL5hYJUiBRg8UU%2BiCWo0%3D&\
+         currency=EUR\
                 &eventCode=AUTHORISATION&merchantAccountCode=TestMerchant&live=false\
-                &merchantReference=TestPayment-1407325143704&pspReference=7914073381342284&success=true&value=1130";
+                &merchantReference=TestPayment-1407325143704&pspReference=7914073381342284&\
+                 success=true&value=1130";
     let post = async |content_type: &str, body: &str| {
         hub.raw(request("/webhook/adyen", &[("content-type", content_type)], body)).await
     };
@@ -81,7 +82,7 @@ async fn a_form_that_is_signed_field_by_field_is_taken_and_soap_is_refused_as_wh
     assert_eq!(hub.stored().await.len(), 1);
 }
 
-/// The wire bytes of a request with this body, which need be no text.
+/// The bytes of a request with this body, which may be binary.
 fn wire(path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let headers: String = headers.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();
     let head = format!(
@@ -92,8 +93,8 @@ fn wire(path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_slack_form_keeps_its_bytes_and_a_certificate_check_is_no_event() {
-    let hub = Hub::start().await;
+async fn a_slack_form_keeps_its_bytes_and_ssl_check_is_not_an_event() {
+    let hub = IngressHub::start().await;
     let form = [("content-type", "application/x-www-form-urlencoded")];
     let body =
         "command=%2fdeploy&text=%ff%FE+a%2B&trigger_id=1.2&payload=%7b%22a%22%3a%22%ff%22%7d";
@@ -107,9 +108,10 @@ async fn a_slack_form_keeps_its_bytes_and_a_certificate_check_is_no_event() {
 }
 
 #[tokio::test]
-async fn a_mailgun_route_with_a_file_is_taken_in_parts() {
-    let hub = Hub::of(
-        "[sources.mailgun]\nprovider = \"mailgun\"\nsecrets = [\"key-3ax6xnjp29jd6fds4gc373sgvjxteol0\"]\n",
+async fn a_mailgun_route_with_a_file_is_a_multipart_form() {
+    let hub = IngressHub::of(
+        "[sources.mailgun]\nprovider = \"mailgun\"\n\
+         secrets = [\"key-3ax6xnjp29jd6fds4gc373sgvjxteol0\"]\n",
     )
     .await;
     let file: toml::Value =
@@ -134,12 +136,14 @@ async fn a_mailgun_route_with_a_file_is_taken_in_parts() {
 }
 
 #[tokio::test]
-async fn a_captured_form_is_one_event_in_any_order_and_under_any_content_type() {
-    let sources = "[sources.texts]\nprovider = \"twilio\"\nsecrets = [\"2d6f0c4be1a97358d0b1c2e3f4a59687\"]\n\
+async fn a_captured_form_is_one_event_in_any_order_and_content_type() {
+    let sources = "[sources.texts]\nprovider = \"twilio\"\n\
+         secrets = [\"2d6f0c4be1a97358d0b1c2e3f4a59687\"]\n\
                    public_url = \"https://mycompany.com/myapp.php\"\n";
-    let hub = Hub::of(&format!("{SOURCES}{sources}")).await;
-    // As Twilio's documentation has it, with a token as long as Twilio's are.
-    let form = "CallSid=CA1234567890ABCDE&Digits=1234&From=%2B14158675309&To=%2B18005551212&Caller=%2B14158675309";
+    let hub = IngressHub::of(&format!("{SOURCES}{sources}")).await;
+    // The example of Twilio's documentation, with a token of Twilio's length.
+    let form = "CallSid=CA1234567890ABCDE&Digits=1234&From=%2B14158675309&To=%2B18005551212&\
+         Caller=%2B14158675309";
     let post = async |headers: &[(&str, &str)], body: &str| {
         let signature = ("x-twilio-signature", "88teh7wpfNuHiv/YzF9nWS7DIpY=");
         let headers: Vec<_> = headers.iter().copied().chain([signature]).collect();

@@ -1,23 +1,24 @@
-//! What stands before a source: addresses, tokens, rates, and whose word about an address is believed.
+//! The access rules of a source: addresses, tokens, rates, and the proxies that may name an
+//! address.
 
 use tokio::io::AsyncWriteExt;
 
-use crate::bed::{Hub, Reply, junk, reply};
+use crate::hub::{IngressHub, Reply, junk, reply};
 
 const FRIEND: [u8; 4] = [127, 0, 0, 8];
 const STRANGER: [u8; 4] = [127, 0, 0, 9];
 
-/// A source that takes nothing from elsewhere than the friend, 192.0.2.0/24 and one network of IPv6.
+/// A source that accepts only the friend, 192.0.2.0/24 and one IPv6 network.
 const FENCED: &str = "[sources.fenced]\nprovider = \"custom\"\nsecrets = [{ file = \"secret\" }]\n\
     allow_ips = [\"127.0.0.8\", \"192.0.2.0/24\", \"2001:db8::/32\"]";
 
-async fn stored_from(hub: &Hub) -> Vec<u8> {
+async fn stored_from(hub: &IngressHub) -> Vec<u8> {
     hub.only_request().await.remote.unwrap().to_vec()
 }
 
 #[tokio::test]
-async fn a_source_hears_the_addresses_that_it_allows_and_no_others() {
-    let hub = Hub::with(FENCED, |_| {}).await;
+async fn a_source_accepts_only_allowed_addresses() {
+    let hub = IngressHub::with(FENCED, |_| {}).await;
     let signed = hub.signed("fenced", &[("x-webhook-event", "a")], "{}", 0);
     let not_allowed = (403, "address_not_allowed".to_owned());
     assert_eq!(hub.raw_from(STRANGER, &signed).await.problem(), not_allowed);
@@ -27,7 +28,7 @@ async fn a_source_hears_the_addresses_that_it_allows_and_no_others() {
         not_allowed,
         "who asked a stranger?"
     );
-    // Not for the body's sake: the answer comes after a head that promises more.
+    // The body is not waited for: the answer comes after a head that announces more.
     let mut unsent = hub.connect_from(STRANGER).await;
     let head = b"POST /webhook/fenced HTTP/1.1\r\nHost: h\r\nContent-Length: 999\r\n\r\n";
     unsent.write_all(head).await.unwrap();
@@ -37,16 +38,17 @@ async fn a_source_hears_the_addresses_that_it_allows_and_no_others() {
     assert_eq!(stored_from(&hub).await, FRIEND);
 }
 
-/// Behind a proxy at 127.0.0.1, where the tests connect from.
-async fn behind(forwarded_by: &str, more: &str) -> Hub {
+/// A hub behind a proxy at 127.0.0.1, from which the tests connect.
+async fn behind(forwarded_by: &str, more: &str) -> IngressHub {
     let server = format!(
-        "trusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\"]\nforwarded_by = \"{forwarded_by}\"\n{more}"
+        "trusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\"]\nforwarded_by = \"{forwarded_by}\"\n\
+         {more}"
     );
-    Hub::with(&server, |_| {}).await
+    IngressHub::with(&server, |_| {}).await
 }
 
-/// A genuine request for a source, with a header of the proxy.
-fn through(hub: &Hub, source: &str, header: &str, id: &str) -> String {
+/// A signed request with a header of the proxy.
+fn through(hub: &IngressHub, source: &str, header: &str, id: &str) -> String {
     let signed = hub.signed(source, &[("x-webhook-event", id)], &format!("{{\"n\":\"{id}\"}}"), 0);
     signed.replace("Host: hub", &format!("Host: hub\r\n{header}"))
 }
@@ -71,7 +73,7 @@ async fn behind_a_trusted_proxy_the_right_most_untrusted_address_counts() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_speaks_rfc_7239_is_read_so_and_in_no_other_way() {
+async fn a_proxy_that_sends_forwarded_is_read_by_rfc_7239_only() {
     let hub = behind("forwarded", FENCED).await;
     let ask = async |header: &str| hub.raw(through(&hub, "fenced", header, "a")).await.status;
     for refused in [
@@ -86,10 +88,10 @@ async fn a_proxy_that_speaks_rfc_7239_is_read_so_and_in_no_other_way() {
 }
 
 #[tokio::test]
-async fn behind_a_proxy_a_flood_is_charged_to_the_flooder_and_to_nobody_else() {
+async fn behind_a_proxy_a_flood_is_charged_to_its_sender_only() {
     let per_address = "[server.per_address]\nrefusals = 10\nrefusals_per_second = 1";
     let hub = behind("x-forwarded-for", per_address).await;
-    // One connection, as a proxy keeps it, carries everybody.
+    // One connection of a proxy carries all senders.
     let mut proxy = hub.connect().await;
     let good = through(&hub, "batch", "X-Forwarded-For: 192.0.2.7", "good");
     proxy.write_all(good.as_bytes()).await.unwrap();
@@ -113,12 +115,13 @@ const TOKENS: &str = "\
     [sources.basic]\nprovider = \"custom\"\nsecrets = [{ file = \"secret\" }]\n\
     auth = { in = \"basic\", tokens = [{ file = \"token\" }, { file = \"old-token\" }] }\n\
     [sources.header]\nprovider = \"custom\"\nsecrets = [{ file = \"secret\" }]\n\
-    auth = { in = \"header:X-Partner-Token\", tokens = [{ file = \"token\" }, { file = \"old-token\" }] }\n\
+    auth = { in = \"header:X-Partner-Token\", \
+    tokens = [{ file = \"token\" }, { file = \"old-token\" }] }\n\
     [sources.query]\nprovider = \"custom\"\nsecrets = [{ file = \"secret\" }]\n\
     auth = { in = \"query:key\", tokens = [{ file = \"token\" }, { file = \"old-token\" }] }\n";
 
-/// A genuine request that shows a token.
-fn showing(hub: &Hub, source: &str, token: &str) -> String {
+/// A signed request with a token.
+fn showing(hub: &IngressHub, source: &str, token: &str) -> String {
     use base64::Engine as _;
     let login = base64::engine::general_purpose::STANDARD.encode(token);
     let signed =
@@ -136,8 +139,8 @@ fn showing(hub: &Hub, source: &str, token: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_source_that_wants_a_token_hears_who_shows_a_live_one_in_its_place() {
-    let hub = Hub::with(TOKENS, |_| {}).await;
+async fn a_source_with_tokens_accepts_a_live_one_in_its_place() {
+    let hub = IngressHub::with(TOKENS, |_| {}).await;
     for source in ["bearer", "basic", "header", "query"] {
         for token in ["user:t0ken-of-today", "user:t0ken-of-old"] {
             assert_eq!(hub.raw(showing(&hub, source, token)).await.status, 200, "{source} {token}");
@@ -152,8 +155,8 @@ async fn a_source_that_wants_a_token_hears_who_shows_a_live_one_in_its_place() {
 }
 
 #[tokio::test]
-async fn a_token_is_found_nowhere_afterwards() {
-    let hub = Hub::with(TOKENS, |_| {}).await;
+async fn a_token_is_stored_nowhere() {
+    let hub = IngressHub::with(TOKENS, |_| {}).await;
     for source in ["bearer", "basic", "header", "query"] {
         let taken = hub.raw(showing(&hub, source, "user:t0ken-of-today")).await;
         assert_eq!(taken.status, 200);
@@ -177,17 +180,21 @@ async fn a_token_is_found_nowhere_afterwards() {
 }
 
 #[tokio::test]
-async fn of_verified_requests_so_many_are_taken_and_the_next_is_told_when() {
+async fn verified_requests_over_the_rate_are_told_when_to_retry() {
     let limited = "[sources.limited]\nprovider = \"github\"\nsecrets = [{ file = \"secret\" }]\n\
                    rate = \"60/h\"\nburst = 2";
-    let hub = Hub::with(limited, |_| {}).await;
+    let hub = IngressHub::with(limited, |_| {}).await;
     let push = async |n: usize| -> Reply {
         let id = format!("d-{n}");
         let headers = [("x-github-event", "push"), ("x-github-delivery", &*id)];
         hub.raw(hub.signed("limited", &headers, "{}", 0)).await
     };
     for _ in 0..20 {
-        assert_eq!(hub.raw(junk("limited")).await.status, 401, "a stranger uses nothing up");
+        assert_eq!(
+            hub.raw(junk("limited")).await.status,
+            401,
+            "an unverified request does not count to the rate"
+        );
     }
     assert_eq!((push(1).await.status, push(2).await.status), (200, 200));
     let refused = push(3).await;
@@ -195,21 +202,22 @@ async fn of_verified_requests_so_many_are_taken_and_the_next_is_told_when() {
     let after = refused.head.lines().find_map(|line| line.strip_prefix("retry-after: ")).unwrap();
     assert!((55..=60).contains(&after.parse::<u32>().unwrap()), "{after}");
     assert_eq!(hub.stored().await.len(), 2);
-    assert_eq!(hub.raw(hub.push("d-1", "{}")).await.status, 200, "another source has its own");
+    assert_eq!(hub.raw(hub.push("d-1", "{}")).await.status, 200, "another source has its own rate");
 }
 
-/// The sources of this text, read anew from the hub's folder.
-fn read_again(hub: &Hub, text: &str) {
+/// Reloads the hub's sources from this text.
+fn read_again(hub: &IngressHub, text: &str) {
     let read =
         weir::config::load_text("weir.toml", text, hub.dir.path(), weir::config::Mode::Production);
     hub.ingress.replace_sources(read.unwrap_or_else(|e| panic!("{e}")).config.sources);
 }
 
 #[tokio::test]
-async fn a_rate_goes_on_counting_when_the_sources_are_read_again_and_a_new_one_begins_anew() {
-    const LIMITED: &str = "[sources.limited]\nprovider = \"github\"\nsecrets = [{ file = \"secret\" }]\n\
+async fn a_rate_goes_on_counting_after_a_reload_unless_it_changed() {
+    const LIMITED: &str = "[sources.limited]\nprovider = \"github\"\n\
+         secrets = [{ file = \"secret\" }]\n\
                            rate = \"60/h\"\nburst = 2\n";
-    let hub = Hub::with(LIMITED, |_| {}).await;
+    let hub = IngressHub::with(LIMITED, |_| {}).await;
     let push = async |n: usize| -> u16 {
         let id = format!("d-{n}");
         let headers = [("x-github-event", "push"), ("x-github-delivery", &*id)];
@@ -218,7 +226,7 @@ async fn a_rate_goes_on_counting_when_the_sources_are_read_again_and_a_new_one_b
     assert_eq!((push(1).await, push(2).await, push(3).await), (200, 200, 429));
     let github = "[sources.github]\nprovider = \"github\"\nsecrets = [{ file = \"secret\" }]\n";
     read_again(&hub, &format!("{LIMITED}body_limit = \"10KiB\"\n{github}"));
-    assert_eq!(push(4).await, 429, "something else of it has changed");
+    assert_eq!(push(4).await, 429, "the rate is the same");
     read_again(&hub, &LIMITED.replace("60/h", "61/h"));
     assert_eq!((push(5).await, push(6).await, push(7).await), (200, 200, 429));
     read_again(&hub, github);
@@ -226,10 +234,10 @@ async fn a_rate_goes_on_counting_when_the_sources_are_read_again_and_a_new_one_b
 }
 
 #[tokio::test]
-async fn an_address_owes_what_it_owed_when_the_sources_are_read_again() {
+async fn a_penalty_survives_a_reload() {
     let per_address =
         "[server.per_address]\nrefusals = 10\nrefusals_per_second = 1\nloopback = true\n";
-    let hub = Hub::with(per_address, |_| {}).await;
+    let hub = IngressHub::with(per_address, |_| {}).await;
     for _ in 0..10 {
         assert_eq!(hub.raw_from(STRANGER, &junk("github")).await.status, 401);
     }
@@ -238,5 +246,9 @@ async fn an_address_owes_what_it_owed_when_the_sources_are_read_again() {
     let github = "[sources.github]\nprovider = \"github\"\nsecrets = [{ file = \"secret\" }]\n";
     read_again(&hub, github);
     assert_eq!(hub.raw_from(STRANGER, &junk("github")).await.problem(), in_debt);
-    assert_eq!(hub.raw_from(FRIEND, &junk("github")).await.status, 401, "another owes nothing");
+    assert_eq!(
+        hub.raw_from(FRIEND, &junk("github")).await.status,
+        401,
+        "another address has no penalty"
+    );
 }

@@ -1,4 +1,5 @@
-//! Requests that begin and do not end, while there are too few places: they lose theirs, and their sender is charged.
+//! Half-sent requests while all slots are taken: they lose their slots, and their sender is
+//! charged.
 
 use std::time::Duration;
 
@@ -6,24 +7,25 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::bed::{Hub, closed, junk, reply, request, until};
+use crate::hub::{IngressHub, closed, junk, reply, request, until};
 
 const STRANGER: [u8; 4] = [127, 0, 0, 9];
-/// Shorter than a body may take before its pace counts, and than a head may.
+/// Shorter than the grace period of a body and the deadline of a head.
 const SOON: Duration = Duration::from_secs(4);
 const HALF_A_BODY: &str =
     "POST /webhook/github HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\nx";
 const HALF_A_HEAD: &str = "POST /webhook/github HTTP/1.1\r\nHost: h\r\nX-Slow: ";
 
-/// A hub with this many places, which forgives hardly anything.
-async fn small(places: usize) -> Hub {
+/// A hub with this many slots and a low limit for refusals.
+async fn small(slots: usize) -> IngressHub {
     let server = format!(
-        "max_connections = {places}\n[server.per_address]\nrefusals = 3\nrefusals_per_second = 1\nloopback = true"
+        "max_connections = {slots}\n[server.per_address]\nrefusals = 3\nrefusals_per_second = 1\n\
+         loopback = true"
     );
-    Hub::with(&server, |_| {}).await
+    IngressHub::with(&server, |_| {}).await
 }
 
-async fn begin(hub: &Hub, count: usize, text: &str) -> Vec<TcpStream> {
+async fn begin(hub: &IngressHub, count: usize, text: &str) -> Vec<TcpStream> {
     let mut begun = Vec::new();
     for _ in 0..count {
         let mut stream = hub.connect_from(STRANGER).await;
@@ -34,8 +36,8 @@ async fn begin(hub: &Hub, count: usize, text: &str) -> Vec<TcpStream> {
     begun
 }
 
-/// As many good senders, each at an address of its own, which keep their connections.
-async fn served_soon(hub: &Hub, count: u8) -> Vec<TcpStream> {
+/// `count` good senders, each at its own address, which keep their connections.
+async fn served_soon(hub: &IngressHub, count: u8) -> Vec<TcpStream> {
     let mut kept = Vec::new();
     for n in 0..count {
         let serving = async {
@@ -50,7 +52,7 @@ async fn served_soon(hub: &Hub, count: u8) -> Vec<TcpStream> {
 }
 
 #[tokio::test]
-async fn half_sent_bodies_lose_their_places_and_are_charged() {
+async fn half_sent_bodies_lose_their_slots_and_are_charged() {
     let hub = small(10).await;
     let mut half = begin(&hub, 10, HALF_A_BODY).await;
     let _kept = served_soon(&hub, 6).await;
@@ -62,7 +64,7 @@ async fn half_sent_bodies_lose_their_places_and_are_charged() {
 }
 
 #[tokio::test]
-async fn half_sent_heads_lose_their_places_and_are_charged() {
+async fn half_sent_heads_lose_their_slots_and_are_charged() {
     let hub = small(10).await;
     let mut half = begin(&hub, 10, HALF_A_HEAD).await;
     let kept = served_soon(&hub, 6).await;
@@ -74,7 +76,7 @@ async fn half_sent_heads_lose_their_places_and_are_charged() {
 }
 
 #[tokio::test]
-async fn a_body_just_above_the_pace_gains_no_time_by_its_drops() {
+async fn a_body_just_above_the_pace_gains_no_time() {
     let hub = small(1).await;
     let mut stream = begin(&hub, 1, HALF_A_BODY).await.remove(0);
     let dripping = async {
@@ -90,7 +92,7 @@ async fn a_body_just_above_the_pace_gains_no_time_by_its_drops() {
 }
 
 #[tokio::test]
-async fn a_sender_that_begins_and_goes_away_is_charged() {
+async fn a_sender_that_leaves_during_its_body_is_charged() {
     let hub = small(10).await;
     for _ in 0..5 {
         drop(begin(&hub, 1, HALF_A_BODY).await);
@@ -100,7 +102,7 @@ async fn a_sender_that_begins_and_goes_away_is_charged() {
 }
 
 #[tokio::test]
-async fn while_no_place_can_be_made_a_crowd_gets_no_further_one() {
+async fn while_no_slot_can_be_freed_a_crowd_gets_no_further_one() {
     let hub = small(16).await;
     let _half = begin(&hub, 16, HALF_A_BODY).await;
     let mut further = hub.connect_from(STRANGER).await;
@@ -109,7 +111,7 @@ async fn while_no_place_can_be_made_a_crowd_gets_no_further_one() {
 }
 
 #[tokio::test]
-async fn a_proven_connection_keeps_its_place_while_its_body_comes() {
+async fn a_proven_connection_keeps_its_slot_while_its_body_arrives() {
     let hub = small(2).await;
     let mut proven = hub.connect_from([127, 0, 0, 10]).await;
     proven.write_all(hub.push("d-1", "{}").as_bytes()).await.unwrap();
@@ -127,7 +129,7 @@ async fn a_proven_connection_keeps_its_place_while_its_body_comes() {
 }
 
 #[tokio::test]
-async fn what_is_still_taken_after_a_refusal_holds_no_place() {
+async fn draining_a_refused_body_holds_no_slot() {
     let hub = small(1).await;
     let refused = "POST /nothing HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\nx";
     let mut stream = hub.connect_from(STRANGER).await;
@@ -138,8 +140,8 @@ async fn what_is_still_taken_after_a_refusal_holds_no_place() {
 }
 
 #[tokio::test]
-async fn a_sender_that_closes_its_side_after_its_request_hears_the_answer() {
-    let hub = Hub::start().await;
+async fn a_sender_that_closes_its_side_after_its_request_gets_the_answer() {
+    let hub = IngressHub::start().await;
     for n in 0..20 {
         let mut stream = hub.connect().await;
         stream.write_all(hub.push(&format!("d-{n}"), "{}").as_bytes()).await.unwrap();
@@ -161,7 +163,7 @@ async fn a_sender_that_closes_its_side_after_its_request_hears_the_answer() {
 
 #[tokio::test]
 async fn a_refusal_that_ends_the_connection_says_so() {
-    let hub = Hub::start().await;
+    let hub = IngressHub::start().await;
     let unsent = |path: &str, more: &str| {
         format!("POST {path} HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999\r\n{more}\r\n{{}}")
     };
@@ -181,7 +183,7 @@ async fn a_refusal_that_ends_the_connection_says_so() {
         assert_eq!(reply.status, status, "{text}");
         assert!(reply.head.contains("\nconnection: close"), "{status}: {}", reply.head);
     }
-    // One whose body was here goes on.
+    // A connection whose body was complete stays open.
     let mut stream = hub.connect().await;
     stream.write_all(request("/webhook/none", &[], "{}").as_bytes()).await.unwrap();
     let refused = reply(&mut stream).await;

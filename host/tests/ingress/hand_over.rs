@@ -1,4 +1,4 @@
-//! Secrets that a sender hands over: taken in a window that an operator has opened, once.
+//! Secrets that a sender hands over: accepted once, while an operator has opened a window.
 
 use std::time::Duration;
 
@@ -7,33 +7,35 @@ use weir::ingress::{HandOverStatus, OpenWindowError};
 use weir_core::time::Timestamp;
 use weir_core::verify::Secret;
 
-use crate::bed::{Hub, NOW_MS, Reply, request};
+use crate::hub::{IngressHub, NOW_MS, Reply, request};
 
 const SECRET: &str = "b537207f20cbfa02357cf448134da559e8bd39d61597dcd5631b8012eae53e81";
-/// An event that is signed with it, and its signature, as published.
+/// A published event that is signed with the secret, and its signature.
 const BODY: &str =
     r#"{"events":[{"action":"changed","resource":{"gid":"1","resource_type":"task"}}]}"#;
 const SIGNATURE: &str = "9d011c08342193ed633bc26618fc8517e1c2176a886ff68a76428e7f27f45b81";
 
-const SOURCES: &str = "[sources.tasks]\nprovider = \"asana\"\n[sources.fixed]\nprovider = \"asana\"\n\
-                       secrets = [\"known beforehand\"]\n[sources.github]\nprovider = \"github\"\nsecrets = [\"another one\"]\n";
+const SOURCES: &str = "[sources.tasks]\nprovider = \"asana\"\n[sources.fixed]\n\
+     provider = \"asana\"\n\
+                       secrets = [\"known beforehand\"]\n\
+                       [sources.github]\nprovider = \"github\"\nsecrets = [\"another one\"]\n";
 
-async fn hand_over(hub: &Hub, secret: &str) -> Reply {
+async fn hand_over(hub: &IngressHub, secret: &str) -> Reply {
     hub.post("/webhook/tasks", &[("x-hook-secret", secret)], "").await
 }
 
-async fn event(hub: &Hub) -> Reply {
+async fn event(hub: &IngressHub) -> Reply {
     hub.post("/webhook/tasks", &[("x-hook-signature", SIGNATURE)], BODY).await
 }
 
-/// For a minute.
-async fn open(hub: &Hub, source: &str) -> Result<bool, OpenWindowError> {
+/// Opens a window for a minute.
+async fn open(hub: &IngressHub, source: &str) -> Result<bool, OpenWindowError> {
     hub.ingress.open_window(source, Timestamp::from_millis(NOW_MS + 60_000)).await
 }
 
 #[tokio::test]
-async fn a_secret_is_taken_while_the_window_is_open_and_verifies_at_once_and_after_a_restart() {
-    let hub = Hub::of(SOURCES).await;
+async fn a_handed_over_secret_verifies_at_once_and_after_a_restart() {
+    let hub = IngressHub::of(SOURCES).await;
     assert_eq!(hand_over(&hub, SECRET).await.problem(), (403, "handshake_closed".into()));
     assert_eq!(event(&hub).await.problem().0, 401);
 
@@ -48,12 +50,12 @@ async fn a_secret_is_taken_while_the_window_is_open_and_verifies_at_once_and_aft
     assert_eq!(event(&hub).await.json()["duplicates"].as_array().map(Vec::len), Some(1));
     let kept = hub.on_disk();
     let found = kept.windows(SECRET.len()).any(|bytes| bytes == SECRET.as_bytes());
-    assert!(!found, "the secret can be read off the disk");
+    assert!(!found, "the secret can be read from the disk");
 }
 
 #[tokio::test]
-async fn a_second_secret_never_takes_the_place_of_the_first() {
-    let hub = Hub::of(SOURCES).await;
+async fn a_second_secret_never_replaces_the_first() {
+    let hub = IngressHub::of(SOURCES).await;
     open(&hub, "tasks").await.unwrap();
     assert_eq!(hand_over(&hub, SECRET).await.status, 200);
     assert_eq!(hand_over(&hub, "a stranger's").await.problem().1, "handshake_closed");
@@ -65,14 +67,14 @@ async fn a_second_secret_never_takes_the_place_of_the_first() {
     let name = hub.config.sources["tasks"].name.clone();
     assert!(hub.ingress.forget_secret(&name).await.unwrap());
     assert!(!hub.ingress.forget_secret(&name).await.unwrap());
-    assert_eq!(event(&hub).await.problem().0, 401, "what is forgotten verifies nothing");
+    assert_eq!(event(&hub).await.problem().0, 401, "a forgotten secret verifies nothing");
     open(&hub, "tasks").await.unwrap();
     assert_eq!(hand_over(&hub, SECRET).await.status, 200);
 }
 
 #[tokio::test]
-async fn of_many_who_hand_a_secret_over_at_once_one_is_heard() {
-    let hub = std::sync::Arc::new(Hub::of(SOURCES).await);
+async fn of_many_hand_overs_at_once_one_is_accepted() {
+    let hub = std::sync::Arc::new(IngressHub::of(SOURCES).await);
     open(&hub, "tasks").await.unwrap();
     let sending = (0..16).map(|n| {
         let hub = hub.clone();
@@ -86,8 +88,8 @@ async fn of_many_who_hand_a_secret_over_at_once_one_is_heard() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sender_that_hangs_up_at_once_has_handed_its_secret_over_all_the_same() {
-    let hub = Hub::of(SOURCES).await;
+async fn a_secret_is_accepted_even_if_its_sender_hangs_up() {
+    let hub = IngressHub::of(SOURCES).await;
     let name = hub.config.sources["tasks"].name.clone();
     let handshake = request("/webhook/tasks", &[("x-hook-secret", SECRET)], "");
     let tasks = || hub.ingress.sources().into_iter().find(|s| s.name == name).unwrap();
@@ -108,8 +110,8 @@ async fn a_sender_that_hangs_up_at_once_has_handed_its_secret_over_all_the_same(
 }
 
 #[tokio::test]
-async fn a_window_closes_by_itself_and_when_it_is_told_to() {
-    let hub = Hub::of(SOURCES).await;
+async fn a_window_closes_by_itself_and_on_request() {
+    let hub = IngressHub::of(SOURCES).await;
     open(&hub, "tasks").await.unwrap();
     hub.clock.set(NOW_MS + 60_000);
     assert_eq!(hand_over(&hub, SECRET).await.problem().1, "handshake_closed");
@@ -120,30 +122,30 @@ async fn a_window_closes_by_itself_and_when_it_is_told_to() {
 }
 
 #[tokio::test]
-async fn no_window_opens_where_nothing_is_to_be_handed_over() {
-    let hub = Hub::of(SOURCES).await;
+async fn no_window_opens_where_no_secret_is_handed_over() {
+    let hub = IngressHub::of(SOURCES).await;
     for name in ["fixed", "github"] {
         assert!(matches!(open(&hub, name).await, Err(OpenWindowError::Configured)));
     }
-    assert!(matches!(open(&hub, "nobody").await, Err(OpenWindowError::UnknownSource)));
+    assert!(matches!(open(&hub, "unknown").await, Err(OpenWindowError::UnknownSource)));
     let statuses = hub.ingress.sources();
     let awaiting: Vec<_> =
         statuses.iter().filter(|s| s.awaits_secret).map(|s| s.name.as_str()).collect();
     assert_eq!(awaiting, ["tasks"]);
 }
 
-/// To the source `notes`, as Notion hands it over.
-async fn hand_token_over(hub: &Hub) {
+/// Hands a token over to the source `notes`, as Notion does.
+async fn hand_token_over(hub: &IngressHub) {
     let body = format!("{{\"verification_token\":\"{SECRET}\"}}");
     assert_eq!(hub.post("/webhook/notes", &[], &body).await.status, 200);
 }
 
 #[tokio::test]
-async fn what_has_to_be_given_back_is_shown_once_and_not_after_its_time_nor_after_it_was_forgotten()
-{
-    let hub =
-        Hub::of("[sources.notes]\nprovider = \"notion\"\n[sources.tasks]\nprovider = \"asana\"\n")
-            .await;
+async fn a_secret_to_give_back_is_shown_once_until_the_window_ends() {
+    let hub = IngressHub::of(
+        "[sources.notes]\nprovider = \"notion\"\n[sources.tasks]\nprovider = \"asana\"\n",
+    )
+    .await;
     let (show, name) =
         (|| hub.ingress.show_secret("notes"), hub.config.sources["notes"].name.clone());
     assert_eq!(show(), HandOverStatus::Nothing);
@@ -157,7 +159,7 @@ async fn what_has_to_be_given_back_is_shown_once_and_not_after_its_time_nor_afte
     assert_eq!(show(), HandOverStatus::Nothing);
     open(&hub, "notes").await.unwrap();
     hand_token_over(&hub).await;
-    assert!(hub.ingress.forget_secret(&name).await.unwrap(), "before anybody saw it");
+    assert!(hub.ingress.forget_secret(&name).await.unwrap(), "before it was shown");
     assert_eq!(show(), HandOverStatus::Nothing);
 
     open(&hub, "notes").await.unwrap();

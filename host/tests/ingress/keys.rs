@@ -1,4 +1,4 @@
-//! Keys that senders publish: fetched from a server of our own that stands in for theirs, by the operator's word.
+//! Published keys, fetched from a local server that stands in for the sender's.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,16 +15,16 @@ use weir_core::sign::{RequestDraft, SigningInput};
 use weir_core::time::Timestamp;
 use weir_core::verify::Secret;
 
-use crate::bed::{Hub, NOW_MS, Reply, request};
+use crate::hub::{IngressHub, NOW_MS, Reply, request};
 
-/// A server that answers every request alike and remembers what it was asked.
+/// A server that gives one answer to every request and records the requests.
 pub(crate) struct KeyServer {
     pub(crate) addr: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
     pub(crate) answer: Arc<Mutex<String>>,
-    /// Other answers, by the path that is asked for.
+    /// Other answers, by path.
     pub(crate) by_path: Arc<Mutex<Vec<(&'static str, String)>>>,
-    /// Answers wait for this once it is set.
+    /// If set, answers wait for this.
     gate: Arc<Mutex<Option<Arc<Notify>>>>,
 }
 
@@ -40,15 +40,14 @@ impl KeyServer {
         let (answer, gate) = (Arc::new(Mutex::new(answer)), Arc::default());
         let by_path = Arc::default();
         let server = Self { addr, asked, answer, by_path, gate };
-        let (asked, answer) = (Arc::clone(&server.asked), Arc::clone(&server.answer));
-        let by_path = Arc::clone(&server.by_path);
-        let gate: Arc<Mutex<Option<Arc<Notify>>>> = Arc::clone(&server.gate);
+        let (asked, answer) = (server.asked.clone(), server.answer.clone());
+        let by_path = server.by_path.clone();
+        let gate: Arc<Mutex<Option<Arc<Notify>>>> = server.gate.clone();
         tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
-                let (asked, answer, gate) =
-                    (Arc::clone(&asked), Arc::clone(&answer), Arc::clone(&gate));
-                let by_path = Arc::clone(&by_path);
+                let (asked, answer, gate) = (asked.clone(), answer.clone(), gate.clone());
+                let by_path = by_path.clone();
                 tokio::spawn(async move {
                     let mut bytes = Vec::new();
                     while !is_whole(&bytes) {
@@ -65,7 +64,7 @@ impl KeyServer {
                     }
                     let other = by_path.lock().iter().find(|(p, _)| **p == path).cloned();
                     let answer = other.map_or_else(|| answer.lock().clone(), |(_, answer)| answer);
-                    // Whoever asked may be gone, which is its right.
+                    // The client may have gone.
                     let _ = stream.write_all(answer.as_bytes()).await;
                 });
             }
@@ -97,15 +96,15 @@ fn body(vector: &Value) -> String {
     String::from_utf8(STANDARD.decode(vector["body"].as_str().unwrap()).unwrap()).unwrap()
 }
 
-async fn post(hub: &Hub, vector: &Value) -> Reply {
+async fn post(hub: &IngressHub, vector: &Value) -> Reply {
     let name = vector["provider"].as_str().unwrap();
     let headers = vector["headers"].as_object().unwrap();
     let headers: Vec<_> = headers.iter().map(|(n, v)| (n.as_str(), v.as_str().unwrap())).collect();
     hub.raw(request(&format!("/webhook/{name}"), &headers, &body(vector))).await
 }
 
-/// The same from an address of this machine, which names another key.
-async fn post_from(hub: &Hub, address: [u8; 4], paypal: &Value, key: &str) -> Reply {
+/// The same from another loopback address, with another key name.
+async fn post_from(hub: &IngressHub, address: [u8; 4], paypal: &Value, key: &str) -> Reply {
     let headers = paypal["headers"].as_object().unwrap();
     let url = format!("https://api.sandbox.paypal.com/v1/notifications/certs/{key}");
     let value = |name: &String, value: &Value| match name.as_str() {
@@ -117,7 +116,7 @@ async fn post_from(hub: &Hub, address: [u8; 4], paypal: &Value, key: &str) -> Re
     hub.raw_from(address, &request("/webhook/paypal", &headers, &body(paypal))).await
 }
 
-/// The keys of a token's issuer, as it publishes them.
+/// The published keys of a token's issuer.
 fn key_set(vector: &Value) -> String {
     format!("{{\"keys\":[{}]}}", vector["extra"]["jwk"])
 }
@@ -129,7 +128,7 @@ pub(crate) fn fetching(instead_of: &str, server: &KeyServer) -> String {
     )
 }
 
-/// The same, where this certificate is an authority that the operator trusts to vouch for senders' certificates.
+/// The same, with this certificate as an authority that the operator trusts.
 pub(crate) fn trusting(
     pem: &str,
     instead_of: &str,
@@ -145,16 +144,18 @@ pub(crate) fn trusting(
 const PUBSUB: &str = r#"
 [sources.google-pubsub]
 provider = "google-pubsub"
-params = { audience = "https://example.com/webhooks/in", service_account_email = "push@example-project.iam.gserviceaccount.com" }
+[sources.google-pubsub.params]
+audience = "https://example.com/webhooks/in"
+service_account_email = "push@example-project.iam.gserviceaccount.com"
 "#;
 const GOOGLE: &str = "https://www.googleapis.com/";
 
-async fn pubsub(server: &KeyServer) -> Hub {
-    Hub::of(&format!("{}{PUBSUB}", fetching(GOOGLE, server))).await
+async fn pubsub(server: &KeyServer) -> IngressHub {
+    IngressHub::of(&format!("{}{PUBSUB}", fetching(GOOGLE, server))).await
 }
 
 #[tokio::test]
-async fn a_key_is_fetched_when_a_request_needs_it_and_then_used_for_a_day() {
+async fn a_key_is_fetched_on_demand_and_used_for_a_day() {
     let oidc = vector("google-pubsub/oidc");
     let server = KeyServer::start(ok(&key_set(&oidc))).await;
     let hub = pubsub(&server).await;
@@ -169,15 +170,15 @@ async fn a_key_is_fetched_when_a_request_needs_it_and_then_used_for_a_day() {
 }
 
 #[tokio::test]
-async fn many_who_need_the_same_key_wait_for_one_fetch() {
+async fn requests_that_need_the_same_key_wait_for_one_fetch() {
     let oidc = vector("google-pubsub/oidc");
     let server = KeyServer::start(ok(&key_set(&oidc))).await;
     let gate = Arc::new(Notify::new());
-    *server.gate.lock() = Some(Arc::clone(&gate));
+    *server.gate.lock() = Some(gate.clone());
     let hub = Arc::new(pubsub(&server).await);
     let sending: Vec<_> = (0..20)
         .map(|_| {
-            let (hub, oidc) = (Arc::clone(&hub), oidc.clone());
+            let (hub, oidc) = (hub.clone(), oidc.clone());
             tokio::spawn(async move { post(&hub, &oidc).await.status })
         })
         .collect();
@@ -192,7 +193,7 @@ async fn many_who_need_the_same_key_wait_for_one_fetch() {
 }
 
 #[tokio::test]
-async fn a_key_that_cannot_be_had_is_a_503_and_is_not_asked_for_again_at_once() {
+async fn an_unavailable_key_is_503_and_not_fetched_again_at_once() {
     let oidc = vector("google-pubsub/oidc");
     for answer in [
         "HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n".to_owned(),
@@ -214,7 +215,7 @@ async fn a_key_that_cannot_be_had_is_a_503_and_is_not_asked_for_again_at_once() 
 }
 
 #[tokio::test]
-async fn a_key_that_is_not_the_one_named_refuses_the_request_and_is_not_fetched_in_a_loop() {
+async fn a_wrong_key_refuses_the_request_without_a_fetch_loop() {
     let oidc = vector("google-pubsub/oidc");
     let other = key_set(&oidc).replace("\"k1\"", "\"k2\"");
     let server = KeyServer::start(ok(&other)).await;
@@ -223,7 +224,7 @@ async fn a_key_that_is_not_the_one_named_refuses_the_request_and_is_not_fetched_
         assert_eq!(post(&hub, &oidc).await.problem(), (401, "key_untrusted".into()));
     }
     assert_eq!(server.asked().len(), 1);
-    // The issuer has a new key a minute later: one more look finds it.
+    // The issuer has a new key a minute later: one more fetch finds it.
     *server.answer.lock() = ok(&key_set(&oidc));
     hub.clock.set(NOW_MS + 61_000);
     assert_eq!(post(&hub, &oidc).await.status, 204);
@@ -231,23 +232,24 @@ async fn a_key_that_is_not_the_one_named_refuses_the_request_and_is_not_fetched_
 }
 
 #[tokio::test]
-async fn an_address_inside_is_asked_only_if_the_operator_allows_it() {
+async fn a_private_address_is_fetched_only_if_the_operator_allows_it() {
     let oidc = vector("google-pubsub/oidc");
     let server = KeyServer::start(ok(&key_set(&oidc))).await;
     let config = fetching(GOOGLE, &server).replace("allow = [\"@private\"]", "");
-    let hub = Hub::of(&format!("{config}{PUBSUB}")).await;
+    let hub = IngressHub::of(&format!("{config}{PUBSUB}")).await;
     assert_eq!(post(&hub, &oidc).await.problem(), (503, "key_unavailable".into()));
     assert!(server.asked().is_empty());
 }
 
 #[tokio::test]
-async fn a_certificate_is_fetched_from_where_the_request_says_if_the_sender_may_say_so() {
+async fn a_certificate_is_fetched_from_an_allowed_url_of_the_request() {
     let paypal = vector("paypal/own-cert");
     let certificate = paypal["extra"]["certificate_pem"].as_str().unwrap();
     let server = KeyServer::start(ok(certificate)).await;
     let (_file, config) = trusting(certificate, "https://api.sandbox.paypal.com/", &server);
-    let source = "[sources.paypal]\nprovider = \"paypal\"\nparams = { webhook_id = \"6HY79521VR978045E\" }\n";
-    let hub = Hub::of(&format!("{config}{source}")).await;
+    let source = "[sources.paypal]\nprovider = \"paypal\"\n\
+         params = { webhook_id = \"6HY79521VR978045E\" }\n";
+    let hub = IngressHub::of(&format!("{config}{source}")).await;
     assert_eq!(post(&hub, &paypal).await.status, 200);
     assert!(server.asked()[0].starts_with("GET /v1/notifications/certs/CERT-"));
     let mut elsewhere = paypal.clone();
@@ -257,13 +259,14 @@ async fn a_certificate_is_fetched_from_where_the_request_says_if_the_sender_may_
 }
 
 #[tokio::test]
-async fn a_key_that_must_be_asked_for_by_name_is_asked_for_with_the_operators_credentials() {
+async fn a_named_key_is_fetched_with_the_operators_credentials() {
     let plaid = vector("plaid/es256");
     let server = KeyServer::start(ok(&format!("{{\"key\":{}}}", plaid["extra"]["jwk"]))).await;
     let config = fetching("https://sandbox.plaid.com/", &server);
     let source = "[sources.plaid]\nprovider = \"plaid\"\n\
-                  params = { client_id = \"me\", api_secret = \"s3cret\", environment = \"sandbox\" }\n";
-    let hub = Hub::of(&format!("{config}{source}")).await;
+                  params = { client_id = \"me\", api_secret = \"s3cret\", \
+                  environment = \"sandbox\" }\n";
+    let hub = IngressHub::of(&format!("{config}{source}")).await;
     hub.clock.set(plaid["now"].as_u64().unwrap() * 1000);
     assert_eq!(post(&hub, &plaid).await.status, 200);
     let asked = server.asked();
@@ -276,11 +279,13 @@ const GRAPH: &str = r#"
 [sources.graph]
 provider = "msgraph"
 secrets = ["the state"]
-params = { app_id = "8e460676-ae3f-4b1e-8790-ee0fb5d6148f", tenant = "84bd8158-6d4d-4958-8b9f-9d6445542f95" }
+[sources.graph.params]
+app_id = "8e460676-ae3f-4b1e-8790-ee0fb5d6148f"
+tenant = "84bd8158-6d4d-4958-8b9f-9d6445542f95"
 "#;
 
-/// A notification with resource data whose two tokens are signed with the tests' own key, for this app.
-fn notification(hub: &Hub, state: &str, app_id: &str) -> Value {
+/// A notification with resource data, whose two tokens are signed with the tests' key for this app.
+fn notification(hub: &IngressHub, state: &str, app_id: &str) -> Value {
     let source = &hub.config.sources["graph"];
     let item = serde_json::json!({"id": "n", "clientState": state, "changeType": "created"});
     let body = serde_json::json!({"value": [item], "validationTokens": ["", ""]});
@@ -301,18 +306,18 @@ fn notification(hub: &Hub, state: &str, app_id: &str) -> Value {
 }
 
 #[tokio::test]
-async fn every_token_of_a_rich_notification_must_be_ours_as_well_as_the_state_of_every_item() {
+async fn every_token_and_state_of_a_rich_notification_is_checked() {
     let server =
         KeyServer::start(ok(include_str!("../../core/tests/providers/rsa-public.jwks.json"))).await;
     let config = fetching("https://login.microsoftonline.com/", &server);
-    let hub = Hub::of(&format!("{config}{GRAPH}")).await;
+    let hub = IngressHub::of(&format!("{config}{GRAPH}")).await;
     let post = async |body: &Value| hub.post("/webhook/graph", &[], &body.to_string()).await;
     let ours = "8e460676-ae3f-4b1e-8790-ee0fb5d6148f";
     let refused = |code: &str| (401, code.to_owned());
 
     let guessed = notification(&hub, "another state", ours);
     assert_eq!(post(&guessed).await.problem(), refused("signature_mismatch"));
-    assert!(server.asked().is_empty(), "a stranger makes us fetch nothing");
+    assert!(server.asked().is_empty(), "an unproven sender causes no fetch");
 
     let rich = notification(&hub, "the state", ours);
     assert_eq!(post(&rich).await.status, 202);
@@ -337,7 +342,7 @@ async fn every_token_of_a_rich_notification_must_be_ours_as_well_as_the_state_of
 }
 
 #[tokio::test]
-async fn strangers_who_name_keys_without_end_make_us_ask_for_a_few_only() {
+async fn unverified_requests_cause_few_key_fetches() {
     let sns = vector("sns/notification-v1");
     let server =
         KeyServer::start("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".into()).await;
@@ -347,7 +352,7 @@ async fn strangers_who_name_keys_without_end_make_us_ask_for_a_few_only() {
         "[sources.sns]\nprovider = \"sns\"\nparams = {{ topic_arn = {} }}\n",
         topic["TopicArn"]
     );
-    let hub = Hub::of(&format!("{config}{source}")).await;
+    let hub = IngressHub::of(&format!("{config}{source}")).await;
     for n in 0..50 {
         let other = body.replace("0000.pem", &format!("{n:04}.pem"));
         assert!(n == 0 || other != body);
@@ -358,8 +363,7 @@ async fn strangers_who_name_keys_without_end_make_us_ask_for_a_few_only() {
 }
 
 #[tokio::test]
-async fn strangers_who_name_a_thousand_keys_keep_no_new_one_from_a_sender_who_was_verified_before()
-{
+async fn a_proven_sender_gets_a_new_key_despite_a_flood_of_key_names() {
     const SENDER: [u8; 4] = [127, 0, 0, 8];
     const STRANGER: [u8; 4] = [127, 0, 0, 9];
     let paypal = vector("paypal/own-cert");
@@ -369,8 +373,9 @@ async fn strangers_who_name_a_thousand_keys_keep_no_new_one_from_a_sender_who_wa
     let server = KeyServer::start(certificate.clone()).await;
     let (_file, config) = trusting(pem, "https://api.sandbox.paypal.com/", &server);
     let source = "[server.per_address]\nrefusals = 1000\nloopback = true\n\
-                  [sources.paypal]\nprovider = \"paypal\"\nparams = { webhook_id = \"6HY79521VR978045E\" }\n";
-    let hub = Hub::of(&format!("{config}{source}")).await;
+                  [sources.paypal]\nprovider = \"paypal\"\n\
+                  params = { webhook_id = \"6HY79521VR978045E\" }\n";
+    let hub = IngressHub::of(&format!("{config}{source}")).await;
     assert_eq!(post_from(&hub, SENDER, &paypal, "CERT-old").await.status, 200);
     assert_eq!(server.asked().len(), 1);
 
@@ -380,11 +385,11 @@ async fn strangers_who_name_a_thousand_keys_keep_no_new_one_from_a_sender_who_wa
         let reply = post_from(&hub, STRANGER, &paypal, &format!("CERT-{n}")).await;
         assert_eq!(reply.problem(), unavailable);
     }
-    assert_eq!(server.asked().len(), 4, "one address has its share");
+    assert_eq!(server.asked().len(), 4, "one address has only its share");
     for n in 0..500_u16 {
         let [high, low] = n.to_be_bytes();
         let crowd = [127, 1, high, low];
-        // The very key that the sender is about to use among them, though it is not yet there.
+        // Among them is the key that the sender will use, before it is published.
         let key = if n % 100 == 0 { "CERT-new".to_owned() } else { format!("CERT-{}", 500 + n) };
         assert_eq!(post_from(&hub, crowd, &paypal, &key).await.problem(), unavailable);
     }
@@ -398,12 +403,12 @@ async fn strangers_who_name_a_thousand_keys_keep_no_new_one_from_a_sender_who_wa
 }
 
 #[tokio::test]
-async fn a_sender_that_wants_it_is_called_back_after_its_answer_where_the_operator_named_its_host()
-{
+async fn a_sender_is_called_back_after_the_answer_at_allowed_hosts() {
     let server = KeyServer::start(ok("")).await;
     let config = fetching("https://eu.sender.example/", &server);
-    let hub = Hub::of(&format!(
-        "{config}[sources.quiet]\nprovider = \"cloudevents\"\nsecrets = [\"a token of some length\"]\n\
+    let hub = IngressHub::of(&format!(
+        "{config}[sources.quiet]\nprovider = \"cloudevents\"\n\
+         secrets = [\"a token of some length\"]\n\
          [sources.called]\nprovider = \"cloudevents\"\nsecrets = [\"a token of some length\"]\n\
          params = {{ callback_hosts = \"*.sender.example\" }}\n\
          [sources.fence]\nprovider = \"cloudevents\"\nsecrets = [\"a token of some length\"]\n\
@@ -431,7 +436,7 @@ async fn a_sender_that_wants_it_is_called_back_after_its_answer_where_the_operat
     let asked = server.asked();
     assert_eq!(asked.len(), 1, "{asked:?}");
     assert!(asked[0].starts_with("GET /confirm?id=7 HTTP/1.1\r\n"), "{asked:?}");
-    // However many ask, a few are called: all that are have been by the time that a later one of another source is.
+    // Few of many are called back: all calls are done once a later one of another source is.
     for _ in 0..50 {
         assert_eq!(ask("called", url).await.status, 200);
     }

@@ -1,9 +1,10 @@
-//! Ingress over real TCP, with a real store: what is taken in, what is refused, and what a connection may cost.
+//! Ingress over real TCP with a real store: accepted and refused requests, and the limits of
+//! connections.
 
 #![expect(clippy::disallowed_methods, reason = "tests may spawn tasks directly")]
 #![expect(clippy::unwrap_used, reason = "a test ends where something it builds on fails")]
 
-mod bed;
+mod hub;
 
 mod bad_input;
 mod forms;

@@ -1,4 +1,5 @@
-//! Webhooks that come by other methods than POST. What they are signed with is made here, as the providers' documents say.
+//! Webhooks by other methods than POST. Their signatures are made here, as the providers document
+//! them.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -8,12 +9,13 @@ use weir::config;
 use weir::ingress::ReleaseOutcome;
 use weir_store::query::StoredRequest;
 
-use crate::bed::{Hub, NOW_MS, Reply, kept, request_by};
+use crate::hub::{IngressHub, NOW_MS, Reply, kept, request_by};
 
 const SECRET: &str = "what the sender signs with";
 const TOKEN: &str = "t0ken-that-nobody-guesses";
 
-/// A source for each of the senders, and one of a partner's who signs time and URL and shows a token in it.
+/// A source for each sender, and one for a partner that signs time and URL and has a token in the
+/// URL.
 fn sources(secret: &str) -> String {
     let source = |name: &str, provider: &str, more: &str| {
         format!(
@@ -35,7 +37,8 @@ fn sources(secret: &str) -> String {
             "partner",
             "custom",
             &format!(
-                "methods = [\"GET\"]\ntype = \"form:kind\"\nid = \"form:id\"\nsecret_fields = [\"form:pin\"]\n\
+                "methods = [\"GET\"]\ntype = \"form:kind\"\nid = \"form:id\"\n\
+                 secret_fields = [\"form:pin\"]\n\
                  auth = {{ in = \"query:key\", tokens = [\"{TOKEN}\"] }}\n\
                  [sources.partner.signature]\nmessage = \"{{url}}\"\nprefix = \"\""
             ),
@@ -44,8 +47,8 @@ fn sources(secret: &str) -> String {
     .concat()
 }
 
-async fn hub() -> Hub {
-    Hub::of(&sources(SECRET)).await
+async fn hub() -> IngressHub {
+    IngressHub::of(&sources(SECRET)).await
 }
 
 fn url(source: &str, query: &str) -> String {
@@ -62,18 +65,18 @@ fn sha256(text: &str) -> String {
 }
 
 /// A request without a body.
-async fn bare(hub: &Hub, method: &str, path: &str, headers: &[(&str, &str)]) -> Reply {
+async fn bare(hub: &IngressHub, method: &str, path: &str, headers: &[(&str, &str)]) -> Reply {
     hub.raw(request_by(method, &format!("/webhook/{path}"), headers, "")).await
 }
 
-/// As Twilio signs a GET: HMAC-SHA1 of the whole URL.
-async fn twilio(hub: &Hub, signed: &str, sent: &str) -> Reply {
+/// A GET as Twilio signs it: HMAC-SHA1 of the whole URL.
+async fn twilio(hub: &IngressHub, signed: &str, sent: &str) -> Reply {
     let signature =
         STANDARD.encode(mac(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &url("twilio", signed)));
     bare(hub, "GET", &format!("twilio?{sent}"), &[("X-Twilio-Signature", &signature)]).await
 }
 
-/// A token as Vonage puts it on a GET: with the SHA-256 of the parameters as JSON.
+/// Vonage's token for a GET: with the SHA-256 of the parameters as JSON.
 fn vonage_token(parameters: &str) -> String {
     let claims = json!({
         "iss": "Vonage", "api_key": "a1b2c3", "iat": NOW_MS / 1000, "jti": "1",
@@ -85,8 +88,8 @@ fn vonage_token(parameters: &str) -> String {
     format!("Bearer {header}.{claims}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
-/// As Zendesk signs: HMAC-SHA256 of the time and the body.
-async fn zendesk(hub: &Hub, method: &str, id: &str, query: &str, body: &str) -> Reply {
+/// A request as Zendesk signs it: HMAC-SHA256 of the time and the body.
+async fn zendesk(hub: &IngressHub, method: &str, id: &str, query: &str, body: &str) -> Reply {
     let time = "2025-10-09T08:53:20Z";
     let signature = STANDARD.encode(mac(hmac::HMAC_SHA256, &format!("{time}{body}")));
     let headers = [
@@ -97,13 +100,13 @@ async fn zendesk(hub: &Hub, method: &str, id: &str, query: &str, body: &str) -> 
     hub.raw(request_by(method, &format!("/webhook/zendesk{query}"), &headers, body)).await
 }
 
-/// As HubSpot's version 2 signs: SHA-256 of the secret, the method, the URL and the body.
+/// HubSpot's signature, version 2: SHA-256 of the secret, the method, the URL and the body.
 fn hubspot_v2(method: &str, url: &str) -> String {
     sha256(&format!("{SECRET}{method}{url}"))
 }
 
 /// The newest event's type, its sender's id, and its request.
-async fn newest(hub: &Hub) -> (String, Option<String>, StoredRequest) {
+async fn newest(hub: &IngressHub) -> (String, Option<String>, StoredRequest) {
     let event = hub.stored().await.remove(0);
     let request = hub.store.request(event.request.unwrap()).await.unwrap().unwrap();
     (event.kind.to_string(), event.delivery_id.map(|id| id.to_string()), request)
@@ -128,7 +131,7 @@ async fn a_twilio_get_is_an_event_whose_payload_is_its_query() {
 }
 
 #[tokio::test]
-async fn of_two_gets_that_say_the_same_the_second_is_a_duplicate_and_another_query_is_news() {
+async fn a_get_with_the_same_query_is_a_duplicate_another_query_is_not() {
     let hub = hub().await;
     let sent = "MessageSid=SM1&MessageStatus=sent";
     for (query, stored) in [(sent, 1), (sent, 1), ("MessageSid=SM1&MessageStatus=delivered", 2)] {
@@ -138,7 +141,7 @@ async fn of_two_gets_that_say_the_same_the_second_is_a_duplicate_and_another_que
 }
 
 #[tokio::test]
-async fn a_query_that_was_changed_is_refused_and_not_stored() {
+async fn a_changed_query_is_refused_and_not_stored() {
     let hub = hub().await;
     let sent = "MessageSid=SM1&MessageStatus=sent";
     for changed in ["MessageSid=SM1&MessageStatus=failed", &format!("{sent}&a=b"), ""] {
@@ -152,7 +155,7 @@ async fn a_query_that_was_changed_is_refused_and_not_stored() {
 }
 
 #[tokio::test]
-async fn a_vonage_get_is_an_event_and_its_token_is_kept_nowhere() {
+async fn a_vonage_get_is_an_event_and_its_token_is_stored_nowhere() {
     let hub = hub().await;
     let token = vonage_token(r#"{"from":"1555","uuid":"u1","status":"ringing","x":"grün"}"#);
     let path = "vonage?from=1555&uuid=u1&status=ringing&x=gr%C3%BCn";
@@ -165,10 +168,10 @@ async fn a_vonage_get_is_an_event_and_its_token_is_kept_nowhere() {
 }
 
 #[tokio::test]
-async fn a_signature_among_the_parameters_is_looked_for_where_they_stand() {
+async fn a_signature_parameter_is_read_from_the_query_or_the_form() {
     let hub = hub().await;
     let time = NOW_MS / 1000;
-    // As Vonage's SMS API signs: HMAC-SHA256 of the sorted parameters, with what would part them replaced.
+    // Vonage's SMS signature: HMAC-SHA256 of the sorted parameters, with their separators replaced.
     let signed = format!("&messageId=M1&msisdn=1555&text=a_b_c&timestamp={time}&type=text");
     let signature = hex::encode_upper(mac(hmac::HMAC_SHA256, &signed));
     let said = format!(
@@ -191,7 +194,7 @@ async fn a_signature_among_the_parameters_is_looked_for_where_they_stand() {
 }
 
 #[tokio::test]
-async fn zendesk_sends_by_any_method_with_a_body_or_without() {
+async fn zendesk_sends_by_any_method_with_or_without_a_body() {
     let hub = hub().await;
     for method in ["PUT", "PATCH", "DELETE", "GET", "POST"] {
         let taken = zendesk(&hub, method, &format!("bare-{method}"), "", "").await;
@@ -209,7 +212,7 @@ async fn zendesk_sends_by_any_method_with_a_body_or_without() {
 }
 
 #[tokio::test]
-async fn what_a_delete_says_stands_in_its_query_and_what_a_put_says_does_not() {
+async fn the_content_of_a_delete_is_its_query_of_a_put_its_body() {
     let hub = hub().await;
     zendesk(&hub, "DELETE", "1", "?type=ticket.deleted&ticket=35", "").await;
     let (kind, _, request) = newest(&hub).await;
@@ -221,14 +224,14 @@ async fn what_a_delete_says_stands_in_its_query_and_what_a_put_says_does_not() {
 }
 
 #[tokio::test]
-async fn a_hubspot_get_that_says_nothing_is_an_event_with_an_empty_payload_each_time() {
+async fn each_empty_hubspot_get_is_an_event_with_an_empty_payload() {
     let hub = hub().await;
     let signature = hubspot_v2("GET", "https://hooks.example.com/in/hubspot");
     let headers = [("X-HubSpot-Signature", &*signature), ("X-HubSpot-Signature-Version", "v2")];
     for _ in 0..2 {
         assert_eq!(bare(&hub, "GET", "hubspot", &headers).await.json()["status"], "accepted");
     }
-    assert_eq!(hub.stored().await.len(), 2, "nothing tells that they are the same");
+    assert_eq!(hub.stored().await.len(), 2, "they have no dedup key");
     let (kind, id, request) = newest(&hub).await;
     assert_eq!((&*kind, id), ("unknown", None));
     assert!(request.payload.body.is_empty() && request.payload.content_type().is_empty());
@@ -237,7 +240,7 @@ async fn a_hubspot_get_that_says_nothing_is_an_event_with_an_empty_payload_each_
 }
 
 #[tokio::test]
-async fn a_signature_that_covers_nothing_of_a_get_is_not_believed() {
+async fn a_signature_that_covers_nothing_of_a_get_is_refused() {
     let hub = hub().await;
     let always_the_same = sha256(SECRET);
     let headers =
@@ -248,7 +251,7 @@ async fn a_signature_that_covers_nothing_of_a_get_is_not_believed() {
 }
 
 #[tokio::test]
-async fn a_get_with_a_body_says_what_stands_in_the_body() {
+async fn the_content_of_a_get_with_a_body_is_the_body() {
     let hub = hub().await;
     let body = r#"{"_id":"drafts.river"}"#;
     let signed = mac(hmac::HMAC_SHA256, &format!("{NOW_MS}.{body}"));
@@ -260,8 +263,8 @@ async fn a_get_with_a_body_says_what_stands_in_the_body() {
     assert_eq!((&*kind, text(&request.payload.body)), ("update", body));
 }
 
-/// As the partner signs: HMAC-SHA256 of the URL, its token and all.
-async fn partner(hub: &Hub, query: &str) -> Reply {
+/// A request as the partner signs it: HMAC-SHA256 of the URL with its token.
+async fn partner(hub: &IngressHub, query: &str) -> Reply {
     let signature = hex::encode(mac(hmac::HMAC_SHA256, &url("partner", query)));
     bare(hub, "GET", &format!("partner?{query}"), &[("X-Webhook-Signature", &signature)]).await
 }
@@ -294,7 +297,7 @@ async fn a_token_or_a_secret_in_the_query_is_stored_nowhere() {
 }
 
 #[tokio::test]
-async fn what_comes_by_a_method_that_a_source_does_not_take_is_told_which_it_takes() {
+async fn a_wrong_method_is_refused_with_the_allowed_ones() {
     let hub = hub().await;
     let signature = format!("sha256={}", hex::encode(mac(hmac::HMAC_SHA256, "")));
     let signed = [("x-hub-signature-256", &*signature)];
@@ -316,12 +319,16 @@ async fn what_comes_by_a_method_that_a_source_does_not_take_is_told_which_it_tak
             reply.head
         );
     }
-    // None of a body is waited for.
+    // The body is not waited for.
     let unsent = "GET /webhook/github HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n";
     assert_eq!(hub.raw(unsent).await.problem(), (405, "method_not_allowed".into()));
     assert!(hub.stored().await.is_empty());
     bare(&hub, "POST", "github", &[("x-hub-signature-256", "sha256=00")]).await;
-    assert_eq!(&*kept(&hub, 1).await[0].code, "signature_mismatch", "and nothing else is kept");
+    assert_eq!(
+        &*kept(&hub, 1).await[0].code,
+        "signature_mismatch",
+        "no other request is quarantined"
+    );
 }
 
 #[tokio::test]
@@ -341,12 +348,12 @@ async fn a_handshake_comes_before_an_event_by_the_same_method() {
     assert_eq!(no_challenge.problem(), (401, "query_not_signed".into()));
     let wrong = bare(&hub, "GET", "okta?a=b", &[("authorization", "wrong")]).await;
     assert_eq!(wrong.problem(), (401, "signature_mismatch".into()));
-    assert_eq!(&*kept(&hub, 1).await[0].source, "okta", "the other could never become an event");
+    assert_eq!(&*kept(&hub, 1).await[0].source, "okta", "the other request can never be an event");
 }
 
 #[tokio::test]
-async fn a_get_that_a_wrong_secret_refused_is_let_in_as_the_get_that_it_was() {
-    let hub = Hub::of(&sources("not the sender's")).await;
+async fn a_quarantined_get_is_released_as_the_same_get() {
+    let hub = IngressHub::of(&sources("not the sender's")).await;
     let query = "MessageSid=SM1&MessageStatus=delivered";
     assert_eq!(twilio(&hub, query, query).await.problem(), (401, "signature_mismatch".into()));
     let signature = hex::encode(mac(hmac::HMAC_SHA256, &url("partner", "id=1")));
@@ -354,18 +361,18 @@ async fn a_get_that_a_wrong_secret_refused_is_let_in_as_the_get_that_it_was() {
     bare(&hub, "GET", &leaked, &[("X-Webhook-Signature", &signature)]).await;
     let held = kept(&hub, 2).await;
     let shown = hub.ingress.show_quarantined(held[0].id).await.unwrap().unwrap();
-    assert_eq!(text(&shown.body), query, "what it said is what is shown");
+    assert_eq!(text(&shown.body), query, "the content is shown");
     let shown = hub.ingress.show_quarantined(held[1].id).await.unwrap().unwrap();
     assert!(text(&shown.body).starts_with("key=fingerprint-"), "{}", text(&shown.body));
 
     let folder = tempfile::tempdir().unwrap();
-    let mended = config::load_text(
+    let fixed = config::load_text(
         "weir.toml",
         &sources(SECRET),
         folder.path(),
         weir::config::Mode::Development,
     );
-    hub.ingress.replace_sources(mended.unwrap().config.sources);
+    hub.ingress.replace_sources(fixed.unwrap().config.sources);
     let released = hub.ingress.release(held[0].id).await.unwrap();
     assert!(matches!(&released, ReleaseOutcome::Released(ids) if ids.len() == 1), "{released:?}");
     let (kind, id, request) = newest(&hub).await;

@@ -1,4 +1,4 @@
-//! What a connection and an address may cost, and what holds when too many want too much.
+//! The limits of connections, addresses and bodies, and the answers of an overloaded hub.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::io::AsyncWriteExt;
 
-use crate::bed::{Hub, Reply, closed, junk, reply, request, until};
+use crate::hub::{IngressHub, Reply, closed, junk, reply, request, until};
 
 #[tokio::test]
-async fn who_sends_too_slowly_is_told_and_let_go() {
-    let hub = Hub::with(
+async fn a_slow_sender_gets_408_and_is_disconnected() {
+    let hub = IngressHub::with(
         "header_timeout = \"50ms\"\nbody_timeout = \"50ms\"\nidle_timeout = \"50ms\"",
         |_| {},
     )
@@ -30,8 +30,8 @@ async fn who_sends_too_slowly_is_told_and_let_go() {
 }
 
 #[tokio::test]
-async fn past_the_cap_the_idlest_connection_makes_place() {
-    let hub = Hub::with("max_connections = 2", |_| {}).await;
+async fn at_the_limit_the_longest_idle_connection_is_closed() {
+    let hub = IngressHub::with("max_connections = 2", |_| {}).await;
     let mut idlest = hub.connect().await;
     idlest.write_all(hub.push("d-1", "{}").as_bytes()).await.unwrap();
     assert_eq!(reply(&mut idlest).await.status, 200);
@@ -41,12 +41,12 @@ async fn past_the_cap_the_idlest_connection_makes_place() {
     assert_eq!(hub.raw(hub.push("d-3", "{}")).await.status, 200);
     assert_eq!(closed(&mut idlest).await, 0);
     idle.write_all(hub.push("d-4", "{}").as_bytes()).await.unwrap();
-    assert_eq!(reply(&mut idle).await.status, 200, "the other one was left alone");
+    assert_eq!(reply(&mut idle).await.status, 200, "the other one stays open");
 }
 
 #[tokio::test]
-async fn past_the_cap_of_connections_that_are_at_work_the_next_waits() {
-    let hub = Hub::with("max_connections = 1", |_| {}).await;
+async fn while_all_connections_are_busy_the_next_one_waits() {
+    let hub = IngressHub::with("max_connections = 1", |_| {}).await;
     let push = hub.push("d-1", "{\"a\":1}");
     let (begun, rest) = push.as_bytes().split_at(push.len() - 3);
     let mut first = hub.connect().await;
@@ -55,16 +55,16 @@ async fn past_the_cap_of_connections_that_are_at_work_the_next_waits() {
     let mut second = hub.connect().await;
     second.write_all(hub.push("d-2", "{}").as_bytes()).await.unwrap();
     let early = tokio::time::timeout(Duration::from_millis(250), second.readable()).await;
-    assert!(early.is_err(), "served beyond the cap");
+    assert!(early.is_err(), "served above the limit");
     assert_eq!(hub.metrics.connections().get(), 1);
     first.write_all(rest).await.unwrap();
-    assert_eq!(reply(&mut first).await.status, 200, "what is at work is not broken off");
-    assert_eq!(reply(&mut second).await.status, 200, "and then it is idle and makes place");
+    assert_eq!(reply(&mut first).await.status, 200, "a busy connection is not closed");
+    assert_eq!(reply(&mut second).await.status, 200, "the first one is idle then and is closed");
 }
 
 #[tokio::test]
-async fn whoever_opens_connections_and_says_nothing_keeps_nobody_out() {
-    let hub = Hub::with("max_connections = 50", |_| {}).await;
+async fn silent_connections_do_not_keep_senders_out() {
+    let hub = IngressHub::with("max_connections = 50", |_| {}).await;
     let mut silent = Vec::new();
     for _ in 0..50 {
         silent.push(hub.connect().await);
@@ -75,13 +75,13 @@ async fn whoever_opens_connections_and_says_nothing_keeps_nobody_out() {
     }
 }
 
-/// Ten refusals at once, and hardly any after that, also for addresses of this machine.
+/// Ten refusals in a burst and few after it, also for loopback addresses.
 const TEN_REFUSALS: &str =
     "[server.per_address]\nrefusals = 10\nrefusals_per_second = 1\nloopback = true";
 
 const FLOODER: [u8; 4] = [127, 0, 0, 9];
 
-async fn flood(hub: &Hub, source: &str) -> Vec<Reply> {
+async fn flood(hub: &IngressHub, source: &str) -> Vec<Reply> {
     let mut replies = Vec::new();
     for _ in 0..30 {
         replies.push(hub.raw_from(FLOODER, &junk(source)).await);
@@ -90,14 +90,14 @@ async fn flood(hub: &Hub, source: &str) -> Vec<Reply> {
 }
 
 #[tokio::test]
-async fn an_address_that_was_refused_too_often_is_told_to_wait() {
-    let hub = Hub::with(TEN_REFUSALS, |_| {}).await;
+async fn an_address_with_too_many_refusals_gets_429() {
+    let hub = IngressHub::with(TEN_REFUSALS, |_| {}).await;
     let replies = flood(&hub, "github").await;
     assert!(replies[..10].iter().all(|reply| reply.status == 401));
     let last = replies.last().unwrap();
     assert_eq!(last.problem(), (429, "too_many_refusals".into()));
     assert!(last.head.contains("\nretry-after: 1"), "{}", last.head);
-    // Neither the body nor the rest of the head is waited for: the answer comes after a head that promises more.
+    // The body is not waited for: the answer comes after a head that announces more.
     let mut unsent = hub.connect_from(FLOODER).await;
     let head = b"POST /webhook/github HTTP/1.1\r\nHost: h\r\nContent-Length: 99999\r\n\r\n";
     unsent.write_all(head).await.unwrap();
@@ -109,12 +109,12 @@ async fn an_address_that_was_refused_too_often_is_told_to_wait() {
     for n in 0..10 {
         assert_eq!(paths(n).await, 404);
     }
-    assert_eq!(paths(10).await, 429, "unknown paths are counted too");
+    assert_eq!(paths(10).await, 429, "unknown paths count too");
 }
 
 #[tokio::test]
-async fn a_flood_costs_nobody_at_another_address_and_no_other_source_at_its_own() {
-    let hub = Hub::with(TEN_REFUSALS, |_| {}).await;
+async fn a_flood_affects_no_other_address_and_no_other_source() {
+    let hub = IngressHub::with(TEN_REFUSALS, |_| {}).await;
     flood(&hub, "github").await;
     let elsewhere = hub.raw_from([127, 0, 0, 10], &hub.push("d-1", "{}")).await;
     assert_eq!(elsewhere.status, 200);
@@ -123,8 +123,8 @@ async fn a_flood_costs_nobody_at_another_address_and_no_other_source_at_its_own(
 }
 
 #[tokio::test]
-async fn a_sender_that_has_proven_itself_is_heard_through_a_flood_from_its_own_address() {
-    let hub = Hub::with(TEN_REFUSALS, |_| {}).await;
+async fn a_proven_connection_is_served_during_a_flood_of_its_address() {
+    let hub = IngressHub::with(TEN_REFUSALS, |_| {}).await;
     let mut proven = hub.connect_from(FLOODER).await;
     for n in 0..30 {
         proven.write_all(hub.push(&format!("early-{n}"), "{}").as_bytes()).await.unwrap();
@@ -136,7 +136,7 @@ async fn a_sender_that_has_proven_itself_is_heard_through_a_flood_from_its_own_a
         proven.write_all(hub.push(&format!("late-{n}"), "{}").as_bytes()).await.unwrap();
         assert_eq!(reply(&mut proven).await.status, 200);
     }
-    // What it earned does not pay for a flood of its own.
+    // Its credit does not cover a flood of its own.
     let mut answers = Vec::new();
     for _ in 0..40 {
         proven.write_all(junk("github").as_bytes()).await.unwrap();
@@ -146,18 +146,20 @@ async fn a_sender_that_has_proven_itself_is_heard_through_a_flood_from_its_own_a
 }
 
 #[tokio::test]
-async fn this_machine_is_not_held_to_what_strangers_may_cost() {
-    let hub = Hub::with("[server.per_address]\nrefusals = 10\nconnections = 2", |_| {}).await;
+async fn loopback_gets_no_penalty_by_default() {
+    let hub =
+        IngressHub::with("[server.per_address]\nrefusals = 10\nconnections = 2", |_| {}).await;
     let replies = flood(&hub, "github").await;
-    assert!(replies.iter().all(|reply| reply.status == 401), "a proxy stands for everybody");
+    assert!(replies.iter().all(|reply| reply.status == 401), "a proxy carries all senders");
     let _held = [hub.connect_from(FLOODER).await, hub.connect_from(FLOODER).await];
     until(|| hub.metrics.connections().get() == 2).await;
     assert_eq!(hub.raw_from(FLOODER, &hub.push("d-1", "{}")).await.status, 200);
 }
 
 #[tokio::test]
-async fn an_address_has_so_many_connections_and_no_more() {
-    let hub = Hub::with("[server.per_address]\nconnections = 3\nloopback = true", |_| {}).await;
+async fn one_address_has_a_limited_number_of_connections() {
+    let hub =
+        IngressHub::with("[server.per_address]\nconnections = 3\nloopback = true", |_| {}).await;
     let mut held = Vec::new();
     for _ in 0..3 {
         held.push(hub.connect_from(FLOODER).await);
@@ -174,8 +176,8 @@ async fn an_address_has_so_many_connections_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_full_queue_of_writes_is_answered_with_come_again() {
-    let hub = Hub::with("", |options| options.queue_items = 1).await;
+async fn a_full_write_queue_is_503_with_retry_after() {
+    let hub = IngressHub::with("", |options| options.queue_items = 1).await;
     let push = |n: usize| hub.push(&format!("d-{n}"), "{}");
     let mut sent = Vec::new();
     for n in 0..64 {
@@ -199,13 +201,13 @@ async fn a_full_queue_of_writes_is_answered_with_come_again() {
 }
 
 #[tokio::test]
-async fn what_is_stored_is_counted_even_if_its_sender_has_gone() {
-    let hub = Hub::start().await;
+async fn a_stored_event_is_counted_even_if_its_sender_has_gone() {
+    let hub = IngressHub::start().await;
     let sent: u64 = 200;
     for n in 0..sent {
         let mut stream = hub.connect().await;
         stream.write_all(hub.push(&format!("d-{n}"), "{}").as_bytes()).await.unwrap();
-        // Closed before there can be an answer.
+        // Closed before an answer.
     }
     until(|| hub.metrics.connections().get() == 0).await;
     let counted = || {
@@ -220,17 +222,17 @@ async fn what_is_stored_is_counted_even_if_its_sender_has_gone() {
         let filter = weir_store::query::EventFilter::default();
         hub.store.events(filter, page).await.unwrap().items.len() as u64
     };
-    // Everything is on disk or has been dropped once another request is answered.
+    // All requests are stored or dropped once another one is answered.
     assert_eq!(hub.raw(hub.push("last", "{}")).await.status, 200);
     let stored = stored().await;
-    assert!(stored > 1, "some were taken in");
+    assert!(stored > 1, "some were stored");
     until(|| counted() >= stored).await;
     assert_eq!(counted(), stored);
 }
 
 #[tokio::test]
-async fn past_the_budget_bodies_are_turned_away_until_there_is_room() {
-    let hub = Hub::with("body_limit = \"100KiB\"\nbody_budget = \"100KiB\"", |_| {}).await;
+async fn bodies_over_the_budget_are_refused_until_bytes_are_free() {
+    let hub = IngressHub::with("body_limit = \"100KiB\"\nbody_budget = \"100KiB\"", |_| {}).await;
     let mut holding = hub.connect().await;
     let head = "POST /webhook/github HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n";
     holding.write_all(format!("{head}{}", "x".repeat(99_999)).as_bytes()).await.unwrap();
@@ -248,8 +250,8 @@ async fn past_the_budget_bodies_are_turned_away_until_there_is_room() {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_answered_with_come_again() {
-    let hub = Hub::with("", |options| options.max_pages = Some(120)).await;
+async fn a_full_disk_is_503_with_retry_after() {
+    let hub = IngressHub::with("", |options| options.max_pages = Some(120)).await;
     let mut random = StdRng::seed_from_u64(1);
     let refused = loop {
         let noise: [u8; 16] = random.random();

@@ -1,5 +1,5 @@
-//! Every published vector and handshake over real HTTP: one hub with a source for each, and its clock where the vector
-//! has it. The data is the core's; nothing in it was made here.
+//! Every published vector and handshake over real HTTP: one hub with a source for each, whose clock
+//! is set to the time of the vector. The data is the core's.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use weir_core::time::Timestamp;
 
-use crate::bed::{Hub, NOW_MS, Reply};
+use crate::hub::{IngressHub, NOW_MS, Reply};
 
 fn published() -> Value {
     serde_json::from_str(include_str!("../../core/tests/providers/vectors.json")).unwrap()
@@ -19,12 +19,12 @@ fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// A text as TOML has it.
+/// A text as a TOML string.
 fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 
-/// The bytes of a request, to this path. A body's own length is said unless the headers say it.
+/// The bytes of a request to this path. The length of the body is added unless the headers have it.
 fn wire(request: &Value, path: &str) -> Vec<u8> {
     let body = STANDARD.decode(request["body"].as_str().unwrap()).unwrap();
     let method = request["method"].as_str().unwrap();
@@ -46,7 +46,7 @@ fn wire(request: &Value, path: &str) -> Vec<u8> {
     [head.as_bytes(), b"\r\n", &body].concat()
 }
 
-/// The source that an operator would write to take this vector.
+/// The source that an operator would configure for this vector.
 fn source(name: &str, vector: &Value) -> String {
     let mut secrets: Vec<String> = match &vector["secret"] {
         Value::Null => Vec::new(),
@@ -56,9 +56,9 @@ fn source(name: &str, vector: &Value) -> String {
     let mut params = BTreeMap::new();
     for (key, value) in vector["extra"].as_object().into_iter().flatten() {
         match key.as_str() {
-            // They stand where a secret does.
+            // These are configured in place of a secret.
             "certificate_pem" | "jwk" => secrets.push(text(value)),
-            // Notes about the vector, not about a source.
+            // Notes about the vector are not part of a source.
             "label" | "alg" => {}
             _ => drop(params.insert(key.clone(), text(value))),
         }
@@ -74,26 +74,27 @@ fn source(name: &str, vector: &Value) -> String {
     let secrets = list(secrets.iter().map(|s| quoted(s)).collect());
     let params = list(params.iter().map(|(k, v)| format!("{k} = {}", quoted(v))).collect());
     format!(
-        "[sources.{name}]\nprovider = {}\npublic_url = {}\nsecrets = [{secrets}]\nparams = {{ {params} }}\n",
+        "[sources.{name}]\nprovider = {}\npublic_url = {}\nsecrets = [{secrets}]\n\
+         params = {{ {params} }}\n",
         vector["provider"],
         quoted(url),
     )
 }
 
-async fn sent(hub: &Hub, name: &str, vector: &Value) -> Reply {
+async fn sent(hub: &IngressHub, name: &str, vector: &Value) -> Reply {
     let now_ms = vector["now"].as_u64().map_or(NOW_MS, |seconds| seconds * 1000);
     hub.clock.set(now_ms);
     hub.raw(wire(vector, &format!("/webhook/{name}"))).await
 }
 
 #[tokio::test]
-async fn every_published_vector_is_taken_or_refused_over_http() {
+async fn every_published_vector_is_accepted_or_refused_over_http() {
     let published = published();
     let vectors = published["vectors"].as_array().unwrap();
     assert!(vectors.len() >= 136);
     let name = |n: usize| format!("v{n}");
     let sources: String = vectors.iter().enumerate().map(|(n, v)| source(&name(n), v)).collect();
-    let hub = Hub::of(&sources).await;
+    let hub = IngressHub::of(&sources).await;
     let mut wrong = Vec::new();
     for (n, vector) in vectors.iter().enumerate() {
         let reply = sent(&hub, &name(n), vector).await;
@@ -107,7 +108,7 @@ async fn every_published_vector_is_taken_or_refused_over_http() {
     assert_eq!(wrong, Vec::<String>::new());
 }
 
-/// When the exchange took place, by its own word.
+/// The time that the exchange itself states.
 fn moment(request: &Value) -> u64 {
     let headers = request["headers"].as_object().unwrap();
     let at = headers.iter().find(|(name, _)| name.to_ascii_lowercase().ends_with("timestamp"));
@@ -119,7 +120,7 @@ fn moment(request: &Value) -> u64 {
     1000 * seconds
 }
 
-/// The source of an exchange whose secret is not said is given any.
+/// The source of an exchange. One without a secret gets any.
 fn handshake_source(name: &str, exchange: &Value) -> String {
     let provider = exchange["provider"].as_str().unwrap();
     let secret = exchange["secret"].as_str().unwrap_or("any at all");
@@ -136,11 +137,12 @@ fn handshake_source(name: &str, exchange: &Value) -> String {
     let url = exchange["request"]["url"].as_str().unwrap();
     let url = quoted(url.split('?').next().unwrap());
     format!(
-        "[sources.{name}]\nprovider = \"{provider}\"\npublic_url = {url}\n{secrets}params = {{ {params} }}\n"
+        "[sources.{name}]\nprovider = \"{provider}\"\npublic_url = {url}\n\
+         {secrets}params = {{ {params} }}\n"
     )
 }
 
-/// Those whose secret comes with the handshake itself, so that their sources start without one.
+/// Exchanges that hand their secret over, so that their sources start without one.
 const HANDED_OVER: [&str; 2] = ["asana", "notion"];
 
 #[tokio::test]
@@ -150,7 +152,7 @@ async fn every_published_handshake_is_answered_over_http() {
     assert!(exchanges.len() >= 16);
     let name = |n: usize| format!("h{n}");
     let sources = exchanges.iter().enumerate().map(|(n, e)| handshake_source(&name(n), e));
-    let hub = Hub::of(&sources.collect::<String>()).await;
+    let hub = IngressHub::of(&sources.collect::<String>()).await;
     for (n, exchange) in exchanges.iter().enumerate() {
         let (id, wanted) = (&exchange["id"], &exchange["response"]);
         hub.clock.set(moment(&exchange["request"]));

@@ -1,4 +1,5 @@
-//! Requests that are not believed: kept apart, bounded, and let in once the reason is mended.
+//! The quarantine: requests with an invalid signature, kept within bounds, and released once the
+//! cause is fixed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use weir::ingress::ReleaseOutcome;
 use weir_core::name::SourceName;
 use weir_store::quarantine::{QuarantineFilter, QuarantinedRequest};
 
-use crate::bed::{Hub, NOW_MS, kept, request};
+use crate::hub::{IngressHub, NOW_MS, kept, request};
 
 const RIGHT: &str = "what the sender signs with";
 
@@ -19,8 +20,8 @@ fn sources(secret: &str) -> String {
     )
 }
 
-/// The sources as they are once the secret is mended.
-fn mended() -> BTreeMap<SourceName, Arc<Source>> {
+/// The sources after the secret is fixed.
+fn fixed() -> BTreeMap<SourceName, Arc<Source>> {
     let folder = tempfile::tempdir().unwrap();
     config::load_text("weir.toml", &sources(RIGHT), folder.path(), weir::config::Mode::Development)
         .unwrap()
@@ -28,33 +29,33 @@ fn mended() -> BTreeMap<SourceName, Arc<Source>> {
         .sources
 }
 
-/// A hub whose secret is not the sender's, and the sender's requests.
-struct Wrong {
-    hub: Hub,
-    sender: Hub,
+/// A hub with a wrong secret, and the sender's requests.
+struct WrongSecret {
+    hub: IngressHub,
+    sender: IngressHub,
 }
 
-impl Wrong {
+impl WrongSecret {
     async fn start(more: &str) -> Self {
-        let hub = Hub::of(&format!("{}{more}", sources("not the sender's"))).await;
-        Self { hub, sender: Hub::of(&sources(RIGHT)).await }
+        let hub = IngressHub::of(&format!("{}{more}", sources("not the sender's"))).await;
+        Self { hub, sender: IngressHub::of(&sources(RIGHT)).await }
     }
 
-    /// A genuine request, `skew_s` seconds old.
+    /// A signed request that is `skew_s` seconds old.
     fn stripe(&self, id: &str, skew_s: u64) -> String {
         let body = format!("{{\"id\":\"{id}\",\"type\":\"charge.succeeded\"}}");
         self.sender.signed("stripe", &[], &body, skew_s)
     }
 
-    /// What is kept, once it is so many.
+    /// The quarantined requests, once there are `count`.
     async fn kept(&self, count: usize) -> Vec<QuarantinedRequest> {
         kept(&self.hub, count).await
     }
 }
 
 #[tokio::test]
-async fn what_a_wrong_secret_refused_is_let_in_once_when_it_is_mended() {
-    let wrong = Wrong::start("").await;
+async fn a_request_refused_by_a_wrong_secret_is_released_once() {
+    let wrong = WrongSecret::start("").await;
     for n in 0..100 {
         let reply = wrong.hub.raw(wrong.stripe(&format!("evt_{n}"), 0)).await;
         assert_eq!(reply.problem(), (401, "signature_mismatch".into()));
@@ -64,7 +65,7 @@ async fn what_a_wrong_secret_refused_is_let_in_once_when_it_is_mended() {
         let release = wrong.hub.ingress.release(one.id).await.unwrap();
         assert_eq!(release, ReleaseOutcome::StillRefused("signature_mismatch".into()));
     }
-    wrong.hub.ingress.replace_sources(mended());
+    wrong.hub.ingress.replace_sources(fixed());
     let mut events = Vec::new();
     for one in &held {
         match wrong.hub.ingress.release(one.id).await.unwrap() {
@@ -76,7 +77,7 @@ async fn what_a_wrong_secret_refused_is_let_in_once_when_it_is_mended() {
     events.sort();
     events.dedup();
     assert_eq!(events.len(), 100);
-    // Again, and once more by the sender itself.
+    // A second release, and the same request by the sender.
     for one in &held {
         let again = wrong.hub.ingress.release(one.id).await.unwrap();
         assert!(matches!(again, ReleaseOutcome::Released(ids) if events.contains(&ids[0])));
@@ -88,13 +89,13 @@ async fn what_a_wrong_secret_refused_is_let_in_once_when_it_is_mended() {
 }
 
 #[tokio::test]
-async fn what_was_stale_when_it_came_stays_out_and_what_was_fresh_then_comes_in_later() {
-    let wrong = Wrong::start("").await;
+async fn a_release_judges_freshness_as_of_the_time_of_receipt() {
+    let wrong = WrongSecret::start("").await;
     wrong.hub.raw(wrong.stripe("evt_stale", 3_600)).await;
     wrong.hub.raw(wrong.stripe("evt_fresh", 0)).await;
     let held = wrong.kept(2).await;
-    wrong.hub.ingress.replace_sources(mended());
-    // Hours later; what counts is when they came.
+    wrong.hub.ingress.replace_sources(fixed());
+    // Hours later: the time of receipt counts.
     wrong.hub.clock.set(NOW_MS + 7_200_000);
     let release = async |n: usize| wrong.hub.ingress.release(held[n].id).await.unwrap();
     assert_eq!(release(0).await, ReleaseOutcome::StillRefused("timestamp_stale".into()));
@@ -103,8 +104,8 @@ async fn what_was_stale_when_it_came_stays_out_and_what_was_fresh_then_comes_in_
 }
 
 #[tokio::test]
-async fn what_carries_no_signature_is_noise_and_is_not_kept() {
-    let wrong = Wrong::start("").await;
+async fn a_request_without_a_signature_is_not_quarantined() {
+    let wrong = WrongSecret::start("").await;
     wrong.hub.post("/webhook/stripe", &[], "{}").await;
     wrong.hub.post("/webhook/stripe", &[("x-hub-signature-256", "sha256=00")], "{}").await;
     wrong.hub.post("/webhook/github", &[("x-hub-signature-256", "sha256=00")], "{}").await;
@@ -117,12 +118,12 @@ async fn what_carries_no_signature_is_noise_and_is_not_kept() {
 }
 
 #[tokio::test]
-async fn an_address_keeps_no_more_than_its_share_and_loses_its_own_oldest() {
-    let wrong = Wrong::start("[quarantine]\nper_address = 5\n").await;
+async fn one_address_fills_only_its_share_of_the_quarantine() {
+    let wrong = WrongSecret::start("[quarantine]\nper_address = 5\n").await;
     for n in 0..12 {
         wrong.hub.raw(wrong.stripe(&format!("evt_{n}"), 0)).await;
     }
-    // The last one in is there once all before it are.
+    // The last request is written after all others.
     let newest = |held: &[QuarantinedRequest]| held.iter().map(|one| one.id).max();
     let mut before = None;
     let held = loop {
@@ -139,8 +140,8 @@ async fn an_address_keeps_no_more_than_its_share_and_loses_its_own_oldest() {
 }
 
 #[tokio::test]
-async fn what_is_kept_outlives_a_restart_and_cannot_be_read_off_the_disk() {
-    let wrong = Wrong::start("").await;
+async fn quarantined_requests_survive_a_restart_and_are_sealed_on_disk() {
+    let wrong = WrongSecret::start("").await;
     let secret = "a token that strayed into a header";
     let body = "{\"a body\":\"of a stranger\"}";
     let headers = [("x-hub-signature-256", "sha256=00"), ("authorization", secret)];
@@ -164,8 +165,8 @@ async fn what_is_kept_outlives_a_restart_and_cannot_be_read_off_the_disk() {
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_read_is_put_aside_and_nobody_waits_for_it() {
-    let wrong = Wrong::start("").await;
+async fn a_broken_quarantine_file_is_set_aside_without_delay() {
+    let wrong = WrongSecret::start("").await;
     wrong.hub.raw(wrong.stripe("evt_1", 0)).await;
     wrong.kept(1).await;
     let hub = wrong.hub.restarted_after(|dir| {

@@ -1,15 +1,15 @@
-//! What is taken in and what is refused.
+//! Accepted and refused requests of all kinds of sources.
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use weir_core::hops::{HOPS_HEADER, HopKey};
 
-use crate::bed::{Hub, closed, hop_key, junk, reply};
+use crate::hub::{IngressHub, closed, hop_key, junk, reply};
 
 #[tokio::test]
 async fn a_signed_request_is_stored_before_it_is_answered_with_its_id() {
-    let hub = Hub::start().await;
+    let hub = IngressHub::start().await;
     let body = r#"{"ref":"refs/heads/main"}"#;
     let headers = [
         ("x-github-event", "push"),
@@ -34,8 +34,8 @@ async fn a_signed_request_is_stored_before_it_is_answered_with_its_id() {
 }
 
 #[tokio::test]
-async fn the_same_delivery_again_is_told_the_first_ones_id() {
-    let hub = Hub::start().await;
+async fn a_duplicate_gets_the_id_of_the_first_event() {
+    let hub = IngressHub::start().await;
     let push = hub.push("d-1", "{}");
     let mut stream = hub.connect().await;
     stream.write_all(push.as_bytes()).await.unwrap();
@@ -48,8 +48,8 @@ async fn the_same_delivery_again_is_told_the_first_ones_id() {
 }
 
 #[tokio::test]
-async fn what_is_not_signed_rightly_is_refused_and_not_stored() {
-    let hub = Hub::start().await;
+async fn an_invalid_signature_is_refused_and_not_stored() {
+    let hub = IngressHub::start().await;
     let flipped = hub.push("d-1", "{}").replace("\r\n\r\n{}", "\r\n\r\n[]");
     assert_eq!(hub.raw(flipped).await.problem(), (401, "signature_mismatch".into()));
     let unsigned = hub.post("/webhook/github", &[("x-github-event", "push")], "{}").await;
@@ -57,14 +57,14 @@ async fn what_is_not_signed_rightly_is_refused_and_not_stored() {
     let stale = hub.raw(hub.signed("stripe", &[], r#"{"id":"evt_1","type":"a"}"#, 4000)).await;
     assert_eq!(stale.problem(), (401, "timestamp_stale".into()));
     let elsewhere = hub.post("/webhook/small", &[("x-webhook-signature", "sha256=00")], "{}").await;
-    assert_eq!(elsewhere.status, 406, "as the provider wants it");
+    assert_eq!(elsewhere.status, 406, "the provider sets the status");
     assert!(hub.stored().await.is_empty());
     assert_eq!(hub.metrics.source(&hub.config.sources["github"].name).answers(), (0, 2));
 }
 
 #[tokio::test]
-async fn what_has_left_this_hub_eight_times_is_refused_and_a_stranger_cannot_say_so() {
-    let hub = Hub::start().await;
+async fn a_loop_is_refused_after_eight_hops_and_cannot_be_faked() {
+    let hub = IngressHub::start().await;
     let push = async |delivery: &str, hops: &str| {
         let headers =
             [("x-github-event", "push"), ("x-github-delivery", delivery), (HOPS_HEADER, hops)];
@@ -93,8 +93,8 @@ async fn what_has_left_this_hub_eight_times_is_refused_and_a_stranger_cannot_say
 }
 
 #[tokio::test]
-async fn each_event_of_a_batch_has_come_as_often_as_the_batch() {
-    let hub = Hub::start().await;
+async fn each_event_of_a_batch_has_the_hops_of_the_batch() {
+    let hub = IngressHub::start().await;
     let body = r#"{"items":[{"id":"1","type":"a"},{"id":"2","type":"b"}]}"#;
     let hops = hop_key().sign(3, body.as_bytes());
     let reply = hub.raw(hub.signed("batch", &[(HOPS_HEADER, &hops)], body, 0)).await;
@@ -108,9 +108,9 @@ async fn each_event_of_a_batch_has_come_as_often_as_the_batch() {
 }
 
 #[tokio::test]
-async fn what_nobody_configured_is_not_found() {
-    let hub = Hub::start().await;
-    let unknown = hub.post("/webhook/nobody", &[], "{}").await;
+async fn unknown_paths_and_sources_are_404() {
+    let hub = IngressHub::start().await;
+    let unknown = hub.post("/webhook/unknown", &[], "{}").await;
     assert_eq!(unknown.problem(), (404, "unknown_source".into()));
     assert_eq!(hub.post("/admin", &[], "").await.problem(), (404, "not_found".into()));
     let get = hub.raw("GET /webhook/github HTTP/1.1\r\nHost: h\r\n\r\n").await;
@@ -119,8 +119,8 @@ async fn what_nobody_configured_is_not_found() {
 }
 
 #[tokio::test]
-async fn a_body_over_the_limit_is_refused_however_it_is_announced() {
-    let hub = Hub::start().await;
+async fn a_body_over_the_limit_is_refused_in_every_framing() {
+    let hub = IngressHub::start().await;
     let long = hub.post("/webhook/small", &[], &"x".repeat(101)).await;
     assert_eq!(long.problem(), (413, "body_too_large".into()));
     let mut unsent = hub.connect().await;
@@ -128,7 +128,7 @@ async fn a_body_over_the_limit_is_refused_however_it_is_announced() {
         .write_all(b"POST /webhook/small HTTP/1.1\r\nHost: h\r\nContent-Length: 101\r\n\r\n")
         .await
         .unwrap();
-    assert_eq!(reply(&mut unsent).await.status, 413, "before any of it is read");
+    assert_eq!(reply(&mut unsent).await.status, 413, "before the body is read");
     let chunk = format!("65\r\n{}\r\n0\r\n\r\n", "x".repeat(101));
     let head = "POST /webhook/small HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
     assert_eq!(hub.raw(format!("{head}{chunk}")).await.status, 413);
@@ -137,8 +137,8 @@ async fn a_body_over_the_limit_is_refused_however_it_is_announced() {
 }
 
 #[tokio::test]
-async fn a_chunked_body_is_taken_in_like_any_other() {
-    let hub = Hub::start().await;
+async fn a_chunked_body_is_accepted() {
+    let hub = IngressHub::start().await;
     let push = hub.push("d-1", "{\"a\":1}");
     let (head, _) = push.split_once("Content-Length").unwrap();
     let chunked =
@@ -149,7 +149,7 @@ async fn a_chunked_body_is_taken_in_like_any_other() {
 
 #[tokio::test]
 async fn ambiguous_requests_are_refused_as_malformed() {
-    let hub = Hub::start().await;
+    let hub = IngressHub::start().await;
     let malformed = (400, "malformed".to_owned());
     for heads in [
         "Host: h\r\nContent-Length: 2\r\nTransfer-Encoding: chunked",
@@ -169,8 +169,8 @@ async fn ambiguous_requests_are_refused_as_malformed() {
 }
 
 #[tokio::test]
-async fn only_a_header_that_is_read_has_to_be_text() {
-    let hub = Hub::start().await;
+async fn only_a_header_that_is_read_must_be_text() {
+    let hub = IngressHub::start().await;
     let with = |header: &[u8], id: &str| {
         let signed = hub.push(id, "{}").into_bytes();
         let end = signed.windows(2).position(|w| w == b"\r\n").unwrap() + 2;
@@ -180,7 +180,7 @@ async fn only_a_header_that_is_read_has_to_be_text() {
     assert_eq!(taken.json()["status"], "accepted");
     let kept = hub.only_request().await;
     let region = kept.payload.header("cf-region").unwrap();
-    assert_eq!(&region[..], b"S\xe3o Paulo", "as it came");
+    assert_eq!(&region[..], b"S\xe3o Paulo", "the bytes are as received");
 
     let request = |name: &str, value: &[u8]| {
         let signed = hub.push("b", "{}");
@@ -203,7 +203,7 @@ async fn only_a_header_that_is_read_has_to_be_text() {
 
 #[tokio::test]
 async fn a_batch_is_stored_event_by_event_without_its_secrets() {
-    let hub = Hub::start().await;
+    let hub = IngressHub::start().await;
     let item = |id: &str| format!(r#"{{"id":"{id}","type":"t.{id}","token":"hunter2"}}"#);
     let body = |a: &str, b: &str| format!(r#"{{"items":[{},{}]}}"#, item(a), item(b));
     let first = hub.raw(hub.signed("batch", &[], &body("a", "b"), 0)).await.json();
@@ -223,8 +223,8 @@ async fn a_batch_is_stored_event_by_event_without_its_secrets() {
 }
 
 #[tokio::test]
-async fn what_people_would_be_shown_is_empty_and_an_event_is_told_what_became_of_it() {
-    let hub = Hub::start().await;
+async fn a_slack_command_gets_an_empty_answer_and_an_event_json() {
+    let hub = IngressHub::start().await;
     let form = [("content-type", "application/x-www-form-urlencoded; charset=utf-8")];
     let command = hub.signed("slack", &form, "command=%2Fweather&trigger_id=t-1", 0);
     let reply = hub.raw(command).await;
@@ -237,7 +237,7 @@ async fn what_people_would_be_shown_is_empty_and_an_event_is_told_what_became_of
 
 #[tokio::test]
 async fn a_handshake_is_answered_only_under_its_signature() {
-    let hub = Hub::start().await;
+    let hub = IngressHub::start().await;
     let body = r#"{"type":"url_verification","challenge":"c-1"}"#;
     let reply =
         hub.raw(hub.signed("slack", &[("content-type", "application/json")], body, 0)).await;
@@ -248,16 +248,16 @@ async fn a_handshake_is_answered_only_under_its_signature() {
 }
 
 #[tokio::test]
-async fn a_provider_gets_the_acknowledgement_that_it_demands() {
-    let hub = Hub::start().await;
+async fn a_provider_gets_the_acknowledgement_that_it_requires() {
+    let hub = IngressHub::start().await;
     let reply = hub.raw(hub.signed("small", &[("x-webhook-event", "a")], "{}", 0)).await;
     assert_eq!((reply.status, &reply.body[..]), (202, &b"[accepted]"[..]));
     assert_eq!(hub.stored().await.len(), 1);
 }
 
 #[tokio::test]
-async fn nothing_is_taken_in_before_it_is_known_who_gets_it() {
-    let hub = Hub::closed("", |_| {}).await;
+async fn requests_are_refused_until_the_routing_table_is_loaded() {
+    let hub = IngressHub::closed("", |_| {}).await;
     let early = hub.raw(hub.push("d-1", "{}")).await;
     assert_eq!(early.problem(), (503, "starting".into()));
     let get = |path| format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n");
@@ -270,8 +270,8 @@ async fn nothing_is_taken_in_before_it_is_known_who_gets_it() {
 }
 
 #[tokio::test]
-async fn draining_finishes_what_has_begun_and_takes_nothing_new() {
-    let hub = Hub::start().await;
+async fn draining_finishes_current_requests_and_accepts_no_new_ones() {
+    let hub = IngressHub::start().await;
     let push = hub.push("d-1", "{\"a\":1}");
     let (begun, rest) = push.as_bytes().split_at(push.len() - 3);
     let mut busy = hub.connect().await;
@@ -294,8 +294,8 @@ async fn draining_finishes_what_has_begun_and_takes_nothing_new() {
 }
 
 #[tokio::test]
-async fn draining_does_not_wait_for_ever() {
-    let hub = Hub::start().await;
+async fn draining_does_not_wait_forever() {
+    let hub = IngressHub::start().await;
     let mut stuck = hub.connect().await;
     let head = b"POST /webhook/github HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nx";
     stuck.write_all(head).await.unwrap();
@@ -308,15 +308,15 @@ async fn draining_does_not_wait_for_ever() {
 }
 
 #[tokio::test]
-async fn an_answer_is_not_lost_to_junk_that_follows_its_request() {
-    let hub = Hub::start().await;
+async fn an_answer_is_not_lost_to_junk_after_its_request() {
+    let hub = IngressHub::start().await;
     let reply = hub.raw(format!("{}junk\r\n\r\n", hub.push("d-1", "{}"))).await;
     assert_eq!(reply.json()["status"], "accepted");
 }
 
 #[tokio::test]
-async fn why_a_source_refuses_its_first_requests_is_said_until_one_is_taken() {
-    let hub = Hub::of(
+async fn the_likely_cause_of_first_refusals_is_logged_until_a_success() {
+    let hub = IngressHub::of(
         "[sources.paste]\nprovider = \"github\"\nsecrets = [\"a secret of some length \"]\n",
     )
     .await;

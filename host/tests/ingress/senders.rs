@@ -1,4 +1,4 @@
-//! Every built-in provider's samples, signed as it signs them, over real HTTP.
+//! The samples of every built-in provider, signed and sent over real HTTP.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,7 +13,7 @@ use weir_core::sign::{SecretPair, SignError, SigningInput};
 use weir_core::time::Timestamp;
 use weir_core::verify::{Params, Secret};
 
-use crate::bed::{Hub, NOW_MS, request_by};
+use crate::hub::{IngressHub, NOW_MS, request_by};
 
 /// The parameters that tests give to a source of this provider.
 fn params(provider: &Provider) -> Params {
@@ -25,7 +25,7 @@ fn params(provider: &Provider) -> Params {
     given.map(|(name, value)| (name.clone(), Secret::new(value.as_str()))).collect()
 }
 
-/// Both sides of a fresh secret; of RSA the tests' own key, for none is made here.
+/// Both sides of a new secret. For RSA, the tests' own key.
 fn pair(provider: &Provider) -> SecretPair {
     match provider.generate_secret(None, &SystemRandom::new()) {
         Err(SignError::KeyPairNeeded { .. }) => SecretPair {
@@ -40,13 +40,13 @@ fn text(secret: &Secret) -> String {
     toml::Value::from(String::from_utf8(secret.expose().to_vec()).unwrap()).to_string()
 }
 
-/// All but one, which signs with RSA and SHA-1 only, as nobody should any more.
+/// All providers but one, which signs with RSA and SHA-1: the hub does not sign that way.
 fn signable(catalog: &Catalog) -> impl Iterator<Item = &Provider> {
     catalog.iter().map(|provider| &**provider).filter(|p| &*p.name != "paddle-classic")
 }
 
 #[tokio::test]
-async fn every_sample_of_every_provider_is_taken_over_http() {
+async fn every_sample_of_every_provider_is_accepted_over_http() {
     let catalog = Catalog::built_in().unwrap();
     let mut config = String::new();
     let mut senders = Vec::new();
@@ -56,13 +56,14 @@ async fn every_sample_of_every_provider_is_taken_over_http() {
         let given = given.collect::<Vec<_>>().join(", ");
         let _ = writeln!(
             config,
-            "[sources.{name}]\nprovider = \"{name}\"\npublic_url = \"https://hooks.example.com/in/{name}\"\n\
+            "[sources.{name}]\nprovider = \"{name}\"\n\
+             public_url = \"https://hooks.example.com/in/{name}\"\n\
              secrets = [{}]\nparams = {{ {given} }}",
             text(&pair.verifying)
         );
         senders.push((provider, pair.sending, params));
     }
-    let hub = Hub::of(&config).await;
+    let hub = IngressHub::of(&config).await;
     let mut random = StdRng::seed_from_u64(7);
     let (mut wrong, mut count) = (Vec::new(), 0);
     for (provider, secret, params) in &senders {

@@ -1,4 +1,4 @@
-//! Amazon SNS: subscriptions that are confirmed, and certificates that a request names.
+//! Amazon SNS: confirmation of subscriptions, and certificates that a request names.
 
 use rcgen::{BasicConstraints, CertificateParams, CustomExtension, IsCa, Issuer, KeyPair};
 use ring::rand::SystemRandom;
@@ -6,14 +6,14 @@ use weir_core::sign::{RequestDraft, SigningInput};
 use weir_core::time::Timestamp;
 use weir_core::verify::Secret;
 
-use crate::bed::{Hub, NOW_MS, request, until};
+use crate::hub::{IngressHub, NOW_MS, request, until};
 use crate::keys::{KeyServer, fetching, ok, trusting};
 
-/// Where Amazon has its certificate.
+/// The URL of Amazon's certificate.
 const SNS_KEY: &str = "/SimpleNotificationService-7ff5318490ec183fbaddaa2a969abfda.pem";
 
-/// A confirmation of an SNS subscription, signed with the tests' own key.
-fn confirmation(hub: &Hub, subscribe: &str) -> String {
+/// A confirmation of an SNS subscription, signed with the tests' key.
+fn confirmation(hub: &IngressHub, subscribe: &str) -> String {
     let body = serde_json::json!({
         "Type": "SubscriptionConfirmation", "MessageId": "m", "Token": "t", "Message": "x",
         "TopicArn": "arn:aws:sns:us-west-2:123456789012:MyTopic", "SubscribeURL": subscribe,
@@ -36,18 +36,18 @@ fn confirmation(hub: &Hub, subscribe: &str) -> String {
 }
 
 /// A hub with a source of Amazon SNS, whose subscriptions are confirmed at this server.
-async fn subscribed(server: &KeyServer) -> Hub {
+async fn subscribed(server: &KeyServer) -> IngressHub {
     let source = format!(
         "[sources.sns]\nprovider = \"sns\"\nsecrets = ['''{}''']\n\
          params = {{ topic_arn = \"arn:aws:sns:us-west-2:123456789012:MyTopic\" }}\n",
         include_str!("../../core/tests/providers/rsa-public.pem")
     );
     let config = fetching("https://sns.us-west-2.amazonaws.com/", server);
-    Hub::of(&format!("{config}{source}")).await
+    IngressHub::of(&format!("{config}{source}")).await
 }
 
 #[tokio::test]
-async fn a_subscription_is_confirmed_by_visiting_its_address_before_the_answer() {
+async fn a_subscription_is_confirmed_before_the_answer() {
     let server = KeyServer::start(ok("")).await;
     let hub = subscribed(&server).await;
     let confirm = "https://sns.us-west-2.amazonaws.com/?Action=ConfirmSubscription&Token=t";
@@ -55,7 +55,7 @@ async fn a_subscription_is_confirmed_by_visiting_its_address_before_the_answer()
     let asked = server.asked();
     assert_eq!(asked.len(), 1);
     assert!(asked[0].starts_with("GET /?Action=ConfirmSubscription&Token=t HTTP/1.1\r\n"));
-    assert!(hub.stored().await.is_empty(), "a handshake is no event");
+    assert!(hub.stored().await.is_empty(), "a handshake is not an event");
 
     for elsewhere in [
         "https://evil.example/?x",
@@ -72,7 +72,7 @@ async fn a_subscription_is_confirmed_by_visiting_its_address_before_the_answer()
 }
 
 #[tokio::test]
-async fn a_subscription_that_cannot_be_confirmed_at_once_is_kept_and_confirmed_later() {
+async fn a_failed_confirmation_is_stored_and_retried() {
     let server = KeyServer::start("HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n".into()).await;
     let hub = subscribed(&server).await;
     let confirm = "https://sns.us-west-2.amazonaws.com/?Action=ConfirmSubscription&Token=t";
@@ -85,8 +85,8 @@ async fn a_subscription_that_cannot_be_confirmed_at_once_is_kept_and_confirmed_l
     assert_eq!(server.asked()[0], server.asked()[1]);
 }
 
-/// A notification of SNS, signed with the tests' own key.
-fn sns_notification(hub: &Hub) -> String {
+/// A notification of SNS, signed with the tests' key.
+fn sns_notification(hub: &IngressHub) -> String {
     let body = serde_json::json!({
         "Type": "Notification", "MessageId": "m", "Message": "x",
         "TopicArn": "arn:aws:sns:us-west-2:123456789012:MyTopic",
@@ -116,12 +116,12 @@ fn rsa() -> KeyPair {
 }
 
 #[tokio::test]
-async fn a_forged_certificate_is_refused_and_looked_at_again_later() {
+async fn a_forged_certificate_is_refused_and_fetched_again_later() {
     let params = CertificateParams::new(vec!["sns.amazonaws.com".to_owned()]).unwrap();
     let forged = params.self_signed(&rsa()).unwrap().pem();
     let server = KeyServer::start(ok(&forged)).await;
     let fetch = fetching("https://sns.us-west-2.amazonaws.com/", &server);
-    let hub = Hub::of(&format!("{fetch}{SNS}")).await;
+    let hub = IngressHub::of(&format!("{fetch}{SNS}")).await;
     for _ in 0..3 {
         let reply = hub.raw(sns_notification(&hub)).await;
         assert_eq!(reply.problem(), (401, "key_untrusted".into()));
@@ -137,7 +137,7 @@ async fn a_forged_certificate_is_refused_and_looked_at_again_later() {
     for answer in [ok(&xml), ok(&format!("{forged}{forged}")), page] {
         let server = KeyServer::start(answer).await;
         let fetch = trusting(&forged, "https://sns.us-west-2.amazonaws.com/", &server);
-        let hub = Hub::of(&format!("{}{SNS}", fetch.1)).await;
+        let hub = IngressHub::of(&format!("{}{SNS}", fetch.1)).await;
         let reply = hub.raw(sns_notification(&hub)).await;
         assert_eq!(reply.problem(), (503, "key_unavailable".into()));
         assert!(hub.stored().await.is_empty());
@@ -145,7 +145,7 @@ async fn a_forged_certificate_is_refused_and_looked_at_again_later() {
 }
 
 #[tokio::test]
-async fn the_issuers_of_a_certificate_are_fetched_until_an_authority() {
+async fn issuers_of_a_certificate_are_fetched_up_to_an_authority() {
     let authority = |name: &str| {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(rcgen::DnType::CommonName, name);
@@ -169,21 +169,21 @@ async fn the_issuers_of_a_certificate_are_fetched_until_an_authority() {
         "instead = {",
         &format!("instead = {{ \"http://ca.example/\" = \"http://{addr}/\","),
     );
-    let hub = Hub::of(&format!("{fetch}{SNS}")).await;
+    let hub = IngressHub::of(&format!("{fetch}{SNS}")).await;
     assert_eq!(hub.raw(sns_notification(&hub)).await.status, 200);
     assert_eq!(server.asked().len(), 2);
     assert!(server.asked()[1].starts_with("GET /between.cer "));
 
-    // Where another certificate is in the place of the issuer's, there is no end to be found.
+    // With another certificate in place of the issuer's, the chain does not end.
     let server = KeyServer::start(ok(&leaf_pem)).await;
     let fetch = fetch.replace(&addr.to_string(), &server.addr.to_string());
-    let hub = Hub::of(&format!("{fetch}{SNS}")).await;
+    let hub = IngressHub::of(&format!("{fetch}{SNS}")).await;
     let reply = hub.raw(sns_notification(&hub)).await;
     assert_eq!(reply.problem(), (401, "key_untrusted".into()));
     assert_eq!(server.asked().len(), 2);
 }
 
-/// The extension that says where an issuer's certificate is: RFC 5280, section 4.2.2.1.
+/// The extension with the URL of an issuer's certificate: RFC 5280, section 4.2.2.1.
 fn issuer_at(url: &str) -> CustomExtension {
     let tagged = |tag: u8, content: &[u8]| {
         let length = u8::try_from(content.len()).unwrap();
@@ -196,7 +196,7 @@ fn issuer_at(url: &str) -> CustomExtension {
 }
 
 #[test]
-fn a_file_of_authorities_holds_certificates_and_nothing_else() {
+fn an_authorities_file_holds_certificates_only() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(
         dir.path().join("key.pem"),

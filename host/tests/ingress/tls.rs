@@ -1,4 +1,4 @@
-//! HTTPS over real sockets: both versions of HTTP, certificates that are replaced, and clients that have one or not.
+//! HTTPS over real sockets: HTTP/1 and HTTP/2, replaced certificates, and client certificates.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,9 +18,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::bed::{Hub, Reply, closed, junk, reply, until};
+use crate::hub::{IngressHub, Reply, closed, junk, reply, until};
 
-/// Someone who vouches for others.
+/// A certificate authority.
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate with its key.
@@ -36,7 +36,7 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    fn vouch_for(&self, name: &str) -> Identity {
+    fn sign_for(&self, name: &str) -> Identity {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap().der().clone();
@@ -45,7 +45,7 @@ impl Authority {
 }
 
 impl Identity {
-    /// Puts it where the hub looks for it.
+    /// Writes the certificate and key to the files that the hub reads.
     fn write(&self, folder: &Path) {
         let certificate = pem("CERTIFICATE", &self.certificate);
         std::fs::write(folder.join("key.pem.new"), self.key.serialize_pem()).unwrap();
@@ -61,17 +61,17 @@ fn pem(what: &str, der: &[u8]) -> String {
     format!("-----BEGIN {what}-----\n{text}\n-----END {what}-----\n")
 }
 
-/// A hub behind a certificate that the authority vouches for; those of clients have the same one.
-async fn secure(authority: &Authority, server: &str, tls: &str) -> Hub {
+/// A hub with a certificate of the authority, which also signs client certificates.
+async fn secure(authority: &Authority, server: &str, tls: &str) -> IngressHub {
     let folder = tempfile::tempdir().unwrap();
-    authority.vouch_for("hub").write(folder.path());
+    authority.sign_for("hub").write(folder.path());
     std::fs::write(folder.path().join("clients.pem"), authority.0.pem()).unwrap();
     hub_in(folder, server, tls).await
 }
 
-async fn hub_in(folder: TempDir, server: &str, tls: &str) -> Hub {
+async fn hub_in(folder: TempDir, server: &str, tls: &str) -> IngressHub {
     let tls = format!("{server}\n[server.tls]\ncert = \"cert.pem\"\nkey = \"key.pem\"\n{tls}");
-    Hub::with_folder(folder, &tls).await
+    IngressHub::with_folder(folder, &tls).await
 }
 
 fn client(authority: &Authority, identity: Option<Identity>, protocols: &[&str]) -> TlsConnector {
@@ -95,21 +95,21 @@ fn client(authority: &Authority, identity: Option<Identity>, protocols: &[&str])
     TlsConnector::from(Arc::new(config))
 }
 
-async fn connect(hub: &Hub, client: &TlsConnector) -> std::io::Result<TlsStream<TcpStream>> {
+async fn connect(hub: &IngressHub, client: &TlsConnector) -> std::io::Result<TlsStream<TcpStream>> {
     client.connect(ServerName::try_from("hub").unwrap(), hub.connect().await).await
 }
 
-async fn ask(hub: &Hub, client: &TlsConnector, request: &str) -> std::io::Result<Reply> {
+async fn ask(hub: &IngressHub, client: &TlsConnector, request: &str) -> std::io::Result<Reply> {
     let mut stream = connect(hub, client).await?;
     stream.write_all(request.as_bytes()).await?;
-    // Where clients must have a certificate, who has none is told after the handshake.
+    // A client without a required certificate learns it after its side of the handshake.
     let mut first = [0; 1];
     stream.read_exact(&mut first).await?;
     Ok(reply(&mut first.chain(stream)).await)
 }
 
 /// A connection of HTTP/2.
-async fn http2(hub: &Hub, client: &TlsConnector) -> SendRequest<Full<Bytes>> {
+async fn http2(hub: &IngressHub, client: &TlsConnector) -> SendRequest<Full<Bytes>> {
     let stream = connect(hub, client).await.unwrap();
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
     let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
@@ -118,7 +118,7 @@ async fn http2(hub: &Hub, client: &TlsConnector) -> SendRequest<Full<Bytes>> {
     sender
 }
 
-/// The same request as it is written in HTTP/2.
+/// The same request for HTTP/2.
 fn as_http2(text: &str) -> Request<Full<Bytes>> {
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
     let mut lines = head.lines();
@@ -140,7 +140,7 @@ async fn send(sender: &mut SendRequest<Full<Bytes>>, text: &str) -> (u16, serde_
 }
 
 #[tokio::test]
-async fn webhooks_come_in_by_http_1_and_by_http_2() {
+async fn webhooks_are_accepted_over_http_1_and_http_2() {
     let authority = Authority::new();
     let hub = secure(&authority, "", "").await;
     for protocols in [&["http/1.1"][..], &[]] {
@@ -150,7 +150,7 @@ async fn webhooks_come_in_by_http_1_and_by_http_2() {
         assert_eq!(taken.status, 200, "{protocols:?}");
     }
     let mut sender = http2(&hub, &client(&authority, None, &["h2", "http/1.1"])).await;
-    // Side by side on one connection.
+    // Several requests at a time on one connection.
     let sent = (0..50).map(|n| {
         let (mut sender, push) = (sender.clone(), hub.push(&format!("two-{n}"), "{\"n\":1}"));
         async move { send(&mut sender, &push).await }
@@ -160,15 +160,15 @@ async fn webhooks_come_in_by_http_1_and_by_http_2() {
     }
     let (status, problem) = send(&mut sender, &junk("github")).await;
     assert_eq!((status, &problem["code"]), (401, &"signature_mismatch".into()));
-    let (status, problem) = send(&mut sender, &crate::bed::request("/webhook/x", &[], "")).await;
+    let (status, problem) = send(&mut sender, &crate::hub::request("/webhook/x", &[], "")).await;
     assert_eq!((status, &problem["code"]), (404, &"unknown_source".into()));
     let (status, _) = send(&mut sender, &hub.push("two-0", "{\"n\":1}")).await;
-    assert_eq!(status, 200, "and the connection goes on");
-    assert_eq!(hub.metrics.connections().get(), 1, "the others have gone");
+    assert_eq!(status, 200, "the connection stays open");
+    assert_eq!(hub.metrics.connections().get(), 1, "the other connections are closed");
 }
 
 #[tokio::test]
-async fn what_http_2_may_carry_is_bounded_as_in_http_1() {
+async fn http_2_has_the_same_bounds_as_http_1() {
     let authority = Authority::new();
     let server = "max_headers = 20\nbody_limit = \"1KiB\"\nbody_budget = \"4KiB\"";
     let hub = secure(&authority, server, "").await;
@@ -179,10 +179,10 @@ async fn what_http_2_may_carry_is_bounded_as_in_http_1() {
     let many: Vec<_> = (0..30).map(|n| format!("x-{n}")).collect();
     let many: Vec<_> = many.iter().map(|name| (name.as_str(), "1")).collect();
     let (status, problem) =
-        send(&mut sender, &crate::bed::request("/webhook/github", &many, "")).await;
+        send(&mut sender, &crate::hub::request("/webhook/github", &many, "")).await;
     assert_eq!((status, &problem["code"]), (431, &"head_too_large".into()));
     let large = "y".repeat(6_000);
-    let large = crate::bed::request("/webhook/stripe", &[("x-large", &large)], "{}");
+    let large = crate::hub::request("/webhook/stripe", &[("x-large", &large)], "{}");
     let (status, problem) = send(&mut sender, &large).await;
     assert_eq!((status, &problem["code"]), (503, &"overloaded".into()), "heads count like bodies");
     let small = hub.signed("stripe", &[], r#"{"id":"evt_1","type":"a"}"#, 0);
@@ -191,7 +191,7 @@ async fn what_http_2_may_carry_is_bounded_as_in_http_1() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_of_http_2_is_let_go() {
+async fn an_idle_http_2_connection_is_closed() {
     let authority = Authority::new();
     let hub = secure(&authority, "idle_timeout = \"50ms\"", "").await;
     let mut sender = http2(&hub, &client(&authority, None, &["h2"])).await;
@@ -201,7 +201,7 @@ async fn an_idle_connection_of_http_2_is_let_go() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_replaced_is_served_to_the_next_connection() {
+async fn a_replaced_certificate_is_served_to_the_next_connection() {
     let authority = Authority::new();
     let hub = secure(&authority, "", "").await;
     let client = client(&authority, None, &["h2", "http/1.1"]);
@@ -211,7 +211,7 @@ async fn a_certificate_that_is_replaced_is_served_to_the_next_connection() {
         stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned()
     };
     let first = served().await;
-    let second = authority.vouch_for("hub");
+    let second = authority.sign_for("hub");
     second.write(hub.dir.path());
     let mut tick = tokio::time::interval(Duration::from_millis(20));
     let waiting = async {
@@ -219,31 +219,37 @@ async fn a_certificate_that_is_replaced_is_served_to_the_next_connection() {
             tick.tick().await;
         }
     };
-    assert!(tokio::time::timeout(Duration::from_secs(30), waiting).await.is_ok(), "never served");
+    assert!(
+        tokio::time::timeout(Duration::from_secs(30), waiting).await.is_ok(),
+        "the new certificate was never served"
+    );
     assert_eq!(served().await, second.certificate);
-    assert_eq!(send(&mut before, &hub.push("d-1", "{}")).await.0, 200, "others are left alone");
+    assert_eq!(
+        send(&mut before, &hub.push("d-1", "{}")).await.0,
+        200,
+        "open connections are not affected"
+    );
 }
 
 #[tokio::test]
-async fn where_clients_must_have_a_certificate_who_has_none_gets_nothing() {
+async fn a_client_without_a_required_certificate_is_refused() {
     let authority = Authority::new();
     let hub = secure(&authority, "", "client_ca = \"clients.pem\"").await;
     let push = hub.push("d-1", "{}");
     assert!(ask(&hub, &client(&authority, None, &[]), &push).await.is_err());
-    let stranger = Authority::new().vouch_for("partner");
+    let stranger = Authority::new().sign_for("partner");
     assert!(ask(&hub, &client(&authority, Some(stranger), &[]), &push).await.is_err());
-    let partner = client(&authority, Some(authority.vouch_for("partner")), &[]);
+    let partner = client(&authority, Some(authority.sign_for("partner")), &[]);
     assert_eq!(ask(&hub, &partner, &push).await.unwrap().status, 200);
     assert_eq!(hub.stored().await.len(), 1);
 }
 
 #[tokio::test]
-async fn another_authority_of_clients_is_believed_from_the_next_connection_on_and_the_old_one_is_not()
- {
+async fn a_replaced_client_authority_counts_from_the_next_connection() {
     let (authority, other) = (Authority::new(), Authority::new());
     let hub = secure(&authority, "", "client_ca = \"clients.pem\"").await;
-    // Whose certificate the hub shows does not change.
-    let client = |of: &Authority| client(&authority, Some(of.vouch_for("partner")), &[]);
+    // The hub's own certificate stays.
+    let client = |of: &Authority| client(&authority, Some(of.sign_for("partner")), &[]);
     let (before, after) = (client(&authority), client(&other));
     assert_eq!(ask(&hub, &before, &hub.push("d-1", "{}")).await.unwrap().status, 200);
     assert!(ask(&hub, &after, &hub.push("d-2", "{}")).await.is_err());
@@ -256,29 +262,32 @@ async fn another_authority_of_clients_is_believed_from_the_next_connection_on_an
             tick.tick().await;
         }
     };
-    assert!(tokio::time::timeout(Duration::from_secs(30), waiting).await.is_ok(), "never believed");
+    assert!(
+        tokio::time::timeout(Duration::from_secs(30), waiting).await.is_ok(),
+        "the new authority never counted"
+    );
     assert!(ask(&hub, &before, &hub.push("d-3", "{}")).await.is_err());
 }
 
 #[tokio::test]
-async fn where_clients_may_have_a_certificate_a_source_can_insist_on_it() {
+async fn a_source_can_require_an_optional_client_certificate() {
     let authority = Authority::new();
     let tls = "client_ca = \"clients.pem\"\nclient_cert = \"optional\"\n\
                [sources.partner]\nprovider = \"custom\"\nsecrets = [{ file = \"secret\" }]\n\
                require_client_cert = true";
     let hub = secure(&authority, "", tls).await;
     let signed = hub.signed("partner", &[("x-webhook-event", "a")], "{}", 0);
-    let anybody = client(&authority, None, &[]);
-    let refused = ask(&hub, &anybody, &signed).await.unwrap();
+    let anonymous = client(&authority, None, &[]);
+    let refused = ask(&hub, &anonymous, &signed).await.unwrap();
     assert_eq!(refused.problem(), (403, "client_cert_missing".into()));
-    assert_eq!(ask(&hub, &anybody, &hub.push("d-1", "{}")).await.unwrap().status, 200);
-    let partner = client(&authority, Some(authority.vouch_for("partner")), &["h2"]);
+    assert_eq!(ask(&hub, &anonymous, &hub.push("d-1", "{}")).await.unwrap().status, 200);
+    let partner = client(&authority, Some(authority.sign_for("partner")), &["h2"]);
     let mut sender = http2(&hub, &partner).await;
     assert_eq!(send(&mut sender, &signed).await.0, 200);
 }
 
 #[tokio::test]
-async fn who_never_shakes_hands_is_let_go_and_makes_place_before() {
+async fn a_connection_without_a_handshake_is_closed_or_evicted() {
     let authority = Authority::new();
     let hub = secure(&authority, "max_connections = 5\nheader_timeout = \"2s\"", "").await;
     let mut silent = Vec::new();
@@ -288,7 +297,7 @@ async fn who_never_shakes_hands_is_let_go_and_makes_place_before() {
     until(|| hub.metrics.connections().get() == 5).await;
     let client = client(&authority, None, &[]);
     let served = ask(&hub, &client, &hub.push("d-1", "{}")).await.unwrap();
-    assert_eq!(served.status, 200, "though every place was taken");
+    assert_eq!(served.status, 200, "a slot was freed");
     for mut stream in silent {
         assert_eq!(closed(&mut stream).await, 0);
     }
@@ -296,7 +305,7 @@ async fn who_never_shakes_hands_is_let_go_and_makes_place_before() {
 }
 
 #[tokio::test]
-async fn handshakes_that_fail_are_charged_to_their_address() {
+async fn failed_handshakes_are_charged_to_their_address() {
     const FLOODER: [u8; 4] = [127, 0, 0, 9];
     let per_address =
         "[server.per_address]\nrefusals = 10\nrefusals_per_second = 1\nloopback = true";
@@ -307,19 +316,19 @@ async fn handshakes_that_fail_are_charged_to_their_address() {
         stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
         closed(&mut stream).await;
     }
-    assert_eq!(refused(&hub, "tls_failed"), 10, "the others were not even tried");
+    assert_eq!(refused(&hub, "tls_failed"), 10, "no further handshake was tried");
     let client = client(&authority, None, &[]);
     let hub_name = ServerName::try_from("hub").unwrap();
     assert!(client.connect(hub_name, hub.connect_from(FLOODER).await).await.is_err());
     assert_eq!(ask(&hub, &client, &hub.push("d-1", "{}")).await.unwrap().status, 200);
 }
 
-/// Ten places, and hardly anything forgiven.
+/// A hub with ten slots and a low limit for refusals.
 const TEN_PLACES: &str = "max_connections = 10\n[server.per_address]\nrefusals = 3\n\
      refusals_per_second = 1\nloopback = true";
 
 #[tokio::test]
-async fn half_a_handshake_loses_its_place_and_is_charged() {
+async fn half_a_handshake_loses_its_slot_and_is_charged() {
     const STRANGER: [u8; 4] = [127, 0, 0, 9];
     let authority = Authority::new();
     let hub = secure(&authority, TEN_PLACES, "").await;
@@ -346,7 +355,7 @@ async fn half_a_handshake_loses_its_place_and_is_charged() {
 }
 
 #[tokio::test]
-async fn half_sent_streams_of_http_2_lose_their_connections_places() {
+async fn half_sent_http_2_streams_lose_their_connections_slots() {
     let authority = Authority::new();
     let hub = secure(&authority, "max_connections = 1", "").await;
     let client = client(&authority, None, &["h2"]);
@@ -371,7 +380,7 @@ async fn half_sent_streams_of_http_2_lose_their_connections_places() {
     assert!(waiting.await.unwrap().iter().all(Result::is_err));
 }
 
-fn refused(hub: &Hub, code: &str) -> u64 {
+fn refused(hub: &IngressHub, code: &str) -> u64 {
     let start = format!("weir_unattributed_requests_total{{code=\"{code}\"}} ");
     let text = hub.metrics.encode();
     let count = text.lines().find_map(|line| line.strip_prefix(&start));

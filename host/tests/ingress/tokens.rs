@@ -1,6 +1,6 @@
-//! Tokens that a sender makes for one request, and that say where it goes.
+//! Tokens that a sender makes for one request and its URL.
 
-use crate::bed::Hub;
+use crate::hub::IngressHub;
 
 const SOURCES: &str = r#"
 [sources.connect]
@@ -20,9 +20,8 @@ secrets = ["shared by one installation"]
 "#;
 
 #[tokio::test]
-async fn a_connect_apps_token_is_good_for_its_installation_and_its_address_and_for_no_other_scheme()
-{
-    let hub = Hub::of(SOURCES).await;
+async fn a_connect_token_is_valid_for_its_installation_and_url_only() {
+    let hub = IngressHub::of(SOURCES).await;
     let headers = [("x-atlassian-webhook-identifier", "1")];
     let body = r#"{"webhookEvent":"jira:issue_created","issue":{"key":"RIV-17"}}"#;
     let url = "https://hooks.example.com/in/jira?project=RIV&issue=RIV-17";
@@ -44,7 +43,7 @@ async fn a_connect_apps_token_is_good_for_its_installation_and_its_address_and_f
     }
     let taken = send(&connect, "connect", "connect?project=RIV&issue=RIV-17").await;
     assert_eq!(taken.json()["status"], "accepted");
-    // Whoever passes it on may change the order of the query.
+    // A proxy may change the order of the query.
     let again = send(&connect, "connect", "connect?issue=RIV-17&project=RIV").await;
     assert_eq!(again.json()["status"], "duplicate");
     let kept = hub.only_request().await.payload;

@@ -1,4 +1,4 @@
-//! The hub, a process of its own: started, asked where it is, and measured from outside.
+//! The hub as a process: started, and measured from outside.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -13,23 +13,23 @@ use tempfile::TempDir;
 
 use crate::sender::SECRET;
 
-/// Past this a state that was waited for is not coming.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The longest wait for a state.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
-pub(crate) struct Hub {
+pub(crate) struct HubProcess {
     pub(crate) ingress: SocketAddr,
     process: Child,
     log: Arc<Mutex<Vec<String>>>,
     _folder: TempDir,
 }
 
-impl Hub {
-    /// With as many files as this machine allows.
+impl HubProcess {
+    /// Starts a hub with as many files as this machine allows.
     pub(crate) async fn start(config: &str) -> Self {
         Self::run(config, Command::new(env!("CARGO_BIN_EXE_weir"))).await
     }
 
-    /// With at most so many files.
+    /// Starts a hub with at most `files` open files.
     pub(crate) async fn start_with_files(config: &str, files: u64) -> Self {
         let mut shell = Command::new("sh");
         let limited = format!("ulimit -n {files} && exec \"$0\" \"$@\"");
@@ -38,7 +38,7 @@ impl Hub {
     }
 
     async fn run(config: &str, mut command: Command) -> Self {
-        // On the disk that the build is on: a temporary folder may be in memory, where a sync costs nothing.
+        // On the build's disk: a temporary folder may be in memory, where a sync costs nothing.
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let path = |name: &str| folder.path().join(name);
         fs::create_dir(path("plugins")).unwrap();
@@ -70,29 +70,29 @@ impl Hub {
         let ingress = ([127, 0, 0, 1], 0).into();
         let mut hub = Self { ingress, process, log, _folder: folder };
         let ready: Value =
-            serde_json::from_str(&hub.until_said("\"message\":\"ready\"").await).unwrap();
+            serde_json::from_str(&hub.until_logged("\"message\":\"ready\"").await).unwrap();
         hub.ingress = ready["ingress"].as_str().unwrap().parse().unwrap();
         hub
     }
 
-    async fn until_said(&self, words: &str) -> String {
+    async fn until_logged(&self, words: &str) -> String {
         let (mut look, started) =
             (tokio::time::interval(Duration::from_millis(20)), Instant::now());
         loop {
             look.tick().await;
-            if let Some(line) = self.said(words) {
+            if let Some(line) = self.log_line(words) {
                 return line;
             }
-            assert!(started.elapsed() < PATIENCE, "{words} was never said: {:?}", self.log);
+            assert!(started.elapsed() < WAIT_MAX, "{words} was never logged: {:?}", self.log);
         }
     }
 
-    /// The first line of its log with these words.
-    pub(crate) fn said(&self, words: &str) -> Option<String> {
+    /// The first log line with these words.
+    pub(crate) fn log_line(&self, words: &str) -> Option<String> {
         self.log.lock().unwrap().iter().find(|line| line.contains(words)).cloned()
     }
 
-    /// The most memory that it ever had at once, in bytes.
+    /// The peak of its memory, in bytes.
     pub(crate) fn peak_memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -105,7 +105,7 @@ impl Hub {
     }
 }
 
-impl Drop for Hub {
+impl Drop for HubProcess {
     fn drop(&mut self) {
         self.process.kill().ok();
         self.process.wait().ok();

@@ -1,8 +1,7 @@
-//! What a good sender notices, and what memory is needed, while strangers want everything at once: ten thousand
-//! connections that say nothing, a thousand that send drop by drop, and a flood of requests that nobody signed.
+//! A hub under attack: the latency of a good sender and the hub's memory during ten thousand silent
+//! connections, a thousand slow ones, and a flood of unsigned requests.
 //!
-//! Each file is a part of the scene: `hub` is the real binary, `sender` the one whose requests verify, `strangers` the
-//! others.
+//! `hub` runs the real binary, `sender` is the good sender, `strangers` are the attackers.
 
 #![expect(clippy::disallowed_methods, reason = "tests may spawn tasks directly")]
 #![expect(
@@ -18,7 +17,7 @@ mod strangers;
 
 use std::time::Duration;
 
-use hub::Hub;
+use hub::HubProcess;
 use sender::Sender;
 use strangers::{Crowd, Strangers};
 
@@ -33,21 +32,24 @@ const RUN_MEMORY: u64 = 16 * MIB;
 
 /// The bound on the hub's memory, as `host/docs/operating.md` states it.
 const fn memory_bound() -> u64 {
-    const OF_A_CONNECTION: u64 = 16 * KIB;
-    const ALL_ELSE: u64 = 128 * MIB;
-    CONNECTIONS * (HEADER_BYTES + OF_A_CONNECTION) + 2 * BODY_BUDGET + RUNS * RUN_MEMORY + ALL_ELSE
+    const CONNECTION_BYTES: u64 = 16 * KIB;
+    const OTHER_BYTES: u64 = 128 * MIB;
+    CONNECTIONS * (HEADER_BYTES + CONNECTION_BYTES)
+        + 2 * BODY_BUDGET
+        + RUNS * RUN_MEMORY
+        + OTHER_BYTES
 }
 
-/// Most that the good sender's p99 may grow by.
+/// The most that the good sender's p99 may grow by.
 const TIMES_QUIET: u32 = 3;
-/// The machine is not ours alone: what is too slow is measured again. Where it is the hub that is too slow, it is so
-/// each time.
+/// Measurements before the test fails: other processes share the machine. A hub that is too slow is
+/// so each time.
 const ATTEMPTS: usize = 3;
-/// Below this a p99 says more about the machine's scheduler than about the hub: the strangers share its cores. A sender that
-/// waits for a connection waits for seconds.
+/// Below this a p99 measures the scheduler and not the hub: the strangers share its cores. A sender
+/// that waits for a connection waits for seconds.
 const P99_FLOOR: Duration = Duration::from_millis(25);
-/// A body that comes too slowly is let go 5 s after its head, and a second later for every KiB of it. Its deadline,
-/// which is all that there is besides, is 30 s.
+/// A slow body is refused 5 s after its head, and a second later for each KiB of it. The only other
+/// limit is its deadline of 30 s.
 const SLOW_BODY_MAX: Duration = Duration::from_secs(15);
 
 fn config() -> String {
@@ -60,9 +62,9 @@ fn config() -> String {
 }
 
 #[tokio::test]
-async fn a_good_sender_is_served_and_memory_stays_bounded_whatever_strangers_do() {
+async fn a_good_sender_is_served_and_memory_is_bounded_under_attack() {
     let files = weir::runtime::open_files::raise_limit();
-    let mut hub = Hub::start(&config()).await;
+    let mut hub = HubProcess::start(&config()).await;
     let mut sender = Sender::new(hub.ingress);
     sender.warm_up().await;
     let quiet = sender.measure().await;
@@ -88,20 +90,23 @@ async fn a_good_sender_is_served_and_memory_stays_bounded_whatever_strangers_do(
 
     assert_eq!((quiet.refused, crowded.refused), (0, 0), "a good request was refused");
     assert!(crowded.p99 < allowed, "a p99 of {:?}, where {allowed:?} is allowed", crowded.p99);
-    assert!(seen.longest_body < SLOW_BODY_MAX, "a slow body held its place: {seen}");
-    assert!(seen.let_go > 0 && seen.told_to_wait > seen.unverified, "nobody had to yield: {seen}");
+    assert!(seen.longest_body < SLOW_BODY_MAX, "a slow body held its slot: {seen}");
+    assert!(
+        seen.let_go > 0 && seen.told_to_wait > seen.unverified,
+        "no connection was closed: {seen}"
+    );
     assert!(memory < memory_bound(), "the hub took {} MiB", memory / MIB);
     hub.assert_alive();
 }
 
 #[tokio::test]
-async fn a_hub_with_few_files_says_so_and_takes_as_many_connections_as_it_has_files_for() {
-    let mut hub = Hub::start_with_files(&config(), 700).await;
-    let said = hub.said("too few open files").unwrap();
+async fn a_hub_with_few_files_limits_its_connections_and_says_so() {
+    let mut hub = HubProcess::start_with_files(&config(), 700).await;
+    let said = hub.log_line("too few open files").unwrap();
     for word in ["server.max_connections", "ulimit -Hn", "\"wanted\":10000", "\"taken\":188"] {
         assert!(said.contains(word), "{word} is missing in {said}");
     }
-    // More than it can have: those that come last are served all the same.
+    // More connections than it can have: a new one is still served.
     let held = strangers::hold(hub.ingress, 600).await;
     let mut sender = Sender::new(hub.ingress);
     for _ in 0..20 {

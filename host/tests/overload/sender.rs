@@ -1,5 +1,5 @@
-//! The good sender: signed pushes at a steady pace, three in four over connections that it keeps, the fourth over one
-//! of its own.
+//! The good sender: signed pushes at a steady pace, three of four over connections that it keeps,
+//! the fourth over a new one.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -16,13 +16,12 @@ pub(crate) const SECRET: &str = "a secret that the good sender knows";
 
 const ADDRESS: [u8; 4] = [127, 0, 1, 1];
 const WORKERS: usize = 4;
-/// Between two requests of one worker.
+/// The time between two requests of one worker.
 const PACE: Duration = Duration::from_millis(10);
-/// What counts is the middle one of several stretches of time: one in which something else had the processors says
-/// nothing.
+/// The median of several stretches of time counts: other processes may take the processors in one.
 const STRETCHES: usize = 5;
 const STRETCH: Duration = Duration::from_secs(2);
-/// Past this many events the store has learnt how to compress them.
+/// After this many events the store has trained its compression.
 const WARM: usize = 1_500;
 
 pub(crate) struct Sender {
@@ -30,8 +29,8 @@ pub(crate) struct Sender {
     sent: usize,
 }
 
-/// What the sender saw.
-pub(crate) struct Seen {
+/// The measurements of the sender.
+pub(crate) struct SenderReport {
     /// The median of the stretches' p99.
     pub(crate) p99: Duration,
     /// Requests that were not answered with 200.
@@ -40,15 +39,15 @@ pub(crate) struct Seen {
     requests: usize,
 }
 
-impl fmt::Display for Seen {
+impl fmt::Display for SenderReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { p99, refused, all, requests } = self;
         write!(f, "p99 {p99:.1?} of {all:.1?}, {requests} requests, {refused} refused")
     }
 }
 
-impl Seen {
-    /// The better of two times, and all that was refused.
+impl SenderReport {
+    /// The better p99 of two reports, and the refused requests of both.
     pub(crate) fn or(self, other: Self) -> Self {
         let refused = self.refused + other.refused;
         let better = if other.p99 < self.p99 { other } else { self };
@@ -68,7 +67,7 @@ impl Sender {
         }
     }
 
-    /// One request over a connection of its own; whether it was taken.
+    /// Sends one request over a new connection. True if it was accepted.
     pub(crate) async fn one_on_its_own(&mut self) -> bool {
         push(self.to, self.next(), &mut None).await
     }
@@ -79,8 +78,9 @@ impl Sender {
     }
 
     /// Sends at its pace for some seconds.
-    pub(crate) async fn measure(&mut self) -> Seen {
-        let mut seen = Seen { p99: Duration::ZERO, refused: 0, all: Vec::new(), requests: 0 };
+    pub(crate) async fn measure(&mut self) -> SenderReport {
+        let mut seen =
+            SenderReport { p99: Duration::ZERO, refused: 0, all: Vec::new(), requests: 0 };
         for _ in 0..STRETCHES {
             let run = self.next();
             let workers = (0..WORKERS).map(|n| worker(self.to, format!("{run}-{n}")));
@@ -128,8 +128,8 @@ async fn worker(to: SocketAddr, name: String) -> SenderTask {
     worker
 }
 
-/// Sends one request over this connection, or over a new one where there is none or it has ended meanwhile. Whether it
-/// was answered with 200.
+/// Sends one request over `kept`, or over a new connection if there is none or it has ended. True
+/// if it was answered with 200.
 async fn push(to: SocketAddr, id: String, kept: &mut Option<TcpStream>) -> bool {
     let request = signed(&id);
     if let Some(stream) = kept
@@ -162,7 +162,7 @@ async fn ask(stream: &mut TcpStream, request: &[u8]) -> Option<bool> {
             Ok(0) | Err(_) => return None,
             Ok(read) => have += read,
         }
-        // Answers to pushes are small and end as JSON does.
+        // Answers to pushes are small and end with the brace of their JSON.
         if answer[..have].ends_with(b"}") {
             return Some(answer.starts_with(b"HTTP/1.1 200"));
         }
@@ -177,7 +177,8 @@ fn signed(id: &str) -> Vec<u8> {
     let length = body.len();
     format!(
         "POST /webhook/github HTTP/1.1\r\nhost: hub\r\ncontent-type: application/json\r\n\
-         x-github-event: push\r\nx-github-delivery: {id}\r\nx-hub-signature-256: sha256={signature}\r\n\
+         x-github-event: push\r\nx-github-delivery: {id}\r\n\
+         x-hub-signature-256: sha256={signature}\r\n\
          content-length: {length}\r\n\r\n{body}"
     )
     .into_bytes()

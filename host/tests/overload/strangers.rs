@@ -1,5 +1,5 @@
-//! Strangers, on a thread of their own that steps back for the hub: they are meant to be elsewhere. Each of their
-//! addresses stays within the connections that one address may have.
+//! Attackers, on a thread of low priority, as real ones would be on other machines. Each of their
+//! addresses stays within the connection limit of one address.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -18,20 +18,20 @@ use crate::sender::connect;
 const IDLE: usize = 10_000;
 const SLOW: usize = 1_000;
 const FLOODING: usize = 32;
-/// Requests that all of these together send in a second.
+/// Requests of all flooders together in a second.
 const FLOODED_PER_SECOND: usize = 1_000;
-/// Files of this process besides the connections of strangers.
+/// Files of this process besides their connections.
 const FILES_BESIDES: usize = 200;
-/// Connections that idle and slow strangers together open in a second, at first and when they come back.
+/// Connections that idle and slow strangers open in a second, at first and when they come back.
 const OPENED_PER_SECOND: usize = 2_000;
 const REOPENED_PER_SECOND: usize = 400;
-/// Between two drops.
+/// The time between two pieces of a slow sender.
 const DROP: Duration = Duration::from_millis(500);
 const JUNK_BYTES: usize = 256 * 1024;
-/// How far strangers step back, as `nice` counts.
+/// Their `nice` value.
 const NICENESS: i32 = 10;
 
-/// How many of each kind.
+/// The number of each kind.
 #[derive(Clone, Copy)]
 pub(crate) struct Crowd {
     idle: usize,
@@ -39,7 +39,7 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    /// All of them, or as many as this process has files for.
+    /// All strangers, or as many as this process has files for.
     pub(crate) fn within(files: Option<u64>) -> Self {
         let besides = SLOW + FLOODING + FILES_BESIDES;
         let left = files.map_or(IDLE, |files| (files as usize).saturating_sub(besides));
@@ -53,7 +53,7 @@ impl Crowd {
     }
 }
 
-/// What all strangers together have seen so far.
+/// The counts of all strangers so far.
 #[derive(Default)]
 struct Tally {
     idle: AtomicUsize,
@@ -64,31 +64,32 @@ struct Tally {
     told_to_wait: AtomicU64,
 }
 
-/// The same, at the end.
-pub(crate) struct Seen {
-    /// Connections that had to make place or took too long.
+/// The counts at the end.
+pub(crate) struct StrangerReport {
+    /// Connections that were evicted or timed out.
     pub(crate) let_go: u64,
-    /// The longest time that a body took which was not sent as fast as it must.
+    /// The longest time that a slow body was accepted.
     pub(crate) longest_body: Duration,
-    /// Junk that was looked at.
+    /// Unsigned requests whose signature was checked.
     pub(crate) unverified: u64,
-    /// Junk that was not.
+    /// Unsigned requests that were refused by a penalty.
     pub(crate) told_to_wait: u64,
     late_bodies: u64,
 }
 
-impl fmt::Display for Seen {
+impl fmt::Display for StrangerReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { let_go, longest_body, unverified, told_to_wait, late_bodies } = self;
         write!(
             f,
-            "{let_go} connections let go, {late_bodies} slow bodies after {longest_body:.1?} at most, \
+            "{let_go} connections let go, \
+             {late_bodies} slow bodies after {longest_body:.1?} at most, \
              {unverified} junk signatures checked and {told_to_wait} turned away unread"
         )
     }
 }
 
-/// All of them, until they leave.
+/// All strangers, until they leave.
 pub(crate) struct Strangers {
     crowd: Crowd,
     tally: Arc<Tally>,
@@ -97,7 +98,7 @@ pub(crate) struct Strangers {
 }
 
 impl Strangers {
-    /// They come, as fast as they are allowed to.
+    /// Starts them, as fast as they may connect.
     pub(crate) fn come(to: SocketAddr, crowd: Crowd) -> Self {
         let (tally, leave) = (Arc::<Tally>::default(), Arc::<AtomicBool>::default());
         let (seen, left) = (tally.clone(), leave.clone());
@@ -109,14 +110,14 @@ impl Strangers {
         Self { crowd, tally, leave, thread }
     }
 
-    /// Resolves when every kind has been there long enough to be noticed.
+    /// Resolves when every kind is active.
     pub(crate) async fn until_all_are_at_it(&self) {
         let Self { crowd, tally, .. } = self;
         let (mut look, started) = (interval(Duration::from_millis(50)), Instant::now());
         loop {
             look.tick().await;
             let idle = tally.idle.load(Ordering::Relaxed);
-            // Some are always on their way: there is no place for all.
+            // Some are always reconnecting: there are not enough slots for all.
             let at_it = idle >= crowd.idle * 8 / 10
                 && tally.late_bodies.load(Ordering::Relaxed) > 0
                 && tally.unverified.load(Ordering::Relaxed) > 0;
@@ -127,8 +128,8 @@ impl Strangers {
         }
     }
 
-    /// They go; what they saw.
-    pub(crate) async fn leave(self) -> Seen {
+    /// Stops them.
+    pub(crate) async fn leave(self) -> StrangerReport {
         self.leave.store(true, Ordering::Relaxed);
         tokio::task::spawn_blocking(|| self.thread.join().unwrap()).await.unwrap();
         self.tally.seen()
@@ -136,9 +137,9 @@ impl Strangers {
 }
 
 impl Tally {
-    fn seen(&self) -> Seen {
+    fn seen(&self) -> StrangerReport {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        Seen {
+        StrangerReport {
             let_go: of(&self.let_go),
             longest_body: Duration::from_millis(of(&self.longest_body_ms)),
             unverified: of(&self.unverified),
@@ -148,7 +149,7 @@ impl Tally {
     }
 }
 
-/// So many connections that say nothing, as long as the caller keeps them.
+/// Opens silent connections, which stay open as long as the caller keeps them.
 pub(crate) async fn hold(to: SocketAddr, connections: usize) -> Vec<TcpStream> {
     let mut held = Vec::with_capacity(connections);
     for n in 0..connections {
@@ -164,7 +165,7 @@ enum Kind {
     Flooding = 4,
 }
 
-/// The nth of a kind has its address together with some others of its kind.
+/// The address of the nth stranger of a kind, shared with some others.
 const fn address(kind: Kind, n: usize) -> [u8; 4] {
     let which = match kind {
         Kind::Idle => n / 500,
@@ -202,21 +203,21 @@ async fn all(to: SocketAddr, crowd: Crowd, tally: Arc<Tally>, leave: Arc<AtomicB
     }
 }
 
-/// What a hundredth of a second gives, if there is not yet enough for one.
+/// Adds the permits of a hundredth of a second, up to those of one second.
 fn refill(permits: &Semaphore, per_second: usize) {
     if permits.available_permits() < per_second {
         permits.add_permits(per_second / 100);
     }
 }
 
-/// A new connection, when it is this one's turn.
+/// A new connection, once there is a permit.
 async fn open(to: SocketAddr, kind: Kind, n: usize, doors: &Semaphore) -> TcpStream {
     doors.acquire().await.unwrap().forget();
     connect(to, address(kind, n)).await
 }
 
-/// Asks something harmless once, or, one in ten, says nothing; holds the connection as long as it is let, and comes
-/// back.
+/// Sends one harmless request, or in one of ten cases nothing; holds the connection as long as it
+/// can, and comes back.
 async fn idle(to: SocketAddr, n: usize, tally: Arc<Tally>, doors: Arc<Semaphore>) {
     loop {
         let mut stream = open(to, Kind::Idle, n, &doors).await;
@@ -258,7 +259,7 @@ async fn slow_body(to: SocketAddr, n: usize, tally: Arc<Tally>, doors: Arc<Semap
     }
 }
 
-/// Sends a drop now and then until the other side answers or closes, which ends either of them.
+/// Sends a piece now and then until the other side answers or closes.
 async fn drip(stream: &mut TcpStream, piece: &[u8]) {
     let mut pace = interval(DROP);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -274,10 +275,11 @@ async fn drip(stream: &mut TcpStream, piece: &[u8]) {
     }
 }
 
-/// Sends what nobody signed, one after the other.
+/// Sends unsigned requests one after another.
 async fn flooding(to: SocketAddr, n: usize, tally: Arc<Tally>, ammunition: Arc<Semaphore>) {
     let junk = format!(
-        "POST /webhook/github HTTP/1.1\r\nhost: hub\r\nx-github-event: push\r\nx-github-delivery: j\r\n\
+        "POST /webhook/github HTTP/1.1\r\nhost: hub\r\nx-github-event: push\r\n\
+         x-github-delivery: j\r\n\
          x-hub-signature-256: sha256={}\r\ncontent-length: {JUNK_BYTES}\r\n\r\n{}",
         "00".repeat(32),
         "j".repeat(JUNK_BYTES)
@@ -296,9 +298,9 @@ async fn flooding(to: SocketAddr, n: usize, tally: Arc<Tally>, ammunition: Arc<S
     }
 }
 
-/// The status of the answer; none if the connection has ended.
+/// The status of the answer. `None` if the connection has ended.
 async fn ask(stream: &mut TcpStream, request: &[u8]) -> Option<[u8; 3]> {
-    // The answer may come, and the connection end, before all is sent.
+    // The answer may come, and the connection end, before everything is sent.
     let _ = stream.write_all(request).await;
     let mut answer = [0; 1024];
     let mut have = 0;

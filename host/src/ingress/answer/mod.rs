@@ -45,7 +45,7 @@ pub(crate) struct Accepted {
     pub(crate) answer: Answer,
 }
 
-/// What an accepted request turned out to be.
+/// The kind of an accepted request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IngressOutcome {
     /// At least one event is new, or there is none.
@@ -111,7 +111,8 @@ impl Acknowledgement {
     }
 }
 
-/// The hub's own answer: the id of the event, or for a batch the ids of new events and of duplicates.
+/// The hub's own answer: the id of the event, or for a batch the ids of new events and of
+/// duplicates.
 pub(crate) fn stored(events: &[EventIngested], shape: RequestShape) -> Answer {
     let word = IngressOutcome::of(events).as_str();
     let mut body = String::with_capacity(48 + 34 * events.len());
@@ -154,7 +155,8 @@ pub(crate) fn empty(status: StatusCode) -> Answer {
     answer(status, None, Bytes::new())
 }
 
-/// The answer to a handshake. An invalid header is left out; the provider file was checked for that.
+/// The answer to a handshake. An invalid header is left out; the provider file was checked for
+/// that.
 pub(crate) fn handshake(reply: HandshakeAnswer) -> Answer {
     let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::OK);
     let mut response = answer(status, None, reply.body.into());
@@ -166,8 +168,8 @@ pub(crate) fn handshake(reply: HandshakeAnswer) -> Answer {
     response
 }
 
-/// A handler's reply as an answer. Its parts were checked when the handler set them; an invalid part
-/// is left out all the same.
+/// A handler's reply as an answer. Its parts were checked when the handler set them; an invalid
+/// part is left out all the same.
 pub(crate) fn reply(status: u16, payload: &Payload) -> Answer {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
     let bodiless = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status);
@@ -185,8 +187,9 @@ pub(crate) fn reply(status: u16, payload: &Payload) -> Answer {
     response
 }
 
-/// Asks caches on the way not to keep the answer to a `GET`: a cached answer would tell a later sender
-/// that its event is stored, though the request never came here. A handler's own header stays.
+/// Asks caches on the way not to keep the answer to a `GET`: a cached answer would tell a later
+/// sender that its event is stored, though the request never came here. A handler's own header
+/// stays.
 pub(crate) fn without_caching(mut answer: Answer) -> Answer {
     answer.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     answer

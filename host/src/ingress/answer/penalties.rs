@@ -1,7 +1,7 @@
 //! Penalties: a network that sent too many refused requests has to wait before the next one.
 //!
-//! Only refusals are charged, so a sender whose requests verify never gets a penalty. A penalty is for
-//! one source: refused requests for one source do not count at another.
+//! Only refusals are charged, so a sender whose requests verify never gets a penalty. A penalty is
+//! for one source: refused requests for one source do not count at another.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
@@ -27,8 +27,8 @@ impl Penalties {
         Self { limiter: Mutex::new(RefusalLimiter::new(rate)), started: Instant::now() }
     }
 
-    /// Refuses a caller whose network has a penalty, except on a connection that has carried verified
-    /// requests.
+    /// Refuses a caller whose network has a penalty, except on a connection that has carried
+    /// verified requests.
     pub(crate) fn check(
         &self,
         caller: Caller<'_>,
@@ -61,7 +61,8 @@ struct Penalty {
 }
 
 /// A table of fixed size with the refusals of each network. In a full row, the entry with the least
-/// refusals left is replaced, which is the one that was idle longest. Pure: the time is an argument.
+/// refusals left is replaced, which is the one that was idle longest. Pure: the time is an
+/// argument.
 #[derive(Debug)]
 struct RefusalLimiter {
     rows: Box<[[Penalty; PENALTIES_PER_ROW]]>,
@@ -79,7 +80,7 @@ impl RefusalLimiter {
         }
     }
 
-    /// How long a network has to wait before its next request. `None` if it has no penalty.
+    /// The time that a network has to wait before its next request. `None` if it has no penalty.
     fn wait(&self, network: Network, source: Option<&str>, now: Duration) -> Option<Duration> {
         let key = self.key(network, source);
         let penalty = self.rows[row(key)].iter().find(|penalty| penalty.key == key)?;
@@ -191,14 +192,18 @@ mod tests {
         }
 
         #[test]
-        fn a_network_that_waits_as_told_has_no_penalty(charges in 1usize..50, after_ms in 0u64..3_000) {
+        fn a_network_that_waits_as_told_has_no_penalty(
+            charges in 1usize..50,
+            after_ms in 0u64..3_000,
+        ) {
             let mut penalties = penalties();
             for _ in 0..charges {
                 penalties.charge(v4(1), None, Duration::from_secs(1));
             }
             let now = Duration::from_millis(1_000 + after_ms);
             if let Some(wait) = penalties.wait(v4(1), None, now) {
-                prop_assert!(wait <= Duration::from_millis(100), "one refusal is forgiven in that time");
+                let for_one = Duration::from_millis(100);
+                prop_assert!(wait <= for_one, "one refusal is forgiven in that time");
                 prop_assert_eq!(penalties.wait(v4(1), None, now + wait), None);
             }
         }

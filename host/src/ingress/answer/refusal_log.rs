@@ -115,12 +115,19 @@ impl RefusalLog {
             tracing::info!(missed, "some refusals were not logged");
         }
         let (code, source) = (refused.code(), source.unwrap_or("-"));
+        let reason = tracing::field::display(refused);
         if refused.is_hub_fault() {
-            tracing::warn!(request_id = id, source, code, reason = %refused, "request refused by a fault of the hub");
+            tracing::warn!(
+                request_id = id,
+                source,
+                code,
+                reason,
+                "request refused, the hub is at fault"
+            );
         } else if source == "-" {
-            tracing::debug!(request_id = id, source, code, reason = %refused, "request refused");
+            tracing::debug!(request_id = id, source, code, reason, "request refused");
         } else {
-            tracing::info!(request_id = id, source, code, reason = %refused, "request refused");
+            tracing::info!(request_id = id, source, code, reason, "request refused");
         }
     }
 }

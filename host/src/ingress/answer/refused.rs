@@ -158,8 +158,8 @@ impl Refused {
         }
     }
 
-    /// The number of bytes to read and drop after the answer, as the body is unread and the connection
-    /// cannot be used again. `None` if the body was read.
+    /// The number of bytes to read and drop after the answer, as the body is unread and the
+    /// connection cannot be used again. `None` if the body was read.
     pub(crate) const fn drain_bytes(&self) -> Option<usize> {
         match self {
             Self::Unverified { .. }

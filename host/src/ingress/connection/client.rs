@@ -19,7 +19,8 @@ pub(crate) struct AddressPolicy {
 }
 
 impl AddressPolicy {
-    /// The network that is penalized for an address. `None` for a proxy, which forwards for all senders.
+    /// The network that is penalized for an address. `None` for a proxy, which forwards for all
+    /// senders.
     fn penalized_network(&self, address: IpAddr) -> Option<Network> {
         let counts = self.penalize_loopback || !address.to_canonical().is_loopback();
         (counts && !self.proxies.contains(address)).then(|| Network::of(address))
@@ -109,8 +110,8 @@ impl Caller<'_> {
         self.credit.inspect(|credit| credit.spend());
     }
 
-    /// True if the connection has carried more verified requests than refused ones of late. Its requests
-    /// are served even if its address has a penalty.
+    /// True if the connection has carried more verified requests than refused ones of late. Its
+    /// requests are served even if its address has a penalty.
     pub(crate) fn is_proven(&self) -> bool {
         self.credit.is_some_and(Credit::is_left)
     }

@@ -1,16 +1,16 @@
-//! Reads the raw lines of a request head for what hyper does not tell: whether the head announces the
-//! length of its body in one way only. Pure.
+//! Reads the raw lines of a request head for what hyper does not tell: whether the head announces
+//! the length of its body in one way only. Pure.
 
 /// The start of the header line that is looked for, in lower case.
 const CONTENT_LENGTH: &[u8] = b"content-length:";
 
-/// What is known about the length that a request head announces.
+/// The ways in which a request head may announce the length of its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {
     /// The head announces the length in at most one way.
     Unambiguous,
-    /// The head may announce the length twice: hyper shows only `Transfer-Encoding` of a request that
-    /// has `Content-Length` too.
+    /// The head may announce the length twice: hyper shows only `Transfer-Encoding` of a request
+    /// that has `Content-Length` too.
     Unknown,
 }
 
@@ -107,7 +107,8 @@ mod tests {
         fn the_result_does_not_depend_on_packet_boundaries(
             cuts in prop::collection::vec(0usize..20, 0..12),
         ) {
-            let head = "POST /webhook/a HTTP/1.1\r\nHost: h\r\nCONTENT-LENGTH:10\r\nX: y\r\n\r\nbody\n\n";
+            let head = "POST /webhook/a HTTP/1.1\r\nHost: h\r\n\
+                        CONTENT-LENGTH:10\r\nX: y\r\n\r\nbody\n\n";
             prop_assert_eq!(scan(head, &cuts), (true, true));
         }
     }

@@ -1,5 +1,5 @@
-//! One connection and its client: the phase it is in, the network that it counts to, and the table of
-//! all open connections.
+//! One connection and its client: the phase it is in, the network that it counts to, and the table
+//! of all open connections.
 //!
 //! What may not live here: HTTP answers, sources, the store.
 

@@ -8,8 +8,8 @@ use tokio::runtime::Handle;
 
 use crate::runtime::tasks::{OnFailure, Tasks};
 
-/// A future that becomes a task when it is dropped after it has started. A client that goes away ends
-/// its request, but not what the store has already been asked for.
+/// A future that becomes a task when it is dropped after it has started. A client that goes away
+/// ends its request, but not what the store has already been asked for.
 pub(crate) struct RunToCompletion<'a, T: Send + 'static> {
     tasks: &'a Tasks,
     work: Option<Pin<Box<dyn Future<Output = T> + Send>>>,

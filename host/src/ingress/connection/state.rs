@@ -1,5 +1,5 @@
-//! The state of one connection: its phase, the deadline of that phase, and whether it was asked to end
-//! so that another connection gets its slot.
+//! The state of one connection: its phase, the deadline of that phase, and whether it was asked to
+//! end so that another connection gets its slot.
 
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::head_scanner::{Framing, HeadScanner};
 
-/// How long each phase of a connection may last.
+/// The longest durations of the phases of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timeouts {
     /// From the first byte of a head to its last, and from the start to the first head.
@@ -19,7 +19,7 @@ pub(crate) struct Timeouts {
     pub(crate) idle: Duration,
 }
 
-/// What a connection is doing, or waiting for.
+/// The phases of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ConnectionPhase {
     /// Opened; no byte has come yet.
@@ -108,8 +108,8 @@ impl ConnectionState {
         std::mem::take(&mut state.head).framing()
     }
 
-    /// A request is answered. `drain_bytes`: the answer goes out before the body was read, and as many
-    /// bytes of the body are still read and dropped.
+    /// A request is answered. `drain_bytes`: the answer goes out before the body was read, and as
+    /// many bytes of the body are still read and dropped.
     pub(crate) fn answered(&self, drain_bytes: Option<usize>, now: Instant) {
         let mut state = self.state.lock();
         state.drain_bytes = drain_bytes;
@@ -150,7 +150,8 @@ impl ConnectionState {
         state.since = now;
     }
 
-    /// Counts a request of HTTP/2, of which there may be several at a time, until the guard is dropped.
+    /// Counts a request of HTTP/2, of which there may be several at a time, until the guard is
+    /// dropped.
     pub(crate) fn start_stream(self: &Arc<Self>) -> StreamGuard {
         self.head_received();
         StreamGuard(self.clone())
@@ -211,7 +212,8 @@ impl ConnectionState {
                 state.enter(ConnectionPhase::Head, now, Some(self.timeouts.head));
             }
             ConnectionPhase::Silent => {
-                // The deadline of the first head runs from the start, whenever its first byte comes.
+                // The deadline of the first head runs from the start, whenever its first byte
+                // comes.
                 state.phase = ConnectionPhase::Head;
                 state.since = now;
             }

@@ -1,7 +1,6 @@
 //! The table of open connections: how many each client has, and which of them are asked to end when
 //! all connection slots are taken.
 
-use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,22 +47,33 @@ pub(crate) struct ConnectionGuard {
     id: Option<u64>,
 }
 
-/// The order in which connections are asked to end: those of the client with the most connections
-/// first, then those with the least progress, then those that have waited longest.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct EvictionRank {
-    /// The binary logarithm of the number of connections that the client has.
-    crowd: Reverse<u32>,
-    progress: Progress,
-    waited: Reverse<Duration>,
-}
-
-/// What a connection has received of its current request.
+/// The order in which connections are asked to end, smallest first: those of the client with the most
+/// connections, then those with the least progress, then those that have waited longest. One number,
+/// as a full table is sorted by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct EvictionRank(u64);
+
+/// The part of its current request that a connection has received.
+#[derive(Debug, Clone, Copy)]
 enum Progress {
     Nothing,
     Head,
     Body,
+}
+
+impl EvictionRank {
+    /// The bits for the wait, in nanoseconds: two years.
+    const WAIT_BITS: u32 = 56;
+
+    /// `connections` is the number that the client has. Clients whose numbers have the same binary
+    /// logarithm count as equal.
+    fn new(connections: usize, progress: Progress, waited: Duration) -> Self {
+        let wait_max = (1 << Self::WAIT_BITS) - 1;
+        let waited = u64::try_from(waited.as_nanos()).map_or(wait_max, |ns| ns.min(wait_max));
+        let crowd = u64::from(u64::BITS - 1 - connections.checked_ilog2().unwrap_or(0));
+        let order = crowd << 2 | progress as u64;
+        Self(order << Self::WAIT_BITS | (wait_max - waited))
+    }
 }
 
 /// The result of looking for connections to end.
@@ -71,7 +81,8 @@ enum Progress {
 pub(crate) enum Eviction {
     /// The number of connections that were asked to end.
     Asked(usize),
-    /// No connection can end, and the client that wants a slot has many waiting connections already.
+    /// No connection can end, and the client that wants a slot has many waiting connections
+    /// already.
     TooManyWaiting,
 }
 
@@ -97,21 +108,22 @@ impl ConnectionTable {
         Some(ConnectionGuard { table: self.clone(), network, id: None })
     }
 
-    /// Asks some of the connections that wait for their client to end, because `newcomer` needs a slot.
+    /// Asks some of the connections that wait for their client to end, because `newcomer` needs a
+    /// slot.
     pub(crate) fn evict_waiting(&self, now: Instant, newcomer: Option<Network>) -> Eviction {
         let inner = self.inner.lock();
         let mut candidates: Vec<_> = inner
             .connections
             .iter()
-            .filter_map(|(id, open)| Some((inner.rank(open, now)?, *id, &open.state)))
+            .filter_map(|(id, open)| Some((inner.rank(open, now)?, *id)))
             .collect();
         let share = (inner.connections.len() / EVICTION_SHARE).max(1).min(candidates.len());
         if let Some(last) = share.checked_sub(1) {
-            candidates.select_nth_unstable_by(last, |(a, a_id, _), (b, b_id, _)| {
-                (a, a_id).cmp(&(b, b_id))
-            });
+            candidates.select_nth_unstable(last);
         }
-        candidates.iter().take(share).for_each(|(.., state)| state.request_eviction());
+        for (_, id) in &candidates[..share] {
+            inner.connections[id].state.request_eviction();
+        }
         let too_many_waiting = |newcomer| {
             share == 0 && inner.waiting_connections(newcomer, now) >= WAITING_CONNECTIONS_MAX
         };
@@ -135,9 +147,8 @@ impl Inner {
         if waited < minimum {
             return None;
         }
-        let count = open.network.map_or(0, |network| self.connections_of(network));
-        let crowd = Reverse(count.checked_ilog2().unwrap_or(0));
-        Some(EvictionRank { crowd, progress, waited: Reverse(waited) })
+        let connections = open.network.map_or(0, |network| self.connections_of(network));
+        Some(EvictionRank::new(connections, progress, waited))
     }
 
     /// The number of connections that a client has, or seems to have by the network around it.

@@ -1,8 +1,8 @@
 //! The listener: accepts connections and serves each on a task of its own.
 //!
-//! A connection is served once it has a slot, and none after draining began. When all slots are taken,
-//! the connections that wait longest are asked to end; the next connection waits for a slot here, later
-//! ones in the listen queue of the system.
+//! A connection is served once it has a slot, and none after draining began. When all slots are
+//! taken, the connections that wait longest are asked to end; the next connection waits for a slot
+//! here, later ones in the listen queue of the system.
 
 mod serve;
 mod tls;

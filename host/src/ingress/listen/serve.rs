@@ -1,5 +1,5 @@
-//! Serves one connection from its first byte to its last: HTTP/1 by hyper, within the deadlines of its
-//! phases, and until it is asked to end.
+//! Serves one connection from its first byte to its last: HTTP/1 by hyper, within the deadlines of
+//! its phases, and until it is asked to end.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -37,9 +37,9 @@ pub(super) const TOO_MANY_CONNECTIONS_ANSWER: &[u8] = b"HTTP/1.1 429 Too Many Re
 /// The settings of hyper for HTTP/1.
 pub(super) fn http1(server: &ServerSettings) -> http1::Builder {
     let mut http = http1::Builder::new();
-    // Deadlines are kept here, by one lazy timer for all phases of a connection. Without `pipeline_flush`:
-    // it loses an answer that is not sent yet when invalid bytes follow its request.
-    // With `half_close`: a sender that sends nothing more may still wait for its answer.
+    // Deadlines are kept here, by one lazy timer for all phases of a connection. Without
+    // `pipeline_flush`: it loses an answer that is not sent yet when invalid bytes follow its
+    // request. With `half_close`: a sender that sends nothing more may still wait for its answer.
     http.half_close(true)
         .header_read_timeout(None)
         .max_header_size(server.max_header_bytes)
@@ -211,8 +211,8 @@ where
     .await
 }
 
-/// One timer for all deadlines of a connection. It is reset only if the deadline comes nearer; a later
-/// deadline is noticed when the timer fires.
+/// One timer for all deadlines of a connection. It is reset only if the deadline comes nearer; a
+/// later deadline is noticed when the timer fires.
 struct DeadlineTimer {
     at: Instant,
     sleep: Pin<Box<Sleep>>,

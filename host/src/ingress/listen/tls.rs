@@ -1,5 +1,5 @@
-//! TLS: the handshake, within the deadlines of its connection, then HTTP/2 for clients that ask for it
-//! and HTTP/1 for others.
+//! TLS: the handshake, within the deadlines of its connection, then HTTP/2 for clients that ask for
+//! it and HTTP/1 for others.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -121,7 +121,8 @@ async fn serve_http2(
         let (server, client, state) = (server.clone(), client.clone(), state.clone());
         async move {
             let pipeline = &server.pipeline;
-            // A connection of HTTP/1 has one head at a time, one of HTTP/2 many, so heads count like bodies.
+            // A connection of HTTP/1 has one head at a time, one of HTTP/2 many, so heads count
+            // like bodies.
             let mut share = pipeline.budget.share();
             let answer = match share.grow(head::memory_bytes(request.headers())) {
                 Ok(()) => {

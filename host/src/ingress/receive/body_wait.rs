@@ -1,5 +1,5 @@
-//! Waiting for a request's body: the connection's state shows it, and a sender that does not finish its
-//! body is charged.
+//! Waiting for a request's body: the connection's state shows it, and a sender that does not finish
+//! its body is charged.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,8 +9,8 @@ use super::received::Arrival;
 use crate::ingress::answer::penalties::Penalties;
 use crate::ingress::answer::refused::Refused;
 
-/// The wait for one body. If it is dropped before it has ended, the sender went away or its connection
-/// was closed for another.
+/// The wait for one body. If it is dropped before it has ended, the sender went away or its
+/// connection was closed for another.
 pub(super) struct BodyWait<'a> {
     arrival: &'a Arrival<'a>,
     penalties: &'a Penalties,

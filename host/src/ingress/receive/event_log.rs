@@ -4,8 +4,8 @@ use weir_store::{EventIngested, NewRequest};
 
 use crate::runtime::telemetry::FLOW;
 
-/// The log lines for the events of a request, made before the events have ids. Empty if they would not
-/// be written.
+/// The log lines for the events of a request, made before the events have ids. Empty if they would
+/// not be written.
 #[derive(Debug)]
 pub(super) struct StoredEventLog(Vec<EventLine>);
 

@@ -1,4 +1,5 @@
-//! The step "handshake": finds a request that asks for an answer and carries no event, and answers it.
+//! The step "handshake": finds a request that asks for an answer and carries no event, and answers
+//! it.
 
 use weir_core::error::chain;
 use weir_core::handshake::{HandshakeAnswer, HandshakeEffect, HandshakeKeys};

@@ -1,5 +1,5 @@
-//! The steps "identify" and "route": the events of a verified request, what is stored of each, and the
-//! targets that get them. Nothing here waits or touches the disk.
+//! The steps "identify" and "route": the events of a verified request, what is stored of each, and
+//! the targets that get them. Nothing here waits or touches the disk.
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -94,8 +94,8 @@ impl Pipeline {
         RoutedRequest { request, shape }
     }
 
-    /// The events with the deliveries that the current routing table gives them. `batch` is given where
-    /// each event is a part of the body.
+    /// The events with the deliveries that the current routing table gives them. `batch` is given
+    /// where each event is a part of the body.
     fn route_events(
         &self,
         source: &LiveSource,

@@ -1,8 +1,8 @@
 //! The path of one request, from its head to its answer: find the source, check the head, admit the
 //! sender, read the body, verify, answer a handshake or identify the events, route, store, answer.
 //!
-//! Each step is one function: the first four here, the others in the file of their name. What may not
-//! live here: connections, SQL, the name of a provider.
+//! Each step is one function: the first four here, the others in the file of their name. What may
+//! not live here: connections, SQL, the name of a provider.
 
 mod body_wait;
 mod event_log;
@@ -95,7 +95,7 @@ enum Endpoint {
     Health(Answer),
 }
 
-/// What a request turned out to be.
+/// The meaning of a request.
 enum Interpretation {
     Handshake {
         reply: HandshakeAnswer,

@@ -1,9 +1,9 @@
-//! The quarantine: requests with an invalid signature are kept for a while, and released once the cause
-//! is fixed.
+//! The quarantine: requests with an invalid signature are kept for a while, and released once the
+//! cause is fixed.
 //!
-//! A request is kept as it came, sealed, if it carries what its source's scheme looks for. A release
-//! verifies it again, as of the time when it came, with the current secrets: a request that was stale
-//! then stays refused.
+//! A request is kept as it came, sealed, if it carries what its source's scheme looks for. A
+//! release verifies it again, as of the time when it came, with the current secrets: a request that
+//! was stale then stays refused.
 
 use std::net::IpAddr;
 
@@ -51,8 +51,8 @@ pub enum ReleaseOutcome {
 }
 
 impl Pipeline {
-    /// Quarantines a refused request, if it carries what the source's scheme looks for, by a method that
-    /// events come by. Any other request is noise.
+    /// Quarantines a refused request, if it carries what the source's scheme looks for, by a method
+    /// that events come by. Any other request is noise.
     pub(super) fn quarantine_refused(&self, received: &Received<'_>, refused: &Refused) {
         let (Some(quarantine), Refused::Unverified { refusal, .. }) = (&self.quarantine, refused)
         else {
@@ -193,7 +193,8 @@ impl Pipeline {
     }
 }
 
-/// Gives events without a dedup key one from the quarantine id, so that two releases store one event.
+/// Gives events without a dedup key one from the quarantine id, so that two releases store one
+/// event.
 fn set_dedup_keys(request: &mut NewRequest, id: QuarantineId) {
     for (index, event) in request.events.iter_mut().enumerate() {
         event.dedup.get_or_insert_with(|| DedupKey {

@@ -27,8 +27,8 @@ pub(super) struct Arrival<'a> {
     pub(super) span: &'a Span,
 }
 
-/// A request whose body was read. Its URL and headers are prepared once, for every step that looks at
-/// them.
+/// A request whose body was read. Its URL and headers are prepared once, for every step that looks
+/// at them.
 #[derive(Debug)]
 pub(super) struct Received<'a> {
     pub(super) source: &'a LiveSource,

@@ -1,7 +1,7 @@
 //! Requests whose answer is a handler's reply: stored, run at once, and answered with the reply.
 //!
-//! The run goes on elsewhere and is waited for until a deadline. The event is stored first; after the
-//! deadline it goes on as an ordinary delivery.
+//! The run goes on elsewhere and is waited for until a deadline. The event is stored first; after
+//! the deadline it goes on as an ordinary delivery.
 
 use tokio::time::{Instant, timeout_at};
 use weir_core::id::EventId;
@@ -75,7 +75,8 @@ impl ReplyOutcome {
 }
 
 impl Pipeline {
-    /// The responder that answers a request. A batch has none, as it has no single event to reply to.
+    /// The responder that answers a request. A batch has none, as it has no single event to reply
+    /// to.
     pub(super) fn responder_of<'a>(
         &'a self,
         source: &'a LiveSource,
@@ -86,7 +87,8 @@ impl Pipeline {
         Some(SourceResponder { handle: self.responders.as_ref()?, config })
     }
 
-    /// Stores a request and waits for the reply of its event's run. A duplicate gets the first reply.
+    /// Stores a request and waits for the reply of its event's run. A duplicate gets the first
+    /// reply.
     pub(super) async fn store_and_wait(
         &self,
         received: &Received<'_>,

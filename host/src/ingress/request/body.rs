@@ -1,5 +1,5 @@
-//! Reads a body within the source's limit, a deadline and the budget. A body that arrives in one piece
-//! is not copied.
+//! Reads a body within the source's limit, a deadline and the budget. A body that arrives in one
+//! piece is not copied.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -26,8 +26,8 @@ pub(crate) struct BodyLimits {
 }
 
 impl BodyLimits {
-    /// How long after the head the next byte is due, after `received` bytes. A slow sender is refused long
-    /// before one with a large body.
+    /// The time from the head at which the next byte is due, after `received` bytes. A slow sender
+    /// is refused long before one with a large body.
     fn due(&self, received: usize) -> Duration {
         let paced = Duration::from_secs_f64(received as f64 / self.pace.max(1) as f64);
         self.grace.saturating_add(paced).min(self.time)
@@ -37,7 +37,8 @@ impl BodyLimits {
 /// Bytes of an unread body that are read to see if all of it is here.
 const HERE_BYTES_MAX: usize = 64 * 1024;
 
-/// True if the rest of a body is here already, so that its connection can be used again. Does not wait.
+/// True if the rest of a body is here already, so that its connection can be used again. Does not
+/// wait.
 pub(crate) fn is_here(body: &mut (impl Body<Data = Bytes> + Unpin)) -> bool {
     let mut left = HERE_BYTES_MAX;
     while !body.is_end_stream() {
@@ -54,8 +55,8 @@ pub(crate) fn is_here(body: &mut (impl Body<Data = Bytes> + Unpin)) -> bool {
     true
 }
 
-/// Reads the whole body, whose bytes count to the budget until the share is dropped. Calls `on_wait`
-/// once, if not all of the body is here.
+/// Reads the whole body, whose bytes count to the budget until the share is dropped. Calls
+/// `on_wait` once, if not all of the body is here.
 pub(crate) async fn read<B>(
     body: B,
     limits: BodyLimits,

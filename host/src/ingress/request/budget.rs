@@ -1,5 +1,5 @@
-//! The budget for request bodies in memory, in bytes. A request that finds it spent is refused; nothing
-//! waits for it.
+//! The budget for request bodies in memory, in bytes. A request that finds it spent is refused;
+//! nothing waits for it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -33,7 +33,7 @@ impl BodyBudget {
 
     /// A share of no bytes yet.
     pub(crate) fn share(&self) -> BudgetShare {
-        BudgetShare { free: Arc::clone(&self.free), bytes: 0, held: self.in_use.hold(0) }
+        BudgetShare { free: self.free.clone(), bytes: 0, held: self.in_use.hold(0) }
     }
 }
 

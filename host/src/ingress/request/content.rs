@@ -1,4 +1,5 @@
-//! The content of a request: its body, or its query where the query takes the place of a body. Pure.
+//! The content of a request: its body, or its query where the query takes the place of a body.
+//! Pure.
 
 use bytes::Bytes;
 use weir_core::payload::Payload;

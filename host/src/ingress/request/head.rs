@@ -36,7 +36,8 @@ pub(crate) fn purpose(uri: &Uri) -> Result<Purpose<'_>, Refused> {
     Ok(Purpose::Webhook(source))
 }
 
-/// Checks everything about the head that does not depend on the source. `framing` is from the raw bytes.
+/// Checks everything about the head that does not depend on the source. `framing` is from the raw
+/// bytes.
 pub(crate) fn check(head: &Parts, framing: Framing) -> Result<(), Refused> {
     let headers = &head.headers;
     if let Some(coding) = headers.get(TRANSFER_ENCODING) {
@@ -80,8 +81,8 @@ pub(crate) fn memory_bytes(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ENTRY_BYTES).sum()
 }
 
-/// The URL that the sender was given: the source's with the request's query, or the server's with the
-/// request's path and query, or the URL in the request itself.
+/// The URL that the sender was given: the source's with the request's query, or the server's with
+/// the request's path and query, or the URL in the request itself.
 pub(crate) fn public_url(
     of_source: Option<&str>,
     of_server: Option<&str>,

@@ -15,8 +15,8 @@ use super::content::{Content, ContentOrigin, FORM};
 use super::fingerprints::Fingerprints;
 use super::secret_fields::SecretFields;
 
-/// The headers to store, in their order, without those of the connection and the body's length. A query
-/// in place of a body gets a form's content type.
+/// The headers to store, in their order, without those of the connection and the body's length. A
+/// query in place of a body gets a form's content type.
 pub(crate) fn headers(
     headers: &HeaderMap,
     content: &Content,
@@ -78,8 +78,8 @@ pub(crate) struct Redacted<'a> {
 }
 
 impl<'a> Redacted<'a> {
-    /// Finds the secrets in `content`. `events` are the parts that are events of their own; a multipart
-    /// form is read by the content type.
+    /// Finds the secrets in `content`. `events` are the parts that are events of their own; a
+    /// multipart form is read by the content type.
     pub(crate) fn new(
         content: &'a Content,
         content_type: &[u8],

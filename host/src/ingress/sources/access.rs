@@ -1,7 +1,7 @@
 //! The access rules of a source: the senders that may ask, and the rate of verified requests.
 //!
-//! Senders are refused by their heads, before a body is read or a signature checked. The rate counts
-//! verified requests only: otherwise anyone could use up the rate of a real sender.
+//! Senders are refused by their heads, before a body is read or a signature checked. The rate
+//! counts verified requests only: otherwise anyone could use up the rate of a real sender.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +23,8 @@ pub(crate) struct AccessControl {
 }
 
 impl AccessControl {
-    /// The rules of a source that had others before. If the rate is the same, the count goes on, so that
-    /// a reload does not allow more than the rate.
+    /// The rules of a source that had others before. If the rate is the same, the count goes on, so
+    /// that a reload does not allow more than the rate.
     pub(crate) fn new(policy: &AccessPolicy, before: Option<&Self>) -> Self {
         let same = before.filter(|before| before.policy.rate == policy.rate);
         let verified = same.map(|before| before.verified.clone()).unwrap_or_default();

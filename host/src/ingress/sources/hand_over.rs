@@ -1,9 +1,10 @@
 //! Secrets that a provider hands over in a handshake: accepted only while an operator has opened a
 //! window for the source, once, never in place of another, and stored sealed.
 //!
-//! Anyone can send such a handshake. It is believed only because the operator is setting the webhook
-//! up at this moment, so the window should be short. Where the operator has to give the secret back to
-//! the provider, it is shown once, until the end of the window. It waits for that in memory only.
+//! Anyone can send such a handshake. It is believed only because the operator is setting the
+//! webhook up at this moment, so the window should be short. Where the operator has to give the
+//! secret back to the provider, it is shown once, until the end of the window. It waits for that in
+//! memory only.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,7 +43,7 @@ pub enum OpenWindowError {
     Store(#[from] StoreError),
 }
 
-/// What an operator sees who waits for a secret.
+/// The answer to an operator who waits for a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HandOverStatus {
     /// No secret yet. The sender has until this time.
@@ -102,7 +103,8 @@ impl Windows {
         Some(window.until)
     }
 
-    /// Closes a window whose secret was stored, or could not be. Keeps the secret that is to be shown.
+    /// Closes a window whose secret was stored, or could not be. Keeps the secret that is to be
+    /// shown.
     fn finish(&self, source: &str, to_show: Option<&Secret>) {
         // A window that was closed meanwhile is not there any more.
         if let Some(window) = self.0.lock().get_mut(source) {
@@ -162,8 +164,8 @@ impl HandOver {
         }
     }
 
-    /// Opens a window: the next handshake of a source may hand its secret over. True if the operator has
-    /// to be shown the secret.
+    /// Opens a window: the next handshake of a source may hand its secret over. True if the
+    /// operator has to be shown the secret.
     pub(crate) async fn open_window(
         &self,
         source: &str,
@@ -184,7 +186,8 @@ impl HandOver {
         Ok(source.config.provider.shows_secret())
     }
 
-    /// Closes a source's window and forgets the secret that it would show. False if it was not open.
+    /// Closes a source's window and forgets the secret that it would show. False if it was not
+    /// open.
     pub(crate) fn close_window(&self, source: &str) -> bool {
         self.windows.close(source, self.clock.now())
     }

@@ -1,4 +1,5 @@
-//! A source that is ready for requests: everything that they need and that stays the same between them.
+//! A source that is ready for requests: everything that they need and that stays the same between
+//! them.
 
 use std::sync::Arc;
 

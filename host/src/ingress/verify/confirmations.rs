@@ -1,5 +1,5 @@
-//! Visits the addresses that a sender wants visited in a handshake: a confirmation before the answer,
-//! retried if it fails, or a call-back after it.
+//! Visits the addresses that a sender wants visited in a handshake: a confirmation before the
+//! answer, retried if it fails, or a call-back after it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -24,7 +24,8 @@ const RETRY_AFTER: [Duration; 4] = [
     Duration::from_secs(60),
     Duration::from_secs(10 * 60),
 ];
-/// Confirmations of one source that are retried at a time. A sender has one for each of its subscriptions.
+/// Confirmations of one source that are retried at a time. A sender has one for each of its
+/// subscriptions.
 const RETRIED_MAX: usize = 16;
 /// The wait before a call-back, so that the answer comes first.
 const CALL_BACK_AFTER: Duration = Duration::from_secs(1);
@@ -142,8 +143,8 @@ impl Confirmations {
 }
 
 impl RetriedUrls {
-    /// False if the address is there already or there are too many: a sender that has seen one signed
-    /// confirmation could send it any number of times.
+    /// False if the address is there already or there are too many: a sender that has seen one
+    /// signed confirmation could send it any number of times.
     fn add(&mut self, url: &str) -> bool {
         self.0.len() < RETRIED_MAX && self.0.insert(url.to_owned())
     }

@@ -1,8 +1,8 @@
 //! Limits the fetches that requests ask a hub for. Pure: the time is an argument.
 //!
 //! Any sender can name keys in its requests, so fetches are few. All unproven networks share one
-//! allowance, of which no network gets more than a share. Networks from which requests were verified
-//! share another one, so that unproven senders cannot keep a new key from a real sender.
+//! allowance, of which no network gets more than a share. Networks from which requests were
+//! verified share another one, so that unproven senders cannot keep a new key from a real sender.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -70,7 +70,8 @@ struct FetchLimiter {
 #[derive(Debug, Default)]
 struct Allowance {
     all: Bucket,
-    /// The recent fetches of each network. Bounded by the fetches that are allowed while a share refills.
+    /// The recent fetches of each network. Bounded by the fetches that are allowed while a share
+    /// refills.
     shares: FxHashMap<Network, Bucket>,
 }
 

@@ -1,5 +1,5 @@
-//! The published keys of one source: fetched when a request needs one, once for all requests that wait,
-//! and kept as long as they are valid.
+//! The published keys of one source: fetched when a request needs one, once for all requests that
+//! wait, and kept as long as they are valid.
 //!
 //! A request may name any key, so everything here has a limit: fetches in a time
 //! ([`super::fetch_limiter`]), failures remembered, documents kept.
@@ -23,7 +23,7 @@ use crate::ingress::connection::network::Network;
 
 /// Documents that are kept for one source. A provider has a few at a time.
 const DOCUMENTS_MAX: usize = 64;
-/// How long a document that could not be fetched is not fetched again.
+/// The time before a document that could not be fetched is fetched again.
 const FAILURE_LIFE: Duration = Duration::from_secs(10);
 /// Largest certificate of an issuer, in bytes.
 const ISSUER_BYTES_MAX: usize = 16 * 1024;
@@ -52,7 +52,8 @@ struct KeyRequests {
 #[derive(Debug)]
 struct Failure {
     at: Duration,
-    /// True if a proven network asked. Others cannot keep a key from a proven network by asking early.
+    /// True if a proven network asked. Others cannot keep a key from a proven network by asking
+    /// early.
     asked_by_proven: bool,
 }
 
@@ -84,7 +85,8 @@ impl KeyCache {
         if let Some(result) = &*result {
             return result.clone();
         }
-        // No earlier request has finished this fetch. If this one may not fetch, a later one still may.
+        // No earlier request has finished this fetch. If this one may not fetch, a later one still
+        // may.
         let is_proven = self.fetches.is_proven(network);
         self.requests.lock().check_failed(&name, is_proven, self.fetches.now())?;
         self.fetches.take(network)?;
@@ -101,9 +103,9 @@ impl KeyCache {
         let now = clock.now();
         let set = match self.read(key, &document, now).await {
             Err(Unavailable::Unreadable { host, cause }) if cause.is_distrust() => {
-                // Kept as a document without keys: requests that name it are refused, and it is fetched
-                // again later.
-                tracing::warn!(%host, reason = %cause, "a request names a certificate that is not trusted");
+                // Kept as a document without keys: requests that name it are refused, and it is
+                // fetched again later.
+                tracing::warn!(%host, reason = %cause, "a certificate is not trusted");
                 KeySet::distrusted()
             }
             read => read?,
@@ -117,8 +119,8 @@ impl KeyCache {
         Ok(())
     }
 
-    /// Reads the keys of a document. Fetches the issuers' certificates that it lacks, a few at most; a
-    /// certificate counts only if a trusted authority has signed it.
+    /// Reads the keys of a document. Fetches the issuers' certificates that it lacks, a few at
+    /// most; a certificate counts only if a trusted authority has signed it.
     async fn read(
         &self,
         key: &KeyRef,

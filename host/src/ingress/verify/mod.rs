@@ -1,8 +1,8 @@
-//! The keys that a source's sender publishes, and the addresses that a sender wants visited: fetches
-//! that a request asks for, each within limits.
+//! The keys that a source's sender publishes, and the addresses that a sender wants visited:
+//! fetches that a request asks for, each within limits.
 //!
-//! What may not live here: the places that keys may come from and whether a key fits, which the core
-//! decides.
+//! What may not live here: the places that keys may come from and whether a key fits, which the
+//! core decides.
 
 pub(crate) mod confirmations;
 pub(crate) mod fetch_limiter;

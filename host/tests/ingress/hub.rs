@@ -1,8 +1,8 @@
-//! A hub's ingress over real TCP, with a real store, and requests that are genuine or not.
+//! The ingress of a hub in this process, over real TCP with a real store, and requests for it:
+//! signed, unsigned or broken.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ring::rand::SystemRandom;
@@ -23,11 +23,12 @@ use weir::runtime::shutdown::Drain;
 use weir::tls::{HTTP_2_OR_1, ServerTls};
 use weir_core::hops::HopKey;
 use weir_core::sign::{RequestDraft, SigningInput};
-use weir_core::time::{Clock, Timestamp};
+use weir_core::time::Timestamp;
 use weir_store::Store;
 use weir_store::quarantine::{Quarantine, QuarantineFilter, QuarantinedRequest};
 use weir_store::query::{EventFilter, PageRequest, StoredRequest};
 use weir_store::sqlite::{self, Options};
+use weir_testing::clock::ManualClock;
 
 pub(crate) const NOW_MS: u64 = 1_760_000_000_000;
 
@@ -63,32 +64,12 @@ type = "/type"
 secret_fields = ["/token"]
 "#;
 
-/// A clock that stands still unless it is moved.
-#[derive(Debug)]
-pub(crate) struct ManualClock(AtomicU64);
-
-impl ManualClock {
-    pub(crate) fn at(ms: u64) -> Arc<Self> {
-        Arc::new(Self(AtomicU64::new(ms)))
-    }
-
-    pub(crate) fn set(&self, ms: u64) {
-        self.0.store(ms, Ordering::Relaxed);
-    }
-}
-
-impl Clock for ManualClock {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.0.load(Ordering::Relaxed))
-    }
-}
-
-/// The key by which the hub knows what has left it before.
+/// The key that signs the hop count of requests.
 pub(crate) fn hop_key() -> HopKey {
     HopKey::new(&[7; 32])
 }
 
-pub(crate) struct Hub {
+pub(crate) struct IngressHub {
     pub(crate) addr: SocketAddr,
     pub(crate) config: Arc<Config>,
     pub(crate) store: Arc<dyn Store>,
@@ -97,7 +78,7 @@ pub(crate) struct Hub {
     pub(crate) drain: Drain,
     pub(crate) running: JoinHandle<()>,
     pub(crate) ingress: Arc<Ingress>,
-    /// The time that signatures are judged by; the store has its own.
+    /// The time by which signatures are judged. The store has its own clock.
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) dir: TempDir,
 }
@@ -123,7 +104,7 @@ impl Reply {
     }
 }
 
-impl Hub {
+impl IngressHub {
     pub(crate) async fn start() -> Self {
         Self::with("", |_| {}).await
     }
@@ -134,12 +115,12 @@ impl Hub {
         hub
     }
 
-    /// A hub that does not know yet who gets events.
+    /// A hub whose routing table is not loaded.
     pub(crate) async fn closed(server: &str, change: impl FnOnce(&mut Options)) -> Self {
         Self::closed_in(tempfile::tempdir().unwrap(), server, change).await
     }
 
-    /// One whose configuration finds files in this folder.
+    /// A hub whose configuration refers to files in `dir`.
     pub(crate) async fn with_folder(dir: TempDir, server: &str) -> Self {
         let hub = Self::closed_in(dir, server, |_| {}).await;
         hub.health.set_routing_ready();
@@ -156,7 +137,7 @@ impl Hub {
         Self::build(dir, config.unwrap_or_else(|e| panic!("{e}")).config, change).await
     }
 
-    /// A hub of this configuration, in which secrets may stand.
+    /// A hub with this configuration, in development mode.
     pub(crate) async fn of(text: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config =
@@ -212,7 +193,7 @@ impl Hub {
         self.restarted_after(|_| {}).await
     }
 
-    /// The hub after a restart before which something happened to its folder.
+    /// The hub after a restart. `meanwhile` may change its folder.
     pub(crate) async fn restarted_after(self, meanwhile: impl FnOnce(&std::path::Path)) -> Self {
         self.drain.stop_accepting();
         self.drain.stop_waiting();
@@ -225,7 +206,7 @@ impl Hub {
         hub
     }
 
-    /// Everything that is on the disk.
+    /// The bytes of all files on the disk.
     pub(crate) fn on_disk(&self) -> Vec<u8> {
         let files = std::fs::read_dir(self.dir.path()).unwrap().map(|entry| entry.unwrap().path());
         let files = files.filter(|path| path.is_file());
@@ -236,7 +217,7 @@ impl Hub {
         TcpStream::connect(self.addr).await.unwrap()
     }
 
-    /// A connection from this address, which has to be one of this machine's.
+    /// A connection from this address of the loopback network.
     pub(crate) async fn connect_from(&self, address: [u8; 4]) -> TcpStream {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(SocketAddr::from((address, 0))).unwrap();
@@ -249,10 +230,10 @@ impl Hub {
         reply(&mut stream).await
     }
 
-    /// Sends bytes on a connection of their own.
+    /// Sends bytes on a new connection.
     pub(crate) async fn raw(&self, request: impl AsRef<[u8]>) -> Reply {
         let mut stream = self.connect().await;
-        // The answer may come, and the connection end, before all is sent.
+        // The answer may come, and the connection end, before everything is sent.
         let _ = stream.write_all(request.as_ref()).await;
         reply(&mut stream).await
     }
@@ -261,7 +242,7 @@ impl Hub {
         self.raw(request(path, headers, body)).await
     }
 
-    /// A request with the headers that make it genuine, `skew_s` seconds old.
+    /// A signed request that is `skew_s` seconds old.
     pub(crate) fn signed(
         &self,
         source: &str,
@@ -272,7 +253,7 @@ impl Hub {
         self.signed_at(&format!("http://hub/webhook/{source}"), source, headers, body, skew_s)
     }
 
-    /// A genuine request of a sender that believes to call this URL.
+    /// A signed request of a sender that was given this URL.
     pub(crate) fn signed_for(
         &self,
         url: &str,
@@ -318,25 +299,28 @@ impl Hub {
     }
 
     pub(crate) async fn only_request(&self) -> StoredRequest {
-        let [event] = &*self.stored().await else { panic!("not one event") };
+        let [event] = &*self.stored().await else { panic!("there is not exactly one event") };
         let detail = self.store.event(event.id).await.unwrap().unwrap();
         self.store.request(detail.request.unwrap()).await.unwrap().unwrap()
     }
 }
 
-/// Resolves once it is so.
-pub(crate) async fn until(so: impl Fn() -> bool) {
+/// Resolves once `condition` holds.
+pub(crate) async fn until(condition: impl Fn() -> bool) {
     let mut tick = tokio::time::interval(Duration::from_millis(5));
     let waiting = async {
-        while !so() {
+        while !condition() {
             tick.tick().await;
         }
     };
-    assert!(tokio::time::timeout(Duration::from_secs(20), waiting).await.is_ok(), "in vain");
+    assert!(
+        tokio::time::timeout(Duration::from_secs(20), waiting).await.is_ok(),
+        "the condition never held"
+    );
 }
 
-/// What the quarantine holds, oldest first, once it is so many.
-pub(crate) async fn kept(hub: &Hub, count: usize) -> Vec<QuarantinedRequest> {
+/// The quarantined requests, oldest first, once there are `count`.
+pub(crate) async fn kept(hub: &IngressHub, count: usize) -> Vec<QuarantinedRequest> {
     loop {
         let wanted =
             QuarantineFilter { limit: 1_000, oldest_first: true, ..QuarantineFilter::default() };
@@ -349,7 +333,7 @@ pub(crate) async fn kept(hub: &Hub, count: usize) -> Vec<QuarantinedRequest> {
     }
 }
 
-/// A request that nobody signed.
+/// A request with an invalid signature.
 pub(crate) fn junk(source: &str) -> String {
     let signature = format!("sha256={}", "00".repeat(32));
     request(&format!("/webhook/{source}"), &[("x-hub-signature-256", &signature)], "{}")
@@ -365,7 +349,7 @@ pub(crate) fn request(path: &str, headers: &[(&str, &str)], body: &str) -> Strin
     request_by("POST", path, headers, body)
 }
 
-/// A request of any method. What comes without a body says no length, except where one is expected.
+/// A request of any method. One without a body has no length header, unless its method expects one.
 pub(crate) fn request_by(method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> String {
     let headers: String = headers.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();
     let length = match body.len() {
@@ -375,7 +359,7 @@ pub(crate) fn request_by(method: &str, path: &str, headers: &[(&str, &str)], bod
     format!("{method} {path} HTTP/1.1\r\nHost: hub\r\n{headers}{length}\r\n{body}")
 }
 
-/// Reads one answer, or what there is of it if the connection ends before.
+/// Reads one answer.
 pub(crate) async fn reply(stream: &mut (impl AsyncRead + Unpin)) -> Reply {
     let mut bytes = Vec::new();
     loop {
@@ -392,7 +376,7 @@ pub(crate) async fn reply(stream: &mut (impl AsyncRead + Unpin)) -> Reply {
     }
 }
 
-/// Resolves when the other side has closed.
+/// Reads until the hub closes the connection.
 pub(crate) async fn closed(stream: &mut (impl AsyncRead + Unpin)) -> usize {
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).await.unwrap_or(0)
