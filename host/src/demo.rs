@@ -1,7 +1,7 @@
 //! `weir demo`: starts a hub, sends it signed samples over HTTP, and prints what happened to each.
 //!
-//! The hub is that of development mode, in a temporary folder. The demo does nothing that a real sender, handler or
-//! operator could not do.
+//! The hub is that of development mode, in a temporary folder. The demo does nothing that a real
+//! sender, handler or operator could not do.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -109,8 +109,8 @@ pub fn demo(args: DemoArgs, json: bool) -> ExitCode {
     exit.into()
 }
 
-/// The configuration and sockets of a hub in development mode, in a temporary folder unless one is given. A default port
-/// that is in use is replaced by a free one.
+/// The configuration and sockets of a hub in development mode, in a temporary folder unless one is
+/// given. A default port that is in use is replaced by a free one.
 fn prepare(args: &DemoArgs) -> anyhow::Result<(Config, Listeners, Option<TempDir>)> {
     let folder = match &args.data {
         Some(_) => None,
@@ -299,9 +299,8 @@ fn print_urls(
         return Ok(());
     }
     let mut text = format!(
-        "\nwebhooks  http://{ingress}/webhook/SOURCE\nevents    \
-         http://{admin}/api/v1/events\nmessages  http://{admin}/api/v1/inbox\nmetrics   \
-         http://{admin}/metrics\n"
+        "\nwebhooks  http://{ingress}/webhook/SOURCE\nevents    http://{admin}/api/v1/events\n\
+         messages  http://{admin}/api/v1/inbox\nmetrics   http://{admin}/metrics\n"
     );
     text.push_str(&samples::first_request(ingress, sources, random)?);
     text.push_str("\nPress Ctrl-C to stop.");

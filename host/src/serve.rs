@@ -10,10 +10,10 @@ use crate::program::output::{Output, report};
 use crate::runtime::telemetry::{self, Telemetry};
 use crate::{samples, starters};
 
-/// Run the hub; with no weir.toml, in development mode on loopback.
+/// Run the hub; without weir.toml, in development mode on loopback
 ///
-/// Signals: TERM, INT and QUIT stop it after runs and sends have finished (within shutdown.grace; a
-/// second signal skips the wait). HUP reloads the configuration.
+/// TERM, INT and QUIT stop it once the work in progress is finished, within shutdown.grace; a
+/// second signal skips the wait. HUP reloads the configuration.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServeArgs {
     /// Configuration file [default: weir.toml]

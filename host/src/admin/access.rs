@@ -1,8 +1,9 @@
 //! Checks who may read and who may write: Host, Origin and token. Pure over the head of a request.
 //!
-//! A web page in a browser on the operator's machine can reach a loopback listener. It cannot choose the Host header:
-//! after DNS rebinding it still sends its own name. So Host is always checked. It cannot read answers from another
-//! origin, but it can send requests, so every write needs the token and the listener's own origin.
+//! A web page in a browser on the operator's machine can reach a loopback listener. It cannot
+//! choose the Host header: after DNS rebinding it still sends its own name. So Host is always
+//! checked. It cannot read answers from another origin, but it can send requests, so every write
+//! needs the token and the listener's own origin.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -35,13 +36,15 @@ pub(super) enum AccessDenied {
     )]
     HostMalformed,
     #[error(
-        "the admin listener does not answer to this Host; use its address, or add the name to admin.allowed_hosts"
+        "the admin listener does not answer to this Host; use its address, or add the name to \
+         admin.allowed_hosts"
     )]
     HostNotAllowed,
     #[error("a page of another origin may not request this")]
     OriginNotAllowed,
     #[error(
-        "this needs a token: send `Authorization: Bearer TOKEN` with admin.token or the content of admin-token in the data folder"
+        "this needs a token: send `Authorization: Bearer TOKEN` with admin.token or the content \
+         of admin-token in the data folder"
     )]
     TokenMissing,
     #[error("the token is wrong")]
@@ -133,8 +136,8 @@ impl Access {
         let loopback = ip.map_or(name == "localhost", |ip| ip.to_canonical().is_loopback());
         let own_port = host.port_u16().unwrap_or(80) == self.listen.port();
         let is_own = match ip {
-            // An address cannot be rebound: a client that names it has connected to it. A listener on every address
-            // does not know its own.
+            // An address cannot be rebound: a client that names it has connected to it. A listener
+            // on every address does not know its own.
             Some(ip) => loopback || ip == self.listen.ip() || self.listen.ip().is_unspecified(),
             None => loopback,
         };

@@ -1,6 +1,7 @@
 //! Errors of the admin API, and the problem documents (RFC 9457) that are their answers.
 //!
-//! An error travels in the extensions of the response to `guard`, which knows the request's id and writes the document.
+//! An error travels in the extensions of the response to `guard`, which knows the request's id and
+//! writes the document.
 
 use std::borrow::Cow;
 
@@ -13,7 +14,7 @@ use super::access::AccessDenied;
 use super::json;
 use super::query::QueryError;
 use super::service::ScopeError;
-use crate::api::ProblemDocument;
+use crate::api::ApiProblem;
 
 /// Seconds after which to try again, if the cause is transient.
 const RETRY_AFTER_S: u16 = 1;
@@ -27,42 +28,46 @@ pub(super) struct ApiError {
     is_transient: bool,
 }
 
-type Detail = Cow<'static, str>;
+type ErrorDetail = Cow<'static, str>;
 
 impl ApiError {
     /// An error that stays until something changes.
-    pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<Detail>) -> Self {
+    pub(super) fn new(
+        status: StatusCode,
+        code: &'static str,
+        detail: impl Into<ErrorDetail>,
+    ) -> Self {
         Self { status, code, detail: detail.into(), is_transient: false }
     }
 
     /// An error that may be gone in a second.
-    pub(super) fn transient(code: &'static str, detail: impl Into<Detail>) -> Self {
+    pub(super) fn transient(code: &'static str, detail: impl Into<ErrorDetail>) -> Self {
         Self { is_transient: true, ..Self::unavailable(code, detail) }
     }
 
-    pub(super) fn unavailable(code: &'static str, detail: impl Into<Detail>) -> Self {
+    pub(super) fn unavailable(code: &'static str, detail: impl Into<ErrorDetail>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
     }
 
-    pub(super) fn bad_request(code: &'static str, detail: impl Into<Detail>) -> Self {
+    pub(super) fn bad_request(code: &'static str, detail: impl Into<ErrorDetail>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, detail)
     }
 
-    pub(super) fn not_found(code: &'static str, detail: impl Into<Detail>) -> Self {
+    pub(super) fn not_found(code: &'static str, detail: impl Into<ErrorDetail>) -> Self {
         Self::new(StatusCode::NOT_FOUND, code, detail)
     }
 
     /// The request does not fit the present state.
-    pub(super) fn conflict(code: &'static str, detail: impl Into<Detail>) -> Self {
+    pub(super) fn conflict(code: &'static str, detail: impl Into<ErrorDetail>) -> Self {
         Self::new(StatusCode::CONFLICT, code, detail)
     }
 
     /// The thing existed and is gone.
-    pub(super) fn gone(code: &'static str, detail: impl Into<Detail>) -> Self {
+    pub(super) fn gone(code: &'static str, detail: impl Into<ErrorDetail>) -> Self {
         Self::new(StatusCode::GONE, code, detail)
     }
 
-    pub(super) fn internal(code: &'static str, detail: impl Into<Detail>) -> Self {
+    pub(super) fn internal(code: &'static str, detail: impl Into<ErrorDetail>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, code, detail)
     }
 
@@ -97,7 +102,7 @@ impl ApiError {
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        let document = ProblemDocument {
+        let document = ApiProblem {
             title: self.status.canonical_reason().unwrap_or("Refused").to_owned(),
             status: self.status.as_u16(),
             code: self.code.to_owned(),

@@ -1,4 +1,4 @@
-//! What endpoints take and give: the service, ids in paths, JSON bodies, JSON answers.
+//! Extractors and answers of endpoints: the service, ids in paths, JSON bodies, JSON answers.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -41,9 +41,9 @@ impl<S: Send + Sync> FromRequestParts<S> for PathText {
 
 /// A JSON body. Fields that its type does not know are an error.
 #[derive(Debug)]
-pub(super) struct Body<T>(pub(super) T);
+pub(super) struct JsonBody<T>(pub(super) T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {

@@ -1,5 +1,5 @@
-//! The middleware around every admin request: access, limits on number and time, the request's id, problem documents,
-//! and the headers of every answer.
+//! The middleware around every admin request: access, limits on number and time, the request's id,
+//! problem documents, and the headers of every answer.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -154,7 +154,8 @@ mod tests {
 
     const TOKEN: &str = "0123456789abcdef";
 
-    /// Routes behind the guard: one that answers, one that never does, one where the framework refuses.
+    /// Routes behind the guard: one that answers, one that never does, one where the framework
+    /// refuses.
     fn behind(guarded: &Arc<AdminGuard>) -> Router {
         Router::new()
             .route("/ok", get(async || "fine").post(async || "done"))
@@ -271,12 +272,12 @@ mod tests {
             let response = ask(&guarded, request, b"").await;
             response.extensions().get::<Authorized>().is_some()
         };
-        let stranger = |path: &str| {
+        let without_token = |path: &str| {
             http::Request::builder().method("POST").uri(path).header("host", "localhost:8081")
         };
         assert!(is_marked(request("GET", "/ok")).await && is_marked(request("POST", "/ok")).await);
-        assert!(!is_marked(stranger("/ok")).await);
-        let public = stranger("/health/live").method("GET");
+        assert!(!is_marked(without_token("/ok")).await);
+        let public = without_token("/health/live").method("GET");
         assert!(!is_marked(public).await, "this needs no permission");
     }
 

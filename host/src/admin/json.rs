@@ -1,4 +1,4 @@
-//! JSON with every character escaped that a terminal might act on: payloads are strangers' text.
+//! JSON in which every character is escaped that a terminal might act on: senders write payloads.
 
 use std::io::{self, Write};
 
@@ -34,7 +34,12 @@ impl Formatter for Escaping {
 
 /// True for C1 controls, Unicode line ends and characters that change the direction of text.
 fn is_unsafe(c: char) -> bool {
-    matches!(c, '\u{7f}'..='\u{9f}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    matches!(c,
+        '\u{7f}'..='\u{9f}'
+        | '\u{200e}'
+        | '\u{200f}'
+        | '\u{2028}'..='\u{202e}'
+        | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
-//! The admin listener: the API for operators, the command line and scrapers, apart from where webhooks come in.
+//! The admin listener: the API for operators, the command line and scrapers, apart from where
+//! webhooks come in.
 //!
-//! `serve` accepts connections, `guard` and `access` check every request, `endpoints` speak HTTP, and `service` does
-//! what is asked. What may not live here: SQL, decisions about events, anything that a handler or a sender can reach.
+//! `serve` accepts connections, `guard` and `access` check every request, `endpoints` speak HTTP,
+//! and `service` does what is asked. What may not live here: SQL, decisions about events, anything
+//! that a handler or a sender can reach.
 
 mod access;
 mod connection_slots;
@@ -42,7 +44,8 @@ use token::Token;
 /// The dependencies of [`Admin`] besides the [`HubContext`].
 #[derive(Clone)]
 pub struct Deps {
-    /// Host names that are accepted besides loopback and the address, in lower case and without a port.
+    /// Host names that are accepted besides loopback and the address, in lower case and without a
+    /// port.
     pub allowed_hosts: BTreeSet<String>,
     /// The certificate; without one the listener speaks plain HTTP.
     pub tls: Option<Arc<ServerTls>>,

@@ -1,4 +1,4 @@
-//! The principal: who makes a request of the admin API.
+//! The principal: the client that makes a request of the admin API.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use http::request::Parts;
 
 use super::error::ApiError;
 
-/// Who makes a request, as the access check found out. It travels in the extensions of the request.
+/// The client that makes a request. The access check puts it into the request's extensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Principal {
     /// A client without a token: a probe, or a reader on this machine.

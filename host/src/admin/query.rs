@@ -1,4 +1,5 @@
-//! The parameters of a request, read strictly: a mistyped filter is an error and never shows everything.
+//! The parameters of a request, read strictly: a mistyped filter is an error and never shows
+//! everything.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -121,8 +122,9 @@ impl<'de> Deserializer<'de> for QueryDeserializer<'_> {
     }
 
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
-        unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf
+        option unit unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier
+        ignored_any
     }
 }
 
@@ -179,7 +181,7 @@ mod tests {
     use weir_core::time::Timestamp;
 
     use super::*;
-    use crate::api::params::{Limit, Moment};
+    use crate::api::params::{Limit, PointInTime};
     use crate::api::{DeadLettersQuery, EventQuery, EventsQuery};
 
     fn events(raw: &str) -> Result<EventsQuery, QueryError> {
@@ -197,7 +199,7 @@ mod tests {
         assert_eq!(query.kind.unwrap().as_str(), "a/b");
         assert_eq!(query.status, Some(EventStatus::DeadLetter));
         assert_eq!(query.since, Some("1h".parse().unwrap()));
-        assert_eq!(query.until, Some(Moment::At(Timestamp::from_millis(1_760_000_000_000))));
+        assert_eq!(query.until, Some(PointInTime::At(Timestamp::from_millis(1_760_000_000_000))));
         assert_eq!(query.limit.map(Limit::get), Some(500));
         assert_eq!(query.cursor.map(|cursor| cursor.into_inner()), Some("abc".to_owned()));
     }

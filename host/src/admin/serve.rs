@@ -1,4 +1,5 @@
-//! Connections to the admin listener: taken, bounded in number and time, and let go in a drain.
+//! Accepts connections of the admin listener, bounds their number and time, and ends them in a
+//! drain.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -25,20 +26,21 @@ use crate::tls::ServerTls;
 
 /// Longest time to send the head of a request.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(5);
-/// To a client for which there is no place, because all are being answered.
-const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
-/// Longest life of a connection: whoever reads slowly must come back.
+/// The answer to a client while all slots are busy.
+const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\n\
+    connection: close\r\ncontent-length: 0\r\n\r\n";
+/// Longest life of a connection, so that a slow reader cannot keep one.
 const CONNECTION_TIME_MAX: Duration = Duration::from_secs(600);
-/// Longest time to finish the answer under way when a connection ends.
+/// Longest time to finish the current answer when a connection ends.
 const LAST_ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
 /// Longest head of a request, in bytes.
 const HEAD_BYTES_MAX: usize = 32 * KIB;
 /// Most headers of a request.
 const HEADERS_MAX: usize = 64;
-/// Pause after the system gave no connection, for want of file descriptors as a rule.
+/// Pause after a failed accept, usually for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A listener that is ready to be served, with its address.
+/// A listener with its address.
 #[derive(Debug)]
 pub(super) struct BoundListener {
     listener: TcpListener,
@@ -46,7 +48,7 @@ pub(super) struct BoundListener {
 }
 
 impl BoundListener {
-    /// Needs a runtime.
+    /// Must be called within a runtime.
     pub(super) fn on(listener: std::net::TcpListener) -> std::io::Result<Self> {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
@@ -58,38 +60,38 @@ impl BoundListener {
     }
 }
 
-/// Serves until claiming stops, then waits for answers under way.
+/// Serves until the drain stops claims, then finishes the current answers.
 pub(super) async fn serve(
-    listening: BoundListener,
+    bound: BoundListener,
     tls: Option<Arc<ServerTls>>,
     router: Router,
     drain: Drain,
 ) {
-    let seats = Arc::<ConnectionSlots>::default();
+    let slots = Arc::<ConnectionSlots>::default();
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             () = drain.claiming_stopped() => break,
             Some(ended) = connections.join_next(), if !connections.is_empty() => report(ended),
-            accepted = listening.listener.accept() => match accepted {
-                Ok((stream, peer)) => match seats.take(peer.ip(), Instant::now()) {
-                    Some(seat) => {
+            accepted = bound.listener.accept() => match accepted {
+                Ok((stream, peer)) => match slots.take(peer.ip(), Instant::now()) {
+                    Some(slot) => {
                         let parts = (tls.clone(), router.clone(), drain.clone());
-                        connections.spawn(seated(stream, parts, Arc::new(seat)));
+                        connections.spawn(serve_slot(stream, parts, Arc::new(slot)));
                     }
                     None => {
-                        // There is room for it in the system's buffer, or there is not.
+                        // Best effort: it fits into the socket's buffer or is lost.
                         let _ = stream.try_write(BUSY);
                     }
                 },
                 Err(error) => {
-                    tracing::warn!(%error, "admin listener got no connection");
+                    tracing::warn!(%error, "admin listener cannot accept");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
         }
     }
-    drop(listening);
+    drop(bound);
     while let Some(ended) = connections.join_next().await {
         report(ended);
     }
@@ -103,43 +105,44 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-/// What every connection is served with.
-type Parts = (Option<Arc<ServerTls>>, Router, Drain);
+/// The parts that every connection needs.
+type ConnectionParts = (Option<Arc<ServerTls>>, Router, Drain);
 
-/// Serves a connection until it ends, or another needs its place.
-async fn seated(stream: TcpStream, parts: Parts, seat: Arc<ConnectionSlot>) {
+/// Serves a connection until it ends or another needs its slot.
+async fn serve_slot(stream: TcpStream, parts: ConnectionParts, slot: Arc<ConnectionSlot>) {
     tokio::select! {
-        () = open(stream, parts, Arc::clone(&seat)) => {}
-        () = seat.lost() => tracing::debug!("an idle admin connection is closed for another"),
+        () = open(stream, parts, slot.clone()) => {}
+        () = slot.lost() => tracing::debug!("an idle admin connection is closed for another"),
     }
 }
 
-async fn open(stream: TcpStream, (tls, router, drain): Parts, seat: Arc<ConnectionSlot>) {
-    // Answers are small and go out whole; waiting for more only delays them.
+/// Makes the TLS handshake, if there is one, and serves the connection.
+async fn open(stream: TcpStream, (tls, router, drain): ConnectionParts, slot: Arc<ConnectionSlot>) {
+    // Answers are small and sent whole; waiting for more only delays them.
     let _ = stream.set_nodelay(true);
-    let Some(tls) = tls else { return connection(stream, router, drain, seat).await };
-    let shaking = TlsAcceptor::from(tls.current()).accept(stream);
-    let shaken = tokio::select! {
-        shaken = tokio::time::timeout(HEAD_TIME_MAX, shaking) => shaken,
+    let Some(tls) = tls else { return connection(stream, router, drain, slot).await };
+    let handshake = TlsAcceptor::from(tls.current()).accept(stream);
+    let result = tokio::select! {
+        result = tokio::time::timeout(HEAD_TIME_MAX, handshake) => result,
         () = drain.claiming_stopped() => return,
     };
-    match shaken {
-        Ok(Ok(stream)) => connection(stream, router, drain, seat).await,
+    match result {
+        Ok(Ok(stream)) => connection(stream, router, drain, slot).await,
         Ok(Err(error)) => tracing::debug!(%error, "TLS handshake with the admin listener failed"),
         Err(_) => tracing::debug!("TLS handshake with the admin listener took too long"),
     }
 }
 
-async fn connection<S>(stream: S, router: Router, drain: Drain, seat: Arc<ConnectionSlot>)
+async fn connection<S>(stream: S, router: Router, drain: Drain, slot: Arc<ConnectionSlot>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |request: http::Request<Incoming>| {
-        let (mut router, seat) = (router.clone(), Arc::clone(&seat));
+        let (mut router, slot) = (router.clone(), slot.clone());
         async move {
-            seat.busy();
+            slot.busy();
             let response = router.call(request).await.unwrap_or_else(|e| match e {});
-            seat.answered(response.extensions().get::<Authorized>().is_some(), Instant::now());
+            slot.answered(response.extensions().get::<Authorized>().is_some(), Instant::now());
             Ok::<_, Infallible>(response)
         }
     });
@@ -156,7 +159,7 @@ where
         () = drain.claiming_stopped() => finish(serving).await,
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, "admin connection broke off");
+        tracing::debug!(%error, "admin connection ended with an error");
     }
 }
 
@@ -185,7 +188,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_under_way_is_finished_in_a_drain() {
+    async fn the_current_answer_is_finished_in_a_drain() {
         let (drain, listening) = (Drain::new(), listening());
         let address = listening.address();
         let (asked, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
@@ -215,7 +218,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_head_past_the_limit_is_refused_and_the_next_caller_served() {
+    async fn a_head_above_the_limit_is_refused() {
         let (drain, listening) = (Drain::new(), listening());
         let address = listening.address();
         let router = Router::new().route("/", get(async || "served"));
@@ -238,7 +241,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn clients_that_ask_nothing_lock_no_operator_out() {
+    async fn idle_clients_do_not_lock_an_operator_out() {
         let (drain, listening) = (Drain::new(), listening());
         let address = listening.address();
         let router = Router::new().route("/", get(async || "served"));
@@ -262,7 +265,7 @@ mod tests {
         serving.await.unwrap();
     }
 
-    /// Files of a certificate that is made for this.
+    /// The files of a new certificate.
     fn certificate(folder: &std::path::Path, name: &str) -> crate::tls::TlsFiles {
         let made = rcgen::generate_simple_self_signed(["admin.example".to_owned()]).unwrap();
         let (cert, key) = (folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")));
@@ -272,7 +275,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn over_tls_the_cli_trusts_the_certificate_of_the_configuration_and_no_other() {
+    async fn over_tls_the_cli_trusts_only_the_configured_certificate() {
         let folder = tempfile::tempdir().unwrap();
         let (files, other) = (certificate(folder.path(), "a"), certificate(folder.path(), "b"));
         let (drain, listening) = (Drain::new(), listening());

@@ -1,4 +1,5 @@
-//! The token that writes need: kept as a digest, made at first start, read by the CLI.
+//! The admin token, which writes need: kept as a digest, made at the first start, read by the
+//! command line.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -12,56 +13,42 @@ use thiserror::Error;
 
 use crate::config::Config;
 
-/// The token's file in the data folder.
+/// The file of the token in the data folder.
 pub const TOKEN_FILE: &str = "admin-token";
-/// Random bytes in a token that is made.
+/// Random bytes of a new token.
 const TOKEN_RANDOM_BYTES: usize = 32;
 /// Longest file that is read as a token.
 const TOKEN_FILE_BYTES_MAX: u64 = 4_096;
-/// Shortest token that is taken, in bytes.
+/// Shortest token that is accepted, in bytes.
 const TOKEN_BYTES_MIN: usize = 16;
 
-/// A token that cannot be had.
+/// A token that cannot be read or made.
 #[derive(Debug, Error)]
 pub enum TokenError {
-    /// The file is there and cannot be read.
     #[error("cannot read the admin token {}", .file.display())]
     Read {
-        /// The file.
         file: PathBuf,
-        /// Why.
         #[source]
         cause: std::io::Error,
     },
-    /// The file is not there and cannot be made.
     #[error("cannot make the admin token {}", .file.display())]
     Make {
-        /// The file.
         file: PathBuf,
-        /// Why.
         #[source]
         cause: std::io::Error,
     },
-    /// Somebody else may have read it.
+    /// Others may have read it.
     #[error(
-        "{} can be read by others (mode {mode:03o}): remove it to have a new one made, or set its mode to 600",
+        "{} can be read by others (mode {mode:03o}): remove it to get a new one, or set its mode \
+         to 600",
         .file.display()
     )]
-    Exposed {
-        /// The file.
-        file: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// It holds no token.
-    #[error("{} holds no token: remove it to have a new one made", .file.display())]
-    Unusable {
-        /// The file.
-        file: PathBuf,
-    },
+    Exposed { file: PathBuf, mode: u32 },
+    #[error("{} contains no token: remove it to get a new one", .file.display())]
+    Unusable { file: PathBuf },
 }
 
-/// What a presented token is compared with. The token itself is not kept.
+/// The digest of the token. The token itself is not kept in memory.
 #[derive(Clone)]
 pub struct Token {
     digest: [u8; 32],
@@ -74,7 +61,7 @@ impl std::fmt::Debug for Token {
 }
 
 impl Token {
-    /// The token with these bytes, as the operator gave it.
+    /// A token that the operator configured.
     #[must_use]
     pub fn given(bytes: &[u8]) -> Self {
         Self { digest: Sha256::digest(bytes).into() }
@@ -88,20 +75,20 @@ impl Token {
         }
     }
 
-    /// The token of a data folder, made if there is none yet.
+    /// The token of a data folder, made if there is none.
     pub fn load_or_create(data_dir: &Path) -> Result<Self, TokenError> {
         let file = data_dir.join(TOKEN_FILE);
         if read_file(&file)?.is_none() {
             make(&file).map_err(|cause| TokenError::Make { file: file.clone(), cause })?;
         }
-        // What counts is what is in the file now: another process may have made it first.
+        // Read again: another process may have made the file first.
         match read_file(&file)? {
             Some(token) => Ok(Self::given(token.as_bytes())),
             None => Err(TokenError::Unusable { file }),
         }
     }
 
-    /// Whether this is the token. Takes the same time for every wrong one.
+    /// True if this is the token. Takes the same time for every wrong one.
     #[must_use]
     pub fn matches(&self, presented: &[u8]) -> bool {
         let presented: [u8; 32] = Sha256::digest(presented).into();
@@ -109,7 +96,8 @@ impl Token {
     }
 }
 
-/// The token in a data folder, for the CLI to send; none if it was never made. Whoever calls this must not print it.
+/// The token in a data folder, for the command line to send. None if it was never made. Callers
+/// must not print it.
 pub fn read(data_dir: &Path) -> Result<Option<String>, TokenError> {
     read_file(&data_dir.join(TOKEN_FILE))
 }
@@ -134,7 +122,8 @@ fn read_file(file: &Path) -> Result<Option<String>, TokenError> {
     Ok(Some(token.to_owned()))
 }
 
-/// Writes beside and links, so that the file is never there half written and never replaces another's.
+/// Writes another file and links it, so that the token's file is never half written and never
+/// replaces another's.
 fn make(file: &Path) -> std::io::Result<()> {
     let beside = file.with_extension(hex::encode(rand::rng().random::<[u8; 4]>()));
     let token = hex::encode(rand::rng().random::<[u8; TOKEN_RANDOM_BYTES]>());
@@ -157,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_made_once_and_for_nobody_else() {
+    fn a_token_is_made_once_and_only_its_owner_reads_it() {
         let data = tempfile::tempdir().unwrap();
         assert!(read(data.path()).unwrap().is_none());
         let made = Token::load_or_create(data.path()).unwrap();
@@ -167,7 +156,7 @@ mod tests {
         assert!(Token::load_or_create(data.path()).unwrap().matches(text.as_bytes()));
         let mode = data.path().join(TOKEN_FILE).metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), 1, "nothing is left beside");
+        assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), 1, "no other file is left");
     }
 
     #[test]
@@ -194,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_is_no_token() {
+    fn an_empty_file_is_refused() {
         let data = tempfile::tempdir().unwrap();
         let file = data.path().join(TOKEN_FILE);
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).unwrap();
@@ -202,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_does_not_print_and_only_the_same_matches() {
+    fn a_token_is_not_printed_and_matches_only_itself() {
         let token = Token::given(b"correct horse battery");
         assert_eq!(format!("{token:?}"), "Token(…)");
         assert!(token.matches(b"correct horse battery"));

@@ -5,7 +5,7 @@ use weir_core::event::EventType;
 use weir_core::id::DeliveryId;
 use weir_core::name::{SourceName, Target};
 
-use super::params::{Cursor, Limit, Moment};
+use super::params::{Cursor, Limit, PointInTime};
 
 /// Filters a list of dead letters.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,9 +18,9 @@ pub struct DeadLettersQuery {
     #[serde(rename = "type")]
     pub kind: Option<EventType>,
     /// Events received at or after this moment.
-    pub since: Option<Moment>,
+    pub since: Option<PointInTime>,
     /// Events received before this moment.
-    pub until: Option<Moment>,
+    pub until: Option<PointInTime>,
     pub limit: Option<Limit>,
     pub cursor: Option<Cursor>,
 }

@@ -28,7 +28,7 @@ pub struct DeliveryView {
     pub due_at: Option<Timestamp>,
     /// The reason why the last attempt failed.
     pub reason: Option<String>,
-    /// What it waits for.
+    /// The reason why it waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<WaitReason>,
     /// Its attempts, oldest first.
@@ -63,7 +63,7 @@ pub struct AttemptView {
     pub emitted: Vec<EventId>,
 }
 
-/// What a delivery waits for.
+/// The reason why a delivery waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "for", rename_all = "snake_case")]
 pub enum WaitReason {

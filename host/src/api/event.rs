@@ -7,7 +7,7 @@ use weir_core::id::{EventId, RequestId};
 use weir_core::name::SourceName;
 use weir_core::time::Timestamp;
 
-use super::params::{Cursor, Limit, Moment};
+use super::params::{Cursor, Limit, PointInTime};
 use super::{DeliveryView, HeaderView, PayloadView, QuarantineDetail};
 
 /// Filters the list of events.
@@ -20,9 +20,9 @@ pub struct EventsQuery {
     pub kind: Option<EventType>,
     pub status: Option<EventStatus>,
     /// Received at or after this moment.
-    pub since: Option<Moment>,
+    pub since: Option<PointInTime>,
     /// Received before this moment.
-    pub until: Option<Moment>,
+    pub until: Option<PointInTime>,
     pub limit: Option<Limit>,
     pub cursor: Option<Cursor>,
 }
@@ -86,12 +86,12 @@ pub struct EventDetailView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<PayloadView>,
     /// The request that carried the event; null for an event that a handler emitted.
-    pub request: Option<RequestView>,
+    pub request: Option<StoredRequestView>,
     /// The headers and body of the event; null once retention has removed them.
     pub payload: Option<PayloadView>,
 }
 
-/// What an id leads to.
+/// The thing with an id.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum EventAnswer {
@@ -107,7 +107,7 @@ pub enum EventAnswer {
 
 /// A request as it was received.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RequestView {
+pub struct StoredRequestView {
     pub id: RequestId,
     pub source: SourceName,
     pub received_at: Timestamp,

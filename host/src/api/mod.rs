@@ -1,7 +1,8 @@
-//! The admin API as data: the queries, bodies and answers that the hub, the command line and tests share.
+//! The admin API as data: the queries, bodies and answers that the hub, the command line and tests
+//! share.
 //!
-//! One file a resource. Every type is plain and reads back what it writes. What may not live here: logic, the store,
-//! and anything that knows how a request travels.
+//! One file a resource. Every type is plain and reads back what it writes. What may not live here:
+//! logic, the store, and anything that knows how a request travels.
 
 mod confirm_time;
 mod dead_letter;
@@ -29,7 +30,7 @@ pub use delivery::{AttemptView, DeliveryView, WaitReason};
 pub use destination::DestinationView;
 pub use event::{
     EventAnswer, EventDetailView, EventQuery, EventSummary, EventView, EventsQuery, RefusalView,
-    RequestView,
+    StoredRequestView,
 };
 pub use handler::{HandlerView, HealthState};
 pub use health::{
@@ -40,7 +41,7 @@ pub use hold::{HoldView, HoldsQuery, PlaceHoldBody};
 pub use inbox::InboxMessageView;
 pub use list::ListPage;
 pub use payload::{BodyView, BytesView, HeaderView, PayloadView};
-pub use problem::ProblemDocument;
+pub use problem::ApiProblem;
 pub use quarantine::{
     QuarantineDetail, QuarantineItem, QuarantineQuery, ReleaseAllAnswer, ReleaseAnswer,
     ReleaseBody, StillInvalid,

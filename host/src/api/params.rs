@@ -39,14 +39,14 @@ macro_rules! as_text {
     };
 }
 
-/// A moment: a time, or how long ago.
+/// A point in time: a time, or how long ago.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moment {
+pub enum PointInTime {
     At(Timestamp),
     Ago(Duration),
 }
 
-impl Moment {
+impl PointInTime {
     /// The time that is meant now.
     #[must_use]
     pub fn resolve(self, now: Timestamp) -> Timestamp {
@@ -57,7 +57,7 @@ impl Moment {
     }
 }
 
-impl FromStr for Moment {
+impl FromStr for PointInTime {
     type Err = InvalidValue;
 
     /// Reads RFC 3339, milliseconds since 1970, or a duration such as `90m`.
@@ -81,7 +81,7 @@ impl FromStr for Moment {
     }
 }
 
-impl fmt::Display for Moment {
+impl fmt::Display for PointInTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::At(time) => write!(f, "{time}"),
@@ -91,14 +91,15 @@ impl fmt::Display for Moment {
     }
 }
 
-as_text!(Moment);
+as_text!(PointInTime);
 
-/// Reads a time in the future: RFC 3339, milliseconds since 1970, or the time from now, such as `2h`.
+/// Reads a time in the future: RFC 3339, milliseconds since 1970, or the time from now, such as
+/// `2h`.
 pub fn future_moment(text: &str, now: Timestamp) -> Result<Timestamp, InvalidValue> {
     let at = match units::parse_duration(text) {
         Ok(wait) => now.after(wait),
-        Err(_) => text.parse::<Moment>().map(|moment| moment.resolve(now)).map_err(|_| {
-            let form = "write a time such as 2026-11-23T15:52:19Z, or in how long, such as 2h";
+        Err(_) => text.parse::<PointInTime>().map(|moment| moment.resolve(now)).map_err(|_| {
+            let form = "write a time such as 2026-11-23T15:52:19Z, or a time from now, such as 2h";
             InvalidValue(form.to_owned())
         })?,
     };
@@ -209,20 +210,20 @@ mod tests {
 
     #[test]
     fn a_moment_is_a_time_or_how_long_ago() {
-        let resolved = |text: &str| text.parse::<Moment>().unwrap().resolve(NOW).as_millis();
+        let resolved = |text: &str| text.parse::<PointInTime>().unwrap().resolve(NOW).as_millis();
         assert_eq!(resolved("1759996400000"), 1_759_996_400_000);
         assert_eq!(resolved("2025-10-09T08:53:20Z"), NOW.as_millis());
         assert_eq!(resolved("1h"), NOW.as_millis() - 3_600_000);
         assert_eq!(resolved("0s"), NOW.as_millis());
         for bad in ["", "yesterday", "1960-01-01T00:00:00Z", "-1h"] {
-            assert!(bad.parse::<Moment>().is_err(), "{bad}");
+            assert!(bad.parse::<PointInTime>().is_err(), "{bad}");
         }
     }
 
     #[test]
     fn a_moment_reads_back_what_it_writes() {
         for text in ["1h 30m", "0s", "2025-10-09T08:53:20Z"] {
-            let moment: Moment = text.parse().unwrap();
+            let moment: PointInTime = text.parse().unwrap();
             assert_eq!(moment.to_string().parse(), Ok(moment), "{text}");
         }
     }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Says why a request to the admin API was not done.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProblemDocument {
+pub struct ApiProblem {
     /// The name of the HTTP status.
     #[serde(default)]
     pub title: String,

@@ -79,7 +79,7 @@ pub struct DeadLetterFilter {
     pub cursor: Option<String>,
 }
 
-/// What a call of a replay did, or would do.
+/// The result of one call of a replay, or of its dry run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplayAnswer {
     pub dry_run: bool,

@@ -32,7 +32,8 @@ pub struct OpenWindowBody {
 pub struct WindowAnswer {
     pub source: SourceName,
     pub until: Timestamp,
-    /// True if the operator has to give the secret back to the provider, so that it can be shown, once.
+    /// True if the operator has to give the secret back to the provider, so that it can be shown,
+    /// once.
     pub shown_once: bool,
 }
 

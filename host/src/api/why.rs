@@ -9,7 +9,7 @@ use weir_core::time::Timestamp;
 
 use super::{DeliveryView, WaitReason};
 
-/// Where an event was routed, and what its deliveries wait for.
+/// Explains where an event was routed and what its deliveries wait for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WhyAnswer {
     pub event: EventId,

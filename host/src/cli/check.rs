@@ -1,4 +1,5 @@
-//! `weir check`: checks the configuration with the sidecars of the plugins folder, or the whole store.
+//! `weir check`: checks the configuration with the sidecars of the plugins folder, or the whole
+//! store.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -71,14 +72,15 @@ fn check_store(args: &CheckArgs, output: Output) -> Result<(), CommandError> {
         weir_store::sqlite::check_url(&url).map_err(failed)?;
     let ok = problems.is_empty();
     if output.json {
-        let said = json!({ "ok": ok, "store": url, "problems": problems, "deliveries": deliveries, "bytes": bytes });
-        output.value(&said);
+        output.value(&json!({
+            "ok": ok, "store": url, "problems": problems, "deliveries": deliveries, "bytes": bytes,
+        }));
     } else {
         problems.iter().for_each(|problem| output.problem(&format!("problem: {problem}")));
     }
     if !ok {
-        let explain_unmatched = "stop the hub and restore a backup";
-        return Err(CommandError::Failed(format!("{url} is damaged; {explain_unmatched}")));
+        let advice = "stop the hub and restore a backup";
+        return Err(CommandError::Failed(format!("{url} is damaged; {advice}")));
     }
     if !output.json {
         output.text(&format!("{url}: OK, {deliveries} deliveries, {bytes} bytes"));
@@ -148,7 +150,8 @@ fn report(loaded: &Loaded, output: Output) {
     let sources = config.sources.values().map(|s| format!("{} ({})", s.name, s.provider.name));
     let destinations = config.destinations.keys().map(ToString::to_string);
     output.text(&format!(
-        "{}: OK\nsources       {}\ndestinations  {}\nroutes        {}\nplugins       {}\nstore         {}",
+        "{}: OK\nsources       {}\ndestinations  {}\nroutes        {}\nplugins       {}\n\
+         store         {}",
         name.as_deref().unwrap_or(config::FILE),
         list(sources.collect()),
         list(destinations.collect()),

@@ -1,4 +1,5 @@
-//! The admin API of a running hub, called with the types of `crate::api`. Knows no command and prints nothing.
+//! The admin API of a running hub, called with the types of `crate::api`. Knows no command and
+//! prints nothing.
 
 use std::path::PathBuf;
 
@@ -15,7 +16,7 @@ use weir_core::error::chain;
 use super::error::CommandError;
 use crate::admin::token;
 use crate::api::params::{Cursor, Limit};
-use crate::api::{ListPage, ProblemDocument};
+use crate::api::{ApiProblem, ListPage};
 use crate::config::{ConfigErrors, HubLocation};
 use crate::http_client::{HttpClient, HttpError, local_base};
 use crate::program::exit::Exit;
@@ -35,7 +36,7 @@ pub(super) enum ClientError {
     #[error("cannot reach {at}: {cause}; is `weir serve` running there?")]
     Unreachable { at: String, cause: String },
     #[error("{}", refusal(.status, .problem))]
-    Refused { status: StatusCode, problem: Box<ProblemDocument> },
+    Refused { status: StatusCode, problem: Box<ApiProblem> },
     #[error("{at} answered {status} with something else than the JSON of a hub; is it a weir hub?")]
     NotAHub { at: String, status: StatusCode },
     /// The command cannot call anything as it is configured.
@@ -65,8 +66,8 @@ impl ClientError {
 }
 
 /// The line for an error of the API: its sentence, code and request id.
-fn refusal(status: &StatusCode, problem: &ProblemDocument) -> String {
-    let ProblemDocument { code, detail, request_id, .. } = problem;
+fn refusal(status: &StatusCode, problem: &ApiProblem) -> String {
+    let ApiProblem { code, detail, request_id, .. } = problem;
     let code = if code.is_empty() { "refused" } else { code };
     let mut text = match detail.is_empty() {
         true => format!("the hub answered {}", status.as_u16()),
@@ -100,12 +101,12 @@ pub struct HubArgs {
 pub(super) struct AdminClient {
     http: HttpClient,
     base: String,
-    token: Token,
+    token: ClientToken,
 }
 
 /// The token to send.
 #[derive(Debug)]
-enum Token {
+enum ClientToken {
     Known(HeaderValue),
     /// There is none on this machine. The hub says what it does without.
     None,
@@ -134,16 +135,16 @@ impl AdminClient {
             return Err(CommandError::Usage(what));
         }
         let token = match (&args.token, location) {
-            (Some(token), _) => Token::Known(bearer(token.as_bytes())?),
+            (Some(token), _) => ClientToken::Known(bearer(token.as_bytes())?),
             (None, Ok(HubLocation { token: Some(token), .. })) => {
-                Token::Known(bearer(token.expose())?)
+                ClientToken::Known(bearer(token.expose())?)
             }
             (None, Ok(HubLocation { data_dir, .. })) => match token::read(&data_dir) {
-                Ok(Some(token)) => Token::Known(bearer(token.as_bytes())?),
-                Ok(None) => Token::None,
-                Err(error) => Token::Unreadable(chain(&error)),
+                Ok(Some(token)) => ClientToken::Known(bearer(token.as_bytes())?),
+                Ok(None) => ClientToken::None,
+                Err(error) => ClientToken::Unreadable(chain(&error)),
             },
-            (None, Err(_)) => Token::None,
+            (None, Err(_)) => ClientToken::None,
         };
         Ok(Self { http, base, token })
     }
@@ -164,7 +165,8 @@ impl AdminClient {
         self.call(Method::GET, &format!("{path}{mark}{query}"), Bytes::new()).await
     }
 
-    /// Reads the first entries of a list, over as many pages as it takes. `query` asks for one page.
+    /// Reads the first entries of a list, over as many pages as it takes. `query` asks for one
+    /// page.
     pub(super) async fn list<T: DeserializeOwned, Q: Serialize>(
         &self,
         path: &str,
@@ -218,7 +220,7 @@ impl AdminClient {
         let url = format!("{}{path}", self.base);
         let mut request =
             Request::builder().method(method).uri(&url).header(ACCEPT, "application/json");
-        if let Token::Known(token) = &self.token {
+        if let ClientToken::Known(token) = &self.token {
             request = request.header(AUTHORIZATION, token);
         }
         if !body.is_empty() {
@@ -234,9 +236,8 @@ impl AdminClient {
         if status.is_success() {
             return serde_json::from_slice(&answer.body).map_err(not_a_hub);
         }
-        let mut problem: ProblemDocument =
-            serde_json::from_slice(&answer.body).map_err(not_a_hub)?;
-        if let (StatusCode::UNAUTHORIZED, Token::Unreadable(why)) = (status, &self.token) {
+        let mut problem: ApiProblem = serde_json::from_slice(&answer.body).map_err(not_a_hub)?;
+        if let (StatusCode::UNAUTHORIZED, ClientToken::Unreadable(why)) = (status, &self.token) {
             problem.detail = format!("this needs the admin token, and {why}");
         }
         Err(ClientError::Refused { status, problem: Box::new(problem) })
@@ -350,11 +351,11 @@ mod tests {
 
     #[test]
     fn an_error_is_one_line_with_its_code_and_request_id() {
-        let problem = ProblemDocument {
+        let problem = ApiProblem {
             code: "not_found".into(),
             detail: "no such event".into(),
             request_id: "req_1".into(),
-            ..ProblemDocument::default()
+            ..ApiProblem::default()
         };
         let status = StatusCode::NOT_FOUND;
         let error = ClientError::Refused { status, problem: Box::new(problem) };

@@ -7,8 +7,8 @@ use crate::program::output::Output;
 
 /// Confirm the system clock and resume deleting old data
 ///
-/// The hub stops deleting old data when the clock is more than a day from its expected time: it jumped, or the hub was
-/// off for days. `curl ADMIN/health` shows that under `retention`.
+/// The hub stops deleting old data when the clock is more than a day from its expected time: it
+/// jumped, or the hub was off for days. `curl ADMIN/health` shows that under `retention`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ConfirmTimeArgs {
     #[command(flatten)]

@@ -8,7 +8,7 @@ use weir_core::name::{SourceName, Target};
 use super::client::{AdminClient, HubArgs, path_id};
 use super::error::CommandError;
 use super::events::show_delivery;
-use crate::api::params::Moment;
+use crate::api::params::PointInTime;
 use crate::api::{DeadLettersQuery, DeliveryView, RequeueAnswer};
 use crate::program::output::{Output, or_dash};
 
@@ -25,14 +25,14 @@ pub enum DeadLettersAct {
     List(ListArgs),
     /// Show a dead letter with its attempts
     Show {
-        /// Its id, dlv_…
+        /// Id of the dead letter, dlv_…
         id: String,
         #[command(flatten)]
         hub: HubArgs,
     },
     /// Retry a dead letter; its earlier attempts stay on record
     Requeue {
-        /// Its id, dlv_…
+        /// Id of the dead letter, dlv_…
         id: String,
         #[command(flatten)]
         hub: HubArgs,
@@ -53,11 +53,11 @@ pub struct ListArgs {
     pub kind: Option<EventType>,
     /// Event received since, such as 1h or 2026-11-23T15:00:00Z
     #[arg(long, value_name = "WHEN")]
-    pub since: Option<Moment>,
+    pub since: Option<PointInTime>,
     /// Event received before, such as 1h or 2026-11-23T15:00:00Z
     #[arg(long, value_name = "WHEN")]
-    pub until: Option<Moment>,
-    /// Limit
+    pub until: Option<PointInTime>,
+    /// Most dead letters to print
     #[arg(long, default_value = "50")]
     pub limit: NonZeroUsize,
     #[command(flatten)]

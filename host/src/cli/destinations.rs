@@ -7,9 +7,10 @@ use crate::program::output::{Output, or_dash};
 
 /// List the destinations with their states
 ///
-/// STATE `ok`: messages are sent. `failing`: paused after failures; its messages are queued until one that is tried at NEXT
-/// TRY succeeds. Once the endpoint is fixed, `weir release destination:NAME` tries one at once. `paused`: an operator
-/// holds it, or its endpoint asked for a pause until NEXT TRY.
+/// STATE `ok`: messages are sent. `failing`: paused after failures; its messages are queued until
+/// one that is tried at NEXT TRY succeeds. Once the endpoint is fixed, `weir release
+/// destination:NAME` tries one at once. `paused`: an operator holds it, or its endpoint asked for a
+/// pause until NEXT TRY.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DestinationsArgs {
     #[command(flatten)]

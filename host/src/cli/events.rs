@@ -10,7 +10,7 @@ use weir_core::time::Timestamp;
 use super::client::{AdminClient, HubArgs, path_id};
 use super::error::CommandError;
 use super::values;
-use crate::api::params::Moment;
+use crate::api::params::PointInTime;
 use crate::api::{
     AttemptView, BytesView, DeliveryView, EventAnswer, EventDetailView, EventSummary, EventView,
     EventsQuery, PayloadView, RefusalView, WaitReason,
@@ -23,8 +23,8 @@ const HEADINGS: [&str; 5] = ["ID", "RECEIVED", "SOURCE", "TYPE", "STATUS"];
 /// List events, newest first, or show one with its deliveries, messages and attempts
 #[derive(Debug, Clone, clap::Args)]
 pub struct EventsArgs {
-    /// Show in full: the id of an event, delivery, message, attempt or request, the sender's own id, or the request_id of
-    /// a refused request
+    /// Show in full: the id of an event, delivery, message, attempt or request, the sender's own
+    /// id, or the request_id of a refused request
     #[arg(value_name = "ID")]
     pub id: Option<String>,
     /// Filter by source
@@ -38,11 +38,11 @@ pub struct EventsArgs {
     pub status: Option<EventStatus>,
     /// Received since, such as 1h or 2026-11-23T15:00:00Z
     #[arg(long, value_name = "WHEN", conflicts_with = "id")]
-    pub since: Option<Moment>,
+    pub since: Option<PointInTime>,
     /// Received before, such as 1h or 2026-11-23T15:00:00Z
     #[arg(long, value_name = "WHEN", conflicts_with = "id")]
-    pub until: Option<Moment>,
-    /// Limit
+    pub until: Option<PointInTime>,
+    /// Most events to print
     #[arg(long, default_value = "20", conflicts_with = "id")]
     pub limit: NonZeroUsize,
     #[command(flatten)]
@@ -83,7 +83,7 @@ fn row(
     [id.to_string(), received_at.to_string(), source, kind, status.to_string()]
 }
 
-/// What an id leads to, for people.
+/// The thing with an id, for people.
 fn show(answer: &EventAnswer) -> String {
     match answer {
         EventAnswer::Event(detail) => show_event(detail),
@@ -96,7 +96,8 @@ fn show(answer: &EventAnswer) -> String {
         EventAnswer::Quarantined { quarantined } => {
             let request = &quarantined.request;
             format!(
-                "quarantined request {id} for {} at {}: {}; `weir quarantine show {id}` shows all of it",
+                "quarantined request {id} for {} at {}: {}; `weir quarantine show {id}` shows all \
+                 of it",
                 request.source,
                 request.received_at,
                 request.code,
@@ -226,7 +227,7 @@ fn show_attempt(attempt: &AttemptView) -> String {
     format!("attempt {number} at {started_at}  {result}")
 }
 
-/// What a delivery waits for, as a sentence. None once it is done or while it is tried.
+/// The reason why a delivery waits, as a sentence. None once it is done or while it is tried.
 pub(super) fn waiting(
     target: &Target,
     reason: Option<&WaitReason>,
@@ -264,8 +265,9 @@ mod tests {
 
     fn delivery(id: &str, target: &str, more: &Value) -> Value {
         let mut delivery = json!({
-            "id": id, "event": self::id("evt_", 1), "cause": null, "message": null, "target": target,
-            "state": "pending", "held": false, "generation": 0, "attempts": 0, "due_at": null, "reason": null,
+            "id": id, "event": self::id("evt_", 1), "cause": null, "message": null,
+            "target": target, "state": "pending", "held": false, "generation": 0, "attempts": 0,
+            "due_at": null, "reason": null,
         });
         for (key, value) in more.as_object().unwrap() {
             delivery[key] = value.clone();
@@ -277,7 +279,8 @@ mod tests {
     fn an_event_is_shown_with_deliveries_attempts_and_effects() {
         let message = delivery(&id("dlv_", 2), "destination:ops", &json!({}));
         let history = json!([{
-            "id": id("att_", 1), "generation": 0, "number": 1, "started_at": "2025-10-09T08:53:20.009Z",
+            "id": id("att_", 1), "generation": 0, "number": 1,
+            "started_at": "2025-10-09T08:53:20.009Z",
             "duration_us": 1_234, "outcome": "ok", "reason": null, "version": null,
             "log": "info: one\ninfo: two", "response_status": null, "response_snippet": null,
             "messages": [message], "emitted": [id("evt_", 2)],
@@ -286,8 +289,9 @@ mod tests {
         let detail = json!({
             "event": {
                 "id": id("evt_", 1), "source": "github", "type": "push", "category": null,
-                "delivery_id": null, "received_at": "2025-10-09T08:53:20.007Z", "status": "processed",
-                "id_reused": false, "request": id("req_", 1), "parent": null, "table": "ab", "size": 2,
+                "delivery_id": null, "received_at": "2025-10-09T08:53:20.007Z",
+                "status": "processed", "id_reused": false, "request": id("req_", 1),
+                "parent": null, "table": "ab", "size": 2,
                 "deliveries": [delivery(&id("dlv_", 1), "handler:chat", &more)],
             },
             "request": {
@@ -327,7 +331,8 @@ dlv_00000000000000000000000001 -> handler:chat  processed
         let (hold, reason) = (Some(1), Some("answered 500".to_owned()));
         assert_eq!(
             sentence(WaitReason::Failing { hold, reason, until: None }),
-            "waiting: destination:ops is paused after failures (hold 1), next try 2026-11-23T15:00:00.000Z: answered 500"
+            "waiting: destination:ops is paused after failures (hold 1), next try \
+             2026-11-23T15:00:00.000Z: answered 500"
         );
         assert_eq!(
             sentence(WaitReason::Paused { hold: None, reason: None, until: None }),

@@ -13,9 +13,9 @@ const HUB: &str = "weir";
 
 /// Hold a source's events, a handler's runs or a destination's messages; nothing is lost
 ///
-/// Held deliveries keep their place and their attempts. `source:NAME` stops the runs and messages that the source's events
-/// cause, but not messages that a handler has already sent: for those hold `destination:NAME`, or `source:@HANDLER` for
-/// all that a handler sends and emits.
+/// Held deliveries keep their place and their attempts. `source:NAME` stops the runs and messages
+/// that the source's events cause, but not messages that a handler has already sent: for those hold
+/// `destination:NAME`, or `source:@HANDLER` for all that a handler sends and emits.
 #[derive(Debug, Clone, clap::Args)]
 pub struct HoldArgs {
     /// source:NAME, handler:NAME or destination:NAME
@@ -24,7 +24,7 @@ pub struct HoldArgs {
     /// Reason, for other operators
     #[arg(long, value_name = "TEXT", value_parser = values::reason)]
     pub reason: Option<String>,
-    /// End of the hold: in how long, such as 2h, or a time such as 2026-11-23T15:00:00Z
+    /// End of the hold: a time from now, such as 2h, or a time such as 2026-11-23T15:00:00Z
     #[arg(long, value_name = "WHEN", value_parser = values::future_moment)]
     pub until: Option<String>,
     #[command(flatten)]
@@ -33,8 +33,8 @@ pub struct HoldArgs {
 
 /// End the operators' holds on a source, a handler or a destination
 ///
-/// If a handler or destination is paused after failures (`breaker`), this tries it with one delivery at once and prints the
-/// result.
+/// If a handler or destination is paused after failures (`breaker`), this tries it with one
+/// delivery at once and prints the result.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ReleaseArgs {
     /// source:NAME, handler:NAME or destination:NAME; or the number of one hold

@@ -1,5 +1,5 @@
-//! The command line: one binary, one file a command. Commands print through `program::output` and end with a code of
-//! `program::exit`.
+//! The command line: one binary, one file a command. Commands print through `program::output` and
+//! end with a code of `program::exit`.
 //!
 //! Nothing else imports it: `serve` and `demo`, which run a hub, are called from here.
 

@@ -16,14 +16,14 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The state of one destination or handler.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TargetState {
+pub(super) struct ProbedTarget {
     pub(super) health: HealthState,
     reason: Option<String>,
     next_try: Option<Timestamp>,
     failed_tries: u32,
 }
 
-impl TargetState {
+impl ProbedTarget {
     /// The reason of a pause and its end, if it is paused.
     pub(super) fn pause(&self) -> Option<String> {
         let until = self.next_try.map_or_else(String::new, |next| format!(", next try {next}"));
@@ -36,12 +36,12 @@ impl TargetState {
 pub(super) async fn target_state(
     hub: &AdminClient,
     scope: &str,
-) -> Result<Option<TargetState>, CommandError> {
+) -> Result<Option<ProbedTarget>, CommandError> {
     match scope.split_once(':') {
         Some(("destination", name)) => {
             let listed: ListPage<DestinationView> = hub.get("/api/v1/destinations").await?;
             let found = listed.items.into_iter().find(|one| one.name.as_str() == name);
-            Ok(found.map(|one| TargetState {
+            Ok(found.map(|one| ProbedTarget {
                 health: one.state,
                 reason: one.reason,
                 next_try: one.next_try,
@@ -51,7 +51,7 @@ pub(super) async fn target_state(
         Some(("handler", name)) => {
             let listed: ListPage<HandlerView> = hub.get("/api/v1/handlers").await?;
             let found = listed.items.into_iter().find(|one| one.name.as_str() == name);
-            Ok(found.map(|one| TargetState {
+            Ok(found.map(|one| ProbedTarget {
                 health: one.health,
                 reason: one.health_reason,
                 next_try: one.next_try,
@@ -66,7 +66,7 @@ pub(super) async fn target_state(
 pub(super) async fn follow(
     hub: &AdminClient,
     scope: &str,
-    before: Option<&TargetState>,
+    before: Option<&ProbedTarget>,
     output: Output,
 ) -> Result<(), CommandError> {
     let failed_before = before.map_or(0, |before| before.failed_tries);
@@ -97,7 +97,7 @@ pub(super) async fn follow(
 }
 
 /// The sentence for the result. None while there is no result.
-fn result(scope: &str, now: &TargetState, failed_before: u32) -> Option<Result<String, String>> {
+fn result(scope: &str, now: &ProbedTarget, failed_before: u32) -> Option<Result<String, String>> {
     let reason = or_dash(now.reason.as_ref());
     match now.health {
         HealthState::Failing if now.failed_tries > failed_before => {
@@ -114,14 +114,14 @@ fn result(scope: &str, now: &TargetState, failed_before: u32) -> Option<Result<S
 mod tests {
     use super::*;
 
-    fn state(health: HealthState, failed_tries: u32) -> TargetState {
+    fn state(health: HealthState, failed_tries: u32) -> ProbedTarget {
         let next_try = serde_json::from_value("2026-11-23T15:00:00.000Z".into()).ok();
-        TargetState { health, next_try, failed_tries, reason: Some("answered 500".into()) }
+        ProbedTarget { health, next_try, failed_tries, reason: Some("answered 500".into()) }
     }
 
     #[test]
     fn a_release_succeeds_only_if_the_delivery_does() {
-        let result = |now: &TargetState| result("destination:ops", now, 1);
+        let result = |now: &ProbedTarget| result("destination:ops", now, 1);
         assert_eq!(result(&state(HealthState::Failing, 1)), None);
         let failure =
             "destination:ops still fails: answered 500; next try at 2026-11-23T15:00:00.000Z";

@@ -94,7 +94,8 @@ pub(super) fn run(args: &ProvidersArgs, output: Output) -> Result<(), CommandErr
                 }));
             } else {
                 output.text(&format!(
-                    "{}: OK, provider {}: {} valid requests accepted, {refused} invalid ones refused",
+                    "{}: OK, provider {}: {} valid requests accepted, {refused} invalid ones \
+                     refused",
                     file.display(),
                     provider.name,
                     vectors.len() - refused,
@@ -218,7 +219,7 @@ fn signed(coverage: &Coverage) -> Value {
     json!({ "scheme": &**scheme, "body": body.as_str(), "type": kind, "id": id, "time": time })
 }
 
-/// What each scheme signs, and what follows from what it does not sign.
+/// The parts of an event that each scheme signs, and a hint if it leaves the id open.
 fn coverage(provider: &Provider) -> Vec<String> {
     let mut lines = Vec::new();
     for Coverage { scheme, body, kind, id, time } in provider.coverage() {
@@ -246,8 +247,9 @@ fn coverage(provider: &Provider) -> Vec<String> {
         let id_counts = matches!(provider.identity.dedup, DedupRule::Id | DedupRule::IdAndBody);
         if !id && id_counts {
             lines.push(
-                "            a captured request counts as new under another id: set dedup = \"type+body\" or \"body\" \
-                 in the source if its sender never sends the same body twice"
+                "            a captured request counts as new under another id: set dedup = \
+                 \"type+body\" or \"body\" in the source if its sender never sends \
+                 the same body twice"
                     .to_owned(),
             );
         }

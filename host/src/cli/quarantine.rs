@@ -32,7 +32,7 @@ pub enum QuarantineAct {
         /// Include released requests
         #[arg(long)]
         released: bool,
-        /// Limit
+        /// Most requests to print
         #[arg(long, default_value = "50")]
         limit: NonZeroUsize,
         #[command(flatten)]
@@ -40,7 +40,7 @@ pub enum QuarantineAct {
     },
     /// Show a quarantined request with its headers and body
     Show {
-        /// Its id, qrt_…
+        /// Id of the request, qrt_…
         id: String,
         #[command(flatten)]
         hub: HubArgs,
@@ -49,7 +49,7 @@ pub enum QuarantineAct {
     ///
     /// A signature's age counts from when the request arrived, not from now.
     Release {
-        /// Their ids, qrt_… [default: all]
+        /// Ids of the requests, qrt_… [default: all]
         ids: Vec<String>,
         /// Filter by source
         #[arg(long, conflicts_with = "ids")]

@@ -1,6 +1,8 @@
-//! `weir replay`: makes events and deliveries due again. It moves what is stored and copies nothing.
+//! `weir replay`: makes events and deliveries due again. It moves what is stored and copies
+//! nothing.
 //!
-//! Many events are moved a page at a time. The pace is kept here, and an interrupt stops it between two pages.
+//! Many events are moved a page at a time. The pace is kept here, and an interrupt stops it between
+//! two pages.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +14,7 @@ use weir_core::name::{SourceName, Target};
 use super::client::{AdminClient, HubArgs};
 use super::error::CommandError;
 use super::values;
-use crate::api::params::Moment;
+use crate::api::params::PointInTime;
 use crate::api::{DeadLetterFilter, ReplayAnswer, ReplayBody, UnroutedFilter};
 use crate::program::output::Output;
 
@@ -23,11 +25,16 @@ const PAUSE_MAX: Duration = Duration::from_secs(3_600);
 
 /// Replay an event, a delivery, all unrouted events or all dead letters
 ///
-/// An event is routed again by the current rules: it goes again to a target that it went to before, for the first time to a
-/// new one, and where it is still queued nothing changes. A delivery goes to its target again as it was stored. Nothing is
-/// copied. With --request, the same replay is done only once.
+/// An event is routed again by the current rules: it goes again to a target that it went to before,
+/// for the first time to a new one, and where it is still queued nothing changes. A delivery goes
+/// to its target again as it was stored. Nothing is copied. With --request, the same replay is done
+/// only once.
 #[derive(Debug, Clone, clap::Args)]
-#[command(group(clap::ArgGroup::new("what").required(true).args(["event", "delivery", "unrouted", "dead_letters"])))]
+#[command(group(
+    clap::ArgGroup::new("what")
+        .required(true)
+        .args(["event", "delivery", "unrouted", "dead_letters"])
+))]
 pub struct ReplayArgs {
     /// An event, evt_…
     #[arg(value_name = "EVENT")]
@@ -48,19 +55,29 @@ pub struct ReplayArgs {
     #[arg(long, conflicts_with_all = ["event", "delivery"])]
     pub source: Option<SourceName>,
     /// Filter by the event's type; `*` matches any characters
-    #[arg(long = "type", value_name = "TYPE", value_parser = EventType::new, conflicts_with_all = ["event", "delivery"])]
+    #[arg(
+        long = "type",
+        value_name = "TYPE",
+        value_parser = EventType::new,
+        conflicts_with_all = ["event", "delivery"]
+    )]
     pub kind: Option<EventType>,
     /// Event received since, such as 1h or 2026-11-23T15:00:00Z
     #[arg(long, value_name = "WHEN", conflicts_with_all = ["event", "delivery"])]
-    pub since: Option<Moment>,
+    pub since: Option<PointInTime>,
     /// Event received before, such as 1h or 2026-11-23T15:00:00Z
     #[arg(long, value_name = "WHEN", conflicts_with_all = ["event", "delivery"])]
-    pub until: Option<Moment>,
+    pub until: Option<PointInTime>,
     /// Print what would be done, and change nothing
     #[arg(long)]
     pub dry_run: bool,
     /// Most events per second, minute or hour: 50/s, 600/m
-    #[arg(long, value_name = "N/s", value_parser = rate, conflicts_with_all = ["event", "delivery"])]
+    #[arg(
+        long,
+        value_name = "N/s",
+        value_parser = rate,
+        conflicts_with_all = ["event", "delivery"]
+    )]
     pub rate: Option<f64>,
     /// Send with new ids, so that receivers do not skip it as a duplicate
     #[arg(long)]
@@ -155,7 +172,7 @@ async fn replay_many(
 
 /// Progress of a replay, as JSON.
 #[derive(Debug, Serialize)]
-struct Progress {
+struct ReplayProgress {
     done: usize,
     of: usize,
     deliveries: usize,
@@ -177,7 +194,7 @@ async fn replay_pages(
         bar.inc(page.events as u64);
         if output.json {
             let of = total.events.max(done.events);
-            output.value(&Progress { done: done.events, of, deliveries: done.deliveries });
+            output.value(&ReplayProgress { done: done.events, of, deliveries: done.deliveries });
         }
         if !pages.is_last {
             tokio::time::sleep(pause(page.routed, rate, started.elapsed())).await;

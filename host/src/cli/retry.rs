@@ -8,8 +8,9 @@ use crate::program::output::Output;
 
 /// Retry waiting deliveries now; no attempts are lost
 ///
-/// If a destination or handler is paused after failures, this tries it with one delivery at once and prints the result. The
-/// hub itself retries a handler whose file has changed and a destination whose configuration has.
+/// If a destination or handler is paused after failures, this tries it with one delivery at once
+/// and prints the result. The hub itself retries a handler whose file has changed and a destination
+/// whose configuration has.
 #[derive(Debug, Clone, clap::Args)]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["id", "destination", "handler"])))]
 pub struct RetryArgs {

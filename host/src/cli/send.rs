@@ -36,18 +36,26 @@ pub struct SendArgs {
     /// A provider or the name of a source (see `weir providers`)
     #[arg(value_name = "PROVIDER")]
     pub provider: String,
-    /// Name of the sample, such as push or payment.success (see `weir providers`); optional with --file
+    /// Name of the sample, such as push or payment.success (see `weir providers`); optional with
+    /// --file
     #[arg(value_name = "TYPE", required_unless_present = "file")]
     pub kind: Option<String>,
     /// Send the body in this file (- for standard input) with the sample's headers
     #[arg(long, value_name = "PATH")]
     pub file: Option<PathBuf>,
-    /// Set a field of the body, such as /issue/title=Hello; the value is JSON or else text. In a form, the path starts with
-    /// the name of a field; if there is none of that name, it leads into the field that contains JSON. Repeatable
+    /// Set a field of the body, such as /issue/title=Hello; the value is JSON or else text. In a
+    /// form, the path starts with the name of a field; if there is none of that name, it leads into
+    /// the field that contains JSON. Repeatable
     #[arg(long, value_name = "/PATH=VALUE", value_parser = edits::set, allow_hyphen_values = true)]
     pub set: Vec<Set>,
-    /// Set a header, such as 'X-GitHub-Event: issues'; remove it if nothing follows the colon. Repeatable
-    #[arg(long, value_name = "NAME: VALUE", value_parser = edits::header, allow_hyphen_values = true)]
+    /// Set a header, such as 'X-GitHub-Event: issues'; remove it if nothing follows the colon.
+    /// Repeatable
+    #[arg(
+        long,
+        value_name = "NAME: VALUE",
+        value_parser = edits::header,
+        allow_hyphen_values = true
+    )]
     pub header: Vec<(String, String)>,
     /// HTTP method [default: the provider's]
     #[arg(long)]
@@ -58,8 +66,14 @@ pub struct SendArgs {
     /// Signing secret: env:NAME, file:PATH, or the secret itself [default: the source's]
     #[arg(long, value_name = "SECRET", allow_hyphen_values = true)]
     pub secret: Option<String>,
-    /// A value that the provider signs besides a secret, such as webhook_id=… [default: the source's]. Repeatable
-    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = param, allow_hyphen_values = true)]
+    /// A value that the provider signs besides a secret, such as webhook_id=… [default: the
+    /// source's]. Repeatable
+    #[arg(
+        long = "param",
+        value_name = "NAME=VALUE",
+        value_parser = param,
+        allow_hyphen_values = true
+    )]
     pub params: Vec<(String, String)>,
     /// Configuration file with the source and its secret [default: weir.toml]
     #[arg(long, value_name = "FILE")]
@@ -71,7 +85,11 @@ pub struct SendArgs {
     #[arg(long)]
     pub print: bool,
     /// Number of events to send, one after the other
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(COUNT_MAX)))]
+    #[arg(
+        long,
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(COUNT_MAX))
+    )]
     pub count: u32,
 }
 
@@ -172,7 +190,8 @@ fn plan(args: &SendArgs) -> Result<SendPlan, CommandError> {
 fn no_secret(source: &Source) -> CommandError {
     let (name, provider) = (&source.name, &source.provider.name);
     CommandError::Usage(format!(
-        "source {name} has no secret: {provider} publishes its keys or hands its secret over; give one with --secret"
+        "source {name} has no secret: {provider} publishes its keys or hands its secret over; give \
+         one with --secret"
     ))
 }
 
@@ -201,13 +220,13 @@ fn explained(provider: &Provider, error: &SampleError) -> String {
     let why = chain(error);
     match error {
         SampleError::Sign(SignError::Key { cause: KeyError::NotPrivate, .. }) => format!(
-            "{why}; only {} has the private key. Make a key pair of your own, give the private key here with --secret \
-             file:PATH, and the public key to the source",
+            "{why}; only {} has the private key. Make a key pair of your own, give the private key \
+             here with --secret file:PATH, and the public key to the source",
             provider.name
         ),
         SampleError::Sign(SignError::VerifiedOnly { .. }) => format!(
-            "{why}. To test a source of {}, send again a request that the sender signed, with its headers, such as with \
-             curl --data-binary @FILE",
+            "{why}. To test a source of {}, send again a request that the sender signed, with its \
+             headers, such as with curl --data-binary @FILE",
             provider.name
         ),
         SampleError::Sign(SignError::ParamMissing { param, .. }) => {

@@ -35,12 +35,13 @@ pub enum SourcesAct {
     },
     /// Accept the secret that the next handshake hands over (Asana, Notion), once
     ///
-    /// Anyone could send such a handshake, so do this only while you create the webhook at the provider. If the provider
-    /// needs the secret back (Notion), this waits for it and prints it, once.
+    /// Anyone could send such a handshake, so do this only while you create the webhook at the
+    /// provider. If the provider needs the secret back (Notion), this waits for it and prints it,
+    /// once.
     AcceptSecret {
         /// Name of the source
         source: String,
-        /// How long to accept it
+        /// Time during which it is accepted
         #[arg(long = "for", value_name = "TIME", default_value = "10m")]
         time: String,
         /// Do not wait for a secret that the provider needs back; `learned-secret` prints it
@@ -51,8 +52,8 @@ pub enum SourcesAct {
     },
     /// Print a handed-over secret that the provider needs back, once
     ///
-    /// This works until the time of `accept-secret` ends. After that, or once the secret was printed, forget it and have the
-    /// provider make another one.
+    /// This works until the time of `accept-secret` ends. After that, or once the secret was
+    /// printed, forget it and have the provider make another one.
     LearnedSecret {
         /// Name of the source
         source: String,
@@ -86,8 +87,7 @@ pub(super) async fn run(args: &SourcesArgs, output: Output) -> Result<(), Comman
                 (Some(secret), _) => output.text(secret),
                 (None, until) => {
                     let until = or_dash(until);
-                    let what =
-                        format!("no secret arrived for {source} yet; it accepts one until {until}");
+                    let what = format!("no secret yet: {source} accepts one until {until}");
                     return Err(CommandError::NotFound(what));
                 }
             }

@@ -7,8 +7,9 @@ use crate::program::output::{Output, or_dash};
 
 /// List rows of the store that could not be read since the hub was started
 ///
-/// They are set aside and everything else goes on. They are read again at the next start; `weir check --store` checks the
-/// whole store. To repair a damaged store, stop the hub and restore a backup.
+/// They are set aside and everything else goes on. They are read again at the next start; `weir
+/// check --store` checks the whole store. To repair a damaged store, stop the hub and restore a
+/// backup.
 #[derive(Debug, Clone, clap::Args)]
 pub struct UnreadableArgs {
     #[command(flatten)]

@@ -1,5 +1,5 @@
-//! What a command line that makes no sense is answered with. A value is not repeated unless it is a plain word: it may
-//! be a secret that was pasted into the wrong place.
+//! Errors of an invalid command line. A value is repeated only if it is a plain word: it may be a
+//! secret that was pasted into the wrong place.
 
 use clap::Parser as _;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -12,7 +12,7 @@ const VALUE_BYTES_MAX: usize = 12;
 /// Flags whose values are never repeated.
 const SECRET: [&str; 7] =
     ["--secret", "--param", "--header", "--set", "--url", "--token", "--file"];
-/// What stands where a value would.
+/// Shown in place of a value.
 const HIDDEN: &str = "…";
 
 /// Reads the process's command line, or ends the process.
@@ -45,18 +45,18 @@ fn without_values(mut error: clap::Error) -> clap::Error {
 
 fn hide(error: &mut clap::Error, kind: ContextKind) {
     error.insert(kind, ContextValue::String(HIDDEN.into()));
-    // It says the value again, as in "to pass '…' as a value".
+    // It repeats the value, as in "to pass '…' as a value".
     error.remove(ContextKind::Suggested);
 }
 
-/// A flag as they are spelled, with no value behind it.
+/// True for text that has the form of a flag without a value.
 fn is_flag(text: &str) -> bool {
     let short = text.len() == 2 && text.starts_with('-') && text != "--";
     let long = text.strip_prefix("--").is_some_and(is_command);
     short || long
 }
 
-/// A command as they are spelled: lower-case words.
+/// True for text that has the form of a command: lower-case words.
 fn is_command(text: &str) -> bool {
     text.len() <= 24
         && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistyped_word_is_repeated_with_the_right_one() {
+    fn a_mistyped_plain_word_is_repeated() {
         assert!(said(&["evnts"]).contains("'evnts'"), "{}", said(&["evnts"]));
         assert!(said(&["check", "--cnofig", "x"]).contains("--cnofig"));
         assert!(said(&["send", "github", "push", "--count", "many"]).contains("'many'"));

@@ -1,4 +1,5 @@
-//! Value parsers of flags. A value that every hub would refuse is refused here, with the name of the flag.
+//! Value parsers of flags. A value that every hub would refuse is refused here, with the name of
+//! the flag.
 
 use weir_core::delivery::EventStatus;
 use weir_core::time::{Clock as _, Timestamp};

@@ -11,7 +11,8 @@ use crate::program::output::Output;
 /// Explain where an event was routed, and what it is waiting for
 #[derive(Debug, Clone, clap::Args)]
 pub struct WhyArgs {
-    /// The id of the event, or of one of its deliveries, messages or attempts, or the sender's own id
+    /// The id of the event, or of one of its deliveries, messages or attempts, or the sender's own
+    /// id
     pub id: String,
     #[command(flatten)]
     pub hub: HubArgs,
@@ -88,22 +89,27 @@ mod tests {
             "event": "evt_00000000000000000000000001", "source": "github", "type": "push",
             "category": "created", "status": "held", "table": "ab12",
             "considered": [
-                { "rule": "handler:chat", "target": "handler:chat", "matched": "github:*", "refused": ["stripe:*"] },
+                { "rule": "handler:chat", "target": "handler:chat", "matched": "github:*",
+                  "refused": ["stripe:*"] },
                 { "rule": "route:2", "target": "handler:b", "matched": null, "refused": [],
                   "condition_false": "amount > 5" },
-                { "rule": "route:1", "target": "destination:ops", "matched": null, "refused": ["stripe:*", "a:b"],
+                { "rule": "route:1", "target": "destination:ops", "matched": null,
+                  "refused": ["stripe:*", "a:b"],
                   "never": ["`a:b` matches no event: a has no such type"] },
             ],
             "deliveries": [{
-                "id": "dlv_00000000000000000000000001", "target": "handler:chat", "state": "pending",
+                "id": "dlv_00000000000000000000000001", "target": "handler:chat",
+                "state": "pending",
                 "held": true, "attempts": 2, "reason": "boom", "due_at": null,
                 "last_attempt": {
-                    "number": 2, "started_at": "2026-11-23T15:00:00.000Z", "outcome": "crashed", "reason": "boom",
+                    "number": 2, "started_at": "2026-11-23T15:00:00.000Z", "outcome": "crashed",
+                    "reason": "boom",
                     "response_status": null,
                 },
                 "messages": [{
-                    "id": "dlv_00000000000000000000000002", "event": "evt_00000000000000000000000001",
-                    "cause": null, "message": null, "target": "destination:ops", "state": "processed",
+                    "id": "dlv_00000000000000000000000002",
+                    "event": "evt_00000000000000000000000001", "cause": null, "message": null,
+                    "target": "destination:ops", "state": "processed",
                     "held": false, "generation": 0, "attempts": 1, "due_at": null, "reason": null,
                 }],
                 "waiting": {

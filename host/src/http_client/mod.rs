@@ -1,4 +1,5 @@
-//! A small HTTP client for the command line and the demo: whole answers, a time limit, TLS with a pinned certificate.
+//! A small HTTP client for the command line and the demo: whole answers, a time limit, TLS with a
+//! pinned certificate.
 //!
 //! Not here: the admin API, and the client for what the hub sends (`egress`).
 

@@ -1,5 +1,6 @@
-//! TLS that trusts one certificate and no authority: that of a hub whose configuration is on this machine. The name or
-//! address that the hub is reached by does not matter then, nor the issuer of the certificate.
+//! TLS that trusts one certificate and no authority: that of a hub whose configuration is on this
+//! machine. The name or address that the hub is reached by does not matter then, nor the issuer of
+//! the certificate.
 
 use std::path::Path;
 use std::sync::Arc;

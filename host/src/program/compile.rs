@@ -1,4 +1,4 @@
-//! The child process in which the hub compiles a handler: its program and arguments.
+//! Starts the hub's own program as a child process that compiles a handler.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,8 @@ pub fn child_compiler(limits: CompileLimits) -> std::io::Result<ChildCompiler> {
     // The program that runs, also after an update has put another one in its place.
     let itself = PathBuf::from("/proc/self/exe");
     let program = if itself.exists() { itself } else { std::env::current_exe()? };
-    // The allocator usually reserves a gibibyte at once and uses it bit by bit, and the limit counts what is reserved.
+    // The allocator usually reserves a gibibyte at once and uses it bit by bit, and the limit
+    // counts what is reserved.
     let environment = vec![("MIMALLOC_ARENA_EAGER_COMMIT".into(), "0".into())];
     Ok(ChildCompiler { program, arguments: vec![COMMAND.into()], environment, limits })
 }

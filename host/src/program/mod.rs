@@ -1,6 +1,8 @@
-//! The program as its caller sees it: what it prints, its exit codes, and how it starts itself to compile a module.
+//! The program as its caller sees it: what it prints, its exit codes, and how it starts itself to
+//! compile a module.
 //!
-//! Used by the command line and by what runs a hub. What may not live here: commands, and anything of a hub.
+//! Used by the command line and by what runs a hub. What may not live here: commands, and anything
+//! of a hub.
 
 pub mod compile;
 pub mod exit;

@@ -1,4 +1,5 @@
-//! Prints results on standard output and problems on standard error, escaped so that nothing acts on a terminal.
+//! Prints results on standard output and problems on standard error, escaped so that nothing acts
+//! on a terminal.
 //!
 //! Nothing else of the program prints. A closed pipe ends the output, not the command.
 

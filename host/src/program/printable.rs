@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// Replaces characters that could control a terminal, forge a line or hide text by their JSON escapes
-/// (`\u001b`). Line breaks are escaped too. JSON stays the same JSON.
+/// Replaces characters that could control a terminal, forge a line or hide text by their JSON
+/// escapes (`\u001b`). Line breaks are escaped too. JSON stays the same JSON.
 #[must_use]
 pub fn line(text: &str) -> Cow<'_, str> {
     escape(text, |_| false)

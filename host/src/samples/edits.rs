@@ -34,7 +34,8 @@ pub(crate) struct SampleChanges {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ChangeError {
     #[error(
-        "--set {pointer}: the body is neither JSON nor a form, so it has no fields; give a whole body with --file"
+        "--set {pointer}: the body is neither JSON nor a form, so it has no fields; give a whole \
+         body with --file"
     )]
     NoFields { pointer: String },
     /// A value on the path has no fields.
@@ -143,8 +144,8 @@ impl Set {
         self.in_form(body, &tokens)
     }
 
-    /// In a form, the path starts with the name of a field. If there is none of that name, it leads into the field that
-    /// contains JSON.
+    /// In a form, the path starts with the name of a field. If there is none of that name, it leads
+    /// into the field that contains JSON.
     fn in_form(&self, body: &[u8], tokens: &[String]) -> Result<Vec<u8>, ChangeError> {
         let mut fields: Vec<(String, String)> = form_urlencoded::parse(body).into_owned().collect();
         let json = |text: &str| {

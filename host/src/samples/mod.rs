@@ -1,4 +1,5 @@
-//! Signed samples of what providers send, made for `weir send`, the demo and tests. Nothing here sends them.
+//! Signed samples of what providers send, made for `weir send`, the demo and tests. Nothing here
+//! sends them.
 
 pub(crate) mod edits;
 mod signed;
@@ -21,7 +22,8 @@ use crate::runtime::clock::SystemClock;
 /// The sample that a new user is given to try.
 const FIRST_SAMPLE: &str = "user.signup";
 
-/// A signed request to the source `custom`, as a command to paste. Empty if there is no such source.
+/// A signed request to the source `custom`, as a command to paste. Empty if there is no such
+/// source.
 pub(crate) fn first_request(
     ingress: SocketAddr,
     sources: &[Arc<Source>],

@@ -120,7 +120,8 @@ impl SampleDraft {
         let asked = with_query(url, query.as_deref());
         let draft = RequestDraft { method, url: asked, headers, body };
         let mut signed = provider.sign_request(signing, &draft, now, &SystemRandom::new())?;
-        // A signature header that the operator gave is meant to be wrong and replaces the right one.
+        // A signature header that the operator gave is meant to be wrong and replaces the right
+        // one.
         changes.put_headers(&mut signed.headers);
         // The signature may be in the query.
         let query = query.map(|_| signed.url.get(url.len() + 1..).unwrap_or_default().to_owned());
@@ -134,7 +135,8 @@ impl SampleDraft {
 }
 
 impl SignedSample {
-    /// A sample of `provider`, signed for `url` as the sender would name it, by `method` or the provider's own.
+    /// A sample of `provider`, signed for `url` as the sender would name it, by `method` or the
+    /// provider's own.
     pub fn make(
         provider: &Provider,
         name: &str,
@@ -287,7 +289,8 @@ mod tests {
         let error = SignedSample::make(provider, "nonsense", None, signing, "u", now, &mut random);
         assert_eq!(
             error.unwrap_err().to_string(),
-            "custom has no sample `nonsense`; its samples are payment.success, order.created, user.signup"
+            "custom has no sample `nonsense`; its samples are payment.success, order.created, \
+             user.signup"
         );
     }
 

@@ -60,7 +60,7 @@ fn development_mode_creates_the_plugins_folder() {
     for line in BufReader::new(hub.stderr.take().unwrap()).lines() {
         said.push_str(&line.unwrap());
         said.push('\n');
-        if said.contains("made one with the starter handlers") {
+        if said.contains("with the starter handlers") {
             break;
         }
     }

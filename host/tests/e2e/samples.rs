@@ -27,7 +27,7 @@ async fn a_sample_is_signed_or_names_the_missing_parameter() {
     let sample = ["paypal", "PAYMENT.CAPTURE.COMPLETED"];
     let said = failed(&sample);
     assert!(
-        said.contains("paypal signs with a private key") && said.contains("--secret"),
+        said.contains("only paypal has the private key") && said.contains("--secret"),
         "{said}"
     );
     let private = format!("file:{keys}/rsa-private.pem");
@@ -56,7 +56,7 @@ async fn a_sample_is_sent_by_a_method_that_its_provider_uses() {
     let refused = send("github", "push", &["--method", "GET"]);
     assert_eq!(refused.status.code(), Some(2));
     let said = String::from_utf8(refused.stderr).unwrap();
-    assert!(said.contains("github sends nothing by GET; it does by: POST"), "{said}");
+    assert!(said.contains("github does not send by GET; it sends by POST"), "{said}");
     let url = ["--url", "https://h.example/in", "--secret", "a token", "--method", "GET"];
     let printed = hub.cli(&[&["send", "twilio", "delivered", "--print"], &url[..]].concat());
     let printed = output(&printed);

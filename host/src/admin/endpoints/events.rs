@@ -32,7 +32,7 @@ pub(super) async fn show(
     Ok(json_response(with_permit(bytes, permit)))
 }
 
-/// Sends a body to be saved. It is never shown: a stranger wrote it.
+/// Sends a body as a file to save. A browser must not show it: the sender wrote it.
 pub(super) async fn body(
     service: Service,
     path: PathText,

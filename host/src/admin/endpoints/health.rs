@@ -1,4 +1,5 @@
-//! `/health`, `/health/live`, `/health/ready`, `/metrics`. Any parameter is accepted: probes add their own.
+//! `/health`, `/health/live`, `/health/ready`, `/metrics`. Any parameter is accepted: probes add
+//! their own.
 
 use axum::response::{IntoResponse as _, Response};
 use http::header::{ACCEPT, CONTENT_TYPE, VARY};

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use super::{ApiError, Body, Json, JsonResult, NoQuery, PathText, Principal, Query, Service};
+use super::{ApiError, Json, JsonBody, JsonResult, NoQuery, PathText, Principal, Query, Service};
 use crate::api::{HoldView, HoldsQuery, ListPage, PlaceHoldBody};
 
 pub(super) async fn list(
@@ -16,7 +16,7 @@ pub(super) async fn place(
     service: Service,
     by: Principal,
     _: NoQuery,
-    Body(body): Body<PlaceHoldBody>,
+    JsonBody(body): JsonBody<PlaceHoldBody>,
 ) -> Result<(StatusCode, Json<HoldView>), ApiError> {
     Ok((StatusCode::CREATED, Json(service.place_hold(body, by).await?)))
 }

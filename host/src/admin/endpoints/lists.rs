@@ -1,5 +1,5 @@
-//! `/api/v1/handlers`, `/api/v1/destinations`, `/api/v1/inbox`, `/api/v1/unreadable`: short lists on one page; and
-//! `/api/v1/time/confirm`.
+//! `/api/v1/handlers`, `/api/v1/destinations`, `/api/v1/inbox`, `/api/v1/unreadable`: short lists
+//! on one page; and `/api/v1/time/confirm`.
 
 use super::{Json, JsonResult, NoQuery, Principal, Service};
 use crate::api::{

@@ -1,4 +1,5 @@
-//! The HTTP side of the admin API: one function a route. It reads the request, asks the service, and answers.
+//! The HTTP side of the admin API: one function a route. It reads the request, asks the service,
+//! and answers.
 
 mod dead_letters;
 mod events;
@@ -15,7 +16,7 @@ use axum::Router;
 use axum::routing::{delete, get, post};
 
 use super::error::ApiError;
-use super::extract::{Body, Json, PathText, Service, json_bytes, json_response};
+use super::extract::{Json, JsonBody, PathText, Service, json_bytes, json_response};
 use super::principal::Principal;
 use super::query::{NoParameters, Query};
 use super::service::AdminService;

@@ -1,6 +1,6 @@
 //! `/api/v1/quarantine`.
 
-use super::{Body, Json, JsonResult, NoQuery, PathText, Principal, Query, Service};
+use super::{Json, JsonBody, JsonResult, NoQuery, PathText, Principal, Query, Service};
 use crate::api::{
     ListPage, QuarantineDetail, QuarantineItem, QuarantineQuery, ReleaseAllAnswer, ReleaseAnswer,
     ReleaseBody,
@@ -34,7 +34,7 @@ pub(super) async fn release_all(
     service: Service,
     by: Principal,
     _: NoQuery,
-    Body(body): Body<ReleaseBody>,
+    JsonBody(body): JsonBody<ReleaseBody>,
 ) -> JsonResult<ReleaseAllAnswer> {
     Ok(Json(service.release_requests(body, by).await?))
 }

@@ -1,13 +1,13 @@
 //! `/api/v1/replay` and `/api/v1/retry`.
 
-use super::{Body, Json, JsonResult, NoQuery, Principal, Service};
+use super::{Json, JsonBody, JsonResult, NoQuery, Principal, Service};
 use crate::api::{ReplayAnswer, ReplayBody, RetryAnswer, RetryBody};
 
 pub(super) async fn replay(
     service: Service,
     by: Principal,
     _: NoQuery,
-    Body(body): Body<ReplayBody>,
+    JsonBody(body): JsonBody<ReplayBody>,
 ) -> JsonResult<ReplayAnswer> {
     Ok(Json(service.replay(body, by).await?))
 }
@@ -16,7 +16,7 @@ pub(super) async fn retry(
     service: Service,
     by: Principal,
     _: NoQuery,
-    Body(body): Body<RetryBody>,
+    JsonBody(body): JsonBody<RetryBody>,
 ) -> JsonResult<RetryAnswer> {
     Ok(Json(service.retry(body, by).await?))
 }

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use super::{ApiError, Body, Json, JsonResult, NoQuery, PathText, Principal, Service};
+use super::{ApiError, Json, JsonBody, JsonResult, NoQuery, PathText, Principal, Service};
 use crate::api::{
     ForgottenSecret, ListPage, OpenWindowBody, SecretAnswer, SourceView, WindowAnswer,
 };
@@ -16,7 +16,7 @@ pub(super) async fn open_window(
     by: Principal,
     PathText(source): PathText,
     _: NoQuery,
-    Body(body): Body<OpenWindowBody>,
+    JsonBody(body): JsonBody<OpenWindowBody>,
 ) -> Result<(StatusCode, Json<WindowAnswer>), ApiError> {
     Ok((StatusCode::CREATED, Json(service.open_window(&source, body, by).await?)))
 }

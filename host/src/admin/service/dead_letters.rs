@@ -48,7 +48,8 @@ impl AdminService {
         by: Principal,
     ) -> Result<RequeueAnswer, ApiError> {
         let delivery = self.find_dead_letter(id).await?;
-        // The generation that is dead names the act, so that two operators who ask at once do it once.
+        // The generation that is dead names the act, so that two operators who ask at once do it
+        // once.
         let request = format!("requeue:{}:{}", delivery.id, delivery.generation);
         let what = ReplaySelection::Delivery(delivery.id);
         let replay = ReplayRequest { what, limit: 1, request, new_ids: false };
@@ -56,7 +57,8 @@ impl AdminService {
         if !replayed.deliveries.contains(&delivery.id) {
             return Err(not_a_dead_letter("it is being requeued already"));
         }
-        tracing::info!(delivery = %delivery.id, target = %delivery.target, %by, "dead letter requeued");
+        let DeliveryDetail { id, target, .. } = &delivery;
+        tracing::info!(delivery = %id, %target, %by, "dead letter requeued");
         Ok(RequeueAnswer { requeued: replayed.deliveries })
     }
 
@@ -64,7 +66,8 @@ impl AdminService {
         let delivery = match self.find(id).await {
             Ok(IdMatch::Delivery { delivery, .. }) => self.store.delivery(delivery).await?,
             Ok(_) => {
-                let detail = "this is not the id of a delivery; `weir events ID` shows the deliveries of an event";
+                let detail = "this is not the id of a delivery; `weir events ID` shows the \
+                              deliveries of an event";
                 return Err(ApiError::bad_request("invalid_id", detail));
             }
             Err(error) if error.code() == "event_not_found" => None,

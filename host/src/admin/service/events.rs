@@ -36,8 +36,9 @@ impl AdminService {
         Ok(ListPage { items: found.items.iter().map(views::event).collect(), next: found.next })
     }
 
-    /// What an id leads to: an event in full, several events, a refusal, or a quarantined request. The id of a delivery
-    /// or message shows its event, and a message's headers and body. `full` shows whole bodies.
+    /// The thing with an id: an event in full, several events, a refusal, or a quarantined request.
+    /// The id of a delivery or message shows its event, and a message's headers and body. `full`
+    /// shows whole bodies.
     pub(in crate::admin) async fn event(
         &self,
         id: &str,

@@ -1,4 +1,5 @@
-//! The report of `/health`: the state of the store, the folders, the sources and the handlers, for people.
+//! The report of `/health`: the state of the store, the folders, the sources and the handlers, for
+//! people.
 
 use std::collections::BTreeMap;
 

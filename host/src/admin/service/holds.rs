@@ -59,8 +59,8 @@ impl AdminService {
         Ok(NewHold { scope, reason: text.into(), by: by.as_str().into(), until })
     }
 
-    /// Releases a hold of an operator, or a breaker's: then one delivery is tried at once. The hub's other holds end
-    /// when their cause is gone.
+    /// Releases a hold of an operator, or a breaker's: then one delivery is tried at once. The
+    /// hub's other holds end when their cause is gone.
     pub(in crate::admin) async fn release_hold(
         &self,
         number: &str,

@@ -1,5 +1,5 @@
-//! Finds what an id leads to, whatever its kind: the hub's ids of events, deliveries, messages, attempts, requests and
-//! quarantined requests, the ids of refusals, and senders' own.
+//! Finds what an id leads to, whatever its kind: the hub's ids of events, deliveries, messages,
+//! attempts, requests and quarantined requests, the ids of refusals, and senders' own.
 
 use weir_core::id::{
     AttemptId, DeliveryId, EventId, InvalidId, MessageId, QuarantineId, RequestId,
@@ -17,7 +17,7 @@ const ID_SHOWN_CHARS: usize = 60;
 /// Most ids that an error lists.
 const LISTED_MAX: usize = 10;
 
-/// What an id leads to.
+/// The thing with an id.
 #[derive(Debug)]
 pub(super) enum IdMatch {
     /// Events, at least one.
@@ -141,8 +141,8 @@ pub(super) fn several_events(events: &[EventId]) -> ApiError {
 pub(super) fn id_not_found(id: &str) -> ApiError {
     let id: String = id.chars().take(ID_SHOWN_CHARS).collect();
     let detail = format!(
-        "no event, delivery, message, attempt, request or remembered refusal has the id `{id}`, and no sender used \
-         it; it may be past its retention"
+        "no event, delivery, message, attempt, request or remembered refusal has the id `{id}`, \
+         and no sender used it; it may be past its retention"
     );
     ApiError::not_found("event_not_found", detail)
 }

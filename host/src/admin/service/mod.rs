@@ -1,7 +1,7 @@
-//! The service behind the admin API: what operators may ask and do, apart from HTTP and from how answers are shown.
+//! The service behind the admin API: the questions and acts of operators, apart from HTTP.
 //!
-//! One file a subject. Every act is given the principal who asks for it. What may not live here: SQL, and how the
-//! parts of the hub do what they are told.
+//! One file a subject. Every act takes the principal who asks for it. What may not live here: SQL,
+//! and the work of the other parts of the hub.
 
 mod dead_letters;
 mod events;
@@ -45,7 +45,7 @@ pub(super) use names::ScopeError;
 /// Whole payloads in memory at once; each may be 25 MiB.
 pub(super) const WHOLE_PAYLOADS_MAX: usize = 4;
 
-/// What operators may ask and do.
+/// Answers the questions and does the acts of operators.
 pub(super) struct AdminService {
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Arc<dyn Clock>,
@@ -95,8 +95,8 @@ impl AdminService {
         }
     }
 
-    /// Refuses unknown names, for a filter that found nothing. A name that left the configuration is known as long as
-    /// the store has something of it.
+    /// Refuses unknown names, for a filter that found nothing. A name that left the configuration
+    /// is known as long as the store has something of it.
     async fn check_names(
         &self,
         source: Option<&SourceName>,

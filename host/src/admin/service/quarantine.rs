@@ -117,6 +117,7 @@ fn released(id: QuarantineId, events: Vec<Box<str>>) -> ReleaseAnswer {
 }
 
 fn gone() -> ApiError {
-    let detail = "there is no request with this id in the quarantine; it may have been removed for newer ones";
+    let detail = "there is no request with this id in the quarantine; it may have been removed for \
+                  newer ones";
     ApiError::not_found("quarantined_not_found", detail)
 }

@@ -1,7 +1,7 @@
 //! Replays: makes events and deliveries due again. It moves what is stored and copies nothing.
 //!
-//! A call does a bounded part of the work and says where the next call goes on, so the client sets the pace. What may
-//! not live here: how a replay is carried out, which is the store's.
+//! A call does a bounded part of the work and says where the next call goes on, so the client sets
+//! the pace. What may not live here: how a replay is carried out, which is the store's.
 
 use sha2::{Digest as _, Sha256};
 use weir_core::delivery::{DeliveryState, EventStatus};
@@ -15,14 +15,14 @@ use super::lookup::IdMatch;
 use super::{AdminService, Principal};
 use crate::admin::error::ApiError;
 use crate::admin::query::QueryError;
-use crate::api::params::{InvalidValue, Limit, Moment, request_key};
+use crate::api::params::{InvalidValue, Limit, PointInTime, request_key};
 use crate::api::{DeadLetterFilter, ReplayAnswer, ReplayBody, UnroutedFilter};
 use crate::routing;
 
 /// Most deliveries of one call; the store does as many in one commit.
 const DELIVERIES_MAX: usize = 10_000;
 
-/// How a replay is done, whatever is replayed.
+/// The options of a replay of any kind.
 struct ReplayOptions {
     /// The idempotency key.
     key: String,
@@ -180,7 +180,8 @@ impl AdminService {
             events
         } else {
             let request = request_for(&options.key, found.items.iter().map(|dead| dead.id.bits()));
-            // A dead letter that dies again meanwhile lies before the cursor or after it: each is met once.
+            // A dead letter that dies again meanwhile lies before the cursor or after it: each is
+            // met once.
             let ids = found.items.iter().map(|dead| dead.id).collect();
             self.carry_out(ReplaySelection::DeadOf(ids), request, &options).await?
         };
@@ -197,7 +198,7 @@ impl AdminService {
     ) -> Result<EventFilter, QueryError> {
         let now = self.clock.now();
         let time = |key: &str, text: Option<String>| {
-            let moment = text.map(|text| text.parse::<Moment>()).transpose();
+            let moment = text.map(|text| text.parse::<PointInTime>()).transpose();
             let invalid = |why: InvalidValue| QueryError::invalid(key, why);
             moment.map(|moment| moment.map(|moment| moment.resolve(now))).map_err(invalid)
         };
@@ -212,8 +213,8 @@ impl AdminService {
         })
     }
 
-    /// Routes a stored event by the rules of now. Lists of events come without payloads: each is read only if a rule
-    /// needs it.
+    /// Routes a stored event by the rules of now. Lists of events come without payloads: each is
+    /// read only if a rule needs it.
     async fn reroute(
         &self,
         event: &EventDetail,
@@ -256,7 +257,8 @@ fn key(given: Option<String>) -> Result<String, ApiError> {
     Ok(key)
 }
 
-/// The number of an event's deliveries that would become due: those that are done, and those that do not exist yet.
+/// The number of an event's deliveries that would become due: those that are done, and those that
+/// do not exist yet.
 fn due_again(event: &EventDetail, rerouted: &ReroutedEvent) -> usize {
     let waits = |target: &Target| {
         event.deliveries.iter().any(|known| known.target == *target && !known.state.is_final())
@@ -264,8 +266,8 @@ fn due_again(event: &EventDetail, rerouted: &ReroutedEvent) -> usize {
     rerouted.routed.deliveries.iter().filter(|delivery| !waits(&delivery.target)).count()
 }
 
-/// The store's key for one page of a replay. It is made of the page's content and not of its number: where a replay was
-/// interrupted, the next one under its key meets other pages.
+/// The store's key for one page of a replay. It is made of the page's content and not of its
+/// number: where a replay was interrupted, the next one under its key meets other pages.
 fn request_for(key: &str, ids: impl Iterator<Item = u128>) -> String {
     let mut hash = Sha256::new();
     ids.for_each(|id| hash.update(id.to_be_bytes()));

@@ -59,7 +59,8 @@ impl AdminService {
         let retried = self.store.retry_now(RetryNow::Event(event.id)).await?;
         if retried.deliveries.is_empty() {
             let detail = format!(
-                "no delivery of {id} waits for a retry: it is {}; `weir why {id}` shows what it waits for",
+                "no delivery of {id} waits for a retry: it is {}; `weir why {id}` shows what it \
+                 waits for",
                 event.status
             );
             return Err(ApiError::conflict("nothing_to_retry", detail));
@@ -67,7 +68,8 @@ impl AdminService {
         Ok(answer(retried, by))
     }
 
-    /// Retries everything that waits for a target. A target that is failing is tried with one delivery at once.
+    /// Retries everything that waits for a target. A target that is failing is tried with one
+    /// delivery at once.
     async fn retry_target(&self, text: &str, by: Principal) -> Result<RetryAnswer, ApiError> {
         let target: Target = text
             .parse()

@@ -49,11 +49,13 @@ impl AdminService {
                 return Err(ApiError::conflict(code, refused.to_string()));
             }
         };
-        tracing::info!(source = source.as_str(), %until, %by, "window for handing over a secret opened");
+        let name = source.as_str();
+        tracing::info!(source = name, %until, %by, "window for handing over a secret opened");
         Ok(WindowAnswer { source, until, shown_once })
     }
 
-    /// Shows, once, the secret that came through the window, if the operator has to give it back to the provider.
+    /// Shows, once, the secret that came through the window, if the operator has to give it back to
+    /// the provider.
     pub(in crate::admin) fn show_secret(
         &self,
         source: &str,
@@ -74,8 +76,8 @@ impl AdminService {
                 Err(ApiError::gone("secret_shown", detail))
             }
             HandOverStatus::Nothing => {
-                let detail = "there is no secret to show for this source: its window is closed, or its provider does \
-                              not need the secret back";
+                let detail = "there is no secret to show for this source: its window is closed, or \
+                              its provider does not need the secret back";
                 Err(ApiError::not_found("secret_not_found", detail))
             }
         }

@@ -14,7 +14,7 @@ use weir_store::query::{AttemptDetail, DeliveryDetail, EventDetail, StoredReques
 
 use crate::api::{
     AttemptView, BodyView, BytesView, DeliveryView, EventSummary, EventView, HeaderView, HoldView,
-    InboxMessageView, PayloadView, QuarantineItem, RefusalView, RequestView, SourceView,
+    InboxMessageView, PayloadView, QuarantineItem, RefusalView, SourceView, StoredRequestView,
     UnreadableView,
 };
 use crate::egress::InboxMessage;
@@ -94,8 +94,8 @@ pub(super) fn text(text: &Option<Box<str>>) -> Option<String> {
     text.as_deref().map(Into::into)
 }
 
-pub(super) fn request(request: &StoredRequest) -> RequestView {
-    RequestView {
+pub(super) fn request(request: &StoredRequest) -> StoredRequestView {
+    StoredRequestView {
         id: request.id,
         source: request.source.clone(),
         received_at: request.received_at,

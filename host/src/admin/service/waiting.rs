@@ -1,4 +1,5 @@
-//! What each delivery waits for: a hold, a target that is failing or paused, its next attempt, or its turn.
+//! The reason why a delivery waits: a hold, a target that is failing or paused, its next attempt,
+//! or its turn.
 
 use std::collections::BTreeMap;
 
@@ -66,8 +67,8 @@ impl WaitReasons {
         self.holds.iter().filter(covers).collect()
     }
 
-    /// What a delivery waits for, and the time of its next attempt if that is known. None once it is done or while it
-    /// is tried.
+    /// The reason why a delivery waits, and the time of its next attempt if that is known. None
+    /// once it is done or while it is tried.
     fn reason(
         &self,
         source: &SourceName,

@@ -1,4 +1,5 @@
-//! Explains where an event was routed, by the routing table of that time, and what its deliveries wait for.
+//! Explains where an event was routed, by the routing table of that time, and what its deliveries
+//! wait for.
 
 use weir_core::route::{self, NotDelivered, StoredRule, TableHash};
 use weir_store::query::{AttemptDetail, DeliveryDetail, EventDetail};
@@ -47,7 +48,8 @@ fn hash(text: &str) -> Option<TableHash> {
     hex::decode_to_slice(text, &mut hash).ok().map(|()| TableHash(hash))
 }
 
-/// Every rule of the table, with the pattern that matched or those that did not, and the stored decision.
+/// Every rule of the table, with the pattern that matched or those that did not, and the stored
+/// decision.
 fn candidates(
     event: &EventDetail,
     table: &[StoredRule],

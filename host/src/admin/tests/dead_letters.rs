@@ -14,12 +14,12 @@ async fn a_dead_letter_is_listed_shown_and_requeued_once() {
     assert_eq!(admin.get(&path).await["history"][0]["outcome"], "reject");
 
     let requeue = format!("{path}/requeue");
-    assert_eq!(admin.refused("GET", &requeue).await.0, 405);
+    assert_eq!(admin.error("GET", &requeue).await.0, 405);
     let (status, said) = read(admin.ask("POST", &requeue).await).await;
     assert_eq!((status, said), (StatusCode::OK, json!({ "requeued": [dead] })));
     let again = (409, "not_a_dead_letter".to_owned());
-    assert_eq!(admin.refused("POST", &requeue).await, again);
-    assert_eq!(admin.refused("GET", &path).await, again);
+    assert_eq!(admin.error("POST", &requeue).await, again);
+    assert_eq!(admin.error("GET", &path).await, again);
     assert!(ids(&admin.get("/api/v1/dead-letters").await).is_empty());
     let delivery = admin.store.delivery(dead).await.unwrap().unwrap();
     assert!(delivery.generation > 0 && !delivery.state.is_final());

@@ -28,11 +28,7 @@ async fn every_invalid_request_has_its_status_and_code() {
         ("GET", "/api/v1/holds?x=1".to_owned(), 400, "unknown_parameter"),
         ("GET", "/api/v1/inbox?x=1".to_owned(), 400, "unknown_parameter"),
     ] {
-        assert_eq!(
-            admin.refused(method, &path).await,
-            (status, code.to_owned()),
-            "{method} {path}"
-        );
+        assert_eq!(admin.error(method, &path).await, (status, code.to_owned()), "{method} {path}");
     }
 }
 

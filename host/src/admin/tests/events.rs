@@ -90,9 +90,9 @@ async fn whole_payloads_in_memory_are_limited() {
     for _ in 0..service::WHOLE_PAYLOADS_MAX {
         unread.push(admin.ask("GET", &path).await);
     }
-    assert_eq!(admin.refused("GET", &path).await, (503, "busy".to_owned()));
+    assert_eq!(admin.error("GET", &path).await, (503, "busy".to_owned()));
     let full = format!("/api/v1/events/{event}?full=true");
-    assert_eq!(admin.refused("GET", &full).await, (503, "busy".to_owned()));
+    assert_eq!(admin.error("GET", &full).await, (503, "busy".to_owned()));
     drop(unread.pop());
     assert_eq!(admin.ask("GET", &path).await.status(), StatusCode::OK);
 }
@@ -104,7 +104,7 @@ async fn why_shows_the_rules_of_that_time_and_present_holds() {
     let patterns = vec![Pattern::parse("stripe:*").unwrap()];
     let later = RouteTable::new([Rule::new("handler:orders", orders(), patterns)]);
     admin.store.keep_table(&later).await.unwrap();
-    admin.tell("/api/v1/holds", r#"{"scope":"source:github","reason":"flood"}"#).await;
+    admin.post("/api/v1/holds", r#"{"scope":"source:github","reason":"flood"}"#).await;
     let why = admin.get(&format!("/api/v1/events/{event}/why")).await;
     let matched = json!({
         "rule": "handler:orders", "target": "handler:orders", "matched": "github:*", "refused": [],
@@ -113,8 +113,8 @@ async fn why_shows_the_rules_of_that_time_and_present_holds() {
     assert_eq!(why["table"], admin.table.hash().to_string());
     assert_eq!(why["deliveries"][0]["holds"][0]["reason"], "flood");
     assert_eq!(why["status"], "held");
-    let nobody = EventId::from_bits(7);
-    let refused = admin.refused("GET", &format!("/api/v1/events/{nobody}/why")).await;
+    let unknown = EventId::from_bits(7);
+    let refused = admin.error("GET", &format!("/api/v1/events/{unknown}/why")).await;
     assert_eq!(refused, (404, "event_not_found".to_owned()));
 }
 
@@ -138,7 +138,7 @@ async fn every_answer_reads_back_as_its_type() {
     admin.health.set_routing_ready();
     let event = admin.receive("github", "push", br#"{"n":1}"#).await;
     let dead = admin.give_up().await;
-    admin.tell("/api/v1/holds", r#"{"scope":"handler:orders","until":"2h"}"#).await;
+    admin.post("/api/v1/holds", r#"{"scope":"handler:orders","until":"2h"}"#).await;
     admin.receive("github", "push", b"{}").await;
     admin.reads_back::<ListPage<EventView>>("/api/v1/events").await;
     admin.reads_back::<EventAnswer>(&format!("/api/v1/events/{event}")).await;
@@ -150,6 +150,6 @@ async fn every_answer_reads_back_as_its_type() {
     admin.reads_back::<ListPage<HoldView>>("/api/v1/holds").await;
     admin.reads_back::<ListPage<SourceView>>("/api/v1/sources").await;
     admin.reads_back::<HealthReport>("/health").await;
-    let (_, confirmed) = admin.tell("/api/v1/time/confirm", "").await;
+    let (_, confirmed) = admin.post("/api/v1/time/confirm", "").await;
     serde_json::from_value::<ConfirmTimeAnswer>(confirmed).unwrap();
 }

@@ -10,7 +10,7 @@ async fn health_tells_why_retention_stopped() {
     let health = admin.get("/health").await;
     let stopped = json!({ "status": "stopped", "reason": "the clock jumped" });
     assert_eq!(health["retention"], stopped);
-    let (status, confirmed) = admin.tell("/api/v1/time/confirm", "").await;
+    let (status, confirmed) = admin.post("/api/v1/time/confirm", "").await;
     assert!(status == 200 && confirmed["time"].is_string(), "{confirmed}");
     admin.health.set_retention(None);
     assert_eq!(admin.get("/health").await["retention"], json!({ "status": "ok" }));
@@ -20,11 +20,11 @@ async fn health_tells_why_retention_stopped() {
 async fn readiness_follows_routing_and_drain() {
     let admin = TestAdmin::start().await;
     assert_eq!(admin.get("/health/live").await["status"], "ok");
-    assert_eq!(admin.refused("GET", "/health/ready").await, (503, "routing_missing".to_owned()));
+    assert_eq!(admin.error("GET", "/health/ready").await, (503, "routing_missing".to_owned()));
     admin.health.set_routing_ready();
     assert_eq!(admin.get("/health/ready").await["status"], "ok");
     admin.drain.stop_accepting();
-    assert_eq!(admin.refused("GET", "/health/ready").await, (503, "draining".to_owned()));
+    assert_eq!(admin.error("GET", "/health/ready").await, (503, "draining".to_owned()));
     let (status, report) = read(admin.ask("GET", "/health").await).await;
     assert_eq!((status.as_u16(), &report["reason"]), (503, &json!("draining")));
     assert_eq!(admin.get("/health/live").await["status"], "ok");
@@ -40,7 +40,10 @@ async fn health_reports_queues_sources_and_handlers() {
     let github = admin.metrics.source(&SourceName::configured("github").unwrap());
     github.answered("accepted", Duration::from_millis(1));
     github.answered("signature_mismatch", Duration::from_millis(1));
+    let notes = admin.metrics.source(&SourceName::configured("notes").unwrap());
+    (0..3).for_each(|_| drop(notes.signature_refused(|| Some("a pasted space".into()))));
     let report = admin.get("/health").await;
+    assert_eq!(report["sources"]["notes"]["seen"], "a pasted space");
     assert_eq!(report["store"]["status"], "ok");
     assert_eq!(report["queues"]["handler:orders"]["pending"], 1);
     assert_eq!(report["queues"]["handler:orders"]["dead_letter"], 1);
@@ -75,9 +78,9 @@ async fn a_scrape_works_while_the_store_is_closed() {
     let dead = DeliveryId::from_bits(7);
     admin.store.close().await.unwrap();
     let gone = (503, "store_unavailable".to_owned());
-    assert_eq!(admin.refused("GET", "/api/v1/events").await, gone);
+    assert_eq!(admin.error("GET", "/api/v1/events").await, gone);
     let requeue = format!("/api/v1/dead-letters/{dead}/requeue");
-    assert_eq!(admin.refused("POST", &requeue).await, gone);
+    assert_eq!(admin.error("POST", &requeue).await, gone);
     assert_eq!(admin.ask("GET", "/metrics").await.status(), StatusCode::OK);
     let (_, report) = read(admin.ask("GET", "/health").await).await;
     assert!(report["sources"].is_object() && report["uptime_seconds"].is_u64(), "{report}");

@@ -7,7 +7,7 @@ async fn a_hold_is_placed_shown_and_released() {
     let admin = TestAdmin::start().await;
     let event = admin.receive("github", "push", b"{}").await;
     let asked = r#"{"scope":"handler:orders","reason":"a bad release","until":"2h"}"#;
-    let (status, placed) = admin.tell("/api/v1/holds", asked).await;
+    let (status, placed) = admin.post("/api/v1/holds", asked).await;
     assert_eq!((status, &placed["scope"]), (201, &json!("handler:orders")));
     assert_eq!((&placed["reason"], &placed["by"]), (&json!("a bad release"), &json!("operator")));
     assert!(placed["until"].as_str() > placed["at"].as_str(), "{placed}");
@@ -20,7 +20,7 @@ async fn a_hold_is_placed_shown_and_released() {
     let path = format!("/api/v1/holds/{}", placed["id"]);
     let (status, released) = read(admin.ask("DELETE", &path).await).await;
     assert_eq!((status, released), (StatusCode::OK, placed));
-    assert_eq!(admin.refused("DELETE", &path).await, (404, "hold_not_found".to_owned()));
+    assert_eq!(admin.error("DELETE", &path).await, (404, "hold_not_found".to_owned()));
     let shown = admin.get(&format!("/api/v1/events/{event}")).await;
     assert_eq!(shown["event"]["status"], "pending");
 }
@@ -40,10 +40,10 @@ async fn an_invalid_hold_is_refused_with_the_known_names() {
         (&long, 400, "invalid_reason"),
         (&"x".repeat(guard::BODY_BYTES_MAX + 1), 413, "body_too_large"),
     ] {
-        let (found, problem) = admin.tell("/api/v1/holds", asked).await;
+        let (found, problem) = admin.post("/api/v1/holds", asked).await;
         assert_eq!((found, &problem["code"]), (status, &json!(code)), "{asked}: {problem}");
     }
-    let (_, problem) = admin.tell("/api/v1/holds", r#"{"scope":"handler:ghost"}"#).await;
+    let (_, problem) = admin.post("/api/v1/holds", r#"{"scope":"handler:ghost"}"#).await;
     assert_eq!(problem["detail"], "there is no handler `ghost`; there are orders");
     assert_eq!(admin.get("/api/v1/holds").await["items"], json!([]));
 }
@@ -54,7 +54,7 @@ async fn a_hold_of_the_hub_is_not_released_by_an_operator() {
     let scope = HoldScope::Handler("orders".parse().unwrap());
     let hold = NewHold { scope, reason: "missing".into(), by: "weir".into(), until: None };
     let id = admin.store.hold(hold).await.unwrap();
-    let refused = admin.refused("DELETE", &format!("/api/v1/holds/{id}")).await;
+    let refused = admin.error("DELETE", &format!("/api/v1/holds/{id}")).await;
     assert_eq!(refused, (409, "held_by_the_hub".to_owned()));
     assert_eq!(admin.store.holds().await.unwrap().len(), 1);
 }

@@ -65,7 +65,8 @@ provider = "notion"
 kind = "inbox"
 "#;
 
-/// The admin API over a store with a routing table, a handler `orders` and a destination `ops` that never run.
+/// The admin API over a store with a routing table, a handler `orders` and a destination `ops` that
+/// never run.
 struct TestAdmin {
     store: Arc<dyn Store>,
     health: Arc<Health>,
@@ -232,7 +233,7 @@ impl TestAdmin {
     }
 
     /// Posts a body.
-    async fn tell(&self, path: &str, body: &str) -> (u16, Value) {
+    async fn post(&self, path: &str, body: &str) -> (u16, Value) {
         let request = http::Request::builder()
             .method("POST")
             .uri(path)
@@ -257,7 +258,7 @@ impl TestAdmin {
     }
 
     /// The status and code of an error.
-    async fn refused(&self, method: &str, path: &str) -> (u16, String) {
+    async fn error(&self, method: &str, path: &str) -> (u16, String) {
         let response = self.ask(method, path).await;
         assert_eq!(response.headers()["content-type"], "application/problem+json", "{path}");
         let (status, problem) = read(response).await;
