@@ -47,9 +47,9 @@ pub(crate) struct ConnectionGuard {
     id: Option<u64>,
 }
 
-/// The order in which connections are asked to end, smallest first: those of the client with the most
-/// connections, then those with the least progress, then those that have waited longest. One number,
-/// as a full table is sorted by it.
+/// The order in which connections are asked to end, smallest first: those of the client with the
+/// most connections, then those with the least progress, then those that have waited longest. One
+/// number, as a full table is sorted by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct EvictionRank(u64);
 
