@@ -4,7 +4,8 @@
 //! rounds. The floor is the least that is durable: hyper, one HMAC, one fdatasync per group into
 //! preallocated space. Compare the ratios; absolute figures depend on the machine.
 //!
-//! `LOAD_ROUNDS` (3), `LOAD_SECONDS` (5), `LOAD_CONNECTIONS` (64), `LOAD_HANDLER` (a module; the no-op test handler).
+//! `LOAD_ROUNDS` (3), `LOAD_SECONDS` (5), `LOAD_CONNECTIONS` (64), `LOAD_HANDLER` (a module; the
+//! no-op test handler).
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark may spawn tasks directly")]
 #![expect(

@@ -140,7 +140,8 @@ impl Alerts {
         self.look().await;
     }
 
-    /// Posts a notice for a delivery that was given up because the process died during its attempts.
+    /// Posts a notice for a delivery that was given up because the process died during its
+    /// attempts.
     async fn notice_lost(&self, id: DeliveryId) -> Result<(), StoreError> {
         let HubContext { store, notices, .. } = &self.ctx;
         let Some(delivery) = store.delivery(id).await? else { return Ok(()) };

@@ -47,7 +47,6 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// A command.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum Command {
     Serve(ServeArgs),

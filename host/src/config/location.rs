@@ -74,7 +74,7 @@ mod tests {
     fn a_hub_is_found_without_its_secrets() {
         let text = "[admin]\nlisten = \"127.0.0.1:9\"\ntoken = { env = \"NO_SUCH_VARIABLE\" }\n\
                     [admin.tls]\ncert = \"tls/a.pem\"\nkey = \"tls/not-for-us\"\n\
-                    [store]\nurl = \"sqlite:d/weir.db\"\n[sources.github]\nprovider = \"nobody\"";
+                    [store]\nurl = \"sqlite:d/weir.db\"\n[sources.github]\nprovider = \"unknown\"";
         let place = HubLocation::of_text("weir.toml", text, Path::new("/srv")).unwrap();
         assert_eq!(place.admin.port(), 9);
         assert_eq!(place.data_dir, Path::new("/srv/d"));

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::load;
 use super::load::from_text;
 
-/// What is said of a file in this folder.
+/// The problems of a file in this folder.
 fn said(folder: &Path, text: &str) -> String {
     let variable = |name: &str| (name == "S").then(|| "7Qm2xV9sKd4LrT8wZp3N".into());
     match from_text("weir.toml", text, folder, &variable, super::Mode::Production) {

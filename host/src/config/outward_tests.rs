@@ -1,4 +1,4 @@
-//! What a file says of the way out: where messages go, who vouches for that, and what goes along.
+//! Tests of the settings for sending: destinations, certificate authorities and forwarded headers.
 
 use std::fs;
 use std::path::Path;

@@ -106,7 +106,7 @@ impl OwnProvider {
         config
     }
 
-    /// What is wrong with the file, where its last good version is used.
+    /// The problem of the file whose last good version is used.
     fn stands_in(&self, text: &str) -> String {
         let config = self.adopt(text);
         let file = &config.providers[0];
@@ -132,7 +132,7 @@ fn an_invalid_or_missing_provider_file_keeps_its_last_good_version() {
         said,
         "providers/acme.toml: is missing and needed by a; restore it, or remove these sources"
     );
-    assert_eq!(own.adopt("").providers, [], "nobody needs it any more");
+    assert_eq!(own.adopt("").providers, [], "no source needs it any more");
     let said = own.read(OwnProvider::SOURCE).unwrap_err().to_string();
     assert!(said.contains("no provider `acme`"), "{said}");
 }

@@ -10,7 +10,7 @@ use super::load::from_text;
 const STRONG: &str = "7Qm2xV9sKd4LrT8wZp3N";
 const WHSEC: &str = "whsec_8fXq2mV7sKd4LrT9wZp3NbYc6HjGtR1u";
 
-/// What is said of a file whose variable S has this value: problems, then warnings, a line each.
+/// The problems, then the warnings, of a file whose variable S has this value, a line each.
 fn said_with(text: &str, secret: &[u8]) -> (bool, String) {
     let variable = |name: &str| match name {
         "S" => Some(OsString::from_vec(secret.to_vec())),

@@ -43,7 +43,7 @@ fn place(url: &str, context: &LoadContext<'_>) -> Result<StoreLocation, String> 
     Ok(StoreLocation { url: format!("sqlite:{file}"), folder })
 }
 
-/// How long data is kept.
+/// Retention times of stored data.
 pub(super) struct RetentionSettings {
     pub(super) retention: Retention,
     /// Deliveries of a missing target.

@@ -144,7 +144,7 @@ fn homes(path: &str) -> Vec<String> {
     homes
 }
 
-/// Whether a value has a path, in which `*` stands for any key or item.
+/// True if a value has this path. `*` stands for any key or item.
 fn has(value: &toml::Value, path: &str) -> bool {
     let Some((key, rest)) =
         path.split_once('.').or(Some((path, ""))).filter(|(key, _)| !key.is_empty())

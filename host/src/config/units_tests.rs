@@ -39,7 +39,7 @@ fn put(value: &mut Value, path: &str, new: Value) {
     if rest.is_empty() { *inner = new } else { put(inner, rest, new) }
 }
 
-/// What is said of each key at these paths once all have this value, by their paths.
+/// The problem of each of these paths when all have this value, by path.
 fn said_of(tree: &Value, paths: &[String], new: &Value) -> Vec<(String, String)> {
     let mut tree = tree.clone();
     paths.iter().for_each(|path| put(&mut tree, path, new.clone()));

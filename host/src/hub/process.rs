@@ -22,7 +22,7 @@ const WORK_NICENESS: i32 = 5;
 /// The niceness of guests, behind everything else: some of them compute up to their limit.
 const GUESTS_NICENESS: i32 = 10;
 
-/// What SIGHUP does.
+/// The action on SIGHUP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OnHangup {
     /// Reloads the configuration.

@@ -10,7 +10,7 @@
 //! - `answer`: answers, refusals and penalties.
 //! - `connection`: the state of one connection and its client.
 //!
-//! What may not live here: running handlers, SQL, the name of a provider.
+//! Not here: running handlers, SQL, the name of a provider.
 
 mod answer;
 mod connection;
@@ -58,7 +58,7 @@ use receive::Pipeline;
 use request::budget::BodyBudget;
 use request::fingerprints::{Fingerprints, random};
 use sources::hand_over::HandOver;
-use sources::live_source::{LiveSource, SourceContext};
+use sources::live_source::{LiveSource, SourceDeps};
 use sources::live_sources::LiveSources;
 
 /// The dependencies of [`Ingress`] besides the [`HubContext`].
@@ -221,7 +221,7 @@ impl Ingress {
 
 fn pipeline(config: &Config, ctx: HubContext, deps: Deps) -> Pipeline {
     let server = &config.server;
-    let context = SourceContext {
+    let context = SourceDeps {
         server: server.clone(),
         metrics: ctx.metrics.clone(),
         fetcher: deps.fetcher,

@@ -26,7 +26,7 @@ const WAITING_MAX: usize = 1_024;
 /// Longest reason, in bytes.
 const REASON_BYTES_MAX: usize = 500;
 
-/// An incident.
+/// An incident that may raise an alert.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
     /// A delivery became a dead letter.

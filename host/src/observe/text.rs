@@ -57,7 +57,7 @@ impl Format {
     }
 }
 
-/// How specifically a media range names a format.
+/// The specificity with which a media range names a format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Closeness {
     Anything,

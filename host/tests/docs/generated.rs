@@ -148,7 +148,8 @@ fn every_alert_is_listed() {
     assert_eq!(listed, known, "the table of alerts in host/docs/operating.md");
 }
 
-/// Tables of weir.toml: a block that has one of them is a part of a configuration, and else of a sidecar.
+/// Tables of weir.toml: a block that has one of them is a part of a configuration, and else of a
+/// sidecar.
 const TABLES: [&str; 7] =
     ["sources", "destinations", "route", "handlers", "server", "plugins", "responders"];
 

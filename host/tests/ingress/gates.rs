@@ -145,7 +145,7 @@ async fn a_source_with_tokens_accepts_a_live_one_in_its_place() {
         for token in ["user:t0ken-of-today", "user:t0ken-of-old"] {
             assert_eq!(hub.raw(showing(&hub, source, token)).await.status, 200, "{source} {token}");
         }
-        let wrong = hub.raw(showing(&hub, source, "user:t0ken-of-nobody")).await;
+        let wrong = hub.raw(showing(&hub, source, "user:t0ken-of-no-user")).await;
         assert_eq!(wrong.problem(), (403, "token_wrong".into()), "{source}");
         let none = hub.raw(hub.signed(source, &[], "{}", 0)).await;
         assert_eq!(none.problem(), (403, "token_missing".into()), "{source}");
@@ -241,11 +241,11 @@ async fn a_penalty_survives_a_reload() {
     for _ in 0..10 {
         assert_eq!(hub.raw_from(STRANGER, &junk("github")).await.status, 401);
     }
-    let in_debt = (429, "too_many_refusals".to_owned());
-    assert_eq!(hub.raw_from(STRANGER, &junk("github")).await.problem(), in_debt);
+    let penalized = (429, "too_many_refusals".to_owned());
+    assert_eq!(hub.raw_from(STRANGER, &junk("github")).await.problem(), penalized);
     let github = "[sources.github]\nprovider = \"github\"\nsecrets = [{ file = \"secret\" }]\n";
     read_again(&hub, github);
-    assert_eq!(hub.raw_from(STRANGER, &junk("github")).await.problem(), in_debt);
+    assert_eq!(hub.raw_from(STRANGER, &junk("github")).await.problem(), penalized);
     assert_eq!(
         hub.raw_from(FRIEND, &junk("github")).await.status,
         401,

@@ -150,7 +150,7 @@ async fn a_secret_to_give_back_is_shown_once_until_the_window_ends() {
         (|| hub.ingress.show_secret("notes"), hub.config.sources["notes"].name.clone());
     assert_eq!(show(), HandOverStatus::Nothing);
     assert!(open(&hub, "notes").await.unwrap());
-    assert_eq!(show(), HandOverStatus::Awaited(Timestamp::from_millis(NOW_MS + 60_000)));
+    assert_eq!(show(), HandOverStatus::Waiting(Timestamp::from_millis(NOW_MS + 60_000)));
     hand_token_over(&hub).await;
     assert_eq!(show(), HandOverStatus::Secret(Secret::new(SECRET)));
     assert_eq!(show(), HandOverStatus::Shown);

@@ -12,7 +12,7 @@ use weir_store::query::StoredRequest;
 use crate::hub::{IngressHub, NOW_MS, Reply, kept, request_by};
 
 const SECRET: &str = "what the sender signs with";
-const TOKEN: &str = "t0ken-that-nobody-guesses";
+const TOKEN: &str = "t0ken-that-is-never-guessed";
 
 /// A source for each sender, and one for a partner that signs time and URL and has a token in the
 /// URL.

@@ -68,7 +68,7 @@ impl AdminService {
                 let secret = String::from_utf8_lossy(secret.expose()).into_owned();
                 Ok(SecretAnswer { source, secret: Some(secret), until: None })
             }
-            HandOverStatus::Awaited(until) => {
+            HandOverStatus::Waiting(until) => {
                 Ok(SecretAnswer { source, secret: None, until: Some(until) })
             }
             HandOverStatus::Shown => {

@@ -31,7 +31,7 @@ const CONCURRENCY_MAX: usize = 1_024;
 /// The longest wait for a response. After it, the slot is better used for a retry.
 const TIMEOUT_MAX: Duration = Duration::from_secs(300);
 
-/// A destination.
+/// The settings of one destination.
 #[derive(Debug)]
 pub struct Destination {
     pub name: DestinationName,

@@ -1,7 +1,7 @@
 //! One connection and its client: the phase it is in, the network that it counts to, and the table
 //! of all open connections.
 //!
-//! What may not live here: HTTP answers, sources, the store.
+//! Not here: HTTP answers, sources, the store.
 
 pub(crate) mod client;
 pub(crate) mod head_scanner;

@@ -1,7 +1,7 @@
 //! Reading one request: its head and body within their limits, and what is stored of it with its
 //! secrets replaced.
 //!
-//! What may not live here: verification, routing, the store's transactions.
+//! Not here: verification, routing, the store's transactions.
 
 pub(crate) mod body;
 pub(crate) mod budget;

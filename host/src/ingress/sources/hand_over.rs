@@ -47,7 +47,7 @@ pub enum OpenWindowError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HandOverStatus {
     /// No secret yet. The sender has until this time.
-    Awaited(Timestamp),
+    Waiting(Timestamp),
     /// The secret. It is not shown again.
     Secret(Secret),
     /// The secret was shown already.
@@ -117,7 +117,7 @@ impl Windows {
         let mut windows = self.current(now);
         let Some(window) = windows.get_mut(source) else { return HandOverStatus::Nothing };
         match &window.state {
-            WindowState::Open | WindowState::Storing => HandOverStatus::Awaited(window.until),
+            WindowState::Open | WindowState::Storing => HandOverStatus::Waiting(window.until),
             WindowState::Closed => HandOverStatus::Nothing,
             WindowState::Shown => HandOverStatus::Shown,
             WindowState::ToBeShown(secret) => {

@@ -60,7 +60,7 @@ pub(crate) struct LiveSource {
 
 /// Everything that all live sources share.
 #[derive(Debug)]
-pub(crate) struct SourceContext {
+pub(crate) struct SourceDeps {
     pub(crate) server: ServerSettings,
     pub(crate) metrics: Metrics,
     pub(crate) fetcher: Arc<Fetcher>,
@@ -89,7 +89,7 @@ impl LiveSource {
     pub(crate) fn new(
         config: &Arc<Source>,
         before: Option<&Self>,
-        context: &SourceContext,
+        context: &SourceDeps,
         handed_over: Option<&Secret>,
     ) -> Self {
         let provider = &config.provider;
@@ -188,7 +188,7 @@ impl LiveSource {
 /// The keys and confirmations of the source before, as each request judges fetched keys anew.
 fn fetched(
     before: Option<&LiveSource>,
-    context: &SourceContext,
+    context: &SourceDeps,
 ) -> (Arc<KeyCache>, Arc<Confirmations>) {
     if let Some(before) = before {
         return (before.keys.clone(), before.confirmations.clone());

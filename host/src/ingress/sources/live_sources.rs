@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use weir_core::name::SourceName;
 use weir_core::verify::Secret;
 
-use super::live_source::{LiveSource, SourceContext};
+use super::live_source::{LiveSource, SourceDeps};
 use crate::config::Source;
 
 /// The sources in force, by name.
@@ -18,7 +18,7 @@ pub(crate) struct LiveSources {
     current: ArcSwap<FxHashMap<Box<str>, Arc<LiveSource>>>,
     /// Locked from a change until the new snapshot is in force.
     inputs: Mutex<Inputs>,
-    context: SourceContext,
+    context: SourceDeps,
 }
 
 /// The inputs that a snapshot is made from.
@@ -30,7 +30,7 @@ struct Inputs {
 }
 
 impl LiveSources {
-    pub(crate) fn new(sources: BTreeMap<SourceName, Arc<Source>>, context: SourceContext) -> Self {
+    pub(crate) fn new(sources: BTreeMap<SourceName, Arc<Source>>, context: SourceDeps) -> Self {
         let inputs = Mutex::new(Inputs { sources, handed_over: BTreeMap::new() });
         let live_sources = Self { current: ArcSwap::default(), inputs, context };
         live_sources.apply(&live_sources.inputs.lock());

@@ -1,7 +1,7 @@
 //! The sources in force: each with its verifier, access rules, answers and published keys, and the
 //! secrets that senders handed over.
 //!
-//! What may not live here: the path of a request.
+//! Not here: the path of a request.
 
 pub(crate) mod access;
 pub(crate) mod hand_over;

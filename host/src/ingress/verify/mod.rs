@@ -1,7 +1,7 @@
 //! The keys that a source's sender publishes, and the addresses that a sender wants visited:
 //! fetches that a request asks for, each within limits.
 //!
-//! What may not live here: the places that keys may come from and whether a key fits, which the
+//! Not here: the places that keys may come from and whether a key fits, which the
 //! core decides.
 
 pub(crate) mod confirmations;

@@ -10,7 +10,7 @@ use weir_core::time::{DueClock, Timestamp};
 
 use crate::error::StoreError;
 use crate::health::{IntegrityStatus, LostRows};
-use crate::sqlite::engine::queue::{Bounds, Queue};
+use crate::sqlite::engine::queue::{Queue, QueueBounds};
 use crate::sqlite::engine::shared::Shared;
 use crate::sqlite::files::acks::Acks;
 use crate::sqlite::files::checkpoint::Checkpointer;
@@ -188,7 +188,7 @@ pub fn check(path: &Path) -> Result<CheckReport, StoreError> {
 }
 
 /// Waiting deliveries with their totals and watermarks.
-pub(crate) struct Waiting {
+pub(crate) struct WaitingTotals {
     pub(crate) due: Due,
     pub(crate) totals: Totals,
     pub(crate) watermarks: Watermarks,
@@ -196,9 +196,13 @@ pub(crate) struct Waiting {
     pub(crate) holes: Vec<UnreadableRange>,
 }
 
-fn waiting(conn: &rusqlite::Connection, now: Now, options: &Options) -> rusqlite::Result<Waiting> {
-    let empty = || -> rusqlite::Result<Waiting> {
-        Ok(Waiting {
+fn waiting(
+    conn: &rusqlite::Connection,
+    now: Now,
+    options: &Options,
+) -> rusqlite::Result<WaitingTotals> {
+    let empty = || -> rusqlite::Result<WaitingTotals> {
+        Ok(WaitingTotals {
             due: Due::new(options.due_window, options.handoff_bytes),
             totals: Totals::load(conn)?,
             watermarks: Watermarks::load(conn, now, options.marks_every)?,
@@ -209,7 +213,7 @@ fn waiting(conn: &rusqlite::Connection, now: Now, options: &Options) -> rusqlite
     match rebuild::rebuild(conn, &mut all.due, &mut all.totals, &mut all.watermarks) {
         Err(e) if is_unreadable(&e) => {
             all = empty()?;
-            let Waiting { due, totals, watermarks, .. } = &mut all;
+            let WaitingTotals { due, totals, watermarks, .. } = &mut all;
             all.holes = rebuild::rebuild_around(conn, due, totals, watermarks)?;
         }
         rebuilt => rebuilt?,
@@ -244,12 +248,12 @@ fn load(
     let now = Now { wall, due: wall.after(line.ahead()), monotonic };
     let names = Names::load(conn)?;
     let packer = Packer::load(conn, |id| names.text(id), options.dictionary_after)?;
-    let Waiting { mut due, totals, watermarks, holes } = waiting(conn, now, options)?;
+    let WaitingTotals { mut due, totals, watermarks, holes } = waiting(conn, now, options)?;
     for delivery in suspect_rows::suspects(conn)? {
         due.suspect(delivery.queue_key, delivery.entry());
     }
     let holds = Holds::load(conn, &names, &mut due)?;
-    let bounds = Bounds {
+    let bounds = QueueBounds {
         items: options.queue_items.max(1),
         bytes: options.queue_bytes,
         group_items: options.group_items.max(1),

@@ -1,5 +1,5 @@
-//! Runs that the hub did not survive: each is charged an attempt and claimed alone, and none makes a
-//! crash loop.
+//! Runs that the hub did not survive: each is charged an attempt and claimed alone, and none makes
+//! a crash loop.
 
 use weir_core::delivery::{DeliveryState, NextState, Outcome};
 use weir_core::id::DeliveryId;

@@ -1,7 +1,7 @@
 //! Promises of every engine, tested through the traits of the store.
 //!
-//! The tests know `engine::TestStore` only. To test another engine, compile the same modules with another
-//! `engine` that implements `harness::Harness`.
+//! The tests know `engine::TestStore` only. To test another engine, compile the same modules with
+//! another `engine` that implements `harness::Harness`.
 
 #![expect(clippy::disallowed_methods, reason = "tests may spawn tasks directly")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]

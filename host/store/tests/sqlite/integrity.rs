@@ -1,5 +1,5 @@
-//! The integrity check after an unclean end: a small store whole before the start, of a large one the
-//! newest rows, and the rest while it works.
+//! The integrity check after an unclean end: a small store whole before the start, of a large one
+//! the newest rows, and the rest while it works.
 
 use std::path::Path;
 use std::time::Duration;

@@ -12,8 +12,8 @@ fn log_of(path: &Path) -> PathBuf {
     path.with_file_name("weir.db-wal")
 }
 
-/// Changes the files of an open store, and asserts that the next request is not acknowledged and gets
-/// the reason.
+/// Changes the files of an open store, and asserts that the next request is not acknowledged and
+/// gets the reason.
 async fn assert_noticed(what: &str, befalls: impl FnOnce(&Path)) {
     let test = TestStore::new().await;
     test.post("before", &[handler("orders")]).await;

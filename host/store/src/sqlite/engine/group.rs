@@ -38,11 +38,11 @@ pub(crate) struct JobEnd {
     pub(crate) keep: bool,
     /// Error of SQLite for which it is not kept.
     pub(crate) failed: Option<rusqlite::Error>,
-    pub(crate) answer: Answer,
+    pub(crate) answer: GroupAnswer,
 }
 
 /// Answers the caller, given the result of the commit.
-pub(crate) type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+pub(crate) type GroupAnswer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 /// Reason why a write did not do what it was asked.
 #[derive(Debug)]

@@ -48,7 +48,7 @@ impl Batch {
 
 /// Limits of the queue and of one commit.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Bounds {
+pub(crate) struct QueueBounds {
     pub(crate) items: usize,
     pub(crate) bytes: usize,
     pub(crate) group_items: usize,
@@ -58,7 +58,7 @@ pub(crate) struct Bounds {
 }
 
 #[derive(Default)]
-pub(crate) struct Waiting {
+pub(crate) struct WaitingJobs {
     pub(crate) ingests: std::collections::VecDeque<IngestOp>,
     pub(crate) settles: std::collections::VecDeque<SettleOp>,
     pub(crate) settle_items: usize,
@@ -69,13 +69,13 @@ pub(crate) struct Waiting {
 }
 
 pub(crate) struct Queue {
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<WaitingJobs>,
     changed: Condvar,
-    bounds: Bounds,
+    bounds: QueueBounds,
 }
 
 impl Queue {
-    pub(crate) fn new(bounds: Bounds) -> Self {
+    pub(crate) fn new(bounds: QueueBounds) -> Self {
         Self { waiting: Mutex::default(), changed: Condvar::new(), bounds }
     }
 
@@ -105,7 +105,7 @@ impl Queue {
         items: usize,
         bytes: usize,
         refusable: bool,
-        add: impl FnOnce(&mut Waiting),
+        add: impl FnOnce(&mut WaitingJobs),
     ) -> Result<(), StoreError> {
         let mut waiting = self.waiting.lock();
         if waiting.closed {
@@ -158,7 +158,7 @@ impl Queue {
         }
     }
 
-    fn cut(&self, waiting: &mut Waiting, settles_ready: bool) -> Batch {
+    fn cut(&self, waiting: &mut WaitingJobs, settles_ready: bool) -> Batch {
         let mut batch = Batch { jobs: std::mem::take(&mut waiting.jobs), ..Batch::default() };
         waiting.items -= batch.jobs.len();
         waiting.bytes -= batch.jobs.iter().map(|job| job.bytes).sum::<usize>();

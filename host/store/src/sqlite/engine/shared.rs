@@ -15,7 +15,7 @@ use crate::error::StoreError;
 use crate::health::{LostRows, UnreadableRows};
 use crate::sqlite::engine::dictionaries::keep_dictionary;
 use crate::sqlite::engine::group::{Job, JobEnd, JobFn, WriteError, Writing};
-use crate::sqlite::engine::queue::{Bounds, Queue};
+use crate::sqlite::engine::queue::{Queue, QueueBounds};
 use crate::sqlite::files::acks::Acks;
 use crate::sqlite::files::checkpoint::checkpoint;
 use crate::sqlite::files::disk_space::DiskSpace;
@@ -54,7 +54,7 @@ pub(crate) struct Shared {
     /// Separate from `readers`, so that a long list never delays a run that reads its state.
     pub(crate) state_readers: Readers,
     pub(crate) queue: Queue,
-    pub(crate) bounds: Bounds,
+    pub(crate) bounds: QueueBounds,
     pub(crate) wake: Notify,
     pub(crate) slots: Slots,
     pub(crate) disk_space: DiskSpace,

@@ -8,7 +8,8 @@
 //! failure a little behind.
 //!
 //! ```text
-//! "weirack1", store u64, next request, event, delivery, attempt, registry version i64 each, checksum u64; little endian
+//! "weirack1", store u64, next request, event, delivery, attempt, registry version i64 each,
+//! checksum u64; little endian
 //! ```
 
 use std::fs::File;

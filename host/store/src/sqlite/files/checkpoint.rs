@@ -24,7 +24,7 @@ const LOG_HEADER: u64 = 32;
 const PAGE_HEADER: u64 = 24;
 
 #[derive(Default)]
-pub(crate) struct State {
+pub(crate) struct CheckpointState {
     wanted: bool,
     stop: bool,
 }
@@ -38,7 +38,7 @@ pub(crate) struct Checkpointer {
 
 #[derive(Default)]
 struct Inner {
-    state: Mutex<State>,
+    state: Mutex<CheckpointState>,
     changed: Condvar,
     /// Pages in the log after the last commit.
     pages: AtomicI32,

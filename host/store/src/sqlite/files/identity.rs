@@ -18,11 +18,11 @@ type Inode = (u64, u64);
 pub(crate) struct FileIdentity {
     /// Paths and inodes of the database, its log and the log's index. Empty on a simulated disk.
     files: Vec<(PathBuf, Inode)>,
-    state: Mutex<State>,
+    state: Mutex<IdentityState>,
 }
 
 #[derive(Default)]
-pub(crate) struct State {
+pub(crate) struct IdentityState {
     /// Checkpoints under way. Only they change the database file.
     checkpoints: u32,
     /// Size of the database file after the last one.

@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! header:  "weirslot", format u32, state u32, zeros
-//! record:  delivery i64 (0: free), generation u32, attempt u32, started_at u64 (ms), checksum u64; little endian
+//! record:  delivery i64 (0: free), generation u32, attempt u32, started_at u64 (ms), checksum u64
+//! all little endian
 //! ```
 
 use std::fs::File;

@@ -91,14 +91,14 @@ pub(crate) fn engine_error(during: &'static str) -> impl Fn(Error) -> StoreError
 
 /// A row that was looked up, with all that belongs to it.
 #[derive(Debug)]
-pub(crate) enum Loaded<T> {
+pub(crate) enum LoadedRow<T> {
     Found(T),
     Missing,
     /// It is there and cannot be read, for this reason.
     Damaged(String),
 }
 
-impl<T> Loaded<T> {
+impl<T> LoadedRow<T> {
     /// The answer to a question about the row.
     pub(crate) fn into_answer(self) -> Result<Option<T>, StoreError> {
         match self {

@@ -8,11 +8,11 @@ use crate::health::IntegrityStatus;
 
 /// Progress of the check.
 pub(crate) struct Progress {
-    state: Mutex<State>,
+    state: Mutex<ProgressState>,
     changed: Condvar,
 }
 
-pub(crate) struct State {
+pub(crate) struct ProgressState {
     over: IntegrityStatus,
     stop: bool,
 }
@@ -20,7 +20,7 @@ pub(crate) struct State {
 impl Progress {
     /// Starts with a status.
     pub(crate) fn new(over: IntegrityStatus) -> Self {
-        Self { state: Mutex::new(State { over, stop: false }), changed: Condvar::new() }
+        Self { state: Mutex::new(ProgressState { over, stop: false }), changed: Condvar::new() }
     }
 
     pub(crate) fn told(&self) -> IntegrityStatus {

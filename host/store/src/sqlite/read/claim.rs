@@ -16,7 +16,7 @@ use weir_core::time::Timestamp;
 use crate::error::StoreError;
 use crate::health::UnreadableRows;
 use crate::sqlite::engine::shared::Shared;
-use crate::sqlite::format::failure::Loaded;
+use crate::sqlite::format::failure::LoadedRow;
 use crate::sqlite::format::names::NameId;
 use crate::sqlite::format::num;
 use crate::sqlite::memory::due::{ClaimMode, DueEntry, HandlerTurn, TakenDelivery};
@@ -145,14 +145,14 @@ fn take(
 ) {
     let ClaimPlan { target: name, wish, mode, now } = wanted;
     let deliveries = shared.due.lock().take(name, wish.lane, limit, now.due, mode);
-    for taken in deliveries {
-        let guard = shared.claim_guard(taken.entry.n, taken.token);
+    for due in deliveries {
+        let guard = shared.claim_guard(due.entry.n, due.token);
         let target = wish.target.clone();
-        match taken.entry.handoff.clone() {
+        match due.entry.handoff.clone() {
             Some(handoff) => claimed.push(Claim {
-                delivery: shared.ids.delivery(handoff.event.received_at, taken.entry.n),
+                delivery: shared.ids.delivery(handoff.event.received_at, due.entry.n),
                 target,
-                fence: taken.entry.fence,
+                fence: due.entry.fence,
                 // A delivery with a handoff was never replayed.
                 id_round: 0,
                 event: handoff.event.clone(),
@@ -161,7 +161,7 @@ fn take(
                 suspect: false,
                 guard,
             }),
-            None => unread.push(UnreadClaim { target, taken, guard, suspect: false }),
+            None => unread.push(UnreadClaim { target, taken: due, guard, suspect: false }),
         }
     }
 }
@@ -333,21 +333,21 @@ fn read(shared: &Shared, conn: &Connection, taken: &TakenDelivery) -> rusqlite::
         return Ok(Read::Stale(entry));
     }
     let event = match event(shared, conn, delivery.event)? {
-        Loaded::Found(event) => Arc::new(event),
-        Loaded::Damaged(why) => return Ok(Read::Damaged(why)),
-        Loaded::Missing => return Ok(Read::Damaged("its event is missing".into())),
+        LoadedRow::Found(event) => Arc::new(event),
+        LoadedRow::Damaged(why) => return Ok(Read::Damaged(why)),
+        LoadedRow::Missing => return Ok(Read::Damaged("its event is missing".into())),
     };
     let message = match message(shared, conn, &delivery, &event)? {
-        Loaded::Found(message) => Some(message),
-        Loaded::Missing => None,
-        Loaded::Damaged(why) => return Ok(Read::Damaged(why)),
+        LoadedRow::Found(message) => Some(message),
+        LoadedRow::Missing => None,
+        LoadedRow::Damaged(why) => return Ok(Read::Damaged(why)),
     };
     let id = shared.ids.delivery(delivery.event_at, delivery.n);
     Ok(Read::Ready { delivery: id, id_round: delivery.id_round, event, message })
 }
 
 /// Reads an event with its payload.
-fn event(shared: &Shared, conn: &Connection, n: i64) -> rusqlite::Result<Loaded<Event>> {
+fn event(shared: &Shared, conn: &Connection, n: i64) -> rusqlite::Result<LoadedRow<Event>> {
     let found = conn
         .prepare_cached(
             "SELECT at, source, type, category, delivery_id, payload, outward, root, parent, depth
@@ -378,10 +378,10 @@ fn event(shared: &Shared, conn: &Connection, n: i64) -> rusqlite::Result<Loaded<
             Ok((event, row.get::<_, i64>(5)?))
         })
         .optional()?;
-    let Some((event, payload)) = found else { return Ok(Loaded::Missing) };
+    let Some((event, payload)) = found else { return Ok(LoadedRow::Missing) };
     Ok(match shared.packer.read(conn, payload)? {
-        Ok(payload) => Loaded::Found(Event { payload: Arc::new(payload), ..event }),
-        Err(damaged) => Loaded::Damaged(damaged.to_string()),
+        Ok(payload) => LoadedRow::Found(Event { payload: Arc::new(payload), ..event }),
+        Err(damaged) => LoadedRow::Damaged(damaged.to_string()),
     })
 }
 
@@ -401,16 +401,16 @@ fn message(
     conn: &Connection,
     delivery: &Delivery,
     event: &Event,
-) -> rusqlite::Result<Loaded<ClaimedMessage>> {
+) -> rusqlite::Result<LoadedRow<ClaimedMessage>> {
     type Columns = (Option<[u8; 16]>, Option<i64>, Option<i64>);
     let (id, payload, headers): Columns = conn
         .prepare_cached("SELECT message, payload, headers FROM delivery WHERE n = ?1")?
         .query_row([delivery.n], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-    let Some(id) = id else { return Ok(Loaded::Missing) };
+    let Some(id) = id else { return Ok(LoadedRow::Missing) };
     let source = shared.names.text(delivery.queue_key.source);
     let Some(handler) = source.strip_prefix('@').and_then(|name| HandlerName::new(name).ok())
     else {
-        return Ok(Loaded::Damaged(format!("its sender `{source}` is not a handler")));
+        return Ok(LoadedRow::Damaged(format!("its sender `{source}` is not a handler")));
     };
     let payload = match (payload, headers) {
         (Some(row), _) => shared.packer.read(conn, row)?,
@@ -422,9 +422,9 @@ fn message(
     Ok(match payload {
         Ok(payload) => {
             let id = MessageId::from_bits(num::id_bits(&id).unwrap_or_default());
-            Loaded::Found(ClaimedMessage { id, handler, payload: Arc::new(payload) })
+            LoadedRow::Found(ClaimedMessage { id, handler, payload: Arc::new(payload) })
         }
-        Err(damaged) => Loaded::Damaged(damaged.to_string()),
+        Err(damaged) => LoadedRow::Damaged(damaged.to_string()),
     })
 }
 

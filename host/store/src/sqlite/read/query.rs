@@ -21,7 +21,7 @@ use crate::query::{
     EventFilter, PageOf, PageRequest, StoredRequest,
 };
 use crate::sqlite::engine::shared::Shared;
-use crate::sqlite::format::failure::Loaded;
+use crate::sqlite::format::failure::LoadedRow;
 use crate::sqlite::format::ids::RowKind;
 use crate::sqlite::format::names::NameId;
 use crate::sqlite::format::{num, payloads};
@@ -324,9 +324,12 @@ pub(crate) fn event(shared: &Shared, id: EventId) -> rusqlite::Result<Option<Eve
 }
 
 /// Reads a request as it was received.
-pub(crate) fn request(shared: &Shared, id: RequestId) -> rusqlite::Result<Loaded<StoredRequest>> {
+pub(crate) fn request(
+    shared: &Shared,
+    id: RequestId,
+) -> rusqlite::Result<LoadedRow<StoredRequest>> {
     let Some(row) = shared.ids.open(RowKind::Request, id.bits()) else {
-        return Ok(Loaded::Missing);
+        return Ok(LoadedRow::Missing);
     };
     type Columns = (NameId, NameId, NameId, Option<Vec<u8>>, i64);
     shared.readers.with(|conn| {
@@ -339,16 +342,16 @@ pub(crate) fn request(shared: &Shared, id: RequestId) -> rusqlite::Result<Loaded
             })
             .optional()?;
         let Some((source, scheme, secret, remote, payload)) = found else {
-            return Ok(Loaded::Missing);
+            return Ok(LoadedRow::Missing);
         };
         let payload = match shared.packer.read(conn, payload)? {
             Ok(payload) => payload,
             Err(damaged) => {
                 shared.set_aside("payload", vec![damaged.hole()]);
-                return Ok(Loaded::Damaged(damaged.to_string()));
+                return Ok(LoadedRow::Damaged(damaged.to_string()));
             }
         };
-        Ok(Loaded::Found(StoredRequest {
+        Ok(LoadedRow::Found(StoredRequest {
             id,
             source: SourceName::stored(&shared.names.text(source)),
             received_at: row.at,

@@ -24,7 +24,7 @@ const PROBLEMS_MAX: i64 = 10;
 const NEWEST: i64 = 20_000;
 
 /// A query for rows that must not exist.
-pub(crate) struct Rule {
+pub(crate) struct IntegrityRule {
     /// Problem of such a row.
     problem: &'static str,
     /// Table of the number in the problem.
@@ -33,11 +33,11 @@ pub(crate) struct Rule {
     sql: &'static str,
 }
 
-const fn rule(problem: &'static str, table: &'static str, sql: &'static str) -> Rule {
-    Rule { problem, table, sql }
+const fn rule(problem: &'static str, table: &'static str, sql: &'static str) -> IntegrityRule {
+    IntegrityRule { problem, table, sql }
 }
 
-const RULES: [Rule; 8] = [
+const RULES: [IntegrityRule; 8] = [
     rule(
         "delivery {n} belongs to an event that is missing",
         "delivery",
@@ -199,7 +199,7 @@ fn obey(conn: &Connection, problems: &mut Vec<String>) -> rusqlite::Result<()> {
 
 fn find(
     conn: &Connection,
-    rule: &Rule,
+    rule: &IntegrityRule,
     rows: &Range<i64>,
     problems: &mut Vec<String>,
 ) -> rusqlite::Result<()> {

@@ -23,7 +23,7 @@ pub(crate) fn rebuild(
         let mut statement = conn.prepare(&format!("{WAITING} {sql}"))?;
         let mut rows = statement.query([first_fresh])?;
         while let Some(row) = rows.next()? {
-            let waiting = Waiting::of(row)?;
+            let waiting = WaitingRow::of(row)?;
             waiting.count(totals, fresh.then_some(&mut *watermarks));
             enqueue(conn, due, waiting.queue_key, waiting.entry);
         }
@@ -48,7 +48,7 @@ pub(crate) fn rebuild_around(
         let to = from.saturating_add(ROWS_AT_ONCE - 1).min(last);
         let mut read = |first: i64, last: i64| {
             let mut statement = conn.prepare_cached(&sql)?;
-            statement.query_map([first, last], Waiting::of)?.collect()
+            statement.query_map([first, last], WaitingRow::of)?.collect()
         };
         for waiting in read_around_damage((from, to), &mut read, &mut holes)? {
             let fresh = waiting.entry.due_at.is_none();
@@ -64,13 +64,13 @@ const WAITING: &str =
     "SELECT n, due_at, generation, attempts, order_key, target, source, state FROM delivery";
 
 /// A waiting delivery, as read at open.
-pub(crate) struct Waiting {
+pub(crate) struct WaitingRow {
     pub(crate) entry: DueEntry,
     pub(crate) queue_key: QueueKey,
     pub(crate) state: Option<DeliveryState>,
 }
 
-impl Waiting {
+impl WaitingRow {
     fn of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
             entry: entry(row)?,

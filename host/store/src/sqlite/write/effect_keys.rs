@@ -8,7 +8,7 @@ use crate::sqlite::engine::group::Writing;
 use crate::sqlite::format::num;
 use crate::sqlite::rows::delivery::Delivery;
 use crate::sqlite::rows::keys::{KeyRow, find_key, tidy_key};
-use crate::sqlite::write::effects::Cause;
+use crate::sqlite::write::effects::EffectCause;
 use crate::sqlite::write::settle::{end_turn, left_waiting};
 
 // --- keys
@@ -42,7 +42,7 @@ impl TakenKey {
 /// the new effect instead.
 pub(crate) fn take_key(
     writing: &mut Writing<'_>,
-    cause: &Cause,
+    cause: &EffectCause,
     key: Option<&str>,
 ) -> rusqlite::Result<TakenKey> {
     let Some(key) = key else { return Ok(TakenKey::default()) };
@@ -67,7 +67,7 @@ pub(crate) fn take_key(
 /// Cancels what waits under a key, and with `ahead_seconds` also later effects under it until then.
 pub(crate) fn cancel_key(
     writing: &mut Writing<'_>,
-    cause: &Cause,
+    cause: &EffectCause,
     cancel: &Cancel,
 ) -> rusqlite::Result<()> {
     let known = find_key(writing.conn, cause.handler, &cancel.key)?;

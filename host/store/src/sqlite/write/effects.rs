@@ -25,13 +25,13 @@ use crate::{ClaimedMessage, NewEmit, NewMessage, RoutedEffects};
 
 /// Effects of a run with their packed payloads.
 #[derive(Clone, Copy)]
-pub(crate) struct Effects<'e> {
+pub(crate) struct EffectsToWrite<'e> {
     pub(crate) asked: &'e RoutedEffects,
     pub(crate) packed: &'e PackedEffects,
 }
 
 /// The settled delivery as the cause of effects.
-pub(crate) struct Cause {
+pub(crate) struct EffectCause {
     pub(crate) handler: NameId,
     /// The handler as a source: `@` and its name.
     pub(crate) source: NameId,
@@ -54,7 +54,7 @@ pub(crate) struct Written {
     pub(crate) emitted: Vec<EventId>,
 }
 
-impl Cause {
+impl EffectCause {
     /// The cause for a delivery. Only a handler's delivery can have effects.
     pub(crate) fn of(
         writing: &Writing<'_>,
@@ -100,9 +100,9 @@ impl Cause {
 /// Writes all effects of an attempt.
 pub(crate) fn apply(
     writing: &mut Writing<'_>,
-    cause: &Cause,
+    cause: &EffectCause,
     attempt: i64,
-    Effects { asked, packed }: Effects<'_>,
+    EffectsToWrite { asked, packed }: EffectsToWrite<'_>,
 ) -> rusqlite::Result<Written> {
     let mut made = Written::default();
     for cancel in &asked.cancels {
@@ -132,7 +132,7 @@ pub(crate) fn apply(
 
 fn store_message(
     writing: &mut Writing<'_>,
-    cause: &Cause,
+    cause: &EffectCause,
     attempt: i64,
     message: &NewMessage,
     packed: Option<&Packed>,
@@ -188,7 +188,7 @@ fn store_message(
     Ok(n)
 }
 
-fn handoff_of(cause: &Cause, message: &NewMessage) -> Option<Handoff> {
+fn handoff_of(cause: &EffectCause, message: &NewMessage) -> Option<Handoff> {
     let event = cause.handled.clone()?;
     let payload = match &message.content {
         MessageContent::Own(payload) => payload.clone(),
@@ -201,7 +201,7 @@ fn handoff_of(cause: &Cause, message: &NewMessage) -> Option<Handoff> {
 
 fn store_emit(
     writing: &mut Writing<'_>,
-    cause: &Cause,
+    cause: &EffectCause,
     attempt: i64,
     emit: &NewEmit,
     packed: &Packed,

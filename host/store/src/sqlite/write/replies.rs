@@ -9,7 +9,7 @@ use crate::NewReply;
 use crate::query::StoredReply;
 use crate::sqlite::engine::group::Writing;
 use crate::sqlite::engine::shared::Shared;
-use crate::sqlite::format::failure::Loaded;
+use crate::sqlite::format::failure::LoadedRow;
 use crate::sqlite::format::ids::RowKind;
 use crate::sqlite::format::next_numbers::take;
 use crate::sqlite::format::num;
@@ -44,9 +44,9 @@ pub(crate) fn keep(
 }
 
 /// Reads the reply of an event, unless it has expired.
-pub(crate) fn find(shared: &Shared, event: EventId) -> rusqlite::Result<Loaded<StoredReply>> {
+pub(crate) fn find(shared: &Shared, event: EventId) -> rusqlite::Result<LoadedRow<StoredReply>> {
     let Some(row) = shared.ids.open(RowKind::Event, event.bits()) else {
-        return Ok(Loaded::Missing);
+        return Ok(LoadedRow::Missing);
     };
     let now = shared.clock.now();
     shared.readers.with(|conn| {
@@ -56,11 +56,11 @@ pub(crate) fn find(shared: &Shared, event: EventId) -> rusqlite::Result<Loaded<S
             )?
             .query_row([row.n, num::stored_time(now)], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))
             .optional()?;
-        let Some((status, payload, until)) = found else { return Ok(Loaded::Missing) };
+        let Some((status, payload, until)) = found else { return Ok(LoadedRow::Missing) };
         let until = num::time(until);
         Ok(match shared.packer.read(conn, payload)? {
-            Ok(payload) => Loaded::Found(StoredReply { status, payload, until }),
-            Err(damaged) => Loaded::Damaged(damaged.to_string()),
+            Ok(payload) => LoadedRow::Found(StoredReply { status, payload, until }),
+            Err(damaged) => LoadedRow::Damaged(damaged.to_string()),
         })
     })
 }

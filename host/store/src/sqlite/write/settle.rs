@@ -20,7 +20,7 @@ use crate::sqlite::format::num;
 use crate::sqlite::memory::due::DueEntry;
 use crate::sqlite::rows::delivery::Delivery;
 use crate::sqlite::rows::{keys, lineage, suspect_rows};
-use crate::sqlite::write::effects::{Cause, Written};
+use crate::sqlite::write::effects::{EffectCause, Written};
 use crate::sqlite::write::{effects, state};
 use crate::{Settled, Settlement};
 
@@ -45,7 +45,7 @@ pub(crate) fn apply(
         writing.post_commit.settled.push((delivery.n, settlement.fence));
         return Ok(Settled::Superseded);
     }
-    let cause = Cause::of(writing, &delivery, &settlement.effects)?;
+    let cause = EffectCause::of(writing, &delivery, &settlement.effects)?;
     if let Some(key) = state::conflict(writing.conn, delivery.queue_key.target, &settlement.reads)?
     {
         return Ok(Settled::StateConflict { key });
@@ -60,7 +60,7 @@ pub(crate) fn apply(
         lineage::add(writing.conn, ids, delivery.event, emits)?;
     }
     let attempt = take(&mut writing.next.attempt);
-    let effects = effects::Effects { asked: &settlement.effects, packed: &prepared.effects };
+    let effects = effects::EffectsToWrite { asked: &settlement.effects, packed: &prepared.effects };
     let made = effects::apply(writing, &cause, attempt, effects)?;
     insert_attempt(writing, &delivery, attempt, prepared, &made)?;
     move_on(writing, &delivery, attempt, settlement.next)?;

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::error::StoreError;
 use crate::health::IntegrityStatus;
-use crate::sqlite::engine::group::{Answer, Job, JobEnd, PostCommit, WriteError, Writing};
+use crate::sqlite::engine::group::{GroupAnswer, Job, JobEnd, PostCommit, WriteError, Writing};
 use crate::sqlite::engine::queue::{Answers, Batch, IngestOp};
 use crate::sqlite::engine::shared::Shared;
 use crate::sqlite::files::checkpoint::{Checkpointer, empty_log};
@@ -53,7 +53,7 @@ pub(crate) struct Writer {
 struct Waiters {
     ingests: Vec<(oneshot::Sender<Answers<Ingested>>, Answers<Ingested>)>,
     settles: Vec<(oneshot::Sender<Answers<Settled>>, Answers<Settled>)>,
-    jobs: Vec<Answer>,
+    jobs: Vec<GroupAnswer>,
 }
 
 impl Writer {
