@@ -29,7 +29,7 @@ pub(super) fn hint_for_line(line: &str) -> Option<&'static str> {
         (None, Some((before, _))) if key(before) => Some("write key = value, with = and not :"),
         (Some((before, value)), _) if key(before) => hint_for_value(value.trim()),
         (Some((before, _)), _) if before.trim().contains(' ') => {
-            Some("a key has no blanks; write key = value")
+            Some("a key has no spaces; write key = value")
         }
         (None, None) if key(line) => Some("write key = value"),
         _ => None,
@@ -41,7 +41,7 @@ fn hint_for_value(value: &str) -> Option<&'static str> {
     let quoted = value.starts_with(['"', '\'']);
     let mark = value.chars().next().unwrap_or(' ');
     match first {
-        None => Some("a value is missing behind the ="),
+        None => Some("the value after = is missing"),
         Some('{' | '[') if value.contains(':') && !value.contains('=') => {
             Some("inside { } write key = value too, with = and not :")
         }
@@ -93,14 +93,14 @@ mod tests {
             ("listen = 127.0.0.1:8080", "text needs quotes"),
             ("listen: \"127.0.0.1:8080\"", "with = and not :"),
             ("provider = “github”", "plain quotes"),
-            ("secrets = [{ env: \"A\" }]", "within { }"),
+            ("secrets = [{ env: \"A\" }]", "inside { }"),
             ("url = \"https://a", "the quote is not closed"),
-            ("url = ", "a value is missing"),
+            ("url = ", "the value after = is missing"),
             ("secret = $SECRET", "variables are not expanded"),
             ("// a comment", "a comment starts with #"),
             ("- name: github", "not YAML"),
             ("[server", "a table is one line"),
-            ("body limit = 3", "a key has no blanks"),
+            ("body limit = 3", "a key has no spaces"),
         ] {
             let said = hint_for_line(line).unwrap_or_default();
             assert!(said.contains(wanted), "{line}: {said}");

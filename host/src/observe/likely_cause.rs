@@ -131,10 +131,10 @@ mod tests {
         let of = |provider: &str, code: &str| said(provider, "7Qm2xV9sKd4LrT8wZp3N", code);
         for (provider, code, wanted) in [
             ("github", "signature_missing", "X-Hub-Signature-256"),
-            ("twilio", "signature_mismatch", "https://hooks.example.com/webhook/a must be what"),
-            ("stripe", "timestamp_stale", "check the clock"),
+            ("twilio", "signature_mismatch", "https://hooks.example.com/webhook/a must be exactly"),
+            ("stripe", "timestamp_stale", "check the clocks"),
             ("slack", "signature_malformed", "names the right provider"),
-            ("slack", "timestamp_missing", "no proxy takes headers away"),
+            ("slack", "timestamp_missing", "no proxy removes headers"),
         ] {
             let said = of(provider, code);
             assert!(said.contains(wanted), "{provider} {code}: {said}");

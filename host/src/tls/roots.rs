@@ -393,12 +393,12 @@ mod tests {
                 "key.pem contains no certificate in PEM form: it contains a private",
             ),
             ("empty.pem", Some(""), "it is empty"),
-            ("der.pem", Some("0\u{1}\u{2}"), "it seems to be DER"),
+            ("der.pem", Some("0\u{1}\u{2}"), "it looks like DER"),
             ("text.pem", Some("hello"), "there is no `-----BEGIN CERTIFICATE-----` in it"),
             (
                 "bad.pem",
                 Some("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
-                "bad.pem holds a certificate that servers cannot be checked with",
+                "bad.pem contains a certificate that cannot be used to verify servers",
             ),
         ] {
             let said = said(name, text);

@@ -328,10 +328,10 @@ mod tests {
         assert!(said().contains("cert cannot be read: No such file"), "{}", said());
         let other = KeyPair::generate().unwrap();
         write(&folder, Some(&other));
-        assert!(said().starts_with("certificate and key cannot be served with"), "{}", said());
+        assert!(said().starts_with("cannot use certificate and key"), "{}", said());
         fs::write(folder.path().join("key"), "garbage").unwrap();
-        assert!(said().contains("key holds no usable private key"), "{}", said());
+        assert!(said().contains("key contains no usable private key"), "{}", said());
         fs::write(folder.path().join("cert"), "garbage").unwrap();
-        assert!(said().contains("cert holds no usable certificate"), "{}", said());
+        assert!(said().contains("cert contains no usable certificate"), "{}", said());
     }
 }

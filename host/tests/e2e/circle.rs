@@ -51,7 +51,7 @@ async fn a_loop_through_a_destination_ends_after_8_hops() {
     let dead = hub.api(&format!("/api/v1/dead-letters/{id}")).await;
     let attempt = &dead["history"][0];
     assert_eq!(attempt["response_status"], 508, "{dead}");
-    assert!(attempt["reason"].as_str().unwrap().contains("comes back here"), "{dead}");
+    assert!(attempt["reason"].as_str().unwrap().contains("came back to this hub"), "{dead}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -38,7 +38,7 @@ async fn a_sample_is_signed_or_names_the_missing_parameter() {
     let said = output(&send(&["braintree", "check"]));
     assert!(said.contains("accepted"), "{said}");
     let said = failed(&["paddle-classic", "payment_succeeded", "--secret", &private]);
-    assert!(said.contains("RSA over SHA-1") && said.contains("curl --data-binary"), "{said}");
+    assert!(said.contains("RSA and SHA-1") && said.contains("curl --data-binary"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
