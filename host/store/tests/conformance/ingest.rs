@@ -145,7 +145,7 @@ async fn decisions_are_kept_with_the_event() {
     let mut asked = request("a", &[handler("orders")]);
     asked.events[0].routed.decisions = r#"{"rule":"orders"}"#.into();
     let event = stored(&test.ingest(asked).await);
-    let without = test.post("b", &[handler("orders")]).await;
+    let without = test.post("b", &[handler("billing")]).await;
     test.reopen().await;
     let decisions =
         async |test: &TestStore, id| test.store().event(id).await.unwrap().unwrap().decisions;

@@ -441,6 +441,7 @@ async fn a_routing_table_is_kept_by_its_hash() {
     test.store().keep_table(&table()).await.unwrap();
     test.reopen().await;
     let text = test.store().table(table().hash()).await.unwrap().unwrap();
-    assert_eq!(text, "*:* -> handler:orders\n");
+    let rule = r#"{"rule":"handler:orders","target":"handler:orders","on":["*:*"]}"#;
+    assert_eq!(text, format!("{{\"weir_routes\":2}}\n{rule}\n"));
     test.post("a", &[]).await;
 }
