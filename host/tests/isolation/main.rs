@@ -1,6 +1,7 @@
 //! The cost of hostile and slow handlers for other handlers, measured. The tests run one at a time
 //! in a binary of their own, so that no other test disturbs the figures.
 
+#![expect(clippy::disallowed_methods, reason = "tests may spawn tasks directly")]
 #![expect(clippy::unwrap_used, reason = "a test says what it expects by panicking")]
 
 mod bursts;

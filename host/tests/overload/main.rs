@@ -102,8 +102,8 @@ async fn a_good_sender_is_served_and_memory_is_bounded_under_attack() {
 #[tokio::test]
 async fn a_hub_with_few_files_limits_its_connections_and_says_so() {
     let mut hub = HubProcess::start_with_files(&config(), 700).await;
-    let said = hub.log_line("too few open files").unwrap();
-    for word in ["server.max_connections", "ulimit -Hn", "\"wanted\":10000", "\"taken\":188"] {
+    let said = hub.log_line("the limit on open files is too low").unwrap();
+    for word in ["server.max_connections", "ulimit -Hn", "\"wanted\":10000", "\"used\":188"] {
         assert!(said.contains(word), "{word} is missing in {said}");
     }
     // More connections than it can have: a new one is still served.

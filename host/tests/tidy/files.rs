@@ -1,5 +1,6 @@
 //! The files that the rules look at.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -73,7 +74,7 @@ fn collect(top: &Path, folder: &Path, found: &mut Vec<SourceFile>) {
             continue;
         }
         let ending = path.extension().map(|ending| ending.to_string_lossy().into_owned());
-        let is_script = ending.is_none() && folder.ends_with(".ci");
+        let is_script = ending.is_none() && folder.file_name() == Some(OsStr::new(".ci"));
         if is_script || ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str())) {
             let relative = path.strip_prefix(top).expect("below the top level");
             let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}"));

@@ -5,6 +5,8 @@
 //!
 //! Each rule is a function of a file's path and text, and has a test that breaks it.
 
+#![expect(clippy::expect_used, reason = "a test says what it expects by panicking")]
+
 mod files;
 mod imports;
 mod lines;

@@ -1,5 +1,6 @@
 //! Promises of the SQLite engine alone: its files, their damage, and the files of a killed process.
 
+#![expect(clippy::disallowed_methods, reason = "tests may spawn tasks directly")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 #[expect(dead_code, reason = "the conformance suite uses the rest")]
