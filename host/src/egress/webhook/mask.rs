@@ -6,6 +6,7 @@
 //! its escapes and without them, and a long enough part of a credential is masked like the whole.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
@@ -67,21 +68,34 @@ impl SecretMask {
     /// Replaces every credential with stars.
     pub(super) fn cover(&self, text: &mut [u8]) {
         let mut found = Vec::new();
-        let mut layer = Some(UnescapedText::of(text));
+        let plain = UnescapedText::of(text);
+        // A credential may contain what looks like an escape of another kind than the one in which
+        // it is repeated, so each kind is also undone alone.
+        for first in *b"%\\&" {
+            if let Some(view) = plain.unescaped_only(first) {
+                self.find(&view, &mut found);
+            }
+        }
+        let mut layer = Some(plain);
         for _ in 0..=LAYERS_MAX {
             let Some(view) = layer else { break };
-            let squeezed = view.squeezed();
-            let lower = squeezed.bytes.to_ascii_lowercase();
-            for (parts, view, bytes) in [
-                (&self.texts, &view, &view.bytes.to_ascii_lowercase()),
-                (&self.base64, &squeezed, &squeezed.bytes),
-                (&self.hex, &squeezed, &lower),
-            ] {
-                parts.find(bytes, |from, to| found.push(view.original(from..to)));
-            }
+            self.find(&view, &mut found);
             layer = view.unescaped();
         }
         found.into_iter().for_each(|place| text[place].fill(b'*'));
+    }
+
+    /// Adds the original ranges of all credentials in a view.
+    fn find(&self, view: &UnescapedText, found: &mut Vec<Range<usize>>) {
+        let squeezed = view.squeezed();
+        let lower = squeezed.bytes.to_ascii_lowercase();
+        for (parts, view, bytes) in [
+            (&self.texts, view, &view.bytes.to_ascii_lowercase()),
+            (&self.base64, &squeezed, &squeezed.bytes),
+            (&self.hex, &squeezed, &lower),
+        ] {
+            parts.find(bytes, |from, to| found.push(view.original(from..to)));
+        }
     }
 
     /// The same for text.
@@ -348,6 +362,12 @@ mod tests {
         let header = format!("Basic {}", STANDARD_NO_PAD.encode("operator:correct horse"));
         let text = "login operator with correct horse failed";
         assert_eq!(covered(&[&header], text), "login ******** with ************* failed");
+    }
+
+    #[test]
+    fn a_secret_that_looks_escaped_is_masked_in_other_escapes() {
+        assert_eq!(covered(&[r#"aAAa\r"A"#], r"<aAAa\r&quot;A>"), "<*************>");
+        assert_eq!(covered(&["ab%41&cd"], "<ab%41&amp;cd>"), "<************>");
     }
 
     #[test]

@@ -47,10 +47,21 @@ impl UnescapedText {
 
     /// The text with one layer of escapes undone; none if it has none.
     pub(super) fn unescaped(&self) -> Option<Self> {
+        self.unescaped_if(|_| true)
+    }
+
+    /// The text with one layer of the escapes that begin with this byte undone; none if it has
+    /// none.
+    pub(super) fn unescaped_only(&self, first: u8) -> Option<Self> {
+        self.unescaped_if(|byte| byte == first)
+    }
+
+    fn unescaped_if(&self, is_undone: impl Fn(u8) -> bool) -> Option<Self> {
         let mut view = Self::default();
         let (mut at, mut any) = (0, false);
         while at < self.bytes.len() {
-            let Some((length, decoded)) = escape(&self.bytes[at..]) else {
+            let escape = Some(&self.bytes[at..]).filter(|text| is_undone(text[0])).and_then(escape);
+            let Some((length, decoded)) = escape else {
                 view.push(self.bytes[at], self.origins[at]);
                 at += 1;
                 continue;
