@@ -1,4 +1,5 @@
-//! `[responders]`, and `responder` of a source: handlers whose reply is the answer to the sender.
+//! The settings of responders: the section `[responders]`, and `responder` and
+//! `responder_deadline` of a source.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use super::tree::Section;
 
 /// Longest deadline: no provider waits longer, and each wait holds a connection.
 const DEADLINE_MAX: Duration = Duration::from_secs(30);
-/// Longest time to keep replies; they are stored beside payloads.
+/// Longest time to keep replies. They use space in the store, as payloads do.
 const KEEP_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The settings of all responders.

@@ -1,4 +1,5 @@
-//! The listening sockets: bound before anything else, so that a port in use changes nothing.
+//! The listening sockets. They are bound before the store is opened: if a port is in use, no data
+//! has changed.
 
 use std::net::{SocketAddr, TcpListener};
 

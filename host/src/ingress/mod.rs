@@ -1,11 +1,13 @@
-//! Stage 1, accept: webhooks arrive here, and leave as stored events or as refusals.
+//! Ingress: webhooks arrive here, and leave as stored events or as refusals. [`Ingress`] also gives
+//! operators the sources in force, the refusals and the quarantine.
 //!
-//! The folders, in the order in which a request passes them; each uses only those below it:
+//! The folders; each uses only those below it:
 //!
 //! - `listen`: the listener, TLS, and one task for each connection.
 //! - `receive`: the path of one request, from its head to its answer.
 //! - `sources`: the sources in force, and the secrets that senders handed over.
-//! - `verify`: the keys that senders publish.
+//! - `verify`: fetches the keys that senders publish, and the addresses that they want visited.
+//!   The signature is checked in `receive`.
 //! - `request`: reading a head and a body, and replacing the secrets in them.
 //! - `answer`: answers, refusals and penalties.
 //! - `connection`: the state of one connection and its client.
@@ -70,7 +72,7 @@ pub struct Deps {
     pub health: Arc<Health>,
     /// Runs responders. Without it every source gives its usual answer.
     pub responders: Option<ResponderHandle>,
-    /// Verifies how often a request has left this hub and come back.
+    /// Checks the signed count of the times that a request's chain of messages has left this hub.
     pub hops: Arc<HopKey>,
     /// Fetches the keys that senders publish.
     pub fetcher: Arc<Fetcher>,
@@ -80,7 +82,7 @@ pub struct Deps {
     pub quarantine: Option<Quarantine>,
 }
 
-/// Accepts webhooks: the listener and the path of each request, and what operators may ask of them.
+/// Accepts webhooks, and answers operators' questions about sources, refusals and the quarantine.
 #[derive(Debug)]
 pub struct Ingress {
     server: Arc<ConnectionServer>,
@@ -149,8 +151,8 @@ impl Ingress {
         sources.iter().map(|source| (source.config.name.clone(), source.config.clone())).collect()
     }
 
-    /// Opens a window: the next handshake of a source may hand its secret over. True if the
-    /// operator has to be shown the secret, see [`Self::show_secret`].
+    /// Permits the next handshake of a source, until this time, to bring the source's secret. True
+    /// if the secret must then be shown to the operator, see [`Self::show_secret`].
     ///
     /// # Errors
     /// If the source can have no such secret, or has one.

@@ -1,7 +1,8 @@
-//! The names and help texts of all metrics, and the content of a scrape.
+//! The names and help texts of all metrics, and the page that `/metrics` returns.
 //!
 //! A name is `weir_<noun>_<unit>_total`, or without `_total` for a gauge; `process_*` are the names
-//! of every Prometheus client. [`ALL`] lists them; the table in the documents is made from it.
+//! of every Prometheus client. [`ALL`] lists them; a test compares it with the table in
+//! `docs/operating.md`.
 
 use std::fmt;
 use std::time::Duration;
@@ -174,7 +175,7 @@ pub(super) fn encode(metrics: &Metrics, scraped: &ScrapedState, format: Format) 
     let mut out = Out::new(format);
     let collect = Exposition { metrics, scraped };
     if collect.write(&mut out).is_err() {
-        // Writing to a string does not fail. An empty text would be clearer than a part of one.
+        // Writing to a string does not fail. If it did, an empty page is better than a part of one.
         return String::new();
     }
     out.finish()
@@ -295,7 +296,7 @@ impl Exposition<'_> {
     fn of_process(&self, out: &mut Out) -> fmt::Result {
         let Some(process) = &self.scraped.process else { return Ok(()) };
         out.family(CPU, |m| m.number(&[], process.cpu_seconds))?;
-        // Without a limit it is the largest number, as in other clients.
+        // If the process has no limit, the value is the largest number, as in other clients.
         let mut whole = |metric, number: Option<u64>| {
             out.family(metric, |m| m.number(&[], number.unwrap_or(u64::MAX)))
         };

@@ -1,4 +1,4 @@
-//! Stage 7, observe: metrics, health and notices.
+//! Observation of the hub by operators: metrics, health and notices.
 //!
 //! Labels have closed sets of values: configured names, stable codes, outcomes. Never an id, an
 //! address or a URL. Not here: decisions about events.

@@ -1,5 +1,5 @@
-//! The base of the process: the only places that read the clock, spawn tasks, listen to signals and
-//! start the log.
+//! The base of the process: the clock that tells the date, tasks, shutdown by signals, the log and
+//! its limit, and the limit on open files.
 
 pub mod clock;
 pub(crate) mod log_limit;

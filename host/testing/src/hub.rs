@@ -1,4 +1,5 @@
-//! A hub in a child process, with its own folder, and the questions that tests ask it.
+//! A hub in a child process for tests: [`TestHub`] prepares its folder and settings, [`RunningHub`]
+//! controls the process, sends it requests and reads its API, metrics and log.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -41,7 +42,7 @@ impl Default for TestHub {
 }
 
 impl TestHub {
-    /// A configuration with the listeners alone.
+    /// A hub without sources, handlers and destinations, on free ports.
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("plugins")).unwrap();
@@ -353,7 +354,7 @@ impl RunningHub {
         Some(Response::from_parts(head, body.collect().await.ok()?.to_bytes()))
     }
 
-    /// Sends a request from a future that does not borrow the hub.
+    /// Like [`Self::exchange`], but the future does not borrow the hub, so a task can own it.
     pub fn exchanging(
         &self,
         request: Request<Full<Bytes>>,

@@ -1,4 +1,5 @@
-//! `outbox`: messages and emitted events, committed when the run settles.
+//! `outbox`: sends messages, emits events, and cancels those that are still queued. The recorder
+//! keeps what was asked for; it is committed when the run settles.
 
 use crate::bindings::weir::handler::outbox::Host;
 use crate::host_calls::{Answer, answer};

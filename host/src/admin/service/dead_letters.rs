@@ -1,4 +1,5 @@
-//! Dead letters: lists, one with its attempts, and making one due again.
+//! The dead letters of the admin API: lists them, shows one with its attempts, and makes one due
+//! again.
 
 use weir_core::delivery::DeliveryState;
 use weir_store::query::{DeliveryDetail, DeliveryFilter, EventFilter};
@@ -41,15 +42,15 @@ impl AdminService {
         Ok(views::delivery(&self.find_dead_letter(id).await?))
     }
 
-    /// Makes one dead letter due again, with all its attempts before it.
+    /// Makes one dead letter due again. It may fail as often as a new delivery.
     pub(in crate::admin) async fn requeue(
         &self,
         id: &str,
         by: Principal,
     ) -> Result<RequeueAnswer, ApiError> {
         let delivery = self.find_dead_letter(id).await?;
-        // The generation that is dead names the act, so that two operators who ask at once do it
-        // once.
+        // The request is named after the current generation. If two operators ask at the same
+        // time, the delivery is made due only once.
         let request = format!("requeue:{}:{}", delivery.id, delivery.generation);
         let what = ReplaySelection::Delivery(delivery.id);
         let replay = ReplayRequest { what, limit: 1, request, new_ids: false };
