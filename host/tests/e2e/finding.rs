@@ -154,9 +154,12 @@ async fn retry_of_a_failing_destination_reports_the_outcome() {
         .start()
         .await;
     let event = hub.push("push", "one", b"{}").await.accepted();
-    until("a hold", async || {
+    // The hold is placed while the attempt is still being settled.
+    until("an attempt and a hold", async || {
         let holds = hub.api("/api/v1/holds").await["items"].take();
-        if holds[0].is_null() { Err(holds.to_string()) } else { Ok(()) }
+        let attempts = hub.event(&event).await["deliveries"][0]["history"].take();
+        let settled = !holds[0].is_null() && !attempts[0].is_null();
+        if settled { Ok(()) } else { Err(format!("{holds} {attempts}")) }
     })
     .await;
     let (exit, said) = hub.cli_err(&["retry", "--destination", "sink"]);
