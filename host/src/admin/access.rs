@@ -54,7 +54,7 @@ pub(super) enum AccessDenied {
 /// The permission that a request needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AccessLevel {
-    /// None: a load balancer that checks health has no token.
+    /// None: a load balancer that checks health has no token, and a page to sign in needs its style.
     Public,
     Read,
     Write,
@@ -63,7 +63,11 @@ enum AccessLevel {
 impl AccessLevel {
     fn of(head: &Parts) -> Self {
         match (&head.method, head.uri.path()) {
-            (&Method::GET | &Method::HEAD, "/health/live" | "/health/ready") => Self::Public,
+            (&Method::GET | &Method::HEAD, "/health/live" | "/health/ready" | "/login") => {
+                Self::Public
+            }
+            (&Method::GET | &Method::HEAD, path) if path.starts_with("/-/") => Self::Public,
+            (&Method::POST, "/-/theme" | "/-/zone" | "/-/keys") => Self::Public,
             (&Method::GET | &Method::HEAD, _) => Self::Read,
             _ => Self::Write,
         }
@@ -101,7 +105,7 @@ impl Access {
         let host = self.host(head)?;
         let host_kind = self.host_kind(&host).ok_or(AccessDenied::HostNotAllowed)?;
         let level = AccessLevel::of(head);
-        if !same_origin(&head.headers, &host, level) {
+        if !same_origin(&head.headers, &host, &head.method) {
             return Err(AccessDenied::OriginNotAllowed);
         }
         let is_local = self.listen.ip().is_loopback()
@@ -163,7 +167,7 @@ impl Access {
 }
 
 /// True unless the browser's headers say that a page of another origin made the request.
-fn same_origin(headers: &HeaderMap, host: &Authority, level: AccessLevel) -> bool {
+fn same_origin(headers: &HeaderMap, host: &Authority, method: &Method) -> bool {
     let is_own_origin = match only(headers, &ORIGIN).map(HeaderValue::to_str) {
         None => !headers.contains_key(ORIGIN),
         Some(Err(_)) => false,
@@ -174,7 +178,7 @@ fn same_origin(headers: &HeaderMap, host: &Authority, level: AccessLevel) -> boo
     };
     let is_own_site = match headers.get(SEC_FETCH_SITE) {
         // A link from another site may be followed: the page it leads to is this listener's.
-        Some(site) => level != AccessLevel::Write || site == "same-origin" || site == "none",
+        Some(site) => method.is_safe() || site == "same-origin" || site == "none",
         None => true,
     };
     is_own_origin && is_own_site

@@ -21,7 +21,7 @@ const RETRY_AFTER_S: u16 = 1;
 
 /// A request that was not done. The code is part of the interface; the sentence may change.
 #[derive(Debug, Clone)]
-pub(super) struct ApiError {
+pub(crate) struct ApiError {
     status: StatusCode,
     code: &'static str,
     detail: Cow<'static, str>,
@@ -32,7 +32,7 @@ type ErrorDetail = Cow<'static, str>;
 
 impl ApiError {
     /// An error that stays until something changes.
-    pub(super) fn new(
+    pub(crate) fn new(
         status: StatusCode,
         code: &'static str,
         detail: impl Into<ErrorDetail>,
@@ -41,43 +41,43 @@ impl ApiError {
     }
 
     /// An error that may be gone in a second.
-    pub(super) fn transient(code: &'static str, detail: impl Into<ErrorDetail>) -> Self {
+    pub(crate) fn transient(code: &'static str, detail: impl Into<ErrorDetail>) -> Self {
         Self { is_transient: true, ..Self::unavailable(code, detail) }
     }
 
-    pub(super) fn unavailable(code: &'static str, detail: impl Into<ErrorDetail>) -> Self {
+    pub(crate) fn unavailable(code: &'static str, detail: impl Into<ErrorDetail>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
     }
 
-    pub(super) fn bad_request(code: &'static str, detail: impl Into<ErrorDetail>) -> Self {
+    pub(crate) fn bad_request(code: &'static str, detail: impl Into<ErrorDetail>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, detail)
     }
 
-    pub(super) fn not_found(code: &'static str, detail: impl Into<ErrorDetail>) -> Self {
+    pub(crate) fn not_found(code: &'static str, detail: impl Into<ErrorDetail>) -> Self {
         Self::new(StatusCode::NOT_FOUND, code, detail)
     }
 
     /// The request does not fit the present state.
-    pub(super) fn conflict(code: &'static str, detail: impl Into<ErrorDetail>) -> Self {
+    pub(crate) fn conflict(code: &'static str, detail: impl Into<ErrorDetail>) -> Self {
         Self::new(StatusCode::CONFLICT, code, detail)
     }
 
     /// The thing existed and is gone.
-    pub(super) fn gone(code: &'static str, detail: impl Into<ErrorDetail>) -> Self {
+    pub(crate) fn gone(code: &'static str, detail: impl Into<ErrorDetail>) -> Self {
         Self::new(StatusCode::GONE, code, detail)
     }
 
-    pub(super) fn internal(code: &'static str, detail: impl Into<ErrorDetail>) -> Self {
+    pub(crate) fn internal(code: &'static str, detail: impl Into<ErrorDetail>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, code, detail)
     }
 
     /// Text in the path that is not an id.
-    pub(super) fn invalid_id(error: &weir_core::id::InvalidId) -> Self {
+    pub(crate) fn invalid_id(error: &weir_core::id::InvalidId) -> Self {
         Self::bad_request("invalid_id", error.to_string())
     }
 
     /// An answer of the framework, of which only the status is known.
-    pub(super) fn of_status(status: StatusCode) -> Self {
+    pub(crate) fn of_status(status: StatusCode) -> Self {
         let code = match status {
             StatusCode::BAD_REQUEST => "malformed",
             StatusCode::PAYLOAD_TOO_LARGE => "body_too_large",
@@ -87,13 +87,22 @@ impl ApiError {
         Self::new(status, code, status.canonical_reason().unwrap_or("unknown error"))
     }
 
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The sentence for people.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// The stable code.
-    pub(super) fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         self.code
     }
 
     /// The document. Other headers of the answer, such as `Allow`, are kept.
-    pub(super) fn document(self, mut headers: HeaderMap, request_id: &str) -> Response {
+    pub(crate) fn document(self, mut headers: HeaderMap, request_id: &str) -> Response {
         headers.remove(CONTENT_LENGTH);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if self.is_transient {

@@ -17,15 +17,15 @@ use super::json;
 use super::service::AdminService;
 
 /// The service, as an endpoint takes it.
-pub(super) type Service = State<Arc<AdminService>>;
+pub(crate) type Service = State<Arc<AdminService>>;
 
 /// The one variable part of a path. Empty if it is not UTF-8, which is not an id either.
 #[derive(Debug)]
-pub(super) struct PathText(pub(super) String);
+pub(crate) struct PathText(pub(crate) String);
 
 impl PathText {
     /// The id of the kind that is asked for.
-    pub(super) fn id<T: FromStr<Err = InvalidId>>(&self) -> Result<T, ApiError> {
+    pub(crate) fn id<T: FromStr<Err = InvalidId>>(&self) -> Result<T, ApiError> {
         self.0.parse().map_err(|error| ApiError::invalid_id(&error))
     }
 }
@@ -41,7 +41,7 @@ impl<S: Send + Sync> FromRequestParts<S> for PathText {
 
 /// A JSON body. Fields that its type does not know are an error.
 #[derive(Debug)]
-pub(super) struct JsonBody<T>(pub(super) T);
+pub(crate) struct JsonBody<T>(pub(crate) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = ApiError;
@@ -58,7 +58,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
 
 /// A JSON answer with the status 200.
 #[derive(Debug)]
-pub(super) struct Json<T>(pub(super) T);
+pub(crate) struct Json<T>(pub(crate) T);
 
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
@@ -67,7 +67,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
 }
 
 /// JSON as the body of an answer.
-pub(super) fn json_bytes(value: &impl Serialize) -> Result<Bytes, ApiError> {
+pub(crate) fn json_bytes(value: &impl Serialize) -> Result<Bytes, ApiError> {
     json::encode(value).map(Bytes::from).map_err(|error| {
         tracing::error!(%error, "an answer cannot be written as JSON");
         ApiError::of_status(StatusCode::INTERNAL_SERVER_ERROR)
@@ -75,6 +75,6 @@ pub(super) fn json_bytes(value: &impl Serialize) -> Result<Bytes, ApiError> {
 }
 
 /// An answer of bytes that are JSON.
-pub(super) fn json_response(bytes: Bytes) -> Response {
+pub(crate) fn json_response(bytes: Bytes) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], bytes).into_response()
 }

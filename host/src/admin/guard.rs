@@ -8,9 +8,10 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue,
-    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
+    HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
+use http::request::Parts;
 use http::{Method, StatusCode};
 use parking_lot::Mutex;
 use rand::RngExt as _;
@@ -19,6 +20,7 @@ use weir_core::bounds::KIB;
 
 use super::access::Access;
 use super::error::ApiError;
+use super::{ConsoleRoutes, PAGE_TYPE};
 use crate::runtime::log_limit::{LineDecision, LogLimit};
 
 /// Largest body of a request, in bytes: a request is a line or two.
@@ -26,7 +28,8 @@ pub(super) const BODY_BYTES_MAX: usize = 64 * KIB;
 /// Longest time to answer a request.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(15);
 
-/// Headers of every answer: a browser may not run, frame, store or sniff it.
+/// Headers of every answer: a browser may not run, frame, store or sniff it. A page may have a
+/// policy of its own.
 const HEADERS: [(HeaderName, &str); 5] = [
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (CACHE_CONTROL, "no-store"),
@@ -46,6 +49,7 @@ pub(super) struct AdminGuard {
     time_max: Duration,
     started: Instant,
     refusals: Mutex<LogLimit>,
+    console: Option<ConsoleRoutes>,
 }
 
 /// Marks, in the extensions of an answer, that its request was permitted and needed permission.
@@ -53,11 +57,12 @@ pub(super) struct AdminGuard {
 pub(super) struct Authorized;
 
 impl AdminGuard {
-    pub(super) fn new(access: Access) -> Arc<Self> {
+    pub(super) fn new(access: Access, console: Option<ConsoleRoutes>) -> Arc<Self> {
         let requests = Semaphore::new(REQUESTS_MAX);
         let refusals = Mutex::default();
         let started = Instant::now();
-        Arc::new(Self { access, requests, time_max: REQUEST_TIME_MAX, started, refusals })
+        let time_max = REQUEST_TIME_MAX;
+        Arc::new(Self { access, requests, time_max, started, refusals, console })
     }
 
     fn log_refusal(&self, id: &str, method: &Method, error: &ApiError) {
@@ -79,15 +84,31 @@ pub(super) async fn guard(
 ) -> Response {
     let id = format!("adm_{}", hex::encode(rand::rng().random::<[u8; 12]>()));
     let method = request.method().clone();
+    let (head, body) = request.into_parts();
+    let browser =
+        guard.console.filter(|_| wants_a_page(&head)).map(|console| (console, head.clone()));
+    let request = Request::from_parts(head, body);
     let mut response = answer(&guard, request, next).await.into_response();
     if let Some(error) = error_of(&mut response) {
         guard.log_refusal(&id, &method, &error);
-        response = error.document(std::mem::take(response.headers_mut()), &id);
+        response = match browser {
+            Some((console, head)) => (console.problem)(&head, error, &id),
+            None => error.document(std::mem::take(response.headers_mut()), &id),
+        };
     }
     for (name, value) in HEADERS {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
     response
+}
+
+/// True if a browser asks for a page to show, and not a program for data.
+fn wants_a_page(head: &Parts) -> bool {
+    const FOR_PROGRAMS: [&str; 3] = ["/api/", "/health", "/metrics"];
+    let accepts = head.headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+    let path = head.uri.path();
+    accepts.is_some_and(|types| types.contains("text/html"))
+        && !FOR_PROGRAMS.iter().any(|prefix| path.starts_with(prefix))
 }
 
 async fn answer(guard: &AdminGuard, request: Request, next: Next) -> Result<Response, ApiError> {
@@ -117,13 +138,17 @@ async fn answer(guard: &AdminGuard, request: Request, next: Next) -> Result<Resp
     Ok(response)
 }
 
-/// The error in an answer: the API's, or one of the framework, which is never JSON.
+/// The error in an answer: the API's, or one of the framework, which is never JSON or a page.
 fn error_of(response: &mut Response) -> Option<ApiError> {
     let status = response.status();
     let failed = status.is_client_error() || status.is_server_error();
-    let json = response.headers().get(CONTENT_TYPE).is_some_and(|t| t == "application/json");
+    let own_types = ["application/json", PAGE_TYPE];
+    let is_own = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| own_types.iter().any(|own| kind == own));
     let of_api = response.extensions_mut().remove::<ApiError>();
-    of_api.or((failed && !json).then(|| ApiError::of_status(status)))
+    of_api.or((failed && !is_own).then(|| ApiError::of_status(status)))
 }
 
 /// Answers an unknown path.
@@ -169,7 +194,7 @@ mod tests {
     fn new_guard() -> Arc<AdminGuard> {
         let listen = "127.0.0.1:8081".parse().unwrap();
         let token = Token::given(TOKEN.as_bytes());
-        AdminGuard::new(Access::new(listen, BTreeSet::new(), token))
+        AdminGuard::new(Access::new(listen, BTreeSet::new(), token), None)
     }
 
     fn request(method: &str, path: &str) -> http::request::Builder {

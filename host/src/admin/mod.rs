@@ -8,14 +8,14 @@
 mod access;
 mod connection_slots;
 mod endpoints;
-mod error;
-mod extract;
+pub(crate) mod error;
+pub(crate) mod extract;
 mod guard;
 mod json;
-mod principal;
+pub(crate) mod principal;
 mod query;
 mod serve;
-mod service;
+pub(crate) mod service;
 #[cfg(test)]
 mod tests;
 pub mod token;
@@ -28,6 +28,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
+use axum::response::Response;
+use http::request::Parts;
 
 use crate::context::HubContext;
 use crate::egress::{EgressHandle, Inbox};
@@ -37,9 +39,21 @@ use crate::observe::health::Health;
 use crate::routing::Routes;
 use crate::tls::ServerTls;
 use access::Access;
+use error::ApiError;
 use guard::AdminGuard;
 use service::AdminService;
 use token::Token;
+
+/// The content type of pages.
+pub(crate) const PAGE_TYPE: &str = "text/html; charset=utf-8";
+
+/// The pages for people on this listener. They are written elsewhere: the API does not know them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ConsoleRoutes {
+    pub(crate) router: fn() -> Router<Arc<AdminService>>,
+    /// Answers a browser's request that failed: its head, the error, and the id in the log.
+    pub(crate) problem: fn(&Parts, ApiError, &str) -> Response,
+}
 
 /// The dependencies of [`Admin`] besides the [`HubContext`].
 #[derive(Clone)]
@@ -57,6 +71,8 @@ pub struct Deps {
     pub inbox: Inbox,
     pub routes: Arc<Routes>,
     pub ingress: Arc<Ingress>,
+    /// None in tests of the API.
+    pub(crate) console: Option<ConsoleRoutes>,
 }
 
 impl fmt::Debug for Deps {
@@ -94,11 +110,13 @@ impl Admin {
     fn router(mut self, listen: SocketAddr) -> Router {
         let allowed_hosts = std::mem::take(&mut self.deps.allowed_hosts);
         let access = Access::new(listen, allowed_hosts, self.deps.token.clone());
+        let console = self.deps.console;
         endpoints::router()
+            .merge(console.map(|console| (console.router)()).unwrap_or_default())
             .method_not_allowed_fallback(guard::method_not_allowed)
             .fallback(guard::not_found)
             .layer(DefaultBodyLimit::max(guard::BODY_BYTES_MAX))
-            .layer(from_fn_with_state(AdminGuard::new(access), guard::guard))
+            .layer(from_fn_with_state(AdminGuard::new(access, console), guard::guard))
             .with_state(Arc::new(AdminService::new(self.ctx, self.deps)))
     }
 }

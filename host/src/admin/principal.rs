@@ -10,7 +10,7 @@ use super::error::ApiError;
 
 /// The client that makes a request. The access check puts it into the request's extensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Principal {
+pub(crate) enum Principal {
     /// A client without a token: a probe, or a reader on this machine.
     Anonymous,
     /// A holder of the admin token.
@@ -19,7 +19,7 @@ pub(super) enum Principal {
 
 impl Principal {
     /// The name in records and logs.
-    pub(super) const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Anonymous => "anonymous",
             Self::Operator => "operator",

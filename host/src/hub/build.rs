@@ -18,6 +18,7 @@ use crate::admin::token::Token;
 use crate::admin::{self, Admin};
 use crate::alerts::{self, Alerts};
 use crate::config::{Config, ConfiguredSources};
+use crate::console;
 use crate::context::HubContext;
 use crate::egress::fetch::Fetcher;
 use crate::egress::{self, DirectWebhook, Egress, Inbox};
@@ -225,6 +226,7 @@ impl Parts {
             inbox: egress.inbox(),
             routes: self.routes.clone(),
             ingress: ingress.clone(),
+            console: Some(console::routes()),
         };
         Ok(Admin::new(self.ctx.clone(), deps))
     }

@@ -13,7 +13,7 @@ use crate::api::{DeadLettersQuery, DeliveryView, ListPage, RequeueAnswer};
 
 impl AdminService {
     /// Dead letters, newest first.
-    pub(in crate::admin) async fn dead_letters(
+    pub(crate) async fn dead_letters(
         &self,
         query: DeadLettersQuery,
     ) -> Result<ListPage<DeliveryView>, ApiError> {
@@ -38,16 +38,12 @@ impl AdminService {
     }
 
     /// One dead letter with its attempts.
-    pub(in crate::admin) async fn dead_letter(&self, id: &str) -> Result<DeliveryView, ApiError> {
+    pub(crate) async fn dead_letter(&self, id: &str) -> Result<DeliveryView, ApiError> {
         Ok(views::delivery(&self.find_dead_letter(id).await?))
     }
 
     /// Makes one dead letter due again. It may fail as often as a new delivery.
-    pub(in crate::admin) async fn requeue(
-        &self,
-        id: &str,
-        by: Principal,
-    ) -> Result<RequeueAnswer, ApiError> {
+    pub(crate) async fn requeue(&self, id: &str, by: Principal) -> Result<RequeueAnswer, ApiError> {
         let delivery = self.find_dead_letter(id).await?;
         // The request is named after the current generation. If two operators ask at the same
         // time, the delivery is made due only once.

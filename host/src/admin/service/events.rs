@@ -16,10 +16,7 @@ use crate::api::{EventAnswer, EventDetailView, EventView, EventsQuery, ListPage}
 
 impl AdminService {
     /// Events, newest first.
-    pub(in crate::admin) async fn events(
-        &self,
-        query: EventsQuery,
-    ) -> Result<ListPage<EventView>, ApiError> {
+    pub(crate) async fn events(&self, query: EventsQuery) -> Result<ListPage<EventView>, ApiError> {
         let EventsQuery { source, kind, status, since, until, limit, cursor } = query;
         let now = self.clock.now();
         let filter = EventFilter {
@@ -39,11 +36,7 @@ impl AdminService {
     /// The thing with an id: an event in full, several events, a refusal, or a quarantined request.
     /// The id of a delivery or message shows its event, and a message's headers and body. `full`
     /// shows whole bodies.
-    pub(in crate::admin) async fn event(
-        &self,
-        id: &str,
-        full: bool,
-    ) -> Result<EventAnswer, ApiError> {
+    pub(crate) async fn event(&self, id: &str, full: bool) -> Result<EventAnswer, ApiError> {
         let limit = if full { usize::MAX } else { PREVIEW_BYTES };
         match self.find(id).await? {
             IdMatch::Events(events) => match events[..] {
@@ -95,7 +88,7 @@ impl AdminService {
     }
 
     /// The body of an event, byte for byte.
-    pub(in crate::admin) async fn event_body(&self, id: EventId) -> Result<Bytes, ApiError> {
+    pub(crate) async fn event_body(&self, id: EventId) -> Result<Bytes, ApiError> {
         let event = self.stored_event(id).await?;
         let request = self.request_of(&event).await?;
         let payload = payload(&event, request.as_ref()).ok_or_else(|| {
@@ -105,7 +98,7 @@ impl AdminService {
     }
 
     /// A permit to hold one whole payload in memory until it is sent.
-    pub(in crate::admin) fn payload_permit(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+    pub(crate) fn payload_permit(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         let permit = self.whole_payloads.clone().try_acquire_owned();
         permit.map_err(|_| {
             ApiError::transient("busy", "as many whole payloads as allowed are being sent")

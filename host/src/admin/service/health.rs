@@ -16,7 +16,7 @@ use crate::observe::metrics::Metrics;
 
 impl AdminService {
     /// Reports the state of everything. The queues are null if the store does not answer.
-    pub(in crate::admin) async fn health_report(&self) -> HealthReport {
+    pub(crate) async fn health_report(&self) -> HealthReport {
         let mut summary = self.health_summary();
         let queues = match self.store.counts(CountsFilter::Deliveries).await {
             Ok(rows) => Some(queues(rows)),

@@ -13,10 +13,7 @@ const HOLDS_MAX: usize = 1_000;
 
 impl AdminService {
     /// Holds in force, oldest first, of one scope if the query names it.
-    pub(in crate::admin) async fn holds(
-        &self,
-        query: HoldsQuery,
-    ) -> Result<ListPage<HoldView>, ApiError> {
+    pub(crate) async fn holds(&self, query: HoldsQuery) -> Result<ListPage<HoldView>, ApiError> {
         let scope = query.scope.as_deref().map(str::parse::<HoldScope>).transpose();
         let scope = scope.map_err(ScopeError::Malformed)?;
         let holds = self.store.holds().await?;
@@ -30,7 +27,7 @@ impl AdminService {
     }
 
     /// Places a hold.
-    pub(in crate::admin) async fn place_hold(
+    pub(crate) async fn place_hold(
         &self,
         body: PlaceHoldBody,
         by: Principal,
@@ -61,7 +58,7 @@ impl AdminService {
 
     /// Releases a hold of an operator, or a breaker's: then one delivery is tried at once. The
     /// hub's other holds end when their cause is gone.
-    pub(in crate::admin) async fn release_hold(
+    pub(crate) async fn release_hold(
         &self,
         number: &str,
         by: Principal,

@@ -9,6 +9,7 @@ mod health;
 mod holds;
 mod lookup;
 mod names;
+pub(crate) mod needs;
 mod quarantine;
 mod replay;
 mod retry;
@@ -46,9 +47,9 @@ pub(super) use names::ScopeError;
 pub(super) const WHOLE_PAYLOADS_MAX: usize = 4;
 
 /// Answers the questions and does the acts of operators.
-pub(super) struct AdminService {
+pub(crate) struct AdminService {
     pub(super) store: Arc<dyn Store>,
-    pub(super) clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(super) metrics: Metrics,
     pub(super) health: Arc<Health>,
     handlers: InvokerHandle,

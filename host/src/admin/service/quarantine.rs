@@ -20,7 +20,7 @@ const RECHECKED_MAX: usize = 100;
 
 impl AdminService {
     /// Quarantined requests, newest first.
-    pub(in crate::admin) async fn quarantine(
+    pub(crate) async fn quarantine(
         &self,
         query: QuarantineQuery,
     ) -> Result<ListPage<QuarantineItem>, ApiError> {
@@ -44,7 +44,7 @@ impl AdminService {
     }
 
     /// One request with its headers and the beginning of its body.
-    pub(in crate::admin) async fn quarantined_request(
+    pub(crate) async fn quarantined_request(
         &self,
         id: QuarantineId,
     ) -> Result<QuarantineDetail, ApiError> {
@@ -55,7 +55,7 @@ impl AdminService {
     }
 
     /// Verifies one request again and accepts it if it is valid now.
-    pub(in crate::admin) async fn release_request(
+    pub(crate) async fn release_request(
         &self,
         id: QuarantineId,
         by: Principal,
@@ -74,7 +74,7 @@ impl AdminService {
     }
 
     /// Verifies a page of requests again, oldest first, and accepts those that are valid now.
-    pub(in crate::admin) async fn release_requests(
+    pub(crate) async fn release_requests(
         &self,
         body: ReleaseBody,
         by: Principal,

@@ -33,7 +33,7 @@ struct ReplayOptions {
 
 impl AdminService {
     /// Replays what is asked for.
-    pub(in crate::admin) async fn replay(
+    pub(crate) async fn replay(
         &self,
         body: ReplayBody,
         by: Principal,

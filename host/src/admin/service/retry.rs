@@ -14,7 +14,7 @@ use crate::delivery::breakers::is_breaker_hold;
 
 impl AdminService {
     /// Makes the deliveries due.
-    pub(in crate::admin) async fn retry(
+    pub(crate) async fn retry(
         &self,
         body: RetryBody,
         by: Principal,

@@ -17,12 +17,12 @@ const WINDOW_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl AdminService {
     /// Sources in force, by name.
-    pub(in crate::admin) fn sources(&self) -> ListPage<SourceView> {
+    pub(crate) fn sources(&self) -> ListPage<SourceView> {
         ListPage::whole(self.ingress.sources().into_iter().map(views::source))
     }
 
     /// Opens the window in which the next handshake may hand over the source's secret.
-    pub(in crate::admin) async fn open_window(
+    pub(crate) async fn open_window(
         &self,
         source: &str,
         body: OpenWindowBody,
@@ -56,7 +56,7 @@ impl AdminService {
 
     /// Shows, once, the secret that came through the window, if the operator has to give it back to
     /// the provider.
-    pub(in crate::admin) fn show_secret(
+    pub(crate) fn show_secret(
         &self,
         source: &str,
         by: Principal,
@@ -84,7 +84,7 @@ impl AdminService {
     }
 
     /// Closes the window again.
-    pub(in crate::admin) fn close_window(
+    pub(crate) fn close_window(
         &self,
         source: &str,
         by: Principal,
@@ -99,7 +99,7 @@ impl AdminService {
     }
 
     /// Forgets the secret that was handed over.
-    pub(in crate::admin) async fn forget_secret(
+    pub(crate) async fn forget_secret(
         &self,
         source: &str,
         by: Principal,

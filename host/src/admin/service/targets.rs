@@ -24,7 +24,7 @@ pub(super) struct TargetState {
 
 impl AdminService {
     /// Handlers with their versions and states.
-    pub(in crate::admin) async fn handlers(&self) -> Vec<HandlerView> {
+    pub(crate) async fn handlers(&self) -> Vec<HandlerView> {
         let holds = self.lasting_holds().await;
         let mut handlers: Vec<_> = self.handlers.handlers().into_iter().map(handler).collect();
         for view in &mut handlers {
@@ -37,7 +37,7 @@ impl AdminService {
     }
 
     /// Destinations with their states.
-    pub(in crate::admin) async fn destinations(&self) -> Vec<DestinationView> {
+    pub(crate) async fn destinations(&self) -> Vec<DestinationView> {
         let holds = self.lasting_holds().await;
         let mut all: Vec<_> = self.egress.destinations().into_iter().map(destination).collect();
         for view in &mut all {
@@ -50,7 +50,7 @@ impl AdminService {
     }
 
     /// The state of every target in one word, for the metrics.
-    pub(in crate::admin) async fn target_states(&self) -> Vec<(String, String)> {
+    pub(crate) async fn target_states(&self) -> Vec<(String, String)> {
         let handlers = self.handlers().await.into_iter();
         let handlers = handlers.map(|view| (Target::Handler(view.name), view.health));
         let destinations = self.destinations().await.into_iter();
@@ -62,7 +62,7 @@ impl AdminService {
     }
 
     /// The messages that inboxes received.
-    pub(in crate::admin) fn inbox_messages(&self) -> ListPage<InboxMessageView> {
+    pub(crate) fn inbox_messages(&self) -> ListPage<InboxMessageView> {
         ListPage::whole(self.inbox.messages().into_iter().map(super::views::inbox_message))
     }
 

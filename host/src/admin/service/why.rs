@@ -14,7 +14,7 @@ use crate::config::SourcesByName;
 
 impl AdminService {
     /// Explains the event that an id leads to.
-    pub(in crate::admin) async fn why(&self, id: &str) -> Result<WhyAnswer, ApiError> {
+    pub(crate) async fn why(&self, id: &str) -> Result<WhyAnswer, ApiError> {
         let event = self.find_event(id).await?;
         let table = match hash(&event.table) {
             Some(hash) => self.store.table(hash).await?,

@@ -120,6 +120,7 @@ async fn deps(folder: &Path, table: &RouteTable) -> (HubContext, Deps) {
         egress: egress.handle(),
         routes,
         ingress: Arc::new(Ingress::new(&config, ctx.clone(), of_ingress)),
+        console: None,
     };
     (ctx, deps)
 }
