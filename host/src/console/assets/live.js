@@ -1,3 +1,0 @@
-// @ts-check
-// The live list of events.
-export {};
