@@ -1,10 +1,9 @@
 //! The admin listener: the API for operators, the command line and scrapers, apart from where
 //! webhooks come in.
 //!
-//! `serve` accepts connections. `guard` checks every request: from where it comes (`access`), who
-//! makes it (`identity`) and whether that client may (`permissions`). `endpoints` speak HTTP, and
-//! `service` does what is asked. What may not live here: SQL, decisions about events, anything that
-//! a handler or a sender can reach.
+//! `serve` accepts connections, `guard` and `access` check every request, `endpoints` speak HTTP,
+//! and `service` does what is asked. What may not live here: SQL, decisions about events, anything
+//! that a handler or a sender can reach.
 
 mod access;
 mod connection_slots;
@@ -12,9 +11,7 @@ mod endpoints;
 pub(crate) mod error;
 pub(crate) mod extract;
 mod guard;
-mod identity;
 mod json;
-mod permissions;
 pub(crate) mod principal;
 mod query;
 mod serve;
@@ -31,6 +28,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
+use axum::response::Response;
+use http::request::Parts;
 
 use crate::context::HubContext;
 use crate::egress::{EgressHandle, Inbox};
@@ -40,10 +39,21 @@ use crate::observe::health::Health;
 use crate::routing::Routes;
 use crate::tls::ServerTls;
 use access::Access;
+use error::ApiError;
 use guard::AdminGuard;
-use identity::Identity;
 use service::AdminService;
 use token::Token;
+
+/// The content type of pages.
+pub(crate) const PAGE_TYPE: &str = "text/html; charset=utf-8";
+
+/// The pages for people on this listener. They are written elsewhere: the API does not know them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ConsoleRoutes {
+    pub(crate) router: fn() -> Router<Arc<AdminService>>,
+    /// Answers a browser's request that failed: its head, the error, and the id in the log.
+    pub(crate) problem: fn(&Parts, ApiError, &str) -> Response,
+}
 
 /// The dependencies of [`Admin`] besides the [`HubContext`].
 #[derive(Clone)]
@@ -53,16 +63,16 @@ pub struct Deps {
     pub allowed_hosts: BTreeSet<String>,
     /// The certificate; without one the listener speaks plain HTTP.
     pub tls: Option<Arc<ServerTls>>,
-    /// The token of the configuration or of the data folder, which has the role admin.
+    /// The token that writes need.
     pub token: Token,
-    /// True if clients on this machine may read without a token.
-    pub open_reads: bool,
     pub health: Arc<Health>,
     pub handlers: InvokerHandle,
     pub egress: EgressHandle,
     pub inbox: Inbox,
     pub routes: Arc<Routes>,
     pub ingress: Arc<Ingress>,
+    /// None in tests of the API.
+    pub(crate) console: Option<ConsoleRoutes>,
 }
 
 impl fmt::Debug for Deps {
@@ -99,15 +109,14 @@ impl Admin {
     /// The routes behind the guard, for a listener at this address.
     fn router(mut self, listen: SocketAddr) -> Router {
         let allowed_hosts = std::mem::take(&mut self.deps.allowed_hosts);
-        let access = Access::new(listen, allowed_hosts);
-        let Deps { token, open_reads, .. } = &self.deps;
-        let identity = Identity::new(&self.ctx, token.clone(), *open_reads, listen.port());
-        let identity = Arc::new(identity);
+        let access = Access::new(listen, allowed_hosts, self.deps.token.clone());
+        let console = self.deps.console;
         endpoints::router()
+            .merge(console.map(|console| (console.router)()).unwrap_or_default())
             .method_not_allowed_fallback(guard::method_not_allowed)
             .fallback(guard::not_found)
             .layer(DefaultBodyLimit::max(guard::BODY_BYTES_MAX))
-            .layer(from_fn_with_state(AdminGuard::new(access, identity.clone()), guard::guard))
-            .with_state(Arc::new(AdminService::new(self.ctx, self.deps, identity)))
+            .layer(from_fn_with_state(AdminGuard::new(access, console), guard::guard))
+            .with_state(Arc::new(AdminService::new(self.ctx, self.deps)))
     }
 }

@@ -18,6 +18,7 @@ use crate::admin::token::Token;
 use crate::admin::{self, Admin};
 use crate::alerts::{self, Alerts};
 use crate::config::{Config, ConfiguredSources};
+use crate::console;
 use crate::context::HubContext;
 use crate::egress::fetch::Fetcher;
 use crate::egress::{self, DirectWebhook, Egress, Inbox};
@@ -219,13 +220,13 @@ impl Parts {
             allowed_hosts: self.config.admin.allowed_hosts.clone(),
             tls,
             token: Token::from_config(&self.config)?,
-            open_reads: self.config.admin.open_reads,
             health: self.health.clone(),
             handlers: handlers.clone(),
             egress: egress.handle(),
             inbox: egress.inbox(),
             routes: self.routes.clone(),
             ingress: ingress.clone(),
+            console: Some(console::routes()),
         };
         Ok(Admin::new(self.ctx.clone(), deps))
     }

@@ -3,13 +3,13 @@
 //! One file a subject. Every act takes the principal who asks for it. What may not live here: SQL,
 //! and the work of the other parts of the hub.
 
-mod access;
 mod dead_letters;
 mod events;
 mod health;
 mod holds;
 mod lookup;
 mod names;
+pub(crate) mod needs;
 mod quarantine;
 mod replay;
 mod retry;
@@ -30,7 +30,6 @@ use weir_store::query::CountsFilter;
 
 use super::Deps;
 use super::error::ApiError;
-use super::identity::Identity;
 use super::principal::Principal;
 use crate::api::{ConfirmTimeAnswer, ListPage, UnreadableView};
 use crate::context::HubContext;
@@ -50,7 +49,7 @@ pub(super) const WHOLE_PAYLOADS_MAX: usize = 4;
 /// Answers the questions and does the acts of operators.
 pub(crate) struct AdminService {
     pub(super) store: Arc<dyn Store>,
-    pub(super) clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(super) metrics: Metrics,
     pub(super) health: Arc<Health>,
     handlers: InvokerHandle,
@@ -58,9 +57,6 @@ pub(crate) struct AdminService {
     inbox: Inbox,
     routes: Arc<Routes>,
     ingress: Arc<Ingress>,
-    pub(super) identity: Arc<Identity>,
-    /// True if browsers reach the listener over TLS.
-    pub(super) is_tls: bool,
     whole_payloads: Arc<Semaphore>,
 }
 
@@ -71,7 +67,7 @@ impl fmt::Debug for AdminService {
 }
 
 impl AdminService {
-    pub(super) fn new(ctx: HubContext, deps: Deps, identity: Arc<Identity>) -> Self {
+    pub(super) fn new(ctx: HubContext, deps: Deps) -> Self {
         Self {
             store: ctx.store,
             clock: ctx.clock,
@@ -82,8 +78,6 @@ impl AdminService {
             inbox: deps.inbox,
             routes: deps.routes,
             ingress: deps.ingress,
-            identity,
-            is_tls: deps.tls.is_some(),
             whole_payloads: Arc::new(Semaphore::new(WHOLE_PAYLOADS_MAX)),
         }
     }

@@ -18,7 +18,7 @@ pub(super) struct KnownNames {
 
 /// A scope that cannot be held.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::admin) enum ScopeError {
+pub(crate) enum ScopeError {
     /// Text that is not a scope.
     Malformed(InvalidScope),
     /// A name that does not exist, with those that do.

@@ -21,7 +21,7 @@ use crate::egress::InboxMessage;
 use crate::ingress::{RefusalRecord, SourceStatus};
 
 /// Bytes of a body that are shown unless all of it is asked for.
-pub(in crate::admin) const PREVIEW_BYTES: usize = 64 * KIB;
+pub(crate) const PREVIEW_BYTES: usize = 64 * KIB;
 
 /// An event, with its deliveries as they are stored.
 pub(super) fn event(event: &EventDetail) -> EventView {

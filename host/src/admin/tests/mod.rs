@@ -44,7 +44,6 @@ use crate::observe::metrics::Metrics;
 use crate::runtime::clock::SystemClock;
 use crate::runtime::shutdown::Drain;
 
-mod access;
 mod dead_letters;
 mod errors;
 mod events;
@@ -115,13 +114,13 @@ async fn deps(folder: &Path, table: &RouteTable) -> (HubContext, Deps) {
         allowed_hosts: BTreeSet::new(),
         tls: None,
         token: Token::given(TOKEN.as_bytes()),
-        open_reads: false,
         health,
         handlers: InvokerHandle::with_ready(&["orders"], &ctx),
         inbox: egress.inbox(),
         egress: egress.handle(),
         routes,
         ingress: Arc::new(Ingress::new(&config, ctx.clone(), of_ingress)),
+        console: None,
     };
     (ctx, deps)
 }

@@ -1,0 +1,91 @@
+//! The style and scripts of the pages: compiled in, addressed by a hash of their bytes, and cached
+//! for a year. Everything else on this listener is never stored.
+
+use std::sync::LazyLock;
+
+use axum::extract::Path;
+use axum::response::{IntoResponse as _, Response};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use sha2::{Digest as _, Sha256};
+
+use crate::admin::error::ApiError;
+
+/// A file that pages refer to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asset {
+    Style,
+    Icon,
+    /// Theme, zone, keys, copying and relative times; on every page.
+    Frame,
+    /// The live list of events.
+    Live,
+}
+
+impl Asset {
+    const ALL: [Self; 4] = [Self::Style, Self::Icon, Self::Frame, Self::Live];
+
+    const fn file(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Style => ("weir", "css", include_str!("assets/weir.css")),
+            Self::Icon => ("icon", "svg", include_str!("assets/icon.svg")),
+            Self::Frame => ("frame", "js", include_str!("assets/frame.js")),
+            Self::Live => ("live", "js", include_str!("assets/live.js")),
+        }
+    }
+
+    /// The address of the file: its name changes with its bytes.
+    pub(crate) fn address(self) -> &'static str {
+        static ADDRESSES: LazyLock<Vec<String>> = LazyLock::new(|| {
+            let address = |asset: &Asset| {
+                let (name, ending, text) = asset.file();
+                let hash = hex::encode(&Sha256::digest(text.as_bytes())[..5]);
+                format!("/-/{name}.{hash}.{ending}")
+            };
+            Asset::ALL.iter().map(address).collect()
+        });
+        let at = Self::ALL.iter().position(|asset| *asset == self).unwrap_or(0);
+        &ADDRESSES[at]
+    }
+}
+
+/// Answers `/-/{file}`.
+pub(super) async fn file(Path(name): Path<String>) -> Result<Response, ApiError> {
+    let wanted = |asset: &&Asset| asset.address().strip_prefix("/-/") == Some(&*name);
+    let Some(asset) = Asset::ALL.iter().find(wanted) else {
+        return Err(ApiError::not_found("not_found", "this file is of another version of the hub"));
+    };
+    let (_, ending, text) = asset.file();
+    let kind = match ending {
+        "css" => "text/css; charset=utf-8",
+        "svg" => "image/svg+xml",
+        _ => "text/javascript; charset=utf-8",
+    };
+    let year = HeaderValue::from_static("public, max-age=31536000, immutable");
+    let headers = [(CONTENT_TYPE, HeaderValue::from_static(kind)), (CACHE_CONTROL, year)];
+    Ok((headers, text).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn style_and_scripts_stay_within_their_budget() {
+        let bytes = |asset: Asset| asset.file().2.len();
+        assert!(bytes(Asset::Style) <= 25_000, "{}", bytes(Asset::Style));
+        let scripts = bytes(Asset::Frame) + bytes(Asset::Live);
+        assert!(scripts <= 12_000, "{scripts}");
+    }
+
+    #[test]
+    fn scripts_obey_the_policy_of_the_pages() {
+        for asset in Asset::ALL {
+            let (name, ending, text) = asset.file();
+            if ending == "js" {
+                for sink in ["innerHTML", "outerHTML", "insertAdjacentHTML", "eval(", ".style"] {
+                    assert!(!text.contains(sink), "{name}.js uses {sink}");
+                }
+            }
+        }
+    }
+}

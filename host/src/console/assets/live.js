@@ -1,0 +1,3 @@
+// @ts-check
+// The live list of events.
+export {};

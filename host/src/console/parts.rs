@@ -1,0 +1,230 @@
+//! The small parts that pages are built from: addresses, chips, facts, panels, empty states, notes,
+//! forms that act, links between pages of a list.
+
+use maud::{Markup, html};
+
+use super::reader::Reader;
+
+/// A path with a query. Values are percent-encoded; empty ones are left out.
+pub(crate) fn address(path: &str, query: &[(&str, &str)]) -> String {
+    let mut pairs = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in query.iter().filter(|(_, value)| !value.is_empty()) {
+        pairs.append_pair(name, value);
+    }
+    match pairs.finish() {
+        query if query.is_empty() => path.to_owned(),
+        query => format!("{path}?{query}"),
+    }
+}
+
+/// One part of a path, percent-encoded: text from outside as the last part of an address.
+pub(crate) fn path_part(text: &str) -> String {
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+/// The head of a page: its title, a sentence below, and its acts.
+pub(crate) fn head(title: &Markup, sentence: &Markup, acts: &Markup) -> Markup {
+    html! {
+        div.head {
+            div { h1 { (title) } p { (sentence) } }
+            div.acts { (acts) }
+        }
+    }
+}
+
+/// A panel with a heading, something at the right of it, and content.
+pub(crate) fn panel(title: &str, end: &Markup, content: &Markup) -> Markup {
+    html! {
+        section.p aria-label=(title) {
+            header { h2 { (title) } span.end.dd.s { (end) } }
+            (content)
+        }
+    }
+}
+
+/// A list of facts: a name and a value each.
+pub(crate) fn facts<'a>(rows: impl IntoIterator<Item = (&'a str, Markup)>) -> Markup {
+    html! {
+        dl.kv.pad { @for (name, value) in rows { dt { (name) } dd { (value) } } }
+    }
+}
+
+/// Says that there is nothing, why, and what to do next.
+pub(crate) fn empty(what: &str, next: &Markup) -> Markup {
+    html! { div.empty { b { (what) } span { (next) } } }
+}
+
+/// The kinds of a [`note`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoteKind {
+    Plain,
+    Warning,
+    Failure,
+}
+
+/// A few sentences with an edge in the colour of their kind.
+pub(crate) fn note(kind: NoteKind, content: &Markup) -> Markup {
+    let class = match kind {
+        NoteKind::Plain => "note",
+        NoteKind::Warning => "note warn",
+        NoteKind::Failure => "note bad",
+    };
+    html! { div class=(class) { (content) } }
+}
+
+/// A filter in force, with the address of the list without it.
+pub(crate) fn chip(name: &str, value: &Markup, without: &str) -> Markup {
+    html! {
+        span.chip {
+            b { (name) } " " (value)
+            a href=(without) aria-label={ "Remove the filter " (name) } { "×" }
+        }
+    }
+}
+
+/// A choice of which one is current, as links.
+pub(crate) fn choice(label: &str, options: &[(&str, String, bool)]) -> Markup {
+    html! {
+        div.seg role="group" aria-label=(label) {
+            @for (name, address, is_current) in options {
+                a href=(address) aria-current=[is_current.then_some("true")] { (name) }
+            }
+        }
+    }
+}
+
+/// The links below a list. A list has no page numbers: rows are not counted.
+pub(crate) fn pages(newest: Option<&str>, older: Option<&str>, said: &str) -> Markup {
+    html! {
+        nav.more aria-label="Pages" {
+            @if let Some(newest) = newest {
+                a.btn.sm href=(newest) rel="prev" aria-keyshortcuts="[" { "Newest" }
+            }
+            @if let Some(older) = older {
+                a.btn.sm href=(older) rel="next" aria-keyshortcuts="]" { "Older" }
+            }
+            span { (said) }
+        }
+    }
+}
+
+/// The role that an act needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NeededRole {
+    Operate,
+    Admin,
+}
+
+impl NeededRole {
+    pub(crate) fn is_given(self, reader: &Reader) -> bool {
+        match self {
+            Self::Operate => reader.may_operate(),
+            Self::Admin => reader.may_administer(),
+        }
+    }
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Operate => "operate",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// How a button stands out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Weight {
+    /// The one act that most readers want here.
+    Primary,
+    Plain,
+    /// Something is lost.
+    Loss,
+}
+
+impl Weight {
+    const fn class(self) -> &'static str {
+        match self {
+            Self::Primary => "btn pri",
+            Self::Plain => "btn",
+            Self::Loss => "btn no",
+        }
+    }
+}
+
+/// A button that acts: a form of its own, sent by POST. A reader whose role may not do this sees it
+/// disabled, with the role that could.
+pub(crate) fn act(
+    reader: &Reader,
+    needs: NeededRole,
+    (label, weight): (&str, Weight),
+    path: &str,
+    fields: &[(&str, &str)],
+) -> Markup {
+    if !needs.is_given(reader) {
+        return refused(needs, label, weight);
+    }
+    html! {
+        form method="post" action=(path) {
+            (form_fields(reader, fields))
+            button class=(weight.class()) { (label) }
+        }
+    }
+}
+
+/// A link to a page that asks before it acts; its label ends in `…`.
+pub(crate) fn act_link(
+    reader: &Reader,
+    needs: NeededRole,
+    (label, weight): (&str, Weight),
+    address: &str,
+) -> Markup {
+    if !needs.is_given(reader) {
+        return refused(needs, label, weight);
+    }
+    html! { a class=(weight.class()) href=(address) { (label) } }
+}
+
+/// The hidden fields of a form: its own, and the address to come back to.
+pub(crate) fn form_fields(reader: &Reader, fields: &[(&str, &str)]) -> Markup {
+    html! {
+        input type="hidden" name="back" value=(reader.address);
+        @for (name, value) in fields { input type="hidden" name=(name) value=(value); }
+    }
+}
+
+fn refused(needs: NeededRole, label: &str, weight: Weight) -> Markup {
+    let why = format!("This needs the role {}. Sign in with a token that has it.", needs.name());
+    html! {
+        button class=(weight.class()) type="button" disabled title=(why) {
+            (label) span.vh { " (" (why) ")" } span.role aria-hidden="true" { (needs.name()) }
+        }
+    }
+}
+
+/// A button that copies a text; it is shown only where scripts run.
+pub(crate) fn copy(text: &str, label: &str) -> Markup {
+    html! { button.btn.sm type="button" hidden data-copy=(text) { (label) } }
+}
+
+/// Lines of code with a button that copies them.
+pub(crate) fn code(label: &str, text: &str) -> Markup {
+    html! {
+        div.copyrow {
+            pre.code tabindex="0" role="region" aria-label=(label) { (text) }
+            (copy(text, "Copy"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_in_an_address_are_encoded_and_empty_ones_left_out() {
+        let query = [("source", "a b&c"), ("type", ""), ("q", "\"ä")];
+        assert_eq!(address("/events", &query), "/events?source=a+b%26c&q=%22%C3%A4");
+        assert_eq!(address("/events", &[]), "/events");
+        assert_eq!(path_part("a/b?c"), "a%2Fb%3Fc");
+    }
+}
