@@ -45,7 +45,7 @@ impl Server {
         std::fs::create_dir(path("plugins")).unwrap();
         std::fs::copy(handler, path("plugins/measured.wasm")).unwrap();
         std::fs::write(path("secret"), SECRET).unwrap();
-        let config = "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
+        let config = "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\nopen_reads = true\n\
                       [log]\nformat = \"json\"\n[sources.github]\nprovider = \"github\"\n\
                       secrets = [{ file = \"secret\" }]\n";
         std::fs::write(path("weir.toml"), config).unwrap();

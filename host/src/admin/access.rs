@@ -1,21 +1,20 @@
-//! Checks who may read and who may write: Host, Origin and token. Pure over the head of a request.
+//! Checks from where a request comes: Host and Origin. Pure over the head of a request.
 //!
 //! A web page in a browser on the operator's machine can reach a loopback listener. It cannot
 //! choose the Host header: after DNS rebinding it still sends its own name. So Host is always
 //! checked. It cannot read answers from another origin, but it can send requests, so every write
-//! needs the token and the listener's own origin.
+//! needs the listener's own origin, besides the proof that `identity` checks.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, ORIGIN};
+use http::HeaderValue;
+use http::header::{HOST, HeaderMap, HeaderName, ORIGIN};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderValue, Method};
 use thiserror::Error;
 
-use super::principal::Principal;
-use super::token::Token;
+use super::permissions::is_read;
 
 /// A browser's header: the relation of the request's origin to its target.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -28,7 +27,7 @@ const PROXY_HEADERS: [HeaderName; 4] = [
     HeaderName::from_static("via"),
 ];
 
-/// A request that is not permitted. No message contains the right token.
+/// A request that comes from where none may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(super) enum AccessDenied {
     #[error(
@@ -42,36 +41,15 @@ pub(super) enum AccessDenied {
     HostNotAllowed,
     #[error("a page of another origin may not request this")]
     OriginNotAllowed,
-    #[error(
-        "this needs a token: send `Authorization: Bearer TOKEN` with admin.token or the content \
-         of admin-token in the data folder"
-    )]
-    TokenMissing,
-    #[error("the token is wrong")]
-    TokenMismatch,
 }
 
-/// The permission that a request needs.
+/// The place that a permitted request comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum AccessLevel {
-    /// None: a load balancer that checks health has no token, and a page to sign in needs its style.
-    Public,
-    Read,
-    Write,
-}
-
-impl AccessLevel {
-    fn of(head: &Parts) -> Self {
-        match (&head.method, head.uri.path()) {
-            (&Method::GET | &Method::HEAD, "/health/live" | "/health/ready" | "/login") => {
-                Self::Public
-            }
-            (&Method::GET | &Method::HEAD, path) if path.starts_with("/-/") => Self::Public,
-            (&Method::POST, "/-/theme" | "/-/zone" | "/-/keys") => Self::Public,
-            (&Method::GET | &Method::HEAD, _) => Self::Read,
-            _ => Self::Write,
-        }
-    }
+pub(super) struct RequestOrigin {
+    /// True for a client on this machine that did not come through a proxy.
+    pub(super) is_local: bool,
+    /// True if a browser says that a page of this listener made the request.
+    pub(super) is_own_page: bool,
 }
 
 /// The kind of Host that the client used.
@@ -87,36 +65,24 @@ enum HostKind {
 pub(super) struct Access {
     listen: SocketAddr,
     allowed_hosts: BTreeSet<String>,
-    token: Token,
 }
 
 impl Access {
-    pub(super) fn new(listen: SocketAddr, allowed_hosts: BTreeSet<String>, token: Token) -> Self {
-        Self { listen, allowed_hosts, token }
+    pub(super) fn new(listen: SocketAddr, allowed_hosts: BTreeSet<String>) -> Self {
+        Self { listen, allowed_hosts }
     }
 
-    /// True if a request needs a permission.
-    pub(super) fn needs_permission(head: &Parts) -> bool {
-        AccessLevel::of(head) != AccessLevel::Public
-    }
-
-    /// Finds out who makes a request, or refuses it.
-    pub(super) fn check(&self, head: &Parts) -> Result<Principal, AccessDenied> {
+    /// Finds out from where a request comes, or refuses it.
+    pub(super) fn check(&self, head: &Parts) -> Result<RequestOrigin, AccessDenied> {
         let host = self.host(head)?;
         let host_kind = self.host_kind(&host).ok_or(AccessDenied::HostNotAllowed)?;
-        let level = AccessLevel::of(head);
-        if !same_origin(&head.headers, &host, &head.method) {
+        if !same_origin(&head.headers, &host, is_read(&head.method)) {
             return Err(AccessDenied::OriginNotAllowed);
         }
         let is_local = self.listen.ip().is_loopback()
             && host_kind == HostKind::Loopback
             && PROXY_HEADERS.iter().all(|name| !head.headers.contains_key(name));
-        let by_token = self.check_token(&head.headers).map(|()| Principal::Operator);
-        match level {
-            AccessLevel::Public => Ok(Principal::Anonymous),
-            AccessLevel::Read if is_local => Ok(by_token.unwrap_or(Principal::Anonymous)),
-            AccessLevel::Read | AccessLevel::Write => by_token,
-        }
+        Ok(RequestOrigin { is_local, is_own_page: head.headers.contains_key(ORIGIN) })
     }
 
     fn host(&self, head: &Parts) -> Result<Authority, AccessDenied> {
@@ -151,23 +117,10 @@ impl Access {
             None
         }
     }
-
-    fn check_token(&self, headers: &HeaderMap) -> Result<(), AccessDenied> {
-        let value = only(headers, &AUTHORIZATION).ok_or(AccessDenied::TokenMissing)?.as_bytes();
-        let (scheme, token) = value.split_at_checked(7).ok_or(AccessDenied::TokenMissing)?;
-        if !scheme.eq_ignore_ascii_case(b"bearer ") {
-            return Err(AccessDenied::TokenMissing);
-        }
-        if self.token.matches(token.trim_ascii()) {
-            Ok(())
-        } else {
-            Err(AccessDenied::TokenMismatch)
-        }
-    }
 }
 
 /// True unless the browser's headers say that a page of another origin made the request.
-fn same_origin(headers: &HeaderMap, host: &Authority, method: &Method) -> bool {
+fn same_origin(headers: &HeaderMap, host: &Authority, is_read: bool) -> bool {
     let is_own_origin = match only(headers, &ORIGIN).map(HeaderValue::to_str) {
         None => !headers.contains_key(ORIGIN),
         Some(Err(_)) => false,
@@ -178,7 +131,7 @@ fn same_origin(headers: &HeaderMap, host: &Authority, method: &Method) -> bool {
     };
     let is_own_site = match headers.get(SEC_FETCH_SITE) {
         // A link from another site may be followed: the page it leads to is this listener's.
-        Some(site) => method.is_safe() || site == "same-origin" || site == "none",
+        Some(site) => is_read || site == "same-origin" || site == "none",
         None => true,
     };
     is_own_origin && is_own_site
@@ -194,9 +147,11 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue
 mod tests {
     use super::*;
 
-    const TOKEN: &str = "0123456789abcdef";
-
-    fn asked(listen: &str, method: &str, headers: &[(&str, &str)]) -> Result<(), AccessDenied> {
+    fn asked(
+        listen: &str,
+        method: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<RequestOrigin, AccessDenied> {
         asked_at(listen, method, "/api/v1/events", headers)
     }
 
@@ -205,30 +160,14 @@ mod tests {
         method: &str,
         uri: &str,
         headers: &[(&str, &str)],
-    ) -> Result<(), AccessDenied> {
+    ) -> Result<RequestOrigin, AccessDenied> {
         let hosts = BTreeSet::from(["weir.example.com".to_owned()]);
-        let access = Access::new(listen.parse().unwrap(), hosts, Token::given(TOKEN.as_bytes()));
+        let access = Access::new(listen.parse().unwrap(), hosts);
         let mut request = http::Request::builder().method(method).uri(uri);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        access.check(&request.body(()).unwrap().into_parts().0).map(drop)
-    }
-
-    #[test]
-    fn the_token_makes_the_principal_an_operator() {
-        let access = |headers: &[(&str, &str)]| {
-            let token = Token::given(TOKEN.as_bytes());
-            let access = Access::new(LOOPBACK.parse().unwrap(), BTreeSet::new(), token);
-            let mut request = http::Request::get("/health").header("host", LOOPBACK);
-            for (name, value) in headers {
-                request = request.header(*name, *value);
-            }
-            access.check(&request.body(()).unwrap().into_parts().0)
-        };
-        let bearer = format!("Bearer {TOKEN}");
-        assert_eq!(access(&[]), Ok(Principal::Anonymous));
-        assert_eq!(access(&[("authorization", &bearer)]), Ok(Principal::Operator));
+        access.check(&request.body(()).unwrap().into_parts().0)
     }
 
     const LOOPBACK: &str = "127.0.0.1:8081";
@@ -238,9 +177,9 @@ mod tests {
 
     #[test]
     fn only_known_hosts_are_answered() {
-        let yes = Ok(());
         let no = Err(AccessDenied::HostNotAllowed);
-        let token = Err(AccessDenied::TokenMissing);
+        let yes = Ok(RequestOrigin { is_local: true, is_own_page: false });
+        let remote = Ok(RequestOrigin { is_local: false, is_own_page: false });
         for (listen, host, expected) in [
             (LOOPBACK, "localhost:8081", yes),
             (LOOPBACK, "LocalHost:8081", yes),
@@ -255,21 +194,21 @@ mod tests {
             (LOOPBACK, "0.0.0.0:8081", no),
             (LOOPBACK, "192.0.2.7:8081", no),
             (LOOPBACK, "2130706433:8081", no),
-            (LOOPBACK, "weir.example.com", token),
-            (LOOPBACK, "weir.example.com:443", token),
+            (LOOPBACK, "weir.example.com", remote),
+            (LOOPBACK, "weir.example.com:443", remote),
             (LOOPBACK, "x.weir.example.com", no),
-            (OUTSIDE, "192.0.2.7:8081", token),
+            (OUTSIDE, "192.0.2.7:8081", remote),
             (OUTSIDE, "192.0.2.8:8081", no),
             (OUTSIDE, "attacker.example:8081", no),
-            (EVERYWHERE, "192.0.2.7:8081", token),
-            (EVERYWHERE, "localhost:8081", token),
+            (EVERYWHERE, "192.0.2.7:8081", remote),
+            (EVERYWHERE, "localhost:8081", remote),
             (EVERYWHERE, "192.0.2.7:9999", no),
             (EVERYWHERE, "attacker.example:8081", no),
         ] {
-            assert_eq!(asked(listen, "GET", &[("host", host)]), expected, "{host} at {listen}");
-            let write = asked(listen, "POST", &[("host", host)]);
-            let expected = if expected == no { no } else { token };
-            assert_eq!(write, expected, "write to {host} at {listen}");
+            for method in ["GET", "POST"] {
+                let asked = asked(listen, method, &[("host", host)]);
+                assert_eq!(asked, expected, "{method} {host} at {listen}");
+            }
         }
     }
 
@@ -289,8 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_of_another_origin_is_refused_even_with_the_token() {
-        let bearer = format!("Bearer {TOKEN}");
+    fn a_page_of_another_origin_is_refused() {
         let other = Err(AccessDenied::OriginNotAllowed);
         for (name, value, read, write) in [
             ("origin", "http://localhost:8081", Ok(()), Ok(())),
@@ -304,64 +242,27 @@ mod tests {
             ("sec-fetch-site", "same-site", Ok(()), other),
             ("sec-fetch-site", "cross-site", Ok(()), other),
         ] {
-            let headers =
-                [("host", "localhost:8081"), (name, value), ("authorization", bearer.as_str())];
-            assert_eq!(asked(LOOPBACK, "GET", &headers), read, "GET with {name}: {value}");
-            assert_eq!(asked(LOOPBACK, "POST", &headers), write, "POST with {name}: {value}");
+            let headers = [("host", "localhost:8081"), (name, value)];
+            let ask = |method| asked(LOOPBACK, method, &headers).map(drop);
+            assert_eq!(ask("GET"), read, "GET with {name}: {value}");
+            assert_eq!(ask("POST"), write, "POST with {name}: {value}");
         }
-    }
-
-    #[test]
-    fn writes_need_the_token_and_so_do_reads_from_elsewhere() {
-        let here = ("host", "localhost:8081");
-        let outside = ("host", "192.0.2.7:8081");
-        let good = &*format!("Bearer {TOKEN}");
-        let (missing, wrong) = (Err(AccessDenied::TokenMissing), Err(AccessDenied::TokenMismatch));
-        for (listen, host, authorization, read, write) in [
-            (LOOPBACK, here, None, Ok(()), missing),
-            (LOOPBACK, here, Some("Bearer 0123456789abcdeF"), Ok(()), wrong),
-            (LOOPBACK, here, Some("Bearer "), Ok(()), wrong),
-            (LOOPBACK, here, Some("Basic 0123456789abcdef"), Ok(()), missing),
-            (LOOPBACK, here, Some(TOKEN), Ok(()), missing),
-            (LOOPBACK, here, Some(good), Ok(()), Ok(())),
-            (OUTSIDE, outside, None, missing, missing),
-            (OUTSIDE, outside, Some("bearer 0123456789abcdef"), Ok(()), Ok(())),
-            (EVERYWHERE, here, None, missing, missing),
-            (EVERYWHERE, here, Some(good), Ok(()), Ok(())),
-        ] {
-            let mut headers = vec![host];
-            headers.extend(authorization.map(|value| ("authorization", value)));
-            assert_eq!(asked(listen, "GET", &headers), read, "GET {listen} {authorization:?}");
-            assert_eq!(asked(listen, "HEAD", &headers), read, "HEAD {listen} {authorization:?}");
-            for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"] {
-                let asked = asked(listen, method, &headers);
-                assert_eq!(asked, write, "{method} {listen} {authorization:?}");
-            }
-        }
-        let twice = [here, ("authorization", good), ("authorization", good)];
-        assert_eq!(asked(LOOPBACK, "POST", &twice), missing);
     }
 
     #[test]
     fn a_request_through_a_proxy_is_not_local() {
         for name in PROXY_HEADERS {
             let headers = [("host", "127.0.0.1:8081"), (name.as_str(), "203.0.113.9")];
-            assert_eq!(asked(LOOPBACK, "GET", &headers), Err(AccessDenied::TokenMissing), "{name}");
+            let origin = asked(LOOPBACK, "GET", &headers).unwrap();
+            assert!(!origin.is_local, "{name}");
         }
     }
 
     #[test]
-    fn a_load_balancer_needs_no_token_for_health_checks() {
-        let headers = [("host", "192.0.2.7:8081")];
-        for (path, expected) in [
-            ("/health/live", Ok(())),
-            ("/health/ready", Ok(())),
-            ("/health", Err(AccessDenied::TokenMissing)),
-            ("/metrics", Err(AccessDenied::TokenMissing)),
-        ] {
-            assert_eq!(asked_at(OUTSIDE, "GET", path, &headers), expected, "{path}");
-        }
-        let write = asked_at(OUTSIDE, "POST", "/health/live", &headers);
-        assert_eq!(write, Err(AccessDenied::TokenMissing));
+    fn only_an_origin_header_shows_a_page_of_this_listener() {
+        let host = ("host", "localhost:8081");
+        let page = asked(LOOPBACK, "POST", &[host, ("origin", "http://localhost:8081")]).unwrap();
+        assert!(page.is_own_page && page.is_local);
+        assert!(!asked(LOOPBACK, "POST", &[host]).unwrap().is_own_page);
     }
 }

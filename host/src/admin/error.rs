@@ -11,13 +11,17 @@ use http::{HeaderMap, StatusCode};
 use weir_store::StoreError;
 
 use super::access::AccessDenied;
+use super::identity::{IdentityError, TokenStoreError};
 use super::json;
+use super::permissions::NotPermitted;
 use super::query::QueryError;
 use super::service::ScopeError;
 use crate::api::ApiProblem;
 
 /// Seconds after which to try again, if the cause is transient.
 const RETRY_AFTER_S: u16 = 1;
+/// Seconds after which to try to sign in again.
+const SIGN_IN_RETRY_AFTER_S: u16 = 60;
 
 /// A request that was not done. The code is part of the interface; the sentence may change.
 #[derive(Debug, Clone)]
@@ -25,7 +29,8 @@ pub(crate) struct ApiError {
     status: StatusCode,
     code: &'static str,
     detail: Cow<'static, str>,
-    is_transient: bool,
+    /// Seconds after which to try again, if that can help.
+    retry_after: Option<u16>,
 }
 
 type ErrorDetail = Cow<'static, str>;
@@ -37,12 +42,12 @@ impl ApiError {
         code: &'static str,
         detail: impl Into<ErrorDetail>,
     ) -> Self {
-        Self { status, code, detail: detail.into(), is_transient: false }
+        Self { status, code, detail: detail.into(), retry_after: None }
     }
 
     /// An error that may be gone in a second.
     pub(crate) fn transient(code: &'static str, detail: impl Into<ErrorDetail>) -> Self {
-        Self { is_transient: true, ..Self::unavailable(code, detail) }
+        Self { retry_after: Some(RETRY_AFTER_S), ..Self::unavailable(code, detail) }
     }
 
     pub(crate) fn unavailable(code: &'static str, detail: impl Into<ErrorDetail>) -> Self {
@@ -105,8 +110,8 @@ impl ApiError {
     pub(crate) fn document(self, mut headers: HeaderMap, request_id: &str) -> Response {
         headers.remove(CONTENT_LENGTH);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if self.is_transient {
-            headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -136,10 +141,51 @@ impl From<AccessDenied> for ApiError {
             AccessDenied::HostMalformed => (StatusCode::BAD_REQUEST, "host_malformed"),
             AccessDenied::HostNotAllowed => (StatusCode::MISDIRECTED_REQUEST, "host_not_allowed"),
             AccessDenied::OriginNotAllowed => (StatusCode::FORBIDDEN, "origin_not_allowed"),
-            AccessDenied::TokenMissing => (StatusCode::UNAUTHORIZED, "token_missing"),
-            AccessDenied::TokenMismatch => (StatusCode::UNAUTHORIZED, "token_mismatch"),
         };
         Self::new(status, code, denied.to_string())
+    }
+}
+
+impl From<IdentityError> for ApiError {
+    fn from(error: IdentityError) -> Self {
+        let said = error.to_string();
+        let refused = |code| Self::new(StatusCode::UNAUTHORIZED, code, said.clone());
+        match error {
+            IdentityError::TokenMissing => refused("token_missing"),
+            IdentityError::TokenMismatch => refused("token_mismatch"),
+            IdentityError::TokenExpired { .. } => refused("token_expired"),
+            IdentityError::CodeInvalid => refused("code_invalid"),
+            IdentityError::TooManyFailures => {
+                let status = StatusCode::TOO_MANY_REQUESTS;
+                let retry_after = Some(SIGN_IN_RETRY_AFTER_S);
+                Self { retry_after, ..Self::new(status, "too_many_sign_ins", said) }
+            }
+            IdentityError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<NotPermitted> for ApiError {
+    fn from(error: NotPermitted) -> Self {
+        let said = error.to_string();
+        match error {
+            NotPermitted::Unknown(error) => error.into(),
+            NotPermitted::RoleMissing { .. } => {
+                Self::new(StatusCode::FORBIDDEN, "role_missing", said)
+            }
+        }
+    }
+}
+
+impl From<TokenStoreError> for ApiError {
+    fn from(error: TokenStoreError) -> Self {
+        let said = error.to_string();
+        match error {
+            TokenStoreError::NameTaken(_) => Self::conflict("token_name_taken", said),
+            TokenStoreError::TooMany => Self::conflict("too_many_tokens", said),
+            TokenStoreError::Unknown(_) => Self::not_found("token_not_found", said),
+            TokenStoreError::Store(error) => error.into(),
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Extractors and answers of endpoints: the service, ids in paths, JSON bodies, JSON answers.
 
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -36,6 +38,20 @@ impl<S: Send + Sync> FromRequestParts<S> for PathText {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let text = Path::<String>::from_request_parts(parts, state).await;
         Ok(Self(text.map(|Path(text)| text).unwrap_or_default()))
+    }
+}
+
+/// The address of the client's end of the connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+impl<S: Sync> FromRequestParts<S> for Peer {
+    type Rejection = Infallible;
+
+    /// A request that came over no connection is of this process.
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let peer = parts.extensions.get().copied();
+        Ok(peer.unwrap_or(Self(Ipv4Addr::LOCALHOST.into())))
     }
 }
 

@@ -1,26 +1,32 @@
-//! The middleware around every admin request: access, limits on number and time, the request's id,
-//! problem documents, and the headers of every answer.
+//! The middleware around every admin request: access, identity, permission, form tokens, limits on
+//! number and time, the request's id, problem documents, and the headers of every answer.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::extract::{Request, State};
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse as _, Redirect, Response};
 use http::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
     HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
 use http::{Method, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
 use parking_lot::Mutex;
 use rand::RngExt as _;
 use tokio::sync::Semaphore;
 use weir_core::bounds::KIB;
 
-use super::access::Access;
+use super::access::{Access, RequestOrigin};
 use super::error::ApiError;
+use super::identity::{Identity, IdentityError, is_form_token};
+use super::permissions::{self, Needs, NotPermitted};
+use super::principal::Principal;
 use super::{ConsoleRoutes, PAGE_TYPE};
+use crate::api::Proof;
 use crate::runtime::log_limit::{LineDecision, LogLimit};
 
 /// Largest body of a request, in bytes: a request is a line or two.
@@ -28,23 +34,31 @@ pub(super) const BODY_BYTES_MAX: usize = 64 * KIB;
 /// Longest time to answer a request.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(15);
 
-/// Headers of every answer: a browser may not run, frame, store or sniff it. A page may have a
-/// policy of its own.
+/// Headers of every answer that does not set its own: a browser may not run, frame, store or sniff
+/// it. Forms of the console need their origin sent along, so `no-referrer` would be too strict.
 const HEADERS: [(HeaderName, &str); 5] = [
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (CACHE_CONTROL, "no-store"),
     (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
-    (REFERRER_POLICY, "no-referrer"),
+    (REFERRER_POLICY, "same-origin"),
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
 /// Most requests at once; more are answered 503 with `Retry-After`.
 const REQUESTS_MAX: usize = 32;
 
+/// The field of a form with the token of its session.
+const FORM_TOKEN_FIELD: &str = "form_token";
+/// The header with the same, for requests that are no forms.
+const FORM_TOKEN_HEADER: HeaderName = HeaderName::from_static("x-weir-form-token");
+/// The page where a browser signs in.
+const LOGIN: &str = "/login";
+
 /// The access rules and the limits of the admin listener.
 #[derive(Debug)]
 pub(super) struct AdminGuard {
     access: Access,
+    identity: Arc<Identity>,
     requests: Semaphore,
     time_max: Duration,
     started: Instant,
@@ -57,12 +71,27 @@ pub(super) struct AdminGuard {
 pub(super) struct Authorized;
 
 impl AdminGuard {
-    pub(super) fn new(access: Access, console: Option<ConsoleRoutes>) -> Arc<Self> {
+    pub(super) fn new(
+        access: Access,
+        identity: Arc<Identity>,
+        console: Option<ConsoleRoutes>,
+    ) -> Arc<Self> {
         let requests = Semaphore::new(REQUESTS_MAX);
         let refusals = Mutex::default();
         let started = Instant::now();
         let time_max = REQUEST_TIME_MAX;
-        Arc::new(Self { access, requests, time_max, started, refusals, console })
+        Arc::new(Self { access, identity, requests, time_max, started, refusals, console })
+    }
+
+    /// The principal of a request, if it may do what it asks for.
+    async fn permit(
+        &self,
+        head: &Parts,
+        needs: Needs,
+        origin: RequestOrigin,
+    ) -> Result<Principal, NotPermitted> {
+        let proof = self.identity.principal(&head.headers).await;
+        permissions::decide(needs, proof, origin.is_local, self.identity.has_open_reads())
     }
 
     fn log_refusal(&self, id: &str, method: &Method, error: &ApiError) {
@@ -113,8 +142,18 @@ fn wants_a_page(head: &Parts) -> bool {
 
 async fn answer(guard: &AdminGuard, request: Request, next: Next) -> Result<Response, ApiError> {
     let (mut head, body) = request.into_parts();
-    let principal = guard.access.check(&head)?;
-    let needs_permission = Access::needs_permission(&head);
+    let origin = guard.access.check(&head)?;
+    let path = head.extensions.get::<MatchedPath>();
+    let needs = permissions::needs(&head.method, path.map(MatchedPath::as_str));
+    let principal = match guard.permit(&head, needs, origin).await {
+        Ok(principal) => principal,
+        Err(NotPermitted::Unknown(IdentityError::TokenMissing))
+            if head.method == Method::GET && wants_a_page(&head) =>
+        {
+            return Ok(to_sign_in(&head));
+        }
+        Err(error) => return Err(error.into()),
+    };
     let announced = head.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
     if announced.is_some_and(|bytes: u64| bytes > BODY_BYTES_MAX as u64) {
         return Err(ApiError::of_status(StatusCode::PAYLOAD_TOO_LARGE));
@@ -125,6 +164,11 @@ async fn answer(guard: &AdminGuard, request: Request, next: Next) -> Result<Resp
             "the hub is answering as many admin requests as allowed",
         ));
     };
+    let is_session_write = principal.how == Proof::Session && !permissions::is_read(&head.method);
+    let body = match is_session_write && needs != Needs::Nothing {
+        true => check_form(&head, body, origin, &principal).await?,
+        false => body,
+    };
     head.extensions.insert(principal);
     let request = Request::from_parts(head, body);
     let answered = tokio::time::timeout(guard.time_max, next.run(request)).await;
@@ -132,10 +176,56 @@ async fn answer(guard: &AdminGuard, request: Request, next: Next) -> Result<Resp
         let detail = "the answer took too long; ask for less at once";
         ApiError::new(StatusCode::GATEWAY_TIMEOUT, "timeout", detail)
     })?;
-    if needs_permission {
+    if needs != Needs::Nothing {
         response.extensions_mut().insert(Authorized);
     }
     Ok(response)
+}
+
+/// Sends a browser to the sign-in page, which leads back.
+fn to_sign_in(head: &Parts) -> Response {
+    let to = head.uri.path_and_query().map_or("/", |to| to.as_str());
+    let query: String =
+        form_urlencoded::Serializer::new(String::new()).append_pair("to", to).finish();
+    Redirect::to(&format!("{LOGIN}?{query}")).into_response()
+}
+
+/// Checks that a page of this listener, in this session, sent a write: by its Origin, and by the
+/// form token in a header or in the form. Returns the body.
+async fn check_form(
+    head: &Parts,
+    body: Body,
+    origin: RequestOrigin,
+    principal: &Principal,
+) -> Result<Body, ApiError> {
+    if !origin.is_own_page {
+        let detail = "a write of a session must come from a page of this listener";
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "origin_not_allowed", detail));
+    }
+    if let Some(token) = head.headers.get(FORM_TOKEN_HEADER) {
+        return match is_form_token(principal, token.as_bytes()) {
+            true => Ok(body),
+            false => Err(form_token_wrong()),
+        };
+    }
+    let collected = Limited::new(body, BODY_BYTES_MAX).collect().await;
+    let bytes = collected.map_err(|_| ApiError::of_status(StatusCode::PAYLOAD_TOO_LARGE))?;
+    let bytes = bytes.to_bytes();
+    let kind = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let mut fields = match kind.starts_with(b"application/x-www-form-urlencoded") {
+        true => form_urlencoded::parse(&bytes),
+        false => form_urlencoded::parse(&[]),
+    };
+    let token = fields.find(|(name, _)| name == FORM_TOKEN_FIELD).map(|(_, value)| value);
+    match token.is_some_and(|token| is_form_token(principal, token.as_bytes())) {
+        true => Ok(Body::from(bytes)),
+        false => Err(form_token_wrong()),
+    }
+}
+
+fn form_token_wrong() -> ApiError {
+    let detail = "the form token is missing or of another session; open the page again";
+    ApiError::new(StatusCode::FORBIDDEN, "form_token_mismatch", detail)
 }
 
 /// The error in an answer: the API's, or one of the framework, which is never JSON or a page.
@@ -176,6 +266,8 @@ mod tests {
 
     use super::*;
     use crate::admin::token::Token;
+    use crate::context::HubContext;
+    use crate::runtime::clock::SystemClock;
 
     const TOKEN: &str = "0123456789abcdef";
 
@@ -184,6 +276,7 @@ mod tests {
     fn behind(guarded: &Arc<AdminGuard>) -> Router {
         Router::new()
             .route("/ok", get(async || "fine").post(async || "done"))
+            .route("/login", get(async || "sign in"))
             .route("/never", get(std::future::pending::<String>))
             .route("/text", post(async |_text: axum::extract::RawQuery, _: String| "read"))
             .method_not_allowed_fallback(method_not_allowed)
@@ -191,10 +284,16 @@ mod tests {
             .layer(from_fn_with_state(guarded.clone(), guard))
     }
 
-    fn new_guard() -> Arc<AdminGuard> {
+    fn new_guard() -> (Arc<AdminGuard>, tempfile::TempDir) {
         let listen = "127.0.0.1:8081".parse().unwrap();
-        let token = Token::given(TOKEN.as_bytes());
-        AdminGuard::new(Access::new(listen, BTreeSet::new(), token), None)
+        let clock: Arc<dyn weir_core::time::Clock> = Arc::new(SystemClock);
+        let options = weir_store::sqlite::Options::new(clock.clone());
+        let folder = tempfile::tempdir().unwrap();
+        let store = weir_store::sqlite::open(&folder.path().join("weir.db"), options).unwrap();
+        let ctx = HubContext::new(Arc::new(store), clock);
+        let identity = Identity::new(&ctx, Token::given(TOKEN.as_bytes()), false, 8081);
+        let access = Access::new(listen, BTreeSet::new());
+        (AdminGuard::new(access, Arc::new(identity), None), folder)
     }
 
     fn request(method: &str, path: &str) -> http::request::Builder {
@@ -224,7 +323,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_error_is_a_problem_document_with_a_code() {
-        let guarded = new_guard();
+        let (guarded, _folder) = new_guard();
         let host = |name| http::Request::builder().uri("/ok").header("host", name);
         let mut bad_host = http::Request::builder().uri("/ok");
         bad_host = bad_host.header("host", "");
@@ -252,14 +351,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_wrong_method_is_answered_with_the_allowed_ones() {
-        let response = ask(&new_guard(), request("DELETE", "/ok"), b"").await;
+        let (guarded, _folder) = new_guard();
+        let response = ask(&guarded, request("DELETE", "/ok"), b"").await;
         let allow = response.headers()["allow"].to_str().unwrap().to_owned();
         assert!(["GET", "HEAD", "POST"].iter().all(|m| allow.contains(m)), "{allow}");
     }
 
     #[tokio::test]
     async fn every_answer_has_the_security_headers() {
-        let guarded = new_guard();
+        let (guarded, _folder) = new_guard();
         for path in ["/ok", "/nowhere"] {
             let response = ask(&guarded, request("GET", path), b"").await;
             for (name, value) in HEADERS {
@@ -270,7 +370,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_that_takes_too_long_is_a_timeout() {
-        let mut guarded = new_guard();
+        let (mut guarded, _folder) = new_guard();
         Arc::get_mut(&mut guarded).unwrap().time_max = Duration::ZERO;
         let (status, code, _) = problem(ask(&guarded, request("GET", "/never"), b"").await).await;
         assert_eq!((status, &*code), (504, "timeout"));
@@ -278,7 +378,7 @@ mod tests {
 
     #[tokio::test]
     async fn above_the_limit_requests_are_answered_with_retry_after() {
-        let guarded = new_guard();
+        let (guarded, _folder) = new_guard();
         let taken: Vec<_> =
             (0..REQUESTS_MAX).map(|_| guarded.requests.try_acquire().unwrap()).collect();
         let response = ask(&guarded, request("GET", "/ok"), b"").await;
@@ -292,7 +392,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_is_marked_if_its_request_was_authorized() {
-        let guarded = new_guard();
+        let (guarded, _folder) = new_guard();
         let is_marked = async |request| {
             let response = ask(&guarded, request, b"").await;
             response.extensions().get::<Authorized>().is_some()
@@ -302,13 +402,13 @@ mod tests {
         };
         assert!(is_marked(request("GET", "/ok")).await && is_marked(request("POST", "/ok")).await);
         assert!(!is_marked(without_token("/ok")).await);
-        let public = without_token("/health/live").method("GET");
+        let public = without_token("/login").method("GET");
         assert!(!is_marked(public).await, "this needs no permission");
     }
 
     #[tokio::test]
     async fn every_error_has_its_own_id() {
-        let guarded = new_guard();
+        let (guarded, _folder) = new_guard();
         let (.., first) = problem(ask(&guarded, request("GET", "/nowhere"), b"").await).await;
         let (.., second) = problem(ask(&guarded, request("GET", "/nowhere"), b"").await).await;
         assert_ne!(first["request_id"], second["request_id"]);

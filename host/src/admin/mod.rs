@@ -1,9 +1,10 @@
 //! The admin listener: the API for operators, the command line and scrapers, apart from where
 //! webhooks come in.
 //!
-//! `serve` accepts connections, `guard` and `access` check every request, `endpoints` speak HTTP,
-//! and `service` does what is asked. What may not live here: SQL, decisions about events, anything
-//! that a handler or a sender can reach.
+//! `serve` accepts connections. `guard` checks every request: from where it comes (`access`), who
+//! makes it (`identity`) and whether that client may (`permissions`). `endpoints` speak HTTP, and
+//! `service` does what is asked. What may not live here: SQL, decisions about events, anything that
+//! a handler or a sender can reach.
 
 mod access;
 mod connection_slots;
@@ -11,7 +12,9 @@ mod endpoints;
 pub(crate) mod error;
 pub(crate) mod extract;
 mod guard;
+mod identity;
 mod json;
+mod permissions;
 pub(crate) mod principal;
 mod query;
 mod serve;
@@ -41,6 +44,7 @@ use crate::tls::ServerTls;
 use access::Access;
 use error::ApiError;
 use guard::AdminGuard;
+use identity::Identity;
 use service::AdminService;
 use token::Token;
 
@@ -63,8 +67,10 @@ pub struct Deps {
     pub allowed_hosts: BTreeSet<String>,
     /// The certificate; without one the listener speaks plain HTTP.
     pub tls: Option<Arc<ServerTls>>,
-    /// The token that writes need.
+    /// The token of the configuration or of the data folder, which has the role admin.
     pub token: Token,
+    /// True if clients on this machine may read without a token.
+    pub open_reads: bool,
     pub health: Arc<Health>,
     pub handlers: InvokerHandle,
     pub egress: EgressHandle,
@@ -109,14 +115,20 @@ impl Admin {
     /// The routes behind the guard, for a listener at this address.
     fn router(mut self, listen: SocketAddr) -> Router {
         let allowed_hosts = std::mem::take(&mut self.deps.allowed_hosts);
-        let access = Access::new(listen, allowed_hosts, self.deps.token.clone());
+        let access = Access::new(listen, allowed_hosts);
+        let Deps { token, open_reads, .. } = &self.deps;
+        let identity = Identity::new(&self.ctx, token.clone(), *open_reads, listen.port());
+        let identity = Arc::new(identity);
         let console = self.deps.console;
         endpoints::router()
             .merge(console.map(|console| (console.router)()).unwrap_or_default())
             .method_not_allowed_fallback(guard::method_not_allowed)
             .fallback(guard::not_found)
             .layer(DefaultBodyLimit::max(guard::BODY_BYTES_MAX))
-            .layer(from_fn_with_state(AdminGuard::new(access, console), guard::guard))
-            .with_state(Arc::new(AdminService::new(self.ctx, self.deps)))
+            .layer(from_fn_with_state(
+                AdminGuard::new(access, identity.clone(), console),
+                guard::guard,
+            ))
+            .with_state(Arc::new(AdminService::new(self.ctx, self.deps, identity)))
     }
 }

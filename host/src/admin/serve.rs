@@ -20,6 +20,7 @@ use tower_service::Service as _;
 use weir_core::bounds::KIB;
 
 use super::connection_slots::{ConnectionSlot, ConnectionSlots};
+use super::extract::Peer;
 use super::guard::Authorized;
 use crate::runtime::shutdown::Drain;
 use crate::tls::ServerTls;
@@ -76,7 +77,7 @@ pub(super) async fn serve(
             accepted = bound.listener.accept() => match accepted {
                 Ok((stream, peer)) => match slots.take(peer.ip(), Instant::now()) {
                     Some(slot) => {
-                        let parts = (tls.clone(), router.clone(), drain.clone());
+                        let parts = (tls.clone(), router.clone(), drain.clone(), Peer(peer.ip()));
                         connections.spawn(serve_slot(stream, parts, Arc::new(slot)));
                     }
                     None => {
@@ -106,7 +107,7 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
 }
 
 /// The parts that every connection needs.
-type ConnectionParts = (Option<Arc<ServerTls>>, Router, Drain);
+type ConnectionParts = (Option<Arc<ServerTls>>, Router, Drain, Peer);
 
 /// Serves a connection until it ends or another needs its slot.
 async fn serve_slot(stream: TcpStream, parts: ConnectionParts, slot: Arc<ConnectionSlot>) {
@@ -117,27 +118,33 @@ async fn serve_slot(stream: TcpStream, parts: ConnectionParts, slot: Arc<Connect
 }
 
 /// Makes the TLS handshake, if there is one, and serves the connection.
-async fn open(stream: TcpStream, (tls, router, drain): ConnectionParts, slot: Arc<ConnectionSlot>) {
+async fn open(stream: TcpStream, parts: ConnectionParts, slot: Arc<ConnectionSlot>) {
+    let (tls, router, drain, peer) = parts;
     // Answers are small and sent whole; waiting for more only delays them.
     let _ = stream.set_nodelay(true);
-    let Some(tls) = tls else { return connection(stream, router, drain, slot).await };
+    let Some(tls) = tls else { return connection(stream, router, (drain, peer), slot).await };
     let handshake = TlsAcceptor::from(tls.current()).accept(stream);
     let result = tokio::select! {
         result = tokio::time::timeout(HEAD_TIME_MAX, handshake) => result,
         () = drain.claiming_stopped() => return,
     };
     match result {
-        Ok(Ok(stream)) => connection(stream, router, drain, slot).await,
+        Ok(Ok(stream)) => connection(stream, router, (drain, peer), slot).await,
         Ok(Err(error)) => tracing::debug!(%error, "TLS handshake with the admin listener failed"),
         Err(_) => tracing::debug!("TLS handshake with the admin listener took too long"),
     }
 }
 
-async fn connection<S>(stream: S, router: Router, drain: Drain, slot: Arc<ConnectionSlot>)
-where
+async fn connection<S>(
+    stream: S,
+    router: Router,
+    (drain, peer): (Drain, Peer),
+    slot: Arc<ConnectionSlot>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = service_fn(move |request: http::Request<Incoming>| {
+    let service = service_fn(move |mut request: http::Request<Incoming>| {
+        request.extensions_mut().insert(peer);
         let (mut router, slot) = (router.clone(), slot.clone());
         async move {
             slot.busy();

@@ -4,6 +4,7 @@
 //! One file a resource. Every type is plain and reads back what it writes. What may not live here:
 //! logic, the store, and anything that knows how a request travels.
 
+mod access;
 mod confirm_time;
 mod dead_letter;
 mod delivery;
@@ -24,6 +25,7 @@ mod source;
 mod unreadable;
 mod why;
 
+pub use access::{CreateTokenBody, CreatedToken, LoginCode, Proof, Role, TokenView, WhoAmI};
 pub use confirm_time::ConfirmTimeAnswer;
 pub use dead_letter::{DeadLettersQuery, RequeueAnswer};
 pub use delivery::{AttemptView, DeliveryView, WaitReason};

@@ -13,6 +13,8 @@ use weir_core::units::{self, InvalidDuration};
 const CURSOR_BYTES_MAX: usize = 512;
 /// Longest idempotency key of a replay, in bytes.
 const REQUEST_KEY_BYTES_MAX: usize = 64;
+/// Longest name of a token, in bytes.
+const TOKEN_NAME_BYTES_MAX: usize = 64;
 /// Longest reason of a hold, in bytes.
 const REASON_BYTES_MAX: usize = 500;
 
@@ -20,6 +22,13 @@ const REASON_BYTES_MAX: usize = 500;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{0}")]
 pub struct InvalidValue(String);
+
+impl InvalidValue {
+    /// A refusal that says what to write.
+    pub(crate) fn new(what: impl Into<String>) -> Self {
+        Self(what.into())
+    }
+}
 
 /// Serializes a type as its text, and reads it back.
 macro_rules! as_text {
@@ -202,6 +211,22 @@ pub fn request_key(text: &str) -> Result<(), InvalidValue> {
     )))
 }
 
+/// Checks the name of a token. The names of the hub itself and of clients without a token are not
+/// free.
+pub fn token_name(text: &str) -> Result<(), InvalidValue> {
+    const TAKEN: [&str; 3] = ["weir", "operator", "anonymous"];
+    if TAKEN.contains(&text) {
+        return Err(InvalidValue(format!("`{text}` is a name of the hub's own; choose another")));
+    }
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    if !text.is_empty() && text.len() <= TOKEN_NAME_BYTES_MAX && text.bytes().all(plain) {
+        return Ok(());
+    }
+    Err(InvalidValue(format!(
+        "a name is 1 to {TOKEN_NAME_BYTES_MAX} letters, digits, dots, hyphens and underscores"
+    )))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -260,5 +285,13 @@ mod tests {
         assert!(reason("a bad release").is_ok() && request_key("mine-1").is_ok());
         assert!(reason("a\nb").is_err() && reason("").is_err());
         assert!(request_key("a b").is_err() && request_key("").is_err());
+    }
+
+    #[test]
+    fn a_token_has_a_plain_name_that_is_not_the_hubs() {
+        assert!(token_name("ci").is_ok() && token_name("ada.lovelace").is_ok());
+        for bad in ["", "a b", "a/b", "operator", "weir", "anonymous", &"a".repeat(65)] {
+            assert!(token_name(bad).is_err(), "{bad}");
+        }
     }
 }

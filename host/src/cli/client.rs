@@ -74,7 +74,7 @@ fn refusal(status: &StatusCode, problem: &ApiProblem) -> String {
         false => detail.clone(),
     };
     if *status == StatusCode::UNAUTHORIZED {
-        text.push_str("; give the token with --token or WEIR_ADMIN_TOKEN");
+        text.push_str("; give a token with --token or WEIR_ADMIN_TOKEN");
     }
     match request_id.as_str() {
         "" => format!("{text} ({code})"),
@@ -91,7 +91,7 @@ pub struct HubArgs {
     /// URL of the hub's admin API, such as http://127.0.0.1:8081
     #[arg(long, value_name = "URL", env = "WEIR_ADMIN_URL")]
     pub admin: Option<String>,
-    /// Admin token [default: the one in the data folder]
+    /// Token of the admin API [default: admin.token, or the one in the data folder]
     #[arg(long, value_name = "TOKEN", env = "WEIR_ADMIN_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
 }
@@ -110,7 +110,7 @@ enum ClientToken {
     Known(HeaderValue),
     /// There is none on this machine. The hub says what it does without.
     None,
-    /// It cannot be read, for this reason. What needs no token is done without.
+    /// It cannot be read, for this reason. Reads that are open are done without.
     Unreadable(String),
 }
 
@@ -147,6 +147,11 @@ impl AdminClient {
             (None, Err(_)) => ClientToken::None,
         };
         Ok(Self { http, base, token })
+    }
+
+    /// The address of a page of the hub.
+    pub(super) fn address_of(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
     }
 
     /// Reads what is at a path.
@@ -238,7 +243,7 @@ impl AdminClient {
         }
         let mut problem: ApiProblem = serde_json::from_slice(&answer.body).map_err(not_a_hub)?;
         if let (StatusCode::UNAUTHORIZED, ClientToken::Unreadable(why)) = (status, &self.token) {
-            problem.detail = format!("this needs the admin token, and {why}");
+            problem.detail = format!("this needs a token, and {why}");
         }
         Err(ClientError::Refused { status, problem: Box::new(problem) })
     }

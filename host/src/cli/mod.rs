@@ -12,6 +12,7 @@ mod destinations;
 mod error;
 mod events;
 mod holds;
+mod open;
 mod probe;
 mod providers;
 mod quarantine;
@@ -20,6 +21,7 @@ mod retry;
 mod secret;
 mod send;
 mod sources;
+mod tokens;
 mod unreadable;
 mod usage;
 mod values;
@@ -64,6 +66,8 @@ pub enum Command {
     Holds(holds::HoldsArgs),
     Unreadable(unreadable::UnreadableArgs),
     Sources(sources::SourcesArgs),
+    Tokens(tokens::TokensArgs),
+    Open(open::OpenArgs),
     ConfirmTime(confirm_time::ConfirmTimeArgs),
     Quarantine(quarantine::QuarantineArgs),
     Secret(secret::SecretArgs),
@@ -117,6 +121,8 @@ pub fn run() -> ExitCode {
         Command::Holds(args) => block_on(holds::holds(&args, output)),
         Command::Unreadable(args) => block_on(unreadable::unreadable(&args, output)),
         Command::Sources(args) => block_on(sources::run(&args, output)),
+        Command::Tokens(args) => block_on(tokens::run(&args, output)),
+        Command::Open(args) => block_on(open::run(&args, output)),
         Command::ConfirmTime(args) => block_on(confirm_time::run(&args, output)),
         Command::Quarantine(args) => block_on(quarantine::run(&args, output)),
     };

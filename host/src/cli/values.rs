@@ -44,6 +44,11 @@ pub(super) fn request_key(text: &str) -> Result<String, params::InvalidValue> {
     params::request_key(text).map(|()| text.to_owned())
 }
 
+/// The name of a token.
+pub(super) fn token_name(text: &str) -> Result<String, params::InvalidValue> {
+    params::token_name(text).map(|()| text.to_owned())
+}
+
 fn now() -> Timestamp {
     SystemClock.now()
 }

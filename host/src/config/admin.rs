@@ -21,8 +21,10 @@ pub struct AdminSettings {
     pub listen: SocketAddr,
     /// TLS; without it the listener speaks plain HTTP.
     pub tls: Option<TlsFiles>,
-    /// The token for writes, if the configuration has one.
+    /// The token with the role admin, if the configuration has one.
     pub token: Option<Secret>,
+    /// True if clients on this machine may read without a token.
+    pub open_reads: bool,
     /// Accepted host names besides loopback and the address, in lower case.
     pub allowed_hosts: BTreeSet<String>,
 }
@@ -49,6 +51,8 @@ pub(super) fn read(mut section: Section<'_>, context: &LoadContext<'_>) -> Optio
             secret_strength::judge_text_of(&section, "token", "token", bytes);
         }
     }
+    let open_reads = section.maybe::<bool>("open_reads");
+    let open_reads = open_reads.unwrap_or(context.mode.is_development());
     let hosts = section.list::<String>("allowed_hosts");
     for (index, host) in hosts.iter().flatten().enumerate() {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
@@ -59,5 +63,5 @@ pub(super) fn read(mut section: Section<'_>, context: &LoadContext<'_>) -> Optio
     }
     section.finish();
     let allowed_hosts = hosts?.iter().map(|host| host.to_ascii_lowercase()).collect();
-    Some(AdminSettings { listen: listen?, tls, token, allowed_hosts })
+    Some(AdminSettings { listen: listen?, tls, token, open_reads, allowed_hosts })
 }

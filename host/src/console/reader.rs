@@ -7,6 +7,7 @@ use weir_core::time::Timestamp;
 
 use super::times::Times;
 use crate::admin::principal::Principal;
+use crate::api::{Proof, Role};
 
 /// The cookie with the chosen theme.
 pub(crate) const THEME_COOKIE: &str = "weir_theme";
@@ -56,7 +57,7 @@ impl Reader {
         };
         let zone = cookie(ZONE_COOKIE).filter(|_| cookie(UTC_COOKIE).is_none());
         Self {
-            principal: head.extensions.get().copied().unwrap_or(Principal::Anonymous),
+            principal: head.extensions.get().cloned().unwrap_or_else(Principal::anonymous),
             theme: match cookie(THEME_COOKIE).as_deref() {
                 Some("light") => Some(Theme::Light),
                 Some("dark") => Some(Theme::Dark),
@@ -72,25 +73,22 @@ impl Reader {
     }
 
     /// The name and the role, as the bar shows them.
-    pub(crate) fn named(&self) -> &'static str {
-        match self.principal {
-            Principal::Anonymous => "read only",
-            Principal::Operator => "operator",
-        }
+    pub(crate) fn named(&self) -> &str {
+        if self.is_signed_in() { self.principal.as_str() } else { "read only" }
     }
 
     /// True if the reader has signed in.
     pub(crate) fn is_signed_in(&self) -> bool {
-        self.principal != Principal::Anonymous
+        self.principal.how == Proof::Session
     }
 
     /// True if the reader may change the state of events and targets.
     pub(crate) fn may_operate(&self) -> bool {
-        self.principal == Principal::Operator
+        self.principal.may(Role::Operate)
     }
 
     /// True if the reader may change the hub itself.
     pub(crate) fn may_administer(&self) -> bool {
-        self.principal == Principal::Operator
+        self.principal.may(Role::Admin)
     }
 }

@@ -26,7 +26,7 @@ use crate::runtime::shutdown::Drain;
 /// The reason of the holds that are placed here.
 const BREAKER: &str = "breaker";
 /// The name under which they are placed.
-const HUB: &str = "weir";
+pub(crate) const HUB: &str = "weir";
 /// The longest time until a hold is noticed that an operator released.
 const RELEASE_CHECK: Duration = Duration::from_millis(500);
 /// The pause after the store failed.

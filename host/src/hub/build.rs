@@ -220,6 +220,7 @@ impl Parts {
             allowed_hosts: self.config.admin.allowed_hosts.clone(),
             tls,
             token: Token::from_config(&self.config)?,
+            open_reads: self.config.admin.open_reads,
             health: self.health.clone(),
             handlers: handlers.clone(),
             egress: egress.handle(),

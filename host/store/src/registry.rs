@@ -15,11 +15,13 @@ pub enum EntryKind {
     Secret,
     /// The configuration at the last start.
     Setting,
+    /// Named tokens of the admin API, by name; their digests.
+    Token,
 }
 
 impl EntryKind {
-    pub const ALL: [Self; 5] =
-        [Self::Breaker, Self::Handler, Self::Module, Self::Secret, Self::Setting];
+    pub const ALL: [Self; 6] =
+        [Self::Breaker, Self::Handler, Self::Module, Self::Secret, Self::Setting, Self::Token];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -29,6 +31,7 @@ impl EntryKind {
             Self::Module => "module",
             Self::Secret => "secret",
             Self::Setting => "setting",
+            Self::Token => "token",
         }
     }
 }

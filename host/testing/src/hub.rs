@@ -396,13 +396,24 @@ impl RunningHub {
             .unwrap()
     }
 
+    /// The token that the hub made at its first start, if it did.
+    pub fn token(&self) -> Option<String> {
+        let file = self.folder.path().join("data/admin-token");
+        std::fs::read_to_string(file).ok().map(|token| token.trim().to_owned())
+    }
+
+    /// A request to the admin API for what is at a path, with the token of the hub.
+    pub fn read_request(&self, path: &str) -> Request<Full<Bytes>> {
+        let mut request = Request::builder().uri(format!("http://{}{path}", self.admin));
+        if let Some(token) = self.token() {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        request.body(Full::default()).unwrap()
+    }
+
     /// Gets a document from the admin API.
     pub async fn api(&self, path: &str) -> Value {
-        let request = Request::builder()
-            .uri(format!("http://{}{path}", self.admin))
-            .body(Full::default())
-            .unwrap();
-        let (status, body) = self.send(request).await;
+        let (status, body) = self.send(self.read_request(path)).await;
         assert!(status.is_success(), "{path}: {status} {}", String::from_utf8_lossy(&body));
         serde_json::from_slice(&body).unwrap()
     }

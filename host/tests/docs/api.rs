@@ -72,7 +72,7 @@ fn every_route_of_the_api_is_documented_and_no_other() {
     let stage = Stage::with_hub();
     let token = format!("authorization: Bearer {}\r\n", stage.token());
     for (path, methods) in documented {
-        let path = path.replace("{id}", "evt_0").replace("{name}", "github");
+        let path = path.replace("{id}", "evt_0").replace("{name}", "github").replace("{code}", "0");
         let answer = get(stage.admin, NO_METHOD, &path, &token);
         assert_eq!(answer.status, 405, "{path}: {}", answer.body);
         let allow = answer.head.lines().find_map(|line| line.strip_prefix("allow:")).unwrap();
@@ -123,6 +123,7 @@ fn fields(value: &Value, path: &str, found: &mut BTreeSet<String>, closed: &mut 
 fn the_answers_have_the_documented_fields() {
     let document = Document::read("host/docs/api.md");
     let stage = Stage::with_hub();
+    let token = format!("authorization: Bearer {}\r\n", stage.token());
     let mut wrong = Vec::new();
     let mut compared = 0;
     for section in document.text.split("\n### `GET ").skip(1) {
@@ -130,7 +131,7 @@ fn the_answers_have_the_documented_fields() {
         let rest = rest.split("\n## ").next().unwrap().split("\n### ").next().unwrap();
         let Some((_, example)) = rest.split_once("```json\n") else { continue };
         let example: Value = serde_json::from_str(example.split("```").next().unwrap()).unwrap();
-        let answer = get(stage.admin, "GET", &stage.fill_in(&example_of(path)), "");
+        let answer = get(stage.admin, "GET", &stage.fill_in(&example_of(path)), &token);
         let answer: Value = serde_json::from_str(&answer.body).unwrap();
         let (mut live, mut closed) = (BTreeSet::new(), BTreeSet::new());
         fields(&answer, "", &mut live, &mut closed);

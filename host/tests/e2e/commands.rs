@@ -6,7 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use clap::{Arg, ArgAction, Command, CommandFactory as _};
+use http_body_util::Full;
+use serde_json::{Value, json};
 
 use weir_testing::hub::{RunningHub, SECRET, TestHub};
 use weir_testing::sink::Sink;
@@ -16,7 +19,14 @@ use weir_testing::wait::until;
 const RUN_A_HUB: [&str; 2] = ["serve", "demo"];
 /// Commands that change what the next call finds. Their first call must succeed; later calls may be
 /// refused.
-const ONCE: [&str; 4] = ["dead-letters requeue", "release", "retry", "quarantine release"];
+const ONCE: [&str; 6] = [
+    "dead-letters requeue",
+    "release",
+    "retry",
+    "quarantine release",
+    "tokens create",
+    "tokens revoke",
+];
 /// Commands that a hub with this configuration refuses, each with its own message.
 const REFUSED: [&str; 4] =
     ["sources accept-secret", "sources learned-secret", "sources forget-secret", "quarantine show"];
@@ -77,6 +87,9 @@ fn sample(stage: &Stage, path: &str, arg: &str) -> Option<String> {
         ("quarantine show", "id") | ("quarantine release", "ids") => {
             "qrt_01K9ZR3V6QH8N4T2M5W7XADCBE"
         }
+        ("tokens create" | "tokens revoke", "name") => "ci",
+        ("tokens create", "role") => "read",
+        ("tokens create", "expires") => "30d",
         ("retry", "id") => &stage.dead,
         ("retry", "destination") => "sink",
         ("retry", "handler") => "teller",
@@ -335,19 +348,66 @@ async fn an_unknown_name_is_refused_with_the_known_names() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn local_reads_need_no_token_file_and_writes_name_it() {
+async fn without_its_token_file_a_command_says_what_it_needs() {
     let (stage, _sink) = stage().await;
     let token = stage.hub.folder.path().join("data/admin-token");
     // The case of another user's CLI: the token file exists and cannot be read.
     std::fs::remove_file(&token).unwrap();
     std::fs::create_dir(&token).unwrap();
-    for line in [&["events"][..], &["holds"], &["destinations"], &["why", &stage.event]] {
-        let out = stage.hub.cli(line);
-        assert!(out.status.success(), "{line:?}: {}", String::from_utf8_lossy(&out.stderr));
+    for line in [&["events"][..], &["holds"], &["hold", "source:github"]] {
+        let (exit, said) = stage.hub.cli_err(line);
+        assert!(exit == 1 && said.contains("this needs a token, and cannot read"), "{said}");
+        assert!(said.contains("--token"), "{said}");
     }
-    let out = stage.hub.cli(&["hold", "source:github"]);
-    let said = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert!(said.contains("needs the admin token") && said.contains("--token"), "{said}");
+    let mut given = stage.hub.command(&["events"]);
+    let out = given.env("WEIR_ADMIN_TOKEN", stage.token.trim()).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn open_reads_need_no_token_and_writes_still_do() {
+    let config = "[admin]\nopen_reads = true";
+    let hub = TestHub::new().github().replace("[admin]", config).start().await;
+    let token = hub.folder.path().join("data/admin-token");
+    std::fs::remove_file(&token).unwrap();
+    hub.cli_ok(&["events"]);
+    let (_, said) = hub.cli_err(&["hold", "source:github"]);
+    assert!(said.contains("token_missing") && said.contains("--token"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_named_token_does_what_its_role_may_until_it_is_revoked() {
+    let hub = TestHub::new().github().start().await;
+    let token = hub.cli_ok(&["tokens", "create", "ci", "--role", "read", "--expires", "30d"]);
+    let with_token = |line: &[&str]| {
+        let out = hub.command(line).env("WEIR_ADMIN_TOKEN", token.trim()).output().unwrap();
+        (out.status.success(), String::from_utf8(out.stderr).unwrap())
+    };
+    assert!(with_token(&["events"]).0);
+    let (done, said) = with_token(&["hold", "source:github"]);
+    assert!(!done && said.contains("needs the role `operate`, and ci has"), "{said}");
+    let listed: Value = serde_json::from_str(&hub.cli_ok(&["tokens", "list", "--json"])).unwrap();
+    assert_eq!((&listed["name"], &listed["role"]), (&json!("ci"), &json!("read")));
+    hub.cli_ok(&["tokens", "revoke", "ci"]);
+    let (done, said) = with_token(&["events"]);
+    assert!(!done && said.contains("token_mismatch"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_address_of_open_signs_in_once() {
+    let hub = TestHub::new().start().await;
+    let address = hub.cli_ok(&["open"]);
+    assert!(!address.contains(&hub.token().unwrap()), "no token in an address");
+    let open =
+        || http::Request::builder().uri(address.trim()).body(Full::<Bytes>::default()).unwrap();
+    let first = hub.exchange(open()).await;
+    assert_eq!(first.status(), 303);
+    let cookie = first.headers()["set-cookie"].to_str().unwrap();
+    let request = http::Request::builder()
+        .uri(format!("http://{}/api/v1/events", hub.admin))
+        .header("cookie", cookie.split(';').next().unwrap());
+    assert_eq!(hub.send(request.body(Full::default()).unwrap()).await.0, 200);
+    assert_eq!(hub.exchange(open()).await.status(), 401);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -120,7 +120,7 @@ params = { verify_token = { env = "PLANTED_VERIFY" } }
 /// Trace level for all libraries too, and the admin token in the environment.
 fn loud(hub: TestHub) -> TestHub {
     hub.replace("[log]", "[log]\nlevel = \"trace\"")
-        .replace("[admin]", "[admin]\ntoken = { env = \"WEIR_PLANTED_ADMIN\" }")
+        .replace("[admin]", "[admin]\nopen_reads = true\ntoken = { env = \"WEIR_PLANTED_ADMIN\" }")
 }
 
 /// Requests of all kinds, valid and invalid.

@@ -1,6 +1,7 @@
 //! The HTTP side of the admin API: one function a route. It reads the request, asks the service,
 //! and answers.
 
+mod access;
 mod dead_letters;
 mod events;
 mod health;
@@ -8,6 +9,7 @@ mod holds;
 mod lists;
 mod quarantine;
 mod replay;
+mod session;
 mod sources;
 
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use axum::Router;
 use axum::routing::{delete, get, post};
 
 use super::error::ApiError;
-use super::extract::{Json, JsonBody, PathText, Service, json_bytes, json_response};
+use super::extract::{Json, JsonBody, PathText, Peer, Service, json_bytes, json_response};
 use super::principal::Principal;
 use super::query::{NoParameters, Query};
 use super::service::AdminService;
@@ -33,11 +35,18 @@ pub(super) fn router() -> Router<Arc<AdminService>> {
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/metrics", get(health::metrics))
+        .route("/login", post(session::sign_in))
+        .route("/login/{code}", get(session::exchange))
+        .route("/logout", post(session::sign_out))
         .merge(api())
 }
 
 fn api() -> Router<Arc<AdminService>> {
     Router::new()
+        .route("/api/v1/whoami", get(access::who_am_i))
+        .route("/api/v1/login-codes", post(access::login_code))
+        .route("/api/v1/tokens", get(access::tokens).post(access::create_token))
+        .route("/api/v1/tokens/{name}", delete(access::revoke_token))
         .route("/api/v1/events", get(events::list))
         .route("/api/v1/events/{id}", get(events::show))
         .route("/api/v1/events/{id}/body", get(events::body))

@@ -6,7 +6,7 @@ use super::{AdminService, Principal, ScopeError, views};
 use crate::admin::error::ApiError;
 use crate::api::params::{future_moment, reason};
 use crate::api::{HoldView, HoldsQuery, ListPage, PlaceHoldBody};
-use crate::delivery::breakers::is_breaker_hold;
+use crate::delivery::breakers::{HUB, is_breaker_hold};
 
 /// Most holds in force: every claim looks at each.
 const HOLDS_MAX: usize = 1_000;
@@ -32,7 +32,7 @@ impl AdminService {
         body: PlaceHoldBody,
         by: Principal,
     ) -> Result<HoldView, ApiError> {
-        let hold = self.new_hold(body, by)?;
+        let hold = self.new_hold(body, &by)?;
         if self.store.holds().await?.len() >= HOLDS_MAX {
             let detail = format!("there are {HOLDS_MAX} holds already; release some first");
             return Err(ApiError::conflict("too_many_holds", detail));
@@ -45,7 +45,7 @@ impl AdminService {
         Ok(views::hold(&placed))
     }
 
-    fn new_hold(&self, body: PlaceHoldBody, by: Principal) -> Result<NewHold, ApiError> {
+    fn new_hold(&self, body: PlaceHoldBody, by: &Principal) -> Result<NewHold, ApiError> {
         let scope = self.known_names().scope(&body.scope)?;
         let text = body.reason.unwrap_or_else(|| by.as_str().into());
         reason(&text)
@@ -68,7 +68,7 @@ impl AdminService {
         let held = self.store.holds().await?.into_iter().find(|held| held.id == number);
         let held = held.ok_or_else(gone)?;
         let Hold { hold, .. } = &held;
-        if &*hold.by != Principal::Operator.as_str() && !is_breaker_hold(hold) {
+        if &*hold.by == HUB && !is_breaker_hold(hold) {
             let detail = format!(
                 "the hub itself holds {} ({}); the hold ends when the cause is gone",
                 hold.scope, hold.reason

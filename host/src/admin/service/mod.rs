@@ -3,6 +3,7 @@
 //! One file a subject. Every act takes the principal who asks for it. What may not live here: SQL,
 //! and the work of the other parts of the hub.
 
+mod access;
 mod dead_letters;
 mod events;
 mod health;
@@ -30,6 +31,7 @@ use weir_store::query::CountsFilter;
 
 use super::Deps;
 use super::error::ApiError;
+use super::identity::Identity;
 use super::principal::Principal;
 use crate::api::{ConfirmTimeAnswer, ListPage, UnreadableView};
 use crate::context::HubContext;
@@ -57,6 +59,9 @@ pub(crate) struct AdminService {
     inbox: Inbox,
     routes: Arc<Routes>,
     ingress: Arc<Ingress>,
+    pub(super) identity: Arc<Identity>,
+    /// True if browsers reach the listener over TLS.
+    pub(super) is_tls: bool,
     whole_payloads: Arc<Semaphore>,
 }
 
@@ -67,7 +72,7 @@ impl fmt::Debug for AdminService {
 }
 
 impl AdminService {
-    pub(super) fn new(ctx: HubContext, deps: Deps) -> Self {
+    pub(super) fn new(ctx: HubContext, deps: Deps, identity: Arc<Identity>) -> Self {
         Self {
             store: ctx.store,
             clock: ctx.clock,
@@ -78,6 +83,8 @@ impl AdminService {
             inbox: deps.inbox,
             routes: deps.routes,
             ingress: deps.ingress,
+            identity,
+            is_tls: deps.tls.is_some(),
             whole_payloads: Arc::new(Semaphore::new(WHOLE_PAYLOADS_MAX)),
         }
     }

@@ -239,7 +239,7 @@ impl AdminService {
         request: String,
         options: &ReplayOptions,
     ) -> Result<usize, ApiError> {
-        let (new_ids, by) = (options.new_ids, options.by);
+        let (new_ids, by) = (options.new_ids, &options.by);
         let replay = ReplayRequest { what, limit: DELIVERIES_MAX, request, new_ids };
         let deliveries = self.store.replay(replay).await?.deliveries.len();
         if deliveries > 0 {

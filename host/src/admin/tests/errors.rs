@@ -45,8 +45,10 @@ async fn the_host_must_name_the_port_that_was_bound() {
         [(address.to_string(), "HTTP/1.1 200"), ("127.0.0.1:1".to_owned(), "HTTP/1.1 421")]
     {
         let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-        let ask =
-            format!("GET /api/v1/events HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        let ask = format!(
+            "GET /api/v1/events HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {TOKEN}\r\n\
+             connection: close\r\n\r\n"
+        );
         stream.write_all(ask.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();

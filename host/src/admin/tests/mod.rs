@@ -44,6 +44,7 @@ use crate::observe::metrics::Metrics;
 use crate::runtime::clock::SystemClock;
 use crate::runtime::shutdown::Drain;
 
+mod access;
 mod dead_letters;
 mod errors;
 mod events;
@@ -114,6 +115,7 @@ async fn deps(folder: &Path, table: &RouteTable) -> (HubContext, Deps) {
         allowed_hosts: BTreeSet::new(),
         tls: None,
         token: Token::given(TOKEN.as_bytes()),
+        open_reads: false,
         health,
         handlers: InvokerHandle::with_ready(&["orders"], &ctx),
         inbox: egress.inbox(),
