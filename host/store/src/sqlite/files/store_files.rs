@@ -140,10 +140,15 @@ impl StoreFiles {
                 | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
         prepare_once(&conn)?;
-        // The first two only take hold in a new file, before anything is written.
+        // Before anything else: until then a commit on this connection may move the log into the
+        // database, at a time when nothing but a checkpoint may change that file.
+        conn.execute_batch("PRAGMA wal_autocheckpoint = 0;")?;
+        // These take hold only in a new file. In an existing one `auto_vacuum` would be a commit.
+        if conn.query_row("PRAGMA page_count", [], |row| row.get::<_, i64>(0))? == 0 {
+            conn.execute_batch("PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL;")?;
+        }
         conn.execute_batch(&format!(
-            "PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;
-             PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA temp_store = MEMORY;
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;
              PRAGMA trusted_schema = OFF; PRAGMA cache_size = -{cache_kib};"
         ))?;
         Ok(conn)
@@ -181,4 +186,25 @@ fn prepare_once(conn: &Connection) -> rusqlite::Result<()> {
     conn.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_connection_changes_neither_the_database_nor_its_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = StoreFiles::new(&dir.path().join("weir.db"), None);
+        let first = files.writer(1024).unwrap();
+        first.execute_batch("CREATE TABLE pages (bytes BLOB)").unwrap();
+        let bytes = || files.files().map(|file| file.metadata().unwrap().len());
+        // More pages than those after which SQLite by default moves the log by itself.
+        while bytes()[1] < 1_200 * 4_096 {
+            first.execute_batch("INSERT INTO pages VALUES (zeroblob(3000))").unwrap();
+        }
+        let before = bytes();
+        let _second = files.writer(1024).unwrap();
+        assert_eq!(bytes()[..2], before[..2]);
+    }
 }
