@@ -250,7 +250,8 @@ impl BreakerPersistence {
                 if stored.hold.as_ref().is_some_and(|held| held.hold.until == until) {
                     return Ok(());
                 }
-                let (scope, reason, by) = (scope_of(&flow.target), BREAKER.into(), HUB.into());
+                let (scope, reason, by) =
+                    (HoldScope::from(&flow.target), BREAKER.into(), HUB.into());
                 let hold = NewHold { scope, reason, by, until };
                 let placed = match &stored.hold {
                     Some(Hold { id, at, .. }) => {
@@ -310,7 +311,7 @@ pub(crate) async fn reset(store: &dyn Store, target: &Target) -> Result<(), Stor
     if let Some(entry) = store.get(EntryKind::Breaker, &key).await? {
         store.cas(EntryKind::Breaker, &key, Some(entry.version), None).await?;
     }
-    let scope = scope_of(target);
+    let scope = HoldScope::from(target);
     for held in store.holds().await? {
         if held.hold.scope == scope && is_breaker_hold(&held.hold) {
             store.release(held.id).await?;
@@ -322,11 +323,4 @@ pub(crate) async fn reset(store: &dyn Store, target: &Target) -> Result<(), Stor
 /// True for a hold that was placed here.
 pub(crate) fn is_breaker_hold(hold: &NewHold) -> bool {
     &*hold.by == HUB && &*hold.reason == BREAKER
-}
-
-fn scope_of(target: &Target) -> HoldScope {
-    match target {
-        Target::Handler(name) => HoldScope::Handler(name.clone()),
-        Target::Destination(name) => HoldScope::Destination(name.clone()),
-    }
 }

@@ -127,13 +127,6 @@ fn target_of(scope: &HoldScope) -> Option<Target> {
     }
 }
 
-fn scope_of(target: &Target) -> HoldScope {
-    match target {
-        Target::Handler(name) => HoldScope::Handler(name.clone()),
-        Target::Destination(name) => HoldScope::Destination(name.clone()),
-    }
-}
-
 /// The targets with deliveries that are not final.
 fn waiting(rows: &[CountRow]) -> BTreeSet<Target> {
     let is_final = |row: &&CountRow| {
@@ -207,7 +200,7 @@ impl MissingTargets {
     }
 
     async fn hold(&self, target: &Target) -> Result<(), StoreError> {
-        self.ctx.store.hold(NewHold::missing(scope_of(target))).await?;
+        self.ctx.store.hold(NewHold::missing(target.into())).await?;
         let life = format_duration(self.deps.hold_life);
         tracing::warn!(%target, %life, "the target is missing; its deliveries wait until it is back");
         Ok(())
@@ -279,7 +272,7 @@ mod tests {
     }
 
     fn held(id: u64, target: &str, reason: &str, at: u64) -> Hold {
-        let scope = scope_of(&target.parse().unwrap());
+        let scope = HoldScope::from(&target.parse::<Target>().unwrap());
         let hold = match reason {
             MISSING => NewHold::missing(scope),
             _ => NewHold { scope, reason: reason.into(), by: "operator".into(), until: None },

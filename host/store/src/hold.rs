@@ -41,6 +41,16 @@ impl HoldScope {
     }
 }
 
+/// The scope of a hold on one target.
+impl From<&Target> for HoldScope {
+    fn from(target: &Target) -> Self {
+        match target {
+            Target::Handler(name) => Self::Handler(name.clone()),
+            Target::Destination(name) => Self::Destination(name.clone()),
+        }
+    }
+}
+
 /// `source:github`, `handler:orders`, `destination:ops`.
 impl fmt::Display for HoldScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,10 +3,10 @@
 use weir_core::delivery::DeliveryState;
 use weir_core::id::{DeliveryId, EventId};
 use weir_core::name::Target;
+use weir_store::hold::HoldScope;
 use weir_store::upkeep::{RetriedNow, RetryNow};
 
 use super::lookup::{IdMatch, id_not_found, several_events};
-use super::targets::scope_of;
 use super::{AdminService, Principal};
 use crate::admin::error::ApiError;
 use crate::api::{RetryAnswer, RetryBody};
@@ -83,7 +83,7 @@ impl AdminService {
                 break;
             }
         }
-        let scope = scope_of(&target);
+        let scope = HoldScope::from(&target);
         let holds = self.store.holds().await?;
         let breaker =
             holds.iter().find(|held| held.hold.scope == scope && is_breaker_hold(&held.hold));

@@ -90,16 +90,8 @@ impl AdminService {
 }
 
 fn on<'a>(holds: &'a [Hold], target: &Target) -> Option<&'a Hold> {
-    let scope = scope_of(target);
+    let scope = HoldScope::from(target);
     holds.iter().find(|held| held.hold.scope == scope)
-}
-
-/// The scope of a hold on a target.
-pub(super) fn scope_of(target: &Target) -> HoldScope {
-    match target {
-        Target::Handler(name) => HoldScope::Handler(name.clone()),
-        Target::Destination(name) => HoldScope::Destination(name.clone()),
-    }
 }
 
 fn reason(held: &Hold) -> String {
