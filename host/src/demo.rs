@@ -198,7 +198,7 @@ async fn settled(
         let mut look = tokio::time::interval(POLL_INTERVAL);
         loop {
             look.tick().await;
-            let filter = EventFilter { source: Some(source.clone()), ..EventFilter::default() };
+            let filter = EventFilter { sources: vec![source.clone()], ..EventFilter::default() };
             let page = PageRequest { limit: NEWEST_EVENTS, after: None };
             let newest = running.store.events(filter, page).await?.items;
             let mut events = Vec::new();

@@ -420,8 +420,13 @@ impl Sim<'_> {
         for prepared in &mut self.past {
             prepared.reads_are_old = true;
         }
-        self.operate(Op::Prune(Retention { payload_life: life, attempt_life: life, dedup_life }))
-            .await
+        let retention = Retention {
+            payload_life: life,
+            attempt_life: life,
+            dedup_life,
+            ..Retention::default()
+        };
+        self.operate(Op::Prune(retention)).await
     }
 
     async fn move_clock(&mut self) -> Holds {

@@ -41,6 +41,7 @@ use crate::invoker::InvokerHandle;
 use crate::observe::health::Health;
 use crate::routing::Routes;
 use crate::tls::ServerTls;
+use crate::upkeep::rollups::Unsaved;
 use access::Access;
 use error::ApiError;
 use guard::AdminGuard;
@@ -79,6 +80,8 @@ pub struct Deps {
     pub ingress: Arc<Ingress>,
     /// None in tests of the API.
     pub(crate) console: Option<ConsoleRoutes>,
+    /// What was counted and is not in the store yet.
+    pub unsaved: Unsaved,
 }
 
 impl fmt::Debug for Deps {

@@ -47,8 +47,8 @@ impl ExpiringCertificates {
             now.as_millis().saturating_sub(weir_core::time::millis(ExpiryReminder::EVERY)),
         );
         let filter = EventFilter {
-            source: Some(SourceName::hub()),
-            kind: Some(kind),
+            sources: vec![SourceName::hub()],
+            kinds: vec![kind],
             since: Some(since),
             ..EventFilter::default()
         };

@@ -333,7 +333,7 @@ impl Alerts {
         source: &SourceName,
         table: &RouteTable,
     ) -> Result<(bool, bool), StoreError> {
-        let filter = EventFilter { source: Some(source.clone()), ..EventFilter::default() };
+        let filter = EventFilter { sources: vec![source.clone()], ..EventFilter::default() };
         let page = PageRequest { limit: EVENTS_LOOKED_AT, after: None };
         let latest = self.ctx.store.events(filter, page).await?.items;
         let was = latest.iter().any(|event| event.status != EventStatus::Unrouted);

@@ -22,6 +22,7 @@ mod quarantine;
 mod replay;
 mod retry;
 mod source;
+mod stats;
 mod unreadable;
 mod why;
 
@@ -51,5 +52,9 @@ pub use quarantine::{
 pub use replay::{DeadLetterFilter, ReplayAnswer, ReplayBody, UnroutedFilter};
 pub use retry::{RetryAnswer, RetryBody};
 pub use source::{ForgottenSecret, OpenWindowBody, SecretAnswer, SourceView, WindowAnswer};
+pub use stats::{
+    DurationStats, HubLevels, SourceCounts, SourceStats, StatsAnswer, StatsQuery, TargetCounts,
+    TargetStats,
+};
 pub use unreadable::UnreadableView;
 pub use why::{CandidateView, HoldOnDelivery, LastAttempt, RoutedDelivery, WhyAnswer};

@@ -15,6 +15,10 @@ const CURSOR_BYTES_MAX: usize = 512;
 const REQUEST_KEY_BYTES_MAX: usize = 64;
 /// Longest name of a token, in bytes.
 const TOKEN_NAME_BYTES_MAX: usize = 64;
+/// The shortest step of statistics.
+const MINUTE: Duration = Duration::from_secs(60);
+/// The longest step of statistics that need not be whole hours.
+const HOUR: Duration = Duration::from_secs(3_600);
 /// Longest reason of a hold, in bytes.
 const REASON_BYTES_MAX: usize = 500;
 
@@ -114,6 +118,39 @@ pub fn future_moment(text: &str, now: Timestamp) -> Result<Timestamp, InvalidVal
     };
     if at > now { Ok(at) } else { Err(InvalidValue("the time is already past".to_owned())) }
 }
+
+/// The length of a step of statistics: whole minutes up to an hour, or whole hours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step(Duration);
+
+impl Step {
+    #[must_use]
+    pub fn get(self) -> Duration {
+        self.0
+    }
+}
+
+impl FromStr for Step {
+    type Err = InvalidValue;
+
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        let step = units::parse_duration(text).unwrap_or_default();
+        let unit = if step <= HOUR { MINUTE } else { HOUR };
+        if step.is_zero() || !step.as_millis().is_multiple_of(unit.as_millis()) {
+            let form = "write whole minutes up to an hour, such as 5m, or whole hours, such as 6h";
+            return Err(InvalidValue(form.to_owned()));
+        }
+        Ok(Self(step))
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&units::format_duration(self.0))
+    }
+}
+
+as_text!(Step);
 
 /// The number of entries on a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -270,6 +307,16 @@ mod tests {
         }
         assert_eq!("500".parse::<Limit>().map(Limit::get), Ok(500));
         assert_eq!(Limit::clamped(0).get(), 1);
+    }
+
+    #[test]
+    fn a_step_is_whole_minutes_or_hours() {
+        for good in ["1m", "5m", "1h", "6h", "1d"] {
+            assert!(good.parse::<Step>().is_ok(), "{good}");
+        }
+        for bad in ["", "0s", "30s", "90s", "90m", "now"] {
+            assert!(bad.parse::<Step>().is_err(), "{bad}");
+        }
     }
 
     #[test]

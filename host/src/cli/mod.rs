@@ -21,6 +21,7 @@ mod retry;
 mod secret;
 mod send;
 mod sources;
+mod stats;
 mod tokens;
 mod unreadable;
 mod usage;
@@ -68,6 +69,7 @@ pub enum Command {
     Sources(sources::SourcesArgs),
     Tokens(tokens::TokensArgs),
     Open(open::OpenArgs),
+    Stats(stats::StatsArgs),
     ConfirmTime(confirm_time::ConfirmTimeArgs),
     Quarantine(quarantine::QuarantineArgs),
     Secret(secret::SecretArgs),
@@ -123,6 +125,7 @@ pub fn run() -> ExitCode {
         Command::Sources(args) => block_on(sources::run(&args, output)),
         Command::Tokens(args) => block_on(tokens::run(&args, output)),
         Command::Open(args) => block_on(open::run(&args, output)),
+        Command::Stats(args) => block_on(stats::run(&args, output)),
         Command::ConfirmTime(args) => block_on(confirm_time::run(&args, output)),
         Command::Quarantine(args) => block_on(quarantine::run(&args, output)),
     };

@@ -54,12 +54,16 @@ pub(super) fn retention(mut section: Section<'_>) -> Option<RetentionSettings> {
     let payload_life = section.must("payload_life");
     let attempt_life = section.must("attempt_life");
     let dedup_life = section.must("dedup_life");
+    let audit_life = section.must("audit_life");
+    let audit_rows = section.must::<u32>("audit_rows");
     let hold_life = section.must("hold_life");
     section.finish();
     let retention = Retention {
         payload_life: payload_life?,
         attempt_life: attempt_life?,
         dedup_life: dedup_life?,
+        audit_life: audit_life?,
+        audit_rows: audit_rows?.into(),
     };
     Some(RetentionSettings { retention, hold_life: hold_life? })
 }

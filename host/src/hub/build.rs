@@ -33,6 +33,7 @@ use crate::target_changes;
 use crate::tls::{HTTP_1, HTTP_2_OR_1, Protocols, ServerTls, TlsFiles, TlsListener};
 use crate::upkeep::RetentionWorker;
 use crate::upkeep::missing_targets::{self, MissingTargets};
+use crate::upkeep::rollups::{RollupWorker, Unsaved};
 
 /// The thread pools. Requests and guests have their own, so that a guest never delays an answer.
 #[derive(Debug, Clone)]
@@ -56,6 +57,7 @@ pub struct Hub {
     pub(super) egress: Egress,
     pub(super) admin: Admin,
     pub(super) retention: RetentionWorker,
+    pub(super) rollups: RollupWorker,
     pub(super) missing: MissingTargets,
     pub(super) alerts: Alerts,
     pub(super) fallback: Option<Arc<DirectWebhook>>,
@@ -83,9 +85,11 @@ impl Hub {
         let egress = parts.egress()?;
         let (handlers, inbox) = (invoker.handle(), egress.inbox());
         let fallback = parts.fallback_webhook()?;
+        let rollups = RollupWorker::new(parts.ctx.clone());
         Ok(Self {
-            admin: parts.admin(&ingress, &handlers, &egress, admin_tls)?,
+            admin: parts.admin(&ingress, &handlers, &egress, (admin_tls, rollups.unsaved()))?,
             retention: parts.retention(),
+            rollups,
             missing: parts.missing_targets(&handlers),
             alerts: parts.alerts(tls_listeners, fallback.clone()),
             reload: parts.reload(&ingress),
@@ -214,7 +218,7 @@ impl Parts {
         ingress: &Arc<Ingress>,
         handlers: &InvokerHandle,
         egress: &Egress,
-        tls: Option<Arc<ServerTls>>,
+        (tls, unsaved): (Option<Arc<ServerTls>>, Unsaved),
     ) -> anyhow::Result<Admin> {
         let deps = admin::Deps {
             allowed_hosts: self.config.admin.allowed_hosts.clone(),
@@ -228,6 +232,7 @@ impl Parts {
             routes: self.routes.clone(),
             ingress: ingress.clone(),
             console: Some(console::routes()),
+            unsaved,
         };
         Ok(Admin::new(self.ctx.clone(), deps))
     }

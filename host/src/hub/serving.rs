@@ -68,6 +68,7 @@ impl Hub {
         tasks.spawn_on("alerts", OnFailure::Log, work, self.alerts.run());
         tasks.spawn_on("missing", OnFailure::Log, work, self.missing.run());
         tasks.spawn_on("retention", OnFailure::Log, work, self.retention.run());
+        tasks.spawn_on("rollups", OnFailure::Log, work, self.rollups.run());
         tasks.spawn_on("authorities", OnFailure::Log, work, roots::watch(drain.clone()));
         tasks.spawn_on("configuration", OnFailure::Log, work, self.reload.run());
         let accepting = self.ingress.run(self.listeners.ingress);

@@ -361,6 +361,13 @@ impl SourceMetrics {
         (self.answers.total(taken), self.answers.total(|code| !taken(code)))
     }
 
+    /// Accepted requests by the time to their answer, in the buckets of
+    /// [`BUCKETS_US`](super::series::BUCKETS_US).
+    #[must_use]
+    pub fn ack_durations(&self) -> Vec<u64> {
+        self.taken.counts()
+    }
+
     /// Refused requests by code since the source exists.
     #[must_use]
     pub fn refused_by_code(&self) -> Vec<(&'static str, u64)> {
@@ -442,6 +449,18 @@ impl TargetMetrics {
     /// Counts that the target began to fail.
     pub fn opened(&self) {
         self.opened.inc();
+    }
+
+    /// Attempts by duration, in the buckets of [`BUCKETS_US`](super::series::BUCKETS_US).
+    #[must_use]
+    pub fn attempt_durations(&self) -> Vec<u64> {
+        self.took.counts()
+    }
+
+    /// The number of deliveries that became dead letters since the start.
+    #[must_use]
+    pub fn given_up(&self) -> u64 {
+        self.dead_letters.get()
     }
 
     /// The number of times that the target began to fail since the start.

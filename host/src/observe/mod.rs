@@ -8,6 +8,7 @@ pub mod health;
 pub(crate) mod likely_cause;
 pub mod metrics;
 pub mod notice;
+pub mod percentiles;
 pub mod process;
 pub mod series;
 #[cfg(test)]

@@ -90,6 +90,12 @@ impl DurationHistogram {
         self.sum_us.fetch_add(us, Relaxed);
     }
 
+    /// The count of each bucket of [`BUCKETS_US`], and of longer durations.
+    #[must_use]
+    pub fn counts(&self) -> Vec<u64> {
+        self.buckets.iter().map(|n| n.load(Relaxed)).collect()
+    }
+
     /// The sum in seconds, and per bucket its upper bound in seconds and its count; the last has no
     /// bound.
     #[must_use]

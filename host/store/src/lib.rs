@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use weir_core::time::Clock;
 
+pub mod audit;
 pub mod claim;
 pub mod error;
 pub mod health;
@@ -26,6 +27,7 @@ mod private;
 pub mod quarantine;
 pub mod query;
 pub mod registry;
+pub mod rollup;
 pub mod settle;
 mod store;
 pub mod upkeep;

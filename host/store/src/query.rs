@@ -7,7 +7,7 @@ use serde::Serialize;
 use weir_core::delivery::{DeliveryState, EventStatus, Outcome};
 use weir_core::event::{Category, EventType};
 use weir_core::id::{AttemptId, DeliveryId, EventId, MessageId, RequestId};
-use weir_core::name::{SourceName, Target};
+use weir_core::name::{DestinationName, HandlerName, SourceName, Target};
 use weir_core::payload::Payload;
 use weir_core::time::Timestamp;
 
@@ -16,37 +16,63 @@ use weir_core::time::Timestamp;
 pub struct PageRequest {
     /// Limit of items. An engine may return fewer with a cursor, after it has read enough rows.
     pub limit: usize,
-    /// Cursor of the page before; opaque.
+    /// The `next` or `previous` of another page; opaque. None for the newest items.
     pub after: Option<String>,
 }
 
-/// Items of a page.
+/// Items of a page, newest first.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PageOf<T> {
     pub items: Vec<T>,
-    /// Cursor of the next page; none at the end.
+    /// Cursor of the page with older items; none at the end.
     pub next: Option<String>,
+    /// Cursor of the page with newer items; none on the first page.
+    pub previous: Option<String>,
+    /// Time back to which this page searched, if it ended before the limit and before the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub searched_to: Option<Timestamp>,
 }
 
-/// Filter of events.
+impl<T> PageOf<T> {
+    /// A page without a cursor in either direction.
+    #[must_use]
+    pub fn only(items: Vec<T>) -> Self {
+        Self { items, next: None, previous: None, searched_to: None }
+    }
+}
+
+/// Number of items that a filter matches, up to a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct BoundedCount {
+    pub count: u64,
+    /// True if there are more.
+    pub more: bool,
+}
+
+/// Filter of events. An empty list filters nothing; the values of one list are alternatives.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EventFilter {
-    pub source: Option<SourceName>,
-    /// Type; `*` in it stands for any characters.
-    pub kind: Option<EventType>,
-    pub status: Option<EventStatus>,
+    pub sources: Vec<SourceName>,
+    /// Types; `*` in one stands for any characters.
+    pub kinds: Vec<EventType>,
+    pub categories: Vec<Category>,
+    pub statuses: Vec<EventStatus>,
+    /// Handlers, one of which it has a delivery for.
+    pub handlers: Vec<HandlerName>,
+    /// Destinations, one of which it has a delivery or message for.
+    pub destinations: Vec<DestinationName>,
     /// Received at or after.
     pub since: Option<Timestamp>,
     /// Received before.
     pub until: Option<Timestamp>,
 }
 
-/// Filter of deliveries.
+/// Filter of deliveries. An empty list filters nothing; the values of one list are alternatives.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeliveryFilter {
-    pub state: Option<DeliveryState>,
-    pub target: Option<Target>,
-    /// Filter of their events, without its status.
+    pub states: Vec<DeliveryState>,
+    pub targets: Vec<Target>,
+    /// Filter of their events, without statuses, handlers and destinations.
     pub of: EventFilter,
 }
 

@@ -11,6 +11,7 @@ use weir_core::payload::Payload;
 use weir_core::route::{RouteTable, TableHash};
 use weir_core::state::StateReader;
 
+use crate::audit::{AuditEntry, AuditFilter, NewAudit};
 use crate::claim::{Claim, ClaimRequest, RunGuard};
 use crate::error::StoreError;
 use crate::health::{HostLost, StoreHealth, UnreadableRows};
@@ -21,6 +22,7 @@ use crate::query::{
     IdMatches, OldestWaiting, PageOf, PageRequest, StoredReply, StoredRequest,
 };
 use crate::registry::{CasOutcome, EntryKind, RegistryEntry};
+use crate::rollup::{RollupBatch, RollupQuery, Rollups};
 use crate::settle::{Settled, Settlement};
 use crate::upkeep::{
     CheckReport, Pruned, ReplayOutcome, ReplayRequest, Retention, RetriedNow, RetryNow,
@@ -177,6 +179,20 @@ pub trait Queries: Send + Sync {
     /// The oldest waiting delivery of each target that has one. Cheap enough for every scrape.
     async fn oldest_waiting(&self) -> Result<Vec<OldestWaiting>, StoreError>;
 
+    /// Lists the audit log, newest first.
+    async fn audit(
+        &self,
+        filter: AuditFilter,
+        page: PageRequest,
+    ) -> Result<PageOf<AuditEntry>, StoreError>;
+
+    /// Reads roll-ups, merged into steps.
+    ///
+    /// # Errors
+    /// `Invalid` if the step is not whole minutes or hours, or the answer would have too many
+    /// steps.
+    async fn rollups(&self, query: RollupQuery) -> Result<Rollups, StoreError>;
+
     /// Rows that could not be read since the store was opened, and were set aside.
     fn unreadable(&self) -> Vec<UnreadableRows>;
 }
@@ -203,6 +219,9 @@ pub trait Operations: Send + Sync {
     /// Lists the holds that are in force.
     async fn holds(&self) -> Result<Vec<Hold>, StoreError>;
 
+    /// Adds an entry to the audit log. Retention bounds the log.
+    async fn audit_append(&self, entry: NewAudit) -> Result<(), StoreError>;
+
     /// Confirms that the clock is right, so that retention may use it again.
     async fn confirm_time(&self) -> Result<(), StoreError>;
 }
@@ -216,6 +235,10 @@ pub trait Maintenance: Send + Sync {
     /// `Invalid` while the clock is more than a day from the latest time that the store has seen:
     /// see [`Operations::confirm_time`].
     async fn prune(&self, retention: &Retention) -> Result<Pruned, StoreError>;
+
+    /// Adds roll-ups to those of their minute and hour. A repeat of the batch that was stored last
+    /// does nothing.
+    async fn rollups_put(&self, batch: RollupBatch) -> Result<(), StoreError>;
 
     /// Verifies the store: structure, durability settings, and rows that must agree.
     async fn check(&self) -> Result<CheckReport, StoreError>;

@@ -16,13 +16,23 @@ pub struct Retention {
     pub attempt_life: Duration,
     /// Dedup keys. A duplicate within this time is recognised.
     pub dedup_life: Duration,
+    /// Entries of the audit log.
+    pub audit_life: Duration,
+    /// Number of entries of the audit log.
+    pub audit_rows: u64,
 }
 
 const DAY: Duration = Duration::from_secs(86_400);
 
 impl Default for Retention {
     fn default() -> Self {
-        Self { payload_life: 30 * DAY, attempt_life: 30 * DAY, dedup_life: 35 * DAY }
+        Self {
+            payload_life: 30 * DAY,
+            attempt_life: 30 * DAY,
+            dedup_life: 35 * DAY,
+            audit_life: 365 * DAY,
+            audit_rows: 100_000,
+        }
     }
 }
 

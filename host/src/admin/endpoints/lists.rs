@@ -1,9 +1,10 @@
 //! `/api/v1/handlers`, `/api/v1/destinations`, `/api/v1/inbox`, `/api/v1/unreadable`: short lists
-//! on one page; and `/api/v1/time/confirm`.
+//! on one page; `/api/v1/stats`; and `/api/v1/time/confirm`.
 
-use super::{Json, JsonResult, NoQuery, Principal, Service};
+use super::{Json, JsonResult, NoQuery, Principal, Query, Service};
 use crate::api::{
-    ConfirmTimeAnswer, DestinationView, HandlerView, InboxMessageView, ListPage, UnreadableView,
+    ConfirmTimeAnswer, DestinationView, HandlerView, InboxMessageView, ListPage, StatsAnswer,
+    StatsQuery, UnreadableView,
 };
 
 pub(super) async fn handlers(service: Service, _: NoQuery) -> Json<ListPage<HandlerView>> {
@@ -28,4 +29,11 @@ pub(super) async fn confirm_time(
     _: NoQuery,
 ) -> JsonResult<ConfirmTimeAnswer> {
     Ok(Json(service.confirm_time(by).await?))
+}
+
+pub(super) async fn stats(
+    service: Service,
+    Query(query): Query<StatsQuery>,
+) -> JsonResult<StatsAnswer> {
+    Ok(Json(service.stats(query).await?))
 }

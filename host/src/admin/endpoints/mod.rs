@@ -58,6 +58,7 @@ fn api() -> Router<Arc<AdminService>> {
         .route("/api/v1/destinations", get(lists::destinations))
         .route("/api/v1/inbox", get(lists::inbox))
         .route("/api/v1/unreadable", get(lists::unreadable))
+        .route("/api/v1/stats", get(lists::stats))
         .route("/api/v1/holds", get(holds::list).post(holds::place))
         .route("/api/v1/holds/{id}", delete(holds::release))
         .route("/api/v1/quarantine", get(quarantine::list))

@@ -20,14 +20,14 @@ impl AdminService {
         let DeadLettersQuery { target, source, kind, since, until, limit, cursor } = query;
         let now = self.clock.now();
         let filter = DeliveryFilter {
-            state: Some(DeliveryState::DeadLetter),
-            target: target.clone(),
+            states: vec![DeliveryState::DeadLetter],
+            targets: target.clone().into_iter().collect(),
             of: EventFilter {
-                source: source.clone(),
-                kind,
-                status: None,
+                sources: source.clone().into_iter().collect(),
+                kinds: kind.into_iter().collect(),
                 since: since.map(|moment| moment.resolve(now)),
                 until: until.map(|moment| moment.resolve(now)),
+                ..EventFilter::default()
             },
         };
         let found = self.store.deliveries(filter, page_request(limit, cursor)).await?;

@@ -20,11 +20,12 @@ impl AdminService {
         let EventsQuery { source, kind, status, since, until, limit, cursor } = query;
         let now = self.clock.now();
         let filter = EventFilter {
-            source: source.clone(),
-            kind,
-            status,
+            sources: source.clone().into_iter().collect(),
+            kinds: kind.into_iter().collect(),
+            statuses: status.into_iter().collect(),
             since: since.map(|moment| moment.resolve(now)),
             until: until.map(|moment| moment.resolve(now)),
+            ..EventFilter::default()
         };
         let found = self.store.events(filter, page_request(limit, cursor)).await?;
         if found.items.is_empty() {

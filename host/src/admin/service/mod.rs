@@ -15,6 +15,7 @@ mod quarantine;
 mod replay;
 mod retry;
 mod sources;
+mod stats;
 mod targets;
 pub(super) mod views;
 mod waiting;
@@ -41,6 +42,7 @@ use crate::invoker::InvokerHandle;
 use crate::observe::health::Health;
 use crate::observe::metrics::Metrics;
 use crate::routing::Routes;
+use crate::upkeep::rollups::Unsaved;
 use names::KnownNames;
 
 pub(super) use names::ScopeError;
@@ -62,6 +64,7 @@ pub(crate) struct AdminService {
     pub(super) identity: Arc<Identity>,
     /// True if browsers reach the listener over TLS.
     pub(super) is_tls: bool,
+    unsaved: Unsaved,
     whole_payloads: Arc<Semaphore>,
 }
 
@@ -85,6 +88,7 @@ impl AdminService {
             ingress: deps.ingress,
             identity,
             is_tls: deps.tls.is_some(),
+            unsaved: deps.unsaved,
             whole_payloads: Arc::new(Semaphore::new(WHOLE_PAYLOADS_MAX)),
         }
     }

@@ -124,13 +124,14 @@ impl AdminService {
         let table = self.routes.current();
         let UnroutedFilter { source, kind, since, until, limit, cursor } = filter;
         let status = Some(EventStatus::Unrouted);
-        let filter = EventFilter { status, ..self.event_filter(source, kind, since, until)? };
+        let statuses = status.into_iter().collect();
+        let filter = EventFilter { statuses, ..self.event_filter(source, kind, since, until)? };
         // So few events that their deliveries can be made in one commit.
         let most = (DELIVERIES_MAX / table.rules().len().max(1)).clamp(1, Limit::MAX);
         let page = PageRequest { limit: limit.unwrap_or(most).clamp(1, most), after: cursor };
         let (since, until) = (filter.since, filter.until);
         // As with patterns, the hub's own alerts are meant only where their source is named.
-        let (source, is_first) = (filter.source.clone(), page.after.is_none());
+        let (source, is_first) = (filter.sources.first().cloned(), page.after.is_none());
         let mut found = self.store.events(filter, page).await?;
         if is_first && found.items.is_empty() {
             self.check_names(source.as_ref(), None).await?;
@@ -166,10 +167,13 @@ impl AdminService {
             .transpose()
             .map_err(|why| QueryError::invalid("target", why))?;
         let of = self.event_filter(source, kind, since, until)?;
-        let (since, until, source) = (of.since, of.until, of.source.clone());
+        let (since, until, source) = (of.since, of.until, of.sources.first().cloned());
         let is_first = cursor.is_none();
-        let filter =
-            DeliveryFilter { state: Some(DeliveryState::DeadLetter), target: target.clone(), of };
+        let filter = DeliveryFilter {
+            states: vec![DeliveryState::DeadLetter],
+            targets: target.clone().into_iter().collect(),
+            of,
+        };
         let limit = Limit::clamped(limit.unwrap_or(Limit::MAX)).get();
         let found = self.store.deliveries(filter, PageRequest { limit, after: cursor }).await?;
         if is_first && found.items.is_empty() {
@@ -205,11 +209,14 @@ impl AdminService {
         let source = source.map(|text| text.parse()).transpose();
         let kind = kind.map(|text| weir_core::event::EventType::new(&text)).transpose();
         Ok(EventFilter {
-            source: source.map_err(|why| QueryError::invalid("source", why))?,
-            kind: kind.map_err(|why| QueryError::invalid("type", why))?,
-            status: None,
+            sources: source
+                .map_err(|why| QueryError::invalid("source", why))?
+                .into_iter()
+                .collect(),
+            kinds: kind.map_err(|why| QueryError::invalid("type", why))?.into_iter().collect(),
             since: time("since", since)?,
             until: time("until", until)?,
+            ..EventFilter::default()
         })
     }
 

@@ -43,6 +43,7 @@ use crate::keys::Seal;
 use crate::observe::metrics::Metrics;
 use crate::runtime::clock::SystemClock;
 use crate::runtime::shutdown::Drain;
+use crate::upkeep::rollups::Unsaved;
 
 mod access;
 mod dead_letters;
@@ -123,6 +124,7 @@ async fn deps(folder: &Path, table: &RouteTable) -> (HubContext, Deps) {
         routes,
         ingress: Arc::new(Ingress::new(&config, ctx.clone(), of_ingress)),
         console: None,
+        unsaved: Unsaved::new(ctx.metrics.clone(), ctx.clock.now()),
     };
     (ctx, deps)
 }

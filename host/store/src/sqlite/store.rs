@@ -13,6 +13,7 @@ use weir_core::payload::Payload;
 use weir_core::route::{RouteTable, TableHash};
 use weir_core::state::StateReader;
 
+use crate::audit::{AuditEntry, AuditFilter, NewAudit};
 use crate::error::StoreError;
 use crate::health::{HostLost, StoreHealth, UnreadableRows};
 use crate::hold::{Hold, HoldId, NewHold};
@@ -21,6 +22,7 @@ use crate::query::{
     IdMatches, OldestWaiting, PageOf, PageRequest, StoredReply, StoredRequest,
 };
 use crate::registry::{CasOutcome, EntryKind, RegistryEntry};
+use crate::rollup::{RollupBatch, RollupQuery, Rollups};
 use crate::sqlite::SqliteStore;
 use crate::sqlite::engine::group::Writing;
 use crate::sqlite::engine::prepared_request::{Claiming, PreparedRequest};
@@ -30,9 +32,9 @@ use crate::sqlite::engine::shared::Shared;
 use crate::sqlite::files::slots::RunRecord;
 use crate::sqlite::format::ids::RowKind;
 use crate::sqlite::format::{num, schema};
-use crate::sqlite::read::{claim, find, oldest_waiting, query};
+use crate::sqlite::read::{self, claim, find, oldest_waiting, query};
 use crate::sqlite::upkeep::{check, prune};
-use crate::sqlite::write::{holds, registry, replay, replies, retry_now, state};
+use crate::sqlite::write::{audit, holds, registry, replay, replies, retry_now, rollups, state};
 use crate::store::{Dispatch, Ingest, Maintenance, Operations, Queries, Registry};
 use crate::upkeep::{
     CheckReport, Pruned, ReplayOutcome, ReplayRequest, Retention, RetriedNow, RetryNow,
@@ -294,6 +296,24 @@ impl Queries for SqliteStore {
             .await
     }
 
+    async fn audit(
+        &self,
+        filter: AuditFilter,
+        page: PageRequest,
+    ) -> Result<PageOf<AuditEntry>, StoreError> {
+        let after = query::cursor(&page)?;
+        self.shared
+            .blocking("list the audit log", move |s| {
+                read::audit::list(&s, &filter, page.limit, after)
+            })
+            .await
+    }
+
+    async fn rollups(&self, query: RollupQuery) -> Result<Rollups, StoreError> {
+        let step = read::rollups::step_of(&query, self.shared.clock.now())?;
+        self.shared.blocking("read roll-ups", move |s| read::rollups::list(&s, &query, step)).await
+    }
+
     fn unreadable(&self) -> Vec<UnreadableRows> {
         self.shared.unreadable.list()
     }
@@ -326,6 +346,12 @@ impl Operations for SqliteStore {
         Ok(self.shared.holds_in_force())
     }
 
+    async fn audit_append(&self, entry: NewAudit) -> Result<(), StoreError> {
+        entry.check()?;
+        let bytes = entry.detail.len();
+        self.shared.job("write the audit log", bytes, move |w| audit::append(w, &entry)).await
+    }
+
     async fn confirm_time(&self) -> Result<(), StoreError> {
         let confirm = |w: &mut Writing<'_>| {
             w.watermarks.confirm(w.now);
@@ -341,6 +367,12 @@ impl Maintenance for SqliteStore {
     async fn prune(&self, retention: &Retention) -> Result<Pruned, StoreError> {
         let retention = *retention;
         self.shared.job("prune", 0, move |w| prune::prune(w, &retention)).await
+    }
+
+    async fn rollups_put(&self, batch: RollupBatch) -> Result<(), StoreError> {
+        rollups::check(&batch)?;
+        let bytes = batch.rows.len() * 256;
+        self.shared.job("store roll-ups", bytes, move |w| rollups::put(w, &batch)).await
     }
 
     async fn check(&self) -> Result<CheckReport, StoreError> {

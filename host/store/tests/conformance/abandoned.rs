@@ -110,8 +110,8 @@ async fn ordered_deliveries_are_given_up_with_those_behind_them() {
         }
     }
     let dead = DeliveryFilter {
-        state: Some(DeliveryState::DeadLetter),
-        target: Some(gone),
+        states: vec![DeliveryState::DeadLetter],
+        targets: vec![gone],
         ..DeliveryFilter::default()
     };
     let dead = test.store().deliveries(dead, PageRequest { limit: 10, after: None }).await.unwrap();

@@ -236,7 +236,7 @@ async fn nothing_is_lost_when_more_waits_than_fits_in_memory() {
     }
     let page = PageRequest { limit: 1000, after: None };
     let filter =
-        DeliveryFilter { state: Some(DeliveryState::Processed), ..DeliveryFilter::default() };
+        DeliveryFilter { states: vec![DeliveryState::Processed], ..DeliveryFilter::default() };
     let processed = test.store().deliveries(filter, page).await.unwrap();
     assert_eq!(processed.items.len(), 300, "{late} of them in the second round");
     test.assert_sound().await;

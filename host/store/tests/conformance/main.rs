@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod abandoned;
+mod audit;
 mod claims;
 mod clock;
 #[path = "../common/mod.rs"]
@@ -19,5 +20,6 @@ mod ingest;
 mod order;
 mod replay;
 mod replies;
+mod rollups;
 mod settling;
 mod upkeep;

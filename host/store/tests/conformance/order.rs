@@ -142,7 +142,7 @@ async fn deliveries_replayed_together_keep_their_order() {
     };
     test.ingest(from("alfa", "a5")).await;
     let filter =
-        DeliveryFilter { state: Some(DeliveryState::Processed), ..DeliveryFilter::default() };
+        DeliveryFilter { states: vec![DeliveryState::Processed], ..DeliveryFilter::default() };
     let page = PageRequest { limit: 10, after: None };
     let done = test.store().deliveries(filter, page).await.unwrap().items;
     for (n, delivery) in done.iter().rev().enumerate() {

@@ -44,8 +44,8 @@ async fn unrouted_now(test: &TestStore) -> Vec<(String, u64)> {
 /// All unrouted events of a source or of all, by pages of `limit`.
 async fn list_unrouted(test: &TestStore, source: Option<&str>, limit: usize) -> Vec<EventId> {
     let filter = EventFilter {
-        source: source.map(SourceName::stored),
-        status: Some(EventStatus::Unrouted),
+        sources: source.map(SourceName::stored).into_iter().collect(),
+        statuses: vec![EventStatus::Unrouted],
         ..EventFilter::default()
     };
     let (mut all, mut after) = (Vec::new(), None);
@@ -187,13 +187,13 @@ async fn unrouted_events_are_listed_by_time_and_type() {
     test.post("early", &[]).await;
     test.clock.forward(Duration::from_secs(10));
     let late = test.post("late", &[]).await;
-    let base = EventFilter { status: Some(EventStatus::Unrouted), ..EventFilter::default() };
+    let base = EventFilter { statuses: vec![EventStatus::Unrouted], ..EventFilter::default() };
     let since = EventFilter { since: Some(test.clock.now()), ..base.clone() };
     let page = || PageRequest { limit: 10, after: None };
     let found = test.store().events(since, page()).await.unwrap().items;
     assert_eq!(found.iter().map(|e| e.id).collect::<Vec<_>>(), [late]);
-    let kind = Some(EventType::new("other").unwrap());
-    let other = EventFilter { kind, ..base };
+    let kinds = vec![EventType::new("other").unwrap()];
+    let other = EventFilter { kinds, ..base };
     assert!(test.store().events(other, page()).await.unwrap().items.is_empty());
 }
 

@@ -303,7 +303,7 @@ async fn write_skew_is_refused_at_concurrency_8() {
     }
     assert_eq!(sum, 0, "20 of 40 got one each, after {conflicts} conflicts");
     let dead = weir_store::query::DeliveryFilter {
-        state: Some(DeliveryState::DeadLetter),
+        states: vec![DeliveryState::DeadLetter],
         ..Default::default()
     };
     let page = weir_store::query::PageRequest { limit: 100, after: None };

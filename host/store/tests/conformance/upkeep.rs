@@ -245,26 +245,26 @@ async fn events_are_listed_by_source_type_status_and_time() {
         }
     };
     let any = EventFilter::default;
-    let stripe = Some(SourceName::stored("stripe"));
+    let stripe = vec![SourceName::stored("stripe")];
     assert_eq!(list(any()).await, ["stripe", "github"]);
-    assert_eq!(list(EventFilter { source: stripe, ..any() }).await, ["stripe"]);
-    let kind = Some(EventType::new("push").unwrap());
-    assert_eq!(list(EventFilter { kind, ..any() }).await, ["github"]);
+    assert_eq!(list(EventFilter { sources: stripe, ..any() }).await, ["stripe"]);
+    let kinds = vec![EventType::new("push").unwrap()];
+    assert_eq!(list(EventFilter { kinds, ..any() }).await, ["github"]);
     for (pattern, found) in
         [("pu*", "github"), ("*.paid", "stripe"), ("inv*p*d", "stripe"), ("*push", "github")]
     {
-        let kind = Some(EventType::new(pattern).unwrap());
-        assert_eq!(list(EventFilter { kind, ..any() }).await, [found], "{pattern}");
+        let kinds = vec![EventType::new(pattern).unwrap()];
+        assert_eq!(list(EventFilter { kinds, ..any() }).await, [found], "{pattern}");
     }
-    let kind = Some(EventType::new("pus*hh").unwrap());
-    assert!(list(EventFilter { kind, ..any() }).await.is_empty());
-    let status = Some(EventStatus::DeadLetter);
-    assert_eq!(list(EventFilter { status, ..any() }).await, ["github"]);
+    let kinds = vec![EventType::new("pus*hh").unwrap()];
+    assert!(list(EventFilter { kinds, ..any() }).await.is_empty());
+    let statuses = vec![EventStatus::DeadLetter];
+    assert_eq!(list(EventFilter { statuses, ..any() }).await, ["github"]);
     assert_eq!(list(EventFilter { since: Some(middle), ..any() }).await, ["stripe"]);
     assert_eq!(list(EventFilter { until: Some(middle), ..any() }).await, ["github"]);
     let page = PageRequest { limit: 10, after: None };
     let filter =
-        DeliveryFilter { state: Some(DeliveryState::DeadLetter), ..DeliveryFilter::default() };
+        DeliveryFilter { states: vec![DeliveryState::DeadLetter], ..DeliveryFilter::default() };
     assert_eq!(test.store().deliveries(filter, page).await.unwrap().items.len(), 1);
 }
 
@@ -277,20 +277,20 @@ async fn dead_letters_are_listed_by_source_type_and_time_of_their_events() {
     let count = |of: EventFilter| {
         let store = test.shared();
         let filter =
-            DeliveryFilter { state: Some(DeliveryState::DeadLetter), of, ..Default::default() };
+            DeliveryFilter { states: vec![DeliveryState::DeadLetter], of, ..Default::default() };
         async move {
             let page = PageRequest { limit: 10, after: None };
             store.deliveries(filter, page).await.unwrap().items.len()
         }
     };
     let any = EventFilter::default;
-    let source = |name: &str| Some(SourceName::stored(name));
-    let kind = |text: &str| Some(EventType::new(text).unwrap());
-    assert_eq!(count(EventFilter { source: source("github"), ..any() }).await, 1);
-    assert_eq!(count(EventFilter { source: source("nothing"), ..any() }).await, 0);
-    assert_eq!(count(EventFilter { kind: kind("push"), ..any() }).await, 1);
-    assert_eq!(count(EventFilter { kind: kind("p*"), ..any() }).await, 1);
-    assert_eq!(count(EventFilter { kind: kind("issues"), ..any() }).await, 0);
+    let source = |name: &str| vec![SourceName::stored(name)];
+    let kind = |text: &str| vec![EventType::new(text).unwrap()];
+    assert_eq!(count(EventFilter { sources: source("github"), ..any() }).await, 1);
+    assert_eq!(count(EventFilter { sources: source("nothing"), ..any() }).await, 0);
+    assert_eq!(count(EventFilter { kinds: kind("push"), ..any() }).await, 1);
+    assert_eq!(count(EventFilter { kinds: kind("p*"), ..any() }).await, 1);
+    assert_eq!(count(EventFilter { kinds: kind("issues"), ..any() }).await, 0);
     assert_eq!(count(EventFilter { since: later, ..any() }).await, 0);
     assert_eq!(count(EventFilter { until: later, ..any() }).await, 1);
 }

@@ -277,6 +277,7 @@ async fn a_kill_or_retention_alone_loses_nothing() {
         payload_life: std::time::Duration::ZERO,
         attempt_life: std::time::Duration::ZERO,
         dedup_life: std::time::Duration::ZERO,
+        ..weir_store::upkeep::Retention::default()
     };
     test.clock.forward(std::time::Duration::from_secs(7_200));
     while test.store().prune(&retention).await.unwrap().more {}

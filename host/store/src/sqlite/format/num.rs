@@ -39,6 +39,11 @@ pub(crate) fn micros(d: Duration) -> i64 {
     i64::try_from(d.as_micros()).unwrap_or(i64::MAX)
 }
 
+/// A duration in whole seconds as a column.
+pub(crate) fn seconds(d: Duration) -> i64 {
+    i64::try_from(d.as_secs()).unwrap_or(i64::MAX)
+}
+
 /// The time `life` before `at`, for comparing with stored times.
 pub(crate) fn stored_time_before(at: Timestamp, life: Duration) -> i64 {
     let life = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);

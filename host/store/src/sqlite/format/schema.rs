@@ -18,13 +18,14 @@ const SCHEMA: &str = include_str!("schema.sql");
 
 /// Additions to the format, in order. Each is applied once, to a new store too; `meta.expansions`
 /// counts them. An older program ignores them.
-const EXPANSIONS: [&str; 6] = [
+const EXPANSIONS: [&str; 7] = [
     include_str!("expansion-1.sql"),
     include_str!("expansion-2.sql"),
     include_str!("expansion-3.sql"),
     include_str!("expansion-4.sql"),
     include_str!("expansion-5.sql"),
     include_str!("expansion-6.sql"),
+    include_str!("expansion-7.sql"),
 ];
 
 /// `WEIR` as a number, by which `file` recognises the database.

@@ -1,7 +1,9 @@
 //! The read path: claims, lists and look-ups. Imports `engine` and below.
 
+pub(crate) mod audit;
 pub(crate) mod claim;
 pub(crate) mod find;
 pub(crate) mod oldest_waiting;
 pub(crate) mod query;
 pub(crate) mod refill;
+pub(crate) mod rollups;

@@ -33,7 +33,7 @@ use crate::sqlite::rows::history::{attempts_of, direct};
 const ROWS_AT_ONCE: usize = 20_000;
 
 /// Items of one page.
-const PAGE_MAX: usize = 1_000;
+pub(crate) const PAGE_MAX: usize = 1_000;
 
 /// The number below which a page starts.
 pub(crate) fn cursor(page: &PageRequest) -> Result<i64, StoreError> {
@@ -43,7 +43,7 @@ pub(crate) fn cursor(page: &PageRequest) -> Result<i64, StoreError> {
     i64::from_str_radix(digits, 36).map_err(|_| invalid())
 }
 
-fn cursor_text(n: i64) -> String {
+pub(crate) fn cursor_text(n: i64) -> String {
     let mut digits = Vec::new();
     let mut rest = n.unsigned_abs();
     while rest > 0 || digits.is_empty() {
@@ -135,18 +135,11 @@ pub(crate) fn events(
     limit: usize,
     below: i64,
 ) -> rusqlite::Result<PageOf<EventDetail>> {
-    let end = PageOf { items: Vec::new(), next: None };
-    let source = match &filter.source {
-        Some(source) => match shared.names.find(source.as_str()) {
-            Some(name) => Some(name),
-            None => return Ok(end),
-        },
-        None => None,
-    };
-    let wanted = EventMatcher::of(filter);
+    let end = PageOf::only(Vec::new());
+    let Ok(wanted) = EventMatcher::of(shared, filter) else { return Ok(end) };
     shared.readers.with(|conn| {
-        if filter.status == Some(EventStatus::Unrouted) {
-            return unrouted(shared, conn, &wanted, source, limit.min(PAGE_MAX), below);
+        if filter.statuses == [EventStatus::Unrouted] {
+            return unrouted(shared, conn, &wanted, limit.min(PAGE_MAX), below);
         }
         let sql =
             format!("SELECT {EVENT_COLUMNS} FROM event WHERE n < ?1 ORDER BY n DESC LIMIT ?2");
@@ -160,13 +153,11 @@ pub(crate) fn events(
             }
             last = row.get(0)?;
             looked += 1;
-            if !wanted.matches_row(row, 1, 4)?
-                || source.is_some_and(|source| row.get(3) != Ok(source))
-            {
+            if !wanted.matches_row(row, [1, 3, 4, 5])? {
                 continue;
             }
             let event = event_row(shared, conn, row)?.complete(shared, conn, false)?;
-            if filter.status.is_none_or(|status| status == event.status) {
+            if filter.statuses.is_empty() || filter.statuses.contains(&event.status) {
                 page.items.push(event);
             }
         }
@@ -180,12 +171,11 @@ fn unrouted(
     shared: &Shared,
     conn: &Connection,
     wanted: &EventMatcher,
-    source: Option<NameId>,
     limit: usize,
     below: i64,
 ) -> rusqlite::Result<PageOf<EventDetail>> {
-    let sources = match source {
-        Some(source) => vec![source],
+    let sources = match &wanted.sources {
+        Some(sources) => sources.clone(),
         None => shared.totals.lock().unrouted.keys().copied().collect(),
     };
     let sql = format!(
@@ -202,7 +192,7 @@ fn unrouted(
         {
             last = row.get(0)?;
             looked += 1;
-            if wanted.matches_row(row, 1, 4)? {
+            if wanted.matches_row(row, [1, 3, 4, 5])? {
                 matching += 1;
                 found.push(event_row(shared, conn, row)?);
             }
@@ -220,64 +210,79 @@ fn unrouted(
     };
     found.truncate(limit);
     let items = found.into_iter().map(|row| row.detail).collect();
-    Ok(PageOf { items, next: next.map(cursor_text) })
+    Ok(PageOf { next: next.map(cursor_text), ..PageOf::only(items) })
 }
 
-/// Times and type of a filter.
+/// Times, sources, types and categories of a filter.
 struct EventMatcher {
     since: Option<Timestamp>,
     until: Option<Timestamp>,
-    kind: Option<Glob>,
+    sources: Option<Vec<NameId>>,
+    kinds: Vec<Glob>,
+    categories: Vec<Category>,
 }
 
 impl EventMatcher {
-    fn of(filter: &EventFilter) -> Self {
-        let kind = filter.kind.as_ref().map(|kind| Glob::new(kind.as_str()));
-        Self { since: filter.since, until: filter.until, kind }
-    }
-
-    /// True if an event matches, by the columns of its time and type.
-    fn matches_row(&self, row: &Row<'_>, at: usize, kind: usize) -> rusqlite::Result<bool> {
-        let at = num::time(row.get(at)?);
-        let is_kind = |wanted: &Glob| {
-            let text = row.get_ref(kind).ok().and_then(|value| value.as_str().ok());
-            text.is_some_and(|text| wanted.matches(text))
+    /// `Err` if none of the sources has events.
+    fn of(shared: &Shared, filter: &EventFilter) -> Result<Self, NoSuchSource> {
+        let sources = match &filter.sources[..] {
+            [] => None,
+            named => {
+                Some(named.iter().filter_map(|s| shared.names.find(s.as_str())).collect::<Vec<_>>())
+            }
         };
-        Ok(self.until.is_none_or(|until| at < until)
-            && self.since.is_none_or(|since| at >= since)
-            && self.kind.as_ref().is_none_or(is_kind))
-    }
-}
-
-/// Filter of the events of deliveries.
-struct EventsFilter {
-    wanted: EventMatcher,
-    source: Option<NameId>,
-}
-
-impl EventsFilter {
-    /// None if every event matches. `Err` if no event can.
-    fn read(shared: &Shared, filter: &EventFilter) -> Result<Option<Self>, NoSuchSource> {
-        let EventFilter { source, kind, since, until, .. } = filter;
-        if source.is_none() && kind.is_none() && since.is_none() && until.is_none() {
-            return Ok(None);
+        if sources.as_ref().is_some_and(Vec::is_empty) {
+            return Err(NoSuchSource);
         }
-        let source = match source {
-            Some(source) => Some(shared.names.find(source.as_str()).ok_or(NoSuchSource)?),
-            None => None,
-        };
-        Ok(Some(Self { wanted: EventMatcher::of(filter), source }))
+        Ok(Self {
+            since: filter.since,
+            until: filter.until,
+            sources,
+            kinds: filter.kinds.iter().map(|kind| Glob::new(kind.as_str())).collect(),
+            categories: filter.categories.clone(),
+        })
+    }
+
+    fn matches_all(&self) -> bool {
+        let Self { since, until, sources, kinds, categories } = self;
+        since.is_none()
+            && until.is_none()
+            && sources.is_none()
+            && kinds.is_empty()
+            && categories.is_empty()
+    }
+
+    /// True if an event matches, by the columns of its time, source, type and category.
+    fn matches_row(
+        &self,
+        row: &Row<'_>,
+        [at, source, kind, category]: [usize; 4],
+    ) -> rusqlite::Result<bool> {
+        let at = num::time(row.get(at)?);
+        if self.until.is_some_and(|until| at >= until) || self.since.is_some_and(|since| at < since)
+        {
+            return Ok(false);
+        }
+        let source: NameId = row.get(source)?;
+        if self.sources.as_ref().is_some_and(|sources| !sources.contains(&source)) {
+            return Ok(false);
+        }
+        let text = |column| row.get_ref(column).ok().and_then(|value| value.as_str().ok());
+        let is_kind = text(kind).is_some_and(|text| self.kinds.iter().any(|k| k.matches(text)));
+        if !self.kinds.is_empty() && !is_kind {
+            return Ok(false);
+        }
+        let category = text(category).and_then(Category::parse);
+        Ok(self.categories.is_empty() || category.is_some_and(|c| self.categories.contains(&c)))
     }
 
     /// True if a delivery's event matches.
-    fn matches(&self, conn: &Connection, delivery: i64) -> rusqlite::Result<bool> {
-        let sql = "SELECT e.source, e.at, e.type FROM delivery d JOIN event e ON e.n = d.event WHERE d.n = ?1";
+    fn matches_delivery(&self, conn: &Connection, delivery: i64) -> rusqlite::Result<bool> {
+        let sql = "SELECT e.at, e.source, e.type, e.category
+                   FROM delivery d JOIN event e ON e.n = d.event WHERE d.n = ?1";
         let found = conn
             .prepare_cached(sql)?
-            .query_row([delivery], |row| {
-                let of_source = self.source.is_none_or(|source| row.get(0) == Ok(source));
-                Ok(of_source && self.wanted.matches_row(row, 1, 2)?)
-            })
+            .query_row([delivery], |row| self.matches_row(row, [0, 1, 2, 3]))
             .optional()?;
         Ok(found.unwrap_or(false))
     }
@@ -497,27 +502,19 @@ pub(crate) fn deliveries(
     limit: usize,
     below: i64,
 ) -> rusqlite::Result<PageOf<DeliveryDetail>> {
-    let mut page = PageOf { items: Vec::new(), next: None };
-    let target = match &filter.target {
-        Some(target) => match shared.names.find(&target.to_string()) {
-            Some(name) => Some(name),
-            None => return Ok(page),
-        },
-        None => None,
-    };
-    let Ok(of_events) = EventsFilter::read(shared, &filter.of) else { return Ok(page) };
-    // A claimed delivery has its earlier state in the table.
-    let stored = filter.state.filter(|state| *state != DeliveryState::Processing);
-    let sql = match stored {
-        Some(DeliveryState::DeadLetter) => "AND state = 4 AND (?3 IS NULL OR target = ?3)",
-        _ => "AND (?3 IS NULL OR ?3 IS NOT NULL)",
-    };
-    let sql = format!(
-        "SELECT n, target, state FROM delivery WHERE n < ?1 {sql} ORDER BY n DESC LIMIT ?2"
-    );
+    let mut page = PageOf::only(Vec::new());
+    let name = |target: &Target| shared.names.find(&target.to_string());
+    let targets: Vec<NameId> = filter.targets.iter().filter_map(name).collect();
+    if targets.is_empty() && !filter.targets.is_empty() {
+        return Ok(page);
+    }
+    let Ok(of_events) = EventMatcher::of(shared, &filter.of) else { return Ok(page) };
+    let dead = if filter.states == [DeliveryState::DeadLetter] { "AND state = 4" } else { "" };
+    let sql =
+        format!("SELECT n, target FROM delivery WHERE n < ?1 {dead} ORDER BY n DESC LIMIT ?2");
     shared.readers.with(|conn| {
         let mut statement = conn.prepare_cached(&sql)?;
-        let mut rows = statement.query(params![below, num::column(ROWS_AT_ONCE), target])?;
+        let mut rows = statement.query([below, num::column(ROWS_AT_ONCE)])?;
         let (mut last, mut looked) = (below, 0);
         while let Some(row) = rows.next()? {
             if page.items.len() >= limit.min(PAGE_MAX) {
@@ -526,18 +523,14 @@ pub(crate) fn deliveries(
             }
             last = row.get(0)?;
             looked += 1;
-            let other_target = target.is_some_and(|target| row.get(1) != Ok(target));
-            let other_state = stored.is_some_and(|state| row.get(2) != Ok(state as u8));
-            if other_target || other_state {
+            if !targets.is_empty() && !targets.contains(&row.get(1)?) {
                 continue;
             }
-            if let Some(of_events) = &of_events
-                && !of_events.matches(conn, last)?
-            {
+            if !of_events.matches_all() && !of_events.matches_delivery(conn, last)? {
                 continue;
             }
             let Some(found) = delivery_row(shared, conn, last)? else { continue };
-            if filter.state.is_none_or(|state| state == found.detail.state) {
+            if filter.states.is_empty() || filter.states.contains(&found.detail.state) {
                 page.items.push(found.detail);
             }
         }

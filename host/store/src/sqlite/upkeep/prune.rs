@@ -12,7 +12,7 @@ use crate::sqlite::format::{num, schema};
 use crate::sqlite::rows::delivery::Delivery;
 use crate::sqlite::rows::history::{attempts_of, of_event};
 use crate::sqlite::rows::keys;
-use crate::sqlite::write::{holds, replay, replies, state};
+use crate::sqlite::write::{audit, holds, replay, replies, rollups, state};
 use crate::upkeep::{Pruned, Retention};
 
 /// Events removed in one call.
@@ -64,7 +64,11 @@ pub(crate) fn prune(
     acks::forget(conn, num::stored_time_before(now, retention.payload_life))?;
     holds::remove_ended(conn, now)?;
     let more_replies = replies::forget(conn, now)?;
+    let more_audit = audit::forget(conn, retention, now)?;
+    let more_rollups = rollups::forget(conn, now)?;
     pruned.more = more_replies
+        || more_audit
+        || more_rollups
         || more_events
         || more_requests
         || more_keys

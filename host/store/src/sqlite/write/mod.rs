@@ -1,6 +1,7 @@
 //! The write path: one thread commits groups of requests, settlements and other writes. Imports
 //! `engine` and below.
 
+pub(crate) mod audit;
 pub(crate) mod effect_keys;
 pub(crate) mod effects;
 pub(crate) mod holds;
@@ -11,6 +12,7 @@ pub(crate) mod replay;
 pub(crate) mod replies;
 pub(crate) mod reroute;
 pub(crate) mod retry_now;
+pub(crate) mod rollups;
 pub(crate) mod settle;
 pub(crate) mod state;
 pub(crate) mod writer;

@@ -1,0 +1,152 @@
+//! The list of deliveries.
+
+use std::ops::ControlFlow;
+
+use rusqlite::Connection;
+use weir_core::name::Target;
+
+use super::event_filter::{EventMatcher, NoSuchName, known};
+use super::states::States;
+use super::walk::{Table, blocks, places};
+use super::{Filling, PageStart, ROWS_AT_ONCE};
+use crate::query::{BoundedCount, DeliveryDetail, DeliveryFilter, PageOf};
+use crate::sqlite::engine::shared::Shared;
+use crate::sqlite::format::names::NameId;
+use crate::sqlite::memory::number_set::NumberSet;
+use crate::sqlite::read::query::delivery_row;
+use crate::sqlite::rows;
+
+/// A filter with what it needs from the store.
+struct Search<'f> {
+    filter: &'f DeliveryFilter,
+    states: States,
+    targets: Option<Vec<NameId>>,
+    /// The events that match.
+    of: Option<(EventMatcher, NumberSet)>,
+}
+
+impl<'f> Search<'f> {
+    /// None if nothing can match, because a name is not known.
+    fn of(
+        shared: &Shared,
+        conn: &Connection,
+        filter: &'f DeliveryFilter,
+    ) -> rusqlite::Result<Option<Self>> {
+        let names = || -> Result<_, NoSuchName> {
+            let targets = known(shared, filter.targets.iter().map(Target::to_string))?;
+            Ok((EventMatcher::of(shared, &filter.of)?, targets))
+        };
+        let Ok((matcher, targets)) = names() else { return Ok(None) };
+        let of = match matcher.is_empty() {
+            true => None,
+            false => {
+                let events = matcher.all(conn)?;
+                Some((matcher, events))
+            }
+        };
+        Ok(Some(Self { filter, states: States::now(shared), targets, of }))
+    }
+
+    /// Calls `each` for the deliveries that match, in the direction of a page, with the number of
+    /// their event.
+    fn walk(
+        &self,
+        conn: &Connection,
+        start: PageStart,
+        mut each: impl FnMut(i64, i64) -> rusqlite::Result<ControlFlow<()>>,
+    ) -> rusqlite::Result<()> {
+        let wanted = &self.filter.states;
+        let among = self.states.sets(wanted);
+        for n in blocks(conn, Table::Delivery, start, among.as_deref())? {
+            let block = rows::blocks::deliveries(conn, n)?;
+            let targets = self.targets.as_ref();
+            let is_wanted = |target| targets.is_none_or(|targets| targets.contains(target));
+            let classes: Vec<bool> =
+                block.classes.iter().map(|class| is_wanted(&class.target)).collect();
+            let present = block.present().map(|(place, _)| place).collect::<Vec<usize>>();
+            let end = places(n, present.into_iter(), start, |place, delivery| {
+                let row = block.rows[place];
+                let matches = classes.get(usize::from(row.class)).copied().unwrap_or(true)
+                    && (wanted.is_empty() || wanted.contains(&self.states.of(delivery)))
+                    && self.of.as_ref().is_none_or(|(_, events)| events.contains(row.number));
+                match matches {
+                    true => each(delivery, row.number),
+                    false => Ok(ControlFlow::Continue(())),
+                }
+            })?;
+            if end.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a delivery, if it still matches.
+    fn read(
+        &self,
+        shared: &Shared,
+        conn: &Connection,
+        (n, event): (i64, i64),
+    ) -> rusqlite::Result<Option<DeliveryDetail>> {
+        let DeliveryFilter { states, targets, .. } = self.filter;
+        if let Some((matcher, _)) = &self.of
+            && !matcher.matches_event(conn, event)?
+        {
+            return Ok(None);
+        }
+        let found = delivery_row(shared, conn, n)?.map(|row| row.detail);
+        Ok(found.filter(|found| {
+            (states.is_empty() || states.contains(&found.state))
+                && (targets.is_empty() || targets.contains(&found.target))
+        }))
+    }
+}
+
+/// Lists deliveries.
+pub(crate) fn list(
+    shared: &Shared,
+    filter: &DeliveryFilter,
+    limit: usize,
+    start: PageStart,
+) -> rusqlite::Result<PageOf<DeliveryDetail>> {
+    shared.readers.with(|conn| {
+        let conn = &conn.unchecked_transaction()?;
+        let Some(search) = Search::of(shared, conn, filter)? else {
+            return Ok(PageOf::only(Vec::new()));
+        };
+        let mut page = Filling::new(start, limit);
+        search.walk(conn, start, |n, event| {
+            if page.is_full() {
+                return Ok(ControlFlow::Break(()));
+            }
+            let found = search.read(shared, conn, (n, event))?;
+            Ok(match page.add(n, None, found) {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            })
+        })?;
+        Ok(page.page())
+    })
+}
+
+/// Counts deliveries, up to a limit.
+pub(crate) fn count(
+    shared: &Shared,
+    filter: &DeliveryFilter,
+    at_most: u64,
+) -> rusqlite::Result<BoundedCount> {
+    shared.readers.with(|conn| {
+        let conn = &conn.unchecked_transaction()?;
+        let mut counted = BoundedCount { count: 0, more: false };
+        let Some(search) = Search::of(shared, conn, filter)? else { return Ok(counted) };
+        search.walk(conn, PageStart::Newest, |_, _| {
+            if counted.count >= at_most {
+                counted.more = true;
+                return Ok(ControlFlow::Break(()));
+            }
+            counted.count += 1;
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(counted)
+    })
+}

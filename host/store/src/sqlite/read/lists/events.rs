@@ -1,0 +1,160 @@
+//! The list of events.
+
+use std::ops::ControlFlow;
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::event_filter::{EventMatcher, NoSuchName, known, time};
+use super::states::{Statuses, events_of_targets};
+use super::walk::{Table, blocks, places};
+use super::{Filling, PageStart, ROWS_AT_ONCE};
+use crate::query::{BoundedCount, EventDetail, EventFilter, PageOf};
+use crate::sqlite::engine::shared::Shared;
+use crate::sqlite::format::block::UNLISTED;
+use crate::sqlite::memory::number_set::NumberSet;
+use crate::sqlite::read::query::{EVENT_COLUMNS, event_row};
+use crate::sqlite::rows;
+
+/// A filter with what it needs from the store.
+struct Search {
+    matcher: EventMatcher,
+    statuses: Option<Statuses>,
+    /// Events that are in all of these sets.
+    of_targets: Vec<NumberSet>,
+}
+
+impl Search {
+    /// None if nothing can match, because a name is not known.
+    fn of(
+        shared: &Shared,
+        conn: &Connection,
+        filter: &EventFilter,
+    ) -> rusqlite::Result<Option<Self>> {
+        let handlers = filter.handlers.iter().map(|name| format!("handler:{name}"));
+        let destinations = filter.destinations.iter().map(|name| format!("destination:{name}"));
+        let names = || -> Result<_, NoSuchName> {
+            let targets = [known(shared, handlers)?, known(shared, destinations)?];
+            Ok((EventMatcher::of(shared, filter)?, targets))
+        };
+        let Ok((matcher, targets)) = names() else { return Ok(None) };
+        let targets = targets.into_iter().flatten();
+        let of_targets = targets.map(|targets| events_of_targets(conn, &targets));
+        Ok(Some(Self {
+            matcher,
+            statuses: Statuses::of(shared, conn, &filter.statuses)?,
+            of_targets: of_targets.collect::<rusqlite::Result<_>>()?,
+        }))
+    }
+
+    /// Calls `each` for the events that match, in the direction of a page. The flag is true if the
+    /// row has to be compared, because its class is not in its block.
+    fn walk(
+        &self,
+        conn: &Connection,
+        start: PageStart,
+        mut each: impl FnMut(i64, bool, i64) -> rusqlite::Result<ControlFlow<()>>,
+    ) -> rusqlite::Result<()> {
+        let sets = self.statuses.as_ref().and_then(Statuses::sets);
+        let among = sets.or_else(|| self.of_targets.first().map(|set| vec![set]));
+        for n in blocks(conn, Table::Event, start, among.as_deref())? {
+            if !self.matcher.may_have_times(conn, n)? {
+                continue;
+            }
+            let block = rows::blocks::events(conn, n)?;
+            let classes = self.matcher.classes(&block.classes);
+            let present = block.present().map(|(place, _)| place).collect::<Vec<usize>>();
+            let end = places(n, present.into_iter(), start, |place, event| {
+                let row = block.rows[place];
+                let is_class = classes.get(usize::from(row.class)).copied().unwrap_or(true);
+                let matches = is_class
+                    && self.matcher.has_time(row.number)
+                    && self.statuses.as_ref().is_none_or(|statuses| statuses.has(event))
+                    && self.of_targets.iter().all(|set| set.contains(event));
+                match matches {
+                    true => each(event, row.class == UNLISTED, row.number),
+                    false => Ok(ControlFlow::Continue(())),
+                }
+            })?;
+            if end.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Lists events.
+pub(crate) fn list(
+    shared: &Shared,
+    filter: &EventFilter,
+    limit: usize,
+    start: PageStart,
+) -> rusqlite::Result<PageOf<EventDetail>> {
+    shared.readers.with(|conn| {
+        let conn = &conn.unchecked_transaction()?;
+        let Some(search) = Search::of(shared, conn, filter)? else {
+            return Ok(PageOf::only(Vec::new()));
+        };
+        let mut page = Filling::new(start, limit);
+        search.walk(conn, start, |n, _, at| {
+            if page.is_full() {
+                return Ok(ControlFlow::Break(()));
+            }
+            let found = read(shared, conn, &search.matcher, filter, n)?;
+            Ok(match page.add(n, Some(time(at)), found) {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            })
+        })?;
+        Ok(page.page())
+    })
+}
+
+/// Reads an event, if it still matches.
+fn read(
+    shared: &Shared,
+    conn: &Connection,
+    matcher: &EventMatcher,
+    filter: &EventFilter,
+    n: i64,
+) -> rusqlite::Result<Option<EventDetail>> {
+    let sql = format!("SELECT {EVENT_COLUMNS} FROM event WHERE n = ?1");
+    let found = conn
+        .prepare_cached(&sql)?
+        .query_row([n], |row| {
+            let matches = matcher.matches_row(row, [1, 3, 4, 5])?;
+            matches.then(|| event_row(shared, conn, row)).transpose()
+        })
+        .optional()?
+        .flatten();
+    let Some(found) = found else { return Ok(None) };
+    let event = found.complete(shared, conn, false)?;
+    let has_status = filter.statuses.is_empty() || filter.statuses.contains(&event.status);
+    Ok(has_status.then_some(event))
+}
+
+/// Counts events, up to a limit.
+pub(crate) fn count(
+    shared: &Shared,
+    filter: &EventFilter,
+    at_most: u64,
+) -> rusqlite::Result<BoundedCount> {
+    shared.readers.with(|conn| {
+        let conn = &conn.unchecked_transaction()?;
+        let mut counted = BoundedCount { count: 0, more: false };
+        let Some(search) = Search::of(shared, conn, filter)? else { return Ok(counted) };
+        let mut read = 0;
+        search.walk(conn, PageStart::Newest, |n, compare, _| {
+            read += usize::from(compare);
+            if counted.count >= at_most || read > ROWS_AT_ONCE {
+                counted.more = true;
+                return Ok(ControlFlow::Break(()));
+            }
+            if !compare || search.matcher.matches_event(conn, n)? {
+                counted.count += 1;
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(counted)
+    })
+}
