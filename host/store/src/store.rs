@@ -243,6 +243,12 @@ pub trait Maintenance: Send + Sync {
     /// Verifies the store: structure, durability settings, and rows that must agree.
     async fn check(&self) -> Result<CheckReport, StoreError>;
 
+    /// Returns when the writer has come to this call, and so has finished what was queued before.
+    ///
+    /// # Errors
+    /// As for any write: `Overloaded` says nothing about the writer.
+    async fn writer_answers(&self) -> Result<(), StoreError>;
+
     /// The store's health now. Reads nothing from the disk.
     fn health(&self) -> StoreHealth;
 

@@ -1,4 +1,4 @@
-//! Input and answers of retention, checks, replays and retries.
+//! Input and answers of retention, checks, copies, replays and retries.
 
 use std::time::Duration;
 
@@ -122,4 +122,24 @@ pub struct CheckReport {
     pub deliveries: u64,
     /// Bytes of the store's files.
     pub bytes: u64,
+}
+
+/// Progress of a copy of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CopyProgress {
+    /// Bytes that are copied.
+    pub done: u64,
+    /// Bytes to copy in all.
+    pub all: u64,
+}
+
+/// Format of a store beside the one that this program writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreFormat {
+    /// Format of the store.
+    pub found: u32,
+    /// Format of this program.
+    pub known: u32,
+    /// Additions that the next start makes, one sentence each.
+    pub pending: Vec<String>,
 }

@@ -31,7 +31,7 @@ use weir_core::time::Clock;
 pub use format::failure::SqliteError;
 pub use memory::stats::Stats;
 pub use open::{check, open};
-pub use url::{check_url, parse_url};
+pub use url::{back_up_url, check_url, format_of_url, parse_url, path_of_url, restore_url};
 
 use crate::StoreOptions;
 use crate::claim::Claim;

@@ -2,10 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use super::files::store_files::StoreFiles;
+use super::format::failure::engine_error;
+use super::format::schema;
+use super::upkeep::backup;
 use super::{MIB, Options, open};
 use crate::StoreOptions;
 use crate::error::StoreError;
-use crate::upkeep::CheckReport;
+use crate::upkeep::{CheckReport, CopyProgress, StoreFormat};
 
 /// Size of the reserve file, if the URL does not say another.
 const RESERVE_BYTES: u64 = 16 * MIB as u64;
@@ -37,6 +41,53 @@ pub fn parse_url(url: &str, options: StoreOptions) -> Result<(PathBuf, Options),
 /// As [`open::check`], and `Invalid` for another kind of URL.
 pub fn check_url(url: &str) -> Result<CheckReport, StoreError> {
     open::check(split(url)?.0)
+}
+
+/// Copies the store that a URL names, in use or not, into a new file, and checks the copy.
+///
+/// # Errors
+/// `Invalid` if the file exists or there is no store, `Damaged` if the copy has a problem, and
+/// `DiskFull`. Then there is no new file.
+pub fn back_up_url(
+    url: &str,
+    to: &Path,
+    progress: &mut dyn FnMut(CopyProgress),
+) -> Result<CheckReport, StoreError> {
+    backup::back_up(&StoreFiles::new(split(url)?.0, None), to, progress)
+}
+
+/// Copies a backup to the place that a URL names, and checks the copy.
+///
+/// # Errors
+/// `Invalid` if there is a store or the file is none, `InUse` if a hub uses the place, `TooNew` or
+/// `Damaged` for the backup, and `DiskFull`. Then nothing has changed.
+pub fn restore_url(
+    url: &str,
+    from: &Path,
+    progress: &mut dyn FnMut(CopyProgress),
+) -> Result<CheckReport, StoreError> {
+    backup::restore(&StoreFiles::new(split(url)?.0, None), from, progress)
+}
+
+/// The format of the store that a URL names. `None` if there is no store. Changes nothing.
+///
+/// # Errors
+/// `TooNew` if a newer program wrote it, `Invalid` if it is not a store.
+pub fn format_of_url(url: &str) -> Result<Option<StoreFormat>, StoreError> {
+    let files = StoreFiles::new(split(url)?.0, None);
+    if !files.path().exists() {
+        return Ok(None);
+    }
+    let conn = files.onlooker().map_err(engine_error("open the store"))?;
+    schema::compare(&conn).map(Some)
+}
+
+/// The path of the file that a URL names.
+///
+/// # Errors
+/// `Invalid` for another kind of URL.
+pub fn path_of_url(url: &str) -> Result<&Path, StoreError> {
+    Ok(split(url)?.0)
 }
 
 fn split(url: &str) -> Result<(&Path, &str), StoreError> {

@@ -118,6 +118,53 @@ impl StoreFiles {
         Ok(Owner { _lock: lock, _file: file })
     }
 
+    /// Locks the place of a store that does not exist yet.
+    pub(crate) fn take_empty(&self) -> Result<File, StoreError> {
+        if let Some(folder) =
+            self.path.parent().filter(|f| !f.as_os_str().is_empty() && !f.exists())
+        {
+            private::folder(folder).map_err(|e| self.failed("make the store's folder", &e))?;
+        }
+        let lock = private::file(&self.beside(".lock"))
+            .map_err(|e| self.failed("open the store's lock file", &e))?;
+        self.lock(&lock)?;
+        let [database, log, index] = self.files();
+        for left in [database, log, index, self.slots(), self.acks()] {
+            if left.symlink_metadata().is_ok() {
+                return Err(StoreError::Invalid(format!(
+                    "{} exists: move the files of the old store aside first",
+                    left.display()
+                )));
+            }
+        }
+        Ok(lock)
+    }
+
+    /// A connection that changes no file, not even the log's. It sees a store that is in use as
+    /// others do.
+    pub(crate) fn onlooker(&self) -> rusqlite::Result<Connection> {
+        let [_, log, index] = self.files();
+        if log.exists() || index.exists() {
+            return self.reader();
+        }
+        let mut uri = String::from("file:");
+        for byte in self.path.as_os_str().as_encoded_bytes() {
+            match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+                    uri.push(char::from(*byte));
+                }
+                byte => uri.push_str(&format!("%{byte:02X}")),
+            }
+        }
+        uri.push_str("?immutable=1");
+        Connection::open_with_flags(
+            uri,
+            OpenFlags::SQLITE_OPEN_READ_ONLY
+                | OpenFlags::SQLITE_OPEN_NO_MUTEX
+                | OpenFlags::SQLITE_OPEN_URI,
+        )
+    }
+
     fn lock(&self, file: &File) -> Result<(), StoreError> {
         lock_patiently(file).map_err(|e| match e {
             TryLockError::WouldBlock => StoreError::InUse { path: self.path.display().to_string() },

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::error::StoreError;
 use crate::sqlite::format::failure::reader_error;
 use crate::sqlite::format::num;
+use crate::upkeep::StoreFormat;
 
 /// The format that this program writes, kept in `user_version`.
 pub(crate) const FORMAT: u32 = 1;
@@ -38,6 +39,36 @@ pub(crate) struct Keys {
     pub(crate) ids: [u8; 16],
     /// Hashes dedup material.
     pub(crate) dedup: [u8; 16],
+}
+
+/// Refuses a file that is not a store, or one that a newer program wrote.
+pub(crate) fn refuse_other(conn: &Connection) -> Result<(), StoreError> {
+    let failed = |cause: rusqlite::Error| reader_error("open the file", &cause);
+    let id: i64 = conn.query_row("PRAGMA application_id", [], |r| r.get(0)).map_err(failed)?;
+    let format: u32 = conn.query_row("PRAGMA user_version", [], |r| r.get(0)).map_err(failed)?;
+    match format {
+        _ if id != APPLICATION_ID => Err(StoreError::Invalid("it is not a store of weir".into())),
+        format if format > FORMAT => Err(StoreError::TooNew { found: format, known: FORMAT }),
+        _ => Ok(()),
+    }
+}
+
+/// The format of a store, and the additions that the next start makes.
+pub(crate) fn compare(conn: &Connection) -> Result<StoreFormat, StoreError> {
+    refuse_other(conn)?;
+    let failed = |cause: rusqlite::Error| reader_error("read the format of the store", &cause);
+    let found: u32 = conn.query_row("PRAGMA user_version", [], |r| r.get(0)).map_err(failed)?;
+    let done = meta::<i64>(conn, "expansions").map_err(failed)?.map_or(0, num::length);
+    let pending = EXPANSIONS.iter().skip(done).map(|expansion| purpose(expansion)).collect();
+    Ok(StoreFormat { found, known: FORMAT, pending })
+}
+
+/// The comment of an expansion that says what its first addition is for.
+fn purpose(expansion: &str) -> String {
+    let after_title = expansion.lines().skip_while(|line| !line.is_empty());
+    let comment = after_title.skip_while(|line| !line.starts_with("-- "));
+    let comment = comment.map_while(|line| line.strip_prefix("-- "));
+    comment.collect::<Vec<_>>().join(" ")
 }
 
 /// Creates the tables in a new file, refuses a newer format, and returns the store's secrets.
@@ -125,4 +156,17 @@ pub(crate) fn set_meta(
     )?
     .execute(params![key, value])?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_expansion_says_what_it_is_for() {
+        for expansion in EXPANSIONS {
+            assert!(purpose(expansion).ends_with('.'), "{expansion}");
+        }
+        assert!(purpose(EXPANSIONS[1]).starts_with("Answers of responders"));
+    }
 }
