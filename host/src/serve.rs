@@ -7,6 +7,7 @@ use crate::config::{self, Config, Loaded, Mode};
 use crate::hub::{self, Listeners, OnHangup};
 use crate::program::exit::Exit;
 use crate::program::output::{Output, report};
+use crate::runtime::service::ServiceSockets;
 use crate::runtime::telemetry::{self, Telemetry};
 use crate::{samples, starters};
 
@@ -60,6 +61,8 @@ fn prepare(args: &ServeArgs) -> Result<Prepared, Exit> {
         report(error);
         Exit::Usage
     };
+    // First, while the process has one thread.
+    let sockets = ServiceSockets::take().map_err(|error| usage(&error))?;
     let Loaded { config, file, warnings } =
         config::load(args.config.as_deref(), Mode::from_flag(args.dev))
             .map_err(|error| usage(&error))?;
@@ -72,7 +75,7 @@ fn prepare(args: &ServeArgs) -> Result<Prepared, Exit> {
         tracing::info!("no weir.toml here: development mode, on loopback, with generated secrets");
         start_with_starters(&config.plugins.dir);
     }
-    let listeners = Listeners::bind(&config).map_err(|error| usage(&error))?;
+    let listeners = Listeners::of(&config, sockets).map_err(|error| usage(&error))?;
     Ok(Prepared { config, listeners, no_file: file.is_none(), telemetry })
 }
 

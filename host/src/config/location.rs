@@ -18,6 +18,8 @@ pub struct HubLocation {
     /// The certificate file of the listener, if it speaks TLS.
     pub certificate: Option<PathBuf>,
     pub data_dir: PathBuf,
+    /// The store, such as `sqlite:data/weir.db`.
+    pub store_url: String,
     /// The token of the configuration, if it can be read here.
     pub token: Option<Secret>,
 }
@@ -59,7 +61,8 @@ impl HubLocation {
         report.close()?;
         match (admin, store) {
             (Some(admin), Some(store)) => {
-                Ok(Self { admin, certificate, data_dir: store.folder, token })
+                let (data_dir, store_url) = (store.folder, store.url);
+                Ok(Self { admin, certificate, data_dir, store_url, token })
             }
             _ => Err(ConfigErrors::of_file(name, "does not say where the hub is")),
         }

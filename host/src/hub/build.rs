@@ -4,12 +4,13 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::runtime::Handle;
 use weir_core::hops::HopKey;
 use weir_core::time::Clock;
-use weir_store::{Store, StoreOptions};
+use weir_store::{Store, StoreError, StoreOptions};
 
 use super::listen::Listeners;
 use super::provider_files::ProviderFileReporter;
@@ -28,6 +29,7 @@ use crate::keys::{self, Seal};
 use crate::observe::health::Health;
 use crate::routing::Routes;
 use crate::runtime::clock::SystemClock;
+use crate::runtime::service;
 use crate::runtime::tasks::OnFailure;
 use crate::target_changes;
 use crate::tls::{HTTP_1, HTTP_2_OR_1, Protocols, ServerTls, TlsFiles, TlsListener};
@@ -75,7 +77,8 @@ impl Hub {
         listeners: Listeners,
         runtimes: Runtimes,
     ) -> anyhow::Result<Self> {
-        let (parts, is_first_start) = Parts::load(config, &runtimes.ingress).await?;
+        let (parts, is_first_start) =
+            Parts::load(config, &runtimes.ingress, listeners.inherited).await?;
         let (server_tls, admin_tls) = parts.load_certificates(&runtimes.work)?;
         let tls_listeners = tls_listeners([("server", &server_tls), ("admin", &admin_tls)]);
         parts.health.set_tls_listeners(tls_listeners.clone());
@@ -120,11 +123,16 @@ struct Parts {
 
 impl Parts {
     /// Opens the store and restores the routing table. Also returns true at the first start.
-    async fn load(config: Arc<Config>, on: &Handle) -> anyhow::Result<(Self, bool)> {
+    async fn load(
+        config: Arc<Config>,
+        on: &Handle,
+        inherited: bool,
+    ) -> anyhow::Result<(Self, bool)> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         prepare_data_dir(&config.data_dir)?;
         let hops = HopKey::new(&keys::load_or_create(&config.data_dir.join("hops.key"))?);
-        let store = open_store(&config, clock.clone(), on).await?;
+        let patience = inherited.then_some(config.shutdown_grace + LAST_CLOSE);
+        let store = open_store(&config, clock.clone(), on, patience).await?;
         let ctx = HubContext::new(store, clock);
         let health = Health::new(ctx.store.clone(), ctx.drain.clone());
 
@@ -277,7 +285,11 @@ fn prepare_data_dir(dir: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("store.url: cannot make the data folder {}", dir.display()))
 }
 
-/// Opens the store, which first recovers from a crash.
+/// Time that a process which drains has to close its store after its grace period.
+const LAST_CLOSE: Duration = Duration::from_secs(15);
+
+/// Opens the store, which first recovers from a crash. While another process uses it, it is tried
+/// again within `patience`.
 ///
 /// The store answers on the threads that opened it: those of requests, so that no answer waits for
 /// a guest.
@@ -285,9 +297,24 @@ async fn open_store(
     config: &Config,
     clock: Arc<dyn Clock>,
     on: &Handle,
+    patience: Option<Duration>,
 ) -> anyhow::Result<Arc<dyn Store>> {
-    let url = config.store_url.clone();
+    service::starting("opens the store");
     let options = StoreOptions { clock, run_slots: config.runs.places() };
-    let opened = on.spawn_blocking(move || weir_store::open(&url, options)).await?;
-    opened.with_context(|| format!("store.url: cannot open {}", config.store_url))
+    let (url, started) = (config.store_url.clone(), Instant::now());
+    let mut waits = false;
+    let opened = loop {
+        let (url, options) = (url.clone(), options.clone());
+        // A try waits for half a second itself.
+        let opened = on.spawn_blocking(move || weir_store::open(&url, options)).await?;
+        match opened {
+            Err(StoreError::InUse { .. }) if patience.is_some_and(|p| started.elapsed() < p) => {}
+            opened => break opened,
+        }
+        if !std::mem::replace(&mut waits, true) {
+            tracing::info!("the store is in use: waiting until the process before has stopped");
+            service::starting("waits until the process before has stopped");
+        }
+    };
+    opened.with_context(|| format!("store.url: cannot open {url}"))
 }

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use thiserror::Error;
 
 use crate::config::Config;
+use crate::runtime::service::ServiceSockets;
 
 /// The bound sockets of a hub.
 #[derive(Debug)]
@@ -14,6 +15,9 @@ pub struct Listeners {
     pub ingress: TcpListener,
     /// The listener for operators.
     pub admin: TcpListener,
+    /// True if the service manager opened one of them. Then the process before this one may still
+    /// drain, and the store is waited for.
+    pub inherited: bool,
 }
 
 /// The addresses on which a hub listens.
@@ -57,17 +61,43 @@ fn reason(cause: &std::io::Error) -> String {
 impl Listeners {
     /// Binds both sockets.
     pub fn bind(config: &Config) -> Result<Self, BindError> {
-        let bind = |setting, address| {
-            listen(address).map_err(|cause| BindError { setting, address, cause })
+        Self::of(config, ServiceSockets::default())
+    }
+
+    /// Uses the sockets of the service manager, and binds those that it did not open.
+    pub fn of(config: &Config, passed: ServiceSockets) -> Result<Self, BindError> {
+        let inherited = passed.any();
+        let socket = |setting, address, passed: Option<TcpListener>| match passed {
+            Some(socket) => {
+                note_other_address(setting, address, &socket);
+                Ok(socket)
+            }
+            None => listen(address).map_err(|cause| BindError { setting, address, cause }),
         };
         Ok(Self {
-            ingress: bind("server.listen", config.server.listen)?,
-            admin: bind("admin.listen", config.admin.listen)?,
+            ingress: socket("server.listen", config.server.listen, passed.ingress)?,
+            admin: socket("admin.listen", config.admin.listen, passed.admin)?,
+            inherited,
         })
     }
 
     pub(super) fn addresses(&self) -> std::io::Result<Addresses> {
         Ok(Addresses { ingress: self.ingress.local_addr()?, admin: self.admin.local_addr()? })
+    }
+}
+
+/// Warns if a socket of the service manager has another port than the setting, which the commands
+/// use to find the hub.
+fn note_other_address(setting: &'static str, configured: SocketAddr, socket: &TcpListener) {
+    match socket.local_addr() {
+        Ok(used) if used.port() != configured.port() && configured.port() != 0 => tracing::warn!(
+            setting,
+            %configured,
+            %used,
+            "the socket of the service manager is used instead of the address in the \
+             configuration; write the same port in both, so that commands find the hub"
+        ),
+        _ => {}
     }
 }
 

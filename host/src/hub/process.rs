@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::program::exit::Exit;
 use crate::program::output::report;
 use crate::runtime::open_files;
+use crate::runtime::service;
 use crate::runtime::shutdown::{SignalRequest, Signals};
 
 /// The niceness of sends and the API, behind requests and the writer of the store: a sender waits
@@ -91,6 +92,7 @@ fn start_and_run(
         };
         let Addresses { ingress, admin } = hub.addresses;
         tracing::info!(%ingress, %admin, "ready");
+        service::ready(&format!("accepts webhooks on {ingress}; API on {admin}"));
         with(hub, signals, grace).await
     });
     // Does not wait any more: a delivery that was not settled is still due.
@@ -135,10 +137,12 @@ pub(crate) async fn until_stopped(
     tokio::select! {
         signal = stop_requested => {
             tracing::info!(signal, "stopping: no new requests are accepted, runs and sends finish");
+            service::stopping("stops: runs and sends finish");
             Exit::Success
         }
         failure = hub.failure() => {
             tracing::error!(reason = %failure, "the hub stops after a failure");
+            service::stopping(&format!("stops after a failure: {failure}"));
             hub.report_failure(&failure).await;
             match failure {
                 HubFailure::Store(_) => Exit::Store,

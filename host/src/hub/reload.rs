@@ -21,6 +21,7 @@ use crate::hub::provider_files::ProviderFileReporter;
 use crate::ingress::Ingress;
 use crate::observe::metrics::ConfigReload;
 use crate::routing::Routes;
+use crate::runtime::service;
 
 /// Between two checks of the files. A changed file is loaded after one more check without a change.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -83,6 +84,7 @@ impl ConfigReloader {
             let again = wrong.as_ref().is_some_and(|wrong| wrong.at.elapsed() >= TRY_EVERY);
             if is_asked {
                 tracing::info!("SIGHUP: reloading the configuration");
+                service::reloading();
                 wrong = None;
             } else if !is_still || (found == read && !again) {
                 continue;
@@ -106,6 +108,9 @@ impl ConfigReloader {
                 }
                 Err(errors) => wrong = Some(self.keep(&errors, wrong.as_ref())),
             }
+            if is_asked {
+                service::reloaded();
+            }
         }
     }
 
@@ -115,6 +120,8 @@ impl ConfigReloader {
                 () = self.ctx.drain.claiming_stopped() => return,
                 () = self.requested.notified() => {
                     tracing::info!("SIGHUP: there is no weir.toml to reload");
+                    service::reloading();
+                    service::reloaded();
                 }
             }
         }

@@ -10,10 +10,12 @@ use weir_store::Store;
 
 use super::build::{Hub, Runtimes};
 use super::listen::Addresses;
+use super::watchdog;
 use crate::context::HubContext;
 use crate::egress::{DirectWebhook, Inbox};
 use crate::invoker::InvokerHandle;
 use crate::runtime::clock::SystemClock;
+use crate::runtime::service;
 use crate::runtime::shutdown::Drain;
 use crate::runtime::tasks::{OnFailure, Tasks};
 use crate::tls::roots;
@@ -23,6 +25,10 @@ use crate::tls::roots;
 /// That start knows no subscriptions yet. The scan comes before the first webhook is accepted, so
 /// that none is unrouted. A module that compiles for minutes must not block senders for as long.
 const FIRST_SCAN: Duration = Duration::from_secs(60);
+
+/// The longest wait for ingress to accept connections, once its task was started: it reads a few
+/// rows of the store first.
+const FIRST_ACCEPT: Duration = Duration::from_secs(60);
 
 /// Time between a failure of the store and the end of the process.
 ///
@@ -71,12 +77,31 @@ impl Hub {
         tasks.spawn_on("rollups", OnFailure::Log, work, self.rollups.run());
         tasks.spawn_on("authorities", OnFailure::Log, work, roots::watch(drain.clone()));
         tasks.spawn_on("configuration", OnFailure::Log, work, self.reload.run());
+        let (pulse, inherited) = (self.ingress.pulse(), self.listeners.inherited);
         let accepting = self.ingress.run(self.listeners.ingress);
-        tasks.spawn_on("ingress", OnFailure::Stop, ingress, accepting);
+        let accept = |accepting| tasks.spawn_on("ingress", OnFailure::Stop, ingress, accepting);
+        // Connections wait in the queue of a socket that the service manager keeps. Without one,
+        // senders are told that the hub starts, so that they try again.
+        let waiting = if inherited {
+            Some(accepting)
+        } else {
+            accept(accepting);
+            None
+        };
         if self.is_first_start {
             let _timed_out = tokio::time::timeout(FIRST_SCAN, self.handlers.folder_read()).await;
         }
         self.health.set_routing_ready();
+        if let Some(accepting) = waiting {
+            accept(accepting);
+        }
+        tokio::time::timeout(FIRST_ACCEPT, pulse.ask()).await.map_err(|_| {
+            std::io::Error::other("the listener for webhooks does not accept connections")
+        })?;
+        if let Some(longest) = service::watchdog() {
+            let watch = watchdog::run(longest, store.clone(), pulse, drain.clone());
+            tasks.spawn_on("watchdog", OnFailure::Log, work, watch);
+        }
         Ok(ServingHub {
             addresses,
             store,

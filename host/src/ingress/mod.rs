@@ -44,6 +44,7 @@ use crate::invoker::ResponderHandle;
 use crate::keys::Seal;
 use crate::observe::health::Health;
 use crate::routing::Routes;
+use crate::runtime::pulse::Pulse;
 use crate::tls::ServerTls;
 
 pub use answer::refusal_log::RefusalRecord;
@@ -122,6 +123,12 @@ impl Ingress {
             () = listen::run(self.server.clone(), listener) => {}
             () = follow => {}
         }
+    }
+
+    /// The sign of life of the loop that accepts connections.
+    #[must_use]
+    pub fn pulse(&self) -> Pulse {
+        self.server.pulse()
     }
 
     /// Replaces all sources. Requests under way finish with those that they began with.

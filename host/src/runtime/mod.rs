@@ -1,9 +1,11 @@
 //! The base of the process: the clock that tells the date, tasks, shutdown by signals, the log and
-//! its limit, and the limit on open files.
+//! its limit, the limit on open files, and the service manager.
 
 pub mod clock;
 pub(crate) mod log_limit;
 pub mod open_files;
+pub mod pulse;
+pub mod service;
 pub mod shutdown;
 pub mod tasks;
 pub mod telemetry;

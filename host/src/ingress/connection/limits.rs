@@ -14,6 +14,10 @@ pub(crate) const DRAIN_BYTES_MAX: usize = weir_core::bounds::BODY_BYTES_MAX;
 /// The same for an address that has a penalty: enough for most bodies, and cheap in a flood.
 pub(crate) const DRAIN_BYTES_MAX_PENALIZED: usize = 64 * 1024;
 
+/// The time for which a connection without a request stays open once the hub stops. Its sender may
+/// have sent a request already, which would be lost without an answer.
+pub(crate) const LAST_REQUEST_WAIT: Duration = Duration::from_millis(500);
+
 /// Wait after a failed accept: the usual cause is that the process has no file descriptors left.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

@@ -163,6 +163,11 @@ impl ConnectionState {
         (state.phase, state.deadline)
     }
 
+    /// True while no byte of a request is here that was not answered.
+    pub(crate) fn has_no_request(&self) -> bool {
+        matches!(self.state.lock().phase, ConnectionPhase::Silent | ConnectionPhase::Idle)
+    }
+
     /// The phase and its age. `None` if the connection was asked to end already.
     pub(crate) fn waiting(&self, now: Instant) -> Option<(ConnectionPhase, Duration)> {
         let state = self.state.lock();

@@ -26,6 +26,7 @@ use super::receive::Pipeline;
 use crate::config::ServerSettings;
 use crate::context::HubContext;
 use crate::observe::metrics::Metrics;
+use crate::runtime::pulse::Pulse;
 use crate::runtime::shutdown::Drain;
 use crate::tls::ServerTls;
 use serve::TOO_MANY_CONNECTIONS_ANSWER;
@@ -43,6 +44,8 @@ pub(crate) struct ConnectionServer {
     table: Arc<ConnectionTable>,
     metrics: Metrics,
     drain: Drain,
+    /// Answered by the loop that accepts connections.
+    pulse: Pulse,
 }
 
 /// The permits that a connection holds while it is open: its slot, and its entry in the table.
@@ -107,7 +110,12 @@ impl ConnectionServer {
             table: ConnectionTable::new(server.per_address.connections),
             metrics: ctx.metrics.clone(),
             drain: ctx.drain.clone(),
+            pulse: Pulse::default(),
         }
+    }
+
+    pub(crate) fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     fn count(&self, refusal: ConnectionRefusal) {
@@ -180,6 +188,7 @@ async fn accept(server: &ConnectionServer, listener: &TcpListener) -> Option<(Tc
     tokio::select! {
         biased;
         () = server.drain.accepting_stopped() => None,
+        never = server.pulse.answer() => match never {},
         accepted = accepted => Some(accepted),
     }
 }
@@ -214,6 +223,7 @@ async fn wait_for_slot(
     tokio::select! {
         biased;
         () = server.drain.accepting_stopped() => SlotOutcome::Draining,
+        never = server.pulse.answer() => match never {},
         outcome = freed => outcome,
     }
 }

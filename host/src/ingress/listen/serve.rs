@@ -20,7 +20,9 @@ use super::{ConnectionPermits, ConnectionRefusal, ConnectionServer, tls};
 use crate::config::ServerSettings;
 use crate::ingress::answer::Response;
 use crate::ingress::connection::client::Client;
-use crate::ingress::connection::limits::{DRAIN_TIME_MAX, HEAD_BUFFER_BYTES_MIN, TIMER_RECHECK};
+use crate::ingress::connection::limits::{
+    DRAIN_TIME_MAX, HEAD_BUFFER_BYTES_MIN, LAST_REQUEST_WAIT, TIMER_RECHECK,
+};
 use crate::ingress::connection::state::{ConnectionPhase, ConnectionState};
 use crate::ingress::connection::timed_io::TimedIo;
 
@@ -170,6 +172,17 @@ async fn evicted(state: &ConnectionState) {
     poll_fn(poll).await;
 }
 
+/// The end of a connection when the hub stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    NotAsked,
+    /// No request is under way. One that its sender has sent already is still waited for, until
+    /// this time.
+    AskedUntil(Instant),
+    /// The connection ends after its current requests.
+    Begun,
+}
+
 /// Polls a connection, or its TLS handshake, until it ends, its deadline passes or it must end.
 pub(super) async fn drive<C>(
     server: &ConnectionServer,
@@ -182,26 +195,40 @@ where
     let drain = &server.drain;
     let mut stopping = pin!(drain.accepting_stopped());
     let mut abandoning = pin!(drain.waiting_stopped());
-    let mut is_stopping = false;
+    let mut stop = Stop::NotAsked;
     let mut timer = DeadlineTimer::new(Instant::now() + server.timeouts.head);
     poll_fn(|cx| {
         loop {
             if let Poll::Ready(result) = Pin::new(&mut *connection).poll(cx) {
                 return Poll::Ready(ConnectionEnd::Closed(result));
             }
-            if is_stopping || stopping.as_mut().poll(cx).is_pending() {
-                break;
+            if stop == Stop::NotAsked && stopping.as_mut().poll(cx).is_ready() {
+                stop = Stop::AskedUntil(Instant::now() + LAST_REQUEST_WAIT);
             }
-            is_stopping = true;
-            Pin::new(&mut *connection).start_shutdown();
+            match stop {
+                Stop::AskedUntil(last) if last <= Instant::now() || !state.has_no_request() => {
+                    stop = Stop::Begun;
+                    Pin::new(&mut *connection).start_shutdown();
+                }
+                Stop::NotAsked | Stop::AskedUntil(_) | Stop::Begun => break,
+            }
         }
-        if is_stopping && abandoning.as_mut().poll(cx).is_ready() {
+        if stop != Stop::NotAsked && abandoning.as_mut().poll(cx).is_ready() {
             return Poll::Ready(ConnectionEnd::Abandoned);
         }
         if let Some(phase) = state.poll_eviction(cx) {
             return Poll::Ready(ConnectionEnd::Evicted(phase));
         }
         let (phase, deadline) = state.phase_and_deadline();
+        if let Stop::AskedUntil(last) = stop
+            && deadline.is_none_or(|deadline| last < deadline)
+        {
+            if timer.poll_passed(cx, Some(last)) {
+                // Polled again at once, which begins the shutdown.
+                cx.waker().wake_by_ref();
+            }
+            return Poll::Pending;
+        }
         if timer.poll_passed(cx, deadline) {
             Poll::Ready(ConnectionEnd::TimedOut(phase))
         } else {
