@@ -28,6 +28,12 @@ pub(crate) fn put(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// The module of a starter.
+pub(crate) fn module(name: &str) -> Option<&'static [u8]> {
+    let file = format!("{name}.wasm");
+    FILES.iter().find(|(known, _)| *known == file).map(|(_, bytes)| *bytes)
+}
+
 /// True if the folder contains a module.
 pub(crate) fn has_modules(folder: &Path) -> bool {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();

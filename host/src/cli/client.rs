@@ -16,9 +16,9 @@ use weir_core::error::chain;
 use super::error::CommandError;
 use crate::admin::token;
 use crate::api::params::{Cursor, Limit};
-use crate::api::{ApiProblem, ListPage};
+use crate::api::{ApiProblem, HealthReport, ListPage};
 use crate::config::{ConfigErrors, HubLocation};
-use crate::http_client::{HttpClient, HttpError, local_base};
+use crate::http_client::{HttpClient, HttpError, HttpResponse, local_base};
 use crate::program::exit::Exit;
 
 /// Entries of a list asked for at once.
@@ -195,6 +195,15 @@ impl AdminClient {
         Ok(items)
     }
 
+    /// Reads the state of the whole hub, which is also told while webhooks are not accepted.
+    pub(super) async fn health(&self) -> Result<HealthReport, ClientError> {
+        let mut answer = self.exchange(Method::GET, "/health", Bytes::new()).await?;
+        if answer.status == StatusCode::SERVICE_UNAVAILABLE {
+            answer.status = StatusCode::OK;
+        }
+        self.read(&answer)
+    }
+
     /// Does what needs no body.
     pub(super) async fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.call(Method::POST, path, Bytes::new()).await
@@ -222,6 +231,30 @@ impl AdminClient {
         path: &str,
         body: Bytes,
     ) -> Result<T, ClientError> {
+        let answer = self.exchange(method, path, body).await?;
+        self.read(&answer)
+    }
+
+    /// Reads an answer. A problem of the hub is an error.
+    fn read<T: DeserializeOwned>(&self, answer: &HttpResponse) -> Result<T, ClientError> {
+        let status = answer.status;
+        let not_a_hub = |_| ClientError::NotAHub { at: self.base.clone(), status };
+        if status.is_success() {
+            return serde_json::from_slice(&answer.body).map_err(not_a_hub);
+        }
+        let mut problem: ApiProblem = serde_json::from_slice(&answer.body).map_err(not_a_hub)?;
+        if let (StatusCode::UNAUTHORIZED, ClientToken::Unreadable(why)) = (status, &self.token) {
+            problem.detail = format!("this needs a token, and {why}");
+        }
+        Err(ClientError::Refused { status, problem: Box::new(problem) })
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<HttpResponse, ClientError> {
         let url = format!("{}{path}", self.base);
         let mut request =
             Request::builder().method(method).uri(&url).header(ACCEPT, "application/json");
@@ -235,17 +268,12 @@ impl AdminClient {
             at: self.base.clone(),
             cause: "that is not a URL".into(),
         })?;
-        let answer = self.http.send(request).await?;
-        let status = answer.status;
-        let not_a_hub = |_| ClientError::NotAHub { at: self.base.clone(), status };
-        if status.is_success() {
-            return serde_json::from_slice(&answer.body).map_err(not_a_hub);
-        }
-        let mut problem: ApiProblem = serde_json::from_slice(&answer.body).map_err(not_a_hub)?;
-        if let (StatusCode::UNAUTHORIZED, ClientToken::Unreadable(why)) = (status, &self.token) {
-            problem.detail = format!("this needs a token, and {why}");
-        }
-        Err(ClientError::Refused { status, problem: Box::new(problem) })
+        Ok(self.http.send(request).await?)
+    }
+
+    /// The URL of the hub.
+    pub(super) fn base(&self) -> &str {
+        &self.base
     }
 }
 

@@ -3,15 +3,20 @@
 //!
 //! Nothing else imports it: `serve` and `demo`, which run a hub, are called from here.
 
+mod backup;
 mod check;
 mod client;
 mod compile;
 mod confirm_time;
 mod dead_letters;
+mod describe;
 mod destinations;
 mod error;
 mod events;
+mod health;
 mod holds;
+mod init;
+mod logs;
 mod open;
 mod probe;
 mod providers;
@@ -23,7 +28,9 @@ mod send;
 mod sources;
 mod stats;
 mod tokens;
+mod top;
 mod unreadable;
+mod upgrade;
 mod usage;
 mod values;
 mod why;
@@ -54,10 +61,14 @@ pub struct Cli {
 pub enum Command {
     Serve(ServeArgs),
     Demo(DemoArgs),
+    Init(init::InitArgs),
     Check(check::CheckArgs),
+    Health(health::HealthArgs),
     Send(send::SendArgs),
     Events(events::EventsArgs),
     Why(why::WhyArgs),
+    Logs(logs::LogsArgs),
+    Top(top::TopArgs),
     DeadLetters(dead_letters::DeadLettersArgs),
     Destinations(destinations::DestinationsArgs),
     Replay(replay::ReplayArgs),
@@ -75,6 +86,11 @@ pub enum Command {
     Secret(secret::SecretArgs),
     Config(ConfigArgs),
     Providers(providers::ProvidersArgs),
+    Backup(backup::BackupArgs),
+    Restore(backup::RestoreArgs),
+    Upgrade(upgrade::UpgradeArgs),
+    Completions(describe::CompletionsArgs),
+    Man(describe::ManArgs),
     CompileModule(compile::CompileArgs),
 }
 
@@ -101,7 +117,14 @@ pub fn run() -> ExitCode {
         Command::Serve(args) => return serve::serve(args, json),
         Command::Demo(args) => return demo::demo(args, json),
         Command::CompileModule(args) => return compile::run(&args),
+        Command::Init(args) => init::run(&args, output),
         Command::Check(args) => check::run(&args, output),
+        Command::Backup(args) => backup::backup(&args, output),
+        Command::Restore(args) => backup::restore(&args, output),
+        Command::Upgrade(args) => return end(upgrade::run(&args, output)),
+        Command::Completions(args) => describe::completions(&args, output),
+        Command::Man(args) => describe::man(&args, output),
+        Command::Health(args) => block_on(health::run(&args, output)),
         Command::Secret(args) => secret::run(&args, output),
         Command::Providers(args) => providers::run(&args, output),
         Command::Config(ConfigArgs { act: ConfigAct::Defaults }) => {
@@ -113,6 +136,8 @@ pub fn run() -> ExitCode {
         }
         Command::Send(args) => block_on(send::run(&args, output)),
         Command::Events(args) => block_on(events::run(&args, output)),
+        Command::Logs(args) => block_on(logs::run(&args, output)),
+        Command::Top(args) => block_on(top::run(&args, output)),
         Command::Why(args) => block_on(why::run(&args, output)),
         Command::DeadLetters(args) => block_on(dead_letters::run(&args, output)),
         Command::Destinations(args) => block_on(destinations::list(&args, output)),
@@ -129,8 +154,13 @@ pub fn run() -> ExitCode {
         Command::ConfirmTime(args) => block_on(confirm_time::run(&args, output)),
         Command::Quarantine(args) => block_on(quarantine::run(&args, output)),
     };
+    end(result.map(|()| Exit::Success))
+}
+
+/// The exit code of a command, whose error is printed.
+fn end(result: Result<Exit, CommandError>) -> ExitCode {
     match result {
-        Ok(()) => Exit::Success.into(),
+        Ok(exit) => exit.into(),
         Err(error) => {
             report(&error);
             error.exit().into()

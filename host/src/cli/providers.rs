@@ -10,7 +10,7 @@ use weir_core::units::format_duration;
 
 use super::error::CommandError;
 use crate::config::{self, ProviderFile, Providers, shown};
-use crate::program::output::{Output, table};
+use crate::program::output::Output;
 
 /// Most types that are printed for a provider; `--json` has all of them.
 const TYPES_SHOWN: usize = 12;
@@ -128,7 +128,7 @@ fn list(Providers { catalog, files, .. }: &Providers, output: Output) {
         vec![provider.name.to_string(), provider.about.clone(), samples(provider).join(", ")]
     };
     let rows: Vec<_> = catalog.iter().map(|provider| row(provider)).collect();
-    output.text(&table(&["PROVIDER", "ABOUT", "SAMPLES"], &rows));
+    output.table(&["PROVIDER", "ABOUT", "SAMPLES"], &rows);
     for file in files {
         let meanwhile = match &file.provider {
             Some(provider) => format!("the last good version of {provider} is used"),

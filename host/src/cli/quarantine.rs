@@ -12,7 +12,7 @@ use crate::api::{
     BytesView, QuarantineDetail, QuarantineItem, QuarantineQuery, ReleaseAllAnswer, ReleaseAnswer,
     ReleaseBody, StillInvalid,
 };
-use crate::program::output::{Output, table};
+use crate::program::output::Output;
 
 /// List, show and release requests with an invalid signature
 #[derive(Debug, Clone, clap::Args)]
@@ -122,7 +122,7 @@ async fn release_all(
     if !refused.is_empty() {
         let row = |StillInvalid { id, code }: StillInvalid| vec![id.to_string(), code];
         let rows: Vec<_> = refused.into_iter().map(row).collect();
-        output.text(&table(&["ID", "REASON"], &rows));
+        output.table(&["ID", "REASON"], &rows);
     }
     Ok(())
 }

@@ -85,6 +85,7 @@ pub(crate) use route::unmatched;
 pub use schema::{Mismatch, Schemas};
 pub use server::ServerSettings;
 pub use source::Source;
+pub(crate) use source::needs_no_secret;
 pub use sources::{ConfiguredSources, SourcesByName};
 
 use crate::runtime::telemetry::LogSettings;

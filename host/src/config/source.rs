@@ -271,7 +271,7 @@ fn unknown_provider(word: &str, catalog: &Catalog) -> String {
 }
 
 /// True if the sender publishes its keys or hands its secret over.
-fn needs_no_secret(provider: &Provider) -> bool {
+pub(crate) fn needs_no_secret(provider: &Provider) -> bool {
     let alone = |scheme: &Arc<Scheme>| scheme.fetched_key.is_some() && scheme.also.is_none();
     provider.receives_secret() || provider.schemes.iter().any(alone)
 }

@@ -13,17 +13,20 @@ pub enum Exit {
     Usage = 2,
     Unreachable = 3,
     NotFound = 4,
+    /// The first start of this version would change the store.
+    Changes = 5,
     Store = 74,
 }
 
 impl Exit {
     /// All of them with their meanings, for the help.
-    pub const ALL: [(Self, &'static str); 6] = [
+    pub const ALL: [(Self, &'static str); 7] = [
         (Self::Success, "success"),
         (Self::Failure, "failure; the reason was printed"),
         (Self::Usage, "invalid configuration or command line, or a port is in use"),
         (Self::Unreachable, "the hub or the endpoint cannot be reached"),
         (Self::NotFound, "not found"),
+        (Self::Changes, "`upgrade --check`: the first start of this version changes the store"),
         (Self::Store, "the store failed and the hub stopped"),
     ];
 

@@ -8,3 +8,4 @@ pub mod compile;
 pub mod exit;
 pub(crate) mod output;
 pub mod printable;
+pub(crate) mod table;

@@ -1,15 +1,18 @@
 //! Prints results on standard output and problems on standard error, escaped so that nothing acts
 //! on a terminal.
 //!
+//! On a terminal, tables are fitted to its width, and states have colours unless `NO_COLOR` is set.
 //! Nothing else of the program prints. A closed pipe ends the output, not the command.
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 use weir_core::error::chain;
 
 use super::printable;
+use super::table::{Shown, TextTable};
 
 /// The form in which a command prints.
 #[derive(Debug, Clone, Copy)]
@@ -54,8 +57,14 @@ impl Output {
             self.text(empty);
         } else {
             let rows: Vec<_> = items.iter().map(|item| row(item).to_vec()).collect();
-            self.text(&table(&headings, &rows));
+            self.table(&headings, &rows);
         }
+    }
+
+    /// Prints a table for people, in the form that suits standard output.
+    pub(crate) fn table(self, headings: &[&str], rows: &[Vec<String>]) {
+        let shown = Shown::of_stdout();
+        write_to(io::stdout().lock(), &TextTable::new(headings, rows).fitted(&shown));
     }
 
     /// Prints a problem for people, also if results are JSON.
@@ -71,28 +80,24 @@ pub(crate) fn report(error: &dyn std::error::Error) {
     }
 }
 
-fn write_to(mut to: impl Write, text: &str) {
-    // A failure to print cannot be reported either.
-    let _ = writeln!(to, "{text}").and_then(|()| to.flush());
+/// True once something could not be printed, such as after `| head` has ended.
+static CLOSED: AtomicBool = AtomicBool::new(false);
+
+/// True if nothing more can be printed. A command that prints without end stops then.
+pub(crate) fn is_output_closed() -> bool {
+    CLOSED.load(Ordering::Relaxed)
 }
 
-/// A table: rows under headings, each column as wide as its widest cell.
+fn write_to(mut to: impl Write, text: &str) {
+    // A failure to print cannot be reported either.
+    if writeln!(to, "{text}").and_then(|()| to.flush()).is_err() {
+        CLOSED.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A table as text: rows under headings, each column as wide as its widest cell.
 pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
-    let cell = |text: &str| printable::line(text).into_owned();
-    let rows: Vec<Vec<String>> =
-        rows.iter().map(|row| row.iter().map(|c| cell(c)).collect()).collect();
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count());
-        cells.chain(headings.get(column).map(|h| h.len())).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..headings.len()).map(width).collect();
-    let line = |cells: Vec<&str>| {
-        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-    let heading = std::iter::once(line(headings.to_vec()));
-    let body = rows.iter().map(|row| line(row.iter().map(String::as_str).collect()));
-    heading.chain(body).collect::<Vec<_>>().join("\n")
+    TextTable::new(headings, rows).fitted(&Shown::PLAIN)
 }
 
 /// A cell of a table: a value, or a dash for none.

@@ -61,6 +61,11 @@ grace = "200ms"
         Self { folder, config: config.into(), launch: Launch::default() }
     }
 
+    /// Uses this folder instead of a new one.
+    pub fn in_folder(self, folder: TempDir) -> Self {
+        Self { folder, ..self }
+    }
+
     /// Uses a fixed port for webhooks. Returns its address too.
     pub fn at_a_known_port(mut self) -> (Self, SocketAddr) {
         let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -154,6 +159,13 @@ grace = "200ms"
         RunningHub::start(self.folder, self.launch).await
     }
 
+    /// Writes the configuration for a test that starts the process itself. Returns the folder, and
+    /// the variables of the process.
+    pub fn written(self) -> (TempDir, Vec<(String, String)>) {
+        std::fs::write(self.folder.path().join("weir.toml"), &self.config).unwrap();
+        (self.folder, self.launch.env)
+    }
+
     /// Starts a hub that must refuse its configuration. Returns its exit code and its error.
     pub fn refused(self) -> (i32, String) {
         let file = self.folder.path().join("weir.toml");
@@ -168,7 +180,8 @@ grace = "200ms"
 pub struct Log(Arc<Mutex<Vec<String>>>);
 
 impl Log {
-    fn follow(&self, from: impl std::io::Read + Send + 'static) {
+    /// Adds the lines of a stream, until it ends.
+    pub fn follow(&self, from: impl std::io::Read + Send + 'static) {
         let lines = self.0.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(from).lines().map_while(Result::ok) {
