@@ -34,6 +34,7 @@ use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use http::request::Parts;
 
+use crate::config::SettingsFile;
 use crate::context::HubContext;
 use crate::egress::{EgressHandle, Inbox};
 use crate::ingress::Ingress;
@@ -78,6 +79,7 @@ pub struct Deps {
     pub inbox: Inbox,
     pub routes: Arc<Routes>,
     pub ingress: Arc<Ingress>,
+    pub settings: SettingsFile,
     /// None in tests of the API.
     pub(crate) console: Option<ConsoleRoutes>,
     /// What was counted and is not in the store yet.

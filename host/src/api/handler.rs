@@ -55,4 +55,27 @@ pub struct HandlerView {
     pub next_try: Option<Timestamp>,
     /// The number of tries without success since it is failing.
     pub failed_tries: u32,
+    /// The permissions and limits of the version in service.
+    pub grants: Option<GrantsView>,
+    pub limits: Option<LimitsView>,
+}
+
+/// The permissions of a handler.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantsView {
+    /// The destinations that it may send to.
+    pub destinations: Vec<String>,
+    /// True if it may emit events.
+    pub emit: bool,
+}
+
+/// The limits of a handler's runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitsView {
+    pub memory_bytes: u64,
+    pub time_ms: u64,
+    /// The number of batches that may run at the same time.
+    pub concurrency: usize,
+    /// The number of attempts, the first one included.
+    pub attempts: u32,
 }

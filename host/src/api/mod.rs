@@ -7,6 +7,7 @@
 mod access;
 mod confirm_time;
 mod dead_letter;
+mod dead_letter_set;
 mod delivery;
 mod destination;
 mod event;
@@ -19,8 +20,11 @@ pub mod params;
 mod payload;
 mod problem;
 mod quarantine;
+mod refusal_list;
 mod replay;
 mod retry;
+mod rule;
+mod setting;
 mod source;
 mod stats;
 mod unreadable;
@@ -29,13 +33,17 @@ mod why;
 pub use access::{CreateTokenBody, CreatedToken, LoginCode, Proof, Role, TokenView, WhoAmI};
 pub use confirm_time::ConfirmTimeAnswer;
 pub use dead_letter::{DeadLettersQuery, RequeueAnswer};
+pub use dead_letter_set::{
+    DeadLetterActAnswer, DeadLetterActBody, DeadLetterCause, DeadLetterCauses, DeadLetterSelection,
+    DeadLetterSet, TargetShare,
+};
 pub use delivery::{AttemptView, DeliveryView, WaitReason};
 pub use destination::DestinationView;
 pub use event::{
     EventAnswer, EventDetailView, EventQuery, EventSummary, EventView, EventsQuery, RefusalView,
     StoredRequestView,
 };
-pub use handler::{HandlerView, HealthState};
+pub use handler::{GrantsView, HandlerView, HealthState, LimitsView};
 pub use health::{
     AliveAnswer, CertificateState, HealthReport, HealthSummary, IntegrityState, LostRowsView,
     PartState, ProviderFileState, ProviderFilesState, SourceHealth, StoreState,
@@ -46,12 +54,18 @@ pub use list::ListPage;
 pub use payload::{BodyView, BytesView, HeaderView, PayloadView};
 pub use problem::ApiProblem;
 pub use quarantine::{
-    QuarantineDetail, QuarantineItem, QuarantineQuery, ReleaseAllAnswer, ReleaseAnswer,
-    ReleaseBody, StillInvalid,
+    QuarantineDetail, QuarantineItem, QuarantineQuery, QuarantineTrial, ReleaseAllAnswer,
+    ReleaseAnswer, ReleaseBody, StillInvalid, TrialQuery,
 };
+pub use refusal_list::RefusalsQuery;
 pub use replay::{DeadLetterFilter, ReplayAnswer, ReplayBody, UnroutedFilter};
 pub use retry::{RetryAnswer, RetryBody};
-pub use source::{ForgottenSecret, OpenWindowBody, SecretAnswer, SourceView, WindowAnswer};
+pub use rule::RuleView;
+pub use setting::{SettingView, SettingsAnswer};
+pub use source::{
+    ForgottenSecret, OpenWindowBody, SampleAnswer, SampleBody, SecretAnswer, SourceView,
+    WindowAnswer,
+};
 pub use stats::{
     DurationStats, HubLevels, SourceCounts, SourceStats, StatsAnswer, StatsQuery, TargetCounts,
     TargetStats,

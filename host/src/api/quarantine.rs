@@ -54,6 +54,24 @@ pub struct ReleaseBody {
     pub after: Option<String>,
 }
 
+/// Names the source whose requests are tried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrialQuery {
+    pub source: SourceName,
+}
+
+/// The result of verifying requests with the secrets of now, without a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuarantineTrial {
+    /// The number of requests that are valid now.
+    pub valid: usize,
+    /// The number of those that are still not valid.
+    pub invalid: usize,
+    /// True if there are more than were tried.
+    pub more: bool,
+}
+
 /// A request that was released.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReleaseAnswer {

@@ -17,6 +17,33 @@ pub struct SourceView {
     pub awaits_secret: bool,
     /// The time until which the sender may hand it over.
     pub window_until: Option<Timestamp>,
+    /// The provider in one line.
+    pub about: String,
+    /// The URL of the provider's documentation.
+    pub docs: String,
+    /// The path of its webhooks on the hub.
+    pub path: String,
+    /// The URL that the sender calls, if the configuration states it.
+    pub public_url: Option<String>,
+    /// The names of the provider's samples.
+    pub samples: Vec<String>,
+}
+
+/// Asks for a signed sample.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SampleBody {
+    /// The name of the sample; the provider's first one without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<String>,
+}
+
+/// A sample that was accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SampleAnswer {
+    pub source: SourceName,
+    /// The events that it became.
+    pub events: Vec<String>,
 }
 
 /// Opens the window in which a sender may hand its secret over.

@@ -1,4 +1,4 @@
-//! `weir dead-letters`: lists and shows dead letters, and retries one.
+//! `weir dead-letters`: lists dead letters and their causes, shows, retries and discards them.
 
 use std::num::NonZeroUsize;
 
@@ -9,10 +9,13 @@ use super::client::{AdminClient, HubArgs, path_id};
 use super::error::CommandError;
 use super::events::show_delivery;
 use crate::api::params::PointInTime;
-use crate::api::{DeadLettersQuery, DeliveryView, RequeueAnswer};
-use crate::program::output::{Output, or_dash};
+use crate::api::{
+    DeadLetterActAnswer, DeadLetterActBody, DeadLetterCause, DeadLetterCauses, DeadLetterSelection,
+    DeadLetterSet, DeadLettersQuery, DeliveryView, RequeueAnswer,
+};
+use crate::program::output::{Output, or_dash, table};
 
-/// List, show and retry dead letters: deliveries that used up their attempts
+/// List, show, retry and discard dead letters: deliveries that used up their attempts
 #[derive(Debug, Clone, clap::Args)]
 pub struct DeadLettersArgs {
     #[command(subcommand)]
@@ -23,6 +26,11 @@ pub struct DeadLettersArgs {
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum DeadLettersAct {
     List(ListArgs),
+    /// Count dead letters by target and cause, the most frequent first
+    Causes {
+        #[command(flatten)]
+        hub: HubArgs,
+    },
     /// Show a dead letter with its attempts
     Show {
         /// Id of the dead letter, dlv_…
@@ -34,6 +42,14 @@ pub enum DeadLettersAct {
     Requeue {
         /// Id of the dead letter, dlv_…
         id: String,
+        #[command(flatten)]
+        hub: HubArgs,
+    },
+    /// Discard dead letters: they stay stored as cancelled and are never sent
+    Discard {
+        /// Ids of the dead letters, dlv_…
+        #[arg(required = true)]
+        ids: Vec<String>,
         #[command(flatten)]
         hub: HubArgs,
     },
@@ -67,6 +83,8 @@ pub struct ListArgs {
 pub(super) async fn run(args: &DeadLettersArgs, output: Output) -> Result<(), CommandError> {
     match &args.act {
         DeadLettersAct::List(args) => list(args, output).await?,
+        DeadLettersAct::Causes { hub } => causes(hub, output).await?,
+        DeadLettersAct::Discard { ids, hub } => discard(ids, hub, output).await?,
         DeadLettersAct::Show { id, hub } => {
             let path = format!("/api/v1/dead-letters/{}", path_id(id)?);
             let dead: DeliveryView = AdminClient::find(hub)?.get(&path).await?;
@@ -102,5 +120,36 @@ async fn list(args: &ListArgs, output: Output) -> Result<(), CommandError> {
         let reason = or_dash(dead.reason.as_ref());
         [id.to_string(), event.to_string(), target.to_string(), dead.attempts.to_string(), reason]
     });
+    Ok(())
+}
+
+async fn causes(hub: &HubArgs, output: Output) -> Result<(), CommandError> {
+    let causes: DeadLetterCauses =
+        AdminClient::find(hub)?.get("/api/v1/dead-letters/causes").await?;
+    output.answer(&causes, |causes| {
+        if causes.items.is_empty() {
+            return "no dead letters".to_owned();
+        }
+        let row = |cause: &DeadLetterCause| {
+            vec![cause.count.to_string(), cause.target.to_string(), cause.cause.clone()]
+        };
+        let rows: Vec<_> = causes.items.iter().map(row).collect();
+        let listed = table(&["COUNT", "TARGET", "CAUSE"], &rows);
+        if causes.is_whole {
+            return listed;
+        }
+        format!("{listed}\nof the newest {} dead letters", causes.counted)
+    });
+    Ok(())
+}
+
+/// Counts the dead letters first, so that exactly these are discarded.
+async fn discard(ids: &[String], hub: &HubArgs, output: Output) -> Result<(), CommandError> {
+    let hub = AdminClient::find(hub)?;
+    let selection = DeadLetterSelection { ids: ids.to_vec(), ..DeadLetterSelection::default() };
+    let counted: DeadLetterSet = hub.post_body("/api/v1/dead-letters/count", &selection).await?;
+    let body = DeadLetterActBody { selection, set: counted.set, new_ids: false };
+    let answer: DeadLetterActAnswer = hub.post_body("/api/v1/dead-letters/discard", &body).await?;
+    output.answer(&answer, |answer| format!("discarded {}", answer.changed));
     Ok(())
 }

@@ -178,7 +178,8 @@ fn name(text: &str) -> Result<&str, CommandError> {
 fn list(sources: &[SourceView], output: Output) {
     let headings = ["SOURCE", "PROVIDER", "SCHEMES", "VERIFIED WITH"];
     output.list(sources, "no sources", headings, |source| {
-        let SourceView { name, provider, schemes, secrets, awaits_secret, window_until } = source;
+        let SourceView { name, provider, schemes, secrets, awaits_secret, window_until, .. } =
+            source;
         let with = verified_with(secrets, *awaits_secret, *window_until);
         [name.to_string(), provider.clone(), schemes.join(", "), with]
     });

@@ -45,6 +45,19 @@ pub(crate) fn name(text: &str) -> &str {
     if plain && !marked && !text.split(['/', '.', ':', ' ']).any(is_random) { text } else { "…" }
 }
 
+/// True for a text that may be a secret: one with the mark of a secret, with a password in a URL, or
+/// with a part that looks random.
+pub(super) fn looks_secret(text: &str) -> bool {
+    let marks = ["whsec_", "whsk_", "sk_", "rk_", "lin_wh_", "pdl_", "-----BEGIN", "Bearer "];
+    let is_between = |c: char| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '_' | '-' | '+');
+    let has_password = text.split_once("://").is_some_and(|(_, rest)| {
+        rest.split('/').next().is_some_and(|authority| authority.contains('@'))
+    });
+    marks.iter().any(|mark| text.contains(mark))
+        || has_password
+        || text.split(is_between).any(is_random)
+}
+
 /// True for a text that looks random: long, without a full stop, with several kinds of characters.
 fn is_random(part: &str) -> bool {
     let has = |kind: fn(&char) -> bool| part.chars().any(|c| kind(&c));

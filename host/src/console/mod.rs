@@ -18,14 +18,26 @@
 
 mod amounts;
 mod assets;
+mod body;
+mod chart;
+mod dead_letters;
+mod destinations;
 mod events;
 mod foreign;
 mod frame;
+mod handlers;
 mod icons;
+mod inbox;
 mod parts;
 mod preferences;
 mod problem;
+mod quarantine;
 mod reader;
+mod routes;
+mod settings;
+mod sources;
+mod target_acts;
+mod targets;
 mod times;
 mod words;
 
@@ -50,4 +62,30 @@ fn router() -> Router<Arc<AdminService>> {
         .route("/-/keys", post(preferences::keys))
         .route("/more", get(async |frame: frame::Frame| frame.more()))
         .route("/events", get(events::list))
+        .merge(dead_letters::router())
+        .merge(sources::router())
+        .merge(targets())
+        .route("/quarantine", get(quarantine::list))
+        .route("/quarantine/release", post(quarantine::release_all))
+        .route("/quarantine/{id}", get(quarantine::show))
+        .route("/quarantine/{id}/release", post(quarantine::release))
+        .route("/inbox", get(inbox::list))
+        .route("/inbox/{number}", get(inbox::show))
+        .route("/settings", get(settings::show))
+}
+
+/// The pages of what events go through.
+fn targets() -> Router<Arc<AdminService>> {
+    Router::new()
+        .route("/handlers", get(handlers::list))
+        .route("/handlers/{name}", get(handlers::show))
+        .route("/handlers/{name}/pause", post(target_acts::pause_handler))
+        .route("/handlers/{name}/resume", post(target_acts::resume_handler))
+        .route("/handlers/{name}/try", post(target_acts::try_handler))
+        .route("/destinations", get(destinations::list))
+        .route("/destinations/{name}", get(destinations::show))
+        .route("/destinations/{name}/pause", post(target_acts::pause_destination))
+        .route("/destinations/{name}/resume", post(target_acts::resume_destination))
+        .route("/destinations/{name}/try", post(target_acts::try_destination))
+        .route("/routes", get(routes::show))
 }

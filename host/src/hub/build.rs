@@ -18,7 +18,7 @@ use super::reload::{self, ConfigReloader};
 use crate::admin::token::Token;
 use crate::admin::{self, Admin};
 use crate::alerts::{self, Alerts};
-use crate::config::{Config, ConfiguredSources};
+use crate::config::{Config, ConfiguredSources, SettingsFile};
 use crate::console;
 use crate::context::HubContext;
 use crate::egress::fetch::Fetcher;
@@ -239,6 +239,7 @@ impl Parts {
             inbox: egress.inbox(),
             routes: self.routes.clone(),
             ingress: ingress.clone(),
+            settings: SettingsFile::of(&self.config),
             console: Some(console::routes()),
             unsaved,
         };

@@ -28,6 +28,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use http::Request;
 use weir_core::hops::HopKey;
 use weir_core::id::QuarantineId;
 use weir_core::name::SourceName;
@@ -49,7 +51,7 @@ use crate::tls::ServerTls;
 
 pub use answer::refusal_log::RefusalRecord;
 pub use quarantine_file::quarantine_from_config;
-pub use receive::{QuarantinedView, ReleaseOutcome};
+pub use receive::{QuarantinedView, ReleaseOutcome, SampleRefused};
 pub use sources::hand_over::{HandOverStatus, OpenWindowError};
 pub use sources::live_source::SourceStatus;
 
@@ -195,6 +197,32 @@ impl Ingress {
     #[must_use]
     pub fn refusal(&self, id: &str) -> Option<RefusalRecord> {
         self.pipeline.refusals.find(id)
+    }
+
+    /// The refusals in memory, newest first, of one source or of all.
+    #[must_use]
+    pub fn refusals(&self, source: Option<&str>, limit: usize) -> Vec<RefusalRecord> {
+        self.pipeline.refusals.latest(source, limit)
+    }
+
+    /// Accepts a sample as if it had been sent to the source. `make` signs it for a URL.
+    ///
+    /// # Errors
+    /// If there is no such source, or the sample cannot be made or is refused.
+    pub async fn accept_sample(
+        &self,
+        source: &str,
+        make: impl FnOnce(&Source, &str) -> Result<Request<Bytes>, String> + Send,
+    ) -> Result<Vec<Box<str>>, SampleRefused> {
+        self.pipeline.accept_sample(source, make).await
+    }
+
+    /// Verifies a quarantined request with the secrets of now, and changes nothing.
+    ///
+    /// # Errors
+    /// If the quarantine's file cannot be read.
+    pub async fn would_verify(&self, id: QuarantineId) -> Result<Option<bool>, StoreError> {
+        self.pipeline.would_verify(id).await
     }
 
     /// Lists the quarantine.

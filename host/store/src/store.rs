@@ -206,6 +206,9 @@ pub trait Operations: Send + Sync {
     /// Makes deliveries that wait for a retry due at once. Attempts and generation do not change.
     async fn retry_now(&self, what: RetryNow) -> Result<RetriedNow, StoreError>;
 
+    /// Cancels the dead letters among these deliveries. Returns them.
+    async fn discard(&self, ids: Vec<DeliveryId>) -> Result<Vec<DeliveryId>, StoreError>;
+
     /// Places a hold. Deliveries under it keep their state, time and attempts.
     async fn hold(&self, hold: NewHold) -> Result<HoldId, StoreError>;
 

@@ -33,6 +33,7 @@ mod hostile;
 mod main_job;
 mod missing;
 mod operator;
+mod pages;
 mod passing;
 mod reload;
 mod replay;

@@ -1,7 +1,10 @@
 //! `/api/v1/dead-letters`.
 
-use super::{Json, JsonResult, NoQuery, PathText, Principal, Query, Service};
-use crate::api::{DeadLettersQuery, DeliveryView, ListPage, RequeueAnswer};
+use super::{Json, JsonBody, JsonResult, NoQuery, PathText, Principal, Query, Service};
+use crate::api::{
+    DeadLetterActAnswer, DeadLetterActBody, DeadLetterCauses, DeadLetterSelection, DeadLetterSet,
+    DeadLettersQuery, DeliveryView, ListPage, RequeueAnswer,
+};
 
 pub(super) async fn list(
     service: Service,
@@ -25,4 +28,34 @@ pub(super) async fn requeue(
     _: NoQuery,
 ) -> JsonResult<RequeueAnswer> {
     Ok(Json(service.requeue(&id, by).await?))
+}
+
+pub(super) async fn causes(service: Service, _: NoQuery) -> JsonResult<DeadLetterCauses> {
+    Ok(Json(service.dead_letter_causes().await?))
+}
+
+pub(super) async fn count(
+    service: Service,
+    _: NoQuery,
+    JsonBody(selection): JsonBody<DeadLetterSelection>,
+) -> JsonResult<DeadLetterSet> {
+    Ok(Json(service.dead_letter_set(&selection).await?))
+}
+
+pub(super) async fn requeue_set(
+    service: Service,
+    by: Principal,
+    _: NoQuery,
+    JsonBody(body): JsonBody<DeadLetterActBody>,
+) -> JsonResult<DeadLetterActAnswer> {
+    Ok(Json(service.requeue_set(body, by).await?))
+}
+
+pub(super) async fn discard_set(
+    service: Service,
+    by: Principal,
+    _: NoQuery,
+    JsonBody(body): JsonBody<DeadLetterActBody>,
+) -> JsonResult<DeadLetterActAnswer> {
+    Ok(Json(service.discard_set(body, by).await?))
 }

@@ -1,10 +1,11 @@
-//! `/api/v1/handlers`, `/api/v1/destinations`, `/api/v1/inbox`, `/api/v1/unreadable`: short lists
-//! on one page; `/api/v1/stats`; and `/api/v1/time/confirm`.
+//! `/api/v1/handlers`, `/api/v1/destinations`, `/api/v1/routes`, `/api/v1/refusals`,
+//! `/api/v1/inbox`, `/api/v1/settings`, `/api/v1/unreadable`: short lists on one page;
+//! `/api/v1/stats`; and `/api/v1/time/confirm`.
 
 use super::{Json, JsonResult, NoQuery, Principal, Query, Service};
 use crate::api::{
-    ConfirmTimeAnswer, DestinationView, HandlerView, InboxMessageView, ListPage, StatsAnswer,
-    StatsQuery, UnreadableView,
+    ConfirmTimeAnswer, DestinationView, HandlerView, InboxMessageView, ListPage, RefusalView,
+    RefusalsQuery, RuleView, SettingsAnswer, StatsAnswer, StatsQuery, UnreadableView,
 };
 
 pub(super) async fn handlers(service: Service, _: NoQuery) -> Json<ListPage<HandlerView>> {
@@ -13,6 +14,21 @@ pub(super) async fn handlers(service: Service, _: NoQuery) -> Json<ListPage<Hand
 
 pub(super) async fn destinations(service: Service, _: NoQuery) -> Json<ListPage<DestinationView>> {
     Json(ListPage::whole(service.destinations().await))
+}
+
+pub(super) async fn routes(service: Service, _: NoQuery) -> Json<ListPage<RuleView>> {
+    Json(service.rules())
+}
+
+pub(super) async fn refusals(
+    service: Service,
+    Query(query): Query<RefusalsQuery>,
+) -> JsonResult<ListPage<RefusalView>> {
+    Ok(Json(service.refusals(query).await?))
+}
+
+pub(super) async fn settings(service: Service, _: NoQuery) -> JsonResult<SettingsAnswer> {
+    Ok(Json(service.settings().await?))
 }
 
 pub(super) async fn inbox(service: Service, _: NoQuery) -> Json<ListPage<InboxMessageView>> {

@@ -2,8 +2,8 @@
 
 use super::{Json, JsonBody, JsonResult, NoQuery, PathText, Principal, Query, Service};
 use crate::api::{
-    ListPage, QuarantineDetail, QuarantineItem, QuarantineQuery, ReleaseAllAnswer, ReleaseAnswer,
-    ReleaseBody,
+    ListPage, QuarantineDetail, QuarantineItem, QuarantineQuery, QuarantineTrial, ReleaseAllAnswer,
+    ReleaseAnswer, ReleaseBody, TrialQuery,
 };
 
 pub(super) async fn list(
@@ -37,4 +37,11 @@ pub(super) async fn release_all(
     JsonBody(body): JsonBody<ReleaseBody>,
 ) -> JsonResult<ReleaseAllAnswer> {
     Ok(Json(service.release_requests(body, by).await?))
+}
+
+pub(super) async fn trial(
+    service: Service,
+    Query(query): Query<TrialQuery>,
+) -> JsonResult<QuarantineTrial> {
+    Ok(Json(service.try_quarantine(query.source.as_str()).await?))
 }

@@ -4,7 +4,8 @@ use http::StatusCode;
 
 use super::{ApiError, Json, JsonBody, JsonResult, NoQuery, PathText, Principal, Service};
 use crate::api::{
-    ForgottenSecret, ListPage, OpenWindowBody, SecretAnswer, SourceView, WindowAnswer,
+    ForgottenSecret, ListPage, OpenWindowBody, SampleAnswer, SampleBody, SecretAnswer, SourceView,
+    WindowAnswer,
 };
 
 pub(super) async fn list(service: Service, _: NoQuery) -> Json<ListPage<SourceView>> {
@@ -50,4 +51,14 @@ pub(super) async fn forget_secret(
     _: NoQuery,
 ) -> JsonResult<ForgottenSecret> {
     Ok(Json(service.forget_secret(&source, by).await?))
+}
+
+pub(super) async fn send_sample(
+    service: Service,
+    by: Principal,
+    PathText(source): PathText,
+    _: NoQuery,
+    JsonBody(body): JsonBody<SampleBody>,
+) -> JsonResult<SampleAnswer> {
+    Ok(Json(service.send_sample(&source, body, by).await?))
 }

@@ -12,7 +12,7 @@ use super::lookup::IdMatch;
 use super::views::{self, PREVIEW_BYTES};
 use crate::admin::error::ApiError;
 use crate::api::params::{Cursor, Limit};
-use crate::api::{EventAnswer, EventDetailView, EventView, EventsQuery, ListPage};
+use crate::api::{EventAnswer, EventDetailView, EventSummary, EventView, EventsQuery, ListPage};
 
 impl AdminService {
     /// Events, newest first.
@@ -78,6 +78,14 @@ impl AdminService {
             request: request.as_ref().map(views::request),
             payload: payload(&event, request.as_ref()).map(|p| views::payload(p, limit)),
         })))
+    }
+
+    /// An event in one line. None once retention has removed it.
+    pub(crate) async fn event_summary(
+        &self,
+        id: EventId,
+    ) -> Result<Option<EventSummary>, ApiError> {
+        Ok(self.store.event(id).await?.as_ref().map(views::summary))
     }
 
     async fn summaries(&self, events: Vec<EventId>) -> Result<EventAnswer, ApiError> {

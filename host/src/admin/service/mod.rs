@@ -4,6 +4,7 @@
 //! and the work of the other parts of the hub.
 
 mod access;
+mod dead_letter_sets;
 mod dead_letters;
 mod events;
 mod health;
@@ -14,6 +15,9 @@ pub(crate) mod needs;
 mod quarantine;
 mod replay;
 mod retry;
+mod rules;
+mod samples;
+mod settings;
 mod sources;
 mod stats;
 mod targets;
@@ -35,6 +39,7 @@ use super::error::ApiError;
 use super::identity::Identity;
 use super::principal::Principal;
 use crate::api::{ConfirmTimeAnswer, ListPage, UnreadableView};
+use crate::config::SettingsFile;
 use crate::context::HubContext;
 use crate::egress::{EgressHandle, Inbox};
 use crate::ingress::Ingress;
@@ -65,6 +70,7 @@ pub(crate) struct AdminService {
     /// True if browsers reach the listener over TLS.
     pub(super) is_tls: bool,
     unsaved: Unsaved,
+    settings: SettingsFile,
     whole_payloads: Arc<Semaphore>,
 }
 
@@ -89,6 +95,7 @@ impl AdminService {
             identity,
             is_tls: deps.tls.is_some(),
             unsaved: deps.unsaved,
+            settings: deps.settings,
             whole_payloads: Arc::new(Semaphore::new(WHOLE_PAYLOADS_MAX)),
         }
     }

@@ -10,8 +10,8 @@ use super::{AdminService, Principal};
 use crate::admin::error::ApiError;
 use crate::admin::query::QueryError;
 use crate::api::{
-    ListPage, QuarantineDetail, QuarantineItem, QuarantineQuery, ReleaseAllAnswer, ReleaseAnswer,
-    ReleaseBody, StillInvalid,
+    ListPage, QuarantineDetail, QuarantineItem, QuarantineQuery, QuarantineTrial, ReleaseAllAnswer,
+    ReleaseAnswer, ReleaseBody, StillInvalid,
 };
 use crate::ingress::{QuarantinedView, ReleaseOutcome};
 
@@ -71,6 +71,29 @@ impl AdminService {
                 Err(ApiError::conflict("still_refused", detail))
             }
         }
+    }
+
+    /// Verifies the oldest requests of a source with the secrets of now, and changes nothing.
+    pub(crate) async fn try_quarantine(&self, source: &str) -> Result<QuarantineTrial, ApiError> {
+        let filter = QuarantineFilter {
+            source: Some(source.into()),
+            include_released: false,
+            after: None,
+            oldest_first: true,
+            limit: RECHECKED_MAX,
+        };
+        let found = self.ingress.quarantined(filter).await?;
+        let mut trial =
+            QuarantineTrial { valid: 0, invalid: 0, more: found.len() == RECHECKED_MAX };
+        for request in found {
+            match self.ingress.would_verify(request.id).await? {
+                Some(true) => trial.valid += 1,
+                Some(false) => trial.invalid += 1,
+                // It was removed or released in the meantime.
+                None => {}
+            }
+        }
+        Ok(trial)
     }
 
     /// Verifies a page of requests again, oldest first, and accepts those that are valid now.

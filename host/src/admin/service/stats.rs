@@ -44,7 +44,7 @@ type Steps = BTreeMap<Timestamp, Rollup>;
 
 impl AdminService {
     /// Counts and durations by step.
-    pub(in crate::admin) async fn stats(&self, query: StatsQuery) -> Result<StatsAnswer, ApiError> {
+    pub(crate) async fn stats(&self, query: StatsQuery) -> Result<StatsAnswer, ApiError> {
         let now = self.clock.now();
         let range = Range::of(&query, now)?;
         if query.source.is_some() || query.target.is_some() {

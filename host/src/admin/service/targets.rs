@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use weir_core::name::Target;
-use weir_core::time::Timestamp;
+use weir_core::time::{Timestamp, millis};
 use weir_store::hold::{Hold, HoldScope};
 
 use super::AdminService;
 use super::views::text;
-use crate::api::{DestinationView, HandlerView, HealthState, InboxMessageView, ListPage};
+use crate::api::{
+    DestinationView, GrantsView, HandlerView, HealthState, InboxMessageView, LimitsView, ListPage,
+};
 use crate::delivery::breakers::is_breaker_hold;
 use crate::delivery::flow_control::TargetHealth;
 use crate::egress::DestinationStatus;
@@ -127,6 +129,16 @@ fn handler(status: HandlerStatus) -> HandlerView {
         health_reason: text(&status.health_reason),
         next_try: status.next_try,
         failed_tries: status.failed_tries,
+        grants: status.grants.map(|grants| GrantsView {
+            destinations: grants.destinations.iter().map(ToString::to_string).collect(),
+            emit: grants.emit,
+        }),
+        limits: status.limits.map(|limits| LimitsView {
+            memory_bytes: limits.memory as u64,
+            time_ms: millis(limits.time),
+            concurrency: limits.concurrency,
+            attempts: limits.attempts,
+        }),
     }
 }
 

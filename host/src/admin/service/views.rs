@@ -206,12 +206,17 @@ pub(super) fn quarantined(request: &QuarantinedRequest) -> QuarantineItem {
 pub(super) fn source(source: SourceStatus) -> SourceView {
     let texts = |list: &[std::sync::Arc<str>]| list.iter().map(ToString::to_string).collect();
     SourceView {
+        path: format!("/webhook/{}", source.name),
         name: source.name,
         provider: source.provider.to_string(),
         schemes: texts(&source.schemes),
         secrets: texts(&source.secrets),
         awaits_secret: source.awaits_secret,
         window_until: source.window_until,
+        about: source.about,
+        docs: source.docs,
+        public_url: source.public_url,
+        samples: source.samples,
     }
 }
 

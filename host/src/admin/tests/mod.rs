@@ -51,6 +51,7 @@ mod errors;
 mod events;
 mod health;
 mod holds;
+mod pages;
 mod replay;
 
 const TOKEN: &str = "0123456789abcdef";
@@ -123,6 +124,7 @@ async fn deps(folder: &Path, table: &RouteTable) -> (HubContext, Deps) {
         egress: egress.handle(),
         routes,
         ingress: Arc::new(Ingress::new(&config, ctx.clone(), of_ingress)),
+        settings: config::SettingsFile::of(&config),
         console: None,
         unsaved: Unsaved::new(ctx.metrics.clone(), ctx.clock.now()),
     };
@@ -205,6 +207,11 @@ impl TestAdmin {
 
     /// Makes the one waiting delivery a dead letter, as the invoker would.
     async fn give_up(&self) -> DeliveryId {
+        self.give_up_because("no such customer").await
+    }
+
+    /// The same with a reason.
+    async fn give_up_because(&self, reason: &str) -> DeliveryId {
         let wanted = [ClaimRequest { target: orders(), lane: Lane::Fresh, limit: 1 }];
         let claimed = self.store.claim(&wanted).await.unwrap().remove(0);
         let settlement = Settlement {
@@ -214,7 +221,7 @@ impl TestAdmin {
                 started_at: claimed.now,
                 duration: Duration::from_millis(3),
                 outcome: Outcome::Reject,
-                reason: Some("no such customer".into()),
+                reason: Some(reason.into()),
                 version: Some([7; 32]),
                 log: Some("error\tlooked everywhere".into()),
                 response: None,

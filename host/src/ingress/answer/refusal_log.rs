@@ -108,6 +108,24 @@ impl RefusalLog {
         self.latest.lock().find(id).cloned()
     }
 
+    /// The refusals in memory, newest first, of one source or of all.
+    pub(crate) fn latest(&self, source: Option<&str>, limit: usize) -> Vec<RefusalRecord> {
+        let latest = self.latest.lock();
+        let Latest { of_sources, others } = &*latest;
+        let is_meant = |refusal: &&RefusalRecord| match source {
+            Some(source) => refusal.source.as_deref() == Some(source),
+            None => true,
+        };
+        let newest = of_sources.iter().rev().filter(is_meant).take(limit);
+        let mut found: Vec<_> = newest.cloned().collect();
+        if source.is_none() {
+            found.extend(others.iter().rev().take(limit).cloned());
+            found.sort_by_key(|refusal| std::cmp::Reverse(refusal.at));
+            found.truncate(limit);
+        }
+        found
+    }
+
     /// Writes a log line, unless this second has had its lines.
     pub(crate) fn write(&self, now: Timestamp, id: &str, source: Option<&str>, refused: &Refused) {
         let LineDecision::Write { missed } = self.limit.lock().pass(now.as_secs()) else { return };

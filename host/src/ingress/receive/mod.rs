@@ -12,6 +12,7 @@ mod quarantine;
 mod received;
 mod refuse;
 mod responder;
+mod sample;
 mod store;
 mod verify;
 
@@ -57,6 +58,7 @@ use body_wait::BodyWait;
 use received::{Arrival, Received};
 
 pub use quarantine::{QuarantinedView, ReleaseOutcome};
+pub use sample::SampleRefused;
 
 /// Everything that requests need on their path. Shared by all connections.
 #[derive(Debug)]

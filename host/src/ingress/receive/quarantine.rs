@@ -17,7 +17,7 @@ use weir_core::id::QuarantineId;
 use weir_core::time::Timestamp;
 use weir_store::StoreError;
 use weir_store::quarantine::{QuarantineFilter, QuarantinedRequest, RecheckResult};
-use weir_store::{DedupKey, EventIngested, NewRequest};
+use weir_store::{DedupKey, NewRequest};
 
 use super::received::Received;
 use super::{Interpretation, Pipeline};
@@ -166,16 +166,12 @@ impl Pipeline {
             Interpretation::Events(mut routed) => {
                 set_dedup_keys(&mut routed.request, id);
                 let ingested = self.ingest(received.source, routed.request).await?;
-                let ids = ingested.events.iter().map(|event| match event {
-                    EventIngested::Stored { id, .. }
-                    | EventIngested::Duplicate { first: id, .. } => id.to_string().into(),
-                });
-                Ok(ids.collect())
+                Ok(super::sample::ids(&ingested.events))
             }
         }
     }
 
-    fn received<'a>(
+    pub(super) fn received<'a>(
         &self,
         source: &'a LiveSource,
         head: &'a Parts,
@@ -188,7 +184,7 @@ impl Pipeline {
     }
 
     /// The head, body and sender of a sealed request. `None` if the seal does not open.
-    fn open(&self, id: QuarantineId, sealed: &[u8]) -> Option<(Parts, Bytes, IpAddr)> {
+    pub(super) fn open(&self, id: QuarantineId, sealed: &[u8]) -> Option<(Parts, Bytes, IpAddr)> {
         StoredHead::parse(&self.seal.open(&id.to_string(), sealed)?)
     }
 }

@@ -82,6 +82,14 @@ pub struct SourceStatus {
     pub awaits_secret: bool,
     /// The end of the window in which the sender may hand its secret over.
     pub window_until: Option<Timestamp>,
+    /// The provider in one line.
+    pub about: String,
+    /// The URL of the provider's documentation.
+    pub docs: String,
+    /// The URL that the sender calls, if the configuration states it.
+    pub public_url: Option<String>,
+    /// The names of the provider's samples.
+    pub samples: Vec<String>,
 }
 
 impl LiveSource {
@@ -149,6 +157,10 @@ impl LiveSource {
             awaits_secret: secrets.is_empty(),
             secrets,
             window_until,
+            about: self.config.provider.about.clone(),
+            docs: self.config.provider.docs.clone(),
+            public_url: self.config.public_url.clone(),
+            samples: self.config.provider.samples.iter().map(|s| s.name.clone()).collect(),
         }
     }
 

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::watch;
-use weir_core::name::HandlerName;
+use weir_core::name::{DestinationName, HandlerName};
 use weir_core::time::Timestamp;
-use weir_engine::Version;
+use weir_engine::{AllowedDestinations, Grants, Version};
 
+use super::settings::EffectiveSettings;
 use super::table::{LiveHandler, LiveHandlers};
 use crate::delivery::flow_control::{FlowStatus, TargetHealth};
 
@@ -55,6 +57,26 @@ pub struct HandlerStatus {
     pub next_try: Option<Timestamp>,
     /// Attempts that failed since it is failing, beside those that caused it.
     pub failed_tries: u32,
+    /// The permissions of the version that serves.
+    pub grants: Option<HandlerGrants>,
+    /// The limits of its runs.
+    pub limits: Option<HandlerLimits>,
+}
+
+/// The permissions of a handler, for the API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HandlerGrants {
+    pub destinations: Vec<DestinationName>,
+    pub emit: bool,
+}
+
+/// The limits of a handler, for the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct HandlerLimits {
+    pub memory: usize,
+    pub time: Duration,
+    pub concurrency: usize,
+    pub attempts: u32,
 }
 
 /// The state of one handler.
@@ -203,5 +225,25 @@ fn status(
         next_try: flow.as_ref().and_then(FlowStatus::next_try),
         health_reason: flow.as_ref().and_then(FlowStatus::reason),
         failed_tries: failed_tries.unwrap_or(0),
+        grants: version.map(|version| grants(&version.settings)),
+        limits: version.map(|version| limits(&version.settings)),
+    }
+}
+
+fn grants(settings: &EffectiveSettings) -> HandlerGrants {
+    let Grants { destinations, known, emit } = &*settings.grants;
+    let allowed = match destinations {
+        AllowedDestinations::All => known,
+        AllowedDestinations::These(these) => these,
+    };
+    HandlerGrants { destinations: allowed.iter().cloned().collect(), emit: *emit }
+}
+
+fn limits(settings: &EffectiveSettings) -> HandlerLimits {
+    HandlerLimits {
+        memory: settings.limits.memory,
+        time: settings.limits.time,
+        concurrency: settings.concurrency,
+        attempts: settings.retry.max_attempts(),
     }
 }

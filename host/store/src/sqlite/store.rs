@@ -34,7 +34,9 @@ use crate::sqlite::format::ids::RowKind;
 use crate::sqlite::format::{num, schema};
 use crate::sqlite::read::{self, claim, find, oldest_waiting, query};
 use crate::sqlite::upkeep::{check, prune};
-use crate::sqlite::write::{audit, holds, registry, replay, replies, retry_now, rollups, state};
+use crate::sqlite::write::{
+    audit, discard, holds, registry, replay, replies, retry_now, rollups, state,
+};
 use crate::store::{Dispatch, Ingest, Maintenance, Operations, Queries, Registry};
 use crate::upkeep::{
     CheckReport, Pruned, ReplayOutcome, ReplayRequest, Retention, RetriedNow, RetryNow,
@@ -327,6 +329,10 @@ impl Operations for SqliteStore {
 
     async fn retry_now(&self, what: RetryNow) -> Result<RetriedNow, StoreError> {
         self.shared.job("retry at once", 0, move |w| retry_now::retry_now(w, &what)).await
+    }
+
+    async fn discard(&self, ids: Vec<DeliveryId>) -> Result<Vec<DeliveryId>, StoreError> {
+        self.shared.job("discard", 0, move |w| discard::discard(w, &ids)).await
     }
 
     async fn hold(&self, hold: NewHold) -> Result<HoldId, StoreError> {

@@ -563,3 +563,29 @@ async fn only_dead_letters_of_a_list_are_replayed() {
     assert_eq!(test.store().delivery(listed[1]).await.unwrap().unwrap().generation, 1);
     test.assert_sound().await;
 }
+
+#[tokio::test]
+async fn only_dead_letters_of_a_list_are_discarded() {
+    let test = TestStore::new().await;
+    let orders = handler("orders");
+    let mut listed = Vec::new();
+    for (id, next) in [("done", NextState::Processed), ("dead", NextState::DeadLetter)] {
+        test.post(id, std::slice::from_ref(&orders)).await;
+        let claimed = test.claim_one(&orders, Lane::Fresh).await;
+        test.settle(settlement(&claimed, next)).await;
+        listed.push(claimed.delivery);
+    }
+    let dead_letters = async || {
+        let rows = test.store().counts(CountsFilter::Deliveries).await.unwrap();
+        rows.iter().filter(|row| row.what == "dead_letter").map(|row| row.count).sum::<u64>()
+    };
+    assert_eq!(dead_letters().await, 1);
+    listed.push(DeliveryId::from_bits(7));
+    assert_eq!(test.store().discard(listed.clone()).await.unwrap(), [listed[1]]);
+    assert!(test.store().discard(listed.clone()).await.unwrap().is_empty());
+    let discarded = test.store().delivery(listed[1]).await.unwrap().unwrap();
+    assert_eq!(discarded.state, DeliveryState::Cancelled);
+    assert_eq!(status(&test, discarded.event).await, EventStatus::Processed);
+    assert_eq!(dead_letters().await, 0);
+    test.assert_sound().await;
+}

@@ -1,0 +1,296 @@
+//! `/handlers` and `/handlers/{name}`: modules with their version, health, subscriptions and
+//! permissions.
+
+use axum::extract::{Path, Query};
+use axum::response::Response;
+use maud::{Markup, html};
+use weir_core::name::Target;
+
+use super::amounts;
+use super::destinations::{Done, cell};
+use super::foreign::{Foreign, ForeignLines};
+use super::frame::{Frame, Place};
+use super::parts::{self, NoteKind};
+use super::targets::{self, Queues};
+use super::words::StateWord;
+use crate::admin::error::ApiError;
+use crate::admin::extract::Service;
+use crate::api::{HandlerView, HealthState, RuleView, StatsQuery, TargetStats};
+
+/// Characters of a version's hash that are shown.
+const VERSION_CHARS: usize = 7;
+
+/// Answers `/handlers`.
+pub(super) async fn list(service: Service, frame: Frame) -> Result<Response, ApiError> {
+    let all = service.handlers().await;
+    let queues = service.health_report().await.queues.unwrap_or_default();
+    let stats = service.stats(StatsQuery::default()).await?.targets;
+    let main = html! {
+        (parts::head(&html! { "Handlers" }, &verdict(&all), &html! {}))
+        section.p aria-label="Handlers" {
+            @if all.is_empty() { (nothing()) } @else { (table(&frame, &all, &queues, &stats)) }
+        }
+    };
+    Ok(frame.page("Handlers", Place::Handlers, &main))
+}
+
+fn verdict(all: &[HandlerView]) -> Markup {
+    let ill = all.iter().filter(|view| word(view) != StateWord::Ok).count();
+    let refused = all.iter().filter(|view| view.last_error.is_some()).count();
+    let count = amounts::counted(all.len() as u64, "handler");
+    html! {
+        @if all.is_empty() { "No module is in the plugins folder." }
+        @else if ill == 0 { (count) ". All are well." }
+        @else { (count) "; " (ill) " need a look." }
+        @if refused > 0 { " " (amounts::counted(refused as u64, "new file")) " did not load." }
+    }
+}
+
+fn nothing() -> Markup {
+    html! {
+        div.empty {
+            b { "No handlers yet." }
+            span {
+                "Make one, build it, and copy the module into the plugins folder. It is loaded "
+                "without a restart."
+            }
+            (parts::code("Commands", "weir new orders --lang js\ncd orders && npm run build\n\
+                cp orders.wasm ../plugins/"))
+        }
+    }
+}
+
+/// The state of a handler: that of its deliveries, unless it cannot run at all.
+fn word(view: &HandlerView) -> StateWord {
+    match &*view.state {
+        "ready" => StateWord::of_health(view.health),
+        "loading" => StateWord::Waiting,
+        _ => StateWord::Failing,
+    }
+}
+
+fn state(view: &HandlerView) -> Markup {
+    let word = word(view);
+    match &*view.state {
+        "ready" => html! { (word) },
+        "loading" => word.saying("Loading"),
+        "missing" => word.saying("File missing"),
+        _ => word.saying("Not loaded"),
+    }
+}
+
+fn version(view: &HandlerView) -> &str {
+    let version = view.version.as_deref().unwrap_or("–");
+    version.get(..VERSION_CHARS).unwrap_or(version)
+}
+
+fn table(frame: &Frame, all: &[HandlerView], queues: &Queues, stats: &[TargetStats]) -> Markup {
+    let times = &frame.reader.times;
+    html! {
+        div.scroll {
+            table.tbl {
+                thead {
+                    tr {
+                        th scope="col" { "Name" } th scope="col" { "State" }
+                        th.hs scope="col" { "Last hour" } th scope="col" { "Subscriptions" }
+                        th.hs scope="col" { "Version" } th.hs scope="col" { "Since" }
+                        th.n scope="col" { "Waiting" } th.n.hs scope="col" { "Running" }
+                    }
+                }
+                tbody {
+                    @for view in all {
+                        @let target = Target::Handler(view.name.clone());
+                        tr {
+                            td.two {
+                                a href={ "/handlers/" (parts::path_part(view.name.as_str())) }
+                                    data-open { b { (Foreign(view.name.as_str())) } }
+                                small { (view.kind.as_deref().unwrap_or("no version serves")) }
+                            }
+                            td.two {
+                                (state(view))
+                                @if view.last_error.is_some() { small { "new file refused" } }
+                            }
+                            td.hs { (targets::last_hour(stats, &target)) }
+                            td.grow {
+                                @for (index, pattern) in view.subscriptions.iter().enumerate() {
+                                    @if index > 0 { ", " }
+                                    span.m { (Foreign(pattern)) }
+                                }
+                            }
+                            td.m.d.hs { (version(view)) }
+                            td.d.hs.nw { (times.minute(view.since)) }
+                            td.n { (amounts::number(targets::waiting(queues, &target))) }
+                            td.n.d.hs { (view.running) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Answers `/handlers/{name}`.
+pub(super) async fn show(
+    service: Service,
+    frame: Frame,
+    Path(name): Path<String>,
+    Query(done): Query<Done>,
+) -> Result<Response, ApiError> {
+    let all = service.handlers().await;
+    let view = all.into_iter().find(|view| view.name.as_str() == name).ok_or_else(|| {
+        ApiError::not_found("handler_not_found", "there is no handler of this name")
+    })?;
+    let target = Target::Handler(view.name.clone());
+    let queues = service.health_report().await.queues.unwrap_or_default();
+    let holds = targets::holds(&service, &target).await?;
+    let stats = service.stats(targets::last_day(&target)).await?;
+    let (waiting, is_failing) =
+        (targets::waiting(&queues, &target), view.health == HealthState::Failing);
+    let rules: Vec<RuleView> =
+        service.rules().items.into_iter().filter(|rule| rule.target == target).collect();
+    let main = html! {
+        div.head {
+            div {
+                p.crumb {
+                    a href="/handlers" { "Handlers" } " / "
+                    (view.kind.as_deref().unwrap_or("no version serves"))
+                }
+                h1 { (Foreign(view.name.as_str())) }
+                p { (state(&view)) " " (sentence(&frame, &view)) }
+            }
+            div.acts { (targets::acts(&frame, &target, &holds, is_failing, waiting > 0)) }
+        }
+        div.stackv {
+            (done.note())
+            @if let Some(error) = &view.last_error { (refused(&view, error)) }
+            (cells(&frame, &view, &queues))
+            (targets::history(&frame, &stats, &target))
+            div.cols {
+                (parts::panel("What it gets", &html! { "rules in force" },
+                    &super::routes::patterns(&rules)))
+                (parts::panel("What it may do", &html! { "sidecar and weir.toml" }, &grants(&view)))
+            }
+            (parts::panel("The module", &html! {}, &module(&frame, &view)))
+            (targets::holds_panel(&frame, &holds))
+        }
+    };
+    Ok(frame.page(view.name.as_str(), Place::Handlers, &main))
+}
+
+fn sentence(frame: &Frame, view: &HandlerView) -> Markup {
+    let times = &frame.reader.times;
+    html! {
+        @if view.version.is_some() {
+            "Version " span.m { (version(view)) } " since " (times.minute(view.since)) ". "
+        }
+        @if let Some(reason) = &view.health_reason { (Foreign(reason)) ". " }
+        @if let Some(next) = view.next_try {
+            "Next try " (times.clock(next)) ", " (times.relative(next)) ". "
+        }
+        @if let Some(about) = &view.about { (Foreign(about)) }
+    }
+}
+
+/// The file that was not accepted.
+fn refused(view: &HandlerView, error: &str) -> Markup {
+    parts::note(
+        NoteKind::Failure,
+        &html! {
+            b { "The file in the plugins folder was refused." }
+            @if view.version.is_some() { " The version before it serves on." }
+            pre.code tabindex="0" role="region" aria-label="Why it was refused" {
+                (ForeignLines(error))
+            }
+        },
+    )
+}
+
+fn cells(frame: &Frame, view: &HandlerView, queues: &Queues) -> Markup {
+    let target = Target::Handler(view.name.clone());
+    let (waiting, dead) = (targets::waiting(queues, &target), targets::dead(queues, &target));
+    let dead_letters = parts::address("/dead-letters", &[("target", &target.to_string())]);
+    let next = view.next_try.map_or("now".to_owned(), |at| frame.reader.times.tick(at));
+    html! {
+        ul.path.p {
+            (cell("Waiting", &amounts::number(waiting), &html! { "in the queue, or retrying" }))
+            (cell("Dead letters", &amounts::number(dead), &html! {
+                @if dead > 0 { a href=(dead_letters) { "Review" } } @else { "none" }
+            }))
+            (cell("Running", &view.running.to_string(), &html! {
+                @if let Some(limits) = view.limits { "of " (limits.concurrency) " batches at once" }
+            }))
+            (cell("Next try", &next, &html! {
+                @if view.failed_tries > 0 {
+                    (amounts::counted(u64::from(view.failed_tries), "try")) " without success"
+                } @else { "no pause" }
+            }))
+        }
+    }
+}
+
+fn grants(view: &HandlerView) -> Markup {
+    let Some(grants) = &view.grants else {
+        return parts::empty("No version serves.", &html! { "Its permissions come with it." });
+    };
+    let limits = view.limits;
+    parts::facts([
+        (
+            "Send to",
+            html! {
+                @if grants.destinations.is_empty() { "nothing" }
+                @for (index, name) in grants.destinations.iter().enumerate() {
+                    @if index > 0 { ", " }
+                    a href={ "/destinations/" (parts::path_part(name)) } { b { (Foreign(name)) } }
+                }
+            },
+        ),
+        (
+            "Emit events",
+            html! {
+                @if grants.emit { "yes, as " span.m { "@" (Foreign(view.name.as_str())) } }
+                @else { "no" }
+            },
+        ),
+        ("State", html! { "its own, and no other handler's" }),
+        ("Network, files", html! { "none" }),
+        (
+            "Time",
+            html! {
+                @if let Some(limits) = limits {
+                    (amounts::duration(std::time::Duration::from_millis(limits.time_ms))) " a run"
+                }
+            },
+        ),
+        (
+            "Memory",
+            html! {
+                @if let Some(limits) = limits { (amounts::size(limits.memory_bytes)) " a run" }
+            },
+        ),
+        (
+            "At once",
+            html! {
+                @if let Some(limits) = limits { (amounts::counted(limits.concurrency as u64, "run")) }
+            },
+        ),
+        ("Attempts", html! { @if let Some(limits) = limits { (limits.attempts) } }),
+    ])
+}
+
+fn module(frame: &Frame, view: &HandlerView) -> Markup {
+    let times = &frame.reader.times;
+    parts::facts([
+        ("File", html! { span.m { "plugins/" (Foreign(view.name.as_str())) ".wasm" } }),
+        (
+            "SHA-256",
+            html! {
+                @match &view.version {
+                    Some(version) => { span.m { (version) } }
+                    None => { "no version serves" }
+                }
+            },
+        ),
+        ("Kind", html! { (view.kind.as_deref().unwrap_or("–")) }),
+        ("In this state since", html! { (times.clock(view.since)) }),
+    ])
+}
