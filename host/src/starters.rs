@@ -34,6 +34,13 @@ pub(crate) fn module(name: &str) -> Option<&'static [u8]> {
     FILES.iter().find(|(known, _)| *known == file).map(|(_, bytes)| *bytes)
 }
 
+/// The settings beside the module of a starter, if it has some. They send to `inbox`.
+pub(crate) fn sidecar(name: &str) -> Option<&'static str> {
+    let file = format!("{name}.toml");
+    let found = FILES.iter().find(|(known, _)| *known == file);
+    found.and_then(|(_, bytes)| std::str::from_utf8(bytes).ok())
+}
+
 /// True if the folder contains a module.
 pub(crate) fn has_modules(folder: &Path) -> bool {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();

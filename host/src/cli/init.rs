@@ -215,32 +215,28 @@ fn files(choices: &Choices<'_>) -> Result<Vec<NewFile>, CommandError> {
     } else {
         text.push_str(&format!("kind = \"webhook\"\nurl = {}\n", quoted(destination)));
     }
-    let sends = handler != "log-everything";
-    if !sends {
+    if starters::sidecar(handler).is_none() {
         text.push_str(&format!(
             "\n# The handler only logs, so a route sends the events on.\n[[route]]\n\
              on = [\"{source}:*\"]\nto = \"{target}\"\n"
         ));
     }
     files.insert(0, NewFile::text(config::FILE, text, false));
-    files.push(NewFile::text(format!("plugins/{handler}.toml"), sidecar(target, sends), false));
+    files.push(NewFile::text(format!("plugins/{handler}.toml"), sidecar(handler, target), false));
     let path = format!("plugins/{handler}.wasm");
     files.push(NewFile { path, content: module.to_vec(), private: false });
     Ok(files)
 }
 
-/// The settings beside the module.
-fn sidecar(target: &str, sends: bool) -> String {
-    let limits = "[limits]\ntime = \"2s\"\n";
-    if !sends {
-        return format!(
-            "# Settings of the handler. It needs no grant, because it only logs.\n{limits}"
-        );
-    }
-    format!(
-        "# Settings of the handler, and what it may do.\n[config]\ndestination = \"{target}\"\n\n\
-         [grant]\ndestinations = [\"{target}\"]\n\n{limits}"
-    )
+/// The settings beside the module: those of the starter, which send to this destination.
+fn sidecar(handler: &str, target: &str) -> String {
+    let own = match starters::sidecar(handler) {
+        Some(text) => text.replace(&quoted(INBOX), &quoted(target)),
+        None => "# Settings of the handler. It needs no grant, because it only logs.\n".to_owned(),
+    };
+    let is_kept = |line: &&str| !line.contains("in development mode");
+    let own: Vec<&str> = own.lines().filter(is_kept).collect();
+    format!("{}\n\n[limits]\ntime = \"2s\"\n", own.join("\n").trim_end())
 }
 
 /// A fresh secret in the form of the provider, as a line.

@@ -190,3 +190,73 @@ async fn a_terminal_gets_fitted_tables_and_colours_unless_refused() {
     let piped = hub.cli_ok(&["events"]);
     assert!(!piped.contains('\u{1b}') && !piped.contains('…'), "{piped:?}");
 }
+
+/// Starts a command with a terminal of its own, whose input and output are pipes. None without the
+/// program that makes terminals.
+fn start_on_a_terminal(folder: &Path, line: &str) -> Option<std::process::Child> {
+    let weir = weir().get_program().to_string_lossy().into_owned();
+    let line = format!("stty cols 120 rows 40; TERM=xterm {weir} {line}");
+    let mut script = Command::new("script");
+    script.args(["-qec", &line, "/dev/null"]).current_dir(folder);
+    script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().ok()
+}
+
+/// Reads until the output contains a text.
+fn read_until(from: &mut impl std::io::Read, text: &str) -> String {
+    let (mut seen, mut buffer) = (Vec::new(), [0; 4096]);
+    loop {
+        let read = from.read(&mut buffer).unwrap();
+        seen.extend_from_slice(&buffer[..read]);
+        let said = String::from_utf8_lossy(&seen).into_owned();
+        if said.contains(text) {
+            return said;
+        }
+        assert!(read > 0, "it ended before {text:?}: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn top_draws_on_a_terminal_until_q() {
+    let hub = TestHub::new().github().start().await;
+    let event = hub.push("push", "one", b"{}").await.accepted();
+    let folder = hub.folder.path().to_owned();
+    let line = format!("top --every 200ms --admin http://{}", hub.admin);
+    let ended = tokio::task::spawn_blocking(move || {
+        let mut top = start_on_a_terminal(&folder, &line)?;
+        let mut screen = top.stdout.take().unwrap();
+        let said = read_until(&mut screen, "q quits");
+        assert!(said.contains("github") && said.contains(&event), "{said:?}");
+        std::io::Write::write_all(&mut top.stdin.take().unwrap(), b"q").unwrap();
+        read_until(&mut screen, "\u{1b}[?1049l");
+        Some(top.wait().unwrap().code())
+    });
+    match ended.await.unwrap() {
+        Some(code) => assert_eq!(code, Some(0)),
+        None => eprintln!("SKIPPED: there is no script program, which makes a terminal"),
+    }
+}
+
+#[test]
+fn init_asks_three_questions_on_a_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(mut init) = start_on_a_terminal(folder.path(), "init") else {
+        eprintln!("SKIPPED: there is no script program, which makes a terminal");
+        return;
+    };
+    let (mut answers, mut screen) = (init.stdin.take().unwrap(), init.stdout.take().unwrap());
+    let answers_with = [
+        ("Which provider sends webhooks?", "stripe\n"),
+        ("Which handler to begin with", "\n"),
+        ("Where do messages go", "https://chat.example.com/hooks/dev\n"),
+    ];
+    for (question, answer) in answers_with {
+        read_until(&mut screen, question);
+        std::io::Write::write_all(&mut answers, answer.as_bytes()).unwrap();
+    }
+    read_until(&mut screen, "weir send stripe");
+    assert_eq!(init.wait().unwrap().code(), Some(0));
+    let written = std::fs::read_to_string(folder.path().join("weir.toml")).unwrap();
+    assert!(written.contains("https://chat.example.com/hooks/dev"), "{written}");
+    assert!(folder.path().join("plugins/payments.wasm").exists());
+    ok(folder.path(), &["check"]);
+}
