@@ -82,7 +82,7 @@ pub struct Deps {
     pub settings: SettingsFile,
     /// None in tests of the API.
     pub(crate) console: Option<ConsoleRoutes>,
-    /// What was counted and is not in the store yet.
+    /// Counts that are not in the store yet.
     pub unsaved: Unsaved,
 }
 

@@ -238,7 +238,8 @@ mod tests {
     #[test]
     fn an_error_names_the_parameter_and_what_to_write() {
         let said = |query| events(query).unwrap_err().to_string();
-        let all = "source, type, status, since, until, limit, cursor";
+        let all =
+            "source, type, category, status, handler, destination, since, until, limit, cursor";
         assert_eq!(said("sorce=x"), format!("`sorce` is not a parameter here; there are {all}"));
         assert_eq!(said("type=a&type=b"), "`type` is given more than once");
         assert_eq!(said("limit=0"), "`limit`: write a number from 1 to 500");

@@ -13,12 +13,12 @@ use crate::observe::notice::Notice;
 pub(super) struct Counts {
     /// Attempts by handler.
     pub(super) handlers: Vec<(HandlerName, OutcomeCounts)>,
-    pub(super) sources: Vec<(SourceName, SourceCounts)>,
+    pub(super) sources: Vec<(SourceName, SourceReading)>,
 }
 
 /// The counts of one source.
 #[derive(Debug, Default)]
-pub(super) struct SourceCounts {
+pub(super) struct SourceReading {
     /// Accepted and refused requests.
     pub(super) requests: OutcomeCounts,
     /// Refused requests by code.
@@ -119,7 +119,7 @@ impl Source {
     fn refusing(
         &mut self,
         name: &SourceName,
-        counted: &SourceCounts,
+        counted: &SourceReading,
         too_much: &FailureThreshold,
         now: Duration,
     ) -> Option<Notice> {
@@ -140,8 +140,8 @@ impl Source {
         })
     }
 
-    fn silent(&mut self, name: &SourceName, counted: &SourceCounts) -> Option<Notice> {
-        let SourceCounts { silence, max_silence, .. } = *counted;
+    fn silent(&mut self, name: &SourceName, counted: &SourceReading) -> Option<Notice> {
+        let SourceReading { silence, max_silence, .. } = *counted;
         let alerted =
             std::mem::replace(&mut self.silent, max_silence.is_some_and(|max| silence > max));
         (self.silent && !alerted).then(|| Notice::SourceSilent { source: name.clone(), silence })
@@ -151,7 +151,7 @@ impl Source {
     fn unrouted(
         &mut self,
         name: &SourceName,
-        counted: &SourceCounts,
+        counted: &SourceReading,
         judged: &FailureThreshold,
         now: Duration,
     ) -> Option<Notice> {
@@ -184,7 +184,7 @@ mod tests {
     }
 
     fn events(good: u64, bad: u64) -> Counts {
-        let of = SourceCounts { events: tally(good, bad), ..SourceCounts::default() };
+        let of = SourceReading { events: tally(good, bad), ..SourceReading::default() };
         Counts { sources: vec![(github(), of)], ..Counts::default() }
     }
 
@@ -217,7 +217,7 @@ mod tests {
         let mut detector = detector();
         let counted = |good, bad, refused: &[(&'static str, u64)]| {
             let (requests, refused) = (tally(good, bad), refused.to_vec());
-            let of = SourceCounts { requests, refused, ..SourceCounts::default() };
+            let of = SourceReading { requests, refused, ..SourceReading::default() };
             Counts { sources: vec![(github(), of)], ..Counts::default() }
         };
         let old = counted(1_000, 400, &[("body_too_large", 400)]);
@@ -266,7 +266,7 @@ mod tests {
         let mut detector = detector();
         let mut silent = |seconds, max: Option<u64>| {
             let (silence, max_silence) = (secs(seconds), max.map(secs));
-            let of = SourceCounts { silence, max_silence, ..SourceCounts::default() };
+            let of = SourceReading { silence, max_silence, ..SourceReading::default() };
             let counted = Counts { sources: vec![(github(), of)], ..Counts::default() };
             kinds(&detector.look(&counted, secs(1)))
         };

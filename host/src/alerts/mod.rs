@@ -36,7 +36,7 @@ use crate::observe::notice::Notice;
 use crate::routing::{self, Routes};
 use crate::tls::TlsListener;
 use certificates::ExpiringCertificates;
-use detector::{Counts, Detector, SourceCounts, Thresholds};
+use detector::{Counts, Detector, SourceReading, Thresholds};
 use store_alerts::StoreAlerts;
 
 /// Between two checks.
@@ -281,7 +281,7 @@ impl Alerts {
             let refused = of.refused_by_code();
             let cause =
                 |(code, _): &(&'static str, u64)| Some((*code, likely_cause(source, code)?));
-            let counted = SourceCounts {
+            let counted = SourceReading {
                 requests: OutcomeCounts { good, bad },
                 causes: refused.iter().filter_map(cause).collect(),
                 refused,

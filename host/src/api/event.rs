@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use weir_core::delivery::EventStatus;
 use weir_core::event::{Category, EventType};
 use weir_core::id::{EventId, RequestId};
-use weir_core::name::SourceName;
+use weir_core::name::{DestinationName, HandlerName, SourceName};
 use weir_core::time::Timestamp;
 
 use super::params::{Cursor, Limit, PointInTime};
@@ -18,7 +18,12 @@ pub struct EventsQuery {
     /// A type; `*` matches any run of characters.
     #[serde(rename = "type")]
     pub kind: Option<EventType>,
+    pub category: Option<Category>,
     pub status: Option<EventStatus>,
+    /// It has a delivery for this handler.
+    pub handler: Option<HandlerName>,
+    /// It has a delivery or message for this destination.
+    pub destination: Option<DestinationName>,
     /// Received at or after this moment.
     pub since: Option<PointInTime>,
     /// Received before this moment.

@@ -50,7 +50,7 @@ pub use health::{
 };
 pub use hold::{HoldView, HoldsQuery, PlaceHoldBody};
 pub use inbox::InboxMessageView;
-pub use list::ListPage;
+pub use list::{CountAnswer, ListPage};
 pub use payload::{BodyView, BytesView, HeaderView, PayloadView};
 pub use problem::ApiProblem;
 pub use quarantine::{

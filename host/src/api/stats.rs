@@ -71,7 +71,7 @@ pub struct TargetStats {
 /// Counts of a source.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct SourceCounts {
-    /// Requests.
+    /// Requests that arrived for it.
     pub received: u64,
     /// Requests that were accepted: with new events, duplicates or handshakes.
     pub accepted: u64,

@@ -3,8 +3,8 @@
 use std::num::NonZeroUsize;
 
 use weir_core::delivery::{EventStatus, Outcome};
-use weir_core::event::EventType;
-use weir_core::name::{SourceName, Target};
+use weir_core::event::{Category, EventType};
+use weir_core::name::{DestinationName, HandlerName, SourceName, Target};
 use weir_core::time::Timestamp;
 
 use super::client::{AdminClient, HubArgs, path_id};
@@ -33,6 +33,15 @@ pub struct EventsArgs {
     /// Filter by type; `*` matches any characters, as in 'issues*'
     #[arg(long = "type", value_name = "TYPE", conflicts_with = "id", value_parser = EventType::new)]
     pub kind: Option<EventType>,
+    /// Filter by category, such as payment.received
+    #[arg(long, conflicts_with = "id", value_parser = values::category)]
+    pub category: Option<Category>,
+    /// Filter by a handler that has a delivery of the event
+    #[arg(long, conflicts_with = "id")]
+    pub handler: Option<HandlerName>,
+    /// Filter by a destination that has a delivery or message of the event
+    #[arg(long, conflicts_with = "id")]
+    pub destination: Option<DestinationName>,
     /// Filter by status: pending, processing, retrying, held, processed, dead_letter, unrouted
     #[arg(long, conflicts_with = "id", value_parser = values::status)]
     pub status: Option<EventStatus>,
@@ -59,6 +68,9 @@ pub(super) async fn run(args: &EventsArgs, output: Output) -> Result<(), Command
     let query = |limit, cursor| EventsQuery {
         source: args.source.clone(),
         kind: args.kind.clone(),
+        category: args.category,
+        handler: args.handler.clone(),
+        destination: args.destination.clone(),
         status: args.status,
         since: args.since,
         until: args.until,

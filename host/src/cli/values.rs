@@ -2,6 +2,7 @@
 //! the flag.
 
 use weir_core::delivery::EventStatus;
+use weir_core::event::Category;
 use weir_core::time::{Clock as _, Timestamp};
 use weir_store::hold::{HoldScope, InvalidScope};
 
@@ -25,6 +26,14 @@ pub(super) fn scope_or_number(text: &str) -> Result<String, String> {
 pub(super) fn status(text: &str) -> Result<EventStatus, String> {
     EventStatus::parse(text).ok_or_else(|| {
         let words: Vec<&str> = EventStatus::ALL.iter().map(|status| status.as_str()).collect();
+        format!("write one of {}", words.join(", "))
+    })
+}
+
+/// A category of events.
+pub(super) fn category(text: &str) -> Result<Category, String> {
+    Category::parse(text).ok_or_else(|| {
+        let words: Vec<&str> = Category::ALL.iter().map(|category| category.as_str()).collect();
         format!("write one of {}", words.join(", "))
     })
 }

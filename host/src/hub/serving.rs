@@ -19,6 +19,7 @@ use crate::runtime::service;
 use crate::runtime::shutdown::Drain;
 use crate::runtime::tasks::{OnFailure, Tasks};
 use crate::tls::roots;
+use crate::upkeep::rollups::RollupWorker;
 
 /// The longest wait for the first scan of the plugins folder at the first start of a hub.
 ///
@@ -46,6 +47,7 @@ pub struct ServingHub {
     pub inbox: Inbox,
     fallback: Option<Arc<DirectWebhook>>,
     reload: Arc<Notify>,
+    rollups: RollupWorker,
     drain: Drain,
     tasks: Tasks,
 }
@@ -74,7 +76,7 @@ impl Hub {
         tasks.spawn_on("alerts", OnFailure::Log, work, self.alerts.run());
         tasks.spawn_on("missing", OnFailure::Log, work, self.missing.run());
         tasks.spawn_on("retention", OnFailure::Log, work, self.retention.run());
-        tasks.spawn_on("rollups", OnFailure::Log, work, self.rollups.run());
+        tasks.spawn_on("rollups", OnFailure::Log, work, self.rollups.clone().run());
         tasks.spawn_on("authorities", OnFailure::Log, work, roots::watch(drain.clone()));
         tasks.spawn_on("configuration", OnFailure::Log, work, self.reload.run());
         let (pulse, inherited) = (self.ingress.pulse(), self.listeners.inherited);
@@ -110,6 +112,7 @@ impl Hub {
             handlers: self.handlers,
             inbox: self.inbox,
             fallback: self.fallback,
+            rollups: self.rollups,
             reload,
         })
     }
@@ -160,6 +163,7 @@ impl ServingHub {
                 self.tasks.finished().await;
             }
         }
+        self.rollups.save().await;
         if let Err(error) = self.store.close().await {
             tracing::error!(%error, "store did not close cleanly; the next start recovers it");
         }

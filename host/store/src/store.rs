@@ -18,8 +18,8 @@ use crate::health::{HostLost, StoreHealth, UnreadableRows};
 use crate::hold::{Hold, HoldId, NewHold};
 use crate::ingest::{Ingested, NewRequest};
 use crate::query::{
-    CountRow, CountsFilter, DeliveryDetail, DeliveryFilter, EventDetail, EventFilter, IdLookup,
-    IdMatches, OldestWaiting, PageOf, PageRequest, StoredReply, StoredRequest,
+    BoundedCount, CountRow, CountsFilter, DeliveryDetail, DeliveryFilter, EventDetail, EventFilter,
+    IdLookup, IdMatches, OldestWaiting, PageOf, PageRequest, StoredReply, StoredRequest,
 };
 use crate::registry::{CasOutcome, EntryKind, RegistryEntry};
 use crate::rollup::{RollupBatch, RollupQuery, Rollups};
@@ -155,6 +155,20 @@ pub trait Queries: Send + Sync {
         filter: DeliveryFilter,
         page: PageRequest,
     ) -> Result<PageOf<DeliveryDetail>, StoreError>;
+
+    /// Counts the events that match a filter, up to a limit.
+    async fn count_events(
+        &self,
+        filter: EventFilter,
+        at_most: u64,
+    ) -> Result<BoundedCount, StoreError>;
+
+    /// Counts the deliveries that match a filter, up to a limit.
+    async fn count_deliveries(
+        &self,
+        filter: DeliveryFilter,
+        at_most: u64,
+    ) -> Result<BoundedCount, StoreError>;
 
     /// Reads one delivery with its attempts.
     async fn delivery(&self, id: DeliveryId) -> Result<Option<DeliveryDetail>, StoreError>;

@@ -10,13 +10,20 @@ use weir_core::id::EventId;
 use super::{
     ApiError, Json, JsonResult, NoQuery, PathText, Query, Service, json_bytes, json_response,
 };
-use crate::api::{EventQuery, EventView, EventsQuery, ListPage, WhyAnswer};
+use crate::api::{CountAnswer, EventQuery, EventView, EventsQuery, ListPage, WhyAnswer};
 
 pub(super) async fn list(
     service: Service,
     Query(query): Query<EventsQuery>,
 ) -> JsonResult<ListPage<EventView>> {
     Ok(Json(service.events(query).await?))
+}
+
+pub(super) async fn count(
+    service: Service,
+    Query(query): Query<EventsQuery>,
+) -> JsonResult<CountAnswer> {
+    Ok(Json(service.count_events(query).await?))
 }
 
 pub(super) async fn show(

@@ -48,6 +48,7 @@ fn api() -> Router<Arc<AdminService>> {
         .route("/api/v1/tokens", get(access::tokens).post(access::create_token))
         .route("/api/v1/tokens/{name}", delete(access::revoke_token))
         .route("/api/v1/events", get(events::list))
+        .route("/api/v1/events/count", get(events::count))
         .route("/api/v1/events/{id}", get(events::show))
         .route("/api/v1/events/{id}/body", get(events::body))
         .route("/api/v1/events/{id}/why", get(events::why))

@@ -5,7 +5,7 @@ use weir_core::delivery::DeliveryState;
 use weir_store::query::{DeliveryDetail, DeliveryFilter, EventFilter};
 use weir_store::upkeep::{ReplayRequest, ReplaySelection};
 
-use super::events::page_request;
+use super::events::{list_page, page_request};
 use super::lookup::IdMatch;
 use super::{AdminService, Principal, views};
 use crate::admin::error::ApiError;
@@ -34,7 +34,7 @@ impl AdminService {
         if found.items.is_empty() {
             self.check_names(source.as_ref(), target.as_ref()).await?;
         }
-        Ok(ListPage { items: found.items.iter().map(views::delivery).collect(), next: found.next })
+        Ok(list_page(found, views::delivery))
     }
 
     /// One dead letter with its attempts.

@@ -5,33 +5,70 @@ use tokio::sync::OwnedSemaphorePermit;
 use weir_core::id::EventId;
 use weir_core::name::{SourceName, Target};
 use weir_core::payload::Payload;
-use weir_store::query::{DeliveryDetail, EventDetail, EventFilter, PageRequest, StoredRequest};
+use weir_store::query::{
+    DeliveryDetail, EventDetail, EventFilter, PageOf, PageRequest, StoredRequest,
+};
 
 use super::AdminService;
 use super::lookup::IdMatch;
 use super::views::{self, PREVIEW_BYTES};
 use crate::admin::error::ApiError;
 use crate::api::params::{Cursor, Limit};
-use crate::api::{EventAnswer, EventDetailView, EventSummary, EventView, EventsQuery, ListPage};
+use crate::api::{
+    CountAnswer, EventAnswer, EventDetailView, EventSummary, EventView, EventsQuery, ListPage,
+};
+
+/// Most events that are counted.
+const COUNT_MAX: u64 = 10_000;
 
 impl AdminService {
     /// Events, newest first.
     pub(crate) async fn events(&self, query: EventsQuery) -> Result<ListPage<EventView>, ApiError> {
-        let EventsQuery { source, kind, status, since, until, limit, cursor } = query;
-        let now = self.clock.now();
-        let filter = EventFilter {
-            sources: source.clone().into_iter().collect(),
-            kinds: kind.into_iter().collect(),
-            statuses: status.into_iter().collect(),
-            since: since.map(|moment| moment.resolve(now)),
-            until: until.map(|moment| moment.resolve(now)),
-            ..EventFilter::default()
-        };
+        let (limit, cursor) = (query.limit, query.cursor.clone());
+        let filter = self.events_filter(&query);
         let found = self.store.events(filter, page_request(limit, cursor)).await?;
         if found.items.is_empty() {
-            self.check_names(source.as_ref(), None).await?;
+            self.check_names_of(&query).await?;
         }
-        Ok(ListPage { items: found.items.iter().map(views::event).collect(), next: found.next })
+        Ok(list_page(found, views::event))
+    }
+
+    /// The number of events that a query matches. Its limit and cursor do not count.
+    pub(crate) async fn count_events(&self, query: EventsQuery) -> Result<CountAnswer, ApiError> {
+        let counted = self.store.count_events(self.events_filter(&query), COUNT_MAX).await?;
+        if counted.count == 0 {
+            self.check_names_of(&query).await?;
+        }
+        Ok(CountAnswer { count: counted.count, more: counted.more })
+    }
+
+    fn events_filter(&self, query: &EventsQuery) -> EventFilter {
+        let EventsQuery { source, kind, category, status, handler, destination, .. } =
+            query.clone();
+        let now = self.clock.now();
+        EventFilter {
+            sources: source.into_iter().collect(),
+            kinds: kind.into_iter().collect(),
+            categories: category.into_iter().collect(),
+            statuses: status.into_iter().collect(),
+            handlers: handler.into_iter().collect(),
+            destinations: destination.into_iter().collect(),
+            since: query.since.map(|moment| moment.resolve(now)),
+            until: query.until.map(|moment| moment.resolve(now)),
+        }
+    }
+
+    /// Refuses unknown names of a query that found nothing.
+    async fn check_names_of(&self, query: &EventsQuery) -> Result<(), ApiError> {
+        let targets = [
+            query.handler.clone().map(Target::Handler),
+            query.destination.clone().map(Target::Destination),
+        ];
+        self.check_names(query.source.as_ref(), None).await?;
+        for target in targets.iter().flatten() {
+            self.check_names(None, Some(target)).await?;
+        }
+        Ok(())
     }
 
     /// The thing with an id: an event in full, several events, a refusal, or a quarantined request.
@@ -119,6 +156,16 @@ impl AdminService {
             Some(request) => Ok(self.store.request(request).await?),
             None => Ok(None),
         }
+    }
+}
+
+/// A page of the store as one of the API.
+pub(super) fn list_page<T, V>(found: PageOf<T>, view: impl Fn(&T) -> V) -> ListPage<V> {
+    ListPage {
+        items: found.items.iter().map(view).collect(),
+        next: found.next,
+        previous: found.previous,
+        searched_to: found.searched_to,
     }
 }
 

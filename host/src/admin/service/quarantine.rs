@@ -40,7 +40,7 @@ impl AdminService {
             self.check_names(source.as_ref(), None).await?;
         }
         let next = found.last().filter(|_| found.len() == limit).map(|last| last.id.to_string());
-        Ok(ListPage { items: found.iter().map(views::quarantined).collect(), next })
+        Ok(ListPage { next, ..ListPage::whole(found.iter().map(views::quarantined)) })
     }
 
     /// One request with its headers and the beginning of its body.

@@ -31,6 +31,32 @@ async fn events_are_listed_newest_first_by_filter_and_page() {
 }
 
 #[tokio::test]
+async fn pages_go_back_and_events_are_counted_by_target() {
+    let admin = TestAdmin::start().await;
+    let ops: Target = "destination:ops".parse().unwrap();
+    let mut all = Vec::new();
+    for n in 0..4 {
+        let targets = if n == 1 { vec![orders(), ops.clone()] } else { vec![orders()] };
+        let id = admin.receive_for(&targets, "github", "push", b"{}").await;
+        all.insert(0, id.to_string());
+    }
+    let first = admin.get("/api/v1/events?limit=2").await;
+    assert!(first.get("previous").is_none(), "{first}");
+    let page = async |page: &Value, towards: &str| {
+        let cursor = page[towards].as_str().unwrap();
+        admin.get(&format!("/api/v1/events?limit=2&cursor={cursor}")).await
+    };
+    let second = page(&first, "next").await;
+    assert_eq!(ids(&second), all[2..]);
+    assert_eq!(ids(&page(&second, "previous").await), all[..2]);
+    assert_eq!(ids(&admin.get("/api/v1/events?destination=ops").await), [&*all[2]]);
+    let count = async |query: &str| admin.get(&format!("/api/v1/events/count?{query}")).await;
+    assert_eq!(count("handler=orders&status=pending").await, json!({ "count": 4, "more": false }));
+    assert_eq!(count("destination=ops").await["count"], 1);
+    assert_eq!(count("category=payment.received").await["count"], 0);
+}
+
+#[tokio::test]
 async fn an_event_is_shown_with_its_request_payload_and_attempts() {
     let admin = TestAdmin::start().await;
     let event = admin.receive("github", "push", br#"{"n":1}"#).await;

@@ -53,6 +53,7 @@ mod health;
 mod holds;
 mod pages;
 mod replay;
+mod stats;
 
 const TOKEN: &str = "0123456789abcdef";
 const HOST: &str = "127.0.0.1:8081";

@@ -9,18 +9,20 @@ use super::layout;
 /// Counters by series.
 pub(super) type Counted = BTreeMap<Box<str>, Rollup>;
 
-/// What was counted from one reading to a later one. A series in which nothing happened is left
+/// The difference between one reading and a later one. A series in which nothing happened is left
 /// out.
 pub(super) fn between(before: &Counted, now: &Counted) -> Vec<(Box<str>, Rollup)> {
-    let changed = |(series, now): (&Box<str>, &Rollup)| {
+    let mut changed = Vec::new();
+    for (series, now) in now {
         let since = match before.get(series) {
             Some(before) => since(before, now),
             None => now.clone(),
         };
-        let is_zero = since.lists().into_iter().flatten().all(|n| *n == 0);
-        (!is_zero).then(|| (series.clone(), since))
-    };
-    now.iter().filter_map(changed).collect()
+        if since.lists().into_iter().flatten().any(|n| *n > 0) {
+            changed.push((series.clone(), since));
+        }
+    }
+    changed
 }
 
 /// The difference of two readings of one series. If one number fell, the series has begun again

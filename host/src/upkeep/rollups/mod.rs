@@ -22,14 +22,14 @@ use crate::context::HubContext;
 use crate::observe::metrics::Metrics;
 use delta::Counted;
 
-/// Adds roll-ups to the store.
-#[derive(Debug)]
+/// Adds roll-ups to the store. Cheap to clone.
+#[derive(Debug, Clone)]
 pub struct RollupWorker {
     ctx: HubContext,
     unsaved: Unsaved,
 }
 
-/// What was counted and is not in the store yet. Cheap to clone.
+/// Counts that are not in the store yet. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Unsaved {
     metrics: Metrics,
@@ -109,28 +109,28 @@ impl RollupWorker {
         Self { ctx, unsaved }
     }
 
-    /// What is not in the store yet.
+    /// The counts that are not in the store yet.
     #[must_use]
     pub fn unsaved(&self) -> Unsaved {
         self.unsaved.clone()
     }
 
-    /// Runs until the last runs and sends have ended, so that all of them are counted.
+    /// Saves at the end of each minute until claiming stops. What ends after that is saved by the
+    /// last call of [`Self::save`].
     pub async fn run(self) {
         loop {
             let wait = until_next_minute(self.ctx.clock.now());
             tokio::select! {
-                () = self.ctx.drain.claiming_stopped() => break,
+                () = self.ctx.drain.claiming_stopped() => return,
                 () = tokio::time::sleep(wait) => self.save().await,
             }
         }
-        self.save().await;
     }
 
     /// Stores what was counted. A failure is logged, and the same is tried the next time.
-    async fn save(&self) {
+    pub async fn save(&self) {
         if let Err(error) = self.try_save().await {
-            tracing::warn!(%error, "roll-ups are not stored; they are kept and tried again in a minute");
+            tracing::warn!(%error, "roll-ups are not stored; they are kept for the next minute");
         }
     }
 

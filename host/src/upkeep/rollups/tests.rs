@@ -113,7 +113,8 @@ async fn a_restart_counts_nothing_twice_and_loses_nothing() {
     accept(&hub, 2);
     assert_eq!(unsaved(&hub), 2);
     hub.ctx.drain.stop_claiming();
-    hub.run().await;
+    hub.clone().run().await;
+    hub.save().await;
     first.close().await.unwrap();
 
     let second = store(folder.path());

@@ -40,6 +40,7 @@ use crate::sqlite::memory::watchers::Watchers;
 use crate::sqlite::memory::watermarks::{Totals, Watermarks};
 use crate::sqlite::rows::suspect_rows;
 use crate::sqlite::upkeep::{host_lost, integrity, integrity_checks, rebuild};
+use crate::sqlite::write::complete_blocks::CompleteBlocks;
 use crate::sqlite::write::{registry, writer};
 use crate::sqlite::{Options, SqliteStore, WRITER_CACHE_KIB};
 use crate::upkeep::CheckReport;
@@ -156,9 +157,11 @@ fn start(
     let checkpointer = Checkpointer::start(&files, &mut conn, options.checkpoint_pages, attempt)
         .map_err(|e| StoreError::engine("start checkpoints", e))?;
     let runtime = tokio::runtime::Handle::try_current().ok();
+    let blocks = CompleteBlocks::load(&conn, &next).map_err(engine_error("load the store"))?;
     let writer = writer::Writer {
         shared: shared.clone(),
         conn,
+        blocks,
         dedup,
         next,
         watermarks,

@@ -18,8 +18,8 @@ use crate::error::StoreError;
 use crate::health::{HostLost, StoreHealth, UnreadableRows};
 use crate::hold::{Hold, HoldId, NewHold};
 use crate::query::{
-    CountRow, CountsFilter, DeliveryDetail, DeliveryFilter, EventDetail, EventFilter, IdLookup,
-    IdMatches, OldestWaiting, PageOf, PageRequest, StoredReply, StoredRequest,
+    BoundedCount, CountRow, CountsFilter, DeliveryDetail, DeliveryFilter, EventDetail, EventFilter,
+    IdLookup, IdMatches, OldestWaiting, PageOf, PageRequest, StoredReply, StoredRequest,
 };
 use crate::registry::{CasOutcome, EntryKind, RegistryEntry};
 use crate::rollup::{RollupBatch, RollupQuery, Rollups};
@@ -32,7 +32,8 @@ use crate::sqlite::engine::shared::Shared;
 use crate::sqlite::files::slots::RunRecord;
 use crate::sqlite::format::ids::RowKind;
 use crate::sqlite::format::{num, schema};
-use crate::sqlite::read::{self, claim, find, oldest_waiting, query};
+use crate::sqlite::read::lists::PageStart;
+use crate::sqlite::read::{self, claim, find, lists, oldest_waiting, query};
 use crate::sqlite::upkeep::{check, prune};
 use crate::sqlite::write::{
     audit, discard, holds, registry, replay, replies, retry_now, rollups, state,
@@ -239,9 +240,9 @@ impl Queries for SqliteStore {
         filter: EventFilter,
         page: PageRequest,
     ) -> Result<PageOf<EventDetail>, StoreError> {
-        let after = query::cursor(&page)?;
+        let start = PageStart::of(&page)?;
         self.shared
-            .blocking("list events", move |s| query::events(&s, &filter, page.limit, after))
+            .blocking("list events", move |s| lists::events(&s, &filter, page.limit, start))
             .await
     }
 
@@ -259,9 +260,9 @@ impl Queries for SqliteStore {
         filter: DeliveryFilter,
         page: PageRequest,
     ) -> Result<PageOf<DeliveryDetail>, StoreError> {
-        let after = query::cursor(&page)?;
+        let start = PageStart::of(&page)?;
         self.shared
-            .blocking("list deliveries", move |s| query::deliveries(&s, &filter, page.limit, after))
+            .blocking("list deliveries", move |s| lists::deliveries(&s, &filter, page.limit, start))
             .await
     }
 
@@ -298,12 +299,32 @@ impl Queries for SqliteStore {
             .await
     }
 
+    async fn count_events(
+        &self,
+        filter: EventFilter,
+        at_most: u64,
+    ) -> Result<BoundedCount, StoreError> {
+        self.shared
+            .blocking("count events", move |s| lists::count_events(&s, &filter, at_most))
+            .await
+    }
+
+    async fn count_deliveries(
+        &self,
+        filter: DeliveryFilter,
+        at_most: u64,
+    ) -> Result<BoundedCount, StoreError> {
+        self.shared
+            .blocking("count deliveries", move |s| lists::count_deliveries(&s, &filter, at_most))
+            .await
+    }
+
     async fn audit(
         &self,
         filter: AuditFilter,
         page: PageRequest,
     ) -> Result<PageOf<AuditEntry>, StoreError> {
-        let after = query::cursor(&page)?;
+        let after = read::cursor::cursor(&page)?;
         self.shared
             .blocking("list the audit log", move |s| {
                 read::audit::list(&s, &filter, page.limit, after)

@@ -17,6 +17,7 @@ mod engine;
 mod harness;
 mod host_lost;
 mod ingest;
+mod lists;
 mod order;
 mod replay;
 mod replies;

@@ -12,6 +12,7 @@ mod files;
 mod host_lost;
 mod integrity;
 mod kills;
+mod list_times;
 mod payloads;
 mod replaced_files;
 mod schema;

@@ -87,8 +87,12 @@ pub(crate) struct PostCommit {
     /// Fresh deliveries that were added (+1) or ended (-1), by number.
     pub(crate) fresh: Vec<(i64, i64)>,
     pub(crate) events: FxHashMap<(NameId, EventCounter), u64>,
+    /// Deliveries with the state that they left and the one that they entered.
+    pub(crate) moves: Vec<(i64, Option<DeliveryState>, Option<DeliveryState>)>,
     /// Unrouted events that were added (+1) or ended (-1), by source.
     pub(crate) unrouted: FxHashMap<NameId, i64>,
+    /// The numbers of those events.
+    pub(crate) unrouted_events: Vec<(i64, i64)>,
     pub(crate) registry: Vec<EntryKind>,
     /// Other actions, such as using a new dictionary.
     pub(crate) on_commit: Vec<OnCommit>,
@@ -97,10 +101,11 @@ pub(crate) struct PostCommit {
 impl PostCommit {
     pub(crate) fn moved(
         &mut self,
-        queue_key: QueueKey,
+        (queue_key, n): (QueueKey, i64),
         from: Option<DeliveryState>,
         to: Option<DeliveryState>,
     ) {
+        self.moves.push((n, from, to));
         for (state, by) in [(from, -1), (to, 1)] {
             if let Some(state) = state {
                 *self.states.entry((queue_key, state)).or_insert(0) += by;
@@ -108,16 +113,17 @@ impl PostCommit {
         }
     }
 
-    pub(crate) fn unrouted(&mut self, source: NameId, by: i64) {
+    pub(crate) fn unrouted(&mut self, source: NameId, n: i64, by: i64) {
+        self.unrouted_events.push((n, by));
         *self.unrouted.entry(source).or_insert(0) += by;
     }
 
     /// Counts a new event.
-    pub(crate) fn event_stored(&mut self, source: NameId, unrouted: bool) {
+    pub(crate) fn event_stored(&mut self, source: NameId, n: i64, unrouted: bool) {
         self.counted(source, EventCounter::Stored);
         if unrouted {
             self.counted(source, EventCounter::Unrouted);
-            self.unrouted(source, 1);
+            self.unrouted(source, n, 1);
         }
     }
 

@@ -1,5 +1,5 @@
-//! What lists look for, of 4096 rows at a time: the class of each row and one number, packed to a
-//! few bytes a row.
+//! Blocks of 4096 rows with the values that lists look for: the class of each row and one number,
+//! packed to a few bytes a row.
 //!
 //! The class of an event is its source, type and category, and its number is its time. The class of
 //! a delivery is its target and source, and its number is that of its event.
@@ -164,7 +164,7 @@ impl<C: Class> Block<C> {
             leb128::put(&mut bytes, (by.wrapping_shl(1) ^ (by >> 63)).cast_unsigned());
             last = row.number;
         }
-        lz4_flex::compress_prepend_size(&bytes)
+        lz4_flex::block::compress_prepend_size(&bytes)
     }
 
     /// None for bytes that are damaged, or of a later version.
@@ -173,7 +173,7 @@ impl<C: Class> Block<C> {
         if size as usize > UNPACKED_BYTES_MAX {
             return None;
         }
-        let bytes = lz4_flex::decompress_size_prepended(packed).ok()?;
+        let bytes = lz4_flex::block::decompress_size_prepended(packed).ok()?;
         let (version, mut rest) = bytes.split_first()?;
         if *version != VERSION {
             return None;

@@ -1,6 +1,7 @@
 //! The stored format of rows: schema, numbers, names, ids and packed payloads. Imports nothing else
 //! of the engine.
 
+pub(crate) mod block;
 pub(crate) mod damage;
 pub(crate) mod failure;
 pub(crate) mod ids;

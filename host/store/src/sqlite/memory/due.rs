@@ -376,6 +376,11 @@ impl Due {
         self.claims.values().map(|c| (c.queue_key, c.entry.fence.attempt == 1))
     }
 
+    /// The numbers of claimed deliveries.
+    pub(crate) fn claimed_numbers(&self) -> impl Iterator<Item = i64> {
+        self.claims.keys().copied()
+    }
+
     /// True if a delivery is claimed for that attempt.
     pub(crate) fn is_claimed_for(&self, n: i64, fence: Fence) -> bool {
         self.claims.get(&n).is_some_and(|c| c.entry.fence == fence)

@@ -4,6 +4,8 @@ pub(crate) mod dedup;
 pub(crate) mod due;
 pub(crate) mod holds_in_force;
 pub(crate) mod integrity_progress;
+pub(crate) mod listed;
+pub(crate) mod number_set;
 pub(crate) mod stats;
 pub(crate) mod time;
 pub(crate) mod unreadable;

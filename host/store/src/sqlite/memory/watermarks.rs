@@ -14,6 +14,7 @@ use crate::sqlite::format::names::NameId;
 use crate::sqlite::format::next_numbers::NextNumbers;
 use crate::sqlite::format::{num, schema};
 use crate::sqlite::memory::due::QueueKey;
+use crate::sqlite::memory::listed::Listed;
 use crate::sqlite::memory::time::Now;
 
 /// A total of events.
@@ -51,11 +52,13 @@ pub(crate) struct Totals {
     pub(crate) events: FxHashMap<(NameId, EventCounter), u64>,
     /// Events that are unrouted now.
     pub(crate) unrouted: FxHashMap<NameId, i64>,
+    /// The rows in states that few rows are in.
+    pub(crate) listed: Listed,
 }
 
 impl Totals {
     pub(crate) fn load(conn: &Connection) -> rusqlite::Result<Self> {
-        let mut totals = Self::default();
+        let mut totals = Self { listed: Listed::load(conn)?, ..Self::default() };
         let mut statement = conn.prepare("SELECT source, what, count FROM total")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {

@@ -7,7 +7,8 @@ use crate::audit::{AuditEntry, AuditFilter, AuditOutcome};
 use crate::query::PageOf;
 use crate::sqlite::engine::shared::Shared;
 use crate::sqlite::format::num;
-use crate::sqlite::read::query::{PAGE_MAX, cursor_text};
+use crate::sqlite::read::cursor::cursor_text;
+use crate::sqlite::read::lists::PAGE_MAX;
 
 pub(crate) fn list(
     shared: &Shared,

@@ -2,7 +2,9 @@
 
 pub(crate) mod audit;
 pub(crate) mod claim;
+pub(crate) mod cursor;
 pub(crate) mod find;
+pub(crate) mod lists;
 pub(crate) mod oldest_waiting;
 pub(crate) mod query;
 pub(crate) mod refill;

@@ -1,24 +1,18 @@
-//! Queries: lists, newest first, and single events, requests and deliveries.
-//!
-//! A list reads a bounded number of rows and then returns what it found with a cursor, so that no
-//! query takes long.
+//! Queries: single events, requests and deliveries, and totals.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row};
 use rustc_hash::FxHashMap;
 use weir_core::delivery::{DeliveryState, EventStatus, Outcome};
 use weir_core::event::Category;
 use weir_core::id::{DeliveryId, EventId, MessageId, RequestId};
 use weir_core::name::{SourceName, Target};
-use weir_core::route::Glob;
 use weir_core::time::Timestamp;
 
-use crate::error::StoreError;
 use crate::query::{
-    AttemptDetail, CountRow, CountsFilter, DeliveryDetail, DeliveryFilter, EventDetail,
-    EventFilter, PageOf, PageRequest, StoredRequest,
+    AttemptDetail, CountRow, CountsFilter, DeliveryDetail, EventDetail, StoredRequest,
 };
 use crate::sqlite::engine::shared::Shared;
 use crate::sqlite::format::failure::LoadedRow;
@@ -29,40 +23,20 @@ use crate::sqlite::memory::due::QueueKey;
 use crate::sqlite::read::claim::{event_type, unreadable};
 use crate::sqlite::rows::history::{attempts_of, direct};
 
-/// Rows read for one page.
-const ROWS_AT_ONCE: usize = 20_000;
-
-/// Items of one page.
-pub(crate) const PAGE_MAX: usize = 1_000;
-
-/// The number below which a page starts.
-pub(crate) fn cursor(page: &PageRequest) -> Result<i64, StoreError> {
-    let Some(after) = &page.after else { return Ok(i64::MAX) };
-    let invalid = || StoreError::Invalid("the cursor is not one that a page gave".into());
-    let digits = after.strip_prefix('n').ok_or_else(invalid)?;
-    i64::from_str_radix(digits, 36).map_err(|_| invalid())
-}
-
-pub(crate) fn cursor_text(n: i64) -> String {
-    let mut digits = Vec::new();
-    let mut rest = n.unsigned_abs();
-    while rest > 0 || digits.is_empty() {
-        digits.push(char::from_digit(u32::try_from(rest % 36).unwrap_or(0), 36).unwrap_or('0'));
-        rest /= 36;
-    }
-    std::iter::once('n').chain(digits.into_iter().rev()).collect()
-}
-
-const EVENT_COLUMNS: &str = "n, at, request, source, type, category, delivery_id, id_reused, payload, size, \
+pub(crate) const EVENT_COLUMNS: &str = "n, at, request, source, type, category, delivery_id, id_reused, payload, size, \
      routing, outward, parent, decisions";
 
-struct EventRow {
+pub(crate) struct EventRow {
     n: i64,
     payload: i64,
     detail: EventDetail,
 }
 
-fn event_row(shared: &Shared, conn: &Connection, row: &Row<'_>) -> rusqlite::Result<EventRow> {
+pub(crate) fn event_row(
+    shared: &Shared,
+    conn: &Connection,
+    row: &Row<'_>,
+) -> rusqlite::Result<EventRow> {
     let (n, at) = (row.get(0)?, num::time(row.get(1)?));
     let request: Option<i64> = row.get(2)?;
     let bits = |column| -> rusqlite::Result<Option<EventId>> {
@@ -97,7 +71,7 @@ fn event_row(shared: &Shared, conn: &Connection, row: &Row<'_>) -> rusqlite::Res
 
 impl EventRow {
     /// Adds the deliveries, and the status by them and the messages of their attempts.
-    fn complete(
+    pub(crate) fn complete(
         mut self,
         shared: &Shared,
         conn: &Connection,
@@ -127,169 +101,6 @@ impl EventRow {
         Ok(self.detail)
     }
 }
-
-/// Lists events.
-pub(crate) fn events(
-    shared: &Shared,
-    filter: &EventFilter,
-    limit: usize,
-    below: i64,
-) -> rusqlite::Result<PageOf<EventDetail>> {
-    let end = PageOf::only(Vec::new());
-    let Ok(wanted) = EventMatcher::of(shared, filter) else { return Ok(end) };
-    shared.readers.with(|conn| {
-        if filter.statuses == [EventStatus::Unrouted] {
-            return unrouted(shared, conn, &wanted, limit.min(PAGE_MAX), below);
-        }
-        let sql =
-            format!("SELECT {EVENT_COLUMNS} FROM event WHERE n < ?1 ORDER BY n DESC LIMIT ?2");
-        let mut statement = conn.prepare_cached(&sql)?;
-        let mut rows = statement.query([below, num::column(ROWS_AT_ONCE)])?;
-        let (mut page, mut last, mut looked) = (end, below, 0);
-        while let Some(row) = rows.next()? {
-            if page.items.len() >= limit.min(PAGE_MAX) {
-                page.next = Some(cursor_text(last));
-                return Ok(page);
-            }
-            last = row.get(0)?;
-            looked += 1;
-            if !wanted.matches_row(row, [1, 3, 4, 5])? {
-                continue;
-            }
-            let event = event_row(shared, conn, row)?.complete(shared, conn, false)?;
-            if filter.statuses.is_empty() || filter.statuses.contains(&event.status) {
-                page.items.push(event);
-            }
-        }
-        page.next = (looked >= ROWS_AT_ONCE).then(|| cursor_text(last));
-        Ok(page)
-    })
-}
-
-/// Lists unrouted events from an index of only those: the newest of each source, merged.
-fn unrouted(
-    shared: &Shared,
-    conn: &Connection,
-    wanted: &EventMatcher,
-    limit: usize,
-    below: i64,
-) -> rusqlite::Result<PageOf<EventDetail>> {
-    let sources = match &wanted.sources {
-        Some(sources) => sources.clone(),
-        None => shared.totals.lock().unrouted.keys().copied().collect(),
-    };
-    let sql = format!(
-        "SELECT {EVENT_COLUMNS} FROM event WHERE deliveries = 0 AND source = ?1 AND n < ?2
-         ORDER BY n DESC LIMIT ?3"
-    );
-    let (mut found, mut looked_to) = (Vec::new(), 0);
-    for source in sources {
-        let mut statement = conn.prepare_cached(&sql)?;
-        let mut rows = statement.query(params![source, below, num::column(ROWS_AT_ONCE)])?;
-        let (mut last, mut looked, mut matching) = (below, 0, 0);
-        while matching <= limit
-            && let Some(row) = rows.next()?
-        {
-            last = row.get(0)?;
-            looked += 1;
-            if wanted.matches_row(row, [1, 3, 4, 5])? {
-                matching += 1;
-                found.push(event_row(shared, conn, row)?);
-            }
-        }
-        // Below this, the source may have more.
-        if matching > limit || looked >= ROWS_AT_ONCE {
-            looked_to = looked_to.max(last);
-        }
-    }
-    found.retain(|row| row.n >= looked_to);
-    found.sort_unstable_by_key(|row| std::cmp::Reverse(row.n));
-    let next = match found.get(limit.saturating_sub(1)) {
-        Some(last) if found.len() > limit => Some(last.n),
-        _ => (looked_to > 0).then_some(looked_to),
-    };
-    found.truncate(limit);
-    let items = found.into_iter().map(|row| row.detail).collect();
-    Ok(PageOf { next: next.map(cursor_text), ..PageOf::only(items) })
-}
-
-/// Times, sources, types and categories of a filter.
-struct EventMatcher {
-    since: Option<Timestamp>,
-    until: Option<Timestamp>,
-    sources: Option<Vec<NameId>>,
-    kinds: Vec<Glob>,
-    categories: Vec<Category>,
-}
-
-impl EventMatcher {
-    /// `Err` if none of the sources has events.
-    fn of(shared: &Shared, filter: &EventFilter) -> Result<Self, NoSuchSource> {
-        let sources = match &filter.sources[..] {
-            [] => None,
-            named => {
-                Some(named.iter().filter_map(|s| shared.names.find(s.as_str())).collect::<Vec<_>>())
-            }
-        };
-        if sources.as_ref().is_some_and(Vec::is_empty) {
-            return Err(NoSuchSource);
-        }
-        Ok(Self {
-            since: filter.since,
-            until: filter.until,
-            sources,
-            kinds: filter.kinds.iter().map(|kind| Glob::new(kind.as_str())).collect(),
-            categories: filter.categories.clone(),
-        })
-    }
-
-    fn matches_all(&self) -> bool {
-        let Self { since, until, sources, kinds, categories } = self;
-        since.is_none()
-            && until.is_none()
-            && sources.is_none()
-            && kinds.is_empty()
-            && categories.is_empty()
-    }
-
-    /// True if an event matches, by the columns of its time, source, type and category.
-    fn matches_row(
-        &self,
-        row: &Row<'_>,
-        [at, source, kind, category]: [usize; 4],
-    ) -> rusqlite::Result<bool> {
-        let at = num::time(row.get(at)?);
-        if self.until.is_some_and(|until| at >= until) || self.since.is_some_and(|since| at < since)
-        {
-            return Ok(false);
-        }
-        let source: NameId = row.get(source)?;
-        if self.sources.as_ref().is_some_and(|sources| !sources.contains(&source)) {
-            return Ok(false);
-        }
-        let text = |column| row.get_ref(column).ok().and_then(|value| value.as_str().ok());
-        let is_kind = text(kind).is_some_and(|text| self.kinds.iter().any(|k| k.matches(text)));
-        if !self.kinds.is_empty() && !is_kind {
-            return Ok(false);
-        }
-        let category = text(category).and_then(Category::parse);
-        Ok(self.categories.is_empty() || category.is_some_and(|c| self.categories.contains(&c)))
-    }
-
-    /// True if a delivery's event matches.
-    fn matches_delivery(&self, conn: &Connection, delivery: i64) -> rusqlite::Result<bool> {
-        let sql = "SELECT e.at, e.source, e.type, e.category
-                   FROM delivery d JOIN event e ON e.n = d.event WHERE d.n = ?1";
-        let found = conn
-            .prepare_cached(sql)?
-            .query_row([delivery], |row| self.matches_row(row, [0, 1, 2, 3]))
-            .optional()?;
-        Ok(found.unwrap_or(false))
-    }
-}
-
-/// The source has no events.
-struct NoSuchSource;
 
 /// Reads an event by row id or outward id.
 pub(crate) fn event(shared: &Shared, id: EventId) -> rusqlite::Result<Option<EventDetail>> {
@@ -368,13 +179,13 @@ pub(crate) fn request(
     })
 }
 
-struct DeliveryRow {
-    detail: DeliveryDetail,
+pub(crate) struct DeliveryRow {
+    pub(crate) detail: DeliveryDetail,
     event_at: Timestamp,
 }
 
 /// Reads a delivery without its attempts.
-fn delivery_row(
+pub(crate) fn delivery_row(
     shared: &Shared,
     conn: &Connection,
     n: i64,
@@ -492,50 +303,6 @@ pub(crate) fn delivery(
         let mut detail = found.detail;
         detail.history = history(shared, conn, row.n)?;
         Ok(Some(detail))
-    })
-}
-
-/// A page of deliveries.
-pub(crate) fn deliveries(
-    shared: &Shared,
-    filter: &DeliveryFilter,
-    limit: usize,
-    below: i64,
-) -> rusqlite::Result<PageOf<DeliveryDetail>> {
-    let mut page = PageOf::only(Vec::new());
-    let name = |target: &Target| shared.names.find(&target.to_string());
-    let targets: Vec<NameId> = filter.targets.iter().filter_map(name).collect();
-    if targets.is_empty() && !filter.targets.is_empty() {
-        return Ok(page);
-    }
-    let Ok(of_events) = EventMatcher::of(shared, &filter.of) else { return Ok(page) };
-    let dead = if filter.states == [DeliveryState::DeadLetter] { "AND state = 4" } else { "" };
-    let sql =
-        format!("SELECT n, target FROM delivery WHERE n < ?1 {dead} ORDER BY n DESC LIMIT ?2");
-    shared.readers.with(|conn| {
-        let mut statement = conn.prepare_cached(&sql)?;
-        let mut rows = statement.query([below, num::column(ROWS_AT_ONCE)])?;
-        let (mut last, mut looked) = (below, 0);
-        while let Some(row) = rows.next()? {
-            if page.items.len() >= limit.min(PAGE_MAX) {
-                page.next = Some(cursor_text(last));
-                return Ok(page);
-            }
-            last = row.get(0)?;
-            looked += 1;
-            if !targets.is_empty() && !targets.contains(&row.get(1)?) {
-                continue;
-            }
-            if !of_events.matches_all() && !of_events.matches_delivery(conn, last)? {
-                continue;
-            }
-            let Some(found) = delivery_row(shared, conn, last)? else { continue };
-            if filter.states.is_empty() || filter.states.contains(&found.detail.state) {
-                page.items.push(found.detail);
-            }
-        }
-        page.next = (looked >= ROWS_AT_ONCE).then(|| cursor_text(last));
-        Ok(page)
     })
 }
 

@@ -6,17 +6,27 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension, params};
 use weir_core::event::Category;
 
-use crate::sqlite::format::block::{BLOCK, Block, DeliveryClass, EventClass};
-use crate::sqlite::format::damage::read_around_damage;
+use crate::sqlite::format::block::{BLOCK, Block, Class, DeliveryClass, EventClass};
+use crate::sqlite::format::damage::{is_unreadable, read_around_damage};
 
-/// Writes a block of events.
-pub(crate) fn write_events(conn: &Connection, block: i64) -> rusqlite::Result<()> {
-    store_events(conn, block, &events_of_rows(conn, block)?)
+/// Writes a block of events. False if it has none.
+pub(crate) fn write_events(conn: &Connection, block: i64) -> rusqlite::Result<bool> {
+    let rows = events_of_rows(conn, block)?;
+    let has_rows = rows.present().next().is_some();
+    if has_rows {
+        store_events(conn, block, &rows)?;
+    }
+    Ok(has_rows)
 }
 
-/// Writes a block of deliveries.
-pub(crate) fn write_deliveries(conn: &Connection, block: i64) -> rusqlite::Result<()> {
-    store_deliveries(conn, block, &deliveries_of_rows(conn, block)?)
+/// Writes a block of deliveries. False if it has none.
+pub(crate) fn write_deliveries(conn: &Connection, block: i64) -> rusqlite::Result<bool> {
+    let rows = deliveries_of_rows(conn, block)?;
+    let has_rows = rows.present().next().is_some();
+    if has_rows {
+        store_deliveries(conn, block, &rows)?;
+    }
+    Ok(has_rows)
 }
 
 fn store_events(conn: &Connection, n: i64, block: &Block<EventClass>) -> rusqlite::Result<()> {
@@ -59,11 +69,15 @@ pub(crate) fn deliveries(conn: &Connection, block: i64) -> rusqlite::Result<Bloc
 }
 
 fn stored(conn: &Connection, sql: &str, block: i64) -> rusqlite::Result<Option<Vec<u8>>> {
-    conn.prepare_cached(sql)?.query_row([block], |row| row.get(0)).optional()
+    match conn.prepare_cached(sql)?.query_row([block], |row| row.get(0)).optional() {
+        Err(e) if is_unreadable(&e) => Ok(None),
+        read => read,
+    }
 }
 
 fn events_of_rows(conn: &Connection, block: i64) -> rusqlite::Result<Block<EventClass>> {
-    let sql = "SELECT n, source, type, category, at FROM event WHERE n >= ?1 AND n <= ?2 ORDER BY n";
+    let sql =
+        "SELECT n, source, type, category, at FROM event WHERE n >= ?1 AND n <= ?2 ORDER BY n";
     of_rows(conn, block, sql, |row| {
         let category = row.get_ref(3)?.as_str_or_null().ok().flatten();
         let class = EventClass {
@@ -84,7 +98,7 @@ fn deliveries_of_rows(conn: &Connection, block: i64) -> rusqlite::Result<Block<D
 }
 
 /// Reads the rows of a block, except those that are damaged.
-fn of_rows<C: crate::sqlite::format::block::Class>(
+fn of_rows<C: Class>(
     conn: &Connection,
     block: i64,
     sql: &str,
@@ -113,7 +127,9 @@ pub(crate) fn remove(
 ) -> rusqlite::Result<()> {
     for (block, places) in by_block(gone_events) {
         let data = stored(conn, "SELECT data FROM event_block WHERE block = ?1", block)?;
-        let Some(mut rows) = data.and_then(|data| Block::unpack(&data)) else { continue };
+        let Some(mut rows) = data.and_then(|data| Block::<EventClass>::unpack(&data)) else {
+            continue;
+        };
         if rows.remove(places) {
             conn.prepare_cached("DELETE FROM event_block WHERE block = ?1")?.execute([block])?;
         } else {
@@ -122,7 +138,9 @@ pub(crate) fn remove(
     }
     for (block, places) in by_block(gone_deliveries) {
         let data = stored(conn, "SELECT data FROM delivery_block WHERE block = ?1", block)?;
-        let Some(mut rows) = data.and_then(|data| Block::unpack(&data)) else { continue };
+        let Some(mut rows) = data.and_then(|data| Block::<DeliveryClass>::unpack(&data)) else {
+            continue;
+        };
         if rows.remove(places) {
             conn.prepare_cached("DELETE FROM delivery_block WHERE block = ?1")?.execute([block])?;
         } else {

@@ -1,5 +1,6 @@
 //! Rows that several paths read or change, and what they mean together. Imports `memory` and below.
 
+pub(crate) mod blocks;
 pub(crate) mod delivery;
 pub(crate) mod history;
 pub(crate) mod keys;

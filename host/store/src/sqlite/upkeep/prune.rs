@@ -11,7 +11,7 @@ use crate::sqlite::format::names::NameId;
 use crate::sqlite::format::{num, schema};
 use crate::sqlite::rows::delivery::Delivery;
 use crate::sqlite::rows::history::{attempts_of, of_event};
-use crate::sqlite::rows::keys;
+use crate::sqlite::rows::{blocks, keys};
 use crate::sqlite::write::{audit, holds, replay, replies, rollups, state};
 use crate::upkeep::{Pruned, Retention};
 
@@ -115,12 +115,15 @@ fn prune_events(writing: &mut Writing<'_>, retention: &Retention) -> rusqlite::R
         });
     }
     drop(rows);
-    let mut removed = 0;
+    let (mut events, mut deliveries) = (Vec::new(), Vec::new());
     for event in &gone {
-        removed += u64::from(remove_event(writing, event, old)?);
+        if remove_event(writing, event, old, &mut deliveries)? {
+            events.push(event.n);
+        }
     }
+    blocks::remove(conn, &events, &deliveries)?;
     schema::set_meta(conn, "pruned_to", &if end { 0 } else { last })?;
-    Ok((removed, !end))
+    Ok((events.len() as u64, !end))
 }
 
 struct OldEvent {
@@ -145,8 +148,14 @@ fn given_up_since(conn: &Connection, delivery: &Delivery, time: i64) -> rusqlite
     Ok(began.is_some_and(|began| began >= time))
 }
 
-/// Removes an event with all its rows, unless one of its deliveries is unfinished.
-fn remove_event(writing: &mut Writing<'_>, event: &OldEvent, old: i64) -> rusqlite::Result<bool> {
+/// Removes an event with all its rows, unless one of its deliveries is unfinished. Adds the numbers
+/// of its deliveries to `gone`.
+fn remove_event(
+    writing: &mut Writing<'_>,
+    event: &OldEvent,
+    old: i64,
+    gone: &mut Vec<i64>,
+) -> rusqlite::Result<bool> {
     let conn = writing.conn;
     let deliveries = of_event(conn, event.n, event.at)?;
     let mut found = Vec::with_capacity(deliveries.len());
@@ -162,7 +171,7 @@ fn remove_event(writing: &mut Writing<'_>, event: &OldEvent, old: i64) -> rusqli
     }
     for delivery in &found {
         let n = delivery.n;
-        writing.post_commit.moved(delivery.queue_key, delivery.state, None);
+        writing.post_commit.moved((delivery.queue_key, n), delivery.state, None);
         for (attempt, _) in attempts_of(conn, n)? {
             conn.prepare_cached("DELETE FROM attempt WHERE n = ?1")?.execute([attempt])?;
         }
@@ -172,10 +181,11 @@ fn remove_event(writing: &mut Writing<'_>, event: &OldEvent, old: i64) -> rusqli
         )?
         .execute([n])?;
         conn.prepare_cached("DELETE FROM delivery WHERE n = ?1")?.execute([n])?;
+        gone.push(n);
     }
     conn.prepare_cached("DELETE FROM event WHERE n = ?1")?.execute([event.n])?;
     if event.unrouted {
-        writing.post_commit.unrouted(event.source, -1);
+        writing.post_commit.unrouted(event.source, event.n, -1);
     }
     match event.request {
         Some(request) => remove_from_request(conn, request, event.payload)?,

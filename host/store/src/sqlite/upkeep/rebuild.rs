@@ -80,6 +80,7 @@ impl WaitingRow {
     }
 
     fn count(&self, totals: &mut Totals, fresh: Option<&mut Watermarks>) {
+        totals.listed.moved(self.entry.n, None, self.state);
         if let Some(state) = self.state {
             *totals.states.entry((self.queue_key, state)).or_insert(0) += 1;
         }

@@ -26,7 +26,7 @@ pub(crate) fn discard(
             .prepare_cached("UPDATE delivery SET state = ?2, due_at = NULL WHERE n = ?1")?
             .execute(params![row.n, DeliveryState::Cancelled as u8])?;
         let (from, to) = (delivery.state, Some(DeliveryState::Cancelled));
-        writing.post_commit.moved(delivery.queue_key, from, to);
+        writing.post_commit.moved((delivery.queue_key, delivery.n), from, to);
         discarded.push(*id);
     }
     Ok(discarded)

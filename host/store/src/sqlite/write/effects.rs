@@ -173,7 +173,7 @@ fn store_message(
             key.row.filter(|_| !key.cancelled)
         ])?;
     let queue_key = QueueKey { target, source: cause.source };
-    writing.post_commit.moved(queue_key, None, Some(state));
+    writing.post_commit.moved((queue_key, n), None, Some(state));
     if !key.cancelled {
         let fence = Fence { generation: 0, attempt: 1 };
         let handoff = handoff_of(cause, message).map(Arc::new);
@@ -263,6 +263,6 @@ fn store_emit(
             attempt,
             decisions(&emit.routed)
         ])?;
-    writing.post_commit.event_stored(cause.source, deliveries == 0);
+    writing.post_commit.event_stored(cause.source, n, deliveries == 0);
     Ok(id)
 }

@@ -174,7 +174,7 @@ fn store_event(
             .add(key, FirstEvent { event: n, at: num::stored_time(writing.now.wall), body_tag });
     }
     let unrouted = event.routed.deliveries.is_empty();
-    writing.post_commit.event_stored(inserted.source, unrouted);
+    writing.post_commit.event_stored(inserted.source, n, unrouted);
     Ok(EventIngested::Stored { id, id_reused, unrouted })
 }
 
@@ -273,7 +273,7 @@ pub(crate) fn store_delivery(
             defaults.keyed
         ])?;
     let queue_key = QueueKey { target, source: defaults.source };
-    writing.post_commit.moved(queue_key, None, Some(state));
+    writing.post_commit.moved((queue_key, n), None, Some(state));
     if !defaults.cancelled {
         let entry = DueEntry {
             n,

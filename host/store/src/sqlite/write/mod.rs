@@ -2,6 +2,7 @@
 //! `engine` and below.
 
 pub(crate) mod audit;
+pub(crate) mod complete_blocks;
 pub(crate) mod discard;
 pub(crate) mod effect_keys;
 pub(crate) mod effects;

@@ -53,6 +53,16 @@ pub(crate) fn count(totals: &mut Totals, post_commit: &PostCommit) {
             *totals.states.entry((*queue_key, *state)).or_insert(0) += by;
         }
     }
+    for (n, from, to) in &post_commit.moves {
+        totals.listed.moved(*n, *from, *to);
+    }
+    for (n, by) in &post_commit.unrouted_events {
+        if *by > 0 {
+            totals.listed.unrouted.insert(*n);
+        } else {
+            totals.listed.unrouted.remove(*n);
+        }
+    }
     for (source, by) in &post_commit.unrouted {
         *totals.unrouted.entry(*source).or_insert(0) += by;
     }

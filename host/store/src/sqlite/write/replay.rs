@@ -220,7 +220,8 @@ fn raise(writing: &mut Writing<'_>, delivery: &Delivery, new_ids: bool) -> rusql
         reissue(conn, delivery)?;
     }
     lineage::restart(conn, &writing.shared.ids, delivery.event)?;
-    writing.post_commit.moved(delivery.queue_key, delivery.state, Some(DeliveryState::Pending));
+    let moved = (delivery.queue_key, delivery.n);
+    writing.post_commit.moved(moved, delivery.state, Some(DeliveryState::Pending));
     let entry = DueEntry {
         n: delivery.n,
         due_at: Some(writing.now.due),

@@ -86,7 +86,7 @@ pub(crate) fn route_again(
              WHERE n = ?1",
         )?
         .execute(params![event.n, first, end - first, routing, decisions(routed)])?;
-        writing.post_commit.unrouted(event.source, -1);
+        writing.post_commit.unrouted(event.source, event.n, -1);
     } else {
         conn.prepare_cached("UPDATE delivery SET added = 1 WHERE n >= ?1 AND n < ?2")?
             .execute([first, end])?;

@@ -188,7 +188,7 @@ fn move_on(
 
 /// Counts a delivery that left the state in which it waited.
 pub(crate) fn left_waiting(writing: &mut Writing<'_>, delivery: &Delivery, to: DeliveryState) {
-    writing.post_commit.moved(delivery.queue_key, delivery.state, Some(to));
+    writing.post_commit.moved((delivery.queue_key, delivery.n), delivery.state, Some(to));
     if delivery.state == Some(DeliveryState::Pending) && delivery.due_at.is_none() {
         writing.post_commit.fresh.push((delivery.n, -1));
     }

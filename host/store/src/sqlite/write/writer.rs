@@ -23,11 +23,15 @@ use crate::sqlite::format::failure::Failure;
 use crate::sqlite::format::next_numbers::NextNumbers;
 use crate::sqlite::memory::dedup::Dedup;
 use crate::sqlite::memory::watermarks::Watermarks;
+use crate::sqlite::write::complete_blocks::CompleteBlocks;
 use crate::sqlite::write::{ingest, post_commit, settle};
 use crate::{Ingested, Settled};
 
 /// Time between two checks of the files, while there is nothing to write.
 const IDLE: Duration = Duration::from_secs(5);
+
+/// Time between two blocks of a store that has none yet, so that other writes do not wait.
+const BETWEEN_BLOCKS: Duration = Duration::from_millis(5);
 
 /// Time between two checks for free space on a full disk, while no request arrives.
 const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);
@@ -39,6 +43,7 @@ pub(crate) struct Writer {
     pub(crate) dedup: Dedup,
     pub(crate) next: NextNumbers,
     pub(crate) watermarks: Watermarks,
+    pub(crate) blocks: CompleteBlocks,
     pub(crate) checkpointer: Checkpointer,
     /// Runtime that sends answers. Without one the writer sends them itself.
     pub(crate) runtime: Option<Handle>,
@@ -64,8 +69,11 @@ impl Writer {
         let mut looked = Instant::now();
         loop {
             let busy = ingested.is_some_and(|at| at.elapsed() < hold);
-            let idle = if self.shared.disk_space.is_full() { LOOK_FOR_ROOM } else { IDLE };
-            let Some(batch) = self.shared.queue.take(busy, idle) else {
+            let Some(batch) = self.shared.queue.take(busy, self.idle()) else {
+                if self.writes_blocks() {
+                    self.write(Batch::default(), false);
+                    continue;
+                }
                 let looked = self.shared.identity.check();
                 if self.shared.poisoned.get().is_none()
                     && self.shared.require_same_files(looked).is_ok()
@@ -90,6 +98,24 @@ impl Writer {
             }
         }
         self.finish();
+    }
+
+    /// The time without writes after which something else is done.
+    fn idle(&self) -> Duration {
+        if self.writes_blocks() {
+            BETWEEN_BLOCKS
+        } else if self.shared.disk_space.is_full() {
+            LOOK_FOR_ROOM
+        } else {
+            IDLE
+        }
+    }
+
+    /// True if blocks are missing and can be written.
+    fn writes_blocks(&self) -> bool {
+        self.blocks.behind(&self.next)
+            && !self.shared.disk_space.is_full()
+            && self.shared.poisoned.get().is_none()
     }
 
     /// On a full disk, empties the log and accepts requests again if there is space then. It comes
@@ -251,6 +277,7 @@ impl Writer {
             self.watermarks.write(&self.conn, &self.shared.totals.lock(), &before, now)?;
         }
         self.watermarks.keep_ahead(&self.conn, now)?;
+        self.blocks.write(&self.conn, &self.next)?;
         self.conn.execute_batch("COMMIT")?;
         Ok(marks_written)
     }
@@ -266,6 +293,7 @@ impl Writer {
     fn committed(&mut self, mut post_commit: PostCommit, marks_written: bool) {
         self.dedup.committed();
         self.watermarks.committed();
+        self.blocks.committed();
         if marks_written {
             self.watermarks.written();
         }
@@ -310,6 +338,7 @@ impl Writer {
         self.next = next;
         self.shared.names.forget_after(names);
         self.dedup.rolled_back();
+        self.blocks.rolled_back();
         let mut due = self.shared.due.lock();
         for (n, token) in post_commit.seized {
             due.give_back(n, token);

@@ -8,11 +8,12 @@ use weir_core::name::Target;
 use super::event_filter::{EventMatcher, NoSuchName, known};
 use super::states::States;
 use super::walk::{Table, blocks, places};
-use super::{Filling, PageStart, ROWS_AT_ONCE};
+use super::{Filling, PageStart};
 use crate::query::{BoundedCount, DeliveryDetail, DeliveryFilter, PageOf};
 use crate::sqlite::engine::shared::Shared;
+use crate::sqlite::format::block::BLOCK;
 use crate::sqlite::format::names::NameId;
-use crate::sqlite::memory::number_set::NumberSet;
+use crate::sqlite::memory::number_set::{InBlock, NumberSet};
 use crate::sqlite::read::query::delivery_row;
 use crate::sqlite::rows;
 
@@ -56,19 +57,20 @@ impl<'f> Search<'f> {
         mut each: impl FnMut(i64, i64) -> rusqlite::Result<ControlFlow<()>>,
     ) -> rusqlite::Result<()> {
         let wanted = &self.filter.states;
-        let among = self.states.sets(wanted);
-        for n in blocks(conn, Table::Delivery, start, among.as_deref())? {
+        for n in blocks(conn, Table::Delivery, start, self.states.blocks(wanted))? {
             let block = rows::blocks::deliveries(conn, n)?;
             let targets = self.targets.as_ref();
             let is_wanted = |target| targets.is_none_or(|targets| targets.contains(target));
             let classes: Vec<bool> =
                 block.classes.iter().map(|class| is_wanted(&class.target)).collect();
+            let states = self.states.in_block(n);
+            let mut events = EventsOf::default();
             let present = block.present().map(|(place, _)| place).collect::<Vec<usize>>();
             let end = places(n, present.into_iter(), start, |place, delivery| {
                 let row = block.rows[place];
                 let matches = classes.get(usize::from(row.class)).copied().unwrap_or(true)
-                    && (wanted.is_empty() || wanted.contains(&self.states.of(delivery)))
-                    && self.of.as_ref().is_none_or(|(_, events)| events.contains(row.number));
+                    && (wanted.is_empty() || wanted.contains(&states.of(place)))
+                    && self.of.as_ref().is_none_or(|(_, set)| events.has(set, row.number));
                 match matches {
                     true => each(delivery, row.number),
                     false => Ok(ControlFlow::Continue(())),
@@ -99,6 +101,22 @@ impl<'f> Search<'f> {
             (states.is_empty() || states.contains(&found.state))
                 && (targets.is_empty() || targets.contains(&found.target))
         }))
+    }
+}
+
+/// Asks a set of events for numbers that are mostly near to each other.
+#[derive(Default)]
+struct EventsOf<'s>(Option<(i64, InBlock<'s>)>);
+
+impl<'s> EventsOf<'s> {
+    fn has(&mut self, set: &'s NumberSet, event: i64) -> bool {
+        let (block, place) = (event.div_euclid(BLOCK), event.rem_euclid(BLOCK));
+        let in_block = match self.0 {
+            Some((known, in_block)) if known == block => in_block,
+            _ => set.in_block(block),
+        };
+        self.0 = Some((block, in_block));
+        in_block.has(usize::try_from(place).unwrap_or(0))
     }
 }
 

@@ -105,7 +105,7 @@ impl EventMatcher {
 
     /// All events that match, with those of unlisted classes, which may not.
     pub(super) fn all(&self, conn: &Connection) -> rusqlite::Result<NumberSet> {
-        let mut set = NumberSet::default();
+        let mut set = NumberSet::inserting();
         for n in blocks(conn, Table::Event, PageStart::Newest, None)? {
             if !self.may_have_times(conn, n)? {
                 continue;
@@ -122,7 +122,7 @@ impl EventMatcher {
                 }
             }
         }
-        Ok(set)
+        Ok(set.done())
     }
 }
 

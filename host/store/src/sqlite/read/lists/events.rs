@@ -54,22 +54,24 @@ impl Search {
         start: PageStart,
         mut each: impl FnMut(i64, bool, i64) -> rusqlite::Result<ControlFlow<()>>,
     ) -> rusqlite::Result<()> {
-        let sets = self.statuses.as_ref().and_then(Statuses::sets);
-        let among = sets.or_else(|| self.of_targets.first().map(|set| vec![set]));
-        for n in blocks(conn, Table::Event, start, among.as_deref())? {
+        let of_status = self.statuses.as_ref().and_then(Statuses::blocks);
+        let of_target = || Some(self.of_targets.first()?.blocks().collect());
+        for n in blocks(conn, Table::Event, start, of_status.or_else(of_target))? {
             if !self.matcher.may_have_times(conn, n)? {
                 continue;
             }
             let block = rows::blocks::events(conn, n)?;
             let classes = self.matcher.classes(&block.classes);
+            let statuses = self.statuses.as_ref().map(|statuses| statuses.in_block(n));
+            let of_targets: Vec<_> = self.of_targets.iter().map(|set| set.in_block(n)).collect();
             let present = block.present().map(|(place, _)| place).collect::<Vec<usize>>();
             let end = places(n, present.into_iter(), start, |place, event| {
                 let row = block.rows[place];
                 let is_class = classes.get(usize::from(row.class)).copied().unwrap_or(true);
                 let matches = is_class
                     && self.matcher.has_time(row.number)
-                    && self.statuses.as_ref().is_none_or(|statuses| statuses.has(event))
-                    && self.of_targets.iter().all(|set| set.contains(event));
+                    && statuses.as_ref().is_none_or(|statuses| statuses.has(place))
+                    && of_targets.iter().all(|set| set.has(place));
                 match matches {
                     true => each(event, row.class == UNLISTED, row.number),
                     false => Ok(ControlFlow::Continue(())),

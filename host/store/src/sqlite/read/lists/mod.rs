@@ -1,6 +1,6 @@
 //! Lists of events and deliveries, in both directions, and their counts.
 //!
-//! What a filter matches is found in blocks and in the sets of rows in rare states, without reading
+//! Matches of a filter are found in blocks and in the sets of rows in rare states, without reading
 //! the rows. Only the rows of a page are read, and compared with the filter once more.
 
 mod deliveries;

@@ -12,59 +12,82 @@ use crate::sqlite::format::block::{BLOCK, Block, DeliveryClass, UNLISTED};
 use crate::sqlite::format::names::NameId;
 use crate::sqlite::memory::due::QueueKey;
 use crate::sqlite::memory::listed::Listed;
-use crate::sqlite::memory::number_set::NumberSet;
+use crate::sqlite::memory::number_set::{InBlock, NumberSet};
 use crate::sqlite::rows;
 
 /// The states of all deliveries at one moment.
 pub(super) struct States {
     pub(super) listed: Listed,
-    pub(super) claimed: NumberSet,
+    claimed: NumberSet,
+}
+
+/// The states of the deliveries of one block.
+#[derive(Clone, Copy)]
+pub(super) struct BlockStates<'s> {
+    pending: InBlock<'s>,
+    retrying: InBlock<'s>,
+    dead: InBlock<'s>,
+    cancelled: InBlock<'s>,
+    claimed: InBlock<'s>,
 }
 
 impl States {
     pub(super) fn now(shared: &Shared) -> Self {
         let listed = shared.totals.lock().listed.clone();
-        let mut claimed = NumberSet::default();
+        let mut claimed = NumberSet::inserting();
         for n in shared.due.lock().claimed_numbers() {
             claimed.insert(n);
         }
-        Self { listed, claimed }
+        Self { listed, claimed: claimed.done() }
     }
 
-    /// The state of a delivery that exists.
-    pub(super) fn of(&self, n: i64) -> DeliveryState {
+    pub(super) fn in_block(&self, block: i64) -> BlockStates<'_> {
         let Listed { pending, retrying, dead, cancelled, .. } = &self.listed;
-        let waits = pending.contains(n) || retrying.contains(n);
-        if waits && self.claimed.contains(n) {
-            DeliveryState::Processing
-        } else if retrying.contains(n) {
-            DeliveryState::Retrying
-        } else if waits {
-            DeliveryState::Pending
-        } else if dead.contains(n) {
-            DeliveryState::DeadLetter
-        } else if cancelled.contains(n) {
-            DeliveryState::Cancelled
-        } else {
-            DeliveryState::Processed
+        BlockStates {
+            pending: pending.in_block(block),
+            retrying: retrying.in_block(block),
+            dead: dead.in_block(block),
+            cancelled: cancelled.in_block(block),
+            claimed: self.claimed.in_block(block),
         }
     }
 
-    /// The sets that have all deliveries of these states; none if processed ones are among them.
-    pub(super) fn sets(&self, states: &[DeliveryState]) -> Option<Vec<&NumberSet>> {
+    /// The blocks that have all deliveries of these states; none if processed ones are among them.
+    pub(super) fn blocks(&self, states: &[DeliveryState]) -> Option<BTreeSet<i64>> {
         if states.is_empty() || states.contains(&DeliveryState::Processed) {
             return None;
         }
         let Listed { pending, retrying, dead, cancelled, .. } = &self.listed;
-        let sets = states.iter().flat_map(|state| match state {
-            DeliveryState::Pending => vec![pending],
-            DeliveryState::Retrying => vec![retrying],
-            DeliveryState::DeadLetter => vec![dead],
-            DeliveryState::Cancelled => vec![cancelled],
-            DeliveryState::Processing => vec![&self.claimed],
-            DeliveryState::Processed => Vec::new(),
+        let sets = states.iter().filter_map(|state| match state {
+            DeliveryState::Pending => Some(pending),
+            DeliveryState::Retrying => Some(retrying),
+            DeliveryState::DeadLetter => Some(dead),
+            DeliveryState::Cancelled => Some(cancelled),
+            DeliveryState::Processing => Some(&self.claimed),
+            DeliveryState::Processed => None,
         });
-        Some(sets.collect())
+        Some(sets.flat_map(NumberSet::blocks).collect())
+    }
+}
+
+impl BlockStates<'_> {
+    /// The state of a delivery that exists.
+    pub(super) fn of(&self, place: usize) -> DeliveryState {
+        let retries = self.retrying.has(place);
+        if retries || self.pending.has(place) {
+            return match self.claimed.has(place) {
+                true => DeliveryState::Processing,
+                false if retries => DeliveryState::Retrying,
+                false => DeliveryState::Pending,
+            };
+        }
+        if self.dead.has(place) {
+            DeliveryState::DeadLetter
+        } else if self.cancelled.has(place) {
+            DeliveryState::Cancelled
+        } else {
+            DeliveryState::Processed
+        }
     }
 }
 
@@ -72,10 +95,17 @@ impl States {
 pub(super) struct Statuses {
     wanted: Vec<EventStatus>,
     unrouted: NumberSet,
-    /// Events with a delivery that is not processed, by block and place.
-    others: BTreeMap<i64, Box<[EventStatus]>>,
-    /// The same events.
-    set: NumberSet,
+    /// Statuses of events with a delivery that is not processed, by block and place.
+    others: BTreeMap<i64, OfBlock>,
+}
+
+type OfBlock = Box<[EventStatus]>;
+
+/// The statuses of the events of one block.
+pub(super) struct BlockStatuses<'s> {
+    wanted: &'s [EventStatus],
+    unrouted: InBlock<'s>,
+    others: Option<&'s OfBlock>,
 }
 
 impl Statuses {
@@ -87,89 +117,108 @@ impl Statuses {
     ) -> rusqlite::Result<Option<Self>> {
         let Some(lowest) = wanted.iter().min().copied() else { return Ok(None) };
         let states = States::now(shared);
-        let mut statuses = Self {
-            wanted: wanted.to_vec(),
-            unrouted: NumberSet::default(),
-            others: BTreeMap::new(),
-            set: NumberSet::default(),
+        let others = match lowest {
+            EventStatus::Unrouted => BTreeMap::new(),
+            lowest => others(shared, conn, &states, lowest)?,
         };
-        if lowest < EventStatus::Unrouted {
-            statuses.find(shared, conn, &states, lowest)?;
-        }
-        statuses.unrouted = states.listed.unrouted;
-        Ok(Some(statuses))
+        Ok(Some(Self { wanted: wanted.to_vec(), unrouted: states.listed.unrouted, others }))
     }
 
-    /// Finds the events with deliveries in states that are not below the lowest wanted status.
-    fn find(
-        &mut self,
-        shared: &Shared,
-        conn: &Connection,
-        states: &States,
-        lowest: EventStatus,
-    ) -> rusqlite::Result<()> {
-        let Listed { pending, retrying, dead, .. } = &states.listed;
-        let mut sets = vec![dead];
-        if lowest <= EventStatus::Retrying {
-            sets.push(retrying);
-        }
-        if lowest <= EventStatus::Held {
-            sets.push(pending);
-        }
-        let in_blocks: BTreeSet<i64> = sets.iter().flat_map(|set| set.blocks()).collect();
-        for block in in_blocks {
-            let rows = rows::blocks::deliveries(conn, block)?;
-            let held = held(shared, &rows);
-            for (place, row) in rows.present() {
-                let n = block * BLOCK + i64::try_from(place).unwrap_or(0);
-                if !sets.iter().any(|set| set.contains(n)) {
-                    continue;
-                }
-                let is_held = match held.get(usize::from(row.class)) {
-                    Some(held) => *held,
-                    None => is_held(shared, conn, n)?,
-                };
-                self.raise(row.number, EventStatus::of([(states.of(n), is_held)]));
-            }
-        }
-        Ok(())
+    pub(super) fn in_block(&self, block: i64) -> BlockStatuses<'_> {
+        let unrouted = self.unrouted.in_block(block);
+        BlockStatuses { wanted: &self.wanted, unrouted, others: self.others.get(&block) }
     }
 
-    fn raise(&mut self, event: i64, status: EventStatus) {
-        let (block, place) = (event.div_euclid(BLOCK), event.rem_euclid(BLOCK));
-        let length = usize::try_from(BLOCK).unwrap_or(0);
-        let of_block = self
-            .others
-            .entry(block)
-            .or_insert_with(|| vec![EventStatus::Processed; length].into_boxed_slice());
-        if let Some(known) = of_block.get_mut(usize::try_from(place).unwrap_or(0)) {
-            *known = status.max(*known);
+    /// The blocks that have all events of the wanted statuses; none if processed ones are among
+    /// them.
+    pub(super) fn blocks(&self) -> Option<BTreeSet<i64>> {
+        if self.wanted.contains(&EventStatus::Processed) {
+            return None;
         }
-        self.set.insert(event);
+        let mut blocks: BTreeSet<i64> = self.others.keys().copied().collect();
+        if self.wanted.contains(&EventStatus::Unrouted) {
+            blocks.extend(self.unrouted.blocks());
+        }
+        Some(blocks)
     }
+}
 
+impl BlockStatuses<'_> {
     /// True if the event has one of the wanted statuses.
-    pub(super) fn has(&self, event: i64) -> bool {
-        let (block, place) = (event.div_euclid(BLOCK), event.rem_euclid(BLOCK));
-        let place = usize::try_from(place).unwrap_or(0);
-        let status = match self.others.get(&block).and_then(|block| block.get(place)) {
-            _ if self.unrouted.contains(event) => EventStatus::Unrouted,
+    pub(super) fn has(&self, place: usize) -> bool {
+        let status = match self.others.and_then(|others| others.get(place)) {
+            _ if self.unrouted.has(place) => EventStatus::Unrouted,
             Some(status) => *status,
             None => EventStatus::Processed,
         };
         self.wanted.contains(&status)
     }
+}
 
-    /// The sets that have all events of the wanted statuses; none if processed ones are among them.
-    pub(super) fn sets(&self) -> Option<Vec<&NumberSet>> {
-        if self.wanted.contains(&EventStatus::Processed) {
-            return None;
+/// Finds the events with deliveries in states that are not below the lowest wanted status.
+fn others(
+    shared: &Shared,
+    conn: &Connection,
+    states: &States,
+    lowest: EventStatus,
+) -> rusqlite::Result<BTreeMap<i64, OfBlock>> {
+    let Listed { pending, retrying, dead, .. } = &states.listed;
+    let mut sets = vec![dead];
+    if lowest <= EventStatus::Retrying {
+        sets.push(retrying);
+    }
+    if lowest <= EventStatus::Held {
+        sets.push(pending);
+    }
+    let in_blocks: BTreeSet<i64> = sets.iter().flat_map(|set| set.blocks()).collect();
+    let mut raising = Raising { others: BTreeMap::new(), current: None };
+    for n in in_blocks {
+        let block = rows::blocks::deliveries(conn, n)?;
+        let held = held(shared, &block);
+        let sets: Vec<InBlock<'_>> = sets.iter().map(|set| set.in_block(n)).collect();
+        let states = states.in_block(n);
+        for (place, row) in block.present() {
+            if !sets.iter().any(|set| set.has(place)) {
+                continue;
+            }
+            let is_held = match held.get(usize::from(row.class)) {
+                Some(held) => *held,
+                None => is_held(shared, conn, n * BLOCK + i64::try_from(place).unwrap_or(0))?,
+            };
+            raising.raise(row.number, EventStatus::of([(states.of(place), is_held)]));
         }
-        let mut sets = vec![&self.set];
-        if self.wanted.contains(&EventStatus::Unrouted) {
-            sets.push(&self.unrouted);
+    }
+    Ok(raising.done())
+}
+
+/// Raises the statuses of events, which are mostly near to each other.
+struct Raising {
+    others: BTreeMap<i64, OfBlock>,
+    current: Option<(i64, OfBlock)>,
+}
+
+impl Raising {
+    fn raise(&mut self, event: i64, status: EventStatus) {
+        let (block, place) = (event.div_euclid(BLOCK), event.rem_euclid(BLOCK));
+        if self.current.as_ref().is_none_or(|(current, _)| *current != block) {
+            self.put_back();
+            let length = usize::try_from(BLOCK).unwrap_or(0);
+            let new = || vec![EventStatus::Processed; length].into_boxed_slice();
+            self.current = Some((block, self.others.remove(&block).unwrap_or_else(new)));
         }
-        Some(sets)
+        let place = usize::try_from(place).unwrap_or(0);
+        if let Some((_, statuses)) = &mut self.current {
+            statuses[place] = status.max(statuses[place]);
+        }
+    }
+
+    fn put_back(&mut self) {
+        self.others.extend(self.current.take());
+    }
+
+    fn done(mut self) -> BTreeMap<i64, OfBlock> {
+        self.put_back();
+        self.others
     }
 }
 
@@ -194,7 +243,7 @@ pub(super) fn events_of_targets(
     conn: &Connection,
     targets: &[NameId],
 ) -> rusqlite::Result<NumberSet> {
-    let mut events = NumberSet::default();
+    let mut events = NumberSet::inserting();
     for n in blocks(conn, Table::Delivery, PageStart::Newest, None)? {
         let block = rows::blocks::deliveries(conn, n)?;
         let classes: Vec<bool> =
@@ -215,7 +264,7 @@ pub(super) fn events_of_targets(
             }
         }
     }
-    Ok(events)
+    Ok(events.done())
 }
 
 fn target_of(conn: &Connection, delivery: i64) -> rusqlite::Result<Option<NameId>> {

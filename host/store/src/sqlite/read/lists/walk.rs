@@ -1,12 +1,12 @@
 //! Walking over the blocks of a table in the direction of a page.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use rusqlite::Connection;
 
 use super::PageStart;
 use crate::sqlite::format::block::BLOCK;
-use crate::sqlite::memory::number_set::NumberSet;
 
 /// A table with blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,20 +25,15 @@ impl Table {
 }
 
 /// The blocks that a page may need, in its direction: those that are written, and those of newer
-/// rows; or those among them with a row of one of the sets.
+/// rows; or only these ones.
 pub(super) fn blocks(
     conn: &Connection,
     table: Table,
     start: PageStart,
-    among: Option<&[&NumberSet]>,
+    among: Option<BTreeSet<i64>>,
 ) -> rusqlite::Result<Vec<i64>> {
     let mut blocks = match among {
-        Some(sets) => {
-            let mut blocks: Vec<i64> = sets.iter().flat_map(|set| set.blocks()).collect();
-            blocks.sort_unstable();
-            blocks.dedup();
-            blocks
-        }
+        Some(among) => among.into_iter().collect(),
         None => all_blocks(conn, table)?,
     };
     let from = match start {
@@ -61,7 +56,9 @@ fn all_blocks(conn: &Connection, table: Table) -> rusqlite::Result<Vec<i64>> {
         .prepare_cached(&sql)?
         .query_map([], |row| row.get(0))?
         .collect::<rusqlite::Result<Vec<i64>>>()?;
-    let sql = format!("SELECT min(n), max(n) FROM (SELECT min(n) AS n FROM {name} UNION ALL SELECT max(n) FROM {name})");
+    let sql = format!(
+        "SELECT min(n), max(n) FROM (SELECT min(n) AS n FROM {name} UNION ALL SELECT max(n) FROM {name})"
+    );
     let (first, last): (Option<i64>, Option<i64>) =
         conn.prepare_cached(&sql)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     if let (Some(first), Some(last)) = (first, last) {
