@@ -29,7 +29,6 @@ pub mod admin;
 pub mod api;
 pub mod cli;
 pub mod config;
-#[expect(dead_code, reason = "its pages follow")]
 mod console;
 
 // Wiring: the commands that run a hub, the hub, and background work.

@@ -17,8 +17,14 @@ pub(crate) fn number(count: u64) -> String {
 
 /// A number with its noun: `1 event`, `8,120 events`.
 pub(crate) fn counted(count: u64, one: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{} {one}{plural}", number(count))
+    let noun = match one.strip_suffix('y') {
+        _ if count == 1 => one.to_owned(),
+        // A key makes keys.
+        Some(stem) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{stem}ies"),
+        Some(_) => format!("{one}s"),
+        None => format!("{one}s"),
+    };
+    format!("{} {noun}", number(count))
 }
 
 /// A size: `412 bytes`, `3.1 kB`, `26 MB`.
@@ -58,6 +64,42 @@ pub(crate) fn rough(time: Duration) -> String {
     }
 }
 
+/// Milliseconds of a statistic as a duration: `2.1 ms`.
+pub(crate) fn millis(ms: f64) -> String {
+    duration(Duration::from_micros(micros(ms)))
+}
+
+/// Milliseconds of a statistic as whole microseconds.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "durations are far below 2^64 µs, and a float that is not one becomes 0"
+)]
+pub(crate) fn micros(ms: f64) -> u64 {
+    (ms * 1e3).max(0.0) as u64
+}
+
+/// A rate with three figures at most: `41.4`, `2.15`, `120`.
+pub(crate) fn rate(a_second: f64) -> String {
+    match a_second {
+        rate if rate >= 100.0 => format!("{rate:.0}"),
+        rate if rate >= 10.0 => format!("{rate:.1}"),
+        rate => format!("{rate:.2}"),
+    }
+}
+
+/// A share in percent. It says 100 only for all, and 0 only for none.
+pub(crate) fn share(part: u64, whole: u64) -> String {
+    let hundredths = part.saturating_mul(10_000) / whole.max(1);
+    let (percent, rest) = (hundredths / 100, hundredths % 100);
+    match (percent, rest) {
+        (0, 0) if part > 0 => "0.01".to_owned(),
+        (_, 0) => percent.to_string(),
+        (0, _) | (99, _) => format!("{percent}.{rest:02}"),
+        _ => format!("{percent}.{}", rest / 10),
+    }
+}
+
 fn two_units((many, unit): (u64, &str), (few, small): (u64, &str)) -> String {
     if few == 0 { format!("{many} {unit}") } else { format!("{many} {unit} {few} {small}") }
 }
@@ -77,9 +119,21 @@ mod tests {
         for (count, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
             assert_eq!(number(count), text);
         }
+        let said = [(1, "key"), (2, "key"), (3, "delivery")].map(|(n, one)| counted(n, one));
+        assert_eq!(said, ["1 key", "2 keys", "3 deliveries"]);
+    }
+
+    #[test]
+    fn a_share_is_whole_only_if_it_is_all() {
+        for (part, whole, text) in
+            [(0, 9, "0"), (9, 9, "100"), (99_999, 100_000, "99.99"), (1, 1_000_000, "0.01")]
+        {
+            assert_eq!(share(part, whole), text);
+        }
+        assert_eq!(share(1, 3), "33.3");
         assert_eq!(
-            (counted(1, "event"), counted(2, "event")),
-            ("1 event".into(), "2 events".into())
+            (rate(41.36), rate(2.149), rate(120.4)),
+            ("41.4".into(), "2.15".into(), "120".into())
         );
     }
 

@@ -33,18 +33,28 @@ impl Asset {
         }
     }
 
+    /// The bytes that a browser gets: without comments on lines of their own, and without indents.
+    fn served(self) -> &'static str {
+        static SERVED: LazyLock<Vec<String>> =
+            LazyLock::new(|| Asset::ALL.iter().map(|asset| stripped(asset.file().2)).collect());
+        &SERVED[self.index()]
+    }
+
+    fn index(self) -> usize {
+        Self::ALL.iter().position(|asset| *asset == self).unwrap_or(0)
+    }
+
     /// The address of the file: its name changes with its bytes.
     pub(crate) fn address(self) -> &'static str {
         static ADDRESSES: LazyLock<Vec<String>> = LazyLock::new(|| {
             let address = |asset: &Asset| {
-                let (name, ending, text) = asset.file();
-                let hash = hex::encode(&Sha256::digest(text.as_bytes())[..5]);
+                let (name, ending, _) = asset.file();
+                let hash = hex::encode(&Sha256::digest(asset.served().as_bytes())[..5]);
                 format!("/-/{name}.{hash}.{ending}")
             };
             Asset::ALL.iter().map(address).collect()
         });
-        let at = Self::ALL.iter().position(|asset| *asset == self).unwrap_or(0);
-        &ADDRESSES[at]
+        &ADDRESSES[self.index()]
     }
 }
 
@@ -54,7 +64,7 @@ pub(super) async fn file(Path(name): Path<String>) -> Result<Response, ApiError>
     let Some(asset) = Asset::ALL.iter().find(wanted) else {
         return Err(ApiError::not_found("not_found", "this file is of another version of the hub"));
     };
-    let (_, ending, text) = asset.file();
+    let (_, ending, _) = asset.file();
     let kind = match ending {
         "css" => "text/css; charset=utf-8",
         "svg" => "image/svg+xml",
@@ -62,7 +72,23 @@ pub(super) async fn file(Path(name): Path<String>) -> Result<Response, ApiError>
     };
     let year = HeaderValue::from_static("public, max-age=31536000, immutable");
     let headers = [(CONTENT_TYPE, HeaderValue::from_static(kind)), (CACHE_CONTROL, year)];
-    Ok((headers, text).into_response())
+    Ok((headers, asset.served()).into_response())
+}
+
+/// A text without its indents and without the comments that stand on lines of their own.
+fn stripped(text: &str) -> String {
+    let (mut out, mut in_comment) = (String::with_capacity(text.len()), false);
+    for line in text.lines().map(str::trim) {
+        let begins = line.starts_with("/*");
+        let skipped = in_comment || begins || line.starts_with("//") || line.is_empty();
+        in_comment = (in_comment || begins) && !line.contains("*/");
+        // A comment before code on the same line stays: the code matters.
+        if !skipped || (begins && !line.ends_with("*/") && line.contains("*/")) {
+            out.push_str(line);
+            out.push('\n');
+        }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -71,10 +97,17 @@ mod tests {
 
     #[test]
     fn style_and_scripts_stay_within_their_budget() {
-        let bytes = |asset: Asset| asset.file().2.len();
+        let bytes = |asset: Asset| asset.served().len();
         assert!(bytes(Asset::Style) <= 25_000, "{}", bytes(Asset::Style));
         let scripts = bytes(Asset::Frame) + bytes(Asset::Live);
         assert!(scripts <= 12_000, "{scripts}");
+    }
+
+    #[test]
+    fn comments_and_indents_are_not_served() {
+        let text =
+            "// a\n/** b\n * c */\nlet x = 1; // d\n  /** @type {X} */ (y);\n/* e */\n\n  z();\n";
+        assert_eq!(stripped(text), "let x = 1; // d\n/** @type {X} */ (y);\nz();\n");
     }
 
     #[test]

@@ -12,7 +12,9 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::amounts;
 use super::assets::Asset;
+use super::foreign::Foreign;
 use super::icons::{self, Icon};
+use super::parts;
 use super::reader::{Reader, Theme};
 use crate::admin::PAGE_TYPE;
 use crate::admin::error::ApiError;
@@ -36,7 +38,6 @@ pub(crate) enum Place {
     Handlers,
     Destinations,
     Routes,
-    Jobs,
     Inbox,
     Settings,
     Audit,
@@ -55,7 +56,6 @@ impl Place {
             Self::Handlers => ("/handlers", "Handlers", Icon::Handlers),
             Self::Destinations => ("/destinations", "Destinations", Icon::Destinations),
             Self::Routes => ("/routes", "Routes", Icon::Routes),
-            Self::Jobs => ("/jobs", "Jobs", Icon::Jobs),
             Self::Inbox => ("/inbox", "Inbox", Icon::Inbox),
             Self::Settings => ("/settings", "Settings", Icon::Settings),
             Self::Audit => ("/audit", "Audit log", Icon::Audit),
@@ -76,7 +76,9 @@ const NAVIGATION: [(Option<&str>, &[Place]); 5] = [
 #[derive(Debug, Clone)]
 pub(crate) struct Frame {
     pub(crate) reader: Reader,
-    counts: NavCounts,
+    pub(crate) counts: NavCounts,
+    /// False for a page that does not know its reader.
+    is_whole: bool,
 }
 
 impl FromRequestParts<Arc<AdminService>> for Frame {
@@ -87,14 +89,14 @@ impl FromRequestParts<Arc<AdminService>> for Frame {
         service: &Arc<AdminService>,
     ) -> Result<Self, ApiError> {
         let reader = Reader::of(head, service.clock.now());
-        Ok(Self { reader, counts: service.nav_counts().await })
+        Ok(Self { reader, counts: service.nav_counts().await, is_whole: true })
     }
 }
 
 impl Frame {
     /// A shell without counts, for a page that the service had no part in.
     pub(crate) fn bare(reader: Reader) -> Self {
-        Self { reader, counts: NavCounts::default() }
+        Self { reader, counts: NavCounts::default(), is_whole: false }
     }
 
     /// A page: its title, its place in the navigation, and the content of `main`.
@@ -220,7 +222,7 @@ impl Frame {
                             (Icon::Theme.picture())
                         }
                     }
-                    (reader_link(reader))
+                    @if self.is_whole { (reader_link(reader)) }
                 }
             }
         }
@@ -283,12 +285,19 @@ const fn theme_label(reader: &Reader) -> &'static str {
     }
 }
 
+/// The name and role of a reader who has signed in, with a way out; else the way in.
 fn reader_link(reader: &Reader) -> Markup {
     html! {
         @if reader.is_signed_in() {
-            span.who.hs { (reader.named()) }
+            details.pop.hs {
+                summary.btn.q { (Foreign(&reader.named())) }
+                form.p.pad method="post" action="/logout" {
+                    (parts::form_fields(reader, &[]))
+                    button.btn { "Sign out" }
+                }
+            }
         } @else {
-            a.btn.q href=(super::parts::address("/login", &[("next", &reader.address)])) { "Sign in" }
+            a.btn.q href=(parts::address("/login", &[("to", &reader.address)])) { "Sign in" }
         }
     }
 }

@@ -22,12 +22,17 @@ mod body;
 mod chart;
 mod dead_letters;
 mod destinations;
+mod event;
 mod events;
+mod find;
+mod flash;
 mod foreign;
 mod frame;
 mod handlers;
 mod icons;
 mod inbox;
+mod login;
+mod overview;
 mod parts;
 mod preferences;
 mod problem;
@@ -36,6 +41,7 @@ mod reader;
 mod routes;
 mod settings;
 mod sources;
+mod subject;
 mod target_acts;
 mod targets;
 mod times;
@@ -61,7 +67,20 @@ fn router() -> Router<Arc<AdminService>> {
         .route("/-/zone", post(preferences::zone))
         .route("/-/keys", post(preferences::keys))
         .route("/more", get(async |frame: frame::Frame| frame.more()))
+        .route("/", get(overview::show))
+        .route("/start", get(overview::guide))
+        .route("/login", get(login::page))
+        .route("/find", get(find::find))
         .route("/events", get(events::list))
+        .route("/events/replay", get(events::replay_preview).post(events::act))
+        .route("/events/{id}", get(event::show))
+        .route("/requests/{id}", get(event::show))
+        .route("/deliveries/{id}", get(event::show))
+        .route("/messages/{id}", get(event::show))
+        .route("/events/{id}/retry", post(event::acts::retry))
+        .route("/events/{id}/try", post(event::acts::try_target))
+        .route("/events/{id}/requeue", post(event::acts::requeue))
+        .route("/events/{id}/release", post(event::acts::release))
         .merge(dead_letters::router())
         .merge(sources::router())
         .merge(targets())

@@ -94,11 +94,11 @@ pub(crate) fn choice(label: &str, options: &[(&str, String, bool)]) -> Markup {
 }
 
 /// The links below a list. A list has no page numbers: rows are not counted.
-pub(crate) fn pages(newest: Option<&str>, older: Option<&str>, said: &str) -> Markup {
+pub(crate) fn pages(newer: Option<&str>, older: Option<&str>, said: &str) -> Markup {
     html! {
         nav.more aria-label="Pages" {
-            @if let Some(newest) = newest {
-                a.btn.sm href=(newest) rel="prev" aria-keyshortcuts="[" { "Newest" }
+            @if let Some(newer) = newer {
+                a.btn.sm href=(newer) rel="prev" aria-keyshortcuts="[" { "Newer" }
             }
             @if let Some(older) = older {
                 a.btn.sm href=(older) rel="next" aria-keyshortcuts="]" { "Older" }
@@ -112,21 +112,18 @@ pub(crate) fn pages(newest: Option<&str>, older: Option<&str>, said: &str) -> Ma
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NeededRole {
     Operate,
-    Admin,
 }
 
 impl NeededRole {
     pub(crate) fn is_given(self, reader: &Reader) -> bool {
         match self {
             Self::Operate => reader.may_operate(),
-            Self::Admin => reader.may_administer(),
         }
     }
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Operate => "operate",
-            Self::Admin => "admin",
         }
     }
 }
@@ -137,8 +134,8 @@ pub(crate) enum Weight {
     /// The one act that most readers want here.
     Primary,
     Plain,
-    /// Something is lost.
-    Loss,
+    /// In a row of a table.
+    Small,
 }
 
 impl Weight {
@@ -146,7 +143,7 @@ impl Weight {
         match self {
             Self::Primary => "btn pri",
             Self::Plain => "btn",
-            Self::Loss => "btn no",
+            Self::Small => "btn sm",
         }
     }
 }
@@ -184,12 +181,21 @@ pub(crate) fn act_link(
     html! { a class=(weight.class()) href=(address) { (label) } }
 }
 
-/// The hidden fields of a form: its own, and the address to come back to.
+/// The hidden fields of a form: its own, the token of the session, and the address to come back to.
 pub(crate) fn form_fields(reader: &Reader, fields: &[(&str, &str)]) -> Markup {
     html! {
+        input type="hidden" name="form_token" value=(reader.form_token());
         input type="hidden" name="back" value=(reader.address);
         @for (name, value) in fields { input type="hidden" name=(name) value=(value); }
     }
+}
+
+/// The button of a form with fields of its own.
+pub(crate) fn submit(reader: &Reader, needs: NeededRole, label: &str, is_ready: bool) -> Markup {
+    if !needs.is_given(reader) {
+        return refused(needs, label, Weight::Primary);
+    }
+    html! { button.btn.pri disabled[!is_ready] { (label) } }
 }
 
 fn refused(needs: NeededRole, label: &str, weight: Weight) -> Markup {

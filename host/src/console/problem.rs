@@ -1,6 +1,6 @@
 //! The page of a request that was not done: what happened, why, and what to do.
 
-use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::response::Response;
 use http::StatusCode;
 use http::request::Parts;
 use maud::html;
@@ -8,18 +8,13 @@ use weir_core::time::Timestamp;
 
 use super::foreign::Foreign;
 use super::frame::{Frame, Place};
-use super::parts::{self, NoteKind, address};
+use super::parts::{self, NoteKind};
 use super::reader::Reader;
 use crate::admin::error::ApiError;
 
-/// Answers a browser's request that failed. A reader without a token is led to the page where one
-/// signs in.
+/// Answers a browser's request that failed.
 pub(super) fn page(head: &Parts, error: ApiError, id: &str) -> Response {
     let reader = Reader::of(head, Timestamp::default());
-    if error.status() == StatusCode::UNAUTHORIZED && head.method.is_safe() {
-        let login = address("/login", &[("next", &reader.address)]);
-        return Redirect::to(&login).into_response();
-    }
     let title = match error.status() {
         StatusCode::NOT_FOUND | StatusCode::GONE => "Not here",
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "Not allowed",

@@ -73,8 +73,16 @@ impl Reader {
     }
 
     /// The name and the role, as the bar shows them.
-    pub(crate) fn named(&self) -> &str {
-        if self.is_signed_in() { self.principal.as_str() } else { "read only" }
+    pub(crate) fn named(&self) -> String {
+        match self.principal.role {
+            Some(role) if self.is_signed_in() => format!("{} · {role}", self.principal.as_str()),
+            _ => "read only".to_owned(),
+        }
+    }
+
+    /// The value of the hidden field that every form of this session carries.
+    pub(crate) fn form_token(&self) -> &str {
+        self.principal.form_token()
     }
 
     /// True if the reader has signed in.
@@ -85,10 +93,5 @@ impl Reader {
     /// True if the reader may change the state of events and targets.
     pub(crate) fn may_operate(&self) -> bool {
         self.principal.may(Role::Operate)
-    }
-
-    /// True if the reader may change the hub itself.
-    pub(crate) fn may_administer(&self) -> bool {
-        self.principal.may(Role::Admin)
     }
 }

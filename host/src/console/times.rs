@@ -63,12 +63,6 @@ impl Times {
         self.element(at, &self.text(at, "%H:%M"))
     }
 
-    /// The date: `2 Jan 2027`.
-    pub(crate) fn date(&self, at: Timestamp) -> Markup {
-        let text = self.zoned(at).map(|zoned| zoned.strftime("%-d %b %Y").to_string());
-        self.element(at, &text.unwrap_or_else(|| at.to_string()))
-    }
-
     /// The clock to the minute as plain text, for the axis of a chart.
     pub(crate) fn tick(&self, at: Timestamp) -> String {
         self.text(at, "%H:%M")

@@ -2,6 +2,7 @@
 //!
 //! Not here: a test, and anything that the product uses.
 //!
+//! - [`browser`]: a real browser, for the pages of the console
 //! - [`hub`]: a hub in a child process, and what a test asks of it
 //! - [`sink`]: an endpoint that records what it is sent
 //! - [`guests`]: handlers that are committed, and handlers written as WebAssembly text
@@ -18,6 +19,7 @@
     reason = "test code: a failure is a panic, and nothing here is printed with {:?}"
 )]
 
+pub mod browser;
 pub mod clock;
 pub mod guests;
 pub mod hostile;

@@ -1,11 +1,12 @@
 //! The numbers beside the console's navigation: what needs a person, and how much there is.
 
 use weir_core::delivery::DeliveryState;
+use weir_core::name::SourceName;
 use weir_store::query::CountsFilter;
 
 use super::AdminService;
-use crate::api::QuarantineQuery;
 use crate::api::params::Limit;
+use crate::api::{EventView, QuarantineQuery};
 
 /// Quarantined requests that are counted; the navigation shows more as `99+`.
 const QUARANTINED_MAX: usize = 100;
@@ -37,5 +38,26 @@ impl AdminService {
             handlers: self.handlers.handlers().len() as u64,
             destinations: self.egress.destinations().len() as u64,
         }
+    }
+
+    /// True if an event of a sender was ever stored.
+    pub(crate) async fn has_events(&self) -> bool {
+        let totals = self.store.counts(CountsFilter::Events).await.unwrap_or_default();
+        let hub = SourceName::hub();
+        totals.iter().any(|row| row.of != hub.as_str() && row.count > 0)
+    }
+
+    /// The subjects of events, which `of` finds in their bodies.
+    pub(crate) async fn subjects(
+        &self,
+        events: &[EventView],
+        of: impl Fn(&[u8]) -> Option<String>,
+    ) -> Vec<Option<String>> {
+        let mut subjects = Vec::with_capacity(events.len());
+        for event in events {
+            let body = self.event_body(event.id).await;
+            subjects.push(body.ok().and_then(|body| of(&body)));
+        }
+        subjects
     }
 }

@@ -15,7 +15,6 @@ pub(crate) use lines::{Line, latencies, latency_key, spark};
 pub(crate) enum Tone {
     /// The quiet mass of what went well.
     Quiet,
-    Ok,
     Warn,
     Bad,
     Hold,
@@ -26,7 +25,6 @@ impl Tone {
     const fn area(self) -> &'static str {
         match self {
             Self::Quiet => "a",
-            Self::Ok => "o",
             Self::Warn => "cw",
             Self::Bad => "b",
             Self::Hold => "h",
@@ -36,7 +34,7 @@ impl Tone {
     /// The class of a line.
     const fn line(self) -> &'static str {
         match self {
-            Self::Quiet | Self::Ok => "l",
+            Self::Quiet => "l",
             Self::Warn => "l wl",
             Self::Bad => "l bl",
             Self::Hold => "l hl",
@@ -47,7 +45,6 @@ impl Tone {
     const fn key(self) -> &'static str {
         match self {
             Self::Quiet => "",
-            Self::Ok => "ko",
             Self::Warn => "kw",
             Self::Bad => "kb",
             Self::Hold => "kh",

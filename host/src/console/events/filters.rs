@@ -7,11 +7,12 @@
 use std::str::FromStr;
 
 use weir_core::delivery::EventStatus;
-use weir_core::event::EventType;
-use weir_core::name::SourceName;
+use weir_core::event::{Category, EventType};
+use weir_core::name::{DestinationName, HandlerName, SourceName};
 
 use crate::api::EventsQuery;
 use crate::api::params::{Limit, PointInTime};
+use crate::console::flash::Flash;
 use crate::console::parts::address;
 
 /// Rows of a page.
@@ -37,6 +38,9 @@ pub(crate) struct EventFilters {
     /// The row whose preview is shown.
     pub(crate) selected: Option<String>,
     pub(crate) cursor: Option<String>,
+    /// The result of the act before, with its number.
+    pub(crate) did: Option<Flash>,
+    pub(crate) count: u64,
 }
 
 impl EventFilters {
@@ -56,6 +60,14 @@ impl EventFilters {
                 "cursor" => {
                     filters.cursor = Some(value.to_string());
                     filters.query.cursor = value.parse().ok();
+                    continue;
+                }
+                "did" => {
+                    filters.did = Flash::parse(&value);
+                    continue;
+                }
+                "n" => {
+                    filters.count = value.parse().unwrap_or_default();
                     continue;
                 }
                 _ => filters.apply(&name, &value),
@@ -78,7 +90,10 @@ impl EventFilters {
                 let kind = EventType::new(value).map_err(|why| why.to_string())?;
                 set(&mut query.kind, kind)
             }
+            "category" => set(&mut query.category, category(value)?),
             "status" => set(&mut query.status, status(value)?),
+            "handler" => set(&mut query.handler, parsed::<HandlerName>(value)?),
+            "destination" => set(&mut query.destination, parsed::<DestinationName>(value)?),
             "since" | "last" => set(&mut query.since, parsed::<PointInTime>(value)?),
             "until" => set(&mut query.until, parsed::<PointInTime>(value)?),
             _ => Err("there is no such filter".to_owned()),
@@ -125,8 +140,8 @@ impl EventFilters {
         address("/events", &pairs)
     }
 
-    /// The address of the next page, with older rows.
-    pub(crate) fn older(&self, cursor: &str) -> String {
+    /// The address of another page of these rows.
+    pub(crate) fn page(&self, cursor: &str) -> String {
         self.with("cursor", cursor)
     }
 }
@@ -141,6 +156,13 @@ fn set<T>(field: &mut Option<T>, value: T) -> Result<(), String> {
 
 fn parsed<T: FromStr<Err: ToString>>(value: &str) -> Result<T, String> {
     value.parse().map_err(|error: T::Err| error.to_string())
+}
+
+fn category(value: &str) -> Result<Category, String> {
+    Category::parse(value).ok_or_else(|| {
+        let words: Vec<_> = Category::ALL.iter().map(|category| category.as_str()).collect();
+        format!("write one of {}", words.join(", "))
+    })
 }
 
 fn status(value: &str) -> Result<EventStatus, String> {
@@ -179,6 +201,6 @@ mod tests {
         let filters = EventFilters::read("source=a&cursor=c1");
         assert_eq!(filters.selecting("evt_1"), "/events?source=a&cursor=c1&sel=evt_1");
         assert_eq!(filters.address(), "/events?source=a");
-        assert_eq!(filters.older("c2"), "/events?source=a&cursor=c2");
+        assert_eq!(filters.page("c2"), "/events?source=a&cursor=c2");
     }
 }

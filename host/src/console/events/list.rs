@@ -6,18 +6,22 @@ use maud::{Markup, html};
 use weir_core::delivery::{DeliveryState, EventStatus};
 
 use super::filters::EventFilters;
+use super::preview;
 use crate::admin::error::ApiError;
 use crate::admin::extract::Service;
 use crate::api::{EventView, ListPage};
+use crate::console::amounts;
 use crate::console::assets::Asset;
+use crate::console::flash::flash;
 use crate::console::foreign::{self, Foreign};
 use crate::console::frame::{Frame, Place};
 use crate::console::parts;
+use crate::console::subject::subject;
 use crate::console::times::Times;
 use crate::console::words::StateWord;
 
-/// Characters of a subject.
-const SUBJECT_CHARS: usize = 80;
+/// Characters of a type.
+const TYPE_CHARS: usize = 60;
 
 /// Answers `/events`.
 pub(crate) async fn list(
@@ -26,24 +30,50 @@ pub(crate) async fn list(
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let filters = EventFilters::read(query.as_deref().unwrap_or_default());
-    let found = match filters.wrong.is_empty() {
-        true => Some(service.events(filters.query.clone()).await?),
+    let (found, count) = match filters.wrong.is_empty() {
+        true => {
+            let (found, count) = tokio::join!(
+                service.events(filters.query.clone()),
+                service.count_events(filters.query.clone())
+            );
+            (Some(found?), count.ok())
+        }
         // It would show more than was asked for.
-        false => None,
+        false => (None, None),
+    };
+    let subjects = match &found {
+        Some(found) => service.subjects(&found.items, subject).await,
+        None => Vec::new(),
+    };
+    let shown = match &filters.selected {
+        Some(id) => preview::selected(&service, id).await,
+        None => None,
+    };
+    let sentence = html! {
+        @if let Some(count) = count {
+            @if count.more { "More than " }
+            (amounts::counted(count.count, "event")) ", newest first."
+        } @else { "Newest first." }
     };
     let main = html! {
-        (parts::head(&html! { "Events" }, &html! { "Newest first." }, &html! {}))
+        (parts::head(&html! { "Events" }, &sentence, &html! {}))
+        (flash(filters.did, filters.count))
         div.stackv {
             (chips(&filters))
-            section.p aria-label="Events, newest first" {
-                @match &found {
-                    Some(found) if !found.items.is_empty() => (table(&frame, &filters, found)),
-                    Some(_) => (nothing(&filters)),
-                    None => (parts::empty(
-                        "A filter is not understood.",
-                        &html! { "Take it away, or correct it in the address." },
-                    )),
+            div class=(if shown.is_some() { "cols r" } else { "stackv" }) {
+                section.p aria-label="Events, newest first" {
+                    @match &found {
+                        Some(found) if !found.items.is_empty() => {
+                            (table(&frame, &filters, found, &subjects))
+                        }
+                        Some(_) => (nothing(&filters)),
+                        None => (parts::empty(
+                            "A filter is not understood.",
+                            &html! { "Take it away, or correct it in the address." },
+                        )),
+                    }
                 }
+                @if let Some(shown) = &shown { (preview::preview(&frame, shown)) }
             }
         }
     };
@@ -114,50 +144,111 @@ fn add_filter(filters: &EventFilters) -> Markup {
     }
 }
 
-fn table(frame: &Frame, filters: &EventFilters, found: &ListPage<EventView>) -> Markup {
-    let times = &frame.reader.times;
-    let newest = filters.cursor.is_some().then(|| filters.address());
-    let older = found.next.as_deref().map(|cursor| filters.older(cursor));
+fn table(
+    frame: &Frame,
+    filters: &EventFilters,
+    found: &ListPage<EventView>,
+    subjects: &[Option<String>],
+) -> Markup {
+    let newer = found.previous.as_deref().map(|cursor| filters.page(cursor));
+    let is_live = filters.cursor.is_none() && filters.query.until.is_none();
+    let older = found.next.as_deref().map(|cursor| filters.page(cursor));
     html! {
-        table.tbl.ev {
-            thead {
-                tr {
-                    th scope="col" { "Received" } th scope="col" { "Status" }
-                    th scope="col" { "Source and type" } th scope="col" { "Subject" }
-                    th.n scope="col" { "Targets" }
+        @if is_live { (live_bar(filters)) }
+        form.rows action="/events/replay" {
+            table.tbl.ev {
+                thead {
+                    tr {
+                        th scope="col" {
+                            input type="checkbox" data-all aria-label="Select every row of the page";
+                        }
+                        th scope="col" { "Received" } th scope="col" { "Status" }
+                        th scope="col" { "Source and type" } th scope="col" { "Subject" }
+                        th.n scope="col" { "Targets" } th.n.hs scope="col" { "Size" }
+                    }
+                }
+                tbody {
+                    @for (at, event) in found.items.iter().enumerate() {
+                        (row(&frame.reader.times, filters, event, subjects.get(at)))
+                    }
                 }
             }
-            tbody { @for event in &found.items { (row(times, filters, event)) } }
+            (parts::pages(newer.as_deref(), older.as_deref(), "50 a page, newest first"))
+            div.chosen-bar {
+                b { span.chosen data-chosen { "Some" } " selected" }
+                @if frame.reader.may_operate() {
+                    button.btn.sm.pri { "Replay selected…" }
+                } @else {
+                    span.d { "Replaying them needs the role operate." }
+                }
+            }
         }
-        (parts::pages(newest.as_deref(), older.as_deref(), "50 a page, newest first"))
     }
 }
 
-fn row(times: &Times, filters: &EventFilters, event: &EventView) -> Markup {
+fn row(
+    times: &Times,
+    filters: &EventFilters,
+    event: &EventView,
+    subject: Option<&Option<String>>,
+) -> Markup {
     let state = StateWord::of_event(event.status);
     let id = event.id.to_string();
     let is_selected = filters.selected.as_deref() == Some(&id);
+    let page = format!("/events/{id}");
     html! {
         tr id=(id) data-row aria-selected=[is_selected.then_some("true")] {
-            td.k-t.m.d { a.plain href=(filters.selecting(&id)) { (times.exact(event.received_at)) } }
+            td.k-x { input type="checkbox" name="event" value=(id) aria-label={ "Select " (id) }; }
+            td.k-t.m.d {
+                a.plain href=(filters.selecting(&id)) { (times.exact(event.received_at)) }
+            }
             td.k-st { (state.in_row()) }
             td.k-ty.nw data-w=[(!state.is_quiet()).then(|| state.word())] {
                 span.d { (Foreign(event.source.as_str())) } " "
-                (foreign::cut(event.kind.as_str(), SUBJECT_CHARS))
+                (foreign::cut(event.kind.as_str(), TYPE_CHARS))
             }
             td.k-sub.cut {
-                a href={ "/events/" (id) } data-open { (subject(event)) }
+                a href=(page) data-open {
+                    @if let Some(Some(subject)) = subject { (Foreign(subject)) }
+                    @else if let Some(sender) = &event.delivery_id { (foreign::cut(sender, 80)) }
+                    @else { span.m { (event.id) } }
+                }
             }
             td.k-tg.n { (targets(event)) }
+            td.n.d.hs.nw { (amounts::size(event.size)) }
         }
     }
 }
 
-/// The words that tell one row from the next: the sender's id, else ours.
-fn subject(event: &EventView) -> Markup {
-    match &event.delivery_id {
-        Some(id) => foreign::cut(id, SUBJECT_CHARS),
-        None => html! { span.m { (event.id) } },
+/// The state of the live list, which a script shows and keeps, with the row that it fills.
+fn live_bar(filters: &EventFilters) -> Markup {
+    let live = filters.pairs().filter(|(name, _)| !matches!(*name, "last" | "since"));
+    let stream = parts::address("/api/v1/events/live", &live.collect::<Vec<_>>());
+    let words: serde_json::Map<_, _> = EventStatus::ALL
+        .iter()
+        .map(|status| {
+            let state = StateWord::of_event(*status);
+            (status.as_str().to_owned(), serde_json::json!([state.class(), state.word()]))
+        })
+        .collect();
+    html! {
+        div.held.tail data-live=(stream) data-words=(serde_json::Value::from(words)) hidden {
+            span.live data-live-state { "Live" }
+            span.d data-live-said {}
+            button.btn.sm type="button" data-live-show hidden {}
+            button.btn.sm.q.end type="button" data-live-switch { "Stop" }
+        }
+        template #live-row {
+            tr data-row {
+                td.k-x { input type="checkbox" name="event" data-box; }
+                td.k-t.m.d { a.plain data-peek { time data-at {} } }
+                td.k-st { span data-status {} }
+                td.k-ty.nw data-word { bdi.d data-source {} " " bdi data-type {} }
+                td.k-sub.cut { a data-link data-open {} }
+                td.k-tg.n data-targets {}
+                td.n.d.hs.nw data-size {}
+            }
+        }
     }
 }
 

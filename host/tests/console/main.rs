@@ -1,0 +1,11 @@
+//! The console in a real browser, against a real hub.
+//!
+//! Screenshots of every page are kept in `target/console-shots`. Where no browser is installed the
+//! tests say SKIPPED; in CI none may.
+
+mod accessible;
+mod acting;
+mod hub;
+mod looks;
+mod reading;
+mod strangers;
