@@ -4,6 +4,7 @@
 //! writes the document.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -76,6 +77,15 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, code, detail)
     }
 
+    /// The client asked more often than it may, and may ask again after this time.
+    pub(crate) fn too_many_requests(wait: Duration) -> Self {
+        let seconds = wait.as_secs().saturating_add(1);
+        let retry_after = Some(u16::try_from(seconds).unwrap_or(u16::MAX));
+        let detail = "this token asks more often than admin.rate permits";
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        Self { retry_after, ..Self::new(status, "too_many_requests", detail) }
+    }
+
     /// Text in the path that is not an id.
     pub(crate) fn invalid_id(error: &weir_core::id::InvalidId) -> Self {
         Self::bad_request("invalid_id", error.to_string())
@@ -99,6 +109,16 @@ impl ApiError {
     /// The sentence for people.
     pub(crate) fn detail(&self) -> &str {
         &self.detail
+    }
+
+    /// True if it may be gone in a second.
+    pub(crate) fn is_transient(&self) -> bool {
+        self.retry_after.is_some()
+    }
+
+    /// True if the hub is the cause, and not what was asked for.
+    pub(crate) fn is_of_hub(&self) -> bool {
+        self.status.is_server_error()
     }
 
     /// The stable code.

@@ -25,6 +25,7 @@ use super::error::ApiError;
 use super::identity::{Identity, IdentityError, is_form_token};
 use super::permissions::{self, Needs, NotPermitted};
 use super::principal::Principal;
+use super::rate_limit::RequestRates;
 use super::{ConsoleRoutes, PAGE_TYPE};
 use crate::api::Proof;
 use crate::runtime::log_limit::{LineDecision, LogLimit};
@@ -59,6 +60,7 @@ const LOGIN: &str = "/login";
 pub(super) struct AdminGuard {
     access: Access,
     identity: Arc<Identity>,
+    rates: RequestRates,
     requests: Semaphore,
     time_max: Duration,
     started: Instant,
@@ -74,13 +76,14 @@ impl AdminGuard {
     pub(super) fn new(
         access: Access,
         identity: Arc<Identity>,
+        rates: RequestRates,
         console: Option<ConsoleRoutes>,
     ) -> Arc<Self> {
         let requests = Semaphore::new(REQUESTS_MAX);
         let refusals = Mutex::default();
         let started = Instant::now();
         let time_max = REQUEST_TIME_MAX;
-        Arc::new(Self { access, identity, requests, time_max, started, refusals, console })
+        Arc::new(Self { access, identity, rates, requests, time_max, started, refusals, console })
     }
 
     /// The principal of a request, if it may do what it asks for.
@@ -154,6 +157,10 @@ async fn answer(guard: &AdminGuard, request: Request, next: Next) -> Result<Resp
         }
         Err(error) => return Err(error.into()),
     };
+    if matches!(needs, Needs::A(_)) {
+        let wait = guard.rates.take(&principal.name, guard.started.elapsed());
+        wait.map_err(ApiError::too_many_requests)?;
+    }
     let announced = head.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
     if announced.is_some_and(|bytes: u64| bytes > BODY_BYTES_MAX as u64) {
         return Err(ApiError::of_status(StatusCode::PAYLOAD_TOO_LARGE));
@@ -293,7 +300,7 @@ mod tests {
         let ctx = HubContext::new(Arc::new(store), clock);
         let identity = Identity::new(&ctx, Token::given(TOKEN.as_bytes()), false, 8081);
         let access = Access::new(listen, BTreeSet::new());
-        (AdminGuard::new(access, Arc::new(identity), None), folder)
+        (AdminGuard::new(access, Arc::new(identity), RequestRates::new(None), None), folder)
     }
 
     fn request(method: &str, path: &str) -> http::request::Builder {

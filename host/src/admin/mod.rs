@@ -7,6 +7,7 @@
 //! a handler or a sender can reach.
 
 mod access;
+mod codes;
 mod connection_slots;
 mod endpoints;
 pub(crate) mod error;
@@ -17,6 +18,7 @@ mod json;
 mod permissions;
 pub(crate) mod principal;
 mod query;
+mod rate_limit;
 mod serve;
 pub(crate) mod service;
 #[cfg(test)]
@@ -33,6 +35,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use http::request::Parts;
+use weir_core::rate::Rate;
 
 use crate::config::SettingsFile;
 use crate::context::HubContext;
@@ -47,8 +50,15 @@ use access::Access;
 use error::ApiError;
 use guard::AdminGuard;
 use identity::Identity;
+use rate_limit::RequestRates;
 use service::AdminService;
 use token::Token;
+
+/// The OpenAPI document of the API.
+#[must_use]
+pub(crate) fn document() -> utoipa::openapi::OpenApi {
+    endpoints::document()
+}
 
 /// The content type of pages.
 pub(crate) const PAGE_TYPE: &str = "text/html; charset=utf-8";
@@ -73,6 +83,8 @@ pub struct Deps {
     pub token: Token,
     /// True if clients on this machine may read without a token.
     pub open_reads: bool,
+    /// The rate limit of the requests of each token.
+    pub rate: Option<Rate>,
     pub health: Arc<Health>,
     pub handlers: InvokerHandle,
     pub egress: EgressHandle,
@@ -123,7 +135,7 @@ impl Admin {
         let access = Access::new(listen, allowed_hosts);
         let Deps { token, open_reads, .. } = &self.deps;
         let identity = Identity::new(&self.ctx, token.clone(), *open_reads, listen.port());
-        let identity = Arc::new(identity);
+        let (identity, rates) = (Arc::new(identity), RequestRates::new(self.deps.rate));
         let console = self.deps.console;
         endpoints::router()
             .merge(console.map(|console| (console.router)()).unwrap_or_default())
@@ -131,7 +143,7 @@ impl Admin {
             .fallback(guard::not_found)
             .layer(DefaultBodyLimit::max(guard::BODY_BYTES_MAX))
             .layer(from_fn_with_state(
-                AdminGuard::new(access, identity.clone(), console),
+                AdminGuard::new(access, identity.clone(), rates, console),
                 guard::guard,
             ))
             .with_state(Arc::new(AdminService::new(self.ctx, self.deps, identity)))

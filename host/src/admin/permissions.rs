@@ -34,16 +34,24 @@ pub(crate) const ROUTES: &[(&str, &str, Needs)] = &[
     ("POST", "/-/theme", Nothing),
     ("POST", "/-/zone", Nothing),
     ("POST", "/-/keys", Nothing),
+    ("GET", "/api/openapi.json", Nothing),
     ("GET", "/api/v1/whoami", A(Read)),
     ("POST", "/api/v1/login-codes", A(Read)),
     ("GET", "/api/v1/tokens", A(Admin)),
     ("POST", "/api/v1/tokens", A(Admin)),
     ("DELETE", "/api/v1/tokens/{name}", A(Admin)),
+    ("GET", "/api/v1/audit", A(Operate)),
     ("GET", "/api/v1/events", A(Read)),
+    ("GET", "/api/v1/events/live", A(Read)),
+    ("GET", "/api/v1/events/count", A(Read)),
     ("GET", "/api/v1/events/{id}", A(Read)),
     ("GET", "/api/v1/events/{id}/body", A(Read)),
     ("GET", "/api/v1/events/{id}/why", A(Read)),
     ("GET", "/api/v1/dead-letters", A(Read)),
+    ("GET", "/api/v1/dead-letters/causes", A(Read)),
+    ("POST", "/api/v1/dead-letters/count", A(Read)),
+    ("POST", "/api/v1/dead-letters/requeue", A(Operate)),
+    ("POST", "/api/v1/dead-letters/discard", A(Operate)),
     ("GET", "/api/v1/dead-letters/causes", A(Read)),
     ("POST", "/api/v1/dead-letters/count", A(Read)),
     ("POST", "/api/v1/dead-letters/requeue", A(Operate)),
@@ -55,17 +63,23 @@ pub(crate) const ROUTES: &[(&str, &str, Needs)] = &[
     ("GET", "/api/v1/routes", A(Read)),
     ("GET", "/api/v1/refusals", A(Read)),
     ("GET", "/api/v1/settings", A(Read)),
+    ("GET", "/api/v1/routes", A(Read)),
+    ("GET", "/api/v1/refusals", A(Read)),
+    ("GET", "/api/v1/settings", A(Read)),
     ("GET", "/api/v1/inbox", A(Read)),
     ("GET", "/api/v1/unreadable", A(Read)),
+    ("GET", "/api/v1/stats", A(Read)),
     ("GET", "/api/v1/holds", A(Read)),
     ("POST", "/api/v1/holds", A(Operate)),
     ("DELETE", "/api/v1/holds/{id}", A(Operate)),
     ("GET", "/api/v1/quarantine", A(Read)),
+    ("GET", "/api/v1/quarantine/trial", A(Read)),
     ("GET", "/api/v1/quarantine/{id}", A(Read)),
     ("GET", "/api/v1/quarantine/trial", A(Read)),
     ("POST", "/api/v1/quarantine/{id}/release", A(Operate)),
     ("POST", "/api/v1/quarantine/release", A(Operate)),
     ("GET", "/api/v1/sources", A(Read)),
+    ("POST", "/api/v1/sources/{name}/sample", A(Operate)),
     ("POST", "/api/v1/sources/{name}/sample", A(Operate)),
     ("POST", "/api/v1/sources/{name}/secret-window", A(Admin)),
     ("DELETE", "/api/v1/sources/{name}/secret-window", A(Admin)),
@@ -76,8 +90,8 @@ pub(crate) const ROUTES: &[(&str, &str, Needs)] = &[
     ("POST", "/api/v1/time/confirm", A(Operate)),
 ];
 
-/// What a request needs. `path` is that of the matched route, or none. A page that is not in the
-/// table is read with the role `read`, and its forms need `operate`.
+/// The permission that a request needs. `path` is that of the matched route, or none. A page that
+/// is not in the table is read with the role `read`, and its forms need `operate`.
 pub(super) fn needs(method: &Method, path: Option<&str>) -> Needs {
     let reads = is_read(method);
     let method = if reads { "GET" } else { method.as_str() };

@@ -168,9 +168,19 @@ impl<'de> Deserializer<'de> for ValueDeserializer<'_> {
         visitor.visit_bool(value.map_err(|_| QueryError::Value("write true or false".to_owned()))?)
     }
 
+    /// One of the words of an enum.
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, QueryError> {
+        visitor.visit_enum(CowStrDeserializer::new(self.0))
+    }
+
     forward_to_deserialize_any! {
         i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
-        unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
+        unit_struct newtype_struct seq tuple tuple_struct map struct identifier ignored_any
     }
 }
 

@@ -4,12 +4,16 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use weir_core::time::Timestamp;
 
 use super::params::InvalidValue;
+use super::schema;
 
 /// The permission of a client. Each role may do all that the role before it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Sees events, payloads and states.
@@ -49,7 +53,7 @@ impl FromStr for Role {
 }
 
 /// The proof that a client gave.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Proof {
     /// A named token.
@@ -79,7 +83,7 @@ impl Proof {
 }
 
 /// The client that asks, as the hub sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WhoAmI {
     pub name: String,
     pub role: Option<Role>,
@@ -90,21 +94,24 @@ pub struct WhoAmI {
 }
 
 /// A named token. The token itself is shown only when it is made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TokenView {
     pub name: String,
     pub role: Role,
+    #[schema(value_type = schema::TimestampText)]
     pub created_at: Timestamp,
     /// The name of the client that made it.
     pub created_by: String,
     /// The time from which it is refused; null for never.
+    #[schema(value_type = Option<schema::TimestampText>)]
     pub expires_at: Option<Timestamp>,
     /// The last time it was used, to the minute; null if it never was.
+    #[schema(value_type = Option<schema::TimestampText>)]
     pub last_used_at: Option<Timestamp>,
 }
 
 /// Asks for a new token.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateTokenBody {
     /// Its name, 1 to 64 of `a-z`, `A-Z`, `0-9`, `-`, `_`, `.`, which no other token has.
@@ -116,17 +123,18 @@ pub struct CreateTokenBody {
 }
 
 /// A new token. It is not shown again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CreatedToken {
     pub token: String,
     pub details: TokenView,
 }
 
 /// A code that signs one browser in, once, within a minute.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LoginCode {
     pub code: String,
     /// The path of the console that takes the code.
     pub path: String,
+    #[schema(value_type = schema::TimestampText)]
     pub expires_at: Timestamp,
 }

@@ -1,30 +1,38 @@
 //! Dead letters with the same cause, and acts on a counted set of them.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use weir_core::delivery::Outcome;
 use weir_core::id::DeliveryId;
 use weir_core::name::Target;
 use weir_core::time::Timestamp;
 
+use super::schema;
+
 /// Dead letters of one target that failed for the same reason.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeadLetterCause {
+    #[schema(value_type = schema::TargetText)]
     pub target: Target,
     /// The reason of the last attempt, without its numbers and ids.
     pub cause: String,
     pub count: usize,
     /// The newest of them.
+    #[schema(value_type = schema::DeliveryIdText)]
     pub example: DeliveryId,
     /// The outcome of the newest one's last attempt.
+    #[schema(value_type = Option<schema::OutcomeWord>)]
     pub outcome: Option<Outcome>,
     /// The last attempt of the oldest one.
+    #[schema(value_type = Option<schema::TimestampText>)]
     pub first: Option<Timestamp>,
     /// The last attempt of the newest one.
+    #[schema(value_type = Option<schema::TimestampText>)]
     pub last: Option<Timestamp>,
 }
 
 /// The causes of the newest dead letters, the most frequent first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeadLetterCauses {
     pub items: Vec<DeadLetterCause>,
     /// The number of dead letters that were looked at.
@@ -34,7 +42,7 @@ pub struct DeadLetterCauses {
 }
 
 /// Chooses dead letters to act on together. Empty fields choose all.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeadLetterSelection {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -47,7 +55,7 @@ pub struct DeadLetterSelection {
 }
 
 /// Dead letters that were chosen and counted at one moment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeadLetterSet {
     /// Stands for exactly these dead letters. An act carries it, and is refused once they differ.
     pub set: String,
@@ -59,8 +67,9 @@ pub struct DeadLetterSet {
 }
 
 /// The part of a set that one target would get.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TargetShare {
+    #[schema(value_type = schema::TargetText)]
     pub target: Target,
     pub count: usize,
     /// The state of the target: `ok`, `failing`, `paused` or `missing`.
@@ -68,7 +77,7 @@ pub struct TargetShare {
 }
 
 /// An act on a set.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeadLetterActBody {
     pub selection: DeadLetterSelection,
@@ -80,7 +89,7 @@ pub struct DeadLetterActBody {
 }
 
 /// The result of an act on a set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeadLetterActAnswer {
     /// The number of dead letters that were changed.
     pub changed: usize,

@@ -1,22 +1,31 @@
 //! Deliveries and their attempts, as part of other answers.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use weir_core::delivery::{DeliveryState, Outcome};
 use weir_core::id::{AttemptId, DeliveryId, EventId, MessageId};
 use weir_core::name::Target;
 use weir_core::time::Timestamp;
 
+use super::schema;
+
 /// A delivery with its attempts.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DeliveryView {
+    #[schema(value_type = schema::DeliveryIdText)]
     pub id: DeliveryId,
     /// The event that caused it.
+    #[schema(value_type = schema::EventIdText)]
     pub event: EventId,
     /// The attempt that sent it, for a message.
+    #[schema(value_type = Option<schema::AttemptIdText>)]
     pub cause: Option<AttemptId>,
     /// The id under which a message is sent.
+    #[schema(value_type = Option<schema::MessageIdText>)]
     pub message: Option<MessageId>,
+    #[schema(value_type = schema::TargetText)]
     pub target: Target,
+    #[schema(value_type = schema::DeliveryStateWord)]
     pub state: DeliveryState,
     /// True while a hold keeps it waiting.
     pub held: bool,
@@ -25,6 +34,7 @@ pub struct DeliveryView {
     /// The number of attempts in this generation.
     pub attempts: u32,
     /// The time of the next attempt, while it waits.
+    #[schema(value_type = Option<schema::TimestampText>)]
     pub due_at: Option<Timestamp>,
     /// The reason why the last attempt failed.
     pub reason: Option<String>,
@@ -37,15 +47,18 @@ pub struct DeliveryView {
 }
 
 /// One attempt of a delivery.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AttemptView {
+    #[schema(value_type = schema::AttemptIdText)]
     pub id: AttemptId,
     pub generation: u32,
     /// Its number in its generation, from 1.
     pub number: u32,
+    #[schema(value_type = schema::TimestampText)]
     pub started_at: Timestamp,
     /// Its duration in microseconds.
     pub duration_us: u64,
+    #[schema(value_type = schema::OutcomeWord)]
     pub outcome: Outcome,
     /// The reason for the outcome.
     pub reason: Option<String>,
@@ -58,13 +71,15 @@ pub struct AttemptView {
     /// The first bytes of the endpoint's answer.
     pub response_snippet: Option<String>,
     /// The messages that the run sent.
+    #[schema(no_recursion)]
     pub messages: Vec<DeliveryView>,
     /// The events that the run emitted.
+    #[schema(value_type = Vec<schema::EventIdText>)]
     pub emitted: Vec<EventId>,
 }
 
 /// The reason why a delivery waits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "for", rename_all = "snake_case")]
 pub enum WaitReason {
     /// The end of a hold.
@@ -75,6 +90,7 @@ pub enum WaitReason {
         by: String,
         reason: String,
         /// The time at which the hold ends by itself.
+        #[schema(value_type = Option<schema::TimestampText>)]
         until: Option<Timestamp>,
     },
     /// The target: its breaker paused it after failures.
@@ -83,12 +99,21 @@ pub enum WaitReason {
         hold: Option<u64>,
         reason: Option<String>,
         /// The time of the next try.
+        #[schema(value_type = Option<schema::TimestampText>)]
         until: Option<Timestamp>,
     },
     /// The target: it asked for a pause.
-    Paused { hold: Option<u64>, reason: Option<String>, until: Option<Timestamp> },
+    Paused {
+        hold: Option<u64>,
+        reason: Option<String>,
+        #[schema(value_type = Option<schema::TimestampText>)]
+        until: Option<Timestamp>,
+    },
     /// The time of its next attempt.
-    Retry { until: Timestamp },
+    Retry {
+        #[schema(value_type = schema::TimestampText)]
+        until: Timestamp,
+    },
     /// Its turn: it is due.
     Turn,
 }

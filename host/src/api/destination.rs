@@ -1,23 +1,28 @@
 //! `/api/v1/destinations`.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use weir_core::name::DestinationName;
 use weir_core::time::Timestamp;
 
 use super::HealthState;
+use super::schema;
 
 /// A destination and its state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DestinationView {
+    #[schema(value_type = schema::DestinationNameText)]
     pub name: DestinationName,
     /// `webhook` or `inbox`.
     pub kind: String,
     pub state: HealthState,
     /// The time since which it is failing.
+    #[schema(value_type = Option<schema::TimestampText>)]
     pub failing_since: Option<Timestamp>,
     /// The reason, if it is not ok.
     pub reason: Option<String>,
     /// The time of the next try, if it is later than now.
+    #[schema(value_type = Option<schema::TimestampText>)]
     pub next_try: Option<Timestamp>,
     /// The number of tries without success since it is failing.
     pub failed_tries: u32,
@@ -30,6 +35,7 @@ pub struct DestinationView {
     /// The present limit, lower while the endpoint says that it is overloaded.
     pub places: usize,
     /// The end of a pause that the endpoint asked for.
+    #[schema(value_type = Option<schema::TimestampText>)]
     pub paused_until: Option<Timestamp>,
     /// The number of successful attempts since the hub was started.
     pub sent: u64,

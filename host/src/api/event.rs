@@ -1,6 +1,7 @@
 //! `/api/v1/events`.
 
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 use weir_core::delivery::EventStatus;
 use weir_core::event::{Category, EventType};
 use weir_core::id::{EventId, RequestId};
@@ -8,32 +9,45 @@ use weir_core::name::{DestinationName, HandlerName, SourceName};
 use weir_core::time::Timestamp;
 
 use super::params::{Cursor, Limit, PointInTime};
+use super::schema;
 use super::{DeliveryView, HeaderView, PayloadView, QuarantineDetail};
 
 /// Filters the list of events.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct EventsQuery {
+    #[param(inline, value_type = Option<schema::SourceNameText>)]
     pub source: Option<SourceName>,
     /// A type; `*` matches any run of characters.
     #[serde(rename = "type")]
+    #[param(inline, value_type = Option<schema::EventTypeText>)]
     pub kind: Option<EventType>,
+    #[param(inline, value_type = Option<schema::CategoryWord>)]
     pub category: Option<Category>,
+    #[param(inline, value_type = Option<schema::EventStatusWord>)]
     pub status: Option<EventStatus>,
-    /// It has a delivery for this handler.
+    /// A handler that it has a delivery for.
+    #[param(inline, value_type = Option<schema::HandlerNameText>)]
     pub handler: Option<HandlerName>,
-    /// It has a delivery or message for this destination.
+    /// A destination that it has a delivery or message for.
+    #[param(inline, value_type = Option<schema::DestinationNameText>)]
     pub destination: Option<DestinationName>,
     /// Received at or after this moment.
+    #[param(inline)]
     pub since: Option<PointInTime>,
     /// Received before this moment.
+    #[param(inline)]
     pub until: Option<PointInTime>,
+    #[param(inline)]
     pub limit: Option<Limit>,
+    #[param(inline)]
     pub cursor: Option<Cursor>,
 }
 
 /// Says how much of one event to show.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct EventQuery {
     /// Shows whole bodies instead of their first bytes.
@@ -41,26 +55,35 @@ pub struct EventQuery {
 }
 
 /// An event with its deliveries. In lists the deliveries come without attempts.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EventView {
+    #[schema(value_type = schema::EventIdText)]
     pub id: EventId,
     /// The id under which it is sent, if a handler emitted it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::EventIdText>)]
     pub outward_id: Option<EventId>,
+    #[schema(value_type = schema::SourceNameText)]
     pub source: SourceName,
     #[serde(rename = "type")]
+    #[schema(value_type = schema::EventTypeText)]
     pub kind: EventType,
+    #[schema(value_type = Option<schema::CategoryWord>)]
     pub category: Option<Category>,
     /// The sender's own id.
     pub delivery_id: Option<String>,
     /// The time at which it was received or emitted.
+    #[schema(value_type = schema::TimestampText)]
     pub received_at: Timestamp,
+    #[schema(value_type = schema::EventStatusWord)]
     pub status: EventStatus,
     /// True if the sender used its id before, with another body.
     pub id_reused: bool,
     /// The request that carried it.
+    #[schema(value_type = Option<schema::RequestIdText>)]
     pub request: Option<RequestId>,
     /// The event whose handler emitted it.
+    #[schema(value_type = Option<schema::EventIdText>)]
     pub parent: Option<EventId>,
     /// The hash of the routing table when it arrived.
     pub table: String,
@@ -70,18 +93,23 @@ pub struct EventView {
 }
 
 /// An event as one of several.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EventSummary {
+    #[schema(value_type = schema::EventIdText)]
     pub id: EventId,
+    #[schema(value_type = schema::TimestampText)]
     pub received_at: Timestamp,
+    #[schema(value_type = schema::SourceNameText)]
     pub source: SourceName,
     #[serde(rename = "type")]
+    #[schema(value_type = schema::EventTypeText)]
     pub kind: EventType,
+    #[schema(value_type = schema::EventStatusWord)]
     pub status: EventStatus,
 }
 
 /// An event with what was received.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EventDetailView {
     pub event: EventView,
     /// The delivery, if an id of its own, of its message or of one of its attempts was asked for.
@@ -97,7 +125,7 @@ pub struct EventDetailView {
 }
 
 /// The thing with an id.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum EventAnswer {
     /// One event.
@@ -111,10 +139,13 @@ pub enum EventAnswer {
 }
 
 /// A request as it was received.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StoredRequestView {
+    #[schema(value_type = schema::RequestIdText)]
     pub id: RequestId,
+    #[schema(value_type = schema::SourceNameText)]
     pub source: SourceName,
+    #[schema(value_type = schema::TimestampText)]
     pub received_at: Timestamp,
     /// The scheme that verified it.
     pub scheme: String,
@@ -128,10 +159,11 @@ pub struct StoredRequestView {
 }
 
 /// A request that was refused. The hub remembers the latest ones.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RefusalView {
     /// The id that the sender was answered.
     pub request_id: String,
+    #[schema(value_type = schema::TimestampText)]
     pub at: Timestamp,
     /// The source, if it exists.
     pub source: Option<String>,

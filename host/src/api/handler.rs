@@ -1,11 +1,14 @@
 //! `/api/v1/handlers`, and the health that handlers and destinations share.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use weir_core::name::HandlerName;
 use weir_core::time::Timestamp;
 
+use super::schema;
+
 /// The state of a handler or a destination.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HealthState {
     /// Its deliveries go on.
@@ -29,8 +32,9 @@ impl HealthState {
 }
 
 /// A handler and its state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HandlerView {
+    #[schema(value_type = schema::HandlerNameText)]
     pub name: HandlerName,
     /// The hash of the module that is in service, in hex.
     pub version: Option<String>,
@@ -43,6 +47,7 @@ pub struct HandlerView {
     /// `ready`, `missing`, `failed` or `loading`.
     pub state: String,
     /// The time since which it is in this state or this version is in service.
+    #[schema(value_type = schema::TimestampText)]
     pub since: Timestamp,
     /// The reason why the present file was not accepted. An older version may be in service.
     pub last_error: Option<String>,
@@ -52,6 +57,7 @@ pub struct HandlerView {
     /// The reason, if it is not ok.
     pub health_reason: Option<String>,
     /// The time of the next try, if it is later than now.
+    #[schema(value_type = Option<schema::TimestampText>)]
     pub next_try: Option<Timestamp>,
     /// The number of tries without success since it is failing.
     pub failed_tries: u32,
@@ -61,7 +67,7 @@ pub struct HandlerView {
 }
 
 /// The permissions of a handler.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct GrantsView {
     /// The destinations that it may send to.
     pub destinations: Vec<String>,
@@ -70,7 +76,7 @@ pub struct GrantsView {
 }
 
 /// The limits of a handler's runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LimitsView {
     pub memory_bytes: u64,
     pub time_ms: u64,

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use weir_core::time::Timestamp;
 
 use super::HandlerView;
+use super::schema;
 
 /// The answer of `/health/live` and `/health/ready`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AliveAnswer {
     /// `ok`.
     pub status: String,
@@ -22,7 +24,7 @@ impl AliveAnswer {
 }
 
 /// The state of the whole hub.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HealthReport {
     #[serde(flatten)]
     pub summary: HealthSummary,
@@ -33,7 +35,7 @@ pub struct HealthReport {
 }
 
 /// The state of the hub without asking the store for totals.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HealthSummary {
     /// `ok`, `degraded` or `unavailable`.
     pub status: String,
@@ -49,7 +51,7 @@ pub struct HealthSummary {
 }
 
 /// The state of one part of the hub.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PartState {
     /// `ok`, or a word of that part.
     pub status: String,
@@ -67,11 +69,12 @@ impl PartState {
 }
 
 /// The state of the store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StoreState {
     /// `ok`, `degraded`, `full`, `failing` or `poisoned`.
     pub status: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::TimestampText>)]
     pub since: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -85,7 +88,7 @@ pub struct StoreState {
 }
 
 /// Rows that were acknowledged and are missing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LostRowsView {
     /// `request`, `event`, `delivery`, `attempt`, `state` or `registry`.
     pub what: String,
@@ -94,11 +97,12 @@ pub struct LostRowsView {
     pub first: i64,
     /// The number of the last row.
     pub last: i64,
+    #[schema(value_type = schema::TimestampText)]
     pub found_at: Timestamp,
 }
 
 /// The check of the whole store after a process that did not close it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct IntegrityState {
     /// `done`, `in_progress`, `damaged` or `failed`.
     pub status: String,
@@ -109,14 +113,15 @@ pub struct IntegrityState {
 }
 
 /// The certificate of a listener.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CertificateState {
     pub listener: String,
+    #[schema(value_type = schema::TimestampText)]
     pub not_after: Timestamp,
 }
 
 /// The operator's own provider files.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProviderFilesState {
     /// `ok` or `load_failed`.
     pub status: String,
@@ -125,7 +130,7 @@ pub struct ProviderFilesState {
 }
 
 /// A provider file that could not be loaded.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProviderFileState {
     pub file: String,
     pub provider: Option<String>,
@@ -135,7 +140,7 @@ pub struct ProviderFileState {
 }
 
 /// The counts of a source since the hub was started.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SourceHealth {
     /// Accepted requests.
     pub received: u64,

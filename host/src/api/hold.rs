@@ -1,10 +1,14 @@
 //! `/api/v1/holds`.
 
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 use weir_core::time::Timestamp;
 
+use super::schema;
+
 /// Filters the list of holds.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct HoldsQuery {
     /// `source:NAME`, `handler:NAME` or `destination:NAME`.
@@ -12,7 +16,7 @@ pub struct HoldsQuery {
 }
 
 /// Asks for a hold.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlaceHoldBody {
     /// `source:NAME`, `handler:NAME` or `destination:NAME`.
@@ -26,7 +30,7 @@ pub struct PlaceHoldBody {
 }
 
 /// A hold in force.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HoldView {
     /// Its number.
     pub id: u64,
@@ -34,7 +38,9 @@ pub struct HoldView {
     pub reason: String,
     /// The person or part of the hub that placed it.
     pub by: String,
+    #[schema(value_type = schema::TimestampText)]
     pub at: Timestamp,
     /// The time at which it ends by itself.
+    #[schema(value_type = Option<schema::TimestampText>)]
     pub until: Option<Timestamp>,
 }

@@ -1,10 +1,13 @@
 //! Lists, a page at a time.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use weir_core::time::Timestamp;
 
+use super::schema;
+
 /// A page of a list.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ListPage<T> {
     pub items: Vec<T>,
     /// The cursor of the next page, with older items; null on the last one.
@@ -16,11 +19,12 @@ pub struct ListPage<T> {
     /// The time back to which was searched, if the search for this page ended before the end of the
     /// list and before the page was full.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::TimestampText>)]
     pub searched_to: Option<Timestamp>,
 }
 
 /// The number of items that a filter matches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CountAnswer {
     /// At most 10,000.
     pub count: u64,

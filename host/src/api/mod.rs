@@ -5,6 +5,7 @@
 //! logic, the store, and anything that knows how a request travels.
 
 mod access;
+mod audit;
 mod confirm_time;
 mod dead_letter;
 mod dead_letter_set;
@@ -16,6 +17,7 @@ mod health;
 mod hold;
 mod inbox;
 mod list;
+mod live;
 pub mod params;
 mod payload;
 mod problem;
@@ -24,6 +26,7 @@ mod refusal_list;
 mod replay;
 mod retry;
 mod rule;
+pub mod schema;
 mod setting;
 mod source;
 mod stats;
@@ -31,6 +34,7 @@ mod unreadable;
 mod why;
 
 pub use access::{CreateTokenBody, CreatedToken, LoginCode, Proof, Role, TokenView, WhoAmI};
+pub use audit::{ActOutcome, AuditQuery, AuditView};
 pub use confirm_time::ConfirmTimeAnswer;
 pub use dead_letter::{DeadLettersQuery, RequeueAnswer};
 pub use dead_letter_set::{
@@ -51,6 +55,7 @@ pub use health::{
 pub use hold::{HoldView, HoldsQuery, PlaceHoldBody};
 pub use inbox::InboxMessageView;
 pub use list::{CountAnswer, ListPage};
+pub use live::{LiveFrame, LiveQuery};
 pub use payload::{BodyView, BytesView, HeaderView, PayloadView};
 pub use problem::ApiProblem;
 pub use quarantine::{

@@ -5,9 +5,15 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
 use thiserror::Error;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 use weir_core::time::{Timestamp, millis};
 use weir_core::units::{self, InvalidDuration};
+
+use super::schema;
 
 /// Longest cursor that is handed to the store, in bytes.
 const CURSOR_BYTES_MAX: usize = 512;
@@ -106,6 +112,16 @@ impl fmt::Display for PointInTime {
 
 as_text!(PointInTime);
 
+impl PartialSchema for PointInTime {
+    fn schema() -> RefOr<Schema> {
+        let about = "A time in RFC 3339, milliseconds since 1970, or how long ago, such as 90m.";
+        let object = ObjectBuilder::new().schema_type(Type::String).description(Some(about));
+        object.examples(["1h", "2026-01-15T09:30:10.340Z"].map(Value::from)).into()
+    }
+}
+
+impl ToSchema for PointInTime {}
+
 /// Reads a time in the future: RFC 3339, milliseconds since 1970, or the time from now, such as
 /// `2h`.
 pub fn future_moment(text: &str, now: Timestamp) -> Result<Timestamp, InvalidValue> {
@@ -152,6 +168,16 @@ impl fmt::Display for Step {
 
 as_text!(Step);
 
+impl PartialSchema for Step {
+    fn schema() -> RefOr<Schema> {
+        let about = "Whole minutes up to an hour, or whole hours.";
+        let object = ObjectBuilder::new().schema_type(Type::String).description(Some(about));
+        object.examples(["5m", "6h"].map(Value::from)).into()
+    }
+}
+
+impl ToSchema for Step {}
+
 /// The number of entries on a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit(usize);
@@ -197,6 +223,16 @@ impl fmt::Display for Limit {
 
 as_text!(Limit);
 
+impl PartialSchema for Limit {
+    fn schema() -> RefOr<Schema> {
+        let object = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1));
+        let object = object.maximum(Some(Self::MAX)).default(Some(Self::default().0.into()));
+        object.description(Some("The number of entries on a page.")).into()
+    }
+}
+
+impl ToSchema for Limit {}
+
 /// The `next` of a page, which asks for the page after it. Its content is the store's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor(String);
@@ -227,6 +263,14 @@ impl fmt::Display for Cursor {
 }
 
 as_text!(Cursor);
+
+impl PartialSchema for Cursor {
+    fn schema() -> RefOr<Schema> {
+        schema::text("The `next` of the page before.", "^[!-~]{1,512}$", "n4")
+    }
+}
+
+impl ToSchema for Cursor {}
 
 /// Checks the reason of a hold.
 pub fn reason(text: &str) -> Result<(), InvalidValue> {

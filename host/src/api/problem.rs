@@ -1,9 +1,10 @@
 //! The document of every answer that is an error (RFC 9457).
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Says why a request to the admin API was not done.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ApiProblem {
     /// The name of the HTTP status.
     #[serde(default)]

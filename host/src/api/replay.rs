@@ -1,10 +1,13 @@
 //! `POST /api/v1/replay`.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use weir_core::time::Timestamp;
 
+use super::schema;
+
 /// Asks for a replay of exactly one of `event`, `delivery`, `unrouted` and `dead_letters`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReplayBody {
     /// The id of an event, which is routed again by the current rules.
@@ -31,7 +34,7 @@ pub struct ReplayBody {
 }
 
 /// Chooses unrouted events, newest first.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UnroutedFilter {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -53,7 +56,7 @@ pub struct UnroutedFilter {
 }
 
 /// Chooses dead letters, newest first.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeadLetterFilter {
     /// `handler:NAME` or `destination:NAME`.
@@ -80,7 +83,7 @@ pub struct DeadLetterFilter {
 }
 
 /// The result of one call of a replay, or of its dry run.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReplayAnswer {
     pub dry_run: bool,
     /// The number of events or dead letters that were looked at.
@@ -90,8 +93,10 @@ pub struct ReplayAnswer {
     /// The number of deliveries that became due.
     pub deliveries: usize,
     /// `since` as a time: a later call that gives it means the same moment.
+    #[schema(value_type = Option<schema::TimestampText>)]
     pub since: Option<Timestamp>,
     /// `until` as a time.
+    #[schema(value_type = Option<schema::TimestampText>)]
     pub until: Option<Timestamp>,
     /// The cursor of the next call; null at the end.
     pub next: Option<String>,

@@ -1,9 +1,10 @@
 //! `/api/v1/settings`.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The settings in force, with the place that each comes from. Secrets are masked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SettingsAnswer {
     /// The configuration file; null for development mode without a file.
     pub file: Option<String>,
@@ -11,7 +12,7 @@ pub struct SettingsAnswer {
 }
 
 /// One setting.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SettingView {
     /// Its key with those of its tables, such as `server.listen`.
     pub key: String,

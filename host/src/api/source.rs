@@ -1,12 +1,16 @@
 //! `/api/v1/sources`, and the secrets that some senders hand over.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use weir_core::name::SourceName;
 use weir_core::time::Timestamp;
 
+use super::schema;
+
 /// A source in force. Secrets are shown by name only.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SourceView {
+    #[schema(value_type = schema::SourceNameText)]
     pub name: SourceName,
     pub provider: String,
     /// The schemes that are accepted.
@@ -16,6 +20,7 @@ pub struct SourceView {
     /// True if every request is refused until the sender hands its secret over.
     pub awaits_secret: bool,
     /// The time until which the sender may hand it over.
+    #[schema(value_type = Option<schema::TimestampText>)]
     pub window_until: Option<Timestamp>,
     /// The provider in one line.
     pub about: String,
@@ -30,7 +35,7 @@ pub struct SourceView {
 }
 
 /// Asks for a signed sample.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SampleBody {
     /// The name of the sample; the provider's first one without it.
@@ -39,15 +44,16 @@ pub struct SampleBody {
 }
 
 /// A sample that was accepted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SampleAnswer {
+    #[schema(value_type = schema::SourceNameText)]
     pub source: SourceName,
     /// The events that it became.
     pub events: Vec<String>,
 }
 
 /// Opens the window in which a sender may hand its secret over.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OpenWindowBody {
     /// The time at which the window closes, or the time from now until then.
@@ -55,9 +61,11 @@ pub struct OpenWindowBody {
 }
 
 /// A window that is open.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WindowAnswer {
+    #[schema(value_type = schema::SourceNameText)]
     pub source: SourceName,
+    #[schema(value_type = schema::TimestampText)]
     pub until: Timestamp,
     /// True if the operator has to give the secret back to the provider, so that it can be shown,
     /// once.
@@ -65,17 +73,20 @@ pub struct WindowAnswer {
 }
 
 /// The secret that was handed over, or the time until which it may be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SecretAnswer {
+    #[schema(value_type = schema::SourceNameText)]
     pub source: SourceName,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<schema::TimestampText>)]
     pub until: Option<Timestamp>,
 }
 
 /// A source whose secret was forgotten or whose window was closed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ForgottenSecret {
+    #[schema(value_type = schema::SourceNameText)]
     pub source: SourceName,
 }

@@ -1,40 +1,51 @@
 //! `/api/v1/stats`: counts and durations by step, for charts.
 
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 use weir_core::name::{SourceName, Target};
 use weir_core::time::Timestamp;
 
 use super::params::{PointInTime, Step};
+use super::schema;
 
 /// The parameters of the statistics.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct StatsQuery {
     /// Begin; an hour ago if it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(inline)]
     pub since: Option<PointInTime>,
     /// End; now if it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(inline)]
     pub until: Option<PointInTime>,
     /// Length of a step; one that gives about 60 steps if it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(inline)]
     pub step: Option<Step>,
     /// One source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(inline, value_type = Option<schema::SourceNameText>)]
     pub source: Option<SourceName>,
     /// One handler or destination.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(inline, value_type = Option<schema::TargetText>)]
     pub target: Option<Target>,
 }
 
 /// Statistics: totals and steps of the hub, of each source and of each target.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct StatsAnswer {
+    #[schema(value_type = schema::TimestampText)]
     pub from: Timestamp,
+    #[schema(value_type = schema::TimestampText)]
     pub to: Timestamp,
     /// Length of a step in seconds. It is an hour or more where minutes are not kept any more.
     pub step_seconds: u64,
     /// The start of each step. Every list of steps below has the same length.
+    #[schema(value_type = Vec<schema::TimestampText>)]
     pub times: Vec<Timestamp>,
     /// Levels of the hub; null in a step without a record.
     pub hub: Vec<Option<HubLevels>>,
@@ -43,7 +54,7 @@ pub struct StatsAnswer {
 }
 
 /// The highest levels of the hub in a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HubLevels {
     /// Unfinished deliveries.
     pub waiting: u64,
@@ -53,7 +64,7 @@ pub struct HubLevels {
 }
 
 /// Statistics of a source.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SourceStats {
     pub name: String,
     pub total: SourceCounts,
@@ -61,7 +72,7 @@ pub struct SourceStats {
 }
 
 /// Statistics of a handler or destination.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TargetStats {
     pub name: String,
     pub total: TargetCounts,
@@ -69,7 +80,7 @@ pub struct TargetStats {
 }
 
 /// Counts of a source.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SourceCounts {
     /// Requests that arrived for it.
     pub received: u64,
@@ -89,7 +100,7 @@ pub struct SourceCounts {
 }
 
 /// Counts of a handler or destination.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TargetCounts {
     pub attempts: u64,
     pub succeeded: u64,
@@ -102,7 +113,7 @@ pub struct TargetCounts {
 }
 
 /// Percentiles of durations in milliseconds; null if there were none.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DurationStats {
     pub p50_ms: Option<f64>,
     pub p90_ms: Option<f64>,

@@ -1,10 +1,13 @@
 //! `/api/v1/unreadable`.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use weir_core::time::Timestamp;
 
+use super::schema;
+
 /// Rows of the store that could not be read and were set aside.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UnreadableView {
     /// `delivery`, `event`, `request` or `payload`.
     pub what: String,
@@ -17,5 +20,6 @@ pub struct UnreadableView {
     /// The target of the delivery, if it is known.
     pub target: Option<String>,
     pub reason: String,
+    #[schema(value_type = schema::TimestampText)]
     pub found_at: Timestamp,
 }

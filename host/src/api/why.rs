@@ -1,22 +1,29 @@
 //! `/api/v1/events/{id}/why`.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use weir_core::delivery::{DeliveryState, EventStatus, Outcome};
 use weir_core::event::{Category, EventType};
 use weir_core::id::{DeliveryId, EventId};
 use weir_core::name::{SourceName, Target};
 use weir_core::time::Timestamp;
 
+use super::schema;
 use super::{DeliveryView, WaitReason};
 
 /// Explains where an event was routed and what its deliveries wait for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct WhyAnswer {
+    #[schema(value_type = schema::EventIdText)]
     pub event: EventId,
+    #[schema(value_type = schema::SourceNameText)]
     pub source: SourceName,
     #[serde(rename = "type")]
+    #[schema(value_type = schema::EventTypeText)]
     pub kind: EventType,
+    #[schema(value_type = Option<schema::CategoryWord>)]
     pub category: Option<Category>,
+    #[schema(value_type = schema::EventStatusWord)]
     pub status: EventStatus,
     /// The hash of the routing table when the event arrived.
     pub table: String,
@@ -26,10 +33,11 @@ pub struct WhyAnswer {
 }
 
 /// A rule of the routing table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CandidateView {
     /// The id of the rule.
     pub rule: String,
+    #[schema(value_type = schema::TargetText)]
     pub target: Target,
     /// The pattern that matched.
     pub matched: Option<String>,
@@ -47,14 +55,18 @@ pub struct CandidateView {
 }
 
 /// A delivery of the event.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RoutedDelivery {
+    #[schema(value_type = schema::DeliveryIdText)]
     pub id: DeliveryId,
+    #[schema(value_type = schema::TargetText)]
     pub target: Target,
+    #[schema(value_type = schema::DeliveryStateWord)]
     pub state: DeliveryState,
     pub held: bool,
     pub attempts: u32,
     pub reason: Option<String>,
+    #[schema(value_type = Option<schema::TimestampText>)]
     pub due_at: Option<Timestamp>,
     pub waiting: Option<WaitReason>,
     pub last_attempt: Option<LastAttempt>,
@@ -64,17 +76,19 @@ pub struct RoutedDelivery {
 }
 
 /// The last attempt of a delivery.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LastAttempt {
     pub number: u32,
+    #[schema(value_type = schema::TimestampText)]
     pub started_at: Timestamp,
+    #[schema(value_type = schema::OutcomeWord)]
     pub outcome: Outcome,
     pub reason: Option<String>,
     pub response_status: Option<u16>,
 }
 
 /// A hold that keeps a delivery waiting.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HoldOnDelivery {
     pub id: u64,
     pub scope: String,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, StatusCode, Uri};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -14,6 +14,7 @@ use thiserror::Error;
 use weir_core::error::chain;
 
 use super::error::CommandError;
+use super::event_stream::EventStream;
 use crate::admin::token;
 use crate::api::params::{Cursor, Limit};
 use crate::api::{ApiProblem, HealthReport, ListPage};
@@ -21,6 +22,8 @@ use crate::config::{ConfigErrors, HubLocation};
 use crate::http_client::{HttpClient, HttpError, HttpResponse, local_base};
 use crate::program::exit::Exit;
 
+/// Longest problem document that is read, in bytes.
+const PROBLEM_BYTES_MAX: usize = 64 * 1024;
 /// Entries of a list asked for at once.
 const PAGE: usize = 200;
 /// Most pages of one list: a hub may look far and find little, but not for ever.
@@ -54,6 +57,15 @@ impl From<HttpError> for ClientError {
 }
 
 impl ClientError {
+    /// True if the same call may succeed later.
+    pub(super) fn may_be_gone_soon(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused { status, .. } => status.is_server_error(),
+            Self::NotAHub { .. } | Self::Setup(_) => false,
+        }
+    }
+
     /// The exit code of the command.
     pub(super) fn exit(&self) -> Exit {
         match self {
@@ -225,6 +237,40 @@ impl AdminClient {
         self.call(Method::DELETE, path, Bytes::new()).await
     }
 
+    /// Opens a stream of server-sent events, after the one with this id.
+    pub(super) async fn stream(
+        &self,
+        path: &str,
+        query: &impl Serialize,
+        after: Option<&str>,
+    ) -> Result<EventStream, ClientError> {
+        let request = self.request(Method::GET, &format!("{path}?{}", query_string(query)));
+        let mut request = request.header(ACCEPT, "text/event-stream");
+        if let Some(after) = after {
+            request = request.header("last-event-id", after);
+        }
+        let request = request.body(Full::default()).map_err(|_| self.no_url())?;
+        let (status, body) = self.http.open(request).await?;
+        if status.is_success() {
+            return Ok(EventStream::new(body));
+        }
+        let body = http_body_util::Limited::new(body, PROBLEM_BYTES_MAX).collect().await;
+        let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        Err(self.refused(status, &body))
+    }
+
+    fn request(&self, method: Method, path: &str) -> http::request::Builder {
+        let request = Request::builder().method(method).uri(format!("{}{path}", self.base));
+        match &self.token {
+            ClientToken::Known(token) => request.header(AUTHORIZATION, token),
+            _ => request,
+        }
+    }
+
+    fn no_url(&self) -> ClientError {
+        ClientError::Unreachable { at: self.base.clone(), cause: "that is not a URL".into() }
+    }
+
     async fn call<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -238,15 +284,11 @@ impl AdminClient {
     /// Reads an answer. A problem of the hub is an error.
     fn read<T: DeserializeOwned>(&self, answer: &HttpResponse) -> Result<T, ClientError> {
         let status = answer.status;
-        let not_a_hub = |_| ClientError::NotAHub { at: self.base.clone(), status };
         if status.is_success() {
+            let not_a_hub = |_| ClientError::NotAHub { at: self.base.clone(), status };
             return serde_json::from_slice(&answer.body).map_err(not_a_hub);
         }
-        let mut problem: ApiProblem = serde_json::from_slice(&answer.body).map_err(not_a_hub)?;
-        if let (StatusCode::UNAUTHORIZED, ClientToken::Unreadable(why)) = (status, &self.token) {
-            problem.detail = format!("this needs a token, and {why}");
-        }
-        Err(ClientError::Refused { status, problem: Box::new(problem) })
+        Err(self.refused(status, &answer.body))
     }
 
     async fn exchange(
@@ -255,25 +297,28 @@ impl AdminClient {
         path: &str,
         body: Bytes,
     ) -> Result<HttpResponse, ClientError> {
-        let url = format!("{}{path}", self.base);
-        let mut request =
-            Request::builder().method(method).uri(&url).header(ACCEPT, "application/json");
-        if let ClientToken::Known(token) = &self.token {
-            request = request.header(AUTHORIZATION, token);
-        }
+        let mut request = self.request(method, path).header(ACCEPT, "application/json");
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, "application/json");
         }
-        let request = request.body(Full::new(body)).map_err(|_| ClientError::Unreachable {
-            at: self.base.clone(),
-            cause: "that is not a URL".into(),
-        })?;
+        let request = request.body(Full::new(body)).map_err(|_| self.no_url())?;
         Ok(self.http.send(request).await?)
     }
 
     /// The URL of the hub.
     pub(super) fn base(&self) -> &str {
         &self.base
+    }
+
+    /// The error of an answer that is none of success.
+    fn refused(&self, status: StatusCode, body: &[u8]) -> ClientError {
+        let Ok(mut problem) = serde_json::from_slice::<ApiProblem>(body) else {
+            return ClientError::NotAHub { at: self.base.clone(), status };
+        };
+        if let (StatusCode::UNAUTHORIZED, ClientToken::Unreadable(why)) = (status, &self.token) {
+            problem.detail = format!("this needs a token, and {why}");
+        }
+        ClientError::Refused { status, problem: Box::new(problem) }
     }
 }
 

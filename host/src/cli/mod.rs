@@ -3,6 +3,7 @@
 //!
 //! Nothing else imports it: `serve` and `demo`, which run a hub, are called from here.
 
+mod audit;
 mod backup;
 mod check;
 mod client;
@@ -12,12 +13,14 @@ mod dead_letters;
 mod describe;
 mod destinations;
 mod error;
+mod event_stream;
 mod events;
 mod health;
 mod holds;
 mod init;
 mod logs;
 mod open;
+mod openapi;
 mod probe;
 mod providers;
 mod quarantine;
@@ -79,12 +82,14 @@ pub enum Command {
     Unreadable(unreadable::UnreadableArgs),
     Sources(sources::SourcesArgs),
     Tokens(tokens::TokensArgs),
+    Audit(audit::AuditArgs),
     Open(open::OpenArgs),
     Stats(stats::StatsArgs),
     ConfirmTime(confirm_time::ConfirmTimeArgs),
     Quarantine(quarantine::QuarantineArgs),
     Secret(secret::SecretArgs),
     Config(ConfigArgs),
+    Openapi(openapi::OpenapiArgs),
     Providers(providers::ProvidersArgs),
     Backup(backup::BackupArgs),
     Restore(backup::RestoreArgs),
@@ -134,6 +139,7 @@ pub fn run() -> ExitCode {
             }
             Ok(())
         }
+        Command::Openapi(args) => openapi::run(&args, output),
         Command::Send(args) => block_on(send::run(&args, output)),
         Command::Events(args) => block_on(events::run(&args, output)),
         Command::Logs(args) => block_on(logs::run(&args, output)),
@@ -148,6 +154,7 @@ pub fn run() -> ExitCode {
         Command::Holds(args) => block_on(holds::holds(&args, output)),
         Command::Unreadable(args) => block_on(unreadable::unreadable(&args, output)),
         Command::Sources(args) => block_on(sources::run(&args, output)),
+        Command::Audit(args) => block_on(audit::run(&args, output)),
         Command::Tokens(args) => block_on(tokens::run(&args, output)),
         Command::Open(args) => block_on(open::run(&args, output)),
         Command::Stats(args) => block_on(stats::run(&args, output)),

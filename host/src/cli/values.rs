@@ -6,7 +6,7 @@ use weir_core::event::Category;
 use weir_core::time::{Clock as _, Timestamp};
 use weir_store::hold::{HoldScope, InvalidScope};
 
-use crate::api::params;
+use crate::api::{ActOutcome, params};
 use crate::runtime::clock::SystemClock;
 
 /// `source:NAME`, `handler:NAME`, `destination:NAME`.
@@ -36,6 +36,13 @@ pub(super) fn category(text: &str) -> Result<Category, String> {
         let words: Vec<&str> = Category::ALL.iter().map(|category| category.as_str()).collect();
         format!("write one of {}", words.join(", "))
     })
+}
+
+/// The outcome of an act.
+pub(super) fn act_outcome(text: &str) -> Result<ActOutcome, String> {
+    let all = [ActOutcome::Done, ActOutcome::Refused, ActOutcome::Failed];
+    let found = all.into_iter().find(|outcome| outcome.as_str() == text);
+    found.ok_or_else(|| "write done, refused or failed".to_owned())
 }
 
 /// A time in the future.

@@ -106,10 +106,11 @@ struct EventsPerTime {
     time: Duration,
 }
 
-fn rate(section: &mut Section<'_>) -> Option<Rate> {
+/// The rate of `rate` and `burst`, if there is one.
+pub(super) fn rate(section: &mut Section<'_>) -> Option<Rate> {
     let per_time = section.maybe::<EventsPerTime>("rate");
     let burst = section.maybe::<u32>("burst");
-    if section.has("burst") && !section.has("rate") {
+    if section.has("burst") && !section.has("rate") && per_time.is_none() {
         section.problem("burst", "has no effect without `rate`");
     }
     let EventsPerTime { count, time } = per_time?;

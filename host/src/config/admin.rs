@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use weir_core::rate::Rate;
 use weir_core::verify::Secret;
 
+use super::access;
 use super::context::LoadContext;
 use super::secret;
 use super::secret_strength;
@@ -25,6 +27,8 @@ pub struct AdminSettings {
     pub token: Option<Secret>,
     /// True if clients on this machine may read without a token.
     pub open_reads: bool,
+    /// The rate limit of the requests of each token.
+    pub rate: Option<Rate>,
     /// Accepted host names besides loopback and the address, in lower case.
     pub allowed_hosts: BTreeSet<String>,
 }
@@ -53,6 +57,7 @@ pub(super) fn read(mut section: Section<'_>, context: &LoadContext<'_>) -> Optio
     }
     let open_reads = section.maybe::<bool>("open_reads");
     let open_reads = open_reads.unwrap_or(context.mode.is_development());
+    let rate = access::rate(&mut section);
     let hosts = section.list::<String>("allowed_hosts");
     for (index, host) in hosts.iter().flatten().enumerate() {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
@@ -63,5 +68,5 @@ pub(super) fn read(mut section: Section<'_>, context: &LoadContext<'_>) -> Optio
     }
     section.finish();
     let allowed_hosts = hosts?.iter().map(|host| host.to_ascii_lowercase()).collect();
-    Some(AdminSettings { listen: listen?, tls, token, open_reads, allowed_hosts })
+    Some(AdminSettings { listen: listen?, tls, token, open_reads, rate, allowed_hosts })
 }

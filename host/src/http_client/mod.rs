@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -67,6 +68,19 @@ impl HttpClient {
 
     fn over(connector: Connector) -> Self {
         Self { client: Client::builder(TokioExecutor::new()).build(connector) }
+    }
+
+    /// Sends a request and returns the answer's status and its body, which is still to be read.
+    pub(crate) async fn open(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(StatusCode, Incoming), HttpError> {
+        let at = address(request.uri());
+        let unreachable = |cause: String| HttpError::Unreachable { at: at.clone(), cause };
+        let late = |_| unreachable(format!("no answer within {} s", TIMEOUT.as_secs()));
+        let answer = tokio::time::timeout(TIMEOUT, self.client.request(request)).await;
+        let answer = answer.map_err(late)?.map_err(|error| unreachable(innermost(&error)))?;
+        Ok((answer.status(), answer.into_body()))
     }
 
     /// Sends a request and reads the whole answer.

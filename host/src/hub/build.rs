@@ -233,6 +233,7 @@ impl Parts {
             tls,
             token: Token::from_config(&self.config)?,
             open_reads: self.config.admin.open_reads,
+            rate: self.config.admin.rate,
             health: self.health.clone(),
             handlers: handlers.clone(),
             egress: egress.handle(),

@@ -28,6 +28,10 @@ pub struct PageOf<T> {
     pub next: Option<String>,
     /// Cursor of the page with newer items; none on the first page.
     pub previous: Option<String>,
+    /// Cursor of the page with items newer than those of this page, also if there are none yet.
+    /// None for a page without items, and where lists have no such cursor.
+    #[serde(skip)]
+    pub newest: Option<String>,
     /// Time back to which this page searched, if it ended before the limit and before the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub searched_to: Option<Timestamp>,
@@ -37,7 +41,7 @@ impl<T> PageOf<T> {
     /// A page without a cursor in either direction.
     #[must_use]
     pub fn only(items: Vec<T>) -> Self {
-        Self { items, next: None, previous: None, searched_to: None }
+        Self { items, next: None, previous: None, newest: None, searched_to: None }
     }
 }
 

@@ -1,17 +1,13 @@
-//! `host/docs/api.md` has a heading for every path of the admin API with every method that the path
-//! takes, the fields of its answers, and no error code that is not in the source.
+//! `host/docs/api.md` has a heading for every operation of the OpenAPI document, the fields of its
+//! answers, and no error code that is not in the source.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
 
 use serde_json::Value;
 
 use crate::document::{Document, root};
-use crate::stage::{Stage, get};
-
-/// A method that no path takes: its refusal names those that the path does take.
-const NO_METHOD: &str = "PATCH";
+use crate::stage::{Stage, WEIR, get};
 
 type Routes = BTreeMap<String, BTreeSet<String>>;
 
@@ -30,57 +26,21 @@ fn documented() -> Routes {
     routes
 }
 
-/// The paths in the source of the admin listener, found by their text.
-fn paths() -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    let mut folders = vec![root().join("host/src/admin")];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if !is_test(&path) {
-                let text = fs::read_to_string(&path).unwrap();
-                let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-                found.extend(routes_in(text));
-            }
-        }
-    }
-    found
-}
-
-fn is_test(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.to_string_lossy().contains("tests"))
-}
-
-/// The first arguments of the calls of `route`.
-fn routes_in(text: &str) -> Vec<String> {
-    let calls = text.split(".route(").skip(1);
-    let argument =
-        |call: &str| Some(call.trim_start().strip_prefix('"')?.split('"').next()?.to_owned());
-    calls.filter_map(argument).collect()
+/// The operations of the OpenAPI document.
+fn operations() -> Routes {
+    let out = std::process::Command::new(WEIR).args(["openapi", "--json"]).output().unwrap();
+    let document: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let paths = document["paths"].as_object().unwrap();
+    let methods =
+        |item: &Value| item.as_object().unwrap().keys().map(|m| m.to_uppercase()).collect();
+    paths.iter().map(|(path, item)| (path.clone(), methods(item))).collect()
 }
 
 #[test]
 fn every_route_of_the_api_is_documented_and_no_other() {
-    let documented = documented();
-    let paths = paths();
-    assert!(paths.len() > 20, "the routes are no longer found in the source: {paths:?}");
-    let listed: BTreeSet<String> = documented.keys().cloned().collect();
-    assert_eq!(listed, paths, "paths in host/docs/api.md and in the router");
-
-    let stage = Stage::with_hub();
-    let token = format!("authorization: Bearer {}\r\n", stage.token());
-    for (path, methods) in documented {
-        let path = path.replace("{id}", "evt_0").replace("{name}", "github").replace("{code}", "0");
-        let answer = get(stage.admin, NO_METHOD, &path, &token);
-        assert_eq!(answer.status, 405, "{path}: {}", answer.body);
-        let allow = answer.head.lines().find_map(|line| line.strip_prefix("allow:")).unwrap();
-        let takes: BTreeSet<String> =
-            allow.split(',').map(|method| method.trim().to_uppercase()).collect();
-        let takes: BTreeSet<String> = takes.into_iter().filter(|method| method != "HEAD").collect();
-        assert_eq!(methods, takes, "methods of {path} in host/docs/api.md and in the router");
-    }
+    let operations = operations();
+    assert!(operations.len() > 20, "{operations:?}");
+    assert_eq!(documented(), operations, "host/docs/api.md and the OpenAPI document");
 }
 
 /// The path that shows the answer of a heading; none for one that needs a request of its own.

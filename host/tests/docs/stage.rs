@@ -242,8 +242,6 @@ fn free_port() -> SocketAddr {
 /// An answer to a plain request.
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// In lower case.
-    pub(crate) head: String,
     pub(crate) body: String,
 }
 
@@ -264,7 +262,7 @@ pub(crate) fn get(address: SocketAddr, method: &str, path: &str, head: &str) -> 
     let text = ask().unwrap_or_default();
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
-    Answer { status, head: head.to_lowercase(), body: body.to_owned() }
+    Answer { status, body: body.to_owned() }
 }
 
 /// An endpoint that answers 200, and 422 below `/refuses`.

@@ -12,7 +12,7 @@ use clap::{Arg, ArgAction, Command, CommandFactory as _};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-use weir_testing::hub::{RunningHub, SECRET, TestHub};
+use weir_testing::hub::{Log, RunningHub, SECRET, TestHub};
 use weir_testing::sink::Sink;
 use weir_testing::wait::until;
 
@@ -111,6 +111,13 @@ fn sample(stage: &Stage, path: &str, arg: &str) -> Option<String> {
         }
         ("tokens create" | "tokens revoke", "name") => "ci",
         ("tokens create", "role") => "read",
+        ("audit", "who") => "operator",
+        ("audit", "act") => "hold",
+        ("audit", "subject") => "destination:sink",
+        ("audit", "outcome") => "done",
+        ("events", "category") => "updated",
+        ("events", "handler") => "teller",
+        ("events", "destination") => "sink",
         ("tokens create", "expires") => "30d",
         ("retry", "id") => &stage.dead,
         ("retry", "destination") => "sink",
@@ -224,7 +231,7 @@ async fn every_flag_works_or_is_refused_by_name() {
     let mut problems = BTreeSet::new();
     for (words, command) in &all {
         let path = words.join(" ");
-        // `logs --follow` does not end; `first_use` tests it.
+        // `--follow` does not end; other tests use it.
         let skipped = ["help", "version", "follow"];
         let forms = forms(command);
         let (mut worked, mut offered) = (BTreeMap::<String, bool>::new(), Vec::new());
@@ -427,6 +434,40 @@ async fn a_named_token_does_what_its_role_may_until_it_is_revoked() {
     hub.cli_ok(&["tokens", "revoke", "ci"]);
     let (done, said) = with_token(&["events"]);
     assert!(!done && said.contains("token_mismatch"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_followed_list_prints_new_events_over_a_restart() {
+    let (hub, _) = TestHub::new().github().at_a_known_port();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let listen = format!("[admin]\nlisten = \"{port}\"\n[log]");
+    let hub = hub.replace("[admin]\nlisten = \"127.0.0.1:0\"\n[log]", &listen).start().await;
+    hub.push("push", "old", b"{}").await.accepted();
+    let mut following = hub.command(&["events", "--follow", "--json"]);
+    following.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut following = following.spawn().unwrap();
+    let (said, printed) = (Log::default(), Log::default());
+    said.follow(following.stderr.take().unwrap());
+    printed.follow(following.stdout.take().unwrap());
+    until("the stream to be open", async || {
+        let open = said.having(&["Waiting for new events"]);
+        open.first().map(drop).ok_or_else(|| said.all())
+    })
+    .await;
+    let first = hub.push("push", "first", b"{}").await.accepted();
+    until("the first event", async || {
+        printed.having(&[&first]).first().map(drop).ok_or_else(|| printed.all())
+    })
+    .await;
+    let hub = hub.stop_and_restart().await;
+    let second = hub.push("push", "second", b"{}").await.accepted();
+    until("the event after the restart", async || {
+        printed.having(&[&second]).first().map(drop).ok_or_else(|| printed.all())
+    })
+    .await;
+    following.kill().unwrap();
+    following.wait().unwrap();
+    assert_eq!(printed.all().lines().count(), 2, "each event once: {}", printed.all());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,16 @@ use crate::api::{
     DeadLettersQuery, DeliveryView, ListPage, RequeueAnswer,
 };
 
+/// Dead letters, newest first.
+#[utoipa::path(
+    get,
+    path = "/api/v1/dead-letters",
+    tag = "deliveries",
+    params(DeadLettersQuery),
+    responses(
+        (status = 200, body = ListPage<DeliveryView>, description = "A page of dead letters")
+    )
+)]
 pub(super) async fn list(
     service: Service,
     Query(query): Query<DeadLettersQuery>,
@@ -13,6 +23,14 @@ pub(super) async fn list(
     Ok(Json(service.dead_letters(query).await?))
 }
 
+/// One dead letter with its attempts.
+#[utoipa::path(
+    get,
+    path = "/api/v1/dead-letters/{id}",
+    tag = "deliveries",
+    params(("id" = String, Path, description = "The id of a delivery")),
+    responses((status = 200, body = DeliveryView, description = "The dead letter"))
+)]
 pub(super) async fn show(
     service: Service,
     PathText(id): PathText,
@@ -21,6 +39,16 @@ pub(super) async fn show(
     Ok(Json(service.dead_letter(&id).await?))
 }
 
+/// Makes a dead letter due again.
+#[utoipa::path(
+    post,
+    path = "/api/v1/dead-letters/{id}/requeue",
+    tag = "deliveries",
+    params(("id" = String, Path, description = "The id of a delivery")),
+    responses(
+        (status = 200, body = RequeueAnswer, description = "The deliveries that are due again")
+    )
+)]
 pub(super) async fn requeue(
     service: Service,
     by: Principal,
@@ -30,10 +58,25 @@ pub(super) async fn requeue(
     Ok(Json(service.requeue(&id, by).await?))
 }
 
+/// The causes of dead letters, with how many each has.
+#[utoipa::path(
+    get,
+    path = "/api/v1/dead-letters/causes",
+    tag = "deliveries",
+    responses((status = 200, body = DeadLetterCauses, description = "The causes"))
+)]
 pub(super) async fn causes(service: Service, _: NoQuery) -> JsonResult<DeadLetterCauses> {
     Ok(Json(service.dead_letter_causes().await?))
 }
 
+/// The dead letters that a selection means.
+#[utoipa::path(
+    post,
+    path = "/api/v1/dead-letters/count",
+    tag = "deliveries",
+    request_body = DeadLetterSelection,
+    responses((status = 200, body = DeadLetterSet, description = "The set"))
+)]
 pub(super) async fn count(
     service: Service,
     _: NoQuery,
@@ -42,6 +85,14 @@ pub(super) async fn count(
     Ok(Json(service.dead_letter_set(&selection).await?))
 }
 
+/// Makes a set of dead letters due again.
+#[utoipa::path(
+    post,
+    path = "/api/v1/dead-letters/requeue",
+    tag = "deliveries",
+    request_body = DeadLetterActBody,
+    responses((status = 200, body = DeadLetterActAnswer, description = "The result"))
+)]
 pub(super) async fn requeue_set(
     service: Service,
     by: Principal,
@@ -51,6 +102,14 @@ pub(super) async fn requeue_set(
     Ok(Json(service.requeue_set(body, by).await?))
 }
 
+/// Discards a set of dead letters.
+#[utoipa::path(
+    post,
+    path = "/api/v1/dead-letters/discard",
+    tag = "deliveries",
+    request_body = DeadLetterActBody,
+    responses((status = 200, body = DeadLetterActAnswer, description = "The result"))
+)]
 pub(super) async fn discard_set(
     service: Service,
     by: Principal,

@@ -10,8 +10,19 @@ use weir_core::id::EventId;
 use super::{
     ApiError, Json, JsonResult, NoQuery, PathText, Query, Service, json_bytes, json_response,
 };
-use crate::api::{CountAnswer, EventQuery, EventView, EventsQuery, ListPage, WhyAnswer};
+use crate::api::schema;
+use crate::api::{
+    CountAnswer, EventAnswer, EventQuery, EventView, EventsQuery, ListPage, WhyAnswer,
+};
 
+/// Events, newest first.
+#[utoipa::path(
+    get,
+    path = "/api/v1/events",
+    tag = "events",
+    params(EventsQuery),
+    responses((status = 200, body = ListPage<EventView>, description = "A page of events"))
+)]
 pub(super) async fn list(
     service: Service,
     Query(query): Query<EventsQuery>,
@@ -19,6 +30,14 @@ pub(super) async fn list(
     Ok(Json(service.events(query).await?))
 }
 
+/// The number of events that the same parameters match.
+#[utoipa::path(
+    get,
+    path = "/api/v1/events/count",
+    tag = "events",
+    params(EventsQuery),
+    responses((status = 200, body = CountAnswer, description = "The number"))
+)]
 pub(super) async fn count(
     service: Service,
     Query(query): Query<EventsQuery>,
@@ -26,6 +45,21 @@ pub(super) async fn count(
     Ok(Json(service.count_events(query).await?))
 }
 
+/// Everything about an event.
+#[utoipa::path(
+    get,
+    path = "/api/v1/events/{id}",
+    tag = "events",
+    params(
+        (
+            "id" = String,
+            Path,
+            description = "The id of an event or of a part of it, or the sender's own"
+        ),
+        EventQuery
+    ),
+    responses((status = 200, body = EventAnswer, description = "The thing with this id"))
+)]
 pub(super) async fn show(
     service: Service,
     PathText(id): PathText,
@@ -40,6 +74,20 @@ pub(super) async fn show(
 }
 
 /// Sends a body as a file to save. A browser must not show it: the sender wrote it.
+#[utoipa::path(
+    get,
+    path = "/api/v1/events/{id}/body",
+    tag = "events",
+    params(("id" = schema::EventIdText, Path, description = "The id of an event")),
+    responses(
+        (
+            status = 200,
+            body = Vec<u8>,
+            content_type = "application/octet-stream",
+            description = "The bytes"
+        )
+    )
+)]
 pub(super) async fn body(
     service: Service,
     path: PathText,
@@ -55,6 +103,20 @@ pub(super) async fn body(
     Ok((headers, with_permit(bytes, permit)).into_response())
 }
 
+/// Where an event was routed and why, and what its deliveries wait for.
+#[utoipa::path(
+    get,
+    path = "/api/v1/events/{id}/why",
+    tag = "events",
+    params(
+        (
+            "id" = String,
+            Path,
+            description = "The id of an event or of a part of it, or the sender's own"
+        )
+    ),
+    responses((status = 200, body = WhyAnswer, description = "The explanation"))
+)]
 pub(super) async fn why(
     service: Service,
     PathText(id): PathText,

@@ -10,6 +10,15 @@ use crate::api::{AliveAnswer, HealthReport};
 use crate::observe::text::Format;
 
 /// Reports the state of everything.
+#[utoipa::path(
+    get,
+    path = "/health",
+    tag = "health",
+    responses(
+        (status = 200, body = HealthReport, description = "Webhooks are accepted"),
+        (status = 503, body = HealthReport, description = "Webhooks are not accepted")
+    )
+)]
 pub(super) async fn health(service: Service) -> (StatusCode, Json<HealthReport>) {
     let status = match service.health.ready() {
         Ok(()) => StatusCode::OK,
@@ -19,6 +28,12 @@ pub(super) async fn health(service: Service) -> (StatusCode, Json<HealthReport>)
 }
 
 /// Fails if only a restart helps.
+#[utoipa::path(
+    get,
+    path = "/health/live",
+    tag = "health",
+    responses((status = 200, body = AliveAnswer, description = "It lives"))
+)]
 pub(super) async fn live(service: Service) -> JsonResult<AliveAnswer> {
     if !service.health.live() {
         let detail = "the store accepts no more writes; only a restart helps";
@@ -28,6 +43,12 @@ pub(super) async fn live(service: Service) -> JsonResult<AliveAnswer> {
 }
 
 /// Fails while webhooks are refused.
+#[utoipa::path(
+    get,
+    path = "/health/ready",
+    tag = "health",
+    responses((status = 200, body = AliveAnswer, description = "Webhooks are accepted"))
+)]
 pub(super) async fn ready(service: Service) -> JsonResult<AliveAnswer> {
     let ready = service.health.ready();
     ready.map_err(|reason| ApiError::unavailable(reason, "webhooks are not accepted now"))?;
@@ -35,6 +56,21 @@ pub(super) async fn ready(service: Service) -> JsonResult<AliveAnswer> {
 }
 
 /// Writes the metrics in the format that the scraper asks for.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "health",
+    responses(
+        (
+            status = 200,
+            description = "The metrics",
+            content(
+                (String = "text/plain; version=0.0.4; charset=utf-8"),
+                (String = "application/openmetrics-text; version=1.0.0; charset=utf-8")
+            )
+        )
+    )
+)]
 pub(super) async fn metrics(service: Service, headers: HeaderMap) -> Response {
     let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let format = Format::wanted(accepted);

@@ -3,11 +3,12 @@
 use axum::Form;
 use axum::extract::rejection::FormRejection;
 use axum::response::{IntoResponse as _, Redirect, Response};
-use http::header::{HeaderMap, LOCATION, ORIGIN, SET_COOKIE};
+use http::header::{HeaderMap, LOCATION, SET_COOKIE};
 use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
+use utoipa::{IntoParams, ToSchema};
 
-use super::{ApiError, NoQuery, PathText, Peer, Query, Service};
+use super::{ApiError, NoQuery, PathText, Peer, Principal, Query, Service};
 use crate::admin::identity::NewSession;
 use crate::admin::service::AdminService;
 
@@ -15,7 +16,7 @@ use crate::admin::service::AdminService;
 const FIRST_PAGE: &str = "/";
 
 /// The form of the sign-in page.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub(super) struct SignInForm {
     token: String,
     /// The page to go to.
@@ -24,7 +25,8 @@ pub(super) struct SignInForm {
 }
 
 /// The page to go to, after a code.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct GoTo {
     #[serde(default)]
@@ -32,14 +34,28 @@ pub(super) struct GoTo {
 }
 
 /// Signs in with a token, and shows a page; the sign-in page again if the token is not accepted.
+#[utoipa::path(
+    post,
+    path = "/login",
+    tag = "access",
+    request_body(content = SignInForm, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (
+            status = 303,
+            description = "A cookie and the page, or the sign-in page with the code of the error"
+        )
+    )
+)]
 pub(super) async fn sign_in(
     service: Service,
     Peer(from): Peer,
     headers: HeaderMap,
     form: Result<Form<SignInForm>, FormRejection>,
 ) -> Result<Response, ApiError> {
-    let Form(SignInForm { token, to }) =
-        form.map_err(|rejection| ApiError::of_status(rejection.status()))?;
+    let Form(SignInForm { token, to }) = form.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => ApiError::of_status(rejection.status()),
+        _ => ApiError::bad_request("malformed", "send a form with the field `token`"),
+    })?;
     let to = own_page(to.as_deref());
     match service.sign_in(&token, from).await {
         Ok(session) => signed_in(&service, &session, &headers, to),
@@ -53,6 +69,13 @@ pub(super) async fn sign_in(
 
 /// Signs in with a single-use code. A link on a page of another site may not: it would sign the
 /// reader in as a client that the page chose.
+#[utoipa::path(
+    get,
+    path = "/login/{code}",
+    tag = "access",
+    params(("code" = String, Path, description = "The code"), GoTo),
+    responses((status = 303, description = "A cookie and the page"))
+)]
 pub(super) async fn exchange(
     service: Service,
     Peer(from): Peer,
@@ -70,12 +93,19 @@ pub(super) async fn exchange(
 }
 
 /// Ends the session, and shows the sign-in page.
+#[utoipa::path(
+    post,
+    path = "/logout",
+    tag = "access",
+    responses((status = 303, description = "The sign-in page"))
+)]
 pub(super) async fn sign_out(
     service: Service,
+    by: Principal,
     headers: HeaderMap,
     _: NoQuery,
 ) -> Result<Response, ApiError> {
-    service.identity.sign_out(&headers);
+    service.sign_out(&headers, by).await;
     with_cookie(&service, None, &headers, "/login")
 }
 
@@ -95,7 +125,10 @@ fn with_cookie(
     to: &str,
 ) -> Result<Response, ApiError> {
     // Behind a proxy with TLS the browser knows more than the listener.
-    let from_tls = headers.get(ORIGIN).is_some_and(|at| at.as_bytes().starts_with(b"https://"));
+    let says = |name: &str, start: &[u8]| {
+        headers.get(name).is_some_and(|value| value.as_bytes().starts_with(start))
+    };
+    let from_tls = says("origin", b"https://") || says("x-forwarded-proto", b"https");
     let cookie = service.identity.cookie(session, service.is_tls || from_tls);
     let broken = |_| ApiError::of_status(StatusCode::INTERNAL_SERVER_ERROR);
     let cookie = HeaderValue::try_from(cookie).map_err(broken)?;

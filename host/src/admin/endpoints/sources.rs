@@ -3,15 +3,32 @@
 use http::StatusCode;
 
 use super::{ApiError, Json, JsonBody, JsonResult, NoQuery, PathText, Principal, Service};
+use crate::api::schema;
 use crate::api::{
     ForgottenSecret, ListPage, OpenWindowBody, SampleAnswer, SampleBody, SecretAnswer, SourceView,
     WindowAnswer,
 };
 
+/// Every source in force; secrets by name only.
+#[utoipa::path(
+    get,
+    path = "/api/v1/sources",
+    tag = "sources",
+    responses((status = 200, body = ListPage<SourceView>, description = "Every source"))
+)]
 pub(super) async fn list(service: Service, _: NoQuery) -> Json<ListPage<SourceView>> {
     Json(service.sources())
 }
 
+/// Lets the next handshake set the secret of a source.
+#[utoipa::path(
+    post,
+    path = "/api/v1/sources/{name}/secret-window",
+    tag = "sources",
+    params(("name" = schema::SourceNameText, Path, description = "The name of a source")),
+    request_body = OpenWindowBody,
+    responses((status = 201, body = WindowAnswer, description = "The window"))
+)]
 pub(super) async fn open_window(
     service: Service,
     by: Principal,
@@ -23,27 +40,53 @@ pub(super) async fn open_window(
 }
 
 /// A secret is shown once, so this changes what is kept: it needs the token also from this machine.
+#[utoipa::path(
+    post,
+    path = "/api/v1/sources/{name}/secret/show",
+    tag = "sources",
+    params(("name" = schema::SourceNameText, Path, description = "The name of a source")),
+    responses(
+        (status = 200, body = SecretAnswer, description = "The secret"),
+        (status = 202, body = SecretAnswer, description = "It has not come yet")
+    )
+)]
 pub(super) async fn show_secret(
     service: Service,
     by: Principal,
     PathText(source): PathText,
     _: NoQuery,
 ) -> Result<(StatusCode, Json<SecretAnswer>), ApiError> {
-    let answer = service.show_secret(&source, by)?;
+    let answer = service.show_secret(&source, by).await?;
     let is_there = answer.secret.is_some();
     let status = if is_there { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, Json(answer)))
 }
 
+/// Closes the window.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/sources/{name}/secret-window",
+    tag = "sources",
+    params(("name" = schema::SourceNameText, Path, description = "The name of a source")),
+    responses((status = 200, body = ForgottenSecret, description = "The source"))
+)]
 pub(super) async fn close_window(
     service: Service,
     by: Principal,
     PathText(source): PathText,
     _: NoQuery,
 ) -> JsonResult<ForgottenSecret> {
-    Ok(Json(service.close_window(&source, by)?))
+    Ok(Json(service.close_window(&source, by).await?))
 }
 
+/// Forgets the secret that was handed over.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/sources/{name}/secret",
+    tag = "sources",
+    params(("name" = schema::SourceNameText, Path, description = "The name of a source")),
+    responses((status = 200, body = ForgottenSecret, description = "The source"))
+)]
 pub(super) async fn forget_secret(
     service: Service,
     by: Principal,
@@ -53,6 +96,15 @@ pub(super) async fn forget_secret(
     Ok(Json(service.forget_secret(&source, by).await?))
 }
 
+/// Sends a sample of the source's provider to the source itself.
+#[utoipa::path(
+    post,
+    path = "/api/v1/sources/{name}/sample",
+    tag = "sources",
+    params(("name" = schema::SourceNameText, Path, description = "The name of a source")),
+    request_body = SampleBody,
+    responses((status = 200, body = SampleAnswer, description = "The answer to the sample"))
+)]
 pub(super) async fn send_sample(
     service: Service,
     by: Principal,

@@ -101,8 +101,9 @@ mod tests {
     #[test]
     fn the_idlest_session_is_ended_for_one_too_many() {
         let (sessions, start) = (Sessions::default(), Instant::now());
-        let begin =
-            |n: usize| key(&sessions.begin(Owner::Operator, start + n as u32 * IDLE / 1_000));
+        let begin = |n: usize| {
+            key(&sessions.begin(Owner::Operator, start + u32::try_from(n).unwrap() * IDLE / 1_000))
+        };
         let all: Vec<_> = (0..SESSIONS_MAX).map(begin).collect();
         let now = start + IDLE / 2;
         assert!(sessions.find(&all[0], now).is_some());

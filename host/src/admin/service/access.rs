@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use http::HeaderMap;
+use serde_json::Map;
 
 use super::{AdminService, Principal};
 use crate::admin::error::ApiError;
@@ -18,6 +19,16 @@ impl AdminService {
 
     /// Makes a named token.
     pub(crate) async fn create_token(
+        &self,
+        body: CreateTokenBody,
+        by: Principal,
+    ) -> Result<CreatedToken, ApiError> {
+        let name = body.name.clone();
+        let result = self.do_create_token(body, by.clone()).await;
+        self.recorded(&by, "token_create", &name, result).await
+    }
+
+    async fn do_create_token(
         &self,
         body: CreateTokenBody,
         by: Principal,
@@ -41,6 +52,11 @@ impl AdminService {
         name: &str,
         by: Principal,
     ) -> Result<TokenView, ApiError> {
+        let result = self.do_revoke_token(name, by.clone()).await;
+        self.recorded(&by, "token_revoke", name, result).await
+    }
+
+    async fn do_revoke_token(&self, name: &str, by: Principal) -> Result<TokenView, ApiError> {
         let revoked = self.identity.named().revoke(name).await?;
         tracing::info!(token = name, %by, "token revoked");
         Ok(revoked)
@@ -52,7 +68,7 @@ impl AdminService {
         token: &str,
         from: IpAddr,
     ) -> Result<NewSession, ApiError> {
-        self.signed_in(self.identity.sign_in(token, from).await, from)
+        self.signed_in(self.identity.sign_in(token, from).await, from).await
     }
 
     /// Signs a browser in with a single-use code.
@@ -61,31 +77,44 @@ impl AdminService {
         code: &str,
         from: IpAddr,
     ) -> Result<NewSession, ApiError> {
-        self.signed_in(self.identity.exchange(code, from).await, from)
+        self.signed_in(self.identity.exchange(code, from).await, from).await
     }
 
-    fn signed_in(
+    async fn signed_in(
         &self,
         result: Result<(NewSession, Principal), IdentityError>,
         from: IpAddr,
     ) -> Result<NewSession, ApiError> {
+        let subject = from.to_string();
         match result {
             Ok((session, by)) => {
                 tracing::info!(%by, address = %from, "signed in");
-                Ok(session)
+                self.recorded(&by, "sign_in", &subject, Ok(session)).await
             }
+            // A flood of these must not fill the log.
+            Err(error @ IdentityError::TooManyFailures) => Err(error.into()),
             Err(error) => {
                 tracing::info!(%error, address = %from, "sign-in refused");
-                Err(error.into())
+                let unknown = Principal::anonymous();
+                self.recorded(&unknown, "sign_in", &subject, Err(error.into())).await
             }
         }
+    }
+
+    /// Ends a session.
+    pub(in crate::admin) async fn sign_out(&self, headers: &HeaderMap, by: Principal) {
+        self.identity.sign_out(headers);
+        tracing::info!(%by, "signed out");
+        self.record(&by, "sign_out", "", &Ok(()), Map::new()).await;
     }
 
     /// Makes a code that signs one browser in as the holder of the token in these headers.
     pub(in crate::admin) async fn login_code(
         &self,
         headers: &HeaderMap,
+        by: Principal,
     ) -> Result<LoginCode, ApiError> {
-        Ok(self.identity.login_code(headers).await?)
+        let code = self.identity.login_code(headers).await.map_err(ApiError::from);
+        self.recorded(&by, "login_code", "", code).await
     }
 }

@@ -28,6 +28,15 @@ const CAUSES_MAX: usize = 20;
 /// Longest cause, in characters.
 const CAUSE_CHARS: usize = 160;
 
+/// The subject of an act on a set, for the audit log.
+fn subject_of(selection: &DeadLetterSelection) -> String {
+    match &selection.ids[..] {
+        [] => selection.target.clone().unwrap_or_else(|| "all".to_owned()),
+        [id] => id.clone(),
+        ids => format!("{} dead letters", ids.len()),
+    }
+}
+
 impl AdminService {
     /// The causes of the newest dead letters.
     pub(crate) async fn dead_letter_causes(&self) -> Result<DeadLetterCauses, ApiError> {
@@ -103,6 +112,16 @@ impl AdminService {
         body: DeadLetterActBody,
         by: Principal,
     ) -> Result<DeadLetterActAnswer, ApiError> {
+        let subject = subject_of(&body.selection);
+        let result = self.do_requeue_set(body, by.clone()).await;
+        self.recorded(&by, "requeue", &subject, result).await
+    }
+
+    async fn do_requeue_set(
+        &self,
+        body: DeadLetterActBody,
+        by: Principal,
+    ) -> Result<DeadLetterActAnswer, ApiError> {
         let ids = self.counted(&body).await?;
         let count = ids.len();
         // A second request with the same set does nothing: its members are the same generation.
@@ -116,6 +135,16 @@ impl AdminService {
 
     /// Discards the dead letters of a set: they stay stored as cancelled and are never sent.
     pub(crate) async fn discard_set(
+        &self,
+        body: DeadLetterActBody,
+        by: Principal,
+    ) -> Result<DeadLetterActAnswer, ApiError> {
+        let subject = subject_of(&body.selection);
+        let result = self.do_discard_set(body, by.clone()).await;
+        self.recorded(&by, "discard", &subject, result).await
+    }
+
+    async fn do_discard_set(
         &self,
         body: DeadLetterActBody,
         by: Principal,

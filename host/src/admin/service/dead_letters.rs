@@ -44,6 +44,11 @@ impl AdminService {
 
     /// Makes one dead letter due again. It may fail as often as a new delivery.
     pub(crate) async fn requeue(&self, id: &str, by: Principal) -> Result<RequeueAnswer, ApiError> {
+        let result = self.do_requeue(id, by.clone()).await;
+        self.recorded(&by, "requeue", id, result).await
+    }
+
+    async fn do_requeue(&self, id: &str, by: Principal) -> Result<RequeueAnswer, ApiError> {
         let delivery = self.find_dead_letter(id).await?;
         // The request is named after the current generation. If two operators ask at the same
         // time, the delivery is made due only once.

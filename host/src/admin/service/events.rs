@@ -42,7 +42,7 @@ impl AdminService {
         Ok(CountAnswer { count: counted.count, more: counted.more })
     }
 
-    fn events_filter(&self, query: &EventsQuery) -> EventFilter {
+    pub(super) fn events_filter(&self, query: &EventsQuery) -> EventFilter {
         let EventsQuery { source, kind, category, status, handler, destination, .. } =
             query.clone();
         let now = self.clock.now();
@@ -59,7 +59,7 @@ impl AdminService {
     }
 
     /// Refuses unknown names of a query that found nothing.
-    async fn check_names_of(&self, query: &EventsQuery) -> Result<(), ApiError> {
+    pub(super) async fn check_names_of(&self, query: &EventsQuery) -> Result<(), ApiError> {
         let targets = [
             query.handler.clone().map(Target::Handler),
             query.destination.clone().map(Target::Destination),

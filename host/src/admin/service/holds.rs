@@ -32,6 +32,12 @@ impl AdminService {
         body: PlaceHoldBody,
         by: Principal,
     ) -> Result<HoldView, ApiError> {
+        let scope = body.scope.clone();
+        let result = self.do_hold(body, by.clone()).await;
+        self.recorded(&by, "hold", &scope, result).await
+    }
+
+    async fn do_hold(&self, body: PlaceHoldBody, by: Principal) -> Result<HoldView, ApiError> {
         let hold = self.new_hold(body, &by)?;
         if self.store.holds().await?.len() >= HOLDS_MAX {
             let detail = format!("there are {HOLDS_MAX} holds already; release some first");
@@ -63,6 +69,11 @@ impl AdminService {
         number: &str,
         by: Principal,
     ) -> Result<HoldView, ApiError> {
+        let result = self.do_release(number, by.clone()).await;
+        self.recorded(&by, "release", number, result).await
+    }
+
+    async fn do_release(&self, number: &str, by: Principal) -> Result<HoldView, ApiError> {
         let gone = || ApiError::not_found("hold_not_found", "there is no hold with this number");
         let number = number.parse().map(HoldId).map_err(|_| gone())?;
         let held = self.store.holds().await?.into_iter().find(|held| held.id == number);

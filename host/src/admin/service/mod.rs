@@ -4,11 +4,13 @@
 //! and the work of the other parts of the hub.
 
 mod access;
+mod audit;
 mod dead_letter_sets;
 mod dead_letters;
 mod events;
 mod health;
 mod holds;
+pub(crate) mod live;
 mod lookup;
 mod names;
 pub(crate) mod needs;
@@ -47,6 +49,7 @@ use crate::invoker::InvokerHandle;
 use crate::observe::health::Health;
 use crate::observe::metrics::Metrics;
 use crate::routing::Routes;
+use crate::runtime::shutdown::Drain;
 use crate::upkeep::rollups::Unsaved;
 use names::KnownNames;
 
@@ -72,6 +75,10 @@ pub(crate) struct AdminService {
     unsaved: Unsaved,
     settings: SettingsFile,
     whole_payloads: Arc<Semaphore>,
+    /// Live lists.
+    streams: Arc<Semaphore>,
+    /// The phases of the shutdown, in which live lists end.
+    pub(super) drain: Drain,
 }
 
 impl fmt::Debug for AdminService {
@@ -97,6 +104,8 @@ impl AdminService {
             unsaved: deps.unsaved,
             settings: deps.settings,
             whole_payloads: Arc::new(Semaphore::new(WHOLE_PAYLOADS_MAX)),
+            streams: Arc::new(Semaphore::new(live::STREAMS_MAX)),
+            drain: ctx.drain,
         }
     }
 
@@ -149,7 +158,8 @@ impl AdminService {
     /// Confirms that the system clock is right, after it jumped or the hub was off for days.
     pub(super) async fn confirm_time(&self, by: Principal) -> Result<ConfirmTimeAnswer, ApiError> {
         let time = self.clock.now();
-        self.store.confirm_time().await?;
+        let confirmed = self.store.confirm_time().await.map_err(ApiError::from);
+        self.recorded(&by, "confirm_time", "", confirmed).await?;
         tracing::info!(%time, %by, "system clock confirmed");
         Ok(ConfirmTimeAnswer { time })
     }

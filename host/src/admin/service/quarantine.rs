@@ -60,6 +60,15 @@ impl AdminService {
         id: QuarantineId,
         by: Principal,
     ) -> Result<ReleaseAnswer, ApiError> {
+        let result = self.do_release_request(id, by.clone()).await;
+        self.recorded(&by, "quarantine_release", &id.to_string(), result).await
+    }
+
+    async fn do_release_request(
+        &self,
+        id: QuarantineId,
+        by: Principal,
+    ) -> Result<ReleaseAnswer, ApiError> {
         match self.ingress.release(id).await? {
             ReleaseOutcome::Unknown => Err(gone()),
             ReleaseOutcome::Released(events) => {
@@ -98,6 +107,16 @@ impl AdminService {
 
     /// Verifies a page of requests again, oldest first, and accepts those that are valid now.
     pub(crate) async fn release_requests(
+        &self,
+        body: ReleaseBody,
+        by: Principal,
+    ) -> Result<ReleaseAllAnswer, ApiError> {
+        let source = body.source.clone().unwrap_or_default();
+        let result = self.do_release_requests(body, by.clone()).await;
+        self.recorded(&by, "quarantine_release", &source, result).await
+    }
+
+    async fn do_release_requests(
         &self,
         body: ReleaseBody,
         by: Principal,

@@ -3,6 +3,7 @@
 //! A call does a bounded part of the work and says where the next call goes on, so the client sets
 //! the pace. What may not live here: how a replay is carried out, which is the store's.
 
+use serde_json::Map;
 use sha2::{Digest as _, Sha256};
 use weir_core::delivery::{DeliveryState, EventStatus};
 use weir_core::id::DeliveryId;
@@ -32,12 +33,33 @@ struct ReplayOptions {
 }
 
 impl AdminService {
-    /// Replays what is asked for.
+    /// Replays what is asked for. A dry run changes nothing and is not recorded.
     pub(crate) async fn replay(
         &self,
         body: ReplayBody,
         by: Principal,
     ) -> Result<ReplayAnswer, ApiError> {
+        if body.dry_run {
+            return self.do_replay(body, by).await;
+        }
+        let many = match (&body.unrouted, &body.dead_letters) {
+            (Some(_), _) => Some("unrouted"),
+            (None, Some(_)) => Some("dead_letters"),
+            (None, None) => None,
+        };
+        let one = body.event.clone().or_else(|| body.delivery.clone());
+        let subject = one.unwrap_or_else(|| many.unwrap_or_default().to_owned());
+        let result = self.do_replay(body, by.clone()).await;
+        let mut detail = Map::new();
+        if let Ok(ReplayAnswer { events, deliveries, .. }) = &result {
+            detail.insert("events".to_owned(), (*events).into());
+            detail.insert("deliveries".to_owned(), (*deliveries).into());
+        }
+        self.record(&by, "replay", &subject, &result, detail).await;
+        result
+    }
+
+    async fn do_replay(&self, body: ReplayBody, by: Principal) -> Result<ReplayAnswer, ApiError> {
         let ReplayBody { event, delivery, unrouted, dead_letters, request, new_ids, dry_run } =
             body;
         let options = ReplayOptions { key: key(request)?, new_ids, dry_run, by };

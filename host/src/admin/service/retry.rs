@@ -19,6 +19,15 @@ impl AdminService {
         body: RetryBody,
         by: Principal,
     ) -> Result<RetryAnswer, ApiError> {
+        let RetryBody { id, destination, handler } = body.clone();
+        let destination = destination.map(|name| format!("destination:{name}"));
+        let handler = handler.map(|name| format!("handler:{name}"));
+        let subject = id.or(destination).or(handler).unwrap_or_default();
+        let result = self.do_retry(body, by.clone()).await;
+        self.recorded(&by, "retry", &subject, result).await
+    }
+
+    async fn do_retry(&self, body: RetryBody, by: Principal) -> Result<RetryAnswer, ApiError> {
         match (body.id, body.destination, body.handler) {
             (Some(id), None, None) => self.retry_id(&id, by).await,
             (None, Some(name), None) => self.retry_target(&format!("destination:{name}"), by).await,

@@ -23,6 +23,16 @@ impl AdminService {
         body: SampleBody,
         by: Principal,
     ) -> Result<SampleAnswer, ApiError> {
+        let result = self.do_send_sample(source, body, by.clone()).await;
+        self.recorded(&by, "sample", source, result).await
+    }
+
+    async fn do_send_sample(
+        &self,
+        source: &str,
+        body: SampleBody,
+        by: Principal,
+    ) -> Result<SampleAnswer, ApiError> {
         let name: SourceName = source
             .parse()
             .map_err(|error| ApiError::bad_request("invalid_source", format!("{error}")))?;

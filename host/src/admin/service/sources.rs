@@ -28,6 +28,16 @@ impl AdminService {
         body: OpenWindowBody,
         by: Principal,
     ) -> Result<WindowAnswer, ApiError> {
+        let result = self.do_open_window(source, body, by.clone()).await;
+        self.recorded(&by, "secret_window_open", source, result).await
+    }
+
+    async fn do_open_window(
+        &self,
+        source: &str,
+        body: OpenWindowBody,
+        by: Principal,
+    ) -> Result<WindowAnswer, ApiError> {
         let source = source_name(source)?;
         let now = self.clock.now();
         let invalid =
@@ -56,11 +66,16 @@ impl AdminService {
 
     /// Shows, once, the secret that came through the window, if the operator has to give it back to
     /// the provider.
-    pub(crate) fn show_secret(
+    pub(crate) async fn show_secret(
         &self,
         source: &str,
         by: Principal,
     ) -> Result<SecretAnswer, ApiError> {
+        let result = self.do_show_secret(source, by.clone());
+        self.recorded(&by, "secret_show", source, result).await
+    }
+
+    fn do_show_secret(&self, source: &str, by: Principal) -> Result<SecretAnswer, ApiError> {
         let source = source_name(source)?;
         match self.ingress.show_secret(source.as_str()) {
             HandOverStatus::Secret(secret) => {
@@ -84,11 +99,16 @@ impl AdminService {
     }
 
     /// Closes the window again.
-    pub(crate) fn close_window(
+    pub(crate) async fn close_window(
         &self,
         source: &str,
         by: Principal,
     ) -> Result<ForgottenSecret, ApiError> {
+        let result = self.do_close_window(source, by.clone());
+        self.recorded(&by, "secret_window_close", source, result).await
+    }
+
+    fn do_close_window(&self, source: &str, by: Principal) -> Result<ForgottenSecret, ApiError> {
         let source = source_name(source)?;
         if !self.ingress.close_window(source.as_str()) {
             let detail = "no window is open for this source";
@@ -100,6 +120,15 @@ impl AdminService {
 
     /// Forgets the secret that was handed over.
     pub(crate) async fn forget_secret(
+        &self,
+        source: &str,
+        by: Principal,
+    ) -> Result<ForgottenSecret, ApiError> {
+        let result = self.do_forget_secret(source, by.clone()).await;
+        self.recorded(&by, "secret_forget", source, result).await
+    }
+
+    async fn do_forget_secret(
         &self,
         source: &str,
         by: Principal,

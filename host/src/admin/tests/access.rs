@@ -15,7 +15,7 @@ async fn ask_with(
         request = request.header(*name, *value);
     }
     let request = request.body(Body::from(body.to_owned())).unwrap();
-    admin.router.clone().call(request).await.unwrap()
+    documented(method, path, admin.router.clone().call(request).await.unwrap()).await
 }
 
 async fn code_of(response: Response) -> (u16, String) {
@@ -296,4 +296,19 @@ async fn the_operator_can_look_while_the_store_is_closed() {
     let unknown = [("authorization", "Bearer weir_tok_unknown")];
     let answer = ask_with(&admin, ("GET", "/api/v1/handlers"), &unknown, "").await;
     assert_eq!(code_of(answer).await, (503, "store_unavailable".to_owned()));
+}
+
+#[tokio::test]
+async fn a_token_that_asks_too_often_is_told_when_to_ask_again() {
+    let mut admin = TestAdmin::start().await;
+    let hour = std::time::Duration::from_secs(3_600);
+    admin.deps.rate = Some(weir_core::rate::Rate::new(1, hour, 2));
+    admin.router = Admin::new(admin.ctx.clone(), admin.deps.clone()).router(HOST.parse().unwrap());
+    admin.get("/api/v1/events").await;
+    admin.get("/api/v1/events").await;
+    let refused = admin.ask("GET", "/api/v1/events").await;
+    let wait: u16 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!(wait > 3_000, "{wait}");
+    assert_eq!(code_of(refused).await, (429, "too_many_requests".to_owned()));
+    admin.get("/health/live").await;
 }

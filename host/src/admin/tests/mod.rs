@@ -46,11 +46,14 @@ use crate::runtime::shutdown::Drain;
 use crate::upkeep::rollups::Unsaved;
 
 mod access;
+mod audit;
 mod dead_letters;
+mod document;
 mod errors;
 mod events;
 mod health;
 mod holds;
+mod live;
 mod pages;
 mod replay;
 mod stats;
@@ -119,6 +122,7 @@ async fn deps(folder: &Path, table: &RouteTable) -> (HubContext, Deps) {
         tls: None,
         token: Token::given(TOKEN.as_bytes()),
         open_reads: false,
+        rate: None,
         health,
         handlers: InvokerHandle::with_ready(&["orders"], &ctx),
         inbox: egress.inbox(),
@@ -242,7 +246,8 @@ impl TestAdmin {
             .uri(path)
             .header("host", HOST)
             .header("authorization", format!("Bearer {TOKEN}"));
-        self.router.clone().call(request.body(Body::empty()).unwrap()).await.unwrap()
+        let answer = self.router.clone().call(request.body(Body::empty()).unwrap()).await.unwrap();
+        documented(method, path, answer).await
     }
 
     /// Posts a body.
@@ -253,7 +258,8 @@ impl TestAdmin {
             .header("host", HOST)
             .header("authorization", format!("Bearer {TOKEN}"));
         let request = request.body(Body::from(body.to_owned())).unwrap();
-        let (status, said) = read(self.router.clone().call(request).await.unwrap()).await;
+        let answer = self.router.clone().call(request).await.unwrap();
+        let (status, said) = read(documented("POST", path, answer).await).await;
         (status.as_u16(), said)
     }
 
@@ -278,6 +284,15 @@ impl TestAdmin {
         assert!(problem["request_id"].is_string() && problem["detail"].is_string(), "{problem}");
         (status.as_u16(), problem["code"].as_str().unwrap().to_owned())
     }
+}
+
+/// The same answer, once it is found to be as the document says.
+async fn documented(method: &str, path: &str, answer: Response) -> Response {
+    let (head, body) = answer.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    let answer = Response::from_parts(head, Body::from(body.clone()));
+    document::assert_documented(method, path, &answer, &body);
+    answer
 }
 
 async fn bytes(response: Response) -> Bytes {

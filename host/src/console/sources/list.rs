@@ -124,9 +124,10 @@ fn row(view: &SourceView, health: Option<&SourceHealth>, stats: Option<&SourceSt
 
 /// The requests of the last hour.
 fn last_hour(stats: Option<&SourceStats>, word: StateWord) -> Markup {
-    let steps = stats.map(|stats| stats.steps.iter().map(|step| step.received).collect());
+    let steps: Option<Vec<u64>> =
+        stats.map(|stats| stats.steps.iter().map(|step| step.received).collect());
     let tone = if word == StateWord::Failing { Tone::Bad } else { Tone::Quiet };
-    chart::spark(&steps.unwrap_or_else(Vec::new), tone)
+    chart::spark(&steps.unwrap_or_default(), tone)
 }
 
 /// The time since the last request.

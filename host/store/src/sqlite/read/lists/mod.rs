@@ -116,9 +116,10 @@ impl<T> Filling<T> {
             }
             PageStart::Newest => (last.filter(|_| goes_on).map(cursor_text), None),
         };
+        let newest = ends.map(|(first, last)| newer(first.max(last)));
         let searched_to = self.stopped.and_then(|(_, at)| at);
         let items = self.items.into_iter().map(|(_, item)| item).collect();
-        PageOf { items, next, previous, searched_to }
+        PageOf { items, next, previous, newest, searched_to }
     }
 }
 
@@ -145,6 +146,7 @@ mod tests {
     fn cursors_lead_to_both_neighbours() {
         let first = filled(PageStart::Newest, 2, &[9, 8, 7, 6]);
         assert_eq!((&first.items[..], &first.previous), (&[9, 8][..], &None));
+        assert_eq!(start(first.newest.as_ref()), PageStart::Newer(9));
         let older = start(first.next.as_ref());
         assert_eq!(older, PageStart::Older(8));
         let second = filled(older, 2, &[7, 6]);

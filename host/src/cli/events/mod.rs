@@ -1,5 +1,7 @@
 //! `weir events`: lists events, and shows what an id leads to.
 
+mod follow;
+
 use std::num::NonZeroUsize;
 
 use weir_core::delivery::{EventStatus, Outcome};
@@ -7,14 +9,14 @@ use weir_core::event::{Category, EventType};
 use weir_core::name::{DestinationName, HandlerName, SourceName, Target};
 use weir_core::time::Timestamp;
 
-use super::client::{AdminClient, HubArgs, path_id};
-use super::error::CommandError;
-use super::values;
 use crate::api::params::PointInTime;
 use crate::api::{
     AttemptView, BytesView, DeliveryView, EventAnswer, EventDetailView, EventSummary, EventView,
     EventsQuery, PayloadView, RefusalView, WaitReason,
 };
+use crate::cli::client::{AdminClient, HubArgs, path_id};
+use crate::cli::error::CommandError;
+use crate::cli::values;
 use crate::program::output::{Output, or_dash, table};
 
 /// Columns of a list of events.
@@ -54,6 +56,9 @@ pub struct EventsArgs {
     /// Most events to print
     #[arg(long, default_value = "20", conflicts_with = "id")]
     pub limit: NonZeroUsize,
+    /// Print new events as they are stored, until it is interrupted
+    #[arg(long, short, conflicts_with_all = ["id", "since", "until", "limit"])]
+    pub follow: bool,
     #[command(flatten)]
     pub hub: HubArgs,
 }
@@ -65,13 +70,16 @@ pub(super) async fn run(args: &EventsArgs, output: Output) -> Result<(), Command
         output.answer(&answer, show);
         return Ok(());
     }
+    if args.follow {
+        return follow::run(&hub, args, output).await;
+    }
     let query = |limit, cursor| EventsQuery {
         source: args.source.clone(),
         kind: args.kind.clone(),
         category: args.category,
+        status: args.status,
         handler: args.handler.clone(),
         destination: args.destination.clone(),
-        status: args.status,
         since: args.since,
         until: args.until,
         limit,
