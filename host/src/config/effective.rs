@@ -1,5 +1,5 @@
-//! Every setting with its value and the place that it comes from, for operators. Secrets are masked:
-//! a value that may be one is never in the result.
+//! Every setting with its value and the place that it comes from, for operators. Secrets are
+//! masked: a value that may be one is never in the result.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

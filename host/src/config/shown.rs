@@ -45,8 +45,8 @@ pub(crate) fn name(text: &str) -> &str {
     if plain && !marked && !text.split(['/', '.', ':', ' ']).any(is_random) { text } else { "…" }
 }
 
-/// True for a text that may be a secret: one with the mark of a secret, with a password in a URL, or
-/// with a part that looks random.
+/// True for a text that may be a secret: one with the mark of a secret, with a password in a URL,
+/// or with a part that looks random.
 pub(super) fn looks_secret(text: &str) -> bool {
     let marks = ["whsec_", "whsk_", "sk_", "rk_", "lin_wh_", "pdl_", "-----BEGIN", "Bearer "];
     let is_between = |c: char| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '_' | '-' | '+');

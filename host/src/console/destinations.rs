@@ -19,11 +19,11 @@ use crate::api::{DestinationView, HealthState, StatsQuery, TargetStats};
 
 /// The act that led to a page of a target.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Done {
+pub(super) struct TargetDone {
     did: Option<String>,
 }
 
-impl Done {
+impl TargetDone {
     /// The result of the act in words.
     pub(super) fn note(&self) -> Markup {
         let said = match self.did.as_deref() {
@@ -132,7 +132,7 @@ pub(super) async fn show(
     service: Service,
     frame: Frame,
     Path(name): Path<String>,
-    Query(done): Query<Done>,
+    Query(done): Query<TargetDone>,
 ) -> Result<Response, ApiError> {
     let all = service.destinations().await;
     let view = all.into_iter().find(|view| view.name.as_str() == name).ok_or_else(|| {
@@ -151,7 +151,7 @@ pub(super) async fn show(
             div {
                 p.crumb { a href="/destinations" { "Destinations" } " / " (view.kind) }
                 h1 { (Foreign(view.name.as_str())) }
-                p { (StateWord::of_health(view.state)) " " (sentence(&frame, &view, waiting)) }
+                p { (StateWord::of_health(view.state)) "\u{2002}" (sentence(&frame, &view, waiting)) }
             }
             div.acts { (targets::acts(&frame, &target, &holds, is_failing, waiting > 0)) }
         }

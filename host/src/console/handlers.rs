@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use weir_core::name::Target;
 
 use super::amounts;
-use super::destinations::{Done, cell};
+use super::destinations::{TargetDone, cell};
 use super::foreign::{Foreign, ForeignLines};
 use super::frame::{Frame, Place};
 use super::parts::{self, NoteKind};
@@ -15,7 +15,7 @@ use super::targets::{self, Queues};
 use super::words::StateWord;
 use crate::admin::error::ApiError;
 use crate::admin::extract::Service;
-use crate::api::{HandlerView, HealthState, RuleView, StatsQuery, TargetStats};
+use crate::api::{HandlerView, HealthState, RuleView, StatsAnswer, StatsQuery, TargetStats};
 
 /// Characters of a version's hash that are shown.
 const VERSION_CHARS: usize = 7;
@@ -104,11 +104,11 @@ fn table(frame: &Frame, all: &[HandlerView], queues: &Queues, stats: &[TargetSta
                             td.two {
                                 a href={ "/handlers/" (parts::path_part(view.name.as_str())) }
                                     data-open { b { (Foreign(view.name.as_str())) } }
-                                small { (view.kind.as_deref().unwrap_or("no version serves")) }
+                                small.nw { (view.kind.as_deref().unwrap_or("no version serves")) }
                             }
                             td.two {
                                 (state(view))
-                                @if view.last_error.is_some() { small { "new file refused" } }
+                                @if view.last_error.is_some() { small.nw { "new file refused" } }
                             }
                             td.hs { (targets::last_hour(stats, &target)) }
                             td.grow {
@@ -134,7 +134,7 @@ pub(super) async fn show(
     service: Service,
     frame: Frame,
     Path(name): Path<String>,
-    Query(done): Query<Done>,
+    Query(done): Query<TargetDone>,
 ) -> Result<Response, ApiError> {
     let all = service.handlers().await;
     let view = all.into_iter().find(|view| view.name.as_str() == name).ok_or_else(|| {
@@ -156,14 +156,14 @@ pub(super) async fn show(
                     (view.kind.as_deref().unwrap_or("no version serves"))
                 }
                 h1 { (Foreign(view.name.as_str())) }
-                p { (state(&view)) " " (sentence(&frame, &view)) }
+                p { (state(&view)) "\u{2002}" (sentence(&frame, &view)) }
             }
             div.acts { (targets::acts(&frame, &target, &holds, is_failing, waiting > 0)) }
         }
         div.stackv {
             (done.note())
             @if let Some(error) = &view.last_error { (refused(&view, error)) }
-            (cells(&frame, &view, &queues))
+            (cells(&frame, &view, &queues, &stats))
             (targets::history(&frame, &stats, &target))
             div.cols {
                 (parts::panel("What it gets", &html! { "rules in force" },
@@ -205,11 +205,12 @@ fn refused(view: &HandlerView, error: &str) -> Markup {
     )
 }
 
-fn cells(frame: &Frame, view: &HandlerView, queues: &Queues) -> Markup {
+fn cells(frame: &Frame, view: &HandlerView, queues: &Queues, stats: &StatsAnswer) -> Markup {
     let target = Target::Handler(view.name.clone());
     let (waiting, dead) = (targets::waiting(queues, &target), targets::dead(queues, &target));
     let dead_letters = parts::address("/dead-letters", &[("target", &target.to_string())]);
     let next = view.next_try.map_or("now".to_owned(), |at| frame.reader.times.tick(at));
+    let total = targets::total(stats, &target);
     html! {
         ul.path.p {
             (cell("Waiting", &amounts::number(waiting), &html! { "in the queue, or retrying" }))
@@ -218,6 +219,12 @@ fn cells(frame: &Frame, view: &HandlerView, queues: &Queues) -> Markup {
             }))
             (cell("Running", &view.running.to_string(), &html! {
                 @if let Some(limits) = view.limits { "of " (limits.concurrency) " batches at once" }
+            }))
+            (cell("Runs, last day", &amounts::number(total.attempts), &html! {
+                (amounts::number(total.failed)) " failed"
+            }))
+            (cell("Run time", &targets::millis(total.attempt.p50_ms), &html! {
+                "p99 " (targets::millis(total.attempt.p99_ms))
             }))
             (cell("Next try", &next, &html! {
                 @if view.failed_tries > 0 {

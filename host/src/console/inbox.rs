@@ -21,7 +21,7 @@ const LINE_CHARS: usize = 120;
 
 /// The parameters of the list.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct ListAddress {
+pub(super) struct InboxAddress {
     destination: Option<String>,
     /// Messages before this number.
     before: Option<u64>,
@@ -31,7 +31,7 @@ pub(super) struct ListAddress {
 pub(super) async fn list(
     service: Service,
     frame: Frame,
-    Query(wanted): Query<ListAddress>,
+    Query(wanted): Query<InboxAddress>,
 ) -> Result<Response, ApiError> {
     let is_inbox = service.destinations().await.iter().any(|view| view.kind == "inbox");
     let wanted_name = wanted.destination.as_deref().filter(|name| !name.is_empty());
@@ -146,7 +146,7 @@ fn sender(message: &InboxMessageView) -> Markup {
 
 /// The form of the message that is shown.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct ShownAs {
+pub(super) struct MessageTab {
     #[serde(default)]
     view: PayloadTab,
 }
@@ -156,7 +156,7 @@ pub(super) async fn show(
     service: Service,
     frame: Frame,
     Path(number): Path<String>,
-    Query(shown): Query<ShownAs>,
+    Query(shown): Query<MessageTab>,
 ) -> Result<Response, ApiError> {
     let all = service.inbox_messages().items;
     let message = all.into_iter().find(|message| message.number.to_string() == number);
@@ -174,7 +174,7 @@ pub(super) async fn show(
                 p.crumb {
                     a href="/inbox" { "Inbox" } " / " (Foreign(message.destination.as_str()))
                 }
-                h1 { (first_line(&message.body)) }
+                h1 { "Message " (message.number) " to " (Foreign(message.destination.as_str())) }
                 p { "Received " (times.exact(message.at)) " from " (sender(&message)) "." }
             }
             div.acts { a.btn href={ "/events/" (message.event) } { "Open its event" } }

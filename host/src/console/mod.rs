@@ -18,6 +18,7 @@
 
 mod amounts;
 mod assets;
+mod audit;
 mod body;
 mod chart;
 mod dead_letters;
@@ -91,6 +92,7 @@ fn router() -> Router<Arc<AdminService>> {
         .route("/inbox", get(inbox::list))
         .route("/inbox/{number}", get(inbox::show))
         .route("/settings", get(settings::show))
+        .route("/audit", get(audit::show))
 }
 
 /// The pages of what events go through.

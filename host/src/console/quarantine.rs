@@ -29,7 +29,7 @@ const PAGES_MAX: usize = 20;
 
 /// The parameters of the list.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct ListAddress {
+pub(super) struct QuarantineAddress {
     source: Option<String>,
     cursor: Option<String>,
     /// Requests that the act before released and did not release.
@@ -41,7 +41,7 @@ pub(super) struct ListAddress {
 pub(super) async fn list(
     service: Service,
     frame: Frame,
-    Query(wanted): Query<ListAddress>,
+    Query(wanted): Query<QuarantineAddress>,
 ) -> Result<Response, ApiError> {
     let invalid = |name: &str, why: String| {
         ApiError::bad_request("invalid_parameter", format!("`{name}`: {why}"))
@@ -78,7 +78,7 @@ pub(super) async fn list(
     Ok(frame.page("Quarantine", Place::Quarantine, &main))
 }
 
-/// What the requests of each source would do now, the source with the newest first.
+/// A trial of the requests of each source, the source with most of them first.
 async fn trials(service: &AdminService) -> Result<Vec<(String, QuarantineTrial)>, ApiError> {
     let query =
         QuarantineQuery { limit: Some(Limit::clamped(Limit::MAX)), ..QuarantineQuery::default() };
@@ -108,7 +108,7 @@ fn heading(trials: &[(String, QuarantineTrial)]) -> Markup {
     }
 }
 
-fn outcome(wanted: &ListAddress) -> Markup {
+fn outcome(wanted: &QuarantineAddress) -> Markup {
     let Some(released) = wanted.released else { return html! {} };
     let refused = wanted.refused.unwrap_or_default();
     parts::note(
@@ -133,7 +133,7 @@ fn by_source(frame: &Frame, trials: &[(String, QuarantineTrial)]) -> Markup {
                     thead {
                         tr {
                             th scope="col" { "Source" } th.n scope="col" { "Valid now" }
-                            th.n scope="col" { "Still not" } th scope="col" { "What helps" }
+                            th.n scope="col" { "Still not" } th.hs scope="col" { "What helps" }
                             th scope="col" { span.vh { "Act" } }
                         }
                     }
@@ -156,18 +156,19 @@ fn trial_row(frame: &Frame, source: &str, trial: QuarantineTrial) -> Markup {
             }
             td.n { (amounts::number(trial.valid as u64)) @if trial.more { "+" } }
             td.n.d { (amounts::number(trial.invalid as u64)) @if trial.more { "+" } }
-            td.grow.d {
+            td.grow.d.hs {
                 @if trial.valid > 0 {
                     "Each is verified again and comes in once."
                 } @else {
-                    "Put the secret that signed them beside the present one. "
-                    a href=(page) { "Source" }
+                    "Put the secret that signed them beside the present one."
                 }
             }
             td.n {
                 @if trial.valid > 0 {
                     (parts::act(&frame.reader, NeededRole::Operate, (&label, Weight::Primary),
                         "/quarantine/release", &[("source", source)]))
+                } @else {
+                    a.btn href=(page) { "Open the source" }
                 }
             }
         }
@@ -200,7 +201,7 @@ fn requests(
         section.p aria-label="Quarantined requests, newest first" {
             header { h2 { "Newest first" } }
             div.scroll {
-                table.tbl {
+                table.tbl.ev {
                     thead {
                         tr {
                             th scope="col" { "Received" } th scope="col" { "Source" }
@@ -211,12 +212,12 @@ fn requests(
                     tbody {
                         @for item in &found.items {
                             tr data-row {
-                                td.m.d.nw { (times.exact(item.received_at)) }
-                                td { b { (Foreign(&item.source)) } }
-                                td.m { (Foreign(&item.address)) }
-                                td.n { (amounts::size(item.size as u64)) }
-                                td.grow { (StateWord::Quarantined.saying(&item.code)) }
-                                td.m {
+                                td.k-t.m.d.nw { (times.exact(item.received_at)) }
+                                td.k-ty data-w=(item.code) { b { (Foreign(&item.source)) } }
+                                td.m.hs { (Foreign(&item.address)) }
+                                td.n.hs { (amounts::size(item.size as u64)) }
+                                td.k-st.grow { (StateWord::Quarantined.saying(&item.code)) }
+                                td.k-sub.m.wrap {
                                     a href={ "/quarantine/" (item.id) } data-open { (item.id) }
                                 }
                             }
@@ -231,7 +232,7 @@ fn requests(
 
 /// The form of the request that is shown.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct ShownAs {
+pub(super) struct RequestTab {
     #[serde(default)]
     view: PayloadTab,
 }
@@ -241,7 +242,7 @@ pub(super) async fn show(
     service: Service,
     frame: Frame,
     path: PathText,
-    Query(shown): Query<ShownAs>,
+    Query(shown): Query<RequestTab>,
 ) -> Result<Response, ApiError> {
     let id: QuarantineId = path.id()?;
     let found = service.quarantined_request(id).await?;
@@ -265,7 +266,7 @@ pub(super) async fn show(
                         @if events.is_empty() { "no event" }
                         "."
                     } @else {
-                        (StateWord::Quarantined.saying(&request.code)) " Received "
+                        (StateWord::Quarantined.saying(&request.code)) "\u{2002}Received "
                         (times.exact(request.received_at)) " from "
                         span.m { (Foreign(&request.address)) } "."
                     }

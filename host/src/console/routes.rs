@@ -105,7 +105,7 @@ fn picture(rules: &[RuleView], sources: &[String], stored: &BTreeMap<String, u64
                         @for (to, target) in targets.iter().enumerate() {
                             @if rules.iter().any(|r| r.target == **target && r.sources.contains(source)) {
                                 @let count = stored.get(*source).copied().unwrap_or_default();
-                                path.l.l3[count == 0].(width(count, most)) d=(curve(from, to)) {}
+                                path.l.l3[count == 0].q[count > 0].(width(count, most)) d=(curve(from, to)) {}
                             }
                         }
                     }
@@ -159,7 +159,7 @@ fn table(rules: &[RuleView]) -> Markup {
                                         small.m { "when " (Foreign(condition)) }
                                     }
                                 }
-                                td.d {
+                                td.d.nw {
                                     @if rule.sources.is_empty() { span.warn { "none" } }
                                     (Foreign(&rule.sources.join(", ")))
                                 }
@@ -187,9 +187,9 @@ fn wanted(rule: &RuleView) -> Markup {
 pub(super) fn patterns(rules: &[RuleView]) -> Markup {
     if rules.is_empty() {
         return parts::empty(
-            "It gets no events.",
+            "No rule is in force here.",
             &html! {
-                "No rule in force names it. " a href="/routes" { "Routes" }
+                "A subscription or a route makes one. " a href="/routes" { "Routes" }
             },
         );
     }

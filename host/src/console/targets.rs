@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use maud::{Markup, html};
-use weir_core::name::Target;
+use weir_core::name::{HUB_SOURCE, Target};
 
+use super::amounts;
 use super::chart::{self, Bars, Line, Tone};
 use super::foreign::Foreign;
 use super::frame::Frame;
@@ -84,6 +85,17 @@ pub(super) fn history(frame: &Frame, stats: &StatsAnswer, target: &Target) -> Ma
     }
 }
 
+/// The counts of a target over the time of the statistics.
+pub(super) fn total(stats: &StatsAnswer, target: &Target) -> TargetCounts {
+    let found = stats.targets.iter().find(|one| one.name == target.to_string());
+    found.map(|one| one.total.clone()).unwrap_or_default()
+}
+
+/// A duration as people read it; a dash if there is none.
+pub(super) fn millis(ms: Option<f64>) -> String {
+    ms.map_or("–".to_owned(), |ms| amounts::duration(Duration::from_micros(micros(ms))))
+}
+
 /// The parameters of the statistics of a target in the last day.
 pub(super) fn last_day(target: &Target) -> StatsQuery {
     let since = Some(PointInTime::Ago(Duration::from_secs(86_400)));
@@ -122,7 +134,7 @@ pub(super) fn acts(
         Target::Destination(name) => ("/destinations/", name.as_str()),
     };
     let path = |act: &str| format!("{path}{}/{act}", parts::path_part(name));
-    let own = holds.iter().find(|held| held.by != "hub" && !held.by.starts_with("breaker"));
+    let own = holds.iter().find(|held| held.by != HUB_SOURCE);
     let operate = NeededRole::Operate;
     html! {
         @if is_failing || waits {

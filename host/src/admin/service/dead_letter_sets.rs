@@ -21,8 +21,10 @@ use crate::api::{
     DeadLetterSet, TargetShare,
 };
 
-/// Most dead letters that are looked at, and that one act changes.
-pub(crate) const SET_MAX: usize = 2_000;
+/// Most dead letters that one act changes.
+const SET_MAX: usize = 2_000;
+/// Dead letters whose causes are counted: a page is answered in a few milliseconds.
+const COUNTED_MAX: usize = 500;
 /// Most causes that are listed.
 const CAUSES_MAX: usize = 20;
 /// Longest cause, in characters.
@@ -40,7 +42,7 @@ fn subject_of(selection: &DeadLetterSelection) -> String {
 impl AdminService {
     /// The causes of the newest dead letters.
     pub(crate) async fn dead_letter_causes(&self) -> Result<DeadLetterCauses, ApiError> {
-        let (found, is_whole) = self.newest_dead(None).await?;
+        let (found, is_whole) = self.newest_dead(None, COUNTED_MAX).await?;
         let mut groups: BTreeMap<(Target, String), Vec<&DeliveryDetail>> = BTreeMap::new();
         for dead in &found {
             let cause = cause_of(dead.reason.as_deref());
@@ -187,7 +189,7 @@ impl AdminService {
             let detail = "choose dead letters by `target`, `cause` or `ids`";
             return Err(ApiError::bad_request("malformed", detail));
         }
-        let (mut found, is_whole) = self.newest_dead(target).await?;
+        let (mut found, is_whole) = self.newest_dead(target, SET_MAX).await?;
         if let Some(cause) = &selection.cause {
             found.retain(|dead| cause_of(dead.reason.as_deref()) == *cause);
         }
@@ -212,6 +214,7 @@ impl AdminService {
     async fn newest_dead(
         &self,
         target: Option<Target>,
+        most: usize,
     ) -> Result<(Vec<DeliveryDetail>, bool), ApiError> {
         let (mut found, mut after) = (Vec::new(), None);
         loop {
@@ -224,8 +227,7 @@ impl AdminService {
             let page = self.store.deliveries(filter, page).await?;
             found.extend(page.items);
             after = page.next;
-            if after.is_none() || found.len() >= SET_MAX {
-                found.truncate(SET_MAX);
+            if after.is_none() || found.len() >= most {
                 return Ok((found, after.is_none()));
             }
         }

@@ -87,7 +87,7 @@ async fn empty_pages_say_what_to_do_next() {
         ("/handlers", "1 handler. All are well."),
         ("/handlers/orders", "No version serves."),
         ("/destinations", "2 ways out. All are well."),
-        ("/destinations/ops", "It gets no events."),
+        ("/destinations/ops", "No rule is in force here."),
         ("/routes", "1 rule in force"),
         ("/settings", "every value is a default"),
         ("/dead-letters/preview", "Select dead letters first."),
@@ -226,4 +226,19 @@ async fn a_reader_without_the_role_sees_disabled_buttons() {
     let post = post.header("host", HOST).header("authorization", format!("Bearer {token}"));
     let response = admin.router.clone().call(post.body(Body::empty()).unwrap()).await.unwrap();
     assert_eq!(response.status(), 403);
+}
+
+#[tokio::test]
+async fn acts_are_in_the_audit_log_with_who_did_them() {
+    let admin = TestAdmin::with_pages().await;
+    assert!(admin.page("/audit").await.contains("No act yet."));
+    admin.submit("/destinations/ops/pause", "").await;
+    admin.submit("/destinations/ops/resume", "hold=999").await;
+    let page = admin.page("/audit").await;
+    assert!(page.contains("destination:ops") && page.contains(">done<"), "{page}");
+    assert!(page.contains(">refused<"), "{page}");
+    let refused = admin.page("/audit?outcome=refused").await;
+    assert!(!refused.contains("destination:ops"), "{refused}");
+    assert!(admin.page("/audit?act=replay").await.contains("No act matches"));
+    assert_eq!(admin.any_page("/audit?outcome=%3Cscript%3E").await.0, 400);
 }

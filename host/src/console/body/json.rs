@@ -1,8 +1,8 @@
 //! JSON as lines that fold, every token as it was sent.
 //!
-//! What may not live here: how JSON is read (`scan`).
+//! Not here: how JSON is read (`scan`).
 
-use super::scan::{DEPTH_MAX, ITEMS_MAX, Kind, Node};
+use super::scan::{DEPTH_MAX, ITEMS_MAX, JsonKind, JsonNode};
 use super::writer::MarkupWriter;
 use crate::console::amounts::{counted as plural, size};
 
@@ -18,7 +18,7 @@ const POINTER_BYTES_MAX: usize = 8 * 1024;
 const POINTER_BYTES: usize = 256;
 
 /// Writes a value as lines.
-pub(super) fn write(out: &mut MarkupWriter, node: &Node<'_>) {
+pub(super) fn write(out: &mut MarkupWriter, node: &JsonNode<'_>) {
     let mut lines = Lines { out, lines: 0, pointers: 0, pointer: String::new() };
     lines.node(node, 0, true);
 }
@@ -33,7 +33,7 @@ struct Lines<'a> {
 }
 
 impl Lines<'_> {
-    fn node(&mut self, node: &Node<'_>, depth: usize, is_last: bool) {
+    fn node(&mut self, node: &JsonNode<'_>, depth: usize, is_last: bool) {
         if node.is_container() && node.count > 0 {
             self.container(node, depth, is_last);
             return;
@@ -44,20 +44,20 @@ impl Lines<'_> {
         self.out.tag(">");
         self.key(node);
         match node.kind {
-            Kind::String => self.string(node.text),
-            Kind::Plain => {
+            JsonKind::String => self.string(node.text),
+            JsonKind::Plain => {
                 self.out.tag("<u>");
                 self.out.text(node.text);
                 self.out.tag("</u>");
             }
-            Kind::Object => self.out.tag(if node.is_whole { "{}" } else { "{" }),
-            Kind::Array => self.out.tag(if node.is_whole { "[]" } else { "[" }),
+            JsonKind::Object => self.out.tag(if node.is_whole { "{}" } else { "{" }),
+            JsonKind::Array => self.out.tag(if node.is_whole { "[]" } else { "[" }),
         }
         self.out.tag(if is_last { "</div>" } else { ",</div>" });
     }
 
-    fn container(&mut self, node: &Node<'_>, depth: usize, is_last: bool) {
-        let is_object = node.kind == Kind::Object;
+    fn container(&mut self, node: &JsonNode<'_>, depth: usize, is_last: bool) {
+        let is_object = node.kind == JsonKind::Object;
         let is_open = depth == 0 || (depth < OPEN_DEPTH && self.lines < OPEN_LINES);
         self.out.tag(if is_open { "<details open><summary" } else { "<details><summary" });
         self.out.tag(if is_object { " class=\"o\"" } else { " class=\"a\"" });
@@ -80,7 +80,7 @@ impl Lines<'_> {
         self.out.tag("</details>");
     }
 
-    fn children(&mut self, node: &Node<'_>, depth: usize) {
+    fn children(&mut self, node: &JsonNode<'_>, depth: usize) {
         let length = self.pointer.len();
         let mut shown = 0;
         for (index, child) in node.children.iter().enumerate() {
@@ -94,10 +94,10 @@ impl Lines<'_> {
         }
         let left = node.count - shown;
         if left > 0 {
-            let noun = if node.kind == Kind::Object { "keys" } else { "items" };
+            let noun = if node.kind == JsonKind::Object { "keys" } else { "items" };
             let why = if depth >= DEPTH_MAX {
                 ", too deep to show"
-            } else if node.kind == Kind::Array && shown == ITEMS_MAX {
+            } else if node.kind == JsonKind::Array && shown == ITEMS_MAX {
                 ", an array shows 100"
             } else {
                 ", the view is full"
@@ -108,7 +108,7 @@ impl Lines<'_> {
         }
     }
 
-    fn key(&mut self, node: &Node<'_>) {
+    fn key(&mut self, node: &JsonNode<'_>) {
         if let Some(key) = node.key {
             self.out.tag("<b>");
             self.out.text(key);
@@ -154,7 +154,7 @@ impl Lines<'_> {
         self.pointers += self.out.len() - before;
     }
 
-    fn step(&mut self, child: &Node<'_>, index: usize) {
+    fn step(&mut self, child: &JsonNode<'_>, index: usize) {
         self.pointer.push('/');
         match child.key {
             None => self.pointer.push_str(&index.to_string()),
@@ -169,9 +169,9 @@ impl Lines<'_> {
 }
 
 /// The content of a fold in words, with its size if it is closed.
-fn counted(node: &Node<'_>, with_size: bool) -> String {
+fn counted(node: &JsonNode<'_>, with_size: bool) -> String {
     let at_least = if node.is_whole { "" } else { "at least " };
-    let noun = if node.kind == Kind::Object { "key" } else { "item" };
+    let noun = if node.kind == JsonKind::Object { "key" } else { "item" };
     let count = plural(node.count as u64, noun);
     if with_size {
         format!("{at_least}{count}, {}", size(node.text.len() as u64))

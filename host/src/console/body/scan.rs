@@ -21,7 +21,7 @@ pub(super) struct Mistake {
 
 /// The kind of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum JsonKind {
     Object,
     Array,
     String,
@@ -31,27 +31,27 @@ pub(super) enum Kind {
 
 /// A value with its place.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Node<'a> {
+pub(super) struct JsonNode<'a> {
     /// The key as it was sent, in quotes, in an object.
     pub(super) key: Option<&'a str>,
-    pub(super) kind: Kind,
+    pub(super) kind: JsonKind,
     /// The value as it was sent, with all that is in it.
     pub(super) text: &'a str,
-    pub(super) children: Vec<Node<'a>>,
+    pub(super) children: Vec<JsonNode<'a>>,
     /// Keys or items, including those that are not shown.
     pub(super) count: usize,
     /// False if the view ends in it.
     pub(super) is_whole: bool,
 }
 
-impl Node<'_> {
+impl JsonNode<'_> {
     pub(super) fn is_container(&self) -> bool {
-        matches!(self.kind, Kind::Object | Kind::Array)
+        matches!(self.kind, JsonKind::Object | JsonKind::Array)
     }
 }
 
 /// Reads a text as JSON. A text that is `cut` may end anywhere.
-pub(super) fn scan(text: &str, cut: bool) -> Result<Node<'_>, Mistake> {
+pub(super) fn scan(text: &str, cut: bool) -> Result<JsonNode<'_>, Mistake> {
     let mut scanner = Scanner { text, at: 0, cut, over: false, lines: 0 };
     scanner.space();
     let node = scanner.value(None, 0)?;
@@ -96,18 +96,24 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn value(&mut self, key: Option<&'a str>, depth: usize) -> Result<Node<'a>, Mistake> {
+    fn value(&mut self, key: Option<&'a str>, depth: usize) -> Result<JsonNode<'a>, Mistake> {
         let start = self.at;
-        let mut node =
-            Node { key, kind: Kind::Plain, text: "", children: vec![], count: 0, is_whole: true };
+        let mut node = JsonNode {
+            key,
+            kind: JsonKind::Plain,
+            text: "",
+            children: vec![],
+            count: 0,
+            is_whole: true,
+        };
         self.lines += 1;
         match self.peek() {
             Some(open @ (b'{' | b'[')) => {
-                node.kind = if open == b'{' { Kind::Object } else { Kind::Array };
+                node.kind = if open == b'{' { JsonKind::Object } else { JsonKind::Array };
                 self.container(&mut node, depth)?;
             }
             Some(b'"') => {
-                node.kind = Kind::String;
+                node.kind = JsonKind::String;
                 self.string()?;
             }
             _ => self.plain()?,
@@ -117,8 +123,8 @@ impl<'a> Scanner<'a> {
         Ok(node)
     }
 
-    fn container(&mut self, node: &mut Node<'a>, depth: usize) -> Result<(), Mistake> {
-        let close = if node.kind == Kind::Object { b'}' } else { b']' };
+    fn container(&mut self, node: &mut JsonNode<'a>, depth: usize) -> Result<(), Mistake> {
+        let close = if node.kind == JsonKind::Object { b'}' } else { b']' };
         self.at += 1;
         self.space();
         if self.peek() == Some(close) {
@@ -398,7 +404,7 @@ mod tests {
         assert_eq!((node.count, node.children.len()), (500, ITEMS_MAX));
     }
 
-    fn nodes(node: &Node<'_>) -> usize {
+    fn nodes(node: &JsonNode<'_>) -> usize {
         1 + node.children.iter().map(nodes).sum::<usize>()
     }
 

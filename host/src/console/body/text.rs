@@ -1,6 +1,6 @@
 //! Bytes as text and as hex, a window at a time.
 //!
-//! What may not live here: which window is asked for.
+//! Not here: which window is asked for.
 
 use std::fmt::Write as _;
 

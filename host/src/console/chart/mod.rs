@@ -1,7 +1,7 @@
 //! Charts as SVG: attributes and classes only, so that they obey the page's policy, with a sentence
 //! for those who cannot see them. Pure.
 //!
-//! What may not live here: where numbers come from, and times in zones.
+//! Not here: where numbers come from, and times in zones.
 
 mod bars;
 mod lines;

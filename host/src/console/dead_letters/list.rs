@@ -24,7 +24,7 @@ const CELL_CHARS: usize = 120;
 
 /// The parameters of the list.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct ListAddress {
+pub(super) struct DeadLettersAddress {
     target: Option<String>,
     source: Option<String>,
     cursor: Option<String>,
@@ -38,7 +38,7 @@ pub(super) struct ListAddress {
 pub(super) async fn show(
     service: Service,
     frame: Frame,
-    Query(wanted): Query<ListAddress>,
+    Query(wanted): Query<DeadLettersAddress>,
 ) -> Result<Response, ApiError> {
     let causes = service.dead_letter_causes().await?;
     let found = service.dead_letters(query(&wanted)?).await?;
@@ -81,7 +81,7 @@ async fn rows(
     Ok(rows)
 }
 
-fn query(wanted: &ListAddress) -> Result<DeadLettersQuery, ApiError> {
+fn query(wanted: &DeadLettersAddress) -> Result<DeadLettersQuery, ApiError> {
     let invalid = |name: &str, why: String| {
         ApiError::bad_request("invalid_parameter", format!("`{name}`: {why}"))
     };
@@ -108,7 +108,7 @@ fn heading(total: Option<u64>) -> Markup {
 }
 
 /// The result of the act that led to this page.
-fn outcome(wanted: &ListAddress) -> Markup {
+fn outcome(wanted: &DeadLettersAddress) -> Markup {
     let count = u64::from(wanted.count.unwrap_or_default());
     let skipped = u64::from(wanted.skipped.unwrap_or_default());
     let did = match wanted.did.as_deref() {
@@ -202,7 +202,7 @@ const fn outlook(outcome: Outcome) -> &'static str {
     }
 }
 
-fn chips(wanted: &ListAddress) -> Markup {
+fn chips(wanted: &DeadLettersAddress) -> Markup {
     let (target, source) = (wanted.target.as_deref(), wanted.source.as_deref());
     html! {
         @if target.is_some() || source.is_some() {
@@ -221,7 +221,7 @@ fn chips(wanted: &ListAddress) -> Markup {
     }
 }
 
-fn list(frame: &Frame, wanted: &ListAddress, rows: &[Row], next: Option<&str>) -> Markup {
+fn list(frame: &Frame, wanted: &DeadLettersAddress, rows: &[Row], next: Option<&str>) -> Markup {
     let (target, source) = (wanted.target.as_deref(), wanted.source.as_deref());
     if rows.is_empty() {
         let next = if target.is_some() || source.is_some() {
@@ -242,19 +242,17 @@ fn list(frame: &Frame, wanted: &ListAddress, rows: &[Row], next: Option<&str>) -
     });
     let may_act = NeededRole::Operate.is_given(&frame.reader);
     html! {
-        section.p aria-label="Dead letters, newest first" {
-            form action="/dead-letters/preview" {
-                header {
-                    h2 { "Newest first" }
-                    span.end {
-                        button.btn.sm disabled[!may_act]
-                            title=[(!may_act).then_some("This needs the role operate.")] {
-                            "Preview the selected…"
-                        }
+        form.p action="/dead-letters/preview" aria-label="Dead letters, newest first" {
+            header {
+                h2 { "Newest first" }
+                span.end {
+                    button.btn.sm disabled[!may_act]
+                        title=[(!may_act).then_some("This needs the role operate.")] {
+                        "Preview the selected…"
                     }
                 }
-                div.scroll { (table(frame, rows)) }
             }
+            div.scroll { (table(frame, rows)) }
             (parts::pages(newest.as_deref(), older.as_deref(), "50 a page, newest first"))
         }
     }
@@ -262,7 +260,7 @@ fn list(frame: &Frame, wanted: &ListAddress, rows: &[Row], next: Option<&str>) -
 
 fn table(frame: &Frame, rows: &[Row]) -> Markup {
     html! {
-        table.tbl {
+        table.tbl.ev {
             thead {
                 tr {
                     th scope="col" { span.vh { "Select" } }
@@ -280,15 +278,15 @@ fn dead_letter(frame: &Frame, (dead, event): &Row) -> Markup {
     let id = dead.id.to_string();
     html! {
         tr id=(id) data-row {
-            td {
+            td.k-x {
                 input type="checkbox" name="id" value=(id) data-select
                     aria-label={ "Select " (id) };
             }
-            td.m.d.nw {
+            td.k-t.m.d.nw {
                 @if let Some(last) = last { (frame.reader.times.exact(last.started_at)) }
                 @else { "–" }
             }
-            td.two {
+            td.k-sub.two {
                 a href={ "/events/" (dead.event) "#" (id) } data-open {
                     @match event {
                         Some(event) => { (foreign::cut(event.kind.as_str(), CELL_CHARS)) }
@@ -297,8 +295,8 @@ fn dead_letter(frame: &Frame, (dead, event): &Row) -> Markup {
                 }
                 @if let Some(event) = event { small { (Foreign(event.source.as_str())) } }
             }
-            td.nw { (targets::named(&dead.target)) }
-            td.grow {
+            td.k-tg.nw { (targets::named(&dead.target)) }
+            td.k-ty.grow {
                 (foreign::cut(dead.reason.as_deref().unwrap_or("no reason was recorded"), CELL_CHARS))
                 @if dead.attempts > 1 { span.dd { " · " (dead.attempts) " attempts" } }
             }

@@ -1,4 +1,4 @@
-//! What an act on a set of dead letters would do. Nothing is done on this page.
+//! The preview of an act on a set of dead letters. Nothing is done on this page.
 
 use axum::extract::RawQuery;
 use axum::response::Response;
@@ -139,7 +139,7 @@ fn requeue(frame: &Frame, form: &SelectionForm, set: &DeadLetterSet) -> Markup {
     }
 }
 
-/// What follows for one target.
+/// The consequence for one target.
 fn follows(share: &TargetShare) -> Markup {
     let (what, why) = match &*share.state {
         "ok" => {

@@ -2,7 +2,6 @@
 //! `id` any number of times. Pure.
 
 use crate::api::DeadLetterSelection;
-use crate::console::parts::address;
 
 /// Most fields that are read: a page of rows and the fields of the form.
 const FIELDS_MAX: usize = 600;
@@ -47,16 +46,12 @@ impl SelectionForm {
         fields.extend(cause.as_deref().map(|cause| ("cause", cause)));
         fields
     }
-
-    /// The address of the preview.
-    pub(super) fn preview(&self) -> String {
-        address("/dead-letters/preview", &self.fields())
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::console::parts::address;
 
     #[test]
     fn a_selection_reads_back_from_its_address() {
@@ -65,7 +60,7 @@ mod tests {
         assert_eq!(form.selection.ids, ["dlv_1", "dlv_2"]);
         assert_eq!((&*form.set, form.new_ids, &*form.typed), ("ab", true, "1204"));
         let cause = SelectionForm::read(b"target=destination:ledger&cause=HTTP+422%3A+a%26b");
-        let address = cause.preview();
+        let address = address("/dead-letters/preview", &cause.fields());
         let query = address.split_once('?').unwrap().1;
         assert_eq!(SelectionForm::read(query.as_bytes()), cause);
     }

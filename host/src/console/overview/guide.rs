@@ -57,7 +57,7 @@ fn preferred(sources: &[SourceView]) -> Option<&SourceView> {
     let ready = |source: &&SourceView| !source.secrets.is_empty() && !source.awaits_secret;
     PREFERRED
         .iter()
-        .filter_map(|name| named(name))
+        .filter_map(named)
         .find(ready)
         .or_else(|| sources.iter().find(ready))
 }

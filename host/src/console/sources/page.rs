@@ -28,9 +28,12 @@ const REFUSALS: usize = 20;
 /// Characters of a reason that are shown.
 const REASON_CHARS: usize = 160;
 
+/// Characters of the hub's own explanation that are shown.
+const SEEN_CHARS: usize = 300;
+
 /// The act that led to the page.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Done {
+pub(super) struct SampleDone {
     /// The events of a sample that was accepted, with commas between them.
     sample: Option<String>,
 }
@@ -40,7 +43,7 @@ pub(super) async fn show(
     service: Service,
     frame: Frame,
     Path(name): Path<String>,
-    Query(done): Query<Done>,
+    Query(done): Query<SampleDone>,
 ) -> Result<Response, ApiError> {
     let view = service.sources().items.into_iter().find(|view| view.name.as_str() == name);
     let view = view.ok_or_else(|| {
@@ -66,7 +69,7 @@ pub(super) async fn show(
             div {
                 p.crumb { a href="/sources" { "Sources" } " / " (Foreign(&view.provider)) }
                 h1 { (Foreign(&name)) }
-                p { (word.saying(said)) " " (Foreign(&view.about)) "." }
+                p { (word.saying(said)) "\u{2002}" (Foreign(&view.provider)) ": " (Foreign(&view.about)) "." }
             }
             div.acts {
                 a.btn href=(parts::address("/events", &[("source", &name)])) { "Events" }
@@ -75,7 +78,7 @@ pub(super) async fn show(
         }
         div.stackv {
             (accepted(&done))
-            (problem(&view, word, &refusals, kept))
+            (problem(&view, word, (&refusals, health.as_ref()), kept))
             (cells(&view, health.as_ref(), kept))
             (requests_chart(&frame, &name, &stats))
             div.cols.r {
@@ -114,7 +117,7 @@ fn sample_form(frame: &Frame, view: &SourceView) -> Markup {
 }
 
 /// The events that a sample became.
-fn accepted(done: &Done) -> Markup {
+fn accepted(done: &SampleDone) -> Markup {
     let Some(events) = &done.sample else { return html! {} };
     let is_id =
         |id: &&str| id.len() < 64 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
@@ -130,8 +133,13 @@ fn accepted(done: &Done) -> Markup {
     )
 }
 
-/// What is wrong, and what helps.
-fn problem(view: &SourceView, word: StateWord, refusals: &[RefusalView], kept: usize) -> Markup {
+/// The problem of a source, and the help for it.
+fn problem(
+    view: &SourceView,
+    word: StateWord,
+    (refusals, health): (&[RefusalView], Option<&SourceHealth>),
+    kept: usize,
+) -> Markup {
     let quarantine = parts::address("/quarantine", &[("source", view.name.as_str())]);
     html! {
         @if view.awaits_secret {
@@ -144,6 +152,9 @@ fn problem(view: &SourceView, word: StateWord, refusals: &[RefusalView], kept: u
             (parts::note(NoteKind::Failure, &html! {
                 @if let Some(last) = refusals.first() {
                     b { "The last refused request: " (foreign::cut(&last.reason, REASON_CHARS)) "." }
+                    @if let Some(seen) = health.and_then(|health| health.seen.as_deref()) {
+                        " The hub sees: " (foreign::cut(seen, SEEN_CHARS)) "."
+                    }
                 } @else {
                     b { "Requests were refused." }
                 }
@@ -177,9 +188,7 @@ fn cells(view: &SourceView, health: Option<&SourceHealth>, kept: usize) -> Marku
             (cell("Quarantine", &at_most(kept), &html! {
                 a href=(parts::address("/quarantine", &[("source", name)])) { "kept requests" }
             }))
-            (cell("Last request", &last(health).into_string(), &html! {
-                @if let Some(seen) = health.and_then(|h| h.seen.as_deref()) { (Foreign(seen)) }
-            }))
+            (cell("Last request", &last(health).into_string(), &html! { "that was accepted" }))
         }
     }
 }
@@ -214,16 +223,16 @@ fn refusals_panel(frame: &Frame, refusals: &[RefusalView]) -> Markup {
                 table.tbl {
                     thead {
                         tr {
-                            th scope="col" { "At" } th scope="col" { "From" }
-                            th scope="col" { "Answer" } th scope="col" { "Why" }
+                            th scope="col" { "At" } th.hs scope="col" { "From" }
+                            th.n.hs scope="col" { "Answer" } th scope="col" { "Why" }
                         }
                     }
                     tbody {
                         @for refusal in refusals {
                             tr {
                                 td.m.d.nw { (times.exact(refusal.at)) }
-                                td.m { (refusal.address) }
-                                td.n { (refusal.status) }
+                                td.m.hs { (refusal.address) }
+                                td.n.hs { (refusal.status) }
                                 td.two.grow {
                                     (foreign::cut(&refusal.reason, REASON_CHARS))
                                     small.m { (refusal.code) " · " (refusal.request_id) }
@@ -250,10 +259,8 @@ fn set_up(view: &SourceView) -> Markup {
         &html! {},
         &html! {
             div.pad.stackv {
-                div.copyrow {
-                    pre.code tabindex="0" role="region" aria-label="Address" { (Foreign(&url)) }
-                    (parts::copy(&url, "Copy"))
-                }
+                pre.code tabindex="0" role="region" aria-label="Address" { (Foreign(&url)) }
+                (parts::copy(&url, "Copy URL"))
                 @if view.public_url.is_none() {
                     p.d {
                         "This is the path. The host is the one under which the sender reaches this "
@@ -263,7 +270,7 @@ fn set_up(view: &SourceView) -> Markup {
                 p.d {
                     "Give the sender this address and the secret. "
                     @if view.docs.starts_with("https://") {
-                        a href=(view.docs) rel="noreferrer noopener" { (Foreign(&view.provider)) "’s documentation" }
+                        a href=(view.docs) rel="noreferrer noopener" { "Documentation of " (Foreign(&view.provider)) }
                     }
                 }
             }
