@@ -81,7 +81,7 @@ fn of_store(path: &str, format: Option<&StoreFormat>) -> String {
         return format!("{path}: format {found}, nothing to change");
     }
     let mut lines = vec![format!(
-        "{path}: format {found}; the first start of this version makes {} additions, in moments. \
+        "{path}: format {found}; the first start of this version makes {} additions. \
          An older version can still use the store",
         pending.len()
     )];

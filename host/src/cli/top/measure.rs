@@ -109,7 +109,6 @@ pub(super) fn measured(before: &HubSample, now: &HubSample) -> Measured {
 }
 
 /// A rate, or zero without a time. A counter that went back belongs to a hub that was started anew.
-#[expect(clippy::cast_precision_loss, reason = "a count of events in seconds is small")]
 fn rate(before: u64, now: u64, seconds: f64) -> f64 {
     let counted = if now < before { now } else { now - before };
     if seconds > 0.0 { counted as f64 / seconds } else { 0.0 }

@@ -179,22 +179,31 @@ fn draw_events(frame: &mut Frame<'_>, area: Rect, events: &[NewEventRow], look: 
         Constraint::Length(30),
     ];
     let headings = ["TIME (UTC)", "SOURCE", "TYPE", "STATUS", "ID"];
-    list(frame, area, "newest events", events.iter().map(row), widths, headings);
+    let rows = events.iter().take(visible_rows(area)).map(row);
+    list(frame, area, "newest events", rows, widths, headings);
 }
 
 fn list<'a, const N: usize>(
     frame: &mut Frame<'_>,
     area: Rect,
     title: &'static str,
-    rows: impl Iterator<Item = Row<'a>>,
+    rows: impl ExactSizeIterator<Item = Row<'a>>,
     widths: [Constraint; N],
     headings: [&'static str; N],
 ) {
     let heading = Row::new(headings).style(Style::new().add_modifier(Modifier::BOLD));
-    let block = Block::bordered().title(format!(" {title} "));
-    let visible = usize::from(area.height.saturating_sub(3));
+    let (all, visible) = (rows.len(), visible_rows(area));
+    let block = Block::bordered().title(match all > visible {
+        true => format!(" {title}: {visible} of {all} "),
+        false => format!(" {title} "),
+    });
     let table = Table::new(rows.take(visible), widths).header(heading).block(block);
     frame.render_widget(table, area);
+}
+
+/// Rows between the heading and the frame of a list.
+fn visible_rows(area: Rect) -> usize {
+    usize::from(area.height.saturating_sub(3))
 }
 
 /// The time of day in a time such as `2026-11-23T15:00:00.000Z`.
