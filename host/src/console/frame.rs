@@ -15,7 +15,7 @@ use super::assets::Asset;
 use super::foreign::Foreign;
 use super::icons::{self, Icon};
 use super::parts;
-use super::reader::{Reader, Theme};
+use super::reader::{PageReader, Theme};
 use crate::admin::PAGE_TYPE;
 use crate::admin::error::ApiError;
 use crate::admin::service::AdminService;
@@ -75,7 +75,7 @@ const NAVIGATION: [(Option<&str>, &[Place]); 5] = [
 /// The shell for one reader.
 #[derive(Debug, Clone)]
 pub(crate) struct Frame {
-    pub(crate) reader: Reader,
+    pub(crate) reader: PageReader,
     pub(crate) counts: NavCounts,
     /// False for a page that does not know its reader.
     is_whole: bool,
@@ -88,14 +88,14 @@ impl FromRequestParts<Arc<AdminService>> for Frame {
         head: &mut Parts,
         service: &Arc<AdminService>,
     ) -> Result<Self, ApiError> {
-        let reader = Reader::of(head, service.clock.now());
+        let reader = PageReader::of(head, service.clock.now());
         Ok(Self { reader, counts: service.nav_counts().await, is_whole: true })
     }
 }
 
 impl Frame {
     /// A shell without counts, for a page that the service had no part in.
-    pub(crate) fn bare(reader: Reader) -> Self {
+    pub(crate) fn bare(reader: PageReader) -> Self {
         Self { reader, counts: NavCounts::default(), is_whole: false }
     }
 
@@ -269,7 +269,7 @@ impl Frame {
     }
 }
 
-fn zone_title(reader: &Reader) -> &'static str {
+fn zone_title(reader: &PageReader) -> &'static str {
     if reader.times.is_utc() {
         "Times are in UTC. Switch to the zone of the browser."
     } else {
@@ -277,7 +277,7 @@ fn zone_title(reader: &Reader) -> &'static str {
     }
 }
 
-const fn theme_label(reader: &Reader) -> &'static str {
+const fn theme_label(reader: &PageReader) -> &'static str {
     match reader.theme {
         None => "Theme of the system; switch to dark",
         Some(Theme::Dark) => "Dark theme; switch to light",
@@ -286,7 +286,7 @@ const fn theme_label(reader: &Reader) -> &'static str {
 }
 
 /// The name and role of a reader who has signed in, with a way out; else the way in.
-fn reader_link(reader: &Reader) -> Markup {
+fn reader_link(reader: &PageReader) -> Markup {
     html! {
         @if reader.is_signed_in() {
             details.pop.hs {

@@ -45,7 +45,7 @@ impl Icon {
 
     /// The picture, which screen readers skip: a word always stands beside it.
     pub(crate) fn picture(self) -> Markup {
-        html! { svg.i viewBox="0 0 16 16" aria-hidden="true" { path d=(self.path()); } }
+        html! { svg.i viewBox="0 0 16 16" aria-hidden="true" { path d=(self.path()) {} } }
     }
 }
 
@@ -53,7 +53,7 @@ impl Icon {
 pub(crate) fn brand() -> Markup {
     html! {
         svg viewBox="0 0 20 20" aria-hidden="true" {
-            path d="M1.5 5.5h6c4.5 0 2.5 8 7 8h4M1.5 9.5h4.2M11 17.5h7.5M8.5 11v6.5";
+            path d="M1.5 5.5h6c4.5 0 2.5 8 7 8h4M1.5 9.5h4.2M11 17.5h7.5M8.5 11v6.5" {}
         }
     }
 }

@@ -9,7 +9,7 @@ use weir_core::time::Timestamp;
 
 use super::frame::{Frame, Place};
 use super::parts::{self, NoteKind};
-use super::reader::Reader;
+use super::reader::PageReader;
 
 /// The page to go to, and the code of the error if the last try failed.
 #[derive(Debug, Default, Deserialize)]
@@ -22,7 +22,7 @@ pub(super) struct LoginQuery {
 
 /// Answers `/login`.
 pub(super) async fn page(head: Parts, Query(query): Query<LoginQuery>) -> Response {
-    let frame = Frame::bare(Reader::of(&head, Timestamp::default()));
+    let frame = Frame::bare(PageReader::of(&head, Timestamp::default()));
     let said = match &*query.error {
         "" => None,
         "token_expired" => Some("This token has expired. An admin can make a new one."),

@@ -13,7 +13,7 @@
 //! - `times` and `amounts`: times in the reader's zone, durations, sizes, numbers.
 //! - `assets`: the style and the scripts. A page works without script, except for what is live.
 //!
-//! What may not live here: SQL, decisions about events, inline scripts or styles, and `PreEscaped`
+//! Not here: SQL, decisions about events, inline scripts or styles, and `PreEscaped`
 //! outside of `foreign`, `body` and `chart`.
 
 mod amounts;

@@ -3,7 +3,7 @@
 
 use maud::{Markup, html};
 
-use super::reader::Reader;
+use super::reader::PageReader;
 
 /// A path with a query. Values are percent-encoded; empty ones are left out.
 pub(crate) fn address(path: &str, query: &[(&str, &str)]) -> String {
@@ -115,7 +115,7 @@ pub(crate) enum NeededRole {
 }
 
 impl NeededRole {
-    pub(crate) fn is_given(self, reader: &Reader) -> bool {
+    pub(crate) fn is_given(self, reader: &PageReader) -> bool {
         match self {
             Self::Operate => reader.may_operate(),
         }
@@ -128,7 +128,7 @@ impl NeededRole {
     }
 }
 
-/// How a button stands out.
+/// The weight of a button among others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Weight {
     /// The one act that most readers want here.
@@ -151,7 +151,7 @@ impl Weight {
 /// A button that acts: a form of its own, sent by POST. A reader whose role may not do this sees it
 /// disabled, with the role that could.
 pub(crate) fn act(
-    reader: &Reader,
+    reader: &PageReader,
     needs: NeededRole,
     (label, weight): (&str, Weight),
     path: &str,
@@ -170,7 +170,7 @@ pub(crate) fn act(
 
 /// A link to a page that asks before it acts; its label ends in `…`.
 pub(crate) fn act_link(
-    reader: &Reader,
+    reader: &PageReader,
     needs: NeededRole,
     (label, weight): (&str, Weight),
     address: &str,
@@ -182,7 +182,7 @@ pub(crate) fn act_link(
 }
 
 /// The hidden fields of a form: its own, the token of the session, and the address to come back to.
-pub(crate) fn form_fields(reader: &Reader, fields: &[(&str, &str)]) -> Markup {
+pub(crate) fn form_fields(reader: &PageReader, fields: &[(&str, &str)]) -> Markup {
     html! {
         input type="hidden" name="form_token" value=(reader.form_token());
         input type="hidden" name="back" value=(reader.address);
@@ -191,7 +191,12 @@ pub(crate) fn form_fields(reader: &Reader, fields: &[(&str, &str)]) -> Markup {
 }
 
 /// The button of a form with fields of its own.
-pub(crate) fn submit(reader: &Reader, needs: NeededRole, label: &str, is_ready: bool) -> Markup {
+pub(crate) fn submit(
+    reader: &PageReader,
+    needs: NeededRole,
+    label: &str,
+    is_ready: bool,
+) -> Markup {
     if !needs.is_given(reader) {
         return refused(needs, label, Weight::Primary);
     }

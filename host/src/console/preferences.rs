@@ -9,7 +9,7 @@ use http::request::Parts;
 use serde::Deserialize;
 use weir_core::time::Timestamp;
 
-use super::reader::{KEYS_COOKIE, Reader, THEME_COOKIE, Theme, UTC_COOKIE};
+use super::reader::{KEYS_COOKIE, PageReader, THEME_COOKIE, Theme, UTC_COOKIE};
 
 /// A year: the choice stays until it is changed.
 const KEPT: cookie::time::Duration = cookie::time::Duration::days(365);
@@ -42,8 +42,8 @@ pub(super) async fn keys(head: Parts, Form(form): Form<PreferenceForm>) -> Respo
     back_with(&form.back, KEYS_COOKIE, next)
 }
 
-fn reader(head: &Parts) -> Reader {
-    Reader::of(head, Timestamp::default())
+fn reader(head: &Parts) -> PageReader {
+    PageReader::of(head, Timestamp::default())
 }
 
 fn back_with(back: &str, name: &'static str, value: Option<&str>) -> Response {

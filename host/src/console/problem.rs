@@ -9,12 +9,12 @@ use weir_core::time::Timestamp;
 use super::foreign::Foreign;
 use super::frame::{Frame, Place};
 use super::parts::{self, NoteKind};
-use super::reader::Reader;
+use super::reader::PageReader;
 use crate::admin::error::ApiError;
 
 /// Answers a browser's request that failed.
 pub(super) fn page(head: &Parts, error: ApiError, id: &str) -> Response {
-    let reader = Reader::of(head, Timestamp::default());
+    let reader = PageReader::of(head, Timestamp::default());
     let title = match error.status() {
         StatusCode::NOT_FOUND | StatusCode::GONE => "Not here",
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "Not allowed",

@@ -36,7 +36,7 @@ impl Theme {
 
 /// The reader of a page.
 #[derive(Debug, Clone)]
-pub(crate) struct Reader {
+pub(crate) struct PageReader {
     principal: Principal,
     pub(crate) theme: Option<Theme>,
     pub(crate) times: Times,
@@ -46,7 +46,7 @@ pub(crate) struct Reader {
     pub(crate) address: String,
 }
 
-impl Reader {
+impl PageReader {
     /// The reader who sent this head.
     pub(crate) fn of(head: &Parts, now: Timestamp) -> Self {
         let cookie = |name: &str| {

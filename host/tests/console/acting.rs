@@ -21,7 +21,7 @@ async fn from_the_overview_to_a_fixed_and_requeued_event_in_few_clicks() {
     browser.click(&format!("main {to_event}")).await;
     browser.until_text("h1", "push").await;
     let said = browser.text("main").await;
-    for part in ["1 of 2 targets are done.", "ledger was given up", "HTTP 422", "no such account"] {
+    for part in ["2 of 3 targets are done.", "ledger was given up", "HTTP 422", "no such account"] {
         assert!(said.contains(part), "{part} in {said}");
     }
 
@@ -31,7 +31,7 @@ async fn from_the_overview_to_a_fixed_and_requeued_event_in_few_clicks() {
     browser.until_text("main", "Requeued 1 delivery.").await;
     console.hub.until_status(&console.dead, "processed").await;
     console.go(&format!("/events/{}", console.dead)).await;
-    browser.until_text("main", "All 2 targets are done.").await;
+    browser.until_text("main", "All 3 targets are done.").await;
     console.assert_quiet("the way to a fixed event").await;
 }
 
@@ -46,7 +46,7 @@ async fn a_replay_is_counted_before_it_is_done_and_done_once() {
     assert_eq!(console.chat.received().len(), sent, "nothing is sent by a preview");
     console.ledger.answers(200);
     browser.click_text("Replay 1").await;
-    browser.until_text("main", "Replayed: 2 deliveries due now.").await;
+    browser.until_text("main", "Replayed: 3 deliveries due now.").await;
     console.hub.until_status(&console.dead, "processed").await;
     assert_eq!(console.chat.until_received(sent + 1).await.len(), sent + 1);
 

@@ -43,7 +43,7 @@ impl Console {
             .destination("ledger", &ledger, STRICT)
             .config("[[route]]\non = [\"github:*\"]\nto = \"chat\"")
             .config("[[route]]\non = [\"github:push\"]\nto = \"ledger\"")
-            .handler("orders", "version-a")
+            .handler("orders", "noop")
             .start()
             .await;
         hub.until_ready("orders").await;

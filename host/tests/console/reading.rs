@@ -1,5 +1,8 @@
 //! Finding and reading: without scripts, by keys, in the zone of the reader.
 
+use serde_json::json;
+use weir_testing::wait::until;
+
 use crate::hub::Console;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,4 +70,24 @@ async fn a_filter_that_is_not_understood_shows_its_reason_and_no_rows() {
     assert_eq!(console.browser.count("tbody tr").await, 0);
     console.go("/events?source=partner").await;
     assert!(console.browser.text("main").await.contains("No events match these filters."));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_events_come_live_and_hold_while_a_row_is_selected() {
+    let Some(console) = Console::start().await else { return };
+    let browser = &console.browser;
+    console.go("/events").await;
+    browser.until_text("[data-live-said]", "waiting for events").await;
+    let newest = console.hub.push("issues", "live-1", b"{\"issue\":{}}").await.accepted();
+    until(&format!("{newest} at the top of the list"), async || {
+        let top = browser.run("return document.querySelector('tbody tr').id", json!([])).await;
+        if top == newest.as_str() { Ok(()) } else { Err(top.to_string()) }
+    })
+    .await;
+    browser.click("tbody tr:nth-child(2) input").await;
+    console.hub.push("issues", "live-2", b"{\"issue\":{}}").await.accepted();
+    browser.until_text("[data-live-said]", "1 new. The list holds still").await;
+    assert_eq!(browser.count("tbody tr").await, 5);
+    browser.click("[data-live-show]").await;
+    assert_eq!(browser.count("tbody tr").await, 6);
 }

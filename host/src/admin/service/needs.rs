@@ -11,7 +11,7 @@ use crate::api::{EventView, QuarantineQuery};
 /// Quarantined requests that are counted; the navigation shows more as `99+`.
 const QUARANTINED_MAX: usize = 100;
 
-/// How many there are of each. None if the store does not answer.
+/// The number of each. None if the store does not answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct NavCounts {
     pub(crate) dead_letters: Option<u64>,

@@ -29,7 +29,7 @@ if (bar) live(bar);
 function live(bar) {
   const part = (/** @type {string} */ name) => /** @type {HTMLElement} */ (bar.querySelector(`[data-live-${name}]`));
   const [state, said, show, turn] = ['state', 'said', 'show', 'switch'].map(part);
-  const body = /** @type {HTMLElement} */ (document.querySelector('table.ev tbody'));
+  const body = /** @type {HTMLTableSectionElement} */ (document.querySelector('table.ev tbody'));
   const template = /** @type {HTMLTemplateElement} */ (document.querySelector('#live-row'));
   /** @type {Record<string, [string, string]>} */
   const words = JSON.parse(bar.dataset.words ?? '{}');

@@ -1,4 +1,4 @@
-//! What the buttons of an event do. Each acts, then leads back to the event with the result.
+//! The acts behind the buttons of an event. Each leads back to the event with its result.
 
 use axum::extract::Form;
 use axum::response::Redirect;

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use weir_core::delivery::Outcome;
 use weir_core::time::Timestamp;
 
-use super::path::{self, Step};
+use super::path::{self, PathStep};
 use super::timeline::target_name;
 use crate::api::EventView;
 use crate::console::amounts;
@@ -48,7 +48,7 @@ fn place(at: usize, moments: usize) -> usize {
     at * (WIDTH - 8) / moments.max(1)
 }
 
-fn lane(step: &Step<'_>, moments: &[Timestamp]) -> Markup {
+fn lane(step: &PathStep<'_>, moments: &[Timestamp]) -> Markup {
     let history = &step.delivery.history;
     let state = StateWord::of_delivery(step.delivery);
     let end = match history.last().filter(|_| state == StateWord::Processed) {

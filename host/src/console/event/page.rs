@@ -8,7 +8,7 @@ use weir_core::delivery::DeliveryState;
 use weir_core::name::Target;
 
 use super::family::Family;
-use super::path::{self, Step};
+use super::path::{self, PathStep};
 use super::sentence::state_sentence;
 use super::{lanes, timeline, why_text};
 use crate::admin::error::ApiError;
@@ -23,7 +23,7 @@ use crate::console::flash::{Flash, flash};
 use crate::console::foreign::{self, Foreign};
 use crate::console::frame::{Frame, Place};
 use crate::console::parts::{self, NeededRole, Weight, act, act_link, address};
-use crate::console::reader::Reader;
+use crate::console::reader::PageReader;
 use crate::console::words::StateWord;
 
 /// The ways to show what happened.
@@ -101,7 +101,7 @@ async fn event(
     Ok(frame.page(&title, Place::Events, &main))
 }
 
-fn head(reader: &Reader, shown: &EventDetailView) -> Markup {
+fn head(reader: &PageReader, shown: &EventDetailView) -> Markup {
     let event = &shown.event;
     html! {
         div.head {
@@ -125,7 +125,7 @@ fn head(reader: &Reader, shown: &EventDetailView) -> Markup {
 }
 
 /// The acts on an event; the first one is the most likely to help.
-fn acts(reader: &Reader, shown: &EventDetailView) -> Markup {
+fn acts(reader: &PageReader, shown: &EventDetailView) -> Markup {
     let event = &shown.event;
     let id = event.id.to_string();
     let steps = path::steps(event);
@@ -150,7 +150,7 @@ fn acts(reader: &Reader, shown: &EventDetailView) -> Markup {
 }
 
 /// Hurries what waits: a hold is released, a failing target is tried once, a retry is made due.
-fn try_now(reader: &Reader, id: &str, step: &Step<'_>) -> Markup {
+fn try_now(reader: &PageReader, id: &str, step: &PathStep<'_>) -> Markup {
     let target = &step.delivery.target;
     let delivery = step.delivery.id.to_string();
     match &step.delivery.waiting {
@@ -217,7 +217,7 @@ fn what_happened(
     let tabs =
         tabs.map(|(name, one, value)| (name, address(&page, &[("show", value)]), one == tab));
     let took = path::last_moment(event).since(event.received_at);
-    let is_over = !path::steps(event).iter().any(Step::waits);
+    let is_over = !path::steps(event).iter().any(PathStep::waits);
     html! {
         section.p aria-labelledby="path" {
             header {

@@ -9,13 +9,13 @@ use crate::api::{AttemptView, DeliveryView, EventView, WaitReason};
 
 /// A delivery of the event, or a message that one of its runs sent.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Step<'a> {
+pub(super) struct PathStep<'a> {
     pub(super) delivery: &'a DeliveryView,
     /// The handler whose run sent it; none for a delivery of the event itself.
     pub(super) sent_by: Option<&'a Target>,
 }
 
-impl Step<'_> {
+impl PathStep<'_> {
     /// The time of its first attempt, or of its next one.
     pub(super) fn begins(&self) -> Timestamp {
         let first = self.delivery.history.first().map(|attempt| attempt.started_at);
@@ -39,15 +39,15 @@ impl Step<'_> {
 }
 
 /// The deliveries of an event and the messages of their runs, in the order of their first attempt.
-pub(super) fn steps(event: &EventView) -> Vec<Step<'_>> {
+pub(super) fn steps(event: &EventView) -> Vec<PathStep<'_>> {
     let mut steps = Vec::new();
     for delivery in &event.deliveries {
-        steps.push(Step { delivery, sent_by: None });
+        steps.push(PathStep { delivery, sent_by: None });
         for message in delivery.history.iter().flat_map(|attempt| &attempt.messages) {
-            steps.push(Step { delivery: message, sent_by: Some(&delivery.target) });
+            steps.push(PathStep { delivery: message, sent_by: Some(&delivery.target) });
         }
     }
-    steps.sort_by_key(Step::begins);
+    steps.sort_by_key(PathStep::begins);
     steps
 }
 

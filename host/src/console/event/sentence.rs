@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use weir_core::delivery::{DeliveryState, EventStatus};
 use weir_core::name::Target;
 
-use super::path::{self, Step};
+use super::path::{self, PathStep};
 use crate::api::{EventView, WaitReason};
 use crate::console::foreign::Foreign;
 use crate::console::parts;
@@ -14,7 +14,7 @@ use crate::console::times::Times;
 pub(crate) fn state_sentence(event: &EventView, times: &Times) -> Markup {
     let steps = path::steps(event);
     let all = steps.len();
-    let is_done = |step: &&Step<'_>| {
+    let is_done = |step: &&PathStep<'_>| {
         matches!(step.delivery.state, DeliveryState::Processed | DeliveryState::Cancelled)
     };
     let done = steps.iter().filter(is_done).count();
@@ -38,7 +38,7 @@ pub(crate) fn state_sentence(event: &EventView, times: &Times) -> Markup {
 }
 
 /// A sentence about a delivery that is not done.
-fn why_not_done(step: &Step<'_>, times: &Times) -> Markup {
+fn why_not_done(step: &PathStep<'_>, times: &Times) -> Markup {
     let target = &step.delivery.target;
     html! {
         @match step.delivery.state {
@@ -56,8 +56,8 @@ fn why_not_done(step: &Step<'_>, times: &Times) -> Markup {
     }
 }
 
-/// What a delivery waits for, and until when.
-pub(super) fn waits(step: &Step<'_>, times: &Times) -> Markup {
+/// The reason why a delivery waits, and until when.
+pub(super) fn waits(step: &PathStep<'_>, times: &Times) -> Markup {
     let target = target_link(&step.delivery.target);
     html! {
         @match &step.delivery.waiting {

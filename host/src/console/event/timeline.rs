@@ -8,7 +8,7 @@ use weir_core::delivery::{DeliveryState, Outcome};
 use weir_core::name::Target;
 use weir_core::time::Timestamp;
 
-use super::path::{self, Step};
+use super::path::{self, PathStep};
 use super::sentence::{target_link, waits};
 use crate::api::{AttemptView, CandidateView, EventDetailView, WhyAnswer};
 use crate::console::foreign::{self, Foreign, ForeignLines};
@@ -72,7 +72,7 @@ pub(super) fn timeline(shown: &EventDetailView, why: &WhyAnswer, times: &Times) 
     }
 }
 
-fn next_title(step: &Step<'_>, times: &Times) -> Markup {
+fn next_title(step: &PathStep<'_>, times: &Times) -> Markup {
     let later = step.next_try().is_some_and(|next| next > times.now);
     html! {
         @if later { "Next: tried again" } @else { "Next: waits" }
@@ -192,7 +192,7 @@ pub(super) fn target_name(target: &Target) -> Markup {
     }
 }
 
-fn dot(step: &Step<'_>) -> Option<&'static str> {
+fn dot(step: &PathStep<'_>) -> Option<&'static str> {
     match StateWord::of_delivery(step.delivery) {
         StateWord::DeadLetter | StateWord::Failing => Some("f"),
         StateWord::Retrying => Some("w"),
@@ -202,7 +202,7 @@ fn dot(step: &Step<'_>) -> Option<&'static str> {
 }
 
 /// A delivery with its attempts.
-fn delivery(step: &Step<'_>, times: &Times) -> Markup {
+fn delivery(step: &PathStep<'_>, times: &Times) -> Markup {
     let delivery = step.delivery;
     let attempts = path::shown(&delivery.history);
     html! {
@@ -236,7 +236,7 @@ fn delivery(step: &Step<'_>, times: &Times) -> Markup {
     }
 }
 
-fn summary(step: &Step<'_>) -> String {
+fn summary(step: &PathStep<'_>) -> String {
     let delivery = step.delivery;
     let failed =
         delivery.history.iter().filter(|attempt| attempt.outcome != Outcome::Ok).count() as u64;

@@ -252,7 +252,7 @@ fn live_bar(filters: &EventFilters) -> Markup {
     }
 }
 
-/// How many targets are done: `2/3`, in bold while some are not.
+/// The number of targets that are done: `2/3`, in bold while some are not.
 fn targets(event: &EventView) -> Markup {
     let all = event.deliveries.len();
     let is_done = |state| matches!(state, DeliveryState::Processed | DeliveryState::Cancelled);

@@ -232,10 +232,10 @@ fn what_would_happen(frame: &Frame, set: &CountedSet, deliveries: u64) -> Markup
             header { h2 { "What would happen" } }
             (parts::form_fields(reader, &fields))
             ul.sum {
-                li { b.n { (number(deliveries)) } span { "deliveries are due at once" } }
-                @if skipped > 0 { li { b.n { (number(skipped)) } span { "events are skipped" } } }
+                li { b.n { (number(deliveries)) } span { "due at once, of all targets" } }
+                @if skipped > 0 { li { b.n { (number(skipped)) } span { "skipped" } } }
                 @if set.unknown > 0 {
-                    li { b.n { (set.unknown) } span { "are past their retention" } }
+                    li { b.n { (set.unknown) } span { "past their retention" } }
                 }
             }
             div.opt {

@@ -12,7 +12,7 @@ use crate::console::assets::Asset;
 use crate::console::foreign::Foreign;
 use crate::console::frame::{Frame, Place};
 use crate::console::parts::{self, NeededRole, Weight};
-use crate::console::reader::Reader;
+use crate::console::reader::PageReader;
 use crate::console::words::StateWord;
 
 /// Sources that are offered before others, because their samples need no account.
@@ -55,14 +55,10 @@ fn step(mark: &str, class: &str, title: &str, content: &Markup) -> Markup {
 fn preferred(sources: &[SourceView]) -> Option<&SourceView> {
     let named = |name: &&str| sources.iter().find(|source| source.name.as_str() == *name);
     let ready = |source: &&SourceView| !source.secrets.is_empty() && !source.awaits_secret;
-    PREFERRED
-        .iter()
-        .filter_map(named)
-        .find(ready)
-        .or_else(|| sources.iter().find(ready))
+    PREFERRED.iter().filter_map(named).find(ready).or_else(|| sources.iter().find(ready))
 }
 
-fn first_event(reader: &Reader, sources: &[SourceView], is_done: bool) -> Markup {
+fn first_event(reader: &PageReader, sources: &[SourceView], is_done: bool) -> Markup {
     let class = if is_done { "done" } else { "now" };
     let mark = if is_done { "✓" } else { "2" };
     let content = match preferred(sources) {

@@ -169,7 +169,7 @@ fn deliveries_wait(count: u64) -> String {
     format!("{} {wait}.", counted(count, "delivery"))
 }
 
-/// How receiving is, in words.
+/// The state of receiving, in words.
 fn verdict(facts: &Facts, received: u64) -> Markup {
     let summary = &facts.health.summary;
     html! {

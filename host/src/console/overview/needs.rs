@@ -1,4 +1,4 @@
-//! What needs a person: from the health of the hub, its targets and its sources. Pure.
+//! The list of all that needs a person, from the health of the hub and its parts. Pure.
 
 use maud::{Markup, html};
 use weir_core::time::Timestamp;
@@ -8,7 +8,7 @@ use crate::api::{DestinationView, HandlerView, HealthState};
 use crate::console::amounts::{counted, number};
 use crate::console::foreign::{self, Foreign};
 use crate::console::parts::{self, NeededRole, Weight, address, path_part};
-use crate::console::reader::Reader;
+use crate::console::reader::PageReader;
 use crate::console::words::StateWord;
 
 /// Most characters of a reason.
@@ -26,7 +26,7 @@ pub(super) struct Need {
 }
 
 /// All needs: those of the hub itself, then the one that affects most first.
-pub(super) fn needs(facts: &Facts, reader: &Reader) -> Vec<Need> {
+pub(super) fn needs(facts: &Facts, reader: &PageReader) -> Vec<Need> {
     let mut of_parts = Vec::new();
     of_parts.extend(facts.destinations.iter().filter_map(|one| destination(facts, one, reader)));
     of_parts.extend(facts.health.handlers.iter().filter_map(|one| handler(facts, one, reader)));
@@ -90,7 +90,7 @@ fn hub(facts: &Facts) -> Vec<Need> {
     needs
 }
 
-fn destination(facts: &Facts, view: &DestinationView, reader: &Reader) -> Option<Need> {
+fn destination(facts: &Facts, view: &DestinationView, reader: &PageReader) -> Option<Need> {
     let (name, target) = (view.name.as_str(), format!("destination:{}", view.name));
     let (state, next) = (view.state, view.next_try);
     of_target(facts, state, (&target, "Destination", name), view.reason.as_deref(), reader).map(
@@ -107,7 +107,7 @@ fn destination(facts: &Facts, view: &DestinationView, reader: &Reader) -> Option
     )
 }
 
-fn handler(facts: &Facts, view: &HandlerView, reader: &Reader) -> Option<Need> {
+fn handler(facts: &Facts, view: &HandlerView, reader: &PageReader) -> Option<Need> {
     let (name, target) = (view.name.as_str(), format!("handler:{}", view.name));
     if matches!(&*view.state, "failed" | "missing") {
         let waiting = facts.waiting(Some(&target));
@@ -135,7 +135,7 @@ fn of_target(
     state: HealthState,
     (target, kind, name): (&str, &str, &str),
     reason: Option<&str>,
-    reader: &Reader,
+    reader: &PageReader,
 ) -> Option<Need> {
     let word = StateWord::of_health(state);
     if state == HealthState::Ok {
