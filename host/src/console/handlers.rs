@@ -41,7 +41,7 @@ fn verdict(all: &[HandlerView]) -> Markup {
     html! {
         @if all.is_empty() { "No module is in the plugins folder." }
         @else if ill == 0 { (count) ". All are well." }
-        @else { (count) "; " (ill) " need a look." }
+        @else { (count) "; " (amounts::counted(ill as u64, "handler")) " to look at." }
         @if refused > 0 { " " (amounts::counted(refused as u64, "new file")) " did not load." }
     }
 }

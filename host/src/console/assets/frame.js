@@ -37,6 +37,19 @@ document.addEventListener('click', async (event) => {
   setTimeout(() => { button.textContent = label; }, 1500);
 });
 
+// A click on a key of JSON copies the pointer of its line.
+document.addEventListener('click', (event) => {
+  const key = event.target instanceof Element && event.target.closest('.js b');
+  const line = key && key.closest('[title]');
+  if (!key || !(line instanceof HTMLElement)) return;
+  event.preventDefault();
+  navigator.clipboard?.writeText(line.title).then(() => {
+    said.textContent = `Copied ${line.title}`;
+    key.classList.add('copied');
+    setTimeout(() => key.classList.remove('copied'), 1500);
+  }, () => {});
+});
+
 // Distances in time, each second, in place.
 /** @param {number} s */
 const two = (s) =>

@@ -34,8 +34,7 @@ impl Tone {
     /// The class of a line.
     const fn line(self) -> &'static str {
         match self {
-            Self::Quiet => "l",
-            Self::Warn => "l wl",
+            Self::Quiet | Self::Warn => "l",
             Self::Bad => "l bl",
             Self::Hold => "l hl",
         }
